@@ -1,0 +1,230 @@
+# Mixtures from what people hold: a fit by another package, labelled data, points.
+
+#' Take a Gaussian mixture from a fit or from data
+#'
+#' @param x What to convert:
+#'   * a fit by \pkg{mclust}: `Mclust`, `densityMclust` (a class per component) or `MclustDA`
+#'     (its classes, each of one or more components);
+#'   * a fit by `normalmixEM()` or `mvnormalmixEM()` of \pkg{mixtools};
+#'   * a formula `class ~ x + y` or `class ~ .`, as for `lda()` of \pkg{MASS}, with `data`; or a
+#'     data frame of numeric variables, with `class`: one Gaussian, or one `Mclust` fit, is fitted
+#'     to each class, and weighted by the share of the class;
+#'   * a numeric matrix (`n` x `d`) or vector (`d = 1`) of points: a kernel density, the mixture
+#'     of `n` equal Gaussians around them.
+#' @param class The classes: for a data frame the name of its class column, or a vector with a
+#'   label per row (components come in the order of the factor levels, classes without rows are
+#'   left out); for a fit a label per component, and for points a label per point, by default
+#'   `"1"`, `"2"`, ...
+#' @param method `"gaussian"`: one Gaussian per class, by maximum likelihood; `"mclust"`: for each
+#'   class the mixture that [mclust::Mclust()] selects.
+#' @param form The covariances of `method = "gaussian"`: free, diagonal or proportional to the
+#'   identity, for each class or common to all.
+#' @param data A data frame with the variables of the formula.
+#' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
+#'   matrix; 0 for point masses, the empirical distribution. By default Scott's rule, the
+#'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
+#' @param ... For a formula, `method`, `form` and so on; for `method = "mclust"`, arguments of
+#'   [mclust::Mclust()], such as `G` and `modelNames`.
+#'
+#' @return A `gaussmix`, see [gaussmix()], with the names of the variables. For fits its `fit`
+#'   holds `source`, `loglik` (the log-likelihood of the points without their labels, as
+#'   \pkg{mclust} has it), `df` and `nobs`. A class whose covariance is singular gives a warning
+#'   and no `fit`: such a mixture has a density only at times > 0.
+#'
+#' @section Errors: Of class `mixguide_error`. Missing values are an error, not dropped; so is the
+#'   uniform noise component of \pkg{mclust}.
+#'
+#' @references Scott (1992) *Multivariate Density Estimation*, Wiley, section 6.3, for the
+#'   bandwidth.
+#' @examples
+#' as_gaussmix(Species ~ ., iris)
+#' as_gaussmix(iris, class = "Species", form = "common full")
+#' as_gaussmix(faithful$waiting)
+#' @examplesIf requireNamespace("mclust", quietly = TRUE)
+#' as_gaussmix(Species ~ ., iris, method = "mclust", G = 1:2)
+#' @export
+as_gaussmix <- function(x, ...) UseMethod("as_gaussmix")
+
+#' @export
+as_gaussmix.default <- function(x, ...) {
+  abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM),",
+                         "a formula, a data frame, or a numeric matrix or vector"),
+              paste("a", class(x)[1]))
+}
+
+#' @export
+as_gaussmix.gaussmix <- function(x, ...) x
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.Mclust <- function(x, class = NULL, ...) {
+  parts <- mclust_parts(x, colnames(x$data))
+  mixture <- gaussmix(parts$weights, parts$means, parts$covs, class)
+  with_fit(mixture, class(x)[1], x$loglik, x$df, x$n)
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.MclustDA <- function(x, ...) {
+  mixture <- join_classes(lapply(x$models, mclust_parts, colnames(x$data)), x$prop)
+  with_fit(mixture, "MclustDA", x$loglik, x$df, x$n)
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.mixEM <- function(x, class = NULL, ...) {
+  known <- c("normalmixEM", "mvnormalmixEM")
+  if (!x$ft %in% known) abort_input("x", paste("a fit by", paste(known, collapse = " or ")), x$ft)
+  K <- length(x$lambda)
+  if (x$ft == "normalmixEM") {
+    # with equal means, sigma is the smallest standard deviation and scale its multiples
+    sd <- x$sigma * if (is.null(x$scale)) 1 else x$scale
+    means <- matrix(rep_len(x$mu, K), K)
+    covs <- as.list(rep_len(sd^2, K))
+  } else {
+    means <- do.call(rbind, if (is.list(x$mu)) x$mu else rep(list(x$mu), K))
+    colnames(means) <- colnames(x$x)
+    covs <- if (is.list(x$sigma)) x$sigma else rep(list(x$sigma), K)
+  }
+  mixture <- gaussmix(x$lambda, means, covs, class)
+  equal_means <- nrow(unique(means)) == 1
+  with_fit(mixture, x$ft, x$loglik, nobs = NROW(x$x),
+           df = free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0)
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.formula <- function(x, data = NULL, ...) {
+  if (length(x) != 3) {
+    abort_input("x", "a formula with the class on its left side", paste(format(x), collapse = " "))
+  }
+  frame <- stats::model.frame(x, data, na.action = stats::na.pass)
+  variables <- stats::model.matrix(stats::terms(frame), frame)
+  variables <- variables[, colnames(variables) != "(Intercept)", drop = FALSE]
+  as_gaussmix(as.data.frame(variables), stats::model.response(frame), ...)
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
+                                   form = c("full", "common full", "diagonal", "common diagonal",
+                                            "isotropic", "common isotropic"), ...) {
+  method <- check_choice(method, eval(formals()$method), "method")
+  form <- check_choice(form, eval(formals()$form), "form")
+  if (missing(class)) {
+    abort_input("class", paste("the name of the class column or a label per row",
+                               "(give as.matrix(x) for a kernel density)"))
+  }
+  if (is.character(class) && length(class) == 1 && class %in% names(x)) {
+    label <- x[[class]]
+    x <- x[names(x) != class]
+  } else {
+    label <- class
+  }
+  check_labels(label, nrow(x), "row (or the name of a column)")
+  label <- factor(label)
+  points <- check_table(x, "x")
+  if (method == "mclust") return(fit_mclust(points, label, ...))
+  if (...length()) abort_input("...", 'empty unless method = "mclust"')
+  fit_gaussian(points, label, form)
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, ...) {
+  x <- check_table(x, "x")
+  n <- nrow(x)
+  d <- ncol(x)
+  if (is.null(bandwidth)) {
+    if (n == 1) abort_input("bandwidth", "given for a single point")
+    bandwidth <- apply(x, 2, stats::sd) * n^(-1 / (d + 4))
+  }
+  if (!is.matrix(bandwidth)) {
+    if (!is.numeric(bandwidth) || !length(bandwidth) %in% c(1, d) ||
+        !all(is.finite(bandwidth) & bandwidth >= 0)) {
+      abort_input("bandwidth", paste("standard deviations >= 0 (one, or one per variable)",
+                                     "or a covariance matrix"), describe(bandwidth))
+    }
+    bandwidth <- bandwidth^2
+  }
+  assemble_gaussmix(rep(1 / n, n), x, list(bandwidth = check_covariance(bandwidth, d, "bandwidth")),
+                    check_labels(class, n, "point"))
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.numeric <- function(x, ...) as_gaussmix(matrix(x, ncol = 1), ...)
+
+# ---- Fits
+
+with_fit <- function(mixture, source, loglik, df, nobs) {
+  mixture$fit <- list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)
+  mixture
+}
+
+# The maximum of the likelihood, in closed form: the scatter of each class, or of all about the
+# class means, over its number of points; its diagonal; the mean of its diagonal.
+fit_gaussian <- function(points, label, form) {
+  n <- nrow(points)
+  count <- tabulate(label)
+  means <- rowsum(points, label) / count
+  centred <- points - means[label, , drop = FALSE]
+  groups <- if (startsWith(form, "common")) list(seq_len(n)) else split(seq_len(n), label)
+  covs <- lapply(groups, function(rows) {
+    S <- crossprod(centred[rows, , drop = FALSE]) / length(rows)
+    switch(sub("common ", "", form), full = S, diagonal = diag(S), isotropic = mean(diag(S)))
+  })
+  mixture <- gaussmix(count / n, means, rep_len(unname(covs), nlevels(label)), levels(label))
+  flat <- unique(mixture$class[rep_len(colSums(mixture$values == 0) > 0, nlevels(label))])
+  if (length(flat)) {
+    warning("singular covariance in class ", toString(flat, 60), ": the mixture has no density ",
+            "before noise is added; another `form` may have one", call. = FALSE)
+    return(mixture)
+  }
+  with_fit(mixture, "one Gaussian per class", sum(dgaussmix(points, mixture, log = TRUE)),
+           free_parameters(mixture), n)
+}
+
+fit_mclust <- function(points, label, ...) {
+  if (!requireNamespace("mclust", quietly = TRUE)) {
+    abort('method = "mclust" needs the package mclust', "package")
+  }
+  mclustBIC <- mclust::mclustBIC  # Mclust() looks it up where it is called
+  fits <- lapply(split(seq_len(nrow(points)), label), function(rows) {
+    mclust::Mclust(points[rows, , drop = FALSE], verbose = FALSE, ...)
+  })
+  failed <- vapply(fits, is.null, NA)
+  if (any(failed)) {
+    abort_input("x", "such that Mclust() can fit each class",
+                paste("no fit for", toString(names(fits)[failed], 60)))
+  }
+  mixture <- join_classes(lapply(fits, mclust_parts, colnames(points)), tabulate(label))
+  with_fit(mixture, "one Mclust per class", nobs = nrow(points),
+           loglik = sum(dgaussmix(points, mixture, log = TRUE)),
+           df = sum(vapply(fits, `[[`, 0, "df")) + nlevels(label) - 1)
+}
+
+mclust_parts <- function(fit, variables) {
+  parameters <- fit$parameters
+  if (!is.null(parameters$Vinv)) {
+    abort_input("x", "a mixture of Gaussians alone", "one with a uniform noise component")
+  }
+  components <- seq_along(parameters$pro)
+  sigma <- parameters$variance$sigma
+  means <- if (fit$d == 1) matrix(parameters$mean) else t(parameters$mean)
+  colnames(means) <- variables
+  list(weights = parameters$pro, means = means,
+       covs = if (fit$d == 1) {
+         as.list(rep_len(parameters$variance$sigmasq, length(components)))
+       } else {
+         lapply(components, function(k) sigma[, , k])
+       })
+}
+
+# One mixture of the named mixtures `parts`, one for each class, in the proportions `share`.
+join_classes <- function(parts, share) {
+  pick <- function(what) unname(lapply(parts, `[[`, what))
+  weights <- Map(`*`, pick("weights"), share)
+  gaussmix(unlist(weights), do.call(rbind, pick("means")), do.call(c, pick("covs")),
+           rep(names(parts), lengths(weights)))
+}

@@ -1,0 +1,107 @@
+# Every message to the user about an argument is made here: it names the argument, says what was
+# wanted and what came, and has class `mixguide_error`.
+
+abort_input <- function(arg, wanted, got = NULL, kind = "input", call = user_call()) {
+  message <- paste0("`", arg, "` must be ", wanted, if (!is.null(got)) paste0("; got ", got))
+  abort(message, kind, call)
+}
+
+abort <- function(message, kind, call = user_call()) {
+  stop(errorCondition(message, class = c(paste0("mixguide_error_", kind), "mixguide_error"),
+                      call = call))
+}
+
+# The call the user typed: the outermost frame that belongs to a function of this package.
+user_call <- function() {
+  home <- topenv()
+  for (i in seq_len(sys.nframe())) {
+    if (identical(topenv(environment(sys.function(i))), home)) return(sys.call(i))
+  }
+  NULL
+}
+
+# A short description of a value for error messages.
+describe <- function(x) {
+  if (is.null(x)) return("NULL")
+  if (is.factor(x) || is.data.frame(x) || is.list(x) || is.function(x)) {
+    return(paste0("a ", class(x)[1], if (!is.function(x)) paste(" of length", length(x))))
+  }
+  if (!is.null(dim(x))) {
+    return(paste0("a ", paste(dim(x), collapse = " x "), " ", typeof(x), " array"))
+  }
+  if (length(x) == 1) return(if (is.character(x)) paste0('"', x, '"') else format(x, digits = 6))
+  if (!length(x)) return(paste0(typeof(x), "(0)"))
+  paste0("a ", typeof(x), " vector of length ", length(x), " (", toString(utils::head(x, 4), 60), ")")
+}
+
+check_number <- function(x, arg, min = -Inf, max = Inf, open = FALSE) {
+  ok <- is.numeric(x) && length(x) == 1 && is.finite(x) &&
+    (if (open) x > min && x < max else x >= min && x <= max)
+  if (!ok) abort_input(arg, paste0("one finite number", range_words(min, max, open)), describe(x))
+  as.double(x)
+}
+
+range_words <- function(min, max, open) {
+  if (is.infinite(min) && is.infinite(max)) return("")
+  if (is.infinite(max)) return(paste0(if (open) " > " else " >= ", min))
+  if (is.infinite(min)) return(paste0(if (open) " < " else " <= ", max))
+  paste0(" between ", min, " and ", max, if (open) " (exclusive)")
+}
+
+check_count <- function(x, arg, min = 0) {
+  # 2^31 - 1: the largest number of rows that an R matrix can have
+  ok <- is.numeric(x) && length(x) == 1 && is.finite(x) && x >= min && x == round(x) &&
+    x <= .Machine$integer.max
+  if (!ok) abort_input(arg, paste0("one whole number >= ", min), describe(x))
+  as.double(x)
+}
+
+check_flag <- function(x, arg) {
+  if (!(is.logical(x) && length(x) == 1 && !is.na(x))) abort_input(arg, "TRUE or FALSE", describe(x))
+  x
+}
+
+# match.arg() with our error; `choices` untouched (the default argument) means the first.
+check_choice <- function(x, choices, arg) {
+  if (identical(x, choices)) return(choices[1])
+  if (!(is.character(x) && length(x) == 1 && x %in% choices)) {
+    abort_input(arg, paste("one of", paste0('"', choices, '"', collapse = ", ")), describe(x))
+  }
+  x
+}
+
+check_mixture <- function(x, arg = "mixture") {
+  if (!inherits(x, "gaussmix")) {
+    abort_input(arg, "a gaussmix (see gaussmix() and as_gaussmix())", paste("a", class(x)[1]))
+  }
+  x
+}
+
+# Points as an n x d double matrix. A data frame is matched by the mixture's variable names when
+# it has them; a vector is n points if d = 1 and one point if its length is d.
+check_points <- function(x, mixture, arg = "x") {
+  d <- mixture_dim(mixture)
+  names <- variable_names(mixture)
+  if (is.data.frame(x)) {
+    if (!is.null(names) && all(names %in% colnames(x))) x <- x[names]
+    numeric <- vapply(x, is.numeric, NA)
+    if (!all(numeric)) {
+      abort_input(arg, "numeric in every column", paste("non-numeric", toString(colnames(x)[!numeric])))
+    }
+    x <- as.matrix(x)
+  }
+  if (!is.numeric(x)) abort_input(arg, paste("a numeric matrix with", d, "columns"), describe(x))
+  if (is.null(dim(x))) {
+    x <- if (d == 1) matrix(x, ncol = 1) else if (length(x) == d) matrix(x, 1) else x
+  }
+  if (length(dim(x)) != 2 || ncol(x) != d) {
+    abort_input(arg, paste("a matrix with", d, if (d == 1) "column" else "columns (one per variable)"),
+                describe(x))
+  }
+  if (anyNA(x)) {
+    abort_input(arg, "without missing values", paste("NA in row", which(rowSums(is.na(x)) > 0)[1]))
+  }
+  storage.mode(x) <- "double"
+  dimnames(x) <- list(rownames(x), names)
+  x
+}

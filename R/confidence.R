@@ -1,0 +1,75 @@
+#' Classification confidence
+#'
+#' The mean probability `E p(class | x)` that the mixture's own classifier gives to the class aimed
+#' at. For a mixture, `x` comes from the class itself: the confidence that perfect conditional
+#' sampling has. For a guided sample, `x` is the output of the sampler.
+#'
+#' @param x A [gaussmix()], a [guided_sample()] or a [guidance_sweep()].
+#' @param class The class (for a mixture); `NULL`: each of them.
+#' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
+#' @param ... Not used.
+#' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"` or
+#'   `"Monte Carlo"`; before them `class` for a mixture, `strength` for a sweep.
+#' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.
+#' @examples
+#' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
+#' confidence(m)
+#' confidence(guided_sample(m, 1000, guidance("a", 2)))
+#' @export
+confidence <- function(x, ...) UseMethod("confidence")
+
+#' @rdname confidence
+#' @export
+confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
+  classes <- if (is.null(class)) mixture_classes(x) else as.character(class)
+  rows <- lapply(classes, function(y) {
+    inside <- class_components(x, y)
+    part <- subset_class(x, list(class = y))
+    if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
+    expectation(part, function(z) posterior(x, z)[, y], n)
+  })
+  data.frame(class = classes, do.call(rbind, rows))
+}
+
+#' @rdname confidence
+#' @export
+confidence.guided_sample <- function(x, ...) {
+  if (is.null(x$confidence)) {
+    abort("`x` was sampled without guidance: there is no class to be confident of", "input")
+  }
+  sample_mean(x$confidence)
+}
+
+#' @rdname confidence
+#' @export
+confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence")
+
+estimate_row <- function(estimate, se, method) {
+  data.frame(estimate = estimate, se = se, method = method, stringsAsFactors = FALSE)
+}
+
+sample_mean <- function(x) estimate_row(mean(x), stats::sd(x) / sqrt(length(x)), "Monte Carlo")
+
+format_estimate <- function(row) {
+  if (row$method != "Monte Carlo") {
+    return(paste0(format(row$estimate, digits = 6), " (", row$method, ")"))
+  }
+  # as many decimals as leave two digits of the standard error
+  digits <- if (is.finite(row$se) && row$se > 0) max(0, min(15, 1 - floor(log10(row$se)))) else 4
+  paste0(formatC(row$estimate, digits, format = "f"), " (se ", formatC(row$se, digits, format = "f"),
+         ")")
+}
+
+# E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. f takes an n x d
+# matrix.
+expectation <- function(mixture, f, n) {
+  if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(check_count(n, "n", 2), mixture))))
+  value <- 0
+  for (k in which(mixture$weights > 0)) {
+    # trapezoid on +-12 standard deviations: error far below 1e-10 for smooth f
+    z <- seq(-12, 12, length.out = 8001)
+    x <- matrix(mixture$means[k, 1] + z * sqrt(component_cov(mixture, k)[1, 1]))
+    value <- value + mixture$weights[k] * sum(f(x) * stats::dnorm(z)) * (z[2] - z[1])
+  }
+  estimate_row(value, 0, "quadrature")
+}

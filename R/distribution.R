@@ -1,0 +1,255 @@
+# The mixture as a distribution: d, p, q, r, and the generics of a fitted model.
+
+#' Density, distribution function, quantiles and random draws of a Gaussian mixture
+#'
+#' `dgaussmix()` and `rgaussmix()` work in any dimension, `pgaussmix()` and `qgaussmix()` for
+#' `d = 1`.
+#'
+#' @param x Points: an `n` x `d` matrix or data frame (a data frame is matched by the names of
+#'   the variables), or a vector of `n` points if `d = 1`, of one point if its length is `d`.
+#' @param q,p A vector of quantiles or probabilities.
+#' @param n The number of draws.
+#' @param mixture A mixture, see [gaussmix()].
+#' @param log,log.p Whether densities or probabilities are given as their logarithm.
+#' @param lower.tail Whether probabilities are \eqn{P(X \le x)}{P(X <= x)}, else
+#'   \eqn{P(X > x)}{P(X > x)}.
+#' @param class `NULL` to draw from the whole mixture, or the labels of one or more classes to
+#'   draw from the law given that class.
+#'
+#' @return `dgaussmix()`, `pgaussmix()` and `qgaussmix()`: a vector, one number per point.
+#'   `rgaussmix()`: an `n` x `d` matrix with the names of the variables; its attribute
+#'   `"component"` is the number of the component that each row came from, and `"label"` a factor
+#'   with its class. `n = 0` gives no rows.
+#'
+#' @details Computed in logs, by log-sum-exp over components: log-densities and
+#'   log-probabilities are right at any distance from the means and for weights as small as
+#'   1e-300. `pgaussmix()` sums the smaller tail. `qgaussmix()` starts from the smallest and the
+#'   largest quantile of the components, between which that of the mixture lies, and bisects on
+#'   the log-probability of the smaller tail until nothing is left to halve: it returns the
+#'   smallest `x` with \eqn{P(X \le x) \ge p}{P(X <= x) >= p} also where components are point
+#'   masses. `rgaussmix()` uses R's random numbers, so [set.seed()] rules.
+#'
+#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_singular` for the density
+#'   of a mixture with a singular covariance, which does not exist before noise is added: see
+#'   [diffuse()].
+#'
+#' @seealso [predict.gaussmix()] for the class of a point.
+#' @examples
+#' mixture <- gaussmix(c(.4, .6), c(-1, 2), c(.25, 1), class = c("a", "b"))
+#' dgaussmix(c(0, 60), mixture, log = TRUE)
+#' qgaussmix(-1000, mixture, log.p = TRUE)
+#' x <- rgaussmix(5, mixture)
+#' attr(x, "label")
+#' @export
+dgaussmix <- function(x, mixture, log = FALSE) {
+  check_mixture(mixture)
+  x <- check_points(x, mixture)
+  check_flag(log, "log")
+  if (is_singular(mixture)) {
+    abort(paste("`mixture` has a singular covariance and no density;",
+                "add noise by diffuse(mixture, t) first"), "singular")
+  }
+  logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
+                    what = "logp")$logp[, 1]
+  if (log) logp else exp(logp)
+}
+
+#' @rdname dgaussmix
+#' @export
+pgaussmix <- function(q, mixture, lower.tail = TRUE, log.p = FALSE) {
+  check_univariate(mixture)
+  if (!is.numeric(q) || anyNA(q)) abort_input("q", "numbers, none missing", describe(q))
+  check_flag(lower.tail, "lower.tail")
+  check_flag(log.p, "log.p")
+  tails <- log_tails(as.vector(q), mixture)
+  p <- if (lower.tail) tails$lower else tails$upper
+  if (log.p) p else exp(p)
+}
+
+#' @rdname dgaussmix
+#' @export
+qgaussmix <- function(p, mixture, lower.tail = TRUE, log.p = FALSE) {
+  check_univariate(mixture)
+  check_flag(lower.tail, "lower.tail")
+  check_flag(log.p, "log.p")
+  legal <- is.numeric(p) && !anyNA(p) && all(if (log.p) p <= 0 else p >= 0 & p <= 1)
+  if (!legal) {
+    abort_input("p", if (log.p) "log-probabilities (<= 0), none missing" else {
+      "probabilities between 0 and 1, none missing"
+    }, describe(p))
+  }
+  p <- if (log.p) as.vector(p) else log(as.vector(p))
+  target <- if (lower.tail) list(lower = p, upper = log1mexp(p)) else {
+    list(lower = log1mexp(p), upper = p)
+  }
+  below <- target$lower <= target$upper
+  # TRUE where P(X <= x) >= p, compared in the tail where p is small
+  reached <- function(x) {
+    tails <- log_tails(x, mixture)
+    ifelse(below, tails$lower >= target$lower, tails$upper <= target$upper)
+  }
+  # The quantile lies between the smallest and the largest of the components'; the slack covers
+  # the error of qnorm() far out (1e-5 of log p before R 4.3).
+  z <- stats::qnorm(p, lower.tail = lower.tail, log.p = TRUE)
+  slack <- ifelse(is.finite(z), 1e-4 * (1 + abs(z)), 0)
+  parts <- univariate_parts(mixture)
+  of_components <- function(z) Map(function(mean, sd) mean + if (sd > 0) sd * z else 0 * slack,
+                                   parts$mean, parts$sd)
+  low <- do.call(pmin, of_components(z - slack))
+  high <- do.call(pmax, of_components(z + slack))
+  done <- reached(low)
+  high[done] <- low[done]
+  repeat {
+    middle <- low / 2 + high / 2
+    open <- low < middle & middle < high &
+      high - low > .Machine$double.eps * pmax(abs(high), min(parts$sd))
+    if (!any(open)) return(high)
+    up <- reached(middle)
+    high[open & up] <- middle[open & up]
+    low[open & !up] <- middle[open & !up]
+  }
+}
+
+check_univariate <- function(mixture, arg = "mixture") {
+  check_mixture(mixture, arg)
+  if (mixture_dim(mixture) > 1) {
+    abort_input(arg, "of one dimension (marginal() gives that of one variable)",
+                count_of(mixture_dim(mixture), "dimension"))
+  }
+}
+
+# log P(X <= x) and log P(X > x). Each is the sum over components where it is the smaller tail,
+# and 1 minus the other where it is not: accurate in relative terms on both sides.
+log_tails <- function(x, mixture) {
+  parts <- univariate_parts(mixture)
+  tail <- function(lower.tail) {
+    terms <- Map(function(weight, mean, sd) {
+      log(weight) + stats::pnorm(x, mean, sd, lower.tail, log.p = TRUE)
+    }, parts$weight, parts$mean, parts$sd)
+    top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)  # -Inf - -Inf would be NaN
+    top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
+  }
+  lower <- tail(TRUE)
+  upper <- tail(FALSE)
+  small <- lower <= upper
+  upper[small] <- log1mexp(lower[small])
+  lower[!small] <- log1mexp(upper[!small])
+  list(lower = lower, upper = upper)
+}
+
+# The components that are present, in one dimension.
+univariate_parts <- function(mixture) {
+  data.frame(weight = mixture$weights, mean = mixture$means[, 1],
+             sd = sqrt(mixture$values[1, ]))[mixture$weights > 0, ]
+}
+
+# log(1 - exp(x)) for x <= 0, by whichever of the two forms does not cancel (Maechler, 2012).
+log1mexp <- function(x) ifelse(x > -log(2), log(-expm1(x)), log1p(-exp(x)))
+
+#' @rdname dgaussmix
+#' @export
+rgaussmix <- function(n, mixture, class = NULL) {
+  n <- check_count(n, "n")
+  check_mixture(mixture)
+  d <- mixture_dim(mixture)
+  component <- sample.int(mixture_size(mixture), n, TRUE, class_weights(mixture, class))
+  column <- if (ncol(mixture$values) == 1) rep.int(1L, n) else component
+  z <- matrix(stats::rnorm(n * d), n, d) * sqrt(t(mixture$values)[column, , drop = FALSE])
+  V <- mixture$vectors
+  if (length(dim(V)) == 2) z <- tcrossprod(z, V)
+  if (length(dim(V)) == 3) {
+    for (rows in split(seq_len(n), component)) {
+      z[rows, ] <- tcrossprod(z[rows, , drop = FALSE], V[, , component[rows[1]]])
+    }
+  }
+  x <- mixture$means[component, , drop = FALSE] + z
+  attr(x, "component") <- component
+  attr(x, "label") <- factor(mixture$class[component], mixture_classes(mixture))
+  x
+}
+
+#' A mixture as a classifier and as a fitted model
+#'
+#' @param object A mixture, see [gaussmix()].
+#' @param newdata Points, as `x` of [dgaussmix()].
+#' @param type What to predict: the most probable class, the posterior probabilities of the
+#'   classes, the density, or the score, the gradient of the log-density.
+#' @param nsim The number of draws.
+#' @param seed `NULL` to go on from the current state of R's random numbers, or a number for
+#'   [set.seed()], after which that state is put back as it was.
+#' @param ... For `simulate()`, the `class` argument of [rgaussmix()].
+#'
+#' @return
+#' * `predict()`: a factor of `n` classes (the first of equally probable ones); an `n` x classes
+#'   matrix of probabilities; `n` densities; or an `n` x `d` matrix of scores.
+#' * `logLik()`: the log-likelihood \eqn{\sum_i \log p(x_i)}{sum_i log p(x_i)} of the points
+#'   without their labels, with `df` and `nobs`, so that [stats::AIC()] and [stats::BIC()] work:
+#'   of `newdata`, or of the data that the mixture was fitted to. `df` is that of the fit, or the
+#'   number of free weights, means and covariances of the mixture's form.
+#' * `nobs()`: the number of observations that the mixture was fitted to.
+#' * `simulate()`: as [rgaussmix()], with the attribute `"seed"` of [stats::simulate()].
+#'
+#' @section Errors: Of class `mixguide_error`; `logLik()` without `newdata` and `nobs()` need a
+#'   mixture that came from a fit, see [as_gaussmix()].
+#'
+#' @seealso [posterior()], [score()] and [dgaussmix()], which `predict()` calls.
+#' @examples
+#' mixture <- as_gaussmix(Species ~ ., iris)
+#' table(predict(mixture, iris), iris$Species)
+#' AIC(mixture)
+#' x <- simulate(mixture, 100, seed = 1, class = "setosa")
+#' colMeans(x)
+#' @importFrom stats logLik nobs predict simulate
+#' @name predict.gaussmix
+NULL
+
+#' @rdname predict.gaussmix
+#' @export
+predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density", "score"), ...) {
+  type <- check_choice(type, c("class", "prob", "density", "score"), "type")
+  if (missing(newdata)) abort_input("newdata", "given: the points to predict at")
+  newdata <- check_points(newdata, object, "newdata")
+  switch(type, density = dgaussmix(newdata, object), score = score(object, newdata), {
+    probability <- posterior(object, newdata)
+    if (type == "prob") probability else {
+      classes <- mixture_classes(object)
+      factor(classes[max.col(probability, "first")], classes)
+    }
+  })
+}
+
+#' @rdname predict.gaussmix
+#' @export
+logLik.gaussmix <- function(object, newdata = NULL, ...) {
+  fit <- object$fit
+  if (!is.null(newdata)) {
+    newdata <- check_points(newdata, object, "newdata")
+    df <- if (is.null(fit)) free_parameters(object) else fit$df
+    fit <- list(loglik = sum(dgaussmix(newdata, object, log = TRUE)), df = df,
+                nobs = nrow(newdata))
+  }
+  if (is.null(fit)) abort_input("newdata", "given for a mixture that is not a fit to data")
+  structure(fit$loglik, df = fit$df, nobs = fit$nobs, class = "logLik")
+}
+
+#' @rdname predict.gaussmix
+#' @export
+nobs.gaussmix <- function(object, ...) {
+  if (is.null(object$fit)) abort_input("object", "a mixture that was fitted to data")
+  object$fit$nobs
+}
+
+#' @rdname predict.gaussmix
+#' @export
+simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
+  nsim <- check_count(nsim, "nsim")
+  # the contract of stats::simulate(): the seed, or the state before
+  if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)
+  before <- get(".Random.seed", globalenv(), inherits = FALSE)
+  if (!is.null(seed)) {
+    on.exit(assign(".Random.seed", before, globalenv()))
+    set.seed(seed)
+  }
+  structure(rgaussmix(nsim, object, ...),
+            seed = if (is.null(seed)) before else structure(seed, kind = as.list(RNGkind())))
+}

@@ -1,0 +1,432 @@
+# The law of the data: p(x) = sum_k w_k N(x; mu_k, Sigma_k), each component owned by a class.
+# A covariance is kept as its spectrum, because that is all that noise changes: at time t it is
+# a^2 lambda + b^2 in the same eigenvectors.
+
+#' A Gaussian mixture whose components belong to classes
+#'
+#' `gaussmix()` writes down a mixture of \eqn{K} Gaussians in \eqn{d} dimensions,
+#' \deqn{p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k).}{p(x) = sum_k w_k N(x; mu_k, Sigma_k).}
+#' Every component belongs to a class, and a class may own several components, so that the law
+#' inside a class may itself be a mixture. Use [as_gaussmix()] to take a mixture from a fit or
+#' from data.
+#'
+#' @param weights `K` numbers >= 0, at least one of them positive; they are divided by their sum.
+#' @param means The component means: a `K` x `d` matrix or data frame, whose column names are
+#'   kept as the names of the variables. A vector is `K` means if `d = 1`, and one mean if
+#'   `K = 1`.
+#' @param cov The covariances, in one of these forms:
+#'   * a number: `cov` times the identity for all components (0 makes point masses);
+#'   * a `d` x `d` matrix: the same covariance for all components;
+#'   * a list of `K`, each a number (isotropic), `d` variances (diagonal) or a `d` x `d` matrix;
+#'   * a `d` x `d` x `K` array;
+#'   * if `d = 1`, a vector of `K` variances.
+#' @param class `K` labels, the class of each component; by default `"1"`, `"2"`, ..., a class
+#'   for each component.
+#'
+#' @return An object of class `gaussmix`, with methods for `print`, `format`, `summary`, `mean`,
+#'   `as.data.frame`, `predict`, `logLik`, `nobs`, `simulate` and `plot`. It is a list with
+#'   * `weights` (`K`, summing to 1), `means` (`K` x `d`) and `class` (`K` labels);
+#'   * `form`: `"isotropic"`, `"diagonal"` or `"full"`, preceded by `"common "` if all components
+#'     have the same covariance; always the simplest that holds the covariances exactly;
+#'   * `values`, the eigenvalues of the covariances, a `d` x `K` matrix (one column if common),
+#'     and `vectors`, their eigenvectors, `d` x `d` x `K` (a `d` x `d` matrix if common; `NULL`
+#'     unless the form is full);
+#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from.
+#'
+#'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
+#'   standard deviation of each variable.
+#'
+#' @details A covariance may be singular, even zero: such a mixture has no density, but noise
+#'   gives it one, see [diffuse()]. A matrix must be symmetric to 1e-8 of its largest entry. Its
+#'   eigenvalues may be negative by at most 1e-10 of the largest one, and count as zero then;
+#'   those of a full matrix that are smaller than its rounding error count as zero too.
+#'
+#' @section Errors: Of class `mixguide_error`, with a message that names the argument, and the
+#'   component for a covariance.
+#'
+#' @seealso [as_gaussmix()], [dgaussmix()], [moments()], [marginal()]
+#' @examples
+#' # Two classes in the plane; the second has two components.
+#' mixture <- gaussmix(weights = c(.5, .3, .2),
+#'                     means = cbind(x = c(-2, 2, 2), y = c(0, -1, 1)),
+#'                     cov = list(1, c(.2, .4), matrix(c(.5, .3, .3, .5), 2)),
+#'                     class = c("a", "b", "b"))
+#' mixture
+#' summary(mixture)
+#' mean(mixture)
+#' @export
+gaussmix <- function(weights, means, cov, class = NULL) {
+  weights <- check_weights(weights)
+  means <- check_means(means, length(weights))
+  assemble_gaussmix(weights, means, check_covariances(cov, nrow(means), ncol(means)),
+                    check_labels(class, length(weights), "component"))
+}
+
+new_gaussmix <- function(weights, means, form, values, vectors = NULL,
+                         class = as.character(seq_along(weights)), fit = NULL) {
+  structure(list(weights = weights, means = means, form = form, values = values,
+                 vectors = vectors, class = class, fit = fit), class = "gaussmix")
+}
+
+# The mixture in the simplest form that holds `covs` exactly: a list of one common covariance or
+# one per component, each as simplify_cov() leaves it, named as the user knows it.
+assemble_gaussmix <- function(weights, means, covs, class) {
+  d <- ncol(means)
+  vectors <- NULL
+  if (length(unique(covs)) == 1) covs <- covs[1]
+  if (any(vapply(covs, is.matrix, NA))) {
+    form <- "full"
+    spectra <- Map(spectrum, covs, d, names(covs))
+    values <- vapply(spectra, `[[`, numeric(d), "values")
+    vectors <- vapply(spectra, `[[`, matrix(0, d, d), "vectors")
+    if (length(covs) == 1) dim(vectors) <- c(d, d)
+  } else {
+    form <- if (any(lengths(covs) > 1)) "diagonal" else "isotropic"
+    values <- vapply(Map(check_psd, covs, names(covs)), rep_len, numeric(d), d)
+  }
+  if (length(covs) == 1) form <- paste("common", form)
+  new_gaussmix(weights, means, form, matrix(values, d), unname(vectors), class)
+}
+
+# ---- Validation
+
+check_weights <- function(weights, arg = "weights") {
+  if (!is.numeric(weights) || !length(weights)) {
+    abort_input(arg, "numbers, one per component", describe(weights))
+  }
+  bad <- which(!is.finite(weights) | weights < 0)
+  if (length(bad)) {
+    abort_input(arg, "finite and >= 0", paste0(weights[bad[1]], " for component ", bad[1]))
+  }
+  total <- sum(weights)
+  if (!(total > 0 && is.finite(total))) {
+    abort_input(arg, "of positive, finite sum", paste("sum", total))
+  }
+  as.vector(weights) / total
+}
+
+check_means <- function(means, K, arg = "means") {
+  if (is.numeric(means) && is.null(dim(means))) {
+    means <- if (K == 1 && length(means)) t(means) else matrix(means, ncol = 1)
+  }
+  means <- check_table(means, arg)
+  if (nrow(means) != K) {
+    abort_input(arg, paste("a matrix with", count_of(K, "row"), "(one per weight)"),
+                describe(means))
+  }
+  means
+}
+
+# A finite numeric matrix or data frame with rows and columns, as a double matrix.
+check_table <- function(x, arg) {
+  if (is.data.frame(x)) {
+    numeric <- vapply(x, is.numeric, NA)
+    if (!all(numeric)) {
+      abort_input(arg, "numeric in every column",
+                  paste("non-numeric", toString(names(x)[!numeric], 60)))
+    }
+    x <- as.matrix(x)
+  }
+  if (!is.numeric(x) || length(dim(x)) != 2 || !length(x)) {
+    abort_input(arg, "a numeric matrix with at least one row and one column", describe(x))
+  }
+  bad <- which(rowSums(!is.finite(x)) > 0)
+  if (length(bad)) {
+    abort_input(arg, "finite", paste(x[bad[1], !is.finite(x[bad[1], ])][1], "in row", bad[1]))
+  }
+  if (anyDuplicated(colnames(x))) {
+    abort_input(arg, "a matrix with distinct column names", toString(colnames(x), 60))
+  }
+  storage.mode(x) <- "double"
+  dimnames(x) <- if (!is.null(colnames(x))) list(NULL, colnames(x))
+  x
+}
+
+check_labels <- function(class, n, owner, arg = "class") {
+  if (is.null(class)) return(as.character(seq_len(n)))
+  if (!is.atomic(class) || length(class) != n || anyNA(class)) {
+    abort_input(arg, paste0(count_of(n, "label"), ", one per ", owner, ", none missing"),
+                describe(class))
+  }
+  as.character(class)
+}
+
+check_covariances <- function(cov, K, d, arg = "cov") {
+  if (is.list(cov) && !is.data.frame(cov)) {
+    names(cov) <- sprintf("%s[[%d]]", arg, seq_along(cov))
+  } else if (length(dim(cov)) == 3) {
+    cov <- lapply(seq_len(dim(cov)[3]), function(k) as_square(cov[, , k], dim(cov)))
+    names(cov) <- sprintf("%s[, , %d]", arg, seq_along(cov))
+  } else if (d == 1 && K > 1 && is.null(dim(cov)) && length(cov) == K) {
+    cov <- stats::setNames(as.list(cov), sprintf("%s[%d]", arg, seq_len(K)))
+  } else {
+    if (is.numeric(cov) && is.null(dim(cov)) && length(cov) > 1) {
+      abort_input(arg, paste("a number, a matrix, an array or a list; use diag(v) for variances",
+                             "common to all components and as.list(v) for one per component"),
+                  describe(cov))
+    }
+    return(stats::setNames(list(check_covariance(cov, d, arg)), arg))
+  }
+  if (length(cov) != K) {
+    abort_input(arg, paste("given for", count_of(K, "component")), paste(length(cov), "of them"))
+  }
+  Map(check_covariance, cov, d, names(cov))
+}
+
+# A slice of an array is a matrix even if it is 1 x 1.
+as_square <- function(slice, dim) matrix(slice, dim[1], dim[2])
+
+check_covariance <- function(S, d, arg) {
+  shape <- is.null(dim(S)) && length(S) %in% c(1, d) || identical(dim(S), c(d, d))
+  if (!is.numeric(S) || !shape) {
+    abort_input(arg, if (d == 1) "a variance" else {
+      sprintf("a variance, %d variances or a %d x %d covariance matrix", d, d, d)
+    }, describe(S))
+  }
+  if (!all(is.finite(S))) abort_input(arg, "finite", toString(S[!is.finite(S)], 40))
+  if (is.matrix(S)) {
+    gap <- abs(S - t(S))
+    worst <- arrayInd(which.max(gap), dim(S))
+    if (max(gap) > 1e-8 * max(abs(S))) {
+      abort_input(arg, "symmetric",
+                  sprintf("%g in row %d, column %d and %g across the diagonal", S[worst],
+                          worst[1], worst[2], t(S)[worst]))
+    }
+    S <- (S + t(S)) / 2
+  }
+  simplify_cov(S)
+}
+
+# A number if isotropic, else the variances if diagonal, else the matrix.
+simplify_cov <- function(S) {
+  if (is.matrix(S) && all(S[row(S) != col(S)] == 0)) S <- diag(S)
+  if (!is.matrix(S) && all(S == S[1])) S <- S[1]
+  storage.mode(S) <- "double"
+  unname(S)
+}
+
+check_psd <- function(values, arg) {
+  if (min(values) < -1e-10 * max(values, 0)) {
+    abort_input(arg, "positive semi-definite", paste("eigenvalue", format(min(values), digits = 6)))
+  }
+  pmax(values, 0)
+}
+
+spectrum <- function(S, d, arg) {
+  if (!is.matrix(S)) S <- diag(S, d)
+  decomposition <- eigen(S, symmetric = TRUE)
+  values <- check_psd(decomposition$values, arg)
+  values[values < d * .Machine$double.eps * values[1]] <- 0
+  list(values = values, vectors = decomposition$vectors)
+}
+
+# ---- What the rest of the package asks of a mixture
+
+mixture_dim <- function(mixture) ncol(mixture$means)
+
+mixture_size <- function(mixture) length(mixture$weights)
+
+mixture_classes <- function(mixture) unique(mixture$class)
+
+variable_names <- function(mixture) colnames(mixture$means)
+
+# Names for tables and plots, made up where the user gave none.
+variable_labels <- function(mixture) {
+  d <- mixture_dim(mixture)
+  names <- variable_names(mixture)
+  if (!is.null(names)) names else if (d == 1) "x" else paste0("x", seq_len(d))
+}
+
+component_cov <- function(mixture, k) {
+  if (ncol(mixture$values) == 1) k <- 1
+  values <- mixture$values[, k]
+  names <- variable_names(mixture)
+  V <- mixture$vectors
+  if (length(dim(V)) == 3) V <- V[, , k]
+  # V sqrt(Lambda) times its transpose is symmetric to the last bit
+  S <- if (is.null(V)) diag(values, length(values)) else tcrossprod(V %*% diag(sqrt(values)))
+  if (!is.null(names)) dimnames(S) <- list(names, names)
+  S
+}
+
+# The eigenvalues of the covariances after x = a x_0 + sqrt(b2) z.
+diffused_values <- function(mixture, a, b2) a^2 * mixture$values + b2
+
+is_singular <- function(mixture) any(mixture$values == 0)
+
+# Which components belong to the classes named.
+class_components <- function(mixture, class, arg = "class") {
+  known <- mixture_classes(mixture)
+  if (!is.atomic(class) || !length(class) || !all(as.character(class) %in% known)) {
+    abort_input(arg, paste("among the classes", toString(known, 200)),
+                if (is.atomic(class)) toString(setdiff(class, known), 60) else describe(class))
+  }
+  inside <- mixture$class %in% as.character(class)
+  if (!any(mixture$weights[inside] > 0)) abort_input(arg, "of positive weight", toString(class, 60))
+  inside
+}
+
+# Weights, means and covariances that the form leaves free.
+free_parameters <- function(mixture) {
+  d <- mixture_dim(mixture)
+  per_covariance <- switch(sub("common ", "", mixture$form),
+                           isotropic = 1, diagonal = d, full = d * (d + 1) / 2)
+  mixture_size(mixture) * (d + 1) - 1 + per_covariance * ncol(mixture$values)
+}
+
+# ---- Moments and margins
+
+#' Mean, covariance and second moment of a mixture
+#'
+#' Exact: with \eqn{m = \sum_k w_k \mu_k}{m = sum_k w_k mu_k} the covariance is
+#' \eqn{\sum_k w_k (\Sigma_k + (\mu_k - m)(\mu_k - m)^T)}{sum_k w_k (Sigma_k + (mu_k - m)(mu_k -
+#' m)')}, and the second moment is \eqn{E|X|^2 = |m|^2 + \mathrm{tr}\,\mathrm{Cov}}{E|X|^2 = |m|^2
+#' + tr Cov}.
+#'
+#' @param x A mixture, see [gaussmix()].
+#' @param class `NULL` for the whole mixture, or the labels of one or more classes for the law
+#'   given that class.
+#' @param ... For methods; `mean()` passes it to `moments()`.
+#' @return `moments()`: a list of `mean` (`d`), `cov` (`d` x `d`), `second_moment` (a number) and
+#'   `method` (`"exact"`). `mean()`: the mean alone.
+#' @seealso [marginal()], [diffuse()] for the moments at a later time.
+#' @examples
+#' mixture <- gaussmix(c(.5, .5), cbind(x = c(-1, 1), y = 0), .25, class = c("a", "b"))
+#' moments(mixture)
+#' moments(mixture, class = "a")$mean
+#' @export
+moments <- function(x, ...) UseMethod("moments")
+
+#' @rdname moments
+#' @export
+moments.gaussmix <- function(x, class = NULL, ...) {
+  w <- class_weights(x, class)
+  mean <- colSums(w * x$means)
+  within <- if (ncol(x$values) == 1) component_cov(x, 1) else {
+    Reduce(`+`, lapply(which(w > 0), function(k) w[k] * component_cov(x, k)))
+  }
+  cov <- within + crossprod(sqrt(w) * sweep(x$means, 2, mean))
+  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
+}
+
+#' @rdname moments
+#' @export
+mean.gaussmix <- function(x, ...) moments(x, ...)$mean
+
+# The weights of the law of `class` (NULL: everything), zero for the other components.
+class_weights <- function(mixture, class = NULL) {
+  exp(log_weights(mixture, if (is.null(class)) TRUE else class_components(mixture, class)))
+}
+
+#' The mixture of some of the variables
+#'
+#' The exact law of some coordinates, or of all in another order: again a mixture, with the same
+#' weights and classes.
+#'
+#' @param mixture A mixture, see [gaussmix()].
+#' @param variables Names or numbers of the variables to keep, each at most once.
+#' @return A `gaussmix` in `length(variables)` dimensions, without a `fit`.
+#' @examples
+#' mixture <- as_gaussmix(Species ~ ., iris)
+#' marginal(mixture, c("Petal.Length", "Petal.Width"))
+#' @export
+marginal <- function(mixture, variables) {
+  check_mixture(mixture)
+  known <- variable_names(mixture)
+  d <- mixture_dim(mixture)
+  keep <- if (is.character(variables)) match(variables, known) else match(variables, seq_len(d))
+  if (!length(keep) || anyNA(keep) || anyDuplicated(keep)) {
+    abort_input("variables", paste("distinct variables among", toString(c(known, seq_len(d)), 200)),
+                describe(variables))
+  }
+  covs <- lapply(seq_len(ncol(mixture$values)), function(k) {
+    simplify_cov(component_cov(mixture, k)[keep, keep, drop = FALSE])
+  })
+  names(covs) <- paste("component", seq_along(covs))
+  assemble_gaussmix(mixture$weights, mixture$means[, keep, drop = FALSE], covs, mixture$class)
+}
+
+# ---- Showing
+
+#' @export
+format.gaussmix <- function(x, ...) {
+  K <- mixture_size(x)
+  classes <- length(mixture_classes(x))
+  paste0("Gaussian mixture: ", count_of(K, "component"),
+         if (classes < K) paste(" of", count_of(classes, "class", "classes")),
+         " in ", count_of(mixture_dim(x), "dimension"), ", ", x$form,
+         if (K == 1 || startsWith(x$form, "common")) " covariance" else " covariances")
+}
+
+#' @export
+print.gaussmix <- function(x, digits = 3, max = 10, ...) {
+  writeLines(c(format(x), fit_line(x$fit)))
+  print_components(x, max, digits)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
+  K <- mixture_size(x)
+  variables <- variable_labels(x)
+  sd <- vapply(seq_len(ncol(x$values)), function(k) sqrt(diag(component_cov(x, k))),
+               numeric(length(variables)))
+  sd <- matrix(sd, K, length(variables), byrow = TRUE)
+  colnames(sd) <- paste0("sd.", variables)
+  means <- x$means
+  colnames(means) <- paste0("mean.", variables)
+  data.frame(component = seq_len(K), class = x$class, weight = x$weights, means, sd,
+             row.names = row.names, check.names = FALSE)
+}
+
+#' @export
+summary.gaussmix <- function(object, ...) {
+  classes <- mixture_classes(object)
+  owner <- factor(object$class, classes)
+  structure(list(mixture = object, components = as.data.frame(object),
+                 classes = data.frame(class = classes, components = tabulate(owner),
+                                      weight = as.vector(rowsum(object$weights, owner))),
+                 moments = moments(object)),
+            class = "summary.gaussmix")
+}
+
+#' @export
+print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
+  print(x$mixture, digits = digits, max = max)
+  if (nrow(x$classes) < nrow(x$components)) {
+    cat("\nClasses:\n")
+    print(utils::head(x$classes, max), digits = digits, row.names = FALSE)
+  }
+  cat("\nWhole mixture:\n")
+  whole <- data.frame(mean = x$moments$mean, sd = sqrt(diag(x$moments$cov)),
+                      row.names = variable_labels(x$mixture))
+  print(utils::head(whole, max), digits = digits)
+  invisible(x)
+}
+
+# Weights and means at a glance: at most `max` components and 6 variables.
+print_components <- function(mixture, max, digits) {
+  K <- mixture_size(mixture)
+  d <- mixture_dim(mixture)
+  rows <- seq_len(min(K, max))
+  means <- mixture$means
+  colnames(means) <- variable_labels(mixture)
+  table <- data.frame(component = rows, class = mixture$class[rows],
+                      weight = mixture$weights[rows],
+                      means[rows, seq_len(min(d, 6)), drop = FALSE], check.names = FALSE)
+  if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
+  cat("Weights and means:\n")
+  print(table, digits = digits, row.names = FALSE)
+  more <- c(if (K > max) count_of(K - max, "more component"),
+            if (d > 6) count_of(d - 6, "more variable"))
+  if (length(more)) cat("... and", toString(more), "\n")
+}
+
+fit_line <- function(fit) {
+  if (!is.null(fit)) {
+    paste0("Fit by ", fit$source, " to ", count_of(fit$nobs, "observation"), ": log-likelihood ",
+           format(fit$loglik, digits = 6), " (df = ", fit$df, ")")
+  }
+}
+
+count_of <- function(n, one, many = paste0(one, "s")) paste(n, if (n == 1) one else many)

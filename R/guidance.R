@@ -1,0 +1,82 @@
+#' Guidance
+#'
+#' Guidance towards a class `y` adds a multiple of the gradient of `log p(y | x_t)` to the score
+#' from which a sampler works:
+#' `s_class + strength * (s_class - s_all) = (1 + strength) s_class - strength s_all`.
+#' With exact scores, as here, classifier guidance and classifier-free guidance are the same.
+#'
+#' @param class Label of the class to guide to, or several labels for their union.
+#' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
+#'   plain conditional sampling, -1 unconditional. The "guidance scale" of other software, which
+#'   counts from the unconditional score, is `1 + strength`.
+#' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and is 0
+#'   outside (Kynkaanniemi et al. 2024).
+#' @return An object of class `guidance`: a list of the arguments, with `strength` as a function
+#'   and `label`, what to print of it.
+#' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
+#'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
+#'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}.
+#' @examples
+#' guidance("setosa", strength = 2)
+#' guidance(c("a", "b"), strength = function(t) 4 * exp(-t))
+#' guidance("a", strength = 4, interval = c(.2, 2))
+#' @export
+guidance <- function(class, strength = 0, interval = NULL) {
+  if (!(is.atomic(class) && length(class) && !anyNA(class))) {
+    abort_input("class", "one or more class labels", describe(class))
+  }
+  label <- "function of t"
+  at <- strength
+  if (!is.function(strength)) {
+    strength <- check_number(strength, "strength")
+    label <- format(strength)
+    at <- function(t) strength
+  }
+  if (!is.null(interval)) {
+    ok <- is.numeric(interval) && length(interval) == 2 && !anyNA(interval) && diff(interval) > 0
+    if (!ok) abort_input("interval", "NULL or two increasing times", describe(interval))
+    label <- paste0(label, " on [", paste(format(interval), collapse = ", "), "]")
+  }
+  structure(list(class = as.character(class), strength = at, interval = interval, label = label),
+            class = "guidance")
+}
+
+#' @export
+format.guidance <- function(x, ...) {
+  scale <- suppressWarnings(1 + as.numeric(x$label))
+  paste0("towards ", paste(x$class, collapse = " or "), ", strength ", x$label,
+         if (!is.na(scale)) paste0(" (guidance scale ", format(scale), ")"))
+}
+
+#' @export
+print.guidance <- function(x, ...) {
+  cat("<guidance> ", format(x), "\n", sep = "")
+  invisible(x)
+}
+
+check_guidance <- function(x, arg = "guidance") {
+  if (is.null(x) || inherits(x, "guidance")) return(x)
+  abort_input(arg, "NULL or a guidance (see guidance())", paste("a", class(x)[1]))
+}
+
+guidance_strength <- function(guidance, t) {
+  if (!is.null(guidance$interval) && (t < guidance$interval[1] || t > guidance$interval[2])) return(0)
+  strength <- guidance$strength(t)
+  ok <- is.numeric(strength) && length(strength) == 1 && is.finite(strength)
+  if (!ok) {
+    abort_input("strength", "a function that returns one finite number",
+                paste(describe(strength), "at t =", format(t)))
+  }
+  strength
+}
+
+# What the core needs to know of a guidance: the models (rows of log-weights), the coefficient of
+# each model's score at a time, and the log-probability of the class (NULL if unguided).
+guidance_models <- function(guidance, mixture) {
+  all <- log_weights(mixture)
+  if (is.null(guidance)) return(list(models = rbind(all), coef = function(t) 1))
+  inside <- class_components(mixture, guidance$class)
+  list(models = rbind(log_weights(mixture, inside), all),
+       coef = function(t) c(1, 0) + c(1, -1) * guidance_strength(guidance, t),
+       log_prior = log(sum(mixture$weights[inside])))
+}

@@ -1,0 +1,265 @@
+#' Sample from a mixture by guided diffusion
+#'
+#' Draws n particles from noise at the horizon and carries them to the data by a sampler whose score
+#' is the exact, guided score of the mixture.
+#'
+#' @details
+#' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`; the key is drawn from
+#' R's generator, so that [set.seed()] rules. Runs with the same `key` meet the same noise, whatever
+#' the strength, the class or the number of threads: they are coupled, and differences between them
+#' have small standard errors. (Within a mixture: for a common full covariance the noise is that of
+#' its eigenbasis.)
+#'
+#' **Log-density.** For deterministic samplers the density of the result is carried along:
+#' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps; the exact log-density of the
+#'   output as long as no step folds (has a negative determinant somewhere). Costs about d score
+#'   evaluations per step.
+#' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature;
+#'   approximates the log-density of the continuous-time law. For samplers of the ODE.
+#' * `"auto"`: `"map"` for deterministic samplers if d <= 8, otherwise `"divergence"` where the
+#'   sampler allows it, `"none"` for stochastic ones and starts of unknown density.
+#'
+#' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
+#' taken at the last time at which a score was.
+#'
+#' @param mixture A [gaussmix()].
+#' @param n Number of particles (ignored if `start` is a matrix).
+#' @param guidance A [guidance()], or `NULL` to sample from the mixture itself.
+#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`.
+#' @param schedule The forward process, see [schedule].
+#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own.
+#' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
+#'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
+#'   [gaussmix()], the law at the horizon; or an n x d matrix.
+#' @param noise `NULL`, or the noise itself: an n x d x m array, or a function of n, d and m that
+#'   returns one, where m is the number of noise terms that the sampler draws (one per step for
+#'   `sampler_em()`), plus one, the first, for a `"normal"` start.
+#' @param log_density What to compute of the log-density, see Details.
+#' @param trajectory Keep the particles at every time?
+#' @param key `NULL`, or the `key` of another run, to meet the same noise.
+#' @return An object of class `guided_sample`: a list with
+#'   * `x`: n x d matrix, with the names of the variables;
+#'   * `log_density`: n log-densities of the law of the output, or `NULL`;
+#'   * `confidence`: n probabilities `p(class | x)`, or `NULL` without guidance; `log_confidence`,
+#'     their logarithms;
+#'   * `folded`: n, did a step fold at this particle (or `NULL`);
+#'   * `trajectory`: times x n x d array, or `NULL`; `times`, the N + 1 times;
+#'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
+#'     `density_method`, `confidence_time`.
+#' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
+#'   very large strength) ends with a warning that counts them.
+#' @seealso [guidance_sweep()] to compare strengths; [confidence()], [entropy()] for estimates.
+#' @examples
+#' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
+#' set.seed(1)
+#' run <- guided_sample(m, 1000, guidance("a", 2), sampler_ddim(50))
+#' run
+#' confidence(run)
+#' entropy(run)
+#' @export
+guided_sample <- function(mixture, n = 1000, guidance = NULL, sampler = sampler_ddim(),
+                          schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                          noise = NULL, log_density = c("auto", "map", "divergence", "none"),
+                          trajectory = FALSE, key = NULL) {
+  check_mixture(mixture)
+  check_guidance(guidance)
+  check_sampler(sampler)
+  check_schedule(schedule)
+  check_flag(trajectory, "trajectory")
+  key <- check_key(key)
+  times <- sampler_times(sampler, schedule, horizon)
+  guide <- guidance_models(guidance, mixture)
+  begin <- run_start(start, mixture, n, guidance, schedule, times[1])
+  method <- check_density_method(log_density, sampler, begin, mixture)
+  closing <- if (!is.null(guidance)) closing_time(mixture, times, schedule)
+  d <- mixture_dim(mixture)
+  steps <- sampler_program(sampler, times, schedule)
+  program <- compile_program(steps, times, d, begin$sd, method, trajectory, closing,
+                             nrow(guide$models))
+  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times),
+                 coef = vapply(program$level_times, guide$coef, double(nrow(guide$models))))
+  per_coordinate <- any(program$term[3, ] == 1)
+  result <- core_run(core_pool(mixture, rotate = !per_coordinate), guide$models, levels, program,
+                     begin$n, begin$x, check_noise(noise, begin$n, d, program$noises), key)
+  run <- read_run(result, program, times, begin, guide, method, trajectory, mixture)
+  warn_lost(run$x)
+  structure(c(run, list(
+    mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule, times = times,
+    horizon = times[1], start = begin$label, key = key, density_method = method,
+    confidence_time = closing
+  )), class = "guided_sample")
+}
+
+check_key <- function(key) {
+  if (is.null(key)) return(draw_key())
+  ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
+    all(key >= 0 & key < 2^32 & key == floor(key))
+  if (!ok) abort_input("key", "NULL or the `key` of another run", describe(key))
+  key
+}
+
+# The standard deviation of a "normal" start.
+start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
+
+# Where a run starts: n, and either x with its log-density (NULL if unknown) or the sd of a normal
+# that the engine draws; `entropy` of the start where it is exact.
+run_start <- function(start, mixture, n, guidance, schedule, horizon) {
+  d <- mixture_dim(mixture)
+  if (is.character(start)) {
+    start <- check_choice(start, c("normal", "exact"), "start")
+    label <- start
+    if (start == "normal") {
+      sd <- start_sd(schedule, horizon)
+      return(list(n = check_count(n, "n"), sd = sd, label = "normal",
+                  entropy = d * log(2 * pi * exp(1) * sd^2) / 2))
+    }
+    law <- diffuse(subset_class(mixture, guidance), horizon, schedule)
+  } else if (inherits(start, "gaussmix")) {
+    if (mixture_dim(start) != d) {
+      abort_input("start", paste("a mixture of dimension", d), mixture_dim(start))
+    }
+    law <- start
+    label <- "mixture"
+  } else {
+    x <- check_points(start, mixture, "start")
+    return(list(n = nrow(x), x = x, log_density = attr(start, "log_density"), label = "given"))
+  }
+  x <- rgaussmix(check_count(n, "n"), law)
+  list(n = nrow(x), x = x[, , drop = FALSE], log_density = dgaussmix(x, law, log = TRUE),
+       label = label)
+}
+
+# The mixture without the components that a guidance leaves out.
+subset_class <- function(mixture, guidance) {
+  if (is.null(guidance)) return(mixture)
+  weights <- exp(log_weights(mixture, class_components(mixture, guidance$class)))
+  mixture$weights <- weights
+  mixture
+}
+
+check_density_method <- function(method, sampler, begin, mixture) {
+  method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
+  known <- !is.null(begin$sd) || !is.null(begin$log_density)
+  if (method == "auto") {
+    if (sampler$stochastic || !known) return("none")
+    if (mixture_dim(mixture) <= 8) return("map")
+    return(if (sampler$divergence) "divergence" else "none")
+  }
+  if (method == "none") return(method)
+  if (sampler$stochastic) {
+    abort_input("log_density", '"none" for a stochastic sampler', describe(method))
+  }
+  if (!known) {
+    abort_input("log_density", '"none" for a start whose density is not known', describe(method))
+  }
+  if (method == "divergence" && !sampler$divergence) {
+    abort_input("log_density", paste('"map" or "none" for', sampler$label), describe(method))
+  }
+  method
+}
+
+# The time at which the confidence is taken: the last, or the last with noise for point masses.
+closing_time <- function(mixture, times, schedule) {
+  last <- times[length(times)]
+  if (is_singular(mixture) && schedule$b2(last) == 0) times[length(times) - 1] else last
+}
+
+check_noise <- function(noise, n, d, m) {
+  if (is.null(noise)) return(NULL)
+  if (is.function(noise)) noise <- noise(n, d, m)
+  if (is.numeric(noise) && length(dim(noise)) == 2 && d == 1) dim(noise) <- c(dim(noise)[1], 1, m)
+  ok <- is.numeric(noise) && length(dim(noise)) == 3 && all(dim(noise) == c(n, d, m)) &&
+    all(is.finite(noise))
+  if (!ok) {
+    abort_input("noise", paste0("an ", n, " x ", d, " x ", m, " array of finite numbers, ",
+                                "or a function that returns one"), describe(noise))
+  }
+  storage.mode(noise) <- "double"
+  noise
+}
+
+read_run <- function(result, program, times, begin, guide, method, trajectory, mixture) {
+  d <- mixture_dim(mixture)
+  names <- variable_names(mixture)
+  last <- program$outputs
+  x <- matrix(result$output[, , last], begin$n, d, dimnames = list(NULL, names))
+  run <- list(x = x, log_density = NULL, confidence = NULL, log_confidence = NULL, folded = NULL,
+              trajectory = NULL)
+  if (method != "none") {
+    change <- result$scalar[, 1]
+    start <- if (is.null(begin$sd)) begin$log_density else result$scalar[, START_SCALAR + 1]
+    run$log_density <- start + change
+    run$density_change <- change
+    run$start_entropy <- begin$entropy
+    if (method == "map") run$folded <- result$scalar[, 2] > 0
+  }
+  if (!is.null(guide$log_prior)) {
+    logp <- result$scalar[, START_SCALAR + 1 + 1:2, drop = FALSE]
+    run$log_confidence <- pmin(guide$log_prior + logp[, 1] - logp[, 2], 0)
+    run$confidence <- exp(run$log_confidence)
+  }
+  if (trajectory) {
+    run$trajectory <- aperm(result$output, c(3, 1, 2))
+    dimnames(run$trajectory) <- list(t = format(times, digits = 4), NULL, names)
+  }
+  run
+}
+
+warn_lost <- function(x) {
+  lost <- sum(rowSums(!is.finite(x)) > 0)
+  if (lost) {
+    warning(lost, " of ", nrow(x), " particles overflowed: the steps are too large for this strength",
+            call. = FALSE)
+  }
+}
+
+#' @export
+print.guided_sample <- function(x, ...) {
+  cat("<guided_sample> ", nrow(x$x), " particles in ", ncol(x$x), " dimension",
+      if (ncol(x$x) != 1) "s", "\n", sep = "")
+  cat("  guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance), "\n", sep = "")
+  cat("  sampler:  ", format(x$sampler), "\n", sep = "")
+  cat("  schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start, "\n",
+      sep = "")
+  if (nrow(x$x)) {
+    if (!is.null(x$confidence)) cat("  confidence: ", format_estimate(confidence(x)), "\n", sep = "")
+    if (!is.null(x$log_density)) cat("  entropy:    ", format_estimate(entropy(x)), "\n", sep = "")
+  }
+  invisible(x)
+}
+
+#' @export
+summary.guided_sample <- function(object, ...) {
+  n <- nrow(object$x)
+  mean <- colMeans(object$x)
+  sd <- apply(object$x, 2, stats::sd)
+  names <- colnames(object$x)
+  variables <- data.frame(mean = mean, mean_se = sd / sqrt(n), sd = sd,
+                          row.names = if (is.null(names)) paste0("x", seq_along(mean)) else names)
+  structure(list(sample = object, variables = variables), class = "summary.guided_sample")
+}
+
+#' @export
+print.summary.guided_sample <- function(x, digits = 4, ...) {
+  print(x$sample)
+  folded <- x$sample$folded
+  if (any(folded)) cat("  folded:   ", format(mean(folded), digits = 3), " of the particles\n", sep = "")
+  print(x$variables, digits = digits)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.guided_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+  points <- x$x
+  if (is.null(colnames(points))) colnames(points) <- paste0("x", seq_len(ncol(points)))
+  columns <- list(as.data.frame(points))
+  columns$.confidence <- x$confidence
+  columns$.log_density <- x$log_density
+  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
+}
+
+#' @export
+as.matrix.guided_sample <- function(x, ...) x$x
+
+#' @export
+dim.guided_sample <- function(x) dim(x$x)

@@ -1,0 +1,224 @@
+#' Samplers as step programs
+#'
+#' A sampler turns noise into data. Here it is a description, not a loop: a function that returns,
+#' for each step, a short list of operations on registers (each an n x d matrix). One engine runs
+#' all samplers, so that a new one is the twenty lines of R below and runs as fast as the others.
+#'
+#' @details
+#' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
+#' * `op_eval(to, from, t)`: register `to` becomes the guided score of register `from` at time `t`,
+#' * `op_noise(to)`: register `to` becomes fresh standard normal noise,
+#' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers, among which may
+#'   be `to` itself.
+#'
+#' The state is register `x`, which the last operation of every step writes. The other registers
+#' come into being when first written and keep their value from step to step, so that a multistep
+#' method simply reads what an earlier step left.
+#'
+#' Most samplers discretise one of two processes in the reversed time `T - t`, which share the
+#' marginal laws of the forward process (`f` and `G^2` as in [schedule], `s` the score): the
+#' ordinary differential equation `dx = (-f x + G^2 s/2) dt` and the stochastic one
+#' `dx = (-f x + G^2 s) dt + G dB`.
+#'
+#' @param name A short name.
+#' @param step A function of `k`, `times` and `schedule` (see [schedule]) that returns the list of
+#'   the operations of step `k`.
+#' @param steps Number of steps. `NULL`: the sampler follows a schedule with discrete steps
+#'   ([schedule_ddpm()]) through every whole time between the horizon and `end`.
+#' @param grid The kind of [time_grid()], or the times themselves, decreasing from the horizon: then
+#'   they settle `steps` and `end`.
+#' @param end The time at which to stop.
+#' @param stochastic Does the sampler draw noise?
+#' @param divergence Does the divergence of the guided score, summed along the path, give the
+#'   log-density of the result to the order of the sampler? It does for ODE steps of two forms:
+#'   `alpha x + beta s`, and `x` plus a Runge-Kutta combination of registers `-f y + G^2 s/2`. If
+#'   not, the log-density comes from the Jacobian of the steps.
+#' @param label What to print.
+#' @param params A named list of settings, to print.
+#' @param to,from Names of registers.
+#' @param t A time.
+#' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
+#'   may also have one number per coordinate.
+#' @return `sampler()`: an object of class `sampler`, a list of the arguments. `op_*()`: an object
+#'   of class `op`, a list with `op` (`"eval"`, `"noise"` or `"linear"`), `to` and the other
+#'   arguments.
+#' @seealso [sampler_moments()], which gives a sampler's exact law on one Gaussian: the first test
+#'   of a new one.
+#' @family samplers
+#' @examples
+#' # A predictor-corrector sampler (Song et al. 2021, algorithm 1): an Euler step of the ODE, then
+#' # one Langevin step at the new time.
+#' sampler_corrected <- function(steps = 200, grid = "uniform", end = 0, size = .05) {
+#'   step <- function(k, times, schedule) {
+#'     t <- times[k]
+#'     h <- t - times[k + 1]
+#'     list(
+#'       op_eval("s", from = "x", t = t),
+#'       op_linear("x", c(x = 1 - h * schedule$drift(t), s = h * schedule$diffusion2(t) / 2)),
+#'       op_eval("s", from = "x", t = times[k + 1]),
+#'       op_noise("z"),
+#'       op_linear("x", c(x = 1, s = size, z = sqrt(2 * size)))
+#'     )
+#'   }
+#'   sampler("corrected", step, steps, grid, end, stochastic = TRUE,
+#'           label = "Predictor-corrector", params = list(size = size))
+#' }
+#' sampler_corrected()
+#' sampler_corrected()$step(1, time_grid(200, 5), schedule_ou())
+#' # one Gaussian, exactly: the corrector removes most of the error that the start leaves
+#' gaussian <- gaussmix(1, 1.5, .25)
+#' sampler_moments(gaussian, sampler_euler(), horizon = 2)
+#' sampler_moments(gaussian, sampler_corrected(), horizon = 2)
+#' @export
+sampler <- function(name, step, steps = 200, grid = "uniform", end = 0, stochastic = FALSE,
+                    divergence = !stochastic, label = name, params = list()) {
+  check_string(name, "name")
+  if (!is.function(step)) abort_input("step", "a function of k, times and schedule", describe(step))
+  if (is.numeric(grid)) {
+    grid <- check_grid(grid, arg = "grid")
+    steps <- length(grid) - 1
+    end <- grid[steps + 1]
+  } else {
+    grid <- check_choice(grid, eval(formals(time_grid)$type), "grid")
+    if (!is.null(steps)) steps <- check_count(steps, "steps", min = 1)
+    end <- check_number(end, "end", min = 0)
+  }
+  structure(list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
+                 end = end, stochastic = check_flag(stochastic, "stochastic"),
+                 divergence = check_flag(divergence, "divergence"), step = step, params = params),
+            class = "sampler")
+}
+
+#' @rdname sampler
+#' @export
+op_eval <- function(to, from = "x", t) {
+  new_op("eval", to = to, from = check_string(from, "from"), t = check_number(t, "t", min = 0))
+}
+
+#' @rdname sampler
+#' @export
+op_noise <- function(to) new_op("noise", to = to)
+
+#' @rdname sampler
+#' @export
+op_linear <- function(to, coef) {
+  registers <- names(coef)
+  if (is.null(registers) || !all(nzchar(registers)) || anyDuplicated(registers)) {
+    abort_input("coef", "named by register, each once", describe(coef))
+  }
+  for (r in registers) {
+    w <- coef[[r]]
+    if (!is.numeric(w) || !length(w) || !all(is.finite(w))) {
+      abort_input("coef", "finite numbers", paste(r, "=", describe(w)))
+    }
+  }
+  new_op("linear", to = to, coef = coef)
+}
+
+new_op <- function(op, to, ...) {
+  structure(list(op = op, to = check_string(to, "to"), ...), class = "op")
+}
+
+check_string <- function(x, arg) {
+  ok <- is.character(x) && length(x) == 1 && !is.na(x) && nzchar(x)
+  if (!ok) abort_input(arg, "one non-empty string", describe(x))
+  x
+}
+
+check_sampler <- function(x, arg = "sampler") {
+  if (!inherits(x, "sampler")) {
+    abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class(x)[1]))
+  }
+  x
+}
+
+# The times of one run.
+sampler_times <- function(sampler, schedule, horizon = NULL) {
+  grid <- sampler$grid
+  if (is.numeric(grid)) {
+    if (!is.null(horizon) && !isTRUE(all.equal(horizon, grid[1]))) {
+      abort_input("horizon", paste("the first time of the sampler's grid,", grid[1]),
+                  describe(horizon))
+    }
+    horizon <- grid[1]
+  }
+  horizon <- check_horizon(horizon, schedule)
+  steps <- sampler$steps
+  if (is.null(steps)) {
+    if (is.null(schedule$steps)) {
+      abort_input("steps", "a number unless the schedule has discrete steps", "NULL")
+    }
+    steps <- horizon - sampler$end
+  }
+  time_grid(steps, horizon, grid, sampler$end, schedule)
+}
+
+# The operations of a run, one list per step.
+sampler_program <- function(sampler, times, schedule) {
+  written <- "x"
+  lapply(seq_len(length(times) - 1), function(k) {
+    ops <- sampler$step(k, times, schedule)
+    ok <- is.list(ops) && length(ops) && all(vapply(ops, inherits, NA, "op")) &&
+      ops[[length(ops)]]$to == "x"
+    if (!ok) {
+      abort_input("step", "a function that returns a list of operations, the last one writing x",
+                  paste(describe(ops), "at step", k))
+    }
+    for (op in ops) {
+      unknown <- setdiff(c(op$from, names(op$coef)), written)
+      if (length(unknown)) {
+        abort_input("step", "a function whose operations read registers that have been written",
+                    paste0(unknown[1], " in `", format(op), "` at step ", k))
+      }
+      written <<- union(written, op$to)
+    }
+    ops
+  })
+}
+
+# Coefficients of the drift of the reverse ODE, or SDE, at time t.
+reverse_drift <- function(schedule, t, stochastic = FALSE) {
+  c(x = -schedule$drift(t), s = schedule$diffusion2(t) * if (stochastic) 1 else 1 / 2)
+}
+
+# What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
+# a, b^2 at both, a'/a, and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
+step_constants <- function(k, times, schedule) {
+  a <- schedule$a(times[k + 0:1])
+  b2 <- schedule$b2(times[k + 0:1])
+  list(a = a[1], a_next = a[2], b2 = b2[1], b2_next = b2[2], ratio = a[2] / a[1],
+       beta = max(b2[1] - (a[1] / a[2])^2 * b2[2], 0))
+}
+
+#' @export
+format.op <- function(x, ...) {
+  right <- switch(
+    x$op,
+    eval = paste0("score(", x$from, ", t = ", format(x$t, digits = 4), ")"),
+    noise = "noise",
+    linear = paste(vapply(x$coef, function(w) toString(format(w, digits = 4), 30), ""),
+                   names(x$coef), collapse = " + ")
+  )
+  paste(x$to, "<-", gsub("+ -", "- ", right, fixed = TRUE))
+}
+
+#' @export
+print.op <- function(x, ...) {
+  cat(format(x), "\n", sep = "")
+  invisible(x)
+}
+
+#' @export
+format.sampler <- function(x, ...) {
+  grid <- if (is.numeric(x$grid)) "given" else x$grid
+  steps <- if (is.null(x$steps)) "the schedule's steps" else count_of(x$steps, "step")
+  paste0(x$label, format_params(x$params), ", ", steps, " on a ", grid, " grid",
+         if (x$end > 0) paste0(" to t = ", format(x$end, digits = 4)))
+}
+
+#' @export
+print.sampler <- function(x, ...) {
+  cat("<sampler> ", format(x), ", ", if (x$stochastic) "stochastic" else "deterministic", "\n",
+      sep = "")
+  invisible(x)
+}

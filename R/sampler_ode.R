@@ -1,0 +1,72 @@
+#' Runge-Kutta samplers of the probability-flow ODE
+#'
+#' General-purpose solvers of the reverse ordinary differential equation
+#' `dx = (-f x + G^2 s/2) dt`: Euler (order 1, one score per step), Heun's second-order method
+#' (two scores), and the classical fourth-order method (four scores).
+#'
+#' @details
+#' For the Ornstein-Uhlenbeck process Euler's step is `x' = x + h (x + s)`. The Heun and Runge-Kutta
+#' steps look at the score at the end of the step: for a mixture with point masses the
+#' grid must stop at `end > 0`.
+#'
+#' Of two samplers compare the number of score evaluations, not of steps.
+#'
+#' @inheritParams sampler
+#' @return A [sampler()].
+#' @source Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021),
+#'   \doi{10.48550/arXiv.2011.13456}, equation 13 (the ODE). Heun: Karras, Aittala, Aila and Laine
+#'   (2022), \doi{10.48550/arXiv.2206.00364}, algorithm 1, without their change of variables.
+#' @family samplers
+#' @examples
+#' sampler_heun(steps = 40, grid = "quadratic")
+#' sampler_rk4(steps = 10)$step(1, time_grid(10, 5), schedule_ou())
+#' @name sampler_ode
+NULL
+
+#' @rdname sampler_ode
+#' @export
+sampler_euler <- function(steps = 200, grid = "uniform", end = 0) {
+  sampler("euler", runge_kutta(butcher$euler), steps, grid, end, label = "Euler (ODE)")
+}
+
+#' @rdname sampler_ode
+#' @export
+sampler_heun <- function(steps = 200, grid = "uniform", end = 0) {
+  sampler("heun", runge_kutta(butcher$heun), steps, grid, end, label = "Heun (ODE)")
+}
+
+#' @rdname sampler_ode
+#' @export
+sampler_rk4 <- function(steps = 200, grid = "uniform", end = 0) {
+  sampler("rk4", runge_kutta(butcher$rk4), steps, grid, end, label = "Runge-Kutta 4 (ODE)")
+}
+
+# Butcher tableaux of explicit methods: stage i has velocity v_i at x + h sum_j A[i, j] v_j and time
+# t - c_i h, and the step is x + h sum_i b_i v_i.
+butcher <- list(
+  euler = list(A = matrix(0), b = 1, c = 0),
+  heun = list(A = rbind(0, c(1, 0)), b = c(1, 1) / 2, c = c(0, 1)),
+  rk4 = list(A = rbind(0, c(1, 0, 0, 0) / 2, c(0, 1, 0, 0) / 2, c(0, 0, 1, 0)),
+             b = c(1, 2, 2, 1) / 6, c = c(0, 1, 1, 2) / 2)
+)
+
+runge_kutta <- function(tableau) {
+  velocity <- paste0("v", seq_along(tableau$b))
+  function(k, times, schedule) {
+    h <- times[k] - times[k + 1]
+    from_x <- function(to, weights) {
+      used <- weights != 0
+      op_linear(to, c(x = 1, stats::setNames(h * weights[used], velocity[used])))
+    }
+    stage <- function(i) {
+      t <- times[k] - tableau$c[i] * h
+      at <- if (i == 1) "x" else "y"
+      c(if (i > 1) list(from_x("y", tableau$A[i, ])),
+        list(op_eval(velocity[i], from = at, t = t),
+             op_linear(velocity[i],
+                       stats::setNames(reverse_drift(schedule, t), c(at, velocity[i])))))
+    }
+    c(unlist(lapply(seq_along(velocity), stage), recursive = FALSE),
+      list(from_x("x", tableau$b)))
+  }
+}

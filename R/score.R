@@ -1,0 +1,108 @@
+#' Exact scores of a diffused mixture
+#'
+#' The score is the gradient in `x` of the log-density of the mixture at time `t` of a forward
+#' process. `score_jacobian()` is its derivative, `denoise()` the expectation of the data given
+#' `x_t = x`, and `posterior()` the probability of each class given `x_t = x`.
+#'
+#' @details
+#' At time `t` component `k` is `N(a mu_k, S_k)`, `S_k = a^2 Sigma_k + b^2 I` (see [diffuse()]). With
+#' responsibilities `r_k`, `P_k = S_k^-1` and `g_k = -P_k (x - a mu_k)`,
+#'
+#' * score `s = sum_k r_k g_k`;
+#' * Jacobian `sum_k r_k (g_k - s)(g_k - s)' - sum_k r_k P_k`;
+#' * denoiser `(x + b^2 s)/a` (Tweedie's formula).
+#'
+#' With `class`, the score is that of the guided sampler, `(1 + strength) s_class - strength s_all`,
+#' and `denoise()` applies Tweedie's formula to it, as samplers do; for a strength other than 0 it is
+#' no conditional expectation.
+#'
+#' Responsibilities are computed in logarithms, so that they are right far out (60 standard
+#' deviations and more) and for weights as small as 1e-300. The Jacobian is centred as written
+#' above, which keeps its digits where `sum r g g' - s s'` loses them.
+#'
+#' @param mixture A [gaussmix()].
+#' @param x Points: an n x d matrix or data frame, a vector of n points if d = 1, or one point as
+#'   a vector of length d.
+#' @param t One time, 0 or later, in the clock of the schedule. At `t = 0` every covariance must be
+#'   nonsingular.
+#' @param schedule The forward process, see [schedule].
+#' @param class,strength Guidance towards a class, as in [guidance()]; `NULL` for the plain score.
+#' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
+#'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x classes
+#'   matrix whose rows sum to 1.
+#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind; of class
+#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
+#' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}, for the guided score; Liang et al.
+#'   (2024), \doi{10.48550/arXiv.2405.16418}, for the diffused mixture.
+#' @examples
+#' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
+#' x <- rbind(c(0, 0), c(60, -60))
+#' score(m, x)
+#' score(m, x, t = .5, class = "a", strength = 2)
+#' score_jacobian(m, x)[1, , ]
+#' denoise(m, x, t = .5)
+#' posterior(m, x)
+#' @export
+score <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL, strength = 0) {
+  guided_eval(mixture, x, t, schedule, class, strength, "score")$score
+}
+
+#' @rdname score
+#' @export
+score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL,
+                           strength = 0) {
+  at <- guided_eval(mixture, x, t, schedule, class, strength, "jacobian")
+  names <- variable_names(mixture)
+  dimnames(at$jacobian) <- list(rownames(at$score), names, names)
+  at$jacobian
+}
+
+#' @rdname score
+#' @export
+denoise <- function(mixture, x, t, schedule = schedule_ou(), class = NULL, strength = 0) {
+  at <- guided_eval(mixture, x, t, schedule, class, strength, "score", singular_ok = TRUE)
+  a <- schedule$a(t)
+  if (!(a > 0)) abort_input("t", "a time at which the data are not yet forgotten (a > 0)", describe(t))
+  if (schedule$b2(t) == 0) return(at$x)
+  (at$x + schedule$b2(t) * at$score) / a
+}
+
+#' @rdname score
+#' @export
+posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
+  check_mixture(mixture)
+  x <- check_points(x, mixture)
+  classes <- mixture_classes(mixture)
+  inside <- lapply(classes, function(class) mixture$class == class)
+  prior <- vapply(inside, function(keep) sum(mixture$weights[keep]), 0)
+  models <- do.call(rbind, lapply(inside[prior > 0], function(keep) log_weights(mixture, keep)))
+  level <- noise_level(mixture, t, schedule)
+  joint <- core_eval(mixture, x, level$a, level$b2, models, rep(0, nrow(models)), "logp")$logp
+  joint <- joint + rep(log(prior[prior > 0]), each = nrow(x))
+  joint <- exp(joint - row_max(joint))
+  result <- matrix(0, nrow(x), length(classes), dimnames = list(rownames(x), classes))
+  result[, prior > 0] <- joint / rowSums(joint)
+  result
+}
+
+row_max <- function(x) do.call(pmax, lapply(seq_len(ncol(x)), function(j) x[, j]))
+
+guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular_ok = FALSE) {
+  check_mixture(mixture)
+  x <- check_points(x, mixture)
+  guide <- guidance_models(if (!is.null(class)) guidance(class, strength), mixture)
+  level <- noise_level(mixture, t, schedule, singular_ok)
+  if (singular_ok && level$b2 == 0) return(list(x = x))
+  c(list(x = x), core_eval(mixture, x, level$a, level$b2, guide$models, guide$coef(t), what))
+}
+
+# a and b^2 at time t; an error where a component has no density.
+noise_level <- function(mixture, t, schedule, singular_ok = FALSE) {
+  check_schedule(schedule)
+  t <- check_time(t, schedule)
+  level <- list(a = schedule$a(t), b2 = schedule$b2(t))
+  if (!singular_ok && is_singular(mixture) && level$b2 == 0) {
+    abort("`mixture` has a singular covariance and no density at `t` = 0; take t > 0", "singular")
+  }
+  level
+}

@@ -1,0 +1,26 @@
+#' Number of threads
+#'
+#' Gets or sets the number of threads that the core uses. Results do not depend on it: they are the
+#' same to the last bit for any number.
+#'
+#' @details The default is 2, or the option `mixguide.threads` when the package is loaded. It is
+#'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1 in
+#'   a forked process (as [parallel::mclapply()] makes them) and where R was built without OpenMP.
+#' @param n A whole number >= 1, or `NULL` to leave it as it is.
+#' @return The number of threads in use, before the change; invisibly if `n` is given.
+#' @examples
+#' mixguide_threads()
+#' old <- mixguide_threads(1)
+#' mixguide_threads(old)
+#' @export
+mixguide_threads <- function(n = NULL) {
+  old <- .Call(ffi_threads, NULL)
+  if (is.null(n)) return(old)
+  .Call(ffi_threads, as.integer(check_count(n, "n", min = 1)))
+  invisible(old)
+}
+
+.onLoad <- function(libname, pkgname) {
+  n <- getOption("mixguide.threads")
+  if (!is.null(n)) mixguide_threads(n)
+}

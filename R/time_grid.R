@@ -1,0 +1,98 @@
+#' Time grids
+#'
+#' The decreasing times at which a sampler stands, from the horizon (noise) to `end` (data).
+#'
+#' @details With `N = steps`, `T = horizon` and `k = 0, ..., N`:
+#' * `"uniform"`: `t_k = end + (T - end) (N - k)/N`.
+#' * `"quadratic"`: `t_k = end + (T - end) ((N - k)/N)^2`, short steps near the data.
+#' * `"logsnr"`: `log(a/b)` equispaced, the grid of the DPM-Solver family; needs `end > 0`.
+#' * `"exponential"`: `t_k - t_{k+1} = h min(max(t_k, floor), 1)`, with `h` such that `N` steps lead
+#'   to `end`: constant steps first, then steps that shrink with the time that is left. It is meant
+#'   for schedules whose clock has a scale of about 1 (not `schedule_ddpm()`).
+#'
+#' @param steps Number of steps `N`, at least 1.
+#' @param horizon First time, positive and finite; `NULL` for the schedule's own.
+#' @param type `"uniform"`, `"quadratic"`, `"logsnr"`, `"exponential"`, or the times themselves: a
+#'   strictly decreasing numeric vector, which is checked against the other arguments.
+#' @param end Last time, from 0 to below the horizon. Stopping before 0 is needed for mixtures
+#'   with point masses.
+#' @param schedule The forward process, see [schedule]; it gives the log-SNR and the largest
+#'   possible horizon.
+#' @param floor The time below which the exponential grid keeps a constant step. The default is 0
+#'   (`1/steps` if `end` is 0). For a score that is `L`-Lipschitz the theory takes `1/(4 L)`.
+#' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
+#'   exactly `end`.
+#' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}.
+#'   Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916}.
+#' @examples
+#' time_grid(5)
+#' time_grid(5, type = "quadratic")
+#' time_grid(5, type = "logsnr", end = .01)
+#' time_grid(5, type = "exponential", end = .01)
+#' @export
+time_grid <- function(steps, horizon = NULL,
+                      type = c("uniform", "quadratic", "logsnr", "exponential"), end = 0,
+                      schedule = schedule_ou(), floor = NULL) {
+  check_schedule(schedule)
+  steps <- check_count(steps, "steps", min = 1)
+  horizon <- check_horizon(horizon, schedule)
+  end <- check_number(end, "end", min = 0)
+  if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
+  if (is.numeric(type)) return(check_grid(type, steps, horizon, end))
+  type <- check_choice(type, eval(formals()$type), "type")
+  left <- (steps - 0:steps) / steps
+  times <- switch(
+    type,
+    # (horizon - end) (N - k)/N in this order: whole numbers stay whole
+    uniform = end + (horizon - end) * (steps - 0:steps) / steps,
+    quadratic = end + (horizon - end) * left^2,
+    logsnr = logsnr_grid(left, horizon, end, schedule),
+    exponential = exponential_grid(steps, horizon, end, floor)
+  )
+  times[c(1, steps + 1)] <- c(horizon, end)
+  times
+}
+
+# Bisection: log(a/b) falls with t in every schedule.
+logsnr_grid <- function(left, horizon, end, schedule) {
+  if (end == 0) abort_input("end", 'positive with a "logsnr" grid', "0")
+  logsnr <- function(t) log(schedule$a(t)) - log(schedule$b2(t)) / 2
+  target <- left * logsnr(horizon) + (1 - left) * logsnr(end)
+  low <- rep(end, length(left))
+  high <- rep(horizon, length(left))
+  for (i in 1:80) {
+    middle <- (low + high) / 2
+    early <- logsnr(middle) > target
+    low[early] <- middle[early]
+    high[!early] <- middle[!early]
+  }
+  middle
+}
+
+exponential_grid <- function(steps, horizon, end, floor) {
+  if (is.null(floor)) floor <- if (end > 0) 0 else 1 / steps
+  floor <- check_number(floor, "floor", min = 0)
+  if (floor == 0 && end == 0) abort_input("floor", "positive when `end` is 0", "0")
+  rate <- function(t) min(max(t, floor), 1)
+  walk <- function(h) {
+    Reduce(function(t, k) t - h * rate(t), seq_len(steps), horizon, accumulate = TRUE)
+  }
+  # h = 0 leads nowhere; at the other end of the interval the first step alone is more than enough
+  h <- stats::uniroot(function(h) walk(h)[steps + 1] - end,
+                      c(0, 2 * (horizon - end) / rate(horizon)), tol = .Machine$double.eps)$root
+  walk(h)
+}
+
+# Times given by the user.
+check_grid <- function(x, steps = length(x) - 1, horizon = x[1], end = x[length(x)],
+                       arg = "type") {
+  ok <- length(x) >= 2 && all(is.finite(x)) && all(diff(x) < 0) && x[length(x)] >= 0
+  if (!ok) abort_input(arg, "at least two finite, strictly decreasing times >= 0", describe(x))
+  if (length(x) != steps + 1) {
+    abort_input(arg, paste("a vector of", steps + 1, "times (steps + 1)"), describe(x))
+  }
+  if (x[1] != horizon || x[length(x)] != end) {
+    abort_input(arg, paste("times from", horizon, "(horizon) to", end, "(end)"), describe(x))
+  }
+  as.double(x)
+}

@@ -1,0 +1,251 @@
+/* The interpreter of step programs, for one block of particles: all steps on it, then the next.
+ * Included once per instruction set by engine_*.c. */
+#ifndef GM_ENGINE_H
+#define GM_ENGINE_H
+
+#include "det.h"
+#include "layout.h"
+
+#define TANGENT(r) (area->tangent + (size_t)(r) * d * d * lanes)
+
+/* C = A B for d x d matrices per lane */
+static void gm_multiply(int d, const double *A, const double *B, size_t lanes, double *C) {
+  for (int j = 0; j < d; j++) {
+    for (int i = 0; i < d; i++) {
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        vd sum = vset(0);
+        for (int l = 0; l < d; l++) {
+          sum += LD(ROW(A, (size_t)l * d + i) + v) * LD(ROW(B, (size_t)j * d + l) + v);
+        }
+        AT(ROW(C, (size_t)j * d + i) + v) = sum;
+      }
+    }
+  }
+}
+
+static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *area) {
+  const gm_pool *pool = job->pool;
+  const gm_models *models = job->models;
+  const gm_level *level = job->program->level + op->at;
+  size_t lanes = job->lanes;
+  int d = pool->d, derivative = job->program->derivative != GM_NONE;
+  gm_score_work work = {area->g, area->logit, area->r, area->rho, area->s, area->t};
+  gm_score(pool, models, level, ROW(area->reg, (size_t)op->from * d), lanes, derivative, &work,
+           ROW(area->reg, (size_t)op->to * d), op->n < 0 ? NULL : ROW(area->scalar, op->n));
+  if (!derivative) return;
+  gm_model_scores(pool, models, level, lanes, &work);
+  if (job->program->derivative == GM_TRACE) {
+    /* the divergence is that of the field at this point, whatever led to it */
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(area->trace, op->from) + v) = vset(d);
+    gm_divergence(pool, models, level, lanes, &work, ROW(area->trace, op->to));
+    return;
+  }
+  gm_tangent_kind *kind = area->shared->kind;
+  switch (kind[op->from]) {
+    case GM_ZERO: break;
+    case GM_IDENTITY:
+      gm_jacobian(pool, models, level, lanes, &work, TANGENT(op->to));
+      break;
+    case GM_FULL:
+      gm_jacobian(pool, models, level, lanes, &work, area->H);
+      gm_multiply(d, area->H, TANGENT(op->from), lanes, TANGENT(op->to));
+  }
+  kind[op->to] = kind[op->from] == GM_ZERO ? GM_ZERO : GM_FULL;
+}
+
+static GM_NOINLINE void gm_op_noise(const gm_job *job, const gm_op *op, gm_area *area, size_t first,
+                        size_t count) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  double *to = ROW(area->reg, op->to * d);
+  if (job->noise) {
+    const double *slice = job->noise + job->n * d * op->at;
+    for (size_t j = 0; j < d; j++) {
+      memcpy(ROW(to, j), slice + first + job->n * j, sizeof(double) * count);
+    }
+  } else {
+    gm_rng_normal(area->rng, area->spare, &area->shared->has_spare, (int)d, lanes, to);
+  }
+  if (job->program->derivative == GM_TRACE) {
+    memset(ROW(area->trace, op->to), 0, sizeof(double) * lanes);
+  }
+  area->shared->kind[op->to] = GM_ZERO;
+}
+
+/* Coefficient of a term for coordinate j. */
+GM_INLINE double gm_coef(const gm_program *program, const gm_term *term, int j) {
+  return program->coef[term->at + (term->per_coordinate ? j : 0)];
+}
+
+/* Element by element, so that the target may be among the sources. */
+static GM_NOINLINE void gm_op_linear(const gm_job *job, const gm_op *op, gm_area *area) {
+  const gm_program *program = job->program;
+  const gm_term *term = program->term + op->at;
+  size_t lanes = job->lanes;
+  int d = job->pool->d, n = op->n;
+  for (int j = 0; j < d; j++) {
+    double *to = ROW(area->reg, (size_t)op->to * d + j);
+    const double *row[GM_MAX_REGISTERS];
+    vd coef[GM_MAX_REGISTERS];
+    for (int i = 0; i < n; i++) {
+      row[i] = ROW(area->reg, (size_t)term[i].reg * d + j);
+      coef[i] = vset(gm_coef(program, term + i, j));
+    }
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd sum = vset(0);
+      for (int i = 0; i < n; i++) sum += coef[i] * LD(row[i] + v);
+      AT(to + v) = sum;
+    }
+  }
+  if (program->derivative == GM_TRACE) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd sum = vset(0);
+      for (int i = 0; i < n; i++) {
+        sum += vset(gm_coef(program, term + i, 0)) * LD(ROW(area->trace, term[i].reg) + v);
+      }
+      AT(ROW(area->trace, op->to) + v) = sum;
+    }
+  } else if (program->derivative == GM_TANGENT) {
+    gm_tangent_kind *kind = area->shared->kind;
+    int full = 0;
+    for (int i = 0; i < n; i++) full |= kind[term[i].reg] != GM_ZERO;
+    if (full) {
+      for (int b = 0; b < d; b++) {
+        for (int a = 0; a < d; a++) {
+          size_t at = (size_t)b * d + a;
+          for (size_t v = 0; v < lanes; v += GM_VL) {
+            vd sum = vset(0);
+            for (int i = 0; i < n; i++) {
+              gm_tangent_kind k = kind[term[i].reg];
+              if (k == GM_ZERO || (k == GM_IDENTITY && a != b)) continue;
+              vd c = vset(gm_coef(program, term + i, a));
+              if (k == GM_FULL) c *= LD(ROW(TANGENT(term[i].reg), at) + v);
+              sum += c;
+            }
+            AT(ROW(TANGENT(op->to), at) + v) = sum;
+          }
+        }
+      }
+    }
+    kind[op->to] = full ? GM_FULL : GM_ZERO;
+  }
+}
+
+static GM_NOINLINE void gm_op_dot(const gm_job *job, const gm_op *op, gm_area *area) {
+  const double *coef = job->program->coef + op->n;
+  size_t lanes = job->lanes, d = job->pool->d;
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd sum = vset(0);
+    for (size_t j = 0; j < d; j++) {
+      sum += LD(ROW(area->reg, op->from * d + j) + v) * LD(ROW(area->reg, op->at * d + j) + v);
+    }
+    AT(ROW(area->scalar, op->to) + v) += vset(coef[0]) + vset(coef[1]) * sum;
+  }
+}
+
+/* Register r becomes the variable that derivatives refer to. */
+GM_INLINE void gm_rebase(const gm_job *job, gm_area *area, int r) {
+  size_t lanes = job->lanes;
+  area->shared->kind[r] = GM_IDENTITY;
+  if (job->program->derivative != GM_TRACE) return;
+  for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(area->trace, r) + v) = vset(job->pool->d);
+}
+
+/* The end of a step x' = F(x): the log-density falls by log|det DF|. The trace form is
+ * d log alpha + tr(DF) / alpha - d, exact in the linear part alpha x of F. */
+static GM_NOINLINE void gm_op_end(const gm_job *job, const gm_op *op, gm_area *area) {
+  const gm_program *program = job->program;
+  size_t lanes = job->lanes;
+  int d = job->pool->d, x = op->to;
+  double *log_density = ROW(area->scalar, GM_LOG_DENSITY);
+  if (program->derivative == GM_TRACE) {
+    double alpha = program->coef[op->n], *trace = ROW(area->trace, x);
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(log_density + v) -= vset(d * log(alpha) - d) + LD(trace + v) * vset(1 / alpha);
+    }
+  } else if (program->derivative == GM_TANGENT) {
+    gm_tangent_kind *kind = area->shared->kind;
+    double *other[GM_MAX_REGISTERS], *logdet = area->t;
+    int n_other = 0;
+    if (kind[x] == GM_FULL) {
+      /* registers that outlive the step (multistep methods) are rebased on the new state; an
+       * identity is written out first */
+      for (int r = 0; r < program->n_register; r++) {
+        if (r == x || kind[r] == GM_ZERO || !(op->at >> r & 1)) continue;
+        if (kind[r] == GM_IDENTITY) {
+          memset(TANGENT(r), 0, sizeof(double) * d * d * lanes);
+          for (int j = 0; j < d; j++) {
+            for (size_t v = 0; v < lanes; v += GM_VL) {
+              AT(ROW(TANGENT(r), (size_t)j * d + j) + v) = vset(1);
+            }
+          }
+          kind[r] = GM_FULL;
+        }
+        other[n_other++] = TANGENT(r);
+      }
+      memset(logdet, 0, sizeof(double) * lanes);
+      gm_determinant(d, TANGENT(x), other, n_other, lanes, logdet,
+                     ROW(area->scalar, GM_FOLDED));
+      for (size_t v = 0; v < lanes; v += GM_VL) AT(log_density + v) -= LD(logdet + v);
+    }
+  }
+  gm_rebase(job, area, x);
+}
+
+/* Start of a block: scalars zero, register 0 at the start, its derivative the identity. */
+static void gm_block_start(const gm_job *job, size_t first, size_t count, gm_area *area) {
+  const gm_program *program = job->program;
+  size_t lanes = job->lanes, d = job->pool->d;
+  /* also the lanes beyond the last particle hold numbers */
+  memset(area->reg, 0, sizeof(double) * program->n_register * d * lanes);
+  memset(area->scalar, 0, sizeof(double) * program->n_scalar * lanes);
+  for (size_t j = 0; job->start && j < d; j++) {
+    memcpy(ROW(area->reg, j), job->start + first + job->n * j, sizeof(double) * count);
+  }
+  if (program->derivative == GM_TRACE) {
+    memset(area->trace, 0, sizeof(double) * program->n_register * lanes);
+  }
+  area->shared->has_spare = 0;
+  for (int r = 0; r < GM_MAX_REGISTERS; r++) area->shared->kind[r] = GM_ZERO;
+  gm_rebase(job, area, 0);
+  gm_rng_seed(job->key, job->first + first, lanes, area->rng);
+}
+
+static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to, double *work) {
+  const gm_program *program = job->program;
+  size_t lanes = job->lanes, d = job->pool->d, n = job->n, first = block * lanes;
+  size_t count = n - first < lanes ? n - first : lanes;
+  gm_area whole, *area = &whole;
+  gm_layout(job->pool, job->models, program, lanes, work, area);
+  if (op_from == 0) gm_block_start(job, first, count, area);
+  for (int i = op_from; i < op_to; i++) {
+    const gm_op *op = program->op + i;
+    switch ((gm_code)op->code) {
+      case GM_EVAL: gm_op_eval(job, op, area); break;
+      case GM_NOISE: gm_op_noise(job, op, area, first, count); break;
+      case GM_LINEAR: gm_op_linear(job, op, area); break;
+      case GM_DOT: gm_op_dot(job, op, area); break;
+      case GM_END: gm_op_end(job, op, area); break;
+      case GM_BEGIN: gm_rebase(job, area, op->to); break;
+      case GM_SAVE:
+        for (size_t j = 0; j < d; j++) {
+          memcpy(job->output + first + n * (j + d * op->at), ROW(area->reg, op->from * d + j),
+                 sizeof(double) * count);
+        }
+        break;
+      case GM_SAVE_DIVERGENCE:
+        memcpy(ROW(area->scalar, op->at), ROW(area->trace, op->from), sizeof(double) * lanes);
+        break;
+      case GM_SAVE_JACOBIAN:
+        for (size_t j = 0; j < d * d; j++) {
+          memcpy(job->jacobian + first + n * j, ROW(TANGENT(op->from), j), sizeof(double) * count);
+        }
+    }
+  }
+  if (op_to == program->n_op && job->scalar) {
+    for (int i = 0; i < program->n_scalar; i++) {
+      memcpy(job->scalar + first + n * i, ROW(area->scalar, i), sizeof(double) * count);
+    }
+  }
+}
+
+#endif

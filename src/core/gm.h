@@ -1,0 +1,115 @@
+/* The core: guided scores of diffused Gaussian mixtures, and the engine that runs step programs
+ * on blocks of particles. C99; no R, no allocation, no input or output, no global state: callers
+ * give the memory and read a status. */
+#ifndef GM_H
+#define GM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+  GM_OK = 0,
+  GM_ERR_SINGULAR, /* a component has no density at a level: zero variance and zero noise */
+  GM_ERR_PROGRAM   /* an operation names a register, level or table entry that does not exist */
+} gm_status;
+
+/* The pool of components, in a basis where a common covariance is diagonal. Covariance of
+ * component k: V_k diag(value_k) V_k'; V = I if vector is NULL; one value column if common. */
+typedef struct {
+  int K, d, common;
+  const double *mean;   /* d x K */
+  const double *value;  /* d x (common ? 1 : K) */
+  const double *vector; /* d x d x K, or NULL */
+} gm_pool;
+
+/* Models: the pool under other weights. Model j holds size[j] components, the others have weight
+ * zero and are never visited. */
+typedef struct {
+  int J;
+  const int *size, *member;  /* member: K x J, the first size[j] of column j */
+  const double *log_weight;  /* K x J */
+} gm_models;
+
+/* A noise level: x_t = a x_0 + sqrt(b2) z, and the coefficient c_j of each model's score. */
+typedef struct {
+  double a, b2;
+  const double *coef;      /* J */
+  const double *precision; /* d x (common ? 1 : K): 1 / (a^2 value + b2) */
+  const double *log_norm;  /* K: -(d log 2 pi + log det) / 2 */
+} gm_level;
+
+size_t gm_level_size(const gm_pool *pool); /* doubles for precision and log_norm */
+gm_status gm_level_fill(const gm_pool *pool, gm_level *level, double *table);
+
+/* A program: operations over registers of d numbers a particle, and scalars. */
+typedef enum {
+  GM_EVAL,   /* to <- guided score of from at level `at`; scalar n <- log p_j, j = 1..J (n >= 0) */
+  GM_NOISE,  /* to <- standard normals, the `at`-th slice if the caller supplies the noise */
+  GM_LINEAR, /* to <- sum of terms at .. at + n - 1 */
+  GM_DOT,    /* scalar to += coef[n] + coef[n + 1] * <register from, register at> */
+  GM_END,    /* register to is the new state; coef[n]: its coefficient on the old one */
+  GM_SAVE,   /* output slice at <- register from */
+  GM_SAVE_DIVERGENCE, /* scalar at <- trace of the derivative of register from */
+  GM_SAVE_JACOBIAN,   /* jacobian output <- derivative of register from */
+  GM_BEGIN   /* derivatives are with respect to register to as it is now (GM_END does so too) */
+} gm_code;
+
+typedef struct { int code, to, from, at, n; } gm_op;
+
+/* coef[at] (scalar) or coef[at .. at + d - 1] (one per coordinate) times a register */
+typedef struct { int reg, at, per_coordinate; } gm_term;
+
+/* What of the derivative of the map "start of the step -> register" is carried along. */
+typedef enum {
+  GM_NONE,
+  GM_TRACE,  /* its trace: the divergence form of the continuous log-density */
+  GM_TANGENT /* the d x d matrix: log|det| of the discretised map itself */
+} gm_derivative;
+
+/* Scalars that the engine itself writes: the change of the log-density since the start, and 1 for
+ * a particle whose map folded (negative determinant) at some step. */
+enum { GM_LOG_DENSITY = 0, GM_FOLDED = 1, GM_OWN_SCALARS = 2 };
+enum { GM_MAX_REGISTERS = 24 };
+
+typedef struct {
+  int n_op, n_term, n_coef, n_level, n_register, n_scalar, n_output, n_noise;
+  const gm_op *op;
+  const gm_term *term;
+  const double *coef;
+  const gm_level *level;
+  gm_derivative derivative;
+} gm_program;
+
+typedef struct {
+  const gm_pool *pool;
+  const gm_models *models;
+  const gm_program *program;
+  size_t n, lanes;           /* particles, and particles in a block (a multiple of 8) */
+  uint64_t key, first;       /* the noise of particle i is that of (key, first + i) */
+  const double *start;       /* n x d for register 0, or NULL: zero */
+  const double *noise;       /* n x d x n_noise, or NULL: generated */
+  double *output;            /* n x d x n_output */
+  double *scalar;            /* n x n_scalar, or NULL */
+  double *jacobian;          /* n x d x d, or NULL */
+} gm_job;
+
+gm_status gm_program_check(const gm_program *program, const gm_pool *pool, const gm_models *models);
+size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program);
+size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */
+double gm_block_cost(const gm_job *job); /* rough flops of one block */
+
+/* An engine is the whole interpreter compiled for one instruction set. */
+typedef struct {
+  const char *name;
+  void (*run)(const gm_job *job, size_t block, int op_from, int op_to, double *work);
+} gm_engine;
+
+const gm_engine *gm_engine_choose(const char *at_most); /* NULL: the best that this CPU runs */
+
+/* Blocks [from, to), each with operations [op_from, op_to), on so many threads. Blocks use the
+ * work area of their thread, or of their own (from + i uses area i) if keep is set, so that a
+ * long program can be run in parts. */
+void gm_run(const gm_engine *engine, const gm_job *job, size_t from, size_t to, int op_from,
+            int op_to, int threads, int keep, double *work, size_t work_size);
+
+#endif

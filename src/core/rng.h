@@ -1,0 +1,72 @@
+/* Normals: one xoshiro256++ state (Blackman and Vigna 2021) for each particle, seeded by
+ * splitmix64 from (key, particle) alone, so that neither the block, the thread nor the machine
+ * that runs a particle changes its noise; Box-Muller pairs. */
+#ifndef GM_RNG_H
+#define GM_RNG_H
+
+#include "vmath.h"
+
+GM_INLINE uint64_t gm_splitmix(uint64_t *z) {
+  uint64_t x = (*z += 0x9e3779b97f4a7c15ULL);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+/* States of `lanes` particles from number `first` on: 4 x lanes words. */
+GM_INLINE void gm_rng_seed(uint64_t key, uint64_t first, size_t lanes, uint64_t *state) {
+  for (size_t i = 0; i < lanes; i++) {
+    uint64_t k = key, p = first + i;
+    uint64_t z = gm_splitmix(&k) ^ gm_splitmix(&p);
+    for (int w = 0; w < 4; w++) state[w * lanes + i] = gm_splitmix(&z);
+  }
+}
+
+GM_INLINE vu vrotl(vu x, int k) { return (x << k) | (x >> (64 - k)); }
+
+GM_INLINE vu vxoshiro(vu s[4]) {
+  vu r = vrotl(s[0] + s[3], 23) + s[0], t = s[1] << 17;
+  s[2] ^= s[0];
+  s[3] ^= s[1];
+  s[1] ^= s[2];
+  s[0] ^= s[3];
+  s[2] ^= t;
+  s[3] = vrotl(s[3], 45);
+  return r;
+}
+
+/* 52 random bits in [1, 2) */
+GM_INLINE vd vuniform12(vu r) { return vd_of((r >> 12) | 0x3ff0000000000000ULL); }
+
+GM_INLINE void vnormal_pair(vu s[4], vd *z1, vd *z2) {
+  vd u1 = vset(2.0) - vuniform12(vxoshiro(s)); /* (0, 1] */
+  vd u2 = vuniform12(vxoshiro(s)) - vset(1.0); /* [0, 1) */
+  vd radius = vsqrt(vset(-2.0) * vlog(u1)), sine, cosine;
+  vsincos2pi(u2, &sine, &cosine);
+  *z1 = radius * cosine;
+  *z2 = radius * sine;
+}
+
+/* `rows` rows of `lanes` normals. An odd number of rows leaves its last sine in `spare` for the
+ * next call: all lanes run in step, so one flag serves them. */
+GM_INLINE void gm_rng_normal(uint64_t *state, double *spare, int *has_spare, int rows, size_t lanes,
+                             double *out) {
+  int first = rows > 0 && *has_spare, pairs = (rows - first) / 2, odd = (rows - first) % 2;
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vu s[4];
+    for (int w = 0; w < 4; w++) s[w] = *(const vu *)(state + w * lanes + v);
+    double *row = out + v;
+    if (first) {
+      *(vd *)row = *(const vd *)(spare + v);
+      row += lanes;
+    }
+    for (int p = 0; p < pairs; p++, row += 2 * lanes) {
+      vnormal_pair(s, (vd *)row, (vd *)(row + lanes));
+    }
+    if (odd) vnormal_pair(s, (vd *)row, (vd *)(spare + v));
+    for (int w = 0; w < 4; w++) *(vu *)(state + w * lanes + v) = s[w];
+  }
+  if (rows > 0) *has_spare = odd;
+}
+
+#endif

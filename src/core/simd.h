@@ -1,0 +1,87 @@
+/* Vectors of GM_VL doubles on GCC/Clang vector types. The including file sets GM_VL (and the
+ * target by a pragma); a compiler without vector types gets GM_VL = 1 and plain loops.
+ * Everything is static inline: this header and those built on it are compiled once for each
+ * instruction set, and no vector ever crosses a function that is not inlined. */
+#ifndef GM_SIMD_H
+#define GM_SIMD_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__GNUC__) && GM_VL != 1
+#error "vector types need GCC or Clang"
+#endif
+
+#if defined(__GNUC__)
+#define GM_INLINE static inline __attribute__((always_inline, unused))
+#define GM_NOINLINE __attribute__((noinline))
+#else
+#define GM_INLINE static inline
+#define GM_NOINLINE
+#endif
+
+#if GM_VL == 1
+typedef double vd;
+typedef int64_t vi;
+typedef uint64_t vu;
+#else
+/* aligned(8): R's vectors are aligned to 16 bytes only; and a stack slot that asks for no more
+ * than 8 cannot be misaligned by a compiler that keeps a 16-byte stack (64-bit Windows). */
+typedef double vd __attribute__((vector_size(8 * GM_VL), aligned(8), may_alias));
+typedef int64_t vi __attribute__((vector_size(8 * GM_VL), aligned(8), may_alias));
+typedef uint64_t vu __attribute__((vector_size(8 * GM_VL), aligned(8), may_alias));
+#endif
+
+/* Bits of a vector, read as another type. */
+GM_INLINE vi vi_of(vd x) { vi y; memcpy(&y, &x, sizeof y); return y; }
+GM_INLINE vu vu_of(vd x) { vu y; memcpy(&y, &x, sizeof y); return y; }
+GM_INLINE vd vd_of(vu x) { vd y; memcpy(&y, &x, sizeof y); return y; }
+
+GM_INLINE vd vset(double a) {
+#if GM_VL == 8
+  return (vd){a, a, a, a, a, a, a, a};
+#elif GM_VL == 4
+  return (vd){a, a, a, a};
+#elif GM_VL == 2
+  return (vd){a, a};
+#else
+  return a;
+#endif
+}
+
+/* Masks: all bits set where the comparison holds. */
+GM_INLINE vu vless(vd a, vd b) {
+#if GM_VL == 1
+  return a < b ? ~(uint64_t)0 : 0;
+#else
+  return (vu)(a < b);
+#endif
+}
+GM_INLINE vd vselect(vu mask, vd yes, vd no) {
+  return vd_of((vu_of(yes) & mask) | (vu_of(no) & ~mask));
+}
+GM_INLINE vd vmax(vd a, vd b) { return vselect(vless(a, b), b, a); }
+GM_INLINE vd vabs(vd a) { return vd_of(vu_of(a) & 0x7fffffffffffffffULL); }
+
+#if GM_VL > 1 && defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+GM_INLINE vd vsqrt(vd a) {
+#if GM_VL == 8
+  return (vd)_mm512_sqrt_pd((__m512d)a);
+#elif GM_VL == 4
+  return (vd)_mm256_sqrt_pd((__m256d)a);
+#elif GM_VL == 2 && defined(__SSE2__)
+  return (vd)_mm_sqrt_pd((__m128d)a);
+#else
+  double lane[GM_VL];
+  memcpy(lane, &a, sizeof a);
+  for (int i = 0; i < GM_VL; i++) lane[i] = sqrt(lane[i]);
+  memcpy(&a, lane, sizeof a);
+  return a;
+#endif
+}
+
+#endif

@@ -1,0 +1,25 @@
+/* The boundary: the only code that knows SEXP. Checks type and size, allocates, calls the core,
+ * turns a status into an R error. No arithmetic. */
+#ifndef MIXGUIDE_FFI_H
+#define MIXGUIDE_FFI_H
+
+#define R_NO_REMAP
+#define STRICT_R_HEADERS
+#include <R.h>
+#include <Rinternals.h>
+
+SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job);
+SEXP ffi_engine(void);
+SEXP ffi_threads(SEXP ffi_n);
+
+/* Element `name` of a list; R_NilValue if absent. */
+SEXP ffi_element(SEXP list, const char *name);
+/* The same, of a given type and length (length < 0: any); errors otherwise. */
+const double *ffi_doubles(SEXP list, const char *name, R_xlen_t length);
+const int *ffi_integers(SEXP list, const char *name, R_xlen_t length);
+/* NULL where the element is absent or NULL. */
+const double *ffi_doubles_or_null(SEXP list, const char *name, R_xlen_t length);
+R_xlen_t ffi_length(SEXP list, const char *name);
+int ffi_count(SEXP list, const char *name);
+
+#endif

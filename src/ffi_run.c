@@ -1,0 +1,182 @@
+/* Runs a step program: the one way into the core. */
+#include "ffi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/gm.h"
+#include "threads.h"
+
+static gm_pool pool_of(SEXP x) {
+  SEXP mean = ffi_element(x, "mean"), dim = Rf_getAttrib(mean, R_DimSymbol);
+  if (TYPEOF(mean) != REALSXP || Rf_xlength(dim) != 2) Rf_error("internal error: 'mean'");
+  gm_pool pool;
+  pool.d = INTEGER_RO(dim)[0];
+  pool.K = INTEGER_RO(dim)[1];
+  R_xlen_t d = pool.d, K = pool.K;
+  pool.mean = REAL_RO(mean);
+  pool.common = ffi_length(x, "value") == d;
+  pool.value = ffi_doubles(x, "value", pool.common ? d : d * K);
+  pool.vector = ffi_doubles_or_null(x, "vector", d * d * K);
+  return pool;
+}
+
+/* log_weight is K x J; components of weight zero (-Inf) are left out. */
+static gm_models models_of(SEXP x, int K) {
+  R_xlen_t length = ffi_length(x, "log_weight");
+  gm_models models;
+  models.log_weight = ffi_doubles(x, "log_weight", length);
+  models.J = (int)(length / K);
+  int *size = (int *)R_alloc(models.J, sizeof(int));
+  int *member = (int *)R_alloc(length, sizeof(int));
+  for (int j = 0; j < models.J; j++) {
+    size[j] = 0;
+    for (int k = 0; k < K; k++) {
+      if (models.log_weight[(size_t)j * K + k] > R_NegInf) member[(size_t)j * K + size[j]++] = k;
+    }
+    if (size[j] == 0) Rf_error("internal error: model %d has no component", j + 1);
+  }
+  models.size = size;
+  models.member = member;
+  return models;
+}
+
+static const gm_level *levels_of(SEXP x, const gm_pool *pool, int J, int n) {
+  gm_level *level = (gm_level *)R_alloc(n, sizeof(gm_level));
+  const double *a = ffi_doubles(x, "a", n), *b2 = ffi_doubles(x, "b2", n);
+  const double *coef = ffi_doubles(x, "coef", (R_xlen_t)n * J);
+  size_t size = gm_level_size(pool);
+  double *table = (double *)R_alloc(n * size, sizeof(double));
+  for (int i = 0; i < n; i++) {
+    level[i].a = a[i];
+    level[i].b2 = b2[i];
+    level[i].coef = coef + (size_t)i * J;
+    if (gm_level_fill(pool, level + i, table + i * size) != GM_OK) {
+      Rf_error("a component has zero variance at noise level %d of %d, where it has no density",
+               i + 1, n);
+    }
+  }
+  return level;
+}
+
+static gm_program program_of(SEXP x, const gm_level *level, int n_level) {
+  gm_program program;
+  program.n_op = (int)(ffi_length(x, "op") / 5);
+  program.n_term = (int)(ffi_length(x, "term") / 3);
+  program.n_coef = (int)ffi_length(x, "coef");
+  program.n_level = n_level;
+  program.level = level;
+  program.coef = ffi_doubles(x, "coef", -1);
+  program.n_register = ffi_count(x, "registers");
+  program.n_scalar = ffi_count(x, "scalars");
+  program.n_output = ffi_count(x, "outputs");
+  program.n_noise = ffi_count(x, "noises");
+  program.derivative = (gm_derivative)ffi_count(x, "derivative");
+  const int *op = ffi_integers(x, "op", 5 * (R_xlen_t)program.n_op);
+  const int *term = ffi_integers(x, "term", 3 * (R_xlen_t)program.n_term);
+  gm_op *ops = (gm_op *)R_alloc(program.n_op, sizeof(gm_op));
+  gm_term *terms = (gm_term *)R_alloc(program.n_term, sizeof(gm_term));
+  for (int i = 0; i < program.n_op; i++, op += 5) {
+    ops[i] = (gm_op){op[0], op[1], op[2], op[3], op[4]};
+  }
+  for (int i = 0; i < program.n_term; i++, term += 3) {
+    terms[i] = (gm_term){term[0], term[1], term[2]};
+  }
+  program.op = ops;
+  program.term = terms;
+  return program;
+}
+
+/* Blocks in batches, so that the user can interrupt some ten times a second: an interrupt leaves
+ * by a long jump, and all memory here is R's. Blocks that are long in themselves (many steps,
+ * components or dimensions) run a group at a time, each program in parts. */
+static void run_all(const gm_engine *engine, const gm_job *job, int threads) {
+  const double budget = 2e8; /* rough flops of a thread in a tenth of a second */
+  size_t blocks = (job->n + job->lanes - 1) / job->lanes, size = gm_work_size(job);
+  if ((size_t)threads > blocks) threads = (int)blocks;
+  double *work = (double *)R_alloc(threads * size, sizeof(double));
+  double cost = gm_block_cost(job);
+  int n_op = job->program->n_op, parts = (int)(cost / budget) + 1;
+  if (parts > n_op) parts = n_op;
+  if (parts == 1) {
+    size_t batch = threads * (size_t)(budget / (cost + 1) + 1);
+    for (size_t from = 0; from < blocks; from += batch) {
+      size_t to = batch < blocks - from ? from + batch : blocks;
+      gm_run(engine, job, from, to, 0, n_op, threads, 0, work, size);
+      R_CheckUserInterrupt();
+    }
+    return;
+  }
+  for (size_t from = 0; from < blocks; from += threads) {
+    size_t to = (size_t)threads < blocks - from ? from + threads : blocks;
+    for (int part = 0; part < parts; part++) {
+      int op_from = (int)((double)n_op * part / parts);
+      int op_to = (int)((double)n_op * (part + 1) / parts);
+      gm_run(engine, job, from, to, op_from, op_to, threads, 1, work, size);
+      R_CheckUserInterrupt();
+    }
+  }
+}
+
+static SEXP array3(R_xlen_t a, R_xlen_t b, R_xlen_t c) {
+  SEXP x = PROTECT(Rf_allocVector(REALSXP, a * b * c)), dim = PROTECT(Rf_allocVector(INTSXP, 3));
+  INTEGER(dim)[0] = (int)a;
+  INTEGER(dim)[1] = (int)b;
+  INTEGER(dim)[2] = (int)c;
+  Rf_setAttrib(x, R_DimSymbol, dim);
+  UNPROTECT(2); /* x, dim */
+  return x;
+}
+
+static const gm_engine *engine_in_use(void) {
+  return gm_engine_choose(getenv("MIXGUIDE_ENGINE"));
+}
+
+SEXP ffi_engine(void) { return Rf_mkString(engine_in_use()->name); }
+
+SEXP ffi_threads(SEXP ffi_n) {
+  if (ffi_n != R_NilValue) mg_threads_set(Rf_asInteger(ffi_n));
+  return Rf_ScalarInteger(mg_threads());
+}
+
+SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job) {
+  gm_pool pool = pool_of(ffi_pool);
+  gm_models models = models_of(ffi_models, pool.K);
+  int n_level = (int)ffi_length(ffi_levels, "a");
+  const gm_level *level = levels_of(ffi_levels, &pool, models.J, n_level);
+  gm_program program = program_of(ffi_program, level, n_level);
+  if (gm_program_check(&program, &pool, &models) != GM_OK) {
+    Rf_error("internal error: the step program is not valid");
+  }
+  R_xlen_t n = ffi_count(ffi_job, "n"), d = pool.d;
+  const double *key = ffi_doubles(ffi_job, "key", 2);
+  int lanes = ffi_count(ffi_job, "lanes"), jacobian = 0;
+  if (lanes % 8) Rf_error("internal error: 'lanes' must be a multiple of 8");
+  for (int i = 0; i < program.n_op; i++) jacobian |= program.op[i].code == GM_SAVE_JACOBIAN;
+  SEXP result = PROTECT(Rf_allocVector(VECSXP, 3)), names = PROTECT(Rf_allocVector(STRSXP, 3));
+  SEXP output = array3(n, d, program.n_output);
+  SET_VECTOR_ELT(result, 0, output);
+  SEXP scalar = Rf_allocMatrix(REALSXP, (int)n, program.n_scalar);
+  SET_VECTOR_ELT(result, 1, scalar);
+  if (jacobian) SET_VECTOR_ELT(result, 2, array3(n, d, d));
+  SET_STRING_ELT(names, 0, Rf_mkChar("output"));
+  SET_STRING_ELT(names, 1, Rf_mkChar("scalar"));
+  SET_STRING_ELT(names, 2, Rf_mkChar("jacobian"));
+  Rf_setAttrib(result, R_NamesSymbol, names);
+  gm_job job;
+  job.pool = &pool;
+  job.models = &models;
+  job.program = &program;
+  job.n = (size_t)n;
+  job.lanes = lanes ? (size_t)lanes : gm_lanes(&pool, &models, &program);
+  job.key = (uint64_t)key[0] << 32 | (uint64_t)key[1];
+  job.first = (uint64_t)ffi_doubles(ffi_job, "first", 1)[0];
+  job.start = ffi_doubles_or_null(ffi_job, "start", n * d);
+  job.noise = ffi_doubles_or_null(ffi_job, "noise", n * d * program.n_noise);
+  job.output = REAL(output);
+  job.scalar = REAL(scalar);
+  job.jacobian = jacobian ? REAL(VECTOR_ELT(result, 2)) : NULL;
+  if (n > 0) run_all(engine_in_use(), &job, mg_threads());
+  UNPROTECT(2); /* result, names */
+  return result;
+}

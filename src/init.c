@@ -1,0 +1,21 @@
+#include "ffi.h"
+#include "threads.h"
+
+#include <R_ext/Rdynload.h>
+#include <R_ext/Visibility.h>
+
+#define CALLDEF(name, n) {#name, (DL_FUNC)&name, n}
+
+static const R_CallMethodDef calls[] = {
+  CALLDEF(ffi_run, 5),
+  CALLDEF(ffi_engine, 0),
+  CALLDEF(ffi_threads, 1),
+  {NULL, NULL, 0}
+};
+
+void attribute_visible R_init_mixguide(DllInfo *dll) {
+  R_registerRoutines(dll, NULL, calls, NULL, NULL);
+  R_useDynamicSymbols(dll, FALSE);
+  R_forceSymbols(dll, TRUE);
+  mg_threads_init();
+}

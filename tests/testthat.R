@@ -1,0 +1,4 @@
+library(testthat)
+library(mixguide)
+
+test_check("mixguide")

@@ -1,0 +1,23 @@
+# The oracle of the C engine: runs the operations of sampler_program() on an n x d matrix.
+# score_fun(x, t) is n x d; noise_fun(i) gives the noise, n x d, of the i-th noise operation.
+interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL) {
+  register <- list(x = x0)
+  drawn <- 0
+  for (op in unlist(ops_by_step, recursive = FALSE)) {
+    register[[op$to]] <- switch(
+      op$op,
+      eval = score_fun(register[[op$from]], op$t),
+      noise = noise_fun(drawn <- drawn + 1),
+      # a coefficient is a number or one number per column
+      linear = Reduce(`+`, lapply(names(op$coef), function(r) {
+        register[[r]] * rep(op$coef[[r]], each = nrow(x0), length.out = length(x0))
+      }))
+    )
+  }
+  register$x
+}
+
+all_schedules <- function() {
+  list(schedule_ou(), schedule_vp(), schedule_cosine(), schedule_ve(), schedule_subvp(),
+       schedule_flow(), schedule_ddpm(1 - seq(1e-3, .05, length.out = 50)), schedule_etc(100))
+}

@@ -1,0 +1,198 @@
+# An error of class mixguide_error whose message starts with the argument and has `words`.
+expect_input_error <- function(code, arg, words = NULL) {
+  error <- testthat::expect_error(code, class = "mixguide_error")
+  for (part in c(paste0("`", arg, "`"), words)) {
+    testthat::expect_match(conditionMessage(error), part, fixed = TRUE)
+  }
+}
+
+test_that("each model of Mclust gives its density and the simplest form", {
+  skip_if_not_installed("mclust")
+  form <- c(EII = "common isotropic", VII = "isotropic", EEI = "common diagonal",
+            VEI = "diagonal", EVI = "diagonal", VVI = "diagonal", EEE = "common full",
+            VEE = "full", EVE = "full", VVE = "full", EEV = "full", VEV = "full", EVV = "full",
+            VVV = "full")
+  withr::local_package("mclust")  # its functions look for each other on the search path
+  for (model in names(form)) {
+    fit <- Mclust(iris[1:4], G = 2, modelNames = model, verbose = FALSE)
+    mixture <- as_gaussmix(fit)
+    expect_identical(mixture$form, form[[model]])
+    expect_equal(dgaussmix(iris[1:4], mixture, log = TRUE),
+                 dens(iris[1:4], model, fit$parameters, logarithm = TRUE),
+                 tolerance = 1e-10, info = model)
+    expect_equal(as.numeric(logLik(mixture)), as.numeric(logLik(fit)))
+    expect_equal(attr(logLik(mixture), "df"), attr(logLik(fit), "df"))
+  }
+  expect_identical(variable_names(mixture), names(iris)[1:4])
+  expect_identical(mixture$class, c("1", "2"))
+  expect_identical(as_gaussmix(fit, class = c("a", "a"))$class, c("a", "a"))
+  expect_input_error(as_gaussmix(fit, class = "a"), "class")
+})
+
+test_that("univariate fits and densities of mclust are taken, of one component too", {
+  skip_if_not_installed("mclust")
+  withr::local_package("mclust")
+  for (model in c("E", "V", "X")) {
+    fit <- densityMclust(faithful$waiting, G = if (model == "X") 1 else 2,
+                                 modelNames = model, plot = FALSE, verbose = FALSE)
+    mixture <- as_gaussmix(fit)
+    expect_identical(mixture$form, if (model == "V") "isotropic" else "common isotropic")
+    expect_equal(dgaussmix(faithful$waiting, mixture), as.vector(fit$density), tolerance = 1e-10)
+  }
+  expect_identical(mixture$fit$source, "densityMclust")
+  one <- Mclust(faithful, G = 1, verbose = FALSE)
+  expect_equal(mean(as_gaussmix(one)), colMeans(faithful))
+  noisy <- Mclust(faithful, G = 2, initialization = list(noise = 1:10), verbose = FALSE)
+  expect_input_error(as_gaussmix(noisy), "x", "noise")
+})
+
+test_that("MclustDA keeps its classes, posterior and likelihood", {
+  skip_if_not_installed("mclust")
+  withr::local_package("mclust")
+  for (type in c("MclustDA", "EDDA")) {
+    fit <- MclustDA(iris[1:4], iris$Species, modelType = type, verbose = FALSE)
+    mixture <- as_gaussmix(fit)
+    expect_identical(mixture_classes(mixture), levels(iris$Species))
+    expect_equal(predict(mixture, iris, "prob"), predict(fit)$z, tolerance = 1e-8,
+                 ignore_attr = TRUE)
+    expect_equal(as.numeric(logLik(mixture)), as.numeric(logLik(fit)))
+    expect_equal(as.numeric(logLik(mixture, iris)), as.numeric(logLik(fit)))
+  }
+})
+
+test_that("fits of mixtools have its likelihood, whatever was held equal", {
+  skip_if_not_installed("mixtools")
+  withr::local_seed(1)
+  quietly <- function(fit) {
+    utils::capture.output(fit <- suppressMessages(fit))
+    fit
+  }
+  waiting <- faithful$waiting
+  both <- as.matrix(faithful)
+  fits <- list(
+    quietly(mixtools::normalmixEM(waiting, k = 2)),
+    quietly(mixtools::normalmixEM(waiting, k = 2, arbvar = FALSE)),
+    quietly(mixtools::normalmixEM(waiting, k = 2, arbmean = FALSE)),
+    quietly(mixtools::mvnormalmixEM(both, k = 2)),
+    quietly(mixtools::mvnormalmixEM(both, k = 2, arbvar = FALSE))
+  )
+  df <- c(5, 4, 4, 11, 8)
+  for (i in seq_along(fits)) {
+    fit <- fits[[i]]
+    mixture <- as_gaussmix(fit)
+    x <- if (fit$ft == "normalmixEM") waiting else both
+    # mixtools' likelihood is that of the parameters before its last step
+    expect_equal(as.numeric(logLik(mixture, x)), fit$loglik, tolerance = 1e-6)
+    expect_equal(attr(logLik(mixture), "df"), df[i])
+    expect_equal(nobs(mixture), 272)
+  }
+  expect_identical(variable_names(mixture), names(faithful))
+  expect_identical(mixture$form, "common full")
+  other <- structure(list(ft = "regmixEM"), class = "mixEM")
+  expect_input_error(as_gaussmix(other), "x", "regmixEM")
+})
+
+test_that("one Gaussian per class is the maximum of the likelihood, as mclust finds it", {
+  skip_if_not_installed("mclust")
+  withr::local_package("mclust")
+  models <- c("common isotropic" = "EII", isotropic = "VII", "common diagonal" = "EEI",
+              diagonal = "VVI", "common full" = "EEE", full = "VVV")
+  for (form in names(models)) {
+    mixture <- as_gaussmix(iris, class = "Species", form = form)
+    oracle <- mstep(iris[1:4], models[[form]], unmap(iris$Species))$parameters
+    expect_identical(mixture$form, form)
+    expect_equal(mixture$weights, oracle$pro)
+    expect_equal(mixture$means, t(oracle$mean), ignore_attr = TRUE)
+    for (k in 1:3) {
+      expect_equal(component_cov(mixture, k), oracle$variance$sigma[, , k], tolerance = 1e-10,
+                   ignore_attr = TRUE)
+    }
+    expect_equal(attr(logLik(mixture), "df"), nMclustParams(models[[form]], 4, 3))
+  }
+})
+
+test_that("a formula, a column name and a vector of labels are the same", {
+  mixture <- as_gaussmix(Species ~ ., iris)
+  expect_identical(as_gaussmix(iris, class = "Species"), mixture)
+  expect_identical(as_gaussmix(iris[1:4], class = iris$Species), mixture)
+  expect_identical(as_gaussmix(iris[1:4], class = as.character(iris$Species)), mixture)
+  expect_identical(mixture$class, levels(iris$Species))
+  two <- as_gaussmix(Species ~ Sepal.Length + log(Petal.Width), iris, form = "diagonal")
+  expect_identical(variable_names(two), c("Sepal.Length", "log(Petal.Width)"))
+  some <- as_gaussmix(iris[1:100, ], class = "Species")
+  expect_identical(some$class, c("setosa", "versicolor"))
+  expect_identical(as_gaussmix(Species ~ 0 + ., iris), mixture)
+  expect_identical(as_gaussmix(mixture), mixture)
+})
+
+test_that("one Mclust fit per class is the MclustDA model", {
+  skip_if_not_installed("mclust")
+  # before mclust is attached: the package must not need that
+  mixture <- as_gaussmix(Species ~ ., iris, method = "mclust", G = 2, modelNames = "EEE")
+  withr::local_package("mclust")
+  oracle <- as_gaussmix(MclustDA(iris[1:4], iris$Species, G = 2, modelNames = "EEE",
+                                         verbose = FALSE))
+  expect_equal(mixture$weights, oracle$weights)
+  expect_equal(mixture$means, oracle$means)
+  expect_equal(mixture$class, rep(levels(iris$Species), each = 2))
+  expect_equal(mixture$fit$loglik, oracle$fit$loglik)
+  expect_equal(mixture$fit$df, oracle$fit$df + 2)
+})
+
+test_that("points and a bandwidth are a kernel density", {
+  x <- faithful$waiting
+  at <- c(40, 60, 95)
+  expect_equal(dgaussmix(at, as_gaussmix(x, bandwidth = 3)),
+               vapply(at, function(q) mean(dnorm(q, x, 3)), 0), tolerance = 1e-12)
+  scott <- sd(x) * 272^(-1 / 5)
+  expect_equal(as_gaussmix(x)$values[1, 1], scott^2, tolerance = 1e-14)
+  both <- as.matrix(faithful)
+  expect_equal(as_gaussmix(both)$values[, 1], (apply(both, 2, sd) * 272^(-1 / 6))^2,
+               tolerance = 1e-14, ignore_attr = TRUE)
+  expect_identical(as_gaussmix(both, c(.2, 3))$form, "common diagonal")
+  expect_identical(as_gaussmix(both, .5)$form, "common isotropic")
+  H <- matrix(c(.1, .2, .2, 9), 2)
+  expect_equal(component_cov(as_gaussmix(both, H), 5), H, tolerance = 1e-13, ignore_attr = TRUE)
+  expect_identical(variable_names(as_gaussmix(both)), names(faithful))
+  expect_true(is_singular(as_gaussmix(both, 0)))
+  labelled <- as_gaussmix(as.matrix(iris[1:4]), class = iris$Species)
+  expect_identical(mixture_classes(labelled), levels(iris$Species))
+  expect_identical(mixture_size(as_gaussmix(1L, bandwidth = 1)), 1L)
+})
+
+test_that("a class with a singular covariance gives a warning and no fit", {
+  few <- iris[c(1:4, 51:100), ]
+  expect_warning(mixture <- as_gaussmix(few, class = "Species"), "class setosa")
+  expect_true(is_singular(mixture))
+  expect_null(mixture$fit)
+  expect_silent(as_gaussmix(few, class = "Species", form = "common full"))
+  flat <- data.frame(x = 1:4, y = 1, class = c("a", "a", "b", "b"))
+  expect_warning(as_gaussmix(flat, class = "class", form = "diagonal"), "class a, b")
+})
+
+test_that("bad data are errors that name the argument", {
+  expect_input_error(as_gaussmix("a"), "x", "Mclust")
+  expect_input_error(as_gaussmix(NULL), "x")
+  expect_input_error(as_gaussmix(list()), "x")
+  expect_input_error(as_gaussmix(~ Sepal.Length, iris), "x", "left side")
+  expect_input_error(as_gaussmix(Species ~ 1, iris), "x", "column")
+  expect_input_error(as_gaussmix(iris), "class", "column")
+  expect_input_error(as_gaussmix(iris, class = "species"), "class")
+  expect_input_error(as_gaussmix(iris[1:4], class = 1:3), "class", "150 labels")
+  expect_input_error(as_gaussmix(iris, class = "Species", method = "lda"), "method")
+  expect_input_error(as_gaussmix(iris, class = "Species", form = "round"), "form")
+  expect_input_error(as_gaussmix(iris, class = "Species", from = "full"), "...")
+  expect_input_error(as_gaussmix(cbind(iris, a = "a"), class = "Species"), "x", "non-numeric a")
+  missing <- replace(iris, 1, NA_real_)
+  expect_input_error(as_gaussmix(missing, class = "Species"), "x", "row 1")
+  expect_input_error(as_gaussmix(Species ~ ., missing), "x", "row 1")
+  expect_input_error(as_gaussmix(c(1, NA)), "x", "row 2")
+  expect_input_error(as_gaussmix(numeric()), "x")
+  expect_input_error(as_gaussmix(5), "bandwidth")
+  expect_input_error(as_gaussmix(1:5, bandwidth = -1), "bandwidth")
+  expect_input_error(as_gaussmix(1:5, bandwidth = NA), "bandwidth")
+  expect_input_error(as_gaussmix(cbind(1:5, 5:1), bandwidth = 1:3), "bandwidth")
+  expect_input_error(as_gaussmix(cbind(1:5, 5:1), bandwidth = matrix(c(1, 2, 2, 1), 2)),
+                     "bandwidth", "eigenvalue -1")
+  expect_input_error(as_gaussmix(1:5, class = "a"), "class", "5 labels")
+})

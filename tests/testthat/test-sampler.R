@@ -1,0 +1,255 @@
+# Two Gaussians in the plane, written out.
+means <- rbind(c(-1, .5), c(2, 1))
+values <- rbind(c(.3, .8), c(1, .2))
+weights <- c(.4, .6)
+
+direct_score <- function(schedule) {
+  function(x, t) {
+    a <- schedule$a(t)
+    part <- lapply(1:2, function(k) {
+      v <- a^2 * values[k, ] + schedule$b2(t)
+      z <- sweep(x, 2, a * means[k, ])
+      g <- -sweep(z, 2, v, "/")
+      list(p = weights[k] * exp(rowSums(z * g) / 2) / sqrt(prod(v)), g = g)
+    })
+    (part[[1]]$p * part[[1]]$g + part[[2]]$p * part[[2]]$g) / (part[[1]]$p + part[[2]]$p)
+  }
+}
+
+# The program of a sampler against a loop over x <- step(x, t, t', s, z), from the same start and
+# noise.
+expect_program <- function(sampler, schedule, step, horizon = NULL) {
+  times <- sampler_times(sampler, schedule, horizon)
+  score <- direct_score(schedule)
+  set.seed(1)
+  start <- matrix(rnorm(10), 5, 2)
+  noise <- replicate(length(times), matrix(rnorm(10), 5, 2), simplify = FALSE)
+  x <- start
+  for (k in seq_len(length(times) - 1)) x <- step(x, times[k], times[k + 1], score, noise[[k]])
+  program <- sampler_program(sampler, times, schedule)
+  result <- interpret_program(program, start, score, function(i) noise[[i]])
+  expect_equal(result, x, tolerance = 1e-12, info = format(sampler))
+  kinds <- vapply(unlist(program, recursive = FALSE), `[[`, "", "op")
+  expect_identical("noise" %in% kinds, sampler$stochastic)
+}
+
+ou <- schedule_ou()
+vp <- schedule_vp()
+rate <- function(t) .1 + t * 19.9
+ode <- function(x, t, s) rate(t) / 2 * (x + s(x, t))
+alpha <- 1 - seq(1e-3, .05, length.out = 50)
+ddpm <- schedule_ddpm(alpha)
+bar <- function(t) if (t == 0) 1 else prod(alpha[seq_len(t)])
+
+test_that("Euler and Euler-Maruyama are the textbook loops", {
+  expect_program(sampler_euler(30), ou, function(x, t, u, s, z) x + (t - u) * (x + s(x, t)))
+  expect_program(sampler_em(30), ou, function(x, t, u, s, z) {
+    x + (t - u) * (x + 2 * s(x, t)) + sqrt(2 * (t - u)) * z
+  })
+  expect_program(sampler_em(30, "quadratic", .02), vp, function(x, t, u, s, z) {
+    x + (t - u) * (rate(t) / 2 * x + rate(t) * s(x, t)) + sqrt((t - u) * rate(t)) * z
+  })
+  expect_program(sampler_euler(30), schedule_flow(), function(x, t, u, s, z) {
+    # the velocity of the straight line from data to noise, E(z - x0 | x)
+    x + (t - u) * ((x + t * s(x, t)) / (1 - t))
+  })
+})
+
+test_that("Heun and Runge-Kutta 4 are the textbook loops", {
+  expect_program(sampler_heun(20), vp, function(x, t, u, s, z) {
+    h <- t - u
+    v1 <- ode(x, t, s)
+    v2 <- ode(x + h * v1, u, s)
+    x + h * (v1 + v2) / 2
+  })
+  expect_program(sampler_rk4(20), vp, function(x, t, u, s, z) {
+    h <- t - u
+    v1 <- ode(x, t, s)
+    v2 <- ode(x + h / 2 * v1, t - h / 2, s)
+    v3 <- ode(x + h / 2 * v2, t - h / 2, s)
+    v4 <- ode(x + h * v3, u, s)
+    x + h * (v1 + 2 * v2 + 2 * v3 + v4) / 6
+  })
+})
+
+test_that("exponential integrators are the textbook loops", {
+  expect_program(sampler_exponential(30), ou, function(x, t, u, s, z) {
+    exp(t - u) * x + (exp(t - u) - 1) * s(x, t)
+  })
+  expect_program(sampler_exponential(30, stochastic = TRUE), ou, function(x, t, u, s, z) {
+    h <- t - u
+    exp(h) * x + 2 * (exp(h) - 1) * s(x, t) + sqrt(exp(2 * h) - 1) * z
+  })
+  ve <- schedule_ve(.1, 10)
+  expect_program(sampler_exponential(30, stochastic = TRUE), ve, function(x, t, u, s, z) {
+    spread <- .01 * (100^(2 * t) - 100^(2 * u))
+    x + spread * s(x, t) + sqrt(spread) * z
+  })
+})
+
+test_that("Ho's DDPM, with each variance, is algorithm 2 of the paper", {
+  ho <- function(variance) {
+    function(x, t, u, s, z) {
+      eps <- -sqrt(1 - bar(t)) * s(x, t)
+      mean <- (x - (1 - alpha[t]) / sqrt(1 - bar(t)) * eps) / sqrt(alpha[t])
+      mean + sqrt(variance(t)) * z
+    }
+  }
+  expect_program(sampler_ddpm(NULL, "large"), ddpm, ho(function(t) 1 - alpha[t]))
+  expect_program(sampler_ddpm(NULL, "posterior"), ddpm,
+                 ho(function(t) (1 - alpha[t]) * (1 - bar(t - 1)) / (1 - bar(t))))
+  expect_program(sampler_ddpm(NULL, "scaled"), ddpm, ho(function(t) (1 - alpha[t]) / alpha[t]))
+})
+
+test_that("Song's DDIM is equation 12 of the paper, with and without noise", {
+  song <- function(eta) {
+    function(x, t, u, s, z) {
+      eps <- -sqrt(1 - bar(t)) * s(x, t)
+      sigma <- eta * sqrt((1 - bar(u)) / (1 - bar(t))) * sqrt(1 - bar(t) / bar(u))
+      sqrt(bar(u)) * (x - sqrt(1 - bar(t)) * eps) / sqrt(bar(t)) +
+        sqrt(1 - bar(u) - sigma^2) * eps + sigma * z
+    }
+  }
+  expect_program(sampler_ddim(NULL), ddpm, song(0))
+  expect_program(sampler_ddim(10), ddpm, song(0))
+  expect_program(sampler_ddim(10, eta = .6), ddpm, song(.6))
+  expect_program(sampler_ddim(50, eta = 1), ddpm, song(1))
+})
+
+test_that("DPM-Solver++ 2M is algorithm 2 of the paper", {
+  dpmpp <- function(schedule) {
+    lambda <- function(t) log(schedule$a(t)) - log(schedule$b2(t)) / 2
+    data <- NULL
+    h_before <- NULL
+    function(x, t, u, s, z) {
+      h <- lambda(u) - lambda(t)
+      new <- (x + schedule$b2(t) * s(x, t)) / schedule$a(t)
+      r <- h_before / h
+      first_order <- is.null(data) || !is.finite(h)
+      D <- if (first_order) new else (1 + 1 / (2 * r)) * new - 1 / (2 * r) * data
+      data <<- new
+      h_before <<- h
+      sqrt(schedule$b2(u) / schedule$b2(t)) * x - schedule$a(u) * (exp(-h) - 1) * D
+    }
+  }
+  cosine <- schedule_cosine()
+  expect_program(sampler_dpmpp_2m(20, "logsnr", .01), cosine, dpmpp(cosine))
+  expect_program(sampler_dpmpp_2m(20), ou, dpmpp(ou))
+})
+
+test_that("DDIM with eta = 1 is DDPM with the posterior variance", {
+  one <- sampler_program(sampler_ddim(20, eta = 1), sampler_times(sampler_ddim(20), vp), vp)
+  two <- sampler_program(sampler_ddpm(20), sampler_times(sampler_ddpm(20), vp), vp)
+  for (k in 1:20) expect_equal(one[[k]][[3]]$coef, two[[k]][[3]]$coef, tolerance = 1e-10)
+})
+
+test_that("coefficients may differ between coordinates and registers may feed on themselves", {
+  step <- function(k, times, schedule) {
+    list(op_eval("s", t = times[k]), op_linear("s", c(s = 2)),
+         op_linear("x", list(x = c(1, .5), s = .1)))
+  }
+  expect_program(sampler("new", step, 5), ou, function(x, t, u, s, z) {
+    cbind(x[, 1], .5 * x[, 2]) + .2 * s(x, t)
+  })
+})
+
+test_that("a sampler finds its times", {
+  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5))
+  expect_identical(sampler_times(sampler_ddim(10, end = .1), ou, 3), time_grid(10, 3, end = .1))
+  expect_identical(sampler_times(sampler_ddpm(NULL), ddpm), as.double(50:0))
+  expect_identical(sampler_times(sampler_ddpm(NULL, end = 1), ddpm, 20), as.double(20:1))
+  given <- sampler_heun(grid = c(2, 1, .5))
+  expect_identical(sampler_times(given, ou), c(2, 1, .5))
+  expect_identical(sampler_times(given, ou, 2), c(2, 1, .5))
+  expect_identical(c(given$steps, given$end), c(2, .5))
+})
+
+test_that("samplers say whether they are stochastic and whether divergence gives the density", {
+  flags <- function(s) c(s$stochastic, s$divergence)
+  for (s in list(sampler_euler(), sampler_heun(), sampler_rk4(), sampler_exponential(),
+                 sampler_ddim())) {
+    expect_identical(flags(s), c(FALSE, TRUE), info = s$name)
+  }
+  expect_identical(flags(sampler_dpmpp_2m()), c(FALSE, FALSE))
+  for (s in list(sampler_em(), sampler_ddpm(), sampler_ddim(eta = .1),
+                 sampler_exponential(stochastic = TRUE))) {
+    expect_identical(flags(s), c(TRUE, FALSE), info = s$name)
+  }
+})
+
+test_that("samplers and operations print themselves", {
+  expect_output(print(sampler_ddim(50)),
+                "DDIM (eta = 0), 50 steps on a uniform grid, deterministic", fixed = TRUE)
+  expect_output(print(sampler_ddpm(NULL)), "the schedule's steps")
+  expect_match(format(sampler_heun(9, "logsnr", .01)), "9 steps on a logsnr grid to t = 0.01")
+  expect_match(format(sampler_heun(grid = c(1, 0))), "1 step on a given grid")
+  expect_identical(format(op_eval("s", t = .5)), "s <- score(x, t = 0.5)")
+  expect_identical(format(op_noise("z")), "z <- noise")
+  expect_output(print(op_linear("x", c(x = 1, s = -.25))), "x <- 1 x - 0.25 s", fixed = TRUE)
+})
+
+test_that("bad input to samplers names the argument", {
+  bad <- function(code, arg) {
+    error <- expect_error(code, class = "mixguide_error")
+    expect_match(conditionMessage(error), paste0("^`", arg, "`"))
+  }
+  makers <- list(sampler_euler, sampler_heun, sampler_rk4, sampler_em, sampler_exponential,
+                 sampler_ddim, sampler_ddpm, sampler_dpmpp_2m)
+  for (make in makers) {
+    bad(make(0), "steps")
+    bad(make(1.5), "steps")
+    bad(make(-3), "steps")
+    bad(make(NaN), "steps")
+    bad(make("many"), "steps")
+    bad(make(10, grid = "karras"), "grid")
+    bad(make(10, grid = c(1, 2)), "grid")
+    bad(make(10, grid = 1), "grid")
+    bad(make(10, end = -1), "end")
+    bad(make(10, end = Inf), "end")
+    for (horizon in list(Inf, NaN, 0, -1, "5", c(1, 2))) {
+      bad(sampler_times(make(10), ou, horizon), "horizon")
+    }
+    bad(sampler_times(make(10, grid = "logsnr"), ou), "end")
+    bad(sampler_times(make(10, end = 7), ou), "end")
+    bad(sampler_times(make(NULL), ou), "steps")
+    bad(sampler_times(make(grid = c(2, 1)), ou, 3), "horizon")
+    bad(sampler_times(make(grid = c(2, 1)), vp), "horizon")
+  }
+  bad(sampler_ddim(eta = 1.5), "eta")
+  bad(sampler_ddim(eta = NA), "eta")
+  bad(sampler_ddpm(variance = "small"), "variance")
+  bad(sampler_exponential(stochastic = NA), "stochastic")
+  step <- function(k, times, schedule) list(op_linear("x", c(x = 1)))
+  bad(sampler("", step), "name")
+  bad(sampler("a", 1), "step")
+  bad(sampler("a", step, stochastic = "no"), "stochastic")
+  bad(sampler("a", step, label = 1), "label")
+  bad(op_eval(1, "x", 0), "to")
+  bad(op_eval("s", NA, 0), "from")
+  bad(op_eval("s", "x", -1), "t")
+  bad(op_eval("s", "x", NaN), "t")
+  bad(op_noise(character()), "to")
+  bad(op_linear("x", c(1, 2)), "coef")
+  bad(op_linear("x", c(x = 1, x = 2)), "coef")
+  bad(op_linear("x", c(x = NaN)), "coef")
+  bad(op_linear("x", list(x = c(1, Inf))), "coef")
+  bad(op_linear("x", list(x = "1")), "coef")
+  bad(op_linear("x", double()), "coef")
+})
+
+test_that("a badly written step is reported", {
+  run <- function(ops) {
+    sampler_program(sampler("new", function(k, times, schedule) ops, 3), c(3, 2, 1, 0), ou)
+  }
+  bad <- function(ops, what) {
+    error <- expect_error(run(ops), class = "mixguide_error")
+    expect_match(conditionMessage(error), what)
+  }
+  bad(NULL, "NULL at step 1")
+  bad(list(), "`step`")
+  bad(list(1), "`step`")
+  bad(list(op_noise("z")), "the last one writing x")
+  bad(list(op_linear("x", c(x = 1, s = 1))), "s in `x <- 1 x \\+ 1 s` at step 1")
+  bad(list(op_eval("s", "y", 1), op_linear("x", c(x = 1))), "y in")
+  expect_error(check_sampler("ddim"), "`sampler`", class = "mixguide_error")
+})

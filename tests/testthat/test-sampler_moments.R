@@ -1,0 +1,147 @@
+G1 <- gaussmix(1, 1.5, .25)
+law <- function(sampler, start) sampler_moments(G1, sampler, horizon = 3, start = start)
+
+test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
+  row <- function(sampler, start, mean, var, kl) {
+    result <- law(sampler, start)
+    expect_lt(abs(result$mean - mean), 1e-11)
+    expect_lt(abs(result$cov - var), 1e-11)
+    expect_lt(abs(result$kl / kl - 1), 1e-9)
+  }
+  row(sampler_em(100), "exact", 1.494595341743, .280249080095, 3.1928399023e-3)
+  row(sampler_exponential(100, TRUE), "exact", 1.5, .282658317265, 3.6189891371e-3)
+  row(sampler_ddpm(100, "scaled"), "exact", 1.5, .290706946054, 5.4136776601e-3)
+  row(sampler_ddpm(100, "large"), "exact", 1.5, .273786530219, 2.0039785337e-3)
+  row(sampler_euler(100), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
+  row(sampler_exponential(100), "exact", 1.5, .261475261537, 4.9607697546e-4)
+  row(sampler_heun(100), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)
+  row(sampler_exponential(100, TRUE), "normal", 1.499170461110, .282658546644, 3.6202532722e-3)
+  row(sampler_exponential(100), "normal", 1.461776787688, .261962266190, 3.3263322831e-3)
+})
+
+test_that("deterministic samplers converge with their order", {
+  order <- function(make, order, ...) {
+    error <- function(steps) {
+      sampler <- make(steps, ...)
+      target <- diffuse(G1, sampler$end)
+      result <- law(sampler, "exact")
+      abs(result$mean - target$means) + abs(result$cov - target$values)
+    }
+    expect_lt(abs(log2(error(100) / error(200)) - order), .06)
+  }
+  order(sampler_euler, 1)
+  order(sampler_exponential, 1)
+  order(sampler_ddim, 1, grid = "logsnr", end = .01)
+  order(sampler_heun, 2)
+  order(sampler_dpmpp_2m, 2, grid = "logsnr", end = .01)
+  order(sampler_rk4, 4)
+})
+
+test_that("on every schedule a fine sampler ends at the data, from the exact start", {
+  for (schedule in all_schedules()[1:6]) {
+    end <- 1e-3 * schedule$horizon
+    for (make in list(sampler_ddim, sampler_exponential, sampler_ddpm)) {
+      kl <- function(steps) {
+        sampler <- make(steps, grid = "logsnr", end = end)
+        sampler_moments(G1, sampler, schedule, start = "exact")$kl
+      }
+      # first order: the divergence falls with the square of the step
+      expect_lt(kl(200), .02)
+      expect_lt(abs(log2(kl(100) / kl(200)) - 2), .15)
+    }
+    rk4 <- sampler_rk4(50, grid = "logsnr", end = end)
+    expect_lt(sampler_moments(G1, rk4, schedule, start = "exact")$kl, 1e-8)
+  }
+})
+
+test_that("simulation of the program has the moments computed", {
+  cov <- matrix(c(1, .6, .6, .8), 2)
+  mixture <- gaussmix(1, rbind(c(1, -1)), cov)
+  n <- 2e5
+  for (sampler in list(sampler_ddpm(15, "large"), sampler_dpmpp_2m(15), sampler_ddim(15, .5))) {
+    times <- sampler_times(sampler, schedule_ou(), 2)
+    score <- function(x, t) {
+      S <- exp(-2 * t) * cov + (1 - exp(-2 * t)) * diag(2)
+      -sweep(x, 2, exp(-t) * c(1, -1)) %*% solve(S)
+    }
+    set.seed(3)
+    x <- interpret_program(sampler_program(sampler, times, schedule_ou()), matrix(rnorm(2 * n), n),
+                           score, function(i) matrix(rnorm(2 * n), n))
+    exact <- sampler_moments(mixture, sampler, horizon = 2)
+    se <- sqrt(diag(exact$cov) / n)
+    expect_lt(max(abs(colMeans(x) - exact$mean) / se), 4.5)
+    se <- sqrt((exact$cov^2 + tcrossprod(diag(exact$cov))) / n)
+    expect_lt(max(abs(cov(x) - exact$cov) / se), 4.5)
+  }
+})
+
+test_that("a start with any mean and covariance is carried through", {
+  cov <- matrix(c(1, .6, .6, .8), 2)
+  mixture <- gaussmix(1, rbind(c(a = 1, b = -1)), cov)
+  begin <- list(mean = c(3, -2), cov = matrix(c(2, -.5, -.5, .4), 2))
+  # explicit matrices for Euler
+  times <- time_grid(40, 3)
+  m <- begin$mean
+  C <- begin$cov
+  for (k in 1:40) {
+    t <- times[k]
+    h <- t - times[k + 1]
+    P <- solve(exp(-2 * t) * cov + (1 - exp(-2 * t)) * diag(2))
+    M <- (1 + h) * diag(2) - h * P
+    m <- drop(M %*% m + h * P %*% (exp(-t) * c(1, -1)))
+    C <- M %*% C %*% t(M)
+  }
+  result <- sampler_moments(mixture, sampler_euler(40), horizon = 3, start = begin)
+  expect_equal(result$mean, c(a = m[1], b = m[2]), tolerance = 1e-12)
+  expect_equal(unname(result$cov), C, tolerance = 1e-12)
+  expect_identical(dimnames(result$cov), list(c("a", "b"), c("a", "b")))
+  gap <- c(1, -1) - m
+  kl <- (sum(diag(solve(C, cov))) + sum(gap * solve(C, gap)) - 2 + log(det(C) / det(cov))) / 2
+  expect_equal(result$kl, kl, tolerance = 1e-12)
+})
+
+test_that("noise is N(0, I) for variance-preserving schedules and N(0, b^2 I) otherwise", {
+  one <- sampler("stay", function(k, times, schedule) list(op_linear("x", c(x = 1))), 1)
+  for (schedule in all_schedules()) {
+    b2 <- if (schedule$vp) 1 else schedule$b2(schedule$horizon)
+    expect_equal(drop(sampler_moments(G1, one, schedule)$cov), b2)
+  }
+})
+
+test_that("singular Gaussians have moments but no divergence", {
+  point <- gaussmix(1, 2, 0)
+  result <- sampler_moments(point, sampler_ddim(20))
+  expect_equal(result$mean, 2, tolerance = 1e-2)
+  expect_true(is.na(result$kl))
+  expect_true(is.finite(sampler_moments(point, sampler_ddim(20, end = .01))$kl))
+  expect_error(sampler_moments(point, sampler_heun(20)), "`sampler`.*t = 0",
+               class = "mixguide_error")
+  collapse <- sampler("zero", function(k, times, schedule) list(op_linear("x", c(x = 0))), 1)
+  expect_identical(sampler_moments(G1, collapse)$kl, Inf)
+})
+
+test_that("coefficients by coordinate need axes that do not turn", {
+  step <- function(k, times, schedule) list(op_linear("x", list(x = c(2, 3))))
+  stretch <- sampler("stretch", step, 1)
+  straight <- gaussmix(1, rbind(c(0, 0)), diag(c(1, 4)))
+  expect_equal(sampler_moments(straight, stretch)$cov, diag(c(4, 9)))
+  turned <- gaussmix(1, rbind(c(0, 0)), matrix(c(2, 1, 1, 2), 2))
+  expect_error(sampler_moments(turned, stretch), "`sampler`", class = "mixguide_error")
+  expect_error(sampler_moments(G1, stretch), "`sampler`", class = "mixguide_error")
+})
+
+test_that("bad input to sampler_moments() names the argument", {
+  bad <- function(code, arg) {
+    error <- expect_error(code, class = "mixguide_error")
+    expect_match(conditionMessage(error), paste0("^`", arg, "`"))
+  }
+  bad(sampler_moments(gaussmix(c(.5, .5), 1:2, 1), sampler_ddim()), "mixture")
+  bad(sampler_moments(1, sampler_ddim()), "mixture")
+  bad(sampler_moments(G1, "ddim"), "sampler")
+  bad(sampler_moments(G1, sampler_ddim(), "ou"), "schedule")
+  bad(sampler_moments(G1, sampler_ddim(), horizon = Inf), "horizon")
+  bad(sampler_moments(G1, sampler_ddim(), start = "prior"), "start")
+  bad(sampler_moments(G1, sampler_ddim(), start = list(mean = 1)), "start\\$cov")
+  bad(sampler_moments(G1, sampler_ddim(), start = list(mean = 1:2, cov = 1)), "start\\$mean")
+  bad(sampler_moments(G1, sampler_ddim(), start = list(mean = 0, cov = -1)), "start\\$cov")
+})

@@ -1,0 +1,79 @@
+types <- c("uniform", "quadratic", "logsnr", "exponential")
+
+test_that("every grid falls from the horizon to the end in the given number of steps", {
+  for (schedule in all_schedules()) {
+    for (type in types) {
+      for (steps in c(1, 2, 7, 200)) {
+        for (end in schedule$horizon * c(1e-5, .1)) {
+          times <- time_grid(steps, type = type, end = end, schedule = schedule)
+          expect_length(times, steps + 1)
+          expect_identical(times[c(1, steps + 1)], as.double(c(schedule$horizon, end)))
+          expect_true(all(diff(times) < 0), info = paste(schedule$name, type, steps, end))
+        }
+      }
+    }
+  }
+})
+
+test_that("the spacing of each grid is the one documented", {
+  expect_equal(time_grid(4, 5), c(5, 3.75, 2.5, 1.25, 0))
+  expect_equal(time_grid(4, 5, "quadratic"), 5 * c(1, .75, .5, .25, 0)^2)
+  expect_equal(time_grid(2, 5, "quadratic", end = 1), c(5, 2, 1))
+
+  times <- time_grid(20, type = "logsnr", end = .01, schedule = schedule_cosine())
+  cosine <- schedule_cosine()
+  logsnr <- log(cosine$a(times) / sqrt(cosine$b2(times)))
+  expect_equal(diff(logsnr), rep(diff(range(logsnr)) / 20, 20), tolerance = 1e-10)
+
+  times <- time_grid(100, 3, "exponential", floor = .05)
+  ratio <- -diff(times) / pmin(pmax(times[-101], .05), 1)
+  expect_equal(ratio, rep(ratio[1], 100), tolerance = 1e-10)
+  times <- time_grid(100, 3, "exponential", end = 1e-4)
+  ratio <- -diff(times) / pmin(times[-101], 1)
+  expect_equal(ratio, rep(ratio[1], 100), tolerance = 1e-10)
+  # as many steps as the horizon is long need steps longer than the time that is left
+  expect_true(all(diff(time_grid(2, 5, "exponential", end = .01)) < 0))
+})
+
+test_that("whole times of a discrete schedule are hit exactly", {
+  schedule <- schedule_ddpm(rep(.99, 300))
+  expect_identical(time_grid(300, schedule = schedule), as.double(300:0))
+  expect_identical(time_grid(299, end = 1, schedule = schedule), as.double(300:1))
+  expect_identical(time_grid(100, schedule = schedule), as.double(seq(300, 0, -3)))
+})
+
+test_that("times given by the user are checked and returned", {
+  expect_identical(time_grid(2, 5, c(5, 1, 0)), c(5, 1, 0))
+})
+
+test_that("bad input to time_grid() names the argument", {
+  bad <- function(code, arg) {
+    error <- expect_error(code, class = "mixguide_error")
+    expect_match(conditionMessage(error), paste0("^`", arg, "`"))
+  }
+  bad(time_grid(0, 5), "steps")
+  bad(time_grid(2.5, 5), "steps")
+  bad(time_grid(NaN, 5), "steps")
+  bad(time_grid(NULL, 5), "steps")
+  bad(time_grid(5, Inf), "horizon")
+  bad(time_grid(5, 0), "horizon")
+  bad(time_grid(5, -1), "horizon")
+  bad(time_grid(5, NaN), "horizon")
+  bad(time_grid(5, "5"), "horizon")
+  bad(time_grid(5, 2, schedule = schedule_vp()), "horizon")
+  bad(time_grid(5, 1, schedule = schedule_flow()), "horizon")
+  bad(time_grid(5, 5, "cosine"), "type")
+  bad(time_grid(5, 5, TRUE), "type")
+  bad(time_grid(5, 5, end = 5), "end")
+  bad(time_grid(5, 5, end = -1), "end")
+  bad(time_grid(5, 5, end = NA), "end")
+  bad(time_grid(5, 5, "logsnr"), "end")
+  bad(time_grid(5, 5, "exponential", floor = 0), "floor")
+  bad(time_grid(5, 5, "exponential", floor = NaN), "floor")
+  bad(time_grid(5, 5, schedule = 1), "schedule")
+  bad(time_grid(2, 5, c(5, 1, 2)), "type")
+  bad(time_grid(2, 5, c(5, NaN, 0)), "type")
+  bad(time_grid(3, 5, c(5, 1, 0)), "type")
+  bad(time_grid(2, 4, c(5, 1, 0)), "type")
+  bad(time_grid(2, 5, c(5, 1, 0), end = .1), "type")
+})

@@ -1,0 +1,138 @@
+/* The engine on programs small enough to know the answer, for every instruction set. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "gm.h"
+
+enum { D = 3, K = 2, N = 37 };
+
+static const double mean[D * K] = {0, 1, -1, 2, 0.5, 0};
+static const double value[D * K] = {1, 0.5, 2, 0.3, 0.3, 0.3};
+static const double log_weight[K] = {-0.5, -1.2};
+static const int size[1] = {K}, member[K] = {0, 1};
+static const gm_models models = {1, size, member, log_weight};
+
+static gm_pool pool_of(const double *vector) {
+  gm_pool pool = {K, D, 0, mean, value, vector};
+  return pool;
+}
+
+/* x0 -> x0 + 0.5 s(x0) at (a, b2) = (0.8, 0.36), with everything saved */
+static const gm_op step[] = {
+  {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 0, 0, 0, 2},
+  {GM_SAVE_JACOBIAN, 0, 0, 0, 0}, {GM_END, 0, 0, 0, 0}, {GM_SAVE, 0, 0, 0, 0},
+  {GM_SAVE, 0, 1, 1, 0}, {GM_DOT, 1, 1, 1, 2}};
+static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
+static const double coefs[] = {1, 0.5, 0, 1};
+
+typedef struct {
+  double output[N * D * 2], scalar[N * 3], jacobian[N * D * D];
+} answer;
+
+static gm_status run(const char *isa, const double *vector, size_t lanes, int threads, int parts,
+                     const gm_op *ops, answer *out) {
+  gm_pool pool = pool_of(vector);
+  double table[D * K + K], one = 1;
+  gm_level level = {0.8, 0.36, &one, NULL, NULL};
+  gm_status status = gm_level_fill(&pool, &level, table);
+  if (status != GM_OK) return status;
+  gm_program program = {9, 2, 4, 1, 2, 3, 2, 1, ops, terms, coefs, &level, GM_TANGENT};
+  if (gm_program_check(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
+  gm_job job = {&pool, &models, &program, N, lanes, 42, 0, NULL, NULL,
+                out->output, out->scalar, out->jacobian};
+  size_t size_ = gm_work_size(&job), blocks = (N + lanes - 1) / lanes;
+  double *work = malloc(blocks * size_ * sizeof(double));
+  const gm_engine *engine = gm_engine_choose(isa);
+  for (int part = 0; part < parts; part++) {
+    gm_run(engine, &job, 0, blocks, 9 * part / parts, 9 * (part + 1) / parts, threads, parts > 1,
+           work, size_);
+  }
+  free(work);
+  return GM_OK;
+}
+
+/* The same step written out. */
+static double plain_step(const double *x, double *s) {
+  double density[K], g[K][D], sum = 0;
+  for (int k = 0; k < K; k++) {
+    double l = log_weight[k];
+    for (int j = 0; j < D; j++) {
+      double v = 0.64 * value[k * D + j] + 0.36, dx = x[j] - 0.8 * mean[k * D + j];
+      l -= 0.5 * (dx * dx / v + log(2 * 3.14159265358979323846 * v));
+      g[k][j] = -dx / v;
+    }
+    density[k] = exp(l);
+    sum += density[k];
+  }
+  for (int j = 0; j < D; j++) {
+    s[j] = 0;
+    for (int k = 0; k < K; k++) s[j] += density[k] / sum * g[k][j];
+  }
+  return log(sum);
+}
+
+static double det3(const double *m) {
+  return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[3] * (m[1] * m[8] - m[2] * m[7]) +
+         m[6] * (m[1] * m[5] - m[2] * m[4]);
+}
+
+int main(void) {
+  const char *isa[] = {"portable", "avx2", "avx512"};
+  /* the identity as eigenvectors: the full form must agree with the diagonal one */
+  double identity[D * D * K] = {0};
+  for (int k = 0; k < K; k++) {
+    for (int j = 0; j < D; j++) identity[k * D * D + j * D + j] = 1;
+  }
+  answer *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
+  for (int i = 0; i < 3; i++) {
+    CHECK(run(isa[i], NULL, 16, 1, 1, step, a) == GM_OK);
+    for (int p = 0; p < N; p++) {
+      double x[D], s[D], s2[D], m[D * D], logp, length = 0;
+      for (int j = 0; j < D; j++) {
+        s[j] = a->output[p + N * (j + D)];
+        x[j] = a->output[p + N * j] - 0.5 * s[j];
+        length += s[j] * s[j];
+      }
+      logp = plain_step(x, s2);
+      for (int j = 0; j < D; j++) CHECK_NEAR(s[j], s2[j], 1e-13);
+      CHECK_NEAR(a->scalar[p + N * 2], logp, 1e-13);
+      CHECK_NEAR(a->scalar[p + N], length, 1e-13);
+      for (int j = 0; j < D; j++) {
+        double h = 1e-5, up[D], down[D], y[D];
+        memcpy(y, x, sizeof y);
+        y[j] = x[j] + h;
+        plain_step(y, up);
+        y[j] = x[j] - h;
+        plain_step(y, down);
+        for (int l = 0; l < D; l++) {
+          m[l + D * j] = a->jacobian[p + N * (l + D * j)];
+          CHECK_NEAR(m[l + D * j], (l == j) + 0.5 * (up[l] - down[l]) / (2 * h), 1e-8);
+        }
+      }
+      CHECK_NEAR(a->scalar[p], -log(fabs(det3(m))), 1e-12);
+    }
+    /* bits do not depend on blocks, threads, or on running in parts */
+    CHECK(run(isa[i], NULL, 8, 2, 1, step, b) == GM_OK && !memcmp(a, b, sizeof *a));
+    CHECK(run(isa[i], NULL, 64, 1, 3, step, b) == GM_OK && !memcmp(a, b, sizeof *a));
+    CHECK(run(isa[i], identity, 16, 1, 1, step, b) == GM_OK);
+    for (int p = 0; p < N * D; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
+  }
+  /* programs that name what is not there are refused */
+  gm_op bad[9];
+  const int changes[][2] = {{0, 0}, {2, 1}, {2, 2}, {3, 2}, {7, 2}, {8, 3}};
+  for (int i = 0; i < 6; i++) {
+    memcpy(bad, step, sizeof bad);
+    int *field = &bad[changes[i][0]].to + changes[i][1];
+    *field = 99;
+    CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
+  }
+  /* no density without variance */
+  gm_pool point = {1, 1, 1, mean, mean, NULL};
+  double table[2], one = 1;
+  gm_level level = {1, 0, &one, NULL, NULL};
+  CHECK(gm_level_fill(&point, &level, table) == GM_ERR_SINGULAR);
+  free(a);
+  free(b);
+  return check_finish();
+}

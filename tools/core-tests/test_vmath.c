@@ -1,0 +1,2 @@
+#define GM_VL 2
+#include "vmath_checks.h"

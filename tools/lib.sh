@@ -1,0 +1,58 @@
+# Sourced by the scripts of this folder and by .ci/run; everything temporary lies in $tmp.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export LC_ALL=C.UTF-8 TZ="${TZ:-UTC}" MAKEFLAGS="${MAKEFLAGS:--j2}"
+passed=0 failed=0
+
+# quietly COMMAND...: its output is shown only if it fails
+quietly() {
+  "$@" >"$tmp/log" 2>&1 || { tail -n 80 "$tmp/log"; echo "failed: $*"; return 1; }
+}
+
+# build_package DIR [OPTION...]: the source package in DIR
+build_package() {
+  (cd "$1" && quietly R CMD build "${@:2}" "$root")
+}
+
+# install_package LIB [OPTION...]: builds, so that no object file is left in the tree, and
+# installs into LIB
+install_package() {
+  mkdir -p "$1" "$tmp/source"
+  build_package "$tmp/source" --no-build-vignettes || return 1
+  quietly R CMD INSTALL --no-docs --library="$1" "${@:2}" "$tmp"/source/mixguide_*.tar.gz
+}
+
+# run_tests LIB [FILTER...]: the testthat tests against the package in LIB, ending with a count
+run_tests() {
+  local library=$1 status=0
+  shift
+  (cd "$root" && R_LIBS="$library${R_LIBS:+:$R_LIBS}" Rscript tools/test.R "$@") 2>&1 |
+    tee "$tmp/tests" || status=$?
+  if ! is_count "$tmp/tests"; then
+    echo "R stopped before the end of the tests"
+    echo "0 passed, 1 failed"
+    status=1
+  fi
+  return "$status"
+}
+
+# is_count FILE: whether it ends with 'N passed, N failed'
+is_count() {
+  tail -n 1 "$1" | grep -qE '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
+}
+
+# add_counts FILE: adds the counts that end FILE
+add_counts() {
+  local p f
+  read -r p _ f _ < <(tail -n 1 "$1")
+  passed=$((passed + p)) failed=$((failed + f))
+}
+
+# finish: the closing line, and a status of failure if anything failed or nothing ran
+finish() {
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ] && [ "$passed" != 0 ]
+}
