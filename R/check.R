@@ -79,7 +79,7 @@ check_mixture <- function(x, arg = "mixture") {
 
 # Points as an n x d double matrix. A data frame is matched by the mixture's variable names when
 # it has them; a vector is n points if d = 1 and one point if its length is d.
-check_points <- function(x, mixture, arg = "x") {
+check_points <- function(x, mixture, arg = "x", finite = TRUE) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
   if (is.data.frame(x)) {
@@ -100,6 +100,9 @@ check_points <- function(x, mixture, arg = "x") {
   }
   if (anyNA(x)) {
     abort_input(arg, "without missing values", paste("NA in row", which(rowSums(is.na(x)) > 0)[1]))
+  }
+  if (finite && !all(is.finite(x))) {
+    abort_input(arg, "finite", paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
   }
   storage.mode(x) <- "double"
   dimnames(x) <- list(rownames(x), names)

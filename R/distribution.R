@@ -43,7 +43,7 @@
 #' @export
 dgaussmix <- function(x, mixture, log = FALSE) {
   check_mixture(mixture)
-  x <- check_points(x, mixture)
+  x <- check_points(x, mixture, finite = FALSE)
   check_flag(log, "log")
   if (is_singular(mixture)) {
     abort(paste("`mixture` has a singular covariance and no density;",
@@ -51,6 +51,7 @@ dgaussmix <- function(x, mixture, log = FALSE) {
   }
   logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
                     what = "logp")$logp[, 1]
+  logp[rowSums(is.infinite(x)) > 0] <- -Inf
   if (log) logp else exp(logp)
 }
 

@@ -78,6 +78,7 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL, sampler = sampler_
                              nrow(guide$models))
   levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times),
                  coef = vapply(program$level_times, guide$coef, double(nrow(guide$models))))
+  check_levels(mixture, levels, program$level_times)
   per_coordinate <- any(program$term[3, ] == 1)
   result <- core_run(core_pool(mixture, rotate = !per_coordinate), guide$models, levels, program,
                      begin$n, begin$x, check_noise(noise, begin$n, d, program$noises), key)
@@ -125,8 +126,8 @@ run_start <- function(start, mixture, n, guidance, schedule, horizon) {
     return(list(n = nrow(x), x = x, log_density = attr(start, "log_density"), label = "given"))
   }
   x <- rgaussmix(check_count(n, "n"), law)
-  list(n = nrow(x), x = x[, , drop = FALSE], log_density = dgaussmix(x, law, log = TRUE),
-       label = label)
+  list(n = nrow(x), x = x[, , drop = FALSE], label = label,
+       log_density = if (!is_singular(law)) dgaussmix(x, law, log = TRUE))
 }
 
 # The mixture without the components that a guidance leaves out.
@@ -162,6 +163,15 @@ check_density_method <- function(method, sampler, begin, mixture) {
 closing_time <- function(mixture, times, schedule) {
   last <- times[length(times)]
   if (is_singular(mixture) && schedule$b2(last) == 0) times[length(times) - 1] else last
+}
+
+# Heun and Runge-Kutta steps take the score at their end, where point masses have none at t = 0.
+check_levels <- function(mixture, levels, times) {
+  without <- levels$a^2 * min(mixture$values) + levels$b2 <= 0
+  if (any(without)) {
+    abort(paste0("`sampler` takes the score at t = ", format(times[without][1]), ", where this mixture ",
+                 "has none (a covariance is singular); take a sampler with `end` > 0"), "singular")
+  }
 }
 
 check_noise <- function(noise, n, d, m) {

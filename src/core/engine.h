@@ -108,21 +108,24 @@ static GM_NOINLINE void gm_op_linear(const gm_job *job, const gm_op *op, gm_area
     gm_tangent_kind *kind = area->shared->kind;
     int full = 0;
     for (int i = 0; i < n; i++) full |= kind[term[i].reg] != GM_ZERO;
-    if (full) {
-      for (int b = 0; b < d; b++) {
-        for (int a = 0; a < d; a++) {
-          size_t at = (size_t)b * d + a;
-          for (size_t v = 0; v < lanes; v += GM_VL) {
-            vd sum = vset(0);
-            for (int i = 0; i < n; i++) {
-              gm_tangent_kind k = kind[term[i].reg];
-              if (k == GM_ZERO || (k == GM_IDENTITY && a != b)) continue;
-              vd c = vset(gm_coef(program, term + i, a));
-              if (k == GM_FULL) c *= LD(ROW(TANGENT(term[i].reg), at) + v);
-              sum += c;
-            }
-            AT(ROW(TANGENT(op->to), at) + v) = sum;
-          }
+    for (int b = 0; full && b < d; b++) {
+      for (int a = 0; a < d; a++) {
+        size_t at = (size_t)b * d + a;
+        double *to = ROW(TANGENT(op->to), at), constant = 0;
+        const double *row[GM_MAX_REGISTERS];
+        vd coef[GM_MAX_REGISTERS];
+        int m = 0;
+        for (int i = 0; i < n; i++) {
+          double c = gm_coef(program, term + i, a);
+          if (kind[term[i].reg] == GM_IDENTITY && a == b) constant += c;
+          if (kind[term[i].reg] != GM_FULL) continue;
+          row[m] = ROW(TANGENT(term[i].reg), at);
+          coef[m++] = vset(c);
+        }
+        for (size_t v = 0; v < lanes; v += GM_VL) {
+          vd sum = vset(constant);
+          for (int i = 0; i < m; i++) sum += coef[i] * LD(row[i] + v);
+          AT(to + v) = sum;
         }
       }
     }

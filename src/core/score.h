@@ -61,6 +61,9 @@ GM_INLINE void gm_rotate(int d, const double *m, size_t si, size_t sj, const dou
   }
 }
 
+/* Beyond 1e150 standard deviations components tie: no difference of infinities. */
+#define GM_FAR 1e300
+
 /* log N_k for every component; g_k too if wanted (always for full covariances). */
 GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, const double *x,
                              size_t lanes, int want_g, gm_score_work *work) {
@@ -77,7 +80,7 @@ GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, const d
           q += dx * pdx;
           if (want_g) AT(ROW(g, j) + v) = -pdx;
         }
-        AT(logit + v) = vset(level->log_norm[k]) - vset(0.5) * q;
+        AT(logit + v) = vset(level->log_norm[k]) - vset(0.5) * vmin(q, vset(GM_FAR));
       }
     } else {
       const double *V = pool->vector + (size_t)k * d * d;
@@ -95,7 +98,7 @@ GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, const d
           q += yj * py;
           AT(ROW(y, j) + v) = -py;
         }
-        AT(logit + v) = vset(level->log_norm[k]) - vset(0.5) * q;
+        AT(logit + v) = vset(level->log_norm[k]) - vset(0.5) * vmin(q, vset(GM_FAR));
       }
       gm_rotate(d, V, 1, d, y, lanes, g);
     }
