@@ -105,6 +105,14 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
     abort_input(arg, "finite", paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
   }
   storage.mode(x) <- "double"
-  dimnames(x) <- list(rownames(x), names)
+  name_dims(x, rownames(x), names)
+}
+
+# Dimension names; none at all rather than a list of NULLs, so that a nameless result equals a
+# nameless matrix.
+name_dims <- function(x, ...) {
+  names <- list(...)
+  attr(x, "dimnames") <- NULL
+  if (!all(vapply(names, is.null, NA))) dimnames(x) <- names
   x
 }

@@ -4,23 +4,26 @@
 # A common covariance is diagonal in its eigenbasis, where a score costs O(K d) instead of
 # O(K d^2): the whole run takes place there, and `basis` leads back.
 core_pool <- function(mixture, rotate = TRUE) {
-  vectors <- mixture$vectors
-  means <- mixture$means
+  # a component of weight zero is not there: its 0 * Inf could only do harm
+  used <- mixture$weights > 0
+  means <- mixture$means[used, , drop = FALSE]
   values <- mixture$values
+  vectors <- mixture$vectors
   basis <- NULL
+  if (ncol(values) > 1) values <- values[, used, drop = FALSE]
+  if (mixture$form == "full") vectors <- vectors[, , used]
   if (mixture$form == "common full") {
     if (rotate) {
       basis <- vectors
       means <- means %*% basis
       vectors <- NULL
     } else {
-      K <- mixture_size(mixture)
-      vectors <- rep(vectors, K)
-      values <- values[, rep(1, K)]
+      vectors <- rep(vectors, sum(used))
+      values <- values[, rep(1, sum(used))]
     }
   }
   list(mean = t(unname(means)), value = as.double(values),
-       vector = if (!is.null(vectors)) as.double(vectors), basis = basis)
+       vector = if (!is.null(vectors)) as.double(vectors), basis = basis, used = used)
 }
 
 # One model: log weights normalised over the components kept.
@@ -44,7 +47,8 @@ core_run <- function(pool, models, levels, program, n, start = NULL, noise = NUL
   levels$coef <- as.double(levels$coef)
   job <- list(n = as.integer(n), start = start, noise = noise, key = as.double(key),
               first = as.double(first), lanes = as.integer(lanes))
-  result <- .Call(ffi_run, pool, list(log_weight = t(models)), levels, program, job)
+  models <- t(models[, pool$used, drop = FALSE])
+  result <- .Call(ffi_run, pool, list(log_weight = models), levels, program, job)
   if (!is.null(basis)) result$output <- rotate_slices(result$output, t(basis))
   result
 }
@@ -77,8 +81,7 @@ core_eval <- function(mixture, x, a, b2, models, coef,
   result <- core_run(pool, models, list(a = as.double(a), b2 = as.double(b2), coef = coef), program,
                      nrow(x), start = x)
   score <- matrix(result$output, nrow(x), ncol(x))
-  dimnames(score) <- list(rownames(x), variable_names(mixture))
-  list(score = score,
+  list(score = name_dims(score, rownames(x), variable_names(mixture)),
        logp = if (logp) result$scalar[, 2 + seq_len(J), drop = FALSE],
        divergence = if (derivative == 1) result$scalar[, 1],
        jacobian = result$jacobian)

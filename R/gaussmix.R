@@ -252,7 +252,13 @@ component_cov <- function(mixture, k) {
 # The eigenvalues of the covariances after x = a x_0 + sqrt(b2) z.
 diffused_values <- function(mixture, a, b2) a^2 * mixture$values + b2
 
-is_singular <- function(mixture) any(mixture$values == 0)
+is_singular <- function(mixture) any(used_values(mixture) == 0)
+
+# Variances of the components that have a weight.
+used_values <- function(mixture) {
+  values <- mixture$values
+  if (ncol(values) == 1) values else values[, mixture$weights > 0, drop = FALSE]
+}
 
 # Which components belong to the classes named.
 class_components <- function(mixture, class, arg = "class") {

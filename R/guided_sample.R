@@ -167,7 +167,7 @@ closing_time <- function(mixture, times, schedule) {
 
 # Heun and Runge-Kutta steps take the score at their end, where point masses have none at t = 0.
 check_levels <- function(mixture, levels, times) {
-  without <- levels$a^2 * min(mixture$values) + levels$b2 <= 0
+  without <- levels$a^2 * min(used_values(mixture)) + levels$b2 <= 0
   if (any(without)) {
     abort(paste0("`sampler` takes the score at t = ", format(times[without][1]), ", where this mixture ",
                  "has none (a covariance is singular); take a sampler with `end` > 0"), "singular")
@@ -192,7 +192,7 @@ read_run <- function(result, program, times, begin, guide, method, trajectory, m
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
   last <- program$outputs
-  x <- matrix(result$output[, , last], begin$n, d, dimnames = list(NULL, names))
+  x <- name_dims(matrix(result$output[, , last], begin$n, d), NULL, names)
   run <- list(x = x, log_density = NULL, confidence = NULL, log_confidence = NULL, folded = NULL,
               trajectory = NULL)
   if (method != "none") {

@@ -37,6 +37,10 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
     n_coefs <<- n_coefs + length(x)
     at
   }
+  # the trace form needs a scalar coefficient alpha > 0 of the old state in the new
+  no_divergence <- function() {
+    abort_input("log_density", 'other than "divergence" for this sampler', kind = "program")
+  }
   level <- function(t) {
     at <- match(t, level_times)
     if (is.na(at)) {
@@ -56,6 +60,7 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
       if (!length(value) %in% c(1L, d)) {
         abort_input("coef", paste("one number or", d, "for register", name), length(value), "program")
       }
+      if (length(value) > 1 && derivative == "divergence") no_divergence()
       n_terms <<- n_terms + 1L
       terms[[n_terms]] <<- c(id(name), constant(value), length(value) > 1)
     }
@@ -85,7 +90,7 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
     # op is now the last one, which writes x
     alpha <- if (derivative == "divergence") as.list(op$coef)[["x"]] else 1
     if (is.null(alpha) || length(alpha) > 1 || alpha <= 0) {
-      abort_input("log_density", 'other than "divergence" for this sampler', kind = "program")
+      no_divergence()
     }
     emit("end", 0L, at = sum(2^id(live[[k]])), n = constant(alpha))
     if (save || k == length(steps)) save_state()

@@ -53,8 +53,7 @@ score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = 
                            strength = 0) {
   at <- guided_eval(mixture, x, t, schedule, class, strength, "jacobian")
   names <- variable_names(mixture)
-  dimnames(at$jacobian) <- list(rownames(at$score), names, names)
-  at$jacobian
+  name_dims(at$jacobian, rownames(at$score), names, names)
 }
 
 #' @rdname score
