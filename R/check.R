@@ -31,7 +31,8 @@ describe <- function(x) {
   }
   if (length(x) == 1) return(if (is.character(x)) paste0('"', x, '"') else format(x, digits = 6))
   if (!length(x)) return(paste0(typeof(x), "(0)"))
-  paste0("a ", typeof(x), " vector of length ", length(x), " (", toString(utils::head(x, 4), 60), ")")
+  paste0("a ", typeof(x), " vector of length ", length(x), " (", toString(utils::head(x, 4), 60),
+         ")")
 }
 
 check_number <- function(x, arg, min = -Inf, max = Inf, open = FALSE) {
@@ -57,7 +58,8 @@ check_count <- function(x, arg, min = 0) {
 }
 
 check_flag <- function(x, arg) {
-  if (!(is.logical(x) && length(x) == 1 && !is.na(x))) abort_input(arg, "TRUE or FALSE", describe(x))
+  ok <- is.logical(x) && length(x) == 1 && !is.na(x)
+  if (!ok) abort_input(arg, "TRUE or FALSE", describe(x))
   x
 }
 
@@ -86,7 +88,8 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
     if (!is.null(names) && all(names %in% colnames(x))) x <- x[names]
     numeric <- vapply(x, is.numeric, NA)
     if (!all(numeric)) {
-      abort_input(arg, "numeric in every column", paste("non-numeric", toString(colnames(x)[!numeric])))
+      abort_input(arg, "numeric in every column",
+                  paste("non-numeric", toString(colnames(x)[!numeric])))
     }
     x <- as.matrix(x)
   }
@@ -95,14 +98,15 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
     x <- if (d == 1) matrix(x, ncol = 1) else if (length(x) == d) matrix(x, 1) else x
   }
   if (length(dim(x)) != 2 || ncol(x) != d) {
-    abort_input(arg, paste("a matrix with", d, if (d == 1) "column" else "columns (one per variable)"),
-                describe(x))
+    columns <- if (d == 1) "column" else "columns (one per variable)"
+    abort_input(arg, paste("a matrix with", d, columns), describe(x))
   }
   if (anyNA(x)) {
     abort_input(arg, "without missing values", paste("NA in row", which(rowSums(is.na(x)) > 0)[1]))
   }
-  if (finite && !all(is.finite(x))) {
-    abort_input(arg, "finite", paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
+  infinite <- is.infinite(x)
+  if (finite && any(infinite)) {
+    abort_input(arg, "finite", paste("an infinite value in row", which(rowSums(infinite) > 0)[1]))
   }
   storage.mode(x) <- "double"
   name_dims(x, rownames(x), names)

@@ -56,8 +56,8 @@ format_estimate <- function(row) {
   }
   # as many decimals as leave two digits of the standard error
   digits <- if (is.finite(row$se) && row$se > 0) max(0, min(15, 1 - floor(log10(row$se)))) else 4
-  paste0(formatC(row$estimate, digits, format = "f"), " (se ", formatC(row$se, digits, format = "f"),
-         ")")
+  decimal <- function(x) formatC(x, digits, format = "f")
+  paste0(decimal(row$estimate), " (se ", decimal(row$se), ")")
 }
 
 # E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. f takes an n x d

@@ -9,8 +9,8 @@
 #' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
 #'   plain conditional sampling, -1 unconditional. The "guidance scale" of other software, which
 #'   counts from the unconditional score, is `1 + strength`.
-#' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and is 0
-#'   outside (Kynkaanniemi et al. 2024).
+#' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
+#'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @return An object of class `guidance`: a list of the arguments, with `strength` as a function
 #'   and `label`, what to print of it.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
@@ -60,7 +60,8 @@ check_guidance <- function(x, arg = "guidance") {
 }
 
 guidance_strength <- function(guidance, t) {
-  if (!is.null(guidance$interval) && (t < guidance$interval[1] || t > guidance$interval[2])) return(0)
+  interval <- guidance$interval
+  if (!is.null(interval) && (t < interval[1] || t > interval[2])) return(0)
   strength <- guidance$strength(t)
   ok <- is.numeric(strength) && length(strength) == 1 && is.finite(strength)
   if (!ok) {

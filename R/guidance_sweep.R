@@ -1,23 +1,23 @@
 #' Compare strengths of guidance
 #'
-#' Runs the same particles, with the same noise, under each strength, and reports the confidence, its
-#' gain over the first strength, the entropy and how many paths lose confidence.
+#' Runs the same particles, with the same noise, under each strength, and reports the confidence,
+#' its gain over the first strength, the entropy and how many paths lose confidence.
 #'
-#' @details
-#' The runs are coupled (see [guided_sample()]), so that the gain is a paired difference with a paired
-#' standard error, far smaller than that of two independent runs.
+#' @details The runs are coupled (see [guided_sample()]), so that the gain is a paired difference
+#'   with a paired standard error, far smaller than that of two independent runs.
 #'
-#' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an integral
-#' over the start, which is done by the trapezoidal rule over 9 standard deviations to each side
-#' (`n` nodes): `method` is then `"quadrature"` and standard errors are 0. The value is that of the
-#' sampler with its steps, not of continuous time.
+#' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an
+#' integral over the start, which is done by the trapezoidal rule over 9 standard deviations to
+#' each side (`n` nodes): `method` is then `"quadrature"` and standard errors are 0. The value is
+#' that of the sampler with its steps, not of continuous time.
 #'
 #' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]), `NA` otherwise.
 #'
 #' @inheritParams guided_sample
 #' @param class Label of the class to guide to, or several labels for their union.
-#' @param strength Numbers, in the order in which they are to be compared; the first is the baseline.
+#' @param strength Numbers, in the order in which they are to be compared; the first is the
+#'   baseline.
 #' @param n Number of particles, or of quadrature nodes.
 #' @param exact Use quadrature? Default: where it is possible, that is for d = 1, a deterministic
 #'   sampler and a `"normal"` start.
@@ -28,8 +28,8 @@
 #'   * `confidence`, `confidence_se`: mean of `p(class | x)`;
 #'   * `gain`, `gain_se`: paired difference to the first row;
 #'   * `entropy`, `entropy_se`: differential entropy of the output, in nats;
-#'   * `fraction_down`, `fraction_down_previous`: share of the paths whose confidence is below that of
-#'     the first, or the previous, row (by more than 1e-9);
+#'   * `fraction_down`, `fraction_down_previous`: share of the paths whose confidence is below
+#'     that of the first, or the previous, row (by more than 1e-9);
 #'   * `mean_inverse_confidence`, `mean_inverse_confidence_se`: `E 1/p(class | x)`;
 #'   * `folded`: share of particles at which the map folded, which makes the entropy an upper bound;
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`.
@@ -96,7 +96,8 @@ sweep_start <- function(start, exact, mixture, class, n, sampler, schedule, hori
     x <- matrix(sd * z)
     attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - log(sd)
     weights <- stats::dnorm(z)
-    return(list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1) * sd^2) / 2))
+    return(list(start = x, weights = weights / sum(weights),
+                entropy = log(2 * pi * exp(1) * sd^2) / 2))
   }
   if (normal) {
     entropy <- run_start("normal", mixture, 0, NULL, schedule, horizon)$entropy
@@ -149,8 +150,9 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
     cat("  ", format(setup$sampler), "; ", format(setup$schedule), ", from t = ",
         format(setup$horizon), "\n", sep = "")
   }
-  shown <- intersect(c("strength", "scale", "confidence", "confidence_se", "gain", "gain_se", "entropy",
-                       "entropy_se", "fraction_down"), names(x))
+  shown <- c("strength", "scale", "confidence", "confidence_se", "gain", "gain_se", "entropy",
+             "entropy_se", "fraction_down")
+  shown <- intersect(shown, names(x))
   print(as.data.frame(x)[shown], digits = digits, row.names = FALSE)
   if (any(x$folded > 0, na.rm = TRUE)) {
     cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")

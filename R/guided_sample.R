@@ -11,9 +11,9 @@
 #' its eigenbasis.)
 #'
 #' **Log-density.** For deterministic samplers the density of the result is carried along:
-#' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps; the exact log-density of the
-#'   output as long as no step folds (has a negative determinant somewhere). Costs about d score
-#'   evaluations per step.
+#' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps; the exact log-density of
+#'   the output as long as no step folds (has a negative determinant somewhere). Costs about d
+#'   score evaluations per step.
 #' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature;
 #'   approximates the log-density of the continuous-time law. For samplers of the ODE.
 #' * `"auto"`: `"map"` for deterministic samplers if d <= 8, otherwise `"divergence"` where the
@@ -169,8 +169,9 @@ closing_time <- function(mixture, times, schedule) {
 check_levels <- function(mixture, levels, times) {
   without <- levels$a^2 * min(used_values(mixture)) + levels$b2 <= 0
   if (any(without)) {
-    abort(paste0("`sampler` takes the score at t = ", format(times[without][1]), ", where this mixture ",
-                 "has none (a covariance is singular); take a sampler with `end` > 0"), "singular")
+    abort(paste0("`sampler` takes the score at t = ", format(times[without][1]), ", where this ",
+                 "mixture has none (a covariance is singular); take a sampler with `end` > 0"),
+          "singular")
   }
 }
 
@@ -218,8 +219,8 @@ read_run <- function(result, program, times, begin, guide, method, trajectory, m
 warn_lost <- function(x) {
   lost <- sum(rowSums(!is.finite(x)) > 0)
   if (lost) {
-    warning(lost, " of ", nrow(x), " particles overflowed: the steps are too large for this strength",
-            call. = FALSE)
+    warning(lost, " of ", nrow(x), " particles overflowed: ",
+            "the steps are too large for this strength", call. = FALSE)
   }
 }
 
@@ -227,13 +228,13 @@ warn_lost <- function(x) {
 print.guided_sample <- function(x, ...) {
   cat("<guided_sample> ", nrow(x$x), " particles in ", ncol(x$x), " dimension",
       if (ncol(x$x) != 1) "s", "\n", sep = "")
-  cat("  guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance), "\n", sep = "")
-  cat("  sampler:  ", format(x$sampler), "\n", sep = "")
-  cat("  schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start, "\n",
-      sep = "")
+  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
+  line("sampler:  ", format(x$sampler))
+  line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start)
   if (nrow(x$x)) {
-    if (!is.null(x$confidence)) cat("  confidence: ", format_estimate(confidence(x)), "\n", sep = "")
-    if (!is.null(x$log_density)) cat("  entropy:    ", format_estimate(entropy(x)), "\n", sep = "")
+    if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
+    if (!is.null(x$log_density)) line("entropy:    ", format_estimate(entropy(x)))
   }
   invisible(x)
 }
@@ -253,7 +254,9 @@ summary.guided_sample <- function(object, ...) {
 print.summary.guided_sample <- function(x, digits = 4, ...) {
   print(x$sample)
   folded <- x$sample$folded
-  if (any(folded)) cat("  folded:   ", format(mean(folded), digits = 3), " of the particles\n", sep = "")
+  if (any(folded)) {
+    cat("  folded:     ", format(mean(folded), digits = 3), " of the particles\n", sep = "")
+  }
   print(x$variables, digits = digits)
   invisible(x)
 }

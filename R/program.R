@@ -7,7 +7,8 @@ op_code <- function(name) {
 }
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
-# Scalars: 1 change of the log-density, 2 folded, 3 log-density of the start, then log p_j at the end.
+# Scalars: 1 change of the log-density, 2 folded, 3 log-density of the start, then log p_j at the
+# end.
 START_SCALAR <- 2L
 
 # `steps`: a list of operations per step (sampler_program()). `start_sd`: the start is drawn from
@@ -58,7 +59,8 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
     for (name in names(coef)) {
       value <- coef[[name]]
       if (!length(value) %in% c(1L, d)) {
-        abort_input("coef", paste("one number or", d, "for register", name), length(value), "program")
+        abort_input("coef", paste("one number or", d, "for register", name), length(value),
+                    "program")
       }
       if (length(value) > 1 && derivative == "divergence") no_divergence()
       n_terms <<- n_terms + 1L

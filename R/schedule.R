@@ -259,16 +259,3 @@ print.schedule <- function(x, ...) {
       ", b = ", format(sqrt(x$b2(x$horizon)), digits = 3), "\n", sep = "")
   invisible(x)
 }
-
-#' @param x A schedule.
-#' @param ... Passed to [graphics::matplot()].
-#' @rdname schedule
-#' @export
-plot.schedule <- function(x, ...) {
-  t <- seq(0, x$horizon, length.out = 201)
-  curves <- cbind(a = x$a(t), b = sqrt(x$b2(t)))
-  graphics::matplot(t, curves, type = "l", xlab = "t", ylab = "a (signal), b (noise)",
-                    main = x$label, lty = 1:2, col = c("black", "firebrick"), ...)
-  graphics::legend("right", colnames(curves), lty = 1:2, col = c("black", "firebrick"), bty = "n")
-  invisible(x)
-}

@@ -4,17 +4,16 @@
 #' process. `score_jacobian()` is its derivative, `denoise()` the expectation of the data given
 #' `x_t = x`, and `posterior()` the probability of each class given `x_t = x`.
 #'
-#' @details
-#' At time `t` component `k` is `N(a mu_k, S_k)`, `S_k = a^2 Sigma_k + b^2 I` (see [diffuse()]). With
-#' responsibilities `r_k`, `P_k = S_k^-1` and `g_k = -P_k (x - a mu_k)`,
+#' @details At time `t` component `k` is `N(a mu_k, S_k)`, `S_k = a^2 Sigma_k + b^2 I` (see
+#'   [diffuse()]). With responsibilities `r_k`, `P_k = S_k^-1` and `g_k = -P_k (x - a mu_k)`,
 #'
 #' * score `s = sum_k r_k g_k`;
 #' * Jacobian `sum_k r_k (g_k - s)(g_k - s)' - sum_k r_k P_k`;
 #' * denoiser `(x + b^2 s)/a` (Tweedie's formula).
 #'
-#' With `class`, the score is that of the guided sampler, `(1 + strength) s_class - strength s_all`,
-#' and `denoise()` applies Tweedie's formula to it, as samplers do; for a strength other than 0 it is
-#' no conditional expectation.
+#' With `class`, the score is that of the guided sampler, `(1 + strength) s_class - strength
+#' s_all`, and `denoise()` applies Tweedie's formula to it, as samplers do; for a strength other
+#' than 0 it is no conditional expectation.
 #'
 #' Responsibilities are computed in logarithms, so that they are right far out (60 standard
 #' deviations and more) and for weights as small as 1e-300. The Jacobian is centred as written
@@ -28,8 +27,8 @@
 #' @param schedule The forward process, see [schedule].
 #' @param class,strength Guidance towards a class, as in [guidance()]; `NULL` for the plain score.
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
-#'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x classes
-#'   matrix whose rows sum to 1.
+#'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
+#'   classes matrix whose rows sum to 1.
 #' @section Errors: of class `mixguide_error`, for arguments of the wrong kind; of class
 #'   `mixguide_error_singular` where a covariance is singular and there is no noise.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}, for the guided score; Liang et al.
@@ -61,7 +60,7 @@ score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = 
 denoise <- function(mixture, x, t, schedule = schedule_ou(), class = NULL, strength = 0) {
   at <- guided_eval(mixture, x, t, schedule, class, strength, "score", singular_ok = TRUE)
   a <- schedule$a(t)
-  if (!(a > 0)) abort_input("t", "a time at which the data are not yet forgotten (a > 0)", describe(t))
+  if (!(a > 0)) abort_input("t", "a time before the data are forgotten (a > 0)", describe(t))
   if (schedule$b2(t) == 0) return(at$x)
   (at$x + schedule$b2(t) * at$score) / a
 }

@@ -4,8 +4,9 @@
 #' same to the last bit for any number.
 #'
 #' @details The default is 2, or the option `mixguide.threads` when the package is loaded. It is
-#'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1 in
-#'   a forked process (as [parallel::mclapply()] makes them) and where R was built without OpenMP.
+#'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1
+#'   in a forked process (as [parallel::mclapply()] makes them) and where R was built without
+#'   OpenMP.
 #' @param n A whole number >= 1, or `NULL` to leave it as it is.
 #' @return The number of threads in use, before the change; invisibly if `n` is given.
 #' @examples

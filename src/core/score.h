@@ -71,7 +71,8 @@ GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, const d
   for (int k = 0; k < pool->K; k++) {
     const double *mean = pool->mean + (size_t)k * d;
     const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
-    double *g = ROW(work->g, want_g || pool->vector ? (size_t)k * d : 0), *logit = ROW(work->logit, k);
+    double *logit = ROW(work->logit, k);
+    double *g = want_g || pool->vector ? ROW(work->g, (size_t)k * d) : NULL;
     if (!pool->vector) {
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd q = vset(0);

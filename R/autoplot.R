@@ -1,0 +1,558 @@
+# Plots that need no explanation beside them. What is drawn of a mixture is exact: curves are its
+# densities, and the lines around a class hold a stated share of its probability.
+
+#' Plots of mixtures, samples, sweeps and schedules
+#'
+#' `autoplot()` returns a ggplot, to which layers, scales and themes can be added; `plot()` draws
+#' it.
+#'
+#' @details
+#' **A mixture** in one dimension: the density of the whole and of each class times its weight. In
+#' two: around each class, the lines of equal density inside which it has 50% and 95% of its
+#' probability, and crosses at the means of the components. In more: the same for each pair of the
+#' first five variables (`variables` takes others), from their exact [marginal()] laws. Point
+#' masses are spikes in one dimension; components that are singular in two have their ellipses
+#' drawn, which may be lines or points.
+#'
+#' **A guided sample** is drawn over the classes, the one aimed at in solid lines, and coloured by
+#' the confidence `p(class | x)`; in one dimension as a histogram, with the mean confidence in each
+#' bar. If its trajectories were kept, some of the paths are drawn instead: in one dimension
+#' against time, over a shading that is the exact law of the class at each time.
+#'
+#' **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
+#' lose confidence, against strength, with bars of 2 standard errors (none where numbers are
+#' exact). The axis of strengths is linear near 0 and logarithmic further out (`asinh`).
+#'
+#' **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
+#'
+#' @section Numerical notes:
+#' The lines of a class with one component are exact ellipses. For others the level is a quantile
+#' of the density over a lattice of equally probable points in each component, 4000 or more in
+#' all, which errs by about 0.001 in probability; the line is that of a grid that is denser near
+#' the means. No random numbers are drawn: of more than `max_points` points every k-th is shown,
+#' and the caption says so.
+#'
+#' @param object,x A [gaussmix()], a [guided_sample()], a [guidance_sweep()] or a [schedule].
+#' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
+#' @param label Their classes, to colour them by: a label per point, or `NULL`. The draws of
+#'   [rgaussmix()] bring their own.
+#' @param variables Names or numbers of the variables to show; `NULL` for all, at most five.
+#' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
+#' @param max_points The largest number of points to draw.
+#' @param paths The number of paths to draw if the trajectories were kept; 0 for the sample itself.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#'
+#' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
+#' @examples
+#' petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
+#' plot(petals, data = iris, label = iris$Species)
+#' plot(petals, variables = "Petal.Length", t = .1)
+#'
+#' towards <- guidance("versicolor", strength = 2)
+#' plot(guided_sample(petals, 500, towards, sampler_ddim(50)))
+#' plot(guided_sample(petals, 40, towards, sampler_ddim(50), trajectory = TRUE))
+#'
+#' plot(guidance_sweep(petals, "versicolor", c(0, 1, 4), n = 500, sampler = sampler_ddim(50)))
+#' plot(schedule_cosine())
+#' @importFrom ggplot2 aes coord_equal element_blank element_text expansion facet_grid facet_wrap
+#' @importFrom ggplot2 geom_errorbar geom_hline geom_line geom_path geom_point geom_raster geom_rect
+#' @importFrom ggplot2 geom_ribbon geom_segment geom_vline ggplot guide_axis labs rel
+#' @importFrom ggplot2 scale_colour_manual scale_colour_viridis_c scale_fill_gradient
+#' @importFrom ggplot2 scale_fill_manual scale_fill_viridis_c scale_linetype_manual
+#' @importFrom ggplot2 scale_shape_manual scale_x_continuous scale_x_reverse scale_y_continuous
+#' @importFrom ggplot2 theme theme_minimal vars .data
+#' @name plot.gaussmix
+NULL
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.gaussmix <- function(object, data = NULL, label = attr(data, "label"), variables = NULL,
+                              t = 0, schedule = schedule_ou(), max_points = 5000, ...) {
+  max_points <- check_count(max_points, "max_points", min = 1)
+  law <- show_variables(diffuse(object, t, schedule), variables)
+  points <- if (!is.null(data)) labelled_points(data, label, object)
+  flat <- mixture_dim(law) == 1
+  shown <- every_kth(seq_len(NROW(points)), if (flat) Inf else max_points)
+  layers <- if (flat) curve_layers(law, points) else region_layers(law, points[shown, ])
+  ggplot() + layers + class_colours(present_classes(law)) +
+    words(format(object),
+          c(if (t > 0) paste0("diffused to t = ", format(t), ": ", format(schedule)),
+            if (flat) curve_words(law, points) else region_words),
+          shown_words(shown, NROW(points), "points"))
+}
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, paths = 50, ...) {
+  max_points <- check_count(max_points, "max_points", min = 1)
+  paths <- check_count(paths, "paths")
+  aim <- aim_words(object$guidance$class)
+  law <- diffuse(object$mixture, object$times[length(object$times)], object$schedule)
+  law$class[law$class %in% object$guidance$class] <- aim
+  law <- show_variables(law, variables)
+  flat <- mixture_dim(law) == 1
+  moving <- !is.null(object$trajectory) && paths > 0
+  finite <- which(rowSums(!is.finite(object$x)) == 0)
+  lost <- nrow(object$x) - length(finite)
+  shown <- every_kth(finite, if (moving) paths else if (flat) Inf else max_points)
+  view <- if (!flat) cloud_layers else if (moving) path_layers else histogram_layers
+  ggplot() + view(object, law, shown, aim, moving) +
+    words(paste(count_of(nrow(object$x), "particle"),
+                if (is.null(aim)) "without guidance" else paste("guided", format(object$guidance))),
+          c(format(object$sampler), format(object$schedule),
+            if (!flat) region_words else if (moving) path_words(aim)),
+          c(shown_words(shown, length(finite), if (moving) "paths" else "particles"),
+            if (lost) paste(count_of(lost, "particle"), "overflowed and cannot be shown")))
+}
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.guidance_sweep <- function(object, ...) {
+  setup <- attr(object, "setup")
+  first <- format(object$strength[1])
+  panels <- c(confidence = "confidence: mean of p(class | x)",
+              gain = paste("gain in confidence over strength", first),
+              entropy = "differential entropy (nats)",
+              fraction_down = "share of the paths that lose confidence")
+  long <- sweep_long(object, names(panels))
+  long$panel <- factor(panels[long$term], panels)
+  long$bound <- long$term == "entropy" & !is.na(object$folded) & object$folded > 0
+  long <- long[!is.na(long$estimate), ]
+  breaks <- unique(object$strength)
+  exact <- all(object$method == "quadrature")
+  ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
+    geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$term), ],
+               linetype = "22", colour = "grey50") +
+    geom_line(colour = ink) +
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$std.error,
+                      ymax = .data$estimate + 2 * .data$std.error),
+                  long[long$std.error > 0, ], colour = ink,
+                  width = diff(range(asinh(breaks))) / 40) +
+    geom_point(aes(shape = .data$bound), colour = ink, fill = "white", size = 1.8) +
+    facet_wrap(vars(.data$panel), scales = "free_y") +
+    scale_x_continuous(breaks = asinh(breaks), minor_breaks = NULL,
+                       labels = format(breaks, trim = TRUE, drop0trailing = TRUE),
+                       guide = guide_axis(check.overlap = TRUE)) +
+    scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
+    labs(x = "strength of guidance (guidance scale - 1)", y = NULL) + look() +
+    words(paste(c("Guidance", if (!is.null(setup)) c("towards", aim_words(setup$class)),
+                  "at growing strength"), collapse = " "),
+          if (!is.null(setup)) c(format(setup$sampler), format(setup$schedule)),
+          c(paste0(if (exact) "Exact, by quadrature" else "Bars: 2 standard errors",
+                   if (!is.null(setup) && !exact) paste(" from", setup$n, "coupled particles"),
+                   ". Dashed line: strength ", first, "."),
+            if (any(long$bound)) "Hollow: steps fold the map, the entropy is an upper bound."))
+}
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.schedule <- function(object, ...) {
+  t <- seq(0, object$horizon, length.out = 401)
+  names <- c("a: factor of the data", "b: standard deviation of the noise")
+  curves <- data.frame(t = t, value = c(object$a(t), sqrt(object$b2(t))),
+                       curve = rep(factor(names), each = length(t)))
+  ggplot(curves, aes(.data$t, .data$value, colour = .data$curve, linetype = .data$curve)) +
+    geom_line(linewidth = .8) +
+    # where the noise dwarfs the data, one axis cannot show both
+    (if (max(curves$value) > 2) facet_wrap(vars(.data$curve), scales = "free_y")) +
+    scale_colour_manual(values = class_palette(2)) +
+    labs(x = if (is.null(object$steps)) "time t" else "time t (discrete steps)", y = NULL,
+         colour = NULL, linetype = NULL) +
+    look() + words(paste("Schedule:", format(object)), "x_t = a(t) x_0 + b(t) z")
+}
+
+#' @rdname plot.gaussmix
+#' @export
+plot.gaussmix <- function(x, ...) show_plot(x, ...)
+
+#' @rdname plot.gaussmix
+#' @export
+plot.guided_sample <- function(x, ...) show_plot(x, ...)
+
+#' @rdname plot.gaussmix
+#' @export
+plot.guidance_sweep <- function(x, ...) show_plot(x, ...)
+
+#' @rdname plot.gaussmix
+#' @export
+plot.schedule <- function(x, ...) show_plot(x, ...)
+
+show_plot <- function(x, ...) {
+  print(autoplot(x, ...))
+  invisible(x)
+}
+
+# ---- Layers
+
+# A mixture in one dimension: each class's density times its weight, over a histogram of points.
+curve_layers <- function(law, points) {
+  curves <- class_densities(law)
+  list(
+    if (!is.null(points)) {
+      geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
+                    fill = .data$class), class_bars(points), alpha = .35)
+    },
+    geom_ribbon(aes(.data$x, ymin = 0, ymax = .data$density, fill = .data$class), curves,
+                alpha = if (is.null(points)) .3 else 0),
+    geom_line(aes(.data$x, .data$density, colour = .data$class), curves),
+    if (length(present_classes(law)) > 1) {
+      geom_line(aes(.data$x, .data$density), whole_density(curves), colour = ink)
+    },
+    geom_segment(aes(.data$x, 0, xend = .data$x, yend = .data$weight, colour = .data$class),
+                 point_masses(law), linewidth = 1),
+    labs(x = variable_labels(law), y = "density"), look()
+  )
+}
+
+# A mixture in more: lines around the classes, means of the components, points.
+region_layers <- function(law, points) {
+  labels <- variable_labels(law)
+  lines <- class_lines(law)
+  means <- data.frame(law$means, .class = law$class, check.names = FALSE)[law$weights > 0, ]
+  list(
+    if (!is.null(points)) {
+      geom_point(aes(.data$x, .data$y, colour = .data$.class), pairwise(points, labels),
+                 size = .8, alpha = opacity(points), show.legend = FALSE)
+    },
+    geom_path(aes(.data$x, .data$y, colour = .data$class, group = .data$group), lines),
+    geom_point(aes(.data$x, .data$y, colour = .data$.class), pairwise(means, labels), shape = 3,
+               size = if (nrow(means) > 50) .3 else 2, show.legend = FALSE),
+    panes(labels, lines)
+  )
+}
+
+# A sample in more than one dimension: particles, or paths with their ends, over the classes.
+cloud_layers <- function(object, law, shown, aim, moving) {
+  labels <- variable_labels(law)
+  lines <- class_lines(law)
+  lines$role <- if (is.null(aim)) "each class" else {
+    ifelse(lines$class == aim, paste("class", aim), "other classes")
+  }
+  ends <- particle_table(object, shown)
+  list(
+    if (moving) {
+      geom_path(aes(.data$x, .data$y, colour = .data$.confidence, group = .data$.particle),
+                pairwise(path_table(object, shown), labels), linewidth = .3, alpha = .7)
+    },
+    geom_point(aes(.data$x, .data$y, colour = .data$.confidence), pairwise(ends, labels),
+               size = .8, alpha = opacity(ends)),
+    geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
+              colour = ink),
+    role_scale(aim), confidence_scale(aim), panes(labels, lines)
+  )
+}
+
+# A sample in one dimension: bars with their mean confidence, the density aimed at and the whole.
+histogram_layers <- function(object, law, shown, aim, moving) {
+  weight <- if (is.null(object$weights)) 1 / nrow(object$x) else object$weights[shown]
+  particles <- particle_table(object, shown)
+  bars <- bars_of(particles[[variable_labels(law)]], weight, particles$.confidence)
+  curves <- class_densities(law)
+  target <- curves[curves$class %in% aim, ]
+  curves <- rbind(
+    data.frame(target["x"], density = target$density / target$share,
+               role = rep(paste("class", aim), nrow(target))),
+    cbind(whole_density(curves), role = rep("whole mixture", length(unique(curves$x))))
+  )
+  list(
+    geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
+                  fill = .data$value), bars),
+    geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink),
+    geom_vline(aes(xintercept = .data$x), point_masses(law), linetype = "12", colour = ink),
+    role_scale(aim), confidence_scale(aim), labs(x = variable_labels(law), y = "density"), look()
+  )
+}
+
+# Paths of a sample in one dimension, from noise (left) to data (right).
+path_layers <- function(object, law, shown, aim, moving) {
+  paths <- path_table(object, shown)
+  names(paths)[names(paths) == variable_labels(law)] <- ".x"
+  reach <- range(paths$.x, law$means[, 1] + outer(univariate_sd(law), c(-3, 3)))
+  list(
+    geom_raster(aes(.data$t, .data$x, fill = .data$density), law_in_time(object, reach)),
+    geom_path(aes(.data$.t, .data$.x, colour = .data$.confidence, group = .data$.particle), paths,
+              linewidth = .4),
+    scale_fill_gradient(low = "white", high = "grey60", guide = "none"), scale_x_reverse(),
+    confidence_scale(aim, "colour"),
+    labs(x = "time t, from noise to data", y = variable_labels(law)), look()
+  )
+}
+
+# One panel for two variables, a triangle of panels for more.
+panes <- function(labels, lines) {
+  if (length(labels) == 2) {
+    extent <- apply(lines[c("x", "y")], 2, function(x) diff(range(x)))
+    alike <- max(extent) <= 3 * min(extent)
+    return(list(labs(x = labels[1], y = labels[2]), if (alike) coord_equal(), look()))
+  }
+  list(
+    geom_rect(aes(xmin = -Inf, xmax = Inf, ymin = -Inf, ymax = Inf),
+              unique(lines[c("across", "up")]), fill = NA, colour = "grey70"),
+    facet_grid(up ~ across, scales = "free", switch = "both"), labs(x = NULL, y = NULL), look(),
+    theme(panel.grid = element_blank(), strip.placement = "outside")
+  )
+}
+
+# ---- Tables behind the layers
+
+present_classes <- function(mixture) unique(mixture$class[mixture$weights > 0])
+
+# The law of the variables asked for, all of them named.
+show_variables <- function(mixture, variables) {
+  colnames(mixture$means) <- variable_labels(mixture)
+  if (is.null(variables) && mixture_dim(mixture) <= 5) return(mixture)
+  marginal(mixture, if (is.null(variables)) 1:5 else variables)
+}
+
+every_kth <- function(rows, max) rows[seq_along(rows) %% max(1, ceiling(length(rows) / max)) == 0]
+
+as_columns <- function(x, mixture) {
+  colnames(x) <- variable_labels(mixture)
+  as.data.frame(x)
+}
+
+labelled_points <- function(data, label, mixture) {
+  points <- as_columns(check_points(data, mixture, "data"), mixture)
+  points$.class <- if (is.null(label)) rep(NA_character_, nrow(points)) else {
+    check_labels(label, nrow(points), "point", "label")
+  }
+  points
+}
+
+particle_table <- function(object, shown) {
+  confidence <- if (is.null(object$confidence)) rep(NA_real_, nrow(object$x)) else object$confidence
+  cbind(as_columns(object$x[shown, , drop = FALSE], object$mixture),
+        .confidence = confidence[shown], .particle = shown)
+}
+
+path_table <- function(object, shown) {
+  path <- object$trajectory[, shown, , drop = FALSE]
+  each <- rep(seq_along(shown), each = dim(path)[1])
+  ends <- particle_table(object, shown)[each, c(".confidence", ".particle")]
+  cbind(as_columns(matrix(path, ncol = dim(path)[3]), object$mixture),
+        .t = rep(object$times, length(shown)), ends)
+}
+
+# The rows of `wide` once per pair of the variables `labels`, those as x and y.
+pairwise <- function(wide, labels) {
+  in_pairs(labels, function(pair) {
+    cbind(data.frame(x = wide[[pair[1]]], y = wide[[pair[2]]]), wide[startsWith(names(wide), ".")])
+  })
+}
+
+# `table(pair)` for each pair of the variables, labelled with the panel it belongs to.
+in_pairs <- function(labels, table) {
+  panel <- function(pair) {
+    rows <- table(pair)
+    place <- function(label) factor(rep(label, nrow(rows)), labels)
+    cbind(rows, across = place(pair[1]), up = place(pair[2]))
+  }
+  do.call(rbind, utils::combn(labels, 2, panel, simplify = FALSE))
+}
+
+# Histogram bars; `weight` is each point's share of the whole, `value` is averaged in each bar.
+bars_of <- function(x, weight, value = NA_real_, breaks = bar_breaks(x)) {
+  bin <- findInterval(x, breaks, all.inside = TRUE)
+  sums <- rowsum(cbind(rep_len(weight, length(x)), weight * value), bin)
+  bin <- sort(unique(bin))
+  data.frame(from = breaks[bin], to = breaks[bin + 1],
+             density = sums[, 1] / (breaks[bin + 1] - breaks[bin]), value = sums[, 2] / sums[, 1])
+}
+
+bar_breaks <- function(x) pretty(x, min(60, ceiling(2 * length(x)^(1 / 3))))
+
+class_bars <- function(points) {
+  breaks <- bar_breaks(points[[1]])
+  do.call(rbind, lapply(unique(points$.class), function(class) {
+    bars <- bars_of(points[[1]][points$.class %in% class], 1 / nrow(points), breaks = breaks)
+    cbind(bars, class = rep(class, nrow(bars)))
+  }))
+}
+
+# ---- The exact law
+
+# The components `keep` alone, as a mixture.
+components <- function(mixture, keep) {
+  column <- if (ncol(mixture$values) == 1) 1 else keep
+  V <- mixture$vectors
+  new_gaussmix(mixture$weights[keep] / sum(mixture$weights[keep]),
+               mixture$means[keep, , drop = FALSE], mixture$form,
+               mixture$values[, column, drop = FALSE],
+               if (length(dim(V)) == 3) V[, , keep, drop = FALSE] else V, mixture$class[keep])
+}
+
+univariate_sd <- function(law) rep_len(sqrt(law$values[1, ]), mixture_size(law))
+
+# d = 1: on a common grid, the density of each class times `share`, its weight.
+class_densities <- function(law) {
+  sd <- univariate_sd(law)
+  smooth <- law$weights > 0 & sd > 0
+  x <- if (any(smooth)) resolving_grid(law$means[smooth, 1], sd[smooth], 512)
+  rows <- lapply(unique(law$class[smooth]), function(class) {
+    keep <- smooth & law$class == class
+    share <- sum(law$weights[keep])
+    data.frame(x = x, density = share * dgaussmix(x, components(law, keep)), class = class,
+               share = share)
+  })
+  none <- data.frame(x = numeric(), density = numeric(), class = character(), share = numeric())
+  do.call(rbind, c(list(none), rows))
+}
+
+whole_density <- function(curves) {
+  data.frame(x = sort(unique(curves$x)), density = as.vector(rowsum(curves$density, curves$x)))
+}
+
+point_masses <- function(law) {
+  there <- law$weights > 0 & univariate_sd(law) == 0
+  data.frame(x = law$means[there, 1], weight = law$weights[there], class = law$class[there])
+}
+
+# Equally spaced points and as many again where the components are, however narrow.
+resolving_grid <- function(mean, sd, size) {
+  even <- seq(min(mean - 4 * sd), max(mean + 4 * sd), length.out = size)
+  around <- sort(mean + outer(sd, seq(-4, 4, length.out = 65)))
+  sort(unique(c(even, every_kth(around, size))))
+}
+
+# d = 1: the law of the class aimed at (or of everything) over time, relative to its mode.
+law_in_time <- function(object, range, size = 120) {
+  law <- if (is.null(object$guidance)) object$mixture else {
+    components(object$mixture, object$mixture$class %in% object$guidance$class &
+                 object$mixture$weights > 0)
+  }
+  ends <- range(object$times)
+  x <- seq(range[1], range[2], length.out = size)
+  # midpoints: never t = 0, where point masses have no density
+  t <- ends[1] + (seq_len(size) - .5) / size * diff(ends)
+  density <- vapply(t, function(t) dgaussmix(x, diffuse(law, t, object$schedule)), x)
+  data.frame(x = x, t = rep(t, each = size),
+             density = as.vector(sweep(density, 2, apply(density, 2, max), "/")))
+}
+
+# d > 1, for each pair of variables: lines of equal density that hold `content` of each class.
+class_lines <- function(law, content = c(.5, .95)) {
+  in_pairs(variable_labels(law), function(pair) {
+    law <- if (mixture_dim(law) == 2) law else marginal(law, pair)
+    do.call(rbind, lapply(present_classes(law), function(class) {
+      part <- components(law, law$class == class & law$weights > 0)
+      exact <- mixture_size(part) == 1 || is_singular(part)
+      lines <- if (exact) ellipses(part, content) else contours(part, content)
+      data.frame(x = lines$x, y = lines$y, class = class, group = paste(class, lines$group))
+    }))
+  })
+}
+
+# The points z, drawn from N(0, I) or around its mean, moved to component k.
+to_component <- function(z, mixture, k) {
+  spectrum <- eigen(component_cov(mixture, k), symmetric = TRUE)
+  root <- sqrt(pmax(spectrum$values, 0)) * t(spectrum$vectors)
+  sweep(z %*% root, 2, mixture$means[k, ], "+")
+}
+
+ellipses <- function(mixture, content) {
+  angle <- seq(0, 2 * pi, length.out = 121)
+  each <- expand.grid(k = seq_len(mixture_size(mixture)), content = content)
+  do.call(rbind, Map(function(k, content) {
+    radius <- sqrt(stats::qchisq(content, 2))
+    points <- to_component(radius * cbind(cos(angle), sin(angle)), mixture, k)
+    data.frame(x = points[, 1], y = points[, 2], group = paste(k, content))
+  }, each$k, each$content))
+}
+
+contours <- function(mixture, content) {
+  sd <- sqrt(vapply(seq_along(mixture$weights),
+                    function(k) diag(component_cov(mixture, k)), numeric(2)))
+  x <- resolving_grid(mixture$means[, 1], sd[1, ], 100)
+  y <- resolving_grid(mixture$means[, 2], sd[2, ], 100)
+  # in logs, which are close to quadratic between grid points
+  log_density <- dgaussmix(as.matrix(expand.grid(x, y)), mixture, log = TRUE)
+  lines <- grDevices::contourLines(x, y, matrix(log_density, length(x)),
+                                   levels = density_levels(mixture, content))
+  do.call(rbind, lapply(seq_along(lines), function(piece) {
+    data.frame(lines[[piece]][c("x", "y")], group = piece)
+  }))
+}
+
+# The log-density that is exceeded with probability `content`.
+density_levels <- function(mixture, content) {
+  K <- mixture_size(mixture)
+  size <- ceiling(4000 / K)
+  # a sunflower: equally probable points of N(0, I)
+  i <- seq_len(size)
+  angle <- i * pi * (3 - sqrt(5))
+  z <- sqrt(stats::qchisq((i - .5) / size, 2)) * cbind(cos(angle), sin(angle))
+  points <- do.call(rbind, lapply(seq_len(K), function(k) to_component(z, mixture, k)))
+  log_density <- dgaussmix(points, mixture, log = TRUE)
+  order <- order(log_density, decreasing = TRUE)
+  held <- cumsum(rep(mixture$weights / size, each = size)[order])
+  log_density[order][findInterval(content, held) + 1]
+}
+
+# ---- Words, colours, looks
+
+words <- function(title, subtitle = NULL, caption = NULL) {
+  lines <- function(x) if (length(x)) paste(x, collapse = "\n")
+  labs(title = title, subtitle = lines(subtitle), caption = lines(caption))
+}
+
+region_words <- "Lines around a class hold 50% and 95% of its probability"
+
+curve_words <- function(law, points) {
+  classes <- length(present_classes(law))
+  c(if (classes > 1) "Black: the whole. Coloured: each class, times its weight",
+    if (!is.null(points)) paste("Bars:", count_of(nrow(points), "point")),
+    if (nrow(point_masses(law))) "Spikes: point masses, as high as their probability")
+}
+
+path_words <- function(aim) {
+  paste0("Shading: the exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
+         " at each time, relative to its mode")
+}
+
+shown_words <- function(shown, n, what) {
+  if (length(shown) < n) {
+    paste0(length(shown), " of ", format(n, scientific = FALSE), " ", what, " shown (every ",
+           diff(shown[1:2]), "th)")
+  }
+}
+
+aim_words <- function(class) if (!is.null(class)) paste(class, collapse = " or ")
+
+ink <- "grey15"
+
+# Okabe and Ito's colours, which people with any colour vision tell apart, while they last.
+class_palette <- function(n) {
+  okabe_ito <- c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+  if (n <= length(okabe_ito)) okabe_ito[seq_len(n)] else grDevices::hcl.colors(n, "viridis")
+}
+
+class_colours <- function(classes) {
+  n <- length(classes)
+  scale_colour_manual(values = stats::setNames(class_palette(n), classes), breaks = classes,
+                      aesthetics = c("colour", "fill"), name = "class",
+                      guide = if (n > 1 && n <= 12) "legend" else "none")
+}
+
+confidence_scale <- function(aim, aesthetics = c("colour", "fill")) {
+  scale_colour_viridis_c(option = "plasma", direction = -1, end = .85, limits = c(0, 1),
+                         aesthetics = aesthetics, na.value = "grey60",
+                         name = paste0("p(", aim, " | x)"),
+                         guide = if (is.null(aim)) "none" else "colourbar")
+}
+
+role_scale <- function(aim) {
+  values <- c("each class" = "solid", "other classes" = "22", "whole mixture" = "22")
+  if (!is.null(aim)) values[paste("class", aim)] <- "solid"
+  scale_linetype_manual(values = values, name = NULL,
+                        guide = if (is.null(aim)) "none" else "legend")
+}
+
+opacity <- function(points) if (nrow(points) > 1000) .4 else .8
+
+look <- function() {
+  theme_minimal(base_size = 11) +
+    theme(panel.grid.minor = element_blank(), plot.title.position = "plot",
+          plot.caption.position = "plot", plot.title = element_text(size = rel(1.1)),
+          legend.position = "bottom")
+}

@@ -1,0 +1,155 @@
+#' Tidy tables, by the generics of broom
+#'
+#' Methods for `tidy()`, `glance()` and `augment()` of package generics (which broom re-exports),
+#' with broom's names of columns. They return plain data frames.
+#'
+#' @param x A [gaussmix()], a [guided_sample()] or a [guidance_sweep()].
+#' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
+#' @param ... Not used.
+#' @return
+#' * `tidy()` of a mixture: a row per component with `component`, `class`, `proportion`, `variance`
+#'   (isotropic covariances; otherwise `variance.*` for each variable) and `mean.*`. Of a sample: a
+#'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`. Of a sweep: a row
+#'   per quantity and strength with `term` (a column of the sweep), `strength`, `estimate`,
+#'   `std.error` (0 if exact) and `method`.
+#' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables,
+#'   and if it is a fit `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df` and `nobs`,
+#'   else `NA`. Of a sample and a sweep: how it was made; of a sample, also its confidence and
+#'   entropy with their standard errors.
+#' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
+#'   the probability that it is another. Of a sample: a row per particle, with its variables,
+#'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`. Of a sweep made
+#'   with `keep = TRUE`: those of its samples, with `.strength`.
+#' @section Errors: Of class `mixguide_error`.
+#' @examplesIf requireNamespace("generics", quietly = TRUE)
+#' mixture <- as_gaussmix(Species ~ ., iris)
+#' generics::tidy(mixture)
+#' generics::glance(mixture)
+#' head(generics::augment(mixture, iris))
+#'
+#' run <- guided_sample(mixture, 200, guidance("virginica", 1), sampler_ddim(50))
+#' generics::tidy(run)
+#' generics::glance(run)
+#' @name tidy.gaussmix
+NULL
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::tidy
+tidy.gaussmix <- function(x, ...) {
+  table <- as.data.frame(x)
+  means <- table[startsWith(names(table), "mean.")]
+  variances <- table[startsWith(names(table), "sd.")]^2
+  names(variances) <- sub("sd", "variance", names(variances), fixed = TRUE)
+  if (endsWith(x$form, "isotropic")) {
+    variances <- data.frame(variance = rep_len(x$values[1, ], nrow(table)))
+  }
+  if (ncol(means) == 1) names(means) <- "mean"
+  cbind(table[c("component", "class")], proportion = x$weights, variances, means)
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::glance
+glance.gaussmix <- function(x, ...) {
+  fitted <- !is.null(x$fit)
+  likelihood <- if (fitted) logLik(x)
+  data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
+             variables = mixture_dim(x), logLik = if (fitted) as.numeric(likelihood) else NA_real_,
+             AIC = if (fitted) stats::AIC(likelihood) else NA_real_,
+             BIC = if (fitted) stats::BIC(likelihood) else NA_real_,
+             df = if (fitted) x$fit$df else NA_real_, nobs = if (fitted) x$fit$nobs else NA_real_)
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::augment
+augment.gaussmix <- function(x, data, ...) {
+  if (missing(data)) abort_input("data", "given: the points to classify")
+  probability <- posterior(x, check_points(data, x, "data"))
+  cbind(as.data.frame(data), classified(probability))
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::tidy
+tidy.guided_sample <- function(x, ...) {
+  variables <- summary(x)$variables
+  data.frame(term = rownames(variables), estimate = variables$mean, std.error = variables$mean_se,
+             sd = variables$sd)
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::glance
+glance.guided_sample <- function(x, ...) {
+  none <- estimate_row(NA_real_, NA_real_, NA_character_)
+  confidence <- if (is.null(x$confidence)) none else confidence(x)
+  entropy <- if (is.null(x$log_density)) none else entropy(x)
+  guided <- !is.null(x$guidance)
+  data.frame(n = nrow(x$x), variables = ncol(x$x),
+             class = if (guided) aim_words(x$guidance$class) else NA_character_,
+             strength = if (guided) x$guidance$label else NA_character_, made_with(x),
+             confidence = confidence$estimate, confidence_se = confidence$se,
+             entropy = entropy$estimate, entropy_se = entropy$se,
+             folded = if (is.null(x$folded)) NA_real_ else mean(x$folded))
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::augment
+augment.guided_sample <- function(x, ...) {
+  # as the confidence: at the last time at which the law has a density
+  t <- closing_time(x$mixture, x$times, x$schedule)
+  cbind(as.data.frame(x), classified(posterior(x$mixture, x$x, t, x$schedule)))
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::tidy
+tidy.guidance_sweep <- function(x, ...) {
+  sweep_long(x, c("confidence", "gain", "entropy", "fraction_down", "mean_inverse_confidence"))
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::glance
+glance.guidance_sweep <- function(x, ...) {
+  setup <- sweep_setup(x)
+  data.frame(n = setup$n, variables = mixture_dim(setup$mixture), class = aim_words(setup$class),
+             strengths = nrow(x), made_with(setup), method = x$method[1])
+}
+
+#' @rdname tidy.gaussmix
+#' @exportS3Method generics::augment
+augment.guidance_sweep <- function(x, ...) {
+  samples <- sweep_setup(x)$samples
+  if (is.null(samples)) abort_input("x", "a sweep with its samples: guidance_sweep(keep = TRUE)")
+  rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
+              samples, x$strength)
+  do.call(rbind, rows)
+}
+
+classified <- function(probability) {
+  classes <- colnames(probability)
+  best <- max.col(probability, "first")
+  data.frame(.class = factor(classes[best], classes),
+             .uncertainty = 1 - probability[cbind(seq_along(best), best)])
+}
+
+made_with <- function(x) {
+  data.frame(sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon)
+}
+
+sweep_setup <- function(x) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) abort_input("x", "a whole sweep, as guidance_sweep() returns it")
+  setup
+}
+
+# A row per quantity and strength. A share of n independent paths has the binomial standard error.
+sweep_long <- function(x, terms) {
+  n <- attr(x, "setup")$n
+  rows <- lapply(terms, function(term) {
+    estimate <- x[[term]]
+    se <- x[[paste0(term, "_se")]]
+    if (is.null(se)) {
+      se <- ifelse(x$method == "quadrature", 0, sqrt(estimate * (1 - estimate) / c(n, NA)[1]))
+    }
+    data.frame(term = term, strength = x$strength, estimate = estimate, std.error = se,
+               method = x$method)
+  })
+  do.call(rbind, rows)
+}
