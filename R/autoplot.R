@@ -47,20 +47,15 @@
 #' @examples
 #' petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
 #' plot(petals, data = iris, label = iris$Species)
-#' plot(petals, variables = "Petal.Length", t = .1)
+#' plot(guided_sample(petals, 500, guidance("versicolor", 2), sampler_ddim(50)))
 #'
-#' towards <- guidance("versicolor", strength = 2)
-#' plot(guided_sample(petals, 500, towards, sampler_ddim(50)))
-#' plot(guided_sample(petals, 40, towards, sampler_ddim(50), trajectory = TRUE))
-#'
-#' plot(guidance_sweep(petals, "versicolor", c(0, 1, 4), n = 500, sampler = sampler_ddim(50)))
-#' plot(schedule_cosine())
-#' @importFrom ggplot2 aes coord_equal element_blank element_text expansion facet_grid facet_wrap
+#' one <- marginal(petals, "Petal.Length")
+#' plot(guidance_sweep(one, "versicolor", c(0, 1, 4), n = 200, sampler = sampler_heun(20)))
+#' @importFrom ggplot2 aes coord_equal element_blank element_text facet_grid facet_wrap geom_blank
 #' @importFrom ggplot2 geom_errorbar geom_hline geom_line geom_path geom_point geom_raster geom_rect
 #' @importFrom ggplot2 geom_ribbon geom_segment geom_vline ggplot guide_axis labs rel
-#' @importFrom ggplot2 scale_colour_manual scale_colour_viridis_c scale_fill_gradient
-#' @importFrom ggplot2 scale_fill_manual scale_fill_viridis_c scale_linetype_manual
-#' @importFrom ggplot2 scale_shape_manual scale_x_continuous scale_x_reverse scale_y_continuous
+#' @importFrom ggplot2 scale_colour_gradientn scale_colour_manual scale_fill_gradient
+#' @importFrom ggplot2 scale_linetype_manual scale_shape_manual scale_x_continuous scale_x_reverse
 #' @importFrom ggplot2 theme theme_minimal vars .data
 #' @name plot.gaussmix
 NULL
@@ -70,16 +65,16 @@ NULL
 autoplot.gaussmix <- function(object, data = NULL, label = attr(data, "label"), variables = NULL,
                               t = 0, schedule = schedule_ou(), max_points = 5000, ...) {
   max_points <- check_count(max_points, "max_points", min = 1)
-  law <- show_variables(diffuse(object, t, schedule), variables)
-  points <- if (!is.null(data)) labelled_points(data, label, object)
+  law <- merge_classes(show_variables(diffuse(object, t, schedule), variables))
+  points <- labelled_points(data, label, object)[c(variable_labels(law), ".class")]
   flat <- mixture_dim(law) == 1
   shown <- every_kth(seq_len(NROW(points)), if (flat) Inf else max_points)
   layers <- if (flat) curve_layers(law, points) else region_layers(law, points[shown, ])
+  note <- if (flat) curve_words(law, points) else region_words(law, "crosses are component means")
   ggplot() + layers + class_colours(present_classes(law)) +
-    words(format(object),
-          c(if (t > 0) paste0("diffused to t = ", format(t), ": ", format(schedule)),
-            if (flat) curve_words(law, points) else region_words),
-          shown_words(shown, NROW(points), "points"))
+    words(sub(",.*", "", format(object)),
+          c(if (t > 0) paste0("Diffused to t = ", format(t), ": ", format(schedule)), note),
+          c(margin_words(law, object), shown_words(shown, NROW(points), "points")))
 }
 
 #' @rdname plot.gaussmix
@@ -90,19 +85,23 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   aim <- aim_words(object$guidance$class)
   law <- diffuse(object$mixture, object$times[length(object$times)], object$schedule)
   law$class[law$class %in% object$guidance$class] <- aim
-  law <- show_variables(law, variables)
+  law <- merge_classes(show_variables(law, variables), keep = aim)
   flat <- mixture_dim(law) == 1
   moving <- !is.null(object$trajectory) && paths > 0
   finite <- which(rowSums(!is.finite(object$x)) == 0)
   lost <- nrow(object$x) - length(finite)
   shown <- every_kth(finite, if (moving) paths else if (flat) Inf else max_points)
-  view <- if (!flat) cloud_layers else if (moving) path_layers else histogram_layers
-  ggplot() + view(object, law, shown, aim, moving) +
-    words(paste(count_of(nrow(object$x), "particle"),
-                if (is.null(aim)) "without guidance" else paste("guided", format(object$guidance))),
-          c(format(object$sampler), format(object$schedule),
-            if (!flat) region_words else if (moving) path_words(aim)),
-          c(shown_words(shown, length(finite), if (moving) "paths" else "particles"),
+  view <- if (!flat) "cloud" else if (moving) "paths" else "histogram"
+  layers <- switch(view, cloud = cloud_layers, paths = path_layers, histogram = histogram_layers)
+  note <- switch(view, cloud = region_words(law, if (moving) "dots are the ends of paths"),
+                 paths = path_words(aim), histogram = histogram_words(law, aim))
+  ggplot() + layers(object, law, shown, aim, moving) +
+    words(paste(count_of(number(nrow(object$x)), "particle"),
+                if (is.null(aim)) "without guidance" else paste("guided towards", aim)),
+          c(if (!is.null(aim)) sub("^.*, strength", "Strength", format(object$guidance)),
+            format(object$sampler), format(object$schedule), note),
+          c(margin_words(law, object$mixture),
+            shown_words(shown, length(finite), if (moving) "paths" else "particles"),
             if (lost) paste(count_of(lost, "particle"), "overflowed and cannot be shown")))
 }
 
@@ -110,9 +109,9 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
 #' @export
 autoplot.guidance_sweep <- function(object, ...) {
   setup <- attr(object, "setup")
-  first <- format(object$strength[1])
+  baseline <- object$strength[1]
   panels <- c(confidence = "confidence: mean of p(class | x)",
-              gain = paste("gain in confidence over strength", first),
+              gain = paste("gain in confidence over strength", format(baseline)),
               entropy = "differential entropy (nats)",
               fraction_down = "share of the paths that lose confidence")
   long <- sweep_long(object, names(panels))
@@ -121,16 +120,20 @@ autoplot.guidance_sweep <- function(object, ...) {
   long <- long[!is.na(long$estimate), ]
   breaks <- unique(object$strength)
   exact <- all(object$method == "quadrature")
+  particles <- if (!is.null(setup)) paste(" of", number(setup$n), "coupled particles")
   ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
     geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$term), ],
                linetype = "22", colour = "grey50") +
-    geom_line(colour = ink) +
+    (if (nrow(object) > 1) geom_line(colour = ink)) +
     geom_errorbar(aes(ymin = .data$estimate - 2 * .data$std.error,
                       ymax = .data$estimate + 2 * .data$std.error),
                   long[long$std.error > 0, ], colour = ink,
                   width = diff(range(asinh(breaks))) / 40) +
     geom_point(aes(shape = .data$bound), colour = ink, fill = "white", size = 1.8) +
-    facet_wrap(vars(.data$panel), scales = "free_y") +
+    # a share that is 0 throughout still needs an axis
+    geom_blank(data = data.frame(strength = baseline, estimate = c(0, .05),
+                                 panel = factor(panels[["fraction_down"]], panels))) +
+    facet_wrap(vars(.data$panel), scales = "free_y", ncol = 2) +
     scale_x_continuous(breaks = asinh(breaks), minor_breaks = NULL,
                        labels = format(breaks, trim = TRUE, drop0trailing = TRUE),
                        guide = guide_axis(check.overlap = TRUE)) +
@@ -139,10 +142,9 @@ autoplot.guidance_sweep <- function(object, ...) {
     words(paste(c("Guidance", if (!is.null(setup)) c("towards", aim_words(setup$class)),
                   "at growing strength"), collapse = " "),
           if (!is.null(setup)) c(format(setup$sampler), format(setup$schedule)),
-          c(paste0(if (exact) "Exact, by quadrature" else "Bars: 2 standard errors",
-                   if (!is.null(setup) && !exact) paste(" from", setup$n, "coupled particles"),
-                   ". Dashed line: strength ", first, "."),
-            if (any(long$bound)) "Hollow: steps fold the map, the entropy is an upper bound."))
+          c(if (exact) "Exact, by quadrature" else paste0("Bars: 2 standard errors", particles),
+            paste("Dashed lines: strength", format(baseline)),
+            if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound"))
 }
 
 #' @rdname plot.gaussmix
@@ -159,7 +161,9 @@ autoplot.schedule <- function(object, ...) {
     scale_colour_manual(values = class_palette(2)) +
     labs(x = if (is.null(object$steps)) "time t" else "time t (discrete steps)", y = NULL,
          colour = NULL, linetype = NULL) +
-    look() + words(paste("Schedule:", format(object)), "x_t = a(t) x_0 + b(t) z")
+    look() + theme(legend.position = "bottom") +
+    words(paste("Schedule:", object$label),
+          paste0("x_t = a(t) x_0 + b(t) z", format_params(object$params)))
 }
 
 #' @rdname plot.gaussmix
@@ -189,7 +193,7 @@ show_plot <- function(x, ...) {
 curve_layers <- function(law, points) {
   curves <- class_densities(law)
   list(
-    if (!is.null(points)) {
+    if (NROW(points)) {
       geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                     fill = .data$class), class_bars(points), alpha = .35)
     },
@@ -201,7 +205,7 @@ curve_layers <- function(law, points) {
     },
     geom_segment(aes(.data$x, 0, xend = .data$x, yend = .data$weight, colour = .data$class),
                  point_masses(law), linewidth = 1),
-    labs(x = variable_labels(law), y = "density"), look()
+    labs(x = variable_labels(law), y = if (nrow(curves)) "density" else "probability"), look()
   )
 }
 
@@ -213,11 +217,11 @@ region_layers <- function(law, points) {
   list(
     if (!is.null(points)) {
       geom_point(aes(.data$x, .data$y, colour = .data$.class), pairwise(points, labels),
-                 size = .8, alpha = opacity(points), show.legend = FALSE)
+                 size = .7, alpha = opacity(points), show.legend = FALSE)
     },
     geom_path(aes(.data$x, .data$y, colour = .data$class, group = .data$group), lines),
     geom_point(aes(.data$x, .data$y, colour = .data$.class), pairwise(means, labels), shape = 3,
-               size = if (nrow(means) > 50) .3 else 2, show.legend = FALSE),
+               size = if (nrow(means) > 50) .3 else 2, stroke = 1, show.legend = FALSE),
     panes(labels, lines)
   )
 }
@@ -226,9 +230,8 @@ region_layers <- function(law, points) {
 cloud_layers <- function(object, law, shown, aim, moving) {
   labels <- variable_labels(law)
   lines <- class_lines(law)
-  lines$role <- if (is.null(aim)) "each class" else {
-    ifelse(lines$class == aim, paste("class", aim), "other classes")
-  }
+  lines$role <- "each class"
+  if (!is.null(aim)) lines$role <- ifelse(lines$class == aim, paste("class", aim), "other classes")
   ends <- particle_table(object, shown)
   list(
     if (moving) {
@@ -236,10 +239,10 @@ cloud_layers <- function(object, law, shown, aim, moving) {
                 pairwise(path_table(object, shown), labels), linewidth = .3, alpha = .7)
     },
     geom_point(aes(.data$x, .data$y, colour = .data$.confidence), pairwise(ends, labels),
-               size = .8, alpha = opacity(ends)),
+               size = .7, alpha = opacity(ends)),
     geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
               colour = ink),
-    role_scale(aim), confidence_scale(aim), panes(labels, lines)
+    role_scale(aim), confidence_scale(aim, "colour"), panes(labels, lines)
   )
 }
 
@@ -260,7 +263,8 @@ histogram_layers <- function(object, law, shown, aim, moving) {
                   fill = .data$value), bars),
     geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink),
     geom_vline(aes(xintercept = .data$x), point_masses(law), linetype = "12", colour = ink),
-    role_scale(aim), confidence_scale(aim), labs(x = variable_labels(law), y = "density"), look()
+    role_scale(aim), confidence_scale(aim, "fill"),
+    labs(x = variable_labels(law), y = "density"), look()
   )
 }
 
@@ -272,7 +276,7 @@ path_layers <- function(object, law, shown, aim, moving) {
   list(
     geom_raster(aes(.data$t, .data$x, fill = .data$density), law_in_time(object, reach)),
     geom_path(aes(.data$.t, .data$.x, colour = .data$.confidence, group = .data$.particle), paths,
-              linewidth = .4),
+              linewidth = .3, alpha = .7),
     scale_fill_gradient(low = "white", high = "grey60", guide = "none"), scale_x_reverse(),
     confidence_scale(aim, "colour"),
     labs(x = "time t, from noise to data", y = variable_labels(law)), look()
@@ -305,6 +309,15 @@ show_variables <- function(mixture, variables) {
   marginal(mixture, if (is.null(variables)) 1:5 else variables)
 }
 
+# Too many classes to tell apart are drawn as one.
+merge_classes <- function(mixture, keep = NULL, most = 12) {
+  rest <- !mixture$class %in% keep
+  if (length(unique(mixture$class[rest])) > most) mixture$class[rest] <- merged
+  mixture
+}
+
+merged <- "all together"
+
 every_kth <- function(rows, max) rows[seq_along(rows) %% max(1, ceiling(length(rows) / max)) == 0]
 
 as_columns <- function(x, mixture) {
@@ -313,10 +326,10 @@ as_columns <- function(x, mixture) {
 }
 
 labelled_points <- function(data, label, mixture) {
+  if (is.null(data)) return(NULL)
   points <- as_columns(check_points(data, mixture, "data"), mixture)
-  points$.class <- if (is.null(label)) rep(NA_character_, nrow(points)) else {
-    check_labels(label, nrow(points), "point", "label")
-  }
+  points$.class <- rep(NA_character_, nrow(points))
+  if (!is.null(label)) points$.class <- check_labels(label, nrow(points), "point", "label")
   points
 }
 
@@ -356,11 +369,19 @@ bars_of <- function(x, weight, value = NA_real_, breaks = bar_breaks(x)) {
   bin <- findInterval(x, breaks, all.inside = TRUE)
   sums <- rowsum(cbind(rep_len(weight, length(x)), weight * value), bin)
   bin <- sort(unique(bin))
-  data.frame(from = breaks[bin], to = breaks[bin + 1],
-             density = sums[, 1] / (breaks[bin + 1] - breaks[bin]), value = sums[, 2] / sums[, 1])
+  bars <- data.frame(from = breaks[bin], to = breaks[bin + 1],
+                     density = sums[, 1] / diff(breaks)[bin], value = sums[, 2] / sums[, 1])
+  bars[bars$density > 0, ]
 }
 
-bar_breaks <- function(x) pretty(x, min(60, ceiling(2 * length(x)^(1 / 3))))
+bar_breaks <- function(x) {
+  if (!length(x)) return(0:1)
+  size <- max(abs(x))
+  width <- diff(range(x)) / min(60, ceiling(3 * length(x)^(1 / 3)))
+  # a point mass is a bar, not a rounding error
+  if (width <= 1e-8 * size) width <- if (size > 0) size / 50 else 1
+  seq(min(x) - width / 2, max(x) + width, by = width)
+}
 
 class_bars <- function(points) {
   breaks <- bar_breaks(points[[1]])
@@ -373,7 +394,7 @@ class_bars <- function(points) {
 # ---- The exact law
 
 # The components `keep` alone, as a mixture.
-components <- function(mixture, keep) {
+keep_components <- function(mixture, keep) {
   column <- if (ncol(mixture$values) == 1) 1 else keep
   V <- mixture$vectors
   new_gaussmix(mixture$weights[keep] / sum(mixture$weights[keep]),
@@ -392,7 +413,7 @@ class_densities <- function(law) {
   rows <- lapply(unique(law$class[smooth]), function(class) {
     keep <- smooth & law$class == class
     share <- sum(law$weights[keep])
-    data.frame(x = x, density = share * dgaussmix(x, components(law, keep)), class = class,
+    data.frame(x = x, density = share * dgaussmix(x, keep_components(law, keep)), class = class,
                share = share)
   })
   none <- data.frame(x = numeric(), density = numeric(), class = character(), share = numeric())
@@ -417,10 +438,9 @@ resolving_grid <- function(mean, sd, size) {
 
 # d = 1: the law of the class aimed at (or of everything) over time, relative to its mode.
 law_in_time <- function(object, range, size = 120) {
-  law <- if (is.null(object$guidance)) object$mixture else {
-    components(object$mixture, object$mixture$class %in% object$guidance$class &
-                 object$mixture$weights > 0)
-  }
+  law <- object$mixture
+  aim <- if (is.null(object$guidance)) law$class else object$guidance$class
+  law <- keep_components(law, law$class %in% aim & law$weights > 0)
   ends <- range(object$times)
   x <- seq(range[1], range[2], length.out = size)
   # midpoints: never t = 0, where point masses have no density
@@ -435,7 +455,7 @@ class_lines <- function(law, content = c(.5, .95)) {
   in_pairs(variable_labels(law), function(pair) {
     law <- if (mixture_dim(law) == 2) law else marginal(law, pair)
     do.call(rbind, lapply(present_classes(law), function(class) {
-      part <- components(law, law$class == class & law$weights > 0)
+      part <- keep_components(law, law$class == class & law$weights > 0)
       exact <- mixture_size(part) == 1 || is_singular(part)
       lines <- if (exact) ellipses(part, content) else contours(part, content)
       data.frame(x = lines$x, y = lines$y, class = class, group = paste(class, lines$group))
@@ -492,32 +512,53 @@ density_levels <- function(mixture, content) {
 # ---- Words, colours, looks
 
 words <- function(title, subtitle = NULL, caption = NULL) {
-  lines <- function(x) if (length(x)) paste(x, collapse = "\n")
-  labs(title = title, subtitle = lines(subtitle), caption = lines(caption))
+  lines <- function(x, width) {
+    if (length(x)) paste(unlist(lapply(x, strwrap, width)), collapse = "\n")
+  }
+  labs(title = lines(title, 60), subtitle = lines(subtitle, 72), caption = lines(caption, 72))
 }
 
-region_words <- "Lines around a class hold 50% and 95% of its probability"
+region_words <- function(law, more = NULL) {
+  what <- if (identical(present_classes(law), merged)) "the whole" else "a class"
+  paste(c(paste("Lines hold 50% and 95% of", what), more), collapse = "; ")
+}
 
 curve_words <- function(law, points) {
-  classes <- length(present_classes(law))
-  c(if (classes > 1) "Black: the whole. Coloured: each class, times its weight",
-    if (!is.null(points)) paste("Bars:", count_of(nrow(points), "point")),
+  several <- length(present_classes(law)) > 1
+  c(if (several) "Dark line: the whole; coloured: each class times its weight",
+    if (!is.null(points)) paste("Bars:", count_of(number(nrow(points)), "point")),
     if (nrow(point_masses(law))) "Spikes: point masses, as high as their probability")
 }
 
+histogram_words <- function(law, aim) {
+  c(if (is.null(aim)) "Bars: the sample" else "Bars: the sample, coloured by mean confidence",
+    if (nrow(point_masses(law))) "Dotted lines: point masses")
+}
+
 path_words <- function(aim) {
-  paste0("Shading: the exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
+  paste0("Shading: exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
          " at each time, relative to its mode")
 }
 
 shown_words <- function(shown, n, what) {
   if (length(shown) < n) {
-    paste0(length(shown), " of ", format(n, scientific = FALSE), " ", what, " shown (every ",
-           diff(shown[1:2]), "th)")
+    paste(number(length(shown)), "of", number(n), what, "shown, 1 in", diff(shown[1:2]))
   }
 }
 
-aim_words <- function(class) if (!is.null(class)) paste(class, collapse = " or ")
+margin_words <- function(law, mixture) {
+  shown <- mixture_dim(law)
+  all <- mixture_dim(mixture)
+  if (shown < all) paste(shown, "of", all, "variables shown: their exact joint law")
+}
+
+number <- function(n) format(n, big.mark = ",", scientific = FALSE)
+
+aim_words <- function(class) {
+  n <- length(class)
+  if (n > 3) class <- c(class[1:2], paste(n - 2, "others"))
+  if (n) paste(class, collapse = " or ")
+}
 
 ink <- "grey15"
 
@@ -534,25 +575,26 @@ class_colours <- function(classes) {
                       guide = if (n > 1 && n <= 12) "legend" else "none")
 }
 
-confidence_scale <- function(aim, aesthetics = c("colour", "fill")) {
-  scale_colour_viridis_c(option = "plasma", direction = -1, end = .85, limits = c(0, 1),
-                         aesthetics = aesthetics, na.value = "grey60",
+confidence_scale <- function(aim, aesthetic) {
+  scale_colour_gradientn(colours = c("#D55E00", "#E69F00", "#56B4E9", "#0072B2"), limits = c(0, 1),
+                         na.value = "#0072B2", aesthetics = aesthetic,
                          name = paste0("p(", aim, " | x)"),
                          guide = if (is.null(aim)) "none" else "colourbar")
 }
 
 role_scale <- function(aim) {
-  values <- c("each class" = "solid", "other classes" = "22", "whole mixture" = "22")
-  if (!is.null(aim)) values[paste("class", aim)] <- "solid"
-  scale_linetype_manual(values = values, name = NULL,
-                        guide = if (is.null(aim)) "none" else "legend")
+  solid <- if (is.null(aim)) c("each class", "whole mixture") else paste("class", aim)
+  dashed <- setdiff(c("other classes", "whole mixture"), solid)
+  scale_linetype_manual(values = c(stats::setNames(rep("solid", length(solid)), solid),
+                                   stats::setNames(rep("22", length(dashed)), dashed)),
+                        name = NULL, guide = if (is.null(aim)) "none" else "legend")
 }
 
-opacity <- function(points) if (nrow(points) > 1000) .4 else .8
+opacity <- function(points) if (nrow(points) > 1000) .25 else .7
 
 look <- function() {
   theme_minimal(base_size = 11) +
     theme(panel.grid.minor = element_blank(), plot.title.position = "plot",
           plot.caption.position = "plot", plot.title = element_text(size = rel(1.1)),
-          legend.position = "bottom")
+          plot.subtitle = element_text(size = rel(.85), colour = "grey30"))
 }

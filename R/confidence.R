@@ -21,12 +21,16 @@ confidence <- function(x, ...) UseMethod("confidence")
 #' @rdname confidence
 #' @export
 confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
-  classes <- if (is.null(class)) mixture_classes(x) else as.character(class)
+  classes <- mixture_classes(x)
+  if (!is.null(class)) {
+    class_components(x, class)
+    classes <- as.character(class)
+  }
   rows <- lapply(classes, function(y) {
     inside <- class_components(x, y)
-    part <- subset_class(x, list(class = y))
+    part <- subset_class(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
-    expectation(part, function(z) posterior(x, z)[, y], n)
+    expectation(part, function(z) posterior(x, z)[, y], n, cut_at = x)
   })
   data.frame(class = classes, do.call(rbind, rows))
 }
@@ -61,14 +65,16 @@ format_estimate <- function(row) {
 }
 
 # E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. f takes an n x d
-# matrix.
-expectation <- function(mixture, f, n) {
+# matrix; in one dimension it may vary as fast as the components of `cut_at` do.
+expectation <- function(mixture, f, n, cut_at = mixture) {
   if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(check_count(n, "n", 2), mixture))))
-  used <- mixture$weights > 0
-  mean <- mixture$means[used, 1]
-  sd <- sqrt(rep_len(mixture$values, mixture_size(mixture))[used])
-  # panels no wider than any component's sd where that component lives
-  cuts <- sort(unique(as.vector(outer(sd, -12:12) + mean)))
+  used <- cut_at$weights > 0
+  mean <- cut_at$means[used, 1]
+  sd <- sqrt(rep_len(cut_at$values, mixture_size(cut_at))[used])
+  # panels no wider than any component's sd where that component lives; thinned, so that the many
+  # components of a kernel density share them
+  cuts <- sort(as.vector(outer(sd, -12:12) + mean))
+  cuts <- cuts[!duplicated(floor(cuts / (min(sd) / 2)))]
   rule <- gauss_legendre(16)
   half <- diff(cuts) / 2
   x <- as.vector(outer(rule$node, half) + rep(cuts[-1] - half, each = 16))

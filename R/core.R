@@ -36,16 +36,18 @@ log_weights <- function(mixture, keep = TRUE) {
 draw_key <- function() floor(stats::runif(2) * 2^32)
 
 # Runs a compiled program on n particles. `start` n x d or NULL (zero); `noise` n x d x noises or
-# NULL (generated from `key`). Returns output n x d x outputs, scalar n x scalars, jacobian.
-core_run <- function(pool, models, levels, program, n, start = NULL, noise = NULL, key = c(0, 0),
-                     first = 0, lanes = 0L) {
+# NULL (generated from `key`). Returns output (n x d, or n x d x outputs if there are several),
+# scalar (a list: n numbers for each of those wanted) and jacobian.
+core_run <- function(pool, models, levels, program, n, scalars = integer(), start = NULL,
+                     noise = NULL, key = c(0, 0), first = 0, lanes = 0L) {
   basis <- pool$basis
   if (!is.null(basis)) {
     if (!is.null(start)) start <- start %*% basis
     if (!is.null(noise)) noise <- rotate_slices(noise, basis)
   }
   levels$coef <- as.double(levels$coef)
-  job <- list(n = as.integer(n), start = start, noise = noise, key = as.double(key),
+  job <- list(n = as.integer(n), scalars = as.integer(seq_len(program$scalars) %in% scalars),
+              start = start, noise = noise, key = as.double(key),
               first = as.double(first), lanes = as.integer(lanes))
   models <- t(models[, pool$used, drop = FALSE])
   result <- .Call(ffi_run, pool, list(log_weight = models), levels, program, job)
@@ -55,6 +57,7 @@ core_run <- function(pool, models, levels, program, n, start = NULL, noise = NUL
 
 # x[, , i] %*% basis for every i
 rotate_slices <- function(x, basis) {
+  if (length(dim(x)) == 2) return(x %*% basis)
   for (i in seq_len(dim(x)[3])) x[, , i] <- matrix(x[, , i], ncol = ncol(basis)) %*% basis
   x
 }
@@ -79,10 +82,9 @@ core_eval <- function(mixture, x, a, b2, models, coef,
   storage.mode(program$op) <- "integer"
   pool <- core_pool(mixture, rotate = derivative < 2)
   result <- core_run(pool, models, list(a = as.double(a), b2 = as.double(b2), coef = coef), program,
-                     nrow(x), start = x)
-  score <- matrix(result$output, nrow(x), ncol(x))
-  list(score = name_dims(score, rownames(x), variable_names(mixture)),
-       logp = if (logp) result$scalar[, 2 + seq_len(J), drop = FALSE],
-       divergence = if (derivative == 1) result$scalar[, 1],
+                     nrow(x), c(1, if (logp) 2 + seq_len(J)), start = x)
+  list(score = name_dims(result$output, rownames(x), variable_names(mixture)),
+       logp = if (logp) matrix(unlist(result$scalar[2 + seq_len(J)]), nrow(x), J),
+       divergence = if (derivative == 1) result$scalar[[1]],
        jacobian = result$jacobian)
 }

@@ -27,7 +27,7 @@ entropy <- function(x, ...) UseMethod("entropy")
 #' @rdname entropy
 #' @export
 entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
-  if (!is.null(class)) x <- subset_class(x, list(class = class))
+  x <- subset_class(x, class)
   used <- which(x$weights > 0)
   if (is_singular(x)) {
     abort("`x` has a singular covariance: its differential entropy is -Inf", "singular")

@@ -8,8 +8,8 @@
 #'
 #' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an
 #' integral over the start, which is done by the trapezoidal rule over 9 standard deviations to
-#' each side (`n` nodes): `method` is then `"quadrature"` and standard errors are 0. The value is
-#' that of the sampler with its steps, not of continuous time.
+#' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"` and standard errors
+#' are 0. The value is that of the sampler with its steps, not of continuous time.
 #'
 #' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]), `NA` otherwise.
@@ -56,17 +56,18 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
     abort_input("strength", "one or more finite numbers", describe(strength))
   }
-  log_density <- check_choice(log_density, c("auto", "map", "divergence", "none"), "log_density")
-  key <- check_key(key)
-  times <- sampler_times(sampler, schedule, horizon)
-  begin <- sweep_start(start, exact, mixture, class, n, sampler, schedule, times[1])
+  check_key(key)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
+  plan <- sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, NULL,
+                        log_density, trajectory = FALSE)
+  if (is.null(key)) key <- draw_key()
   runs <- list()
   rows <- list()
   first <- previous <- NULL
   for (i in seq_along(strength)) {
-    run <- guided_sample(mixture, n, guidance(class, strength[i], interval), sampler, schedule,
-                         horizon, begin$start, log_density = log_density, key = key)
-    run$start_entropy <- begin$entropy
+    run <- run_plan(plan, guidance(class, strength[i], interval), key)
+    if (!is.null(begin$entropy)) run$start_entropy <- begin$entropy
     if (is.null(first)) first <- run
     if (is.null(previous)) previous <- run
     rows[[i]] <- sweep_row(strength[i], run, first, previous, begin$weights)
@@ -75,38 +76,27 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   }
   structure(do.call(rbind, rows), class = c("guidance_sweep", "data.frame"),
             setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1], n = n,
+                         schedule = schedule, horizon = times[1], n = plan$begin$n,
                          exact = !is.null(begin$weights), interval = interval, key = key,
-                         confidence_time = first$confidence_time,
-                         density_method = first$density_method,
+                         confidence_time = plan$closing, density_method = plan$method,
                          samples = if (keep) runs))
 }
 
-# One start for all strengths; nodes and weights of the quadrature if exact.
-sweep_start <- function(start, exact, mixture, class, n, sampler, schedule, horizon) {
+# The start that all strengths share: as given, or the nodes and weights of the quadrature.
+sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon) {
   normal <- is.character(start) && check_choice(start, c("normal", "exact"), "start") == "normal"
   possible <- mixture_dim(mixture) == 1 && !sampler$stochastic && normal
   exact <- if (is.null(exact)) possible else check_flag(exact, "exact")
-  if (exact && !possible) {
+  if (!exact) return(list(start = start))
+  if (!possible) {
     abort_input("exact", 'FALSE unless d = 1, the sampler is deterministic and start is "normal"')
   }
-  if (exact) {
-    sd <- start_sd(schedule, horizon)
-    z <- seq(-9, 9, length.out = n)
-    x <- matrix(sd * z)
-    attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - log(sd)
-    weights <- stats::dnorm(z)
-    return(list(start = x, weights = weights / sum(weights),
-                entropy = log(2 * pi * exp(1) * sd^2) / 2))
-  }
-  if (normal) {
-    entropy <- run_start("normal", mixture, 0, NULL, schedule, horizon)$entropy
-    return(list(start = "normal", entropy = entropy))
-  }
-  drawn <- run_start(start, mixture, n, list(class = class), schedule, horizon)
-  x <- drawn$x
-  attr(x, "log_density") <- drawn$log_density
-  list(start = x)
+  sd <- start_sd(schedule, horizon)
+  z <- seq(-9, 9, length.out = max(n, 2001))
+  x <- matrix(sd * z)
+  attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - log(sd)
+  weights <- stats::dnorm(z)
+  list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1) * sd^2) / 2)
 }
 
 sweep_row <- function(strength, run, first, previous, weights) {

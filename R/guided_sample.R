@@ -63,36 +63,56 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL, sampler = sampler_
                           trajectory = FALSE, key = NULL) {
   check_mixture(mixture)
   check_guidance(guidance)
+  check_key(key)
+  plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, start, noise,
+                        log_density, trajectory)
+  run_plan(plan, guidance, key)
+}
+
+# All of a run but the guidance's strength and the key: checked, compiled, with its start.
+sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, noise, log_density,
+                          trajectory) {
   check_sampler(sampler)
   check_schedule(schedule)
   check_flag(trajectory, "trajectory")
-  key <- check_key(key)
+  if (!is.null(class)) class_components(mixture, class)
   times <- sampler_times(sampler, schedule, horizon)
-  guide <- guidance_models(guidance, mixture)
-  begin <- run_start(start, mixture, n, guidance, schedule, times[1])
+  begin <- run_start(start, mixture, n, class, schedule, times[1])
   method <- check_density_method(log_density, sampler, begin, mixture)
-  closing <- if (!is.null(guidance)) closing_time(mixture, times, schedule)
+  closing <- if (!is.null(class)) closing_time(mixture, times, schedule)
   d <- mixture_dim(mixture)
   steps <- sampler_program(sampler, times, schedule)
   program <- compile_program(steps, times, d, begin$sd, method, trajectory, closing,
-                             nrow(guide$models))
-  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times),
-                 coef = vapply(program$level_times, guide$coef, double(nrow(guide$models))))
+                             n_models = if (is.null(class)) 1 else 2)
+  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))
   check_levels(mixture, levels, program$level_times)
   per_coordinate <- any(program$term[3, ] == 1)
-  result <- core_run(core_pool(mixture, rotate = !per_coordinate), guide$models, levels, program,
-                     begin$n, begin$x, check_noise(noise, begin$n, d, program$noises), key)
-  run <- read_run(result, program, times, begin, guide, method, trajectory, mixture)
+  list(mixture = mixture, sampler = sampler, schedule = schedule, times = times, begin = begin,
+       method = method, closing = closing, program = program, levels = levels,
+       pool = core_pool(mixture, rotate = !per_coordinate), trajectory = trajectory,
+       noise = check_noise(noise, begin$n, d, program$noises))
+}
+
+run_plan <- function(plan, guidance, key) {
+  guide <- guidance_models(guidance, plan$mixture)
+  levels <- plan$levels
+  levels$coef <- vapply(plan$program$level_times, guide$coef, double(nrow(guide$models)))
+  scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
+               if (!is.null(guidance)) SCALAR$closing + 0:1)
+  if (is.null(key)) key <- draw_key()
+  result <- core_run(plan$pool, guide$models, levels, plan$program, plan$begin$n, scalars,
+                     plan$begin$x, plan$noise, key)
+  run <- read_run(result, plan, guide)
   warn_lost(run$x)
   structure(c(run, list(
-    mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule, times = times,
-    horizon = times[1], start = begin$label, key = key, density_method = method,
-    confidence_time = closing
+    mixture = plan$mixture, guidance = guidance, sampler = plan$sampler, schedule = plan$schedule,
+    times = plan$times, horizon = plan$times[1], start = plan$begin$label, key = key,
+    density_method = plan$method, confidence_time = plan$closing
   )), class = "guided_sample")
 }
 
 check_key <- function(key) {
-  if (is.null(key)) return(draw_key())
+  if (is.null(key)) return(NULL)
   ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
     all(key >= 0 & key < 2^32 & key == floor(key))
   if (!ok) abort_input("key", "NULL or the `key` of another run", describe(key))
@@ -104,7 +124,7 @@ start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2
 
 # Where a run starts: n, and either x with its log-density (NULL if unknown) or the sd of a normal
 # that the engine draws; `entropy` of the start where it is exact.
-run_start <- function(start, mixture, n, guidance, schedule, horizon) {
+run_start <- function(start, mixture, n, class, schedule, horizon) {
   d <- mixture_dim(mixture)
   if (is.character(start)) {
     start <- check_choice(start, c("normal", "exact"), "start")
@@ -114,7 +134,7 @@ run_start <- function(start, mixture, n, guidance, schedule, horizon) {
       return(list(n = check_count(n, "n"), sd = sd, label = "normal",
                   entropy = d * log(2 * pi * exp(1) * sd^2) / 2))
     }
-    law <- diffuse(subset_class(mixture, guidance), horizon, schedule)
+    law <- diffuse(subset_class(mixture, class), horizon, schedule)
   } else if (inherits(start, "gaussmix")) {
     if (mixture_dim(start) != d) {
       abort_input("start", paste("a mixture of dimension", d), mixture_dim(start))
@@ -130,10 +150,10 @@ run_start <- function(start, mixture, n, guidance, schedule, horizon) {
        log_density = if (!is_singular(law)) dgaussmix(x, law, log = TRUE))
 }
 
-# The mixture without the components that a guidance leaves out.
-subset_class <- function(mixture, guidance) {
-  if (is.null(guidance)) return(mixture)
-  weights <- exp(log_weights(mixture, class_components(mixture, guidance$class)))
+# The mixture of the components of a class (NULL: all).
+subset_class <- function(mixture, class) {
+  if (is.null(class)) return(mixture)
+  weights <- exp(log_weights(mixture, class_components(mixture, class)))
   mixture$weights <- weights
   mixture
 }
@@ -189,35 +209,35 @@ check_noise <- function(noise, n, d, m) {
   noise
 }
 
-read_run <- function(result, program, times, begin, guide, method, trajectory, mixture) {
-  d <- mixture_dim(mixture)
-  names <- variable_names(mixture)
-  last <- program$outputs
-  x <- name_dims(matrix(result$output[, , last], begin$n, d), NULL, names)
-  run <- list(x = x, log_density = NULL, confidence = NULL, log_confidence = NULL, folded = NULL,
-              trajectory = NULL)
-  if (method != "none") {
-    change <- result$scalar[, 1]
-    start <- if (is.null(begin$sd)) begin$log_density else result$scalar[, START_SCALAR + 1]
-    run$log_density <- start + change
-    run$density_change <- change
-    run$start_entropy <- begin$entropy
-    if (method == "map") run$folded <- result$scalar[, 2] > 0
+read_run <- function(result, plan, guide) {
+  scalar <- result$scalar
+  x <- result$output
+  names <- variable_names(plan$mixture)
+  run <- list(x = NULL, log_density = NULL, confidence = NULL, log_confidence = NULL,
+              folded = NULL, trajectory = NULL)
+  if (plan$trajectory) {
+    run$trajectory <- aperm(x, c(3, 1, 2))
+    dimnames(run$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
+    x <- matrix(x[, , length(plan$times)], plan$begin$n)
+  }
+  run$x <- name_dims(x, NULL, names)
+  if (plan$method != "none") {
+    run$density_change <- scalar[[SCALAR$change]]
+    start <- if (is.null(plan$begin$sd)) plan$begin$log_density else scalar[[SCALAR$start]]
+    run$log_density <- start + run$density_change
+    run$start_entropy <- plan$begin$entropy
+    if (plan$method == "map") run$folded <- scalar[[SCALAR$folded]] > 0
   }
   if (!is.null(guide$log_prior)) {
-    logp <- result$scalar[, START_SCALAR + 1 + 1:2, drop = FALSE]
-    run$log_confidence <- pmin(guide$log_prior + logp[, 1] - logp[, 2], 0)
+    odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
+    run$log_confidence <- pmin(guide$log_prior + odds, 0)
     run$confidence <- exp(run$log_confidence)
-  }
-  if (trajectory) {
-    run$trajectory <- aperm(result$output, c(3, 1, 2))
-    dimnames(run$trajectory) <- list(t = format(times, digits = 4), NULL, names)
   }
   run
 }
 
 warn_lost <- function(x) {
-  lost <- sum(rowSums(!is.finite(x)) > 0)
+  lost <- sum(!is.finite(rowSums(x)))
   if (lost) {
     warning(lost, " of ", nrow(x), " particles overflowed: ",
             "the steps are too large for this strength", call. = FALSE)

@@ -7,9 +7,9 @@ op_code <- function(name) {
 }
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
-# Scalars: 1 change of the log-density, 2 folded, 3 log-density of the start, then log p_j at the
-# end.
-START_SCALAR <- 2L
+# Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
+# those from `closing` on.
+SCALAR <- list(change = 1, folded = 2, start = 3, closing = 4)
 
 # `steps`: a list of operations per step (sampler_program()). `start_sd`: the start is drawn from
 # N(0, start_sd^2 I), or NULL when it is given. `save`: keep the state at every time, or at the last
@@ -76,12 +76,12 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
   if (!is.null(start_sd)) {
     noise(0L)
     # log N(x; 0, sd^2 I) of x = sd z
-    emit("dot", START_SCALAR, 0L, 0L, constant(c(-d * log(2 * pi * start_sd^2) / 2, -.5)))
+    emit("dot", SCALAR$start - 1, 0L, 0L, constant(c(-d * log(2 * pi * start_sd^2) / 2, -.5)))
     if (start_sd != 1) linear(0L, c(x = start_sd))
     emit("begin", 0L)
   }
   if (save) save_state()
-  live <- live_registers(steps)
+  live <- if (derivative == "map") live_registers(steps)
   for (k in seq_along(steps)) {
     for (op in steps[[k]]) {
       switch(op$op,
@@ -98,12 +98,12 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
     if (save || k == length(steps)) save_state()
   }
   if (!is.null(closing)) {
-    emit("eval", id("(closing)"), 0L, level(closing), START_SCALAR + 1L)
+    emit("eval", id("(closing)"), 0L, level(closing), SCALAR$closing - 1)
   }
   integers <- function(x, rows) matrix(as.integer(unlist(x)), rows)
   list(op = integers(ops, 5), term = integers(terms, 3), coef = as.double(unlist(coefs)),
        registers = length(registers),
-       scalars = START_SCALAR + 1L + as.integer(n_models), outputs = n_saved,
+       scalars = as.integer(SCALAR$closing - 1 + n_models), outputs = n_saved,
        noises = n_noise, derivative = derivative_code[[derivative]], level_times = level_times)
 }
 

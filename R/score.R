@@ -88,7 +88,7 @@ row_max <- function(x) do.call(pmax, lapply(seq_len(ncol(x)), function(j) x[, j]
 guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular_ok = FALSE) {
   check_mixture(mixture)
   x <- check_points(x, mixture)
-  if (is.null(class) && !identical(strength, 0)) {
+  if (is.null(class) && !isTRUE(all.equal(strength, 0))) {
     abort_input("class", "given for a strength other than 0", "NULL")
   }
   guide <- guidance_models(if (!is.null(class)) guidance(class, strength), mixture)

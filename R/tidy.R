@@ -12,9 +12,9 @@
 #'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`. Of a sweep: a row
 #'   per quantity and strength with `term` (a column of the sweep), `strength`, `estimate`,
 #'   `std.error` (0 if exact) and `method`.
-#' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables,
-#'   and if it is a fit `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df` and `nobs`,
-#'   else `NA`. Of a sample and a sweep: how it was made; of a sample, also its confidence and
+#' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables
+#'   and, `NA` unless it is a fit, `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df`
+#'   and `nobs`. Of a sample and a sweep: how it was made; of a sample, also its confidence and
 #'   entropy with their standard errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
 #'   the probability that it is another. Of a sample: a row per particle, with its variables,
@@ -83,7 +83,7 @@ glance.guided_sample <- function(x, ...) {
   entropy <- if (is.null(x$log_density)) none else entropy(x)
   guided <- !is.null(x$guidance)
   data.frame(n = nrow(x$x), variables = ncol(x$x),
-             class = if (guided) aim_words(x$guidance$class) else NA_character_,
+             class = if (guided) paste(x$guidance$class, collapse = " or ") else NA_character_,
              strength = if (guided) x$guidance$label else NA_character_, made_with(x),
              confidence = confidence$estimate, confidence_se = confidence$se,
              entropy = entropy$estimate, entropy_se = entropy$se,
@@ -108,8 +108,9 @@ tidy.guidance_sweep <- function(x, ...) {
 #' @exportS3Method generics::glance
 glance.guidance_sweep <- function(x, ...) {
   setup <- sweep_setup(x)
-  data.frame(n = setup$n, variables = mixture_dim(setup$mixture), class = aim_words(setup$class),
-             strengths = nrow(x), made_with(setup), method = x$method[1])
+  data.frame(n = setup$n, variables = mixture_dim(setup$mixture),
+             class = paste(setup$class, collapse = " or "), strengths = nrow(x), made_with(setup),
+             method = x$method[1])
 }
 
 #' @rdname tidy.gaussmix

@@ -14,7 +14,7 @@ SEXP ffi_element(SEXP list, const char *name) {
 
 static SEXP typed(SEXP list, const char *name, SEXPTYPE type, R_xlen_t length) {
   SEXP x = ffi_element(list, name);
-  if (TYPEOF(x) != type || (length >= 0 && Rf_xlength(x) != length)) {
+  if ((SEXPTYPE)TYPEOF(x) != type || (length >= 0 && Rf_xlength(x) != length)) {
     Rf_error("internal error: '%s' must be a %s of length %.0f; got a %s of length %.0f", name,
              Rf_type2char(type), (double)length, Rf_type2char(TYPEOF(x)), (double)Rf_xlength(x));
   }

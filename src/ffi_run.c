@@ -154,10 +154,19 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   if (lanes % 8) Rf_error("internal error: 'lanes' must be a multiple of 8");
   for (int i = 0; i < program.n_op; i++) jacobian |= program.op[i].code == GM_SAVE_JACOBIAN;
   SEXP result = PROTECT(Rf_allocVector(VECSXP, 3)), names = PROTECT(Rf_allocVector(STRSXP, 3));
-  SEXP output = array3(n, d, program.n_output);
-  SET_VECTOR_ELT(result, 0, output);
-  SEXP scalar = Rf_allocMatrix(REALSXP, (int)n, program.n_scalar);
-  SET_VECTOR_ELT(result, 1, scalar);
+  int one = program.n_output == 1;
+  SET_VECTOR_ELT(result, 0, one ? Rf_allocMatrix(REALSXP, (int)n, (int)d)
+                                : array3(n, d, program.n_output));
+  SET_VECTOR_ELT(result, 1, Rf_allocVector(VECSXP, program.n_scalar));
+  SEXP output = VECTOR_ELT(result, 0), scalar = VECTOR_ELT(result, 1);
+  double **scalars = (double **)R_alloc(program.n_scalar, sizeof(double *));
+  const int *wanted = ffi_integers(ffi_job, "scalars", program.n_scalar);
+  for (int i = 0; i < program.n_scalar; i++) {
+    scalars[i] = NULL;
+    if (!wanted[i]) continue;
+    SET_VECTOR_ELT(scalar, i, Rf_allocVector(REALSXP, n));
+    scalars[i] = REAL(VECTOR_ELT(scalar, i));
+  }
   if (jacobian) SET_VECTOR_ELT(result, 2, array3(n, d, d));
   SET_STRING_ELT(names, 0, Rf_mkChar("output"));
   SET_STRING_ELT(names, 1, Rf_mkChar("scalar"));
@@ -174,7 +183,7 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.start = ffi_doubles_or_null(ffi_job, "start", n * d);
   job.noise = ffi_doubles_or_null(ffi_job, "noise", n * d * program.n_noise);
   job.output = REAL(output);
-  job.scalar = REAL(scalar);
+  job.scalar = scalars;
   job.jacobian = jacobian ? REAL(VECTOR_ELT(result, 2)) : NULL;
   if (n > 0) run_all(engine_in_use(), &job, mg_threads());
   UNPROTECT(2); /* result, names */

@@ -11,28 +11,52 @@
 #include "layout.h"
 
 size_t gm_level_size(const gm_pool *pool) {
-  return (size_t)pool->d * (pool->common ? 1 : pool->K) + pool->K;
+  size_t d = pool->d, K = pool->K;
+  return d * (pool->common ? 1 : K) + K + d + d * K + (pool->vector ? 0 : d * K) + K;
 }
 
 /* S_k(t) = a^2 Sigma_k + b2 I has the eigenvectors of Sigma_k at every t. */
 gm_status gm_level_fill(const gm_pool *pool, gm_level *level, double *table) {
   const double log_2pi = 1.8378770664093454836;
-  int d = pool->d, columns = pool->common ? 1 : pool->K;
-  double *precision = table, *log_norm = table + (size_t)d * columns;
-  for (int k = 0; k < columns; k++) {
+  size_t d = pool->d, K = pool->K, columns = pool->common ? 1 : K;
+  double *precision = table, *log_norm = precision + d * columns, *origin = log_norm + K;
+  double *mean = origin + d, *slope = mean + d * K;
+  double *offset = pool->vector ? slope : slope + d * K;
+  for (size_t k = 0; k < columns; k++) {
     double log_det = 0;
-    for (int j = 0; j < d; j++) {
-      size_t at = (size_t)k * d + j;
-      double variance = level->a * level->a * pool->value[at] + level->b2;
+    for (size_t j = 0; j < d; j++) {
+      double variance = level->a * level->a * pool->value[k * d + j] + level->b2;
       if (!(variance > 0)) return GM_ERR_SINGULAR;
-      precision[at] = 1 / variance;
+      precision[k * d + j] = 1 / variance;
       log_det += log(variance);
     }
-    log_norm[k] = -0.5 * (d * log_2pi + log_det);
+    log_norm[k] = -0.5 * ((double)d * log_2pi + log_det);
   }
-  for (int k = columns; k < pool->K; k++) log_norm[k] = log_norm[0];
+  for (size_t k = columns; k < K; k++) log_norm[k] = log_norm[0];
+  for (size_t j = 0; j < d; j++) {
+    double least = pool->mean[j], most = least;
+    for (size_t k = 1; k < K; k++) {
+      least = fmin(least, pool->mean[k * d + j]);
+      most = fmax(most, pool->mean[k * d + j]);
+    }
+    origin[j] = level->a * (least + 0.5 * (most - least));
+  }
+  for (size_t k = 0; k < K; k++) {
+    offset[k] = 0;
+    for (size_t j = 0; j < d; j++) {
+      double m = level->a * pool->mean[k * d + j] - origin[j];
+      double pm = precision[(pool->common ? 0 : k * d) + j] * m;
+      mean[k * d + j] = m;
+      if (!pool->vector) slope[k * d + j] = pm;
+      offset[k] -= 0.5 * m * pm;
+    }
+  }
   level->precision = precision;
   level->log_norm = log_norm;
+  level->origin = origin;
+  level->mean = mean;
+  level->slope = slope;
+  level->offset = offset;
   return GM_OK;
 }
 
@@ -102,7 +126,11 @@ double gm_block_cost(const gm_job *job) {
   double square = p->derivative == GM_TANGENT ? d * d : 0, cube = square * d;
   for (int i = 0; i < p->n_op; i++) {
     switch (p->op[i].code) {
-      case GM_EVAL: cost += score + 2 * cube + K * job->models->J * square; break;
+      case GM_EVAL:
+        cost += score + 2 * cube + K * job->models->J * square;
+        /* the precision matrices, once per block */
+        if (job->pool->vector) cost += 3 * K * cube / (double)job->lanes;
+        break;
       case GM_NOISE: cost += 20 * d; break;
       case GM_END: cost += 2 * cube + 20 * d; break;
       default: cost += 4 * d + square;

@@ -29,7 +29,8 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   const gm_level *level = job->program->level + op->at;
   size_t lanes = job->lanes;
   int d = pool->d, derivative = job->program->derivative != GM_NONE;
-  gm_score_work work = {area->g, area->logit, area->r, area->rho, area->s, area->t};
+  gm_score_work work = {area->g, area->logit, area->r, area->rho, area->s,
+                        area->u, area->t};
   gm_score(pool, models, level, ROW(area->reg, (size_t)op->from * d), lanes, derivative, &work,
            ROW(area->reg, (size_t)op->to * d), op->n < 0 ? NULL : ROW(area->scalar, op->n));
   if (!derivative) return;
@@ -244,10 +245,10 @@ static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to
         }
     }
   }
-  if (op_to == program->n_op && job->scalar) {
-    for (int i = 0; i < program->n_scalar; i++) {
-      memcpy(job->scalar + first + n * i, ROW(area->scalar, i), sizeof(double) * count);
-    }
+  if (op_to < program->n_op) return;
+  for (int i = 0; i < program->n_scalar; i++) {
+    if (!job->scalar[i]) continue;
+    memcpy(job->scalar[i] + first, ROW(area->scalar, i), sizeof(double) * count);
   }
 }
 

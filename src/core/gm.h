@@ -36,9 +36,13 @@ typedef struct {
   const double *coef;      /* J */
   const double *precision; /* d x (common ? 1 : K): 1 / (a^2 value + b2) */
   const double *log_norm;  /* K: -(d log 2 pi + log det) / 2 */
+  const double *origin;    /* d: a times the middle of the means; the next two count from it */
+  const double *mean;      /* d x K: a mu_k - origin */
+  const double *slope;     /* d x K: P_k (a mu_k - origin), unless the pool has vectors */
+  const double *offset;    /* K: -(a mu_k - origin)' P (a mu_k - origin) / 2, if common */
 } gm_level;
 
-size_t gm_level_size(const gm_pool *pool); /* doubles for precision and log_norm */
+size_t gm_level_size(const gm_pool *pool); /* doubles for the tables of a level */
 gm_status gm_level_fill(const gm_pool *pool, gm_level *level, double *table);
 
 /* A program: operations over registers of d numbers a particle, and scalars. */
@@ -89,7 +93,7 @@ typedef struct {
   const double *start;       /* n x d for register 0, or NULL: zero */
   const double *noise;       /* n x d x n_noise, or NULL: generated */
   double *output;            /* n x d x n_output */
-  double *scalar;            /* n x n_scalar, or NULL */
+  double **scalar;           /* n_scalar pointers to n, each NULL if not wanted */
   double *jacobian;          /* n x d x d, or NULL */
 } gm_job;
 

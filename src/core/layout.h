@@ -21,7 +21,7 @@ typedef struct {
   double *H;       /* d x d rows (GM_TANGENT) */
   double *spare;   /* 1 row */
   uint64_t *rng;   /* 4 rows */
-  double *g, *logit, *r, *rho, *s, *t; /* see score.h */
+  double *g, *logit, *r, *rho, *s, *u, *t; /* see score.h */
 } gm_area;
 
 /* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. */
@@ -33,10 +33,10 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
   int derivative = trace || tangent;
   double **rows[] = {&area->reg, &area->scalar, &area->trace, &area->tangent, &area->H,
                      &area->spare, &area->g, &area->logit, &area->r, &area->rho, &area->s,
-                     &area->t};
+                     &area->u, &area->t};
   size_t count[] = {R * d, program->n_scalar, trace ? R : 0, tangent ? R * d * d : 0,
-                    tangent ? d * d : 0, 1, derivative || pool->vector ? K * d : 0, K, J * K, K,
-                    derivative ? J * d : 0, 2 * d};
+                    tangent ? d * d : 0, 1, derivative || pool->vector ? K * d : 0, K,
+                    derivative ? J * K : K, K, derivative ? J * d : 0, d, 2 * d};
   area->shared = (gm_shared *)base;
   used = (sizeof(gm_shared) + sizeof(double) - 1) / sizeof(double);
   area->rng = base ? (uint64_t *)(base + used) : NULL;

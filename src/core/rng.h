@@ -16,7 +16,7 @@ GM_INLINE uint64_t gm_splitmix(uint64_t *z) {
 /* States of `lanes` particles from number `first` on: 4 x lanes words. */
 GM_INLINE void gm_rng_seed(uint64_t key, uint64_t first, size_t lanes, uint64_t *state) {
   for (size_t i = 0; i < lanes; i++) {
-    uint64_t k = key, p = first + i;
+    uint64_t k = ~key, p = first + i; /* ~: (key, p) and (p, key) must not meet */
     uint64_t z = gm_splitmix(&k) ^ gm_splitmix(&p);
     for (int w = 0; w < 4; w++) state[w * lanes + i] = gm_splitmix(&z);
   }

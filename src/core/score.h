@@ -18,25 +18,28 @@
 
 /* What the kernel leaves for those that build on it (the derivative; Jacobian-vector products). */
 typedef struct {
-  double *g;     /* K x d rows: component scores */
-  double *logit; /* K rows: log N_k */
-  double *r;     /* J x K rows: responsibilities */
+  double *g;     /* K x d rows: component scores (for the derivative, or full covariances) */
+  double *logit; /* K rows: log N_k, up to a term common to all k if they share a covariance */
+  double *r;     /* responsibilities: J x K rows for the derivative, else K rows, used in turn */
   double *rho;   /* K rows */
-  double *s;     /* J x d rows: model scores (only for the derivative) */
+  double *s;     /* J x d rows: model scores (for the derivative) */
+  double *u;     /* d rows: x - origin */
   double *t;     /* 2 x d rows: scratch */
 } gm_score_work;
 
-/* y_i = sum_j m[i * si + j * sj] x_j for a d x d matrix: register tiles of 4 rows x 2 vectors. */
-GM_INLINE void gm_rotate(int d, const double *m, size_t si, size_t sj, const double *x,
-                         size_t lanes, double *y) {
+/* y_i = offset_i + sum_j m[i * si + j * sj] x_j for `rows` y and `cols` x (offset NULL: zero):
+ * register tiles of 4 rows x 2 vectors. */
+GM_INLINE void gm_product(int rows, int cols, const double *m, size_t si, size_t sj,
+                          const double *offset, const double *x, size_t lanes, double *y) {
   for (size_t v = 0; v < lanes; v += 2 * GM_VL) {
-    int two = v + GM_VL < lanes;
-    size_t w = two ? GM_VL : 0;
+    size_t w = v + GM_VL < lanes ? GM_VL : 0;
     int i = 0;
-    for (; i + 4 <= d; i += 4) {
-      vd a0 = vset(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (; i + 4 <= rows; i += 4) {
+      vd a0 = vset(offset ? offset[i] : 0), a1 = vset(offset ? offset[i + 1] : 0);
+      vd a2 = vset(offset ? offset[i + 2] : 0), a3 = vset(offset ? offset[i + 3] : 0);
+      vd b0 = a0, b1 = a1, b2 = a2, b3 = a3;
       const double *q = m + i * si;
-      for (int j = 0; j < d; j++, q += sj) {
+      for (int j = 0; j < cols; j++, q += sj) {
         vd u = LD(ROW(x, j) + v), z = LD(ROW(x, j) + v + w);
         vd m0 = vset(q[0]), m1 = vset(q[si]), m2 = vset(q[2 * si]), m3 = vset(q[3 * si]);
         a0 += m0 * u; b0 += m0 * z;
@@ -49,10 +52,10 @@ GM_INLINE void gm_rotate(int d, const double *m, size_t si, size_t sj, const dou
       AT(ROW(y, i + 2) + v) = a2; AT(ROW(y, i + 2) + v + w) = b2;
       AT(ROW(y, i + 3) + v) = a3; AT(ROW(y, i + 3) + v + w) = b3;
     }
-    for (; i < d; i++) {
-      vd a = vset(0), b = a;
+    for (; i < rows; i++) {
+      vd a = vset(offset ? offset[i] : 0), b = a;
       const double *q = m + i * si;
-      for (int j = 0; j < d; j++, q += sj) {
+      for (int j = 0; j < cols; j++, q += sj) {
         a += vset(*q) * LD(ROW(x, j) + v);
         b += vset(*q) * LD(ROW(x, j) + v + w);
       }
@@ -64,34 +67,34 @@ GM_INLINE void gm_rotate(int d, const double *m, size_t si, size_t sj, const dou
 /* Beyond 1e150 standard deviations components tie: no difference of infinities. */
 #define GM_FAR 1e300
 
-/* log N_k for every component; g_k too if wanted (always for full covariances). */
-GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, const double *x,
-                             size_t lanes, int want_g, gm_score_work *work) {
+/* log N_k and, if wanted, g_k of every component. */
+GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, size_t lanes, int want_g,
+                             gm_score_work *work) {
   int d = pool->d;
   for (int k = 0; k < pool->K; k++) {
-    const double *mean = pool->mean + (size_t)k * d;
+    const double *mean = level->mean + (size_t)k * d;
     const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
-    double *logit = ROW(work->logit, k);
+    double *logit = ROW(work->logit, k), norm = level->log_norm[k];
     double *g = want_g || pool->vector ? ROW(work->g, (size_t)k * d) : NULL;
     if (!pool->vector) {
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd q = vset(0);
         for (int j = 0; j < d; j++) {
-          vd dx = LD(ROW(x, j) + v) - vset(level->a * mean[j]), pdx = vset(prec[j]) * dx;
+          vd dx = LD(ROW(work->u, j) + v) - vset(mean[j]), pdx = vset(prec[j]) * dx;
           q += dx * pdx;
           if (want_g) AT(ROW(g, j) + v) = -pdx;
         }
-        AT(logit + v) = vset(level->log_norm[k]) - vset(0.5) * vmin(q, vset(GM_FAR));
+        AT(logit + v) = vset(norm) - vset(0.5) * vmin(q, vset(GM_FAR));
       }
     } else {
       const double *V = pool->vector + (size_t)k * d * d;
       double *dx = work->t, *y = ROW(work->t, d);
       for (int j = 0; j < d; j++) {
         for (size_t v = 0; v < lanes; v += GM_VL) {
-          AT(ROW(dx, j) + v) = LD(ROW(x, j) + v) - vset(level->a * mean[j]);
+          AT(ROW(dx, j) + v) = LD(ROW(work->u, j) + v) - vset(mean[j]);
         }
       }
-      gm_rotate(d, V, d, 1, dx, lanes, y);
+      gm_product(d, d, V, d, 1, NULL, dx, lanes, y);
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd q = vset(0);
         for (int j = 0; j < d; j++) {
@@ -99,23 +102,23 @@ GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, const d
           q += yj * py;
           AT(ROW(y, j) + v) = -py;
         }
-        AT(logit + v) = vset(level->log_norm[k]) - vset(0.5) * vmin(q, vset(GM_FAR));
+        AT(logit + v) = vset(norm) - vset(0.5) * vmin(q, vset(GM_FAR));
       }
-      gm_rotate(d, V, 1, d, y, lanes, g);
+      gm_product(d, d, V, 1, d, NULL, y, lanes, g);
     }
   }
 }
 
 /* Responsibilities of each model and their signed sum; log p_j to rows logp if not NULL. */
 GM_INLINE void gm_responsibilities(const gm_pool *pool, const gm_models *models,
-                                   const gm_level *level, size_t lanes, gm_score_work *work,
-                                   double *logp) {
+                                   const gm_level *level, size_t lanes, int want_r,
+                                   gm_score_work *work, double *logp) {
   int K = pool->K;
   memset(work->rho, 0, sizeof(double) * K * lanes);
   for (int j = 0; j < models->J; j++) {
     const int *member = models->member + (size_t)j * K, size = models->size[j];
     const double *lw = models->log_weight + (size_t)j * K;
-    double *r = ROW(work->r, (size_t)j * K), c = level->coef[j];
+    double *r = ROW(work->r, want_r ? (size_t)j * K : 0), c = level->coef[j];
     if (c == 0 && !logp) continue;
     for (size_t v = 0; v < lanes; v += GM_VL) {
       if (size == 1) { /* exactly 1, and no exp */
@@ -148,14 +151,40 @@ GM_INLINE void gm_responsibilities(const gm_pool *pool, const gm_models *models,
   }
 }
 
-/* Guided score of the block x into s; log p_j into logp if not NULL; keeps g if want_g. */
+/* Guided score of the block x into s; log p_j into logp if not NULL; keeps g and r if `derivative`.
+ *
+ * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
+ * and s_j = sum_k rho_k slope_kj - (sum_j c_j) P_j u_j. */
 GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                        const double *x, size_t lanes, int want_g, gm_score_work *work, double *s,
-                        double *logp) {
-  int K = pool->K, d = pool->d;
-  gm_components(pool, level, x, lanes, want_g, work);
-  gm_responsibilities(pool, models, level, lanes, work, logp);
-  if (want_g || pool->vector) {
+                        const double *x, size_t lanes, int derivative, gm_score_work *work,
+                        double *s, double *logp) {
+  int K = pool->K, d = pool->d, linear = pool->common && !pool->vector && !derivative;
+  const double *prec = level->precision;
+  for (int j = 0; j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(ROW(work->u, j) + v) = LD(ROW(x, j) + v) - vset(level->origin[j]);
+    }
+  }
+  if (!linear) {
+    gm_components(pool, level, lanes, derivative, work);
+  } else if (d == 2) { /* the compiler unrolls the constant */
+    gm_product(K, 2, level->slope, 2, 1, level->offset, work->u, lanes, work->logit);
+  } else {
+    gm_product(K, d, level->slope, d, 1, level->offset, work->u, lanes, work->logit);
+  }
+  gm_responsibilities(pool, models, level, lanes, derivative, work, logp);
+  if (logp && linear) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd q = vset(0);
+      for (int j = 0; j < d; j++) {
+        vd uj = LD(ROW(work->u, j) + v);
+        q += vset(prec[j]) * uj * uj;
+      }
+      q = vset(level->log_norm[0]) - vset(0.5) * vmin(q, vset(GM_FAR));
+      for (int m = 0; m < models->J; m++) AT(ROW(logp, m) + v) += q;
+    }
+  }
+  if (derivative || pool->vector) {
     for (int j = 0; j < d; j++) {
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd sum = vset(0);
@@ -167,16 +196,14 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
     }
     return;
   }
+  gm_product(d, K, level->slope, 1, d, NULL, work->rho, lanes, s);
+  double total = 0;
+  for (int m = 0; m < models->J; m++) total += level->coef[m];
+  if (!linear) gm_product(d, K, prec, 1, d, NULL, work->rho, lanes, work->t);
   for (int j = 0; j < d; j++) {
-    const double *mean = pool->mean + j, *prec = level->precision + j;
-    size_t step = pool->common ? 0 : d;
     for (size_t v = 0; v < lanes; v += GM_VL) {
-      vd sum = vset(0), xj = LD(ROW(x, j) + v);
-      for (int k = 0; k < K; k++) {
-        vd dx = xj - vset(level->a * mean[(size_t)k * d]);
-        sum -= LD(ROW(work->rho, k) + v) * (vset(prec[k * step]) * dx);
-      }
-      AT(ROW(s, j) + v) = sum;
+      vd p = linear ? vset(total * prec[j]) : LD(ROW(work->t, j) + v);
+      AT(ROW(s, j) + v) -= p * LD(ROW(work->u, j) + v);
     }
   }
 }
@@ -251,10 +278,16 @@ GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const g
     }
     const double *V = pool->vector + (size_t)k * d * d;
     for (int b = 0; b < d; b++) {
+      double *p = work->t; /* column b of P_k = V diag(prec) V', down to the diagonal */
+      for (int a = 0; a <= b; a++) p[a] = 0;
+      for (int i = 0; i < d; i++) {
+        const double *column = V + (size_t)i * d;
+        double f = prec[i] * column[b];
+        for (int a = 0; a <= b; a++) p[a] += f * column[a];
+      }
       for (int a = 0; a <= b; a++) {
-        double p = 0, *h = ROW(H, (size_t)b * d + a);
-        for (int i = 0; i < d; i++) p += V[a + (size_t)i * d] * V[b + (size_t)i * d] * prec[i];
-        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(p) * LD(rho + v);
+        double *h = ROW(H, (size_t)b * d + a);
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(p[a]) * LD(rho + v);
       }
     }
   }

@@ -33,14 +33,15 @@ typedef struct {
 static gm_status run(const char *isa, const double *vector, size_t lanes, int threads, int parts,
                      const gm_op *ops, answer *out) {
   gm_pool pool = pool_of(vector);
-  double table[D * K + K], one = 1;
-  gm_level level = {0.8, 0.36, &one, NULL, NULL};
+  double table[3 * D * K + 2 * K + D], one = 1;
+  gm_level level = {.a = 0.8, .b2 = 0.36, .coef = &one};
   gm_status status = gm_level_fill(&pool, &level, table);
   if (status != GM_OK) return status;
   gm_program program = {9, 2, 4, 1, 2, 3, 2, 1, ops, terms, coefs, &level, GM_TANGENT};
   if (gm_program_check(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
+  double *scalar[] = {out->scalar, out->scalar + N, out->scalar + 2 * N};
   gm_job job = {&pool, &models, &program, N, lanes, 42, 0, NULL, NULL,
-                out->output, out->scalar, out->jacobian};
+                out->output, scalar, out->jacobian};
   size_t size_ = gm_work_size(&job), blocks = (N + lanes - 1) / lanes;
   double *work = malloc(blocks * size_ * sizeof(double));
   const gm_engine *engine = gm_engine_choose(isa);
@@ -130,7 +131,7 @@ int main(void) {
   /* no density without variance */
   gm_pool point = {1, 1, 1, mean, mean, NULL};
   double table[2], one = 1;
-  gm_level level = {1, 0, &one, NULL, NULL};
+  gm_level level = {.a = 1, .b2 = 0, .coef = &one};
   CHECK(gm_level_fill(&point, &level, table) == GM_ERR_SINGULAR);
   free(a);
   free(b);

@@ -1,0 +1,81 @@
+#' The test mixtures of the theory
+#'
+#' Small mixtures on which numbers are known to many digits. The package's own tests use them; they
+#' are also good first examples, because each shows one thing.
+#'
+#' @details
+#' Every component is a class of its own, `"1"` to `"K"`; in the guidance series `"1"` is the one to
+#' aim at. A number as covariance is that multiple of the identity.
+#'
+#' Smoothness of the diffused mixture, after Liang, Shi et al. (2024):
+#'
+#' | name | weights | means | covariance |
+#' |---|---|---|---|
+#' | "A1" | .3, .5, .2 | -2; 0; 2.5 | .25; .5; .16 |
+#' | "B2" | .4, .35, .25 | (-1.5, 0); (1.2, 1); (.5, -1.6) | (.4 .1; .1 .3); (.3 -.1; -.1 .5); I/4 |
+#' | "C2" | as B2 | as B2 | .3 for all |
+#' | "G1" | 1 | 1.5 | .25 |
+#'
+#' Guidance, in the setting of Wu et al. (2024), with a covariance common to all components:
+#'
+#' | name | weights | means | covariance | what it is |
+#' |---|---|---|---|---|
+#' | "A2" | .5, .5 | 1; -1 | 1 | two classes, all is monotone |
+#' | "B2-guidance" | .3, .7 | (0, 0); (2, 1) | 1 | the same with unequal weights |
+#' | "C3" | .2, .3, .5 | (2, 0); (-1, 1.7321); (-1, -1.7321) | 1 | angles of 60 degrees |
+#' | "D3" | 1/3 each | 0; -3; 3 | 1 | the class between two others |
+#' | "E3" | .3, .6, .1 | 0; -2; 2 | 1 | the same, lopsided |
+#' | "F2" | .5, .5 | (1, .5); (-1, -.5) | diag(2, .2) | anisotropic |
+#' | "G4" | .1, .3, .3, .3 | 0; 2 e1; 2 e2; e3 + e4 | 1 | right angles in 4 dimensions |
+#' | "H3" | .15, .7, .15 | (0, 0); (2, .5); (-1.5, 1.5) | 1 | an obtuse angle |
+#' | "NC1" | .06, .84, .1 | 0; -3.9; .6 | 1 | guidance lowers the confidence |
+#' | "NC2" | .0098, .9894, .0009 | (-.419, .471); (2.373, 2.821); (-1.548, -.128) | 1 | likewise |
+#'
+#' Angles are those at the first mean, the class aimed at; 1.7321 is short for the root of 3, and
+#' the weights of `"NC2"`, which sum to 1.0001, are divided by their sum.
+#'
+#' Conditional sampling with a mismatched score, in the setting of Liang, Ju et al. (2024): `"M2"`
+#' has weights .3, .4, .3, means (-2, -1); (0, 1.5); (2, -.5), and covariances (.5 .2; .2 .4);
+#' (.3 -.1; -.1 .6); diag(.4, .3).
+#'
+#' @param name One of the names below, or nothing.
+#' @return A [gaussmix()]; without `name`, the names.
+#' @section Errors: of class `mixguide_error`, for an unknown name.
+#' @source The mixtures are this package's own. Setting: Wu, Chen, Li, Wang and Wei (2024),
+#'   \doi{10.48550/arXiv.2403.01639}; Liang, Shi, Song and Zhou (2024),
+#'   \doi{10.48550/arXiv.2405.16418}; Liang, Ju, Liang and Shroff (2024),
+#'   \doi{10.48550/arXiv.2410.13746}.
+#' @examples
+#' named_mixture()
+#' named_mixture("C3")
+#' guidance_sweep(named_mixture("D3"), "1", n = 501, sampler = sampler_ddim(50))
+#' @export
+named_mixture <- function(name) {
+  if (missing(name)) return(names(named_mixtures))
+  do.call(gaussmix, named_mixtures[[check_choice(name, names(named_mixtures), "name")]])
+}
+
+# The arguments of gaussmix().
+named_mixtures <- local({
+  sym <- function(a, b, c) matrix(c(a, b, b, c), 2)
+  three <- rbind(c(-1.5, 0), c(1.2, 1), c(.5, -1.6))
+  list(
+    A1 = list(c(.3, .5, .2), c(-2, 0, 2.5), c(.25, .5, .16)),
+    B2 = list(c(.4, .35, .25), three, list(sym(.4, .1, .3), sym(.3, -.1, .5), .25)),
+    C2 = list(c(.4, .35, .25), three, .3),
+    G1 = list(1, 1.5, .25),
+    A2 = list(c(.5, .5), c(1, -1), 1),
+    "B2-guidance" = list(c(.3, .7), rbind(c(0, 0), c(2, 1)), 1),
+    C3 = list(c(.2, .3, .5), rbind(c(2, 0), c(-1, sqrt(3)), c(-1, -sqrt(3))), 1),
+    D3 = list(c(1, 1, 1), c(0, -3, 3), 1),
+    E3 = list(c(.3, .6, .1), c(0, -2, 2), 1),
+    F2 = list(c(.5, .5), rbind(c(1, .5), c(-1, -.5)), diag(c(2, .2))),
+    G4 = list(c(.1, .3, .3, .3), rbind(0, c(2, 0, 0, 0), c(0, 2, 0, 0), c(0, 0, 1, 1)), 1),
+    H3 = list(c(.15, .7, .15), rbind(c(0, 0), c(2, .5), c(-1.5, 1.5)), 1),
+    NC1 = list(c(.06, .84, .1), c(0, -3.9, .6), 1),
+    NC2 = list(c(.0098, .9894, .0009), rbind(c(-.419, .471), c(2.373, 2.821), c(-1.548, -.128)),
+               1),
+    M2 = list(c(.3, .4, .3), rbind(c(-2, -1), c(0, 1.5), c(2, -.5)),
+              list(sym(.5, .2, .4), sym(.3, -.1, .6), sym(.4, 0, .3)))
+  )
+})

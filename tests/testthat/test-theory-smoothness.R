@@ -1,0 +1,96 @@
+# Numbers of the smoothness theory, from independent programs; tolerances are half a unit of the
+# last digit known, or better.
+
+expect_near <- function(x, known, tolerance = 1e-9) {
+  expect_lt(max(abs(unname(drop(x)) - known)), tolerance)
+}
+
+test_that("A1 has the known density, score and derivative at time .3 under five schedules", {
+  A1 <- named_mixture("A1")
+  known <- utils::read.table(text = "
+    ou     .740818220682 .451188363906  1.991702626 -1.6018205357  -.5135358300  -.0441272579
+    vp     .629550000336 .603666797076  1.716174098 -1.4760860235  -.4244831220  -.2176681269
+    cosine .887079765946 .213089488849  2.421947294 -1.7389575661 -1.0100894975  -.8618538563
+    ve     1             .0164722700867 2.823472270 -1.7559760083 -1.3540523642 -1.9213860178
+    subvp  .629550000336 .364413601892  1.476920902 -1.4924640361  -.5508308870   .1244091273")
+  schedules <- list(schedule_ou(), schedule_vp(), schedule_cosine(), schedule_ve(),
+                    schedule_subvp())
+  for (i in seq_along(schedules)) {
+    s <- schedules[[i]]
+    expect_identical(s$name, known[i, 1])
+    at <- diffuse(A1, .3, s)
+    x <- c(s$a(.3), s$b2(.3), moments(at)$second_moment, dgaussmix(.7, at, log = TRUE),
+           score(A1, .7, .3, s), score_jacobian(A1, .7, .3, s))
+    expect_near(x, unlist(known[i, -1]))
+  }
+})
+
+test_that("B2 has the known density, score and Jacobian, and those of the textbook formulas", {
+  B2 <- named_mixture("B2")
+  x <- c(.3, -.4)
+  expect_near(dgaussmix(x, B2, log = TRUE), -4.519803067775825, 1e-12)
+  expect_near(score(B2, x), c(.84570621, -2.79598137), 5e-9)
+  expect_near(score_jacobian(B2, x)[c(1, 3, 4)], c(1.08350338, .53159363, 8.87157204), 5e-9)
+  expect_near(dgaussmix(x, diffuse(B2, .5), log = TRUE), -2.249496775016496, 1e-12)
+  expect_near(score(B2, x, .5), c(-.22429225, .23489407), 5e-9)
+  expect_near(score_jacobian(B2, x, .5)[c(1, 3, 4)], c(-.59295568, .03910641, -.51855254), 5e-9)
+
+  S <- list(matrix(c(.4, .1, .1, .3), 2), matrix(c(.3, -.1, -.1, .5), 2), diag(.25, 2))
+  mu <- list(c(-1.5, 0), c(1.2, 1), c(.5, -1.6))
+  for (t in c(0, .5)) {
+    P <- lapply(S, function(S) solve(exp(-2 * t) * S + (1 - exp(-2 * t)) * diag(2)))
+    g <- Map(function(P, mu) drop(P %*% (exp(-t) * mu - x)), P, mu)
+    p <- c(.4, .35, .25) * mapply(function(P, g) {
+      exp(-sum(g * solve(P, g)) / 2) * sqrt(det(P)) / (2 * pi)
+    }, P, g)
+    r <- p / sum(p)
+    s <- Reduce(`+`, Map(`*`, r, g))
+    H <- Reduce(`+`, Map(function(r, P, g) r * (tcrossprod(g) - P), r, P, g)) - tcrossprod(s)
+    expect_near(dgaussmix(x, diffuse(B2, t), log = TRUE), log(sum(p)), 1e-12)
+    expect_near(score(B2, x, t), s, 1e-12)
+    expect_near(score_jacobian(B2, x, t), H, 1e-12)
+  }
+})
+
+test_that("moments of A1, B2 and C2 are the known ones, also of A1 at later times", {
+  second <- function(mixture) moments(mixture)$second_moment
+  A1 <- named_mixture("A1")
+  expect_near(c(mean(A1), moments(A1)$cov, second(A1)), c(-.1, 2.797, 2.807), 1e-14)
+  expect_near(mean(named_mixture("B2")), c(-.055, -.05), 1e-15)
+  expect_near(second(named_mixture("B2")), 3.1415, 1e-14)
+  expect_near(second(named_mixture("C2")), 3.0565, 1e-14)
+  later <- vapply(c(.5, 1, 2), function(t) second(diffuse(A1, t)), 0)
+  expect_near(later, c(1.66475815020, 1.24455085681, 1.03309635947), 1e-11)
+})
+
+test_that("the entropy of A1 is the known one at each time", {
+  h <- vapply(c(0, .5, 1, 2, 3), function(t) entropy(diffuse(named_mixture("A1"), t))$estimate, 0)
+  expect_near(h[1], 1.7616573443, 1e-10)
+  expect_near(h[-1], c(1.66598798, 1.52738364, 1.43512915, 1.42116074), 5e-9)
+})
+
+test_that("with different covariances the derivative of the score grows without bound", {
+  mixture <- gaussmix(c(.5, .5), matrix(0, 2, 2), list(c(1, 4), c(4, 1)))
+  for (r in c(5, 10, 20, 40)) {
+    H <- score_jacobian(mixture, c(r, r) / sqrt(2))
+    expect_equal(max(eigen(H[1, , ])$values), 9 * r^2 / 64 - 5 / 8, tolerance = 1e-12)
+  }
+})
+
+test_that("on G1 every sampler has the known mean, variance and divergence after 100 steps", {
+  check <- function(sampler, mean, var, kl, start = "exact") {
+    law <- sampler_moments(named_mixture("G1"), sampler, horizon = 3, start = start)
+    expect_near(c(law$mean, law$cov), c(mean, var), 1e-12)
+    expect_equal(law$kl, kl, tolerance = 1e-9)
+  }
+  check(sampler_em(100), 1.494595341743, .280249080095, 3.1928399023e-3)
+  check(sampler_exponential(100, stochastic = TRUE), 1.5, .282658317265, 3.6189891371e-3)
+  check(sampler_ddpm(100, "scaled"), 1.5, .290706946054, 5.4136776601e-3)
+  check(sampler_ddpm(100, "large"), 1.5, .273786530219, 2.0039785337e-3)
+  check(sampler_euler(100), 1.486570972631, .266843948858, 1.3780429772e-3)
+  check(sampler_exponential(100), 1.5, .261475261537, 4.9607697546e-4)
+  check(sampler_heun(100), 1.500212256016, .249171420285, 2.8487632613e-6)
+  check(sampler_exponential(100, stochastic = TRUE), 1.499170461110, .282658546644,
+        3.6202532722e-3, "normal")
+  check(sampler_exponential(100), 1.461776787688, .261962266190, 3.3263322831e-3, "normal")
+})
