@@ -92,6 +92,7 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
                   paste("non-numeric", toString(colnames(x)[!numeric])))
     }
     x <- as.matrix(x)
+    storage.mode(x) <- "double" # no rows make a logical matrix
   }
   if (!is.numeric(x)) abort_input(arg, paste("a numeric matrix with", d, "columns"), describe(x))
   if (is.null(dim(x))) {

@@ -41,7 +41,7 @@ confidence.guided_sample <- function(x, ...) {
   if (is.null(x$confidence)) {
     abort("`x` was sampled without guidance: there is no class to be confident of", "input")
   }
-  sample_mean(x$confidence)
+  sample_mean(x$confidence, x$weights)
 }
 
 #' @rdname confidence
@@ -52,7 +52,11 @@ estimate_row <- function(estimate, se, method) {
   data.frame(estimate = estimate, se = se, method = method, stringsAsFactors = FALSE)
 }
 
-sample_mean <- function(x) estimate_row(mean(x), stats::sd(x) / sqrt(length(x)), "Monte Carlo")
+# The mean of f over draws, or over quadrature nodes where there are weights.
+sample_mean <- function(x, weights = NULL) {
+  if (!is.null(weights)) return(estimate_row(sum(weights * x), 0, "quadrature"))
+  estimate_row(mean(x), stats::sd(x) / sqrt(length(x)), "Monte Carlo")
+}
 
 format_estimate <- function(row) {
   if (row$method != "Monte Carlo") {

@@ -46,8 +46,8 @@ entropy.guided_sample <- function(x, ...) {
     abort(paste("`x` carries no log-density: take a deterministic sampler, or",
                 'log_density = "map" or "divergence"'), "input")
   }
-  if (is.null(x$start_entropy)) return(sample_mean(-x$log_density))
-  row <- sample_mean(-x$density_change)
+  if (is.null(x$start_entropy)) return(sample_mean(-x$log_density, x$weights))
+  row <- sample_mean(-x$density_change, x$weights)
   row$estimate <- row$estimate + x$start_entropy
   row
 }

@@ -67,10 +67,11 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   first <- previous <- NULL
   for (i in seq_along(strength)) {
     run <- run_plan(plan, guidance(class, strength[i], interval), key)
+    run$weights <- begin$weights
     if (!is.null(begin$entropy)) run$start_entropy <- begin$entropy
     if (is.null(first)) first <- run
     if (is.null(previous)) previous <- run
-    rows[[i]] <- sweep_row(strength[i], run, first, previous, begin$weights)
+    rows[[i]] <- sweep_row(strength[i], run, first, previous)
     previous <- run[c("confidence", "log_confidence")]
     if (keep) runs[[i]] <- run
   }
@@ -99,29 +100,23 @@ sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon) {
   list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1) * sd^2) / 2)
 }
 
-sweep_row <- function(strength, run, first, previous, weights) {
-  average <- function(x) {
-    if (is.null(x)) return(c(NA_real_, NA_real_))
-    if (!is.null(weights)) return(c(sum(weights * x), 0))
-    c(mean(x), stats::sd(x) / sqrt(length(x)))
-  }
-  confidence <- average(run$confidence)
+sweep_row <- function(strength, run, first, previous) {
+  average <- function(x) sample_mean(as.double(x), run$weights)
+  confidence <- confidence(run)
   gain <- average(run$confidence - first$confidence)
-  entropy <- if (is.null(run$start_entropy)) {
-    average(if (!is.null(run$log_density)) -run$log_density)
-  } else {
-    average(if (!is.null(run$density_change)) -run$density_change) + c(run$start_entropy, 0)
-  }
+  none <- estimate_row(NA_real_, NA_real_, NA_character_)
+  entropy <- if (is.null(run$log_density)) none else entropy(run)
   inverse <- average(exp(-run$log_confidence))
-  down <- function(other) average(as.double(run$confidence < other$confidence - 1e-9))[1]
+  down <- function(other) average(run$confidence < other$confidence - 1e-9)$estimate
   data.frame(
     strength = strength, scale = 1 + strength,
-    confidence = confidence[1], confidence_se = confidence[2], gain = gain[1], gain_se = gain[2],
-    entropy = entropy[1], entropy_se = entropy[2],
+    confidence = confidence$estimate, confidence_se = confidence$se,
+    gain = gain$estimate, gain_se = gain$se,
+    entropy = entropy$estimate, entropy_se = entropy$se,
     fraction_down = down(first), fraction_down_previous = down(previous),
-    mean_inverse_confidence = inverse[1], mean_inverse_confidence_se = inverse[2],
-    folded = average(if (!is.null(run$folded)) as.double(run$folded))[1],
-    method = if (is.null(weights)) "Monte Carlo" else "quadrature", stringsAsFactors = FALSE
+    mean_inverse_confidence = inverse$estimate, mean_inverse_confidence_se = inverse$se,
+    folded = if (is.null(run$folded)) NA_real_ else average(run$folded)$estimate,
+    method = confidence$method, stringsAsFactors = FALSE
   )
 }
 

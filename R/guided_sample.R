@@ -44,6 +44,8 @@
 #'     their logarithms;
 #'   * `folded`: n, did a step fold at this particle (or `NULL`);
 #'   * `trajectory`: times x n x d array, or `NULL`; `times`, the N + 1 times;
+#'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
+#'     dimension), otherwise `NULL`;
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
 #'     `density_method`, `confidence_time`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
@@ -218,7 +220,7 @@ read_run <- function(result, plan, guide) {
   if (plan$trajectory) {
     run$trajectory <- aperm(x, c(3, 1, 2))
     dimnames(run$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
-    x <- matrix(x[, , length(plan$times)], plan$begin$n)
+    x <- matrix(x[, , length(plan$times)], plan$begin$n, mixture_dim(plan$mixture))
   }
   run$x <- name_dims(x, NULL, names)
   if (plan$method != "none") {
@@ -261,12 +263,14 @@ print.guided_sample <- function(x, ...) {
 
 #' @export
 summary.guided_sample <- function(object, ...) {
-  n <- nrow(object$x)
-  mean <- colMeans(object$x)
-  sd <- apply(object$x, 2, stats::sd)
-  names <- colnames(object$x)
-  variables <- data.frame(mean = mean, mean_se = sd / sqrt(n), sd = sd,
-                          row.names = if (is.null(names)) paste0("x", seq_along(mean)) else names)
+  x <- object$x
+  rows <- lapply(seq_len(ncol(x)), function(j) {
+    mean <- sample_mean(x[, j], object$weights)
+    square <- sample_mean((x[, j] - mean$estimate)^2, object$weights)
+    data.frame(mean = mean$estimate, mean_se = mean$se, sd = sqrt(square$estimate))
+  })
+  variables <- do.call(rbind, rows)
+  rownames(variables) <- variable_labels(object$mixture)
   structure(list(sample = object, variables = variables), class = "summary.guided_sample")
 }
 
@@ -275,7 +279,8 @@ print.summary.guided_sample <- function(x, digits = 4, ...) {
   print(x$sample)
   folded <- x$sample$folded
   if (any(folded)) {
-    cat("  folded:     ", format(mean(folded), digits = 3), " of the particles\n", sep = "")
+    share <- sample_mean(as.double(folded), x$sample$weights)$estimate
+    cat("  folded:     ", format(share, digits = 3), " of the particles\n", sep = "")
   }
   print(x$variables, digits = digits)
   invisible(x)
@@ -284,7 +289,7 @@ print.summary.guided_sample <- function(x, digits = 4, ...) {
 #' @export
 as.data.frame.guided_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
   points <- x$x
-  if (is.null(colnames(points))) colnames(points) <- paste0("x", seq_len(ncol(points)))
+  colnames(points) <- variable_labels(x$mixture)
   columns <- list(as.data.frame(points))
   columns$.confidence <- x$confidence
   columns$.log_density <- x$log_density
