@@ -44,8 +44,8 @@
 #' plot(sweep)
 #' @export
 guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = 1e4,
-                           sampler = sampler_ddim(), schedule = schedule_ou(), horizon = NULL,
-                           start = c("normal", "exact"),
+                           sampler = sampler_ddim(grid = "quadratic"),
+                           schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            interval = NULL, keep = FALSE, key = NULL) {
   check_mixture(mixture)

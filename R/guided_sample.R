@@ -25,7 +25,8 @@
 #' @param mixture A [gaussmix()].
 #' @param n Number of particles (ignored if `start` is a matrix).
 #' @param guidance A [guidance()], or `NULL` to sample from the mixture itself.
-#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`.
+#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`. The quadratic grid of
+#'   the default takes short steps near the data, where components of small variance need them.
 #' @param schedule The forward process, see [schedule].
 #' @param horizon Time at which the sampler starts; `NULL`: the schedule's own.
 #' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
@@ -59,9 +60,10 @@
 #' confidence(run)
 #' entropy(run)
 #' @export
-guided_sample <- function(mixture, n = 1000, guidance = NULL, sampler = sampler_ddim(),
-                          schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                          noise = NULL, log_density = c("auto", "map", "divergence", "none"),
+guided_sample <- function(mixture, n = 1000, guidance = NULL,
+                          sampler = sampler_ddim(grid = "quadratic"), schedule = schedule_ou(),
+                          horizon = NULL, start = c("normal", "exact"), noise = NULL,
+                          log_density = c("auto", "map", "divergence", "none"),
                           trajectory = FALSE, key = NULL) {
   check_mixture(mixture)
   check_guidance(guidance)
