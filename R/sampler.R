@@ -212,7 +212,7 @@ print.op <- function(x, ...) {
 format.sampler <- function(x, ...) {
   grid <- if (is.numeric(x$grid)) "given" else x$grid
   steps <- if (is.null(x$steps)) "the schedule's steps" else count_of(x$steps, "step")
-  paste0(x$label, format_params(x$params), ", ", steps, " on a ", grid, " grid",
+  paste0(x$label, format_params(x$params), ", ", steps, ", ", grid, " grid",
          if (x$end > 0) paste0(" to t = ", format(x$end, digits = 4)))
 }
 

@@ -179,10 +179,10 @@ test_that("samplers say whether they are stochastic and whether divergence gives
 
 test_that("samplers and operations print themselves", {
   expect_output(print(sampler_ddim(50)),
-                "DDIM (eta = 0), 50 steps on a uniform grid, deterministic", fixed = TRUE)
+                "DDIM (eta = 0), 50 steps, uniform grid, deterministic", fixed = TRUE)
   expect_output(print(sampler_ddpm(NULL)), "the schedule's steps")
-  expect_match(format(sampler_heun(9, "logsnr", .01)), "9 steps on a logsnr grid to t = 0.01")
-  expect_match(format(sampler_heun(grid = c(1, 0))), "1 step on a given grid")
+  expect_match(format(sampler_heun(9, "logsnr", .01)), "9 steps, logsnr grid to t = 0.01")
+  expect_match(format(sampler_heun(grid = c(1, 0))), "1 step, given grid")
   expect_identical(format(op_eval("s", t = .5)), "s <- score(x, t = 0.5)")
   expect_identical(format(op_noise("z")), "z <- noise")
   expect_output(print(op_linear("x", c(x = 1, s = -.25))), "x <- 1 x - 0.25 s", fixed = TRUE)
