@@ -291,8 +291,8 @@ panes <- function(labels, lines) {
     return(list(labs(x = labels[1], y = labels[2]), if (alike) coord_equal(), look()))
   }
   list(
-    geom_rect(aes(xmin = -Inf, xmax = Inf, ymin = -Inf, ymax = Inf),
-              unique(lines[c("across", "up")]), fill = NA, colour = "grey70"),
+    geom_rect(data = unique(lines[c("across", "up")]), xmin = -Inf, xmax = Inf, ymin = -Inf,
+              ymax = Inf, fill = NA, colour = "grey70", inherit.aes = FALSE),
     facet_grid(up ~ across, scales = "free", switch = "both"), labs(x = NULL, y = NULL), look(),
     theme(panel.grid = element_blank(), strip.placement = "outside")
   )

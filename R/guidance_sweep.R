@@ -34,7 +34,8 @@
 #'   * `folded`: share of particles at which the map folded, which makes the entropy an upper bound;
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`.
 #'
-#'   Attribute `setup` holds what made it.
+#'   Attribute `setup` holds what made it. `print()` shortens `..._se` to `se` and `fraction_down`
+#'   to `down`.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
 #' @examples
@@ -44,7 +45,7 @@
 #' plot(sweep)
 #' @export
 guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = 1e4,
-                           sampler = sampler_ddim(grid = "quadratic"),
+                           sampler = sampler_ddim(),
                            schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            interval = NULL, keep = FALSE, key = NULL) {
@@ -77,7 +78,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   }
   structure(do.call(rbind, rows), class = c("guidance_sweep", "data.frame"),
             setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1], n = plan$begin$n,
+                         schedule = schedule, horizon = times[1], times = times, n = plan$begin$n,
                          exact = !is.null(begin$weights), interval = interval, key = key,
                          confidence_time = plan$closing, density_method = plan$method,
                          samples = if (keep) runs))
@@ -135,10 +136,15 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
     cat("  ", format(setup$sampler), "; ", format(setup$schedule), ", from t = ",
         format(setup$horizon), "\n", sep = "")
   }
-  shown <- c("strength", "scale", "confidence", "confidence_se", "gain", "gain_se", "entropy",
-             "entropy_se", "fraction_down")
-  shown <- intersect(shown, names(x))
-  print(as.data.frame(x)[shown], digits = digits, row.names = FALSE)
+  shown <- c(strength = "strength", scale = "scale", confidence = "confidence",
+             confidence_se = "se", gain = "gain", gain_se = "se", entropy = "entropy",
+             entropy_se = "se", fraction_down = "down")
+  shown <- shown[names(shown) %in% names(x)]
+  table <- as.data.frame(x)[names(shown)]
+  errors <- shown == "se"
+  table[errors] <- lapply(table[errors], signif, 1)
+  print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
+  if (!is.null(setup)) note_coarse(setup$mixture, setup$schedule, setup$times)
   if (any(x$folded > 0, na.rm = TRUE)) {
     cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")
   }

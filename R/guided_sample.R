@@ -15,9 +15,11 @@
 #'   the output as long as no step folds (has a negative determinant somewhere). Costs about d
 #'   score evaluations per step.
 #' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature;
-#'   approximates the log-density of the continuous-time law. For samplers of the ODE.
-#' * `"auto"`: `"map"` for deterministic samplers if d <= 8, otherwise `"divergence"` where the
-#'   sampler allows it, `"none"` for stochastic ones and starts of unknown density.
+#'   approximates the log-density of the continuous-time law. For samplers of the ODE. With
+#'   first-order samplers (Euler, DDIM) it converges slowly: narrow components change the density
+#'   of a step by much more than the divergence at its start tells.
+#' * `"auto"`: `"map"` for deterministic samplers if d <= 16 and the density of the start is known,
+#'   otherwise `"none"`.
 #'
 #' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
 #' taken at the last time at which a score was.
@@ -25,13 +27,13 @@
 #' @param mixture A [gaussmix()].
 #' @param n Number of particles (ignored if `start` is a matrix).
 #' @param guidance A [guidance()], or `NULL` to sample from the mixture itself.
-#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`. The quadratic grid of
-#'   the default takes short steps near the data, where components of small variance need them.
+#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`.
 #' @param schedule The forward process, see [schedule].
 #' @param horizon Time at which the sampler starts; `NULL`: the schedule's own.
 #' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
 #'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
-#'   [gaussmix()], the law at the horizon; or an n x d matrix.
+#'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
+#'   numbers, if a log-density is to be carried along).
 #' @param noise `NULL`, or the noise itself: an n x d x m array, or a function of n, d and m that
 #'   returns one, where m is the number of noise terms that the sampler draws (one per step for
 #'   `sampler_em()`), plus one, the first, for a `"normal"` start.
@@ -61,7 +63,7 @@
 #' entropy(run)
 #' @export
 guided_sample <- function(mixture, n = 1000, guidance = NULL,
-                          sampler = sampler_ddim(grid = "quadratic"), schedule = schedule_ou(),
+                          sampler = sampler_ddim(), schedule = schedule_ou(),
                           horizon = NULL, start = c("normal", "exact"), noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
                           trajectory = FALSE, key = NULL) {
@@ -166,9 +168,7 @@ check_density_method <- function(method, sampler, begin, mixture) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
   known <- !is.null(begin$sd) || !is.null(begin$log_density)
   if (method == "auto") {
-    if (sampler$stochastic || !known) return("none")
-    if (mixture_dim(mixture) <= 8) return("map")
-    return(if (sampler$divergence) "divergence" else "none")
+    return(if (!sampler$stochastic && known && mixture_dim(mixture) <= 16) "map" else "none")
   }
   if (method == "none") return(method)
   if (sampler$stochastic) {
@@ -248,6 +248,18 @@ warn_lost <- function(x) {
   }
 }
 
+# Says so if the last step starts where there is more noise than the narrowest component has
+# variance: then it is too long to see that component.
+note_coarse <- function(mixture, schedule, times) {
+  noise <- schedule$b2(times[length(times) - 1])
+  variance <- min(used_values(mixture))
+  if (variance > 0 && noise > variance) {
+    cat("  Coarse: the last step starts at noise variance ", format(noise, digits = 2),
+        ", above the smallest variance\n  of the mixture, ", format(variance, digits = 2),
+        "; take more steps, or a grid with shorter ones near the data.\n", sep = "")
+  }
+}
+
 #' @export
 print.guided_sample <- function(x, ...) {
   cat("<guided_sample> ", nrow(x$x), " particles in ", ncol(x$x), " dimension",
@@ -260,6 +272,7 @@ print.guided_sample <- function(x, ...) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) line("entropy:    ", format_estimate(entropy(x)))
   }
+  note_coarse(x$mixture, x$schedule, x$times)
   invisible(x)
 }
 

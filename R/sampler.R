@@ -26,7 +26,8 @@
 #' @param steps Number of steps. `NULL`: the sampler follows a schedule with discrete steps
 #'   ([schedule_ddpm()]) through every whole time between the horizon and `end`.
 #' @param grid The kind of [time_grid()], or the times themselves, decreasing from the horizon: then
-#'   they settle `steps` and `end`.
+#'   they settle `steps` and `end`. The default takes short steps near the data, where components of
+#'   small variance need them.
 #' @param end The time at which to stop.
 #' @param stochastic Does the sampler draw noise?
 #' @param divergence Does the divergence of the guided score, summed along the path, give the
@@ -48,7 +49,7 @@
 #' @examples
 #' # A predictor-corrector sampler (Song et al. 2021, algorithm 1): an Euler step of the ODE, then
 #' # one Langevin step at the new time.
-#' sampler_corrected <- function(steps = 200, grid = "uniform", end = 0, size = .05) {
+#' sampler_corrected <- function(steps = 200, grid = "quadratic", end = 0, size = .05) {
 #'   step <- function(k, times, schedule) {
 #'     t <- times[k]
 #'     h <- t - times[k + 1]
@@ -70,7 +71,7 @@
 #' sampler_moments(gaussian, sampler_euler(), horizon = 2)
 #' sampler_moments(gaussian, sampler_corrected(), horizon = 2)
 #' @export
-sampler <- function(name, step, steps = 200, grid = "uniform", end = 0, stochastic = FALSE,
+sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = FALSE,
                     divergence = !stochastic, label = name, params = list()) {
   check_string(name, "name")
   if (!is.function(step)) abort_input("step", "a function of k, times and schedule", describe(step))
@@ -80,7 +81,7 @@ sampler <- function(name, step, steps = 200, grid = "uniform", end = 0, stochast
     end <- grid[steps + 1]
   } else {
     grid <- check_choice(grid, eval(formals(time_grid)$type), "grid")
-    if (!is.null(steps)) steps <- check_count(steps, "steps", min = 1)
+    if (is.null(steps)) grid <- "uniform" else steps <- check_count(steps, "steps", min = 1)
     end <- check_number(end, "end", min = 0)
   }
   structure(list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,

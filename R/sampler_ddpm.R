@@ -26,7 +26,7 @@
 #' sampler_ddpm(steps = NULL)
 #' @export
 sampler_ddpm <- function(steps = 200, variance = c("posterior", "large", "scaled"),
-                         grid = "uniform", end = 0) {
+                         grid = "quadratic", end = 0) {
   variance <- check_choice(variance, eval(formals()$variance), "variance")
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)

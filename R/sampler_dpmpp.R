@@ -19,7 +19,7 @@
 #' @examples
 #' sampler_dpmpp_2m(steps = 20, grid = "logsnr", end = .01)
 #' @export
-sampler_dpmpp_2m <- function(steps = 200, grid = "uniform", end = 0) {
+sampler_dpmpp_2m <- function(steps = 200, grid = "quadratic", end = 0) {
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)
     # two registers that take turns: what this step predicts the next one finds as `previous`

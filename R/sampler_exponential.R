@@ -21,7 +21,7 @@
 #' sampler_exponential(steps = 100)
 #' sampler_exponential(stochastic = TRUE)
 #' @export
-sampler_exponential <- function(steps = 200, stochastic = FALSE, grid = "uniform", end = 0) {
+sampler_exponential <- function(steps = 200, stochastic = FALSE, grid = "quadratic", end = 0) {
   check_flag(stochastic, "stochastic")
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)

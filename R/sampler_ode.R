@@ -25,19 +25,19 @@ NULL
 
 #' @rdname sampler_ode
 #' @export
-sampler_euler <- function(steps = 200, grid = "uniform", end = 0) {
+sampler_euler <- function(steps = 200, grid = "quadratic", end = 0) {
   sampler("euler", runge_kutta(butcher$euler), steps, grid, end, label = "Euler (ODE)")
 }
 
 #' @rdname sampler_ode
 #' @export
-sampler_heun <- function(steps = 200, grid = "uniform", end = 0) {
+sampler_heun <- function(steps = 200, grid = "quadratic", end = 0) {
   sampler("heun", runge_kutta(butcher$heun), steps, grid, end, label = "Heun (ODE)")
 }
 
 #' @rdname sampler_ode
 #' @export
-sampler_rk4 <- function(steps = 200, grid = "uniform", end = 0) {
+sampler_rk4 <- function(steps = 200, grid = "quadratic", end = 0) {
   sampler("rk4", runge_kutta(butcher$rk4), steps, grid, end, label = "Runge-Kutta 4 (ODE)")
 }
 

@@ -11,7 +11,7 @@
 #' @examples
 #' sampler_em(steps = 500)
 #' @export
-sampler_em <- function(steps = 200, grid = "uniform", end = 0) {
+sampler_em <- function(steps = 200, grid = "quadratic", end = 0) {
   step <- function(k, times, schedule) {
     t <- times[k]
     h <- t - times[k + 1]

@@ -158,7 +158,7 @@ ode_sweep <- function(rows, n = 4000, steps = 60, exact = FALSE) {
 
 sde_sweep <- function(rows, n = 4000) {
   guidance_sweep(named_mixture(rows$mixture[1]), "1", rows$strength, n,
-                 sampler_em(if (rows$mixture[1] == "A2") 250 else 200), horizon = 5)
+                 sampler_em(if (rows$mixture[1] == "A2") 250 else 200, "uniform"), horizon = 5)
 }
 
 # Deviations of a sweep from its table, strengths x quantities, in combined standard errors: the

@@ -111,9 +111,9 @@ test_that("Song's DDIM is equation 12 of the paper, with and without noise", {
     }
   }
   expect_program(sampler_ddim(NULL), ddpm, song(0))
-  expect_program(sampler_ddim(10), ddpm, song(0))
-  expect_program(sampler_ddim(10, eta = .6), ddpm, song(.6))
-  expect_program(sampler_ddim(50, eta = 1), ddpm, song(1))
+  expect_program(sampler_ddim(10, grid = "uniform"), ddpm, song(0))
+  expect_program(sampler_ddim(10, eta = .6, "uniform"), ddpm, song(.6))
+  expect_program(sampler_ddim(50, eta = 1, "uniform"), ddpm, song(1))
 })
 
 test_that("DPM-Solver++ 2M is algorithm 2 of the paper", {
@@ -154,8 +154,9 @@ test_that("coefficients may differ between coordinates and registers may feed on
 })
 
 test_that("a sampler finds its times", {
-  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5))
-  expect_identical(sampler_times(sampler_ddim(10, end = .1), ou, 3), time_grid(10, 3, end = .1))
+  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5, "quadratic"))
+  short <- sampler_heun(10, "uniform", .1)
+  expect_identical(sampler_times(short, ou, 3), time_grid(10, 3, end = .1))
   expect_identical(sampler_times(sampler_ddpm(NULL), ddpm), as.double(50:0))
   expect_identical(sampler_times(sampler_ddpm(NULL, end = 1), ddpm, 20), as.double(20:1))
   given <- sampler_heun(grid = c(2, 1, .5))
@@ -179,7 +180,7 @@ test_that("samplers say whether they are stochastic and whether divergence gives
 
 test_that("samplers and operations print themselves", {
   expect_output(print(sampler_ddim(50)),
-                "DDIM (eta = 0), 50 steps, uniform grid, deterministic", fixed = TRUE)
+                "DDIM (eta = 0), 50 steps, quadratic grid, deterministic", fixed = TRUE)
   expect_output(print(sampler_ddpm(NULL)), "the schedule's steps")
   expect_match(format(sampler_heun(9, "logsnr", .01)), "9 steps, logsnr grid to t = 0.01")
   expect_match(format(sampler_heun(grid = c(1, 0))), "1 step, given grid")

@@ -8,15 +8,17 @@ test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
     expect_lt(abs(result$cov - var), 1e-11)
     expect_lt(abs(result$kl / kl - 1), 1e-9)
   }
-  row(sampler_em(100), "exact", 1.494595341743, .280249080095, 3.1928399023e-3)
-  row(sampler_exponential(100, TRUE), "exact", 1.5, .282658317265, 3.6189891371e-3)
-  row(sampler_ddpm(100, "scaled"), "exact", 1.5, .290706946054, 5.4136776601e-3)
-  row(sampler_ddpm(100, "large"), "exact", 1.5, .273786530219, 2.0039785337e-3)
-  row(sampler_euler(100), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
-  row(sampler_exponential(100), "exact", 1.5, .261475261537, 4.9607697546e-4)
-  row(sampler_heun(100), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)
-  row(sampler_exponential(100, TRUE), "normal", 1.499170461110, .282658546644, 3.6202532722e-3)
-  row(sampler_exponential(100), "normal", 1.461776787688, .261962266190, 3.3263322831e-3)
+  row(sampler_em(100, "uniform"), "exact", 1.494595341743, .280249080095, 3.1928399023e-3)
+  row(sampler_exponential(100, TRUE, "uniform"), "exact", 1.5, .282658317265, 3.6189891371e-3)
+  row(sampler_ddpm(100, "scaled", grid = "uniform"), "exact", 1.5, .290706946054, 5.4136776601e-3)
+  row(sampler_ddpm(100, "large", grid = "uniform"), "exact", 1.5, .273786530219, 2.0039785337e-3)
+  row(sampler_euler(100, "uniform"), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
+  row(sampler_exponential(100, grid = "uniform"), "exact", 1.5, .261475261537, 4.9607697546e-4)
+  row(sampler_heun(100, "uniform"), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)
+  row(sampler_exponential(100, TRUE, "uniform"), "normal", 1.499170461110, .282658546644,
+      3.6202532722e-3)
+  row(sampler_exponential(100, FALSE, "uniform"), "normal", 1.461776787688, .261962266190,
+      3.3263322831e-3)
 })
 
 test_that("deterministic samplers converge with their order", {
@@ -91,7 +93,7 @@ test_that("a start with any mean and covariance is carried through", {
     m <- drop(M %*% m + h * P %*% (exp(-t) * c(1, -1)))
     C <- M %*% C %*% t(M)
   }
-  result <- sampler_moments(mixture, sampler_euler(40), horizon = 3, start = begin)
+  result <- sampler_moments(mixture, sampler_euler(40, "uniform"), horizon = 3, start = begin)
   expect_equal(result$mean, c(a = m[1], b = m[2]), tolerance = 1e-12)
   expect_equal(unname(result$cov), C, tolerance = 1e-12)
   expect_identical(dimnames(result$cov), list(c("a", "b"), c("a", "b")))
@@ -110,11 +112,11 @@ test_that("noise is N(0, I) for variance-preserving schedules and N(0, b^2 I) ot
 
 test_that("singular Gaussians have moments but no divergence", {
   point <- gaussmix(1, 2, 0)
-  result <- sampler_moments(point, sampler_ddim(20))
+  result <- sampler_moments(point, sampler_ddim(20, grid = "uniform"))
   expect_equal(result$mean, 2, tolerance = 1e-2)
   expect_true(is.na(result$kl))
-  expect_true(is.finite(sampler_moments(point, sampler_ddim(20, end = .01))$kl))
-  expect_error(sampler_moments(point, sampler_heun(20)), "`sampler`.*t = 0",
+  expect_true(is.finite(sampler_moments(point, sampler_ddim(20, end = .01, grid = "uniform"))$kl))
+  expect_error(sampler_moments(point, sampler_heun(20, "uniform")), "`sampler`.*t = 0",
                class = "mixguide_error")
   collapse <- sampler("zero", function(k, times, schedule) list(op_linear("x", c(x = 0))), 1)
   expect_identical(sampler_moments(G1, collapse)$kl, Inf)

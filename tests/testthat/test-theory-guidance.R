@@ -65,7 +65,7 @@ test_that("where no angle at the class is obtuse no path loses confidence, coars
   withr::local_seed(3)
   for (name in c("C3", "G4")) for (steps in c(2, 5, 20)) {
     # the ODE for any step, the SDE for steps of length at most 1
-    for (sampler in list(sampler_euler(steps), sampler_em(max(steps, 5)))) {
+    for (sampler in list(sampler_euler(steps, grid = "uniform"), sampler_em(max(steps, 5)))) {
       sweep <- guidance_sweep(named_mixture(name), "1", c(0, 1, 10, 100), n = 2000,
                               sampler = sampler, horizon = 5, log_density = "none")
       expect_identical(sweep$fraction_down, rep(0, 4), info = paste(name, format(sampler)))
@@ -78,7 +78,8 @@ test_that("with two classes Euler-Maruyama loses no path up to steps of length 1
   withr::local_seed(4)
   mixture <- gaussmix(c(.5, .5), c(2, -2), 1)
   down <- function(length, n = 2000) {
-    guidance_sweep(mixture, "1", c(0, 1), n, sampler_em(10), horizon = 10 * length)$fraction_down[2]
+    guidance_sweep(mixture, "1", c(0, 1), n, sampler_em(10, "uniform"),
+                   horizon = 10 * length)$fraction_down[2]
   }
   for (length in c(.3, .75, 1)) expect_identical(down(length), 0)
   for (length in c(1.2, 1.5)) {
@@ -106,7 +107,7 @@ test_that("coarse Euler steps fold the map of D3, which the log-determinants fol
   # Beyond strength 4 the slope at the class is negative in some steps; up to 10 the doubly covered
   # mass is negligible and the entropy that of a histogram.
   sweep <- guidance_sweep(named_mixture("D3"), "1", c(1, 4, 6, 8, 10, 30), n = 2e4,
-                          sampler = sampler_euler(20), horizon = 5)
+                          sampler = sampler_euler(20, "uniform"), horizon = 5)
   expect_within(sweep$entropy[1:5] - c(.3122, -6.1537, -8.929, -5.435, -4.385), 6e-4)
   expect_within(sweep$entropy[6] - 3.3794, 2e-3)
   expect_within(sweep$folded - c(0, 0, 1, 1, 1, 1), 1e-9)
@@ -132,7 +133,8 @@ test_that("from the exact start E[1/q] is 1/w at every time, in the ODE and in t
   withr::local_seed(7)
   mixture <- gaussmix(c(.3, .2, .5), rbind(c(0, 0), c(1, .5), c(-.5, .5)), .8,
                       class = c("a", "a", "b"))
-  for (class in c("a", "b")) for (sampler in list(sampler_rk4(20, "quadratic"), sampler_em(500))) {
+  samplers <- list(sampler_rk4(20, "quadratic"), sampler_em(500, "uniform"))
+  for (class in c("a", "b")) for (sampler in samplers) {
     run <- guided_sample(mixture, 5000, guidance(class), sampler, horizon = 5, start = "exact",
                          log_density = "none", trajectory = TRUE)
     for (i in seq(1, length(run$times), by = sampler$steps / 20)) {
