@@ -117,7 +117,8 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
 # nameless matrix.
 name_dims <- function(x, ...) {
   names <- list(...)
-  attr(x, "dimnames") <- NULL
-  if (!all(vapply(names, is.null, NA))) dimnames(x) <- names
+  if (all(vapply(names, is.null, NA))) names <- NULL
+  # what is right already is left alone: an assignment would copy x
+  if (!identical(dimnames(x), names)) dimnames(x) <- names
   x
 }

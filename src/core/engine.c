@@ -110,9 +110,9 @@ size_t gm_work_size(const gm_job *job) {
   return (used + 15) / 8 * 8;
 }
 
-/* Particles in a block: the registers and tables of a block should stay in the L1 or L2 cache. */
+/* Particles in a block: the registers and tables of a block should stay in the L2 cache. */
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {
-  const size_t cache = 32768 / sizeof(double), least = 16, most = 512;
+  const size_t cache = 131072 / sizeof(double), least = 16, most = 512;
   gm_area area;
   size_t per_lane = (gm_layout(pool, models, program, 8, NULL, &area) + 7) / 8;
   size_t lanes = cache / per_lane / 8 * 8;

@@ -1,0 +1,93 @@
+line <- gaussmix(c(.5, .5), c(1, -1), 1, class = c("a", "b"))
+plane <- gaussmix(c(.3, .3, .4), cbind(u = c(-1, 0, 2), v = c(0, 1, 0)),
+                  list(.5, c(1, .3), matrix(c(.6, .2, .2, .4), 2)), class = c("a", "b", "a"))
+
+# E f(X) by integrate(), cut into pieces at every component's scale, to 12 standard deviations.
+slow_expectation <- function(weights, means, sds, f, all_means = means, all_sds = sds) {
+  cuts <- sort(unique(c(outer(c(-12, -6, -3, -1, 1, 3, 6, 12), all_sds) +
+                          rep(all_means, each = 8))))
+  total <- 0
+  for (k in seq_along(weights)) {
+    inside <- cuts[abs(cuts - means[k]) <= 12 * sds[k]]
+    for (i in seq_along(inside)[-1]) {
+      piece <- integrate(function(x) f(x) * dnorm(x, means[k], sds[k]), inside[i - 1], inside[i],
+                         rel.tol = 1e-11)
+      total <- total + weights[k] * piece$value
+    }
+  }
+  total
+}
+
+# E f over a mixture in the plane, by the trapezoidal rule.
+plane_integral <- function(f, density, step = .05) {
+  grid <- as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step)))
+  sum(f(grid) * density(grid)) * step^2
+}
+
+test_that("in one dimension the confidence of a mixture is an integral", {
+  result <- confidence(line)
+  expect_identical(names(result), c("class", "estimate", "se", "method"))
+  expect_identical(result$class, c("a", "b"))
+  expect_identical(result$method, rep("quadrature", 2))
+  expect_identical(result$se, c(0, 0))
+  truth <- slow_expectation(1, 1, 1, function(x) plogis(2 * x))
+  expect_equal(result$estimate, rep(truth, 2), tolerance = 1e-10)
+  expect_equal(confidence(line, "b")$estimate, truth, tolerance = 1e-10)
+})
+
+test_that("so it is where components are of very different width", {
+  for (width in c(1e-2, 1e-4, 1e-6)) {
+    m <- gaussmix(c(.4, .3, .3), c(0, .5, 1), c(1, width^2, .25), class = c("a", "b", "a"))
+    q <- function(x) {
+      a <- .4 * dnorm(x) + .3 * dnorm(x, 1, .5)
+      a / (a + .3 * dnorm(x, .5, width))
+    }
+    sds <- c(1, width, .5)
+    truth_a <- slow_expectation(c(.4, .3) / .7, c(0, 1), sds[c(1, 3)], q, c(0, .5, 1), sds)
+    truth_b <- slow_expectation(1, .5, width, function(x) 1 - q(x), c(0, .5, 1), sds)
+    expect_equal(confidence(m)$estimate, c(truth_a, truth_b), tolerance = 1e-8)
+  }
+})
+
+test_that("a class that is everything has confidence 1", {
+  expect_equal(confidence(gaussmix(c(.5, .5), c(0, 1), 1, class = c("a", "a")))[, -1],
+               data.frame(estimate = 1, se = 0, method = "exact"))
+  expect_equal(confidence(gaussmix(1, c(0, 0), 1))$estimate, 1)
+})
+
+test_that("in the plane it is a mean with an honest standard error", {
+  q <- function(x) posterior(plane, x)[, "b"]
+  law <- gaussmix(1, c(0, 1), diag(c(1, .3)))
+  truth <- plane_integral(q, function(x) dgaussmix(x, law))
+  set.seed(501)
+  rows <- lapply(1:200, function(i) confidence(plane, "b", n = 400))
+  expect_identical(unique(vapply(rows, `[[`, "", "method")), "Monte Carlo")
+  expect_honest(vapply(rows, function(r) (r$estimate - truth) / r$se, 0))
+})
+
+test_that("the confidence of a guided sample is a mean with an honest standard error", {
+  exact <- guidance_sweep(line, "a", 1, 2001, sampler_ddim(20))
+  set.seed(502)
+  rows <- lapply(1:200, function(i) {
+    confidence(guided_sample(line, 400, guidance("a", 1), sampler_ddim(20), log_density = "none"))
+  })
+  expect_identical(names(rows[[1]]), c("estimate", "se", "method"))
+  expect_identical(rows[[1]]$method, "Monte Carlo")
+  expect_honest(vapply(rows, function(r) (r$estimate - exact$confidence) / r$se, 0))
+  # unguided there is none, and of no particles none is known
+  unguided <- guided_sample(line, 5, sampler = sampler_ddim(5))
+  expect_error(confidence(unguided), class = "mixguide_error")
+  none <- confidence(guided_sample(line, 0, guidance("a"), sampler_ddim(5)))
+  expect_identical(nrow(none), 1L)
+  expect_true(is.na(none$estimate) && is.na(none$se))
+  expect_true(is.na(confidence(guided_sample(line, 1, guidance("a"), sampler_ddim(5)))$se))
+})
+
+test_that("bad arguments are answered by name", {
+  for (class in list("c", NA, list("a"), character())) {
+    expect_mixguide_error(confidence(line, class), "class")
+  }
+  for (n in list(-1, 1, 1.5, NA, Inf, "9")) expect_mixguide_error(confidence(plane, "a", n), "n")
+  expect_error(confidence(gaussmix(c(.5, .5), c(-1, 1), 0)), class = "mixguide_error")
+  expect_error(confidence(gaussmix(c(.5, .5), diag(2), 0)), class = "mixguide_error")
+})

@@ -1,0 +1,427 @@
+# The compiled engine against the slow interpreter of helper-program.R, the slow scores of
+# helper-oracle.R and what must not matter: lanes, threads, instruction set, chunks.
+
+every_sampler <- function(steps = 12, grid = "quadratic", end = .01) {
+  list(sampler_euler(steps, grid, end), sampler_heun(steps, grid, end),
+       sampler_rk4(steps, grid, end), sampler_em(steps, grid, end),
+       sampler_exponential(steps, FALSE, grid, end), sampler_exponential(steps, TRUE, grid, end),
+       sampler_ddim(steps, 0, grid, end), sampler_ddim(steps, .6, grid, end),
+       sampler_ddpm(steps, "posterior", grid, end), sampler_ddpm(steps, "large", grid, end),
+       sampler_ddpm(steps, "scaled", grid, end), sampler_dpmpp_2m(steps, grid, end))
+}
+
+# The same run by slow R, from the noise that guided_sample() is given.
+slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, strength = 0) {
+  times <- sampler_times(sampler, schedule, horizon)
+  score_at <- function(x, t) {
+    oracle_rows(oracle_guided(plain, class, strength, schedule$a(t), schedule$b2(t), by_formula), x)
+  }
+  sd <- if (schedule$vp) 1 else sqrt(schedule$b2(times[1]))
+  slice <- function(i) matrix(noise[, , i], nrow(noise))
+  interpret_program(sampler_program(sampler, times, schedule), sd * slice(1), score_at,
+                    function(i) slice(i + 1))
+}
+
+# A run of the engine, prepared up to what does not matter for its result.
+prepared <- function(mixture, sampler, guide = guidance("a", 1), derivative = "none", save = FALSE,
+                     horizon = 3) {
+  schedule <- schedule_ou()
+  times <- sampler_times(sampler, schedule, horizon)
+  models <- guidance_models(guide, mixture)
+  program <- compile_program(sampler_program(sampler, times, schedule), times,
+                             mixture_dim(mixture), 1, derivative, save, times[length(times)],
+                             nrow(models$models))
+  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times),
+                 coef = vapply(program$level_times, models$coef, double(nrow(models$models))))
+  function(n, ...) {
+    run <- core_run(core_pool(mixture), models$models, levels, program, n,
+                    scalars = seq_len(program$scalars), key = c(12, 34), ...)
+    # one row per particle
+    cbind(matrix(run$output, n), do.call(cbind, run$scalar))
+  }
+}
+
+# The log-density that a run carries along against log|det| by differentiation of its whole map, and
+# the flag against the sign of the determinant.
+map_error <- function(m, sampler, z, guide, horizon = 2) {
+  map <- function(z, how = "none") {
+    guided_sample(m, nrow(z), guide, sampler, horizon = horizon, noise = array(z, c(dim(z), 1)),
+                  log_density = how)
+  }
+  run <- map(t(z), "map")
+  truth <- determinant(slopes_of_map(function(z) map(z)$x, z))
+  c(error = abs(run$log_density - (sum(dnorm(z, log = TRUE)) - truth$modulus[1])),
+    sign = abs(run$folded - (truth$sign < 0)))
+}
+
+engine_name <- function() .Call(ffi_engine)
+
+# ---- The interpreter
+
+test_that("every sampler gives what the slow interpreter gives", {
+  set.seed(201)
+  for (form in c("isotropic", "common full", "full")) {
+    plain <- random_mixture(form, 2, 4)
+    for (sampler in every_sampler()) {
+      noise <- NULL
+      run <- guided_sample(plain$mixture, 3, guidance("a", .8), sampler, horizon = 2,
+                           noise = function(n, d, m) noise <<- array(rnorm(n * d * m), c(n, d, m)))
+      slow <- slow_run(plain, sampler, schedule_ou(), 2, noise, "a", .8)
+      expect_lt(max(abs(run$x - slow)) / max(abs(slow)), 1e-12, label = paste(form, sampler$label))
+    }
+  }
+})
+
+test_that("so it does under every schedule, in one dimension and in five", {
+  skip_on_cran()
+  set.seed(202)
+  schedules <- list(schedule_vp(), schedule_cosine(), schedule_ve(), schedule_subvp(),
+                    schedule_flow(), schedule_ddpm(1 - seq(1e-3, .05, length.out = 50)))
+  for (schedule in schedules) {
+    plain <- random_mixture("diagonal", if (schedule$name == "ve") 1 else 5, 3)
+    for (sampler in every_sampler(8, end = .02 * schedule$max)) {
+      noise <- NULL
+      run <- guided_sample(plain$mixture, 2, guidance("b", 1), sampler, schedule,
+                           noise = function(n, d, m) noise <<- array(rnorm(n * d * m), c(n, d, m)))
+      slow <- slow_run(plain, sampler, schedule, schedule$horizon, noise, "b", 1)
+      expect_lt(max(abs(run$x - slow)) / max(abs(slow)), 1e-11,
+                label = paste(schedule$name, sampler$label))
+    }
+  }
+})
+
+test_that("coefficients may differ from coordinate to coordinate", {
+  set.seed(203)
+  h <- c(.1, .05, .2)
+  step <- function(k, times, schedule) {
+    list(op_eval("s", "x", times[k]),
+         op_noise("z"),
+         op_linear("y", list(x = 1 + h, s = h, z = .3 * h)),
+         op_eval("s", "y", times[k + 1]),
+         op_linear("x", list(x = .5, y = .5, s = h / 2, z = c(.1, 0, -.1))))
+  }
+  sampler <- sampler("test", step, 6, end = .1, stochastic = TRUE)
+  still <- sampler("test", function(k, times, schedule) step(k, times, schedule)[-2], 6, end = .1)
+  still$step <- function(k, times, schedule) {
+    ops <- step(k, times, schedule)[-2]
+    lapply(ops, function(op) {
+      if (op$op == "linear") op$coef$z <- NULL
+      op
+    })
+  }
+  for (form in c("isotropic", "common full", "full", "common diagonal")) {
+    plain <- random_mixture(form, 3, 3)
+    noise <- array(rnorm(2 * 3 * 7), c(2, 3, 7))
+    run <- guided_sample(plain$mixture, 2, guidance("a", 2), sampler, horizon = 1, noise = noise)
+    slow <- slow_run(plain, sampler, schedule_ou(), 1, noise, "a", 2)
+    expect_lt(max(abs(run$x - slow)), 1e-12 * max(abs(slow)))
+    # and their map has the right determinant
+    expect_lt(max(map_error(plain$mixture, still, noise[1, , 1], NULL, 1)), 1e-8)
+    # the divergence form takes scalars only
+    expect_mixguide_error(guided_sample(plain$mixture, 1, NULL, still, horizon = 1,
+                                        log_density = "divergence"), "log_density")
+  }
+})
+
+test_that("a register keeps its value from step to step", {
+  # two-step Adams-Bashforth: reads the score of the step before
+  step <- function(k, times, schedule) {
+    h <- times[k] - times[k + 1]
+    if (k == 1) return(list(op_eval("s", "x", times[k]), op_linear("old", c(s = 1)),
+                            op_linear("x", c(x = 1 + h, s = h))))
+    list(op_eval("s", "x", times[k]), op_linear("x", c(x = 1 + h, s = 1.5 * h, old = -.5 * h)),
+         op_linear("old", c(s = 1)), op_linear("x", c(x = 1)))
+  }
+  two_step <- sampler("ab2", step, 10, divergence = FALSE)
+  set.seed(204)
+  plain <- random_mixture("full", 2, 3)
+  noise <- array(rnorm(6), c(3, 2, 1))
+  run <- guided_sample(plain$mixture, 3, guidance("a", 1), two_step, noise = noise, horizon = 2)
+  slow <- slow_run(plain, two_step, schedule_ou(), 2, noise, "a", 1)
+  expect_lt(max(abs(run$x - slow)), 1e-12 * max(abs(slow)))
+  expect_lt(max(map_error(plain$mixture, two_step, noise[1, , 1], guidance("a", 1))), 1e-6)
+})
+
+# ---- What must not matter
+
+test_that("bits do not depend on lanes, threads or chunks", {
+  set.seed(205)
+  samplers <- list(sampler_ddpm(5), sampler_dpmpp_2m(5, end = .1), sampler_heun(5))
+  for (form in FORMS) for (sampler in samplers) {
+    m <- random_mixture(form, 3, 3)$mixture
+    derivative <- if (sampler$stochastic) "none" else "map"
+    run <- prepared(m, sampler, derivative = derivative, save = TRUE)
+    n <- 1100
+    reference <- with_threads(1, run(n))
+    expect_true(all(is.finite(reference)))
+    for (lanes in c(8L, 16L, 64L, 512L)) expect_identical(run(n, lanes = lanes), reference)
+    for (threads in c(2, 7)) expect_identical(with_threads(threads, run(n)), reference)
+    expect_identical(with_threads(7, run(n, lanes = 8L)), reference)
+    for (cut in c(1, 8, 500)) {
+      expect_identical(rbind(run(cut), run(n - cut, first = cut)), reference)
+    }
+  }
+})
+
+test_that("a particle's noise is that of its number, however large", {
+  m <- gaussmix(1, c(0, 0, 0), 1)
+  run <- prepared(m, sampler_em(2), guide = NULL)
+  far <- run(20, first = 2^40)
+  expect_identical(run(3, first = 2^40 + 17), far[18:20, ])
+  expect_false(any(far[, 1:3] == run(20)[, 1:3]))
+})
+
+test_that("every instruction set agrees with the slow interpreter and with the others", {
+  set.seed(206)
+  best <- engine_name()
+  available <- unique(vapply(c("portable", "avx2", "avx512"),
+                             function(name) with_engine(name, engine_name()), ""))
+  expect_true("portable" %in% available)
+  expect_true(best %in% available)
+  for (form in FORMS) {
+    m <- random_mixture(form, 5, 4)$mixture
+    x <- matrix(rnorm(5 * 37, 0, 2), 37)
+    run <- function() {
+      list(score(m, x, .1, class = "a", strength = 3), score_jacobian(m, x, .1), posterior(m, x),
+           dgaussmix(x, m, log = TRUE),
+           guided_sample(m, 37, guidance("a", 1), sampler_heun(10), key = c(5, 6))$log_density,
+           guided_sample(m, 37, guidance("a", 1), sampler_ddpm(10), key = c(5, 6))$x,
+           guided_sample(m, 37, NULL, sampler_euler(10), key = c(5, 6),
+                         log_density = "divergence")$log_density)
+    }
+    results <- lapply(available, function(name) with_engine(name, run()))
+    for (i in seq_along(available)[-1]) {
+      for (j in seq_along(results[[1]])) {
+        scale <- max(abs(results[[1]][[j]]))
+        expect_lt(max(abs(results[[i]][[j]] - results[[1]][[j]])) / scale, 1e-12,
+                  label = paste(available[i], form, j))
+      }
+    }
+  }
+})
+
+# ---- The log-density of the map
+
+test_that("the log-density of a map is that of numerical differentiation", {
+  set.seed(207)
+  samplers <- Filter(function(s) !s$stochastic, every_sampler(10))
+  for (d in 1:3) for (form in c("isotropic", "common full", "full")) for (sampler in samplers) {
+    m <- random_mixture(form, d, 3)$mixture
+    expect_lt(max(map_error(m, sampler, rnorm(d), guidance("a", 1))), 1e-6,
+              label = paste(form, d, sampler$label))
+  }
+})
+
+test_that("the determinant is right in nine dimensions, where pivots change places", {
+  set.seed(208)
+  for (form in c("diagonal", "full")) {
+    m <- random_mixture(form, 9, 4)$mixture
+    for (make in list(sampler_dpmpp_2m, sampler_heun)) {
+      sampler <- make(6, "quadratic", .05)
+      expect_lt(map_error(m, sampler, rnorm(9), guidance("b", 2))["error"], 1e-7)
+    }
+  }
+  # Jacobians c I - P with zeros on the diagonal need an exchange: determinants -q^2 and q^2 p
+  P <- matrix(c(2, 1, 0, 1, 2, 0, 0, 0, 3), 3)
+  step <- function(k, times, schedule) list(op_eval("s", "x", 0), op_linear("x", c(x = 2, s = 1)))
+  for (d in 2:3) {
+    # a second component, far away, that keeps the covariances apart
+    m <- gaussmix(c(1, 1), rbind(rep(0, d), rep(1e3, d)), list(solve(P[1:d, 1:d]), 1))
+    exchange <- sampler("exchange", step, 1, divergence = FALSE)
+    run <- guided_sample(m, 5, NULL, exchange,
+                         noise = array(rep(c(.3, .1, -.2)[1:d], each = 5), c(5, d, 1)))
+    expect_identical(run$folded, rep(d == 2, 5))
+    expect_equal(run$log_density, rep(sum(dnorm(c(.3, .1, -.2)[1:d], log = TRUE)), 5),
+                 tolerance = 1e-12)
+  }
+})
+
+test_that("in one dimension the density follows by the change of variables", {
+  m <- gaussmix(c(.3, .7), c(-1.5, 1), c(.3, 1), class = c("a", "b"))
+  z <- seq(-8, 8, length.out = 4001)
+  for (sampler in list(sampler_ddim(60, grid = "quadratic"), sampler_rk4(60, "quadratic"),
+                       sampler_dpmpp_2m(60, "quadratic"), sampler_heun(60, "quadratic"))) {
+    for (guide in list(NULL, guidance("a", 1), guidance("b", 3))) {
+      run <- guided_sample(m, 4001, guide, sampler, noise = array(z, c(4001, 1, 1)))
+      x <- run$x[, 1]
+      expect_true(all(diff(x) > 0) && !any(run$folded))
+      # the density between neighbours is the probability that started between them
+      middle <- (run$log_density[-1] + run$log_density[-4001]) / 2
+      expect_equal(exp(middle[1000:3000]), (diff(pnorm(z)) / diff(x))[1000:3000], tolerance = 1e-4)
+      expect_equal(sum(exp(middle) * diff(x)), 1, tolerance = 1e-4)
+    }
+  }
+  # unguided, with fine steps, it is the density of the mixture itself
+  run <- guided_sample(m, 4001, NULL, sampler_rk4(100, "quadratic"), horizon = 8,
+                       noise = array(z, c(4001, 1, 1)))
+  inside <- abs(z) < 3
+  expect_equal(run$log_density[inside], dgaussmix(run$x, m, log = TRUE)[inside], tolerance = 1e-3)
+})
+
+test_that("the divergence form converges to the map as steps grow, at the sampler's order", {
+  m <- gaussmix(c(.4, .6), rbind(c(-1, 0), c(1, 1)), list(.5, c(1, .3)), class = c("a", "b"))
+  gap <- function(make, steps) {
+    vapply(steps, function(steps) {
+      run <- function(how) {
+        guided_sample(m, 200, guidance("a", 1), make(steps, grid = "quadratic"), log_density = how,
+                      key = c(1, 2))
+      }
+      mean(abs(run("divergence")$log_density - run("map")$log_density))
+    }, 0)
+  }
+  for (make in list(sampler_euler, sampler_ddim, sampler_exponential)) {
+    ratio <- gap(make, c(100, 200))
+    expect_equal(ratio[1] / ratio[2], 2, tolerance = .1)
+  }
+  ratio <- gap(sampler_heun, c(50, 100))
+  expect_gt(ratio[1] / ratio[2], 3)
+  ratio <- gap(sampler_rk4, c(30, 60))
+  expect_gt(ratio[1] / ratio[2], 10)
+})
+
+test_that("folds are flagged where the map folds (guidance.md 2.8, D3), and nowhere else", {
+  D3 <- gaussmix(rep(1, 3), c(0, -3, 3), 1)
+  z <- seq(-4, 4, length.out = 2001)
+  fold <- function(strength, steps = 20) {
+    run <- guided_sample(D3, 2001, guidance("1", strength), sampler_euler(steps, "uniform"),
+                         noise = array(z, c(2001, 1, 1)), trajectory = TRUE)
+    list(flag = mean(run$folded),
+         # a negative slope between neighbours at some step
+         seen = any(apply(run$trajectory[, , 1], 1, function(x) any(diff(x) * sign(diff(z)) < 0))),
+         run = run)
+  }
+  for (strength in c(0, 1, 4)) {
+    found <- fold(strength)
+    expect_identical(found$flag, 0)
+    expect_false(found$seen)
+  }
+  for (strength in c(30, 60)) {
+    found <- fold(strength)
+    expect_gt(found$flag, .1)
+    expect_true(found$seen)
+  }
+  # the entropy of 2.8: .3122 at strength 1, -6.1537 at 4, 3.3794 at 30
+  entropy <- function(strength) {
+    n <- 40001
+    z <- seq(-9, 9, length.out = n)
+    run <- guided_sample(D3, n, guidance("1", strength), sampler_euler(20, "uniform"),
+                         noise = array(z, c(n, 1, 1)))
+    sum(-run$log_density * dnorm(z)) / sum(dnorm(z))
+  }
+  expect_equal(c(entropy(1), entropy(4), entropy(30)), c(.3122, -6.1537, 3.3794), tolerance = 2e-4)
+  # two folds in one step make a positive determinant, and the flag sees its sign only
+  flat <- sampler("flip", function(k, times, schedule) list(op_linear("x", c(x = -1))), 1)
+  expect_true(all(guided_sample(D3, 5, NULL, flat)$folded))
+  expect_false(any(guided_sample(gaussmix(1, c(0, 0), 1), 5, NULL, flat)$folded))
+})
+
+test_that("a map that squashes everything to a point has log-density Inf, not NaN", {
+  m <- gaussmix(1, c(0, 0), 1)
+  squash <- sampler("squash", function(k, times, schedule) list(op_linear("x", c(x = 0))), 2)
+  run <- guided_sample(m, 3, NULL, squash, log_density = "map")
+  expect_identical(run$log_density, rep(Inf, 3))
+  expect_equal(run$x, matrix(0, 3, 2), ignore_attr = TRUE)
+})
+
+test_that("trajectories lead from the start to x, and keep bits", {
+  set.seed(209)
+  for (form in c("isotropic", "common full", "full")) {
+    m <- random_mixture(form, 2, 3)$mixture
+    start <- matrix(rnorm(10), 5)
+    for (make in list(sampler_ddim, sampler_dpmpp_2m, sampler_rk4)) {
+      sampler <- make(7, end = .1)
+      run <- guided_sample(m, guidance = guidance("a", 1), sampler = sampler, start = start,
+                           trajectory = TRUE)
+      short <- guided_sample(m, guidance = guidance("a", 1), sampler = sampler, start = start)
+      expect_identical(dim(run$trajectory), c(8L, 5L, 2L))
+      expect_equal(run$trajectory[1, , ], start, tolerance = 1e-15, ignore_attr = TRUE)
+      expect_identical(unname(run$trajectory[8, , ]), unname(run$x))
+      expect_identical(short$x, run$x)
+      expect_null(short$trajectory)
+      # each state is the start of the run from there on
+      later <- mixguide::sampler("later", sampler$step, grid = run$times[5:8])
+      if (sampler$name != "dpmpp_2m") {
+        rest <- guided_sample(m, guidance = guidance("a", 1), sampler = later,
+                              start = run$trajectory[5, , ])
+        expect_equal(rest$x, run$x, tolerance = 1e-13)
+      }
+    }
+  }
+})
+
+# ---- The random numbers
+
+# 1.2e6 normals as particles x coordinates x draws: an odd number of coordinates, so that the spare
+# of each pair is in play.
+draw_normals <- function(n = 1e5, d = 3, draws = 4, key = c(2026, 7), first = 0) {
+  steps <- rep(list(list(op_noise("x"))), draws)
+  program <- compile_program(steps, draws:0, d, save = TRUE)
+  m <- gaussmix(1, rep(0, d), 1)
+  levels <- list(a = double(), b2 = double(), coef = double())
+  run <- core_run(core_pool(m), rbind(0), levels, program, n, key = key, first = first)
+  array(run$output, c(n, d, draws + 1))[, , -1, drop = FALSE]
+}
+
+test_that("the normals are those of the published generators", {
+  for (key in list(c(0, 0), c(1, 2), c(4294967295, 4294967295), c(123456789, 987654321))) {
+    z <- draw_normals(5, key = key, first = 11)
+    for (i in 1:5) {
+      expect_equal(as.vector(z[i, , ]), oracle_normals(key, 10 + i, 12), tolerance = 1e-15)
+    }
+  }
+  # also across 32 and 48 bits of the number of the particle
+  z <- draw_normals(2, first = 2^48 + 2^33 + 5)
+  expect_equal(as.vector(z[2, , ]), oracle_normals(c(2026, 7), 2^48 + 2^33 + 6, 12),
+               tolerance = 1e-15)
+})
+
+test_that("the normals are normal, and independent along and across particles", {
+  z <- draw_normals()
+  N <- length(z)
+  # false alarm 1e-6 each
+  bound <- qnorm(1 - 5e-7)
+  normalised <- function(x, mean, variance) (mean(x) - mean) * sqrt(N / variance)
+  double_factorial <- function(p) prod(seq(1, p - 1, 2))
+  for (p in 1:6) {
+    truth <- if (p %% 2) 0 else double_factorial(p)
+    expect_lt(abs(normalised(z^p, truth, double_factorial(2 * p) - truth^2)), bound,
+              label = paste("moment", p))
+  }
+  for (q in c(1, 2, 3, 4)) for (side in c(-1, 1)) {
+    p <- pnorm(-q)
+    expect_lt(abs(normalised(side * z > q, p, p * (1 - p))), bound, label = paste("tail", q * side))
+  }
+  expect_lt(max(abs(z)), 8.5)
+  # correlations, also of squares: along a particle (all lags), across neighbours and blocks
+  rows <- matrix(z, nrow(z))
+  for (f in list(function(x) x, function(x) (x^2 - 1) / sqrt(2))) {
+    u <- f(rows)
+    along <- crossprod(u) / sqrt(nrow(u))
+    expect_lt(max(abs(along[upper.tri(along)])), qnorm(1 - 5e-7 / choose(12, 2)))
+    for (lag in c(1, 2, 7, 8, 16, 64, 512)) {
+      shifted <- crossprod(u[-seq_len(lag), ], u[seq_len(nrow(u) - lag), ]) / sqrt(nrow(u) - lag)
+      expect_lt(max(abs(shifted)), qnorm(1 - 5e-7 / 144), label = paste("lag", lag))
+    }
+  }
+  # uniform in 1000 cells; in pairs (both of one Box-Muller pair, and across pairs) in 32 x 32
+  uniform <- pnorm(rows)
+  chisq <- function(cells, count) {
+    expected <- length(cells) / count
+    sum((tabulate(cells, count) - expected)^2) / expected
+  }
+  expect_lt(chisq(floor(1000 * uniform) + 1, 1000), qchisq(1e-6, 999, lower.tail = FALSE))
+  for (pair in list(1:2, 2:3, 3:4, c(1, 4), c(1, 12))) {
+    cells <- floor(32 * uniform[, pair[1]]) * 32 + floor(32 * uniform[, pair[2]]) + 1
+    expect_lt(chisq(cells, 1024), qchisq(1e-6, 1023, lower.tail = FALSE))
+  }
+  expect_gt(suppressWarnings(ks.test(as.vector(z[1:20000, , ]), "pnorm")$p.value), 1e-6)
+})
+
+test_that("keys next to each other give unrelated noise", {
+  keys <- list(c(0, 0), c(0, 1), c(1, 0), c(2, 0), c(0, 2^31))
+  z <- vapply(keys, function(key) as.vector(draw_normals(5e4, 1, 1, key)), double(5e4))
+  r <- crossprod(z) / sqrt(5e4)
+  expect_lt(max(abs(r[upper.tri(r)])), qnorm(1 - 5e-7 / 10))
+  expect_identical(anyDuplicated(as.vector(z)), 0L)
+  expect_identical(draw_normals(10, key = c(3, 4)), draw_normals(10, key = c(3, 4)))
+})

@@ -1,0 +1,104 @@
+line <- gaussmix(c(.3, .7), c(1, -1), c(1, .25), class = c("a", "b"))
+plane <- gaussmix(c(.3, .3, .4), cbind(u = c(-1, 0, 2), v = c(0, 1, 0)),
+                  list(.5, c(1, .3), matrix(c(.6, .2, .2, .4), 2)), class = c("a", "b", "a"))
+
+slow_entropy <- function(weights, means, sds) {
+  f <- function(x) {
+    p <- rowSums(vapply(seq_along(weights), function(k) weights[k] * dnorm(x, means[k], sds[k]),
+                        double(length(x))))
+    ifelse(p > 0, -p * log(p), 0)
+  }
+  at <- c(-40, -12, -6, -3, -1, 1, 3, 6, 12, 40)
+  cuts <- sort(unique(c(outer(at, sds) + rep(means, each = 10))))
+  sum(vapply(seq_along(cuts)[-1], function(i) {
+    stats::integrate(f, cuts[i - 1], cuts[i], rel.tol = 1e-11)$value
+  }, 0))
+}
+
+test_that("one Gaussian has its closed form", {
+  S <- matrix(c(2, .5, .5, 1), 2)
+  expect_equal(entropy(gaussmix(1, c(3, 4), S)),
+               data.frame(estimate = log((2 * pi * exp(1))^2 * det(S)) / 2, se = 0,
+                          method = "exact"))
+  expect_equal(entropy(gaussmix(1, 0, 4))$estimate, log(2 * pi * exp(1) * 4) / 2, tolerance = 1e-14)
+  expect_identical(entropy(plane, "b")$method, "exact")
+  expect_equal(entropy(plane, "b")$estimate, log((2 * pi * exp(1))^2 * .3) / 2, tolerance = 1e-14)
+  # also where the others have weight zero
+  expect_identical(entropy(gaussmix(c(0, 1), c(0, 1), c(1, 4)))$method, "exact")
+  wide <- gaussmix(1, rep(0, 50), 1e-12)
+  expect_equal(entropy(wide)$estimate, 25 * log(2 * pi * exp(1) * 1e-12), tolerance = 1e-13)
+})
+
+test_that("in one dimension the entropy of a mixture is an integral", {
+  result <- entropy(line)
+  expect_identical(names(result), c("estimate", "se", "method"))
+  expect_identical(result$method, "quadrature")
+  expect_identical(result$se, 0)
+  expect_equal(result$estimate, slow_entropy(c(.3, .7), c(1, -1), c(1, .5)), tolerance = 1e-10)
+  # far apart: the entropies and that of the weights add
+  expect_equal(entropy(gaussmix(c(.3, .7), c(0, 1e4), c(1, 4)))$estimate,
+               log(2 * pi * exp(1)) / 2 + .7 * log(2) - .3 * log(.3) - .7 * log(.7),
+               tolerance = 1e-12)
+  # of a class
+  three <- gaussmix(c(.2, .3, .5), c(0, 1, 3), c(1, .3, .5), class = c("a", "b", "a"))
+  expect_equal(entropy(three, "a")$estimate,
+               slow_entropy(c(2, 5) / 7, c(0, 3), sqrt(c(1, .5))), tolerance = 1e-10)
+  expect_equal(entropy(three, c("a", "b")), entropy(three), tolerance = 1e-12)
+})
+
+test_that("so it is where components are of very different width", {
+  for (width in c(1e-2, 1e-4, 1e-6)) {
+    m <- gaussmix(c(.5, .2, .3), c(0, .5, 1), c(1, width^2, .25))
+    expect_equal(entropy(m)$estimate, slow_entropy(c(.5, .2, .3), c(0, .5, 1), c(1, width, .5)),
+                 tolerance = 1e-8)
+  }
+})
+
+test_that("in the plane it is a mean with an honest standard error", {
+  step <- .05
+  grid <- as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step)))
+  p <- dgaussmix(grid, plane, log = TRUE)
+  truth <- -sum(exp(p) * p) * step^2
+  set.seed(601)
+  rows <- lapply(1:200, function(i) entropy(plane, n = 400))
+  expect_identical(unique(vapply(rows, `[[`, "", "method")), "Monte Carlo")
+  expect_honest(vapply(rows, function(r) (r$estimate - truth) / r$se, 0))
+})
+
+test_that("the entropy of a guided sample has an honest standard error", {
+  exact <- guidance_sweep(line, "a", 1, 2001, sampler_ddim(20))
+  set.seed(602)
+  rows <- lapply(1:200, function(i) {
+    entropy(guided_sample(line, 400, guidance("a", 1), sampler_ddim(20)))
+  })
+  expect_identical(rows[[1]]$method, "Monte Carlo")
+  expect_honest(vapply(rows, function(r) (r$estimate - exact$entropy) / r$se, 0))
+  # strength 0 and one component: the map is affine, and the entropy exact
+  row <- entropy(guided_sample(line, 100, guidance("a", 0), sampler_ddim(20)))
+  law <- sampler_moments(gaussmix(1, 1, 1), sampler_ddim(20))
+  expect_equal(row$estimate, log(2 * pi * exp(1) * law$cov[1]) / 2, tolerance = 1e-12)
+  expect_lt(row$se, 1e-12)
+  row <- entropy(guided_sample(plane, 100, guidance("b", 0), sampler_rk4(20)))
+  law <- sampler_moments(gaussmix(1, c(0, 1), diag(c(1, .3))), sampler_rk4(20))
+  expect_equal(row$estimate, log((2 * pi * exp(1))^2 * det(law$cov)) / 2, tolerance = 1e-12)
+})
+
+test_that("from an exact start it is the mean of the log-density itself", {
+  set.seed(603)
+  run <- guided_sample(line, 20000, NULL, sampler_rk4(30, "quadratic"), start = "exact",
+                       horizon = 2)
+  row <- entropy(run)
+  expect_equal(row$estimate, -mean(run$log_density))
+  expect_lt(abs(row$estimate - entropy(line)$estimate) / row$se, 5.5)
+})
+
+test_that("what has no entropy says so", {
+  expect_error(entropy(guided_sample(line, 5, sampler = sampler_ddpm(5))), class = "mixguide_error")
+  expect_error(entropy(gaussmix(c(.5, .5), c(-1, 1), 0)), class = "mixguide_error")
+  expect_error(entropy(gaussmix(1, c(0, 0), tcrossprod(1:2))), class = "mixguide_error")
+  expect_mixguide_error(entropy(line, "z"), "class")
+  for (n in list(-1, 0, 1.5, NA, "9")) expect_mixguide_error(entropy(plane, n = n), "n")
+  none <- entropy(guided_sample(line, 0, guidance("a"), sampler_ddim(5)))
+  expect_identical(nrow(none), 1L)
+  expect_true(is.na(none$estimate))
+})

@@ -1,0 +1,162 @@
+m <- gaussmix(c(.3, .3, .4), cbind(u = c(-1, 0, 2), v = c(0, 1, 0)),
+              list(.5, c(1, .3), matrix(c(.6, .2, .2, .4), 2)), class = c("a", "b", "a"))
+line <- gaussmix(c(.5, .5), c(1, -1), 1, class = c("a", "b"))
+quick <- sampler_ddim(20)
+COLUMNS <- c("strength", "scale", "confidence", "confidence_se", "gain", "gain_se", "entropy",
+             "entropy_se", "fraction_down", "fraction_down_previous", "mean_inverse_confidence",
+             "mean_inverse_confidence_se")
+
+test_that("a sweep has a row per strength, in the order given, and says what made it", {
+  sweep <- guidance_sweep(m, "a", c(1, 0, 4), 200, quick)
+  expect_s3_class(sweep, c("guidance_sweep", "data.frame"), exact = TRUE)
+  expect_true(all(COLUMNS %in% names(sweep)))
+  expect_identical(sweep$strength, c(1, 0, 4))
+  expect_identical(sweep$scale, c(2, 1, 5))
+  expect_identical(unique(sweep$method), "Monte Carlo")
+  expect_identical(c(sweep$gain[1], sweep$gain_se[1], sweep$fraction_down[1]), c(0, 0, 0))
+  setup <- attr(sweep, "setup")
+  expect_identical(setup$mixture, m)
+  expect_identical(setup$class, "a")
+  expect_identical(setup$n, 200)
+  expect_identical(setup$horizon, 5)
+  expect_false(setup$exact)
+  expect_null(setup$samples)
+  expect_output(print(sweep), "200 coupled particles")
+  frame <- as.data.frame(sweep)
+  expect_identical(class(frame), "data.frame")
+  expect_null(attr(frame, "setup"))
+  expect_equal(summary(sweep), frame)
+})
+
+test_that("its numbers are those of coupled runs", {
+  kept <- guidance_sweep(m, "a", c(0, 1, 4), 300, quick, keep = TRUE, key = c(5, 6))
+  runs <- attr(kept, "setup")$samples
+  expect_length(runs, 3)
+  start <- function(i) guided_sample(m, 300, guidance("a", c(0, 1, 4)[i]), quick, key = c(5, 6))
+  for (i in 1:3) {
+    expect_identical(runs[[i]]$x, start(i)$x)
+    expect_s3_class(runs[[i]], "guided_sample")
+    q <- runs[[i]]$confidence
+    expect_equal(kept$confidence[i], mean(q))
+    expect_equal(kept$confidence_se[i], sd(q) / sqrt(300))
+    gain <- q - runs[[1]]$confidence
+    expect_equal(kept$gain[i], mean(gain))
+    expect_equal(kept$gain_se[i], sd(gain) / sqrt(300))
+    expect_equal(kept$mean_inverse_confidence[i], mean(1 / q))
+    expect_equal(kept$mean_inverse_confidence_se[i], sd(1 / q) / sqrt(300))
+    expect_equal(kept$fraction_down[i], mean(q < runs[[1]]$confidence - 1e-9))
+    expect_equal(kept$fraction_down_previous[i], mean(q < runs[[max(i - 1, 1)]]$confidence - 1e-9))
+    expect_equal(kept$entropy[i], entropy(runs[[i]])$estimate)
+    expect_equal(kept$entropy_se[i], entropy(runs[[i]])$se)
+    expect_equal(confidence(kept)$estimate[i], confidence(runs[[i]])$estimate)
+  }
+  expect_lt(kept$gain_se[2], .9 * sqrt(kept$confidence_se[1]^2 + kept$confidence_se[2]^2))
+  expect_identical(confidence(kept)$strength, c(0, 1, 4))
+  expect_identical(entropy(kept)$estimate, kept$entropy)
+})
+
+test_that("stochastic samplers have no entropy, and noise is common to the strengths", {
+  sweep <- guidance_sweep(m, "a", c(0, 0, 2), 100, sampler_ddpm(10))
+  expect_true(all(is.na(sweep$entropy)))
+  expect_identical(sweep$gain[2], 0)
+  expect_identical(sweep$gain_se[2], 0)
+  expect_identical(nrow(guidance_sweep(m, "a", 3, 100, quick)), 1L)
+})
+
+test_that("set.seed() rules, and a sweep takes one key", {
+  set.seed(1)
+  one <- guidance_sweep(m, "a", c(0, 2), 50, sampler_ddpm(5))
+  after <- runif(1)
+  set.seed(1)
+  guided_sample(m, 5)
+  expect_identical(runif(1), after)
+  set.seed(1)
+  expect_identical(guidance_sweep(m, "a", c(0, 2), 50, sampler_ddpm(5)), one)
+  expect_identical(guidance_sweep(m, "a", c(0, 2), 50, sampler_ddpm(5),
+                                  key = attr(one, "setup")$key), one)
+})
+
+test_that("in one dimension it is exact: the rows A2 and D3 of guidance.md 2.10", {
+  eta <- c(0, .5, 1, 2, 4, 8)
+  sampler <- sampler_rk4(90, "quadratic")
+  A2 <- guidance_sweep(line, "a", eta, 4001, sampler)
+  expect_identical(unique(A2$method), "quadrature")
+  expect_identical(unique(c(A2$confidence_se, A2$gain_se, A2$entropy_se)), 0)
+  expect_equal(A2$confidence, c(.77368254, .86401756, .91903835, .96729873, .99104729, .99839216),
+               tolerance = 1e-6)
+  expect_equal(A2$entropy, c(1.41893853, 1.26216644, 1.13574248, .96594358, .79647261, .66146772),
+               tolerance = 1e-6)
+  expect_equal(A2$mean_inverse_confidence,
+               c(2.013567, 1.279869, 1.111601, 1.035596, 1.009114, 1.001612), tolerance = 1e-6)
+  expect_identical(A2$fraction_down, rep(0, 6))
+  D3 <- guidance_sweep(gaussmix(rep(1, 3), c(0, -3, 3), 1), "1", eta, 4001,
+                       sampler_rk4(300, "quadratic"))
+  expect_equal(D3$confidence, c(.80294353, .92746553, .96401603, .97674324, .97824475, .97826491),
+               tolerance = 1e-6)
+  expect_equal(D3$entropy,
+               c(1.41893853, .87059016, .35455978, -.67351727, -2.82010678, -7.15156028),
+               tolerance = 1e-6)
+  expect_output(print(A2), "by quadrature")
+})
+
+test_that("Monte Carlo agrees with quadrature within its standard error", {
+  exact <- guidance_sweep(line, "a", c(0, 1, 4), 2001, quick)
+  set.seed(401)
+  drawn <- guidance_sweep(line, "a", c(0, 1, 4), 20000, quick, exact = FALSE)
+  expect_identical(unique(drawn$method), "Monte Carlo")
+  for (column in c("confidence", "gain", "entropy", "mean_inverse_confidence")) {
+    se <- pmax(drawn[[paste0(column, "_se")]], 1e-6)
+    expect_lt(max(abs(drawn[[column]] - exact[[column]]) / se), 5.5, label = column)
+  }
+})
+
+test_that("few nodes or a start of another law are not called exact", {
+  # a quadrature that cannot be right does not claim standard error 0
+  coarse <- tryCatch(guidance_sweep(line, "a", c(0, 4), n = 5, sampler = quick),
+                     mixguide_error = function(e) NULL)
+  fine <- guidance_sweep(line, "a", c(0, 4), n = 2001, sampler = quick)
+  if (!is.null(coarse)) {
+    off <- abs(coarse$confidence - fine$confidence) > 1e-6
+    expect_true(all(coarse$confidence_se[off] > 0) || all(coarse$method[off] == "Monte Carlo"))
+  }
+  sweep <- guidance_sweep(line, "a", c(0, 4), 200, quick, start = "exact")
+  expect_identical(unique(sweep$method), "Monte Carlo")
+  expect_identical(unique(guidance_sweep(line, "a", 0, 50, sampler_ddpm(5))$method), "Monte Carlo")
+})
+
+test_that("the interval and the start are passed on", {
+  sweep <- guidance_sweep(m, "a", c(0, 5), 100, quick, interval = c(6, 7), key = c(1, 2))
+  expect_identical(sweep$gain, c(0, 0))
+  set.seed(402)
+  exact <- guidance_sweep(m, "a", 0, 20000, sampler_rk4(20, "quadratic"), horizon = 1,
+                          start = "exact")
+  truth <- confidence(m, "a", n = 1e5)
+  expect_lt(abs(exact$confidence - truth$estimate) /
+              sqrt(exact$confidence_se^2 + truth$se^2), 5.5)
+})
+
+test_that("bad arguments are answered by name", {
+  bad <- function(arg, ...) {
+    arguments <- list(mixture = m, class = "a", strength = 1, n = 10, sampler = quick)
+    changed <- list(...)
+    arguments[names(changed)] <- changed
+    expect_mixguide_error(do.call(guidance_sweep, arguments), arg)
+  }
+  for (mixture in list(NULL, 1, iris)) bad("mixture", mixture = mixture)
+  for (class in list(NULL, NA, "c", character(), list("a"))) bad("class", class = class)
+  for (strength in list(NULL, NA, NaN, Inf, "1", double(), list(1))) {
+    bad("strength", strength = strength)
+  }
+  for (n in list(-1, 0, 1, 1.5, NA, "3", NULL)) bad("n", n = n)
+  for (sampler in list(NULL, "ddim", sampler_ddim)) bad("sampler", sampler = sampler)
+  for (schedule in list(NULL, "ou")) bad("schedule", schedule = schedule)
+  for (horizon in list(Inf, -1, NA)) bad("horizon", horizon = horizon)
+  for (start in list("a", 1)) bad("start", start = start)
+  for (how in list("other", NA)) bad("log_density", log_density = how)
+  bad("log_density", log_density = "map", sampler = sampler_ddpm(5))
+  bad("exact", exact = TRUE)
+  bad("exact", exact = NA)
+  bad("keep", keep = NA)
+  bad("interval", interval = 1)
+  bad("key", key = 1)
+})
