@@ -119,7 +119,7 @@ autoplot.guidance_sweep <- function(object, ...) {
   long$bound <- long$term == "entropy" & !is.na(object$folded) & object$folded > 0
   long <- long[!is.na(long$estimate), ]
   breaks <- unique(object$strength)
-  exact <- all(object$method == "quadrature")
+  exact <- all(object$method != "Monte Carlo")
   particles <- if (!is.null(setup)) paste(" of", number(setup$n), "coupled particles")
   ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
     geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$term), ],

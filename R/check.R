@@ -79,13 +79,17 @@ check_mixture <- function(x, arg = "mixture") {
   x
 }
 
-# Points as an n x d double matrix. A data frame is matched by the mixture's variable names when
-# it has them; a vector is n points if d = 1 and one point if its length is d.
+# Points as an n x d double matrix. Columns that have the mixture's names go by name, others by
+# place; a vector is n points if d = 1 and one point if its length is d.
 check_points <- function(x, mixture, arg = "x", finite = TRUE) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
+  known <- names %in% colnames(x)
+  if (any(known) && !all(known)) {
+    abort_input(arg, paste("with the columns", toString(names, 200)), toString(colnames(x), 60))
+  }
+  if (any(known)) x <- x[, names, drop = FALSE]
   if (is.data.frame(x)) {
-    if (!is.null(names) && all(names %in% colnames(x))) x <- x[names]
     numeric <- vapply(x, is.numeric, NA)
     if (!all(numeric)) {
       abort_input(arg, "numeric in every column",

@@ -18,6 +18,13 @@
 #' @export
 confidence <- function(x, ...) UseMethod("confidence")
 
+#' @export
+confidence.default <- function(x, ...) no_estimate(x)
+
+no_estimate <- function(x) {
+  abort_input("x", "a gaussmix, a guided_sample or a guidance_sweep", paste("a", class(x)[1]))
+}
+
 #' @rdname confidence
 #' @export
 confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
@@ -26,11 +33,18 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
     class_components(x, class)
     classes <- as.character(class)
   }
+  if (is_singular(x)) {
+    abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
+  }
   rows <- lapply(classes, function(y) {
     inside <- class_components(x, y)
     part <- subset_class(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
-    expectation(part, function(z) posterior(x, z)[, y], n, cut_at = x)
+    guide <- guidance_models(guidance(y), x)
+    expectation(part, function(z) {
+      logp <- core_eval(x, z, 1, 0, guide$models, c(0, 0), "logp")$logp
+      exp(pmin(guide$log_prior + logp[, 1] - logp[, 2], 0))
+    }, n, cut_at = x)
   })
   data.frame(class = classes, do.call(rbind, rows))
 }
@@ -63,8 +77,10 @@ format_estimate <- function(row) {
     return(paste0(format(row$estimate, digits = 6), " (", row$method, ")"))
   }
   # as many decimals as leave two digits of the standard error
+  if (is.nan(row$estimate)) return("NaN: particles overflowed")
+  if (is.na(row$se)) return(paste(format(row$estimate, digits = 6), "(one draw)"))
   digits <- if (is.finite(row$se) && row$se > 0) max(0, min(15, 1 - floor(log10(row$se)))) else 4
-  decimal <- function(x) formatC(x, digits, format = "f")
+  decimal <- function(x) formatC(x, digits = digits, format = "f")
   paste0(decimal(row$estimate), " (se ", decimal(row$se), ")")
 }
 

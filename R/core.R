@@ -55,6 +55,26 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
   result
 }
 
+# Draws from a mixture by the core's generator, settled by the key alone: not the noise that a
+# sampler meets under that key, but that of another one.
+keyed_draws <- function(mixture, n, key) {
+  d <- mixture_dim(mixture)
+  program <- list(
+    op = rbind(code = op_code(c("noise", "noise", "save", "save")), to = c(0L, 1L, 0L, 0L),
+               from = c(0L, 0L, 0L, 1L), at = c(0L, 1L, 0L, 1L), n = 0L),
+    term = matrix(0L, 3, 0), coef = double(), registers = 2L, scalars = 2L, outputs = 2L,
+    noises = 2L, derivative = 0L
+  )
+  storage.mode(program$op) <- "integer"
+  plain <- gaussmix(1, t(rep(0, d)), 1)
+  levels <- list(a = double(), b2 = double(), coef = double())
+  z <- core_run(core_pool(plain), rbind(0), levels, program, n,
+                key = c((key[1] + 2^31) %% 2^32, key[2]))$output
+  component <- findInterval(stats::pnorm(z[, 1, 2]), cumsum(mixture$weights)) + 1
+  component <- pmin(component, max(which(mixture$weights > 0)))
+  place_draws(mixture, component, matrix(z[, , 1], n, d))
+}
+
 # x[, , i] %*% basis for every i
 rotate_slices <- function(x, basis) {
   if (length(dim(x)) == 2) return(x %*% basis)

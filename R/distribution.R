@@ -154,8 +154,17 @@ rgaussmix <- function(n, mixture, class = NULL) {
   check_mixture(mixture)
   d <- mixture_dim(mixture)
   component <- sample.int(mixture_size(mixture), n, TRUE, class_weights(mixture, class))
+  x <- place_draws(mixture, component, matrix(stats::rnorm(n * d), n, d))
+  attr(x, "component") <- component
+  attr(x, "label") <- factor(mixture$class[component], mixture_classes(mixture))
+  x
+}
+
+# Draws of given components from standard normals z (n x d).
+place_draws <- function(mixture, component, z) {
+  n <- nrow(z)
   column <- if (ncol(mixture$values) == 1) rep.int(1L, n) else component
-  z <- matrix(stats::rnorm(n * d), n, d) * sqrt(t(mixture$values)[column, , drop = FALSE])
+  z <- z * sqrt(t(mixture$values)[column, , drop = FALSE])
   V <- mixture$vectors
   if (length(dim(V)) == 2) z <- tcrossprod(z, V)
   if (length(dim(V)) == 3) {
@@ -163,10 +172,7 @@ rgaussmix <- function(n, mixture, class = NULL) {
       z[rows, ] <- tcrossprod(z[rows, , drop = FALSE], V[, , component[rows[1]]])
     }
   }
-  x <- mixture$means[component, , drop = FALSE] + z
-  attr(x, "component") <- component
-  attr(x, "label") <- factor(mixture$class[component], mixture_classes(mixture))
-  x
+  mixture$means[component, , drop = FALSE] + z
 }
 
 #' A mixture as a classifier and as a fitted model

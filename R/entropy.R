@@ -24,6 +24,9 @@
 #' @export
 entropy <- function(x, ...) UseMethod("entropy")
 
+#' @export
+entropy.default <- function(x, ...) no_estimate(x)
+
 #' @rdname entropy
 #' @export
 entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {

@@ -27,7 +27,11 @@ guidance <- function(class, strength = 0, interval = NULL) {
   }
   label <- "function of t"
   at <- strength
-  if (!is.function(strength)) {
+  if (is.function(strength)) {
+    if (!length(formals(args(strength)))) {
+      abort_input("strength", "a number or a function of time", "a function without arguments")
+    }
+  } else {
     strength <- check_number(strength, "strength")
     label <- format(strength)
     at <- function(t) strength

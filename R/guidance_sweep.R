@@ -34,8 +34,9 @@
 #'   * `folded`: share of particles at which the map folded, which makes the entropy an upper bound;
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`.
 #'
-#'   Attribute `setup` holds what made it. `print()` shortens `..._se` to `se` and `fraction_down`
-#'   to `down`.
+#'   Attribute `setup` holds what made it, and `target`: confidence and entropy of the class
+#'   itself, which a sampler without error shows at strength 0. `print()` shortens `..._se` to
+#'   `se` and `fraction_down` to `down`.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
 #' @examples
@@ -47,6 +48,7 @@
 guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = 1e4,
                            sampler = sampler_ddim(),
                            schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                           noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            interval = NULL, keep = FALSE, key = NULL) {
   check_mixture(mixture)
@@ -59,29 +61,78 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   }
   check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  plan_for <- function(begin) {
+    sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, noise, log_density,
+                  trajectory = FALSE)
+  }
   begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
-  plan <- sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, NULL,
-                        log_density, trajectory = FALSE)
+  plan <- plan_for(begin)
   if (is.null(key)) key <- draw_key()
-  runs <- list()
-  rows <- list()
+  sweep <- sweep_runs(plan, begin, class, strength, interval, key, keep)
+  # more nodes where a strength tears neighbouring starts apart
+  while (sweep$unresolved > 1e-6 && plan$begin$n < 1e5) {
+    begin <- sweep_start(start, exact, mixture, 4 * plan$begin$n, sampler, schedule, times[1])
+    plan <- plan_for(begin)
+    sweep <- sweep_runs(plan, begin, class, strength, interval, key, keep)
+  }
+  rows <- do.call(rbind, sweep$rows)
+  if (sweep$unresolved > 1e-6) {
+    rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$unresolved)
+  }
+  structure(rows, class = c("guidance_sweep", "data.frame"),
+            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
+                         schedule = schedule, horizon = times[1], times = times,
+                         n = plan$begin$n, exact = !is.null(begin$weights), interval = interval,
+                         key = key, confidence_time = plan$closing,
+                         density_method = plan$method,
+                         target = class_target(mixture, class, plan, key),
+                         samples = sweep$samples))
+}
+
+# One run per strength; of those that are not kept only the confidence outlives its row.
+sweep_runs <- function(plan, begin, class, strength, interval, key, keep) {
+  rows <- samples <- list()
   first <- previous <- NULL
-  for (i in seq_along(strength)) {
-    run <- run_plan(plan, guidance(class, strength[i], interval), key)
+  torn <- 0
+  for (eta in strength) {
+    run <- run_plan(plan, guidance(class, eta, interval), key)
     run$weights <- begin$weights
     if (!is.null(begin$entropy)) run$start_entropy <- begin$entropy
-    if (is.null(first)) first <- run
-    if (is.null(previous)) previous <- run
-    rows[[i]] <- sweep_row(strength[i], run, first, previous)
-    previous <- run[c("confidence", "log_confidence")]
-    if (keep) runs[[i]] <- run
+    if (is.null(first)) first <- previous <- run["confidence"]
+    rows <- c(rows, list(sweep_row(eta, run, first, previous)))
+    previous <- run["confidence"]
+    torn <- max(torn, unresolved(run))
+    if (keep) samples <- c(samples, list(run))
   }
-  structure(do.call(rbind, rows), class = c("guidance_sweep", "data.frame"),
-            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1], times = times, n = plan$begin$n,
-                         exact = !is.null(begin$weights), interval = interval, key = key,
-                         confidence_time = plan$closing, density_method = plan$method,
-                         samples = if (keep) runs))
+  list(rows = rows, samples = if (keep) samples, unresolved = torn)
+}
+
+# The share of the start in intervals between quadrature nodes whose ends come to lie further apart
+# than the narrowest component is wide: what happens there the nodes do not see.
+unresolved <- function(run) {
+  w <- run$weights
+  if (is.null(w)) return(0)
+  torn <- which(abs(diff(run$x[, 1])) > sqrt(min(used_values(run$mixture))))
+  sum(pmax(w[-1], w[-length(w)])[torn])
+}
+
+# What perfect sampling of the class at the last time would show.
+class_target <- function(mixture, class, plan, key) {
+  last <- plan$times[length(plan$times)]
+  law <- diffuse(mixture, last, plan$schedule)
+  if (is_singular(law)) return(NULL)
+  part <- subset_class(law, class)
+  guide <- guidance_models(guidance(class), law)
+  q <- function(x) {
+    logp <- core_eval(law, x, 1, 0, guide$models, c(0, 0), "logp")$logp
+    exp(pmin(guide$log_prior + logp[, 1] - logp[, 2], 0))
+  }
+  draws <- keyed_draws(part, 1e4, key)
+  one <- sum(part$weights > 0) == 1
+  list(confidence = if (mixture_dim(law) == 1) expectation(part, q, 0, cut_at = law) else
+         sample_mean(q(draws)),
+       entropy = if (one || mixture_dim(law) == 1) entropy(part) else
+         sample_mean(-dgaussmix(draws, part, log = TRUE)))
 }
 
 # The start that all strengths share: as given, or the nodes and weights of the quadrature.
@@ -108,13 +159,16 @@ sweep_row <- function(strength, run, first, previous) {
   none <- estimate_row(NA_real_, NA_real_, NA_character_)
   entropy <- if (is.null(run$log_density)) none else entropy(run)
   inverse <- average(exp(-run$log_confidence))
-  down <- function(other) average(run$confidence < other$confidence - 1e-9)$estimate
+  down <- function(other) average(run$confidence < other$confidence - 1e-9)
+  down_first <- down(first)
+  down_previous <- down(previous)
   data.frame(
     strength = strength, scale = 1 + strength,
     confidence = confidence$estimate, confidence_se = confidence$se,
     gain = gain$estimate, gain_se = gain$se,
     entropy = entropy$estimate, entropy_se = entropy$se,
-    fraction_down = down(first), fraction_down_previous = down(previous),
+    fraction_down = down_first$estimate, fraction_down_se = down_first$se,
+    fraction_down_previous = down_previous$estimate, fraction_down_previous_se = down_previous$se,
     mean_inverse_confidence = inverse$estimate, mean_inverse_confidence_se = inverse$se,
     folded = if (is.null(run$folded)) NA_real_ else average(run$folded)$estimate,
     method = confidence$method, stringsAsFactors = FALSE
@@ -144,6 +198,10 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
   errors <- shown == "se"
   table[errors] <- lapply(table[errors], signif, 1)
   print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
+  if (!is.null(setup$target)) {
+    cat("  The class itself: confidence ", format_estimate(setup$target$confidence), ", entropy ",
+        format_estimate(setup$target$entropy), "\n", sep = "")
+  }
   if (!is.null(setup)) note_coarse(setup$mixture, setup$schedule, setup$times)
   if (any(x$folded > 0, na.rm = TRUE)) {
     cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")

@@ -106,10 +106,14 @@ run_plan <- function(plan, guidance, key) {
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   if (is.null(key)) key <- draw_key()
+  law <- plan$begin$law
+  if (!is.null(law)) {
+    plan$begin$x <- keyed_draws(law, plan$begin$n, key)
+    if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
+  }
   result <- core_run(plan$pool, guide$models, levels, plan$program, plan$begin$n, scalars,
                      plan$begin$x, plan$noise, key)
   run <- read_run(result, plan, guide)
-  warn_lost(run$x)
   structure(c(run, list(
     mixture = plan$mixture, guidance = guidance, sampler = plan$sampler, schedule = plan$schedule,
     times = plan$times, horizon = plan$times[1], start = plan$begin$label, key = key,
@@ -128,8 +132,8 @@ check_key <- function(key) {
 # The standard deviation of a "normal" start.
 start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
 
-# Where a run starts: n, and either x with its log-density (NULL if unknown) or the sd of a normal
-# that the engine draws; `entropy` of the start where it is exact.
+# Where a run starts: n, and x with its log-density (NULL if unknown), or the sd of a normal that
+# the engine draws, or a law to draw from; `entropy` of the start where it is exact.
 run_start <- function(start, mixture, n, class, schedule, horizon) {
   d <- mixture_dim(mixture)
   if (is.character(start)) {
@@ -149,11 +153,16 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     label <- "mixture"
   } else {
     x <- check_points(start, mixture, "start")
-    return(list(n = nrow(x), x = x, log_density = attr(start, "log_density"), label = "given"))
+    log_density <- attr(start, "log_density")
+    ok <- is.null(log_density) || is.numeric(log_density) && length(log_density) == nrow(x) &&
+      all(is.finite(log_density))
+    if (!ok) {
+      abort_input("start", paste("with", nrow(x), "finite numbers as attribute log_density"),
+                  describe(log_density))
+    }
+    return(list(n = nrow(x), x = x, log_density = log_density, label = "given"))
   }
-  x <- rgaussmix(check_count(n, "n"), law)
-  list(n = nrow(x), x = x[, , drop = FALSE], label = label,
-       log_density = if (!is_singular(law)) dgaussmix(x, law, log = TRUE))
+  list(n = check_count(n, "n"), law = law, label = label)
 }
 
 # The mixture of the components of a class (NULL: all).
@@ -166,7 +175,8 @@ subset_class <- function(mixture, class) {
 
 check_density_method <- function(method, sampler, begin, mixture) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
-  known <- !is.null(begin$sd) || !is.null(begin$log_density)
+  known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
+    (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
     return(if (!sampler$stochastic && known && mixture_dim(mixture) <= 16) "map" else "none")
   }
@@ -206,8 +216,8 @@ check_noise <- function(noise, n, d, m) {
   ok <- is.numeric(noise) && length(dim(noise)) == 3 && all(dim(noise) == c(n, d, m)) &&
     all(is.finite(noise))
   if (!ok) {
-    abort_input("noise", paste0("an ", n, " x ", d, " x ", m, " array of finite numbers, ",
-                                "or a function that returns one"), describe(noise))
+    abort_input("noise", paste0("finite numbers in an array ", n, " x ", d, " x ", m,
+                                ", or a function that returns them"), describe(noise))
   }
   storage.mode(noise) <- "double"
   noise
@@ -237,15 +247,15 @@ read_run <- function(result, plan, guide) {
     run$log_confidence <- pmin(guide$log_prior + odds, 0)
     run$confidence <- exp(run$log_confidence)
   }
-  run
-}
-
-warn_lost <- function(x) {
-  lost <- sum(!is.finite(rowSums(x)))
-  if (lost) {
-    warning(lost, " of ", nrow(x), " particles overflowed: ",
+  lost <- rowSums(!is.finite(run$x)) > 0
+  if (any(lost)) {
+    for (field in c("log_density", "density_change", "log_confidence", "confidence")) {
+      if (!is.null(run[[field]])) run[[field]][lost] <- NaN
+    }
+    warning(sum(lost), " of ", length(lost), " particles overflowed: ",
             "the steps are too large for this strength", call. = FALSE)
   }
+  run
 }
 
 # Says so if the last step starts where there is more noise than the narrowest component has
@@ -262,8 +272,8 @@ note_coarse <- function(mixture, schedule, times) {
 
 #' @export
 print.guided_sample <- function(x, ...) {
-  cat("<guided_sample> ", nrow(x$x), " particles in ", ncol(x$x), " dimension",
-      if (ncol(x$x) != 1) "s", "\n", sep = "")
+  cat("<guided_sample> ", count_of(nrow(x$x), "particle"), " in ", count_of(ncol(x$x), "dimension"),
+      "\n", sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
   line("sampler:  ", format(x$sampler))
@@ -313,6 +323,3 @@ as.data.frame.guided_sample <- function(x, row.names = NULL, optional = FALSE, .
 
 #' @export
 as.matrix.guided_sample <- function(x, ...) x$x
-
-#' @export
-dim.guided_sample <- function(x) dim(x$x)

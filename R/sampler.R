@@ -93,6 +93,7 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
 #' @rdname sampler
 #' @export
 op_eval <- function(to, from = "x", t) {
+  if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
   new_op("eval", to = to, from = check_string(from, "from"), t = check_number(t, "t", min = 0))
 }
 
@@ -166,12 +167,13 @@ sampler_program <- function(sampler, times, schedule) {
                   paste(describe(ops), "at step", k))
     }
     for (op in ops) {
-      unknown <- setdiff(c(op$from, names(op$coef)), written)
-      if (length(unknown)) {
+      read <- c(op$from, names(op$coef))
+      if (!all(read %in% written)) {
+        unknown <- setdiff(read, written)
         abort_input("step", "a function whose operations read registers that have been written",
                     paste0(unknown[1], " in `", format(op), "` at step ", k))
       }
-      written <<- union(written, op$to)
+      if (!op$to %in% written) written <<- c(written, op$to)
     }
     ops
   })

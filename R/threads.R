@@ -7,7 +7,7 @@
 #'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1
 #'   in a forked process (as [parallel::mclapply()] makes them) and where R was built without
 #'   OpenMP.
-#' @param n A whole number >= 1, or `NULL` to leave it as it is.
+#' @param n A whole number >= 1 (more than 256 count as 256), or `NULL` to leave it as it is.
 #' @return The number of threads in use, before the change; invisibly if `n` is given.
 #' @examples
 #' mixguide_threads()
@@ -23,5 +23,8 @@ mixguide_threads <- function(n = NULL) {
 
 .onLoad <- function(libname, pkgname) {
   n <- getOption("mixguide.threads")
-  if (!is.null(n)) mixguide_threads(n)
+  if (is.null(n)) return()
+  tryCatch(mixguide_threads(n), mixguide_error = function(e) {
+    warning("option mixguide.threads is ignored: ", conditionMessage(e), call. = FALSE)
+  })
 }

@@ -140,15 +140,11 @@ sweep_setup <- function(x) {
   setup
 }
 
-# A row per quantity and strength. A share of n independent paths has the binomial standard error.
+# A row per quantity and strength.
 sweep_long <- function(x, terms) {
-  n <- attr(x, "setup")$n
   rows <- lapply(terms, function(term) {
     estimate <- x[[term]]
     se <- x[[paste0(term, "_se")]]
-    if (is.null(se)) {
-      se <- ifelse(x$method == "quadrature", 0, sqrt(estimate * (1 - estimate) / c(n, NA)[1]))
-    }
     data.frame(term = term, strength = x$strength, estimate = estimate, std.error = se,
                method = x$method)
   })

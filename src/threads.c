@@ -32,7 +32,7 @@ static int least(int n, const char *variable) {
 
 int mg_threads(void) {
 #ifdef _OPENMP
-  int n = least(least(wanted, "OMP_THREAD_LIMIT"), "OMP_NUM_THREADS");
+  int n = least(least(wanted < 256 ? wanted : 256, "OMP_THREAD_LIMIT"), "OMP_NUM_THREADS");
   if (n > omp_get_thread_limit()) n = omp_get_thread_limit();
 #ifndef _WIN32
   /* a forked child (parallel::mclapply) would hang in libgomp's inherited pool */

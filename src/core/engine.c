@@ -139,8 +139,6 @@ double gm_block_cost(const gm_job *job) {
   return cost * (double)job->lanes;
 }
 
-extern const gm_engine gm_engine_portable, gm_engine_avx2, gm_engine_avx512;
-
 const gm_engine *gm_engine_choose(const char *at_most) {
   int best = 2;
   if (at_most && !strcmp(at_most, "portable")) best = 0;

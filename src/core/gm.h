@@ -108,6 +108,7 @@ typedef struct {
   void (*run)(const gm_job *job, size_t block, int op_from, int op_to, double *work);
 } gm_engine;
 
+extern const gm_engine gm_engine_portable, gm_engine_avx2, gm_engine_avx512;
 const gm_engine *gm_engine_choose(const char *at_most); /* NULL: the best that this CPU runs */
 
 /* Blocks [from, to), each with operations [op_from, op_to), on so many threads. Blocks use the

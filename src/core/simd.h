@@ -62,7 +62,8 @@ GM_INLINE vd vselect(vu mask, vd yes, vd no) {
   return vd_of((vu_of(yes) & mask) | (vu_of(no) & ~mask));
 }
 GM_INLINE vd vmax(vd a, vd b) { return vselect(vless(a, b), b, a); }
-GM_INLINE vd vmin(vd a, vd b) { return vselect(vless(a, b), a, b); }
+/* a NaN in the first argument stays */
+GM_INLINE vd vmin(vd a, vd b) { return vselect(vless(b, a), b, a); }
 GM_INLINE vd vabs(vd a) { return vd_of(vu_of(a) & 0x7fffffffffffffffULL); }
 
 #if GM_VL > 1 && defined(__SSE2__)

@@ -33,7 +33,7 @@ GM_INLINE vd vexp(vd x) {
   return vd_of(vu_of(y) & ~vless(x, vset(-690.0)));
 }
 
-/* log(x) for normal x > 0; -Inf for zero and for denormal x. */
+/* log(x) for normal x > 0; -Inf for zero and for denormal x; NaN for Inf and NaN. */
 GM_INLINE vd vlog(vd x) {
   const uint64_t sqrt_half = 0x3fe6a09e667f3bcdULL;
   vu b = vu_of(x) + (0x3ff0000000000000ULL - sqrt_half);
@@ -52,7 +52,7 @@ GM_INLINE vd vlog(vd x) {
   q = q * z + vset(0.66666666666666663);
   /* log m = 2 atanh(s) = f - s (f - z q): the leading f is exact */
   vd y = e * vset(GM_LN2_HI) + (f - (s * (f - z * q) - e * vset(GM_LN2_LO)));
-  return vselect(vless(x, vset(2.2250738585072014e-308)), vset(-INFINITY), y);
+  return vselect(vless(x, vset(2.2250738585072014e-308)), vset(-INFINITY), y + (x - x));
 }
 
 /* sin and cos of 2 pi u, 0 <= u < 1; the reduction to [-pi/4, pi/4] is exact. */

@@ -211,7 +211,7 @@ test_that("a sweep has bars of two standard errors and its baseline", {
   expect_equal(gain$ymax - gain$ymin, 4 * sweep$gain_se[-1])
   down <- bars[bars$PANEL == 4, ]
   p <- sweep$fraction_down[sweep$fraction_down > 0 & sweep$fraction_down < 1]
-  expect_equal(down$ymax - down$ymin, 4 * sqrt(p * (1 - p) / 300))
+  expect_equal(down$ymax - down$ymin, 4 * sqrt(p * (1 - p) / 299))
   baseline <- layer_with(plot, "yintercept")[[1]]
   expect_equal(baseline$yintercept, c(sweep$confidence[1], 0, sweep$entropy[1], 0))
 })

@@ -160,3 +160,25 @@ test_that("bad arguments are answered by name", {
   bad("interval", interval = 1)
   bad("key", key = 1)
 })
+
+test_that("quadrature takes more nodes where neighbours are torn apart", {
+  torn <- gaussmix(c(.5, .2, .3), c(0, .3, 2), c(1, 1e-4, .01), class = c("a", "b", "a"))
+  fine <- sampler_heun(100, "exponential", end = 1e-5)
+  few <- guidance_sweep(torn, "a", 1, n = 2001, sampler = fine)
+  many <- guidance_sweep(torn, "a", 1, n = 3e5, sampler = fine)
+  expect_gt(attr(few, "setup")$n, 2001)
+  expect_equal(few$confidence, many$confidence, tolerance = 1e-4)
+})
+
+test_that("a sweep knows what the class itself would show", {
+  m <- named_mixture("A2")
+  target <- attr(guidance_sweep(m, "1", 0, n = 10, sampler = sampler_heun(5)), "setup")$target
+  # guidance.md 3(d): the tilt at strength 0
+  expect_equal(target$confidence$estimate, .775200, tolerance = 1e-6)
+  expect_equal(target$entropy$estimate, log(2 * pi * exp(1)) / 2)
+  plane <- named_mixture("C3")
+  sweep <- guidance_sweep(plane, "1", 0, n = 10, sampler = sampler_heun(5))
+  found <- attr(sweep, "setup")$target$confidence
+  direct <- confidence(plane, "1", n = 1e5)
+  expect_lt(abs(found$estimate - direct$estimate), 5 * sqrt(found$se^2 + direct$se^2))
+})

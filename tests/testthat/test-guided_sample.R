@@ -7,7 +7,7 @@ test_that("a run has the parts that it says, under their names", {
   run <- guided_sample(m, 7, guidance("a", 2), quick, trajectory = TRUE)
   expect_s3_class(run, "guided_sample")
   expect_identical(dimnames(run$x), list(NULL, c("u", "v")))
-  expect_identical(dim(run), c(7L, 2L))
+  expect_identical(dim(run$x), c(7L, 2L))
   expect_length(run$log_density, 7)
   expect_length(run$confidence, 7)
   expect_type(run$folded, "logical")
@@ -273,4 +273,31 @@ test_that("a run gives its memory back and stays below the result and 64 MB", {
   result <- as.numeric(utils::object.size(run)) / 1024
   expect_lt(peak() - before, 3 * result + 64 * 1024)
   expect_lt(result, 2e6 * 50 / 1024)
+})
+
+test_that("particles that overflow have no confidence and no density", {
+  m <- named_mixture("C3")
+  expect_warning(run <- guided_sample(m, 5, guidance("1", 1e200), sampler_euler(5)), "overflowed")
+  expect_true(all(is.nan(run$confidence)) && all(is.nan(run$log_density)))
+})
+
+test_that("an exact start is settled by the key and has the law of the class at the horizon", {
+  m <- gaussmix(c(.2, 0, .5, .3), rbind(c(0, 0), c(9, 9), c(2, 1), c(-1, 3)),
+                list(matrix(c(1, .5, .5, 1), 2), 1, .3, c(.1, 2)), class = c("a", "b", "a", "b"))
+  stay <- sampler("stay", function(k, times, schedule) list(op_linear("x", c(x = 1))), 1)
+  run <- guided_sample(m, 2e4, guidance("a"), stay, horizon = .3, start = "exact", key = c(3, 4))
+  again <- guided_sample(m, 2e4, guidance("a"), stay, horizon = .3, start = "exact", key = c(3, 4))
+  expect_identical(run$x, again$x)
+  law <- moments(diffuse(m, .3), "a")
+  se <- sqrt(diag(law$cov) / 2e4)
+  expect_true(all(abs(colMeans(run$x) - law$mean) < 5 * se))
+  expect_equal(cov(run$x), unname(law$cov), tolerance = .05)
+  expect_error(guided_sample(m, start = structure(matrix(0, 2, 2), log_density = 1)), "log_density",
+               class = "mixguide_error")
+})
+
+test_that("columns go by name in matrices too", {
+  m <- gaussmix(1, cbind(u = 0, v = 5), 1)
+  expect_identical(score(m, cbind(v = 5, u = 1)), score(m, cbind(u = 1, v = 5)))
+  expect_error(score(m, cbind(u = 1, w = 5)), "u, v", class = "mixguide_error")
 })

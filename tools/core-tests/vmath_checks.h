@@ -35,6 +35,7 @@ static void check_log(void) {
   CHECK_MESSAGE(worst < 4.5e-16, "relative error of vlog %g", worst);
   CHECK(first_lane(vlog(vset(1))) == 0);
   CHECK(first_lane(vlog(vset(0))) == -INFINITY);
+  CHECK(isnan(first_lane(vlog(vset(NAN)))) && isnan(first_lane(vexp(vset(NAN)))));
 }
 
 static void check_sincos(void) {
