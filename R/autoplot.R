@@ -98,7 +98,7 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   ggplot() + layers(object, law, shown, aim, moving) +
     words(paste(count_of(number(nrow(object$x)), "particle"),
                 if (is.null(aim)) "without guidance" else paste("guided towards", aim)),
-          c(if (!is.null(aim)) sub("^.*, strength", "Strength", format(object$guidance)),
+          c(if (!is.null(aim)) paste0("S", substring(format_strength(object$guidance), 2)),
             format(object$sampler), format(object$schedule), note),
           c(margin_words(law, object$mixture),
             shown_words(shown, length(finite), if (moving) "paths" else "particles"),
@@ -465,9 +465,7 @@ class_lines <- function(law, content = c(.5, .95)) {
 
 # The points z, drawn from N(0, I) or around its mean, moved to component k.
 to_component <- function(z, mixture, k) {
-  spectrum <- eigen(component_cov(mixture, k), symmetric = TRUE)
-  root <- sqrt(pmax(spectrum$values, 0)) * t(spectrum$vectors)
-  sweep(z %*% root, 2, mixture$means[k, ], "+")
+  place_draws(mixture, rep.int(k, nrow(z)), z)
 }
 
 ellipses <- function(mixture, content) {

@@ -79,6 +79,17 @@ check_mixture <- function(x, arg = "mixture") {
   x
 }
 
+frame_to_matrix <- function(x, arg) {
+  numeric <- vapply(x, is.numeric, NA)
+  if (!all(numeric)) {
+    abort_input(arg, "numeric in every column",
+                paste("non-numeric", toString(colnames(x)[!numeric], 60)))
+  }
+  x <- as.matrix(x)
+  storage.mode(x) <- "double" # no rows make a logical matrix
+  x
+}
+
 # Points as an n x d double matrix. Columns that have the mixture's names go by name, others by
 # place; a vector is n points if d = 1 and one point if its length is d.
 check_points <- function(x, mixture, arg = "x", finite = TRUE) {
@@ -89,15 +100,7 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
     abort_input(arg, paste("with the columns", toString(names, 200)), toString(colnames(x), 60))
   }
   if (any(known)) x <- x[, names, drop = FALSE]
-  if (is.data.frame(x)) {
-    numeric <- vapply(x, is.numeric, NA)
-    if (!all(numeric)) {
-      abort_input(arg, "numeric in every column",
-                  paste("non-numeric", toString(colnames(x)[!numeric])))
-    }
-    x <- as.matrix(x)
-    storage.mode(x) <- "double" # no rows make a logical matrix
-  }
+  if (is.data.frame(x)) x <- frame_to_matrix(x, arg)
   if (!is.numeric(x)) abort_input(arg, paste("a numeric matrix with", d, "columns"), describe(x))
   if (is.null(dim(x))) {
     x <- if (d == 1) matrix(x, ncol = 1) else if (length(x) == d) matrix(x, 1) else x

@@ -38,7 +38,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
   }
   rows <- lapply(classes, function(y) {
     inside <- class_components(x, y)
-    part <- subset_class(x, y)
+    part <- class_law(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
     guide <- guidance_models(guidance(y), x)
     expectation(part, function(z) {

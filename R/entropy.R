@@ -30,7 +30,7 @@ entropy.default <- function(x, ...) no_estimate(x)
 #' @rdname entropy
 #' @export
 entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
-  x <- subset_class(x, class)
+  x <- class_law(x, class)
   used <- which(x$weights > 0)
   if (is_singular(x)) {
     abort("`x` has a singular covariance: its differential entropy is -Inf", "singular")

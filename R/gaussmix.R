@@ -119,14 +119,7 @@ check_means <- function(means, K, arg = "means") {
 
 # A finite numeric matrix or data frame with rows and columns, as a double matrix.
 check_table <- function(x, arg) {
-  if (is.data.frame(x)) {
-    numeric <- vapply(x, is.numeric, NA)
-    if (!all(numeric)) {
-      abort_input(arg, "numeric in every column",
-                  paste("non-numeric", toString(names(x)[!numeric], 60)))
-    }
-    x <- as.matrix(x)
-  }
+  if (is.data.frame(x)) x <- frame_to_matrix(x, arg)
   if (!is.numeric(x) || length(dim(x)) != 2 || !length(x)) {
     abort_input(arg, "a numeric matrix with at least one row and one column", describe(x))
   }
@@ -322,6 +315,14 @@ mean.gaussmix <- function(x, ...) moments(x, ...)$mean
 # The weights of the law of `class` (NULL: everything), zero for the other components.
 class_weights <- function(mixture, class = NULL) {
   exp(log_weights(mixture, if (is.null(class)) TRUE else class_components(mixture, class)))
+}
+
+# That law, as a mixture.
+class_law <- function(mixture, class = NULL) {
+  if (is.null(class)) return(mixture)
+  mixture$weights <- class_weights(mixture, class)
+  mixture["fit"] <- list(NULL)
+  mixture
 }
 
 #' The mixture of some of the variables

@@ -27,6 +27,7 @@ guidance <- function(class, strength = 0, interval = NULL) {
   }
   label <- "function of t"
   at <- strength
+  scale <- NULL
   if (is.function(strength)) {
     if (!length(formals(args(strength)))) {
       abort_input("strength", "a number or a function of time", "a function without arguments")
@@ -34,6 +35,7 @@ guidance <- function(class, strength = 0, interval = NULL) {
   } else {
     strength <- check_number(strength, "strength")
     label <- format(strength)
+    scale <- 1 + strength
     at <- function(t) strength
   }
   if (!is.null(interval)) {
@@ -41,15 +43,20 @@ guidance <- function(class, strength = 0, interval = NULL) {
     if (!ok) abort_input("interval", "NULL or two increasing times", describe(interval))
     label <- paste0(label, " on [", paste(format(interval), collapse = ", "), "]")
   }
-  structure(list(class = as.character(class), strength = at, interval = interval, label = label),
-            class = "guidance")
+  structure(list(class = as.character(class), strength = at, interval = interval, label = label,
+                 scale = scale), class = "guidance")
 }
 
 #' @export
 format.guidance <- function(x, ...) {
-  scale <- suppressWarnings(1 + as.numeric(x$label))
-  paste0("towards ", paste(x$class, collapse = " or "), ", strength ", x$label,
-         if (!is.na(scale)) paste0(" (guidance scale ", format(scale), ")"))
+  paste0("towards ", paste(x$class, collapse = " or "), ", ", format_strength(x))
+}
+
+# A strength that is one number at all times also as the scale of other software.
+format_strength <- function(guidance) {
+  scale <- if (is.null(guidance$interval)) guidance$scale
+  paste0("strength ", guidance$label,
+         if (!is.null(scale)) paste0(" (guidance scale ", format(scale), ")"))
 }
 
 #' @export

@@ -121,7 +121,7 @@ class_target <- function(mixture, class, plan, key) {
   last <- plan$times[length(plan$times)]
   law <- diffuse(mixture, last, plan$schedule)
   if (is_singular(law)) return(NULL)
-  part <- subset_class(law, class)
+  part <- class_law(law, class)
   guide <- guidance_models(guidance(class), law)
   q <- function(x) {
     logp <- core_eval(law, x, 1, 0, guide$models, c(0, 0), "logp")$logp

@@ -144,7 +144,7 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
       return(list(n = check_count(n, "n"), sd = sd, label = "normal",
                   entropy = d * log(2 * pi * exp(1) * sd^2) / 2))
     }
-    law <- diffuse(subset_class(mixture, class), horizon, schedule)
+    law <- diffuse(class_law(mixture, class), horizon, schedule)
   } else if (inherits(start, "gaussmix")) {
     if (mixture_dim(start) != d) {
       abort_input("start", paste("a mixture of dimension", d), mixture_dim(start))
@@ -163,14 +163,6 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     return(list(n = nrow(x), x = x, log_density = log_density, label = "given"))
   }
   list(n = check_count(n, "n"), law = law, label = label)
-}
-
-# The mixture of the components of a class (NULL: all).
-subset_class <- function(mixture, class) {
-  if (is.null(class)) return(mixture)
-  weights <- exp(log_weights(mixture, class_components(mixture, class)))
-  mixture$weights <- weights
-  mixture
 }
 
 check_density_method <- function(method, sampler, begin, mixture) {

@@ -127,7 +127,7 @@ test_that("particles may start anywhere", {
                        start = "exact")
   truth <- moments(m, class = "a")
   expect_lt(max(abs(colMeans(run$x) - truth$mean) / sqrt(diag(truth$cov) / 20000)), 5)
-  expect_equal(run$log_density, dgaussmix(run$x, subset_class(m, "a"), log = TRUE),
+  expect_equal(run$log_density, dgaussmix(run$x, class_law(m, "a"), log = TRUE),
                tolerance = 1e-2)
   expect_identical(run$start, "exact")
   # a mixture as the law of the start, also of point masses
