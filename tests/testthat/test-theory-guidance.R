@@ -45,7 +45,8 @@ test_that("the density of Euler-Maruyama, carried on a grid, has the known entro
   skip_slow()
   x <- seq(-6, 8, .14)
   for (steps in names(theory_em)) for (column in c(1, 4)) {
-    law <- grid_law(named_mixture("A2"), sampler_em(as.numeric(steps)), c(0, .5, 1, 2)[column], x)
+    law <- grid_law(named_mixture("A2"), sampler_em(as.numeric(steps), "uniform"),
+                    c(0, .5, 1, 2)[column], x)
     expect_within(law - theory_em[[steps]][, column], 1e-6)
   }
 })
@@ -55,7 +56,7 @@ test_that("samples of Euler-Maruyama have the confidence of its exact law", {
   withr::local_seed(2)
   for (steps in names(theory_em)) {
     sweep <- guidance_sweep(named_mixture("A2"), "1", n = 4000,
-                            sampler = sampler_em(as.numeric(steps)), horizon = 5)
+                            sampler = sampler_em(as.numeric(steps), "uniform"), horizon = 5)
     exact <- theory_em[[steps]]["confidence", ]
     expect_within((sweep$confidence - exact) / sweep$confidence_se, 4)
   }
@@ -65,7 +66,7 @@ test_that("where no angle at the class is obtuse no path loses confidence, coars
   withr::local_seed(3)
   for (name in c("C3", "G4")) for (steps in c(2, 5, 20)) {
     # the ODE for any step, the SDE for steps of length at most 1
-    for (sampler in list(sampler_euler(steps, grid = "uniform"), sampler_em(max(steps, 5)))) {
+    for (sampler in list(sampler_euler(steps, "uniform"), sampler_em(max(steps, 5), "uniform"))) {
       sweep <- guidance_sweep(named_mixture(name), "1", c(0, 1, 10, 100), n = 2000,
                               sampler = sampler, horizon = 5, log_density = "none")
       expect_identical(sweep$fraction_down, rep(0, 4), info = paste(name, format(sampler)))
