@@ -40,11 +40,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
     inside <- class_components(x, y)
     part <- class_law(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
-    guide <- guidance_models(guidance(y), x)
-    expectation(part, function(z) {
-      logp <- core_eval(x, z, 1, 0, guide$models, c(0, 0), "logp")$logp
-      exp(pmin(guide$log_prior + logp[, 1] - logp[, 2], 0))
-    }, n, cut_at = x)
+    expectation(part, class_probability(x, y), n, cut_at = x)
   })
   data.frame(class = classes, do.call(rbind, rows))
 }
@@ -61,6 +57,15 @@ confidence.guided_sample <- function(x, ...) {
 #' @rdname confidence
 #' @export
 confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence")
+
+# p(class | z) as a function of points z (n x d), for one class or the union of several.
+class_probability <- function(mixture, class) {
+  guide <- guidance_models(guidance(class), mixture)
+  function(z) {
+    logp <- core_eval(mixture, z, 1, 0, guide$models, c(0, 0), "logp")$logp
+    exp(pmin(guide$log_prior + logp[, 1] - logp[, 2], 0))
+  }
+}
 
 estimate_row <- function(estimate, se, method) {
   data.frame(estimate = estimate, se = se, method = method, stringsAsFactors = FALSE)

@@ -68,6 +68,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
   plan <- plan_for(begin)
   if (is.null(key)) key <- draw_key()
+  plan <- draw_start(plan, key)
   sweep <- sweep_runs(plan, begin, class, strength, interval, key, keep)
   # more nodes where a strength tears neighbouring starts apart
   while (sweep$unresolved > 1e-6 && plan$begin$n < 1e5) {
@@ -122,17 +123,14 @@ class_target <- function(mixture, class, plan, key) {
   law <- diffuse(mixture, last, plan$schedule)
   if (is_singular(law)) return(NULL)
   part <- class_law(law, class)
-  guide <- guidance_models(guidance(class), law)
-  q <- function(x) {
-    logp <- core_eval(law, x, 1, 0, guide$models, c(0, 0), "logp")$logp
-    exp(pmin(guide$log_prior + logp[, 1] - logp[, 2], 0))
+  q <- class_probability(law, class)
+  if (mixture_dim(law) == 1) {
+    return(list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)))
   }
   draws <- keyed_draws(part, 1e4, key)
   one <- sum(part$weights > 0) == 1
-  list(confidence = if (mixture_dim(law) == 1) expectation(part, q, 0, cut_at = law) else
-         sample_mean(q(draws)),
-       entropy = if (one || mixture_dim(law) == 1) entropy(part) else
-         sample_mean(-dgaussmix(draws, part, log = TRUE)))
+  list(confidence = sample_mean(q(draws)),
+       entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
 }
 
 # The start that all strengths share: as given, or the nodes and weights of the quadrature.

@@ -99,6 +99,16 @@ sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, 
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
+# A start that comes from a law is drawn, once: the plan that is returned has it.
+draw_start <- function(plan, key) {
+  law <- plan$begin$law
+  if (is.null(law)) return(plan)
+  plan$begin$law <- NULL
+  plan$begin$x <- keyed_draws(law, plan$begin$n, key)
+  if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
+  plan
+}
+
 run_plan <- function(plan, guidance, key) {
   guide <- guidance_models(guidance, plan$mixture)
   levels <- plan$levels
@@ -106,11 +116,7 @@ run_plan <- function(plan, guidance, key) {
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   if (is.null(key)) key <- draw_key()
-  law <- plan$begin$law
-  if (!is.null(law)) {
-    plan$begin$x <- keyed_draws(law, plan$begin$n, key)
-    if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
-  }
+  plan <- draw_start(plan, key)
   result <- core_run(plan$pool, guide$models, levels, plan$program, plan$begin$n, scalars,
                      plan$begin$x, plan$noise, key)
   run <- read_run(result, plan, guide)
