@@ -117,14 +117,30 @@ run_plan <- function(plan, guidance, key) {
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   if (is.null(key)) key <- draw_key()
   plan <- draw_start(plan, key)
-  result <- core_run(plan$pool, guide$models, levels, plan$program, plan$begin$n, scalars,
-                     plan$begin$x, plan$noise, key)
+  result <- run_particles(plan, guide$models, levels, scalars, key)
   run <- read_run(result, plan, guide)
   structure(c(run, list(
     mixture = plan$mixture, guidance = guidance, sampler = plan$sampler, schedule = plan$schedule,
     times = plan$times, horizon = plan$times[1], start = plan$begin$label, key = key,
     density_method = plan$method, confidence_time = plan$closing
   )), class = "guided_sample")
+}
+
+# All particles of a plan: output and scalars as core_run() returns them.
+run_particles <- function(plan, models, levels, scalars, key) {
+  run_chunk(plan, models, levels, scalars, key, 0, plan$begin$n)
+}
+
+# The `count` particles after the first `first`, as if they were all there is: what a particle
+# meets depends on its number alone.
+run_chunk <- function(plan, models, levels, scalars, key, first, count) {
+  rows <- first + seq_len(count)
+  all <- count == plan$begin$n
+  start <- plan$begin$x
+  noise <- plan$noise
+  if (!all && !is.null(start)) start <- start[rows, , drop = FALSE]
+  if (!all && !is.null(noise)) noise <- noise[rows, , , drop = FALSE]
+  core_run(plan$pool, models, levels, plan$program, count, scalars, start, noise, key, first)
 }
 
 check_key <- function(key) {
