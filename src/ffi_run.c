@@ -15,33 +15,26 @@ static gm_pool pool_of(SEXP x) {
   pool.K = INTEGER_RO(dim)[1];
   R_xlen_t d = pool.d, K = pool.K;
   pool.mean = REAL_RO(mean);
-  pool.common = ffi_length(x, "value") == d;
-  pool.value = ffi_doubles(x, "value", pool.common ? d : d * K);
   pool.vector = ffi_doubles_or_null(x, "vector", d * d * K);
+  pool.common = !pool.vector && ffi_length(x, "value") == d;
+  pool.value = ffi_doubles(x, "value", pool.common ? d : d * K);
   return pool;
 }
 
-/* log_weight is K x J; components of weight zero (-Inf) are left out. */
+/* log_weight is K x J; -Inf: not in the model. */
 static gm_models models_of(SEXP x, int K) {
   R_xlen_t length = ffi_length(x, "log_weight");
+  int J = (int)(length / K);
+  double *table = (double *)R_alloc(gm_models_size(K, J), sizeof(double));
   gm_models models;
-  models.log_weight = ffi_doubles(x, "log_weight", length);
-  models.J = (int)(length / K);
-  int *size = (int *)R_alloc(models.J, sizeof(int));
-  int *member = (int *)R_alloc(length, sizeof(int));
-  for (int j = 0; j < models.J; j++) {
-    size[j] = 0;
-    for (int k = 0; k < K; k++) {
-      if (models.log_weight[(size_t)j * K + k] > R_NegInf) member[(size_t)j * K + size[j]++] = k;
-    }
-    if (size[j] == 0) Rf_error("internal error: model %d has no component", j + 1);
+  if (gm_models_fill(K, J, ffi_doubles(x, "log_weight", length), &models, table) != GM_OK) {
+    Rf_error("internal error: a model has no component");
   }
-  models.size = size;
-  models.member = member;
   return models;
 }
 
-static const gm_level *levels_of(SEXP x, const gm_pool *pool, int J, int n) {
+static const gm_level *levels_of(SEXP x, const gm_pool *pool, const gm_models *models, int n) {
+  int J = models->J;
   gm_level *level = (gm_level *)R_alloc(n, sizeof(gm_level));
   const double *a = ffi_doubles(x, "a", n), *b2 = ffi_doubles(x, "b2", n);
   const double *coef = ffi_doubles(x, "coef", (R_xlen_t)n * J);
@@ -51,7 +44,7 @@ static const gm_level *levels_of(SEXP x, const gm_pool *pool, int J, int n) {
     level[i].a = a[i];
     level[i].b2 = b2[i];
     level[i].coef = coef + (size_t)i * J;
-    if (gm_level_fill(pool, level + i, table + i * size) != GM_OK) {
+    if (gm_level_fill(pool, models, level + i, table + i * size) != GM_OK) {
       Rf_error("a component has zero variance at noise level %d of %d, where it has no density",
                i + 1, n);
     }
@@ -143,7 +136,7 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   gm_pool pool = pool_of(ffi_pool);
   gm_models models = models_of(ffi_models, pool.K);
   int n_level = (int)ffi_length(ffi_levels, "a");
-  const gm_level *level = levels_of(ffi_levels, &pool, models.J, n_level);
+  const gm_level *level = levels_of(ffi_levels, &pool, &models, n_level);
   gm_program program = program_of(ffi_program, level, n_level);
   if (gm_program_check(&program, &pool, &models) != GM_OK) {
     Rf_error("internal error: the step program is not valid");

@@ -10,53 +10,114 @@
 
 #include "layout.h"
 
+size_t gm_models_size(int K, int J) {
+  /* order, first, groups, group; log_weight, shift */
+  size_t ints = K + (K + 1) + J + (size_t)K * J;
+  return (ints * sizeof(int) + sizeof(double) - 1) / sizeof(double) + K + (size_t)K * J;
+}
+
+/* Does every model weigh a and b alike, but for the factor between their own log-weights? */
+static int alike(int K, int J, const double *log_weight, int a, double of_a, int b, double of_b) {
+  for (int j = 0; j < J; j++) {
+    double x = log_weight[(size_t)j * K + a], y = log_weight[(size_t)j * K + b];
+    if ((x > -INFINITY) != (y > -INFINITY)) return 0;
+    double scale = fabs(x) + fabs(y) + fabs(of_a) + fabs(of_b) + 1;
+    if (x > -INFINITY && fabs((x - of_a) - (y - of_b)) > 1e-14 * scale) return 0;
+  }
+  return 1;
+}
+
+/* log_weight: K x J, -Inf where a component is not in a model. */
+gm_status gm_models_fill(int K, int J, const double *log_weight, gm_models *models,
+                         double *table) {
+  double *base = table, *shift = base + K;
+  int *order = (int *)(shift + (size_t)K * J), *first = order + K, *groups = first + K + 1;
+  int *group = groups + J, *taken = group, G = 0, n = 0;
+  memset(taken, 0, sizeof(int) * K);
+  for (int a = 0; a < K; a++) {
+    int j = 0;
+    while (j < J && !(log_weight[(size_t)j * K + a] > -INFINITY)) j++;
+    if (j == J || taken[a]) continue;
+    first[G++] = n;
+    double of_a = log_weight[(size_t)j * K + a];
+    for (int b = a; b < K; b++) {
+      double of_b = log_weight[(size_t)j * K + b];
+      if (taken[b] || !(of_b > -INFINITY) || !alike(K, J, log_weight, a, of_a, b, of_b)) continue;
+      base[n] = of_b;
+      order[n++] = b;
+      taken[b] = 1;
+    }
+  }
+  first[G] = n;
+  for (int j = 0; j < J; j++) {
+    groups[j] = 0;
+    for (int g = 0; g < G; g++) {
+      double w = log_weight[(size_t)j * K + order[first[g]]];
+      shift[(size_t)j * G + g] = w - base[first[g]];
+      if (w > -INFINITY) group[(size_t)j * G + groups[j]++] = g;
+    }
+    if (groups[j] == 0) return GM_ERR_PROGRAM;
+  }
+  *models = (gm_models){J, G, order, first, groups, group, base, shift};
+  return GM_OK;
+}
+
 size_t gm_level_size(const gm_pool *pool) {
-  size_t d = pool->d, K = pool->K;
-  return d * (pool->common ? 1 : K) + K + d + d * K + (pool->vector ? 0 : d * K) + K;
+  size_t d = pool->d, K = pool->K, tables = pool->vector ? 1 : pool->common ? 2 : 4;
+  return d * (pool->common ? 1 : K) + d + K + tables * d * K;
 }
 
 /* S_k(t) = a^2 Sigma_k + b2 I has the eigenvectors of Sigma_k at every t. */
-gm_status gm_level_fill(const gm_pool *pool, gm_level *level, double *table) {
+gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *level,
+                        double *table) {
   const double log_2pi = 1.8378770664093454836;
-  size_t d = pool->d, K = pool->K, columns = pool->common ? 1 : K;
-  double *precision = table, *log_norm = precision + d * columns, *origin = log_norm + K;
-  double *mean = origin + d, *slope = mean + d * K;
-  double *offset = pool->vector ? slope : slope + d * K;
-  for (size_t k = 0; k < columns; k++) {
-    double log_det = 0;
-    for (size_t j = 0; j < d; j++) {
-      double variance = level->a * level->a * pool->value[k * d + j] + level->b2;
-      if (!(variance > 0)) return GM_ERR_SINGULAR;
-      precision[k * d + j] = 1 / variance;
-      log_det += log(variance);
-    }
-    log_norm[k] = -0.5 * ((double)d * log_2pi + log_det);
-  }
-  for (size_t k = columns; k < K; k++) log_norm[k] = log_norm[0];
+  size_t d = pool->d, K = models->first[models->G], columns = pool->common ? 1 : pool->K;
+  double *precision = table, *origin = precision + d * columns, *constant = origin + d;
+  double *mean = constant + pool->K, *slope = mean + d * pool->K;
+  double *root = slope + d * pool->K, *root_mean = root + d * pool->K;
   for (size_t j = 0; j < d; j++) {
-    double least = pool->mean[j], most = least;
-    for (size_t k = 1; k < K; k++) {
-      least = fmin(least, pool->mean[k * d + j]);
-      most = fmax(most, pool->mean[k * d + j]);
+    double least = INFINITY, most = -INFINITY;
+    for (size_t k = 0; k < K; k++) {
+      least = fmin(least, pool->mean[models->order[k] * d + j]);
+      most = fmax(most, pool->mean[models->order[k] * d + j]);
     }
-    origin[j] = level->a * (least + 0.5 * (most - least));
+    origin[j] = pool->vector ? 0 : level->a * (least + 0.5 * (most - least));
   }
   for (size_t k = 0; k < K; k++) {
-    offset[k] = 0;
-    for (size_t j = 0; j < d; j++) {
-      double m = level->a * pool->mean[k * d + j] - origin[j];
-      double pm = precision[(pool->common ? 0 : k * d) + j] * m;
-      mean[k * d + j] = m;
-      if (!pool->vector) slope[k * d + j] = pm;
-      offset[k] -= 0.5 * m * pm;
+    size_t of = models->order[k];
+    if (k == 0 || !pool->common) {
+      double log_det = 0;
+      for (size_t j = 0; j < d; j++) {
+        double value = pool->value[(pool->common ? 0 : of * d) + j];
+        double variance = level->a * level->a * value + level->b2;
+        if (!(variance > 0)) return GM_ERR_SINGULAR;
+        precision[k * d + j] = 1 / variance;
+        log_det += log(variance);
+      }
+      level->log_norm = -0.5 * ((double)d * log_2pi + log_det);
     }
+    const double *P = precision + (pool->common ? 0 : k * d);
+    double half = 0;
+    for (size_t j = 0; j < d; j++) {
+      double m = level->a * pool->mean[of * d + j] - origin[j];
+      mean[k * d + j] = m;
+      half += 0.5 * m * P[j] * m;
+      if (!pool->vector) slope[k * d + j] = P[j] * m;
+      if (pool->vector || pool->common) continue;
+      root[k * d + j] = sqrt(0.5 * P[j]);
+      root_mean[k * d + j] = root[k * d + j] * m;
+    }
+    constant[k] = models->log_weight[k] + (pool->common ? -half : level->log_norm);
   }
+  level->total = 0;
+  for (int j = 0; j < models->J; j++) level->total += level->coef[j];
   level->precision = precision;
-  level->log_norm = log_norm;
   level->origin = origin;
+  level->constant = constant;
   level->mean = mean;
   level->slope = slope;
-  level->offset = offset;
+  level->root = root;
+  level->root_mean = root_mean;
   return GM_OK;
 }
 
@@ -76,7 +137,9 @@ gm_status gm_program_check(const gm_program *p, const gm_pool *pool, const gm_mo
     int ok = 0;
     switch (o->code) {
       case GM_EVAL:
-        ok = in(o->to, R) && in(o->from, R) && o->to != o->from && in(o->at, p->n_level) &&
+        /* without a register to write to, only the log-densities */
+        ok = (o->to < 0 ? o->n >= 0 && p->derivative == GM_NONE : in(o->to, R)) &&
+             in(o->from, R) && o->to != o->from && in(o->at, p->n_level) &&
              (o->n < 0 || in(o->n + models->J - 1, p->n_scalar));
         break;
       case GM_NOISE: ok = in(o->to, R) && in(o->at, p->n_noise); break;
@@ -110,13 +173,19 @@ size_t gm_work_size(const gm_job *job) {
   return (used + 15) / 8 * 8;
 }
 
-/* Particles in a block: the registers and tables of a block should stay in the L2 cache. */
+/* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a
+ * block makes its own precision matrices, it is wide enough to pay for them. */
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {
-  const size_t cache = 131072 / sizeof(double), least = 16, most = 512;
+  int strips = pool->vector && program->derivative == GM_NONE;
+  const size_t cache = (strips ? 1 << 20 : 1 << 17) / sizeof(double), most = 512;
+  const size_t least = program->derivative == GM_NONE ? 64 : 32;
   gm_area area;
-  size_t per_lane = (gm_layout(pool, models, program, 8, NULL, &area) + 7) / 8;
-  size_t lanes = cache / per_lane / 8 * 8;
-  return lanes < least ? least : lanes > most ? most : lanes;
+  size_t base = gm_layout(pool, models, program, 32, NULL, &area);
+  size_t per_lane = (gm_layout(pool, models, program, 64, NULL, &area) - base) / 32 + 1;
+  size_t lanes = cache / per_lane / 32 * 32;
+  lanes = lanes < least ? least : lanes > most ? most : lanes;
+  /* a tile of components even in the L1 cache */
+  return lanes * pool->K > 4096 && !strips && lanes > 128 ? 128 : lanes;
 }
 
 double gm_block_cost(const gm_job *job) {

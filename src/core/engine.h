@@ -4,7 +4,6 @@
 #define GM_ENGINE_H
 
 #include "det.h"
-#include "layout.h"
 
 #define TANGENT(r) (area->tangent + (size_t)(r) * d * d * lanes)
 
@@ -29,10 +28,18 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   const gm_level *level = job->program->level + op->at;
   size_t lanes = job->lanes;
   int d = pool->d, derivative = job->program->derivative != GM_NONE;
-  gm_score_work work = {area->g, area->logit, area->r, area->rho, area->s,
-                        area->u, area->t};
-  gm_score(pool, models, level, ROW(area->reg, (size_t)op->from * d), lanes, derivative, &work,
-           ROW(area->reg, (size_t)op->to * d), op->n < 0 ? NULL : ROW(area->scalar, op->n));
+  double *from = ROW(area->reg, (size_t)op->from * d);
+  double *to = op->to < 0 ? NULL : ROW(area->reg, (size_t)op->to * d);
+  double *logp = op->n < 0 ? NULL : ROW(area->scalar, op->n);
+  gm_score_work work = {area->u, area->e, area->top, area->sum, area->slope, area->coef,
+                        area->part, area->dx, area->P, area->g, area->r, area->rho, area->s};
+  if (pool->vector && (d <= GM_MAX_PRECISION || job->program->derivative == GM_TANGENT)) {
+    gm_precisions(pool, models, level, area->P);
+  }
+  for (size_t v = 0, strip = gm_strip(pool, job->program, lanes); v < lanes; v += strip) {
+    gm_score(pool, models, level, from + v, lanes, lanes - v < strip ? lanes - v : strip,
+             derivative, &work, to ? to + v : NULL, logp ? logp + v : NULL);
+  }
   if (!derivative) return;
   gm_model_scores(pool, models, level, lanes, &work);
   if (job->program->derivative == GM_TRACE) {
@@ -168,7 +175,7 @@ static GM_NOINLINE void gm_op_end(const gm_job *job, const gm_op *op, gm_area *a
     }
   } else if (program->derivative == GM_TANGENT) {
     gm_tangent_kind *kind = area->shared->kind;
-    double *other[GM_MAX_REGISTERS], *logdet = area->t;
+    double *other[GM_MAX_REGISTERS], *logdet = area->dx;
     int n_other = 0;
     if (kind[x] == GM_FULL) {
       /* registers that outlive the step (multistep methods) are rebased on the new state; an
@@ -211,7 +218,7 @@ static void gm_block_start(const gm_job *job, size_t first, size_t count, gm_are
   area->shared->has_spare = 0;
   for (int r = 0; r < GM_MAX_REGISTERS; r++) area->shared->kind[r] = GM_ZERO;
   gm_rebase(job, area, 0);
-  gm_rng_seed(job->key, job->first + first, lanes, area->rng);
+  if (program->n_noise && !job->noise) gm_rng_seed(job->key, job->first + first, lanes, area->rng);
 }
 
 static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to, double *work) {

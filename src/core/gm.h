@@ -16,36 +16,49 @@ typedef enum {
 /* The pool of components, in a basis where a common covariance is diagonal. Covariance of
  * component k: V_k diag(value_k) V_k'; V = I if vector is NULL; one value column if common. */
 typedef struct {
-  int K, d, common;
+  int K, d, common; /* common: no vectors */
   const double *mean;   /* d x K */
   const double *value;  /* d x (common ? 1 : K) */
   const double *vector; /* d x d x K, or NULL */
 } gm_pool;
 
-/* Models: the pool under other weights. Model j holds size[j] components, the others have weight
- * zero and are never visited. */
+/* Models: the pool under other weights. Components that every model weighs alike, but for a factor,
+ * form a group; those of weight zero everywhere are never visited. */
 typedef struct {
-  int J;
-  const int *size, *member;  /* member: K x J, the first size[j] of column j */
-  const double *log_weight;  /* K x J */
+  int J, G;
+  const int *order;         /* the components, group by group; below, k counts in this order */
+  const int *first;         /* G + 1: group g has k = first[g] .. first[g + 1] - 1 */
+  const int *groups;        /* J: how many groups model j has */
+  const int *group;         /* G x J: which */
+  const double *log_weight; /* for each k */
+  const double *shift;      /* G x J: what model j adds to the log-weights of group g */
 } gm_models;
 
-/* A noise level: x_t = a x_0 + sqrt(b2) z, and the coefficient c_j of each model's score. */
+/* A noise level: x_t = a x_0 + sqrt(b2) z, and the coefficient c_j of each model's score. The tables
+ * follow the order of the models. */
 typedef struct {
   double a, b2;
   const double *coef;      /* J */
+  double total;            /* sum of coef */
+  double log_norm;         /* -(d log 2 pi + log det) / 2, if common */
   const double *precision; /* d x (common ? 1 : K): 1 / (a^2 value + b2) */
-  const double *log_norm;  /* K: -(d log 2 pi + log det) / 2 */
-  const double *origin;    /* d: a times the middle of the means; the next two count from it */
+  const double *origin;    /* d: a times the middle of the means; the next count from it */
   const double *mean;      /* d x K: a mu_k - origin */
+  const double *constant;  /* K: the logit at x = origin, or at the mean if not common */
   const double *slope;     /* d x K: P_k (a mu_k - origin), unless the pool has vectors */
-  const double *offset;    /* K: -(a mu_k - origin)' P (a mu_k - origin) / 2, if common */
+  const double *root;      /* d x K: sqrt(P_k / 2); unless common or with vectors */
+  const double *root_mean; /* d x K: that times (a mu_k - origin) */
 } gm_level;
 
+size_t gm_models_size(int K, int J); /* doubles for what gm_models_fill makes */
+gm_status gm_models_fill(int K, int J, const double *log_weight, gm_models *models, double *table);
 size_t gm_level_size(const gm_pool *pool); /* doubles for the tables of a level */
-gm_status gm_level_fill(const gm_pool *pool, gm_level *level, double *table);
+gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *level,
+                        double *table);
 
-/* A program: operations over registers of d numbers a particle, and scalars. */
+/* Components in a tile of the score; dimensions up to which precision matrices are formed. */
+enum { GM_COMPONENTS = 32, GM_MAX_PRECISION = 128 };
+
 typedef enum {
   GM_EVAL,   /* to <- guided score of from at level `at`; scalar n <- log p_j, j = 1..J (n >= 0) */
   GM_NOISE,  /* to <- standard normals, the `at`-th slice if the caller supplies the noise */

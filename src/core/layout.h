@@ -21,31 +21,57 @@ typedef struct {
   double *H;       /* d x d rows (GM_TANGENT) */
   double *spare;   /* 1 row */
   uint64_t *rng;   /* 4 rows */
-  double *g, *logit, *r, *rho, *s, *u, *t; /* see score.h */
+  /* see score.h: */
+  double *u, *e, *top, *sum, *slope, *coef, *part, *dx, *g, *r, *rho, *s, *P;
 } gm_area;
 
-/* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. */
+/* Distance of the rows of a precision matrix. */
+static inline size_t gm_padded(size_t d) { return (d + 7) / 8 * 8; }
+
+/* Lanes that the score takes at a time: with eigenvectors, as many as have room in the L1 cache
+ * beside a matrix. The derivative keeps all of a block. */
+static inline size_t gm_strip(const gm_pool *pool, const gm_program *program, size_t lanes) {
+  const size_t strip = 32;
+  int whole = !pool->vector || program->derivative != GM_NONE;
+  return whole || lanes < strip ? lanes : strip;
+}
+
+/* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. Rows lie on cache
+ * lines, whatever `base`: vectors that straddle two cost twice as much. */
 static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                                const gm_program *program, size_t lanes, double *base,
                                gm_area *area) {
-  size_t d = pool->d, K = pool->K, J = models->J, R = program->n_register, used = 0;
+  size_t d = pool->d, K = pool->K, J = models->J, G = models->G, R = program->n_register, used = 0;
   int trace = program->derivative == GM_TRACE, tangent = program->derivative == GM_TANGENT;
-  int derivative = trace || tangent;
+  int derivative = trace || tangent, full = pool->vector != NULL, common = pool->common;
+  int kept = !full && K <= GM_COMPONENTS;
+  size_t sums = common && kept ? 0 : kept ? d : G * d * (full || common ? 1 : 2);
+  size_t tile = derivative ? K : full ? 1 : K < GM_COMPONENTS ? K : GM_COMPONENTS;
   double **rows[] = {&area->reg, &area->scalar, &area->trace, &area->tangent, &area->H,
-                     &area->spare, &area->g, &area->logit, &area->r, &area->rho, &area->s,
-                     &area->u, &area->t};
+                     &area->spare};
   size_t count[] = {R * d, program->n_scalar, trace ? R : 0, tangent ? R * d * d : 0,
-                    tangent ? d * d : 0, 1, derivative || pool->vector ? K * d : 0, K,
-                    derivative ? J * K : K, K, derivative ? J * d : 0, d, 2 * d};
+                    tangent ? d * d : 0, 1};
+  double **score[] = {&area->u, &area->e, &area->top, &area->sum, &area->slope, &area->coef,
+                      &area->part, &area->dx, &area->g, &area->r, &area->rho, &area->s};
+  size_t score_count[] = {d, tile, G, G, derivative ? 0 : sums, G,
+                          G > 2 ? G : 2, full || tangent ? 3 * d : 0, derivative ? K * d : 0,
+                          derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0};
+  if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;
-  used = (sizeof(gm_shared) + sizeof(double) - 1) / sizeof(double);
+  used = (sizeof(gm_shared) + 63) / 64 * 8;
   area->rng = base ? (uint64_t *)(base + used) : NULL;
   used += 4 * lanes;
   for (size_t i = 0; i < sizeof count / sizeof *count; i++) {
     *rows[i] = base ? base + used : NULL;
     used += count[i] * lanes;
   }
-  return used;
+  for (size_t i = 0; i < sizeof score_count / sizeof *score_count; i++) {
+    *score[i] = base ? base + used : NULL;
+    used += score_count[i] * gm_strip(pool, program, lanes);
+  }
+  area->P = base ? base + used : NULL;
+  if (full && (d <= GM_MAX_PRECISION || tangent)) used += (K + 1) * d * gm_padded(d);
+  return used + 7;
 }
 
 #endif

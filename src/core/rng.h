@@ -24,24 +24,26 @@ GM_INLINE void gm_rng_seed(uint64_t key, uint64_t first, size_t lanes, uint64_t 
 
 GM_INLINE vu vrotl(vu x, int k) { return (x << k) | (x >> (64 - k)); }
 
-GM_INLINE vu vxoshiro(vu s[4]) {
-  vu r = vrotl(s[0] + s[3], 23) + s[0], t = s[1] << 17;
-  s[2] ^= s[0];
-  s[3] ^= s[1];
-  s[1] ^= s[2];
-  s[0] ^= s[3];
-  s[2] ^= t;
-  s[3] = vrotl(s[3], 45);
+typedef struct { vu a, b, c, d; } gm_xoshiro;
+
+GM_INLINE vu vxoshiro(gm_xoshiro *s) {
+  vu r = vrotl(s->a + s->d, 23) + s->a, t = s->b << 17;
+  s->c ^= s->a;
+  s->d ^= s->b;
+  s->b ^= s->c;
+  s->a ^= s->d;
+  s->c ^= t;
+  s->d = vrotl(s->d, 45);
   return r;
 }
 
 /* 52 random bits in [1, 2) */
 GM_INLINE vd vuniform12(vu r) { return vd_of((r >> 12) | 0x3ff0000000000000ULL); }
 
-GM_INLINE void vnormal_pair(vu s[4], vd *z1, vd *z2) {
+GM_INLINE void vnormal_pair(gm_xoshiro *s, vd *z1, vd *z2) {
   vd u1 = vset(2.0) - vuniform12(vxoshiro(s)); /* (0, 1] */
   vd u2 = vuniform12(vxoshiro(s)) - vset(1.0); /* [0, 1) */
-  vd radius = vsqrt(vset(-2.0) * vlog(u1)), sine, cosine;
+  vd radius = vsqrt(vset(-2.0) * vlog_normal(u1)), sine, cosine;
   vsincos2pi(u2, &sine, &cosine);
   *z1 = radius * cosine;
   *z2 = radius * sine;
@@ -53,18 +55,22 @@ GM_INLINE void gm_rng_normal(uint64_t *state, double *spare, int *has_spare, int
                              double *out) {
   int first = rows > 0 && *has_spare, pairs = (rows - first) / 2, odd = (rows - first) % 2;
   for (size_t v = 0; v < lanes; v += GM_VL) {
-    vu s[4];
-    for (int w = 0; w < 4; w++) s[w] = *(const vu *)(state + w * lanes + v);
+    vu *word = (vu *)(state + v), *next = (vu *)(state + lanes + v);
+    vu *third = (vu *)(state + 2 * lanes + v), *fourth = (vu *)(state + 3 * lanes + v);
+    gm_xoshiro s = {*word, *next, *third, *fourth};
     double *row = out + v;
     if (first) {
       *(vd *)row = *(const vd *)(spare + v);
       row += lanes;
     }
     for (int p = 0; p < pairs; p++, row += 2 * lanes) {
-      vnormal_pair(s, (vd *)row, (vd *)(row + lanes));
+      vnormal_pair(&s, (vd *)row, (vd *)(row + lanes));
     }
-    if (odd) vnormal_pair(s, (vd *)row, (vd *)(spare + v));
-    for (int w = 0; w < 4; w++) *(vu *)(state + w * lanes + v) = s[w];
+    if (odd) vnormal_pair(&s, (vd *)row, (vd *)(spare + v));
+    *word = s.a;
+    *next = s.b;
+    *third = s.c;
+    *fourth = s.d;
   }
   if (rows > 0) *has_spare = odd;
 }

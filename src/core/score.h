@@ -1,227 +1,506 @@
-/* The one score kernel, for a block of particles (rows of `lanes` numbers).
+/* The one score kernel, for particles in rows of `lanes` numbers.
  *
  *   s(x) = sum_j c_j s_j(x),  s_j = score of model j = sum_k r_jk g_k,  g_k = -P_k (x - a mu_k)
- *        = sum_k rho_k g_k,   rho_k = sum_j c_j r_jk
- *   Ds   = sum_j c_j [ sum_k r_jk (g_k - s_j)(g_k - s_j)' ] - sum_k rho_k P_k
+ *   Ds   = sum_j c_j [ sum_k r_jk (g_k - s_j)(g_k - s_j)' ] - sum_k rho_k P_k,  rho = sum_j c_j r_j
  *
- * Responsibilities r_jk are softmaxes of log w_jk + log N_k. The derivative is centred at s_j:
- * the equal form sum r g g' - s s' loses all digits far out. */
+ * Responsibilities r_jk are softmaxes of log w_jk + log N_k. Components that all models weigh alike
+ * form a group g (see gm_models): they share exp(logit - top_g), and the sums
+ *
+ *   S_g = sum_k e_k,  A_g = sum_k e_k (slope of component k),
+ *
+ * that the models then mix. Components are taken a tile at a time, so that these sums, and not K rows
+ * of responsibilities, are what a block keeps. The derivative is centred at s_j: the equal form
+ * sum r g g' - s s' loses all digits far out. */
 #ifndef GM_SCORE_H
 #define GM_SCORE_H
 
-#include "gm.h"
+#include "layout.h"
+#include "product.h"
 #include "rng.h"
 
-#define ROW(p, i) ((p) + (size_t)(i) * lanes)
-#define AT(p) (*(vd *)(p))
-#define LD(p) (*(const vd *)(p))
-
-/* What the kernel leaves for those that build on it (the derivative; Jacobian-vector products). */
+/* Where the kernel works; see layout.h for the sizes. */
 typedef struct {
-  double *g;     /* K x d rows: component scores (for the derivative, or full covariances) */
-  double *logit; /* K rows: log N_k, up to a term common to all k if they share a covariance */
-  double *r;     /* responsibilities: J x K rows for the derivative, else K rows, used in turn */
-  double *rho;   /* K rows */
-  double *s;     /* J x d rows: model scores (for the derivative) */
   double *u;     /* d rows: x - origin */
-  double *t;     /* 2 x d rows: scratch */
+  double *e;     /* a tile of components (all, for the derivative): logits, then e_k */
+  double *top;   /* G rows: what the e_k of a group are relative to */
+  double *sum;   /* G rows: S_g */
+  double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k P_k */
+  double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g */
+  double *part;  /* G rows, and one: scratch */
+  double *dx;    /* 3 x d rows: scratch of the full form, and of the Jacobian */
+  double *P;     /* precision matrices of the full form, and d x ld of scratch */
+  double *g;     /* K x d rows: component scores, for the derivative, which alone needs the rest */
+  double *r;     /* J x K rows: responsibilities */
+  double *rho;   /* K rows */
+  double *s;     /* J x d rows: model scores */
 } gm_score_work;
 
-/* y_i = offset_i + sum_j m[i * si + j * sj] x_j for `rows` y and `cols` x (offset NULL: zero):
- * register tiles of 4 rows x 2 vectors. */
-GM_INLINE void gm_product(int rows, int cols, const double *m, size_t si, size_t sj,
-                          const double *offset, const double *x, size_t lanes, double *y) {
-  for (size_t v = 0; v < lanes; v += 2 * GM_VL) {
-    size_t w = v + GM_VL < lanes ? GM_VL : 0;
-    int i = 0;
-    for (; i + 4 <= rows; i += 4) {
-      vd a0 = vset(offset ? offset[i] : 0), a1 = vset(offset ? offset[i + 1] : 0);
-      vd a2 = vset(offset ? offset[i + 2] : 0), a3 = vset(offset ? offset[i + 3] : 0);
-      vd b0 = a0, b1 = a1, b2 = a2, b3 = a3;
-      const double *q = m + i * si;
-      for (int j = 0; j < cols; j++, q += sj) {
-        vd u = LD(ROW(x, j) + v), z = LD(ROW(x, j) + v + w);
-        vd m0 = vset(q[0]), m1 = vset(q[si]), m2 = vset(q[2 * si]), m3 = vset(q[3 * si]);
-        a0 += m0 * u; b0 += m0 * z;
-        a1 += m1 * u; b1 += m1 * z;
-        a2 += m2 * u; b2 += m2 * z;
-        a3 += m3 * u; b3 += m3 * z;
-      }
-      AT(ROW(y, i) + v) = a0; AT(ROW(y, i) + v + w) = b0;
-      AT(ROW(y, i + 1) + v) = a1; AT(ROW(y, i + 1) + v + w) = b1;
-      AT(ROW(y, i + 2) + v) = a2; AT(ROW(y, i + 2) + v + w) = b2;
-      AT(ROW(y, i + 3) + v) = a3; AT(ROW(y, i + 3) + v + w) = b3;
-    }
-    for (; i < rows; i++) {
-      vd a = vset(offset ? offset[i] : 0), b = a;
-      const double *q = m + i * si;
-      for (int j = 0; j < cols; j++, q += sj) {
-        a += vset(*q) * LD(ROW(x, j) + v);
-        b += vset(*q) * LD(ROW(x, j) + v + w);
-      }
-      AT(ROW(y, i) + v) = a; AT(ROW(y, i) + v + w) = b;
-    }
+/* Rounding errors of P x grow with the condition of P; those of the eigenvectors' form do not. */
+GM_INLINE int gm_well_conditioned(int d, const double *precision) {
+  double least = precision[0], most = least;
+  for (int j = 1; j < d; j++) {
+    if (precision[j] < least) least = precision[j];
+    if (precision[j] > most) most = precision[j];
+  }
+  return most <= 1e4 * least;
+}
+
+/* The precision matrices of a level, once for all particles of a block. */
+GM_INLINE void gm_precisions(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                             double *P) {
+  size_t d = pool->d, ld = gm_padded(d), K = pool->K;
+  for (size_t i = 0; i < K; i++) {
+    gm_precision((int)d, pool->vector + models->order[i] * d * d, level->precision + i * d, ld,
+                 P + K * d * ld, P + i * d * ld);
   }
 }
 
-/* Beyond 1e150 standard deviations components tie: no difference of infinities. */
-#define GM_FAR 1e300
-
-/* log N_k and, if wanted, g_k of every component. */
-GM_INLINE void gm_components(const gm_pool *pool, const gm_level *level, size_t lanes, int want_g,
-                             gm_score_work *work) {
+/* g = -P_k (x - a mu_k) of component i of the full form (NULL: not wanted), and its logit. */
+GM_INLINE void gm_full_component(const gm_pool *pool, const gm_models *models,
+                                 const gm_level *level, int i, size_t lanes, gm_score_work *work,
+                                 double *g, double *logit) {
   int d = pool->d;
-  for (int k = 0; k < pool->K; k++) {
-    const double *mean = level->mean + (size_t)k * d;
-    const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
-    double *logit = ROW(work->logit, k), norm = level->log_norm[k];
-    double *g = want_g || pool->vector ? ROW(work->g, (size_t)k * d) : NULL;
-    if (!pool->vector) {
-      for (size_t v = 0; v < lanes; v += GM_VL) {
-        vd q = vset(0);
-        for (int j = 0; j < d; j++) {
-          vd dx = LD(ROW(work->u, j) + v) - vset(mean[j]), pdx = vset(prec[j]) * dx;
-          q += dx * pdx;
-          if (want_g) AT(ROW(g, j) + v) = -pdx;
-        }
-        AT(logit + v) = vset(norm) - vset(0.5) * vmin(q, vset(GM_FAR));
-      }
-    } else {
-      const double *V = pool->vector + (size_t)k * d * d;
-      double *dx = work->t, *y = ROW(work->t, d);
-      for (int j = 0; j < d; j++) {
-        for (size_t v = 0; v < lanes; v += GM_VL) {
-          AT(ROW(dx, j) + v) = LD(ROW(work->u, j) + v) - vset(mean[j]);
-        }
-      }
-      gm_product(d, d, V, d, 1, NULL, dx, lanes, y);
-      for (size_t v = 0; v < lanes; v += GM_VL) {
-        vd q = vset(0);
-        for (int j = 0; j < d; j++) {
-          vd yj = LD(ROW(y, j) + v), py = vset(prec[j]) * yj;
-          q += yj * py;
-          AT(ROW(y, j) + v) = -py;
-        }
-        AT(logit + v) = vset(norm) - vset(0.5) * vmin(q, vset(GM_FAR));
-      }
-      gm_product(d, d, V, 1, d, NULL, y, lanes, g);
-    }
-  }
-}
-
-/* Responsibilities of each model and their signed sum; log p_j to rows logp if not NULL. */
-GM_INLINE void gm_responsibilities(const gm_pool *pool, const gm_models *models,
-                                   const gm_level *level, size_t lanes, int want_r,
-                                   gm_score_work *work, double *logp) {
-  int K = pool->K;
-  memset(work->rho, 0, sizeof(double) * K * lanes);
-  for (int j = 0; j < models->J; j++) {
-    const int *member = models->member + (size_t)j * K, size = models->size[j];
-    const double *lw = models->log_weight + (size_t)j * K;
-    double *r = ROW(work->r, want_r ? (size_t)j * K : 0), c = level->coef[j];
-    if (c == 0 && !logp) continue;
-    for (size_t v = 0; v < lanes; v += GM_VL) {
-      if (size == 1) { /* exactly 1, and no exp */
-        int k = member[0];
-        AT(ROW(r, k) + v) = vset(1.0);
-        AT(ROW(work->rho, k) + v) += vset(c);
-        if (logp) AT(ROW(logp, j) + v) = vset(lw[k]) + LD(ROW(work->logit, k) + v);
-        continue;
-      }
-      vd top = vset(-INFINITY), sum = vset(0);
-      for (int i = 0; i < size; i++) {
-        int k = member[i];
-        top = vmax(top, vset(lw[k]) + LD(ROW(work->logit, k) + v));
-      }
-      for (int i = 0; i < size; i++) {
-        int k = member[i];
-        vd e = vexp(vset(lw[k]) + LD(ROW(work->logit, k) + v) - top);
-        AT(ROW(r, k) + v) = e;
-        sum += e;
-      }
-      if (logp) AT(ROW(logp, j) + v) = top + vlog(sum);
-      vd scale = vset(1.0) / sum;
-      for (int i = 0; i < size; i++) {
-        int k = member[i];
-        vd rk = LD(ROW(r, k) + v) * scale;
-        AT(ROW(r, k) + v) = rk;
-        AT(ROW(work->rho, k) + v) += vset(c) * rk;
-      }
-    }
-  }
-}
-
-/* Guided score of the block x into s; log p_j into logp if not NULL; keeps g and r if `derivative`.
- *
- * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
- * and s_j = sum_k rho_k slope_kj - (sum_j c_j) P_j u_j. */
-GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                        const double *x, size_t lanes, int derivative, gm_score_work *work,
-                        double *s, double *logp) {
-  int K = pool->K, d = pool->d, linear = pool->common && !pool->vector && !derivative;
-  const double *prec = level->precision;
+  const double *mean = level->mean + (size_t)i * d, *prec = level->precision + (size_t)i * d;
+  const double *V = pool->vector + (size_t)models->order[i] * d * d;
+  double *dx = work->dx, *y = ROW(dx, d), constant = level->constant[i];
   for (int j = 0; j < d; j++) {
     for (size_t v = 0; v < lanes; v += GM_VL) {
-      AT(ROW(work->u, j) + v) = LD(ROW(x, j) + v) - vset(level->origin[j]);
+      AT(ROW(dx, j) + v) = vset(mean[j]) - LD(ROW(work->u, j) + v);
     }
   }
-  if (!linear) {
-    gm_components(pool, level, lanes, derivative, work);
-  } else if (d == 2) { /* the compiler unrolls the constant */
-    gm_product(K, 2, level->slope, 2, 1, level->offset, work->u, lanes, work->logit);
+  if (d <= GM_MAX_PRECISION && gm_well_conditioned(d, prec)) {
+    size_t ld = gm_padded(d);
+    gm_quadratic(d, work->P + i * d * ld, ld, dx, lanes, g, logit);
   } else {
-    gm_product(K, d, level->slope, d, 1, level->offset, work->u, lanes, work->logit);
-  }
-  gm_responsibilities(pool, models, level, lanes, derivative, work, logp);
-  if (logp && linear) {
+    gm_product(d, d, (gm_matrix){V, d, 1}, NULL, 0, (gm_rows){dx, lanes}, lanes, y);
     for (size_t v = 0; v < lanes; v += GM_VL) {
       vd q = vset(0);
       for (int j = 0; j < d; j++) {
-        vd uj = LD(ROW(work->u, j) + v);
-        q += vset(prec[j]) * uj * uj;
+        vd yj = LD(ROW(y, j) + v), py = vset(prec[j]) * yj;
+        q += yj * py;
+        AT(ROW(y, j) + v) = py;
       }
-      q = vset(level->log_norm[0]) - vset(0.5) * vmin(q, vset(GM_FAR));
-      for (int m = 0; m < models->J; m++) AT(ROW(logp, m) + v) += q;
+      AT(logit + v) = q;
+    }
+    if (g) gm_product(d, d, (gm_matrix){V, 1, d}, NULL, 0, (gm_rows){y, lanes}, lanes, g);
+  }
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    AT(logit + v) = vset(constant) - vset(0.5) * vmin(LD(logit + v), vset(GM_FAR));
+  }
+}
+
+/* Logits of `count` components from number i on; of the forms without eigenvectors. */
+GM_INLINE void gm_logits(const gm_pool *pool, const gm_level *level, int i, int count,
+                         size_t lanes, gm_score_work *work, double *logit) {
+  size_t d = pool->d;
+  gm_rows u = {work->u, lanes};
+  if (pool->common) {
+    gm_product(count, (int)d, (gm_matrix){level->slope + i * d, d, 1}, level->constant + i, 0,
+               u, lanes, logit);
+  } else {
+    gm_distance(count, (int)d, (gm_matrix){level->root + i * d, d, 1}, level->root_mean + i * d,
+                level->constant + i, u, lanes, logit);
+  }
+}
+
+/* The same by g_k, which is kept, for the derivative. */
+GM_INLINE void gm_component_scores(const gm_pool *pool, const gm_models *models,
+                                   const gm_level *level, int i, size_t lanes,
+                                   gm_score_work *work) {
+  int d = pool->d;
+  double *g = ROW(work->g, (size_t)i * d), *logit = ROW(work->e, i);
+  if (pool->vector) {
+    gm_full_component(pool, models, level, i, lanes, work, g, logit);
+    return;
+  }
+  const double *mean = level->mean + (size_t)i * d;
+  const double *prec = level->precision + (pool->common ? 0 : (size_t)i * d);
+  double constant = pool->common ? models->log_weight[i] : level->constant[i];
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd q = vset(0);
+    for (int j = 0; j < d; j++) {
+      vd dx = LD(ROW(work->u, j) + v) - vset(mean[j]), pdx = vset(prec[j]) * dx;
+      q += dx * pdx;
+      AT(ROW(g, j) + v) = -pdx;
+    }
+    AT(logit + v) = vset(constant) - vset(0.5) * vmin(q, vset(GM_FAR));
+  }
+}
+
+/* Takes `count` rows of logits into the sums of a group: they become e_k = exp(logit - top). Older
+ * sums, relative to an older top, are to be multiplied by the row `scale`. */
+GM_INLINE void gm_absorb(double *e, int count, int older, size_t lanes, double *top, double *sum,
+                         double *scale) {
+  if (!older && count == 1) { /* no exp, and exactly 1 */
+    memcpy(top, e, sizeof(double) * lanes);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(e + v) = AT(sum + v) = vset(1);
+    return;
+  }
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd m = LD(e + v);
+    for (int k = 1; k < count; k++) m = vmax(m, LD(ROW(e, k) + v));
+    if (older) {
+      m = vmax(m, LD(top + v));
+      AT(scale + v) = LD(top + v) - m;
+    }
+    AT(top + v) = m;
+  }
+  for (int k = 0; k < count; k++) {
+    double *row = ROW(e, k);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(row + v) = vexp(LD(row + v) - LD(top + v));
+  }
+  for (size_t v = 0; older && v < lanes; v += GM_VL) {
+    AT(scale + v) = vexp(LD(scale + v));
+    AT(sum + v) *= LD(scale + v);
+  }
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd s = LD(e + v);
+    if (older) s += LD(sum + v);
+    for (int k = 1; k < count; k++) s += LD(ROW(e, k) + v);
+    AT(sum + v) = s;
+  }
+}
+
+GM_INLINE void gm_scale_rows(double *x, int rows, const double *scale, size_t lanes) {
+  for (int i = 0; i < rows; i++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(x, i) + v) *= LD(scale + v);
+  }
+}
+
+/* The sums of group g, from a tile of its components at a time; A_g only if the score is wanted. */
+GM_INLINE void gm_group(const gm_pool *pool, const gm_models *models, const gm_level *level, int g,
+                        size_t lanes, int score, gm_score_work *work) {
+  size_t d = pool->d;
+  int end = models->first[g + 1], tile = pool->vector ? 1 : GM_COMPONENTS;
+  double *top = ROW(work->top, g), *sum = ROW(work->sum, g), *e = work->e, *scale = work->part;
+  double *slope = ROW(work->slope, g * d), *prec = ROW(work->slope, (models->G + g) * d);
+  for (int i = models->first[g]; i < end; i += tile) {
+    int count = end - i < tile ? end - i : tile, older = i > models->first[g];
+    gm_rows rows = {e, lanes};
+    if (pool->vector) {
+      double *y = ROW(work->dx, 2 * d);
+      gm_full_component(pool, models, level, i, lanes, work, !score ? NULL : older ? y : slope, e);
+      gm_absorb(e, 1, older, lanes, top, sum, scale);
+      for (size_t j = 0; score && older && j < d; j++) {
+        double *a = ROW(slope, j);
+        for (size_t v = 0; v < lanes; v += GM_VL) {
+          AT(a + v) = LD(a + v) * LD(scale + v) + LD(e + v) * LD(ROW(y, j) + v);
+        }
+      }
+      continue;
+    }
+    gm_logits(pool, level, i, count, lanes, work, e);
+    gm_absorb(e, count, older, lanes, top, sum, scale);
+    if (!score) continue;
+    if (older) gm_scale_rows(slope, (int)d, scale, lanes);
+    gm_product((int)d, count, (gm_matrix){level->slope + i * d, 1, d}, NULL, older, rows, lanes,
+               slope);
+    if (pool->common) continue;
+    if (older) gm_scale_rows(prec, (int)d, scale, lanes);
+    gm_product((int)d, count, (gm_matrix){level->precision + i * d, 1, d}, NULL, older, rows, lanes,
+               prec);
+  }
+}
+
+/* Model j mixes its groups: p_j = sum_g exp(top_g + shift_jg) S_g. Adds c_j (share of g) / S_g to the
+ * coefficients of its groups; log p_j to row logp and responsibilities to rows r, if not NULL. */
+GM_INLINE void gm_mix(const gm_models *models, int j, double c, size_t lanes, gm_score_work *work,
+                      double *logp, double *r) {
+  const double *shift = models->shift + (size_t)j * models->G;
+  const int *group = models->group + (size_t)j * models->G, n = models->groups[j];
+  double *part = work->part;
+  int g = group[0], other = group[n - 1];
+  double *top = ROW(work->top, g), *sum = ROW(work->sum, g), *coef = ROW(work->coef, g);
+  if (n == 1) {
+    int one = models->first[g + 1] - models->first[g] == 1;
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd share = vset(1);
+      if (!one) share /= LD(sum + v);
+      AT(coef + v) += vset(c) * share;
+      if (r) AT(part + v) = share;
+      if (logp) AT(logp + v) = LD(top + v) + vset(shift[g]) + vlog(LD(sum + v));
+    }
+  } else if (n == 2) { /* one of the two factors is 1 */
+    double *top2 = ROW(work->top, other), *sum2 = ROW(work->sum, other);
+    double *coef2 = ROW(work->coef, other);
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd a = LD(top + v) + vset(shift[g]), b = LD(top2 + v) + vset(shift[other]);
+      vd f = vexp(-vabs(a - b));
+      vu less = vless(a, b);
+      vd p = vselect(less, f, vset(1)), q = vselect(less, vset(1), f);
+      vd mass = p * LD(sum + v) + q * LD(sum2 + v), share = vset(1) / mass;
+      AT(coef + v) += vset(c) * (p * share);
+      AT(coef2 + v) += vset(c) * (q * share);
+      if (r) {
+        AT(part + v) = p * share;
+        AT(ROW(part, 1) + v) = q * share;
+      }
+      if (logp) AT(logp + v) = vmax(a, b) + vlog(mass);
+    }
+  } else {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd m = LD(top + v) + vset(shift[g]), mass = vset(0);
+      for (int i = 1; i < n; i++) {
+        m = vmax(m, LD(ROW(work->top, group[i]) + v) + vset(shift[group[i]]));
+      }
+      for (int i = 0; i < n; i++) {
+        vd p = vexp(LD(ROW(work->top, group[i]) + v) + vset(shift[group[i]]) - m);
+        AT(ROW(part, i) + v) = p;
+        mass += p * LD(ROW(work->sum, group[i]) + v);
+      }
+      vd share = vset(1) / mass;
+      for (int i = 0; i < n; i++) {
+        vd p = LD(ROW(part, i) + v) * share;
+        AT(ROW(part, i) + v) = p;
+        AT(ROW(work->coef, group[i]) + v) += vset(c) * p;
+      }
+      if (logp) AT(logp + v) = m + vlog(mass);
     }
   }
-  if (derivative || pool->vector) {
+  for (int i = 0; r && i < n; i++) {
+    for (int k = models->first[group[i]]; k < models->first[group[i] + 1]; k++) {
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        AT(ROW(r, k) + v) = LD(ROW(part, i) + v) * LD(ROW(work->e, k) + v);
+      }
+    }
+  }
+}
+
+/* rho_k = coef_g e_k, if all e_k have been kept; may take their place. */
+GM_INLINE void gm_rho(const gm_models *models, size_t lanes, const gm_score_work *work,
+                      double *rho) {
+  for (int g = 0; g < models->G; g++) {
+    const double *coef = ROW(work->coef, g);
+    for (int k = models->first[g]; k < models->first[g + 1]; k++) {
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        AT(ROW(rho, k) + v) = LD(coef + v) * LD(ROW(work->e, k) + v);
+      }
+    }
+  }
+}
+
+/* s = sum_g coef_g A_g, less the part in x. */
+GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                           size_t lanes, gm_score_work *work, double *s, size_t stride) {
+  size_t d = pool->d, G = models->G;
+  for (size_t j = 0; j < d; j++) {
+    double *to = s + j * stride;
+    for (size_t g = 0; g < G; g++) {
+      const double *a = ROW(work->slope, g * d + j), *p = ROW(work->slope, (G + g) * d + j);
+      const double *coef = ROW(work->coef, g), *u = ROW(work->u, j);
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        vd t = LD(a + v);
+        if (!pool->common && !pool->vector) t -= LD(p + v) * LD(u + v);
+        t *= LD(coef + v);
+        if (g) t += LD(to + v);
+        AT(to + v) = t;
+      }
+    }
+  }
+  for (size_t j = 0; pool->common && j < d; j++) {
+    double p = level->total * level->precision[j];
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(s + j * stride + v) -= vset(p) * LD(ROW(work->u, j) + v);
+    }
+  }
+}
+
+/* The same by rho, if all e_k have been kept. */
+GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
+                                const gm_level *level, size_t lanes, gm_score_work *work,
+                                double *s) {
+  int K = models->first[models->G], d = pool->d;
+  double *rho = work->e, *t = work->slope;
+  gm_rows rows = {rho, lanes};
+  gm_rho(models, lanes, work, rho);
+  gm_product(d, K, (gm_matrix){level->slope, 1, d}, NULL, 0, rows, lanes, s);
+  if (!pool->common) {
+    gm_product(d, K, (gm_matrix){level->precision, 1, d}, NULL, 0, rows, lanes, t);
+  }
+  for (int j = 0; j < d; j++) {
+    double *to = ROW(s, j), *u = ROW(work->u, j), *tj = ROW(t, j);
+    if (pool->common) {
+      double p = level->total * level->precision[j];
+      for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) -= vset(p) * LD(u + v);
+    } else {
+      for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) -= LD(tj + v) * LD(u + v);
+    }
+  }
+}
+
+/* The same for few components that share a covariance, in few dimensions (most mixtures come to that,
+ * see R/reduction.R): a vector of particles goes from x to s in registers. */
+enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 3, GM_FEW_MODELS = 4 };
+
+GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
+                            const gm_level *level, const double *x, size_t stride, size_t lanes,
+                            double *s) {
+  /* models of one component have responsibility 1; by: what the other models add to a logit */
+  double one[GM_FEW_COMPONENTS] = {0}, by[GM_FEW_MODELS][GM_FEW_COMPONENTS], c[GM_FEW_MODELS];
+  int n = 0;
+  for (int j = 0; j < models->J; j++) {
+    const double *shift = models->shift + (size_t)j * models->G;
+    int g = models->group[(size_t)j * models->G], k = models->first[g];
+    if (level->coef[j] == 0) continue;
+    if (models->groups[j] == 1 && models->first[g + 1] - k == 1) {
+      one[k] += level->coef[j];
+      continue;
+    }
+    c[n] = level->coef[j];
+    for (g = 0; g < models->G; g++) {
+      for (k = models->first[g]; k < models->first[g + 1]; k++) by[n][k] = shift[g];
+    }
+    n++;
+  }
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd u[GM_FEW_DIMENSIONS], l[GM_FEW_COMPONENTS], rho[GM_FEW_COMPONENTS];
+    GM_UNROLL
+    for (int i = 0; i < d; i++) u[i] = LD(x + i * stride + v) - vset(level->origin[i]);
+    GM_UNROLL
+    for (int k = 0; k < K; k++) {
+      l[k] = vset(level->constant[k]);
+      rho[k] = vset(one[k]);
+      GM_UNROLL
+      for (int i = 0; i < d; i++) l[k] += vset(level->slope[k * d + i]) * u[i];
+    }
+    for (int j = 0; j < n; j++) {
+      vd e[GM_FEW_COMPONENTS], top = l[0] + vset(by[j][0]), sum = vset(0);
+      GM_UNROLL
+      for (int k = 0; k < K; k++) {
+        e[k] = l[k] + vset(by[j][k]);
+        top = vmax(top, e[k]);
+      }
+      GM_UNROLL
+      for (int k = 0; k < K; k++) {
+        e[k] = vexp(e[k] - top);
+        sum += e[k];
+      }
+      vd weight = vset(c[j]) / sum;
+      GM_UNROLL
+      for (int k = 0; k < K; k++) rho[k] += weight * e[k];
+    }
+    GM_UNROLL
+    for (int i = 0; i < d; i++) {
+      vd to = vset(-level->total * level->precision[i]) * u[i];
+      GM_UNROLL
+      for (int k = 0; k < K; k++) to += vset(level->slope[k * d + i]) * rho[k];
+      AT(s + i * stride + v) = to;
+    }
+  }
+}
+
+/* Is it such a case? Then does it. */
+GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                         const double *x, size_t stride, size_t lanes, double *s) {
+  if (!pool->common || models->J > GM_FEW_MODELS) return 0;
+#define GM_FEW(K, d)                                                 \
+  case 8 * (d) + (K):                                                \
+    gm_score_few(K, d, models, level, x, stride, lanes, s);          \
+    return 1
+  switch (8 * pool->d + models->first[models->G]) {
+    GM_FEW(2, 1); GM_FEW(3, 1); GM_FEW(4, 1);
+    GM_FEW(2, 2); GM_FEW(3, 2); GM_FEW(4, 2);
+    GM_FEW(2, 3); GM_FEW(3, 3); GM_FEW(4, 3);
+  }
+#undef GM_FEW
+  return 0;
+}
+
+/* Guided score of the particles x into s (NULL: not wanted), log p_j into logp (or NULL); rows of
+ * these three lie `stride` apart. Keeps g, r and rho if `derivative`.
+ *
+ * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
+ * and s_j = sum_k r_jk slope_k - P u. */
+GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                        const double *x, size_t stride, size_t lanes, int derivative,
+                        gm_score_work *work, double *s, double *logp) {
+  int K = models->first[models->G], d = pool->d, G = models->G;
+  int kept = derivative || (!pool->vector && K <= GM_COMPONENTS);
+  if (s && !logp && !derivative && gm_try_few(pool, models, level, x, stride, lanes, s)) return;
+  for (int j = 0; j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(ROW(work->u, j) + v) = LD(x + j * stride + v) - vset(level->origin[j]);
+    }
+  }
+  for (int i = 0; derivative && i < K; i++) {
+    gm_component_scores(pool, models, level, i, lanes, work);
+  }
+  if (kept && !derivative) gm_logits(pool, level, 0, K, lanes, work, work->e);
+  for (int g = 0; g < G; g++) {
+    if (kept) {
+      gm_absorb(ROW(work->e, models->first[g]), models->first[g + 1] - models->first[g], 0, lanes,
+                ROW(work->top, g), ROW(work->sum, g), NULL);
+    } else {
+      gm_group(pool, models, level, g, lanes, s != NULL, work);
+    }
+  }
+  memset(work->coef, 0, sizeof(double) * G * lanes);
+  for (int j = 0; j < models->J; j++) {
+    if (level->coef[j] == 0 && !logp) continue;
+    gm_mix(models, j, level->coef[j], lanes, work, logp ? logp + j * stride : NULL,
+           derivative ? ROW(work->r, (size_t)j * K) : NULL);
+  }
+  if (logp && pool->common) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd q = vset(0);
+      for (int j = 0; !derivative && j < d; j++) { /* else the logits have it all but the norm */
+        vd uj = LD(ROW(work->u, j) + v);
+        q += vset(level->precision[j]) * uj * uj;
+      }
+      q = vset(level->log_norm) - vset(0.5) * vmin(q, vset(GM_FAR));
+      for (int m = 0; m < models->J; m++) AT(logp + m * stride + v) += q;
+    }
+  }
+  if (!s) return;
+  if (!kept) {
+    gm_assemble(pool, models, level, lanes, work, s, stride);
+  } else if (!derivative) {
+    gm_assemble_kept(pool, models, level, lanes, work, s);
+  } else {
+    gm_rho(models, lanes, work, work->rho);
     for (int j = 0; j < d; j++) {
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd sum = vset(0);
         for (int k = 0; k < K; k++) {
           sum += LD(ROW(work->rho, k) + v) * LD(ROW(work->g, (size_t)k * d + j) + v);
         }
-        AT(ROW(s, j) + v) = sum;
+        AT(s + j * stride + v) = sum;
       }
-    }
-    return;
-  }
-  gm_product(d, K, level->slope, 1, d, NULL, work->rho, lanes, s);
-  double total = 0;
-  for (int m = 0; m < models->J; m++) total += level->coef[m];
-  if (!linear) gm_product(d, K, prec, 1, d, NULL, work->rho, lanes, work->t);
-  for (int j = 0; j < d; j++) {
-    for (size_t v = 0; v < lanes; v += GM_VL) {
-      vd p = linear ? vset(total * prec[j]) : LD(ROW(work->t, j) + v);
-      AT(ROW(s, j) + v) -= p * LD(ROW(work->u, j) + v);
     }
   }
 }
 
-/* Model scores s_j, after gm_score with want_g. A model of one component needs none. */
+/* All components k of model m, as for (GM_MEMBERS(m, k)) */
+#define GM_MEMBERS(m, k) \
+  int i_ = 0, k = models->first[models->group[(size_t)(m) * models->G]]; \
+  i_ < models->groups[m]; \
+  k = gm_next_member(models, m, k, &i_)
+
+GM_INLINE int gm_next_member(const gm_models *models, int m, int k, int *i) {
+  const int *group = models->group + (size_t)m * models->G;
+  if (k + 1 < models->first[group[*i] + 1]) return k + 1;
+  return ++*i < models->groups[m] ? models->first[group[*i]] : -1;
+}
+
+/* A model of one component has no spread of its g_k, and so no share in the derivative. */
+GM_INLINE int gm_spreads(const gm_models *models, const gm_level *level, int m) {
+  int g = models->group[(size_t)m * models->G];
+  return level->coef[m] != 0 &&
+         (models->groups[m] > 1 || models->first[g + 1] - models->first[g] > 1);
+}
+
+/* Model scores s_j, after gm_score for the derivative. */
 GM_INLINE void gm_model_scores(const gm_pool *pool, const gm_models *models, const gm_level *level,
                                size_t lanes, gm_score_work *work) {
-  int K = pool->K, d = pool->d;
+  int K = models->first[models->G], d = pool->d;
   for (int m = 0; m < models->J; m++) {
-    const int *member = models->member + (size_t)m * K;
-    const double *r = ROW(work->r, (size_t)m * K);
-    if (level->coef[m] == 0 || models->size[m] == 1) continue;
+    if (!gm_spreads(models, level, m)) continue;
     for (int j = 0; j < d; j++) {
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd sum = vset(0);
-        for (int i = 0; i < models->size[m]; i++) {
-          int k = member[i];
-          sum += LD(ROW(r, k) + v) * LD(ROW(work->g, (size_t)k * d + j) + v);
+        for (GM_MEMBERS(m, k)) {
+          sum += LD(ROW(work->r, (size_t)m * K + k) + v) *
+                 LD(ROW(work->g, (size_t)k * d + j) + v);
         }
         AT(ROW(work->s, (size_t)m * d + j) + v) = sum;
       }
@@ -232,7 +511,7 @@ GM_INLINE void gm_model_scores(const gm_pool *pool, const gm_models *models, con
 /* Divergence of the guided score, after gm_model_scores. */
 GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const gm_level *level,
                              size_t lanes, gm_score_work *work, double *divergence) {
-  int K = pool->K, d = pool->d;
+  int K = models->first[models->G], d = pool->d;
   for (size_t v = 0; v < lanes; v += GM_VL) AT(divergence + v) = vset(0);
   for (int k = 0; k < K; k++) {
     const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
@@ -243,11 +522,9 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
     }
   }
   for (int m = 0; m < models->J; m++) {
-    const int *member = models->member + (size_t)m * K;
+    if (!gm_spreads(models, level, m)) continue;
     double c = level->coef[m];
-    if (c == 0 || models->size[m] == 1) continue;
-    for (int i = 0; i < models->size[m]; i++) {
-      int k = member[i];
+    for (GM_MEMBERS(m, k)) {
       const double *r = ROW(work->r, (size_t)m * K + k);
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd q = vset(0);
@@ -264,42 +541,27 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
 /* Jacobian of the guided score (symmetric, d x d rows), after gm_model_scores. */
 GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const gm_level *level,
                            size_t lanes, gm_score_work *work, double *H) {
-  int K = pool->K, d = pool->d;
+  int K = models->first[models->G], d = pool->d;
+  size_t ld = gm_padded(d);
   memset(H, 0, sizeof(double) * d * d * lanes);
   for (int k = 0; k < K; k++) {
     const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
     const double *rho = ROW(work->rho, k);
-    if (!pool->vector) {
-      for (int j = 0; j < d; j++) {
-        double *h = ROW(H, (size_t)j * d + j);
-        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(prec[j]) * LD(rho + v);
-      }
-      continue;
-    }
-    const double *V = pool->vector + (size_t)k * d * d;
     for (int b = 0; b < d; b++) {
-      double *p = work->t; /* column b of P_k = V diag(prec) V', down to the diagonal */
-      for (int a = 0; a <= b; a++) p[a] = 0;
-      for (int i = 0; i < d; i++) {
-        const double *column = V + (size_t)i * d;
-        double f = prec[i] * column[b];
-        for (int a = 0; a <= b; a++) p[a] += f * column[a];
-      }
-      for (int a = 0; a <= b; a++) {
+      for (int a = pool->vector ? 0 : b; a <= b; a++) {
+        double p = pool->vector ? work->P[(k * d + b) * ld + a] : prec[b];
         double *h = ROW(H, (size_t)b * d + a);
-        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(p[a]) * LD(rho + v);
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(p) * LD(rho + v);
       }
     }
   }
   for (int m = 0; m < models->J; m++) {
-    const int *member = models->member + (size_t)m * K;
+    if (!gm_spreads(models, level, m)) continue;
     const double *s = ROW(work->s, (size_t)m * d);
     double c = level->coef[m];
-    if (c == 0 || models->size[m] == 1) continue;
-    for (int i = 0; i < models->size[m]; i++) {
-      int k = member[i];
+    for (GM_MEMBERS(m, k)) {
       const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
-      double *u = work->t;
+      double *u = work->dx;
       for (int j = 0; j < d; j++) {
         for (size_t v = 0; v < lanes; v += GM_VL) {
           AT(ROW(u, j) + v) = LD(ROW(g, j) + v) - LD(ROW(s, j) + v);

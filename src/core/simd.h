@@ -13,6 +13,20 @@
 #error "vector types need GCC or Clang"
 #endif
 
+#if GM_VL > 1 && defined(__SSE2__)
+#include <immintrin.h>
+#elif GM_VL == 2 && defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__clang__)
+#define GM_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define GM_UNROLL _Pragma("GCC unroll 8") /* else -O2 keeps arrays of vectors in memory */
+#else
+#define GM_UNROLL
+#endif
+
 #if defined(__GNUC__)
 #define GM_INLINE static inline __attribute__((always_inline, unused))
 #define GM_NOINLINE __attribute__((noinline))
@@ -61,14 +75,35 @@ GM_INLINE vu vless(vd a, vd b) {
 GM_INLINE vd vselect(vu mask, vd yes, vd no) {
   return vd_of((vu_of(yes) & mask) | (vu_of(no) & ~mask));
 }
-GM_INLINE vd vmax(vd a, vd b) { return vselect(vless(a, b), b, a); }
-/* a NaN in the first argument stays */
-GM_INLINE vd vmin(vd a, vd b) { return vselect(vless(b, a), b, a); }
 GM_INLINE vd vabs(vd a) { return vd_of(vu_of(a) & 0x7fffffffffffffffULL); }
 
-#if GM_VL > 1 && defined(__SSE2__)
-#include <immintrin.h>
+/* The larger, the smaller; a NaN in the first argument stays. */
+GM_INLINE vd vmax(vd a, vd b) {
+#if GM_VL == 8
+  return (vd)_mm512_max_pd((__m512d)b, (__m512d)a);
+#elif GM_VL == 4
+  return (vd)_mm256_max_pd((__m256d)b, (__m256d)a);
+#elif GM_VL == 2 && defined(__SSE2__)
+  return (vd)_mm_max_pd((__m128d)b, (__m128d)a);
+#else
+  return vselect(vless(a, b), b, a);
 #endif
+}
+GM_INLINE vd vmin(vd a, vd b) { return -vmax(-a, -b); }
+
+/* a b + c, rounded once where the instruction set can: said outright, since whether a compiler fuses
+ * a product and a sum depends on the code around them. */
+GM_INLINE vd vfma(vd a, vd b, vd c) {
+#if GM_VL == 8
+  return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif GM_VL == 4
+  return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif GM_VL == 2 && defined(__aarch64__)
+  return (vd)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
 
 GM_INLINE vd vsqrt(vd a) {
 #if GM_VL == 8

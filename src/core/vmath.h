@@ -13,7 +13,11 @@
 /* exp(x) for x <= 709; 0 for x < -690, so that a product with a weight is never denormal
  * (denormals would slow a softmax fivefold). */
 GM_INLINE vd vexp(vd x) {
+#if GM_VL == 8
+  vd z = x; /* what comes of x < -690 is left out in the end */
+#else
   vd z = vmax(x, vset(-690.0));
+#endif
   vd t = z * vset(1.4426950408889634) + vset(GM_ROUND);
   vd n = t - vset(GM_ROUND);
   vd r = (z - n * vset(GM_LN2_HI)) - n * vset(GM_LN2_LO);
@@ -29,30 +33,37 @@ GM_INLINE vd vexp(vd x) {
   q = q * r + vset(0.16666666666666671);
   q = q * r + vset(0.5);
   vd p = (q * r) * r + r + vset(1.0);
+#if GM_VL == 8
+  __mmask8 in = _mm512_cmp_pd_mask((__m512d)x, (__m512d)vset(-690.0), _CMP_NLT_UQ);
+  return (vd)_mm512_maskz_scalef_pd(in, (__m512d)p, (__m512d)n);
+#else
   vd y = vd_of(vu_of(p) + (vu_of(t) << 52));
   return vd_of(vu_of(y) & ~vless(x, vset(-690.0)));
+#endif
 }
 
-/* log(x) for normal x > 0; -Inf for zero and for denormal x; NaN for Inf and NaN. */
-GM_INLINE vd vlog(vd x) {
+/* log(x) for normal finite x > 0. */
+GM_INLINE vd vlog_normal(vd x) {
   const uint64_t sqrt_half = 0x3fe6a09e667f3bcdULL;
   vu b = vu_of(x) + (0x3ff0000000000000ULL - sqrt_half);
   vd m = vd_of((b & 0x000fffffffffffffULL) + sqrt_half); /* in [sqrt(1/2), sqrt(2)) */
   vd e = vd_of((b >> 52) + 0x4338000000000000ULL) - vset(GM_ROUND + 1023.0);
   vd f = m - vset(1.0);
   vd s = f / (m + vset(1.0));
-  vd z = s * s;
-  vd q = vset(0.13086767009948175);
-  q = q * z + vset(0.13268759668560612);
-  q = q * z + vset(0.15386240205813478);
-  q = q * z + vset(0.18181795630884753);
-  q = q * z + vset(0.2222222239180047);
-  q = q * z + vset(0.28571428570803231);
-  q = q * z + vset(0.40000000000000879);
-  q = q * z + vset(0.66666666666666663);
+  vd z = s * s, z2 = z * z, z4 = z2 * z2;
+  /* in pairs, since each step of a chain waits for the one before */
+  vd q = ((vset(0.13086767009948175) * z + vset(0.13268759668560612)) * z2 +
+          (vset(0.15386240205813478) * z + vset(0.18181795630884753))) * z4 +
+         ((vset(0.2222222239180047) * z + vset(0.28571428570803231)) * z2 +
+          (vset(0.40000000000000879) * z + vset(0.66666666666666663)));
   /* log m = 2 atanh(s) = f - s (f - z q): the leading f is exact */
-  vd y = e * vset(GM_LN2_HI) + (f - (s * (f - z * q) - e * vset(GM_LN2_LO)));
-  return vselect(vless(x, vset(2.2250738585072014e-308)), vset(-INFINITY), y + (x - x));
+  return e * vset(GM_LN2_HI) + (f - (s * (f - z * q) - e * vset(GM_LN2_LO)));
+}
+
+/* log(x) for x >= 0; -Inf for zero and for denormal x; NaN for Inf and NaN. */
+GM_INLINE vd vlog(vd x) {
+  return vselect(vless(x, vset(2.2250738585072014e-308)), vset(-INFINITY),
+                 vlog_normal(x) + (x - x));
 }
 
 /* sin and cos of 2 pi u, 0 <= u < 1; the reduction to [-pi/4, pi/4] is exact. */
