@@ -87,7 +87,7 @@ sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, 
   method <- check_density_method(log_density, sampler, begin, mixture)
   closing <- if (!is.null(class)) closing_time(mixture, times, schedule)
   d <- mixture_dim(mixture)
-  steps <- sampler_program(sampler, times, schedule)
+  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
   program <- compile_program(steps, times, d, begin$sd, method, trajectory, closing,
                              n_models = if (is.null(class)) 1 else 2)
   levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))

@@ -1,125 +1,135 @@
-# Compiles what a sampler says (see sampler()) into the tables that the C engine runs.
+# Compiles operations (see sampler()) into the tables that the C engine runs.
 
 # As in src/core/gm.h.
-op_code <- function(name) {
-  match(name, c("eval", "noise", "linear", "dot", "end", "save", "save_divergence",
-                "save_jacobian", "begin")) - 1L
-}
+op_codes <- c("eval", "noise", "linear", "dot", "end", "save", "save_divergence", "save_jacobian",
+              "begin")
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
 # Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
 # those from `closing` on.
 SCALAR <- list(change = 1, folded = 2, start = 3, closing = 4)
 
-# `steps`: a list of operations per step (sampler_program()). `start_sd`: the start is drawn from
-# N(0, start_sd^2 I), or NULL when it is given. `save`: keep the state at every time, or at the last
-# only. `closing`: the time at which log p_j is taken in the end, or NULL.
+# `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
+# `start_sd`: the start is drawn from N(0, start_sd^2 I), or NULL when it is given. `save`: keep the
+# state at every time, or at the last only. `closing`: the time at which log p_j is taken in the
+# end, or NULL.
 compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none", save = FALSE,
                             closing = NULL, n_models = 1) {
-  registers <- unique(c("x", unlist(lapply(unlist(steps, recursive = FALSE), `[[`, "to")),
-                        if (!is.null(closing)) "(closing)"))
+  save_x <- list(new_op("save", "x"))
+  before <- if (!is.null(start_sd)) {
+    # log N(x; 0, sd^2 I) of x = sd z
+    density <- c(-d * log(2 * pi * start_sd^2) / 2, -.5)
+    c(list(op_noise("x"), new_op("dot", "x", scalar = SCALAR$start, coef = list(x = density))),
+      if (start_sd != 1) list(op_linear("x", c(x = start_sd))),
+      list(new_op("begin", "x")))
+  }
+  ended <- function(ops) {
+    # the last operation writes x
+    alpha <- if (derivative == "divergence") as.list(ops[[length(ops)]]$coef)[["x"]] else 1
+    if (is.null(alpha) || any(alpha <= 0)) no_divergence()
+    c(ops, list(new_op("end", "x", coef = list(x = alpha))), if (save) save_x)
+  }
+  after <- if (!is.null(closing)) {
+    list(new_op("eval", to = "(closing)", from = "x", t = closing, scalar = SCALAR$closing))
+  }
+  program <- Map(c, operation_table(c(before, if (save) save_x), d),
+                 operation_table(unlist(lapply(steps, ended), recursive = FALSE), d,
+                                 (length(times) - 1) / length(steps)),
+                 operation_table(c(if (!save) save_x, after), d))
+  assemble_program(program, derivative, SCALAR$closing - 1 + n_models)
+}
+
+# The trace form needs a scalar coefficient alpha > 0 of the old state in the new.
+no_divergence <- function() {
+  abort_input("log_density", 'other than "divergence" for this sampler', kind = "program")
+}
+
+# Operations as columns, in tables that can be joined: what they are (`kind` to `scalar`, `count` of
+# coefficients), their coefficients (`register`, `size`), and the numbers of which times and
+# coefficients consist. Operations that stand for several steps come once for each, with its
+# numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`.
+operation_table <- function(ops, d = 1, steps = 1) {
+  kind <- vapply(ops, .subset2, "", "op")
+  coefs <- lapply(ops, function(op) as.list(op$coef))
+  count <- lengths(coefs)
+  coefs <- unlist(coefs, recursive = FALSE)
+  t <- lapply(ops[kind == "eval"], .subset2, "t")
+  linear <- rep(kind == "linear", count)
+  check_sizes(coefs[linear], if (steps > 1) steps else d, "coef")
+  check_sizes(t, steps, "t")
+  # steps in columns: one after the other
+  numbers <- function(x) {
+    if (steps > 1) as.vector(t(vapply(x, rep_len, double(steps), steps))) else unlist(x)
+  }
+  each <- list(
+    kind = kind, to = vapply(ops, .subset2, "", "to"),
+    from = vapply(ops, function(op) if (is.null(op$from)) "x" else op$from, ""),
+    scalar = vapply(ops, function(op) if (is.null(op$scalar)) 0 else op$scalar, 0),
+    count = count, register = names(coefs), size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs)
+  )
+  c(lapply(each, rep, steps), list(t = numbers(t), coef = as.double(numbers(coefs))))
+}
+
+check_sizes <- function(x, most, arg) {
+  wrong <- which(lengths(x) != 1 & lengths(x) != most)
+  if (length(wrong)) {
+    x <- x[wrong[1]]
+    abort_input(arg, paste0("one number", if (most > 1) paste(" or", most),
+                            if (!is.null(names(x))) paste(" for register", names(x))),
+                lengths(x), "program")
+  }
+}
+
+# The program of a table: names become numbers, and what is counted is counted in its order.
+assemble_program <- function(table, derivative = "none", scalars = 2) {
+  kind <- table$kind
+  registers <- unique(c("x", table$to))
   if (length(registers) > 24) {
     abort_input("sampler", "at most 24 registers", length(registers), kind = "program")
   }
-  id <- function(name) match(name, registers) - 1L
-  ops <- list()
-  terms <- list()
-  coefs <- list()
-  n_ops <- n_terms <- n_coefs <- n_noise <- n_saved <- 0L
-  level_times <- double()
+  id <- function(name) match(name, registers) - 1
+  before <- function(n) cumsum(n) - n
 
-  emit <- function(code, to = 0L, from = 0L, at = 0L, n = 0L) {
-    n_ops <<- n_ops + 1L
-    ops[[n_ops]] <<- c(op_code(code), to, from, at, n)
-  }
-  constant <- function(x) {
-    at <- n_coefs
-    coefs[[length(coefs) + 1]] <<- as.double(x)
-    n_coefs <<- n_coefs + length(x)
-    at
-  }
-  # the trace form needs a scalar coefficient alpha > 0 of the old state in the new
-  no_divergence <- function() {
-    abort_input("log_density", 'other than "divergence" for this sampler', kind = "program")
-  }
-  level <- function(t) {
-    at <- match(t, level_times)
-    if (is.na(at)) {
-      level_times <<- c(level_times, t)
-      at <- length(level_times)
-    }
-    at - 1L
-  }
-  noise <- function(to) {
-    emit("noise", to, at = n_noise)
-    n_noise <<- n_noise + 1L
-  }
-  linear <- function(to, coef) {
-    first <- n_terms
-    for (name in names(coef)) {
-      value <- coef[[name]]
-      if (!length(value) %in% c(1L, d)) {
-        abort_input("coef", paste("one number or", d, "for register", name), length(value),
-                    "program")
-      }
-      if (length(value) > 1 && derivative == "divergence") no_divergence()
-      n_terms <<- n_terms + 1L
-      terms[[n_terms]] <<- c(id(name), constant(value), length(value) > 1)
-    }
-    emit("linear", to, at = first, n = length(coef))
-  }
-  save_state <- function() {
-    emit("save", from = 0L, at = n_saved)
-    n_saved <<- n_saved + 1L
-  }
+  of_linear <- rep(kind == "linear", table$count)
+  coef_at <- before(table$size)
+  term <- rbind(id(table$register), coef_at, table$size > 1)[, of_linear, drop = FALSE]
+  if (derivative == "divergence" && any(term[3, ] == 1)) no_divergence()
 
-  if (!is.null(start_sd)) {
-    noise(0L)
-    # log N(x; 0, sd^2 I) of x = sd z
-    emit("dot", SCALAR$start - 1, 0L, 0L, constant(c(-d * log(2 * pi * start_sd^2) / 2, -.5)))
-    if (start_sd != 1) linear(0L, c(x = start_sd))
-    emit("begin", 0L)
-  }
-  if (save) save_state()
-  live <- if (derivative == "map") live_registers(steps)
-  for (k in seq_along(steps)) {
-    for (op in steps[[k]]) {
-      switch(op$op,
-             eval = emit("eval", id(op$to), id(op$from), level(op$t), -1L),
-             noise = noise(id(op$to)),
-             linear = linear(id(op$to), op$coef))
-    }
-    # op is now the last one, which writes x
-    alpha <- if (derivative == "divergence") as.list(op$coef)[["x"]] else 1
-    if (is.null(alpha) || length(alpha) > 1 || alpha <= 0) {
-      no_divergence()
-    }
-    emit("end", 0L, at = sum(2^id(live[[k]])), n = constant(alpha))
-    if (save || k == length(steps)) save_state()
-  }
-  if (!is.null(closing)) {
-    emit("eval", id("(closing)"), 0L, level(closing), SCALAR$closing - 1)
-  }
-  integers <- function(x, rows) matrix(as.integer(unlist(x)), rows)
-  list(op = integers(ops, 5), term = integers(terms, 3), coef = as.double(unlist(coefs)),
-       registers = length(registers),
-       scalars = as.integer(SCALAR$closing - 1 + n_models), outputs = n_saved,
-       noises = n_noise, derivative = derivative_code[[derivative]], level_times = level_times)
+  op <- rbind(code = match(kind, op_codes) - 1, to = id(table$to), from = id(table$from),
+              at = 0, n = 0)
+  level_times <- unique(as.double(table$t))
+  is <- function(name) which(kind == name)
+  op["at", is("eval")] <- match(table$t, level_times) - 1
+  op["n", is("eval")] <- table$scalar[is("eval")] - 1
+  for (name in c("noise", "save")) op["at", is(name)] <- seq_along(is(name)) - 1
+  op["at", is("linear")] <- before(table$count[is("linear")])
+  op["n", is("linear")] <- table$count[is("linear")]
+  op["to", is("dot")] <- table$scalar[is("dot")] - 1
+  op["n", kind == "dot" | kind == "end"] <- coef_at[!of_linear]
+  op["at", is("save_divergence")] <- table$scalar[is("save_divergence")] - 1
+  if (derivative == "map") op["at", is("end")] <- live_registers(op, term)
+  integers <- function(x) matrix(as.integer(x), nrow(x))
+  list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
+       scalars = as.integer(scalars), outputs = length(is("save")), noises = length(is("noise")),
+       derivative = derivative_code[[derivative]], level_times = level_times)
 }
 
-# For each step, the registers other than x that outlive it: those that a later step reads before
-# any step writes them again.
-live_registers <- function(steps) {
-  live <- vector("list", length(steps))
-  after <- character()
-  for (k in rev(seq_along(steps))) {
-    live[[k]] <- setdiff(after, "x")
-    written <- stale <- character()
-    for (op in steps[[k]]) {
-      stale <- union(stale, setdiff(c(op$from, names(op$coef)), written))
-      written <- union(written, op$to)
-    }
-    after <- union(stale, setdiff(after, written))
+# For each step, the registers other than x that outlive it, as bits: those that are read after its
+# end before they are written again.
+live_registers <- function(op, term) {
+  does <- function(...) op["code", ] %in% (match(c(...), op_codes) - 1)
+  eval <- which(does("eval"))
+  linear <- which(does("linear"))
+  read <- list(row = c(eval, rep(linear, op["n", linear])), register = c(op["from", eval], term[1, ]))
+  written <- which(does("eval", "noise", "linear"))
+  end <- which(does("end"))
+  first_after_end <- function(rows) c(sort(rows), Inf)[findInterval(end, sort(rows)) + 1]
+  bits <- numeric(length(end))
+  for (r in setdiff(read$register, 0)) {
+    next_read <- first_after_end(read$row[read$register == r])
+    # an operation reads before it writes
+    live <- next_read <= first_after_end(written[op["to", written] == r]) & next_read < Inf
+    bits <- bits + 2^r * live
   }
-  live
+  bits
 }

@@ -72,7 +72,8 @@
 #' sampler_moments(gaussian, sampler_corrected(), horizon = 2)
 #' @export
 sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = FALSE,
-                    divergence = !stochastic, label = name, params = list()) {
+                    divergence = !stochastic, label = name, params = list(),
+                    vectorised = FALSE) {
   check_string(name, "name")
   if (!is.function(step)) abort_input("step", "a function of k, times and schedule", describe(step))
   if (is.numeric(grid)) {
@@ -86,7 +87,8 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
   }
   structure(list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
                  end = end, stochastic = check_flag(stochastic, "stochastic"),
-                 divergence = check_flag(divergence, "divergence"), step = step, params = params),
+                 divergence = check_flag(divergence, "divergence"), step = step, params = params,
+                 vectorised = check_flag(vectorised, "vectorised")),
             class = "sampler")
 }
 
@@ -94,7 +96,10 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
 #' @export
 op_eval <- function(to, from = "x", t) {
   if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
-  new_op("eval", to = to, from = check_string(from, "from"), t = check_number(t, "t", min = 0))
+  if (!(is.numeric(t) && length(t) && all(is.finite(t) & t >= 0))) {
+    abort_input("t", "one finite number >= 0", describe(t))
+  }
+  new_op("eval", to = to, from = check_string(from, "from"), t = t)
 }
 
 #' @rdname sampler
@@ -108,17 +113,22 @@ op_linear <- function(to, coef) {
   if (is.null(registers) || !all(nzchar(registers)) || anyDuplicated(registers)) {
     abort_input("coef", "named by register, each once", describe(coef))
   }
-  for (r in registers) {
-    w <- coef[[r]]
-    if (!is.numeric(w) || !length(w) || !all(is.finite(w))) {
-      abort_input("coef", "finite numbers", paste(r, "=", describe(w)))
+  if (!(is.numeric(coef) && all(is.finite(coef)))) {
+    for (r in registers) {
+      w <- coef[[r]]
+      if (!is.numeric(w) || !length(w) || !all(is.finite(w))) {
+        abort_input("coef", "finite numbers", paste(r, "=", describe(w)))
+      }
     }
   }
   new_op("linear", to = to, coef = coef)
 }
 
+# Without structure(), which takes longer than all the rest of a step.
 new_op <- function(op, to, ...) {
-  structure(list(op = op, to = check_string(to, "to"), ...), class = "op")
+  x <- list(op = op, to = check_string(to, "to"), ...)
+  class(x) <- "op"
+  x
 }
 
 check_string <- function(x, arg) {
@@ -155,42 +165,54 @@ sampler_times <- function(sampler, schedule, horizon = NULL) {
   time_grid(steps, horizon, grid, sampler$end, schedule)
 }
 
-# The operations of a run, one list per step.
-sampler_program <- function(sampler, times, schedule) {
-  written <- "x"
-  lapply(seq_len(length(times) - 1), function(k) {
-    ops <- sampler$step(k, times, schedule)
+# The operations of a run: one list per step; or, where one is enough for a vectorised sampler, a
+# single list for all steps together.
+sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
+  k <- seq_len(length(times) - 1)
+  steps <- lapply(if (one_is_enough && sampler$vectorised) list(k) else k, sampler$step, times,
+                  schedule)
+  for (k in seq_along(steps)) {
+    ops <- steps[[k]]
     ok <- is.list(ops) && length(ops) && all(vapply(ops, inherits, NA, "op")) &&
       ops[[length(ops)]]$to == "x"
     if (!ok) {
       abort_input("step", "a function that returns a list of operations, the last one writing x",
                   paste(describe(ops), "at step", k))
     }
-    for (op in ops) {
-      read <- c(op$from, names(op$coef))
-      if (!all(read %in% written)) {
-        unknown <- setdiff(read, written)
-        abort_input("step", "a function whose operations read registers that have been written",
-                    paste0(unknown[1], " in `", format(op), "` at step ", k))
-      }
-      if (!op$to %in% written) written <<- c(written, op$to)
-    }
-    ops
-  })
+  }
+  check_reads(steps)
+  steps
+}
+
+# Every register that an operation reads has been written by an earlier one; x is there.
+check_reads <- function(steps) {
+  ops <- unlist(steps, recursive = FALSE)
+  reads <- lapply(ops, function(op) c(op$from, names(op$coef)))
+  reader <- rep(seq_along(ops), lengths(reads))
+  reads <- unlist(reads)
+  written <- match(reads, vapply(ops, .subset2, "", "to"), nomatch = length(ops) + 1L)
+  early <- which(written >= reader & reads != "x")[1]
+  if (!is.na(early)) {
+    step <- rep(seq_along(steps), lengths(steps))[reader[early]]
+    abort_input("step", "a function whose operations read registers that have been written",
+                paste0(reads[early], " in `", format(ops[[reader[early]]]), "` at step ", step))
+  }
 }
 
 # Coefficients of the drift of the reverse ODE, or SDE, at time t.
 reverse_drift <- function(schedule, t, stochastic = FALSE) {
-  c(x = -schedule$drift(t), s = schedule$diffusion2(t) * if (stochastic) 1 else 1 / 2)
+  list(x = -schedule$drift(t), s = schedule$diffusion2(t) * if (stochastic) 1 else 1 / 2)
 }
 
 # What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
 # a, b^2 at both, a'/a, and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
 step_constants <- function(k, times, schedule) {
-  a <- schedule$a(times[k + 0:1])
-  b2 <- schedule$b2(times[k + 0:1])
-  list(a = a[1], a_next = a[2], b2 = b2[1], b2_next = b2[2], ratio = a[2] / a[1],
-       beta = max(b2[1] - (a[1] / a[2])^2 * b2[2], 0))
+  a <- schedule$a(times[k])
+  a_next <- schedule$a(times[k + 1])
+  b2 <- schedule$b2(times[k])
+  b2_next <- schedule$b2(times[k + 1])
+  list(a = a, a_next = a_next, b2 = b2, b2_next = b2_next, ratio = a_next / a,
+       beta = pmax(b2 - (a / a_next)^2 * b2_next, 0))
 }
 
 #' @export

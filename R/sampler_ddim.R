@@ -24,11 +24,11 @@ sampler_ddim <- function(steps = 200, eta = 0, grid = "quadratic", end = 0) {
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)
     v <- eta^2 * one$b2_next / one$b2 * one$beta
-    coef <- c(x = one$ratio, s = one$ratio * one$b2 - sqrt((one$b2_next - v) * one$b2))
+    coef <- list(x = one$ratio, s = one$ratio * one$b2 - sqrt((one$b2_next - v) * one$b2))
     evaluate <- op_eval("s", from = "x", t = times[k])
     if (eta == 0) return(list(evaluate, op_linear("x", coef)))
-    list(evaluate, op_noise("z"), op_linear("x", c(coef, z = sqrt(v))))
+    list(evaluate, op_noise("z"), op_linear("x", c(coef, list(z = sqrt(v)))))
   }
   sampler("ddim", step, steps, grid, end, stochastic = eta > 0, label = "DDIM",
-          params = list(eta = eta))
+          params = list(eta = eta), vectorised = TRUE)
 }

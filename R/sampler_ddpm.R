@@ -34,8 +34,8 @@ sampler_ddpm <- function(steps = 200, variance = c("posterior", "large", "scaled
                            posterior = one$b2_next / one$b2, large = 1, scaled = one$ratio^2)
     list(op_eval("s", from = "x", t = times[k]),
          op_noise("z"),
-         op_linear("x", c(x = one$ratio, s = one$ratio * one$beta, z = sqrt(v))))
+         op_linear("x", list(x = one$ratio, s = one$ratio * one$beta, z = sqrt(v))))
   }
   sampler("ddpm", step, steps, grid, end, stochastic = TRUE, label = "DDPM",
-          params = list(variance = variance))
+          params = list(variance = variance), vectorised = TRUE)
 }

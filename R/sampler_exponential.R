@@ -27,11 +27,12 @@ sampler_exponential <- function(steps = 200, stochastic = FALSE, grid = "quadrat
     one <- step_constants(k, times, schedule)
     gain <- reverse_gain(schedule, times[k], times[k + 1])
     evaluate <- op_eval("s", from = "x", t = times[k])
-    if (!stochastic) return(list(evaluate, op_linear("x", c(x = one$ratio, s = gain))))
+    if (!stochastic) return(list(evaluate, op_linear("x", list(x = one$ratio, s = gain))))
     list(evaluate,
          op_noise("z"),
-         op_linear("x", c(x = one$ratio, s = 2 * gain, z = one$ratio * sqrt(one$beta))))
+         op_linear("x", list(x = one$ratio, s = 2 * gain, z = one$ratio * sqrt(one$beta))))
   }
   sampler("exponential", step, steps, grid, end, stochastic,
-          label = paste0("Exponential integrator (", if (stochastic) "SDE)" else "ODE)"))
+          label = paste0("Exponential integrator (", if (stochastic) "SDE)" else "ODE)"),
+          vectorised = TRUE)
 }

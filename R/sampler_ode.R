@@ -26,19 +26,22 @@ NULL
 #' @rdname sampler_ode
 #' @export
 sampler_euler <- function(steps = 200, grid = "quadratic", end = 0) {
-  sampler("euler", runge_kutta(butcher$euler), steps, grid, end, label = "Euler (ODE)")
+  sampler("euler", runge_kutta(butcher$euler), steps, grid, end, label = "Euler (ODE)",
+          vectorised = TRUE)
 }
 
 #' @rdname sampler_ode
 #' @export
 sampler_heun <- function(steps = 200, grid = "quadratic", end = 0) {
-  sampler("heun", runge_kutta(butcher$heun), steps, grid, end, label = "Heun (ODE)")
+  sampler("heun", runge_kutta(butcher$heun), steps, grid, end, label = "Heun (ODE)",
+          vectorised = TRUE)
 }
 
 #' @rdname sampler_ode
 #' @export
 sampler_rk4 <- function(steps = 200, grid = "quadratic", end = 0) {
-  sampler("rk4", runge_kutta(butcher$rk4), steps, grid, end, label = "Runge-Kutta 4 (ODE)")
+  sampler("rk4", runge_kutta(butcher$rk4), steps, grid, end, label = "Runge-Kutta 4 (ODE)",
+          vectorised = TRUE)
 }
 
 # Butcher tableaux of explicit methods: stage i has velocity v_i at x + h sum_j A[i, j] v_j and time
@@ -56,7 +59,8 @@ runge_kutta <- function(tableau) {
     h <- times[k] - times[k + 1]
     from_x <- function(to, weights) {
       used <- weights != 0
-      op_linear(to, c(x = 1, stats::setNames(h * weights[used], velocity[used])))
+      steps <- lapply(weights[used], function(weight) h * weight)
+      op_linear(to, c(list(x = 1), stats::setNames(steps, velocity[used])))
     }
     stage <- function(i) {
       t <- times[k] - tableau$c[i] * h

@@ -18,8 +18,9 @@ sampler_em <- function(steps = 200, grid = "quadratic", end = 0) {
     drift <- reverse_drift(schedule, t, stochastic = TRUE)
     list(op_eval("s", from = "x", t = t),
          op_noise("z"),
-         op_linear("x", c(x = 1 + h * drift[["x"]], s = h * drift[["s"]],
-                          z = sqrt(h * schedule$diffusion2(t)))))
+         op_linear("x", list(x = 1 + h * drift$x, s = h * drift$s,
+                             z = sqrt(h * schedule$diffusion2(t)))))
   }
-  sampler("em", step, steps, grid, end, stochastic = TRUE, label = "Euler-Maruyama (SDE)")
+  sampler("em", step, steps, grid, end, stochastic = TRUE, label = "Euler-Maruyama (SDE)",
+          vectorised = TRUE)
 }
