@@ -91,15 +91,15 @@ frame_to_matrix <- function(x, arg) {
 }
 
 # Points as an n x d double matrix. Columns that have the mixture's names go by name, others by
-# place; a vector is n points if d = 1 and one point if its length is d.
-check_points <- function(x, mixture, arg = "x", finite = TRUE) {
+# place; a vector is n points if d = 1 and one point if its length is d. `look`: all of them finite.
+check_points <- function(x, mixture, arg = "x", look = TRUE) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
   known <- names %in% colnames(x)
   if (any(known) && !all(known)) {
     abort_input(arg, paste("with the columns", toString(names, 200)), toString(colnames(x), 60))
   }
-  if (any(known)) x <- x[, names, drop = FALSE]
+  if (any(known) && !identical(colnames(x), names)) x <- x[, names, drop = FALSE]
   if (is.data.frame(x)) x <- frame_to_matrix(x, arg)
   if (!is.numeric(x)) abort_input(arg, paste("a numeric matrix with", d, "columns"), describe(x))
   if (is.null(dim(x))) {
@@ -109,16 +109,23 @@ check_points <- function(x, mixture, arg = "x", finite = TRUE) {
     columns <- if (d == 1) "column" else "columns (one per variable)"
     abort_input(arg, paste("a matrix with", d, columns), describe(x))
   }
+  storage.mode(x) <- "double"
+  if (look && !all_finite(x)) {
+    check_missing(x, arg)
+    abort_input(arg, "finite",
+                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
+  }
+  name_dims(x, rownames(x), names)
+}
+
+check_missing <- function(x, arg) {
   if (anyNA(x)) {
     abort_input(arg, "without missing values", paste("NA in row", which(rowSums(is.na(x)) > 0)[1]))
   }
-  infinite <- is.infinite(x)
-  if (finite && any(infinite)) {
-    abort_input(arg, "finite", paste("an infinite value in row", which(rowSums(infinite) > 0)[1]))
-  }
-  storage.mode(x) <- "double"
-  name_dims(x, rownames(x), names)
 }
+
+# all(is.finite(x)) of doubles, in one pass that makes no vector.
+all_finite <- function(x) .Call(ffi_all_finite, x)
 
 # Dimension names; none at all rather than a list of NULLs, so that a nameless result equals a
 # nameless matrix.

@@ -62,8 +62,8 @@ confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence")
 class_probability <- function(mixture, class) {
   guide <- guidance_models(guidance(class), mixture)
   function(z) {
-    logp <- core_eval(mixture, z, 1, 0, guide$models, c(0, 0), "logp")$logp
-    exp(pmin(guide$log_prior + logp[, 1] - logp[, 2], 0))
+    logp <- core_eval(mixture, z, 1, 0, guide$models, c(0, 0), "logp")
+    exp(pmin(guide$log_prior + logp[[1]] - logp[[2]], 0))
   }
 }
 

@@ -59,13 +59,9 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
 # sampler meets under that key, but that of another one.
 keyed_draws <- function(mixture, n, key) {
   d <- mixture_dim(mixture)
-  program <- list(
-    op = rbind(code = op_code(c("noise", "noise", "save", "save")), to = c(0L, 1L, 0L, 0L),
-               from = c(0L, 0L, 0L, 1L), at = c(0L, 1L, 0L, 1L), n = 0L),
-    term = matrix(0L, 3, 0), coef = double(), registers = 2L, scalars = 2L, outputs = 2L,
-    noises = 2L, derivative = 0L
-  )
-  storage.mode(program$op) <- "integer"
+  program <- assemble_program(operation_table(list(
+    op_noise("x"), op_noise("z"), new_op("save", "x"), new_op("save", "x", from = "z")
+  )))
   plain <- gaussmix(1, t(rep(0, d)), 1)
   levels <- list(a = double(), b2 = double(), coef = double())
   z <- core_run(core_pool(plain), rbind(0), levels, program, n,
@@ -83,28 +79,32 @@ rotate_slices <- function(x, basis) {
 }
 
 # The kernel itself at the points x (n x d), at one noise level: x_t = a x_0 + sqrt(b2) z.
-# `models` is J x K log-weights, `coef` J. What is asked for of: score (n x d), logp (n x J, the log
-# density of each model), divergence (n), jacobian (n x d x d) of the score.
-core_eval <- function(mixture, x, a, b2, models, coef,
-                      what = c("score", "logp", "divergence", "jacobian")) {
-  J <- nrow(models)
-  derivative <- if ("jacobian" %in% what) 2L else if ("divergence" %in% what) 1L else 0L
-  logp <- "logp" %in% what
-  program <- list(
-    op = rbind(code = op_code("eval"), to = 1L, from = 0L, at = 0L, n = if (logp) 2L else -1L),
-    term = matrix(0L, 3, 0), coef = double(), registers = 2L, scalars = 2L + J, outputs = 1L,
-    noises = 0L, derivative = derivative
-  )
-  last <- c("save", "save_divergence", "save_jacobian")[derivative + 1]
-  more <- cbind(c(op_code("save"), 0L, 1L, 0L, 0L),
-                if (derivative) c(op_code(last), 0L, 1L, 0L, 0L))
-  program$op <- cbind(program$op, more)
-  storage.mode(program$op) <- "integer"
-  pool <- core_pool(mixture, rotate = derivative < 2)
-  result <- core_run(pool, models, list(a = as.double(a), b2 = as.double(b2), coef = coef), program,
-                     nrow(x), c(1, if (logp) 2 + seq_len(J)), start = x)
-  list(score = name_dims(result$output, rownames(x), variable_names(mixture)),
-       logp = if (logp) matrix(unlist(result$scalar[2 + seq_len(J)]), nrow(x), J),
-       divergence = if (derivative == 1) result$scalar[[1]],
-       jacobian = result$jacobian)
+# `models` is J x K log-weights, `coef` J. `what` is "score" (n x d), "logp" (a list: n log-densities
+# for each model), "divergence" (n) or "jacobian" (n x d x d) of the score.
+core_eval <- function(mixture, x, a, b2, models, coef, what) {
+  program <- eval_program(what, nrow(models))
+  scalars <- if (what == "logp") 2 + seq_len(nrow(models)) else if (what == "divergence") 1
+  levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef)
+  run <- core_run(core_pool(mixture, rotate = what != "jacobian"), models, levels, program,
+                  nrow(x), scalars, start = x)
+  names <- variable_names(mixture)
+  switch(what, score = name_dims(run$output, rownames(x), names), logp = run$scalar[scalars],
+         divergence = run$scalar[[1]],
+         jacobian = name_dims(run$jacobian, rownames(x), names, names))
+}
+
+# Its programs are few, and made once: to make one takes as long as to evaluate at 1000 points.
+eval_programs <- new.env(parent = emptyenv())
+eval_program <- function(what, n_models) {
+  name <- paste(what, n_models)
+  if (is.null(eval_programs[[name]])) {
+    ops <- list(new_op("eval", to = "s", from = "x", t = 0, scalar = if (what == "logp") 3),
+                switch(what, score = new_op("save", "x", from = "s"),
+                       divergence = new_op("save_divergence", "x", from = "s", scalar = 1),
+                       jacobian = new_op("save_jacobian", "x", from = "s")))
+    derivative <- switch(what, jacobian = "map", divergence = "divergence", "none")
+    eval_programs[[name]] <- assemble_program(operation_table(ops[lengths(ops) > 0]), derivative,
+                                              scalars = 2 + n_models)
+  }
+  eval_programs[[name]]
 }

@@ -43,15 +43,19 @@
 #' @export
 dgaussmix <- function(x, mixture, log = FALSE) {
   check_mixture(mixture)
-  x <- check_points(x, mixture, finite = FALSE)
+  x <- check_points(x, mixture, look = FALSE)
   check_flag(log, "log")
   if (is_singular(mixture)) {
     abort(paste("`mixture` has a singular covariance and no density;",
                 "add noise by diffuse(mixture, t) first"), "singular")
   }
   logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
-                    what = "logp")$logp[, 1]
-  logp[rowSums(is.infinite(x)) > 0] <- -Inf
+                    what = "logp")[[1]]
+  # of a point that is not finite it is not finite either: here the points need not be looked at
+  if (!all_finite(logp)) {
+    check_missing(x, "x")
+    logp[rowSums(is.infinite(x)) > 0] <- -Inf
+  }
   if (log) logp else exp(logp)
 }
 

@@ -70,25 +70,32 @@ check_guidance <- function(x, arg = "guidance") {
   abort_input(arg, "NULL or a guidance (see guidance())", paste("a", class(x)[1]))
 }
 
+# At each of the times t.
 guidance_strength <- function(guidance, t) {
+  strength <- as.list(double(length(t)))
   interval <- guidance$interval
-  if (!is.null(interval) && (t < interval[1] || t > interval[2])) return(0)
-  strength <- guidance$strength(t)
-  ok <- is.numeric(strength) && length(strength) == 1 && is.finite(strength)
-  if (!ok) {
+  acts <- if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
+  strength[acts] <- lapply(t[acts], guidance$strength)
+  ok <- vapply(strength, function(x) is.numeric(x) && length(x) == 1 && is.finite(x), NA)
+  if (!all(ok)) {
+    bad <- which(!ok)[1]
     abort_input("strength", "a function that returns one finite number",
-                paste(describe(strength), "at t =", format(t)))
+                paste(describe(strength[[bad]]), "at t =", format(t[bad])))
   }
-  strength
+  unlist(strength)
 }
 
 # What the core needs to know of a guidance: the models (rows of log-weights), the coefficient of
-# each model's score at a time, and the log-probability of the class (NULL if unguided).
+# each model's score at given times (a row per model), and the log-probability of the class (NULL if
+# unguided).
 guidance_models <- function(guidance, mixture) {
   all <- log_weights(mixture)
-  if (is.null(guidance)) return(list(models = rbind(all), coef = function(t) 1))
+  if (is.null(guidance)) return(list(models = rbind(all), coef = function(t) rbind(rep(1, length(t)))))
   inside <- class_components(mixture, guidance$class)
   list(models = rbind(log_weights(mixture, inside), all),
-       coef = function(t) c(1, 0) + c(1, -1) * guidance_strength(guidance, t),
+       coef = function(t) {
+         strength <- guidance_strength(guidance, t)
+         rbind(1 + strength, -strength)
+       },
        log_prior = log(sum(mixture$weights[inside])))
 }

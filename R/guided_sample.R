@@ -112,7 +112,7 @@ draw_start <- function(plan, key) {
 run_plan <- function(plan, guidance, key) {
   guide <- guidance_models(guidance, plan$mixture)
   levels <- plan$levels
-  levels$coef <- vapply(plan$program$level_times, guide$coef, double(nrow(guide$models)))
+  levels$coef <- guide$coef(plan$program$level_times)
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   if (is.null(key)) key <- draw_key()
@@ -227,13 +227,12 @@ check_noise <- function(noise, n, d, m) {
   if (is.null(noise)) return(NULL)
   if (is.function(noise)) noise <- noise(n, d, m)
   if (is.numeric(noise) && length(dim(noise)) == 2 && d == 1) dim(noise) <- c(dim(noise)[1], 1, m)
-  ok <- is.numeric(noise) && length(dim(noise)) == 3 && all(dim(noise) == c(n, d, m)) &&
-    all(is.finite(noise))
-  if (!ok) {
+  ok <- is.numeric(noise) && length(dim(noise)) == 3 && all(dim(noise) == c(n, d, m))
+  if (ok) storage.mode(noise) <- "double"
+  if (!ok || !all_finite(noise)) {
     abort_input("noise", paste0("finite numbers in an array ", n, " x ", d, " x ", m,
                                 ", or a function that returns them"), describe(noise))
   }
-  storage.mode(noise) <- "double"
   noise
 }
 
@@ -261,8 +260,8 @@ read_run <- function(result, plan, guide) {
     run$log_confidence <- pmin(guide$log_prior + odds, 0)
     run$confidence <- exp(run$log_confidence)
   }
-  lost <- rowSums(!is.finite(run$x)) > 0
-  if (any(lost)) {
+  if (!all_finite(run$x)) {
+    lost <- rowSums(!is.finite(run$x)) > 0
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {
       if (!is.null(run[[field]])) run[[field]][lost] <- NaN
     }

@@ -49,11 +49,16 @@ no_divergence <- function() {
 # coefficients consist. Operations that stand for several steps come once for each, with its
 # numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`.
 operation_table <- function(ops, d = 1, steps = 1) {
-  kind <- vapply(ops, .subset2, "", "op")
-  coefs <- lapply(ops, function(op) as.list(op$coef))
+  field <- function(name, default) {
+    x <- lapply(unname(ops), .subset2, name)
+    if (!missing(default)) x[lengths(x) == 0] <- default
+    x
+  }
+  kind <- unlist(field("op"))
+  coefs <- field("coef")
   count <- lengths(coefs)
   coefs <- unlist(coefs, recursive = FALSE)
-  t <- lapply(ops[kind == "eval"], .subset2, "t")
+  t <- field("t")[kind == "eval"]
   linear <- rep(kind == "linear", count)
   check_sizes(coefs[linear], if (steps > 1) steps else d, "coef")
   check_sizes(t, steps, "t")
@@ -62,10 +67,8 @@ operation_table <- function(ops, d = 1, steps = 1) {
     if (steps > 1) as.vector(t(vapply(x, rep_len, double(steps), steps))) else unlist(x)
   }
   each <- list(
-    kind = kind, to = vapply(ops, .subset2, "", "to"),
-    from = vapply(ops, function(op) if (is.null(op$from)) "x" else op$from, ""),
-    scalar = vapply(ops, function(op) if (is.null(op$scalar)) 0 else op$scalar, 0),
-    count = count, register = names(coefs), size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs)
+    kind = kind, to = unlist(field("to")), from = unlist(field("from", "x")),
+    scalar = unlist(field("scalar", 0)), count = count, register = names(coefs), size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs)
   )
   c(lapply(each, rep, steps), list(t = numbers(t), coef = as.double(numbers(coefs))))
 }

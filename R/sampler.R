@@ -186,8 +186,8 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
 
 # Every register that an operation reads has been written by an earlier one; x is there.
 check_reads <- function(steps) {
-  ops <- unlist(steps, recursive = FALSE)
-  reads <- lapply(ops, function(op) c(op$from, names(op$coef)))
+  ops <- unlist(unname(steps), recursive = FALSE)
+  reads <- lapply(ops, function(op) c(.subset2(op, "from"), names(.subset2(op, "coef"))))
   reader <- rep(seq_along(ops), lengths(reads))
   reads <- unlist(reads)
   written <- match(reads, vapply(ops, .subset2, "", "to"), nomatch = length(ops) + 1L)

@@ -43,16 +43,14 @@
 #' posterior(m, x)
 #' @export
 score <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL, strength = 0) {
-  guided_eval(mixture, x, t, schedule, class, strength, "score")$score
+  guided_eval(mixture, x, t, schedule, class, strength, "score")$value
 }
 
 #' @rdname score
 #' @export
 score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL,
                            strength = 0) {
-  at <- guided_eval(mixture, x, t, schedule, class, strength, "jacobian")
-  names <- variable_names(mixture)
-  name_dims(at$jacobian, rownames(at$score), names, names)
+  guided_eval(mixture, x, t, schedule, class, strength, "jacobian")$value
 }
 
 #' @rdname score
@@ -62,7 +60,7 @@ denoise <- function(mixture, x, t, schedule = schedule_ou(), class = NULL, stren
   a <- schedule$a(t)
   if (!(a > 0)) abort_input("t", "a time before the data are forgotten (a > 0)", describe(t))
   if (schedule$b2(t) == 0) return(at$x)
-  (at$x + schedule$b2(t) * at$score) / a
+  (at$x + schedule$b2(t) * at$value) / a
 }
 
 #' @rdname score
@@ -75,26 +73,25 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
   prior <- vapply(inside, function(keep) sum(mixture$weights[keep]), 0)
   models <- do.call(rbind, lapply(inside[prior > 0], function(keep) log_weights(mixture, keep)))
   level <- noise_level(mixture, t, schedule)
-  joint <- core_eval(mixture, x, level$a, level$b2, models, rep(0, nrow(models)), "logp")$logp
-  joint <- joint + rep(log(prior[prior > 0]), each = nrow(x))
-  joint <- exp(joint - row_max(joint))
+  joint <- core_eval(mixture, x, level$a, level$b2, models, rep(0, nrow(models)), "logp")
+  joint <- Map(`+`, joint, log(prior[prior > 0]))
+  top <- do.call(pmax, joint)
+  joint <- lapply(joint, function(term) exp(term - top))
   result <- matrix(0, nrow(x), length(classes), dimnames = list(rownames(x), classes))
-  result[, prior > 0] <- joint / rowSums(joint)
+  result[, prior > 0] <- unlist(joint) / Reduce(`+`, joint)
   result
 }
-
-row_max <- function(x) do.call(pmax, lapply(seq_len(ncol(x)), function(j) x[, j]))
 
 guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular_ok = FALSE) {
   check_mixture(mixture)
   x <- check_points(x, mixture)
-  if (is.null(class) && !isTRUE(all.equal(strength, 0))) {
+  if (is.null(class) && !isTRUE(strength == 0)) {
     abort_input("class", "given for a strength other than 0", "NULL")
   }
   guide <- guidance_models(if (!is.null(class)) guidance(class, strength), mixture)
   level <- noise_level(mixture, t, schedule, singular_ok)
   if (singular_ok && level$b2 == 0) return(list(x = x))
-  c(list(x = x), core_eval(mixture, x, level$a, level$b2, guide$models, guide$coef(t), what))
+  list(x = x, value = core_eval(mixture, x, level$a, level$b2, guide$models, guide$coef(t), what))
 }
 
 # a and b^2 at time t; an error where a component has no density.
