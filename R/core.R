@@ -78,9 +78,9 @@ rotate_slices <- function(x, basis) {
   x
 }
 
-# The kernel itself at the points x (n x d), at one noise level: x_t = a x_0 + sqrt(b2) z.
-# `models` is J x K log-weights, `coef` J. `what` is "score" (n x d), "logp" (a list: n log-densities
-# for each model), "divergence" (n) or "jacobian" (n x d x d) of the score.
+# The kernel itself at the points x (n x d), at one noise level: x_t = a x_0 + sqrt(b2) z. `models`
+# is J x K log-weights, `coef` J. `what`: the "score" (n x d), its "divergence" (n) or "jacobian"
+# (n x d x d), or "logp", a list of the n log-densities of each model.
 core_eval <- function(mixture, x, a, b2, models, coef, what) {
   program <- eval_program(what, nrow(models))
   scalars <- if (what == "logp") 2 + seq_len(nrow(models)) else if (what == "divergence") 1

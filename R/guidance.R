@@ -85,17 +85,17 @@ guidance_strength <- function(guidance, t) {
   unlist(strength)
 }
 
-# What the core needs to know of a guidance: the models (rows of log-weights), the coefficient of
-# each model's score at given times (a row per model), and the log-probability of the class (NULL if
-# unguided).
+# What the core needs to know of a guidance: the models (rows of log-weights), the coefficients
+# of the models' scores at given times (those of one time after the other), and the log-probability
+# of the class (NULL if unguided).
 guidance_models <- function(guidance, mixture) {
   all <- log_weights(mixture)
-  if (is.null(guidance)) return(list(models = rbind(all), coef = function(t) rbind(rep(1, length(t)))))
+  if (is.null(guidance)) return(list(models = rbind(all), coef = function(t) rep(1, length(t))))
   inside <- class_components(mixture, guidance$class)
   list(models = rbind(log_weights(mixture, inside), all),
        coef = function(t) {
          strength <- guidance_strength(guidance, t)
-         rbind(1 + strength, -strength)
+         c(rbind(1 + strength, -strength))
        },
        log_prior = log(sum(mixture$weights[inside])))
 }

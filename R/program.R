@@ -1,8 +1,10 @@
 # Compiles operations (see sampler()) into the tables that the C engine runs.
 
 # As in src/core/gm.h.
-op_codes <- c("eval", "noise", "linear", "dot", "end", "save", "save_divergence", "save_jacobian",
-              "begin")
+op_code <- function(name) {
+  match(name, c("eval", "noise", "linear", "dot", "end", "save", "save_divergence",
+                "save_jacobian", "begin")) - 1L
+}
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
 # Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
@@ -44,10 +46,10 @@ no_divergence <- function() {
   abort_input("log_density", 'other than "divergence" for this sampler', kind = "program")
 }
 
-# Operations as columns, in tables that can be joined: what they are (`kind` to `scalar`, `count` of
-# coefficients), their coefficients (`register`, `size`), and the numbers of which times and
-# coefficients consist. Operations that stand for several steps come once for each, with its
-# numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`.
+# Operations as columns, in tables that can be joined: what they are (`kind` to `scalar`), how many
+# coefficients they have (`count`), the coefficients (`register`, `size`), and the numbers of which
+# times and coefficients consist. Operations that stand for several steps come once for each, with
+# its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`.
 operation_table <- function(ops, d = 1, steps = 1) {
   field <- function(name, default) {
     x <- lapply(unname(ops), .subset2, name)
@@ -59,18 +61,17 @@ operation_table <- function(ops, d = 1, steps = 1) {
   count <- lengths(coefs)
   coefs <- unlist(coefs, recursive = FALSE)
   t <- field("t")[kind == "eval"]
-  linear <- rep(kind == "linear", count)
-  check_sizes(coefs[linear], if (steps > 1) steps else d, "coef")
+  check_sizes(coefs[rep(kind == "linear", count)], if (steps > 1) steps else d, "coef")
   check_sizes(t, steps, "t")
-  # steps in columns: one after the other
+  each <- list(kind = kind, to = unlist(field("to")), from = unlist(field("from", "x")),
+               scalar = unlist(field("scalar", 0)), count = count, register = names(coefs),
+               size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs))
   numbers <- function(x) {
-    if (steps > 1) as.vector(t(vapply(x, rep_len, double(steps), steps))) else unlist(x)
+    # a column per step: its numbers come one after the other
+    if (steps > 1) x <- t(vapply(x, rep_len, double(steps), steps))
+    as.double(unlist(x, use.names = FALSE))
   }
-  each <- list(
-    kind = kind, to = unlist(field("to")), from = unlist(field("from", "x")),
-    scalar = unlist(field("scalar", 0)), count = count, register = names(coefs), size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs)
-  )
-  c(lapply(each, rep, steps), list(t = numbers(t), coef = as.double(numbers(coefs))))
+  c(lapply(each, rep, steps), list(t = numbers(t), coef = numbers(coefs)))
 }
 
 check_sizes <- function(x, most, arg) {
@@ -91,48 +92,51 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
     abort_input("sampler", "at most 24 registers", length(registers), kind = "program")
   }
   id <- function(name) match(name, registers) - 1
-  before <- function(n) cumsum(n) - n
+  rows <- function(name) which(kind == name)
+  offset <- function(n) cumsum(n) - n
 
+  coef_at <- offset(table$size)
   of_linear <- rep(kind == "linear", table$count)
-  coef_at <- before(table$size)
   term <- rbind(id(table$register), coef_at, table$size > 1)[, of_linear, drop = FALSE]
   if (derivative == "divergence" && any(term[3, ] == 1)) no_divergence()
 
-  op <- rbind(code = match(kind, op_codes) - 1, to = id(table$to), from = id(table$from),
-              at = 0, n = 0)
-  level_times <- unique(as.double(table$t))
-  is <- function(name) which(kind == name)
-  op["at", is("eval")] <- match(table$t, level_times) - 1
-  op["n", is("eval")] <- table$scalar[is("eval")] - 1
-  for (name in c("noise", "save")) op["at", is(name)] <- seq_along(is(name)) - 1
-  op["at", is("linear")] <- before(table$count[is("linear")])
-  op["n", is("linear")] <- table$count[is("linear")]
-  op["to", is("dot")] <- table$scalar[is("dot")] - 1
+  op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
+  level_times <- unique(table$t)
+  eval <- rows("eval")
+  op["at", eval] <- match(table$t, level_times) - 1
+  op["n", eval] <- table$scalar[eval] - 1
+  linear <- rows("linear")
+  op["at", linear] <- offset(table$count[linear])
+  op["n", linear] <- table$count[linear]
   op["n", kind == "dot" | kind == "end"] <- coef_at[!of_linear]
-  op["at", is("save_divergence")] <- table$scalar[is("save_divergence")] - 1
-  if (derivative == "map") op["at", is("end")] <- live_registers(op, term)
+  op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
+  op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
+  for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1
+  if (derivative == "map") op["at", rows("end")] <- live_registers(op, term)
   integers <- function(x) matrix(as.integer(x), nrow(x))
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
-       scalars = as.integer(scalars), outputs = length(is("save")), noises = length(is("noise")),
-       derivative = derivative_code[[derivative]], level_times = level_times)
+       scalars = as.integer(scalars), outputs = length(rows("save")),
+       noises = length(rows("noise")), derivative = derivative_code[[derivative]],
+       level_times = level_times)
 }
 
 # For each step, the registers other than x that outlive it, as bits: those that are read after its
 # end before they are written again.
 live_registers <- function(op, term) {
-  does <- function(...) op["code", ] %in% (match(c(...), op_codes) - 1)
-  eval <- which(does("eval"))
-  linear <- which(does("linear"))
-  read <- list(row = c(eval, rep(linear, op["n", linear])), register = c(op["from", eval], term[1, ]))
-  written <- which(does("eval", "noise", "linear"))
-  end <- which(does("end"))
-  first_after_end <- function(rows) c(sort(rows), Inf)[findInterval(end, sort(rows)) + 1]
+  rows <- function(...) which(op["code", ] %in% op_code(c(...)))
+  eval <- rows("eval")
+  linear <- rows("linear")
+  read <- c(op["from", eval], term[1, ])
+  read_at <- c(eval, rep(linear, op["n", linear]))
+  written_at <- rows("eval", "noise", "linear")
+  written <- op["to", written_at]
+  end <- rows("end")
+  next_of <- function(at) c(sort(at), Inf)[findInterval(end, sort(at)) + 1]
   bits <- numeric(length(end))
-  for (r in setdiff(read$register, 0)) {
-    next_read <- first_after_end(read$row[read$register == r])
+  for (r in setdiff(read, 0)) {
+    at <- next_of(read_at[read == r])
     # an operation reads before it writes
-    live <- next_read <= first_after_end(written[op["to", written] == r]) & next_read < Inf
-    bits <- bits + 2^r * live
+    bits <- bits + 2^r * (at < Inf & at <= next_of(written_at[written == r]))
   }
   bits
 }

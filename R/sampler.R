@@ -36,6 +36,10 @@
 #'   not, the log-density comes from the Jacobian of the steps.
 #' @param label What to print.
 #' @param params A named list of settings, to print.
+#' @param vectorised May `step` be called with several `k` at once? Then the times and coefficients
+#'   in its operations are vectors along `k` (coefficients in a list), or single numbers, and the
+#'   operations are otherwise the same in every step. A run then calls `step` once, not once per
+#'   step, which some thousand steps notice.
 #' @param to,from Names of registers.
 #' @param t A time.
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
@@ -186,7 +190,7 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
 
 # Every register that an operation reads has been written by an earlier one; x is there.
 check_reads <- function(steps) {
-  ops <- unlist(unname(steps), recursive = FALSE)
+  ops <- unlist(steps, recursive = FALSE)
   reads <- lapply(ops, function(op) c(.subset2(op, "from"), names(.subset2(op, "coef"))))
   reader <- rep(seq_along(ops), lengths(reads))
   reads <- unlist(reads)

@@ -39,6 +39,29 @@ test_that("the density agrees with mclust", {
                tolerance = 1e-10)
 })
 
+# dgaussmix() looks at points only where a log-density is not finite.
+test_that("a point that is not finite has no finite log-density, whatever the form", {
+  withr::local_seed(2)
+  for (form in forms) for (d in c(1, 3)) for (K in c(1, 4)) {
+    mixture <- mixture_of(form, K, d)
+    x <- matrix(rnorm(700 * d), 700)
+    finite <- dgaussmix(x, mixture, log = TRUE)
+    for (row in c(1, 600)) for (column in seq_len(d)) {
+      for (bad in c(NA, NaN)) {
+        x_bad <- x
+        x_bad[row, column] <- bad
+        expect_error(dgaussmix(x_bad, mixture), paste("NA in row", row), class = "mixguide_error")
+      }
+      for (bad in c(Inf, -Inf)) {
+        x_bad <- x
+        x_bad[row, column] <- bad
+        expect_identical(dgaussmix(x_bad, mixture, log = TRUE), replace(finite, row, -Inf),
+                         info = paste(form, d, K, row, column, bad))
+      }
+    }
+  }
+})
+
 test_that("the log-density stays right 60 standard deviations out and with weights of 1e-300", {
   mixture <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1, 0)), 1)
   far <- c(60, 0)

@@ -62,3 +62,11 @@ test_that("bad arguments are answered by name", {
   zero <- gaussmix(c(1, 0), c(0, 1), 1)
   expect_mixguide_error(guided_sample(zero, 2, guidance("2")), "class")
 })
+
+test_that("coefficients at several times are those at each", {
+  t <- c(0, .1, .5, 1, 3)
+  for (guide in list(NULL, guidance("a", 2), guidance("a", function(t) 2 * t, c(.1, 1)))) {
+    models <- guidance_models(guide, m)
+    expect_identical(models$coef(t), unlist(lapply(t, models$coef)))
+  }
+})
