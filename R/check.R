@@ -124,8 +124,8 @@ check_missing <- function(x, arg) {
   }
 }
 
-# all(is.finite(x)) of doubles, in one pass that makes no vector.
-all_finite <- function(x) .Call(ffi_all_finite, x)
+# all(abs(x) <= limit) of doubles, FALSE if some are missing: in one pass that makes no vector.
+all_finite <- function(x, limit = .Machine$double.xmax) .Call(ffi_all_within, x, limit)
 
 # Dimension names; none at all rather than a list of NULLs, so that a nameless result equals a
 # nameless matrix.

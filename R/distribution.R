@@ -51,8 +51,9 @@ dgaussmix <- function(x, mixture, log = FALSE) {
   }
   logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
                     what = "logp")[[1]]
-  # of a point that is not finite it is not finite either: here the points need not be looked at
-  if (!all_finite(logp)) {
+  # The kernel makes NaN, an infinity or -GM_FAR/2 of a point that is not finite: to look at the
+  # results is cheaper than to look at all coordinates.
+  if (!all_finite(logp, 1e299)) {
     check_missing(x, "x")
     logp[rowSums(is.infinite(x)) > 0] <- -Inf
   }

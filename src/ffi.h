@@ -10,7 +10,7 @@
 
 SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job);
 SEXP ffi_engine(void);
-SEXP ffi_all_finite(SEXP ffi_x);
+SEXP ffi_all_within(SEXP ffi_x, SEXP ffi_limit);
 SEXP ffi_threads(SEXP ffi_n);
 
 /* Element `name` of a list; R_NilValue if absent. */

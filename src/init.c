@@ -9,7 +9,7 @@
 static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_run, 5),
   CALLDEF(ffi_engine, 0),
-  CALLDEF(ffi_all_finite, 1),
+  CALLDEF(ffi_all_within, 2),
   CALLDEF(ffi_threads, 1),
   {NULL, NULL, 0}
 };

@@ -39,7 +39,7 @@ test_that("the density agrees with mclust", {
                tolerance = 1e-10)
 })
 
-# dgaussmix() looks at points only where a log-density is not finite.
+# dgaussmix() looks at points only where a log-density is not finite, or that of a point far out.
 test_that("a point that is not finite has no finite log-density, whatever the form", {
   withr::local_seed(2)
   for (form in forms) for (d in c(1, 3)) for (K in c(1, 4)) {
