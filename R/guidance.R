@@ -76,7 +76,8 @@ guidance_strength <- function(guidance, t) {
   interval <- guidance$interval
   acts <- if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
   strength[acts] <- lapply(t[acts], guidance$strength)
-  ok <- vapply(strength, function(x) is.numeric(x) && length(x) == 1 && is.finite(x), NA)
+  ok <- vapply(strength, is.numeric, NA) & lengths(strength) == 1
+  ok[ok] <- is.finite(unlist(strength[ok]))
   if (!all(ok)) {
     bad <- which(!ok)[1]
     abort_input("strength", "a function that returns one finite number",

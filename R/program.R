@@ -51,20 +51,21 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`.
 operation_table <- function(ops, d = 1, steps = 1) {
-  field <- function(name, default) {
-    x <- lapply(unname(ops), .subset2, name)
-    if (!missing(default)) x[lengths(x) == 0] <- default
-    x
+  # all fields of all operations in one list: a loop over operations would take most of the time
+  entry <- unlist(unname(ops), recursive = FALSE)
+  owner <- rep(seq_along(ops), lengths(ops))
+  entries <- function(name) unname(entry[names(entry) == name])
+  column <- function(name, default, value = unlist(entries(name))) {
+    replace(rep(default, length(ops)), owner[names(entry) == name], value)
   }
-  kind <- unlist(field("op"))
-  coefs <- field("coef")
-  count <- lengths(coefs)
-  coefs <- unlist(coefs, recursive = FALSE)
-  t <- field("t")[kind == "eval"]
+  kind <- column("op", "")
+  count <- column("coef", 0L, lengths(entries("coef")))
+  coefs <- unlist(entries("coef"), recursive = FALSE)
+  t <- entries("t")
   check_sizes(coefs[rep(kind == "linear", count)], if (steps > 1) steps else d, "coef")
   check_sizes(t, steps, "t")
-  each <- list(kind = kind, to = unlist(field("to")), from = unlist(field("from", "x")),
-               scalar = unlist(field("scalar", 0)), count = count, register = names(coefs),
+  each <- list(kind = kind, to = column("to", ""), from = column("from", "x"),
+               scalar = column("scalar", 0), count = count, register = names(coefs),
                size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs))
   numbers <- function(x) {
     # a column per step: its numbers come one after the other
