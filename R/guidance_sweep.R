@@ -50,7 +50,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                            schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                            noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
-                           interval = NULL, keep = FALSE, key = NULL) {
+                           interval = NULL, keep = FALSE, key = NULL, reduce = TRUE) {
   check_mixture(mixture)
   check_sampler(sampler)
   class_components(mixture, class)
@@ -63,7 +63,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
   plan_for <- function(begin) {
     sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, noise, log_density,
-                  trajectory = FALSE)
+                  trajectory = FALSE, reduce)
   }
   begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
   plan <- plan_for(begin)
@@ -85,7 +85,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                          schedule = schedule, horizon = times[1], times = times,
                          n = plan$begin$n, exact = !is.null(begin$weights), interval = interval,
                          key = key, confidence_time = plan$closing,
-                         density_method = plan$method,
+                         density_method = plan$method, reduced = plan$reduction$label,
                          target = class_target(mixture, class, plan, key),
                          samples = sweep$samples))
 }
@@ -187,6 +187,7 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
         if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
     cat("  ", format(setup$sampler), "; ", format(setup$schedule), ", from t = ",
         format(setup$horizon), "\n", sep = "")
+    if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")
   }
   shown <- c(strength = "strength", scale = "scale", confidence = "confidence",
              confidence_se = "se", gain = "gain", gain_se = "se", entropy = "entropy",

@@ -8,7 +8,7 @@
 #' R's generator, so that [set.seed()] rules. Runs with the same `key` meet the same noise, whatever
 #' the strength, the class or the number of threads: they are coupled, and differences between them
 #' have small standard errors. (Within a mixture: for a common full covariance the noise is that of
-#' its eigenbasis.)
+#' its eigenbasis; and a stochastic run that is reduced meets other noise than one that is not.)
 #'
 #' **Log-density.** For deterministic samplers the density of the result is carried along:
 #' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps; the exact log-density of
@@ -18,8 +18,24 @@
 #'   approximates the log-density of the continuous-time law. For samplers of the ODE. With
 #'   first-order samplers (Euler, DDIM) it converges slowly: narrow components change the density
 #'   of a step by much more than the divergence at its start tells.
-#' * `"auto"`: `"map"` for deterministic samplers if d <= 16 and the density of the start is known,
-#'   otherwise `"none"`.
+#' * `"auto"`: `"map"` for deterministic samplers if d <= 16 (after a reduction), the density of the
+#'   start is known and that of the result exists, otherwise `"none"`.
+#'
+#' **Reductions.** Where components differ in a subspace only, of r dimensions, the run takes place
+#' there: guided scores do not mix it with what is left, on which all models are one Gaussian. The
+#' subspace is the smallest that holds the differences of the means, is invariant under the
+#' covariances, and outside which these are the same:
+#' * a common isotropic covariance: the span of the mean differences, r <= K - 1;
+#' * another common covariance: their projections onto each of its eigenspaces, r <= K - 1 for each
+#'   distinct eigenvalue, so that something is gained where eigenvalues repeat or means agree;
+#' * a covariance for each component: also all in which they differ, which leaves equal blocks.
+#'
+#' Deterministic samplers then take every particle to the same place as without reduction, up to
+#' rounding (differences below 1e-13 of the scale of the mixture count as rounding). Stochastic ones
+#' have exactly the same law: what is left is drawn, once, from the Gaussian that the steps make of
+#' it. The log-density, confidence and entropy are those of all d dimensions. `print()` reports a
+#' reduction. There is none for `trajectory = TRUE`, for `noise` that is given, for samplers with one
+#' coefficient per coordinate, and for a log-density where the steps fold what is left.
 #'
 #' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
 #' taken at the last time at which a score was.
@@ -40,6 +56,7 @@
 #' @param log_density What to compute of the log-density, see Details.
 #' @param trajectory Keep the particles at every time?
 #' @param key `NULL`, or the `key` of another run, to meet the same noise.
+#' @param reduce Run in fewer dimensions where that is exact? See Details.
 #' @return An object of class `guided_sample`: a list with
 #'   * `x`: n x d matrix, with the names of the variables;
 #'   * `log_density`: n log-densities of the law of the output, or `NULL`;
@@ -50,7 +67,7 @@
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
 #'     dimension), otherwise `NULL`;
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
-#'     `density_method`, `confidence_time`.
+#'     `density_method`, `confidence_time`; `reduced`, how the run was reduced, or `NULL`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
 #'   very large strength) ends with a warning that counts them.
 #' @seealso [guidance_sweep()] to compare strengths; [confidence()], [entropy()] for estimates.
@@ -66,36 +83,54 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL,
                           sampler = sampler_ddim(), schedule = schedule_ou(),
                           horizon = NULL, start = c("normal", "exact"), noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
-                          trajectory = FALSE, key = NULL) {
+                          trajectory = FALSE, key = NULL, reduce = TRUE) {
   check_mixture(mixture)
   check_guidance(guidance)
   check_key(key)
   plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, start, noise,
-                        log_density, trajectory)
+                        log_density, trajectory, reduce)
   run_plan(plan, guidance, key)
 }
 
 # All of a run but the guidance's strength and the key: checked, compiled, with its start.
 sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, noise, log_density,
-                          trajectory) {
+                          trajectory, reduce = TRUE) {
   check_sampler(sampler)
   check_schedule(schedule)
   check_flag(trajectory, "trajectory")
+  check_flag(reduce, "reduce")
   if (!is.null(class)) class_components(mixture, class)
   times <- sampler_times(sampler, schedule, horizon)
   begin <- run_start(start, mixture, n, class, schedule, times[1])
-  method <- check_density_method(log_density, sampler, begin, mixture)
   closing <- if (!is.null(class)) closing_time(mixture, times, schedule)
   d <- mixture_dim(mixture)
+  space <- if (reduce && !trajectory && is.null(noise)) reduced_space(mixture)
+  inner <- if (is.null(space)) mixture else space$mixture
+  singular <- closing_time(mixture, times, schedule) > times[length(times)]
+  method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular)
+  # the start of a reduced map is drawn in all d coordinates, not by the program
+  start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
-  program <- compile_program(steps, times, d, begin$sd, method, trajectory, closing,
+  program <- compile_program(steps, times, d, start_sd, method, trajectory, closing,
                              n_models = if (is.null(class)) 1 else 2)
   levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))
   check_levels(mixture, levels, program$level_times)
   per_coordinate <- any(program$term[3, ] == 1)
+  if (!is.null(space)) {
+    possible <- !per_coordinate && (sampler$stochastic || program$noises == 0)
+    reduction <- if (possible) {
+      reduction(space, program, levels, begin, sampler$stochastic, mixture$form == "full")
+    }
+    if (is.null(reduction)) {
+      return(sampling_plan(mixture, n, class, sampler, schedule, horizon, start, noise, log_density,
+                           trajectory, reduce = FALSE))
+    }
+  }
+  pool <- core_pool(inner, rotate = !per_coordinate)
+  pool$used <- mixture$weights > 0
   list(mixture = mixture, sampler = sampler, schedule = schedule, times = times, begin = begin,
        method = method, closing = closing, program = program, levels = levels,
-       pool = core_pool(mixture, rotate = !per_coordinate), trajectory = trajectory,
+       pool = pool, reduction = if (!is.null(space)) reduction, trajectory = trajectory,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
@@ -122,7 +157,8 @@ run_plan <- function(plan, guidance, key) {
   structure(c(run, list(
     mixture = plan$mixture, guidance = guidance, sampler = plan$sampler, schedule = plan$schedule,
     times = plan$times, horizon = plan$times[1], start = plan$begin$label, key = key,
-    density_method = plan$method, confidence_time = plan$closing
+    density_method = plan$method, confidence_time = plan$closing,
+    reduced = plan$reduction$label
   )), class = "guided_sample")
 }
 
@@ -140,6 +176,9 @@ run_chunk <- function(plan, models, levels, scalars, key, first, count) {
   noise <- plan$noise
   if (!all && !is.null(start)) start <- start[rows, , drop = FALSE]
   if (!all && !is.null(noise)) noise <- noise[rows, , , drop = FALSE]
+  if (!is.null(plan$reduction)) {
+    return(run_reduced(plan, models, levels, scalars, key, first, count, start))
+  }
   core_run(plan$pool, models, levels, plan$program, count, scalars, start, noise, key, first)
 }
 
@@ -187,12 +226,12 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
   list(n = check_count(n, "n"), law = law, label = label)
 }
 
-check_density_method <- function(method, sampler, begin, mixture) {
+check_density_method <- function(method, sampler, begin, d, singular) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
-    return(if (!sampler$stochastic && known && mixture_dim(mixture) <= 16) "map" else "none")
+    return(if (!sampler$stochastic && known && !singular && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
   if (sampler$stochastic) {
@@ -291,6 +330,7 @@ print.guided_sample <- function(x, ...) {
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
   line("sampler:  ", format(x$sampler))
   line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start)
+  if (!is.null(x$reduced)) line("reduced:  ", x$reduced)
   if (nrow(x$x)) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) line("entropy:    ", format_estimate(entropy(x)))

@@ -5,8 +5,8 @@
 #' error, bias of the start, order of convergence.
 #'
 #' @details Everything is done in the eigenvectors of the covariance, where the coordinates do not
-#' mix: each register is `gain * (start) + shift + noise`, and the covariances of the noises of all
-#' registers are carried along.
+#' mix: backward from the end, the weight that each register has in the result gives that of the
+#' start, of the mean and of every noise.
 #'
 #' @param mixture A [gaussmix()] with one component.
 #' @param sampler A [sampler()] whose coefficients are single numbers.
@@ -41,11 +41,17 @@ sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon 
   d <- mixture_dim(mixture)
   V <- if (rotated) matrix(mixture$vectors, d) else diag(d)
 
-  map <- affine_map(sampler_program(sampler, times, schedule), drop(mixture$means %*% V),
-                    drop(mixture$values), rotated, schedule)
-  mean <- map$gain * drop(start$means %*% V) + map$shift
+  steps <- sampler_program(sampler, times, schedule)
+  widths <- unlist(lapply(unlist(steps, recursive = FALSE), function(op) lengths(op$coef)))
+  if (any(widths > 1 & (rotated | widths != d))) {
+    abort_input("sampler", "one whose coefficients are single numbers", paste(max(widths), "of them"))
+  }
+  program <- compile_program(steps, times, d)
+  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))
+  map <- affine_map(program, levels, drop(mixture$values))
+  mean <- map$gain * drop(start$means %*% V) + map$shift * drop(mixture$means %*% V)
   start_cov <- crossprod(V, component_cov(start, 1) %*% V)
-  cov <- map$gain * t(map$gain * start_cov) + diag(map$noise, d)
+  cov <- map$gain * t(map$gain * start_cov) + diag(map$variance, d)
   names <- variable_names(mixture)
   list(mean = stats::setNames(drop(V %*% mean), names),
        cov = structure(V %*% cov %*% t(V), dimnames = if (!is.null(names)) list(names, names)),
@@ -66,48 +72,44 @@ start_gaussian <- function(start, exact, noise_variance) {
   if (start == "exact") exact else gaussmix(1, t(rep(0, d)), noise_variance)
 }
 
-# Runs a program on registers that are affine in the start x and in independent noises, coordinate
-# by coordinate: register r = gain[, r] x + shift[, r] + a normal with covariances noise[, r, ].
-affine_map <- function(program, mean, values, rotated, schedule) {
-  ops <- unlist(program, recursive = FALSE)
-  registers <- unique(c("x", vapply(ops, `[[`, "", "to")))
-  d <- length(mean)
-  zero <- matrix(0, d, length(registers), dimnames = list(NULL, registers))
-  gain <- shift <- zero
-  gain[, "x"] <- 1
-  noise <- array(0, c(dim(zero), length(registers)), list(NULL, registers, registers))
-
-  for (op in ops) {
-    # the new value is sum_r weight[, r] r + constant + sqrt(fresh) z
-    weight <- zero
-    constant <- fresh <- 0
-    if (op$op == "eval") {
-      a <- schedule$a(op$t)
-      precision <- 1 / (a^2 * values + schedule$b2(op$t))
-      if (!all(is.finite(precision))) {
-        abort_input("sampler", "one that evaluates no score where the Gaussian is singular",
-                    paste0("t = ", op$t, " (set `end` above 0)"))
-      }
-      weight[, op$from] <- -precision
-      constant <- precision * a * mean
-    } else if (op$op == "noise") {
-      fresh <- 1
+# A compiled program on one Gaussian, coordinate by coordinate: x at the end is gain * (x at the
+# start) + shift * mean + sqrt(variance) * z, for each of the variances `values` of the Gaussian.
+# Backward from the end: `weight[[r]]` is that of register r, as it is then, in the x of the end.
+affine_map <- function(program, levels, values) {
+  precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
+  if (!all(is.finite(precision))) {
+    abort_input("sampler", "one that evaluates no score where the Gaussian is singular",
+                paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],
+                       " (set `end` above 0)"))
+  }
+  code <- program$op[1, ]
+  to <- program$op[2, ] + 1L
+  from <- program$op[3, ] + 1L
+  at <- program$op[4, ]
+  n <- program$op[5, ]
+  register <- program$term[1, ] + 1L
+  place <- program$term[2, ]
+  width <- ifelse(program$term[3, ] == 1, length(values), 1L)
+  writing <- op_code(c("eval", "noise", "linear"))
+  weight <- c(list(1 + 0 * values), rep(list(0 * values), program$registers - 1))
+  shift <- variance <- 0 * values
+  for (i in rev(which(code %in% writing))) {
+    w <- weight[[to[i]]]
+    weight[[to[i]]] <- 0 * values
+    if (code[i] == writing[1]) {
+      w <- w * precision[, at[i] + 1]
+      weight[[from[i]]] <- weight[[from[i]]] - w
+      shift <- shift + w * levels$a[at[i] + 1]
+    } else if (code[i] == writing[2]) {
+      variance <- variance + w^2
     } else {
-      for (r in names(op$coef)) {
-        w <- op$coef[[r]]
-        if (length(w) > 1 && (rotated || length(w) != d)) {
-          abort_input("sampler", "one whose coefficients are single numbers", describe(w))
-        }
-        weight[, r] <- w
+      for (j in at[i] + seq_len(n[i])) {
+        r <- register[j]
+        weight[[r]] <- weight[[r]] + w * program$coef[place[j] + seq_len(width[j])]
       }
     }
-    gain[, op$to] <- rowSums(weight * gain)
-    shift[, op$to] <- rowSums(weight * shift) + constant
-    covariance <- rowSums(aperm(c(weight) * noise, c(1, 3, 2)), dims = 2)
-    noise[, op$to, ] <- noise[, , op$to] <- covariance
-    noise[, op$to, op$to] <- rowSums(weight * covariance) + fresh
   }
-  list(gain = gain[, "x"], shift = shift[, "x"], noise = noise[, "x", "x"])
+  list(gain = weight[[1]], shift = shift, variance = variance)
 }
 
 # KL of N(m1, cov) from N(m0, diag(values)), which is the first argument of the divergence.

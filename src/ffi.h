@@ -9,6 +9,8 @@
 #include <Rinternals.h>
 
 SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job);
+SEXP ffi_project(SEXP ffi_space, SEXP ffi_job);
+SEXP ffi_expand(SEXP ffi_space, SEXP ffi_job, SEXP ffi_map);
 SEXP ffi_engine(void);
 SEXP ffi_all_within(SEXP ffi_x, SEXP ffi_limit);
 SEXP ffi_threads(SEXP ffi_n);

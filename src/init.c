@@ -8,6 +8,8 @@
 
 static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_run, 5),
+  CALLDEF(ffi_project, 2),
+  CALLDEF(ffi_expand, 3),
   CALLDEF(ffi_engine, 0),
   CALLDEF(ffi_all_within, 2),
   CALLDEF(ffi_threads, 1),

@@ -4,6 +4,7 @@
 #define GM_ENGINE_H
 
 #include "det.h"
+#include "expand.h"
 
 #define TANGENT(r) (area->tangent + (size_t)(r) * d * d * lanes)
 

@@ -13,7 +13,8 @@
 #endif
 #include "engine.h"
 
-const gm_engine gm_engine_avx2 = {"avx2", gm_block_run};
+const gm_engine gm_engine_avx2 = {"avx2", gm_block_run, gm_project_block,
+                                    gm_expand_block};
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -21,5 +22,5 @@ const gm_engine gm_engine_avx2 = {"avx2", gm_block_run};
 #pragma GCC pop_options
 #endif
 #else
-const gm_engine gm_engine_avx2 = {"avx2", 0};
+const gm_engine gm_engine_avx2 = {"avx2", 0, 0, 0};
 #endif

@@ -14,7 +14,8 @@
 #endif
 #include "engine.h"
 
-const gm_engine gm_engine_avx512 = {"avx512", gm_block_run};
+const gm_engine gm_engine_avx512 = {"avx512", gm_block_run, gm_project_block,
+                                    gm_expand_block};
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -22,5 +23,5 @@ const gm_engine gm_engine_avx512 = {"avx512", gm_block_run};
 #pragma GCC pop_options
 #endif
 #else
-const gm_engine gm_engine_avx512 = {"avx512", 0};
+const gm_engine gm_engine_avx512 = {"avx512", 0, 0, 0};
 #endif

@@ -115,10 +115,30 @@ size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *
 size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */
 double gm_block_cost(const gm_job *job); /* rough flops of one block */
 
+/* A reduced run: the program moves y = Q'x, of r coordinates among d, and what is left of x moves
+ * linearly, whatever y does. `from` and `to` are d x d: V' z leads from the coordinates of the
+ * start to those of Q, V x from those of Q to those of the output.
+ *   project:  y = Q' V_from' s, of a start s
+ *   expand:   x = V_to (u + Q (y - Q'u)),  u = shift + gain V_from' s + sd xi,  xi fresh normals */
+typedef struct {
+  size_t d, r, n, lanes;           /* lanes: a multiple of 8 */
+  const double *within;            /* Q: d x r, orthonormal columns */
+  const double *from, *to;         /* d x d, or NULL: the identity */
+  const double *start;             /* n x d, or NULL: start_sd times the normals of `key` */
+  double start_sd;
+  const double *gain, *shift, *sd; /* d each; gain or sd NULL: zero */
+  const double *inside;            /* y: n x r */
+  uint64_t key, noise_key, first;  /* as in gm_job; xi is that of noise_key */
+  double *output;                  /* n x r (project) or n x d (expand) */
+  double *square;                  /* n: |z|^2 of the start's normals, or NULL */
+} gm_expansion;
+
 /* An engine is the whole interpreter compiled for one instruction set. */
 typedef struct {
   const char *name;
   void (*run)(const gm_job *job, size_t block, int op_from, int op_to, double *work);
+  void (*project)(const gm_expansion *job, size_t block, double *work);
+  void (*expand)(const gm_expansion *job, size_t block, double *work);
 } gm_engine;
 
 extern const gm_engine gm_engine_portable, gm_engine_avx2, gm_engine_avx512;
@@ -129,5 +149,12 @@ const gm_engine *gm_engine_choose(const char *at_most); /* NULL: the best that t
  * long program can be run in parts. */
 void gm_run(const gm_engine *engine, const gm_job *job, size_t from, size_t to, int op_from,
             int op_to, int threads, int keep, double *work, size_t work_size);
+
+/* The same for the two ends of a reduced run: expand if there is something inside, else project. */
+size_t gm_expansion_lanes(const gm_expansion *job);
+size_t gm_expansion_work_size(const gm_expansion *job);
+double gm_expansion_cost(const gm_expansion *job);
+void gm_expand(const gm_engine *engine, const gm_expansion *job, size_t from, size_t to,
+               int threads, double *work, size_t work_size);
 
 #endif

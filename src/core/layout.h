@@ -74,4 +74,27 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
   return used + 7;
 }
 
+/* The same for the two ends of a reduced run. */
+typedef struct {
+  double *z, *s, *u; /* d rows each */
+  double *y, *h;     /* r rows each */
+  double *spare, *square;
+  uint64_t *rng; /* 4 rows */
+} gm_expansion_area;
+
+static inline size_t gm_expansion_layout(const gm_expansion *job, double *base,
+                                         gm_expansion_area *area) {
+  size_t d = job->d, r = job->r, used = 4 * job->lanes;
+  if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
+  double **rows[] = {&area->z, &area->s, &area->u, &area->y, &area->h, &area->spare,
+                     &area->square};
+  size_t count[] = {d, job->from ? d : 0, d, r, r, 1, 1};
+  area->rng = (uint64_t *)base;
+  for (size_t i = 0; i < sizeof count / sizeof *count; i++) {
+    *rows[i] = base ? base + used : NULL;
+    used += count[i] * job->lanes;
+  }
+  return used + 7;
+}
+
 #endif

@@ -176,7 +176,7 @@ test_that("the log-density comes by the method asked for", {
   expect_identical(method(sampler_dpmpp_2m(5)), "map")
   # d evaluations of the Jacobian a step are too many for a default
   wide <- gaussmix(c(1, 1), rbind(rep(0, 40), rep(1, 40)), 1)
-  expect_identical(guided_sample(wide, 2, sampler = quick)$density_method, "none")
+  expect_identical(guided_sample(wide, 2, sampler = quick, reduce = FALSE)$density_method, "none")
   run <- guided_sample(wide, 2, sampler = quick, log_density = "map")
   expect_identical(run$density_method, "map")
   expect_null(guided_sample(m, 3, sampler = quick, log_density = "divergence")$folded)

@@ -1,0 +1,180 @@
+# Exact reductions: a run whose components differ in a subspace W only takes place in W. Let W hold
+# the differences of the means, be invariant under every covariance, and hold all that covariances
+# differ in. Across W the scores of all models are those of one Gaussian, linear and blind to what
+# happens in W, and since the coefficients of the models sum to 1 so is the guided score. What is
+# left of a particle therefore moves by one affine map per eigenvalue (affine_map()).
+
+# The smallest W: in each eigenspace of the first covariance, the span of the projections of the mean
+# differences and of the columns of the other covariances minus the first. NULL if that is all there
+# is; else, in the basis of the first one's eigenvectors,
+#   basis: these, or NULL for the identity;  within: d x r, orthonormal columns that span W;
+#   mixture: the components in these r coordinates;  mean: of one of them, in all d;
+#   values: the distinct eigenvalues;  group: which of them each of the d coordinates has;
+#   rest: the dimensions of each eigenspace that are not in W;  how: W in words.
+# What is neglected moves a particle by `tol` of its scale at most.
+#
+# Where nothing reduces this costs three products of d x d matrices, and an SVD if an eigenvalue
+# repeats; the run itself makes a d x d matrix per component and noise level.
+reduced_space <- function(mixture, tol = 1e-13) {
+  d <- mixture_dim(mixture)
+  used <- which(mixture$weights > 0)
+  values <- used_values(mixture)
+  first <- values[, 1]
+  vectors <- function(k) {
+    if (mixture$form == "full") matrix(mixture$vectors[, , used[k]], d) else mixture$vectors
+  }
+  basis <- vectors(1)
+  means <- t(unname(mixture$means[used, , drop = FALSE]))
+  differ <- means[, -1, drop = FALSE] - means[, 1]
+  if (!is.null(basis)) {
+    means <- crossprod(basis, means)
+    differ <- crossprod(basis, differ)
+  }
+  differ <- differ / max(abs(differ), .Machine$double.xmin)
+  # by how much a variance may change without moving its square root by more than tol of the largest
+  slack <- function(x, y) 2 * tol * sqrt(max(values)) * sqrt(pmax(x, y))
+  group <- cluster(first, slack)
+  # coordinates whose variances differ are in W, each by itself
+  own <- if (mixture$form == "full") rep(FALSE, d) else {
+    rowSums(abs(values - first) > slack(values, first)) > 0
+  }
+  group[own] <- -which(own)
+  group <- match(group, unique(group))
+  rows <- unname(split(seq_len(d), group))
+  spans <- lapply(rows, function(i) matrix(0, length(i), 0))
+  grow <- function(x) {
+    several <- lengths(rows) > 1
+    alone <- unlist(rows[!several])
+    spans[!several][rowSums(x[alone, , drop = FALSE]^2) > tol^2] <<- list(diag(1))
+    spans[several] <<- Map(function(i, U) span(x[i, , drop = FALSE], tol, U), rows[several],
+                           spans[several])
+  }
+  dims <- function() vapply(spans, ncol, 0L)
+  grow(cbind(differ, own))
+  # covariance k = tcrossprod(root(k))
+  root <- function(k) crossprod(basis, vectors(k)) * rep(sqrt(values[, k]), each = d)
+  like_first <- seq_along(used) == 1
+  if (mixture$form == "full") {
+    unit <- pmax(outer(first, first, slack) / tol, tol^2 * max(values))
+    for (k in seq_along(used)[-1]) {
+      if (sum(dims()) == d) break
+      excess <- (tcrossprod(root(k)) - diag(first)) / unit
+      like_first[k] <- max(abs(excess)) <= tol
+      grow(excess)
+    }
+  }
+  if (sum(dims()) == d) return(NULL)
+  alike <- sum(dims()) == 0
+  # the program needs a coordinate to run in
+  if (alike) spans[[1]] <- diag(length(rows[[1]]))[, 1, drop = FALSE]
+
+  column <- rep(seq_along(rows), dims())
+  within <- matrix(0, d, length(column))
+  for (g in seq_along(rows)) within[rows[[g]], column == g] <- spans[[g]]
+  leading <- vapply(rows, `[`, 0L, 1)
+  covs <- lapply(seq_len(ncol(values)), function(k) {
+    if (mixture$form == "full" && !like_first[k]) {
+      simplify_cov(tcrossprod(crossprod(within, root(k))))
+    } else {
+      simplify_cov(ifelse(own[leading], values[leading, k], first[leading])[column])
+    }
+  })
+  names(covs) <- paste("component", seq_along(covs))
+  reduced <- assemble_gaussmix(mixture$weights[used], crossprod(means, within), covs,
+                               mixture$class[used])
+  if (is_singular(reduced) && !is_singular(mixture)) return(NULL)
+  how <- if (alike) "all components are one Gaussian" else if (mixture$form == "common isotropic") {
+    "span of the mean differences"
+  } else if (ncol(values) == 1) "mean differences in each eigenspace" else "where components differ"
+  list(basis = basis, within = within, mixture = reduced, mean = means[, 1],
+       values = first[leading], group = group, rest = lengths(rows) - dims(), how = how)
+}
+
+# Which numbers are the same: neighbours in size that differ by `slack` at most.
+cluster <- function(x, slack) {
+  by_size <- order(x)
+  x <- x[by_size]
+  class <- integer(length(x))
+  class[by_size] <- cumsum(c(TRUE, diff(x) > slack(x[-1], x[-length(x)])))
+  class
+}
+
+# An orthonormal basis of the span of `basis` and of the columns of x, of which parts of size tol are
+# left out. A slice at a time: of a thousand columns in general position the first m tell all.
+span <- function(x, tol, basis) {
+  m <- nrow(x)
+  width <- max(m, 64)
+  for (from in seq_len(ceiling(ncol(x) / width)) * width - width) {
+    left <- m - ncol(basis)
+    if (left == 0) break
+    rest <- x[, seq(from + 1, min(from + width, ncol(x))), drop = FALSE]
+    rest <- rest - basis %*% crossprod(basis, rest)
+    rest <- rest[, colSums(rest^2) > tol^2, drop = FALSE]
+    if (!ncol(rest)) next
+    # cheaper than the singular values, and enough where everything is spanned
+    if (ncol(rest) >= left && qr(rest)$rank >= left) return(diag(m))
+    new <- svd(rest, nu = min(dim(rest)), nv = 0)
+    basis <- qr.Q(qr(cbind(basis, new$u[, new$d > tol])))
+  }
+  if (ncol(basis) == m) diag(m) else basis
+}
+
+# What is left of a particle, in the coordinates of the space: shift + gain * (start) + sd * normals.
+# `change`: that of the log-density there. NULL if a step folds there, which the run would not see.
+reduction <- function(space, program, levels, begin, stochastic, full) {
+  rest <- space$rest > 0
+  map <- affine_map(program, levels, space$values)
+  # nothing where W is all there is
+  spread <- function(x) (x * rest)[space$group]
+  change <- 0
+  if (program$derivative > 0) {
+    change <- lapply(space$values[rest], rest_change, program, levels)
+    if (any(vapply(change, `[[`, 0, SCALAR$folded) > 0)) return(NULL)
+    change <- sum(space$rest[rest] * vapply(change, `[[`, 0, SCALAR$change))
+  }
+  drawn <- !is.null(begin$sd)
+  # normals are drawn in the coordinates in which the unreduced run draws them
+  turned <- !drawn || full
+  list(space = list(within = space$within, from = if (turned) space$basis, to = space$basis),
+       gain = if (!(drawn && stochastic)) spread(map$gain), shift = spread(map$shift) * space$mean,
+       sd = if (any(map$variance > 0)) spread(sqrt(map$variance)),
+       start_sd = if (drawn) begin$sd else 0, change = change,
+       label = reduction_label(space, stochastic))
+}
+
+reduction_label <- function(space, stochastic) {
+  d <- dim(space$within)
+  paste0(d[1], " -> ", count_of(d[2], "dimension"), " (", space$how, "); the rest is Gaussian, ",
+         if (stochastic) "drawn" else "mapped", " exactly")
+}
+
+# Scalars of a run on one Gaussian of variance v in one dimension, where they are the same for all
+# particles.
+rest_change <- function(v, program, levels) {
+  J <- program$scalars - SCALAR$closing + 1
+  levels$coef <- rbind(rep(1, length(levels$a)), matrix(0, J - 1, length(levels$a)))
+  pool <- core_pool(gaussmix(1, 0, v))
+  unlist(core_run(pool, matrix(0, J, 1), levels, program, 1, seq_len(SCALAR$start))$scalar)
+}
+
+# run_chunk() of a reduced run.
+run_reduced <- function(plan, models, levels, scalars, key, first, count, start) {
+  map <- plan$reduction
+  job <- list(n = as.integer(count), start = start, start_sd = map$start_sd, key = as.double(key),
+              first = as.double(first), lanes = 0L)
+  begin <- if (!is.null(map$gain)) .Call(ffi_project, map$space, job)
+  result <- core_run(plan$pool, models, levels, plan$program, count, scalars, begin$start, NULL, key,
+                     first)
+  map$inside <- result$output
+  # not the normals that the program meets
+  map$noise_key <- c(key[1], (key[2] + 2^31) %% 2^32)
+  result$output <- .Call(ffi_expand, map$space, job, map)
+  if (plan$method != "none") {
+    result$scalar[[SCALAR$change]] <- result$scalar[[SCALAR$change]] + map$change
+    if (!is.null(begin$square)) {
+      d <- nrow(map$space$within)
+      result$scalar[[SCALAR$start]] <- -(d * log(2 * pi * map$start_sd^2) + begin$square) / 2
+    }
+  }
+  result
+}

@@ -1,0 +1,111 @@
+/* The two ends of a reduced run (gm_expansion in gm.h), for one block of particles. Included once
+ * per instruction set by engine.h. */
+#ifndef GM_EXPAND_H
+#define GM_EXPAND_H
+
+#include "layout.h"
+#include "product.h"
+#include "rng.h"
+
+/* Y = M X, or Y += M X; element (i, l) of M is m[i * si + l * sj]. */
+static void gm_combine(size_t rows, size_t cols, const double *m, size_t si, size_t sj,
+                       const double *X, size_t lanes, int add, double *Y) {
+  gm_product((int)rows, (int)cols, (gm_matrix){m, si, sj}, NULL, add, (gm_rows){X, lanes}, lanes,
+             Y);
+}
+
+/* u_j += coef_j x_j */
+static GM_NOINLINE void gm_add_rows(size_t d, const double *coef, const double *x, size_t lanes,
+                                    double *u) {
+  for (size_t j = 0; j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(ROW(u, j) + v) = vfma(vset(coef[j]), LD(ROW(x, j) + v), LD(ROW(u, j) + v));
+    }
+  }
+}
+
+static GM_NOINLINE void gm_draw(uint64_t key, uint64_t first, size_t d, size_t lanes,
+                                const gm_expansion_area *area, double *z) {
+  int has_spare = 0;
+  gm_rng_seed(key, first, lanes, area->rng);
+  gm_rng_normal(area->rng, area->spare, &has_spare, (int)d, lanes, z);
+}
+
+/* Rows of lanes from and to `count` rows of a matrix with n rows, from row `first` on. */
+static void gm_load(const double *from, size_t n, size_t d, size_t first, size_t count,
+                    size_t lanes, double *to) {
+  for (size_t j = 0; j < d; j++) {
+    memcpy(ROW(to, j), from + first + n * j, sizeof(double) * count);
+    /* also the lanes beyond the last particle hold numbers */
+    memset(ROW(to, j) + count, 0, sizeof(double) * (lanes - count));
+  }
+}
+
+static void gm_store(const double *from, size_t n, size_t d, size_t first, size_t count,
+                     size_t lanes, double *to) {
+  for (size_t j = 0; j < d; j++) {
+    memcpy(to + first + n * j, ROW(from, j), sizeof(double) * count);
+  }
+}
+
+/* The start in the coordinates of the subspace's basis. */
+static const double *gm_begin(const gm_expansion *job, size_t first, size_t count,
+                              const gm_expansion_area *area) {
+  size_t d = job->d, lanes = job->lanes;
+  double *z = area->z;
+  if (job->start) {
+    gm_load(job->start, job->n, d, first, count, lanes, z);
+  } else {
+    gm_draw(job->key, job->first + first, d, lanes, area, z);
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd sum = vset(0);
+      for (size_t j = 0; j < d; j++) sum += LD(ROW(z, j) + v) * LD(ROW(z, j) + v);
+      AT(area->square + v) = sum;
+    }
+    for (size_t i = 0; i < d * lanes; i += GM_VL) AT(z + i) *= vset(job->start_sd);
+  }
+  if (!job->from) return z;
+  gm_combine(d, d, job->from, d, 1, z, lanes, 0, area->s);
+  return area->s;
+}
+
+static void gm_project_block(const gm_expansion *job, size_t block, double *work) {
+  size_t d = job->d, r = job->r, n = job->n, lanes = job->lanes, first = block * lanes;
+  size_t count = n - first < lanes ? n - first : lanes;
+  gm_expansion_area area;
+  gm_expansion_layout(job, work, &area);
+  const double *start = gm_begin(job, first, count, &area);
+  gm_combine(r, d, job->within, d, 1, start, lanes, 0, area.h);
+  gm_store(area.h, n, r, first, count, lanes, job->output);
+  if (job->square) memcpy(job->square + first, area.square, sizeof(double) * count);
+}
+
+static void gm_expand_block(const gm_expansion *job, size_t block, double *work) {
+  size_t d = job->d, r = job->r, n = job->n, lanes = job->lanes, first = block * lanes;
+  size_t count = n - first < lanes ? n - first : lanes;
+  gm_expansion_area area;
+  gm_expansion_layout(job, work, &area);
+  double *u = area.u;
+  for (size_t j = 0; j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(u, j) + v) = vset(job->shift[j]);
+  }
+  if (job->gain) {
+    gm_add_rows(d, job->gain, gm_begin(job, first, count, &area), lanes, u);
+  }
+  if (job->sd) {
+    gm_draw(job->noise_key, job->first + first, d, lanes, &area, area.z);
+    gm_add_rows(d, job->sd, area.z, lanes, u);
+  }
+  /* u + Q (y - Q'u) */
+  gm_combine(r, d, job->within, d, 1, u, lanes, 0, area.h);
+  gm_load(job->inside, n, r, first, count, lanes, area.y);
+  for (size_t i = 0; i < r * lanes; i += GM_VL) AT(area.y + i) -= LD(area.h + i);
+  gm_combine(d, r, job->within, 1, d, area.y, lanes, 1, u);
+  if (job->to) {
+    gm_combine(d, d, job->to, 1, d, u, lanes, 0, area.z);
+    u = area.z;
+  }
+  gm_store(u, n, d, first, count, lanes, job->output);
+}
+
+#endif

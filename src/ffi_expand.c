@@ -1,0 +1,80 @@
+/* The two ends of a reduced run: a start to the coordinates that the program moves, and the result
+ * of the program to all d. */
+#include "ffi.h"
+
+#include <stdlib.h>
+
+#include "core/gm.h"
+#include "threads.h"
+
+static uint64_t key_of(SEXP list, const char *name) {
+  const double *key = ffi_doubles(list, name, 2);
+  return (uint64_t)key[0] << 32 | (uint64_t)key[1];
+}
+
+/* `space`: within (d x r), from and to (d x d or NULL). `job`: n, start (n x d or NULL), start_sd,
+ * key, first, lanes (0: as many as suit). */
+static gm_expansion expansion_of(SEXP space, SEXP job) {
+  SEXP dim = Rf_getAttrib(ffi_element(space, "within"), R_DimSymbol);
+  if (Rf_xlength(dim) != 2) Rf_error("internal error: 'within'");
+  R_xlen_t n = ffi_count(job, "n"), d = INTEGER_RO(dim)[0], r = INTEGER_RO(dim)[1];
+  int lanes = ffi_count(job, "lanes");
+  if (lanes % 8) Rf_error("internal error: 'lanes' must be a multiple of 8");
+  gm_expansion x = {.d = (size_t)d, .r = (size_t)r, .n = (size_t)n};
+  x.within = ffi_doubles(space, "within", d * r);
+  x.from = ffi_doubles_or_null(space, "from", d * d);
+  x.to = ffi_doubles_or_null(space, "to", d * d);
+  x.start = ffi_doubles_or_null(job, "start", n * d);
+  x.start_sd = ffi_doubles(job, "start_sd", 1)[0];
+  x.key = key_of(job, "key");
+  x.first = (uint64_t)ffi_doubles(job, "first", 1)[0];
+  x.lanes = lanes ? (size_t)lanes : gm_expansion_lanes(&x);
+  return x;
+}
+
+/* In batches, as run_all() of ffi_run.c. */
+static void run_all(const gm_expansion *x) {
+  const gm_engine *engine = gm_engine_choose(getenv("MIXGUIDE_ENGINE"));
+  size_t blocks = (x->n + x->lanes - 1) / x->lanes, size = gm_expansion_work_size(x);
+  int threads = mg_threads();
+  if ((size_t)threads > blocks) threads = (int)blocks;
+  double *work = (double *)R_alloc(threads * size, sizeof(double));
+  size_t batch = threads * (size_t)(2e8 / gm_expansion_cost(x) + 1);
+  for (size_t from = 0; from < blocks; from += batch) {
+    gm_expand(engine, x, from, batch < blocks - from ? from + batch : blocks, threads, work, size);
+    R_CheckUserInterrupt();
+  }
+}
+
+/* A list of start (n x r), and square (n): |z|^2 of normals drawn for it. */
+SEXP ffi_project(SEXP ffi_space, SEXP ffi_job) {
+  gm_expansion x = expansion_of(ffi_space, ffi_job);
+  const char *names[] = {"start", "square", ""};
+  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
+  SET_VECTOR_ELT(result, 0, Rf_allocMatrix(REALSXP, (int)x.n, (int)x.r));
+  x.output = REAL(VECTOR_ELT(result, 0));
+  if (!x.start) {
+    SET_VECTOR_ELT(result, 1, Rf_allocVector(REALSXP, (R_xlen_t)x.n));
+    x.square = REAL(VECTOR_ELT(result, 1));
+  }
+  if (x.n > 0) run_all(&x);
+  UNPROTECT(1); /* result */
+  return result;
+}
+
+/* The particles, n x d. `map`: shift, gain and sd (d each; the last two may be NULL), noise_key,
+ * inside (n x r). */
+SEXP ffi_expand(SEXP ffi_space, SEXP ffi_job, SEXP ffi_map) {
+  gm_expansion x = expansion_of(ffi_space, ffi_job);
+  R_xlen_t d = (R_xlen_t)x.d;
+  x.shift = ffi_doubles(ffi_map, "shift", d);
+  x.gain = ffi_doubles_or_null(ffi_map, "gain", d);
+  x.sd = ffi_doubles_or_null(ffi_map, "sd", d);
+  x.noise_key = key_of(ffi_map, "noise_key");
+  x.inside = ffi_doubles(ffi_map, "inside", (R_xlen_t)(x.n * x.r));
+  SEXP output = PROTECT(Rf_allocMatrix(REALSXP, (int)x.n, (int)d));
+  x.output = REAL(output);
+  if (x.n > 0) run_all(&x);
+  UNPROTECT(1); /* output */
+  return output;
+}
