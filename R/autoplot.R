@@ -1,7 +1,7 @@
 # Plots that need no explanation beside them. What is drawn of a mixture is exact: curves are its
 # densities, and the lines around a class hold a stated share of its probability.
 
-#' Plots of mixtures, samples, sweeps and schedules
+#' Plots of mixtures, samples, summaries, sweeps and schedules
 #'
 #' `autoplot()` returns a ggplot, to which layers, scales and themes can be added; `plot()` draws
 #' it.
@@ -19,6 +19,9 @@
 #' bar. If its trajectories were kept, some of the paths are drawn instead: in one dimension
 #' against time, over a shading that is the exact law of the class at each time.
 #'
+#' **A summary** of a run: the histogram of each variable, with the exact density of the class aimed at
+#' (solid) and of the whole mixture (dashed).
+#'
 #' **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
 #' lose confidence, against strength, with bars of 2 standard errors (none where numbers are
 #' exact). The axis of strengths is linear near 0 and logarithmic further out (`asinh`).
@@ -32,7 +35,8 @@
 #' the means. No random numbers are drawn: of more than `max_points` points every k-th is shown,
 #' and the caption says so.
 #'
-#' @param object,x A [gaussmix()], a [guided_sample()], a [guidance_sweep()] or a [schedule].
+#' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()] or a
+#'   [schedule].
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
 #' @param label Their classes, to colour them by: a label per point, or `NULL`. The draws of
 #'   [rgaussmix()] bring their own.
@@ -83,9 +87,7 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   max_points <- check_count(max_points, "max_points", min = 1)
   paths <- check_count(paths, "paths")
   aim <- aim_words(object$guidance$class)
-  law <- diffuse(object$mixture, object$times[length(object$times)], object$schedule)
-  law$class[law$class %in% object$guidance$class] <- aim
-  law <- merge_classes(show_variables(law, variables), keep = aim)
+  law <- law_behind(object, aim, variables)
   flat <- mixture_dim(law) == 1
   moving <- !is.null(object$trajectory) && paths > 0
   finite <- which(rowSums(!is.finite(object$x)) == 0)
@@ -96,13 +98,39 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   note <- switch(view, cloud = region_words(law, if (moving) "dots are the ends of paths"),
                  paths = path_words(aim), histogram = histogram_words(law, aim))
   ggplot() + layers(object, law, shown, aim, moving) +
-    words(paste(count_of(number(nrow(object$x)), "particle"),
-                if (is.null(aim)) "without guidance" else paste("guided towards", aim)),
-          c(if (!is.null(aim)) paste0("S", substring(format_strength(object$guidance), 2)),
-            format(object$sampler), format(object$schedule), note),
+    words(run_title(number(nrow(object$x)), aim), c(run_words(object, aim), note),
           c(margin_words(law, object$mixture),
             shown_words(shown, length(finite), if (moving) "paths" else "particles"),
             if (lost) paste(count_of(lost, "particle"), "overflowed and cannot be shown")))
+}
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.guided_summary <- function(object, variables = NULL, ...) {
+  aim <- aim_words(object$guidance$class)
+  law <- law_behind(object, aim, variables)
+  labels <- variable_labels(law)
+  each <- function(table) {
+    do.call(rbind, lapply(labels, function(label) {
+      rows <- table(label)
+      cbind(rows, variable = factor(rep(label, nrow(rows)), labels))
+    }))
+  }
+  curves <- each(function(label) aim_curves(marginal(law, label), aim))
+  masses <- each(function(label) point_masses(marginal(law, label)))
+  outside <- sum(object$histogram$below[labels] + object$histogram$above[labels])
+  ggplot() +
+    geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density),
+              each(function(label) summary_bars(object$histogram, label)),
+              fill = class_palette(1), colour = class_palette(1), linewidth = .1, alpha = .5) +
+    geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink) +
+    geom_vline(aes(xintercept = .data$x), masses, linetype = "12", colour = ink) +
+    role_scale(aim) + labs(x = if (length(labels) == 1) labels, y = "density") + look() +
+    (if (length(labels) > 1) facet_wrap(vars(.data$variable), scales = "free")) +
+    words(run_title(number(object$n), aim), c(run_words(object, aim), "Bars: 99.9% of the particles"),
+          c(margin_words(law, object$mixture, "exact laws"),
+            if (outside) paste(number(outside), "coordinates outside the histograms"),
+            if (object$lost) paste(count_of(number(object$lost), "particle"), "overflowed")))
 }
 
 #' @rdname plot.gaussmix
@@ -173,6 +201,10 @@ plot.gaussmix <- function(x, ...) show_plot(x, ...)
 #' @rdname plot.gaussmix
 #' @export
 plot.guided_sample <- function(x, ...) show_plot(x, ...)
+
+#' @rdname plot.gaussmix
+#' @export
+plot.guided_summary <- function(x, ...) show_plot(x, ...)
 
 #' @rdname plot.gaussmix
 #' @export
@@ -251,17 +283,11 @@ histogram_layers <- function(object, law, shown, aim, moving) {
   weight <- if (is.null(object$weights)) 1 / nrow(object$x) else object$weights[shown]
   particles <- particle_table(object, shown)
   bars <- bars_of(particles[[variable_labels(law)]], weight, particles$.confidence)
-  curves <- class_densities(law)
-  target <- curves[curves$class %in% aim, ]
-  curves <- rbind(
-    data.frame(target["x"], density = target$density / target$share,
-               role = rep(paste("class", aim), nrow(target))),
-    cbind(whole_density(curves), role = rep("whole mixture", length(unique(curves$x))))
-  )
   list(
     geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                   fill = .data$value), bars),
-    geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink),
+    geom_line(aes(.data$x, .data$density, linetype = .data$role), aim_curves(law, aim),
+              colour = ink),
     geom_vline(aes(xintercept = .data$x), point_masses(law), linetype = "12", colour = ink),
     role_scale(aim), confidence_scale(aim, "fill"),
     labs(x = variable_labels(law), y = "density"), look()
@@ -307,6 +333,13 @@ show_variables <- function(mixture, variables) {
   colnames(mixture$means) <- variable_labels(mixture)
   if (is.null(variables) && mixture_dim(mixture) <= 5) return(mixture)
   marginal(mixture, if (is.null(variables)) 1:5 else variables)
+}
+
+# The exact law at the last time of a run, the classes aimed at as one.
+law_behind <- function(object, aim, variables) {
+  law <- diffuse(object$mixture, object$times[length(object$times)], object$schedule)
+  law$class[law$class %in% object$guidance$class] <- aim
+  merge_classes(show_variables(law, variables), keep = aim)
 }
 
 # Too many classes to tell apart are drawn as one.
@@ -383,6 +416,20 @@ bar_breaks <- function(x) {
   seq(min(x) - width / 2, max(x) + width, by = width)
 }
 
+# At most 60 bars of whole bins, over all but the outer 0.05% on either side.
+summary_bars <- function(histogram, label) {
+  count <- histogram$count[, label]
+  held <- cumsum(count) / sum(count)
+  bins <- which(held > .0005)[1]:which(held >= .9995)[1]
+  size <- ceiling(length(bins) / 60)
+  bar <- (seq_along(bins) - 1) %/% size
+  from <- histogram$low[[label]] + histogram$width[[label]] * (bins[1] - 1 + size * unique(bar))
+  to <- from + histogram$width[[label]] * size
+  total <- sum(count) + histogram$below[[label]] + histogram$above[[label]]
+  data.frame(from = from, to = to,
+             density = as.vector(rowsum(count[bins], bar)) / total / (to - from))
+}
+
 class_bars <- function(points) {
   breaks <- bar_breaks(points[[1]])
   do.call(rbind, lapply(unique(points$.class), function(class) {
@@ -418,6 +465,17 @@ class_densities <- function(law) {
   })
   none <- data.frame(x = numeric(), density = numeric(), class = character(), share = numeric())
   do.call(rbind, c(list(none), rows))
+}
+
+# d = 1: the densities of the class aimed at, by itself, and of the whole.
+aim_curves <- function(law, aim) {
+  curves <- class_densities(law)
+  target <- curves[curves$class %in% aim, ]
+  rbind(
+    data.frame(target["x"], density = target$density / target$share,
+               role = rep(paste("class", aim), nrow(target))),
+    cbind(whole_density(curves), role = rep("whole mixture", length(unique(curves$x))))
+  )
 }
 
 whole_density <- function(curves) {
@@ -516,6 +574,16 @@ words <- function(title, subtitle = NULL, caption = NULL) {
   labs(title = lines(title, 60), subtitle = lines(subtitle, 72), caption = lines(caption, 72))
 }
 
+run_title <- function(n, aim) {
+  paste(count_of(n, "particle"),
+        if (is.null(aim)) "without guidance" else paste("guided towards", aim))
+}
+
+run_words <- function(object, aim) {
+  c(if (!is.null(aim)) paste0("S", substring(format_strength(object$guidance), 2)),
+    format(object$sampler), format(object$schedule))
+}
+
 region_words <- function(law, more = NULL) {
   what <- if (identical(present_classes(law), merged)) "the whole" else "a class"
   paste(c(paste("Lines hold 50% and 95% of", what), more), collapse = "; ")
@@ -544,10 +612,10 @@ shown_words <- function(shown, n, what) {
   }
 }
 
-margin_words <- function(law, mixture) {
+margin_words <- function(law, mixture, law_words = "their exact joint law") {
   shown <- mixture_dim(law)
   all <- mixture_dim(mixture)
-  if (shown < all) paste(shown, "of", all, "variables shown: their exact joint law")
+  if (shown < all) paste(shown, "of", all, "variables shown:", law_words)
 }
 
 number <- function(n) format(n, big.mark = ",", scientific = FALSE)

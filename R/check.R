@@ -49,10 +49,9 @@ range_words <- function(min, max, open) {
   paste0(" between ", min, " and ", max, if (open) " (exclusive)")
 }
 
-check_count <- function(x, arg, min = 0) {
-  # 2^31 - 1: the largest number of rows that an R matrix can have
-  ok <- is.numeric(x) && length(x) == 1 && is.finite(x) && x >= min && x == round(x) &&
-    x <= .Machine$integer.max
+# 2^31 - 1: the largest number of rows that an R matrix can have
+check_count <- function(x, arg, min = 0, max = .Machine$integer.max) {
+  ok <- is.numeric(x) && length(x) == 1 && is.finite(x) && x >= min && x == round(x) && x <= max
   if (!ok) abort_input(arg, paste0("one whole number >= ", min), describe(x))
   as.double(x)
 }

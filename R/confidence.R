@@ -4,7 +4,7 @@
 #' at. For a mixture, `x` comes from the class itself: the confidence that perfect conditional
 #' sampling has. For a guided sample, `x` is the output of the sampler.
 #'
-#' @param x A [gaussmix()], a [guided_sample()] or a [guidance_sweep()].
+#' @param x A [gaussmix()], a [guided_sample()], a [guided_summary()] or a [guidance_sweep()].
 #' @param class The class (for a mixture); `NULL`: each of them.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
 #' @param ... Not used.
@@ -22,7 +22,8 @@ confidence <- function(x, ...) UseMethod("confidence")
 confidence.default <- function(x, ...) no_estimate(x)
 
 no_estimate <- function(x) {
-  abort_input("x", "a gaussmix, a guided_sample or a guidance_sweep", paste("a", class(x)[1]))
+  abort_input("x", "a gaussmix, a guided_sample, a guided_summary or a guidance_sweep",
+              paste("a", class(x)[1]))
 }
 
 #' @rdname confidence
@@ -48,10 +49,12 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 #' @rdname confidence
 #' @export
 confidence.guided_sample <- function(x, ...) {
-  if (is.null(x$confidence)) {
-    abort("`x` was sampled without guidance: there is no class to be confident of", "input")
-  }
+  if (is.null(x$confidence)) no_class()
   sample_mean(x$confidence, x$weights)
+}
+
+no_class <- function() {
+  abort("`x` was sampled without guidance: there is no class to be confident of", "input")
 }
 
 #' @rdname confidence

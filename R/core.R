@@ -55,9 +55,9 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
   result
 }
 
-# Draws from a mixture by the core's generator, settled by the key alone: not the noise that a
-# sampler meets under that key, but that of another one.
-keyed_draws <- function(mixture, n, key) {
+# Draws from a mixture by the core's generator, settled by the key and the particles' numbers alone:
+# not the noise that a sampler meets under that key, but that of another one.
+keyed_draws <- function(mixture, n, key, first = 0) {
   d <- mixture_dim(mixture)
   program <- assemble_program(operation_table(list(
     op_noise("x"), op_noise("z"), new_op("save", "x"), new_op("save", "x", from = "z")
@@ -65,7 +65,7 @@ keyed_draws <- function(mixture, n, key) {
   plain <- gaussmix(1, t(rep(0, d)), 1)
   levels <- list(a = double(), b2 = double(), coef = double())
   z <- core_run(core_pool(plain), rbind(0), levels, program, n,
-                key = c((key[1] + 2^31) %% 2^32, key[2]))$output
+                key = c((key[1] + 2^31) %% 2^32, key[2]), first = first)$output
   component <- findInterval(stats::pnorm(z[, 1, 2]), cumsum(mixture$weights)) + 1
   component <- pmin(component, max(which(mixture$weights > 0)))
   place_draws(mixture, component, matrix(z[, , 1], n, d))

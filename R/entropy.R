@@ -10,7 +10,8 @@
 #' `h + E sum log|det|` (Wu et al.'s identity for DDIM in its discrete form). Where steps fold the
 #' number is an upper bound; `summary()` of the sample tells.
 #'
-#' @param x A [gaussmix()], a [guided_sample()] with a log-density, or a [guidance_sweep()].
+#' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, or a
+#'   [guidance_sweep()].
 #' @param class For a mixture: the class, or `NULL` for the whole.
 #' @param n Number of draws where neither a closed form nor quadrature is possible.
 #' @param ... Not used.
@@ -45,14 +46,16 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 #' @rdname entropy
 #' @export
 entropy.guided_sample <- function(x, ...) {
-  if (is.null(x$log_density)) {
-    abort(paste("`x` carries no log-density: take a deterministic sampler, or",
-                'log_density = "map" or "divergence"'), "input")
-  }
+  if (is.null(x$log_density)) no_log_density()
   if (is.null(x$start_entropy)) return(sample_mean(-x$log_density, x$weights))
   row <- sample_mean(-x$density_change, x$weights)
   row$estimate <- row$estimate + x$start_entropy
   row
+}
+
+no_log_density <- function() {
+  abort(paste("`x` carries no log-density: take a deterministic sampler, or",
+              'log_density = "map" or "divergence"'), "input")
 }
 
 #' @rdname entropy

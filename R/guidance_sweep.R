@@ -22,7 +22,8 @@
 #' @param exact Use quadrature? Default: where it is possible, that is for d = 1, a deterministic
 #'   sampler and a `"normal"` start.
 #' @param interval As in [guidance()].
-#' @param keep Keep the samples (a list of [guided_sample()]) for plots?
+#' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory that a
+#'   sweep takes does not grow with `n`.
 #' @return An object of class `guidance_sweep`, a data frame with a row per strength and columns
 #'   * `strength`; `scale` = 1 + strength, the guidance scale of other software;
 #'   * `confidence`, `confidence_se`: mean of `p(class | x)`;
@@ -50,7 +51,8 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                            schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                            noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
-                           interval = NULL, keep = FALSE, key = NULL, reduce = TRUE) {
+                           interval = NULL, keep = FALSE, key = NULL, reduce = TRUE,
+                           folder = NULL) {
   check_mixture(mixture)
   check_sampler(sampler)
   class_components(mixture, class)
@@ -59,26 +61,28 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
     abort_input("strength", "one or more finite numbers", describe(strength))
   }
-  check_key(key)
+  key <- check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
   plan_for <- function(begin) {
-    sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, noise, log_density,
-                  trajectory = FALSE, reduce)
+    plan <- sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, noise,
+                          log_density, trajectory = FALSE, reduce)
+    if (!is.null(begin$entropy)) plan$begin$entropy <- begin$entropy
+    plan
   }
   begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
   plan <- plan_for(begin)
+  guides <- lapply(strength, function(eta) guidance(class, eta, interval))
   if (is.null(key)) key <- draw_key()
-  plan <- draw_start(plan, key)
-  sweep <- sweep_runs(plan, begin, class, strength, interval, key, keep)
+  sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
   # more nodes where a strength tears neighbouring starts apart
-  while (sweep$unresolved > 1e-6 && plan$begin$n < 1e5) {
+  while (sweep$torn > 1e-6 && plan$begin$n < 1e5) {
     begin <- sweep_start(start, exact, mixture, 4 * plan$begin$n, sampler, schedule, times[1])
     plan <- plan_for(begin)
-    sweep <- sweep_runs(plan, begin, class, strength, interval, key, keep)
+    sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
   }
-  rows <- do.call(rbind, sweep$rows)
-  if (sweep$unresolved > 1e-6) {
-    rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$unresolved)
+  rows <- sweep_rows(strength, sweep, plan, begin)
+  if (sweep$torn > 1e-6) {
+    rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
   }
   structure(rows, class = c("guidance_sweep", "data.frame"),
             setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
@@ -90,30 +94,102 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                          samples = sweep$samples))
 }
 
-# One run per strength; of those that are not kept only the confidence outlives its row.
-sweep_runs <- function(plan, begin, class, strength, interval, key, keep) {
-  rows <- samples <- list()
-  first <- previous <- NULL
-  torn <- 0
-  for (eta in strength) {
-    run <- run_plan(plan, guidance(class, eta, interval), key)
-    run$weights <- begin$weights
-    if (!is.null(begin$entropy)) run$start_entropy <- begin$entropy
-    if (is.null(first)) first <- previous <- run["confidence"]
-    rows <- c(rows, list(sweep_row(eta, run, first, previous)))
-    previous <- run["confidence"]
-    torn <- max(torn, unresolved(run))
-    if (keep) samples <- c(samples, list(run))
+# All strengths, chunk by chunk: of the particles only sums over the columns of a sweep remain, for
+# each strength, unless samples are to be kept.
+sweep_runs <- function(plan, begin, guides, key, keep, folder) {
+  n <- plan$begin$n
+  aims <- lapply(guides, function(guide) plan_aim(plan, guide))
+  job <- c(particle_job(plan, aims, key), list(weights = begin$weights))
+  if (keep) {
+    job$samples <- lapply(guides, function(guide) {
+      run <- run_plan(plan, guide, key, folder)
+      run$weights <- begin$weights
+      run
+    })
+    folder <- NULL
   }
-  list(rows = rows, samples = if (keep) samples, unresolved = torn)
+  # the nodes of a quadrature are neighbours
+  size <- if (is.null(begin$weights)) summary_chunk_size(plan, length(guides)) else n
+  total <- NULL
+  each_chunk(list(name = "sweep", work = sweep_chunk, job = job), n, size, folder = folder,
+             here = keep, collect = function(value, first, count) {
+               total <<- merge_sweeps(total, value)
+             })
+  if (!keep) for (lost in total$lost) warn_lost(lost, n)
+  c(total, list(samples = job$samples))
+}
+
+sweep_chunk <- function(job, first, count) {
+  size <- if (is.null(job$weights)) batch_size(job$plan, 2^19) else count
+  total <- NULL
+  each_batch(first, count, size, function(first, count) {
+    total <<- merge_sweeps(total, sweep_batch(job, first, count))
+  })
+  total
+}
+
+sweep_batch <- function(job, first, count) {
+  plan <- draw_start(plan_part(job$plan, first, count), job$key)
+  lost <- double()
+  torn <- 0
+  baseline <- previous <- NULL
+  moments <- lapply(seq_along(job$aim), function(i) {
+    collect_garbage(i, 4)
+    part <- if (is.null(job$samples)) {
+      aim <- job$aim[[i]]
+      read_chunk(run_chunk(plan, aim$models, aim$levels, aim$scalars, job$key, first, count), plan,
+                 aim$log_prior)
+    } else sample_part(job$samples[[i]], first, count)
+    lost[i] <<- part$lost
+    torn <<- max(torn, unresolved(part$x, job$weights, plan$mixture))
+    if (is.null(baseline)) baseline <<- previous <<- part$confidence
+    columns <- sweep_columns(part, baseline, previous, !is.null(plan$begin$entropy))
+    previous <<- part$confidence
+    if (is.null(job$weights)) return(moments_of(columns))
+    list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]))
+  })
+  list(moments = moments, lost = lost, torn = torn)
+}
+
+# What a sweep averages, for each particle; NA where it is not known.
+sweep_columns <- function(part, baseline, previous, entropy_known) {
+  unknown <- rep(NA_real_, length(part$confidence))
+  cbind(
+    confidence = part$confidence, gain = part$confidence - baseline,
+    entropy = surprise(part, entropy_known, unknown),
+    fraction_down = part$confidence < baseline - 1e-9,
+    fraction_down_previous = part$confidence < previous - 1e-9,
+    mean_inverse_confidence = exp(-part$log_confidence),
+    folded = if (is.null(part$folded)) unknown else part$folded
+  )
+}
+
+# What the entropy averages: minus the change of the log-density where the entropy of the start is
+# known, minus the log-density where it is not.
+surprise <- function(part, entropy_known, none = NULL) {
+  if (is.null(part$log_density)) return(none)
+  -(if (entropy_known) part$density_change else part$log_density)
+}
+
+merge_sweeps <- function(a, b) {
+  if (is.null(a)) return(b)
+  list(moments = Map(merge_moments, a$moments, b$moments), lost = a$lost + b$lost,
+       torn = max(a$torn, b$torn))
+}
+
+# Some particles of a sample, as read_chunk() has them.
+sample_part <- function(run, first, count) {
+  fields <- c("confidence", "log_confidence", "log_density", "density_change", "folded")
+  rows <- first + seq_len(count)
+  c(lapply(run[intersect(fields, names(run))], `[`, rows),
+    list(x = run$x[rows, , drop = FALSE], lost = 0))
 }
 
 # The share of the start in intervals between quadrature nodes whose ends come to lie further apart
 # than the narrowest component is wide: what happens there the nodes do not see.
-unresolved <- function(run) {
-  w <- run$weights
+unresolved <- function(x, w, mixture) {
   if (is.null(w)) return(0)
-  torn <- which(abs(diff(run$x[, 1])) > sqrt(min(used_values(run$mixture))))
+  torn <- which(abs(diff(x[, 1])) > sqrt(min(used_values(mixture))))
   sum(pmax(w[-1], w[-length(w)])[torn])
 }
 
@@ -150,27 +226,23 @@ sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon) {
   list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1) * sd^2) / 2)
 }
 
-sweep_row <- function(strength, run, first, previous) {
-  average <- function(x) sample_mean(as.double(x), run$weights)
-  confidence <- confidence(run)
-  gain <- average(run$confidence - first$confidence)
-  none <- estimate_row(NA_real_, NA_real_, NA_character_)
-  entropy <- if (is.null(run$log_density)) none else entropy(run)
-  inverse <- average(exp(-run$log_confidence))
-  down <- function(other) average(run$confidence < other$confidence - 1e-9)
-  down_first <- down(first)
-  down_previous <- down(previous)
-  data.frame(
-    strength = strength, scale = 1 + strength,
-    confidence = confidence$estimate, confidence_se = confidence$se,
-    gain = gain$estimate, gain_se = gain$se,
-    entropy = entropy$estimate, entropy_se = entropy$se,
-    fraction_down = down_first$estimate, fraction_down_se = down_first$se,
-    fraction_down_previous = down_previous$estimate, fraction_down_previous_se = down_previous$se,
-    mean_inverse_confidence = inverse$estimate, mean_inverse_confidence_se = inverse$se,
-    folded = if (is.null(run$folded)) NA_real_ else average(run$folded)$estimate,
-    method = confidence$method, stringsAsFactors = FALSE
-  )
+sweep_rows <- function(strength, sweep, plan, begin) {
+  exact <- !is.null(begin$weights)
+  rows <- Map(function(strength, moments) {
+    at <- moment_estimates(moments)
+    if (exact) at$se[] <- 0
+    # as many columns again, each beside its estimate
+    values <- rbind(at$estimate, at$se)
+    names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))
+    data.frame(strength = strength, scale = 1 + strength,
+               t(stats::setNames(c(values), names)), stringsAsFactors = FALSE)
+  }, strength, sweep$moments)
+  rows <- do.call(rbind, unname(rows))
+  if (plan$method == "none") rows[c("entropy", "entropy_se")] <- NA_real_
+  if (!is.null(plan$begin$entropy)) rows$entropy <- rows$entropy + plan$begin$entropy
+  rows$folded_se <- NULL
+  rows$method <- if (exact) "quadrature" else "Monte Carlo"
+  rows
 }
 
 sweep_column <- function(x, column) {

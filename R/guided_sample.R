@@ -57,6 +57,8 @@
 #' @param trajectory Keep the particles at every time?
 #' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param reduce Run in fewer dimensions where that is exact? See Details.
+#' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, so
+#'   that a run that was interrupted can be resumed: see [scaling].
 #' @return An object of class `guided_sample`: a list with
 #'   * `x`: n x d matrix, with the names of the variables;
 #'   * `log_density`: n log-densities of the law of the output, or `NULL`;
@@ -69,8 +71,11 @@
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
 #'     `density_method`, `confidence_time`; `reduced`, how the run was reduced, or `NULL`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
-#'   very large strength) ends with a warning that counts them.
-#' @seealso [guidance_sweep()] to compare strengths; [confidence()], [entropy()] for estimates.
+#'   very large strength) ends with a warning that counts them. A lost worker is an error of class
+#'   `mixguide_error_chunk`, see [scaling].
+#' @seealso [guidance_sweep()] to compare strengths; [guided_summary()] for more particles than
+#'   memory holds; [scaling] for several processes or hosts; [confidence()], [entropy()] for
+#'   estimates.
 #' @examples
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
 #' set.seed(1)
@@ -83,13 +88,13 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL,
                           sampler = sampler_ddim(), schedule = schedule_ou(),
                           horizon = NULL, start = c("normal", "exact"), noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
-                          trajectory = FALSE, key = NULL, reduce = TRUE) {
+                          trajectory = FALSE, key = NULL, reduce = TRUE, folder = NULL) {
   check_mixture(mixture)
   check_guidance(guidance)
-  check_key(key)
+  key <- check_key(key)
   plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, start, noise,
                         log_density, trajectory, reduce)
-  run_plan(plan, guidance, key)
+  run_plan(plan, guidance, key, folder)
 }
 
 # All of a run but the guidance's strength and the key: checked, compiled, with its start.
@@ -134,37 +139,73 @@ sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, 
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
-# A start that comes from a law is drawn, once: the plan that is returned has it.
-draw_start <- function(plan, key) {
-  law <- plan$begin$law
-  if (is.null(law)) return(plan)
-  plan$begin$law <- NULL
-  plan$begin$x <- keyed_draws(law, plan$begin$n, key)
-  if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
-  plan
+run_plan <- function(plan, guidance, key, folder = NULL) {
+  aim <- plan_aim(plan, guidance)
+  if (is.null(key)) key <- draw_key()
+  run <- run_particles(plan, aim, key, folder)
+  structure(c(run, made_by(plan, guidance, key)), class = "guided_sample")
 }
 
-run_plan <- function(plan, guidance, key) {
+# What a run towards one guidance adds to its plan: models and coefficients, the scalars wanted, and
+# the log-probability of the class (NULL if unguided).
+plan_aim <- function(plan, guidance) {
   guide <- guidance_models(guidance, plan$mixture)
   levels <- plan$levels
   levels$coef <- guide$coef(plan$program$level_times)
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
-  if (is.null(key)) key <- draw_key()
-  plan <- draw_start(plan, key)
-  result <- run_particles(plan, guide$models, levels, scalars, key)
-  run <- read_run(result, plan, guide)
-  structure(c(run, list(
-    mixture = plan$mixture, guidance = guidance, sampler = plan$sampler, schedule = plan$schedule,
-    times = plan$times, horizon = plan$times[1], start = plan$begin$label, key = key,
-    density_method = plan$method, confidence_time = plan$closing,
-    reduced = plan$reduction$label
-  )), class = "guided_sample")
+  list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)
 }
 
-# All particles of a plan: output and scalars as core_run() returns them.
-run_particles <- function(plan, models, levels, scalars, key) {
-  run_chunk(plan, models, levels, scalars, key, 0, plan$begin$n)
+made_by <- function(plan, guidance, key) {
+  list(mixture = plan$mixture, guidance = guidance, sampler = plan$sampler,
+       schedule = plan$schedule, times = plan$times, horizon = plan$times[1],
+       start = plan$begin$label, key = key, density_method = plan$method,
+       confidence_time = plan$closing, reduced = plan$reduction$label)
+}
+
+# All particles of a plan, chunk by chunk, as the first elements of a guided_sample.
+run_particles <- function(plan, aim, key, folder = NULL, size = chunk_size(plan)) {
+  n <- plan$begin$n
+  task <- list(name = "sample", work = sample_chunk, job = particle_job(plan, aim, key))
+  run <- list()
+  lost <- 0
+  each_chunk(task, n, size, folder = folder, collect = function(part, first, count) {
+    lost <<- lost + part$lost
+    part$lost <- NULL
+    if (count == n) return(run <<- part) # one chunk is the run
+    if (first == 0) run <<- lapply(part, room_for, n)
+    for (name in names(part)) put_part(run[[name]], part[[name]], first, count)
+  })
+  warn_lost(lost, n)
+  fields <- c("x", "log_density", "confidence", "log_confidence", "folded", "trajectory")
+  run <- c(run[fields], run[setdiff(names(run), fields)])
+  names(run)[seq_along(fields)] <- fields
+  if (plan$method != "none") run$start_entropy <- plan$begin$entropy
+  run
+}
+
+# What a worker needs to know: no functions, which might bring their surroundings along.
+particle_job <- function(plan, aim, key) {
+  list(plan = plan[setdiff(names(plan), c("sampler", "schedule"))], aim = aim, key = key)
+}
+
+sample_chunk <- function(job, first, count) {
+  plan <- draw_start(plan_part(job$plan, first, count), job$key)
+  aim <- job$aim
+  result <- run_chunk(plan, aim$models, aim$levels, aim$scalars, job$key, first, count)
+  read_chunk(result, plan, aim$log_prior)
+}
+
+# A start that comes from a law is drawn: the plan that is returned has it.
+draw_start <- function(plan, key) {
+  law <- plan$begin$law
+  if (is.null(law)) return(plan)
+  plan$begin$law <- NULL
+  first <- if (is.null(plan$first)) 0 else plan$first
+  plan$begin$x <- keyed_draws(law, plan$begin$n, key, first)
+  if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
+  plan
 }
 
 # The `count` particles after the first `first`, as if they were all there is: what a particle
@@ -187,7 +228,7 @@ check_key <- function(key) {
   ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
     all(key >= 0 & key < 2^32 & key == floor(key))
   if (!ok) abort_input("key", "NULL or the `key` of another run", describe(key))
-  key
+  as.double(key)
 }
 
 # The standard deviation of a "normal" start.
@@ -275,39 +316,44 @@ check_noise <- function(noise, n, d, m) {
   noise
 }
 
-read_run <- function(result, plan, guide) {
+# What the core returns of some particles, in the words of a guided_sample; and how many are lost.
+read_chunk <- function(result, plan, log_prior) {
   scalar <- result$scalar
   x <- result$output
   names <- variable_names(plan$mixture)
-  run <- list(x = NULL, log_density = NULL, confidence = NULL, log_confidence = NULL,
-              folded = NULL, trajectory = NULL)
+  part <- list()
   if (plan$trajectory) {
-    run$trajectory <- aperm(x, c(3, 1, 2))
-    dimnames(run$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
-    x <- matrix(x[, , length(plan$times)], plan$begin$n, mixture_dim(plan$mixture))
+    part$trajectory <- aperm(x, c(3, 1, 2))
+    dimnames(part$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
+    x <- matrix(x[, , length(plan$times)], dim(x)[1], dim(x)[2])
   }
-  run$x <- name_dims(x, NULL, names)
+  part$x <- name_dims(x, NULL, names)
   if (plan$method != "none") {
-    run$density_change <- scalar[[SCALAR$change]]
+    part$density_change <- scalar[[SCALAR$change]]
     start <- if (is.null(plan$begin$sd)) plan$begin$log_density else scalar[[SCALAR$start]]
-    run$log_density <- start + run$density_change
-    run$start_entropy <- plan$begin$entropy
-    if (plan$method == "map") run$folded <- scalar[[SCALAR$folded]] > 0
+    part$log_density <- start + part$density_change
+    if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
-  if (!is.null(guide$log_prior)) {
+  if (!is.null(log_prior)) {
     odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
-    run$log_confidence <- pmin(guide$log_prior + odds, 0)
-    run$confidence <- exp(run$log_confidence)
+    part$log_confidence <- pmin(log_prior + odds, 0)
+    part$confidence <- exp(part$log_confidence)
   }
-  if (!all_finite(run$x)) {
-    lost <- rowSums(!is.finite(run$x)) > 0
+  part$lost <- 0
+  if (!all_finite(x)) {
+    lost <- rowSums(!is.finite(x)) > 0
+    part$lost <- sum(lost)
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {
-      if (!is.null(run[[field]])) run[[field]][lost] <- NaN
+      if (!is.null(part[[field]])) part[[field]][lost] <- NaN
     }
-    warning(sum(lost), " of ", length(lost), " particles overflowed: ",
-            "the steps are too large for this strength", call. = FALSE)
   }
-  run
+  part
+}
+
+warn_lost <- function(lost, n) {
+  if (!lost) return()
+  warning(lost, " of ", n, " particles overflowed: the steps are too large for this strength",
+          call. = FALSE)
 }
 
 # Says so if the last step starts where there is more noise than the narrowest component has
@@ -322,15 +368,21 @@ note_coarse <- function(mixture, schedule, times) {
   }
 }
 
-#' @export
-print.guided_sample <- function(x, ...) {
-  cat("<guided_sample> ", count_of(nrow(x$x), "particle"), " in ", count_of(ncol(x$x), "dimension"),
-      "\n", sep = "")
+# The head of what is printed of a run.
+print_setup <- function(x, n, d) {
+  cat("<", class(x)[1], "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
+      sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
   line("sampler:  ", format(x$sampler))
   line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start)
   if (!is.null(x$reduced)) line("reduced:  ", x$reduced)
+}
+
+#' @export
+print.guided_sample <- function(x, ...) {
+  print_setup(x, nrow(x$x), ncol(x$x))
+  line <- function(...) cat("  ", ..., "\n", sep = "")
   if (nrow(x$x)) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) line("entropy:    ", format_estimate(entropy(x)))

@@ -1,0 +1,269 @@
+#' Summarise a guided run of any size
+#'
+#' The same run as that of [guided_sample()], of which only sums, moments and histograms are kept: a
+#' thousand million particles take no more memory than a million.
+#'
+#' @details
+#' The particles are those of `guided_sample()` with the same `key`, in the same order, and so are
+#' the estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same
+#' to the last bit for any number of threads or workers, see [scaling].
+#'
+#' **Standard errors** are those of independent particles: for a mean `sd / sqrt(n)`; for a covariance
+#' from the fourth moments, `sqrt(var((x_i - m_i)(x_j - m_j)) / n)`.
+#'
+#' **Quantiles** come from histograms with `bins` bins of equal width per variable. The bins span
+#' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; what lies outside is
+#' counted below and above. A quantile is interpolated in the bin in which the particles' own
+#' quantile lies (that of type 1 of [stats::quantile()]), so that they differ by at most the bin's
+#' width, `histogram$width`; by more only outside, between the last edge and the extreme particle.
+#' The smallest and the largest particle are exact.
+#'
+#' **Lost particles**, which overflowed, are counted in `lost`, with a warning; all estimates are of the
+#' others.
+#'
+#' @inheritParams guided_sample
+#' @param n Number of particles, at least 2; not limited by memory, nor by the 2^31 - 1 of R's matrices
+#'   (ignored if `start` is a matrix).
+#' @param bins Number of bins of each histogram.
+#' @param range `NULL`, or the ends of the histograms: a 2 x d matrix (a vector of 2 for all variables).
+#' @param covariance Whole covariance matrices, or (`FALSE`) standard deviations only? Default: up to
+#'   32 variables; the work grows as d^2.
+#' @return An object of class `guided_summary`: a list with
+#'   * `n`, `lost`: numbers of particles, and of those that overflowed;
+#'   * `confidence`, `inverse_confidence` (the mean of `1 / p(class | x)`), `entropy` (nats): data
+#'     frames with `estimate`, `se` and `method`, or `NULL` where there is no class or no
+#'     log-density, see [confidence()] and [entropy()];
+#'   * `folded`: share of the particles at which a step folded, or `NULL`;
+#'   * `mean`, `mean_se`, `sd`, `sd_se`: d numbers each; `cov`, `cov_se`: d x d, or `NULL`;
+#'   * `histogram`: a list of `low` and `width` (d), `count` (bins x d), `below`, `above`, `least`,
+#'     `most` (d);
+#'   * what made it, as in a [guided_sample()].
+#'
+#'   `as.data.frame()` and `summary()` have a row per variable, with mean, standard deviation and
+#'   quantiles; `quantile()` any others (probabilities x d); `plot()` and [autoplot()] show the
+#'   histograms.
+#' @inheritSection guided_sample Errors
+#' @source Moments are merged as in Chan, Golub and LeVeque (1983), \doi{10.2307/2683386}.
+#' @seealso [guided_sample()] for the particles themselves, [scaling] for workers and for resuming.
+#' @examples
+#' m <- gaussmix(c(.3, .7), cbind(u = c(-1, 1), v = 0:1), cov = .5, class = c("a", "b"))
+#' set.seed(1)
+#' s <- guided_summary(m, 1e5, guidance("a", 2), sampler_ddim(20))
+#' s
+#' confidence(s)
+#' s$cov
+#' quantile(s, c(.01, .5, .99))
+#' plot(s)
+#' @export
+guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_ddim(),
+                           schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                           log_density = c("auto", "map", "divergence", "none"), bins = 2000,
+                           range = NULL, covariance = NULL, key = NULL, folder = NULL) {
+  check_mixture(mixture)
+  check_guidance(guidance)
+  key <- check_key(key)
+  n <- check_count(n, "n", min = 2, max = 2^53)
+  bins <- check_count(bins, "bins", min = 1, max = 1e6)
+  d <- mixture_dim(mixture)
+  covariance <- if (is.null(covariance)) d <= 32 else check_flag(covariance, "covariance")
+  range <- check_range(range, d)
+  plan <- sampling_plan(mixture, min(n, 2^30), guidance$class, sampler, schedule, horizon, start,
+                        noise = NULL, log_density, trajectory = FALSE)
+  if (is.null(plan$begin$x)) plan$begin$n <- n
+  n <- as.double(plan$begin$n)
+  aim <- plan_aim(plan, guidance)
+  if (is.null(key)) key <- draw_key()
+  job <- particle_job(plan, aim, key)
+  job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance))
+  total <- NULL
+  each_chunk(list(name = "summary", work = summary_chunk, job = job), n, summary_chunk_size(plan),
+             folder = folder, collect = function(value, first, count) {
+               total <<- merge_summaries(total, value)
+             })
+  warn_lost(total$lost, n)
+  structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
+              made_by(plan, guidance, key)), class = "guided_summary")
+}
+
+check_range <- function(range, d) {
+  if (is.null(range)) return(NULL)
+  ok <- is.numeric(range) && length(range) %in% c(2, 2 * d) && all(is.finite(range))
+  range <- if (ok) matrix(as.double(range), 2, d)
+  if (!ok || !all(range[1, ] < range[2, ])) {
+    abort_input("range", paste("NULL or increasing numbers, 2 or a matrix of 2 x", d))
+  }
+  range
+}
+
+# Bins and the point about which moments are taken, from the first particles of the run: 1024 of them
+# unless they are few.
+histogram_setting <- function(job, range, bins) {
+  n <- job$plan$begin$n
+  x <- sample_chunk(job, 0, min(n, 1024, max(64, ceiling(n / 16))))$x
+  x <- x[rowSums(!is.finite(x)) == 0, , drop = FALSE]
+  if (!nrow(x)) x <- t(double(ncol(x)))
+  if (is.null(range)) {
+    range <- apply(x, 2, base::range)
+    width <- range[2, ] - range[1, ]
+    size <- pmax(abs(range[1, ]), abs(range[2, ]))
+    # point masses
+    flat <- width <= 1e-8 * size
+    width[flat] <- ifelse(size[flat] > 0, size[flat] / 50, 1)
+    # not a round share of the bins: the ends of the pilot should not be edges
+    range <- range + outer(c(-.55, .55), width)
+  }
+  list(centre = unname(colMeans(x)), low = range[1, ], width = (range[2, ] - range[1, ]) / bins,
+       bins = as.integer(bins))
+}
+
+summary_chunk <- function(job, first, count) {
+  total <- NULL
+  each_batch(first, count, batch_size(job$plan), function(first, count) {
+    total <<- merge_summaries(total, summarise_particles(sample_chunk(job, first, count), job))
+  })
+  total
+}
+
+summarise_particles <- function(part, job) {
+  lost <- part$lost
+  if (lost) {
+    there <- rowSums(!is.finite(part$x)) == 0
+    x <- part$x[there, , drop = FALSE]
+    part <- lapply(part[setdiff(names(part), c("x", "lost"))], `[`, there)
+    part$x <- x
+  }
+  x <- part$x
+  scalars <- cbind(confidence = part$confidence,
+                   inverse_confidence = if (!is.null(part$confidence)) exp(-part$log_confidence),
+                   entropy = surprise(part, !is.null(job$plan$begin$entropy)),
+                   folded = part$folded)
+  list(lost = lost,
+       x = moments_of(x, job$centre, if (job$covariance) ncol(x) else 1, squares = TRUE),
+       scalars = if (!is.null(scalars)) moments_of(scalars),
+       histogram = histogram_of(x, job$low, job$width, job$bins))
+}
+
+merge_summaries <- function(a, b) {
+  if (is.null(a)) return(b)
+  list(lost = a$lost + b$lost, x = merge_moments(a$x, b$x),
+       scalars = if (!is.null(a$scalars)) merge_moments(a$scalars, b$scalars),
+       histogram = merge_histograms(a$histogram, b$histogram))
+}
+
+read_summary <- function(total, plan, job) {
+  labels <- variable_labels(plan$mixture)
+  scalars <- if (!is.null(total$scalars)) moment_estimates(total$scalars)
+  estimate <- function(name, plus = NULL) {
+    if (!name %in% names(scalars$estimate)) return(NULL)
+    estimate_row(sum(scalars$estimate[[name]], plus), scalars$se[[name]], "Monte Carlo")
+  }
+  bins <- seq_len(job$bins) + 1
+  count <- total$histogram$count
+  named <- function(x) stats::setNames(x, labels)
+  c(list(confidence = estimate("confidence"), inverse_confidence = estimate("inverse_confidence"),
+         entropy = estimate("entropy", plan$begin$entropy), folded = estimate("folded")$estimate),
+    variable_moments(total$x, job$centre, labels),
+    list(histogram = list(
+      low = named(job$low), width = named(job$width),
+      count = name_dims(count[bins, , drop = FALSE], NULL, labels),
+      below = named(count[1, ]), above = named(count[job$bins + 2, ]),
+      least = named(total$histogram$extremes[1, ]), most = named(total$histogram$extremes[2, ])
+    )))
+}
+
+# Mean and covariance with standard errors, from the moments of y = x - centre and of y^2.
+variable_moments <- function(moments, centre, labels) {
+  n <- moments$n
+  d <- length(centre)
+  whole <- ncol(moments$mean) == 1
+  p <- nrow(moments$mean)
+  cross <- array(moments$cross, c(p, p, ncol(moments$mean))) / n
+  y <- seq_len(p / 2)
+  block <- function(rows, columns) {
+    if (whole) matrix(cross[rows, columns, 1], d) else diag(cross[rows, columns, ], d)
+  }
+  m <- moments$mean[y, ]
+  linear <- block(y, y)
+  mixed <- block(y + p / 2, y)
+  # u_ij = (y_i - m_i)(y_j - m_j): its mean is the covariance, and (y_i - m_i)^2 is linear in (y, y^2)
+  squares <- block(y + p / 2, y + p / 2) - 2 * (mixed * rep(m, each = d) + t(mixed) * m) +
+    4 * linear * outer(m, m)
+  variance <- squares + outer(diag(linear), diag(linear)) - linear^2
+  cov <- linear * n / (n - 1)
+  cov_se <- sqrt(pmax(variance, 0) / n)
+  dimnames(cov) <- dimnames(cov_se) <- list(labels, labels)
+  sd <- sqrt(diag(cov))
+  list(mean = stats::setNames(centre + m, labels), mean_se = sd / sqrt(n), sd = sd,
+       sd_se = diag(cov_se) / (2 * sd), cov = if (whole || d == 1) cov,
+       cov_se = if (whole || d == 1) cov_se)
+}
+
+#' @rdname confidence
+#' @export
+confidence.guided_summary <- function(x, ...) {
+  if (is.null(x$confidence)) no_class()
+  x$confidence
+}
+
+#' @rdname entropy
+#' @export
+entropy.guided_summary <- function(x, ...) {
+  if (is.null(x$entropy)) no_log_density()
+  x$entropy
+}
+
+#' @importFrom stats quantile
+#' @export
+quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
+  if (!(is.numeric(probs) && !anyNA(probs) && all(probs >= 0 & probs <= 1))) {
+    abort_input("probs", "probabilities between 0 and 1, none missing", describe(probs))
+  }
+  h <- x$histogram
+  result <- vapply(seq_along(h$low), function(j) {
+    edges <- h$low[j] + h$width[j] * 0:nrow(h$count)
+    edges <- c(min(h$least[j], edges[1]), edges, max(h$most[j], edges[length(edges)]))
+    held <- cumsum(c(0, h$below[j], h$count[, j], h$above[j]))
+    at <- probs * held[length(held)]
+    # the bin that holds it: the first whose end is reached
+    i <- pmax(findInterval(at, held, left.open = TRUE), 1)
+    part <- (at - held[i]) / (held[i + 1] - held[i])
+    value <- edges[i] + ifelse(is.finite(part), part, 0) * (edges[i + 1] - edges[i])
+    value[probs == 0] <- h$least[j]
+    pmin(pmax(value, h$least[j]), h$most[j])
+  }, double(length(probs)))
+  matrix(result, length(probs), dimnames = list(paste0(format(100 * probs, trim = TRUE), "%"),
+                                                names(h$low)))
+}
+
+#' @export
+as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, ...) {
+  quantiles <- t(quantile(x, c(.025, .25, .5, .75, .975)))
+  colnames(quantiles) <- c("q2.5", "q25", "median", "q75", "q97.5")
+  data.frame(variable = names(x$mean), mean = x$mean, mean_se = x$mean_se, sd = x$sd,
+             sd_se = x$sd_se, quantiles, row.names = row.names, stringsAsFactors = FALSE)
+}
+
+#' @export
+summary.guided_summary <- function(object, ...) as.data.frame(object)
+
+#' @export
+print.guided_summary <- function(x, digits = 4, ...) {
+  print_setup(x, number(x$n), length(x$mean))
+  line <- function(...) cat("  ", ..., "\n", sep = "")
+  if (!is.null(x$confidence)) {
+    line("confidence: ", format_estimate(x$confidence))
+    line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))
+  }
+  if (!is.null(x$entropy)) line("entropy:    ", format_estimate(x$entropy))
+  if (!is.null(x$folded) && x$folded > 0) {
+    line("folded:     ", format(x$folded, digits = 3), " of the particles")
+  }
+  if (x$lost) line("lost:       ", count_of(number(x$lost), "particle"), " overflowed")
+  outside <- sum(x$histogram$below + x$histogram$above)
+  table <- as.data.frame(x)
+  rownames(table) <- table$variable
+  print(table[-1], digits = digits)
+  if (outside) line("Outside the histograms: ", number(outside), " of the coordinates")
+  note_coarse(x$mixture, x$schedule, x$times)
+  invisible(x)
+}

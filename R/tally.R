@@ -1,0 +1,42 @@
+# Sums over particles that can be merged, chunk by chunk: in the order of the chunks, so that the last
+# bit does not depend on who summed what.
+
+# Moments of the columns of x about `centre`, with the squares beside them if wanted, in blocks of
+# columns that are multiplied with each other: `mean`, p x blocks, and `cross`, p^2 x blocks, the sums
+# of squares and products about the mean.
+moments_of <- function(x, centre = double(ncol(x)), block = 1, squares = FALSE) {
+  moments <- .Call(ffi_moments, x, centre, as.integer(block), squares)
+  if (block == 1 && !squares) colnames(moments$mean) <- colnames(x)
+  c(list(n = nrow(x)), moments)
+}
+
+# As in Chan, Golub and LeVeque (1983); an infinite mean stays infinite.
+merge_moments <- function(a, b) {
+  if (is.null(a) || a$n == 0) return(b)
+  if (b$n == 0) return(a)
+  n <- a$n + b$n
+  share <- b$n / n
+  shift <- b$mean - a$mean
+  p <- nrow(shift)
+  products <- shift[rep(seq_len(p), p), , drop = FALSE] *
+    shift[rep(seq_len(p), each = p), , drop = FALSE]
+  list(n = n, mean = a$mean * (1 - share) + b$mean * share,
+       cross = a$cross + b$cross + a$n * share * products)
+}
+
+# Means with their standard errors, where each column is a block.
+moment_estimates <- function(moments) {
+  estimate <- moments$mean[1, ]
+  se <- sqrt(moments$cross[1, ] / (moments$n - 1) / moments$n)
+  list(estimate = estimate, se = stats::setNames(se, names(estimate)))
+}
+
+# Counts in bins of equal width from `low` on, and the extremes, for each column of x.
+histogram_of <- function(x, low, width, bins) .Call(ffi_histogram, x, low, width, bins)
+
+merge_histograms <- function(a, b) {
+  if (is.null(a)) return(b)
+  list(count = a$count + b$count,
+       extremes = rbind(pmin(a$extremes[1, ], b$extremes[1, ]),
+                        pmax(a$extremes[2, ], b$extremes[2, ])))
+}

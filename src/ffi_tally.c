@@ -1,0 +1,99 @@
+/* Sums over the particles of a chunk, and its place in the whole. */
+#include "ffi.h"
+
+#include <string.h>
+
+#include "core/tally.h"
+
+static void check_type(SEXP x, SEXPTYPE type, const char *name) {
+  if ((SEXPTYPE)TYPEOF(x) != type) Rf_error("internal error: the type of '%s'", name);
+}
+
+static size_t columns_of(SEXP x) {
+  SEXP dim = Rf_getAttrib(x, R_DimSymbol);
+  if (Rf_xlength(dim) != 2) Rf_error("internal error: 'x' must be a matrix");
+  return (size_t)INTEGER_RO(dim)[1];
+}
+
+static SEXP pair_of(SEXP first, const char *first_name, SEXP second, const char *second_name) {
+  SEXP pair = PROTECT(Rf_allocVector(VECSXP, 2)), names = PROTECT(Rf_allocVector(STRSXP, 2));
+  SET_VECTOR_ELT(pair, 0, first);
+  SET_VECTOR_ELT(pair, 1, second);
+  SET_STRING_ELT(names, 0, Rf_mkChar(first_name));
+  SET_STRING_ELT(names, 1, Rf_mkChar(second_name));
+  Rf_setAttrib(pair, R_NamesSymbol, names);
+  UNPROTECT(2); /* pair, names */
+  return pair;
+}
+
+/* Columns in blocks of `block`: mean p x blocks, cross p^2 x blocks. */
+SEXP ffi_moments(SEXP ffi_x, SEXP ffi_centre, SEXP ffi_block, SEXP ffi_squares) {
+  check_type(ffi_x, REALSXP, "x");
+  check_type(ffi_centre, REALSXP, "centre");
+  size_t m = columns_of(ffi_x), block = (size_t)Rf_asInteger(ffi_block);
+  int squares = Rf_asLogical(ffi_squares);
+  size_t n = m ? (size_t)Rf_xlength(ffi_x) / m : 0, p = squares ? 2 * block : block;
+  if (block == 0 || m % block || (size_t)Rf_xlength(ffi_centre) != m) {
+    Rf_error("internal error: blocks of columns");
+  }
+  int blocks = (int)(m / block);
+  SEXP mean = PROTECT(Rf_allocMatrix(REALSXP, (int)p, blocks));
+  SEXP cross = PROTECT(Rf_allocMatrix(REALSXP, (int)(p * p), blocks));
+  double *work = (double *)R_alloc(p * (GM_TILE + 1), sizeof(double));
+  for (int k = 0; k < blocks; k++) {
+    gm_moments(REAL_RO(ffi_x) + n * block * k, n, block, REAL_RO(ffi_centre) + block * k, squares,
+               REAL(mean) + p * k, REAL(cross) + p * p * k, work);
+  }
+  SEXP result = pair_of(mean, "mean", cross, "cross");
+  UNPROTECT(2); /* mean, cross */
+  return result;
+}
+
+/* Bins of a width for each column: count (bins + 2) x columns, and the extremes 2 x columns. */
+SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins) {
+  check_type(ffi_x, REALSXP, "x");
+  check_type(ffi_low, REALSXP, "low");
+  check_type(ffi_width, REALSXP, "width");
+  size_t m = columns_of(ffi_x), n = m ? (size_t)Rf_xlength(ffi_x) / m : 0;
+  int bins = Rf_asInteger(ffi_bins);
+  if (bins < 1 || (size_t)Rf_xlength(ffi_low) != m || (size_t)Rf_xlength(ffi_width) != m) {
+    Rf_error("internal error: bins");
+  }
+  SEXP count = PROTECT(Rf_allocMatrix(REALSXP, bins + 2, (int)m));
+  SEXP extremes = PROTECT(Rf_allocMatrix(REALSXP, 2, (int)m));
+  memset(REAL(count), 0, sizeof(double) * (size_t)Rf_xlength(count));
+  for (size_t j = 0; j < m; j++) {
+    double *ends = REAL(extremes) + 2 * j;
+    ends[0] = R_PosInf;
+    ends[1] = R_NegInf;
+    gm_histogram(REAL_RO(ffi_x) + n * j, n, REAL_RO(ffi_low)[j], REAL_RO(ffi_width)[j],
+                 (size_t)bins, REAL(count) + ((size_t)bins + 2) * j, ends, ends + 1);
+  }
+  SEXP result = pair_of(count, "count", extremes, "extremes");
+  UNPROTECT(2); /* count, extremes */
+  return result;
+}
+
+/* Copies the particles of a chunk to where they belong in `target`, which is changed in place: the
+ * caller has made it and nobody else has seen it. Both consist of `columns` stretches, in each of
+ * which the part begins at `offset`. */
+SEXP ffi_place(SEXP ffi_target, SEXP ffi_part, SEXP ffi_columns, SEXP ffi_offset) {
+  check_type(ffi_part, (SEXPTYPE)TYPEOF(ffi_target), "part");
+  size_t columns = (size_t)Rf_asReal(ffi_columns), offset = (size_t)Rf_asReal(ffi_offset);
+  if (columns == 0) return R_NilValue;
+  size_t stride = (size_t)Rf_xlength(ffi_target) / columns;
+  size_t length = (size_t)Rf_xlength(ffi_part) / columns;
+  if (offset + length > stride) Rf_error("internal error: a part beyond its target");
+  for (size_t j = 0; j < columns; j++) {
+    if (TYPEOF(ffi_target) == REALSXP) {
+      memcpy(REAL(ffi_target) + stride * j + offset, REAL_RO(ffi_part) + length * j,
+             sizeof(double) * length);
+    } else if (TYPEOF(ffi_target) == LGLSXP) {
+      memcpy(LOGICAL(ffi_target) + stride * j + offset, LOGICAL_RO(ffi_part) + length * j,
+             sizeof(int) * length);
+    } else {
+      Rf_error("internal error: the type of a part");
+    }
+  }
+  return R_NilValue;
+}

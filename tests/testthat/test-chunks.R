@@ -1,0 +1,250 @@
+m <- gaussmix(c(.3, .3, .4), cbind(u = c(-1, 0, 2), v = c(0, 1, 0)),
+              list(.5, c(1, .3), matrix(c(.6, .2, .2, .4), 2)), class = c("a", "b", "a"))
+common <- gaussmix(c(.5, .5), diag(2), matrix(c(2, 1, 1, 2), 2), class = c("a", "b"))
+line <- gaussmix(c(.5, .5), c(1, -1), 1, class = c("a", "b"))
+
+plan_of <- function(mixture, n, sampler, class = "a", start = "normal", noise = NULL,
+                    log_density = "auto", trajectory = FALSE) {
+  sampling_plan(mixture, n, class, sampler, schedule_ou(), NULL, start, noise, log_density,
+                trajectory)
+}
+
+# The same particles in chunks of each size, against all of them at once.
+expect_no_seams <- function(plan, sizes = c(1, 7, 64), key = c(5, 6)) {
+  aim <- plan_aim(plan, guidance("a", 2))
+  whole <- run_particles(plan, aim, key, size = Inf)
+  for (size in sizes) expect_identical(run_particles(plan, aim, key, size = size), whole)
+}
+
+# Runs `code` under a plan of package future with two processes of this machine.
+with_workers <- function(strategy, code) {
+  before <- future::plan(strategy, workers = 2)
+  on.exit({
+    future::plan(before)
+    if (inherits(before, "sequential")) future::plan("sequential") # ends the processes
+  })
+  force(code)
+}
+
+skip_without_workers <- function() {
+  skip_on_cran()
+  skip_if_not_installed("future")
+  # workers load the package as it is installed
+  skip_if_not(basename(find.package("mixguide")) == "mixguide" &&
+                file.exists(system.file("libs", package = "mixguide")))
+}
+
+test_that("a run in chunks is the run in one piece, to the last bit", {
+  for (sampler in list(sampler_ddim(6), sampler_ddpm(6), sampler_dpmpp_2m(6))) {
+    for (mixture in list(m, common, line)) expect_no_seams(plan_of(mixture, 100, sampler))
+  }
+  expect_no_seams(plan_of(m, 100, sampler_heun(4), log_density = "divergence"))
+  expect_no_seams(plan_of(m, 30, sampler_ddpm(4), trajectory = TRUE))
+  expect_no_seams(plan_of(line, 30, sampler_ddim(4), trajectory = TRUE))
+  expect_no_seams(plan_of(m, 0, sampler_ddim(4)))
+  expect_no_seams(plan_of(line, 60, sampler_ddim(4), start = "exact"))
+  expect_no_seams(plan_of(m, 60, sampler_ddim(4), start = "exact"))
+  set.seed(11)
+  x <- matrix(rnorm(120), 60)
+  attr(x, "log_density") <- rowSums(dnorm(x, log = TRUE))
+  expect_no_seams(plan_of(m, NULL, sampler_ddim(4), start = x))
+  expect_no_seams(plan_of(m, 60, sampler_em(4), noise = function(n, d, m) {
+    array(rnorm(n * d * m), c(n, d, m))
+  }))
+})
+
+test_that("lost particles are counted once, over all chunks", {
+  plan <- plan_of(line, 100, sampler_euler(30))
+  aim <- plan_aim(plan, guidance("a", 1e200))
+  whole <- suppressWarnings(run_particles(plan, aim, c(1, 2), size = Inf))
+  message <- NULL
+  parts <- withCallingHandlers(run_particles(plan, aim, c(1, 2), size = 9), warning = function(w) {
+    message <<- c(message, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  expect_identical(parts, whole)
+  expect_length(message, 1)
+  expect_match(message, paste(sum(!is.finite(whole$x)), "of 100 particles overflowed"))
+})
+
+test_that("chunks have sizes that bound memory, settled by the run alone", {
+  for (d in c(1, 2, 64, 1000)) {
+    wide <- gaussmix(c(1, 1), rbind(rep(0, d), rep(1, d)), 1, class = c("a", "b"))
+    for (steps in c(2, 500)) {
+      plan <- plan_of(wide, 10, sampler_ddpm(steps))
+      for (size in c(batch_size(plan), chunk_size(plan), summary_chunk_size(plan))) {
+        expect_identical(size, 2^round(log2(size)))
+      }
+      expect_lte(chunk_size(plan) * d, 2^21)
+      expect_identical(summary_chunk_size(plan) %% batch_size(plan), 0)
+      expect_identical(chunk_size(plan_of(wide, 1e6, sampler_ddpm(steps))), chunk_size(plan))
+      # an expensive run has smaller chunks, but not so small that they cost more than they do
+      expect_gte(chunk_size(plan), min(batch_size(plan), 2^11))
+    }
+  }
+  # also a law to draw the start from takes room
+  expect_lt(batch_size(plan_of(m, 10, sampler_ddim(3), start = "exact")),
+            batch_size(plan_of(m, 10, sampler_ddim(3))))
+})
+
+test_that("chunks cover the particles in order", {
+  seen <- function(n, size) {
+    parts <- NULL
+    each_chunk(list(name = "test", work = function(job, first, count) first,
+                    job = list(plan = list(begin = list(n = n)))), n, size,
+               function(value, first, count) {
+                 expect_identical(value, first)
+                 parts <<- rbind(parts, c(first, count))
+               })
+    parts
+  }
+  expect_identical(seen(10, 4), cbind(c(0, 4, 8), c(4, 4, 2)))
+  expect_identical(seen(8, 4), cbind(c(0, 4), c(4, 4)))
+  expect_identical(seen(3, Inf), cbind(0, 3))
+  expect_identical(seen(0, 4), cbind(0, 0))
+  expect_identical(seen(4e9, 3e9), cbind(c(0, 3e9), c(3e9, 1e9)))
+})
+
+test_that("particles have numbers beyond those of R's integers", {
+  plan <- plan_of(m, 8, sampler_ddpm(3))
+  aim <- plan_aim(plan, guidance("a", 1))
+  job <- particle_job(plan, aim, c(1, 2))
+  far <- sample_chunk(job, 2^31 - 3, 8)$x
+  expect_identical(sample_chunk(job, 2^31 + 1, 4)$x, far[5:8, ])
+  expect_false(identical(sample_chunk(job, 1, 4)$x, far[5:8, ]))
+  further <- sample_chunk(job, 2^32 + 1, 4)$x
+  expect_false(identical(further, sample_chunk(job, 1, 4)$x))
+  expect_false(identical(further, far[5:8, ]))
+  exact <- particle_job(plan_of(line, 8, sampler_ddim(3), start = "exact"),
+                        plan_aim(plan_of(line, 8, sampler_ddim(3)), guidance("a", 1)), c(1, 2))
+  expect_identical(sample_chunk(exact, 2^31 + 1, 4)$x[1:2, ],
+                   sample_chunk(exact, 2^31 - 1, 4)$x[3:4, ])
+})
+
+test_that("an error in a chunk names the chunk, its particles and the key", {
+  task <- list(name = "test", job = list(plan = list(begin = list(n = 10)), key = c(3, 4)),
+               work = function(job, first, count) if (first == 4) stop("no luck") else first)
+  error <- tryCatch(each_chunk(task, 10, 4, function(...) NULL), error = identity)
+  expect_s3_class(error, c("mixguide_error_chunk", "mixguide_error", "error"))
+  expect_match(conditionMessage(error), "chunk 2 of 3 (particles 5 to 8) failed: no luck",
+               fixed = TRUE)
+  expect_identical(unclass(error)[c("chunk", "chunks", "first", "last", "key")],
+                   list(chunk = 2L, chunks = 3L, first = 5, last = 8, key = c(3, 4)))
+  expect_identical(conditionMessage(error$parent), "no luck")
+  # with a folder, what is finished stays, and the next call begins there
+  folder <- withr::local_tempdir()
+  error <- tryCatch(each_chunk(task, 10, 4, function(...) NULL, folder), error = identity)
+  expect_match(conditionMessage(error), "key = c(3, 4)", fixed = TRUE)
+  expect_length(list.files(folder), 1)
+  calls <- NULL
+  task$work <- function(job, first, count) {
+    calls <<- c(calls, first)
+    first
+  }
+  each_chunk(task, 10, 4, function(value, first, count) expect_identical(value, first), folder)
+  expect_identical(calls, c(4, 8))
+})
+
+test_that("a worker computes with one thread unless the user says", {
+  before <- mixguide_threads()
+  threads <- function(job, first, count) mixguide_threads()
+  expect_identical(run_on_worker(threads, NULL, 0, 1, 1), 1L)
+  expect_identical(mixguide_threads(), before)
+})
+
+test_that("runs are the same on any workers, and leave R's random numbers alone", {
+  skip_without_workers()
+  n <- 3e5 # three chunks
+  quick <- sampler_ddim(3)
+  runs <- function() {
+    set.seed(12)
+    sample <- guided_sample(m, n, guidance("a", 2), quick)
+    start <- guided_sample(line, guidance = guidance("a"), sampler = quick,
+                           start = matrix(seq(-2, 2, length.out = n)))
+    list(sample[c("x", "log_confidence", "log_density", "folded", "key")], start$x, runif(1))
+  }
+  expect_gt(n, 2 * chunk_size(plan_of(m, n, quick)))
+  alone <- runs()
+  for (strategy in c("multisession", "cluster")) {
+    expect_warning(there <- with_workers(strategy, runs()), NA)
+    expect_identical(there, alone)
+  }
+})
+
+test_that("sweeps and summaries are the same on workers", {
+  skip_without_workers()
+  # chunks of some seconds are too long for a test
+  expensive <- sampler_ddpm(2000)
+  plan <- plan_of(line, 10, expensive)
+  n <- summary_chunk_size(plan, 2) + 1000
+  runs <- function() {
+    sweep <- guidance_sweep(line, "a", 0:1, 1000 + summary_chunk_size(plan, 2), expensive,
+                            key = c(1, 2))
+    summary <- guided_summary(line, summary_chunk_size(plan) + 1000, guidance("a", 1), expensive,
+                              key = c(1, 2))
+    list(as.data.frame(sweep), summary[setdiff(names(summary), c("sampler", "schedule",
+                                                                 "guidance"))])
+  }
+  skip_if(n > 2e5)
+  expect_identical(with_workers("multisession", runs()), runs())
+})
+
+test_that("a worker that dies is an error that names its chunk and loses no other", {
+  skip_without_workers()
+  skip_on_os("windows")
+  folder <- withr::local_tempdir()
+  trap <- withr::local_tempfile(lines = "armed")
+  task <- list(name = "test", job = list(plan = list(begin = list(n = 50)), key = c(1, 2),
+                                         trap = trap),
+               work = function(job, first, count) {
+                 if (first == 20 && file.exists(job$trap)) {
+                   tools::pskill(Sys.getpid(), 9)
+                   Sys.sleep(10)
+                 }
+                 first
+               })
+  environment(task$work) <- globalenv()
+  error <- with_workers("multisession", {
+    tryCatch(each_chunk(task, 50, 10, function(...) NULL, folder), error = identity)
+  })
+  expect_s3_class(error, "mixguide_error_chunk")
+  expect_match(conditionMessage(error), "chunk 3 of 5 (particles 21 to 30) failed", fixed = TRUE)
+  done <- length(list.files(folder))
+  expect_gte(done, 2)
+  expect_lte(done, 4)
+  unlink(trap)
+  values <- NULL
+  with_workers("multisession", {
+    each_chunk(task, 50, 10, function(value, first, count) values <<- c(values, value), folder)
+  })
+  expect_identical(values, c(0, 10, 20, 30, 40))
+})
+
+test_that("a run of which a worker is killed can be resumed", {
+  skip_without_workers()
+  skip_on_os("windows")
+  folder <- withr::local_tempdir()
+  run <- function(...) guided_sample(m, 3e5, guidance("a"), sampler_ddim(3), key = c(8, 9), ...)$x
+  expect_error(with_workers("multisession", {
+    tools::pskill(future::value(future::future(Sys.getpid())), 9)
+    Sys.sleep(.5)
+    run(folder = folder)
+  }), class = "mixguide_error_chunk")
+  expect_identical(run(folder = folder), run())
+})
+
+test_that("progress is signalled once per chunk, and shown to nobody who has not asked", {
+  skip_if_not_installed("progressr")
+  loadNamespace("progressr")
+  withr::local_options(progressr.enable = TRUE)
+  count <- function(expr) {
+    types <- NULL
+    withCallingHandlers(expr, progression = function(p) types <<- c(types, p$type))
+    sum(types == "update")
+  }
+  run <- function(n) guided_sample(line, n, sampler = sampler_ddim(2), log_density = "none")
+  chunk <- chunk_size(plan_of(line, 10, sampler_ddim(2), class = NULL, log_density = "none"))
+  expect_identical(count(run(2 * chunk + 1)), 3L)
+  expect_identical(count(run(10)), 0L)
+  expect_silent(run(2 * chunk + 1))
+})

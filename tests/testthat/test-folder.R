@@ -1,0 +1,113 @@
+m <- gaussmix(c(.3, .7), cbind(u = c(-1, 2), v = c(0, 1)), list(.5, c(1, .3)), class = c("a", "b"))
+quick <- sampler_ddim(3)
+
+test_that("a run that is kept is read again, with only what is missing run", {
+  folder <- file.path(withr::local_tempdir(), "deep", "runs")
+  run <- function(n = 3e5, ...) guided_sample(m, n, guidance("a", 1), quick, key = c(1, 2), ...)
+  plain <- run()
+  kept <- run(folder = folder)
+  fields <- c("x", "log_density", "confidence", "log_confidence", "folded", "density_change")
+  expect_identical(kept[fields], plain[fields])
+  files <- list.files(folder, all.files = TRUE, no.. = TRUE)
+  expect_length(files, 3) # and no drafts
+  times <- file.mtime(file.path(folder, files))
+  unlink(file.path(folder, files[2]))
+  expect_identical(run(folder = folder)[fields], plain[fields])
+  # the same particles have the same checksum
+  expect_identical(list.files(folder), files)
+  expect_identical(file.mtime(file.path(folder, files))[-2], times[-2])
+  # a longer run goes on from there, its last chunk excepted
+  longer <- run(4e5, folder = folder)
+  expect_identical(longer$x, run(4e5)$x)
+  expect_length(setdiff(list.files(folder), files), 2)
+})
+
+test_that("no argument that matters meets the chunk of another", {
+  folder <- withr::local_tempdir()
+  x <- matrix(1, 50, 2)
+  base <- list(mixture = m, n = 50, guidance = guidance("a", 1), sampler = quick, key = c(1, 2))
+  changes <- list(
+    list(), list(mixture = gaussmix(c(.4, .6), m$means, 1, class = c("a", "b"))),
+    list(n = 51), list(guidance = guidance("a", 1.5)), list(guidance = guidance("b", 1)),
+    list(guidance = guidance("a", 1, interval = c(1, 2))), list(guidance = NULL),
+    list(sampler = sampler_ddim(4)), list(sampler = sampler_ddpm(3)),
+    list(sampler = sampler_ddim(3, grid = "uniform")), list(schedule = schedule_vp()),
+    list(horizon = 4), list(start = "exact"), list(start = x), list(start = x + 1),
+    list(log_density = "none"), list(log_density = "divergence"), list(trajectory = TRUE),
+    list(key = c(1, 3)), list(noise = array(0, c(50, 2, 1))), list(noise = array(1, c(50, 2, 1)))
+  )
+  for (i in seq_along(changes)) {
+    arguments <- base
+    arguments[names(changes[[i]])] <- changes[[i]]
+    kept <- do.call(guided_sample, c(arguments, folder = folder))
+    expect_identical(kept$x, do.call(guided_sample, arguments)$x)
+    expect_length(list.files(folder), i)
+    again <- do.call(guided_sample, c(arguments, folder = folder))
+    expect_identical(again$x, kept$x)
+    expect_length(list.files(folder), i)
+  }
+})
+
+test_that("a damaged file is not read", {
+  folder <- withr::local_tempdir()
+  run <- function(...) guided_sample(m, 50, guidance("a"), quick, key = c(1, 2), ...)$x
+  good <- run(folder = folder)
+  file <- list.files(folder, full.names = TRUE)
+  bytes <- readBin(file, "raw", 1e5)
+  flipped <- bytes
+  flipped[length(bytes) - 100] <- xor(flipped[length(bytes) - 100], as.raw(1))
+  for (damaged in list(flipped, bytes[1:200], raw())) {
+    writeBin(damaged, file)
+    expect_warning(again <- run(folder = folder), "damaged")
+    expect_identical(again, good)
+    expect_identical(readBin(file, "raw", 1e5), bytes)
+  }
+  expect_warning(run(folder = folder), NA)
+})
+
+test_that("without a key set.seed() makes two calls the same", {
+  folder <- withr::local_tempdir()
+  run <- function() {
+    set.seed(1)
+    guided_sample(m, 50, guidance("a"), quick, folder = folder)$x
+  }
+  expect_identical(run(), run())
+  expect_length(list.files(folder), 1)
+  guided_sample(m, 50, guidance("a"), quick, folder = folder)
+  expect_length(list.files(folder), 2)
+})
+
+test_that("sweeps and summaries are kept too", {
+  folder <- withr::local_tempdir()
+  sweep <- function(...) {
+    as.data.frame(guidance_sweep(m, "a", 0:1, 200, quick, key = c(1, 2), ...))
+  }
+  expect_identical(sweep(folder = folder), sweep())
+  expect_identical(sweep(folder = folder), sweep())
+  expect_length(list.files(folder), 1)
+  kept <- guidance_sweep(m, "a", 0:1, 200, quick, key = c(1, 2), keep = TRUE, folder = folder)
+  expect_identical(as.data.frame(kept), sweep())
+  expect_length(list.files(folder), 3)
+  sum_up <- function(...) guided_summary(m, 200, guidance("a"), quick, key = c(1, 2), ...)$cov
+  expect_identical(sum_up(folder = folder), sum_up())
+  expect_identical(sum_up(folder = folder), sum_up())
+  expect_length(list.files(folder), 4)
+  sum_up(folder = folder, bins = 10)
+  expect_length(list.files(folder), 5)
+})
+
+test_that("a folder that cannot be is refused", {
+  run <- function(folder) guided_sample(m, 5, sampler = quick, folder = folder)
+  for (folder in list(1, NA_character_, c("a", "b"), "", TRUE)) {
+    expect_mixguide_error(run(folder), "folder")
+  }
+  file <- withr::local_tempfile(lines = "a file")
+  expect_mixguide_error(run(file), "folder")
+  expect_mixguide_error(run(file.path(file, "below")), "folder")
+})
+
+test_that("a digest is that of the values, however they came about", {
+  job <- function(x) list(name = "test", job = list(plan = list(begin = list(n = 3), x = x)))
+  expect_identical(task_digest(job(1:3)), task_digest(job(c(1L, 2L, 3L))))
+  expect_false(task_digest(job(1:3)) == task_digest(job(c(1, 2, 3))))
+})

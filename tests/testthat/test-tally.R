@@ -1,0 +1,74 @@
+# Oracles: colMeans(), cov(), findInterval() and tabulate() on all the numbers at once.
+
+test_that("moments are those of the columns and of their squares", {
+  set.seed(1)
+  for (n in c(1, 7, 256, 1000)) {
+    x <- matrix(rnorm(3 * n, mean = 1:3), n, 3, byrow = TRUE)
+    centre <- c(1, 2, 4)
+    whole <- moments_of(x, centre, block = 3, squares = TRUE)
+    v <- cbind(sweep(x, 2, centre), sweep(x, 2, centre)^2)
+    expect_equal(drop(whole$mean), colMeans(v), tolerance = 1e-13)
+    about <- sweep(v, 2, colMeans(v))
+    expect_equal(matrix(whole$cross, 6), crossprod(about), tolerance = 1e-12)
+    single <- moments_of(x, centre, block = 1, squares = TRUE)
+    expect_identical(dim(single$cross), c(4L, 3L))
+    expect_equal(single$cross[, 2], c(crossprod(about[, c(2, 5), drop = FALSE])), tolerance = 1e-12)
+    plain <- moments_of(cbind(a = x[, 1], b = x[, 2]))
+    expect_identical(colnames(plain$mean), c("a", "b"))
+    expect_equal(plain$cross[1, ], colSums(sweep(x, 2, colMeans(x))^2)[1:2], tolerance = 1e-12)
+  }
+})
+
+test_that("moments keep their digits far from zero", {
+  set.seed(2)
+  z <- rnorm(5000)
+  far <- moments_of(cbind(z + 1e8))
+  expect_equal(far$cross[1, 1], sum((z - mean(z))^2), tolerance = 1e-6)
+})
+
+test_that("merged moments are those of the whole", {
+  set.seed(3)
+  x <- matrix(rexp(4000), ncol = 2)
+  cuts <- split(seq_len(2000), rep(1:4, c(1, 99, 1500, 400)))
+  parts <- lapply(cuts, function(rows) moments_of(x[rows, , drop = FALSE], c(1, 1), 2, TRUE))
+  none <- moments_of(x[0, ], c(1, 1), 2, TRUE)
+  merged <- Reduce(merge_moments, c(list(NULL, none), parts, list(none)))
+  expect_equal(merged, moments_of(x, c(1, 1), 2, TRUE), tolerance = 1e-13)
+  # an infinite mean stays so, and has no standard error
+  infinite <- merge_moments(moments_of(cbind(a = c(1, Inf))), moments_of(cbind(a = 1:3 + 0)))
+  at <- moment_estimates(infinite)
+  expect_identical(at$estimate, c(a = Inf))
+  expect_true(is.nan(at$se))
+})
+
+test_that("histograms count every number once", {
+  set.seed(4)
+  x <- cbind(rnorm(5000), runif(5000))
+  h <- histogram_of(x, c(-1, 0), c(.1, .125), 20L)
+  for (j in 1:2) {
+    edges <- c(-1, 0)[j] + c(.1, .125)[j] * 0:20
+    expect_identical(h$count[, j], tabulate(findInterval(x[, j], edges) + 1, 22) + 0)
+    expect_identical(h$extremes[, j], range(x[, j]))
+  }
+  ends <- histogram_of(cbind(c(0, 1, 8, 9, -1, .5)), 0, 1, 8L)
+  expect_identical(ends$count[, 1], c(1, 2, 1, 0, 0, 0, 0, 0, 1, 1))
+  two <- merge_histograms(histogram_of(x[1:7, ], c(-1, 0), c(.1, .125), 20L),
+                          histogram_of(x[-(1:7), ], c(-1, 0), c(.1, .125), 20L))
+  expect_identical(two, h)
+})
+
+test_that("parts are put in their place, and nothing else is touched", {
+  for (part in list(1:3 + 0, c(TRUE, NA, FALSE), matrix(1:6 + 0, 3), array(1:24 + 0, c(4, 3, 2)))) {
+    room <- room_for(part, 5)
+    at <- length(dim(part)) - 1
+    put_part(room, part, 1, 3)
+    inside <- if (at < 0) room[2:4] else if (at == 1) room[2:4, ] else room[, 2:4, ]
+    expect_identical(inside, part)
+    outside <- if (at < 0) room[c(1, 5)] else if (at == 1) room[c(1, 5), ] else room[, c(1, 5), ]
+    expect_true(all(outside == 0))
+  }
+  expect_identical(dimnames(room_for(matrix(0, 1, 2, dimnames = list(NULL, c("u", "v"))), 3)),
+                   list(NULL, c("u", "v")))
+  expect_error(put_part(double(3), double(3), 1, 3), "internal error")
+  expect_error(put_part(double(3), integer(3), 0, 3), "internal error")
+})
