@@ -1,0 +1,2 @@
+#define GM_VL 4
+#include "vmath_checks.h"

@@ -1,0 +1,2 @@
+#define GM_VL 8
+#include "vmath_checks.h"
