@@ -1,15 +1,22 @@
-/* The engine for AVX2 and FMA, compiled for that target whatever the flags. Not on Windows, whose
- * compilers may keep 256- and 512-bit spills on a 16-byte-aligned stack. */
+/* The engine for AVX2 and FMA, compiled for that target whatever the flags. On Windows in 128-bit
+ * vectors: compilers there may keep 256- and 512-bit spills on a 16-byte-aligned stack. */
 #include "gm.h"
 
-#if defined(__GNUC__) && defined(__x86_64__) && !defined(_WIN32) && !defined(GM_NO_VECTORS)
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(GM_NO_VECTORS)
+#ifdef _WIN32
+#define GM_VL 2
+#else
 #define GM_VL 4
+#endif
 #include <math.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+#ifdef _WIN32
+#pragma GCC target("prefer-vector-width=128") /* no wider copies either */
+#endif
 #endif
 #include "engine.h"
 

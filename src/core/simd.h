@@ -5,6 +5,13 @@
 #ifndef GM_SIMD_H
 #define GM_SIMD_H
 
+/* In the 80 bits of the x87, which 32-bit Debian's flags ask for, the roundings of vmath.h would
+ * not round. */
+#if defined(__i386__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("sse2,fpmath=sse")
+#endif
+
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,8 +20,15 @@
 #error "vector types need GCC or Clang"
 #endif
 
-#if GM_VL > 1 && defined(__SSE2__)
+#if defined(__FAST_MATH__) || \
+  (!defined(__SSE2_MATH__) && (FLT_EVAL_METHOD > 1 || defined(__i386__)))
+#error "the core needs doubles as they are: no -ffast-math; on 32-bit x86 -msse2 -mfpmath=sse"
+#endif
+
+#if GM_VL > 2 || (GM_VL == 2 && defined(__FMA__))
 #include <immintrin.h>
+#elif GM_VL == 2 && defined(__SSE2__)
+#include <emmintrin.h>
 #elif GM_VL == 2 && defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -98,6 +112,8 @@ GM_INLINE vd vfma(vd a, vd b, vd c) {
   return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 #elif GM_VL == 4
   return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif GM_VL == 2 && defined(__FMA__)
+  return (vd)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
 #elif GM_VL == 2 && defined(__aarch64__)
   return (vd)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
@@ -112,6 +128,8 @@ GM_INLINE vd vsqrt(vd a) {
   return (vd)_mm256_sqrt_pd((__m256d)a);
 #elif GM_VL == 2 && defined(__SSE2__)
   return (vd)_mm_sqrt_pd((__m128d)a);
+#elif GM_VL == 2 && defined(__aarch64__)
+  return (vd)vsqrtq_f64((float64x2_t)a);
 #else
   double lane[GM_VL];
   memcpy(lane, &a, sizeof a);

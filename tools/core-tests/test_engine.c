@@ -10,8 +10,8 @@ enum { D = 3, K = 2, N = 37 };
 static const double mean[D * K] = {0, 1, -1, 2, 0.5, 0};
 static const double value[D * K] = {1, 0.5, 2, 0.3, 0.3, 0.3};
 static const double log_weight[K] = {-0.5, -1.2};
-static const int size[1] = {K}, member[K] = {0, 1};
-static const gm_models models = {1, size, member, log_weight};
+static double models_table[64];
+static gm_models models; /* one: all components */
 
 static gm_pool pool_of(const double *vector) {
   gm_pool pool = {K, D, 0, mean, value, vector};
@@ -33,9 +33,10 @@ typedef struct {
 static gm_status run(const char *isa, const double *vector, size_t lanes, int threads, int parts,
                      const gm_op *ops, answer *out) {
   gm_pool pool = pool_of(vector);
-  double table[3 * D * K + 2 * K + D], one = 1;
+  double table[128], one = 1;
   gm_level level = {.a = 0.8, .b2 = 0.36, .coef = &one};
-  gm_status status = gm_level_fill(&pool, &level, table);
+  CHECK(gm_level_size(&pool) <= 128);
+  gm_status status = gm_level_fill(&pool, &models, &level, table);
   if (status != GM_OK) return status;
   gm_program program = {9, 2, 4, 1, 2, 3, 2, 1, ops, terms, coefs, &level, GM_TANGENT};
   if (gm_program_check(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
@@ -79,6 +80,8 @@ static double det3(const double *m) {
 }
 
 int main(void) {
+  CHECK(gm_models_size(K, 1) <= 64);
+  CHECK(gm_models_fill(K, 1, log_weight, &models, models_table) == GM_OK);
   const char *isa[] = {"portable", "avx2", "avx512"};
   /* the identity as eigenvectors: the full form must agree with the diagonal one */
   double identity[D * D * K] = {0};
@@ -129,10 +132,10 @@ int main(void) {
     CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
   }
   /* no density without variance */
-  gm_pool point = {1, 1, 1, mean, mean, NULL};
-  double table[2], one = 1;
+  gm_pool point = {K, 1, 1, mean, mean, NULL};
+  double table[16], one = 1;
   gm_level level = {.a = 1, .b2 = 0, .coef = &one};
-  CHECK(gm_level_fill(&point, &level, table) == GM_ERR_SINGULAR);
+  CHECK(gm_level_fill(&point, &models, &level, table) == GM_ERR_SINGULAR);
   free(a);
   free(b);
   return check_finish();

@@ -25,10 +25,10 @@ static void draw(const char *isa, uint64_t key, uint64_t first, size_t n, int d,
     op[2 * i] = (gm_op){.code = GM_NOISE, .to = 0, .at = i};
     op[2 * i + 1] = (gm_op){.code = GM_SAVE, .from = 0, .at = i};
   }
-  int size = 1, member = 0;
-  double log_weight = 0;
+  double log_weight = 0, table[16];
   gm_pool pool = {.K = 1, .d = d, .common = 1, .mean = zero, .value = zero};
-  gm_models models = {.J = 1, .size = &size, .member = &member, .log_weight = &log_weight};
+  gm_models models;
+  CHECK(gm_models_size(1, 1) <= 16 && gm_models_fill(1, 1, &log_weight, &models, table) == GM_OK);
   gm_program program = {.n_op = 2 * times, .n_register = 1, .n_scalar = GM_OWN_SCALARS,
                         .n_output = times, .n_noise = times, .op = op, .coef = &one};
   CHECK(gm_program_check(&program, &pool, &models) == GM_OK);
