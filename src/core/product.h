@@ -86,10 +86,15 @@ GM_INLINE void gm_tiles(int rows, int cols, gm_matrix m, const double *n, const 
 }
 
 /* y_i = start_i + sum_j m_ij x_j, i < rows, j < cols; the start is y_i itself if `add`, else a
- * number, or zero if NULL. */
-static GM_NOINLINE void gm_product(int rows, int cols, gm_matrix m, const double *start, int add,
-                                   gm_rows x, size_t lanes, double *y) {
-  gm_tiles(rows, cols, m, NULL, start, add, x, lanes, y, lanes);
+ * number, or zero if NULL. Rows of y lie `stride` apart. */
+static GM_NOINLINE void gm_product_to(int rows, int cols, gm_matrix m, const double *start, int add,
+                                      gm_rows x, size_t lanes, double *y, size_t stride) {
+  gm_tiles(rows, cols, m, NULL, start, add, x, lanes, y, stride);
+}
+
+GM_INLINE void gm_product(int rows, int cols, gm_matrix m, const double *start, int add, gm_rows x,
+                          size_t lanes, double *y) {
+  gm_product_to(rows, cols, m, start, add, x, lanes, y, lanes);
 }
 
 /* y_i = start_i - sum_j (m_ij x_j - n_ij)^2 */
@@ -109,8 +114,8 @@ static GM_NOINLINE void gm_precision(int d, const double *V, const double *p, si
   }
   for (int i = 0; i < d; i += 4) {
     size_t upto = (size_t)(i + 4 + 7) / 8 * 8;
-    gm_tiles(d - i < 4 ? d - i : 4, d, (gm_matrix){V + i, 1, d}, NULL, NULL, 0, (gm_rows){w, ld},
-             upto < ld ? upto : ld, P + i * ld, ld);
+    gm_product_to(d - i < 4 ? d - i : 4, d, (gm_matrix){V + i, 1, d}, NULL, 0, (gm_rows){w, ld},
+                  upto < ld ? upto : ld, P + i * ld, ld);
   }
 }
 

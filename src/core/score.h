@@ -328,8 +328,8 @@ GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
   }
 }
 
-/* The same for few components that share a covariance, in few dimensions (most mixtures come to that,
- * see R/reduction.R): a vector of particles goes from x to s in registers. */
+/* The same for few components that share a covariance, in fewer dimensions (as a reduced mixture has, see
+ * R/reduction.R): a vector of particles goes from x to s in registers. */
 enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 3, GM_FEW_MODELS = 4 };
 
 GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
@@ -399,8 +399,8 @@ GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_
     return 1
   switch (8 * pool->d + models->first[models->G]) {
     GM_FEW(2, 1); GM_FEW(3, 1); GM_FEW(4, 1);
-    GM_FEW(2, 2); GM_FEW(3, 2); GM_FEW(4, 2);
-    GM_FEW(2, 3); GM_FEW(3, 3); GM_FEW(4, 3);
+    GM_FEW(3, 2); GM_FEW(4, 2);
+    GM_FEW(4, 3);
   }
 #undef GM_FEW
   return 0;
