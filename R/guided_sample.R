@@ -342,7 +342,7 @@ read_chunk <- function(result, plan, log_prior) {
   part$lost <- 0
   if (!all_finite(x)) {
     lost <- rowSums(!is.finite(x)) > 0
-    part$lost <- sum(lost)
+    part$lost <- sum(lost) + 0
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {
       if (!is.null(part[[field]])) part[[field]][lost] <- NaN
     }

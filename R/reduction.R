@@ -33,7 +33,7 @@ reduced_space <- function(mixture, tol = 1e-13) {
   differ <- differ / max(abs(differ), .Machine$double.xmin)
   # by how much a variance may change without moving its square root by more than tol of the largest
   slack <- function(x, y) 2 * tol * sqrt(max(values)) * sqrt(pmax(x, y))
-  group <- cluster(first, slack)
+  group <- same_values(first, slack)
   # coordinates whose variances differ are in W, each by itself
   own <- if (mixture$form == "full") rep(FALSE, d) else {
     rowSums(abs(values - first) > slack(values, first)) > 0
@@ -91,7 +91,7 @@ reduced_space <- function(mixture, tol = 1e-13) {
 }
 
 # Which numbers are the same: neighbours in size that differ by `slack` at most.
-cluster <- function(x, slack) {
+same_values <- function(x, slack) {
   by_size <- order(x)
   x <- x[by_size]
   class <- integer(length(x))

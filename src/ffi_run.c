@@ -171,6 +171,9 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.program = &program;
   job.n = (size_t)n;
   job.lanes = lanes ? (size_t)lanes : gm_lanes(&pool, &models, &program);
+  /* no wider than a thread's share */
+  size_t share = ((size_t)n / (size_t)mg_threads() + 8) / 8 * 8;
+  if (!lanes && job.lanes > share) job.lanes = share;
   job.key = (uint64_t)key[0] << 32 | (uint64_t)key[1];
   job.first = (uint64_t)ffi_doubles(ffi_job, "first", 1)[0];
   job.start = ffi_doubles_or_null(ffi_job, "start", n * d);

@@ -33,12 +33,14 @@
 #include <arm_neon.h>
 #endif
 
+#ifndef GM_UNROLL
 #if defined(__clang__)
 #define GM_UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)
 #define GM_UNROLL _Pragma("GCC unroll 8") /* else -O2 keeps arrays of vectors in memory */
 #else
 #define GM_UNROLL
+#endif
 #endif
 
 #if defined(__GNUC__)

@@ -235,15 +235,15 @@ static void check_generators(void) {
       state[w][l] = plain[l][w];
     }
   }
-  vu s[4];
-  memcpy(s, state, sizeof s);
+  gm_xoshiro s;
+  memcpy(&s, state, sizeof s);
   for (int i = 0; i < 1000; i++) {
-    vu r = vxoshiro(s);
+    vu r = vxoshiro(&s);
     memcpy(lane, &r, sizeof r);
     if (i < 10) CHECK(lane[0] == want[i]);
     for (int l = 0; l < GM_VL; l++) CHECK(lane[l] == plain_xoshiro(plain[l]));
   }
-  memcpy(state, s, sizeof s);
+  memcpy(state, &s, sizeof s);
   for (int l = 0; l < GM_VL; l++) {
     for (int w = 0; w < 4; w++) CHECK(state[w][l] == plain[l][w]);
   }
