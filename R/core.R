@@ -98,13 +98,11 @@ eval_programs <- new.env(parent = emptyenv())
 eval_program <- function(what, n_models) {
   name <- paste(what, n_models)
   if (is.null(eval_programs[[name]])) {
-    ops <- switch(
-      what,
-      logp = list(new_op("eval", to = "s", from = "x", t = 0, scalar = 3)),
-      score = list(op_eval("s", t = 0), new_op("save", "x", from = "s")),
-      divergence = list(op_eval("s", t = 0), new_op("save_divergence", "x", from = "s", scalar = 1)),
-      jacobian = list(op_eval("s", t = 0), new_op("save_jacobian", "x", from = "s"))
-    )
+    s <- op_eval("s", t = 0)
+    ops <- switch(what, logp = list(new_op("eval", to = "s", t = 0, scalar = 3)),
+                  score = list(s, new_op("save", "x", from = "s")),
+                  divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
+                  jacobian = list(s, new_op("save_jacobian", "x", from = "s")))
     derivative <- switch(what, jacobian = "map", divergence = "divergence", "none")
     eval_programs[[name]] <- assemble_program(operation_table(ops), derivative, 2 + n_models)
   }

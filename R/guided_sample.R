@@ -34,8 +34,8 @@
 #' rounding (differences below 1e-13 of the scale of the mixture count as rounding). Stochastic ones
 #' have exactly the same law: what is left is drawn, once, from the Gaussian that the steps make of
 #' it. The log-density, confidence and entropy are those of all d dimensions. `print()` reports a
-#' reduction. There is none for `trajectory = TRUE`, for `noise` that is given, for samplers with one
-#' coefficient per coordinate, and for a log-density where the steps fold what is left.
+#' reduction. There is none for `trajectory = TRUE`, for `noise` that is given, for samplers with
+#' one coefficient per coordinate, and for a log-density where the steps fold what is left.
 #'
 #' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
 #' taken at the last time at which a score was.
@@ -121,12 +121,12 @@ sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, 
   levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))
   check_levels(mixture, levels, program$level_times)
   per_coordinate <- any(program$term[3, ] == 1)
+  rest <- NULL
   if (!is.null(space)) {
-    possible <- !per_coordinate && (sampler$stochastic || program$noises == 0)
-    reduction <- if (possible) {
-      reduction(space, program, levels, begin, sampler$stochastic, mixture$form == "full")
+    if (!per_coordinate && (sampler$stochastic || program$noises == 0)) {
+      rest <- reduction(space, program, levels, begin, sampler$stochastic, mixture$form == "full")
     }
-    if (is.null(reduction)) {
+    if (is.null(rest)) {
       return(sampling_plan(mixture, n, class, sampler, schedule, horizon, start, noise, log_density,
                            trajectory, reduce = FALSE))
     }
@@ -135,7 +135,7 @@ sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, 
   pool$used <- mixture$weights > 0
   list(mixture = mixture, sampler = sampler, schedule = schedule, times = times, begin = begin,
        method = method, closing = closing, program = program, levels = levels,
-       pool = pool, reduction = if (!is.null(space)) reduction, trajectory = trajectory,
+       pool = pool, reduction = rest, trajectory = trajectory,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 

@@ -4,9 +4,9 @@
 # happens in W, and since the coefficients of the models sum to 1 so is the guided score. What is
 # left of a particle therefore moves by one affine map per eigenvalue (affine_map()).
 
-# The smallest W: in each eigenspace of the first covariance, the span of the projections of the mean
-# differences and of the columns of the other covariances minus the first. NULL if that is all there
-# is; else, in the basis of the first one's eigenvectors,
+# The smallest W: in each eigenspace of the first covariance, the span of the projections of the
+# mean differences and of the columns of the other covariances minus the first. NULL if that is all
+# there is; else, in the basis of the first one's eigenvectors,
 #   basis: these, or NULL for the identity;  within: d x r, orthonormal columns that span W;
 #   mixture: the components in these r coordinates;  mean: of one of them, in all d;
 #   values: the distinct eigenvalues;  group: which of them each of the d coordinates has;
@@ -17,49 +17,38 @@
 # repeats; the run itself makes a d x d matrix per component and noise level.
 reduced_space <- function(mixture, tol = 1e-13) {
   d <- mixture_dim(mixture)
-  used <- which(mixture$weights > 0)
-  values <- used_values(mixture)
+  if (d == 1) return(NULL)
+  parts <- in_eigenbasis(mixture)
+  values <- parts$values
   first <- values[, 1]
-  vectors <- function(k) {
-    if (mixture$form == "full") matrix(mixture$vectors[, , used[k]], d) else mixture$vectors
-  }
-  basis <- vectors(1)
-  means <- t(unname(mixture$means[used, , drop = FALSE]))
-  differ <- means[, -1, drop = FALSE] - means[, 1]
-  if (!is.null(basis)) {
-    means <- crossprod(basis, means)
-    differ <- crossprod(basis, differ)
-  }
-  differ <- differ / max(abs(differ), .Machine$double.xmin)
   # by how much a variance may change without moving its square root by more than tol of the largest
   slack <- function(x, y) 2 * tol * sqrt(max(values)) * sqrt(pmax(x, y))
   group <- same_values(first, slack)
   # coordinates whose variances differ are in W, each by itself
-  own <- if (mixture$form == "full") rep(FALSE, d) else {
-    rowSums(abs(values - first) > slack(values, first)) > 0
-  }
+  own <- rep(FALSE, d)
+  if (mixture$form != "full") own <- rowSums(abs(values - first) > slack(values, first)) > 0
   group[own] <- -which(own)
   group <- match(group, unique(group))
+
   rows <- unname(split(seq_len(d), group))
+  several <- lengths(rows) > 1
   spans <- lapply(rows, function(i) matrix(0, length(i), 0))
   grow <- function(x) {
-    several <- lengths(rows) > 1
     alone <- unlist(rows[!several])
     spans[!several][rowSums(x[alone, , drop = FALSE]^2) > tol^2] <<- list(diag(1))
     spans[several] <<- Map(function(i, U) span(x[i, , drop = FALSE], tol, U), rows[several],
                            spans[several])
   }
   dims <- function() vapply(spans, ncol, 0L)
-  grow(cbind(differ, own))
-  # covariance k = tcrossprod(root(k))
-  root <- function(k) crossprod(basis, vectors(k)) * rep(sqrt(values[, k]), each = d)
-  like_first <- seq_along(used) == 1
+  grow(cbind(parts$differ / max(abs(parts$differ), .Machine$double.xmin), own))
+  # which covariances are the first one
+  same <- seq_len(ncol(values)) == 1
   if (mixture$form == "full") {
     unit <- pmax(outer(first, first, slack) / tol, tol^2 * max(values))
-    for (k in seq_along(used)[-1]) {
+    for (k in which(!same)) {
       if (sum(dims()) == d) break
-      excess <- (tcrossprod(root(k)) - diag(first)) / unit
-      like_first[k] <- max(abs(excess)) <= tol
+      excess <- (tcrossprod(parts$root(k)) - diag(first)) / unit
+      same[k] <- max(abs(excess)) <= tol
       grow(excess)
     }
   }
@@ -73,34 +62,48 @@ reduced_space <- function(mixture, tol = 1e-13) {
   for (g in seq_along(rows)) within[rows[[g]], column == g] <- spans[[g]]
   leading <- vapply(rows, `[`, 0L, 1)
   covs <- lapply(seq_len(ncol(values)), function(k) {
-    if (mixture$form == "full" && !like_first[k]) {
-      simplify_cov(tcrossprod(crossprod(within, root(k))))
-    } else {
-      simplify_cov(ifelse(own[leading], values[leading, k], first[leading])[column])
-    }
+    if (mixture$form == "full" && !same[k]) return(tcrossprod(crossprod(within, parts$root(k))))
+    ifelse(own[leading], values[leading, k], first[leading])[column]
   })
   names(covs) <- paste("component", seq_along(covs))
-  reduced <- assemble_gaussmix(mixture$weights[used], crossprod(means, within), covs,
-                               mixture$class[used])
+  reduced <- assemble_gaussmix(parts$weights, crossprod(parts$means, within),
+                               lapply(covs, simplify_cov), parts$class)
   if (is_singular(reduced) && !is_singular(mixture)) return(NULL)
   how <- if (alike) "all components are one Gaussian" else if (mixture$form == "common isotropic") {
     "span of the mean differences"
   } else if (ncol(values) == 1) "mean differences in each eigenspace" else "where components differ"
-  list(basis = basis, within = within, mixture = reduced, mean = means[, 1],
+  list(basis = parts$basis, within = within, mixture = reduced, mean = parts$means[, 1],
        values = first[leading], group = group, rest = lengths(rows) - dims(), how = how)
+}
+
+# The components that have a weight, in the eigenvectors of the first one's covariance: means and
+# their differences from the first, a column each; covariance k is tcrossprod(root(k)).
+in_eigenbasis <- function(mixture) {
+  used <- which(mixture$weights > 0)
+  values <- used_values(mixture)
+  d <- nrow(values)
+  vectors <- function(k) {
+    if (mixture$form == "full") matrix(mixture$vectors[, , used[k]], d) else mixture$vectors
+  }
+  basis <- vectors(1)
+  turn <- function(x) if (is.null(basis)) x else crossprod(basis, x)
+  means <- t(unname(mixture$means[used, , drop = FALSE]))
+  list(weights = mixture$weights[used], class = mixture$class[used], values = values, basis = basis,
+       means = turn(means), differ = turn(means[, -1, drop = FALSE] - means[, 1]),
+       root = function(k) turn(vectors(k)) * rep(sqrt(values[, k]), each = d))
 }
 
 # Which numbers are the same: neighbours in size that differ by `slack` at most.
 same_values <- function(x, slack) {
   by_size <- order(x)
   x <- x[by_size]
-  class <- integer(length(x))
-  class[by_size] <- cumsum(c(TRUE, diff(x) > slack(x[-1], x[-length(x)])))
-  class
+  number <- integer(length(x))
+  number[by_size] <- cumsum(c(TRUE, diff(x) > slack(x[-1], x[-length(x)])))
+  number
 }
 
-# An orthonormal basis of the span of `basis` and of the columns of x, of which parts of size tol are
-# left out. A slice at a time: of a thousand columns in general position the first m tell all.
+# An orthonormal basis of the span of `basis` and of the columns of x, of which parts of size tol
+# are left out. A slice at a time: of a thousand columns in general position the first m tell all.
 span <- function(x, tol, basis) {
   m <- nrow(x)
   width <- max(m, 64)
@@ -119,7 +122,7 @@ span <- function(x, tol, basis) {
   if (ncol(basis) == m) diag(m) else basis
 }
 
-# What is left of a particle, in the coordinates of the space: shift + gain * (start) + sd * normals.
+# What is left of a particle, in the coordinates of the space: shift + gain * start + sd * normals.
 # `change`: that of the log-density there. NULL if a step folds there, which the run would not see.
 reduction <- function(space, program, levels, begin, stochastic, full) {
   rest <- space$rest > 0
@@ -163,8 +166,8 @@ run_reduced <- function(plan, models, levels, scalars, key, first, count, start)
   job <- list(n = as.integer(count), start = start, start_sd = map$start_sd, key = as.double(key),
               first = as.double(first), lanes = 0L)
   begin <- if (!is.null(map$gain)) .Call(ffi_project, map$space, job)
-  result <- core_run(plan$pool, models, levels, plan$program, count, scalars, begin$start, NULL, key,
-                     first)
+  result <- core_run(plan$pool, models, levels, plan$program, count, scalars, begin$start,
+                     key = key, first = first)
   map$inside <- result$output
   # not the normals that the program meets
   map$noise_key <- c(key[1], (key[2] + 2^31) %% 2^32)

@@ -44,7 +44,8 @@ sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon 
   steps <- sampler_program(sampler, times, schedule)
   widths <- unlist(lapply(unlist(steps, recursive = FALSE), function(op) lengths(op$coef)))
   if (any(widths > 1 & (rotated | widths != d))) {
-    abort_input("sampler", "one whose coefficients are single numbers", paste(max(widths), "of them"))
+    abort_input("sampler", "one whose coefficients are single numbers",
+                paste(max(widths), "of them"))
   }
   program <- compile_program(steps, times, d)
   levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))

@@ -125,9 +125,10 @@ test_that("a vectorised sampler of one's own samples as the same sampler step by
          op_eval("s", t = 1),  # and now numbers for all steps
          op_linear("x", list(x = 1, s = .01)))
   }
+  m <- gaussmix(c(.3, .7), c(-1, 2), .5)
   run <- function(vectorised) {
     own <- sampler("own", step, 20, stochastic = TRUE, vectorised = vectorised)
-    guided_sample(gaussmix(c(.3, .7), c(-1, 2), .5), 20, sampler = own, trajectory = TRUE, key = c(1, 2))
+    guided_sample(m, 20, sampler = own, trajectory = TRUE, key = c(1, 2))
   }
   expect_identical(run(TRUE)$trajectory, run(FALSE)$trajectory)
 })
