@@ -19,8 +19,8 @@
 #' bar. If its trajectories were kept, some of the paths are drawn instead: in one dimension
 #' against time, over a shading that is the exact law of the class at each time.
 #'
-#' **A summary** of a run: the histogram of each variable, with the exact density of the class aimed at
-#' (solid) and of the whole mixture (dashed).
+#' **A summary** of a run: the histogram of each variable, with the exact density of the class
+#' aimed at (solid) and of the whole mixture (dashed).
 #'
 #' **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
 #' lose confidence, against strength, with bars of 2 standard errors (none where numbers are
@@ -35,8 +35,8 @@
 #' the means. No random numbers are drawn: of more than `max_points` points every k-th is shown,
 #' and the caption says so.
 #'
-#' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()] or a
-#'   [schedule].
+#' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()]
+#'   or a [schedule].
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
 #' @param label Their classes, to colour them by: a label per point, or `NULL`. The draws of
 #'   [rgaussmix()] bring their own.
@@ -127,7 +127,8 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
     geom_vline(aes(xintercept = .data$x), masses, linetype = "12", colour = ink) +
     role_scale(aim) + labs(x = if (length(labels) == 1) labels, y = "density") + look() +
     (if (length(labels) > 1) facet_wrap(vars(.data$variable), scales = "free")) +
-    words(run_title(number(object$n), aim), c(run_words(object, aim), "Bars: 99.9% of the particles"),
+    words(run_title(number(object$n), aim),
+          c(run_words(object, aim), "Bars: 99.9% of the particles"),
           c(margin_words(law, object$mixture, "exact laws"),
             if (outside) paste(number(outside), "coordinates outside the histograms"),
             if (object$lost) paste(count_of(number(object$lost), "particle"), "overflowed")))

@@ -5,19 +5,20 @@
 #'
 #' [guided_sample()], [guided_summary()] and [guidance_sweep()] run their particles in chunks: one
 #' after the other in this process, or, if a plan of package future is set, on its workers. What a
-#' particle meets depends on its number and the key of the run alone, so that the result is the same,
-#' to the last bit, in one process, on any number of workers, and resumed.
+#' particle meets depends on its number and the key of the run alone, so that the result is the
+#' same, to the last bit, in one process, on any number of workers, and resumed.
 #'
 #' @details
-#' **Memory.** A chunk of a sample holds a few million numbers, and is put in its place in the result
-#' at once: a run takes the memory of its result and at most 64 MB. [guided_summary()] and
+#' **Memory.** A chunk of a sample holds a few million numbers, and is put in its place in the
+#' result at once: a run takes the memory of its result and at most 64 MB. [guided_summary()] and
 #' [guidance_sweep()] (unless it keeps its samples) take the same for any number of particles.
 #'
 #' **Workers.** After `future::plan(future::multisession, workers = 4)`, or another plan of package
 #' future (`cluster` for several hosts, `future.batchtools::batchtools_slurm` for a batch system),
-#' runs of several chunks (a chunk is about a second of work of one core, a few in a summary) are sent
-#' to the workers, on which mixguide must be installed. A worker computes with one thread, or with
-#' the number in `options(mixguide.worker_threads = )` of the calling session.
+#' runs of several chunks (a chunk is about a second of work of one core, a few in a summary) are
+#' sent to the workers, on which mixguide must be installed; those of a summary in groups of up to
+#' 64, but several groups for each worker. A worker computes with one thread, or with the number in
+#' `options(mixguide.worker_threads = )` of the calling session.
 #'
 #' Workers with the same instruction set give the same bits; between AVX-512, AVX2 and other
 #' processors results agree to rounding.
@@ -27,16 +28,18 @@
 #'
 #' **Errors.** An error in a chunk, or a worker that is lost, ends the run with an error of class
 #' `mixguide_error_chunk` (and `mixguide_error`) that names the chunk and its particles; its fields
-#' `chunk`, `chunks`, `first` and `last` (the numbers of the particles, from 1), `key` and `parent` (the
-#' error itself) hold the same for programs.
+#' `chunk` (the number of the chunk, or numbers), `chunks` (how many there are), `first` and `last`
+#' (the numbers of the particles, from 1), `key` and `parent` (the error itself) hold the same for
+#' programs.
 #'
-#' **Keeping and resuming.** With `folder = "name"` each chunk is written to that folder as soon as it
-#' is finished. The same call again takes the chunks that are there and runs the others; so does one
-#' with a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each; the
-#' error above tells the key. A file's name is made from a digest of all that settles its content
-#' (mixture, guidance, sampler, times, start, key, version and instruction set), so that a folder
-#' can hold many runs and never gives the chunk of another, and from a checksum: a damaged file is
-#' removed, with a warning, and its chunk run again. Delete the folder when you no longer need it.
+#' **Keeping and resuming.** With `folder = "name"` each chunk is written to that folder as soon as
+#' it is finished. The same call again takes the chunks that are there and runs the others; so does
+#' one with a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each;
+#' the error above tells the key. A file's name is made from a digest of all that settles its
+#' content (mixture, guidance, sampler, times, start, key, version and instruction set), so that a
+#' folder can hold many runs and never gives the chunk of another, and from a checksum: a damaged
+#' file is removed, with a warning, and its chunk run again. Delete the folder when you no longer
+#' need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples
@@ -71,8 +74,8 @@ summary_chunk_size <- function(plan, runs = 1) {
 }
 
 # R collects garbage when its heap is full, and the heap grows with the result: after every few
-# chunks the young garbage goes, before it adds up. (Nothing that has become garbage may still have a
-# name then: what survives is looked at again much later.)
+# chunks the young garbage goes, before it adds up. (Nothing that has become garbage may still have
+# a name then: what survives is looked at again much later.)
 collect_garbage <- function(i, every) if (i %% every == 0) gc(FALSE, full = FALSE)
 
 power_of_two <- function(x) 2^floor(log2(x))
@@ -104,47 +107,81 @@ plan_part <- function(plan, first, count) {
 
 # ---- The chunks of a run
 
-# Runs all chunks of a task over n particles and hands what comes out to collect(value, first, count),
-# in the order of the particles. A task is a list of `work`, a function of this package that is
-# called as work(job, first, count), here or on a worker, and `job`, all that it needs to know: a
-# list with `plan` and `key`. `here`: in this process, whatever the plan.
+# Runs all chunks of a task over n particles and hands what comes out to collect(value, first,
+# count), in the order of the particles. A task is a list of `work`, a function of this package
+# that is called as work(job, first, count), here or on a worker; `job`, all that it needs to know:
+# a list with `plan` and `key`; and `small`: are the values so small that a worker may return those
+# of many chunks together? `here`: in this process, whatever the plan.
 each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   first <- seq(0, by = min(size, max(n, 1)), length.out = max(1, ceiling(n / size)))
   count <- pmin(size, n - first)
   chunks <- length(first)
   runner <- if (chunks > 1 && !here && has_workers()) on_workers() else in_this_process
+  group <- if (isTRUE(task$small)) runner$group(chunks) else 1
+  groups <- unname(split(seq_len(chunks), (seq_len(chunks) - 1) %/% group))
   kept <- chunk_folder(folder, task)
   progress <- chunk_progress(chunks, environment())
   waiting <- list()
-  failed <- function(error, i) {
-    # what else was begun may yet be finished and kept
-    for (j in setdiff(names(waiting), i)) {
-      value <- if (!is.null(folder)) tryCatch(waiting[[j]](), error = function(e) NULL)
-      if (!is.null(value)) kept$put(value, first[[as.integer(j)]], count[[as.integer(j)]])
-    }
-    abort_chunk(error, i, first, count, task$job$key, folder)
-  }
-  begin <- function(i) {
-    value <- kept$get(first[i], count[i])
-    if (!is.null(value)) return(function() value)
+  begin <- function(g) {
+    ids <- groups[[g]]
+    values <- lapply(ids, function(i) kept$get(first[i], count[i]))
+    missing <- which(vapply(values, is.null, NA))
+    if (!length(missing)) return(function() values)
+    need <- ids[missing]
+    last <- need[length(need)]
     job <- task$job
-    job$plan <- plan_part(job$plan, first[i], count[i])
-    value <- runner$start(task$work, job, first[i], count[i], paste("mixguide chunk", i))
-    function() kept$put(value(), first[i], count[i])
+    job$plan <- plan_part(job$plan, first[need[1]], first[last] + count[last] - first[need[1]])
+    wait <- runner$start(task$work, job, first[need], count[need], paste("mixguide group", g))
+    function() {
+      values[missing] <- Map(kept$put, wait(), first[need], count[need])
+      values
+    }
+  }
+  failed <- function(error, g) {
+    # what else was begun may yet be finished and kept
+    if (!is.null(folder)) {
+      for (other in waiting[names(waiting) != g]) tryCatch(other(), error = function(e) NULL)
+    }
+    # a future that cannot be launched may tell of the end of another
+    label <- attr(error, "future")$label
+    if (any(grepl("^mixguide group", label))) g <- as.integer(sub("\\D+", "", label))
+    abort_chunk(error, groups[[g]], first, count, task$job$key, folder)
   }
   begun <- 0
-  for (i in seq_len(chunks)) {
-    while (begun < min(chunks, i + runner$ahead)) {
+  for (g in seq_along(groups)) {
+    while (begun < min(length(groups), g + runner$ahead)) {
       begun <- begun + 1
-      waiting[[as.character(begun)]] <- tryCatch(begin(begun), error = function(e) failed(e, begun))
+      waiting[[paste(begun)]] <- tryCatch(begin(begun), error = function(e) failed(e, begun))
     }
-    value <- tryCatch(waiting[[as.character(i)]](), error = function(e) failed(e, i))
-    waiting[[as.character(i)]] <- NULL
-    collect(value, first[i], count[i])
-    value <- NULL
-    progress()
-    collect_garbage(i, 2)
+    values <- tryCatch(waiting[[paste(g)]](), error = function(e) failed(e, g))
+    waiting[[paste(g)]] <- NULL
+    for (i in seq_along(values)) {
+      id <- groups[[g]][i]
+      collect(values[[i]], first[id], count[id])
+      progress()
+    }
+    values <- NULL
+    collect_garbage(g, 2)
   }
+}
+
+abort_chunk <- function(error, ids, first, count, key, folder) {
+  last <- ids[length(ids)]
+  end <- first[last] + count[last]
+  begin <- first[ids[1]] + 1
+  number <- function(x) format(x, scientific = FALSE, big.mark = ",")
+  span <- if (last > ids[1]) paste0("chunks ", ids[1], " to ", last) else paste("chunk", last)
+  message <- paste0(
+    span, " of ", length(first), " (particles ", number(begin), " to ", number(end), ") failed: ",
+    conditionMessage(error),
+    if (!is.null(folder)) {
+      paste0("\nWhat was finished is in `folder`: the same call with key = c(",
+             paste(format(key, scientific = FALSE, trim = TRUE), collapse = ", "), ") resumes")
+    }
+  )
+  stop(errorCondition(message, class = c("mixguide_error_chunk", "mixguide_error"),
+                      call = user_call(), chunk = ids, chunks = length(first), first = begin,
+                      last = end, key = key, parent = error))
 }
 
 # The batches of a chunk.
@@ -156,31 +193,16 @@ each_batch <- function(first, count, size, run) {
   }
 }
 
-abort_chunk <- function(error, i, first, count, key, folder) {
-  # a future that cannot be launched may tell of the end of another
-  label <- attr(error, "future")$label
-  if (length(label) && grepl("^mixguide chunk ", label)) i <- as.integer(sub("\\D+", "", label))
-  last <- first[i] + count[i]
-  number <- function(x) format(x, scientific = FALSE, big.mark = ",")
-  message <- paste0(
-    "chunk ", i, " of ", length(first), " (particles ", number(first[i] + 1), " to ", number(last),
-    ") failed: ", conditionMessage(error),
-    if (!is.null(folder)) {
-      paste0("\nWhat was finished is in `folder`: the same call with key = c(",
-             paste(format(key, scientific = FALSE, trim = TRUE), collapse = ", "), ") resumes")
-    }
-  )
-  stop(errorCondition(message, class = c("mixguide_error_chunk", "mixguide_error"),
-                      call = user_call(), chunk = as.integer(i), chunks = length(first), first = first[i] + 1,
-                      last = last, key = key, parent = error))
-}
-
-# A way to run chunks: start() begins one and returns a function that waits for its value; `ahead`
-# is how many may be begun before the first is asked for.
-in_this_process <- list(ahead = 0, start = function(work, job, first, count, label) {
-  value <- work(job, first, count)
-  function() value
-})
+# A way to run chunks: start() begins some and returns a function that waits for their values;
+# `ahead` is how many may be begun before the first is asked for; group() says how many chunks go
+# together.
+in_this_process <- list(
+  ahead = 0, group = function(chunks) 1,
+  start = function(work, job, first, count, label) {
+    values <- run_chunks(work, job, first, count)
+    function() values
+  }
+)
 
 # The user's plan, if there is one.
 has_workers <- function() {
@@ -190,20 +212,29 @@ has_workers <- function() {
 on_workers <- function() {
   threads <- getOption("mixguide.worker_threads", 1)
   check_count(threads, "options(mixguide.worker_threads)", min = 1)
-  start <- function(work, job, first, count, label) {
-    # without R's random numbers, hence no seed
-    f <- future::future(run_on_worker(work, job, first, count, threads), label = label,
-                        globals = list(run_on_worker = run_on_worker, work = work, job = job,
-                                       first = first, count = count, threads = threads))
-    function() future::value(f)
-  }
-  list(ahead = 2 * future::nbrOfWorkers(), start = start)
+  workers <- future::nbrOfWorkers()
+  list(
+    ahead = 2 * workers,
+    # several for each worker, so that slow ones do not hold up the others
+    group = function(chunks) min(64, max(1, floor(chunks / (8 * workers)))),
+    start = function(work, job, first, count, label) {
+      # without R's random numbers, hence no seed
+      f <- future::future(run_on_worker(work, job, first, count, threads), label = label,
+                          globals = list(run_on_worker = run_on_worker, work = work, job = job,
+                                         first = first, count = count, threads = threads))
+      function() future::value(f)
+    }
+  )
 }
 
 run_on_worker <- function(work, job, first, count, threads) {
   before <- mixguide_threads(threads)
   on.exit(mixguide_threads(before))
-  work(job, first, count)
+  run_chunks(work, job, first, count)
+}
+
+run_chunks <- function(work, job, first, count) {
+  Map(function(first, count) work(job, first, count), first, count)
 }
 
 # A function to be called after each chunk. Whoever has asked to see progress has loaded progressr.

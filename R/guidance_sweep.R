@@ -111,10 +111,10 @@ sweep_runs <- function(plan, begin, guides, key, keep, folder) {
   # the nodes of a quadrature are neighbours
   size <- if (is.null(begin$weights)) summary_chunk_size(plan, length(guides)) else n
   total <- NULL
-  each_chunk(list(name = "sweep", work = sweep_chunk, job = job), n, size, folder = folder,
-             here = keep, collect = function(value, first, count) {
-               total <<- merge_sweeps(total, value)
-             })
+  task <- list(name = "sweep", work = sweep_chunk, job = job, small = TRUE)
+  each_chunk(task, n, size, folder = folder, here = keep, collect = function(value, first, count) {
+    total <<- merge_sweeps(total, value)
+  })
   if (!keep) for (lost in total$lost) warn_lost(lost, n)
   c(total, list(samples = job$samples))
 }

@@ -8,26 +8,27 @@
 #' the estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same
 #' to the last bit for any number of threads or workers, see [scaling].
 #'
-#' **Standard errors** are those of independent particles: for a mean `sd / sqrt(n)`; for a covariance
-#' from the fourth moments, `sqrt(var((x_i - m_i)(x_j - m_j)) / n)`.
+#' **Standard errors** are those of independent particles: for a mean `sd / sqrt(n)`; for a
+#' covariance from the fourth moments, `sqrt(var((x_i - m_i)(x_j - m_j)) / n)`.
 #'
 #' **Quantiles** come from histograms with `bins` bins of equal width per variable. The bins span
-#' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; what lies outside is
-#' counted below and above. A quantile is interpolated in the bin in which the particles' own
-#' quantile lies (that of type 1 of [stats::quantile()]), so that they differ by at most the bin's
-#' width, `histogram$width`; by more only outside, between the last edge and the extreme particle.
-#' The smallest and the largest particle are exact.
+#' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; what lies
+#' outside is counted below and above. A quantile is interpolated in the bin in which the
+#' particles' own quantile lies (that of type 1 of [stats::quantile()]), so that they differ by at
+#' most the bin's width, `histogram$width`; by more only outside, between the last edge and the
+#' extreme particle. The smallest and the largest particle are exact.
 #'
-#' **Lost particles**, which overflowed, are counted in `lost`, with a warning; all estimates are of the
-#' others.
+#' **Lost particles**, which overflowed, are counted in `lost`, with a warning; all estimates are
+#' of the others.
 #'
 #' @inheritParams guided_sample
-#' @param n Number of particles, at least 2; not limited by memory, nor by the 2^31 - 1 of R's matrices
-#'   (ignored if `start` is a matrix).
+#' @param n Number of particles, at least 2; not limited by memory, nor by the 2^31 - 1 of R's
+#'   matrices (ignored if `start` is a matrix).
 #' @param bins Number of bins of each histogram.
-#' @param range `NULL`, or the ends of the histograms: a 2 x d matrix (a vector of 2 for all variables).
-#' @param covariance Whole covariance matrices, or (`FALSE`) standard deviations only? Default: up to
-#'   32 variables; the work grows as d^2.
+#' @param range `NULL`, or the ends of the histograms: a 2 x d matrix (a vector of 2 for all
+#'   variables).
+#' @param covariance Whole covariance matrices, or (`FALSE`) standard deviations only? Default: up
+#'   to 32 variables; the work grows as d^2.
 #' @return An object of class `guided_summary`: a list with
 #'   * `n`, `lost`: numbers of particles, and of those that overflowed;
 #'   * `confidence`, `inverse_confidence` (the mean of `1 / p(class | x)`), `entropy` (nats): data
@@ -76,10 +77,9 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   job <- particle_job(plan, aim, key)
   job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance))
   total <- NULL
-  each_chunk(list(name = "summary", work = summary_chunk, job = job), n, summary_chunk_size(plan),
-             folder = folder, collect = function(value, first, count) {
-               total <<- merge_summaries(total, value)
-             })
+  task <- list(name = "summary", work = summary_chunk, job = job, small = TRUE)
+  each_chunk(task, n, summary_chunk_size(plan), folder = folder,
+             collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
   structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
               made_by(plan, guidance, key)), class = "guided_summary")
@@ -95,8 +95,8 @@ check_range <- function(range, d) {
   range
 }
 
-# Bins and the point about which moments are taken, from the first particles of the run: 1024 of them
-# unless they are few.
+# Bins and the point about which moments are taken, from the first particles of the run: 1024 of
+# them unless they are few.
 histogram_setting <- function(job, range, bins) {
   n <- job$plan$begin$n
   x <- sample_chunk(job, 0, min(n, 1024, max(64, ceiling(n / 16))))$x
@@ -185,7 +185,8 @@ variable_moments <- function(moments, centre, labels) {
   m <- moments$mean[y, ]
   linear <- block(y, y)
   mixed <- block(y + p / 2, y)
-  # u_ij = (y_i - m_i)(y_j - m_j): its mean is the covariance, and (y_i - m_i)^2 is linear in (y, y^2)
+  # u_ij = (y_i - m_i)(y_j - m_j): its mean is the covariance, and (y_i - m_i)^2 is linear in (y,
+  # y^2)
   squares <- block(y + p / 2, y + p / 2) - 2 * (mixed * rep(m, each = d) + t(mixed) * m) +
     4 * linear * outer(m, m)
   variance <- squares + outer(diag(linear), diag(linear)) - linear^2

@@ -1,9 +1,9 @@
-# Sums over particles that can be merged, chunk by chunk: in the order of the chunks, so that the last
-# bit does not depend on who summed what.
+# Sums over particles that can be merged, chunk by chunk: in the order of the chunks, so that the
+# last bit does not depend on who summed what.
 
 # Moments of the columns of x about `centre`, with the squares beside them if wanted, in blocks of
-# columns that are multiplied with each other: `mean`, p x blocks, and `cross`, p^2 x blocks, the sums
-# of squares and products about the mean.
+# columns that are multiplied with each other: `mean`, p x blocks, and `cross`, p^2 x blocks, the
+# sums of squares and products about the mean.
 moments_of <- function(x, centre = double(ncol(x)), block = 1, squares = FALSE) {
   moments <- .Call(ffi_moments, x, centre, as.integer(block), squares)
   if (block == 1 && !squares) colnames(moments$mean) <- colnames(x)

@@ -80,14 +80,14 @@ memory <- function() {
   emit(case, who, "peak of process", peak, "MB", "n", case$n)
 }
 
-# Seconds of whole calls as one size grows. The sizes that stay are such that what does not grow
-# with the one that varies counts little.
+# Seconds of whole calls as one size grows. What does not grow with it (compiling the steps, the
+# noise as K grows) should be small at the smallest size already.
 scales <- list(
   S1 = list(n = list(n = 1e5 * 2^(0:4), steps = 200), steps = list(n = 1e5, steps = 100 * 2^(0:4)),
-            K = list(n = 4e4, steps = 100, K = 8 * 2^(0:4)),
+            K = list(n = 4e4, steps = 100, K = 16 * 2^(0:4)),
             d = list(n = 4e4, steps = 100, d = 16 * 2^(0:4))),
-  S2 = list(n = list(n = 2e4 * 2^(0:4), steps = 50), steps = list(n = 2e4, steps = 50 * 2^(0:4)),
-            K = list(n = 2e4, steps = 50, K = 8 * 2^(0:4)),
+  S2 = list(n = list(n = 1e5 * 2^(0:3), steps = 50), steps = list(n = 2e4, steps = 50 * 2^(0:4)),
+            K = list(n = 2e4, steps = 50, K = 16 * 2^(0:4)),
             d = list(n = 2e4, steps = 50, d = 16 * 2^(0:4))),
   S3 = list(n = list(n = 4e3 * 2^(0:4), steps = 20), steps = list(n = 4e3, steps = 20 * 2^(0:4)),
             K = list(n = 4e3, steps = 20, K = 4 * 2^(0:4)),

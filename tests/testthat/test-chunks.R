@@ -148,7 +148,7 @@ test_that("an error in a chunk names the chunk, its particles and the key", {
 test_that("a worker computes with one thread unless the user says", {
   before <- mixguide_threads()
   threads <- function(job, first, count) mixguide_threads()
-  expect_identical(run_on_worker(threads, NULL, 0, 1, 1), 1L)
+  expect_identical(run_on_worker(threads, NULL, 0, 1, 1), list(1L))
   expect_identical(mixguide_threads(), before)
 })
 
@@ -187,6 +187,38 @@ test_that("sweeps and summaries are the same on workers", {
   }
   skip_if(n > 2e5)
   expect_identical(with_workers("multisession", runs()), runs())
+})
+
+test_that("chunks whose values are small go to workers in groups, with the same values", {
+  skip_without_workers()
+  x <- matrix(1:100 + 0)
+  task <- list(name = "test", small = TRUE, job = list(plan = list(begin = list(n = 100, x = x)),
+                                                       key = c(1, 2)),
+               work = function(job, first, count) {
+                 if (first == 50 && file.exists(job$trap)) stop("no luck")
+                 # the rows that were sent, in its own numbers
+                 rows <- first - if (is.null(job$plan$first)) 0 else job$plan$first
+                 list(pid = Sys.getpid(), sum = sum(job$plan$begin$x[rows + seq_len(count), ]))
+               })
+  environment(task$work) <- globalenv()
+  folder <- withr::local_tempdir()
+  task$job$trap <- withr::local_tempfile()
+  run <- function() {
+    sums <- NULL
+    each_chunk(task, 100, 2, function(value, first, count) sums <<- c(sums, value$sum), folder)
+    sums
+  }
+  truth <- colSums(matrix(1:100, 2))
+  cat("armed", file = task$job$trap)
+  # 50 chunks, two workers: groups of three
+  error <- tryCatch(with_workers("multisession", run()), error = identity)
+  expect_match(conditionMessage(error), fixed = TRUE,
+               "chunks 25 to 27 of 50 (particles 49 to 54) failed: no luck")
+  expect_identical(error$chunk, 25:27)
+  unlink(task$job$trap)
+  expect_identical(with_workers("multisession", run()), truth)
+  expect_identical(run(), truth)
+  expect_length(list.files(folder), 50)
 })
 
 test_that("a worker that dies is an error that names its chunk and loses no other", {
