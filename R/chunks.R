@@ -56,14 +56,19 @@ NULL
 
 # Particles in memory at a time, with what is computed from them: some `numbers`.
 batch_size <- function(plan, numbers = 2^20) {
+  power_of_two(max(64, numbers / particle_numbers(plan)))
+}
+
+particle_numbers <- function(plan) {
   drawn <- if (is.null(plan$begin$law)) 0 else 6
-  each <- mixture_dim(plan$mixture) * (plan$program$outputs + drawn) + 8
-  power_of_two(max(64, numbers / each))
+  mixture_dim(plan$mixture) * (plan$program$outputs + drawn) + 8
 }
 
 # Particles of a sample that are run, sent and kept together: about a second of one core, and larger
-# batches, for each is copied to its place.
-chunk_size <- function(plan) {
+# batches, for each is copied to its place. A run that is small and all of this process is not cut.
+chunk_size <- function(plan, cut = TRUE) {
+  n <- plan$begin$n
+  if (!cut && n * particle_numbers(plan) <= 6e6) return(n)
   min(batch_size(plan, 2^21), max(2^11, power_of_two(2^34 / particle_work(plan))))
 }
 

@@ -34,8 +34,8 @@ typedef struct {
   const double *shift;      /* G x J: what model j adds to the log-weights of group g */
 } gm_models;
 
-/* A noise level: x_t = a x_0 + sqrt(b2) z, and the coefficient c_j of each model's score. The tables
- * follow the order of the models. */
+/* A noise level: x_t = a x_0 + sqrt(b2) z, and the coefficient c_j of each model's score. The
+ * tables follow the order of the models. */
 typedef struct {
   double a, b2;
   const double *coef;      /* J */

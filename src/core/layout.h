@@ -36,8 +36,8 @@ static inline size_t gm_strip(const gm_pool *pool, const gm_program *program, si
   return whole || lanes < strip ? lanes : strip;
 }
 
-/* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. Rows lie on cache
- * lines, whatever `base`: vectors that straddle two cost twice as much. */
+/* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. Rows lie on
+ * cache lines, whatever `base`: vectors that straddle two cost twice as much. */
 static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                                const gm_program *program, size_t lanes, double *base,
                                gm_area *area) {

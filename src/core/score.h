@@ -8,9 +8,9 @@
  *
  *   S_g = sum_k e_k,  A_g = sum_k e_k (slope of component k),
  *
- * that the models then mix. Components are taken a tile at a time, so that these sums, and not K rows
- * of responsibilities, are what a block keeps. The derivative is centred at s_j: the equal form
- * sum r g g' - s s' loses all digits far out. */
+ * that the models then mix. Where there are many components they are taken a tile at a time, so
+ * that these sums, and not K rows of responsibilities, are what a block keeps. The derivative is
+ * centred at s_j: the equal form sum r g g' - s s' loses all digits far out. */
 #ifndef GM_SCORE_H
 #define GM_SCORE_H
 
@@ -202,8 +202,8 @@ GM_INLINE void gm_group(const gm_pool *pool, const gm_models *models, const gm_l
   }
 }
 
-/* Model j mixes its groups: p_j = sum_g exp(top_g + shift_jg) S_g. Adds c_j (share of g) / S_g to the
- * coefficients of its groups; log p_j to row logp and responsibilities to rows r, if not NULL. */
+/* Model j mixes its groups: p_j = sum_g exp(top_g + shift_jg) S_g. Adds c_j (share of g) / S_g to
+ * the coefficients of its groups; log p_j to row logp, responsibilities to rows r, if not NULL. */
 GM_INLINE void gm_mix(const gm_models *models, int j, double c, size_t lanes, gm_score_work *work,
                       double *logp, double *r) {
   const double *shift = models->shift + (size_t)j * models->G;
@@ -328,8 +328,8 @@ GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
   }
 }
 
-/* The same for few components that share a covariance, in fewer dimensions (as a reduced mixture has, see
- * R/reduction.R): a vector of particles goes from x to s in registers. */
+/* The same for few components that share a covariance, in fewer dimensions (as a reduced mixture
+ * has, see R/reduction.R): a vector of particles goes from x to s in registers. */
 enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 3, GM_FEW_MODELS = 4 };
 
 GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,

@@ -107,8 +107,8 @@ GM_INLINE vd vmax(vd a, vd b) {
 }
 GM_INLINE vd vmin(vd a, vd b) { return -vmax(-a, -b); }
 
-/* a b + c, rounded once where the instruction set can: said outright, since whether a compiler fuses
- * a product and a sum depends on the code around them. */
+/* a b + c, rounded once where the instruction set can: said outright, since whether a compiler
+ * fuses a product and a sum depends on the code around them. */
 GM_INLINE vd vfma(vd a, vd b, vd c) {
 #if GM_VL == 8
   return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
