@@ -68,7 +68,7 @@ particle_numbers <- function(plan) {
 # batches, for each is copied to its place. A run that is small and all of this process is not cut.
 chunk_size <- function(plan, cut = TRUE) {
   n <- plan$begin$n
-  if (!cut && n * particle_numbers(plan) <= 6e6) return(n)
+  if (!cut && n * particle_numbers(plan) <= 6e6) return(max(n, 1))
   min(batch_size(plan, 2^21), max(2^11, power_of_two(2^34 / particle_work(plan))))
 }
 
