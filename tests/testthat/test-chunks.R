@@ -18,7 +18,8 @@ expect_no_seams <- function(plan, sizes = c(1, 7, 64), key = c(5, 6)) {
 
 # Runs `code` under a plan of package future with two processes of this machine.
 with_workers <- function(strategy, code) {
-  before <- future::plan(strategy, workers = 2)
+  before <- switch(strategy, multisession = future::plan(future::multisession, workers = 2),
+                   cluster = future::plan(future::cluster, workers = 2))
   on.exit({
     future::plan(before)
     if (inherits(before, "sequential")) future::plan("sequential") # ends the processes
@@ -44,6 +45,13 @@ test_that("a run in chunks is the run in one piece, to the last bit", {
   expect_no_seams(plan_of(m, 0, sampler_ddim(4)))
   expect_no_seams(plan_of(line, 60, sampler_ddim(4), start = "exact"))
   expect_no_seams(plan_of(m, 60, sampler_ddim(4), start = "exact"))
+  # runs in fewer dimensions
+  flat <- gaussmix(c(.4, .6), rbind(1:5, 5:1), .5, class = c("a", "b"))
+  for (sampler in list(sampler_ddim(4), sampler_ddpm(4))) {
+    expect_false(is.null(plan_of(flat, 60, sampler)$reduction))
+    expect_no_seams(plan_of(flat, 60, sampler))
+    expect_no_seams(plan_of(flat, 60, sampler, start = "exact"))
+  }
   set.seed(11)
   x <- matrix(rnorm(120), 60)
   attr(x, "log_density") <- rowSums(dnorm(x, log = TRUE))
