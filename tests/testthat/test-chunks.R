@@ -284,7 +284,7 @@ test_that("progress is signalled once per chunk, and shown to nobody who has not
   }
   run <- function(n) guided_sample(line, n, sampler = sampler_ddim(2), log_density = "none")
   chunk <- chunk_size(plan_of(line, 10, sampler_ddim(2), class = NULL, log_density = "none"))
-  expect_identical(count(run(2 * chunk + 1)), 3L)
+  expect_identical(count(run(6 * chunk + 1)), 7L)
   expect_identical(count(run(10)), 0L)
-  expect_silent(run(2 * chunk + 1))
+  expect_silent(run(6 * chunk + 1))
 })
