@@ -65,7 +65,7 @@ particle_numbers <- function(plan) {
 }
 
 # Particles of a sample that are run, sent and kept together: about a second of one core, and larger
-# batches, for each is copied to its place. A run that is small and all of this process is not cut.
+# batches, for each is copied to its place. A small run is not cut if nobody asks for chunks.
 chunk_size <- function(plan, cut = TRUE) {
   n <- plan$begin$n
   if (!cut && n * particle_numbers(plan) <= 6e6) return(max(n, 1))
@@ -242,9 +242,15 @@ run_chunks <- function(work, job, first, count) {
   Map(function(first, count) work(job, first, count), first, count)
 }
 
-# A function to be called after each chunk. Whoever has asked to see progress has loaded progressr.
+# Whoever has asked to see progress has loaded progressr.
+has_progress <- function() isNamespaceLoaded("progressr")
+
+# Does anybody but this process want to have a run in chunks?
+is_shared <- function(folder) !is.null(folder) || has_workers() || has_progress()
+
+# A function to be called after each chunk.
 chunk_progress <- function(chunks, frame) {
-  if (chunks == 1 || !isNamespaceLoaded("progressr")) return(function() NULL)
+  if (chunks == 1 || !has_progress()) return(function() NULL)
   progressr::progressor(steps = chunks, envir = frame)
 }
 

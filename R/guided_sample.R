@@ -166,7 +166,7 @@ made_by <- function(plan, guidance, key) {
 
 # All particles of a plan, chunk by chunk, as the first elements of a guided_sample.
 run_particles <- function(plan, aim, key, folder = NULL,
-                          size = chunk_size(plan, !is.null(folder) || has_workers())) {
+                          size = chunk_size(plan, is_shared(folder))) {
   n <- plan$begin$n
   task <- list(name = "sample", work = sample_chunk, job = particle_job(plan, aim, key))
   run <- list()
