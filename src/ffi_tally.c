@@ -39,7 +39,7 @@ SEXP ffi_moments(SEXP ffi_x, SEXP ffi_centre, SEXP ffi_block, SEXP ffi_squares) 
   int blocks = (int)(m / block);
   SEXP mean = PROTECT(Rf_allocMatrix(REALSXP, (int)p, blocks));
   SEXP cross = PROTECT(Rf_allocMatrix(REALSXP, (int)(p * p), blocks));
-  double *work = (double *)R_alloc(p * (GM_TILE + 1), sizeof(double));
+  double *work = (double *)R_alloc(p * (GM_TALLY_ROWS + 1), sizeof(double));
   for (int k = 0; k < blocks; k++) {
     gm_moments(REAL_RO(ffi_x) + n * block * k, n, block, REAL_RO(ffi_centre) + block * k, squares,
                REAL(mean) + p * k, REAL(cross) + p * p * k, work);

@@ -5,7 +5,7 @@
 /* Sums in eight lanes, so that an addition need not wait for the one before. */
 static double sum_of(const double *a) {
   double sum[8] = {0};
-  for (size_t i = 0; i < GM_TILE; i += 8) {
+  for (size_t i = 0; i < GM_TALLY_ROWS; i += 8) {
     for (size_t l = 0; l < 8; l++) sum[l] += a[i + l];
   }
   return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
@@ -13,7 +13,7 @@ static double sum_of(const double *a) {
 
 static double dot(const double *a, const double *b) {
   double sum[8] = {0};
-  for (size_t i = 0; i < GM_TILE; i += 8) {
+  for (size_t i = 0; i < GM_TALLY_ROWS; i += 8) {
     for (size_t l = 0; l < 8; l++) sum[l] += a[i + l] * b[i + l];
   }
   return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
@@ -21,7 +21,7 @@ static double dot(const double *a, const double *b) {
 
 /* A tile of `count` numbers about their mean, filled up with zeros; returns the mean. */
 static double centred(double *tile, size_t count) {
-  memset(tile + count, 0, sizeof(double) * (GM_TILE - count));
+  memset(tile + count, 0, sizeof(double) * (GM_TALLY_ROWS - count));
   double mean = sum_of(tile) / (double)count;
   for (size_t i = 0; i < count; i++) tile[i] -= mean;
   return mean;
@@ -31,14 +31,14 @@ static double centred(double *tile, size_t count) {
 void gm_moments(const double *x, size_t n, size_t m, const double *centre, int squares,
                 double *mean, double *cross, double *work) {
   size_t p = squares ? 2 * m : m;
-  double *shift = work + p * GM_TILE;
+  double *shift = work + p * GM_TALLY_ROWS;
   memset(mean, 0, sizeof(double) * p);
   memset(cross, 0, sizeof(double) * p * p);
-  for (size_t from = 0; from < n; from += GM_TILE) {
-    size_t count = n - from < GM_TILE ? n - from : GM_TILE;
+  for (size_t from = 0; from < n; from += GM_TALLY_ROWS) {
+    size_t count = n - from < GM_TALLY_ROWS ? n - from : GM_TALLY_ROWS;
     for (size_t j = 0; j < m; j++) {
       const double *column = x + n * j + from;
-      double *y = work + GM_TILE * j, *square = y + GM_TILE * m;
+      double *y = work + GM_TALLY_ROWS * j, *square = y + GM_TALLY_ROWS * m;
       for (size_t i = 0; i < count; i++) y[i] = column[i] - centre[j];
       if (squares) {
         for (size_t i = 0; i < count; i++) square[i] = y[i] * y[i];
@@ -46,10 +46,10 @@ void gm_moments(const double *x, size_t n, size_t m, const double *centre, int s
     }
     double share = (double)count / (double)(from + count);
     for (size_t a = 0; a < p; a++) {
-      double here = centred(work + GM_TILE * a, count);
+      double here = centred(work + GM_TALLY_ROWS * a, count);
       shift[a] = here - mean[a];
       for (size_t b = 0; b <= a; b++) {
-        cross[p * a + b] += dot(work + GM_TILE * a, work + GM_TILE * b) +
+        cross[p * a + b] += dot(work + GM_TALLY_ROWS * a, work + GM_TALLY_ROWS * b) +
                             shift[a] * shift[b] * (double)from * share;
       }
       mean[a] = mean[a] * (1 - share) + here * share;

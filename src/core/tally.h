@@ -5,11 +5,11 @@
 #include <stddef.h>
 
 /* Rows that are centred and multiplied at a time, in cache. */
-enum { GM_TILE = 256 };
+enum { GM_TALLY_ROWS = 256 };
 
 /* The moments of m columns y = x - centre and, with `squares`, of y^2 after them, p columns v in
  * all (p = m or 2 m): mean (p) and cross (p x p), the sum over rows of (v - mean)(v - mean)'. x is
- * n x m; work holds p (GM_TILE + 1) doubles. */
+ * n x m; work holds p (GM_TALLY_ROWS + 1) doubles. */
 void gm_moments(const double *x, size_t n, size_t m, const double *centre, int squares,
                 double *mean, double *cross, double *work);
 
