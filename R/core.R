@@ -99,7 +99,7 @@ eval_program <- function(what, n_models) {
   name <- paste(what, n_models)
   if (is.null(eval_programs[[name]])) {
     s <- op_eval("s", t = 0)
-    ops <- switch(what, logp = list(new_op("eval", to = "s", t = 0, scalar = 3)),
+    ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = 3)),
                   score = list(s, new_op("save", "x", from = "s")),
                   divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
                   jacobian = list(s, new_op("save_jacobian", "x", from = "s")))

@@ -32,7 +32,8 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
     c(ops, list(new_op("end", "x", coef = list(x = alpha))), if (save) save_x)
   }
   after <- if (!is.null(closing)) {
-    list(new_op("eval", to = "(closing)", from = "x", t = closing, scalar = SCALAR$closing))
+    list(new_op("eval", to = if (derivative == "none") "" else "(closing)", from = "x",
+                t = closing, scalar = SCALAR$closing))
   }
   program <- Map(c, operation_table(c(before, if (save) save_x), d),
                  operation_table(unlist(lapply(steps, ended), recursive = FALSE), d,
@@ -49,7 +50,8 @@ no_divergence <- function() {
 # Operations as columns, in tables that can be joined: what they are (`kind` to `scalar`), how many
 # coefficients they have (`count`), the coefficients (`register`, `size`), and the numbers of which
 # times and coefficients consist. Operations that stand for several steps come once for each, with
-# its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`.
+# its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
+# an "eval" to "" is of the log-densities alone.
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -88,11 +90,11 @@ check_sizes <- function(x, most, arg) {
 # The program of a table: names become numbers, and what is counted is counted in its order.
 assemble_program <- function(table, derivative = "none", scalars = 2) {
   kind <- table$kind
-  registers <- unique(c("x", table$to))
+  registers <- setdiff(c("x", table$to), "")
   if (length(registers) > 24) {
     abort_input("sampler", "at most 24 registers", length(registers), kind = "program")
   }
-  id <- function(name) match(name, registers) - 1
+  id <- function(name) match(name, registers, 0) - 1
   rows <- function(name) which(kind == name)
   offset <- function(n) cumsum(n) - n
 

@@ -103,12 +103,12 @@ op_eval <- function(to, from = "x", t) {
   if (!(is.numeric(t) && length(t) && all(is.finite(t) & t >= 0))) {
     abort_input("t", "one finite number >= 0", describe(t))
   }
-  new_op("eval", to = to, from = check_string(from, "from"), t = t)
+  new_op("eval", to = check_string(to, "to"), from = check_string(from, "from"), t = t)
 }
 
 #' @rdname sampler
 #' @export
-op_noise <- function(to) new_op("noise", to = to)
+op_noise <- function(to) new_op("noise", to = check_string(to, "to"))
 
 #' @rdname sampler
 #' @export
@@ -125,12 +125,12 @@ op_linear <- function(to, coef) {
       }
     }
   }
-  new_op("linear", to = to, coef = coef)
+  new_op("linear", to = check_string(to, "to"), coef = coef)
 }
 
 # Without structure(), which takes longer than all the rest of a step.
 new_op <- function(op, to, ...) {
-  x <- list(op = op, to = check_string(to, "to"), ...)
+  x <- list(op = op, to = to, ...)
   class(x) <- "op"
   x
 }
