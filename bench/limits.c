@@ -1,5 +1,6 @@
 /* What one core can do at best with one instruction set, in lines of measurements.csv. bench/run
- * compiles it for each set, with -DGM_VL and the flags of that set, and passes the set's name.
+ * compiles it for each set, with -DGM_VL and the flags of that set, and passes the set's name and
+ * the case beside which it measures.
  * exp and normals are the package's own primitives, alone and in the first-level cache. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,17 +60,19 @@ static double least_time(void (*work)(void)) {
   return least;
 }
 
-static void print(const char *engine, const char *metric, double value, const char *unit) {
-  printf(",machine,,1,%s,,,%s,%.5g,%s\n", engine, metric, value, unit);
+static char **argument;
+static void print(const char *metric, double value, const char *unit) {
+  printf("%s,machine,,1,%s,,,%s,%.5g,%s\n", argument[2], argument[1], metric, value, unit);
 }
 
-int main(int count, char **argument) {
+int main(int count, char **arguments) {
 #if defined(__AVX512DQ__)
   if (!__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) return 3;
 #elif defined(__AVX2__)
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 3;
 #endif
-  const char *engine = count > 1 ? argument[1] : "";
+  if (count != 3) return 2;
+  argument = arguments;
   for (int i = 0; i < N; i++) in[i] = -20.0 * i / N;
   gm_rng_seed(1, 0, LANES, state);
   for (int s = 0; s < 3; s++) {
@@ -78,9 +81,9 @@ int main(int count, char **argument) {
     for (size_t i = 0; i < stream_size; i++) stream[s][i] = 1;
   }
   double flops = 2.0 * CHAINS * GM_VL * 200000;
-  print(engine, "fma", flops / least_time(fma_peak), "GF/s");
-  print(engine, "exp", least_time(exps) / (200.0 * N), "ns");
-  print(engine, "normal", least_time(normals) / (200.0 * N), "ns");
-  print(engine, "triad", 24.0 * (double)stream_size / least_time(triad), "GB/s");
+  print("fma", flops / least_time(fma_peak), "GF/s");
+  print("exp", least_time(exps) / (200.0 * N), "ns");
+  print("normal", least_time(normals) / (200.0 * N), "ns");
+  print("triad", 24.0 * (double)stream_size / least_time(triad), "GB/s");
   return 0;
 }

@@ -97,27 +97,34 @@ case_label <- function(case, ours) {
 
 measured_cases <- unique(measured$case[measured$metric == "cpu" & measured$vary == ""])
 of_goals <- which(goals$case %in% measured_cases)
+primitive <- function(engine, metric) {
+  measured[measured$who == "machine" & measured$engine == engine & measured$metric == metric, ]
+}
 primitives <- function(engine) {
-  best <- function(metric, choose) {
-    choose(measured$value[measured$engine == engine & measured$metric == metric])
-  }
+  best <- function(metric, choose) choose(primitive(engine, metric)$value)
   c(fma = best("fma", max), exp = best("exp", min), normal = best("normal", min),
     triad = best("triad", max))
 }
 
-# The bound of a particle-step in ns from the best primitives of the run.
-bound <- function(row, limit) {
-  work$flops[row] / limit[["fma"]] + work$exps[row] * limit[["exp"]] +
-    work$normals[row] * limit[["normal"]]
+# The bound of a particle-step in ns, by round: from what the machine did just before and after.
+bound <- function(row, engine) {
+  mean_of <- function(metric) {
+    of_case <- primitive(engine, metric)
+    of_case <- of_case[of_case$case == work$case[row], ]
+    tapply(of_case$value, of_case$round, mean)
+  }
+  work$flops[row] / mean_of("fma") + work$exps[row] * mean_of("exp") +
+    work$normals[row] * mean_of("normal")
 }
 shares <- do.call(rbind, lapply(engines, function(engine) {
   do.call(rbind, lapply(which(work$case %in% measured_cases), function(row) {
     ours <- values(work$case[row], work$ours[row], "cpu", 1, engine)
     if (!length(ours)) return()
-    limit <- bound(row, primitives(engine))
-    data.frame(case = case_label(work$case[row], work$ours[row]), engine = engine, bound = limit,
-               measured = stats::median(ours), share = limit / stats::median(ours),
-               low = limit / max(ours), high = limit / min(ours),
+    limit <- bound(row, engine)[names(ours)]
+    share <- limit / ours
+    data.frame(case = case_label(work$case[row], work$ours[row]), engine = engine,
+               bound = stats::median(limit), measured = stats::median(ours),
+               share = stats::median(share), low = min(share), high = max(share),
                goal = goal(match(paste(work$case[row], work$ours[row]),
                                  paste(goals$case, goals$ours)), "share", engine))
   }))
