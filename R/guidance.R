@@ -88,15 +88,19 @@ guidance_strength <- function(guidance, t) {
 
 # What the core needs to know of a guidance: the models (rows of log-weights), the coefficients
 # of the models' scores at given times (those of one time after the other), and the log-probability
-# of the class (NULL if unguided).
+# of the class (NULL if unguided). `of`: for each time, whether the score is the "guided" one, or
+# what guidance adds to it per unit of strength, the "gain" grad log p(class | x).
 guidance_models <- function(guidance, mixture) {
   all <- log_weights(mixture)
-  if (is.null(guidance)) return(list(models = rbind(all), coef = function(t) rep(1, length(t))))
+  if (is.null(guidance)) {
+    return(list(models = rbind(all), coef = function(t, of = "guided") (of == "guided") + 0 * t))
+  }
   inside <- class_components(mixture, guidance$class)
   list(models = rbind(log_weights(mixture, inside), all),
-       coef = function(t) {
-         strength <- guidance_strength(guidance, t)
-         c(rbind(1 + strength, -strength))
+       coef = function(t, of = "guided") {
+         gain <- rep_len(of == "gain", length(t))
+         strength <- replace(rep(1, length(t)), !gain, guidance_strength(guidance, t[!gain]))
+         c(rbind(strength + !gain, -strength))
        },
        log_prior = log(sum(mixture$weights[inside])))
 }

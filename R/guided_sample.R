@@ -151,7 +151,7 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
 plan_aim <- function(plan, guidance) {
   guide <- guidance_models(guidance, plan$mixture)
   levels <- plan$levels
-  levels$coef <- guide$coef(plan$program$level_times)
+  levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)

@@ -51,7 +51,8 @@ no_divergence <- function() {
 # coefficients they have (`count`), the coefficients (`register`, `size`), and the numbers of which
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
-# an "eval" to "" is of the log-densities alone.
+# an "eval" to "" is of the log-densities alone. `of`: which score an "eval" is of, see
+# guidance_models().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -67,7 +68,7 @@ operation_table <- function(ops, d = 1, steps = 1) {
   check_sizes(coefs[rep(kind == "linear", count)], if (steps > 1) steps else d, "coef")
   check_sizes(t, steps, "t")
   each <- list(kind = kind, to = column("to", ""), from = column("from", "x"),
-               scalar = column("scalar", 0), count = count, register = names(coefs),
+               of = column("of", "guided"), scalar = column("scalar", 0), count = count, register = names(coefs),
                size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs))
   numbers <- function(x) {
     # a column per step: its numbers come one after the other
@@ -104,9 +105,11 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   if (derivative == "divergence" && any(term[3, ] == 1)) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
-  level_times <- unique(table$t)
   eval <- rows("eval")
-  op["at", eval] <- match(table$t, level_times) - 1
+  of <- table$of[eval]
+  level <- paste(match(table$t, unique(table$t)), of)
+  first <- which(!duplicated(level))
+  op["at", eval] <- match(level, level[first]) - 1
   op["n", eval] <- table$scalar[eval] - 1
   linear <- rows("linear")
   op["at", linear] <- offset(table$count[linear])
@@ -120,7 +123,7 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
        scalars = as.integer(scalars), outputs = length(rows("save")),
        noises = length(rows("noise")), derivative = derivative_code[[derivative]],
-       level_times = level_times)
+       level_times = table$t[first], level_of = of[first])
 }
 
 # For each step, the registers other than x that outlive it, as bits: those that are read after its

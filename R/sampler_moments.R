@@ -78,6 +78,8 @@ start_gaussian <- function(start, exact, noise_variance) {
 # Backward from the end: `weight[[r]]` is that of register r, as it is then, in the x of the end.
 affine_map <- function(program, levels, values) {
   precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
+  # one Gaussian has no "gain" (see guidance_models())
+  precision[, program$level_of == "gain"] <- 0
   if (!all(is.finite(precision))) {
     abort_input("sampler", "one that evaluates no score where the Gaussian is singular",
                 paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],
@@ -94,7 +96,7 @@ affine_map <- function(program, levels, values) {
   writing <- op_code(c("eval", "noise", "linear"))
   weight <- c(list(1 + 0 * values), rep(list(0 * values), program$registers - 1))
   shift <- variance <- 0 * values
-  for (i in rev(which(code %in% writing))) {
+  for (i in rev(which(code %in% writing & to > 0))) {
     w <- weight[[to[i]]]
     weight[[to[i]]] <- 0 * values
     if (code[i] == writing[1]) {
