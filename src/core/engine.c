@@ -198,7 +198,9 @@ double gm_block_cost(const gm_job *job) {
       case GM_EVAL:
         cost += score + 2 * cube + K * job->models->J * square;
         /* the precision matrices, once per block */
-        if (job->pool->vector) cost += 3 * K * cube / (double)job->lanes;
+        if (job->pool->vector && (cube > 0 || d <= GM_MAX_PRECISION)) {
+          cost += 2 * K * d * d * d / (double)job->lanes;
+        }
         break;
       case GM_NOISE: cost += 20 * d; break;
       case GM_END: cost += 2 * cube + 20 * d; break;
