@@ -265,6 +265,23 @@ class_components <- function(mixture, class, arg = "class") {
   inside
 }
 
+# One mixture with the components of several, in equal shares.
+join_mixtures <- function(mixtures) {
+  if (length(mixtures) == 1) return(mixtures[[1]])
+  covs <- lapply(mixtures, function(m) {
+    covs <- lapply(seq_len(ncol(m$values)), function(k) {
+      simplify_cov(if (is.null(m$vectors)) m$values[, k] else component_cov(m, k))
+    })
+    rep_len(covs, mixture_size(m))
+  })
+  covs <- unlist(covs, recursive = FALSE)
+  names(covs) <- paste("component", seq_along(covs))
+  pick <- function(what) lapply(mixtures, `[[`, what)
+  means <- do.call(rbind, lapply(pick("means"), unname))
+  colnames(means) <- variable_names(mixtures[[1]])
+  assemble_gaussmix(unlist(pick("weights")) / length(mixtures), means, covs, unlist(pick("class")))
+}
+
 # Weights, means and covariances that the form leaves free.
 free_parameters <- function(mixture) {
   d <- mixture_dim(mixture)

@@ -5,33 +5,62 @@
 #' `s_class + strength * (s_class - s_all) = (1 + strength) s_class - strength s_all`.
 #' With exact scores, as here, classifier guidance and classifier-free guidance are the same.
 #'
+#' @details Other kinds of guidance are other weights and other coefficients:
+#' * **Another negative model.** With `negative` a class, `(1 + strength) s_class - strength
+#'   s_negative`, the negative prompt of image generators. With `negative` a mixture,
+#'   `(1 + strength) s_class - strength s'_class`, where `s'_class` is the class's score in that
+#'   mixture, which must have the class: autoguidance by a worse version of the model.
+#' * **Several classes.** Guidances can be added: `guidance("a", 2) + guidance("b", -2)` has the
+#'   score `s_all + sum_i (1 + strength_i) g_i` with `g_i` the gradient of `log p(class_i | x)`, here
+#'   `s_all + 3 g_a - g_b`, whose exponents add to those of a product of experts. A term of
+#'   strength -1 thus does nothing, one below it leads away. (With its own negative model a term
+#'   adds `(1 + strength) s_class - strength s_negative - s_all`.) The confidence of a run is that
+#'   of the first class named.
+#' * **Power law.** With `power = p` the score is `s_class + strength |g|^p g`, `g = s_class -
+#'   s_negative`: stronger where the models differ more, if `p > 0`. No log-density is carried along
+#'   then.
+#' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
+#'   `strength = function(t) if (t > 1) -2 else 4`.
+#'
+#' None of this is known to sample a named law: neither does plain guidance sample
+#' `p(x | y) p(y | x)^strength`.
+#'
 #' @param class Label of the class to guide to, or several labels for their union.
 #' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
 #'   plain conditional sampling, -1 unconditional. The "guidance scale" of other software, which
 #'   counts from the unconditional score, is `1 + strength`.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
-#' @return An object of class `guidance`: a list of the arguments, with `strength` as a function
-#'   and `label`, what to print of it.
+#' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
+#'   several; or another [gaussmix()] with the class to guide to.
+#' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
+#' @param e1,e2 Guidances to be added, of power 0.
+#' @return An object of class `guidance`: a list of the arguments, with `strength` as a function,
+#'   `label`, what to print of it, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
-#'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}.
+#'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.
+#'   (2024), \doi{10.48550/arXiv.2406.02507}; power law after Pavasovic et al. (2025),
+#'   \doi{10.48550/arXiv.2502.07849}. The sums are this package's way to write several classes.
+#' @seealso [score_error()] for guidance by wrong scores.
 #' @examples
 #' guidance("setosa", strength = 2)
 #' guidance(c("a", "b"), strength = function(t) 4 * exp(-t))
 #' guidance("a", strength = 4, interval = c(.2, 2))
+#'
+#' m <- gaussmix(c(.3, .7), c(0, 2), 1, class = c("a", "b"))
+#' worse <- gaussmix(c(.3, .7), c(0, 2), 2, class = c("a", "b"))
+#' confidence(guided_sample(m, 500, guidance("a", 2, negative = worse)))
+#' confidence(guided_sample(m, 500, guidance("a", 2, power = .5)))
+#' guidance("a", 2) + guidance("b", -2)
 #' @export
-guidance <- function(class, strength = 0, interval = NULL) {
-  if (!(is.atomic(class) && length(class) && !anyNA(class))) {
-    abort_input("class", "one or more class labels", describe(class))
-  }
+guidance <- function(class, strength = 0, interval = NULL, negative = NULL, power = 0) {
+  check_labels_named(class, "class", "one or more class labels")
   label <- "function of t"
   at <- strength
   scale <- NULL
   if (is.function(strength)) {
-    if (!length(formals(args(strength)))) {
-      abort_input("strength", "a number or a function of time", "a function without arguments")
-    }
+    check_of_time(strength, "strength", "a number")
   } else {
     strength <- check_number(strength, "strength")
     label <- format(strength)
@@ -43,8 +72,44 @@ guidance <- function(class, strength = 0, interval = NULL) {
     if (!ok) abort_input("interval", "NULL or two increasing times", describe(interval))
     label <- paste0(label, " on [", paste(format(interval), collapse = ", "), "]")
   }
+  if (!is.null(negative) && !inherits(negative, "gaussmix")) {
+    check_labels_named(negative, "negative", "NULL, class labels or a gaussmix")
+    negative <- as.character(negative)
+  }
   structure(list(class = as.character(class), strength = at, interval = interval, label = label,
-                 scale = scale), class = "guidance")
+                 scale = scale, negative = negative,
+                 power = check_number(power, "power", min = -1, open = TRUE), others = list()),
+            class = "guidance")
+}
+
+check_labels_named <- function(x, arg, wanted) {
+  if (!(is.atomic(x) && length(x) && !anyNA(x))) abort_input(arg, wanted, describe(x))
+}
+
+check_of_time <- function(f, arg, or) {
+  if (!length(formals(args(f)))) {
+    abort_input(arg, paste(or, "or a function of time"), "a function without arguments")
+  }
+  f
+}
+
+#' @rdname guidance
+#' @export
+`+.guidance` <- function(e1, e2) {
+  check_guidance(e1, "e1", optional = FALSE)
+  check_guidance(e2, "e2", optional = FALSE)
+  e1$others <- c(e1$others, guidance_terms(e2))
+  if (any(vapply(guidance_terms(e1), `[[`, 0, "power") != 0)) {
+    abort_input("power", "0 in every guidance of a sum")
+  }
+  e1
+}
+
+# The guidances of which one is the sum.
+guidance_terms <- function(guidance) {
+  others <- guidance$others
+  guidance$others <- list()
+  c(list(guidance), others)
 }
 
 #' @export
@@ -52,55 +117,150 @@ format.guidance <- function(x, ...) {
   paste0("towards ", paste(x$class, collapse = " or "), ", ", format_strength(x))
 }
 
-# A strength that is one number at all times also as the scale of other software.
+# A strength that is one number at all times also as the scale of other software; and what else
+# there is to a guidance.
 format_strength <- function(guidance) {
   scale <- if (is.null(guidance$interval)) guidance$scale
   paste0("strength ", guidance$label,
-         if (!is.null(scale)) paste0(" (guidance scale ", format(scale), ")"))
+         if (!is.null(scale)) paste0(" (guidance scale ", format(scale), ")"),
+         format_kind(guidance))
+}
+
+format_kind <- function(guidance) {
+  negative <- guidance$negative
+  if (inherits(negative, "gaussmix")) {
+    negative <- paste("another model (a", sub("^G", "g", paste0(format(negative), ")")))
+  }
+  paste0(if (!is.null(negative)) paste0(", away from ", paste(negative, collapse = " or ")),
+         if (guidance$power != 0) paste0(", times |g|^", format(guidance$power)),
+         paste0(rep(" + ", length(guidance$others)), vapply(guidance$others, format, ""),
+                collapse = ""))
 }
 
 #' @export
 print.guidance <- function(x, ...) {
   cat("<guidance> ", format(x), "\n", sep = "")
+  if (length(x$others)) {
+    cat("  score: s + sum of (guidance scale) grad log p(class | x); confidence: that of ",
+        paste(x$class, collapse = " or "), "\n", sep = "")
+  }
   invisible(x)
 }
 
-check_guidance <- function(x, arg = "guidance") {
-  if (is.null(x) || inherits(x, "guidance")) return(x)
-  abort_input(arg, "NULL or a guidance (see guidance())", paste("a", class(x)[1]))
+check_guidance <- function(x, arg = "guidance", optional = TRUE) {
+  if (optional && is.null(x) || inherits(x, "guidance")) return(x)
+  abort_input(arg, paste0(if (optional) "NULL or ", "a guidance (see guidance())"),
+              paste("a", class(x)[1]))
+}
+
+# NULL and guidances as they are; labels of classes as guidance to them.
+as_guidance <- function(x, ...) if (is.null(x) || inherits(x, "guidance")) x else guidance(x, ...)
+
+# The same with another strength, by which one that is a function of time is multiplied.
+with_strength <- function(guidance, strength) {
+  profile <- if (is.null(guidance$scale)) guidance$strength
+  new <- guidance(guidance$class, if (is.null(profile)) strength else {
+    function(t) strength * profile(t)
+  }, guidance$interval)
+  guidance[c("strength", "label", "scale")] <- new[c("strength", "label", "scale")]
+  guidance
 }
 
 # At each of the times t.
 guidance_strength <- function(guidance, t) {
-  strength <- as.list(double(length(t)))
   interval <- guidance$interval
   acts <- if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
-  strength[acts] <- lapply(t[acts], guidance$strength)
-  ok <- vapply(strength, is.numeric, NA) & lengths(strength) == 1
-  ok[ok] <- is.finite(unlist(strength[ok]))
-  if (!all(ok)) {
-    bad <- which(!ok)[1]
-    abort_input("strength", "a function that returns one finite number",
-                paste(describe(strength[[bad]]), "at t =", format(t[bad])))
-  }
-  unlist(strength)
+  replace(double(length(t)), acts, at_times(guidance$strength, t[acts], "strength"))
 }
 
-# What the core needs to know of a guidance: the models (rows of log-weights), the coefficients
-# of the models' scores at given times (those of one time after the other), and the log-probability
-# of the class (NULL if unguided). `of`: for each time, whether the score is the "guided" one, or
-# what guidance adds to it per unit of strength, the "gain" grad log p(class | x).
-guidance_models <- function(guidance, mixture) {
-  all <- log_weights(mixture)
-  if (is.null(guidance)) {
-    return(list(models = rbind(all), coef = function(t, of = "guided") (of == "guided") + 0 * t))
+# f at each of the times t: `size` finite numbers (or one for all), a column per time.
+at_times <- function(f, t, arg, size = 1) {
+  values <- lapply(t, f)
+  ok <- vapply(values, is.numeric, NA) & lengths(values) %in% c(1, size)
+  ok[ok] <- vapply(values[ok], function(x) all(is.finite(x)), NA)
+  if (!all(ok)) {
+    bad <- which(!ok)[1]
+    abort_input(arg, paste("a function that returns",
+                           if (size == 1) "one finite number" else paste(size, "finite numbers")),
+                paste(describe(values[[bad]]), "at t =", format(t[bad])))
   }
-  inside <- class_components(mixture, guidance$class)
-  list(models = rbind(log_weights(mixture, inside), all),
-       coef = function(t, of = "guided") {
-         gain <- rep_len(of == "gain", length(t))
-         strength <- replace(rep(1, length(t)), !gain, guidance_strength(guidance, t[!gain]))
-         c(rbind(strength + !gain, -strength))
-       },
-       log_prior = log(sum(mixture$weights[inside])))
+  vapply(values, rep_len, double(size), size)
+}
+
+# The mixtures whose components a run needs: the true one, which judges it, the `model` that takes
+# its place in the scores if there is one, and those that guidance leads away from.
+guidance_sources <- function(guidance, mixture, model = NULL) {
+  if (is.null(guidance)) return(list(if (is.null(model)) mixture else model))
+  negative <- lapply(guidance_terms(guidance), `[[`, "negative")
+  c(list(mixture), if (!is.null(model)) list(model),
+    negative[vapply(negative, inherits, NA, "gaussmix")])
+}
+
+# What the core needs to know of a guidance: the models (rows of log-weights over the components of
+# all sources), the coefficients of the models' scores at given times (those of one time after the
+# other), the log-probability of the class (NULL if unguided) and the power. The first two models
+# are the class and the whole in truth, of which the confidence is made. `of`: for each time, which
+# score it is:
+#   "guided"  sum_i ((1 + eta_i) s_class - eta_i s_negative) + (1 - how many) s_all;
+#             with a power, s_class alone
+#   "gain"    what guidance adds to it per unit of strength: grad log p(class | x)
+#   "push"    with a power p: c (s_class - s_negative), where |c|^p c is the strength
+guidance_models <- function(guidance, mixture, model = NULL) {
+  sources <- guidance_sources(guidance, mixture, model)
+  size <- vapply(sources, mixture_size, 0)
+  models <- list()
+  # the number of a model, which is made if it is new
+  add <- function(source, class = NULL, arg = "class") {
+    key <- paste(c(source, class), collapse = "\r")
+    if (is.null(models[[key]])) {
+      of <- sources[[source]]
+      keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
+      rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
+      models[[key]] <<- replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))
+    }
+    match(key, names(models))
+  }
+  if (is.null(guidance)) {
+    add(1)
+    return(list(models = rbind(models[[1]]), power = 0,
+                coef = function(t, of = "guided") (of == "guided") + 0 * t))
+  }
+  add(1, guidance$class)
+  add(1)
+  terms <- guidance_terms(guidance)
+  used <- if (is.null(model)) 1 else 2
+  next_source <- used
+  class <- negative <- double()
+  for (i in seq_along(terms)) {
+    from <- terms[[i]]$negative
+    other <- inherits(from, "gaussmix")
+    next_source <- next_source + other
+    class[i] <- add(used, terms[[i]]$class, if (used == 1) "class" else "model")
+    negative[i] <- if (other) add(next_source, terms[[i]]$class, "negative") else {
+      add(used, from, "negative")
+    }
+  }
+  all <- add(used)
+  J <- length(models)
+  unit <- function(j) outer(seq_len(J), j, `==`) + 0
+  gain <- unit(class[1]) - unit(negative[1])
+  p <- guidance$power
+  coef <- function(t, of = "guided") {
+    of <- rep_len(of, length(t))
+    coef <- matrix(0, J, length(t))
+    coef[, of == "gain"] <- gain
+    push <- of == "push"
+    eta <- guidance_strength(guidance, t[push])
+    coef[, push] <- gain %*% (sign(eta) * abs(eta)^(1 / (1 + p)))
+    guided <- of == "guided"
+    if (p != 0) coef[, guided] <- unit(class) else {
+      eta <- vapply(terms, guidance_strength, double(sum(guided)), t[guided])
+      eta <- matrix(eta, length(terms), byrow = TRUE)
+      rest <- (1 - length(terms)) * unit(all)
+      coef[, guided] <- unit(class) %*% (1 + eta) - unit(negative) %*% eta + as.vector(rest)
+    }
+    as.vector(coef)
+  }
+  list(models = do.call(rbind, unname(models)), coef = coef, power = p,
+       log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }

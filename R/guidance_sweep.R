@@ -15,13 +15,15 @@
 #' [guided_sample()]), `NA` otherwise.
 #'
 #' @inheritParams guided_sample
-#' @param class Label of the class to guide to, or several labels for their union.
+#' @param class Label of the class to guide to, or several labels for their union; or a [guidance()]
+#'   of any kind, of which each strength takes the place of its own (that of the first, in a sum). A
+#'   strength that is a function of time is multiplied by each instead.
 #' @param strength Numbers, in the order in which they are to be compared; the first is the
 #'   baseline.
 #' @param n Number of particles, or of quadrature nodes.
 #' @param exact Use quadrature? Default: where it is possible, that is for d = 1, a deterministic
 #'   sampler and a `"normal"` start.
-#' @param interval As in [guidance()].
+#' @param interval As in [guidance()], if `class` is a label.
 #' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory that a
 #'   sweep takes does not grow with `n`.
 #' @return An object of class `guidance_sweep`, a data frame with a row per strength and columns
@@ -52,9 +54,14 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                            noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            interval = NULL, keep = FALSE, key = NULL, reduce = TRUE,
-                           folder = NULL) {
+                           folder = NULL, score_error = NULL) {
   check_mixture(mixture)
-  check_sampler(sampler)
+  sampler <- with_noise(check_sampler(sampler), check_score_error(score_error, mixture))
+  if (inherits(class, "guidance") && !is.null(interval)) {
+    abort_input("interval", "NULL where `class` is a guidance(), which has its own")
+  }
+  template <- as_guidance(class, interval = interval)
+  class <- template$class
   class_components(mixture, class)
   n <- check_count(n, "n", min = 2)
   check_flag(keep, "keep")
@@ -64,14 +71,14 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   key <- check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
   plan_for <- function(begin) {
-    plan <- sampling_plan(mixture, n, class, sampler, schedule, horizon, begin$start, noise,
-                          log_density, trajectory = FALSE, reduce)
+    plan <- sampling_plan(mixture, n, template, sampler, schedule, horizon, begin$start, noise,
+                          log_density, trajectory = FALSE, reduce, score_error)
     if (!is.null(begin$entropy)) plan$begin$entropy <- begin$entropy
     plan
   }
   begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
   plan <- plan_for(begin)
-  guides <- lapply(strength, function(eta) guidance(class, eta, interval))
+  guides <- lapply(strength, with_strength, guidance = template)
   if (is.null(key)) key <- draw_key()
   sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
   # more nodes where a strength tears neighbouring starts apart
@@ -85,10 +92,10 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
     rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
   }
   structure(rows, class = c("guidance_sweep", "data.frame"),
-            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
+            setup = list(mixture = mixture, class = class, guidance = template, sampler = sampler,
                          schedule = schedule, horizon = times[1], times = times,
-                         n = plan$begin$n, exact = !is.null(begin$weights), interval = interval,
-                         key = key, confidence_time = plan$closing,
+                         n = plan$begin$n, exact = !is.null(begin$weights),
+                         interval = template$interval, score_error = score_error, key = key, confidence_time = plan$closing,
                          density_method = plan$method, reduced = plan$reduction$label,
                          target = class_target(mixture, class, plan, key),
                          samples = sweep$samples))
@@ -257,6 +264,9 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
     cat("<guidance_sweep> towards ", paste(setup$class, collapse = " or "), ", ",
         if (setup$exact) "by quadrature over " else "", setup$n,
         if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
+    kind <- format_kind(setup$guidance)
+    if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
+    if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
     cat("  ", format(setup$sampler), "; ", format(setup$schedule), ", from t = ",
         format(setup$horizon), "\n", sep = "")
     if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")

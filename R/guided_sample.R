@@ -51,14 +51,16 @@
 #'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
 #'   numbers, if a log-density is to be carried along).
 #' @param noise `NULL`, or the noise itself: an n x d x m array, or a function of n, d and m that
-#'   returns one, where m is the number of noise terms that the sampler draws (one per step for
-#'   `sampler_em()`), plus one, the first, for a `"normal"` start.
+#'   returns one, where m is the number of noise terms that the sampler and the `score_error` draw
+#'   (one per step for `sampler_em()`), plus one, the first, for a `"normal"` start.
 #' @param log_density What to compute of the log-density, see Details.
 #' @param trajectory Keep the particles at every time?
 #' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param reduce Run in fewer dimensions where that is exact? See Details.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, so
 #'   that a run that was interrupted can be resumed: see [scaling].
+#' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
+#'   [score_error()].
 #' @return An object of class `guided_sample`: a list with
 #'   * `x`: n x d matrix, with the names of the variables;
 #'   * `log_density`: n log-densities of the law of the output, or `NULL`;
@@ -69,7 +71,7 @@
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
 #'     dimension), otherwise `NULL`;
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
-#'     `density_method`, `confidence_time`; `reduced`, how the run was reduced, or `NULL`.
+#'     `density_method`, `confidence_time`, `score_error`; `reduced`, how the run was reduced, or `NULL`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
 #'   very large strength) ends with a warning that counts them. A lost worker is an error of class
 #'   `mixguide_error_chunk`, see [scaling].
@@ -88,54 +90,64 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL,
                           sampler = sampler_ddim(), schedule = schedule_ou(),
                           horizon = NULL, start = c("normal", "exact"), noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
-                          trajectory = FALSE, key = NULL, reduce = TRUE, folder = NULL) {
+                          trajectory = FALSE, key = NULL, reduce = TRUE, folder = NULL,
+                          score_error = NULL) {
   check_mixture(mixture)
   check_guidance(guidance)
   key <- check_key(key)
-  plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, start, noise,
-                        log_density, trajectory, reduce)
+  plan <- sampling_plan(mixture, n, guidance, sampler, schedule, horizon, start, noise,
+                        log_density, trajectory, reduce, score_error)
   run_plan(plan, guidance, key, folder)
 }
 
-# All of a run but the guidance's strength and the key: checked, compiled, with its start.
-sampling_plan <- function(mixture, n, class, sampler, schedule, horizon, start, noise, log_density,
-                          trajectory, reduce = TRUE) {
+# All of a run but the guidance's strength and the key: checked, compiled, with its start. The
+# components that the run meets, in `pool`, may be more than the mixture's.
+sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, start, noise,
+                          log_density, trajectory, reduce = TRUE, error = NULL) {
   check_sampler(sampler)
   check_schedule(schedule)
   check_flag(trajectory, "trajectory")
   check_flag(reduce, "reduce")
-  if (!is.null(class)) class_components(mixture, class)
+  guidance <- as_guidance(guidance)
+  error <- check_score_error(error, mixture)
+  sampler <- with_noise(sampler, error)
+  class <- guidance$class
+  guide <- guidance_models(guidance, mixture, error$model)
+  pool <- join_mixtures(guidance_sources(guidance, mixture, error$model))
   times <- sampler_times(sampler, schedule, horizon)
   begin <- run_start(start, mixture, n, class, schedule, times[1])
-  closing <- if (!is.null(class)) closing_time(mixture, times, schedule)
+  closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
-  space <- if (reduce && !trajectory && is.null(noise)) reduced_space(mixture)
-  inner <- if (is.null(space)) mixture else space$mixture
-  singular <- closing_time(mixture, times, schedule) > times[length(times)]
-  method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular)
+  space <- if (reduce && !trajectory && is.null(noise)) reduced_space(pool)
+  inner <- if (is.null(space)) pool else space$mixture
+  singular <- closing_time(pool, times, schedule) > times[length(times)]
+  method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
+                                 guide$power)
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
-  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  # a bias has one number per coordinate, which operations for all steps at once cannot have
+  steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
+  steps <- lapply(steps, drive_operations, guide$power, error, d)
   program <- compile_program(steps, times, d, start_sd, method, trajectory, closing,
-                             n_models = if (is.null(class)) 1 else 2)
-  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))
-  check_levels(mixture, levels, program$level_times)
+                             n_models = nrow(guide$models))
+  levels <- program_levels(program, schedule, error$scale)
+  check_levels(pool, levels, program$level_times)
   per_coordinate <- any(program$term[3, ] == 1)
   rest <- NULL
   if (!is.null(space)) {
     if (!per_coordinate && (sampler$stochastic || program$noises == 0)) {
-      rest <- reduction(space, program, levels, begin, sampler$stochastic, mixture$form == "full")
+      rest <- reduction(space, program, levels, begin, sampler$stochastic, pool$form == "full")
     }
     if (is.null(rest)) {
-      return(sampling_plan(mixture, n, class, sampler, schedule, horizon, start, noise, log_density,
-                           trajectory, reduce = FALSE))
+      return(sampling_plan(mixture, n, guidance, sampler, schedule, horizon, start, noise,
+                           log_density, trajectory, reduce = FALSE, error))
     }
   }
-  pool <- core_pool(inner, rotate = !per_coordinate)
-  pool$used <- mixture$weights > 0
+  components <- core_pool(inner, rotate = !per_coordinate)
+  components$used <- pool$weights > 0
   list(mixture = mixture, sampler = sampler, schedule = schedule, times = times, begin = begin,
        method = method, closing = closing, program = program, levels = levels,
-       pool = pool, reduction = rest, trajectory = trajectory,
+       pool = components, reduction = rest, trajectory = trajectory, error = error,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
@@ -149,9 +161,10 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
 # What a run towards one guidance adds to its plan: models and coefficients, the scalars wanted, and
 # the log-probability of the class (NULL if unguided).
 plan_aim <- function(plan, guidance) {
-  guide <- guidance_models(guidance, plan$mixture)
+  guide <- guidance_models(guidance, plan$mixture, plan$error$model)
   levels <- plan$levels
-  levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
+  coef <- guide$coef(plan$program$level_times, plan$program$level_of)
+  levels$coef <- coef * rep(levels$scale, each = nrow(guide$models))
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)
@@ -161,7 +174,7 @@ made_by <- function(plan, guidance, key) {
   list(mixture = plan$mixture, guidance = guidance, sampler = plan$sampler,
        schedule = plan$schedule, times = plan$times, horizon = plan$times[1],
        start = plan$begin$label, key = key, density_method = plan$method,
-       confidence_time = plan$closing, reduced = plan$reduction$label)
+       confidence_time = plan$closing, score_error = plan$error, reduced = plan$reduction$label)
 }
 
 # All particles of a plan, chunk by chunk, as the first elements of a guided_sample.
@@ -188,7 +201,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
 
 # What a worker needs to know: no functions, which might bring their surroundings along.
 particle_job <- function(plan, aim, key) {
-  list(plan = plan[setdiff(names(plan), c("sampler", "schedule"))], aim = aim, key = key)
+  list(plan = plan[setdiff(names(plan), c("sampler", "schedule", "error"))], aim = aim, key = key)
 }
 
 sample_chunk <- function(job, first, count) {
@@ -268,16 +281,20 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
   list(n = check_count(n, "n"), law = law, label = label)
 }
 
-check_density_method <- function(method, sampler, begin, d, singular) {
+check_density_method <- function(method, sampler, begin, d, singular, power = 0) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
-    return(if (!sampler$stochastic && known && !singular && d <= 16) "map" else "none")
+    return(if (!sampler$stochastic && power == 0 && known && !singular && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
   if (sampler$stochastic) {
-    abort_input("log_density", '"none" for a stochastic sampler', describe(method))
+    abort_input("log_density", '"none" for a stochastic sampler or a noisy score',
+                describe(method))
+  }
+  if (power != 0) {
+    abort_input("log_density", '"none" for a guidance with a power', describe(method))
   }
   if (!known) {
     abort_input("log_density", '"none" for a start whose density is not known', describe(method))
@@ -375,6 +392,7 @@ print_setup <- function(x, n, d) {
       sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
+  if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
   line("sampler:  ", format(x$sampler))
   line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start)
   if (!is.null(x$reduced)) line("reduced:  ", x$reduced)

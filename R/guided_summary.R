@@ -60,7 +60,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
                            schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                            log_density = c("auto", "map", "divergence", "none"), bins = 2000,
                            range = NULL, covariance = NULL, key = NULL, reduce = TRUE,
-                           folder = NULL) {
+                           folder = NULL, score_error = NULL) {
   check_mixture(mixture)
   check_guidance(guidance)
   key <- check_key(key)
@@ -69,8 +69,8 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   d <- mixture_dim(mixture)
   covariance <- if (is.null(covariance)) d <= 32 else check_flag(covariance, "covariance")
   range <- check_range(range, d)
-  plan <- sampling_plan(mixture, min(n, 2^30), guidance$class, sampler, schedule, horizon, start,
-                        noise = NULL, log_density, trajectory = FALSE, reduce)
+  plan <- sampling_plan(mixture, min(n, 2^30), guidance, sampler, schedule, horizon, start,
+                        noise = NULL, log_density, trajectory = FALSE, reduce, score_error)
   if (is.null(plan$begin$x)) plan$begin$n <- n
   n <- as.double(plan$begin$n)
   aim <- plan_aim(plan, guidance)

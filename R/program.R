@@ -3,7 +3,7 @@
 # As in src/core/gm.h.
 op_code <- function(name) {
   match(name, c("eval", "noise", "linear", "dot", "end", "save", "save_divergence",
-                "save_jacobian", "begin")) - 1L
+                "save_jacobian", "begin", "constant", "power")) - 1L
 }
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
@@ -114,7 +114,7 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   linear <- rows("linear")
   op["at", linear] <- offset(table$count[linear])
   op["n", linear] <- table$count[linear]
-  op["n", kind == "dot" | kind == "end"] <- coef_at[!of_linear]
+  op["n", kind %in% c("dot", "end", "constant", "power")] <- coef_at[!of_linear]
   op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
   op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
   for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1
@@ -126,6 +126,17 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
        level_times = table$t[first], level_of = of[first])
 }
 
+# The noise levels of a program, and by what the score is multiplied there (a function of time, or
+# NULL: by 1).
+program_levels <- function(program, schedule, scale = NULL) {
+  t <- program$level_times
+  guided <- program$level_of == "guided"
+  list(a = schedule$a(t), b2 = schedule$b2(t),
+       scale = if (is.null(scale)) rep(1, length(t)) else {
+         replace(rep(1, length(t)), guided, at_times(scale, t[guided], "scale"))
+       })
+}
+
 # For each step, the registers other than x that outlive it, as bits: those that are read after its
 # end before they are written again.
 live_registers <- function(op, term) {
@@ -134,7 +145,7 @@ live_registers <- function(op, term) {
   linear <- rows("linear")
   read <- c(op["from", eval], term[1, ])
   read_at <- c(eval, rep(linear, op["n", linear]))
-  written_at <- rows("eval", "noise", "linear")
+  written_at <- rows("eval", "noise", "linear", "constant")
   written <- op["to", written_at]
   end <- rows("end")
   next_of <- function(at) c(sort(at), Inf)[findInterval(end, sort(at)) + 1]

@@ -1,7 +1,8 @@
 # Exact reductions: a run whose components differ in a subspace W only takes place in W. Let W hold
 # the differences of the means, be invariant under every covariance, and hold all that covariances
 # differ in. Across W the scores of all models are those of one Gaussian, linear and blind to what
-# happens in W, and since the coefficients of the models sum to 1 so is the guided score. What is
+# happens in W, and so is the guided score: the coefficients of the models sum to 1, or to the scale
+# of a wrong score. (Those of what guidance adds sum to 0, which leaves nothing.) What is
 # left of a particle therefore moves by one affine map per eigenvalue (affine_map()).
 
 # The smallest W: in each eigenspace of the first covariance, the span of the projections of the
@@ -155,7 +156,8 @@ reduction_label <- function(space, stochastic) {
 # particles.
 rest_change <- function(v, program, levels) {
   J <- program$scalars - SCALAR$closing + 1
-  levels$coef <- rbind(rep(1, length(levels$a)), matrix(0, J - 1, length(levels$a)))
+  total <- levels$scale * (program$level_of == "guided")
+  levels$coef <- rbind(total, matrix(0, J - 1, length(total)))
   pool <- core_pool(gaussmix(1, 0, v))
   unlist(core_run(pool, matrix(0, J, 1), levels, program, 1, seq_len(SCALAR$start))$scalar)
 }

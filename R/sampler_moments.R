@@ -48,7 +48,7 @@ sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon 
                 paste(max(widths), "of them"))
   }
   program <- compile_program(steps, times, d)
-  levels <- list(a = schedule$a(program$level_times), b2 = schedule$b2(program$level_times))
+  levels <- program_levels(program, schedule)
   map <- affine_map(program, levels, drop(mixture$values))
   mean <- map$gain * drop(start$means %*% V) + map$shift * drop(mixture$means %*% V)
   start_cov <- crossprod(V, component_cov(start, 1) %*% V)
@@ -78,13 +78,14 @@ start_gaussian <- function(start, exact, noise_variance) {
 # Backward from the end: `weight[[r]]` is that of register r, as it is then, in the x of the end.
 affine_map <- function(program, levels, values) {
   precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
-  # one Gaussian has no "gain" (see guidance_models())
-  precision[, program$level_of == "gain"] <- 0
+  # one Gaussian has no "gain" (see guidance_models()), and so no power of it
+  precision[, program$level_of != "guided"] <- 0
   if (!all(is.finite(precision))) {
     abort_input("sampler", "one that evaluates no score where the Gaussian is singular",
                 paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],
                        " (set `end` above 0)"))
   }
+  precision <- precision * rep(levels$scale, each = length(values))
   code <- program$op[1, ]
   to <- program$op[2, ] + 1L
   from <- program$op[3, ] + 1L

@@ -26,6 +26,7 @@
 #'   nonsingular.
 #' @param schedule The forward process, see [schedule].
 #' @param class,strength Guidance towards a class, as in [guidance()]; `NULL` for the plain score.
+#'   `class` may also be a [guidance()], whose own strength counts.
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
 #'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
 #'   classes matrix whose rows sum to 1.
@@ -88,10 +89,22 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular
   if (is.null(class) && !isTRUE(strength == 0)) {
     abort_input("class", "given for a strength other than 0", "NULL")
   }
-  guide <- guidance_models(if (!is.null(class)) guidance(class, strength), mixture)
-  level <- noise_level(mixture, t, schedule, singular_ok)
+  guidance <- as_guidance(class, strength)
+  guide <- guidance_models(guidance, mixture)
+  pool <- join_mixtures(guidance_sources(guidance, mixture))
+  level <- noise_level(pool, t, schedule, singular_ok)
   if (singular_ok && level$b2 == 0) return(list(x = x))
-  list(x = x, value = core_eval(mixture, x, level$a, level$b2, guide$models, guide$coef(t), what))
+  of <- function(of) {
+    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t, of), what)
+  }
+  value <- of("guided")
+  if (guide$power != 0) {
+    if (what == "jacobian") abort_input("power", "0 for a Jacobian", describe(guide$power))
+    push <- of("push")
+    size <- sqrt(rowSums(push^2))
+    value <- value + ifelse(size > 0, size^guide$power, 0) * push
+  }
+  list(x = x, value = value)
 }
 
 # a and b^2 at time t; an error where a component has no density.

@@ -160,6 +160,11 @@ gm_status gm_program_check(const gm_program *p, const gm_pool *pool, const gm_mo
         break;
       case GM_SAVE_JACOBIAN: ok = in(o->from, R) && p->derivative == GM_TANGENT; break;
       case GM_BEGIN: ok = in(o->to, R); break;
+      case GM_CONSTANT: ok = in(o->to, R) && in(o->n, p->n_coef); break;
+      case GM_POWER:
+        ok = in(o->to, R) && in(o->n, p->n_coef) && p->coef[o->n] > -1 &&
+             p->derivative == GM_NONE;
+        break;
     }
     if (!ok) return GM_ERR_PROGRAM;
   }

@@ -154,6 +154,31 @@ static GM_NOINLINE void gm_op_dot(const gm_job *job, const gm_op *op, gm_area *a
   }
 }
 
+static GM_NOINLINE void gm_op_constant(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  double *to = ROW(area->reg, op->to * d);
+  for (size_t v = 0; v < d * lanes; v++) to[v] = job->program->coef[op->n];
+  if (job->program->derivative == GM_TRACE) {
+    memset(ROW(area->trace, op->to), 0, sizeof(double) * lanes);
+  }
+  area->shared->kind[op->to] = GM_ZERO;
+}
+
+/* |y|^p y as exp(p log|y|) y, for y = 0 zero */
+static GM_NOINLINE void gm_op_power(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  double *to = ROW(area->reg, op->to * d);
+  const double least = 1e-300; /* of |y|^2, far from the denormal */
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd sum = vset(0);
+    for (size_t j = 0; j < d; j++) sum += LD(ROW(to, j) + v) * LD(ROW(to, j) + v);
+    /* beyond 709 it is too large in any case */
+    vd factor = vexp(vmin(vset(0.5 * job->program->coef[op->n]) * vlog(sum), vset(709)));
+    factor = vselect(vless(sum, vset(least)), vset(0), factor);
+    for (size_t j = 0; j < d; j++) AT(ROW(to, j) + v) = LD(ROW(to, j) + v) * factor;
+  }
+}
+
 /* Register r becomes the variable that derivatives refer to. */
 GM_INLINE void gm_rebase(const gm_job *job, gm_area *area, int r) {
   size_t lanes = job->lanes;
@@ -238,6 +263,8 @@ static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to
       case GM_DOT: gm_op_dot(job, op, area); break;
       case GM_END: gm_op_end(job, op, area); break;
       case GM_BEGIN: gm_rebase(job, area, op->to); break;
+      case GM_CONSTANT: gm_op_constant(job, op, area); break;
+      case GM_POWER: gm_op_power(job, op, area); break;
       case GM_SAVE:
         for (size_t j = 0; j < d; j++) {
           memcpy(job->output + first + n * (j + d * op->at), ROW(area->reg, op->from * d + j),

@@ -68,7 +68,9 @@ typedef enum {
   GM_SAVE,   /* output slice at <- register from */
   GM_SAVE_DIVERGENCE, /* scalar at <- trace of the derivative of register from */
   GM_SAVE_JACOBIAN,   /* jacobian output <- derivative of register from */
-  GM_BEGIN   /* derivatives are with respect to register to as it is now (GM_END does so too) */
+  GM_BEGIN,  /* derivatives are with respect to register to as it is now (GM_END does so too) */
+  GM_CONSTANT, /* to <- coef[n] in every coordinate */
+  GM_POWER   /* to <- |to|^coef[n] to, coef[n] > -1; for programs without a derivative */
 } gm_code;
 
 typedef struct { int code, to, from, at, n; } gm_op;

@@ -1,0 +1,141 @@
+#' Errors of the score
+#'
+#' A sampler that is driven by a wrong score, as a trained network gives it, in place of the exact
+#' one: what becomes of guidance then? Given to [guided_sample()], [guided_summary()] or
+#' [guidance_sweep()]; the confidence of what comes out is still judged by the true mixture.
+#'
+#' @details Wherever the sampler takes the guided score `s` it gets
+#' `scale(t) s + bias(t) + noise(t) z`, with fresh standard normals `z` at each evaluation; `s` is
+#' the guided score of `model` if there is one. Estimated scores are usually trained to predict the
+#' noise, `-b s`, to a certain accuracy: an error of that size in the score is
+#' `function(t) size / sqrt(schedule$b2(t))`.
+#'
+#' A bias and a scale leave the run deterministic, with the log-density of its own map; noise makes
+#' any sampler stochastic. The `z` come from the particles' own streams, after which the sampler's
+#' noise differs: to couple a stochastic run without this noise to one with it, give it
+#' `noise = 0`, which draws what it does not use.
+#'
+#' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. What
+#' theory proves of guidance by exact scores is not proved here.
+#'
+#' @param bias `NULL`, or what is added to the score: one number for all coordinates, d of them, or
+#'   a function of time that returns either.
+#' @param scale What the score is multiplied by: a number or a function of time.
+#' @param noise `NULL`, or the standard deviation, in each coordinate, of what is added at random: a
+#'   number or a function of time.
+#' @param model `NULL`, or a [gaussmix()] whose score takes the place of the true one: another guess
+#'   of weights, means or covariances, or a fit to some points by [as_gaussmix()]. It has the
+#'   variables and, for a guided run, the classes of the true mixture.
+#' @return An object of class `score_error`, with `format` and `print`: a list of the arguments, the
+#'   first three as functions of time or `NULL`.
+#' @source The question is that of score errors in Wu et al. (2024),
+#'   \doi{10.48550/arXiv.2403.01639}; the model of the error is this package's.
+#' @seealso [guidance()] with a worse mixture as `negative`, which makes use of a wrong model.
+#' @examples
+#' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
+#' score_error(bias = c(.2, 0), noise = .1)
+#' confidence(guided_sample(m, 1000, guidance("a", 2), score_error = score_error(scale = .9)))
+#'
+#' # scores of a mixture that was fitted to 40 points
+#' set.seed(1)
+#' x <- rgaussmix(40, m)
+#' fitted <- as_gaussmix(data.frame(x), class = attr(x, "label"))
+#' confidence(guided_sample(m, 1000, guidance("a", 2), score_error = score_error(model = fitted)))
+#' @export
+score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
+  words <- character()
+  of_time <- function(x, arg, wanted, ok) {
+    if (is.function(x)) {
+      words[arg] <<- "function of t"
+      return(check_of_time(x, arg, wanted))
+    }
+    if (!(is.numeric(x) && length(x) && all(is.finite(x)) && ok(x))) {
+      abort_input(arg, paste(wanted, "or a function of time"), describe(x))
+    }
+    words[arg] <<- if (length(x) > 4) describe(x) else toString(format(x, digits = 4, trim = TRUE))
+    x <- as.double(x)
+    function(t) x
+  }
+  one <- function(x) length(x) == 1
+  if (!is.null(bias)) bias <- of_time(bias, "bias", "NULL, finite numbers", function(x) TRUE)
+  scale <- if (!identical(scale, 1)) of_time(scale, "scale", "one finite number", one)
+  if (!is.null(noise)) {
+    noise <- of_time(noise, "noise", "NULL, one finite number >= 0", function(x) one(x) && x >= 0)
+  }
+  if (!is.null(model)) check_mixture(model, "model")
+  structure(list(bias = bias, scale = scale, noise = noise, model = model, words = words),
+            class = "score_error")
+}
+
+#' @export
+format.score_error <- function(x, ...) {
+  words <- x$words
+  part <- function(name, before, after = "") {
+    if (name %in% names(words)) paste0(before, words[[name]], after)
+  }
+  s <- if (is.null(x$model)) "s" else "s_model"
+  paste0(part("scale", "(", ") * "), s, part("bias", " + bias (", ")"),
+         part("noise", " + (", ") * noise"),
+         if (!is.null(x$model)) paste0(", model: ", format(x$model)))
+}
+
+#' @export
+print.score_error <- function(x, ...) {
+  cat("<score_error> ", format(x), "\n", sep = "")
+  invisible(x)
+}
+
+check_score_error <- function(x, mixture) {
+  if (is.null(x)) return(NULL)
+  if (!inherits(x, "score_error")) {
+    abort_input("score_error", "NULL or a score_error()", paste("a", class(x)[1]))
+  }
+  d <- mixture_dim(mixture)
+  # bias is judged where it is taken, which may be a function of time
+  if (!is.null(x$model)) {
+    same <- mixture_dim(x$model) == d &&
+      (is.null(variable_names(x$model)) ||
+         identical(variable_labels(x$model), variable_labels(mixture)))
+    if (!same) {
+      abort_input("model", paste("a mixture of the variables",
+                                 toString(variable_labels(mixture), 200)),
+                  toString(variable_labels(x$model), 60))
+    }
+  }
+  x
+}
+
+# A noisy score makes any sampler stochastic.
+with_noise <- function(sampler, error) {
+  if (!is.null(error$noise)) sampler$stochastic <- TRUE
+  sampler
+}
+
+# The operations of a sampler whose score is another than the kernel's linear one: each evaluation
+# s is followed by
+#   s <- s + scale |g|^p g + bias + noise z
+# where s has been scaled already, by the coefficients of its level (program_levels()), and g is
+# the "push" of guidance_models().
+drive_operations <- function(ops, power, error, d) {
+  if (power == 0 && is.null(error$bias) && is.null(error$noise)) return(ops)
+  unlist(lapply(ops, function(op) {
+    if (op$op != "eval") return(list(op))
+    at <- function(name, size = 1) at_times(error[[name]], op$t, name, size)
+    terms <- stats::setNames(list(1), op$to)
+    before <- list(op)
+    if (power != 0) {
+      before <- c(before, list(new_op("eval", "(push)", from = op$from, t = op$t, of = "push"),
+                               new_op("power", "(push)", coef = list(x = power))))
+      terms$"(push)" <- if (is.null(error$scale)) 1 else at("scale")
+    }
+    if (!is.null(error$bias)) {
+      before <- c(before, list(new_op("constant", "(one)", coef = list(x = 1))))
+      terms$"(one)" <- as.vector(at("bias", d))
+    }
+    if (!is.null(error$noise)) {
+      before <- c(before, list(op_noise("(noise)")))
+      terms$"(noise)" <- at("noise")
+    }
+    c(before, list(op_linear(op$to, terms)))
+  }), recursive = FALSE)
+}
