@@ -190,14 +190,26 @@ at_times <- function(f, t, arg, size = 1) {
 # The mixtures whose components a run needs: the true one, which judges it, the `model` that takes
 # its place in the scores if there is one, and those that guidance leads away from.
 guidance_sources <- function(guidance, mixture, model = NULL) {
+  if (!is.null(model)) check_same_variables(model, mixture, "model")
   if (is.null(guidance)) return(list(if (is.null(model)) mixture else model))
   negative <- lapply(guidance_terms(guidance), `[[`, "negative")
-  c(list(mixture), if (!is.null(model)) list(model),
-    negative[vapply(negative, inherits, NA, "gaussmix")])
+  negative <- negative[vapply(negative, inherits, NA, "gaussmix")]
+  for (other in negative) check_same_variables(other, mixture, "negative")
+  c(list(mixture), if (!is.null(model)) list(model), negative)
+}
+
+# Names may be left out.
+check_same_variables <- function(x, mixture, arg) {
+  same <- mixture_dim(x) == mixture_dim(mixture) &&
+    (is.null(variable_names(x)) || identical(variable_labels(x), variable_labels(mixture)))
+  if (!same) {
+    abort_input(arg, paste("a mixture of the variables", toString(variable_labels(mixture), 200)),
+                toString(variable_labels(x), 60))
+  }
 }
 
 # What the core needs to know of a guidance: the models (rows of log-weights over the components of
-# all sources), the coefficients of the models' scores at given times (those of one time after the
+# all `sources`), the coefficients of the models' scores at given times (those of one time after the
 # other), the log-probability of the class (NULL if unguided) and the power. The first two models
 # are the class and the whole in truth, of which the confidence is made. `of`: for each time, which
 # score it is:
@@ -222,7 +234,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   }
   if (is.null(guidance)) {
     add(1)
-    return(list(models = rbind(models[[1]]), power = 0,
+    return(list(models = rbind(models[[1]]), power = 0, sources = sources,
                 coef = function(t, of = "guided") (of == "guided") + 0 * t))
   }
   add(1, guidance$class)
@@ -261,6 +273,13 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     }
     as.vector(coef)
   }
-  list(models = do.call(rbind, unname(models)), coef = coef, power = p,
+  list(models = do.call(rbind, unname(models)), coef = coef, power = p, sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
+}
+
+# The components of all sources as one mixture, without those that no model weighs.
+guidance_pool <- function(guide) {
+  pool <- join_mixtures(guide$sources)
+  pool$weights[colSums(guide$models > -Inf) == 0] <- 0
+  pool
 }

@@ -56,7 +56,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                            interval = NULL, keep = FALSE, key = NULL, reduce = TRUE,
                            folder = NULL, score_error = NULL) {
   check_mixture(mixture)
-  sampler <- with_noise(check_sampler(sampler), check_score_error(score_error, mixture))
+  sampler <- with_noise(check_sampler(sampler), check_score_error(score_error))
   if (inherits(class, "guidance") && !is.null(interval)) {
     abort_input("interval", "NULL where `class` is a guidance(), which has its own")
   }

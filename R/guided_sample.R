@@ -109,11 +109,11 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   check_flag(trajectory, "trajectory")
   check_flag(reduce, "reduce")
   guidance <- as_guidance(guidance)
-  error <- check_score_error(error, mixture)
+  error <- check_score_error(error)
   sampler <- with_noise(sampler, error)
   class <- guidance$class
   guide <- guidance_models(guidance, mixture, error$model)
-  pool <- join_mixtures(guidance_sources(guidance, mixture, error$model))
+  pool <- guidance_pool(guide)
   times <- sampler_times(sampler, schedule, horizon)
   begin <- run_start(start, mixture, n, class, schedule, times[1])
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)

@@ -91,7 +91,7 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular
   }
   guidance <- as_guidance(class, strength)
   guide <- guidance_models(guidance, mixture)
-  pool <- join_mixtures(guidance_sources(guidance, mixture))
+  pool <- guidance_pool(guide)
   level <- noise_level(pool, t, schedule, singular_ok)
   if (singular_ok && level$b2 == 0) return(list(x = x))
   of <- function(of) {

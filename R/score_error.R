@@ -12,8 +12,8 @@
 #'
 #' A bias and a scale leave the run deterministic, with the log-density of its own map; noise makes
 #' any sampler stochastic. The `z` come from the particles' own streams, after which the sampler's
-#' noise differs: to couple a stochastic run without this noise to one with it, give it
-#' `noise = 0`, which draws what it does not use.
+#' noise differs: to couple a run without this noise to one with it, give it `noise = 0`, which draws
+#' what it does not use.
 #'
 #' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. What
 #' theory proves of guidance by exact scores is not proved here.
@@ -52,7 +52,7 @@ score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
     if (!(is.numeric(x) && length(x) && all(is.finite(x)) && ok(x))) {
       abort_input(arg, paste(wanted, "or a function of time"), describe(x))
     }
-    words[arg] <<- if (length(x) > 4) describe(x) else toString(format(x, digits = 4, trim = TRUE))
+    words[arg] <<- if (length(x) > 4) describe(x) else toString(vapply(x, format, "", digits = 4))
     x <- as.double(x)
     function(t) x
   }
@@ -85,22 +85,9 @@ print.score_error <- function(x, ...) {
   invisible(x)
 }
 
-check_score_error <- function(x, mixture) {
-  if (is.null(x)) return(NULL)
-  if (!inherits(x, "score_error")) {
+check_score_error <- function(x) {
+  if (!is.null(x) && !inherits(x, "score_error")) {
     abort_input("score_error", "NULL or a score_error()", paste("a", class(x)[1]))
-  }
-  d <- mixture_dim(mixture)
-  # bias is judged where it is taken, which may be a function of time
-  if (!is.null(x$model)) {
-    same <- mixture_dim(x$model) == d &&
-      (is.null(variable_names(x$model)) ||
-         identical(variable_labels(x$model), variable_labels(mixture)))
-    if (!same) {
-      abort_input("model", paste("a mixture of the variables",
-                                 toString(variable_labels(mixture), 200)),
-                  toString(variable_labels(x$model), 60))
-    }
   }
   x
 }
@@ -124,12 +111,12 @@ drive_operations <- function(ops, power, error, d) {
     terms <- stats::setNames(list(1), op$to)
     before <- list(op)
     if (power != 0) {
-      before <- c(before, list(new_op("eval", "(push)", from = op$from, t = op$t, of = "push"),
-                               new_op("power", "(push)", coef = list(x = power))))
+      before <- c(before, list(new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push"),
+                               new_op("power", to = "(push)", coef = list(x = power))))
       terms$"(push)" <- if (is.null(error$scale)) 1 else at("scale")
     }
     if (!is.null(error$bias)) {
-      before <- c(before, list(new_op("constant", "(one)", coef = list(x = 1))))
+      before <- c(before, list(new_op("constant", to = "(one)", coef = list(x = 1))))
       terms$"(one)" <- as.vector(at("bias", d))
     }
     if (!is.null(error$noise)) {

@@ -49,7 +49,7 @@ GM_INLINE int gm_well_conditioned(int d, const double *precision) {
 GM_INLINE void gm_precisions(const gm_pool *pool, const gm_models *models, const gm_level *level,
                              double *P) {
   size_t d = pool->d, ld = gm_padded(d), K = pool->K;
-  for (size_t i = 0; i < K; i++) {
+  for (size_t i = 0; i < (size_t)models->first[models->G]; i++) {
     gm_precision((int)d, pool->vector + models->order[i] * d * d, level->precision + i * d, ld,
                  P + K * d * ld, P + i * d * ld);
   }

@@ -70,3 +70,182 @@ test_that("coefficients at several times are those at each", {
     expect_identical(models$coef(t), unlist(lapply(t, models$coef)))
   }
 })
+
+# ---- Other kinds
+
+# The scores of some classes of a mixture (all of them: NULL), from densities written down.
+scores_of <- function(plain, classes, t) {
+  at <- function(class) {
+    keep <- if (is.null(class)) rep(TRUE, length(plain$class)) else plain$class %in% class
+    oracle(plain, exp(-t), -expm1(-2 * t), keep)$score
+  }
+  fields <- lapply(classes, at)
+  function(x) lapply(fields, function(field) oracle_rows(field, x))
+}
+
+# The run of a deterministic sampler under the score `field(x, t)`, in plain R.
+slow_path <- function(x, sampler, field) {
+  times <- sampler_times(sampler, schedule_ou())
+  interpret_program(sampler_program(sampler, times, schedule_ou()), x, field)
+}
+
+# Kinds of guidance with their scores by definition: s holds those of a, b, everything and of a in
+# a worse model.
+kinds_of <- function(worse) {
+  power <- function(g, p) rowSums(g^2)^(p / 2) * g
+  list(
+    list(guidance("a", 2, negative = "b"), function(s, t) 3 * s[[1]] - 2 * s[[2]]),
+    list(guidance("a", 2, negative = worse), function(s, t) 3 * s[[1]] - 2 * s[[4]]),
+    list(guidance("a", 2) + guidance("b", -2),
+         function(s, t) s[[3]] + 3 * (s[[1]] - s[[3]]) - (s[[2]] - s[[3]])),
+    list(guidance("a", 2, c(.5, 1)) + guidance("b", function(t) -t) + guidance("a", 1),
+         function(s, t) s[[3]] + (3 + 2 * (t >= .5 && t <= 1)) * (s[[1]] - s[[3]]) +
+           (1 - t) * (s[[2]] - s[[3]])),
+    list(guidance("a", 2, negative = worse) + guidance("b", 1),
+         function(s, t) 3 * s[[1]] - 2 * s[[4]] + 2 * (s[[2]] - s[[3]])),
+    list(guidance("a", 2, power = .7), function(s, t) s[[1]] + 2 * power(s[[1]] - s[[3]], .7)),
+    list(guidance("a", -2, power = -.5), function(s, t) s[[1]] - 2 * power(s[[1]] - s[[3]], -.5)),
+    list(guidance("a", function(t) 1 - t, negative = worse, power = 1),
+         function(s, t) s[[1]] + (1 - t) * power(s[[1]] - s[[4]], 1)),
+    list(guidance("a", function(t) if (t > 1) -2 else 4),
+         function(s, t) s[[1]] + (if (t > 1) -2 else 4) * (s[[1]] - s[[3]]))
+  )
+}
+
+test_that("every kind of guidance has the score of its definition, at a point and along a run", {
+  withr::local_seed(31)
+  for (form in c("common isotropic", "common full", "full", "diagonal")) {
+    d <- if (form == "common isotropic") 3 else 2
+    plain <- random_mixture(form, d, 3)
+    bad <- random_mixture(form, d, 4)
+    x <- matrix(rnorm(3 * d), 3)
+    for (kind in kinds_of(bad$mixture)) {
+      field <- function(x, t) {
+        kind[[2]](c(scores_of(plain, list("a", "b", NULL), t)(x), scores_of(bad, "a", t)(x)), t)
+      }
+      expect_lt(relative_error(score(plain$mixture, x, .7, class = kind[[1]]), field(x, .7)), 1e-12)
+      for (sampler in list(sampler_heun(4, end = .05), sampler_dpmpp_2m(4, end = .05))) {
+        run <- guided_sample(plain$mixture, 3, kind[[1]], sampler, start = x, log_density = "none")
+        expect_lt(relative_error(run$x, slow_path(x, sampler, field)), 1e-11,
+                  label = paste(form, format(kind[[1]])))
+        expect_equal(run$confidence, posterior(plain$mixture, run$x, .05)[, "a"], tolerance = 1e-10)
+      }
+    }
+  }
+})
+
+test_that("reduced runs of every kind end where whole ones do, with the same density", {
+  withr::local_seed(32)
+  narrow <- random_mixture("common isotropic", 6, 3)
+  means <- narrow$means[c(1, 2, 2), ] * c(1, 1, .5)
+  worse <- gaussmix(c(1, 2, 1), means, max(narrow$covs[[1]]), c("a", "b", "b"))
+  x <- matrix(rnorm(24), 4)
+  attr(x, "log_density") <- rowSums(dnorm(x, log = TRUE))
+  for (kind in kinds_of(worse)) {
+    run <- function(reduce) {
+      guided_sample(narrow$mixture, 4, kind[[1]], sampler_ddim(6), start = x, reduce = reduce)
+    }
+    reduced <- run(TRUE)
+    whole <- run(FALSE)
+    expect_match(reduced$reduced, "6 -> [23] dimensions")
+    expect_null(whole$reduced)
+    for (what in c("x", "log_density", "confidence")) {
+      expect_equal(reduced[[what]], whole[[what]], tolerance = 1e-11, info = format(kind[[1]]))
+    }
+    expect_identical(is.null(whole$log_density), kind[[1]]$power != 0)
+  }
+  # in law, for a stochastic sampler: the rest of a power's run is that of the class
+  noisy <- function(reduce) {
+    guided_sample(narrow$mixture, 4000, guidance("a", 2, power = .5), sampler_em(8),
+                  reduce = reduce, key = c(3, 4))$x
+  }
+  a <- noisy(TRUE)
+  b <- noisy(FALSE)
+  se <- sqrt((apply(a, 2, var) + apply(b, 2, var)) / 4000)
+  expect_lt(max(abs(colMeans(a) - colMeans(b)) / se), 5)
+})
+
+test_that("kinds that say the same do the same", {
+  run <- function(guide) guided_sample(m, 20, guide, sampler_ddim(30), key = c(1, 2))$x
+  plain <- run(guidance("a", 2))
+  expect_equal(run(guidance("a", 2) + guidance("b", -1)), plain, tolerance = 1e-13)
+  expect_equal(run(guidance("a", 2, negative = c("b", "a"))), plain, tolerance = 1e-13)
+  expect_equal(run(guidance("a", 0, negative = "b")), run(guidance("a", 0)), tolerance = 1e-13)
+  # led away from the same class of the same mixture: not at all
+  expect_equal(run(guidance("a", 2, negative = m)), run(guidance("a", 0)), tolerance = 1e-12)
+  expect_equal(run(guidance("a", 0, power = 2)), run(guidance("a", 0)), tolerance = 1e-13)
+  # the mixture in which only a is scaled by a power of |g|: d = 1, p -> 0
+  expect_equal(run(guidance("a", 2, power = 1e-12)), plain, tolerance = 1e-9)
+  one <- guided_sample(m, 20, guidance("a", 2), sampler_em(30), key = c(1, 2))
+  two <- guided_sample(m, 20, guidance("a", 2) + guidance("b", -1), sampler_em(30), key = c(1, 2))
+  expect_equal(two$confidence, one$confidence, tolerance = 1e-12)
+})
+
+test_that("a power of nothing is nothing, and of very much no number", {
+  run <- function(guide) guided_sample(m, 9, guide, sampler_euler(5), key = c(1, 2))$x
+  for (p in c(-.9, -.5, .5, 3)) {
+    expect_equal(run(guidance("a", 2, negative = "a", power = p)), run(guidance("a")),
+                 tolerance = 1e-14)
+  }
+  expect_warning(guided_sample(m, 9, guidance("a", 1e300, power = 9), sampler_euler(30)),
+                 "overflowed")
+})
+
+test_that("a sweep takes any kind as its template", {
+  worse <- gaussmix(c(.5, .5), 0:1, 2, class = c("a", "b"))
+  kinds <- list(guidance("a", 7, negative = worse), guidance("a", negative = "b"),
+                guidance("a", power = .5), guidance("a", interval = c(.2, 2)),
+                guidance("a") + guidance("b", -2))
+  for (kind in kinds) {
+    sweep <- guidance_sweep(m, kind, c(0, 3), 50, sampler_ddim(9), exact = FALSE, key = c(1, 2))
+    kind <- with_strength(kind, 3)
+    run <- guided_sample(m, 50, kind, sampler_ddim(9), key = c(1, 2))
+    expect_equal(sweep$confidence[2], confidence(run)$estimate, tolerance = 1e-14)
+    expect_identical(is.na(sweep$entropy[2]), kind$power != 0)
+  }
+  # a function of time is multiplied
+  shape <- guidance_sweep(m, guidance("a", function(t) exp(-t)), c(1, 5), 50, sampler_ddim(9))
+  run <- guidance_sweep(m, guidance("a", function(t) 5 * exp(-t)), 1, 50, sampler_ddim(9))
+  expect_identical(shape$confidence[2], run$confidence)
+  expect_output(print(guidance_sweep(m, kinds[[1]], 1, 50)), "away from another model")
+  expect_mixguide_error(guidance_sweep(m, kinds[[1]], 1, 50, interval = 1:2), "interval")
+})
+
+test_that("a guidance of another kind says so", {
+  worse <- gaussmix(c(.5, .5), 0:1, 2, class = c("a", "b"))
+  expect_match(format(guidance("a", 2, negative = worse)),
+               "strength 2 (guidance scale 3), away from another model (a gaussian mixture: 2",
+               fixed = TRUE)
+  expect_match(format(guidance("a", 2, negative = c("b", "c"))), "away from b or c")
+  expect_match(format(guidance("a", 2, power = .5)), "times |g|^0.5", fixed = TRUE)
+  sum <- guidance("a", 2) + guidance("b", -2) + guidance("c")
+  expect_length(sum$others, 2)
+  expect_match(format(sum), paste("towards a, strength 2 (guidance scale 3) + towards b, strength",
+                                  "-2 (guidance scale -1) + towards c, strength 0 (guidance"),
+               fixed = TRUE)
+  expect_output(print(sum), "s + sum of (guidance scale) grad log p(class | x); confidence: that",
+                fixed = TRUE)
+  expect_output(print(guided_sample(m, 5, guidance("a", 1, power = 1))), "times |g|^1", fixed = TRUE)
+})
+
+test_that("kinds that cannot be are answered by name", {
+  for (negative in list(NA, list("a"), mean, character())) {
+    expect_mixguide_error(guidance("a", 1, negative = negative), "negative")
+  }
+  for (power in list(-1, -2, NA, "1", 1:2, Inf)) {
+    expect_mixguide_error(guidance("a", 1, power = power), "power")
+  }
+  expect_mixguide_error(guidance("a", power = 1) + guidance("b"), "power")
+  expect_mixguide_error(guidance("a") + guidance("b", power = 1), "power")
+  expect_mixguide_error(guidance("a") + 1, "e2")
+  expect_mixguide_error("a" + guidance("a"), "e1")
+  expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, negative = "c")), "negative")
+  other <- gaussmix(c(.5, .5), 0:1, 2, class = c("b", "c"))
+  expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, negative = other)), "negative")
+  wide <- gaussmix(1, t(c(0, 1)), 1, class = "a")
+  expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, negative = wide)), "negative")
+  expect_mixguide_error(guided_sample(m, 2, guidance("a") + guidance("c")), "class")
+  expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, power = 1), log_density = "map"),
+                        "log_density")
+  expect_mixguide_error(score_jacobian(m, 0, class = guidance("a", 1, power = 1)), "power")
+})
