@@ -71,7 +71,8 @@
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
 #'     dimension), otherwise `NULL`;
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
-#'     `density_method`, `confidence_time`, `score_error`; `reduced`, how the run was reduced, or `NULL`.
+#'     `density_method`, `confidence_time`, `score_error`; `reduced`, how the
+#'     run was reduced, or `NULL`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
 #'   very large strength) ends with a warning that counts them. A lost worker is an error of class
 #'   `mixguide_error_chunk`, see [scaling].
@@ -286,7 +287,8 @@ check_density_method <- function(method, sampler, begin, d, singular, power = 0)
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
-    return(if (!sampler$stochastic && power == 0 && known && !singular && d <= 16) "map" else "none")
+    possible <- !sampler$stochastic && power == 0 && known && !singular
+    return(if (possible && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
   if (sampler$stochastic) {

@@ -12,8 +12,8 @@
 #'
 #' A bias and a scale leave the run deterministic, with the log-density of its own map; noise makes
 #' any sampler stochastic. The `z` come from the particles' own streams, after which the sampler's
-#' noise differs: to couple a run without this noise to one with it, give it `noise = 0`, which draws
-#' what it does not use.
+#' noise differs: to couple a run without this noise to one with it, give it `noise = 0`, which
+#' draws what it does not use.
 #'
 #' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. What
 #' theory proves of guidance by exact scores is not proved here.

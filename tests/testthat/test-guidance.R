@@ -225,7 +225,8 @@ test_that("a guidance of another kind says so", {
                fixed = TRUE)
   expect_output(print(sum), "s + sum of (guidance scale) grad log p(class | x); confidence: that",
                 fixed = TRUE)
-  expect_output(print(guided_sample(m, 5, guidance("a", 1, power = 1))), "times |g|^1", fixed = TRUE)
+  run <- guided_sample(m, 5, guidance("a", 1, power = 1))
+  expect_output(print(run), "times |g|^1", fixed = TRUE)
 })
 
 test_that("kinds that cannot be are answered by name", {
@@ -248,4 +249,37 @@ test_that("kinds that cannot be are answered by name", {
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, power = 1), log_density = "map"),
                         "log_density")
   expect_mixguide_error(score_jacobian(m, 0, class = guidance("a", 1, power = 1)), "power")
+})
+
+test_that("powers and biases are the same for every engine, block and number of threads", {
+  withr::local_seed(33)
+  plain <- random_mixture("full", 3, 4)
+  guide <- guidance("a", 2, power = -.3)
+  x <- matrix(rnorm(300), 100) * 10^(-50:49)
+  run <- function() {
+    guided_sample(plain$mixture, 100, guide, sampler_euler(5), start = x,
+                  score_error = score_error(bias = c(1, 0, -1)))$x
+  }
+  whole <- run()
+  expect_true(all(is.finite(whole)))
+  for (engine in c("portable", "avx2")) {
+    expect_lt(relative_error(with_engine(engine, run()), whole), 1e-9)
+  }
+  for (threads in 1:3) expect_identical(with_threads(threads, run()), whole)
+  plan <- sampling_plan(plain$mixture, 100, guide, sampler_euler(5), schedule_ou(), NULL, x, NULL,
+                        "none", FALSE)
+  aim <- plan_aim(plan, guide)
+  blocks <- lapply(c(8, 64, 512), function(lanes) {
+    core_run(plan$pool, aim$models, aim$levels, plan$program, 100, start = x, lanes = lanes)$output
+  })
+  expect_identical(blocks[[1]], blocks[[2]])
+  expect_identical(blocks[[1]], blocks[[3]])
+  # a power has no derivative, and neither is below -1
+  bad <- plan$program
+  bad$derivative <- 2L
+  run_bad <- function(program) core_run(plan$pool, aim$models, aim$levels, program, 100, start = x)
+  expect_error(run_bad(bad), "not valid")
+  bad <- plan$program
+  bad$coef[bad$coef == -.3] <- -1
+  expect_error(run_bad(bad), "not valid")
 })

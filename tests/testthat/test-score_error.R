@@ -1,7 +1,7 @@
 m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), .5, class = c("a", "b"))
 
-# Euler's steps of the reverse ODE or SDE in plain R, whose score passes through `wrong(s, x, k, t)`.
-# Returns the whole path.
+# Euler's steps of the reverse ODE or SDE in plain R, whose score passes through `wrong(s, k, t)`:
+# the whole path.
 euler_path <- function(x, times, score_at, wrong, noise = NULL) {
   path <- list(x)
   for (k in seq_len(length(times) - 1)) {
@@ -190,8 +190,8 @@ test_that("the gain identity of guidance holds with what the wrong model estimat
   expect_lt(max(abs(guided$x - run(0)$x - 3 * pull)), 1e-12)
 })
 
-test_that("with two classes and Sigma = I the ODE forgives biases and scales, but not wrong turns", {
-  # derived in vignette("questions"): the coupled gain in log-odds is eta <D, D'> times something
+test_that("for two classes with Sigma = I the ODE forgives biases and scales, not wrong turns", {
+  # derived in the vignette "Ten questions": the coupled gain in log-odds is eta <D, D'> times something
   # positive, where D' is the difference of the means in the model
   true <- gaussmix(c(.4, .6), rbind(c(1, 0), c(-1, 0)), 1, c("a", "b"))
   down <- function(error) {
