@@ -85,7 +85,7 @@ affine_map <- function(program, levels, values) {
                 paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],
                        " (set `end` above 0)"))
   }
-  precision <- precision * rep(levels$scale, each = length(values))
+  if (!is.null(levels$scale)) precision <- precision * rep(levels$scale, each = length(values))
   code <- program$op[1, ]
   to <- program$op[2, ] + 1L
   from <- program$op[3, ] + 1L
