@@ -164,8 +164,10 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
 plan_aim <- function(plan, guidance) {
   guide <- guidance_models(guidance, plan$mixture, plan$error$model)
   levels <- plan$levels
-  coef <- guide$coef(plan$program$level_times, plan$program$level_of)
-  levels$coef <- coef * rep(levels$scale, each = nrow(guide$models))
+  levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
+  if (!is.null(levels$scale)) {
+    levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
+  }
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)
