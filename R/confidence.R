@@ -22,7 +22,7 @@ confidence <- function(x, ...) UseMethod("confidence")
 confidence.default <- function(x, ...) no_estimate(x)
 
 no_estimate <- function(x) {
-  abort_input("x", "a gaussmix, a guided_sample, a guided_summary or a guidance_sweep",
+  abort_input("x", "a gaussmix, a guided_sample, a guided_summary, a guidance_sweep or a law",
               paste("a", class(x)[1]))
 }
 
@@ -63,10 +63,15 @@ confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence")
 
 # p(class | z) as a function of points z (n x d), for one class or the union of several.
 class_probability <- function(mixture, class) {
+  log_q <- log_class_probability(mixture, class)
+  function(z) exp(log_q(z))
+}
+
+log_class_probability <- function(mixture, class) {
   guide <- guidance_models(guidance(class), mixture)
   function(z) {
     logp <- core_eval(mixture, z, 1, 0, guide$models, c(0, 0), "logp")
-    exp(pmin(guide$log_prior + logp[[1]] - logp[[2]], 0))
+    pmin(guide$log_prior + logp[[1]] - logp[[2]], 0)
   }
 }
 

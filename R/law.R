@@ -1,0 +1,411 @@
+# A distribution that is known on nodes, exactly or by quadrature: the law of a sampler's output, of
+# a stochastic process, or a tilted target. No random numbers: what is computed from it is exact up
+# to quadrature.
+
+# x: m x r nodes, r <= 2; weights: the probability at each (normalised here); log_density,
+# log_confidence (log p(class | x), or NULL): at the nodes. axes: r vectors if the nodes are their
+# tensor grid, first fastest, else NULL: then they are, in order, the images of a grid. density: the
+# log-density as a function of an n x r matrix, or NULL to interpolate. rest: of a reduced law, what
+# is independent of these coordinates (see law_rest()). label: in words, what it is the law of.
+# `...`: what made it.
+new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NULL, class = NULL,
+                    rest = NULL, axes = NULL, density = NULL, label = "a law", ...) {
+  x <- as.matrix(x)
+  colnames(x) <- if (is.null(rest) && !is.null(mixture)) variable_labels(mixture) else {
+    paste0(if (is.null(rest)) "x" else "u", if (ncol(x) > 1) seq_len(ncol(x)))
+  }
+  structure(list(x = x, weights = weights / sum(weights), log_density = log_density,
+                 log_confidence = log_confidence, mixture = mixture, class = class, rest = rest,
+                 axes = axes, density = density, label = label, ...), class = "law")
+}
+
+# What a reduction leaves: x = within u + across v, with orthonormal columns, u on the nodes and
+# v_i ~ N(mean_i, variance_i), all independent. `mixture`: the mixture in the coordinates u.
+law_rest <- function(within, across, mean, variance, mixture) {
+  list(within = within, across = across, mean = mean, variance = variance, mixture = mixture,
+       entropy = sum(log(2 * pi * exp(1) * variance)) / 2)
+}
+
+#' Laws on nodes
+#'
+#' The distribution of a sampler's output ([sampler_law()]), of the continuous-time process
+#' ([fokker_planck()], [sampler_limit()]) or of a tilted target, known exactly or by quadrature on
+#' nodes in one or two dimensions (more, if the rest is an independent Gaussian). There are no
+#' random numbers in it, and its numbers have no standard error.
+#'
+#' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
+#' [entropy()], [moments()], `summary()` and `plot()` say what there is to say of one.
+#'
+#' @details
+#' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline,
+#' continued beyond the outer nodes as a quadratic; in two, on a grid, by the cubics through the
+#' four nearest nodes along each axis. Where a deterministic sampler folds its starts onto each
+#' other the density is the sum over the branches, each a spline of its own.
+#'
+#' **Distances.** With nodes `x_i` of mass `w_i` and densities `f` and `g` of the two laws,
+#' `KL = sum w_i log(f/g)(x_i)` and the total variation is `sum w_i (1 - (g/f)(x_i))_+`: the second
+#' law is evaluated at the nodes of the first, which must be where the first has its mass. The
+#' Wasserstein distance `W1`, the integral of the absolute difference of the distribution
+#' functions, is given in one dimension.
+#'
+#' @param law,object,from A law.
+#' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
+#' @param log Whether to return the logarithm.
+#' @param to A law or a [gaussmix()] in the same variables.
+#' @param row.names,optional,... Not used.
+#' @return
+#' * `law_density()`: a vector, one number per point.
+#' * `law_distance()`: a data frame with one row and columns `kl` (from `from` to `to`, in nats),
+#'   `total_variation`, `wasserstein` (`NA` for d > 1) and `method`.
+#' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
+#' * `moments()`: as for a mixture, in all d variables.
+#' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
+#'   entropy, mean and standard deviation of each variable.
+#' * `as.data.frame()`: a row per node with its coordinates, `.weight`, `.log_density`,
+#'   `.confidence`.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a density that
+#'   is not known between the nodes.
+#' @source Derived for this package.
+#' @examples
+#' m <- named_mixture("A2")
+#' law <- sampler_law(m, guidance("1", 2), sampler_em(50))
+#' law
+#' summary(law)
+#' law_density(law, c(0, 2))
+#' # far from the class itself
+#' law_distance(law, gaussmix(1, 1, 1))
+#' plot(law)
+#' @name law
+NULL
+
+#' @rdname law
+#' @export
+law_density <- function(law, x, log = FALSE) {
+  check_law(law)
+  check_flag(log, "log")
+  like <- if (is.null(law$mixture)) gaussmix(1, t(rep(0, ncol(law$x))), 1) else law$mixture
+  x <- unname(check_points(x, like))
+  rest <- law$rest
+  value <- if (is.null(rest)) log_density_at(law, x) else {
+    v <- x %*% rest$across
+    log_density_at(law, x %*% rest$within) +
+      colSums(stats::dnorm(t(v), rest$mean, sqrt(rest$variance), log = TRUE))
+  }
+  if (log) value else exp(value)
+}
+
+# In the coordinates of the nodes.
+log_density_at <- function(law, x) {
+  if (!is.null(law$density)) return(law$density(x))
+  if (ncol(x) == 1) return(branch_density(x[, 1], law$x[, 1], law$log_density))
+  if (is.null(law$axes)) {
+    abort(paste("the density of this law is known at its nodes only;",
+                "as `from` of law_distance() it needs no more"), "input")
+  }
+  grid_interpolation(x, law$axes, law$log_density)
+}
+
+check_law <- function(x, arg = "law") {
+  if (!inherits(x, "law")) abort_input(arg, "a law (see sampler_law())", paste("a", class(x)[1]))
+  x
+}
+
+# One dimension: a branch for each stretch of nodes that rise or fall. One branch is continued beyond
+# its ends; several end where the map turned.
+branch_density <- function(at, x, log_density) {
+  turns <- which(diff(sign(diff(x))) != 0)
+  from <- c(1, turns + 1)
+  to <- c(turns + 1, length(x))
+  value <- rep(-Inf, length(at))
+  for (i in which(to > from)) {
+    nodes <- seq(from[i], to[i])
+    nodes <- nodes[!duplicated(x[nodes])]
+    ends <- range(x[nodes])
+    here <- if (length(turns)) at >= ends[1] & at <= ends[2] else rep(TRUE, length(at))
+    if (!any(here) || length(nodes) < 2) next
+    term <- continued_spline(at[here], x[nodes], log_density[nodes])
+    top <- pmax(value[here], term)
+    value[here] <- top + log(exp(value[here] - top) + exp(term - top))
+  }
+  value
+}
+
+continued_spline <- function(at, x, y) {
+  f <- stats::splinefun(x, pmax(y, -1e4), "fmm")
+  inner <- pmin(pmax(at, min(x)), max(x))
+  step <- at - inner
+  value <- f(inner)
+  out <- step != 0
+  value[out] <- value[out] + step[out] * f(inner[out], 1) +
+    step[out]^2 / 2 * pmin(f(inner[out], 2), 0)
+  value
+}
+
+# Two dimensions, on equispaced axes: cubic Lagrange polynomials through the four nodes around a
+# point along each axis; beyond the grid, their continuation.
+grid_interpolation <- function(x, axes, value) {
+  size <- lengths(axes)
+  place <- lapply(1:2, function(j) {
+    at <- (x[, j] - axes[[j]][1]) / (axes[[j]][2] - axes[[j]][1])
+    cell <- pmin(pmax(floor(at), 1), size[j] - 3)
+    s <- at - cell
+    list(cell = cell, weight = cbind(-s * (s - 1) * (s - 2) / 6, (s + 1) * (s - 1) * (s - 2) / 2,
+                                     -(s + 1) * s * (s - 2) / 2, (s + 1) * s * (s - 1) / 6))
+  })
+  value <- pmax(value, -1e4)
+  result <- 0
+  for (j in 1:4) for (i in 1:4) {
+    node <- place[[1]]$cell + i - 1 + size[1] * (place[[2]]$cell + j - 2)
+    result <- result + place[[1]]$weight[, i] * place[[2]]$weight[, j] * value[node]
+  }
+  result
+}
+
+#' @rdname law
+#' @export
+law_distance <- function(from, to) {
+  check_law(from, "from")
+  if (inherits(to, "gaussmix")) to <- mixture_as_law(to, from$rest)
+  check_law(to, "to")
+  if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
+    abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
+                to$label)
+  }
+  there <- from$weights > 0
+  w <- from$weights[there]
+  ratio <- log_density_at(to, unname(from$x[there, , drop = FALSE])) - from$log_density[there]
+  kl <- -sum(w * ratio)
+  rest <- rest_kl(from$rest, to$rest)
+  # of laws that differ in the rest as well these are not sums
+  alike <- rest < 1e-12
+  data.frame(kl = kl + rest,
+             total_variation = if (alike) sum(w * pmax(1 - exp(ratio), 0)) else NA_real_,
+             wasserstein = if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
+               wasserstein(from, to)
+             } else NA_real_, method = "quadrature", stringsAsFactors = FALSE)
+}
+
+# The reduced coordinates of two laws of one mixture are the same.
+same_rest <- function(a, b) {
+  if (is.null(a) || is.null(b)) return(is.null(a) && is.null(b))
+  isTRUE(all.equal(a$within, b$within)) && isTRUE(all.equal(a$across, b$across))
+}
+
+rest_kl <- function(a, b) {
+  if (is.null(a)) return(0)
+  gaussian_kl(a$mean, a$variance, b$mean, diag(b$variance, length(b$variance)))
+}
+
+# A mixture as the second law of a distance, in the coordinates of a reduction if there is one.
+mixture_as_law <- function(mixture, rest) {
+  if (is_singular(mixture)) {
+    abort("`to` has a singular covariance and no density; add noise by diffuse() first", "singular")
+  }
+  inner <- mixture
+  if (!is.null(rest)) {
+    split <- split_mixture(mixture, rest)
+    inner <- split$inner
+    rest <- split$rest
+  }
+  d <- mixture_dim(inner)
+  used <- inner$weights > 0
+  x <- inner$means[used, , drop = FALSE]
+  if (d == 1) x <- matrix(qgaussmix(c(1e-16, stats::ppoints(4001), 1 - 1e-16), inner))
+  new_law(x, rep(1, nrow(x)), dgaussmix(x, inner, log = TRUE), rest = rest, mixture = mixture,
+          density = function(x) dgaussmix(x, inner, log = TRUE), label = format(mixture),
+          cdf = if (d == 1) function(x) pgaussmix(x, inner))
+}
+
+# A mixture whose components are alike across a reduction, and independent of what is within.
+split_mixture <- function(mixture, rest) {
+  used <- which(mixture$weights > 0)
+  means <- unname(mixture$means[used, , drop = FALSE])
+  across <- means %*% rest$across
+  covs <- lapply(used, function(k) unname(component_cov(mixture, k)))
+  variance <- diag(crossprod(rest$across, covs[[1]] %*% rest$across))
+  size <- 1e-9 * max(vapply(covs, max, 0), means^2)
+  alike <- all(abs(across - rep(across[1, ], each = nrow(across)))^2 <= size) &&
+    all(vapply(covs, function(S) {
+      part <- S %*% rest$across
+      max(abs(part - rest$across * rep(variance, each = nrow(part)))) <= size
+    }, NA))
+  if (!alike) abort_input("to", "the same in all components across the reduction", format(mixture))
+  inner <- lapply(covs, function(S) simplify_cov(crossprod(rest$within, S %*% rest$within)))
+  names(inner) <- paste("component", used)
+  inner <- assemble_gaussmix(mixture$weights[used], means %*% rest$within, inner,
+                             mixture$class[used])
+  list(inner = inner, rest = law_rest(rest$within, rest$across, across[1, ], variance, inner))
+}
+
+# The integral of |F - G|, by the trapezoidal rule over the nodes of both.
+wasserstein <- function(from, to) {
+  x <- sort(unique(c(from$x[from$weights > 0], to$x[to$weights > 0])))
+  gap <- abs(law_cdf(from)(x) - law_cdf(to)(x))
+  sum(diff(x) * (gap[-1] + gap[-length(gap)])) / 2
+}
+
+# The distribution function in one dimension: half of a node's mass lies below it.
+law_cdf <- function(law) {
+  if (!is.null(law$cdf)) return(law$cdf)
+  order <- order(law$x)
+  w <- law$weights[order]
+  x <- law$x[order]
+  keep <- !duplicated(x, fromLast = TRUE)
+  stats::approxfun(x[keep], (cumsum(w) - w / 2)[keep], yleft = 0, yright = 1)
+}
+
+# ---- What there is to say of a law
+
+law_mean <- function(law, value) {
+  there <- law$weights > 0
+  estimate_row(sum((law$weights * value)[there]), 0, "quadrature")
+}
+
+#' @rdname law
+#' @export
+confidence.law <- function(x, ...) {
+  if (is.null(x$log_confidence)) no_class()
+  law_mean(x, exp(x$log_confidence))
+}
+
+#' @rdname law
+#' @export
+entropy.law <- function(x, ...) {
+  row <- law_mean(x, -x$log_density)
+  if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
+  row
+}
+
+#' @rdname law
+#' @export
+moments.law <- function(x, ...) {
+  mean <- colSums(x$weights * x$x)
+  cov <- crossprod(sqrt(x$weights) * sweep(x$x, 2, mean))
+  rest <- x$rest
+  if (!is.null(rest)) {
+    mean <- drop(rest$within %*% mean + rest$across %*% rest$mean)
+    cov <- rest$within %*% cov %*% t(rest$within) +
+      rest$across %*% (rest$variance * t(rest$across))
+    names <- variable_labels(x$mixture)
+    names(mean) <- names
+    dimnames(cov) <- list(names, names)
+  }
+  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)),
+       method = "quadrature")
+}
+
+#' @export
+mean.law <- function(x, ...) moments(x)$mean
+
+#' @rdname law
+#' @export
+summary.law <- function(object, ...) {
+  at <- moments(object)
+  rows <- c(
+    if (!is.null(object$log_confidence)) {
+      list(confidence = confidence(object),
+           "mean log confidence" = law_mean(object, object$log_confidence),
+           "mean inverse confidence" = law_mean(object, exp(-object$log_confidence)))
+    },
+    list(entropy = entropy(object)),
+    lapply(c(stats::setNames(at$mean, paste("mean of", names(at$mean))),
+             stats::setNames(sqrt(diag(at$cov)), paste("sd of", names(at$mean)))),
+           estimate_row, se = 0, method = "quadrature")
+  )
+  data.frame(quantity = names(rows), do.call(rbind, unname(rows)), stringsAsFactors = FALSE)
+}
+
+#' @export
+print.law <- function(x, ...) {
+  line <- function(...) cat("  ", ..., "\n", sep = "")
+  d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
+  cat("<law> of ", x$label, "\n", sep = "")
+  line("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
+       if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
+  if (!is.null(x$guidance)) line("guidance:   ", format(x$guidance))
+  if (!is.null(x$log_confidence)) line("confidence: ", format_estimate(confidence(x)))
+  line("entropy:    ", format_estimate(entropy(x)))
+  at <- moments(x)
+  shown <- seq_len(min(d, 6))
+  line("mean (sd):  ", toString(paste0(format(at$mean[shown], digits = 4), " (",
+                                       format(sqrt(diag(at$cov))[shown], digits = 4), ")")),
+       if (d > 6) ", ...")
+  if (!is.null(x$note)) line(x$note)
+  invisible(x)
+}
+
+#' @rdname law
+#' @export
+as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
+  columns <- list(as.data.frame(x$x), .weight = x$weights, .log_density = x$log_density)
+  if (!is.null(x$log_confidence)) columns$.confidence <- exp(x$log_confidence)
+  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
+}
+
+# ---- Pictures
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.law <- function(object, ...) {
+  aim <- aim_words(object$class)
+  mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
+  if (!is.null(mixture)) {
+    colnames(mixture$means) <- colnames(object$x)
+    mixture$class[mixture$class %in% object$class] <- aim
+  }
+  flat <- ncol(object$x) == 1
+  layers <- if (flat) law_curve(object, mixture, aim) else law_surface(object, mixture, aim)
+  label <- object$label
+  ggplot() + layers + look() +
+    words(paste("Law of", label),
+          c(if (!is.null(object$guidance)) {
+            strength <- format_strength(object$guidance)
+            paste0("S", substring(strength, 2), ", towards ", aim)
+          },
+            if (!flat && !is.null(mixture)) region_words(mixture)),
+          c(if (!is.null(object$rest)) "Coordinates of the reduction; the rest is Gaussian",
+            "By quadrature: there is no sampling error"))
+}
+
+law_curve <- function(law, mixture, aim) {
+  density <- exp(law$log_density)
+  # what one sees of it
+  keep <- range(law$x[density > 1e-4 * max(density), 1])
+  x <- sort(unique(law$x[law$x[, 1] >= keep[1] & law$x[, 1] <= keep[2], 1]))
+  curves <- data.frame(x = x, density = exp(log_density_at(law, matrix(x))), role = "this law")
+  if (!is.null(mixture) && !is_singular(mixture)) {
+    curves <- rbind(curves, aim_curves(mixture, aim))
+  }
+  roles <- unique(curves$role)
+  list(geom_line(aes(.data$x, .data$density, linetype = .data$role, colour = .data$role), curves),
+       scale_linetype_manual(values = stats::setNames(c("solid", "solid", "22")[seq_along(roles)],
+                                                      roles), name = NULL),
+       scale_colour_manual(values = stats::setNames(c(class_palette(2)[2], ink,
+                                                      ink)[seq_along(roles)], roles), name = NULL),
+       labs(x = colnames(law$x), y = "density"))
+}
+
+law_surface <- function(law, mixture, aim) {
+  labels <- colnames(law$x)
+  points <- data.frame(x = law$x[, 1], y = law$x[, 2], density = exp(law$log_density))
+  points <- points[points$density > 1e-4 * max(points$density), ]
+  lines <- if (!is.null(mixture) && !is_singular(mixture)) class_lines(mixture)
+  fill <- if (is.null(law$axes)) {
+    geom_point(aes(.data$x, .data$y, colour = .data$density), points, size = .6)
+  } else geom_raster(aes(.data$x, .data$y, fill = .data$density), points)
+  list(fill,
+       scale_colour_gradientn(colours = c("#E8F1F8", "#56B4E9", "#0072B2", "#00304B"),
+                              aesthetics = c("colour", "fill"), name = "density"),
+       if (!is.null(lines)) {
+         lines$role <- if (is.null(aim)) "each class" else {
+           ifelse(lines$class == aim, paste("class", aim), "other classes")
+         }
+         list(geom_path(aes(.data$x, .data$y, group = .data$group, linetype = .data$role), lines,
+                        colour = ink), role_scale(aim))
+       },
+       labs(x = labels[1], y = labels[2]), coord_equal())
+}
+
+#' @rdname plot.gaussmix
+#' @export
+plot.law <- function(x, ...) show_plot(x, ...)

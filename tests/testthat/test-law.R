@@ -1,0 +1,117 @@
+# A law on nodes made from a mixture, whose numbers are known otherwise.
+
+law_of <- function(mixture, class = NULL, size = 801, target = mixture) {
+  mean <- moments(target)$mean
+  sd <- sqrt(diag(moments(target)$cov))
+  axes <- lapply(seq_along(mean), function(j) mean[[j]] + sd[j] * seq(-8, 8, length.out = size))
+  x <- as.matrix(expand.grid(axes))
+  log_density <- dgaussmix(x, target, log = TRUE)
+  mixguide:::new_law(x, exp(log_density - max(log_density)), log_density,
+                     if (!is.null(class)) log(posterior(mixture, x)[, class]), mixture, class,
+                     axes = axes)
+}
+
+test_that("confidence, entropy and moments of a law are those of the mixture it was made from", {
+  for (name in c("A2", "B2-guidance")) {
+    mixture <- named_mixture(name)
+    part <- mixguide:::class_law(mixture, "1")
+    law <- law_of(mixture, "1", if (name == "A2") 801 else 161, part)
+    at <- moments(law)
+    expect_equal(unname(at$mean), unname(moments(part)$mean), tolerance = 1e-9)
+    expect_equal(unname(at$cov), unname(moments(part)$cov), tolerance = 1e-9)
+    expect_equal(mean(law), at$mean)
+    expect_identical(unlist(entropy(law)[2:3]), c(se = "0", method = "quadrature"))
+    expect_equal(entropy(law)$estimate, entropy(part)$estimate, tolerance = 1e-9)
+    rows <- summary(law)
+    # E 1/p(class | x) over the class is 1 over its weight
+    expect_equal(rows$estimate[rows$quantity == "mean inverse confidence"],
+                 1 / mixture$weights[1], tolerance = 1e-8)
+  }
+  expect_equal(confidence(law_of(named_mixture("A2"), "1", target = gaussmix(1, 1, 1)))$estimate,
+               confidence(named_mixture("A2"), "1")$estimate, tolerance = 1e-9)
+})
+
+test_that("the density is interpolated, and continued beyond the nodes", {
+  mixture <- named_mixture("A1")
+  law <- law_of(mixture)
+  x <- c(-1.2345, 0, 3.3)
+  expect_equal(law_density(law, x), dgaussmix(x, mixture), tolerance = 1e-6)
+  far <- range(law$x) + c(-1, 1)
+  expect_equal(law_density(law, far, log = TRUE), dgaussmix(far, mixture, log = TRUE),
+               tolerance = 1e-3)
+  plane <- named_mixture("B2")
+  law <- law_of(plane, size = 241)
+  x <- rbind(c(.11, -.37), c(1.4, .9), c(-1.7, .05))
+  expect_equal(law_density(law, x, log = TRUE), dgaussmix(x, plane, log = TRUE), tolerance = 1e-4)
+})
+
+test_that("of a law that was folded the branches add up", {
+  # y = x^2 of a standard normal: chi-squared with one degree of freedom
+  x <- seq(-6, 6, length.out = 2001) + 1e-3
+  law <- mixguide:::new_law(x^2, dnorm(x), dnorm(x, log = TRUE) - log(2 * abs(x)))
+  at <- c(.3, 1, 4, 9)
+  expect_equal(law_density(law, at), dchisq(at, 1), tolerance = 1e-5)
+})
+
+test_that("distances between Gaussians are the known ones", {
+  one <- gaussmix(1, 0, 1)
+  two <- gaussmix(1, .7, 2)
+  from <- law_of(one)
+  kl <- (1 / 2 + .49 / 2 - 1 + log(2)) / 2
+  tv <- integrate(function(x) abs(dnorm(x) - dnorm(x, .7, sqrt(2))) / 2, -12, 12,
+                  rel.tol = 1e-9)$value
+  w1 <- integrate(function(x) abs(pnorm(x) - pnorm(x, .7, sqrt(2))), -15, 15, rel.tol = 1e-9)$value
+  for (to in list(two, law_of(two))) {
+    distance <- law_distance(from, to)
+    expect_equal(distance$kl, kl, tolerance = 1e-7)
+    expect_equal(distance$total_variation, tv, tolerance = 1e-4)
+    expect_equal(distance$wasserstein, w1, tolerance = 1e-4)
+  }
+  expect_equal(unlist(law_distance(from, from)[1:3]), 0 * unlist(distance[1:3]))
+  plane <- law_distance(law_of(gaussmix(1, t(c(0, 0)), 1), size = 161),
+                        gaussmix(1, t(c(1, 2)), 1))
+  expect_equal(plane$kl, 2.5, tolerance = 1e-8)
+  expect_equal(plane$total_variation, 2 * pnorm(sqrt(5) / 2) - 1, tolerance = 1e-3)
+  expect_identical(plane$wasserstein, NA_real_)
+})
+
+test_that("what a reduction leaves counts in every number", {
+  # N((1, 2, 3), diag(1, .5, .5)): the first coordinate on nodes, the other two as they are
+  line <- law_of(gaussmix(1, 1, 1))
+  whole <- gaussmix(1, t(c(1, 2, 3)), diag(c(1, .5, .5)))
+  rest <- mixguide:::law_rest(diag(3)[, 1, drop = FALSE], diag(3)[, 2:3], c(2, 3), c(.5, .5),
+                              gaussmix(1, 1, 1))
+  law <- mixguide:::new_law(line$x, line$weights, line$log_density, mixture = whole, rest = rest)
+  expect_equal(entropy(law)$estimate, entropy(whole)$estimate, tolerance = 1e-9)
+  expect_equal(unname(moments(law)$cov), unname(moments(whole)$cov), tolerance = 1e-9)
+  x <- rbind(c(0, 1, 2), c(2, 2.5, 3))
+  expect_equal(law_density(law, x), dgaussmix(x, whole), tolerance = 1e-7)
+  other <- gaussmix(1, t(c(1.5, 2, 3)), diag(c(1, .25, .25)))
+  expect_equal(law_distance(law, other)$kl, .125 + (2 - 1 - log(2)), tolerance = 1e-6)
+  expect_output(print(law), "1 dimension of 3")
+})
+
+test_that("a law prints, is a data frame and draws", {
+  law <- law_of(named_mixture("A2"), "1", 101)
+  expect_output(print(law), "confidence: .*quadrature")
+  table <- as.data.frame(law)
+  expect_named(table, c("x", ".weight", ".log_density", ".confidence"))
+  expect_identical(nrow(table), 101L)
+  for (law in list(law, law_of(named_mixture("B2-guidance"), "1", 61))) {
+    plot <- ggplot2::autoplot(law)
+    expect_true(inherits(plot, "ggplot"))
+    expect_silent(ggplot2::ggplot_build(plot))
+  }
+})
+
+test_that("bad arguments are answered by name", {
+  law <- law_of(named_mixture("A2"), size = 101)
+  expect_error(law_density(1, 0), "`law`", class = "mixguide_error")
+  expect_error(law_density(law, 0, log = 1), "`log`", class = "mixguide_error")
+  expect_error(law_distance(law, named_mixture("B2")), "`to`", class = "mixguide_error")
+  expect_error(law_distance(law, 1), "`to`", class = "mixguide_error")
+  expect_error(law_distance(law, gaussmix(1, 0, 0)), class = "mixguide_error_singular")
+  expect_error(confidence(law), class = "mixguide_error")
+  scattered <- mixguide:::new_law(cbind(1:5, 1), rep(1, 5), rep(0, 5))
+  expect_error(law_density(scattered, c(1, 1)), "nodes only", class = "mixguide_error")
+})
