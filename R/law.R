@@ -40,7 +40,7 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline,
 #' continued beyond the outer nodes as a quadratic; in two, on a grid, by the cubics through the
 #' four nearest nodes along each axis. Where a deterministic sampler folds its starts onto each
-#' other the density is the sum over the branches, each a spline of its own.
+#' other the density is the sum over the branches, each interpolated linearly.
 #'
 #' **Distances.** With nodes `x_i` of mass `w_i` and densities `f` and `g` of the two laws,
 #' `KL = sum w_i log(f/g)(x_i)` and the total variation is `sum w_i (1 - (g/f)(x_i))_+`: the second
@@ -110,28 +110,24 @@ check_law <- function(x, arg = "law") {
   x
 }
 
-# One dimension: a branch for each stretch of nodes that rise or fall. One branch is continued beyond
-# its ends; several end where the map turned.
+# One dimension. Where the nodes do not rise (or fall) throughout there is a branch for each stretch
+# in which they do, with a pole of the density at its ends: nothing for a spline.
 branch_density <- function(at, x, log_density) {
-  turns <- which(diff(sign(diff(x))) != 0)
-  from <- c(1, turns + 1)
-  to <- c(turns + 1, length(x))
-  value <- rep(-Inf, length(at))
-  for (i in which(to > from)) {
-    nodes <- seq(from[i], to[i])
-    nodes <- nodes[!duplicated(x[nodes])]
-    ends <- range(x[nodes])
-    here <- if (length(turns)) at >= ends[1] & at <= ends[2] else rep(TRUE, length(at))
-    if (!any(here) || length(nodes) < 2) next
-    term <- continued_spline(at[here], x[nodes], log_density[nodes])
-    top <- pmax(value[here], term)
-    value[here] <- top + log(exp(value[here] - top) + exp(term - top))
-  }
-  value
+  keep <- is.finite(log_density) & c(TRUE, diff(x) != 0)
+  x <- x[keep]
+  log_density <- log_density[keep]
+  turns <- which(diff(sign(diff(x))) != 0) + 1
+  if (!length(turns)) return(continued_spline(at, x, log_density))
+  terms <- Map(function(from, to) {
+    term <- stats::approx(x[from:to], log_density[from:to], at)$y
+    replace(term, is.na(term), -Inf)
+  }, c(1, turns), c(turns, length(x)))
+  top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)
+  top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
 }
 
 continued_spline <- function(at, x, y) {
-  f <- stats::splinefun(x, pmax(y, -1e4), "fmm")
+  f <- stats::splinefun(x, y, "fmm")
   inner <- pmin(pmax(at, min(x)), max(x))
   step <- at - inner
   value <- f(inner)
@@ -152,7 +148,7 @@ grid_interpolation <- function(x, axes, value) {
     list(cell = cell, weight = cbind(-s * (s - 1) * (s - 2) / 6, (s + 1) * (s - 1) * (s - 2) / 2,
                                      -(s + 1) * s * (s - 2) / 2, (s + 1) * s * (s - 1) / 6))
   })
-  value <- pmax(value, -1e4)
+  value[!is.finite(value)] <- min(value[is.finite(value)])
   result <- 0
   for (j in 1:4) for (i in 1:4) {
     node <- place[[1]]$cell + i - 1 + size[1] * (place[[2]]$cell + j - 2)

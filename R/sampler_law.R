@@ -1,0 +1,349 @@
+#' Exact law of a sampler's output
+#'
+#' The distribution of what a sampler with its steps and its guidance puts out, without particles:
+#' its density on nodes, and from it entropy, confidence, moments and distances, with no sampling
+#' error. For one and two dimensions, and for any number of them if the run reduces to one or two
+#' (see the Details of [guided_sample()]).
+#'
+#' @details
+#' **Stochastic samplers** whose step is `x' = m(x) + sd z`, with a map `m` of the state alone and
+#' fresh normal noise `z` that is added last, are Markov chains with Gaussian kernels:
+#' `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum over
+#' the nodes of a grid. All stochastic samplers of the package are of that kind. Each time has its
+#' own grid, whose range follows the mass (down to 1e-20 of the largest density, 1e-16 in two
+#' dimensions) and whose spacing follows the noise before and after it, so that the sum is right to
+#' rounding: its error is `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for
+#' `s = 0.8 sd`. Where `nodes` forbids that, or mass gets lost, a warning says so. A last step
+#' without noise moves the nodes and their densities.
+#'
+#' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
+#' each side, or more) and carry the log-density along; in one dimension with as many nodes as it
+#' takes to see what happens between them, and where steps fold starts onto each other the branches
+#' are added.
+#'
+#' The law is that of the discrete chain. For that of continuous time see [sampler_limit()] and
+#' [fokker_planck()].
+#'
+#' @inheritParams guided_sample
+#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()], as for
+#'   [guided_sample()].
+#' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
+#'   and 1025 in two.
+#' @param log_density For deterministic samplers, how the log-density is carried along: `"map"`, by
+#'   the Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
+#' @return A [law]. Besides what every law has: `sampler`, `schedule`, `times`, `mass` (the total
+#'   that the quadrature found, 1 up to its error) and `folded` (the share of the mass at which
+#'   steps folded; `NULL` for stochastic samplers).
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for a sampler whose
+#'   steps are not of the form above and for a run in more than two dimensions.
+#' @source Kernel propagation and its accuracy are derived for this package. The chains: see the
+#'   samplers. Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
+#' @seealso [law], [sampler_moments()] for a single Gaussian in any dimension.
+#' @examples
+#' m <- named_mixture("D3")
+#' # guidance lowers the entropy of the chain, until its steps are too coarse for it
+#' for (strength in c(0, 2, 12)) {
+#'   print(entropy(sampler_law(m, guidance("1", strength), sampler_em(50, "uniform"))))
+#' }
+#' @export
+sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
+                        schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                        nodes = NULL, log_density = c("map", "divergence"), reduce = TRUE) {
+  check_mixture(mixture)
+  check_guidance(guidance)
+  check_sampler(sampler)
+  check_schedule(schedule)
+  check_flag(reduce, "reduce")
+  if (!is.null(guidance)) class_components(mixture, guidance$class)
+  if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
+  log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
+  times <- sampler_times(sampler, schedule, horizon)
+  start <- start_law(start, mixture, guidance$class, schedule, times[1])
+  run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
+              times = times, start = start, nodes = nodes, log_density = log_density,
+              steps = sampler_program(sampler, times, schedule, one_is_enough = TRUE))
+  rest <- if (reduce) reduced_run(run)
+  if (!is.null(rest)) {
+    run$mixture <- rest$law$mixture
+    run$start <- rest$start
+  }
+  if (mixture_dim(run$mixture) > 2) {
+    abort_input("mixture", "of at most two dimensions, or one that reduces to them",
+                paste(mixture_dim(run$mixture), "after what reductions there are"))
+  }
+  law <- if (sampler$stochastic) chain_law(run) else pushed_law(run)
+  closing <- closing_time(run$mixture, times, schedule)
+  log_confidence <- if (!is.null(guidance)) {
+    log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
+  }
+  rest <- rest$law
+  last <- times[length(times)]
+  if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)
+  new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
+          guidance$class, rest, law$axes, law$density,
+          label = paste0(format(sampler), ", from t = ", format(times[1])), guidance = guidance,
+          sampler = sampler, schedule = schedule, times = times, mass = law$mass,
+          folded = law$folded, note = law$note)
+}
+
+# The law at the horizon, as a mixture.
+start_law <- function(start, mixture, class, schedule, horizon) {
+  if (!is.character(start) && !inherits(start, "gaussmix")) {
+    abort_input("start", '"normal", "exact" or a gaussmix', describe(start))
+  }
+  begin <- run_start(start, mixture, 1, class, schedule, horizon)
+  law <- if (is.null(begin$law)) gaussmix(1, t(rep(0, mixture_dim(mixture))), begin$sd^2) else {
+    begin$law
+  }
+  if (is_singular(law)) abort("`start` has a singular covariance and no density", "singular")
+  law
+}
+
+# What a reduction makes of a run: the mixture and the start in the coordinates of its subspace, and
+# the exact Gaussian across it. NULL if there is none.
+reduced_run <- function(run) {
+  space <- reduced_space(run$mixture)
+  if (is.null(space)) return(NULL)
+  program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
+  if (any(program$term[3, ] == 1)) return(NULL)
+  turn <- function(x) if (is.null(space$basis)) x else space$basis %*% x
+  # what is left of each eigenspace, in the eigenvectors of the first covariance
+  across <- lapply(seq_along(space$values), function(g) {
+    rows <- which(space$group == g)
+    inside <- space$within[rows, colSums(space$within[rows, , drop = FALSE]^2) > .5, drop = FALSE]
+    basis <- matrix(0, nrow(space$within), space$rest[g])
+    if (ncol(basis)) {
+      basis[rows, ] <- qr.Q(qr(inside), complete = TRUE)[, ncol(inside) + seq_len(ncol(basis))]
+    }
+    basis
+  })
+  group <- rep(seq_along(across), vapply(across, ncol, 0L))
+  across <- do.call(cbind, across)
+  start <- tryCatch(split_mixture(run$start, list(within = turn(space$within),
+                                                  across = turn(across))),
+                    mixguide_error = function(e) NULL)
+  if (is.null(start)) return(NULL)
+  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
+  map <- affine_map(program, levels, space$values)
+  mean <- map$gain[group] * start$rest$mean + map$shift[group] * drop(space$mean %*% across)
+  variance <- map$gain[group]^2 * start$rest$variance + map$variance[group]
+  list(start = start$inner,
+       law = law_rest(turn(space$within), turn(across), mean, variance, space$mixture))
+}
+
+# ---- Deterministic samplers
+
+pushed_law <- function(run) {
+  flat <- mixture_dim(run$mixture) == 1
+  size <- if (!is.null(run$nodes)) run$nodes else if (flat) 2001 else 201
+  repeat {
+    axes <- grid_axes(start_range(run$start), size)
+    x <- axis_nodes(axes)
+    density <- dgaussmix(x, run$start, log = TRUE)
+    attr(x, "log_density") <- density
+    weights <- exp(density) * prod(vapply(axes, step_of, 0))
+    out <- guided_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
+                         schedule = run$schedule, horizon = run$times[1], start = x,
+                         log_density = run$log_density, reduce = FALSE)
+    torn <- if (flat) unresolved(out$x, weights, run$mixture) else 0
+    # where branches meet the density has a pole, which takes more nodes
+    enough <- if (torn > 1e-6) 1e5 else if (flat && any(out$folded)) 2e4 else 0
+    if (size >= enough || !is.null(run$nodes)) break
+    size <- 4 * size
+  }
+  if (torn > 1e-6) warn_law("the nodes do not see what happens to ", format(torn, digits = 1),
+                            " of the mass")
+  density <- note <- NULL
+  folded <- if (!is.null(out$folded)) sum(weights * out$folded)
+  if (flat && any(out$folded)) {
+    branches <- out[c("x", "log_density")]
+    density <- function(x) branch_density(x[, 1], branches$x[, 1], branches$log_density)
+    out$log_density <- density(out$x)
+  } else if (isTRUE(folded > 1e-9)) {
+    note <- "steps fold starts onto each other: the entropy is an upper bound"
+  }
+  list(x = out$x, weights = weights, log_density = out$log_density, density = density,
+       mass = sum(weights), folded = folded, note = note)
+}
+
+warn_law <- function(...) warning(..., call. = FALSE)
+
+# ---- Stochastic samplers
+
+# A chain of Gaussian kernels. Each time has its grid, made from the range of the law there and from
+# the noise just before and just after.
+chain_law <- function(run) {
+  sd <- kernel_sd(run)
+  N <- length(sd)
+  if (any(sd[-N] == 0)) {
+    abort_input("sampler", "one that draws noise in every step but the last",
+                paste("none in step", which(sd[-N] == 0)[1]))
+  }
+  move <- chain_map(run, sd)
+  least <- sqrt(min(used_values(run$start)))
+  grid <- chain_grid(run, start_range(run$start), c(least, sd[1]), move, 1)
+  density <- dgaussmix(grid$x, run$start)
+  coarse <- grid$coarse
+  for (k in seq_len(N)) {
+    keep <- density > (if (ncol(grid$x) == 1) 1e-20 else 1e-16) * max(density)
+    y <- grid$y$x[keep, , drop = FALSE]
+    if (sd[k] == 0) break
+    mass <- density[keep] * grid$cell
+    reach <- GRID_REACH * sd[k]
+    last <- k == N || sd[k + 1] == 0
+    grid <- chain_grid(run, rbind(apply(y, 2, min) - reach, apply(y, 2, max) + reach),
+                       c(sd[k], if (!last) sd[k + 1]), move, k + 1)
+    density <- spread(y, mass, sd[k], grid$axes)
+    coarse <- max(coarse, grid$coarse)
+  }
+  mass <- sum(density) * grid$cell
+  if (coarse > 1) {
+    warn_law("the grid is too coarse by a factor of ", format(coarse, digits = 2),
+             " for the noise of a step; take more `nodes`")
+  } else if (abs(mass - 1) > 1e-6) {
+    warn_law("the total mass is ", format(mass, digits = 8), "; take more `nodes`")
+  }
+  law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
+              axes = grid$axes, mass = mass)
+  if (sd[N] == 0) {
+    law[c("x", "weights")] <- list(y, law$weights[keep])
+    law$log_density <- law$log_density[keep] + grid$y$change[keep]
+    law["axes"] <- list(NULL)
+  }
+  law
+}
+
+# The steps as x' = m(x) + sd z: the sd of each, by following how much of each noise is in each
+# register (steps x noises).
+kernel_sd <- function(run) {
+  wanted <- "one whose steps are x' = m(x) + sd z with fresh noise z"
+  label <- run$sampler$label
+  sd <- lapply(run$steps, function(ops) {
+    tryCatch(check_reads(list(ops)), mixguide_error = function(e) {
+      abort_input("sampler", wanted, paste0("one that remembers earlier steps (", label, ")"))
+    })
+    noises <- sum(vapply(ops, `[[`, "", "op") == "noise")
+    none <- matrix(0, if (length(run$steps) == 1) length(run$times) - 1 else 1, noises)
+    held <- list(x = none)
+    drawn <- 0
+    for (op in ops) {
+      held[[op$to]] <- if (op$op == "noise") {
+        drawn <- drawn + 1
+        none + rep(seq_len(noises) == drawn, each = nrow(none))
+      } else if (op$op == "linear") {
+        Reduce(`+`, Map(function(w, of) w * of, as.list(op$coef), held[names(op$coef)]))
+      } else {
+        if (any(held[[op$from]] != 0)) {
+          abort_input("sampler", wanted,
+                      paste0("one whose score sees the noise of its own step (", label, ")"))
+        }
+        none
+      }
+    }
+    sqrt(rowSums(held$x^2))
+  })
+  unlist(sd)
+}
+
+# The maps m as a function of points and the number of the step: x, and of a last step without noise
+# the change of the log-density. All are compiled together; one runs with its operations and levels.
+chain_map <- function(run, sd) {
+  d <- mixture_dim(run$mixture)
+  N <- length(sd)
+  still <- function(op) if (op$op == "noise") op_linear(op$to, c(x = 0)) else op
+  method <- if (sd[N] == 0) "map" else "none"
+  program <- compile_program(lapply(run$steps, lapply, still), run$times, d, derivative = method)
+  if (any(program$term[3, ] == 1)) {
+    abort_input("sampler", "one whose coefficients are single numbers", run$sampler$label)
+  }
+  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
+  check_levels(run$mixture, levels, program$level_times)
+  plan <- list(mixture = run$mixture, program = program, method = method, levels = levels)
+  aim <- plan_aim(plan, run$guidance)
+  pool <- core_pool(run$mixture)
+  coef <- matrix(aim$levels$coef, nrow(aim$models))
+  code <- program$op[1, ]
+  is_end <- code == op_code("end")
+  step <- cumsum(is_end) - is_end + 1
+  step[code == op_code("save")] <- 0
+  function(x, k) {
+    part <- program
+    part$op <- program$op[, step %in% c(k, 0), drop = FALSE]
+    eval <- part$op[1, ] == op_code("eval")
+    level <- unique(part$op[4, eval])
+    part$op[4, eval] <- match(part$op[4, eval], level) - 1L
+    level <- level + 1
+    derivative <- sd[k] == 0
+    if (!derivative) part$derivative <- derivative_code[["none"]]
+    out <- core_run(pool, aim$models, list(a = levels$a[level], b2 = levels$b2[level],
+                                           coef = coef[, level]),
+                    part, nrow(x), if (derivative) SCALAR$change, start = x,
+                    # few nodes are one block: two threads would only wait for each other
+                    lanes = min(512, 8 * ceiling(nrow(x) / 8)))
+    list(x = out$output, change = if (derivative) out$scalar[[SCALAR$change]])
+  }
+}
+
+# Nodes over `range` (2 x r) before step k, for noises of the given sd, with their images `y` under
+# the step's map. The spacing: `per_sd` nodes for each sd at least, and images no further apart than
+# sd/1.5 (coarse > 1: further than .8 sd).
+chain_grid <- function(run, range, sd, move, k) {
+  r <- ncol(range)
+  flat <- r == 1
+  per_sd <- if (flat) 2.5 else 1.5
+  bounds <- if (flat) c(400, 20000) else c(80, 1024)
+  width <- range[2, ] - range[1, ]
+  next_sd <- sd[length(sd)]
+  step <- min(sd) / per_sd
+  repeat {
+    cells <- pmin(pmax(ceiling(width / step), bounds[1]), bounds[2])
+    if (!is.null(run$nodes)) cells <- rep(run$nodes - 1, r)
+    axes <- grid_axes(range, cells + 1)
+    x <- axis_nodes(axes)
+    y <- if (k < length(run$times)) move(x, k)
+    apart <- if (length(sd) < 2 || is.null(y)) 0 else spacing(y$x, lengths(axes)) / next_sd
+    if (apart <= 1 / 1.5 || !is.null(run$nodes) || all(cells >= bounds[2])) break
+    step <- step / (1.5 * apart * 1.05)
+  }
+  list(axes = axes, x = x, y = y, cell = prod(vapply(axes, step_of, 0)),
+       coarse = max(vapply(axes, step_of, 0) / min(sd), apart) / .8)
+}
+
+# The largest distance between the images of neighbours on a grid.
+spacing <- function(y, size) {
+  max(vapply(seq_len(ncol(y)), function(j) {
+    image <- matrix(y[, j], size[1])
+    max(abs(diff(image)), abs(diff(t(image))))
+  }, 0))
+}
+
+# The density at the nodes of a grid of masses at y, spread by N(0, sd^2 I).
+spread <- function(y, mass, sd, axes) {
+  .Call(ffi_spread, list(x = as.double(y), mass = mass, sd = sd, low = vapply(axes, `[`, 0, 1),
+                         step = vapply(axes, step_of, 0), size = lengths(axes)))
+}
+
+# ---- Grids
+
+# In standard deviations: further out is less than 1e-22 of a normal density's peak.
+GRID_REACH <- 10
+
+start_range <- function(law) {
+  used <- law$weights > 0
+  each <- vapply(which(used), function(k) sqrt(diag(component_cov(law, k))), law$means[1, ])
+  each <- GRID_REACH * t(matrix(each, mixture_dim(law)))
+  means <- law$means[used, , drop = FALSE]
+  rbind(apply(means - each, 2, min), apply(means + each, 2, max))
+}
+
+grid_axes <- function(range, size) {
+  size <- rep_len(size, ncol(range))
+  lapply(seq_len(ncol(range)), function(j) seq(range[1, j], range[2, j], length.out = size[j]))
+}
+
+axis_nodes <- function(axes) {
+  if (length(axes) == 1) return(matrix(axes[[1]]))
+  cbind(rep(axes[[1]], length(axes[[2]])), rep(axes[[2]], each = length(axes[[1]])))
+}
+
+step_of <- function(axis) axis[2] - axis[1]

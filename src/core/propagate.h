@@ -1,0 +1,37 @@
+/* Densities on grids, carried by a step of a Markov chain or of a Fokker-Planck equation. Each cell
+ * takes its contributions in one order, whoever computes it: the same bits for any threads. */
+#ifndef GM_PROPAGATE_H
+#define GM_PROPAGATE_H
+
+#include <stddef.h>
+
+/* The law of Y + sd Z on a grid, for point masses Y and a standard normal Z in r = 1 or 2
+ * dimensions: density(g) = sum_i mass_i N(g; x_i, sd^2 I). */
+typedef struct {
+  int r;
+  size_t n;
+  const double *x;    /* n x r: where the masses are */
+  const double *mass; /* n */
+  double sd;
+  const double *low;  /* r: the first node along each axis */
+  const double *step; /* r */
+  const size_t *size; /* r: nodes along each axis */
+  double *density;    /* a row of size[0] numbers per node of axis 2, gm_spread_stride() apart */
+} gm_spreading;
+
+/* Beyond so many standard deviations a normal density counts as zero: less than 1e-17 of its peak,
+ * and its tails hold 2e-19. */
+#define GM_SPREAD_REACH 9.0
+
+size_t gm_spread_stride(const gm_spreading *job);
+size_t gm_spread_work_size(const gm_spreading *job); /* doubles for each thread */
+void gm_spread(const gm_spreading *job, int threads, double *work);
+
+/* A step of length `dt` of p_t = -(b p)_x + D p_xx with nothing flowing through the ends of the
+ * grid, by the implicit midpoint rule (Crank and Nicolson) in time and Chang and Cooper's flux in
+ * space: b at the n - 1 midpoints of the grid and D are those of the middle of the step. p (n >= 2)
+ * is replaced. work: 5 n doubles. */
+void gm_fokker_planck_step(size_t n, double h, double dt, double D, const double *drift, double *p,
+                           double *work);
+
+#endif

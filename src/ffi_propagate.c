@@ -1,0 +1,56 @@
+/* Densities on grids: one step of a chain, many steps of a Fokker-Planck equation. */
+#include "ffi.h"
+
+#include <string.h>
+
+#include "core/propagate.h"
+#include "threads.h"
+
+/* `job`: x (n x r), mass (n), sd, low (r), step (r), size (r). The densities, first axis first. */
+SEXP ffi_spread(SEXP ffi_job) {
+  gm_spreading job;
+  R_xlen_t n = ffi_length(ffi_job, "mass"), r = ffi_length(ffi_job, "low");
+  if (r < 1 || r > 2) Rf_error("internal error: 'low'");
+  const int *size = ffi_integers(ffi_job, "size", r);
+  size_t sizes[2] = {1, 1};
+  for (int j = 0; j < r; j++) {
+    if (size[j] < 1) Rf_error("internal error: 'size'");
+    sizes[j] = (size_t)size[j];
+  }
+  job.r = (int)r;
+  job.n = (size_t)n;
+  job.x = ffi_doubles(ffi_job, "x", n * r);
+  job.mass = ffi_doubles(ffi_job, "mass", n);
+  job.sd = ffi_doubles(ffi_job, "sd", 1)[0];
+  job.low = ffi_doubles(ffi_job, "low", r);
+  job.step = ffi_doubles(ffi_job, "step", r);
+  job.size = sizes;
+  size_t stride = gm_spread_stride(&job);
+  int threads = r == 2 ? mg_threads() : 1;
+  job.density = (double *)R_alloc(stride * sizes[1], sizeof(double));
+  double *work = (double *)R_alloc((size_t)threads * gm_spread_work_size(&job), sizeof(double));
+  gm_spread(&job, threads, work);
+  SEXP result = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)(sizes[0] * sizes[1])));
+  for (size_t j = 0; j < sizes[1]; j++) {
+    memcpy(REAL(result) + j * sizes[0], job.density + j * stride, sizeof(double) * sizes[0]);
+  }
+  UNPROTECT(1); /* result */
+  return result;
+}
+
+/* The density p after the steps dt (N), with drift (n - 1 x N) and D (N) at their middles. */
+SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job) {
+  R_xlen_t n = Rf_xlength(ffi_p), steps = ffi_length(ffi_job, "dt");
+  if (TYPEOF(ffi_p) != REALSXP || n < 2) Rf_error("internal error: 'p'");
+  double h = ffi_doubles(ffi_job, "h", 1)[0];
+  const double *dt = ffi_doubles(ffi_job, "dt", steps), *D = ffi_doubles(ffi_job, "D", steps);
+  const double *drift = ffi_doubles(ffi_job, "drift", (n - 1) * steps);
+  SEXP result = PROTECT(Rf_duplicate(ffi_p));
+  double *work = (double *)R_alloc(5 * (size_t)n, sizeof(double));
+  for (R_xlen_t k = 0; k < steps; k++) {
+    gm_fokker_planck_step((size_t)n, h, dt[k], D[k], drift + (n - 1) * k, REAL(result), work);
+    if (k % 1000 == 999) R_CheckUserInterrupt();
+  }
+  UNPROTECT(1); /* result */
+  return result;
+}

@@ -1,0 +1,193 @@
+# The law of a discrete chain against the theory's tables, samples, and an independent program.
+
+em_law <- function(name, strength, steps, ...) {
+  sampler_law(named_mixture(name), guidance("1", strength), sampler_em(steps, "uniform"),
+              horizon = 5, ...)
+}
+numbers <- function(law) c(confidence(law)$estimate, entropy(law)$estimate)
+
+test_that("Euler-Maruyama on A2 and D3 has the tabulated confidence and entropy", {
+  strength <- c(0, .5, 1, 2, 4, 8)
+  skip_on_cran()
+  for (steps in names(theory_em)) {
+    found <- sapply(strength, function(eta) numbers(em_law("A2", eta, as.numeric(steps))))
+    expect_lt(max(abs(found - theory_em[[steps]])), 1e-7)
+  }
+  found <- sapply(strength, function(eta) numbers(em_law("D3", eta, 100)))
+  expect_lt(max(abs(found - rbind(c(.7987287, .8811889, .9121048, .9345612, .9493990, .9590299),
+                                  c(1.431597, 1.137171, .978211, .814461, .650427, .485006)))),
+            1e-6)
+})
+
+test_that("the centre of D3 splits in 50 coarse steps of the SDE as tabulated", {
+  known <- rbind(c(0, .794348, 1.44458, 1.02598), c(1, .907724, 1.00360, .66059),
+                 c(2, .930103, .85063, .56672), c(4, .944106, .71307, .49370),
+                 c(6, .948674, .65517, .46591), c(8, .941909, .71500, .50110),
+                 c(10, .720759, 1.52600, 1.42700), c(12, .247289, 1.98719, 3.07983),
+                 c(15, .024928, 1.87045, 4.47135), c(20, .000527, 1.94015, 6.04089))
+  for (i in seq_len(nrow(known))) {
+    law <- em_law("D3", known[i, 1], 50)
+    found <- c(numbers(law), sqrt(moments(law)$cov))
+    expect_lt(max(abs(found - known[i, -1]) / c(1e-6, 1e-5, 1e-5)), .51)
+  }
+  # where modes are, and how deep it is between them
+  law <- em_law("D3", 12, 50)
+  x <- seq(0, 8, .001)
+  density <- law_density(law, x)
+  expect_equal(x[which.max(density)], 3.60, tolerance = 5e-3)
+  expect_equal(density[1] / max(density), .741, tolerance = 1e-3)
+})
+
+test_that("the coarse SDE on NC1 has the tabulated confidence", {
+  found <- sapply(c(0, .5, 1, 2, 4, 8), function(eta) confidence(em_law("NC1", eta, 100))$estimate)
+  expect_lt(max(abs(found - c(.357598, .367127, .366639, .377668, .410243, .449741))), 1e-6)
+})
+
+test_that("an independent program has the same law for other samplers and grids", {
+  x <- seq(-7, 7, .05)
+  for (sampler in list(sampler_exponential(40, TRUE, "uniform"), sampler_ddpm(40, "large"))) {
+    sampler$grid <- "uniform"
+    law <- sampler_law(named_mixture("E3"), guidance("1", 1), sampler, horizon = 4)
+    known <- grid_law(named_mixture("E3"), sampler, 1, x, 4)
+    expect_lt(max(abs(numbers(law) - known)), 1e-7)
+  }
+})
+
+test_that("samples of every stochastic sampler agree with its law", {
+  withr::local_seed(601)
+  mixture <- named_mixture("E3")
+  for (sampler in list(sampler_ddpm(20), sampler_ddim(20, .5), sampler_em(20))) {
+    law <- sampler_law(mixture, guidance("1", 1), sampler, start = "exact")
+    run <- guided_sample(mixture, 2e4, guidance("1", 1), sampler, start = "exact")
+    row <- confidence(run)
+    expect_lt(abs(row$estimate - confidence(law)$estimate) / row$se, 4)
+    # distribution function
+    grid <- stats::quantile(run$x, 1:9 / 10)
+    expect_lt(max(abs(mixguide:::law_cdf(law)(grid) - 1:9 / 10)), 4 * .5 / sqrt(2e4))
+  }
+})
+
+test_that("one Gaussian has the law that sampler_moments() gives", {
+  for (sampler in list(sampler_em(30), sampler_ddpm(30), sampler_ddpm(30, "scaled"),
+                       sampler_rk4(8))) {
+    exact <- sampler_moments(named_mixture("G1"), sampler, horizon = 3)
+    law <- sampler_law(named_mixture("G1"), sampler = sampler, horizon = 3)
+    expect_equal(unname(moments(law)$mean), exact$mean, tolerance = 1e-9)
+    expect_equal(c(moments(law)$cov), c(exact$cov), tolerance = 1e-8)
+    expect_equal(entropy(law)$estimate, entropy(gaussmix(1, exact$mean, exact$cov))$estimate,
+                 tolerance = 1e-8)
+  }
+})
+
+test_that("in two dimensions the law of a product is the product of the laws", {
+  # the second coordinate is alike in both components and has noise of its own
+  plane <- gaussmix(c(.5, .5), rbind(c(1, 0), c(-1, 0)), diag(c(1, .5)))
+  steps <- sampler_em(15, "uniform")
+  law <- sampler_law(plane, guidance("1", 2), steps, horizon = 3, reduce = FALSE)
+  line <- sampler_law(named_mixture("A2"), guidance("1", 2), steps, horizon = 3)
+  other <- sampler_law(gaussmix(1, 0, .5), sampler = steps, horizon = 3)
+  expect_equal(entropy(law)$estimate, entropy(line)$estimate + entropy(other)$estimate,
+               tolerance = 1e-8)
+  expect_equal(confidence(law)$estimate, confidence(line)$estimate, tolerance = 1e-9)
+  x <- cbind(c(.3, 2, -1), c(-1, 0, .7))
+  expect_equal(law_density(law, x),
+               law_density(line, x[, 1]) * law_density(other, x[, 2]), tolerance = 1e-3)
+  # and that is what the reduction is
+  reduced <- sampler_law(plane, guidance("1", 2), steps, horizon = 3)
+  expect_identical(ncol(reduced$x), 1L)
+  expect_equal(summary(reduced)$estimate, summary(law)$estimate, tolerance = 1e-7)
+  expect_equal(law_density(reduced, x), law_density(law, x), tolerance = 1e-3)
+})
+
+test_that("a run in six dimensions reduces to two, with exact moments for the rest", {
+  withr::local_seed(602)
+  mixture <- gaussmix(c(.3, .3, .4), matrix(rnorm(18), 3), .5)
+  for (sampler in list(sampler_em(15), sampler_rk4(6))) {
+    law <- sampler_law(mixture, guidance("1", 2), sampler, nodes = if (!sampler$stochastic) 101)
+    run <- guided_sample(mixture, 2e4, guidance("1", 2), sampler)
+    expect_identical(ncol(law$x), 2L)
+    at <- moments(law)
+    deviation <- (colMeans(run$x) - at$mean) / sqrt(diag(at$cov) / 2e4)
+    expect_lt(max(abs(deviation)), 4)
+    expect_lt(max(abs(cov(run$x) - at$cov)), 6 * max(at$cov) / sqrt(2e4))
+    expect_lt(abs(confidence(run)$estimate - confidence(law)$estimate) / confidence(run)$se, 4)
+  }
+  expect_equal(entropy(law)$estimate, entropy(run)$estimate, tolerance = 6 * entropy(run)$se)
+})
+
+test_that("deterministic samplers have the law of continuous time as tabulated", {
+  for (rows in theory_exact) {
+    rows <- rows[rows$strength %in% c(0, 2, 8), ]
+    for (i in seq_len(nrow(rows))) {
+      law <- sampler_law(named_mixture(rows$mixture[i]), guidance("1", rows$strength[i]),
+                         sampler_rk4(120), horizon = 5, log_density = "divergence")
+      found <- c(numbers(law), sum(law$weights * exp(-law$log_confidence)))
+      expect_lt(max(abs(found - unlist(rows[i, -(1:2)]))), 1e-6)
+    }
+  }
+  law <- sampler_law(named_mixture("A2"), guidance("1", 4), sampler_rk4(60), horizon = 5)
+  expect_equal(unname(moments(law)$mean), 2.59963499, tolerance = 1e-6)
+  expect_equal(c(moments(law)$cov), .30957380, tolerance = 1e-5)
+})
+
+test_that("branches of a folded map add up to a density, and to less entropy", {
+  coarse <- sampler_euler(20, "uniform")
+  fold <- sampler_law(named_mixture("D3"), guidance("1", 30), coarse, horizon = 5)
+  expect_equal(fold$folded, 1, tolerance = 1e-9)
+  # where mass is: between the branch points
+  x <- seq(-40, 40, length.out = 400001)
+  expect_equal(sum(law_density(fold, x)) * (x[2] - x[1]), 1, tolerance = 2e-2)
+  # without the fold 3.3794; a histogram has 2.8964
+  expect_equal(entropy(fold)$estimate, 2.8964, tolerance = 4e-3)
+  law <- sampler_law(named_mixture("D3"), guidance("1", 4), coarse, horizon = 5)
+  expect_lt(law$folded, 1e-9)
+  expect_equal(entropy(law)$estimate, -6.1537, tolerance = 1e-5)
+})
+
+test_that("threads do not change a bit", {
+  before <- mixguide_threads()
+  withr::defer(mixguide_threads(before))
+  laws <- lapply(1:2, function(threads) {
+    mixguide_threads(threads)
+    sampler_law(named_mixture("C3"), guidance("1", 1), sampler_em(5), nodes = 61)
+  })
+  expect_identical(laws[[1]]$log_density, laws[[2]]$log_density)
+})
+
+test_that("a grid that is too coarse is warned of", {
+  expect_warning(em_law("A2", 1, 100, nodes = 20), "too coarse")
+  law <- em_law("A2", 1, 20, nodes = 101)
+  expect_identical(nrow(law$x), 101L)
+  expect_lt(abs(law$mass - 1), 1e-9)
+})
+
+test_that("what has no law of this kind is answered by name", {
+  mixture <- named_mixture("A2")
+  expect_error(sampler_law(named_mixture("G4"), guidance("1", 1)), "`mixture`.*two dimensions",
+               class = "mixguide_error")
+  expect_error(sampler_law(mixture, start = matrix(0)), "`start`", class = "mixguide_error")
+  expect_error(sampler_law(mixture, start = gaussmix(1, 0, 0)), class = "mixguide_error_singular")
+  expect_error(sampler_law(mixture, guidance("z")), "`class`", class = "mixguide_error")
+  expect_error(sampler_law(mixture, nodes = 2), "`nodes`", class = "mixguide_error")
+  noisy <- sampler("noisy", function(k, times, schedule) {
+    list(op_noise("z"), op_linear("y", c(x = 1, z = .1)),
+         op_eval("s", from = "y", t = times[k]), op_linear("x", c(y = 1, s = .1)))
+  }, steps = 5, stochastic = TRUE)
+  expect_error(sampler_law(mixture, sampler = noisy), "`sampler`.*score sees the noise",
+               class = "mixguide_error")
+  remembering <- sampler("memory", function(k, times, schedule) {
+    list(if (k == 1) op_noise("v") else op_linear("v", c(v = .5)),
+         op_linear("x", c(x = 1, v = .1)))
+  }, steps = 5, stochastic = TRUE)
+  expect_error(sampler_law(mixture, sampler = remembering), "`sampler`.*remembers",
+               class = "mixguide_error")
+})
+
+test_that("point masses, one component and strength 0 have laws too", {
+  points <- gaussmix(c(.5, .5), c(-1, 1), 0)
+  law <- sampler_law(points, guidance("1", 1), sampler_em(30))
+  expect_equal(law$mass, 1, tolerance = 1e-9)
+  expect_true(is.finite(entropy(law)$estimate))
+  expect_null(sampler_law(gaussmix(1, 0, 1), sampler = sampler_em(5))$log_confidence)
+  expect_equal(confidence(sampler_law(gaussmix(1, 0, 1), guidance("1"), sampler_em(5)))$estimate, 1)
+})
