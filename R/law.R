@@ -384,7 +384,14 @@ law_curve <- function(law, mixture, aim) {
 law_surface <- function(law, mixture, aim) {
   labels <- colnames(law$x)
   points <- data.frame(x = law$x[, 1], y = law$x[, 2], density = exp(law$log_density))
-  points <- points[points$density > 1e-4 * max(points$density), ]
+  seen <- function() points[points$density > 1e-4 * max(points$density), ]
+  points <- seen()
+  if (!is.null(law$axes)) {
+    fine <- lapply(points[1:2], function(x) seq(min(x), max(x), length.out = 150))
+    points <- do.call(expand.grid, fine)
+    points$density <- exp(log_density_at(law, unname(as.matrix(points))))
+    points <- seen()
+  }
   lines <- if (!is.null(mixture) && !is_singular(mixture)) class_lines(mixture)
   fill <- if (is.null(law$axes)) {
     geom_point(aes(.data$x, .data$y, colour = .data$density), points, size = .6)

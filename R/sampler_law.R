@@ -62,7 +62,7 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
               times = times, start = start, nodes = nodes, log_density = log_density,
               steps = sampler_program(sampler, times, schedule, one_is_enough = TRUE))
-  rest <- if (reduce) reduced_run(run)
+  rest <- if (reduce) reduced_run(run, sampler_map(run))
   if (!is.null(rest)) {
     run$mixture <- rest$law$mixture
     run$start <- rest$start
@@ -81,9 +81,8 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)
   new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
           guidance$class, rest, law$axes, law$density,
-          label = paste0(format(sampler), ", from t = ", format(times[1])), guidance = guidance,
-          sampler = sampler, schedule = schedule, times = times, mass = law$mass,
-          folded = law$folded, note = law$note)
+          label = format(sampler), guidance = guidance, sampler = sampler, schedule = schedule,
+          times = times, mass = law$mass, folded = law$folded, note = law$note)
 }
 
 # The law at the horizon, as a mixture.
@@ -99,13 +98,20 @@ start_law <- function(start, mixture, class, schedule, horizon) {
   law
 }
 
-# What a reduction makes of a run: the mixture and the start in the coordinates of its subspace, and
-# the exact Gaussian across it. NULL if there is none.
-reduced_run <- function(run) {
-  space <- reduced_space(run$mixture)
-  if (is.null(space)) return(NULL)
+# What the sampler makes of one Gaussian, as a function of its variances (see affine_map()); NULL if
+# its coordinates are not alike.
+sampler_map <- function(run) {
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
   if (any(program$term[3, ] == 1)) return(NULL)
+  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
+  function(values) affine_map(program, levels, values)
+}
+
+# What a reduction makes of a run: the mixture and the start in the coordinates of its subspace, and
+# the exact Gaussian across it. NULL if there is none.
+reduced_run <- function(run, affine) {
+  space <- if (!is.null(affine)) reduced_space(run$mixture)
+  if (is.null(space)) return(NULL)
   turn <- function(x) if (is.null(space$basis)) x else space$basis %*% x
   # what is left of each eigenspace, in the eigenvectors of the first covariance
   across <- lapply(seq_along(space$values), function(g) {
@@ -123,12 +129,75 @@ reduced_run <- function(run) {
                                                   across = turn(across))),
                     mixguide_error = function(e) NULL)
   if (is.null(start)) return(NULL)
-  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
-  map <- affine_map(program, levels, space$values)
+  map <- affine(space$values)
   mean <- map$gain[group] * start$rest$mean + map$shift[group] * drop(space$mean %*% across)
   variance <- map$gain[group]^2 * start$rest$variance + map$variance[group]
   list(start = start$inner,
        law = law_rest(turn(space$within), turn(across), mean, variance, space$mixture))
+}
+
+#' The limit of small steps
+#'
+#' What a sampler's law tends to as its steps shrink, by Richardson extrapolation: the exact laws
+#' ([sampler_law()]) for a quarter, half and all of its steps, of which each is nearer to that of
+#' the continuous process by a known factor.
+#'
+#' @details With `q_n` a number of the law for `n` steps and an error of order `p` in `1/n`, the
+#' limit is `q_n + (q_n - q_{n/2})/(2^p - 1)`. That of `n/2` and `n/4` steps stands beside it: the
+#' difference of the two is given as `error`, an indication and no bound (for smooth `q` it is some
+#' `2^{p+1}` times the error that is left).
+#'
+#' Euler-Maruyama, DDPM and the exponential integrators have order 1, in the law as for paths with
+#' additive noise.
+#'
+#' @inheritParams sampler_law
+#' @param sampler A sampler with at least 4 steps, a multiple of 4, and a grid that is not given by
+#'   its times.
+#' @param order The order `p` of the sampler.
+#' @param ... For [sampler_law()].
+#' @return A data frame of class `sampler_limit` with columns `quantity` (the rows of `summary()` of
+#'   a law), `finest` (for all steps), `estimate` (the limit), `error` and `method`
+#'   (`"Richardson"`).
+#' @source The extrapolation is Richardson's; its use here is derived for this package.
+#' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
+#' @examples
+#' sampler_limit(named_mixture("A2"), guidance("1", 2), sampler_em(40, "uniform"))
+#' @export
+sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "uniform"), ...,
+                          order = 1) {
+  check_sampler(sampler)
+  order <- check_number(order, "order", min = 0, open = TRUE)
+  steps <- sampler$steps
+  if (is.numeric(sampler$grid) || is.null(steps) || steps %% 4) {
+    abort_input("sampler", "one with a multiple of 4 steps on a grid that it makes itself",
+                format(sampler))
+  }
+  rows <- lapply(steps / c(4, 2, 1), function(n) {
+    sampler$steps <- n
+    summary(sampler_law(mixture, guidance, sampler, ...))
+  })
+  q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
+  limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
+  structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
+                       error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
+                       stringsAsFactors = FALSE),
+            class = c("sampler_limit", "data.frame"), label = format(sampler))
+}
+
+#' @export
+print.sampler_limit <- function(x, digits = 6, ...) {
+  cat("<sampler_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
+  table <- as.data.frame(x)
+  table$error <- signif(table$error, 1)
+  print(table, digits = digits, row.names = FALSE)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.sampler_limit <- function(x, ...) {
+  attr(x, "label") <- NULL
+  class(x) <- "data.frame"
+  x
 }
 
 # ---- Deterministic samplers

@@ -46,7 +46,7 @@ SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job) {
   const double *dt = ffi_doubles(ffi_job, "dt", steps), *D = ffi_doubles(ffi_job, "D", steps);
   const double *drift = ffi_doubles(ffi_job, "drift", (n - 1) * steps);
   SEXP result = PROTECT(Rf_duplicate(ffi_p));
-  double *work = (double *)R_alloc(5 * (size_t)n, sizeof(double));
+  double *work = (double *)R_alloc(2 * (size_t)n, sizeof(double));
   for (R_xlen_t k = 0; k < steps; k++) {
     gm_fokker_planck_step((size_t)n, h, dt[k], D[k], drift + (n - 1) * k, REAL(result), work);
     if (k % 1000 == 999) R_CheckUserInterrupt();

@@ -106,62 +106,49 @@ void gm_spread(const gm_spreading *job, int threads, double *work) {
   }
 }
 
-/* The flux from node i to i + 1 is (D/h) ((e + w/2) p_i - (e - w/2) p_{i+1}) with w = b h / D and
- * e = (w/2) coth(w/2), for which the stationary law of a constant b is exact. Of the continued
- * fraction of x coth x = 1 + x^2/(3 + x^2/(5 + x^2/(7 + ... three terms are enough here: the error
- * is of order h^8, and e > |w|/2 for any w, so that what flows out of p > 0 leaves p > 0.
- *
- * (I - dt L/2) p' = (I + dt L/2) p is solved from both ends towards the middle: two chains of
+/* A half of the grid, from its end towards the middle: what the last node eliminated leaves behind.
+ * Its equation reads p'_here = y + ratio p'_next, and half a step's flow through the interface
+ * between it and the next node is toward p_here - back p_next. */
+typedef struct { double toward, back, ratio, y; } half_grid;
+
+/* x: half of b h / D at the interface ahead, positive towards the middle. The flux there is
+ * (D/h) ((e + x) p_here - (e - x) p_next), e = x coth x, for which the stationary law of a constant
+ * b is exact. Of the continued fraction x coth x = 1 + x^2/(3 + x^2/(5 + x^2/(7 + ... three terms
+ * are enough: the error is of order h^8, and e > |x| for any x, so that both flows are positive. */
+static inline void eliminate(half_grid *half, double x, double scale, double before, double here,
+                             double next, double *y, double *ratio) {
+  double x2 = x * x, e = 1 + x2 * (35 + x2) / (105 + 10 * x2);
+  double toward = scale * (e + x), back = scale * (e - x), out = toward + half->back;
+  double now = (1 - out) * here + half->toward * before + back * next;
+  double pivot = 1 / (1 + out - half->toward * half->ratio);
+  *y = half->y = (now + half->toward * half->y) * pivot;
+  *ratio = half->ratio = back * pivot;
+  half->toward = toward;
+  half->back = back;
+}
+
+/* (I - dt L/2) p' = (I + dt L/2) p is solved from both ends towards the middle: two chains of
  * divisions, of which neither waits for the other (a "twisted" factorisation). */
 void gm_fokker_planck_step(size_t n, double h, double dt, double D, const double *drift, double *p,
                            double *work) {
-  double *right = work, *left = work + n;     /* half a step's flow i -> i + 1, and i + 1 -> i */
-  double *rhs = work + 2 * n, *ratio = work + 3 * n, *diagonal = work + 4 * n;
-  double scale = dt / 2 * D / (h * h), half = h / (2 * D);
-  for (size_t i = 0; i + 1 < n; i++) {
-    double x = half * drift[i], x2 = x * x;
-    double e = 1 + x2 * (35 + x2) / (105 + 10 * x2);
-    right[i] = scale * (e + x);
-    left[i] = scale * (e - x);
-  }
-  double in = 0, out = right[0];
-  for (size_t i = 0; i < n; i++) {
-    double from_right = 0;
-    out = 0;
-    if (i + 1 < n) {
-      from_right = left[i] * p[i + 1];
-      out = right[i];
-    }
-    if (i > 0) out += left[i - 1];
-    diagonal[i] = 1 + out;
-    rhs[i] = (1 - out) * p[i] + in + from_right;
-    if (i + 1 < n) in = right[i] * p[i];
-  }
-  /* below: p'_i = rhs_i + ratio_i p'_{i+1} for i < m; above: p'_i = rhs_i + ratio_i p'_{i-1} */
+  double *y = work, *ratio = work + n, scale = dt / 2 * D / (h * h), half = h / (2 * D);
+  half_grid low = {0, 0, 0, 0}, high = low;
   size_t m = n / 2, i = 0, j = n - 1;
-  double r1 = 0, y1 = 0, r2 = 0, y2 = 0;
-  while (i < m || j > m) {
-    if (i < m) {
-      double in1 = i ? right[i - 1] : 0, pivot = 1 / (diagonal[i] - in1 * r1);
-      y1 = (rhs[i] + in1 * y1) * pivot;
-      r1 = left[i] * pivot;
-      rhs[i] = y1;
-      ratio[i++] = r1;
-    }
-    if (j > m) {
-      double in2 = j + 1 < n ? left[j] : 0, pivot = 1 / (diagonal[j] - in2 * r2);
-      y2 = (rhs[j] + in2 * y2) * pivot;
-      r2 = right[j - 1] * pivot;
-      rhs[j] = y2;
-      ratio[j--] = r2;
-    }
+  while (i < m) {
+    eliminate(&low, half * drift[i], scale, i ? p[i - 1] : 0, p[i], p[i + 1], y + i, ratio + i);
+    i++;
+    if (j == m) continue;
+    eliminate(&high, -half * drift[j - 1], scale, j + 1 < n ? p[j + 1] : 0, p[j], p[j - 1], y + j,
+              ratio + j);
+    j--;
   }
-  double in1 = m ? right[m - 1] : 0, in2 = m + 1 < n ? left[m] : 0;
-  double value = (rhs[m] + in1 * y1 + in2 * y2) / (diagonal[m] - in1 * r1 - in2 * r2);
-  p[m] = value;
-  double up = value;
-  for (size_t k = 1; k <= m || m + k < n; k++) {
-    if (k <= m) p[m - k] = value = rhs[m - k] + ratio[m - k] * value;
-    if (m + k < n) p[m + k] = up = rhs[m + k] + ratio[m + k] * up;
+  double out = low.back + high.back;
+  double now = (1 - out) * p[m] + low.toward * p[m - 1] + (m + 1 < n ? high.toward * p[m + 1] : 0);
+  double left = (now + low.toward * low.y + high.toward * high.y) /
+                (1 + out - low.toward * low.ratio - high.toward * high.ratio), right = left;
+  p[m] = left;
+  for (size_t k = 1; k <= m; k++) {
+    p[m - k] = left = y[m - k] + ratio[m - k] * left;
+    if (m + k < n) p[m + k] = right = y[m + k] + ratio[m + k] * right;
   }
 }

@@ -30,7 +30,7 @@ void gm_spread(const gm_spreading *job, int threads, double *work);
 /* A step of length `dt` of p_t = -(b p)_x + D p_xx with nothing flowing through the ends of the
  * grid, by the implicit midpoint rule (Crank and Nicolson) in time and Chang and Cooper's flux in
  * space: b at the n - 1 midpoints of the grid and D are those of the middle of the step. p (n >= 2)
- * is replaced. work: 5 n doubles. */
+ * is replaced. work: 2 n doubles. */
 void gm_fokker_planck_step(size_t n, double h, double dt, double D, const double *drift, double *p,
                            double *work);
 

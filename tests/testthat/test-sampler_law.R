@@ -191,3 +191,18 @@ test_that("point masses, one component and strength 0 have laws too", {
   expect_null(sampler_law(gaussmix(1, 0, 1), sampler = sampler_em(5))$log_confidence)
   expect_equal(confidence(sampler_law(gaussmix(1, 0, 1), guidance("1"), sampler_em(5)))$estimate, 1)
 })
+
+test_that("Richardson extrapolation leads to the tabulated limits for A2", {
+  known <- rbind(c(0, .77521, 1.41886), c(.5, .85001, 1.29534), c(1, .89399, 1.21428),
+                 c(2, .93669, 1.13078), c(4, .96617, 1.07441), c(8, .98283, 1.04725))
+  for (i in c(1, 4, 6)) {
+    limit <- sampler_limit(named_mixture("A2"), guidance("1", known[i, 1]), horizon = 5)
+    rows <- match(c("confidence", "entropy"), limit$quantity)
+    expect_lt(max(abs(limit$estimate[rows] - known[i, -1])), 1.1e-5)
+    expect_true(all(limit$error[rows] > 0))
+  }
+  expect_output(print(limit), "as its steps shrink")
+  expect_identical(class(as.data.frame(limit)), "data.frame")
+  expect_error(sampler_limit(named_mixture("A2"), sampler = sampler_em(10)), "`sampler`",
+               class = "mixguide_error")
+})
