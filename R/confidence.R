@@ -50,7 +50,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 #' @export
 confidence.guided_sample <- function(x, ...) {
   if (is.null(x$confidence)) no_class()
-  sample_mean(x$confidence, x$weights)
+  particle_mean(x, x$confidence)
 }
 
 no_class <- function() {
@@ -79,11 +79,22 @@ estimate_row <- function(estimate, se, method) {
   data.frame(estimate = estimate, se = se, method = method, stringsAsFactors = FALSE)
 }
 
-# The mean of f over draws, or over quadrature nodes where there are weights.
-sample_mean <- function(x, weights = NULL) {
-  if (!is.null(weights)) return(estimate_row(sum(weights * x), 0, "quadrature"))
-  estimate_row(mean(x), stats::sd(x) / sqrt(length(x)), "Monte Carlo")
+# The mean of f over draws, or over quadrature nodes where there are weights; over draws that have
+# weights if it is known from which start each descends.
+sample_mean <- function(x, weights = NULL, ancestor = NULL) {
+  if (is.null(weights)) return(estimate_row(mean(x), stats::sd(x) / sqrt(length(x)), "Monte Carlo"))
+  there <- weights > 0
+  mean <- sum((weights * x)[there])
+  if (is.null(ancestor)) return(estimate_row(mean, 0, "quadrature"))
+  estimate_row(mean, family_se((weights * (x - mean))[there], ancestor[there]), "Monte Carlo")
 }
+
+# The same for a guided_sample.
+particle_mean <- function(object, x) sample_mean(x, object$weights, object$ancestor)
+
+# The standard error of a sum over particles, of mean zero: those of one ancestor are dependent,
+# families are not (Chan and Lai 2013).
+family_se <- function(x, ancestor) sqrt(sum(rowsum(x, ancestor)^2))
 
 format_estimate <- function(row) {
   if (row$method != "Monte Carlo") {

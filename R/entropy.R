@@ -47,8 +47,8 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 #' @export
 entropy.guided_sample <- function(x, ...) {
   if (is.null(x$log_density)) no_log_density()
-  if (is.null(x$start_entropy)) return(sample_mean(-x$log_density, x$weights))
-  row <- sample_mean(-x$density_change, x$weights)
+  if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
+  row <- particle_mean(x, -x$density_change)
   row$estimate <- row$estimate + x$start_entropy
   row
 }

@@ -216,8 +216,9 @@ class_target <- function(mixture, class, plan, key) {
        entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
 }
 
-# The start that all strengths share: as given, or the nodes and weights of the quadrature.
-sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon) {
+# The start that all strengths share: as given, or the nodes and weights of the quadrature, over
+# `reach` standard deviations to each side.
+sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon, reach = 9) {
   normal <- is.character(start) && check_choice(start, c("normal", "exact"), "start") == "normal"
   possible <- mixture_dim(mixture) == 1 && !sampler$stochastic && normal
   exact <- if (is.null(exact)) possible else check_flag(exact, "exact")
@@ -226,7 +227,7 @@ sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon) {
     abort_input("exact", 'FALSE unless d = 1, the sampler is deterministic and start is "normal"')
   }
   sd <- start_sd(schedule, horizon)
-  z <- seq(-9, 9, length.out = max(n, 2001))
+  z <- seq(-reach, reach, length.out = max(n, 2001))
   x <- matrix(sd * z)
   attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - log(sd)
   weights <- stats::dnorm(z)

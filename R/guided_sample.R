@@ -418,8 +418,8 @@ print.guided_sample <- function(x, ...) {
 summary.guided_sample <- function(object, ...) {
   x <- object$x
   rows <- lapply(seq_len(ncol(x)), function(j) {
-    mean <- sample_mean(x[, j], object$weights)
-    square <- sample_mean((x[, j] - mean$estimate)^2, object$weights)
+    mean <- particle_mean(object, x[, j])
+    square <- particle_mean(object, (x[, j] - mean$estimate)^2)
     data.frame(mean = mean$estimate, mean_se = mean$se, sd = sqrt(square$estimate))
   })
   variables <- do.call(rbind, rows)
@@ -432,7 +432,7 @@ print.summary.guided_sample <- function(x, digits = 4, ...) {
   print(x$sample)
   folded <- x$sample$folded
   if (any(folded)) {
-    share <- sample_mean(as.double(folded), x$sample$weights)$estimate
+    share <- particle_mean(x$sample, as.double(folded))$estimate
     cat("  folded:     ", format(share, digits = 3), " of the particles\n", sep = "")
   }
   print(x$variables, digits = digits)

@@ -51,8 +51,8 @@ no_divergence <- function() {
 # coefficients they have (`count`), the coefficients (`register`, `size`), and the numbers of which
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
-# an "eval" to "" is of the log-densities alone. `of`: which score an "eval" is of, see
-# guidance_models().
+# an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds
+# c0 + c1 <from, r>. `of`: which score an "eval" is of, see guidance_models().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -68,7 +68,8 @@ operation_table <- function(ops, d = 1, steps = 1) {
   check_sizes(coefs[rep(kind == "linear", count)], if (steps > 1) steps else d, "coef")
   check_sizes(t, steps, "t")
   each <- list(kind = kind, to = column("to", ""), from = column("from", "x"),
-               of = column("of", "guided"), scalar = column("scalar", 0), count = count, register = names(coefs),
+               of = column("of", "guided"), scalar = column("scalar", 0), count = count,
+               register = names(coefs),
                size = if (steps > 1) rep(1L, sum(count)) else lengths(coefs))
   numbers <- function(x) {
     # a column per step: its numbers come one after the other
@@ -115,7 +116,9 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   op["at", linear] <- offset(table$count[linear])
   op["n", linear] <- table$count[linear]
   op["n", kind %in% c("dot", "end", "constant", "power")] <- coef_at[!of_linear]
-  op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
+  dot <- rows("dot")
+  op["to", dot] <- table$scalar[dot] - 1
+  op["at", dot] <- id(table$register[offset(table$count)[dot] + 1])
   op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
   for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1
   if (derivative == "map") op["at", rows("end")] <- live_registers(op, term)

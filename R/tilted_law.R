@@ -1,0 +1,142 @@
+#' The tilted law
+#'
+#' The law with density proportional to `p(x | class) p(class | x)^strength`, of which guidance is
+#' often thought to sample: by quadrature in one or two dimensions, and in more where the mixture
+#' can be reduced to two (see [guided_sample()]), since what is left is then a Gaussian that the
+#' tilt does not touch.
+#'
+#' @details With `strength = eta`, this is `p(x | class)^(1 + eta) / p(x)^eta` up to a constant. At
+#'   strength 0 it is the class itself, at -1 the whole mixture. At `t > 0` it is the tilt of the
+#'   laws at time `t`, which is *not* the law at time `t` of the diffused tilt: that is why
+#'   guidance, whose score is that of the tilt at each time, samples something else (Chidambaram et
+#'   al. 2024). [law_distance()] tells how far from it a sampler's law is, and [tilted_sample()]
+#'   weighs guided particles so that they do sample it.
+#'
+#' A strength >= -1 always gives a law; a smaller one may not, where covariances differ.
+#'
+#' @inheritParams diffuse
+#' @param class Label of the class, or several labels for their union.
+#' @param strength A number, the `eta` above.
+#' @param t The tilt of the laws at this time.
+#' @param nodes Number of nodes (on each of two axes); `NULL`: 2001 (201), or as many more, up to
+#'   20001 (601), as make the normalising constant the same to 1e-10 when every other is left out.
+#' @return A [law]: its density is known everywhere, not only on the nodes. It also has `strength`
+#'   and `log_normaliser`, the logarithm of `E[p(class | x)^strength | class]`.
+#' @section Errors: Of class `mixguide_error`: more than two dimensions that cannot be reduced,
+#'   covariances that are singular at time `t`, and strengths at which there is no such law.
+#' @section Numerical notes: The nodes are equispaced and span the region in which the log-density
+#'   is within 45 of its largest value; the trapezoidal rule then converges faster than any power of
+#'   their distance. A warning says if the largest number of nodes does not suffice.
+#' @source Chidambaram, Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074};
+#'   quadrature
+#'   derived for this package.
+#' @seealso [law] for what can be asked of it.
+#' @examples
+#' m <- named_mixture("A2")
+#' tilt <- tilted_law(m, "1", 4)
+#' tilt
+#' # guidance of that strength goes much further
+#' run <- guided_sample(m, 1000, guidance("1", 4), sampler_heun(40))
+#' c(mean(tilt), mean(run$x))
+#' plot(tilt)
+#' @export
+tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_ou(),
+                       nodes = NULL) {
+  check_mixture(mixture)
+  class_components(mixture, class)
+  strength <- check_number(strength, "strength")
+  if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)
+  mixture <- diffuse(mixture, t, schedule)
+  if (is_singular(mixture)) {
+    abort("`mixture` has a singular covariance and no density at time `t`; take t > 0", "singular")
+  }
+  inner <- mixture
+  rest <- NULL
+  if (mixture_dim(mixture) > 2) {
+    rest <- plain_rest(mixture)
+    inner <- rest$mixture
+  }
+  guide <- guidance_models(guidance(class), inner)
+  at <- function(x) {
+    logp <- core_eval(inner, x, 1, 0, guide$models, c(0, 0), "logp")
+    list(tilt = log_tilt(logp[[1]], logp[[2]], guide$log_prior, strength),
+         confidence = pmin(guide$log_prior + logp[[1]] - logp[[2]], 0))
+  }
+  grid <- tilt_grid(function(x) at(x)$tilt, inner, nodes)
+  value <- at(grid$x)
+  weights <- exp(value$tilt - max(value$tilt))
+  log_z <- max(value$tilt) + log(sum(weights) * grid$cell)
+  new_law(grid$x, weights, value$tilt - log_z, value$confidence, mixture, as.character(class), rest,
+          grid$axes, density = function(x) at(x)$tilt - log_z,
+          label = paste0("the tilt p(x | ", aim_words(class), ") p(", aim_words(class), " | x)^",
+                         format(strength)),
+          strength = strength, log_normaliser = log_z)
+}
+
+# The grid on which exp(f) is integrated: its nodes, their axes and the size of a cell.
+tilt_grid <- function(f, mixture, nodes) {
+  d <- mixture_dim(mixture)
+  # where it may live: coarsely, but with the scale of every component
+  used <- which(mixture$weights > 0)
+  sd <- sqrt(vapply(used, function(k) diag(component_cov(mixture, k)), double(d)))
+  dim(sd) <- c(d, length(used))
+  own <- lapply(seq_len(d), function(j) {
+    resolving_grid(mixture$means[used, j], 3 * sd[j, ], if (d == 1) 2048 else 80)
+  })
+  box <- tilt_box(f, own)
+  # closer, and further out where it does not end at the border
+  for (i in 1:8) {
+    box <- tilt_box(f, Map(function(range, own) {
+      range <- range + c(-1, 1) * box$open * diff(range)
+      even <- seq(range[1], range[2], length.out = if (d == 1) 512 else 48)
+      sort(unique(c(even, own[own > range[1] & own < range[2]])))
+    }, box$range, own))
+    if (!box$open && i > 1) break
+  }
+  if (box$open) abort_input("strength", "such that the tilt has a finite integral")
+  size <- if (is.null(nodes)) c(2001, 201)[d] else nodes
+  repeat {
+    axes <- lapply(box$range, function(range) seq(range[1], range[2], length.out = size))
+    x <- unname(as.matrix(expand.grid(axes)))
+    w <- f(x)
+    w <- exp(w - max(w))
+    odd <- Reduce(`&`, lapply(seq_len(d), function(j) match(x[, j], axes[[j]]) %% 2 == 1))
+    error <- abs(sum(w[odd]) * 2^d / sum(w) - 1)
+    if (!is.null(nodes) || error < 1e-10 || size >= c(20001, 601)[d]) break
+    size <- min(2 * size - 1, c(20001, 601)[d])
+  }
+  if (error > 1e-6) {
+    warning("the nodes do not resolve the tilt: half of them change its integral by ",
+            format(error, digits = 1), call. = FALSE)
+  }
+  list(x = x, axes = axes, cell = prod(vapply(axes, function(a) a[2] - a[1], 0)))
+}
+
+# The box that holds all of f within 45 of its largest value on the grid, a cell wider; is it open,
+# that is, does f reach so high at the border?
+tilt_box <- function(f, axes) {
+  value <- f(unname(as.matrix(expand.grid(axes))))
+  high <- array(value > max(value) - 45, lengths(axes))
+  spans <- lapply(seq_along(axes), function(j) range(which(apply(high, j, any))))
+  last <- lengths(axes)
+  list(range = Map(function(axis, span, last) axis[c(max(span[1] - 1, 1), min(span[2] + 1, last))],
+                   axes, spans, last),
+       open = any(mapply(function(span, last) span[1] == 1 || span[2] == last, spans, last)))
+}
+
+# What is left of a mixture that reduces to one or two dimensions, see law_rest().
+plain_rest <- function(mixture) {
+  space <- reduced_space(mixture)
+  if (is.null(space) || ncol(space$within) > 2) {
+    abort_input("mixture", "of at most two dimensions, or reducible to them",
+                if (is.null(space)) count_of(mixture_dim(mixture), "dimension") else {
+                  paste("reducible to", ncol(space$within))
+                })
+  }
+  within <- if (is.null(space$basis)) space$within else space$basis %*% space$within
+  used <- which(mixture$weights > 0)[1]
+  left <- qr.Q(qr(within), complete = TRUE)[, -seq_len(ncol(within)), drop = FALSE]
+  spectrum <- eigen(crossprod(left, component_cov(mixture, used) %*% left), symmetric = TRUE)
+  across <- left %*% spectrum$vectors
+  law_rest(within, across, drop(mixture$means[used, ] %*% across), spectrum$values, space$mixture)
+}

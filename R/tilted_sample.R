@@ -1,0 +1,406 @@
+# Guidance does not sample the tilted law p(x | y) p(y | x)^eta. Weights make it: particles carry
+# how much more of the tilt than of the sampler's law there is where they are.
+
+#' Sample from the tilted law, by weights
+#'
+#' Guidance of strength `eta` is often thought to sample the tilted law, with density
+#' proportional to `p(x | class) p(class | x)^eta` (see [tilted_law()]). It does not, but its
+#' particles can be weighted so that they do. `tilted_sample()` runs a guided sampler, weighs its
+#' particles, and resamples them on the way when too few of them carry the weight.
+#'
+#' @details
+#' Let `gamma_t(x) = p_t(x | class) p_t(class | x)^eta` and `g = grad log p_t(class | x)`.
+#'
+#' **`"feynman-kac"` weights.** In continuous time, `gamma_t` is carried along exactly, by the
+#' guided ODE, the guided SDE and everything between them, if a particle's weight grows by `d log W
+#' = eta (1 + eta) |g|^2 G^2/2 dt`, where `G^2` is that of the [schedule] (`G^2/2 = 1` for the
+#' Ornstein-Uhlenbeck process); `eta` must be one number. Here the paths have steps: the error is
+#' that of the sampler, and the integral is done to fourth order along the paths of deterministic
+#' samplers, by the trapezoidal rule along the others.
+#'
+#' **`"path"` weights.** A stochastic sampler draws `x' = m(x) + sd z` in each step. The weight of
+#' its path is `gamma(x_0) prod N(x; (a/a') x', beta I) / (q(x_T) prod N(x'; m(x), sd^2 I))`, where
+#' the products are over the steps from `t` to `t'`, the numerator is the forward process that leads
+#' from the tilt back to the path, and `q` is the density of the start. That of a deterministic
+#' sampler is `gamma(x_0)` divided by the density of the result. These weights are exact for *any*
+#' number of steps and any guidance, also one of another strength than the tilt, one that changes
+#' with time or acts in an interval only; what is paid for coarse steps is variance. They need noise
+#' in every step: not the `"posterior"` variance of [sampler_ddpm()] down to `t = 0`.
+#'
+#' **The start** is weighted as well, by `gamma_T(x) / q(x)`: the result has no error of a finite
+#' horizon.
+#'
+#' **Resampling.** When the effective sample size `1 / sum(w^2)` of a stochastic sampler falls below
+#' `resample * n` after a step, the particles are drawn anew in proportion to their weights, which
+#' then are equal (systematic resampling; the resampled ones go apart in the steps that follow).
+#' Deterministic samplers would only make copies, and are not resampled.
+#'
+#' **Standard errors** are those of a ratio of means, with particles that descend from the same
+#' start taken together: without resampling `sqrt(sum w_i^2 (f_i - m)^2)`. They are unreliable, and
+#' the estimates too, where the effective sample size or the number of families is small: `print()`
+#' tells. In high dimension weights degenerate.
+#'
+#' **Random numbers.** With `resample = 0`, and for deterministic samplers, the particles are those
+#' of an unreduced [guided_sample()] with the same `key`.
+#'
+#' @inheritParams guided_sample
+#' @param guidance A [guidance()].
+#' @param strength Strength `eta` of the tilt; `NULL` for that of the guidance. `"feynman-kac"`
+#'   weights know no other.
+#' @param sampler A sampler, see [sampler()]; `"path"` weights need one whose steps draw one noise
+#'   each, and add it in the end.
+#' @param start As in [guided_sample()]; a matrix needs its attribute `log_density`.
+#' @param weights The kind of weights.
+#' @param resample Share of `n` below which the effective sample size leads to resampling; 0: never.
+#' @param exact Quadrature in place of draws? For d = 1, a deterministic sampler and a `"normal"`
+#'   start: the start's `n` nodes (at least 4001) span 20 standard deviations to each side, for the
+#'   tilt may be made of the start's tails.
+#' @return An object of class `tilted_sample`, a [guided_sample()] in which
+#'   * `weights`: n weights, which sum to 1; [confidence()], [entropy()] and `summary()` use them;
+#'   * `log_density`: that of the *tilted* law, with its normalising constant as estimated;
+#'   * `ess`: the effective sample size; `families`, the number of starts from which particles
+#'     descend; `ancestor`, n numbers of these starts (`NULL` if exact);
+#'   * `log_normaliser`: `log E[p(class | x)^eta | class]`, a data frame with `estimate`, `se` and
+#'     `method`;
+#'   * `history`: a data frame of the times at which it was considered whether to resample, `t`,
+#'     with `ess` and `resampled`;
+#'   * `tilt`, the strength, and `weighting`, the kind of weights.
+#' @section Errors: of class `mixguide_error`: for point masses down to `t = 0`, starts without a
+#'   density, and samplers or guidance that a kind of weights cannot follow.
+#' @source The Feynman-Kac weight is that of Skreta et al. (2025), \doi{10.48550/arXiv.2503.02819},
+#'   for classifier-free guidance; in the form for any schedule, and the path weights, derived for
+#'   this package; the latter are a case of Del Moral, Doucet and Jasra (2006),
+#'   \doi{10.1111/j.1467-9868.2006.00553.x}. Standard errors after Chan and Lai (2013),
+#'   \doi{10.1214/13-AOS1172}, and Lee and Whiteley (2018), \doi{10.1093/biomet/asy028}.
+#' @seealso [tilted_law()] for the tilt itself in low dimension.
+#' @examples
+#' m <- named_mixture("A2")
+#' set.seed(1)
+#' tilted <- tilted_sample(m, 1000, guidance("1", 2), sampler_em(100))
+#' tilted
+#' # what guidance samples instead
+#' confidence(guided_sample(m, 1000, guidance("1", 2), sampler_em(100)))
+#' confidence(tilted_law(m, "1", 2))
+#' @export
+tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
+                          schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                          weights = c("feynman-kac", "path"), strength = NULL, resample = .5,
+                          exact = FALSE, key = NULL) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  if (!inherits(guidance, "guidance")) {
+    abort_input("guidance", "a guidance (see guidance())", describe(guidance))
+  }
+  kind <- check_choice(weights, c("feynman-kac", "path"), "weights")
+  strength <- tilt_strength(guidance, strength, kind)
+  resample <- check_number(resample, "resample", min = 0, max = 1)
+  key <- check_key(key)
+  if (is.null(key)) key <- draw_key()
+  nodes <- list(start = start)
+  if (check_flag(exact, "exact")) {
+    horizon <- sampler_times(sampler, check_schedule(schedule), horizon)[1]
+    nodes <- sweep_start(start, TRUE, mixture, max(n, 4001), sampler, schedule, horizon, reach = 20)
+  }
+  method <- if (kind == "path" && !sampler$stochastic) "map" else "none"
+  plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, nodes$start,
+                        noise = NULL, log_density = method, trajectory = FALSE, reduce = FALSE)
+  if (plan$begin$n == 0) abort_input("n", "at least 1", "0")
+  if (plan$closing > plan$times[length(plan$times)]) {
+    abort("`mixture` has a singular covariance, and so has the tilt: stop the sampler at `end` > 0",
+          "singular")
+  }
+  plan <- draw_start(replace(plan, "method", "map"), key)
+  if (is.null(plan$begin$sd) && is.null(plan$begin$log_density)) {
+    abort_input("start", "of known density (attribute log_density)", plan$begin$label)
+  }
+  plan$method <- method
+  if (is.null(nodes$weights)) nodes$start <- NULL
+  aim <- guidance_models(guidance, mixture)
+  run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights)
+  plan$method <- "tilt"
+  structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
+            class = c("tilted_sample", "guided_sample"))
+}
+
+# The strength of the tilt that a guidance is to be weighted to.
+tilt_strength <- function(guidance, strength, kind) {
+  own <- if (is.null(guidance$interval) && !is.null(guidance$scale)) guidance$scale - 1
+  if (is.null(strength)) {
+    if (is.null(own)) abort_input("strength", "given for a guidance whose strength varies")
+    return(own)
+  }
+  strength <- check_number(strength, "strength")
+  if (kind == "feynman-kac" && !identical(strength, own)) {
+    abort_input("strength", paste("that of the guidance, which must be one number,",
+                                  'unless weights = "path"'), format(strength))
+  }
+  strength
+}
+
+# log p(x | class) p(class | x)^eta, from the log-densities of the class and of everything.
+log_tilt <- function(log_class, log_all, log_prior, strength) {
+  log_class + strength * pmin(log_prior + log_class - log_all, 0)
+}
+
+# ---- Running
+
+# All particles, from one look at the weights to the next. `nodes`: weights of a quadrature.
+run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL) {
+  n <- plan$begin$n
+  N <- length(plan$times) - 1
+  looks <- if (resample > 0 && plan$sampler$stochastic) seq_len(N) else N
+  steps <- sampler_program(plan$sampler, plan$times, plan$schedule)
+  ops <- switch(kind, path = path_weights, feynman_kac)(plan, steps, looks, strength)
+  x <- plan$begin$x
+  ancestor <- seq_len(n)
+  log_w <- log_z <- 0
+  ess <- double()
+  again <- logical()
+  tilt <- function(log_p) log_tilt(log_p[[1]], log_p[[2]], aim$log_prior, strength)
+  for (i in seq_along(looks)) {
+    k <- seq(if (i == 1) 1 else looks[i - 1] + 1, looks[i])
+    check_reads(steps[k])
+    last <- i == length(looks)
+    part <- run_part(plan, aim, ops[k], k, x, n, c(key[1], (key[2] + (i - 1) * 2654435761) %% 2^32),
+                     closing = last || kind == "path")
+    x <- part$x
+    log_w <- log_w + part$weight
+    if (i == 1) {
+      log_start <- if (is.null(plan$begin$sd)) plan$begin$log_density else part$start
+      before <- tilt(part$first)
+      log_w <- log_w + before - log_start
+    }
+    # what the path weights telescope to; the others integrate it
+    if (last || kind == "path") now <- tilt(part$closing)
+    if (kind == "path") {
+      log_w <- log_w + now - before
+      before <- now
+    }
+    if (!all_finite(log_w)) log_w[!is.finite(log_w)] <- -Inf
+    w <- relative_weights(log_w, nodes)
+    ess[i] <- 1 / sum(w^2)
+    again[i] <- !last && ess[i] < resample * n
+    if (!again[i]) next
+    chosen <- systematic(w, keyed_uniform(key, i))
+    x <- x[chosen, , drop = FALSE]
+    ancestor <- ancestor[chosen]
+    if (kind == "path") before <- before[chosen]
+    log_z <- log_z + log_mean(log_w, nodes)
+    log_w <- 0
+  }
+  warn_lost(sum(rowSums(!is.finite(x)) > 0), n)
+  log_z <- log_z + log_mean(log_w, nodes)
+  drawn <- is.null(nodes)
+  families <- length(unique(ancestor[w > 0]))
+  z <- if (drawn) {
+    estimate_row(log_z, families_se(w, ancestor), "Monte Carlo")
+  } else estimate_row(log_z, 0, "quadrature")
+  log_confidence <- pmin(aim$log_prior + part$closing[[1]] - part$closing[[2]], 0)
+  list(x = name_dims(x, NULL, variable_names(plan$mixture)), log_density = now - log_z,
+       confidence = exp(log_confidence), log_confidence = log_confidence, folded = part$folded,
+       trajectory = NULL, weights = w, ess = ess[length(ess)],
+       families = if (drawn) families, ancestor = if (drawn) ancestor, log_normaliser = z,
+       history = data.frame(t = plan$times[looks + 1], ess = ess, resampled = again))
+}
+
+relative_weights <- function(log_w, nodes = NULL) {
+  if (!is.null(nodes)) log_w <- log_w + log(nodes)
+  top <- max(log_w)
+  if (top == -Inf) abort("no particle is left that has a weight", "weights")
+  w <- exp(log_w - top)
+  w / sum(w)
+}
+
+log_mean <- function(log_w, nodes = NULL) {
+  log_w <- log_w + if (is.null(nodes)) -log(length(log_w)) else log(nodes)
+  max(log_w) + log(sum(exp(log_w - max(log_w))))
+}
+
+# n draws in proportion to w at equal distances: u, from 0 to 1, settles them all.
+systematic <- function(w, u) {
+  n <- length(w)
+  pmin(findInterval((seq_len(n) - 1 + u) / n, cumsum(w)) + 1, max(which(w > 0)))
+}
+
+# A uniform number of its own for each look at the weights.
+keyed_uniform <- function(key, i) stats::pnorm(keyed_draws(gaussmix(1, 0, 1), 1, key, i)[1])
+
+# The standard error of log(mean of the weights), w the relative ones. Families that died out count
+# with what they had to expect.
+families_se <- function(w, ancestor, h = 1) {
+  n <- length(w)
+  sums <- rowsum(replace(w * h, w == 0, 0), ancestor) - 1 / n
+  sqrt(sum(sums^2) + (n - length(sums)) / n^2)
+}
+
+# ---- Programs
+
+# Scalars beside those of compile_program(): the weight, and log p_j at the start.
+WEIGHT <- SCALAR$closing + 2
+FIRST <- SCALAR$closing + 3:4
+
+# Steps k of a run. Returns the particles, by how much the logarithms of the weights grew, and log
+# p_j at the end if it is wanted (`closing`).
+run_part <- function(plan, aim, ops, k, x, n, key, closing) {
+  times <- plan$times[c(k, k[length(k)] + 1)]
+  first <- k[1] == 1
+  if (first) {
+    look <- new_op("eval", to = "", from = "x", t = times[1], scalar = FIRST[1])
+    # with a derivative an evaluation needs a register
+    if (plan$method == "map") look$to <- "(first)"
+    ops[[1]] <- c(list(look), ops[[1]])
+  }
+  program <- compile_program(ops, times, mixture_dim(plan$mixture), if (first) plan$begin$sd,
+                             plan$method, closing = if (closing) times[length(times)], n_models = 5)
+  t <- program$level_times
+  levels <- list(a = plan$schedule$a(t), b2 = plan$schedule$b2(t),
+                 coef = aim$coef(t, program$level_of))
+  wanted <- c(unlist(SCALAR[c("change", "folded", "start")]), SCALAR$closing + 0:4)
+  run <- core_run(plan$pool, aim$models, levels, program, n, wanted, x, key = key)
+  scalar <- run$scalar
+  map <- plan$method == "map"
+  list(x = run$output, weight = scalar[[WEIGHT]] - map * scalar[[SCALAR$change]],
+       closing = scalar[SCALAR$closing + 0:1], start = scalar[[SCALAR$start]],
+       first = scalar[FIRST], folded = if (map) scalar[[SCALAR$folded]] > 0)
+}
+
+# Operations of all steps, with those that add eta (1 + eta) |g|^2 G^2/2 times the coefficients of a
+# quadrature over the times between two looks.
+feynman_kac <- function(plan, steps, looks, strength) {
+  times <- plan$times
+  rate <- strength * (1 + strength) * plan$schedule$diffusion2(times) / 2
+  at <- function(k, weight) {
+    list(new_op("eval", to = "(gain)", from = "x", t = times[k], of = "gain"),
+         new_op("dot", to = "x", from = "(gain)", scalar = WEIGHT,
+                coef = list("(gain)" = c(0, weight * rate[k]))))
+  }
+  if (strength %in% c(0, -1)) return(steps)
+  ends <- c(0, looks)
+  for (i in seq_along(looks)) {
+    k <- seq(ends[i] + 1, ends[i + 1])
+    weight <- grid_quadrature(times[c(k, max(k) + 1)], if (plan$sampler$stochastic) 2 else 4)
+    steps[k] <- Map(function(ops, k, weight) c(at(k, weight), ops), steps[k], k,
+                    weight[-length(weight)])
+    steps[[max(k)]] <- c(steps[[max(k)]], at(max(k) + 1, weight[length(weight)]))
+  }
+  steps
+}
+
+# Weights of the times of a grid for the integral over it: in each interval that of the polynomial
+# through the `order` nearest times.
+grid_quadrature <- function(times, order) {
+  N <- length(times) - 1
+  order <- min(order, N + 1)
+  weight <- 0 * times
+  for (k in seq_len(N)) {
+    near <- min(max(k - order / 2 + 1, 1), N + 2 - order)
+    near <- seq(floor(near), length.out = order)
+    h <- times[k] - times[k + 1]
+    s <- (times[k] - times[near]) / h
+    power <- seq_len(order) - 1
+    weight[near] <- weight[near] + h * solve(t(outer(s, power, "^")), 1 / (power + 1))
+  }
+  weight
+}
+
+# The same, with those that add log N(x; (a/a') x', beta I) - log N(x'; m(x), sd^2 I).
+path_weights <- function(plan, steps, looks, strength) {
+  if (!plan$sampler$stochastic) return(steps)
+  d <- mixture_dim(plan$mixture)
+  one <- step_constants(seq_along(steps), plan$times, plan$schedule)
+  Map(function(ops, ratio, beta, k) {
+    noise <- step_noise(ops, k)
+    constant <- d * (log(noise$sd) - log(beta) / 2)
+    z <- stats::setNames(list(c(constant, .5)), noise$register)
+    c(list(op_linear("(old)", c(x = 1))), ops,
+      list(new_op("dot", to = "x", from = noise$register, scalar = WEIGHT, coef = z),
+           op_linear("(old)", c("(old)" = 1, x = -1 / ratio)),
+           new_op("dot", to = "x", from = "(old)", scalar = WEIGHT,
+                  coef = list("(old)" = c(0, -1 / (2 * beta))))))
+  }, steps, one$ratio, one$beta, seq_along(steps))
+}
+
+# The register and the standard deviation of the noise of a step x' = m(x) + sd z.
+step_noise <- function(ops, k) {
+  last <- as.list(ops[[length(ops)]]$coef)
+  drawn <- vapply(ops, function(op) op$op == "noise", NA)
+  register <- if (sum(drawn) == 1) ops[[which(drawn)]]$to
+  reads <- unlist(lapply(ops[-length(ops)], function(op) c(op$from, names(op$coef))))
+  ok <- !is.null(register) && !register %in% reads && isTRUE(all(last[[register]] > 0)) &&
+    length(last[[register]]) == 1
+  if (!ok) {
+    abort_input("sampler", paste("one that adds noise of positive variance at the end of every",
+                                 'step, unless weights = "feynman-kac"'),
+                paste("another at step", k))
+  }
+  list(register = register, sd = last[[register]])
+}
+
+# ---- What there is to say of it
+
+#' @rdname entropy
+#' @export
+entropy.tilted_sample <- function(x, ...) {
+  row <- particle_mean(x, -x$log_density)
+  # the normalising constant is an estimate from the same particles
+  if (!is.null(x$ancestor)) {
+    row$se <- families_se(x$weights, x$ancestor, 1 - x$log_density - row$estimate)
+  }
+  row
+}
+
+#' @export
+print.tilted_sample <- function(x, ...) {
+  print_setup(x, number(nrow(x$x)), ncol(x$x))
+  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line("tilted:   p(x | ", aim_words(x$guidance$class), ") p(", aim_words(x$guidance$class),
+       " | x)^", format(x$tilt), " by ",
+       c("feynman-kac" = "Feynman-Kac", path = "path")[[x$weighting]], " weights")
+  if (!is.null(x$ancestor)) {
+    times <- sum(x$history$resampled)
+    line("weights:  effective sample size ", number(round(x$ess)),
+         if (times) paste0("; resampled ", if (times == 1) "once" else paste(times, "times"),
+                           ", from ", count_of(number(x$families), "start")))
+  }
+  line("confidence: ", format_estimate(confidence(x)))
+  line("entropy:    ", format_estimate(entropy(x)))
+  if (min(x$ess, x$families) < 100) {
+    line("Few particles carry the weight: estimates and standard errors are unreliable")
+  }
+  note_coarse(x$mixture, x$schedule, x$times)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.tilted_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+  table <- as.data.frame.guided_sample(x, row.names, optional, ...)
+  table$.weight <- x$weights
+  table
+}
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.tilted_sample <- function(object, variables = NULL, ...) {
+  flat <- length(variables) == 1 || ncol(object$x) == 1
+  shown <- object
+  if (!flat) {
+    # a cloud of equal points, placed where the weights are
+    chosen <- systematic(object$weights, .5)
+    shown$x <- object$x[chosen, , drop = FALSE]
+    shown$confidence <- object$confidence[chosen]
+  }
+  picture <- autoplot.guided_sample(shown, variables, ...)
+  picture$labels$title <- paste(picture$labels$title, "and weighted to the tilt")
+  if (ncol(object$x) > 1) return(picture)
+  law <- tilted_law(object$mixture, object$guidance$class, object$tilt,
+                    object$times[length(object$times)], object$schedule)
+  seen <- law$log_density > max(law$log_density) - 8
+  curve <- data.frame(x = law$x[seen, 1], density = exp(law$log_density[seen]))
+  picture$labels$subtitle <- paste0(picture$labels$subtitle, "\nOrange line: the tilted law")
+  picture + geom_line(aes(.data$x, .data$density), curve, colour = class_palette(2)[2],
+                      linewidth = .8)
+}
+
+#' @rdname plot.gaussmix
+#' @export
+plot.tilted_sample <- function(x, ...) show_plot(x, ...)
