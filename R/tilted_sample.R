@@ -31,7 +31,7 @@
 #' horizon.
 #'
 #' **Resampling.** When the effective sample size `1 / sum(w^2)` of a stochastic sampler falls below
-#' `resample * n` after a step, the particles are drawn anew in proportion to their weights, which
+#' `resample * n` (it is looked at some 50 times), the particles are drawn anew in proportion to their weights, which
 #' then are equal (systematic resampling; the resampled ones go apart in the steps that follow).
 #' Deterministic samplers would only make copies, and are not resampled.
 #'
@@ -148,9 +148,11 @@ log_tilt <- function(log_class, log_all, log_prior, strength) {
 run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL) {
   n <- plan$begin$n
   N <- length(plan$times) - 1
-  looks <- if (resample > 0 && plan$sampler$stochastic) seq_len(N) else N
+  often <- if (resample > 0 && plan$sampler$stochastic) min(N, 50) else 1
+  looks <- ceiling(N * seq_len(often) / often)
   steps <- sampler_program(plan$sampler, plan$times, plan$schedule)
   ops <- switch(kind, path = path_weights, feynman_kac)(plan, steps, looks, strength)
+  uniforms <- if (often > 1) keyed_uniforms(often, key)
   x <- plan$begin$x
   ancestor <- seq_len(n)
   log_w <- log_z <- 0
@@ -181,7 +183,7 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
     ess[i] <- 1 / sum(w^2)
     again[i] <- !last && ess[i] < resample * n
     if (!again[i]) next
-    chosen <- systematic(w, keyed_uniform(key, i))
+    chosen <- systematic(w, uniforms[i])
     x <- x[chosen, , drop = FALSE]
     ancestor <- ancestor[chosen]
     if (kind == "path") before <- before[chosen]
@@ -195,7 +197,7 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
   z <- if (drawn) {
     estimate_row(log_z, families_se(w, ancestor), "Monte Carlo")
   } else estimate_row(log_z, 0, "quadrature")
-  log_confidence <- pmin(aim$log_prior + part$closing[[1]] - part$closing[[2]], 0)
+  log_confidence <- pmin(aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
   list(x = name_dims(x, NULL, variable_names(plan$mixture)), log_density = now - log_z,
        confidence = exp(log_confidence), log_confidence = log_confidence, folded = part$folded,
        trajectory = NULL, weights = w, ess = ess[length(ess)],
@@ -222,8 +224,10 @@ systematic <- function(w, u) {
   pmin(findInterval((seq_len(n) - 1 + u) / n, cumsum(w)) + 1, max(which(w > 0)))
 }
 
-# A uniform number of its own for each look at the weights.
-keyed_uniform <- function(key, i) stats::pnorm(keyed_draws(gaussmix(1, 0, 1), 1, key, i)[1])
+# Uniform numbers, other than what the particles meet.
+keyed_uniforms <- function(n, key) {
+  stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, c(key[1], (key[2] + 2^30) %% 2^32))[, 1])
+}
 
 # The standard error of log(mean of the weights), w the relative ones. Families that died out count
 # with what they had to expect.
