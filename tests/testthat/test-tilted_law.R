@@ -21,19 +21,20 @@ slow_integral <- function(f) {
 }
 
 # guidance.md 3(d): mean, variance, entropy and confidence of the tilt and of the ODE (horizon 5),
-# KL(ODE || tilt) and W1.
+# KL(ODE || tilt). (Its W1 of A2 are all off by .005, a node's distance: W1 cannot be below the
+# distance of the means, .00674 at strength 0, and is that distance where the laws are ordered.)
 theory_tilt <- theory_table("
-  A2 0 1       1      1.41894 .775200  .99326 1      1.41894  .773683 .00003 .0017
-  A2 1 1.28999 .74428 1.26749 .855005 1.60232 .57859 1.13574  .919038 .09208 .31733
-  A2 2 1.43953 .64415 1.19034 .890117 2.01381 .42436  .96594  .967299 .33595 .57927
-  A2 4 1.61478 .55238 1.10691 .923153 2.59963 .30957  .79647  .991047 .97091 .98986
-  A2 8 1.80874 .47515 1.02526 .949454 3.41107 .23591  .66147  .998392 2.40415 1.60733
-  D3 1 0       .58802 1.14997      NA 0       .11907  .35456       NA  .4415  NA
-  D3 2 0       .45612 1.02018      NA 0       .01535 -.67352       NA 1.2972  NA
-  D3 4 0       .33814  .86857      NA 0       .00021 -2.82011      NA 3.2925  NA
-  D3 8 0       .23914  .69534      NA 0       0      -7.15157      NA 7.4484  NA
+  A2 0 1       1      1.41894 .775200  .99326 1      1.41894  .773683 .00003
+  A2 1 1.28999 .74428 1.26749 .855005 1.60232 .57859 1.13574  .919038 .09208
+  A2 2 1.43953 .64415 1.19034 .890117 2.01381 .42436  .96594  .967299 .33595
+  A2 4 1.61478 .55238 1.10691 .923153 2.59963 .30957  .79647  .991047 .97091
+  A2 8 1.80874 .47515 1.02526 .949454 3.41107 .23591  .66147  .998392 2.40415
+  D3 1 0       .58802 1.14997      NA 0       .11907  .35456       NA  .4415
+  D3 2 0       .45612 1.02018      NA 0       .01535 -.67352       NA 1.2972
+  D3 4 0       .33814  .86857      NA 0       .00021 -2.82011      NA 3.2925
+  D3 8 0       .23914  .69534      NA 0       0      -7.15157      NA 7.4484
 ", "mean", "var", "entropy", "confidence", "ode_mean", "ode_var", "ode_entropy", "ode_confidence",
-"kl", "wasserstein")
+"kl")
 
 four_numbers <- function(law) {
   at <- moments(law)
@@ -55,8 +56,13 @@ for (name in names(theory_tilt)) {
                          horizon = 5, log_density = "divergence")
       expect_close(four_numbers(law), unlist(rows[i, 7:10]), 1e-5)
       distance <- law_distance(law, tilt)
-      expect_close(unlist(distance[c("kl", "wasserstein")]), unlist(rows[i, 11:12]), 1e-4)
-      expect_gte(distance$total_variation, 0)
+      expect_close(distance$kl, rows$kl[i], 1e-4)
+      gap <- abs(rows$ode_mean[i] - rows$mean[i])
+      if (name == "A2") expect_close(distance$wasserstein, gap, 2e-5)
+      # half the integral of the difference of the densities
+      x <- seq(-8, 12, .002)
+      by_density <- sum(abs(law_density(law, x) - law_density(tilt, x))) * .001
+      if (rows$ode_var[i] > .01) expect_close(distance$total_variation, by_density, 1e-3)
     }
   })
 }
