@@ -58,31 +58,41 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
   times <- sampler_times(sampler, schedule, horizon)
-  start <- start_law(start, mixture, guidance$class, schedule, times[1])
-  run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
-              times = times, start = start, nodes = nodes, log_density = log_density,
-              steps = sampler_program(sampler, times, schedule, one_is_enough = TRUE))
-  rest <- if (reduce) reduced_run(run, sampler_map(run))
-  if (!is.null(rest)) {
-    run$mixture <- rest$law$mixture
-    run$start <- rest$start
-  }
-  if (mixture_dim(run$mixture) > 2) {
-    abort_input("mixture", "of at most two dimensions, or one that reduces to them",
-                paste(mixture_dim(run$mixture), "after what reductions there are"))
-  }
+  run <- law_run(mixture, guidance, sampler, schedule, times, start, nodes, log_density, reduce)
+  rest <- run$rest
   law <- if (sampler$stochastic) chain_law(run) else pushed_law(run)
   closing <- closing_time(run$mixture, times, schedule)
   log_confidence <- if (!is.null(guidance)) {
     log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
   }
-  rest <- rest$law
   last <- times[length(times)]
   if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)
   new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
           guidance$class, rest, law$axes, law$density,
           label = format(sampler), guidance = guidance, sampler = sampler, schedule = schedule,
           times = times, mass = law$mass, folded = law$folded, note = law$note)
+}
+
+# All that a law is computed from, in the coordinates of a reduction if there is one: then `rest` is
+# what it leaves. `visit`: see chain_law().
+law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = NULL,
+                    log_density = "map", reduce = TRUE, visit = NULL) {
+  start <- start_law(start, mixture, guidance$class, schedule, times[1])
+  run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
+              times = times, start = start, nodes = nodes, log_density = log_density,
+              steps = sampler_program(sampler, times, schedule, one_is_enough = TRUE),
+              visit = visit)
+  reduced <- if (reduce) reduced_run(run, sampler_map(run))
+  if (!is.null(reduced)) {
+    run$mixture <- reduced$law$mixture
+    run$start <- reduced$start
+    run$rest <- reduced$law
+  }
+  if (mixture_dim(run$mixture) > 2) {
+    abort_input("mixture", "of at most two dimensions, or one that reduces to them",
+                paste(mixture_dim(run$mixture), "after what reductions there are"))
+  }
+  run
 }
 
 # The law at the horizon, as a mixture.
@@ -240,7 +250,8 @@ warn_law <- function(...) warning(..., call. = FALSE)
 # ---- Stochastic samplers
 
 # A chain of Gaussian kernels. Each time has its grid, made from the range of the law there and from
-# the noise just before and just after.
+# the noise just before and just after. A function run$visit(k, x, mass), if there is one, is shown
+# the law at each time.
 chain_law <- function(run) {
   sd <- kernel_sd(run)
   N <- length(sd)
@@ -256,8 +267,9 @@ chain_law <- function(run) {
   for (k in seq_len(N)) {
     keep <- density > (if (ncol(grid$x) == 1) 1e-20 else 1e-16) * max(density)
     y <- grid$y$x[keep, , drop = FALSE]
-    if (sd[k] == 0) break
     mass <- density[keep] * grid$cell
+    if (!is.null(run$visit)) run$visit(k, grid$x[keep, , drop = FALSE], mass)
+    if (sd[k] == 0) break
     reach <- GRID_REACH * sd[k]
     last <- k == N || sd[k + 1] == 0
     grid <- chain_grid(run, rbind(apply(y, 2, min) - reach, apply(y, 2, max) + reach),
@@ -279,6 +291,7 @@ chain_law <- function(run) {
     law$log_density <- law$log_density[keep] + grid$y$change[keep]
     law["axes"] <- list(NULL)
   }
+  if (!is.null(run$visit)) run$visit(N + 1, law$x, law$weights)
   law
 }
 

@@ -31,9 +31,9 @@
 #' horizon.
 #'
 #' **Resampling.** When the effective sample size `1 / sum(w^2)` of a stochastic sampler falls below
-#' `resample * n` (it is looked at some 50 times), the particles are drawn anew in proportion to their weights, which
-#' then are equal (systematic resampling; the resampled ones go apart in the steps that follow).
-#' Deterministic samplers would only make copies, and are not resampled.
+#' `resample * n` (it is looked at some 50 times), the particles are drawn anew in proportion to
+#' their weights, which then are equal (systematic resampling; the resampled ones go apart in the
+#' steps that follow). Deterministic samplers would only make copies, and are not resampled.
 #'
 #' **Standard errors** are those of a ratio of means, with particles that descend from the same
 #' start taken together: without resampling `sqrt(sum w_i^2 (f_i - m)^2)`. They are unreliable, and
@@ -91,6 +91,9 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
   if (!inherits(guidance, "guidance")) {
     abort_input("guidance", "a guidance (see guidance())", describe(guidance))
   }
+  # kinds of guidance that are more than a strength
+  plain <- is.null(guidance$negative) && !length(guidance$others) && !isTRUE(guidance$power != 0)
+  if (!plain) abort_input("guidance", "towards one class, without other models or powers")
   kind <- check_choice(weights, c("feynman-kac", "path"), "weights")
   strength <- tilt_strength(guidance, strength, kind)
   resample <- check_number(resample, "resample", min = 0, max = 1)

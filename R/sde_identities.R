@@ -1,0 +1,150 @@
+#' Two identities of the guided SDE that need no condition
+#'
+#' Along the guided reverse SDE the class probability `q = p_t(class | x_t)` obeys, for *any*
+#' mixture, class and strength `eta`, with `g = grad log q` and the `G^2` of the [schedule],
+#' * `E log q(end) - E log q(start) = (1 + 2 eta) int E|g|^2 G^2/2 dt`,
+#' * `E 1/q(end) - E 1/q(start) = -2 eta int E[|g|^2/q] G^2/2 dt`.
+#'
+#' So the mean of `log q` rises and that of `1/q` does not, whatever the geometry, for
+#' `eta >= 0`. (Neither says that the mean of `q` itself rises with `eta`: it may fall.) The
+#' function computes both sides.
+#'
+#' @details
+#' The integrals over the times of the sampler, of expectations that are smooth in time, are done
+#' to fourth order. The identities are of continuous time: with steps of size `h` the sides differ
+#' by O(h). `limit = TRUE` therefore runs `steps` and `2 steps` and extrapolates, twice the finer
+#' minus the coarser one, which leaves O(h^2).
+#'
+#' @inheritParams guided_sample
+#' @param class Label of the class to guide to, or several labels for their union.
+#' @param strength Numbers.
+#' @param n `NULL`: by the exact law of the chain on a grid (see [sampler_law()]), in one or two
+#'   dimensions or what reduces to them. A number: by as many particles.
+#' @param sampler A sampler of the reverse SDE: [sampler_em()], [sampler_exponential()] with
+#'   `stochastic = TRUE`, [sampler_ddpm()].
+#' @param start `"normal"` or `"exact"`. From the exact start `E 1/q(start) = 1/p(class)`.
+#' @param limit Extrapolate to continuous time?
+#' @return A data frame of class `sde_identities` with two rows per strength: `strength`; `mean_of`
+#'   (`"log q"` or `"1/q"`); its `start` and `end`; `change`, the difference of the two, and
+#'   `integral`, what the identity says it is; `gap = change - integral`; for particles also
+#'   `change_se`, `integral_se` and `gap_se`, which is paired (0 for quadrature); `method`.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for point masses
+#'   down to `t = 0`.
+#' @source Derived for this package. Kin: Li and Jiao (2025), \doi{10.48550/arXiv.2505.01382}, for
+#'   `1/q`; Azangulov et al. (2025), \doi{10.48550/arXiv.2505.19367}, for the martingale.
+#' @seealso [guidance_sweep()], whose `mean_inverse_confidence` is `E 1/q(end)`.
+#' @examples
+#' # a mixture for which the mean of q itself falls along the ODE
+#' sde_identities(named_mixture("NC1"), "1", c(0, 1), sampler = sampler_em(50))
+#' sde_identities(named_mixture("G4"), "1", 1, n = 1000, sampler = sampler_em(50))
+#' @export
+sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = NULL,
+                           sampler = sampler_em(100), schedule = schedule_ou(), horizon = NULL,
+                           start = c("normal", "exact"), limit = FALSE, key = NULL) {
+  check_mixture(mixture)
+  class_components(mixture, class)
+  if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
+    abort_input("strength", "one or more finite numbers", describe(strength))
+  }
+  if (!is.null(n)) n <- check_count(n, "n", min = 2)
+  if (!check_sampler(sampler)$stochastic) {
+    abort_input("sampler", "one of the reverse SDE", sampler$label)
+  }
+  start <- check_choice(start, c("normal", "exact"), "start")
+  if (is.null(check_key(key))) key <- draw_key()
+  one <- function(sampler) {
+    times <- sampler_times(sampler, check_schedule(schedule), horizon)
+    if (closing_time(mixture, times, schedule) > times[length(times)]) {
+      abort("`mixture` has a singular covariance: stop the sampler at `end` > 0", "singular")
+    }
+    do.call(rbind, lapply(strength, function(eta) {
+      sides <- sde_sides(mixture, guidance(class, eta), eta, n, sampler, schedule, times, start,
+                         key)
+      data.frame(strength = eta, mean_of = c("log q", "1/q"), sides)
+    }))
+  }
+  rows <- one(sampler)
+  if (check_flag(limit, "limit")) {
+    if (is.null(sampler$steps) || is.numeric(sampler$grid)) {
+      abort_input("sampler", "one of a number of steps on a grid that can be refined", "another")
+    }
+    finer <- one(replace(sampler, "steps", 2 * sampler$steps))
+    sides <- setdiff(names(rows)[vapply(rows, is.numeric, NA)], "strength")
+    for (side in sides) {
+      rows[[side]] <- if (endsWith(side, "_se")) sqrt(4 * finer[[side]]^2 + rows[[side]]^2) else {
+        2 * finer[[side]] - rows[[side]]
+      }
+    }
+  }
+  structure(rows, class = c("sde_identities", "data.frame"), label = paste0(
+    format(sampler), if (limit) ", extrapolated to continuous time"
+  ))
+}
+
+# Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the
+# chain at all times.
+sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, start, key) {
+  weight <- grid_quadrature(times, 4) * schedule$diffusion2(times) / 2
+  last <- length(times)
+  begin <- end <- integral <- 0
+  visit <- function(k, x, mass = NULL) {
+    at <- class_gain(mixture, guidance, x, times[k], schedule)
+    value <- cbind(at$log_q, exp(-at$log_q))
+    rate <- cbind((1 + 2 * strength) * at$square, -2 * strength * at$square * value[, 2])
+    if (!is.null(mass)) {
+      value <- colSums(mass * value)
+      rate <- colSums(mass * rate)
+    }
+    if (k == 1) begin <<- value
+    if (k == last) end <<- value
+    integral <<- integral + weight[k] * rate
+  }
+  if (is.null(n)) {
+    run <- law_run(mixture, guidance, sampler, schedule, times, start, visit = visit)
+    mixture <- run$mixture
+    chain_law(run)
+  } else {
+    run <- guided_sample(mixture, n, guidance, sampler, schedule, times[1], start,
+                         log_density = "none", trajectory = TRUE, key = key)
+    for (k in seq_along(times)) visit(k, matrix(run$trajectory[k, , ], n))
+  }
+  sides <- list(start = begin, end = end, change = end - begin, integral = integral,
+                gap = end - begin - integral)
+  if (is.null(n)) return(data.frame(sides, method = "quadrature", stringsAsFactors = FALSE))
+  estimates <- lapply(sides, function(side) {
+    apply(side, 2, function(x) unlist(sample_mean(x)[c("estimate", "se")]))
+  })
+  data.frame(lapply(estimates, function(x) x["estimate", ]),
+             stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
+                             paste0(names(sides)[3:5], "_se")),
+             method = "Monte Carlo", stringsAsFactors = FALSE)
+}
+
+# log q and |g|^2 at the points x.
+class_gain <- function(mixture, guidance, x, t, schedule) {
+  guide <- guidance_models(guidance, mixture)
+  level <- noise_level(mixture, t, schedule)
+  eval <- function(what) core_eval(mixture, x, level$a, level$b2, guide$models, c(1, -1), what)
+  logp <- eval("logp")
+  list(log_q = pmin(guide$log_prior + logp[[1]] - logp[[2]], 0), square = rowSums(eval("score")^2))
+}
+
+#' @export
+print.sde_identities <- function(x, digits = 5, ...) {
+  quadrature <- identical(unique(x$method), "quadrature")
+  cat("<sde_identities> both sides, ", if (quadrature) "by quadrature" else "by particles", "\n",
+      if (!is.null(attr(x, "label"))) paste0("  ", attr(x, "label"), "\n"), sep = "")
+  table <- as.data.frame(x)
+  table$method <- NULL
+  errors <- endsWith(names(table), "_se")
+  table[errors] <- lapply(table[errors], signif, 1)
+  print(table, digits = digits, row.names = FALSE)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.sde_identities <- function(x, ...) {
+  attr(x, "label") <- NULL
+  class(x) <- "data.frame"
+  x
+}
