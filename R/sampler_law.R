@@ -122,6 +122,20 @@ sampler_map <- function(run) {
 reduced_run <- function(run, affine) {
   space <- if (!is.null(affine)) reduced_space(run$mixture)
   if (is.null(space)) return(NULL)
+  axes <- reduced_axes(space)
+  start <- tryCatch(split_mixture(run$start, axes), mixguide_error = function(e) NULL)
+  if (is.null(start)) return(NULL)
+  map <- affine(space$values)
+  group <- axes$group
+  mean <- map$gain[group] * start$rest$mean + map$shift[group] * axes$mean
+  variance <- map$gain[group]^2 * start$rest$variance + map$variance[group]
+  list(start = start$inner,
+       law = law_rest(axes$within, axes$across, mean, variance, space$mixture))
+}
+
+# The directions within a reduced space and across it, in the variables of the mixture; across, the
+# `mean` of every component and which eigenvalue each direction belongs to.
+reduced_axes <- function(space) {
   turn <- function(x) if (is.null(space$basis)) x else space$basis %*% x
   # what is left of each eigenspace, in the eigenvectors of the first covariance
   across <- lapply(seq_along(space$values), function(g) {
@@ -135,15 +149,8 @@ reduced_run <- function(run, affine) {
   })
   group <- rep(seq_along(across), vapply(across, ncol, 0L))
   across <- do.call(cbind, across)
-  start <- tryCatch(split_mixture(run$start, list(within = turn(space$within),
-                                                  across = turn(across))),
-                    mixguide_error = function(e) NULL)
-  if (is.null(start)) return(NULL)
-  map <- affine(space$values)
-  mean <- map$gain[group] * start$rest$mean + map$shift[group] * drop(space$mean %*% across)
-  variance <- map$gain[group]^2 * start$rest$variance + map$variance[group]
-  list(start = start$inner,
-       law = law_rest(turn(space$within), turn(across), mean, variance, space$mixture))
+  list(within = turn(space$within), across = turn(across), group = group,
+       mean = drop(space$mean %*% across))
 }
 
 #' The limit of small steps

@@ -133,10 +133,6 @@ plain_rest <- function(mixture) {
                   paste("reducible to", ncol(space$within))
                 })
   }
-  within <- if (is.null(space$basis)) space$within else space$basis %*% space$within
-  used <- which(mixture$weights > 0)[1]
-  left <- qr.Q(qr(within), complete = TRUE)[, -seq_len(ncol(within)), drop = FALSE]
-  spectrum <- eigen(crossprod(left, component_cov(mixture, used) %*% left), symmetric = TRUE)
-  across <- left %*% spectrum$vectors
-  law_rest(within, across, drop(mixture$means[used, ] %*% across), spectrum$values, space$mixture)
+  axes <- reduced_axes(space)
+  law_rest(axes$within, axes$across, axes$mean, space$values[axes$group], space$mixture)
 }

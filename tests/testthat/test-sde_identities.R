@@ -27,7 +27,7 @@ test_that("they hold for unequal covariances, classes of several components, oth
     sde_identities(m, "a", 1, schedule = schedule_flow(), horizon = .9,
                    sampler = sampler_em(60, "uniform"), limit = TRUE),
     # no geometric condition: the angle is obtuse
-    sde_identities(named_mixture("H3"), "1", 1, sampler = sampler_em(40), limit = TRUE)
+    sde_identities(named_mixture("H3"), "1", 1, sampler = sampler_em(36), limit = TRUE)
   )
   for (sides in cases) {
     expect_lt(max(abs(sides$gap) / (.1 + abs(sides$change))), .01)

@@ -116,6 +116,23 @@ test_that("in the plane, and where more dimensions reduce to it, the density is 
   }
 })
 
+test_that("the reduced law of a sampler is compared with the reduced tilt", {
+  # H3 in four dimensions, turned: what is beyond its plane is the same for tilt and ODE but for the
+  # bias of the start
+  withr::local_seed(2)
+  plane <- named_mixture("H3")
+  means <- cbind(plane$means, 0, 0) %*% qr.Q(qr(matrix(rnorm(16), 4)))
+  turned <- gaussmix(plane$weights, means, 1)
+  distance <- function(m) {
+    law <- sampler_law(m, guidance("1", 1), sampler_rk4(40), start = "exact",
+                       log_density = "divergence")
+    law_distance(law, tilted_law(m, "1", 1))
+  }
+  flat <- distance(plane)
+  expect_gt(flat$kl, .05)
+  expect_equal(distance(turned)$kl, flat$kl, tolerance = 1e-5)
+})
+
 test_that("narrow components and large strengths are resolved", {
   m <- gaussmix(c(.5, .25, .25), c(0, 3, 3.01), c(1, 1e-4, 1), class = c("a", "a", "b"))
   law <- tilted_law(m, "a", 2, nodes = NULL)
