@@ -76,6 +76,7 @@ start_gaussian <- function(start, exact, noise_variance) {
 # A compiled program on one Gaussian, coordinate by coordinate: x at the end is gain * (x at the
 # start) + shift * mean + sqrt(variance) * z, for each of the variances `values` of the Gaussian.
 # Backward from the end: `weight[[r]]` is that of register r, as it is then, in the x of the end.
+# `score`: that of each guided score, values x scores, which is taken at `score_time`.
 affine_map <- function(program, levels, values) {
   precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
   # one Gaussian has no "gain" (see guidance_models()), and so no power of it
@@ -97,10 +98,14 @@ affine_map <- function(program, levels, values) {
   writing <- op_code(c("eval", "noise", "linear"))
   weight <- c(list(1 + 0 * values), rep(list(0 * values), program$registers - 1))
   shift <- variance <- 0 * values
+  scored <- code == writing[1] & to > 0
+  scored[scored] <- program$level_of[at[scored] + 1] == "guided"
+  score <- matrix(0, length(values), length(code))
   for (i in rev(which(code %in% writing & to > 0))) {
     w <- weight[[to[i]]]
     weight[[to[i]]] <- 0 * values
     if (code[i] == writing[1]) {
+      score[, i] <- w
       w <- w * precision[, at[i] + 1]
       weight[[from[i]]] <- weight[[from[i]]] - w
       shift <- shift + w * levels$a[at[i] + 1]
@@ -113,7 +118,8 @@ affine_map <- function(program, levels, values) {
       }
     }
   }
-  list(gain = weight[[1]], shift = shift, variance = variance)
+  list(gain = weight[[1]], shift = shift, variance = variance, score = score[, scored, drop = FALSE],
+       score_time = program$level_times[at[scored] + 1])
 }
 
 # KL of N(m1, cov) from N(m0, diag(values)), which is the first argument of the divergence.

@@ -1,0 +1,254 @@
+# Paths under several strengths of guidance that meet the same noise, and what guidance did to each.
+
+#' Coupled paths under several strengths of guidance
+#'
+#' Runs the same particles, with the same noise, unguided and under each strength, keeps the paths,
+#' and accounts for what each path gained: the log-odds of the class against every other component
+#' that it has more than without guidance are, to rounding, a sum over the guidance that it met.
+#'
+#' @details
+#' **The gain identity.** Let all components share one covariance `Sigma` and let the class be a
+#' single component `y`. Then the score of the class is linear in `x`, and the difference `e` of a
+#' guided path from the unguided one obeys a linear equation that guidance alone drives. In
+#' continuous time this leads to the integral in [guidance_condition()]. For a sampler, whose steps
+#' are linear in the scores that they take, it is the sum over all scores that the run took
+#'
+#' `e = sum_i strength(t_i) W_i g_i`, `g_i = grad log p(y | x)` where and when score `i` was taken,
+#'
+#' exactly, for every sampler and number of steps: `W_i`, a number per eigenvalue of `Sigma`, is
+#' the weight with which score `i` enters the result if the class is all there is. The gain in the
+#' log-odds against component `k` is then `D_k' S^-1 a e` with `D_k = mu_y - mu_k` and `a`, `S` of
+#' the last time. `identity_error` tells how far the two sides are apart.
+#'
+#' There is no such identity where covariances differ, for a class of several components, for
+#' covariances that are singular at the last time, or for samplers with one coefficient per
+#' coordinate unless the covariance is diagonal; the reason is in `why` then.
+#'
+#' @inheritParams guidance_sweep
+#' @param strength Numbers; 0 comes first in any case.
+#' @param n Number of paths. All of them are kept: n x d numbers for each time and strength, and as
+#'   many again for the guidance at each score while a strength runs.
+#' @return An object of class `coupled_paths`, a list with
+#'   * `table`: a data frame with a row per strength: `confidence` and its paired `gain` over
+#'     strength 0, with standard errors; `min_gain`, the smallest gain of a path;
+#'     `fraction_down`, `fraction_down_previous`, the shares of the paths whose confidence is below
+#'     that of strength 0, or of the previous one (by more than 1e-9); `min_log_odds_gain`, the
+#'     smallest over paths and rivals; `identity_error`, the largest difference between the two
+#'     sides of the identity;
+#'   * `confidence`: n x strengths; `x`: n x d x strengths, the ends of the paths; `trajectory`:
+#'     times x n x d x strengths; `times`;
+#'   * `log_odds`: n x rivals x strengths, and `log_odds_gain`, `guidance_met`, the two sides of the
+#'     identity; `NULL` if there is none, and `why`;
+#'   * `strength`, and what made it, as in [guided_sample()].
+#'
+#'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`, and `plot()`
+#'   draws guided against unguided confidence, a dot per path.
+#' @source The identity is derived for this package; coupling as in the comparison theorems of Wu,
+#'   Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
+#' @seealso [guidance_condition()] for when no path can lose, [guidance_sweep()] for many particles.
+#' @examples
+#' set.seed(1)
+#' coupled_paths(named_mixture("C3"), "1", c(1, 4), n = 50, sampler = sampler_em(50, "uniform"))
+#' lopsided <- coupled_paths(named_mixture("E3"), "1", 1, sampler = sampler_heun(30))
+#' lopsided
+#' plot(lopsided)
+#' @export
+coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
+                          sampler = sampler_euler(), schedule = schedule_ou(), horizon = NULL,
+                          start = c("normal", "exact"), noise = NULL, interval = NULL, key = NULL) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  key <- check_key(key)
+  strength <- unique(c(0, strength))
+  guides <- lapply(strength, function(eta) {
+    guidance(class, check_number(eta, "strength", min = 0), interval)
+  })
+  plan <- sampling_plan(mixture, n, class, observe_gain(sampler), schedule, horizon, start, noise,
+                        "none", trajectory = TRUE, reduce = FALSE)
+  if (!plan$begin$n) abort_input("n", "one path at least", "0")
+  if (is.null(key)) key <- draw_key()
+  plan <- draw_start(plan, key)
+  geometry <- path_geometry(plan, class)
+  runs <- lapply(guides, path_run, plan, key, geometry)
+  stack <- function(field) simplify2array(lapply(runs, `[[`, field))
+  paths <- c(list(table = NULL, strength = strength, confidence = stack("confidence"),
+                  x = stack("x"), trajectory = stack("trajectory")),
+             log_odds_accounts(runs), list(why = geometry$why),
+             made_by(plan, guides[[1]], key))
+  paths$sampler <- sampler
+  paths$table <- path_table_of(paths)
+  structure(paths, class = "coupled_paths")
+}
+
+# The same sampler, which beside each score evaluates and saves what guidance adds to it there.
+observe_gain <- function(sampler) {
+  step <- sampler$step
+  sampler$step <- function(...) {
+    ops <- lapply(step(...), function(op) {
+      if (op$op != "eval") return(list(op))
+      list(op, new_op("eval", to = "(gain)", from = op$from, t = op$t, of = "gain"),
+           new_op("save", to = "x", from = "(gain)"))
+    })
+    unlist(ops, recursive = FALSE)
+  }
+  sampler
+}
+
+# The geometry of the class, with what the identity needs of the program: when scores are taken, and
+# the weight of each in the result, per eigenvalue (d x scores).
+path_geometry <- function(plan, class) {
+  geometry <- class_geometry(plan$mixture, class)
+  if (!is.null(geometry$why)) return(geometry)
+  last <- plan$times[length(plan$times)]
+  geometry$end <- list(a = plan$schedule$a(last), b2 = plan$schedule$b2(last))
+  if (geometry$end$a^2 * min(geometry$values) + geometry$end$b2 <= 0) {
+    return(list(why = "the covariance is singular at the last time"))
+  }
+  if (!is.null(geometry$vectors) && any(plan$program$term[3, ] == 1)) {
+    return(list(why = "the sampler has a coefficient per coordinate"))
+  }
+  c(geometry, affine_map(plan$program, plan$levels, geometry$values)[c("score", "score_time")])
+}
+
+# One strength: its paths, and with a geometry its log-odds and the right-hand side of the identity.
+path_run <- function(guide, plan, key, geometry) {
+  aim <- plan_aim(plan, guide)
+  result <- run_chunk(plan, aim$models, aim$levels, aim$scalars, key, 0, plan$begin$n)
+  op <- plan$program$op
+  observed <- op[3, op[1, ] == op_code("save")] > 0
+  gains <- result$output[, , observed, drop = FALSE]
+  result$output <- result$output[, , !observed, drop = FALSE]
+  run <- read_chunk(result, plan, aim$log_prior)
+  warn_lost(run$lost, plan$begin$n)
+  run <- run[c("x", "trajectory", "confidence")]
+  if (!is.null(geometry$why)) return(run)
+
+  strength <- guidance_strength(guide, geometry$score_time)
+  e <- 0
+  for (i in seq_along(strength)) {
+    g <- geometry$turn(matrix(gains[, , i], plan$begin$n))
+    e <- e + strength[i] * g * rep(geometry$score[, i], each = plan$begin$n)
+  }
+  end <- geometry$end
+  slope <- end$a * geometry$differ /
+    rep(end$a^2 * geometry$values + end$b2, each = nrow(geometry$differ))
+  c(run, list(log_odds = class_log_odds(geometry, run$x, end$a, end$b2),
+              guidance_met = name_dims(tcrossprod(e, slope), NULL, geometry$rivals)))
+}
+
+log_odds_accounts <- function(runs) {
+  if (is.null(runs[[1]]$log_odds)) return(NULL)
+  stack <- function(f) simplify2array(lapply(runs, f))
+  list(log_odds = stack(function(run) run$log_odds),
+       log_odds_gain = stack(function(run) run$log_odds - runs[[1]]$log_odds),
+       guidance_met = stack(function(run) run$guidance_met))
+}
+
+path_table_of <- function(paths) {
+  q <- paths$confidence
+  gain <- q - q[, 1]
+  each <- function(x, f) if (is.null(x)) NA_real_ else apply(x, 3, f)
+  mean <- do.call(rbind, lapply(seq_len(ncol(q)), function(i) sample_mean(q[, i])))
+  paired <- do.call(rbind, lapply(seq_len(ncol(q)), function(i) sample_mean(gain[, i])))
+  least <- function(x) if (length(x)) min(x) else NA_real_
+  largest <- function(x) if (length(x)) max(abs(x)) else NA_real_
+  data.frame(strength = paths$strength, scale = 1 + paths$strength,
+             confidence = mean$estimate, confidence_se = mean$se,
+             gain = paired$estimate, gain_se = paired$se, min_gain = apply(gain, 2, min),
+             fraction_down = colMeans(gain < -1e-9),
+             fraction_down_previous = c(0, colMeans(q[, -1, drop = FALSE] <
+                                                      q[, -ncol(q), drop = FALSE] - 1e-9)),
+             min_log_odds_gain = each(paths$log_odds_gain, least),
+             identity_error = each(if (!is.null(paths$log_odds)) {
+               paths$log_odds_gain - paths$guidance_met
+             }, largest))
+}
+
+#' @export
+print.coupled_paths <- function(x, digits = 4, ...) {
+  cat("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
+      count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class), "\n",
+      "  ", format(x$sampler), "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n",
+      sep = "")
+  shown <- c(strength = "strength", confidence = "confidence", confidence_se = "se", gain = "gain",
+             gain_se = "se", min_gain = "least", fraction_down = "down",
+             fraction_down_previous = "prev", min_log_odds_gain = "log-odds")
+  if (!is.null(x$why)) shown <- shown[shown != "log-odds"]
+  table <- x$table[names(shown)]
+  errors <- shown == "se"
+  table[errors] <- lapply(table[errors], signif, 1)
+  table$min_gain <- format(table$min_gain, digits = 2)
+  print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
+  cat("  least: the smallest gain of a path", if (is.null(x$why)) "; log-odds: the same in log-odds",
+      "\n", sep = "")
+  if (is.null(x$why)) {
+    cat("  Log-odds gained and guidance met along the path agree to ",
+        format(max(x$table$identity_error, 0, na.rm = TRUE), digits = 2), "\n", sep = "")
+  } else {
+    cat("  No gain identity: ", x$why, "\n", sep = "")
+  }
+  invisible(x)
+}
+
+#' @export
+summary.coupled_paths <- function(object, ...) object$table
+
+#' @export
+as.data.frame.coupled_paths <- function(x, ...) {
+  rows <- lapply(seq_along(x$strength), function(i) {
+    n <- nrow(x$confidence)
+    odds <- if (!is.null(x$log_odds) && dim(x$log_odds)[2]) {
+      rival <- dimnames(x$log_odds)[[2]]
+      each <- function(field, prefix) {
+        values <- matrix(x[[field]][, , i], n)
+        colnames(values) <- paste0(prefix, rival)
+        values
+      }
+      cbind(each("log_odds", "log_odds_"), each("log_odds_gain", "log_odds_gain_"))
+    }
+    rows <- data.frame(path = seq_len(n), strength = rep(x$strength[i], n),
+                       confidence = x$confidence[, i],
+                       gain = x$confidence[, i] - x$confidence[, 1])
+    if (is.null(odds)) rows else cbind(rows, odds)
+  })
+  do.call(rbind, rows)
+}
+
+#' @rdname coupled_paths
+#' @param object,x A `coupled_paths`.
+#' @param max_points The largest number of paths to draw, for each strength.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
+  max_points <- check_count(max_points, "max_points", min = 1)
+  if (length(object$strength) < 2) abort_input("object", "of a strength above 0, too")
+  n <- nrow(object$confidence)
+  shown <- every_kth(which(rowSums(!is.finite(object$confidence)) == 0), max_points)
+  dots <- as.data.frame(object)
+  dots <- dots[dots$strength > 0 & dots$path %in% shown, ]
+  dots$unguided <- object$confidence[dots$path, 1]
+  dots$outcome <- ifelse(dots$gain < -1e-9, "loses confidence", "keeps or gains")
+  share <- object$table$fraction_down[-1]
+  panels <- paste0("strength ", format(object$strength[-1], trim = TRUE, drop0trailing = TRUE),
+                   ": ", format(100 * share, digits = 2, trim = TRUE), "% lose")
+  dots$panel <- factor(panels[match(dots$strength, object$strength[-1])], panels)
+  ggplot(dots, aes(.data$unguided, .data$confidence)) +
+    ggplot2::geom_abline(slope = 1, intercept = 0, colour = "grey50") +
+    geom_point(aes(colour = .data$outcome, shape = .data$outcome), size = 1, alpha = opacity(dots)) +
+    facet_wrap(vars(.data$panel)) +
+    scale_colour_manual(values = c("keeps or gains" = "#0072B2", "loses confidence" = "#D55E00"),
+                        name = NULL) +
+    scale_shape_manual(values = c("keeps or gains" = 19, "loses confidence" = 17), name = NULL) +
+    ggplot2::guides(colour = ggplot2::guide_legend(override.aes = list(alpha = 1, size = 2))) +
+    coord_equal(xlim = c(0, 1), ylim = c(0, 1)) +
+    labs(x = "unguided confidence", y = "guided confidence") + look() +
+    theme(legend.position = "bottom") +
+    words(paste("Paths with the same noise, guided towards", aim_words(object$guidance$class)),
+          c(format(object$sampler), format(object$schedule)),
+          c("A dot per path; below the line guidance has cost it confidence",
+            shown_words(shown, n, "paths")))
+}
+
+#' @rdname coupled_paths
+#' @export
+plot.coupled_paths <- function(x, ...) show_plot(x, ...)

@@ -1,0 +1,282 @@
+# How much guidance gains, at least: closed forms where the confidence is a matter of few log-odds.
+
+#' Lower bounds of what guidance gains
+#'
+#' For a common covariance that the differences of the means see as isotropic, the log-odds of a path
+#' of the ODE obey equations of their own, whatever the dimension. They give the gain of each path
+#' exactly, and lower bounds of it in closed form.
+#'
+#' @details
+#' Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one eigenspace of
+#' the common covariance, with variance `v` (for an isotropic covariance they do; so does any single
+#' `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`, which goes from about
+#' 0 at the horizon to 1 at the data, the log-odds of an unguided path against component `k` are
+#'
+#' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`,
+#'
+#' (`b_T^2` the variance of the class at the horizon) and guidance of strength `eta` adds `tau u_k`,
+#'
+#' `du_k/dtau = eta sum_j <D_k, D_j>/v q_j`, with `q_j` the probability of `j` under `l + tau u`,
+#'
+#' so that `u_k` at `tau = 1` is the gain. This is exact, and integrated by Runge-Kutta steps that
+#' are halved until nothing changes by more than 1e-9 of the largest gain (or 1e-9, if that is
+#' more).
+#'
+#' **One rival** (`|D|^2` for `|D|^2/v`). For every `tau*` between the horizon's `tau_T` and 1, with
+#' `m` the largest `l(tau)` up to `tau*`, the gain is at least the root `u` of
+#'
+#' `u + (e^m/tau*) (e^(tau* u) - 1) = eta |D|^2 (tau* - tau_T)`.
+#'
+#' `bound_one` takes `tau* = 1`, where `u = B - W0(e^(m + B))` with `B = eta |D|^2 (1 - tau_T) + e^m`
+#' and Lambert's `W0`; `bound` takes the best `tau*`.
+#'
+#' **Several rivals**, no two at an obtuse angle: let `0 <= c <= <D_k, D_j>/v <= C` for all `k`, `j`
+#' and let `o` be the smallest value of `sum_k e^(-l_k)` along the unguided path. Each log-odds gain
+#' at least `c z/C`, where `z` is the root of `z + (e^z - 1)/o = C eta (1 - tau_T)`. Valid, but loose:
+#' a few per cent of the gain are common.
+#'
+#' Both bounds are derived for this package; whether they are those of Wu et al. is not known. They
+#' are about the ODE in continuous time.
+#'
+#' @section Numerical notes:
+#' The roots are found by Newton's method from above, on an equation scaled so that nothing
+#' overflows, for any strength and start; Lambert's function is never formed. `bound` searches 100
+#' values of `tau*` and refines the best; any of them gives a valid bound. The infimum along the unguided
+#' path (several rivals) is taken over 1001 values of the clock.
+#'
+#' @inheritParams guidance_condition
+#' @param strength Strengths, numbers >= 0.
+#' @param start The points at the horizon from which the paths start: an n x d matrix, or
+#'   `"normal"` or `"exact"` as in [guided_sample()], drawn by R's generator.
+#' @param n Number of paths, unless `start` is a matrix.
+#' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
+#'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
+#'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
+#'   over `gain`. Nothing in it is simulated but the start. `plot()` draws gain and bounds against
+#'   the unguided log-odds.
+#' @section Errors: of class `mixguide_error` for a mixture and class to which the bounds do not
+#'   apply, with the reason.
+#' @source Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
+#' @seealso [guidance_condition()] for the sign of the gain, [coupled_paths()] for samplers.
+#' @examples
+#' gain_bound(named_mixture("A2"), "1", c(.5, 2, 8), start = c(-2, 0, 2))
+#' set.seed(1)
+#' bounds <- gain_bound(named_mixture("C3"), "1", c(.5, 2))
+#' bounds
+#' plot(bounds)
+#' @export
+gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("normal", "exact"),
+                       n = 200, schedule = schedule_ou(), horizon = NULL) {
+  check_mixture(mixture)
+  check_schedule(schedule)
+  strength <- vapply(as.list(strength), check_number, 0, "strength", min = 0)
+  horizon <- check_horizon(horizon, schedule)
+  odds <- clock_log_odds(mixture, class, schedule, horizon,
+                         bound_start(start, mixture, class, n, schedule, horizon))
+  rows <- lapply(strength, function(eta) {
+    gain <- exact_gain(odds, eta)
+    one <- NA_real_
+    if (ncol(gain) == 1) {
+      one <- gain_at_least(odds, eta, 1)
+      bound <- best_gain_bound(odds, eta)
+    } else {
+      bound <- joint_gain_bound(odds, eta)
+    }
+    data.frame(path = as.vector(row(gain)), strength = rep(eta, length(gain)),
+               rival = odds$rivals[col(gain)], log_odds = as.vector(odds$at(1)),
+               gain = as.vector(gain), bound_one = rep(one, length.out = length(gain)),
+               bound = rep(bound, length.out = length(gain)), stringsAsFactors = FALSE)
+  })
+  rows <- do.call(rbind, rows)
+  rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
+  structure(rows, class = c("gain_bound", "data.frame"),
+            setup = list(class = as.character(class), schedule = schedule, horizon = horizon,
+                         rivals = odds$rivals))
+}
+
+bound_start <- function(start, mixture, class, n, schedule, horizon) {
+  begin <- run_start(start, mixture, n, class, schedule, horizon)
+  if (!is.null(begin$x)) return(begin$x)
+  if (!is.null(begin$law)) return(matrix(rgaussmix(begin$n, begin$law), begin$n))
+  matrix(begin$sd * stats::rnorm(begin$n * mixture_dim(mixture)), begin$n)
+}
+
+# The log-odds of unguided paths as a function of the clock r, tau in the help (n x rivals), the products
+# <D_k, D_j>/v, and the clock at the horizon.
+clock_log_odds <- function(mixture, class, schedule, horizon, x) {
+  geometry <- class_geometry(mixture, class)
+  if (is.null(geometry$why) && !length(geometry$rivals)) geometry$why <- "there is no rival"
+  if (is.null(geometry$why) && !one_eigenspace(geometry)) {
+    geometry$why <- "the differences of the means are not in one eigenspace of the covariance"
+  }
+  wanted <- "a class to which the bounds apply (see ?gain_bound)"
+  if (!is.null(geometry$why)) abort_input("class", wanted, paste("one where", geometry$why))
+  D <- geometry$differ
+  v <- sum(D^2 %*% geometry$values) / sum(D^2)
+  if (!(v > 0)) abort("`mixture` has a singular covariance: its log-odds are infinite", "singular")
+  a <- schedule$a(horizon)
+  sd <- sqrt(a^2 * v + schedule$b2(horizon))
+  product <- tcrossprod(D) / v
+  if (any(product < -1e-10 * max(product))) abort_input("class", wanted, "one with an obtuse angle")
+  own <- mixture$means[class_components(mixture, class) & mixture$weights > 0, ]
+  z <- geometry$turn(x - rep(own, each = nrow(x)) * a) / sd
+  slope <- tcrossprod(z, D) / sqrt(v)
+  square <- rep(diag(product) / 2, each = nrow(x))
+  prior <- rep(geometry$log_prior, each = nrow(x))
+  list(at = function(r) prior + r^2 * square + r * slope, product = pmax(product, 0),
+       from = a * sqrt(v) / sd, rivals = geometry$rivals)
+}
+
+# The exact gain: u at r = 1, n x rivals.
+exact_gain <- function(odds, eta) {
+  drift <- function(r, u) {
+    l <- -(odds$at(r) + r * u)
+    top <- pmax(0, do.call(pmax, lapply(seq_len(ncol(l)), function(k) l[, k])))
+    q <- exp(l - top)
+    eta * (q / (exp(-top) + rowSums(q))) %*% odds$product
+  }
+  integrate <- function(steps) {
+    h <- (1 - odds$from) / steps
+    u <- 0 * odds$at(1)
+    for (r in odds$from + h * (seq_len(steps) - 1)) {
+      k1 <- drift(r, u)
+      k2 <- drift(r + h / 2, u + h / 2 * k1)
+      k3 <- drift(r + h / 2, u + h / 2 * k2)
+      u <- u + h / 6 * (k1 + 2 * k2 + 2 * k3 + drift(r + h, u + h * k3))
+    }
+    u
+  }
+  steps <- 128
+  coarse <- integrate(steps)
+  repeat {
+    steps <- 2 * steps
+    fine <- integrate(steps)
+    if (isTRUE(max(abs(fine - coarse)) <= 1e-9 * max(1, fine)) || steps >= 2^15) return(fine)
+    coarse <- fine
+  }
+}
+
+# One rival: what each path gains at least by what happens up to the time s of the clock. The
+# unguided log-odds are convex in r, so that they are largest at an end.
+gain_at_least <- function(odds, eta, s) {
+  most <- pmax(odds$at(odds$from)[, 1], odds$at(s)[, 1])
+  gain_root(most, s, eta * odds$product[1] * (s - odds$from))
+}
+
+# The best s, for each path: the best of a grid, then golden sections around it.
+best_gain_bound <- function(odds, eta, size = 100) {
+  s <- odds$from + (1 - odds$from) * seq_len(size) / size
+  bounds <- vapply(s, function(s) gain_at_least(odds, eta, s), odds$at(1)[, 1])
+  bounds <- matrix(bounds, ncol = size)
+  best <- max.col(bounds, "last")
+  low <- c(odds$from, s)[best]
+  high <- c(s, 1)[best + 1]
+  shrink <- (sqrt(5) - 1) / 2
+  for (i in 1:40) {
+    left <- high - shrink * (high - low)
+    right <- low + shrink * (high - low)
+    rises <- gain_at_least(odds, eta, left) < gain_at_least(odds, eta, right)
+    low <- ifelse(rises, left, low)
+    high <- ifelse(rises, high, right)
+  }
+  pmax(bounds[cbind(seq_along(best), best)], gain_at_least(odds, eta, (low + high) / 2))
+}
+
+# Several rivals: the bound that all log-odds of a path share.
+joint_gain_bound <- function(odds, eta) {
+  clock <- seq(odds$from, 1, length.out = 1001)
+  # log sum_k e^(-l_k), the smallest along the path
+  least <- Inf
+  for (r in clock) {
+    l <- -odds$at(r)
+    top <- do.call(pmax, lapply(seq_len(ncol(l)), function(k) l[, k]))
+    least <- pmin(least, top + log(rowSums(exp(l - top))))
+  }
+  largest <- max(odds$product)
+  min(odds$product) / largest * gain_root(-least, 1, largest * eta * (1 - odds$from))
+}
+
+# The root u of u + (e^m/s) (e^(s u) - 1) = target >= 0, by Newton's method from above: the left
+# side is convex and grows. It is divided by e^max(m, 0), so that no term overflows.
+gain_root <- function(m, s, target) {
+  scale <- pmax(m, 0)
+  reach <- pmax(m, log(s * target))
+  u <- pmin(target, (reach - m + log(exp(m - reach) + s * target * exp(-reach))) / s)
+  for (i in 1:200) {
+    grown <- exp(m - scale + s * u)
+    excess <- ifelse(s * u < 30, exp(m - scale) * expm1(s * u), grown)
+    next_u <- pmax(u - ((u - target) * exp(-scale) + excess / s) / (exp(-scale) + grown), 0)
+    if (all(abs(next_u - u) <= 1e-15 * u)) break
+    u <- next_u
+  }
+  next_u
+}
+
+#' @export
+print.gain_bound <- function(x, digits = 4, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(NextMethod())
+  cat("<gain_bound> log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
+      count_of(length(unique(x$path)), "path"), "\n  ", format(setup$schedule), ", from t = ",
+      format(setup$horizon), "\n", sep = "")
+  if (nrow(x) <= 12) {
+    shown <- c("path", "strength", if (length(setup$rivals) > 1) "rival", "log_odds", "gain",
+               if (length(setup$rivals) == 1) "bound_one", "bound", "ratio")
+    print(as.data.frame(x)[shown], digits = digits, row.names = FALSE)
+  } else {
+    each <- function(f) vapply(split(seq_len(nrow(x)), x$strength), function(i) f(x[i, ]), 0)
+    print(data.frame(strength = sort(unique(x$strength)),
+                     "mean gain" = each(function(x) mean(x$gain)),
+                     "mean bound" = each(function(x) mean(x$bound)),
+                     "least slack" = each(function(x) min(x$gain - x$bound)),
+                     "median ratio" = each(function(x) stats::median(x$ratio)),
+                     "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE),
+          digits = digits, row.names = FALSE)
+  }
+  cat("  Exact for each path", if (length(setup$rivals) > 1) "; one bound for all rivals", "\n",
+      sep = "")
+  invisible(x)
+}
+
+#' @export
+as.data.frame.gain_bound <- function(x, ...) {
+  attr(x, "setup") <- NULL
+  class(x) <- "data.frame"
+  x
+}
+
+#' @rdname gain_bound
+#' @param object,x A `gain_bound`.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.gain_bound <- function(object, ...) {
+  setup <- attr(object, "setup")
+  one <- length(setup$rivals) == 1
+  kinds <- c(gain = "gain", bound = if (one) "best bound" else "bound",
+             bound_one = "bound, tau* = 1")[c("gain", "bound", if (one) "bound_one")]
+  rows <- as.data.frame(object)
+  long <- do.call(rbind, lapply(names(kinds), function(kind) {
+    data.frame(log_odds = rows$log_odds, strength = paste("strength", rows$strength),
+               value = rows[[kind]], kind = factor(kinds[[kind]], kinds))
+  }))
+  long$strength <- factor(long$strength, paste("strength", sort(unique(rows$strength))))
+  long <- long[order(long$log_odds), ]
+  layer <- if (one) {
+    geom_line(aes(linetype = .data$kind), linewidth = .8)
+  } else {
+    geom_point(aes(shape = .data$kind), size = 1, alpha = opacity(long))
+  }
+  ggplot(long, aes(.data$log_odds, .data$value, colour = .data$kind)) + layer +
+    facet_wrap(vars(.data$strength), scales = "free_y") +
+    scale_colour_manual(values = class_palette(3), name = NULL) +
+    scale_linetype_manual(values = c("solid", "22", "12"), name = NULL) +
+    scale_shape_manual(values = c(19, 17), name = NULL) +
+    labs(x = "unguided log-odds of the class", y = "gain in log-odds") + look() +
+    theme(legend.position = "bottom") +
+    words(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
+          if (one) "One rival: gain and bounds are exact" else "One bound for all rivals of a path")
+}
+
+#' @rdname gain_bound
+#' @export
+plot.gain_bound <- function(x, ...) show_plot(x, ...)

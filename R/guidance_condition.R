@@ -1,0 +1,344 @@
+# When guidance provably raises the confidence: the geometry of the means, seen through the noise.
+
+#' Is it proved that guidance raises the confidence?
+#'
+#' Looks at the means from the class aimed at: if no two of its differences from other components
+#' make an obtuse angle, at any noise level, then no path loses confidence by guidance. The result
+#' says whether that holds for a mixture and a class, and what is then proved, for which process.
+#'
+#' @details
+#' Let all components have the covariance `Sigma`, let the class `y` be a single one of them, and
+#' let `D_k = mu_y - mu_k` for the others. Guidance adds a multiple of
+#' `grad log p_t(y | x) = a P sum_k p_t(k | x) D_k` to the score, with `P` the inverse of
+#' `S = a^2 Sigma + b^2 I`. For two runs that start at the same point and meet the same noise, one
+#' guided and one not, the difference of the log-odds `l_k = log p(y | x)/p(k | x)` at the end is
+#' therefore (`f` and `G^2` as in [schedule])
+#'
+#' `l_k^eta - l_k^0 = eta int sum_j G_kj(t) p_t(j | x_t^eta) dt`,
+#' * ODE: `G_kj = (a G^2/2) D_k' Sigma^(-1/2) S^(-3/2) D_j`,
+#' * SDE: `G_kj = (a^2 G^2) D_k' S^(-2) D_j`.
+#'
+#' **Theorem** (conclusion of Wu et al. 2024; this condition and its proof, which is the line above,
+#' derived for this package). If `G_kj(t) >= 0` for all `k`, `j` and `t`, every coupled path ends
+#' with at least the confidence that it has at strength 0, whatever the strength (`>= 0`, even a
+#' function of time). With one rival, `K = 2`, this always holds.
+#'
+#' A common isotropic covariance leaves the *acute-angle form*: no angle between two `D_k` is
+#' obtuse. Otherwise there is a condition for each noise level, and as `G_kj` is an inner product
+#' of `D_k` and `D_j`, it is told here by its cosine. That the products `D_k' Sigma^-1 D_j`, on
+#' which the log-odds of the data depend, are positive is *not enough* (see the example).
+#'
+#' **Monotone in the strength** (derived for this package). If the `D_k` lie along orthogonal
+#' eigenvectors of `Sigma`, several perhaps along one but none against another, the log-odds obey
+#' a cooperative system whose drift grows with the strength, so that by Kamke's comparison theorem
+#' each path's confidence grows with every increase of it. (A single `D_k` along an eigenvector,
+#' right angles at `mu_y` for an isotropic covariance, and `y` the first or last of components on a
+#' line are such cases.) For acute angles in general this is *observed, not proved*: there was no
+#' path that lost confidence between two strengths in 4000 random isotropic mixtures along the ODE
+#' and 600 along the SDE, nor in 1500 anisotropic ones along the ODE.
+#'
+#' **Nothing is proved** here where covariances differ, for a class of several components, or where
+#' an angle is obtuse: paths, and even the mean confidence, can fall then (`named_mixture("E3")`,
+#' `"NC1"`, `"NC2"`), though they need not. Without any condition on the mixture, `E 1/p(class | x)`
+#' along the SDE from the exact start falls (Li and Jiao 2025).
+#'
+#' All this is about continuous time; a discretised sampler needs steps that are small enough, or of
+#' the right kind: see [coupled_paths()], which computes the same identity for the steps of a
+#' sampler.
+#'
+#' @section Numerical notes:
+#' `G_kj` is a sum over the eigenvalues `lambda` of `Sigma` with weights that are powers of
+#' `lambda + b^2/a^2`, a totally positive kernel. If the terms change sign at most once as `lambda`
+#' grows, `G_kj` does so at most once in the noise level (variation diminishing, Karlin 1968), and
+#' its two ends decide. Otherwise the condition is looked at for 201 noise levels, and `print()`
+#' says so. Cosines above
+#' -1e-10 count as not obtuse.
+#'
+#' @param mixture A [gaussmix()].
+#' @param class Label of the class to guide to, or several labels for their union.
+#' @param schedule The forward process, see [schedule]; noise levels are those of its times.
+#' @param horizon Time at which sampling starts; `NULL`: the schedule's own.
+#' @param end Time at which it stops; above 0 for singular covariances.
+#' @return An object of class `guidance_condition`, a list with
+#'   * `holds`: does the condition hold, for `ode` and `sde`; `NA` where nothing is proved anyway,
+#'     for the reason in `why`;
+#'   * `monotone`: is it proved that confidence grows with every increase of the strength?
+#'   * `pairs`: a data frame with a row per pair of `rival` and `other`, and the cosines between
+#'     their differences from the class's mean: `euclidean`; `precision`, of the products with
+#'     `Sigma^-1`; `ode` and `sde`, the smallest over all noise levels, at times `ode_time` and
+#'     `sde_time`;
+#'   * `claims`: a data frame with what is `"proved"`, `"observed"` (and not proved) or
+#'     `"not proved"` of each process;
+#'   * `searched`: were noise levels searched (see the numerical notes)?
+#'
+#'   `as.data.frame()` gives `pairs`, or at times `t`, if given, the products
+#'   `D_k' Sigma^(-1/2) S^(-3/2) D_j` (`ode`) and `D_k' S^(-2) D_j` (`sde`) with their cosines.
+#'   `plot()` draws the cosines against the noise level.
+#' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; Li and Jiao (2025),
+#'   \doi{10.48550/arXiv.2505.01382}; Karlin (1968), *Total Positivity*, chapter 5.
+#' @seealso [coupled_paths()] for paths, [gain_bound()] for how much they gain.
+#' @examples
+#' guidance_condition(named_mixture("C3"), "1")
+#' guidance_condition(named_mixture("E3"), "1")
+#'
+#' # D' Sigma^-1 D > 0, but not D' Sigma^(-1/2) S^(-3/2) D at every noise level
+#' m <- gaussmix(c(.0019, .2864, .7117), rbind(c(-1.092, .122), c(.048, -6.256), c(-1.03, 3.672)),
+#'               diag(c(.00764, 2.7)))
+#' condition <- guidance_condition(m, "1")
+#' condition
+#' as.data.frame(condition, t = .5)
+#' plot(condition)
+#' @export
+guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon = NULL, end = 0) {
+  check_mixture(mixture)
+  check_schedule(schedule)
+  geometry <- class_geometry(mixture, class)
+  horizon <- check_horizon(horizon, schedule)
+  end <- check_number(end, "end", min = 0)
+  if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
+  result <- list(mixture = mixture, class = as.character(class), schedule = schedule,
+                 times = c(horizon, end), geometry = geometry, why = geometry$why)
+  if (is.null(geometry$why)) {
+    noise_level(mixture, end, schedule)
+    result <- c(result, condition_holds(result))
+  } else {
+    result$holds <- c(ode = NA, sde = NA)
+    result$monotone <- FALSE
+  }
+  result$claims <- condition_claims(result)
+  structure(result, class = "guidance_condition")
+}
+
+# What the theorems look at: the differences D_k of the class's mean from those of its rivals (a row
+# each) in the eigenvectors of the common covariance. Where they do not apply, `why`, in words.
+class_geometry <- function(mixture, class) {
+  used <- mixture$weights > 0
+  inside <- class_components(mixture, class) & used
+  spectrum <- common_spectrum(mixture)
+  if (is.null(spectrum)) return(list(why = "the covariances of the components differ"))
+  if (sum(inside) > 1) return(list(why = "the class has several components"))
+  rivals <- which(used & !inside)
+  own <- mixture$means[rep(which(inside), length(rivals)), , drop = FALSE]
+  other <- mixture$means[rivals, , drop = FALSE]
+  turn <- function(x) if (is.null(spectrum$vectors)) unname(x) else unname(x) %*% spectrum$vectors
+  labels <- mixture$class[rivals]
+  twice <- labels %in% labels[duplicated(labels)]
+  labels[twice] <- paste0(labels[twice], "[", rivals[twice], "]")
+  c(spectrum, list(rivals = labels, turn = turn, differ = turn(own - other),
+                   middle = turn((own + other) / 2),
+                   log_prior = log(mixture$weights[inside]) - log(mixture$weights[rivals])))
+}
+
+# Eigenvalues and eigenvectors (NULL: the coordinates) that all components share, or NULL.
+common_spectrum <- function(mixture) {
+  values <- used_values(mixture)
+  vectors <- mixture$vectors
+  if (length(dim(vectors)) == 3) {
+    vectors <- vectors[, , mixture$weights > 0, drop = FALSE]
+    if (any(vectors != as.vector(vectors[, , 1]))) return(NULL)
+    vectors <- matrix(vectors[, , 1], nrow(values))
+  }
+  if (any(values != values[, 1])) return(NULL)
+  list(values = values[, 1], vectors = vectors)
+}
+
+# Log-odds of the class against each rival at points x of a noise level: n x rivals.
+class_log_odds <- function(geometry, x, a, b2) {
+  slope <- a * geometry$differ / rep(a^2 * geometry$values + b2, each = nrow(geometry$differ))
+  constant <- geometry$log_prior - a * rowSums(slope * geometry$middle)
+  odds <- tcrossprod(geometry$turn(x), slope) + rep(constant, each = nrow(x))
+  name_dims(odds, NULL, geometry$rivals)
+}
+
+# D_k' Sigma^(-1/2) S^(-3/2) D_j (ODE) and D_k' S^(-2) D_j (SDE) at one time, where Sigma is the
+# covariance at the end; with `at` = NULL, D_k' Sigma^-1 D_j.
+gain_products <- function(geometry, at, end, process) {
+  variance <- function(level) level$a^2 * geometry$values + level$b2
+  weight <- switch(process, ode = variance(end)^-.5 * variance(at)^-1.5, sde = variance(at)^-2,
+                   precision = 1 / variance(end), euclidean = 1 + 0 * geometry$values)
+  tcrossprod(geometry$differ * rep(sqrt(weight), each = nrow(geometry$differ)))
+}
+
+cosines <- function(products) {
+  # rivals at the mean of the class are not pushed
+  length <- sqrt(diag(products))
+  ifelse(products == 0, 0, products / outer(length, length))
+}
+
+condition_holds <- function(x, tol = 1e-10) {
+  geometry <- x$geometry
+  schedule <- x$schedule
+  level <- function(t) list(a = schedule$a(t), b2 = schedule$b2(t))
+  end <- level(x$times[2])
+  cosine <- function(process, at = end) cosines(gain_products(geometry, at, end, process))
+  times <- if (one_eigenspace(geometry)) x$times[2] else condition_times(x, 200)
+  below <- lower.tri(diag(length(geometry$rivals)))
+  pairs <- data.frame(rival = geometry$rivals[col(below)[below]],
+                      other = geometry$rivals[row(below)[below]],
+                      euclidean = cosine("euclidean")[below], precision = cosine("precision")[below])
+  for (process in c("ode", "sde")) {
+    least <- rep(Inf, nrow(pairs))
+    time <- rep(NA_real_, nrow(pairs))
+    for (t in times) {
+      now <- cosine(process, level(t))[below]
+      time[now < least] <- t
+      least <- pmin(least, now)
+    }
+    pairs[[process]] <- least
+    pairs[[paste0(process, "_time")]] <- time
+  }
+  holds <- c(ode = all(pairs$ode > -tol), sde = all(pairs$sde > -tol))
+  corner <- abs(pairs$euclidean) < tol | abs(pairs$euclidean - 1) < tol
+  list(holds = holds, monotone = all(corner) && all(along_eigenvectors(geometry)), pairs = pairs,
+       searched = length(times) > 1 && any(sign_changes(geometry) > 1))
+}
+
+# How often the terms of G_kj change sign from the smallest eigenvalue to the largest.
+sign_changes <- function(geometry) {
+  D <- geometry$differ
+  K <- nrow(D)
+  changes <- last <- matrix(0, K, K)
+  by_value <- order(geometry$values)
+  for (i in split(by_value, geometry$values[by_value])) {
+    term <- tcrossprod(D[, i, drop = FALSE])
+    now <- sign(term) * (abs(term) > 1e-14 * sqrt(outer(rowSums(D^2), rowSums(D^2))))
+    changes <- changes + (now * last < 0)
+    last <- ifelse(now == 0, last, now)
+  }
+  changes
+}
+
+# From the horizon to the end, equispaced in the logarithm of the noise level.
+condition_times <- function(x, steps) {
+  last <- max(x$times[2], 1e-9 * x$times[1])
+  unique(c(time_grid(steps, x$times[1], "logsnr", last, x$schedule), x$times[2]))
+}
+
+# Which of the differences are eigenvectors of the covariance.
+along_eigenvectors <- function(geometry, tol = 1e-10) {
+  D2 <- geometry$differ^2
+  value <- drop(D2 %*% geometry$values) / rowSums(D2)
+  off <- rowSums(D2 * outer(value, geometry$values, `-`)^2)
+  is.nan(value) | off <= (tol * max(geometry$values))^2 * rowSums(D2)
+}
+
+# Are they all, with the same eigenvalue? Then noise levels differ by a factor only.
+one_eigenspace <- function(geometry) {
+  values <- geometry$values[colSums(geometry$differ^2) > 0]
+  all(along_eigenvectors(geometry)) &&
+    all(abs(values - values[1]) <= 1e-10 * max(geometry$values))
+}
+
+condition_claims <- function(x) {
+  proved <- x$holds %in% TRUE
+  # anisotropic mixtures were searched along the ODE only
+  searched <- c(TRUE, is.null(x$why) && one_eigenspace(x$geometry))
+  data.frame(process = c("ODE", "SDE"), above_unguided = ifelse(proved, "proved", "not proved"),
+             monotone = if (x$monotone) "proved" else {
+               ifelse(proved & searched, "observed", "not proved")
+             })
+}
+
+#' @export
+print.guidance_condition <- function(x, ...) {
+  line <- function(...) cat(strwrap(paste0(...), 95, indent = 2, exdent = 4), sep = "\n")
+  cat("<guidance_condition> towards ", paste(x$class, collapse = " or "), ": ",
+      count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form, " covariance\n",
+      sep = "")
+  if (!is.null(x$why)) {
+    line("Nothing is proved about the confidence: ", x$why, ".")
+  } else {
+    if (nrow(x$pairs)) {
+      same <- one_eigenspace(x$geometry)
+      for (process in c("ode", if (!same) "sde")) line(angle_words(x, process, same))
+      if (!all(x$holds) && all(x$pairs$precision >= 0)) {
+        line("The products D' Sigma^-1 D are positive, but that is not enough.")
+      }
+      if (x$searched) line("(The smallest at 201 noise levels.)")
+    } else {
+      line(if (length(x$geometry$rivals)) "One rival: no angle can be obtuse." else
+        "No rival: the confidence is 1.")
+    }
+    say_claims(x$claims, line)
+  }
+  line("Without any condition: along the SDE from the exact start guidance lowers E 1/p(class | x).")
+  invisible(x)
+}
+
+angle_words <- function(x, process, same) {
+  worst <- x$pairs[which.min(x$pairs[[process]]), ]
+  degrees <- acos(pmax(-1, pmin(1, worst[[process]]))) * 180 / pi
+  time <- format(worst[[paste0(process, "_time")]], digits = 3)
+  paste0(if (same) "Angle" else paste0(toupper(process), ": angle"),
+         if (nrow(x$pairs) > 1) ", the widest,", " at the class between ", worst$rival, " and ",
+         worst$other, ": ", format(degrees, digits = 4), " degrees",
+         if (!same) paste0(" (at noise level t = ", time, ")"),
+         if (x$holds[[process]]) ", not obtuse" else ", obtuse")
+}
+
+say_claims <- function(claims, line) {
+  what <- c(above_unguided = "no coupled path ends with less confidence than at strength 0",
+            monotone = "confidence grows with every increase of the strength, path by path")
+  how <- c(proved = "Proved", observed = "Observed, not proved", "not proved" = "Not proved here")
+  for (claim in names(what)) for (status in names(how)) {
+    processes <- claims$process[claims[[claim]] == status]
+    if (length(processes)) {
+      line(how[[status]], " (", paste(processes, collapse = " and "), "): ", what[[claim]], ".")
+    }
+  }
+}
+
+#' @export
+as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
+  if (is.null(t)) return(x$pairs)
+  if (!is.null(x$why)) abort_input("t", paste("NULL where", x$why))
+  rows <- lapply(t, function(t) {
+    level <- noise_level(x$mixture, t, x$schedule)
+    end <- noise_level(x$mixture, x$times[2], x$schedule)
+    below <- lower.tri(diag(length(x$geometry$rivals)))
+    ode <- gain_products(x$geometry, level, end, "ode")
+    sde <- gain_products(x$geometry, level, end, "sde")
+    cbind(x$pairs[c("rival", "other")], t = rep(t, nrow(x$pairs)), ode = ode[below],
+          sde = sde[below], ode_cosine = cosines(ode)[below], sde_cosine = cosines(sde)[below])
+  })
+  do.call(rbind, rows)
+}
+
+#' @rdname guidance_condition
+#' @param object,x A `guidance_condition`.
+#' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
+  max_pairs <- check_count(max_pairs, "max_pairs", min = 1)
+  if (!is.null(object$why)) abort_input("object", paste("one without the reason:", object$why))
+  if (!nrow(object$pairs)) abort_input("object", "of a class with two rivals at least")
+  pairs <- object$pairs[order(pmin(object$pairs$ode, object$pairs$sde)), ]
+  pairs <- utils::head(pairs, max_pairs)
+  name <- function(rows) paste("between", rows$rival, "and", rows$other)
+  times <- condition_times(object, 100)
+  curves <- as.data.frame(object, t = times)
+  curves <- curves[name(curves) %in% name(pairs), ]
+  schedule <- object$schedule
+  long <- data.frame(noise = sqrt(schedule$b2(curves$t)) / schedule$a(curves$t),
+                     cosine = c(curves$ode_cosine, curves$sde_cosine),
+                     process = rep(c("ODE", "SDE"), each = nrow(curves)),
+                     pair = factor(name(curves), name(pairs)))
+  pairs$pair <- factor(name(pairs), name(pairs))
+  ggplot(long[long$noise > 0, ], aes(.data$noise, .data$cosine)) +
+    geom_hline(yintercept = 0, colour = "grey50") +
+    geom_hline(aes(yintercept = .data$precision), pairs, linetype = "12", colour = ink) +
+    geom_line(aes(colour = .data$process, linetype = .data$process), linewidth = .8) +
+    facet_wrap(vars(.data$pair)) +
+    scale_colour_manual(values = class_palette(2), name = NULL) +
+    scale_linetype_manual(values = c("solid", "22"), name = NULL) +
+    ggplot2::scale_x_log10() + ggplot2::coord_cartesian(ylim = c(-1, 1)) +
+    labs(x = "noise level b/a", y = "cosine") + look() +
+    words(paste("Cosines at class", aim_words(object$class)),
+          "Where all are >= 0, no path loses confidence by guidance",
+          "Dotted: the cosine of the products with the inverse covariance, which is not enough")
+}
+
+#' @rdname guidance_condition
+#' @export
+plot.guidance_condition <- function(x, ...) show_plot(x, ...)
