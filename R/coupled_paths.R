@@ -70,10 +70,11 @@ coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
   plan <- draw_start(plan, key)
   geometry <- path_geometry(plan, class)
   runs <- lapply(guides, path_run, plan, key, geometry)
-  stack <- function(field) simplify2array(lapply(runs, `[[`, field))
-  paths <- c(list(table = NULL, strength = strength, confidence = stack("confidence"),
-                  x = stack("x"), trajectory = stack("trajectory")),
-             log_odds_accounts(runs), list(why = geometry$why),
+  paths <- c(list(table = NULL, strength = strength, confidence = stack_runs(runs, "confidence"),
+                  x = stack_runs(runs, "x"), trajectory = stack_runs(runs, "trajectory"),
+                  log_odds = stack_runs(runs, "log_odds"),
+                  log_odds_gain = stack_runs(runs, "log_odds", runs[[1]]$log_odds),
+                  guidance_met = stack_runs(runs, "guidance_met"), why = geometry$why),
              made_by(plan, guides[[1]], key))
   paths$sampler <- sampler
   paths$table <- path_table_of(paths)
@@ -136,12 +137,13 @@ path_run <- function(guide, plan, key, geometry) {
               guidance_met = name_dims(tcrossprod(e, slope), NULL, geometry$rivals)))
 }
 
-log_odds_accounts <- function(runs) {
-  if (is.null(runs[[1]]$log_odds)) return(NULL)
-  stack <- function(f) simplify2array(lapply(runs, f))
-  list(log_odds = stack(function(run) run$log_odds),
-       log_odds_gain = stack(function(run) run$log_odds - runs[[1]]$log_odds),
-       guidance_met = stack(function(run) run$guidance_met))
+# What all runs have, less a baseline, in an array whose last dimension is the run.
+stack_runs <- function(runs, field, baseline = 0) {
+  first <- runs[[1]][[field]]
+  if (is.null(first)) return(NULL)
+  size <- if (is.null(dim(first))) length(first) else dim(first)
+  array(unlist(lapply(runs, function(run) run[[field]] - baseline)), c(size, length(runs)),
+        if (!is.null(dimnames(first))) c(dimnames(first), list(NULL)))
 }
 
 path_table_of <- function(paths) {
@@ -179,8 +181,8 @@ print.coupled_paths <- function(x, digits = 4, ...) {
   table[errors] <- lapply(table[errors], signif, 1)
   table$min_gain <- format(table$min_gain, digits = 2)
   print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
-  cat("  least: the smallest gain of a path", if (is.null(x$why)) "; log-odds: the same in log-odds",
-      "\n", sep = "")
+  cat("  least: the smallest gain of a path",
+      if (is.null(x$why)) "; log-odds: the same in log-odds", "\n", sep = "")
   if (is.null(x$why)) {
     cat("  Log-odds gained and guidance met along the path agree to ",
         format(max(x$table$identity_error, 0, na.rm = TRUE), digits = 2), "\n", sep = "")
@@ -234,7 +236,8 @@ autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
   dots$panel <- factor(panels[match(dots$strength, object$strength[-1])], panels)
   ggplot(dots, aes(.data$unguided, .data$confidence)) +
     ggplot2::geom_abline(slope = 1, intercept = 0, colour = "grey50") +
-    geom_point(aes(colour = .data$outcome, shape = .data$outcome), size = 1, alpha = opacity(dots)) +
+    geom_point(aes(colour = .data$outcome, shape = .data$outcome), size = 1,
+               alpha = opacity(dots)) +
     facet_wrap(vars(.data$panel)) +
     scale_colour_manual(values = c("keeps or gains" = "#0072B2", "loses confidence" = "#D55E00"),
                         name = NULL) +

@@ -2,15 +2,15 @@
 
 #' Lower bounds of what guidance gains
 #'
-#' For a common covariance that the differences of the means see as isotropic, the log-odds of a path
-#' of the ODE obey equations of their own, whatever the dimension. They give the gain of each path
-#' exactly, and lower bounds of it in closed form.
+#' For a common covariance that the differences of the means see as isotropic, the log-odds of a
+#' path of the ODE obey equations of their own, whatever the dimension. They give the gain of each
+#' path exactly, and lower bounds of it in closed form.
 #'
 #' @details
 #' Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one eigenspace of
 #' the common covariance, with variance `v` (for an isotropic covariance they do; so does any single
-#' `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`, which goes from about
-#' 0 at the horizon to 1 at the data, the log-odds of an unguided path against component `k` are
+#' `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`, which goes from
+#' about 0 at the horizon to 1 at the data, the log-odds of an unguided path against component `k` are
 #'
 #' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`,
 #'
@@ -27,13 +27,13 @@
 #'
 #' `u + (e^m/tau*) (e^(tau* u) - 1) = eta |D|^2 (tau* - tau_T)`.
 #'
-#' `bound_one` takes `tau* = 1`, where `u = B - W0(e^(m + B))` with `B = eta |D|^2 (1 - tau_T) + e^m`
-#' and Lambert's `W0`; `bound` takes the best `tau*`.
+#' `bound_one` takes `tau* = 1`, where `u = B - W0(e^(m + B))`, `B = eta |D|^2 (1 - tau_T) + e^m`,
+#' with Lambert's `W0`; `bound` takes the best `tau*`.
 #'
 #' **Several rivals**, no two at an obtuse angle: let `0 <= c <= <D_k, D_j>/v <= C` for all `k`, `j`
 #' and let `o` be the smallest value of `sum_k e^(-l_k)` along the unguided path. Each log-odds gain
-#' at least `c z/C`, where `z` is the root of `z + (e^z - 1)/o = C eta (1 - tau_T)`. Valid, but loose:
-#' a few per cent of the gain are common.
+#' at least `c z/C`, where `z` is the root of `z + (e^z - 1)/o = C eta (1 - tau_T)`. Valid, but
+#' loose: a few per cent of the gain are common.
 #'
 #' Both bounds are derived for this package; whether they are those of Wu et al. is not known. They
 #' are about the ODE in continuous time.
@@ -41,8 +41,8 @@
 #' @section Numerical notes:
 #' The roots are found by Newton's method from above, on an equation scaled so that nothing
 #' overflows, for any strength and start; Lambert's function is never formed. `bound` searches 100
-#' values of `tau*` and refines the best; any of them gives a valid bound. The infimum along the unguided
-#' path (several rivals) is taken over 1001 values of the clock.
+#' values of `tau*` and refines the best; any of them gives a valid bound. The infimum along the
+#' unguided path (several rivals) is taken over 1001 values of the clock.
 #'
 #' @inheritParams guidance_condition
 #' @param strength Strengths, numbers >= 0.
@@ -70,6 +70,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   check_mixture(mixture)
   check_schedule(schedule)
   strength <- vapply(as.list(strength), check_number, 0, "strength", min = 0)
+  if (!length(strength)) abort_input("strength", "one or more finite numbers >= 0", "none")
   horizon <- check_horizon(horizon, schedule)
   odds <- clock_log_odds(mixture, class, schedule, horizon,
                          bound_start(start, mixture, class, n, schedule, horizon))
@@ -96,13 +97,14 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {
   begin <- run_start(start, mixture, n, class, schedule, horizon)
+  if (!begin$n) abort_input(if (is.null(begin$x)) "n" else "start", "one path at least", "none")
   if (!is.null(begin$x)) return(begin$x)
   if (!is.null(begin$law)) return(matrix(rgaussmix(begin$n, begin$law), begin$n))
   matrix(begin$sd * stats::rnorm(begin$n * mixture_dim(mixture)), begin$n)
 }
 
-# The log-odds of unguided paths as a function of the clock r, tau in the help (n x rivals), the products
-# <D_k, D_j>/v, and the clock at the horizon.
+# The log-odds of unguided paths as a function of the clock r, tau in the help (n x rivals), the
+# products <D_k, D_j>/v, and the clock at the horizon.
 clock_log_odds <- function(mixture, class, schedule, horizon, x) {
   geometry <- class_geometry(mixture, class)
   if (is.null(geometry$why) && !length(geometry$rivals)) geometry$why <- "there is no rival"
@@ -136,9 +138,12 @@ exact_gain <- function(odds, eta) {
     eta * (q / (exp(-top) + rowSums(q))) %*% odds$product
   }
   integrate <- function(steps) {
-    h <- (1 - odds$from) / steps
+    # short steps first, where strong guidance acts fast
+    clock <- odds$from + (1 - odds$from) * (0:steps / steps)^2
     u <- 0 * odds$at(1)
-    for (r in odds$from + h * (seq_len(steps) - 1)) {
+    for (i in seq_len(steps)) {
+      r <- clock[i]
+      h <- clock[i + 1] - r
       k1 <- drift(r, u)
       k2 <- drift(r + h / 2, u + h / 2 * k1)
       k3 <- drift(r + h / 2, u + h / 2 * k2)
@@ -151,9 +156,14 @@ exact_gain <- function(odds, eta) {
   repeat {
     steps <- 2 * steps
     fine <- integrate(steps)
-    if (isTRUE(max(abs(fine - coarse)) <= 1e-9 * max(1, fine)) || steps >= 2^15) return(fine)
+    change <- max(abs(fine - coarse))
+    if (change <= 1e-9 * max(1, fine)) return(fine)
+    if (steps >= 2^13) break
     coarse <- fine
   }
+  warning("the gain at strength ", eta, " is known to ", format(change, digits = 1), " only",
+          call. = FALSE)
+  fine
 }
 
 # One rival: what each path gains at least by what happens up to the time s of the clock. The
@@ -201,7 +211,7 @@ joint_gain_bound <- function(odds, eta) {
 gain_root <- function(m, s, target) {
   scale <- pmax(m, 0)
   reach <- pmax(m, log(s * target))
-  u <- pmin(target, (reach - m + log(exp(m - reach) + s * target * exp(-reach))) / s)
+  u <- pmin(target, (reach - m + log(exp(m - reach) + exp(log(s * target) - reach))) / s)
   for (i in 1:200) {
     grown <- exp(m - scale + s * u)
     excess <- ifelse(s * u < 30, exp(m - scale) * expm1(s * u), grown)

@@ -175,7 +175,8 @@ condition_holds <- function(x, tol = 1e-10) {
   below <- lower.tri(diag(length(geometry$rivals)))
   pairs <- data.frame(rival = geometry$rivals[col(below)[below]],
                       other = geometry$rivals[row(below)[below]],
-                      euclidean = cosine("euclidean")[below], precision = cosine("precision")[below])
+                      euclidean = cosine("euclidean")[below],
+                      precision = cosine("precision")[below], stringsAsFactors = FALSE)
   for (process in c("ode", "sde")) {
     least <- rep(Inf, nrow(pairs))
     time <- rep(NA_real_, nrow(pairs))
@@ -261,7 +262,7 @@ print.guidance_condition <- function(x, ...) {
     }
     say_claims(x$claims, line)
   }
-  line("Without any condition: along the SDE from the exact start guidance lowers E 1/p(class | x).")
+  line("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
   invisible(x)
 }
 

@@ -118,8 +118,8 @@ affine_map <- function(program, levels, values) {
       }
     }
   }
-  list(gain = weight[[1]], shift = shift, variance = variance, score = score[, scored, drop = FALSE],
-       score_time = program$level_times[at[scored] + 1])
+  list(gain = weight[[1]], shift = shift, variance = variance,
+       score = score[, scored, drop = FALSE], score_time = program$level_times[at[scored] + 1])
 }
 
 # KL of N(m1, cov) from N(m0, diag(values)), which is the first argument of the divergence.
