@@ -21,8 +21,8 @@ test_that("what a path gains is the guidance it met, to rounding, for every samp
 test_that("for other schedules, starts, intervals and given noise as well", {
   m <- full(2)
   for (schedule in all_schedules()) {
-    paths <- coupled_paths(m, "2", 2, 10, sampler_heun(20, end = if (schedule$max > 10) 1 else 1e-3),
-                           schedule, key = c(1, 2))
+    sampler <- sampler_heun(20, end = if (schedule$max > 10) 1 else 1e-3)
+    paths <- coupled_paths(m, "2", 2, 10, sampler, schedule, key = c(1, 2))
     scale <- max(1, abs(paths$log_odds))
     expect_lt(max(paths$table$identity_error) / scale, 1e-11, label = schedule$label)
   }

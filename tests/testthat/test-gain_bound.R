@@ -63,7 +63,9 @@ test_that("bounds hold, for one rival and for several, and the best is no worse 
 
 test_that("the root is Lambert's closed form, and nothing overflows", {
   # W0(z) by its defining equation
-  lambert <- function(z) uniroot(function(w) w * exp(w) - z, c(0, max(1, log1p(z))), tol = 1e-14)$root
+  lambert <- function(z) {
+    uniroot(function(w) w * exp(w) - z, c(0, max(1, log1p(z))), tol = 1e-14)$root
+  }
   for (m in c(-3, 0, 2)) for (target in c(.01, 1, 10)) {
     B <- target + exp(m)
     expect_equal(gain_root(m, 1, target), B - lambert(exp(m + B)), tolerance = 1e-8)
