@@ -1,0 +1,162 @@
+#' When a class between two others splits
+#'
+#' The aligned example: three components of unit variance at `-m`, 0, `m`, guided to the one in the
+#' middle. In continuous time guidance draws everything to it, whatever the strength. Discrete steps
+#' that are too long for the strength overshoot: the centre repels, particles jump from side to
+#' side, and the sample ends in two clusters on the wrong sides. `split_threshold()` says from which
+#' strength times step.
+#'
+#' @details
+#' Ornstein-Uhlenbeck clock, uniform Euler steps of length `step`; `rho` is the weight of the two
+#' outer components together over that of the middle one. With `b = a^2 m^2` (`a = exp(-t)`) and
+#' `kappa = rho exp(-b/2)` guidance is `-F(x)` per unit of strength,
+#' `F = a m kappa sinh(a m x)/(1 + kappa cosh(a m x))`, with slope
+#' `f(b) = b kappa/(1 + kappa)` at the centre, which is a fixed point of every step. There
+#' * a DDIM step, [sampler_euler()], has slope `1 - strength step f`, and the centre repels somewhere
+#'   on the way if `strength step > 1/kappa*`, `kappa* = W0(rho/e)` (Lambert's function), since
+#'   `max f = 2 kappa*` at `b* = 2 (1 + kappa*)`; for `m^2 < b*` the maximum is at `b = m^2`;
+#' * a DDPM step, [sampler_em()], has slope `1 - step - 2 strength step f`, and it repels if
+#'   `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles off the centre at once: a
+#'   DDPM splits close to this threshold;
+#' * without noise a DDIM splits later: particles are drawn in before the centre repels, and then
+#'   have to get away again. What counts is the sum over the steps, see [lyapunov_sum()].
+#'
+#' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If
+#' `strength step <= 2/S`, no DDIM step takes a particle further away from the centre, and the
+#' confidence of every particle is at least that without guidance. Beyond, two-cycles far from the
+#' centre exist.
+#'
+#' For any other mixture and sampler [strength_limit()] finds the strength by computation.
+#'
+#' @section Numerical notes: `kappa` solves `kappa + log(kappa) = log(rho) - 1` by Newton's method,
+#'   to rounding. `global` is found by maximisation, to about eight digits; for `m = Inf` it is the
+#'   limit, where `S` is the larger of 2 and `2 kappa*`.
+#'
+#' @param rho Weight of both outer components together over that of the middle one, positive.
+#' @param m Distance of the outer means from the middle, in standard deviations of a component.
+#' @param step Length of the steps, below 2. All three may be vectors, which are recycled.
+#' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`; `kappa` and
+#'   `b`, at which the slope is greatest (`kappa*` and `b*` unless `m^2 < b*`); and the thresholds of
+#'   `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and `global`,
+#'   up to which no DDIM step leads outward. Divided by `step` they are strengths.
+#' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
+#'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
+#' @examples
+#' split_threshold(rho = c(.5, 2, 8), m = 3)
+#' # 50 steps from t = 5: a DDPM should split from strength 10.3 on
+#' threshold <- split_threshold(2, m = 3, step = .1)
+#' threshold$ddpm / threshold$step
+#' @export
+split_threshold <- function(rho, m = Inf, step = 0) {
+  rho <- check_positive(rho, "rho")
+  m <- check_positive(m, "m", finite = FALSE)
+  step <- check_positive(step, "step", open = FALSE)
+  if (any(step >= 2)) abort_input("step", "below 2", format(max(step)))
+  rows <- data.frame(rho = rho, m = m, step = step)
+  peak <- lambert_w(log(rows$rho) - 1)
+  rows$b <- pmin(2 * (1 + peak), rows$m^2)
+  rows$kappa <- rows$rho * exp(-rows$b / 2)
+  slope <- rows$b * rows$kappa / (1 + rows$kappa)
+  rows$ddim <- 2 / slope
+  rows$ddpm <- (1 - rows$step / 2) / slope
+  rows$global <- 2 / mapply(steepest_secant, rows$rho, rows$m)
+  structure(rows[c("rho", "m", "step", "kappa", "b", "ddim", "ddpm", "global")],
+            class = c("split_threshold", "data.frame"))
+}
+
+check_positive <- function(x, arg, open = TRUE, finite = TRUE) {
+  ok <- is.numeric(x) && length(x) && !anyNA(x) && all(if (open) x > 0 else x >= 0) &&
+    (!finite || all(is.finite(x)))
+  if (!ok) abort_input(arg, if (open) "positive numbers" else "numbers >= 0", describe(x))
+  as.double(x)
+}
+
+# W0(exp(log_x)): w + log w = log_x, in u = log w, where the left side is convex and rises: Newton
+# from the right of the root converges, and nothing overflows.
+lambert_w <- function(log_x) {
+  u <- ifelse(log_x > 1, log(pmax(log_x, 1)), log_x)
+  for (i in 1:50) u <- u - (exp(u) + u - log_x) / (exp(u) + 1)
+  exp(u)
+}
+
+# S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one b
+# there is a single maximum in z, near 0 or where the outer component takes over, z = b/2 - log rho.
+steepest_secant <- function(rho, m) {
+  # the secant to the midpoint, b/z with z = b/2, is the steepest far out
+  if (is.infinite(m)) return(max(2, steepest_secant(rho, 60)))
+  at <- function(b) {
+    secant <- function(z) b * -expm1(-2 * z) / z / (2 * exp(b / 2 - z) / rho + 1 + exp(-2 * z))
+    stats::optimize(secant, c(1e-6, max(b / 2 - log(rho), 0) + 10), maximum = TRUE,
+                    tol = 1e-9)$objective
+  }
+  b <- seq(.02, 1, by = .02)^2 * m^2
+  best <- which.max(vapply(b, at, 0))
+  if (best == length(b) && at(b[best] * (1 - 1e-6)) < at(b[best])) return(at(m^2))
+  stats::optimize(at, b[pmin(pmax(best + c(-1, 1), 1), length(b))], maximum = TRUE,
+                  tol = 1e-9)$objective
+}
+
+#' @export
+print.split_threshold <- function(x, digits = 5, ...) {
+  cat("<split_threshold> strength x step from which the centre repels: ddim, ddpm;",
+      "\n  up to which no DDIM step leads outward: global\n")
+  print(as.data.frame(x), digits = digits, row.names = FALSE)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.split_threshold <- function(x, ...) {
+  class(x) <- "data.frame"
+  x
+}
+
+#' The Lyapunov sum of the class between two others
+#'
+#' In the example of [split_threshold()]: the sum over the steps of `log|slope|` at the centre, which
+#' is the logarithm of the factor by which the whole run takes what starts near the centre away from
+#' it. The centre first draws particles in and then repels them; it splits a sample without noise if
+#' the sum is positive, or a little earlier, since the tails go first.
+#'
+#' @details With a step `x' = alpha x + beta s + sigma z`, variance `v = a^2 + b^2` of a component at
+#'   the time of the step, `kappa = rho exp(-a^2 m^2/(2 v))`, the slope is
+#'   `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps of the
+#'   Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because in a
+#'   run near the threshold particles come closer to the centre than numbers can tell (1e-22), and
+#'   rounding decides what happens to them.
+#'
+#' @inheritParams guidance_sweep
+#' @inheritParams split_threshold
+#' @param strength Numbers.
+#' @param m Distance of the outer means from the middle, in standard deviations of a component.
+#' @param sampler A sampler whose steps take one score, at their start.
+#' @return A number for each strength.
+#' @section Errors: of class `mixguide_error`, for samplers of another form among others.
+#' @source Derived for this package.
+#' @examples
+#' # splits between strength 100 and 150, long after the centre began to repel, at 43
+#' lyapunov_sum(c(43, 100, 150), rho = 2, m = 3, sampler_euler(100, "uniform"), horizon = 5)
+#' @export
+lyapunov_sum <- function(strength, rho, m, sampler = sampler_ddim(), schedule = schedule_ou(),
+                         horizon = NULL) {
+  strength <- check_strengths(strength)
+  rho <- check_number(rho, "rho", min = 0, open = TRUE)
+  m <- check_number(m, "m", min = 0, open = TRUE)
+  step <- one_score_steps(sampler, sampler_times(check_sampler(sampler), schedule, horizon),
+                          schedule)
+  if (is.null(step)) {
+    abort_input("sampler", "one whose steps take one score, at their start", format(sampler))
+  }
+  v <- step$a^2 + step$b2
+  b <- step$a^2 * m^2 / v
+  kappa <- rho * exp(-b / 2)
+  vapply(strength, function(eta) {
+    sum(log(abs(step$alpha - step$beta / v * (1 + eta * b * kappa / (1 + kappa)))))
+  }, 0)
+}
+
+check_strengths <- function(strength) {
+  if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
+    abort_input("strength", "one or more finite numbers", describe(strength))
+  }
+  as.double(strength)
+}

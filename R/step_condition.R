@@ -1,0 +1,386 @@
+#' What is guaranteed at a given number of steps
+#'
+#' In continuous time guidance provably raises the confidence, path by path, where the class does not
+#' look at two others under an obtuse angle, and lowers the entropy. Discrete steps that are too long
+#' break such statements. `step_condition()` checks, for a mixture, a class, a sampler and a strength,
+#' what remains guaranteed, up to which strength, and from how many steps.
+#'
+#' @details
+#' All statements are about mixtures whose components have one common covariance, a class of one
+#' component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is `NA`; it
+#' is also `NA` where the condition, which is sufficient and not necessary, fails.
+#'
+#' **confidence**: *every particle's confidence is at least that which it has, with the same noise,
+#' without guidance.* Guidance is `g = a P sum_j q_j D_j`, with the differences of the means
+#' `D_j = mu_class - mu_j`, probabilities `q_j` and `P` the common precision at that time. Scores are
+#' affine but for `g`, so that what a run of any sampler adds to the log-odds against component `k`
+#' is a sum over its evaluations of the score, `strength * sum_i sum_j G^i_kj q_j` with
+#' `G^i_kj = a_0 D_k' P_0 W_i a_i P_i D_j`: `W_i`, a number for each eigenvalue of the covariance, is
+#' the weight that evaluation `i` has in the result, computed from the sampler's own coefficients
+#' (index 0: the time at which the confidence is taken). The condition is `G^i_kj >= 0` for all `i`,
+#' `k`, `j`; it then holds for every strength, also one that varies. With steps
+#' `x' = alpha x + beta s + sigma z` and covariance the identity it is that no angle between two `D`
+#' is obtuse, and that `alpha >= beta` from the second step on: any step for Euler's DDIM, steps up to
+#' 1 for Euler's DDPM (log 2 for the exponential integrator).
+#'
+#' **monotone**: *of two strengths the larger gives every particle at least the confidence that the
+#' smaller gives it.* For two components, or differences `D_k` at right angles, that are eigenvectors
+#' of the covariance (of eigenvalue `1/p_k` at the time of the step), and steps of the form above: if
+#' `strength beta a^2 p_k^2 |D_k|^2/4 <= alpha - beta p_k` from the second step on. For Euler's DDIM
+#' and covariance the identity that is `strength step a^2 |D|^2 <= 4`. Whether acute angles suffice
+#' is not known: no counterexample is, in some thousand random mixtures.
+#'
+#' **entropy**: *the entropy of the output is at most that without guidance.* For all `D_k` in one
+#' eigenspace of the covariance, a `"normal"` start and steps of the form above with
+#' `alpha >= beta p`, if `strength beta a^2 p^2 V <= 2 (alpha - beta p)` in every step, `V` the largest
+#' variance along a direction that the means can have under probabilities `q`. Then a step contracts
+#' at least as much as without guidance, Poincare's inequality keeps the constant, and with it the
+#' covariance, `Cov(X) <= Cov(X without guidance)`, whose Gaussian has the entropy without guidance.
+#' This is for deterministic and stochastic samplers.
+#'
+#' **no fold**: *the map from start to output is injective*, so that the entropy that is summed from
+#' `log|det|` is exact (see [folding()]). For deterministic samplers, any common covariance and steps
+#' of the form above, if in every step `strength beta a^2 V < alpha - beta p`, where `V` is the
+#' largest variance of the means times `P` and `p` the largest eigenvalue of `P`. The entropy is then
+#' at most that without guidance, because every Jacobian is at most that without guidance.
+#'
+#' `V` is found by maximisation where the means lie on a line, otherwise bounded by a quarter of the
+#' square of the largest distance. With several eigenspaces the entropy claim, for deterministic
+#' samplers, is that of maps that do not fold.
+#'
+#' @inheritParams guidance_sweep
+#' @param strength One number >= 0.
+#' @return A data frame of class `step_condition`, with a row for each `claim` above and the columns
+#'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
+#'   * `strength`: the largest strength for which it is guaranteed at these steps (`Inf`: any; 0:
+#'     none);
+#'   * `steps`: the number of steps, on a grid of the same kind, from which it is guaranteed at this
+#'     strength, found by doubling or halving and bisection (`NA`: none up to 1024, or the grid is
+#'     given, or nothing is proved at all);
+#'   * `why`: in words.
+#'
+#'   Attribute `setup` holds what it is about, with a data frame `at` of the steps (`NULL` for other
+#'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
+#'   `no fold` that each step allows.
+#' @section Errors: of class `mixguide_error`.
+#' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
+#'   \doi{10.48550/arXiv.2403.01639}, of which these are not the theorems: conditions and proofs are
+#'   derived for this package.
+#' @seealso [capped_strength()], which keeps a strength within them; [strength_limit()], which finds
+#'   by computation how far one can go.
+#' @examples
+#' step_condition(named_mixture("C3"), "1", sampler_em(50, "uniform"), horizon = 5)
+#' # the class lies between two others: nothing is proved of the confidence of its particles
+#' step_condition(named_mixture("D3"), "1", sampler_euler(50, "uniform"), horizon = 5)
+#' @export
+step_condition <- function(mixture, class, sampler = sampler_ddim(), schedule = schedule_ou(),
+                           horizon = NULL, strength = 1) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  check_schedule(schedule)
+  strength <- check_number(strength, "strength", min = 0)
+  geometry <- class_geometry(mixture, class)
+  times <- sampler_times(sampler, schedule, horizon)
+  at <- steps_allow(geometry, sampler, times, schedule)
+  rows <- do.call(rbind, lapply(claims, function(claim) {
+    allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
+    data.frame(claim = claim, holds = if (isTRUE(strength <= allowed)) TRUE else NA,
+               strength = if (is.na(allowed)) 0 else as.double(allowed), steps = NA_real_,
+               why = attr(allowed, "why"), stringsAsFactors = FALSE)
+  }))
+  rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
+  structure(rows, class = c("step_condition", "data.frame"),
+            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
+                         schedule = schedule, horizon = times[1], strength = strength, at = at))
+}
+
+claims <- c("confidence", "monotone", "entropy", "no fold")
+
+# What the proofs need of a mixture: in the eigenvectors of the common covariance, its eigenvalues
+# `values`, the means (d x K), and the differences D of the class's mean to the others. `problem`
+# says why nothing is proved.
+class_geometry <- function(mixture, class) {
+  inside <- class_components(mixture, class)[mixture$weights > 0]
+  problem <- if (ncol(used_values(mixture)) > 1) "the covariances differ" else
+    if (sum(inside) > 1) "the class has several components" else
+      if (is_singular(mixture)) "the covariance is singular"
+  if (!is.null(problem)) return(list(problem = paste("nothing is proved:", problem)))
+  parts <- in_eigenbasis(mixture)
+  D <- parts$means[, inside] - parts$means[, !inside, drop = FALSE]
+  # directions in which means agree play no part
+  needed <- rowSums(abs(D)) > 1e-13 * max(abs(D), 0)
+  products <- crossprod(D)
+  norm2 <- diag(products)
+  same <- function(x) length(x) < 2 || diff(range(x)) <= 1e-12 * max(x)
+  values <- parts$values[, 1]
+  list(values = values, weights = parts$weights, means = parts$means, D = D, needed = needed,
+       one_space = same(values[needed]),
+       # the eigenvalue of each D, if it has one
+       own = apply(abs(D) > 1e-13 * max(abs(D), 0), 2,
+                   function(on) if (same(values[on])) values[on][1] else NA),
+       right_angles = all(abs(products - diag(norm2, length(norm2))) <=
+                            1e-12 * sqrt(outer(norm2, norm2))),
+       norm2 = norm2)
+}
+
+# Steps of the form x' = alpha x + beta s(x, t) + noise: a row each, with a and b^2 at the time t of
+# the score; NULL if some are of another form.
+one_score_steps <- function(sampler, times, schedule) {
+  n <- length(times) - 1
+  programs <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  rows <- lapply(programs, one_score_step, if (length(programs) < n) n else 1)
+  if (any(vapply(rows, is.null, NA))) return(NULL)
+  rows <- do.call(rbind, rows)
+  cbind(rows, a = schedule$a(rows$t), b2 = schedule$b2(rows$t))
+}
+
+# The operations of one step, or of n at once. A register is alpha x + beta s, a row for each step.
+one_score_step <- function(ops, n) {
+  fresh <- cbind(rep(1, n), 0)
+  value <- list(x = fresh)
+  t <- NULL
+  for (op in ops) {
+    if (op$op == "eval") {
+      if (!is.null(t) || !identical(value[[op$from]], fresh)) return(NULL)
+      t <- op$t
+    } else if (op$op == "linear" && !all(names(op$coef) %in% names(value) &
+                                         lengths(op$coef) %in% c(1, n))) {
+      return(NULL)
+    }
+    value[[op$to]] <- switch(
+      op$op, eval = cbind(rep(0, n), 1), noise = 0 * fresh,
+      linear = Reduce(`+`, Map(`*`, op$coef, value[names(op$coef)]))
+    )
+  }
+  if (!is.null(t)) data.frame(t = t, alpha = value$x[, 1], beta = value$x[, 2])
+}
+
+# For each step, the strengths that it allows.
+steps_allow <- function(geometry, sampler, times, schedule) {
+  at <- if (is.null(geometry$problem)) one_score_steps(sampler, times, schedule)
+  if (is.null(at)) return(NULL)
+  precision <- function(values) 1 / (outer(at$a^2, values) + at$b2)
+  # the largest strength with strength * load <= room, none if there is no room
+  most <- function(room, load) ifelse(room < 0, NA, ifelse(load > 0, room / load, Inf))
+  lowest <- function(x) if (ncol(x)) do.call(pmin, as.data.frame(x)) else rep(Inf, nrow(x))
+  p <- precision(geometry$own)
+  at$monotone <- lowest(most(at$alpha - at$beta * p,
+                             at$beta * at$a^2 * p^2 * rep(geometry$norm2, each = nrow(at)) / 4))
+  # to the first step all strengths come with the same particles
+  at$monotone[1] <- Inf
+  p <- precision(geometry$values[geometry$needed][1])[, 1]
+  if (!any(geometry$needed)) p <- 1 / at$b2
+  P <- precision(geometry$values)
+  V <- vapply(seq_len(nrow(at)), function(k) {
+    largest_variance(geometry, at$a[k], P[k, ])
+  }, 0)
+  # V is of the means times P; in one eigenspace P is the number p
+  at$entropy <- most(2 * (at$alpha - at$beta * p), at$beta * at$a^2 * V)
+  at[["no fold"]] <- most(at$alpha - at$beta * do.call(pmax, as.data.frame(P)),
+                          at$beta * at$a^2 * V)
+  # what does not fold has no larger determinant than without guidance, in any eigenspaces
+  if (!geometry$one_space) at$entropy <- at[["no fold"]]
+  if (any(at$beta < 0)) at[c("monotone", "entropy", "no fold")] <- NA
+  at
+}
+
+# The largest variance, along any direction, of P mu_k under probabilities
+# q_k ~ w_k exp(a x'P mu_k - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a bound.
+largest_variance <- function(geometry, a, P) {
+  w <- geometry$weights
+  if (length(w) == 1) return(0)
+  means <- geometry$means - geometry$means[, 1]
+  far <- which.max(colSums((P * means)^2))
+  along <- P * means[, far] / sqrt(sum((P * means[, far])^2))
+  y <- colSums(along * P * means)
+  gaps <- as.matrix(stats::dist(t(P * means)))
+  if (sum((P * means)^2) - sum(y^2) > 1e-12 * sum(y^2)) return(max(gaps)^2 / 4)
+  level <- log(w) - a^2 * colSums(geometry$means * P * geometry$means) / 2
+  # on a line means and P-means are, up to a constant, multiples of y: q_k ~ exp(level_k + theta y_k)
+  pairs <- utils::combn(length(y), 2)
+  gap <- y[pairs[1, ]] - y[pairs[2, ]]
+  pairs <- pairs[, gap != 0, drop = FALSE]
+  gap <- gap[gap != 0]
+  if (!length(gap)) return(0)
+  even <- -(level[pairs[1, ]] - level[pairs[2, ]]) / gap
+  variance <- function(theta) {
+    l <- level + outer(y, theta)
+    q <- exp(l - rep(apply(l, 2, max), each = length(y)))
+    q <- q / rep(colSums(q), each = length(y))
+    colSums(q * y^2) - colSums(q * y)^2
+  }
+  theta <- seq(min(even - 4 / abs(gap)), max(even + 4 / abs(gap)), length.out = 257)
+  best <- which.max(variance(theta))
+  stats::optimize(variance, theta[pmin(pmax(best + c(-1, 1), 1), length(theta))],
+                  maximum = TRUE, tol = 1e-8)$objective
+}
+
+# Why a claim is out of reach whatever the steps, or NULL.
+out_of_reach <- function(claim, geometry, sampler) {
+  if (!is.null(geometry$problem)) return(geometry$problem)
+  if (!length(geometry$norm2)) return(NULL)
+  why <- switch(
+    claim,
+    # near the end of the run G tends to a multiple of D_k' P^2 D_j
+    confidence = if (min(crossprod(geometry$D / geometry$values)) < -1e-12) {
+      if (length(unique(geometry$values)) == 1) "an angle at the class is obtuse" else
+        "near the data guidance lowers some log-odds"
+    },
+    monotone = if (anyNA(geometry$own)) "a difference of means is no eigenvector" else
+      if (!geometry$right_angles) "differences of means are not at right angles",
+    entropy = if (sampler$stochastic && !geometry$one_space) {
+      "differences of means lie in several eigenspaces"
+    },
+    "no fold" = if (sampler$stochastic) "the sampler is stochastic"
+  )
+  if (!is.null(why)) paste("nothing is proved:", why)
+}
+
+# The largest strength for which a claim is guaranteed, NA if for none, with the reason.
+allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
+  answer <- function(strength, ...) structure(strength, why = paste(...))
+  why <- out_of_reach(claim, geometry, sampler)
+  if (!is.null(why)) return(answer(NA_real_, why))
+  if (!length(geometry$norm2)) return(answer(Inf, "there is nothing to guide away from"))
+  if (claim == "confidence") return(allowed_by_weights(geometry, sampler, times, schedule))
+  if (is.null(at)) {
+    return(answer(NA_real_, "nothing is proved: a step takes more than one score"))
+  }
+  strength <- at[[claim]]
+  if (anyNA(strength)) return(answer(NA_real_, "not guaranteed: too long steps"))
+  worst <- which.min(strength)
+  if (is.infinite(strength[worst])) return(answer(Inf, "no step sets a limit"))
+  answer(strength[worst], "the step from t =", format(times[worst], digits = 3), "allows least")
+}
+
+# The claim "confidence": all G^i_kj >= 0.
+allowed_by_weights <- function(geometry, sampler, times, schedule) {
+  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  program <- compile_program(steps, times, length(geometry$values))
+  if (any(program$term[3, ] == 1)) {
+    return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))
+  }
+  a <- schedule$a(program$level_times)
+  b2 <- schedule$b2(program$level_times)
+  values <- geometry$values[geometry$needed]
+  D <- geometry$D[geometry$needed, , drop = FALSE]
+  map <- affine_map(program, list(a = a, b2 = b2), values)
+  last <- times[length(times)]
+  ends <- schedule$a(last) / (schedule$a(last)^2 * values + schedule$b2(last))
+  least <- vapply(seq_along(map$eval_level), function(i) {
+    j <- map$eval_level[i]
+    min(crossprod(D, ends * map$eval_weight[, i] * a[j] / (a[j]^2 * values + b2[j]) * D))
+  }, 0)
+  if (all(least >= -1e-12 * max(abs(least)))) {
+    return(structure(Inf, why = "every evaluation of the score raises the log-odds"))
+  }
+  t <- format(program$level_times[map$eval_level[which.min(least)]], digits = 3)
+  structure(NA_real_, why = paste("not guaranteed: what is added at t =", t, "may lower log-odds"))
+}
+
+# From how many steps, on the sampler's kind of grid, each claim is guaranteed: from the steps that
+# there are by halving or doubling, then by bisection.
+steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 1024) {
+  none <- stats::setNames(rep(NA_real_, length(claims)), claims)
+  if (!is.null(geometry$problem) || is.numeric(sampler$grid) || is.null(sampler$steps)) return(none)
+  known <- list()
+  holds <- function(claim, n) {
+    sampler$steps <- n
+    times <- sampler_times(sampler, schedule, horizon)
+    if (claim != "confidence" && is.null(known[[paste(n)]])) {
+      known[[paste(n)]] <<- list(steps_allow(geometry, sampler, times, schedule))
+    }
+    allowed <- allowed_strength(claim, geometry, sampler, times, schedule, known[[paste(n)]][[1]])
+    isTRUE(strength <= allowed)
+  }
+  needed <- function(claim) {
+    if (!is.null(out_of_reach(claim, geometry, sampler))) return(NA_real_)
+    # a guarantee fails at `low` and holds at `high`
+    low <- high <- sampler$steps
+    if (holds(claim, high)) {
+      while (low >= 1 && holds(claim, low)) low <- floor((high <- low) / 2)
+    } else {
+      while (high <= most && !holds(claim, high)) high <- 2 * (low <- high)
+      if (high > most) return(NA_real_)
+    }
+    while (high - low > 1) {
+      middle <- floor((low + high) / 2)
+      if (holds(claim, middle)) high <- middle else low <- middle
+    }
+    high
+  }
+  vapply(claims, needed, 0)
+}
+
+#' Strength that the steps can bear
+#'
+#' A strength that is cut, step by step, to what [step_condition()] allows: the cure where long steps
+#' and strong guidance split a class. Give it to [guidance()].
+#'
+#' @inheritParams step_condition
+#' @param strength The strength to cut, a number >= 0.
+#' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart than
+#'   it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
+#' @return A function of time, for the `strength` of a [guidance()]: constant between the times at
+#'   which the sampler takes scores.
+#' @section Errors: of class `mixguide_error`; among others where nothing is proved.
+#' @source Derived for this package.
+#' @examples
+#' mixture <- named_mixture("D3")
+#' sampler <- sampler_euler(50, "uniform")
+#' run <- function(strength) {
+#'   guided_sample(mixture, 500, guidance("1", strength), sampler, horizon = 5)
+#' }
+#' confidence(run(100))
+#' confidence(run(capped_strength(mixture, "1", 100, sampler, horizon = 5)))
+#' @export
+capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
+                            schedule = schedule_ou(), horizon = NULL,
+                            claim = c("entropy", "no fold", "monotone")) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  check_schedule(schedule)
+  strength <- check_number(strength, "strength", min = 0)
+  claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
+  geometry <- class_geometry(mixture, class)
+  times <- sampler_times(sampler, schedule, horizon)
+  at <- steps_allow(geometry, sampler, times, schedule)
+  allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
+  if (is.na(allowed)) {
+    abort(paste0("no strength is known to be safe for \"", claim, "\": ", attr(allowed, "why")),
+          "input")
+  }
+  if (is.infinite(allowed)) return(function(t) strength)
+  cap <- pmin(strength, at[[claim]])
+  function(t) cap[which.min(abs(at$t - t))]
+}
+
+#' @export
+print.step_condition <- function(x, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(print(as.data.frame(x)))
+  cat("<step_condition> towards ", paste(setup$class, collapse = " or "), ", strength ",
+      format(setup$strength), "\n  ", format(setup$sampler), "; ", format(setup$schedule),
+      ", from t = ", format(setup$horizon), "\n", sep = "")
+  says <- c(confidence = "no particle's confidence falls below that without guidance",
+            monotone = "no particle's confidence falls as the strength grows",
+            entropy = "the entropy is at most that without guidance",
+            "no fold" = "the map is injective")
+  for (i in seq_len(nrow(x))) {
+    cat("  ", if (isTRUE(x$holds[i])) "[yes] " else "[ ? ] ", says[[x$claim[i]]], "\n        ",
+        x$why[i],
+        if (is.infinite(x$strength[i])) "; at any strength" else if (x$strength[i] > 0) {
+          paste("; up to strength", format(x$strength[i], digits = 4))
+        },
+        if (!is.na(x$steps[i])) paste0("; from ", count_of(x$steps[i], "step")), "\n", sep = "")
+  }
+  cat("  [yes]: proved; [ ? ]: not known, the conditions are sufficient only.\n")
+  invisible(x)
+}
+
+#' @export
+as.data.frame.step_condition <- function(x, ...) {
+  attr(x, "setup") <- NULL
+  class(x) <- "data.frame"
+  x
+}
