@@ -1,0 +1,177 @@
+#' The strength from which a sampler loses by guidance
+#'
+#' Guidance that is too strong for its steps throws particles past the class. `strength_limit()` finds,
+#' for any mixture, class and sampler, the smallest strength at which the mean confidence falls by
+#' `loss` below that at strength 0, and on the way the strength at which it is greatest.
+#'
+#' @details
+#' Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost; bisection
+#' settles the rest. A loss that is made good within one such factor is not seen.
+#'
+#' For d = 1 and deterministic samplers the mean is taken by quadrature over `n` starts, as in
+#' [guidance_sweep()]; otherwise over `n` particles that meet the same noise under each strength, and
+#' `se` is that of the paired difference at the limit over its slope there. Far beyond the step
+#' conditions a map tears neighbouring particles apart, and the limit depends on the nodes, and on
+#' rounding, in the third digit.
+#'
+#' @inheritParams guidance_sweep
+#' @param shape `NULL` for a strength that does not change with time, or a function of time (one
+#'   number >= 0): the strengths are multiples of it.
+#' @param loss How far the mean confidence may fall below that at strength 0.
+#' @param range The smallest and the largest strength to try.
+#' @param tol Relative accuracy of the bisection.
+#' @return An object of class `strength_limit`: a list with
+#'   * `estimate`, `se`, `method`: the limit, `Inf` if there is none up to `range[2]`;
+#'   * `bracket`: two strengths, between which it lies;
+#'   * `best`: a row of `path`, that with the greatest confidence;
+#'   * `path`: a data frame of all strengths tried, with `strength`, `confidence`, `confidence_se`,
+#'     `gain`, `gain_se`;
+#'   * what made it: `mixture`, `class`, `sampler`, `schedule`, `horizon`, `loss`, `n`, `key`.
+#'
+#'   `as.data.frame()` gives the path, `plot()` shows it.
+#' @section Errors: of class `mixguide_error`.
+#' @source The phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}. The
+#'   definition of the limit is this package's.
+#' @seealso [split_threshold()] for what is known in closed form; [step_condition()] for what is
+#'   guaranteed below.
+#' @examples
+#' limit <- strength_limit(named_mixture("D3"), "1", sampler_euler(10, "uniform"), horizon = 5,
+#'                         n = 2001)
+#' limit
+#' plot(limit)
+#' @export
+strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = schedule_ou(),
+                           horizon = NULL, start = c("normal", "exact"), shape = NULL, loss = 1e-3,
+                           range = c(.25, 1024), n = 1e4, tol = 1e-3, key = NULL, reduce = TRUE) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  class_components(mixture, class)
+  n <- check_count(n, "n", min = 2)
+  loss <- check_number(loss, "loss", min = 0)
+  tol <- check_number(tol, "tol", min = 1e-9, max = .5)
+  if (!(is.numeric(range) && length(range) == 2 && all(is.finite(range)) && range[1] > 0 &&
+        range[2] > range[1])) {
+    abort_input("range", "two increasing positive numbers", describe(range))
+  }
+  if (!is.null(shape) && !is.function(shape)) {
+    abort_input("shape", "NULL or a function of time", describe(shape))
+  }
+  key <- if (is.null(key)) draw_key() else check_key(key)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  begin <- sweep_start(start, NULL, mixture, n, sampler, schedule, times[1])
+  run <- function(eta) {
+    strength <- if (is.null(shape)) eta else function(t) eta * shape(t)
+    # what overflows is counted as lost
+    part <- suppressWarnings(guided_sample(
+      mixture, n, guidance(class, strength), sampler, schedule, times[1], begin$start,
+      log_density = "none", key = key, reduce = reduce
+    ))$confidence
+    replace(part, is.nan(part), 0)
+  }
+  baseline <- run(0)
+  path <- list()
+  lost <- function(eta) {
+    part <- run(eta)
+    confidence <- sample_mean(part, begin$weights)
+    gain <- sample_mean(part - baseline, begin$weights)
+    path[[length(path) + 1]] <<- data.frame(
+      strength = eta, confidence = confidence$estimate, confidence_se = confidence$se,
+      gain = gain$estimate, gain_se = gain$se
+    )
+    gain$estimate < -loss
+  }
+  found <- lost(0)
+  low <- 0
+  high <- range[1]
+  while (!(found <- lost(high)) && high < range[2]) {
+    low <- high
+    high <- min(high * 2^(1 / 4), range[2])
+  }
+  while (found && high - low > tol * high) {
+    middle <- (low + high) / 2
+    if (lost(middle)) high <- middle else low <- middle
+  }
+  path <- do.call(rbind, path)
+  path <- path[order(path$strength), ]
+  rownames(path) <- NULL
+  structure(c(limit_estimate(path, low, high, found, loss, !is.null(begin$weights)),
+              list(best = path[which.max(path$confidence), ], path = path, mixture = mixture,
+                   class = as.character(class), sampler = sampler, schedule = schedule,
+                   horizon = times[1], loss = loss, n = length(baseline), key = key)),
+            class = "strength_limit")
+}
+
+# The limit with its standard error: that of the gain there, over the slope of the gain through the
+# strengths next to it that are some standard errors apart.
+limit_estimate <- function(path, low, high, found, loss, exact) {
+  if (!found) return(list(estimate = Inf, se = 0, method = if (exact) "quadrature" else "Monte Carlo",
+                          bracket = c(high, Inf)))
+  se <- 0
+  if (!exact) {
+    at <- which(path$strength == high)
+    apart <- abs(path$gain - path$gain[at]) > 4 * path$gain_se[at]
+    near <- which.min(ifelse(apart, abs(path$strength - high), NA))
+    slope <- (path$gain[near] - path$gain[at]) / (path$strength[near] - high)
+    se <- if (length(near)) path$gain_se[at] / abs(slope) else NA_real_
+  }
+  list(estimate = (low + high) / 2, se = se, method = if (exact) "quadrature" else "Monte Carlo",
+       bracket = c(low, high))
+}
+
+#' @export
+print.strength_limit <- function(x, ...) {
+  cat("<strength_limit> towards ", paste(x$class, collapse = " or "), "\n  ", format(x$sampler),
+      "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
+  row <- function(part) format_estimate(estimate_row(part[[1]], part[[2]], x$method))
+  cat("  confidence without guidance: ", row(x$path[x$path$strength == 0, 2:3]),
+      "\n  best of those tried:         ", row(x$best[2:3]), " at strength ",
+      format(x$best$strength, digits = 4), "\n", sep = "")
+  if (is.finite(x$estimate)) {
+    cat("  lost (by more than ", format(x$loss), ") from strength ",
+        row(x[c("estimate", "se")]), " on\n", sep = "")
+  } else {
+    cat("  not lost up to strength ", format(x$bracket[1]), "\n", sep = "")
+  }
+  invisible(x)
+}
+
+#' @export
+as.data.frame.strength_limit <- function(x, ...) x$path
+
+#' @rdname strength_limit
+#' @param x,object A `strength_limit`.
+#' @param ... Not used.
+#' @export
+autoplot.strength_limit <- function(object, ...) {
+  path <- object$path
+  marks <- data.frame(strength = object$estimate)
+  marks <- marks[is.finite(marks$strength), , drop = FALSE]
+  ticks <- pretty_strengths(path$strength)
+  ggplot(path, aes(asinh(.data$strength), .data$confidence)) +
+    geom_hline(yintercept = path$confidence[path$strength == 0], linetype = "22",
+               colour = "grey50") +
+    geom_vline(aes(xintercept = asinh(.data$strength)), marks, colour = class_palette(2)[2]) +
+    geom_line(colour = ink) +
+    geom_errorbar(aes(ymin = .data$confidence - 2 * .data$confidence_se,
+                      ymax = .data$confidence + 2 * .data$confidence_se),
+                  path[path$confidence_se > 0, ], colour = ink, width = .05) +
+    geom_point(colour = ink, size = 1) +
+    scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
+    labs(x = "strength of guidance", y = "mean confidence") + look() +
+    words(paste("Where guidance towards", aim_words(object$class), "is lost"),
+          c(format(object$sampler), format(object$schedule)),
+          c("Dashed: without guidance", if (nrow(marks)) {
+            paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
+          }))
+}
+
+#' @rdname strength_limit
+#' @export
+plot.strength_limit <- function(x, ...) show_plot(x, ...)
+
+# Strengths to label on an asinh axis.
+pretty_strengths <- function(strength) {
+  ticks <- c(0, outer(c(1, 2, 5), 10^(-1:3)))
+  ticks <- sort(ticks[ticks == 0 | ticks >= .5])
+  ticks[ticks >= min(strength) & ticks <= max(strength) * 1.001]
+}
