@@ -113,7 +113,9 @@ class_geometry <- function(mixture, class) {
   norm2 <- diag(products)
   same <- function(x) length(x) < 2 || diff(range(x)) <= 1e-12 * max(x)
   values <- parts$values[, 1]
+  K <- length(parts$weights)
   list(values = values, weights = parts$weights, means = parts$means, D = D, needed = needed,
+       pairs = if (K > 1) utils::combn(K, 2),
        one_space = same(values[needed]),
        # the eigenvalue of each D, if it has one
        own = apply(abs(D) > 1e-13 * max(abs(D), 0), 2,
@@ -187,32 +189,32 @@ steps_allow <- function(geometry, sampler, times, schedule) {
 # The largest variance, along any direction, of P mu_k under probabilities
 # q_k ~ w_k exp(a x'P mu_k - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a bound.
 largest_variance <- function(geometry, a, P) {
-  w <- geometry$weights
-  if (length(w) == 1) return(0)
-  means <- geometry$means - geometry$means[, 1]
-  far <- which.max(colSums((P * means)^2))
-  along <- P * means[, far] / sqrt(sum((P * means[, far])^2))
-  y <- colSums(along * P * means)
-  gaps <- as.matrix(stats::dist(t(P * means)))
-  if (sum((P * means)^2) - sum(y^2) > 1e-12 * sum(y^2)) return(max(gaps)^2 / 4)
-  level <- log(w) - a^2 * colSums(geometry$means * P * geometry$means) / 2
-  # on a line means and P-means are, up to a constant, multiples of y: q_k ~ exp(level_k + theta y_k)
-  pairs <- utils::combn(length(y), 2)
+  K <- length(geometry$weights)
+  if (K == 1) return(0)
+  means <- P * (geometry$means - geometry$means[, 1])
+  pairs <- geometry$pairs
+  gap2 <- colSums((means[, pairs[1, ], drop = FALSE] - means[, pairs[2, ], drop = FALSE])^2)
+  if (K == 2 || max(gap2) == 0) return(max(gap2) / 4)
+  far <- means[, which.max(colSums(means^2))]
+  y <- colSums(means * far) / sqrt(sum(far^2))
+  if (sum(means^2) - sum(y^2) > 1e-12 * sum(y^2)) return(max(gap2) / 4)
+  # on a line q_k ~ exp(level_k + theta y_k), and any theta comes up
+  level <- log(geometry$weights) - a^2 * colSums(geometry$means * P * geometry$means) / 2
   gap <- y[pairs[1, ]] - y[pairs[2, ]]
-  pairs <- pairs[, gap != 0, drop = FALSE]
-  gap <- gap[gap != 0]
-  if (!length(gap)) return(0)
-  even <- -(level[pairs[1, ]] - level[pairs[2, ]]) / gap
+  even <- ((level[pairs[2, ]] - level[pairs[1, ]]) / gap)[gap != 0]
   variance <- function(theta) {
     l <- level + outer(y, theta)
-    q <- exp(l - rep(apply(l, 2, max), each = length(y)))
-    q <- q / rep(colSums(q), each = length(y))
-    colSums(q * y^2) - colSums(q * y)^2
+    top <- l[1, ]
+    for (k in 2:K) top <- pmax(top, l[k, ])
+    q <- exp(l - rep(top, each = K))
+    total <- colSums(q)
+    colSums(q * y^2) / total - (colSums(q * y) / total)^2
   }
-  theta <- seq(min(even - 4 / abs(gap)), max(even + 4 / abs(gap)), length.out = 257)
+  reach <- 4 / abs(gap[gap != 0])
+  theta <- seq(min(even - reach), max(even + reach), length.out = 129)
   best <- which.max(variance(theta))
   stats::optimize(variance, theta[pmin(pmax(best + c(-1, 1), 1), length(theta))],
-                  maximum = TRUE, tol = 1e-8)$objective
+                  maximum = TRUE, tol = 1e-6)$objective
 }
 
 # Why a claim is out of reach whatever the steps, or NULL.
@@ -321,6 +323,8 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #' @param strength The strength to cut, a number >= 0.
 #' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart than
 #'   it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
+#' @param share The share of what is allowed that is taken, above 0 and at most 1. With all of it a
+#'   step may lead many particles to the same place.
 #' @return A function of time, for the `strength` of a [guidance()]: constant between the times at
 #'   which the sampler takes scores.
 #' @section Errors: of class `mixguide_error`; among others where nothing is proved.
@@ -336,12 +340,13 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #' @export
 capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
                             schedule = schedule_ou(), horizon = NULL,
-                            claim = c("entropy", "no fold", "monotone")) {
+                            claim = c("entropy", "no fold", "monotone"), share = .9) {
   check_mixture(mixture)
   check_sampler(sampler)
   check_schedule(schedule)
   strength <- check_number(strength, "strength", min = 0)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
+  share <- check_number(share, "share", min = 1e-6, max = 1)
   geometry <- class_geometry(mixture, class)
   times <- sampler_times(sampler, schedule, horizon)
   at <- steps_allow(geometry, sampler, times, schedule)
@@ -351,7 +356,7 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
           "input")
   }
   if (is.infinite(allowed)) return(function(t) strength)
-  cap <- pmin(strength, at[[claim]])
+  cap <- pmin(strength, share * at[[claim]])
   function(t) cap[which.min(abs(at$t - t))]
 }
 

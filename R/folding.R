@@ -1,0 +1,144 @@
+#' Does the map from noise to data fold?
+#'
+#' A deterministic sampler is a map. Guidance that is too strong for the steps folds it: several
+#' starts lead to the same place, and the sum of `log|det|` that gives the entropy along the paths
+#' ([entropy()]) becomes an upper bound. In one dimension both numbers are computed here, and what
+#' lies between them: how much the output no longer tells about the start.
+#'
+#' @details
+#' With the map `F` and the density `p` of the start, the density of the output at `y` is
+#' `sum p(x)/|F'(x)|` over all `x` with `F(x) = y`. The runs of `n` starts, over 9 standard
+#' deviations to each side, are cut where `F` turns, and each branch is interpolated between them.
+#' The entropy that is lost by folding, `entropy_bound - entropy`, is the mean entropy of the branch,
+#' given the output.
+#'
+#' @section Numerical notes: nodes see a fold that is wider than they are apart. Where guidance tears
+#'   neighbouring starts far apart, the number of `pieces` is not to be trusted, and the entropy is
+#'   good to two or three digits.
+#'
+#' @inheritParams guidance_sweep
+#' @param mixture A [gaussmix()] in one dimension.
+#' @param sampler A deterministic sampler.
+#' @param n Number of starts.
+#' @return A data frame of class `folding`, with a row per strength and columns `strength`;
+#'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
+#'   probability that another start with the same end, drawn from all that lead there, lies on another
+#'   branch; `pieces`, the number of monotone pieces of
+#'   the map; `injective`, is `folded` below 1e-6; `turns`, does a step have a negative slope at some
+#'   start; and `confidence`. Attribute `map` has the maps, a data frame with `strength`, `start`, `end`.
+#' @section Errors: of class `mixguide_error`.
+#' @source Derived for this package; the identity without folds is that of Wu, Chen, Li, Wang and Wei
+#'   (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
+#' @seealso [step_condition()], whose claim "no fold" says up to which strength nothing folds.
+#' @examples
+#' folds <- folding(named_mixture("D3"), "1", c(1, 8, 30), sampler_euler(20, "uniform"), horizon = 5)
+#' folds
+#' plot(folds)
+#' @export
+folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler_ddim(),
+                    schedule = schedule_ou(), horizon = NULL, n = 20001) {
+  check_univariate(check_mixture(mixture))
+  if (check_sampler(sampler)$stochastic) {
+    abort_input("sampler", "a deterministic sampler", format(sampler))
+  }
+  strength <- check_strengths(strength)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  begin <- sweep_start("normal", TRUE, mixture, check_count(n, "n", 2), sampler, schedule, times[1])
+  results <- lapply(strength, function(eta) {
+    run <- guided_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
+                         begin$start, log_density = "map")
+    end <- drop(run$x)
+    piece <- monotone_pieces(end)
+    whole <- branch_sums(end, run$log_density, piece)
+    w <- begin$weights
+    folded <- sum(w * -expm1(run$log_density - whole))
+    list(row = data.frame(strength = eta, entropy_bound = -sum(w * run$log_density),
+                          entropy = -sum(w * whole), folded = folded, pieces = max(piece),
+                          injective = folded < 1e-6, turns = any(run$folded),
+                          confidence = sum(w * run$confidence)),
+         map = data.frame(strength = eta, start = drop(begin$start), end = end))
+  })
+  structure(do.call(rbind, lapply(results, `[[`, "row")), class = c("folding", "data.frame"),
+            map = do.call(rbind, lapply(results, `[[`, "map")),
+            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
+                         schedule = schedule, horizon = times[1]))
+}
+
+# Numbers of the pieces in which y rises or falls.
+monotone_pieces <- function(y) {
+  direction <- sign(diff(y))
+  # where it stands still it goes on as before
+  moving <- which(direction != 0)
+  if (!length(moving)) return(rep(1, length(y)))
+  direction <- direction[moving][pmax(findInterval(seq_along(direction), moving), 1)]
+  cumsum(c(1, 0, diff(direction) != 0))
+}
+
+# At each y, the log of the sum of the densities of all branches that pass there.
+branch_sums <- function(y, log_density, piece) {
+  sorted <- order(y)
+  total <- rep(-Inf, length(y))
+  turning <- which(diff(piece) > 0)
+  from <- c(1, turning)
+  to <- c(turning, length(y))
+  for (i in seq_along(from)) {
+    branch <- seq(from[i], to[i])
+    if (y[to[i]] < y[from[i]]) branch <- rev(branch)
+    # pieces share the point at which they turn, which belongs to the first
+    own <- piece[branch] == i
+    ends <- range(y[branch])
+    inside <- seq_len(findInterval(ends[2], y[sorted]))
+    inside <- sorted[inside[inside > findInterval(ends[1], y[sorted], left.open = TRUE)]]
+    part <- rep(-Inf, length(y))
+    part[inside] <- stats::approx(y[branch], log_density[branch], y[inside], ties = "ordered",
+                                  rule = 2)$y
+    part[branch[own]] <- log_density[branch[own]]
+    part[branch[!own]] <- -Inf
+    larger <- pmax(total, part)
+    add <- part > -Inf
+    total[add] <- larger[add] + log(exp(total[add] - larger[add]) + exp(part[add] - larger[add]))
+  }
+  total
+}
+
+#' @export
+print.folding <- function(x, digits = 5, ...) {
+  setup <- attr(x, "setup")
+  if (!is.null(setup)) {
+    cat("<folding> towards ", paste(setup$class, collapse = " or "), " (quadrature)\n  ",
+        format(setup$sampler), "; ", format(setup$schedule), ", from t = ", format(setup$horizon),
+        "\n", sep = "")
+  }
+  print(as.data.frame(x), digits = digits, row.names = FALSE)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.folding <- function(x, ...) {
+  attr(x, "setup") <- attr(x, "map") <- NULL
+  class(x) <- "data.frame"
+  x
+}
+
+#' @rdname folding
+#' @param x,object A `folding`.
+#' @param ... Not used.
+#' @export
+autoplot.folding <- function(object, ...) {
+  setup <- attr(object, "setup")
+  sd <- start_sd(setup$schedule, setup$horizon)
+  map <- attr(object, "map")
+  map <- map[abs(map$start) < 4 * sd, ]
+  label <- paste0("strength ", format(object$strength, trim = TRUE),
+                  ifelse(object$injective, "", ": folds"))
+  map$panel <- factor(label[match(map$strength, object$strength)], unique(label))
+  ggplot(map, aes(.data$start, .data$end)) +
+    geom_line(colour = class_palette(1)) +
+    facet_wrap(vars(.data$panel), scales = "free_y") +
+    labs(x = "start", y = "end") + look() +
+    words("The map from noise to data", c(format(setup$sampler), format(setup$schedule)))
+}
+
+#' @rdname folding
+#' @export
+plot.folding <- function(x, ...) show_plot(x, ...)

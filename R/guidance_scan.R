@@ -1,0 +1,122 @@
+#' Steps times strength
+#'
+#' A [guidance_sweep()] over strengths for each of several numbers of steps, all with the same
+#' particles and noise: where strong guidance needs short steps, it shows.
+#'
+#' @param mixture,class,strength,n,key As in [guidance_sweep()]; the first strength is the baseline.
+#' @param steps Numbers of steps, each at least 1.
+#' @param sampler A function of the number of steps that returns a [sampler()], such as
+#'   `sampler_euler` itself.
+#' @param ... Passed to [guidance_sweep()]: `schedule`, `horizon`, `start`, ...
+#' @return A data frame of class `guidance_scan`: the rows of the sweeps, with the number of `steps`
+#'   before them. Attribute `setup` holds what made it. `plot()` draws a map of one `quantity`.
+#' @section Errors: of class `mixguide_error`.
+#' @source The measures are those of Wu, Chen, Li, Wang and Wei (2024),
+#'   \doi{10.48550/arXiv.2403.01639}.
+#' @seealso [step_condition()] for what is guaranteed; [strength_limit()].
+#' @examples
+#' scan <- guidance_scan(named_mixture("D3"), "1", strength = c(0, 4, 16, 64),
+#'                       steps = c(5, 10, 20, 40), n = 501, horizon = 5,
+#'                       sampler = function(n) sampler_euler(n, "uniform"))
+#' scan
+#' plot(scan)
+#' plot(scan, "entropy")
+#' @export
+guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32),
+                          steps = c(5, 10, 20, 50, 100), sampler = sampler_euler, n = 5000,
+                          key = NULL, ...) {
+  if (!is.function(sampler)) {
+    abort_input("sampler", "a function of the number of steps, such as sampler_euler",
+                describe(sampler))
+  }
+  if (!(is.numeric(steps) && length(steps))) {
+    abort_input("steps", "one or more whole numbers >= 1", describe(steps))
+  }
+  key <- if (is.null(key)) draw_key() else check_key(key)
+  sweeps <- lapply(steps, function(count) {
+    sampler <- check_sampler(sampler(check_count(count, "steps", min = 1)))
+    guidance_sweep(mixture, class, strength, n, sampler, key = key, ...)
+  })
+  setup <- attr(sweeps[[length(sweeps)]], "setup")
+  rows <- Map(function(count, sweep) cbind(steps = count, as.data.frame(sweep)), steps, sweeps)
+  structure(do.call(rbind, rows), class = c("guidance_scan", "data.frame"),
+            setup = setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key")])
+}
+
+# One column as a matrix, steps x strengths.
+scan_matrix <- function(x, quantity) {
+  steps <- unique(x$steps)
+  strength <- unique(x$strength)
+  table <- matrix(NA_real_, length(steps), length(strength),
+                  dimnames = list(steps = steps, strength = strength))
+  table[cbind(match(x$steps, steps), match(x$strength, strength))] <- x[[quantity]]
+  table
+}
+
+#' @export
+print.guidance_scan <- function(x, digits = 4, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(print(as.data.frame(x)))
+  exact <- all(x$method != "Monte Carlo")
+  cat("<guidance_scan> towards ", paste(setup$class, collapse = " or "), ", ",
+      setup$sampler$label, ", from t = ", format(setup$horizon), ": mean confidence",
+      if (exact) " (quadrature)" else {
+        paste0(", ", setup$n, " coupled particles (se up to ",
+               format(max(x$confidence_se, na.rm = TRUE), digits = 2), ")")
+      }, "\n", sep = "")
+  print(scan_matrix(x, "confidence"), digits = digits)
+  invisible(x)
+}
+
+#' @export
+as.data.frame.guidance_scan <- function(x, ...) {
+  attr(x, "setup") <- NULL
+  class(x) <- "data.frame"
+  x
+}
+
+#' @rdname guidance_scan
+#' @param x,object A `guidance_scan`.
+#' @param quantity The column to draw: `"confidence"`, `"gain"`, `"entropy"` or `"fraction_down"`.
+#' @importFrom ggplot2 geom_text scale_fill_gradient2 scale_y_continuous
+#' @export
+autoplot.guidance_scan <- function(object, quantity = c("confidence", "gain", "entropy",
+                                                        "fraction_down"), ...) {
+  quantity <- check_choice(quantity, eval(formals()$quantity), "quantity")
+  setup <- attr(object, "setup")
+  steps <- sort(unique(object$steps))
+  strength <- sort(unique(object$strength))
+  cells <- data.frame(x = match(object$strength, strength), y = match(object$steps, steps),
+                      value = object[[quantity]])
+  cells <- cells[is.finite(cells$value), ]
+  if (!nrow(cells)) abort_input("quantity", "a column with values", describe(quantity))
+  size <- cells$value - if (quantity == "confidence") .5 else if (quantity == "gain") 0 else {
+    min(cells$value)
+  }
+  cells$dark <- abs(size) > .7 * max(abs(size))
+  aim <- aim_words(setup$class)
+  what <- c(confidence = "Mean confidence",
+            gain = paste("Gain in confidence over strength", format(object$strength[1])),
+            entropy = "Entropy (nats)", fraction_down = "Share of paths that lose confidence")
+  fill <- switch(quantity, confidence = confidence_scale(aim, "fill"),
+                 gain = scale_fill_gradient2(low = "#D55E00", high = "#0072B2", name = NULL),
+                 scale_fill_gradient(low = "white", high = "#0072B2", name = NULL))
+  ggplot(cells, aes(.data$x, .data$y)) +
+    geom_raster(aes(fill = .data$value)) +
+    geom_text(aes(label = formatC(.data$value, digits = 2, format = "f"), colour = .data$dark),
+              size = 2.8) +
+    scale_colour_manual(values = c("FALSE" = ink, "TRUE" = "white"), guide = "none") +
+    fill +
+    scale_x_continuous(breaks = seq_along(strength), labels = format(strength, trim = TRUE,
+                                                                     drop0trailing = TRUE),
+                       minor_breaks = NULL) +
+    scale_y_continuous(breaks = seq_along(steps), labels = steps, minor_breaks = NULL) +
+    labs(x = "strength of guidance", y = "steps") + look() +
+    theme(panel.grid = element_blank()) +
+    words(paste0(what[[quantity]], ", towards ", aim),
+          c(setup$sampler$label, format(setup$schedule)))
+}
+
+#' @rdname guidance_scan
+#' @export
+plot.guidance_scan <- function(x, ...) show_plot(x, ...)

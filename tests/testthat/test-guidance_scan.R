@@ -1,0 +1,28 @@
+euler <- function(n) sampler_euler(n, "uniform")
+D3 <- named_mixture("D3")
+
+test_that("a scan has the rows of sweeps, with one noise", {
+  scan <- guidance_scan(D3, "1", c(0, 2, 16), c(5, 20), euler, n = 501, horizon = 5, exact = FALSE,
+                        key = c(1, 2))
+  expect_identical(scan$steps, rep(c(5, 20), each = 3))
+  for (n in c(5, 20)) {
+    sweep <- guidance_sweep(D3, "1", c(0, 2, 16), 501, euler(n), horizon = 5, exact = FALSE,
+                            key = c(1, 2))
+    expect_equal(as.data.frame(scan)[scan$steps == n, -1], as.data.frame(sweep),
+                 ignore_attr = "row.names")
+  }
+  expect_output(print(scan), "501 coupled particles \\(se up to")
+})
+
+test_that("more steps cure what strength spoils, and it shows", {
+  scan <- guidance_scan(D3, "1", c(0, 16), c(10, 20), euler, n = 501, horizon = 5)
+  expect_lt(scan$gain[2], -.3)
+  expect_gt(scan$gain[4], .17)
+  expect_output(print(scan), "quadrature")
+  for (quantity in c("confidence", "gain", "entropy", "fraction_down")) {
+    expect_s3_class(autoplot(scan, quantity), "ggplot")
+  }
+  expect_error(autoplot(scan, "steps"), "`quantity`", class = "mixguide_error")
+  expect_error(guidance_scan(D3, "1", sampler = euler(2)), "`sampler`", class = "mixguide_error")
+  expect_error(guidance_scan(D3, "1", steps = 0), "`steps`", class = "mixguide_error")
+})
