@@ -3,8 +3,9 @@
 #' The density of one variable of the output for each of many strengths, with the confidence below:
 #' how a class contracts under guidance and, beyond what the steps can bear, splits.
 #'
-#' @details All strengths meet the same noise. For d = 1 and a deterministic sampler the starts are
-#'   the nodes of a quadrature (see [guidance_sweep()]), otherwise particles.
+#' @details For d = 1 nothing is drawn: the output of a deterministic sampler comes from the nodes of
+#'   a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of [sampler_law()].
+#'   Otherwise particles meet the same noise under all strengths.
 #'
 #' @inheritParams strength_limit
 #' @param strength Numbers, in increasing order.
@@ -26,8 +27,8 @@
 #' @export
 bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sampler_ddim(),
                         schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                        shape = NULL, n = 4000, variable = 1, bins = 160, limits = NULL, key = NULL,
-                        reduce = TRUE) {
+                        shape = NULL, n = 4000, variable = 1, bins = 160, limits = NULL,
+                        exact = NULL, key = NULL, reduce = TRUE) {
   check_mixture(mixture)
   check_sampler(sampler)
   strength <- check_strengths(strength)
@@ -40,41 +41,56 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   bins <- check_count(bins, "bins", min = 2)
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
-  begin <- sweep_start(start, NULL, mixture, check_count(n, "n", 2), sampler, schedule, times[1])
+  exact <- exact_means(exact, mixture, sampler, start)
+  if (exact == "law" && mixture_dim(mixture) > 1) {
+    abort_input("exact", "FALSE for more than one dimension")
+  }
+  begin <- sweep_start(start, exact == "nodes", mixture, check_count(n, "n", 2), sampler, schedule,
+                       times[1])
   runs <- lapply(strength, function(eta) {
-    eta_of <- if (is.null(shape)) eta else function(t) eta * shape(t)
-    run <- guided_sample(mixture, n, guidance(class, eta_of), sampler, schedule, times[1],
-                         begin$start, log_density = "none", key = key, reduce = reduce)
-    list(x = run$x[, column], confidence = run$confidence)
+    guide <- guidance(class, if (is.null(shape)) eta else function(t) eta * shape(t))
+    if (exact == "law") {
+      law <- sampler_law(mixture, guide, sampler, schedule, times[1], start, reduce = reduce)
+      return(list(x = drop(law$x), weights = law$weights, law = law, confidence = confidence(law)))
+    }
+    run <- guided_sample(mixture, n, guide, sampler, schedule, times[1], begin$start,
+                         log_density = "none", key = key, reduce = reduce)
+    weights <- begin$weights
+    if (is.null(weights)) weights <- rep(1 / nrow(run$x), nrow(run$x))
+    list(x = run$x[, column], weights = weights,
+         confidence = sample_mean(run$confidence, begin$weights))
   })
-  weights <- begin$weights
-  if (is.null(weights)) weights <- rep(1 / length(runs[[1]]$x), length(runs[[1]]$x))
-  limits <- if (is.null(limits)) end_limits(runs, weights) else check_range(limits, 1)
+  limits <- if (is.null(limits)) end_limits(runs) else check_range(limits, 1)
   edges <- seq(limits[1], limits[2], length.out = bins + 1)
-  density <- vapply(runs, function(run) {
-    bin <- findInterval(run$x, edges, rightmost.closed = TRUE)
-    bin[is.na(bin)] <- 0
-    held <- rowsum(c(weights, double(bins)), c(bin, seq_len(bins)))
-    held[as.character(seq_len(bins)), 1] / diff(edges)
-  }, double(bins))
+  density <- vapply(runs, binned_density, double(bins), edges)
   path <- do.call(rbind, Map(function(eta, run) {
-    confidence <- sample_mean(run$confidence, begin$weights)
-    mean <- sum(weights * run$x)
-    data.frame(strength = eta, confidence = confidence$estimate, confidence_se = confidence$se,
-               mean = mean, sd = sqrt(sum(weights * (run$x - mean)^2)))
+    mean <- sum(run$weights * run$x)
+    data.frame(strength = eta, confidence = run$confidence$estimate,
+               confidence_se = run$confidence$se, mean = mean,
+               sd = sqrt(sum(run$weights * (run$x - mean)^2)))
   }, strength, runs))
   structure(list(density = density, edges = edges, path = path,
-                 method = if (is.null(begin$weights)) "Monte Carlo" else "quadrature",
+                 method = if (exact == "particles") "Monte Carlo" else "quadrature",
                  variable = label, mixture = mixture, class = as.character(class),
                  sampler = sampler, schedule = schedule, horizon = times[1],
-                 n = length(weights), key = key), class = "bifurcation")
+                 n = if (exact != "law") length(runs[[1]]$x), key = key), class = "bifurcation")
+}
+
+# The probability of each bin over its width: a histogram, or the density at the middle.
+binned_density <- function(run, edges) {
+  bins <- length(edges) - 1
+  if (!is.null(run$law)) return(law_density(run$law, edges[-1] - diff(edges) / 2))
+  bin <- findInterval(run$x, edges, rightmost.closed = TRUE)
+  bin[is.na(bin)] <- 0
+  held <- rowsum(c(run$weights, double(bins)), c(bin, seq_len(bins)))
+  held[as.character(seq_len(bins)), 1] / diff(edges)
 }
 
 # All but the outer 0.1% on either side, of every strength.
-end_limits <- function(runs, weights) {
+end_limits <- function(runs) {
   ends <- vapply(runs, function(run) {
     sorted <- order(run$x)
-    held <- cumsum(weights[sorted])
+    held <- cumsum(run$weights[sorted])
     run$x[sorted[c(which(held > .001)[1], which(held >= .999)[1])]]
   }, double(2))
   limits <- range(ends[is.finite(ends)])
@@ -84,8 +100,9 @@ end_limits <- function(runs, weights) {
 #' @export
 print.bifurcation <- function(x, digits = 4, ...) {
   cat("<bifurcation> of ", x$variable, ", towards ", paste(x$class, collapse = " or "), ", ",
-      if (x$method == "quadrature") "by quadrature over " else "", x$n,
-      if (x$method == "quadrature") " starts" else " coupled particles", "\n  ",
+      if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
+        paste("by quadrature over", x$n, "starts")
+      } else paste(x$n, "coupled particles"), "\n  ",
       format(x$sampler), "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
   print(every_row(x$path, 12), digits = digits, row.names = FALSE)
   invisible(x)

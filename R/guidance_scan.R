@@ -3,10 +3,15 @@
 #' A [guidance_sweep()] over strengths for each of several numbers of steps, all with the same
 #' particles and noise: where strong guidance needs short steps, it shows.
 #'
+#' @details For d = 1 confidence, gain and entropy are exact: by the quadrature of the sweep, or, for a
+#'   stochastic sampler, by its [sampler_law()], which gives it an entropy, too. What concerns single
+#'   paths then still comes from `n` particles.
+#'
 #' @param mixture,class,strength,n,key As in [guidance_sweep()]; the first strength is the baseline.
 #' @param steps Numbers of steps, each at least 1.
 #' @param sampler A function of the number of steps that returns a [sampler()], such as
 #'   `sampler_euler` itself.
+#' @param exact Use quadrature? As in [strength_limit()].
 #' @param ... Passed to [guidance_sweep()]: `schedule`, `horizon`, `start`, ...
 #' @return A data frame of class `guidance_scan`: the rows of the sweeps, with the number of `steps`
 #'   before them. Attribute `setup` holds what made it. `plot()` draws a map of one `quantity`.
@@ -24,7 +29,7 @@
 #' @export
 guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32),
                           steps = c(5, 10, 20, 50, 100), sampler = sampler_euler, n = 5000,
-                          key = NULL, ...) {
+                          exact = NULL, key = NULL, ...) {
   if (!is.function(sampler)) {
     abort_input("sampler", "a function of the number of steps, such as sampler_euler",
                 describe(sampler))
@@ -35,12 +40,32 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   key <- if (is.null(key)) draw_key() else check_key(key)
   sweeps <- lapply(steps, function(count) {
     sampler <- check_sampler(sampler(check_count(count, "steps", min = 1)))
-    guidance_sweep(mixture, class, strength, n, sampler, key = key, ...)
+    how <- exact_means(exact, check_mixture(mixture), sampler, start_of(...))
+    sweep <- guidance_sweep(mixture, class, strength, n, sampler, key = key,
+                            exact = how == "nodes", ...)
+    if (how == "law") exact_sweep(sweep, ...) else sweep
   })
   setup <- attr(sweeps[[length(sweeps)]], "setup")
   rows <- Map(function(count, sweep) cbind(steps = count, as.data.frame(sweep)), steps, sweeps)
   structure(do.call(rbind, rows), class = c("guidance_scan", "data.frame"),
             setup = setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key")])
+}
+
+start_of <- function(start = "normal", ...) start
+
+# A sweep with the confidence and entropy of the exact laws.
+exact_sweep <- function(sweep, start = "normal", interval = NULL, ...) {
+  setup <- attr(sweep, "setup")
+  laws <- lapply(sweep$strength, function(eta) {
+    sampler_law(setup$mixture, guidance(setup$class, eta, interval), setup$sampler, setup$schedule,
+                setup$horizon, start)
+  })
+  sweep$confidence <- vapply(laws, function(law) confidence(law)$estimate, 0)
+  sweep$entropy <- vapply(laws, function(law) entropy(law)$estimate, 0)
+  sweep$gain <- sweep$confidence - sweep$confidence[1]
+  sweep[c("confidence_se", "gain_se", "entropy_se")] <- 0
+  sweep$method <- "quadrature"
+  sweep
 }
 
 # One column as a matrix, steps x strengths.

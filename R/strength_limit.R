@@ -8,9 +8,11 @@
 #' Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost; bisection
 #' settles the rest. A loss that is made good within one such factor is not seen.
 #'
-#' For d = 1 and deterministic samplers the mean is taken by quadrature over `n` starts, as in
-#' [guidance_sweep()]; otherwise over `n` particles that meet the same noise under each strength, and
-#' `se` is that of the paired difference at the limit over its slope there. Far beyond the step
+#' For d = 1 the mean is taken by quadrature: over `n` starts for deterministic samplers with a
+#' `"normal"` start, as in [guidance_sweep()], else over the exact law, see [sampler_law()], which is
+#' used with `exact = TRUE` for other runs that reduce to one or two dimensions, too. Otherwise it is
+#' taken over `n` particles that meet the same noise under each strength, and `se` is that of the
+#' paired difference at the limit over its slope there. Far beyond the step
 #' conditions a map tears neighbouring particles apart, and the limit depends on the nodes, and on
 #' rounding, in the third digit.
 #'
@@ -20,6 +22,7 @@
 #' @param loss How far the mean confidence may fall below that at strength 0.
 #' @param range The smallest and the largest strength to try.
 #' @param tol Relative accuracy of the bisection.
+#' @param exact Use quadrature? Default: for d = 1, unless `start` is a matrix.
 #' @return An object of class `strength_limit`: a list with
 #'   * `estimate`, `se`, `method`: the limit, `Inf` if there is none up to `range[2]`;
 #'   * `bracket`: two strengths, between which it lies;
@@ -42,7 +45,8 @@
 #' @export
 strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = schedule_ou(),
                            horizon = NULL, start = c("normal", "exact"), shape = NULL, loss = 1e-3,
-                           range = c(.25, 1024), n = 1e4, tol = 1e-3, key = NULL, reduce = TRUE) {
+                           range = c(.25, 1024), n = 1e4, tol = 1e-3, exact = NULL, key = NULL,
+                           reduce = TRUE) {
   check_mixture(mixture)
   check_sampler(sampler)
   class_components(mixture, class)
@@ -58,22 +62,28 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   }
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
-  begin <- sweep_start(start, NULL, mixture, n, sampler, schedule, times[1])
+  exact <- exact_means(exact, mixture, sampler, start)
+  by_law <- exact == "law"
+  begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
+  guide <- function(eta) guidance(class, if (is.null(shape)) eta else function(t) eta * shape(t))
   run <- function(eta) {
-    strength <- if (is.null(shape)) eta else function(t) eta * shape(t)
+    if (by_law) {
+      return(confidence(sampler_law(mixture, guide(eta), sampler, schedule, times[1], start,
+                                    reduce = reduce))$estimate)
+    }
     # what overflows is counted as lost
-    part <- suppressWarnings(guided_sample(
-      mixture, n, guidance(class, strength), sampler, schedule, times[1], begin$start,
-      log_density = "none", key = key, reduce = reduce
-    ))$confidence
+    part <- suppressWarnings(guided_sample(mixture, n, guide(eta), sampler, schedule, times[1],
+                                           begin$start, log_density = "none", key = key,
+                                           reduce = reduce))$confidence
     replace(part, is.nan(part), 0)
   }
+  weights <- if (by_law) 1 else begin$weights
   baseline <- run(0)
   path <- list()
   lost <- function(eta) {
     part <- run(eta)
-    confidence <- sample_mean(part, begin$weights)
-    gain <- sample_mean(part - baseline, begin$weights)
+    confidence <- sample_mean(part, weights)
+    gain <- sample_mean(part - baseline, weights)
     path[[length(path) + 1]] <<- data.frame(
       strength = eta, confidence = confidence$estimate, confidence_se = confidence$se,
       gain = gain$estimate, gain_se = gain$se
@@ -94,18 +104,27 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   path <- do.call(rbind, path)
   path <- path[order(path$strength), ]
   rownames(path) <- NULL
-  structure(c(limit_estimate(path, low, high, found, loss, !is.null(begin$weights)),
+  structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
               list(best = path[which.max(path$confidence), ], path = path, mixture = mixture,
                    class = as.character(class), sampler = sampler, schedule = schedule,
-                   horizon = times[1], loss = loss, n = length(baseline), key = key)),
+                   horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key)),
             class = "strength_limit")
+}
+
+# How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see
+# sampler_law()), or over "particles".
+exact_means <- function(exact, mixture, sampler, start) {
+  flat <- mixture_dim(mixture) == 1
+  exact <- if (is.null(exact)) flat && !is.numeric(start) else check_flag(exact, "exact")
+  if (!exact) return("particles")
+  if (flat && !sampler$stochastic && identical(start[1], "normal")) "nodes" else "law"
 }
 
 # The limit with its standard error: that of the gain there, over the slope of the gain through the
 # strengths next to it that are some standard errors apart.
-limit_estimate <- function(path, low, high, found, loss, exact) {
-  if (!found) return(list(estimate = Inf, se = 0, method = if (exact) "quadrature" else "Monte Carlo",
-                          bracket = c(high, Inf)))
+limit_estimate <- function(path, low, high, found, exact) {
+  method <- if (exact) "quadrature" else "Monte Carlo"
+  if (!found) return(list(estimate = Inf, se = 0, method = method, bracket = c(high, Inf)))
   se <- 0
   if (!exact) {
     at <- which(path$strength == high)
@@ -114,8 +133,7 @@ limit_estimate <- function(path, low, high, found, loss, exact) {
     slope <- (path$gain[near] - path$gain[at]) / (path$strength[near] - high)
     se <- if (length(near)) path$gain_se[at] / abs(slope) else NA_real_
   }
-  list(estimate = (low + high) / 2, se = se, method = if (exact) "quadrature" else "Monte Carlo",
-       bracket = c(low, high))
+  list(estimate = (low + high) / 2, se = se, method = method, bracket = c(low, high))
 }
 
 #' @export

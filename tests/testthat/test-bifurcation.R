@@ -3,7 +3,7 @@ D3 <- named_mixture("D3")
 test_that("the density is a histogram of the runs, and the path their summary", {
   withr::local_seed(1)
   split <- bifurcation(D3, "1", c(0, 8, 20), sampler_em(50, "uniform"), horizon = 5, n = 2000,
-                       bins = 50, limits = c(-12, 12), key = c(3, 4))
+                       bins = 50, limits = c(-12, 12), exact = FALSE, key = c(3, 4))
   run <- guided_sample(D3, 2000, guidance("1", 20), sampler_em(50, "uniform"), horizon = 5,
                        key = c(3, 4))
   counts <- hist(run$x, seq(-12, 12, length.out = 51), plot = FALSE)$counts
@@ -17,6 +17,23 @@ test_that("the density is a histogram of the runs, and the path their summary", 
   expect_identical(split$method, "Monte Carlo")
   expect_output(print(split), "2000 coupled particles")
   expect_s3_class(autoplot(split), "ggplot")
+})
+
+test_that("DDPM on the aligned example: the transition of confidence is exact", {
+  skip_on_cran()
+  strength <- c(0, 1, 2, 4, 6, 8, 10, 12, 15, 20)
+  split <- bifurcation(D3, "1", strength, sampler_em(50, "uniform"), horizon = 5)
+  expect_lt(max(abs(split$path$confidence - c(.794348, .907724, .930103, .944106, .948674, .941909,
+                                              .720759, .247289, .024928, .000527))), 1e-6)
+  expect_lt(max(abs(split$path$sd - c(1.02598, .66059, .56672, .49370, .46591, .50110, 1.42700,
+                                      3.07983, 4.47135, 6.04089))), 1e-5)
+  # modes at 3.60, 4.48, 6.00 and the density at 0 relative to them
+  x <- split$edges[-1] - diff(split$edges) / 2
+  peak <- vapply(8:10, function(i) abs(x[which.max(split$density[, i])]), 0)
+  expect_lt(max(abs(peak - c(3.60, 4.48, 6.00))), diff(x)[1])
+  middle <- split$density[which.min(abs(x)), 8] / max(split$density[, 8])
+  expect_lt(abs(middle - .741), .01)
+  expect_output(print(split), "exact law")
 })
 
 test_that("deterministic runs are by quadrature, any variable can be shown, bad input is refused", {

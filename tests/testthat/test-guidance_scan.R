@@ -14,6 +14,14 @@ test_that("a scan has the rows of sweeps, with one noise", {
   expect_output(print(scan), "501 coupled particles \\(se up to")
 })
 
+test_that("in one dimension that of a stochastic sampler is exact, with the known entropy", {
+  skip_on_cran()
+  scan <- guidance_scan(D3, "1", c(0, 6, 8, 10, 12, 50), 50, function(n) sampler_em(n, "uniform"),
+                        n = 50, horizon = 5)
+  expect_equal(scan$entropy, c(1.4446, .6552, .7150, 1.5260, 1.9872, 2.0937), tolerance = 1e-4)
+  expect_identical(unique(scan$method), "quadrature")
+})
+
 test_that("more steps cure what strength spoils, and it shows", {
   scan <- guidance_scan(D3, "1", c(0, 16), c(10, 20), euler, n = 501, horizon = 5)
   expect_lt(scan$gain[2], -.3)
