@@ -79,7 +79,7 @@ step_condition <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   check_sampler(sampler)
   check_schedule(schedule)
   strength <- check_number(strength, "strength", min = 0)
-  geometry <- class_geometry(mixture, class)
+  geometry <- step_geometry(mixture, class)
   times <- sampler_times(sampler, schedule, horizon)
   at <- steps_allow(geometry, sampler, times, schedule)
   rows <- do.call(rbind, lapply(claims, function(claim) {
@@ -99,7 +99,7 @@ claims <- c("confidence", "monotone", "entropy", "no fold")
 # What the proofs need of a mixture: in the eigenvectors of the common covariance, its eigenvalues
 # `values`, the means (d x K), and the differences D of the class's mean to the others. `problem`
 # says why nothing is proved.
-class_geometry <- function(mixture, class) {
+step_geometry <- function(mixture, class) {
   inside <- class_components(mixture, class)[mixture$weights > 0]
   problem <- if (ncol(used_values(mixture)) > 1) "the covariances differ" else
     if (sum(inside) > 1) "the class has several components" else
@@ -347,7 +347,7 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
   strength <- check_number(strength, "strength", min = 0)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)
-  geometry <- class_geometry(mixture, class)
+  geometry <- step_geometry(mixture, class)
   times <- sampler_times(sampler, schedule, horizon)
   at <- steps_allow(geometry, sampler, times, schedule)
   allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)

@@ -125,7 +125,7 @@ test_that("what is said to be guaranteed holds on random mixtures", {
 })
 
 test_that("the largest variance of the means is a maximum, or a bound", {
-  geometry <- class_geometry(named_mixture("D3"), "1")
+  geometry <- step_geometry(named_mixture("D3"), "1")
   x <- seq(-20, 20, .001)
   for (a in c(.1, .5, 1)) {
     q <- vapply(c(0, -3, 3), function(mu) exp(a * mu * x - a^2 * mu^2 / 2), x)
@@ -134,11 +134,11 @@ test_that("the largest variance of the means is a maximum, or a bound", {
     expect_equal(largest_variance(geometry, a, 1), max(variance), tolerance = 1e-6)
   }
   # two means: a quarter of the square of their distance
-  expect_equal(largest_variance(class_geometry(two, "1"), .3, 1), 4)
-  expect_equal(largest_variance(class_geometry(named_mixture("C3"), "1"), 1, c(1, 1)), 3)
+  expect_equal(largest_variance(step_geometry(two, "1"), .3, 1), 4)
+  expect_equal(largest_variance(step_geometry(named_mixture("C3"), "1"), 1, c(1, 1)), 3)
   # on a line in the plane, as on the line
   line <- gaussmix(c(1, 1, 1), rbind(c(0, 0), c(-3, 0), c(3, 0)), 1)
-  expect_equal(largest_variance(class_geometry(line, "1"), .5, c(1, 1)),
+  expect_equal(largest_variance(step_geometry(line, "1"), .5, c(1, 1)),
                largest_variance(geometry, .5, 1))
 })
 
