@@ -262,21 +262,20 @@ allowed_by_weights <- function(geometry, sampler, times, schedule) {
   if (any(program$term[3, ] == 1)) {
     return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))
   }
-  a <- schedule$a(program$level_times)
-  b2 <- schedule$b2(program$level_times)
   values <- geometry$values[geometry$needed]
   D <- geometry$D[geometry$needed, , drop = FALSE]
-  map <- affine_map(program, list(a = a, b2 = b2), values)
+  map <- affine_map(program, program_levels(program, schedule), values)
+  a <- schedule$a(map$score_time)
+  b2 <- schedule$b2(map$score_time)
   last <- times[length(times)]
   ends <- schedule$a(last) / (schedule$a(last)^2 * values + schedule$b2(last))
-  least <- vapply(seq_along(map$eval_level), function(i) {
-    j <- map$eval_level[i]
-    min(crossprod(D, ends * map$eval_weight[, i] * a[j] / (a[j]^2 * values + b2[j]) * D))
+  least <- vapply(seq_along(a), function(i) {
+    min(crossprod(D, ends * map$score[, i] * a[i] / (a[i]^2 * values + b2[i]) * D))
   }, 0)
   if (all(least >= -1e-12 * max(abs(least)))) {
     return(structure(Inf, why = "every evaluation of the score raises the log-odds"))
   }
-  t <- format(program$level_times[map$eval_level[which.min(least)]], digits = 3)
+  t <- format(map$score_time[which.min(least)], digits = 3)
   structure(NA_real_, why = paste("not guaranteed: what is added at t =", t, "may lower log-odds"))
 }
 

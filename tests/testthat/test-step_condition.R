@@ -38,11 +38,10 @@ test_that("weights of the scores are those of the gain identity: log-odds to 1e-
   step <- one_score_steps(em(20), times, schedule_ou())
   map <- affine_map(program, list(a = step$a, b2 = step$b2), values)
   gain <- 0
-  for (i in seq_along(map$eval_level)) {
-    k <- map$eval_level[i]
+  for (k in seq_along(map$score_time)) {
     q <- posterior(mixture, matrix(runs[[2]]$trajectory[k, , ], 5), step$t[k])[, -1]
     p <- 1 / (step$a[k]^2 * values + step$b2[k])
-    gain <- gain + 3 * q %*% crossprod(D, map$eval_weight[, i] * step$a[k] * p / values * D)
+    gain <- gain + 3 * q %*% crossprod(D, map$score[, k] * step$a[k] * p / values * D)
   }
   odds <- function(run) {
     l <- log(posterior(mixture, run$x))
