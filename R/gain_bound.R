@@ -62,7 +62,7 @@
 #' @examples
 #' gain_bound(named_mixture("A2"), "1", c(.5, 2, 8), start = c(-2, 0, 2))
 #' set.seed(1)
-#' bounds <- gain_bound(named_mixture("C3"), "1", c(.5, 2))
+#' bounds <- gain_bound(named_mixture("C3"), "1", c(.5, 2), n = 50)
 #' bounds
 #' plot(bounds)
 #' @export
@@ -108,7 +108,9 @@ bound_start <- function(start, mixture, class, n, schedule, horizon) {
 # products <D_k, D_j>/v, and the clock at the horizon.
 clock_log_odds <- function(mixture, class, schedule, horizon, x) {
   geometry <- class_geometry(mixture, class)
-  if (is.null(geometry$why) && !length(geometry$rivals)) geometry$why <- "there is no rival"
+  if (is.null(geometry$why) && !any(geometry$differ != 0)) {
+    geometry$why <- "there is no rival of another mean"
+  }
   if (is.null(geometry$why) && !one_eigenspace(geometry)) {
     geometry$why <- "the differences of the means are not in one eigenspace of the covariance"
   }

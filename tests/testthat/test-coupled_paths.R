@@ -108,6 +108,19 @@ test_that("in E3 paths lose confidence though the mean rises, in C3 none does", 
   expect_lt(sde$table$min_gain[2], -.2)
 })
 
+test_that("at a corner along eigenvectors, and at an end of a line, every increase helps", {
+  withr::local_seed(32)
+  corner <- gaussmix(c(.1, .4, .5), rbind(c(0, 0), c(2, 0), c(0, 1)), diag(c(.5, 2)))
+  line <- gaussmix(c(.2, .3, .5), c(0, 1, 3), .7)
+  for (mixture in list(corner, line)) {
+    for (sampler in list(sampler_rk4(60), sampler_em(250, "uniform"))) {
+      paths <- coupled_paths(mixture, "1", 2^(-2:4), 300, sampler, horizon = 5)
+      expect_identical(paths$table$fraction_down_previous, rep(0, 8))
+      expect_true(all(paths$table$min_gain[-1] > 0))
+    }
+  }
+})
+
 test_that("where there is no identity it says why", {
   why <- function(...) coupled_paths(..., n = 5)$why
   expect_match(why(named_mixture("B2"), "1", 1), "covariances")

@@ -88,6 +88,7 @@ test_that("where the bounds do not apply it says why", {
   expect_error(gain_bound(named_mixture("F2"), "1"), "eigenspace")
   expect_error(gain_bound(named_mixture("B2"), "1"), "covariances")
   expect_error(gain_bound(gaussmix(1, 0, 1), "1"), "no rival")
+  expect_error(gain_bound(gaussmix(c(1, 1), c(0, 0), 1), "1"), "no rival")
   expect_error(gain_bound(gaussmix(c(1, 1, 1), 0:2, 1, c("a", "a", "b")), "a"), "several")
   expect_error(gain_bound(gaussmix(c(1, 1), c(0, 1), 0), "1"), class = "mixguide_error_singular")
   for (bad in list(-1, NA, "1", numeric())) {
