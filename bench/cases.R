@@ -2,7 +2,9 @@
 # peers.py says the same in Python.
 #
 # S1 to S4: guided ancestral sampling (DDPM), strength 1 towards the first `towards` components.
-# S5: the score of a kernel density. D1 to D3: the log-density of the mixtures of S1 to S3.
+# S5: the score of a kernel density. D1 to D3: the log-density of the mixtures of S1 to S3. E1: a
+# Fokker-Planck equation on n nodes, by the rule of Crank and Nicolson, with other coefficients in
+# every step.
 cases <- list(
   S1 = list(n = 1e5, steps = 500, K = 3, d = 2, cov = "isotropic", towards = 1),
   S2 = list(n = 1e5, steps = 200, K = 8, d = 16, cov = "diagonal", towards = 2),
@@ -14,6 +16,7 @@ cases[c("D1", "D2", "D3")] <- lapply(cases[1:3], function(case) {
   case$steps <- 1
   case
 })
+cases$E1 <- list(n = 2000, steps = 400)
 
 # BENCH_SHRINK divides the numbers of particles (bench/run --quick).
 read_case <- function(name) {
@@ -29,6 +32,7 @@ means <- function(K, d) {
 parameters <- function(case) {
   K <- case$K
   d <- case$d
+  if (is.null(K)) return(NULL)
   if (case$cov == "kernel") {
     return(list(weights = rep(1 / K, K), means = means(K, 3)[, 2:3], cov = .05))
   }
@@ -50,6 +54,14 @@ parameters <- function(case) {
 # The linear schedule of DDPM, stretched to any number of steps.
 betas <- function(steps) {
   pmin((1e-4 + (.02 - 1e-4) * (0:(steps - 1)) / (steps - 1)) * 1000 / steps, .99)
+}
+
+# E1: p_t = (theta(t) x p)_x + p_xx/2 from a normal density, on nodes h apart.
+diffusion <- function(case) {
+  h <- 20 / case$n
+  x <- -10 + h * (seq_len(case$n) - 1)
+  list(h = h, x = x, dt = 1e-3, D = .5, p = dnorm(x, 3, .5),
+       theta = function(step) 1 + step / 2000)
 }
 
 # The same points in every language.
@@ -87,7 +99,7 @@ emit_time <- function(case, who, seconds, particle_steps) {
 # What all who run a case must agree on: moments of its particles to sampling error (`se`), or the
 # mean of deterministic values to rounding.
 emit_check <- function(case, who, x) {
-  if (!startsWith(case$name, "S") || case$cov == "kernel") {
+  if (!startsWith(case$name, "S") || identical(case$cov, "kernel")) {
     emit(case, who, "value", mean(x), "")
     return(emit(case, who, "value^2", mean(x^2), ""))
   }

@@ -19,6 +19,7 @@ mixture_of <- function(case) {
 
 # A function of what more to tell the call of a case; the mixture and the points are made before.
 call_of <- function(case) {
+  if (case$name == "E1") return(diffusion_call(case))
   mixture <- mixture_of(case)
   if (is.null(case$towards) || startsWith(case$name, "D")) {
     x <- points_of(case$n, case$d)
@@ -28,6 +29,19 @@ call_of <- function(case) {
   function(..., sample = guided_sample) {
     sample(mixture, case$n, guidance = guidance("a", 1), sampler = sampler_ddpm(NULL),
            schedule = schedule_ddpm(1 - betas(case$steps)), ...)
+  }
+}
+
+# The steps as fokker_planck() takes them, without the scores, which the peers do not have either.
+diffusion_call <- function(case) {
+  job <- diffusion(case)
+  function(...) {
+    p <- job$p
+    for (first in seq(1, case$steps, 20)) {
+      drift <- outer(job$h / 2 - job$x[-1], job$theta(first + 0:19))
+      p <- mixguide:::fokker_planck_steps(p, job$h, rep(job$dt, 20), rep(job$D, 20), drift)
+    }
+    p
   }
 }
 

@@ -9,7 +9,7 @@ case <- read_case(arguments[2])
 number <- as.numeric(arguments[3])
 if (what == "check") case$n <- number
 part <- parameters(case)
-log_weights <- log(part$weights)
+log_weights <- if (!is.null(part)) log(part$weights)
 set.seed(1)
 
 row_max <- function(x) {
@@ -62,7 +62,7 @@ scores <- list(
     s
   }
 )
-if (case$cov == "full") spectra <- lapply(part$cov, eigen, symmetric = TRUE)
+if (identical(case$cov, "full")) spectra <- lapply(part$cov, eigen, symmetric = TRUE)
 
 # The first `steps` steps from noise to data.
 ancestral <- function(x, steps) {
@@ -118,9 +118,35 @@ densities <- function(x) {
   )
 }
 
+# The Fokker-Planck equation by central differences and sparse matrices.
+diffuse_sparse <- function(steps) {
+  job <- diffusion(case)
+  M <- case$n
+  h <- job$h
+  p <- job$p
+  for (step in seq_len(steps)) {
+    theta <- job$theta(step)
+    up <- job$dt / 2 * (job$D / h^2 + theta * job$x[-1] / (2 * h))
+    low <- job$dt / 2 * (job$D / h^2 - theta * job$x[-M] / (2 * h))
+    middle <- rep(-job$dt * job$D / h^2, M)
+    A <- bandSparse(M, k = -1:1, diagonals = list(-low, 1 - middle, -up))
+    right <- p * (1 + middle)
+    right[-M] <- right[-M] + up * p[-1]
+    right[-1] <- right[-1] + low * p[-M]
+    p <- as.vector(solve(A, right))
+  }
+  p
+}
+
 n <- case$n
 noise <- function() matrix(rnorm(n * case$d), n)
-if (startsWith(case$name, "D")) {
+if (case$name == "E1") {
+  suppressPackageStartupMessages(library(Matrix))
+  p <- diffuse_sparse(1)
+  if (what == "check") emit_check(case, "R", diffuse_sparse(case$steps)) else {
+    emit_time(case, "R", time_of(function() diffuse_sparse(number), 0), n * number)
+  }
+} else if (startsWith(case$name, "D")) {
   suppressPackageStartupMessages(library(mclust))
   packages <- densities(points_of(n, case$d))
   for (who in names(packages)) {

@@ -1,7 +1,7 @@
 """The cases as a careful user would write them in Python today, vectorised over particles:
 
-python3 bench/peers.py speed CASE STEPS numpy|torch|sklearn   (the first STEPS steps)
-python3 bench/peers.py check CASE N numpy|torch|sklearn       (all steps of N particles)
+python3 bench/peers.py speed CASE STEPS numpy|torch|sklearn|scipy   (the first STEPS steps)
+python3 bench/peers.py check CASE N numpy|torch|sklearn|scipy       (all steps of N particles)
 
 cases.R says what the cases are, and what is printed.
 """
@@ -19,6 +19,7 @@ CASES = {
     "S3": (20000, 200, 10, 64, "full", 2),
     "S4": (20000, 500, 3, 256, "isotropic", 1),
     "S5": (10000, 1, 1000, 2, "kernel", 0),
+    "E1": (2000, 400, 0, 0, "", 0),
 }
 FIELDS = ("n", "steps", "K", "d", "cov", "towards")
 
@@ -188,6 +189,28 @@ def with_sklearn(case, weights, M, cov):
     return mixture.score_samples
 
 
+def diffuse_banded(case, steps):
+    """The Fokker-Planck equation by central differences and a banded solver."""
+    from scipy.linalg import solve_banded
+
+    n, dt, D = case.n, 1e-3, 0.5
+    h = 20 / n
+    x = -10 + h * np.arange(n)
+    p = np.exp(-0.5 * ((x - 3) / 0.5) ** 2) / 0.5 / np.sqrt(2 * np.pi)
+    for step in range(1, steps + 1):
+        theta = 1 + step / 2000
+        up = dt / 2 * (D / h**2 + theta * x[1:] / (2 * h))
+        low = dt / 2 * (D / h**2 - theta * x[:-1] / (2 * h))
+        middle = -dt * D / h**2
+        band = np.zeros((3, n))
+        band[0, 1:], band[1], band[2, :-1] = -up, 1 - middle, -low
+        right = p * (1 + middle)
+        right[:-1] += up * p[1:]
+        right[1:] += low * p[:-1]
+        p = solve_banded((1, 1), band, right, check_finite=False)
+    return p
+
+
 def emit(metric, value, unit=""):
     print(NAME, WHO, BLAS, THREADS, "", "", "", metric, repr(float(value)), unit, sep=",")
 
@@ -203,7 +226,7 @@ def timed(call, calls, particle_steps):
 
 def check(x):
     x = np.asarray(x)
-    if NAME[0] == "D" or NAME == "S5":
+    if NAME[0] in "DE" or NAME == "S5":
         emit("value", x.mean())
         return emit("value^2", (x**2).mean())
     for name, y in (("x1", x[:, 0]), ("x2", x[:, 1]), ("x1^2", x[:, 0]**2), ("x2^2", x[:, 1]**2)):
@@ -217,7 +240,9 @@ case = SimpleNamespace(**dict(zip(FIELDS, CASES[NAME.replace("D", "S")])))
 case.n //= int(os.environ.get("BENCH_SHRINK", "1"))
 if WHAT == "check":
     case.n = NUMBER
-if WHO == "sklearn":
+if WHO == "scipy":
+    diffuse_banded(case, 1)
+elif WHO == "sklearn":
     log_density = with_sklearn(case, *parameters(case))
     x = points_of(case.n, case.d)
 else:
@@ -227,7 +252,12 @@ else:
     x = tensor(points_of(case.n, case.d)) if NAME == "S5" else normal(case.n, case.d)
 libraries = [library["internal_api"] for library in threadpool_info()]
 BLAS = "openblas" if "openblas" in libraries else "reference"
-if WHO == "sklearn":
+if WHO == "scipy":
+    if WHAT == "check":
+        check(diffuse_banded(case, case.steps))
+    else:
+        timed(lambda: diffuse_banded(case, NUMBER), 1, case.n * NUMBER)
+elif WHO == "sklearn":
     log_density(x[:100])
     if WHAT == "check":
         check(log_density(x))
