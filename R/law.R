@@ -398,7 +398,8 @@ law_surface <- function(law, mixture, aim) {
   } else geom_raster(aes(.data$x, .data$y, fill = .data$density), points)
   list(fill,
        scale_colour_gradientn(colours = c("#E8F1F8", "#56B4E9", "#0072B2", "#00304B"),
-                              aesthetics = c("colour", "fill"), name = "density"),
+                              aesthetics = if (is.null(law$axes)) "colour" else "fill",
+                              name = "density"),
        if (!is.null(lines)) {
          lines$role <- if (is.null(aim)) "each class" else {
            ifelse(lines$class == aim, paste("class", aim), "other classes")
