@@ -117,7 +117,7 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
     abort_input("start", "of known density (attribute log_density)", plan$begin$label)
   }
   plan$method <- method
-  if (is.null(nodes$weights)) nodes$start <- NULL
+  if (exact) plan$begin$label <- "normal, by quadrature"
   aim <- guidance_models(guidance, mixture)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights)
   plan$method <- "tilt"

@@ -1,7 +1,7 @@
 # Weighted guided particles against the tilt itself.
 
 A2 <- named_mixture("A2")
-flat <- random_mixture("full", 2, 3)$mixture
+flat <- withr::with_seed(1, random_mixture("full", 2, 3)$mixture)
 
 weighted_moments <- function(run) {
   m <- sum(run$weights * run$x)
@@ -73,6 +73,26 @@ test_that("the SDE's particles, weighted, have the tilt's moments; unweighted th
   expect_identical(run$confidence, plain$confidence)
 })
 
+test_that("between ODE and SDE the Feynman-Kac weights are the same", {
+  withr::local_seed(12)
+  law <- tilted_law(A2, "1", 1)
+  run <- tilted_sample(A2, 4000, guidance("1", 1), sampler_ddim(200, eta = .5), resample = 0)
+  expect_lt(max(abs(deviations(run, law))), 4.5)
+  # without weights it is neither
+  expect_gt(mean(run$confidence), confidence(law)$estimate + .03)
+})
+
+test_that("particles that overflow have no weight", {
+  withr::local_seed(13)
+  m <- gaussmix(c(.5, .5), c(-1, 1), c(1e-3, 2), class = c("a", "b"))
+  expect_warning(run <- tilted_sample(m, 100, guidance("a", 1e3), sampler_euler(5, "uniform"),
+                                      start = structure(matrix(c(rep(0, 99), 1e305)),
+                                                        log_density = rep(0, 100))),
+                 "overflowed")
+  expect_identical(run$weights[100], 0)
+  expect_true(all(is.finite(unlist(c(confidence(run)[1:2], entropy(run)[1:2])))))
+})
+
 test_that("standard errors of weighted means are honest", {
   withr::local_seed(3)
   law <- tilted_law(A2, "1", .5)
@@ -127,7 +147,7 @@ test_that("strength 0 and -1 need no Feynman-Kac weights beyond the start's", {
 test_that("results are the same for any number of threads, and from the key", {
   for (kind in c("feynman-kac", "path")) {
     run <- function() {
-      tilted_sample(flat, 300, guidance("a", 1), sampler_em(20), weights = kind, resample = .9,
+      tilted_sample(flat, 300, guidance("a", 1), sampler_em(20), weights = kind, resample = 1,
                     key = c(7, 8))
     }
     one <- with_threads(1, run())
