@@ -116,11 +116,10 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   op["at", linear] <- offset(table$count[linear])
   op["n", linear] <- table$count[linear]
   op["n", kind %in% c("dot", "end", "constant", "power")] <- coef_at[!of_linear]
-  dot <- rows("dot")
-  op["to", dot] <- table$scalar[dot] - 1
-  op["at", dot] <- id(table$register[offset(table$count)[dot] + 1])
+  op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
   op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
   for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1
+  op["at", rows("dot")] <- id(table$register[offset(table$count)[rows("dot")] + 1])
   if (derivative == "map") op["at", rows("end")] <- live_registers(op, term)
   integers <- function(x) matrix(as.integer(x), nrow(x))
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
