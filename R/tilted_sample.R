@@ -22,10 +22,11 @@
 #' its path is `gamma(x_0) prod N(x; (a/a') x', beta I) / (q(x_T) prod N(x'; m(x), sd^2 I))`, where
 #' the products are over the steps from `t` to `t'`, the numerator is the forward process that leads
 #' from the tilt back to the path, and `q` is the density of the start. That of a deterministic
-#' sampler is `gamma(x_0)` divided by the density of the result. These weights are exact for *any*
-#' number of steps and any guidance, also one of another strength than the tilt, one that changes
-#' with time or acts in an interval only; what is paid for coarse steps is variance. They need noise
-#' in every step: not the `"posterior"` variance of [sampler_ddpm()] down to `t = 0`.
+#' sampler is `gamma(x_0)` divided by the density of the result, as long as no step folds (a warning
+#' says so). These weights are exact for *any* number of steps and any guidance, also one of another
+#' strength than the tilt, one that changes with time or acts in an interval only; what is paid for
+#' coarse steps is variance. They need noise in every step: not the `"posterior"` variance of
+#' [sampler_ddpm()] down to `t = 0`.
 #'
 #' **The start** is weighted as well, by `gamma_T(x) / q(x)`: the result has no error of a finite
 #' horizon.
@@ -120,6 +121,10 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
   if (exact) plan$begin$label <- "normal, by quadrature"
   aim <- guidance_models(guidance, mixture)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights)
+  if (any(run$folded)) {
+    warning("steps fold the map at ", format(mean(run$folded), digits = 2), " of the particles: ",
+            "where several starts end they count several times; take more steps", call. = FALSE)
+  }
   plan$method <- "tilt"
   structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
             class = c("tilted_sample", "guided_sample"))

@@ -45,6 +45,11 @@ test_that("weights of whole paths do so at any number of steps and by other guid
                tolerance = 1e-8)
 })
 
+test_that("a map that folds cannot be weighted, which a warning says", {
+  expect_warning(tilted_sample(named_mixture("D3"), 200, guidance("1", 30), sampler_euler(20),
+                               weights = "path"), "fold")
+})
+
 test_that("in continuous time the two kinds of weights are the same, under every schedule", {
   for (schedule in all_schedules()[1:6]) {
     weights <- lapply(c("feynman-kac", "path"), function(kind) {
