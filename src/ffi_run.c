@@ -89,7 +89,7 @@ static void run_all(const gm_engine *engine, const gm_job *job, int threads) {
   if ((size_t)threads > blocks) threads = (int)blocks;
   double *work = (double *)R_alloc(threads * size, sizeof(double));
   double cost = gm_block_cost(job);
-  /* a team costs more than it saves of a quarter of a millisecond, and far more on a busy machine */
+  /* of a quarter of a millisecond a team saves less than it costs, far less on a busy machine */
   if (cost * (double)blocks < 5e5) threads = 1;
   int n_op = job->program->n_op, parts = (int)(cost / budget) + 1;
   if (parts > n_op) parts = n_op;
