@@ -198,11 +198,11 @@ guidance_sources <- function(guidance, mixture, model = NULL) {
   c(list(mixture), if (!is.null(model)) list(model), negative)
 }
 
-# Names may be left out.
+# Names may be left out of either.
 check_same_variables <- function(x, mixture, arg) {
-  same <- mixture_dim(x) == mixture_dim(mixture) &&
-    (is.null(variable_names(x)) || identical(variable_labels(x), variable_labels(mixture)))
-  if (!same) {
+  names <- list(variable_names(x), variable_names(mixture))
+  same <- any(vapply(names, is.null, NA)) || identical(names[[1]], names[[2]])
+  if (!same || mixture_dim(x) != mixture_dim(mixture)) {
     abort_input(arg, paste("a mixture of the variables", toString(variable_labels(mixture), 200)),
                 toString(variable_labels(x), 60))
   }

@@ -263,5 +263,7 @@ test_that("an error says what it is, and errors about it name what is wrong", {
   expect_mixguide_error(run(score_error(model = gaussmix(1, t(c(0, 1)), 1))), "model")
   expect_mixguide_error(run(score_error(noise = 1), log_density = "map"), "log_density")
   named <- gaussmix(c(1, 1), cbind(u = 0:1, v = 0), 1, c("a", "b"))
-  expect_mixguide_error(run(score_error(model = named)), "model")
+  expect_identical(nrow(run(score_error(model = named))$x), 2L)
+  other <- gaussmix(c(1, 1), cbind(v = 0:1, u = 0), 1, c("a", "b"))
+  expect_mixguide_error(guided_sample(named, 2, score_error = score_error(model = other)), "model")
 })
