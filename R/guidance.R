@@ -11,11 +11,10 @@
 #'   `(1 + strength) s_class - strength s'_class`, where `s'_class` is the class's score in that
 #'   mixture, which must have the class: autoguidance by a worse version of the model.
 #' * **Several classes.** Guidances can be added: `guidance("a", 2) + guidance("b", -2)` has the
-#'   score `s_all + sum_i (1 + strength_i) g_i` with `g_i` the gradient of `log p(class_i | x)`, here
-#'   `s_all + 3 g_a - g_b`, whose exponents add to those of a product of experts. A term of
-#'   strength -1 thus does nothing, one below it leads away. (With its own negative model a term
-#'   adds `(1 + strength) s_class - strength s_negative - s_all`.) The confidence of a run is that
-#'   of the first class named.
+#'   score `s_all + sum_i (1 + strength_i) g_i` with `g_i` the gradient of `log p(class_i | x)`,
+#'   here `s_all + 3 g_a - g_b`. A term of strength -1 thus does nothing, one below it leads away.
+#'   (With its own negative model a term adds `(1 + strength) s_class - strength s_negative -
+#'   s_all`.) The confidence of a run is that of the first class named.
 #' * **Power law.** With `power = p` the score is `s_class + strength |g|^p g`, `g = s_class -
 #'   s_negative`: stronger where the models differ more, if `p > 0`. No log-density is carried along
 #'   then.

@@ -95,8 +95,9 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
             setup = list(mixture = mixture, class = class, guidance = template, sampler = sampler,
                          schedule = schedule, horizon = times[1], times = times,
                          n = plan$begin$n, exact = !is.null(begin$weights),
-                         interval = template$interval, score_error = score_error, key = key, confidence_time = plan$closing,
-                         density_method = plan$method, reduced = plan$reduction$label,
+                         interval = template$interval, score_error = score_error, key = key,
+                         confidence_time = plan$closing, density_method = plan$method,
+                         reduced = plan$reduction$label,
                          target = class_target(mixture, class, plan, key),
                          samples = sweep$samples))
 }

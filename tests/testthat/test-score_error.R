@@ -191,8 +191,8 @@ test_that("the gain identity of guidance holds with what the wrong model estimat
 })
 
 test_that("for two classes with Sigma = I the ODE forgives biases and scales, not wrong turns", {
-  # derived in the vignette "Ten questions": the coupled gain in log-odds is eta <D, D'> times something
-  # positive, where D' is the difference of the means in the model
+  # derived in the vignette "Ten questions": the coupled gain in log-odds is eta <D, D'> times
+  # something positive, where D' is the difference of the means in the model
   true <- gaussmix(c(.4, .6), rbind(c(1, 0), c(-1, 0)), 1, c("a", "b"))
   down <- function(error) {
     guidance_sweep(true, "a", c(0, 1, 4), 500, sampler_euler(40), horizon = 5, key = c(1, 2),
