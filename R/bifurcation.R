@@ -51,13 +51,14 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
     guide <- guidance(class, if (is.null(shape)) eta else function(t) eta * shape(t))
     if (exact == "law") {
       law <- sampler_law(mixture, guide, sampler, schedule, times[1], start, reduce = reduce)
-      return(list(x = drop(law$x), weights = law$weights, law = law, confidence = confidence(law)))
+      return(list(x = drop(law$x), weights = law$weights, smooth = sampler$stochastic,
+                  confidence = confidence(law)))
     }
     run <- guided_sample(mixture, n, guide, sampler, schedule, times[1], begin$start,
                          log_density = "none", key = key, reduce = reduce)
     weights <- begin$weights
     if (is.null(weights)) weights <- rep(1 / nrow(run$x), nrow(run$x))
-    list(x = run$x[, column], weights = weights,
+    list(x = run$x[, column], weights = weights, smooth = FALSE,
          confidence = sample_mean(run$confidence, begin$weights))
   })
   limits <- if (is.null(limits)) end_limits(runs) else check_range(limits, 1)
@@ -76,10 +77,14 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
                  n = if (exact != "law") length(runs[[1]]$x), key = key), class = "bifurcation")
 }
 
-# The probability of each bin over its width: a histogram, or the density at the middle.
+# The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the
+# distribution function between them.
 binned_density <- function(run, edges) {
   bins <- length(edges) - 1
-  if (!is.null(run$law)) return(law_density(run$law, edges[-1] - diff(edges) / 2))
+  if (run$smooth) {
+    below <- stats::splinefun(run$x, cumsum(run$weights) - run$weights / 2, "monoH.FC")
+    return(diff(below(pmin(pmax(edges, min(run$x)), max(run$x)))) / diff(edges))
+  }
   bin <- findInterval(run$x, edges, rightmost.closed = TRUE)
   bin[is.na(bin)] <- 0
   held <- rowsum(c(run$weights, double(bins)), c(bin, seq_len(bins)))

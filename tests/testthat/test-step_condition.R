@@ -123,6 +123,19 @@ test_that("what is said to be guaranteed holds on random mixtures", {
   expect_true(all(seen >= 3))
 })
 
+test_that("up to the strength allowed, entropy and variance of a DDPM are below those without guidance", {
+  skip_on_cran()
+  for (name in c("D3", "A2", "NC1")) for (n in c(12, 40)) {
+    allowed <- condition(named_mixture(name), em(n))$entropy$strength
+    laws <- lapply(c(0, .5, 1) * allowed, function(eta) {
+      sampler_law(named_mixture(name), guidance("1", eta), em(n), horizon = 5)
+    })
+    h <- vapply(laws, function(law) entropy(law)$estimate, 0)
+    v <- vapply(laws, function(law) moments(law)$cov[1], 0)
+    expect_true(all(h[-1] < h[1] & v[-1] < v[1]))
+  }
+})
+
 test_that("the largest variance of the means is a maximum, or a bound", {
   geometry <- step_geometry(named_mixture("D3"), "1")
   x <- seq(-20, 20, .001)
