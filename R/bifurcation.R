@@ -3,9 +3,9 @@
 #' The density of one variable of the output for each of many strengths, with the confidence below:
 #' how a class contracts under guidance and, beyond what the steps can bear, splits.
 #'
-#' @details For d = 1 nothing is drawn: the output of a deterministic sampler comes from the nodes of
-#'   a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of [sampler_law()].
-#'   Otherwise particles meet the same noise under all strengths.
+#' @details For d = 1 nothing is drawn: the output of a deterministic sampler comes from the nodes
+#'   of a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of
+#'   [sampler_law()]. Otherwise particles meet the same noise under all strengths.
 #'
 #' @inheritParams strength_limit
 #' @param strength Numbers, in increasing order.
@@ -13,15 +13,15 @@
 #' @param bins Number of bins.
 #' @param limits `NULL`, or the ends of the bins: the default spans all but the outer 0.1% on either
 #'   side, over all strengths.
-#' @return An object of class `bifurcation`: a list with `density`, a matrix (bins x strengths) of the
-#'   probability of each bin over its width; `edges` of the bins; `path`, a data frame with
+#' @return An object of class `bifurcation`: a list with `density`, a matrix (bins x strengths) of
+#'   the probability of each bin over its width; `edges` of the bins; `path`, a data frame with
 #'   `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
 #'   `as.data.frame()` gives the path.
 #' @section Errors: of class `mixguide_error`.
 #' @source Phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
-#' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 1), sampler_em(50, "uniform"),
-#'                      horizon = 5, n = 500)
+#' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2), sampler_em(50, "uniform"),
+#'                      horizon = 5, bins = 60)
 #' split
 #' plot(split)
 #' @export
@@ -83,7 +83,7 @@ binned_density <- function(run, edges) {
   bins <- length(edges) - 1
   if (run$smooth) {
     below <- stats::splinefun(run$x, cumsum(run$weights) - run$weights / 2, "monoH.FC")
-    return(diff(below(pmin(pmax(edges, min(run$x)), max(run$x)))) / diff(edges))
+    return(pmax(diff(below(pmin(pmax(edges, min(run$x)), max(run$x)))), 0) / diff(edges))
   }
   bin <- findInterval(run$x, edges, rightmost.closed = TRUE)
   bin[is.na(bin)] <- 0

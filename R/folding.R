@@ -9,12 +9,12 @@
 #' With the map `F` and the density `p` of the start, the density of the output at `y` is
 #' `sum p(x)/|F'(x)|` over all `x` with `F(x) = y`. The runs of `n` starts, over 9 standard
 #' deviations to each side, are cut where `F` turns, and each branch is interpolated between them.
-#' The entropy that is lost by folding, `entropy_bound - entropy`, is the mean entropy of the branch,
-#' given the output.
+#' The entropy that is lost by folding, `entropy_bound - entropy`, is the mean entropy of the
+#' branch, given the output.
 #'
-#' @section Numerical notes: nodes see a fold that is wider than they are apart. Where guidance tears
-#'   neighbouring starts far apart, the number of `pieces` is not to be trusted, and the entropy is
-#'   good to two or three digits.
+#' @section Numerical notes: nodes see a fold that is wider than they are apart. Where guidance
+#'   tears neighbouring starts far apart, the number of `pieces` is not to be trusted, and the
+#'   entropy is good to two or three digits.
 #'
 #' @inheritParams guidance_sweep
 #' @param mixture A [gaussmix()] in one dimension.
@@ -22,16 +22,18 @@
 #' @param n Number of starts.
 #' @return A data frame of class `folding`, with a row per strength and columns `strength`;
 #'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
-#'   probability that another start with the same end, drawn from all that lead there, lies on another
-#'   branch; `pieces`, the number of monotone pieces of
-#'   the map; `injective`, is `folded` below 1e-6; `turns`, does a step have a negative slope at some
-#'   start; and `confidence`. Attribute `map` has the maps, a data frame with `strength`, `start`, `end`.
+#'   probability that another start with the same end, drawn from all that lead there, lies on
+#'   another branch; `pieces`, the number of monotone pieces of
+#'   the map; `injective`, is `folded` below 1e-6; `turns`, does a step have a negative slope at
+#'   some start; and `confidence`. Attribute `map` has the maps, a data frame with `strength`,
+#'   `start`, `end`.
 #' @section Errors: of class `mixguide_error`.
-#' @source Derived for this package; the identity without folds is that of Wu, Chen, Li, Wang and Wei
-#'   (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
+#' @source Derived for this package; the identity without folds is that of Wu, Chen, Li, Wang and
+#'   Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
 #' @seealso [step_condition()], whose claim "no fold" says up to which strength nothing folds.
 #' @examples
-#' folds <- folding(named_mixture("D3"), "1", c(1, 8, 30), sampler_euler(20, "uniform"), horizon = 5)
+#' folds <- folding(named_mixture("D3"), "1", c(1, 8, 30), sampler_euler(20, "uniform"),
+#'                  horizon = 5, n = 5001)
 #' folds
 #' plot(folds)
 #' @export

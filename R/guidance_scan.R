@@ -3,9 +3,9 @@
 #' A [guidance_sweep()] over strengths for each of several numbers of steps, all with the same
 #' particles and noise: where strong guidance needs short steps, it shows.
 #'
-#' @details For d = 1 confidence, gain and entropy are exact: by the quadrature of the sweep, or, for a
-#'   stochastic sampler, by its [sampler_law()], which gives it an entropy, too. What concerns single
-#'   paths then still comes from `n` particles.
+#' @details For d = 1 confidence, gain and entropy are exact: by the quadrature of the sweep, or,
+#'   for a stochastic sampler, by its [sampler_law()], which gives it an entropy, too. What concerns
+#'   single paths then still comes from `n` particles.
 #'
 #' @param mixture,class,strength,n,key As in [guidance_sweep()]; the first strength is the baseline.
 #' @param steps Numbers of steps, each at least 1.
@@ -21,11 +21,10 @@
 #' @seealso [step_condition()] for what is guaranteed; [strength_limit()].
 #' @examples
 #' scan <- guidance_scan(named_mixture("D3"), "1", strength = c(0, 4, 16, 64),
-#'                       steps = c(5, 10, 20, 40), n = 501, horizon = 5,
+#'                       steps = c(5, 10, 20), n = 501, horizon = 5,
 #'                       sampler = function(n) sampler_euler(n, "uniform"))
 #' scan
 #' plot(scan)
-#' plot(scan, "entropy")
 #' @export
 guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32),
                           steps = c(5, 10, 20, 50, 100), sampler = sampler_euler, n = 5000,

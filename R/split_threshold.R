@@ -12,9 +12,9 @@
 #' `kappa = rho exp(-b/2)` guidance is `-F(x)` per unit of strength,
 #' `F = a m kappa sinh(a m x)/(1 + kappa cosh(a m x))`, with slope
 #' `f(b) = b kappa/(1 + kappa)` at the centre, which is a fixed point of every step. There
-#' * a DDIM step, [sampler_euler()], has slope `1 - strength step f`, and the centre repels somewhere
-#'   on the way if `strength step > 1/kappa*`, `kappa* = W0(rho/e)` (Lambert's function), since
-#'   `max f = 2 kappa*` at `b* = 2 (1 + kappa*)`; for `m^2 < b*` the maximum is at `b = m^2`;
+#' * a DDIM step, [sampler_euler()], has slope `1 - strength step f`, and the centre repels
+#'   somewhere on the way if `strength step > 1/kappa*`, `kappa* = W0(rho/e)` (Lambert's function),
+#'   since `max f = 2 kappa*` at `b* = 2 (1 + kappa*)`; for `m^2 < b*` the maximum is at `b = m^2`;
 #' * a DDPM step, [sampler_em()], has slope `1 - step - 2 strength step f`, and it repels if
 #'   `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles off the centre at once: a
 #'   DDPM splits close to this threshold;
@@ -36,9 +36,9 @@
 #' @param m Distance of the outer means from the middle, in standard deviations of a component.
 #' @param step Length of the steps, below 2. All three may be vectors, which are recycled.
 #' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`; `kappa` and
-#'   `b`, at which the slope is greatest (`kappa*` and `b*` unless `m^2 < b*`); and the thresholds of
-#'   `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and `global`,
-#'   up to which no DDIM step leads outward. Divided by `step` they are strengths.
+#'   `b`, at which the slope is greatest (`kappa*` and `b*` unless `m^2 < b*`); and the thresholds
+#'   of `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and
+#'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
 #' @examples
@@ -79,8 +79,9 @@ lambert_w <- function(log_x) {
   exp(u)
 }
 
-# S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one b
-# there is a single maximum in z, near 0 or where the outer component takes over, z = b/2 - log rho.
+# S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one
+# b there is a single maximum in z, near 0 or where the outer component takes over, z = b/2 - log
+# rho.
 steepest_secant <- function(rho, m) {
   # the secant to the midpoint, b/z with z = b/2, is the steepest far out
   if (is.infinite(m)) return(max(2, steepest_secant(rho, 60)))
@@ -112,13 +113,13 @@ as.data.frame.split_threshold <- function(x, ...) {
 
 #' The Lyapunov sum of the class between two others
 #'
-#' In the example of [split_threshold()]: the sum over the steps of `log|slope|` at the centre, which
-#' is the logarithm of the factor by which the whole run takes what starts near the centre away from
-#' it. The centre first draws particles in and then repels them; it splits a sample without noise if
-#' the sum is positive, or a little earlier, since the tails go first.
+#' In the example of [split_threshold()]: the sum over the steps of `log|slope|` at the centre,
+#' which is the logarithm of the factor by which the whole run takes what starts near the centre
+#' away from it. The centre first draws particles in and then repels them; it splits a sample
+#' without noise if the sum is positive, or a little earlier, since the tails go first.
 #'
-#' @details With a step `x' = alpha x + beta s + sigma z`, variance `v = a^2 + b^2` of a component at
-#'   the time of the step, `kappa = rho exp(-a^2 m^2/(2 v))`, the slope is
+#' @details With a step `x' = alpha x + beta s + sigma z`, variance `v = a^2 + b^2` of a component
+#'   at the time of the step, `kappa = rho exp(-a^2 m^2/(2 v))`, the slope is
 #'   `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps of the
 #'   Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because in a
 #'   run near the threshold particles come closer to the centre than numbers can tell (1e-22), and

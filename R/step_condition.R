@@ -1,48 +1,48 @@
 #' What is guaranteed at a given number of steps
 #'
-#' In continuous time guidance provably raises the confidence, path by path, where the class does not
-#' look at two others under an obtuse angle, and lowers the entropy. Discrete steps that are too long
-#' break such statements. `step_condition()` checks, for a mixture, a class, a sampler and a strength,
-#' what remains guaranteed, up to which strength, and from how many steps.
+#' In continuous time guidance provably raises the confidence, path by path, where the class does
+#' not look at two others under an obtuse angle, and lowers the entropy. Discrete steps that are too
+#' long break such statements. `step_condition()` checks, for a mixture, a class, a sampler and a
+#' strength, what remains guaranteed, up to which strength, and from how many steps.
 #'
 #' @details
 #' All statements are about mixtures whose components have one common covariance, a class of one
-#' component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is `NA`; it
-#' is also `NA` where the condition, which is sufficient and not necessary, fails.
+#' component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is `NA`;
+#' it is also `NA` where the condition, which is sufficient and not necessary, fails.
 #'
 #' **confidence**: *every particle's confidence is at least that which it has, with the same noise,
 #' without guidance.* Guidance is `g = a P sum_j q_j D_j`, with the differences of the means
-#' `D_j = mu_class - mu_j`, probabilities `q_j` and `P` the common precision at that time. Scores are
-#' affine but for `g`, so that what a run of any sampler adds to the log-odds against component `k`
-#' is a sum over its evaluations of the score, `strength * sum_i sum_j G^i_kj q_j` with
-#' `G^i_kj = a_0 D_k' P_0 W_i a_i P_i D_j`: `W_i`, a number for each eigenvalue of the covariance, is
-#' the weight that evaluation `i` has in the result, computed from the sampler's own coefficients
+#' `D_j = mu_class - mu_j`, probabilities `q_j` and `P` the common precision at that time. Scores
+#' are affine but for `g`, so that what a run of any sampler adds to the log-odds against component
+#' `k` is a sum over its evaluations of the score, `strength * sum_i sum_j G^i_kj q_j` with
+#' `G^i_kj = a_0 D_k' P_0 W_i a_i P_i D_j`: `W_i`, a number for each eigenvalue of the covariance,
+#' is the weight that evaluation `i` has in the result, computed from the sampler's own coefficients
 #' (index 0: the time at which the confidence is taken). The condition is `G^i_kj >= 0` for all `i`,
 #' `k`, `j`; it then holds for every strength, also one that varies. With steps
 #' `x' = alpha x + beta s + sigma z` and covariance the identity it is that no angle between two `D`
-#' is obtuse, and that `alpha >= beta` from the second step on: any step for Euler's DDIM, steps up to
-#' 1 for Euler's DDPM (log 2 for the exponential integrator).
+#' is obtuse, and that `alpha >= beta` from the second step on: any step for Euler's DDIM, steps up
+#' to 1 for Euler's DDPM (log 2 for the exponential integrator).
 #'
 #' **monotone**: *of two strengths the larger gives every particle at least the confidence that the
-#' smaller gives it.* For two components, or differences `D_k` at right angles, that are eigenvectors
-#' of the covariance (of eigenvalue `1/p_k` at the time of the step), and steps of the form above: if
-#' `strength beta a^2 p_k^2 |D_k|^2/4 <= alpha - beta p_k` from the second step on. For Euler's DDIM
-#' and covariance the identity that is `strength step a^2 |D|^2 <= 4`. Whether acute angles suffice
-#' is not known: no counterexample is, in some thousand random mixtures.
+#' smaller gives it.* For two components, or differences `D_k` at right angles, that are
+#' eigenvectors of the covariance (of eigenvalue `1/p_k` at the time of the step), and steps of the
+#' form above: if `strength beta a^2 p_k^2 |D_k|^2/4 <= alpha - beta p_k` from the second step on.
+#' For Euler's DDIM and covariance the identity that is `strength step a^2 |D|^2 <= 4`. Whether
+#' acute angles suffice is not known: no counterexample is, in some thousand random mixtures.
 #'
 #' **entropy**: *the entropy of the output is at most that without guidance.* For all `D_k` in one
 #' eigenspace of the covariance, a `"normal"` start and steps of the form above with
-#' `alpha >= beta p`, if `strength beta a^2 p^2 V <= 2 (alpha - beta p)` in every step, `V` the largest
-#' variance along a direction that the means can have under probabilities `q`. Then a step contracts
-#' at least as much as without guidance, Poincare's inequality keeps the constant, and with it the
-#' covariance, `Cov(X) <= Cov(X without guidance)`, whose Gaussian has the entropy without guidance.
-#' This is for deterministic and stochastic samplers.
+#' `alpha >= beta p`, if `strength beta a^2 p^2 V <= 2 (alpha - beta p)` in every step, `V` the
+#' largest variance along a direction that the means can have under probabilities `q`. Then a step
+#' contracts at least as much as without guidance, Poincare's inequality keeps the constant, and
+#' with it the covariance, `Cov(X) <= Cov(X without guidance)`, whose Gaussian has the entropy
+#' without guidance. This is for deterministic and stochastic samplers.
 #'
 #' **no fold**: *the map from start to output is injective*, so that the entropy that is summed from
-#' `log|det|` is exact (see [folding()]). For deterministic samplers, any common covariance and steps
-#' of the form above, if in every step `strength beta a^2 V < alpha - beta p`, where `V` is the
-#' largest variance of the means times `P` and `p` the largest eigenvalue of `P`. The entropy is then
-#' at most that without guidance, because every Jacobian is at most that without guidance.
+#' `log|det|` is exact (see [folding()]). For deterministic samplers, any common covariance and
+#' steps of the form above, if in every step `strength beta a^2 V < alpha - beta p`, where `V` is
+#' the largest variance of the means times `P` and `p` the largest eigenvalue of `P`. The entropy is
+#' then at most that without guidance, because every Jacobian is at most that without guidance.
 #'
 #' `V` is found by maximisation where the means lie on a line, otherwise bounded by a quarter of the
 #' square of the largest distance. With several eigenspaces the entropy claim, for deterministic
@@ -187,7 +187,8 @@ steps_allow <- function(geometry, sampler, times, schedule) {
 }
 
 # The largest variance, along any direction, of P mu_k under probabilities
-# q_k ~ w_k exp(a x'P mu_k - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a bound.
+# q_k ~ w_k exp(a x'P mu_k - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a
+# bound.
 largest_variance <- function(geometry, a, P) {
   K <- length(geometry$weights)
   if (K == 1) return(0)
@@ -315,13 +316,13 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 
 #' Strength that the steps can bear
 #'
-#' A strength that is cut, step by step, to what [step_condition()] allows: the cure where long steps
-#' and strong guidance split a class. Give it to [guidance()].
+#' A strength that is cut, step by step, to what [step_condition()] allows: the cure where long
+#' steps and strong guidance split a class. Give it to [guidance()].
 #'
 #' @inheritParams step_condition
 #' @param strength The strength to cut, a number >= 0.
-#' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart than
-#'   it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
+#' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart
+#'   than it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
 #' @param share The share of what is allowed that is taken, above 0 and at most 1. With all of it a
 #'   step may lead many particles to the same place.
 #' @return A function of time, for the `strength` of a [guidance()]: constant between the times at

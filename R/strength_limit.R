@@ -1,18 +1,18 @@
 #' The strength from which a sampler loses by guidance
 #'
-#' Guidance that is too strong for its steps throws particles past the class. `strength_limit()` finds,
-#' for any mixture, class and sampler, the smallest strength at which the mean confidence falls by
-#' `loss` below that at strength 0, and on the way the strength at which it is greatest.
+#' Guidance that is too strong for its steps throws particles past the class. `strength_limit()`
+#' finds, for any mixture, class and sampler, the smallest strength at which the mean confidence
+#' falls by `loss` below that at strength 0, and on the way the strength at which it is greatest.
 #'
 #' @details
-#' Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost; bisection
-#' settles the rest. A loss that is made good within one such factor is not seen.
+#' Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
+#' bisection settles the rest. A loss that is made good within one such factor is not seen.
 #'
 #' For d = 1 the mean is taken by quadrature: over `n` starts for deterministic samplers with a
-#' `"normal"` start, as in [guidance_sweep()], else over the exact law, see [sampler_law()], which is
-#' used with `exact = TRUE` for other runs that reduce to one or two dimensions, too. Otherwise it is
-#' taken over `n` particles that meet the same noise under each strength, and `se` is that of the
-#' paired difference at the limit over its slope there. Far beyond the step
+#' `"normal"` start, as in [guidance_sweep()], else over the exact law, see [sampler_law()], which
+#' is used with `exact = TRUE` for other runs that reduce to one or two dimensions, too. Otherwise
+#' it is taken over `n` particles that meet the same noise under each strength, and `se` is that of
+#' the paired difference at the limit over its slope there. Far beyond the step
 #' conditions a map tears neighbouring particles apart, and the limit depends on the nodes, and on
 #' rounding, in the third digit.
 #'

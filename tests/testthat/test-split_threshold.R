@@ -39,7 +39,7 @@ test_that("the guarantee and the threshold of a DDPM have the known digits", {
   expect_lt(abs(max(secant) - 2 / split_threshold(2, 3)$global), 1e-4)
 })
 
-test_that("up to the guarantee no step leads outward and no particle loses confidence; beyond, some", {
+test_that("up to the guarantee no particle loses confidence, beyond some do", {
   limit <- split_threshold(2, 3)$global
   for (n in c(5, 50)) {
     sweep <- guidance_sweep(named_mixture("D3"), "1", c(0, .5, 1) * limit * n / 5, 501, euler(n),

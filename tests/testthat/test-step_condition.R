@@ -123,7 +123,7 @@ test_that("what is said to be guaranteed holds on random mixtures", {
   expect_true(all(seen >= 3))
 })
 
-test_that("up to the strength allowed, entropy and variance of a DDPM are below those without guidance", {
+test_that("up to the strength allowed, entropy and variance of a DDPM are below the unguided", {
   skip_on_cran()
   for (name in c("D3", "A2", "NC1")) for (n in c(12, 40)) {
     allowed <- condition(named_mixture(name), em(n))$entropy$strength
@@ -154,7 +154,7 @@ test_that("the largest variance of the means is a maximum, or a bound", {
                largest_variance(geometry, .5, 1))
 })
 
-test_that("nothing is said of other covariances or classes, and one component has nothing to lose", {
+test_that("nothing is said of other covariances or classes; one component has nothing to lose", {
   of_several <- gaussmix(c(.5, .3, .2), c(0, 1, 2), 1, class = c("1", "1", "2"))
   expect_match(condition(of_several, em(9))$confidence$why, "several components")
   expect_match(condition(named_mixture("B2"), em(9))$entropy$why, "covariances differ")

@@ -14,7 +14,7 @@ test_that("DDIM on the aligned example loses from the known strengths on, within
   }
 })
 
-test_that("DDPM on the aligned example loses from the known strengths on, exactly and by particles", {
+test_that("DDPM on the aligned example loses from the known strengths on, also by particles", {
   skip_on_cran()
   withr::local_seed(1)
   known <- c(9.664, 20.172)
@@ -32,7 +32,7 @@ test_that("DDPM on the aligned example loses from the known strengths on, exactl
   }
 })
 
-test_that("where guidance lowers the confidence at once the limit is small, elsewhere there is none", {
+test_that("where guidance lowers the confidence at once the limit is small, elsewhere infinite", {
   sampler <- sampler_heun(30)
   limit <- strength_limit(named_mixture("NC1"), "1", sampler, horizon = 5, n = 2001)
   # the mean is .362011 at .25 and .343021 at .5, and .359202 without guidance
