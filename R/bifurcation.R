@@ -141,7 +141,7 @@ autoplot.bifurcation <- function(object, ...) {
   path$panel <- panels[2]
   ggplot() +
     geom_rect(aes(xmin = .data$xmin, xmax = .data$xmax, ymin = .data$ymin, ymax = .data$ymax,
-                  fill = .data$shade), cells[cells$shade > 0, ]) +
+                  fill = .data$shade), cells[cells$shade > .01, ]) +
     geom_line(aes(.data$strength, .data$confidence), path, colour = ink) +
     geom_ribbon(aes(.data$strength, ymin = .data$confidence - 2 * .data$confidence_se,
                     ymax = .data$confidence + 2 * .data$confidence_se), path, alpha = .25) +

@@ -71,7 +71,9 @@
 #' @examples
 #' step_condition(named_mixture("C3"), "1", sampler_em(50, "uniform"), horizon = 5)
 #' # the class lies between two others: nothing is proved of the confidence of its particles
-#' step_condition(named_mixture("D3"), "1", sampler_euler(50, "uniform"), horizon = 5)
+#' between <- step_condition(named_mixture("D3"), "1", sampler_euler(50, "uniform"), horizon = 5)
+#' between
+#' plot(between)
 #' @export
 step_condition <- function(mixture, class, sampler = sampler_ddim(), schedule = schedule_ou(),
                            horizon = NULL, strength = 1) {
@@ -389,3 +391,33 @@ as.data.frame.step_condition <- function(x, ...) {
   class(x) <- "data.frame"
   x
 }
+
+#' @rdname step_condition
+#' @param x,object A `step_condition`; `plot()` shows the strengths that each step allows.
+#' @param ... Not used.
+#' @export
+autoplot.step_condition <- function(object, ...) {
+  setup <- attr(object, "setup")
+  at <- setup$at
+  curves <- do.call(rbind, lapply(claims[-1], function(claim) {
+    known <- object$strength[object$claim == claim] > 0
+    data.frame(t = at$t, strength = at[[claim]], claim = rep(claim, length(at$t)))[known, ]
+  }))
+  curves <- curves[is.finite(curves$strength), ]
+  if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
+  ticks <- 10^(-3:9)
+  ggplot(curves, aes(.data$t, log10(.data$strength), colour = .data$claim)) +
+    geom_hline(yintercept = if (setup$strength > 0) log10(setup$strength), linetype = "22",
+               colour = "grey50") +
+    geom_line() + geom_point(size = .8) + scale_x_reverse() +
+    scale_y_continuous(breaks = log10(ticks), labels = format(ticks, trim = TRUE,
+                                                              drop0trailing = TRUE)) +
+    scale_colour_manual(values = stats::setNames(class_palette(3), claims[-1]), name = "claim") +
+    labs(x = "time t of the step, from noise to data", y = "largest strength") + look() +
+    words("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),
+          paste("Dashed: strength", format(setup$strength)))
+}
+
+#' @rdname step_condition
+#' @export
+plot.step_condition <- function(x, ...) show_plot(x, ...)

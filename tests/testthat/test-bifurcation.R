@@ -34,6 +34,10 @@ test_that("DDPM on the aligned example: the transition of confidence is exact", 
   middle <- split$density[which.min(abs(x)), 8] / max(split$density[, 8])
   expect_lt(abs(middle - .741), .01)
   expect_output(print(split), "exact law")
+  # twice as far apart the transition is at the same strengths
+  far <- bifurcation(gaussmix(c(1, 1, 1), c(0, -6, 6), 1), "1", c(8, 10, 12, 15),
+                     sampler_em(50, "uniform"), horizon = 5)
+  expect_lt(max(abs(far$path$confidence - c(.9967, .7489, .2465, .0232))), 1e-4)
 })
 
 test_that("deterministic runs are by quadrature, any variable can be shown, bad input is refused", {

@@ -90,6 +90,21 @@ test_that("bounds for monotonicity are those of two classes", {
   expect_match(condition(named_mixture("F2"), euler(50))$monotone$why, "eigenvector")
 })
 
+test_that("beyond the bound a stronger guidance lowers the confidence of some, as known", {
+  lowest <- function(n, strength) {
+    runs <- vapply(strength, function(eta) {
+      guided_sample(two, guidance = guidance("1", eta), sampler = euler(n), horizon = 5,
+                    start = matrix(seq(-6, 6, .01)), log_density = "none")$confidence
+    }, double(1201))
+    min(runs[, 2] - runs[, 1])
+  }
+  expect_lt(abs(lowest(10, 2:3) + 1.95e-4), 1e-6)
+  expect_gt(lowest(10, 1:2), -1e-12)
+  expect_lt(abs(lowest(5, c(4, 6)) + 1.31e-6), 1e-7)
+  expect_gt(lowest(5, c(3, 4)), -1e-12)
+  for (eta in c(1, 4, 12)) expect_gt(lowest(20, c(eta, eta + 4)), -1e-12)
+})
+
 test_that("what is said to be guaranteed holds on random mixtures", {
   skip_on_cran()
   withr::local_seed(2)
@@ -190,6 +205,8 @@ test_that("it prints what is known, and bad input is refused", {
   expect_output(print(x), "\\[yes\\] no particle's confidence falls below")
   expect_output(print(x), "from 5 steps")
   expect_null(attr(as.data.frame(x), "setup"))
+  expect_s3_class(autoplot(x), "ggplot")
+  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", euler(5))), class = "mixguide_error")
   expect_error(step_condition(two, "1", strength = -1), "`strength`", class = "mixguide_error")
   expect_error(step_condition(two, "3"), "`class`", class = "mixguide_error")
 })
