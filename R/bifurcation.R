@@ -41,7 +41,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   bins <- check_count(bins, "bins", min = 2)
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
-  exact <- exact_means(exact, mixture, sampler, start)
+  exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   if (exact == "law" && mixture_dim(mixture) > 1) {
     abort_input("exact", "FALSE for more than one dimension")
   }

@@ -39,7 +39,7 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   key <- if (is.null(key)) draw_key() else check_key(key)
   sweeps <- lapply(steps, function(count) {
     sampler <- check_sampler(sampler(check_count(count, "steps", min = 1)))
-    how <- exact_means(exact, check_mixture(mixture), sampler, start_of(...))
+    how <- scan_means(exact, check_mixture(mixture), sampler, ...)
     sweep <- guidance_sweep(mixture, class, strength, n, sampler, key = key,
                             exact = how == "nodes", ...)
     if (how == "law") exact_sweep(sweep, ...) else sweep
@@ -50,7 +50,10 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
             setup = setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key")])
 }
 
-start_of <- function(start = "normal", ...) start
+scan_means <- function(exact, mixture, sampler, schedule = schedule_ou(), horizon = NULL,
+                       start = "normal", ...) {
+  exact_means(exact, mixture, sampler, schedule, horizon, start)
+}
 
 # A sweep with the confidence and entropy of the exact laws.
 exact_sweep <- function(sweep, start = "normal", interval = NULL, ...) {

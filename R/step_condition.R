@@ -117,7 +117,7 @@ step_geometry <- function(mixture, class) {
   values <- parts$values[, 1]
   K <- length(parts$weights)
   list(values = values, weights = parts$weights, means = parts$means, D = D, needed = needed,
-       pairs = if (K > 1) utils::combn(K, 2),
+       pairs = if (K > 1 && K <= 100) utils::combn(K, 2),
        one_space = same(values[needed]),
        # the eigenvalue of each D, if it has one
        own = apply(abs(D) > 1e-13 * max(abs(D), 0), 2,
@@ -138,9 +138,10 @@ one_score_steps <- function(sampler, times, schedule) {
   cbind(rows, a = schedule$a(rows$t), b2 = schedule$b2(rows$t))
 }
 
-# The operations of one step, or of n at once. A register is alpha x + beta s, a row for each step.
+# The operations of one step, or of n at once. A register is alpha x + beta s + sigma z, a row for
+# each step.
 one_score_step <- function(ops, n) {
-  fresh <- cbind(rep(1, n), 0)
+  fresh <- cbind(rep(1, n), 0, 0)
   value <- list(x = fresh)
   t <- NULL
   for (op in ops) {
@@ -152,7 +153,7 @@ one_score_step <- function(ops, n) {
       return(NULL)
     }
     value[[op$to]] <- switch(
-      op$op, eval = cbind(rep(0, n), 1), noise = 0 * fresh,
+      op$op, eval = cbind(rep(0, n), 1, 0), noise = cbind(rep(0, n), 0, 1),
       linear = Reduce(`+`, Map(`*`, op$coef, value[names(op$coef)]))
     )
   }
@@ -196,6 +197,8 @@ largest_variance <- function(geometry, a, P) {
   if (K == 1) return(0)
   means <- P * (geometry$means - geometry$means[, 1])
   pairs <- geometry$pairs
+  # of very many means a ball that holds them
+  if (is.null(pairs)) return(max(colSums((means - rowMeans(means))^2)))
   gap2 <- colSums((means[, pairs[1, ], drop = FALSE] - means[, pairs[2, ], drop = FALSE])^2)
   if (K == 2 || max(gap2) == 0) return(max(gap2) / 4)
   far <- means[, which.max(colSums(means^2))]
@@ -410,8 +413,7 @@ autoplot.step_condition <- function(object, ...) {
     geom_hline(yintercept = if (setup$strength > 0) log10(setup$strength), linetype = "22",
                colour = "grey50") +
     geom_line() + geom_point(size = .8) + scale_x_reverse() +
-    scale_y_continuous(breaks = log10(ticks), labels = format(ticks, trim = TRUE,
-                                                              drop0trailing = TRUE)) +
+    scale_y_continuous(breaks = log10(ticks), labels = vapply(ticks, number, "")) +
     scale_colour_manual(values = stats::setNames(class_palette(3), claims[-1]), name = "claim") +
     labs(x = "time t of the step, from noise to data", y = "largest strength") + look() +
     words("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),

@@ -22,7 +22,7 @@
 #' @param loss How far the mean confidence may fall below that at strength 0.
 #' @param range The smallest and the largest strength to try.
 #' @param tol Relative accuracy of the bisection.
-#' @param exact Use quadrature? Default: for d = 1, unless `start` is a matrix.
+#' @param exact Use quadrature? Default: for d = 1, where it is possible.
 #' @return An object of class `strength_limit`: a list with
 #'   * `estimate`, `se`, `method`: the limit, `Inf` if there is none up to `range[2]`;
 #'   * `bracket`: two strengths, between which it lies;
@@ -62,7 +62,7 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   }
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
-  exact <- exact_means(exact, mixture, sampler, start)
+  exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   by_law <- exact == "law"
   begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
   guide <- function(eta) guidance(class, if (is.null(shape)) eta else function(t) eta * shape(t))
@@ -113,11 +113,14 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
 
 # How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see
 # sampler_law()), or over "particles".
-exact_means <- function(exact, mixture, sampler, start) {
+exact_means <- function(exact, mixture, sampler, schedule, horizon, start) {
   flat <- mixture_dim(mixture) == 1
-  exact <- if (is.null(exact)) flat && !is.numeric(start) else check_flag(exact, "exact")
-  if (!exact) return("particles")
-  if (flat && !sampler$stochastic && identical(start[1], "normal")) "nodes" else "law"
+  nodes <- flat && !sampler$stochastic && identical(start[1], "normal")
+  exact <- if (!is.null(exact)) check_flag(exact, "exact") else if (nodes) TRUE else {
+    flat && !is.numeric(start) && !is_singular(mixture) &&
+      !is.null(one_score_steps(sampler, sampler_times(sampler, schedule, horizon), schedule))
+  }
+  if (nodes && exact) "nodes" else if (exact) "law" else "particles"
 }
 
 # The limit with its standard error: that of the gain there, over the slope of the gain through the

@@ -22,6 +22,12 @@ test_that("one-score steps have the coefficients of the literature", {
   }
   expect_null(one_score_steps(sampler_rk4(5), time_grid(5), schedule_ou()))
   expect_null(one_score_steps(sampler_dpmpp_2m(5), time_grid(5), schedule_ou()))
+  early <- function(k, times, schedule) {
+    list(op_noise("z"), op_linear("x", c(x = 1, z = 1)), op_eval("s", t = times[k]),
+         op_linear("x", c(x = 1, s = 1)))
+  }
+  expect_null(one_score_steps(sampler("early", early, 5, stochastic = TRUE), time_grid(5),
+                              schedule_ou()))
 })
 
 test_that("weights of the scores are those of the gain identity: log-odds to 1e-11", {
@@ -160,6 +166,8 @@ test_that("the largest variance of the means is a maximum, or a bound", {
     variance <- drop(q %*% c(0, 9, 9) - (q %*% c(0, -3, 3))^2)
     expect_equal(largest_variance(geometry, a, 1), max(variance), tolerance = 1e-6)
   }
+  many <- gaussmix(rep(1, 150), seq(-1, 1, length.out = 150), 1)
+  expect_equal(largest_variance(step_geometry(many, "1"), 1, 1), 1)
   # two means: a quarter of the square of their distance
   expect_equal(largest_variance(step_geometry(two, "1"), .3, 1), 4)
   expect_equal(largest_variance(step_geometry(named_mixture("C3"), "1"), 1, c(1, 1)), 3)

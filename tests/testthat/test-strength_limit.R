@@ -65,6 +65,10 @@ test_that("it is found for several dimensions, classes of several components, an
   expect_identical(as.data.frame(limit), limit$path)
   expect_output(print(limit), "lost .by more than 0.001. from strength .* \\(se")
   expect_s3_class(autoplot(limit), "ggplot")
+  # point masses have no exact law, particles do
+  points <- strength_limit(gaussmix(c(1, 1), c(0, 1), 0), "1", sampler_em(10, end = .1), n = 50,
+                           range = c(1, 2))
+  expect_identical(points$method, "Monte Carlo")
   # one component: there is nothing to lose
   expect_identical(strength_limit(gaussmix(1, 0, 1), "1", n = 11)$estimate, Inf)
 })
