@@ -46,7 +46,9 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
   start <- start_law(start, mixture, guidance$class, schedule, times[1])
   run <- list(mixture = mixture, guidance = guidance, schedule = schedule, start = start,
               horizon = times[1], end = end, grid = grid)
-  rest <- if (reduce) reduced_run(run, process_map(schedule, times[1], end))
+  rest <- if (reduce && is_inner(guidance, mixture)) {
+    reduced_run(run, process_map(schedule, times[1], end))
+  }
   if (!is.null(rest)) {
     run$mixture <- rest$law$mixture
     run$start <- rest$start
@@ -135,12 +137,15 @@ fokker_planck_steps <- function(density, h, dt, D, drift) {
 
 # The guided score of points (n x 1) at several times, a column each.
 guided_scores <- function(run, x, t) {
-  ops <- unlist(lapply(t, function(t) list(op_eval("s", t = t), new_op("save", "x", from = "s"))),
-                recursive = FALSE)
+  power <- guidance_models(run$guidance, run$mixture)$power
+  ops <- unlist(lapply(t, function(t) {
+    c(drive_operations(list(op_eval("s", t = t)), power, NULL, 1),
+      list(new_op("save", "x", from = "s")))
+  }), recursive = FALSE)
   program <- assemble_program(operation_table(ops))
-  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
+  levels <- program_levels(program, run$schedule)
   plan <- list(mixture = run$mixture, program = program, method = "none", levels = levels)
   aim <- plan_aim(plan, run$guidance)
-  out <- core_run(core_pool(run$mixture), aim$models, aim$levels, program, nrow(x), start = x)
+  out <- core_run(score_pool(run), aim$models, aim$levels, program, nrow(x), start = x)
   matrix(out$output, nrow(x))
 }

@@ -78,11 +78,13 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
 law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = NULL,
                     log_density = "map", reduce = TRUE, visit = NULL) {
   start <- start_law(start, mixture, guidance$class, schedule, times[1])
+  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  steps <- lapply(steps, drive_operations, guidance_models(guidance, mixture)$power, NULL,
+                  mixture_dim(mixture))
   run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
               times = times, start = start, nodes = nodes, log_density = log_density,
-              steps = sampler_program(sampler, times, schedule, one_is_enough = TRUE),
-              visit = visit)
-  reduced <- if (reduce) reduced_run(run, sampler_map(run))
+              steps = steps, visit = visit)
+  reduced <- if (reduce && is_inner(guidance, mixture)) reduced_run(run, sampler_map(run))
   if (!is.null(reduced)) {
     run$mixture <- reduced$law$mixture
     run$start <- reduced$start
@@ -113,7 +115,7 @@ start_law <- function(start, mixture, class, schedule, horizon) {
 sampler_map <- function(run) {
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
   if (any(program$term[3, ] == 1)) return(NULL)
-  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
+  levels <- program_levels(program, run$schedule)
   function(values) affine_map(program, levels, values)
 }
 
@@ -132,6 +134,16 @@ reduced_run <- function(run, affine) {
   list(start = start$inner,
        law = law_rest(axes$within, axes$across, mean, variance, space$mixture))
 }
+
+# Does the guidance know the components of the mixture only, and linear pushes? Then it reduces with
+# the mixture.
+is_inner <- function(guidance, mixture) {
+  guide <- guidance_models(guidance, mixture)
+  length(guide$sources) == 1 && guide$power == 0
+}
+
+# The components that a guided score is made of.
+score_pool <- function(run) core_pool(guidance_pool(guidance_models(run$guidance, run$mixture)))
 
 # The directions within a reduced space and across it, in the variables of the mixture; across, the
 # `mean` of every component and which eigenvalue each direction belongs to.
@@ -322,7 +334,9 @@ kernel_sd <- function(run) {
       } else if (op$op == "linear") {
         Reduce(`+`, Map(function(w, of) w * of, as.list(op$coef), held[names(op$coef)]))
       } else {
-        if (any(held[[op$from]] != 0)) {
+        # a power works in place
+        from <- if (is.null(op$from)) op$to else op$from
+        if (any(held[[from]] != 0)) {
           abort_input("sampler", wanted,
                       paste0("one whose score sees the noise of its own step (", label, ")"))
         }
@@ -341,15 +355,19 @@ chain_map <- function(run, sd) {
   N <- length(sd)
   still <- function(op) if (op$op == "noise") op_linear(op$to, c(x = 0)) else op
   method <- if (sd[N] == 0) "map" else "none"
+  if (method == "map" && !is.null(run$guidance) && run$guidance$power != 0) {
+    abort_input("guidance", "of power 0 for a sampler whose last step has no noise",
+                run$guidance$power)
+  }
   program <- compile_program(lapply(run$steps, lapply, still), run$times, d, derivative = method)
   if (any(program$term[3, ] == 1)) {
     abort_input("sampler", "one whose coefficients are single numbers", run$sampler$label)
   }
-  levels <- list(a = run$schedule$a(program$level_times), b2 = run$schedule$b2(program$level_times))
+  levels <- program_levels(program, run$schedule)
   check_levels(run$mixture, levels, program$level_times)
   plan <- list(mixture = run$mixture, program = program, method = method, levels = levels)
   aim <- plan_aim(plan, run$guidance)
-  pool <- core_pool(run$mixture)
+  pool <- score_pool(run)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
   code <- program$op[1, ]
   is_end <- code == op_code("end")

@@ -206,3 +206,28 @@ test_that("Richardson extrapolation leads to the tabulated limits for A2", {
   expect_error(sampler_limit(named_mixture("A2"), sampler = sampler_em(10)), "`sampler`",
                class = "mixguide_error")
 })
+
+test_that("guidance by another model, by several classes and by a power has its law", {
+  withr::local_seed(603)
+  mixture <- named_mixture("E3")
+  guides <- list(guidance("1", 1, negative = gaussmix(c(.5, .5), c(-1, 3), 2)),
+                 guidance("1", 1) + guidance("2", -.5), guidance("1", 1, power = .5))
+  for (guide in guides) {
+    run <- guided_sample(mixture, 2e4, guide, sampler_em(20))
+    row <- confidence(run)
+    law <- sampler_law(mixture, guide, sampler_em(20))
+    expect_lt(abs(row$estimate - confidence(law)$estimate) / row$se, 4)
+    expect_lt(abs(mean(run$x) - moments(law)$mean) / (sd(run$x) / sqrt(2e4)), 4)
+    # the limit of small steps
+    process <- fokker_planck(mixture, guide, nodes = 400, steps = 200)
+    limit <- sampler_limit(mixture, guide, sampler_em(80, "uniform"))
+    expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$error[1] + 1e-3)
+  }
+  # a model in other directions than the mixture's: no reduction to the mixture's own
+  plane <- named_mixture("B2-guidance")
+  other <- guidance("1", 1, negative = gaussmix(1, t(c(1, -2)), 2))
+  law <- sampler_law(plane, other, sampler_em(10))
+  run <- guided_sample(plane, 2e4, other, sampler_em(10))
+  expect_identical(ncol(law$x), 2L)
+  expect_lt(max(abs(colMeans(run$x) - moments(law)$mean) / apply(run$x, 2, sd)) * sqrt(2e4), 4)
+})
