@@ -26,6 +26,9 @@
 #' lose confidence, against strength, with bars of 2 standard errors (none where numbers are
 #' exact). The axis of strengths is linear near 0 and logarithmic further out (`asinh`).
 #'
+#' **A law** (see [law]): its density, over that of the class aimed at and of the whole mixture in
+#' one dimension, over the lines of the classes in two.
+#'
 #' **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
 #'
 #' @section Numerical notes:

@@ -89,8 +89,8 @@ static void spread_rows(const gm_spreading *job, size_t from, size_t to, double 
 
 void gm_spread(const gm_spreading *job, int threads, double *work) {
   size_t rows = job->r == 2 ? job->size[1] : 1;
-  /* bands, a few for each thread: masses lie in the middle */
-  size_t bands = threads > 1 ? (size_t)threads * 8 : 1;
+  /* bands, more than threads: masses lie in the middle */
+  size_t bands = threads > 1 ? (size_t)threads * 3 : 1;
   if (bands > rows) bands = rows;
   (void)threads;
 #ifdef _OPENMP
