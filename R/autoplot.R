@@ -38,8 +38,8 @@
 #' the means. No random numbers are drawn: of more than `max_points` points every k-th is shown,
 #' and the caption says so.
 #'
-#' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()]
-#'   or a [schedule].
+#' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()],
+#'   a [law] or a [schedule].
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
 #' @param label Their classes, to colour them by: a label per point, or `NULL`. The draws of
 #'   [rgaussmix()] bring their own.

@@ -111,8 +111,8 @@ void gm_spread(const gm_spreading *job, int threads, double *work) {
  * between it and the next node is toward p_here - back p_next. */
 typedef struct { double toward, back, ratio, y; } half_grid;
 
-/* x coth x, to 2e-8 by its series where x is small, as on a fine grid; further out by three terms of
- * its continued fraction 1 + x^2/(3 + x^2/(5 + x^2/(7 + ..., which keep it above |x|. */
+/* x coth x, to 2e-8 by its series where x is small, as on a fine grid; further out by three terms
+ * of its continued fraction 1 + x^2/(3 + x^2/(5 + x^2/(7 + ..., which keep it above |x|. */
 static inline double x_coth_x(double x2) {
   return x2 < .1 ? 1 + x2 * (1. / 3 - x2 * (1. / 45 - x2 * (2. / 945)))
                  : 1 + x2 * (35 + x2) / (105 + 10 * x2);
