@@ -22,9 +22,9 @@ test_that("the Fokker-Planck equation and the limit of small steps agree", {
 
 test_that("a single Gaussian has its law, from any start and for any schedule", {
   # x_0 given x_T, from the joint Gaussian of the forward process
-  exact <- function(schedule, T, mu, v, m0, v0) {
-    a <- schedule$a(T)
-    S <- a^2 * v + schedule$b2(T)
+  exact <- function(schedule, horizon, mu, v, m0, v0) {
+    a <- schedule$a(horizon)
+    S <- a^2 * v + schedule$b2(horizon)
     gain <- v * a / S
     c(mu + gain * (m0 - a * mu), v - gain^2 * S + gain^2 * v0)
   }
