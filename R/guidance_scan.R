@@ -5,14 +5,16 @@
 #'
 #' @details For d = 1 confidence, gain and entropy are exact: by the quadrature of the sweep, or,
 #'   for a stochastic sampler, by its [sampler_law()], which gives it an entropy, too. What concerns
-#'   single paths then still comes from `n` particles.
+#'   single paths then still comes from `n` particles, and so does all of a stochastic sampler with
+#'   a [score_error()].
 #'
 #' @param mixture,class,strength,n,key As in [guidance_sweep()]; the first strength is the baseline.
 #' @param steps Numbers of steps, each at least 1.
 #' @param sampler A function of the number of steps that returns a [sampler()], such as
 #'   `sampler_euler` itself.
 #' @param exact Use quadrature? As in [strength_limit()].
-#' @param ... Passed to [guidance_sweep()]: `schedule`, `horizon`, `start`, ...
+#' @param ... Passed to [guidance_sweep()]: `schedule`, `horizon`, `start`, ...; for `plot()`, to
+#'   `autoplot()`.
 #' @return A data frame of class `guidance_scan`: the rows of the sweeps, with the number of `steps`
 #'   before them. Attribute `setup` holds what made it. `plot()` draws a map of one `quantity`.
 #' @section Errors: of class `mixguide_error`.
@@ -51,15 +53,18 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
 }
 
 scan_means <- function(exact, mixture, sampler, schedule = schedule_ou(), horizon = NULL,
-                       start = "normal", ...) {
-  exact_means(exact, mixture, sampler, schedule, horizon, start)
+                       start = "normal", score_error = NULL, ...) {
+  sampler <- with_noise(sampler, check_score_error(score_error))
+  how <- exact_means(exact, mixture, sampler, schedule, horizon, start)
+  # the laws are those of exact scores
+  if (how == "law" && !is.null(score_error)) "particles" else how
 }
 
 # A sweep with the confidence and entropy of the exact laws.
-exact_sweep <- function(sweep, start = "normal", interval = NULL, ...) {
+exact_sweep <- function(sweep, start = "normal", ...) {
   setup <- attr(sweep, "setup")
   laws <- lapply(sweep$strength, function(eta) {
-    sampler_law(setup$mixture, guidance(setup$class, eta, interval), setup$sampler, setup$schedule,
+    sampler_law(setup$mixture, with_strength(setup$guidance, eta), setup$sampler, setup$schedule,
                 setup$horizon, start)
   })
   sweep$confidence <- vapply(laws, function(law) confidence(law)$estimate, 0)

@@ -22,6 +22,23 @@ test_that("in one dimension that of a stochastic sampler is exact, with the know
   expect_identical(unique(scan$method), "quadrature")
 })
 
+test_that("laws are those of the sweep's own guidance, and wrong scores are not judged by them", {
+  em <- function(n) sampler_em(n, "uniform")
+  falling <- guidance("1", function(t) exp(-t))
+  scan <- guidance_scan(D3, falling, 2, 20, em, n = 50, horizon = 5)
+  law <- sampler_law(D3, guidance("1", function(t) 2 * exp(-t)), em(20), horizon = 5)
+  expect_equal(scan$confidence, confidence(law)$estimate)
+
+  wrong <- score_error(scale = .5)
+  for (sampler in list(em, euler)) for (error in list(wrong, score_error(noise = 1))) {
+    scan <- guidance_scan(D3, "1", c(0, 2), 20, sampler, n = 50, horizon = 5, key = c(1, 2),
+                          score_error = error)
+    sweep <- guidance_sweep(D3, "1", c(0, 2), 50, sampler(20), horizon = 5, key = c(1, 2),
+                            score_error = error)
+    expect_identical(scan$confidence, sweep$confidence)
+  }
+})
+
 test_that("more steps cure what strength spoils, and it shows", {
   scan <- guidance_scan(D3, "1", c(0, 16), c(10, 20), euler, n = 501, horizon = 5)
   expect_lt(scan$gain[2], -.3)
