@@ -49,6 +49,14 @@ range_words <- function(min, max, open) {
   paste0(" between ", min, " and ", max, if (open) " (exclusive)")
 }
 
+check_strengths <- function(x, min = -Inf) {
+  if (!(is.numeric(x) && length(x) && all(is.finite(x)) && all(x >= min))) {
+    abort_input("strength", paste0("one or more finite numbers", range_words(min, Inf, FALSE)),
+                describe(x))
+  }
+  as.double(x)
+}
+
 # 2^31 - 1: the largest number of rows that an R matrix can have
 check_count <- function(x, arg, min = 0, max = .Machine$integer.max) {
   ok <- is.numeric(x) && length(x) == 1 && is.finite(x) && x >= min && x == round(x) && x <= max

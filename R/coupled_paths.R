@@ -59,10 +59,8 @@ coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
   check_mixture(mixture)
   check_sampler(sampler)
   key <- check_key(key)
-  strength <- unique(c(0, strength))
-  guides <- lapply(strength, function(eta) {
-    guidance(class, check_number(eta, "strength", min = 0), interval)
-  })
+  strength <- unique(c(0, check_strengths(strength, min = 0)))
+  guides <- lapply(strength, function(eta) guidance(class, eta, interval))
   plan <- sampling_plan(mixture, n, class, observe_gain(sampler), schedule, horizon, start, noise,
                         "none", trajectory = TRUE, reduce = FALSE)
   if (!plan$begin$n) abort_input("n", "one path at least", "0")

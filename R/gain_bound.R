@@ -70,8 +70,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
                        n = 200, schedule = schedule_ou(), horizon = NULL) {
   check_mixture(mixture)
   check_schedule(schedule)
-  strength <- vapply(as.list(strength), check_number, 0, "strength", min = 0)
-  if (!length(strength)) abort_input("strength", "one or more finite numbers >= 0", "none")
+  strength <- check_strengths(strength, min = 0)
   horizon <- check_horizon(horizon, schedule)
   odds <- clock_log_odds(mixture, class, schedule, horizon,
                          bound_start(start, mixture, class, n, schedule, horizon))

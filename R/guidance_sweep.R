@@ -65,9 +65,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   class_components(mixture, class)
   n <- check_count(n, "n", min = 2)
   check_flag(keep, "keep")
-  if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
-    abort_input("strength", "one or more finite numbers", describe(strength))
-  }
+  strength <- check_strengths(strength)
   key <- check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
   plan_for <- function(begin) {

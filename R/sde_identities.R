@@ -43,9 +43,7 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
                            start = c("normal", "exact"), limit = FALSE, key = NULL) {
   check_mixture(mixture)
   class_components(mixture, class)
-  if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
-    abort_input("strength", "one or more finite numbers", describe(strength))
-  }
+  strength <- check_strengths(strength)
   if (!is.null(n)) n <- check_count(n, "n", min = 2)
   if (!check_sampler(sampler)$stochastic) {
     abort_input("sampler", "one of the reverse SDE", sampler$label)

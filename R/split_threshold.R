@@ -154,10 +154,3 @@ lyapunov_sum <- function(strength, rho, m, sampler = sampler_ddim(), schedule = 
     sum(log(abs(step$alpha - step$beta / v * (1 + eta * b * kappa / (1 + kappa)))))
   }, 0)
 }
-
-check_strengths <- function(strength) {
-  if (!(is.numeric(strength) && length(strength) && all(is.finite(strength)))) {
-    abort_input("strength", "one or more finite numbers", describe(strength))
-  }
-  as.double(strength)
-}
