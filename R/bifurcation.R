@@ -104,12 +104,17 @@ end_limits <- function(runs) {
 
 #' @export
 print.bifurcation <- function(x, digits = 4, ...) {
-  cat("<bifurcation> of ", x$variable, ", towards ", paste(x$class, collapse = " or "), ", ",
+  cat("<bifurcation> of ", x$variable, ", towards ", aim_words(x$class), ", ",
       if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
         paste("by quadrature over", x$n, "starts")
       } else paste(x$n, "coupled particles"), "\n  ",
       format(x$sampler), "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
-  print(every_row(x$path, 12), digits = digits, row.names = FALSE)
+  path <- every_row(x$path, 12)
+  # a mean of 1e-14 is 0
+  path$mean <- ifelse(abs(path$mean) < 1e-9 * path$sd, 0, path$mean)
+  path$confidence_se <- if (x$method == "Monte Carlo") signif(path$confidence_se, 1)
+  names(path)[names(path) == "confidence_se"] <- "se"
+  print(path, digits = digits, row.names = FALSE)
   invisible(x)
 }
 

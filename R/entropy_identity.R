@@ -57,7 +57,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
              guidance = guidance$estimate)
   rows <- rbind(entropy(run), estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
-            terms = terms, title = format_strength(run$guidance), label = format(sampler),
+            terms = terms, title = format(run$guidance), label = format(sampler),
             class = c("entropy_identity", "data.frame"))
 }
 
@@ -95,8 +95,9 @@ print.entropy_identity <- function(x, ...) {
       cat("  ", format(x$way[i], width = 13), " ", format_estimate(x[i, ]), "\n", sep = "")
     }
     terms <- attr(x, "terms")
-    cat("  start ", format(terms[["start"]], digits = 6), ", flow of the class ",
-        format(terms[["flow"]], digits = 6), ", guidance ", format(terms[["guidance"]], digits = 6),
+    guidance <- estimate_row(terms[["guidance"]], x$se[2], x$method[2])
+    cat("  formula: start ", format(terms[["start"]], digits = 6), " and flow of the class ",
+        format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
         "\n", sep = "")
   } else print(as.data.frame(x))
   invisible(x)

@@ -107,7 +107,7 @@ branch_sums <- function(y, log_density, piece) {
 print.folding <- function(x, digits = 5, ...) {
   setup <- attr(x, "setup")
   if (!is.null(setup)) {
-    cat("<folding> towards ", paste(setup$class, collapse = " or "), " (quadrature)\n  ",
+    cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ",
         format(setup$sampler), "; ", format(setup$schedule), ", from t = ", format(setup$horizon),
         "\n", sep = "")
   }

@@ -245,8 +245,8 @@ print.gain_bound <- function(x, digits = 4, ...) {
                      "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE),
           digits = digits, row.names = FALSE)
   }
-  cat("  Exact for each path", if (length(setup$rivals) > 1) "; one bound for all rivals", "\n",
-      sep = "")
+  cat("  Exact for each path", if (length(setup$rivals) > 1) "; one bound for all rivals",
+      if (nrow(x) > 12) "; means are over these paths", "\n", sep = "")
   invisible(x)
 }
 

@@ -243,7 +243,7 @@ condition_claims <- function(x) {
 #' @export
 print.guidance_condition <- function(x, ...) {
   line <- function(...) cat(strwrap(paste0(...), 95, indent = 2, exdent = 4), sep = "\n")
-  cat("<guidance_condition> towards ", paste(x$class, collapse = " or "), ": ",
+  cat("<guidance_condition> towards ", aim_words(x$class), ": ",
       count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form, " covariance\n",
       sep = "")
   if (!is.null(x$why)) {

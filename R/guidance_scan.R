@@ -90,7 +90,7 @@ print.guidance_scan <- function(x, digits = 4, ...) {
   setup <- attr(x, "setup")
   if (is.null(setup)) return(print(as.data.frame(x)))
   exact <- all(x$method != "Monte Carlo")
-  cat("<guidance_scan> towards ", paste(setup$class, collapse = " or "), ", ",
+  cat("<guidance_scan> towards ", aim_words(setup$class), ", ",
       setup$sampler$label, ", from t = ", format(setup$horizon), ": mean confidence",
       if (exact) " (quadrature)" else {
         paste0(", ", setup$n, " coupled particles (se up to ",

@@ -75,7 +75,8 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
     }
   }
   structure(rows, class = c("sde_identities", "data.frame"), label = paste0(
-    format(sampler), if (limit) ", extrapolated to continuous time"
+    "towards ", aim_words(class), ", ", format(sampler),
+    if (limit) ", extrapolated to continuous time"
   ))
 }
 

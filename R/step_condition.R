@@ -369,7 +369,7 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
 print.step_condition <- function(x, ...) {
   setup <- attr(x, "setup")
   if (is.null(setup)) return(print(as.data.frame(x)))
-  cat("<step_condition> towards ", paste(setup$class, collapse = " or "), ", strength ",
+  cat("<step_condition> towards ", aim_words(setup$class), ", strength ",
       format(setup$strength), "\n  ", format(setup$sampler), "; ", format(setup$schedule),
       ", from t = ", format(setup$horizon), "\n", sep = "")
   says <- c(confidence = "no particle's confidence falls below that without guidance",

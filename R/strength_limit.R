@@ -141,7 +141,7 @@ limit_estimate <- function(path, low, high, found, exact) {
 
 #' @export
 print.strength_limit <- function(x, ...) {
-  cat("<strength_limit> towards ", paste(x$class, collapse = " or "), "\n  ", format(x$sampler),
+  cat("<strength_limit> towards ", aim_words(x$class), "\n  ", format(x$sampler),
       "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
   row <- function(part) format_estimate(estimate_row(part[[1]], part[[2]], x$method))
   cat("  confidence without guidance: ", row(x$path[x$path$strength == 0, 2:3]),
@@ -149,7 +149,8 @@ print.strength_limit <- function(x, ...) {
       format(x$best$strength, digits = 4), "\n", sep = "")
   if (is.finite(x$estimate)) {
     cat("  lost (by more than ", format(x$loss), ") from strength ",
-        row(x[c("estimate", "se")]), " on\n", sep = "")
+        row(x[c("estimate", "se")]), " on\n  bisected to between ",
+        paste(format(x$bracket, digits = 6), collapse = " and "), "\n", sep = "")
   } else {
     cat("  not lost up to strength ", format(x$bracket[1]), "\n", sep = "")
   }
