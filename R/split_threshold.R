@@ -1,10 +1,10 @@
 #' When a class between two others splits
 #'
-#' The aligned example: three components of unit variance at `-m`, 0, `m`, guided to the one in the
-#' middle. In continuous time guidance draws everything to it, whatever the strength. Discrete steps
-#' that are too long for the strength overshoot: the centre repels, particles jump from side to
-#' side, and the sample ends in two clusters on the wrong sides. `split_threshold()` says from which
-#' strength times step.
+#' The aligned example: three components of unit variance at `-m`, 0, `m`, the outer two of equal
+#' weight, guided to the one in the middle. In continuous time guidance draws everything to it,
+#' whatever the strength. Discrete steps that are too long for the strength overshoot: the centre
+#' repels, particles jump from side to side, and the sample ends in two clusters on the wrong sides.
+#' `split_threshold()` says from which strength times step.
 #'
 #' @details
 #' Ornstein-Uhlenbeck clock, uniform Euler steps of length `step`; `rho` is the weight of the two
@@ -34,13 +34,14 @@
 #'
 #' @param rho Weight of both outer components together over that of the middle one, positive.
 #' @param m Distance of the outer means from the middle, in standard deviations of a component.
-#' @param step Length of the steps, below 2. All three may be vectors, which are recycled.
+#' @param step Length of the steps, below 2. All three may be vectors, of one length or of length 1.
 #' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`; `kappa` and
 #'   `b`, at which the slope is greatest (`kappa*` and `b*` unless `m^2 < b*`); and the thresholds
 #'   of `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and
 #'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
+#' @seealso [lyapunov_sum()], [strength_limit()], [bifurcation()] for a picture.
 #' @examples
 #' split_threshold(rho = c(.5, 2, 8), m = 3)
 #' # 50 steps from t = 5: a DDPM should split from strength 10.3 on
@@ -52,6 +53,11 @@ split_threshold <- function(rho, m = Inf, step = 0) {
   m <- check_positive(m, "m", finite = FALSE)
   step <- check_positive(step, "step", open = FALSE)
   if (any(step >= 2)) abort_input("step", "below 2", format(max(step)))
+  size <- lengths(list(rho = rho, m = m, step = step))
+  odd <- which(!size %in% c(1, max(size)))
+  if (length(odd)) {
+    abort_input(names(size)[odd[1]], paste("of length 1 or", max(size)), paste("length", size[odd[1]]))
+  }
   rows <- data.frame(rho = rho, m = m, step = step)
   peak <- lambert_w(log(rows$rho) - 1)
   rows$b <- pmin(2 * (1 + peak), rows$m^2)

@@ -71,6 +71,7 @@ test_that("the Lyapunov sum has the known values, those of the Jacobians along t
 
 test_that("bad input is refused, and it prints", {
   expect_error(split_threshold(0), "`rho`", class = "mixguide_error")
+  expect_error(split_threshold(1:2, 1:3), "`rho`", class = "mixguide_error")
   expect_error(split_threshold(1, m = -1), "`m`", class = "mixguide_error")
   expect_error(split_threshold(1, step = 2), "`step`", class = "mixguide_error")
   expect_error(lyapunov_sum("a", 2, 3), "`strength`", class = "mixguide_error")
