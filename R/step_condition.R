@@ -69,14 +69,14 @@
 #' @seealso [capped_strength()], which keeps a strength within them; [strength_limit()], which finds
 #'   by computation how far one can go.
 #' @examples
-#' step_condition(named_mixture("C3"), "1", sampler_em(50, "uniform"), horizon = 5)
+#' step_condition(named_mixture("C3"), "1", 1, sampler_em(50, "uniform"), horizon = 5)
 #' # the class lies between two others: nothing is proved of the confidence of its particles
-#' between <- step_condition(named_mixture("D3"), "1", sampler_euler(50, "uniform"), horizon = 5)
+#' between <- step_condition(named_mixture("D3"), "1", 1, sampler_euler(50, "uniform"), horizon = 5)
 #' between
 #' plot(between)
 #' @export
-step_condition <- function(mixture, class, sampler = sampler_ddim(), schedule = schedule_ou(),
-                           horizon = NULL, strength = 1) {
+step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(),
+                           schedule = schedule_ou(), horizon = NULL) {
   check_mixture(mixture)
   check_sampler(sampler)
   check_schedule(schedule)

@@ -187,7 +187,7 @@ test_that("nothing is said of other covariances or classes; one component has no
   zero <- condition(named_mixture("H3"), euler(9), strength = 0)
   expect_true(zero[["no fold"]]$holds)
   expect_identical(condition(two, euler(9), strength = 1e6)$monotone$steps, NA_real_)
-  given <- step_condition(two, "1", sampler_em(grid = c(5, 2, 0)))
+  given <- step_condition(two, "1", 1, sampler_em(grid = c(5, 2, 0)))
   expect_true(all(is.na(given$steps)))
 })
 
@@ -209,12 +209,13 @@ test_that("a capped strength keeps the class whole, whatever the strength", {
 })
 
 test_that("it prints what is known, and bad input is refused", {
-  x <- step_condition(named_mixture("C3"), "1", em(50), horizon = 5)
+  x <- step_condition(named_mixture("C3"), "1", 1, em(50), horizon = 5)
   expect_output(print(x), "\\[yes\\] no particle's confidence falls below")
   expect_output(print(x), "from 5 steps")
   expect_null(attr(as.data.frame(x), "setup"))
   expect_s3_class(autoplot(x), "ggplot")
-  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", euler(5))), class = "mixguide_error")
+  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", 1, euler(5))),
+               class = "mixguide_error")
   expect_error(step_condition(two, "1", strength = -1), "`strength`", class = "mixguide_error")
   expect_error(step_condition(two, "3"), "`class`", class = "mixguide_error")
 })
