@@ -4,7 +4,8 @@
 #' at. For a mixture, `x` comes from the class itself: the confidence that perfect conditional
 #' sampling has. For a guided sample, `x` is the output of the sampler.
 #'
-#' @param x A [gaussmix()], a [guided_sample()], a [guided_summary()] or a [guidance_sweep()].
+#' @param x A [gaussmix()], a [guided_sample()] or [tilted_sample()], a [guided_summary()], a
+#'   [guidance_sweep()] or a [law].
 #' @param class The class (for a mixture); `NULL`: each of them.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
 #' @param ... Not used.

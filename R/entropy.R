@@ -8,10 +8,11 @@
 #' For a sample with a `"normal"` start the entropy `h` of the start is exact and only the change of
 #' the log-density is averaged, which makes the standard error small:
 #' `h + E sum log|det|` (Wu et al.'s identity for DDIM in its discrete form). Where steps fold the
-#' number is an upper bound; `summary()` of the sample tells.
+#' number is an upper bound; `summary()` of the sample tells, and in one dimension [folding()] has
+#' the entropy itself. Stochastic samplers have none but by their [sampler_law()].
 #'
-#' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, or a
-#'   [guidance_sweep()].
+#' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
+#'   [tilted_sample()], a [guidance_sweep()] or a [law].
 #' @param class For a mixture: the class, or `NULL` for the whole.
 #' @param n Number of draws where neither a closed form nor quadrature is possible.
 #' @param ... Not used.

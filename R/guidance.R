@@ -41,7 +41,8 @@
 #'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.
 #'   (2024), \doi{10.48550/arXiv.2406.02507}; power law after Pavasovic et al. (2025),
 #'   \doi{10.48550/arXiv.2502.07849}. The sums are this package's way to write several classes.
-#' @seealso [score_error()] for guidance by wrong scores.
+#' @seealso [score_error()] for guidance by wrong scores, [capped_strength()] for a strength that
+#'   long steps can bear, [tilted_law()] for the law named above.
 #' @examples
 #' guidance("setosa", strength = 2)
 #' guidance(c("a", "b"), strength = function(t) 4 * exp(-t))

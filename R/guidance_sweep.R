@@ -42,6 +42,9 @@
 #'   `se` and `fraction_down` to `down`.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
+#' @seealso [guidance_scan()] for several numbers of steps, [coupled_paths()] to keep the paths,
+#'   [strength_limit()] for the strength from which guidance loses; [guidance_condition()] for what
+#'   is proved.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
 #' sweep <- guidance_sweep(m, "a", strength = c(0, 1, 4), sampler = sampler_rk4(60, "quadratic"))

@@ -45,6 +45,7 @@
 #'   \doi{10.48550/arXiv.2403.01639}; Liang, Shi, Song and Zhou (2024),
 #'   \doi{10.48550/arXiv.2405.16418}; Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}.
+#' @seealso [guidance_condition()], which tells what is proved of guidance for each.
 #' @examples
 #' named_mixture()
 #' named_mixture("C3")
