@@ -95,10 +95,12 @@ print.entropy_identity <- function(x, ...) {
       cat("  ", format(x$way[i], width = 13), " ", format_estimate(x[i, ]), "\n", sep = "")
     }
     terms <- attr(x, "terms")
-    guidance <- estimate_row(terms[["guidance"]], x$se[2], x$method[2])
-    cat("  formula: start ", format(terms[["start"]], digits = 6), " and flow of the class ",
-        format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
-        "\n", sep = "")
+    for (formula in which(x$way == "trace formula")) {
+      guidance <- estimate_row(terms[["guidance"]], x$se[formula], x$method[formula])
+      cat("  formula: start ", format(terms[["start"]], digits = 6), " and flow of the class ",
+          format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
+          "\n", sep = "")
+    }
   } else print(as.data.frame(x))
   invisible(x)
 }

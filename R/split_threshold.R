@@ -54,9 +54,9 @@ split_threshold <- function(rho, m = Inf, step = 0) {
   step <- check_positive(step, "step", open = FALSE)
   if (any(step >= 2)) abort_input("step", "below 2", format(max(step)))
   size <- lengths(list(rho = rho, m = m, step = step))
-  odd <- which(!size %in% c(1, max(size)))
+  odd <- size[!size %in% c(1, max(size))]
   if (length(odd)) {
-    abort_input(names(size)[odd[1]], paste("of length 1 or", max(size)), paste("length", size[odd[1]]))
+    abort_input(names(odd)[1], paste("of length 1 or", max(size)), paste("length", odd[1]))
   }
   rows <- data.frame(rho = rho, m = m, step = step)
   peak <- lambert_w(log(rows$rho) - 1)
