@@ -35,10 +35,13 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   if (is.unsorted(strength, strictly = TRUE)) {
     abort_input("strength", "increasing numbers", describe(strength))
   }
-  label <- variable_labels(marginal(mixture, variable))
-  if (length(label) != 1) abort_input("variable", "one variable", describe(variable))
+  known <- c(variable_names(mixture), seq_len(mixture_dim(mixture)))
+  if (length(variable) != 1 || !variable %in% known) {
+    abort_input("variable", paste("one of", toString(known, 200)), describe(variable))
+  }
   column <- if (is.character(variable)) match(variable, variable_names(mixture)) else variable
   bins <- check_count(bins, "bins", min = 2)
+  limits <- check_range(limits, 1, "limits")
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon)
   exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
@@ -61,7 +64,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
     list(x = run$x[, column], weights = weights, smooth = FALSE,
          confidence = sample_mean(run$confidence, begin$weights))
   })
-  limits <- if (is.null(limits)) end_limits(runs) else check_range(limits, 1)
+  if (is.null(limits)) limits <- end_limits(runs)
   edges <- seq(limits[1], limits[2], length.out = bins + 1)
   density <- vapply(runs, binned_density, double(bins), edges)
   path <- do.call(rbind, Map(function(eta, run) {
@@ -72,7 +75,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   }, strength, runs))
   structure(list(density = density, edges = edges, path = path,
                  method = if (exact == "particles") "Monte Carlo" else "quadrature",
-                 variable = label, mixture = mixture, class = as.character(class),
+                 variable = variable_labels(mixture)[column], mixture = mixture, class = as.character(class),
                  sampler = sampler, schedule = schedule, horizon = times[1],
                  n = if (exact != "law") length(runs[[1]]$x), key = key), class = "bifurcation")
 }

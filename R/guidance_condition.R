@@ -312,7 +312,9 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
   max_pairs <- check_count(max_pairs, "max_pairs", min = 1)
-  if (!is.null(object$why)) abort_input("object", paste("one without the reason:", object$why))
+  if (!is.null(object$why)) {
+    abort_input("object", "one with cosines", paste("one of which nothing is proved:", object$why))
+  }
   if (!nrow(object$pairs)) abort_input("object", "of a class with two rivals at least")
   pairs <- object$pairs[order(pmin(object$pairs$ode, object$pairs$sde)), ]
   pairs <- utils::head(pairs, max_pairs)

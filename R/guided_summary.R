@@ -86,12 +86,12 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
               made_by(plan, guidance, key)), class = "guided_summary")
 }
 
-check_range <- function(range, d) {
+check_range <- function(range, d, arg = "range") {
   if (is.null(range)) return(NULL)
   ok <- is.numeric(range) && length(range) %in% c(2, 2 * d) && all(is.finite(range))
   range <- if (ok) matrix(as.double(range), 2, d)
   if (!ok || !all(range[1, ] < range[2, ])) {
-    abort_input("range", paste("NULL or increasing numbers, 2 or a matrix of 2 x", d))
+    abort_input(arg, paste("NULL or increasing numbers, 2 or a matrix of 2 x", d))
   }
   range
 }

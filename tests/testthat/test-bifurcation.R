@@ -49,5 +49,6 @@ test_that("deterministic runs are by quadrature, any variable can be shown, bad 
   expect_identical(bifurcation(plane, "1", 0:1, sampler_ddim(5), n = 50, variable = "v")$variable,
                    "v")
   expect_error(bifurcation(D3, "1", c(1, 0)), "`strength`", class = "mixguide_error")
-  expect_error(bifurcation(plane, "1", 0:1, variable = 3), "`variables`", class = "mixguide_error")
+  expect_error(bifurcation(plane, "1", 0:1, variable = 3), "`variable`", class = "mixguide_error")
+  expect_error(bifurcation(plane, "1", 0:1, limits = 1:0), "`limits`", class = "mixguide_error")
 })
