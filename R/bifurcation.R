@@ -113,8 +113,7 @@ print.bifurcation <- function(x, digits = 4, ...) {
       } else paste(x$n, "coupled particles"), "\n  ",
       format(x$sampler), "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
   path <- every_row(x$path, 12)
-  # a mean of 1e-14 is 0
-  path$mean <- ifelse(abs(path$mean) < 1e-9 * path$sd, 0, path$mean)
+  path$mean <- mean_to_show(path$mean, path$sd)
   path$confidence_se <- if (x$method == "Monte Carlo") signif(path$confidence_se, 1)
   names(path)[names(path) == "confidence_se"] <- "se"
   print(path, digits = digits, row.names = FALSE)

@@ -38,6 +38,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   check_mixture(mixture)
   check_sampler(sampler)
   strength <- check_number(strength, "strength")
+  n <- check_count(n, "n", min = 2)
   if (!startsWith(mixture$form, "common")) {
     abort_input("mixture", "one whose components have a common covariance", mixture$form)
   }

@@ -262,7 +262,9 @@ print.guidance_condition <- function(x, ...) {
     }
     say_claims(x$claims, line)
   }
-  line("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
+  if (!is.null(x$why) || length(x$geometry$rivals)) {
+    line("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
+  }
   invisible(x)
 }
 

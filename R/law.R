@@ -323,12 +323,16 @@ print.law <- function(x, ...) {
   line("entropy:    ", format_estimate(entropy(x)))
   at <- moments(x)
   shown <- seq_len(min(d, 6))
-  line("mean (sd):  ", toString(paste0(format(at$mean[shown], digits = 4), " (",
-                                       format(sqrt(diag(at$cov))[shown], digits = 4), ")")),
+  sd <- sqrt(diag(at$cov))
+  line("mean (sd):  ", toString(paste0(format(mean_to_show(at$mean, sd)[shown], digits = 4), " (",
+                                       format(sd[shown], digits = 4), ")")),
        if (d > 6) ", ...")
   if (!is.null(x$note)) line(x$note)
   invisible(x)
 }
+
+# A mean of 1e-14 is rounding.
+mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
 
 #' @rdname law
 #' @export

@@ -226,7 +226,8 @@ largest_variance <- function(geometry, a, P) {
 # Why a claim is out of reach whatever the steps, or NULL.
 out_of_reach <- function(claim, geometry, sampler) {
   if (!is.null(geometry$problem)) return(geometry$problem)
-  if (!length(geometry$norm2)) return(NULL)
+  # without a rival only the steps of the class itself can fold
+  if (!length(geometry$norm2) && claim != "no fold") return(NULL)
   why <- switch(
     claim,
     # near the end of the run G tends to a multiple of D_k' P^2 D_j
@@ -249,7 +250,9 @@ allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
   answer <- function(strength, ...) structure(strength, why = paste(...))
   why <- out_of_reach(claim, geometry, sampler)
   if (!is.null(why)) return(answer(NA_real_, why))
-  if (!length(geometry$norm2)) return(answer(Inf, "there is nothing to guide away from"))
+  if (!length(geometry$norm2) && claim != "no fold") {
+    return(answer(Inf, "there is nothing to guide away from"))
+  }
   if (claim == "confidence") return(allowed_by_weights(geometry, sampler, times, schedule))
   if (is.null(at)) {
     return(answer(NA_real_, "nothing is proved: a step takes more than one score"))

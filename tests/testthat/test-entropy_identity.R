@@ -54,4 +54,6 @@ test_that("bad arguments are answered by name", {
                class = "mixguide_error")
   expect_error(entropy_identity(named_mixture("A2"), "1", 1, sampler = sampler_em()), "`sampler`",
                class = "mixguide_error")
+  expect_error(entropy_identity(named_mixture("A2"), "1", 1, n = 0), "`n`",
+               class = "mixguide_error")
 })

@@ -218,4 +218,8 @@ test_that("it prints what is known, and bad input is refused", {
                class = "mixguide_error")
   expect_error(step_condition(two, "1", strength = -1), "`strength`", class = "mixguide_error")
   expect_error(step_condition(two, "3"), "`class`", class = "mixguide_error")
+  # one component: nothing to guide away from, but a stochastic sampler has no map
+  alone <- gaussmix(1, 0, .01)
+  expect_identical(step_condition(alone, "1", 1, em(5))$holds, c(TRUE, TRUE, TRUE, NA))
+  expect_identical(step_condition(alone, "1", 1, sampler_ddim(5))$holds[4], TRUE)
 })
