@@ -75,8 +75,9 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   }, strength, runs))
   structure(list(density = density, edges = edges, path = path,
                  method = if (exact == "particles") "Monte Carlo" else "quadrature",
-                 variable = variable_labels(mixture)[column], mixture = mixture, class = as.character(class),
-                 sampler = sampler, schedule = schedule, horizon = times[1],
+                 variable = variable_labels(mixture)[column], mixture = mixture,
+                 class = as.character(class), sampler = sampler, schedule = schedule,
+                 horizon = times[1],
                  n = if (exact != "law") length(runs[[1]]$x), key = key), class = "bifurcation")
 }
 
