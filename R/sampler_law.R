@@ -284,7 +284,7 @@ chain_law <- function(run) {
   }
   move <- chain_map(run, sd)
   least <- sqrt(min(used_values(run$start)))
-  grid <- chain_grid(run, start_range(run$start), c(least, sd[1]), move, 1)
+  grid <- chain_grid(run, start_range(run$start), c(least, if (sd[1] > 0) sd[1]), move, 1)
   density <- dgaussmix(grid$x, run$start)
   coarse <- grid$coarse
   for (k in seq_len(N)) {

@@ -111,16 +111,17 @@ void gm_spread(const gm_spreading *job, int threads, double *work) {
  * between it and the next node is toward p_here - back p_next. */
 typedef struct { double toward, back, ratio, y; } half_grid;
 
-/* x coth x, to 2e-8 by its series where x is small, as on a fine grid; further out by three terms
- * of its continued fraction 1 + x^2/(3 + x^2/(5 + x^2/(7 + ..., which keep it above |x|. */
+/* x coth x, to 2e-8 by its series where x is small, as on a fine grid. On a coarse one it must tend
+ * to |x|, or the flux spreads more than the upwind one does. */
 static inline double x_coth_x(double x2) {
-  return x2 < .1 ? 1 + x2 * (1. / 3 - x2 * (1. / 45 - x2 * (2. / 945)))
-                 : 1 + x2 * (35 + x2) / (105 + 10 * x2);
+  if (x2 < .1) return 1 + x2 * (1. / 3 - x2 * (1. / 45 - x2 * (2. / 945)));
+  double x = sqrt(x2);
+  return x + 2 * x / expm1(2 * x);
 }
 
 /* x: half of b h / D at the interface ahead, positive towards the middle. The flux there is
  * (D/h) ((e + x) p_here - (e - x) p_next), e = x coth x, for which the stationary law of a constant
- * b is exact (Chang and Cooper); both flows are positive, since e > |x|. */
+ * b is exact (Chang and Cooper); neither flow is negative, since e >= |x|. */
 static inline void eliminate(half_grid *half, double x, double scale, double before, double here,
                              double next, double *y, double *ratio) {
   double e = x_coth_x(x * x);

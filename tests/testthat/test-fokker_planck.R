@@ -59,11 +59,13 @@ test_that("errors are of second order in the step of the grid and of time", {
 
 test_that("the step solves the equations of a slow solver", {
   withr::local_seed(611)
-  for (n in c(2, 3, 4, 17, 50)) {
+  # weak drifts, and such as a coarse grid does not resolve
+  for (case in list(c(2, 1), c(3, 1), c(4, 1), c(17, 1), c(50, 1), c(17, 30), c(17, 1e3))) {
+    n <- case[1]
     h <- .3
     dt <- .2
     D <- .7
-    drift <- rnorm(n - 1)
+    drift <- case[2] * rnorm(n - 1)
     p <- runif(n)
     # the same flux with the exact coth
     w <- drift * h / (2 * D)
@@ -94,6 +96,14 @@ test_that("strong guidance widens the grid, and prints its error", {
   expect_gt(unname(moments(law)$mean), 4)
   expect_lt(law$log_density[length(law$log_density)], -20)
   expect_output(print(law), "half the nodes and steps")
+})
+
+test_that("a grid that is too coarse says so, and puts the mass in the right cells", {
+  narrow <- gaussmix(c(.5, .5), c(-1, 1), 1e-6, class = c("a", "b"))
+  expect_warning(law <- fokker_planck(narrow, guidance("a", 2)), "do not resolve")
+  expect_equal(confidence(law)$estimate, 1, tolerance = 1e-6)
+  expect_equal(unname(moments(law)$mean), -1, tolerance = .01)
+  expect_lt(sqrt(drop(moments(law)$cov)), law$x[2] - law$x[1])
 })
 
 test_that("what has no such law is answered by name", {
