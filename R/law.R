@@ -98,11 +98,13 @@ law_density <- function(law, x, log = FALSE) {
 log_density_at <- function(law, x) {
   if (!is.null(law$density)) return(law$density(x))
   if (ncol(x) == 1) return(branch_density(x[, 1], law$x[, 1], law$log_density))
-  if (is.null(law$axes)) {
-    abort(paste("the density of this law is known at its nodes only;",
-                "as `from` of law_distance() it needs no more"), "input")
-  }
+  if (is.null(law$axes)) no_density_between()
   grid_interpolation(x, law$axes, law$log_density)
+}
+
+no_density_between <- function(...) {
+  abort(paste("the density of this law is known at its nodes only;",
+              "as `from` of law_distance() it needs no more"), "input")
 }
 
 check_law <- function(x, arg = "law") {
@@ -116,7 +118,7 @@ branch_density <- function(at, x, log_density) {
   keep <- is.finite(log_density) & c(TRUE, diff(x) != 0)
   x <- x[keep]
   log_density <- log_density[keep]
-  turns <- which(diff(sign(diff(x))) != 0) + 1
+  turns <- turning_nodes(x)
   if (!length(turns)) return(continued_spline(at, x, log_density))
   terms <- Map(function(from, to) {
     term <- stats::approx(x[from:to], log_density[from:to], at)$y
@@ -125,6 +127,8 @@ branch_density <- function(at, x, log_density) {
   top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)
   top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
 }
+
+turning_nodes <- function(x) which(diff(sign(diff(x))) != 0) + 1
 
 continued_spline <- function(at, x, y) {
   f <- stats::splinefun(x, y, "fmm")

@@ -253,20 +253,30 @@ pushed_law <- function(run) {
     if (size >= enough || !is.null(run$nodes)) break
     size <- 4 * size
   }
-  if (torn > 1e-6) warn_law("the nodes do not see what happens to ", format(torn, digits = 1),
-                            " of the mass")
+  if (torn > 1e-6) {
+    warn_law("the nodes do not see what happens to ", format(min(torn, 1), digits = 1),
+             " of the mass")
+  }
   density <- note <- NULL
   folded <- if (!is.null(out$folded)) sum(weights * out$folded)
+  if (isTRUE(folded > 1e-9)) {
+    note <- "steps fold starts onto each other: the entropy is an upper bound"
+  }
   if (flat && any(out$folded)) {
     branches <- out[c("x", "log_density")]
-    density <- function(x) branch_density(x[, 1], branches$x[, 1], branches$log_density)
-    out$log_density <- density(out$x)
-  } else if (isTRUE(folded > 1e-9)) {
-    note <- "steps fold starts onto each other: the entropy is an upper bound"
+    # of chaos, and of points that rounding puts in order, there is no sum over branches
+    density <- no_density_between
+    if (length(turning_nodes(branches$x[, 1])) <= MOST_BRANCHES) {
+      density <- function(x) branch_density(x[, 1], branches$x[, 1], branches$log_density)
+      out$log_density <- density(out$x)
+      note <- NULL
+    }
   }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
        mass = sum(weights), folded = folded, note = note)
 }
+
+MOST_BRANCHES <- 500
 
 warn_law <- function(...) warning(..., call. = FALSE)
 

@@ -231,3 +231,18 @@ test_that("guidance by another model, by several classes and by a power has its 
   expect_identical(ncol(law$x), 2L)
   expect_lt(max(abs(colMeans(run$x) - moments(law)$mean) / apply(run$x, 2, sd)) * sqrt(2e4), 4)
 })
+
+test_that("a sampler that collapses onto points has a law, whose density between nodes is unknown", {
+  points <- gaussmix(c(.5, .5), c(-1, 1), 0, class = c("a", "b"))
+  expect_warning(law <- sampler_law(points, guidance("a", 2), sampler_ddim(40)), "do not see")
+  expect_equal(unname(moments(law)$mean), -1)
+  expect_equal(confidence(law)$estimate, 1)
+  expect_error(law_density(law, 0), "at its nodes only", class = "mixguide_error")
+})
+
+test_that("one step without noise needs no grid for its noise", {
+  expect_warning(law <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_ddpm(1)), NA)
+  # the posterior mean is that of DDIM
+  other <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_ddim(1))
+  expect_equal(entropy(law)$estimate, entropy(other)$estimate, tolerance = 1e-6)
+})
