@@ -29,7 +29,13 @@ SEXP ffi_spread(SEXP ffi_job) {
   int threads = r == 2 ? mg_threads() : 1;
   job.density = (double *)R_alloc(stride * sizes[1], sizeof(double));
   double *work = (double *)R_alloc((size_t)threads * gm_spread_work_size(&job), sizeof(double));
-  gm_spread(&job, threads, work);
+  memset(job.density, 0, sizeof(double) * stride * sizes[1]);
+  /* some 10^8 nodes at a time, for Ctrl-C */
+  size_t some = (size_t)(1e8 / gm_spread_nodes(&job)) + 1;
+  for (size_t i = 0; i < job.n; i += some) {
+    gm_spread(&job, i, i + some < job.n ? i + some : job.n, threads, work);
+    R_CheckUserInterrupt();
+  }
   SEXP result = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)(sizes[0] * sizes[1])));
   for (size_t j = 0; j < sizes[1]; j++) {
     memcpy(REAL(result) + j * sizes[0], job.density + j * stride, sizeof(double) * sizes[0]);

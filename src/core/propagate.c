@@ -1,7 +1,6 @@
 #include "propagate.h"
 
 #include <math.h>
-#include <string.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -20,6 +19,10 @@ size_t gm_spread_stride(const gm_spreading *job) { return job->size[0] + LANES; 
 
 size_t gm_spread_work_size(const gm_spreading *job) {
   return window_size(job, 0) + (job->r == 2 ? window_size(job, 1) : 0);
+}
+
+double gm_spread_nodes(const gm_spreading *job) {
+  return (double)window_size(job, 0) * (job->r == 2 ? (double)window_size(job, 1) : 1);
 }
 
 /* The normal density with its mean at `at` (in grid steps from the first node) and standard
@@ -58,12 +61,12 @@ static void add_row(double c, const double *value, size_t count, double *row) {
   }
 }
 
-/* All masses into the rows [from, to) of the grid. */
-static void spread_rows(const gm_spreading *job, size_t from, size_t to, double *work) {
+/* The masses [first, last) into the rows [from, to) of the grid. */
+static void spread_rows(const gm_spreading *job, size_t first, size_t last, size_t from, size_t to,
+                        double *work) {
   size_t stride = gm_spread_stride(job), n = job->n;
   double *along = work, *up = work + window_size(job, 0);
-  memset(job->density + from * stride, 0, sizeof(double) * (to - from) * stride);
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = first; i < last; i++) {
     size_t left, count, bottom = 0, rows = 1;
     double one = 1, *height = &one;
     if (job->r == 2) {
@@ -87,7 +90,7 @@ static void spread_rows(const gm_spreading *job, size_t from, size_t to, double 
   }
 }
 
-void gm_spread(const gm_spreading *job, int threads, double *work) {
+void gm_spread(const gm_spreading *job, size_t first, size_t last, int threads, double *work) {
   size_t rows = job->r == 2 ? job->size[1] : 1;
   /* bands, more than threads: masses lie in the middle */
   size_t bands = threads > 1 ? (size_t)threads * 3 : 1;
@@ -101,7 +104,7 @@ void gm_spread(const gm_spreading *job, int threads, double *work) {
 #ifdef _OPENMP
     area = (size_t)omp_get_thread_num();
 #endif
-    spread_rows(job, rows * band / bands, rows * (band + 1) / bands,
+    spread_rows(job, first, last, rows * band / bands, rows * (band + 1) / bands,
                 work + area * gm_spread_work_size(job));
   }
 }

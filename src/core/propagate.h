@@ -25,7 +25,11 @@ typedef struct {
 
 size_t gm_spread_stride(const gm_spreading *job);
 size_t gm_spread_work_size(const gm_spreading *job); /* doubles for each thread */
-void gm_spread(const gm_spreading *job, int threads, double *work);
+
+double gm_spread_nodes(const gm_spreading *job); /* that a mass may reach */
+
+/* Adds the masses [first, last) to the density, which the caller has set to zero. */
+void gm_spread(const gm_spreading *job, size_t first, size_t last, int threads, double *work);
 
 /* A step of length `dt` of p_t = -(b p)_x + D p_xx with nothing flowing through the ends of the
  * grid, by the implicit midpoint rule (Crank and Nicolson) in time and Chang and Cooper's flux in
