@@ -39,8 +39,9 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @details
 #' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline,
 #' continued beyond the outer nodes as a quadratic; in two, on a grid, by the cubics through the
-#' four nearest nodes along each axis. Where a deterministic sampler folds its starts onto each
-#' other the density is the sum over the branches, each interpolated linearly.
+#' four nearest nodes along each axis; beyond it the density, next to nothing, is that of the border
+#' of the grid. Where a deterministic sampler folds its starts onto each other the density is the
+#' sum over the branches, each interpolated linearly; of more than 500 there is none.
 #'
 #' **Distances.** With nodes `x_i` of mass `w_i` and densities `f` and `g` of the two laws,
 #' `KL = sum w_i log(f/g)(x_i)` and the total variation is `sum w_i (1 - (g/f)(x_i))_+`: the second
@@ -142,11 +143,12 @@ continued_spline <- function(at, x, y) {
 }
 
 # Two dimensions, on equispaced axes: cubic Lagrange polynomials through the four nodes around a
-# point along each axis; beyond the grid, their continuation.
+# point along each axis; beyond the grid the value of its border, for cubics would rise there again.
 grid_interpolation <- function(x, axes, value) {
   size <- lengths(axes)
   place <- lapply(1:2, function(j) {
     at <- (x[, j] - axes[[j]][1]) / (axes[[j]][2] - axes[[j]][1])
+    at <- pmin(pmax(at, 0), size[j] - 1)
     cell <- pmin(pmax(floor(at), 1), size[j] - 3)
     s <- at - cell
     list(cell = cell, weight = cbind(-s * (s - 1) * (s - 2) / 6, (s + 1) * (s - 1) * (s - 2) / 2,

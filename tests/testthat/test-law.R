@@ -115,3 +115,11 @@ test_that("bad arguments are answered by name", {
   scattered <- mixguide:::new_law(cbind(1:5, 1), rep(1, 5), rep(0, 5))
   expect_error(law_density(scattered, c(1, 1)), "nodes only", class = "mixguide_error")
 })
+
+test_that("beyond its grid the density of a law in the plane does not rise", {
+  mixture <- gaussmix(c(.3, .3, .4), rbind(c(-1, 0), c(1, 0), c(0, 2)), .3,
+                      class = c("a", "b", "c"))
+  law <- sampler_law(mixture, guidance("a", 2), sampler_em(20))
+  far <- rbind(c(100, 100), c(-8, 0), c(-100, 5), c(0, 1e6), c(10, -10))
+  expect_lt(max(law_density(law, far)), 1e-12)
+})
