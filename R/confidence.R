@@ -94,8 +94,11 @@ sample_mean <- function(x, weights = NULL, ancestor = NULL) {
 particle_mean <- function(object, x) sample_mean(x, object$weights, object$ancestor)
 
 # The standard error of a sum over particles, of mean zero: those of one ancestor are dependent,
-# families are not (Chan and Lai 2013).
-family_se <- function(x, ancestor) sqrt(sum(rowsum(x, ancestor)^2))
+# families are not (Chan and Lai 2013). One family tells nothing of it.
+family_se <- function(x, ancestor) {
+  sums <- rowsum(x, ancestor)
+  if (length(sums) > 1) sqrt(sum(sums^2)) else NA_real_
+}
 
 format_estimate <- function(row) {
   if (row$method != "Monte Carlo") {

@@ -242,6 +242,7 @@ keyed_uniforms <- function(n, key) {
 families_se <- function(w, ancestor, h = 1) {
   n <- length(w)
   sums <- rowsum(replace(w * h, w == 0, 0), ancestor) - 1 / n
+  if (length(sums) < 2) return(NA_real_)
   sqrt(sum(sums^2) + (n - length(sums)) / n^2)
 }
 

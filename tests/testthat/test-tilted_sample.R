@@ -220,3 +220,9 @@ test_that("what cannot be weighted is refused by name", {
   expect_error(tilted_sample(points, 10, guide), class = "mixguide_error_singular")
   expect_s3_class(tilted_sample(points, 10, guide, sampler_em(10, end = .1)), "tilted_sample")
 })
+
+test_that("one start, or one particle, has no standard error", {
+  one <- tilted_sample(named_mixture("A2"), 1, guidance("1", 2), sampler_em(5), key = c(6, 1))
+  expect_identical(c(confidence(one)$se, entropy(one)$se, one$log_normaliser$se), rep(NA_real_, 3))
+  expect_output(print(one), "one draw")
+})
