@@ -180,8 +180,8 @@ at_times <- function(f, t, arg, size = 1) {
   ok[ok] <- vapply(values[ok], function(x) all(is.finite(x)), NA)
   if (!all(ok)) {
     bad <- which(!ok)[1]
-    abort_input(arg, paste("a function that returns",
-                           if (size == 1) "one finite number" else paste(size, "finite numbers")),
+    abort_input(arg, paste0("one finite number", if (size > 1) paste0(" or ", size, " of them"),
+                            " at every time"),
                 paste(describe(values[[bad]]), "at t =", format(t[bad])))
   }
   vapply(values, rep_len, double(size), size)

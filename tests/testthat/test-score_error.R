@@ -267,3 +267,10 @@ test_that("an error says what it is, and errors about it name what is wrong", {
   other <- gaussmix(c(1, 1), cbind(v = 0:1, u = 0), 1, c("a", "b"))
   expect_mixguide_error(guided_sample(named, 2, score_error = score_error(model = other)), "model")
 })
+
+test_that("a bias of another number of coordinates is answered by name", {
+  error <- score_error(bias = c(1, 2, 3))
+  expect_error(guided_sample(named_mixture("B2-guidance"), 2, guidance("1"), score_error = error),
+               "`bias` must be one finite number or 2 of them at every time",
+               class = "mixguide_error")
+})
