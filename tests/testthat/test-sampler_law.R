@@ -232,7 +232,7 @@ test_that("guidance by another model, by several classes and by a power has its 
   expect_lt(max(abs(colMeans(run$x) - moments(law)$mean) / apply(run$x, 2, sd)) * sqrt(2e4), 4)
 })
 
-test_that("a sampler that collapses onto points has a law, whose density between nodes is unknown", {
+test_that("a sampler that collapses onto points has a law, but no density between its nodes", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0, class = c("a", "b"))
   expect_warning(law <- sampler_law(points, guidance("a", 2), sampler_ddim(40)), "do not see")
   expect_equal(unname(moments(law)$mean), -1)

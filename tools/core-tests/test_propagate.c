@@ -63,9 +63,9 @@ static void check_spread(int r, size_t size0, size_t size1, double sd) {
       error = fmax(error, fabs(density[a + stride * b] - want));
     }
   }
-  double peak = normal_density(0, sd);
-  CHECK_MESSAGE(error < 1e-12 * n * (r == 2 ? peak * peak : peak), "r %d, %d x %d, sd %g: %g off", r,
-                (int)size0, (int)size1, sd, error);
+  double peak = pow(normal_density(0, sd), r);
+  CHECK_MESSAGE(error < 1e-12 * n * peak, "r %d, %d x %d, sd %g: %g off", r, (int)size0,
+                (int)size1, sd, error);
   CHECK(top > 0 || sd < .01);
   for (int threads = 2; r == 2 && threads <= 3; threads++) {
     double *again = spread(job, threads);
