@@ -130,6 +130,7 @@ process_density <- function(run, nodes, steps, range) {
     drift <- score * rep(G2, each = nrow(score)) - outer(between[, 1], run$schedule$drift(middle))
     density <- fokker_planck_steps(density, x[2] - x[1], times[k] - times[k + 1], G2 / 2, drift)
   }
+  if (!all_finite(density)) abort_overflow()
   # the rule of Crank and Nicolson leaves rounding errors of either sign
   density <- pmax(density, 0)
   list(x = x, density = density / (sum(density) * (x[2] - x[1])))

@@ -247,6 +247,7 @@ pushed_law <- function(run) {
     out <- guided_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
                          schedule = run$schedule, horizon = run$times[1], start = x,
                          log_density = run$log_density, reduce = FALSE)
+    if (!all_finite(out$x)) abort_overflow()
     torn <- if (flat) unresolved(out$x, weights, run$mixture) else 0
     # where branches meet the density has a pole, which takes more nodes
     enough <- if (torn > 1e-6) 1e5 else if (flat && any(out$folded)) 2e4 else 0
@@ -278,6 +279,10 @@ pushed_law <- function(run) {
 
 MOST_BRANCHES <- 500
 
+abort_overflow <- function() {
+  abort("the law overflows: the steps are too large for this strength", "overflow")
+}
+
 warn_law <- function(...) warning(..., call. = FALSE)
 
 # ---- Stochastic samplers
@@ -299,6 +304,7 @@ chain_law <- function(run) {
   coarse <- grid$coarse
   for (k in seq_len(N)) {
     keep <- density > (if (ncol(grid$x) == 1) 1e-20 else 1e-16) * max(density)
+    if (!isTRUE(any(keep))) abort_overflow()
     y <- grid$y$x[keep, , drop = FALSE]
     mass <- density[keep] * grid$cell
     if (!is.null(run$visit)) run$visit(k, grid$x[keep, , drop = FALSE], mass)
@@ -422,6 +428,7 @@ chain_grid <- function(run, range, sd, move, k) {
     axes <- grid_axes(range, cells + 1)
     x <- axis_nodes(axes)
     y <- if (k < length(run$times)) move(x, k)
+    if (!is.null(y) && !all_finite(y$x)) abort_overflow()
     apart <- if (length(sd) < 2 || is.null(y)) 0 else spacing(y$x, lengths(axes)) / next_sd
     if (apart <= 1 / 1.5 || !is.null(run$nodes) || all(cells >= bounds[2])) break
     step <- step / (1.5 * apart * 1.05)

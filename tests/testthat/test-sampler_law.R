@@ -246,3 +246,12 @@ test_that("one step without noise needs no grid for its noise", {
   other <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_ddim(1))
   expect_equal(entropy(law)$estimate, entropy(other)$estimate, tolerance = 1e-6)
 })
+
+test_that("steps that overflow are answered by name", {
+  guide <- guidance("1", 1e200)
+  m <- named_mixture("A2")
+  expect_error(sampler_law(m, guide, sampler_em(5)), class = "mixguide_error_overflow")
+  expect_error(suppressWarnings(sampler_law(m, guide, sampler_ddim(5))),
+               class = "mixguide_error_overflow")
+  expect_error(fokker_planck(m, guide, nodes = 50, steps = 10), class = "mixguide_error_overflow")
+})
