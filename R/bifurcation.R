@@ -50,8 +50,9 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   }
   begin <- sweep_start(start, exact == "nodes", mixture, check_count(n, "n", 2), sampler, schedule,
                        times[1])
+  shaped <- guidance(class, if (is.null(shape)) 1 else shape)
   runs <- lapply(strength, function(eta) {
-    guide <- guidance(class, if (is.null(shape)) eta else function(t) eta * shape(t))
+    guide <- with_strength(shaped, eta)
     if (exact == "law") {
       law <- sampler_law(mixture, guide, sampler, schedule, times[1], start, reduce = reduce)
       return(list(x = drop(law$x), weights = law$weights, smooth = sampler$stochastic,

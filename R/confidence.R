@@ -100,6 +100,12 @@ family_se <- function(x, ancestor) {
   if (length(sums) > 1) sqrt(sum(sums^2)) else NA_real_
 }
 
+# A table of results without what made it.
+plain_table <- function(x) {
+  attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
+  x
+}
+
 format_estimate <- function(row) {
   if (row$method != "Monte Carlo") {
     return(paste0(format(row$estimate, digits = 6), " (", row$method, ")"))

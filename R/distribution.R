@@ -129,11 +129,9 @@ check_univariate <- function(mixture, arg = "mixture") {
 log_tails <- function(x, mixture) {
   parts <- univariate_parts(mixture)
   tail <- function(lower.tail) {
-    terms <- Map(function(weight, mean, sd) {
+    log_sum(Map(function(weight, mean, sd) {
       log(weight) + stats::pnorm(x, mean, sd, lower.tail, log.p = TRUE)
-    }, parts$weight, parts$mean, parts$sd)
-    top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)  # -Inf - -Inf would be NaN
-    top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
+    }, parts$weight, parts$mean, parts$sd))
   }
   lower <- tail(TRUE)
   upper <- tail(FALSE)
@@ -147,6 +145,12 @@ log_tails <- function(x, mixture) {
 univariate_parts <- function(mixture) {
   data.frame(weight = mixture$weights, mean = mixture$means[, 1],
              sd = sqrt(mixture$values[1, ]))[mixture$weights > 0, ]
+}
+
+# log sum exp, of a list of vectors of one length.
+log_sum <- function(terms) {
+  top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)  # -Inf - -Inf would be NaN
+  top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
 }
 
 # log(1 - exp(x)) for x <= 0, by whichever of the two forms does not cancel (Maechler, 2012).

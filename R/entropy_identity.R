@@ -45,7 +45,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
   run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
                        log_density = "map", trajectory = TRUE, key = key)
-  ends <- diffuse_values_at(mixture, schedule, range(run$times))
+  log_variance <- function(t) log(diffused_values(mixture, schedule$a(t), schedule$b2(t)))
   integrand <- vapply(seq_along(run$times), function(i) {
     trace_terms(mixture, class, strength, matrix(run$trajectory[i, , ], ncol = ncol(run$x)),
                 run$times[i], schedule)
@@ -54,18 +54,12 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   integrand <- matrix(integrand, nrow(run$x))
   path <- drop(integrand %*% (c(step, 0) + c(0, step)) / 2)
   guidance <- sample_mean(path)
-  terms <- c(start = run$start_entropy, flow = sum(log(ends[, 1] / ends[, 2])) / 2,
-             guidance = guidance$estimate)
+  flow <- sum(log_variance(min(run$times)) - log_variance(max(run$times))) / 2
+  terms <- c(start = run$start_entropy, flow = flow, guidance = guidance$estimate)
   rows <- rbind(entropy(run), estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
             terms = terms, title = format(run$guidance), label = format(sampler),
             class = c("entropy_identity", "data.frame"))
-}
-
-# Variances of the diffused components in the eigenbasis of their common covariance, d x times.
-diffuse_values_at <- function(mixture, schedule, t) {
-  values <- drop(mixture$values)
-  outer(values, schedule$a(t)^2) + rep(schedule$b2(t), each = length(values))
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.
@@ -75,7 +69,8 @@ trace_terms <- function(mixture, class, strength, x, t, schedule) {
   q <- posterior(mixture, x, t, schedule)
   V <- mixture$vectors
   means <- unname(if (is.null(V)) mixture$means else mixture$means %*% V)
-  scaled <- means / rep(diffuse_values_at(mixture, schedule, t)[, 1], each = nrow(means))
+  variance <- diffused_values(mixture, schedule$a(t), schedule$b2(t))
+  scaled <- means / rep(variance, each = nrow(means))
   # tr(P C P) = sum_k q_k |P mu_k|^2 - |sum_k q_k P mu_k|^2
   spread <- function(q) drop(q %*% rowSums(scaled^2)) - rowSums((q %*% scaled)^2)
   within <- 0
@@ -107,8 +102,4 @@ print.entropy_identity <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.entropy_identity <- function(x, ...) {
-  attr(x, "terms") <- attr(x, "title") <- attr(x, "label") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.entropy_identity <- function(x, ...) plain_table(x)

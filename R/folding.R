@@ -116,11 +116,7 @@ print.folding <- function(x, digits = 5, ...) {
 }
 
 #' @export
-as.data.frame.folding <- function(x, ...) {
-  attr(x, "setup") <- attr(x, "map") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.folding <- function(x, ...) plain_table(x)
 
 #' @rdname folding
 #' @param x,object A `folding`.

@@ -200,9 +200,7 @@ joint_gain_bound <- function(odds, eta) {
   # log sum_k e^(-l_k), the smallest along the path
   least <- Inf
   for (r in clock) {
-    l <- -odds$at(r)
-    top <- do.call(pmax, lapply(seq_len(ncol(l)), function(k) l[, k]))
-    least <- pmin(least, top + log(rowSums(exp(l - top))))
+    least <- pmin(least, log_sum(as.list(as.data.frame(-odds$at(r)))))
   }
   largest <- max(odds$product)
   min(odds$product) / largest * gain_root(-least, 1, largest * eta * (1 - odds$from))
@@ -251,11 +249,7 @@ print.gain_bound <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.gain_bound <- function(x, ...) {
-  attr(x, "setup") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.gain_bound <- function(x, ...) plain_table(x)
 
 #' @rdname gain_bound
 #' @param object,x A `gain_bound`.

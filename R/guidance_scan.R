@@ -101,11 +101,7 @@ print.guidance_scan <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.guidance_scan <- function(x, ...) {
-  attr(x, "setup") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.guidance_scan <- function(x, ...) plain_table(x)
 
 #' @rdname guidance_scan
 #' @param x,object A `guidance_scan`.

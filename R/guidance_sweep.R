@@ -294,11 +294,7 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.guidance_sweep <- function(x, ...) {
-  attr(x, "setup") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.guidance_sweep <- function(x, ...) plain_table(x)
 
 #' @export
 summary.guidance_sweep <- function(object, ...) as.data.frame(object)

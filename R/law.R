@@ -125,8 +125,7 @@ branch_density <- function(at, x, log_density) {
     term <- stats::approx(x[from:to], log_density[from:to], at)$y
     replace(term, is.na(term), -Inf)
   }, c(1, turns), c(turns, length(x)))
-  top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)
-  top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
+  log_sum(terms)
 }
 
 turning_nodes <- function(x) which(diff(sign(diff(x))) != 0) + 1

@@ -142,8 +142,4 @@ print.sde_identities <- function(x, digits = 5, ...) {
 }
 
 #' @export
-as.data.frame.sde_identities <- function(x, ...) {
-  attr(x, "label") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.sde_identities <- function(x, ...) plain_table(x)

@@ -392,11 +392,7 @@ print.step_condition <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.step_condition <- function(x, ...) {
-  attr(x, "setup") <- NULL
-  class(x) <- "data.frame"
-  x
-}
+as.data.frame.step_condition <- function(x, ...) plain_table(x)
 
 #' @rdname step_condition
 #' @param x,object A `step_condition`; `plot()` shows the strengths that each step allows.

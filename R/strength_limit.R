@@ -65,7 +65,8 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   by_law <- exact == "law"
   begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
-  guide <- function(eta) guidance(class, if (is.null(shape)) eta else function(t) eta * shape(t))
+  shaped <- guidance(class, if (is.null(shape)) 1 else shape)
+  guide <- function(eta) with_strength(shaped, eta)
   run <- function(eta) {
     if (by_law) {
       return(confidence(sampler_law(mixture, guide(eta), sampler, schedule, times[1], start,
