@@ -122,13 +122,12 @@ process_density <- function(run, nodes, steps, range) {
   x <- seq(range[1], range[2], length.out = nodes)
   between <- matrix(x[-1] - (x[2] - x[1]) / 2)
   density <- dgaussmix(x, run$start)
-  # the drifts of some steps at a time: they should stay in cache
+  # the scores of some steps at a time: they should stay in cache
   for (k in split(seq_len(steps), (seq_len(steps) - 1) %/% 20)) {
     middle <- (times[k] + times[k + 1]) / 2
-    score <- guided_scores(run, between, middle)
-    G2 <- run$schedule$diffusion2(middle)
-    drift <- score * rep(G2, each = nrow(score)) - outer(between[, 1], run$schedule$drift(middle))
-    density <- fokker_planck_steps(density, x[2] - x[1], times[k] - times[k + 1], G2 / 2, drift)
+    density <- fokker_planck_steps(density, x, times[k] - times[k + 1],
+                                   run$schedule$diffusion2(middle), run$schedule$drift(middle),
+                                   guided_scores(run, between, middle))
   }
   if (!all_finite(density)) abort_overflow()
   # the rule of Crank and Nicolson leaves rounding errors of either sign
@@ -136,9 +135,11 @@ process_density <- function(run, nodes, steps, range) {
   list(x = x, density = density / (sum(density) * (x[2] - x[1])))
 }
 
-# Steps of lengths dt, with D (one each) and the drift at the n - 1 midpoints (a column each).
-fokker_planck_steps <- function(density, h, dt, D, drift) {
-  .Call(ffi_fokker_planck, density, list(h = h, dt = dt, D = D, drift = drift))
+# Steps of lengths dt on the nodes x, with G^2 and f (one each) and the score (a column each; NULL:
+# zero) midway between the nodes.
+fokker_planck_steps <- function(density, x, dt, diffusion2, drift, score = NULL) {
+  .Call(ffi_fokker_planck, density, list(low = x[1], h = x[2] - x[1], dt = dt,
+                                         diffusion2 = diffusion2, drift = drift, score = score))
 }
 
 # The guided score of points (n x 1) at several times, a column each.

@@ -32,16 +32,14 @@ call_of <- function(case) {
   }
 }
 
-# The steps as fokker_planck() takes them, without the scores, which the peers do not have either.
+# The steps as fokker_planck() takes them, without the scores, which the peers do not have either:
+# the linear drift alone.
 diffusion_call <- function(case) {
   job <- diffusion(case)
   function(...) {
-    p <- job$p
-    for (first in seq(1, case$steps, 20)) {
-      drift <- outer(job$h / 2 - job$x[-1], job$theta(first + 0:19))
-      p <- mixguide:::fokker_planck_steps(p, job$h, rep(job$dt, 20), rep(job$D, 20), drift)
-    }
-    p
+    each <- rep(1, case$steps)
+    mixguide:::fokker_planck_steps(job$p, job$x, job$dt * each, 2 * job$D * each,
+                                   job$theta(seq_len(case$steps)))
   }
 }
 

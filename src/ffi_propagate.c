@@ -44,17 +44,26 @@ SEXP ffi_spread(SEXP ffi_job) {
   return result;
 }
 
-/* The density p after the steps dt (N), with drift (n - 1 x N) and D (N) at their middles. */
+/* The density p after the steps dt (N): low and h of the grid, diffusion2 (N), drift (N) and score
+ * (n - 1 x N, or NULL) at their middles. */
 SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job) {
   R_xlen_t n = Rf_xlength(ffi_p), steps = ffi_length(ffi_job, "dt");
   if (TYPEOF(ffi_p) != REALSXP || n < 2) Rf_error("internal error: 'p'");
-  double h = ffi_doubles(ffi_job, "h", 1)[0];
-  const double *dt = ffi_doubles(ffi_job, "dt", steps), *D = ffi_doubles(ffi_job, "D", steps);
-  const double *drift = ffi_doubles(ffi_job, "drift", (n - 1) * steps);
+  gm_fokker_planck step = {.n = (size_t)n};
+  step.low = ffi_doubles(ffi_job, "low", 1)[0];
+  step.h = ffi_doubles(ffi_job, "h", 1)[0];
+  const double *dt = ffi_doubles(ffi_job, "dt", steps);
+  const double *diffusion2 = ffi_doubles(ffi_job, "diffusion2", steps);
+  const double *drift = ffi_doubles(ffi_job, "drift", steps);
+  const double *score = ffi_doubles_or_null(ffi_job, "score", (n - 1) * steps);
   SEXP result = PROTECT(Rf_duplicate(ffi_p));
   double *work = (double *)R_alloc(2 * (size_t)n, sizeof(double));
   for (R_xlen_t k = 0; k < steps; k++) {
-    gm_fokker_planck_step((size_t)n, h, dt[k], D[k], drift + (n - 1) * k, REAL(result), work);
+    step.dt = dt[k];
+    step.diffusion2 = diffusion2[k];
+    step.drift = drift[k];
+    step.score = score ? score + (n - 1) * k : NULL;
+    gm_fokker_planck_step(&step, REAL(result), work);
     if (k % 1000 == 999) R_CheckUserInterrupt();
   }
   UNPROTECT(1); /* result */

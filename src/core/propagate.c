@@ -122,6 +122,13 @@ static inline double x_coth_x(double x2) {
   return x + 2 * x / expm1(2 * x);
 }
 
+/* Half of b h / D between the nodes i and i + 1: its linear part begins and rises, the score counts
+ * h times. */
+typedef struct { double begin, rise, h; const double *score; } half_drift;
+static inline double half_drift_at(const half_drift *x, size_t i) {
+  return x->begin + x->rise * (double)i + (x->score ? x->h * x->score[i] : 0);
+}
+
 /* x: half of b h / D at the interface ahead, positive towards the middle. The flux there is
  * (D/h) ((e + x) p_here - (e - x) p_next), e = x coth x, for which the stationary law of a constant
  * b is exact (Chang and Cooper); neither flow is negative, since e >= |x|. */
@@ -139,17 +146,21 @@ static inline void eliminate(half_grid *half, double x, double scale, double bef
 
 /* (I - dt L/2) p' = (I + dt L/2) p is solved from both ends towards the middle: two chains of
  * divisions, of which neither waits for the other (a "twisted" factorisation). */
-void gm_fokker_planck_step(size_t n, double h, double dt, double D, const double *drift, double *p,
-                           double *work) {
-  double *y = work, *ratio = work + n, scale = dt / 2 * D / (h * h), half = h / (2 * D);
+void gm_fokker_planck_step(const gm_fokker_planck *step, double *p, double *work) {
+  size_t n = step->n;
+  double *y = work, *ratio = work + n, h = step->h;
+  double scale = step->dt * step->diffusion2 / (4 * h * h);
+  double pull = -h * step->drift / step->diffusion2;
+  half_drift x = {pull * (step->low + h / 2), pull * h, h, step->score};
   half_grid low = {0, 0, 0, 0}, high = low;
   size_t m = n / 2, i = 0, j = n - 1;
   while (i < m) {
-    eliminate(&low, half * drift[i], scale, i ? p[i - 1] : 0, p[i], p[i + 1], y + i, ratio + i);
+    eliminate(&low, half_drift_at(&x, i), scale, i ? p[i - 1] : 0, p[i], p[i + 1], y + i,
+              ratio + i);
     i++;
     if (j == m) continue;
-    eliminate(&high, -half * drift[j - 1], scale, j + 1 < n ? p[j + 1] : 0, p[j], p[j - 1], y + j,
-              ratio + j);
+    eliminate(&high, -half_drift_at(&x, j - 1), scale, j + 1 < n ? p[j + 1] : 0, p[j], p[j - 1],
+              y + j, ratio + j);
     j--;
   }
   double out = low.back + high.back;

@@ -31,11 +31,17 @@ double gm_spread_nodes(const gm_spreading *job); /* that a mass may reach */
 /* Adds the masses [first, last) to the density, which the caller has set to zero. */
 void gm_spread(const gm_spreading *job, size_t first, size_t last, int threads, double *work);
 
-/* A step of length `dt` of p_t = -(b p)_x + D p_xx with nothing flowing through the ends of the
- * grid, by the implicit midpoint rule (Crank and Nicolson) in time and Chang and Cooper's flux in
- * space: b at the n - 1 midpoints of the grid and D are those of the middle of the step. p (n >= 2)
- * is replaced. work: 2 n doubles. */
-void gm_fokker_planck_step(size_t n, double h, double dt, double D, const double *drift, double *p,
-                           double *work);
+/* A step of length `dt` of p_t = -(b p)_x + D p_xx, b = G^2 score - f x and D = G^2/2, with nothing
+ * flowing through the ends of the grid, by the implicit midpoint rule (Crank and Nicolson) in time
+ * and Chang and Cooper's flux in space. */
+typedef struct {
+  size_t n;                   /* nodes, 2 or more */
+  double low, h;              /* the first of them, and what lies between two */
+  double dt, diffusion2, drift; /* G^2 and f in the middle of the step */
+  const double *score;        /* at the n - 1 midpoints of the grid; NULL: zero */
+} gm_fokker_planck;
+
+/* p is replaced. work: 2 n doubles. */
+void gm_fokker_planck_step(const gm_fokker_planck *step, double *p, double *work);
 
 #endif

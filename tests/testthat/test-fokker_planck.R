@@ -65,7 +65,9 @@ test_that("the step solves the equations of a slow solver", {
     h <- .3
     dt <- .2
     D <- .7
-    drift <- case[2] * rnorm(n - 1)
+    score <- case[2] * rnorm(n - 1)
+    x <- -1.2 + h * seq_len(n)
+    drift <- 2 * D * score - .4 * (x[-1] - h / 2)
     p <- runif(n)
     # the same flux with the exact coth
     w <- drift * h / (2 * D)
@@ -77,8 +79,7 @@ test_that("the step solves the equations of a slow solver", {
       L[i + 1, i + 0:1] <- L[i + 1, i + 0:1] + flow
     }
     known <- solve(diag(n) - dt / 2 * L, p + dt / 2 * L %*% p)
-    found <- .Call(mixguide:::ffi_fokker_planck, p,
-                   list(h = h, dt = dt, D = D, drift = drift))
+    found <- mixguide:::fokker_planck_steps(p, x, dt, 2 * D, .4, score)
     expect_equal(found, drop(known), tolerance = 1e-6)
     expect_equal(sum(found), sum(p), tolerance = 1e-13)
   }

@@ -82,19 +82,22 @@ static void check_spread(int r, size_t size0, size_t size1, double sd) {
 /* (I - dt L/2) p' = (I + dt L/2) p, with the exact coth: the residual, the mass. */
 static void check_step(size_t n, double strength) {
   double h = .3, dt = .2, D = .7, mass = 0, now = 0;
-  double *drift = malloc(sizeof(double) * (n - 1)), *p = malloc(sizeof(double) * n);
+  double *score = malloc(sizeof(double) * (n - 1)), *p = malloc(sizeof(double) * n);
   double *q = malloc(sizeof(double) * n), *work = malloc(sizeof(double) * 2 * n);
   double *residual = malloc(sizeof(double) * n);
   for (size_t i = 0; i < n; i++) mass += p[i] = q[i] = uniform();
-  for (size_t i = 0; i + 1 < n; i++) drift[i] = strength * (2 * uniform() - 1);
-  gm_fokker_planck_step(n, h, dt, D, drift, q, work);
+  for (size_t i = 0; i + 1 < n; i++) score[i] = strength * (2 * uniform() - 1);
+  gm_fokker_planck step = {.n = n, .low = -1, .h = h, .dt = dt, .diffusion2 = 2 * D, .drift = .4,
+                           .score = score};
+  gm_fokker_planck_step(&step, q, work);
   for (size_t i = 0; i < n; i++) {
     residual[i] = q[i] - p[i];
     now += q[i];
   }
   double scale = 10;
   for (size_t i = 0; i + 1 < n; i++) { /* what flows from i to i + 1 */
-    double x = drift[i] * h / (2 * D), e = x == 0 ? 1 : x / tanh(x);
+    double drift = 2 * D * score[i] - .4 * (-1 + h * ((double)i + .5));
+    double x = drift * h / (2 * D), e = x == 0 ? 1 : x / tanh(x);
     double here = (e + x) * (p[i] + q[i]), next = (e - x) * (p[i + 1] + q[i + 1]);
     double flow = dt / 2 * D / (h * h) * (here - next);
     residual[i] += flow;
@@ -106,7 +109,7 @@ static void check_step(size_t n, double strength) {
                   (int)n, strength, residual[i], (int)i);
   }
   CHECK_NEAR(now, mass, 1e-14 * scale);
-  free(drift);
+  free(score);
   free(p);
   free(q);
   free(work);
