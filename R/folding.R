@@ -50,13 +50,12 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
     run <- guided_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
                          begin$start, log_density = "map")
     end <- drop(run$x)
-    piece <- monotone_pieces(end)
-    whole <- branch_sums(end, run$log_density, piece)
+    whole <- branch_density(end, end, run$log_density)
     w <- begin$weights
     folded <- sum(w * -expm1(run$log_density - whole))
     list(row = data.frame(strength = eta, entropy_bound = -sum(w * run$log_density),
-                          entropy = -sum(w * whole), folded = folded, pieces = max(piece),
-                          injective = folded < 1e-6, turns = any(run$folded),
+                          entropy = -sum(w * whole), folded = folded,
+                          pieces = length(turning_nodes(end)) + 1, injective = folded < 1e-6, turns = any(run$folded),
                           confidence = sum(w * run$confidence)),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
@@ -64,43 +63,6 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
             map = do.call(rbind, lapply(results, `[[`, "map")),
             setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
                          schedule = schedule, horizon = times[1]))
-}
-
-# Numbers of the pieces in which y rises or falls.
-monotone_pieces <- function(y) {
-  direction <- sign(diff(y))
-  # where it stands still it goes on as before
-  moving <- which(direction != 0)
-  if (!length(moving)) return(rep(1, length(y)))
-  direction <- direction[moving][pmax(findInterval(seq_along(direction), moving), 1)]
-  cumsum(c(1, 0, diff(direction) != 0))
-}
-
-# At each y, the log of the sum of the densities of all branches that pass there.
-branch_sums <- function(y, log_density, piece) {
-  sorted <- order(y)
-  total <- rep(-Inf, length(y))
-  turning <- which(diff(piece) > 0)
-  from <- c(1, turning)
-  to <- c(turning, length(y))
-  for (i in seq_along(from)) {
-    branch <- seq(from[i], to[i])
-    if (y[to[i]] < y[from[i]]) branch <- rev(branch)
-    # pieces share the point at which they turn, which belongs to the first
-    own <- piece[branch] == i
-    ends <- range(y[branch])
-    inside <- seq_len(findInterval(ends[2], y[sorted]))
-    inside <- sorted[inside[inside > findInterval(ends[1], y[sorted], left.open = TRUE)]]
-    part <- rep(-Inf, length(y))
-    part[inside] <- stats::approx(y[branch], log_density[branch], y[inside], ties = "ordered",
-                                  rule = 2)$y
-    part[branch[own]] <- log_density[branch[own]]
-    part[branch[!own]] <- -Inf
-    larger <- pmax(total, part)
-    add <- part > -Inf
-    total[add] <- larger[add] + log(exp(total[add] - larger[add]) + exp(part[add] - larger[add]))
-  }
-  total
 }
 
 #' @export

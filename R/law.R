@@ -128,7 +128,11 @@ branch_density <- function(at, x, log_density) {
   log_sum(terms)
 }
 
-turning_nodes <- function(x) which(diff(sign(diff(x))) != 0) + 1
+# Where the nodes turn back; some may stand still.
+turning_nodes <- function(x) {
+  moving <- which(diff(x) != 0)
+  moving[-1][diff(sign(diff(x)[moving])) != 0]
+}
 
 continued_spline <- function(at, x, y) {
   f <- stats::splinefun(x, y, "fmm")

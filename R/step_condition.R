@@ -98,25 +98,24 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
 
-# What the proofs need of a mixture: in the eigenvectors of the common covariance, its eigenvalues
-# `values`, the means (d x K), and the differences D of the class's mean to the others. `problem`
-# says why nothing is proved.
+# What the proofs need of class_geometry(), with columns for rows: the means (d x K) and the
+# differences D. `problem` says why nothing is proved.
 step_geometry <- function(mixture, class) {
-  inside <- class_components(mixture, class)[mixture$weights > 0]
-  problem <- if (ncol(used_values(mixture)) > 1) "the covariances differ" else
-    if (sum(inside) > 1) "the class has several components" else
-      if (is_singular(mixture)) "the covariance is singular"
+  shared <- class_geometry(mixture, class)
+  problem <- shared$why
+  if (is.null(problem) && any(shared$values == 0)) problem <- "the covariance is singular"
   if (!is.null(problem)) return(list(problem = paste("nothing is proved:", problem)))
-  parts <- in_eigenbasis(mixture)
-  D <- parts$means[, inside] - parts$means[, !inside, drop = FALSE]
+  used <- mixture$weights > 0
+  values <- shared$values
+  D <- t(shared$differ)
   # directions in which means agree play no part
   needed <- rowSums(abs(D)) > 1e-13 * max(abs(D), 0)
   products <- crossprod(D)
   norm2 <- diag(products)
   same <- function(x) length(x) < 2 || diff(range(x)) <= 1e-12 * max(x)
-  values <- parts$values[, 1]
-  K <- length(parts$weights)
-  list(values = values, weights = parts$weights, means = parts$means, D = D, needed = needed,
+  K <- sum(used)
+  list(values = values, weights = mixture$weights[used],
+       means = t(shared$turn(mixture$means[used, , drop = FALSE])), D = D, needed = needed,
        pairs = if (K > 1 && K <= 100) utils::combn(K, 2),
        one_space = same(values[needed]),
        # the eigenvalue of each D, if it has one

@@ -180,7 +180,8 @@ test_that("the largest variance of the means is a maximum, or a bound", {
 test_that("nothing is said of other covariances or classes; one component has nothing to lose", {
   of_several <- gaussmix(c(.5, .3, .2), c(0, 1, 2), 1, class = c("1", "1", "2"))
   expect_match(condition(of_several, em(9))$confidence$why, "several components")
-  expect_match(condition(named_mixture("B2"), em(9))$entropy$why, "covariances differ")
+  expect_match(condition(named_mixture("B2"), em(9))$entropy$why,
+               "covariances of the components differ")
   expect_match(condition(gaussmix(c(.5, .5), c(0, 1), 0), em(9))$monotone$why, "singular")
   expect_match(condition(named_mixture("H3"), em(9))$confidence$why, "obtuse")
   expect_true(all(vapply(condition(gaussmix(1, 0, 1), euler(5)), `[[`, NA, "holds")))
@@ -204,7 +205,7 @@ test_that("a capped strength keeps the class whole, whatever the strength", {
     expect_lt(mean(plain$confidence), .1)
   }
   expect_identical(capped_strength(mixture, "1", .1, euler(50), horizon = 5)(2), .1)
-  expect_error(capped_strength(named_mixture("B2"), "1", 1), "covariances differ",
+  expect_error(capped_strength(named_mixture("B2"), "1", 1), "covariances of the components differ",
                class = "mixguide_error")
 })
 
