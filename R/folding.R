@@ -55,8 +55,8 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
     folded <- sum(w * -expm1(run$log_density - whole))
     list(row = data.frame(strength = eta, entropy_bound = -sum(w * run$log_density),
                           entropy = -sum(w * whole), folded = folded,
-                          pieces = length(turning_nodes(end)) + 1, injective = folded < 1e-6, turns = any(run$folded),
-                          confidence = sum(w * run$confidence)),
+                          pieces = length(turning_nodes(end)) + 1, injective = folded < 1e-6,
+                          turns = any(run$folded), confidence = sum(w * run$confidence)),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
   structure(do.call(rbind, lapply(results, `[[`, "row")), class = c("folding", "data.frame"),
