@@ -231,15 +231,22 @@ variable_labels <- function(mixture) {
 }
 
 component_cov <- function(mixture, k) {
-  if (ncol(mixture$values) == 1) k <- 1
-  values <- mixture$values[, k]
   names <- variable_names(mixture)
-  V <- mixture$vectors
-  if (length(dim(V)) == 3) V <- V[, , k]
-  # V sqrt(Lambda) times its transpose is symmetric to the last bit
-  S <- if (is.null(V)) diag(values, length(values)) else tcrossprod(V %*% diag(sqrt(values)))
+  # a root times its transpose is symmetric to the last bit
+  S <- if (is.null(mixture$vectors)) {
+    values <- mixture$values[, min(k, ncol(mixture$values))]
+    diag(values, length(values))
+  } else tcrossprod(component_root(mixture, k))
   if (!is.null(names)) dimnames(S) <- list(names, names)
   S
+}
+
+# V sqrt(Lambda): a root L of the covariance, L L'.
+component_root <- function(mixture, k) {
+  values <- mixture$values[, min(k, ncol(mixture$values))]
+  V <- mixture$vectors
+  if (length(dim(V)) == 3) V <- matrix(V[, , k], length(values))
+  if (is.null(V)) diag(sqrt(values), length(values)) else V * rep(sqrt(values), each = nrow(V))
 }
 
 # The eigenvalues of the covariances after x = a x_0 + sqrt(b2) z.

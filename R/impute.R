@@ -1,0 +1,270 @@
+#' Impute missing values from a mixture
+#'
+#' Fills the missing cells of a table by draws from their exact law given the observed cells of the
+#' same row: multiple imputations, each a completed table. Rows are taken as independent draws from
+#' the mixture, and values as missing at random.
+#'
+#' @details
+#' Given what is observed of a row the missing part follows a mixture ([condition()], without
+#' noise). Its covariances are the same for all rows that miss the same variables: they are computed
+#' once for each such pattern. Draws need no iterations and are independent of each other; their
+#' mean and standard deviation need no draws at all.
+#'
+#' The mixture is taken as known. Imputations for an analysis that is to be honest about its
+#' estimation too take a mixture per imputation, each fitted to a bootstrap sample, say.
+#'
+#' **Other software.** The result is an `imputationList` as \pkg{mitools} makes it, so that its
+#' `with()` and `MIcombine()` work, and `as.data.frame()` gives the long form (columns `.imp`, 0 for
+#' the data as they came, and `.id`) that `as.mids()` of \pkg{mice} reads.
+#'
+#' @param mixture The law of a row: a [gaussmix()].
+#' @param data A data frame or matrix with missing cells (`NA`). Its columns are matched to the
+#'   variables of the mixture by their names, in any order, and others are left as they are; if the
+#'   mixture has no names there must be d columns, in its order.
+#' @param m The number of imputations; 0 for the means and standard deviations alone.
+#' @param class What is known of the classes of the rows: the name of a column of `data`, or a label
+#'   per row; missing where unknown. `NULL`: nothing.
+#' @return An object of classes `imputed` and `imputationList`, a list of
+#'   * `imputations`: `m` data frames like `data`, without missing cells in the variables of the
+#'     mixture;
+#'   * `cells`: a data frame with a row per missing cell: `row`, `variable`, and the exact `mean`
+#'     and `sd` of its law;
+#'   * `patterns`: a data frame with a row per set of variables that is missing somewhere: `missing`
+#'     (their names) and `rows` (how many);
+#'   * `data`, `mixture`, `law` (the weights, means and standard deviations of each cell's mixture)
+#'     and `call`.
+#'
+#'   `summary()` gives `cells` with the ends `lower` and `upper` of the interval that holds a cell
+#'   with probability `level`, equal tails, by exact quantiles. `as.data.frame()` is the long form.
+#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` for a row that no
+#'   component can have made.
+#' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting; the
+#'   formulas are those of [condition()].
+#' @seealso [condition()] for one law, and for observations with noise.
+#' @examples
+#' complete <- na.omit(airquality[1:4])
+#' complete$all <- 1
+#' m <- as_gaussmix(complete, class = "all")
+#' filled <- impute(m, airquality)
+#' filled
+#' head(summary(filled, level = .9))
+#'
+#' # a regression on each, pooled by Rubin's rules
+#' fits <- lapply(filled$imputations, function(data) lm(Ozone ~ Wind + Temp, data))
+#' estimate <- sapply(fits, coef)
+#' within <- rowMeans(sapply(fits, function(fit) diag(vcov(fit))))
+#' between <- apply(estimate, 1, var)
+#' cbind(estimate = rowMeans(estimate), se = sqrt(within + (1 + 1/5) * between))
+#' @export
+impute <- function(mixture, data, m = 5, class = NULL) {
+  check_mixture(mixture)
+  m <- check_count(m, "m")
+  if (!is.data.frame(data) && !is.matrix(data)) {
+    abort_input("data", "a data frame or a matrix", describe(data))
+  }
+  frame <- as.data.frame(data)
+  columns <- imputed_columns(mixture, frame)
+  # R takes a column of nothing but NA for a logical one
+  empty <- vapply(frame[columns], function(x) all(is.na(x)), NA)
+  frame[columns][empty] <- lapply(frame[columns][empty], as.double)
+  x <- frame_to_matrix(frame[columns], "data")
+  if (any(is.infinite(x))) {
+    abort_input("data", "finite or missing",
+                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
+  }
+  x[is.nan(x)] <- NA
+  prior <- known_classes(mixture, frame, class)
+  missing <- is.na(x)
+  # patterns in the order in which they appear
+  pattern <- apply(missing, 1, function(row) paste(which(row), collapse = " "))
+  some <- which(rowSums(missing) > 0)
+  groups <- split(some, factor(pattern[some], unique(pattern[some])))
+  parts <- lapply(groups, function(rows) impute_rows(mixture, x, prior, rows, m))
+  draws <- lapply(seq_len(m), function(i) {
+    filled <- frame
+    for (part in parts) {
+      for (j in seq_along(part$variables)) {
+        filled[[columns[part$variables[j]]]][part$rows] <- part$draws[, j, i]
+      }
+    }
+    filled
+  })
+  names <- names(frame)[columns]
+  cells <- lapply(parts, function(part) {
+    data.frame(row = rep(part$rows, length(part$variables)),
+               variable = rep(names[part$variables], each = length(part$rows)),
+               mean = as.vector(part$mean), sd = as.vector(part$sd), stringsAsFactors = FALSE)
+  })
+  cells <- do.call(rbind, c(list(data.frame(row = integer(), variable = character(),
+                                            mean = double(), sd = double())), unname(cells)))
+  law <- lapply(c(weights = "weights", means = "means", sds = "sds"), function(what) {
+    do.call(rbind, c(list(matrix(0, 0, mixture_size(mixture))), lapply(unname(parts), `[[`, what)))
+  })
+  order <- order(cells$row, match(cells$variable, names))
+  patterns <- data.frame(
+    missing = vapply(parts, function(part) toString(names[part$variables]), ""),
+    rows = vapply(parts, function(part) length(part$rows), 0L), row.names = NULL
+  )
+  structure(list(imputations = draws, cells = data.frame(cells[order, ], row.names = NULL),
+                 patterns = patterns, data = frame, mixture = mixture,
+                 law = lapply(law, function(x) x[order, , drop = FALSE]), call = match.call()),
+            class = c("imputed", "imputationList"))
+}
+
+# The columns of the data that are the variables of the mixture.
+imputed_columns <- function(mixture, data) {
+  names <- variable_names(mixture)
+  if (is.null(names)) {
+    if (ncol(data) != mixture_dim(mixture)) {
+      abort_input("data", paste("a table with", count_of(mixture_dim(mixture), "column")),
+                  paste(ncol(data)))
+    }
+    return(seq_along(data))
+  }
+  columns <- match(names, names(data))
+  if (anyNA(columns)) {
+    abort_input("data", paste("with the columns", toString(names, 200)),
+                toString(names(data), 60))
+  }
+  columns
+}
+
+# The log-weights that the components have before a row is looked at: n x K, or 1 x K.
+known_classes <- function(mixture, data, class) {
+  prior <- t(log_weights(mixture))
+  if (is.null(class)) return(prior)
+  if (is.character(class) && length(class) == 1 && class %in% names(data)) class <- data[[class]]
+  if (!is.atomic(class) || length(class) != nrow(data)) {
+    abort_input("class", "the name of a column or a label per row", describe(class))
+  }
+  known <- which(!is.na(class))
+  class_components(mixture, unique(class[known]))
+  prior <- prior[rep(1, nrow(data)), , drop = FALSE]
+  prior[known, ][outer(as.character(class)[known], mixture$class, `!=`)] <- -Inf
+  prior
+}
+
+# Rows that miss the same variables: draws (rows x variables x m), and for each cell, the rows of a
+# variable after those of the one before, the mixture that it follows, its mean and its sd.
+impute_rows <- function(mixture, x, prior, rows, m) {
+  gone <- is.na(x[rows[1], ])
+  K <- mixture_size(mixture)
+  n <- length(rows)
+  given <- conditional_parts(mixture, diag(1, length(gone))[!gone, , drop = FALSE],
+                             matrix(0, sum(!gone), 0), gone)
+  if (nrow(prior) > 1) prior <- prior[rows, , drop = FALSE]
+  at <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
+  roots <- lapply(seq_len(K), function(k) given$parts[[min(k, length(given$parts))]]$root)
+  draws <- array(0, c(n, sum(gone), m))
+  for (i in seq_len(m)) {
+    component <- max.col(cumulate_rows(at$weights) > stats::runif(n), "first")
+    for (k in unique(component)) {
+      mine <- which(component == k)
+      z <- matrix(stats::rnorm(length(mine) * ncol(roots[[k]])), length(mine))
+      draws[mine, , i] <- at$means[mine, k, ] + tcrossprod(z, roots[[k]])
+    }
+  }
+  variances <- vapply(roots, function(root) rowSums(root^2), double(sum(gone)))
+  variances <- matrix(variances, sum(gone))
+  each <- rep(seq_len(n), sum(gone))
+  weights <- at$weights[each, , drop = FALSE]
+  means <- matrix(aperm(at$means, c(1, 3, 2)), n * sum(gone))
+  variances <- variances[rep(seq_len(sum(gone)), each = n), , drop = FALSE]
+  mean <- rowSums(weights * means)
+  list(rows = rows, variables = which(gone), draws = draws, weights = weights, means = means,
+       sds = sqrt(variances), mean = mean,
+       sd = sqrt(rowSums(weights * (variances + (means - mean)^2))))
+}
+
+cumulate_rows <- function(x) {
+  for (k in seq_len(ncol(x))[-1]) x[, k] <- x[, k] + x[, k - 1]
+  x / x[, ncol(x)]
+}
+
+#' @rdname impute
+#' @param x,object What `impute()` returns.
+#' @param level The probability of the intervals.
+#' @param row.names,optional,... Not used.
+#' @export
+summary.imputed <- function(object, level = .95, ...) {
+  level <- check_number(level, "level", min = 0, max = 1, open = TRUE)
+  cbind(object$cells, lower = law_quantiles(object$law, (1 - level) / 2),
+        upper = law_quantiles(object$law, (1 + level) / 2))
+}
+
+# The p-quantiles of many mixtures in one dimension, a row each, by bisection.
+law_quantiles <- function(law, p) {
+  there <- law$weights > 0
+  ends <- law$means + stats::qnorm(p) * law$sds
+  low <- -row_max(ifelse(there, -ends, -Inf))
+  high <- row_max(ifelse(there, ends, -Inf))
+  for (i in 1:60) {
+    middle <- (low + high) / 2
+    below <- rowSums(law$weights * stats::pnorm(middle, law$means, law$sds)) < p
+    low[below] <- middle[below]
+    high[!below] <- middle[!below]
+  }
+  high
+}
+
+#' @export
+print.imputed <- function(x, digits = 3, ...) {
+  filled <- length(unique(x$cells$row))
+  cat("<imputed> ", count_of(length(x$imputations), "imputation"), " of ",
+      count_of(nrow(x$cells), "missing cell"), " in ", filled, " of ",
+      count_of(nrow(x$data), "row"), " (exact draws)\n", sep = "")
+  if (nrow(x$cells)) {
+    variables <- unique(x$cells$variable[order(match(x$cells$variable, names(x$data)))])
+    table <- do.call(rbind, lapply(variables, function(variable) {
+      cells <- x$cells[x$cells$variable == variable, ]
+      observed <- x$data[[variable]]
+      data.frame(variable = variable, missing = nrow(cells),
+                 observed_mean = mean(observed, na.rm = TRUE), imputed_mean = mean(cells$mean),
+                 cell_sd = sqrt(mean(cells$sd^2)), stringsAsFactors = FALSE)
+    }))
+    print(table, digits = digits, row.names = FALSE)
+  }
+  invisible(x)
+}
+
+#' @rdname impute
+#' @export
+as.data.frame.imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
+  tables <- c(list(x$data), x$imputations)
+  do.call(rbind, lapply(seq_along(tables), function(i) {
+    data.frame(.imp = i - 1L, .id = seq_len(nrow(x$data)), tables[[i]], check.names = FALSE,
+               row.names = NULL)
+  }))
+}
+
+#' @rdname impute
+#' @importFrom ggplot2 geom_rug
+#' @export
+autoplot.imputed <- function(object, ...) {
+  long <- as.data.frame(object)
+  variables <- unique(object$cells$variable)
+  if (!length(variables)) abort_input("object", "imputations of something", "no missing cell")
+  values <- do.call(rbind, lapply(variables, function(variable) {
+    gone <- rep(is.na(object$data[[variable]]), length.out = nrow(long))
+    shown <- (long$.imp == 0) != gone
+    data.frame(variable = variable, value = long[[variable]][shown], .imp = long$.imp[shown],
+               what = ifelse(long$.imp[shown] == 0, "observed", "imputed"))
+  }))
+  values$variable <- factor(values$variable, variables)
+  values$what <- factor(values$what, c("observed", "imputed"))
+  # a curve through a few values says nothing
+  many <- stats::ave(values$value, values$variable, values$.imp, FUN = length) >= 5
+  ggplot(values, aes(.data$value, colour = .data$what, group = .data$.imp)) +
+    geom_line(data = values[many, ], stat = "density") +
+    geom_rug(data = values[values$.imp > 0, ], alpha = .5, show.legend = FALSE) +
+    facet_wrap(vars(.data$variable), scales = "free") +
+    scale_colour_manual(values = class_palette(2), name = NULL) +
+    labs(x = NULL, y = "density") + look() +
+    words("Observed values, and those imputed",
+          paste0(count_of(length(object$imputations), "imputation"), " of ",
+                 count_of(nrow(object$cells), "missing cell"), ": a line each, and ticks"))
+}
+
+#' @rdname impute
+#' @export
+plot.imputed <- function(x, ...) show_plot(x, ...)
