@@ -24,8 +24,8 @@
 #' spaces of different dimension, those of the smallest that can have made `y` share all the weight,
 #' as a point mass does beside a density.
 #'
-#' With known noise the posterior is a mixture with a density wherever the prior is. Observed
-#' exactly, the directions `H x` have variance 0: variables observed so are left out of the result
+#' With noise in every direction of `y` the posterior has a density if the prior has. Observed
+#' exactly, a direction of `x` has variance 0: variables observed so are left out of the result
 #' (`drop`), or it has no density before noise is added ([diffuse()]).
 #'
 #' @section Numerical notes:
@@ -75,7 +75,7 @@ condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
   check_flag(drop, "drop")
   many <- is.matrix(y) || is.data.frame(y)
   if (is.data.frame(y)) y <- frame_to_matrix(y, "y")
-  if (!is.numeric(y) || !length(y)) abort_input("y", "numbers", describe(y))
+  if (!is.numeric(y) || !(many || length(y))) abort_input("y", "numbers", describe(y))
   if (!many) y <- t(y)
   H <- observed_by(mixture, H, colnames(y), "y")
   if (ncol(y) != nrow(H)) {

@@ -15,7 +15,8 @@
 #'
 #' **Other software.** The result is an `imputationList` as \pkg{mitools} makes it, so that its
 #' `with()` and `MIcombine()` work, and `as.data.frame()` gives the long form (columns `.imp`, 0 for
-#' the data as they came, and `.id`) that `as.mids()` of \pkg{mice} reads.
+#' the data as they came, and `.id`) that `as.mids()` of \pkg{mice} reads. (Both forms are
+#' recalled, not tried with these packages.)
 #'
 #' @param mixture The law of a row: a [gaussmix()].
 #' @param data A data frame or matrix with missing cells (`NA`). Its columns are matched to the
@@ -76,9 +77,9 @@ impute <- function(mixture, data, m = 5, class = NULL) {
   prior <- known_classes(mixture, frame, class)
   missing <- is.na(x)
   # patterns in the order in which they appear
-  pattern <- apply(missing, 1, function(row) paste(which(row), collapse = " "))
   some <- which(rowSums(missing) > 0)
-  groups <- split(some, factor(pattern[some], unique(pattern[some])))
+  pattern <- vapply(some, function(i) paste(which(missing[i, ]), collapse = " "), "")
+  groups <- split(some, factor(pattern, unique(pattern)))
   parts <- lapply(groups, function(rows) impute_rows(mixture, x, prior, rows, m))
   draws <- lapply(seq_len(m), function(i) {
     filled <- frame

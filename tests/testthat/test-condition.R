@@ -196,6 +196,7 @@ test_that("one variable, one component", {
 
 test_that("bad input is answered by name", {
   m <- named_mixture("M2")
+  expect_identical(condition(m, data.frame(x1 = double())), list())
   expect_mixguide_error(condition(1, 1), "mixture")
   expect_mixguide_error(condition(m, c(a = 1)), "y")
   expect_mixguide_error(condition(m, 1), "y")

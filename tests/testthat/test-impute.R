@@ -117,6 +117,7 @@ test_that("nothing, or all, is missing; columns of NA; one variable", {
   expect_identical(none$imputations[[5]], as.data.frame(diag(2)))
   expect_output(print(none), "0 missing cells")
   expect_identical(nrow(summary(none)), 0L)
+  expect_identical(nrow(impute(m, diag(2)[0, ])$cells), 0L)
   all <- impute(m, data.frame(a = NA, b = NA), m = 1)
   expect_equal(all$cells$mean, unname(mean(m)))
   expect_equal(all$cells$sd^2, unname(diag(moments(m)$cov)))
