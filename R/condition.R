@@ -7,7 +7,7 @@
 #' Condition a mixture on a linear observation
 #'
 #' The exact law of `x` given `y = H x + n`, where `x` comes from a mixture and `n` is independent
-#' Gaussian noise of mean zero: again a mixture, with the same classes. `observation()` is the law
+#' Gaussian noise of mean zero: again a mixture, with the same classes. `observed_law()` is the law
 #' of `y` itself.
 #'
 #' @details
@@ -49,7 +49,7 @@
 #' @param variables The names or numbers of the variables observed, in place of `H`.
 #' @return `condition()`: a [gaussmix()] with the names and classes of `mixture` and no `fit`; for a
 #'   matrix or data frame, a list of them, one per row, that share their covariances.
-#'   `observation()`: the law of `y`, a [gaussmix()] in m variables, named by the rows of `H` or as
+#'   `observed_law()`: the law of `y`, a [gaussmix()] in m variables, named by the rows of `H` or as
 #'   the variables observed. Both have one covariance if `mixture` has.
 #' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` for a `y` that no
 #'   component can have made.
@@ -64,7 +64,7 @@
 #' # a noisy measurement of a combination; its log-density
 #' m2 <- named_mixture("M2")
 #' condition(m2, .8, H = c(1, .5), noise = .3^2)
-#' dgaussmix(.8, observation(m2, c(1, .5), .3^2), log = TRUE)
+#' dgaussmix(.8, observed_law(m2, c(1, .5), .3^2), log = TRUE)
 #'
 #' # a regression line with its spread, exactly
 #' given <- condition(m, data.frame(Petal.Length = 1:6))
@@ -108,7 +108,7 @@ condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
 
 #' @rdname condition
 #' @export
-observation <- function(mixture, H = NULL, noise = 0, variables = NULL) {
+observed_law <- function(mixture, H = NULL, noise = 0, variables = NULL) {
   check_mixture(mixture)
   H <- observed_by(mixture, H, variables, "variables")
   root <- noise_root(noise, nrow(H))

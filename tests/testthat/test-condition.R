@@ -54,7 +54,7 @@ test_that("every form of covariance, H and noise agrees with the joint Gaussian"
       known <- oracle_condition(plain, y, H, R)
       expect_law(law, known$weights, known$means, known$covs)
       expect_identical(law$class, plain$mixture$class)
-      expect_equal(dgaussmix(t(y), observation(plain$mixture, H, R), log = TRUE), known$evidence,
+      expect_equal(dgaussmix(t(y), observed_law(plain$mixture, H, R), log = TRUE), known$evidence,
                    tolerance = 1e-9)
     }
   }
@@ -67,7 +67,7 @@ test_that("the density is that of Bayes, by quadrature", {
   total <- integrate(bayes, -8, 8, rel.tol = 1e-10)$value
   x <- seq(-3, 3, .5)
   expect_equal(dgaussmix(x, law), bayes(x) / total, tolerance = 1e-8)
-  expect_equal(dgaussmix(1.2, observation(m, 2, .5)), total, tolerance = 1e-8)
+  expect_equal(dgaussmix(1.2, observed_law(m, 2, .5)), total, tolerance = 1e-8)
 })
 
 test_that("one after the other is both at once, whatever the ranks", {
@@ -128,8 +128,8 @@ test_that("variables are observed by name, and drop out", {
   named <- H
   colnames(named) <- names(iris)[1:4]
   expect_equal(condition(m, c(4, 1.5), named[, 4:1]), whole)
-  expect_identical(colnames(observation(m, variables = 2:1)$means), names(iris)[2:1])
-  expect_equal(observation(m, variables = "Sepal.Width"), marginal(m, "Sepal.Width"),
+  expect_identical(colnames(observed_law(m, variables = 2:1)$means), names(iris)[2:1])
+  expect_equal(observed_law(m, variables = "Sepal.Width"), marginal(m, "Sepal.Width"),
                ignore_attr = TRUE)
 })
 
@@ -210,5 +210,5 @@ test_that("bad input is answered by name", {
   expect_mixguide_error(condition(m, 1, c(1, 0), diag(2)), "noise")
   expect_mixguide_error(condition(m, c(x1 = 1, x2 = 1)), "drop")
   expect_mixguide_error(condition(m, c(x1 = 1), drop = NA), "drop")
-  expect_mixguide_error(observation(m), "variables")
+  expect_mixguide_error(observed_law(m), "variables")
 })
