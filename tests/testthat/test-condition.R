@@ -20,9 +20,8 @@ oracle_condition <- function(plain, y, H, R) {
 expect_law <- function(law, weights, means, covs, tolerance = 1e-9) {
   expect_equal(law$weights, weights, tolerance = tolerance)
   expect_equal(unname(law$means), unname(means), tolerance = tolerance)
-  for (k in seq_along(covs)) {
-    expect_equal(unname(component_cov(law, k)), unname(covs[[k]]), tolerance = tolerance)
-  }
+  found <- lapply(seq_along(covs), function(k) unname(component_cov(law, k)))
+  expect_equal(found, lapply(covs, unname), tolerance = tolerance)
 }
 
 test_that("the posterior of M2 is the theory's", {
@@ -45,10 +44,10 @@ test_that("the posterior of M2 is the theory's", {
 
 test_that("every form of covariance, H and noise agrees with the joint Gaussian", {
   withr::local_seed(61)
-  for (form in FORMS) for (d in c(1, 3)) for (m in c(1, 2, 4)) {
+  for (form in FORMS) for (d in c(1, 3)) for (m in c(1, 4)) {
     plain <- random_mixture(form, d, 3)
     H <- matrix(rnorm(m * d), m)
-    for (R in list(diag(.4, m), diag(runif(m, .1, 1), m), crossprod(matrix(rnorm(m * m), m)))) {
+    for (R in list(diag(runif(m, .1, 1), m), crossprod(matrix(rnorm(m * m), m)))) {
       y <- rnorm(m)
       law <- condition(plain$mixture, y, H, R)
       known <- oracle_condition(plain, y, H, R)
