@@ -122,18 +122,23 @@ format_estimate <- function(row) {
 # matrix; in one dimension it may vary as fast as the components of `cut_at` do.
 expectation <- function(mixture, f, n, cut_at = mixture) {
   if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(check_count(n, "n", 2), mixture))))
-  used <- cut_at$weights > 0
-  mean <- cut_at$means[used, 1]
-  sd <- sqrt(rep_len(cut_at$values, mixture_size(cut_at))[used])
+  nodes <- panel_nodes(cut_at)
+  estimate_row(sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture)), 0, "quadrature")
+}
+
+# Nodes (n x 1) and weights of an integral over the line of what varies as fast as the components.
+panel_nodes <- function(mixture) {
+  used <- mixture$weights > 0
+  mean <- mixture$means[used, 1]
+  sd <- sqrt(rep_len(mixture$values, mixture_size(mixture))[used])
   # panels no wider than any component's sd where that component lives; thinned, so that the many
   # components of a kernel density share them
   cuts <- sort(as.vector(outer(sd, -12:12) + mean))
   cuts <- cuts[!duplicated(floor(cuts / (min(sd) / 2)))]
   rule <- gauss_legendre(16)
   half <- diff(cuts) / 2
-  x <- as.vector(outer(rule$node, half) + rep(cuts[-1] - half, each = 16))
-  w <- as.vector(outer(rule$weight, half))
-  estimate_row(sum(w * f(matrix(x)) * dgaussmix(x, mixture)), 0, "quadrature")
+  list(x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = 16)),
+       weight = as.vector(outer(rule$weight, half)))
 }
 
 # Nodes and weights on [-1, 1] (Golub and Welsch 1969).

@@ -80,17 +80,20 @@ rotate_slices <- function(x, basis) {
 
 # The kernel itself at the points x (n x d), at one noise level: x_t = a x_0 + sqrt(b2) z. `models`
 # is J x K log-weights, `coef` J. `what`: the "score" (n x d), its "divergence" (n) or "jacobian"
-# (n x d x d), or "logp", a list of the n log-densities of each model.
+# (n x d x d), or "logp", a list of the n log-densities of each model; "all": a list of these but
+# the divergence.
 core_eval <- function(mixture, x, a, b2, models, coef, what) {
   program <- eval_program(what, nrow(models))
-  scalars <- if (what == "logp") 2 + seq_len(nrow(models)) else if (what == "divergence") 1
+  scalars <- if (what %in% c("logp", "all")) 2 + seq_len(nrow(models)) else
+    if (what == "divergence") 1
   levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef)
-  run <- core_run(core_pool(mixture, rotate = what != "jacobian"), models, levels, program,
+  run <- core_run(core_pool(mixture, rotate = !what %in% c("jacobian", "all")), models, levels, program,
                   nrow(x), scalars, start = x)
   names <- variable_names(mixture)
   switch(what, score = name_dims(run$output, rownames(x), names), logp = run$scalar[scalars],
          divergence = run$scalar[[1]],
-         jacobian = name_dims(run$jacobian, rownames(x), names, names))
+         jacobian = name_dims(run$jacobian, rownames(x), names, names),
+         all = list(score = run$output, logp = run$scalar[scalars], jacobian = run$jacobian))
 }
 
 # Its programs are few, and made once: to make one takes as long as to evaluate at 1000 points.
@@ -102,8 +105,10 @@ eval_program <- function(what, n_models) {
     ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = 3)),
                   score = list(s, new_op("save", "x", from = "s")),
                   divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
-                  jacobian = list(s, new_op("save_jacobian", "x", from = "s")))
-    derivative <- switch(what, jacobian = "map", divergence = "divergence", "none")
+                  jacobian = list(s, new_op("save_jacobian", "x", from = "s")),
+                  all = list(replace(s, "scalar", 3), new_op("save", "x", from = "s"),
+                             new_op("save_jacobian", "x", from = "s")))
+    derivative <- switch(what, jacobian = , all = "map", divergence = "divergence", "none")
     eval_programs[[name]] <- assemble_program(operation_table(ops), derivative, 2 + n_models)
   }
   eval_programs[[name]]

@@ -1,0 +1,242 @@
+# Entropy, Fisher information and mean squared Hessian along the diffusion: what the discretisation
+# of a sampler costs is made of these.
+
+#' Entropy and information along the diffusion
+#'
+#' For the law `p_t` of a mixture at time `t`: the differential entropy `h = -E log p_t`, the Fisher
+#' information `I = E|grad log p_t|^2` and the curvature `F = E||Hess log p_t||_F^2`, the mean
+#' squared Frobenius norm of the derivative of the score.
+#'
+#' @details
+#' Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's identity) and
+#' `I' = 2 I - 2 F`; any other variance-preserving schedule is this process at the time `-log a(t)`.
+#' Both are derived for this package, and hold for every mixture. Of a Gaussian with the covariance
+#' of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t` (maximum entropy, and
+#' the inequality of Cramer and Rao): `plot()` draws these beside the curves.
+#'
+#' **How.** One Gaussian: closed forms. In one dimension: Gauss-Legendre rules on panels that follow
+#' all components, to about 1e-11. In two: the trapezoidal rule on a grid, whose error falls faster
+#' than any power of the step; steps are shortened by the root of 2 until all three change by less
+#' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components
+#' that differ in a subspace only are
+#' integrated there: across it the law is an independent Gaussian. All else, and what would take
+#' more than a million nodes, is averaged over `n` draws; the same ones at all times, so that
+#' curves are smooth and differences more precise than the standard errors say.
+#'
+#' @param mixture A [gaussmix()].
+#' @param t Times, 0 or later, in the clock of the schedule.
+#' @param schedule The forward process, see [schedule].
+#' @param n Number of draws where quadrature is not possible.
+#' @return A data frame of class `information` with a row per time and columns `t`;
+#'   `second_moment`, `E|x_t|^2`, exact; `entropy` (nats), `fisher` and `curvature`, each followed by
+#'   its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
+#'   `"quadrature"` or `"Monte Carlo"`.
+#' @section Errors: Of class `mixguide_error`, for arguments of the wrong kind; of class
+#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
+#' @source Derived for this package; the setting: Liang, Shi, Song and Zhou (2024),
+#'   \doi{10.48550/arXiv.2405.16418}.
+#' @seealso [entropy()], [second_moment()], [lipschitz()].
+#' @examples
+#' information(named_mixture("A1"), c(0, .5, 1, 2))
+#' plot(information(named_mixture("B2"), seq(0, 2, by = .1)))
+#' @export
+information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
+  check_mixture(mixture)
+  t <- check_times(t, schedule)
+  n <- check_count(n, "n", min = 2)
+  for (s in t) noise_level(mixture, s, schedule)
+  used <- keep_components(mixture, mixture$weights > 0)
+  d <- mixture_dim(mixture)
+  inner <- used
+  # what is independent of the inner coordinates: `count` Gaussians of each variance
+  rest <- list(values = numeric(), count = numeric())
+  if (mixture_size(used) == 1) {
+    inner <- NULL
+    rest <- list(values = used$values[, 1], count = rep(1, d))
+  } else if (!is.null(space <- reduced_space(used))) {
+    inner <- space$mixture
+    rest <- list(values = space$values, count = space$rest)
+  }
+  if (!is.null(inner)) inner <- along_axes(inner)
+  draws <- NULL
+  a <- schedule$a(t)
+  b2 <- schedule$b2(t)
+  rows <- lapply(seq_along(t), function(i) {
+    at <- if (!is.null(inner)) diffuse(inner, t[i], schedule)
+    row <- if (is.null(at)) information_row(rep(0, 3), method = "exact") else node_information(at)
+    if (is.null(row)) {
+      if (is.null(draws)) {
+        draws <<- list(x = rgaussmix(n, inner),
+                       z = matrix(stats::rnorm(n * mixture_dim(inner)), n))
+      }
+      row <- drawn_information(at, a[i] * draws$x + sqrt(b2[i]) * draws$z)
+    }
+    v <- a[i]^2 * rest$values + b2[i]
+    row[c("entropy", "fisher", "curvature")] <- row[c("entropy", "fisher", "curvature")] +
+      colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
+    row
+  })
+  table <- data.frame(t = t, second_moment = a^2 * moments(mixture)$second_moment + b2 * d,
+                      do.call(rbind, rows))
+  structure(table, class = c("information", "data.frame"),
+            setup = list(mixture = mixture, schedule = schedule))
+}
+
+check_times <- function(t, schedule, arg = "t") {
+  check_schedule(schedule)
+  if (!is.numeric(t) || !length(t)) abort_input(arg, "one or more times", describe(t))
+  vapply(t, check_time, 0, schedule, arg)
+}
+
+information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
+  data.frame(entropy = mean[1], entropy_se = se[1], fisher = mean[2], fisher_se = se[2],
+             curvature = mean[3], curvature_se = se[3], method = method, stringsAsFactors = FALSE)
+}
+
+# By quadrature, or NULL where there is no rule for it.
+node_information <- function(mixture) {
+  if (mixture_dim(mixture) > 2) return(NULL)
+  if (mixture_dim(mixture) == 1) {
+    nodes <- panel_nodes(mixture)
+    return(information_row(information_sums(mixture, nodes$x, nodes$weight)))
+  }
+  step <- .7
+  sums <- rep(Inf, 3)
+  repeat {
+    nodes <- box_nodes(mixture, step)
+    if (is.null(nodes)) return(NULL)
+    before <- sums
+    sums <- information_sums(mixture, nodes$x, nodes$weight)
+    # the error at step/sqrt(2) is that at this step to the power of sqrt(2)
+    if (all(abs(sums - before) <= 1e-7 * pmax(abs(sums), 1))) return(information_row(sums))
+    step <- step / sqrt(2)
+  }
+}
+
+# -E log p, E|s|^2 and E||H||_F^2 over nodes; weights are those of an integral, or NULL for means
+# with their standard errors over draws.
+information_terms <- function(mixture, x) {
+  at <- core_eval(mixture, x, 1, 0, rbind(log_weights(mixture)), 1, "all")
+  cbind(-at$logp[[1]], rowSums(at$score^2), rowSums(matrix(at$jacobian, nrow(x))^2))
+}
+
+information_sums <- function(mixture, x, weight) {
+  sums <- 0
+  # some at a time: Jacobians take space
+  for (rows in split(seq_along(weight), (seq_along(weight) - 1) %/% 1e5)) {
+    terms <- information_terms(mixture, x[rows, , drop = FALSE])
+    sums <- sums + colSums(weight[rows] * exp(-terms[, 1]) * terms)
+  }
+  sums
+}
+
+drawn_information <- function(mixture, x) {
+  terms <- information_terms(mixture, x)
+  information_row(colMeans(terms), apply(terms, 2, stats::sd) / sqrt(nrow(x)), "Monte Carlo")
+}
+
+# The equispaced grid of a box in the plane that holds all components to 8.5 standard deviations
+# (1e-16 of each), with its weights; NULL if that is too many nodes. The steps along an axis are
+# `step` times the least standard deviation of any component given the other coordinate.
+box_nodes <- function(mixture, step, most = 1e6) {
+  square <- if (is.null(mixture$vectors)) array(diag(2), c(2, 2, 1)) else mixture$vectors^2
+  K <- mixture_size(mixture)
+  along <- function(values) {
+    matrix(vapply(seq_len(K), function(k) {
+      square[, , min(k, dim(square)[3])] %*% values[, min(k, ncol(values))]
+    }, c(0, 0)), 2)
+  }
+  reach <- 8.5 * sqrt(along(mixture$values))
+  low <- apply(t(mixture$means) - reach, 1, min)
+  high <- apply(t(mixture$means) + reach, 1, max)
+  size <- step * apply(1 / sqrt(along(1 / mixture$values)), 1, min)
+  if (prod((high - low) / size) > most) return(NULL)
+  x <- unname(as.matrix(expand.grid(seq(low[1], high[1], by = size[1]),
+                                    seq(low[2], high[2], by = size[2]))))
+  list(x = x, weight = rep(prod(size), nrow(x)))
+}
+
+# The same law in other axes, in which a box around it is small: those of a common covariance, in
+# which it is diagonal, else those of the law's covariance.
+along_axes <- function(mixture) {
+  form <- mixture$form
+  if (grepl("diagonal", form)) return(mixture)
+  axes <- if (form == "common full") mixture$vectors else {
+    eigen(moments(mixture)$cov, symmetric = TRUE)$vectors
+  }
+  mixture$means <- mixture$means %*% axes
+  if (form == "full") {
+    mixture$vectors[] <- apply(mixture$vectors, 3, function(V) crossprod(axes, V))
+  } else {
+    mixture$form <- sub("full", "diagonal", form)
+    mixture["vectors"] <- list(NULL)
+  }
+  mixture
+}
+
+#' @export
+print.information <- function(x, digits = 6, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(NextMethod())
+  cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
+      toString(unique(x$method)), "\n", sep = "")
+  shown <- some_rows(nrow(x))
+  table <- as.data.frame(x)[shown, c("t", "second_moment")]
+  for (what in names(information_words)) {
+    table[[what]] <- vapply(shown, function(i) {
+      format_estimate(estimate_row(x[[what]][i], x[[paste0(what, "_se")]][i], x$method[i]))
+    }, "")
+  }
+  table[-(1:2)] <- lapply(table[-(1:2)], function(column) sub(" \\((exact|quadrature)\\)", "", column))
+  print(table, digits = digits, row.names = FALSE)
+  if (length(shown) < nrow(x)) cat("  ", length(shown), " of ", nrow(x), " times\n", sep = "")
+  invisible(x)
+}
+
+# Of a long table, rows from the first to the last.
+some_rows <- function(n, most = 12) unique(round(seq(1, n, length.out = min(n, most))))
+
+information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",
+                       curvature = "curvature F: mean square of the Hessian")
+
+#' @export
+as.data.frame.information <- function(x, ...) plain_table(x)
+
+#' @rdname information
+#' @param x,object An `information`; `plot()` draws `h`, `I` and `F` against time.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.information <- function(object, ...) {
+  setup <- attr(object, "setup")
+  gauss <- information(gaussian_like(setup$mixture), object$t, setup$schedule)
+  long <- function(table, law) {
+    do.call(rbind, lapply(names(information_words), function(what) {
+      data.frame(t = table$t, value = table[[what]], se = table[[paste0(what, "_se")]],
+                 what = factor(information_words[[what]], information_words), law = law)
+    }))
+  }
+  rows <- rbind(long(object, "the mixture"), long(gauss, "a Gaussian of the same covariance"))
+  drawn <- any(rows$se > 0)
+  ggplot(rows, aes(.data$t, .data$value, linetype = .data$law)) +
+    (if (drawn) geom_ribbon(aes(ymin = .data$value - 2 * .data$se,
+                                ymax = .data$value + 2 * .data$se), rows[rows$se > 0, ],
+                            fill = class_palette(1), alpha = .3, show.legend = FALSE)) +
+    (if (nrow(object) > 1) geom_line(colour = ink) else geom_point(aes(shape = .data$law))) +
+    facet_wrap(vars(.data$what), scales = "free_y", ncol = 1) +
+    scale_linetype_manual(values = c("the mixture" = "solid",
+                                     "a Gaussian of the same covariance" = "22"), name = NULL) +
+    labs(x = "time t", y = NULL) + look() + theme(legend.position = "bottom") +
+    words("Entropy and information along the diffusion",
+          c(format(setup$mixture), format(setup$schedule)),
+          if (drawn) "Shading: 2 standard errors" else "There is no sampling error")
+}
+
+# The Gaussian of the same mean and covariance.
+gaussian_like <- function(mixture) {
+  at <- moments(mixture)
+  gaussmix(1, t(at$mean), at$cov)
+}
+
+#' @rdname information
+#' @export
+plot.information <- function(x, ...) show_plot(x, ...)
