@@ -180,21 +180,26 @@ print.information <- function(x, digits = 6, ...) {
   if (is.null(setup)) return(NextMethod())
   cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
       toString(unique(x$method)), "\n", sep = "")
-  shown <- some_rows(nrow(x))
-  table <- as.data.frame(x)[shown, c("t", "second_moment")]
+  table <- as.data.frame(x)[c("t", "second_moment")]
   for (what in names(information_words)) {
-    table[[what]] <- vapply(shown, function(i) {
-      format_estimate(estimate_row(x[[what]][i], x[[paste0(what, "_se")]][i], x$method[i]))
-    }, "")
+    se <- x[[paste0(what, "_se")]]
+    table[[what]] <- if (all(x$method != "Monte Carlo")) x[[what]] else {
+      vapply(seq_len(nrow(x)), function(i) {
+        format_estimate(estimate_row(x[[what]][i], se[i], x$method[i]))
+      }, "")
+    }
   }
-  table[-(1:2)] <- lapply(table[-(1:2)], function(column) sub(" \\((exact|quadrature)\\)", "", column))
-  print(table, digits = digits, row.names = FALSE)
-  if (length(shown) < nrow(x)) cat("  ", length(shown), " of ", nrow(x), " times\n", sep = "")
+  print_some_rows(table, digits)
   invisible(x)
 }
 
 # Of a long table, rows from the first to the last.
-some_rows <- function(n, most = 12) unique(round(seq(1, n, length.out = min(n, most))))
+print_some_rows <- function(table, digits, most = 12) {
+  n <- nrow(table)
+  shown <- unique(round(seq(1, n, length.out = min(n, most))))
+  print(table[shown, ], digits = digits, row.names = FALSE)
+  if (length(shown) < n) cat("  ", length(shown), " of ", n, " times\n", sep = "")
+}
 
 information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",
                        curvature = "curvature F: mean square of the Hessian")
