@@ -11,8 +11,8 @@
 #' Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's identity) and
 #' `I' = 2 I - 2 F`; any other variance-preserving schedule is this process at the time `-log a(t)`.
 #' Both are derived for this package, and hold for every mixture. Of a Gaussian with the covariance
-#' of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t` (maximum entropy, and
-#' the inequality of Cramer and Rao): `plot()` draws these beside the curves.
+#' of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t` (maximum entropy,
+#' and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
 #'
 #' **How.** One Gaussian: closed forms. In one dimension: Gauss-Legendre rules on panels that follow
 #' all components, to about 1e-11. In two: the trapezoidal rule on a grid, whose error falls faster
@@ -28,8 +28,8 @@
 #' @param schedule The forward process, see [schedule].
 #' @param n Number of draws where quadrature is not possible.
 #' @return A data frame of class `information` with a row per time and columns `t`;
-#'   `second_moment`, `E|x_t|^2`, exact; `entropy` (nats), `fisher` and `curvature`, each followed by
-#'   its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
+#'   `second_moment`, `E|x_t|^2`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
+#'   by its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
 #'   `"quadrature"` or `"Monte Carlo"`.
 #' @section Errors: Of class `mixguide_error`, for arguments of the wrong kind; of class
 #'   `mixguide_error_singular` where a covariance is singular and there is no noise.

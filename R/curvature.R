@@ -1,0 +1,260 @@
+# Where the Hessian H of the log-density is largest: evaluations at many points, and climbing from
+# the best of them.
+
+# The smallest and the largest eigenvalue of H at points, n x 2.
+curvature_range <- function(mixture, x) {
+  eigen_range(core_eval(mixture, x, 1, 0, rbind(log_weights(mixture)), 1, "jacobian"))
+}
+
+# Of symmetric matrices: one, or n x d x d.
+eigen_range <- function(H) {
+  if (length(dim(H)) == 2) H <- array(H, c(1, dim(H)))
+  d <- dim(H)[2]
+  if (d == 1) return(cbind(H[, 1, 1], H[, 1, 1]))
+  if (d == 2) {
+    middle <- (H[, 1, 1] + H[, 2, 2]) / 2
+    half <- sqrt((H[, 1, 1] - H[, 2, 2])^2 / 4 + H[, 1, 2]^2)
+    return(cbind(middle - half, middle + half))
+  }
+  t(apply(H, 1, function(h) range(eigen(h, TRUE, TRUE)$values)))
+}
+
+# One dimension: on an interval, or everywhere. H has features around components, and where two of
+# them tie; far out it tends to -1/variance of the widest.
+scan_range <- function(mixture, interval = c(-Inf, Inf)) {
+  x <- scan_points(mixture)
+  x <- x[x > interval[1] & x < interval[2]]
+  ends <- interval[is.finite(interval)]
+  if (length(ends)) x <- c(x, seq(ends[1], ends[2], length.out = 501))
+  x <- sort(unique(x))
+  H <- function(x) curvature_range(mixture, matrix(x))[, 1]
+  found <- H(x)
+  most <- function(sign) {
+    peaks <- order(sign * found, decreasing = TRUE)[1]
+    # and the best one of each other hill
+    hills <- which(diff(sign(diff(sign * found))) < 0) + 1
+    hills <- hills[order(sign * found[hills], decreasing = TRUE)]
+    peaks <- unique(c(peaks, utils::head(hills, 3)))
+    max(vapply(peaks, function(i) {
+      near <- x[c(max(i - 1, 1), min(i + 1, length(x)))]
+      zoom(function(x) sign * H(x), near)
+    }, 0))
+  }
+  c(-most(-1), most(1), if (!length(ends)) -1 / max(mixture$values))
+}
+
+# The maximum over an interval of a function with one peak there, by ever finer grids.
+zoom <- function(f, ends) {
+  best <- -Inf
+  for (i in 1:12) {
+    x <- seq(ends[1], ends[2], length.out = 17)
+    value <- f(x)
+    top <- which.max(value)
+    best <- max(best, value[top])
+    ends <- x[c(max(top - 1, 1), min(top + 1, 17))]
+    if (diff(ends) <= 1e-9 * max(abs(ends))) break
+  }
+  best
+}
+
+scan_points <- function(mixture) {
+  K <- mixture_size(mixture)
+  v <- rep_len(mixture$values[1, ], K)
+  local <- mixture$means[, 1] + outer(sqrt(v), seq(-12, 12, by = if (K > 200) .25 else .05))
+  if (K > 200) return(as.vector(local))
+  middle <- sum(mixture$weights * mixture$means[, 1])
+  m <- mixture$means[, 1] - middle
+  # l_i - l_j = A x^2/2 + B x + C
+  pairs <- utils::combn(K, 2)
+  i <- pairs[1, ]
+  j <- pairs[2, ]
+  level <- log(mixture$weights) - log(v) / 2 - m^2 / (2 * v)
+  A <- 1 / v[j] - 1 / v[i]
+  B <- m[i] / v[i] - m[j] / v[j]
+  C <- level[i] - level[j]
+  square <- B^2 - 2 * A * C
+  q <- -(B + ifelse(B < 0, -1, 1) * sqrt(replace(square, square < 0, NA)))
+  roots <- data.frame(x = c(q / A, 2 * C / q), slope = 0, i = i)
+  roots$slope <- abs(A * roots$x + B)
+  # of what ties further out doubles do not resolve which is on top
+  roots <- roots[which(abs(roots$x) < 1e7 * max(sqrt(v), abs(m)) & roots$slope > 0), ]
+  if (!nrow(roots)) return(as.vector(local))
+  # where they tie on top
+  l <- vapply(seq_len(K), function(k) {
+    level[k] + roots$x * m[k] / v[k] - roots$x^2 / (2 * v[k])
+  }, roots$x)
+  l <- matrix(l, ncol = K)
+  on_top <- l[cbind(seq_len(nrow(roots)), roots$i)] >= apply(l, 1, max) - 60
+  roots <- roots[on_top, ]
+  ties <- roots$x + outer(1 / roots$slope, seq(-40, 40, by = .25))
+  c(local, middle + ties)
+}
+
+# More dimensions, one covariance: the largest eigenvalue. Pairs of components tie on a plane; the
+# others vanish far out on it, if the pair is an edge of the hull of the P mu.
+common_top <- function(mixture) {
+  g <- component_slopes(mixture, 0 * mixture$means[1, ])
+  # of very many the outer ones
+  outer_ones <- order(rowSums((g - rep(colMeans(g), each = nrow(g)))^2), decreasing = TRUE)
+  pairs <- utils::combn(utils::head(outer_ones, 40), 2)
+  apart <- sqrt(rowSums((g[pairs[1, ], , drop = FALSE] - g[pairs[2, ], , drop = FALSE])^2))
+  pairs <- pairs[, order(apart, decreasing = TRUE)[seq_len(min(length(apart), 100))], drop = FALSE]
+  starts <- lapply(seq_len(ncol(pairs)), function(p) {
+    i <- pairs[1, p]
+    j <- pairs[2, p]
+    D <- mixture$means[i, ] - mixture$means[j, ]
+    along <- g[i, ] - g[j, ]
+    # where the two tie on the line through their means
+    tie <- (mixture$means[i, ] + mixture$means[j, ]) / 2 -
+      log(mixture$weights[i] / mixture$weights[j]) / sum(D * along) * D
+    # how far the others are behind, on the plane of the tie
+    behind <- rep(g[i, ], each = nrow(g) - 2) - g[-c(i, j), , drop = FALSE]
+    behind <- behind - outer(drop(behind %*% along) / sum(along^2), along)
+    away <- nearest_in_hull(behind)
+    lead <- sqrt(sum(away^2))
+    if (!is.finite(lead) || lead < 1e-9 * max(apart)) return(t(tie))
+    # so far that they are down by these exponents
+    t(tie + outer(away / lead, c(0, 1, 5, 20, 100, 1000) / lead))
+  })
+  starts <- do.call(rbind, c(starts, list(points_around(mixture))))
+  starts_range(mixture, starts[is.finite(rowSums(starts)), , drop = FALSE])[2]
+}
+
+# The point of the convex hull of the rows of q that is nearest to 0 (Gilbert's algorithm): its
+# direction is that in which the least of them is largest.
+nearest_in_hull <- function(q) {
+  v <- q[which.min(rowSums(q^2)), ]
+  for (i in 1:200) {
+    gap <- v - q[which.min(q %*% v), ]
+    if (!(sum(v * gap) > 1e-8 * sum(v^2))) break
+    v <- v - min(1, sum(v * gap) / sum(gap^2)) * gap
+  }
+  v
+}
+
+# More dimensions, a ball.
+local_range <- function(mixture, center, radius) {
+  d <- length(center)
+  if (d == 1) return(scan_range(mixture, center + c(-radius, radius)))
+  project <- function(x) into_ball(x, center, radius)
+  starts_range(mixture, rbind(ball_points(center, radius), project(pair_points(mixture))),
+               project)
+}
+
+# More dimensions, everywhere, if that is bounded.
+spread_range <- function(mixture) {
+  starts_range(mixture, rbind(points_around(mixture), pair_points(mixture)))
+}
+
+# Points around the components, up to some 30 standard deviations.
+points_around <- function(mixture) {
+  d <- mixture_dim(mixture)
+  z <- stats::qnorm(even_points(some_points(d), d))
+  component <- rep_len(seq_len(mixture_size(mixture)), nrow(z))
+  do.call(rbind, lapply(c(1, 3, 10), function(reach) place_draws(mixture, component, reach * z)))
+}
+
+starts_range <- function(mixture, x, project = identity) {
+  scale <- sqrt(min(mixture$values))
+  found <- curvature_range(mixture, project(x))
+  side <- function(sign, column) {
+    climb(function(x) sign * curvature_range(mixture, project(x))[, column], x, scale,
+          sign * found[, column])
+  }
+  c(-side(-1, 1), side(1, 2))
+}
+
+# The largest value of f (of points n x d) that quasi-Newton steps find from the best of `x`.
+climb <- function(f, x, scale, value = f(x)) {
+  d <- ncol(x)
+  starts <- if (d > 20) 1 else 3
+  best <- max(value)
+  step <- diag(1e-4 * scale, d)
+  slope <- function(p) {
+    ahead <- f(rep(p, each = 2 * d) + rbind(step, -step))
+    (ahead[seq_len(d)] - ahead[-seq_len(d)]) / (2e-4 * scale)
+  }
+  for (i in seq_len(starts)) {
+    if (!length(value)) break
+    top <- x[which.max(value), ]
+    end <- stats::optim(top, function(p) f(t(p)), slope, method = "BFGS",
+                        control = list(fnscale = -1, maxit = if (d > 20) 30 else 200,
+                                       reltol = 1e-13))
+    best <- max(best, end$value)
+    # the next from another hill
+    apart <- rowSums((x - rep(top, each = nrow(x)))^2) > (2 * scale)^2
+    x <- x[apart, , drop = FALSE]
+    value <- value[apart]
+  }
+  best
+}
+
+# Points of a ball, as many again on its border, and their way in.
+ball_points <- function(center, radius) {
+  d <- length(center)
+  n <- some_points(d)
+  at <- even_points(n, d + 1)
+  z <- stats::qnorm(at[, seq_len(d), drop = FALSE])
+  z <- z / sqrt(rowSums(z^2))
+  if (d == 2) {
+    angle <- 2 * pi * seq_len(n) / n
+    edge <- cbind(cos(angle), sin(angle))
+  } else edge <- z
+  rep(center, each = 2 * n) + radius * rbind(edge, at[, d + 1]^(1 / d) * z)
+}
+
+into_ball <- function(x, center, radius) {
+  z <- x - rep(center, each = nrow(x))
+  far <- sqrt(rowSums(z^2)) / radius
+  rep(center, each = nrow(x)) + z / pmax(far, 1)
+}
+
+# As many as their matrices H allow.
+some_points <- function(d) max(200, min(2000, floor(2e5 / d^2)))
+
+# For each two components (the first 200 pairs): points between their means, and points near the
+# surface where they tie, along the line through the means and along the directions in which their
+# precisions differ.
+pair_points <- function(mixture) {
+  P <- precisions(mixture)
+  level <- log(mixture$weights) - colSums(log(mixture$values)) / 2
+  pairs <- utils::combn(mixture_size(mixture), 2)
+  points <- lapply(seq_len(min(ncol(pairs), 200)), function(p) {
+    i <- pairs[1, p]
+    j <- pairs[2, p]
+    from <- mixture$means[i, ]
+    D <- mixture$means[j, ] - from
+    second <- P[[min(j, length(P))]]
+    A <- second - P[[min(i, length(P))]]
+    lines <- eigen(A, TRUE)$vectors
+    if (any(D != 0)) lines <- cbind(D / sqrt(sum(D^2)), lines)
+    # l_i - l_j = a s^2/2 - b s + c at from + s u
+    c <- level[i] - level[j] + sum(D * (second %*% D)) / 2
+    ties <- lapply(seq_len(ncol(lines)), function(line) {
+      u <- lines[, line]
+      a <- sum(u * (A %*% u))
+      b <- sum(u * (second %*% D))
+      q <- b + (if (b < 0) -1 else 1) * sqrt(max(b^2 - 2 * a * c, 0))
+      s <- c(q / a, 2 * c / q)
+      s <- c(s + outer(1 / abs(a * s - b), c(-20, -5, 0, 5, 20)))
+      s <- s[is.finite(s)]
+      from + outer(u, s)
+    })
+    t(cbind(from + outer(D, seq(0, 1, by = .125)), do.call(cbind, ties)))
+  })
+  do.call(rbind, points)
+}
+
+# n points that fill the unit cube evenly: multiples of the powers of the root of
+# x^(d + 1) = x + 1 (Roberts's sequence).
+even_points <- function(n, d) {
+  root <- 2
+  for (i in 1:40) root <- (1 + root)^(1 / (d + 1))
+  (outer(seq_len(n), root^-seq_len(d)) + .5) %% 1
+}
+
+# The logarithm of the least density that a search finds in a ball.
+log_density_floor <- function(mixture, center, radius) {
+  f <- function(x) -dgaussmix(into_ball(x, center, radius), mixture, log = TRUE)
+  -climb(f, ball_points(center, radius), sqrt(min(mixture$values)))
+}

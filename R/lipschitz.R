@@ -1,0 +1,501 @@
+# How fast the score can change: what guarantees of samplers assume, what can be proved for a
+# mixture, and what is true. With g_i = -P_i (x - mu_i) and responsibilities r the derivative of the
+# score is H = Cov_r(g) - E_r[P], from which all bounds follow.
+
+#' Lipschitz constants of the score
+#'
+#' The score of a mixture at time `t` is Lipschitz with constant `L` on a convex domain exactly if
+#' no eigenvalue of its derivative `H`, the Hessian of the log-density, is larger than `L` in size
+#' there. `lipschitz()` puts the true constant, where it can be computed or found, beside what can
+#' be proved and beside the bound that a paper gives. There may be no constant for the whole space:
+#' then it says so.
+#'
+#' @details
+#' All is about the mixture at time `t`: means `mu_i`, precisions `P_i = S_i^-1`, and `smin`, `smax`
+#' the least and the largest eigenvalue of any `S_i`. Each row of the result has a `statement`:
+#'
+#' **"global"**, the least constant for the whole space, with the range of the eigenvalues of `H`.
+#' * One component; or two with one covariance, where the largest eigenvalue is that of
+#'   `P D D'P/4 - P`, `D = mu_1 - mu_2`, if it is larger than `-1/smax`: exact.
+#' * Three or more with one covariance: the largest eigenvalue is found by optimisation. Where that
+#'   reaches the bound "common" (or cannot matter), the constant is exact; otherwise it is a lower
+#'   bound.
+#' * One dimension, or components that differ along one line: by a scan around all components and
+#'   around all points where two of them tie, however far out. At late times the least eigenvalue is
+#'   reached there, where few would look.
+#' * Otherwise: **there is no constant in general**. If two components tie along a direction `u`,
+#'   `u'P_i u = u'P_j u`, where no third one is above them, and `P_i u` is not `P_j u`, then `H`
+#'   grows like `abs(x)^2` along the surface on which they tie; adding noise does not change
+#'   that. Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and
+#'   `N(0, diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is
+#'   `9 r^2/64 - 5/8`. Then `lipschitz` is `Inf`. A constant exists if for every two components
+#'   `P_i - P_j` is zero or definite, or a third component rules far out where one of the
+#'   two would tie; then it is found by optimisation, a lower bound. Where neither can be shown it
+#'   is `NA`.
+#'
+#' **"loewner"** (a): `-1/smin I <= H(x) <= -1/smax I + Cov_r(g)(x)` everywhere, so that only the
+#' upper side can be large. It is evaluated at `center`, if there is one.
+#'
+#' **"common"** (b), for one covariance, everywhere: `max(1/smin, D^2/4 - 1/smax)`, `D` the largest
+#' distance of two `P mu_i`.
+#'
+#' **"ball"** (c), where `abs(x - mu_i) <= R` for all `i`: `max(1/smin, R^2/smin^2 - 1/smax)`. `R`
+#' is the least for which that contains the ball of `radius` around `center`.
+#'
+#' **"affine"** (d), in the ball of `radius` around `center`: `max(1/smin, D^2/4 - 1/smax)` with
+#' `D = max_ij (abs(P_i (c - mu_i) - P_j (c - mu_j)) + radius norm(P_i - P_j))`. The one to use.
+#'
+#' **"pointwise"** (e): the same with radius 0, a bound of `H` at `center`.
+#'
+#' **"density"**: in the balls of (c), where the density is at least `gamma`, with `M` the largest
+#' value of any component's density: `M/gamma (1/smin + R^2/smin^2) + M^2 R^2/(smin^2 gamma^2)`.
+#'
+#' **"paper"**: the bound of the paper's kind, for `R >= 1`, `gamma < 1/10`, and all
+#' `abs(x - mu_i) >= beta`, `beta < 1/10`: `(1/smin + 2 R^2/smin^2) (1/gamma + 1/gamma^2)
+#' (1/((2 pi)^d det) + 1/((2 pi)^(d/2) det^(1/2))) exp(-beta^2/(2 smax))`, `det` the least
+#' determinant of any `S_i`. It has no `k` in it. With `beta = 0` it is at least "density", which
+#' proves it; for `beta > 0` no proof is known to us, because what is left of a ball is not convex.
+#'
+#' **"point"** and **"local"**: the eigenvalues of `H` at `center`, exact, and their extremes in the
+#' ball, found by optimisation: a lower bound of the constant there.
+#'
+#' @section What is established:
+#' (a) to (e), "density", and the criteria for and against a global constant are derived for this
+#' package. The form of "paper" is recalled, not verified against the paper (least of all
+#' its condition with `beta`). That its bound does not depend on the number of components is what
+#' the abstract says.
+#'
+#' @section Numerical notes:
+#' Searches start from the best of some thousand points, evenly spread and between the components,
+#' and climb by quasi-Newton steps. Components that differ in a subspace only are searched there;
+#' across it `H` is constant. In one dimension ties are seen up to 1e7 standard deviations (of the
+#' widest component) away, beyond which doubles do not resolve them. Bounds that overflow are `Inf`. Gamma, if not given, is the least
+#' density that a search finds in the ball; what of it exceeds 1/10 is not used by "paper".
+#'
+#' @inheritParams information
+#' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: none, or the mean of the
+#'   mixture at time `t` if there is a `radius`.
+#' @param radius Radius of the ball around it, a number >= 0.
+#' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
+#' @param beta As above, a number from 0 to 1/10.
+#' @return A data frame of class `lipschitz` with a row per time and statement, and columns `t`;
+#'   `statement`; `lipschitz`, the constant; `lower` and `upper`, what the eigenvalues of `H` are
+#'   between (`NA` where the statement is about the constant only); `domain`; `status`:
+#'   `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one
+#'   dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is
+#'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
+#'   times.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit; of class
+#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
+#' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
+#'   (recalled); the rest is derived for this package.
+#' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.
+#' @examples
+#' lipschitz(named_mixture("C2"), t = c(0, .25, 1))
+#' lipschitz(named_mixture("B2"), radius = 2)
+#' # no constant for the whole plane
+#' lipschitz(gaussmix(c(.5, .5), matrix(0, 2, 2), list(c(1, 4), c(4, 1))), center = c(5, 5))
+#' plot(lipschitz(named_mixture("A1"), seq(0, 2, by = .1), radius = 3))
+#' @export
+lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, radius = NULL,
+                      density = NULL, beta = 0) {
+  check_mixture(mixture)
+  t <- check_times(t, schedule)
+  if (!is.null(radius)) radius <- check_number(radius, "radius", min = 0)
+  if (!is.null(density)) density <- check_number(density, "density", min = 0, open = TRUE)
+  beta <- check_number(beta, "beta", min = 0, max = .1)
+  if (!is.null(center)) {
+    center <- check_points(center, mixture, "center")
+    if (nrow(center) != 1) abort_input("center", "one point", count_of(nrow(center), "point"))
+    center <- drop(center)
+  }
+  used <- present_components(mixture)
+  space <- if (mixture_size(used) > 1) reduced_space(used)
+  rows <- lapply(t, function(t) {
+    noise_level(used, t, schedule)
+    at <- diffuse(used, t, schedule)
+    parts <- score_parts(at, space, schedule$a(t), schedule$b2(t))
+    where <- if (!is.null(center) || is.null(radius)) center else mean(at)
+    cbind(t = t, rbind(
+      global_constant(parts),
+      if (is.null(where)) loewner_bound(parts, NULL) else point_statements(parts, where),
+      if (isTRUE(radius > 0)) ball_statements(parts, where, radius, density, beta)
+    ))
+  })
+  rows <- do.call(rbind, rows)
+  rows$statement <- factor(rows$statement, names(lipschitz_words))
+  structure(rows, class = c("lipschitz", "data.frame"),
+            setup = list(mixture = mixture, schedule = schedule, center = center, radius = radius))
+}
+
+lipschitz_words <- c(global = "the whole space", common = "(b) common covariance",
+                     loewner = "(a) Loewner", point = "at the center",
+                     pointwise = "(e) at the center", local = "in the ball",
+                     affine = "(d) ball, affine form", ball = "(c) ball around all means",
+                     density = "density floor", paper = "paper's form")
+
+statement_row <- function(statement, lower, upper, domain, status = "bound",
+                          source = "derived for this package", why = "",
+                          lipschitz = max(-lower, upper)) {
+  data.frame(statement = statement, lipschitz = lipschitz, lower = lower, upper = upper,
+             domain = domain, status = status, source = source, why = why,
+             stringsAsFactors = FALSE)
+}
+
+# The components that have a weight, in their simplest form.
+present_components <- function(mixture) {
+  used <- mixture$weights > 0
+  if (all(used)) return(mixture)
+  marginal(keep_components(mixture, used), seq_len(mixture_dim(mixture)))
+}
+
+# What all statements are made of: the mixture `at` the time; the least and largest variance; and,
+# of a reduction, the `inner` mixture, how points get there (`turn`) and the eigenvalues of H across
+# it (`rest`), which do not depend on x.
+score_parts <- function(at, space, a, b2) {
+  parts <- list(at = at, smin = min(at$values), smax = max(at$values), inner = at,
+                turn = identity, rest = numeric())
+  if (is.null(space)) return(parts)
+  parts$inner <- space$mixture
+  parts$inner$means <- a * space$mixture$means
+  parts$inner$values <- diffused_values(space$mixture, a, b2)
+  parts$rest <- -1 / (a^2 * space$values[space$rest > 0] + b2)
+  parts$turn <- function(x) {
+    (if (is.null(space$basis)) x else x %*% space$basis) %*% space$within
+  }
+  parts
+}
+
+with_rest <- function(range, parts) range(range, parts$rest)
+
+#' @export
+print.lipschitz <- function(x, digits = 5, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(NextMethod())
+  times <- unique(x$t)
+  cat("<lipschitz> of the score of ", format(setup$mixture), "\n  ", format(setup$schedule),
+      if (length(times) == 1) paste(", t =", format(times)), center_words(setup), "\n", sep = "")
+  words <- lipschitz_words[as.character(x$statement)]
+  if (length(times) == 1) {
+    each <- function(x) ifelse(is.na(x), "", vapply(x, format, "", digits = digits))
+    table <- data.frame(L = each(x$lipschitz), lower = each(x$lower), upper = each(x$upper),
+                        status = format(x$status), domain = format(x$domain),
+                        row.names = unname(words), stringsAsFactors = FALSE)
+    names(table)[4:5] <- mapply(format, names(table)[4:5], width = nchar(table[1, 4:5]))
+    print(table)
+  } else {
+    kinds <- unique(as.character(x$statement))
+    table <- lapply(kinds, function(kind) x$lipschitz[x$statement == kind])
+    table <- data.frame(times, table)
+    names(table) <- c("t", kinds)
+    print_some_rows(table, digits)
+    for (kind in kinds) cat("  ", kind, ": ", lipschitz_words[[kind]], ", ",
+                            toString(unique(x$status[x$statement == kind])), "\n", sep = "")
+  }
+  for (kind in c("global", "paper")) {
+    why <- setdiff(x$why[x$statement == kind], "")
+    if (length(why)) cat(strwrap(paste0(kind, ": ", why[1]), 95, 2, 4), sep = "\n")
+  }
+  invisible(x)
+}
+
+center_words <- function(setup) {
+  at <- if (!is.null(setup$center)) {
+    paste0("(", toString(format(setup$center, digits = 4)), ")")
+  } else if (!is.null(setup$radius)) "the mean"
+  if (!is.null(at)) {
+    paste0("; around ", at, if (!is.null(setup$radius)) paste(" to radius", format(setup$radius)))
+  }
+}
+
+#' @export
+as.data.frame.lipschitz <- function(x, ...) plain_table(x)
+
+#' @rdname lipschitz
+#' @param x,object A `lipschitz`.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.lipschitz <- function(object, ...) {
+  setup <- attr(object, "setup")
+  rows <- as.data.frame(object)
+  none <- any(rows$status == "none")
+  rows <- rows[is.finite(rows$lipschitz) & rows$lipschitz > 0, ]
+  if (!nrow(rows)) abort_input("object", "one with a finite constant", "none")
+  present <- intersect(names(lipschitz_words), rows$statement)
+  rows$kind <- factor(lipschitz_words[as.character(rows$statement)], lipschitz_words[present])
+  rows$role <- factor(ifelse(rows$status == "bound", "bound", "exact or found"),
+                      c("exact or found", "bound"))
+  colours <- class_palette(length(present))
+  several <- length(unique(rows$t)) > 1
+  reach <- range(log10(rows$lipschitz))
+  ticks <- if (diff(reach) < 3) c(outer(c(1, 2, 5), 10^(-12:12))) else 10^(-30:300)
+  ticks <- ticks[log10(ticks) >= reach[1] - .5 & log10(ticks) <= reach[2] + .5]
+  ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 10))]
+  scale <- function(which) {
+    which(breaks = log10(ticks), minor_breaks = NULL,
+          labels = format(ticks, trim = TRUE, drop0trailing = TRUE, digits = 3))
+  }
+  note <- if (none) "For the whole space there is no constant"
+  title <- words("Lipschitz constant of the score",
+                 c(format(setup$mixture),
+                   paste0(format(setup$schedule), if (!several) paste(", t =", rows$t[1]),
+                          center_words(setup))), note)
+  if (!several) {
+    return(ggplot(rows, aes(log10(.data$lipschitz), .data$kind, shape = .data$role)) +
+             geom_point(size = 2.5, colour = ink) + scale(scale_x_continuous) +
+             scale_shape_manual(values = c("exact or found" = 19, bound = 1), name = NULL) +
+             labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
+  }
+  ggplot(rows, aes(.data$t, log10(.data$lipschitz), colour = .data$kind,
+                   linetype = .data$role)) +
+    geom_line(linewidth = .8) + scale(scale_y_continuous) +
+    scale_colour_manual(values = stats::setNames(colours, lipschitz_words[present]), name = NULL) +
+    scale_linetype_manual(values = c("exact or found" = "solid", bound = "22"), name = NULL) +
+    labs(x = "time t", y = "constant") + look() + title
+}
+
+#' @rdname lipschitz
+#' @export
+plot.lipschitz <- function(x, ...) show_plot(x, ...)
+
+# Precision matrices, one if the covariance is common.
+precisions <- function(mixture) {
+  d <- mixture_dim(mixture)
+  lapply(seq_len(ncol(mixture$values)), function(k) {
+    V <- mixture$vectors
+    if (is.null(V)) return(diag(1 / mixture$values[, k], d))
+    if (length(dim(V)) == 3) V <- matrix(V[, , k], d)
+    tcrossprod(V %*% diag(1 / sqrt(mixture$values[, k]), d))
+  })
+}
+
+# g_i at a point, a row per component.
+component_slopes <- function(mixture, x) {
+  K <- mixture_size(mixture)
+  P <- precisions(mixture)
+  matrix(vapply(seq_len(K), function(k) P[[min(k, length(P))]] %*% (mixture$means[k, ] - x),
+                numeric(mixture_dim(mixture))), K, byrow = TRUE)
+}
+
+# ---- Bounds
+
+loewner_bound <- function(parts, center) {
+  if (is.null(center)) {
+    return(statement_row("loewner", -1 / parts$smin, NA, "everywhere", why = paste(
+      "the upper side depends on x: -1/smax + Cov_r(g)")))
+  }
+  g <- component_slopes(parts$at, center)
+  r <- responsibilities(parts$at, center)
+  spread <- crossprod(sqrt(r) * (g - rep(colSums(r * g), each = nrow(g))))
+  statement_row("loewner", -1 / parts$smin, -1 / parts$smax + eigen_range(spread)[2],
+                "at the center")
+}
+
+responsibilities <- function(mixture, x) {
+  each <- vapply(seq_len(mixture_size(mixture)), function(k) {
+    dgaussmix(t(x), keep_components(mixture, k), log = TRUE)
+  }, 0) + log(mixture$weights)
+  exp(each - log_sum(as.list(each)))
+}
+
+# The bound that differences D of the g_i make (Popoviciu: a variance is at most range^2/4).
+spread_bound <- function(parts, statement, D, domain) {
+  statement_row(statement, -1 / parts$smin, D^2 / 4 - 1 / parts$smax, domain)
+}
+
+point_statements <- function(parts, center) {
+  H <- curvature_range(parts$inner, parts$turn(t(center)))
+  H <- with_rest(H, parts)
+  rbind(statement_row("point", H[1], H[2], "at the center", "exact"), loewner_bound(parts, center),
+        spread_bound(parts, "pointwise", max_distance(component_slopes(parts$at, center)),
+                     "at the center"))
+}
+
+max_distance <- function(points) {
+  if (nrow(points) == 1) return(0)
+  # of thousands of points a ball that holds them
+  if (nrow(points) > 2000) {
+    return(2 * sqrt(max(rowSums((points - rep(colMeans(points), each = nrow(points)))^2))))
+  }
+  max(stats::dist(points))
+}
+
+ball_statements <- function(parts, center, radius, density, beta) {
+  at <- parts$at
+  smin <- parts$smin
+  R <- max(sqrt(colSums((t(at$means) - center)^2))) + radius
+  in_balls <- paste("|x - mu_i| <=", format(R, digits = 4), "for all i")
+  in_ball <- paste("|x - center| <=", format(radius, digits = 4))
+  local <- if (mixture_size(at) == 1) -1 / c(smin, parts$smax) else {
+    with_rest(local_range(parts$inner, drop(parts$turn(t(center))), radius), parts)
+  }
+  gamma <- if (is.null(density)) log_density_floor(at, center, radius) else log(density)
+  floor <- function(gamma) {
+    paste0(in_balls, ", density >= ", if (gamma > -700) format(exp(gamma), digits = 3) else {
+      paste0("exp(", format(gamma, digits = 3), ")")
+    })
+  }
+  d <- mixture_dim(at)
+  # logarithms, for gamma may be very small
+  M <- -d / 2 * log(2 * pi) - min(colSums(log(at$values))) / 2
+  derived <- exp(M - gamma) * (1 / smin + R^2 / smin^2) + exp(2 * (M - gamma)) * (R / smin)^2
+  known <- min(gamma, log(.1))
+  recalled <- (1 / smin + 2 * max(R, 1)^2 / smin^2) * (exp(-known) + exp(-2 * known)) *
+    (exp(2 * M) + exp(M)) * exp(-beta^2 / (2 * parts$smax))
+  rbind(
+    statement_row("local", local[1], local[2], in_ball,
+                  if (mixture_size(at) == 1) "exact" else "search", "computed",
+                  if (mixture_size(at) == 1) "" else "a lower bound of the constant there"),
+    spread_bound(parts, "affine", affine_spread(at, center, radius), in_ball),
+    spread_bound(parts, "ball", 2 * R / smin, in_balls),
+    statement_row("density", NA, NA, floor(gamma), lipschitz = derived),
+    statement_row("paper", NA, NA, paste0(floor(known), if (beta > 0) {
+      paste(", |x - mu_i| >=", beta)
+    }), source = "recalled, not verified against the paper", lipschitz = recalled,
+    why = if (beta > 0) "no proof is known for beta > 0" else "")
+  )
+}
+
+# max_ij |g_i - g_j| over a ball, bounded by its value at the center and the change that the
+# precisions allow.
+affine_spread <- function(mixture, center, radius) {
+  K <- mixture_size(mixture)
+  g <- component_slopes(mixture, center)
+  if (ncol(mixture$values) == 1) return(max_distance(g))
+  apart <- as.matrix(stats::dist(g))
+  change <- precision_distances(mixture)
+  max(apart + radius * change)
+}
+
+# ||P_i - P_j|| in spectral norm, K x K; of many full precisions a bound of it, by their
+# eigenvalues.
+precision_distances <- function(mixture) {
+  p <- 1 / mixture$values
+  K <- ncol(p)
+  if (is.null(mixture$vectors)) return(as.matrix(stats::dist(t(p), "maximum")))
+  top <- apply(p, 2, max)
+  low <- apply(p, 2, min)
+  if (K > 60) return(pmax(outer(top, low, "-"), t(outer(top, low, "-"))))
+  P <- precisions(mixture)
+  norms <- matrix(0, K, K)
+  for (i in seq_len(K)) for (j in seq_len(i - 1)) {
+    norms[i, j] <- norms[j, i] <- max(abs(eigen(P[[i]] - P[[j]], TRUE, TRUE)$values))
+  }
+  norms
+}
+
+# ---- The constant for the whole space
+
+global_constant <- function(parts) {
+  at <- parts$at
+  smin <- parts$smin
+  K <- mixture_size(at)
+  row <- function(range, status, why = "") {
+    range <- with_rest(range, parts)
+    statement_row("global", range[1], range[2], "everywhere", status, "computed", why)
+  }
+  if (K == 1) return(row(-1 / c(smin, parts$smax), "exact"))
+  if (ncol(at$values) == 1) {
+    g <- component_slopes(at, 0 * at$means[1, ])
+    bound <- spread_bound(parts, "common", max_distance(g), "everywhere")
+    # far out one component rules, and H is -P
+    least <- -1 / c(smin, parts$smax)
+    if (K == 2) {
+      top <- eigen_range(array(crossprod(g[1, , drop = FALSE] - g[2, ]) / 4 -
+                                 precisions(at)[[1]], c(1, dim(at$means)[c(2, 2)])))[2]
+      return(rbind(row(c(least, top), "exact"), bound))
+    }
+    one <- mixture_dim(parts$inner) == 1
+    top <- if (one) max(scan_range(parts$inner)) else common_top(parts$inner)
+    met <- top >= bound$upper * (1 - 1e-9) || 1 / smin >= bound$upper
+    why <- if (met) "" else if (one) "scanned along the line of the means" else {
+      "the largest eigenvalue is found by optimisation: a lower bound"
+    }
+    return(rbind(row(c(least, top), if (met) "exact" else if (one) "scan" else "search", why),
+                 bound))
+  }
+  if (mixture_dim(parts$inner) == 1) {
+    return(row(scan_range(parts$inner), "scan", "around all components and all ties, far out too"))
+  }
+  growth <- score_growth(parts$inner)
+  switch(growth$kind,
+         none = row(c(-1 / smin, Inf), "none", growth$why),
+         exists = row(spread_range(parts$inner), "search",
+                      "a constant exists; found by optimisation: a lower bound"),
+         statement_row("global", NA, NA, "everywhere", "unknown", "computed",
+                       "not known whether there is a constant"))
+}
+
+# Is H bounded? For two components the range of |g_i - g_j| matters on the surface where they tie;
+# it is bounded if P_i - P_j is zero or definite, or if a component of a flatter tail (P_k < P_i)
+# rules there. It is not if a tie along u stays on top, with P_i u != P_j u.
+score_growth <- function(mixture) {
+  P <- precisions(mixture)
+  K <- length(P)
+  size <- max(1 / mixture$values)
+  tol <- 1e-10 * size
+  sign_of <- function(A) {
+    values <- eigen(A, TRUE, TRUE)$values
+    if (max(abs(values)) <= tol) "zero" else if (min(values) > tol) "positive" else
+      if (max(values) < -tol) "negative" else if (min(values) < -tol && max(values) > tol) {
+        "indefinite"
+      } else "semidefinite"
+  }
+  kind <- vapply(P, function(second) {
+    vapply(P, function(first) sign_of(first - second), "")
+  }, rep("", K))
+  # those that a flatter one outlives in every direction
+  outlived <- apply(kind == "positive", 1, any)
+  open <- which(kind %in% c("indefinite", "semidefinite") & upper.tri(kind) &
+                  !outer(outlived, outlived, "|"))
+  if (!length(open)) return(list(kind = "exists"))
+  pairs <- arrayInd(open, dim(kind))
+  for (p in seq_len(nrow(pairs))) {
+    i <- pairs[p, 1]
+    j <- pairs[p, 2]
+    A <- P[[i]] - P[[j]]
+    if (kind[i, j] == "indefinite") {
+      u <- tie_directions(A)
+      q <- vapply(P, function(P) colSums(u * (P %*% u)), numeric(ncol(u)))
+      q <- matrix(q, ncol = K)
+      others <- kind[i, ] != "zero" & kind[j, ] != "zero"
+      above <- if (!any(others)) TRUE else {
+        apply(q[, others, drop = FALSE], 1, min) > q[, i] + 1e-8 * size
+      }
+      if (any(above)) {
+        return(list(kind = "none", why = paste(
+          "components", i, "and", j, "tie along a direction in which the tails of both are the",
+          "flattest, and H grows like |x|^2 there")))
+      }
+    } else if (K == 2) {
+      # a paraboloid, unless the tie does not depend on the directions in which P_i = P_j
+      b <- P[[i]] %*% mixture$means[i, ] - P[[j]] %*% mixture$means[j, ]
+      e <- eigen(A, TRUE)
+      free <- abs(e$values) <= tol
+      if (max(abs(crossprod(e$vectors[, free], b))) > 1e-8 * sqrt(sum(b^2))) {
+        return(list(kind = "none", why = paste(
+          "the two components tie on a paraboloid, along which H grows without bound")))
+      }
+      return(list(kind = "exists"))
+    }
+  }
+  list(kind = "unknown")
+}
+
+# Directions u, a column each, with u'A u = 0 and A u != 0, for an indefinite A; all of them in the
+# plane.
+tie_directions <- function(A, n = 500) {
+  e <- eigen(A, TRUE)
+  d <- length(e$values)
+  up <- e$values > 0
+  z <- if (d == 2) cbind(c(1, 1), c(1, -1)) else {
+    rbind(t(stats::qnorm(even_points(n, d))))
+  }
+  w <- z * sqrt(abs(e$values))
+  # the parts that A stretches and those that it flips, made equal
+  share <- function(on) sqrt(colSums(w[on, , drop = FALSE]^2))
+  z[up, ] <- z[up, , drop = FALSE] / rep(share(up), each = sum(up))
+  z[!up, ] <- z[!up, , drop = FALSE] / rep(share(!up), each = sum(!up))
+  u <- e$vectors %*% z
+  u / rep(sqrt(colSums(u^2)), each = d)
+}
