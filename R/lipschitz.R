@@ -69,13 +69,14 @@
 #' Searches start from the best of some thousand points, evenly spread and between the components,
 #' and climb by quasi-Newton steps. Components that differ in a subspace only are searched there;
 #' across it `H` is constant. In one dimension ties are seen up to 1e7 standard deviations (of the
-#' widest component) away, beyond which doubles do not resolve them. Bounds that overflow are `Inf`. Gamma, if not given, is the least
-#' density that a search finds in the ball; what of it exceeds 1/10 is not used by "paper".
+#' widest component) away, beyond which doubles do not resolve them. Bounds that overflow are `Inf`.
+#' Gamma, if not given, is the least density that a search finds in the ball; what of it exceeds
+#' 1/10 is not used by "paper".
 #'
 #' @inheritParams information
-#' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: none, or the mean of the
-#'   mixture at time `t` if there is a `radius`.
-#' @param radius Radius of the ball around it, a number >= 0.
+#' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: no statements about a
+#'   point, and balls are around the mean of the mixture at time `t`.
+#' @param radius Radius of the ball around it, a number >= 0, or `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
 #' @return A data frame of class `lipschitz` with a row per time and statement, and columns `t`;
@@ -118,7 +119,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
     where <- if (!is.null(center) || is.null(radius)) center else mean(at)
     cbind(t = t, rbind(
       global_constant(parts),
-      if (is.null(where)) loewner_bound(parts, NULL) else point_statements(parts, where),
+      if (is.null(center)) loewner_bound(parts, NULL) else point_statements(parts, center),
       if (isTRUE(radius > 0)) ball_statements(parts, where, radius, density, beta)
     ))
   })
@@ -129,10 +130,10 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
 }
 
 lipschitz_words <- c(global = "the whole space", common = "(b) common covariance",
-                     loewner = "(a) Loewner", point = "at the center",
-                     pointwise = "(e) at the center", local = "in the ball",
-                     affine = "(d) ball, affine form", ball = "(c) ball around all means",
-                     density = "density floor", paper = "paper's form")
+                     loewner = "(a) Loewner", point = "at the centre",
+                     pointwise = "(e) at the centre", local = "in the ball",
+                     affine = "(d) ball, affine form", ball = "(c) balls around means",
+                     density = "density floor", paper = "paper's form (recalled)")
 
 statement_row <- function(statement, lower, upper, domain, status = "bound",
                           source = "derived for this package", why = "",
@@ -169,7 +170,7 @@ score_parts <- function(at, space, a, b2) {
 with_rest <- function(range, parts) range(range, parts$rest)
 
 #' @export
-print.lipschitz <- function(x, digits = 5, ...) {
+print.lipschitz <- function(x, digits = 4, ...) {
   setup <- attr(x, "setup")
   if (is.null(setup)) return(NextMethod())
   times <- unique(x$t)
@@ -178,8 +179,10 @@ print.lipschitz <- function(x, digits = 5, ...) {
   words <- lipschitz_words[as.character(x$statement)]
   if (length(times) == 1) {
     each <- function(x) ifelse(is.na(x), "", vapply(x, format, "", digits = digits))
+    # that of (c) need not be said again
+    domain <- sub("^.* for all i, density", "as (c), p", sub(" for all i$", "", x$domain))
     table <- data.frame(L = each(x$lipschitz), lower = each(x$lower), upper = each(x$upper),
-                        status = format(x$status), domain = format(x$domain),
+                        status = format(x$status), domain = format(domain),
                         row.names = unname(words), stringsAsFactors = FALSE)
     names(table)[4:5] <- mapply(format, names(table)[4:5], width = nchar(table[1, 4:5]))
     print(table)
@@ -222,14 +225,14 @@ autoplot.lipschitz <- function(object, ...) {
   rows <- rows[is.finite(rows$lipschitz) & rows$lipschitz > 0, ]
   if (!nrow(rows)) abort_input("object", "one with a finite constant", "none")
   present <- intersect(names(lipschitz_words), rows$statement)
-  rows$kind <- factor(lipschitz_words[as.character(rows$statement)], lipschitz_words[present])
+  rows$kind <- factor(lipschitz_words[as.character(rows$statement)], rev(lipschitz_words[present]))
   rows$role <- factor(ifelse(rows$status == "bound", "bound", "exact or found"),
                       c("exact or found", "bound"))
-  colours <- class_palette(length(present))
   several <- length(unique(rows$t)) > 1
   reach <- range(log10(rows$lipschitz))
   ticks <- if (diff(reach) < 3) c(outer(c(1, 2, 5), 10^(-12:12))) else 10^(-30:300)
-  ticks <- ticks[log10(ticks) >= reach[1] - .5 & log10(ticks) <= reach[2] + .5]
+  margin <- if (diff(reach) < 3) .5 else .1
+  ticks <- ticks[log10(ticks) >= reach[1] - margin & log10(ticks) <= reach[2] + margin]
   ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 10))]
   scale <- function(which) {
     which(breaks = log10(ticks), minor_breaks = NULL,
@@ -246,11 +249,13 @@ autoplot.lipschitz <- function(object, ...) {
              scale_shape_manual(values = c("exact or found" = 19, bound = 1), name = NULL) +
              labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
   }
+  bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
+  named <- function(values) stats::setNames(values, lipschitz_words[present])
   ggplot(rows, aes(.data$t, log10(.data$lipschitz), colour = .data$kind,
-                   linetype = .data$role)) +
+                   linetype = .data$kind)) +
     geom_line(linewidth = .8) + scale(scale_y_continuous) +
-    scale_colour_manual(values = stats::setNames(colours, lipschitz_words[present]), name = NULL) +
-    scale_linetype_manual(values = c("exact or found" = "solid", bound = "22"), name = NULL) +
+    scale_colour_manual(values = named(class_palette(length(present))), name = NULL) +
+    scale_linetype_manual(values = named(ifelse(bound, "22", "solid")), name = NULL) +
     labs(x = "time t", y = "constant") + look() + title
 }
 
@@ -288,7 +293,7 @@ loewner_bound <- function(parts, center) {
   r <- responsibilities(parts$at, center)
   spread <- crossprod(sqrt(r) * (g - rep(colSums(r * g), each = nrow(g))))
   statement_row("loewner", -1 / parts$smin, -1 / parts$smax + eigen_range(spread)[2],
-                "at the center")
+                "at the centre")
 }
 
 responsibilities <- function(mixture, x) {
@@ -306,9 +311,9 @@ spread_bound <- function(parts, statement, D, domain) {
 point_statements <- function(parts, center) {
   H <- curvature_range(parts$inner, parts$turn(t(center)))
   H <- with_rest(H, parts)
-  rbind(statement_row("point", H[1], H[2], "at the center", "exact"), loewner_bound(parts, center),
+  rbind(statement_row("point", H[1], H[2], "at the centre", "exact"), loewner_bound(parts, center),
         spread_bound(parts, "pointwise", max_distance(component_slopes(parts$at, center)),
-                     "at the center"))
+                     "at the centre"))
 }
 
 max_distance <- function(points) {
@@ -356,7 +361,7 @@ ball_statements <- function(parts, center, radius, density, beta) {
   )
 }
 
-# max_ij |g_i - g_j| over a ball, bounded by its value at the center and the change that the
+# max_ij |g_i - g_j| over a ball, bounded by its value at the centre and the change that the
 # precisions allow.
 affine_spread <- function(mixture, center, radius) {
   K <- mixture_size(mixture)

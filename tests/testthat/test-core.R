@@ -12,5 +12,7 @@ test_that("the divergence is the trace of the Jacobian, and log p_j that of the 
     expect_equal(at("logp"), list(dgaussmix(x, class_law(later, "a"), log = TRUE),
                                   dgaussmix(x, later, log = TRUE)),
                  tolerance = 1e-12, info = paste(form, d))
+    expect_equal(at("all"), list(score = at("score"), logp = at("logp"), jacobian = slopes),
+                 tolerance = 1e-12, info = paste(form, d))
   }
 })

@@ -173,7 +173,7 @@ test_that("components that differ in a subspace are searched there", {
 })
 
 test_that("one Gaussian, no weight, far points and tiny densities are no trouble", {
-  x <- lipschitz(gaussmix(c(1, 0), c(1.5, 50), c(.25, 9)), radius = 1)
+  x <- lipschitz(gaussmix(c(1, 0), c(1.5, 50), c(.25, 9)), center = 1, radius = 1)
   for (s in c("global", "point", "local", "affine", "loewner", "pointwise")) {
     expect_equal(of(x, s), 4, tolerance = 1e-14)
   }
