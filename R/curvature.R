@@ -60,7 +60,7 @@ zoom <- function(f, ends) {
 scan_points <- function(mixture) {
   K <- mixture_size(mixture)
   v <- rep_len(mixture$values[1, ], K)
-  local <- mixture$means[, 1] + outer(sqrt(v), seq(-12, 12, by = if (K > 200) .25 else .05))
+  local <- mixture$means[, 1] + outer(sqrt(v), seq(-12, 12, by = if (K > 50) .2 else .05))
   if (K > 200) return(as.vector(local))
   middle <- sum(mixture$weights * mixture$means[, 1])
   m <- mixture$means[, 1] - middle
@@ -86,7 +86,11 @@ scan_points <- function(mixture) {
   l <- matrix(l, ncol = K)
   on_top <- l[cbind(seq_len(nrow(roots)), roots$i)] >= apply(l, 1, max) - 60
   roots <- roots[on_top, ]
-  ties <- roots$x + outer(1 / roots$slope, seq(-40, 40, by = .25))
+  # of very many the steepest, where H may be largest, and the outermost
+  if (nrow(roots) > 600) {
+    roots <- roots[unique(c(order(-roots$slope)[1:300], order(-abs(roots$x))[1:300])), ]
+  }
+  ties <- roots$x + outer(1 / roots$slope, seq(-40, 40, by = .5))
   c(local, middle + ties)
 }
 
@@ -228,14 +232,14 @@ pair_points <- function(mixture) {
     A <- second - P[[min(i, length(P))]]
     lines <- eigen(A, TRUE)$vectors
     if (any(D != 0)) lines <- cbind(D / sqrt(sum(D^2)), lines)
-    # l_i - l_j = a s^2/2 - b s + c at from + s u
-    c <- level[i] - level[j] + sum(D * (second %*% D)) / 2
+    # l_i - l_j = a s^2/2 - b s + gap at from + s u
+    gap <- level[i] - level[j] + sum(D * (second %*% D)) / 2
     ties <- lapply(seq_len(ncol(lines)), function(line) {
       u <- lines[, line]
       a <- sum(u * (A %*% u))
       b <- sum(u * (second %*% D))
-      q <- b + (if (b < 0) -1 else 1) * sqrt(max(b^2 - 2 * a * c, 0))
-      s <- c(q / a, 2 * c / q)
+      q <- b + (if (b < 0) -1 else 1) * sqrt(max(b^2 - 2 * a * gap, 0))
+      s <- c(q / a, 2 * gap / q)
       s <- c(s + outer(1 / abs(a * s - b), c(-20, -5, 0, 5, 20)))
       s <- s[is.finite(s)]
       from + outer(u, s)

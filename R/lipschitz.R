@@ -71,7 +71,7 @@
 #' across it `H` is constant. In one dimension ties are seen up to 1e7 standard deviations (of the
 #' widest component) away, beyond which doubles do not resolve them. Bounds that overflow are `Inf`.
 #' Gamma, if not given, is the least density that a search finds in the ball; what of it exceeds
-#' 1/10 is not used by "paper".
+#' 1/10 is not used by "paper". Of more than 200 components in one dimension no ties are visited.
 #'
 #' @inheritParams information
 #' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: no statements about a
@@ -204,7 +204,7 @@ print.lipschitz <- function(x, digits = 4, ...) {
 
 center_words <- function(setup) {
   at <- if (!is.null(setup$center)) {
-    paste0("(", toString(format(setup$center, digits = 4)), ")")
+    paste0("(", toString(format(setup$center, digits = 4, trim = TRUE)), ")")
   } else if (!is.null(setup$radius)) "the mean"
   if (!is.null(at)) {
     paste0("; around ", at, if (!is.null(setup$radius)) paste(" to radius", format(setup$radius)))
@@ -401,13 +401,14 @@ global_constant <- function(parts) {
   }
   if (K == 1) return(row(-1 / c(smin, parts$smax), "exact"))
   if (ncol(at$values) == 1) {
-    g <- component_slopes(at, 0 * at$means[1, ])
+    # differences of the P mu do not leave the subspace of a reduction
+    g <- component_slopes(parts$inner, 0 * parts$inner$means[1, ])
     bound <- spread_bound(parts, "common", max_distance(g), "everywhere")
     # far out one component rules, and H is -P
     least <- -1 / c(smin, parts$smax)
     if (K == 2) {
-      top <- eigen_range(array(crossprod(g[1, , drop = FALSE] - g[2, ]) / 4 -
-                                 precisions(at)[[1]], c(1, dim(at$means)[c(2, 2)])))[2]
+      top <- eigen_range(crossprod(g[1, , drop = FALSE] - g[2, ]) / 4 -
+                           precisions(parts$inner)[[1]])[2]
       return(rbind(row(c(least, top), "exact"), bound))
     }
     one <- mixture_dim(parts$inner) == 1

@@ -190,6 +190,16 @@ test_that("one Gaussian, no weight, far points and tiny densities are no trouble
                  (1 / (2 * pi * .16) + 1 / sqrt(2 * pi * .16)), tolerance = 1e-12)
 })
 
+test_that("other schedules are the same process by another clock, and names are kept", {
+  m <- named_mixture("C2")
+  colnames(m$means) <- c("u", "v")
+  vp <- schedule_vp()
+  x <- lipschitz(m, .2, vp, center = data.frame(v = .3, u = -.1), radius = 1)
+  y <- lipschitz(m, -log(vp$a(.2)), center = c(-.1, .3), radius = 1)
+  expect_equal(x$lipschitz, y$lipschitz, tolerance = 1e-7)
+  expect_output(print(x), "around \\(-0.1, 0.3\\) to radius 1")
+})
+
 test_that("what is out of place is named", {
   A1 <- named_mixture("A1")
   expect_error(lipschitz(gaussmix(c(.5, .5), c(0, 1), c(0, 1))), class = "mixguide_error_singular")
