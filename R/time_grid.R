@@ -53,16 +53,20 @@ time_grid <- function(steps, horizon = NULL,
   times
 }
 
-# Bisection: log(a/b) falls with t in every schedule.
 logsnr_grid <- function(left, horizon, end, schedule) {
   if (end == 0) abort_input("end", 'positive with a "logsnr" grid', "0")
-  logsnr <- function(t) log(schedule$a(t)) - log(schedule$b2(t)) / 2
-  target <- left * logsnr(horizon) + (1 - left) * logsnr(end)
-  low <- rep(end, length(left))
-  high <- rep(horizon, length(left))
+  target <- left * log_snr(horizon, schedule) + (1 - left) * log_snr(end, schedule)
+  logsnr_time(target, rep(end, length(left)), rep(horizon, length(left)), schedule)
+}
+
+log_snr <- function(t, schedule) log(schedule$a(t)) - log(schedule$b2(t)) / 2
+
+# The times between `low` and `high` with these log(a/b), which fall with t in every schedule:
+# bisection.
+logsnr_time <- function(target, low, high, schedule) {
   for (i in 1:80) {
     middle <- (low + high) / 2
-    early <- logsnr(middle) > target
+    early <- log_snr(middle, schedule) > target
     low[early] <- middle[early]
     high[!early] <- middle[!early]
   }

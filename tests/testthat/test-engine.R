@@ -7,7 +7,8 @@ every_sampler <- function(steps = 12, grid = "quadratic", end = .01) {
        sampler_exponential(steps, FALSE, grid, end), sampler_exponential(steps, TRUE, grid, end),
        sampler_ddim(steps, 0, grid, end), sampler_ddim(steps, .6, grid, end),
        sampler_ddpm(steps, "posterior", grid, end), sampler_ddpm(steps, "large", grid, end),
-       sampler_ddpm(steps, "scaled", grid, end), sampler_dpmpp_2m(steps, grid, end))
+       sampler_ddpm(steps, "scaled", grid, end), sampler_dpmpp_2m(steps, grid, end),
+       sampler_dpm_2(steps, grid, end), sampler_exponential(steps, FALSE, grid, end, order = 2))
 }
 
 # The same run by slow R, from the noise that guided_sample() is given.

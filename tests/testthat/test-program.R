@@ -19,6 +19,7 @@ samplers <- function(steps = 5) {
        sampler_exponential(steps), sampler_exponential(steps, TRUE), sampler_ddim(steps),
        sampler_ddim(steps, .6), sampler_ddpm(steps), sampler_ddpm(steps, "large"),
        sampler_ddpm(steps, "scaled"), sampler_dpmpp_2m(steps),
+       sampler_dpm_2(steps, end = .01), sampler_exponential(steps, order = 2),
        sampler("multistep", multistep, steps, divergence = FALSE),
        sampler("momentum", momentum, steps, stochastic = TRUE))
 }
@@ -116,7 +117,7 @@ test_that("all steps together give the program that they give one by one", {
     }
   }
   vectorised <- vapply(samplers(), `[[`, NA, "vectorised")
-  expect_identical(sum(vectorised), 11L)
+  expect_identical(sum(vectorised), 13L)
 })
 
 test_that("a vectorised sampler of one's own samples as the same sampler step by step", {

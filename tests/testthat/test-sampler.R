@@ -87,6 +87,43 @@ test_that("exponential integrators are the textbook loops", {
   })
 })
 
+test_that("the exponential integrator of order 2 is ETD2RK", {
+  expect_program(sampler_exponential(30, order = 2), ou, function(x, t, u, s, z) {
+    h <- t - u
+    y <- exp(h) * x + (exp(h) - 1) * s(x, t)
+    y + (exp(h) - 1 - h) / h * (s(y, u) - s(x, t))
+  })
+  # a = 1: the trapezoidal rule in b^2
+  expect_program(sampler_exponential(30, order = 2), schedule_ve(.1, 10), function(x, t, u, s, z) {
+    spread <- .01 * (100^(2 * t) - 100^(2 * u))
+    y <- x + spread / 2 * s(x, t)
+    x + spread / 4 * (s(x, t) + s(y, u))
+  })
+  # the weight of the change, by quadrature, on both sides of where its series takes over
+  for (h in c(1e-6, .019, .021, 3)) {
+    seen <- integrate(function(r) exp(h - r) * r / h, 0, h, rel.tol = 1e-12)$value / expm1(h)
+    expect_equal(change_weight(h), seen, tolerance = 1e-11)
+  }
+})
+
+test_that("DPM-Solver-2 is the midpoint method in log(a/b)", {
+  dpm <- function(schedule) {
+    lambda <- function(t) log(schedule$a(t)) - log(schedule$b2(t)) / 2
+    b <- function(t) sqrt(schedule$b2(t))
+    function(x, t, u, s, z) {
+      eps <- function(x, t) -b(t) * s(x, t)
+      if (u == 0) return(schedule$a(u) / schedule$a(t) * (x - b(t) * eps(x, t)))
+      h <- lambda(u) - lambda(t)
+      r <- uniroot(function(r) lambda(r) - (lambda(t) + lambda(u)) / 2, c(u, t), tol = 1e-15)$root
+      y <- schedule$a(r) / schedule$a(t) * x - b(r) * expm1(h / 2) * eps(x, t)
+      schedule$a(u) / schedule$a(t) * x - b(u) * expm1(h) * eps(y, r)
+    }
+  }
+  cosine <- schedule_cosine()
+  expect_program(sampler_dpm_2(20, "logsnr", .01), cosine, dpm(cosine))
+  expect_program(sampler_dpm_2(20), ou, dpm(ou))
+})
+
 test_that("Ho's DDPM, with each variance, is algorithm 2 of the paper", {
   ho <- function(variance) {
     function(x, t, u, s, z) {
@@ -171,7 +208,9 @@ test_that("samplers say whether they are stochastic and whether divergence gives
                  sampler_ddim())) {
     expect_identical(flags(s), c(FALSE, TRUE), info = s$name)
   }
-  expect_identical(flags(sampler_dpmpp_2m()), c(FALSE, FALSE))
+  for (s in list(sampler_dpmpp_2m(), sampler_dpm_2(), sampler_exponential(order = 2))) {
+    expect_identical(flags(s), c(FALSE, FALSE), info = s$name)
+  }
   for (s in list(sampler_em(), sampler_ddpm(), sampler_ddim(eta = .1),
                  sampler_exponential(stochastic = TRUE))) {
     expect_identical(flags(s), c(TRUE, FALSE), info = s$name)
@@ -195,7 +234,7 @@ test_that("bad input to samplers names the argument", {
     expect_match(conditionMessage(error), paste0("^`", arg, "`"))
   }
   makers <- list(sampler_euler, sampler_heun, sampler_rk4, sampler_em, sampler_exponential,
-                 sampler_ddim, sampler_ddpm, sampler_dpmpp_2m)
+                 sampler_ddim, sampler_ddpm, sampler_dpmpp_2m, sampler_dpm_2)
   for (make in makers) {
     bad(make(0), "steps")
     bad(make(1.5), "steps")
@@ -220,6 +259,9 @@ test_that("bad input to samplers names the argument", {
   bad(sampler_ddim(eta = NA), "eta")
   bad(sampler_ddpm(variance = "small"), "variance")
   bad(sampler_exponential(stochastic = NA), "stochastic")
+  bad(sampler_exponential(order = 3), "order")
+  bad(sampler_exponential(order = 0), "order")
+  bad(sampler_exponential(stochastic = TRUE, order = 2), "order")
   step <- function(k, times, schedule) list(op_linear("x", c(x = 1)))
   bad(sampler("", step), "name")
   bad(sampler("a", 1), "step")

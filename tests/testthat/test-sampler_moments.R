@@ -15,6 +15,8 @@ test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
   row(sampler_euler(100, "uniform"), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
   row(sampler_exponential(100, grid = "uniform"), "exact", 1.5, .261475261537, 4.9607697546e-4)
   row(sampler_heun(100, "uniform"), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)
+  row(sampler_exponential(100, grid = "uniform", order = 2), "exact", 1.5, .249173278409,
+      2.7459735085e-6)
   row(sampler_exponential(100, TRUE, "uniform"), "normal", 1.499170461110, .282658546644,
       3.6202532722e-3)
   row(sampler_exponential(100, FALSE, "uniform"), "normal", 1.461776787688, .261962266190,
@@ -35,7 +37,9 @@ test_that("deterministic samplers converge with their order", {
   order(sampler_exponential, 1)
   order(sampler_ddim, 1, grid = "logsnr", end = .01)
   order(sampler_heun, 2)
+  order(function(...) sampler_exponential(..., order = 2), 2)
   order(sampler_dpmpp_2m, 2, grid = "logsnr", end = .01)
+  order(sampler_dpm_2, 2, grid = "logsnr", end = .01)
   order(sampler_rk4, 4)
 })
 
@@ -50,6 +54,13 @@ test_that("on every schedule a fine sampler ends at the data, from the exact sta
       # first order: the divergence falls with the square of the step
       expect_lt(kl(200), .02)
       expect_lt(abs(log2(kl(100) / kl(200)) - 2), .15)
+    }
+    for (make in list(sampler_dpm_2, function(...) sampler_exponential(..., order = 2))) {
+      kl <- function(steps) {
+        sampler_moments(G1, make(steps, grid = "logsnr", end = end), schedule, start = "exact")$kl
+      }
+      expect_lt(kl(200), 1e-4)
+      expect_lt(abs(log2(kl(100) / kl(200)) - 4), .3)
     }
     rk4 <- sampler_rk4(50, grid = "logsnr", end = end)
     expect_lt(sampler_moments(G1, rk4, schedule, start = "exact")$kl, 1e-8)
