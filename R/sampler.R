@@ -51,29 +51,26 @@
 #'   of a new one.
 #' @family samplers
 #' @examples
-#' # A predictor-corrector sampler (Song et al. 2021, algorithm 1): an Euler step of the ODE, then
-#' # one Langevin step at the new time.
-#' sampler_corrected <- function(steps = 200, grid = "quadratic", end = 0, size = .05) {
+#' # Annealed Langevin dynamics (Song and Ermon 2019): at every time a Langevin step for the law of
+#' # that time, of a size in proportion to the variance of the noise.
+#' sampler_annealed <- function(steps = 200, grid = "quadratic", end = .01, size = .2) {
 #'   step <- function(k, times, schedule) {
-#'     t <- times[k]
-#'     h <- t - times[k + 1]
+#'     t <- times[k + 1]
+#'     h <- size * schedule$b2(t)
 #'     list(
 #'       op_eval("s", from = "x", t = t),
-#'       op_linear("x", c(x = 1 - h * schedule$drift(t), s = h * schedule$diffusion2(t) / 2)),
-#'       op_eval("s", from = "x", t = times[k + 1]),
 #'       op_noise("z"),
-#'       op_linear("x", c(x = 1, s = size, z = sqrt(2 * size)))
+#'       op_linear("x", c(x = 1, s = h, z = sqrt(2 * h)))
 #'     )
 #'   }
-#'   sampler("corrected", step, steps, grid, end, stochastic = TRUE,
-#'           label = "Predictor-corrector", params = list(size = size))
+#'   sampler("annealed", step, steps, grid, end, stochastic = TRUE,
+#'           label = "Annealed Langevin", params = list(size = size))
 #' }
-#' sampler_corrected()
-#' sampler_corrected()$step(1, time_grid(200, 5), schedule_ou())
-#' # one Gaussian, exactly: the corrector removes most of the error that the start leaves
+#' sampler_annealed()
+#' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
+#' # one Gaussian, exactly: steps in proportion to the noise come too late for it
 #' gaussian <- gaussmix(1, 1.5, .25)
-#' sampler_moments(gaussian, sampler_euler(), horizon = 2)
-#' sampler_moments(gaussian, sampler_corrected(), horizon = 2)
+#' sampler_moments(gaussian, sampler_annealed())
 #' @export
 sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = FALSE,
                     divergence = !stochastic, label = name, params = list(),
@@ -146,6 +143,29 @@ check_sampler <- function(x, arg = "sampler") {
     abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class(x)[1]))
   }
   x
+}
+
+#' Score evaluations of a sampler
+#'
+#' How many scores one particle's run takes: what samplers should be compared by, rather than by
+#' steps.
+#'
+#' @inheritParams sampler_moments
+#' @param sampler A [sampler()].
+#' @return A whole number. Guidance takes the scores of the class and of the whole together, and
+#'   counts once.
+#' @family samplers
+#' @examples
+#' score_evaluations(sampler_heun(50))
+#' score_evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
+#' @export
+score_evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
+  check_sampler(sampler)
+  check_schedule(schedule)
+  times <- sampler_times(sampler, schedule, horizon)
+  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  kinds <- vapply(unlist(steps, recursive = FALSE), `[[`, "", "op")
+  sum(kinds == "eval") * (length(times) - 1) / length(steps)
 }
 
 # The times of one run.
@@ -241,9 +261,11 @@ print.op <- function(x, ...) {
 format.sampler <- function(x, ...) {
   grid <- if (is.numeric(x$grid)) "given" else x$grid
   steps <- if (is.null(x$steps)) "the schedule's steps" else count_of(x$steps, "step")
-  paste0(x$label, format_params(x$params), ", ", steps, ", ", grid, " grid",
+  paste0(format_label(x), ", ", steps, ", ", grid, " grid",
          if (x$end > 0) paste0(" to t = ", format(x$end, digits = 4)))
 }
+
+format_label <- function(sampler) paste0(sampler$label, format_params(sampler$params))
 
 #' @export
 print.sampler <- function(x, ...) {

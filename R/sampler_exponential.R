@@ -13,13 +13,12 @@
 #'
 #' **Order 2** (ODE only; two scores per step; also called ETD2RK, or Heun's method of exponential
 #' integrators): the step above gives a first guess `y`, and the score is then taken to change
-#' linearly in `log a` from `s` to `s' = s_t'(y)`:
-#' `x' = y + g w (s' - s)`, `w = 1/h - 1/(e^h - 1)`, `h = log(a'/a)`, so that `g w = (e^h - 1 - h)/h`
-#' for every variance-preserving schedule with clock `-log a`. For the others `w` is the same
-#' function (1/2 where `a` is constant), which keeps the order. It looks at the score at the end of
-#' the step: for a mixture with point masses the grid must stop at `end > 0`. As with
-#' [sampler_dpmpp_2m()] the divergence would give the log-density to first order only, so that it
-#' comes from the Jacobian of the steps.
+#' linearly in `log a`, from `s` to `s' = s_t'(y)`: `x' = y + g w (s' - s)` with
+#' `w = 1/h - 1/(e^h - 1)`, `h = log(a'/a)`, so that `g w = (e^h - 1 - h)/h` for every
+#' variance-preserving schedule. For the others `w` is the same function (1/2 where `a` is
+#' constant), which keeps the order. It looks at the score at the end of the step: for a mixture
+#' with point masses the grid must stop at `end > 0`. As with [sampler_dpmpp_2m()] the divergence
+#' would give the log-density to first order only, so that it comes from the Jacobian of the steps.
 #'
 #' @inheritParams sampler
 #' @param stochastic Solve the SDE instead of the ODE.

@@ -247,7 +247,8 @@ format.schedule <- function(x, ...) paste0(x$label, format_params(x$params))
 # " (s = 0.008)"; long parameters are not shown
 format_params <- function(params) {
   params <- params[lengths(params) == 1]
-  if (length(params)) paste0(" (", toString(paste(names(params), "=", params)), ")")
+  values <- vapply(params, format, "", digits = 6)
+  if (length(params)) paste0(" (", toString(paste(names(params), "=", values)), ")")
 }
 
 #' @export
