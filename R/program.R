@@ -3,7 +3,8 @@
 # As in src/core/gm.h.
 op_code <- function(name) {
   match(name, c("eval", "noise", "linear", "dot", "end", "save", "save_divergence",
-                "save_jacobian", "begin", "constant", "power")) - 1L
+                "save_jacobian", "begin", "constant", "power",
+                "product", "solve")) - 1L
 }
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
@@ -52,7 +53,8 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
 # an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds
-# c0 + c1 <from, r>. `of`: which score an "eval" is of, see guidance_models().
+# c0 + c1 <from, r>; for "product" and "solve" see op_product(). `of`: which score an "eval" is of,
+# see guidance_models().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -97,7 +99,7 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
     abort_input("sampler", "at most 24 registers", length(registers), kind = "program")
   }
   id <- function(name) match(name, registers, 0) - 1
-  rows <- function(name) which(kind == name)
+  rows <- function(name) which(kind %in% name)
   offset <- function(n) cumsum(n) - n
 
   coef_at <- offset(table$size)
@@ -107,15 +109,16 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
   eval <- rows("eval")
-  of <- table$of[eval]
+  at_time <- rows(c("eval", "product", "solve"))
+  of <- table$of[at_time]
   level <- paste(match(table$t, unique(table$t)), of)
   first <- which(!duplicated(level))
-  op["at", eval] <- match(level, level[first]) - 1
+  op["at", at_time] <- match(level, level[first]) - 1
   op["n", eval] <- table$scalar[eval] - 1
   linear <- rows("linear")
   op["at", linear] <- offset(table$count[linear])
   op["n", linear] <- table$count[linear]
-  op["n", kind %in% c("dot", "end", "constant", "power")] <- coef_at[!of_linear]
+  op["n", kind %in% c("dot", "end", "constant", "power", "product", "solve")] <- coef_at[!of_linear]
   op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
   op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
   for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1

@@ -245,6 +245,11 @@ format.op <- function(x, ...) {
     x$op,
     eval = paste0("score(", x$from, ", t = ", format(x$t, digits = 4), ")"),
     noise = "noise",
+    product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds(", x$from, ", t = ",
+                     format(x$t, digits = 4), ")) ", x$to),
+    solve = paste0("(diag(", toString(format(x$coef[[1]][-(1:2)], digits = 4), 30), ") + ",
+                   format(x$coef[[1]][2], digits = 4), " Ds(", x$from, ", t = ",
+                   format(x$t, digits = 4), "))^-1 ", x$to),
     linear = paste(vapply(x$coef, function(w) toString(format(w, digits = 4), 30), ""),
                    names(x$coef), collapse = " + ")
   )

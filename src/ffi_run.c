@@ -77,6 +77,7 @@ static gm_program program_of(SEXP x, const gm_level *level, int n_level) {
   }
   program.op = ops;
   program.term = terms;
+  gm_program_scan(&program);
   return program;
 }
 

@@ -123,9 +123,23 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
 
 static int in(int i, int n) { return i >= 0 && i < n; }
 
+/* Does the program use Ds, and how many of its leading coordinates as a matrix? */
+void gm_program_scan(gm_program *p) {
+  p->curved = p->block = 0;
+  for (int i = 0; i < p->n_op; i++) {
+    const gm_op *o = p->op + i;
+    if (o->code != GM_PRODUCT && o->code != GM_SOLVE) continue;
+    p->curved = 1;
+    if (o->code == GM_PRODUCT || !in(o->n, p->n_coef)) continue;
+    double r = p->coef[o->n];
+    if (r > p->block && r <= 32768) p->block = (int)r;
+  }
+}
+
 /* Operation by operation: every index that the engine will follow exists. */
 gm_status gm_program_check(const gm_program *p, const gm_pool *pool, const gm_models *models) {
   int R = p->n_register, d = pool->d;
+  int from = -1, level = -1; /* of the last evaluation, as long as its register stays */
   if (!in(R - 1, GM_MAX_REGISTERS) || p->n_scalar < GM_OWN_SCALARS) return GM_ERR_PROGRAM;
   for (int i = 0; i < p->n_term; i++) {
     const gm_term *t = p->term + i;
@@ -162,11 +176,27 @@ gm_status gm_program_check(const gm_program *p, const gm_pool *pool, const gm_mo
       case GM_BEGIN: ok = in(o->to, R); break;
       case GM_CONSTANT: ok = in(o->to, R) && in(o->n, p->n_coef); break;
       case GM_POWER:
-        ok = in(o->to, R) && in(o->n, p->n_coef) && p->coef[o->n] > -1 &&
+        ok = in(o->to, R) && in(o->n, p->n_coef) && p->coef[o->n] >= -1 &&
              p->derivative == GM_NONE;
+        break;
+      case GM_PRODUCT:
+      case GM_SOLVE:
+        ok = in(o->to, R) && o->from == from && o->at == level && o->to != from &&
+             in(o->n, p->n_coef) && p->curved && p->derivative == GM_NONE;
+        if (ok && o->code == GM_SOLVE) {
+          double r = p->coef[o->n];
+          ok = r >= 1 && r <= d && r <= p->block && in(o->n + 1 + (int)r, p->n_coef);
+        }
         break;
     }
     if (!ok) return GM_ERR_PROGRAM;
+    int writes = o->code == GM_EVAL || o->code == GM_NOISE || o->code == GM_LINEAR ||
+                 o->code == GM_CONSTANT || o->code == GM_POWER;
+    if (writes && o->to == from) from = -1;
+    if (o->code == GM_EVAL) {
+      from = o->to < 0 ? -1 : o->from;
+      level = o->at;
+    }
   }
   return GM_OK;
 }
@@ -181,9 +211,9 @@ size_t gm_work_size(const gm_job *job) {
 /* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a
  * block makes its own precision matrices, it is wide enough to pay for them. */
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {
-  int strips = pool->vector && program->derivative == GM_NONE;
+  int strips = pool->vector && program->derivative == GM_NONE && !program->curved;
   const size_t cache = (strips ? 1 << 20 : 1 << 17) / sizeof(double), most = 512;
-  const size_t least = program->derivative == GM_NONE ? 64 : 32;
+  const size_t least = program->derivative == GM_NONE && !program->curved ? 64 : 32;
   gm_area area;
   size_t base = gm_layout(pool, models, program, 32, NULL, &area);
   size_t per_lane = (gm_layout(pool, models, program, 64, NULL, &area) - base) / 32 + 1;
@@ -209,6 +239,8 @@ double gm_block_cost(const gm_job *job) {
         break;
       case GM_NOISE: cost += 20 * d; break;
       case GM_END: cost += 2 * cube + 20 * d; break;
+      case GM_PRODUCT: cost += score; break;
+      case GM_SOLVE: cost += K * p->block * p->block + 8 * d; break;
       default: cost += 4 * d + square;
     }
   }

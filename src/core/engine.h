@@ -23,26 +23,30 @@ static void gm_multiply(int d, const double *A, const double *B, size_t lanes, d
   }
 }
 
+GM_INLINE gm_score_work gm_work_of(const gm_area *area) {
+  gm_score_work work = {area->u, area->e, area->top, area->sum, area->slope, area->coef,
+                        area->part, area->dx, area->P, area->g, area->r, area->rho, area->s};
+  return work;
+}
+
 static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *area) {
   const gm_pool *pool = job->pool;
   const gm_models *models = job->models;
   const gm_level *level = job->program->level + op->at;
   size_t lanes = job->lanes;
-  int d = pool->d, derivative = job->program->derivative != GM_NONE;
+  int d = pool->d, derivative = job->program->derivative != GM_NONE || job->program->curved;
   double *from = ROW(area->reg, (size_t)op->from * d);
   double *to = op->to < 0 ? NULL : ROW(area->reg, (size_t)op->to * d);
   double *logp = op->n < 0 ? NULL : ROW(area->scalar, op->n);
-  gm_score_work work = {area->u, area->e, area->top, area->sum, area->slope, area->coef,
-                        area->part, area->dx, area->P, area->g, area->r, area->rho, area->s};
-  if (pool->vector && (d <= GM_MAX_PRECISION || job->program->derivative == GM_TANGENT)) {
-    gm_precisions(pool, models, level, area->P);
-  }
+  gm_score_work work = gm_work_of(area);
+  if (area->P) gm_precisions(pool, models, level, area->P);
   for (size_t v = 0, strip = gm_strip(pool, job->program, lanes); v < lanes; v += strip) {
     gm_score(pool, models, level, from + v, lanes, lanes - v < strip ? lanes - v : strip,
              derivative, &work, to ? to + v : NULL, logp ? logp + v : NULL);
   }
   if (!derivative) return;
   gm_model_scores(pool, models, level, lanes, &work);
+  if (job->program->derivative == GM_NONE) return;
   if (job->program->derivative == GM_TRACE) {
     /* the divergence is that of the field at this point, whatever led to it */
     for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(area->trace, op->from) + v) = vset(d);
@@ -53,10 +57,10 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   switch (kind[op->from]) {
     case GM_ZERO: break;
     case GM_IDENTITY:
-      gm_jacobian(pool, models, level, lanes, &work, TANGENT(op->to));
+      gm_jacobian(pool, models, level, d, lanes, &work, TANGENT(op->to));
       break;
     case GM_FULL:
-      gm_jacobian(pool, models, level, lanes, &work, area->H);
+      gm_jacobian(pool, models, level, d, lanes, &work, area->H);
       gm_multiply(d, area->H, TANGENT(op->from), lanes, TANGENT(op->to));
   }
   kind[op->to] = kind[op->from] == GM_ZERO ? GM_ZERO : GM_FULL;
@@ -179,6 +183,30 @@ static GM_NOINLINE void gm_op_power(const gm_job *job, const gm_op *op, gm_area 
   }
 }
 
+static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {
+  const double *c = job->program->coef + op->n;
+  size_t lanes = job->lanes, d = job->pool->d;
+  double *to = ROW(area->reg, op->to * d);
+  gm_score_work work = gm_work_of(area);
+  gm_curve(job->pool, job->models, job->program->level + op->at, lanes, &work, to, area->u);
+  for (size_t v = 0; v < d * lanes; v += GM_VL) AT(to + v) += vset(*c) * LD(area->u + v);
+}
+
+static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area *area) {
+  const double *c = job->program->coef + op->n;
+  size_t lanes = job->lanes;
+  int r = (int)c[0];
+  double *H = area->H, *to = ROW(area->reg, (size_t)op->to * job->pool->d);
+  gm_score_work work = gm_work_of(area);
+  gm_jacobian(job->pool, job->models, job->program->level + op->at, r, lanes, &work, H);
+  for (size_t v = 0; v < (size_t)r * r * lanes; v += GM_VL) AT(H + v) *= vset(c[1]);
+  for (int j = 0; j < r; j++) {
+    double *h = ROW(H, (size_t)j * r + j);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(c[2 + j]);
+  }
+  gm_solve(r, H, lanes, to);
+}
+
 /* Register r becomes the variable that derivatives refer to. */
 GM_INLINE void gm_rebase(const gm_job *job, gm_area *area, int r) {
   size_t lanes = job->lanes;
@@ -265,6 +293,8 @@ static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to
       case GM_BEGIN: gm_rebase(job, area, op->to); break;
       case GM_CONSTANT: gm_op_constant(job, op, area); break;
       case GM_POWER: gm_op_power(job, op, area); break;
+      case GM_PRODUCT: gm_op_product(job, op, area); break;
+      case GM_SOLVE: gm_op_solve(job, op, area); break;
       case GM_SAVE:
         for (size_t j = 0; j < d; j++) {
           memcpy(job->output + first + n * (j + d * op->at), ROW(area->reg, op->from * d + j),

@@ -70,7 +70,12 @@ typedef enum {
   GM_SAVE_JACOBIAN,   /* jacobian output <- derivative of register from */
   GM_BEGIN,  /* derivatives are with respect to register to as it is now (GM_END does so too) */
   GM_CONSTANT, /* to <- coef[n] in every coordinate */
-  GM_POWER   /* to <- |to|^coef[n] to, coef[n] > -1; for programs without a derivative */
+  GM_POWER,  /* to <- |to|^coef[n] to, coef[n] >= -1; for programs without a derivative */
+  /* with the Jacobian Ds that the last GM_EVAL took, of register from at level `at`; for programs
+   * without a derivative: */
+  GM_PRODUCT, /* to <- (I + coef[n] Ds) to */
+  GM_SOLVE    /* leading r = coef[n] coordinates: to <- (diag(c) + coef[n + 1] Ds)^-1 to, c = the r
+               * coefficients from n + 2 on; for positive definite matrices */
 } gm_code;
 
 typedef struct { int code, to, from, at, n; } gm_op;
@@ -97,6 +102,7 @@ typedef struct {
   const double *coef;
   const gm_level *level;
   gm_derivative derivative;
+  int curved, block; /* gm_program_scan(): uses Ds at all, and how many leading coordinates of it */
 } gm_program;
 
 typedef struct {
@@ -112,6 +118,7 @@ typedef struct {
   double *jacobian;          /* n x d x d, or NULL */
 } gm_job;
 
+void gm_program_scan(gm_program *program);
 gm_status gm_program_check(const gm_program *program, const gm_pool *pool, const gm_models *models);
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program);
 size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */

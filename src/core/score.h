@@ -538,19 +538,31 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
   }
 }
 
-/* Jacobian of the guided score (symmetric, d x d rows), after gm_model_scores. */
+/* Entry a, b of the precision of component k of the full form, whether P has been formed or not. */
+GM_INLINE double gm_precision_entry(const gm_pool *pool, const gm_models *models,
+                                    const double *prec, const gm_score_work *work, int k, int a,
+                                    int b) {
+  size_t d = pool->d;
+  if (work->P) return work->P[(k * d + b) * gm_padded(d) + a];
+  const double *V = pool->vector + models->order[k] * d * d;
+  double sum = 0;
+  for (size_t j = 0; j < d; j++) sum += V[j * d + a] * prec[j] * V[j * d + b];
+  return sum;
+}
+
+/* The leading n x n block of the Jacobian of the guided score (symmetric, n x n rows), after
+ * gm_model_scores. */
 GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                           size_t lanes, gm_score_work *work, double *H) {
+                           int n, size_t lanes, gm_score_work *work, double *H) {
   int K = models->first[models->G], d = pool->d;
-  size_t ld = gm_padded(d);
-  memset(H, 0, sizeof(double) * d * d * lanes);
+  memset(H, 0, sizeof(double) * n * n * lanes);
   for (int k = 0; k < K; k++) {
     const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
     const double *rho = ROW(work->rho, k);
-    for (int b = 0; b < d; b++) {
+    for (int b = 0; b < n; b++) {
       for (int a = pool->vector ? 0 : b; a <= b; a++) {
-        double p = pool->vector ? work->P[(k * d + b) * ld + a] : prec[b];
-        double *h = ROW(H, (size_t)b * d + a);
+        double p = pool->vector ? gm_precision_entry(pool, models, prec, work, k, a, b) : prec[b];
+        double *h = ROW(H, (size_t)b * n + a);
         for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(p) * LD(rho + v);
       }
     }
@@ -562,26 +574,109 @@ GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const g
     for (GM_MEMBERS(m, k)) {
       const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
       double *u = work->dx;
-      for (int j = 0; j < d; j++) {
+      for (int j = 0; j < n; j++) {
         for (size_t v = 0; v < lanes; v += GM_VL) {
           AT(ROW(u, j) + v) = LD(ROW(g, j) + v) - LD(ROW(s, j) + v);
         }
       }
-      for (int b = 0; b < d; b++) {
+      for (int b = 0; b < n; b++) {
         for (size_t v = 0; v < lanes; v += GM_VL) {
           vd w = vset(c) * LD(r + v) * LD(ROW(u, b) + v);
           for (int a = 0; a <= b; a++) {
-            AT(ROW(H, (size_t)b * d + a) + v) += w * LD(ROW(u, a) + v);
+            AT(ROW(H, (size_t)b * n + a) + v) += w * LD(ROW(u, a) + v);
           }
         }
       }
     }
   }
-  for (int b = 0; b < d; b++) {
+  for (int b = 0; b < n; b++) {
     for (int a = 0; a < b; a++) {
-      memcpy(ROW(H, (size_t)a * d + b), ROW(H, (size_t)b * d + a), sizeof(double) * lanes);
+      memcpy(ROW(H, (size_t)a * n + b), ROW(H, (size_t)b * n + a), sizeof(double) * lanes);
     }
   }
+}
+
+/* y = Ds x for rows x and y of d, after gm_model_scores; no d x d matrix is made. */
+GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                        size_t lanes, gm_score_work *work, const double *x, double *y) {
+  int K = models->first[models->G], d = pool->d;
+  gm_rows rows = {x, lanes};
+  if (pool->common) {
+    for (int j = 0; j < d; j++) {
+      double p = -level->total * level->precision[j];
+      for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(y, j) + v) = vset(p) * LD(ROW(x, j) + v);
+    }
+  } else {
+    memset(y, 0, sizeof(double) * d * lanes);
+  }
+  for (int k = 0; !pool->common && k < K; k++) {
+    const double *prec = level->precision + (size_t)k * d, *rho = ROW(work->rho, k), *px = x;
+    if (pool->vector) {
+      const double *V = pool->vector + (size_t)models->order[k] * d * d;
+      double *turned = work->dx, *back = ROW(work->dx, d);
+      gm_product(d, d, (gm_matrix){V, d, 1}, NULL, 0, rows, lanes, turned);
+      for (int j = 0; j < d; j++) {
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(turned, j) + v) *= vset(prec[j]);
+      }
+      gm_product(d, d, (gm_matrix){V, 1, d}, NULL, 0, (gm_rows){turned, lanes}, lanes, back);
+      px = back;
+    }
+    for (int j = 0; j < d; j++) {
+      double p = pool->vector ? 1 : prec[j];
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        AT(ROW(y, j) + v) -= vset(p) * LD(rho + v) * LD(ROW(px, j) + v);
+      }
+    }
+  }
+  for (int m = 0; m < models->J; m++) {
+    if (!gm_spreads(models, level, m)) continue;
+    const double *s = ROW(work->s, (size_t)m * d);
+    double c = level->coef[m];
+    for (GM_MEMBERS(m, k)) {
+      const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        vd q = vset(0);
+        for (int j = 0; j < d; j++) {
+          q += (LD(ROW(g, j) + v) - LD(ROW(s, j) + v)) * LD(ROW(x, j) + v);
+        }
+        q *= vset(c) * LD(r + v);
+        for (int j = 0; j < d; j++) {
+          AT(ROW(y, j) + v) += q * (LD(ROW(g, j) + v) - LD(ROW(s, j) + v));
+        }
+      }
+    }
+  }
+}
+
+/* x = A^-1 x for positive definite matrices A of n x n rows, which become A = L D L' (L below the
+ * diagonal, 1/D on it). A pivot that rounding left without a digit is held at 1e-14 of its start. */
+GM_INLINE void gm_solve(int n, double *A, size_t lanes, double *x) {
+#define ENTRY(i, j) (ROW(A, (size_t)(j) * n + (i)) + v)
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    for (int j = 0; j < n; j++) {
+      vd pivot = LD(ENTRY(j, j)), least = vset(1e-14) * vabs(pivot);
+      for (int l = 0; l < j; l++) pivot -= LD(ENTRY(j, l)) * LD(ENTRY(l, j));
+      vd inverse = vset(1) / vmax(pivot, least);
+      AT(ENTRY(j, j)) = inverse;
+      for (int i = j + 1; i < n; i++) {
+        vd t = LD(ENTRY(i, j));
+        for (int l = 0; l < j; l++) t -= LD(ENTRY(i, l)) * LD(ENTRY(l, j));
+        AT(ENTRY(j, i)) = t; /* D L' above the diagonal */
+        AT(ENTRY(i, j)) = t * inverse;
+      }
+    }
+    for (int i = 0; i < n; i++) {
+      vd t = LD(ROW(x, i) + v);
+      for (int l = 0; l < i; l++) t -= LD(ENTRY(i, l)) * LD(ROW(x, l) + v);
+      AT(ROW(x, i) + v) = t;
+    }
+    for (int i = n - 1; i >= 0; i--) {
+      vd t = LD(ROW(x, i) + v) * LD(ENTRY(i, i));
+      for (int l = i + 1; l < n; l++) t -= LD(ENTRY(l, i)) * LD(ROW(x, l) + v);
+      AT(ROW(x, i) + v) = t;
+    }
+  }
+#undef ENTRY
 }
 
 #endif

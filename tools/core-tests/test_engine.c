@@ -23,8 +23,13 @@ static const gm_op step[] = {
   {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 0, 0, 0, 2},
   {GM_SAVE_JACOBIAN, 0, 0, 0, 0}, {GM_END, 0, 0, 0, 0}, {GM_SAVE, 0, 0, 0, 0},
   {GM_SAVE, 0, 1, 1, 0}, {GM_DOT, 1, 1, 1, 2}};
+/* w = (I + 0.5 Ds) x and v = (diag(3, 4) + 0.5 Ds)^-1 x on the first two coordinates */
+static const gm_op curved[] = {
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_PRODUCT, 2, 0, 0, 1}, {GM_SOLVE, 3, 0, 0, 4}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
+  {GM_DOT, 1, 0, 0, 2}};
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
-static const double coefs[] = {1, 0.5, 0, 1};
+static const double coefs[] = {1, 0.5, 0, 1, 2, 0.5, 3, 4};
 
 typedef struct {
   double output[N * D * 2], scalar[N * 3], jacobian[N * D * D];
@@ -38,7 +43,10 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   CHECK(gm_level_size(&pool) <= 128);
   gm_status status = gm_level_fill(&pool, &models, &level, table);
   if (status != GM_OK) return status;
-  gm_program program = {9, 2, 4, 1, 2, 3, 2, 1, ops, terms, coefs, &level, GM_TANGENT};
+  gm_program program = {9, 2, 8, 1, 4, 3, 2, 1, ops, terms, coefs, &level,
+                        ops[0].code == GM_NOISE && ops[1].code == GM_BEGIN ? GM_TANGENT : GM_NONE,
+                        0, 0};
+  gm_program_scan(&program);
   if (gm_program_check(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
   double *scalar[] = {out->scalar, out->scalar + N, out->scalar + 2 * N};
   gm_job job = {&pool, &models, &program, N, lanes, 42, 0, NULL, NULL,
@@ -122,6 +130,35 @@ int main(void) {
     CHECK(run(isa[i], identity, 16, 1, 1, step, b) == GM_OK);
     for (int p = 0; p < N * D; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
   }
+  /* the Jacobian as a matrix-free product and as a leading block, against differences */
+  for (int i = 0; i < 3; i++) {
+    double *normals = a->output;
+    CHECK(run(isa[i], NULL, 16, 1, 1, step, a) == GM_OK);
+    CHECK(run(isa[i], NULL, 16, 1, 1, curved, b) == GM_OK);
+    for (int p = 0; p < N; p++) {
+      double x[D], m[D * D];
+      for (int j = 0; j < D; j++) {
+        x[j] = normals[p + N * j] - 0.5 * normals[p + N * (j + D)];
+        for (int l = 0; l < D; l++) { /* m = 0.5 Ds: see above */
+          m[l + D * j] = a->jacobian[p + N * (l + D * j)] - (l == j);
+        }
+      }
+      for (int l = 0; l < D; l++) {
+        double w = x[l];
+        for (int j = 0; j < D; j++) w += m[l + D * j] * x[j];
+        CHECK_NEAR(b->output[p + N * l], w, 1e-13);
+      }
+      double v[D];
+      for (int l = 0; l < D; l++) v[l] = b->output[p + N * (l + D)];
+      CHECK_NEAR((3 + m[0]) * v[0] + m[D] * v[1], x[0], 1e-13);
+      CHECK_NEAR(m[1] * v[0] + (4 + m[1 + D]) * v[1], x[1], 1e-13);
+      CHECK_NEAR(v[2], x[2], 0);
+    }
+    memcpy(a, b, sizeof *a);
+    CHECK(run(isa[i], NULL, 8, 2, 3, curved, b) == GM_OK && !memcmp(a, b, sizeof *a));
+    CHECK(run(isa[i], identity, 16, 1, 1, curved, b) == GM_OK);
+    for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
+  }
   /* programs that name what is not there are refused */
   gm_op bad[9];
   const int changes[][2] = {{0, 0}, {2, 1}, {2, 2}, {3, 2}, {7, 2}, {8, 3}};
@@ -129,6 +166,15 @@ int main(void) {
     memcpy(bad, step, sizeof bad);
     int *field = &bad[changes[i][0]].to + changes[i][1];
     *field = 99;
+    CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
+  }
+  /* and so are those that take the Jacobian where none has been taken */
+  for (int i = 0; i < 4; i++) {
+    memcpy(bad, curved, sizeof bad);
+    if (i == 0) bad[4].from = 1;
+    if (i == 1) bad[4].to = 0;
+    if (i == 2) bad[3].to = 0;
+    if (i == 3) bad[5].n = 6;
     CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
   }
   /* no density without variance */

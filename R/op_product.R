@@ -1,0 +1,45 @@
+#' Operations with the derivative of the score
+#'
+#' Parts of a [sampler()]'s step: a register times, or divided by, a matrix that is made of the
+#' derivative `Ds` of the score at each particle.
+#'
+#' @details Both come after the [op_eval()] of the same `from` and `t`, the last one before them, whose
+#' register `from` has not been written since: they use what that left.
+#' * `op_product(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t)) to`, in any
+#'   dimension, without the matrix. With `coef = b^2(t)`, `a` times the derivative of the denoised
+#'   `from`.
+#' * `op_solve(to, from, t, coef, diagonal)`: the leading r coordinates of `to`, as many as
+#'   `diagonal` has, become `(diag(diagonal) + coef Ds(from, t))^-1` times themselves, with the leading r x r block of `Ds`; the others stay. The matrix is to be positive definite.
+#'
+#' `Ds` is the derivative of the kernel's score: of guidance with a power and of a [score_error()] it
+#' is that of the linear part. A run with these operations carries no log-density along.
+#'
+#' @inheritParams sampler
+#' @param coef A number.
+#' @param diagonal Numbers, r of them.
+#' @return An object of class `op`, see [sampler()].
+#' @seealso [score_jacobian()] for `Ds` itself.
+#' @family samplers
+#' @examples
+#' op_product("w", from = "x", t = .5, coef = .6)
+#' @export
+op_product <- function(to, from = "x", t, coef) new_hessian_op("product", to, from, t, coef, NULL)
+
+#' @rdname op_product
+#' @export
+op_solve <- function(to, from = "x", t, coef, diagonal) {
+  if (!(is.numeric(diagonal) && length(diagonal) && all(is.finite(diagonal)))) {
+    abort_input("diagonal", "finite numbers", describe(diagonal))
+  }
+  new_hessian_op("solve", to, from, t, coef, diagonal)
+}
+
+# The engine wants the numbers together, for a solution after their number.
+new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
+  at <- op_eval(to, from, t)
+  if (!(is.numeric(coef) && length(coef) && all(is.finite(coef)))) {
+    abort_input("coef", "a finite number", describe(coef))
+  }
+  if (kind == "solve") coef <- c(length(diagonal), coef, diagonal)
+  new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
+}

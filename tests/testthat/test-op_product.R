@@ -1,0 +1,64 @@
+# The derivative of the score as an operation: products and solutions against the matrix itself,
+# which test-score.R holds against numerical derivatives.
+
+# s, w = (I + .3 Ds) (u x) and v = (diag(2, 3) + .05 Ds)^-1 (u x) on the first two coordinates.
+curved_run <- function(mixture, x, t, u, lanes = 0L) {
+  ops <- list(op_eval("s", "x", t), op_linear("w", list(x = u)), op_linear("v", list(x = u)),
+              op_product("w", "x", t, coef = .3), op_solve("v", "x", t, .05, diagonal = c(2, 3)),
+              new_op("save", "x", from = "s"), new_op("save", "x", from = "w"),
+              new_op("save", "x", from = "v"))
+  program <- assemble_program(operation_table(ops, ncol(x)), scalars = 3)
+  level <- schedule_ou()
+  core_run(core_pool(mixture, rotate = FALSE), rbind(log_weights(mixture)),
+           list(a = level$a(t), b2 = level$b2(t), coef = 1), program, nrow(x), start = x,
+           lanes = lanes)$output
+}
+
+test_that("products with the derivative of the score, and solutions, are those of the matrix", {
+  set.seed(1)
+  for (form in FORMS) {
+    for (d in c(2, 5)) {
+      m <- random_mixture(form, d, 3)$mixture
+      x <- matrix(rnorm(7 * d, 0, 2), 7)
+      u <- runif(d)
+      got <- curved_run(m, x, .4, u)
+      J <- score_jacobian(m, x, .4)
+      expect_equal(got[, , 1], score(m, x, .4), tolerance = 1e-13)
+      for (i in 1:7) {
+        v <- u * x[i, ]
+        expect_equal(got[i, , 2], v + .3 * drop(J[i, , ] %*% v), tolerance = 1e-12)
+        v[1:2] <- solve(diag(2:3) + .05 * J[i, 1:2, 1:2], v[1:2])
+        expect_equal(got[i, , 3], v, tolerance = 1e-12)
+      }
+      expect_identical(curved_run(m, x, .4, u, lanes = 8L), got)
+      expect_equal(with_engine("portable", curved_run(m, x, .4, u)), got, tolerance = 1e-12)
+    }
+  }
+})
+
+test_that("they hold in dimensions where no precision matrices are made, and far out", {
+  set.seed(2)
+  d <- 130
+  m <- random_mixture("full", d, 2)$mixture
+  x <- rbind(rnorm(d), 60 * rnorm(d))
+  u <- runif(d)
+  got <- curved_run(m, x, .1, u)
+  J <- score_jacobian(m, x, .1)
+  for (i in 1:2) {
+    v <- u * x[i, ]
+    expect_equal(got[i, , 2], v + .3 * drop(J[i, , ] %*% v), tolerance = 1e-9)
+    v[1:2] <- solve(diag(2:3) + .05 * J[i, 1:2, 1:2], v[1:2])
+    expect_equal(got[i, , 3], v, tolerance = 1e-9)
+  }
+})
+
+test_that("the operations say what they are, and what is wrong with them", {
+  expect_output(print(op_product("w", "x", t = .5, coef = .6)), "w <- (I + 0.6 Ds(x, t = 0.5)) w",
+                fixed = TRUE)
+  expect_output(print(op_solve("w", "x", .5, .1, c(1, 2))), "(diag(1, 2) + 0.1 Ds(x, t = 0.5))^-1 w",
+                fixed = TRUE)
+  expect_mixguide_error(op_product("x", "x", 1, 1), "to")
+  expect_mixguide_error(op_product("w", "x", -1, 1), "t")
+  expect_mixguide_error(op_product("w", "x", 1, NA), "coef")
+  expect_mixguide_error(op_solve("w", "x", 1, 1, "a"), "diagonal")
+})
