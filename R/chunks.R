@@ -92,7 +92,8 @@ particle_work <- function(plan) {
   K <- ncol(plan$pool$mean)
   score <- K * (20 + if (is.null(plan$pool$vector)) 8 * d else 4 * d^2)
   derivative <- switch(plan$method, none = 0, divergence = 8 * K * d, map = K * d^2 + 2 * d^3)
-  1 + sum(op == op_code("eval")) * (score + derivative) + sum(op == op_code("noise")) * 20 * d
+  1 + sum(op == op_code("eval")) * (score + derivative) + sum(op == op_code("noise")) * 20 * d +
+    sum(op == op_code("root")) * (K * d^2 + 50 * d^3)
 }
 
 # The part of a plan that the `count` particles after the first `first` need.

@@ -85,8 +85,9 @@ observe_gain <- function(sampler) {
   sampler$step <- function(...) {
     ops <- lapply(step(...), function(op) {
       if (op$op != "eval") return(list(op))
-      list(op, new_op("eval", to = "(gain)", from = op$from, t = op$t, of = "gain"),
-           new_op("save", to = "x", from = "(gain)"))
+      # before it: operations with the derivative of a score use that of the last one
+      list(new_op("eval", to = "(gain)", from = op$from, t = op$t, of = "gain"),
+           new_op("save", to = "x", from = "(gain)"), op)
     })
     unlist(ops, recursive = FALSE)
   }

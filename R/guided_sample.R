@@ -67,6 +67,8 @@
 #'   * `confidence`: n probabilities `p(class | x)`, or `NULL` without guidance; `log_confidence`,
 #'     their logarithms;
 #'   * `folded`: n, did a step fold at this particle (or `NULL`);
+#'   * `clipped`: n, did a covariance of the noise have a negative eigenvalue, which was taken as 0
+#'     (`sampler_ddpm(variance = "matched")`, otherwise not there);
 #'   * `trajectory`: times x n x d array, or `NULL`; `times`, the N + 1 times;
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
 #'     dimension), otherwise `NULL`;
@@ -134,6 +136,7 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
                              n_models = nrow(guide$models))
   levels <- program_levels(program, schedule, error$scale)
   check_levels(pool, levels, program$level_times)
+  check_root(program, mixture_dim(inner))
   per_coordinate <- any(program$term[3, ] == 1)
   rest <- NULL
   if (!is.null(space)) {
@@ -170,6 +173,7 @@ plan_aim <- function(plan, guidance) {
     levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
   }
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
+               if (takes_root(plan$program)) SCALAR$folded,
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)
 }
@@ -357,6 +361,7 @@ read_chunk <- function(result, plan, log_prior) {
     part$log_density <- start + part$density_change
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
+  if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$folded]] > 0
   if (!is.null(log_prior)) {
     odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
     part$log_confidence <- pmin(log_prior + odds, 0)
@@ -410,6 +415,10 @@ print.guided_sample <- function(x, ...) {
   if (nrow(x$x)) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) line("entropy:    ", format_estimate(entropy(x)))
+  }
+  if (any(x$clipped)) {
+    line("clipped:    negative eigenvalues of the noise's covariance at ",
+         format(mean(x$clipped), digits = 3), " of the particles")
   }
   note_coarse(x$mixture, x$schedule, x$times)
   invisible(x)

@@ -3,16 +3,21 @@
 #' Parts of a [sampler()]'s step: a register times, or divided by, a matrix that is made of the
 #' derivative `Ds` of the score at each particle.
 #'
-#' @details Both come after the [op_eval()] of the same `from` and `t`, the last one before them, whose
-#' register `from` has not been written since: they use what that left.
+#' @details They come after the [op_eval()] of the same `from` and `t`, the last one before them,
+#' whose register `from` has not been written since: they use what that left.
 #' * `op_product(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t)) to`, in any
 #'   dimension, without the matrix. With `coef = b^2(t)`, `a` times the derivative of the denoised
 #'   `from`.
 #' * `op_solve(to, from, t, coef, diagonal)`: the leading r coordinates of `to`, as many as
-#'   `diagonal` has, become `(diag(diagonal) + coef Ds(from, t))^-1` times themselves, with the leading r x r block of `Ds`; the others stay. The matrix is to be positive definite.
+#'   `diagonal` has, become `(diag(diagonal) + coef Ds(from, t))^-1` times themselves, with the
+#'   leading r x r block of `Ds`; the others stay. The matrix is to be positive definite.
+#' * `op_root(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t))^(1/2) to`, with the
+#'   symmetric root, in at most 32 dimensions (of the run: see the reductions of [guided_sample()]).
+#'   Negative eigenvalues, which guidance can make, are taken as 0. It turns noise into noise of
+#'   covariance `I + coef Ds`.
 #'
-#' `Ds` is the derivative of the kernel's score: of guidance with a power and of a [score_error()] it
-#' is that of the linear part. A run with these operations carries no log-density along.
+#' `Ds` is the derivative of the kernel's score: of a [score_error()] it is that of the part without
+#' noise; guidance with a power is refused. A run with these operations carries no log-density along.
 #'
 #' @inheritParams sampler
 #' @param coef A number.
@@ -33,6 +38,10 @@ op_solve <- function(to, from = "x", t, coef, diagonal) {
   }
   new_hessian_op("solve", to, from, t, coef, diagonal)
 }
+
+#' @rdname op_product
+#' @export
+op_root <- function(to, from = "x", t, coef) new_hessian_op("root", to, from, t, coef, NULL)
 
 # The engine wants the numbers together, for a solution after their number.
 new_hessian_op <- function(kind, to, from, t, coef, diagonal) {

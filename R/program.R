@@ -4,8 +4,11 @@
 op_code <- function(name) {
   match(name, c("eval", "noise", "linear", "dot", "end", "save", "save_divergence",
                 "save_jacobian", "begin", "constant", "power",
-                "product", "solve")) - 1L
+                "product", "solve", "root")) - 1L
 }
+# Those that read the derivative of the score.
+HESSIAN_OPS <- c("product", "solve", "root")
+
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 
 # Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
@@ -53,7 +56,7 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
 # an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds
-# c0 + c1 <from, r>; for "product" and "solve" see op_product(). `of`: which score an "eval" is of,
+# c0 + c1 <from, r>; for those of HESSIAN_OPS see op_product(). `of`: which score an "eval" is of,
 # see guidance_models().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
@@ -109,7 +112,7 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
   eval <- rows("eval")
-  at_time <- rows(c("eval", "product", "solve"))
+  at_time <- rows(c("eval", HESSIAN_OPS))
   of <- table$of[at_time]
   level <- paste(match(table$t, unique(table$t)), of)
   first <- which(!duplicated(level))
@@ -118,7 +121,7 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   linear <- rows("linear")
   op["at", linear] <- offset(table$count[linear])
   op["n", linear] <- table$count[linear]
-  op["n", kind %in% c("dot", "end", "constant", "power", "product", "solve")] <- coef_at[!of_linear]
+  op["n", kind %in% c("dot", "end", "constant", "power", HESSIAN_OPS)] <- coef_at[!of_linear]
   op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
   op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
   for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1
@@ -129,6 +132,18 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
        scalars = as.integer(scalars), outputs = length(rows("save")),
        noises = length(rows("noise")), derivative = derivative_code[[derivative]],
        level_times = table$t[first], level_of = of[first])
+}
+
+# Roots of matrices are taken in a few dimensions only, as in src/core/gm.h.
+MOST_ROOT <- 32
+
+takes_root <- function(program) any(program$op[1, ] == op_code("root"))
+
+check_root <- function(program, d) {
+  if (takes_root(program) && d > MOST_ROOT) {
+    abort_input("sampler", paste("one without op_root() in more than", MOST_ROOT, "dimensions"),
+                paste("one with it in", d), kind = "program")
+  }
 }
 
 # The noise levels of a program, and by what the score is multiplied there (a function of time, or

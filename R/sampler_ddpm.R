@@ -10,31 +10,46 @@
 #'   step to `t = 0`;
 #' * `"large"`: `v = beta`, exact if the data are standard normal;
 #' * `"scaled"`: `v = (a'/a)^2 beta`, that of the exponential integrator of the reverse SDE, used in
-#'   the analyses of Liang et al.
+#'   the analyses of Liang et al.;
+#' * `"matched"`: not a number but the exact conditional covariance of `x_t'` given `x_t = x`,
+#'   `(a'/a)^2 beta (I + beta Ds_t(x))`, with the derivative `Ds` of the score. Mean and covariance
+#'   of every step are then exact, so that a single Gaussian is reproduced by any number of steps,
+#'   and the order is 2 where the others have 1 (observed, not proved).
+#'
+#' For `"matched"` let `rho = a/a'`. Given `x_t'`, `x_t = rho x_t' + sqrt(beta) z`, and Tweedie's
+#' formulas for this channel give `E(x_t' | x_t) = (x + beta s)/rho` and
+#' `Cov(x_t' | x_t) = (beta/rho^2) (I + beta Ds)`, where `s` and `Ds` are those of the law at `t`.
+#' Under guidance `Ds` is that of the guided score, of which this covariance is the formal one;
+#' where it has negative eigenvalues, and is none, they are taken as 0, and a run says so (`clipped`
+#' in [guided_sample()]). It takes a root of a d x d matrix for each particle and step: d is at most
+#' 32, after what reductions there are, and guidance may have no power.
 #'
 #' The noise of the last step is kept, as in the analyses; some programs leave it out.
 #'
 #' @inheritParams sampler
-#' @param variance One of `"posterior"`, `"large"`, `"scaled"`.
+#' @param variance One of `"posterior"`, `"large"`, `"scaled"`, `"matched"`.
 #' @return A [sampler()].
 #' @source Ho, Jain and Abbeel (2020), \doi{10.48550/arXiv.2006.11239}, algorithm 2 and section 3.2.
-#'   `"scaled"`: Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}.
+#'   `"scaled"`: Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}. `"matched"`
+#'   for every schedule is derived for this package.
 #' @family samplers
 #' @examples
 #' sampler_ddpm(steps = 1000, variance = "large")
 #' # one step for each discrete time of a DDPM schedule
 #' sampler_ddpm(steps = NULL)
+#' # one Gaussian: what is left is the error of the start
+#' sampler_moments(gaussmix(1, 1.5, .25), sampler_ddpm(3, "matched"))
 #' @export
-sampler_ddpm <- function(steps = 200, variance = c("posterior", "large", "scaled"),
+sampler_ddpm <- function(steps = 200, variance = c("posterior", "large", "scaled", "matched"),
                          grid = "quadratic", end = 0) {
   variance <- check_choice(variance, eval(formals()$variance), "variance")
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)
-    v <- one$beta * switch(variance,
-                           posterior = one$b2_next / one$b2, large = 1, scaled = one$ratio^2)
-    list(op_eval("s", from = "x", t = times[k]),
-         op_noise("z"),
-         op_linear("x", list(x = one$ratio, s = one$ratio * one$beta, z = sqrt(v))))
+    v <- one$beta * switch(variance, posterior = one$b2_next / one$b2, large = 1, one$ratio^2)
+    c(list(op_eval("s", from = "x", t = times[k]),
+           op_noise("z")),
+      if (variance == "matched") list(op_root("z", from = "x", t = times[k], coef = one$beta)),
+      list(op_linear("x", list(x = one$ratio, s = one$ratio * one$beta, z = sqrt(v)))))
   }
   sampler("ddpm", step, steps, grid, end, stochastic = TRUE, label = "DDPM",
           params = list(variance = variance), vectorised = TRUE)

@@ -95,7 +95,7 @@ affine_map <- function(program, levels, values) {
   register <- program$term[1, ] + 1L
   place <- program$term[2, ]
   width <- ifelse(program$term[3, ] == 1, length(values), 1L)
-  writing <- op_code(c("eval", "noise", "linear"))
+  writing <- op_code(c("eval", "noise", "linear", "product", "root"))
   weight <- c(list(1 + 0 * values), rep(list(0 * values), program$registers - 1))
   shift <- variance <- 0 * values
   scored <- code == writing[1] & to > 0
@@ -103,6 +103,12 @@ affine_map <- function(program, levels, values) {
   score <- matrix(0, length(values), length(code))
   for (i in rev(which(code %in% writing & to > 0))) {
     w <- weight[[to[i]]]
+    if (code[i] %in% writing[4:5]) {
+      # Ds is minus the precision
+      by <- 1 - program$coef[n[i] + 1] * precision[, at[i] + 1]
+      weight[[to[i]]] <- w * if (code[i] == writing[4]) by else sqrt(pmax(by, 0))
+      next
+    }
     weight[[to[i]]] <- 0 * values
     if (code[i] == writing[1]) {
       score[, i] <- w

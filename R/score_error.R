@@ -105,6 +105,9 @@ with_noise <- function(sampler, error) {
 # the "push" of guidance_models().
 drive_operations <- function(ops, power, error, d) {
   if (power == 0 && is.null(error$bias) && is.null(error$noise)) return(ops)
+  if (power != 0 && any(vapply(ops, `[[`, "", "op") %in% HESSIAN_OPS)) {
+    abort_input("guidance", "of power 0 for a sampler that uses the derivative of the score", power)
+  }
   unlist(lapply(ops, function(op) {
     if (op$op != "eval") return(list(op))
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size)

@@ -125,12 +125,13 @@ static int in(int i, int n) { return i >= 0 && i < n; }
 
 /* Does the program use Ds, and how many of its leading coordinates as a matrix? */
 void gm_program_scan(gm_program *p) {
-  p->curved = p->block = 0;
+  p->curved = p->block = p->root = 0;
   for (int i = 0; i < p->n_op; i++) {
     const gm_op *o = p->op + i;
-    if (o->code != GM_PRODUCT && o->code != GM_SOLVE) continue;
+    if (o->code != GM_PRODUCT && o->code != GM_SOLVE && o->code != GM_ROOT) continue;
     p->curved = 1;
-    if (o->code == GM_PRODUCT || !in(o->n, p->n_coef)) continue;
+    p->root |= o->code == GM_ROOT;
+    if (o->code != GM_SOLVE || !in(o->n, p->n_coef)) continue;
     double r = p->coef[o->n];
     if (r > p->block && r <= 32768) p->block = (int)r;
   }
@@ -181,12 +182,14 @@ gm_status gm_program_check(const gm_program *p, const gm_pool *pool, const gm_mo
         break;
       case GM_PRODUCT:
       case GM_SOLVE:
+      case GM_ROOT:
         ok = in(o->to, R) && o->from == from && o->at == level && o->to != from &&
              in(o->n, p->n_coef) && p->curved && p->derivative == GM_NONE;
         if (ok && o->code == GM_SOLVE) {
           double r = p->coef[o->n];
           ok = r >= 1 && r <= d && r <= p->block && in(o->n + 1 + (int)r, p->n_coef);
         }
+        if (o->code == GM_ROOT) ok = ok && p->root && d <= GM_MAX_ROOT;
         break;
     }
     if (!ok) return GM_ERR_PROGRAM;
@@ -240,6 +243,7 @@ double gm_block_cost(const gm_job *job) {
       case GM_NOISE: cost += 20 * d; break;
       case GM_END: cost += 2 * cube + 20 * d; break;
       case GM_PRODUCT: cost += score; break;
+      case GM_ROOT: cost += K * job->models->J * d * d + 50 * d * d * d; break;
       case GM_SOLVE: cost += K * p->block * p->block + 8 * d; break;
       default: cost += 4 * d + square;
     }

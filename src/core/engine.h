@@ -5,6 +5,7 @@
 
 #include "det.h"
 #include "expand.h"
+#include "root.h"
 
 #define TANGENT(r) (area->tangent + (size_t)(r) * d * d * lanes)
 
@@ -207,6 +208,20 @@ static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area 
   gm_solve(r, H, lanes, to);
 }
 
+static GM_NOINLINE void gm_op_root(const gm_job *job, const gm_op *op, gm_area *area) {
+  const double *c = job->program->coef + op->n;
+  size_t lanes = job->lanes, d = job->pool->d, n = d * d * lanes;
+  double *H = area->H, *to = ROW(area->reg, op->to * d);
+  gm_score_work work = gm_work_of(area);
+  gm_jacobian(job->pool, job->models, job->program->level + op->at, (int)d, lanes, &work, H);
+  for (size_t v = 0; v < n; v += GM_VL) AT(H + v) *= vset(*c);
+  for (size_t j = 0; j < d; j++) {
+    double *h = ROW(H, j * d + j);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(1);
+  }
+  gm_root((int)d, H, H + n, lanes, to, ROW(area->scalar, GM_FOLDED));
+}
+
 /* Register r becomes the variable that derivatives refer to. */
 GM_INLINE void gm_rebase(const gm_job *job, gm_area *area, int r) {
   size_t lanes = job->lanes;
@@ -295,6 +310,7 @@ static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to
       case GM_POWER: gm_op_power(job, op, area); break;
       case GM_PRODUCT: gm_op_product(job, op, area); break;
       case GM_SOLVE: gm_op_solve(job, op, area); break;
+      case GM_ROOT: gm_op_root(job, op, area); break;
       case GM_SAVE:
         for (size_t j = 0; j < d; j++) {
           memcpy(job->output + first + n * (j + d * op->at), ROW(area->reg, op->from * d + j),

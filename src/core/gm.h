@@ -56,8 +56,9 @@ size_t gm_level_size(const gm_pool *pool); /* doubles for the tables of a level 
 gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *level,
                         double *table);
 
-/* Components in a tile of the score; dimensions up to which precision matrices are formed. */
-enum { GM_COMPONENTS = 32, GM_MAX_PRECISION = 128 };
+/* Components in a tile of the score; dimensions up to which precision matrices are formed, and
+ * roots taken. */
+enum { GM_COMPONENTS = 32, GM_MAX_PRECISION = 128, GM_MAX_ROOT = 32 };
 
 typedef enum {
   GM_EVAL,   /* to <- guided score of from at level `at`; scalar n <- log p_j, j = 1..J (n >= 0) */
@@ -74,8 +75,9 @@ typedef enum {
   /* with the Jacobian Ds that the last GM_EVAL took, of register from at level `at`; for programs
    * without a derivative: */
   GM_PRODUCT, /* to <- (I + coef[n] Ds) to */
-  GM_SOLVE    /* leading r = coef[n] coordinates: to <- (diag(c) + coef[n + 1] Ds)^-1 to, c = the r
+  GM_SOLVE,   /* leading r = coef[n] coordinates: to <- (diag(c) + coef[n + 1] Ds)^-1 to, c = the r
                * coefficients from n + 2 on; for positive definite matrices */
+  GM_ROOT     /* to <- (I + coef[n] Ds)_+^(1/2) to, the symmetric root; d <= GM_MAX_ROOT */
 } gm_code;
 
 typedef struct { int code, to, from, at, n; } gm_op;
@@ -91,7 +93,8 @@ typedef enum {
 } gm_derivative;
 
 /* Scalars that the engine itself writes: the change of the log-density since the start, and 1 for
- * a particle whose map folded (negative determinant) at some step. */
+ * a particle whose map folded (negative determinant), or whose root was of a matrix with a negative
+ * eigenvalue, at some step. */
 enum { GM_LOG_DENSITY = 0, GM_FOLDED = 1, GM_OWN_SCALARS = 2 };
 enum { GM_MAX_REGISTERS = 24 };
 
@@ -102,7 +105,9 @@ typedef struct {
   const double *coef;
   const gm_level *level;
   gm_derivative derivative;
-  int curved, block; /* gm_program_scan(): uses Ds at all, and how many leading coordinates of it */
+  /* gm_program_scan(): is Ds used at all, of how many leading coordinates as a matrix, and is a
+   * root taken? */
+  int curved, block, root;
 } gm_program;
 
 typedef struct {

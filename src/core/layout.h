@@ -18,7 +18,7 @@ typedef struct {
   double *scalar;  /* n_scalar rows */
   double *trace;   /* n_register rows (GM_TRACE) */
   double *tangent; /* n_register x d x d rows, column-major in each (GM_TANGENT) */
-  double *H;       /* d x d rows (GM_TANGENT), or those of the leading block of Ds */
+  double *H;       /* d x d rows (GM_TANGENT), those of the leading block of Ds, or two of d x d */
   double *spare;   /* 1 row */
   uint64_t *rng;   /* 4 rows */
   /* see score.h: */
@@ -43,19 +43,22 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                                gm_area *area) {
   size_t d = pool->d, K = pool->K, J = models->J, G = models->G, R = program->n_register, used = 0;
   int trace = program->derivative == GM_TRACE, tangent = program->derivative == GM_TANGENT;
-  int derivative = trace || tangent || program->curved, full = pool->vector != NULL, common = pool->common;
+  int derivative = trace || tangent || program->curved;
+  int full = pool->vector != NULL, common = pool->common;
   int kept = !full && K <= GM_COMPONENTS;
   size_t sums = common && kept ? 0 : kept ? d : G * d * (full || common ? 1 : 2);
   size_t tile = derivative ? K : full ? 1 : K < GM_COMPONENTS ? K : GM_COMPONENTS;
   double **rows[] = {&area->reg, &area->scalar, &area->trace, &area->tangent, &area->H,
                      &area->spare};
+  size_t block = program->block;
   size_t count[] = {R * d, program->n_scalar, trace ? R : 0, tangent ? R * d * d : 0,
-                    tangent ? d * d : (size_t)program->block * program->block, 1};
+                    tangent ? d * d : program->root ? 2 * d * d : block * block, 1};
   double **score[] = {&area->u, &area->e, &area->top, &area->sum, &area->slope, &area->coef,
                       &area->part, &area->dx, &area->g, &area->r, &area->rho, &area->s};
   size_t score_count[] = {d, tile, G, G, derivative ? 0 : sums, G,
-                          G > 2 ? G : 2, full || tangent || program->curved ? 3 * d : 0, derivative ? K * d : 0,
-                          derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0};
+                          G > 2 ? G : 2, full || tangent || program->curved ? 3 * d : 0,
+                          derivative ? K * d : 0, derivative ? J * K : 0, derivative ? K : 0,
+                          derivative ? J * d : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;
   used = (sizeof(gm_shared) + 63) / 64 * 8;

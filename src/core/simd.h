@@ -91,6 +91,16 @@ GM_INLINE vu vless(vd a, vd b) {
 GM_INLINE vd vselect(vu mask, vd yes, vd no) {
   return vd_of((vu_of(yes) & mask) | (vu_of(no) & ~mask));
 }
+/* Does it hold in any lane? */
+GM_INLINE int vany(vu mask) {
+#if GM_VL == 1
+  return mask != 0;
+#else
+  uint64_t any = 0;
+  for (int i = 0; i < GM_VL; i++) any |= mask[i];
+  return any != 0;
+#endif
+}
 GM_INLINE vd vabs(vd a) { return vd_of(vu_of(a) & 0x7fffffffffffffffULL); }
 
 /* The larger, the smaller; a NaN in the first argument stays. */

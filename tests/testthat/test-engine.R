@@ -8,7 +8,8 @@ every_sampler <- function(steps = 12, grid = "quadratic", end = .01) {
        sampler_ddim(steps, 0, grid, end), sampler_ddim(steps, .6, grid, end),
        sampler_ddpm(steps, "posterior", grid, end), sampler_ddpm(steps, "large", grid, end),
        sampler_ddpm(steps, "scaled", grid, end), sampler_dpmpp_2m(steps, grid, end),
-       sampler_dpm_2(steps, grid, end), sampler_exponential(steps, FALSE, grid, end, order = 2))
+       sampler_dpm_2(steps, grid, end), sampler_exponential(steps, FALSE, grid, end, order = 2),
+       sampler_ddpm(steps, "matched", grid, end))
 }
 
 # The same run by slow R, from the noise that guided_sample() is given.
@@ -19,8 +20,11 @@ slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, str
   }
   sd <- if (schedule$vp) 1 else sqrt(schedule$b2(times[1]))
   slice <- function(i) matrix(noise[, , i], nrow(noise))
+  jacobian_at <- function(x, t) {
+    score_jacobian(plain$mixture, x, t, schedule, class = class, strength = strength)
+  }
   interpret_program(sampler_program(sampler, times, schedule), sd * slice(1), score_at,
-                    function(i) slice(i + 1))
+                    function(i) slice(i + 1), jacobian_at)
 }
 
 # A run of the engine, prepared up to what does not matter for its result.

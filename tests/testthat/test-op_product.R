@@ -62,3 +62,53 @@ test_that("the operations say what they are, and what is wrong with them", {
   expect_mixguide_error(op_product("w", "x", 1, NA), "coef")
   expect_mixguide_error(op_solve("w", "x", 1, 1, "a"), "diagonal")
 })
+
+# (I + c Ds)^(1/2) u, a row for each point; and where an eigenvalue was negative.
+root_run <- function(mixture, x, t, c, u, guide = NULL, lanes = 0L) {
+  ops <- list(op_eval("s", "x", t), op_linear("w", c(x = 0, s = 0)),
+              new_op("constant", "w", coef = list(x = 1)), op_linear("w", list(w = u)),
+              op_root("w", "x", t, c), new_op("save", "x", from = "w"))
+  program <- assemble_program(operation_table(ops, ncol(x)), scalars = 4)
+  models <- guidance_models(guide, mixture)
+  level <- list(a = exp(-t), b2 = -expm1(-2 * t), coef = models$coef(t))
+  run <- core_run(core_pool(mixture, rotate = FALSE), models$models, level, program, nrow(x),
+                  SCALAR$folded, start = x, lanes = lanes)
+  list(w = run$output, clipped = run$scalar[[SCALAR$folded]])
+}
+
+test_that("roots are symmetric, and those of the eigenvectors", {
+  set.seed(3)
+  for (form in FORMS) {
+    for (d in c(1, 2, 3, 12)) {
+      m <- random_mixture(form, d, 3)$mixture
+      x <- matrix(rnorm(19 * d, 0, 2), 19)
+      u <- rnorm(d)
+      b2 <- -expm1(-2 * .3)
+      got <- root_run(m, x, .3, b2, u)
+      expect_equal(got$w, by_root(score_jacobian(m, x, .3), b2, matrix(u, 19, d, TRUE)),
+                   tolerance = 1e-10)
+      expect_identical(got$clipped, double(19))
+      expect_identical(root_run(m, x, .3, b2, u, lanes = 8L), got)
+      # a particle does not feel what its neighbours take
+      expect_identical(root_run(m, x[5, , drop = FALSE], .3, b2, u)$w[1, ], got$w[5, ])
+      expect_equal(with_engine("portable", root_run(m, x, .3, b2, u)), got, tolerance = 1e-10)
+    }
+  }
+})
+
+test_that("roots of matrices with negative eigenvalues take these as 0, and say so", {
+  m <- gaussmix(rep(1, 4), rbind(c(-1, 0), c(1, .5), c(0, 2), c(2, 2)), .3, class = c("a", "b", "a", "b"))
+  set.seed(4)
+  x <- matrix(rnorm(400, 0, 2), 200)
+  guide <- guidance("a", 6)
+  got <- root_run(m, x, .3, .6, c(1, -.5), guide)
+  J <- score_jacobian(m, x, .3, class = "a", strength = 6)
+  least <- apply(J, 1, function(H) min(eigen(diag(2) + .6 * H, TRUE)$values))
+  expect_identical(got$clipped > 0, least < 0)
+  expect_gt(sum(least < 0), 5)
+  expect_equal(got$w, by_root(J, .6, matrix(c(1, -.5), 200, 2, TRUE)), tolerance = 1e-9)
+  # 60 standard deviations out
+  far <- root_run(m, 60 * x, .3, .6, c(1, -.5))$w
+  expect_equal(far, by_root(score_jacobian(m, 60 * x, .3), .6, matrix(c(1, -.5), 200, 2, TRUE)),
+               tolerance = 1e-9)
+})

@@ -20,6 +20,7 @@ samplers <- function(steps = 5) {
        sampler_ddim(steps, .6), sampler_ddpm(steps), sampler_ddpm(steps, "large"),
        sampler_ddpm(steps, "scaled"), sampler_dpmpp_2m(steps),
        sampler_dpm_2(steps, end = .01), sampler_exponential(steps, order = 2),
+       sampler_ddpm(steps, "matched"),
        sampler("multistep", multistep, steps, divergence = FALSE),
        sampler("momentum", momentum, steps, stochastic = TRUE))
 }
@@ -44,7 +45,10 @@ read_program <- function(program, registers) {
       paste("end of", name(op[2]), numbers(op[5], 1)),
       paste("save", name(op[3]), "in", op[4]),
       NULL, NULL,
-      paste("begin at", name(op[2]))
+      paste("begin at", name(op[2])),
+      NULL, NULL, NULL, NULL,
+      paste(name(op[2]), "<- root of", name(op[3]), "at",
+            format(program$level_times[op[4] + 1], digits = 15), "by", numbers(op[5], 1))
     )
   })
 }
@@ -59,6 +63,8 @@ write_program <- function(steps, d, sd, derivative, save, closing) {
     switch(op$op,
            eval = paste(op$to, "<- score of", op$from, "at", number(op$t), "with -1"),
            noise = paste(op$to, "<- noise", noises <<- noises + 1),
+           root = paste(op$to, "<- root of", op$from, "at", number(op$t), "by",
+                        number(op$coef[[1]])),
            linear = {
              terms <- vapply(names(op$coef), function(r) {
                paste(toString(number(op$coef[[r]])), r)
@@ -117,7 +123,7 @@ test_that("all steps together give the program that they give one by one", {
     }
   }
   vectorised <- vapply(samplers(), `[[`, NA, "vectorised")
-  expect_identical(sum(vectorised), 13L)
+  expect_identical(sum(vectorised), 14L)
 })
 
 test_that("a vectorised sampler of one's own samples as the same sampler step by step", {

@@ -12,6 +12,9 @@ test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
   row(sampler_exponential(100, TRUE, "uniform"), "exact", 1.5, .282658317265, 3.6189891371e-3)
   row(sampler_ddpm(100, "scaled", grid = "uniform"), "exact", 1.5, .290706946054, 5.4136776601e-3)
   row(sampler_ddpm(100, "large", grid = "uniform"), "exact", 1.5, .273786530219, 2.0039785337e-3)
+  row(sampler_ddpm(100, "matched", grid = "uniform"), "normal", 1.499068736655, .250000289084,
+      1.7345011624e-6)
+  row(sampler_ddpm(1, "matched"), "normal", 1.499068736655, .250000289084, 1.7345011624e-6)
   row(sampler_euler(100, "uniform"), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
   row(sampler_exponential(100, grid = "uniform"), "exact", 1.5, .261475261537, 4.9607697546e-4)
   row(sampler_heun(100, "uniform"), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)

@@ -28,6 +28,11 @@ static const gm_op curved[] = {
   {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
   {GM_PRODUCT, 2, 0, 0, 1}, {GM_SOLVE, 3, 0, 0, 4}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
   {GM_DOT, 1, 0, 0, 2}};
+/* the root of (I + 0.5 Ds) twice, and the product */
+static const gm_op rooted[] = {
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_ROOT, 2, 0, 0, 1}, {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0},
+  {GM_SAVE, 0, 3, 1, 0}};
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
 static const double coefs[] = {1, 0.5, 0, 1, 2, 0.5, 3, 4};
 
@@ -45,7 +50,7 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   if (status != GM_OK) return status;
   gm_program program = {9, 2, 8, 1, 4, 3, 2, 1, ops, terms, coefs, &level,
                         ops[0].code == GM_NOISE && ops[1].code == GM_BEGIN ? GM_TANGENT : GM_NONE,
-                        0, 0};
+                        0, 0, 0};
   gm_program_scan(&program);
   if (gm_program_check(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
   double *scalar[] = {out->scalar, out->scalar + N, out->scalar + 2 * N};
@@ -152,11 +157,19 @@ int main(void) {
       for (int l = 0; l < D; l++) v[l] = b->output[p + N * (l + D)];
       CHECK_NEAR((3 + m[0]) * v[0] + m[D] * v[1], x[0], 1e-13);
       CHECK_NEAR(m[1] * v[0] + (4 + m[1 + D]) * v[1], x[1], 1e-13);
-      CHECK_NEAR(v[2], x[2], 0);
+      CHECK_NEAR(v[2], x[2], 1e-15);
     }
     memcpy(a, b, sizeof *a);
     CHECK(run(isa[i], NULL, 8, 2, 3, curved, b) == GM_OK && !memcmp(a, b, sizeof *a));
     CHECK(run(isa[i], identity, 16, 1, 1, curved, b) == GM_OK);
+    for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
+  }
+  for (int i = 0; i < 3; i++) {
+    CHECK(run(isa[i], NULL, 16, 1, 1, rooted, a) == GM_OK);
+    for (int p = 0; p < N * D; p++) CHECK_NEAR(a->output[p], a->output[p + N * D], 1e-13);
+    for (int p = 0; p < N; p++) CHECK(a->scalar[p + N] == 0);
+    CHECK(run(isa[i], NULL, 8, 2, 3, rooted, b) == GM_OK && !memcmp(a, b, sizeof *a));
+    CHECK(run(isa[i], identity, 16, 1, 1, rooted, b) == GM_OK);
     for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
   }
   /* programs that name what is not there are refused */

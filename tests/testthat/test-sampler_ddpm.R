@@ -1,0 +1,86 @@
+# What "matched" noise does in a run; that the operations are right is in test-op_product.R and
+# test-engine.R, and that a Gaussian is reproduced in test-sampler_moments.R.
+
+B2 <- named_mixture("B2")
+
+test_that("one matched step from the exact law keeps mean and covariance, whatever the mixture", {
+  set.seed(1)
+  n <- 2e5
+  check <- function(m, schedule, times, reduce = TRUE) {
+    x <- guided_sample(m, n, NULL, sampler_ddpm(variance = "matched", grid = times), schedule,
+                       start = "exact", reduce = reduce)$x
+    target <- diffuse(m, times[2], schedule)
+    centred <- x - rep(mean(target), each = n)
+    expect_lt(max(abs(colMeans(centred)) / (apply(x, 2, sd) / sqrt(n))), 5)
+    V <- vcov_of(target)
+    for (i in seq_len(ncol(x))) for (j in seq_len(i)) {
+      product <- centred[, i] * centred[, j]
+      expect_lt(abs(mean(product) - V[i, j]) / (sd(product) / sqrt(n)), 5)
+    }
+  }
+  vcov_of <- function(m) {
+    centred <- m$means - rep(mean(m), each = nrow(m$means))
+    inside <- lapply(seq_along(m$weights), function(k) m$weights[k] * component_cov(m, k))
+    unname(crossprod(centred, m$weights * centred) + Reduce(`+`, inside))
+  }
+  # a step that is long: neither "posterior" nor "large" would do
+  check(B2, schedule_ou(), c(.8, .1))
+  check(B2, schedule_cosine(), c(.6, 0))
+  check(named_mixture("A1"), schedule_ve(.01, 5), c(.9, .5))
+  # a reduction draws what is left from its own Gaussian
+  flat <- gaussmix(c(.4, .6), rbind(c(-1, 0, 1), c(1, 0, 0)), .3)
+  check(flat, schedule_ou(), c(.8, .1))
+  check(flat, schedule_ou(), c(.8, .1), reduce = FALSE)
+})
+
+test_that("matched steps approach the target faster than the others", {
+  m <- named_mixture("A1")
+  gap <- function(variance) {
+    set.seed(2)
+    x <- guided_sample(m, 4e4, NULL, sampler_ddpm(25, variance, grid = "uniform"), horizon = 3,
+                       start = "exact")$x
+    suppressWarnings(stats::ks.test(x, function(q) pgaussmix(q, m))$statistic)
+  }
+  # the distance of 4e4 draws of the target itself is some .005
+  expect_lt(gap("matched"), .025)
+  expect_gt(gap("large"), .03)
+})
+
+test_that("strong guidance makes covariances that are none, and a run says so", {
+  m <- gaussmix(rep(1, 3), rbind(c(-1, 0), c(1, .5), c(0, 2)), .3, class = c("a", "b", "b"))
+  run <- guided_sample(m, 2000, guidance("a", 8), sampler_ddpm(30, "matched"), key = c(1, 2))
+  expect_gt(mean(run$clipped), .01)
+  expect_output(print(run), "clipped: +negative eigenvalues")
+  run <- guided_sample(m, 500, NULL, sampler_ddpm(30, "matched"))
+  expect_identical(run$clipped, rep(FALSE, 500))
+  expect_null(guided_sample(m, 5, NULL, sampler_ddpm(30))$clipped)
+  # the reduced run has the same law
+  wide <- gaussmix(c(.3, .7), cbind(c(-1, 1), c(0, .5), 0, 0), .4, class = c("a", "b"))
+  both <- lapply(c(TRUE, FALSE), function(reduce) {
+    guided_sample(wide, 2e4, guidance("a", 2), sampler_ddpm(20, "matched"), reduce = reduce)
+  })
+  difference <- confidence(both[[1]])$estimate - confidence(both[[2]])$estimate
+  se <- sqrt(confidence(both[[1]])$se^2 + confidence(both[[2]])$se^2)
+  expect_lt(abs(difference), 5 * se)
+  for (j in 1:4) {
+    x <- cbind(both[[1]]$x[, j], both[[2]]$x[, j])
+    expect_lt(abs(diff(colMeans(x))), 5 * sqrt(sum(apply(x, 2, var)) / 2e4))
+  }
+})
+
+test_that("matched noise is refused where there is none", {
+  set.seed(5)
+  many <- gaussmix(rep(1, 40), matrix(rnorm(40 * 35), 40), 1)
+  expect_error(guided_sample(many, 5, sampler = sampler_ddpm(3, "matched")),
+               "`sampler`.*32 dimensions; got one with it in 35", class = "mixguide_error")
+  expect_mixguide_error(guided_sample(B2, 5, guidance("1", 1, power = 1),
+                                      sampler_ddpm(3, "matched")), "guidance")
+  expect_mixguide_error(guided_sample(B2, 5, NULL, sampler_ddpm(3, "matched"),
+                                      log_density = "map"), "log_density")
+  # but not where components differ in a few dimensions only, or at a point mass
+  few <- gaussmix(rep(1, 3), matrix(rnorm(3 * 60), 3), 1)
+  expect_true(all(is.finite(guided_sample(few, 5, sampler = sampler_ddpm(3, "matched"))$x)))
+  points <- gaussmix(c(.5, .5), c(-1, 1), 0)
+  x <- guided_sample(points, 500, sampler = sampler_ddpm(60, "matched"))$x
+  expect_lt(max(abs(abs(x) - 1)), .5)
+})
