@@ -7,8 +7,13 @@
 #' * `"quadratic"`: `t_k = end + (T - end) ((N - k)/N)^2`, short steps near the data.
 #' * `"logsnr"`: `log(a/b)` equispaced, the grid of the DPM-Solver family; needs `end > 0`.
 #' * `"exponential"`: `t_k - t_{k+1} = h min(max(t_k, floor), 1)`, with `h` such that `N` steps lead
-#'   to `end`: constant steps first, then steps that shrink with the time that is left. It is meant
-#'   for schedules whose clock has a scale of about 1 (not `schedule_ddpm()`).
+#'   to `end`: constant steps first, then steps that shrink with the time that is left, then (with a
+#'   `floor`) constant ones again. It is meant for schedules whose clock has a scale of about 1 (not
+#'   `schedule_ddpm()`). With `floor = 1/(4 L)` this is the exponential-then-constant grid of Chen,
+#'   Lee and Lu for an `L`-Lipschitz score, `h` being some `(T + log L)/N`, and with `floor = 0` the
+#'   one that stops early, for any data. (They fix `h` and take as many steps as it needs; their
+#'   clock, in which the Ornstein-Uhlenbeck process has `dX = -X/2 dt + dB`, runs twice as fast as
+#'   that of `schedule_ou()`, in which the rule is taken here.)
 #'
 #' @param steps Number of steps `N`, at least 1.
 #' @param horizon First time, positive and finite; `NULL` for the schedule's own.
@@ -19,16 +24,20 @@
 #' @param schedule The forward process, see [schedule]; it gives the log-SNR and the largest
 #'   possible horizon.
 #' @param floor The time below which the exponential grid keeps a constant step. The default is 0
-#'   (`1/steps` if `end` is 0). For a score that is `L`-Lipschitz the theory takes `1/(4 L)`.
+#'   (`1/steps` if `end` is 0). For a score that is `L`-Lipschitz the theory takes `1/(4 L)`; give
+#'   the times themselves to a sampler: `sampler_em(grid = time_grid(50, 3, "exponential", floor =
+#'   1/(4 * L)))`.
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
 #' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}.
-#'   Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916}.
+#'   Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not verified
+#'   against the paper).
 #' @examples
 #' time_grid(5)
 #' time_grid(5, type = "quadratic")
 #' time_grid(5, type = "logsnr", end = .01)
 #' time_grid(5, type = "exponential", end = .01)
+#' time_grid(8, 3, "exponential", floor = 1/(4 * 15))
 #' @export
 time_grid <- function(steps, horizon = NULL,
                       type = c("uniform", "quadratic", "logsnr", "exponential"), end = 0,
