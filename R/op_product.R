@@ -17,7 +17,8 @@
 #'   covariance `I + coef Ds`.
 #'
 #' `Ds` is the derivative of the kernel's score: of a [score_error()] it is that of the part without
-#' noise; guidance with a power is refused. A run with these operations carries no log-density along.
+#' noise; guidance with a power is refused. A run with these operations carries no log-density
+#' along.
 #'
 #' @inheritParams sampler
 #' @param coef A number.

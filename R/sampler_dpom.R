@@ -7,9 +7,9 @@
 #' @details
 #' `L = lipschitz`, times of the Ornstein-Uhlenbeck process. There are
 #' `floor((horizon - predictor_step) L)` blocks of length `1/L`, each of
-#' `ceil(1/(L predictor_step))` equal predictor steps and a correction; then a last block with steps of `predictor_step` down
-#' to twice that, of half the time that is left from there on (but not beyond `end`), and a
-#' correction at `end`. A correction is
+#' `ceil(1/(L predictor_step))` equal predictor steps and a correction; then a last block with steps
+#' of `predictor_step` down to twice that, of half the time that is left from there on (but not
+#' beyond `end`), and a correction at `end`. A correction is
 #' * DPOM: `ceil(1/(L corrector_step))` steps of [corrector_langevin()], of total time `1/L`;
 #' * DPUM: `ceil(1/(sqrt(L) corrector_step))` steps of [corrector_underdamped()] with a fresh
 #'   velocity and friction `2 sqrt(L)`, of total time `1/sqrt(L)`.

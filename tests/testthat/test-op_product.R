@@ -55,8 +55,10 @@ test_that("they hold in dimensions where no precision matrices are made, and far
 test_that("the operations say what they are, and what is wrong with them", {
   expect_output(print(op_product("w", "x", t = .5, coef = .6)), "w <- (I + 0.6 Ds(x, t = 0.5)) w",
                 fixed = TRUE)
-  expect_output(print(op_solve("w", "x", .5, .1, c(1, 2))), "(diag(1, 2) + 0.1 Ds(x, t = 0.5))^-1 w",
-                fixed = TRUE)
+  expect_output(print(op_solve("w", "x", .5, .1, c(1, 2))),
+                "(diag(1, 2) + 0.1 Ds(x, t = 0.5))^-1 w", fixed = TRUE)
+  expect_output(print(op_root("z", "x", t = .5, coef = .6)),
+                "z <- (I + 0.6 Ds(x, t = 0.5))^(1/2) z", fixed = TRUE)
   expect_mixguide_error(op_product("x", "x", 1, 1), "to")
   expect_mixguide_error(op_product("w", "x", -1, 1), "t")
   expect_mixguide_error(op_product("w", "x", 1, NA), "coef")
@@ -97,7 +99,8 @@ test_that("roots are symmetric, and those of the eigenvectors", {
 })
 
 test_that("roots of matrices with negative eigenvalues take these as 0, and say so", {
-  m <- gaussmix(rep(1, 4), rbind(c(-1, 0), c(1, .5), c(0, 2), c(2, 2)), .3, class = c("a", "b", "a", "b"))
+  m <- gaussmix(rep(1, 4), rbind(c(-1, 0), c(1, .5), c(0, 2), c(2, 2)), .3,
+                class = c("a", "b", "a", "b"))
   set.seed(4)
   x <- matrix(rnorm(400, 0, 2), 200)
   guide <- guidance("a", 6)
