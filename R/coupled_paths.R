@@ -107,6 +107,9 @@ path_geometry <- function(plan, class) {
   if (!is.null(geometry$vectors) && any(plan$program$term[3, ] == 1)) {
     return(list(why = "the sampler has a coefficient per coordinate"))
   }
+  if (takes_root(plan$program)) {
+    return(list(why = "the sampler's noise depends on the derivative of the score"))
+  }
   c(geometry, affine_map(plan$program, plan$levels, geometry$values)[c("score", "score_time")])
 }
 

@@ -254,7 +254,7 @@ allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
   }
   if (claim == "confidence") return(allowed_by_weights(geometry, sampler, times, schedule))
   if (is.null(at)) {
-    return(answer(NA_real_, "nothing is proved: a step takes more than one score"))
+    return(answer(NA_real_, "nothing is proved: a step is not alpha x + beta s + noise"))
   }
   strength <- at[[claim]]
   if (anyNA(strength)) return(answer(NA_real_, "not guaranteed: too long steps"))
@@ -269,6 +269,9 @@ allowed_by_weights <- function(geometry, sampler, times, schedule) {
   program <- compile_program(steps, times, length(geometry$values))
   if (any(program$term[3, ] == 1)) {
     return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))
+  }
+  if (takes_root(program)) {
+    return(structure(NA_real_, why = "nothing is proved: the noise depends on the score"))
   }
   values <- geometry$values[geometry$needed]
   D <- geometry$D[geometry$needed, , drop = FALSE]

@@ -224,3 +224,10 @@ test_that("it prints what is known, and bad input is refused", {
   expect_identical(step_condition(alone, "1", 1, em(5))$holds, c(TRUE, TRUE, TRUE, NA))
   expect_identical(step_condition(alone, "1", 1, sampler_ddim(5))$holds[4], TRUE)
 })
+
+test_that("nothing is claimed of steps whose noise depends on the score", {
+  m <- gaussmix(rep(1, 3), rbind(c(0, 0), c(1, 2), c(2, -.5)), .3)
+  found <- as.data.frame(step_condition(m, "1", 1, sampler_ddpm(40, "matched")))
+  expect_false(any(found$holds %in% TRUE))
+  expect_true(any(as.data.frame(step_condition(m, "1", 1, sampler_ddpm(40)))$holds %in% TRUE))
+})
