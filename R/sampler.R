@@ -9,7 +9,9 @@
 #' * `op_eval(to, from, t)`: register `to` becomes the guided score of register `from` at time `t`,
 #' * `op_noise(to)`: register `to` becomes fresh standard normal noise,
 #' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers, among which may
-#'   be `to` itself.
+#'   be `to` itself,
+#' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix that is made
+#'   of the derivative of the score.
 #'
 #' The state is register `x`, which the last operation of every step writes. The other registers
 #' come into being when first written and keep their value from step to step, so that a multistep
@@ -45,7 +47,7 @@
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
 #' @return `sampler()`: an object of class `sampler`, a list of the arguments. `op_*()`: an object
-#'   of class `op`, a list with `op` (`"eval"`, `"noise"` or `"linear"`), `to` and the other
+#'   of class `op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to` and the other
 #'   arguments.
 #' @seealso [sampler_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
