@@ -1,6 +1,6 @@
 #' DPM-Solver-2 sampler
 #'
-#' The second-order singlestep solver of the probability-flow ODE in noise prediction: the midpoint
+#' The second-order single-step solver of the probability-flow ODE in noise prediction: the midpoint
 #' method in `lambda = log(a/b)`, with the linear part solved exactly. Two scores per step.
 #'
 #' @details
