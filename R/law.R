@@ -43,11 +43,13 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' of the grid. Where a deterministic sampler folds its starts onto each other the density is the
 #' sum over the branches, each interpolated linearly; of more than 500 there is none.
 #'
-#' **Distances.** With nodes `x_i` of mass `w_i` and densities `f` and `g` of the two laws,
-#' `KL = sum w_i log(f/g)(x_i)` and the total variation is `sum w_i (1 - (g/f)(x_i))_+`: the second
-#' law is evaluated at the nodes of the first, which must be where the first has its mass. The
-#' Wasserstein distance `W1`, the integral of the absolute difference of the distribution
-#' functions, is given in one dimension.
+#' **Distances.** With nodes `x_i` of mass `w_i`, densities `f` and `g` of the two laws and
+#' `r_i = (g/f)(x_i)`, `KL(from || to) = -sum w_i log r_i`, `KL(to || from) =
+#' sum w_i (r_i log r_i - r_i + 1)` and the total variation is `sum w_i (1 - r_i)_+`: the second
+#' law is evaluated at the nodes of the first, which must be where the first has its mass. For
+#' `KL(to || from)` they must see the mass of the second too: `sum w_i r_i` is 1, or the value `NA`
+#' if it is not to 1e-3. The Wasserstein distance `W1`, the integral of the absolute difference of
+#' the distribution functions, is given in one dimension.
 #'
 #' @param law,object,from A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
@@ -56,8 +58,9 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @param row.names,optional,... Not used.
 #' @return
 #' * `law_density()`: a vector, one number per point.
-#' * `law_distance()`: a data frame with one row and columns `kl` (from `from` to `to`, in nats),
-#'   `total_variation`, `wasserstein` (`NA` for d > 1) and `method`.
+#' * `law_distance()`: a data frame with one row and columns `kl`, which is KL(from || to), in nats,
+#'   `kl_reverse`, KL(to || from), `total_variation` (`NA` if what a reduction leaves differs, see
+#'   [sampler_error()]), `wasserstein` (`NA` for d > 1) and `method`.
 #' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
 #' * `moments()`: as for a mixture, in all d variables.
 #' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
@@ -176,18 +179,37 @@ law_distance <- function(from, to) {
     abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
                 to$label)
   }
-  there <- from$weights > 0
-  w <- from$weights[there]
-  ratio <- log_density_at(to, unname(from$x[there, , drop = FALSE])) - from$log_density[there]
-  kl <- -sum(w * ratio)
-  rest <- rest_kl(from$rest, to$rest)
-  # of laws that differ in the rest as well these are not sums
-  alike <- rest < 1e-12
-  data.frame(kl = kl + rest,
-             total_variation = if (alike) sum(w * pmax(1 - exp(ratio), 0)) else NA_real_,
+  at <- law_ratio(from, to)
+  alike <- at$rest$kl < 1e-12
+  data.frame(ratio_kl(at),
+             total_variation = if (alike) sum(at$w * pmax(1 - exp(at$log), 0)) else NA_real_,
              wasserstein = if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
                wasserstein(from, to)
              } else NA_real_, method = "quadrature", stringsAsFactors = FALSE)
+}
+
+# What distances are made of: the masses w of the nodes of `from`, log r = log(to/from) there, the
+# mass of `to` that they see, and what a reduction leaves adds to both divergences.
+law_ratio <- function(from, to) {
+  there <- from$weights > 0
+  w <- from$weights[there]
+  log_r <- log_density_at(to, unname(from$x[there, , drop = FALSE])) - from$log_density[there]
+  # one exponential: far out r may overflow
+  list(w = w, log = log_r, seen = sum(exp(log(w) + log_r)),
+       rest = list(kl = rest_kl(from$rest, to$rest), kl_reverse = rest_kl(to$rest, from$rest)))
+}
+
+# Both divergences. Where the nodes see all of `to` the sum of w log r has the w (r - 1) beside it
+# that add up to nothing: then no term is negative, and what is small has its digits.
+ratio_kl <- function(at) {
+  wr <- exp(log(at$w) + at$log)
+  more <- wr - at$w
+  near <- abs(at$log) < 1
+  more[near] <- (at$w * expm1(at$log))[near]
+  forward <- sum((abs(at$seen - 1) < 1e-9) * more - at$w * at$log)
+  reverse <- sum(ifelse(wr > 0, wr * at$log, 0) - more)
+  list(kl = at$rest$kl + forward,
+       kl_reverse = at$rest$kl_reverse + if (abs(at$seen - 1) < 1e-3) reverse else NA_real_)
 }
 
 # The reduced coordinates of two laws of one mixture are the same.

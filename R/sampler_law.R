@@ -29,6 +29,8 @@
 #'   [guided_sample()].
 #' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
 #'   and 1025 in two.
+#' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
+#'   [score_error()]. One with a `bias` (if d > 1) or a `model` does not reduce.
 #' @param log_density For deterministic samplers, how the log-density is carried along: `"map"`, by
 #'   the Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
 #' @return A [law]. Besides what every law has: `sampler`, `schedule`, `times`, `mass` (the total
@@ -48,7 +50,8 @@
 #' @export
 sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
                         schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                        nodes = NULL, log_density = c("map", "divergence"), reduce = TRUE) {
+                        nodes = NULL, log_density = c("map", "divergence"), reduce = TRUE,
+                        score_error = NULL) {
   check_mixture(mixture)
   check_guidance(guidance)
   check_sampler(sampler)
@@ -58,9 +61,18 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
   times <- sampler_times(sampler, schedule, horizon)
-  run <- law_run(mixture, guidance, sampler, schedule, times, start, nodes, log_density, reduce)
+  run <- law_run(mixture, guidance, sampler, schedule, times, start, nodes, log_density, reduce,
+                 error = check_score_error(score_error))
+  run_law(run, mixture)
+}
+
+# The law of a run, in the variables of the mixture that it was made for.
+run_law <- function(run, mixture) {
+  guidance <- run$guidance
+  schedule <- run$schedule
+  times <- run$times
   rest <- run$rest
-  law <- if (sampler$stochastic) chain_law(run) else pushed_law(run)
+  law <- if (run$sampler$stochastic) chain_law(run) else pushed_law(run)
   closing <- closing_time(run$mixture, times, schedule)
   log_confidence <- if (!is.null(guidance)) {
     log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
@@ -69,32 +81,41 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)
   new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
           guidance$class, rest, law$axes, law$density,
-          label = format(sampler), guidance = guidance, sampler = sampler, schedule = schedule,
-          times = times, mass = law$mass, folded = law$folded, note = law$note)
+          label = format(run$sampler), guidance = guidance, sampler = run$sampler,
+          schedule = schedule, times = times, score_error = run$error, mass = law$mass,
+          folded = law$folded, note = law$note)
 }
 
 # All that a law is computed from, in the coordinates of a reduction if there is one: then `rest` is
 # what it leaves. `visit`: see chain_law().
 law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = NULL,
-                    log_density = "map", reduce = TRUE, visit = NULL) {
+                    log_density = "map", reduce = TRUE, visit = NULL, error = NULL) {
   start <- start_law(start, mixture, guidance$class, schedule, times[1])
-  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
-  steps <- lapply(steps, drive_operations, guidance_models(guidance, mixture)$power, NULL,
-                  mixture_dim(mixture))
+  d <- mixture_dim(mixture)
+  sampler <- with_noise(sampler, error)
+  power <- guidance_models(guidance, mixture, error$model)$power
+  # a bias has one number per coordinate, which operations for all steps at once cannot have
+  steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
+  steps <- lapply(steps, drive_operations, power, error, d)
   run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
               times = times, start = start, nodes = nodes, log_density = log_density,
-              steps = steps, visit = visit)
-  reduced <- if (reduce && is_inner(guidance, mixture)) reduced_run(run, sampler_map(run))
+              steps = steps, visit = visit, error = error)
+  reduced <- if (reduce && is_inner(guidance, mixture) && is.null(error$model)) {
+    reduced_run(run, sampler_map(run))
+  }
   if (!is.null(reduced)) {
     run$mixture <- reduced$law$mixture
     run$start <- reduced$start
     run$rest <- reduced$law
   }
+  run
+}
+
+check_plane <- function(run) {
   if (mixture_dim(run$mixture) > 2) {
     abort_input("mixture", "of at most two dimensions, or one that reduces to them",
                 paste(mixture_dim(run$mixture), "after what reductions there are"))
   }
-  run
 }
 
 # The law at the horizon, as a mixture.
@@ -115,7 +136,7 @@ start_law <- function(start, mixture, class, schedule, horizon) {
 sampler_map <- function(run) {
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
   if (any(program$term[3, ] == 1)) return(NULL)
-  levels <- program_levels(program, run$schedule)
+  levels <- program_levels(program, run$schedule, run$error$scale)
   function(values) affine_map(program, levels, values)
 }
 
@@ -143,7 +164,9 @@ is_inner <- function(guidance, mixture) {
 }
 
 # The components that a guided score is made of.
-score_pool <- function(run) core_pool(guidance_pool(guidance_models(run$guidance, run$mixture)))
+score_pool <- function(run, rotate = TRUE) {
+  core_pool(guidance_pool(guidance_models(run$guidance, run$mixture, run$error$model)), rotate)
+}
 
 # The directions within a reduced space and across it, in the variables of the mixture; across, the
 # `mean` of every component and which eigenvalue each direction belongs to.
@@ -236,6 +259,7 @@ as.data.frame.sampler_limit <- function(x, ...) {
 # ---- Deterministic samplers
 
 pushed_law <- function(run) {
+  check_plane(run)
   flat <- mixture_dim(run$mixture) == 1
   size <- if (!is.null(run$nodes)) run$nodes else if (flat) 2001 else 201
   repeat {
@@ -246,7 +270,7 @@ pushed_law <- function(run) {
     weights <- exp(density) * prod(vapply(axes, step_of, 0))
     out <- guided_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
                          schedule = run$schedule, horizon = run$times[1], start = x,
-                         log_density = run$log_density, reduce = FALSE)
+                         log_density = run$log_density, reduce = FALSE, score_error = run$error)
     if (!all_finite(out$x)) abort_overflow()
     torn <- if (flat) unresolved(out$x, weights, run$mixture) else 0
     # where branches meet the density has a pole, which takes more nodes
@@ -287,18 +311,23 @@ warn_law <- function(...) warning(..., call. = FALSE)
 
 # ---- Stochastic samplers
 
-# A chain of Gaussian kernels. Each time has its grid, made from the range of the law there and from
-# the noise just before and just after. A function run$visit(k, x, mass), if there is one, is shown
-# the law at each time.
+# A chain of Gaussian kernels, piece by piece (see chain_pieces()). Each piece starts on its own grid,
+# made from the range of the law there and from the noise just before and just after; the last grid
+# also sees the components of the mixture. A function run$visit(k, x, mass), if there is one, is
+# shown the law at each time.
 chain_law <- function(run) {
-  sd <- kernel_sd(run)
+  check_plane(run)
+  program <- compile_program(run$steps, run$times, mixture_dim(run$mixture), derivative = "map")
+  pieces <- chain_pieces(program, run$sampler$label)
+  sd <- pieces$sd
   N <- length(sd)
-  if (any(sd[-N] == 0)) {
-    abort_input("sampler", "one that draws noise in every step but the last",
-                paste("none in step", which(sd[-N] == 0)[1]))
+  if (!is.null(run$visit) && !pieces$are_steps) {
+    abort_input("sampler", "one that draws noise in every step but the last, once", run$sampler$label)
   }
-  move <- chain_map(run, sd)
+  move <- chain_map(run, program, pieces)
   least <- sqrt(min(used_values(run$start)))
+  last <- diffuse(run$mixture, run$times[length(run$times)], run$schedule)
+  finest <- if (is_singular(last)) Inf else sqrt(min(used_values(last)))
   grid <- chain_grid(run, start_range(run$start), c(least, if (sd[1] > 0) sd[1]), move, 1)
   density <- dgaussmix(grid$x, run$start)
   coarse <- grid$coarse
@@ -310,9 +339,10 @@ chain_law <- function(run) {
     if (!is.null(run$visit)) run$visit(k, grid$x[keep, , drop = FALSE], mass)
     if (sd[k] == 0) break
     reach <- GRID_REACH * sd[k]
-    last <- k == N || sd[k + 1] == 0
-    grid <- chain_grid(run, rbind(apply(y, 2, min) - reach, apply(y, 2, max) + reach),
-                       c(sd[k], if (!last) sd[k + 1]), move, k + 1)
+    range <- rbind(apply(y, 2, min) - reach, apply(y, 2, max) + reach)
+    grid <- if (k == N) chain_grid(run, range, sd[k], finest = finest) else {
+      chain_grid(run, range, c(sd[k], if (sd[k + 1] > 0) sd[k + 1]), move, k + 1)
+    }
     density <- spread(y, mass, sd[k], grid$axes)
     coarse <- max(coarse, grid$coarse)
   }
@@ -334,73 +364,110 @@ chain_law <- function(run) {
   law
 }
 
-# The steps as x' = m(x) + sd z: the sd of each, by following how much of each noise is in each
-# register (steps x noises).
-kernel_sd <- function(run) {
-  wanted <- "one whose steps are x' = m(x) + sd z with fresh noise z"
-  label <- run$sampler$label
-  sd <- lapply(run$steps, function(ops) {
-    tryCatch(check_reads(list(ops)), mixguide_error = function(e) {
-      abort_input("sampler", wanted, paste0("one that remembers earlier steps (", label, ")"))
-    })
-    noises <- sum(vapply(ops, `[[`, "", "op") == "noise")
-    none <- matrix(0, if (length(run$steps) == 1) length(run$times) - 1 else 1, noises)
-    held <- list(x = none)
-    drawn <- 0
-    for (op in ops) {
-      held[[op$to]] <- if (op$op == "noise") {
-        drawn <- drawn + 1
-        none + rep(seq_len(noises) == drawn, each = nrow(none))
-      } else if (op$op == "linear") {
-        Reduce(`+`, Map(function(w, of) w * of, as.list(op$coef), held[names(op$coef)]))
-      } else {
-        # a power works in place
-        from <- if (is.null(op$from)) op$to else op$from
-        if (any(held[[from]] != 0)) {
-          abort_input("sampler", wanted,
-                      paste0("one whose score sees the noise of its own step (", label, ")"))
+# The operations cut into pieces x' = m(x) + sd z with fresh noise z: a piece ends as soon as there
+# is noise in x while no other register is alive (read before it is written again), so that the next
+# one starts from x alone. Steps without noise are part of the next piece; what comes after the last
+# noise is a piece of its own, with sd = 0. The `piece` of each operation (0: the final save), the
+# `sd` of each piece, and whether they are the steps.
+chain_pieces <- function(program, label) {
+  code <- program$op[1, ]
+  to <- program$op[2, ] + 1L
+  from <- program$op[3, ] + 1L
+  register <- program$term[1, ] + 1L
+  first <- program$op[4, ]
+  is <- function(...) code %in% op_code(c(...))
+  linear <- is("linear")
+  terms <- function(i) first[i] + seq_len(program$op[5, i])
+  writes <- is("eval", "noise", "linear", "constant", "power")
+  reads <- replace(from, !is("eval"), NA)
+  reads[is("power")] <- to[is("power")]
+
+  live <- logical(program$registers)
+  alone <- logical(length(code))
+  for (i in rev(which(writes))) {
+    alone[i] <- !any(live[-1])
+    live[to[i]] <- FALSE
+    live[if (linear[i]) register[terms(i)] else reads[i]] <- TRUE
+  }
+
+  # how much of each noise of the piece is in each register
+  none <- rep(list(0), program$registers)
+  held <- none
+  drawn <- 0
+  end <- integer()
+  sd <- double()
+  for (i in which(writes)) {
+    if (linear[i]) {
+      now <- double(drawn + 1)
+      for (j in terms(i)) {
+        of <- held[[register[j]]]
+        if (program$term[3, j] == 1 && any(of != 0)) {
+          abort_input("sampler", "one whose noise has single numbers as coefficients", label)
         }
-        none
+        now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term[2, j] + 1] * of
       }
+    } else if (code[i] == op_code("noise")) {
+      drawn <- drawn + 1
+      now <- c(double(drawn), 1)
+    } else {
+      if (!is.na(reads[i]) && any(held[[reads[i]]] != 0)) abort_chain(label)
+      now <- 0
     }
-    sqrt(rowSums(held$x^2))
-  })
-  unlist(sd)
+    held[[to[i]]] <- now
+    if (to[i] == 1 && alone[i] && any(now != 0)) {
+      end <- c(end, i)
+      sd <- c(sd, sqrt(sum(now^2)))
+      held <- none
+      drawn <- 0
+    }
+  }
+  after <- if (length(end)) max(end) else 0
+  if (any(which(writes) > after)) {
+    end <- c(end, length(code))
+    sd <- c(sd, 0)
+  }
+  piece <- findInterval(seq_along(code), end, left.open = TRUE) + 1
+  piece[piece > length(sd)] <- length(sd)
+  piece[is("save")] <- 0
+  list(piece = piece, sd = sd, are_steps = all((piece - cumsum(is("end")))[writes] == 1))
 }
 
-# The maps m as a function of points and the number of the step: x, and of a last step without noise
-# the change of the log-density. All are compiled together; one runs with its operations and levels.
-chain_map <- function(run, sd) {
-  d <- mixture_dim(run$mixture)
-  N <- length(sd)
-  still <- function(op) if (op$op == "noise") op_linear(op$to, c(x = 0)) else op
-  method <- if (sd[N] == 0) "map" else "none"
+abort_chain <- function(label) {
+  abort_input("sampler", paste("one whose steps are x' = m(x) + sd z with fresh noise z, so that x",
+                               "alone is remembered when a score sees the noise"), label)
+}
+
+# The maps m as a function of points and the number of the piece: x, and of a last piece without
+# noise the change of the log-density. All are compiled together; one runs with its operations and
+# levels.
+chain_map <- function(run, program, pieces) {
+  N <- length(pieces$sd)
+  method <- if (pieces$sd[N] == 0) "map" else "none"
   if (method == "map" && !is.null(run$guidance) && run$guidance$power != 0) {
     abort_input("guidance", "of power 0 for a sampler whose last step has no noise",
                 run$guidance$power)
   }
-  program <- compile_program(lapply(run$steps, lapply, still), run$times, d, derivative = method)
-  if (any(program$term[3, ] == 1)) {
-    abort_input("sampler", "one whose coefficients are single numbers", run$sampler$label)
-  }
-  levels <- program_levels(program, run$schedule)
-  check_levels(run$mixture, levels, program$level_times)
-  plan <- list(mixture = run$mixture, program = program, method = method, levels = levels)
+  # noise is a constant, 0
+  noise <- program$op[1, ] == op_code("noise")
+  program$op[1, noise] <- op_code("constant")
+  program$op[5, noise] <- length(program$coef)
+  program$coef <- c(program$coef, 0)
+  program$noises <- 0L
+  per_coordinate <- any(program$term[3, ] == 1)
+  levels <- program_levels(program, run$schedule, run$error$scale)
+  pool <- score_pool(run, !per_coordinate)
+  plan <- list(mixture = run$mixture, program = program, method = method, levels = levels,
+               error = run$error)
   aim <- plan_aim(plan, run$guidance)
-  pool <- score_pool(run)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
-  code <- program$op[1, ]
-  is_end <- code == op_code("end")
-  step <- cumsum(is_end) - is_end + 1
-  step[code == op_code("save")] <- 0
   function(x, k) {
     part <- program
-    part$op <- program$op[, step %in% c(k, 0), drop = FALSE]
+    part$op <- program$op[, pieces$piece %in% c(k, 0), drop = FALSE]
     eval <- part$op[1, ] == op_code("eval")
     level <- unique(part$op[4, eval])
     part$op[4, eval] <- match(part$op[4, eval], level) - 1L
     level <- level + 1
-    derivative <- sd[k] == 0
+    derivative <- pieces$sd[k] == 0
     if (!derivative) part$derivative <- derivative_code[["none"]]
     out <- core_run(pool, aim$models, list(a = levels$a[level], b2 = levels$b2[level],
                                            coef = coef[, level]),
@@ -411,23 +478,25 @@ chain_map <- function(run, sd) {
   }
 }
 
-# Nodes over `range` (2 x r) before step k, for noises of the given sd, with their images `y` under
-# the step's map. The spacing: `per_sd` nodes for each sd at least, and images no further apart than
-# sd/1.5 (coarse > 1: further than .8 sd).
-chain_grid <- function(run, range, sd, move, k) {
+# Nodes over `range` (2 x r) before piece k, for noises of the given sd, with their images `y` under
+# its map. The spacing: `per_sd` nodes for each sd at least, and images no further apart than sd/1.5
+# (coarse > 1: further than .8 sd). After the last piece there is none to `move` them. What is taken
+# from that grid may be as narrow as `finest`, and have kinks: there nodes are many.
+chain_grid <- function(run, range, sd, move = NULL, k = NULL, finest = Inf) {
   r <- ncol(range)
   flat <- r == 1
   per_sd <- if (flat) 2.5 else 1.5
   bounds <- if (flat) c(400, 20000) else c(80, 1024)
+  if (is.null(move)) bounds[1] <- if (flat) 4000 else 240
   width <- range[2, ] - range[1, ]
   next_sd <- sd[length(sd)]
-  step <- min(sd) / per_sd
+  step <- min(sd, finest) / per_sd
   repeat {
     cells <- pmin(pmax(ceiling(width / step), bounds[1]), bounds[2])
     if (!is.null(run$nodes)) cells <- rep(run$nodes - 1, r)
     axes <- grid_axes(range, cells + 1)
     x <- axis_nodes(axes)
-    y <- if (k < length(run$times)) move(x, k)
+    y <- if (!is.null(move)) move(x, k)
     if (!is.null(y) && !all_finite(y$x)) abort_overflow()
     apart <- if (length(sd) < 2 || is.null(y)) 0 else spacing(y$x, lengths(axes)) / next_sd
     if (apart <= 1 / 1.5 || !is.null(run$nodes) || all(cells >= bounds[2])) break

@@ -64,15 +64,22 @@ test_that("distances between Gaussians are the known ones", {
   for (to in list(two, law_of(two))) {
     distance <- law_distance(from, to)
     expect_equal(distance$kl, kl, tolerance = 1e-7)
+    expect_equal(distance$kl_reverse, (2 + .49 - 1 - log(2)) / 2, tolerance = 1e-7)
     expect_equal(distance$total_variation, tv, tolerance = 1e-4)
     expect_equal(distance$wasserstein, w1, tolerance = 1e-4)
   }
-  expect_equal(unlist(law_distance(from, from)[1:3]), 0 * unlist(distance[1:3]))
+  expect_equal(unlist(law_distance(from, from)[1:4]), 0 * unlist(distance[1:4]))
   plane <- law_distance(law_of(gaussmix(1, t(c(0, 0)), 1), size = 161),
                         gaussmix(1, t(c(1, 2)), 1))
   expect_equal(plane$kl, 2.5, tolerance = 1e-8)
   expect_equal(plane$total_variation, 2 * pnorm(sqrt(5) / 2) - 1, tolerance = 1e-3)
   expect_identical(plane$wasserstein, NA_real_)
+  expect_equal(plane$kl_reverse, 2.5, tolerance = 1e-8)
+  # the nodes do not see the second
+  expect_identical(law_distance(from, gaussmix(1, 20, 1))$kl_reverse, NA_real_)
+  # a small divergence keeps its digits
+  near <- law_distance(from, gaussmix(1, 1e-6, 1))
+  expect_equal(c(near$kl, near$kl_reverse), c(5e-13, 5e-13), tolerance = 1e-6)
 })
 
 test_that("what a reduction leaves counts in every number", {

@@ -176,10 +176,11 @@ test_that("what has no law of this kind is answered by name", {
   expect_error(sampler_law(mixture, sampler = noisy), "`sampler`.*score sees the noise",
                class = "mixguide_error")
   remembering <- sampler("memory", function(k, times, schedule) {
-    list(if (k == 1) op_noise("v") else op_linear("v", c(v = .5)),
-         op_linear("x", c(x = 1, v = .1)))
+    list(op_eval("s", t = times[k]),
+         if (k == 1) op_noise("v") else op_linear("v", c(v = .5)),
+         op_linear("x", c(x = 1, s = .1, v = .1)))
   }, steps = 5, stochastic = TRUE)
-  expect_error(sampler_law(mixture, sampler = remembering), "`sampler`.*remembers",
+  expect_error(sampler_law(mixture, sampler = remembering), "`sampler`.*x alone is remembered",
                class = "mixguide_error")
 })
 
