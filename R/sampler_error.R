@@ -143,11 +143,12 @@ law_error <- function(law, target, n) {
   to <- mixture_as_law(target, law$rest)
   at <- law_ratio(law, to)
   if (!isTRUE(abs(at$seen - 1) < 1e-3)) {
-    warn_law("the nodes see ", format(at$seen, digits = 4), " of the target's mass; take more `nodes`")
+    warn_law("the nodes see ", format(at$seen, digits = 4),
+             " of the target's mass; take more `nodes`")
   }
   kl <- ratio_kl(at)
   variation <- if (max(unlist(at$rest)) < 1e-12) {
-    estimate_row(sum(at$w * pmax(1 - exp(at$log), 0)), 0, "quadrature")
+    estimate_row(node_variation(at), 0, "quadrature")
   } else rest_variation(at, law$rest, to$rest, n)
   quantity_rows(estimate_row(kl$kl_reverse, 0, "quadrature"),
                 estimate_row(kl$kl, 0, "quadrature"), variation)

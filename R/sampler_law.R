@@ -328,24 +328,23 @@ chain_law <- function(run) {
   least <- sqrt(min(used_values(run$start)))
   last <- diffuse(run$mixture, run$times[length(run$times)], run$schedule)
   finest <- if (is_singular(last)) Inf else sqrt(min(used_values(last)))
-  grid <- chain_grid(run, start_range(run$start), c(least, if (sd[1] > 0) sd[1]), move, 1)
-  density <- dgaussmix(grid$x, run$start)
+  grid <- chain_grid(run, start_range(run$start), c(least, if (sd[1] > 0) sd[1]),
+                     function(axes, x) dgaussmix(x, run$start), move, 1)
   coarse <- grid$coarse
   for (k in seq_len(N)) {
-    keep <- density > (if (ncol(grid$x) == 1) 1e-20 else 1e-16) * max(density)
-    if (!isTRUE(any(keep))) abort_overflow()
-    y <- grid$y$x[keep, , drop = FALSE]
-    mass <- density[keep] * grid$cell
-    if (!is.null(run$visit)) run$visit(k, grid$x[keep, , drop = FALSE], mass)
+    y <- grid$y$x
+    mass <- grid$density[grid$keep] * grid$cell
+    if (!is.null(run$visit)) run$visit(k, grid$x[grid$keep, , drop = FALSE], mass)
     if (sd[k] == 0) break
     reach <- GRID_REACH * sd[k]
     range <- rbind(apply(y, 2, min) - reach, apply(y, 2, max) + reach)
-    grid <- if (k == N) chain_grid(run, range, sd[k], finest = finest) else {
-      chain_grid(run, range, c(sd[k], if (sd[k + 1] > 0) sd[k + 1]), move, k + 1)
+    fill <- function(axes, x) spread(y, mass, sd[k], axes)
+    grid <- if (k == N) chain_grid(run, range, sd[k], fill, finest = finest) else {
+      chain_grid(run, range, c(sd[k], if (sd[k + 1] > 0) sd[k + 1]), fill, move, k + 1)
     }
-    density <- spread(y, mass, sd[k], grid$axes)
     coarse <- max(coarse, grid$coarse)
   }
+  density <- grid$density
   mass <- sum(density) * grid$cell
   if (coarse > 1) {
     warn_law("the grid is too coarse by a factor of ", format(coarse, digits = 2),
@@ -356,8 +355,8 @@ chain_law <- function(run) {
   law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
               axes = grid$axes, mass = mass)
   if (sd[N] == 0) {
-    law[c("x", "weights")] <- list(y, law$weights[keep])
-    law$log_density <- law$log_density[keep] + grid$y$change[keep]
+    law[c("x", "weights")] <- list(y, law$weights[grid$keep])
+    law$log_density <- law$log_density[grid$keep] + grid$y$change
     law["axes"] <- list(NULL)
   }
   if (!is.null(run$visit)) run$visit(N + 1, law$x, law$weights)
@@ -478,39 +477,49 @@ chain_map <- function(run, program, pieces) {
   }
 }
 
-# Nodes over `range` (2 x r) before piece k, for noises of the given sd, with their images `y` under
-# its map. The spacing: `per_sd` nodes for each sd at least, and images no further apart than sd/1.5
-# (coarse > 1: further than .8 sd). After the last piece there is none to `move` them. What is taken
-# from that grid may be as narrow as `finest`, and have kinks: there nodes are many.
-chain_grid <- function(run, range, sd, move = NULL, k = NULL, finest = Inf) {
-  r <- ncol(range)
-  flat <- r == 1
+# Nodes over `range` (2 x r) before piece k, for noises of the given sd, with the density there that
+# `fill` makes, and the images `y` under the piece's map of those that it keeps. The spacing: `per_sd`
+# nodes for each sd at least, and images no further apart than sd/1.5 (coarse > 1: further than
+# .8 sd). After the last piece there is none to `move` them; what is taken from that grid may be as
+# narrow as `finest`, and have kinks: there nodes are many.
+chain_grid <- function(run, range, sd, fill, move = NULL, k = NULL, finest = Inf) {
+  flat <- ncol(range) == 1
   per_sd <- if (flat) 2.5 else 1.5
   bounds <- if (flat) c(400, 20000) else c(80, 1024)
-  if (is.null(move)) bounds[1] <- if (flat) 4000 else 240
+  if (is.null(move)) bounds[1] <- if (flat) 1000 else 160
   width <- range[2, ] - range[1, ]
   next_sd <- sd[length(sd)]
   step <- min(sd, finest) / per_sd
   repeat {
     cells <- pmin(pmax(ceiling(width / step), bounds[1]), bounds[2])
-    if (!is.null(run$nodes)) cells <- rep(run$nodes - 1, r)
+    if (!is.null(run$nodes)) cells <- rep(run$nodes - 1, ncol(range))
     axes <- grid_axes(range, cells + 1)
     x <- axis_nodes(axes)
-    y <- if (!is.null(move)) move(x, k)
+    density <- fill(axes, x)
+    level <- density / max(density)
+    keep <- which(level > if (flat) 1e-20 else 1e-16)
+    if (!length(keep)) abort_overflow()
+    y <- if (!is.null(move)) move(x[keep, , drop = FALSE], k)
     if (!is.null(y) && !all_finite(y$x)) abort_overflow()
-    apart <- if (length(sd) < 2 || is.null(y)) 0 else spacing(y$x, lengths(axes)) / next_sd
+    apart <- if (length(sd) < 2 || is.null(y)) 0 else {
+      # without the far tails, where the derivative of the score may be large
+      seen <- level[keep] > if (flat) 0 else 1e-10
+      spacing(y$x[seen, , drop = FALSE], keep[seen], lengths(axes)) / next_sd
+    }
     if (apart <= 1 / 1.5 || !is.null(run$nodes) || all(cells >= bounds[2])) break
     step <- step / (1.5 * apart * 1.05)
   }
-  list(axes = axes, x = x, y = y, cell = prod(vapply(axes, step_of, 0)),
+  list(axes = axes, x = x, y = y, density = density, keep = keep,
+       cell = prod(vapply(axes, step_of, 0)),
        coarse = max(vapply(axes, step_of, 0) / min(sd), apart) / .8)
 }
 
-# The largest distance between the images of neighbours on a grid.
-spacing <- function(y, size) {
-  max(vapply(seq_len(ncol(y)), function(j) {
-    image <- matrix(y[, j], size[1])
-    max(abs(diff(image)), abs(diff(t(image))))
+# The largest distance between the images of neighbours on a grid, of which `at` are there.
+spacing <- function(y, at, size) {
+  max(0, vapply(seq_len(ncol(y)), function(j) {
+    image <- matrix(NA_real_, size[1], prod(size[-1]))
+    image[at] <- y[, j]
+    max(0, abs(diff(image)), abs(diff(t(image))), na.rm = TRUE)
   }, 0))
 }
 
