@@ -20,6 +20,11 @@
 #'
 #' Stochastic samplers in more dimensions have no density that could be computed.
 #'
+#' **Digits.** By quadrature, divergences have some eight digits, and the total variation four, in one
+#' dimension and for stochastic samplers in two. Deterministic samplers in two dimensions start from
+#' 401 x 401 nodes, which leave up to 1% where steps are unstable in the tails (`nodes = 801`: a few
+#' times less).
+#'
 #' **Parts.** The total variation obeys the triangle inequality: that of the whole is at most that
 #' between the start and the true law at the horizon (`"initialisation"`) plus that of the same
 #' sampler from this law (`"exact start"`). The exact flow of the ODE is a bijection: it carries
@@ -113,6 +118,9 @@ error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, st
   if (method != "Monte Carlo") {
     run <- law_run(mixture, guidance, sampler, schedule,
                    sampler_times(sampler, schedule, horizon), start, nodes, error = error)
+    # where high-order steps are unstable, far out, errors are no smooth functions
+    flat <- mixture_dim(run$mixture) == 1
+    if (is.null(nodes) && !flat && !run$sampler$stochastic) run$nodes <- 401
     if (method == "quadrature" || run$sampler$stochastic || mixture_dim(run$mixture) <= 2) {
       return(law_error(run_law(run, mixture), target, n))
     }
