@@ -432,8 +432,9 @@ chain_pieces <- function(program, label) {
 }
 
 abort_chain <- function(label) {
-  abort_input("sampler", paste("one whose steps are x' = m(x) + sd z with fresh noise z, so that x",
-                               "alone is remembered when a score sees the noise"), label)
+  abort_input("sampler", paste("one whose steps are x' = m(x) + sd z with fresh noise z, and which",
+                               "remembers x alone when a score sees the noise"),
+              paste(label, "(which keeps a velocity, an earlier score or the like)"))
 }
 
 # The maps m as a function of points and the number of the piece: x, and of a last piece without

@@ -180,7 +180,7 @@ test_that("what has no law of this kind is answered by name", {
          if (k == 1) op_noise("v") else op_linear("v", c(v = .5)),
          op_linear("x", c(x = 1, s = .1, v = .1)))
   }, steps = 5, stochastic = TRUE)
-  expect_error(sampler_law(mixture, sampler = remembering), "`sampler`.*x alone is remembered",
+  expect_error(sampler_law(mixture, sampler = remembering), "`sampler`.*remembers x alone",
                class = "mixguide_error")
 })
 
