@@ -322,25 +322,26 @@ chain_law <- function(run) {
   sd <- pieces$sd
   N <- length(sd)
   if (!is.null(run$visit) && !pieces$are_steps) {
-    abort_input("sampler", "one that draws noise in every step but the last, once", run$sampler$label)
+    abort_input("sampler", "one that draws noise once in every step but the last",
+                run$sampler$label)
   }
   move <- chain_map(run, program, pieces)
   least <- sqrt(min(used_values(run$start)))
   last <- diffuse(run$mixture, run$times[length(run$times)], run$schedule)
   finest <- if (is_singular(last)) Inf else sqrt(min(used_values(last)))
-  grid <- chain_grid(run, start_range(run$start), c(least, if (sd[1] > 0) sd[1]),
+  grid <- chain_grid(run, start_range(run$start), least, sd[1],
                      function(axes, x) dgaussmix(x, run$start), move, 1)
   coarse <- grid$coarse
   for (k in seq_len(N)) {
-    y <- grid$y$x
+    y <- grid$y
     mass <- grid$density[grid$keep] * grid$cell
     if (!is.null(run$visit)) run$visit(k, grid$x[grid$keep, , drop = FALSE], mass)
-    if (sd[k] == 0) break
-    reach <- GRID_REACH * sd[k]
-    range <- rbind(apply(y, 2, min) - reach, apply(y, 2, max) + reach)
-    fill <- function(axes, x) spread(y, mass, sd[k], axes)
-    grid <- if (k == N) chain_grid(run, range, sd[k], fill, finest = finest) else {
-      chain_grid(run, range, c(sd[k], if (sd[k + 1] > 0) sd[k + 1]), fill, move, k + 1)
+    if (!is.na(sd[k]) && sd[k] == 0) break
+    reach <- GRID_REACH * y$most
+    range <- rbind(apply(y$x, 2, min) - reach, apply(y$x, 2, max) + reach)
+    fill <- function(axes, x) spread(y, mass, axes)
+    grid <- if (k == N) chain_grid(run, range, y$least, finest, fill) else {
+      chain_grid(run, range, y$least, sd[k + 1], fill, move, k + 1)
     }
     coarse <- max(coarse, grid$coarse)
   }
@@ -354,8 +355,8 @@ chain_law <- function(run) {
   }
   law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
               axes = grid$axes, mass = mass)
-  if (sd[N] == 0) {
-    law[c("x", "weights")] <- list(y, law$weights[grid$keep])
+  if (!is.null(grid$y)) {
+    law[c("x", "weights")] <- list(y$x, law$weights[grid$keep])
     law$log_density <- law$log_density[grid$keep] + grid$y$change
     law["axes"] <- list(NULL)
   }
@@ -367,7 +368,7 @@ chain_law <- function(run) {
 # is noise in x while no other register is alive (read before it is written again), so that the next
 # one starts from x alone. Steps without noise are part of the next piece; what comes after the last
 # noise is a piece of its own, with sd = 0. The `piece` of each operation (0: the final save), the
-# `sd` of each piece, and whether they are the steps.
+# `sd` of each piece (NA: the covariance depends on x), and whether they are the steps.
 chain_pieces <- function(program, label) {
   code <- program$op[1, ]
   to <- program$op[2, ] + 1L
@@ -377,16 +378,18 @@ chain_pieces <- function(program, label) {
   is <- function(...) code %in% op_code(c(...))
   linear <- is("linear")
   terms <- function(i) first[i] + seq_len(program$op[5, i])
-  writes <- is("eval", "noise", "linear", "constant", "power")
-  reads <- replace(from, !is("eval"), NA)
-  reads[is("power")] <- to[is("power")]
+  in_place <- is("power", HESSIAN_OPS)
+  writes <- in_place | is("eval", "noise", "linear", "constant")
+  noisy <- function(x) anyNA(x) || any(x != 0)
 
   live <- logical(program$registers)
   alone <- logical(length(code))
   for (i in rev(which(writes))) {
     alone[i] <- !any(live[-1])
     live[to[i]] <- FALSE
-    live[if (linear[i]) register[terms(i)] else reads[i]] <- TRUE
+    if (linear[i]) live[register[terms(i)]] <- TRUE
+    if (in_place[i]) live[to[i]] <- TRUE
+    if (code[i] == op_code("eval")) live[from[i]] <- TRUE
   }
 
   # how much of each noise of the piece is in each register
@@ -400,7 +403,7 @@ chain_pieces <- function(program, label) {
       now <- double(drawn + 1)
       for (j in terms(i)) {
         of <- held[[register[j]]]
-        if (program$term[3, j] == 1 && any(of != 0)) {
+        if (program$term[3, j] == 1 && noisy(of)) {
           abort_input("sampler", "one whose noise has single numbers as coefficients", label)
         }
         now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term[2, j] + 1] * of
@@ -408,12 +411,17 @@ chain_pieces <- function(program, label) {
     } else if (code[i] == op_code("noise")) {
       drawn <- drawn + 1
       now <- c(double(drawn), 1)
+    } else if (in_place[i] && code[i] != op_code("power")) {
+      # times a matrix that depends on where x is
+      now <- held[[to[i]]]
+      now[now != 0] <- NA
     } else {
-      if (!is.na(reads[i]) && any(held[[reads[i]]] != 0)) abort_chain(label)
+      read <- if (in_place[i]) to[i] else from[i]
+      if (code[i] != op_code("constant") && noisy(held[[read]])) abort_chain(label)
       now <- 0
     }
     held[[to[i]]] <- now
-    if (to[i] == 1 && alone[i] && any(now != 0)) {
+    if (to[i] == 1 && alone[i] && noisy(now)) {
       end <- c(end, i)
       sd <- c(sd, sqrt(sum(now^2)))
       held <- none
@@ -437,60 +445,90 @@ abort_chain <- function(label) {
               paste(label, "(which keeps a velocity, an earlier score or the like)"))
 }
 
-# The maps m as a function of points and the number of the piece: x, and of a last piece without
-# noise the change of the log-density. All are compiled together; one runs with its operations and
-# levels.
+# The maps m as a function of points and the number of the piece: x; of a last piece without noise
+# the `change` of the log-density; and the `least` and the `most` of the noise's standard deviations,
+# at each point in `own` if they depend on it (as gm_spread() takes them). All pieces are compiled
+# together; one runs with its operations and levels.
 chain_map <- function(run, program, pieces) {
-  N <- length(pieces$sd)
-  method <- if (pieces$sd[N] == 0) "map" else "none"
-  if (method == "map" && !is.null(run$guidance) && run$guidance$power != 0) {
+  sd <- pieces$sd
+  N <- length(sd)
+  still <- !is.na(sd[N]) && sd[N] == 0
+  if (still && !is.null(run$guidance) && run$guidance$power != 0) {
     abort_input("guidance", "of power 0 for a sampler whose last step has no noise",
                 run$guidance$power)
   }
-  # noise is a constant, 0
-  noise <- program$op[1, ] == op_code("noise")
-  program$op[1, noise] <- op_code("constant")
-  program$op[5, noise] <- length(program$coef)
-  program$coef <- c(program$coef, 0)
-  program$noises <- 0L
-  per_coordinate <- any(program$term[3, ] == 1)
   levels <- program_levels(program, run$schedule, run$error$scale)
-  pool <- score_pool(run, !per_coordinate)
-  plan <- list(mixture = run$mixture, program = program, method = method, levels = levels,
-               error = run$error)
-  aim <- plan_aim(plan, run$guidance)
+  pool <- score_pool(run, !any(program$term[3, ] == 1))
+  aim <- plan_aim(list(mixture = run$mixture, program = program, levels = levels,
+                       method = if (still) "map" else "none", error = run$error), run$guidance)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
+  is_noise <- function(part) part$op[1, ] == op_code("noise")
+  d <- mixture_dim(run$mixture)
+  # the images of x when the part's noises are z (a column for each coordinate of each noise)
+  go <- function(part, x, z, change) {
+    n <- nrow(x)
+    noise <- array(rep(z, each = n), c(n, d, part$noises))
+    # few nodes are one block: two threads would only wait for each other
+    core_run(pool, aim$models, part$levels, part, n, if (change) SCALAR$change, x,
+             noise, lanes = min(512, 8 * ceiling(n / 8)))
+  }
   function(x, k) {
     part <- program
     part$op <- program$op[, pieces$piece %in% c(k, 0), drop = FALSE]
-    eval <- part$op[1, ] == op_code("eval")
-    level <- unique(part$op[4, eval])
-    part$op[4, eval] <- match(part$op[4, eval], level) - 1L
+    at_level <- part$op[1, ] %in% op_code(c("eval", HESSIAN_OPS))
+    level <- unique(part$op[4, at_level])
+    part$op[4, at_level] <- match(part$op[4, at_level], level) - 1L
     level <- level + 1
-    derivative <- pieces$sd[k] == 0
-    if (!derivative) part$derivative <- derivative_code[["none"]]
-    out <- core_run(pool, aim$models, list(a = levels$a[level], b2 = levels$b2[level],
-                                           coef = coef[, level]),
-                    part, nrow(x), if (derivative) SCALAR$change, start = x,
-                    # few nodes are one block: two threads would only wait for each other
-                    lanes = min(512, 8 * ceiling(nrow(x) / 8)))
-    list(x = out$output, change = if (derivative) out$scalar[[SCALAR$change]])
+    part$levels <- list(a = levels$a[level], b2 = levels$b2[level], coef = coef[, level])
+    part$noises <- sum(is_noise(part))
+    part$op[4, is_noise(part)] <- seq_len(part$noises) - 1L
+    last <- still && k == N
+    if (!last) part$derivative <- derivative_code[["none"]]
+    none <- double(d * part$noises)
+    out <- go(part, x, none, last)
+    y <- list(x = out$output, change = if (last) out$scalar[[SCALAR$change]], least = sd[k],
+              most = sd[k])
+    if (!is.na(sd[k])) return(y)
+    # what a unit of each noise adds is a column of a root of the covariance
+    columns <- lapply(seq_along(none), function(i) {
+      go(part, x, replace(none, i, 1), FALSE)$output - y$x
+    })
+    c(y[c("x", "change")], noise_form(columns))
   }
 }
 
-# Nodes over `range` (2 x r) before piece k, for noises of the given sd, with the density there that
-# `fill` makes, and the images `y` under the piece's map of those that it keeps. The spacing: `per_sd`
-# nodes for each sd at least, and images no further apart than sd/1.5 (coarse > 1: further than
-# .8 sd). After the last piece there is none to `move` them; what is taken from that grid may be as
-# narrow as `finest`, and have kinks: there nodes are many.
-chain_grid <- function(run, range, sd, fill, move = NULL, k = NULL, finest = Inf) {
+# The normal noise with covariance sum c c' over the columns c, a row for each point.
+noise_form <- function(columns) {
+  entry <- function(i, j) Reduce(`+`, lapply(columns, function(c) c[, i] * c[, j]))
+  # a covariance may be singular: next to nothing for the kernel's sake
+  floored <- function(x, most) pmax(x, 1e-6 * most)
+  if (ncol(columns[[1]]) == 1) {
+    own <- sqrt(entry(1, 1))
+    return(list(least = own, most = max(own), own = floored(own, max(own))))
+  }
+  a <- entry(1, 1)
+  b <- entry(1, 2)
+  c <- entry(2, 2)
+  high <- (a + c + sqrt((a - c)^2 + 4 * b^2)) / 2
+  det <- pmax(a * c - b^2, 0)
+  most <- sqrt(max(high))
+  sd <- floored(sqrt(c), most)
+  list(least = sqrt(det / high), most = most,
+       own = cbind(sd, b / sd^2, floored(sqrt(det / c), most)))
+}
+
+# Nodes over `range` (2 x r) before piece k, with the density there that `fill` makes, and the images
+# `y` under the piece's map of those that it keeps. The spacing: `per_sd` nodes for each sd of the
+# noise before and `ahead` at least, and images no further apart than the sd ahead over 1.5 (coarse
+# > 1: further than .8 sd). After the last piece there is none to `move` them; then what is ahead is
+# the narrowest component, and there may be kinks: nodes are many.
+chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
   flat <- ncol(range) == 1
   per_sd <- if (flat) 2.5 else 1.5
   bounds <- if (flat) c(400, 20000) else c(80, 1024)
   if (is.null(move)) bounds[1] <- if (flat) 1000 else 160
   width <- range[2, ] - range[1, ]
-  next_sd <- sd[length(sd)]
-  step <- min(sd, finest) / per_sd
+  step <- min(before, ahead[!is.na(ahead) & ahead > 0]) / per_sd
   repeat {
     cells <- pmin(pmax(ceiling(width / step), bounds[1]), bounds[2])
     if (!is.null(run$nodes)) cells <- rep(run$nodes - 1, ncol(range))
@@ -502,17 +540,19 @@ chain_grid <- function(run, range, sd, fill, move = NULL, k = NULL, finest = Inf
     if (!length(keep)) abort_overflow()
     y <- if (!is.null(move)) move(x[keep, , drop = FALSE], k)
     if (!is.null(y) && !all_finite(y$x)) abort_overflow()
-    apart <- if (length(sd) < 2 || is.null(y)) 0 else {
-      # without the far tails, where the derivative of the score may be large
-      seen <- level[keep] > if (flat) 0 else 1e-10
-      spacing(y$x[seen, , drop = FALSE], keep[seen], lengths(axes)) / next_sd
-    }
-    if (apart <= 1 / 1.5 || !is.null(run$nodes) || all(cells >= bounds[2])) break
-    step <- step / (1.5 * apart * 1.05)
+    now <- max(vapply(axes, step_of, 0))
+    # without the far tails, where the derivative of the score may be large
+    seen <- level[keep] > if (flat) 0 else 1e-10
+    if (length(y$least) > 1) y$least <- min(y$least[seen])
+    ahead <- if (is.null(y) || y$least == 0) Inf else y$least
+    apart <- if (is.null(y)) 0 else spacing(y$x[seen, , drop = FALSE], keep[seen], lengths(axes))
+    excess <- max(1.5 * apart, per_sd * now) / ahead
+    if (excess <= 1 + 1e-9 || !is.null(run$nodes) || all(cells >= bounds[2])) break
+    step <- step / (1.05 * excess)
   }
   list(axes = axes, x = x, y = y, density = density, keep = keep,
        cell = prod(vapply(axes, step_of, 0)),
-       coarse = max(vapply(axes, step_of, 0) / min(sd), apart) / .8)
+       coarse = max(now / min(before, ahead), apart / ahead) / .8)
 }
 
 # The largest distance between the images of neighbours on a grid, of which `at` are there.
@@ -524,10 +564,11 @@ spacing <- function(y, at, size) {
   }, 0))
 }
 
-# The density at the nodes of a grid of masses at y, spread by N(0, sd^2 I).
-spread <- function(y, mass, sd, axes) {
-  .Call(ffi_spread, list(x = as.double(y), mass = mass, sd = sd, low = vapply(axes, `[`, 0, 1),
-                         step = vapply(axes, step_of, 0), size = lengths(axes)))
+# The density at the nodes of a grid of masses at y, spread by their noise.
+spread <- function(y, mass, axes) {
+  .Call(ffi_spread, list(x = as.double(y$x), mass = mass, sd = y$most, own = y$own,
+                         low = vapply(axes, `[`, 0, 1), step = vapply(axes, step_of, 0),
+                         size = lengths(axes)))
 }
 
 # ---- Grids

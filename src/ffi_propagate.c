@@ -6,7 +6,8 @@
 #include "core/propagate.h"
 #include "threads.h"
 
-/* `job`: x (n x r), mass (n), sd, low (r), step (r), size (r). The densities, first axis first. */
+/* `job`: x (n x r), mass (n), sd, low (r), step (r), size (r), own (n or n x 3, or NULL). The
+ * densities, first axis first. */
 SEXP ffi_spread(SEXP ffi_job) {
   gm_spreading job;
   R_xlen_t n = ffi_length(ffi_job, "mass"), r = ffi_length(ffi_job, "low");
@@ -22,6 +23,7 @@ SEXP ffi_spread(SEXP ffi_job) {
   job.x = ffi_doubles(ffi_job, "x", n * r);
   job.mass = ffi_doubles(ffi_job, "mass", n);
   job.sd = ffi_doubles(ffi_job, "sd", 1)[0];
+  job.own = ffi_doubles_or_null(ffi_job, "own", r == 1 ? n : 3 * n);
   job.low = ffi_doubles(ffi_job, "low", r);
   job.step = ffi_doubles(ffi_job, "step", r);
   job.size = sizes;

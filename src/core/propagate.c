@@ -61,31 +61,48 @@ static void add_row(double c, const double *value, size_t count, double *row) {
   }
 }
 
+/* The normal density around `at` along axis 1, with zeros up to whole lanes. */
+typedef struct { size_t left, count, padded; } gm_along;
+
+static gm_along along_row(const gm_spreading *job, double at, double sd, double *along) {
+  double h = job->step[0];
+  gm_along row = {0, 0, 0};
+  row.count = window((at - job->low[0]) / h, h / sd, job->size[0], &row.left, along);
+  row.padded = (row.count + LANES - 1) / LANES * LANES;
+  for (size_t j = row.count; j < row.padded; j++) along[j] = 0;
+  return row;
+}
+
 /* The masses [first, last) into the rows [from, to) of the grid. */
 static void spread_rows(const gm_spreading *job, size_t first, size_t last, size_t from, size_t to,
                         double *work) {
   size_t stride = gm_spread_stride(job), n = job->n;
+  const double *own = job->own;
   double *along = work, *up = work + window_size(job, 0);
   for (size_t i = first; i < last; i++) {
-    size_t left, count, bottom = 0, rows = 1;
-    double one = 1, *height = &one;
+    size_t bottom = 0, rows = 1;
+    double one = 1, *height = &one, c = job->mass[i] / job->step[0];
     if (job->r == 2) {
-      double h = job->step[1], at = (job->x[n + i] - job->low[1]) / h;
-      double reach = GM_SPREAD_REACH * job->sd / h;
+      double h = job->step[1], at = (job->x[n + i] - job->low[1]) / h, sd = own ? own[i] : job->sd;
+      double reach = GM_SPREAD_REACH * sd / h;
       if (!(at + reach >= (double)from && at - reach < (double)to)) continue;
-      rows = window(at, h / job->sd, job->size[1], &bottom, up);
+      rows = window(at, h / sd, job->size[1], &bottom, up);
       for (size_t j = 0; j < rows; j++) up[j] /= h;
       height = up;
     }
-    double h = job->step[0];
-    count = window((job->x[i] - job->low[0]) / h, h / job->sd, job->size[0], &left, along);
-    if (!count) continue;
-    size_t padded = (count + LANES - 1) / LANES * LANES;
-    for (size_t j = count; j < padded; j++) along[j] = 0;
+    int tilted = own && job->r == 2;
+    gm_along row = {0, 0, 0};
+    if (!tilted) {
+      row = along_row(job, job->x[i], own ? own[i] : job->sd, along);
+      if (!row.count) continue;
+    }
     size_t low = bottom > from ? bottom : from, high = bottom + rows < to ? bottom + rows : to;
     for (size_t j = low; j < high; j++) {
-      add_row(job->mass[i] / h * height[j - bottom], along, padded,
-              job->density + j * stride + left);
+      if (tilted) {
+        double above = job->low[1] + (double)j * job->step[1] - job->x[n + i];
+        row = along_row(job, job->x[i] + own[n + i] * above, own[2 * n + i], along);
+      }
+      add_row(c * height[j - bottom], along, row.padded, job->density + j * stride + row.left);
     }
   }
 }

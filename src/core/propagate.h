@@ -6,13 +6,17 @@
 #include <stddef.h>
 
 /* The law of Y + sd Z on a grid, for point masses Y and a standard normal Z in r = 1 or 2
- * dimensions: density(g) = sum_i mass_i N(g; x_i, sd^2 I). */
+ * dimensions: density(g) = sum_i mass_i N(g; x_i, sd^2 I). Or, for noise that depends on where it
+ * comes from, with a covariance of its own for each mass. */
 typedef struct {
   int r;
   size_t n;
   const double *x;    /* n x r: where the masses are */
   const double *mass; /* n */
-  double sd;
+  double sd;          /* of all, or the largest of those in `own` */
+  /* NULL; or n (r = 1): the sd of each mass; or n x 3: its sd along axis 2 and, given the value
+   * there, the slope and sd along axis 1 */
+  const double *own;
   const double *low;  /* r: the first node along each axis */
   const double *step; /* r */
   const size_t *size; /* r: nodes along each axis */

@@ -32,8 +32,9 @@ static double *spread(gm_spreading job, int threads) {
   return density;
 }
 
-/* n masses over the grid and, some of them, far outside of it or nowhere */
-static void check_spread(int r, size_t size0, size_t size1, double sd) {
+/* n masses over the grid and, some of them, far outside of it or nowhere; each with a covariance of
+ * its own, if wanted */
+static void check_spread(int r, size_t size0, size_t size1, double sd, int each) {
   enum { n = 40 };
   const double low[2] = {-1, 2}, step[2] = {.1, .07};
   const size_t size[2] = {size0, size1};
@@ -48,16 +49,25 @@ static void check_spread(int r, size_t size0, size_t size1, double sd) {
   x[1] = -INFINITY;
   x[2] = NAN;
   x[n + 3] = INFINITY; /* an axis that one dimension does not have */
-  gm_spreading job = {.r = r, .n = n, .x = x, .mass = mass, .sd = sd, .low = low, .step = step,
-                      .size = size};
+  double own[3 * n], largest = sd;
+  for (int i = 0; i < n; i++) {
+    own[i] = sd * (1 + uniform());
+    own[n + i] = 2 * uniform() - 1;
+    own[2 * n + i] = sd * (1 + uniform());
+    largest = fmax(largest, fmax(own[i], own[2 * n + i]));
+  }
+  gm_spreading job = {.r = r, .n = n, .x = x, .mass = mass, .sd = each ? largest : sd,
+                      .own = each ? own : NULL, .low = low, .step = step, .size = size};
   size_t stride = gm_spread_stride(&job), rows = r == 2 ? size1 : 1;
   double *density = spread(job, 1), top = 0, error = 0;
   for (size_t b = 0; b < rows; b++) {
     for (size_t a = 0; a < size0; a++) {
       double want = 0, at[2] = {low[0] + step[0] * (double)a, low[1] + step[1] * (double)b};
       for (int i = 3; i < n; i++) {
-        double term = mass[i] * normal_density(at[0] - x[i], sd);
-        want += r == 2 ? term * normal_density(at[1] - x[n + i], sd) : term;
+        double up = at[1] - x[n + i], shift = each && r == 2 ? own[n + i] * up : 0;
+        double sd0 = each ? own[r == 2 ? 2 * n + i : i] : sd, sd1 = each ? own[i] : sd;
+        double term = mass[i] * normal_density(at[0] - x[i] - shift, sd0);
+        want += r == 2 ? term * normal_density(up, sd1) : term;
       }
       top = fmax(top, want);
       error = fmax(error, fabs(density[a + stride * b] - want));
@@ -121,8 +131,10 @@ int main(void) {
   const size_t size[] = {1, 2, 7, 8, 9, 33};
   for (size_t i = 0; i < sizeof sd / sizeof *sd; i++) {
     for (size_t j = 0; j < sizeof size / sizeof *size; j++) {
-      check_spread(1, size[j], 1, sd[i]);
-      check_spread(2, size[j], size[sizeof size / sizeof *size - 1 - j], sd[i]);
+      for (int each = 0; each < 2; each++) {
+        check_spread(1, size[j], 1, sd[i], each);
+        check_spread(2, size[j], size[sizeof size / sizeof *size - 1 - j], sd[i], each);
+      }
     }
   }
   const double strength[] = {0, .1, 1, 5, 30, 1e3, 1e6};
