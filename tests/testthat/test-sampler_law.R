@@ -256,3 +256,111 @@ test_that("steps that overflow are answered by name", {
                class = "mixguide_error_overflow")
   expect_error(fokker_planck(m, guide, nodes = 50, steps = 10), class = "mixguide_error_overflow")
 })
+
+# The moments of a law against those that sampler_moments() finds.
+expect_moments <- function(mixture, sampler, tolerance = 1e-8) {
+  exact <- sampler_moments(mixture, sampler, horizon = 3)
+  law <- sampler_law(mixture, sampler = sampler, horizon = 3, reduce = FALSE)
+  expect_equal(unname(moments(law)$mean), unname(exact$mean), tolerance = tolerance)
+  expect_equal(unname(moments(law)$cov), unname(exact$cov), tolerance = tolerance)
+  expect_lt(abs(law$mass - 1), 1e-8)
+}
+
+test_that("noise in some steps, several times in one, and in the middle of one has its law", {
+  push <- function(h) op_linear("x", c(x = 1 + h, s = h))
+  ops <- list(quiet = list(op_eval("s", t = 1), push(.05)),
+              once = list(op_eval("s", t = 1), op_noise("z"), op_noise("w"), push(.1),
+                          op_linear("x", c(x = 1, z = .3, w = -.2))),
+              middle = list(op_noise("z"), op_linear("x", c(x = 1, z = .4)), op_eval("s", t = .5),
+                            push(.05)))
+  for (order in list(c(1, 2, 1, 1, 2), c(2, 3, 1), c(3, 2), c(3, 1, 1, 3), c(1, 1, 1))) {
+    mixed <- sampler("mixed", function(k, times, schedule) ops[[order[k]]], steps = length(order),
+                     stochastic = TRUE)
+    expect_moments(named_mixture("G1"), mixed)
+  }
+  expect_moments(gaussmix(1, t(c(1, -1)), matrix(c(1, .4, .4, .5), 2)), mixed)
+  for (sampler in list(sampler_dpom(4, .1, .1, 3, .01), sampler_dpum(4, .1, .5, 3, .01))) {
+    expect_moments(named_mixture("G1"), sampler)
+  }
+  # predictor, then two Langevin steps: three pieces a step
+  corrected <- sampler_corrected(sampler_em(6), corrector_langevin(.1, 2))
+  law <- sampler_law(named_mixture("E3"), guidance("1", 1), corrected)
+  withr::local_seed(604)
+  run <- guided_sample(named_mixture("E3"), 2e4, guidance("1", 1), corrected)
+  row <- confidence(run)
+  expect_lt(abs(row$estimate - confidence(law)$estimate) / row$se, 4)
+  expect_lt(abs(mean(run$x^3) - sum(law$weights * law$x^3)) / (sd(run$x^3) / sqrt(2e4)), 4)
+  # a velocity that outlives its step, and noise that only the next step puts into x
+  late <- sampler("late", function(k, times, schedule) {
+    list(if (k == 1) op_noise("v") else op_linear("v", c(v = .5)), op_linear("x", c(x = 1, v = .1)))
+  }, steps = 5, stochastic = TRUE)
+  law <- sampler_law(named_mixture("A2"), sampler = late)
+  expect_equal(c(moments(law)$cov), 1 + .01 * sum(.5^(0:4))^2, tolerance = 1e-9)
+  expect_error(sampler_law(named_mixture("A1"), sampler = sampler_dpum(15, 1 / 30, .1)),
+               "`sampler`.*velocity", class = "mixguide_error")
+})
+
+test_that("noise with a covariance that depends on the place has its law", {
+  matched <- sampler_ddpm(6, "matched")
+  expect_moments(named_mixture("G1"), matched)
+  tilted <- gaussmix(1, t(c(1, -1)), matrix(c(1, .4, .4, .5), 2))
+  expect_moments(tilted, matched)
+  # a product of mixtures, turned, so that covariances have no common axes
+  mean <- c(-1, 1.5)
+  variance <- c(.3, .5)
+  line <- gaussmix(c(.4, .6), mean, variance)
+  turn <- matrix(c(.6, .8, -.8, .6), 2)
+  plane <- gaussmix(c(.4, .6), cbind(mean, 1) %*% t(turn),
+                    lapply(variance, function(v) turn %*% diag(c(v, .5)) %*% t(turn)))
+  law <- sampler_law(plane, sampler = matched, horizon = 3, reduce = FALSE)
+  one <- sampler_law(line, sampler = matched, horizon = 3)
+  other <- sampler_law(gaussmix(1, 1, .5), sampler = matched, horizon = 3)
+  u <- law$x %*% turn
+  for (power in 1:4) {
+    expect_equal(sum(law$weights * u[, 1]^power), sum(one$weights * one$x^power), tolerance = 1e-8)
+  }
+  expect_equal(entropy(law)$estimate, entropy(one)$estimate + entropy(other)$estimate,
+               tolerance = 1e-8)
+})
+
+test_that("wrong scores have their laws", {
+  G1 <- named_mixture("G1")
+  steps <- sampler_em(20)
+  law <- function(error, mixture = G1, ...) {
+    sampler_law(mixture, sampler = steps, horizon = 3, score_error = error, ...)
+  }
+  # the model's own law
+  model <- gaussmix(1, -1, .7)
+  exact <- sampler_moments(model, steps, horizon = 3)
+  found <- moments(law(score_error(model = model)))
+  expect_equal(c(found$mean, found$cov), c(exact$mean, exact$cov), tolerance = 1e-8,
+               ignore_attr = TRUE)
+  # noise in the score is noise in the step
+  noisy <- steps
+  noisy$step <- function(k, times, schedule) {
+    ops <- steps$step(k, times, schedule)
+    ops[[3]]$coef$z <- sqrt(ops[[3]]$coef$z^2 + (.5 * ops[[3]]$coef$s)^2)
+    ops
+  }
+  expect_equal(summary(law(score_error(noise = .5)))$estimate,
+               summary(sampler_law(G1, sampler = noisy, horizon = 3))$estimate, tolerance = 1e-9)
+  # a number per coordinate, and a scale: a product remains one
+  A1 <- named_mixture("A1")
+  plane <- gaussmix(A1$weights, cbind(A1$means, 1.5), lapply(A1$values, function(v) c(v, .25)))
+  bias <- c(.2, -.3)
+  both <- law(score_error(bias = bias, scale = .9), plane)
+  for (j in 1:2) {
+    one <- law(score_error(bias = bias[j], scale = .9), list(A1, G1)[[j]])
+    expect_equal(sum(both$weights * both$x[, j]^2), sum(one$weights * one$x^2), tolerance = 1e-8)
+  }
+  expect_output(print(both), "score: .*bias")
+  # a scale alone still reduces
+  expect_equal(summary(law(score_error(scale = .9), plane))$estimate,
+               summary(law(score_error(scale = .9), plane, reduce = FALSE))$estimate,
+               tolerance = 1e-7)
+  expect_error(law(score_error(noise = .1), named_mixture("A2"), reduce = 1), "`reduce`",
+               class = "mixguide_error")
+  expect_error(sampler_law(A1, sampler = sampler_heun(5), score_error = score_error(noise = .1)),
+               "`sampler`", class = "mixguide_error")
+  expect_error(law(.1), "`score_error`", class = "mixguide_error")
+})
