@@ -126,8 +126,8 @@ step_geometry <- function(mixture, class) {
        norm2 = norm2)
 }
 
-# Steps of the form x' = alpha x + beta s(x, t) + noise: a row each, with a and b^2 at the time t of
-# the score; NULL if some are of another form.
+# Steps of the form x' = alpha x + beta s(x, t) + sigma z: a row each, with a and b^2 at the time t
+# of the score; NULL if some are of another form.
 one_score_steps <- function(sampler, times, schedule) {
   n <- length(times) - 1
   programs <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
@@ -137,12 +137,15 @@ one_score_steps <- function(sampler, times, schedule) {
   cbind(rows, a = schedule$a(rows$t), b2 = schedule$b2(rows$t))
 }
 
-# The operations of one step, or of n at once. A register is alpha x + beta s + sigma z, a row for
-# each step.
+# The operations of one step, or of n at once. A register is alpha x + beta s plus each of the
+# noises times a number, a row for each step.
 one_score_step <- function(ops, n) {
-  fresh <- cbind(rep(1, n), 0, 0)
+  noises <- sum(vapply(ops, `[[`, "", "op") == "noise")
+  only <- function(column) matrix(rep(seq_len(2 + noises) == column, each = n), n) + 0
+  fresh <- only(1)
   value <- list(x = fresh)
   t <- NULL
+  drawn <- 0
   for (op in ops) {
     if (op$op == "eval") {
       if (!is.null(t) || !identical(value[[op$from]], fresh)) return(NULL)
@@ -151,12 +154,13 @@ one_score_step <- function(ops, n) {
                                          lengths(op$coef) %in% c(1, n))) {
       return(NULL)
     }
-    value[[op$to]] <- switch(
-      op$op, eval = cbind(rep(0, n), 1, 0), noise = cbind(rep(0, n), 0, 1),
-      linear = Reduce(`+`, Map(`*`, op$coef, value[names(op$coef)]))
-    )
+    if (op$op == "noise") drawn <- drawn + 1
+    value[[op$to]] <- switch(op$op, eval = only(2), noise = only(2 + drawn),
+                             linear = Reduce(`+`, Map(`*`, op$coef, value[names(op$coef)])))
   }
-  if (!is.null(t)) data.frame(t = t, alpha = value$x[, 1], beta = value$x[, 2])
+  if (is.null(t)) return(NULL)
+  data.frame(t = t, alpha = value$x[, 1], beta = value$x[, 2],
+             sigma = sqrt(rowSums(value$x[, -(1:2), drop = FALSE]^2)))
 }
 
 # For each step, the strengths that it allows.

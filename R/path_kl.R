@@ -1,0 +1,427 @@
+# The Kullback-Leibler divergence of the paths of a sampler from those of the reverse process: what
+# every proof about stochastic samplers bounds. For steps that take one score it is exact, for it
+# needs entropies, Fisher informations and second moments at the grid times only.
+
+#' Path divergence of a stochastic sampler
+#'
+#' How far the whole paths of a sampler are from those of the exact reverse process, as a
+#' Kullback-Leibler divergence, and what it consists of: the start, the discretisation (step by
+#' step) and the error of the score. It bounds the error of the output:
+#' `KL(target || output) <= path KL`. By [error_budget()] one sees how far below it that is.
+#'
+#' @details
+#' With `p_t` the law of the mixture at time `t`, `h`, `I` and `F` its entropy, Fisher information
+#' and curvature ([information()]), `s` the score, `c = a(t_k)/a(t)` and steps from `t_k` down to
+#' `t_{k+1}`, by Girsanov's theorem and the data-processing inequality, for every mixture,
+#'
+#' `KL(target || output) <= KL(p_T || start) + sum_k D_k + sum_k E_k`.
+#'
+#' *Derived for this package* is that all of it can be computed. The one fact behind it:
+#' `c s_k(y) = E[s_t(X_t) | X_k = y]`, so that `E<s_t, s_k> = c I(t_k)` and
+#' `E|s_t - c s_k|^2 = I(t) - c^2 I(t_k)`; and `h' = f d + G^2 I/2`. Every step begins with the loss
+#' of the best step of its kind,
+#'
+#' `J_k = h(t_k) - h(t_{k+1}) + d r - I(t_k) beta/2 = int F(t) (1 - e^(-2 (t - t_{k+1}))) dt`,
+#'
+#' with `r = log(a(t_{k+1})/a(t_k))`, `beta = Var(x_k | x_{k+1})`; the second form is in the clock
+#' of the Ornstein-Uhlenbeck process.
+#'
+#' **Paths** (`along = "paths"`): the sampler's step is followed through continuous time, as in the
+#' proofs. In the clock of the Ornstein-Uhlenbeck process, with steps `r`, `beta = 1 - e^(-2r)`,
+#' `e` the error of the score at `t_k`, and `m` the second moment of `p_t` there,
+#' * exponential integrator: `D = J + I (r - 2 (1 - e^-r) + beta/2)`,
+#'   `E = r E|e|^2 + 2 (r - 1 + e^-r) E<s, e>`;
+#' * DDPM with `variance = "scaled"`: `D = J` (the score is frozen as well as it can be),
+#'   `E = beta E|e|^2/2`;
+#' * Euler-Maruyama: the exponential integrator's `D` and
+#'   `d (2 sinh r - 2 r) - I (2 cosh r - 2)`, and a quarter of
+#'   `d (r - 2 (1 - e^-r)) + (m - d) ((e^(2r) - 1)/2 - 2 (e^r - 1)) + m r`;
+#'   `E = r E|e|^2 - (e^r - 1 - r) E<x, e> - 2 (sinh r - r) E<s, e>`.
+#'
+#' The first two are for every schedule (with `G^2`-weighted integrals in place of `r` and `1 - e^-r`),
+#' the third where drift and noise are constant in each step (`schedule_ou()`, and `schedule_ddpm()`
+#' through its whole times): elsewhere its paths have a noise of another size, and their divergence
+#' is infinite.
+#'
+#' **Grid** (`along = "grid"`): the divergence of the states at the grid times only, which is at
+#' most that of the paths, and finite for every sampler with steps `x' = alpha x + beta s + sigma z`,
+#' `sigma > 0`, and every schedule. With the exact mean and variance of the reverse step,
+#' `p = 1/c - alpha`, `q = beta_k/c - beta` and `rho = c^2 sigma^2/beta_k`,
+#' `D = J + I beta_k (1 - 1/rho)/2 + d (log rho + 1/rho - 1)/2 + (p^2 m + q^2 I - 2 p q d)/(2 sigma^2)`.
+#'
+#' To leading order the sum of `D` over `N` equal steps is `(T/N) int F` for the exponential
+#' integrator and `(T/N) int (F - I + d/4)` for Euler-Maruyama. The divergence of paths falls as
+#' `1/N`, that of the output as `1/N^2`: a path divergence compares grids and samplers poorly.
+#'
+#' **Errors of the score.** Of a [score_error()] without a `model` the moments are closed forms; of
+#' one with a model, or of a function, they are found by quadrature in one and two dimensions,
+#' beyond by `n` draws. Noise in the score adds its variance to the step's (`"grid"`), or
+#' `int G^2/2` times its mean square (`"paths"`: the divergence of the paths and the noise together).
+#'
+#' @inheritParams guided_sample
+#' @param sampler A stochastic [sampler()] with one score in each step: [sampler_exponential()]
+#'   with `stochastic = TRUE`, [sampler_em()], [sampler_ddpm()].
+#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()].
+#' @param score_error `NULL`, a [score_error()], or a function of points (n x d) and a time that
+#'   returns what is added to the score there (n x d).
+#' @param along `"paths"` or `"grid"`, see Details.
+#' @param n Number of draws where quadrature is not possible.
+#' @return A data frame of class `path_kl` with four rows, the parts `"initialisation"`,
+#'   `"discretisation"`, `"score error"` and `"path KL"`, their sum, and the columns `part`,
+#'   `estimate` (nats), `se`, `method`. Standard errors of the discretisation are upper ones, as if
+#'   the errors of all steps were in one direction. Attribute `steps` is a data frame with a row per
+#'   step: the times `from` and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck
+#'   process, `discretisation` and `score_error`.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for samplers that are
+#'   deterministic (their paths have no density), take several scores in a step or stop where a
+#'   covariance is singular.
+#' @source That the error of the output is at most that of paths: Chen, Chewi, Li, Li, Salim and
+#'   Zhang (2023), \doi{10.48550/arXiv.2209.11215} (recalled, not verified against the paper). The
+#'   exact terms are derived for this package.
+#' @seealso [error_budget()], [information()].
+#' @examples
+#' sampler <- sampler_exponential(100, stochastic = TRUE, grid = "uniform")
+#' path_kl(named_mixture("A1"), sampler, horizon = 3)
+#' path_kl(named_mixture("A1"), sampler, horizon = 3, score_error = score_error(bias = .1))
+#' plot(path_kl(named_mixture("B2"), sampler_em(50), horizon = 3))
+#' @export
+path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
+                    schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                    score_error = NULL, along = c("paths", "grid"), n = 1e4) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  check_schedule(schedule)
+  along <- check_choice(along, c("paths", "grid"), "along")
+  n <- check_count(n, "n", min = 2)
+  if (!sampler$stochastic) {
+    abort_input("sampler", "stochastic: the paths of others have no density", sampler$label)
+  }
+  times <- sampler_times(sampler, schedule, horizon)
+  begin <- start_law(start, mixture, NULL, schedule, times[1])
+  at <- information_along(mixture, times, schedule, n)
+  step <- path_steps(sampler, times, schedule, along)
+  d <- mixture_dim(mixture)
+  weight <- step_weights(step, along, 0, d)
+  noisy <- step_weights(step, along, error_noise(score_error, step$t), d)
+  loss <- at$loss + loss_of(weight, at)
+  error <- score_part(score_error, mixture, step$t, schedule, at$fisher, noisy, n)
+  error$step <- error$step + loss_of(noisy, at) - loss_of(weight, at)
+  parts <- rbind(
+    mixture_divergence(diffuse(mixture, times[1], schedule), begin, n)$kl,
+    estimate_row(sum(loss), sum(at$loss_se + abs(weight$fisher) * at$fisher_se), at$method[1]),
+    estimate_row(sum(error$step), error$se, error$method)
+  )
+  methods <- c("exact", "quadrature", "Monte Carlo")
+  whole <- estimate_row(sum(parts$estimate), sum(parts$se),
+                        methods[max(match(parts$method, methods))])
+  structure(
+    data.frame(part = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
+    class = c("path_kl", "data.frame"),
+    steps = data.frame(from = step$t, to = times[-1], step = step$r, discretisation = loss,
+                       score_error = error$step),
+    setup = list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
+                 along = along, score_error = score_error)
+  )
+}
+
+path_parts <- c("initialisation", "discretisation", "score error", "path KL")
+
+# Second moment, Fisher information and J (see path_kl()) of each step, with standard errors.
+information_along <- function(mixture, times, schedule, n) {
+  N <- length(times) - 1
+  k <- seq_len(N)
+  clock <- ou_clock(times, schedule)
+  # x / sqrt(size2) is the Ornstein-Uhlenbeck process at the time `clock`
+  size2 <- schedule$a(times)^2 + schedule$b2(times)
+  last <- information(mixture, times[N + 1], schedule, n = 2)$method
+  if (last != "Monte Carlo") {
+    at <- information(mixture, times, schedule)
+    h <- at$entropy + mixture_dim(mixture) * (clock - log(size2) / 2)
+    shrunk <- -expm1(-2 * (clock[k] - clock[k + 1]))
+    loss <- h[k] - h[k + 1] - size2[k] * at$fisher[k] * shrunk / 2
+    return(data.frame(at[k, c("second_moment", "fisher", "fisher_se")], loss = loss, loss_se = 0,
+                      method = at$method[k], stringsAsFactors = FALSE))
+  }
+  # By draws: the integral of F, of which nothing cancels, along smooth curves through a few times.
+  few <- stats::approx(seq_along(times), times, seq(1, N + 1, length.out = 41))$y
+  at <- information(mixture, few, schedule, n)
+  few_clock <- ou_clock(few, schedule)
+  few2 <- schedule$a(few)^2 + schedule$b2(few)
+  curve <- function(value) {
+    f <- stats::splinefun(few_clock, log(value), "natural")
+    function(tau) exp(f(tau))
+  }
+  relative <- function(what) {
+    stats::approx(few_clock, at[[paste0(what, "_se")]] / at[[what]], clock[k])$y
+  }
+  curvature <- curve(few2^2 * at$curvature)
+  fisher <- curve(few2 * at$fisher)(clock[k]) / size2[k]
+  loss <- over_steps(clock, function(tau, since) curvature(tau) * -expm1(-2 * since))
+  data.frame(second_moment = second_moments(mixture, times[k], schedule), fisher = fisher,
+             fisher_se = fisher * relative("fisher"), loss = loss,
+             loss_se = loss * relative("curvature"), method = last, stringsAsFactors = FALSE)
+}
+
+second_moments <- function(mixture, t, schedule) {
+  schedule$a(t)^2 * moments(mixture)$second_moment + schedule$b2(t) * mixture_dim(mixture)
+}
+
+# The integral of f(t, t - t_{k+1}) over each step, by Gauss and Legendre's rule.
+over_steps <- function(times, f, n = 8) {
+  rule <- gauss_legendre(n)
+  from <- times[-1]
+  half <- (times[-length(times)] - from) / 2
+  terms <- lapply(seq_len(n), function(i) {
+    since <- half * (1 + rule$node[i])
+    half * rule$weight[i] * f(from + since, since)
+  })
+  Reduce(`+`, terms)
+}
+
+# The time of the Ornstein-Uhlenbeck process at which the ratio of data and noise is the same.
+ou_clock <- function(t, schedule) log1p(schedule$b2(t) / schedule$a(t)^2) / 2
+
+# The numbers of each step x' = alpha x + beta s + sigma z: its length r in that clock,
+# c = a(t_k)/a(t_{k+1}), `shrunk` = Var(x_k | x_{k+1}), the integrals `score2` of G^2/2 and `score1`
+# of G^2/2 times a(t_k)/a(t); and for paths the `kind` of its drift.
+path_steps <- function(sampler, times, schedule, along) {
+  k <- seq_len(length(times) - 1)
+  at <- one_score_steps(sampler, times, schedule)
+  if (is.null(at) || !isTRUE(all.equal(at$t, times[k]))) {
+    abort_input("sampler", "one whose steps take one score, at their beginning", sampler$label)
+  }
+  one <- step_constants(k, times, schedule)
+  clock <- ou_clock(times, schedule)
+  at <- data.frame(at, r = clock[k] - clock[k + 1], c = 1 / one$ratio, shrunk = one$beta,
+                   score1 = one$a * (schedule$gain(times[k]) - schedule$gain(times[k + 1])))
+  at$score2 <- if (schedule$vp) at$r else {
+    over_steps(times, function(t, since) schedule$diffusion2(t) / 2)
+  }
+  if (along == "grid") return(at)
+  same <- function(x, y) isTRUE(all.equal(x, y, tolerance = 1e-8))
+  reverse <- same(at$alpha, one$ratio) && same(at$sigma^2, one$ratio^2 * one$beta)
+  euler <- schedule$vp && same(at$alpha, 1 + at$r) && same(at$beta, 2 * at$r) &&
+    same(at$sigma^2, 2 * at$r)
+  at$kind <- if (reverse && same(at$beta, 2 * one$ratio * at$score1)) "exponential" else
+    if (reverse && same(at$beta, one$ratio * one$beta)) "best" else
+      if (euler) "euler" else {
+        abort_input("along", '"grid" for this sampler and schedule, whose paths are of another kind',
+                    '"paths"')
+      }
+  at
+}
+
+# What the moments are multiplied by in the divergence of each step beyond J: I (`fisher`), the
+# `second` moment and 1 (`one`) of the law at its beginning; E|e|^2 (`square`), E<s, e> and E<x, e>
+# of an error e of the score. `noise`: the standard deviation of what is random in the score.
+step_weights <- function(step, along, noise, d) {
+  if (along == "grid") {
+    # what the step lacks of the exact conditional mean (x + shrunk s)/c is p x + q s
+    p <- 1 / step$c - step$alpha
+    q <- step$shrunk / step$c - step$beta
+    variance <- step$sigma^2 + (step$beta * noise)^2
+    rho <- step$c^2 * variance / step$shrunk
+    return(data.frame(
+      fisher = step$shrunk * (1 - 1 / rho) / 2 + q^2 / (2 * variance),
+      second = p^2 / (2 * variance),
+      one = d * ((log(rho) + 1 / rho - 1) / 2 - p * q / variance),
+      square = step$beta^2 / (2 * variance), with_score = -q * step$beta / variance,
+      with_x = -p * step$beta / variance
+    ))
+  }
+  best <- step$kind[1] == "best"
+  # the integrals of the squared frozen score and of its product with the true one
+  square <- if (best) step$shrunk / 2 else step$score2
+  product <- if (best) step$shrunk / 2 else step$score1
+  weight <- data.frame(fisher = square - 2 * product + step$shrunk / 2, second = 0,
+                       one = d * square * noise^2, square = square,
+                       with_score = 2 * (square - product), with_x = 0)
+  if (step$kind[1] == "euler") {
+    r <- step$r
+    grown <- expm1(2 * r) / 2 - 2 * expm1(r)
+    weight$fisher <- weight$fisher - 4 * sinh(r / 2)^2
+    weight$second <- (grown + r) / 4
+    weight$one <- weight$one + d * ((r + 2 * expm1(-r) - grown) / 4 + 2 * (sinh(r) - r))
+    weight$with_score <- -2 * (sinh(r) - r)
+    weight$with_x <- r - expm1(r)
+  }
+  weight
+}
+
+loss_of <- function(weight, at) {
+  weight$fisher * at$fisher + weight$second * at$second_moment + weight$one
+}
+
+# ---- Errors of the score
+
+error_noise <- function(error, t) {
+  if (is.null(error) || is.function(error) || is.null(error$noise)) return(0)
+  as.vector(at_times(error$noise, t, "noise"))
+}
+
+# What a score_error() or a function adds to the score s at points x.
+error_field <- function(error, schedule) {
+  if (is.function(error)) {
+    return(function(x, t, s) {
+      e <- error(x, t)
+      if (is.null(dim(e)) && ncol(x) == 1) e <- matrix(e)
+      if (!is.numeric(e) || !identical(dim(e), dim(x)) || !all(is.finite(e))) {
+        abort_input("score_error", "a function that returns a finite n x d matrix", describe(e))
+      }
+      e
+    })
+  }
+  of <- function(name, t, size, none) {
+    if (is.null(error[[name]])) none else as.vector(at_times(error[[name]], t, name, size))
+  }
+  function(x, t, s) {
+    taken <- if (is.null(error$model)) s else unname(score(error$model, x, t, schedule))
+    of("scale", t, 1, 1) * taken - s + rep(of("bias", t, ncol(x), 0), each = nrow(x))
+  }
+}
+
+# What the error of the score adds to each step, whose scores are taken at times t, with the
+# standard error of the sum.
+score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
+  if (!is.function(error)) check_score_error(error)
+  if (is.null(error)) return(list(step = 0 * t, se = 0, method = "exact"))
+  w <- as.matrix(weight[c("square", "with_score", "with_x")])
+  answer <- function(means, method, se = 0) {
+    list(step = rowSums(w * means), se = se, method = method)
+  }
+  if (is.function(error) && length(formals(args(error))) < 2) {
+    abort_input("score_error", "a function of points and a time", "a function of less")
+  }
+  d <- mixture_dim(mixture)
+  if (!is.function(error) && is.null(error$model)) {
+    # e = (scale - 1) s + bias, and E s = 0, E<x, s> = -d
+    scale <- if (is.null(error$scale)) 1 else as.vector(at_times(error$scale, t, "scale"))
+    bias <- if (is.null(error$bias)) 0 else at_times(error$bias, t, "bias", d)
+    bias <- matrix(bias, d, length(t))
+    return(answer(cbind((scale - 1)^2 * fisher + colSums(bias^2), (scale - 1) * fisher,
+                        schedule$a(t) * colSums(bias * mean(mixture)) - (scale - 1) * d), "exact"))
+  }
+  field <- error_field(error, schedule)
+  terms <- function(x, k) {
+    s <- unname(score(mixture, x, t[k], schedule))
+    e <- field(x, t[k], s)
+    cbind(rowSums(e^2), rowSums(s * e), rowSums(x * e))
+  }
+  pool <- if (is.function(error)) mixture else join_mixtures(list(mixture, error$model))
+  nodes <- lapply(t, function(t) quadrature_nodes(diffuse(pool, t, schedule)))
+  if (!any(vapply(nodes, is.null, NA))) {
+    means <- vapply(seq_along(t), function(k) {
+      x <- nodes[[k]]$x
+      at <- diffuse(mixture, t[k], schedule)
+      colSums(nodes[[k]]$weight * dgaussmix(x, at) * terms(x, k))
+    }, double(3))
+    return(answer(t(means), "quadrature"))
+  }
+  x <- unname(rgaussmix(n, mixture))[, , drop = FALSE]
+  z <- matrix(stats::rnorm(n * d), n)
+  total <- 0
+  means <- vapply(seq_along(t), function(k) {
+    value <- terms(schedule$a(t[k]) * x + sqrt(schedule$b2(t[k])) * z, k)
+    total <<- total + drop(value %*% w[k, ])
+    colMeans(value)
+  }, double(3))
+  answer(t(means), "Monte Carlo", sample_mean(total)$se)
+}
+
+# ---- Two mixtures
+
+# Nodes and weights of integrals of functions like the mixture's density; NULL where draws are
+# better.
+quadrature_nodes <- function(mixture) {
+  used <- keep_components(mixture, mixture$weights > 0)
+  switch(min(mixture_dim(used), 3), panel_nodes(used), box_nodes(used, .4), NULL)
+}
+
+# KL(p || q) and the total variation between two mixtures, with densities.
+mixture_divergence <- function(p, q, n = 1e5) {
+  p <- keep_components(p, p$weights > 0)
+  q <- keep_components(q, q$weights > 0)
+  rest <- 0
+  exact <- mixture_size(p) == 1 && mixture_size(q) == 1
+  space <- if (mixture_dim(p) > 2) reduced_space(p)
+  if (!is.null(space)) {
+    axes <- reduced_axes(space)
+    parts <- tryCatch(list(p = split_mixture(p, axes), q = split_mixture(q, axes)),
+                      mixguide_error = function(e) NULL)
+    if (!is.null(parts)) rest <- rest_kl(parts$p$rest, parts$q$rest)
+  }
+  inner <- if (is.null(space) || is.null(parts)) list(p = p, q = q) else lapply(parts, `[[`, "inner")
+  kl <- inner_divergence(inner$p, inner$q, n)
+  kl$kl$estimate <- kl$kl$estimate + rest
+  if (rest > 1e-12) kl$tv <- inner_divergence(p, q, n)$tv
+  kl
+}
+
+inner_divergence <- function(p, q, n) {
+  nodes <- quadrature_nodes(join_mixtures(list(p, q)))
+  drawn <- is.null(nodes)
+  x <- if (drawn) unname(rgaussmix(n, p))[, , drop = FALSE] else nodes$x
+  log_p <- dgaussmix(x, p, log = TRUE)
+  log_q <- dgaussmix(x, q, log = TRUE)
+  # p/q = e^l; what is added to l has mean 0 and leaves nothing negative
+  l <- log_p - log_q
+  near <- l + expm1(-l)
+  if (drawn) {
+    return(list(kl = sample_mean(if (stats::sd(near) < stats::sd(l)) near else l),
+                tv = sample_mean(pmax(-expm1(-l), 0))))
+  }
+  p <- nodes$weight * exp(log_p)
+  q <- nodes$weight * exp(log_q)
+  sum_row <- function(x) estimate_row(sum(x), 0, "quadrature")
+  list(kl = sum_row(ifelse(abs(l) < 1, p * near, p * l + q - p)), tv = sum_row(abs(p - q) / 2))
+}
+
+# ---- Showing
+
+#' @export
+print.path_kl <- function(x, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(NextMethod())
+  cat("<path_kl> ", format(setup$sampler), ", from t = ", format(setup$times[1]), "\n  ",
+      format(setup$mixture), "\n",
+      if (setup$along == "grid") "  of the states at the grid times\n", sep = "")
+  for (i in seq_len(nrow(x))) {
+    cat("  ", formatC(x$part[i], width = -16), format_estimate(x[i, ]), "\n", sep = "")
+  }
+  cat("  KL(target || output) is at most the last\n")
+  invisible(x)
+}
+
+#' @export
+as.data.frame.path_kl <- function(x, ...) plain_table(x)
+
+#' @rdname path_kl
+#' @param x,object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.path_kl <- function(object, ...) {
+  setup <- attr(object, "setup")
+  steps <- attr(object, "steps")
+  parts <- c(discretisation = "discretisation", score_error = "error of the score")
+  parts <- parts[vapply(names(parts), function(part) any(steps[[part]] != 0), NA)]
+  rows <- do.call(rbind, lapply(names(parts), function(part) {
+    # bars whose areas add up to the divergence
+    data.frame(from = steps$from, to = steps$to, part = factor(parts[[part]], parts),
+               density = steps[[part]] / (steps$from - steps$to))
+  }))
+  ggplot(rows) +
+    geom_rect(aes(xmin = .data$to, xmax = .data$from, ymin = 0, ymax = .data$density,
+                  fill = .data$part), colour = NA) +
+    facet_wrap(vars(.data$part), scales = "free_y", ncol = 1) + scale_x_reverse() +
+    class_colours(levels(rows$part)) +
+    labs(x = "time t, from noise to data", y = "nats per unit of time") + look() +
+    theme(legend.position = "none") +
+    words("What each step adds to the path divergence",
+          c(format(setup$sampler), format(setup$mixture)),
+          paste0("Areas add up to the path KL of ", format(object$estimate[4], digits = 4),
+                 ", with ", format(object$estimate[1], digits = 2), " of the start"))
+}
+
+#' @rdname path_kl
+#' @export
+plot.path_kl <- function(x, ...) show_plot(x, ...)
