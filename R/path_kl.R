@@ -23,7 +23,7 @@
 #'
 #' `J_k = h(t_k) - h(t_{k+1}) + d r - I(t_k) beta/2 = int F(t) (1 - e^(-2 (t - t_{k+1}))) dt`,
 #'
-#' with `r = log(a(t_{k+1})/a(t_k))`, `beta = Var(x_k | x_{k+1})`; the second form is in the clock
+#' with `log(a(t_{k+1})/a(t_k)) = r`, `beta = Var(x_k | x_{k+1})`; the second form is in the clock
 #' of the Ornstein-Uhlenbeck process.
 #'
 #' **Paths** (`along = "paths"`): the sampler's step is followed through continuous time, as in the
