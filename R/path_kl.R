@@ -38,16 +38,17 @@
 #'   `d (r - 2 (1 - e^-r)) + (m - d) ((e^(2r) - 1)/2 - 2 (e^r - 1)) + m r`;
 #'   `E = r E|e|^2 - (e^r - 1 - r) E<x, e> - 2 (sinh r - r) E<s, e>`.
 #'
-#' The first two are for every schedule (with `G^2`-weighted integrals in place of `r` and `1 - e^-r`),
-#' the third where drift and noise are constant in each step (`schedule_ou()`, and `schedule_ddpm()`
+#' The first two are for every schedule (with integrals of `G^2/2` and `c G^2/2` in place of `r` and
+#' `1 - e^-r`), the third where drift and noise are constant in each step (`schedule_ou()`, and `schedule_ddpm()`
 #' through its whole times): elsewhere its paths have a noise of another size, and their divergence
 #' is infinite.
 #'
 #' **Grid** (`along = "grid"`): the divergence of the states at the grid times only, which is at
-#' most that of the paths, and finite for every sampler with steps `x' = alpha x + beta s + sigma z`,
-#' `sigma > 0`, and every schedule. With the exact mean and variance of the reverse step,
+#' most that of the paths, and finite for every schedule and every sampler with steps
+#' `x' = alpha x + beta s + sigma z`, `sigma > 0`. With the exact mean and variance of the reverse step,
 #' `p = 1/c - alpha`, `q = beta_k/c - beta` and `rho = c^2 sigma^2/beta_k`,
-#' `D = J + I beta_k (1 - 1/rho)/2 + d (log rho + 1/rho - 1)/2 + (p^2 m + q^2 I - 2 p q d)/(2 sigma^2)`.
+#' `D = J + I beta_k (1 - 1/rho)/2 + d (log rho + 1/rho - 1)/2 + (p^2 m + q^2 I - 2 p q d)/(2 v)`,
+#' `v = sigma^2`.
 #'
 #' To leading order the sum of `D` over `N` equal steps is `(T/N) int F` for the exponential
 #' integrator and `(T/N) int (F - I + d/4)` for Euler-Maruyama. The divergence of paths falls as
@@ -56,7 +57,7 @@
 #' **Errors of the score.** Of a [score_error()] without a `model` the moments are closed forms; of
 #' one with a model, or of a function, they are found by quadrature in one and two dimensions,
 #' beyond by `n` draws. Noise in the score adds its variance to the step's (`"grid"`), or
-#' `int G^2/2` times its mean square (`"paths"`: the divergence of the paths and the noise together).
+#' `int G^2/2` times its mean square (`"paths"`: the divergence of paths and noise together).
 #'
 #' @inheritParams guided_sample
 #' @param sampler A stochastic [sampler()] with one score in each step: [sampler_exponential()]
@@ -71,7 +72,7 @@
 #'   `estimate` (nats), `se`, `method`. Standard errors of the discretisation are upper ones, as if
 #'   the errors of all steps were in one direction. Attribute `steps` is a data frame with a row per
 #'   step: the times `from` and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck
-#'   process, `discretisation` and `score_error`.
+#'   process, `discretisation`, `score_error` and `score_square`, the mean square of the error.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for samplers that are
 #'   deterministic (their paths have no density), take several scores in a step or stop where a
 #'   covariance is singular.
@@ -97,8 +98,13 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
     abort_input("sampler", "stochastic: the paths of others have no density", sampler$label)
   }
   times <- sampler_times(sampler, schedule, horizon)
-  begin <- start_law(start, mixture, NULL, schedule, times[1])
+  start_law(start, mixture, NULL, schedule, times[1])
   at <- information_along(mixture, times, schedule, n)
+  path_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
+}
+
+# The same from what information_along() says.
+path_table <- function(mixture, sampler, schedule, times, start, score_error, along, n, at) {
   step <- path_steps(sampler, times, schedule, along)
   d <- mixture_dim(mixture)
   weight <- step_weights(step, along, 0, d)
@@ -106,8 +112,9 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   loss <- at$loss + loss_of(weight, at)
   error <- score_part(score_error, mixture, step$t, schedule, at$fisher, noisy, n)
   error$step <- error$step + loss_of(noisy, at) - loss_of(weight, at)
+  begin <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1], start, n)
   parts <- rbind(
-    mixture_divergence(diffuse(mixture, times[1], schedule), begin, n)$kl,
+    begin[1, -1],
     estimate_row(sum(loss), sum(at$loss_se + abs(weight$fisher) * at$fisher_se), at$method[1]),
     estimate_row(sum(error$step), error$se, error$method)
   )
@@ -118,9 +125,9 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
     data.frame(part = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
     class = c("path_kl", "data.frame"),
     steps = data.frame(from = step$t, to = times[-1], step = step$r, discretisation = loss,
-                       score_error = error$step),
+                       score_error = error$step, score_square = error$square),
     setup = list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
-                 along = along, score_error = score_error)
+                 along = along)
   )
 }
 
@@ -205,7 +212,7 @@ path_steps <- function(sampler, times, schedule, along) {
   at$kind <- if (reverse && same(at$beta, 2 * one$ratio * at$score1)) "exponential" else
     if (reverse && same(at$beta, one$ratio * one$beta)) "best" else
       if (euler) "euler" else {
-        abort_input("along", '"grid" for this sampler and schedule, whose paths are of another kind',
+        abort_input("along", '"grid" for this sampler and schedule (their paths are of another kind)',
                     '"paths"')
       }
   at
@@ -284,10 +291,11 @@ error_field <- function(error, schedule) {
 # standard error of the sum.
 score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   if (!is.function(error)) check_score_error(error)
-  if (is.null(error)) return(list(step = 0 * t, se = 0, method = "exact"))
+  if (is.null(error)) return(list(step = 0 * t, square = 0 * t, se = 0, method = "exact"))
   w <- as.matrix(weight[c("square", "with_score", "with_x")])
+  noise <- mixture_dim(mixture) * error_noise(error, t)^2
   answer <- function(means, method, se = 0) {
-    list(step = rowSums(w * means), se = se, method = method)
+    list(step = rowSums(w * means), square = means[, 1] + noise, se = se, method = method)
   }
   if (is.function(error) && length(formals(args(error))) < 2) {
     abort_input("score_error", "a function of points and a time", "a function of less")
@@ -317,7 +325,7 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
     }, double(3))
     return(answer(t(means), "quadrature"))
   }
-  x <- unname(rgaussmix(n, mixture))[, , drop = FALSE]
+  x <- unname(rgaussmix(n, mixture))
   z <- matrix(stats::rnorm(n * d), n)
   total <- 0
   means <- vapply(seq_along(t), function(k) {
@@ -328,52 +336,10 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   answer(t(means), "Monte Carlo", sample_mean(total)$se)
 }
 
-# ---- Two mixtures
-
-# Nodes and weights of integrals of functions like the mixture's density; NULL where draws are
-# better.
-quadrature_nodes <- function(mixture) {
-  used <- keep_components(mixture, mixture$weights > 0)
-  switch(min(mixture_dim(used), 3), panel_nodes(used), box_nodes(used, .4), NULL)
-}
-
-# KL(p || q) and the total variation between two mixtures, with densities.
-mixture_divergence <- function(p, q, n = 1e5) {
-  p <- keep_components(p, p$weights > 0)
-  q <- keep_components(q, q$weights > 0)
-  rest <- 0
-  exact <- mixture_size(p) == 1 && mixture_size(q) == 1
-  space <- if (mixture_dim(p) > 2) reduced_space(p)
-  if (!is.null(space)) {
-    axes <- reduced_axes(space)
-    parts <- tryCatch(list(p = split_mixture(p, axes), q = split_mixture(q, axes)),
-                      mixguide_error = function(e) NULL)
-    if (!is.null(parts)) rest <- rest_kl(parts$p$rest, parts$q$rest)
-  }
-  inner <- if (is.null(space) || is.null(parts)) list(p = p, q = q) else lapply(parts, `[[`, "inner")
-  kl <- inner_divergence(inner$p, inner$q, n)
-  kl$kl$estimate <- kl$kl$estimate + rest
-  if (rest > 1e-12) kl$tv <- inner_divergence(p, q, n)$tv
-  kl
-}
-
-inner_divergence <- function(p, q, n) {
-  nodes <- quadrature_nodes(join_mixtures(list(p, q)))
-  drawn <- is.null(nodes)
-  x <- if (drawn) unname(rgaussmix(n, p))[, , drop = FALSE] else nodes$x
-  log_p <- dgaussmix(x, p, log = TRUE)
-  log_q <- dgaussmix(x, q, log = TRUE)
-  # p/q = e^l; what is added to l has mean 0 and leaves nothing negative
-  l <- log_p - log_q
-  near <- l + expm1(-l)
-  if (drawn) {
-    return(list(kl = sample_mean(if (stats::sd(near) < stats::sd(l)) near else l),
-                tv = sample_mean(pmax(-expm1(-l), 0))))
-  }
-  p <- nodes$weight * exp(log_p)
-  q <- nodes$weight * exp(log_q)
-  sum_row <- function(x) estimate_row(sum(x), 0, "quadrature")
-  list(kl = sum_row(ifelse(abs(l) < 1, p * near, p * l + q - p)), tv = sum_row(abs(p - q) / 2))
+# The error of the start alone, where `target` should be, as rows of sampler_error().
+start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
+  error_rows(target, mixture, NULL, idle_sampler(horizon), schedule, horizon, start, NULL, "auto",
+             n, NULL)
 }
 
 # ---- Showing

@@ -1,0 +1,457 @@
+# What is measured, what is proved and what is published of a sampler's error, side by side.
+
+#' The error of a sampler beside its guarantees
+#'
+#' A table of everything that can be said of how far a sampler's output is from its target: the
+#' error itself, the path divergence that bounds it and the parts of that, bounds with explicit
+#' constants, and the published rates. Each row says what kind of statement it is.
+#'
+#' @details
+#' For stochastic samplers with one score in each step and variance-preserving schedules, in the
+#' clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}` and has
+#' the length `r_k`:
+#'
+#' `KL(target || output) <= path KL on the grid <= path KL <= bound without L <= bound with L`
+#'
+#' (the last one where it is usual: both are bounds of the path KL). Their differences are what the
+#' proofs give away.
+#' * **path KL**: see [path_kl()]. *Derived for this package*, exact.
+#' * **bound without L**: holds for every mixture, needs no Lipschitz constant and no number of
+#'   components, and is explicit in the dimension. *Derived for this package.* With `P_i` the
+#'   precisions of the components at time `t`,
+#'   `F(t) <= sum_i w_i ((tr P_i)^2 + 3 |P_i|_F^2)` and `I(t) <= sum_i w_i tr P_i`, and for any
+#'   matrix `B` and vector `m`, with `c = B (mu_i - m)` and `V = (B - P_i) S_i (B - P_i)`,
+#'   `F(t) <= sum_i w_i (|P_i|_F^2 + (|c|^2 + tr V)^2 + 2 tr V^2 + 4 c'V c)`, of which the least is
+#'   taken over `B = 0`, `I` and the precision of `p_t`, `m` its mean (*sharper F*). Then
+#'   `D_k <= int F (1 - e^(-2 (t - t_{k+1}))) dt + I(t_k) (r - 2 (1 - e^-r) + (1 - e^(-2r))/2)`
+#'   (*integrated*: by Gauss and Legendre's rule), or `D_k <= r^2 F + r^3/3 I` with each eigenvalue
+#'   of `P_i` at its larger end of the step (*simple*), or with the sharper `F` at the smaller time
+#'   of each step (*stepwise*; that the sharper bound falls with `t` is *observed, not proved*).
+#' * **bound with L**: where the score is `L`-Lipschitz at all times, `F <= d L^2`, `I <= d L`, so
+#'   that `sum D_k <= d L^2 sum r^2 + d L sum r^3/3`. *Derived for this package*; the published form
+#'   with its constant. There is often no such `L`, see [lipschitz()].
+#' * For Euler-Maruyama steps `sum (d r^2/4 + m r^3/12 + 2 d (sinh r - r))` is added to these, `m`
+#'   the larger second moment at the two ends. *Derived for this package.*
+#' * **initialisation**: from `N(0, I)`, `KL(p_T || N) <= e^(-2T) KL(p_0 || N)` (the logarithmic
+#'   Sobolev inequality) and `<= sum_i w_i (e^(-2T) |mu_i|^2 + sum_j (c_ij - 1 - log c_ij))/2`,
+#'   `c_ij = 1 + e^(-2T) (lambda_ij - 1)` (convexity). Totals take the exact number in their place,
+#'   and the exact part of the score's error.
+#' * **total variation**: from a divergence `K`, the smaller of `sqrt(K/2)` (Pinsker) and
+#'   `sqrt(1 - e^-K)` (Bretagnolle and Huber).
+#'
+#' For deterministic samplers there is no path divergence. The exact flow is a bijection, which
+#' carries the error of the start to the end unchanged; so the table has that error, that of the
+#' sampler from the exact start, and their sum, which bounds the total variation by the triangle
+#' inequality.
+#'
+#' **Published rates** are given with the constant that their `O()` hides set to 1: *they are no
+#' bounds*, and only their dependence on the settings means something. `NA` where an assumption
+#' fails, and `note` says which. With `T` and `h` (the longest step) in the clock of the
+#' Ornstein-Uhlenbeck process, `M^2` the second moment, `N` steps and `e0` the root mean square error
+#' of the score:
+#' * Chen, Chewi, Li, Li, Salim and Zhang (2023), theorem 2, stored:
+#'   `TV: sqrt(KL(p_0 || N)) e^-T + (L sqrt(d h) + L M h) sqrt(T) + e0 sqrt(T)`.
+#' * Chen, Lee and Lu (2023), recalled, not verified against the paper; their clock is twice this
+#'   one, `T' = 2T`: `KL: (M^2 + d) e^-T' + T' e0^2 + d T'^2 L^2/N`, for Euler-Maruyama with
+#'   `T'^3 M^2/N^2` more; on an exponential grid `d^2 (T' + log L)^2/N` in place of the last term.
+#' * Benton, De Bortoli, Doucet and Deligiannidis (2024), stored, for data of covariance `I` and a
+#'   sampler that stops at `end > 0`: `KL: T e0^2 + kappa^2 d N + kappa d T + d e^(-2T)`, `kappa` the
+#'   largest `r_k/min(1, t_{k+1})`.
+#' * Chen, Chewi, Lee, Li, Lu and Salim (2023), recalled, not verified against the paper (their
+#'   complexities are stored): TV of [sampler_dpom()]
+#'   `(sqrt(d) + M) e^-T + L^2 T sqrt(d) h_pred + L^1.5 T sqrt(d h_corr) + sqrt(L) T e0`; of
+#'   [sampler_dpum()] with `h_corr` in place of its root.
+#'
+#' @inheritParams path_kl
+#' @param lipschitz `NULL`: the largest global Lipschitz constant of the score, by [lipschitz()], at
+#'   17 times of the run; or a number that is known to hold at all times.
+#' @param measure Measure the error itself ([sampler_error()])? For stochastic samplers in two
+#'   dimensions that takes some seconds.
+#' @param n Number of draws where there are any.
+#' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, that of the
+#'   target from the output, in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none),
+#'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
+#'   `"quadrature"`, `"Monte Carlo"`, `"derived for this package"`, ...) and `note`. Attribute `path`
+#'   is the [path_kl()] or `NULL`.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
+#' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees to
+#'   mixtures: their numbered statements and constants were not available and are not claimed here.
+#'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
+#'   \doi{10.48550/arXiv.2211.01916}; Benton et al. (2024), \doi{10.48550/arXiv.2308.03686}; Chen et
+#'   al. (2023), \doi{10.48550/arXiv.2305.11798} (DPOM and DPUM).
+#' @seealso [path_kl()], [sampler_error()], [plan_sampler()] to find a sampler for a wanted error.
+#' @examples
+#' m <- named_mixture("A1")
+#' budget <- error_budget(m, sampler_exponential(50, TRUE, "uniform"), horizon = 3)
+#' budget
+#' plot(budget)
+#' @export
+error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
+                         schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+                         score_error = NULL, lipschitz = NULL, measure = TRUE, n = 1e4) {
+  check_mixture(mixture)
+  check_sampler(sampler)
+  check_schedule(schedule)
+  if (!is.null(lipschitz)) lipschitz <- check_number(lipschitz, "lipschitz", min = 0)
+  check_flag(measure, "measure")
+  n <- check_count(n, "n", min = 2)
+  times <- sampler_times(sampler, schedule, horizon)
+  noise_level(mixture, times[length(times)], schedule)
+  start_law(start, mixture, NULL, schedule, times[1])
+  run <- list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
+              start = start, score_error = score_error, n = n,
+              clock = ou_clock(times, schedule), dim = mixture_dim(mixture))
+  run$lipschitz <- global_lipschitz(run, lipschitz)
+  run$initial <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
+                             start, n)
+  run$square <- score_square(run)
+  path <- if (sampler$stochastic && !is.null(one_score_steps(sampler, times, schedule))) {
+    path_rows(run)
+  } else if (!sampler$stochastic) flow_rows(run, measure)
+  rows <- rbind(if (measure) measured_rows(run), path$rows, rate_rows(run))
+  rows <- rows[order(rows$measure, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
+  rownames(rows) <- NULL
+  structure(rows, class = c("error_budget", "data.frame"), path = path$path,
+            setup = run[c("mixture", "sampler", "schedule", "times")],
+            lipschitz = run$lipschitz$value)
+}
+
+budget_row <- function(measure, statement, value, kind, status, se = 0, note = "") {
+  data.frame(measure = measure, statement = statement, value = value, se = se, kind = kind,
+             status = status, note = note, stringsAsFactors = FALSE)
+}
+
+# A row of estimate_row().
+estimate_budget <- function(measure, statement, row, kind, note = "") {
+  budget_row(measure, statement, row$estimate, kind, row$method, row$se, note)
+}
+
+derived <- "derived for this package"
+
+variation_bound <- function(kl) pmin(sqrt(kl / 2), sqrt(-expm1(-kl)))
+
+# The largest of the global constants at times of the run, none of them a lower bound only.
+global_lipschitz <- function(run, given) {
+  if (!is.null(given)) return(list(value = given, note = "L as given"))
+  few <- unique(stats::approx(seq_along(run$times), run$times,
+                              seq(1, length(run$times), length.out = 17))$y)
+  rows <- lipschitz(run$mixture, few, run$schedule)
+  if (any(rows$status == "none")) {
+    return(list(value = NA_real_, note = "the score has no global Lipschitz constant"))
+  }
+  of <- lapply(split(rows, rows$t), function(at) {
+    certain <- at$lipschitz[at$statement == "common" |
+                              at$statement == "global" & at$status %in% c("exact", "scan")]
+    if (length(certain)) min(certain) else NA
+  })
+  value <- max(unlist(of))
+  note <- if (is.na(value)) "no global Lipschitz constant is known" else {
+    paste("L =", format(value, digits = 4))
+  }
+  list(value = value, note = note)
+}
+
+# E|e|^2 of the score at the beginning of each step.
+score_square <- function(run) {
+  t <- run$times[-length(run$times)]
+  if (is.null(run$score_error)) return(0 * t)
+  fisher <- information(run$mixture, t, run$schedule, run$n)$fisher
+  none <- data.frame(square = 0 * t, with_score = 0, with_x = 0)
+  score_part(run$score_error, run$mixture, t, run$schedule, fisher, none, run$n)$square
+}
+
+# ---- What is measured
+
+measure_error <- function(run, start = run$start, score_error = run$score_error) {
+  tryCatch(sampler_error(run$mixture, run$sampler, run$schedule, run$times[1], start, score_error,
+                         n = run$n),
+           mixguide_error = function(e) conditionMessage(e))
+}
+
+measured_rows <- function(run) {
+  at <- measure_error(run)
+  if (is.character(at)) {
+    return(budget_row(c("KL", "TV"), "measured", NA_real_, "measured", "not known", note = at))
+  }
+  rbind(estimate_budget("KL", "measured", at[1, ], "measured"),
+        estimate_budget("TV", "measured", at[3, ], "measured"))
+}
+
+# Deterministic samplers: parts by the triangle inequality.
+flow_rows <- function(run, measure) {
+  kept <- "the exact flow carries it to the end unchanged"
+  rows <- rbind(estimate_budget("KL", "error of the start", run$initial[1, ], "part", kept),
+                estimate_budget("TV", "error of the start", run$initial[3, ], "part", kept))
+  begin <- if (measure) measure_error(run, "exact")
+  if (is.null(begin) || is.character(begin)) return(list(rows = rows))
+  sum <- estimate_row(begin$estimate[3] + run$initial$estimate[3],
+                      sqrt(begin$se[3]^2 + run$initial$se[3]^2), "")
+  list(rows = rbind(
+    rows, estimate_budget("KL", "sampler from the exact start", begin[1, ], "part"),
+    estimate_budget("TV", "sampler from the exact start", begin[3, ], "part"),
+    budget_row("TV", "sum of the two (triangle inequality)", sum$estimate, "bound", derived,
+               sum$se)
+  ))
+}
+
+# ---- What is proved of stochastic samplers
+
+path_rows <- function(run) {
+  at <- information_along(run$mixture, run$times, run$schedule, run$n)
+  table <- function(along) {
+    tryCatch(path_table(run$mixture, run$sampler, run$schedule, run$times, run$start,
+                        run$score_error, along, run$n, at),
+             mixguide_error = function(e) NULL)
+  }
+  grid <- table("grid")
+  if (is.null(grid)) return(NULL)
+  path <- table("paths")
+  whole <- function(path, statement) estimate_budget("KL", statement, path[4, ], "bound", derived)
+  rows <- whole(grid, "path KL, at grid times")
+  if (!is.null(path)) {
+    rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
+  }
+  parts <- if (is.null(path)) grid else path
+  finite <- rows[rows$kind == "bound", ]
+  list(path = parts, rows = rbind(
+    do.call(rbind, lapply(1:3, function(i) {
+      estimate_budget("KL", paste("path KL:", path_parts[i]), parts[i, ], "part")
+    })),
+    rows,
+    budget_row("TV", paste("from", sub("^b", "the b", finite$statement)),
+               variation_bound(finite$value), "bound", finite$status,
+               # of sqrt(K/2)
+               finite$se / sqrt(8 * pmax(finite$value, .Machine$double.xmin)), finite$note)
+  ))
+}
+
+# Bounds of the path KL, in the clock of the Ornstein-Uhlenbeck process.
+bound_rows <- function(run, path) {
+  if (!run$schedule$vp) return(NULL)
+  kind <- path_steps(run$sampler, run$times, run$schedule, "paths")$kind[1]
+  steps <- attr(path, "steps")
+  r <- steps$step
+  k <- seq_along(r)
+  d <- run$dim
+  pieces <- precision_pieces(run$mixture)
+  at <- function(t) curvature_bound(pieces, run$schedule$a(t), run$schedule$b2(t))
+  begin <- vapply(run$times, at, double(3))
+  inside <- function(tau) {
+    vapply(tau, function(tau) curvature_bound(pieces, exp(-tau), -expm1(-2 * tau))[["sharp"]], 0)
+  }
+  # what Euler-Maruyama adds to the exponential integrator
+  second <- second_moments(run$mixture, run$times, run$schedule)
+  more <- if (kind == "euler") {
+    sum(d * r^2 / 4 + pmax(second[k], second[k + 1]) * r^3 / 12 + 2 * d * (sinh(r) - r))
+  } else 0
+  frozen <- if (kind == "best") 0 else r + 2 * expm1(-r) - expm1(-2 * r) / 2
+  fisher <- begin["fisher", k]
+  integrated <- over_steps(run$clock, function(tau, since) inside(tau) * -expm1(-2 * since), 4)
+  # each eigenvalue of the precisions at its larger end of the step
+  simple <- vapply(k, function(k) {
+    end <- function(k) diffused_values(pieces, run$schedule$a(run$times[k]),
+                                       run$schedule$b2(run$times[k]))
+    simple_curvature(pieces$weights, 1 / pmin(end(k), end(k + 1)))
+  }, 0)
+  L <- run$lipschitz$value
+  discretisation <- c(
+    "bound without L, integrated" = sum(integrated + fisher * frozen),
+    "bound without L, stepwise" = sum(r^2 * begin["sharp", k + 1] + r^3 / 3 * fisher),
+    "bound without L, simple" = sum(r^2 * simple + r^3 / 3 * fisher),
+    "bound with L" = sum(d * L^2 * r^2 + d * L * r^3 / 3)
+  ) + more
+  rest <- path$estimate[1] + path$estimate[3]
+  rows <- budget_row("KL", names(discretisation), unname(discretisation) + rest, "bound", derived,
+                     path$se[1] + path$se[3],
+                     c("", "sharper F at the smaller time of a step", "", run$lipschitz$note))
+  rows$status[2] <- "observed, not proved"
+  rbind(start_bounds(run, pieces), rows)
+}
+
+# Bounds of KL(p_T || N(0, I)).
+start_bounds <- function(run, pieces) {
+  if (!identical(run$start[1], "normal")) return(NULL)
+  from <- if (is_singular(run$mixture)) run$times[length(run$times)] else 0
+  at <- start_error(diffuse(run$mixture, from, run$schedule), run$mixture, run$schedule,
+                    run$times[1], "normal", run$n)[1, ]
+  shrunk <- exp(-2 * (run$clock[1] - ou_clock(from, run$schedule)))
+  a2 <- run$schedule$a(run$times[1])^2
+  c <- a2 * pieces$values + run$schedule$b2(run$times[1])
+  convex <- sum(pieces$weights * (a2 * colSums(pieces$means^2) + colSums(c - 1 - log(c)))) / 2
+  rbind(budget_row("KL", "initialisation, by the log-Sobolev inequality", shrunk * at$estimate,
+                   "part", derived, shrunk * at$se, "bounds the part"),
+        budget_row("KL", "initialisation, by convexity", convex, "part", derived,
+                   note = "bounds the part"))
+}
+
+# The components that have a weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
+precision_pieces <- function(mixture) {
+  used <- which(mixture$weights > 0)
+  d <- mixture_dim(mixture)
+  list(weights = mixture$weights[used], means = t(unname(mixture$means[used, , drop = FALSE])),
+       values = matrix(used_values(mixture), d, length(used)),
+       vectors = lapply(used, function(k) {
+         V <- mixture$vectors
+         if (is.null(V)) diag(d) else if (length(dim(V)) == 3) matrix(V[, , k], d) else V
+       }))
+}
+
+# sum_i w_i ((tr P_i)^2 + 3 |P_i|^2), from the eigenvalues of the P_i.
+simple_curvature <- function(weights, values) {
+  sum(weights * (colSums(values)^2 + 3 * colSums(values^2)))
+}
+
+# Bounds of F (the simple one and the least) and of I, at a level of noise.
+curvature_bound <- function(pieces, a, b2) {
+  values <- a^2 * pieces$values + b2
+  w <- pieces$weights
+  d <- nrow(values)
+  S <- Map(function(V, k) V %*% (values[, k] * t(V)), pieces$vectors, seq_along(w))
+  means <- a * pieces$means
+  centred <- means - drop(means %*% w)
+  cov <- Reduce(`+`, Map(`*`, w, S)) + centred %*% (w * t(centred))
+  with <- function(B) {
+    terms <- vapply(seq_along(w), function(k) {
+      V <- pieces$vectors[[k]]
+      off <- B - V %*% (t(V) / values[, k])
+      M <- off %*% S[[k]] %*% off
+      c <- B %*% centred[, k]
+      sum(1 / values[, k]^2) + (sum(c^2) + sum(diag(M)))^2 + 2 * sum(M^2) + 4 * sum(c * (M %*% c))
+    }, 0)
+    sum(w * terms)
+  }
+  simple <- simple_curvature(w, 1 / values)
+  inverse <- tryCatch(solve(cov), error = function(e) NULL)
+  c(simple = simple, sharp = min(simple, with(diag(d)), if (!is.null(inverse)) with(inverse)),
+    fisher = sum(w * colSums(1 / values)))
+}
+
+# ---- What is published, with 1 for constants that are not
+
+rate_rows <- function(run) {
+  sampler <- run$sampler
+  kind <- if (sampler$stochastic) {
+    tryCatch(path_steps(sampler, run$times, run$schedule, "paths")$kind[1],
+             mixguide_error = function(e) NULL)
+  }
+  name <- if (sampler$name %in% c("dpom", "dpum")) sampler$name else kind
+  if (!run$schedule$vp || is.null(name)) return(NULL)
+  L <- run$lipschitz$value
+  d <- run$dim
+  N <- length(run$times) - 1
+  r <- run$clock[-(N + 1)] - run$clock[-1]
+  T <- run$clock[1]
+  M2 <- moments(run$mixture)$second_moment
+  e2 <- sum(r * run$square) / sum(r)
+  recalled <- "recalled, not verified against the paper"
+  rate <- function(measure, statement, value, status, note = "") {
+    budget_row(measure, statement, value, "rate", status, note = note)
+  }
+  need_L <- if (is.na(L)) run$lipschitz$note else ""
+  if (name %in% c("dpom", "dpum")) {
+    h <- sampler$params
+    corrector <- if (name == "dpom") sqrt(h$corrector_step) else h$corrector_step
+    # the L that the sampler was made for
+    L <- h$L
+    value <- (sqrt(d) + sqrt(M2)) * exp(-T) + L^2 * T * sqrt(d) * h$predictor_step +
+      L^1.5 * T * sqrt(d) * corrector + sqrt(L * e2) * T
+    return(rate("TV", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
+                paste("if the score and its estimate are Lipschitz with the sampler's L,",
+                      format(L, digits = 4))))
+  }
+  if (kind == "best") return(NULL)
+  kl0 <- if (!is_singular(run$mixture)) {
+    start_error(run$mixture, run$mixture, run$schedule, run$times[1], "normal", run$n)$estimate[1]
+  } else NA
+  exponential <- identical(sampler$grid, "exponential")
+  twice <- 2 * T
+  euler <- kind == "euler"
+  grid <- if (exponential) d^2 * (twice + log(L))^2 / N else d * twice^2 * L^2 / N
+  lee <- (M2 + d) * exp(-twice) + twice * e2 + grid + if (euler) twice^3 * M2 / N^2 else 0
+  end <- run$clock[N + 1]
+  kappa <- max(r / pmin(1, run$clock[-1]))
+  white <- isTRUE(all.equal(unname(moments(run$mixture)$cov), diag(d)))
+  why <- if (!white) "the covariance of the data is not I" else if (end == 0) "needs end > 0" else ""
+  benton <- if (white && end > 0) {
+    T * e2 + kappa^2 * d * N + kappa * d * T + d * exp(-twice)
+  } else NA_real_
+  rbind(
+    if (!euler) {
+      h <- max(r)
+      rate("TV", "Chen, Chewi et al. 2023",
+           sqrt(kl0) * exp(-T) + (L * sqrt(d * h) + L * sqrt(M2) * h) * sqrt(T) + sqrt(e2 * T),
+           "stored", need_L)
+    },
+    rate("KL", "Chen, Lee and Lu 2023", lee, recalled, need_L),
+    if (!euler) rate("KL", "Benton et al. 2024", benton, "stored", why)
+  )
+}
+
+# ---- Showing
+
+#' @export
+print.error_budget <- function(x, digits = 3, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(NextMethod())
+  cat("<error_budget> ", format(setup$sampler), "\n  from t = ", format(setup$times[1]), ", ",
+      format(setup$schedule), "\n  ", format(setup$mixture), "\n", sep = "")
+  value <- mapply(function(value, se) {
+    if (!isTRUE(se > 0)) return(format(value, digits = digits))
+    format_estimate(estimate_row(value, se, "Monte Carlo"))
+  }, x$value, x$se)
+  words <- ifelse(x$note == "", x$status, ifelse(x$status == derived, x$note,
+                                                paste0(x$status, "; ", x$note)))
+  heads <- c(KL = "KL(target || output), nats", TV = "total variation",
+             rate = "published rates with the constant 1 (no bounds)")
+  part <- ifelse(x$kind == "rate", "rate", x$measure)
+  x$statement[x$kind == "rate"] <- paste0(x$measure, ", ", x$statement)[x$kind == "rate"]
+  width <- max(nchar(x$statement))
+  for (p in intersect(names(heads), part)) {
+    cat(heads[[p]], "\n", sep = "")
+    lines <- paste0("  ", formatC(x$statement, width = -width), "  ", formatC(value, width = -9),
+                    "  ", words)
+    cat(strtrim(lines[part == p], 100), sep = "\n")
+  }
+  invisible(x)
+}
+
+#' @export
+as.data.frame.error_budget <- function(x, ...) plain_table(x)
+
+#' @rdname error_budget
+#' @param x,object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.error_budget <- function(object, ...) {
+  setup <- attr(object, "setup")
+  rows <- object[is.finite(object$value) & object$value > 0, ]
+  roles <- c(measured = "measured", part = "part", bound = "bound",
+             rate = "published rate, constant 1")
+  panels <- c(KL = "KL(target || output), nats", TV = "total variation")
+  rows$role <- factor(roles[rows$kind], roles)
+  rows$panel <- factor(panels[rows$measure], panels)
+  rows$place <- factor(seq_len(nrow(rows)), rev(seq_len(nrow(rows))))
+  ticks <- 10^(-30:30)
+  seen <- log10(range(rows$value))
+  ticks <- ticks[log10(ticks) >= seen[1] - 1 & log10(ticks) <= seen[2] + 1]
+  ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 8))]
+  ggplot(rows, aes(log10(.data$value), .data$place, colour = .data$role, shape = .data$role)) +
+    geom_point(size = 2.4) +
+    facet_wrap(vars(.data$panel), scales = "free_y", ncol = 1) +
+    scale_x_continuous(breaks = log10(ticks), minor_breaks = NULL,
+                       labels = format(ticks, trim = TRUE, drop0trailing = TRUE)) +
+    ggplot2::scale_y_discrete(labels = stats::setNames(rows$statement, rows$place)) +
+    scale_colour_manual(values = stats::setNames(c(class_palette(3)[2], class_palette(3)[3],
+                                                   class_palette(1), "grey55"), roles),
+                        name = NULL) +
+    scale_shape_manual(values = stats::setNames(c(19, 18, 1, 4), roles), name = NULL) +
+    labs(x = NULL, y = NULL) + look() + theme(legend.position = "bottom") +
+    words("What is measured and what is guaranteed",
+          c(paste0(format(setup$sampler), ", from t = ", format(setup$times[1])),
+            format(setup$mixture)),
+          if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds")
+}
+
+#' @rdname error_budget
+#' @export
+plot.error_budget <- function(x, ...) show_plot(x, ...)
