@@ -47,16 +47,16 @@
 #' **Published rates** are given with the constant that their `O()` hides set to 1: *they are no
 #' bounds*, and only their dependence on the settings means something. `NA` where an assumption
 #' fails, and `note` says which. With `T` and `h` (the longest step) in the clock of the
-#' Ornstein-Uhlenbeck process, `M^2` the second moment, `N` steps and `e0` the root mean square error
-#' of the score:
+#' Ornstein-Uhlenbeck process, `M^2` the second moment, `N` steps and `e0` the root mean square
+#' error of the score:
 #' * Chen, Chewi, Li, Li, Salim and Zhang (2023), theorem 2, stored:
 #'   `TV: sqrt(KL(p_0 || N)) e^-T + (L sqrt(d h) + L M h) sqrt(T) + e0 sqrt(T)`.
 #' * Chen, Lee and Lu (2023), recalled, not verified against the paper; their clock is twice this
 #'   one, `T' = 2T`: `KL: (M^2 + d) e^-T' + T' e0^2 + d T'^2 L^2/N`, for Euler-Maruyama with
 #'   `T'^3 M^2/N^2` more; on an exponential grid `d^2 (T' + log L)^2/N` in place of the last term.
 #' * Benton, De Bortoli, Doucet and Deligiannidis (2024), stored, for data of covariance `I` and a
-#'   sampler that stops at `end > 0`: `KL: T e0^2 + kappa^2 d N + kappa d T + d e^(-2T)`, `kappa` the
-#'   largest `r_k/min(1, t_{k+1})`.
+#'   sampler that stops at `end > 0`: `KL: T e0^2 + kappa^2 d N + kappa d T + d e^(-2T)`, with
+#'   `kappa` the largest `r_k/min(1, t_{k+1})`.
 #' * Chen, Chewi, Lee, Li, Lu and Salim (2023), recalled, not verified against the paper (their
 #'   complexities are stored): TV of [sampler_dpom()]
 #'   `(sqrt(d) + M) e^-T + L^2 T sqrt(d) h_pred + L^1.5 T sqrt(d h_corr) + sqrt(L) T e0`; of
@@ -68,14 +68,14 @@
 #' @param measure Measure the error itself ([sampler_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
 #' @param n Number of draws where there are any.
-#' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, that of the
-#'   target from the output, in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none),
-#'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
-#'   `"quadrature"`, `"Monte Carlo"`, `"derived for this package"`, ...) and `note`. Attribute `path`
-#'   is the [path_kl()] or `NULL`.
+#' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, `KL(target ||
+#'   output)` in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none), `kind`
+#'   (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
+#'   `"quadrature"`, `"Monte Carlo"`, `"derived for this package"`, ...) and `note`. Attribute
+#'   `path` is the [path_kl()] or `NULL`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
-#' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees to
-#'   mixtures: their numbered statements and constants were not available and are not claimed here.
+#' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
+#'   to mixtures: their numbered statements and constants were not available and are not claimed here.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
 #'   \doi{10.48550/arXiv.2211.01916}; Benton et al. (2024), \doi{10.48550/arXiv.2308.03686}; Chen et
 #'   al. (2023), \doi{10.48550/arXiv.2305.11798} (DPOM and DPUM).
@@ -137,7 +137,7 @@ global_lipschitz <- function(run, given) {
                               seq(1, length(run$times), length.out = 17))$y)
   rows <- lipschitz(run$mixture, few, run$schedule)
   if (any(rows$status == "none")) {
-    return(list(value = NA_real_, note = "the score has no global Lipschitz constant"))
+    return(list(value = NA_real_, note = "there is no global L"))
   }
   of <- lapply(split(rows, rows$t), function(at) {
     certain <- at$lipschitz[at$statement == "common" |
@@ -145,7 +145,7 @@ global_lipschitz <- function(run, given) {
     if (length(certain)) min(certain) else NA
   })
   value <- max(unlist(of))
-  note <- if (is.na(value)) "no global Lipschitz constant is known" else {
+  note <- if (is.na(value)) "no global L is known" else {
     paste("L =", format(value, digits = 4))
   }
   list(value = value, note = note)
@@ -179,7 +179,7 @@ measured_rows <- function(run) {
 
 # Deterministic samplers: parts by the triangle inequality.
 flow_rows <- function(run, measure) {
-  kept <- "the exact flow carries it to the end unchanged"
+  kept <- "carried to the end by the exact flow"
   rows <- rbind(estimate_budget("KL", "error of the start", run$initial[1, ], "part", kept),
                 estimate_budget("TV", "error of the start", run$initial[3, ], "part", kept))
   begin <- if (measure) measure_error(run, "exact")
@@ -212,16 +212,16 @@ path_rows <- function(run) {
     rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
   }
   parts <- if (is.null(path)) grid else path
-  finite <- rows[rows$kind == "bound", ]
+  bounds <- rows[rows$kind == "bound", ]
   list(path = parts, rows = rbind(
     do.call(rbind, lapply(1:3, function(i) {
       estimate_budget("KL", paste("path KL:", path_parts[i]), parts[i, ], "part")
     })),
     rows,
-    budget_row("TV", paste("from", sub("^b", "the b", finite$statement)),
-               variation_bound(finite$value), "bound", finite$status,
+    budget_row("TV", paste("by the", bounds$statement),
+               variation_bound(bounds$value), "bound", bounds$status,
                # of sqrt(K/2)
-               finite$se / sqrt(8 * pmax(finite$value, .Machine$double.xmin)), finite$note)
+               bounds$se / sqrt(8 * pmax(bounds$value, .Machine$double.xmin)), bounds$note)
   ))
 }
 
@@ -263,7 +263,7 @@ bound_rows <- function(run, path) {
   rest <- path$estimate[1] + path$estimate[3]
   rows <- budget_row("KL", names(discretisation), unname(discretisation) + rest, "bound", derived,
                      path$se[1] + path$se[3],
-                     c("", "sharper F at the smaller time of a step", "", run$lipschitz$note))
+                     c("", "that sharper F falls with t", "", run$lipschitz$note))
   rows$status[2] <- "observed, not proved"
   rbind(start_bounds(run, pieces), rows)
 }
@@ -278,10 +278,9 @@ start_bounds <- function(run, pieces) {
   a2 <- run$schedule$a(run$times[1])^2
   c <- a2 * pieces$values + run$schedule$b2(run$times[1])
   convex <- sum(pieces$weights * (a2 * colSums(pieces$means^2) + colSums(c - 1 - log(c)))) / 2
-  rbind(budget_row("KL", "initialisation, by the log-Sobolev inequality", shrunk * at$estimate,
-                   "part", derived, shrunk * at$se, "bounds the part"),
-        budget_row("KL", "initialisation, by convexity", convex, "part", derived,
-                   note = "bounds the part"))
+  rbind(budget_row("KL", "initialisation, log-Sobolev bound", shrunk * at$estimate,
+                   "part", derived, shrunk * at$se),
+        budget_row("KL", "initialisation, convexity bound", convex, "part", derived))
 }
 
 # The components that have a weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
@@ -356,8 +355,7 @@ rate_rows <- function(run) {
     value <- (sqrt(d) + sqrt(M2)) * exp(-T) + L^2 * T * sqrt(d) * h$predictor_step +
       L^1.5 * T * sqrt(d) * corrector + sqrt(L * e2) * T
     return(rate("TV", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
-                paste("if the score and its estimate are Lipschitz with the sampler's L,",
-                      format(L, digits = 4))))
+                "with the sampler's L"))
   }
   if (kind == "best") return(NULL)
   kl0 <- if (!is_singular(run$mixture)) {
@@ -371,7 +369,7 @@ rate_rows <- function(run) {
   end <- run$clock[N + 1]
   kappa <- max(r / pmin(1, run$clock[-1]))
   white <- isTRUE(all.equal(unname(moments(run$mixture)$cov), diag(d)))
-  why <- if (!white) "the covariance of the data is not I" else if (end == 0) "needs end > 0" else ""
+  why <- if (!white) "the covariance is not I" else if (end == 0) "needs end > 0" else ""
   benton <- if (white && end > 0) {
     T * e2 + kappa^2 * d * N + kappa * d * T + d * exp(-twice)
   } else NA_real_
@@ -399,8 +397,7 @@ print.error_budget <- function(x, digits = 3, ...) {
     if (!isTRUE(se > 0)) return(format(value, digits = digits))
     format_estimate(estimate_row(value, se, "Monte Carlo"))
   }, x$value, x$se)
-  words <- ifelse(x$note == "", x$status, ifelse(x$status == derived, x$note,
-                                                paste0(x$status, "; ", x$note)))
+  words <- ifelse(x$note %in% c("", derived), x$status, paste0(x$status, "; ", x$note))
   heads <- c(KL = "KL(target || output), nats", TV = "total variation",
              rate = "published rates with the constant 1 (no bounds)")
   part <- ifelse(x$kind == "rate", "rate", x$measure)
@@ -410,7 +407,7 @@ print.error_budget <- function(x, digits = 3, ...) {
     cat(heads[[p]], "\n", sep = "")
     lines <- paste0("  ", formatC(x$statement, width = -width), "  ", formatC(value, width = -9),
                     "  ", words)
-    cat(strtrim(lines[part == p], 100), sep = "\n")
+    cat(lines[part == p], sep = "\n")
   }
   invisible(x)
 }

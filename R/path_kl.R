@@ -39,14 +39,13 @@
 #'   `E = r E|e|^2 - (e^r - 1 - r) E<x, e> - 2 (sinh r - r) E<s, e>`.
 #'
 #' The first two are for every schedule (with integrals of `G^2/2` and `c G^2/2` in place of `r` and
-#' `1 - e^-r`), the third where drift and noise are constant in each step (`schedule_ou()`, and `schedule_ddpm()`
-#' through its whole times): elsewhere its paths have a noise of another size, and their divergence
-#' is infinite.
+#' `1 - e^-r`), the third where drift and noise are constant in each step (`schedule_ou()`, and
+#' `schedule_ddpm()` through its whole times): elsewhere its paths have a noise of another size, and
+#' their divergence is infinite.
 #'
 #' **Grid** (`along = "grid"`): the divergence of the states at the grid times only, which is at
 #' most that of the paths, and finite for every schedule and every sampler with steps
-#' `x' = alpha x + beta s + sigma z`, `sigma > 0`. With the exact mean and variance of the reverse step,
-#' `p = 1/c - alpha`, `q = beta_k/c - beta` and `rho = c^2 sigma^2/beta_k`,
+#' `x' = alpha x + beta s + sigma z`, `sigma > 0`. With `c` at `t_{k+1}`, `p = 1/c - alpha`, `q = beta_k/c - beta` and `rho = c^2 sigma^2/beta_k`,
 #' `D = J + I beta_k (1 - 1/rho)/2 + d (log rho + 1/rho - 1)/2 + (p^2 m + q^2 I - 2 p q d)/(2 v)`,
 #' `v = sigma^2`.
 #'
@@ -111,7 +110,8 @@ path_table <- function(mixture, sampler, schedule, times, start, score_error, al
   noisy <- step_weights(step, along, error_noise(score_error, step$t), d)
   loss <- at$loss + loss_of(weight, at)
   error <- score_part(score_error, mixture, step$t, schedule, at$fisher, noisy, n)
-  error$step <- error$step + loss_of(noisy, at) - loss_of(weight, at)
+  more <- loss_of(noisy, at) - loss_of(weight, at)
+  error$step <- error$step + ifelse(is.nan(more), 0, more)
   begin <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1], start, n)
   parts <- rbind(
     begin[1, -1],
@@ -212,8 +212,8 @@ path_steps <- function(sampler, times, schedule, along) {
   at$kind <- if (reverse && same(at$beta, 2 * one$ratio * at$score1)) "exponential" else
     if (reverse && same(at$beta, one$ratio * one$beta)) "best" else
       if (euler) "euler" else {
-        abort_input("along", '"grid" for this sampler and schedule (their paths are of another kind)',
-                    '"paths"')
+        abort_input("along", paste('"grid" for this sampler and schedule, whose paths have',
+                                   "another noise or drift"), '"paths"')
       }
   at
 }
@@ -227,11 +227,14 @@ step_weights <- function(step, along, noise, d) {
     p <- 1 / step$c - step$alpha
     q <- step$shrunk / step$c - step$beta
     variance <- step$sigma^2 + (step$beta * noise)^2
+    # a step without noise has no density
+    still <- variance == 0
+    variance[still] <- 1
     rho <- step$c^2 * variance / step$shrunk
     return(data.frame(
       fisher = step$shrunk * (1 - 1 / rho) / 2 + q^2 / (2 * variance),
       second = p^2 / (2 * variance),
-      one = d * ((log(rho) + 1 / rho - 1) / 2 - p * q / variance),
+      one = ifelse(still, Inf, d * ((log(rho) + 1 / rho - 1) / 2 - p * q / variance)),
       square = step$beta^2 / (2 * variance), with_score = -q * step$beta / variance,
       with_x = -p * step$beta / variance
     ))
