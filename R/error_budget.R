@@ -75,7 +75,7 @@
 #'   `path` is the [path_kl()] or `NULL`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
-#'   to mixtures: their numbered statements and constants were not available and are not claimed here.
+#'   to mixtures: their numbered statements and constants were not available and are not claimed.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
 #'   \doi{10.48550/arXiv.2211.01916}; Benton et al. (2024), \doi{10.48550/arXiv.2308.03686}; Chen et
 #'   al. (2023), \doi{10.48550/arXiv.2305.11798} (DPOM and DPUM).
@@ -225,62 +225,68 @@ path_rows <- function(run) {
   ))
 }
 
-# Bounds of the path KL, in the clock of the Ornstein-Uhlenbeck process.
+# Bounds of the path KL: of its discretisation, and what else it consists of.
 bound_rows <- function(run, path) {
   if (!run$schedule$vp) return(NULL)
   kind <- path_steps(run$sampler, run$times, run$schedule, "paths")$kind[1]
-  steps <- attr(path, "steps")
-  r <- steps$step
-  k <- seq_along(r)
-  d <- run$dim
-  pieces <- precision_pieces(run$mixture)
-  at <- function(t) curvature_bound(pieces, run$schedule$a(t), run$schedule$b2(t))
-  begin <- vapply(run$times, at, double(3))
+  bounds <- discretisation_bounds(run$mixture, run$schedule, run$times, kind, run$lipschitz$value)
+  rows <- budget_row("KL", names(bounds), unname(bounds) + path$estimate[1] + path$estimate[3],
+                     "bound", derived, path$se[1] + path$se[3],
+                     c("", "that sharper F falls with t", "", run$lipschitz$note))
+  rows$status[2] <- "observed, not proved"
+  rbind(start_bounds(run), rows)
+}
+
+# In the clock of the Ornstein-Uhlenbeck process. `kind`: see path_steps().
+discretisation_bounds <- function(mixture, schedule, times, kind, L = NA_real_) {
+  clock <- ou_clock(times, schedule)
+  k <- seq_len(length(times) - 1)
+  r <- clock[k] - clock[k + 1]
+  d <- mixture_dim(mixture)
+  pieces <- precision_pieces(mixture)
+  ends <- vapply(times, function(t) curvature_bound(pieces, schedule$a(t), schedule$b2(t)),
+                 double(3))
   inside <- function(tau) {
     vapply(tau, function(tau) curvature_bound(pieces, exp(-tau), -expm1(-2 * tau))[["sharp"]], 0)
   }
+  integrated <- over_steps(clock, function(tau, since) inside(tau) * -expm1(-2 * since), 4)
+  # each eigenvalue of the precisions at its larger end of the step
+  values <- lapply(times, function(t) diffused_values(pieces, schedule$a(t), schedule$b2(t)))
+  simple <- vapply(k, function(k) {
+    simple_curvature(pieces$weights, 1 / pmin(values[[k]], values[[k + 1]]))
+  }, 0)
+  fisher <- ends["fisher", k]
+  frozen <- if (kind == "best") 0 else r + 2 * expm1(-r) - expm1(-2 * r) / 2
   # what Euler-Maruyama adds to the exponential integrator
-  second <- second_moments(run$mixture, run$times, run$schedule)
+  second <- second_moments(mixture, times, schedule)
   more <- if (kind == "euler") {
     sum(d * r^2 / 4 + pmax(second[k], second[k + 1]) * r^3 / 12 + 2 * d * (sinh(r) - r))
   } else 0
-  frozen <- if (kind == "best") 0 else r + 2 * expm1(-r) - expm1(-2 * r) / 2
-  fisher <- begin["fisher", k]
-  integrated <- over_steps(run$clock, function(tau, since) inside(tau) * -expm1(-2 * since), 4)
-  # each eigenvalue of the precisions at its larger end of the step
-  simple <- vapply(k, function(k) {
-    end <- function(k) diffused_values(pieces, run$schedule$a(run$times[k]),
-                                       run$schedule$b2(run$times[k]))
-    simple_curvature(pieces$weights, 1 / pmin(end(k), end(k + 1)))
-  }, 0)
-  L <- run$lipschitz$value
-  discretisation <- c(
-    "bound without L, integrated" = sum(integrated + fisher * frozen),
-    "bound without L, stepwise" = sum(r^2 * begin["sharp", k + 1] + r^3 / 3 * fisher),
+  c("bound without L, integrated" = sum(integrated + fisher * frozen),
+    "bound without L, stepwise" = sum(r^2 * ends["sharp", k + 1] + r^3 / 3 * fisher),
     "bound without L, simple" = sum(r^2 * simple + r^3 / 3 * fisher),
-    "bound with L" = sum(d * L^2 * r^2 + d * L * r^3 / 3)
-  ) + more
-  rest <- path$estimate[1] + path$estimate[3]
-  rows <- budget_row("KL", names(discretisation), unname(discretisation) + rest, "bound", derived,
-                     path$se[1] + path$se[3],
-                     c("", "that sharper F falls with t", "", run$lipschitz$note))
-  rows$status[2] <- "observed, not proved"
-  rbind(start_bounds(run, pieces), rows)
+    "bound with L" = sum(d * L^2 * r^2 + d * L * r^3 / 3)) + more
+}
+
+# KL(p_t || N(0, I)) <= this, by convexity.
+start_by_convexity <- function(mixture, t, schedule) {
+  pieces <- precision_pieces(mixture)
+  a2 <- schedule$a(t)^2
+  c <- a2 * pieces$values + schedule$b2(t)
+  sum(pieces$weights * (a2 * colSums(pieces$means^2) + colSums(c - 1 - log(c)))) / 2
 }
 
 # Bounds of KL(p_T || N(0, I)).
-start_bounds <- function(run, pieces) {
+start_bounds <- function(run) {
   if (!identical(run$start[1], "normal")) return(NULL)
   from <- if (is_singular(run$mixture)) run$times[length(run$times)] else 0
   at <- start_error(diffuse(run$mixture, from, run$schedule), run$mixture, run$schedule,
                     run$times[1], "normal", run$n)[1, ]
   shrunk <- exp(-2 * (run$clock[1] - ou_clock(from, run$schedule)))
-  a2 <- run$schedule$a(run$times[1])^2
-  c <- a2 * pieces$values + run$schedule$b2(run$times[1])
-  convex <- sum(pieces$weights * (a2 * colSums(pieces$means^2) + colSums(c - 1 - log(c)))) / 2
-  rbind(budget_row("KL", "initialisation, log-Sobolev bound", shrunk * at$estimate,
-                   "part", derived, shrunk * at$se),
-        budget_row("KL", "initialisation, convexity bound", convex, "part", derived))
+  rbind(budget_row("KL", "initialisation, log-Sobolev bound", shrunk * at$estimate, "part",
+                   derived, shrunk * at$se),
+        budget_row("KL", "initialisation, convexity bound",
+                   start_by_convexity(run$mixture, run$times[1], run$schedule), "part", derived))
 }
 
 # The components that have a weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
