@@ -45,7 +45,7 @@
 #'
 #' **Grid** (`along = "grid"`): the divergence of the states at the grid times only, which is at
 #' most that of the paths, and finite for every schedule and every sampler with steps
-#' `x' = alpha x + beta s + sigma z`, `sigma > 0`. With `c` at `t_{k+1}`, `beta_k` the variance above,
+#' `x' = alpha x + beta s + sigma z`, `sigma > 0`. With `c` at `t_{k+1}`, `beta_k` as `beta` above,
 #' `p = 1/c - alpha`, `q = beta_k/c - beta` and `rho = c^2 sigma^2/beta_k`,
 #' `D = J + I beta_k (1 - 1/rho)/2 + d (log rho + 1/rho - 1)/2 + (p^2 m + q^2 I - 2 p q d)/(2 v)`,
 #' `v = sigma^2`.

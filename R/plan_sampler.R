@@ -265,10 +265,9 @@ print.plan_sampler <- function(x, ...) {
   others <- others[!duplicated(others$sampler), ]
   others <- others[others$sampler != x$tried$sampler[1], ]
   if (nrow(others)) {
-    words <- paste0(others$sampler, " (", others$grid, ", from ", format(others$horizon, trim = TRUE),
-                    ") ", others$evaluations)
     line("others that meet it, with their evaluations:")
-    for (word in words) line("  ", word)
+    line("  ", paste0(others$sampler, " (", others$grid, ", from ", others$horizon, ") ",
+                      others$evaluations, collapse = "\n    "))
   }
   lost <- setdiff(x$tried$sampler, x$tried$sampler[!is.na(x$tried$error)])
   if (length(lost)) {
