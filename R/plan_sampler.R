@@ -65,14 +65,17 @@ plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "
   most <- check_count(most, "most", min = 1)
   if (!is.null(horizon)) check_horizon(horizon, schedule)
   noise_level(mixture, end, schedule)
-  makers <- plan_makers(samplers, mixture)
+  inner <- law_dimension(mixture)
+  makers <- plan_makers(samplers, inner)
   grids <- plan_grids(grids, schedule, end)
   count <- 0
   row_of <- if (measure == "kl") 1 else 3
   job <- list(schedule = schedule, end = end, most = most, wanted = error,
-              error = function(sampler, horizon) {
+              # fewer nodes are enough to search in the plane
+              error = function(sampler, horizon, nodes = if (inner == 2) 101) {
                 count <<- count + 1
-                row <- quiet_error(mixture, sampler, schedule, horizon, score_error, n)[row_of, ]
+                row <- quiet_error(mixture, sampler, schedule, horizon, score_error, n, nodes)
+                row <- row[row_of, ]
                 replace(row, "met", isTRUE(row$estimate + 2 * row$se <= error))
               })
   shares <- c(.5, .8, .2, .05, 2, 8)
@@ -99,14 +102,21 @@ plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "
   }
   tried <- tried[order(is.na(tried$error), tried$evaluations, tried$error), ]
   tried <- tried[!duplicated(tried$candidate), ]
-  top <- tried[1, ]
-  found <- !is.na(top$error)
-  sampler <- if (found) makers[[top$sampler]](top$steps, top$grid, end)
+  sampler <- row <- NULL
+  if (!is.na(tried$error[1])) {
+    repeat {
+      sampler <- makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], end)
+      row <- job$error(sampler, tried$horizon[1], NULL)
+      if (isTRUE(row$met) || inner < 2) break
+      tried$steps[1] <- tried$steps[1] + 1
+    }
+    tried$error[1] <- row$estimate
+    tried$evaluations[1] <- score_evaluations(sampler, schedule, tried$horizon[1])
+  }
   tried <- tried[c("sampler", "grid", "horizon", "steps", "evaluations", "error")]
   rownames(tried) <- NULL
-  structure(list(sampler = sampler, horizon = if (found) top$horizon,
-                 evaluations = if (found) top$evaluations,
-                 error = if (found) job$error(sampler, top$horizon)[1:4],
+  structure(list(sampler = sampler, horizon = if (!is.null(sampler)) tried$horizon[1],
+                 evaluations = if (!is.null(sampler)) tried$evaluations[1], error = row[1:4],
                  tried = tried, schedule = schedule, wanted = error, measure = measure,
                  mixture = mixture, count = count,
                  guaranteed = if (is.null(score_error)) {
@@ -116,18 +126,26 @@ plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "
 }
 
 # sampler_error() without warnings: what it warns of, or cannot do, has no known error.
-quiet_error <- function(mixture, sampler, schedule, horizon, score_error, n) {
+quiet_error <- function(mixture, sampler, schedule, horizon, score_error, n, nodes) {
   none <- function(condition) {
     estimate <- estimate_row(rep(NA_real_, 3), 0, "not known")
     data.frame(quantity = "", estimate, stringsAsFactors = FALSE)
   }
   tryCatch(as.data.frame(sampler_error(mixture, sampler, schedule, horizon,
-                                       score_error = score_error, n = n)),
+                                       score_error = score_error, n = n, nodes = nodes)),
            warning = none, mixguide_error = none)
 }
 
+# In how many dimensions the law of a run is to be computed: after reductions, and 1 where there is a
+# closed form.
+law_dimension <- function(mixture) {
+  if (mixture_size(mixture) == 1) return(1)
+  space <- reduced_space(mixture)
+  mixture_dim(if (is.null(space)) mixture else space$mixture)
+}
+
 # Samplers as functions of steps, grid and end.
-plan_makers <- function(samplers, mixture) {
+plan_makers <- function(samplers, inner) {
   made_here <- list(
     sampler_heun = sampler_heun,
     "sampler_exponential(order = 2)" = function(steps, grid, end) {
@@ -145,12 +163,7 @@ plan_makers <- function(samplers, mixture) {
     sampler_em = sampler_em
   )
   if (is.null(samplers)) {
-    space <- if (mixture_size(mixture) > 1) reduced_space(mixture)
-    inner <- if (mixture_size(mixture) == 1) 1 else {
-      mixture_dim(if (is.null(space)) mixture else space$mixture)
-    }
-    still <- 1:8
-    return(if (inner == 1) made_here else made_here[still])
+    return(if (inner == 1) made_here else made_here[1:8])
   }
   if (is.character(samplers)) {
     unknown <- setdiff(samplers, names(made_here))
