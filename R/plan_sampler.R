@@ -136,8 +136,8 @@ quiet_error <- function(mixture, sampler, schedule, horizon, score_error, n, nod
            warning = none, mixguide_error = none)
 }
 
-# In how many dimensions the law of a run is to be computed: after reductions, and 1 where there is a
-# closed form.
+# In how many dimensions the law of a run is to be computed: after reductions, and 1 where there is
+# a closed form.
 law_dimension <- function(mixture) {
   if (mixture_size(mixture) == 1) return(1)
   space <- reduced_space(mixture)
@@ -198,7 +198,8 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
   first <- end + (last - end) / 1000
   # all bisections share what they find; errors span decades
   t <- exp(seq(log(first), log(last), length.out = 25))
-  e <- vapply(t, at, 0)
+  # at early times nodes may not see a narrow law: then the error is near its largest anyway
+  e <- suppressWarnings(vapply(t, at, 0))
   e <- rev(cummax(rev(pmax(e, .Machine$double.xmin))))
   keep <- !duplicated(e)
   if (sum(keep) < 2) return(rep(last, length(errors)))
@@ -287,11 +288,12 @@ print.plan_sampler <- function(x, ...) {
     writeLines(strwrap(paste("more than is worth while, or not met:", toString(lost)), 96, 2, 4))
   }
   if (!is.null(x$guaranteed)) {
-    line("a guarantee would ask for ", number(x$guaranteed),
+    steps <- signif(x$guaranteed, 2)
+    line("a guarantee would ask for some ", if (steps < 1e7) number(steps) else format(steps),
          " steps (exponential integrator of the SDE)")
   }
-  line(number(nrow(x$tried)), " combinations of sampler and grid, ", number(x$count),
-       " errors computed")
+  line(count_of(nrow(x$tried), "combination"), " of sampler and grid, ",
+       count_of(number(x$count), "error"), " computed")
   invisible(x)
 }
 
