@@ -310,7 +310,7 @@ autoplot.plan_sampler <- function(object, ...) {
   rows <- object$tried[!is.na(object$tried$error), ]
   if (!nrow(rows)) abort_input("object", "a plan that found a sampler", "one that found none")
   rows$sampler <- factor(rows$sampler, rev(unique(rows$sampler)))
-  ticks <- c(outer(c(1, 2, 5), 10^(0:6)))
+  ticks <- c(outer(c(1, 1.5, 2, 3, 5, 7), 10^(0:6)))
   ticks <- ticks[ticks >= min(rows$evaluations) / 2 & ticks <= 2 * max(rows$evaluations)]
   ggplot(rows, aes(log10(.data$evaluations), .data$sampler, colour = .data$grid,
                    shape = .data$grid)) +

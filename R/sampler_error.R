@@ -183,12 +183,16 @@ gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n
   output <- sampler_moments(mixture, sampler, schedule, horizon, start)
   mean <- unname(target$means[1, ])
   cov <- unname(component_cov(target, 1))
-  e <- eigen(output$cov, symmetric = TRUE)
-  singular <- min(e$values) <= 0
-  turn <- function(x) crossprod(e$vectors, x)
-  reverse <- if (singular) Inf else {
-    gaussian_kl(turn(output$mean), e$values, turn(mean), turn(cov) %*% e$vectors)
+  # not output$kl, whose target is the law at the sampler's end: here another may be given
+  kl <- function(m0, S0, m1, S1) {
+    e <- eigen(S0, symmetric = TRUE)
+    if (min(e$values) <= 0) return(Inf)
+    turn <- function(x) crossprod(e$vectors, x)
+    gaussian_kl(turn(m0), e$values, turn(m1), turn(S1) %*% e$vectors)
   }
+  forward <- kl(mean, cov, output$mean, output$cov)
+  reverse <- kl(output$mean, output$cov, mean, cov)
+  singular <- is.infinite(reverse)
   variation <- if (singular) estimate_row(1, 0, "exact") else if (length(mean) == 1) {
     estimate_row(normal_variation(output$mean, output$cov, mean, cov), 0, "exact")
   } else {
@@ -196,7 +200,7 @@ gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n
     x <- rgaussmix(n, made)
     sample_mean(abs(expm1(dgaussmix(x, target, log = TRUE) - dgaussmix(x, made, log = TRUE))) / 2)
   }
-  quantity_rows(estimate_row(output$kl, 0, "exact"), estimate_row(reverse, 0, "exact"), variation)
+  quantity_rows(estimate_row(forward, 0, "exact"), estimate_row(reverse, 0, "exact"), variation)
 }
 
 # The total variation between N(m, v) and N(M, V): in y = (x - m)/sqrt(v), with delta and rho the
