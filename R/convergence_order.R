@@ -1,0 +1,226 @@
+#' Measured orders of convergence
+#'
+#' How fast the law of a sampler's output tends to the target as steps are added: the error at
+#' several numbers of steps, and its order, the slope in a log-log plot.
+#'
+#' @details
+#' If the error for `n` steps is about `c n^-p`, then `p = log(e/e')/log(n'/n)` for the errors `e`
+#' and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote; it is a
+#' measured number, not a theorem, and the steps before it show whether it has settled.
+#'
+#' Errors are those of the whole law, by [sampler_error()]: quadrature where that is possible, so
+#' that they have no sampling error. With `start = "exact"`, the default, they are those of the
+#' steps alone; with `"normal"` the error of the start is in them, a floor that steps cannot lower,
+#' and the order ends at 0.
+#'
+#' Where the output has a smooth density the divergences are quadratic in the error of the density
+#' and the total variation linear: they have twice its order. Guarantees promise less: for samplers
+#' of the reverse SDE a total variation of order 1/2 (see [error_budget()]).
+#'
+#' @inheritParams sampler_error
+#' @param samplers A [sampler()], whose number of steps is changed, or a function of the number of
+#'   steps that returns one; or a list of these, whose names are those of the result. `NULL`: the
+#'   samplers of the package, each on the `grid` and to the `end` given.
+#' @param steps Two or more increasing numbers of steps. For a function they may be anything that
+#'   makes its sampler finer.
+#' @param grid,end For `samplers = NULL`, see [sampler()].
+#' @param ... Passed to [sampler_error()]; for `plot()`, to `autoplot()`.
+#' @return A data frame of class `convergence_order` with a row per sampler, quantity and number of
+#'   steps: `sampler`, `quantity` (the three of [sampler_error()]), `steps`, `evaluations` (of the
+#'   score, in one run), the error `estimate` with its `se` and `method`, and the `order` over the
+#'   row before with its standard error `order_se` (0 for quadrature). The order is `NA` where
+#'   rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()` has
+#'   the row of the finest pair for each sampler and quantity. Attribute `setup` holds what made it.
+#' @section Errors: Of class `mixguide_error`.
+#' @source The orders are measured, and none is taken from a paper. Setting: Liang, Shi, Song and
+#'   Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
+#' @seealso [sampler_moments()], the exact law on one Gaussian; [sampler_limit()], which makes use
+#'   of a known order.
+#' @examples
+#' few <- list("Euler" = sampler_euler(grid = "uniform"), "Heun" = sampler_heun(grid = "uniform"),
+#'             "SDE" = function(n) sampler_em(n, "uniform"))
+#' orders <- convergence_order(named_mixture("A1"), few, steps = c(25, 50, 100), horizon = 3)
+#' orders
+#' plot(orders)
+#' @export
+convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200),
+                              schedule = schedule_ou(), horizon = NULL, start = "exact",
+                              grid = "uniform", end = 0, ...) {
+  check_mixture(mixture)
+  check_schedule(schedule)
+  samplers <- sampler_makers(if (is.null(samplers)) shipped_samplers(grid, end) else samplers)
+  if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&
+        steps[1] > 0)) {
+    abort_input("steps", "two or more increasing positive numbers", describe(steps))
+  }
+  begin <- NULL
+  rows <- lapply(names(samplers), function(name) {
+    each <- lapply(steps, function(n) {
+      sampler <- check_sampler(samplers[[name]](n), "samplers")
+      begin <<- sampler_times(sampler, schedule, horizon)[1]
+      cost <- score_evaluations(sampler, schedule, horizon)
+      error <- as.data.frame(sampler_error(mixture, sampler, schedule, horizon, start, ...))
+      data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,
+                 error[c("estimate", "se", "method")], stringsAsFactors = FALSE)
+    })
+    each <- do.call(rbind, each)
+    do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))
+  })
+  rows <- do.call(rbind, rows)
+  rownames(rows) <- NULL
+  structure(rows, class = c("convergence_order", "data.frame"),
+            setup = list(mixture = mixture, schedule = schedule, horizon = begin, start = start))
+}
+
+# The errors of one sampler in one quantity, by rising numbers of steps.
+with_orders <- function(rows) {
+  n <- nrow(rows)
+  e <- rows$estimate
+  log_ratio <- log(rows$steps[-1] / rows$steps[-n])
+  # what rounding and quadrature may leave of an error of 0
+  floor <- if (rows$quantity[1] == "total variation") 1e-12 else 1e-15
+  seen <- e[-1] > floor
+  relative <- rows$se / e
+  rows$order <- c(NA, ifelse(seen, log(e[-n] / e[-1]) / log_ratio, NA_real_))
+  rows$order_se <- c(NA, ifelse(seen, sqrt(relative[-n]^2 + relative[-1]^2) / log_ratio,
+                                NA_real_))
+  rows
+}
+
+# A named list of functions of the number of steps.
+sampler_makers <- function(x) {
+  if (inherits(x, "sampler") || is.function(x)) x <- list(x)
+  if (!(is.list(x) && length(x))) {
+    abort_input("samplers", "a sampler, a function that returns one, or a list of these",
+                describe(x))
+  }
+  names <- names(x)
+  if (is.null(names)) names <- rep("", length(x))
+  makers <- lapply(x, function(one) {
+    if (is.function(one)) return(one)
+    check_sampler(one, "samplers")
+    if (is.numeric(one$grid)) {
+      abort_input("samplers", "functions of the number of steps where times are given",
+                  format(one))
+    }
+    function(n) {
+      one$steps <- check_count(n, "steps", min = 1)
+      one
+    }
+  })
+  unnamed <- !nzchar(names)
+  names[unnamed] <- vapply(x[unnamed], function(one) {
+    if (is.function(one)) "sampler" else paste0(one$label, format_params(one$params))
+  }, "")
+  stats::setNames(makers, make.unique(names, " "))
+}
+
+# Every sampler of the package, by its kind.
+shipped_samplers <- function(grid, end) {
+  list("SDE Euler-Maruyama" = sampler_em(2, grid, end),
+       "SDE exponential" = sampler_exponential(2, TRUE, grid, end),
+       "SDE DDPM (scaled)" = sampler_ddpm(2, "scaled", grid, end),
+       "SDE DDPM (large)" = sampler_ddpm(2, "large", grid, end),
+       "SDE DDPM (posterior)" = sampler_ddpm(2, "posterior", grid, end),
+       "ODE Euler" = sampler_euler(2, grid, end),
+       "ODE exponential" = sampler_exponential(2, FALSE, grid, end),
+       "ODE DDIM" = sampler_ddim(2, 0, grid, end),
+       "ODE Heun" = sampler_heun(2, grid, end),
+       "ODE exponential, order 2" = sampler_exponential(2, FALSE, grid, end, order = 2),
+       "ODE DPM-Solver-2" = sampler_dpm_2(2, grid, end),
+       "ODE DPM-Solver++ 2M" = sampler_dpmpp_2m(2, grid, end),
+       "ODE Runge-Kutta 4" = sampler_rk4(2, grid, end))
+}
+
+#' @export
+summary.convergence_order <- function(object, ...) {
+  rows <- plain_table(object)
+  rows <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
+  rownames(rows) <- NULL
+  rows
+}
+
+#' @rdname convergence_order
+#' @param digits Number of significant digits.
+#' @export
+print.convergence_order <- function(x, quantity = "total variation", digits = 4, ...) {
+  setup <- attr(x, "setup")
+  # some of the rows are not a table
+  if (is.null(setup) || length(unique(x$quantity)) < 3) return(print(as.data.frame(x)))
+  quantity <- check_choice(quantity, unique(x$quantity), "quantity")
+  cat("<convergence_order> ", format(setup$mixture), "\n  ", format(setup$schedule),
+      ", from t = ", format(setup$horizon),
+      if (is.character(setup$start)) paste0(" (", setup$start, " start)"), "; ", se_words(x),
+      "\n  ", quantity, " at each number of steps; orders of the last pair for\n",
+      "  total variation (TV), KL(target || output) and KL(output || target) (reverse KL)\n", sep = "")
+  of <- x[x$quantity == quantity, ]
+  table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
+  finest <- summary(x)
+  orders <- lapply(unique(x$quantity), function(quantity) {
+    last <- finest[finest$quantity == quantity, ]
+    order_words(last$order, last$order_se)
+  })
+  names(orders) <- c("total variation" = "TV", "KL(target || output)" = "KL",
+                     "KL(output || target)" = "reverse KL")[unique(x$quantity)]
+  shown <- cbind(formatC(table, digits = digits, format = "g"),
+                 do.call(cbind, orders)[, c(3, 1, 2), drop = FALSE])
+  print(shown, quote = FALSE, right = TRUE)
+  invisible(x)
+}
+
+se_words <- function(x) {
+  drawn <- x$method == "Monte Carlo"
+  if (!any(drawn)) return(if (all(x$method == "exact")) "exact" else "errors by quadrature")
+  share <- max(x$se[drawn] / x$estimate[drawn], na.rm = TRUE)
+  paste0("standard errors up to ", format(100 * share, digits = 2), "%")
+}
+
+# Two decimals; with the standard error where there is one.
+order_words <- function(order, se) {
+  ifelse(is.na(order), "-", paste0(formatC(order, digits = 2, format = "f"),
+                                   ifelse(se > 0, paste0(" (", format(se, digits = 1), ")"), "")))
+}
+
+#' @export
+as.data.frame.convergence_order <- function(x, ...) plain_table(x)
+
+#' @rdname convergence_order
+#' @param x,object A `convergence_order`.
+#' @param quantity Which error to print or draw.
+#' @param against What to draw the errors over: `"steps"`, or `"evaluations"` of the score, which
+#'   is what a run costs.
+#' @importFrom ggplot2 scale_x_log10 scale_y_log10
+#' @export
+autoplot.convergence_order <- function(object, quantity = "total variation",
+                                       against = c("steps", "evaluations"), ...) {
+  quantity <- check_choice(quantity, unique(object$quantity), "quantity")
+  against <- check_choice(against, c("steps", "evaluations"), "against")
+  setup <- attr(object, "setup")
+  drawn <- plain_table(object)
+  drawn <- drawn[drawn$quantity == quantity & drawn$estimate > 0, ]
+  finest <- summary(object)
+  finest <- finest[finest$quantity == quantity, ]
+  finest <- finest[order(finest$estimate, decreasing = TRUE), ]
+  label <- paste0(finest$sampler, ": ", order_words(finest$order, finest$order_se))
+  drawn$label <- factor(label[match(drawn$sampler, finest$sampler)], label)
+  ggplot(drawn, aes(.data[[against]], .data$estimate, colour = .data$label, shape = .data$label)) +
+    geom_line() +
+    geom_errorbar(aes(ymin = pmax(.data$estimate - 2 * .data$se, .data$estimate / 10),
+                      ymax = .data$estimate + 2 * .data$se),
+                  drawn[drawn$se > 0, ], width = 0) +
+    geom_point() +
+    scale_x_log10(breaks = sort(unique(drawn[[against]]))) + scale_y_log10() +
+    # the last colour of a long palette is too light for lines
+    scale_colour_manual(values = class_palette(length(label) + 1)[seq_along(label)]) +
+    scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2, 0, 5, 6, 3, 4, 8), length(label))) +
+    labs(colour = "sampler: order", shape = "sampler: order",
+         x = if (against == "steps") "steps" else "evaluations of the score",
+         y = quantity) + look() +
+    words("Error of the sampler's law", c(format(setup$mixture),
+                                          paste0(format(setup$schedule), ", from t = ",
+                                                 format(setup$horizon))))
+}
+
+#' @rdname convergence_order
+#' @export
+plot.convergence_order <- function(x, ...) show_plot(x, ...)
