@@ -72,11 +72,59 @@ theory_horizons <- list(
   Heun = c(.1509, .0598, .0231, 9.479e-3, 5.148e-3, 3.846e-3, 5.076e-3, 7.972e-3, 1.174e-2)
 )
 
-# A1 from p_T on the exponential-then-constant grid with L = 15.197, the last remainder merged, at
-# 16, 33, 69 and 140 steps: total variation.
+# A1 from p_T on the exponential-then-constant grid with L = 15.197216, at 16, 33, 69 and 140 steps:
+# total variation and, of EI, KL(target || output).
 theory_exponential <- list(
-  steps = c(16, 33, 69, 140),
+  h = c(.4, .2, .1, .05), steps = c(16, 33, 69, 140),
   EI = c(4.4062e-2, 2.0117e-2, 9.6075e-3, 4.7155e-3),
   ODE = c(5.0843e-2, 2.3958e-2, 1.1668e-2, 5.7648e-3),
-  Heun = c(8.7962e-3, 1.7458e-3, 3.9947e-4, 9.6110e-5)
+  Heun = c(8.7962e-3, 1.7458e-3, 3.9947e-4, 9.6110e-5),
+  EI_kl = c(8.0133e-3, 1.67504e-3, 3.83218e-4, 9.2467e-5)
 )
+
+# Its times: steps h min(max(t, 1/(4 L)), 1), a last one of less than half of that merged into the
+# one before.
+exponential_times <- function(h, L = 15.197216, horizon = 3) {
+  t <- horizon
+  repeat {
+    size <- h * min(max(t[length(t)], 1 / (4 * L)), 1)
+    if (t[length(t)] < 1.5 * size) return(c(t, 0))
+    t <- c(t, t[length(t)] - size)
+  }
+}
+
+# DPOM, one-step DPUM and their predictor alone on A1: L = 15.2, T = 3, end 1e-3, from g; h_pred =
+# 1/(per_block L), h_corr = 1/(r L): evaluations of the score, total variation and, where it is
+# known, KL(target || output).
+theory_correctors <- utils::read.table(header = TRUE, text = "
+  sampler   per_block  r scores tv        kl
+  predictor         2 NA     96 1.74560e-2 1.25628e-3
+  DPOM              2  1    142 3.1797e-2 NA
+  DPOM              2  2    188 1.7855e-2 NA
+  DPOM              2  4    280 1.0942e-2 NA
+  DPOM              2  8    464 7.5577e-3 NA
+  DPOM              2 16    832 5.9216e-3 NA
+  DPUM              2 NA    142 1.4662e-2 8.3788e-4
+  predictor         4 NA    186 9.5667e-3 NA
+  DPOM              4  4    370 9.34e-3   NA
+  DPOM              4 16    922 4.1717e-3 NA
+  DPUM              4 NA    232 9.9869e-3 NA
+  predictor         8 NA    367 5.27e-3   NA
+  DPOM             16  1     NA 2.8739e-2 NA
+  DPOM             16  2     NA 1.4713e-2 NA
+  DPOM             16  4     NA 7.6984e-3 NA
+  DPOM             16  8     NA 4.1812e-3 NA
+  DPOM             16 16     NA 2.4274e-3 NA
+  DPOM             16 32     NA 1.5582e-3 NA")
+
+corrector_sampler <- function(row, L = 15.2) {
+  h <- 1 / (row$per_block * L)
+  switch(row$sampler,
+         DPOM = sampler_dpom(L, h, 1 / (row$r * L), horizon = 3, end = 1e-3),
+         DPUM = sampler_dpum(L, h, 1 / sqrt(L), horizon = 3, end = 1e-3),
+         predictor = sampler_exponential(grid = sampler_dpom(L, h, horizon = 3, end = 1e-3)$grid))
+}
+
+# A row of sampler_error().
+total_variation <- function(error) error$estimate[error$quantity == "total variation"]
+divergence <- function(error) error$estimate[error$quantity == "KL(target || output)"]

@@ -95,3 +95,98 @@ test_that("on G1 every sampler has the known mean, variance and divergence after
   check(sampler_exponential(100, FALSE, "uniform"), 1.461776787688, .261962266190, 3.3263322831e-3,
         "normal")
 })
+
+# Relative deviations of the package's total variations from a table, samplers x steps.
+order_deviation <- function(name, samplers, steps, ...) {
+  x <- theory_orders[[name]]
+  found <- measured_orders(x, samplers, steps, ...)
+  found <- matrix(found$estimate[found$quantity == "total variation"], length(samplers),
+                  byrow = TRUE)
+  found / x$table[samplers, match(steps, x$steps), drop = FALSE] - 1
+}
+
+test_that("on A1 every sampler has the known errors, and its order", {
+  samplers <- setdiff(rownames(theory_orders[["A1 uniform"]]$table), "MM")
+  expect_lt(max(abs(order_deviation("A1 uniform", samplers, c(50, 100)))), 1e-3)
+  finest <- summary(measured_orders(theory_orders[["A1 uniform"]], c("EI", "Heun"), c(400, 800)))
+  expect_near(finest$order[finest$quantity == "total variation"], c(.995, 2.012), 1e-3)
+  expect_near(finest$order[finest$quantity == "KL(target || output)"], c(1.956, 4.032), 1e-3)
+  expect_lt(max(abs(order_deviation("A1 uniform, RK4", "RK4", c(50, 100), nodes = 8001))), 1e-3)
+})
+
+test_that("on A1 the solvers have the known errors on a grid uniform in log-SNR", {
+  samplers <- rownames(theory_orders[["A1 log-SNR"]]$table)
+  expect_lt(max(abs(order_deviation("A1 log-SNR", samplers, c(25, 100)))), 1e-3)
+})
+
+test_that("on B2 errors and orders are the known ones", {
+  error <- sampler_error(named_mixture("B2"), smooth_samplers$EI(25, "uniform", 0), horizon = 3,
+                         start = "exact")
+  expect_equal(total_variation(error), .1901, tolerance = 5e-4)
+  # the theory's 241 x 241 grid is good to 1e-6 absolute: relative here 2e-3
+  expect_lt(max(abs(order_deviation("B2 uniform", c("Euler", "Heun"), c(25, 50), nodes = 401))),
+            5e-3)
+})
+
+test_that("the exponential grid has the known errors", {
+  for (i in 1:3) {
+    times <- exponential_times(theory_exponential$h[i])
+    expect_length(times, theory_exponential$steps[i] + 1)
+    for (sampler in c("EI", "ODE", "Heun")) {
+      error <- sampler_error(named_mixture("A1"), smooth_samplers[[sampler]](1, times, 0),
+                             start = "exact")
+      expect_equal(total_variation(error), theory_exponential[[sampler]][i], tolerance = 1e-3)
+      if (sampler == "EI") {
+        expect_equal(divergence(error), theory_exponential$EI_kl[i], tolerance = 1e-4)
+      }
+    }
+  }
+})
+
+test_that("the horizon is a trade-off: steps against the error of the start", {
+  shown <- c(2, 4, 6)
+  horizon <- theory_horizons$horizon[shown]
+  for (sampler in c("EI", "ODE", "Heun")) {
+    tv <- vapply(horizon, function(t) {
+      total_variation(sampler_error(named_mixture("A1"),
+                                    smooth_samplers[[sampler]](60, "uniform", 0), horizon = t))
+    }, 0)
+    expect_equal(tv, theory_horizons[[sampler]][shown], tolerance = 1e-3)
+    # the best of 1, 2 and 3 is another for each
+    expect_identical(which.min(tv), match(sampler, c("EI", "ODE", "Heun")))
+  }
+})
+
+test_that("correctors have the known costs and errors on A1, and do not beat the predictor", {
+  rows <- theory_correctors[c(1, 2, 4, 7, 9, 12, 13), ]
+  tv <- NULL
+  for (i in seq_len(nrow(rows))) {
+    row <- rows[i, ]
+    sampler <- corrector_sampler(row)
+    if (!is.na(row$scores)) expect_equal(score_evaluations(sampler), row$scores)
+    error <- sampler_error(named_mixture("A1"), sampler)
+    tv[i] <- total_variation(error)
+    expect_equal(tv[i], row$tv, tolerance = 1.1e-3)
+    if (!is.na(row$kl)) expect_equal(divergence(error), row$kl, tolerance = 1e-4)
+  }
+  # 370 and 367 evaluations
+  expect_gt(tv[5], 1.5 * tv[6])
+})
+
+test_that("on one Gaussian the orders of KL are 2 and 4", {
+  who <- c("EM", "EI", "ANC", "Euler", "ODE", "Heun", "EI-Heun")
+  makers <- lapply(smooth_samplers[who], function(make) function(n) make(n, "uniform", 0))
+  orders <- summary(convergence_order(named_mixture("G1"), makers, c(100, 200), horizon = 3))
+  orders <- orders$order[orders$quantity == "KL(target || output)"]
+  expect_equal(orders, rep(c(2, 4), c(5, 2)), tolerance = .03)
+})
+
+test_that("the path divergence falls half as fast as the divergence of the output", {
+  path <- vapply(c(200, 400), function(n) {
+    x <- path_kl(named_mixture("A1"), smooth_samplers$EI(n, "uniform", 0), horizon = 3,
+                 start = "exact")
+    x$estimate[x$part == "path KL"]
+  }, 0)
+  expect_equal(path, c(4.77795698e-2, 2.40844337e-2), tolerance = 1e-8)
+  expect_near(log2(path[1] / path[2]), .9883, 1e-4)
+})
