@@ -48,11 +48,11 @@ theory_orders <- list(
     Heun    1.7634e-2 3.9604e-3 9.583e-4  2.406e-4  1.994 NA
     EI-Heun 2.0541e-2 4.4278e-3 1.0379e-3 2.533e-4  2.035 NA")
 )
+# The rows as they are printed, for their digits, and the table as numbers.
 theory_orders <- lapply(theory_orders, function(x) {
-  table <- utils::read.table(text = x$table, row.names = 1)
-  n <- length(x$steps)
-  x$table <- as.matrix(table[seq_len(n)])
-  x$order <- stats::setNames(table[n + 1:2], c("tv", "kl"))
+  x$text <- as.matrix(utils::read.table(text = x$table, row.names = 1, colClasses = "character"))
+  x$table <- x$text[, seq_along(x$steps), drop = FALSE]
+  storage.mode(x$table) <- "double"
   x
 })
 
@@ -67,19 +67,19 @@ measured_orders <- function(x, samplers = rownames(x$table), steps = x$steps, ..
 # A1 from g = N(0, I) in 60 uniform steps, by the horizon: total variation.
 theory_horizons <- list(
   horizon = c(.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6),
-  EI = c(.0860, .0262, .0299, .0395, .0488, .0578, .0749, .0907, .1052),
-  ODE = c(.1535, .0656, .0322, .0225, .0255, .0303, .0398, .0490, .0579),
-  Heun = c(.1509, .0598, .0231, 9.479e-3, 5.148e-3, 3.846e-3, 5.076e-3, 7.972e-3, 1.174e-2)
+  EI = ".0860 .0262 .0299 .0395 .0488 .0578 .0749 .0907 .1052",
+  ODE = ".1535 .0656 .0322 .0225 .0255 .0303 .0398 .0490 .0579",
+  Heun = ".1509 .0598 .0231 9.479e-3 5.148e-3 3.846e-3 5.076e-3 7.972e-3 1.174e-2"
 )
 
 # A1 from p_T on the exponential-then-constant grid with L = 15.197216, at 16, 33, 69 and 140 steps:
 # total variation and, of EI, KL(target || output).
 theory_exponential <- list(
   h = c(.4, .2, .1, .05), steps = c(16, 33, 69, 140),
-  EI = c(4.4062e-2, 2.0117e-2, 9.6075e-3, 4.7155e-3),
-  ODE = c(5.0843e-2, 2.3958e-2, 1.1668e-2, 5.7648e-3),
-  Heun = c(8.7962e-3, 1.7458e-3, 3.9947e-4, 9.6110e-5),
-  EI_kl = c(8.0133e-3, 1.67504e-3, 3.83218e-4, 9.2467e-5)
+  EI = "4.4062e-2 2.0117e-2 9.6075e-3 4.7155e-3",
+  ODE = "5.0843e-2 2.3958e-2 1.1668e-2 5.7648e-3",
+  Heun = "8.7962e-3 1.7458e-3 3.9947e-4 9.6110e-5",
+  EI_kl = "8.0133e-3 1.67504e-3 3.83218e-4 9.2467e-5"
 )
 
 # Its times: steps h min(max(t, 1/(4 L)), 1), a last one of less than half of that merged into the
@@ -96,7 +96,8 @@ exponential_times <- function(h, L = 15.197216, horizon = 3) {
 # DPOM, one-step DPUM and their predictor alone on A1: L = 15.2, T = 3, end 1e-3, from g; h_pred =
 # 1/(per_block L), h_corr = 1/(r L): evaluations of the score, total variation and, where it is
 # known, KL(target || output).
-theory_correctors <- utils::read.table(header = TRUE, text = "
+theory_correctors <- utils::read.table(header = TRUE, colClasses = c(tv = "character",
+  kl = "character"), text = "
   sampler   per_block  r scores tv        kl
   predictor         2 NA     96 1.74560e-2 1.25628e-3
   DPOM              2  1    142 3.1797e-2 NA
@@ -124,6 +125,8 @@ corrector_sampler <- function(row, L = 15.2) {
          DPUM = sampler_dpum(L, h, 1 / sqrt(L), horizon = 3, end = 1e-3),
          predictor = sampler_exponential(grid = sampler_dpom(L, h, horizon = 3, end = 1e-3)$grid))
 }
+
+printed <- function(text) strsplit(text, " ")[[1]]
 
 # A row of sampler_error().
 total_variation <- function(error) error$estimate[error$quantity == "total variation"]

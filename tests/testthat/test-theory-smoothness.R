@@ -135,9 +135,11 @@ test_that("the exponential grid has the known errors", {
     for (sampler in c("EI", "ODE", "Heun")) {
       error <- sampler_error(named_mixture("A1"), smooth_samplers[[sampler]](1, times, 0),
                              start = "exact")
-      expect_equal(total_variation(error), theory_exponential[[sampler]][i], tolerance = 1e-3)
+      expect_equal(total_variation(error), as.numeric(printed(theory_exponential[[sampler]])[i]),
+                   tolerance = 1e-3)
       if (sampler == "EI") {
-        expect_equal(divergence(error), theory_exponential$EI_kl[i], tolerance = 1e-4)
+        expect_equal(divergence(error), as.numeric(printed(theory_exponential$EI_kl)[i]),
+                     tolerance = 1e-4)
       }
     }
   }
@@ -151,7 +153,7 @@ test_that("the horizon is a trade-off: steps against the error of the start", {
       total_variation(sampler_error(named_mixture("A1"),
                                     smooth_samplers[[sampler]](60, "uniform", 0), horizon = t))
     }, 0)
-    expect_equal(tv, theory_horizons[[sampler]][shown], tolerance = 1e-3)
+    expect_equal(tv, as.numeric(printed(theory_horizons[[sampler]])[shown]), tolerance = 1e-3)
     # the best of 1, 2 and 3 is another for each
     expect_identical(which.min(tv), match(sampler, c("EI", "ODE", "Heun")))
   }
@@ -166,8 +168,8 @@ test_that("correctors have the known costs and errors on A1, and do not beat the
     if (!is.na(row$scores)) expect_equal(score_evaluations(sampler), row$scores)
     error <- sampler_error(named_mixture("A1"), sampler)
     tv[i] <- total_variation(error)
-    expect_equal(tv[i], row$tv, tolerance = 1.1e-3)
-    if (!is.na(row$kl)) expect_equal(divergence(error), row$kl, tolerance = 1e-4)
+    expect_equal(tv[i], as.numeric(row$tv), tolerance = 1e-3)
+    if (!is.na(row$kl)) expect_equal(divergence(error), as.numeric(row$kl), tolerance = 1e-4)
   }
   # 370 and 367 evaluations
   expect_gt(tv[5], 1.5 * tv[6])
