@@ -141,8 +141,36 @@ local_range <- function(mixture, center, radius) {
   d <- length(center)
   if (d == 1) return(scan_range(mixture, center + c(-radius, radius)))
   project <- function(x) into_ball(x, center, radius)
-  starts_range(mixture, rbind(ball_points(center, radius), project(pair_points(mixture))),
-               project)
+  points <- ball_points(center, radius)
+  starts_range(mixture, rbind(points, border_ties(mixture, points, center, radius),
+                              project(pair_points(mixture))), project)
+}
+
+# Points of the border of a ball where two components tie, found by bisection between neighbours (of
+# the first half of `points`) at which different ones are on top: ridges of H may be thin there.
+border_ties <- function(mixture, points, center, radius) {
+  z <- points[seq_len(nrow(points) / 2), ] - rep(center, each = nrow(points) / 2)
+  each <- function(z) {
+    x <- z + rep(center, each = nrow(z))
+    matrix(vapply(seq_len(mixture_size(mixture)), function(k) {
+      log(mixture$weights[k]) + dgaussmix(x, keep_components(mixture, k), log = TRUE)
+    }, numeric(nrow(z))), nrow(z))
+  }
+  top <- max.col(each(z), "first")
+  change <- utils::head(which(diff(top) != 0), 300)
+  if (!length(change)) return(NULL)
+  low <- z[change, , drop = FALSE]
+  high <- z[change + 1, , drop = FALSE]
+  rows <- seq_along(change)
+  for (i in 1:40) {
+    middle <- (low + high) / 2
+    middle <- middle * radius / sqrt(rowSums(middle^2))
+    l <- each(middle)
+    below <- l[cbind(rows, top[change])] > l[cbind(rows, top[change + 1])]
+    low[below, ] <- middle[below, ]
+    high[!below, ] <- middle[!below, ]
+  }
+  low + rep(center, each = length(change))
 }
 
 # More dimensions, everywhere, if that is bounded.

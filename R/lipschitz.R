@@ -364,12 +364,9 @@ ball_statements <- function(parts, center, radius, density, beta) {
 # max_ij |g_i - g_j| over a ball, bounded by its value at the centre and the change that the
 # precisions allow.
 affine_spread <- function(mixture, center, radius) {
-  K <- mixture_size(mixture)
   g <- component_slopes(mixture, center)
   if (ncol(mixture$values) == 1) return(max_distance(g))
-  apart <- as.matrix(stats::dist(g))
-  change <- precision_distances(mixture)
-  max(apart + radius * change)
+  max(as.matrix(stats::dist(g)) + radius * precision_distances(mixture))
 }
 
 # ||P_i - P_j|| in spectral norm, K x K; of many full precisions a bound of it, by their
