@@ -87,8 +87,8 @@ core_eval <- function(mixture, x, a, b2, models, coef, what) {
   scalars <- if (what %in% c("logp", "all")) 2 + seq_len(nrow(models)) else
     if (what == "divergence") 1
   levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef)
-  run <- core_run(core_pool(mixture, rotate = !what %in% c("jacobian", "all")), models, levels, program,
-                  nrow(x), scalars, start = x)
+  pool <- core_pool(mixture, rotate = !what %in% c("jacobian", "all"))
+  run <- core_run(pool, models, levels, program, nrow(x), scalars, start = x)
   names <- variable_names(mixture)
   switch(what, score = name_dims(run$output, rownames(x), names), logp = run$scalar[scalars],
          divergence = run$scalar[[1]],
