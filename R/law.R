@@ -173,7 +173,7 @@ grid_interpolation <- function(x, axes, value) {
 #' @export
 law_distance <- function(from, to) {
   check_law(from, "from")
-  if (inherits(to, "gaussmix")) to <- mixture_as_law(to, from$rest, quantiles = TRUE)
+  if (inherits(to, "gaussmix")) to <- mixture_as_law(to, from$rest)
   check_law(to, "to")
   if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
     abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
@@ -234,9 +234,8 @@ rest_kl <- function(a, b) {
   gaussian_kl(a$mean, a$variance, b$mean, diag(b$variance, length(b$variance)))
 }
 
-# A mixture as the second law of a distance, in the coordinates of a reduction if there is one: on
-# nodes at its means or, as the Wasserstein distance wants them, at its quantiles in one dimension.
-mixture_as_law <- function(mixture, rest, quantiles = FALSE) {
+# A mixture as the second law of a distance, in the coordinates of a reduction if there is one.
+mixture_as_law <- function(mixture, rest) {
   if (is_singular(mixture)) {
     abort("`to` has a singular covariance and no density; add noise by diffuse() first", "singular")
   }
@@ -249,7 +248,7 @@ mixture_as_law <- function(mixture, rest, quantiles = FALSE) {
   d <- mixture_dim(inner)
   used <- inner$weights > 0
   x <- inner$means[used, , drop = FALSE]
-  if (d == 1 && quantiles) x <- matrix(qgaussmix(c(1e-16, stats::ppoints(4001), 1 - 1e-16), inner))
+  if (d == 1) x <- matrix(qgaussmix(c(1e-16, stats::ppoints(4001), 1 - 1e-16), inner))
   new_law(x, rep(1, nrow(x)), dgaussmix(x, inner, log = TRUE), rest = rest, mixture = mixture,
           density = function(x) dgaussmix(x, inner, log = TRUE), label = format(mixture),
           cdf = if (d == 1) function(x) pgaussmix(x, inner))
