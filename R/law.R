@@ -248,10 +248,13 @@ mixture_as_law <- function(mixture, rest) {
   d <- mixture_dim(inner)
   used <- inner$weights > 0
   x <- inner$means[used, , drop = FALSE]
-  if (d == 1) x <- matrix(qgaussmix(c(1e-16, stats::ppoints(4001), 1 - 1e-16), inner))
   new_law(x, rep(1, nrow(x)), dgaussmix(x, inner, log = TRUE), rest = rest, mixture = mixture,
           density = function(x) dgaussmix(x, inner, log = TRUE), label = format(mixture),
-          cdf = if (d == 1) function(x) pgaussmix(x, inner))
+          cdf = if (d == 1) function(x) pgaussmix(x, inner),
+          # these take a while, and only wasserstein() asks for them
+          quantiles = if (d == 1) function() {
+            qgaussmix(c(1e-16, stats::ppoints(4001), 1 - 1e-16), inner)
+          })
 }
 
 # A mixture whose components are alike across a reduction, and independent of what is within.
@@ -277,7 +280,10 @@ split_mixture <- function(mixture, rest) {
 
 # The integral of |F - G|, by the trapezoidal rule over the nodes of both.
 wasserstein <- function(from, to) {
-  x <- sort(unique(c(from$x[from$weights > 0], to$x[to$weights > 0])))
+  nodes <- function(law) {
+    if (is.null(law$quantiles)) law$x[law$weights > 0] else law$quantiles()
+  }
+  x <- sort(unique(c(nodes(from), nodes(to))))
   gap <- abs(law_cdf(from)(x) - law_cdf(to)(x))
   sum(diff(x) * (gap[-1] + gap[-length(gap)])) / 2
 }
