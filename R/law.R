@@ -195,7 +195,7 @@ law_ratio <- function(from, to) {
   w <- from$weights[there]
   log_r <- log_density_at(to, unname(from$x[there, , drop = FALSE])) - from$log_density[there]
   # one exponential: far out r may overflow
-  list(w = w, log = log_r, seen = sum(exp(log(w) + log_r)),
+  list(w = w, log = log_r, seen = sum(exp(log(w) + log_r)), flat = ncol(from$x) == 1,
        rest = list(kl = rest_kl(from$rest, to$rest), kl_reverse = rest_kl(to$rest, from$rest)))
 }
 
@@ -212,15 +212,16 @@ ratio_kl <- function(at) {
        kl_reverse = at$rest$kl_reverse + if (abs(at$seen - 1) < 1e-3) reverse else NA_real_)
 }
 
-# sum w (1 - r)_+ over nodes that come from a grid, in its order. Where f = w (1 - r) changes its
-# sign, a share u of a cell away from a node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times
-# the change of f (Euler and Maclaurin), whose mean over u is zero.
+# sum w (1 - r)_+. In one dimension, over the nodes of a grid in their order: where f = w (1 - r)
+# changes its sign, a share u of a cell away from a node, the trapezoidal rule errs by
+# (u^2 - u + 1/6)/2 times the change of f (Euler and Maclaurin). In the plane u takes all values
+# along the curve on which f is 0, and the mean of that is zero.
 node_variation <- function(at) {
   f <- -at$w * expm1(pmin(at$log, 700))
-  change <- abs(diff(f))
-  kink <- f[-1] * f[-length(f)] < 0
-  u <- (pmax(f[-1], f[-length(f)]) / change)[kink]
-  sum(pmax(f, 0)) + sum((u^2 - u + 1 / 6) / 2 * change[kink])
+  kink <- at$flat & f[-1] * f[-length(f)] < 0
+  change <- abs(diff(f))[kink]
+  u <- pmax(f[-1], f[-length(f)])[kink] / change
+  sum(pmax(f, 0)) + sum((u^2 - u + 1 / 6) / 2 * change)
 }
 
 # The reduced coordinates of two laws of one mixture are the same.

@@ -20,10 +20,10 @@
 #'
 #' Stochastic samplers in more dimensions have no density that could be computed.
 #'
-#' **Digits.** By quadrature, divergences have some eight digits, and the total variation four, in one
-#' dimension and for stochastic samplers in two. Deterministic samplers in two dimensions start from
-#' 401 x 401 nodes, which leave up to 1% where steps are unstable in the tails (`nodes = 801`: a few
-#' times less).
+#' **Digits.** By quadrature, divergences have some eight digits, and the total variation four, in
+#' one dimension and for stochastic samplers in two. Deterministic samplers in two dimensions start
+#' from 401 x 401 nodes over 7 standard deviations to each side, which leave up to 0.1% where steps
+#' are unstable in the tails, as those of high order are (`nodes = 801` leaves less).
 #'
 #' **Parts.** The total variation obeys the triangle inequality: that of the whole is at most that
 #' between the start and the true law at the horizon (`"initialisation"`) plus that of the same
@@ -118,9 +118,10 @@ error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, st
   if (method != "Monte Carlo") {
     run <- law_run(mixture, guidance, sampler, schedule,
                    sampler_times(sampler, schedule, horizon), start, nodes, error = error)
-    # where high-order steps are unstable, far out, errors are no smooth functions
-    flat <- mixture_dim(run$mixture) == 1
-    if (is.null(nodes) && !flat && !run$sampler$stochastic) run$nodes <- 401
+    # where steps are unstable, far out, errors are no smooth functions: close nodes
+    plane <- mixture_dim(run$mixture) == 2 && !run$sampler$stochastic
+    if (plane) run$reach <- 7
+    if (plane && is.null(nodes)) run$nodes <- 401
     if (method == "quadrature" || run$sampler$stochastic || mixture_dim(run$mixture) <= 2) {
       return(law_error(run_law(run, mixture), target, n))
     }

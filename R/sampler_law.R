@@ -15,13 +15,14 @@
 #' `1/sqrt(lipschitz)`) are not, since they remember a velocity too, nor is a noisy score in a step
 #' of several scores.
 #'
-#' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum over
-#' the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
+#' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
+#' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
 #' `sampler_ddpm(variance = "matched")`. Each time has its own grid, whose range follows the mass
-#' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the noise
-#' before and after it, so that the sum is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for
-#' images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes` forbids that, or mass gets
-#' lost, a warning says so. A last step without noise moves the nodes and their densities.
+#' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the
+#' noise before and after it, so that the sum is right to rounding: its error is
+#' `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes`
+#' forbids that, or mass gets lost, a warning says so. A last step without noise moves the nodes and
+#' their densities.
 #'
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
 #' each side, or more) and carry the log-density along; in one dimension with as many nodes as it
@@ -270,7 +271,8 @@ pushed_law <- function(run) {
   flat <- mixture_dim(run$mixture) == 1
   size <- if (!is.null(run$nodes)) run$nodes else if (flat) 2001 else 201
   repeat {
-    axes <- grid_axes(start_range(run$start), size)
+    axes <- grid_axes(start_range(run$start, if (is.null(run$reach)) GRID_REACH else run$reach),
+                      size)
     x <- axis_nodes(axes)
     density <- dgaussmix(x, run$start, log = TRUE)
     attr(x, "log_density") <- density
@@ -318,10 +320,10 @@ warn_law <- function(...) warning(..., call. = FALSE)
 
 # ---- Stochastic samplers
 
-# A chain of Gaussian kernels, piece by piece (see chain_pieces()). Each piece starts on its own grid,
-# made from the range of the law there and from the noise just before and just after; the last grid
-# also sees the components of the mixture. A function run$visit(k, x, mass), if there is one, is
-# shown the law at each time.
+# A chain of Gaussian kernels, piece by piece (see chain_pieces()). Each piece starts on its own
+# grid, made from the range of the law there and from the noise just before and just after; the last
+# grid also sees the components of the mixture. A function run$visit(k, x, mass), if there is one,
+# is shown the law at each time.
 chain_law <- function(run) {
   check_plane(run)
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture), derivative = "map")
@@ -453,9 +455,9 @@ abort_chain <- function(label) {
 }
 
 # The maps m as a function of points and the number of the piece: x; of a last piece without noise
-# the `change` of the log-density; and the `least` and the `most` of the noise's standard deviations,
-# at each point in `own` if they depend on it (as gm_spread() takes them). All pieces are compiled
-# together; one runs with its operations and levels.
+# the `change` of the log-density; and the `least` (at each point, or of all) and the `most` of the
+# noise's standard deviations, with its form in `own` if that depends on the point (as gm_spread()
+# takes it). All pieces are compiled together; one runs with its operations and levels.
 chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)
@@ -524,11 +526,11 @@ noise_form <- function(columns) {
        own = cbind(sd, b / sd^2, floored(sqrt(det / c), most)))
 }
 
-# Nodes over `range` (2 x r) before piece k, with the density there that `fill` makes, and the images
-# `y` under the piece's map of those that it keeps. The spacing: `per_sd` nodes for each sd of the
-# noise before and `ahead` at least, and images no further apart than the sd ahead over 1.5 (coarse
-# > 1: further than .8 sd). After the last piece there is none to `move` them; then what is ahead is
-# the narrowest component, and there may be kinks: nodes are many.
+# Nodes over `range` (2 x r) before piece k, with the density there that `fill` makes, and the
+# images `y` under the piece's map of those that it keeps. The spacing: `per_sd` nodes for each sd
+# of the noise before and `ahead` at least, and images no further apart than the sd ahead over 1.5
+# (coarse > 1: further than .8 sd). After the last piece there is none to `move` them; then what is
+# ahead is the narrowest component, and there may be kinks: nodes are many.
 chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
   flat <- ncol(range) == 1
   per_sd <- if (flat) 2.5 else 1.5
@@ -583,10 +585,10 @@ spread <- function(y, mass, axes) {
 # In standard deviations: further out is less than 1e-22 of a normal density's peak.
 GRID_REACH <- 10
 
-start_range <- function(law) {
+start_range <- function(law, reach = GRID_REACH) {
   used <- law$weights > 0
   each <- vapply(which(used), function(k) sqrt(diag(component_cov(law, k))), law$means[1, ])
-  each <- GRID_REACH * t(matrix(each, mixture_dim(law)))
+  each <- reach * t(matrix(each, mixture_dim(law)))
   means <- law$means[used, , drop = FALSE]
   rbind(apply(means - each, 2, min), apply(means + each, 2, max))
 }

@@ -101,13 +101,21 @@ test_that("the ODE carries the error of the start to the end unchanged, the SDE 
   expect_equal(sampler_error(A1, sampler_ddpm(400, "matched", "uniform"), horizon = 1)$estimate[1],
                6.489e-4, tolerance = 1e-3)
   # the error of the start alone, in the plane and after a reduction
-  start <- function(mixture, T) {
-    sampler_error(mixture, sampler_euler(2, "uniform"), horizon = T, parts = TRUE)$estimate[4:6]
+  start <- function(mixture, horizon) {
+    sampler_error(mixture, sampler_euler(2, "uniform"), horizon = horizon,
+                  parts = TRUE)$estimate[4:6]
   }
   expect_equal(start(B2, .5)[1], 3.90799623e-2, tolerance = 1e-6)
   expect_equal(start(B2, 3)[c(1, 3)], c(8.14499994e-6, 1.5518e-3), tolerance = 1e-3)
   long <- gaussmix(A1$weights, cbind(A1$means, 0, 0), lapply(A1$values, function(v) c(v, 1, 1)))
   expect_equal(start(long, .5)[c(1, 3)], c(8.532963e-2, .150895), tolerance = 1e-5)
+})
+
+test_that("the error of the start of one Gaussian is that at the horizon", {
+  for (method in c("exact", "quadrature")) {
+    table <- sampler_error(G1, sampler_em(50), horizon = 3, parts = TRUE, method = method)
+    expect_equal(table$estimate[4], 2.789461300965e-3, tolerance = 1e-9)
+  }
 })
 
 test_that("by particles the error is the same, within its standard error", {
