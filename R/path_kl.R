@@ -266,7 +266,7 @@ loss_of <- function(weight, at) {
 # ---- Errors of the score
 
 error_noise <- function(error, t) {
-  if (is.null(error) || is.function(error) || is.null(error$noise)) return(0)
+  if (is.function(error) || is.null(check_score_error(error)$noise)) return(0)
   as.vector(at_times(error$noise, t, "noise"))
 }
 
@@ -294,7 +294,6 @@ error_field <- function(error, schedule) {
 # What the error of the score adds to each step, whose scores are taken at times t, with the
 # standard error of the sum.
 score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
-  if (!is.function(error)) check_score_error(error)
   if (is.null(error)) return(list(step = 0 * t, square = 0 * t, se = 0, method = "exact"))
   w <- as.matrix(weight[c("square", "with_score", "with_x")])
   noise <- mixture_dim(mixture) * error_noise(error, t)^2
@@ -340,6 +339,12 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   answer(t(means), "Monte Carlo", sample_mean(total)$se)
 }
 
+# Nodes and weights of integrals of what is like the mixture's density; NULL where draws are better.
+quadrature_nodes <- function(mixture) {
+  used <- keep_components(mixture, mixture$weights > 0)
+  switch(min(mixture_dim(used), 3), panel_nodes(used), box_nodes(used, .4), NULL)
+}
+
 # The error of the start alone, where `target` should be, as rows of sampler_error().
 start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   error_rows(target, mixture, NULL, idle_sampler(horizon), schedule, horizon, start, NULL, "auto",
@@ -351,7 +356,7 @@ start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
 #' @export
 print.path_kl <- function(x, ...) {
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(NextMethod())
+  if (is.null(setup) || nrow(x) < 4) return(NextMethod())
   cat("<path_kl> ", format(setup$sampler), ", from t = ", format(setup$times[1]), "\n  ",
       format(setup$mixture), "\n",
       if (setup$along == "grid") "  of the states at the grid times\n", sep = "")
