@@ -206,7 +206,7 @@ path_rows <- function(run) {
   grid <- table("grid")
   if (is.null(grid)) return(NULL)
   path <- table("paths")
-  whole <- function(path, statement) estimate_budget("KL", statement, path[4, ], "bound", derived)
+  whole <- function(path, statement) estimate_budget("KL", statement, path[4, ], "bound")
   rows <- whole(grid, "path KL, at grid times")
   if (!is.null(path)) {
     rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
@@ -403,7 +403,8 @@ print.error_budget <- function(x, digits = 3, ...) {
     if (!isTRUE(se > 0)) return(format(value, digits = digits))
     format_estimate(estimate_row(value, se, "Monte Carlo"))
   }, x$value, x$se)
-  words <- ifelse(x$note %in% c("", derived), x$status, paste0(x$status, "; ", x$note))
+  words <- ifelse(x$note == "", x$status,
+                  ifelse(is.na(x$value), x$note, paste0(x$status, "; ", x$note)))
   heads <- c(KL = "KL(target || output), nats", TV = "total variation",
              rate = "published rates with the constant 1 (no bounds)")
   part <- ifelse(x$kind == "rate", "rate", x$measure)

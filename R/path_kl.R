@@ -347,7 +347,9 @@ quadrature_nodes <- function(mixture) {
 
 # The error of the start alone, where `target` should be, as rows of sampler_error().
 start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
-  error_rows(target, mixture, NULL, idle_sampler(horizon), schedule, horizon, start, NULL, "auto",
+  start <- start_law(start, mixture, NULL, schedule, horizon)
+  # the sampler leaves things as they are, whatever the mixture: one that may not be singular
+  error_rows(target, target, NULL, idle_sampler(horizon), schedule, horizon, start, NULL, "auto",
              n, NULL)
 }
 

@@ -58,8 +58,8 @@ test_that("measured errors, path divergences and bounds are in order on random m
     variation <- budget[budget$measure == "TV" & budget$kind != "rate", ]
     expect_identical(which.min(variation$value), 1L)
   }
-  set.seed(7)
-  plane <- random_mixture("full", 2, 3)$mixture
+  plane <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, .5)),
+                    list(c(.6, 1), matrix(c(.8, .2, .2, .7), 2)))
   budget <- error_budget(plane, exponential_sde(5), horizon = 1.5)
   ladder <- c("measured", "path KL, at grid times", "path KL", "bound without L, integrated",
               "bound without L, simple")
