@@ -345,12 +345,50 @@ quadrature_nodes <- function(mixture) {
   switch(min(mixture_dim(used), 3), panel_nodes(used), box_nodes(used, .4), NULL)
 }
 
-# The error of the start alone, where `target` should be, as rows of sampler_error().
+# The error of the start alone, where `target` should be, as rows of sampler_error(): not by nodes of
+# the start, which need not be where the target is.
 start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
-  start <- start_law(start, mixture, NULL, schedule, horizon)
-  # the sampler leaves things as they are, whatever the mixture: one that may not be singular
-  error_rows(target, target, NULL, idle_sampler(horizon), schedule, horizon, start, NULL, "auto",
-             n, NULL)
+  p <- keep_components(target, target$weights > 0)
+  q <- start_law(start, mixture, NULL, schedule, horizon)
+  q <- keep_components(q, q$weights > 0)
+  if (mixture_size(p) == 1 && mixture_size(q) == 1) {
+    return(gaussian_error(p, p, idle_sampler(horizon), schedule, horizon, q, n))
+  }
+  space <- if (mixture_dim(p) > 2) reduced_space(p)
+  parts <- if (!is.null(space)) {
+    axes <- reduced_axes(space)
+    tryCatch(list(p = split_mixture(p, axes), q = split_mixture(q, axes)),
+             mixguide_error = function(e) NULL)
+  }
+  if (is.null(parts)) return(mixture_distance(p, q, n))
+  rows <- mixture_distance(parts$p$inner, parts$q$inner, n)
+  rest <- c(rest_kl(parts$p$rest, parts$q$rest), rest_kl(parts$q$rest, parts$p$rest))
+  rows$estimate[1:2] <- rows$estimate[1:2] + rest
+  # a total variation is no sum
+  if (max(rest) > 1e-12) rows[3, ] <- mixture_distance(p, q, n)[3, ]
+  rows
+}
+
+# Of two mixtures, over nodes that follow both, or over draws of the first.
+mixture_distance <- function(p, q, n) {
+  nodes <- quadrature_nodes(join_mixtures(list(p, q)))
+  x <- if (is.null(nodes)) unname(rgaussmix(n, p)) else nodes$x
+  log_p <- dgaussmix(x, p, log = TRUE)
+  log_q <- dgaussmix(x, q, log = TRUE)
+  # p/q = e^l; what is added to the logarithm has mean 0 and leaves nothing negative
+  l <- log_p - log_q
+  near <- l + expm1(-l)
+  if (is.null(nodes)) {
+    return(quantity_rows(sample_mean(if (stats::sd(near) < stats::sd(l)) near else l),
+                         sample_mean(-l * exp(-l) - expm1(-l)), sample_mean(pmax(-expm1(-l), 0))))
+  }
+  mass <- function(log_density) nodes$weight * exp(log_density)
+  p <- mass(log_p)
+  q <- mass(log_q)
+  sum_row <- function(x) estimate_row(sum(x), 0, "quadrature")
+  quantity_rows(sum_row(ifelse(abs(l) < 1, p * near, p * l + q - p)),
+                sum_row(ifelse(abs(l) < 1, q * (expm1(l) - l), p - q - q * l)),
+                sum_row(abs(p - q) / 2))
 }
 
 # ---- Showing

@@ -40,6 +40,33 @@ test_that("the start of A1 and B2 has the known divergence", {
   expect_equal(begin("B2", 3), 8.14499994e-6, tolerance = 1e-7)
 })
 
+test_that("the error of the start is right far away from it, and in any dimension", {
+  far <- function(p, start, horizon = 1) {
+    mixguide:::start_error(p, p, schedule_ou(), horizon, start, n = 1e5)
+  }
+  # a far component is on its own: KL of each, and the entropy of the weights
+  p <- gaussmix(c(.3, .7), c(-40, 40), 1)
+  expect_equal(far(p, "normal")$estimate[1], 800 + .3 * log(.3) + .7 * log(.7), tolerance = 1e-9)
+  expect_equal(far(p, "normal")$estimate[3], 1, tolerance = 1e-9)
+  near <- far(diffuse(named_mixture("B2"), 1), "normal")
+  expect_equal(near$estimate[1], 4.58791697e-3, tolerance = 1e-7)
+  # with independent variables beside it, first all alike, then not
+  Q <- qr.Q(qr(matrix(c(1, 2, 0, 1, 0, 1, 3, 1, 1, 0, 1, 2, 0, 2, 1, 1), 4)))
+  place <- function(values) {
+    gaussmix(c(.3, .7), c(-1, 1) %o% Q[, 1], list(Q %*% (c(.5, values) * t(Q)),
+                                                  Q %*% (c(.7, values) * t(Q))))
+  }
+  flat <- gaussmix(c(.3, .7), c(-1, 1), c(.5, .7))
+  expect_equal(far(place(c(1, 1, 1)), "normal")$estimate, far(flat, "normal")$estimate,
+               tolerance = 1e-6)
+  uneven <- far(place(c(.8, 1, 1.3)), "normal")
+  rest <- c(sum(c(.8, 1.3) - 1 - log(c(.8, 1.3))), sum(1 / c(.8, 1.3) - 1 + log(c(.8, 1.3)))) / 2
+  expect_equal(uneven$estimate[1:2], far(flat, "normal")$estimate[1:2] + rest, tolerance = 1e-6)
+  set.seed(1)
+  drawn <- mixguide:::mixture_distance(place(c(.8, 1, 1.3)), gaussmix(1, t(rep(0, 4)), 1), 1e5)
+  expect_lt(max(abs(drawn$estimate - uneven$estimate) / c(drawn$se[1:2], 2 * drawn$se[3])), 5)
+})
+
 # One Gaussian in one dimension, where scores are affine and everything has a closed form.
 gaussian_case <- function(sampler, times, scale = 1, bias = 0, m = 1.5, v = .25,
                           schedule = schedule_ou(), start_sd = 1) {
