@@ -122,6 +122,7 @@ shipped_samplers <- function(grid, end) {
        "SDE DDPM (scaled)" = sampler_ddpm(2, "scaled", grid, end),
        "SDE DDPM (large)" = sampler_ddpm(2, "large", grid, end),
        "SDE DDPM (posterior)" = sampler_ddpm(2, "posterior", grid, end),
+       "SDE DDPM (matched)" = sampler_ddpm(2, "matched", grid, end),
        "ODE Euler" = sampler_euler(2, grid, end),
        "ODE exponential" = sampler_exponential(2, FALSE, grid, end),
        "ODE DDIM" = sampler_ddim(2, 0, grid, end),
@@ -209,7 +210,8 @@ autoplot.convergence_order <- function(object, quantity = "total variation",
                       ymax = .data$estimate + 2 * .data$se),
                   drawn[drawn$se > 0, ], width = 0) +
     geom_point() +
-    scale_x_log10(breaks = sort(unique(drawn[[against]]))) + scale_y_log10() +
+    (if (against == "steps") scale_x_log10(breaks = unique(drawn$steps)) else scale_x_log10()) +
+    scale_y_log10() +
     # the last colour of a long palette is too light for lines
     scale_colour_manual(values = class_palette(length(label) + 1)[seq_along(label)]) +
     scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2, 0, 5, 6, 3, 4, 8), length(label))) +
