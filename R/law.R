@@ -206,7 +206,7 @@ ratio_kl <- function(at) {
   more <- wr - at$w
   near <- abs(at$log) < 1
   more[near] <- (at$w * expm1(at$log))[near]
-  forward <- sum((abs(at$seen - 1) < 1e-9) * more - at$w * at$log)
+  forward <- sum((abs(at$seen - 1) < 1e-7) * more - at$w * at$log)
   reverse <- sum(ifelse(wr > 0, wr * at$log, 0) - more)
   list(kl = at$rest$kl + forward,
        kl_reverse = at$rest$kl_reverse + if (abs(at$seen - 1) < 1e-3) reverse else NA_real_)
