@@ -196,7 +196,8 @@ path_steps <- function(sampler, times, schedule, along) {
   k <- seq_len(length(times) - 1)
   at <- one_score_steps(sampler, times, schedule)
   if (is.null(at) || !isTRUE(all.equal(at$t, times[k]))) {
-    abort_input("sampler", "one whose steps take one score, at their beginning", sampler$label)
+    abort_input("sampler", "one whose steps are x' = alpha x + beta s + sigma z, s taken at x",
+                sampler$label)
   }
   one <- step_constants(k, times, schedule)
   clock <- ou_clock(times, schedule)
@@ -345,8 +346,8 @@ quadrature_nodes <- function(mixture) {
   switch(min(mixture_dim(used), 3), panel_nodes(used), box_nodes(used, .4), NULL)
 }
 
-# The error of the start alone, where `target` should be, as rows of sampler_error(): not by nodes of
-# the start, which need not be where the target is.
+# The error of the start alone, where `target` should be, as rows of sampler_error(); not by nodes
+# of the start, which need not be where the target is.
 start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   p <- keep_components(target, target$weights > 0)
   q <- start_law(start, mixture, NULL, schedule, horizon)

@@ -157,6 +157,9 @@ plan_makers <- function(samplers, inner) {
     sampler_exponential = function(steps, grid, end) sampler_exponential(steps, FALSE, grid, end),
     sampler_euler = sampler_euler,
     sampler_ddpm = function(steps, grid, end) sampler_ddpm(steps, "posterior", grid, end),
+    'sampler_ddpm(variance = "matched")' = function(steps, grid, end) {
+      sampler_ddpm(steps, "matched", grid, end)
+    },
     "sampler_exponential(stochastic = TRUE)" = function(steps, grid, end) {
       sampler_exponential(steps, TRUE, grid, end)
     },

@@ -33,7 +33,9 @@ test_that("path divergences of A1 and B2 are the known ones", {
 })
 
 test_that("the start of A1 and B2 has the known divergence", {
-  begin <- function(name, t) path_kl(named_mixture(name), exponential_sde(2), horizon = t)$estimate[1]
+  begin <- function(name, t) {
+    path_kl(named_mixture(name), exponential_sde(2), horizon = t)$estimate[1]
+  }
   expect_equal(begin("A1", 1), 1.383032e-2, tolerance = 1e-6)
   expect_equal(begin("A1", 3), 1.734165e-5, tolerance = 1e-6)
   expect_equal(begin("A1", 8), 5.62686e-10, tolerance = 1e-6)

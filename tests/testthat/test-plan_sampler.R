@@ -46,7 +46,8 @@ test_that("plans are made for divergences, other schedules, given horizons and o
   expect_lte(plan$error$estimate, .1)
   expect_identical(plan$sampler$end, .05)
   # one Gaussian, in closed form
-  plan <- plan_sampler(gaussmix(1, t(c(1, 2)), diag(c(.5, 2))), .01, "kl", "sampler_heun", "uniform")
+  one <- gaussmix(1, t(c(1, 2)), diag(c(.5, 2)))
+  plan <- plan_sampler(one, .01, "kl", "sampler_heun", "uniform")
   expect_identical(plan$error$method, "exact")
   expect_lte(plan$error$estimate, .01)
 })
