@@ -81,10 +81,10 @@
 #'   exact terms are derived for this package.
 #' @seealso [error_budget()], [information()].
 #' @examples
-#' sampler <- sampler_exponential(100, stochastic = TRUE, grid = "uniform")
+#' sampler <- sampler_exponential(50, stochastic = TRUE, grid = "uniform")
 #' path_kl(named_mixture("A1"), sampler, horizon = 3)
 #' path_kl(named_mixture("A1"), sampler, horizon = 3, score_error = score_error(bias = .1))
-#' plot(path_kl(named_mixture("B2"), sampler_em(50), horizon = 3))
+#' plot(path_kl(named_mixture("A1"), sampler_em(20), horizon = 3))
 #' @export
 path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
                     schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
