@@ -153,7 +153,8 @@ print.convergence_order <- function(x, quantity = "total variation", digits = 4,
       ", from t = ", format(setup$horizon),
       if (is.character(setup$start)) paste0(" (", setup$start, " start)"), "; ", se_words(x),
       "\n  ", quantity, " at each number of steps; orders of the last pair for\n",
-      "  total variation (TV), KL(target || output) and KL(output || target) (reverse KL)\n", sep = "")
+      "  total variation (TV), KL(target || output) and KL(output || target) (reverse KL)\n",
+      sep = "")
   of <- x[x$quantity == quantity, ]
   table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
   finest <- summary(x)
