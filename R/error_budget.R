@@ -199,7 +199,7 @@ flow_rows <- function(run, measure) {
 path_rows <- function(run) {
   at <- information_along(run$mixture, run$times, run$schedule, run$n)
   table <- function(along) {
-    tryCatch(path_table(run$mixture, run$sampler, run$schedule, run$times, run$start,
+    tryCatch(path_kl_table(run$mixture, run$sampler, run$schedule, run$times, run$start,
                         run$score_error, along, run$n, at),
              mixguide_error = function(e) NULL)
   }

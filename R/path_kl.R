@@ -100,11 +100,11 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   times <- sampler_times(sampler, schedule, horizon)
   start_law(start, mixture, NULL, schedule, times[1])
   at <- information_along(mixture, times, schedule, n)
-  path_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
+  path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
 }
 
 # The same from what information_along() says.
-path_table <- function(mixture, sampler, schedule, times, start, score_error, along, n, at) {
+path_kl_table <- function(mixture, sampler, schedule, times, start, score_error, along, n, at) {
   step <- path_steps(sampler, times, schedule, along)
   d <- mixture_dim(mixture)
   weight <- step_weights(step, along, 0, d)
