@@ -1,0 +1,347 @@
+# Zero-shot conditional methods: how an unconditional sampler is made to see an observation without
+# a new model. All work in the frame of the observation (complete_basis()): its first r coordinates
+# are observed one by one, y_i = x_i + sqrt(nu_i) z_i, the others not at all. A method then is
+#   score: what each evaluation of the unconditional score is followed by, to become another; or
+#   step:  what becomes of the operations of a whole step of the sampler; or
+#   twist: a particle method, see zero_shot_smc.R.
+
+#' Zero-shot conditional methods
+#'
+#' How to sample from a mixture, given an [observation()] `y = H x + n`, with its unconditional score
+#' alone. None of these methods is exact but `zero_shot_exact()`; [zero_shot_sample()] runs them,
+#' side by side with the exact answer, which a mixture has.
+#'
+#' @details
+#' Notation: `s` the unconditional score at `x = x_t`, `a` and `b^2` of the [schedule], `x0 =
+#' (x + b^2 s)/a` the denoised `x`, `J = (I + b^2 Ds)/a` its derivative; a step leads from `(a, b^2)`
+#' to `(a', b'^2)`, with `beta = b^2 - (a/a')^2 b'^2`. `P = H+ H` projects on what is observed, `N =
+#' I - P`; there, in the basis of [observation()], `y` is `y_i = x_i + sqrt(nu_i) z_i`, with
+#' `nu_i = sigma^2/s_i^2` for noise of variance `sigma^2`. `z` is fresh noise.
+#'
+#' | method | what it does |
+#' |---|---|
+#' | `zero_shot_exact()` | the score of the exact conditional law, [condition()] |
+#' | `zero_shot_ddnm()` | the score `s` on `N`, `(a y_i - x_i)/b^2` on `P` |
+#' | `zero_shot_bo()` | the score `s` on `N`, `(a y_i - x_i)/(b^2 + a^2 nu_i)` on `P` |
+#' | `zero_shot_bo(general = TRUE)` | the same with mean and covariance of `P x_0` given `y` for `y_i` and `nu_i` |
+#' | `zero_shot_ccdf()` | after each step `x_i <- a' y_i + b' z` on `P` |
+#' | `zero_shot_repaint()` | the same, and `repeats` times per step, with `x <- (a/a') x' + sqrt(beta) z` between |
+#' | `zero_shot_ddnm_plus()` | DDPM steps from an `x0` that is moved towards `y_i` as far as the noise of the step allows |
+#' | `zero_shot_ddrm()` | steps of the variance-exploding form, coordinate by coordinate, by whether `b'/a'` is below `sqrt(nu_i)` |
+#' | `zero_shot_dps()` | after each step `+ zeta J'H'(y - H x0)/abs(y - H x0)` |
+#' | `zero_shot_mcg()` | the same, then as `zero_shot_ccdf()` |
+#' | `zero_shot_pigdm()` | the score `s + J'H'(r^2 HH' + R)^-1 (y - H x0)` |
+#' | `zero_shot_tmpd()` | the score `s + J'H'(H C H' + R)^-1 (y - H x0)`, `C = (b^2/a) J` the covariance of `x_0` given `x_t` |
+#' | `zero_shot_tds()` | particles that are moved by the score of `zero_shot_pigdm()`, weighted and resampled |
+#' | `zero_shot_mcgdiff()` | particles that are pulled to a diffused `y`, weighted and resampled |
+#'
+#' **What is assumed.** DDNM, CCDF, RePaint and MCG take `y` for free of noise. BO assumes that the
+#' observed part of `x_0`, given `y`, is normal around `H+ y` with the covariance of the noise,
+#' independent of the unobserved part: it is the best choice on `P` under that model, not for the
+#' true posterior; where small singular values make `nu_i` larger than the prior variance it
+#' spreads too far, which `general = TRUE` repairs (derived for this package). No choice on `P`
+#' mends what all of the class lack: the score on `N` is that of the prior, so that what the
+#' observed and the unobserved part tell of each other is lost. The method without noise is the
+#' same as DDNM's own algorithm (`x0` replaced by `y_i` on `P`, and the DDPM step from there).
+#' PiGDM takes the covariance of `x_0` given `x_t` for `r^2 I`, `r^2 = b^2 v/(b^2 + a^2 v)`, right if
+#' the data have covariance `v I` (`prior_variance`); `v = 1` is the published `r^2 = b^2` of
+#' variance-preserving schedules. TMPD has the right covariance, and is exact for one Gaussian.
+#' DPS has no assumption, and `zeta` no right value. The particle methods are exact for many
+#' particles, TDS whatever `prior_variance`, MCGdiff up to a small bias from `kappa` and from the
+#' grid of times.
+#'
+#' For noise that is not a variance times the identity, DPS and MCG measure `y - H x0` in the same
+#' way, without regard to the noise. Where rows of `H` depend on each other, they use what [observation()]
+#' makes of them.
+#'
+#' @param general Use the exact mean and covariance of the observed part given `y`?
+#' @param repeats How often each step is made.
+#' @param eta,eta_b How much of the noise of a step is fresh, on coordinates that the observation
+#'   does not determine, and how far coordinates that it does are moved to it; from 0 to 1.
+#' @param zeta Size of the steps towards the observation.
+#' @param prior_variance The variance of the data that the method assumes, `Inf` for a flat prior.
+#' @param particles Number of particles of each draw.
+#' @param kappa Variance, relative to that of the diffused prior, that particles may keep at the
+#'   time at which the noise of the observation is reached.
+#' @return An object of class `zero_shot_method`, with `format` and `print`.
+#' @source All formulas are written from the papers' descriptions, recalled, not verified against
+#'   them, but DDNM and BO, which were read in the first author's program for Liang, Ju, Liang and
+#'   Shroff (2024), \doi{10.48550/arXiv.2410.13746}.
+#'   DDNM and DDNM+: Wang, Yu and Zhang (2023), \doi{10.48550/arXiv.2212.00490}; CCDF: Chung, Sim
+#'   and Ye (2022), \doi{10.48550/arXiv.2112.05146}, its form (which is also ILVR's with a
+#'   projection for its filter) is this package's reading; RePaint: Lugmayr et al. (2022),
+#'   \doi{10.48550/arXiv.2201.09865}; DDRM: Kawar, Elad, Ermon and Song (2022),
+#'   \doi{10.48550/arXiv.2201.11793}; DPS: Chung et al. (2023), \doi{10.48550/arXiv.2209.14687};
+#'   MCG: Chung, Sim, Ryu and Ye (2022), \doi{10.48550/arXiv.2206.00941}; TMPD: Boys et al. (2023),
+#'   \doi{10.48550/arXiv.2310.06721}; PiGDM: Song, Vahdat, Mardani and Kautz (2023); TDS: Wu,
+#'   Trippe, Naesseth, Blei and Cunningham (2023), \doi{10.48550/arXiv.2306.17775}; MCGdiff:
+#'   Cardoso, El Idrissi, Le Corff and Moulines (2023), \doi{10.48550/arXiv.2308.07983}. Generalised
+#'   BO and the forms for any schedule: derived for this package.
+#' @family zero-shot conditional sampling
+#' @examples
+#' zero_shot_bo()
+#' zero_shot_repaint(repeats = 10)
+#' zero_shot_pigdm(prior_variance = 4)
+#' @name zero_shot
+NULL
+
+new_zero_shot <- function(name, label, params = list(), score = NULL, step = NULL, twist = NULL,
+                          range = "noise", ddpm = FALSE) {
+  structure(list(name = name, label = label, params = params, score = score, step = step,
+                 twist = twist, range = range, ddpm = ddpm), class = "zero_shot_method")
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_exact <- function() new_zero_shot("exact", "exact conditional score")
+
+#' @rdname zero_shot
+#' @export
+zero_shot_ddnm <- function() {
+  new_zero_shot("ddnm", "DDNM", score = function(op, frame, a, b2) {
+    range_score(op, frame, a, rep(b2, frame$r))
+  })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_bo <- function(general = FALSE) {
+  check_flag(general, "general")
+  new_zero_shot("bo", if (general) "generalised BO" else "BO-DDNM",
+                range = if (general) "posterior" else "noise",
+                score = function(op, frame, a, b2) {
+                  range_score(op, frame, a, b2 + a^2 * frame$nu)
+                })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_ccdf <- function() {
+  new_zero_shot("ccdf", "CCDF", step = function(ops, one, frame) c(ops, replace_range(one, frame)))
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_repaint <- function(repeats = 5) {
+  repeats <- check_count(repeats, "repeats", min = 1)
+  new_zero_shot("repaint", "RePaint", list(repeats = repeats), step = function(ops, one, frame) {
+    once <- c(ops, replace_range(one, frame))
+    back <- list(op_noise("(z)"), op_linear("x", c(x = 1 / one$ratio, "(z)" = sqrt(one$beta))))
+    c(rep(c(once, back), repeats - 1), once)
+  })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_ddnm_plus <- function() {
+  # x' = k x0' + m x + noise: the DDPM step from x0'. On the range x0' = x0 - l (x0 - y), and the
+  # noise that y brings, (k l)^2 nu, counts as noise of the step
+  new_zero_shot("ddnm_plus", "DDNM+", ddpm = TRUE, step = function(ops, one, frame) {
+    sd <- as.list(ops[[length(ops)]]$coef)[["z"]]
+    k <- one$a_next * one$beta / one$b2
+    m <- one$b2_next / one$b2 / one$ratio
+    allowed <- k * sqrt(frame$nu)
+    l <- ifelse(sd >= allowed, 1, sd / allowed)
+    own <- sqrt(pmax(sd^2 - (l * allowed)^2, 0))
+    from_x0(ops, one, frame, x0 = c(k * (1 - l), k), x = m, y = k * l, z = c(own, sd))
+  })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_ddrm <- function(eta = .85, eta_b = 1) {
+  eta <- check_number(eta, "eta", min = 0, max = 1)
+  eta_b <- check_number(eta_b, "eta_b", min = 0, max = 1)
+  # in the variance-exploding coordinate x/a, whose noise has variance b^2/a^2 = sigma^2
+  new_zero_shot("ddrm", "DDRM", list(eta = eta, eta_b = eta_b), step = function(ops, one, frame) {
+    now <- sqrt(one$b2) / one$a
+    then <- sqrt(one$b2_next) / one$a_next
+    kept <- sqrt(1 - eta^2) * then
+    noisy <- then < sqrt(frame$nu)
+    to_y <- ifelse(noisy, kept / sqrt(frame$nu), eta_b)
+    z <- ifelse(noisy, eta * then, sqrt(pmax(then^2 - eta_b^2 * frame$nu, 0)))
+    to_x <- kept / now # of x/a - x0
+    scale <- one$a_next
+    from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x), x = scale / one$a * c(0, to_x),
+            y = scale * to_y, z = scale * c(z, eta * then))
+  })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_dps <- function(zeta = 1) {
+  zeta <- check_number(zeta, "zeta", min = 0)
+  new_zero_shot("dps", "DPS", list(zeta = zeta), range = "operator",
+                step = function(ops, one, frame) dps_step(ops, one, frame, zeta))
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_mcg <- function(zeta = 1) {
+  zeta <- check_number(zeta, "zeta", min = 0)
+  new_zero_shot("mcg", "MCG", list(zeta = zeta), range = "operator",
+                step = function(ops, one, frame) {
+                  c(dps_step(ops, one, frame, zeta), replace_range(one, frame))
+                })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_pigdm <- function(prior_variance = 1) {
+  prior_variance <- check_prior_variance(prior_variance)
+  new_zero_shot("pigdm", "PiGDM", list(prior_variance = prior_variance),
+                score = function(op, frame, a, b2) {
+                  weight <- 1 / (spread_given(prior_variance, a, b2) + frame$nu)
+                  guided_score(op, frame, a, b2, weight)
+                })
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_tmpd <- function() {
+  # H C H' + R in the frame: (b^2/a^2) I + diag(nu) + (b^4/a^2) Ds
+  new_zero_shot("tmpd", "TMPD", score = function(op, frame, a, b2) {
+    solve <- op_hessian("(pull)", along = "(pull)", from = op$from, t = op$t, mode = "solve",
+                        diagonal = frame$nu + b2 / a^2, factor = b2^2 / a^2)
+    guided_score(op, frame, a, b2, 1, list(solve))
+  })
+}
+
+# Var(x_0 | x_t) = r^2 of each coordinate, if that of x_0 is v.
+spread_given <- function(v, a, b2) if (is.finite(v)) b2 * v / (b2 + a^2 * v) else b2 / a^2
+
+check_prior_variance <- function(x) {
+  if (identical(x, Inf)) return(x)
+  check_number(x, "prior_variance", min = 0, open = TRUE)
+}
+
+#' @export
+format.zero_shot_method <- function(x, ...) paste0(x$label, format_params(x$params))
+
+#' @export
+print.zero_shot_method <- function(x, ...) {
+  kind <- if (!is.null(x$score)) "a score" else if (!is.null(x$step)) "a step of its own" else {
+    if (is.null(x$twist)) "the conditional law itself" else "weighted particles"
+  }
+  cat("<zero_shot_method> ", format(x), ": ", kind, "\n", sep = "")
+  invisible(x)
+}
+
+check_zero_shot <- function(x, arg = "method") {
+  if (!inherits(x, "zero_shot_method")) {
+    abort_input(arg, "a method such as zero_shot_bo()", paste("a", class(x)[1]))
+  }
+  x
+}
+
+# ---- What methods are made of
+
+# The frame in which a method works.
+zero_shot_frame <- function(mixture, observation, method) {
+  H <- observation_matrix(observation, mixture)
+  by <- if (method$range == "operator") "operator" else "noise"
+  range <- observed_range(observation, H, by)
+  if (method$range == "posterior") {
+    law <- moments(exact_posterior(mixture, observation))
+    V <- range$basis
+    range[c("basis", "target", "nu")] <-
+      turn_range(V, drop(crossprod(V, law$mean)), crossprod(V, unname(law$cov) %*% V))
+  }
+  complete_basis(range)
+}
+
+# The mixture given the observation.
+exact_posterior <- function(mixture, observation) {
+  condition(mixture, observation$y, observation_matrix(observation, mixture), observation$noise)
+}
+
+# Numbers of the range, and one for what is not observed.
+fill_range <- function(x, frame, rest = 0) c(x, rep(rest, frame$d - frame$r))
+ends <- function(x, frame) {
+  if (length(x) == 1) return(x)
+  c(x[seq_len(frame$r)], rep(x[frame$r + 1], frame$d - frame$r))
+}
+
+constant_one <- list(new_op("constant", to = "(one)", coef = list(x = 1)))
+
+linear_op <- function(to, ...) new_op("linear", to = to, coef = list(...))
+
+# s on N, (a target_i - x_i)/variance_i on P.
+range_score <- function(op, frame, a, variance) {
+  if (any(variance == 0)) {
+    abort(paste("the score given an observation without noise does not exist at t = 0;",
+                "take a sampler with `end` > 0"), "singular")
+  }
+  s <- fill_range(rep(0, frame$r), frame, 1)
+  coef <- list(s, fill_range(-1 / variance, frame), fill_range(a * frame$target / variance, frame))
+  names(coef) <- c(op$to, op$from, "(one)")
+  c(list(op), constant_one, list(new_op("linear", to = op$to, coef = coef)))
+}
+
+# s + J'w, where w_i = weight_i (target_i - x0_i) on P and 0 on N; `more` operations make of w,
+# in register "(pull)", another.
+guided_score <- function(op, frame, a, b2, weight, more = NULL) {
+  coef <- c(list(1, 1 / a, b2 / a))
+  names(coef) <- c(op$to, "(pull)", "(bend)")
+  c(list(op), pull_to(op, frame, a, b2, rep_len(weight, frame$r)), more,
+    list(op_hessian("(bend)", along = "(pull)", from = op$from, t = op$t),
+         new_op("linear", to = op$to, coef = coef)))
+}
+
+pull_to <- function(op, frame, a, b2, weight) {
+  coef <- list(fill_range(-weight / a, frame), fill_range(-weight * b2 / a, frame),
+               fill_range(weight * frame$target, frame))
+  names(coef) <- c(op$from, op$to, "(one)")
+  c(constant_one, list(new_op("linear", to = "(pull)", coef = coef)))
+}
+
+# x_i <- a' target_i + b' z on P.
+replace_range <- function(one, frame) {
+  c(constant_one,
+    list(op_noise("(z)"),
+         linear_op("x", x = fill_range(rep(0, frame$r), frame, 1),
+                   "(one)" = fill_range(one$a_next * frame$target, frame),
+                   "(z)" = fill_range(rep(sqrt(one$b2_next), frame$r), frame))))
+}
+
+# A step of a method's own: x' = (coefficients of) x0, x, y and noise; those of x0, x and z are one
+# number, or r for P and one for N.
+from_x0 <- function(ops, one, frame, x0, x, y, z) {
+  x0 <- ends(x0, frame)
+  c(list(op_eval("s", from = "x", t = one$t)), constant_one,
+    list(op_noise("(z)"),
+         linear_op("x", x = ends(x, frame) + x0 / one$a, s = x0 * one$b2 / one$a,
+                   "(one)" = fill_range(y * frame$target, frame), "(z)" = ends(z, frame))))
+}
+
+# The sampler's step, plus zeta J'H'(y - H x0)/|y - H x0| of its beginning.
+dps_step <- function(ops, one, frame, zeta) {
+  op <- ops[[1]]
+  at_start <- op$op == "eval" && op$from == "x" && op$t == one$t
+  if (at_start) ops <- ops[-1] else op <- op_eval("(s)", from = "x", t = one$t)
+  c(list(op), pull_to(op, frame, one$a, one$b2, frame$scale),
+    list(new_op("power", to = "(pull)", coef = list(x = -1)),
+         linear_op("(pull)", "(pull)" = fill_range(frame$scale, frame)),
+         op_hessian("(bend)", along = "(pull)", from = "x", t = one$t),
+         linear_op("(pull)", "(pull)" = zeta / one$a, "(bend)" = zeta * one$b2 / one$a)),
+    ops, list(linear_op("x", x = 1, "(pull)" = 1)))
+}
+
+# The operations of all steps of a run by a method.
+zero_shot_program <- function(method, frame, sampler, times, schedule) {
+  steps <- sampler_program(sampler, times, schedule)
+  if (!is.null(method$score)) {
+    score <- function(op) {
+      if (op$op == "eval") method$score(op, frame, schedule$a(op$t), schedule$b2(op$t)) else {
+        list(op)
+      }
+    }
+    steps <- lapply(steps, function(ops) unlist(lapply(ops, score), recursive = FALSE))
+  }
+  if (!is.null(method$step)) {
+    steps <- lapply(seq_along(steps), function(k) {
+      method$step(steps[[k]], c(step_constants(k, times, schedule), k = k, t = times[k]), frame)
+    })
+  }
+  steps
+}

@@ -1,0 +1,221 @@
+#' Zero-shot conditional sampling
+#'
+#' Draws from a mixture given an [observation()] by one of the [zero_shot] methods, which know the
+#' unconditional score alone. The exact answer is there to compare with: [condition()].
+#'
+#' @details
+#' A run is that of [guided_sample()], with the same engine and random numbers: `set.seed()` rules,
+#' and results do not depend on the number of threads. Methods that change the score work with any
+#' [sampler()]; `zero_shot_ccdf()`, `zero_shot_repaint()`, `zero_shot_dps()` and `zero_shot_mcg()`
+#' add to the sampler's steps; `zero_shot_ddnm_plus()` takes the variance of the steps from
+#' [sampler_ddpm()]; `zero_shot_ddrm()` takes the times alone. All start from the normal law at the
+#' horizon.
+#'
+#' The default stops at `t = 1` of the schedule, where the variance of the noise still is `delta`:
+#' without noise in the observation the conditional law has no density at `t = 0`. To go on to the
+#' data take `end = 0`. [summary()] compares with the exact conditional law at the time of the end.
+#'
+#' **Particle methods** run `n` independent sets of `particles` particles, of each of which one is
+#' returned in the end, drawn by the weights.
+#'
+#' @param mixture A [gaussmix()], the law of `x` before anything was observed.
+#' @param n Number of draws.
+#' @param observation An [observation()].
+#' @param method One of the [zero_shot] methods.
+#' @param schedule The forward process, see [schedule].
+#' @param sampler A sampler, see [sampler()]: the unconditional one of which the method makes
+#'   another.
+#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own.
+#' @param key `NULL`, or the `key` of another run, to meet the same noise.
+#' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
+#'   [scaling].
+#' @return `zero_shot_sample()`: an object of class `zero_shot_sample`, a list with `x`, the n x d
+#'   draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
+#'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data frame
+#'   of the mean effective sample size at each time and the share of the sets that were resampled
+#'   then, and `log_evidence`, n logarithms of estimates of the density of `y`. Methods
+#'   for `print`, `summary` (means and standard deviations beside the exact ones, and
+#'   `E|y - H x|^2`), `as.matrix`, `as.data.frame` and `plot`.
+#' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning
+#'   that counts them.
+#' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting.
+#' @family zero-shot conditional sampling
+#' @examples
+#' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5)
+#' y <- observation(.8, H = cbind(1, .5), noise = .09)
+#' set.seed(1)
+#' run <- zero_shot_sample(m, 1000, y, zero_shot_bo(), schedule_etc(50))
+#' run
+#' summary(run)
+#' # the score that the run followed
+#' zero_shot_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
+#' @export
+zero_shot_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
+                             sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
+                             key = NULL, folder = NULL) {
+  check_mixture(mixture)
+  n <- check_count(n, "n")
+  check_observation(observation, mixture)
+  check_zero_shot(method)
+  check_schedule(schedule)
+  check_method_sampler(method, check_sampler(sampler))
+  key <- check_key(key)
+  if (is.null(key)) key <- draw_key()
+  times <- sampler_times(sampler, schedule, horizon)
+  run <- if (!is.null(method$twist)) {
+    run_particle_method(mixture, n, observation, method, sampler, schedule, times, key)
+  } else {
+    frame <- if (method$name != "exact") zero_shot_frame(mixture, observation, method)
+    inner <- if (is.null(frame)) exact_posterior(mixture, observation) else {
+      turned_mixture(mixture, frame)
+    }
+    steps <- zero_shot_program(method, frame, sampler, times, schedule)
+    plan <- zero_shot_plan(inner, n, steps, times, schedule, rotate = is.null(frame))
+    run <- run_particles(plan, plain_aim(inner, plan), key, folder)
+    x <- if (is.null(frame)) run$x else tcrossprod(run$x, frame$complete)
+    list(x = x)
+  }
+  run$x <- name_dims(run$x, NULL, variable_names(mixture))
+  structure(c(run, list(mixture = mixture, observation = observation, method = method,
+                        sampler = sampler, schedule = schedule, times = times, horizon = times[1],
+                        key = key)),
+            class = "zero_shot_sample")
+}
+
+# A plan as of sampling_plan(), for run_particles().
+zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {
+  program <- compile_program(steps, times, mixture_dim(mixture), start_sd(schedule, times[1]))
+  levels <- program_levels(program, schedule)
+  check_levels(mixture, levels, program$level_times)
+  begin <- list(n = n, sd = start_sd(schedule, times[1]), label = "normal")
+  list(mixture = mixture, schedule = schedule, times = times, begin = begin, method = "none",
+       program = program, levels = levels, pool = core_pool(mixture, rotate), trajectory = FALSE)
+}
+
+plain_aim <- function(mixture, plan) {
+  levels <- plan$levels
+  levels$coef <- levels$scale
+  list(models = rbind(log_weights(mixture)), levels = levels, scalars = integer(),
+       log_prior = NULL)
+}
+
+check_method_sampler <- function(method, sampler) {
+  # its noise has the shape that the unconditional score gives it
+  if (identical(sampler$params$variance, "matched")) {
+    abort_input("sampler", "one whose noise does not depend on the score", format(sampler))
+  }
+  if (method$ddpm && sampler$name != "ddpm") {
+    abort_input("sampler", paste("sampler_ddpm() for", method$label), format(sampler))
+  }
+}
+
+#' @rdname zero_shot_sample
+#' @param x For `zero_shot_score()`, an n x d matrix of points.
+#' @param t One time, in the clock of the schedule.
+#' @return `zero_shot_score()`: the n x d matrix of the score that a method follows; an error for
+#'   methods that have a step of their own, or particles.
+#' @export
+zero_shot_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
+  check_mixture(mixture)
+  x <- check_points(x, mixture)
+  check_observation(observation, mixture)
+  check_zero_shot(method)
+  if (method$name == "exact") {
+    return(score(exact_posterior(mixture, observation), x, t, schedule))
+  }
+  if (is.null(method$score)) {
+    abort_input("method", "one that is a score, as zero_shot_bo()", format(method))
+  }
+  level <- noise_level(mixture, t, schedule)
+  frame <- zero_shot_frame(mixture, observation, method)
+  inner <- turned_mixture(mixture, frame)
+  ops <- c(method$score(op_eval("s", t = t), frame, level$a, level$b2),
+           list(new_op("save", "x", from = "s")))
+  program <- assemble_program(operation_table(ops, frame$d), scalars = 3)
+  levels <- list(a = level$a, b2 = level$b2, coef = 1)
+  run <- core_run(core_pool(inner, rotate = FALSE), rbind(log_weights(inner)), levels, program,
+                  nrow(x), start = x %*% frame$complete)
+  name_dims(tcrossprod(run$output, frame$complete), rownames(x), variable_names(mixture))
+}
+
+# ---- What there is to say of it
+
+# The exact law of what a run aims at: at the time at which it ends.
+exact_target <- function(x) {
+  law <- exact_posterior(x$mixture, x$observation)
+  diffuse(law, x$times[length(x$times)], x$schedule)
+}
+
+# |y - H x|^2 of points.
+residual <- function(x) {
+  H <- observation_matrix(x$observation, x$mixture)
+  rowSums((x$x %*% t(H) - rep(x$observation$y, each = nrow(x$x)))^2)
+}
+
+#' @export
+print.zero_shot_sample <- function(x, ...) {
+  cat("<zero_shot_sample> ", count_of(nrow(x$x), "draw"), " in ",
+      count_of(ncol(x$x), "dimension"), "\n", sep = "")
+  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line("given:    ", format(x$observation))
+  line("method:   ", format(x$method))
+  line("sampler:  ", format(x$sampler))
+  line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), " to ",
+       format(x$times[length(x$times)]))
+  if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(sample_mean(residual(x))))
+  if (!is.null(x$ess)) {
+    line("effective sample size: ", format(min(x$ess$ess), digits = 3), " of ",
+         x$method$params$particles, " on average, at its least")
+  }
+  invisible(x)
+}
+
+#' @export
+summary.zero_shot_sample <- function(object, ...) {
+  x <- object$x
+  law <- exact_target(object)
+  exact <- moments(law)
+  H <- observation_matrix(object$observation, object$mixture)
+  gap <- object$observation$y - drop(H %*% exact$mean)
+  variables <- data.frame(mean = colMeans(x), se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
+                          exact_mean = exact$mean, sd = apply(x, 2, stats::sd),
+                          exact_sd = sqrt(diag(exact$cov)),
+                          row.names = variable_labels(object$mixture))
+  residual <- sample_mean(residual(object))
+  residual$exact <- sum(gap^2) + sum((H %*% unname(exact$cov)) * H)
+  structure(list(sample = object, variables = variables, residual = residual),
+            class = "summary.zero_shot_sample")
+}
+
+#' @export
+print.summary.zero_shot_sample <- function(x, digits = 4, max = 10, ...) {
+  print(x$sample)
+  cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
+  print(utils::head(x$variables, max), digits = digits)
+  more <- nrow(x$variables) - max
+  if (more > 0) cat("... and", count_of(more, "more variable"), "\n")
+  invisible(x)
+}
+
+#' @export
+as.matrix.zero_shot_sample <- function(x, ...) x$x
+
+#' @export
+as.data.frame.zero_shot_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+  points <- x$x
+  colnames(points) <- variable_labels(x$mixture)
+  as.data.frame(points, row.names = row.names, optional = optional)
+}
+
+#' @rdname plot.gaussmix
+#' @export
+autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
+  picture <- autoplot(exact_target(object), data = object$x, variables = variables, ...)
+  picture$labels$title <- paste("Draws by", format(object$method))
+  picture$labels$subtitle <- paste0(format(object$observation), "\nLines: the exact conditional law")
+  picture
+}
+
+#' @rdname plot.gaussmix
+#' @export
+plot.zero_shot_sample <- function(x, ...) show_plot(x, ...)
