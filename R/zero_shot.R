@@ -201,8 +201,7 @@ zero_shot_pigdm <- function(prior_variance = 1) {
 zero_shot_tmpd <- function() {
   # H C H' + R in the frame: (b^2/a^2) I + diag(nu) + (b^4/a^2) Ds
   new_zero_shot("tmpd", "TMPD", score = function(op, frame, a, b2) {
-    solve <- op_hessian("(pull)", along = "(pull)", from = op$from, t = op$t, mode = "solve",
-                        diagonal = frame$nu + b2 / a^2, factor = b2^2 / a^2)
+    solve <- op_solve("(pull)", op$from, op$t, coef = b2^2 / a^2, diagonal = frame$nu + b2 / a^2)
     guided_score(op, frame, a, b2, 1, list(solve))
   })
 }
@@ -279,12 +278,12 @@ range_score <- function(op, frame, a, variance) {
 }
 
 # s + J'w, where w_i = weight_i (target_i - x0_i) on P and 0 on N; `more` operations make of w,
-# in register "(pull)", another.
+# in register "(pull)", another. a J = I + b^2 Ds.
 guided_score <- function(op, frame, a, b2, weight, more = NULL) {
-  coef <- c(list(1, 1 / a, b2 / a))
-  names(coef) <- c(op$to, "(pull)", "(bend)")
+  coef <- list(1, 1 / a)
+  names(coef) <- c(op$to, "(pull)")
   c(list(op), pull_to(op, frame, a, b2, rep_len(weight, frame$r)), more,
-    list(op_hessian("(bend)", along = "(pull)", from = op$from, t = op$t),
+    list(op_product("(pull)", op$from, op$t, coef = b2),
          new_op("linear", to = op$to, coef = coef)))
 }
 
@@ -322,9 +321,8 @@ dps_step <- function(ops, one, frame, zeta) {
   c(list(op), pull_to(op, frame, one$a, one$b2, frame$scale),
     list(new_op("power", to = "(pull)", coef = list(x = -1)),
          linear_op("(pull)", "(pull)" = fill_range(frame$scale, frame)),
-         op_hessian("(bend)", along = "(pull)", from = "x", t = one$t),
-         linear_op("(pull)", "(pull)" = zeta / one$a, "(bend)" = zeta * one$b2 / one$a)),
-    ops, list(linear_op("x", x = 1, "(pull)" = 1)))
+         op_product("(pull)", "x", one$t, coef = one$b2)),
+    ops, list(linear_op("x", x = 1, "(pull)" = zeta / one$a)))
 }
 
 # The operations of all steps of a run by a method.
