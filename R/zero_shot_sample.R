@@ -119,23 +119,31 @@ zero_shot_score <- function(mixture, x, t, observation, method, schedule = sched
   check_mixture(mixture)
   x <- check_points(x, mixture)
   check_observation(observation, mixture)
-  check_zero_shot(method)
+  value <- zero_shot_scorer(mixture, observation, check_zero_shot(method), schedule)(x, t)
+  name_dims(value, rownames(x), variable_names(mixture))
+}
+
+# The same as a function of points and a time: what does not depend on them is made once.
+zero_shot_scorer <- function(mixture, observation, method, schedule) {
   if (method$name == "exact") {
-    return(score(exact_posterior(mixture, observation), x, t, schedule))
+    law <- exact_posterior(mixture, observation)
+    return(function(x, t) score(law, x, t, schedule))
   }
   if (is.null(method$score)) {
     abort_input("method", "one that is a score, as zero_shot_bo()", format(method))
   }
-  level <- noise_level(mixture, t, schedule)
   frame <- zero_shot_frame(mixture, observation, method)
   inner <- turned_mixture(mixture, frame)
-  ops <- c(method$score(op_eval("s", t = t), frame, level$a, level$b2),
-           list(new_op("save", "x", from = "s")))
-  program <- assemble_program(operation_table(ops, frame$d), scalars = 3)
-  levels <- list(a = level$a, b2 = level$b2, coef = 1)
-  run <- core_run(core_pool(inner, rotate = FALSE), rbind(log_weights(inner)), levels, program,
-                  nrow(x), start = x %*% frame$complete)
-  name_dims(tcrossprod(run$output, frame$complete), rownames(x), variable_names(mixture))
+  pool <- core_pool(inner, rotate = FALSE)
+  function(x, t) {
+    level <- noise_level(mixture, t, schedule)
+    ops <- c(method$score(op_eval("s", t = t), frame, level$a, level$b2),
+             list(new_op("save", "x", from = "s")))
+    program <- assemble_program(operation_table(ops, frame$d), scalars = 3)
+    run <- core_run(pool, rbind(log_weights(inner)), c(level, coef = 1), program, nrow(x),
+                    start = x %*% frame$complete)
+    tcrossprod(run$output, frame$complete)
+  }
 }
 
 # ---- What there is to say of it
