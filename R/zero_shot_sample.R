@@ -63,7 +63,8 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
   if (is.null(key)) key <- draw_key()
   times <- sampler_times(sampler, schedule, horizon)
   run <- if (!is.null(method$twist)) {
-    run_particle_method(mixture, n, observation, method, sampler, schedule, times, key)
+    run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
+                        folder)
   } else {
     frame <- if (method$name != "exact") zero_shot_frame(mixture, observation, method)
     inner <- if (is.null(frame)) exact_posterior(mixture, observation) else {
