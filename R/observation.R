@@ -156,7 +156,7 @@ observed_range <- function(observation, H, by = "noise") {
     W <- qr.Q(qr(s$u), complete = TRUE)[, -seq_len(r), drop = FALSE]
     known <- drop(crossprod(W, y))
     own <- eigen(crossprod(W, full %*% W), symmetric = TRUE)
-    there <- own$values > 1e-12 * max(own$values, 1e-300)
+    there <- own$values > 1e-12 * max(abs(full))
     known <- drop(crossprod(own$vectors, known))
     if (any(abs(known[!there]) > 1e-8 * sqrt(sum(y^2)))) {
       abort(paste("`y` is impossible: the part of it that no x and no noise can make is",

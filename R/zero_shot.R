@@ -142,7 +142,7 @@ zero_shot_ddnm_plus <- function() {
     m <- one$b2_next / one$b2 / one$ratio
     allowed <- k * sqrt(frame$nu)
     l <- ifelse(sd >= allowed, 1, sd / allowed)
-    own <- sqrt(pmax(sd^2 - (l * allowed)^2, 0))
+    own <- sqrt(pmax(sd^2 - allowed^2, 0))
     from_x0(ops, one, frame, x0 = c(k * (1 - l), k), x = m, y = k * l, z = c(own, sd))
   })
 }
@@ -162,7 +162,7 @@ zero_shot_ddrm <- function(eta = .85, eta_b = 1) {
     z <- ifelse(noisy, eta * then, sqrt(pmax(then^2 - eta_b^2 * frame$nu, 0)))
     to_x <- kept / now # of x/a - x0
     scale <- one$a_next
-    from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x), x = scale / one$a * c(0, to_x),
+    from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x), x = fill_range(rep(0, frame$r), frame, scale / one$a * to_x),
             y = scale * to_y, z = scale * c(z, eta * then))
   })
 }
@@ -257,8 +257,8 @@ exact_posterior <- function(mixture, observation) {
 # Numbers of the range, and one for what is not observed.
 fill_range <- function(x, frame, rest = 0) c(x, rep(rest, frame$d - frame$r))
 ends <- function(x, frame) {
-  if (length(x) == 1) return(x)
-  c(x[seq_len(frame$r)], rep(x[frame$r + 1], frame$d - frame$r))
+  if (length(x) %in% c(1, frame$d)) return(x)
+  fill_range(x[seq_len(frame$r)], frame, x[frame$r + 1])
 }
 
 constant_one <- list(new_op("constant", to = "(one)", coef = list(x = 1)))

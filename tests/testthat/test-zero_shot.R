@@ -1,0 +1,213 @@
+# Zero-shot methods one evaluation or one step at a time, against their formulas in the coordinates
+# of the data, by plain linear algebra.
+
+pinv <- function(H) {
+  s <- svd(H)
+  s$v %*% (t(s$u) / s$d)
+}
+
+case <- function(d = 3, p = 2, noise = "variance", seed = 1) {
+  set.seed(seed)
+  plain <- random_mixture("full", d, 3)
+  H <- matrix(rnorm(p * d), p)
+  R <- switch(noise, variance = diag(.2, p), none = diag(0, p),
+              covariance = crossprod(matrix(rnorm(p * p), p)) / 4 + diag(.1, p))
+  list(m = plain$mixture, H = H, R = R, y = rnorm(p), x = matrix(rnorm(5 * d, 0, 1.5), 5),
+       plus = pinv(H), P = pinv(H) %*% H, N = diag(d) - pinv(H) %*% H)
+}
+seen <- function(case, noise = case$R) {
+  observation(case$y, case$H, if (all(noise == diag(noise[1], nrow(noise)))) noise[1] else noise)
+}
+by_row <- function(x, f) t(vapply(seq_len(nrow(x)), f, double(ncol(x))))
+
+etc <- schedule_etc(30)
+alpha_of <- function(t) (etc$a(t) / etc$a(t - 1))^2
+
+test_that("the class N s + f has the f of its formulas, for any noise", {
+  for (noise in c("variance", "covariance", "none")) {
+    o <- case(noise = noise)
+    t <- 12
+    a <- etc$a(t)
+    v <- etc$b2(t)
+    s <- score(o$m, o$x, t, etc)
+    gap <- a * rep(1, 5) %*% t(o$plus %*% o$y) - o$x %*% o$P
+    ddnm <- s %*% o$N + gap / v
+    expect_equal(zero_shot_score(o$m, o$x, t, seen(o), zero_shot_ddnm(), etc), ddnm,
+                 tolerance = 1e-12)
+    Q <- solve(v * diag(3) + a^2 * o$plus %*% o$R %*% t(o$plus)) %*% o$P
+    bo <- s %*% o$N + gap %*% t(Q)
+    expect_equal(zero_shot_score(o$m, o$x, t, seen(o), zero_shot_bo(), etc), bo, tolerance = 1e-12)
+    if (noise == "none") expect_equal(bo, ddnm, tolerance = 1e-12)
+  }
+})
+
+test_that("DDNM's own algorithm is the same step to 1e-12", {
+  o <- case(noise = "none")
+  t <- 9
+  A <- etc$a(t)^2
+  A_next <- etc$a(t - 1)^2
+  alpha <- A / A_next
+  s <- score(o$m, o$x, t, etc)
+  x0 <- (o$x + (1 - A) * s) / sqrt(A)
+  x0 <- rep(1, 5) %*% t(o$plus %*% o$y) + x0 %*% o$N
+  mean <- (sqrt(A_next) * (1 - alpha) * x0 + sqrt(alpha) * (1 - A_next) * o$x) / (1 - A)
+  g <- zero_shot_score(o$m, o$x, t, seen(o), zero_shot_ddnm(), etc)
+  expect_lt(max(abs(mean - (o$x + (1 - alpha) * g) / sqrt(alpha))), 1e-12)
+})
+
+test_that("PiGDM and TMPD guide as their formulas say", {
+  for (noise in c("variance", "covariance", "none")) {
+    o <- case(noise = noise, seed = 2)
+    t <- 14
+    a <- etc$a(t)
+    v <- etc$b2(t)
+    s <- score(o$m, o$x, t, etc)
+    J <- score_jacobian(o$m, o$x, t, etc)
+    x0 <- (o$x + v * s) / a
+    guided <- function(spread) {
+      by_row(o$x, function(i) {
+        Ji <- (diag(3) + v * J[i, , ]) / a
+        S <- o$H %*% spread(Ji) %*% t(o$H) + o$R
+        s[i, ] + drop(t(Ji) %*% t(o$H) %*% solve(S, o$y - o$H %*% x0[i, ]))
+      })
+    }
+    score_of <- function(method) zero_shot_score(o$m, o$x, t, seen(o), method, etc)
+    expect_equal(score_of(zero_shot_pigdm()), guided(function(J) v * diag(3)), tolerance = 1e-10)
+    expect_equal(score_of(zero_shot_pigdm(4)), guided(function(J) v * 4 / (v + a^2 * 4) * diag(3)),
+                 tolerance = 1e-10)
+    expect_equal(score_of(zero_shot_pigdm(Inf)), guided(function(J) v / a^2 * diag(3)),
+                 tolerance = 1e-10)
+    expect_equal(score_of(zero_shot_tmpd()), guided(function(J) v / a * J), tolerance = 1e-9)
+  }
+})
+
+# One step of the DDPM sampler from t = 10 to 9 by a method, from points x, with the noise in the
+# coordinates of the data: x' and the noises.
+one_step <- function(o, method, noises, noise = o$R, variance = "scaled") {
+  ob <- seen(o, noise)
+  frame <- zero_shot_frame(o$m, ob, method)
+  times <- c(10, 9)
+  sampler <- sampler_ddpm(grid = times, variance = variance)
+  steps <- zero_shot_program(method, frame, sampler, times, etc)
+  program <- compile_program(steps, times, 3)
+  expect_identical(program$noises, as.integer(noises))
+  z <- array(rnorm(15 * noises), c(5, 3, noises))
+  inner <- turned_mixture(o$m, frame)
+  levels <- c(program_levels(program, etc), list(coef = rep(1, length(program$level_times))))
+  run <- core_run(core_pool(inner, rotate = FALSE), rbind(log_weights(inner)), levels, program, 5,
+                  start = o$x %*% frame$complete, noise = rotate_slices(z, frame$complete))
+  list(x = run$output %*% t(frame$complete), z = z)
+}
+
+step_case <- function(...) {
+  o <- case(...)
+  o$a <- etc$a(10)
+  o$a1 <- etc$a(9)
+  o$v <- etc$b2(10)
+  o$v1 <- etc$b2(9)
+  o$alpha <- (o$a / o$a1)^2
+  o$s <- score(o$m, o$x, 10, etc)
+  o$x0 <- (o$x + o$v * o$s) / o$a
+  o$yb <- rep(1, 5) %*% t(o$plus %*% o$y)
+  # the unconditional step with noise z
+  o$plain <- function(z) {
+    (o$x + (1 - o$alpha) * o$s) / sqrt(o$alpha) + sqrt((1 - o$alpha) / o$alpha) * z
+  }
+  J <- score_jacobian(o$m, o$x, 10, etc)
+  o$J <- function(i) (diag(3) + o$v * J[i, , ]) / o$a
+  o
+}
+
+test_that("CCDF and RePaint replace the range by the diffused observation", {
+  o <- step_case(seed = 3)
+  put <- function(x, z) x %*% o$N + (o$a1 * o$yb + sqrt(o$v1) * z) %*% o$P
+  got <- one_step(o, zero_shot_ccdf(), 2)
+  expect_equal(got$x, put(o$plain(got$z[, , 1]), got$z[, , 2]), tolerance = 1e-12)
+  got <- one_step(o, zero_shot_repaint(1), 2)
+  expect_equal(got$x, put(o$plain(got$z[, , 1]), got$z[, , 2]), tolerance = 1e-12)
+  got <- one_step(o, zero_shot_repaint(2), 5)
+  once <- put(o$plain(got$z[, , 1]), got$z[, , 2])
+  again <- sqrt(o$alpha) * once + sqrt(1 - o$alpha) * got$z[, , 3]
+  mean <- (again + (1 - o$alpha) * score(o$m, again, 10, etc)) / sqrt(o$alpha)
+  twice <- put(mean + sqrt((1 - o$alpha) / o$alpha) * got$z[, , 4], got$z[, , 5])
+  expect_equal(got$x, twice, tolerance = 1e-11)
+})
+
+test_that("DPS and MCG add the gradient of the residual's norm", {
+  for (noise in c("variance", "covariance")) {
+    o <- step_case(seed = 4, noise = noise)
+    push <- by_row(o$x, function(i) {
+      rest <- drop(o$y - o$H %*% o$x0[i, ])
+      drop(t(o$J(i)) %*% t(o$H) %*% rest) / sqrt(sum(rest^2))
+    })
+    got <- one_step(o, zero_shot_dps(.7), 1)
+    expect_equal(got$x, o$plain(got$z[, , 1]) + .7 * push, tolerance = 1e-11)
+    got <- one_step(o, zero_shot_mcg(.7), 2)
+    moved <- o$plain(got$z[, , 1]) + .7 * push
+    expect_equal(got$x, moved %*% o$N + (o$a1 * o$yb + sqrt(o$v1) * got$z[, , 2]) %*% o$P,
+                 tolerance = 1e-11)
+  }
+})
+
+test_that("DDNM+ and DDRM take each singular vector by its noise", {
+  # singular values 2 and .1: one coordinate is known better than the step's noise, one worse
+  o <- step_case(seed = 5)
+  V <- qr.Q(qr(matrix(rnorm(9), 3)))
+  o$H <- diag(c(2, .1)) %*% t(V[, 1:2])
+  o$R <- diag(.04, 2)
+  s <- c(2, .1, 0)
+  sig <- .2
+  yb <- rep(1, 5) %*% t(c(o$y / s[1:2], 0))
+  x <- o$x %*% V
+  x0 <- o$x0 %*% V
+  z <- function(got) got$z[, , 1] %*% V
+  got <- one_step(o, zero_shot_ddnm_plus(), 1)
+  k <- o$a1 * (1 - o$alpha) / o$v
+  s2 <- (1 - o$alpha) / o$alpha
+  expect_true(sqrt(s2) > k * sig / s[1] && sqrt(s2) < k * sig / s[2])
+  l <- c(1, sqrt(s2) * s[2] / (k * sig), 0)
+  gam <- s2 - c(k * sig / s[1], sqrt(s2), 0)^2
+  x0l <- x0 - (x0 - yb) * rep(l, each = 5)
+  mean <- k * x0l + sqrt(o$alpha) * o$v1 / o$v * x
+  expect_equal(got$x %*% V, mean + z(got) * rep(sqrt(pmax(gam, 0)), each = 5), tolerance = 1e-11)
+
+  eta <- .85
+  for (eta_b in c(1, .6)) {
+    got <- one_step(o, zero_shot_ddrm(eta, eta_b), 1)
+    now <- sqrt(o$v) / o$a
+    then <- sqrt(o$v1) / o$a1
+    expect_true(then >= sig / s[1] && then < sig / s[2])
+    xb <- x / o$a
+    n <- z(got)
+    kept <- sqrt(1 - eta^2) * then
+    to <- cbind(
+      (1 - eta_b) * x0[, 1] + eta_b * yb[, 1] + sqrt(then^2 - eta_b^2 * sig^2 / s[1]^2) * n[, 1],
+      x0[, 2] + kept * (yb[, 2] - x0[, 2]) / (sig / s[2]) + eta * then * n[, 2],
+      x0[, 3] + kept * (xb[, 3] - x0[, 3]) / now + eta * then * n[, 3]
+    )
+    expect_equal(got$x %*% V, o$a1 * to, tolerance = 1e-11)
+  }
+})
+
+test_that("methods say what they are and refuse what they cannot do", {
+  expect_output(print(zero_shot_bo()), "<zero_shot_method> BO-DDNM: a score", fixed = TRUE)
+  expect_output(print(zero_shot_dps(2)), "DPS (zeta = 2): a step of its own", fixed = TRUE)
+  expect_output(print(zero_shot_tds(8)), "weighted particles")
+  expect_output(print(zero_shot_exact()), "the conditional law itself")
+  expect_mixguide_error(zero_shot_bo(1), "general")
+  expect_mixguide_error(zero_shot_repaint(0), "repeats")
+  expect_mixguide_error(zero_shot_ddrm(2), "eta")
+  expect_mixguide_error(zero_shot_ddrm(eta_b = -1), "eta_b")
+  expect_mixguide_error(zero_shot_dps(-1), "zeta")
+  expect_mixguide_error(zero_shot_mcg("a"), "zeta")
+  expect_mixguide_error(zero_shot_pigdm(0), "prior_variance")
+  expect_mixguide_error(zero_shot_tds(0), "particles")
+  expect_mixguide_error(zero_shot_mcgdiff(kappa = 0), "kappa")
+  o <- case()
+  expect_mixguide_error(zero_shot_score(o$m, o$x, 1, seen(o), zero_shot_ccdf(), etc), "method")
+  expect_mixguide_error(zero_shot_score(o$m, o$x, 1, seen(o), "bo", etc), "method")
+  expect_error(zero_shot_score(o$m, o$x, 0, seen(o), zero_shot_ddnm(), etc),
+               class = "mixguide_error_singular")
+  # with noise BO has a score at t = 0
+  expect_true(all(is.finite(zero_shot_score(o$m, o$x, 0, seen(o), zero_shot_bo(), etc))))
+})
