@@ -43,7 +43,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
   warn_lost(lost, n)
   list(x = tcrossprod(x, frame$complete),
        ess = data.frame(t = times, ess = ess / max(n, 1), resampled = again / max(n, 1)),
-       log_evidence = log_evidence - sum(log(frame$scale)))
+       log_evidence = if (method$twist == "tds") log_evidence - sum(log(frame$scale)))
 }
 
 # Everything that the steps need, as data. A step of the sampler is x' = m(x) + sd z, m = alpha x +
@@ -139,7 +139,6 @@ mcgdiff_weights <- function(method, frame, a, b2, times) {
   held <- matrix(FALSE, frame$r, last)
   V <- matrix(0, frame$r, last)
   off <- double(frame$r) # by what the noise at tau is more than nu; Inf: never held
-  log_a <- 0
   for (i in seq_len(frame$r)) {
     nu <- frame$nu[i]
     tau <- if (nu > ratio[last]) max(0, which(ratio >= nu)) else last + 1
@@ -147,11 +146,10 @@ mcgdiff_weights <- function(method, frame, a, b2, times) {
     if (tau > last) V[i, ] <- b2 + a^2 * (nu + kappa) else if (tau > 0) {
       V[i, ] <- b2 - (a / a[tau])^2 * (b2[tau] - kappa)
       off[i] <- ratio[tau] - nu
-      log_a <- log_a + log(a[tau])
     } else off[i] <- Inf
   }
   list(twist = vector("list", last),
-       weights = list(held = held, V = V, off = off, nu = frame$nu, log_a = log_a))
+       weights = list(held = held, V = V, off = off, nu = frame$nu))
 }
 
 # `count` sets of particles after the first `first`.
@@ -209,8 +207,8 @@ particle_chunk <- function(job, first, count) {
   }
   pick <- systematic_one(w, uniform(last))
   x <- state$x[pick, , drop = FALSE]
-  list(x = x, log_evidence = state$log_z + top + log(sums / M) + now$log_constant, ess = ess,
-       again = again, lost = sum(rowSums(!is.finite(x)) > 0))
+  list(x = x, log_evidence = state$log_z + top + log(sums / M), ess = ess, again = again,
+       lost = sum(rowSums(!is.finite(x)) > 0))
 }
 
 # Draws in proportion to each column of w, at equal distances that u settles; columns that are not
@@ -238,24 +236,28 @@ systematic_one <- function(w, u) {
   }, 0)
 }
 
+# One of the n x d matrices that a program saves.
+output <- function(look, i) {
+  x <- look$output[, , i]
+  dim(x) <- dim(look$output)[1:2]
+  x
+}
+
 # Adds log psi(x) to the weights, which until then hold log p/q - log psi of where it came from.
 tds_move <- function(state, look, plan, k) {
   M <- plan$particles
   log_psi <- look$scalar[[1]]
   kernel <- plan$programs[[k]]$kernel
   propose <- function(state, parent) {
-    push <- look$output[, , 1]
-    z <- look$output[, , 3]
-    dim(push) <- dim(z) <- dim(state$x)
-    push <- push[parent, , drop = FALSE]
-    m <- matrix(look$output[, , 2], nrow(z))[parent, , drop = FALSE]
-    state$x <- m + push + kernel$sd * z
+    push <- output(look, 1)[parent, , drop = FALSE]
+    z <- output(look, 3)
+    state$x <- output(look, 2)[parent, , drop = FALSE] + push + kernel$sd * z
     # log N(x'; m, sd^2) - log N(x'; m + push, sd^2)
     ratio <- -rowSums(push^2) / (2 * kernel$sd^2) - rowSums(push * z) / kernel$sd
     state$log_w <- state$log_w + matrix(ratio - log_psi[parent], M)
     state
   }
-  list(log_w = state$log_w + matrix(log_psi, M), propose = propose, log_constant = 0)
+  list(log_w = state$log_w + matrix(log_psi, M), propose = propose)
 }
 
 mcgdiff_start <- function(state, plan) {
@@ -267,7 +269,6 @@ mcgdiff_start <- function(state, plan) {
   mean <- plan$a[1] * plan$target[i]
   n <- nrow(state$x)
   state$x[, i] <- state$x[, i] * rep(sqrt(V / (v + V)), each = n) + rep(mean * v / (v + V), each = n)
-  state$log_z <- state$log_z + sum(stats::dnorm(mean, 0, sqrt(v + V), log = TRUE))
   state
 }
 
@@ -289,19 +290,18 @@ mcgdiff_move <- function(state, look, plan, k) {
     i <- which(w$off > 0 & w$off < Inf)
     seen <- x[, i, drop = FALSE] / a
     log_w <- log_w - gauss(seen, plan$target[i], free + w$nu[i] + w$off[i])
-    return(list(log_w = state$log_w + matrix(log_w, M), log_constant = w$log_a))
+    return(list(log_w = state$log_w + matrix(log_w, M)))
   }
   kernel <- plan$programs[[k]]$kernel
   i <- which(w$held[, k + 1])
   V <- w$V[i, k + 1]
   aim <- plan$a[k + 1] * plan$target[i]
-  m <- matrix(look$output[, , 1], nrow(x))
+  m <- output(look, 1)
   v <- kernel$sd^2
   log_w <- gauss(m[, i, drop = FALSE], aim, v + V) -
     gauss(x[, i, drop = FALSE], plan$a[k] * plan$target[i], w$V[i, k])
   propose <- function(state, parent) {
-    z <- look$output[, , 2]
-    dim(z) <- dim(m)
+    z <- output(look, 2)
     m <- m[parent, , drop = FALSE]
     n <- nrow(m)
     sd <- rep(kernel$sd, ncol(m))
@@ -311,5 +311,5 @@ mcgdiff_move <- function(state, look, plan, k) {
     state$x <- m + z * rep(sd, each = n)
     state
   }
-  list(log_w = state$log_w + matrix(log_w, M), propose = propose, log_constant = w$log_a)
+  list(log_w = state$log_w + matrix(log_w, M), propose = propose)
 }

@@ -1,0 +1,105 @@
+# Particle methods: unbiased evidence, the posterior for many particles, resampling.
+
+m2 <- named_mixture("M2")
+given <- observation(.8, cbind(1, .5), .3^2)
+to_data <- sampler_ddpm(NULL, "scaled")
+
+test_that("TDS estimates the evidence of its own chain without bias", {
+  schedule <- schedule_etc(30)
+  set.seed(1)
+  chain <- guided_sample(m2, 1e5, sampler = to_data, schedule = schedule)$x
+  truth <- dnorm(.8, chain %*% c(1, .5), .3)
+  for (v in c(1, 8)) {
+    run <- zero_shot_sample(m2, 500, given, zero_shot_tds(16, v), schedule, to_data)
+    z <- exp(run$log_evidence)
+    se <- sqrt(var(z) / 500 + var(truth) / 1e5)
+    expect_lt(abs(mean(z) - mean(truth)) / se[1], 4.5)
+  }
+})
+
+test_that("the evidence is the density of y, whatever the units of H", {
+  # one Gaussian with Pi-GDM's variance: the twist is exact, and all weights are nearly alike
+  m <- gaussmix(1, t(c(.5, 0)), 1)
+  y <- observation(c(2, 1), diag(c(3, .5)), c(.5, .2))
+  set.seed(2)
+  log_p <- sum(dnorm(c(2, 1), c(1.5, 0), sqrt(c(9, .25) + c(.5, .2)), log = TRUE))
+  run <- zero_shot_sample(m, 50, y, zero_shot_tds(32), schedule_etc(300), to_data)
+  expect_equal(mean(run$log_evidence), log_p, tolerance = .01)
+  expect_gt(min(run$ess$ess), 28)
+})
+
+test_that("particle methods come close to the posterior of M2", {
+  skip_on_cran()
+  set.seed(3)
+  truth <- moments(exact_posterior(m2, given))
+  for (method in list(zero_shot_tds(64), zero_shot_mcgdiff(64))) {
+    run <- zero_shot_sample(m2, 500, given, method, sampler = to_data)
+    # steps of T = 100 spread by some 8 % more; 500 draws err by .03 and .05
+    expect_lt(max(abs(colMeans(run$x) - truth$mean)), .15, format(method))
+    expect_lt(max(abs(cov(run$x) / truth$cov - 1)), .35, format(method))
+    residual <- mean((run$x %*% c(1, .5) - .8)^2)
+    expect_lt(abs(residual - .0764), .02)
+  }
+})
+
+test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and none", {
+  set.seed(4)
+  S <- matrix(c(1, .7, .3, .7, 1, .2, .3, .2, 1), 3)
+  m <- gaussmix(1, t(c(0, .5, 0)), S)
+  for (noise in list(c(.5, .01), 0)) {
+    y <- observation(c(.8, -.3), 1:2, noise)
+    run <- zero_shot_sample(m, 1000, y, zero_shot_mcgdiff(48), schedule_etc(100), to_data)
+    exact <- moments(exact_posterior(m, y))
+    sd <- sqrt(pmax(diag(exact$cov), 1e-3))
+    expect_lt(max(abs(colMeans(run$x) - exact$mean) / sd), .25)
+    expect_lt(max(abs(cov(run$x) - exact$cov) / outer(sd, sd)), .25)
+  }
+})
+
+test_that("more particles come closer", {
+  skip_on_cran()
+  # two components that differ in the weight y gives them
+  m <- gaussmix(c(.5, .5), rbind(c(-2, -2), c(2, 2)), .25)
+  y <- observation(.5, 1, 1)
+  right <- exact_posterior(m, y)$weights[2]
+  share <- function(particles) {
+    set.seed(5)
+    run <- zero_shot_sample(m, 400, y, zero_shot_tds(particles), schedule_etc(60), to_data)
+    mean(run$x[, 2] > 0)
+  }
+  error <- abs(vapply(c(1, 32), share, 0) - right)
+  expect_lt(error[2], .08)
+  expect_lt(error[2], error[1] / 2 + .03)
+})
+
+test_that("resampling draws in proportion to the weights, in each set for itself", {
+  set.seed(6)
+  w <- matrix(rexp(5 * 40), 5)
+  w[2, ] <- 0
+  w[, 7] <- c(0, 0, 0, 0, 1)
+  counts <- 0
+  for (i in 1:200) {
+    at <- systematic_sets(w, runif(40))
+    expect_true(all((at - 1) %/% 5 == rep(0:39, each = 5)))
+    counts <- counts + tabulate(at, 200)
+  }
+  p <- w / rep(colSums(w), each = 5)
+  expect_true(all(counts[w == 0] == 0))
+  # of 1000 draws per set, each count within one of its share in every round
+  expect_lt(max(abs(counts / 1000 - p)), .06)
+  some <- systematic_sets(w, runif(40), seq_len(40) == 3)
+  expect_identical(some[-(11:15)] + 0, seq_len(200)[-(11:15)] + 0)
+  expect_true(all(systematic_one(w, runif(40)) %in% which(w > 0)))
+  expect_identical(systematic_one(w, runif(40))[7], 35)
+  # the last numbers of a set never lead out of it
+  expect_true(all(systematic_sets(w, rep(1, 40)) <= rep(seq_len(40) * 5, each = 5)))
+})
+
+test_that("runs in several chunks are those in one", {
+  m <- gaussmix(c(.5, .5), rbind(rep(-1, 300), rep(1, 300)), 1)
+  y <- observation(.5, 1, .5)
+  # 2^20 numbers: 64 sets of 48 particles in 300 dimensions
+  run <- zero_shot_sample(m, 70, y, zero_shot_mcgdiff(48), schedule_etc(10), to_data, key = c(1, 2))
+  few <- zero_shot_sample(m, 60, y, zero_shot_mcgdiff(48), schedule_etc(10), to_data, key = c(1, 2))
+  expect_identical(run$x[1:60, ], few$x)
+})
