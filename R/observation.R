@@ -29,8 +29,8 @@
 #'   rank; 0 for observations without error.
 #' @return An object of class `observation`, with `format` and `print`: a list with `y`, `H` (a
 #'   matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise` as given.
-#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind, an `H` of rank 0, and
-#'   a `y` that is impossible: without noise, one outside the range of `H`.
+#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind, an `H` of rank 0,
+#'   and a `y` that is impossible: without noise, one outside the range of `H`.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for `H+ y` and
 #'   `R = sigma^2 I`.
 #' @seealso [condition()] for the exact law given an observation.

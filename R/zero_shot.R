@@ -1,5 +1,5 @@
 # Zero-shot conditional methods: how an unconditional sampler is made to see an observation without
-# a new model. All work in the frame of the observation (complete_basis()): its first r coordinates
+# a new model. All work in the frame of the observation (complete_basis()): the first r coordinates
 # are observed one by one, y_i = x_i + sqrt(nu_i) z_i, the others not at all. A method then is
 #   score: what each evaluation of the unconditional score is followed by, to become another; or
 #   step:  what becomes of the operations of a whole step of the sampler; or
@@ -7,52 +7,72 @@
 
 #' Zero-shot conditional methods
 #'
-#' How to sample from a mixture, given an [observation()] `y = H x + n`, with its unconditional score
-#' alone. None of these methods is exact but `zero_shot_exact()`; [zero_shot_sample()] runs them,
-#' side by side with the exact answer, which a mixture has.
+#' How to sample from a mixture, given an [observation()] `y = H x + n`, with its unconditional
+#' score alone. [zero_shot_sample()] runs these methods beside the exact answer, which a mixture
+#' has; none but `zero_shot_exact()` is exact.
 #'
-#' @details
-#' Notation: `s` the unconditional score at `x = x_t`, `a` and `b^2` of the [schedule], `x0 =
-#' (x + b^2 s)/a` the denoised `x`, `J = (I + b^2 Ds)/a` its derivative; a step leads from `(a, b^2)`
-#' to `(a', b'^2)`, with `beta = b^2 - (a/a')^2 b'^2`. `P = H+ H` projects on what is observed, `N =
-#' I - P`; there, in the basis of [observation()], `y` is `y_i = x_i + sqrt(nu_i) z_i`, with
-#' `nu_i = sigma^2/s_i^2` for noise of variance `sigma^2`. `z` is fresh noise.
+#' @details Notation: `s` the unconditional score at `x = x_t`, `a` and `b^2` of the [schedule],
+#' `x0 = (x + b^2 s)/a` the denoised `x`, `J = (I + b^2 Ds)/a` its derivative. A step leads from
+#' `(a, b^2)` to `(a', b'^2)`, with `beta = b^2 - (a/a')^2 b'^2`; `z` is fresh normal noise. `R` is
+#' the covariance of the noise of `y`. `P = H+ H` projects on what is observed, `N = I - P`; on
+#' `P`, in the basis of [observation()], there are r numbers `y_i = x_i + sqrt(nu_i) z_i`, with
+#' `nu_i = sigma^2/s_i^2` if `R = sigma^2 I` and `s_i` are the singular values of `H`.
 #'
-#' | method | what it does |
-#' |---|---|
-#' | `zero_shot_exact()` | the score of the exact conditional law, [condition()] |
-#' | `zero_shot_ddnm()` | the score `s` on `N`, `(a y_i - x_i)/b^2` on `P` |
-#' | `zero_shot_bo()` | the score `s` on `N`, `(a y_i - x_i)/(b^2 + a^2 nu_i)` on `P` |
-#' | `zero_shot_bo(general = TRUE)` | the same with mean and covariance of `P x_0` given `y` for `y_i` and `nu_i` |
-#' | `zero_shot_ccdf()` | after each step `x_i <- a' y_i + b' z` on `P` |
-#' | `zero_shot_repaint()` | the same, and `repeats` times per step, with `x <- (a/a') x' + sqrt(beta) z` between |
-#' | `zero_shot_ddnm_plus()` | DDPM steps from an `x0` that is moved towards `y_i` as far as the noise of the step allows |
-#' | `zero_shot_ddrm()` | steps of the variance-exploding form, coordinate by coordinate, by whether `b'/a'` is below `sqrt(nu_i)` |
-#' | `zero_shot_dps()` | after each step `+ zeta J'H'(y - H x0)/abs(y - H x0)` |
-#' | `zero_shot_mcg()` | the same, then as `zero_shot_ccdf()` |
-#' | `zero_shot_pigdm()` | the score `s + J'H'(r^2 HH' + R)^-1 (y - H x0)` |
-#' | `zero_shot_tmpd()` | the score `s + J'H'(H C H' + R)^-1 (y - H x0)`, `C = (b^2/a) J` the covariance of `x_0` given `x_t` |
-#' | `zero_shot_tds()` | particles that are moved by the score of `zero_shot_pigdm()`, weighted and resampled |
-#' | `zero_shot_mcgdiff()` | particles that are pulled to a diffused `y`, weighted and resampled |
+#' **Another score**, for any [sampler()]:
+#' * `zero_shot_exact()`: that of the exact conditional law, [condition()]. Nothing is assumed.
+#' * `zero_shot_ddnm()`: `s` on `N`, `(a y_i - x_i)/b^2` on `P`. With DDPM steps the same as DDNM's
+#'   own algorithm, which replaces `x0` by `y_i` on `P` (held in a test). Assumes no noise in `y`.
+#' * `zero_shot_bo()`: `s` on `N`, `(a y_i - x_i)/(b^2 + a^2 nu_i)` on `P`. Assumes that the
+#'   observed part of `x_0`, given `y`, is normal around `H+ y` with the noise's covariance, and
+#'   independent of the rest: the best score on `P` under that model, not for the true posterior.
+#'   Where `nu_i` is larger than the prior's variance (small singular values) it spreads too far.
+#' * `zero_shot_bo(general = TRUE)`: the same with the mean and covariance of `P x_0` given `y`,
+#'   exact for a mixture, for `y_i` and `nu_i`, in the eigenvectors of that covariance. Assumes that
+#'   `P x_0` given `y` is normal and independent of the rest.
+#' * `zero_shot_pigdm()`: `s + J'H'(r^2 HH' + R)^-1 (y - H x0)`, `r^2 = b^2 v/(b^2 + a^2 v)`.
+#'   Assumes that the data have covariance `v I` (`prior_variance`); `v = 1` is the published `r^2
+#'   = b^2` of variance-preserving schedules.
+#' * `zero_shot_tmpd()`: `s + J'H'(H C H' + R)^-1 (y - H x0)` with `C = (b^2/a) J`, the covariance
+#'   of `x_0` given `x_t`. Assumes that `x_0` given `x_t` is normal; exact for one Gaussian.
 #'
-#' **What is assumed.** DDNM, CCDF, RePaint and MCG take `y` for free of noise. BO assumes that the
-#' observed part of `x_0`, given `y`, is normal around `H+ y` with the covariance of the noise,
-#' independent of the unobserved part: it is the best choice on `P` under that model, not for the
-#' true posterior; where small singular values make `nu_i` larger than the prior variance it
-#' spreads too far, which `general = TRUE` repairs (derived for this package). No choice on `P`
-#' mends what all of the class lack: the score on `N` is that of the prior, so that what the
-#' observed and the unobserved part tell of each other is lost. The method without noise is the
-#' same as DDNM's own algorithm (`x0` replaced by `y_i` on `P`, and the DDPM step from there).
-#' PiGDM takes the covariance of `x_0` given `x_t` for `r^2 I`, `r^2 = b^2 v/(b^2 + a^2 v)`, right if
-#' the data have covariance `v I` (`prior_variance`); `v = 1` is the published `r^2 = b^2` of
-#' variance-preserving schedules. TMPD has the right covariance, and is exact for one Gaussian.
-#' DPS has no assumption, and `zeta` no right value. The particle methods are exact for many
-#' particles, TDS whatever `prior_variance`, MCGdiff up to a small bias from `kappa` and from the
-#' grid of times.
+#' No score that is `s` on `N` can mend what all of that class lack: what the observed part tells of
+#' the rest is lost (`zero_shot_ddnm()`, `zero_shot_bo()`).
 #'
-#' For noise that is not a variance times the identity, DPS and MCG measure `y - H x0` in the same
-#' way, without regard to the noise. Where rows of `H` depend on each other, they use what [observation()]
-#' makes of them.
+#' **Steps**, made of those of the sampler:
+#' * `zero_shot_ccdf()`: then `x_i <- a' y_i + b' z` on `P`. Assumes no noise in `y`.
+#' * `zero_shot_repaint()`: the same, `repeats` times, with `x <- (a/a') x' + sqrt(beta) z` from the
+#'   end of the step to its beginning between them. Assumes no noise in `y`.
+#' * `zero_shot_dps()`: then `x <- x + zeta J'H'u/|u|`, `u = y - H x0` of the beginning. Assumes
+#'   nothing of the noise, and has no right `zeta`.
+#' * `zero_shot_mcg()`: the same, then as `zero_shot_ccdf()`. Assumes no noise in `y`.
+#' * `zero_shot_ddnm_plus()`: the DDPM step `x' = k x0' + m x + noise`, `k = a' beta/b^2`, with `x0'
+#'   = x0 - l_i (x0 - y_i)` on `P`, where `l_i = 1` if the variance `v` of the step (that of
+#'   [sampler_ddpm()]) is at least `k^2 nu_i`, else `sqrt(v/nu_i)/k`, and noise of variance `v - (k
+#'   l_i)^2 nu_i`: the noise that `y` brings counts as noise of the step. It denoises `y`; given `y`
+#'   its law is narrower than DDNM's.
+#' * `zero_shot_ddrm()`: steps in `x/a`, whose noise has standard deviation `q = b/a`, and `q'`
+#'   after the step: on `N`, `x0 + sqrt(1 - eta^2) q' (x/a - x0)/q + eta q' z`; on `P`, if `q' <
+#'   sqrt(nu_i)`, `x0 + sqrt(1 - eta^2) q' (y_i - x0)/sqrt(nu_i) + eta q' z`, else `(1 - eta_b) x0
+#'   + eta_b y_i + sqrt(q'^2 - eta_b^2 nu_i) z`. Only the times of the sampler count.
+#'
+#' DPS and MCG measure `y - H x0` without regard to the noise. Of an `H` with dependent rows they
+#' see what [observation()] makes of it.
+#'
+#' **Particles**, with samplers whose steps are one score and noise, `N(x'; m(x), v I)`:
+#' * `zero_shot_tds()`: particles move by the sampler's steps with the score of
+#'   `zero_shot_pigdm()`, `q(x' | x)`, and are weighted by `N(x'; m(x), v I) psi'(x')/(psi(x) q(x'
+#'   | x))`, where `psi(x) = N(y; H x0, r^2 HH' + R)`, at `t = 0` the likelihood. Exact for many
+#'   particles and small steps, whatever `prior_variance`.
+#' * `zero_shot_mcgdiff()`: observed coordinate i is held to `N(x_i; a y_i, V_i)` down to the time
+#'   `tau_i` of the grid at which the noise of the process is still at least that of `y_i`,
+#'   `b^2/a^2 >= nu_i`, and then goes free: `V_i = b^2 - (a/a_tau)^2 (b_tau^2 - kappa)`. Steps are
+#'   those of the sampler times these normals (the locally optimal proposal), weights what remains
+#'   of them. What the grid leaves between `tau_i` and `nu_i` is made good by a weight at the end,
+#'   exact at `t = 0` (derived for this package). Where `nu_i` is below the noise of the end, `V_i
+#'   = b^2 + a^2 (nu_i + kappa)` throughout. Exact for many particles, small steps and `kappa`.
+#'
+#' Sets of particles whose effective size falls below half are resampled systematically, each set
+#' by itself.
 #'
 #' @param general Use the exact mean and covariance of the observed part given `y`?
 #' @param repeats How often each step is made.
@@ -61,22 +81,20 @@
 #' @param zeta Size of the steps towards the observation.
 #' @param prior_variance The variance of the data that the method assumes, `Inf` for a flat prior.
 #' @param particles Number of particles of each draw.
-#' @param kappa Variance, relative to that of the diffused prior, that particles may keep at the
-#'   time at which the noise of the observation is reached.
+#' @param kappa Variance that an observed coordinate keeps at the time at which it goes free.
 #' @return An object of class `zero_shot_method`, with `format` and `print`.
-#' @source All formulas are written from the papers' descriptions, recalled, not verified against
-#'   them, but DDNM and BO, which were read in the first author's program for Liang, Ju, Liang and
-#'   Shroff (2024), \doi{10.48550/arXiv.2410.13746}.
-#'   DDNM and DDNM+: Wang, Yu and Zhang (2023), \doi{10.48550/arXiv.2212.00490}; CCDF: Chung, Sim
-#'   and Ye (2022), \doi{10.48550/arXiv.2112.05146}, its form (which is also ILVR's with a
-#'   projection for its filter) is this package's reading; RePaint: Lugmayr et al. (2022),
+#' @source DDNM and BO were read in the first author's program for Liang, Ju, Liang and Shroff
+#'   (2024), \doi{10.48550/arXiv.2410.13746}; the others are recalled, not verified against the
+#'   papers. DDNM and DDNM+: Wang, Yu and Zhang (2023), \doi{10.48550/arXiv.2212.00490}; CCDF:
+#'   Chung, Sim and Ye (2022), \doi{10.48550/arXiv.2112.05146}, its form (which is also ILVR's with
+#'   a projection for its filter) is this package's reading; RePaint: Lugmayr et al. (2022),
 #'   \doi{10.48550/arXiv.2201.09865}; DDRM: Kawar, Elad, Ermon and Song (2022),
 #'   \doi{10.48550/arXiv.2201.11793}; DPS: Chung et al. (2023), \doi{10.48550/arXiv.2209.14687};
 #'   MCG: Chung, Sim, Ryu and Ye (2022), \doi{10.48550/arXiv.2206.00941}; TMPD: Boys et al. (2023),
 #'   \doi{10.48550/arXiv.2310.06721}; PiGDM: Song, Vahdat, Mardani and Kautz (2023); TDS: Wu,
 #'   Trippe, Naesseth, Blei and Cunningham (2023), \doi{10.48550/arXiv.2306.17775}; MCGdiff:
-#'   Cardoso, El Idrissi, Le Corff and Moulines (2023), \doi{10.48550/arXiv.2308.07983}. Generalised
-#'   BO and the forms for any schedule: derived for this package.
+#'   Cardoso, El Idrissi, Le Corff and Moulines (2023), \doi{10.48550/arXiv.2308.07983}.
+#'   Generalised BO and the forms for any schedule: derived for this package.
 #' @family zero-shot conditional sampling
 #' @examples
 #' zero_shot_bo()
@@ -162,8 +180,9 @@ zero_shot_ddrm <- function(eta = .85, eta_b = 1) {
     z <- ifelse(noisy, eta * then, sqrt(pmax(then^2 - eta_b^2 * frame$nu, 0)))
     to_x <- kept / now # of x/a - x0
     scale <- one$a_next
-    from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x), x = fill_range(rep(0, frame$r), frame, scale / one$a * to_x),
-            y = scale * to_y, z = scale * c(z, eta * then))
+    from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x),
+            x = c(rep(0, frame$r), scale / one$a * to_x), y = scale * to_y,
+            z = scale * c(z, eta * then))
   })
 }
 

@@ -31,12 +31,12 @@
 #'   [scaling].
 #' @return `zero_shot_sample()`: an object of class `zero_shot_sample`, a list with `x`, the n x d
 #'   draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
-#'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data frame
-#'   of the mean effective sample size at each time and the share of the sets that were resampled
-#'   then; of `zero_shot_tds()` also `log_evidence`: the logarithms of n estimates of the density of
-#'   `y`, without bias for the law that the unconditional steps make. Methods
-#'   for `print`, `summary` (means and standard deviations beside the exact ones, and
-#'   `E|y - H x|^2`), `as.matrix`, `as.data.frame` and `plot`.
+#'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data
+#'   frame of the mean effective sample size at each time and the share of the sets that were
+#'   resampled then; of `zero_shot_tds()` also `log_evidence`: the logarithms of n estimates of the
+#'   density of `y`, without bias for the law that the unconditional steps make. Methods for
+#'   `print`, `summary` (means and standard deviations beside the exact ones, and `E|y - H x|^2`),
+#'   `as.matrix`, `as.data.frame` and `plot`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning
 #'   that counts them.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting.
@@ -220,10 +220,19 @@ as.data.frame.zero_shot_sample <- function(x, row.names = NULL, optional = FALSE
 #' @rdname plot.gaussmix
 #' @export
 autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
-  picture <- autoplot(exact_target(object), data = object$x, variables = variables, ...)
-  picture$labels$title <- paste("Draws by", format(object$method))
-  picture$labels$subtitle <- paste0(format(object$observation), "\nLines: the exact conditional law")
-  picture
+  law <- exact_target(object)
+  law$class[] <- merged
+  # crosses are where there is something
+  law$weights[law$weights < 1e-3] <- 0
+  there <- rowSums(!is.finite(object$x)) == 0
+  picture <- autoplot(law, data = object$x[there, , drop = FALSE], variables = variables, ...)
+  flat <- ncol(object$x) == 1 || length(variables) == 1
+  seen <- if (flat) "Line:" else "Lines hold 50% and 95% of"
+  picture + words(paste(number(nrow(object$x)), "draws by", format(object$method)),
+                  c(format(object$observation),
+                    paste0(seen, " the exact conditional law, at t = ",
+                           format(object$times[length(object$times)]))),
+                  picture$labels$caption)
 }
 
 #' @rdname plot.gaussmix

@@ -214,6 +214,9 @@ particle_chunk <- function(job, first, count) {
 # Draws in proportion to each column of w, at equal distances that u settles; columns that are not
 # `chosen` stay. Numbers of rows of all sets one after the other.
 systematic_sets <- function(w, u, chosen = rep(TRUE, ncol(w))) {
+  all <- seq_along(w)
+  w <- w[, chosen, drop = FALSE]
+  u <- u[chosen]
   M <- nrow(w)
   set <- rep(seq_len(ncol(w)) - 1, each = M)
   total <- apply(w, 2, cumsum)
@@ -224,7 +227,8 @@ systematic_sets <- function(w, u, chosen = rep(TRUE, ncol(w))) {
   heaviest <- rep(max.col(t(w), "first"), each = M) + set * M
   own <- at > set * M & at <= (set + 1) * M
   at[!own] <- heaviest[!own]
-  ifelse(rep(chosen, each = M), at, seq_along(w))
+  chosen <- rep(chosen, each = M)
+  replace(all, chosen, all[chosen][at])
 }
 
 # One row of each set.
@@ -268,7 +272,8 @@ mcgdiff_start <- function(state, plan) {
   V <- w$V[i, 1]
   mean <- plan$a[1] * plan$target[i]
   n <- nrow(state$x)
-  state$x[, i] <- state$x[, i] * rep(sqrt(V / (v + V)), each = n) + rep(mean * v / (v + V), each = n)
+  state$x[, i] <- state$x[, i] * rep(sqrt(V / (v + V)), each = n) +
+    rep(mean * v / (v + V), each = n)
   state
 }
 

@@ -649,7 +649,7 @@ GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_l
 }
 
 /* x = A^-1 x for positive definite matrices A of n x n rows, which become A = L D L' (L below the
- * diagonal, 1/D on it). A pivot that rounding left without a digit is held at 1e-14 of its start. */
+ * diagonal, 1/D on it). A pivot that rounding left without digits is held at 1e-14 of its start. */
 GM_INLINE void gm_solve(int n, double *A, size_t lanes, double *x) {
 #define ENTRY(i, j) (ROW(A, (size_t)(j) * n + (i)) + v)
   for (size_t v = 0; v < lanes; v += GM_VL) {

@@ -128,6 +128,21 @@ test_that("where y and the rest are independent DDNM is exact but for the steps"
   expect_lt(max(abs(cov(run$x)[2:3, 2:3] - exact$cov[2:3, 2:3])), .12)
 })
 
+test_that("BO spreads too far at small singular values, which generalised BO repairs", {
+  # theory/score-mismatch.md, 2.2: H = diag(1, .1), sigma = .1, prior N(0, I)
+  m <- gaussmix(1, t(c(0, 0)), 1)
+  y <- observation(c(.5, .05), diag(c(1, .1)), .01)
+  set.seed(9)
+  spread <- function(method) {
+    var(zero_shot_sample(m, 4000, y, method, schedule_etc(300))$x[, 2])
+  }
+  # exactly .5; BO takes the noise's 1 for it, generalised BO is exact here
+  se <- .5 * sqrt(2 / 4000)
+  expect_lt(abs(spread(zero_shot_bo(general = TRUE)) - .5), .02 + 4 * se)
+  expect_gt(spread(zero_shot_bo()), .9)
+  expect_lt(spread(zero_shot_ddnm()), .01)
+})
+
 test_that("what is wrong is said", {
   expect_mixguide_error(zero_shot_sample(1, 5, given, zero_shot_bo()), "mixture")
   expect_mixguide_error(zero_shot_sample(m2, -1, given, zero_shot_bo()), "n")

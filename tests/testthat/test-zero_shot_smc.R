@@ -48,7 +48,7 @@ test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and
   m <- gaussmix(1, t(c(0, .5, 0)), S)
   for (noise in list(c(.5, .01), 0)) {
     y <- observation(c(.8, -.3), 1:2, noise)
-    run <- zero_shot_sample(m, 1000, y, zero_shot_mcgdiff(48), schedule_etc(100), to_data)
+    run <- zero_shot_sample(m, 600, y, zero_shot_mcgdiff(32), schedule_etc(80), to_data)
     exact <- moments(exact_posterior(m, y))
     sd <- sqrt(pmax(diag(exact$cov), 1e-3))
     expect_lt(max(abs(colMeans(run$x) - exact$mean) / sd), .25)
