@@ -10,7 +10,8 @@
 #'   `from`.
 #' * `op_solve(to, from, t, coef, diagonal)`: the leading r coordinates of `to`, as many as
 #'   `diagonal` has, become `(diag(diagonal) + coef Ds(from, t))^-1` times themselves, with the
-#'   leading r x r block of `Ds`; the others stay. The matrix is to be positive definite.
+#'   leading r x r block of `Ds`; the others stay. The matrix is to be positive definite: what
+#'   elimination leaves on its diagonal is held at 1e-13 of `diagonal`.
 #' * `op_root(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t))^(1/2) to`, with the
 #'   symmetric root, in at most 32 dimensions (of the run: see the reductions of [guided_sample()]).
 #'   Negative eigenvalues, which guidance can make, are taken as 0. It turns noise into noise of

@@ -205,7 +205,7 @@ static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area 
     double *h = ROW(H, (size_t)j * r + j);
     for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(c[2 + j]);
   }
-  gm_solve(r, H, lanes, to);
+  gm_solve(r, H, c + 2, lanes, to);
 }
 
 static GM_NOINLINE void gm_op_root(const gm_job *job, const gm_op *op, gm_area *area) {

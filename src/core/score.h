@@ -649,12 +649,13 @@ GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_l
 }
 
 /* x = A^-1 x for positive definite matrices A of n x n rows, which become A = L D L' (L below the
- * diagonal, 1/D on it). A pivot that rounding left without digits is held at 1e-14 of its start. */
-GM_INLINE void gm_solve(int n, double *A, size_t lanes, double *x) {
+ * diagonal, 1/D on it). A pivot is held at 1e-13 of `scale`, n numbers of which A is a difference:
+ * below, rounding left it without digits. */
+GM_INLINE void gm_solve(int n, double *A, const double *scale, size_t lanes, double *x) {
 #define ENTRY(i, j) (ROW(A, (size_t)(j) * n + (i)) + v)
   for (size_t v = 0; v < lanes; v += GM_VL) {
     for (int j = 0; j < n; j++) {
-      vd pivot = LD(ENTRY(j, j)), least = vset(1e-14) * vabs(pivot);
+      vd pivot = LD(ENTRY(j, j)), least = vset(1e-13 * scale[j]);
       for (int l = 0; l < j; l++) pivot -= LD(ENTRY(j, l)) * LD(ENTRY(l, j));
       vd inverse = vset(1) / vmax(pivot, least);
       AT(ENTRY(j, j)) = inverse;

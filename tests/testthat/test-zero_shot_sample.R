@@ -118,6 +118,24 @@ test_that("names, one dimension, everything observed, one component, other sampl
   expect_lt(max(abs(cov(run$x) - exact$cov)), .08)
 })
 
+test_that("point masses, impossible distances and other schedules end in numbers", {
+  points <- gaussmix(c(.5, .5, 0), rbind(c(0, 0), c(1, 2), c(5, 5)), list(0, 0, 1))
+  methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(TRUE), zero_shot_ccdf(),
+                  zero_shot_ddnm_plus(), zero_shot_ddrm(), zero_shot_mcg(), zero_shot_pigdm(),
+                  zero_shot_tmpd(), zero_shot_tds(4), zero_shot_mcgdiff(4))
+  finite <- function(...) all(is.finite(zero_shot_sample(...)$x))
+  H <- cbind(1, .5)
+  for (method in methods) {
+    expect_true(finite(points, 8, observation(2, H), method, schedule_etc(20)))
+    expect_true(finite(points, 8, observation(.8, H, .1), method, schedule_etc(20)))
+    expect_true(finite(m2, 8, observation(1e6, H, .1), method, schedule_etc(20)))
+    expect_true(finite(m2, 8, given, method, schedule_ve(), sampler_ddpm(20, "scaled", end = .01)))
+  }
+  # the only point that y = 2 leaves
+  run <- zero_shot_sample(points, 200, observation(2, H), zero_shot_exact(), schedule_etc(100))
+  expect_lt(max(abs(colMeans(run$x) - c(1, 2))), .02)
+})
+
 test_that("where y and the rest are independent DDNM is exact but for the steps", {
   m <- gaussmix(c(.3, .7), rbind(c(0, -1, 2), c(0, 2, 0)), .5)
   set.seed(6)
