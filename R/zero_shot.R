@@ -347,6 +347,11 @@ dps_step <- function(ops, one, frame, zeta) {
 # The operations of all steps of a run by a method.
 zero_shot_program <- function(method, frame, sampler, times, schedule) {
   steps <- sampler_program(sampler, times, schedule)
+  rooted <- vapply(unlist(steps, recursive = FALSE), function(op) op$op == "root", NA)
+  # it would give the noise the shape of the unconditional score
+  if (method$name != "exact" && any(rooted)) {
+    abort_input("sampler", paste("one without op_root() for", method$label), format(sampler))
+  }
   if (!is.null(method$score)) {
     score <- function(op) {
       if (op$op == "eval") method$score(op, frame, schedule$a(op$t), schedule$b2(op$t)) else {

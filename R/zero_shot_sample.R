@@ -59,7 +59,8 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
   check_observation(observation, mixture)
   check_zero_shot(method)
   check_schedule(schedule)
-  check_method_sampler(method, check_sampler(sampler))
+  check_sampler(sampler)
+  check_method_sampler(method, sampler)
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   times <- sampler_times(sampler, schedule, horizon)
@@ -89,6 +90,7 @@ zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {
   program <- compile_program(steps, times, mixture_dim(mixture), start_sd(schedule, times[1]))
   levels <- program_levels(program, schedule)
   check_levels(mixture, levels, program$level_times)
+  check_root(program, mixture_dim(mixture))
   begin <- list(n = n, sd = start_sd(schedule, times[1]), label = "normal")
   list(mixture = mixture, schedule = schedule, times = times, begin = begin, method = "none",
        program = program, levels = levels, pool = core_pool(mixture, rotate), trajectory = FALSE)
@@ -102,10 +104,6 @@ plain_aim <- function(mixture, plan) {
 }
 
 check_method_sampler <- function(method, sampler) {
-  # its noise has the shape that the unconditional score gives it
-  if (identical(sampler$params$variance, "matched")) {
-    abort_input("sampler", "one whose noise does not depend on the score", format(sampler))
-  }
   if (method$ddpm && sampler$name != "ddpm") {
     abort_input("sampler", paste("sampler_ddpm() for", method$label), format(sampler))
   }

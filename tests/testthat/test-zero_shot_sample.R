@@ -55,6 +55,15 @@ test_that("without noise BO and DDNM are the same run, and miss the weights of t
   expect_equal(unname(moments(exact_posterior(m2, y))$mean), c(.2686, 1.0629), tolerance = 1e-3)
 })
 
+test_that("the exact score with matched noise is near the posterior in few steps", {
+  set.seed(10)
+  run <- zero_shot_sample(m2, 8000, given, zero_shot_exact(), schedule_etc(60),
+                          sampler_ddpm(NULL, "matched", end = 1))
+  exact <- moments(exact_target(run))
+  expect_lt(max(abs(colMeans(run$x) - exact$mean)), .06)
+  expect_lt(max(abs(cov(run$x) - exact$cov)), .06)
+})
+
 test_that("one Gaussian: methods that are exact have the exact law, in any dimension of H", {
   set.seed(2)
   d <- 4
@@ -171,6 +180,11 @@ test_that("what is wrong is said", {
                                          sampler = sampler_em(9)), "sampler")
   expect_mixguide_error(zero_shot_sample(m2, 5, given, zero_shot_tds(4),
                                          sampler = sampler_heun(9)), "sampler")
+  matched <- sampler_ddpm(NULL, "matched", end = 1)
+  expect_mixguide_error(zero_shot_sample(m2, 5, given, zero_shot_bo(), sampler = matched),
+                        "sampler")
+  expect_mixguide_error(zero_shot_sample(m2, 5, given, zero_shot_tds(4), sampler = matched),
+                        "sampler")
   # no noise in the last step: no weights
   expect_mixguide_error(zero_shot_sample(m2, 5, given, zero_shot_tds(4), schedule_etc(20),
                                          sampler_ddpm(NULL, "posterior")), "sampler")
