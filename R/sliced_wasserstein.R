@@ -1,0 +1,105 @@
+#' Sliced Wasserstein distance between samples
+#'
+#' The Wasserstein distance of order `p` between two clouds of points, seen from many directions:
+#' `(mean over directions u of W_p(u'X, u'Y)^p)^(1/p)`. In one dimension it is the Wasserstein
+#' distance itself.
+#'
+#' @details
+#' In each direction the distance between the two empirical laws is exact, whatever their sizes and
+#' weights: the integral over `q` from 0 to 1 of the `p`-th power of the difference of the two
+#' quantile functions, which are steps. The directions are uniform on the sphere and come from the
+#' package's own generator and `key`, so that they are the same in every call and R's random numbers
+#' are left alone.
+#'
+#' @section Two samples of one law are not at distance 0:
+#' The distance of two independent samples of the same law is the *floor* that no sampler can get
+#' below at that size; it falls about as `n^(-1/2)`, more slowly for heavy tails. [judge_samples()]
+#' reports it. The standard error is that of the mean over directions, given the points; that of
+#' the points is not in it.
+#'
+#' @param x,y Points: matrices or data frames with the same columns, or vectors for d = 1.
+#' @param directions Number of directions.
+#' @param p Order, at least 1.
+#' @param weights_x,weights_y `NULL`, or a weight >= 0 for each point.
+#' @param key Two whole numbers that settle the directions.
+#' @return A data frame with one row and columns `estimate`, `se` and `method`: `"Monte Carlo"`, or
+#'   `"exact"` for d = 1.
+#' @source Rabin, Peyre, Delon and Bernot (2012), \doi{10.1007/978-3-642-24785-9_37} (recalled, not
+#'   verified against the paper).
+#' @examples
+#' m <- named_mixture("M2")
+#' set.seed(1)
+#' sliced_wasserstein(rgaussmix(1000, m), rgaussmix(1000, m))
+#' sliced_wasserstein(rgaussmix(1000, m), rgaussmix(1000, diffuse(m, .5)))
+#' @export
+sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, weights_y = NULL,
+                               key = c(1, 0)) {
+  x <- check_cloud(x, "x")
+  y <- check_cloud(y, "y")
+  if (ncol(x) != ncol(y)) {
+    abort_input("y", paste("points with", count_of(ncol(x), "column"), "as `x` has"), describe(y))
+  }
+  directions <- check_count(directions, "directions", min = 2)
+  p <- check_number(p, "p", min = 1)
+  at <- quantile_steps(check_point_weights(weights_x, nrow(x), "weights_x"),
+                       check_point_weights(weights_y, nrow(y), "weights_y"))
+  key <- check_key(key)
+  if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
+  if (ncol(x) == 1) return(estimate_row(at(x[, 1], y[, 1], p)^(1 / p), 0, "exact"))
+  u <- random_directions(ncol(x), directions, key)
+  powers <- numeric()
+  # as many directions at a time as keep the projections small
+  for (set in split(seq_len(directions), ceiling(seq_len(directions) * nrow(x) / 2^22))) {
+    of_x <- x %*% u[, set, drop = FALSE]
+    of_y <- y %*% u[, set, drop = FALSE]
+    powers <- c(powers, vapply(seq_along(set), function(j) at(of_x[, j], of_y[, j], p), 0))
+  }
+  estimate <- mean(powers)^(1 / p)
+  # the delta method
+  se <- if (estimate > 0) stats::sd(powers) / sqrt(directions) * estimate^(1 - p) / p else 0
+  estimate_row(estimate, se, "Monte Carlo")
+}
+
+# Finite points, one at least.
+check_cloud <- function(x, arg) {
+  if (is.numeric(x) && is.null(dim(x))) x <- matrix(x)
+  attributes(x) <- attributes(x)[c("dim", "names", "row.names", "class", "dimnames")]
+  unname(check_table(x, arg))
+}
+
+check_point_weights <- function(weights, n, arg) {
+  if (is.null(weights)) return(NULL)
+  if (length(weights) != n) {
+    abort_input(arg, paste("NULL or", count_of(n, "number")), describe(weights))
+  }
+  check_weights(weights, arg)
+}
+
+# d x n, each column of length 1.
+random_directions <- function(d, n, key) {
+  u <- t(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, key))
+  u / rep(sqrt(colSums(u^2)), each = d)
+}
+
+# A function of two vectors: the integral of |quantile of one - quantile of the other|^p.
+quantile_steps <- function(wx, wy) {
+  equal <- is.null(wx) && is.null(wy)
+  function(x, y, p) {
+    if (equal && length(x) == length(y)) {
+      gap <- sort.int(x, method = "quick") - sort.int(y, method = "quick")
+      return(mean(if (p == 2) gap^2 else abs(gap)^p))
+    }
+    ends <- function(x, w) {
+      order <- order(x)
+      w <- if (is.null(w)) seq_along(x) / length(x) else cumsum(w[order])
+      w[length(w)] <- 1
+      list(x = x[order], q = w)
+    }
+    x <- ends(x, wx)
+    y <- ends(y, wy)
+    q <- sort(unique(c(x$q, y$q)))
+    middle <- (c(0, q[-length(q)]) + q) / 2
+    at <- function(part) part$x[findInterval(middle, part$q) + 1]
+    sum(diff(c(0, q)) * abs(at(x) - at(y))^p)
+  }
+}
