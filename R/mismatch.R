@@ -1,0 +1,315 @@
+# How far the score in use is from that of the law one wants, and what that costs along the path.
+
+#' Score mismatch and what it costs
+#'
+#' A sampler that is driven by another score than that of its target: `mismatch()` measures the
+#' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the target,
+#' and splits the Kullback-Leibler divergence between the path of the true reverse process and that
+#' of the sampler into its start, its steps, its mismatch and its score error.
+#'
+#' @details
+#' The sampler is `sampler_ddpm(variance = "scaled")`, the exponential integrator of the reverse SDE:
+#' `x' = (a/a')^-1 (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
+#' `v = (a'/a)^2 beta`; on the whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be
+#' the diffused target, `h` its entropy, `I = E|grad log q_t|^2`, and let the score in use be
+#' `g_t + e_t`. For every target, every field `g` and every grid
+#'
+#'     KL(path of q || path of the sampler)
+#'       = KL(q_T || start)                                                    initialisation
+#'       + sum over steps of h(t) - h(t') + d log(a'/a) - (beta/2) I(t)        discretisation
+#'       + sum over steps of (beta/2) E|D_t|^2                                 bias, called B
+#'       + sum over steps of (beta/2) E|e_t|^2                                 score error
+#'       - sum over steps of beta E<D_t, e_t>                                  cross term
+#'
+#' with all expectations under `q_t`: an identity, derived for this package. By the data-processing
+#' inequality it bounds `KL(q_end || law of the output)`. `B` is a part of that bound, not a
+#' divergence: in the example the output is nearer than `B`. In continuous time `B` becomes
+#' `(1/2) int G^2 E|D_t|^2 dt`.
+#'
+#' **How.** If target and model are single Gaussians, or `affine` says that the difference of the
+#' fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree 3. In up to three
+#' dimensions: `nodes` Gauss-Hermite nodes along each axis of each component. Beyond: Monte Carlo
+#' over `n` draws, the same at all times.
+#'
+#' @param target The law that one wants to sample: a [gaussmix()]; it may be singular if the grid
+#'   stops early.
+#' @param model Whose score is in use: a [gaussmix()], or a function of `x` (n x d) and `t` that
+#'   returns n x d numbers.
+#' @param schedule The forward process, see [schedule].
+#' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon to
+#'   1, as in the analyses.
+#' @param score_error `NULL`, a function of `x` and `t` that returns what is added to the score of
+#'   the model (n x d), or a [score_error()] without a model of its own.
+#' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
+#'   single Gaussians without score error.
+#' @param nodes Gauss-Hermite nodes along each axis.
+#' @param n Number of draws where quadrature is not possible.
+#' @param key Settles the draws, see [guided_sample()].
+#' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
+#'   `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of the
+#'   step, `bias`, `discretisation`, `score_error`, `cross`; and `method`: `"exact"`, `"quadrature"`
+#'   or `"Monte Carlo"`. From [zero_shot_mismatch()] also `range`, the part of `bias` along what is
+#'   observed.
+#'
+#'   `mismatch_parts()`: a data frame with a row per part, and columns `part`, `estimate`, `se`,
+#'   `method`; `part` is `"initialisation"`, `"discretisation"`, `"bias"`, `"score error"` and
+#'   `"cross term"` (if there is an error), `"path"`, their sum; `"bias, range"` and `"bias, null"`
+#'   for a zero-shot sampler.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
+#' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
+#'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
+#'   constant 1/2). The identity is derived for this package.
+#' @seealso [zero_shot_mismatch()], [expected_mismatch()], [mutual_information()].
+#' @examples
+#' # the score of N(0, I) in place of that of a mixture
+#' wrong <- mismatch(named_mixture("B2"), gaussmix(1, t(c(0, 0)), 1), schedule_etc(50))
+#' wrong
+#' mismatch_parts(wrong)
+#' plot(wrong)
+#' @export
+mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
+                     score_error = NULL, affine = NULL, nodes = 40, n = 1e4, key = NULL) {
+  check_mixture(target, "target")
+  field <- score_field(model, target, schedule)
+  if (!is.null(affine)) field$affine <- check_flag(affine, "affine")
+  mismatch_table(target, field, schedule, times, score_error, nodes, n, key)
+}
+
+# `range`: an orthonormal basis (d x r) of what is observed, or NULL.
+mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, nodes = 40,
+                           n = 1e4, key = NULL, range = NULL) {
+  times <- mismatch_times(times, schedule)
+  target <- keep_components(target, target$weights > 0)
+  for (t in times) noise_level(target, t, schedule)
+  nodes <- check_count(nodes, "nodes", min = 2)
+  d <- mixture_dim(target)
+  error <- error_field(error, target)
+  # a score error may be anything; a single Gaussian's own score is affine
+  affine <- mixture_size(target) == 1 && field$affine && is.null(error)
+  points <- mismatch_points(target, affine, nodes, n, key)
+  one <- step_constants(seq_len(length(times) - 1), times, schedule)
+  log_ratio <- log(one$ratio)
+  log_density <- function(x, t) dgaussmix(x, diffuse(target, t, schedule), log = TRUE)
+  term_names <- c("mismatch", "range", "fisher", "error", "cross", "log_density")
+  totals <- 0
+  log_p <- NULL
+  rows <- lapply(seq_along(one$beta), function(k) {
+    t <- times[k]
+    x <- points$at(schedule$a(t), schedule$b2(t))
+    s <- score(target, x, t, schedule)
+    g <- field$at(x, t)
+    D <- unname(s - g)
+    e <- if (!is.null(error)) error$at(x, t, g)
+    now <- if (is.null(log_p)) log_density(x, t) else log_p
+    x <- points$at(schedule$a(times[k + 1]), schedule$b2(times[k + 1]))
+    log_p <<- log_density(x, times[k + 1])
+    D2 <- rowSums(D^2)
+    half <- one$beta[k] / 2
+    step <- list(
+      discretisation = log_p - now + d * log_ratio[k] - half * rowSums(s^2),
+      bias = half * D2,
+      range = if (!is.null(range)) half * rowSums((D %*% range)^2),
+      score_error = if (!is.null(e)) half * (rowSums(e$mean^2) + d * e$sd^2),
+      cross = if (!is.null(e)) -2 * half * rowSums(D * e$mean)
+    )
+    step <- do.call(cbind, step)
+    totals <<- totals + step
+    mean <- points$mean(D2)
+    data.frame(t = t, t_next = times[k + 1], beta = one$beta[k], mismatch = mean$estimate,
+               mismatch_se = mean$se, fisher = points$mean(rowSums(s^2))$estimate,
+               as.list(colSums(points$weight * step)), method = points$method)
+  })
+  structure(do.call(rbind, rows), class = c("mismatch", "data.frame"),
+            parts = path_parts(target, points, totals, times[1], schedule),
+            setup = list(target = target, model = field$label, schedule = schedule,
+                         times = times, n = if (points$method == "Monte Carlo") n))
+}
+
+mismatch_times <- function(times, schedule) {
+  check_schedule(schedule)
+  if (is.null(times)) {
+    if (is.null(schedule$steps)) {
+      abort_input("times", "given for a schedule without discrete steps (see time_grid())", "NULL")
+    }
+    if (schedule$steps < 2) abort_input("schedule", "one of at least 2 steps", schedule$steps)
+    return(as.double(schedule$steps:1))
+  }
+  if (!is.numeric(times)) abort_input("times", "decreasing times", describe(times))
+  times <- check_grid(times, arg = "times")
+  check_horizon(times[1], schedule, "times")
+  times
+}
+
+# A score in use: at(x, t), n x d; is it affine? a label.
+score_field <- function(model, target, schedule, arg = "model") {
+  d <- mixture_dim(target)
+  if (inherits(model, "gaussmix")) {
+    if (mixture_dim(model) != d) {
+      abort_input(arg, paste("a mixture in", count_of(d, "dimension")), mixture_dim(model))
+    }
+    return(list(at = function(x, t) score(model, x, t, schedule), label = format(model),
+                affine = sum(model$weights > 0) == 1))
+  }
+  if (!is.function(model)) abort_input(arg, "a gaussmix or a function of x and t", describe(model))
+  list(at = function(x, t) check_field(model(x, t), x, arg), label = "a function of x and t",
+       affine = FALSE)
+}
+
+check_field <- function(value, x, arg) {
+  if (is.numeric(value) && is.null(dim(value)) && ncol(x) == 1) value <- matrix(value)
+  if (!is.numeric(value) || !identical(dim(value), dim(x)) || !all(is.finite(value))) {
+    abort_input(arg, paste0("a function that returns ", nrow(x), " x ", ncol(x),
+                            " finite numbers"), describe(value))
+  }
+  unname(value)
+}
+
+# What is added to the score: its mean (n x d) and the standard deviation of its noise.
+error_field <- function(error, target) {
+  if (is.null(error)) return(NULL)
+  d <- mixture_dim(target)
+  if (is.function(error)) {
+    return(list(at = function(x, t, g) list(mean = check_field(error(x, t), x, "score_error"),
+                                            sd = 0)))
+  }
+  check_score_error(error)
+  if (!is.null(error$model)) {
+    abort_input("score_error", "without a model (which is what `model` is for)",
+                format(error))
+  }
+  list(at = function(x, t, g) {
+    one <- function(name, size = 1) at_times(error[[name]], t, name, size)
+    mean <- 0 * x
+    if (!is.null(error$scale)) mean <- mean + (drop(one("scale")) - 1) * g
+    if (!is.null(error$bias)) mean <- mean + rep(as.vector(one("bias", d)), each = nrow(x))
+    list(mean = unname(mean), sd = if (is.null(error$noise)) 0 else drop(one("noise")))
+  })
+}
+
+# Points under the diffused target: at(a, b2), n x d, with their weights.
+mismatch_points <- function(target, affine, nodes, n, key) {
+  d <- mixture_dim(target)
+  K <- mixture_size(target)
+  if (affine || d <= 3) {
+    rule <- if (affine) {
+      list(x = rbind(diag(sqrt(d), d), diag(-sqrt(d), d)), weight = rep(1 / (2 * d), 2 * d))
+    } else hermite_nodes(nodes, d)
+    m <- length(rule$weight)
+    component <- rep(seq_len(K), each = m)
+    z <- rule$x[rep(seq_len(m), K), , drop = FALSE]
+    weight <- rule$weight * rep(target$weights, each = m)
+    at <- function(a, b2) {
+      target$means <- a * target$means
+      target$values <- diffused_values(target, a, b2)
+      unname(place_draws(target, component, z))
+    }
+    return(list(at = at, weight = weight, method = if (affine) "exact" else "quadrature",
+                mean = function(f) estimate_row(sum(weight * f), 0, "quadrature")))
+  }
+  n <- check_count(n, "n", min = 2)
+  key <- check_key(key)
+  if (is.null(key)) key <- draw_key()
+  x <- unname(keyed_draws(target, n, key))
+  z <- keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, c(key[1], (key[2] + 2^29) %% 2^32))
+  list(at = function(a, b2) a * x + sqrt(b2) * z, weight = rep(1 / n, n), method = "Monte Carlo",
+       mean = sample_mean)
+}
+
+# The tensor rule for N(0, I) in d dimensions (Golub and Welsch 1969), without what is lost in
+# rounding: half of the nodes of the plane, and more of those of space.
+hermite_nodes <- function(nodes, d) {
+  k <- seq_len(nodes - 1)
+  jacobi <- matrix(0, nodes, nodes)
+  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- sqrt(k)
+  e <- eigen(jacobi, symmetric = TRUE)
+  x <- unname(as.matrix(expand.grid(rep(list(e$values), d))))
+  weight <- Reduce(function(w, i) as.vector(outer(w, e$vectors[1, ]^2)), seq_len(d), 1)
+  keep <- weight > 1e-20
+  list(x = x[keep, , drop = FALSE], weight = weight[keep] / sum(weight[keep]))
+}
+
+path_parts <- function(target, points, totals, horizon, schedule) {
+  x <- points$at(schedule$a(horizon), schedule$b2(horizon))
+  d <- ncol(x)
+  variance <- start_sd(schedule, horizon)^2
+  initialisation <- dgaussmix(x, diffuse(target, horizon, schedule), log = TRUE) +
+    d / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
+  totals <- cbind(initialisation, totals)
+  sums <- setdiff(colnames(totals), "range")
+  totals <- cbind(totals, path = rowSums(totals[, sums, drop = FALSE]))
+  if ("range" %in% colnames(totals)) {
+    totals <- cbind(totals, null = totals[, "bias"] - totals[, "range"])
+  }
+  parts <- c(initialisation = "initialisation", discretisation = "discretisation", bias = "bias",
+             range = "bias, range", null = "bias, null", score_error = "score error",
+             cross = "cross term", path = "path")
+  parts <- parts[names(parts) %in% colnames(totals)]
+  rows <- lapply(names(parts), function(name) points$mean(totals[, name]))
+  rows <- do.call(rbind, rows)
+  rows$method <- points$method
+  data.frame(part = unname(parts), rows, stringsAsFactors = FALSE)
+}
+
+#' @rdname mismatch
+#' @export
+mismatch_parts <- function(x) {
+  parts <- attr(x, "parts")
+  if (!inherits(x, "mismatch") || is.null(parts)) {
+    abort_input("x", "a mismatch(), whole", paste("a", class(x)[1]))
+  }
+  parts
+}
+
+#' @export
+print.mismatch <- function(x, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(print(as.data.frame(x)))
+  parts <- attr(x, "parts")
+  times <- setup$times
+  cat("<mismatch> of ", setup$model, "\n  target: ", format(setup$target), "\n  ",
+      format(setup$schedule), ", from t = ", format(times[1]), " to ",
+      format(times[length(times)]), " in ", count_of(nrow(x), "step"), "\n",
+      "Divergence of the sampler's path from that of the target (bounds that of its output):\n",
+      sep = "")
+  label <- sub("^bias$", "bias (B)", parts$part)
+  label <- sub("^path$", "together", sub("^bias, (.*)", "  of it, \\1", label))
+  for (i in seq_len(nrow(parts))) {
+    cat("  ", format(label[i], width = max(nchar(label))), "  ", format_estimate(parts[i, ]),
+        "\n", sep = "")
+  }
+  invisible(x)
+}
+
+#' @export
+as.data.frame.mismatch <- function(x, ...) plain_table(x)
+
+#' @rdname mismatch
+#' @param x,object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
+#'   that of the start, add up from noise to data.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @export
+autoplot.mismatch <- function(object, ...) {
+  setup <- attr(object, "setup")
+  words_of <- c(bias = "bias B", range = "bias B, range part", discretisation = "discretisation",
+                score_error = "score error", cross = "cross term")
+  shown <- words_of[names(words_of) %in% names(object)]
+  long <- do.call(rbind, lapply(names(shown), function(name) {
+    data.frame(t = c(object$t[1], object$t_next), value = c(0, cumsum(object[[name]])),
+               part = factor(shown[[name]], shown))
+  }))
+  ggplot(long, aes(.data$t, .data$value, colour = .data$part, linetype = .data$part)) +
+    geom_line(linewidth = .8) + scale_x_reverse() +
+    scale_colour_manual(values = class_palette(length(shown)), name = NULL) +
+    scale_linetype_manual(values = c("solid", "22", "42", "12", "4212")[seq_along(shown)],
+                          name = NULL) +
+    labs(x = "time t, from noise to data", y = "nats so far") + look() +
+    theme(legend.position = "bottom") +
+    words("What the mismatch and the steps add to the divergence of paths",
+          if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
+          if (object$method[1] == "Monte Carlo") paste("Monte Carlo,", number(setup$n), "draws") else
+            "There is no sampling error")
+}
+
+#' @rdname mismatch
+#' @export
+plot.mismatch <- function(x, ...) show_plot(x, ...)
