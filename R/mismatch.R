@@ -29,7 +29,8 @@
 #' **How.** If target and model are single Gaussians, or `affine` says that the difference of the
 #' fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree 3. In up to three
 #' dimensions: `nodes` Gauss-Hermite nodes along each axis of each component. Beyond: Monte Carlo
-#' over `n` draws, the same at all times.
+#' over `n` draws of the target, with noise that is drawn anew at each time; there `I` is taken by
+#' `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
 #'
 #' @param target The law that one wants to sample: a [gaussmix()]; it may be singular if the grid
 #'   stops early.
@@ -42,7 +43,7 @@
 #'   the model (n x d), or a [score_error()] without a model of its own.
 #' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
 #'   single Gaussians without score error.
-#' @param nodes Gauss-Hermite nodes along each axis.
+#' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 60, but 20 in three dimensions.
 #' @param n Number of draws where quadrature is not possible.
 #' @param key Settles the draws, see [guided_sample()].
 #' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
@@ -68,21 +69,74 @@
 #' plot(wrong)
 #' @export
 mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
-                     score_error = NULL, affine = NULL, nodes = 40, n = 1e4, key = NULL) {
+                     score_error = NULL, affine = NULL, nodes = NULL, n = 1e4, key = NULL) {
   check_mixture(target, "target")
   field <- score_field(model, target, schedule)
   if (!is.null(affine)) field$affine <- check_flag(affine, "affine")
   mismatch_table(target, field, schedule, times, score_error, nodes, n, key)
 }
 
+#' Score mismatch of a zero-shot sampler
+#'
+#' [mismatch()] of the exact conditional law ([condition()]) and the score that a [zero_shot] method
+#' follows, split into the part along what is observed and the rest.
+#'
+#' @details
+#' With `P` the projection on what is observed and `N = I - P`, `|D|^2 = |P D|^2 + |N D|^2`. The
+#' methods `g = N s + f` with `f` in the range of `P` (DDNM, BO, generalised BO) share the second
+#' part. On the range the best `f` is that of the exact conditional score, which without noise is
+#' DDNM's; with noise it takes the prior, which BO approximates (see [zero_shot]).
+#'
+#' Two cautions, both measured, see `vignette("zero-shot", "mixguide")`. A smaller `B` is not a
+#' smaller Wasserstein distance: where `H` has small singular values BO has far the smaller `B` than
+#' DDNM and can lie further from the target. And at coarse steps the discretisation may make up for
+#' a part of the mismatch, so that a larger `B` goes with a smaller divergence of the output.
+#'
+#' @inheritParams zero_shot_sample
+#' @inheritParams mismatch
+#' @param method One of the [zero_shot] methods that are a score; `NULL`: the unconditional score,
+#'   which ignores `y`.
+#' @return As [mismatch()], with a column `range`: the part of `bias` along what is observed.
+#' @section Errors: Of class `mixguide_error`, for methods that are not a score.
+#' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the class and
+#'   BO; that BO is the best of the class for a normal law of the range given `y`, independent of
+#'   the rest, and not for every posterior, is derived for this package.
+#' @family zero-shot conditional sampling
+#' @examples
+#' m <- named_mixture("M2")
+#' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
+#' zero_shot_mismatch(m, y, zero_shot_bo(), schedule_etc(50))
+#' mismatch_parts(zero_shot_mismatch(m, y, zero_shot_ddnm(), schedule_etc(50)))
+#' @export
+zero_shot_mismatch <- function(mixture, observation, method = NULL, schedule = schedule_etc(100),
+                               times = NULL, score_error = NULL, nodes = NULL, n = 1e4,
+                               key = NULL) {
+  check_mixture(mixture)
+  check_observation(observation, mixture)
+  check_schedule(schedule)
+  single <- sum(mixture$weights > 0) == 1
+  field <- if (is.null(method)) {
+    list(at = function(x, t) score(mixture, x, t, schedule), affine = single,
+         label = "the unconditional score")
+  } else {
+    check_zero_shot(method)
+    # of one Gaussian every method that is a score is affine
+    list(at = zero_shot_scorer(mixture, observation, method, schedule), affine = single,
+         label = format(method))
+  }
+  range <- observed_range(observation, observation_matrix(observation, mixture))
+  mismatch_table(exact_posterior(mixture, observation), field, schedule, times, score_error, nodes,
+                 n, key, range$basis)
+}
+
 # `range`: an orthonormal basis (d x r) of what is observed, or NULL.
-mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, nodes = 40,
+mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, nodes = NULL,
                            n = 1e4, key = NULL, range = NULL) {
   times <- mismatch_times(times, schedule)
   target <- keep_components(target, target$weights > 0)
   for (t in times) noise_level(target, t, schedule)
-  nodes <- check_count(nodes, "nodes", min = 2)
   d <- mixture_dim(target)
+  nodes <- if (is.null(nodes)) c(60, 60, 20)[d] else check_count(nodes, "nodes", min = 2)
   error <- error_field(error, target)
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
@@ -90,37 +144,38 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   one <- step_constants(seq_len(length(times) - 1), times, schedule)
   log_ratio <- log(one$ratio)
   log_density <- function(x, t) dgaussmix(x, diffuse(target, t, schedule), log = TRUE)
-  term_names <- c("mismatch", "range", "fisher", "error", "cross", "log_density")
   totals <- 0
-  log_p <- NULL
+  x <- points$at(schedule$a(times[1]), schedule$b2(times[1]))
+  log_p <- log_density(x, times[1])
+  initialisation <- start_excess(x, log_p, times[1], schedule)
   rows <- lapply(seq_along(one$beta), function(k) {
     t <- times[k]
-    x <- points$at(schedule$a(t), schedule$b2(t))
     s <- score(target, x, t, schedule)
     g <- field$at(x, t)
     D <- unname(s - g)
     e <- if (!is.null(error)) error$at(x, t, g)
-    now <- if (is.null(log_p)) log_density(x, t) else log_p
-    x <- points$at(schedule$a(times[k + 1]), schedule$b2(times[k + 1]))
+    s2 <- points$square(s)
+    before <- log_p
+    x <<- points$at(one$a_next[k], one$b2_next[k])
     log_p <<- log_density(x, times[k + 1])
     D2 <- rowSums(D^2)
     half <- one$beta[k] / 2
-    step <- list(
-      discretisation = log_p - now + d * log_ratio[k] - half * rowSums(s^2),
+    step <- cbind(
       bias = half * D2,
       range = if (!is.null(range)) half * rowSums((D %*% range)^2),
+      discretisation = log_p - before + d * log_ratio[k] - half * s2,
       score_error = if (!is.null(e)) half * (rowSums(e$mean^2) + d * e$sd^2),
       cross = if (!is.null(e)) -2 * half * rowSums(D * e$mean)
     )
-    step <- do.call(cbind, step)
     totals <<- totals + step
     mean <- points$mean(D2)
-    data.frame(t = t, t_next = times[k + 1], beta = one$beta[k], mismatch = mean$estimate,
-               mismatch_se = mean$se, fisher = points$mean(rowSums(s^2))$estimate,
-               as.list(colSums(points$weight * step)), method = points$method)
+    c(mismatch = mean$estimate, mismatch_se = mean$se, fisher = sum(points$weight * s2),
+      colSums(points$weight * step))
   })
-  structure(do.call(rbind, rows), class = c("mismatch", "data.frame"),
-            parts = path_parts(target, points, totals, times[1], schedule),
+  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
+                     do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
+  structure(rows, class = c("mismatch", "data.frame"),
+            parts = path_parts(points, totals, initialisation),
             setup = list(target = target, model = field$label, schedule = schedule,
                          times = times, n = if (points$method == "Monte Carlo") n))
 }
@@ -204,19 +259,29 @@ mismatch_points <- function(target, affine, nodes, n, key) {
       unname(place_draws(target, component, z))
     }
     return(list(at = at, weight = weight, method = if (affine) "exact" else "quadrature",
-                mean = function(f) estimate_row(sum(weight * f), 0, "quadrature")))
+                mean = function(f) list(estimate = sum(weight * f), se = 0),
+                square = function(s) rowSums(s^2)))
   }
   n <- check_count(n, "n", min = 2)
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   x <- unname(keyed_draws(target, n, key))
-  z <- keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, c(key[1], (key[2] + 2^29) %% 2^32))
-  list(at = function(a, b2) a * x + sqrt(b2) * z, weight = rep(1 / n, n), method = "Monte Carlo",
-       mean = sample_mean)
+  normal <- gaussmix(1, t(rep(0, d)), 1)
+  drawn <- 0
+  z <- b <- NULL
+  at <- function(a, b2) {
+    drawn <<- drawn + 1
+    z <<- keyed_draws(normal, n, c(key[1], (key[2] + drawn * 2^20) %% 2^32))
+    b <<- sqrt(b2)
+    a * x + b * z
+  }
+  list(at = at, weight = rep(1 / n, n), method = "Monte Carlo",
+       mean = function(f) list(estimate = mean(f), se = stats::sd(f) / sqrt(n)),
+       square = function(s) d / b^2 - rowSums((s + z / b)^2))
 }
 
 # The tensor rule for N(0, I) in d dimensions (Golub and Welsch 1969), without what is lost in
-# rounding: half of the nodes of the plane, and more of those of space.
+# rounding: more than half of the nodes of the plane, and most of those of space.
 hermite_nodes <- function(nodes, d) {
   k <- seq_len(nodes - 1)
   jacobi <- matrix(0, nodes, nodes)
@@ -224,16 +289,17 @@ hermite_nodes <- function(nodes, d) {
   e <- eigen(jacobi, symmetric = TRUE)
   x <- unname(as.matrix(expand.grid(rep(list(e$values), d))))
   weight <- Reduce(function(w, i) as.vector(outer(w, e$vectors[1, ]^2)), seq_len(d), 1)
-  keep <- weight > 1e-20
+  keep <- weight > 1e-16
   list(x = x[keep, , drop = FALSE], weight = weight[keep] / sum(weight[keep]))
 }
 
-path_parts <- function(target, points, totals, horizon, schedule) {
-  x <- points$at(schedule$a(horizon), schedule$b2(horizon))
-  d <- ncol(x)
+# log q_T - log of the density of the start.
+start_excess <- function(x, log_p, horizon, schedule) {
   variance <- start_sd(schedule, horizon)^2
-  initialisation <- dgaussmix(x, diffuse(target, horizon, schedule), log = TRUE) +
-    d / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
+  log_p + ncol(x) / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
+}
+
+path_parts <- function(points, totals, initialisation) {
   totals <- cbind(initialisation, totals)
   sums <- setdiff(colnames(totals), "range")
   totals <- cbind(totals, path = rowSums(totals[, sums, drop = FALSE]))
@@ -244,10 +310,11 @@ path_parts <- function(target, points, totals, horizon, schedule) {
              range = "bias, range", null = "bias, null", score_error = "score error",
              cross = "cross term", path = "path")
   parts <- parts[names(parts) %in% colnames(totals)]
-  rows <- lapply(names(parts), function(name) points$mean(totals[, name]))
-  rows <- do.call(rbind, rows)
-  rows$method <- points$method
-  data.frame(part = unname(parts), rows, stringsAsFactors = FALSE)
+  rows <- lapply(names(parts), function(name) {
+    mean <- points$mean(totals[, name])
+    estimate_row(mean$estimate, mean$se, points$method)
+  })
+  data.frame(part = unname(parts), do.call(rbind, rows), stringsAsFactors = FALSE)
 }
 
 #' @rdname mismatch
@@ -263,7 +330,8 @@ mismatch_parts <- function(x) {
 #' @export
 print.mismatch <- function(x, ...) {
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(print(as.data.frame(x)))
+  # rows of one
+  if (is.null(setup) || nrow(x) != length(setup$times) - 1) return(print(as.data.frame(x)))
   parts <- attr(x, "parts")
   times <- setup$times
   cat("<mismatch> of ", setup$model, "\n  target: ", format(setup$target), "\n  ",
@@ -304,7 +372,7 @@ autoplot.mismatch <- function(object, ...) {
                           name = NULL) +
     labs(x = "time t, from noise to data", y = "nats so far") + look() +
     theme(legend.position = "bottom") +
-    words("What the mismatch and the steps add to the divergence of paths",
+    words("What mismatch and steps add to the divergence of paths",
           if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
           if (object$method[1] == "Monte Carlo") paste("Monte Carlo,", number(setup$n), "draws") else
             "There is no sampling error")
