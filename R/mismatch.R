@@ -136,7 +136,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   target <- keep_components(target, target$weights > 0)
   for (t in times) noise_level(target, t, schedule)
   d <- mixture_dim(target)
-  nodes <- if (is.null(nodes)) c(60, 60, 20)[d] else check_count(nodes, "nodes", min = 2)
+  nodes <- if (is.null(nodes)) c(60, 60, 20)[min(d, 3)] else check_count(nodes, "nodes", min = 2)
   error <- error_field(error, target)
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
@@ -244,23 +244,14 @@ error_field <- function(error, target) {
 # Points under the diffused target: at(a, b2), n x d, with their weights.
 mismatch_points <- function(target, affine, nodes, n, key) {
   d <- mixture_dim(target)
-  K <- mixture_size(target)
-  if (affine || d <= 3) {
-    rule <- if (affine) {
-      list(x = rbind(diag(sqrt(d), d), diag(-sqrt(d), d)), weight = rep(1 / (2 * d), 2 * d))
-    } else hermite_nodes(nodes, d)
-    m <- length(rule$weight)
-    component <- rep(seq_len(K), each = m)
-    z <- rule$x[rep(seq_len(m), K), , drop = FALSE]
-    weight <- rule$weight * rep(target$weights, each = m)
+  rule <- quadrature_points(target$weights, d, affine, nodes)
+  if (!is.null(rule)) {
     at <- function(a, b2) {
       target$means <- a * target$means
       target$values <- diffused_values(target, a, b2)
-      unname(place_draws(target, component, z))
+      unname(place_draws(target, rule$component, rule$z))
     }
-    return(list(at = at, weight = weight, method = if (affine) "exact" else "quadrature",
-                mean = function(f) list(estimate = sum(weight * f), se = 0),
-                square = function(s) rowSums(s^2)))
+    return(c(rule, list(at = at, square = function(s) rowSums(s^2))))
   }
   n <- check_count(n, "n", min = 2)
   key <- check_key(key)
@@ -275,9 +266,27 @@ mismatch_points <- function(target, affine, nodes, n, key) {
     b <<- sqrt(b2)
     a * x + b * z
   }
-  list(at = at, weight = rep(1 / n, n), method = "Monte Carlo",
-       mean = function(f) list(estimate = mean(f), se = stats::sd(f) / sqrt(n)),
-       square = function(s) d / b^2 - rowSums((s + z / b)^2))
+  c(drawn_points(n), list(at = at, square = function(s) d / b^2 - rowSums((s + z / b)^2)))
+}
+
+# A rule for a mixture of Gaussians with these weights: standard normal nodes `z` to be moved to
+# `component`; exact to degree 3 if all that is wanted is quadratic. NULL where there is none.
+quadrature_points <- function(weights, d, quadratic, nodes) {
+  if (!quadratic && d > 3) return(NULL)
+  rule <- if (quadratic) {
+    list(x = rbind(diag(sqrt(d), d), diag(-sqrt(d), d)), weight = rep(1 / (2 * d), 2 * d))
+  } else hermite_nodes(nodes, d)
+  m <- length(rule$weight)
+  K <- length(weights)
+  weight <- rule$weight * rep(weights, each = m)
+  list(component = rep(seq_len(K), each = m), z = rule$x[rep(seq_len(m), K), , drop = FALSE],
+       weight = weight, method = if (quadratic) "exact" else "quadrature",
+       mean = function(f) list(estimate = sum(weight * f), se = 0))
+}
+
+drawn_points <- function(n) {
+  list(weight = rep(1 / n, n), method = "Monte Carlo",
+       mean = function(f) list(estimate = mean(f), se = stats::sd(f) / sqrt(n)))
 }
 
 # The tensor rule for N(0, I) in d dimensions (Golub and Welsch 1969), without what is lost in

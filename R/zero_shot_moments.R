@@ -119,7 +119,9 @@ gaussian_program <- function(steps, gaussian, schedule, sd) {
       noise = write(op$to, noise = 1),
       constant = write(op$to, shift = op$coef[[1]]),
       linear = write(op$to, as.list(op$coef)),
-      hessian = write(op$to, stats::setNames(list(hessian_map(op, -precision(match(op$t, t)))), op$along)),
+      product = ,
+      solve = write(op$to, stats::setNames(list(hessian_map(op, -precision(match(op$t, t)))),
+                                           op$to)),
       abort("not affine", "affine")
     )
   }
@@ -127,13 +129,12 @@ gaussian_program <- function(steps, gaussian, schedule, sd) {
   list(mean = mean[x], cov = cov[x, x, drop = FALSE])
 }
 
-# What an operation with the Hessian of log p multiplies by: H itself or, on the leading
-# coordinates, (diag(diagonal) + factor H)^-1.
+# What op_product() and op_solve() multiply by, where the derivative of the score is H.
 hessian_map <- function(op, H) {
-  if (op$mode == "product") return(H)
-  if (op$mode != "solve") abort("not affine", "affine")
-  r <- seq_along(op$diagonal)
-  map <- 0 * H
-  map[r, r] <- solve(diag(op$diagonal, length(r)) + op$factor * H[r, r])
+  coef <- op$coef[[1]]
+  map <- diag(nrow(H))
+  if (op$op == "product") return(map + coef * H)
+  r <- seq_len(coef[1])
+  map[r, r] <- solve(diag(coef[-(1:2)], coef[1]) + coef[2] * H[r, r])
   map
 }
