@@ -41,23 +41,26 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
   }
   directions <- check_count(directions, "directions", min = 2)
   p <- check_number(p, "p", min = 1)
-  at <- quantile_steps(check_point_weights(weights_x, nrow(x), "weights_x"),
-                       check_point_weights(weights_y, nrow(y), "weights_y"))
+  wx <- check_point_weights(weights_x, nrow(x), "weights_x")
+  wy <- check_point_weights(weights_y, nrow(y), "weights_y")
   key <- check_key(key)
   if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
-  if (ncol(x) == 1) return(estimate_row(at(x[, 1], y[, 1], p)^(1 / p), 0, "exact"))
-  u <- random_directions(ncol(x), directions, key)
-  powers <- numeric()
-  # as many directions at a time as keep the projections small
-  for (set in split(seq_len(directions), ceiling(seq_len(directions) * nrow(x) / 2^22))) {
-    of_x <- x %*% u[, set, drop = FALSE]
-    of_y <- y %*% u[, set, drop = FALSE]
-    powers <- c(powers, vapply(seq_along(set), function(j) at(of_x[, j], of_y[, j], p), 0))
+  distance_to(y, directions, p, key, wy)(x, wx)
+}
+
+# The distance from any x to y: the projections of y are sorted once.
+distance_to <- function(y, directions, p, key, wy = NULL) {
+  u <- if (ncol(y) > 1) random_directions(ncol(y), directions, key) else matrix(1)
+  of_y <- sorted_columns(y %*% u, wy)
+  function(x, wx = NULL) {
+    of_x <- sorted_columns(x %*% u, wx)
+    powers <- quantile_gaps(of_x, of_y, p)
+    estimate <- mean(powers)^(1 / p)
+    if (ncol(y) == 1) return(estimate_row(estimate, 0, "exact"))
+    # the delta method
+    se <- if (estimate > 0) stats::sd(powers) / sqrt(directions) * estimate^(1 - p) / p else 0
+    estimate_row(estimate, se, "Monte Carlo")
   }
-  estimate <- mean(powers)^(1 / p)
-  # the delta method
-  se <- if (estimate > 0) stats::sd(powers) / sqrt(directions) * estimate^(1 - p) / p else 0
-  estimate_row(estimate, se, "Monte Carlo")
 }
 
 # Finite points, one at least.
@@ -81,25 +84,44 @@ random_directions <- function(d, n, key) {
   u / rep(sqrt(colSums(u^2)), each = d)
 }
 
-# A function of two vectors: the integral of |quantile of one - quantile of the other|^p.
-quantile_steps <- function(wx, wy) {
-  equal <- is.null(wx) && is.null(wy)
-  function(x, y, p) {
-    if (equal && length(x) == length(y)) {
-      gap <- sort.int(x, method = "quick") - sort.int(y, method = "quick")
-      return(mean(if (p == 2) gap^2 else abs(gap)^p))
-    }
-    ends <- function(x, w) {
-      order <- order(x)
-      w <- if (is.null(w)) seq_along(x) / length(x) else cumsum(w[order])
-      w[length(w)] <- 1
-      list(x = x[order], q = w)
-    }
-    x <- ends(x, wx)
-    y <- ends(y, wy)
-    q <- sort(unique(c(x$q, y$q)))
-    middle <- (c(0, q[-length(q)]) + q) / 2
-    at <- function(part) part$x[findInterval(middle, part$q) + 1]
-    sum(diff(c(0, q)) * abs(at(x) - at(y))^p)
+# Each column sorted, and up to which level each number is the quantile: one column of levels for
+# all if the weights are equal.
+sorted_columns <- function(x, w) {
+  n <- nrow(x)
+  if (is.null(w)) {
+    for (j in seq_len(ncol(x))) x[, j] <- sort.int(x[, j], method = "quick")
+    return(list(x = x, level = NULL))
   }
+  level <- 0 * x
+  for (j in seq_len(ncol(x))) {
+    order <- order(x[, j])
+    x[, j] <- x[order, j]
+    level[, j] <- cumsum(w[order])
+  }
+  level[n, ] <- 1
+  list(x = x, level = level)
+}
+
+# The integral of |quantile of one - quantile of the other|^p, column by column.
+quantile_gaps <- function(a, b, p) {
+  n <- nrow(a$x)
+  m <- nrow(b$x)
+  power <- function(gap) if (p == 2) gap^2 else abs(gap)^p
+  if (is.null(a$level) && is.null(b$level)) {
+    if (n == m) return(colMeans(power(a$x - b$x)))
+    step <- common_steps(seq_len(n) / n, seq_len(m) / m)
+    return(colSums(step$width * power(a$x[step$a, , drop = FALSE] - b$x[step$b, , drop = FALSE])))
+  }
+  level <- function(part, j, n) if (is.null(part$level)) seq_len(n) / n else part$level[, j]
+  vapply(seq_len(ncol(a$x)), function(j) {
+    step <- common_steps(level(a, j, n), level(b, j, m))
+    sum(step$width * power(a$x[step$a, j] - b$x[step$b, j]))
+  }, 0)
+}
+
+# The intervals of levels on which two quantile functions are constant, and which numbers they are.
+common_steps <- function(a, b) {
+  q <- sort(unique(c(a, b)))
+  middle <- (c(0, q[-length(q)]) + q) / 2
+  list(width = diff(c(0, q)), a = findInterval(middle, a) + 1, b = findInterval(middle, b) + 1)
 }

@@ -1,0 +1,335 @@
+#' Judge samplers by the exact law
+#'
+#' A table, and a picture, of how far samples are from a mixture that they are meant to come from:
+#' sliced Wasserstein distance beside its floor, means, spread, calibration of the observation,
+#' coverage of credible intervals and, in one or two dimensions, the Kullback-Leibler divergence and
+#' total variation. `compare_zero_shot()` runs [zero_shot] methods on a problem and judges them.
+#'
+#' @details
+#' The last row judges independent exact draws, as many as the largest sample: what it shows is due
+#' to chance alone.
+#'
+#' | column | what it is | what is right |
+#' |---|---|---|
+#' | `sw2` | [sliced_wasserstein()] distance to exact draws, as many as the largest sample | `floor` |
+#' | `floor` | the same for as many exact draws as the sample has (5 such samples) | |
+#' | `mean_error` | Euclidean distance of the mean from the exact one | about its `se` |
+#' | `spread` | root of the ratio of total variances, sample over exact | 1 |
+#' | `residual` | `E abs(y - H x)^2`, if there is an observation | `residual_exact` |
+#' | `coverage` | exact probability of the sample's central intervals, one per variable, averaged | `level` |
+#' | `kl`, `total_variation` | divergence of the sample from the exact law, on cells | 0 |
+#'
+#' **Coverage** is that of a user who takes the sample for the posterior: the probability, under the
+#' exact law, of the interval between the sample's quantiles. Its standard error is by the jackknife
+#' over 20 groups of draws.
+#'
+#' **Cells.** The Rosenblatt transform makes the exact law uniform on the unit interval or square,
+#' which is cut into `cells` cells of equal probability (a square number of them in the plane). The
+#' divergence and the total variation of the shares of the draws from equal ones are lower bounds
+#' for those of the laws (data processing), plus what chance makes of them: about
+#' `(cells - 1)/(2 n)` is taken off the first; the second has its value for exact draws in the last
+#' row. A density estimate is not made: of a law that is nearly singular it would be wrong.
+#'
+#' @param samples Draws: an n x d matrix or data frame, a [zero_shot_sample()] or a [guided_sample()];
+#'   or a named list of such.
+#' @param target The exact law, a [gaussmix()]; `NULL` for zero-shot samples: the exact conditional
+#'   law at the time at which the first of them ended.
+#' @param observation `NULL`, or the [observation()] for the column `residual`; taken from zero-shot
+#'   samples.
+#' @param level Probability of the credible intervals.
+#' @param directions Number of directions of the sliced Wasserstein distance.
+#' @param cells Number of cells, at least 4.
+#' @param key Two whole numbers that settle the exact draws and the directions. R's random numbers
+#'   are left alone.
+#' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
+#'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
+#'   of `sw2` over directions, given the draws, of all others over draws. From `compare_zero_shot()`
+#'   also `seconds` and `evaluations` (scores per draw).
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
+#' @source Derived for this package.
+#' @seealso [zero_shot_moments()] for exact divergences on one Gaussian; [benchmark_inverse()].
+#' @examples
+#' m <- named_mixture("M2")
+#' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
+#' methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())
+#' table <- compare_zero_shot(m, y, methods, n = 500, schedule = schedule_etc(50), key = c(1, 2))
+#' table
+#' plot(table)
+#' @export
+judge_samples <- function(samples, target = NULL, observation = NULL, level = .9,
+                          directions = 500, cells = 100, key = c(1, 0)) {
+  runs <- if (is.list(samples) && is.null(class_of_run(samples)) && !is.data.frame(samples)) {
+    samples
+  } else list(sample = samples)
+  if (!length(runs)) abort_input("samples", "at least one sample", "an empty list")
+  if (is.null(names(runs))) names(runs) <- paste("sample", seq_along(runs))
+  of_run <- Filter(function(run) inherits(run, "zero_shot_sample"), runs)
+  if (is.null(target)) {
+    if (!length(of_run)) abort_input("target", "given: the exact law", "NULL")
+    target <- exact_target(of_run[[1]])
+  }
+  check_mixture(target, "target")
+  if (is.null(observation) && length(of_run)) observation <- of_run[[1]]$observation
+  if (!is.null(observation)) check_observation(observation, target)
+  level <- check_number(level, "level", 0, 1, open = TRUE)
+  cells <- check_count(cells, "cells", min = 4)
+  key <- check_key(key)
+  if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
+  points <- lapply(seq_along(runs), function(i) {
+    run <- runs[[i]]
+    x <- check_points(if (is.null(class_of_run(run))) run else run$x, target,
+                      paste0("samples[[", i, "]]"))
+    if (nrow(x) < 40) abort_input("samples", "of 40 draws at least", nrow(x))
+    unname(x)
+  })
+  names(points) <- names(runs)
+  size <- vapply(points, nrow, 0)
+  draw <- function(n, stream) {
+    unname(keyed_draws(target, n, c(key[1], (key[2] + stream * 2^24) %% 2^32)))
+  }
+  points$"exact draws" <- draw(max(size), 1)
+  distance <- distance_to(draw(max(size), 2), directions, 2, key)
+  # one floor for each size, of several exact samples: one alone tells little
+  sizes <- unique(size)
+  floor <- vapply(sizes, function(n) {
+    sqrt(mean(vapply(2 + seq_len(5), function(i) distance(draw(n, i))$estimate, 0)^2))
+  }, 0)
+  exact <- moments(target)
+  H <- if (!is.null(observation)) unname(observation_matrix(observation, target))
+  rows <- lapply(names(points), function(name) {
+    x <- points[[name]]
+    n <- nrow(x)
+    sw2 <- distance(x)
+    gap <- colMeans(x) - exact$mean
+    mean_error <- sqrt(sum(gap^2))
+    total <- rowSums((x - rep(colMeans(x), each = n))^2)
+    spread <- sqrt(mean(total) / sum(diag(exact$cov)))
+    covered <- interval_coverage(x, target, level)
+    row <- data.frame(sampler = name, n = n, sw2 = sw2$estimate, sw2_se = sw2$se,
+                      floor = floor[match(n, sizes)], mean_error = mean_error,
+                      mean_error_se = sqrt(mean(total) / n), spread = spread,
+                      spread_se = stats::sd(total) / sqrt(n) / mean(total) * spread / 2,
+                      coverage = covered$estimate, coverage_se = covered$se,
+                      stringsAsFactors = FALSE)
+    if (!is.null(H)) {
+      residual <- sample_mean(rowSums((tcrossprod(x, H) - rep(observation$y, each = n))^2))
+      row$residual <- residual$estimate
+      row$residual_se <- residual$se
+    }
+    u <- rosenblatt(target, x)
+    if (!is.null(u)) row <- cbind(row, cell_distances(u, cells))
+    row
+  })
+  table <- do.call(rbind, rows)
+  if (!is.null(H)) {
+    table$residual_exact <- sum((observation$y - drop(H %*% exact$mean))^2) +
+      sum((H %*% unname(exact$cov)) * H)
+  }
+  structure(table, class = c("sampler_judgement", "data.frame"),
+            setup = list(target = target, observation = observation, level = level,
+                         directions = directions))
+}
+
+class_of_run <- function(x) {
+  if (inherits(x, c("zero_shot_sample", "guided_sample"))) class(x)[1]
+}
+
+# The exact probability of the intervals between the sample's quantiles, averaged over variables.
+interval_coverage <- function(x, target, level, groups = 20) {
+  d <- ncol(x)
+  K <- mixture_size(target)
+  tails <- c(1 - level, 1 + level) / 2
+  V <- target$vectors
+  sd <- vapply(seq_len(K), function(k) {
+    values <- target$values[, min(k, ncol(target$values))]
+    if (is.null(V)) return(sqrt(values))
+    sqrt(drop((if (length(dim(V)) == 3) V[, , k] else V)^2 %*% values))
+  }, double(d))
+  sd <- matrix(sd, d)
+  covered <- function(x) {
+    q <- apply(x, 2, stats::quantile, tails, names = FALSE)
+    mean(vapply(seq_len(d), function(j) {
+      p <- vapply(q[, j], function(q) {
+        sum(target$weights * stats::pnorm(q, target$means[, j], sd[j, ]))
+      }, 0)
+      p[2] - p[1]
+    }, 0))
+  }
+  group <- rep_len(seq_len(groups), nrow(x))
+  without <- vapply(seq_len(groups), function(g) covered(x[group != g, , drop = FALSE]), 0)
+  estimate_row(covered(x), sqrt((groups - 1) / groups * sum((without - mean(without))^2)),
+               "Monte Carlo")
+}
+
+# Points that are uniform on the unit cube if x comes from the mixture, for d <= 2: the distribution
+# function of the first coordinate, and that of the second given the first.
+rosenblatt <- function(mixture, x) {
+  d <- mixture_dim(mixture)
+  if (d > 2 || is_singular(mixture)) return(NULL)
+  if (d == 1) return(matrix(pgaussmix(x[, 1], mixture)))
+  u <- v <- total <- 0
+  for (k in which(mixture$weights > 0)) {
+    S <- unname(component_cov(mixture, k))
+    from <- x - rep(mixture$means[k, ], each = nrow(x))
+    sd <- sqrt(S[1, 1])
+    u <- u + mixture$weights[k] * stats::pnorm(from[, 1], 0, sd)
+    r <- log(mixture$weights[k]) + stats::dnorm(from[, 1], 0, sd, log = TRUE)
+    z <- (from[, 2] - S[1, 2] / S[1, 1] * from[, 1]) / sqrt(S[2, 2] - S[1, 2]^2 / S[1, 1])
+    # log weights relative to the largest so far
+    top <- if (identical(total, 0)) r else pmax(log_top, r)
+    scale <- if (identical(total, 0)) 0 else exp(log_top - top)
+    total <- total * scale + exp(r - top)
+    v <- v * scale + exp(r - top) * stats::pnorm(z)
+    log_top <- top
+  }
+  cbind(u, v / total)
+}
+
+# Shares of equal cells of the unit cube against equal shares.
+cell_distances <- function(u, cells) {
+  side <- if (ncol(u) == 1) cells else floor(sqrt(cells))
+  cells <- side^ncol(u)
+  cell <- pmin(floor(u * side), side - 1) %*% side^(seq_len(ncol(u)) - 1) + 1
+  n <- nrow(u)
+  share <- tabulate(cell, cells) / n
+  ratio <- log(cells * share)[cell]
+  sign <- sign(share - 1 / cells)[cell]
+  data.frame(kl = mean(ratio) - (sum(share > 0) - 1) / (2 * n), kl_se = stats::sd(ratio) / sqrt(n),
+             total_variation = sum(abs(share - 1 / cells)) / 2,
+             total_variation_se = stats::sd(sign) / 2 / sqrt(n))
+}
+
+#' @rdname judge_samples
+#' @param mixture,schedule,sampler,horizon As in [zero_shot_sample()].
+#' @param methods A list of [zero_shot] methods; if it has names, they are shown.
+#' @param n Number of draws: one for all, or one per method.
+#' @param ... Passed to `judge_samples()`.
+#' @export
+compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(), n = 1000,
+                              schedule = schedule_etc(100),
+                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
+                              key = NULL, ...) {
+  if (inherits(methods, "zero_shot_method")) methods <- list(methods)
+  if (!is.list(methods) || !length(methods)) {
+    abort_input("methods", "a list of methods such as zero_shot_bo()", describe(methods))
+  }
+  methods <- Map(check_zero_shot, methods, paste0("methods[[", seq_along(methods), "]]"))
+  if (is.null(names(methods)) || all(startsWith(names(methods), "methods[["))) {
+    names(methods) <- vapply(methods, `[[`, "", "label")
+  }
+  key <- check_key(key)
+  if (is.null(key)) key <- draw_key()
+  n <- rep_len(n, length(methods))
+  seconds <- evaluations <- double(length(methods))
+  runs <- list()
+  for (i in seq_along(methods)) {
+    seconds[i] <- system.time(
+      runs[[i]] <- zero_shot_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
+                                    horizon, key)
+    )[["elapsed"]]
+    evaluations[i] <- zero_shot_cost(runs[[i]])
+  }
+  names(runs) <- make.unique(names(methods), " ")
+  table <- judge_samples(runs, key = key, ...)
+  table$seconds <- c(seconds, NA)
+  table$evaluations <- c(evaluations, NA)
+  table
+}
+
+#' @rdname judge_samples
+#' @param particles Number of particles of the methods that have them.
+#' @return `zero_shot_methods()`: a named list of all methods with their default settings.
+#' @export
+zero_shot_methods <- function(particles = 32) {
+  methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_bo(general = TRUE),
+                  zero_shot_ccdf(), zero_shot_repaint(), zero_shot_ddnm_plus(), zero_shot_ddrm(),
+                  zero_shot_dps(), zero_shot_mcg(), zero_shot_pigdm(), zero_shot_tmpd(),
+                  zero_shot_tds(particles), zero_shot_mcgdiff(particles))
+  stats::setNames(methods, vapply(methods, `[[`, "", "label"))
+}
+
+# Scores that each draw of a run took.
+zero_shot_cost <- function(run) {
+  method <- run$method
+  # a score for each particle at each time
+  if (!is.null(method$twist)) return(method$params$particles * length(run$times))
+  frame <- if (method$name != "exact") zero_shot_frame(run$mixture, run$observation, method)
+  steps <- zero_shot_program(method, frame, run$sampler, run$times, run$schedule)
+  sum(vapply(unlist(steps, recursive = FALSE), function(op) op$op == "eval", NA))
+}
+
+#' @export
+print.sampler_judgement <- function(x, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(setup)) return(print(as.data.frame(x)))
+  cat("<sampler_judgement> by ", format(setup$target), "\n", sep = "")
+  if (!is.null(setup$observation)) cat("  given: ", format(setup$observation), "\n", sep = "")
+  shown <- c(sw2 = "SW2", floor = "floor", mean_error = "mean error", spread = "spread",
+             residual = "E|y - Hx|^2", coverage = "coverage", kl = "KL", total_variation = "TV",
+             seconds = "seconds")
+  shown <- shown[names(shown) %in% names(x)]
+  table <- data.frame(sampler = x$sampler, n = x$n, stringsAsFactors = FALSE)
+  for (name in names(shown)) {
+    se <- x[[paste0(name, "_se")]]
+    table[[shown[[name]]]] <- if (is.null(se)) {
+      ifelse(is.na(x[[name]]), "", formatC(x[[name]], digits = 3, format = "g"))
+    } else mapply(short_estimate, x[[name]], se)
+  }
+  last <- nrow(x)
+  order <- c(order(x$sw2[-last]), last)
+  print(table[order, ], row.names = FALSE)
+  cat("In brackets: standard errors. Right would be: SW2 the floor, spread 1, coverage ",
+      format(setup$level), if (!is.null(x$residual)) {
+        paste0(", E|y - Hx|^2 ", format(x$residual_exact[1], digits = 3))
+      }, ", else 0\n", sep = "")
+  invisible(x)
+}
+
+# "0.123 (0.004)": the standard error to one digit.
+short_estimate <- function(estimate, se) {
+  if (!is.finite(se) || se <= 0) return(format(estimate, digits = 3))
+  digits <- max(0, min(6, -floor(log10(se))))
+  paste0(formatC(estimate, digits = digits, format = "f"), " (",
+         formatC(se, digits = digits, format = "f"), ")")
+}
+
+#' @export
+as.data.frame.sampler_judgement <- function(x, ...) plain_table(x)
+
+#' @rdname judge_samples
+#' @param x,object A `sampler_judgement`.
+#' @export
+autoplot.sampler_judgement <- function(object, ...) {
+  setup <- attr(object, "setup")
+  last <- nrow(object)
+  panels <- c(sw2 = "SW2 (lines: floor)", spread = "spread", residual = "E|y - Hx|^2",
+              coverage = "coverage", kl = "KL on cells")
+  panels <- panels[names(panels) %in% names(object)]
+  if (all(c("kl", "residual") %in% names(panels))) panels <- panels[names(panels) != "spread"]
+  long <- do.call(rbind, lapply(names(panels), function(name) {
+    data.frame(sampler = object$sampler, value = object[[name]],
+               se = object[[paste0(name, "_se")]], panel = factor(panels[[name]], panels))
+  }))
+  long$sampler <- factor(long$sampler, object$sampler[order(-object$sw2)])
+  right <- c(sw2 = NA, spread = 1, residual = object$residual_exact[1], coverage = setup$level,
+             kl = 0)[names(panels)]
+  right <- data.frame(value = right, panel = factor(panels, panels))
+  floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)), value = object$floor,
+                      panel = factor(panels[["sw2"]], panels))
+  ggplot(long, aes(.data$value, .data$sampler)) +
+    geom_vline(aes(xintercept = .data$value), right[!is.na(right$value), ], linetype = "22",
+               colour = "grey50") +
+    geom_point(aes(.data$value, .data$sampler), floor, shape = 124, size = 4, colour = "grey50") +
+    geom_segment(aes(x = .data$value - 2 * .data$se, xend = .data$value + 2 * .data$se,
+                     yend = .data$sampler), colour = class_palette(1)) +
+    geom_point(colour = class_palette(1), size = 1.8) +
+    facet_wrap(vars(.data$panel), scales = "free_x", nrow = if (length(panels) <= 3) 1 else 2) +
+    labs(x = NULL, y = NULL) + look() +
+    words("Samplers judged by the exact law",
+          if (!is.null(setup$observation)) format(setup$observation),
+          "Dashed: the right value; bars: 2 standard errors")
+}
+
+#' @rdname judge_samples
+#' @export
+plot.sampler_judgement <- function(x, ...) show_plot(x, ...)
