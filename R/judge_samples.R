@@ -182,7 +182,7 @@ rosenblatt <- function(mixture, x) {
     v <- v * scale + exp(r - top) * stats::pnorm(z)
     log_top <- top
   }
-  cbind(u, v / total)
+  unname(cbind(u, v / total))
 }
 
 # Shares of equal cells of the unit cube against equal shares.

@@ -43,7 +43,8 @@
 #'   the model (n x d), or a [score_error()] without a model of its own.
 #' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
 #'   single Gaussians without score error.
-#' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 60, but 20 in three dimensions.
+#' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
+#'   two or three dimensions.
 #' @param n Number of draws where quadrature is not possible.
 #' @param key Settles the draws, see [guided_sample()].
 #' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
@@ -136,7 +137,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   target <- keep_components(target, target$weights > 0)
   for (t in times) noise_level(target, t, schedule)
   d <- mixture_dim(target)
-  nodes <- if (is.null(nodes)) c(60, 60, 20)[min(d, 3)] else check_count(nodes, "nodes", min = 2)
+  nodes <- if (is.null(nodes)) c(200, 60, 20)[min(d, 3)] else check_count(nodes, "nodes", min = 2)
   error <- error_field(error, target)
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)

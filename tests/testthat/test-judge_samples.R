@@ -1,0 +1,120 @@
+M2 <- named_mixture("M2")
+y <- observation(.8, cbind(1, .5), .3^2)
+
+test_that("the Rosenblatt transform is the distribution function, and that given the first", {
+  set.seed(1)
+  x <- rgaussmix(5, M2)
+  u <- mixguide:::rosenblatt(M2, x)
+  first <- marginal(M2, 1)
+  for (i in 1:5) {
+    expect_equal(u[i, 1], pgaussmix(x[i, 1], first))
+    part <- integrate(function(v) dgaussmix(cbind(x[i, 1], v), M2), -20, x[i, 2],
+                      rel.tol = 1e-10)$value
+    expect_equal(u[i, 2], part / dgaussmix(x[i, 1], first), tolerance = 1e-7)
+  }
+  expect_equal(drop(mixguide:::rosenblatt(first, matrix(x[, 1]))), u[, 1])
+  # far out, where all densities are 0
+  expect_true(all(is.finite(mixguide:::rosenblatt(M2, rbind(c(100, 100))))))
+  expect_null(mixguide:::rosenblatt(gaussmix(1, t(c(0, 0)), 0), x))
+})
+
+test_that("exact draws are at the floor in every column", {
+  set.seed(2)
+  x <- judge_samples(list(draws = rgaussmix(2000, M2)), M2, y)
+  expect_identical(x$sampler, c("draws", "exact draws"))
+  expect_lt(x$sw2[1], 3 * x$floor[1])
+  expect_lt(x$mean_error[1], 4 * x$mean_error_se[1])
+  deviation <- c(x$spread - 1, x$coverage - .9, x$kl) / c(x$spread_se, x$coverage_se, x$kl_se)
+  expect_lt(max(abs(deviation)), 4.5)
+  expect_lt(x$total_variation[1], .14)
+  H <- cbind(1, .5)
+  exact <- moments(M2)
+  expect_equal(x$residual_exact[1], (.8 - drop(H %*% exact$mean))^2 +
+                 drop(H %*% exact$cov %*% t(H)))
+  expect_lt(abs(x$residual - x$residual_exact)[1], 4.5 * x$residual_se[1])
+})
+
+test_that("a law that is off shows it, by as much as it is", {
+  set.seed(3)
+  n <- 4000
+  target <- gaussmix(1, 0, 1)
+  x <- judge_samples(list(shifted = rnorm(n, .5), wide = rnorm(n, 0, 2)), target, cells = 50)
+  expect_lt(abs(x$sw2[1] - .5), .08)
+  expect_equal(x$mean_error[1], .5, tolerance = .15)
+  expect_lt(abs(x$spread[2] - 2), 5 * x$spread_se[2])
+  # N(.5, 1) against N(0, 1): 1/8 on the finest cells
+  expect_lt(abs(x$kl[1] - .125), .03)
+  # N(0, 4) against N(0, 1): 3/2 - log 2, of which cells lose a part
+  expect_lt(x$kl[2], 1.5 - log(2))
+  expect_gt(x$kl[2], .4)
+  expect_lt(abs(x$total_variation[1] - (2 * pnorm(.25) - 1)), .05)
+  # the central 90% of N(0, 4) hold 99.9% of N(0, 1)
+  expect_lt(abs(x$coverage[2] - (2 * pnorm(2 * qnorm(.95)) - 1)), 5 * x$coverage_se[2])
+  expect_lt(abs(x$coverage[1] - (pnorm(qnorm(.95) + .5) - pnorm(qnorm(.05) + .5))),
+            5 * x$coverage_se[1])
+})
+
+test_that("standard errors of coverage, spread and divergence are honest", {
+  z <- vapply(1:40, function(i) {
+    set.seed(i)
+    x <- judge_samples(rnorm(400, 0, 1.3), gaussmix(1, 0, 1), directions = 2, cells = 10)[1, ]
+    c(coverage = (x$coverage - (2 * pnorm(1.3 * qnorm(.95)) - 1)) / x$coverage_se,
+      spread = (x$spread - 1.3) / x$spread_se)
+  }, c(0, 0))
+  expect_lt(abs(mean(z["coverage", ])), 5 / sqrt(40))
+  expect_gt(sd(z["coverage", ]), .6)
+  expect_lt(sd(z["coverage", ]), 1.6)
+  expect_lt(abs(mean(z["spread", ])), 5 / sqrt(40))
+  expect_gt(sd(z["spread", ]), .6)
+  expect_lt(sd(z["spread", ]), 1.6)
+})
+
+test_that("compare_zero_shot() ranks as the theory's simulation does", {
+  methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_repaint())
+  set.seed(4)
+  before <- .Random.seed
+  x <- compare_zero_shot(M2, y, methods, n = 2000, key = c(7, 0), directions = 100)
+  expect_identical(.Random.seed, before)
+  rownames(x) <- x$sampler
+  expect_identical(order(x$sw2[1:4])[1:2], c(1L, 4L))
+  # SW2 of the theory's table: exact .0489, RePaint .2370, BO .4478, DDNM .4630
+  expect_lt(x["exact conditional score", "sw2"], .12)
+  expect_lt(abs(x["DDNM", "sw2"] - .463), .1)
+  expect_lt(abs(x["BO-DDNM", "sw2"] - .448), .1)
+  expect_lt(abs(x["RePaint", "sw2"] - .237), .1)
+  # BO repairs the spread along H, DDNM has none
+  expect_lt(abs(x["BO-DDNM", "residual"] - .1003), .015)
+  expect_lt(x["DDNM", "residual"], .003)
+  expect_equal(x$evaluations, c(99, 99, 99, 5 * 99, NA))
+  expect_equal(compare_zero_shot(M2, y, methods[1:2], n = 2000, key = c(7, 0),
+                                 directions = 100)$sw2[1:2], x$sw2[1:2])
+})
+
+test_that("all methods run under their names", {
+  x <- compare_zero_shot(M2, y, zero_shot_methods(particles = 4), n = 40,
+                         schedule = schedule_etc(20), directions = 10)
+  expect_identical(nrow(x), 15L)
+  expect_true(all(is.finite(x$sw2)))
+  expect_identical(x$evaluations[x$sampler == "TDS"], 4 * 20)
+})
+
+test_that("a judgement prints and draws itself", {
+  x <- compare_zero_shot(M2, y, zero_shot_bo(), n = 100, schedule = schedule_etc(20),
+                         directions = 20)
+  expect_output(print(x), "BO-DDNM")
+  expect_output(print(x), "Right would be: SW2 the floor")
+  expect_s3_class(autoplot(x), "ggplot")
+  three <- judge_samples(matrix(rnorm(300), 100), gaussmix(1, t(c(0, 0, 0)), 1), directions = 20)
+  expect_null(three$kl)
+  expect_s3_class(autoplot(three), "ggplot")
+})
+
+test_that("what does not fit is an error that names the argument", {
+  expect_mixguide_error(judge_samples(matrix(0, 50, 2)), "target")
+  expect_mixguide_error(judge_samples(matrix(0, 50, 3), M2), "samples[[1]]")
+  expect_mixguide_error(judge_samples(matrix(0, 5, 2), M2), "samples")
+  expect_mixguide_error(judge_samples(list(), M2), "samples")
+  expect_mixguide_error(judge_samples(matrix(0, 50, 2), M2, level = 1), "level")
+  expect_mixguide_error(compare_zero_shot(M2, y, list()), "methods")
+  expect_mixguide_error(compare_zero_shot(M2, y, list(1)), "methods[[1]]")
+})

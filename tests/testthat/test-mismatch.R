@@ -1,0 +1,218 @@
+# The bivariate Gaussian of the theory's tables, of which the first variable is observed.
+pair <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
+first <- function(sd, y = 1) observation(y, cbind(1, 0), sd^2)
+parts_of <- function(...) {
+  parts <- mismatch_parts(zero_shot_mismatch(...))
+  stats::setNames(parts$estimate, parts$part)
+}
+
+# The divergence of two Gaussian chains (x_T, ..., x_1), from their joint laws: q runs forward from
+# x_1 ~ N(m, S), p backward from N(0, I) with the score G_t x + c_t.
+chain_divergence <- function(m, S, alpha, G, c) {
+  d <- length(m)
+  T <- length(alpha) + 1
+  joint <- function(mean, cov, step) {
+    for (k in seq_len(T - 1)) {
+      one <- step(k)
+      last <- nrow(cov) - d + seq_len(d)
+      across <- one$M %*% cov[last, , drop = FALSE]
+      own <- one$M %*% cov[last, last] %*% t(one$M) + diag(one$v, d)
+      mean <- c(mean, one$M %*% mean[last] + one$k)
+      cov <- rbind(cbind(cov, t(across)), cbind(across, own))
+    }
+    list(mean = mean, cov = cov)
+  }
+  q <- joint(m, S, function(k) list(M = diag(sqrt(alpha[k]), d), k = 0, v = 1 - alpha[k]))
+  p <- joint(rep(0, d), diag(d), function(k) {
+    a <- alpha[T - k]
+    list(M = (diag(d) + (1 - a) * G[[T - k]]) / sqrt(a), k = (1 - a) / sqrt(a) * c[[T - k]],
+         v = (1 - a) / a)
+  })
+  order <- as.vector(matrix(seq_len(d * T), d)[, T:1])
+  gap <- p$mean[order] - q$mean
+  P <- solve(p$cov[order, order])
+  (sum(diag(P %*% q$cov)) + sum(gap * (P %*% gap)) - d * T -
+     determinant(P)$modulus - determinant(q$cov)$modulus)[1] / 2
+}
+
+test_that("the parts add up to the divergence of the paths, computed from the joint laws", {
+  schedule <- schedule_ddpm(c(.9, .8, .6, .3, .2))
+  target <- gaussmix(1, t(c(.7, -.4)), matrix(c(.5, .3, .3, .8), 2))
+  model <- gaussmix(1, t(c(-.2, .1)), matrix(c(1.2, -.2, -.2, .6), 2))
+  bias <- c(.3, -.2)
+  P <- lapply(2:5, function(t) {
+    a2 <- schedule$a(t)^2
+    solve(a2 * matrix(c(1.2, -.2, -.2, .6), 2) + diag(1 - a2, 2))
+  })
+  start <- diffuse(target, 1, schedule)
+  scale <- 1.1
+  known <- chain_divergence(start$means[1, ], moments(start)$cov, c(.8, .6, .3, .2),
+                            lapply(P, function(P) -scale * P),
+                            Map(function(P, t) scale * P %*% c(-.2, .1) * schedule$a(t) + bias, P,
+                                2:5))
+  error <- score_error(bias = bias, scale = scale)
+  x <- mismatch(target, model, schedule, score_error = error)
+  parts <- mismatch_parts(x)
+  expect_equal(parts$estimate[parts$part == "path"], known, tolerance = 1e-10)
+  expect_identical(parts$method[1], "quadrature")
+  expect_equal(sum(parts$estimate[parts$part != "path"]), known, tolerance = 1e-10)
+  # a function, and without an error by the rule of 2 d nodes
+  same <- function(x, t) (scale - 1) * score(model, x, t, schedule) + rep(bias, each = nrow(x))
+  expect_equal(mismatch_parts(mismatch(target, model, schedule, score_error = same)), parts)
+  plain <- mismatch(target, model, schedule)
+  expect_identical(unique(plain$method), "exact")
+  expect_equal(plain$bias, x$bias, tolerance = 1e-10)
+  expect_equal(plain$discretisation, x$discretisation, tolerance = 1e-10)
+  # noise of the score: its variance in each coordinate counts
+  noisy <- mismatch(target, model, schedule, score_error = score_error(noise = .3))
+  expect_equal(noisy$score_error, noisy$beta / 2 * 2 * .09, tolerance = 1e-10)
+})
+
+test_that("bias and path divergence of the bivariate Gaussian are the known ones", {
+  noiseless <- parts_of(pair, first(0), zero_shot_ddnm(), schedule_etc(1000))
+  expect_equal(unname(noiseless[c("path", "bias", "bias, range", "bias, null")]),
+               c(.616547, .250935, 0, .250935), tolerance = 2e-6)
+  expect_equal(unname(noiseless["initialisation"] + noiseless["discretisation"]), .365612,
+               tolerance = 2e-6)
+  known <- list(list(0, 50, .207569, 0, .207569), list(.1, 200, .240867, .011081, 3.592325),
+                list(.3, 50, .234344, .076793, 29.247412), list(.3, 200, .266254, .084704,
+                                                              38.064253))
+  for (row in known) {
+    bo <- parts_of(pair, first(row[[1]]), zero_shot_bo(), schedule_etc(row[[2]]))
+    ddnm <- parts_of(pair, first(row[[1]]), zero_shot_ddnm(), schedule_etc(row[[2]]))
+    expect_lt(max(abs(c(bo[c("bias", "bias, range")], ddnm["bias"]) - unlist(row[3:5]))), 1e-5)
+    # the class shares what it does not see
+    expect_equal(ddnm["bias, null"], bo["bias, null"], tolerance = 1e-10)
+  }
+})
+
+test_that("and so they are at 1000 steps with noise", {
+  path <- c(parts_of(pair, first(.3), zero_shot_exact(), schedule_etc(1000))["path"],
+            parts_of(pair, first(.3), zero_shot_bo(), schedule_etc(1000))[c("path", "bias")],
+            parts_of(pair, first(.3), zero_shot_ddnm(), schedule_etc(1000))[c("path", "bias")])
+  expect_lt(max(abs(path - c(.327117, .606513, .279395, 41.804576, 41.477458))), 1e-5)
+})
+
+test_that("bias on the mixture M2 is the known one", {
+  M2 <- named_mixture("M2")
+  known <- list(list(.3, zero_shot_ddnm(), 26.034146, 25.937777),
+                list(.3, zero_shot_bo(), .129270, .032900),
+                list(.3, zero_shot_bo(TRUE), .120526, .024156),
+                list(.3, NULL, .948522, .852152),
+                list(1, zero_shot_bo(), .282406, .253230))
+  for (row in known) {
+    x <- parts_of(M2, observation(.8, cbind(1, .5), row[[1]]^2), row[[2]], schedule_etc(200))
+    expect_lt(max(abs(x[c("bias", "bias, range")] - unlist(row[3:4]))), 1e-5)
+  }
+})
+
+test_that("and without noise, where DDNM and BO are one and best on the range", {
+  M2 <- named_mixture("M2")
+  y <- observation(.8, cbind(1, .5))
+  ddnm <- parts_of(M2, y, zero_shot_ddnm(), schedule_etc(200))
+  expect_lt(abs(ddnm["bias"] - .124680), 1e-5)
+  expect_lt(abs(ddnm["bias, range"]), 1e-10)
+  expect_equal(parts_of(M2, y, zero_shot_bo(), schedule_etc(200)), ddnm, tolerance = 1e-8)
+  none <- parts_of(M2, y, NULL, schedule_etc(200))
+  expect_lt(max(abs(none[c("bias", "bias, range")] - c(2.822979, 2.698299))), 1e-5)
+})
+
+test_that("as delta goes to 0 the bias of DDNM grows without bound, and that of BO does not", {
+  B <- function(method, delta) {
+    parts_of(pair, first(.3), method, schedule_etc(2000, delta = delta))[["bias"]]
+  }
+  expect_equal(B(zero_shot_ddnm(), 1e-2), 3.4959, tolerance = 2e-5)
+  expect_equal(B(zero_shot_bo(), 1e-5), .2829, tolerance = 2e-4)
+})
+
+test_that("BO has the smaller bias on random Gaussians, and the score class one null part", {
+  set.seed(5)
+  for (i in 1:15) {
+    d <- sample(2:4, 1)
+    prior <- gaussmix(1, t(rnorm(d)), crossprod(matrix(rnorm(d^2), d)) / d + diag(.2, d))
+    m <- sample(d - 1, 1)
+    y <- observation(rnorm(m), matrix(rnorm(m * d), m), runif(1, .1, 1)^2)
+    schedule <- schedule_etc(sample(c(30, 60), 1))
+    bo <- parts_of(prior, y, zero_shot_bo(), schedule)
+    ddnm <- parts_of(prior, y, zero_shot_ddnm(), schedule)
+    best <- parts_of(prior, y, zero_shot_bo(TRUE), schedule)
+    expect_lt(bo["bias"], ddnm["bias"])
+    expect_equal(bo["bias, null"], ddnm["bias, null"], tolerance = 1e-8)
+    # the bound holds of the output
+    kl <- zero_shot_moments(prior, y, zero_shot_bo(), schedule)$kl
+    expect_lt(kl, bo["path"])
+  }
+})
+
+test_that("draws agree with quadrature, within honest standard errors", {
+  set.seed(6)
+  M2 <- named_mixture("M2")
+  y <- observation(.8, cbind(1, .5), .09)
+  # two independent coordinates more, of which the second is observed: four dimensions
+  covs <- lapply(1:3, function(k) {
+    S <- diag(c(0, 0, 1.3, .6))
+    S[1:2, 1:2] <- component_cov(M2, k)
+    S
+  })
+  four <- gaussmix(M2$weights, cbind(M2$means, 0, 0), covs)
+  H <- rbind(c(1, .5, 0, 0), c(0, 0, 0, 1))
+  given <- observation(c(.8, .5), H, diag(c(.09, .04)))
+  schedule <- schedule_etc(40)
+  known <- parts_of(M2, y, zero_shot_bo(), schedule)
+  rest <- gaussmix(1, t(c(0, 0)), diag(c(1.3, .6)))
+  known <- known + parts_of(rest, observation(.5, cbind(0, 1), .04), zero_shot_bo(), schedule)
+  z <- vapply(1:8, function(i) {
+    x <- mismatch_parts(zero_shot_mismatch(four, given, zero_shot_bo(), schedule, n = 400,
+                                           key = c(i, 1)))
+    expect_identical(x$method[1], "Monte Carlo")
+    (x$estimate - known) / x$se
+  }, known)
+  expect_honest(z["bias", ])
+  expect_honest(z["path", ])
+  expect_honest(z["bias, range", ])
+})
+
+test_that("in one dimension the field is that of the definition, and continuous schedules work", {
+  target <- gaussmix(c(.4, .6), c(-1, 1.5), c(.2, .4))
+  model <- gaussmix(c(.5, .5), c(-1, 1), c(.3, .3))
+  times <- time_grid(6, 2, "quadratic", end = .05)
+  x <- mismatch(target, model, schedule_ou(), times)
+  for (k in c(1, 6)) {
+    at <- diffuse(target, times[k])
+    known <- integrate(function(u) {
+      (score(target, u, times[k]) - score(model, u, times[k]))[, 1]^2 * dgaussmix(u, at)
+    }, -8, 8, rel.tol = 1e-9)$value
+    expect_equal(x$mismatch[k], known, tolerance = 1e-6)
+    h <- times[k] - times[k + 1]
+    expect_equal(x$beta[k], -expm1(-2 * h))
+  }
+  expect_equal(x$fisher, information(target, times[1:6])$fisher, tolerance = 1e-6)
+  # the same score: no bias
+  expect_equal(mismatch(target, target, schedule_ou(), times)$bias, rep(0, 6))
+})
+
+test_that("a mismatch prints its parts and draws them", {
+  x <- zero_shot_mismatch(pair, first(.3), zero_shot_bo(), schedule_etc(20))
+  expect_output(print(x), "bias (B)", fixed = TRUE)
+  expect_output(print(x), "of it, null")
+  expect_output(print(x[1:3, ]), "t_next")
+  expect_s3_class(autoplot(x), "ggplot")
+  expect_identical(class(as.data.frame(x)), "data.frame")
+})
+
+test_that("what does not fit is an error that names the argument", {
+  x <- gaussmix(1, 0, 1)
+  expect_mixguide_error(mismatch(1, x), "target")
+  expect_mixguide_error(mismatch(x, 1), "model")
+  expect_mixguide_error(mismatch(x, pair), "model")
+  expect_mixguide_error(mismatch(x, function(x, t) 1, schedule_etc(20)), "model")
+  expect_mixguide_error(mismatch(x, x, schedule_ou()), "times")
+  expect_mixguide_error(mismatch(x, x, schedule_etc(20), c(1, 5)), "times")
+  expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = 1), "score_error")
+  expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = score_error(model = x)),
+                        "score_error")
+  expect_mixguide_error(mismatch_parts(1), "x")
+  expect_mixguide_error(zero_shot_mismatch(pair, first(.3), zero_shot_ccdf()), "method")
+  expect_error(mismatch(gaussmix(1, 0, 0), x, schedule_ou(), c(1, 0)),
+               class = "mixguide_error_singular")
+})

@@ -1,0 +1,112 @@
+pair <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
+first <- function(sd, y = 1) observation(y, cbind(1, 0), sd^2)
+
+expect_kl <- function(sd, steps, exact, bo, ddnm, plus, ccdf) {
+  methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm(), zero_shot_ddnm_plus(),
+                  zero_shot_ccdf())
+  known <- c(exact, bo, ddnm, plus, ccdf)
+  kl <- vapply(methods[!is.na(known)], function(method) {
+    zero_shot_moments(pair, first(sd), method, schedule_etc(steps))$kl
+  }, 0)
+  expect_lt(max(abs(kl - known[!is.na(known)])), 1e-5)
+}
+
+test_that("divergences of the bivariate Gaussian are the known ones at 50 and 200 steps", {
+  expect_kl(0, 50, .040266, .196360, .196360, .196360, .151741)
+  expect_kl(0, 200, .004133, .135871, .135871, .135871, .124463)
+  expect_kl(.1, 50, .016335, .175250, 2.444485, 10.000888, 3.952425)
+  expect_kl(.1, 200, .001939, .136533, 3.404039, 8.229979, 3.925576)
+  expect_kl(.3, 50, .016840, .205096, 28.761939, 54.545882, 42.597979)
+  expect_kl(.3, 200, .001980, .165806, 37.820183, 117.962438, 42.574834)
+})
+
+test_that("and at 1000 steps, for little or no noise", {
+  expect_kl(0, 1000, .000271, .123110, NA, NA, .116515)
+  expect_kl(.1, 1000, .000135, .125826, 3.783555, NA, 3.917821)
+})
+
+test_that("and at 1000 steps, for more", {
+  expect_kl(.3, 1000, .000137, .155003, 41.314226, NA, NA)
+  expect_kl(1, 1000, .000146, .324196, NA, NA, 371.866968)
+})
+
+test_that("and for DDNM+, which comes out below DDNM only with much noise", {
+  expect_kl(.1, 1000, NA, NA, NA, 4.560690, NA)
+  expect_kl(.3, 1000, NA, NA, NA, 146.131804, 42.568723)
+  expect_kl(1, 1000, NA, NA, 361.231900, 699.046583, NA)
+})
+
+test_that("mean and covariance are those of simulated draws, for every affine method", {
+  set.seed(3)
+  prior <- gaussmix(1, t(c(.5, -.3, .2)), crossprod(matrix(rnorm(9), 3)) / 3 + diag(.3, 3))
+  y <- observation(c(.4, -.9), rbind(c(1, .5, 0), c(0, -.3, 1)), diag(c(.2, .05)))
+  methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_bo(TRUE),
+                  zero_shot_ccdf(), zero_shot_repaint(2), zero_shot_ddnm_plus(), zero_shot_ddrm(),
+                  zero_shot_pigdm(), zero_shot_tmpd())
+  n <- 10000
+  for (method in methods) {
+    law <- zero_shot_moments(prior, y, method, schedule_etc(40))
+    x <- zero_shot_sample(prior, n, y, method, schedule_etc(40), key = c(3, 4))$x
+    # Hotelling's statistic, and the largest deviation of the covariance of whitened draws
+    root <- chol(law$cov)
+    white <- (x - rep(law$mean, each = n)) %*% solve(root)
+    expect_lt(n * sum(colMeans(white)^2), qchisq(1 - 1e-6, 3))
+    expect_lt(max(abs(crossprod(white) / n - diag(3))), 5.5 * sqrt(2 / n))
+  }
+})
+
+test_that("TMPD is the exact score for one Gaussian, and other samplers work", {
+  y <- first(.3)
+  tmpd <- zero_shot_moments(pair, y, zero_shot_tmpd(), schedule_etc(50))
+  exact <- zero_shot_moments(pair, y, zero_shot_exact(), schedule_etc(50))
+  expect_equal(tmpd, exact, tolerance = 1e-9)
+  # the exact score is the unconditional one of the exact conditional law
+  plain <- sampler_moments(condition(pair, 1, cbind(1, 0), .09), sampler_heun(30, end = .01),
+                           horizon = 3)
+  same <- zero_shot_moments(pair, y, zero_shot_exact(), schedule_ou(), sampler_heun(30, end = .01),
+                            horizon = 3)
+  expect_equal(same[c("mean", "cov", "kl")], plain, ignore_attr = TRUE, tolerance = 1e-9)
+})
+
+test_that("BO overspreads where singular values are small, and generalised BO does not", {
+  # the bias of BO is small, that of DDNM large
+  prior <- gaussmix(1, t(c(0, 0)), 1)
+  y <- observation(c(1, .1), diag(c(1, .1)), .01)
+  B <- function(method) {
+    parts <- mismatch_parts(zero_shot_mismatch(prior, y, method, schedule_etc(300)))
+    parts$estimate[parts$part == "bias"]
+  }
+  expect_equal(B(zero_shot_bo()), .2151, tolerance = 5e-2)
+  expect_gt(B(zero_shot_ddnm()), 300)
+  variance <- function(method) {
+    law <- zero_shot_moments(prior, y, method, schedule_etc(300))
+    c(law$cov[2, 2], law$target$cov[2, 2])
+  }
+  # the posterior variance of a N(0, 1) seen with noise of variance 1 is 1/2
+  bo <- variance(zero_shot_bo())
+  expect_gt(bo[1], 1.7 * bo[2])
+  best <- variance(zero_shot_bo(TRUE))
+  expect_equal(best[1], best[2], tolerance = .05)
+})
+
+test_that("at coarse steps the larger bias may go with the smaller divergence", {
+  prior <- gaussmix(1, 0, 1)
+  y <- observation(1, matrix(1), 1e-4)
+  kl <- function(method) zero_shot_moments(prior, y, method, schedule_etc(300))$kl
+  expect_lt(abs(kl(zero_shot_bo()) - .00140), 5e-6)
+  expect_lt(abs(kl(zero_shot_ddnm()) - .00007), 5e-6)
+  B <- function(method) {
+    mismatch_parts(zero_shot_mismatch(prior, y, method, schedule_etc(300)))$estimate[3]
+  }
+  expect_lt(B(zero_shot_bo()), 5e-6)
+  expect_equal(B(zero_shot_ddnm()), .00208, tolerance = 5e-3)
+})
+
+test_that("what is not affine, or no Gaussian, is an error that names the argument", {
+  expect_mixguide_error(zero_shot_moments(pair, first(.3), zero_shot_dps()), "method")
+  expect_mixguide_error(zero_shot_moments(pair, first(.3), zero_shot_mcg()), "method")
+  expect_mixguide_error(zero_shot_moments(pair, first(.3), zero_shot_tds()), "method")
+  expect_mixguide_error(zero_shot_moments(named_mixture("M2"), first(.3), zero_shot_bo()),
+                        "mixture")
+  expect_mixguide_error(zero_shot_moments(pair, 1, zero_shot_bo()), "observation")
+})
