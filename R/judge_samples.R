@@ -105,7 +105,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     total <- rowSums((x - rep(colMeans(x), each = n))^2)
     spread <- sqrt(mean(total) / sum(diag(exact$cov)))
     covered <- interval_coverage(x, target, level)
-    row <- data.frame(sampler = name, n = n, sw2 = sw2$estimate, sw2_se = sw2$se,
+    row <- data.frame(sampler = name, n = n + 0, sw2 = sw2$estimate, sw2_se = sw2$se,
                       floor = floor[match(n, sizes)], mean_error = mean_error,
                       mean_error_se = sqrt(mean(total) / n), spread = spread,
                       spread_se = stats::sd(total) / sqrt(n) / mean(total) * spread / 2,
@@ -209,14 +209,7 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
                               schedule = schedule_etc(100),
                               sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
                               key = NULL, ...) {
-  if (inherits(methods, "zero_shot_method")) methods <- list(methods)
-  if (!is.list(methods) || !length(methods)) {
-    abort_input("methods", "a list of methods such as zero_shot_bo()", describe(methods))
-  }
-  methods <- Map(check_zero_shot, methods, paste0("methods[[", seq_along(methods), "]]"))
-  if (is.null(names(methods)) || all(startsWith(names(methods), "methods[["))) {
-    names(methods) <- vapply(methods, `[[`, "", "label")
-  }
+  methods <- named_methods(methods)
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   n <- rep_len(n, length(methods))
@@ -229,7 +222,7 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
     )[["elapsed"]]
     evaluations[i] <- zero_shot_cost(runs[[i]])
   }
-  names(runs) <- make.unique(names(methods), " ")
+  names(runs) <- names(methods)
   table <- judge_samples(runs, key = key, ...)
   table$seconds <- c(seconds, NA)
   table$evaluations <- c(evaluations, NA)

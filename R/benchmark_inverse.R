@@ -1,0 +1,251 @@
+#' A benchmark of inverse problems with exact answers
+#'
+#' The mixture problem on which particle methods for linear inverse problems are compared in the
+#' literature, over dimensions and random instances, for any [zero_shot] methods: distance to the
+#' exact conditional law beside its floor, and cost. `inverse_problem()` makes one instance.
+#'
+#' @details
+#' **The problem.** 25 components with means `(8 i, 8 j, 8 i, 8 j, ...)`, `i, j = -2, ..., 2`, unit
+#' covariance and weights in proportion to draws of chi-squared with 1 degree of freedom; `H` is a
+#' `d_y` x `d_x` matrix of standard normals, whose singular values are replaced by sorted uniform
+#' numbers on (0, 1); the standard deviation of the noise is another uniform number times the
+#' largest of them; `x` is drawn from the mixture, and `y = H x + noise`. All random numbers come
+#' from the package's own generator and the seed.
+#'
+#' **The run.** Each instance and method is one unit of work: units run in this process, or on the
+#' workers of the plan of package future if there is one (see [scaling]), and finished units are
+#' kept in `folder`, from where the same call, or one with more seeds, dimensions or methods, takes
+#' them. Within an instance all methods meet the same noise. A unit that fails has `NA`s, and its
+#' message in column `error`; it is not kept.
+#'
+#' The schedule and the distance are not those of the published tables, with which numbers should
+#' not be compared. No method is tuned.
+#'
+#' @param d_x,d_y Dimensions of `x` (even numbers) and of `y`: one each for `inverse_problem()`, any
+#'   number for `benchmark_inverse()`, which takes all pairs with `d_y <= d_x`.
+#' @param seed,seeds Whole numbers >= 0 that settle the instances.
+#' @param methods A list of [zero_shot] methods; if it has names, they are shown.
+#' @param n Number of draws of each method.
+#' @param n_sets The same for particle methods, which run a whole set of particles for each draw.
+#' @param steps,c,delta Settings of [schedule_etc()].
+#' @param directions Directions of the sliced Wasserstein distance.
+#' @param folder `NULL`, or the name of a folder for finished units.
+#' @return `inverse_problem()`: a list of class `inverse_problem` with `mixture`, `observation`, `x`
+#'   (the truth) and `seed`.
+#'
+#'   `benchmark_inverse()`: a data frame of class `benchmark_inverse` with a row per instance and
+#'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()] and of
+#'   [compare_zero_shot()], and `error`. `summary()`: a data frame with a row per pair of dimensions
+#'   and method: `instances`; `sw2`, the mean over instances, with `sw2_se`; `median`; `floor`, the
+#'   mean floor; `seconds` and `evaluations` on average; sorted by the median.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
+#' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
+#'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). That the exact law is used
+#'   for reference: this package.
+#' @examples
+#' inverse_problem(8, 2, seed = 1)
+#' methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())
+#' table <- benchmark_inverse(8, 1, 0:1, methods, n = 200, steps = 40, directions = 50)
+#' table
+#' plot(table)
+#' @export
+benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5,
+                              methods = zero_shot_methods(), n = 1000, n_sets = 300, steps = 100,
+                              c = 4, delta = 1e-3, directions = 500, folder = NULL) {
+  whole <- function(x, arg, least) {
+    if (!is.numeric(x) || !length(x) || anyDuplicated(x)) {
+      abort_input(arg, paste("distinct whole numbers >=", least), describe(x))
+    }
+    vapply(x, check_count, 0, arg, least)
+  }
+  d_x <- whole(d_x, "d_x", 2)
+  if (any(d_x %% 2 != 0)) abort_input("d_x", "even", describe(d_x[d_x %% 2 != 0][1]))
+  d_y <- whole(d_y, "d_y", 1)
+  seeds <- whole(seeds, "seeds", 0)
+  methods <- named_methods(methods)
+  n <- check_count(n, "n", min = 40)
+  n_sets <- check_count(n_sets, "n_sets", min = 40)
+  schedule_etc(steps, c, delta)
+  directions <- check_count(directions, "directions", min = 2)
+  if (!is.null(folder)) check_folder(folder)
+  grid <- expand.grid(method = seq_along(methods), seed = seeds, d_y = d_y, d_x = d_x)
+  grid <- grid[grid$d_y <= grid$d_x, ]
+  if (!nrow(grid)) abort_input("d_y", "at most d_x", describe(d_y))
+  units <- lapply(seq_len(nrow(grid)), function(i) {
+    method <- methods[[grid$method[i]]]
+    list(d_x = grid$d_x[i], d_y = grid$d_y[i], seed = grid$seed[i],
+         method = list(name = method$name, params = method$params,
+                       general = method$range == "posterior"),
+         n = if (is.null(method$twist)) n else n_sets, steps = steps, c = c, delta = delta,
+         directions = directions)
+  })
+  # a unit's file is named by the unit alone
+  kept <- lapply(units, function(unit) {
+    chunk_folder(folder, list(name = "benchmark", job = unit))
+  })
+  results <- lapply(kept, function(kept) kept$get(0, 1))
+  missing <- which(vapply(results, is.null, NA))
+  if (length(missing)) {
+    job <- list(plan = list(begin = list(n = length(missing))), units = units[missing],
+                key = c(0, 0))
+    each_chunk(list(name = "benchmark", work = benchmark_unit, job = job), length(missing), 1,
+               function(row, first, count) {
+                 i <- missing[first + 1]
+                 results[[i]] <<- if (is.na(row$error)) kept[[i]]$put(row, 0, 1) else row
+               })
+  }
+  # those that failed have fewer columns
+  columns <- unique(unlist(lapply(results, names)))
+  rows <- lapply(results, function(row) {
+    row[setdiff(columns, names(row))] <- NA
+    row[columns]
+  })
+  table <- data.frame(grid[c("d_x", "d_y", "seed")], method = names(methods)[grid$method],
+                      do.call(rbind, rows), stringsAsFactors = FALSE, row.names = NULL)
+  structure(table, class = c("benchmark_inverse", "data.frame"),
+            setup = list(steps = steps, c = c, delta = delta, directions = directions))
+}
+
+# One instance and method: a row of a judgement. On a worker, the method is made anew: what has
+# been compiled in the meantime would change a digest.
+benchmark_unit <- function(job, first, count) {
+  unit <- job$units[[first + 1]]
+  tryCatch({
+    problem <- inverse_problem(unit$d_x, unit$d_y, unit$seed)
+    arguments <- c(unit$method$params, if (unit$method$general) list(general = TRUE))
+    method <- do.call(getExportedValue("mixguide", paste0("zero_shot_", unit$method$name)),
+                      arguments)
+    table <- compare_zero_shot(problem$mixture, problem$observation, method, unit$n,
+                               schedule_etc(unit$steps, unit$c, unit$delta),
+                               key = c(unit$seed, unit$d_x * 2^10 + unit$d_y),
+                               directions = unit$directions)
+    row <- plain_table(table)[1, setdiff(names(table), "sampler")]
+    row$error <- NA_character_
+    row
+  }, error = function(e) data.frame(n = unit$n, error = conditionMessage(e),
+                                    stringsAsFactors = FALSE))
+}
+
+# Methods with names to show.
+named_methods <- function(methods) {
+  if (inherits(methods, "zero_shot_method")) methods <- list(methods)
+  if (!is.list(methods) || !length(methods)) {
+    abort_input("methods", "a list of methods such as zero_shot_bo()", describe(methods))
+  }
+  for (i in seq_along(methods)) check_zero_shot(methods[[i]], paste0("methods[[", i, "]]"))
+  labels <- vapply(methods, `[[`, "", "label")
+  named <- nzchar(if (is.null(names(methods))) rep("", length(methods)) else names(methods))
+  labels[named] <- names(methods)[named]
+  stats::setNames(methods, make.unique(unname(labels), " "))
+}
+
+#' @rdname benchmark_inverse
+#' @export
+inverse_problem <- function(d_x, d_y, seed = 0) {
+  d_x <- check_count(d_x, "d_x", min = 2)
+  if (d_x %% 2 != 0) abort_input("d_x", "even", describe(d_x))
+  d_y <- check_count(d_y, "d_y", min = 1)
+  if (d_y > d_x) abort_input("d_y", paste("at most d_x =", d_x), describe(d_y))
+  seed <- check_count(seed, "seed")
+  z <- keyed_draws(gaussmix(1, 0, 1), 25 + d_x * d_y + 2 * d_y + d_x + 2,
+                   c(seed, d_x * 2^10 + d_y))[, 1]
+  take <- function(n) {
+    part <- z[seq_len(n)]
+    z <<- z[-seq_len(n)]
+    part
+  }
+  side <- as.matrix(expand.grid(-2:2, -2:2)) * 8
+  mixture <- gaussmix(take(25)^2, unname(side[, rep(1:2, d_x / 2)]), 1)
+  parts <- svd(matrix(take(d_x * d_y), d_y))
+  scale <- sort(stats::pnorm(take(d_y)), decreasing = TRUE)
+  H <- parts$u %*% (scale * t(parts$v))
+  sd <- stats::pnorm(take(1)) * scale[1]
+  k <- findInterval(stats::pnorm(take(1)), cumsum(mixture$weights)) + 1
+  x <- mixture$means[min(k, 25), ] + take(d_x)
+  y <- drop(H %*% x) + sd * take(d_y)
+  structure(list(mixture = mixture, observation = observation(y, H, sd^2), x = x, seed = seed),
+            class = "inverse_problem")
+}
+
+#' @export
+print.inverse_problem <- function(x, ...) {
+  cat("<inverse_problem> seed ", x$seed, "\n  ", format(x$mixture), "\n  given: ",
+      format(x$observation), "\n", sep = "")
+  invisible(x)
+}
+
+#' @rdname benchmark_inverse
+#' @export
+summary.benchmark_inverse <- function(object, ...) {
+  place <- interaction(object$d_y, object$d_x, drop = TRUE)
+  rows <- lapply(split(object, place), function(part) {
+    one <- lapply(split(part, factor(part$method, unique(part$method))), function(x) {
+      ran <- x[is.na(x$error), ]
+      m <- nrow(ran)
+      data.frame(d_x = x$d_x[1], d_y = x$d_y[1], method = x$method[1], instances = m,
+                 sw2 = mean(ran$sw2), sw2_se = if (m > 1) stats::sd(ran$sw2) / sqrt(m) else NA_real_,
+                 median = if (m) stats::median(ran$sw2) else NA_real_, floor = mean(ran$floor),
+                 seconds = mean(ran$seconds), evaluations = mean(ran$evaluations),
+                 stringsAsFactors = FALSE)
+    })
+    one <- do.call(rbind, one)
+    one[order(one$median), ]
+  })
+  table <- do.call(rbind, rows)
+  rownames(table) <- NULL
+  table
+}
+
+#' @export
+print.benchmark_inverse <- function(x, digits = 3, ...) {
+  setup <- attr(x, "setup")
+  needed <- c("sw2", "median", "method", "d_x", "d_y", "error")
+  if (is.null(setup) || !all(setdiff(needed, "median") %in% names(x))) {
+    return(print(as.data.frame(x)))
+  }
+  table <- summary.benchmark_inverse(x)
+  cat("<benchmark_inverse> sliced Wasserstein distance to the exact conditional law, ",
+      setup$steps, " steps\n", sep = "")
+  for (part in split(table, interaction(table$d_y, table$d_x, drop = TRUE))) {
+    cat("d_x = ", part$d_x[1], ", d_y = ", part$d_y[1], ", ",
+        count_of(max(part$instances), "instance"), ":\n", sep = "")
+    part$mean <- mapply(short_estimate, part$sw2, ifelse(is.na(part$sw2_se), 0, part$sw2_se))
+    part <- part[c("method", "median", "mean", "floor", "seconds", "evaluations")]
+    names(part)[3] <- "mean (se over instances)"
+    print(part, digits = digits, row.names = FALSE)
+  }
+  failed <- sum(!is.na(x$error))
+  if (failed) cat(count_of(failed, "unit"), "failed: see column error\n")
+  invisible(x)
+}
+
+#' @export
+as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x)
+
+#' @rdname benchmark_inverse
+#' @param x,object A `benchmark_inverse`.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @importFrom ggplot2 scale_x_log10
+#' @export
+autoplot.benchmark_inverse <- function(object, ...) {
+  table <- object[is.na(object$error), ]
+  middle <- tapply(table$sw2, table$method, stats::median)
+  table$method <- factor(table$method, names(sort(middle, decreasing = TRUE)))
+  table$panel <- paste0("d_x = ", table$d_x, ", d_y = ", table$d_y)
+  table$panel <- factor(table$panel, unique(table$panel))
+  centre <- stats::aggregate(sw2 ~ method + panel, table, stats::median)
+  setup <- attr(object, "setup")
+  ggplot(as.data.frame(table), aes(.data$sw2, .data$method)) +
+    geom_point(aes(.data$floor), shape = 124, size = 3, colour = "grey60") +
+    geom_point(colour = class_palette(1), alpha = .5, size = 1.4) +
+    geom_point(data = centre, shape = 5, size = 2.4, colour = ink) +
+    facet_wrap(vars(.data$panel)) + scale_x_log10() +
+    labs(x = "sliced Wasserstein distance", y = NULL) + look() +
+    words("Inverse problems: distance to the exact conditional law",
+          if (!is.null(setup)) paste0(setup$steps, " steps; dots: instances, diamonds: medians"),
+          "Grey lines: the floor, two samples of the exact law")
+}
+
+#' @rdname benchmark_inverse
+#' @export
+plot.benchmark_inverse <- function(x, ...) show_plot(x, ...)
