@@ -199,19 +199,18 @@ summary.benchmark_inverse <- function(object, ...) {
 #' @export
 print.benchmark_inverse <- function(x, digits = 3, ...) {
   setup <- attr(x, "setup")
-  needed <- c("sw2", "median", "method", "d_x", "d_y", "error")
-  if (is.null(setup) || !all(setdiff(needed, "median") %in% names(x))) {
-    return(print(as.data.frame(x)))
-  }
+  whole <- all(c("d_x", "d_y", "method", "sw2", "error") %in% names(x))
+  if (is.null(setup) || !whole) return(print(as.data.frame(x)))
   table <- summary.benchmark_inverse(x)
   cat("<benchmark_inverse> sliced Wasserstein distance to the exact conditional law, ",
-      setup$steps, " steps\n", sep = "")
+      setup$steps,
+      " steps; mean over instances with its standard error in units of the last digit\n", sep = "")
   for (part in split(table, interaction(table$d_y, table$d_x, drop = TRUE))) {
     cat("d_x = ", part$d_x[1], ", d_y = ", part$d_y[1], ", ",
         count_of(max(part$instances), "instance"), ":\n", sep = "")
     part$mean <- mapply(short_estimate, part$sw2, ifelse(is.na(part$sw2_se), 0, part$sw2_se))
     part <- part[c("method", "median", "mean", "floor", "seconds", "evaluations")]
-    names(part)[3] <- "mean (se over instances)"
+    names(part)[3] <- "mean(se)"
     print(part, digits = digits, row.names = FALSE)
   }
   failed <- sum(!is.na(x$error))

@@ -258,32 +258,31 @@ print.sampler_judgement <- function(x, ...) {
   cat("<sampler_judgement> by ", format(setup$target), "\n", sep = "")
   if (!is.null(setup$observation)) cat("  given: ", format(setup$observation), "\n", sep = "")
   shown <- c(sw2 = "SW2", floor = "floor", mean_error = "mean error", spread = "spread",
-             residual = "E|y - Hx|^2", coverage = "coverage", kl = "KL", total_variation = "TV",
-             seconds = "seconds")
+             residual = "E|y-Hx|^2", coverage = "coverage", kl = "KL")
   shown <- shown[names(shown) %in% names(x)]
   table <- data.frame(sampler = x$sampler, n = x$n, stringsAsFactors = FALSE)
   for (name in names(shown)) {
     se <- x[[paste0(name, "_se")]]
-    table[[shown[[name]]]] <- if (is.null(se)) {
-      ifelse(is.na(x[[name]]), "", formatC(x[[name]], digits = 3, format = "g"))
-    } else mapply(short_estimate, x[[name]], se)
+    table[[shown[[name]]]] <- if (is.null(se)) formatC(x[[name]], digits = 3, format = "g") else {
+      mapply(short_estimate, x[[name]], se)
+    }
   }
   last <- nrow(x)
-  order <- c(order(x$sw2[-last]), last)
-  print(table[order, ], row.names = FALSE)
-  cat("In brackets: standard errors. Right would be: SW2 the floor, spread 1, coverage ",
-      format(setup$level), if (!is.null(x$residual)) {
-        paste0(", E|y - Hx|^2 ", format(x$residual_exact[1], digits = 3))
-      }, ", else 0\n", sep = "")
+  print(table[c(order(x$sw2[-last]), last), ], row.names = FALSE)
+  cat("0.12(3): the standard error is 0.03. Right would be: SW2 the floor, spread 1, coverage ",
+      format(setup$level), ",\n  ", if (!is.null(x$residual)) {
+        paste0("E|y-Hx|^2 ", format(x$residual_exact[1], digits = 3), ", ")
+      }, "else 0\n", sep = "")
   invisible(x)
 }
 
-# "0.123 (0.004)": the standard error to one digit.
+# "0.123(4)": the standard error in units of the last digit.
 short_estimate <- function(estimate, se) {
+  if (is.na(estimate)) return("NA")
   if (!is.finite(se) || se <= 0) return(format(estimate, digits = 3))
   digits <- max(0, min(6, -floor(log10(se))))
-  paste0(formatC(estimate, digits = digits, format = "f"), " (",
-         formatC(se, digits = digits, format = "f"), ")")
+  paste0(formatC(estimate, digits = digits, format = "f"), "(",
+         formatC(se * 10^digits, digits = 0, format = "f"), ")")
 }
 
 #' @export
