@@ -138,7 +138,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   for (t in times) noise_level(target, t, schedule)
   d <- mixture_dim(target)
   nodes <- if (is.null(nodes)) c(200, 60, 20)[min(d, 3)] else check_count(nodes, "nodes", min = 2)
-  error <- error_field(error, target)
+  error <- error_moments(error, target)
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
   points <- mismatch_points(target, affine, nodes, n, key)
@@ -176,7 +176,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
                      do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
   structure(rows, class = c("mismatch", "data.frame"),
-            parts = path_parts(points, totals, initialisation),
+            parts = mismatch_sums(points, totals, initialisation),
             setup = list(target = target, model = field$label, schedule = schedule,
                          times = times, n = if (points$method == "Monte Carlo") n))
 }
@@ -221,7 +221,7 @@ check_field <- function(value, x, arg) {
 }
 
 # What is added to the score: its mean (n x d) and the standard deviation of its noise.
-error_field <- function(error, target) {
+error_moments <- function(error, target) {
   if (is.null(error)) return(NULL)
   d <- mixture_dim(target)
   if (is.function(error)) {
@@ -309,7 +309,7 @@ start_excess <- function(x, log_p, horizon, schedule) {
   log_p + ncol(x) / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
 }
 
-path_parts <- function(points, totals, initialisation) {
+mismatch_sums <- function(points, totals, initialisation) {
   totals <- cbind(initialisation, totals)
   sums <- setdiff(colnames(totals), "range")
   totals <- cbind(totals, path = rowSums(totals[, sums, drop = FALSE]))
