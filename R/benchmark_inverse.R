@@ -40,12 +40,12 @@
 #'   mean floor; `seconds` and `evaluations` on average; sorted by the median.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
-#'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). That the exact law is used
-#'   for reference: this package.
+#'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as
+#'   reference: this package.
 #' @examples
 #' inverse_problem(8, 2, seed = 1)
 #' methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())
-#' table <- benchmark_inverse(8, 1, 0:1, methods, n = 200, steps = 40, directions = 50)
+#' table <- benchmark_inverse(8, 1, 0:1, methods, n = 100, steps = 30, directions = 50)
 #' table
 #' plot(table)
 #' @export
@@ -183,7 +183,8 @@ summary.benchmark_inverse <- function(object, ...) {
       ran <- x[is.na(x$error), ]
       m <- nrow(ran)
       data.frame(d_x = x$d_x[1], d_y = x$d_y[1], method = x$method[1], instances = m,
-                 sw2 = mean(ran$sw2), sw2_se = if (m > 1) stats::sd(ran$sw2) / sqrt(m) else NA_real_,
+                 sw2 = mean(ran$sw2),
+                 sw2_se = if (m > 1) stats::sd(ran$sw2) / sqrt(m) else NA_real_,
                  median = if (m) stats::median(ran$sw2) else NA_real_, floor = mean(ran$floor),
                  seconds = mean(ran$seconds), evaluations = mean(ran$evaluations),
                  stringsAsFactors = FALSE)

@@ -11,12 +11,12 @@
 #'
 #' | column | what it is | what is right |
 #' |---|---|---|
-#' | `sw2` | [sliced_wasserstein()] distance to exact draws, as many as the largest sample | `floor` |
+#' | `sw2` | [sliced_wasserstein()] distance to exact draws, as many as in the largest | `floor` |
 #' | `floor` | the same for as many exact draws as the sample has (5 such samples) | |
 #' | `mean_error` | Euclidean distance of the mean from the exact one | about its `se` |
 #' | `spread` | root of the ratio of total variances, sample over exact | 1 |
 #' | `residual` | `E abs(y - H x)^2`, if there is an observation | `residual_exact` |
-#' | `coverage` | exact probability of the sample's central intervals, one per variable, averaged | `level` |
+#' | `coverage` | exact probability of the sample's central intervals, over variables | `level` |
 #' | `kl`, `total_variation` | divergence of the sample from the exact law, on cells | 0 |
 #'
 #' **Coverage** is that of a user who takes the sample for the posterior: the probability, under the
@@ -30,8 +30,8 @@
 #' `(cells - 1)/(2 n)` is taken off the first; the second has its value for exact draws in the last
 #' row. A density estimate is not made: of a law that is nearly singular it would be wrong.
 #'
-#' @param samples Draws: an n x d matrix or data frame, a [zero_shot_sample()] or a [guided_sample()];
-#'   or a named list of such.
+#' @param samples Draws: an n x d matrix or data frame, a [zero_shot_sample()] or a
+#'   [guided_sample()]; or a named list of such.
 #' @param target The exact law, a [gaussmix()]; `NULL` for zero-shot samples: the exact conditional
 #'   law at the time at which the first of them ended.
 #' @param observation `NULL`, or the [observation()] for the column `residual`; taken from zero-shot
@@ -52,7 +52,8 @@
 #' m <- named_mixture("M2")
 #' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
 #' methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())
-#' table <- compare_zero_shot(m, y, methods, n = 500, schedule = schedule_etc(50), key = c(1, 2))
+#' table <- compare_zero_shot(m, y, methods, n = 200, schedule = schedule_etc(40), key = c(1, 2),
+#'                            directions = 100)
 #' table
 #' plot(table)
 #' @export

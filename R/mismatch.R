@@ -3,13 +3,13 @@
 #' Score mismatch and what it costs
 #'
 #' A sampler that is driven by another score than that of its target: `mismatch()` measures the
-#' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the target,
-#' and splits the Kullback-Leibler divergence between the path of the true reverse process and that
+#' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the
+#' target, and splits the Kullback-Leibler divergence between the path of the true reverse process and that
 #' of the sampler into its start, its steps, its mismatch and its score error.
 #'
 #' @details
-#' The sampler is `sampler_ddpm(variance = "scaled")`, the exponential integrator of the reverse SDE:
-#' `x' = (a/a')^-1 (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
+#' The sampler is `sampler_ddpm(variance = "scaled")`, the exponential integrator of the reverse
+#' SDE: `x' = (a'/a) (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
 #' `v = (a'/a)^2 beta`; on the whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be
 #' the diffused target, `h` its entropy, `I = E|grad log q_t|^2`, and let the score in use be
 #' `g_t + e_t`. For every target, every field `g` and every grid
@@ -37,8 +37,8 @@
 #' @param model Whose score is in use: a [gaussmix()], or a function of `x` (n x d) and `t` that
 #'   returns n x d numbers.
 #' @param schedule The forward process, see [schedule].
-#' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon to
-#'   1, as in the analyses.
+#' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon
+#'   to 1, as in the analyses.
 #' @param score_error `NULL`, a function of `x` and `t` that returns what is added to the score of
 #'   the model (n x d), or a [score_error()] without a model of its own.
 #' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
@@ -384,8 +384,9 @@ autoplot.mismatch <- function(object, ...) {
     theme(legend.position = "bottom") +
     words("What mismatch and steps add to the divergence of paths",
           if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
-          if (object$method[1] == "Monte Carlo") paste("Monte Carlo,", number(setup$n), "draws") else
-            "There is no sampling error")
+          if (object$method[1] != "Monte Carlo") "There is no sampling error" else {
+            paste("Monte Carlo,", number(setup$n), "draws")
+          })
 }
 
 #' @rdname mismatch
