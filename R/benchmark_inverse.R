@@ -205,7 +205,7 @@ print.benchmark_inverse <- function(x, digits = 3, ...) {
   table <- summary.benchmark_inverse(x)
   cat("<benchmark_inverse> sliced Wasserstein distance to the exact conditional law, ",
       setup$steps,
-      " steps; mean over instances with its standard error in units of the last digit\n", sep = "")
+      " steps\n  mean(se): over instances, se in units of the last digit\n", sep = "")
   for (part in split(table, interaction(table$d_y, table$d_x, drop = TRUE))) {
     cat("d_x = ", part$d_x[1], ", d_y = ", part$d_y[1], ", ",
         count_of(max(part$instances), "instance"), ":\n", sep = "")

@@ -55,6 +55,22 @@ test_that("mean and covariance are those of simulated draws, for every affine me
   }
 })
 
+test_that("on random Gaussians the exact score is best, then BO, DDNM and DDNM+", {
+  set.seed(11)
+  for (i in 1:8) {
+    d <- sample(2:4, 1)
+    prior <- gaussmix(1, t(rnorm(d) / 2), cov2cor(crossprod(matrix(rnorm(d^2), d)) / d +
+                                                    diag(.2, d)))
+    m <- sample(d - 1, 1)
+    y <- observation(rnorm(m), seq_len(m), runif(1, .03, .4)^2)
+    methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm(), zero_shot_ddnm_plus())
+    kl <- vapply(methods, function(method) {
+      zero_shot_moments(prior, y, method, schedule_etc(50))$kl
+    }, 0)
+    expect_identical(order(kl), 1:4)
+  }
+})
+
 test_that("TMPD is the exact score for one Gaussian, and other samplers work", {
   y <- first(.3)
   tmpd <- zero_shot_moments(pair, y, zero_shot_tmpd(), schedule_etc(50))
