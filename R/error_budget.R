@@ -67,6 +67,7 @@
 #'   17 times of the run; or a number that is known to hold at all times.
 #' @param measure Measure the error itself ([sampler_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
+#' @param score_error As for [path_kl()]; with a function there is no measured error.
 #' @param n Number of draws where there are any.
 #' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, `KL(target ||
 #'   output)` in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none), `kind`
@@ -98,6 +99,7 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   times <- sampler_times(sampler, schedule, horizon)
   noise_level(mixture, times[length(times)], schedule)
   start_law(start, mixture, NULL, schedule, times[1])
+  check_score_field(score_error)
   run <- list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
               start = start, score_error = score_error, n = n,
               clock = ou_clock(times, schedule), dim = mixture_dim(mixture))

@@ -99,6 +99,7 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   }
   times <- sampler_times(sampler, schedule, horizon)
   start_law(start, mixture, NULL, schedule, times[1])
+  check_score_field(score_error)
   at <- information_along(mixture, times, schedule, n)
   path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
 }
@@ -266,8 +267,16 @@ loss_of <- function(weight, at) {
 
 # ---- Errors of the score
 
+check_score_field <- function(error) {
+  if (!is.function(error)) return(check_score_error(error))
+  if (length(formals(args(error))) < 2) {
+    abort_input("score_error", "a function of points and a time", "a function of less")
+  }
+  error
+}
+
 error_noise <- function(error, t) {
-  if (is.function(error) || is.null(check_score_error(error)$noise)) return(0)
+  if (is.function(error) || is.null(error$noise)) return(0)
   as.vector(at_times(error$noise, t, "noise"))
 }
 
@@ -300,9 +309,6 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   noise <- mixture_dim(mixture) * error_noise(error, t)^2
   answer <- function(means, method, se = 0) {
     list(step = rowSums(w * means), square = means[, 1] + noise, se = se, method = method)
-  }
-  if (is.function(error) && length(formals(args(error))) < 2) {
-    abort_input("score_error", "a function of points and a time", "a function of less")
   }
   d <- mixture_dim(mixture)
   if (!is.function(error) && is.null(error$model)) {

@@ -146,6 +146,7 @@ test_that("odd cases are in the table, with the reason", {
   expect_error(error_budget(points, exponential_sde(5)), class = "mixguide_error_singular")
   expect_mixguide_error(error_budget(A1, lipschitz = -1), "lipschitz")
   expect_mixguide_error(error_budget(A1, measure = 2), "measure")
+  expect_mixguide_error(error_budget(A1, score_error = 2), "score_error")
 })
 
 test_that("an error_budget prints, draws and is a data frame", {
