@@ -136,7 +136,13 @@ observed_by <- function(mixture, H, variables, arg) {
   if (!is.numeric(H) || length(dim(H)) != 2 || ncol(H) != d || !nrow(H) || !all(is.finite(H))) {
     abort_input("H", paste("a matrix of finite numbers with", count_of(d, "column")), describe(H))
   }
-  if (!is.null(colnames(H)) && setequal(colnames(H), labels)) H <- H[, labels, drop = FALSE]
+  if (!is.null(colnames(H))) {
+    if (setequal(colnames(H), labels)) return(H[, labels, drop = FALSE])
+    if (!is.null(variable_names(mixture))) {
+      abort_input("H", paste("without column names, or with those of the variables,",
+                             toString(labels, 200)), toString(colnames(H), 60))
+    }
+  }
   H
 }
 
