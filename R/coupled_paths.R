@@ -104,7 +104,7 @@ path_geometry <- function(plan, class) {
   if (geometry$end$a^2 * min(geometry$values) + geometry$end$b2 <= 0) {
     return(list(why = "the covariance is singular at the last time"))
   }
-  if (!is.null(geometry$vectors) && any(plan$program$term[3, ] == 1)) {
+  if (!is.null(geometry$vectors) && is_by_coordinate(plan$program)) {
     return(list(why = "the sampler has a coefficient per coordinate"))
   }
   if (takes_root(plan$program)) {

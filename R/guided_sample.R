@@ -125,19 +125,19 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   space <- if (reduce && !trajectory && is.null(noise)) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
-  method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
-                                 guide$power)
-  # the start of a reduced map is drawn in all d coordinates, not by the program
-  start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   # a bias has one number per coordinate, which operations for all steps at once cannot have
   steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
   steps <- lapply(steps, drive_operations, guide$power, error, d)
+  method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
+                                 guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
+  # the start of a reduced map is drawn in all d coordinates, not by the program
+  start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   program <- compile_program(steps, times, d, start_sd, method, trajectory, closing,
                              n_models = nrow(guide$models))
   levels <- program_levels(program, schedule, error$scale)
   check_levels(pool, levels, program$level_times)
   check_root(program, mixture_dim(inner))
-  per_coordinate <- any(program$term[3, ] == 1)
+  per_coordinate <- is_by_coordinate(program)
   rest <- NULL
   if (!is.null(space)) {
     if (!per_coordinate && (sampler$stochastic || program$noises == 0)) {
@@ -289,12 +289,13 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
   list(n = check_count(n, "n"), law = law, label = label)
 }
 
-check_density_method <- function(method, sampler, begin, d, singular, power = 0) {
+check_density_method <- function(method, sampler, begin, d, singular, power = 0,
+                                 hessian = FALSE) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
-    possible <- !sampler$stochastic && power == 0 && known && !singular
+    possible <- !sampler$stochastic && power == 0 && !hessian && known && !singular
     return(if (possible && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
@@ -304,6 +305,10 @@ check_density_method <- function(method, sampler, begin, d, singular, power = 0)
   }
   if (power != 0) {
     abort_input("log_density", '"none" for a guidance with a power', describe(method))
+  }
+  if (hessian) {
+    abort_input("log_density", '"none" for a sampler that uses the derivative of the score',
+                describe(method))
   }
   if (!known) {
     abort_input("log_density", '"none" for a start whose density is not known', describe(method))

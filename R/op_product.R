@@ -51,6 +51,8 @@ new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
   if (!(is.numeric(coef) && length(coef) && all(is.finite(coef)))) {
     abort_input("coef", "a finite number", describe(coef))
   }
-  if (kind == "solve") coef <- c(length(diagonal), coef, diagonal)
+  if (kind == "solve") {
+    coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
+  }
   new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
 }

@@ -21,6 +21,7 @@ SCALAR <- list(change = 1, folded = 2, start = 3, closing = 4)
 # end, or NULL.
 compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none", save = FALSE,
                             closing = NULL, n_models = 1) {
+  check_hessian_ops(steps, d, (length(times) - 1) / length(steps))
   save_x <- list(new_op("save", "x"))
   before <- if (!is.null(start_sd)) {
     # log N(x; 0, sd^2 I) of x = sd z
@@ -44,6 +45,38 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
                                  (length(times) - 1) / length(steps)),
                  operation_table(c(if (!save) save_x, after), d))
   assemble_program(program, derivative, SCALAR$closing - 1 + n_models)
+}
+
+uses_hessian <- function(ops) any(vapply(ops, .subset2, "", "op") %in% HESSIAN_OPS)
+
+# The derivative of the score is that of the evaluation before, at the same place and time. Each of
+# the steps is one, or stands for several.
+check_hessian_ops <- function(steps, d, several = 1) {
+  if (!uses_hessian(unlist(steps, recursive = FALSE))) return(invisible())
+  wrong <- function(wanted, op, k) {
+    abort_input("step", paste("a function whose", wanted), paste0("`", format(op)[1], "` at step ", k),
+                "program")
+  }
+  for (k in seq_along(steps)) {
+    last <- NULL
+    for (op in steps[[k]]) {
+      if (op$op %in% HESSIAN_OPS) {
+        if (!identical(last$from, op$from) || !identical(last$t, op$t)) {
+          wrong("op_product() and the like follow op_eval() of the same `from` and `t`", op, k)
+        }
+        if (op$op == "solve" && (several > 1 || op$coef[[1]][1] > d)) {
+          wrong(paste("op_solve() has", if (several > 1) "one time" else {
+            paste("at most", count_of(d, "number"), "in `diagonal`")
+          }), op, k)
+        }
+        if (op$op != "solve") check_sizes(op$coef, several, "coef")
+      } else if (op$op == "eval") {
+        last <- op
+      } else if (!is.null(last) && op$to == last$from) {
+        last <- NULL
+      }
+    }
+  }
 }
 
 # The trace form needs a scalar coefficient alpha > 0 of the old state in the new.
@@ -144,6 +177,12 @@ check_root <- function(program, d) {
     abort_input("sampler", paste("one without op_root() in more than", MOST_ROOT, "dimensions"),
                 paste("one with it in", d), kind = "program")
   }
+}
+
+# Does it treat coordinates differently? Then they must stay what they are: no other basis, no
+# reduction.
+is_by_coordinate <- function(program) {
+  any(program$term[3, ] == 1) || any(program$op[1, ] == op_code("solve"))
 }
 
 # The noise levels of a program, and by what the score is multiplied there (a function of time, or

@@ -143,7 +143,7 @@ start_law <- function(start, mixture, class, schedule, horizon) {
 # its coordinates are not alike.
 sampler_map <- function(run) {
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
-  if (any(program$term[3, ] == 1)) return(NULL)
+  if (is_by_coordinate(program)) return(NULL)
   levels <- program_levels(program, run$schedule, run$error$scale)
   function(values) affine_map(program, levels, values)
 }
@@ -268,6 +268,7 @@ as.data.frame.sampler_limit <- function(x, ...) {
 
 pushed_law <- function(run) {
   check_plane(run)
+  if (uses_hessian(unlist(run$steps, recursive = FALSE))) abort_hessian(run$sampler$label)
   flat <- mixture_dim(run$mixture) == 1
   size <- if (!is.null(run$nodes)) run$nodes else if (flat) 2001 else 201
   repeat {
@@ -311,6 +312,11 @@ pushed_law <- function(run) {
 }
 
 MOST_BRANCHES <- 500
+
+# What moves the nodes carries their log-density along.
+abort_hessian <- function(label) {
+  abort_input("sampler", "one without the derivative of the score in steps without noise", label)
+}
 
 abort_overflow <- function() {
   abort("the law overflows: the steps are too large for this strength", "overflow")
@@ -466,8 +472,11 @@ chain_map <- function(run, program, pieces) {
     abort_input("guidance", "of power 0 for a sampler whose last step has no noise",
                 run$guidance$power)
   }
+  if (still && any(program$op[1, pieces$piece == N] %in% op_code(HESSIAN_OPS))) {
+    abort_hessian(run$sampler$label)
+  }
   levels <- program_levels(program, run$schedule, run$error$scale)
-  pool <- score_pool(run, !any(program$term[3, ] == 1))
+  pool <- score_pool(run, !is_by_coordinate(program))
   aim <- plan_aim(list(mixture = run$mixture, program = program, levels = levels,
                        method = if (still) "map" else "none", error = run$error), run$guidance)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
@@ -513,6 +522,7 @@ noise_form <- function(columns) {
   floored <- function(x, most) pmax(x, 1e-6 * most)
   if (ncol(columns[[1]]) == 1) {
     own <- sqrt(entry(1, 1))
+    check_noise_form(max(own))
     return(list(least = own, most = max(own), own = floored(own, max(own))))
   }
   a <- entry(1, 1)
@@ -521,9 +531,18 @@ noise_form <- function(columns) {
   high <- (a + c + sqrt((a - c)^2 + 4 * b^2)) / 2
   det <- pmax(a * c - b^2, 0)
   most <- sqrt(max(high))
+  check_noise_form(most)
   sd <- floored(sqrt(c), most)
   list(least = sqrt(det / high), most = most,
        own = cbind(sd, b / sd^2, floored(sqrt(det / c), most)))
+}
+
+check_noise_form <- function(most) {
+  if (!is.finite(most)) abort_overflow()
+  if (most == 0) {
+    abort(paste("the noise of a step has the covariance 0 and the law no density;",
+                "take a sampler with `end` > 0"), "singular")
+  }
 }
 
 # Nodes over `range` (2 x r) before piece k, with the density there that `fill` makes, and the

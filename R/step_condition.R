@@ -271,7 +271,7 @@ allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
 allowed_by_weights <- function(geometry, sampler, times, schedule) {
   steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
   program <- compile_program(steps, times, length(geometry$values))
-  if (any(program$term[3, ] == 1)) {
+  if (is_by_coordinate(program)) {
     return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))
   }
   if (takes_root(program)) {

@@ -63,6 +63,54 @@ test_that("the operations say what they are, and what is wrong with them", {
   expect_mixguide_error(op_product("w", "x", -1, 1), "t")
   expect_mixguide_error(op_product("w", "x", 1, NA), "coef")
   expect_mixguide_error(op_solve("w", "x", 1, 1, "a"), "diagonal")
+  expect_mixguide_error(op_solve("w", "x", 1, 1:2, 1), "coef")
+})
+
+# x + .1 w, where w is the score after `what` has been done to it.
+curved_sampler <- function(what, steps = 1, ...) {
+  sampler("curved", function(k, times, schedule) {
+    list(op_eval("w", "x", times[k]), what(times[k]), op_linear("x", c(x = 1, w = .1)))
+  }, steps, ...)
+}
+
+test_that("op_solve() is of the coordinates of the mixture, whatever the run takes place in", {
+  solved <- curved_sampler(function(t) op_solve("w", "x", t, -.1, 1), stochastic = TRUE)
+  x <- matrix(c(1, .3, 2), 1)
+  turned <- gaussmix(c(.5, .5), rbind(c(-1, 0, 0), c(1, 0, 0)), .5 + .5 * diag(3))
+  reducible <- gaussmix(c(.5, .5), rbind(c(-1, 1, 0), c(1, -1, 0)), .5)
+  for (m in list(turned, reducible)) {
+    w <- score(m, x, .5)
+    w[1] <- w[1] / (1 - .1 * score_jacobian(m, x, .5)[1, 1, 1])
+    run <- guided_sample(m, sampler = solved, start = x, horizon = .5)
+    expect_equal(run$x, x + .1 * w, tolerance = 1e-12)
+  }
+  expect_mixguide_error(sampler_moments(gaussmix(1, 1, 1), solved), "sampler")
+})
+
+test_that("what the engine could not do is said in words", {
+  m <- gaussmix(c(.5, .5), c(-1, 1), .5)
+  product <- function(t) op_product("w", "x", t, .1)
+  expect_identical(guided_sample(m, 2, sampler = curved_sampler(product))$density_method, "none")
+  expect_mixguide_error(guided_sample(m, 2, sampler = curved_sampler(product), log_density = "map"),
+                        "log_density")
+  expect_mixguide_error(sampler_law(m, sampler = curved_sampler(product)), "sampler")
+  noisy <- sampler("noisy", function(k, times, schedule) {
+    c(list(op_eval("w", "x", times[k]), product(times[k])),
+      if (k == 1) list(op_noise("z")), list(op_linear("x", c(x = 1, w = .1, if (k == 1) c(z = 1)))))
+  }, 2, stochastic = TRUE)
+  expect_mixguide_error(sampler_law(m, sampler = noisy), "sampler")
+  refused <- function(what, arg, ...) {
+    expect_mixguide_error(guided_sample(m, 2, sampler = curved_sampler(what, ...)), arg)
+  }
+  refused(function(t) op_product("w", "x", t / 2, .1), "step")
+  refused(function(t) op_product("w", "x", t, c(.1, .2)), "coef")
+  refused(function(t) op_solve("w", "x", t, .1, c(1, 2)), "step")
+  refused(function(t) op_solve("w", "x", t, .1, 1), "step", steps = 3, vectorised = TRUE)
+  late <- sampler("late", function(k, times, schedule) {
+    list(op_eval("w", "x", times[k]), op_linear("x", c(x = 1, w = .1)), product(times[k]),
+         op_linear("x", c(x = 1, w = .1)))
+  }, 1)
+  expect_mixguide_error(guided_sample(m, 2, sampler = late), "step")
 })
 
 # (I + c Ds)^(1/2) u, a row for each point; and where an eigenvalue was negative.

@@ -364,3 +364,9 @@ test_that("wrong scores have their laws", {
                "`sampler`", class = "mixguide_error")
   expect_error(law(.1), "`score_error`", class = "mixguide_error")
 })
+
+test_that("what has no noise at all is said to have no density", {
+  law <- function(...) sampler_law(sampler = sampler_ddpm(10, "matched", ...), gaussmix(1, 0, 0))
+  expect_error(law(), class = "mixguide_error_singular")
+  expect_equal(moments(law(end = .01))$cov[1], -expm1(-.02), tolerance = 1e-6)
+})
