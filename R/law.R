@@ -232,7 +232,12 @@ same_rest <- function(a, b) {
 
 rest_kl <- function(a, b) {
   if (is.null(a)) return(0)
-  gaussian_kl(a$mean, a$variance, b$mean, diag(b$variance, length(b$variance)))
+  # what has no variance in the first has none in the second, or infinity
+  point <- a$variance == 0
+  if (any(point & (b$variance > 0 | a$mean != b$mean))) return(Inf)
+  if (all(point)) return(0)
+  gaussian_kl(a$mean[!point], a$variance[!point], b$mean[!point],
+              diag(b$variance[!point], sum(!point)))
 }
 
 # A mixture as the second law of a distance, in the coordinates of a reduction if there is one.

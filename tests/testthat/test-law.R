@@ -130,3 +130,14 @@ test_that("beyond its grid the density of a law in the plane does not rise", {
   far <- rbind(c(100, 100), c(-8, 0), c(-100, 5), c(0, 1e6), c(10, -10))
   expect_lt(max(law_density(law, far)), 1e-12)
 })
+
+test_that("laws whose rest has no variance are near themselves, and far from those that have some", {
+  m <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, 0)), diag(c(.5, 0)))
+  law <- sampler_law(m, sampler = sampler_ddim(20))
+  law$rest$variance <- 0
+  expect_equal(unlist(law_distance(law, law)[1:3]), c(kl = 0, kl_reverse = 0, total_variation = 0))
+  wide <- law
+  wide$rest$variance <- 1
+  expect_identical(law_distance(law, wide)$kl, Inf)
+  expect_identical(law_distance(wide, law)$kl, Inf)
+})
