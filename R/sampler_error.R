@@ -109,10 +109,10 @@ idle_sampler <- function(horizon) {
 # The three rows of one run.
 error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, start, error, method,
                        n, nodes) {
-  single <- mixture_size(mixture) == 1 && is.null(error) &&
+  single <- mixture_size(mixture) == 1 && is.null(error) && is_inner(guidance, mixture) &&
     (is.character(start) || inherits(start, "gaussmix") && mixture_size(start) == 1)
   if (method == "auto" && single || method == "exact") {
-    if (!single) abort_input("method", 'other than "exact", which is for a single Gaussian')
+    if (!single) abort_input("method", 'other than "exact", which is for a single Gaussian and its score')
     return(gaussian_error(target, mixture, sampler, schedule, horizon, start, n))
   }
   if (method != "Monte Carlo") {
@@ -143,6 +143,9 @@ ratio_rows <- function(log_r) {
 
 particle_error <- function(target, mixture, n, guidance, sampler, schedule, horizon, start,
                            error) {
+  if (with_noise(sampler, error)$stochastic) {
+    abort_input("method", 'other than "Monte Carlo" where steps draw noise: no density is known')
+  }
   run <- guided_sample(mixture, n, guidance, sampler, schedule, horizon, start,
                        log_density = "map", score_error = error)
   ratio_rows(dgaussmix(run$x, target, log = TRUE) - run$log_density)
@@ -172,8 +175,9 @@ rest_variation <- function(at, from, to, n) {
   order <- order(at$log)
   w <- at$w[order]
   below <- findInterval(-log_R, at$log[order]) + 1
+  # one exponential: R alone may overflow
   sample_mean(c(0, cumsum(w))[below] -
-                exp(log_R) * c(0, cumsum(exp(log(w) + at$log[order])))[below])
+                exp(log_R + log(c(0, cumsum(exp(log(w) + at$log[order]))))[below]))
 }
 
 # One Gaussian: the output is another.

@@ -157,6 +157,24 @@ test_that("a guided run is compared with the law of its class", {
   expect_equal(more$estimate, c(known$kl_reverse, known$kl, known$total_variation))
 })
 
+test_that("a single Gaussian led away from another is not the one of sampler_moments()", {
+  away <- guidance("1", 1, negative = gaussmix(1, .8, .6))
+  m <- gaussmix(1, 1, .5)
+  got <- sampler_error(m, sampler_ddim(20), guidance = away)
+  expect_identical(unique(got$method), "quadrature")
+  law <- sampler_law(m, away, sampler_ddim(20))
+  expect_equal(got$estimate[2], law_distance(law, m)$kl)
+  expect_error(sampler_error(m, sampler_ddim(20), guidance = away, method = "exact"), "`method`",
+               class = "mixguide_error")
+})
+
+test_that("what a reduction leaves may be much narrower in the target", {
+  rest <- function(variance) list(mean = double(2000), variance = rep(variance, 2000))
+  at <- list(w = rep(.25, 4), log = c(-.2, .1, .1, -.05))
+  got <- rest_variation(at, rest(4), rest(1), 200)
+  expect_equal(got$estimate, 1)
+})
+
 test_that("it prints, is a data frame, and refuses by name what it cannot do", {
   table <- sampler_error(G1, sampler_em(10), parts = TRUE, score_error = score_error(bias = .1))
   expect_output(print(table), "score: .*exact start and score.*KL\\(target \\|\\| output\\)")
@@ -169,7 +187,7 @@ test_that("it prints, is a data frame, and refuses by name what it cannot do", {
   refused(A1, sampler_em(5), parts = 2)
   refused(A1, sampler_em(5), score_error = .1)
   refused(A1, sampler_em(5), method = "exact")
-  refused(A1, sampler_em(5), method = "Monte Carlo")
+  expect_mixguide_error(sampler_error(A1, sampler_em(5), method = "Monte Carlo"), "method")
   refused(gaussmix(c(.5, .5), c(-1, 1), 0), sampler_em(5))
   refused(named_mixture("G4"), sampler_em(5))
   refused(A1, sampler_em(5), start = matrix(0))
