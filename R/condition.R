@@ -209,9 +209,12 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
   impossible <- which(row_max(log_weight) == -Inf)
   if (length(impossible)) {
     i <- impossible[1]
+    nearest <- min(off[i, ])
     abort(paste0("`", arg, "`", if (!is.null(rows)) paste(" in row", rows[i]),
-                 " is impossible: no component gives it; the nearest is off by ",
-                 format(min(off[i, ]), digits = 2), " of its size in a direction without noise"),
+                 " is impossible: no component gives it; ", if (nearest > 1e-8) {
+                   paste("the nearest is off by", format(nearest, digits = 2),
+                         "of its size in a direction without noise")
+                 } else "those that might have the weight 0, or are too far for doubles"),
           "impossible")
   }
   weights <- exp(log_weight - row_max(log_weight))

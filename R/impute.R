@@ -245,6 +245,7 @@ autoplot.imputed <- function(object, ...) {
   long <- as.data.frame(object)
   variables <- unique(object$cells$variable)
   if (!length(variables)) abort_input("object", "imputations of something", "no missing cell")
+  if (!length(object$imputations)) abort_input("object", "made with `m` > 0", "no imputation")
   values <- do.call(rbind, lapply(variables, function(variable) {
     gone <- rep(is.na(object$data[[variable]]), length.out = nrow(long))
     shown <- (long$.imp == 0) != gone
