@@ -208,18 +208,22 @@ gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n
   quantity_rows(estimate_row(forward, 0, "exact"), estimate_row(reverse, 0, "exact"), variation)
 }
 
-# The total variation between N(m, v) and N(M, V): in y = (x - m)/sqrt(v), with delta and rho the
-# mean and variance of the second, the densities are equal where
-# (1 - rho) y^2 - 2 delta y + delta^2 + rho log rho = 0.
+# The total variation between N(m, v) and N(M, V). In y, the standardised variable of the wider one,
+# with delta >= 0 and rho <= 1 the mean and variance of the other, the densities are equal where
+# (1 - rho) y^2 - 2 delta y + delta^2 + rho log rho = 0; z = (y - delta)/sqrt(rho) there. No root is
+# taken as a difference.
 normal_variation <- function(m, v, M, V) {
-  delta <- c(M - m) / sqrt(c(v))
-  rho <- c(V) / c(v)
-  a <- 1 - rho
-  c <- delta^2 + rho * log(rho)
-  q <- delta + (if (delta < 0) -1 else 1) * sqrt(max(delta^2 - a * c, 0))
-  if (q == 0) return(0)
-  y <- c(q / a, c / q)
-  abs(diff(stats::pnorm(y)) - diff(stats::pnorm((y - delta) / sqrt(rho))))
+  sd <- sqrt(sort(c(v, V)))
+  # further away there is nothing left but 1
+  delta <- min(abs(c(M - m)) / sd[2], 1e100)
+  root <- sd[1] / sd[2]
+  log_rho <- 2 * log(root)
+  a <- -expm1(log_rho)
+  r <- sqrt(delta^2 - a * log_rho)
+  if (r == 0) return(0)
+  y <- c((delta^2 + root^2 * log_rho) / (delta + root * r), (delta + root * r) / a)
+  z <- c((log_rho - delta^2) / (root * delta + r), (root * delta + r) / a)
+  abs(diff(stats::pnorm(z)) - diff(stats::pnorm(y)))
 }
 
 #' @export

@@ -175,6 +175,23 @@ test_that("what a reduction leaves may be much narrower in the target", {
   expect_equal(got$estimate, 1)
 })
 
+test_that("the total variation of two Gaussians holds at the extremes", {
+  # narrow, far and equal ones
+  expect_identical(normal_variation(1e3, 1e-300, 1, .5), 1)
+  expect_identical(normal_variation(0, 1, 1e200, 1), 1)
+  expect_identical(normal_variation(-60, 1e-6, 1, .5), 1)
+  expect_identical(normal_variation(2, 3, 2, 3), 0)
+  expect_equal(normal_variation(0, 1, 1e-9, 1), 1e-9 * dnorm(0), tolerance = 1e-6)
+  expect_equal(normal_variation(0, 1, 0, 1e-300), 1)
+  expect_equal(normal_variation(0, 1, -3, 1), 2 * pnorm(1.5) - 1)
+  for (at in list(c(0, 1, -.5, 2), c(1, .3, 1, .31), c(-2, 4, 1, .1))) {
+    gap <- function(x) abs(dnorm(x, at[1], sqrt(at[2])) - dnorm(x, at[3], sqrt(at[4]))) / 2
+    by_sum <- sum(gap(seq(-30, 30, 1e-4))) * 1e-4
+    expect_equal(normal_variation(at[1], at[2], at[3], at[4]), by_sum, tolerance = 1e-6)
+    expect_equal(normal_variation(at[3], at[4], at[1], at[2]), by_sum, tolerance = 1e-6)
+  }
+})
+
 test_that("it prints, is a data frame, and refuses by name what it cannot do", {
   table <- sampler_error(G1, sampler_em(10), parts = TRUE, score_error = score_error(bias = .1))
   expect_output(print(table), "score: .*exact start and score.*KL\\(target \\|\\| output\\)")
