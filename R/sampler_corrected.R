@@ -129,7 +129,11 @@ step_size <- function(step) {
   wanted <- "one positive number or a function of time"
   if (is.function(step)) {
     check_of_time(step, "step", wanted)
-    return(function(t) at_times(step, t, "step"))
+    return(function(t) {
+      h <- at_times(step, t, "step")
+      if (any(h < 0)) abort_input("step", "at least 0 at every time", format(min(h)))
+      h
+    })
   }
   ok <- is.numeric(step) && length(step) == 1 && is.finite(step) && step > 0
   if (!ok) abort_input("step", wanted, describe(step))
@@ -147,8 +151,10 @@ underdamped_constants <- function(h, g) {
   var_x <- ifelse(r < 1, drop(series), 2 * r - 3 + 4 * e - e^2) / g^2
   cov <- expm1(-r)^2 / g
   sd_x <- sqrt(var_x)
-  list(e = e, psi = psi, phi = (h - psi) / g, sd_x = sd_x, of_x = cov / sd_x,
-       sd_v = sqrt(-expm1(-2 * r) - cov^2 / var_x))
+  # what is shared, given that a step of size 0 has no noise
+  of_x <- ifelse(sd_x > 0, cov / sd_x, 0)
+  list(e = e, psi = psi, phi = (h - psi) / g, sd_x = sd_x, of_x = of_x,
+       sd_v = sqrt(pmax(-expm1(-2 * r) - of_x^2, 0)))
 }
 
 #' @export

@@ -192,3 +192,14 @@ test_that("DPOM prints what it is, and bad input to correctors names the argumen
     bad(make(4, .1, end = .1), "end")
   }
 })
+
+test_that("a step that is a function may be 0 but not negative", {
+  still <- function(make) {
+    sampler_moments(gaussmix(1, 1, 2), sampler_corrected(sampler_ddim(3), make(function(t) 0 * t)))
+  }
+  alone <- sampler_moments(gaussmix(1, 1, 2), sampler_ddim(3))
+  expect_equal(still(corrector_langevin), alone)
+  expect_equal(still(corrector_underdamped), alone)
+  back <- sampler_corrected(sampler_ddim(3), corrector_langevin(function(t) -1))
+  expect_mixguide_error(guided_sample(gaussmix(1, 1, 2), 3, sampler = back), "step")
+})
