@@ -54,8 +54,8 @@ uses_hessian <- function(ops) any(vapply(ops, .subset2, "", "op") %in% HESSIAN_O
 check_hessian_ops <- function(steps, d, several = 1) {
   if (!uses_hessian(unlist(steps, recursive = FALSE))) return(invisible())
   wrong <- function(wanted, op, k) {
-    abort_input("step", paste("a function whose", wanted), paste0("`", format(op)[1], "` at step ", k),
-                "program")
+    abort_input("step", paste("a function whose", wanted),
+                paste0("`", format(op)[1], "` at step ", k), "program")
   }
   for (k in seq_along(steps)) {
     last <- NULL

@@ -112,7 +112,9 @@ error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, st
   single <- mixture_size(mixture) == 1 && is.null(error) && is_inner(guidance, mixture) &&
     (is.character(start) || inherits(start, "gaussmix") && mixture_size(start) == 1)
   if (method == "auto" && single || method == "exact") {
-    if (!single) abort_input("method", 'other than "exact", which is for a single Gaussian and its score')
+    if (!single) {
+      abort_input("method", 'other than "exact", which is for a single Gaussian and its score')
+    }
     return(gaussian_error(target, mixture, sampler, schedule, horizon, start, n))
   }
   if (method != "Monte Carlo") {

@@ -88,7 +88,9 @@ affine_map <- function(program, levels, values) {
   }
   if (!is.null(levels$scale)) precision <- precision * rep(levels$scale, each = length(values))
   code <- program$op[1, ]
-  if (any(code == op_code("solve"))) abort_input("sampler", "one without op_solve()", kind = "program")
+  if (any(code == op_code("solve"))) {
+    abort_input("sampler", "one without op_solve()", kind = "program")
+  }
   to <- program$op[2, ] + 1L
   from <- program$op[3, ] + 1L
   at <- program$op[4, ]

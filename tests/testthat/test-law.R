@@ -131,7 +131,7 @@ test_that("beyond its grid the density of a law in the plane does not rise", {
   expect_lt(max(law_density(law, far)), 1e-12)
 })
 
-test_that("laws whose rest has no variance are near themselves, and far from those that have some", {
+test_that("laws whose rest has no variance are at no distance from themselves", {
   m <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, 0)), diag(c(.5, 0)))
   law <- sampler_law(m, sampler = sampler_ddim(20))
   law$rest$variance <- 0
