@@ -108,7 +108,9 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
 sweep_runs <- function(plan, begin, guides, key, keep, folder) {
   n <- plan$begin$n
   aims <- lapply(guides, function(guide) plan_aim(plan, guide))
-  job <- c(particle_job(plan, aims, key), list(weights = begin$weights))
+  job <- c(particle_job(plan, aims, key),
+           list(weights = begin$weights,
+                width = narrowest(plan$mixture, plan$times, plan$schedule)))
   if (keep) {
     job$samples <- lapply(guides, function(guide) {
       run <- run_plan(plan, guide, key, folder)
@@ -150,7 +152,7 @@ sweep_batch <- function(job, first, count) {
                  aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
     lost[i] <<- part$lost
-    torn <<- max(torn, unresolved(part$x, job$weights, plan$mixture))
+    torn <<- max(torn, unresolved(part$x, job$weights, job$width))
     if (is.null(baseline)) baseline <<- previous <<- part$confidence
     columns <- sweep_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
@@ -196,10 +198,15 @@ sample_part <- function(run, first, count) {
 
 # The share of the start in intervals between quadrature nodes whose ends come to lie further apart
 # than the narrowest component is wide: what happens there the nodes do not see.
-unresolved <- function(x, w, mixture) {
+unresolved <- function(x, w, width) {
   if (is.null(w)) return(0)
-  torn <- which(abs(diff(x[, 1])) > sqrt(min(used_values(mixture))))
+  torn <- which(abs(diff(x[, 1])) > width)
   sum(pmax(w[-1], w[-length(w)])[torn])
+}
+
+# The standard deviation of the narrowest component at the end of a run.
+narrowest <- function(mixture, times, schedule) {
+  sqrt(min(used_values(diffuse(mixture, times[length(times)], schedule))))
 }
 
 # What perfect sampling of the class at the last time would show.

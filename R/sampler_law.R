@@ -282,7 +282,9 @@ pushed_law <- function(run) {
                          schedule = run$schedule, horizon = run$times[1], start = x,
                          log_density = run$log_density, reduce = FALSE, score_error = run$error)
     if (!all_finite(out$x)) abort_overflow()
-    torn <- if (flat) unresolved(out$x, weights, run$mixture) else 0
+    torn <- if (flat) {
+      unresolved(out$x, weights, narrowest(run$mixture, run$times, run$schedule))
+    } else 0
     # where branches meet the density has a pole, which takes more nodes
     enough <- if (torn > 1e-6) 1e5 else if (flat && any(out$folded)) 2e4 else 0
     if (size >= enough || !is.null(run$nodes)) break
