@@ -20,6 +20,12 @@ user_call <- function() {
   NULL
 }
 
+# Can f be called with n arguments?
+takes_arguments <- function(f, n) {
+  arguments <- names(formals(args(f)))
+  "..." %in% arguments || length(arguments) >= n
+}
+
 # A short description of a value for error messages.
 describe <- function(x) {
   if (is.null(x)) return("NULL")

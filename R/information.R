@@ -76,7 +76,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
       colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
     row
   })
-  table <- data.frame(t = t, second_moment = a^2 * moments(mixture)$second_moment + b2 * d,
+  table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
                       do.call(rbind, rows))
   structure(table, class = c("information", "data.frame"),
             setup = list(mixture = mixture, schedule = schedule))

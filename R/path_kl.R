@@ -171,10 +171,6 @@ information_along <- function(mixture, times, schedule, n) {
              loss_se = loss * relative("curvature"), method = last, stringsAsFactors = FALSE)
 }
 
-second_moments <- function(mixture, t, schedule) {
-  schedule$a(t)^2 * moments(mixture)$second_moment + schedule$b2(t) * mixture_dim(mixture)
-}
-
 # The integral of f(t, t - t_{k+1}) over each step, by Gauss and Legendre's rule.
 over_steps <- function(times, f, n = 8) {
   rule <- gauss_legendre(n)
@@ -269,8 +265,9 @@ loss_of <- function(weight, at) {
 
 check_score_field <- function(error) {
   if (!is.function(error)) return(check_score_error(error))
-  if (length(formals(args(error))) < 2) {
-    abort_input("score_error", "a function of points and a time", "a function of less")
+  if (!takes_arguments(error, 2)) {
+    abort_input("score_error", "a function of points and a time",
+                paste("one of", count_of(length(formals(args(error))), "argument")))
   }
   error
 }

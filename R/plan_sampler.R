@@ -181,7 +181,13 @@ plan_makers <- function(samplers, inner) {
     abort_input("samplers", "NULL, names of samplers or a named list of functions",
                 describe(samplers))
   }
-  samplers
+  lapply(samplers, function(maker) {
+    if (!takes_arguments(maker, 3)) {
+      abort_input("samplers", "functions of `steps`, `grid` and `end`",
+                  paste("one of", count_of(length(formals(args(maker))), "argument")))
+    }
+    function(steps, grid, end) check_sampler(maker(steps, grid, end), "samplers")
+  })
 }
 
 plan_grids <- function(grids, schedule, end) {
@@ -255,7 +261,8 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
     stats::uniroot(excess, c(end + last / 1000, last))$root
   }
   steps <- 200
-  bound <- discretisation_bounds(mixture, schedule, time_grid(steps, horizon, "uniform", end),
+  times <- time_grid(steps, horizon, "uniform", end, schedule)
+  bound <- discretisation_bounds(mixture, schedule, times,
                                  "exponential")[["bound without L, integrated"]]
   ceiling(steps * max(bound / (kl / 2), 1 / steps))
 }
@@ -292,8 +299,9 @@ print.plan_sampler <- function(x, ...) {
   }
   if (!is.null(x$guaranteed)) {
     steps <- signif(x$guaranteed, 2)
-    line("a guarantee would ask for some ", if (steps < 1e7) number(steps) else format(steps),
-         " steps (exponential integrator of the SDE)")
+    line("a guarantee would ask for some ",
+         count_of(if (steps < 1e7) number(steps) else format(steps), "step"),
+         " (exponential integrator of the SDE)")
   }
   line(count_of(nrow(x$tried), "combination"), " of sampler and grid, ",
        count_of(number(x$count), "error"), " computed")

@@ -40,9 +40,14 @@ second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
   at_data <- list(exact = moments(mixture)$second_moment,
                   component = max(norm2 + colSums(used_values(mixture))),
                   paper = d * max(used_values(mixture)) + max(norm2))
-  later <- lapply(at_data, function(m2) schedule$a(t)^2 * m2 + d * schedule$b2(t))
+  later <- lapply(at_data, function(m2) second_moments(mixture, t, schedule, m2))
   structure(data.frame(t = t, later), class = c("second_moment", "data.frame"),
             setup = list(mixture = mixture, schedule = schedule))
+}
+
+# E|x_t|^2, or a bound of it, from that of the data.
+second_moments <- function(mixture, t, schedule, at_data = moments(mixture)$second_moment) {
+  schedule$a(t)^2 * at_data + schedule$b2(t) * mixture_dim(mixture)
 }
 
 #' @export

@@ -45,6 +45,13 @@ test_that("plans are made for divergences, other schedules, given horizons and o
   plan <- plan_sampler(points, .1, end = .05, samplers = "sampler_em", grids = "quadratic")
   expect_lte(plan$error$estimate, .1)
   expect_identical(plan$sampler$end, .05)
+  plan <- plan_sampler(points, .05, end = .1, samplers = "sampler_heun", grids = "quadratic")
+  expect_lte(plan$error$estimate, .05)
+  # a schedule of a thousand steps, whose times are numbers that the OU process does not get to
+  discrete <- schedule_ddpm(1 - seq(1e-4, .02, length.out = 1000))
+  plan <- plan_sampler(A1, .05, samplers = "sampler_heun", grids = "uniform", schedule = discrete)
+  expect_lte(plan$error$estimate, .05)
+  expect_gt(plan$guaranteed, 100)
   # one Gaussian, in closed form
   one <- gaussmix(1, t(c(1, 2)), diag(c(.5, 2)))
   plan <- plan_sampler(one, .01, "kl", "sampler_heun", "uniform")
