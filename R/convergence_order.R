@@ -19,8 +19,9 @@
 #'
 #' @inheritParams sampler_error
 #' @param samplers A [sampler()], whose number of steps is changed, or a function of the number of
-#'   steps that returns one; or a list of these, whose names are those of the result. `NULL`: the
-#'   samplers of the package, each on the `grid` and to the `end` given.
+#'   steps that returns one; or a list of these. Its names are those of the result, and where there
+#'   are none the labels of the samplers. `NULL`: the samplers of the package, each on the `grid` and
+#'   to the `end` given.
 #' @param steps Two or more increasing numbers of steps. For a function they may be anything that
 #'   makes its sampler finer.
 #' @param grid,end For `samplers = NULL`, see [sampler()].
@@ -48,11 +49,13 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
                               grid = "uniform", end = 0, ...) {
   check_mixture(mixture)
   check_schedule(schedule)
-  samplers <- sampler_makers(if (is.null(samplers)) shipped_samplers(grid, end) else samplers)
   if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&
         steps[1] > 0)) {
     abort_input("steps", "two or more increasing positive numbers", describe(steps))
   }
+  if (isTRUE(list(...)$parts)) abort_input("parts", "FALSE: orders are of the whole", "TRUE")
+  samplers <- sampler_makers(if (is.null(samplers)) shipped_samplers(grid, end) else samplers,
+                             steps)
   begin <- NULL
   rows <- lapply(names(samplers), function(name) {
     each <- lapply(steps, function(n) {
@@ -88,7 +91,7 @@ with_orders <- function(rows) {
 }
 
 # A named list of functions of the number of steps.
-sampler_makers <- function(x) {
+sampler_makers <- function(x, steps) {
   if (inherits(x, "sampler") || is.function(x)) x <- list(x)
   if (!(is.list(x) && length(x))) {
     abort_input("samplers", "a sampler, a function that returns one, or a list of these",
@@ -109,8 +112,11 @@ sampler_makers <- function(x) {
     }
   })
   unnamed <- !nzchar(names)
-  names[unnamed] <- vapply(x[unnamed], function(one) {
-    if (is.function(one)) "sampler" else paste0(one$label, format_params(one$params))
+  names[unnamed] <- vapply(makers[unnamed], function(make) {
+    made <- lapply(steps[1:2], function(n) check_sampler(make(n), "samplers"))
+    labels <- unique(vapply(made, format_label, ""))
+    # parameters that change with the steps are no name
+    if (length(labels) == 1) labels else made[[1]]$label
   }, "")
   stats::setNames(makers, make.unique(names, " "))
 }

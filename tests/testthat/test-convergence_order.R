@@ -93,7 +93,10 @@ test_that("names come from the list, and else from the samplers", {
   expect_identical(of(sampler_ddpm(variance = "large")), "DDPM (variance = large)")
   expect_identical(of(list(sampler_em(), a = sampler_heun(), sampler_em())),
                    c("Euler-Maruyama (SDE)", "a", "Euler-Maruyama (SDE) 1"))
-  expect_identical(of(function(n) sampler_em(n)), "sampler")
+  expect_identical(of(list(function(n) sampler_em(n), function(n) sampler_ddpm(n, "large"))),
+                   c("Euler-Maruyama (SDE)", "DDPM (variance = large)"))
+  # steps of another size are no other sampler
+  expect_identical(of(function(n) sampler_dpom(4, .5 / n, .2, 1, .01)), "DPOM")
 })
 
 test_that("prints as a table of errors and orders, plots as slopes", {
@@ -120,6 +123,7 @@ test_that("what is no sampler, and what is no sequence of steps, is answered by 
   wrong("`samplers`", list(3))
   wrong("`samplers`.*functions of the number of steps", sampler_em(grid = c(3, 1, 0)))
   wrong("`samplers`.*a sampler", function(n) n)
+  wrong("`parts`", uniform, c(2, 4), parts = TRUE)
   wrong("`steps`", uniform, 10)
   wrong("`steps`", uniform, c(20, 10))
   wrong("`steps`.*whole", uniform, c(2.5, 5))
