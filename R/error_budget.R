@@ -45,10 +45,11 @@
 #' inequality.
 #'
 #' **Published rates** are given with the constant that their `O()` hides set to 1: *they are no
-#' bounds*, and only their dependence on the settings means something. `NA` where an assumption
-#' fails, and `note` says which. With `T` and `h` (the longest step) in the clock of the
-#' Ornstein-Uhlenbeck process, `M^2` the second moment, `N` steps and `e0` the root mean square
-#' error of the score:
+#' bounds*, and only their dependence on the settings means something. They are for the start
+#' `N(0, I)`, whatever `start` is, for steps of at most some constant over `L`, which is not
+#' checked, and for `L >= 1`: a smaller one counts as 1. `NA` where another assumption fails, and
+#' `note` says which. With `T` and `h` (the longest step) in the clock of the Ornstein-Uhlenbeck
+#' process, `M^2` the second moment, `N` steps and `e0` the root mean square error of the score:
 #' * Chen, Chewi, Li, Li, Salim and Zhang (2023), theorem 2, stored:
 #'   `TV: sqrt(KL(p_0 || N)) e^-T + (L sqrt(d h) + L M h) sqrt(T) + e0 sqrt(T)`.
 #' * Chen, Lee and Lu (2023), recalled, not verified against the paper; their clock is twice this
@@ -64,7 +65,7 @@
 #'
 #' @inheritParams path_kl
 #' @param lipschitz `NULL`: the largest global Lipschitz constant of the score, by [lipschitz()], at
-#'   17 times of the run; or a number that is known to hold at all times.
+#'   17 times of the run; or a positive number that is known to hold at all times.
 #' @param measure Measure the error itself ([sampler_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
 #' @param score_error As for [path_kl()]; with a function there is no measured error.
@@ -93,7 +94,9 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   check_mixture(mixture)
   check_sampler(sampler)
   check_schedule(schedule)
-  if (!is.null(lipschitz)) lipschitz <- check_number(lipschitz, "lipschitz", min = 0)
+  if (!is.null(lipschitz)) {
+    lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
+  }
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
   times <- sampler_times(sampler, schedule, horizon)
@@ -119,6 +122,8 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
 }
 
 budget_row <- function(measure, statement, value, kind, status, se = 0, note = "") {
+  # what is not known has no error
+  se <- ifelse(is.na(value), 0, se)
   data.frame(measure = measure, statement = statement, value = value, se = se, kind = kind,
              status = status, note = note, stringsAsFactors = FALSE)
 }
@@ -131,6 +136,13 @@ estimate_budget <- function(measure, statement, row, kind, note = "") {
 derived <- "derived for this package"
 
 variation_bound <- function(kl) pmin(sqrt(kl / 2), sqrt(-expm1(-kl)))
+
+# Its derivative, of the smaller one.
+variation_slope <- function(kl) {
+  kl <- pmax(kl, .Machine$double.xmin)
+  pinsker <- kl / 2 <= -expm1(-kl)
+  ifelse(pinsker, 1 / sqrt(8 * kl), exp(-kl) / (2 * sqrt(-expm1(-kl))))
+}
 
 # The largest of the global constants at times of the run, none of them a lower bound only.
 global_lipschitz <- function(run, given) {
@@ -222,8 +234,7 @@ path_rows <- function(run) {
     rows,
     budget_row("TV", paste("by the", bounds$statement),
                variation_bound(bounds$value), "bound", bounds$status,
-               # of sqrt(K/2)
-               bounds$se / sqrt(8 * pmax(bounds$value, .Machine$double.xmin)), bounds$note)
+               bounds$se * variation_slope(bounds$value), bounds$note)
   ))
 }
 
@@ -355,11 +366,13 @@ rate_rows <- function(run) {
     budget_row(measure, statement, value, "rate", status, note = note)
   }
   need_L <- if (is.na(L)) run$lipschitz$note else ""
+  # the papers suppose L >= 1, which a larger constant is too
+  L <- max(L, 1)
   if (name %in% c("dpom", "dpum")) {
     h <- sampler$params
     corrector <- if (name == "dpom") sqrt(h$corrector_step) else h$corrector_step
     # the L that the sampler was made for
-    L <- h$L
+    L <- max(h$L, 1)
     value <- (sqrt(d) + sqrt(M2)) * exp(-T) + L^2 * T * sqrt(d) * h$predictor_step +
       L^1.5 * T * sqrt(d) * corrector + sqrt(L * e2) * T
     return(rate("TV", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
@@ -386,7 +399,8 @@ rate_rows <- function(run) {
       h <- max(r)
       rate("TV", "Chen, Chewi et al. 2023",
            sqrt(kl0) * exp(-T) + (L * sqrt(d * h) + L * sqrt(M2) * h) * sqrt(T) + sqrt(e2 * T),
-           "stored", need_L)
+           "stored", if (is.na(kl0)) paste(setdiff(c(need_L, "KL(p_0 || N) is infinite"), ""),
+                                           collapse = "; ") else need_L)
     },
     rate("KL", "Chen, Lee and Lu 2023", lee, recalled, need_L),
     if (!euler) rate("KL", "Benton et al. 2024", benton, "stored", why)

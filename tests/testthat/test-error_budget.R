@@ -124,8 +124,18 @@ test_that("published rates are the stated formulas, and are there only where the
   found <- rates(A1, sampler_dpom(15.2, 1 / 30.4, 1 / 60.8, 3, .001))
   expect_equal(unname(found), (1 + sqrt(2.807)) * exp(-3) + 15.2^2 * 3 / 30.4 +
                  15.2^1.5 * 3 / sqrt(60.8), tolerance = 1e-8)
+  # L >= 1 is supposed
+  expect_identical(rates(A1, exponential_sde(5), lipschitz = .5),
+                   rates(A1, exponential_sde(5), lipschitz = 1))
   expect_length(rates(A1, sampler_heun(5)), 0)
   expect_length(rates(A1, exponential_sde(5), schedule_ve()), 0)
+})
+
+test_that("the slope of the bound of a total variation is its derivative", {
+  kl <- c(1e-6, .1, 1, 2, 5)
+  bound <- mixguide:::variation_bound
+  expect_equal(mixguide:::variation_slope(kl),
+               (bound(kl * (1 + 1e-6)) - bound(kl * (1 - 1e-6))) / (2e-6 * kl), tolerance = 1e-6)
 })
 
 test_that("odd cases are in the table, with the reason", {
@@ -141,10 +151,12 @@ test_that("odd cases are in the table, with the reason", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   budget <- error_budget(points, exponential_sde(5, c(2, 1, .3, .1)), horizon = 2)
   expect_false(anyNA(budget$value[budget$kind != "rate"]))
+  # every number that is not there has its reason
+  expect_match(budget$note[is.na(budget$value)], "infinite|covariance")
   one <- error_budget(gaussmix(1, t(1:3), diag(1:3)), exponential_sde(5), horizon = 1)
   expect_false(anyNA(one$value[one$kind != "rate"]))
   expect_error(error_budget(points, exponential_sde(5)), class = "mixguide_error_singular")
-  expect_mixguide_error(error_budget(A1, lipschitz = -1), "lipschitz")
+  expect_mixguide_error(error_budget(A1, lipschitz = 0), "lipschitz")
   expect_mixguide_error(error_budget(A1, measure = 2), "measure")
   expect_mixguide_error(error_budget(A1, score_error = 2), "score_error")
 })
