@@ -108,6 +108,10 @@ frame_to_matrix <- function(x, arg) {
 check_points <- function(x, mixture, arg = "x", look = TRUE) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
+  # one point as a named vector
+  if (is.null(dim(x)) && is.numeric(x) && d > 1 && length(x) == d && any(names(x) %in% names)) {
+    x <- t(x)
+  }
   known <- names %in% colnames(x)
   if (any(known) && !all(known)) {
     abort_input(arg, paste("with the columns", toString(names, 200)), toString(colnames(x), 60))

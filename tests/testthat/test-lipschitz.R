@@ -218,3 +218,10 @@ test_that("it is printed, becomes a data frame and is drawn, at one time and at 
   expect_s3_class(autoplot(lipschitz(named_mixture("A1"))), "ggplot")
   expect_identical(class(as.data.frame(x)), "data.frame")
 })
+
+test_that("a centre goes by the names of the variables, also as a vector", {
+  m <- gaussmix(c(.5, .5), rbind(c(u = 0, v = 1), c(2, 3)), list(c(1, 2), c(2, 1)))
+  expect_identical(lipschitz(m, center = c(v = 1, u = 0)), lipschitz(m, center = c(u = 0, v = 1)))
+  expect_equal(score(m, c(v = 1, u = 0)), score(m, c(0, 1)))
+  expect_mixguide_error(lipschitz(m, center = c(v = 1, w = 0)), "center")
+})
