@@ -20,8 +20,8 @@
 #' @inheritParams sampler_error
 #' @param samplers A [sampler()], whose number of steps is changed, or a function of the number of
 #'   steps that returns one; or a list of these. Its names are those of the result, and where there
-#'   are none the labels of the samplers. `NULL`: the samplers of the package, each on the `grid` and
-#'   to the `end` given.
+#'   are none the labels of the samplers. `NULL`: the samplers of the package, each on the `grid`
+#'   and to the `end` given.
 #' @param steps Two or more increasing numbers of steps. For a function they may be anything that
 #'   makes its sampler finer.
 #' @param grid,end For `samplers = NULL`, see [sampler()].
