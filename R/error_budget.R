@@ -358,7 +358,7 @@ rate_rows <- function(run) {
   d <- run$dim
   N <- length(run$times) - 1
   r <- run$clock[-(N + 1)] - run$clock[-1]
-  T <- run$clock[1]
+  horizon <- run$clock[1]
   M2 <- moments(run$mixture)$second_moment
   e2 <- sum(r * run$square) / sum(r)
   recalled <- "recalled, not verified against the paper"
@@ -373,8 +373,8 @@ rate_rows <- function(run) {
     corrector <- if (name == "dpom") sqrt(h$corrector_step) else h$corrector_step
     # the L that the sampler was made for
     L <- max(h$L, 1)
-    value <- (sqrt(d) + sqrt(M2)) * exp(-T) + L^2 * T * sqrt(d) * h$predictor_step +
-      L^1.5 * T * sqrt(d) * corrector + sqrt(L * e2) * T
+    value <- (sqrt(d) + sqrt(M2)) * exp(-horizon) + L^2 * horizon * sqrt(d) * h$predictor_step +
+      L^1.5 * horizon * sqrt(d) * corrector + sqrt(L * e2) * horizon
     return(rate("TV", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
                 "with the sampler's L"))
   }
@@ -383,7 +383,7 @@ rate_rows <- function(run) {
     start_error(run$mixture, run$mixture, run$schedule, run$times[1], "normal", run$n)$estimate[1]
   } else NA
   exponential <- identical(sampler$grid, "exponential")
-  twice <- 2 * T
+  twice <- 2 * horizon
   euler <- kind == "euler"
   grid <- if (exponential) d^2 * (twice + log(L))^2 / N else d * twice^2 * L^2 / N
   lee <- (M2 + d) * exp(-twice) + twice * e2 + grid + if (euler) twice^3 * M2 / N^2 else 0
@@ -392,15 +392,16 @@ rate_rows <- function(run) {
   white <- isTRUE(all.equal(unname(moments(run$mixture)$cov), diag(d)))
   why <- if (!white) "the covariance is not I" else if (end == 0) "needs end > 0" else ""
   benton <- if (white && end > 0) {
-    T * e2 + kappa^2 * d * N + kappa * d * T + d * exp(-twice)
+    horizon * e2 + kappa^2 * d * N + kappa * d * horizon + d * exp(-twice)
   } else NA_real_
   rbind(
     if (!euler) {
       h <- max(r)
       rate("TV", "Chen, Chewi et al. 2023",
-           sqrt(kl0) * exp(-T) + (L * sqrt(d * h) + L * sqrt(M2) * h) * sqrt(T) + sqrt(e2 * T),
-           "stored", if (is.na(kl0)) paste(setdiff(c(need_L, "KL(p_0 || N) is infinite"), ""),
-                                           collapse = "; ") else need_L)
+           sqrt(kl0) * exp(-horizon) + L * (sqrt(d * h) + sqrt(M2) * h) * sqrt(horizon) +
+             sqrt(e2 * horizon), "stored",
+           if (is.na(kl0)) paste(setdiff(c(need_L, "KL(p_0 || N) is infinite"), ""),
+                                 collapse = "; ") else need_L)
     },
     rate("KL", "Chen, Lee and Lu 2023", lee, recalled, need_L),
     if (!euler) rate("KL", "Benton et al. 2024", benton, "stored", why)
