@@ -29,7 +29,8 @@
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
 #'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
-#'   others take long there.
+#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only: its
+#'   steps also take the derivative of the score, which score evaluations do not count.
 #' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"`, `"exponential"` (but for
 #'   schedules of discrete steps) and, if `end` is positive, `"logsnr"`.
 #' @param horizon `NULL`: chosen; or a time.
@@ -166,7 +167,8 @@ plan_makers <- function(samplers, inner) {
     sampler_em = sampler_em
   )
   if (is.null(samplers)) {
-    return(if (inner == 1) made_here else made_here[1:8])
+    matched <- names(made_here) == 'sampler_ddpm(variance = "matched")'
+    return(made_here[if (inner == 1) !matched else 1:8])
   }
   if (is.character(samplers)) {
     unknown <- setdiff(samplers, names(made_here))
