@@ -236,6 +236,8 @@ rooted_mixture <- function(mixture, means, roots, scale) {
     return(assemble_gaussmix(mixture$weights, means, covs, mixture$class))
   }
   spectra <- Map(function(root, scale) {
+    # a point has no root
+    if (!ncol(root)) root <- matrix(0, d, 1)
     whole <- svd(root, nu = d, nv = 0)
     sd <- c(whole$d, double(d - length(whole$d)))
     list(values = (sd * (sd > 1e-13 * max(sd, scale)))^2, vectors = whole$u)

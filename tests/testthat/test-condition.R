@@ -214,3 +214,14 @@ test_that("bad input is answered by name", {
   expect_mixguide_error(condition(m, c(x1 = 1), drop = NA), "drop")
   expect_mixguide_error(observed_law(m), "variables")
 })
+
+test_that("what is observed altogether is a point, whatever the covariances", {
+  m <- named_mixture("M2")
+  H <- rbind(c(1, 1), c(0, 1))
+  law <- condition(m, c(.5, .2), H)
+  expect_equal(moments(law)$mean, c(.3, .2))
+  expect_equal(moments(law)$cov, matrix(0, 2, 2))
+  expect_equal(condition(m, c(.3, .2), diag(2))$weights, law$weights)
+  # and noise can be added
+  expect_equal(moments(diffuse(law, .5))$cov, schedule_ou()$b2(.5) * diag(2))
+})
