@@ -26,8 +26,8 @@
 #' divergence: in the example the output is nearer than `B`. In continuous time `B` becomes
 #' `(1/2) int G^2 E|D_t|^2 dt`.
 #'
-#' **How.** If target and model are single Gaussians, or `affine` says that the difference of the
-#' fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree 3. In up to three
+#' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
+#' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree 3. In up to three
 #' dimensions: `nodes` Gauss-Hermite nodes along each axis of each component. Beyond: Monte Carlo
 #' over `n` draws of the target, with noise that is drawn anew at each time; there `I` is taken by
 #' `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
@@ -42,7 +42,7 @@
 #' @param score_error `NULL`, a function of `x` and `t` that returns what is added to the score of
 #'   the model (n x d), or a [score_error()] without a model of its own.
 #' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
-#'   single Gaussians without score error.
+#'   single Gaussians. Counts only for a single Gaussian as target, and without score error.
 #' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
 #'   two or three dimensions.
 #' @param n Number of draws where quadrature is not possible.
@@ -138,7 +138,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   for (t in times) noise_level(target, t, schedule)
   d <- mixture_dim(target)
   nodes <- if (is.null(nodes)) c(200, 60, 20)[min(d, 3)] else check_count(nodes, "nodes", min = 2)
-  error <- error_moments(error, target)
+  error <- error_moments(error, schedule)
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
   points <- mismatch_points(target, affine, nodes, n, key)
@@ -221,25 +221,13 @@ check_field <- function(value, x, arg) {
 }
 
 # What is added to the score: its mean (n x d) and the standard deviation of its noise.
-error_moments <- function(error, target) {
+error_moments <- function(error, schedule) {
   if (is.null(error)) return(NULL)
-  d <- mixture_dim(target)
-  if (is.function(error)) {
-    return(list(at = function(x, t, g) list(mean = check_field(error(x, t), x, "score_error"),
-                                            sd = 0)))
+  if (!is.function(error) && !is.null(check_score_error(error)$model)) {
+    abort_input("score_error", "without a model (which is what `model` is for)", format(error))
   }
-  check_score_error(error)
-  if (!is.null(error$model)) {
-    abort_input("score_error", "without a model (which is what `model` is for)",
-                format(error))
-  }
-  list(at = function(x, t, g) {
-    one <- function(name, size = 1) at_times(error[[name]], t, name, size)
-    mean <- 0 * x
-    if (!is.null(error$scale)) mean <- mean + (drop(one("scale")) - 1) * g
-    if (!is.null(error$bias)) mean <- mean + rep(as.vector(one("bias", d)), each = nrow(x))
-    list(mean = unname(mean), sd = if (is.null(error$noise)) 0 else drop(one("noise")))
-  })
+  field <- error_field(error, schedule)
+  list(at = function(x, t, g) list(mean = field(x, t, g), sd = error_noise(error, t)))
 }
 
 # Points under the diffused target: at(a, b2), n x d, with their weights.

@@ -280,14 +280,10 @@ error_noise <- function(error, t) {
 # What a score_error() or a function adds to the score s at points x.
 error_field <- function(error, schedule) {
   if (is.function(error)) {
-    return(function(x, t, s) {
-      e <- error(x, t)
-      if (is.null(dim(e)) && ncol(x) == 1) e <- matrix(e)
-      if (!is.numeric(e) || !identical(dim(e), dim(x)) || !all(is.finite(e))) {
-        abort_input("score_error", "a function that returns a finite n x d matrix", describe(e))
-      }
-      e
-    })
+    if (length(formals(args(error))) < 2) {
+      abort_input("score_error", "a function of points and a time", "a function of less")
+    }
+    return(function(x, t, s) check_field(error(x, t), x, "score_error"))
   }
   of <- function(name, t, size, none) {
     if (is.null(error[[name]])) none else as.vector(at_times(error[[name]], t, name, size))

@@ -211,6 +211,8 @@ test_that("what does not fit is an error that names the argument", {
   expect_mixguide_error(mismatch(x, x, schedule_ou()), "times")
   expect_mixguide_error(mismatch(x, x, schedule_etc(20), c(1, 5)), "times")
   expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = 1), "score_error")
+  expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = function(x) x),
+                        "score_error")
   expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = score_error(model = x)),
                         "score_error")
   expect_mixguide_error(mismatch_parts(1), "x")
