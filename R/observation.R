@@ -24,7 +24,8 @@
 #'
 #' @param y The numbers that were observed.
 #' @param H A `length(y)` x d matrix; or which variables were observed: their names or numbers.
-#'   Column names of a matrix must be those of the variables, in their order.
+#'   Columns of a matrix are matched to the variables by their names, if they have those; those of
+#'   a mixture without names are called `"x1"`, `"x2"`, ... (`"x"` if d = 1).
 #' @param noise The covariance of the noise: a variance, `length(y)` variances or a matrix, of any
 #'   rank; 0 for observations without error.
 #' @return An object of class `observation`, with `format` and `print`: a list with `y`, `H` (a
@@ -112,22 +113,24 @@ check_observation <- function(x, mixture, arg = "observation") {
 observation_matrix <- function(observation, mixture, arg = "observation") {
   H <- observation$H
   d <- mixture_dim(mixture)
-  names <- variable_names(mixture)
+  labels <- variable_labels(mixture)
   if (is.null(H)) {
-    known <- if (is.character(observation$variables)) names else seq_len(d)
-    at <- match(observation$variables, known)
+    at <- match(observation$variables,
+                if (is.character(observation$variables)) labels else seq_len(d))
     if (anyNA(at)) {
-      abort_input(arg, paste("of variables among", toString(c(names, seq_len(d)), 200)),
+      abort_input(arg, paste("of variables among", toString(c(labels, seq_len(d)), 200)),
                   toString(observation$variables[is.na(at)], 60))
     }
     H <- matrix(0, length(at), d)
     H[cbind(seq_along(at), at)] <- 1
   } else {
     given <- colnames(H)
-    if (ncol(H) != d || !is.null(given) && !is.null(names) && !identical(given, names)) {
-      abort_input(arg, paste("of the variables", toString(variable_labels(mixture), 200)),
+    named <- !is.null(given) && (!is.null(variable_names(mixture)) || setequal(given, labels))
+    if (ncol(H) != d || named && !setequal(given, labels)) {
+      abort_input(arg, paste("of the variables", toString(labels, 200)),
                   if (is.null(given)) count_of(ncol(H), "of them") else toString(given, 60))
     }
+    if (named) H <- H[, labels, drop = FALSE]
   }
   H
 }
@@ -135,7 +138,8 @@ observation_matrix <- function(observation, mixture, arg = "observation") {
 # What y tells of x: `target` = target_i = x_i + sqrt(nu_i) z_i in the r orthonormal columns of
 # `basis`. `by`: these are the eigenvectors of the error's covariance ("noise"), or the right
 # singular vectors of H ("operator": without nu). `scale`: the singular values; `spread`: the
-# covariance of the error in the singular vectors.
+# covariance of the error in the singular vectors; `log_rest`: the log-density of the part of y that
+# is noise alone.
 observed_range <- function(observation, H, by = "noise") {
   y <- observation$y
   R <- observation$noise
@@ -150,6 +154,7 @@ observed_range <- function(observation, H, by = "noise") {
   r <- length(s$d)
   full <- if (is.matrix(R)) R else diag(R, length(y))
   target <- drop(crossprod(s$u, y))
+  log_rest <- 0
   spread <- crossprod(s$u, full %*% s$u)
   if (!is.matrix(R) && length(R) == 1) spread <- diag(R, r)
   if (length(y) > r) {
@@ -162,6 +167,7 @@ observed_range <- function(observation, H, by = "noise") {
       abort(paste("`y` is impossible: the part of it that no x and no noise can make is",
                   format(max(abs(known[!there])), digits = 3)), "impossible")
     }
+    log_rest <- sum(stats::dnorm(known[there], 0, sqrt(own$values[there]), log = TRUE))
     W <- W %*% own$vectors[, there, drop = FALSE]
     across <- crossprod(s$u, full %*% W)
     target <- target - drop(across %*% (known[there] / own$values[there]))
@@ -169,9 +175,9 @@ observed_range <- function(observation, H, by = "noise") {
   }
   target <- target / s$d
   spread <- spread / outer(s$d, s$d)
-  if (by == "operator") return(list(basis = s$v, target = target, scale = s$d, spread = spread))
-  turned <- turn_range(s$v, target, spread)
-  c(turned, list(scale = s$d, spread = spread))
+  rest <- list(scale = s$d, spread = spread, log_rest = log_rest)
+  if (by == "operator") return(c(list(basis = s$v, target = target), rest))
+  c(turn_range(s$v, target, spread), rest)
 }
 
 # The range in the eigenvectors of a covariance in it: the basis itself, if that is diagonal.
@@ -192,6 +198,8 @@ selection_svd <- function(H) {
   p <- nrow(H)
   at <- max.col(there, "first")
   value <- H[cbind(seq_len(p), at)]
+  # what counts as zero is dropped by the other way
+  if (min(abs(value)) <= 1e-10 * max(abs(value))) return(NULL)
   v <- matrix(0, ncol(H), p)
   v[cbind(at, seq_len(p))] <- sign(value)
   list(d = abs(value), u = diag(p), v = v)

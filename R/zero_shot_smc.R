@@ -43,7 +43,9 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
   warn_lost(lost, n)
   list(x = tcrossprod(x, frame$complete),
        ess = data.frame(t = times, ess = ess / max(n, 1), resampled = again / max(n, 1)),
-       log_evidence = if (method$twist == "tds") log_evidence - sum(log(frame$scale)))
+       log_evidence = if (method$twist == "tds") {
+         log_evidence - sum(log(frame$scale)) + frame$log_rest
+       })
 }
 
 # Everything that the steps need, as data. A step of the sampler is x' = m(x) + sd z, m = alpha x +

@@ -104,7 +104,7 @@ test_that("what is wrong is said", {
   expect_mixguide_error(check_observation(observation(1, 3), m), "observation")
   expect_mixguide_error(check_observation(observation(1, diag(3)[1, , drop = FALSE]), m),
                         "observation")
-  expect_mixguide_error(check_observation(observation(1, cbind(b = 1, a = 0)), m), "observation")
+  expect_mixguide_error(check_observation(observation(1, cbind(b = 1, c = 0)), m), "observation")
   expect_mixguide_error(check_observation(1, m), "observation")
 })
 
@@ -116,4 +116,30 @@ test_that("an observation says what it is", {
   expect_output(print(observation(1:2, rbind(1:2, 0:1),
                                   noise = matrix(c(2, 1, 1, 2), 2))),
                 "noise of covariance 2 x 2")
+})
+
+test_that("variables and columns are found by their names, as condition() finds them", {
+  m <- named_mixture("M2")
+  expect_identical(observation_matrix(observation(c(x2 = 1)), m), t(c(0, 1)))
+  named <- gaussmix(c(.3, .7), rbind(c(a = 0, b = 0), c(1, 1)), .5)
+  y <- observation(1, cbind(b = 2, a = 1))
+  expect_equal(unname(observation_matrix(y, named)), t(c(1, 2)))
+  expect_equal(exact_posterior(named, y), condition(named, 1, cbind(b = 2, a = 1)))
+  expect_mixguide_error(observation_matrix(observation(1, cbind(b = 2, c = 1)), named),
+                        "observation")
+})
+
+test_that("singular values up to 1e-10 of the largest are zero, also of a selection", {
+  expect_equal(observed_range(observation(1, cbind(2, 0)), cbind(2, 0))$scale, 2)
+  H <- diag(c(1, 1e-12))
+  expect_length(observed_range(observation(c(1, 0), H), H)$scale, 1)
+})
+
+test_that("an observation of everything without noise has its exact law", {
+  m <- named_mixture("M2")
+  y <- observation(c(.5, .2), rbind(c(1, 1), c(0, 1)))
+  set.seed(1)
+  run <- zero_shot_sample(m, 2000, y, zero_shot_exact(), schedule_etc(50))
+  expect_equal(colMeans(run$x), c(.3, .2), tolerance = .02)
+  expect_output(print(summary(run)), "exact")
 })

@@ -103,3 +103,16 @@ test_that("runs in several chunks are those in one", {
   few <- zero_shot_sample(m, 60, y, zero_shot_mcgdiff(48), schedule_etc(10), to_data, key = c(1, 2))
   expect_identical(run$x[1:60, ], few$x)
 })
+
+test_that("the evidence counts what is noise alone", {
+  # y = (x + n1, n2, n2 + n3), correlated noises
+  m <- gaussmix(1, t(.5), 1)
+  R <- rbind(c(.5, .1, .1), c(.1, .2, .1), c(.1, .1, .4))
+  H <- cbind(c(1, 0, 0))
+  y <- c(1, -.2, .3)
+  truth <- dgaussmix(t(y), observed_law(m, H, R), log = TRUE)
+  set.seed(5)
+  run <- zero_shot_sample(m, 50, observation(y, H, R), zero_shot_tds(32), schedule_etc(300),
+                          to_data)
+  expect_lt(abs(mean(run$log_evidence) - truth), .04)
+})
