@@ -61,8 +61,9 @@
 #' **Particles**, with samplers whose steps are one score and noise, `N(x'; m(x), v I)`:
 #' * `zero_shot_tds()`: particles move by the sampler's steps with the score of
 #'   `zero_shot_pigdm()`, `q(x' | x)`, and are weighted by `N(x'; m(x), v I) psi'(x')/(psi(x) q(x'
-#'   | x))`, where `psi(x) = N(y; H x0, r^2 HH' + R)`, at `t = 0` the likelihood. Exact for many
-#'   particles and small steps, whatever `prior_variance`.
+#'   | x))`, where `psi(x) = N(y; H x0, r^2 HH' + R)`, at `t = 0` the likelihood. Down to `t = 0`
+#'   exact for many particles and small steps, whatever `prior_variance`; a run that ends before has
+#'   the last `psi` in place of the likelihood.
 #' * `zero_shot_mcgdiff()`: observed coordinate i is held to `N(x_i; a y_i, V_i)` down to the time
 #'   `tau_i` of the grid at which the noise of the process is still at least that of `y_i`,
 #'   `b^2/a^2 >= nu_i`, and then goes free: `V_i = b^2 - (a/a_tau)^2 (b_tau^2 - kappa)`. Steps are
@@ -210,8 +211,9 @@ zero_shot_pigdm <- function(prior_variance = 1) {
   prior_variance <- check_prior_variance(prior_variance)
   new_zero_shot("pigdm", "PiGDM", list(prior_variance = prior_variance),
                 score = function(op, frame, a, b2) {
-                  weight <- 1 / (spread_given(prior_variance, a, b2) + frame$nu)
-                  guided_score(op, frame, a, b2, weight)
+                  variance <- spread_given(prior_variance, a, b2) + frame$nu
+                  check_noisy(variance)
+                  guided_score(op, frame, a, b2, 1 / variance)
                 })
 }
 
@@ -220,7 +222,9 @@ zero_shot_pigdm <- function(prior_variance = 1) {
 zero_shot_tmpd <- function() {
   # H C H' + R in the frame: (b^2/a^2) I + diag(nu) + (b^4/a^2) Ds
   new_zero_shot("tmpd", "TMPD", score = function(op, frame, a, b2) {
-    solve <- op_solve("(pull)", op$from, op$t, coef = b2^2 / a^2, diagonal = frame$nu + b2 / a^2)
+    variance <- frame$nu + b2 / a^2
+    check_noisy(variance)
+    solve <- op_solve("(pull)", op$from, op$t, coef = b2^2 / a^2, diagonal = variance)
     guided_score(op, frame, a, b2, 1, list(solve))
   })
 }
@@ -284,12 +288,16 @@ constant_one <- list(new_op("constant", to = "(one)", coef = list(x = 1)))
 
 linear_op <- function(to, ...) new_op("linear", to = to, coef = list(...))
 
-# s on N, (a target_i - x_i)/variance_i on P.
-range_score <- function(op, frame, a, variance) {
+check_noisy <- function(variance) {
   if (any(variance == 0)) {
     abort(paste("the score given an observation without noise does not exist at t = 0;",
                 "take a sampler with `end` > 0"), "singular")
   }
+}
+
+# s on N, (a target_i - x_i)/variance_i on P.
+range_score <- function(op, frame, a, variance) {
+  check_noisy(variance)
   s <- fill_range(rep(0, frame$r), frame, 1)
   coef <- list(s, fill_range(-1 / variance, frame), fill_range(a * frame$target / variance, frame))
   names(coef) <- c(op$to, op$from, "(one)")

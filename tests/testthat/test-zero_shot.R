@@ -211,3 +211,12 @@ test_that("methods say what they are and refuse what they cannot do", {
   # with noise BO has a score at t = 0
   expect_true(all(is.finite(zero_shot_score(o$m, o$x, 0, seen(o), zero_shot_bo(), etc))))
 })
+
+test_that("without noise no score exists at t = 0, and every method says so", {
+  m <- named_mixture("M2")
+  y <- observation(.8, cbind(1, .5))
+  for (method in list(zero_shot_ddnm(), zero_shot_bo(), zero_shot_pigdm(), zero_shot_tmpd())) {
+    expect_error(zero_shot_score(m, t(c(0, 0)), 0, y, method), "t = 0",
+                 class = "mixguide_error_singular")
+  }
+})
