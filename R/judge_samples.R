@@ -63,7 +63,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     samples
   } else list(sample = samples)
   if (!length(runs)) abort_input("samples", "at least one sample", "an empty list")
-  if (is.null(names(runs))) names(runs) <- paste("sample", seq_along(runs))
+  names(runs) <- sample_names(runs)
   of_run <- Filter(function(run) inherits(run, "zero_shot_sample"), runs)
   if (is.null(target)) {
     if (!length(of_run)) abort_input("target", "given: the exact law", "NULL")
@@ -73,6 +73,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   if (is.null(observation) && length(of_run)) observation <- of_run[[1]]$observation
   if (!is.null(observation)) check_observation(observation, target)
   level <- check_number(level, "level", 0, 1, open = TRUE)
+  directions <- check_count(directions, "directions", min = 2)
   cells <- check_count(cells, "cells", min = 4)
   key <- check_key(key)
   if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
@@ -129,6 +130,15 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   structure(table, class = c("sampler_judgement", "data.frame"),
             setup = list(target = target, observation = observation, level = level,
                          directions = directions))
+}
+
+# Each sample by a name of its own, which is not that of the exact draws.
+sample_names <- function(runs) {
+  names <- names(runs)
+  if (is.null(names)) names <- rep("", length(runs))
+  none <- is.na(names) | names == ""
+  names[none] <- paste("sample", seq_along(runs))[none]
+  make.unique(c("exact draws", names), " ")[-1]
 }
 
 class_of_run <- function(x) {
@@ -213,6 +223,9 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
   methods <- named_methods(methods)
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
+  if (!length(n) %in% c(1, length(methods))) {
+    abort_input("n", paste("one number, or", length(methods)), describe(n))
+  }
   n <- rep_len(n, length(methods))
   seconds <- evaluations <- double(length(methods))
   runs <- list()

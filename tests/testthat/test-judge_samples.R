@@ -109,7 +109,23 @@ test_that("a judgement prints and draws itself", {
   expect_s3_class(autoplot(three), "ggplot")
 })
 
+test_that("each sample is judged by itself, whatever its name", {
+  set.seed(6)
+  x <- rgaussmix(50, M2)
+  judged <- function(...) judge_samples(list(...), M2, directions = 20)
+  right <- judged(one = x, two = x + 1)$sw2
+  expect_equal(judged(a = x, a = x + 1)$sw2, right)
+  half <- judged(x, b = x + 1)
+  expect_equal(half$sw2, right)
+  expect_identical(half$sampler, c("sample 1", "b", "exact draws"))
+  same <- judged("exact draws" = x, b = x + 1)
+  expect_equal(same$sw2, right)
+  expect_identical(same$sampler[3], "exact draws")
+})
+
 test_that("what does not fit is an error that names the argument", {
+  expect_mixguide_error(judge_samples(matrix(0, 50, 2), M2, directions = 1), "directions")
+  expect_mixguide_error(compare_zero_shot(M2, y, list(zero_shot_bo()), n = 50:51), "n")
   expect_mixguide_error(judge_samples(matrix(0, 50, 2)), "target")
   expect_mixguide_error(judge_samples(matrix(0, 50, 3), M2), "samples[[1]]")
   expect_mixguide_error(judge_samples(matrix(0, 5, 2), M2), "samples")
