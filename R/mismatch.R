@@ -4,12 +4,12 @@
 #'
 #' A sampler that is driven by another score than that of its target: `mismatch()` measures the
 #' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the
-#' target, and splits the Kullback-Leibler divergence between the path of the true reverse process and that
-#' of the sampler into its start, its steps, its mismatch and its score error.
+#' target, and splits the Kullback-Leibler divergence between the path of the true reverse process
+#' and that of the sampler into its start, its steps, its mismatch and its score error.
 #'
 #' @details
-#' The sampler is `sampler_ddpm(variance = "scaled")`, the exponential integrator of the reverse
-#' SDE: `x' = (a'/a) (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
+#' The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses:
+#' `x' = (a'/a) (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
 #' `v = (a'/a)^2 beta`; on the whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be
 #' the diffused target, `h` its entropy, `I = E|grad log q_t|^2`, and let the score in use be
 #' `g_t + e_t`. For every target, every field `g` and every grid
@@ -27,10 +27,10 @@
 #' `(1/2) int G^2 E|D_t|^2 dt`.
 #'
 #' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
-#' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree 3. In up to three
-#' dimensions: `nodes` Gauss-Hermite nodes along each axis of each component. Beyond: Monte Carlo
-#' over `n` draws of the target, with noise that is drawn anew at each time; there `I` is taken by
-#' `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
+#' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
+#' 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each component.
+#' Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
+#' there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
 #'
 #' @param target The law that one wants to sample: a [gaussmix()]; it may be singular if the grid
 #'   stops early.
@@ -61,7 +61,8 @@
 #' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
 #'   constant 1/2). The identity is derived for this package.
-#' @seealso [zero_shot_mismatch()], [expected_mismatch()], [mutual_information()].
+#' @seealso [zero_shot_mismatch()], [expected_mismatch()], [mutual_information()]; [path_kl()] for
+#'   other samplers with the score of their target.
 #' @examples
 #' # the score of N(0, I) in place of that of a mixture
 #' wrong <- mismatch(named_mixture("B2"), gaussmix(1, t(c(0, 0)), 1), schedule_etc(50))
@@ -318,18 +319,23 @@ mismatch_sums <- function(points, totals, initialisation) {
 #' @rdname mismatch
 #' @export
 mismatch_parts <- function(x) {
-  parts <- attr(x, "parts")
-  if (!inherits(x, "mismatch") || is.null(parts)) {
-    abort_input("x", "a mismatch(), whole", paste("a", class(x)[1]))
+  if (!inherits(x, "mismatch") || !is_whole(x)) {
+    abort_input("x", "a mismatch(), whole",
+                if (inherits(x, "mismatch")) "a part of one" else paste("a", class(x)[1]))
   }
-  parts
+  attr(x, "parts")
+}
+
+# Not rows of one.
+is_whole <- function(x) {
+  setup <- attr(x, "setup")
+  !is.null(setup) && nrow(x) == length(setup$times) - 1
 }
 
 #' @export
 print.mismatch <- function(x, ...) {
   setup <- attr(x, "setup")
-  # rows of one
-  if (is.null(setup) || nrow(x) != length(setup$times) - 1) return(print(as.data.frame(x)))
+  if (!is_whole(x)) return(print(as.data.frame(x)))
   parts <- attr(x, "parts")
   times <- setup$times
   cat("<mismatch> of ", setup$model, "\n  target: ", format(setup$target), "\n  ",

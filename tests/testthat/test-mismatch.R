@@ -202,6 +202,15 @@ test_that("a mismatch prints its parts and draws them", {
   expect_identical(class(as.data.frame(x)), "data.frame")
 })
 
+test_that("without mismatch it is the path divergence of DDPM", {
+  m <- named_mixture("A1")
+  grid <- sampler_ddpm(NULL, "scaled", "uniform", end = 1)
+  schedule <- schedule_etc(20)
+  parts <- mismatch_parts(mismatch(m, m, schedule))
+  path <- path_kl(m, grid, schedule)
+  expect_equal(parts$estimate[1:2], path$estimate[1:2], tolerance = 1e-6)
+})
+
 test_that("what does not fit is an error that names the argument", {
   x <- gaussmix(1, 0, 1)
   expect_mixguide_error(mismatch(1, x), "target")
@@ -216,6 +225,7 @@ test_that("what does not fit is an error that names the argument", {
   expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = score_error(model = x)),
                         "score_error")
   expect_mixguide_error(mismatch_parts(1), "x")
+  expect_mixguide_error(mismatch_parts(mismatch(x, x, schedule_etc(20))[1:3, ]), "x")
   expect_mixguide_error(zero_shot_mismatch(pair, first(.3), zero_shot_ccdf()), "method")
   expect_error(mismatch(gaussmix(1, 0, 0), x, schedule_ou(), c(1, 0)),
                class = "mixguide_error_singular")
