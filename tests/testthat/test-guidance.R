@@ -280,6 +280,6 @@ test_that("powers and biases are the same for every engine, block and number of 
   run_bad <- function(program) core_run(plan$pool, aim$models, aim$levels, program, 100, start = x)
   expect_error(run_bad(bad), "not valid")
   bad <- plan$program
-  bad$coef[bad$coef == -.3] <- -1
+  bad$coef[bad$coef == -.3] <- -1.1
   expect_error(run_bad(bad), "not valid")
 })
