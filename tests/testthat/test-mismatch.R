@@ -74,7 +74,8 @@ test_that("bias and path divergence of the bivariate Gaussian are the known ones
                c(.616547, .250935, 0, .250935), tolerance = 2e-6)
   expect_equal(unname(noiseless["initialisation"] + noiseless["discretisation"]), .365612,
                tolerance = 2e-6)
-  known <- list(list(0, 50, .207569, 0, .207569), list(.1, 200, .240867, .011081, 3.592325),
+  known <- list(list(0, 50, .207569, 0, .207569), list(0, 200, .238501, 0, .238501),
+                list(.1, 50, .209856, .009986, 2.706643), list(.1, 200, .240867, .011081, 3.592325),
                 list(.3, 50, .234344, .076793, 29.247412), list(.3, 200, .266254, .084704,
                                                               38.064253))
   for (row in known) {
@@ -90,6 +91,9 @@ test_that("and so they are at 1000 steps with noise", {
   path <- c(parts_of(pair, first(.3), zero_shot_bo(), schedule_etc(1000))[c("path", "bias")],
             parts_of(pair, first(.3), zero_shot_ddnm(), schedule_etc(1000))[c("path", "bias")])
   expect_lt(max(abs(path - c(.606513, .279395, 41.804576, 41.477458))), 1e-5)
+  more <- c(parts_of(pair, first(.1), zero_shot_bo(), schedule_etc(1000))[c("bias", "bias, range")],
+            parts_of(pair, first(1), zero_shot_ddnm(), schedule_etc(1000))["bias"])
+  expect_lt(max(abs(more - c(.253346, .011559, 361.403287))), 1e-5)
 })
 
 test_that("bias on the mixture M2 is the known one", {
@@ -97,7 +101,13 @@ test_that("bias on the mixture M2 is the known one", {
   known <- list(list(.3, zero_shot_ddnm(), 26.034146, 25.937777),
                 list(.3, zero_shot_bo(), .129270, .032900),
                 list(.3, zero_shot_bo(TRUE), .120526, .024156),
-                list(.3, NULL, .948522, .852152))
+                list(.3, NULL, .948522, .852152),
+                list(.1, zero_shot_ddnm(), 2.619927, 2.499232),
+                list(.1, zero_shot_bo(), .123887, .003192),
+                list(.1, zero_shot_bo(TRUE), .123475, .002780),
+                list(1, zero_shot_ddnm(), 173.731635, 173.702459),
+                list(1, zero_shot_bo(), .282406, .253230),
+                list(1, zero_shot_bo(TRUE), .165118, .135941))
   for (row in known) {
     x <- parts_of(M2, observation(.8, cbind(1, .5), row[[1]]^2), row[[2]], schedule_etc(200))
     expect_lt(max(abs(x[c("bias", "bias, range")] - unlist(row[3:4]))), 1e-5)
