@@ -160,7 +160,7 @@ global_lipschitz <- function(run, given) {
   })
   value <- max(unlist(of))
   note <- if (is.na(value)) "no global L is known" else {
-    paste("L =", format(value, digits = 4))
+    paste0("L = ", format(value, digits = 4), ", the largest at ", length(few), " times")
   }
   list(value = value, note = note)
 }

@@ -10,9 +10,9 @@ parts_of <- function(...) {
 # x_1 ~ N(m, S), p backward from N(0, I) with the score G_t x + c_t.
 chain_divergence <- function(m, S, alpha, G, c) {
   d <- length(m)
-  T <- length(alpha) + 1
+  N <- length(alpha) + 1
   joint <- function(mean, cov, step) {
-    for (k in seq_len(T - 1)) {
+    for (k in seq_len(N - 1)) {
       one <- step(k)
       last <- nrow(cov) - d + seq_len(d)
       across <- one$M %*% cov[last, , drop = FALSE]
@@ -24,14 +24,14 @@ chain_divergence <- function(m, S, alpha, G, c) {
   }
   q <- joint(m, S, function(k) list(M = diag(sqrt(alpha[k]), d), k = 0, v = 1 - alpha[k]))
   p <- joint(rep(0, d), diag(d), function(k) {
-    a <- alpha[T - k]
-    list(M = (diag(d) + (1 - a) * G[[T - k]]) / sqrt(a), k = (1 - a) / sqrt(a) * c[[T - k]],
+    a <- alpha[N - k]
+    list(M = (diag(d) + (1 - a) * G[[N - k]]) / sqrt(a), k = (1 - a) / sqrt(a) * c[[N - k]],
          v = (1 - a) / a)
   })
-  order <- as.vector(matrix(seq_len(d * T), d)[, T:1])
+  order <- as.vector(matrix(seq_len(d * N), d)[, rev(seq_len(N))])
   gap <- p$mean[order] - q$mean
   P <- solve(p$cov[order, order])
-  (sum(diag(P %*% q$cov)) + sum(gap * (P %*% gap)) - d * T -
+  (sum(diag(P %*% q$cov)) + sum(gap * (P %*% gap)) - d * N -
      determinant(P)$modulus - determinant(q$cov)$modulus)[1] / 2
 }
 
