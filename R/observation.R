@@ -137,9 +137,8 @@ observation_matrix <- function(observation, mixture, arg = "observation") {
 
 # What y tells of x: `target` = target_i = x_i + sqrt(nu_i) z_i in the r orthonormal columns of
 # `basis`. `by`: these are the eigenvectors of the error's covariance ("noise"), or the right
-# singular vectors of H ("operator": without nu). `scale`: the singular values; `spread`: the
-# covariance of the error in the singular vectors; `log_rest`: the log-density of the part of y that
-# is noise alone.
+# singular vectors of H ("operator": without nu). `scale`: the singular values; `log_rest`: the
+# log-density of the part of y that is noise alone.
 observed_range <- function(observation, H, by = "noise") {
   y <- observation$y
   R <- observation$noise
@@ -175,7 +174,7 @@ observed_range <- function(observation, H, by = "noise") {
   }
   target <- target / s$d
   spread <- spread / outer(s$d, s$d)
-  rest <- list(scale = s$d, spread = spread, log_rest = log_rest)
+  rest <- list(scale = s$d, log_rest = log_rest)
   if (by == "operator") return(c(list(basis = s$v, target = target), rest))
   c(turn_range(s$v, target, spread), rest)
 }
