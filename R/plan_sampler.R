@@ -66,6 +66,9 @@ plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "
   most <- check_count(most, "most", min = 1)
   if (!is.null(horizon)) check_horizon(horizon, schedule)
   noise_level(mixture, end, schedule)
+  score_error <- in_process(score_error, mixture)
+  units <- mixture
+  mixture <- in_process(mixture)
   inner <- law_dimension(mixture)
   makers <- plan_makers(samplers, inner)
   grids <- plan_grids(grids, schedule, end)
@@ -119,7 +122,7 @@ plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "
   structure(list(sampler = sampler, horizon = if (!is.null(sampler)) tried$horizon[1],
                  evaluations = if (!is.null(sampler)) tried$evaluations[1], error = row[1:4],
                  tried = tried, schedule = schedule, wanted = error, measure = measure,
-                 mixture = mixture, count = count,
+                 mixture = units, count = count,
                  guaranteed = if (is.null(score_error)) {
                    guaranteed_steps(mixture, schedule, end, error, measure)
                  }),
