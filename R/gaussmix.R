@@ -37,9 +37,14 @@
 #'   standard deviation of each variable.
 #'
 #' @details A covariance may be singular, even zero: such a mixture has no density, but noise
-#'   gives it one, see [diffuse()]. A matrix must be symmetric to 1e-8 of its largest entry. Its
-#'   eigenvalues may be negative by at most 1e-10 of the largest one, and count as zero then;
+#'   gives it one, see [diffuse()]. Rounding is judged variable by variable, so that variances may
+#'   differ by any factor (the smallest are as exact as the largest): a matrix must be symmetric to
+#'   1e-8 of the standard deviations. Eigenvalues (of the correlations, where variances differ by
+#'   more than 100) may be negative by at most 1e-10 of the largest one, and count as zero then;
 #'   those of a full matrix that are smaller than its rounding error count as zero too.
+#'
+#'   Eigenvectors are settled by the covariance alone, whatever LAPACK is installed: their signs, and
+#'   the basis of those whose eigenvalues are equal.
 #'
 #' @section Errors: Of class `mixguide_error`, with a message that names the argument, and the
 #'   component for a covariance.
@@ -179,8 +184,10 @@ check_covariance <- function(S, d, arg) {
   if (!all(is.finite(S))) abort_input(arg, "finite", toString(S[!is.finite(S)], 40))
   if (is.matrix(S)) {
     gap <- abs(S - t(S))
-    worst <- arrayInd(which.max(gap), dim(S))
-    if (max(gap) > 1e-8 * max(abs(S))) {
+    sd <- sqrt(pmax(diag(S), 0))
+    unlike <- which(gap > 1e-8 * outer(sd, sd))
+    if (length(unlike)) {
+      worst <- arrayInd(unlike[which.max(gap[unlike])], dim(S))
       abort_input(arg, "symmetric",
                   sprintf("%g in row %d, column %d and %g across the diagonal", S[worst],
                           worst[1], worst[2], t(S)[worst]))
@@ -205,12 +212,68 @@ check_psd <- function(values, arg) {
   pmax(values, 0)
 }
 
+# Eigenvalues and eigenvectors, the same whatever LAPACK makes of signs and repeated values. LAPACK's
+# are right to the rounding of the largest variance; where variances differ much, ours are to the
+# rounding of each.
 spectrum <- function(S, d, arg) {
   if (!is.matrix(S)) S <- diag(S, d)
+  if (is_graded(diag(S))) return(root_spectrum(cov_root(S, arg), 0))
   decomposition <- eigen(S, symmetric = TRUE)
   values <- check_psd(decomposition$values, arg)
-  values[values < d * .Machine$double.eps * values[1]] <- 0
-  list(values = values, vectors = decomposition$vectors)
+  rounding <- d * .Machine$double.eps * values[1]
+  values[values < rounding] <- 0
+  settle(values, decomposition$vectors, rounding, 0)
+}
+
+# Do variances differ by so much that two digits of the smallest could be lost?
+is_graded <- function(variances) max(variances) > 100 * min(variances)
+
+# A root of S by the Cholesky factor of the correlations: what is singular, and what no covariance,
+# is so whatever the units.
+cov_root <- function(S, arg) {
+  variances <- check_psd(diag(S), arg)
+  d <- length(variances)
+  there <- variances > 0
+  sd <- sqrt(variances[there])
+  R <- S[there, there, drop = FALSE] / sd / rep(sd, each = length(sd))
+  half <- suppressWarnings(chol(R, pivot = TRUE, tol = 8 * d * .Machine$double.eps))
+  rank <- attr(half, "rank")
+  L <- matrix(0, length(sd), rank)
+  L[attr(half, "pivot"), ] <- t(half[seq_len(rank), , drop = FALSE])
+  if (max(abs(R - tcrossprod(L))) > 1e-10 ||
+      any(abs(S[!there, ]) > 1e-10 * max(variances))) {
+    lowest <- min(eigen(R, symmetric = TRUE, only.values = TRUE)$values, 0)
+    abort_input(arg, "positive semi-definite", if (lowest < -1e-10) {
+      paste("eigenvalue", format(lowest, digits = 6), "of the correlations")
+    } else "covariances with a variable of variance 0")
+  }
+  root <- matrix(0, d, rank)
+  root[there, ] <- sd * L
+  root
+}
+
+# The spectrum of L L'. A row of L of which the others leave less than `least` of it, or of `size`,
+# is taken to depend on them.
+root_spectrum <- function(root, least = 1e-13, size = 0) {
+  d <- nrow(root)
+  size <- rep_len(pmax(size, sqrt(rowSums(root^2))), d)
+  if (is_graded(size^2)) {
+    whole <- .Call(ffi_spectrum, root, least * size)
+    return(settle(whole$values, whole$vectors, 0, max(d, 10) * .Machine$double.eps))
+  }
+  # a point has no root
+  if (!ncol(root)) root <- matrix(0, d, 1)
+  whole <- svd(root, nu = d, nv = 0)
+  sd <- c(whole$d, double(d - length(whole$d)))
+  sd[sd <= least * max(sd, size)] <- 0
+  whole <- settle(sd, whole$u, max(d, 10) * .Machine$double.eps * sd[1], 0)
+  list(values = whole$values^2, vectors = whole$vectors)
+}
+
+# Signs of eigenvectors, and the basis of those whose values are equal, that depend on the
+# covariance alone. Values within `absolute`, or within `relative` of themselves, are equal.
+settle <- function(values, vectors, absolute, relative) {
+  .Call(ffi_settle, list(values = values, vectors = vectors), c(absolute, relative))
 }
 
 # ---- What the rest of the package asks of a mixture
