@@ -184,13 +184,16 @@ conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
       part <- list(rows = both$rows, T = both$A, gain = signal$B %*% both$B,
                    root = cbind(signal$B %*% both$rest, signal$rest))
     }
-    # the square root of the determinant of T'T
-    part$log_det <- sum(log(abs(diag(if (length(part$rows) == nrow(H)) {
-      part$T[part$rows, , drop = FALSE]
-    } else qr.R(qr(part$T))))))
+    part$log_det <- log_volume(part$T, part$rows)
     c(part, list(terms = sqrt(terms^2 + of_noise^2)))
   })
   list(mixture = mixture, H = H, keep = keep, parts = parts, means = unname(mixture$means))
+}
+
+# The logarithm of the square root of det T'T.
+log_volume <- function(T, rows) {
+  square <- if (length(rows) == nrow(T)) T[rows, , drop = FALSE] else qr.R(qr(T))
+  sum(log(abs(diag(square))))
 }
 
 # Householder's reflections of the columns of A and B: one row of A after the other gets zeros beyond
@@ -198,13 +201,14 @@ conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
 # A rest of length `least` (for each row of A, then of B) is rounding, and becomes 0. Of the entries
 # of a row the largest is the pivot: what is added to a column is then no larger than the column is
 # (Cox and Higham, 1998, turned on its side). The columns of B are split where the triangle ends.
-lower_form <- function(A, B, least, prefer, rows = integer()) {
+# `weigh`: what columns are multiplied by where lengths are taken.
+lower_form <- function(A, B, least, prefer, rows = integer(), weigh = rep(1, ncol(A))) {
   m <- nrow(A)
   M <- rbind(A, B)
   given <- length(rows)
   for (k in seq_len(min(m, ncol(M)))) {
     rest <- k:ncol(M)
-    size <- sqrt(rowSums(M[, rest, drop = FALSE]^2))
+    size <- sqrt(drop(M[, rest, drop = FALSE]^2 %*% weigh[rest]^2))
     M[size <= least, rest] <- 0
     size[size <= least] <- 0
     if (k > given) {
@@ -216,8 +220,9 @@ lower_form <- function(A, B, least, prefer, rows = integer()) {
     i <- rows[k]
     pivot <- k - 1 + which.max(abs(M[i, rest]))
     M[, c(k, pivot)] <- M[, c(pivot, k)]
+    weigh[c(k, pivot)] <- weigh[c(pivot, k)]
     v <- M[i, rest]
-    end <- if (v[1] > 0) -size[i] else size[i]
+    end <- if (v[1] > 0) -sqrt(sum(v^2)) else sqrt(sum(v^2))
     v[1] <- v[1] - end
     M[, rest] <- M[, rest] - tcrossprod(M[, rest, drop = FALSE] %*% v, v * (2 / sum(v^2)))
     M[i, rest] <- c(end, double(length(rest) - 1))
@@ -225,7 +230,7 @@ lower_form <- function(A, B, least, prefer, rows = integer()) {
   r <- length(rows)
   first <- seq_len(ncol(M)) <= r
   # what is left of the last reflection
-  size <- sqrt(rowSums(M[, !first, drop = FALSE]^2))
+  size <- sqrt(drop(M[, !first, drop = FALSE]^2 %*% weigh[!first]^2))
   M[size <= least, !first] <- 0
   of_B <- m + seq_len(nrow(B))
   list(rows = rows, A = M[seq_len(m), first, drop = FALSE], B = M[of_B, first, drop = FALSE],

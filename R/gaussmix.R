@@ -395,6 +395,8 @@ moments.gaussmix <- function(x, class = NULL, ...) {
   list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
 }
 
+mixture_sd <- function(mixture) unname(sqrt(diag(moments(mixture)$cov)))
+
 #' @rdname moments
 #' @export
 mean.gaussmix <- function(x, ...) moments(x, ...)$mean

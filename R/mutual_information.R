@@ -79,7 +79,8 @@ observed_frame <- function(observed, mixture, noise = 0, arg = "observed") {
   }
   # impossible or not, y does not count
   observed$y[] <- 0
-  complete_basis(observed_range(observed, observation_matrix(observed, mixture, arg)))
+  complete_basis(observed_range(observed, observation_matrix(observed, mixture, arg),
+                                sd = mixture_sd(mixture)))
 }
 
 #' @rdname mutual_information

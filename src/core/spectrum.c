@@ -19,7 +19,8 @@ static void scale(size_t n, double by, double *x) {
 }
 
 /* Reflections that make X (c x d, the rows of a root as columns) upper triangular in the columns
- * order[0], order[1], ...: the longest first, so that the triangle is graded as the columns are.
+ * order[0], order[1], ...: the longest first, so that the triangle is graded as the columns are, and
+ * its largest entry first, so that small rows stay small (Cox and Higham, 1998).
  * The other columns, from order[rank] on, depend on these. */
 static int triangle(size_t d, size_t c, double *X, const double *least, size_t *order) {
   size_t rank = 0;
@@ -36,10 +37,19 @@ static int triangle(size_t d, size_t c, double *X, const double *least, size_t *
       }
     }
     if (best == d) break;
-    size_t pivot = order[best];
+    size_t pivot = order[best], largest = 0;
     order[best] = order[rank];
     order[rank] = pivot;
-    double *v = X + pivot * c + rank, end = v[0] > 0 ? -most : most;
+    double *v = X + pivot * c + rank;
+    for (size_t i = 1; i < n; i++) {
+      if (fabs(v[i]) > fabs(v[largest])) largest = i;
+    }
+    for (size_t j = 0; largest > 0 && j < d; j++) {
+      double *x = X + j * c + rank, entry = x[0];
+      x[0] = x[largest];
+      x[largest] = entry;
+    }
+    double end = v[0] > 0 ? -most : most;
     v[0] -= end;
     double by = -2 / dot(n, v, v);
     for (size_t k = rank + 1; k < d; k++) {
