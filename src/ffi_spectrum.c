@@ -25,26 +25,29 @@ SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least) {
   return result;
 }
 
-/* spectrum: values (d) and vectors (d x d); tolerance: absolute and relative. A copy that is
- * unique. */
+/* spectrum: values (n, decreasing) and vectors (d x n); tolerance: absolute and relative. A copy
+ * that is unique. */
 SEXP ffi_settle(SEXP ffi_spectrum, SEXP ffi_tolerance) {
-  R_xlen_t d = ffi_length(ffi_spectrum, "values");
-  const double *from_values = ffi_doubles(ffi_spectrum, "values", d);
-  const double *from_vectors = ffi_doubles(ffi_spectrum, "vectors", d * d);
+  R_xlen_t n = ffi_length(ffi_spectrum, "values"), size = ffi_length(ffi_spectrum, "vectors");
+  int d = n ? (int)(size / n) : 0;
+  const double *from_values = ffi_doubles(ffi_spectrum, "values", n);
+  const double *from_vectors = ffi_doubles(ffi_spectrum, "vectors", n * d);
   if (TYPEOF(ffi_tolerance) != REALSXP || Rf_xlength(ffi_tolerance) != 2) {
     Rf_error("internal error: 'tolerance'");
   }
   const double *tolerance = REAL_RO(ffi_tolerance);
   const char *names[] = {"values", "vectors", ""};
   SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
-  SEXP values = Rf_allocVector(REALSXP, d);
+  SEXP values = Rf_allocVector(REALSXP, n);
   SET_VECTOR_ELT(result, 0, values);
-  SEXP vectors = Rf_allocMatrix(REALSXP, (int)d, (int)d);
+  SEXP vectors = Rf_allocMatrix(REALSXP, d, (int)n);
   SET_VECTOR_ELT(result, 1, vectors);
-  memcpy(REAL(values), from_values, sizeof(double) * (size_t)d);
-  memcpy(REAL(vectors), from_vectors, sizeof(double) * (size_t)(d * d));
-  double *work = (double *)R_alloc((size_t)(d * (d + 1)), sizeof(double));
-  gm_settle((int)d, REAL(values), REAL(vectors), tolerance[0], tolerance[1], work);
+  if (size) {
+    memcpy(REAL(values), from_values, sizeof(double) * (size_t)n);
+    memcpy(REAL(vectors), from_vectors, sizeof(double) * (size_t)size);
+    double *work = (double *)R_alloc((size_t)(d * (n + 1)), sizeof(double));
+    gm_settle(d, (int)n, REAL(values), REAL(vectors), tolerance[0], tolerance[1], work);
+  }
   UNPROTECT(1); /* result */
   return result;
 }

@@ -29,9 +29,10 @@ static int triangle(size_t d, size_t c, double *X, const double *least, size_t *
     size_t n = c - rank, best = d;
     double most = 0;
     for (size_t k = rank; k < d; k++) {
-      const double *x = X + order[k] * c + rank;
-      double length = sqrt(dot(n, x, x));
-      if (length > least[order[k]] && length > most) {
+      double *x = X + order[k] * c + rank, length = sqrt(dot(n, x, x));
+      if (length <= least[order[k]]) {
+        memset(x, 0, sizeof(double) * n); /* rounding, which may be large beside other columns */
+      } else if (length > most) {
         most = length;
         best = k;
       }
@@ -136,11 +137,10 @@ int gm_spectrum(int dim, int columns, const double *root, const double *least, d
       for (size_t l = i + 1; l < rank; l++) sum += X[order[l] * c + i] * w[order[l]];
       w[order[i]] = -sum / X[order[i] * c + i];
     }
-    scale(d, 1 / sqrt(dot(d, w, w)), w);
-  }
-  orthogonalise(d, d - rank, vector + rank * d, square);
-  for (size_t k = rank; k < d; k++) {
-    scale(d, 1 / sqrt(dot(d, vector + k * d, vector + k * d)), vector + k * d);
+    for (int twice = 0; twice < 2; twice++) {
+      for (size_t l = rank; l < k; l++) add(d, -dot(d, vector + l * d, w), vector + l * d, w);
+      scale(d, 1 / sqrt(dot(d, w, w)), w);
+    }
   }
   return (int)rank;
 }
@@ -173,14 +173,15 @@ static void settle_span(size_t d, size_t n, double *V, double *basis, double *le
   memcpy(V, basis, sizeof(double) * d * n);
 }
 
-void gm_settle(int dim, double *value, double *vector, double absolute, double relative,
-               double *work) {
-  size_t d = (size_t)dim;
-  for (size_t from = 0, n; from < d; from += n) {
+void gm_settle(int dim, int columns, double *value, double *vector, double absolute,
+               double relative, double *work) {
+  size_t d = (size_t)dim, all = (size_t)columns;
+  for (size_t from = 0, n; from < all; from += n) {
     double sum = 0, top = value[from];
     double within = relative * top > absolute ? relative * top : absolute;
-    for (n = 0; from + n < d && top - value[from + n] <= within; n++) sum += value[from + n];
+    for (n = 0; from + n < all && top - value[from + n] <= within; n++) sum += value[from + n];
+    if (n == 0) n = 1; /* not a number */
     for (size_t k = from; n > 1 && k < from + n; k++) value[k] = sum / (double)n;
-    settle_span(d, n, vector + from * d, work, work + d * d);
+    settle_span(d, n, vector + from * d, work, work + d * n);
   }
 }

@@ -12,11 +12,11 @@ size_t gm_spectrum_work(int d, int c);
 int gm_spectrum(int d, int c, const double *root, const double *least, double *value,
                 double *vector, double *work);
 
-/* Makes eigenvectors unique, but for rounding: eigenvalues (decreasing) within `absolute`, or within
- * `relative` of the largest of them, become their mean, and the vectors of these d numbers the one
- * basis of their span whose entries at successive pivots are triangular and positive. Of a single
- * vector the largest entry becomes positive. work holds d (d + 1) doubles. */
-void gm_settle(int d, double *value, double *vector, double absolute, double relative,
+/* Makes n eigenvectors of d numbers unique, but for rounding: eigenvalues (decreasing) within
+ * `absolute`, or within `relative` of the largest of them, become their mean, and their vectors the
+ * one basis of their span whose entries at successive pivots are triangular and positive. Of a
+ * single vector the largest entry becomes positive. work holds d (n + 1) doubles. */
+void gm_settle(int d, int n, double *value, double *vector, double absolute, double relative,
                double *work);
 
 #endif
