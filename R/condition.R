@@ -1,8 +1,9 @@
 # Exact conditioning on y = H x + n. Everything is done by roots of covariances, L L' = Sigma_k and
 # N N' = R, so that standard deviations, not variances, meet the rounding. Reflections of the
-# standard normals make H L = [T, 0]: x - mu = B e + C z, and y tells of e alone. Others make [T, N]
-# triangular, [T', 0]: y - H mu = T' f, e = G f + E g, and the posterior of x has mean mu + B G f and
-# root [B E, C]. Rows and columns keep their own scale throughout (lower_form()).
+# standard normals make H L = [F, 0] with a triangle F: x - mu = B e + C z, and y tells of e alone.
+# Others make [F, N] a triangle, [T, 0]: y - H mu = T f and e = G f + E g. The posterior of x has
+# mean mu + B G f and root [B E, C]. Rows and columns keep their own scale throughout
+# (lower_form()).
 
 #' Condition a mixture on a linear observation
 #'
@@ -161,8 +162,8 @@ noise_root <- function(noise, m) {
   of_noise$vectors[, there, drop = FALSE] * rep(sqrt(of_noise$values[there]), each = m)
 }
 
-# For each covariance of the mixture what an observation makes of the variables `keep`: y - H mu = T
-# f, of which the rows `rows` of T, in this order, are triangular and the others follow from them;
+# For each covariance of the mixture what an observation makes of the variables `keep`: y - H mu =
+# `lower` f, whose rows `rows`, in this order, are a triangle, from which the others follow;
 # per unit of f, `gain`; and a root of the covariance that is left. See the head of this file.
 conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
   parts <- lapply(seq_len(ncol(mixture$values)), function(k) {
@@ -173,7 +174,7 @@ conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
     # the most precise number first: what it settles is not blurred by the others
     signal <- lower_form(H %*% L, own, 1e-13 * c(terms, sqrt(rowSums(own^2))),
                          1 / pmax(of_noise, 1e-16 * terms))
-    part <- list(rows = signal$rows, T = signal$A, gain = signal$B, root = signal$rest)
+    part <- list(rows = signal$rows, lower = signal$A, gain = signal$B, root = signal$rest)
     if (ncol(noise)) {
       r <- length(signal$rows)
       late <- !seq_along(terms) %in% signal$rows
@@ -181,27 +182,27 @@ conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
       prefer[signal$rows] <- Inf
       both <- lower_form(cbind(signal$A, noise), diag(1, r, r + ncol(noise)),
                          c(1e-13 * of_noise * late, double(r)), prefer, signal$rows)
-      part <- list(rows = both$rows, T = both$A, gain = signal$B %*% both$B,
+      part <- list(rows = both$rows, lower = both$A, gain = signal$B %*% both$B,
                    root = cbind(signal$B %*% both$rest, signal$rest))
     }
-    part$log_det <- log_volume(part$T, part$rows)
+    part$log_det <- log_volume(part$lower, part$rows)
     c(part, list(terms = sqrt(terms^2 + of_noise^2)))
   })
   list(mixture = mixture, H = H, keep = keep, parts = parts, means = unname(mixture$means))
 }
 
-# The logarithm of the square root of det T'T.
-log_volume <- function(T, rows) {
-  square <- if (length(rows) == nrow(T)) T[rows, , drop = FALSE] else qr.R(qr(T))
+# The logarithm of the square root of det L'L, whose rows `rows` are a triangle.
+log_volume <- function(lower, rows) {
+  square <- if (length(rows) == nrow(lower)) lower[rows, , drop = FALSE] else qr.R(qr(lower))
   sum(log(abs(diag(square))))
 }
 
-# Householder's reflections of the columns of A and B: one row of A after the other gets zeros beyond
-# its place in a triangle, first those of `rows` and then the one of the longest rest times `prefer`.
-# A rest of length `least` (for each row of A, then of B) is rounding, and becomes 0. Of the entries
-# of a row the largest is the pivot: what is added to a column is then no larger than the column is
-# (Cox and Higham, 1998, turned on its side). The columns of B are split where the triangle ends.
-# `weigh`: what columns are multiplied by where lengths are taken.
+# Householder's reflections of the columns of A and B: one row of A after the other gets zeros
+# beyond its place in a triangle, first those of `rows` and then that of the longest rest times
+# `prefer`. A rest of length `least` (for each row of A, then of B) is rounding, and becomes 0. Of
+# the entries of a row the largest is the pivot: what is added to a column is then no larger than
+# the column is (Cox and Higham, 1998, turned on its side). The columns of B are split where the
+# triangle ends. `weigh`: what columns are multiplied by where lengths are taken.
 lower_form <- function(A, B, least, prefer, rows = integer(), weigh = rep(1, ncol(A))) {
   m <- nrow(A)
   M <- rbind(A, B)
@@ -254,10 +255,10 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
     part <- given$parts[[min(k, length(given$parts))]]
     at <- drop(given$H %*% given$means[k, ])
     rest <- y - rep(at, each = n)
-    e <- t(solve_lower(part$T[part$rows, , drop = FALSE], t(rest[, part$rows, drop = FALSE])))
+    e <- t(solve_lower(part$lower[part$rows, , drop = FALSE], t(rest[, part$rows, drop = FALSE])))
     # the rows that follow from the others, beside the terms that they consist of
     late <- setdiff(seq_along(at), part$rows)
-    follow <- part$T[late, , drop = FALSE]
+    follow <- part$lower[late, , drop = FALSE]
     terms <- pmax(part$terms, drop(abs(given$H) %*% abs(given$means[k, ])))[late]
     size <- pmax(abs(y[, late, drop = FALSE]), tcrossprod(abs(e), abs(follow)),
                  rep(pmax(terms, .Machine$double.xmin), each = n))

@@ -169,9 +169,10 @@ rgaussmix <- function(n, mixture, class = NULL) {
   x
 }
 
-# Draws of given components from standard normals z (n x d), by the symmetric root of the covariance,
-# V sqrt(lambda) V': it does not depend on the signs, order or basis of the eigenvectors, exists for
-# singular covariances, and keeps the digits of the smallest variances as the eigenvectors do.
+# Draws of given components from standard normals z (n x d), by the symmetric root of the
+# covariance, V sqrt(lambda) V': it does not depend on the signs, order or basis of the
+# eigenvectors, exists for singular covariances, and keeps the digits of the smallest variances as
+# the eigenvectors do.
 place_draws <- function(mixture, component, z) {
   n <- nrow(z)
   column <- if (ncol(mixture$values) == 1) rep.int(1L, n) else component

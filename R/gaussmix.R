@@ -43,8 +43,9 @@
 #'   more than 100) may be negative by at most 1e-10 of the largest one, and count as zero then;
 #'   those of a full matrix that are smaller than its rounding error count as zero too.
 #'
-#'   Eigenvectors are settled by the covariance alone, whatever LAPACK is installed: their signs, and
-#'   the basis of those whose eigenvalues are equal.
+#'   Eigenvectors are settled by the covariance alone, whatever LAPACK is installed: their signs,
+#'   and the basis of those whose eigenvalues are equal. (Where eigenvalues differ by little more
+#'   than rounding, that of the covariance decides.)
 #'
 #' @section Errors: Of class `mixguide_error`, with a message that names the argument, and the
 #'   component for a covariance.

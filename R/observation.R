@@ -147,15 +147,15 @@ observed_range <- function(observation, H, by = "noise", sd = NULL) {
   rows <- space$rows
   r <- length(rows)
   if (r == 0) abort_input("H", "of rank 1 at least", "rank 0")
-  # x = Q z + what is not seen, y = T z + noise; r rows of T are a triangle
-  front <- space$T[rows, , drop = FALSE]
+  # x = Q z + what is not seen, y = L z + noise; r rows of L are a triangle
+  front <- space$lower[rows, , drop = FALSE]
   noise <- noise_root(R, length(y))
   target <- drop(solve_lower(front, y[rows]))
   root <- solve_lower(front, noise[rows, , drop = FALSE])
   log_rest <- 0
   if (length(y) > r) {
     # what the others add is noise alone, and may tell of that of the first
-    follow <- space$T[-rows, , drop = FALSE]
+    follow <- space$lower[-rows, , drop = FALSE]
     known <- y[-rows] - drop(follow %*% target)
     size <- pmax(abs(y[-rows]), drop(abs(follow) %*% abs(target)), .Machine$double.xmin)
     own <- noise[-rows, , drop = FALSE]
@@ -183,9 +183,9 @@ observed_range <- function(observation, H, by = "noise", sd = NULL) {
   c(turn_range(space$Q, target, tcrossprod(root), root), rest)
 }
 
-# H = T Q', Q with orthonormal columns; the rows `rows` of T are a lower triangle, in this order. A
-# row depends on others if these leave 1e-10 of it, in the units of the variables, `sd`: where these
-# are not known, the columns of H are taken to be alike.
+# H = L Q', Q with orthonormal columns; the rows `rows` of L, `lower`, are a triangle, in this
+# order. A row depends on others if these leave 1e-10 of it, in the units of the variables, `sd`:
+# where these are not known, the columns of H are taken to be alike.
 row_space <- function(H, sd) {
   picked <- picked_variables(H)
   if (!is.null(picked)) return(picked)
@@ -198,17 +198,17 @@ row_space <- function(H, sd) {
   if (!is.null(sd)) weigh[sd > 0] <- sd[sd > 0]
   down <- sqrt(drop(H^2 %*% weigh^2))
   form <- lower_form(H, diag(ncol(H)), c(1e-10 * down, double(ncol(H))), 1 / down, weigh = weigh)
-  list(rows = form$rows, T = form$A, Q = form$B)
+  list(rows = form$rows, lower = form$A, Q = form$B)
 }
 
 # The singular values of H, decreasing, and its right singular vectors in the coordinates of Q.
 singular_values <- function(space) {
-  T <- space$T
-  if (all(T[row(T) != col(T)] == 0)) {
+  lower <- space$lower
+  if (all(lower[row(lower) != col(lower)] == 0)) {
     # as they stand: LAPACK may mix vectors where values repeat
-    return(list(scale = abs(diag(T)), vectors = diag(ncol(T))))
+    return(list(scale = abs(diag(lower)), vectors = diag(ncol(lower))))
   }
-  e <- root_spectrum(t(T), 0)
+  e <- root_spectrum(t(lower), 0)
   list(scale = sqrt(e$values), vectors = e$vectors)
 }
 
@@ -222,11 +222,11 @@ picked_variables <- function(H) {
   value <- H[cbind(seq_len(p), at)]
   Q <- matrix(0, ncol(H), p)
   Q[cbind(at, seq_len(p))] <- sign(value)
-  list(rows = seq_len(p), T = diag(abs(value), p), Q = Q)
+  list(rows = seq_len(p), lower = diag(abs(value), p), Q = Q)
 }
 
-# The range in the eigenvectors of a covariance in it: the basis itself, if that is diagonal. `root`:
-# one of the covariance, if there is one.
+# The range in the eigenvectors of a covariance in it: the basis itself, if that is diagonal.
+# `root`: one of the covariance, if there is one.
 turn_range <- function(basis, target, cov, root = NULL) {
   if (all(cov[row(cov) != col(cov)] == 0)) {
     return(list(basis = basis, target = target, nu = pmax(diag(cov), 0)))

@@ -12,8 +12,8 @@
 #   mixture: the components in these r coordinates;  mean: of one of them, in all d;
 #   values: the distinct eigenvalues;  group: which of them each of the d coordinates has;
 #   rest: the dimensions of each eigenspace that are not in W;  how: W in words.
-# What is neglected moves a particle by `tol` of the largest scale at most, and by 1000 times that of
-# its own.
+# What is neglected moves a particle by `tol` of the largest scale at most, and by 1000 times that
+# of its own.
 #
 # Where nothing reduces this costs three products of d x d matrices, and an SVD if an eigenvalue
 # repeats; the run itself makes a d x d matrix per component and noise level.

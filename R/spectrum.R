@@ -1,9 +1,9 @@
 # Spectra of covariances whose variances may differ by any factor: rounding is judged variable by
 # variable, never beside the largest. Eigenvectors are settled by the covariance alone.
 
-# Eigenvalues and eigenvectors, the same whatever LAPACK makes of signs and repeated values. LAPACK's
-# are right to the rounding of the largest variance; where variances differ much, ours are to the
-# rounding of each.
+# Eigenvalues and eigenvectors, the same whatever LAPACK makes of signs and repeated values. Its own
+# are right to the rounding of the largest variance; where variances differ much, ours are to that
+# of each.
 spectrum <- function(S, d, arg) {
   if (!is.matrix(S)) S <- diag(S, d)
   if (is_graded(diag(S))) return(root_spectrum(cov_root(S, arg), 0))

@@ -1,5 +1,5 @@
-/* Spectra of graded covariances: against the covariance itself, entry by entry. The areas handed over
- * have exactly the sizes asked for, so that the sanitizers see what goes beyond them. */
+/* Spectra of graded covariances: against the covariance itself, entry by entry. The areas handed
+ * over have exactly the sizes asked for, so that the sanitizers see what goes beyond them. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
