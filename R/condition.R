@@ -1,8 +1,9 @@
 # Exact conditioning on y = H x + n. Everything is done by roots of covariances, L L' = Sigma_k and
-# N N' = R, so that standard deviations, not variances, meet the rounding. With the singular values
-# of what makes y of standard normals, [H L, N] = U s W', and the orthonormal rest Z of W,
-#   y - H mu = U s e,  x - mu = L (W_x e + Z_x z),  z standard normal,
-# where W_x and Z_x are the rows that belong to x: mean, gain and a root of the posterior at once.
+# N N' = R, so that standard deviations, not variances, meet the rounding. Reflections of the
+# standard normals make H L = [F, 0] with a triangle F: x - mu = B e + C z, and y tells of e alone.
+# Others make [F, N] a triangle, [T, 0]: y - H mu = T f and e = G f + E g. The posterior of x has
+# mean mu + B G f and root [B E, C]. Rows and columns keep their own scale throughout
+# (lower_form()).
 
 #' Condition a mixture on a linear observation
 #'
@@ -30,10 +31,11 @@
 #'
 #' @section Numerical notes:
 #' Weights are computed in logarithms: they are right for observations at any distance. Roots of
-#' covariances are decomposed (SVD), never `S_k`: posterior standard deviations are right down to
-#' 1e-13 of the prior's, below which they count as 0. Directions in which `y` varies less than 1e-10
-#' of the most (in standard deviations) count as free of noise, where `y` must agree with the model
-#' to 1e-8 of its size.
+#' covariances are decomposed, never `S_k`, and what is rounding is judged row by row, so that
+#' results do not depend on units: variances of the noise, rows of `H` and variances of `x` may
+#' differ by any factor (`noise = c(1e20, 1)` says that the first number was hardly observed). A row
+#' of `H` that depends on others to 1e-13 counts as one that does; where it has no noise, `y` must
+#' agree with the model to 1e-8 of the size of its terms.
 #'
 #' @param mixture The law of `x`: a [gaussmix()].
 #' @param y The observation: without `H` a vector named by the variables observed, otherwise one
@@ -96,8 +98,7 @@ condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
   at <- condition_rows(given, y)
   means <- mixture$means[, keep, drop = FALSE]
   if (!all(keep)) colnames(means) <- variable_labels(mixture)[keep]
-  law <- rooted_mixture(mixture, means, lapply(given$parts, `[[`, "root"),
-                        sqrt(apply(mixture$values, 2, max)))
+  law <- rooted_mixture(mixture, means, lapply(given$parts, `[[`, "root"))
   law["coordinates"] <- list(kept_coordinates(mixture, keep))
   laws <- lapply(seq_len(nrow(y)), function(i) {
     law$weights <- at$weights[i, ]
@@ -113,12 +114,15 @@ observed_law <- function(mixture, H = NULL, noise = 0, variables = NULL) {
   check_mixture(mixture)
   H <- observed_by(mixture, H, variables, "variables")
   root <- noise_root(noise, nrow(H))
-  roots <- lapply(seq_len(ncol(mixture$values)), function(k) {
-    cbind(H %*% component_root(mixture, k), root)
-  })
-  law <- rooted_mixture(mixture, tcrossprod(mixture$means, H), roots, 0)
+  L <- lapply(seq_len(ncol(mixture$values)), component_root, mixture = mixture)
+  law <- rooted_mixture(mixture, tcrossprod(mixture$means, H),
+                        lapply(L, function(L) cbind(H %*% L, root)),
+                        lapply(L, size_of_terms, H = H))
   if (is.null(mixture$coordinates)) law else standardise(law)
 }
+
+# For each row of H L the size of the terms of which it is the sum.
+size_of_terms <- function(H, L) sqrt(rowSums((abs(H) %*% abs(L))^2))
 
 # H as a matrix, m x d; without one, the rows of the identity that the names (or numbers) of
 # variables in the argument `arg` choose.
@@ -151,31 +155,90 @@ observed_by <- function(mixture, H, variables, arg) {
 # A root of the covariance of the noise, without columns of zeros.
 noise_root <- function(noise, m) {
   if (is.numeric(noise) && is.null(dim(noise)) && length(noise) == m) noise <- diag(noise, m)
-  of_noise <- spectrum(check_covariance(noise, m, "noise"), m, "noise")
+  noise <- check_covariance(noise, m, "noise")
+  if (!is.matrix(noise)) {
+    variances <- rep_len(check_psd(noise, "noise"), m)
+    return(diag(sqrt(variances), m)[, variances > 0, drop = FALSE])
+  }
+  of_noise <- spectrum(noise, m, "noise")
   there <- of_noise$values > 0
   of_noise$vectors[, there, drop = FALSE] * rep(sqrt(of_noise$values[there]), each = m)
 }
 
-# For each covariance of the mixture what an observation makes of the variables `keep`: per unit of
-# e, and as a root of the covariance that is left. See the head of this file.
+# For each covariance of the mixture what an observation makes of the variables `keep`: y - H mu =
+# `lower` f, whose rows `rows`, in this order, are a triangle, from which the others follow;
+# per unit of f, `gain`; and a root of the covariance that is left. See the head of this file.
 conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
-  d <- ncol(H)
   parts <- lapply(seq_len(ncol(mixture$values)), function(k) {
     L <- component_root(mixture, k)
-    A <- cbind(H %*% L, noise)
-    whole <- if (nrow(A)) svd(A) else list(d = double(), u = diag(0, 0), v = matrix(0, ncol(A), 0))
-    r <- sum(whole$d > 1e-10 * whole$d[1])
-    W <- whole$v[, seq_len(r), drop = FALSE]
-    Z <- if (r) qr.Q(qr(W), complete = TRUE)[, -seq_len(r), drop = FALSE] else diag(1, ncol(A))
-    within <- seq_len(d)
-    L <- L[keep, , drop = FALSE]
-    root <- L %*% Z[within, , drop = FALSE]
-    # what is rounding beside the prior is nothing
-    root[rowSums(root^2) <= 1e-26 * rowSums(L^2), ] <- 0
-    list(s = whole$d[seq_len(r)], U = whole$u[, seq_len(r), drop = FALSE],
-         gain = L %*% W[within, , drop = FALSE], root = root)
+    terms <- size_of_terms(H, L)
+    own <- L[keep, , drop = FALSE]
+    of_noise <- sqrt(rowSums(noise^2))
+    # the most precise number first: what it settles is not blurred by the others
+    signal <- lower_form(H %*% L, own, 1e-13 * c(terms, sqrt(rowSums(own^2))),
+                         1 / pmax(of_noise, 1e-16 * terms))
+    part <- list(rows = signal$rows, lower = signal$A, gain = signal$B, root = signal$rest)
+    if (ncol(noise)) {
+      r <- length(signal$rows)
+      late <- !seq_along(terms) %in% signal$rows
+      prefer <- 1 / (of_noise * late)
+      prefer[signal$rows] <- Inf
+      both <- lower_form(cbind(signal$A, noise), diag(1, r, r + ncol(noise)),
+                         c(1e-13 * of_noise * late, double(r)), prefer, signal$rows)
+      part <- list(rows = both$rows, lower = both$A, gain = signal$B %*% both$B,
+                   root = cbind(signal$B %*% both$rest, signal$rest))
+    }
+    part$log_det <- log_volume(part$lower, part$rows)
+    c(part, list(terms = sqrt(terms^2 + of_noise^2)))
   })
   list(mixture = mixture, H = H, keep = keep, parts = parts, means = unname(mixture$means))
+}
+
+# The logarithm of the square root of det L'L, whose rows `rows` are a triangle.
+log_volume <- function(lower, rows) {
+  square <- if (length(rows) == nrow(lower)) lower[rows, , drop = FALSE] else qr.R(qr(lower))
+  sum(log(abs(diag(square))))
+}
+
+# Householder's reflections of the columns of A and B: one row of A after the other gets zeros
+# beyond its place in a triangle, first those of `rows` and then that of the longest rest times
+# `prefer`. A rest of length `least` (for each row of A, then of B) is rounding, and becomes 0. Of
+# the entries of a row the largest is the pivot: what is added to a column is then no larger than
+# the column is (Cox and Higham, 1998, turned on its side). The columns of B are split where the
+# triangle ends. `weigh`: what columns are multiplied by where lengths are taken.
+lower_form <- function(A, B, least, prefer, rows = integer(), weigh = rep(1, ncol(A))) {
+  m <- nrow(A)
+  M <- rbind(A, B)
+  given <- length(rows)
+  for (k in seq_len(min(m, ncol(M)))) {
+    rest <- k:ncol(M)
+    size <- sqrt(drop(M[, rest, drop = FALSE]^2 %*% weigh[rest]^2))
+    M[size <= least, rest] <- 0
+    size[size <= least] <- 0
+    if (k > given) {
+      score <- size[seq_len(m)] * prefer
+      score[c(rows, which(size[seq_len(m)] == 0))] <- -Inf
+      if (max(score) == -Inf) break
+      rows <- c(rows, which.max(score))
+    }
+    i <- rows[k]
+    pivot <- k - 1 + which.max(abs(M[i, rest]))
+    M[, c(k, pivot)] <- M[, c(pivot, k)]
+    weigh[c(k, pivot)] <- weigh[c(pivot, k)]
+    v <- M[i, rest]
+    end <- if (v[1] > 0) -sqrt(sum(v^2)) else sqrt(sum(v^2))
+    v[1] <- v[1] - end
+    M[, rest] <- M[, rest] - tcrossprod(M[, rest, drop = FALSE] %*% v, v * (2 / sum(v^2)))
+    M[i, rest] <- c(end, double(length(rest) - 1))
+  }
+  r <- length(rows)
+  first <- seq_len(ncol(M)) <= r
+  # what is left of the last reflection
+  size <- sqrt(drop(M[, !first, drop = FALSE]^2 %*% weigh[!first]^2))
+  M[size <= least, !first] <- 0
+  of_B <- m + seq_len(nrow(B))
+  list(rows = rows, A = M[seq_len(m), first, drop = FALSE], B = M[of_B, first, drop = FALSE],
+       rest = M[of_B, !first, drop = FALSE])
 }
 
 # Observations (n x m): the weights of the components given each, n x K (zero where none can have
@@ -188,19 +251,25 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
   prior <- prior[rep_len(seq_len(nrow(prior)), n), , drop = FALSE]
   log_weight <- matrix(-Inf, n, K)
   means <- array(0, c(n, K, sum(given$keep)))
-  rank <- vapply(given$parts, function(part) length(part$s), 0L)
+  rank <- vapply(given$parts, function(part) length(part$rows), 0L)
   rank <- rep_len(rank, K)
   off <- matrix(0, n, K)
   for (k in seq_len(K)) {
     part <- given$parts[[min(k, length(given$parts))]]
     at <- drop(given$H %*% given$means[k, ])
     rest <- y - rep(at, each = n)
-    e <- rest %*% part$U
-    size <- pmax(row_max(abs(y)), max(abs(at), part$s, .Machine$double.xmin))
-    off[, k] <- row_max(abs(rest - tcrossprod(e, part$U))) / size
-    e <- e * rep(1 / part$s, each = n)
+    e <- t(solve_lower(part$lower[part$rows, , drop = FALSE], t(rest[, part$rows, drop = FALSE])))
+    # the rows that follow from the others, beside the terms that they consist of
+    late <- setdiff(seq_along(at), part$rows)
+    follow <- part$lower[late, , drop = FALSE]
+    terms <- pmax(part$terms, drop(abs(given$H) %*% abs(given$means[k, ])))[late]
+    size <- pmax(abs(y[, late, drop = FALSE]), tcrossprod(abs(e), abs(follow)),
+                 rep(pmax(terms, .Machine$double.xmin), each = n))
+    if (length(late)) {
+      off[, k] <- row_max(abs(rest[, late, drop = FALSE] - tcrossprod(e, follow)) / size)
+    }
     means[, k, ] <- rep(given$means[k, given$keep], each = n) + tcrossprod(e, part$gain)
-    log_weight[, k] <- prior[, k] - rowSums(e^2) / 2 - sum(log(part$s)) - rank[k] / 2 * log(2 * pi)
+    log_weight[, k] <- prior[, k] - rowSums(e^2) / 2 - part$log_det - rank[k] / 2 * log(2 * pi)
   }
   log_weight[off > 1e-8] <- -Inf
   # a density is nothing beside one in fewer dimensions
@@ -227,9 +296,12 @@ row_max <- function(x) {
   if (ncol(x)) x[cbind(seq_len(nrow(x)), max.col(x, "first"))] else double(nrow(x))
 }
 
+# backsolve() knows no matrix without rows
+solve_lower <- function(L, x) if (nrow(L)) backsolve(L, x, upper.tri = FALSE) else x
+
 # The mixture's weights and classes with these means and roots of covariances, in the simplest form.
-# Standard deviations below 1e-13 of `scale` (one for each root) or of the largest are zero.
-rooted_mixture <- function(mixture, means, roots, scale) {
+# `sizes`: see root_spectrum(), one for each root.
+rooted_mixture <- function(mixture, means, roots, sizes = list(0)) {
   d <- ncol(means)
   # only what was diagonal, or has one variable, can be diagonal
   covs <- if (d == 1 || is.null(mixture$vectors)) lapply(roots, diagonal_cov)
@@ -237,13 +309,7 @@ rooted_mixture <- function(mixture, means, roots, scale) {
     names(covs) <- paste("component", seq_along(covs))
     return(assemble_gaussmix(mixture$weights, means, covs, mixture$class))
   }
-  spectra <- Map(function(root, scale) {
-    # a point has no root
-    if (!ncol(root)) root <- matrix(0, d, 1)
-    whole <- svd(root, nu = d, nv = 0)
-    sd <- c(whole$d, double(d - length(whole$d)))
-    list(values = (sd * (sd > 1e-13 * max(sd, scale)))^2, vectors = whole$u)
-  }, roots, scale)
+  spectra <- Map(function(root, size) root_spectrum(root, size = size), roots, sizes)
   values <- vapply(spectra, `[[`, double(d), "values")
   vectors <- vapply(spectra, `[[`, matrix(0, d, d), "vectors")
   common <- length(roots) == 1

@@ -169,16 +169,21 @@ rgaussmix <- function(n, mixture, class = NULL) {
   x
 }
 
-# Draws of given components from standard normals z (n x d).
+# Draws of given components from standard normals z (n x d), by the symmetric root of the
+# covariance, V sqrt(lambda) V': it does not depend on the signs, order or basis of the
+# eigenvectors, exists for singular covariances, and keeps the digits of the smallest variances as
+# the eigenvectors do.
 place_draws <- function(mixture, component, z) {
   n <- nrow(z)
   column <- if (ncol(mixture$values) == 1) rep.int(1L, n) else component
-  z <- z * sqrt(t(mixture$values)[column, , drop = FALSE])
+  sd <- sqrt(t(mixture$values)[column, , drop = FALSE])
   V <- mixture$vectors
-  if (length(dim(V)) == 2) z <- tcrossprod(z, V)
+  if (is.null(V)) z <- z * sd
+  if (length(dim(V)) == 2) z <- tcrossprod((z %*% V) * sd, V)
   if (length(dim(V)) == 3) {
     for (rows in split(seq_len(n), component)) {
-      z[rows, ] <- tcrossprod(z[rows, , drop = FALSE], V[, , component[rows[1]]])
+      Vk <- matrix(V[, , component[rows[1]]], ncol(z))
+      z[rows, ] <- tcrossprod((z[rows, , drop = FALSE] %*% Vk) * sd[rows, , drop = FALSE], Vk)
     }
   }
   mixture$means[component, , drop = FALSE] + z

@@ -39,9 +39,15 @@
 #'   standard deviation of each variable.
 #'
 #' @details A covariance may be singular, even zero: such a mixture has no density, but noise
-#'   gives it one, see [diffuse()]. A matrix must be symmetric to 1e-8 of its largest entry. Its
-#'   eigenvalues may be negative by at most 1e-10 of the largest one, and count as zero then;
+#'   gives it one, see [diffuse()]. Rounding is judged variable by variable, so that variances may
+#'   differ by any factor (the smallest are as exact as the largest): a matrix must be symmetric to
+#'   1e-8 of the standard deviations. Eigenvalues (of the correlations, where variances differ by
+#'   more than 100) may be negative by at most 1e-10 of the largest one, and count as zero then;
 #'   those of a full matrix that are smaller than its rounding error count as zero too.
+#'
+#'   Eigenvectors are settled by the covariance alone, whatever LAPACK is installed: their signs,
+#'   and the basis of those whose eigenvalues are equal. (Where eigenvalues differ by little more
+#'   than rounding, that of the covariance decides.)
 #'
 #' @section Errors: Of class `mixguide_error`, with a message that names the argument, and the
 #'   component for a covariance.
@@ -183,8 +189,10 @@ check_covariance <- function(S, d, arg) {
   if (!all(is.finite(S))) abort_input(arg, "finite", toString(S[!is.finite(S)], 40))
   if (is.matrix(S)) {
     gap <- abs(S - t(S))
-    worst <- arrayInd(which.max(gap), dim(S))
-    if (max(gap) > 1e-8 * max(abs(S))) {
+    sd <- sqrt(pmax(diag(S), 0))
+    unlike <- which(gap > 1e-8 * outer(sd, sd))
+    if (length(unlike)) {
+      worst <- arrayInd(unlike[which.max(gap[unlike])], dim(S))
       abort_input(arg, "symmetric",
                   sprintf("%g in row %d, column %d and %g across the diagonal", S[worst],
                           worst[1], worst[2], t(S)[worst]))
@@ -207,14 +215,6 @@ check_psd <- function(values, arg) {
     abort_input(arg, "positive semi-definite", paste("eigenvalue", format(min(values), digits = 6)))
   }
   pmax(values, 0)
-}
-
-spectrum <- function(S, d, arg) {
-  if (!is.matrix(S)) S <- diag(S, d)
-  decomposition <- eigen(S, symmetric = TRUE)
-  values <- check_psd(decomposition$values, arg)
-  values[values < d * .Machine$double.eps * values[1]] <- 0
-  list(values = values, vectors = decomposition$vectors)
 }
 
 # ---- What the rest of the package asks of a mixture
@@ -335,6 +335,8 @@ moments.gaussmix <- function(x, class = NULL, ...) {
   cov <- within + crossprod(sqrt(w) * sweep(x$means, 2, mean))
   list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
 }
+
+mixture_sd <- function(mixture) unname(sqrt(diag(moments(mixture)$cov)))
 
 #' @rdname moments
 #' @export

@@ -155,7 +155,8 @@ impute_rows <- function(mixture, x, prior, rows, m) {
                              matrix(0, sum(!gone), 0), gone)
   if (nrow(prior) > 1) prior <- prior[rows, , drop = FALSE]
   at <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
-  roots <- lapply(seq_len(K), function(k) given$parts[[min(k, length(given$parts))]]$root)
+  roots <- lapply(given$parts, function(part) symmetric_root(part$root))[rep_len(
+    seq_along(given$parts), K)]
   draws <- array(0, c(n, sum(gone), m))
   for (i in seq_len(m)) {
     component <- max.col(cumulate_rows(at$weights) > stats::runif(n), "first")
@@ -175,6 +176,14 @@ impute_rows <- function(mixture, x, prior, rows, m) {
   list(rows = rows, variables = which(gone), draws = draws, weights = weights, means = means,
        sds = sqrt(variances), mean = mean,
        sd = sqrt(rowSums(weights * (variances + (means - mean)^2))))
+}
+
+# D R^(1/2) for a root of D R D, R the correlations: the draws that it makes are the same whatever
+# root was given, in any units.
+symmetric_root <- function(root) {
+  sd <- sqrt(rowSums(root^2))
+  whole <- svd(root / pmax(sd, .Machine$double.xmin), nv = 0)
+  sd * tcrossprod(whole$u * rep(whole$d, each = length(sd)), whole$u)
 }
 
 cumulate_rows <- function(x) {

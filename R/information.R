@@ -112,7 +112,7 @@ node_information <- function(mixture) {
     before <- sums
     sums <- information_sums(mixture, nodes$x, nodes$weight)
     # the error at step/sqrt(2) is that at this step to the power of sqrt(2)
-    if (all(abs(sums - before) <= 1e-7 * pmax(abs(sums), 1))) return(information_row(sums))
+    if (all(abs(sums - before) <= 2e-8 * pmax(abs(sums), 1))) return(information_row(sums))
     step <- step / sqrt(2)
   }
 }
@@ -166,7 +166,7 @@ along_axes <- function(mixture) {
   form <- mixture$form
   if (grepl("diagonal", form)) return(mixture)
   axes <- if (form == "common full") mixture$vectors else {
-    eigen(moments(mixture)$cov, symmetric = TRUE)$vectors
+    spectrum(unname(moments(mixture)$cov), mixture_dim(mixture), "mixture")$vectors
   }
   mixture$means <- mixture$means %*% axes
   if (form == "full") {

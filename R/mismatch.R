@@ -132,7 +132,8 @@ zero_shot_mismatch <- function(mixture, observation, method = NULL, schedule = s
     list(at = zero_shot_scorer(mixture, observation, method, schedule), affine = single,
          label = format(method))
   }
-  range <- observed_range(observation, observation_matrix(observation, mixture))
+  range <- observed_range(observation, observation_matrix(observation, mixture),
+                          sd = mixture_sd(mixture))
   mismatch_table(exact_posterior(mixture, observation), field, schedule, times, score_error, nodes,
                  n, key, range$basis)
 }

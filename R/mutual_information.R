@@ -83,7 +83,8 @@ observed_frame <- function(observed, mixture, noise = 0, arg = "observed") {
   check_observation(observed, mixture, arg)
   observed <- in_process(observed, mixture)
   mixture <- in_process(mixture)
-  complete_basis(observed_range(observed, observation_matrix(observed, mixture, arg)))
+  complete_basis(observed_range(observed, observation_matrix(observed, mixture, arg),
+                                sd = mixture_sd(mixture)))
 }
 
 #' @rdname mutual_information

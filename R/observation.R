@@ -13,8 +13,9 @@
 #' says nothing of the rest. In the eigenvectors of `H+ R H+'`, the first `r` of an orthonormal
 #' basis of all `d` dimensions, that are `r` independent observations `y_i = x_i + sqrt(nu_i) z_i`.
 #' If `R` is a variance times the identity, these are the right singular vectors of `H` and `nu_i`
-#' is the variance over `s_i^2`, with `s_i` the singular values. Those up to 1e-10 of the largest
-#' count as zero.
+#' is the variance over `s_i^2`, with `s_i` the singular values. A row of `H` that depends on
+#' others to 1e-10 of its length counts as one that does. Rows and noises may differ by any factor:
+#' all of this is computed to the precision of each.
 #'
 #' If rows of `H` depend on each other, part of `y` is noise alone. Where it is correlated with the
 #' rest, it tells of the noise there, which is taken into account first: the `r` numbers are always
@@ -63,7 +64,7 @@ observation <- function(y, H = names(y), noise = 0) {
     }
   }
   noise <- check_covariance(noise, p, "noise")
-  check_psd(if (is.matrix(noise)) eigen(noise, TRUE, only.values = TRUE)$values else noise, "noise")
+  noise_root(noise, p)
   x <- structure(list(y = as.double(y), H = H, variables = variables, noise = noise),
                  class = "observation")
   # what can be wrong without a mixture
@@ -138,70 +139,104 @@ observation_matrix <- function(observation, mixture, arg = "observation") {
 # What y tells of x: `target` = target_i = x_i + sqrt(nu_i) z_i in the r orthonormal columns of
 # `basis`. `by`: these are the eigenvectors of the error's covariance ("noise"), or the right
 # singular vectors of H ("operator": without nu). `scale`: the singular values; `log_rest`: the
-# log-density of the part of y that is noise alone.
-observed_range <- function(observation, H, by = "noise") {
+# log-density of the part of y that is noise alone. `sd`: those of the variables.
+observed_range <- function(observation, H, by = "noise", sd = NULL) {
   y <- observation$y
   R <- observation$noise
-  s <- selection_svd(H)
-  if (is.null(s)) {
-    s <- svd(H)
-    r <- sum(s$d > 1e-10 * s$d[1])
-    if (r == 0) abort_input("H", "of rank 1 at least", "rank 0")
-    s <- list(d = s$d[seq_len(r)], u = s$u[, seq_len(r), drop = FALSE],
-              v = s$v[, seq_len(r), drop = FALSE])
-  }
-  r <- length(s$d)
-  full <- if (is.matrix(R)) R else diag(R, length(y))
-  target <- drop(crossprod(s$u, y))
+  space <- row_space(H, sd)
+  rows <- space$rows
+  r <- length(rows)
+  if (r == 0) abort_input("H", "of rank 1 at least", "rank 0")
+  # x = Q z + what is not seen, y = L z + noise; r rows of L are a triangle
+  front <- space$lower[rows, , drop = FALSE]
+  noise <- noise_root(R, length(y))
+  target <- drop(solve_lower(front, y[rows]))
+  root <- solve_lower(front, noise[rows, , drop = FALSE])
   log_rest <- 0
-  spread <- crossprod(s$u, full %*% s$u)
-  if (!is.matrix(R) && length(R) == 1) spread <- diag(R, r)
   if (length(y) > r) {
-    W <- qr.Q(qr(s$u), complete = TRUE)[, -seq_len(r), drop = FALSE]
-    known <- drop(crossprod(W, y))
-    own <- eigen(crossprod(W, full %*% W), symmetric = TRUE)
-    there <- own$values > 1e-12 * max(abs(full))
-    known <- drop(crossprod(own$vectors, known))
-    if (any(abs(known[!there]) > 1e-8 * sqrt(sum(y^2)))) {
+    # what the others add is noise alone, and may tell of that of the first
+    follow <- space$lower[-rows, , drop = FALSE]
+    known <- y[-rows] - drop(follow %*% target)
+    size <- pmax(abs(y[-rows]), drop(abs(follow) %*% abs(target)), .Machine$double.xmin)
+    own <- noise[-rows, , drop = FALSE]
+    terms <- sqrt(rowSums(own^2) + size_of_terms(follow, root)^2)
+    part <- lower_form(own - follow %*% root, root,
+                       c(1e-12 * terms, 1e-13 * sqrt(rowSums(root^2))), 1 / terms)
+    f <- drop(solve_lower(part$A[part$rows, , drop = FALSE], known[part$rows]))
+    off <- abs(known - drop(part$A %*% f))
+    if (any(off > 1e-8 * size)) {
       abort(paste("`y` is impossible: the part of it that no x and no noise can make is",
-                  format(max(abs(known[!there])), digits = 3)), "impossible")
+                  format(max(off), digits = 3)), "impossible")
     }
-    log_rest <- sum(stats::dnorm(known[there], 0, sqrt(own$values[there]), log = TRUE))
-    W <- W %*% own$vectors[, there, drop = FALSE]
-    across <- crossprod(s$u, full %*% W)
-    target <- target - drop(across %*% (known[there] / own$values[there]))
-    spread <- spread - across %*% (t(across) / own$values[there])
+    log_rest <- -log_volume(part$A, part$rows) - sum(f^2) / 2 - length(f) / 2 * log(2 * pi)
+    target <- target - drop(part$B %*% f)
+    root <- part$rest
   }
-  target <- target / s$d
-  spread <- spread / outer(s$d, s$d)
-  rest <- list(scale = s$d, log_rest = log_rest)
-  if (by == "operator") return(c(list(basis = s$v, target = target), rest))
-  c(turn_range(s$v, target, spread), rest)
+  operator <- singular_values(space)
+  log_rest <- log_rest + sum(log(operator$scale)) - log_volume(front, seq_len(r))
+  rest <- list(scale = operator$scale, log_rest = log_rest)
+  turned <- list(basis = space$Q %*% operator$vectors,
+                 target = drop(crossprod(operator$vectors, target)))
+  if (by == "operator") return(c(turned, rest))
+  # these are the eigenvectors for noise of one variance
+  if (length(R) == 1) return(c(turned, list(nu = drop(R) / operator$scale^2), rest))
+  c(turn_range(space$Q, target, tcrossprod(root), root), rest)
 }
 
-# The range in the eigenvectors of a covariance in it: the basis itself, if that is diagonal.
-turn_range <- function(basis, target, cov) {
-  if (all(cov[row(cov) != col(cov)] == 0)) {
-    return(list(basis = basis, target = target, nu = pmax(diag(cov), 0)))
+# H = L Q', Q with orthonormal columns; the rows `rows` of L, `lower`, are a triangle, in this
+# order. A row depends on others if these leave 1e-10 of it, in the units of the variables, `sd`:
+# where these are not known, the columns of H are taken to be alike.
+row_space <- function(H, sd) {
+  picked <- picked_variables(H)
+  if (!is.null(picked)) return(picked)
+  across <- sqrt(colSums(H^2))
+  for (i in 1:5) {
+    down <- sqrt(rowSums((H / rep(replace(across, across == 0, 1), each = nrow(H)))^2))
+    across <- sqrt(colSums((H / replace(down, down == 0, 1))^2))
   }
-  e <- eigen((cov + t(cov)) / 2, symmetric = TRUE)
-  nu <- replace(e$values, e$values < 1e-14 * e$values[1], 0)
-  list(basis = basis %*% e$vectors, target = drop(crossprod(e$vectors, target)), nu = nu)
+  weigh <- 1 / replace(across, across == 0, 1)
+  if (!is.null(sd)) weigh[sd > 0] <- sd[sd > 0]
+  down <- sqrt(drop(H^2 %*% weigh^2))
+  form <- lower_form(H, diag(ncol(H)), c(1e-10 * down, double(ncol(H))), 1 / down, weigh = weigh)
+  list(rows = form$rows, lower = form$A, Q = form$B)
 }
 
-# The singular vectors of a matrix that picks variables, as they stand: LAPACK may mix them where
-# singular values repeat, and coordinates that are axes keep diagonal covariances diagonal.
-selection_svd <- function(H) {
+# The singular values of H, decreasing, and its right singular vectors in the coordinates of Q.
+singular_values <- function(space) {
+  lower <- space$lower
+  if (all(lower[row(lower) != col(lower)] == 0)) {
+    # as they stand: LAPACK may mix vectors where values repeat
+    return(list(scale = abs(diag(lower)), vectors = diag(ncol(lower))))
+  }
+  e <- root_spectrum(t(lower), 0)
+  list(scale = sqrt(e$values), vectors = e$vectors)
+}
+
+# The row space of a matrix that picks variables: coordinates that are axes keep diagonal
+# covariances diagonal.
+picked_variables <- function(H) {
   there <- H != 0
   if (!all(rowSums(there) == 1) || any(colSums(there) > 1)) return(NULL)
   p <- nrow(H)
   at <- max.col(there, "first")
   value <- H[cbind(seq_len(p), at)]
-  # what counts as zero is dropped by the other way
-  if (min(abs(value)) <= 1e-10 * max(abs(value))) return(NULL)
-  v <- matrix(0, ncol(H), p)
-  v[cbind(at, seq_len(p))] <- sign(value)
-  list(d = abs(value), u = diag(p), v = v)
+  Q <- matrix(0, ncol(H), p)
+  Q[cbind(at, seq_len(p))] <- sign(value)
+  list(rows = seq_len(p), lower = diag(abs(value), p), Q = Q)
+}
+
+# The range in the eigenvectors of a covariance in it: the basis itself, if that is diagonal.
+# `root`: one of the covariance, if there is one.
+turn_range <- function(basis, target, cov, root = NULL) {
+  if (all(cov[row(cov) != col(cov)] == 0)) {
+    return(list(basis = basis, target = target, nu = pmax(diag(cov), 0)))
+  }
+  e <- if (!is.null(root)) root_spectrum(root) else {
+    e <- eigen((cov + t(cov)) / 2, symmetric = TRUE)
+    nu <- replace(e$values, e$values < 1e-14 * e$values[1], 0)
+    settle(nu, e$vectors, 1e-14 * nu[1], 0)
+  }
+  list(basis = basis %*% e$vectors, target = drop(crossprod(e$vectors, target)), nu = e$values)
 }
 
 # ---- The frame of a run: all d coordinates

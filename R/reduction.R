@@ -12,7 +12,8 @@
 #   mixture: the components in these r coordinates;  mean: of one of them, in all d;
 #   values: the distinct eigenvalues;  group: which of them each of the d coordinates has;
 #   rest: the dimensions of each eigenspace that are not in W;  how: W in words.
-# What is neglected moves a particle by `tol` of its scale at most.
+# What is neglected moves a particle by `tol` of the largest scale at most, and by 1000 times that
+# of its own.
 #
 # Where nothing reduces this costs three products of d x d matrices, and an SVD if an eigenvalue
 # repeats; the run itself makes a d x d matrix per component and noise level.
@@ -22,8 +23,8 @@ reduced_space <- function(mixture, tol = 1e-13) {
   parts <- in_eigenbasis(mixture)
   values <- parts$values
   first <- values[, 1]
-  # by how much a variance may change without moving its square root by more than tol of the largest
-  slack <- function(x, y) 2 * tol * sqrt(max(values)) * sqrt(pmax(x, y))
+  # by how much a variance may change without moving its square root by more than that
+  slack <- function(x, y) 2 * tol * sqrt(pmin(max(values), 1e6 * pmax(x, y)) * pmax(x, y))
   group <- same_values(first, slack)
   # coordinates whose variances differ are in W, each by itself
   own <- rep(FALSE, d)
@@ -41,7 +42,11 @@ reduced_space <- function(mixture, tol = 1e-13) {
                            spans[several])
   }
   dims <- function() vapply(spans, ncol, 0L)
-  grow(cbind(parts$differ / max(abs(parts$differ), .Machine$double.xmin), own))
+  # in standard deviations, and of each component beside the largest of its own
+  sd <- sqrt(pmax(first, min(c(first[first > 0], 1))))
+  differ <- parts$differ / if (any(first > 0)) sd else max(abs(parts$differ), .Machine$double.xmin)
+  most <- if (ncol(differ)) apply(abs(differ), 2, max) else double()
+  grow(cbind(differ / rep(pmax(most, 1), each = d), own))
   # which covariances are the first one
   same <- seq_len(ncol(values)) == 1
   if (mixture$form == "full") {
@@ -104,7 +109,8 @@ same_values <- function(x, slack) {
 }
 
 # An orthonormal basis of the span of `basis` and of the columns of x, of which parts of size tol
-# are left out. A slice at a time: of a thousand columns in general position the first m tell all.
+# are left out; the one that the span alone settles. A slice at a time: of a thousand columns in
+# general position the first m tell all.
 span <- function(x, tol, basis) {
   m <- nrow(x)
   width <- max(m, 64)
@@ -120,7 +126,8 @@ span <- function(x, tol, basis) {
     new <- svd(rest, nu = min(dim(rest)), nv = 0)
     basis <- qr.Q(qr(cbind(basis, new$u[, new$d > tol])))
   }
-  if (ncol(basis) == m) diag(m) else basis
+  if (ncol(basis) == m) return(diag(m))
+  if (ncol(basis)) settle(rep(1, ncol(basis)), basis, 0, 0)$vectors else basis
 }
 
 # What is left of a particle, in the coordinates of the space: shift + gain * start + sd * normals.

@@ -262,7 +262,7 @@ check_zero_shot <- function(x, arg = "method") {
 zero_shot_frame <- function(mixture, observation, method) {
   H <- observation_matrix(observation, mixture)
   by <- if (method$range == "operator") "operator" else "noise"
-  range <- observed_range(observation, H, by)
+  range <- observed_range(observation, H, by, mixture_sd(mixture))
   if (method$range == "posterior") {
     law <- moments(exact_posterior(mixture, observation))
     V <- range$basis

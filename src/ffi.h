@@ -16,6 +16,8 @@ SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins);
 SEXP ffi_place(SEXP ffi_target, SEXP ffi_part, SEXP ffi_columns, SEXP ffi_offset);
 SEXP ffi_spread(SEXP ffi_job);
 SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job);
+SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least);
+SEXP ffi_settle(SEXP ffi_spectrum, SEXP ffi_tolerance);
 SEXP ffi_engine(void);
 SEXP ffi_all_within(SEXP ffi_x, SEXP ffi_limit);
 SEXP ffi_threads(SEXP ffi_n);

@@ -15,6 +15,8 @@ static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_place, 4),
   CALLDEF(ffi_spread, 1),
   CALLDEF(ffi_fokker_planck, 2),
+  CALLDEF(ffi_spectrum, 2),
+  CALLDEF(ffi_settle, 2),
   CALLDEF(ffi_engine, 0),
   CALLDEF(ffi_all_within, 2),
   CALLDEF(ffi_threads, 1),

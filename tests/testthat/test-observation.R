@@ -129,10 +129,18 @@ test_that("variables and columns are found by their names, as condition() finds 
                         "observation")
 })
 
-test_that("singular values up to 1e-10 of the largest are zero, also of a selection", {
+test_that("a row is no less for being small, and is nothing where it is others'", {
   expect_equal(observed_range(observation(1, cbind(2, 0)), cbind(2, 0))$scale, 2)
   H <- diag(c(1, 1e-12))
-  expect_length(observed_range(observation(c(1, 0), H), H)$scale, 1)
+  expect_equal(observed_range(observation(c(1, 0), H), H)$scale, c(1, 1e-12))
+  # (1, 1) twice, but for 1e-11
+  H <- rbind(c(1, 1), 1e-12 * c(1, 1 + 1e-11))
+  expect_length(observed_range(observation(c(1, 1e-12), H), H)$scale, 1)
+  # what is rounding for variables of one size is none where units differ
+  H <- rbind(c(1, 0), c(1, 1e-16))
+  y <- observation(c(1, 1), H)
+  expect_length(observed_range(y, H, sd = c(1, 1))$scale, 1)
+  expect_length(observed_range(y, H, sd = c(1, 1e16))$scale, 2)
 })
 
 test_that("an observation of everything without noise has its exact law", {

@@ -1,0 +1,53 @@
+/* Spectra of covariances. */
+#include "ffi.h"
+
+#include <string.h>
+
+#include "core/spectrum.h"
+
+/* root: d x c;  least: d. Eigenvalues and eigenvectors of root root'. */
+SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least) {
+  SEXP dim = Rf_getAttrib(ffi_root, R_DimSymbol);
+  if (TYPEOF(ffi_root) != REALSXP || Rf_xlength(dim) != 2) Rf_error("internal error: 'root'");
+  int d = INTEGER_RO(dim)[0], c = INTEGER_RO(dim)[1];
+  if (TYPEOF(ffi_least) != REALSXP || Rf_xlength(ffi_least) != d) {
+    Rf_error("internal error: 'least'");
+  }
+  const char *names[] = {"values", "vectors", ""};
+  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
+  SEXP values = Rf_allocVector(REALSXP, d);
+  SET_VECTOR_ELT(result, 0, values);
+  SEXP vectors = Rf_allocMatrix(REALSXP, d, d);
+  SET_VECTOR_ELT(result, 1, vectors);
+  double *work = (double *)R_alloc(gm_spectrum_work(d, c), sizeof(double));
+  gm_spectrum(d, c, REAL_RO(ffi_root), REAL_RO(ffi_least), REAL(values), REAL(vectors), work);
+  UNPROTECT(1); /* result */
+  return result;
+}
+
+/* spectrum: values (n, decreasing) and vectors (d x n); tolerance: absolute and relative. A copy
+ * that is unique. */
+SEXP ffi_settle(SEXP ffi_spectrum, SEXP ffi_tolerance) {
+  R_xlen_t n = ffi_length(ffi_spectrum, "values"), size = ffi_length(ffi_spectrum, "vectors");
+  int d = n ? (int)(size / n) : 0;
+  const double *from_values = ffi_doubles(ffi_spectrum, "values", n);
+  const double *from_vectors = ffi_doubles(ffi_spectrum, "vectors", n * d);
+  if (TYPEOF(ffi_tolerance) != REALSXP || Rf_xlength(ffi_tolerance) != 2) {
+    Rf_error("internal error: 'tolerance'");
+  }
+  const double *tolerance = REAL_RO(ffi_tolerance);
+  const char *names[] = {"values", "vectors", ""};
+  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
+  SEXP values = Rf_allocVector(REALSXP, n);
+  SET_VECTOR_ELT(result, 0, values);
+  SEXP vectors = Rf_allocMatrix(REALSXP, d, (int)n);
+  SET_VECTOR_ELT(result, 1, vectors);
+  if (size) {
+    memcpy(REAL(values), from_values, sizeof(double) * (size_t)n);
+    memcpy(REAL(vectors), from_vectors, sizeof(double) * (size_t)size);
+    double *work = (double *)R_alloc((size_t)(d * (n + 1)), sizeof(double));
+    gm_settle(d, (int)n, REAL(values), REAL(vectors), tolerance[0], tolerance[1], work);
+  }
+  UNPROTECT(1); /* result */
+  return result;
+}
