@@ -122,7 +122,7 @@ process_start <- function(start, mixture) {
   }
   x <- to_process(check_points(start, mixture, "start"), mixture)
   log_density <- attr(start, "log_density")
-  attr(x, "log_density") <- if (is.numeric(log_density)) log_density + log_volume(mixture) else
+  attr(x, "log_density") <- if (is.numeric(log_density)) log_density + log_units(mixture) else
     log_density
   x
 }
@@ -164,7 +164,7 @@ moments_from_process <- function(mean, cov, mixture) {
 }
 
 # log dx/du: a log-density in x is that in u less this, an entropy is that in u and this.
-log_volume <- function(mixture) {
+log_units <- function(mixture) {
   if (is.null(mixture$coordinates)) 0 else sum(log(mixture$coordinates$scale))
 }
 

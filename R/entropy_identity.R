@@ -44,7 +44,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   }
   if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
   horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
-  volume <- log_volume(mixture)
+  volume <- log_units(mixture)
   mixture <- in_process(mixture)
   run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
                        log_density = "map", trajectory = TRUE, key = key)

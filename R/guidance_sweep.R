@@ -276,7 +276,7 @@ sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon, re
   sd <- start_sd(schedule, horizon)
   z <- seq(-reach, reach, length.out = max(n, 2001))
   x <- from_process(matrix(sd * z), mixture)
-  volume <- log(sd) + log_volume(mixture)
+  volume <- log(sd) + log_units(mixture)
   attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - volume
   weights <- stats::dnorm(z)
   list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1)) / 2 + volume)

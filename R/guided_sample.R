@@ -283,7 +283,7 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     if (start == "normal") {
       sd <- start_sd(schedule, horizon)
       return(list(n = check_count(n, "n"), sd = sd, label = "normal",
-                  entropy = d * log(2 * pi * exp(1) * sd^2) / 2 + log_volume(mixture)))
+                  entropy = d * log(2 * pi * exp(1) * sd^2) / 2 + log_units(mixture)))
     }
     law <- diffuse(class_law(in_process(mixture), class), horizon, schedule)
   } else if (inherits(start, "gaussmix")) {
@@ -301,7 +301,7 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
       abort_input("start", paste("with", nrow(x), "finite numbers as attribute log_density"),
                   describe(log_density))
     }
-    if (!is.null(log_density)) log_density <- as.double(log_density) + log_volume(mixture)
+    if (!is.null(log_density)) log_density <- as.double(log_density) + log_units(mixture)
     return(list(n = nrow(x), x = to_process(x, mixture), log_density = log_density,
                 label = "given"))
   }
@@ -387,7 +387,7 @@ read_chunk <- function(result, plan, log_prior) {
   if (plan$method != "none") {
     part$density_change <- scalar[[SCALAR$change]]
     start <- if (is.null(plan$begin$sd)) plan$begin$log_density else scalar[[SCALAR$start]]
-    part$log_density <- start + part$density_change - log_volume(plan$mixture)
+    part$log_density <- start + part$density_change - log_units(plan$mixture)
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
   if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$folded]] > 0

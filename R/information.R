@@ -77,7 +77,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
     v <- a[i]^2 * rest$values + b2[i]
     row[c("entropy", "fisher", "curvature")] <- row[c("entropy", "fisher", "curvature")] +
       colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
-    row$entropy <- row$entropy + log_volume(units)
+    row$entropy <- row$entropy + log_units(units)
     row
   })
   table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),

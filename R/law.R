@@ -23,7 +23,7 @@ new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NU
 # stay what they are: then `rest` says how to get there.
 law_from_process <- function(law, mixture) {
   if (is.null(mixture$coordinates)) return(law)
-  volume <- log_volume(mixture)
+  volume <- log_units(mixture)
   if (!is.null(law$mixture)) law$mixture <- from_process(law$mixture, mixture)
   if (!is.null(law$rest)) {
     law$rest$coordinates <- mixture$coordinates
@@ -116,7 +116,7 @@ law_density <- function(law, x, log = FALSE) {
   value <- if (is.null(rest)) log_density_at(law, x) else {
     v <- x %*% rest$across
     log_density_at(law, x %*% rest$within) +
-      colSums(stats::dnorm(t(v), rest$mean, sqrt(rest$variance), log = TRUE)) - log_volume(rest)
+      colSums(stats::dnorm(t(v), rest$mean, sqrt(rest$variance), log = TRUE)) - log_units(rest)
   }
   if (log) value else exp(value)
 }

@@ -112,7 +112,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
     center <- drop(to_process(center, mixture))
   }
   units <- mixture
-  if (!is.null(density)) density <- density * exp(log_volume(mixture))
+  if (!is.null(density)) density <- density * exp(log_units(mixture))
   mixture <- in_process(mixture)
   used <- present_components(mixture)
   space <- if (mixture_size(used) > 1) reduced_space(used)

@@ -212,7 +212,7 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
   log_confidence <- pmin(aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
   x <- from_process(x, plan$mixture)
   list(x = name_dims(x, NULL, variable_names(plan$mixture)),
-       log_density = now - log_z - log_volume(plan$mixture),
+       log_density = now - log_z - log_units(plan$mixture),
        confidence = exp(log_confidence), log_confidence = log_confidence, folded = part$folded,
        trajectory = NULL, weights = w, ess = ess[length(ess)],
        families = if (drawn) families, ancestor = if (drawn) ancestor, log_normaliser = z,
