@@ -202,7 +202,8 @@ variable_moments <- function(moments, centre, labels) {
 
 #' @rdname confidence
 #' @export
-confidence.guided_summary <- function(x, ...) {
+confidence.guided_summary <- function(x, class = NULL, ...) {
+  if (!is.null(class)) return(aimed_row(x$confidence, class, x$guidance$class))
   if (is.null(x$confidence)) no_class()
   x$confidence
 }
