@@ -88,7 +88,7 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
     end <- grid[steps + 1]
   } else {
     grid <- check_choice(grid, eval(formals(time_grid)$type), "grid")
-    if (is.null(steps)) grid <- "uniform" else steps <- check_count(steps, "steps", min = 1)
+    if (is.null(steps)) grid <- "uniform" else steps <- check_steps(steps)
     end <- check_number(end, "end", min = 0)
   }
   vectorised <- check_flag(vectorised, "vectorised")

@@ -85,7 +85,7 @@ corrector <- function(name, step) {
 #' @export
 corrector_langevin <- function(step, steps = 1) {
   size <- step_size(step)
-  steps <- check_count(steps, "steps", min = 1)
+  steps <- check_steps(steps)
   new_corrector(corrector_name("Langevin", steps, step), function(t, schedule) {
     h <- size(t)
     rep(list(op_eval("(s)", from = "x", t = t),
@@ -98,7 +98,7 @@ corrector_langevin <- function(step, steps = 1) {
 #' @export
 corrector_underdamped <- function(step, steps = 1, friction = 2) {
   size <- step_size(step)
-  steps <- check_count(steps, "steps", min = 1)
+  steps <- check_steps(steps)
   friction <- check_number(friction, "friction", min = 0, open = TRUE)
   name <- corrector_name("underdamped Langevin", steps, step, friction)
   new_corrector(name, function(t, schedule) {

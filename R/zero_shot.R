@@ -142,7 +142,7 @@ zero_shot_ccdf <- function() {
 #' @rdname zero_shot
 #' @export
 zero_shot_repaint <- function(repeats = 5) {
-  repeats <- check_count(repeats, "repeats", min = 1)
+  repeats <- check_steps(repeats, "repeats")
   new_zero_shot("repaint", "RePaint", list(repeats = repeats), step = function(ops, one, frame) {
     once <- c(ops, replace_range(one, frame))
     back <- list(op_noise("(z)"), op_linear("x", c(x = 1 / one$ratio, "(z)" = sqrt(one$beta))))

@@ -55,7 +55,7 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
                              key = NULL, folder = NULL) {
   check_mixture(mixture)
-  n <- check_count(n, "n")
+  n <- check_particles(n)
   check_observation(observation, mixture)
   check_zero_shot(method)
   check_schedule(schedule)
