@@ -134,7 +134,10 @@ sample_mean <- function(x, weights = NULL, ancestor = NULL) {
 }
 
 # The same for a guided_sample.
-particle_mean <- function(object, x) sample_mean(x, object$weights, object$ancestor)
+particle_mean <- function(object, x) {
+  if (!length(x)) return(estimate_row(NA_real_, NA_real_, "no particles"))
+  sample_mean(x, object$weights, object$ancestor)
+}
 
 # The standard error of a sum over particles, of mean zero: those of one ancestor are dependent,
 # families are not (Chan and Lai 2013). One family tells nothing of it.

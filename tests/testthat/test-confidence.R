@@ -149,3 +149,11 @@ test_that("what was kept for one class says nothing of another", {
     expect_equal(confidence(x, "a")[names(confidence(x))], confidence(x))
   }
 })
+
+test_that("a run of no particles has no confidence, and says why", {
+  run <- guided_sample(line, 0, guidance("a", 1), sampler_ddim(5))
+  for (row in list(confidence(run), entropy(run), confidence(run, "b")[-1])) {
+    expect_true(is.na(row$estimate) && is.na(row$se))
+    expect_identical(row$method, "no particles")
+  }
+})
