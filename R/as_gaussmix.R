@@ -23,6 +23,8 @@
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
 #'   matrix; 0 for point masses, the empirical distribution. By default Scott's rule, the
 #'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
+#' @param standardise Let the forward process run in standardised variables, so that runs do not
+#'   depend on units? See [standardise()].
 #' @param ... For a formula, `method`, `form` and so on; for `method = "mclust"`, arguments of
 #'   [mclust::Mclust()], such as `G` and `modelNames`.
 #'
@@ -57,22 +59,22 @@ as_gaussmix.gaussmix <- function(x, ...) x
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.Mclust <- function(x, class = NULL, ...) {
+as_gaussmix.Mclust <- function(x, class = NULL, standardise = TRUE, ...) {
   parts <- mclust_parts(x, colnames(x$data))
   mixture <- gaussmix(parts$weights, parts$means, parts$covs, class)
-  with_fit(mixture, class(x)[1], x$loglik, x$df, x$n)
+  from_data(with_fit(mixture, class(x)[1], x$loglik, x$df, x$n), standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.MclustDA <- function(x, ...) {
+as_gaussmix.MclustDA <- function(x, standardise = TRUE, ...) {
   mixture <- join_classes(lapply(x$models, mclust_parts, colnames(x$data)), x$prop)
-  with_fit(mixture, "MclustDA", x$loglik, x$df, x$n)
+  from_data(with_fit(mixture, "MclustDA", x$loglik, x$df, x$n), standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.mixEM <- function(x, class = NULL, ...) {
+as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
   known <- c("normalmixEM", "mvnormalmixEM")
   if (!x$ft %in% known) abort_input("x", paste("a fit by", paste(known, collapse = " or ")), x$ft)
   K <- length(x$lambda)
@@ -88,8 +90,10 @@ as_gaussmix.mixEM <- function(x, class = NULL, ...) {
   }
   mixture <- gaussmix(x$lambda, means, covs, class)
   equal_means <- nrow(unique(means)) == 1
-  with_fit(mixture, x$ft, x$loglik, nobs = NROW(x$x),
-           df = free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0)
+  mixture <- with_fit(mixture, x$ft, x$loglik, nobs = NROW(x$x),
+                      df = free_parameters(mixture) -
+                        if (equal_means) (K - 1) * ncol(means) else 0)
+  from_data(mixture, standardise)
 }
 
 #' @rdname as_gaussmix
@@ -108,7 +112,8 @@ as_gaussmix.formula <- function(x, data = NULL, ...) {
 #' @export
 as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
                                    form = c("full", "common full", "diagonal", "common diagonal",
-                                            "isotropic", "common isotropic"), ...) {
+                                            "isotropic", "common isotropic"),
+                                   standardise = TRUE, ...) {
   method <- check_choice(method, eval(formals()$method), "method")
   form <- check_choice(form, eval(formals()$form), "form")
   if (missing(class)) {
@@ -124,14 +129,15 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
   check_labels(label, nrow(x), "row (or the name of a column)")
   label <- factor(label)
   points <- check_table(x, "x")
-  if (method == "mclust") return(fit_mclust(points, label, ...))
-  if (...length()) abort_input("...", 'empty unless method = "mclust"')
-  fit_gaussian(points, label, form)
+  if (method == "gaussian" && ...length()) abort_input("...", 'empty unless method = "mclust"')
+  from_data(if (method == "mclust") fit_mclust(points, label, ...) else {
+    fit_gaussian(points, label, form)
+  }, standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, ...) {
+as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = TRUE, ...) {
   x <- check_table(x, "x")
   n <- nrow(x)
   d <- ncol(x)
@@ -147,8 +153,8 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, ...) {
     }
     bandwidth <- bandwidth^2
   }
-  assemble_gaussmix(rep(1 / n, n), x, list(bandwidth = check_covariance(bandwidth, d, "bandwidth")),
-                    check_labels(class, n, "point"))
+  cov <- list(bandwidth = check_covariance(bandwidth, d, "bandwidth"))
+  from_data(assemble_gaussmix(rep(1 / n, n), x, cov, check_labels(class, n, "point")), standardise)
 }
 
 #' @rdname as_gaussmix
@@ -156,6 +162,10 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, ...) {
 as_gaussmix.numeric <- function(x, ...) as_gaussmix(matrix(x, ncol = 1), ...)
 
 # ---- Fits
+
+from_data <- function(mixture, standardise) {
+  if (check_flag(standardise, "standardise")) standardise(mixture) else mixture
+}
 
 with_fit <- function(mixture, source, loglik, df, nobs) {
   mixture$fit <- list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)

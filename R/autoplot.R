@@ -104,7 +104,8 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
     words(run_title(number(nrow(object$x)), aim), c(run_words(object, aim), note),
           c(margin_words(law, object$mixture),
             shown_words(shown, length(finite), if (moving) "paths" else "particles"),
-            if (lost) paste(count_of(lost, "particle"), "overflowed and cannot be shown")))
+            if (lost) paste(count_of(lost, "particle"), "overflowed and cannot be shown"),
+            fault_words(object$faults)))
 }
 
 #' @rdname plot.gaussmix
@@ -134,7 +135,8 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
           c(run_words(object, aim), "Bars: 99.9% of the particles"),
           c(margin_words(law, object$mixture, "exact laws"),
             if (outside) paste(number(outside), "coordinates outside the histograms"),
-            if (object$lost) paste(count_of(number(object$lost), "particle"), "overflowed")))
+            if (object$lost) paste(count_of(number(object$lost), "particle"), "overflowed"),
+            fault_words(object$faults)))
 }
 
 #' @rdname plot.gaussmix
@@ -173,10 +175,11 @@ autoplot.guidance_sweep <- function(object, ...) {
     labs(x = "strength of guidance (guidance scale - 1)", y = NULL) + look() +
     words(paste(c("Guidance", if (!is.null(setup)) c("towards", aim_words(setup$class)),
                   "at growing strength"), collapse = " "),
-          if (!is.null(setup)) c(format(setup$sampler), format(setup$schedule)),
+          if (!is.null(setup)) c(format(setup$sampler), schedule_words(setup)),
           c(if (exact) "Exact, by quadrature" else paste0("Bars: 2 standard errors", particles),
             paste("Dashed lines: strength", format(baseline)),
-            if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound"))
+            if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
+            fault_words(setup$faults)))
 }
 
 #' @rdname plot.gaussmix
@@ -451,7 +454,8 @@ keep_components <- function(mixture, keep) {
   new_gaussmix(mixture$weights[keep] / sum(mixture$weights[keep]),
                mixture$means[keep, , drop = FALSE], mixture$form,
                mixture$values[, column, drop = FALSE],
-               if (length(dim(V)) == 3) V[, , keep, drop = FALSE] else V, mixture$class[keep])
+               if (length(dim(V)) == 3) V[, , keep, drop = FALSE] else V, mixture$class[keep],
+               coordinates = mixture$coordinates)
 }
 
 univariate_sd <- function(law) rep_len(sqrt(law$values[1, ]), mixture_size(law))
@@ -585,8 +589,12 @@ run_title <- function(n, aim) {
 
 run_words <- function(object, aim) {
   c(if (!is.null(aim)) paste0("S", substring(format_strength(object$guidance), 2)),
-    format(object$sampler), format(object$schedule))
+    format(object$sampler), schedule_words(object))
 }
+
+schedule_words <- function(run) paste0(format(run$schedule), coordinate_words(run$mixture))
+
+fault_words <- function(faults) if (length(faults)) paste0("Warning: ", faults)
 
 region_words <- function(law, more = NULL) {
   what <- if (identical(present_classes(law), merged)) "the whole" else "a class"

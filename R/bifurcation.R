@@ -47,7 +47,8 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   }
   limits <- check_range(limits, 1, "limits")
   key <- if (is.null(key)) draw_key() else check_key(key)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
+  warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
   exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   if (exact == "law" && mixture_dim(mixture) > 1) {
     abort_input("exact", "FALSE for more than one dimension")
@@ -57,12 +58,12 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   runs <- lapply(strength, function(eta) {
     guide <- with_strength(shaped, eta)
     if (exact == "law") {
-      law <- sampler_law(mixture, guide, sampler, schedule, times[1], start, reduce = reduce)
+      law <- quiet_law(mixture, guide, sampler, schedule, times[1], start, reduce = reduce)
       return(list(x = drop(law$x), weights = law$weights, smooth = sampler$stochastic,
                   confidence = confidence(law)))
     }
-    run <- guided_sample(mixture, n, guide, sampler, schedule, times[1], begin$start,
-                         log_density = "none", key = key, reduce = reduce)
+    run <- quiet_sample(mixture, n, guide, sampler, schedule, times[1], begin$start,
+                        log_density = "none", key = key, reduce = reduce)
     weights <- begin$weights
     if (is.null(weights)) weights <- rep(1 / nrow(run$x), nrow(run$x))
     list(x = run$x[, column], weights = weights, smooth = FALSE,

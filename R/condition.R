@@ -98,6 +98,7 @@ condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
   if (!all(keep)) colnames(means) <- variable_labels(mixture)[keep]
   law <- rooted_mixture(mixture, means, lapply(given$parts, `[[`, "root"),
                         sqrt(apply(mixture$values, 2, max)))
+  law["coordinates"] <- list(kept_coordinates(mixture, keep))
   laws <- lapply(seq_len(nrow(y)), function(i) {
     law$weights <- at$weights[i, ]
     law$means[] <- at$means[i, , ]
@@ -115,7 +116,8 @@ observed_law <- function(mixture, H = NULL, noise = 0, variables = NULL) {
   roots <- lapply(seq_len(ncol(mixture$values)), function(k) {
     cbind(H %*% component_root(mixture, k), root)
   })
-  rooted_mixture(mixture, tcrossprod(mixture$means, H), roots, 0)
+  law <- rooted_mixture(mixture, tcrossprod(mixture$means, H), roots, 0)
+  if (is.null(mixture$coordinates)) law else standardise(law)
 }
 
 # H as a matrix, m x d; without one, the rows of the identity that the names (or numbers) of

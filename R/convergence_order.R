@@ -60,7 +60,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
   rows <- lapply(names(samplers), function(name) {
     each <- lapply(steps, function(n) {
       sampler <- check_sampler(samplers[[name]](n), "samplers")
-      begin <<- sampler_times(sampler, schedule, horizon)[1]
+      begin <<- sampler_times(sampler, schedule, horizon, mixture)[1]
       cost <- score_evaluations(sampler, schedule, horizon)
       error <- as.data.frame(sampler_error(mixture, sampler, schedule, horizon, start, ...))
       data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,

@@ -64,6 +64,7 @@ coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
   plan <- sampling_plan(mixture, n, class, observe_gain(sampler), schedule, horizon, start, noise,
                         "none", trajectory = TRUE, reduce = FALSE)
   if (!plan$begin$n) abort_input("n", "one path at least", "0")
+  warn_faults(plan$faults)
   if (is.null(key)) key <- draw_key()
   plan <- draw_start(plan, key)
   geometry <- path_geometry(plan, class)
@@ -97,7 +98,7 @@ observe_gain <- function(sampler) {
 # The geometry of the class, with what the identity needs of the program: when scores are taken, and
 # the weight of each in the result, per eigenvalue (d x scores).
 path_geometry <- function(plan, class) {
-  geometry <- class_geometry(plan$mixture, class)
+  geometry <- class_geometry(plan$process, class)
   if (!is.null(geometry$why)) return(geometry)
   last <- plan$times[length(plan$times)]
   geometry$end <- list(a = plan$schedule$a(last), b2 = plan$schedule$b2(last))
@@ -135,7 +136,7 @@ path_run <- function(guide, plan, key, geometry) {
   end <- geometry$end
   slope <- end$a * geometry$differ /
     rep(end$a^2 * geometry$values + end$b2, each = nrow(geometry$differ))
-  c(run, list(log_odds = class_log_odds(geometry, run$x, end$a, end$b2),
+  c(run, list(log_odds = class_log_odds(geometry, to_process(run$x, plan$mixture), end$a, end$b2),
               guidance_met = name_dims(tcrossprod(e, slope), NULL, geometry$rivals)))
 }
 
@@ -172,8 +173,8 @@ path_table_of <- function(paths) {
 print.coupled_paths <- function(x, digits = 4, ...) {
   cat("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
       count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class), "\n",
-      "  ", format(x$sampler), "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n",
-      sep = "")
+      "  ", format(x$sampler), "; ", schedule_words(x), ", from t = ",
+      format(x$horizon, digits = 4), "\n", sep = "")
   shown <- c(strength = "strength", confidence = "confidence", confidence_se = "se", gain = "gain",
              gain_se = "se", min_gain = "least", fraction_down = "down",
              fraction_down_previous = "prev", min_log_odds_gain = "log-odds")
@@ -191,6 +192,7 @@ print.coupled_paths <- function(x, digits = 4, ...) {
   } else {
     cat("  No gain identity: ", x$why, "\n", sep = "")
   }
+  print_faults(x$faults)
   invisible(x)
 }
 
@@ -249,9 +251,9 @@ autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
     labs(x = "unguided confidence", y = "guided confidence") + look() +
     theme(legend.position = "bottom") +
     words(paste("Paths with the same noise, guided towards", aim_words(object$guidance$class)),
-          c(format(object$sampler), format(object$schedule)),
+          c(format(object$sampler), schedule_words(object)),
           c("A dot per path; below the line guidance has cost it confidence",
-            shown_words(shown, n, "paths")))
+            shown_words(shown, n, "paths"), fault_words(object$faults)))
 }
 
 #' @rdname coupled_paths

@@ -43,6 +43,9 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
     abort_input("mixture", "one whose components have a common covariance", mixture$form)
   }
   if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
+  horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
+  volume <- log_volume(mixture)
+  mixture <- in_process(mixture)
   run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
                        log_density = "map", trajectory = TRUE, key = key)
   log_variance <- function(t) log(diffused_values(mixture, schedule$a(t), schedule$b2(t)))
@@ -55,8 +58,10 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   path <- drop(integrand %*% (c(step, 0) + c(0, step)) / 2)
   guidance <- sample_mean(path)
   flow <- sum(log_variance(min(run$times)) - log_variance(max(run$times))) / 2
-  terms <- c(start = run$start_entropy, flow = flow, guidance = guidance$estimate)
-  rows <- rbind(entropy(run), estimate_row(sum(terms), guidance$se, "Monte Carlo"))
+  terms <- c(start = run$start_entropy + volume, flow = flow, guidance = guidance$estimate)
+  at_end <- entropy(run)
+  at_end$estimate <- at_end$estimate + volume
+  rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
             terms = terms, title = format(run$guidance), label = format(sampler),
             class = c("entropy_identity", "data.frame"))

@@ -99,10 +99,13 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   }
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
   noise_level(mixture, times[length(times)], schedule)
+  start <- process_start(start, mixture)
+  score_error <- in_process(check_score_field(score_error), mixture)
+  units <- mixture
+  mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
-  check_score_field(score_error)
   run <- list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
               start = start, score_error = score_error, n = n,
               clock = ou_clock(times, schedule), dim = mixture_dim(mixture))
@@ -117,7 +120,7 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   rows <- rows[order(rows$measure, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
   rownames(rows) <- NULL
   structure(rows, class = c("error_budget", "data.frame"), path = path$path,
-            setup = run[c("mixture", "sampler", "schedule", "times")],
+            setup = c(list(mixture = units), run[c("sampler", "schedule", "times")]),
             lipschitz = run$lipschitz$value)
 }
 

@@ -43,7 +43,11 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
   if (!is.null(guidance)) class_components(mixture, guidance$class)
   nodes <- check_count(nodes, "nodes", min = 20)
   steps <- check_count(steps, "steps", min = 4)
-  times <- time_grid(steps, horizon, grid, end, schedule)
+  times <- time_grid(steps, check_horizon(horizon, schedule, mixture), grid, end, schedule)
+  units <- mixture
+  start <- process_start(start, mixture)
+  guidance <- in_process(guidance, mixture)
+  mixture <- in_process(mixture)
   start <- start_law(start, mixture, guidance$class, schedule, times[1])
   run <- list(mixture = mixture, guidance = guidance, schedule = schedule, start = start,
               horizon = times[1], end = end, grid = grid)
@@ -84,7 +88,7 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
   }
   law$note <- paste0("half the nodes and steps change them by ",
                      paste(format(law$error, digits = 1), collapse = " and "))
-  law
+  law_from_process(law, units)
 }
 
 # The reverse SDE on one Gaussian of given variances, exactly: it draws x_end from its law given
@@ -151,7 +155,7 @@ guided_scores <- function(run, x, t) {
   }), recursive = FALSE)
   program <- assemble_program(operation_table(ops))
   levels <- program_levels(program, run$schedule)
-  plan <- list(mixture = run$mixture, program = program, method = "none", levels = levels)
+  plan <- list(process = run$mixture, program = program, method = "none", levels = levels)
   aim <- plan_aim(plan, run$guidance)
   out <- core_run(score_pool(run), aim$models, aim$levels, program, nrow(x), start = x)
   matrix(out$output, nrow(x))

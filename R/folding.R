@@ -44,11 +44,12 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
     abort_input("sampler", "a deterministic sampler", format(sampler))
   }
   strength <- check_strengths(strength)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
+  warn_faults(run_faults(in_process(mixture), schedule, times, "normal"))
   begin <- sweep_start("normal", TRUE, mixture, check_count(n, "n", 2), sampler, schedule, times[1])
   results <- lapply(strength, function(eta) {
-    run <- guided_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
-                         begin$start, log_density = "map")
+    run <- quiet_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
+                        begin$start, log_density = "map")
     end <- drop(run$x)
     whole <- branch_density(end, end, run$log_density)
     w <- begin$weights
@@ -88,7 +89,7 @@ autoplot.folding <- function(object, ...) {
   setup <- attr(object, "setup")
   sd <- start_sd(setup$schedule, setup$horizon)
   map <- attr(object, "map")
-  map <- map[abs(map$start) < 4 * sd, ]
+  map <- map[abs(to_process(matrix(map$start), setup$mixture)) < 4 * sd, ]
   label <- paste0("strength ", format(object$strength, trim = TRUE),
                   ifelse(object$injective, "", ": folds"))
   map$panel <- factor(label[match(map$strength, object$strength)], unique(label))

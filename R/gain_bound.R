@@ -71,8 +71,8 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   check_mixture(mixture)
   check_schedule(schedule)
   strength <- check_strengths(strength, min = 0)
-  horizon <- check_horizon(horizon, schedule)
-  odds <- clock_log_odds(mixture, class, schedule, horizon,
+  horizon <- check_horizon(horizon, schedule, mixture)
+  odds <- clock_log_odds(in_process(mixture), class, schedule, horizon,
                          bound_start(start, mixture, class, n, schedule, horizon))
   rows <- lapply(strength, function(eta) {
     gain <- exact_gain(odds, eta)

@@ -31,7 +31,9 @@
 #'   * `values`, the eigenvalues of the covariances, a `d` x `K` matrix (one column if common),
 #'     and `vectors`, their eigenvectors, `d` x `d` x `K` (a `d` x `d` matrix if common; `NULL`
 #'     unless the form is full);
-#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from.
+#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from;
+#'   * `coordinates`: `NULL`, or the `center` and `scale` of the coordinates in which noise is
+#'     added, see [standardise()].
 #'
 #'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
 #'   standard deviation of each variable.
@@ -63,9 +65,11 @@ gaussmix <- function(weights, means, cov, class = NULL) {
 }
 
 new_gaussmix <- function(weights, means, form, values, vectors = NULL,
-                         class = as.character(seq_along(weights)), fit = NULL) {
+                         class = as.character(seq_along(weights)), fit = NULL,
+                         coordinates = NULL) {
   structure(list(weights = weights, means = means, form = form, values = values,
-                 vectors = vectors, class = class, fit = fit), class = "gaussmix")
+                 vectors = vectors, class = class, fit = fit, coordinates = coordinates),
+            class = "gaussmix")
 }
 
 # The mixture in the simplest form that holds `covs` exactly: a list of one common covariance or
@@ -374,7 +378,10 @@ marginal <- function(mixture, variables) {
     simplify_cov(component_cov(mixture, k)[keep, keep, drop = FALSE])
   })
   names(covs) <- paste("component", seq_along(covs))
-  assemble_gaussmix(mixture$weights, mixture$means[, keep, drop = FALSE], covs, mixture$class)
+  law <- assemble_gaussmix(mixture$weights, mixture$means[, keep, drop = FALSE], covs,
+                           mixture$class)
+  law["coordinates"] <- list(kept_coordinates(mixture, keep))
+  law
 }
 
 # ---- Showing
@@ -386,7 +393,8 @@ format.gaussmix <- function(x, ...) {
   paste0("Gaussian mixture: ", count_of(K, "component"),
          if (classes < K) paste(" of", count_of(classes, "class", "classes")),
          " in ", count_of(mixture_dim(x), "dimension"), ", ", x$form,
-         if (K == 1 || startsWith(x$form, "common")) " covariance" else " covariances")
+         if (K == 1 || startsWith(x$form, "common")) " covariance" else " covariances",
+         coordinate_words(x))
 }
 
 #' @export

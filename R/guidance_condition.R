@@ -57,7 +57,8 @@
 #' @param mixture A [gaussmix()].
 #' @param class Label of the class to guide to, or several labels for their union.
 #' @param schedule The forward process, see [schedule]; noise levels are those of its times.
-#' @param horizon Time at which sampling starts; `NULL`: the schedule's own.
+#' @param horizon Time at which sampling starts; `NULL`: the schedule's own, or later if the mixture
+#'   needs it, see [horizon].
 #' @param end Time at which it stops; above 0 for singular covariances.
 #' @return An object of class `guidance_condition`, a list with
 #'   * `holds`: does the condition hold, for `ode` and `sde`; `NA` where nothing is proved anyway,
@@ -92,12 +93,15 @@
 guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon = NULL, end = 0) {
   check_mixture(mixture)
   check_schedule(schedule)
+  horizon <- check_horizon(horizon, schedule, mixture)
+  standardised <- !is.null(mixture$coordinates)
+  mixture <- in_process(mixture)
   geometry <- class_geometry(mixture, class)
-  horizon <- check_horizon(horizon, schedule)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, class = as.character(class), schedule = schedule,
-                 times = c(horizon, end), geometry = geometry, why = geometry$why)
+  result <- list(mixture = mixture, standardised = standardised, class = as.character(class),
+                 schedule = schedule, times = c(horizon, end), geometry = geometry,
+                 why = geometry$why)
   if (is.null(geometry$why)) {
     noise_level(mixture, end, schedule)
     result <- c(result, condition_holds(result))
@@ -244,7 +248,8 @@ condition_claims <- function(x) {
 print.guidance_condition <- function(x, ...) {
   line <- function(...) cat(strwrap(paste0(...), 95, indent = 2, exdent = 4), sep = "\n")
   cat("<guidance_condition> towards ", aim_words(x$class), ": ",
-      count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form, " covariance\n",
+      count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form, " covariance",
+      if (x$standardised) ", standardised", "\n",
       sep = "")
   if (!is.null(x$why)) {
     line("Nothing is proved about the confidence: ", x$why, ".")

@@ -42,8 +42,12 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   sweeps <- lapply(steps, function(count) {
     sampler <- check_sampler(sampler(check_count(count, "steps", min = 1)))
     how <- scan_means(exact, check_mixture(mixture), sampler, ...)
-    sweep <- guidance_sweep(mixture, class, strength, n, sampler, key = key,
-                            exact = how == "nodes", ...)
+    # that few steps are coarse is what a scan shows
+    sweep <- withCallingHandlers(
+      guidance_sweep(mixture, class, strength, n, sampler, key = key, exact = how == "nodes", ...),
+      mixguide_warning_steps = function(w) invokeRestart("muffleWarning"),
+      mixguide_warning_location = function(w) invokeRestart("muffleWarning")
+    )
     if (how == "law") exact_sweep(sweep, ...) else sweep
   })
   setup <- attr(sweeps[[length(sweeps)]], "setup")
@@ -64,8 +68,8 @@ scan_means <- function(exact, mixture, sampler, schedule = schedule_ou(), horizo
 exact_sweep <- function(sweep, start = "normal", ...) {
   setup <- attr(sweep, "setup")
   laws <- lapply(sweep$strength, function(eta) {
-    sampler_law(setup$mixture, with_strength(setup$guidance, eta), setup$sampler, setup$schedule,
-                setup$horizon, start)
+    quiet_law(setup$mixture, with_strength(setup$guidance, eta), setup$sampler, setup$schedule,
+              setup$horizon, start)
   })
   sweep$confidence <- vapply(laws, function(law) confidence(law)$estimate, 0)
   sweep$entropy <- vapply(laws, function(law) entropy(law)$estimate, 0)

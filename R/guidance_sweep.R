@@ -70,15 +70,20 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   check_flag(keep, "keep")
   strength <- check_strengths(strength)
   key <- check_key(key)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
   plan_for <- function(begin) {
     plan <- sampling_plan(mixture, n, template, sampler, schedule, horizon, begin$start, noise,
                           log_density, trajectory = FALSE, reduce, score_error)
     if (!is.null(begin$entropy)) plan$begin$entropy <- begin$entropy
+    # the nodes stand for a normal start
+    if (!is.null(begin$weights)) {
+      plan$faults <- run_faults(plan$process, schedule, plan$times, "normal")
+    }
     plan
   }
   begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
   plan <- plan_for(begin)
+  warn_faults(plan$faults)
   guides <- lapply(strength, with_strength, guidance = template)
   if (is.null(key)) key <- draw_key()
   sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
@@ -92,14 +97,19 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   if (sweep$torn > 1e-6) {
     rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
   }
+  target <- class_target(mixture, class, plan, key)
+  if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(score_error)) {
+    target$shift <- class_shift(sweep, match(0, strength), plan, class)
+    warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
+  }
   structure(rows, class = c("guidance_sweep", "data.frame"),
             setup = list(mixture = mixture, class = class, guidance = template, sampler = sampler,
                          schedule = schedule, horizon = times[1], times = times,
                          n = plan$begin$n, exact = !is.null(begin$weights),
                          interval = template$interval, score_error = score_error, key = key,
                          confidence_time = plan$closing, density_method = plan$method,
-                         reduced = plan$reduction$label,
-                         target = class_target(mixture, class, plan, key),
+                         reduced = plan$reduction$label, faults = plan$faults,
+                         target = target,
                          samples = sweep$samples))
 }
 
@@ -143,6 +153,7 @@ sweep_batch <- function(job, first, count) {
   plan <- draw_start(plan_part(job$plan, first, count), job$key)
   lost <- double()
   torn <- 0
+  sums <- list()
   baseline <- previous <- NULL
   moments <- lapply(seq_along(job$aim), function(i) {
     collect_garbage(i, 4)
@@ -153,13 +164,24 @@ sweep_batch <- function(job, first, count) {
     } else sample_part(job$samples[[i]], first, count)
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))
+    sums[[i]] <<- location_sums(part$x, job$weights)
     if (is.null(baseline)) baseline <<- previous <<- part$confidence
     columns <- sweep_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
     if (is.null(job$weights)) return(moments_of(columns))
     list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]))
   })
-  list(moments = moments, lost = lost, torn = torn)
+  list(moments = moments, lost = lost, torn = torn, sums = sums)
+}
+
+# The weights of the particles that are not lost, and the sums of their coordinates.
+location_sums <- function(x, w = NULL) {
+  there <- is.finite(rowSums(x))
+  if (!all(there)) {
+    x <- x[there, , drop = FALSE]
+    w <- w[there]
+  }
+  if (is.null(w)) c(nrow(x), colSums(x)) else c(sum(w), colSums(w * x))
 }
 
 # What a sweep averages, for each particle; NA where it is not known.
@@ -185,7 +207,7 @@ surprise <- function(part, entropy_known, none = NULL) {
 merge_sweeps <- function(a, b) {
   if (is.null(a)) return(b)
   list(moments = Map(merge_moments, a$moments, b$moments), lost = a$lost + b$lost,
-       torn = max(a$torn, b$torn))
+       sums = Map(`+`, a$sums, b$sums), torn = max(a$torn, b$torn))
 }
 
 # Some particles of a sample, as read_chunk() has them.
@@ -225,6 +247,22 @@ class_target <- function(mixture, class, plan, key) {
        entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
 }
 
+# How far the mean of a run at strength 0 is from that of the class: in the variable that is the
+# furthest off, in its standard deviations.
+class_shift <- function(sweep, zero, plan, class) {
+  sums <- sweep$sums[[zero]]
+  at <- moments(diffuse(plan$mixture, plan$times[length(plan$times)], plan$schedule), class)
+  max(abs(sums[-1] / sums[1] - at$mean) / sqrt(diag(at$cov)))
+}
+
+# Wrong samples may have the right confidence and entropy.
+location_fault <- function(shift, n) {
+  if (isTRUE(shift <= .1 + 4 / sqrt(n))) return(NULL)
+  c(location = paste0("at strength 0 the mean of a variable is off by ", format(shift, digits = 2),
+                      " of its standard deviations from that of the class: the start or the steps ",
+                      "are not right for this mixture"))
+}
+
 # The start that all strengths share: as given, or the nodes and weights of the quadrature, over
 # `reach` standard deviations to each side.
 sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon, reach = 9) {
@@ -237,10 +275,11 @@ sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon, re
   }
   sd <- start_sd(schedule, horizon)
   z <- seq(-reach, reach, length.out = max(n, 2001))
-  x <- matrix(sd * z)
-  attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - log(sd)
+  x <- from_process(matrix(sd * z), mixture)
+  volume <- log(sd) + log_volume(mixture)
+  attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - volume
   weights <- stats::dnorm(z)
-  list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1) * sd^2) / 2)
+  list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1)) / 2 + volume)
 }
 
 sweep_rows <- function(strength, sweep, plan, begin) {
@@ -277,8 +316,8 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
     kind <- format_kind(setup$guidance)
     if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
     if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
-    cat("  ", format(setup$sampler), "; ", format(setup$schedule), ", from t = ",
-        format(setup$horizon), "\n", sep = "")
+    cat("  ", format(setup$sampler), "; ", schedule_words(setup), ", from t = ",
+        format(setup$horizon, digits = 4), "\n", sep = "")
     if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")
   }
   shown <- c(strength = "strength", scale = "scale", confidence = "confidence",
@@ -291,9 +330,13 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
   print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
   if (!is.null(setup$target)) {
     cat("  The class itself: confidence ", format_estimate(setup$target$confidence), ", entropy ",
-        format_estimate(setup$target$entropy), "\n", sep = "")
+        format_estimate(setup$target$entropy),
+        if (!is.null(setup$target$shift)) {
+          paste0("\n  (mean at strength 0: off by ", format(setup$target$shift, digits = 2),
+                 " sd in the worst variable)")
+        }, "\n", sep = "")
   }
-  if (!is.null(setup)) note_coarse(setup$mixture, setup$schedule, setup$times)
+  print_faults(setup$faults)
   if (any(x$folded > 0, na.rm = TRUE)) {
     cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")
   }

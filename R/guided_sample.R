@@ -45,7 +45,8 @@
 #' @param guidance A [guidance()], or `NULL` to sample from the mixture itself.
 #' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`.
 #' @param schedule The forward process, see [schedule].
-#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own.
+#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
+#'   mixture needs it, see [horizon].
 #' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
 #'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
 #'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
@@ -74,8 +75,10 @@
 #'     dimension), otherwise `NULL`;
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
 #'     `density_method`, `confidence_time`, `score_error`; `reduced`, how the
-#'     run was reduced, or `NULL`.
-#' @section Errors: of class `mixguide_error`. A run in which particles overflow (Euler steps with a
+#'     run was reduced, or `NULL`; `faults`, what is wrong with its start and steps ([horizon]).
+#' @section Errors and warnings: errors are of class `mixguide_error`. Warnings of class
+#'   `mixguide_warning` say that the start or the last step is not right for the mixture, see
+#'   [horizon]. A run in which particles overflow (Euler steps with a
 #'   very large strength) ends with a warning that counts them. A lost worker is an error of class
 #'   `mixguide_error_chunk`, see [scaling].
 #' @seealso [guidance_sweep()] to compare strengths; [guided_summary()] for more particles than
@@ -101,7 +104,15 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL,
   key <- check_key(key)
   plan <- sampling_plan(mixture, n, guidance, sampler, schedule, horizon, start, noise,
                         log_density, trajectory, reduce, score_error)
+  warn_faults(plan$faults)
   run_plan(plan, guidance, key, folder)
+}
+
+# guided_sample() for those who have warned of its faults, or measure them.
+quiet_sample <- function(...) {
+  withCallingHandlers(guided_sample(...), mixguide_warning = function(w) {
+    invokeRestart("muffleWarning")
+  })
 }
 
 # All of a run but the guidance's strength and the key: checked, compiled, with its start. The
@@ -113,12 +124,14 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   check_flag(trajectory, "trajectory")
   check_flag(reduce, "reduce")
   guidance <- as_guidance(guidance)
+  process <- in_process(mixture)
   error <- check_score_error(error)
   sampler <- with_noise(sampler, error)
+  wrong <- in_process(error, mixture)
   class <- guidance$class
-  guide <- guidance_models(guidance, mixture, error$model)
+  guide <- guidance_models(in_process(guidance, mixture), process, wrong$model)
   pool <- guidance_pool(guide)
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
   begin <- run_start(start, mixture, n, class, schedule, times[1])
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
@@ -126,15 +139,15 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
   # a bias has one number per coordinate, which operations for all steps at once cannot have
-  steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, guide$power, error, d)
+  steps <- sampler_program(sampler, times, schedule, is.null(wrong$bias) || d == 1)
+  steps <- lapply(steps, drive_operations, guide$power, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   program <- compile_program(steps, times, d, start_sd, method, trajectory, closing,
                              n_models = nrow(guide$models))
-  levels <- program_levels(program, schedule, error$scale)
+  levels <- program_levels(program, schedule, wrong$scale)
   check_levels(pool, levels, program$level_times)
   check_root(program, mixture_dim(inner))
   per_coordinate <- is_by_coordinate(program)
@@ -150,9 +163,10 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   }
   components <- core_pool(inner, rotate = !per_coordinate)
   components$used <- pool$weights > 0
-  list(mixture = mixture, sampler = sampler, schedule = schedule, times = times, begin = begin,
+  list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,
+       times = times, begin = begin, faults = run_faults(process, schedule, times, begin$label),
        method = method, closing = closing, program = program, levels = levels,
-       pool = components, reduction = rest, trajectory = trajectory, error = error,
+       pool = components, reduction = rest, trajectory = trajectory, error = error, wrong = wrong,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
@@ -166,7 +180,7 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
 # What a run towards one guidance adds to its plan: models and coefficients, the scalars wanted, and
 # the log-probability of the class (NULL if unguided).
 plan_aim <- function(plan, guidance) {
-  guide <- guidance_models(guidance, plan$mixture, plan$error$model)
+  guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
   levels <- plan$levels
   levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
   if (!is.null(levels$scale)) {
@@ -182,7 +196,8 @@ made_by <- function(plan, guidance, key) {
   list(mixture = plan$mixture, guidance = guidance, sampler = plan$sampler,
        schedule = plan$schedule, times = plan$times, horizon = plan$times[1],
        start = plan$begin$label, key = key, density_method = plan$method,
-       confidence_time = plan$closing, score_error = plan$error, reduced = plan$reduction$label)
+       confidence_time = plan$closing, score_error = plan$error, reduced = plan$reduction$label,
+       faults = plan$faults)
 }
 
 # All particles of a plan, chunk by chunk, as the first elements of a guided_sample.
@@ -209,7 +224,8 @@ run_particles <- function(plan, aim, key, folder = NULL,
 
 # What a worker needs to know: no functions, which might bring their surroundings along.
 particle_job <- function(plan, aim, key) {
-  list(plan = plan[setdiff(names(plan), c("sampler", "schedule", "error"))], aim = aim, key = key)
+  left <- c("sampler", "schedule", "error", "wrong", "process")
+  list(plan = plan[setdiff(names(plan), left)], aim = aim, key = key)
 }
 
 sample_chunk <- function(job, first, count) {
@@ -256,8 +272,9 @@ check_key <- function(key) {
 # The standard deviation of a "normal" start.
 start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
 
-# Where a run starts: n, and x with its log-density (NULL if unknown), or the sd of a normal that
-# the engine draws, or a law to draw from; `entropy` of the start where it is exact.
+# Where a run starts, in the coordinates of its process: n, and x with its log-density (NULL if
+# unknown), or the sd of a normal that the engine draws, or a law to draw from. `entropy`: of the
+# start, in the variables of the mixture, where it is exact.
 run_start <- function(start, mixture, n, class, schedule, horizon) {
   d <- mixture_dim(mixture)
   if (is.character(start)) {
@@ -266,14 +283,14 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     if (start == "normal") {
       sd <- start_sd(schedule, horizon)
       return(list(n = check_particles(n), sd = sd, label = "normal",
-                  entropy = d * log(2 * pi * exp(1) * sd^2) / 2))
+                  entropy = d * log(2 * pi * exp(1) * sd^2) / 2 + log_volume(mixture)))
     }
-    law <- diffuse(class_law(mixture, class), horizon, schedule)
+    law <- diffuse(class_law(in_process(mixture), class), horizon, schedule)
   } else if (inherits(start, "gaussmix")) {
     if (mixture_dim(start) != d) {
       abort_input("start", paste("a mixture of dimension", d), mixture_dim(start))
     }
-    law <- start
+    law <- in_process(start, mixture)
     label <- "mixture"
   } else {
     x <- check_points(start, mixture, "start")
@@ -284,7 +301,9 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
       abort_input("start", paste("with", nrow(x), "finite numbers as attribute log_density"),
                   describe(log_density))
     }
-    return(list(n = nrow(x), x = x, log_density = log_density, label = "given"))
+    if (!is.null(log_density)) log_density <- as.double(log_density) + log_volume(mixture)
+    return(list(n = nrow(x), x = to_process(x, mixture), log_density = log_density,
+                label = "given"))
   }
   list(n = check_particles(n), law = law, label = label)
 }
@@ -355,15 +374,20 @@ read_chunk <- function(result, plan, log_prior) {
   names <- variable_names(plan$mixture)
   part <- list()
   if (plan$trajectory) {
+    for (k in seq_along(plan$times)) {
+      x[, , k] <- from_process(matrix(x[, , k], dim(x)[1], dim(x)[2]), plan$mixture)
+    }
     part$trajectory <- aperm(x, c(3, 1, 2))
     dimnames(part$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
     x <- matrix(x[, , length(plan$times)], dim(x)[1], dim(x)[2])
+  } else {
+    x <- from_process(x, plan$mixture)
   }
   part$x <- name_dims(x, NULL, names)
   if (plan$method != "none") {
     part$density_change <- scalar[[SCALAR$change]]
     start <- if (is.null(plan$begin$sd)) plan$begin$log_density else scalar[[SCALAR$start]]
-    part$log_density <- start + part$density_change
+    part$log_density <- start + part$density_change - log_volume(plan$mixture)
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
   if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$folded]] > 0
@@ -389,18 +413,6 @@ warn_lost <- function(lost, n) {
           call. = FALSE)
 }
 
-# Says so if the last step starts where there is more noise than the narrowest component has
-# variance: then it is too long to see that component.
-note_coarse <- function(mixture, schedule, times) {
-  noise <- schedule$b2(times[length(times) - 1])
-  variance <- min(used_values(mixture))
-  if (variance > 0 && noise > variance) {
-    cat("  Coarse: the last step starts at noise variance ", format(noise, digits = 2),
-        ", above the smallest variance\n  of the mixture, ", format(variance, digits = 2),
-        "; take more steps, or a grid with shorter ones near the data.\n", sep = "")
-  }
-}
-
 # The head of what is printed of a run.
 print_setup <- function(x, n, d) {
   cat("<", class(x)[1], "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
@@ -409,7 +421,8 @@ print_setup <- function(x, n, d) {
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
   if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
   line("sampler:  ", format(x$sampler))
-  line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), ", start ", x$start)
+  line("schedule: ", schedule_words(x), ", from t = ",
+       format(x$horizon, digits = 4), ", start ", x$start)
   if (!is.null(x$reduced)) line("reduced:  ", x$reduced)
 }
 
@@ -425,7 +438,7 @@ print.guided_sample <- function(x, ...) {
     line("clipped:    negative eigenvalues of the noise's covariance at ",
          format(mean(x$clipped), digits = 3), " of the particles")
   }
-  note_coarse(x$mixture, x$schedule, x$times)
+  print_faults(x$faults)
   invisible(x)
 }
 

@@ -76,6 +76,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   range <- check_range(range, d)
   plan <- sampling_plan(mixture, min(n, 2^30), guidance, sampler, schedule, horizon, start,
                         noise = NULL, log_density, trajectory = FALSE, reduce, score_error)
+  warn_faults(plan$faults)
   if (is.null(plan$begin$x)) plan$begin$n <- n
   n <- as.double(plan$begin$n)
   aim <- plan_aim(plan, guidance)
@@ -275,6 +276,6 @@ print.guided_summary <- function(x, digits = 4, ...) {
   rownames(table) <- table$variable
   print(table[-1], digits = digits)
   if (outside) line("Outside the histograms: ", number(outside), " of the coordinates")
-  note_coarse(x$mixture, x$schedule, x$times)
+  print_faults(x$faults)
   invisible(x)
 }

@@ -23,7 +23,8 @@
 #' more than a million nodes, is averaged over `n` draws; the same ones at all times, so that
 #' curves are smooth and differences more precise than the standard errors say.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [gaussmix()]. One with coordinates (see [standardise()]) is looked at in those
+#'   of its process, but for the entropy, which is that of its variables.
 #' @param t Times, 0 or later, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
 #' @param n Number of draws where quadrature is not possible.
@@ -45,6 +46,8 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
   t <- check_times(t, schedule)
   n <- check_count(n, "n", min = 2)
   for (s in t) noise_level(mixture, s, schedule)
+  units <- mixture
+  mixture <- in_process(mixture)
   used <- keep_components(mixture, mixture$weights > 0)
   d <- mixture_dim(mixture)
   inner <- used
@@ -74,12 +77,13 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
     v <- a[i]^2 * rest$values + b2[i]
     row[c("entropy", "fisher", "curvature")] <- row[c("entropy", "fisher", "curvature")] +
       colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
+    row$entropy <- row$entropy + log_volume(units)
     row
   })
   table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
                       do.call(rbind, rows))
   structure(table, class = c("information", "data.frame"),
-            setup = list(mixture = mixture, schedule = schedule))
+            setup = list(mixture = units, schedule = schedule))
 }
 
 check_times <- function(t, schedule, arg = "t") {
@@ -215,7 +219,7 @@ as.data.frame.information <- function(x, ...) plain_table(x)
 #' @export
 autoplot.information <- function(object, ...) {
   setup <- attr(object, "setup")
-  gauss <- information(gaussian_like(setup$mixture), object$t, setup$schedule)
+  gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)
   long <- function(table, law) {
     do.call(rbind, lapply(names(information_words), function(what) {
       data.frame(t = table$t, value = table[[what]], se = table[[paste0(what, "_se")]],

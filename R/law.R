@@ -19,6 +19,28 @@ new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NU
                  axes = axes, density = density, label = label, ...), class = "law")
 }
 
+# A law in the coordinates of a process as one in the variables of the mixture. Reduced coordinates
+# stay what they are: then `rest` says how to get there.
+law_from_process <- function(law, mixture) {
+  if (is.null(mixture$coordinates)) return(law)
+  volume <- log_volume(mixture)
+  if (!is.null(law$mixture)) law$mixture <- from_process(law$mixture, mixture)
+  if (!is.null(law$rest)) {
+    law$rest$coordinates <- mixture$coordinates
+    law$rest$entropy <- law$rest$entropy + volume
+    return(law)
+  }
+  inner <- law$density
+  if (!is.null(inner)) law$density <- function(x) inner(to_process(x, mixture)) - volume
+  law$x <- from_process(law$x, mixture)
+  law$log_density <- law$log_density - volume
+  if (!is.null(law$axes)) {
+    law$axes <- Map(function(axis, center, scale) center + scale * axis, law$axes,
+                    mixture$coordinates$center, mixture$coordinates$scale)
+  }
+  law
+}
+
 # What a reduction leaves: x = within u + across v, with orthonormal columns, u on the nodes and
 # v_i ~ N(mean_i, variance_i), all independent. `mixture`: the mixture in the coordinates u.
 law_rest <- function(within, across, mean, variance, mixture) {
@@ -91,10 +113,11 @@ law_density <- function(law, x, log = FALSE) {
   like <- if (is.null(law$mixture)) gaussmix(1, t(rep(0, ncol(law$x))), 1) else law$mixture
   x <- unname(check_points(x, like))
   rest <- law$rest
+  x <- to_process(x, rest)
   value <- if (is.null(rest)) log_density_at(law, x) else {
     v <- x %*% rest$across
     log_density_at(law, x %*% rest$within) +
-      colSums(stats::dnorm(t(v), rest$mean, sqrt(rest$variance), log = TRUE))
+      colSums(stats::dnorm(t(v), rest$mean, sqrt(rest$variance), log = TRUE)) - log_volume(rest)
   }
   if (log) value else exp(value)
 }
@@ -248,7 +271,7 @@ mixture_as_law <- function(mixture, rest) {
   }
   inner <- mixture
   if (!is.null(rest)) {
-    split <- split_mixture(mixture, rest)
+    split <- split_mixture(in_process(mixture, rest), rest)
     inner <- split$inner
     rest <- split$rest
   }
@@ -343,6 +366,9 @@ moments.law <- function(x, ...) {
     mean <- drop(rest$within %*% mean + rest$across %*% rest$mean)
     cov <- rest$within %*% cov %*% t(rest$within) +
       rest$across %*% (rest$variance * t(rest$across))
+    at <- moments_from_process(mean, cov, rest)
+    mean <- at$mean
+    cov <- at$cov
     names <- variable_labels(x$mixture)
     names(mean) <- names
     dimnames(cov) <- list(names, names)
@@ -390,6 +416,7 @@ print.law <- function(x, ...) {
                                        format(sd[shown], digits = 4), ")")),
        if (d > 6) ", ...")
   if (!is.null(x$note)) line(x$note)
+  print_faults(x$faults)
   invisible(x)
 }
 
@@ -426,7 +453,7 @@ autoplot.law <- function(object, ...) {
           },
             if (!flat && !is.null(mixture)) region_words(mixture)),
           c(if (!is.null(object$rest)) "Coordinates of the reduction; the rest is Gaussian",
-            "By quadrature: there is no sampling error"))
+            "By quadrature: there is no sampling error", fault_words(object$faults)))
 }
 
 law_curve <- function(law, mixture, aim) {

@@ -77,7 +77,8 @@
 #' @inheritParams information
 #' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: no statements about a
 #'   point, and balls are around the mean of the mixture at time `t`.
-#' @param radius Radius of the ball around it, a number >= 0, or `NULL`: no statements about balls.
+#' @param radius Radius of the ball around it (in the coordinates of the process), a number >= 0,
+#'   or `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
 #' @return A data frame of class `lipschitz` with a row per time and statement, and columns `t`;
@@ -109,8 +110,11 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   if (!is.null(center)) {
     center <- check_points(center, mixture, "center")
     if (nrow(center) != 1) abort_input("center", "one point", count_of(nrow(center), "point"))
-    center <- drop(center)
+    center <- drop(to_process(center, mixture))
   }
+  units <- mixture
+  if (!is.null(density)) density <- density * exp(log_volume(mixture))
+  mixture <- in_process(mixture)
   used <- present_components(mixture)
   space <- if (mixture_size(used) > 1) reduced_space(used)
   rows <- lapply(t, function(t) {
@@ -127,7 +131,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
   structure(rows, class = c("lipschitz", "data.frame"),
-            setup = list(mixture = mixture, schedule = schedule, center = center, radius = radius))
+            setup = list(mixture = units, schedule = schedule, center = center, radius = radius))
 }
 
 # What was found for the whole space is at least what was found at a point or in a ball.

@@ -73,6 +73,9 @@
 mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
                      score_error = NULL, affine = NULL, nodes = NULL, n = 1e4, key = NULL) {
   check_mixture(target, "target")
+  if (inherits(model, "gaussmix") || is.function(model)) model <- in_process(model, target)
+  score_error <- in_process(score_error, target)
+  target <- in_process(target)
   field <- score_field(model, target, schedule)
   if (!is.null(affine)) field$affine <- check_flag(affine, "affine")
   mismatch_table(target, field, schedule, times, score_error, nodes, n, key)
@@ -116,6 +119,9 @@ zero_shot_mismatch <- function(mixture, observation, method = NULL, schedule = s
   check_mixture(mixture)
   check_observation(observation, mixture)
   check_schedule(schedule)
+  score_error <- in_process(score_error, mixture)
+  observation <- in_process(observation, mixture)
+  mixture <- in_process(mixture)
   single <- sum(mixture$weights > 0) == 1
   field <- if (is.null(method)) {
     list(at = function(x, t) score(mixture, x, t, schedule), affine = single,
@@ -193,7 +199,7 @@ mismatch_times <- function(times, schedule) {
   }
   if (!is.numeric(times)) abort_input("times", "decreasing times", describe(times))
   times <- check_grid(times, arg = "times")
-  check_horizon(times[1], schedule, "times")
+  check_horizon(times[1], schedule, arg = "times")
   times
 }
 

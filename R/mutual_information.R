@@ -50,6 +50,7 @@ mutual_information <- function(mixture, observed, n = 1e5) {
           "singular")
   }
   if (frame$r == frame$d) return(estimate_row(0, 0, "exact"))
+  mixture <- in_process(mixture)
   whole <- turned_mixture(keep_components(mixture, mixture$weights > 0), frame)
   inside <- seq_len(frame$r)
   parts <- list(whole, marginal(whole, inside), marginal(whole, seq_len(frame$d)[-inside]))
@@ -79,6 +80,9 @@ observed_frame <- function(observed, mixture, noise = 0, arg = "observed") {
   }
   # impossible or not, y does not count
   observed$y[] <- 0
+  check_observation(observed, mixture, arg)
+  observed <- in_process(observed, mixture)
+  mixture <- in_process(mixture)
   complete_basis(observed_range(observed, observation_matrix(observed, mixture, arg)))
 }
 
@@ -95,6 +99,8 @@ expected_mismatch <- function(mixture, observed, noise = 0, method = c("bo", "dd
   method <- check_choice(method, c("bo", "ddnm", "none"), "method")
   times <- mismatch_times(times, schedule)
   frame <- observed_frame(observed, mixture, noise)
+  units <- mixture
+  mixture <- in_process(mixture)
   inner <- turned_mixture(keep_components(mixture, mixture$weights > 0), frame)
   d <- frame$d
   r <- frame$r
@@ -132,7 +138,7 @@ expected_mismatch <- function(mixture, observed, noise = 0, method = c("bo", "dd
     mean <- points$mean(totals[, j])
     estimate_row(mean$estimate, mean$se, points$method)
   })
-  about <- if (!is_singular(inner)) list(mutual_information(mixture, observed, 10 * n))
+  about <- if (!is_singular(inner)) list(mutual_information(units, observed, 10 * n))
   quantity <- c("bias", "bias, range", "bias, null", if (length(about)) "mutual information")
   structure(data.frame(quantity = quantity, do.call(rbind, c(rows, about)),
                        stringsAsFactors = FALSE),

@@ -97,11 +97,16 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   if (!sampler$stochastic) {
     abort_input("sampler", "stochastic: the paths of others have no density", sampler$label)
   }
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  start <- process_start(start, mixture)
+  score_error <- in_process(check_score_field(score_error), mixture)
+  units <- mixture
+  mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
-  check_score_field(score_error)
   at <- information_along(mixture, times, schedule, n)
-  path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
+  table <- path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
+  attr(table, "setup")$mixture <- units
+  table
 }
 
 # The same from what information_along() says.

@@ -101,6 +101,9 @@ plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "
   seconds <- check_number(seconds, "seconds", min = 0)
   if (!is.null(horizon)) check_horizon(horizon, schedule)
   noise_level(mixture, end, schedule)
+  score_error <- in_process(score_error, mixture)
+  units <- mixture
+  mixture <- in_process(mixture)
   inner <- law_dimension(mixture)
   makers <- plan_makers(samplers, inner)
   grids <- plan_grids(grids, schedule, free || end > 0)
@@ -120,7 +123,7 @@ plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "
   structure(list(sampler = best$sampler, horizon = if (found) tried$horizon[1],
                  evaluations = if (found) tried$evaluations[1], error = best$row[1:4],
                  tried = tried, schedule = schedule, wanted = error, budget = evaluations,
-                 measure = measure, mixture = mixture, count = job$state$count,
+                 measure = measure, mixture = units, count = job$state$count,
                  complete = !job$state$over,
                  guaranteed = if (is.null(score_error) && !is.null(error)) {
                    guaranteed_steps(mixture, schedule, end, error, measure)

@@ -194,8 +194,8 @@ score_evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL)
   sum(kinds == "eval") * (length(times) - 1) / length(steps)
 }
 
-# The times of one run.
-sampler_times <- function(sampler, schedule, horizon = NULL) {
+# The times of one run, of a mixture if its horizon is to be found.
+sampler_times <- function(sampler, schedule, horizon = NULL, mixture = NULL) {
   grid <- sampler$grid
   if (is.numeric(grid)) {
     if (!is.null(horizon) && !isTRUE(all.equal(horizon, grid[1]))) {
@@ -204,7 +204,7 @@ sampler_times <- function(sampler, schedule, horizon = NULL) {
     }
     horizon <- grid[1]
   }
-  horizon <- check_horizon(horizon, schedule)
+  horizon <- check_horizon(horizon, schedule, mixture)
   steps <- sampler$steps
   if (is.null(steps)) {
     if (is.null(schedule$steps)) {

@@ -71,7 +71,11 @@ sampler_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  start <- process_start(start, mixture)
+  score_error <- in_process(score_error, mixture)
+  guidance <- in_process(guidance, mixture)
+  mixture <- in_process(mixture)
   part <- class_law(mixture, guidance$class)
   target <- lapply(range(times), function(t) diffuse(part, t, schedule))
   if (is_singular(target[[1]])) {
@@ -148,8 +152,8 @@ particle_error <- function(target, mixture, n, guidance, sampler, schedule, hori
   if (with_noise(sampler, error)$stochastic) {
     abort_input("method", 'other than "Monte Carlo" where steps draw noise: no density is known')
   }
-  run <- guided_sample(mixture, n, guidance, sampler, schedule, horizon, start,
-                       log_density = "map", score_error = error)
+  run <- quiet_sample(mixture, n, guidance, sampler, schedule, horizon, start,
+                      log_density = "map", score_error = error)
   ratio_rows(dgaussmix(run$x, target, log = TRUE) - run$log_density)
 }
 

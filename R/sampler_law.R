@@ -68,10 +68,22 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   if (!is.null(guidance)) class_components(mixture, guidance$class)
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
-  times <- sampler_times(sampler, schedule, horizon)
-  run <- law_run(mixture, guidance, sampler, schedule, times, start, nodes, log_density, reduce,
-                 error = check_score_error(score_error))
-  run_law(run, mixture)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  process <- in_process(mixture)
+  run <- law_run(process, in_process(guidance, mixture), sampler, schedule, times,
+                 process_start(start, mixture), nodes, log_density, reduce,
+                 error = in_process(check_score_error(score_error), mixture))
+  law <- law_from_process(run_law(run, process), mixture)
+  law$faults <- run_faults(process, schedule, times, start[1])
+  warn_faults(law$faults)
+  law
+}
+
+# sampler_law() for those who have warned of its faults.
+quiet_law <- function(...) {
+  withCallingHandlers(sampler_law(...), mixguide_warning = function(w) {
+    invokeRestart("muffleWarning")
+  })
 }
 
 # The law of a run, in the variables of the mixture that it was made for.
@@ -278,9 +290,9 @@ pushed_law <- function(run) {
     density <- dgaussmix(x, run$start, log = TRUE)
     attr(x, "log_density") <- density
     weights <- exp(density) * prod(vapply(axes, step_of, 0))
-    out <- guided_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
-                         schedule = run$schedule, horizon = run$times[1], start = x,
-                         log_density = run$log_density, reduce = FALSE, score_error = run$error)
+    out <- quiet_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
+                        schedule = run$schedule, horizon = run$times[1], start = x,
+                        log_density = run$log_density, reduce = FALSE, score_error = run$error)
     if (!all_finite(out$x)) abort_overflow()
     torn <- if (flat) {
       unresolved(out$x, weights, narrowest(run$mixture, run$times, run$schedule))
@@ -479,8 +491,8 @@ chain_map <- function(run, program, pieces) {
   }
   levels <- program_levels(program, run$schedule, run$error$scale)
   pool <- score_pool(run, !is_by_coordinate(program))
-  aim <- plan_aim(list(mixture = run$mixture, program = program, levels = levels,
-                       method = if (still) "map" else "none", error = run$error), run$guidance)
+  aim <- plan_aim(list(process = run$mixture, program = program, levels = levels,
+                       method = if (still) "map" else "none", wrong = run$error), run$guidance)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
   is_noise <- function(part) part$op[1, ] == op_code("noise")
   d <- mixture_dim(run$mixture)

@@ -33,7 +33,10 @@ sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon 
   }
   check_sampler(sampler)
   check_schedule(schedule)
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  like <- mixture
+  start <- process_start(start, mixture)
+  mixture <- in_process(mixture)
   start <- start_gaussian(start, diffuse(mixture, times[1], schedule),
                           if (schedule$vp) 1 else schedule$b2(times[1]))
   target <- diffuse(mixture, sampler$end, schedule)
@@ -54,8 +57,9 @@ sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon 
   start_cov <- crossprod(V, component_cov(start, 1) %*% V)
   cov <- map$gain * t(map$gain * start_cov) + diag(map$variance, d)
   names <- variable_names(mixture)
-  list(mean = stats::setNames(drop(V %*% mean), names),
-       cov = structure(V %*% cov %*% t(V), dimnames = if (!is.null(names)) list(names, names)),
+  output <- moments_from_process(drop(V %*% mean), V %*% cov %*% t(V), like)
+  list(mean = stats::setNames(output$mean, names),
+       cov = structure(output$cov, dimnames = if (!is.null(names)) list(names, names)),
        kl = gaussian_kl(drop(target$means %*% V), drop(target$values), mean, cov))
 }
 

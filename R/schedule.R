@@ -2,7 +2,8 @@
 #'
 #' A schedule says how data are turned into noise: `x_t = a(t) x_0 + b(t) z` with `z` standard
 #' normal, which is the law at time `t` of the linear diffusion `dX = f(t) X dt + G(t) dB`, where
-#' `f = (log a)'` and `G^2 = (b^2)' - 2 f b^2`.
+#' `f = (log a)'` and `G^2 = (b^2)' - 2 f b^2`. Here `x` is a point in the coordinates of the
+#' process: the standardised variables for mixtures that come from data, see [standardise()].
 #'
 #' @details
 #' | schedule | `a(t)` | `b^2(t)` | `f(t)` | `G^2(t)` | `t` |
@@ -16,8 +17,9 @@
 #' | `schedule_ddpm()` | `prod(alpha)^(1/2)` | `1 - a^2` | `log(alpha_t)/2` | `-2 f` | 0 to T |
 #'
 #' with `B = beta_min + t (beta_max - beta_min)`, `c(t) = cos(u (t + s))`, `u = (pi/2)/(1 + s)`,
-#' `m = sigma_min`, `R = log(sigma_max/sigma_min)`. The default horizon, from which samplers start,
-#' is in brackets. At `t = 1` the cosine and flow processes have forgotten the data altogether
+#' `m = sigma_min`, `R = log(sigma_max/sigma_min)`. The schedule's own horizon, from which samplers
+#' start (the Ornstein-Uhlenbeck process later, if the mixture needs it: see [horizon]), is in
+#' brackets. At `t = 1` the cosine and flow processes have forgotten the data altogether
 #' (`a = 0`) and their `f` and `G^2` are infinite, so they start just below: there
 #' `a` is 0.008 and 0.005, close to the 0.007 of the Ornstein-Uhlenbeck process at 5.
 #'
@@ -199,12 +201,15 @@ schedule_etc <- function(steps, c = 4, delta = 1e-3) {
 #' The mixture at time t
 #'
 #' The law of `a(t) X + b(t) z`, where `X` comes from the mixture and `z` is standard normal. It is
-#' a mixture with the same weights: component `k` becomes `N(a mu_k, a^2 Sigma_k + b^2 I)`.
+#' a mixture with the same weights: component `k` becomes `N(a mu_k, a^2 Sigma_k + b^2 I)`. A
+#' mixture with [coordinates][standardise()] is taken there, and back.
 #'
 #' @param mixture A [gaussmix()].
 #' @param t One time, from 0 (the mixture itself) to the largest time of the schedule.
 #' @param schedule The forward process, see [schedule].
-#' @return A [gaussmix()] of the same dimension, classes, variable names and covariance form.
+#' @return A [gaussmix()] of the same dimension, classes, variable names and coordinates. Its
+#'   covariance form is the same, but for a mixture whose coordinates have several scales, whose
+#'   isotropic components become diagonal.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.2.
 #' @seealso [schedule]
 #' @examples
@@ -216,10 +221,14 @@ diffuse <- function(mixture, t, schedule = schedule_ou()) {
   check_schedule(schedule)
   t <- check_time(t, schedule)
   a <- schedule$a(t)
-  mixture$means <- a * mixture$means
-  mixture$values <- diffused_values(mixture, a, schedule$b2(t))
+  b2 <- schedule$b2(t)
   mixture["fit"] <- list(NULL)
-  mixture
+  # not into the coordinates of the process and back
+  if (a == 1 && b2 == 0) return(mixture)
+  law <- in_process(mixture)
+  law$means <- a * law$means
+  law$values <- diffused_values(law, a, b2)
+  from_process(law, mixture)
 }
 
 check_schedule <- function(x, arg = "schedule") {
@@ -231,10 +240,10 @@ check_schedule <- function(x, arg = "schedule") {
 
 check_time <- function(t, schedule, arg = "t") check_number(t, arg, min = 0, max = schedule$max)
 
-# The time at which a sampler starts; NULL is the schedule's own. There a > 0, or nothing can be
-# undone, and f is finite.
-check_horizon <- function(horizon, schedule, arg = "horizon") {
-  if (is.null(horizon)) return(schedule$horizon)
+# The time at which a sampler starts; NULL is the schedule's own, or what the mixture needs. There
+# a > 0, or nothing can be undone, and f is finite.
+check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon") {
+  if (is.null(horizon)) return(chosen_horizon(mixture, schedule))
   horizon <- check_time(horizon, schedule, arg)
   if (horizon == 0) abort_input(arg, "positive", "0")
   if (!(schedule$a(horizon) > 0)) {

@@ -5,7 +5,9 @@
 #' `x_t = x`, and `posterior()` the probability of each class given `x_t = x`.
 #'
 #' @details At time `t` component `k` is `N(a mu_k, S_k)`, `S_k = a^2 Sigma_k + b^2 I` (see
-#'   [diffuse()]). With responsibilities `r_k`, `P_k = S_k^-1` and `g_k = -P_k (x - a mu_k)`,
+#'   [diffuse()]), in the coordinates of the process ([standardise()]); points, scores and Jacobians
+#'   are those in the variables of the mixture. With responsibilities `r_k`, `P_k = S_k^-1` and
+#'   `g_k = -P_k (x - a mu_k)`,
 #'
 #' * score `s = sum_k r_k g_k`;
 #' * Jacobian `sum_k r_k (g_k - s)(g_k - s)' - sum_k r_k P_k`;
@@ -44,14 +46,16 @@
 #' posterior(m, x)
 #' @export
 score <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL, strength = 0) {
-  guided_eval(mixture, x, t, schedule, class, strength, "score")$value
+  at <- guided_eval(mixture, x, t, schedule, class, strength, "score")
+  derivative_from_process(at$value, at$units)
 }
 
 #' @rdname score
 #' @export
 score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL,
                            strength = 0) {
-  guided_eval(mixture, x, t, schedule, class, strength, "jacobian")$value
+  at <- guided_eval(mixture, x, t, schedule, class, strength, "jacobian")
+  derivative_from_process(at$value, at$units)
 }
 
 #' @rdname score
@@ -61,7 +65,7 @@ denoise <- function(mixture, x, t, schedule = schedule_ou(), class = NULL, stren
   a <- schedule$a(t)
   if (!(a > 0)) abort_input("t", "a time before the data are forgotten (a > 0)", describe(t))
   if (schedule$b2(t) == 0) return(at$x)
-  (at$x + schedule$b2(t) * at$value) / a
+  from_process((at$x + schedule$b2(t) * at$value) / a, at$units)
 }
 
 #' @rdname score
@@ -74,7 +78,9 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
   prior <- vapply(inside, function(keep) sum(mixture$weights[keep]), 0)
   models <- do.call(rbind, lapply(inside[prior > 0], function(keep) log_weights(mixture, keep)))
   level <- noise_level(mixture, t, schedule)
-  joint <- core_eval(mixture, x, level$a, level$b2, models, rep(0, nrow(models)), "logp")
+  units <- units_at(mixture, level)
+  joint <- core_eval(in_process(mixture, units), to_process(x, units), level$a, level$b2, models,
+                     rep(0, nrow(models)), "logp")
   joint <- Map(`+`, joint, log(prior[prior > 0]))
   top <- do.call(pmax, joint)
   joint <- lapply(joint, function(term) exp(term - top))
@@ -89,11 +95,14 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular
   if (is.null(class) && !isTRUE(strength == 0)) {
     abort_input("class", "given for a strength other than 0", "NULL")
   }
-  guidance <- as_guidance(class, strength)
-  guide <- guidance_models(guidance, mixture)
+  level <- noise_level(mixture, t, schedule, singular_ok = TRUE)
+  units <- units_at(mixture, level)
+  x <- to_process(x, units)
+  guidance <- in_process(as_guidance(class, strength), units)
+  guide <- guidance_models(guidance, in_process(mixture, units))
   pool <- guidance_pool(guide)
-  level <- noise_level(pool, t, schedule, singular_ok)
-  if (singular_ok && level$b2 == 0) return(list(x = x))
+  if (singular_ok && level$b2 == 0) return(list(x = x, units = units))
+  noise_level(pool, t, schedule, singular_ok)
   of <- function(of) {
     core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t, of), what)
   }
@@ -104,7 +113,14 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular
     size <- sqrt(rowSums(push^2))
     value <- value + ifelse(size > 0, size^guide$power, 0) * push
   }
-  list(x = x, value = value)
+  list(x = x, value = value, units = units)
+}
+
+# The mixture whose coordinates an evaluation runs in: those of its process, if there is noise, else
+# none.
+units_at <- function(mixture, level) {
+  if (level$b2 == 0) mixture["coordinates"] <- list(NULL)
+  mixture
 }
 
 # a and b^2 at time t; an error where a component has no density.

@@ -50,8 +50,11 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   }
   start <- check_choice(start, c("normal", "exact"), "start")
   if (is.null(check_key(key))) key <- draw_key()
+  horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
+  mixture <- in_process(mixture)
+  warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon), start))
   one <- function(sampler) {
-    times <- sampler_times(sampler, check_schedule(schedule), horizon)
+    times <- sampler_times(sampler, schedule, horizon)
     if (closing_time(mixture, times, schedule) > times[length(times)]) {
       abort("`mixture` has a singular covariance: stop the sampler at `end` > 0", "singular")
     }
@@ -103,8 +106,8 @@ sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, 
     mixture <- run$mixture
     chain_law(run)
   } else {
-    run <- guided_sample(mixture, n, guidance, sampler, schedule, times[1], start,
-                         log_density = "none", trajectory = TRUE, key = key)
+    run <- quiet_sample(mixture, n, guidance, sampler, schedule, times[1], start,
+                        log_density = "none", trajectory = TRUE, key = key)
     for (k in seq_along(times)) visit(k, matrix(run$trajectory[k, , ], n))
   }
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,

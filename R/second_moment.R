@@ -34,6 +34,8 @@
 second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
   check_mixture(mixture)
   t <- check_times(t, schedule)
+  units <- mixture
+  mixture <- in_process(mixture)
   used <- mixture$weights > 0
   d <- mixture_dim(mixture)
   norm2 <- rowSums(mixture$means[used, , drop = FALSE]^2)
@@ -42,7 +44,7 @@ second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
                   paper = d * max(used_values(mixture)) + max(norm2))
   later <- lapply(at_data, function(m2) second_moments(mixture, t, schedule, m2))
   structure(data.frame(t = t, later), class = c("second_moment", "data.frame"),
-            setup = list(mixture = mixture, schedule = schedule))
+            setup = list(mixture = units, schedule = schedule))
 }
 
 # E|x_t|^2, or a bound of it, from that of the data.

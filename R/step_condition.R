@@ -81,8 +81,9 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
   check_sampler(sampler)
   check_schedule(schedule)
   strength <- check_number(strength, "strength", min = 0)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- in_process(mixture)
   geometry <- step_geometry(mixture, class)
-  times <- sampler_times(sampler, schedule, horizon)
   at <- steps_allow(geometry, sampler, times, schedule)
   rows <- do.call(rbind, lapply(claims, function(claim) {
     allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
@@ -361,8 +362,9 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
   strength <- check_number(strength, "strength", min = 0)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- in_process(mixture)
   geometry <- step_geometry(mixture, class)
-  times <- sampler_times(sampler, schedule, horizon)
   at <- steps_allow(geometry, sampler, times, schedule)
   allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
   if (is.na(allowed)) {

@@ -61,7 +61,8 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
     abort_input("shape", "NULL or a function of time", describe(shape))
   }
   key <- if (is.null(key)) draw_key() else check_key(key)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon)
+  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
+  warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
   exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   by_law <- exact == "law"
   begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
@@ -69,8 +70,8 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   guide <- function(eta) with_strength(shaped, eta)
   run <- function(eta) {
     if (by_law) {
-      return(confidence(sampler_law(mixture, guide(eta), sampler, schedule, times[1], start,
-                                    reduce = reduce))$estimate)
+      return(confidence(quiet_law(mixture, guide(eta), sampler, schedule, times[1], start,
+                                  reduce = reduce))$estimate)
     }
     # what overflows is counted as lost
     part <- suppressWarnings(guided_sample(mixture, n, guide(eta), sampler, schedule, times[1],
@@ -119,7 +120,8 @@ exact_means <- function(exact, mixture, sampler, schedule, horizon, start) {
   nodes <- flat && !sampler$stochastic && identical(start[1], "normal")
   exact <- if (!is.null(exact)) check_flag(exact, "exact") else if (nodes) TRUE else {
     flat && !is.numeric(start) && !is_singular(mixture) &&
-      !is.null(one_score_steps(sampler, sampler_times(sampler, schedule, horizon), schedule))
+      !is.null(one_score_steps(sampler, sampler_times(sampler, schedule, horizon, mixture),
+                               schedule))
   }
   if (nodes && exact) "nodes" else if (exact) "law" else "particles"
 }

@@ -46,7 +46,8 @@ tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_
   class_components(mixture, class)
   strength <- check_number(strength, "strength")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)
-  mixture <- diffuse(mixture, t, schedule)
+  units <- mixture
+  mixture <- diffuse(in_process(mixture), t, schedule)
   if (is_singular(mixture)) {
     abort("`mixture` has a singular covariance and no density at time `t`; take t > 0", "singular")
   }
@@ -66,11 +67,12 @@ tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_
   value <- at(grid$x)
   weights <- exp(value$tilt - max(value$tilt))
   log_z <- max(value$tilt) + log(sum(weights) * grid$cell)
-  new_law(grid$x, weights, value$tilt - log_z, value$confidence, mixture, as.character(class), rest,
-          grid$axes, density = function(x) at(x)$tilt - log_z,
-          label = paste0("the tilt p(x | ", aim_words(class), ") p(", aim_words(class), " | x)^",
-                         format(strength)),
-          strength = strength, log_normaliser = log_z)
+  law <- new_law(grid$x, weights, value$tilt - log_z, value$confidence, mixture,
+                 as.character(class), rest, grid$axes, density = function(x) at(x)$tilt - log_z,
+                 label = paste0("the tilt p(x | ", aim_words(class), ") p(", aim_words(class),
+                                " | x)^", format(strength)),
+                 strength = strength, log_normaliser = log_z)
+  law_from_process(law, units)
 }
 
 # The grid on which exp(f) is integrated: its nodes, their axes and the size of a cell.

@@ -102,7 +102,7 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
   if (is.null(key)) key <- draw_key()
   nodes <- list(start = start)
   if (check_flag(exact, "exact")) {
-    horizon <- sampler_times(sampler, check_schedule(schedule), horizon)[1]
+    horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
     nodes <- sweep_start(start, TRUE, mixture, max(n, 4001), sampler, schedule, horizon, reach = 20)
   }
   method <- if (kind == "path" && !sampler$stochastic) "map" else "none"
@@ -118,8 +118,12 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
     abort_input("start", "of known density (attribute log_density)", plan$begin$label)
   }
   plan$method <- method
-  if (exact) plan$begin$label <- "normal, by quadrature"
-  aim <- guidance_models(guidance, mixture)
+  if (exact) {
+    plan$begin$label <- "normal, by quadrature"
+    plan$faults <- run_faults(plan$process, schedule, plan$times, "normal")
+  }
+  warn_faults(plan$faults)
+  aim <- guidance_models(guidance, plan$process)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights)
   if (any(run$folded)) {
     warning("steps fold the map at ", format(mean(run$folded), digits = 2), " of the particles: ",
@@ -206,7 +210,9 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
     estimate_row(log_z, families_se(w, ancestor), "Monte Carlo")
   } else estimate_row(log_z, 0, "quadrature")
   log_confidence <- pmin(aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
-  list(x = name_dims(x, NULL, variable_names(plan$mixture)), log_density = now - log_z,
+  x <- from_process(x, plan$mixture)
+  list(x = name_dims(x, NULL, variable_names(plan$mixture)),
+       log_density = now - log_z - log_volume(plan$mixture),
        confidence = exp(log_confidence), log_confidence = log_confidence, folded = part$folded,
        trajectory = NULL, weights = w, ess = ess[length(ess)],
        families = if (drawn) families, ancestor = if (drawn) ancestor, log_normaliser = z,
@@ -380,7 +386,7 @@ print.tilted_sample <- function(x, ...) {
   if (min(x$ess, x$families) < 100) {
     line("Few particles carry the weight: estimates and standard errors are unreliable")
   }
-  note_coarse(x$mixture, x$schedule, x$times)
+  print_faults(x$faults)
   invisible(x)
 }
 

@@ -44,7 +44,10 @@ zero_shot_moments <- function(mixture, observation, method, schedule = schedule_
   check_schedule(schedule)
   check_method_sampler(method, check_sampler(sampler))
   if (!is.null(method$twist)) not_affine(method)
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  units <- mixture
+  observation <- in_process(observation, mixture)
+  mixture <- in_process(mixture)
   frame <- if (method$name != "exact") zero_shot_frame(mixture, observation, method)
   posterior <- exact_posterior(mixture, observation)
   inner <- if (is.null(frame)) posterior else turned_mixture(mixture, frame)
@@ -59,8 +62,9 @@ zero_shot_moments <- function(mixture, observation, method, schedule = schedule_
   cov <- back %*% law$cov %*% t(back)
   V <- if (is.null(target$vectors)) diag(d) else matrix(target$vectors, d)
   names <- variable_names(mixture)
-  list(mean = stats::setNames(mean, names), cov = name_dims((cov + t(cov)) / 2, names, names),
-       target = exact[c("mean", "cov")],
+  in_x <- moments_from_process(mean, (cov + t(cov)) / 2, units)
+  list(mean = stats::setNames(in_x$mean, names), cov = name_dims(in_x$cov, names, names),
+       target = moments_from_process(exact$mean, exact$cov, units),
        kl = gaussian_kl(drop(exact$mean %*% V), target$values[, 1], drop(mean %*% V),
                         crossprod(V, cov %*% V)))
 }

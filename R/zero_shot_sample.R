@@ -25,7 +25,8 @@
 #' @param schedule The forward process, see [schedule].
 #' @param sampler A sampler, see [sampler()]: the unconditional one of which the method makes
 #'   another.
-#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own.
+#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
+#'   mixture needs it, see [horizon].
 #' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
 #'   [scaling].
@@ -69,7 +70,12 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
   }
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
-  times <- sampler_times(sampler, schedule, horizon)
+  times <- sampler_times(sampler, schedule, horizon, mixture)
+  given <- list(mixture = mixture, observation = observation)
+  observation <- in_process(observation, mixture)
+  mixture <- in_process(mixture)
+  faults <- run_faults(mixture, schedule, times, "normal")
+  warn_faults(faults)
   run <- if (!is.null(method$twist)) {
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
                         folder, cloud)
@@ -84,10 +90,9 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
     x <- if (is.null(frame)) run$x else tcrossprod(run$x, frame$complete)
     list(x = x)
   }
-  run$x <- name_dims(run$x, NULL, variable_names(mixture))
-  structure(c(run, list(mixture = mixture, observation = observation, method = method,
-                        sampler = sampler, schedule = schedule, times = times, horizon = times[1],
-                        key = key)),
+  run$x <- name_dims(from_process(run$x, given$mixture), NULL, variable_names(mixture))
+  structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
+                               times = times, horizon = times[1], key = key, faults = faults)),
             class = "zero_shot_sample")
 }
 
@@ -125,7 +130,9 @@ zero_shot_score <- function(mixture, x, t, observation, method, schedule = sched
   check_mixture(mixture)
   x <- check_points(x, mixture)
   check_observation(observation, mixture)
-  value <- zero_shot_scorer(mixture, observation, check_zero_shot(method), schedule)(x, t)
+  scorer <- zero_shot_scorer(in_process(mixture), in_process(observation, mixture),
+                             check_zero_shot(method), schedule)
+  value <- derivative_from_process(scorer(to_process(x, mixture), t), mixture)
   name_dims(value, rownames(x), variable_names(mixture))
 }
 
@@ -181,6 +188,7 @@ print.zero_shot_sample <- function(x, ...) {
     line("effective sample size: ", format(min(x$ess$ess), digits = 3), " of ",
          x$method$params$particles, " on average, at its least")
   }
+  print_faults(x$faults)
   invisible(x)
 }
 

@@ -1,0 +1,212 @@
+# Where noise is added. The forward process of a mixture with `coordinates` runs in
+# u = (x - center)/scale: u_t = a u_0 + b z, hence x_t = center + a (x_0 - center) + b scale z. All
+# that knows a process works in u, on in_process(mixture), and maps points back by from_process();
+# what knows the data alone (densities, draws, conditioning) works in x and never asks.
+
+#' The coordinates in which noise is added
+#'
+#' A forward process adds noise of the same size to every variable, around the origin. What it does
+#' to data therefore depends on their units, unless it runs in standardised variables:
+#' \deqn{u = (x - m)/s, \qquad u_t = a(t) u_0 + b(t) z.}{u = (x - m)/s,  u_t = a(t) u_0 + b(t) z.}
+#' In the variables themselves that is
+#' \eqn{x_t = m + a(t)(x_0 - m) + b(t) s z}{x_t = m + a(t) (x_0 - m) + b(t) s z}: noise in
+#' proportion to each variable's own spread, around the centre of the data.
+#'
+#' @details
+#' Mixtures that come from data or from a fit ([as_gaussmix()]) are standardised, by their mean and
+#' the standard deviation of each variable. A default run then does not depend on units: if the data
+#' are multiplied by `D` and shifted by `c`, so are the points of a run; confidence and gain stay,
+#' and the entropy grows by `log|D|`. Mixtures that are written down ([gaussmix()],
+#' [named_mixture()]) keep their own coordinates.
+#'
+#' The process alone is another: densities, draws, margins, conditioning and the posterior at
+#' `t = 0` do not change. [diffuse()], [score()], [denoise()] and [posterior()] at later times, all
+#' samplers and laws follow the process, and return points, scores and densities in the variables
+#' of the mixture. What is said of the process itself is said in its own coordinates: Lipschitz
+#' constants, Fisher information, second moments at a time, bounds, conditions on means and
+#' covariances, and the size of a [score_error()]'s noise.
+#'
+#' An isotropic mixture is no longer isotropic where the variables' spreads differ, so that some
+#' reductions (see [guided_sample()]) and conditions of theorems are lost: units come first.
+#'
+#' @param mixture A mixture, see [gaussmix()].
+#' @param center,scale As of [base::scale()]: `TRUE` for the mean and the standard deviations of the
+#'   mixture, `FALSE` for 0 and 1, or a number for each variable (or one for all). A variable that
+#'   does not vary has scale 1.
+#' @return The same mixture, with an element `coordinates`: `NULL` if the process runs in the
+#'   mixture's own coordinates, else a list of `center` and `scale`.
+#' @seealso [schedule], [diffuse()]
+#' @examples
+#' fit <- as_gaussmix(Species ~ ., iris)
+#' fit$coordinates
+#' diffuse(fit, t = 5)                            # close to center + scale * noise
+#' diffuse(standardise(fit, FALSE, FALSE), t = 5) # close to noise of one size
+#'
+#' m <- standardise(gaussmix(c(.5, .5), c(140, 170), 25))
+#' diffuse(m, t = .5)
+#' @export
+standardise <- function(mixture, center = TRUE, scale = TRUE) {
+  check_mixture(mixture)
+  d <- mixture_dim(mixture)
+  of <- if (isTRUE(center) || isTRUE(scale)) moments(mixture)
+  center <- coordinate_numbers(center, "center", 0, of$mean, d)
+  sd <- sqrt(diag(of$cov))
+  sd[sd == 0] <- 1
+  scale <- coordinate_numbers(scale, "scale", 1, sd, d)
+  if (!all(scale > 0)) abort_input("scale", "positive", toString(scale[scale <= 0], 40))
+  own <- all(center == 0) && all(scale == 1)
+  names(center) <- names(scale) <- variable_names(mixture)
+  mixture["coordinates"] <- list(if (!own) list(center = center, scale = scale))
+  mixture
+}
+
+coordinate_numbers <- function(x, arg, none, of_mixture, d) {
+  if (isTRUE(x)) return(unname(of_mixture))
+  if (isFALSE(x)) return(rep(none, d))
+  if (!is.numeric(x) || !length(x) %in% c(1, d) || !all(is.finite(x))) {
+    abort_input(arg, paste("TRUE, FALSE or", count_of(d, "finite number")), describe(x))
+  }
+  rep_len(as.double(x), d)
+}
+
+# What `x` is in the coordinates of the process of `mixture`: another mixture, a guidance or a score
+# error with the mixtures that they hold, an observation, a start. By default the mixture itself.
+in_process <- function(x, mixture = x) {
+  coordinates <- mixture$coordinates
+  if (is.null(coordinates) || is.null(x)) return(x)
+  center <- coordinates$center
+  scale <- coordinates$scale
+  if (inherits(x, "gaussmix")) {
+    x <- moved_mixture(x, center, scale)
+    x["coordinates"] <- list(NULL)
+  } else if (inherits(x, "guidance")) {
+    if (inherits(x$negative, "gaussmix")) x$negative <- in_process(x$negative, mixture)
+    x$others <- lapply(x$others, in_process, mixture)
+  } else if (inherits(x, "score_error")) {
+    # the score in u is that in x times the scale
+    if (!is.null(x$bias)) {
+      bias <- x$bias
+      x$bias <- function(t) bias(t) * scale
+    }
+    x$model <- in_process(x$model, mixture)
+  } else if (inherits(x, "observation")) {
+    H <- observation_matrix(x, mixture)
+    x$y <- x$y - drop(H %*% center)
+    x$H <- H * rep(scale, each = nrow(H))
+    x["variables"] <- list(NULL)
+  } else if (is.function(x)) {
+    of_x <- x
+    x <- function(u, t) {
+      value <- of_x(from_process(u, mixture), t)
+      # other answers are refused where they are used
+      if (is.numeric(value) && length(value) == length(u)) value * rep(scale, each = nrow(u)) else
+        value
+    }
+  }
+  x
+}
+
+# A start of any kind (see run_start() and start_gaussian()) in the coordinates of the process.
+process_start <- function(start, mixture) {
+  scale <- mixture$coordinates$scale
+  if (is.null(scale) || is.character(start)) return(start)
+  if (inherits(start, "gaussmix")) return(in_process(start, mixture))
+  if (is.list(start) && !is.data.frame(start)) {
+    if (is.numeric(start$mean)) start$mean <- drop(to_process(t(start$mean), mixture))
+    if (is.numeric(start$cov)) {
+      d <- length(scale)
+      start$cov <- diag(1 / scale, d) %*% (if (is.matrix(start$cov)) start$cov else
+        diag(start$cov, d)) %*% diag(1 / scale, d)
+    }
+    return(start)
+  }
+  x <- to_process(check_points(start, mixture, "start"), mixture)
+  log_density <- attr(start, "log_density")
+  attr(x, "log_density") <- if (is.numeric(log_density)) log_density + log_volume(mixture) else
+    log_density
+  x
+}
+
+# Points (rows). from_process() takes mixtures, too.
+to_process <- function(x, mixture) {
+  at <- mixture$coordinates
+  if (is.null(at)) return(x)
+  (x - rep(at$center, each = nrow(x))) / rep(at$scale, each = nrow(x))
+}
+
+from_process <- function(u, mixture) {
+  at <- mixture$coordinates
+  if (is.null(at)) return(u)
+  if (inherits(u, "gaussmix")) {
+    u <- move_mixture(u, -at$center / at$scale, 1 / at$scale)
+    u["coordinates"] <- list(at)
+    return(u)
+  }
+  u * rep(at$scale, each = nrow(u)) + rep(at$center, each = nrow(u))
+}
+
+# Matrices or arrays of derivatives, whose last dimension (or last two) are the coordinates: those
+# in u as those in x.
+derivative_from_process <- function(g, mixture) {
+  scale <- mixture$coordinates$scale
+  if (is.null(scale)) return(g)
+  n <- dim(g)[1]
+  if (length(dim(g)) == 2) return(g / rep(scale, each = n))
+  g / rep(outer(scale, scale), each = n)
+}
+
+# A mean or a covariance in u as that in x.
+moments_from_process <- function(mean, cov, mixture) {
+  scale <- mixture$coordinates$scale
+  if (is.null(scale)) return(list(mean = mean, cov = cov))
+  list(mean = stats::setNames(drop(from_process(t(mean), mixture)), names(mean)),
+       cov = cov * outer(scale, scale))
+}
+
+# log dx/du: a log-density in x is that in u less this, an entropy is that in u and this.
+log_volume <- function(mixture) {
+  if (is.null(mixture$coordinates)) 0 else sum(log(mixture$coordinates$scale))
+}
+
+# The law of (x - center)/scale. To decompose a full covariance takes longer than all else that an
+# evaluation does, so that the last result is kept.
+moved_mixture <- function(mixture, center, scale) {
+  if (is.null(mixture$vectors)) return(move_mixture(mixture, center, scale))
+  what <- list(mixture, center, scale)
+  if (!identical(moved$what, what)) {
+    moved$mixture <- move_mixture(mixture, center, scale)
+    moved$what <- what
+  }
+  moved$mixture
+}
+
+moved <- new.env(parent = emptyenv())
+
+move_mixture <- function(mixture, center, scale) {
+  K <- mixture_size(mixture)
+  means <- (mixture$means - rep(center, each = K)) / rep(scale, each = K)
+  alike <- all(scale == scale[1])
+  if (alike) {
+    mixture$means <- means
+    mixture$values <- mixture$values / scale[1]^2
+    mixture["fit"] <- list(NULL)
+    return(mixture)
+  }
+  covs <- lapply(seq_len(ncol(mixture$values)), function(k) {
+    simplify_cov(if (is.null(mixture$vectors)) mixture$values[, k] / scale^2 else {
+      component_cov(mixture, k) / outer(scale, scale)
+    })
+  })
+  names(covs) <- paste("component", seq_along(covs))
+  result <- assemble_gaussmix(mixture$weights, means, covs, mixture$class)
+  result["coordinates"] <- list(mixture$coordinates)
+  result
+}
+
+# Those of some of the variables.
+kept_coordinates <- function(mixture, keep) {
+  if (!is.null(mixture$coordinates)) lapply(mixture$coordinates, `[`, keep)
+}
+
+# In print, behind a schedule.
+coordinate_words <- function(mixture) if (!is.null(mixture$coordinates)) ", standardised"

@@ -1,0 +1,137 @@
+# Where a run starts, and what the mixture says of its start and of its last step.
+
+#' Where runs start, and what can be wrong with it
+#'
+#' A sampler starts from `N(0, s^2 I)` at the horizon. That is right only if the noised data have
+#' nearly this law there. How far they are from it is known: for each component in closed form, and
+#' by convexity for each class,
+#' \deqn{KL(p_T(\cdot | c) \| N(0, s^2 I)) \le \sum_{k \in c} \frac{w_k}{2 w_c} \Big(
+#'   \frac{a^2 |\mu_k|^2}{s^2} + \sum_i (r_{ki} - \log(1 + r_{ki})) \Big),}{
+#'   KL(p_T(. | c) || N(0, s^2 I)) <= sum_(k in c) w_k/w_c (a^2 |mu_k|^2/s^2 +
+#'   sum_i (r_ki - log(1 + r_ki)))/2,}
+#' with the eigenvalues \eqn{s^2 (1 + r_{ki})}{s^2 (1 + r_ki)} of
+#' \eqn{a^2 \Sigma_k + b^2 I}{a^2 Sigma_k + b^2 I}. The largest of these, over the classes, is what
+#' a run knows of its start: a sampler of the reverse process without other errors passes on this
+#' divergence at most, and a total variation of at most the root of half of it.
+#'
+#' @details
+#' **`horizon = NULL`** is the schedule's own horizon if the divergence there is at most 1e-6 (1e-3
+#' for a mixture in its own coordinates, see [standardise()], so that published numbers keep
+#' their horizon). Else it is the time at which it is 1e-6, if the schedule goes on for ever
+#' (`schedule_ou()`); other schedules end where they end.
+#'
+#' **Warnings** have the class `mixguide_warning` and one of their own, and stand in what is printed
+#' of the run and below its plots:
+#' * `mixguide_warning_start`: the divergence is above 1e-3. The horizon is too short, or the
+#'   schedule ends too early: `schedule_ve()` with a `sigma_max` below the spread of the data, a
+#'   sequence for `schedule_ddpm()` whose last `a` is not small, a mixture in units in which its
+#'   means are large. A longer horizon, another schedule, `start = "exact"` or [standardise()] cures
+#'   it.
+#' * `mixguide_warning_steps`: the last step is coarser than the narrowest component. It takes away
+#'   noise of a larger variance than the component has at the end, so that the score at its start
+#'   does not see the component. More steps, or a grid with shorter ones near the data, cure it.
+#'
+#' @name horizon
+#' @seealso [guided_sample()], [schedule], [time_grid()]
+#' @examples
+#' far <- gaussmix(c(.5, .5), c(140, 170), cov = 25)
+#' run <- guided_sample(far, 1000)  # finds a horizon of its own
+#' run$horizon
+#' run <- tryCatch(guided_sample(far, 1000, horizon = 5), mixguide_warning = conditionMessage)
+#' run
+NULL
+
+# The divergence above which a start is a fault, and that which a chosen horizon reaches.
+START_LIMIT <- 1e-3
+START_GOAL <- 1e-6
+
+# The bound of ?horizon, for each class of a mixture in the coordinates of its process, at one time.
+start_kl <- function(process, schedule, t) {
+  used <- process$weights > 0
+  a2 <- schedule$a(t)^2
+  s2 <- start_sd(schedule, t)^2
+  values <- used_values(process)
+  # b^2 = 1 - a^2 where the start has variance 1, else the start has variance b^2
+  r <- if (schedule$vp) a2 * (values - 1) else a2 * values / s2
+  of_covariance <- colSums(r - log1p(r)) / 2
+  kl <- a2 * rowSums(process$means[used, , drop = FALSE]^2) / (2 * s2) + of_covariance
+  w <- process$weights[used]
+  class <- process$class[used]
+  vapply(split(seq_along(w), factor(class, unique(class))),
+         function(k) sum(w[k] * kl[k]) / sum(w[k]), 0)
+}
+
+# The horizon of NULL (see ?horizon).
+chosen_horizon <- function(mixture, schedule) {
+  own <- schedule$horizon
+  if (is.null(mixture)) return(own)
+  process <- in_process(mixture)
+  worst <- function(t) max(start_kl(process, schedule, t))
+  near <- if (is.null(mixture$coordinates)) START_LIMIT else START_GOAL
+  if (is.finite(schedule$max) || worst(own) <= near) return(own)
+  enough_noise(worst, own)
+}
+
+# The time after `from` at which the start reaches its goal; `from` itself if there is none.
+enough_noise <- function(worst, from) {
+  excess <- function(t) log(worst(t) / START_GOAL)
+  late <- from
+  for (i in 1:6) {
+    late <- 2 * late
+    if (!is.finite(excess(late))) return(from)
+    if (excess(late) <= 0) return(stats::uniroot(excess, c(from, late), tol = 1e-10)$root)
+  }
+  from
+}
+
+# What is wrong with a run, as sentences named by the kind of warning.
+run_faults <- function(process, schedule, times, start) {
+  c(if (identical(start, "normal")) start_fault(process, schedule, times[1]),
+    steps_fault(process, schedule, times))
+}
+
+start_fault <- function(process, schedule, t) {
+  kl <- start_kl(process, schedule, t)
+  kl <- kl[which.max(kl)]
+  if (!(kl > START_LIMIT)) return(NULL)
+  worst <- function(t) max(start_kl(process, schedule, t))
+  later <- if (is.infinite(schedule$max)) enough_noise(worst, t) else {
+    if (schedule$horizon > t && worst(schedule$horizon) <= START_LIMIT) schedule$horizon else t
+  }
+  cure <- if (later > t) {
+    paste("take horizon =", format(later, digits = 3))
+  } else "take a schedule that ends with more noise, or standardise() the mixture"
+  c(start = paste0(
+    "the noised data do not have the law of the start: at t = ", format(t, digits = 4),
+    ", where a = ", format(schedule$a(t), digits = 2), ", the KL divergence of class ", names(kl),
+    " is up to ", format(unname(kl), digits = 2), " (wanted: at most ", START_LIMIT, "); ", cure,
+    ', or start = "exact"'
+  ))
+}
+
+steps_fault <- function(process, schedule, times) {
+  ends <- times[length(times) - 1:0]
+  variance <- min(used_values(process))
+  b2 <- schedule$b2(ends)
+  left <- schedule$a(ends[2])^2 * variance + b2[2]
+  if (!(variance > 0 && b2[1] - b2[2] > left)) return(NULL)
+  c(steps = paste0(
+    "the last step is coarse: it starts at t = ", format(ends[1], digits = 2),
+    " and takes away noise of variance ", format(b2[1] - b2[2], digits = 2),
+    ", more than the smallest variance of the mixture at its end, ", format(left, digits = 2),
+    "; take more steps, or a grid with shorter ones near the data"
+  ))
+}
+
+warn_faults <- function(faults) {
+  for (kind in names(faults)) {
+    warning(warningCondition(faults[[kind]], call = user_call(),
+                             class = c(paste0("mixguide_warning_", kind), "mixguide_warning")))
+  }
+}
+
+print_faults <- function(faults) {
+  if (length(faults)) {
+    writeLines(strwrap(fault_words(faults), width = 90, indent = 2, exdent = 4))
+  }
+}

@@ -1,0 +1,233 @@
+# A process in coordinates of its own is the plain process of the mixture moved there.
+
+cov2 <- function(a, b, c) matrix(c(a, b, b, c), 2)
+plain_frame <- function(x) {
+  x <- as.data.frame(x)
+  attributes(x) <- attributes(x)[c("names", "row.names", "class")]
+  x
+}
+
+moved_pair <- function() {
+  center <- c(140, -3)
+  scale <- c(20, .05)
+  means <- rbind(c(-1, .4), c(1.2, 1), c(.5, -1.6))
+  covs <- list(cov2(.4, .1, .3), cov2(.3, -.1, .5), cov2(.25, 0, .3))
+  class <- c("a", "b", "b")
+  weights <- c(.4, .35, .25)
+  plain <- gaussmix(weights, means, covs, class)
+  back <- function(u) u * rep(scale, each = nrow(u)) + rep(center, each = nrow(u))
+  units <- gaussmix(weights, back(means), lapply(covs, function(S) S * outer(scale, scale)), class)
+  list(x = standardise(units, center, scale), u = plain, back = back, scale = scale,
+       center = center, volume = sum(log(scale)))
+}
+
+test_that("standardise() takes the moments of the mixture, numbers, or nothing", {
+  m <- gaussmix(c(.5, .5), cbind(x = c(-1, 3), y = 7), list(c(1, 0), c(3, 0)))
+  s <- standardise(m)
+  expect_equal(s$coordinates, list(center = c(x = 1, y = 7), scale = c(x = sqrt(6), y = 1)))
+  expect_null(standardise(s, FALSE, FALSE)$coordinates)
+  expect_equal(unname(standardise(m, 2, c(3, 4))$coordinates$scale), c(3, 4))
+  expect_mixguide_error(standardise(m, scale = 0), "scale")
+  expect_mixguide_error(standardise(m, scale = 1:3), "scale")
+  expect_mixguide_error(standardise(m, center = "x"), "center")
+  expect_null(m$coordinates)
+  expect_null(named_mixture("A1")$coordinates)
+})
+
+test_that("mixtures from data are standardised, unless told not to", {
+  f <- as_gaussmix(Species ~ ., iris)
+  expect_equal(f$coordinates$center, colMeans(iris[1:4]))
+  expect_equal(f$coordinates$scale^2, diag(cov(iris[1:4])) * 149 / 150)
+  expect_null(as_gaussmix(Species ~ ., iris, standardise = FALSE)$coordinates)
+  expect_equal(as_gaussmix(faithful$waiting)$coordinates$center, mean(faithful$waiting))
+  expect_output(print(f), "standardised")
+})
+
+test_that("what is known at t = 0 does not know the coordinates", {
+  at <- moved_pair()
+  plain <- standardise(at$x, FALSE, FALSE)
+  x <- rgaussmix(5, plain)
+  expect_identical(dgaussmix(x, at$x), dgaussmix(x, plain))
+  expect_identical(posterior(at$x, x), posterior(plain, x))
+  expect_identical(score(at$x, x), score(plain, x))
+  expect_identical(diffuse(at$x, 0)$means, plain$means)
+  expect_equal(condition(at$x, c(x2 = -3))[1:5], condition(plain, c(x2 = -3))[1:5])
+})
+
+test_that("the process is that of the moved mixture: law, score, denoised point, classes", {
+  at <- moved_pair()
+  u <- rbind(c(0, 0), c(1, -2), c(-3, 1))
+  x <- at$back(u)
+  for (schedule in list(schedule_ou(), schedule_ve(), schedule_flow())) {
+    t <- .4
+    law <- diffuse(at$x, t, schedule)
+    inner <- diffuse(at$u, t, schedule)
+    expect_equal(dgaussmix(x, law, log = TRUE), dgaussmix(u, inner, log = TRUE) - at$volume,
+                 tolerance = 1e-12)
+    expect_equal(law$coordinates, at$x$coordinates)
+    expect_equal(score(at$x, x, t, schedule, "a", 2),
+                 score(at$u, u, t, schedule, "a", 2) / rep(at$scale, each = 3), tolerance = 1e-10)
+    expect_equal(score_jacobian(at$x, x, t, schedule),
+                 score_jacobian(at$u, u, t, schedule) / rep(outer(at$scale, at$scale), each = 3),
+                 tolerance = 1e-9)
+    expect_equal(denoise(at$x, x, t, schedule), at$back(denoise(at$u, u, t, schedule)),
+                 tolerance = 1e-10)
+    expect_equal(posterior(at$x, x, t, schedule), posterior(at$u, u, t, schedule),
+                 tolerance = 1e-10)
+    # the score is the gradient of the density, whatever the coordinates
+    expect_equal(score(at$x, x, t, schedule), score(law, x), tolerance = 1e-9)
+  }
+})
+
+test_that("runs are those of the moved mixture", {
+  at <- moved_pair()
+  key <- c(3, 4)
+  step <- sampler_ddim(20)
+  a <- guided_sample(at$x, 50, guidance("a", 1), step, horizon = 5, key = key, trajectory = TRUE)
+  b <- guided_sample(at$u, 50, guidance("a", 1), step, horizon = 5, key = key, trajectory = TRUE)
+  expect_equal(a$x, at$back(b$x), tolerance = 1e-9)
+  expect_equal(a$confidence, b$confidence, tolerance = 1e-8)
+  expect_equal(a$log_density, b$log_density - at$volume, tolerance = 1e-8)
+  expect_equal(a$trajectory[7, , ], at$back(b$trajectory[7, , ]), tolerance = 1e-9)
+  expect_equal(entropy(a)$estimate, entropy(b)$estimate + at$volume, tolerance = 1e-8)
+  # other starts: a law, points with a log-density, the exact one
+  law <- gaussmix(1, t(c(.2, -.1)), 1.5)
+  start <- gaussmix(1, at$back(law$means), list(1.5 * at$scale^2))
+  points <- rgaussmix(30, law)
+  attr(points, "log_density") <- dgaussmix(points, law, log = TRUE)
+  placed <- at$back(points)
+  attr(placed, "log_density") <- attr(points, "log_density") - at$volume
+  for (starts in list(list(start, law), list(placed, points), list("exact", "exact"))) {
+    a <- guided_sample(at$x, 30, guidance("b", 3), step, horizon = 5, key = key,
+                       start = starts[[1]])
+    b <- guided_sample(at$u, 30, guidance("b", 3), step, horizon = 5, key = key,
+                       start = starts[[2]])
+    expect_equal(a$x, at$back(b$x), tolerance = 1e-8)
+    expect_equal(a$log_density, b$log_density - at$volume, tolerance = 1e-7)
+  }
+  # another model to lead away from, a wrong score
+  worse <- gaussmix(1, at$back(t(c(0, 0))), list(4 * at$scale^2), "b")
+  bad <- gaussmix(1, t(c(0, 0)), 4, "b")
+  a <- guided_sample(at$x, 30, guidance("b", 1, negative = worse), step,
+                     horizon = 5, key = key, score_error = score_error(bias = c(.1, .2) / at$scale))
+  b <- guided_sample(at$u, 30, guidance("b", 1, negative = bad), step, horizon = 5,
+                     key = key, score_error = score_error(bias = c(.1, .2)))
+  expect_equal(a$x, at$back(b$x), tolerance = 1e-8)
+})
+
+test_that("summaries, sweeps, paths and tilts are", {
+  at <- moved_pair()
+  key <- c(5, 6)
+  step <- sampler_ddim(20)
+  both <- function(f, ...) lapply(at[c("x", "u")], f, ..., horizon = 5, key = key)
+  s <- both(guided_summary, 500, guidance("a", 1), step)
+  expect_equal(s$x$mean, drop(at$back(t(s$u$mean))), tolerance = 1e-8, ignore_attr = TRUE)
+  expect_equal(s$x$sd, s$u$sd * at$scale, tolerance = 1e-8, ignore_attr = TRUE)
+  expect_equal(s$x$entropy$estimate, s$u$entropy$estimate + at$volume, tolerance = 1e-8)
+  s <- both(guidance_sweep, "b", c(0, 2), n = 400, step)
+  expect_equal(s$x$confidence, s$u$confidence, tolerance = 1e-8)
+  expect_equal(s$x$entropy, s$u$entropy + at$volume, tolerance = 1e-8)
+  p <- both(coupled_paths, "a", c(1, 4), 20, sampler_euler(30))
+  expect_equal(p$x$table, p$u$table, tolerance = 1e-6)
+  w <- both(tilted_sample, 200, guidance("a", 1), sampler_em(20))
+  expect_equal(w$x$x, at$back(w$u$x), tolerance = 1e-8)
+  expect_equal(w$x$log_normaliser, w$u$log_normaliser, tolerance = 1e-8)
+  expect_equal(w$x$log_density, w$u$log_density - at$volume, tolerance = 1e-8)
+})
+
+test_that("laws, errors and bounds are", {
+  at <- moved_pair()
+  u <- rbind(c(0, 0), c(1, -1))
+  same <- function(f, ..., tolerance = 1e-6) {
+    expect_equal(plain_frame(f(at$x, ...)), plain_frame(f(at$u, ...)), tolerance = tolerance)
+  }
+  one <- function(m) marginal(m, 1)
+  law <- lapply(at[c("x", "u")], function(m) {
+    sampler_law(one(m), guidance("a", 1), sampler_em(30), horizon = 5)
+  })
+  expect_equal(drop(law$x$x), 140 + 20 * drop(law$u$x), tolerance = 1e-9, ignore_attr = TRUE)
+  expect_equal(entropy(law$x)$estimate, entropy(law$u)$estimate + log(20), tolerance = 1e-9)
+  expect_equal(law_density(law$x, 140 + 20 * u[, 1]), law_density(law$u, u[, 1]) / 20,
+               tolerance = 1e-9)
+  expect_equal(law_distance(law$x, one(at$x))$kl, law_distance(law$u, one(at$u))$kl,
+               tolerance = 1e-7)
+  tilt <- lapply(at[c("x", "u")], tilted_law, "a", 2)
+  expect_equal(law_density(tilt$x, at$back(u), log = TRUE),
+               law_density(tilt$u, u, log = TRUE) - at$volume, tolerance = 1e-9)
+  flow <- lapply(at[c("x", "u")], function(m) {
+    fokker_planck(one(m), guidance("a", 1), nodes = 100, steps = 50, horizon = 5)
+  })
+  expect_equal(law_density(flow$x, 140 + 20 * u[, 1]), law_density(flow$u, u[, 1]) / 20,
+               tolerance = 1e-6)
+  same(function(m) sampler_error(one(m), sampler_ddim(20), horizon = 5))
+  same(function(m) path_kl(one(m), sampler_em(50, "uniform"), horizon = 5))
+  same(function(m) error_budget(one(m), sampler_em(50, "uniform"), horizon = 5))
+  same(lipschitz, t = .1)
+  same(second_moment, t = c(0, 1))
+  same(function(m) guidance_sweep(one(m), "a", c(0, 1), sampler = sampler_ddim(10),
+                                  horizon = 5)[c("confidence", "gain")])
+  fisher <- lapply(at[c("x", "u")], information, c(0, .5))
+  expect_equal(fisher$x$fisher, fisher$u$fisher, tolerance = 1e-8)
+  expect_equal(fisher$x$entropy, fisher$u$entropy + at$volume, tolerance = 1e-8)
+  expect_equal(fisher$x$entropy[1], entropy(at$x)$estimate, tolerance = 1e-2)
+})
+
+test_that("a reduced law keeps the coordinates beside what is reduced", {
+  center <- c(10, -20, 3)
+  scale <- c(2, 3, .1)
+  means <- rbind(c(-1, 0, 0), c(1, 1, 0))
+  back <- function(u) u * rep(scale, each = nrow(u)) + rep(center, each = nrow(u))
+  u <- gaussmix(c(.5, .5), means, .5)
+  x <- standardise(gaussmix(c(.5, .5), back(means), list(.5 * scale^2, .5 * scale^2)), center,
+                   scale)
+  law <- lapply(list(x = x, u = u), sampler_law, guidance("1", 1), sampler_em(20), horizon = 5)
+  at <- rbind(c(0, .2, 1), c(1, 1, -1))
+  expect_equal(law_density(law$x, back(at), log = TRUE),
+               law_density(law$u, at, log = TRUE) - sum(log(scale)), tolerance = 1e-8)
+  expect_equal(entropy(law$x)$estimate, entropy(law$u)$estimate + sum(log(scale)),
+               tolerance = 1e-8)
+  expect_equal(unname(mean(law$x)), drop(back(t(unname(mean(law$u))))), tolerance = 1e-8)
+  expect_equal(unname(moments(law$x)$cov), unname(moments(law$u)$cov) * outer(scale, scale),
+               tolerance = 1e-8)
+  expect_equal(law_distance(law$x, x)$kl, law_distance(law$u, u)$kl, tolerance = 1e-6)
+  run <- lapply(list(x = x, u = u), guided_sample, 20, guidance("2", 1), sampler_ddim(20),
+                horizon = 5, key = c(1, 2))
+  expect_match(run$x$reduced, "->")
+  expect_equal(run$x$log_density, run$u$log_density - sum(log(scale)), tolerance = 1e-8)
+})
+
+test_that("one Gaussian's sampler has its moments in the variables of the mixture", {
+  center <- c(5, -2)
+  scale <- c(3, .2)
+  S <- cov2(.5, .2, .4)
+  u <- gaussmix(1, t(c(.3, -.5)), S)
+  x <- standardise(gaussmix(1, t(center + scale * c(.3, -.5)), S * outer(scale, scale)), center,
+                   scale)
+  a <- sampler_moments(x, sampler_ddim(20), horizon = 5)
+  b <- sampler_moments(u, sampler_ddim(20), horizon = 5)
+  expect_equal(a$mean, center + scale * b$mean, tolerance = 1e-10)
+  expect_equal(a$cov, b$cov * outer(scale, scale), tolerance = 1e-10)
+  expect_equal(a$kl, b$kl, tolerance = 1e-8)
+})
+
+test_that("zero-shot methods run in the coordinates of the process", {
+  at <- moved_pair()
+  H <- t(c(1, -.5))
+  y <- .3
+  in_x <- observation(drop(y + H %*% (at$center / at$scale)), H / at$scale, .04)
+  in_u <- observation(y, H, .04)
+  for (method in list(zero_shot_exact(), zero_shot_bo(), zero_shot_dps(), zero_shot_tds(8))) {
+    a <- zero_shot_sample(at$x, 20, in_x, method, key = c(7, 8))
+    b <- zero_shot_sample(at$u, 20, in_u, method, key = c(7, 8))
+    expect_equal(a$x, at$back(b$x), tolerance = 1e-6)
+  }
+  point <- t(c(.1, .2))
+  expect_equal(zero_shot_score(at$x, at$back(point), 20, in_x, zero_shot_bo()),
+               zero_shot_score(at$u, point, 20, in_u, zero_shot_bo()) / rep(at$scale, each = 1),
+               tolerance = 1e-8)
+  expect_equal(plain_frame(zero_shot_mismatch(at$x, in_x, zero_shot_bo(), nodes = 20)),
+               plain_frame(zero_shot_mismatch(at$u, in_u, zero_shot_bo(), nodes = 20)),
+               tolerance = 1e-6)
+  expect_equal(mutual_information(at$x, H / at$scale)$estimate,
+               mutual_information(at$u, H)$estimate, tolerance = 1e-6)
+})

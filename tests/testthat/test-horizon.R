@@ -1,0 +1,133 @@
+test_that("the bound of the start is that of each class, exact for one Gaussian", {
+  set.seed(1)
+  for (schedule in list(schedule_ou(), schedule_ve(sigma_max = 20), schedule_vp())) {
+    plain <- random_mixture("full", 2, 3)
+    t <- schedule$horizon
+    kl <- start_kl(plain$mixture, schedule, t)
+    a <- schedule$a(t)
+    sd <- if (schedule$vp) 1 else sqrt(schedule$b2(t))
+    each <- vapply(1:3, function(k) {
+      S <- a^2 * plain$covs[[k]] + schedule$b2(t) * diag(2)
+      (sum(diag(S)) / sd^2 + a^2 * sum(plain$means[k, ]^2) / sd^2 - 2 -
+         log(det(S / sd^2))) / 2
+    }, 0)
+    w <- plain$weights
+    # the oracle takes differences of numbers near 2
+    expect_equal(unname(kl), c(sum(w[c(1, 3)] * each[c(1, 3)]) / sum(w[c(1, 3)]), each[2]),
+                 tolerance = 1e-9)
+  }
+  # it bounds the divergence by quadrature
+  m <- named_mixture("A1")
+  begin <- start_error(diffuse(m, 1), m, schedule_ou(), 1, "normal")
+  whole <- m
+  whole$class[] <- "1"
+  expect_lt(begin$estimate[1], start_kl(whole, schedule_ou(), 1))
+})
+
+test_that("the horizon that is chosen has a start that is near enough, and not before its time", {
+  set.seed(2)
+  for (i in 1:300) {
+    d <- sample(1:3, 1)
+    scale <- 10^runif(1, -3, 4)
+    m <- gaussmix(runif(3, .1, 1), matrix(rnorm(3 * d), 3) * scale + 10^runif(1, -2, 5),
+                  lapply(1:3, function(k) runif(d, .01, 1) * scale^2))
+    if (i %% 2) m <- standardise(m)
+    horizon <- chosen_horizon(m, schedule_ou())
+    at <- max(start_kl(in_process(m), schedule_ou(), horizon))
+    expect_gte(horizon, 5)
+    if (horizon > 5) expect_equal(at, START_GOAL, tolerance = 1e-6) else {
+      expect_lte(at, if (i %% 2) START_GOAL else START_LIMIT)
+    }
+  }
+  # written down near the origin: the schedule's own, as published numbers have it
+  for (name in named_mixture()) {
+    expect_identical(chosen_horizon(named_mixture(name), schedule_ou()), 5)
+  }
+  # other schedules end where they end
+  far <- gaussmix(1, 1e4, 1)
+  for (schedule in list(schedule_vp(), schedule_ve(), schedule_flow(), schedule_cosine())) {
+    expect_identical(chosen_horizon(far, schedule), schedule$horizon)
+  }
+})
+
+test_that("a default run hits a mixture wherever it is and however it is scaled", {
+  set.seed(3)
+  for (i in 1:20) {
+    d <- sample(1:3, 1)
+    scale <- 10^runif(d, -6, 6)
+    center <- rnorm(d) * scale * 10^runif(1, 0, 6)
+    label <- rep(c("a", "b"), each = 30)
+    x <- matrix(rnorm(60 * d), 60) + 2 * (label == "b")
+    x <- as.data.frame(x * rep(scale, each = 60) + rep(center, each = 60))
+    f <- as_gaussmix(x, label)
+    expect_no_warning(run <- guided_sample(f, 1000, guidance("b", 0)))
+    target <- moments(f, "b")
+    shift <- abs(colMeans(run$x) - target$mean) / sqrt(diag(target$cov))
+    expect_lt(max(shift), .02 + 4.5 / sqrt(1000))
+    expect_lt(max(abs(apply(run$x, 2, sd) / sqrt(diag(target$cov)) - 1)), .12)
+  }
+})
+
+test_that("a start that is too near the data is a warning with the figure and the cure", {
+  far <- gaussmix(c(.5, .5), c(140, 170), 25)
+  expect_warning(run <- guided_sample(far, 10, horizon = 5),
+                 "class 2 is up to 0.66 .*horizon = 11.7", class = "mixguide_warning_start")
+  expect_output(print(run), "Warning: the noised data do not have the law of the start")
+  expect_output(print(summary(run)), "Warning: the noised data")
+  expect_match(autoplot(run)$labels$caption, "Warning")
+  expect_no_warning(guided_sample(far, 10))
+  expect_no_warning(guided_sample(far, 10, horizon = 5, start = "exact"))
+  expect_no_warning(guided_sample(standardise(far), 10, horizon = 8))
+  # a schedule that ends too early, a short sequence
+  wide <- gaussmix(c(.5, .5), c(-100, 100), 1)
+  expect_warning(guided_sample(wide, 10, schedule = schedule_ve(sigma_max = 50)), "more noise",
+                 class = "mixguide_warning_start")
+  expect_no_warning(guided_sample(wide, 10, schedule = schedule_ve(sigma_max = 5000)))
+  short <- schedule_ddpm(1 - seq(1e-4, .02, length.out = 100))
+  expect_warning(guided_sample(named_mixture("A1"), 10, schedule = short, sampler = sampler_ddpm()),
+                 class = "mixguide_warning_start")
+  for (code in list(
+    quote(guidance_sweep(far, "1", c(0, 1), horizon = 5)),
+    quote(guided_summary(far, 100, guidance("1", 1), horizon = 5)),
+    quote(coupled_paths(far, "1", 1, 5, horizon = 5)),
+    quote(sampler_law(far, guidance("1", 1), horizon = 5)),
+    quote(tilted_sample(far, 20, guidance("1", 1), horizon = 5)),
+    quote(strength_limit(far, "1", horizon = 5, range = c(1, 2))),
+    quote(bifurcation(far, "1", 0:2, horizon = 5)), quote(folding(far, "1", 0, horizon = 5))
+  )) {
+    count <- 0
+    withCallingHandlers(x <- eval(code), mixguide_warning_start = function(w) {
+      count <<- count + 1
+      invokeRestart("muffleWarning")
+    }, warning = function(w) invokeRestart("muffleWarning"))
+    expect_identical(count, 1, label = deparse(code)[1])
+  }
+})
+
+test_that("a last step that is coarser than a component is a warning", {
+  narrow <- gaussmix(c(.5, .5), c(-1, 1), c(1e-4, 1))
+  expect_warning(run <- guided_sample(narrow, 10, sampler = sampler_ddim(10)),
+                 "last step is coarse", class = "mixguide_warning_steps")
+  expect_output(print(run), "Warning: the last step is coarse")
+  expect_no_warning(guided_sample(narrow, 10, sampler = sampler_ddim(500)))
+  # a run that ends before the data aims at what is there
+  expect_no_warning(guided_sample(narrow, 10, sampler = sampler_ddim(100, grid = "logsnr",
+                                                                      end = 1e-3)))
+})
+
+test_that("a sweep says where its mean is, and warns if it is elsewhere", {
+  skip_if_not_installed("mclust")
+  data("banknote", package = "mclust", envir = environment())
+  f <- as_gaussmix(Status ~ ., banknote)
+  good <- guidance_sweep(f, "genuine", c(0, 1), n = 1000)
+  expect_lt(attr(good, "setup")$target$shift, .15)
+  expect_output(print(good), "mean at strength 0: off by")
+  raw <- standardise(f, FALSE, FALSE)
+  step <- sampler_heun(200, "quadratic", 1e-4)
+  expect_warning(
+    expect_warning(bad <- guidance_sweep(raw, "genuine", c(0, 1), n = 500, sampler = step,
+                                         horizon = 5), class = "mixguide_warning_start"),
+    class = "mixguide_warning_location"
+  )
+  expect_gt(attr(bad, "setup")$target$shift, 1)
+})
