@@ -41,6 +41,10 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   }
   column <- if (is.character(variable)) match(variable, variable_names(mixture)) else variable
   bins <- check_count(bins, "bins", min = 2)
+  n <- check_particles(n, min = 2)
+  if (is.matrix(start) && nrow(start) < 2) {
+    abort_input("start", "two points at least", count_of(nrow(start), "row"))
+  }
   limits <- check_range(limits, 1, "limits")
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
@@ -49,8 +53,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   if (exact == "law" && mixture_dim(mixture) > 1) {
     abort_input("exact", "FALSE for more than one dimension")
   }
-  begin <- sweep_start(start, exact == "nodes", mixture, check_count(n, "n", 2), sampler, schedule,
-                       times[1])
+  begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
   shaped <- guidance(class, if (is.null(shape)) 1 else shape)
   runs <- lapply(strength, function(eta) {
     guide <- with_strength(shaped, eta)

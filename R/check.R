@@ -63,12 +63,23 @@ check_strengths <- function(x, min = -Inf) {
   as.double(x)
 }
 
-# 2^31 - 1: the largest number of rows that an R matrix can have
-check_count <- function(x, arg, min = 0, max = .Machine$integer.max) {
-  ok <- is.numeric(x) && length(x) == 1 && is.finite(x) && x >= min && x == round(x) && x <= max
-  if (!ok) abort_input(arg, paste0("one whole number >= ", min), describe(x))
-  as.double(x)
+# 2^31 - 1: the largest number of rows that an R matrix can have. `more`: what takes more than max.
+check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL) {
+  one <- is.numeric(x) && length(x) == 1 && !is.na(x)
+  if (one && is.finite(x) && x >= min && x == round(x) && x <= max) return(as.double(x))
+  above <- one && x > max
+  range <- if (above) paste(" from", min, "to", number(max)) else paste(" >=", min)
+  abort_input(arg, paste0("one whole number", range, if (above && !is.null(more)) {
+    paste0(" (", more, ")")
+  }), describe(x))
 }
+
+check_particles <- function(n, min = 0) {
+  check_count(n, "n", min, more = "guided_summary() takes more")
+}
+
+# A list of operations is made for each step, so that many more are a slip of the pen.
+check_steps <- function(x, arg = "steps", min = 1) check_count(x, arg, min, max = 1e6)
 
 check_flag <- function(x, arg) {
   ok <- is.logical(x) && length(x) == 1 && !is.na(x)
@@ -89,7 +100,28 @@ check_mixture <- function(x, arg = "mixture") {
   if (!inherits(x, "gaussmix")) {
     abort_input(arg, "a gaussmix (see gaussmix() and as_gaussmix())", paste("a", class(x)[1]))
   }
+  if (!is_whole_mixture(x)) {
+    abort_input(arg, "a gaussmix as gaussmix() makes it", "one that was changed, or is damaged")
+  }
   x
+}
+
+# Sizes and types, by which the C code goes, and what a run cannot be without: of a mixture that was
+# tampered with, or read from a file. What costs more than reading the means is left alone.
+is_whole_mixture <- function(x) {
+  numbers <- c("weights", "means", "values")
+  if (!is.list(x) || !all(vapply(numbers, function(field) is.double(x[[field]]), NA))) return(FALSE)
+  size <- dim(x$means)
+  forms <- c("isotropic", "diagonal", "full")
+  if (length(size) != 2 || any(size == 0) || length(dim(x$values)) != 2 || !is.character(x$form) ||
+      !isTRUE(x$form %in% c(forms, paste("common", forms)))) return(FALSE)
+  spectra <- if (startsWith(x$form, "common")) 1 else size[1]
+  length(x$weights) == size[1] && length(x$class) == size[1] && is.character(x$class) &&
+    all(dim(x$values) == c(size[2], spectra)) &&
+    (!endsWith(x$form, "full") ||
+       is.double(x$vectors) && length(x$vectors) == size[2]^2 * spectra) &&
+    all(vapply(numbers, function(field) all_finite(x[[field]]), NA)) &&
+    all(x$weights >= 0) && abs(sum(x$weights) - 1) < 1e-6 && all(x$values >= 0)
 }
 
 frame_to_matrix <- function(x, arg) {

@@ -10,8 +10,11 @@
 #'
 #' @details
 #' **Memory.** A chunk of a sample holds a few million numbers, and is put in its place in the
-#' result at once: a run takes the memory of its result and at most 64 MB. [guided_summary()] and
-#' [guidance_sweep()] (unless it keeps its samples) take the same for any number of particles.
+#' result at once: a run takes the memory of its result, of the mixture, and some 40 MB more (of 64
+#' particles, if these are more). [guided_summary()] and [guidance_sweep()] (unless it keeps its
+#' samples) take the same for any number of particles; a summary of many variables also some copies
+#' of its histograms, `bins` numbers per variable, and of its fourth moments, which of d variables
+#' with covariances are `4 d^2` numbers.
 #'
 #' **Workers.** After `future::plan(future::multisession, workers = 4)`, or another plan of package
 #' future (`cluster` for several hosts, `future.batchtools::batchtools_slurm` for a batch system),
@@ -37,8 +40,8 @@
 #' one with a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each;
 #' the error above tells the key. A file's name is made from a digest of all that settles its
 #' content (mixture, guidance, sampler, times, start, key, version and instruction set), so that a
-#' folder can hold many runs and never gives the chunk of another, and from a checksum: a damaged
-#' file is removed, with a warning, and its chunk run again. Delete the folder when you no longer
+#' folder can hold many runs and never gives the chunk of another, and from a checksum: a file that
+#' is damaged or cut short is removed, with a warning, and its chunk run again. Delete the folder when you no longer
 #' need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.

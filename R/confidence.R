@@ -4,13 +4,19 @@
 #' at. For a mixture, `x` comes from the class itself: the confidence that perfect conditional
 #' sampling has. For a guided sample, `x` is the output of the sampler.
 #'
+#' @details Of a sample, a sweep that kept its samples (`keep = TRUE`) and a law, the confidence in
+#'   any class can be had, from its points; of a summary and other sweeps only that in the class
+#'   that they aimed at was kept, and another one is an error.
+#'
 #' @param x A [gaussmix()], a [guided_sample()] or [tilted_sample()], a [guided_summary()], a
 #'   [guidance_sweep()] or a [law].
-#' @param class The class (for a mixture); `NULL`: each of them.
+#' @param class One or more classes, each of which has a row. `NULL`: of a mixture each of its
+#'   classes, otherwise the class (or the union of classes) aimed at.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
 #' @param ... Not used.
 #' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"` or
-#'   `"Monte Carlo"`; before them `class` for a mixture, `strength` for a sweep.
+#'   `"Monte Carlo"`; before them `class` for a mixture or where it was given, `strength` for a
+#'   sweep.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
@@ -30,28 +36,44 @@ no_estimate <- function(x) {
 #' @rdname confidence
 #' @export
 confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
-  classes <- mixture_classes(x)
-  if (!is.null(class)) {
-    class_components(x, class)
-    classes <- as.character(class)
-  }
   if (is_singular(x)) {
     abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
   }
-  rows <- lapply(classes, function(y) {
+  class_rows(x, if (is.null(class)) mixture_classes(x) else class, function(y) {
     inside <- class_components(x, y)
     part <- class_law(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
     expectation(part, class_probability(x, y), n, cut_at = x)
   })
-  data.frame(class = classes, do.call(rbind, rows))
+}
+
+# A row for each class.
+class_rows <- function(mixture, class, row) {
+  class_components(mixture, class)
+  class <- as.character(class)
+  cbind(class = class, do.call(rbind, lapply(class, row)), stringsAsFactors = FALSE)
 }
 
 #' @rdname confidence
 #' @export
-confidence.guided_sample <- function(x, ...) {
-  if (is.null(x$confidence)) no_class()
-  particle_mean(x, x$confidence)
+confidence.guided_sample <- function(x, class = NULL, ...) {
+  if (is.null(class)) {
+    if (is.null(x$confidence)) no_class()
+    return(particle_mean(x, x$confidence))
+  }
+  q <- sample_posterior(x)
+  class_rows(x$mixture, class, function(y) particle_mean(x, q[, y]))
+}
+
+# p(class | x) of the points of a guided_sample, a column per class: as its confidence, at the last
+# time at which the law has a density. NaN where a particle overflowed.
+sample_posterior <- function(x) {
+  t <- closing_time(x$mixture, x$times, x$schedule)
+  there <- rowSums(!is.finite(x$x)) == 0
+  q <- posterior(x$mixture, x$x[there, , drop = FALSE], t, x$schedule)
+  all <- matrix(NaN, length(there), ncol(q), dimnames = list(NULL, colnames(q)))
+  all[there, ] <- q
+  all
 }
 
 no_class <- function() {
@@ -60,7 +82,28 @@ no_class <- function() {
 
 #' @rdname confidence
 #' @export
-confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence")
+confidence.guidance_sweep <- function(x, class = NULL, ...) {
+  setup <- attr(x, "setup")
+  if (is.null(class)) return(sweep_column(x, "confidence"))
+  if (length(setup$samples) != nrow(x)) {
+    return(aimed_row(sweep_column(x, "confidence"), class, setup$class))
+  }
+  rows <- Map(function(strength, sample) {
+    row <- confidence(sample, class)
+    cbind(row["class"], strength = strength, row[names(row) != "class"])
+  }, x$strength, setup$samples)
+  do.call(rbind, unname(rows))
+}
+
+# What was kept for the class aimed at alone: with it, or an error if another one is asked for.
+aimed_row <- function(row, class, aim) {
+  if (!(is.atomic(class) && length(aim) == 1 && identical(as.character(class), aim))) {
+    abort_input("class", paste0("NULL", if (length(aim) == 1) paste0(' or "', aim, '"'),
+                                ": nothing was kept of other classes, which confidence() of a ",
+                                "guided_sample() has"), describe(class))
+  }
+  cbind(class = aim, row, stringsAsFactors = FALSE)
+}
 
 # p(class | z) as a function of points z (n x d), for one class or the union of several.
 class_probability <- function(mixture, class) {
@@ -91,7 +134,10 @@ sample_mean <- function(x, weights = NULL, ancestor = NULL) {
 }
 
 # The same for a guided_sample.
-particle_mean <- function(object, x) sample_mean(x, object$weights, object$ancestor)
+particle_mean <- function(object, x) {
+  if (!length(x)) return(estimate_row(NA_real_, NA_real_, "no particles"))
+  sample_mean(x, object$weights, object$ancestor)
+}
 
 # The standard error of a sum over particles, of mean zero: those of one ancestor are dependent,
 # families are not (Chan and Lai 2013). One family tells nothing of it.

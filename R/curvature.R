@@ -175,7 +175,152 @@ border_ties <- function(mixture, points, center, radius) {
 
 # More dimensions, everywhere, if that is bounded.
 spread_range <- function(mixture) {
-  starts_range(mixture, rbind(points_around(mixture), pair_points(mixture)))
+  starts_range(mixture, rbind(points_around(mixture), pair_points(mixture), tie_points(mixture)))
+}
+
+# Points of the surfaces where two components tie above all others, however far out: H grows along
+# them, up to where they close or a third component takes over. The pairs whose precisions are most
+# alike tie furthest out.
+tie_points <- function(mixture, most = 100) {
+  K <- mixture_size(mixture)
+  P <- precisions(mixture)
+  P <- P[if (length(P) == 1) rep(1, K) else seq_len(K)]
+  pairs <- utils::combn(K, 2)
+  if (ncol(pairs) > most) {
+    apart <- apply(pairs, 2, function(p) sum((P[[p[1]]] - P[[p[2]]])^2))
+    pairs <- pairs[, order(apart)[seq_len(most)], drop = FALSE]
+  }
+  level <- log(mixture$weights) - colSums(log(matrix(mixture$values, ncol(mixture$means), K))) / 2
+  # l_k at points
+  logits <- function(x) {
+    matrix(vapply(seq_len(K), function(k) {
+      z <- x - rep(mixture$means[k, ], each = nrow(x))
+      level[k] - rowSums((z %*% P[[k]]) * z) / 2
+    }, double(nrow(x))), nrow(x))
+  }
+  slopes <- function(x, k) -(x - rep(mixture$means[k, ], each = nrow(x))) %*% P[[k]]
+  points <- lapply(seq_len(ncol(pairs)), function(p) {
+    i <- pairs[1, p]
+    j <- pairs[2, p]
+    tie <- list(A = P[[i]] - P[[j]], b = P[[i]] %*% mixture$means[i, ] -
+                  P[[j]] %*% mixture$means[j, ],
+                c = diff(logits(0 * mixture$means[1, , drop = FALSE])[c(j, i)]))
+    # by how much the two are above all others, or (negative) below
+    lead <- function(x) {
+      if (K == 2) return(rep(Inf, nrow(x)))
+      l <- logits(x)
+      pmin(l[, i], l[, j]) - apply(l[, -c(i, j), drop = FALSE], 1, max)
+    }
+    height <- function(x) rowSums((slopes(x, i) - slopes(x, j))^2)
+    arcs <- tie_arcs(tie, sqrt(max(mixture$values)))
+    do.call(rbind, lapply(arcs, arc_points, lead, height))
+  })
+  points <- do.call(rbind, points)
+  points[is.finite(rowSums(points)), , drop = FALSE]
+}
+
+# The surface c + b'x - x'A x/2 = 0 in pieces, each a function of a parameter with its values: curves
+# in the plane, points with more dimensions.
+tie_arcs <- function(tie, scale) {
+  d <- nrow(tie$A)
+  e <- eigen(tie$A, TRUE)
+  curved <- abs(e$values) > 1e-12 * max(abs(e$values), .Machine$double.xmin)
+  if (max(abs(e$values)) == 0) curved[] <- FALSE
+  lambda <- e$values[curved]
+  b <- drop(crossprod(e$vectors, tie$b))
+  middle <- replace(double(d), curved, b[curved] / lambda)
+  # sum(lambda w^2) = 2 c + 2 b'y of the flat directions, w from the middle
+  c <- tie$c + sum(b[curved]^2 / lambda) / 2
+  slope <- replace(b, curved, 0)
+  flat <- sqrt(sum(slope^2)) > 1e-10 * max(abs(b), .Machine$double.xmin)
+  put <- function(y) tcrossprod(y + rep(middle, each = nrow(y)), e$vectors)
+  # far out by powers of e
+  far <- seq(-16, 16, by = .05)
+  free <- if (d == 2) NULL else {
+    z <- stats::qnorm(even_points(some_points(d), d + 1))
+    list(z = z[, -1, drop = FALSE], size = scale * exp(4 * z[, 1]))
+  }
+  if (flat || !any(curved)) {
+    if (!flat) return(list())
+    # solved for y along b, everything else is free
+    along <- slope / sum(slope^2)
+    arc <- function(y) {
+      y <- y - outer(drop(y %*% slope) / sum(slope^2), slope)
+      put(y + outer(drop(y[, curved, drop = FALSE]^2 %*% lambda) / 2 - c, along))
+    }
+    if (d > 2) return(list(list(x = arc(free$z * free$size))))
+    across <- if (any(curved)) as.double(curved) else c(-slope[2], slope[1]) / sqrt(sum(slope^2))
+    return(list(list(at = far, point = function(s) arc(outer(scale * sinh(s), across)))))
+  }
+  up <- if (c > 0) lambda > 0 else lambda < 0
+  if (!any(up) || c == 0) return(list())
+  size <- sqrt(2 * abs(c) / abs(lambda))
+  if (d > 2) {
+    z <- free$z[, curved, drop = FALSE]
+    length_of <- function(on) sqrt(rowSums(z[, on, drop = FALSE]^2))
+    reach <- if (all(up)) rep(0, nrow(z)) else asinh(free$size / scale)
+    z[, up] <- z[, up] * cosh(reach) / length_of(up)
+    if (!all(up)) z[, !up] <- z[, !up] * sinh(reach) / length_of(!up)
+    y <- free$z * free$size
+    y[, curved] <- z * rep(size, each = nrow(z))
+    return(list(list(x = put(y))))
+  }
+  on <- which(curved)
+  branch <- function(at, first, second) {
+    list(at = at, point = function(s) {
+      y <- matrix(0, length(s), 2)
+      y[, on] <- cbind(first(s), second(s))[, seq_along(on)] * rep(size, each = length(s))
+      if (length(on) == 1) y[, -on] <- scale * sinh(s)
+      put(y)
+    })
+  }
+  if (length(on) == 1) {
+    return(list(branch(far, function(s) 1 + 0 * s, identity),
+                branch(far, function(s) -1 + 0 * s, identity)))
+  }
+  if (all(up)) return(list(branch(seq(0, 2 * pi, length.out = 721), cos, sin)))
+  lapply(c(-1, 1), function(sign) {
+    bow <- function(s) sign * cosh(s)
+    if (up[1]) branch(far, bow, sinh) else branch(far, sinh, bow)
+  })
+}
+
+# Of an arc where two components tie: the points at which they are on top, the highest of them more
+# exactly, and those around places where a third component takes over.
+arc_points <- function(arc, lead, height) {
+  x <- if (is.null(arc$at)) arc$x else arc$point(arc$at)
+  top <- lead(x)
+  seen <- which(top > -40)
+  if (is.null(arc$at)) return(x[seen, , drop = FALSE])
+  above <- top > 0
+  above[is.na(above)] <- FALSE
+  ends <- utils::head(which(diff(above) != 0), 20)
+  low <- arc$at[ends]
+  high <- arc$at[ends + 1]
+  for (i in if (length(ends)) 1:50) {
+    middle <- (low + high) / 2
+    same <- (lead(arc$point(middle)) > 0) == above[ends]
+    low[same] <- middle[same]
+    high[!same] <- middle[!same]
+  }
+  points <- x[seen, , drop = FALSE]
+  if (length(ends)) {
+    at <- arc$point(low)
+    along <- x[ends + 1, , drop = FALSE] - x[ends, , drop = FALSE]
+    along <- along / sqrt(rowSums(along^2) * pmax(height(at), .Machine$double.xmin))
+    points <- rbind(points, do.call(rbind, lapply(c(0, 2^(-1:7), -2^(-1:7)), function(s) {
+      at + s * along
+    })))
+  }
+  h <- ifelse(above, height(x), -Inf)
+  hills <- which(diff(sign(diff(c(-Inf, h, -Inf)))) < 0 & is.finite(h))
+  hills <- utils::head(hills[order(h[hills], decreasing = TRUE)], 3)
+  finer <- vapply(hills, function(k) {
+    ends <- arc$at[pmin(pmax(k + c(-1, 1), 1), length(h))]
+    stats::optimize(function(s) height(arc$point(s)), ends, maximum = TRUE, tol = 1e-10)$maximum
+  }, 0)
+  if (length(finer)) points <- rbind(points, arc$point(finer))
+  points
 }
 
 # Points around the components, up to some 30 standard deviations.

@@ -12,7 +12,10 @@ chunk_folder <- function(folder, task) {
   get <- function(first, count) {
     for (file in list.files(folder, paste0("^", stem(first, count), "[0-9a-f]{32}[.]rds$"))) {
       path <- file.path(folder, file)
-      if (endsWith(file, paste0(tools::md5sum(path), ".rds"))) return(readRDS(path))
+      whole <- endsWith(file, paste0(tools::md5sum(path), ".rds"))
+      # what was cut short before it got its name agrees with its checksum
+      value <- if (whole) tryCatch(readRDS(path), error = function(e) NULL)
+      if (!is.null(value)) return(value)
       warning("`folder`: ", file, " is damaged, its chunk is run again", call. = FALSE)
       unlink(path)
     }
@@ -23,7 +26,9 @@ chunk_folder <- function(folder, task) {
     on.exit(unlink(draft))
     saveRDS(value, draft, version = 2, compress = FALSE)
     name <- paste0(stem(first, count), tools::md5sum(draft), ".rds")
-    if (!file.rename(draft, file.path(folder, name))) {
+    # a disk that is full is only a warning when a file is closed
+    kept <- tryCatch(identical(readRDS(draft), value), error = function(e) FALSE)
+    if (!kept || !file.rename(draft, file.path(folder, name))) {
       stop("could not write to the folder ", folder, call. = FALSE)
     }
     value

@@ -223,10 +223,11 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   models <- list()
   # the number of a model, which is made if it is new
   add <- function(source, class = NULL, arg = "class") {
-    key <- paste(c(source, class), collapse = "\r")
+    of <- sources[[source]]
+    keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
+    # by numbers: labels may hold anything
+    key <- toString(c(source, sort(match(class, mixture_classes(of)))))
     if (is.null(models[[key]])) {
-      of <- sources[[source]]
-      keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
       rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
       models[[key]] <<- replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))
     }

@@ -66,7 +66,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   template <- as_guidance(class, interval = interval)
   class <- template$class
   class_components(mixture, class)
-  n <- check_count(n, "n", min = 2)
+  n <- check_particles(n, min = 2)
   check_flag(keep, "keep")
   strength <- check_strengths(strength)
   key <- check_key(key)

@@ -282,7 +282,7 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     label <- start
     if (start == "normal") {
       sd <- start_sd(schedule, horizon)
-      return(list(n = check_count(n, "n"), sd = sd, label = "normal",
+      return(list(n = check_particles(n), sd = sd, label = "normal",
                   entropy = d * log(2 * pi * exp(1) * sd^2) / 2 + log_units(mixture)))
     }
     law <- diffuse(class_law(in_process(mixture), class), horizon, schedule)
@@ -305,7 +305,7 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     return(list(n = nrow(x), x = to_process(x, mixture), log_density = log_density,
                 label = "given"))
   }
-  list(n = check_count(n, "n"), law = law, label = label)
+  list(n = check_particles(n), law = law, label = label)
 }
 
 check_density_method <- function(method, sampler, begin, d, singular, power = 0,

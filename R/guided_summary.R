@@ -68,6 +68,11 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   bins <- check_count(bins, "bins", min = 1, max = 1e6)
   d <- mixture_dim(mixture)
   covariance <- if (is.null(covariance)) d <= 32 else check_flag(covariance, "covariance")
+  # the squares of 2 d columns are the rows of a matrix
+  if (covariance && (2 * d)^2 > .Machine$integer.max) {
+    abort_input("covariance", paste("FALSE for more than 23170 variables: fourth moments would take",
+                                    format(32 * d^2 / 2^30, digits = 2), "GiB"), "TRUE")
+  }
   range <- check_range(range, d)
   plan <- sampling_plan(mixture, min(n, 2^30), guidance, sampler, schedule, horizon, start,
                         noise = NULL, log_density, trajectory = FALSE, reduce, score_error)
@@ -173,7 +178,8 @@ read_summary <- function(total, plan, job) {
     )))
 }
 
-# Mean and covariance with standard errors, from the moments of y = x - centre and of y^2.
+# Mean and covariance with standard errors, from the moments of y = x - centre and of y^2: all of
+# them in one block, or (variances only) a block for each variable.
 variable_moments <- function(moments, centre, labels) {
   n <- moments$n
   d <- length(centre)
@@ -181,29 +187,32 @@ variable_moments <- function(moments, centre, labels) {
   p <- nrow(moments$mean)
   cross <- array(moments$cross, c(p, p, ncol(moments$mean))) / n
   y <- seq_len(p / 2)
-  block <- function(rows, columns) {
-    if (whole) matrix(cross[rows, columns, 1], d) else diag(cross[rows, columns, ], d)
-  }
   m <- moments$mean[y, ]
-  linear <- block(y, y)
-  mixed <- block(y + p / 2, y)
+  # d x d matrices, or d numbers
+  linear <- cross[y, y, ]
+  mixed <- cross[y + p / 2, y, ]
+  squares <- cross[y + p / 2, y + p / 2, ]
+  diagonal <- function(x) if (is.matrix(x)) diag(x) else x
+  turned <- if (is.matrix(mixed)) t(mixed) else mixed
+  other <- function(x) if (is.matrix(linear)) rep(x, each = d) else x
+  v <- diagonal(linear)
   # u_ij = (y_i - m_i)(y_j - m_j): its mean is the covariance, and (y_i - m_i)^2 is linear in (y,
   # y^2)
-  squares <- block(y + p / 2, y + p / 2) - 2 * (mixed * rep(m, each = d) + t(mixed) * m) +
-    4 * linear * outer(m, m)
-  variance <- squares + outer(diag(linear), diag(linear)) - linear^2
+  variance <- squares - 2 * (mixed * other(m) + turned * m) + 4 * linear * m * other(m) +
+    v * other(v) - linear^2
   cov <- linear * n / (n - 1)
   cov_se <- sqrt(pmax(variance, 0) / n)
-  dimnames(cov) <- dimnames(cov_se) <- list(labels, labels)
-  sd <- sqrt(diag(cov))
-  list(mean = stats::setNames(centre + m, labels), mean_se = sd / sqrt(n), sd = sd,
-       sd_se = diag(cov_se) / (2 * sd), cov = if (whole || d == 1) cov,
-       cov_se = if (whole || d == 1) cov_se)
+  sd <- sqrt(diagonal(cov))
+  named <- function(x) stats::setNames(x, labels)
+  square <- function(x) if (whole || d == 1) matrix(x, d, d, dimnames = list(labels, labels))
+  list(mean = named(centre + m), mean_se = named(sd / sqrt(n)), sd = named(sd),
+       sd_se = named(diagonal(cov_se) / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
 }
 
 #' @rdname confidence
 #' @export
-confidence.guided_summary <- function(x, ...) {
+confidence.guided_summary <- function(x, class = NULL, ...) {
+  if (!is.null(class)) return(aimed_row(x$confidence, class, x$guidance$class))
   if (is.null(x$confidence)) no_class()
   x$confidence
 }

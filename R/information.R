@@ -143,7 +143,9 @@ drawn_information <- function(mixture, x) {
 # (1e-16 of each), with its weights; NULL if that is too many nodes. The steps along an axis are
 # `step` times the least standard deviation of any component given the other coordinate.
 box_nodes <- function(mixture, step, most = 1e6) {
-  square <- if (is.null(mixture$vectors)) array(diag(2), c(2, 2, 1)) else mixture$vectors^2
+  # a common covariance has one matrix
+  square <- array(if (is.null(mixture$vectors)) diag(2) else mixture$vectors^2,
+                  c(2, 2, max(1, length(mixture$vectors) / 4)))
   K <- mixture_size(mixture)
   along <- function(values) {
     matrix(vapply(seq_len(K), function(k) {

@@ -75,6 +75,7 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #'
 #' @param law,object,from A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
+#' @param class One or more classes; `NULL`: that which the law was made towards.
 #' @param log Whether to return the logarithm.
 #' @param to A law or a [gaussmix()] in the same variables.
 #' @param row.names,optional,... Not used.
@@ -336,9 +337,15 @@ law_mean <- function(law, value) {
 
 #' @rdname law
 #' @export
-confidence.law <- function(x, ...) {
-  if (is.null(x$log_confidence)) no_class()
-  law_mean(x, exp(x$log_confidence))
+confidence.law <- function(x, class = NULL, ...) {
+  if (is.null(class)) {
+    if (is.null(x$log_confidence)) no_class()
+    return(law_mean(x, exp(x$log_confidence)))
+  }
+  # the mixture at the time of the law, in the coordinates of the nodes
+  mixture <- if (is.null(x$rest)) x$mixture else x$rest$mixture
+  if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
+  class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
 }
 
 #' @rdname law

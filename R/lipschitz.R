@@ -66,8 +66,9 @@
 #' the abstract says.
 #'
 #' @section Numerical notes:
-#' Searches start from the best of some thousand points, evenly spread and between the components,
-#' and climb by quasi-Newton steps. Components that differ in a subspace only are searched there;
+#' Searches start from the best of some thousand points, evenly spread, between the components and
+#' along the surfaces on which two of them tie (in the plane with the places where a third takes
+#' over), however far out, and climb by quasi-Newton steps. Components that differ in a subspace only are searched there;
 #' across it `H` is constant. In one dimension ties are seen up to 1e7 standard deviations (of the
 #' widest component) away, beyond which doubles do not resolve them. Bounds that overflow are `Inf`.
 #' Gamma, if not given, is the least density that a search finds in the ball; what of it exceeds
@@ -121,16 +122,28 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
     at <- diffuse(used, t, schedule)
     parts <- score_parts(at, space, schedule$a(t), schedule$b2(t))
     where <- if (!is.null(center) || is.null(radius)) center else mean(at)
-    cbind(t = t, rbind(
+    cbind(t = t, nowhere_above(rbind(
       global_constant(parts),
       if (is.null(center)) loewner_bound(parts, NULL) else point_statements(parts, center),
       if (isTRUE(radius > 0)) ball_statements(parts, where, radius, density, beta)
-    ))
+    )))
   })
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
   structure(rows, class = c("lipschitz", "data.frame"),
             setup = list(mixture = units, schedule = schedule, center = center, radius = radius))
+}
+
+# What was found for the whole space is at least what was found at a point or in a ball.
+nowhere_above <- function(rows) {
+  found <- rows$statement %in% c("point", "local")
+  global <- which(rows$statement == "global" & rows$status %in% c("search", "scan"))
+  if (any(found) && length(global)) {
+    rows$lower[global] <- min(rows$lower[c(global, which(found))])
+    rows$upper[global] <- max(rows$upper[c(global, which(found))])
+    rows$lipschitz[global] <- max(-rows$lower[global], rows$upper[global])
+  }
+  rows
 }
 
 lipschitz_words <- c(global = "the whole space", common = "(b) common covariance",

@@ -1,22 +1,39 @@
 # Which sampler is cheapest for a wanted error: not by a bound, but by computing the errors.
 
-#' The cheapest sampler for a wanted error
+#' The cheapest sampler for a wanted error, or the best for a budget
 #'
 #' For a mixture and an error that one is willing to accept: the sampler, the number of steps, the
-#' time grid and the horizon that need the fewest score evaluations. They are found by computing the
-#' error itself ([sampler_error()]) of many candidates, not by guarantees, which ask for far more.
+#' time grid, the horizon and the end that need the fewest score evaluations. Or, for a number of
+#' score evaluations that one can afford, those with the least error. They are found by computing
+#' the error itself ([sampler_error()]) of many candidates, not by guarantees, which ask for far
+#' more.
 #'
 #' @details
 #' The error is that of the whole: it counts what the start `N(0, I)` at a finite horizon does, the
-#' discretisation, and the error of the score if there is one. Since a horizon too short spoils the
-#' start and one too long takes steps away from where they are needed, horizons are tried at which
-#' the start alone makes a given share of the wanted error: half of it, for all candidates; then
+#' discretisation, what stopping early leaves, and the error of the score if there is one.
+#'
+#' **The horizon.** One too short spoils the start and one too long takes steps away from where they
+#' are needed. Horizons are tried at which the start alone makes a given share of the error: half of
+#' it, for all candidates (for a budget first one at which the start makes .02, or .001 nats); then
 #' 0.8, 0.2 and 0.05 of it, for stochastic samplers, which forget the start, also 2 and 8 times, for
-#' the candidates that were within 1.5 times of the best. The number of steps is found by doubling
-#' and bisection, to about 3%; a search ends where it needs four times as much as the best so far.
-#' The errors of all samplers have been observed, not proved, to fall with the number of steps
-#' (but for very few steps), which the bisection takes for granted: the answer meets the wanted
-#' error, and could in rare cases be beaten by a smaller number of steps.
+#' the candidates that were within 1.5 times of the best (twice its error).
+#'
+#' **The end.** Most grids lead to `t = 0`. One that is uniform in the log-SNR cannot, but may stop
+#' where little noise is left, and often is the best: ends are tried at which the noise has 0.03
+#' times the variance of the narrowest component, for the best candidates also 0.1, 0.01 and 0.003
+#' times. The target is the mixture itself in any case. If `end` is given the target is its law at
+#' that time.
+#'
+#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%; a
+#' search ends where it needs four times as much as the best so far. The errors of all samplers have
+#' been observed, not proved, to fall with the number of steps (but for very few steps), which the
+#' bisection takes for granted: the answer meets the wanted error, and could in rare cases be beaten
+#' by a smaller number of steps.
+#'
+#' **What it costs.** Some hundred errors: in one dimension, and what reduces to it, seconds; more
+#' in the plane. In three dimensions or more the errors come from draws, `n/10` of them while it
+#' searches. Where more than ten seconds are to be expected a message says so before the search, and
+#' after `seconds` it ends with the best so far, which is printed.
 #'
 #' A plan for one mixture, and its exact score, says little of others: it is computed, not proved.
 #' What a guarantee would ask for stands beside it: the number of steps of the exponential
@@ -24,26 +41,32 @@
 #' [error_budget()]) is at most the wanted error, by extrapolation in `1/steps`.
 #'
 #' @inheritParams sampler_error
-#' @param error The wanted error, positive: total variation (below 1) or nats.
+#' @param error The wanted error, positive: total variation (below 1) or nats. `NULL`: 0.01, unless
+#'   `evaluations` are given.
 #' @param measure `"total_variation"`, or `"kl"` for `KL(target || output)`.
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
 #'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
 #'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only: its
 #'   steps also take the derivative of the score, which score evaluations do not count.
-#' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"`, `"exponential"` (but for
-#'   schedules of discrete steps) and, if `end` is positive, `"logsnr"`.
+#' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"` and, but for schedules of
+#'   discrete steps, `"exponential"` and `"logsnr"` (not if `end` is 0).
 #' @param horizon `NULL`: chosen; or a time.
-#' @param end The time at which to stop, whose law is then the target; positive for mixtures with
-#'   singular covariances.
-#' @param most The largest number of score evaluations to consider.
-#' @param n Number of draws where the error is found by Monte Carlo; the error that is met is then
+#' @param end `NULL`: chosen, and the target is the mixture; or the time at which to stop, whose law
+#'   is then the target: positive for mixtures with singular covariances.
+#' @param evaluations `NULL`, or the number of score evaluations that may be spent: then the least
+#'   error is looked for.
+#' @param most For a wanted error, the largest number of score evaluations to consider.
+#' @param n Number of draws where the error is found by Monte Carlo; a wanted error is then met by
 #'   the estimate and two standard errors.
+#' @param seconds The time after which the search ends.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [sampler_error()]) of the best, or `NULL` where none was found; `tried`, a
-#'   data frame with a row per candidate: `sampler`, `grid`, `horizon`, `steps`, `evaluations`,
-#'   `error` (`NA` where the search ended early); `guaranteed`, the steps that a guarantee asks for;
-#'   and `schedule`, `wanted`, `measure`, `count` (how many errors were computed).
+#'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
+#'   `end`, `steps`, `evaluations`, `error` (`NA` where the search ended early); `guaranteed`, the
+#'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
+#'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
+#'   did the time run out?).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
 #' @seealso [error_budget()], [convergence_order()].
@@ -52,18 +75,30 @@
 #'                      samplers = c("sampler_heun", "sampler_ddim", "sampler_em"))
 #' plan
 #' x <- guided_sample(named_mixture("A1"), 1000, sampler = plan$sampler, horizon = plan$horizon)
+#' # the best for 10 score evaluations
+#' plan_sampler(named_mixture("D3"), evaluations = 10, samplers = c("sampler_heun",
+#'              "sampler_dpmpp_2m"))
 #' @export
-plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "kl"),
+plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "kl"),
                          samplers = NULL, grids = NULL, schedule = schedule_ou(), horizon = NULL,
-                         end = 0, score_error = NULL, most = 1000, n = 2e4) {
+                         end = NULL, score_error = NULL, evaluations = NULL, most = 1000, n = 2e4,
+                         seconds = 30) {
   check_mixture(mixture)
   check_schedule(schedule)
   check_score_error(score_error)
   measure <- check_choice(measure, c("total_variation", "kl"), "measure")
-  error <- check_number(error, "error", min = 0, open = TRUE,
-                        max = if (measure == "kl") Inf else 1)
-  end <- check_number(end, "end", min = 0)
+  if (!is.null(evaluations)) {
+    if (!is.null(error)) abort_input("error", "NULL where `evaluations` are given", describe(error))
+    evaluations <- check_count(evaluations, "evaluations", min = 1, max = 1e6)
+  } else {
+    error <- check_number(if (is.null(error)) .01 else error, "error", min = 0, open = TRUE,
+                          max = if (measure == "kl") Inf else 1)
+  }
+  free <- is.null(end)
+  end <- if (free) 0 else check_number(end, "end", min = 0)
   most <- check_count(most, "most", min = 1)
+  n <- check_count(n, "n", min = 2)
+  seconds <- check_number(seconds, "seconds", min = 0)
   if (!is.null(horizon)) check_horizon(horizon, schedule)
   noise_level(mixture, end, schedule)
   score_error <- in_process(score_error, mixture)
@@ -71,73 +106,187 @@ plan_sampler <- function(mixture, error = 0.01, measure = c("total_variation", "
   mixture <- in_process(mixture)
   inner <- law_dimension(mixture)
   makers <- plan_makers(samplers, inner)
-  grids <- plan_grids(grids, schedule, end)
-  count <- 0
-  row_of <- if (measure == "kl") 1 else 3
-  job <- list(schedule = schedule, end = end, most = most, wanted = error,
-              # fewer nodes are enough to search in the plane
-              error = function(sampler, horizon, nodes = if (inner == 2) 101) {
-                count <<- count + 1
-                row <- quiet_error(mixture, sampler, schedule, horizon, score_error, n, nodes)
-                row <- row[row_of, ]
-                replace(row, "met", isTRUE(row$estimate + 2 * row$se <= error))
-              })
-  shares <- c(.5, .8, .2, .05, 2, 8)
-  horizons <- if (is.null(horizon)) {
-    plan_horizons(mixture, schedule, end, shares * error, row_of, n)
-  } else rep(horizon, length(shares))
+  grids <- plan_grids(grids, schedule, free || end > 0)
+  job <- plan_job(mixture, schedule, end, score_error, measure, error, evaluations, most, n, inner,
+                  seconds)
   candidates <- expand.grid(sampler = names(makers), grid = grids, stringsAsFactors = FALSE)
-  best <- Inf
-  try_all <- function(rows, share) {
-    do.call(rbind, lapply(rows, function(i) {
-      row <- plan_steps(makers[[candidates$sampler[i]]], candidates$grid[i],
-                        horizons[share], job, 4 * best)
-      if (!is.na(row$error)) best <<- min(best, row$evaluations)
-      data.frame(candidates[i, , drop = FALSE], row, candidate = i, stringsAsFactors = FALSE)
-    }))
+  ends <- if (free && "logsnr" %in% grids) plan_ends(mixture, schedule)
+  job$try <- function(i, horizon, end) {
+    row <- plan_one(makers[[candidates$sampler[i]]], candidates$grid[i], horizon, end, job)
+    data.frame(candidates[i, , drop = FALSE], row, candidate = i, stringsAsFactors = FALSE)
   }
-  tried <- try_all(seq_len(nrow(candidates)), 1)
-  if (is.null(horizon)) {
-    near <- which(is.na(tried$error) & !is.finite(best) | tried$evaluations <= 1.5 * best)
-    for (share in which(!duplicated(horizons))[-1]) {
-      rows <- if (shares[share] < 1) near else near[tried$stochastic[near]]
-      tried <- rbind(tried, if (length(rows)) try_all(rows, share))
-    }
-  }
-  tried <- tried[order(is.na(tried$error), tried$evaluations, tried$error), ]
-  tried <- tried[!duplicated(tried$candidate), ]
-  sampler <- row <- NULL
-  if (!is.na(tried$error[1])) {
-    repeat {
-      sampler <- makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], end)
-      row <- job$error(sampler, tried$horizon[1], NULL)
-      if (isTRUE(row$met) || inner < 2) break
-      tried$steps[1] <- tried$steps[1] + 1
-    }
-    tried$error[1] <- row$estimate
-    tried$evaluations[1] <- score_evaluations(sampler, schedule, tried$horizon[1])
-  }
-  tried <- tried[c("sampler", "grid", "horizon", "steps", "evaluations", "error")]
+  tried <- plan_search(candidates, mixture, horizon, end, ends, job)
+  best <- plan_final(tried, makers, job)
+  tried <- best$tried[c("sampler", "grid", "horizon", "end", "steps", "evaluations", "error")]
   rownames(tried) <- NULL
-  structure(list(sampler = sampler, horizon = if (!is.null(sampler)) tried$horizon[1],
-                 evaluations = if (!is.null(sampler)) tried$evaluations[1], error = row[1:4],
-                 tried = tried, schedule = schedule, wanted = error, measure = measure,
-                 mixture = units, count = count,
-                 guaranteed = if (is.null(score_error)) {
+  found <- !is.null(best$sampler)
+  structure(list(sampler = best$sampler, horizon = if (found) tried$horizon[1],
+                 evaluations = if (found) tried$evaluations[1], error = best$row[1:4],
+                 tried = tried, schedule = schedule, wanted = error, budget = evaluations,
+                 measure = measure, mixture = units, count = job$state$count,
+                 complete = !job$state$over,
+                 guaranteed = if (is.null(score_error) && !is.null(error)) {
                    guaranteed_steps(mixture, schedule, end, error, measure)
                  }),
             class = "plan_sampler")
 }
 
-# sampler_error() without warnings: what it warns of, or cannot do, has no known error.
-quiet_error <- function(mixture, sampler, schedule, horizon, score_error, n, nodes) {
+# What a search needs to know, and in `state` what it has spent.
+plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budget, most, n, inner,
+                     seconds) {
+  state <- new.env(parent = emptyenv())
+  state$count <- 0
+  state$over <- FALSE
+  state$best <- Inf
+  begun <- proc.time()[["elapsed"]]
+  row_of <- if (measure == "kl") 1 else 3
+  target <- diffuse(mixture, end, schedule)
+  list(schedule = schedule, most = most, wanted = wanted, budget = budget, inner = inner,
+       measure = measure, row = row_of, n = n, state = state,
+       elapsed = function() proc.time()[["elapsed"]] - begun,
+       # is the time over?
+       late = function() {
+         state$over <- state$over || proc.time()[["elapsed"]] - begun > seconds
+         state$over
+       },
+       seconds = seconds,
+       # fewer nodes and draws are enough to search
+       error = function(sampler, horizon, search = TRUE) {
+         state$count <- state$count + 1
+         row <- quiet_error(target, mixture, sampler, schedule, horizon, score_error,
+                            if (search && inner > 2) max(1000, ceiling(n / 10)) else n,
+                            if (search && inner == 2) 101)
+         row <- row[row_of, ]
+         replace(row, "met", isTRUE(row$estimate + 2 * row$se <= wanted))
+       })
+}
+
+# All candidates at one horizon and end, then those that come near the best at others.
+plan_search <- function(candidates, mixture, horizon, end, ends, job) {
+  budget <- !is.null(job$budget)
+  shares <- c(.5, .8, .2, .05, 2, 8)
+  horizons_for <- function(errors) {
+    if (!is.null(horizon)) return(rep(horizon, length(errors)))
+    plan_horizons(mixture, job$schedule, end, errors, job$row, min(job$n, 5000))
+  }
+  horizons <- if (budget) horizons_for(if (job$measure == "kl") 1e-3 else .02) else {
+    horizons_for(shares * job$wanted)
+  }
+  tried <- NULL
+  try_all <- function(rows, horizons, ends) {
+    for (k in seq_along(rows)) {
+      if (!is.null(tried) && job$late()) return()
+      row <- job$try(rows[k], horizons[k], ends[k])
+      if (!is.na(row$error)) {
+        job$state$best <- min(job$state$best, if (budget) row$error else row$evaluations)
+      }
+      announce <- is.null(tried)
+      tried <<- rbind(tried, row)
+      if (announce) plan_announce(nrow(candidates), job)
+    }
+  }
+  # the best of each candidate
+  current <- function() {
+    tried <- tried[plan_order(tried, budget), ]
+    tried[!duplicated(tried$candidate), ]
+  }
+  near <- function() {
+    now <- current()
+    value <- if (budget) now$error else now$evaluations
+    close <- value <= (if (budget) 2 else 1.5) * job$state$best
+    now[ifelse(is.na(now$error), !is.finite(job$state$best), close), ]
+  }
+  all <- seq_len(nrow(candidates))
+  logsnr <- candidates$grid == "logsnr" & length(ends) > 0
+  first_end <- replace(rep(end, length(all)), logsnr, ends[1])
+  try_all(all, rep(horizons[1], length(all)), first_end)
+  if (is.null(horizon)) {
+    if (budget && is.finite(job$state$best)) {
+      horizons <- c(horizons, horizons_for(shares * job$state$best))
+      shares <- c(1, shares)
+    }
+    rows <- near()
+    for (share in which(!duplicated(horizons))[-1]) {
+      on <- if (shares[share] <= 1) rows else rows[rows$stochastic, ]
+      try_all(on$candidate, rep(horizons[share], nrow(on)), on$end)
+    }
+  }
+  for (e in ends[-1]) {
+    rows <- near()
+    rows <- rows[rows$grid == "logsnr", ]
+    try_all(rows$candidate, rows$horizon, rep(e, nrow(rows)))
+  }
+  current()
+}
+
+plan_order <- function(tried, budget) {
+  if (budget) order(is.na(tried$error), tried$error, tried$evaluations) else {
+    order(is.na(tried$error), tried$evaluations, tried$error)
+  }
+}
+
+# Says what is to come, after the first candidate of several.
+plan_announce <- function(candidates, job) {
+  expected <- job$elapsed() * (candidates - 1) * 2
+  if (expected > 10) {
+    message("plan_sampler(): ", candidates, " combinations of sampler and grid to try, some ",
+            number(signif(expected, 1)), " s; ends after ", format(job$seconds), " s")
+  }
+}
+
+# One candidate: for a wanted error the least number of steps that meets it, for a budget what it
+# pays for.
+plan_one <- function(maker, grid, horizon, end, job) {
+  if (is.null(job$budget)) {
+    return(plan_steps(maker, grid, horizon, end, job, 4 * job$state$best))
+  }
+  steps <- job$budget
+  repeat {
+    sampler <- maker(steps, grid, end)
+    cost <- score_evaluations(sampler, job$schedule, horizon)
+    if (cost <= job$budget || steps == 1) break
+    steps <- max(1, min(steps - 1, floor(steps * job$budget / cost)))
+  }
+  # steps that are more than they cost
+  error <- if (cost <= job$budget) job$error(sampler, horizon)$estimate else NA_real_
+  data.frame(horizon = horizon, end = end, steps = steps, evaluations = cost, error = error,
+             stochastic = sampler$stochastic)
+}
+
+# The best, with its error by all nodes or draws.
+plan_final <- function(tried, makers, job) {
+  if (is.na(tried$error[1])) return(list(tried = tried))
+  repeat {
+    sampler <- makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], tried$end[1])
+    row <- job$error(sampler, tried$horizon[1], search = FALSE)
+    if (!is.null(job$budget) || isTRUE(row$met) || job$inner < 2) break
+    tried$steps[1] <- tried$steps[1] + 1
+  }
+  tried$error[1] <- row$estimate
+  tried$evaluations[1] <- score_evaluations(sampler, job$schedule, tried$horizon[1])
+  list(sampler = sampler, row = row, tried = tried)
+}
+
+# sampler_error() against a target of any time, without warnings: what it warns of, or cannot do, has
+# no known error.
+quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error, n, nodes) {
   none <- function(condition) {
     estimate <- estimate_row(rep(NA_real_, 3), 0, "not known")
     data.frame(quantity = "", estimate, stringsAsFactors = FALSE)
   }
-  tryCatch(as.data.frame(sampler_error(mixture, sampler, schedule, horizon,
-                                       score_error = score_error, n = n, nodes = nodes)),
-           warning = none, mixguide_error = none)
+  tryCatch({
+    times <- sampler_times(sampler, schedule, horizon)
+    error_rows(target, mixture, NULL, sampler, schedule, times[1], "normal", score_error, "auto", n,
+               nodes)
+  }, warning = none, mixguide_error = none)
+}
+
+# Times at which the noise is a share of the narrowest component's variance.
+plan_ends <- function(mixture, schedule) {
+  last <- if (is.finite(schedule$max)) schedule$horizon else 20
+  noise <- c(.03, .1, .01, .003) * min(used_values(mixture))
+  end <- signif(logsnr_time(-log(noise) / 2, rep(0, 4), rep(last, 4), schedule), 2)
+  unique(end[end > 0 & end < last / 4])
 }
 
 # In how many dimensions the law of a run is to be computed: after reductions, and 1 where there is
@@ -195,10 +344,10 @@ plan_makers <- function(samplers, inner) {
   })
 }
 
-plan_grids <- function(grids, schedule, end) {
+plan_grids <- function(grids, schedule, logsnr) {
   if (is.null(grids)) {
-    return(c("quadratic", "uniform", if (is.null(schedule$steps)) "exponential",
-             if (end > 0) "logsnr"))
+    return(c("quadratic", if (logsnr && is.null(schedule$steps)) "logsnr", "uniform",
+             if (is.null(schedule$steps)) "exponential"))
   }
   vapply(grids, check_choice, "", eval(formals(time_grid)$type), "grids", USE.NAMES = FALSE)
 }
@@ -222,10 +371,10 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
 }
 
 # The least number of steps that meets the error, as far as `limit` evaluations.
-plan_steps <- function(maker, grid, horizon, job, limit) {
+plan_steps <- function(maker, grid, horizon, end, job, limit) {
   limit <- min(limit, job$most)
   at <- function(steps) {
-    sampler <- maker(steps, grid, job$end)
+    sampler <- maker(steps, grid, end)
     cost <- score_evaluations(sampler, job$schedule, horizon)
     row <- if (cost <= limit) job$error(sampler, horizon)
     list(steps = steps, cost = cost, error = row, over = cost > limit,
@@ -233,7 +382,7 @@ plan_steps <- function(maker, grid, horizon, job, limit) {
   }
   low <- 1
   now <- at(2)
-  while (!now$met && !now$over) {
+  while (!now$met && !now$over && !job$late()) {
     low <- now$steps
     now <- at(2 * low)
   }
@@ -246,7 +395,7 @@ plan_steps <- function(maker, grid, horizon, job, limit) {
     middle <- at(floor((low + now$steps) / 2))
     if (middle$met) now <- middle else low <- middle$steps
   }
-  data.frame(horizon = horizon, steps = if (now$met) now$steps else NA_real_,
+  data.frame(horizon = horizon, end = end, steps = if (now$met) now$steps else NA_real_,
              evaluations = if (now$met) now$cost else NA_real_,
              error = if (now$met) now$error$estimate else NA_real_, stochastic = now$stochastic)
 }
@@ -278,7 +427,11 @@ measure_words <- c(total_variation = "total variation", kl = "KL(target || outpu
 
 #' @export
 format.plan_sampler <- function(x, ...) {
-  if (is.null(x$sampler)) return("no sampler that was tried meets it")
+  if (is.null(x$sampler)) {
+    return(if (is.null(x$budget)) "no sampler that was tried meets it" else {
+      "no sampler that was tried can be had for it"
+    })
+  }
   paste0(format(x$sampler), ", from t = ", format(x$horizon), ": ",
          count_of(number(x$evaluations), "score evaluation"))
 }
@@ -286,7 +439,8 @@ format.plan_sampler <- function(x, ...) {
 #' @export
 print.plan_sampler <- function(x, ...) {
   line <- function(...) cat("  ", ..., "\n", sep = "")
-  cat("<plan_sampler> ", measure_words[[x$measure]], " at most ", format(x$wanted), "\n", sep = "")
+  budget <- !is.null(x$budget)
+  cat("<plan_sampler> ", plan_words(x), "\n", sep = "")
   line(format(x$mixture))
   line(format(x))
   if (!is.null(x$sampler)) line("its error: ", format_estimate(x$error))
@@ -294,12 +448,17 @@ print.plan_sampler <- function(x, ...) {
   others <- others[!duplicated(others$sampler), ]
   others <- others[others$sampler != x$tried$sampler[1], ]
   if (nrow(others)) {
-    line("others that meet it, with their evaluations:")
-    line("  ", paste0(others$sampler, " (", others$grid, ", from ", others$horizon, ") ",
-                      others$evaluations, collapse = "\n    "))
+    line(if (budget) "others, with their errors:" else {
+      "others that meet it, with their evaluations:"
+    })
+    line("  ", paste0(others$sampler, " (", others$grid,
+                      ifelse(others$end > 0, paste(" to", others$end), ""), ", from ",
+                      others$horizon, ") ",
+                      if (budget) format(others$error, digits = 2) else others$evaluations,
+                      collapse = "\n    "))
   }
   lost <- setdiff(x$tried$sampler, x$tried$sampler[!is.na(x$tried$error)])
-  if (length(lost)) {
+  if (length(lost) && !budget) {
     writeLines(strwrap(paste("more than is worth while, or not met:", toString(lost)), 96, 2, 4))
   }
   if (!is.null(x$guaranteed)) {
@@ -309,12 +468,20 @@ print.plan_sampler <- function(x, ...) {
          " (exponential integrator of the SDE)")
   }
   line(count_of(nrow(x$tried), "combination"), " of sampler and grid, ",
-       count_of(number(x$count), "error"), " computed")
+       count_of(number(x$count), "error"), " computed",
+       if (!x$complete) "; ended early, since its time was over")
   invisible(x)
 }
 
+plan_words <- function(x) {
+  if (is.null(x$budget)) return(paste(measure_words[[x$measure]], "at most", format(x$wanted)))
+  paste("least", measure_words[[x$measure]], "for at most",
+        count_of(number(x$budget), "score evaluation"))
+}
+
 #' @rdname plan_sampler
-#' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid.
+#' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
+#'   for a budget, its error.
 #' @param row.names,optional,... For `plot()`, passed to `autoplot()`; otherwise not used.
 #' @export
 as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) x$tried
@@ -326,18 +493,22 @@ autoplot.plan_sampler <- function(object, ...) {
   rows <- object$tried[!is.na(object$tried$error), ]
   if (!nrow(rows)) abort_input("object", "a plan that found a sampler", "one that found none")
   rows$sampler <- factor(rows$sampler, rev(unique(rows$sampler)))
-  ticks <- c(outer(c(1, 1.5, 2, 3, 5, 7), 10^(0:6)))
-  ticks <- ticks[ticks >= min(rows$evaluations) / 2 & ticks <= 2 * max(rows$evaluations)]
-  ggplot(rows, aes(log10(.data$evaluations), .data$sampler, colour = .data$grid,
-                   shape = .data$grid)) +
+  budget <- !is.null(object$budget)
+  rows$shown <- pmax(if (budget) rows$error else rows$evaluations, .Machine$double.xmin)
+  ticks <- if (budget) c(outer(c(1, 2, 5), 10^(-20:3))) else {
+    c(outer(c(1, 1.5, 2, 3, 5, 7), 10^(0:6)))
+  }
+  ticks <- ticks[ticks >= min(rows$shown) / 2 & ticks <= 2 * max(rows$shown)]
+  ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 10))]
+  ggplot(rows, aes(log10(.data$shown), .data$sampler, colour = .data$grid, shape = .data$grid)) +
     geom_point(size = 2.6) +
     scale_colour_manual(values = class_palette(length(unique(rows$grid)))) +
     scale_x_continuous(breaks = log10(ticks), labels = ticks, minor_breaks = NULL) +
-    labs(x = "score evaluations", y = NULL) + look() + theme(legend.position = "bottom") +
-    words(paste("What it takes:", measure_words[[object$measure]], "at most",
-                format(object$wanted)),
+    labs(x = if (budget) measure_words[[object$measure]] else "score evaluations", y = NULL) +
+    look() + theme(legend.position = "bottom") +
+    words(paste0(if (!budget) "What it takes: ", plan_words(object)),
           c(format(object), format(object$mixture)),
-          "Each at the best horizon that was tried for it")
+          "Each at the best horizon and end that were tried for it")
 }
 
 #' @rdname plan_sampler

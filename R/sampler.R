@@ -31,7 +31,10 @@
 #'   they settle `steps` and `end`. The default takes short steps near the data, where components of
 #'   small variance need them.
 #' @param end The time at which to stop.
-#' @param stochastic Does the sampler draw noise?
+#' @param stochastic Does the sampler draw noise? `NULL`: as its operations tell with
+#'   [schedule_ou()] ([schedule_etc()] if `steps` is `NULL`); yes, where they cannot be had there.
+#'   A run whose operations draw noise though this is `FALSE` is an error, since its log-density
+#'   would be wrong.
 #' @param divergence Does the divergence of the guided score, summed along the path, give the
 #'   log-density of the result to the order of the sampler? It does for ODE steps of two forms:
 #'   `alpha x + beta s`, and `x` plus a Runge-Kutta combination of registers `-f y + G^2 s/2`. If
@@ -65,8 +68,8 @@
 #'       op_linear("x", c(x = 1, s = h, z = sqrt(2 * h)))
 #'     )
 #'   }
-#'   sampler("annealed", step, steps, grid, end, stochastic = TRUE,
-#'           label = "Annealed Langevin", params = list(size = size))
+#'   sampler("annealed", step, steps, grid, end, label = "Annealed Langevin",
+#'           params = list(size = size))
 #' }
 #' sampler_annealed()
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
@@ -74,7 +77,7 @@
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' sampler_moments(gaussian, sampler_annealed())
 #' @export
-sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = FALSE,
+sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = NULL,
                     divergence = !stochastic, label = name, params = list(),
                     vectorised = FALSE) {
   check_string(name, "name")
@@ -85,14 +88,35 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
     end <- grid[steps + 1]
   } else {
     grid <- check_choice(grid, eval(formals(time_grid)$type), "grid")
-    if (is.null(steps)) grid <- "uniform" else steps <- check_count(steps, "steps", min = 1)
+    if (is.null(steps)) grid <- "uniform" else steps <- check_steps(steps)
     end <- check_number(end, "end", min = 0)
   }
+  vectorised <- check_flag(vectorised, "vectorised")
+  stochastic <- if (is.null(stochastic)) step_draws(step, steps, grid, end, vectorised) else {
+    check_flag(stochastic, "stochastic")
+  }
   structure(list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
-                 end = end, stochastic = check_flag(stochastic, "stochastic"),
+                 end = end, stochastic = stochastic,
                  divergence = check_flag(divergence, "divergence"), step = step, params = params,
-                 vectorised = check_flag(vectorised, "vectorised")),
+                 vectorised = vectorised),
             class = "sampler")
+}
+
+# Does a step draw noise? Yes, if it cannot be asked: a noise that is not seen would make the
+# log-density wrong, one that is not there only costs it.
+step_draws <- function(step, steps, grid, end, vectorised) {
+  schedule <- if (is.null(steps)) schedule_etc(10) else schedule_ou()
+  asked <- list(step = step, steps = steps, grid = grid, end = end, vectorised = vectorised,
+                stochastic = TRUE)
+  horizon <- if (!is.numeric(grid) && end >= schedule$horizon) 2 * end
+  tryCatch({
+    times <- sampler_times(asked, schedule, horizon)
+    draws_noise(sampler_program(asked, times, schedule, one_is_enough = TRUE))
+  }, error = function(e) TRUE)
+}
+
+draws_noise <- function(steps) {
+  any(vapply(unlist(steps, recursive = FALSE), .subset2, "", "op") == "noise")
 }
 
 #' @rdname sampler
@@ -207,6 +231,9 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
     }
   }
   check_reads(steps)
+  if (!sampler$stochastic && draws_noise(steps)) {
+    abort_input("stochastic", "TRUE, or NULL, for a sampler whose steps have op_noise()", "FALSE")
+  }
   steps
 }
 

@@ -1,7 +1,9 @@
 #' Predictor-corrector samplers
 #'
 #' A sampler whose steps are followed by steps of Langevin dynamics at the time reached: these leave
-#' the law `p_t` of that time as it is, and so lead back to it what the predictor has led astray.
+#' the law `p_t` of that time as it is, and so lead back to it what the predictor has led astray. Or
+#' come before them, at the time at which a step begins: then also the start is corrected, and no
+#' score is taken at the last time, where point masses have none.
 #'
 #' @details
 #' A corrector takes `steps` steps of size `h` with the score `s = s_t` at the time `t` that the
@@ -28,7 +30,8 @@
 #' @param predictor A [sampler()], which also gives the time grid.
 #' @param corrector What follows its steps: `corrector_langevin()`, `corrector_underdamped()` or a
 #'   `corrector()`.
-#' @param after The numbers of the steps that are followed by a correction; `NULL`: all.
+#' @param after The numbers of the steps that are corrected; `NULL`: all.
+#' @param order Does the correction come `"after"` the step, or `"before"` it?
 #' @param step For `corrector()`, a function of `t` and `schedule` that returns a list of
 #'   operations. For the others the size `h` of a step, positive: a number, or a function of time.
 #' @param steps Number of Langevin steps of one correction.
@@ -52,7 +55,8 @@
 #' # a correction of three steps after every tenth step
 #' sampler_corrected(sampler_ddim(100), corrector_underdamped(.1, 3), after = seq(10, 100, 10))
 #' @export
-sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), after = NULL) {
+sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), after = NULL,
+                              order = c("after", "before")) {
   check_sampler(predictor, "predictor")
   if (!inherits(corrector, "corrector")) {
     abort_input("corrector", "a corrector such as corrector_langevin()", describe(corrector))
@@ -63,12 +67,16 @@ sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), af
       all(after == round(after) & after >= 1 & after <= most)
     if (!ok) abort_input("after", paste("whole numbers from 1 to", most), describe(after))
   }
+  order <- check_choice(order, c("after", "before"), "order")
+  before <- order == "before"
   step <- function(k, times, schedule) {
     ops <- predictor$step(k, times, schedule)
     if (!is.null(after) && !k %in% after) return(ops)
+    if (before) return(c(corrector$step(times[k], schedule), ops))
     c(ops, corrector$step(times[k + 1], schedule))
   }
-  when <- if (!is.null(after)) paste(" after", count_of(length(unique(after)), "step"))
+  when <- if (!is.null(after)) paste0(" ", order, " ", count_of(length(unique(after)), "step")) else
+    if (before) " before each step"
   sampler("corrected", step, predictor$steps, predictor$grid, predictor$end, stochastic = TRUE,
           label = paste0(format_label(predictor), ", corrected", when, " by ", corrector$name),
           vectorised = predictor$vectorised && is.null(after) && corrector$vectorised)
@@ -85,7 +93,7 @@ corrector <- function(name, step) {
 #' @export
 corrector_langevin <- function(step, steps = 1) {
   size <- step_size(step)
-  steps <- check_count(steps, "steps", min = 1)
+  steps <- check_steps(steps)
   new_corrector(corrector_name("Langevin", steps, step), function(t, schedule) {
     h <- size(t)
     rep(list(op_eval("(s)", from = "x", t = t),
@@ -98,7 +106,7 @@ corrector_langevin <- function(step, steps = 1) {
 #' @export
 corrector_underdamped <- function(step, steps = 1, friction = 2) {
   size <- step_size(step)
-  steps <- check_count(steps, "steps", min = 1)
+  steps <- check_steps(steps)
   friction <- check_number(friction, "friction", min = 0, open = TRUE)
   name <- corrector_name("underdamped Langevin", steps, step, friction)
   new_corrector(name, function(t, schedule) {

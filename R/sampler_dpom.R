@@ -75,6 +75,7 @@ blocks_sampler <- function(name, lipschitz, predictor_step, corrector_step, hori
   end <- check_number(end, "end", min = 0, max = h, open = TRUE)
   per_block <- whole(1 / (L * h), ceiling)
   n <- whole((horizon - h) * L, floor)
+  check_steps(n * per_block, "horizon * (steps per unit of time)", min = 0)
   times <- horizon - seq(0, n * per_block) / (L * per_block)
   while ((t <- times[length(times)]) > end) {
     times <- c(times, max(t - if (whole(t / h, ceiling) > 2) h else t / 2, end))

@@ -185,7 +185,7 @@ schedule_ddpm <- function(alpha) {
 #' @rdname schedule
 #' @export
 schedule_etc <- function(steps, c = 4, delta = 1e-3) {
-  steps <- check_count(steps, "steps", min = 2)
+  steps <- check_steps(steps, min = 2)
   c <- check_number(c, "c", min = 0, open = TRUE)
   delta <- check_number(delta, "delta", min = 0, max = 1, open = TRUE)
   k <- c * log(steps) / steps

@@ -7,7 +7,8 @@
 moments_of <- function(x, centre = double(ncol(x)), block = 1, squares = FALSE) {
   moments <- .Call(ffi_moments, x, centre, as.integer(block), squares)
   if (block == 1 && !squares) colnames(moments$mean) <- colnames(x)
-  c(list(n = nrow(x)), moments)
+  # doubles: their sum passes 2^31
+  c(list(n = as.double(nrow(x))), moments)
 }
 
 # As in Chan, Golub and LeVeque (1983); an infinite mean stays infinite.

@@ -93,9 +93,7 @@ glance.guided_sample <- function(x, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::augment
 augment.guided_sample <- function(x, ...) {
-  # as the confidence: at the last time at which the law has a density
-  t <- closing_time(x$mixture, x$times, x$schedule)
-  cbind(as.data.frame(x), classified(posterior(x$mixture, x$x, t, x$schedule)))
+  cbind(as.data.frame(x), classified(sample_posterior(x)))
 }
 
 #' @rdname tidy.gaussmix

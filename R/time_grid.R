@@ -43,7 +43,7 @@ time_grid <- function(steps, horizon = NULL,
                       type = c("uniform", "quadratic", "logsnr", "exponential"), end = 0,
                       schedule = schedule_ou(), floor = NULL) {
   check_schedule(schedule)
-  steps <- check_count(steps, "steps", min = 1)
+  steps <- check_steps(steps)
   horizon <- check_horizon(horizon, schedule)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))

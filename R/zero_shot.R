@@ -53,7 +53,9 @@
 #' * `zero_shot_ddrm()`: steps in `x/a`, whose noise has standard deviation `q = b/a`, and `q'`
 #'   after the step: on `N`, `x0 + sqrt(1 - eta^2) q' (x/a - x0)/q + eta q' z`; on `P`, if `q' <
 #'   sqrt(nu_i)`, `x0 + sqrt(1 - eta^2) q' (y_i - x0)/sqrt(nu_i) + eta q' z`, else `(1 - eta_b) x0
-#'   + eta_b y_i + sqrt(q'^2 - eta_b^2 nu_i) z`. Only the times of the sampler count.
+#'   + eta_b y_i + sqrt(q'^2 - eta_b^2 nu_i) z`. Only the times of the sampler count. With
+#'   `informed = TRUE` the start is the authors': `x/a = y_i + sqrt(q^2 - nu_i) z` on `P`, where
+#'   `q^2 > nu_i`.
 #'
 #' DPS and MCG measure `y - H x0` without regard to the noise. Of an `H` with dependent rows they
 #' see what [observation()] makes of it.
@@ -73,16 +75,22 @@
 #'   = b^2 + a^2 (nu_i + kappa)` throughout. Exact for many particles, small steps and `kappa`.
 #'
 #' Sets of particles whose effective size falls below half are resampled systematically, each set
-#' by itself.
+#' by itself. With `resampling = "every step"` all are, by independent draws (multinomially), as in
+#' the authors' program, which makes few particles much worse. MCGdiff takes samplers whose last
+#' step has no noise, as [sampler_ddpm()] with the variance `"posterior"` down to `t = 0`.
 #'
 #' @param general Use the exact mean and covariance of the observed part given `y`?
 #' @param repeats How often each step is made.
 #' @param eta,eta_b How much of the noise of a step is fresh, on coordinates that the observation
 #'   does not determine, and how far coordinates that it does are moved to it; from 0 to 1.
-#' @param zeta Size of the steps towards the observation.
+#' @param informed Start from what the observation tells, not from noise alone?
+#' @param zeta Size of the steps towards the observation. (Where the gradient is that of the squared
+#'   norm of `y - H x0`, over the norm, as the authors write it, their 1 is 2 here.)
 #' @param prior_variance The variance of the data that the method assumes, `Inf` for a flat prior.
 #' @param particles Number of particles of each draw.
 #' @param kappa Variance that an observed coordinate keeps at the time at which it goes free.
+#' @param resampling `"adaptive"`, when the effective size of a set falls below half; or `"every
+#'   step"`.
 #' @return An object of class `zero_shot_method`, with `format` and `print`.
 #' @source DDNM and BO were read in the first author's program for Liang, Ju, Liang and Shroff
 #'   (2024), \doi{10.48550/arXiv.2410.13746}; the others are recalled, not verified against the
@@ -142,7 +150,7 @@ zero_shot_ccdf <- function() {
 #' @rdname zero_shot
 #' @export
 zero_shot_repaint <- function(repeats = 5) {
-  repeats <- check_count(repeats, "repeats", min = 1)
+  repeats <- check_steps(repeats, "repeats")
   new_zero_shot("repaint", "RePaint", list(repeats = repeats), step = function(ops, one, frame) {
     once <- c(ops, replace_range(one, frame))
     back <- list(op_noise("(z)"), op_linear("x", c(x = 1 / one$ratio, "(z)" = sqrt(one$beta))))
@@ -168,11 +176,13 @@ zero_shot_ddnm_plus <- function() {
 
 #' @rdname zero_shot
 #' @export
-zero_shot_ddrm <- function(eta = .85, eta_b = 1) {
+zero_shot_ddrm <- function(eta = .85, eta_b = 1, informed = FALSE) {
+  check_flag(informed, "informed")
   eta <- check_number(eta, "eta", min = 0, max = 1)
   eta_b <- check_number(eta_b, "eta_b", min = 0, max = 1)
   # in the variance-exploding coordinate x/a, whose noise has variance b^2/a^2 = sigma^2
-  new_zero_shot("ddrm", "DDRM", list(eta = eta, eta_b = eta_b), step = function(ops, one, frame) {
+  params <- c(list(eta = eta, eta_b = eta_b), if (informed) list(informed = TRUE))
+  new_zero_shot("ddrm", "DDRM", params, step = function(ops, one, frame) {
     now <- sqrt(one$b2) / one$a
     then <- sqrt(one$b2_next) / one$a_next
     kept <- sqrt(1 - eta^2) * then
@@ -181,10 +191,20 @@ zero_shot_ddrm <- function(eta = .85, eta_b = 1) {
     z <- ifelse(noisy, eta * then, sqrt(pmax(then^2 - eta_b^2 * frame$nu, 0)))
     to_x <- kept / now # of x/a - x0
     scale <- one$a_next
-    from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x),
+    begin <- if (informed && one$k == 1) informed_start(one, frame)
+    c(begin, from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x),
             x = c(rep(0, frame$r), scale / one$a * to_x), y = scale * to_y,
-            z = scale * c(z, eta * then))
+            z = scale * c(z, eta * then)))
   })
+}
+
+# Where the noise of the start is above that of y, x/a = y + the noise that is missing.
+informed_start <- function(one, frame) {
+  missing <- one$b2 / one$a^2 - frame$nu
+  seen <- missing > 0
+  noise <- ifelse(seen, one$a * sqrt(pmax(missing, 0)) / one$start_sd, 1)
+  c(constant_one, list(linear_op("x", x = fill_range(noise, frame, 1),
+                                 "(one)" = fill_range(one$a * frame$target * seen, frame))))
 }
 
 #' @rdname zero_shot
@@ -370,7 +390,9 @@ zero_shot_program <- function(method, frame, sampler, times, schedule) {
   }
   if (!is.null(method$step)) {
     steps <- lapply(seq_along(steps), function(k) {
-      method$step(steps[[k]], c(step_constants(k, times, schedule), k = k, t = times[k]), frame)
+      one <- c(step_constants(k, times, schedule), k = k, t = times[k],
+               start_sd = start_sd(schedule, times[1]))
+      method$step(steps[[k]], one, frame)
     })
   }
   steps

@@ -30,13 +30,15 @@
 #' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
 #'   [scaling].
+#' @param cloud Return all particles of a particle method, too?
 #' @return `zero_shot_sample()`: an object of class `zero_shot_sample`, a list with `x`, the n x d
 #'   draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data
 #'   frame of the mean effective sample size at each time and the share of the sets that were
 #'   resampled then; of `zero_shot_tds()` also `log_evidence`: the logarithms of n estimates of the
 #'   density of `y`, without bias for the law that the unconditional steps make if they go to `t =
-#'   0`. Methods for `print`, `summary` (means and standard deviations beside the exact ones, and
+#'   0`; with `cloud`, `cloud`: a list of `x`, the particles of one set after the other, and
+#'   `weights`, a column per set, of sum 1. Methods for `print`, `summary` (means and standard deviations beside the exact ones, and
 #'   `E|y - H x|^2`), `as.matrix`, `as.data.frame` and `plot`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning
 #'   that counts them.
@@ -54,14 +56,18 @@
 #' @export
 zero_shot_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
-                             key = NULL, folder = NULL) {
+                             key = NULL, folder = NULL, cloud = FALSE) {
   check_mixture(mixture)
-  n <- check_count(n, "n")
+  check_flag(cloud, "cloud")
+  n <- check_particles(n)
   check_observation(observation, mixture)
   check_zero_shot(method)
   check_schedule(schedule)
   check_sampler(sampler)
   check_method_sampler(method, sampler)
+  if (cloud && is.null(method$twist)) {
+    abort_input("cloud", "FALSE for a method without particles", "TRUE")
+  }
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   times <- sampler_times(sampler, schedule, horizon, mixture)
@@ -72,7 +78,7 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
   warn_faults(faults)
   run <- if (!is.null(method$twist)) {
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
-                        folder)
+                        folder, cloud)
   } else {
     frame <- if (method$name != "exact") zero_shot_frame(mixture, observation, method)
     inner <- if (is.null(frame)) exact_posterior(mixture, observation) else {

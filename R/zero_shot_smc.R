@@ -13,35 +13,48 @@ zero_shot_tds <- function(particles = 64, prior_variance = 1) {
 
 #' @rdname zero_shot
 #' @export
-zero_shot_mcgdiff <- function(particles = 64, kappa = 1e-4) {
+zero_shot_mcgdiff <- function(particles = 64, kappa = 1e-4,
+                              resampling = c("adaptive", "every step")) {
+  resampling <- check_choice(resampling, c("adaptive", "every step"), "resampling")
   new_zero_shot("mcgdiff", "MCGdiff",
-                list(particles = check_count(particles, "particles", min = 1),
-                     kappa = check_number(kappa, "kappa", min = 0, open = TRUE)),
+                c(list(particles = check_count(particles, "particles", min = 1),
+                       kappa = check_number(kappa, "kappa", min = 0, open = TRUE)),
+                  if (resampling != "adaptive") list(resampling = resampling)),
                 twist = "mcgdiff")
 }
 
 run_particle_method <- function(mixture, n, observation, method, sampler, schedule, times, key,
-                                folder = NULL) {
+                                folder = NULL, cloud = FALSE) {
   frame <- zero_shot_frame(mixture, observation, method)
   inner <- turned_mixture(mixture, frame)
   plan <- particle_plan(inner, n, method, frame, sampler, schedule, times)
+  plan$cloud <- cloud
   task <- list(name = "particles", work = particle_chunk, job = list(plan = plan, key = key))
   M <- method$params$particles
   size <- power_of_two(max(1, 2^20 / (M * frame$d)))
   x <- matrix(0, n, frame$d)
   log_evidence <- double(n)
+  all <- if (cloud) list(x = matrix(0, n * M, frame$d), weights = matrix(0, M, n))
   ess <- again <- 0
   lost <- 0
   each_chunk(task, n, size, folder = folder, collect = function(part, first, count) {
     rows <- first + seq_len(count)
     x[rows, ] <<- part$x
     log_evidence[rows] <<- part$log_evidence
+    if (cloud) {
+      all$x[first * M + seq_len(count * M), ] <<- part$cloud$x
+      all$weights[, rows] <<- part$cloud$weights
+    }
     ess <<- ess + part$ess
     again <<- again + part$again
     lost <<- lost + part$lost
   })
   warn_lost(lost, n)
   list(x = tcrossprod(x, frame$complete),
+       cloud = if (cloud) {
+         list(x = name_dims(tcrossprod(all$x, frame$complete), NULL, variable_names(mixture)),
+              weights = all$weights)
+       },
        ess = data.frame(t = times, ess = ess / max(n, 1), resampled = again / max(n, 1)),
        log_evidence = if (method$twist == "tds") {
          log_evidence - sum(log(frame$scale)) + frame$log_rest
@@ -58,7 +71,9 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
                                                                           times)
   # the last program only looks
   programs <- lapply(seq_along(times), function(k) {
-    ops <- if (k < length(times)) one_kernel(steps[[k]], k)
+    # without noise there is no weight by the density of a step, but MCGdiff has none in the last
+    still <- method$twist == "mcgdiff" && k == length(times) - 1
+    ops <- if (k < length(times)) one_kernel(steps[[k]], k, still)
     particle_program(ops, frame, times[k], a[k], b2[k], at$twist[[k]])
   })
   level_times <- unique(unlist(lapply(programs, function(p) p$program$level_times)))
@@ -67,20 +82,27 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
   list(begin = list(n = n), mixture = mixture, pool = core_pool(mixture, rotate = FALSE),
        times = times, a = a, b2 = b2, programs = programs, weights = at$weights,
        particles = method$params$particles, r = frame$r, target = frame$target,
-       start_sd = start_sd(schedule, times[1]), kind = method$twist)
+       start_sd = start_sd(schedule, times[1]), kind = method$twist,
+       always = identical(method$params$resampling, "every step"))
 }
 
-# The coefficients of a step x' = alpha x + beta s + sd z.
-one_kernel <- function(ops, k) {
+# The coefficients of a step x' = alpha x + beta s + sd z; `still`: sd may be 0.
+one_kernel <- function(ops, k, still = FALSE) {
   kinds <- vapply(ops, `[[`, "", "op")
   last <- as.list(ops[[length(ops)]]$coef)
   eval <- ops[[match("eval", kinds, 1)]]
+  if (still && !"noise" %in% kinds) {
+    ops <- c(list(op_noise("(none)")), ops)
+    kinds <- c("noise", kinds)
+    last["(none)"] <- 0
+  }
   noise <- ops[[match("noise", kinds, 1)]]
   ok <- identical(sort(kinds), c("eval", "linear", "noise")) && kinds[3] == "linear" &&
     eval$from == "x" && setequal(names(last), c("x", eval$to, noise$to)) &&
-    all(lengths(last) == 1) && last[[noise$to]] > 0
+    all(lengths(last) == 1) && (last[[noise$to]] > 0 || still && last[[noise$to]] == 0)
   if (!ok) {
-    abort_input("sampler", paste("one whose steps take one score and add noise, also the last, as",
+    abort_input("sampler", paste("one whose steps take one score and add noise,",
+                                 if (!still) "also the last,", "as",
                                  'sampler_ddpm(variance = "scaled")'),
                 paste("another at step", k))
   }
@@ -168,6 +190,11 @@ particle_chunk <- function(job, first, count) {
   uniform <- function(i) {
     stats::pnorm(keyed_draws(gaussmix(1, 0, 1), count, other_key(i, 2^30), first)[, 1])
   }
+  # as many as there are particles, from streams of their own
+  uniforms <- function(i) {
+    other <- c((key[1] + 2^29) %% 2^32, (key[2] + i * 2654435761) %% 2^32)
+    matrix(stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, other, first * M)[, 1]), M)
+  }
   state <- list(x = plan$start_sd * unname(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, key,
                                                         first * M)),
                 log_w = matrix(0, M, count), log_z = double(count))
@@ -195,12 +222,14 @@ particle_chunk <- function(job, first, count) {
     sums <- colSums(w)
     size <- sums^2 / colSums(w^2)
     ess[k] <- sum(size)
-    chosen <- k < last & size < M / 2
+    chosen <- k < last & (plan$always | size < M / 2)
     state$log_w <- log_w
     if (k == last) break
     parent <- seq_len(n)
     if (any(chosen)) {
-      parent <- systematic_sets(w, uniform(k), chosen)
+      parent <- if (plan$always) multinomial_sets(w, uniforms(k)) else {
+        systematic_sets(w, uniform(k), chosen)
+      }
       again[k] <- sum(chosen)
       state$log_z[chosen] <- state$log_z[chosen] + top[chosen] + log(sums[chosen] / M)
       state$log_w[, chosen] <- 0
@@ -210,6 +239,7 @@ particle_chunk <- function(job, first, count) {
   pick <- systematic_one(w, uniform(last))
   x <- state$x[pick, , drop = FALSE]
   list(x = x, log_evidence = state$log_z + top + log(sums / M), ess = ess, again = again,
+       cloud = if (plan$cloud) list(x = state$x, weights = w / rep(sums, each = M)),
        lost = sum(rowSums(!is.finite(x)) > 0))
 }
 
@@ -231,6 +261,16 @@ systematic_sets <- function(w, u, chosen = rep(TRUE, ncol(w))) {
   at[!own] <- heaviest[!own]
   chosen <- rep(chosen, each = M)
   replace(all, chosen, all[chosen][at])
+}
+
+# Independent draws in proportion to each column of w, settled by as many numbers u. Numbers of rows
+# of all sets one after the other.
+multinomial_sets <- function(w, u) {
+  M <- nrow(w)
+  unlist(lapply(seq_len(ncol(w)), function(j) {
+    p <- cumsum(w[, j]) / sum(w[, j])
+    (j - 1) * M + pmin(findInterval(u[, j], p) + 1, max(which(w[, j] > 0)))
+  }))
 }
 
 # One row of each set.

@@ -5,6 +5,8 @@
 
 #define R_NO_REMAP
 #define STRICT_R_HEADERS
+#include <stdint.h>
+
 #include <R.h>
 #include <Rinternals.h>
 
@@ -31,5 +33,11 @@ const int *ffi_integers(SEXP list, const char *name, R_xlen_t length);
 const double *ffi_doubles_or_null(SEXP list, const char *name, R_xlen_t length);
 R_xlen_t ffi_length(SEXP list, const char *name);
 int ffi_count(SEXP list, const char *name);
+/* One double in [least, most]: NaN and what would overflow a size are errors. */
+double ffi_number(SEXP list, const char *name, double least, double most);
+/* The two 32-bit halves of a key, in doubles, as one number. */
+uint64_t ffi_key(SEXP list, const char *name);
+/* An error unless all n numbers lie in [least, most]; NULL is fine. */
+void ffi_check_range(const double *x, R_xlen_t n, double least, double most, const char *name);
 
 #endif

@@ -41,3 +41,26 @@ int ffi_count(SEXP list, const char *name) {
   if (n < 0) Rf_error("internal error: '%s' must not be negative", name);
   return n;
 }
+
+static void check_range(double x, double least, double most, const char *name) {
+  if (!(x >= least && x <= most)) {
+    Rf_error("internal error: '%s' must be between %g and %g; got %g", name, least, most, x);
+  }
+}
+
+double ffi_number(SEXP list, const char *name, double least, double most) {
+  double x = ffi_doubles(list, name, 1)[0];
+  check_range(x, least, most, name);
+  return x;
+}
+
+uint64_t ffi_key(SEXP list, const char *name) {
+  const double *key = ffi_doubles(list, name, 2);
+  ffi_check_range(key, 2, 0, 4294967295., name);
+  return (uint64_t)key[0] << 32 | (uint64_t)key[1];
+}
+
+void ffi_check_range(const double *x, R_xlen_t n, double least, double most, const char *name) {
+  if (!x) return;
+  for (R_xlen_t i = 0; i < n; i++) check_range(x[i], least, most, name);
+}

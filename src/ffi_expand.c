@@ -2,15 +2,11 @@
  * of the program to all d. */
 #include "ffi.h"
 
+#include <float.h>
 #include <stdlib.h>
 
 #include "core/gm.h"
 #include "threads.h"
-
-static uint64_t key_of(SEXP list, const char *name) {
-  const double *key = ffi_doubles(list, name, 2);
-  return (uint64_t)key[0] << 32 | (uint64_t)key[1];
-}
 
 /* `space`: within (d x r), from and to (d x d or NULL). `job`: n, start (n x d or NULL), start_sd,
  * key, first, lanes (0: as many as suit). */
@@ -18,16 +14,17 @@ static gm_expansion expansion_of(SEXP space, SEXP job) {
   SEXP dim = Rf_getAttrib(ffi_element(space, "within"), R_DimSymbol);
   if (Rf_xlength(dim) != 2) Rf_error("internal error: 'within'");
   R_xlen_t n = ffi_count(job, "n"), d = INTEGER_RO(dim)[0], r = INTEGER_RO(dim)[1];
+  if (d < 1 || r > d) Rf_error("internal error: the size of 'within'");
   int lanes = ffi_count(job, "lanes");
-  if (lanes % 8) Rf_error("internal error: 'lanes' must be a multiple of 8");
+  if (lanes % 8 || lanes > 4096) Rf_error("internal error: 'lanes' must be a multiple of 8");
   gm_expansion x = {.d = (size_t)d, .r = (size_t)r, .n = (size_t)n};
   x.within = ffi_doubles(space, "within", d * r);
   x.from = ffi_doubles_or_null(space, "from", d * d);
   x.to = ffi_doubles_or_null(space, "to", d * d);
   x.start = ffi_doubles_or_null(job, "start", n * d);
-  x.start_sd = ffi_doubles(job, "start_sd", 1)[0];
-  x.key = key_of(job, "key");
-  x.first = (uint64_t)ffi_doubles(job, "first", 1)[0];
+  x.start_sd = ffi_number(job, "start_sd", 0, DBL_MAX);
+  x.key = ffi_key(job, "key");
+  x.first = (uint64_t)ffi_number(job, "first", 0, 9007199254740992.);
   x.lanes = lanes ? (size_t)lanes : gm_expansion_lanes(&x);
   return x;
 }
@@ -70,7 +67,7 @@ SEXP ffi_expand(SEXP ffi_space, SEXP ffi_job, SEXP ffi_map) {
   x.shift = ffi_doubles(ffi_map, "shift", d);
   x.gain = ffi_doubles_or_null(ffi_map, "gain", d);
   x.sd = ffi_doubles_or_null(ffi_map, "sd", d);
-  x.noise_key = key_of(ffi_map, "noise_key");
+  x.noise_key = ffi_key(ffi_map, "noise_key");
   x.inside = ffi_doubles(ffi_map, "inside", (R_xlen_t)(x.n * x.r));
   SEXP output = PROTECT(Rf_allocMatrix(REALSXP, (int)x.n, (int)d));
   x.output = REAL(output);

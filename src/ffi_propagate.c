@@ -1,6 +1,8 @@
 /* Densities on grids: one step of a chain, many steps of a Fokker-Planck equation. */
 #include "ffi.h"
 
+#include <float.h>
+#include <limits.h>
 #include <string.h>
 
 #include "core/propagate.h"
@@ -14,18 +16,32 @@ SEXP ffi_spread(SEXP ffi_job) {
   if (r < 1 || r > 2) Rf_error("internal error: 'low'");
   const int *size = ffi_integers(ffi_job, "size", r);
   size_t sizes[2] = {1, 1};
+  double nodes = 1;
   for (int j = 0; j < r; j++) {
     if (size[j] < 1) Rf_error("internal error: 'size'");
     sizes[j] = (size_t)size[j];
+    nodes *= size[j];
   }
+  if (nodes > INT_MAX) Rf_error("internal error: a grid of %.0f nodes", nodes);
   job.r = (int)r;
   job.n = (size_t)n;
   job.x = ffi_doubles(ffi_job, "x", n * r);
   job.mass = ffi_doubles(ffi_job, "mass", n);
-  job.sd = ffi_doubles(ffi_job, "sd", 1)[0];
+  job.sd = ffi_number(ffi_job, "sd", DBL_MIN, DBL_MAX);
   job.own = ffi_doubles_or_null(ffi_job, "own", r == 1 ? n : 3 * n);
   job.low = ffi_doubles(ffi_job, "low", r);
   job.step = ffi_doubles(ffi_job, "step", r);
+  ffi_check_range(job.x, n * r, -DBL_MAX, DBL_MAX, "x");
+  ffi_check_range(job.mass, n, 0, DBL_MAX, "mass");
+  ffi_check_range(job.low, r, -DBL_MAX, DBL_MAX, "low");
+  /* 0 where a grid of large numbers collapsed: then no mass has a place on it */
+  ffi_check_range(job.step, r, 0, DBL_MAX, "step");
+  /* windows have room for `sd` */
+  ffi_check_range(job.own, n, DBL_MIN, job.sd, "own");
+  if (job.own && r == 2) {
+    ffi_check_range(job.own + n, n, -DBL_MAX, DBL_MAX, "own");
+    ffi_check_range(job.own + 2 * n, n, DBL_MIN, job.sd, "own");
+  }
   job.size = sizes;
   size_t stride = gm_spread_stride(&job);
   int threads = r == 2 ? mg_threads() : 1;
@@ -52,8 +68,8 @@ SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job) {
   R_xlen_t n = Rf_xlength(ffi_p), steps = ffi_length(ffi_job, "dt");
   if (TYPEOF(ffi_p) != REALSXP || n < 2) Rf_error("internal error: 'p'");
   gm_fokker_planck step = {.n = (size_t)n};
-  step.low = ffi_doubles(ffi_job, "low", 1)[0];
-  step.h = ffi_doubles(ffi_job, "h", 1)[0];
+  step.low = ffi_number(ffi_job, "low", -DBL_MAX, DBL_MAX);
+  step.h = ffi_number(ffi_job, "h", DBL_MIN, DBL_MAX);
   const double *dt = ffi_doubles(ffi_job, "dt", steps);
   const double *diffusion2 = ffi_doubles(ffi_job, "diffusion2", steps);
   const double *drift = ffi_doubles(ffi_job, "drift", steps);

@@ -1,6 +1,8 @@
 /* Sums over the particles of a chunk, and its place in the whole. */
 #include "ffi.h"
 
+#include <float.h>
+#include <limits.h>
 #include <string.h>
 
 #include "core/tally.h"
@@ -30,12 +32,14 @@ static SEXP pair_of(SEXP first, const char *first_name, SEXP second, const char 
 SEXP ffi_moments(SEXP ffi_x, SEXP ffi_centre, SEXP ffi_block, SEXP ffi_squares) {
   check_type(ffi_x, REALSXP, "x");
   check_type(ffi_centre, REALSXP, "centre");
-  size_t m = columns_of(ffi_x), block = (size_t)Rf_asInteger(ffi_block);
-  int squares = Rf_asLogical(ffi_squares);
+  int size = Rf_asInteger(ffi_block), squares = Rf_asLogical(ffi_squares) == TRUE;
+  size_t m = columns_of(ffi_x), block = size > 0 ? (size_t)size : 0;
   size_t n = m ? (size_t)Rf_xlength(ffi_x) / m : 0, p = squares ? 2 * block : block;
   if (block == 0 || m % block || (size_t)Rf_xlength(ffi_centre) != m) {
     Rf_error("internal error: blocks of columns");
   }
+  /* the rows of a matrix */
+  if (p > INT_MAX / p) Rf_error("internal error: blocks of %d columns are too large", size);
   int blocks = (int)(m / block);
   SEXP mean = PROTECT(Rf_allocMatrix(REALSXP, (int)p, blocks));
   SEXP cross = PROTECT(Rf_allocMatrix(REALSXP, (int)(p * p), blocks));
@@ -56,9 +60,11 @@ SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins) {
   check_type(ffi_width, REALSXP, "width");
   size_t m = columns_of(ffi_x), n = m ? (size_t)Rf_xlength(ffi_x) / m : 0;
   int bins = Rf_asInteger(ffi_bins);
-  if (bins < 1 || (size_t)Rf_xlength(ffi_low) != m || (size_t)Rf_xlength(ffi_width) != m) {
+  if (bins < 1 || bins > INT_MAX - 2 || (size_t)Rf_xlength(ffi_low) != m || (size_t)Rf_xlength(ffi_width) != m) {
     Rf_error("internal error: bins");
   }
+  ffi_check_range(REAL_RO(ffi_low), (R_xlen_t)m, -DBL_MAX, DBL_MAX, "low");
+  ffi_check_range(REAL_RO(ffi_width), (R_xlen_t)m, DBL_MIN, DBL_MAX, "width");
   SEXP count = PROTECT(Rf_allocMatrix(REALSXP, bins + 2, (int)m));
   SEXP extremes = PROTECT(Rf_allocMatrix(REALSXP, 2, (int)m));
   memset(REAL(count), 0, sizeof(double) * (size_t)Rf_xlength(count));
@@ -79,20 +85,24 @@ SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins) {
  * which the part begins at `offset`. */
 SEXP ffi_place(SEXP ffi_target, SEXP ffi_part, SEXP ffi_columns, SEXP ffi_offset) {
   check_type(ffi_part, (SEXPTYPE)TYPEOF(ffi_target), "part");
-  size_t columns = (size_t)Rf_asReal(ffi_columns), offset = (size_t)Rf_asReal(ffi_offset);
-  if (columns == 0) return R_NilValue;
-  size_t stride = (size_t)Rf_xlength(ffi_target) / columns;
-  size_t length = (size_t)Rf_xlength(ffi_part) / columns;
-  if (offset + length > stride) Rf_error("internal error: a part beyond its target");
-  for (size_t j = 0; j < columns; j++) {
-    if (TYPEOF(ffi_target) == REALSXP) {
+  int real = TYPEOF(ffi_target) == REALSXP;
+  if (!real && TYPEOF(ffi_target) != LGLSXP) Rf_error("internal error: the type of a part");
+  R_xlen_t all = Rf_xlength(ffi_target), some = Rf_xlength(ffi_part);
+  if (some == 0) return R_NilValue;
+  double count = Rf_asReal(ffi_columns), begin = Rf_asReal(ffi_offset);
+  ffi_check_range(&count, 1, 1, (double)some, "columns");
+  R_xlen_t columns = (R_xlen_t)count;
+  if (all % columns || some % columns) Rf_error("internal error: a part of broken columns");
+  R_xlen_t stride = all / columns, length = some / columns;
+  ffi_check_range(&begin, 1, 0, (double)(stride - length), "offset");
+  R_xlen_t offset = (R_xlen_t)begin;
+  for (R_xlen_t j = 0; j < columns; j++) {
+    if (real) {
       memcpy(REAL(ffi_target) + stride * j + offset, REAL_RO(ffi_part) + length * j,
-             sizeof(double) * length);
-    } else if (TYPEOF(ffi_target) == LGLSXP) {
-      memcpy(LOGICAL(ffi_target) + stride * j + offset, LOGICAL_RO(ffi_part) + length * j,
-             sizeof(int) * length);
+             sizeof(double) * (size_t)length);
     } else {
-      Rf_error("internal error: the type of a part");
+      memcpy(LOGICAL(ffi_target) + stride * j + offset, LOGICAL_RO(ffi_part) + length * j,
+             sizeof(int) * (size_t)length);
     }
   }
   return R_NilValue;

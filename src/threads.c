@@ -19,7 +19,15 @@ void mg_threads_init(void) {
 #endif
 }
 
-void mg_threads_set(int n) { wanted = n; }
+void mg_threads_set(int n) {
+  if (n > 0) {
+    wanted = n;
+    return;
+  }
+#ifndef _WIN32
+  home = 0; /* no process */
+#endif
+}
 
 #ifdef _OPENMP
 /* Read anew each time: OpenMP itself looked once, before R could set anything. */

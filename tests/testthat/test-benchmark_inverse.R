@@ -94,3 +94,38 @@ test_that("what does not fit is an error that names the argument", {
   expect_mixguide_error(benchmark_inverse(8, 1, 0, list(1)), "methods[[1]]")
   expect_mixguide_error(benchmark_inverse(8, 1, 0, n = 1), "n")
 })
+
+test_that("other schedules, samplers and distances can be asked for", {
+  folder <- withr::local_tempdir()
+  run <- function(...) {
+    benchmark_inverse(8, 1, 0, list(zero_shot_bo(), zero_shot_ddrm(informed = TRUE)), n = 60,
+                      directions = 30, folder = folder, ...)
+  }
+  usual <- run(steps = 20)
+  wide <- run(steps = 20, maximum = TRUE)
+  expect_null(usual$distance)
+  expect_equal(wide$sw2, usual$sw2)
+  expect_true(all(wide$distance > wide$sw2))
+  expect_output(print(wide), "largest Wasserstein distance of order 2")
+  expect_identical(names(summary(wide))[5:6], c("distance", "distance_se"))
+  expect_s3_class(autoplot(wide), "ggplot")
+  # of any order: less for the first
+  one <- run(steps = 20, p = 1)
+  expect_true(all(one$distance < wide$distance))
+  other <- run(schedule = schedule_vp(), sampler = sampler_ddpm(15, "scaled", end = .01))
+  expect_identical(other$evaluations, c(15, 15))
+  expect_output(print(other), "15 steps\n  variance preserving")
+  # each is kept by itself
+  expect_identical(length(list.files(folder)), 8L)
+  expect_identical(run(steps = 20, p = 1)$seconds, one$seconds)
+  expect_mixguide_error(run(p = .5), "p")
+  expect_mixguide_error(run(maximum = NA), "maximum")
+})
+
+test_that("a time limit ends a benchmark", {
+  stopped <- system.time(expect_error({
+    setTimeLimit(elapsed = .5, transient = TRUE)
+    benchmark_inverse(80, 1, 0:200, list(zero_shot_repaint(20)), n = 2000)
+  }, "time limit"))
+  expect_lt(stopped[["elapsed"]], 10)
+})

@@ -52,3 +52,10 @@ test_that("deterministic runs are by quadrature, any variable can be shown, bad 
   expect_error(bifurcation(plane, "1", 0:1, variable = 3), "`variable`", class = "mixguide_error")
   expect_error(bifurcation(plane, "1", 0:1, limits = 1:0), "`limits`", class = "mixguide_error")
 })
+
+test_that("of fewer than two particles nothing is drawn", {
+  for (m in list(named_mixture("A1"), named_mixture("M2"))) for (n in 0:1) {
+    expect_mixguide_error(bifurcation(m, "1", 0:1, sampler_em(5), n = n), "n")
+  }
+  expect_mixguide_error(bifurcation(named_mixture("M2"), "1", 0:1, start = matrix(0, 0, 2)), "start")
+})

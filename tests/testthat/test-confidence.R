@@ -91,3 +91,69 @@ test_that("bad arguments are answered by name", {
   expect_error(confidence(gaussmix(c(.5, .5), c(-1, 1), 0)), class = "mixguide_error")
   expect_error(confidence(gaussmix(c(.5, .5), diag(2), 0)), class = "mixguide_error")
 })
+
+test_that("of points the confidence in any class is computed", {
+  set.seed(11)
+  for (i in 1:5) {
+    d <- sample(3, 1)
+    m <- gaussmix(c(.3, .3, .4), matrix(rnorm(3 * d, 0, 2), 3), runif(1, .2, 2),
+                  class = c("a", "b", "c"))
+    end <- c(0, .1)[1 + i %% 2]
+    law <- diffuse(m, end)
+    run <- guided_sample(m, 200, guidance("b", 1), sampler_ddim(10, end = end))
+    q <- posterior(law, run$x)
+    expect_equal(confidence(run, c("c", "a", "b"))[, -1],
+                 do.call(rbind, lapply(c("c", "a", "b"), function(y) sample_mean(q[, y]))),
+                 tolerance = 1e-10)
+    expect_identical(confidence(run, c("c", "a"))$class, c("c", "a"))
+    expect_equal(confidence(run, "b")$estimate, confidence(run)$estimate, tolerance = 1e-10)
+    plain <- guided_sample(m, 200, sampler = sampler_ddim(10))
+    expect_error(confidence(plain), class = "mixguide_error_input")
+    expect_equal(confidence(plain, "c")$estimate, mean(posterior(m, plain$x)[, "c"]))
+  }
+  expect_error(confidence(run, "d"), "`class`", class = "mixguide_error_input")
+
+  # point masses: at the last time with noise
+  points <- gaussmix(c(.5, .5), c(-1, 1), 0, class = c("a", "b"))
+  run <- guided_sample(points, 50, guidance("b", 0), sampler_ddim(10))
+  expect_equal(confidence(run, c("b", "a"))$estimate, confidence(run)$estimate * c(1, -1) + 0:1)
+
+  tilted <- tilted_sample(line, 100, guidance("a", 2))
+  expect_equal(sum(confidence(tilted, c("a", "b"))$estimate), 1)
+  expect_equal(confidence(tilted, "a")$estimate, confidence(tilted)$estimate)
+})
+
+test_that("so it is of laws, and of sweeps that kept their samples", {
+  law <- sampler_law(line, guidance("a", 1), sampler_em(20))
+  expect_equal(confidence(law, c("a", "b"))$estimate,
+               c(confidence(law)$estimate, 1 - confidence(law)$estimate))
+  high <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 1, 0)), .5, class = c("a", "b"))
+  law <- sampler_law(high, guidance("a", 1), sampler_ddim(20))
+  expect_false(is.null(law$rest))
+  expect_equal(sum(confidence(law, c("a", "b"))$estimate), 1)
+  expect_equal(confidence(law, "a")$estimate, confidence(law)$estimate)
+
+  sweep <- guidance_sweep(plane, "a", c(0, 2), 100, sampler_ddim(10), keep = TRUE)
+  both <- confidence(sweep, c("a", "b"))
+  expect_identical(both$strength, c(0, 0, 2, 2))
+  expect_equal(both$estimate[both$class == "a"], sweep$confidence)
+  expect_equal(both$estimate[both$class == "b"], 1 - sweep$confidence)
+})
+
+test_that("what was kept for one class says nothing of another", {
+  sweep <- guidance_sweep(plane, "a", c(0, 2), 100, sampler_ddim(10))
+  summary <- guided_summary(plane, 100, guidance("a", 2), sampler_ddim(10))
+  for (x in list(sweep, summary)) {
+    expect_error(confidence(x, "b"), 'NULL or "a"', class = "mixguide_error_input")
+    expect_error(confidence(x, c("a", "b")), class = "mixguide_error_input")
+    expect_equal(confidence(x, "a")[names(confidence(x))], confidence(x))
+  }
+})
+
+test_that("a run of no particles has no confidence, and says why", {
+  run <- guided_sample(line, 0, guidance("a", 1), sampler_ddim(5))
+  for (row in list(confidence(run), entropy(run), confidence(run, "b")[-1])) {
+    expect_true(is.na(row$estimate) && is.na(row$se))
+    expect_identical(row$method, "no particles")
+  }
+})

@@ -283,3 +283,15 @@ test_that("powers and biases are the same for every engine, block and number of 
   bad$coef[bad$coef == -.3] <- -1.1
   expect_error(run_bad(bad), "not valid")
 })
+
+test_that("labels may hold anything", {
+  labels <- c("a", "b", "a\rb", "a, b", "1, 2", "2")
+  m <- gaussmix(rep(1, 6) / 6, c(-3, -1, 1, 3, 5, 7), 1, class = labels)
+  x <- matrix(c(-1, .5, 2))
+  for (other in labels[3:6]) {
+    models <- guidance_models(guidance(c("a", "b"), 2, negative = other), m)
+    guided <- core_eval(m, x, 1, 0, models$models, models$coef(1), "score")
+    to <- function(class) score(m, x, class = class)
+    expect_equal(guided, 3 * to(c("a", "b")) - 2 * to(other), ignore_attr = TRUE)
+  }
+})

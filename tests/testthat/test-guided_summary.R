@@ -203,3 +203,30 @@ test_that("memory does not grow with the number of particles", {
   expect_lt(small, 64)
   expect_lt(peak(8e6), small + 16)
 })
+
+test_that("what cannot be held is an error that says so", {
+  wide <- gaussmix(1, t(double(23171)), 1)
+  expect_error(guided_summary(wide, 10, sampler = sampler_ddim(1), covariance = TRUE),
+               "`covariance` must be FALSE for more than 23170 variables",
+               class = "mixguide_error_input")
+  m <- named_mixture("A2")
+  for (n in c(2^31, 1e10)) {
+    expect_error(guided_sample(m, n), "2,147,483,647 \\(guided_summary", class = "mixguide_error")
+    expect_error(guidance_sweep(m, "1", n = n), "2,147,483,647 \\(guided_summary",
+                 class = "mixguide_error")
+  }
+  expect_error(guided_summary(m, 2^54), "9,007,199,254,740,992", class = "mixguide_error")
+  expect_error(schedule_etc(2^31), "from 2 to 1,000,000", class = "mixguide_error")
+  expect_error(sampler_ddim(2^31), "from 1 to 1,000,000", class = "mixguide_error")
+  expect_error(sampler_dpum(1, horizon = 2^31), class = "mixguide_error")
+})
+
+test_that("without covariances no d x d matrix is made", {
+  # 5000 x 5000 numbers are 191 MiB
+  m <- gaussmix(1, t(rnorm(5000)), 1)
+  gc(reset = TRUE)
+  before <- sum(gc()[, 2])
+  s <- guided_summary(m, 20, sampler = sampler_ddim(1), bins = 10, covariance = FALSE)
+  expect_lt(sum(gc()[, 6]) - before, 190)
+  expect_length(s$sd_se, 5000)
+})

@@ -172,3 +172,9 @@ test_that("it is printed, becomes a data frame and is drawn", {
   expect_identical(class(as.data.frame(x)), "data.frame")
   expect_output(print(x[1:2, c("t", "fisher")]), "fisher")
 })
+
+test_that("a common full covariance has nodes in the plane", {
+  m <- gaussmix(c(.4, .6), rbind(c(0, 0), c(2, 1)), matrix(c(1, .6, .6, 1), 2))
+  at <- box_nodes(m, .4)
+  expect_equal(sum(at$weight * dgaussmix(at$x, m)), 1, tolerance = 1e-8)
+})

@@ -225,3 +225,78 @@ test_that("a centre goes by the names of the variables, also as a vector", {
   expect_equal(score(m, c(v = 1, u = 0)), score(m, c(0, 1)))
   expect_mixguide_error(lipschitz(m, center = c(v = 1, w = 0)), "center")
 })
+
+# The largest eigenvalue of H along rays from the mean, at and beside all places where two components
+# tie on a ray: a lower bound, by another way than that of the search.
+along_rays <- function(m, n = 1500) {
+  P <- lapply(seq_along(m$weights), function(k) solve(component_cov(m, k)))
+  level <- log(m$weights) + vapply(P, function(P) log(det(P)) / 2, 0)
+  middle <- mean(m)
+  angle <- 2 * pi * seq_len(n) / n
+  u <- rbind(cos(angle), sin(angle))
+  best <- -Inf
+  for (i in seq_along(P)) for (j in seq_len(i - 1)) {
+    zi <- middle - m$means[i, ]
+    zj <- middle - m$means[j, ]
+    a <- -colSums(u * ((P[[i]] - P[[j]]) %*% u)) / 2
+    b <- -drop(crossprod(u, P[[i]] %*% zi - P[[j]] %*% zj))
+    c <- level[i] - level[j] - (sum(zi * (P[[i]] %*% zi)) - sum(zj * (P[[j]] %*% zj))) / 2
+    for (sign in c(-1, 1)) for (beside in c(-1, -.3, 0, .3, 1)) {
+      root <- suppressWarnings((-b + sign * sqrt(b^2 - 4 * a * c)) / (2 * a))
+      s <- root + beside / abs(2 * a * root + b)
+      x <- cbind(middle[1] + s * u[1, ], middle[2] + s * u[2, ])
+      x <- x[is.finite(s) & abs(s) < 1e6, , drop = FALSE]
+      if (nrow(x)) best <- max(best, eigen_range(score_jacobian(m, x))[, 2])
+    }
+  }
+  best
+}
+
+test_that("far ties in the plane are not missed", {
+  m <- gaussmix(c(.55, .24, .21), rbind(c(2.3, -.92), c(-1.82, -.18), c(3.66, 2.17)),
+                list(c(.8, .45), c(1.03, .471), c(1.08, .472)))
+  found <- lipschitz(m, center = c(251.083, -950.581))
+  expect_gte(found$upper[1], found$upper[found$statement == "point"])
+  expect_gte(found$upper[1], 67.8)
+  set.seed(31)
+  done <- 0
+  while (done < 15) {
+    K <- sample(2:4, 1)
+    covs <- list(crossprod(matrix(rnorm(4), 2)) * runif(1, .05, 1) + diag(.3, 2))
+    for (k in seq_len(K)[-1]) {
+      covs[[k]] <- covs[[k - 1]] + crossprod(matrix(rnorm(4), 2)) * 10^runif(1, -3, 0) +
+        diag(10^runif(1, -3, -1), 2)
+    }
+    m <- gaussmix(runif(K, .1, 1), matrix(rnorm(2 * K, 0, 2), K), covs[sample(K)])
+    if (score_growth(m)$kind != "exists") next
+    done <- done + 1
+    expect_gte(lipschitz(m)$upper[1], along_rays(m) * (1 - 1e-6))
+  }
+})
+
+test_that("points of ties are on ties, of every kind and dimension", {
+  set.seed(32)
+  for (case in 1:30) {
+    d <- 2 + case %% 3
+    A <- crossprod(matrix(rnorm(d * d), d))
+    S <- A + diag(.5, d)
+    kind <- case %% 5
+    Q <- if (kind == 0) diag(d) else if (kind == 1) tcrossprod(rnorm(d)) else if (kind == 2) {
+      diag(c(1, rep(0, d - 1)))
+    } else if (kind == 3) crossprod(matrix(rnorm(d * d), d)) else 0 * S
+    P <- solve(S)
+    other <- if (kind == 3) Q + diag(.1, d) else solve(P + Q)
+    means <- matrix(rnorm(2 * d), 2)
+    # a cylinder, if the means agree where the precisions do
+    if (case %% 2 && kind == 2) means[2, ] <- means[1, ]
+    m <- gaussmix(c(.3, .7), means, if (kind == 4) S else list(S, (other + t(other)) / 2))
+    x <- tie_points(m)
+    x <- x[rowSums(abs(x)) < 1e3, , drop = FALSE]
+    at <- vapply(1:2, function(k) {
+      log(m$weights[k]) + dgaussmix(x, keep_components(m, k), log = TRUE)
+    }, double(nrow(x)))
+    at <- matrix(at, nrow(x))
+    if (kind %in% c(1, 3, 4)) expect_gt(nrow(x), 10)
+    expect_lt(max(abs(at[, 1] - at[, 2]) / (1 + abs(at[, 1])), 0), 1e-9)
+  }
+})

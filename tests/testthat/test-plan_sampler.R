@@ -71,3 +71,61 @@ test_that("where nothing meets the error the plan says so", {
   expect_mixguide_error(plan_sampler(named_mixture("A1"), grids = "some"), "grids")
   expect_error(plan_sampler(gaussmix(1, 0, 0)), class = "mixguide_error_singular")
 })
+
+test_that("the end is part of the search, against the mixture itself", {
+  D3 <- named_mixture("D3")
+  some <- c("sampler_dpmpp_2m", "sampler_heun")
+  free <- plan_sampler(D3, .01, samplers = some)
+  still <- plan_sampler(D3, .01, samplers = some, end = 0)
+  expect_lte(free$evaluations, still$evaluations)
+  expect_true(all(still$tried$end == 0) && !"logsnr" %in% still$tried$grid)
+  late <- free$tried[free$tried$grid == "logsnr", ]
+  expect_true(all(late$end > 0) && all(free$tried$end[free$tried$grid != "logsnr"] == 0))
+  # what stopping leaves is in the error: the law of the output against the mixture, not its law then
+  row <- late[!is.na(late$error), ][1, ]
+  maker <- list(sampler_dpmpp_2m = sampler_dpmpp_2m, sampler_heun = sampler_heun)[[row$sampler]]
+  made <- sampler_law(D3, sampler = maker(row$steps, "logsnr", row$end), horizon = row$horizon)
+  expect_equal(law_distance(made, D3)$total_variation, row$error, tolerance = 1e-6)
+  expect_lte(row$error, .01)
+})
+
+test_that("a budget is spent as well as may be", {
+  D3 <- named_mixture("D3")
+  some <- c("sampler_dpmpp_2m", "sampler_heun", "sampler_ddim")
+  plan <- plan_sampler(D3, evaluations = 20, samplers = some)
+  expect_lte(plan$evaluations, 20)
+  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_true(all(plan$tried$evaluations <= 20))
+  expect_equal(plan$error$estimate, min(plan$tried$error, na.rm = TRUE))
+  expect_lt(plan$error$estimate, .01)
+  expect_output(print(plan), "least total variation for at most 20 score evaluations")
+  expect_s3_class(autoplot(plan), "ggplot")
+  # no worse than the defaults of the same cost
+  for (s in list(sampler_heun(10), sampler_dpmpp_2m(20))) {
+    expect_lte(plan$error$estimate, sampler_error(D3, s)$estimate[3])
+  }
+  kl <- plan_sampler(D3, evaluations = 8, measure = "kl", samplers = some, grids = "quadratic")
+  expect_equal(kl$error$estimate, min(kl$tried$error))
+  none <- plan_sampler(D3, evaluations = 1, samplers = "sampler_rk4", grids = "uniform")
+  expect_null(none$sampler)
+  expect_output(print(none), "can be had for it")
+  expect_mixguide_error(plan_sampler(D3, .1, evaluations = 4), "error")
+  expect_mixguide_error(plan_sampler(D3, evaluations = 0), "evaluations")
+})
+
+test_that("a search ends when its time is over, and obeys a time limit", {
+  plan <- plan_sampler(named_mixture("A1"), .01, seconds = 0)
+  expect_false(plan$complete)
+  expect_identical(nrow(plan$tried), 1L)
+  expect_output(print(plan), "its time was over")
+  stopped <- system.time(expect_error({
+    setTimeLimit(elapsed = 1, transient = TRUE)
+    plan_sampler(named_mixture("A1"), 1e-4)
+  }, "time limit"))
+  expect_lt(stopped[["elapsed"]], 10)
+  set.seed(4)
+  m <- gaussmix(c(.3, .3, .4), matrix(rnorm(12), 3), list(.5, diag(c(1, .5, .3, .4)), 1))
+  took <- system.time(suppressMessages(plan <- plan_sampler(m, evaluations = 12, seconds = 2)))
+  expect_lt(took[["elapsed"]], 20)
+  expect_false(is.null(plan$sampler))
+})

@@ -404,7 +404,7 @@ test_that("noise that is given, trajectories and coefficients per coordinate nee
   liar <- sampler_em(5)
   liar$stochastic <- FALSE
   liar$divergence <- FALSE
-  expect_null(guided_sample(m, 3, sampler = liar, log_density = "none")$reduced)
+  expect_mixguide_error(guided_sample(m, 3, sampler = liar, log_density = "none"), "stochastic")
 })
 
 test_that("print() says what was reduced, and a sweep is reduced too", {

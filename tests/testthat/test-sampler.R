@@ -296,3 +296,42 @@ test_that("a badly written step is reported", {
   bad(list(op_eval("s", "y", 1), op_linear("x", c(x = 1))), "y in")
   expect_error(check_sampler("ddim"), "`sampler`", class = "mixguide_error")
 })
+
+test_that("whether a sampler draws noise is read off its operations", {
+  still <- function(k, times, schedule) {
+    list(op_eval("s", t = times[k]), op_linear("x", c(x = 1, s = .01)))
+  }
+  noisy <- function(k, times, schedule) {
+    # in some steps only
+    c(if (k == 4) list(op_noise("z")), still(k, times, schedule),
+      if (k == 4) list(op_linear("x", c(x = 1, z = .5))))
+  }
+  expect_false(sampler("own", still)$stochastic)
+  expect_true(sampler("own", noisy)$stochastic)
+  expect_true(sampler("own", noisy, grid = c(9, 7, 5, 3, 1))$stochastic)
+  expect_false(sampler("own", noisy, grid = c(9, 7, 5))$stochastic)
+  expect_false(sampler("own", still, steps = NULL)$stochastic)
+  expect_false(sampler("own", still, end = 20)$stochastic)
+  # what cannot be asked may be noise
+  expect_true(sampler("own", function(k, times, schedule) schedule$none(1))$stochastic)
+
+  m <- gaussmix(c(.5, .5), c(-1, 1), 1)
+  expect_null(guided_sample(m, 10, sampler = sampler("own", noisy))$log_density)
+  wrong <- sampler("own", noisy, stochastic = FALSE)
+  expect_error(guided_sample(m, 10, sampler = wrong), "`stochastic` must be TRUE",
+               class = "mixguide_error_input")
+  expect_error(sampler_law(m, sampler = wrong), "`stochastic` must be TRUE",
+               class = "mixguide_error_input")
+})
+
+test_that("every sampler says of itself what its operations tell", {
+  samplers <- list(sampler_ddim(4), sampler_ddim(4, eta = .5), sampler_ddpm(4),
+                   sampler_ddpm(4, "matched"), sampler_em(4), sampler_euler(4), sampler_heun(4),
+                   sampler_rk4(4), sampler_dpm_2(4), sampler_dpmpp_2m(4),
+                   sampler_exponential(4, TRUE), sampler_exponential(4),
+                   sampler_corrected(sampler_ddim(4), corrector_langevin(.1)))
+  for (s in samplers) {
+    asked <- step_draws(s$step, s$steps, s$grid, s$end, s$vectorised)
+    expect_identical(s$stochastic, asked, label = s$label)
+  }
+})

@@ -203,3 +203,35 @@ test_that("a step that is a function may be 0 but not negative", {
   back <- sampler_corrected(sampler_ddim(3), corrector_langevin(function(t) -1))
   expect_mixguide_error(guided_sample(gaussmix(1, 1, 2), 3, sampler = back), "step")
 })
+
+test_that("a corrector may come before the step", {
+  predictor <- sampler_exponential(6, grid = "uniform", end = .1)
+  for (after in list(1:6, c(1, 4))) {
+    expect_loop(sampler_corrected(predictor, corrector_langevin(.03, 2), after, "before"),
+                function(x, times, s, z) {
+                  for (k in 1:6) {
+                    t <- times[k]
+                    for (i in seq_len(2 * (k %in% after))) {
+                      x <- x + .03 * s(x, t) + sqrt(.06) * z()
+                    }
+                    x <- ode_step(x, t, times[k + 1], s)
+                  }
+                  x
+                })
+  }
+  # one Gaussian: it mends a start that is too early, and needs no score at the end
+  gaussian <- gaussmix(1, 1.5, .25)
+  kl <- function(...) {
+    sampler_moments(gaussian, sampler_corrected(sampler_ddim(50), corrector_langevin(.2, 20), ...),
+                    horizon = 1)$kl
+  }
+  expect_lt(kl(1, "before"), sampler_moments(gaussian, sampler_ddim(50), horizon = 1)$kl / 4)
+  points <- gaussmix(c(.5, .5), c(-1, 1), 0)
+  expect_error(guided_sample(points, 5, sampler = sampler_corrected(sampler_ddim(9))),
+               class = "mixguide_error_singular")
+  run <- guided_sample(points, 5, sampler = sampler_corrected(sampler_ddim(9), order = "before"))
+  expect_true(all(abs(abs(run$x) - 1) < .05))
+  expect_output(print(sampler_corrected(sampler_ddim(9), order = "before")),
+                "corrected before each step by 1 Langevin step")
+  expect_mixguide_error(sampler_corrected(sampler_ddim(9), order = "first"), "order")
+})

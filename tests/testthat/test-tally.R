@@ -72,3 +72,76 @@ test_that("parts are put in their place, and nothing else is touched", {
   expect_error(put_part(double(3), double(3), 1, 3), "internal error")
   expect_error(put_part(double(3), integer(3), 0, 3), "internal error")
 })
+
+test_that("numbers of particles may pass 2^31", {
+  part <- moments_of(matrix(c(1, 3)))
+  part$n <- 2^31 - 2
+  part$cross[] <- part$n
+  both <- merge_moments(part, merge_moments(part, moments_of(matrix(c(2, 2)))))
+  expect_identical(both$n, 2^32 - 2)
+  expect_equal(moment_estimates(both)$estimate, 2)
+  expect_equal(moment_estimates(both)$se, sqrt(1 / 2^32), tolerance = 1e-6)
+  expect_type(moments_of(matrix(1:2 + 0))$n, "double")
+})
+
+test_that("what does not fit is an error at the boundary, not a crash", {
+  bad <- function(code) expect_error(code, "internal error")
+  x <- matrix(rnorm(6), 3)
+  for (block in list(0L, -1L, 3L, NA_integer_, 46341L)) {
+    bad(.Call(ffi_moments, x, c(0, 0), block, FALSE))
+  }
+  wide <- matrix(double(32768), 1)
+  bad(.Call(ffi_moments, wide, double(32768), 32768L, TRUE))
+  for (bins in list(0L, -3L, NA_integer_, .Machine$integer.max)) {
+    bad(.Call(ffi_histogram, x, c(0, 0), c(1, 1), bins))
+  }
+  for (evil in list(NaN, NA_real_, Inf, -Inf)) {
+    bad(.Call(ffi_histogram, x, c(0, evil), c(1, 1), 5L))
+    bad(.Call(ffi_histogram, x, c(0, 0), c(1, evil), 5L))
+    bad(.Call(ffi_place, double(6), double(3), evil, 0))
+    bad(.Call(ffi_place, double(6), double(3), 1, evil))
+  }
+  bad(.Call(ffi_histogram, x, c(0, 0), c(1, 0), 5L))
+  for (columns in list(0, -1, 4, double(), "a")) {
+    bad(suppressWarnings(.Call(ffi_place, double(6), double(3), columns, 0)))
+  }
+  bad(.Call(ffi_place, double(6), double(4), 3, 0))
+  bad(.Call(ffi_place, double(6), double(3), 1, 4))
+  bad(.Call(ffi_place, double(6), double(3), 1, -1))
+  bad(.Call(ffi_place, list(1), list(1), 1, 0))
+
+  job <- list(x = c(0, 1), mass = c(.5, .5), sd = 1, own = NULL, low = -3, step = .1, size = 60L)
+  expect_length(.Call(ffi_spread, job), 60)
+  two <- list(x = c(0, 1, 0, 1), mass = c(.5, .5), sd = 1, own = c(1, 1, 0, 0, 1, 1),
+              low = c(-3, -3), step = c(.1, .1), size = c(60L, 60L))
+  expect_length(.Call(ffi_spread, two), 3600)
+  for (field in c("x", "mass", "sd", "low", "step")) {
+    for (value in c(NaN, Inf, -Inf)) {
+      broken <- job
+      broken[[field]][1] <- value
+      bad(.Call(ffi_spread, broken))
+    }
+  }
+  bad(.Call(ffi_spread, replace(job, "sd", 0)))
+  bad(.Call(ffi_spread, replace(job, "size", 0L)))
+  bad(.Call(ffi_spread, replace(two, "size", list(c(50000L, 50000L)))))
+  # wider than there is room for
+  bad(.Call(ffi_spread, replace(job, "own", list(c(1, 1.1)))))
+  for (i in c(1, 5)) bad(.Call(ffi_spread, replace(two, "own", list(replace(two$own, i, 2)))))
+  bad(.Call(ffi_spread, replace(two, "own", list(replace(two$own, 3, NaN)))))
+
+  space <- list(within = diag(3)[, 1:2], from = NULL, to = NULL)
+  begin <- list(n = 4L, start = NULL, start_sd = 1, key = c(1, 2), first = 0, lanes = 0L)
+  expect_length(.Call(ffi_project, space, begin)$start, 8)
+  for (value in c(NaN, Inf, -1)) {
+    for (field in c("start_sd", "first")) {
+      bad(.Call(ffi_project, space, replace(begin, field, value)))
+    }
+    bad(.Call(ffi_project, space, replace(begin, "key", list(c(value, 1)))))
+  }
+  bad(.Call(ffi_project, space, replace(begin, "lanes", 2^30)))
+  bad(.Call(ffi_project, space, replace(begin, "lanes", 2L^30L)))
+  for (within in list(t(diag(3)[, 1:2]), matrix(0, 0, 0), 1)) {
+    bad(.Call(ffi_project, list(within = within), begin))
+  }
+})

@@ -65,3 +65,26 @@ test_that("a forked child works after its parent ran in parallel", {
     expect_identical(parallel::mclapply(1:2, run, mc.cores = 2), here)
   })
 })
+
+test_that("a forked child that loads the package itself does not hang either", {
+  skip_on_cran()
+  skip_on_os("windows")
+  skip_if_not_installed("data.table")
+  lib <- dirname(system.file(package = "mixguide"))
+  skip_if(system.file("libs", package = "mixguide") == "", "not installed")
+  # another package has run OpenMP in the parent
+  code <- paste(
+    ".libPaths(c('%s', .libPaths())); data.table::setDTthreads(2)",
+    "x <- data.table::data.table(a = runif(2e6), b = sample(1e6, 2e6, TRUE)); data.table::setkey(x, b)",
+    "job <- parallel::mcparallel({ mixguide::mixguide_threads(2)",
+    "m <- mixguide::gaussmix(c(.5, .5), c(-1, 1), 1)",
+    "x <- mixguide::guided_sample(m, 20000, sampler = mixguide::sampler_ddim(20))",
+    "mixguide::mixguide_threads() })",
+    "done <- parallel::mccollect(job, wait = FALSE, timeout = 20)",
+    "if (is.null(done)) tools::pskill(job$pid, tools::SIGKILL)",
+    "cat(unlist(done))", sep = "; ")
+  rscript <- file.path(R.home("bin"), "Rscript")
+  out <- system2(rscript, c("--vanilla", "-e", shQuote(sprintf(code, lib))), stdout = TRUE,
+                 stderr = FALSE, env = "OMP_NUM_THREADS=")
+  expect_identical(out, "1")
+})

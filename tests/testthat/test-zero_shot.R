@@ -220,3 +220,26 @@ test_that("without noise no score exists at t = 0, and every method says so", {
                  class = "mixguide_error_singular")
   }
 })
+
+test_that("DDRM's own start knows the observation, where the noise of the start is above its", {
+  one <- list(a = .2, b2 = .96, start_sd = 1)
+  frame <- list(r = 2, d = 3, target = c(3, 5), nu = c(4, 100))
+  ops <- informed_start(one, frame)
+  expect_identical(ops[[2]]$to, "x")
+  coef <- ops[[2]]$coef
+  # x/a = y + sqrt(q^2 - nu) z; the second is as noisy as the start
+  expect_equal(coef[["(one)"]], c(.2 * 3, 0, 0))
+  expect_equal(coef$x, c(.2 * sqrt(.96 / .04 - 4), 1, 1))
+  # a run of it is closer in few steps from an early time
+  m <- gaussmix(1, t(c(0, 0)), matrix(c(4, 1, 1, 1), 2))
+  y <- observation(2.5, 1, .01)
+  law <- moments(exact_posterior(m, y))
+  gap <- vapply(c(FALSE, TRUE), function(informed) {
+    set.seed(1)
+    run <- zero_shot_sample(m, 2000, y, zero_shot_ddrm(eta_b = .3, informed = informed),
+                            schedule_ou(), sampler_ddpm(4, "scaled", end = .01), horizon = .5)
+    abs(mean(run$x[, 1]) - law$mean[1])
+  }, 0)
+  expect_lt(gap[2], gap[1])
+  expect_mixguide_error(zero_shot_ddrm(informed = 1), "informed")
+})

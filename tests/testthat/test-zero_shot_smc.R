@@ -116,3 +116,62 @@ test_that("the evidence counts what is noise alone", {
                           to_data)
   expect_lt(abs(mean(run$log_evidence) - truth), .04)
 })
+
+test_that("MCGdiff resamples at every step if asked, and then few particles do worse", {
+  set.seed(8)
+  S <- matrix(c(1, .7, .7, 1), 2)
+  m <- gaussmix(1, t(c(0, .5)), S)
+  y <- observation(1.2, 1, .2)
+  exact <- moments(exact_posterior(m, y))
+  own <- zero_shot_mcgdiff(100, resampling = "every step")
+  run <- zero_shot_sample(m, 300, y, own, schedule_etc(50), to_data)
+  expect_identical(run$ess$resampled, c(rep(1, 50), 0))
+  expect_lt(max(abs(colMeans(run$x) - exact$mean)), .3)
+  expect_output(print(own), "resampling = every step")
+  expect_output(print(zero_shot_mcgdiff(64)), "particles = 64, kappa = 1e-04)", fixed = TRUE)
+  expect_mixguide_error(zero_shot_mcgdiff(resampling = "never"), "resampling")
+})
+
+test_that("multinomial draws are independent and in proportion to the weights", {
+  set.seed(9)
+  w <- cbind(c(.1, .2, .7), c(0, 1, 0), c(1, 0, 1))
+  draws <- replicate(4000, multinomial_sets(w, matrix(runif(9), 3)))
+  for (j in 1:3) {
+    own <- draws[1:3 + 3 * (j - 1), ] - 3 * (j - 1)
+    share <- tabulate(own, 3) / length(own)
+    expect_lt(max(abs(share - w[, j] / sum(w[, j]))), .02)
+    # the first tells nothing of the second
+    both <- mean(own[1, ] == 3 & own[2, ] == 3)
+    expect_lt(abs(both - (w[3, j] / sum(w[, j]))^2), .03)
+  }
+  expect_identical(multinomial_sets(w, matrix(1, 3, 3)), c(3, 3, 3, 5, 5, 5, 9, 9, 9))
+})
+
+test_that("the last step of MCGdiff may have no noise", {
+  set.seed(10)
+  m <- gaussmix(1, t(c(0, .5)), matrix(c(1, .7, .7, 1), 2))
+  y <- observation(1.2, 1, .2)
+  exact <- moments(exact_posterior(m, y))
+  quiet <- sampler_ddpm(NULL, "posterior")
+  run <- zero_shot_sample(m, 500, y, zero_shot_mcgdiff(32), schedule_etc(80), quiet)
+  expect_lt(max(abs(colMeans(run$x) - exact$mean)), .2)
+  expect_lt(max(abs(cov(run$x) - exact$cov)), .2)
+  expect_mixguide_error(zero_shot_sample(m, 2, y, zero_shot_tds(4), schedule_etc(20), quiet),
+                        "sampler")
+})
+
+test_that("the particles of a set are there if asked for", {
+  plain <- zero_shot_sample(m2, 6, given, zero_shot_mcgdiff(16), sampler = to_data, key = c(3, 4))
+  run <- zero_shot_sample(m2, 6, given, zero_shot_mcgdiff(16), sampler = to_data, key = c(3, 4),
+                          cloud = TRUE)
+  expect_null(plain$cloud)
+  expect_identical(run$x, plain$x)
+  expect_identical(dim(run$cloud$x), c(96L, 2L))
+  expect_equal(colSums(run$cloud$weights), rep(1, 6))
+  # each draw is one of its set
+  for (i in 1:6) {
+    gap <- abs(t(run$cloud$x[16 * (i - 1) + 1:16, ]) - run$x[i, ])
+    expect_lt(min(colSums(gap)), 1e-12)
+  }
+  expect_mixguide_error(zero_shot_sample(m2, 6, given, zero_shot_bo(), cloud = TRUE), "cloud")
+})
