@@ -47,32 +47,40 @@ as_gaussmix <- function(x, ...) UseMethod("as_gaussmix")
 
 #' @export
 as_gaussmix.default <- function(x, ...) {
+  # a time series, an integer64
+  if (is.object(x) && is.numeric(x)) return(as_gaussmix(plain_numbers(x), ...))
   abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM),",
                          "a formula, a data frame, or a numeric matrix or vector"),
               paste("a", class(x)[1]))
 }
 
 #' @export
-as_gaussmix.gaussmix <- function(x, ...) x
+as_gaussmix.gaussmix <- function(x, ...) {
+  check_dots(...)
+  x
+}
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.Mclust <- function(x, class = NULL, ...) {
+  check_dots(...)
   parts <- mclust_parts(x, colnames(x$data))
-  mixture <- gaussmix(parts$weights, parts$means, parts$covs, class)
-  with_fit(mixture, class(x)[1], x$loglik, x$df, x$n)
+  from_data(gaussmix(parts$weights, parts$means, parts$covs, class),
+            fit_of(class(x)[1], x$loglik, x$df, x$n))
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.MclustDA <- function(x, ...) {
-  mixture <- join_classes(lapply(x$models, mclust_parts, colnames(x$data)), x$prop)
-  with_fit(mixture, "MclustDA", x$loglik, x$df, x$n)
+  check_dots(...)
+  from_data(join_classes(lapply(x$models, mclust_parts, colnames(x$data)), x$prop),
+            fit_of("MclustDA", x$loglik, mclust_df(x$models, x$type), x$n))
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.mixEM <- function(x, class = NULL, ...) {
+  check_dots(...)
   known <- c("normalmixEM", "mvnormalmixEM")
   if (!x$ft %in% known) abort_input("x", paste("a fit by", paste(known, collapse = " or ")), x$ft)
   K <- length(x$lambda)
@@ -88,20 +96,23 @@ as_gaussmix.mixEM <- function(x, class = NULL, ...) {
   }
   mixture <- gaussmix(x$lambda, means, covs, class)
   equal_means <- nrow(unique(means)) == 1
-  with_fit(mixture, x$ft, x$loglik, nobs = NROW(x$x),
-           df = free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0)
+  df <- free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0
+  from_data(mixture, fit_of(x$ft, x$loglik, df, NROW(x$x)))
 }
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.formula <- function(x, data = NULL, ...) {
+as_gaussmix.formula <- function(x, data = NULL, ..., subset = NULL, na.action = stats::na.pass) {
   if (length(x) != 3) {
     abort_input("x", "a formula with the class on its left side", paste(format(x), collapse = " "))
   }
-  frame <- stats::model.frame(x, data, na.action = stats::na.pass)
-  variables <- stats::model.matrix(stats::terms(frame), frame)
-  variables <- variables[, colnames(variables) != "(Intercept)", drop = FALSE]
-  as_gaussmix(as.data.frame(variables), stats::model.response(frame), ...)
+  if (is.matrix(data)) data <- as.data.frame(data)
+  data <- plain_numbers(data)
+  rows <- eval(substitute(subset), data, environment(x))
+  table <- formula_data(x, data, rows, match.fun(na.action))
+  mixture <- as_gaussmix(as.data.frame(table$columns), table$class, ...)
+  mixture$terms <- table$terms
+  mixture
 }
 
 #' @rdname as_gaussmix
@@ -110,28 +121,28 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
                                    form = c("full", "common full", "diagonal", "common diagonal",
                                             "isotropic", "common isotropic"), ...) {
   method <- check_choice(method, eval(formals()$method), "method")
+  check_dots(..., also = if (method == "mclust") mclust_arguments())
   form <- check_choice(form, eval(formals()$form), "form")
   if (missing(class)) {
     abort_input("class", paste("the name of the class column or a label per row",
                                "(give as.matrix(x) for a kernel density)"))
   }
+  x <- as.data.frame(x)
   if (is.character(class) && length(class) == 1 && class %in% names(x)) {
     label <- x[[class]]
     x <- x[names(x) != class]
   } else {
     label <- class
   }
-  check_labels(label, nrow(x), "row (or the name of a column)")
-  label <- factor(label)
+  label <- class_factor(label, nrow(x), "row (or the name of a column)")
   points <- check_table(x, "x")
-  if (method == "mclust") return(fit_mclust(points, label, ...))
-  if (...length()) abort_input("...", 'empty unless method = "mclust"')
-  fit_gaussian(points, label, form)
+  if (method == "mclust") fit_mclust(points, label, ...) else fit_gaussian(points, label, form)
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, ...) {
+  check_dots(...)
   x <- check_table(x, "x")
   n <- nrow(x)
   d <- ncol(x)
@@ -147,19 +158,25 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, ...) {
     }
     bandwidth <- bandwidth^2
   }
-  assemble_gaussmix(rep(1 / n, n), x, list(bandwidth = check_covariance(bandwidth, d, "bandwidth")),
-                    check_labels(class, n, "point"))
+  from_data(assemble_gaussmix(rep(1 / n, n), x,
+                              list(bandwidth = check_covariance(bandwidth, d, "bandwidth")),
+                              check_labels(class, n, "point")))
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.numeric <- function(x, ...) as_gaussmix(matrix(x, ncol = 1), ...)
 
+# The last step of every way from data, or from a fit to data, to a mixture.
+from_data <- function(mixture, fit = NULL) {
+  mixture["fit"] <- list(fit)
+  mixture
+}
+
 # ---- Fits
 
-with_fit <- function(mixture, source, loglik, df, nobs) {
-  mixture$fit <- list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)
-  mixture
+fit_of <- function(source, loglik, df, nobs) {
+  list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)
 }
 
 # The maximum of the likelihood, in closed form: the scatter of each class, or of all about the
@@ -179,16 +196,21 @@ fit_gaussian <- function(points, label, form) {
   if (length(flat)) {
     warning("singular covariance in class ", toString(flat, 60), ": the mixture has no density ",
             "before noise is added; another `form` may have one", call. = FALSE)
-    return(mixture)
   }
-  with_fit(mixture, "one Gaussian per class", sum(dgaussmix(points, mixture, log = TRUE)),
+  from_data(mixture, if (!length(flat)) {
+    fit_of("one Gaussian per class", sum(dgaussmix(points, mixture, log = TRUE)),
            free_parameters(mixture), n)
+  })
 }
 
-fit_mclust <- function(points, label, ...) {
+mclust_arguments <- function() {
   if (!requireNamespace("mclust", quietly = TRUE)) {
     abort('method = "mclust" needs the package mclust', "package")
   }
+  names(formals(mclust::Mclust))
+}
+
+fit_mclust <- function(points, label, ...) {
   mclustBIC <- mclust::mclustBIC  # Mclust() looks it up where it is called
   fits <- lapply(split(seq_len(nrow(points)), label), function(rows) {
     mclust::Mclust(points[rows, , drop = FALSE], verbose = FALSE, ...)
@@ -199,9 +221,29 @@ fit_mclust <- function(points, label, ...) {
                 paste("no fit for", toString(names(fits)[failed], 60)))
   }
   mixture <- join_classes(lapply(fits, mclust_parts, colnames(points)), tabulate(label))
-  with_fit(mixture, "one Mclust per class", nobs = nrow(points),
-           loglik = sum(dgaussmix(points, mixture, log = TRUE)),
-           df = sum(vapply(fits, `[[`, 0, "df")) + nlevels(label) - 1)
+  from_data(mixture, fit_of("one Mclust per class", sum(dgaussmix(points, mixture, log = TRUE)),
+                            mclust_df(fits), nrow(points)))
+}
+
+# The free parameters of one fit per class: weights (of classes, and of components within each),
+# means and covariances. mclust's own count for MclustDA has changed from version to version.
+mclust_df <- function(fits, type = "MclustDA") {
+  G <- vapply(fits, `[[`, 0, "G")
+  d <- fits[[1]]$d
+  name <- vapply(fits, `[[`, "", "modelName")
+  # EDDA holds parts of the covariances equal across classes
+  covariances <- if (type == "EDDA") volume_shape_df(name[[1]], d, length(fits)) else {
+    sum(mapply(volume_shape_df, name, d, G))
+  }
+  sum(G) - 1 + sum(G) * d + covariances
+}
+
+# What one of mclust's models leaves free of G covariances: each letter, of volume, shape and
+# orientation, is E or X if all have one, V if each has its own, I if there is nothing to choose.
+volume_shape_df <- function(model, d, G) {
+  letters <- strsplit(model, "")[[1]]
+  free <- c(1, d - 1, d * (d - 1) / 2)[seq_along(letters)]
+  sum(free * c(E = 1, X = 1, V = G, I = 0)[letters])
 }
 
 mclust_parts <- function(fit, variables) {

@@ -71,6 +71,7 @@ NULL
 #' @export
 autoplot.gaussmix <- function(object, data = NULL, label = attr(data, "label"), variables = NULL,
                               t = 0, schedule = schedule_ou(), max_points = 5000, ...) {
+  check_dots(...)
   max_points <- check_count(max_points, "max_points", min = 1)
   law <- merge_classes(show_variables(diffuse(object, t, schedule), variables))
   points <- labelled_points(data, label, object)[c(variable_labels(law), ".class")]
@@ -87,6 +88,7 @@ autoplot.gaussmix <- function(object, data = NULL, label = attr(data, "label"), 
 #' @rdname plot.gaussmix
 #' @export
 autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, paths = 50, ...) {
+  check_dots(...)
   max_points <- check_count(max_points, "max_points", min = 1)
   paths <- check_count(paths, "paths")
   aim <- aim_words(object$guidance$class)
@@ -110,6 +112,7 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
 #' @rdname plot.gaussmix
 #' @export
 autoplot.guided_summary <- function(object, variables = NULL, ...) {
+  check_dots(...)
   aim <- aim_words(object$guidance$class)
   law <- law_behind(object, aim, variables)
   labels <- variable_labels(law)
@@ -140,6 +143,7 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
 #' @rdname plot.gaussmix
 #' @export
 autoplot.guidance_sweep <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   baseline <- object$strength[1]
   panels <- c(confidence = "confidence: mean of p(class | x)",
@@ -182,6 +186,7 @@ autoplot.guidance_sweep <- function(object, ...) {
 #' @rdname plot.gaussmix
 #' @export
 autoplot.schedule <- function(object, ...) {
+  check_dots(...)
   t <- seq(0, object$horizon, length.out = 401)
   names <- c("a: factor of the data", "b: standard deviation of the noise")
   curves <- data.frame(t = t, value = c(object$a(t), sqrt(object$b2(t))),

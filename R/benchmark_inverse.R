@@ -169,6 +169,7 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
 
 #' @export
 print.inverse_problem <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<inverse_problem> seed ", x$seed, "\n  ", format(x$mixture), "\n  given: ",
       format(x$observation), "\n", sep = "")
   invisible(x)
@@ -177,6 +178,7 @@ print.inverse_problem <- function(x, ...) {
 #' @rdname benchmark_inverse
 #' @export
 summary.benchmark_inverse <- function(object, ...) {
+  check_dots(...)
   place <- interaction(object$d_y, object$d_x, drop = TRUE)
   rows <- lapply(split(object, place), function(part) {
     one <- lapply(split(part, factor(part$method, unique(part$method))), function(x) {
@@ -199,6 +201,7 @@ summary.benchmark_inverse <- function(object, ...) {
 
 #' @export
 print.benchmark_inverse <- function(x, digits = 3, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   whole <- all(c("d_x", "d_y", "method", "sw2", "error") %in% names(x))
   if (is.null(setup) || !whole) return(print(as.data.frame(x)))
@@ -220,7 +223,7 @@ print.benchmark_inverse <- function(x, digits = 3, ...) {
 }
 
 #' @export
-as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x)
+as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x, ...)
 
 #' @rdname benchmark_inverse
 #' @param x,object A `benchmark_inverse`.
@@ -228,6 +231,7 @@ as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x)
 #' @importFrom ggplot2 scale_x_log10
 #' @export
 autoplot.benchmark_inverse <- function(object, ...) {
+  check_dots(...)
   table <- object[is.na(object$error), ]
   middle <- tapply(table$sw2, table$method, stats::median)
   table$method <- factor(table$method, names(sort(middle, decreasing = TRUE)))

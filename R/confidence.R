@@ -30,10 +30,11 @@ no_estimate <- function(x) {
 #' @rdname confidence
 #' @export
 confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
+  check_dots(...)
   classes <- mixture_classes(x)
   if (!is.null(class)) {
     class_components(x, class)
-    classes <- as.character(class)
+    classes <- label_text(class)
   }
   if (is_singular(x)) {
     abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
@@ -50,6 +51,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 #' @rdname confidence
 #' @export
 confidence.guided_sample <- function(x, ...) {
+  check_dots(...)
   if (is.null(x$confidence)) no_class()
   particle_mean(x, x$confidence)
 }
@@ -60,7 +62,7 @@ no_class <- function() {
 
 #' @rdname confidence
 #' @export
-confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence")
+confidence.guidance_sweep <- function(x, ...) sweep_column(x, "confidence", ...)
 
 # p(class | z) as a function of points z (n x d), for one class or the union of several.
 class_probability <- function(mixture, class) {
@@ -101,7 +103,8 @@ family_se <- function(x, ancestor) {
 }
 
 # A table of results without what made it.
-plain_table <- function(x) {
+plain_table <- function(x, ...) {
+  check_dots(..., also = frame_dots)
   attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
   x
 }

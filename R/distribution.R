@@ -222,6 +222,7 @@ NULL
 #' @rdname predict.gaussmix
 #' @export
 predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density", "score"), ...) {
+  check_dots(...)
   type <- check_choice(type, c("class", "prob", "density", "score"), "type")
   if (missing(newdata)) abort_input("newdata", "given: the points to predict at")
   newdata <- check_points(newdata, object, "newdata")
@@ -237,6 +238,7 @@ predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density
 #' @rdname predict.gaussmix
 #' @export
 logLik.gaussmix <- function(object, newdata = NULL, ...) {
+  check_dots(...)
   fit <- object$fit
   if (!is.null(newdata)) {
     newdata <- check_points(newdata, object, "newdata")
@@ -251,6 +253,7 @@ logLik.gaussmix <- function(object, newdata = NULL, ...) {
 #' @rdname predict.gaussmix
 #' @export
 nobs.gaussmix <- function(object, ...) {
+  check_dots(...)
   if (is.null(object$fit)) abort_input("object", "a mixture that was fitted to data")
   object$fit$nobs
 }
@@ -258,6 +261,7 @@ nobs.gaussmix <- function(object, ...) {
 #' @rdname predict.gaussmix
 #' @export
 simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
+  check_dots(..., also = rgaussmix)
   nsim <- check_count(nsim, "nsim")
   # the contract of stats::simulate(): the seed, or the state before
   if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)

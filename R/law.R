@@ -314,6 +314,7 @@ law_mean <- function(law, value) {
 #' @rdname law
 #' @export
 confidence.law <- function(x, ...) {
+  check_dots(...)
   if (is.null(x$log_confidence)) no_class()
   law_mean(x, exp(x$log_confidence))
 }
@@ -321,6 +322,7 @@ confidence.law <- function(x, ...) {
 #' @rdname law
 #' @export
 entropy.law <- function(x, ...) {
+  check_dots(...)
   row <- law_mean(x, -x$log_density)
   if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
   row
@@ -329,6 +331,7 @@ entropy.law <- function(x, ...) {
 #' @rdname law
 #' @export
 moments.law <- function(x, ...) {
+  check_dots(...)
   mean <- colSums(x$weights * x$x)
   cov <- crossprod(sqrt(x$weights) * sweep(x$x, 2, mean))
   rest <- x$rest
@@ -345,11 +348,15 @@ moments.law <- function(x, ...) {
 }
 
 #' @export
-mean.law <- function(x, ...) moments(x)$mean
+mean.law <- function(x, ...) {
+  check_dots(...)
+  moments(x)$mean
+}
 
 #' @rdname law
 #' @export
 summary.law <- function(object, ...) {
+  check_dots(...)
   at <- moments(object)
   rows <- c(
     if (!is.null(object$log_confidence)) {
@@ -367,6 +374,7 @@ summary.law <- function(object, ...) {
 
 #' @export
 print.law <- function(x, ...) {
+  check_dots(..., also = print.default)
   line <- function(...) cat("  ", ..., "\n", sep = "")
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
   cat("<law> of ", x$label, "\n", sep = "")
@@ -392,6 +400,7 @@ mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
 #' @rdname law
 #' @export
 as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   columns <- list(as.data.frame(x$x), .weight = x$weights, .log_density = x$log_density)
   if (!is.null(x$log_confidence)) columns$.confidence <- exp(x$log_confidence)
   do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
@@ -402,6 +411,7 @@ as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
 #' @rdname plot.gaussmix
 #' @export
 autoplot.law <- function(object, ...) {
+  check_dots(...)
   aim <- aim_words(object$class)
   mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
   if (!is.null(mixture)) {

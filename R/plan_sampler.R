@@ -275,6 +275,7 @@ measure_words <- c(total_variation = "total variation", kl = "KL(target || outpu
 
 #' @export
 format.plan_sampler <- function(x, ...) {
+  check_dots(..., also = format.default)
   if (is.null(x$sampler)) return("no sampler that was tried meets it")
   paste0(format(x$sampler), ", from t = ", format(x$horizon), ": ",
          count_of(number(x$evaluations), "score evaluation"))
@@ -282,6 +283,7 @@ format.plan_sampler <- function(x, ...) {
 
 #' @export
 print.plan_sampler <- function(x, ...) {
+  check_dots(..., also = print.default)
   line <- function(...) cat("  ", ..., "\n", sep = "")
   cat("<plan_sampler> ", measure_words[[x$measure]], " at most ", format(x$wanted), "\n", sep = "")
   line(format(x$mixture))
@@ -314,12 +316,16 @@ print.plan_sampler <- function(x, ...) {
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid.
 #' @param row.names,optional,... For `plot()`, passed to `autoplot()`; otherwise not used.
 #' @export
-as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) x$tried
+as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
+  x$tried
+}
 
 #' @rdname plan_sampler
 #' @param object A `plan_sampler`.
 #' @export
 autoplot.plan_sampler <- function(object, ...) {
+  check_dots(...)
   rows <- object$tried[!is.na(object$tried$error), ]
   if (!nrow(rows)) abort_input("object", "a plan that found a sampler", "one that found none")
   rows$sampler <- factor(rows$sampler, rev(unique(rows$sampler)))
