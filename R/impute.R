@@ -13,8 +13,8 @@
 #' **Extrapolation.** `rows` has, for each row with a missing cell, the probability that the same
 #' variables of a draw from the mixture (given the class, where it is known) have a density as low
 #' as those observed. For one Gaussian that is the chi-squared probability of the Mahalanobis
-#' distance, exactly; for more it comes from up to 20,000 draws whose distances are spread over all
-#' tail probabilities down to 1e-14, with a relative error of some 2%. It is `NA` where what is
+#' distance, exactly; for more it comes from up to 10,000 draws whose distances are spread over all
+#' tail probabilities down to 1e-14, with a relative error of some 3%. It is `NA` where what is
 #' observed has no density. Where data come from the mixture these probabilities are uniform.
 #' `impute()` warns (`mixguide_warning_unlikely`) if the smallest, or the number of those below
 #' 1e-4, is what a table of draws has once in 5,000 times; `print()` names the rows.
@@ -185,7 +185,7 @@ density_tail <- function(law, x) {
     top <- dgaussmix(unname(law$means[used, , drop = FALSE]), law, log = TRUE)
     return(stats::pchisq(2 * pmax(top - at, 0), d, lower.tail = FALSE))
   }
-  n <- 2 * round(max(1000, min(1e4, 2e6 / length(used))))
+  n <- 2 * round(max(1000, min(5000, 2e6 / length(used))))
   z <- keyed_draws(gaussmix(1, t(double(d)), 1), n, c(1, 0))
   # the golden ratio spreads the components over each range of distances
   component <- findInterval((seq_len(n) * (sqrt(5) - 1) / 2) %% 1, cumsum(law$weights)) + 1

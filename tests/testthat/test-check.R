@@ -123,8 +123,8 @@ test_that("points come in any table, of any number of rows", {
   fit <- as_gaussmix(as.matrix(iris[1:4]), class = iris$Species)
   for (kind in names(makers)) {
     table <- makers[[kind]](cloud[4:1])
-    expect_identical(sliced_wasserstein(table, iris[1:4], directions = 9),
-                     sliced_wasserstein(cloud, iris[1:4], directions = 9))
+    expect_identical(sliced_wasserstein(iris[1:4], table, directions = 9),
+                     sliced_wasserstein(iris[1:4], cloud, directions = 9))
     expect_equal(judge_samples(table, m, directions = 9), judge_samples(cloud, m, directions = 9))
     points <- makers[[kind]](iris[1:4])
     expect_identical(as_gaussmix(points, class = iris$Species),
