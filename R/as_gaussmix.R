@@ -7,19 +7,21 @@
 #'     (its classes, each of one or more components);
 #'   * a fit by `normalmixEM()` or `mvnormalmixEM()` of \pkg{mixtools};
 #'   * a formula `class ~ x + y` or `class ~ .`, as for `lda()` of \pkg{MASS}, with `data`; or a
-#'     data frame of numeric variables, with `class`: one Gaussian, or one `Mclust` fit, is fitted
-#'     to each class, and weighted by the share of the class;
-#'   * a numeric matrix (`n` x `d`) or vector (`d = 1`) of points: a kernel density, the mixture
-#'     of `n` equal Gaussians around them.
+#'     data frame (or tibble, or data.table) of numeric variables, with `class`: one Gaussian, or
+#'     one `Mclust` fit, is fitted to each class, and weighted by the share of the class;
+#'   * a numeric matrix (`n` x `d`), vector or time series (`d = 1`) of points: a kernel density,
+#'     the mixture of `n` equal Gaussians around them.
 #' @param class The classes: for a data frame the name of its class column, or a vector with a
 #'   label per row (components come in the order of the factor levels, classes without rows are
-#'   left out); for a fit a label per component, and for points a label per point, by default
-#'   `"1"`, `"2"`, ...
+#'   left out; numbers are labels if they are whole and at most 20 different ones); for a fit a
+#'   label per component, and for points a label per point, by default `"1"`, `"2"`, ...
 #' @param method `"gaussian"`: one Gaussian per class, by maximum likelihood; `"mclust"`: for each
 #'   class the mixture that [mclust::Mclust()] selects.
 #' @param form The covariances of `method = "gaussian"`: free, diagonal or proportional to the
 #'   identity, for each class or common to all.
 #' @param data A data frame with the variables of the formula.
+#' @param subset,na.action As of [stats::lm()]: which rows of `data` to take, an expression in its
+#'   variables, and what to do with missing values. By default they are an error.
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
 #'   matrix; 0 for point masses, the empirical distribution. By default Scott's rule, the
 #'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
@@ -29,16 +31,30 @@
 #' @return A `gaussmix`, see [gaussmix()], with the names of the variables. For fits its `fit`
 #'   holds `source`, `loglik` (the log-likelihood of the points without their labels, as
 #'   \pkg{mclust} has it), `df` and `nobs`. A class whose covariance is singular gives a warning
-#'   and no `fit`: such a mixture has a density only at times > 0.
+#'   and no `fit`: such a mixture has a density only at times > 0. `df` counts free weights (of
+#'   classes, and of components within a class), means and covariances; for `MclustDA` and
+#'   `method = "mclust"` \pkg{mclust}'s own count has changed from version to version, and leaves
+#'   out the weights of the classes.
 #'
-#' @section Errors: Of class `mixguide_error`. Missing values are an error, not dropped; so is the
-#'   uniform noise component of \pkg{mclust}.
+#' @section Formulas: Variables must be numeric: factors, text and logical values are an error, not
+#'   dummy variables. If a variable is not a column as it is, as in `class ~ log(x)`, the mixture
+#'   keeps the formula's `terms`, and new data that have the formula's variables are read by them
+#'   wherever points are taken ([predict()][predict.gaussmix], [dgaussmix()], [score()], ...). What
+#'   `poly()` or `scale()` learn from the data is kept, and so are constants and functions that the
+#'   formula names; variables that depend on other rows in any other way, such as `x - mean(x)`, are
+#'   an error. [impute()], [condition()] and a [marginal()] mixture take the mixture's own
+#'   variables, `log(x)`, by their names.
+#'
+#' @section Errors: Of class `mixguide_error`. Missing values are an error unless `na.action` drops
+#'   them; so are missing and empty labels (`""`), and the uniform noise component of \pkg{mclust}.
 #'
 #' @references Scott (1992) *Multivariate Density Estimation*, Wiley, section 6.3, for the
 #'   bandwidth.
 #' @examples
 #' as_gaussmix(Species ~ ., iris)
 #' as_gaussmix(iris, class = "Species", form = "common full")
+#' logs <- as_gaussmix(Species ~ log(Petal.Length) + log(Petal.Width), iris)
+#' predict(logs, data.frame(Petal.Length = 4, Petal.Width = 1.3))
 #' as_gaussmix(faithful$waiting)
 #' @examplesIf requireNamespace("mclust", quietly = TRUE)
 #' as_gaussmix(Species ~ ., iris, method = "mclust", G = 1:2)

@@ -47,7 +47,7 @@
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
 #' @param paths The number of paths to draw if the trajectories were kept; 0 for the sample itself.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
@@ -551,7 +551,7 @@ contours <- function(mixture, content) {
   x <- resolving_grid(mixture$means[, 1], sd[1, ], 100)
   y <- resolving_grid(mixture$means[, 2], sd[2, ], 100)
   # in logs, which are close to quadratic between grid points
-  log_density <- dgaussmix(as.matrix(expand.grid(x, y)), mixture, log = TRUE)
+  log_density <- dgaussmix(unname(as.matrix(expand.grid(x, y))), mixture, log = TRUE)
   lines <- grDevices::contourLines(x, y, matrix(log_density, length(x)),
                                    levels = density_levels(mixture, content))
   do.call(rbind, lapply(seq_along(lines), function(piece) {

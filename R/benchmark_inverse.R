@@ -227,7 +227,7 @@ as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x, ...)
 
 #' @rdname benchmark_inverse
 #' @param x,object A `benchmark_inverse`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @importFrom ggplot2 scale_x_log10
 #' @export
 autoplot.benchmark_inverse <- function(object, ...) {

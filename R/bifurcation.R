@@ -136,7 +136,7 @@ as.data.frame.bifurcation <- function(x, ...) {
 
 #' @rdname bifurcation
 #' @param x,object A `bifurcation`.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.bifurcation <- function(object, ...) {
   check_dots(...)

@@ -80,8 +80,8 @@ describe <- function(x) {
 }
 
 # Numbers as R's own doubles or integers, in whatever vector, matrix or data frame they come: a
-# data.table or a tibble becomes a data frame, a time series a vector or a matrix, an integer64 (whose
-# bits are read as those of doubles by all who do not know it) a double.
+# data.table or a tibble becomes a data frame, a time series a vector or a matrix, an integer64
+# (whose bits are read as those of doubles by all who do not know it) a double.
 plain_numbers <- function(x) {
   if (is.data.frame(x)) {
     # as.data.frame() may be a method that leaves the class

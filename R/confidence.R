@@ -8,7 +8,7 @@
 #'   [guidance_sweep()] or a [law].
 #' @param class The class (for a mixture); `NULL`: each of them.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"` or
 #'   `"Monte Carlo"`; before them `class` for a mixture, `strength` for a sweep.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.

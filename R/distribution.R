@@ -5,8 +5,10 @@
 #' `dgaussmix()` and `rgaussmix()` work in any dimension, `pgaussmix()` and `qgaussmix()` for
 #' `d = 1`.
 #'
-#' @param x Points: an `n` x `d` matrix or data frame (a data frame is matched by the names of
-#'   the variables), or a vector of `n` points if `d = 1`, of one point if its length is `d`.
+#' @param x Points: an `n` x `d` matrix or data frame, or a vector of `n` points if `d = 1`, of one
+#'   point if its length is `d`. Columns are matched to the variables by their names, in any order
+#'   and among others, if both have names (other names are an error), and by place if not. A mixture
+#'   from a formula takes the variables of the formula too, see [as_gaussmix()].
 #' @param q,p A vector of quantiles or probabilities.
 #' @param n The number of draws.
 #' @param mixture A mixture, see [gaussmix()].

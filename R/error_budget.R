@@ -442,7 +442,7 @@ as.data.frame.error_budget <- function(x, ...) plain_table(x, ...)
 
 #' @rdname error_budget
 #' @param x,object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.error_budget <- function(object, ...) {
   check_dots(...)

@@ -83,7 +83,7 @@ as.data.frame.folding <- function(x, ...) plain_table(x, ...)
 
 #' @rdname folding
 #' @param x,object A `folding`.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.folding <- function(object, ...) {
   check_dots(...)

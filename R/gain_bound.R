@@ -254,7 +254,7 @@ as.data.frame.gain_bound <- function(x, ...) plain_table(x, ...)
 
 #' @rdname gain_bound
 #' @param object,x A `gain_bound`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.gain_bound <- function(object, ...) {
   check_dots(...)

@@ -21,7 +21,8 @@
 #'   * a `d` x `d` x `K` array;
 #'   * if `d = 1`, a vector of `K` variances.
 #' @param class `K` labels, the class of each component; by default `"1"`, `"2"`, ..., a class
-#'   for each component.
+#'   for each component. Labels are kept as text, numbers in full (1e5 as `"100000"`), and may be
+#'   neither missing nor empty.
 #'
 #' @return An object of class `gaussmix`, with methods for `print`, `format`, `summary`, `mean`,
 #'   `as.data.frame`, `predict`, `logLik`, `nobs`, `simulate` and `plot`. It is a list with
@@ -31,7 +32,8 @@
 #'   * `values`, the eigenvalues of the covariances, a `d` x `K` matrix (one column if common),
 #'     and `vectors`, their eigenvectors, `d` x `d` x `K` (a `d` x `d` matrix if common; `NULL`
 #'     unless the form is full);
-#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from.
+#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from;
+#'   * `terms`, if new data are to be read by the formula that it came from: see [as_gaussmix()].
 #'
 #'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
 #'   standard deviation of each variable.
@@ -397,7 +399,7 @@ class_law <- function(mixture, class = NULL) {
 #'
 #' @param mixture A mixture, see [gaussmix()].
 #' @param variables Names or numbers of the variables to keep, each at most once.
-#' @return A `gaussmix` in `length(variables)` dimensions, without a `fit`.
+#' @return A `gaussmix` in `length(variables)` dimensions, without a `fit` or `terms`.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' marginal(mixture, c("Petal.Length", "Petal.Width"))

@@ -24,7 +24,8 @@
 #' None of this is known to sample a named law: neither does plain guidance sample
 #' `p(x | y) p(y | x)^strength`.
 #'
-#' @param class Label of the class to guide to, or several labels for their union.
+#' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
+#'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
 #'   plain conditional sampling, -1 unconditional. The "guidance scale" of other software, which
 #'   counts from the unconditional score, is `1 + strength`.
@@ -154,7 +155,8 @@ print.guidance <- function(x, ...) {
 # `class = levels(x)` may have been meant as each of the classes.
 note_all_classes <- function(mixture, class) {
   if (length(class) > 1 && all(mixture$weights[!mixture$class %in% class] == 0)) {
-    cat("  note:     these are all the classes: their union is the whole mixture, its confidence 1\n")
+    cat("  note:     these are all the classes: their union is the whole mixture, and its",
+        "confidence 1\n")
   }
 }
 

@@ -312,7 +312,7 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 #' @rdname guidance_condition
 #' @param object,x A `guidance_condition`.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
   check_dots(...)

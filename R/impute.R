@@ -123,7 +123,8 @@ impute <- function(mixture, data, m = 5, class = NULL) {
     missing = vapply(parts, function(part) toString(names[part$variables]), ""),
     rows = vapply(parts, function(part) length(part$rows), 0L), row.names = NULL
   )
-  result <- structure(list(imputations = draws, cells = data.frame(cells[order, ], row.names = NULL),
+  result <- structure(list(imputations = draws,
+                           cells = data.frame(cells[order, ], row.names = NULL),
                            patterns = patterns, rows = typical, data = frame, mixture = mixture,
                            law = lapply(law, function(x) x[order, , drop = FALSE]),
                            call = match.call()),
@@ -141,7 +142,8 @@ with_columns <- function(data, columns, values) {
   # no key: it need not hold of what is imputed
   if (own) data <- as.data.frame(data)
   data[columns] <- values
-  if (own && requireNamespace("data.table", quietly = TRUE)) data.table::as.data.table(data) else data
+  own <- own && requireNamespace("data.table", quietly = TRUE)
+  if (own) data.table::as.data.table(data) else data
 }
 
 # For each row with something missing, how likely what is observed of it is: the probability that a
@@ -293,7 +295,8 @@ cumulate_rows <- function(x) {
 #' @rdname impute
 #' @param x,object What `impute()` returns.
 #' @param level The probability of the intervals.
-#' @param row.names,optional,... Not used.
+#' @param row.names,optional Not used.
+#' @param ... Must be empty.
 #' @export
 summary.imputed <- function(object, level = .95, ...) {
   check_dots(...)

@@ -210,7 +210,7 @@ as.data.frame.information <- function(x, ...) plain_table(x, ...)
 
 #' @rdname information
 #' @param x,object An `information`; `plot()` draws `h`, `I` and `F` against time.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.information <- function(object, ...) {
   check_dots(...)

@@ -55,7 +55,8 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
 #' @param log Whether to return the logarithm.
 #' @param to A law or a [gaussmix()] in the same variables.
-#' @param row.names,optional,... Not used.
+#' @param row.names,optional Not used.
+#' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
 #' * `law_distance()`: a data frame with one row and columns `kl`, which is KL(from || to), in nats,

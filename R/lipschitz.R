@@ -217,7 +217,7 @@ as.data.frame.lipschitz <- function(x, ...) plain_table(x, ...)
 
 #' @rdname lipschitz
 #' @param x,object A `lipschitz`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.lipschitz <- function(object, ...) {
   check_dots(...)

@@ -359,7 +359,7 @@ as.data.frame.mismatch <- function(x, ...) plain_table(x, ...)
 #' @rdname mismatch
 #' @param x,object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
 #'   that of the start, add up from noise to data.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.mismatch <- function(object, ...) {
   check_dots(...)

@@ -413,7 +413,7 @@ as.data.frame.path_kl <- function(x, ...) plain_table(x, ...)
 
 #' @rdname path_kl
 #' @param x,object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.path_kl <- function(object, ...) {
   check_dots(...)

@@ -314,7 +314,8 @@ print.plan_sampler <- function(x, ...) {
 
 #' @rdname plan_sampler
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid.
-#' @param row.names,optional,... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param row.names,optional Not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)

@@ -66,7 +66,7 @@ as.data.frame.second_moment <- function(x, ...) plain_table(x, ...)
 
 #' @rdname second_moment
 #' @param x,object A `second_moment`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.second_moment <- function(object, ...) {
   check_dots(...)

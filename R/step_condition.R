@@ -403,7 +403,7 @@ as.data.frame.step_condition <- function(x, ...) plain_table(x, ...)
 
 #' @rdname step_condition
 #' @param x,object A `step_condition`; `plot()` shows the strengths that each step allows.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.step_condition <- function(object, ...) {
   check_dots(...)

@@ -167,7 +167,7 @@ as.data.frame.strength_limit <- function(x, ...) {
 
 #' @rdname strength_limit
 #' @param x,object A `strength_limit`.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.strength_limit <- function(object, ...) {
   check_dots(...)

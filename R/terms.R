@@ -107,7 +107,8 @@ check_rowwise <- function(terms, data, formula) {
       isTRUE(all.equal(alone[[1, j]], all[[row, j]], tolerance = 1e-6))
     }, NA)
     if (!all(same)) {
-      abort_input("x", "a formula whose variables depend on one row each (or use scale(x), poly(x))",
+      abort_input("x", paste("a formula whose variables depend on one row each",
+                             "(or use scale(x), poly(x))"),
                   paste0(colnames(all)[!same][1], ", which depends on other rows"))
     }
   }

@@ -5,7 +5,7 @@
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or a [guidance_sweep()].
 #' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @return
 #' * `tidy()` of a mixture: a row per component with `component`, `class`, `proportion`, `variance`
 #'   (isotropic covariances; otherwise `variance.*` for each variable) and `mean.*`. Of a sample: a

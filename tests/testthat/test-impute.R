@@ -178,7 +178,8 @@ test_that("how unlikely a point is: against closed forms and quadrature, in any 
   # data from the mixture: uniform
   for (i in 1:6) {
     d <- sample(4, 1)
-    m <- random_mixture(sample(FORMS, 1), d, sample(5, 1), spread = sample(c(.3, 1.5, 5), 1))$mixture
+    spread <- sample(c(.3, 1.5, 5), 1)
+    m <- random_mixture(sample(FORMS, 1), d, sample(5, 1), spread = spread)$mixture
     p <- density_tail(m, rgaussmix(2000, m))
     expect_gt(suppressWarnings(ks.test(p, "punif"))$p.value, 1e-4)
     expect_lt(sum(p < .01), qbinom(1e-6, 2000, .01, lower.tail = FALSE))
