@@ -145,8 +145,9 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
   }
   x <- as.data.frame(x)
   if (is.character(class) && length(class) == 1 && class %in% names(x)) {
+    check_columns(class, names(x), "x")
     label <- x[[class]]
-    x <- x[names(x) != class]
+    x[[class]] <- NULL
   } else {
     label <- class
   }

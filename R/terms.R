@@ -6,6 +6,7 @@
 formula_data <- function(formula, data, subset, na.action) {
   frame <- formula_frame(formula, data, "x", subset, na.action)
   terms <- attr(frame, "terms")
+  check_columns(intersect(all.vars(terms), names(data)), names(data), "data")
   if (!is.null(attr(terms, "offset"))) abort_input("x", "a formula without offset()")
   predictors <- stats::delete.response(terms)
   columns <- term_matrix(predictors, frame, "x")
@@ -42,7 +43,7 @@ term_matrix <- function(terms, frame, arg) {
   # a name that R quotes is that of a column
   quoted <- grepl("^`[^`]*`$", colnames(columns))
   colnames(columns)[quoted] <- gsub("`", "", colnames(columns)[quoted], fixed = TRUE)
-  matrix(columns, nrow(frame), dimnames = list(NULL, colnames(columns)))
+  matrix(columns, nrow(frame), ncol(columns), dimnames = list(NULL, colnames(columns)))
 }
 
 response_name <- function(frame) {
@@ -101,7 +102,7 @@ check_rowwise <- function(terms, data, formula) {
   table <- structure(table, class = "data.frame", row.names = seq_len(NROW(table[[1]])))
   table <- table[stats::complete.cases(table), , drop = FALSE]
   all <- term_columns(terms, table, "x")
-  for (row in unique(c(seq_len(nrow(table) > 0), nrow(table)))) {
+  for (row in intersect(c(1, nrow(table)), seq_len(nrow(table)))) {
     alone <- term_columns(terms, table[row, , drop = FALSE], "x")
     same <- vapply(seq_len(ncol(all)), function(j) {
       isTRUE(all.equal(alone[[1, j]], all[[row, j]], tolerance = 1e-6))

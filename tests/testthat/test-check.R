@@ -79,6 +79,10 @@ test_that("a table's columns go by name, or not at all", {
     expect_mixguide_error(sliced_wasserstein(renamed, y), "y")
   }
   expect_identical(sliced_wasserstein(iris[1:4], iris[4:1])$estimate, 0)
+  twice <- stats::setNames(iris, replace(names(iris), 2, "Sepal.Length"))
+  expect_mixguide_error(as_gaussmix(Species ~ ., twice), "data")
+  expect_mixguide_error(as_gaussmix(twice, class = "Species"), "x")
+  expect_mixguide_error(as_gaussmix(cbind(iris, iris["Species"]), class = "Species"), "x")
   m <- as_gaussmix(Species ~ ., iris)
   expect_error(predict(m, stats::setNames(iris, tolower(names(iris)))), "nearest: `sepal.length`")
 })
@@ -178,11 +182,13 @@ test_that("an integer64 is the number that it stands for, wherever it comes in",
   # as its bits: k times the smallest double
   long <- function(k) structure(k * 2^-1074, class = "integer64")
   expect_identical(plain_numbers(long(c(0, 1, 5, 2^40))), c(0, 1, 5, 2^40))
-  if (requireNamespace("bit64", quietly = TRUE)) {
-    hard <- bit64::as.integer64(c("-5", "9223372036854775807", "-9223372036854775807",
-                                  "4294967296", "2147483648", "-2147483648", "-4294967297", NA))
-    expect_identical(plain_numbers(hard), suppressWarnings(bit64::as.double.integer64(hard)))
-  }
+  # of two words of 32 bits each, the lower first; NA is the word -2^31
+  words <- rbind(c(-5L, -1L), c(-1L, .Machine$integer.max), c(1L, NA), c(0L, 1L), c(NA, 0L),
+                 c(NA, -1L), c(-1L, -2L), c(0L, NA))
+  bits <- writeBin(as.vector(t(words)), raw(), endian = "little")
+  hard <- structure(readBin(bits, "double", 8, endian = "little"), class = "integer64")
+  expect_identical(plain_numbers(hard),
+                   c(-5, 2^63, 1 - 2^63, 2^32, 2^31, -2^31, -2^32 - 1, NA))
   cars <- mtcars[c("cyl", "hp", "wt")]
   same <- transform(cars, cyl = long(cyl), hp = long(hp))
   m <- as_gaussmix(cyl ~ hp + wt, cars)

@@ -12,6 +12,9 @@ test_that("a formula is applied to new data, by whatever takes points", {
   expect_equal(posterior(m, as.matrix(new)), posterior(plain, by_hand))
   expect_equal(denoise(m, new, .3), denoise(plain, by_hand, .3), ignore_attr = TRUE)
   expect_equal(as.numeric(logLik(m, new)), m$fit$loglik)
+  expect_identical(dgaussmix(new[0, ], m), double())
+  expect_identical(dim(posterior(m, new[0, ])), c(0L, 3L))
+  expect_mixguide_error(as_gaussmix(Species ~ log(Sepal.Length), iris[0, ]), "x")
   # by name if the variables themselves come, by place without names
   colnames(by_hand) <- variable_names(m)
   expect_equal(dgaussmix(by_hand[, 2:1], m), dgaussmix(unname(by_hand), m))
