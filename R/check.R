@@ -37,6 +37,8 @@ frame_dots <- c("optional", "stringsAsFactors")
 no_such_argument <- function(name, known, more) {
   call <- user_call()
   one <- call[[1]]
+  # package::function
+  if (is.call(one) && length(one) == 3) one <- one[[3]]
   of <- if (is.name(one)) paste0(" of ", as.character(one), "()")
   if (!nzchar(name)) {
     abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
