@@ -7,19 +7,21 @@
 #'     (its classes, each of one or more components);
 #'   * a fit by `normalmixEM()` or `mvnormalmixEM()` of \pkg{mixtools};
 #'   * a formula `class ~ x + y` or `class ~ .`, as for `lda()` of \pkg{MASS}, with `data`; or a
-#'     data frame of numeric variables, with `class`: one Gaussian, or one `Mclust` fit, is fitted
-#'     to each class, and weighted by the share of the class;
-#'   * a numeric matrix (`n` x `d`) or vector (`d = 1`) of points: a kernel density, the mixture
-#'     of `n` equal Gaussians around them.
+#'     data frame (or tibble, or data.table) of numeric variables, with `class`: one Gaussian, or
+#'     one `Mclust` fit, is fitted to each class, and weighted by the share of the class;
+#'   * a numeric matrix (`n` x `d`), vector or time series (`d = 1`) of points: a kernel density,
+#'     the mixture of `n` equal Gaussians around them.
 #' @param class The classes: for a data frame the name of its class column, or a vector with a
 #'   label per row (components come in the order of the factor levels, classes without rows are
-#'   left out); for a fit a label per component, and for points a label per point, by default
-#'   `"1"`, `"2"`, ...
+#'   left out; numbers are labels if they are whole and at most 20 different ones); for a fit a
+#'   label per component, and for points a label per point, by default `"1"`, `"2"`, ...
 #' @param method `"gaussian"`: one Gaussian per class, by maximum likelihood; `"mclust"`: for each
 #'   class the mixture that [mclust::Mclust()] selects.
 #' @param form The covariances of `method = "gaussian"`: free, diagonal or proportional to the
 #'   identity, for each class or common to all.
 #' @param data A data frame with the variables of the formula.
+#' @param subset,na.action As of [stats::lm()]: which rows of `data` to take, an expression in its
+#'   variables, and what to do with missing values. By default they are an error.
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
 #'   matrix; 0 for point masses, the empirical distribution. By default Scott's rule, the
 #'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
@@ -31,16 +33,30 @@
 #' @return A `gaussmix`, see [gaussmix()], with the names of the variables. For fits its `fit`
 #'   holds `source`, `loglik` (the log-likelihood of the points without their labels, as
 #'   \pkg{mclust} has it), `df` and `nobs`. A class whose covariance is singular gives a warning
-#'   and no `fit`: such a mixture has a density only at times > 0.
+#'   and no `fit`: such a mixture has a density only at times > 0. `df` counts free weights (of
+#'   classes, and of components within a class), means and covariances; for `MclustDA` and
+#'   `method = "mclust"` \pkg{mclust}'s own count has changed from version to version, and leaves
+#'   out the weights of the classes.
 #'
-#' @section Errors: Of class `mixguide_error`. Missing values are an error, not dropped; so is the
-#'   uniform noise component of \pkg{mclust}.
+#' @section Formulas: Variables must be numeric: factors, text and logical values are an error, not
+#'   dummy variables. If a variable is not a column as it is, as in `class ~ log(x)`, the mixture
+#'   keeps the formula's `terms`, and new data that have the formula's variables are read by them
+#'   wherever points are taken ([predict()][predict.gaussmix], [dgaussmix()], [score()], ...). What
+#'   `poly()` or `scale()` learn from the data is kept, and so are constants and functions that the
+#'   formula names; variables that depend on other rows in any other way, such as `x - mean(x)`, are
+#'   an error. [impute()], [condition()] and a [marginal()] mixture take the mixture's own
+#'   variables, `log(x)`, by their names.
+#'
+#' @section Errors: Of class `mixguide_error`. Missing values are an error unless `na.action` drops
+#'   them; so are missing and empty labels (`""`), and the uniform noise component of \pkg{mclust}.
 #'
 #' @references Scott (1992) *Multivariate Density Estimation*, Wiley, section 6.3, for the
 #'   bandwidth.
 #' @examples
 #' as_gaussmix(Species ~ ., iris)
 #' as_gaussmix(iris, class = "Species", form = "common full")
+#' logs <- as_gaussmix(Species ~ log(Petal.Length) + log(Petal.Width), iris)
+#' predict(logs, data.frame(Petal.Length = 4, Petal.Width = 1.3))
 #' as_gaussmix(faithful$waiting)
 #' @examplesIf requireNamespace("mclust", quietly = TRUE)
 #' as_gaussmix(Species ~ ., iris, method = "mclust", G = 1:2)
@@ -49,32 +65,40 @@ as_gaussmix <- function(x, ...) UseMethod("as_gaussmix")
 
 #' @export
 as_gaussmix.default <- function(x, ...) {
+  # a time series, an integer64
+  if (is.object(x) && is.numeric(x)) return(as_gaussmix(plain_numbers(x), ...))
   abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM),",
                          "a formula, a data frame, or a numeric matrix or vector"),
               paste("a", class(x)[1]))
 }
 
 #' @export
-as_gaussmix.gaussmix <- function(x, ...) x
+as_gaussmix.gaussmix <- function(x, ...) {
+  check_dots(...)
+  x
+}
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.Mclust <- function(x, class = NULL, standardise = TRUE, ...) {
+  check_dots(...)
   parts <- mclust_parts(x, colnames(x$data))
-  mixture <- gaussmix(parts$weights, parts$means, parts$covs, class)
-  from_data(with_fit(mixture, class(x)[1], x$loglik, x$df, x$n), standardise)
+  from_data(gaussmix(parts$weights, parts$means, parts$covs, class),
+            fit_of(class(x)[1], x$loglik, x$df, x$n), standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.MclustDA <- function(x, standardise = TRUE, ...) {
-  mixture <- join_classes(lapply(x$models, mclust_parts, colnames(x$data)), x$prop)
-  from_data(with_fit(mixture, "MclustDA", x$loglik, x$df, x$n), standardise)
+  check_dots(...)
+  from_data(join_classes(lapply(x$models, mclust_parts, colnames(x$data)), x$prop),
+            fit_of("MclustDA", x$loglik, mclust_df(x$models, x$type), x$n), standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
+  check_dots(...)
   known <- c("normalmixEM", "mvnormalmixEM")
   if (!x$ft %in% known) abort_input("x", paste("a fit by", paste(known, collapse = " or ")), x$ft)
   K <- length(x$lambda)
@@ -90,22 +114,23 @@ as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
   }
   mixture <- gaussmix(x$lambda, means, covs, class)
   equal_means <- nrow(unique(means)) == 1
-  mixture <- with_fit(mixture, x$ft, x$loglik, nobs = NROW(x$x),
-                      df = free_parameters(mixture) -
-                        if (equal_means) (K - 1) * ncol(means) else 0)
-  from_data(mixture, standardise)
+  df <- free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0
+  from_data(mixture, fit_of(x$ft, x$loglik, df, NROW(x$x)), standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.formula <- function(x, data = NULL, ...) {
+as_gaussmix.formula <- function(x, data = NULL, ..., subset = NULL, na.action = stats::na.pass) {
   if (length(x) != 3) {
     abort_input("x", "a formula with the class on its left side", paste(format(x), collapse = " "))
   }
-  frame <- stats::model.frame(x, data, na.action = stats::na.pass)
-  variables <- stats::model.matrix(stats::terms(frame), frame)
-  variables <- variables[, colnames(variables) != "(Intercept)", drop = FALSE]
-  as_gaussmix(as.data.frame(variables), stats::model.response(frame), ...)
+  if (is.matrix(data)) data <- as.data.frame(data)
+  data <- plain_numbers(data)
+  rows <- eval(substitute(subset), data, environment(x))
+  table <- formula_data(x, data, rows, match.fun(na.action))
+  mixture <- as_gaussmix(as.data.frame(table$columns), table$class, ...)
+  mixture$terms <- table$terms
+  mixture
 }
 
 #' @rdname as_gaussmix
@@ -115,29 +140,30 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
                                             "isotropic", "common isotropic"),
                                    standardise = TRUE, ...) {
   method <- check_choice(method, eval(formals()$method), "method")
+  check_dots(..., also = if (method == "mclust") mclust_arguments())
   form <- check_choice(form, eval(formals()$form), "form")
   if (missing(class)) {
     abort_input("class", paste("the name of the class column or a label per row",
                                "(give as.matrix(x) for a kernel density)"))
   }
+  x <- as.data.frame(x)
   if (is.character(class) && length(class) == 1 && class %in% names(x)) {
+    check_columns(class, names(x), "x")
     label <- x[[class]]
-    x <- x[names(x) != class]
+    x[[class]] <- NULL
   } else {
     label <- class
   }
-  check_labels(label, nrow(x), "row (or the name of a column)")
-  label <- factor(label)
+  label <- class_factor(label, nrow(x), "row (or the name of a column)")
   points <- check_table(x, "x")
-  if (method == "gaussian" && ...length()) abort_input("...", 'empty unless method = "mclust"')
-  from_data(if (method == "mclust") fit_mclust(points, label, ...) else {
-    fit_gaussian(points, label, form)
-  }, standardise)
+  if (method == "mclust") return(fit_mclust(points, label, standardise, ...))
+  fit_gaussian(points, label, form, standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = TRUE, ...) {
+  check_dots(...)
   x <- check_table(x, "x")
   n <- nrow(x)
   d <- ncol(x)
@@ -153,28 +179,30 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
     }
     bandwidth <- bandwidth^2
   }
-  cov <- list(bandwidth = check_covariance(bandwidth, d, "bandwidth"))
-  from_data(assemble_gaussmix(rep(1 / n, n), x, cov, check_labels(class, n, "point")), standardise)
+  from_data(assemble_gaussmix(rep(1 / n, n), x,
+                              list(bandwidth = check_covariance(bandwidth, d, "bandwidth")),
+                              check_labels(class, n, "point")), standardise = standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.numeric <- function(x, ...) as_gaussmix(matrix(x, ncol = 1), ...)
 
-# ---- Fits
-
-from_data <- function(mixture, standardise) {
+# The last step of every way from data, or from a fit to data, to a mixture.
+from_data <- function(mixture, fit = NULL, standardise = TRUE) {
+  mixture["fit"] <- list(fit)
   if (check_flag(standardise, "standardise")) standardise(mixture) else mixture
 }
 
-with_fit <- function(mixture, source, loglik, df, nobs) {
-  mixture$fit <- list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)
-  mixture
+# ---- Fits
+
+fit_of <- function(source, loglik, df, nobs) {
+  list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)
 }
 
 # The maximum of the likelihood, in closed form: the scatter of each class, or of all about the
 # class means, over its number of points; its diagonal; the mean of its diagonal.
-fit_gaussian <- function(points, label, form) {
+fit_gaussian <- function(points, label, form, standardise) {
   n <- nrow(points)
   count <- tabulate(label)
   means <- rowsum(points, label) / count
@@ -189,16 +217,21 @@ fit_gaussian <- function(points, label, form) {
   if (length(flat)) {
     warning("singular covariance in class ", toString(flat, 60), ": the mixture has no density ",
             "before noise is added; another `form` may have one", call. = FALSE)
-    return(mixture)
   }
-  with_fit(mixture, "one Gaussian per class", sum(dgaussmix(points, mixture, log = TRUE)),
+  from_data(mixture, if (!length(flat)) {
+    fit_of("one Gaussian per class", sum(dgaussmix(points, mixture, log = TRUE)),
            free_parameters(mixture), n)
+  }, standardise)
 }
 
-fit_mclust <- function(points, label, ...) {
+mclust_arguments <- function() {
   if (!requireNamespace("mclust", quietly = TRUE)) {
     abort('method = "mclust" needs the package mclust', "package")
   }
+  names(formals(mclust::Mclust))
+}
+
+fit_mclust <- function(points, label, standardise, ...) {
   mclustBIC <- mclust::mclustBIC  # Mclust() looks it up where it is called
   fits <- lapply(split(seq_len(nrow(points)), label), function(rows) {
     mclust::Mclust(points[rows, , drop = FALSE], verbose = FALSE, ...)
@@ -209,9 +242,29 @@ fit_mclust <- function(points, label, ...) {
                 paste("no fit for", toString(names(fits)[failed], 60)))
   }
   mixture <- join_classes(lapply(fits, mclust_parts, colnames(points)), tabulate(label))
-  with_fit(mixture, "one Mclust per class", nobs = nrow(points),
-           loglik = sum(dgaussmix(points, mixture, log = TRUE)),
-           df = sum(vapply(fits, `[[`, 0, "df")) + nlevels(label) - 1)
+  from_data(mixture, fit_of("one Mclust per class", sum(dgaussmix(points, mixture, log = TRUE)),
+                            mclust_df(fits), nrow(points)), standardise)
+}
+
+# The free parameters of one fit per class: weights (of classes, and of components within each),
+# means and covariances. mclust's own count for MclustDA has changed from version to version.
+mclust_df <- function(fits, type = "MclustDA") {
+  G <- vapply(fits, `[[`, 0, "G")
+  d <- fits[[1]]$d
+  name <- vapply(fits, `[[`, "", "modelName")
+  # EDDA holds parts of the covariances equal across classes
+  covariances <- if (type == "EDDA") volume_shape_df(name[[1]], d, length(fits)) else {
+    sum(mapply(volume_shape_df, name, d, G))
+  }
+  sum(G) - 1 + sum(G) * d + covariances
+}
+
+# What one of mclust's models leaves free of G covariances: each letter, of volume, shape and
+# orientation, is E or X if all have one, V if each has its own, I if there is nothing to choose.
+volume_shape_df <- function(model, d, G) {
+  letters <- strsplit(model, "")[[1]]
+  free <- c(1, d - 1, d * (d - 1) / 2)[seq_along(letters)]
+  sum(free * c(E = 1, X = 1, V = G, I = 0)[letters])
 }
 
 mclust_parts <- function(fit, variables) {

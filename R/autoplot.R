@@ -47,7 +47,7 @@
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
 #' @param paths The number of paths to draw if the trajectories were kept; 0 for the sample itself.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
@@ -71,6 +71,7 @@ NULL
 #' @export
 autoplot.gaussmix <- function(object, data = NULL, label = attr(data, "label"), variables = NULL,
                               t = 0, schedule = schedule_ou(), max_points = 5000, ...) {
+  check_dots(...)
   max_points <- check_count(max_points, "max_points", min = 1)
   law <- merge_classes(show_variables(diffuse(object, t, schedule), variables))
   points <- labelled_points(data, label, object)[c(variable_labels(law), ".class")]
@@ -87,6 +88,7 @@ autoplot.gaussmix <- function(object, data = NULL, label = attr(data, "label"), 
 #' @rdname plot.gaussmix
 #' @export
 autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, paths = 50, ...) {
+  check_dots(...)
   max_points <- check_count(max_points, "max_points", min = 1)
   paths <- check_count(paths, "paths")
   aim <- aim_words(object$guidance$class)
@@ -111,6 +113,7 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
 #' @rdname plot.gaussmix
 #' @export
 autoplot.guided_summary <- function(object, variables = NULL, ...) {
+  check_dots(...)
   aim <- aim_words(object$guidance$class)
   law <- law_behind(object, aim, variables)
   labels <- variable_labels(law)
@@ -142,6 +145,7 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
 #' @rdname plot.gaussmix
 #' @export
 autoplot.guidance_sweep <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   baseline <- object$strength[1]
   panels <- c(confidence = "confidence: mean of p(class | x)",
@@ -185,6 +189,7 @@ autoplot.guidance_sweep <- function(object, ...) {
 #' @rdname plot.gaussmix
 #' @export
 autoplot.schedule <- function(object, ...) {
+  check_dots(...)
   t <- seq(0, object$horizon, length.out = 401)
   names <- c("a: factor of the data", "b: standard deviation of the noise")
   curves <- data.frame(t = t, value = c(object$a(t), sqrt(object$b2(t))),
@@ -550,7 +555,7 @@ contours <- function(mixture, content) {
   x <- resolving_grid(mixture$means[, 1], sd[1, ], 100)
   y <- resolving_grid(mixture$means[, 2], sd[2, ], 100)
   # in logs, which are close to quadratic between grid points
-  log_density <- dgaussmix(as.matrix(expand.grid(x, y)), mixture, log = TRUE)
+  log_density <- dgaussmix(unname(as.matrix(expand.grid(x, y))), mixture, log = TRUE)
   lines <- grDevices::contourLines(x, y, matrix(log_density, length(x)),
                                    levels = density_levels(mixture, content))
   do.call(rbind, lapply(seq_along(lines), function(piece) {

@@ -228,6 +228,7 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
 
 #' @export
 print.inverse_problem <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<inverse_problem> seed ", x$seed, "\n  ", format(x$mixture), "\n  given: ",
       format(x$observation), "\n", sep = "")
   invisible(x)
@@ -236,6 +237,7 @@ print.inverse_problem <- function(x, ...) {
 #' @rdname benchmark_inverse
 #' @export
 summary.benchmark_inverse <- function(object, ...) {
+  check_dots(...)
   place <- interaction(object$d_y, object$d_x, drop = TRUE)
   by <- judged_by(object)
   rows <- lapply(split(object, place), function(part) {
@@ -262,6 +264,7 @@ summary.benchmark_inverse <- function(object, ...) {
 
 #' @export
 print.benchmark_inverse <- function(x, digits = 3, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   by <- judged_by(x)
   whole <- all(c("d_x", "d_y", "method", by, "error") %in% names(x))
@@ -285,14 +288,15 @@ print.benchmark_inverse <- function(x, digits = 3, ...) {
 }
 
 #' @export
-as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x)
+as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x, ...)
 
 #' @rdname benchmark_inverse
 #' @param x,object A `benchmark_inverse`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @importFrom ggplot2 scale_x_log10
 #' @export
 autoplot.benchmark_inverse <- function(object, ...) {
+  check_dots(...)
   table <- object[is.na(object$error), ]
   by <- judged_by(table)
   table$value <- table[[by[1]]]

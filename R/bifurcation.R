@@ -81,7 +81,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   structure(list(density = density, edges = edges, path = path,
                  method = if (exact == "particles") "Monte Carlo" else "quadrature",
                  variable = variable_labels(mixture)[column], mixture = mixture,
-                 class = as.character(class), sampler = sampler, schedule = schedule,
+                 class = label_text(class), sampler = sampler, schedule = schedule,
                  horizon = times[1],
                  n = if (exact != "law") length(runs[[1]]$x), key = key), class = "bifurcation")
 }
@@ -113,6 +113,7 @@ end_limits <- function(runs) {
 
 #' @export
 print.bifurcation <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   cat("<bifurcation> of ", x$variable, ", towards ", aim_words(x$class), ", ",
       if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
         paste("by quadrature over", x$n, "starts")
@@ -132,13 +133,17 @@ every_row <- function(table, max) {
 }
 
 #' @export
-as.data.frame.bifurcation <- function(x, ...) x$path
+as.data.frame.bifurcation <- function(x, ...) {
+  check_dots(..., also = frame_dots)
+  x$path
+}
 
 #' @rdname bifurcation
 #' @param x,object A `bifurcation`.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.bifurcation <- function(object, ...) {
+  check_dots(...)
   path <- object$path
   strength <- path$strength
   half <- if (length(strength) > 1) diff(strength) / 2 else .5

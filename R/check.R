@@ -20,6 +20,46 @@ user_call <- function() {
   NULL
 }
 
+# A method whose generic has `...` must not swallow an argument that it does not know. `also`: the
+# names of more arguments that belong to the generic, or a function that has them.
+check_dots <- function(..., also = NULL) {
+  if (!...length()) return(invisible())
+  given <- names(substitute(list(...)))[-1]
+  own <- names(formals(sys.function(sys.parent())))
+  more <- if (is.function(also)) names(formals(also)) else also
+  unknown <- if (is.null(given)) "" else setdiff(given, setdiff(c(own, more), "..."))
+  if (length(unknown)) no_such_argument(unknown[1], setdiff(own, "..."), more)
+}
+
+# What print() hands down to the elements of a list, and data.frame() to as.data.frame().
+frame_dots <- c("optional", "stringsAsFactors")
+
+no_such_argument <- function(name, known, more) {
+  call <- user_call()
+  one <- call[[1]]
+  # package::function
+  if (is.call(one) && length(one) == 3) one <- one[[3]]
+  of <- if (is.name(one)) paste0(" of ", as.character(one), "()")
+  if (!nzchar(name)) {
+    abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
+  }
+  near <- nearest_name(name, setdiff(c(known, more), "..."))
+  abort(paste0("`", name, "` is not an argument", of, if (is.null(near)) {
+    paste0("; it takes ", toString(known))
+  } else paste0("; did you mean `", near, "`?")), "input", call)
+}
+
+# The known name that someone who wrote `name` may have meant, if one is near.
+nearest_name <- function(name, known) {
+  if (!length(known)) return(NULL)
+  distance <- drop(utils::adist(name, known, ignore.case = TRUE))
+  # a beginning, or a part, is near too
+  part <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
+  distance[part] <- pmin(distance[part], 1)
+  best <- which.min(distance)
+  if (distance[best] <= max(1, nchar(name) / 2)) known[best]
+}
+
 # Can f be called with n arguments?
 takes_arguments <- function(f, n) {
   arguments <- names(formals(args(f)))
@@ -41,7 +81,41 @@ describe <- function(x) {
          ")")
 }
 
+# Numbers as R's own doubles or integers, in whatever vector, matrix or data frame they come: a
+# data.table or a tibble becomes a data frame, a time series a vector or a matrix, an integer64
+# (whose bits are read as those of doubles by all who do not know it) a double.
+plain_numbers <- function(x) {
+  if (is.data.frame(x)) {
+    # as.data.frame() may be a method that leaves the class
+    x <- as.data.frame(x)
+    long <- vapply(x, inherits, NA, "integer64")
+    x[long] <- lapply(x[long], plain_numbers)
+    return(x)
+  }
+  # what a data frame without rows becomes as a matrix
+  if (is.logical(x) && is.matrix(x) && !length(x)) storage.mode(x) <- "double"
+  if (!is.object(x) || !is.numeric(x)) return(x)
+  shape <- attributes(x)[c("dim", "dimnames", "names")]
+  x <- if (inherits(x, "integer64")) integer64_value(x) else as.vector(unclass(x))
+  attributes(x) <- shape[!vapply(shape, is.null, NA)]
+  x
+}
+
+# An integer64 is the 64 bits of a whole number in place of a double; the smallest one is NA.
+integer64_value <- function(x) {
+  words <- readBin(writeBin(as.vector(unclass(x)), raw(), endian = "little"), "integer",
+                   2 * length(x), endian = "little")
+  low <- words[c(TRUE, FALSE)]
+  high <- words[c(FALSE, TRUE)]
+  missing <- is.na(high) & !is.na(low) & low == 0
+  # R reads the integer -2^31 as NA
+  low[is.na(low)] <- -2^31
+  high[is.na(high)] <- -2^31
+  replace(high * 2^32 + low %% 2^32, missing, NA)
+}
+
 check_number <- function(x, arg, min = -Inf, max = Inf, open = FALSE) {
+  x <- plain_numbers(x)
   ok <- is.numeric(x) && length(x) == 1 && is.finite(x) &&
     (if (open) x > min && x < max else x >= min && x <= max)
   if (!ok) abort_input(arg, paste0("one finite number", range_words(min, max, open)), describe(x))
@@ -56,6 +130,7 @@ range_words <- function(min, max, open) {
 }
 
 check_strengths <- function(x, min = -Inf) {
+  x <- plain_numbers(x)
   if (!(is.numeric(x) && length(x) && all(is.finite(x)) && all(x >= min))) {
     abort_input("strength", paste0("one or more finite numbers", range_words(min, Inf, FALSE)),
                 describe(x))
@@ -65,6 +140,7 @@ check_strengths <- function(x, min = -Inf) {
 
 # 2^31 - 1: the largest number of rows that an R matrix can have. `more`: what takes more than max.
 check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL) {
+  x <- plain_numbers(x)
   one <- is.numeric(x) && length(x) == 1 && !is.na(x)
   if (one && is.finite(x) && x >= min && x == round(x) && x <= max) return(as.double(x))
   above <- one && x > max
@@ -125,6 +201,7 @@ is_whole_mixture <- function(x) {
 }
 
 frame_to_matrix <- function(x, arg) {
+  x <- plain_numbers(x)
   numeric <- vapply(x, is.numeric, NA)
   if (!all(numeric)) {
     abort_input(arg, "numeric in every column",
@@ -135,20 +212,16 @@ frame_to_matrix <- function(x, arg) {
   x
 }
 
-# Points as an n x d double matrix. Columns that have the mixture's names go by name, others by
-# place; a vector is n points if d = 1 and one point if its length is d. `look`: all of them finite.
+# Points as an n x d double matrix. Columns go by name where they and the mixture have names, and
+# by place where either has none; a vector is n points if d = 1 and one point if its length is d.
+# `look`: all of them finite.
 check_points <- function(x, mixture, arg = "x", look = TRUE) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
+  x <- plain_numbers(x)
   # one point as a named vector
-  if (is.null(dim(x)) && is.numeric(x) && d > 1 && length(x) == d && any(names(x) %in% names)) {
-    x <- t(x)
-  }
-  known <- names %in% colnames(x)
-  if (any(known) && !all(known)) {
-    abort_input(arg, paste("with the columns", toString(names, 200)), toString(colnames(x), 60))
-  }
-  if (any(known) && !identical(colnames(x), names)) x <- x[, names, drop = FALSE]
+  if (is.null(dim(x)) && is.numeric(x) && d > 1 && length(x) == d && !is.null(names(x))) x <- t(x)
+  x <- own_columns(x, mixture, arg)
   if (is.data.frame(x)) x <- frame_to_matrix(x, arg)
   if (!is.numeric(x)) abort_input(arg, paste("a numeric matrix with", d, "columns"), describe(x))
   if (is.null(dim(x))) {
@@ -165,6 +238,34 @@ check_points <- function(x, mixture, arg = "x", look = TRUE) {
                 paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
   }
   name_dims(x, rownames(x), names)
+}
+
+# The columns of a table that are the mixture's variables: those of their names or, for a mixture
+# that came from a formula, what the formula makes of the table.
+own_columns <- function(x, mixture, arg) {
+  names <- variable_names(mixture)
+  came <- colnames(x)
+  if (is.null(names) || is.null(came) || identical(came, names)) return(x)
+  if (!is.null(mixture$terms) && !all(names %in% came)) {
+    return(term_columns(mixture$terms, as.data.frame(x), arg))
+  }
+  check_columns(names, came, arg)
+  x[, names, drop = FALSE]
+}
+
+# All of the columns wanted are there, once.
+check_columns <- function(wanted, came, arg) {
+  lacking <- setdiff(wanted, came)
+  if (length(lacking)) {
+    near <- nearest_name(lacking[1], came)
+    abort_input(arg, paste("a table with the columns", toString(wanted, 200)),
+                paste0(toString(came, 100), ": no `", lacking[1], "`",
+                       if (!is.null(near)) paste0(" (nearest: `", near, "`)")))
+  }
+  twice <- intersect(wanted, came[duplicated(came)])
+  if (length(twice)) {
+    abort_input(arg, "with one column per variable", paste("several named", toString(twice, 60)))
+  }
 }
 
 check_missing <- function(x, arg) {

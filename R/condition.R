@@ -75,6 +75,7 @@
 condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
   check_mixture(mixture)
   check_flag(drop, "drop")
+  y <- plain_numbers(y)
   many <- is.matrix(y) || is.data.frame(y)
   if (is.data.frame(y)) y <- frame_to_matrix(y, "y")
   if (!is.numeric(y) || !(many || length(y))) abort_input("y", "numbers", describe(y))

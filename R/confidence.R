@@ -13,7 +13,7 @@
 #' @param class One or more classes, each of which has a row. `NULL`: of a mixture each of its
 #'   classes, otherwise the class (or the union of classes) aimed at.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"` or
 #'   `"Monte Carlo"`; before them `class` for a mixture or where it was given, `strength` for a
 #'   sweep.
@@ -36,6 +36,7 @@ no_estimate <- function(x) {
 #' @rdname confidence
 #' @export
 confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
+  check_dots(...)
   if (is_singular(x)) {
     abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
   }
@@ -57,6 +58,7 @@ class_rows <- function(mixture, class, row) {
 #' @rdname confidence
 #' @export
 confidence.guided_sample <- function(x, class = NULL, ...) {
+  check_dots(...)
   if (is.null(class)) {
     if (is.null(x$confidence)) no_class()
     return(particle_mean(x, x$confidence))
@@ -83,6 +85,7 @@ no_class <- function() {
 #' @rdname confidence
 #' @export
 confidence.guidance_sweep <- function(x, class = NULL, ...) {
+  check_dots(...)
   setup <- attr(x, "setup")
   if (is.null(class)) return(sweep_column(x, "confidence"))
   if (length(setup$samples) != nrow(x)) {
@@ -97,7 +100,7 @@ confidence.guidance_sweep <- function(x, class = NULL, ...) {
 
 # What was kept for the class aimed at alone: with it, or an error if another one is asked for.
 aimed_row <- function(row, class, aim) {
-  if (!(is.atomic(class) && length(aim) == 1 && identical(as.character(class), aim))) {
+  if (!(is.atomic(class) && length(aim) == 1 && identical(label_text(class), aim))) {
     abort_input("class", paste0("NULL", if (length(aim) == 1) paste0(' or "', aim, '"'),
                                 ": nothing was kept of other classes, which confidence() of a ",
                                 "guided_sample() has"), describe(class))
@@ -147,7 +150,8 @@ family_se <- function(x, ancestor) {
 }
 
 # A table of results without what made it.
-plain_table <- function(x) {
+plain_table <- function(x, ...) {
+  check_dots(..., also = frame_dots)
   attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
   x
 }

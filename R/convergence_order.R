@@ -47,6 +47,7 @@
 convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200),
                               schedule = schedule_ou(), horizon = NULL, start = "exact",
                               grid = "uniform", end = 0, ...) {
+  check_dots(..., also = sampler_error)
   check_mixture(mixture)
   check_schedule(schedule)
   if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&
@@ -141,6 +142,7 @@ shipped_samplers <- function(grid, end) {
 
 #' @export
 summary.convergence_order <- function(object, ...) {
+  check_dots(...)
   rows <- plain_table(object)
   rows <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
   rownames(rows) <- NULL
@@ -151,6 +153,7 @@ summary.convergence_order <- function(object, ...) {
 #' @param digits Number of significant digits.
 #' @export
 print.convergence_order <- function(x, quantity = "total variation", digits = 4, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   # some of the rows are not a table
   if (is.null(setup) || length(unique(x$quantity)) < 3) return(print(as.data.frame(x)))
@@ -190,7 +193,7 @@ order_words <- function(order, se) {
 }
 
 #' @export
-as.data.frame.convergence_order <- function(x, ...) plain_table(x)
+as.data.frame.convergence_order <- function(x, ...) plain_table(x, ...)
 
 #' @rdname convergence_order
 #' @param x,object A `convergence_order`.
@@ -201,6 +204,7 @@ as.data.frame.convergence_order <- function(x, ...) plain_table(x)
 #' @export
 autoplot.convergence_order <- function(object, quantity = "total variation",
                                        against = c("steps", "evaluations"), ...) {
+  check_dots(...)
   quantity <- check_choice(quantity, unique(object$quantity), "quantity")
   against <- check_choice(against, c("steps", "evaluations"), "against")
   setup <- attr(object, "setup")

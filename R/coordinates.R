@@ -190,6 +190,7 @@ move_mixture <- function(mixture, center, scale) {
     mixture$means <- means
     mixture$values <- mixture$values / scale[1]^2
     mixture["fit"] <- list(NULL)
+    mixture$terms <- NULL
     return(mixture)
   }
   covs <- lapply(seq_len(ncol(mixture$values)), function(k) {

@@ -171,6 +171,7 @@ path_table_of <- function(paths) {
 
 #' @export
 print.coupled_paths <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   cat("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
       count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class), "\n",
       "  ", format(x$sampler), "; ", schedule_words(x), ", from t = ",
@@ -197,10 +198,14 @@ print.coupled_paths <- function(x, digits = 4, ...) {
 }
 
 #' @export
-summary.coupled_paths <- function(object, ...) object$table
+summary.coupled_paths <- function(object, ...) {
+  check_dots(...)
+  object$table
+}
 
 #' @export
 as.data.frame.coupled_paths <- function(x, ...) {
+  check_dots(..., also = frame_dots)
   rows <- lapply(seq_along(x$strength), function(i) {
     n <- nrow(x$confidence)
     odds <- if (!is.null(x$log_odds) && dim(x$log_odds)[2]) {
@@ -223,9 +228,10 @@ as.data.frame.coupled_paths <- function(x, ...) {
 #' @rdname coupled_paths
 #' @param object,x A `coupled_paths`.
 #' @param max_points The largest number of paths to draw, for each strength.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
+  check_dots(...)
   max_points <- check_count(max_points, "max_points", min = 1)
   if (length(object$strength) < 2) abort_input("object", "of a strength above 0, too")
   n <- nrow(object$confidence)

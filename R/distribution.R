@@ -5,8 +5,10 @@
 #' `dgaussmix()` and `rgaussmix()` work in any dimension, `pgaussmix()` and `qgaussmix()` for
 #' `d = 1`.
 #'
-#' @param x Points: an `n` x `d` matrix or data frame (a data frame is matched by the names of
-#'   the variables), or a vector of `n` points if `d = 1`, of one point if its length is `d`.
+#' @param x Points: an `n` x `d` matrix or data frame, or a vector of `n` points if `d = 1`, of one
+#'   point if its length is `d`. Columns are matched to the variables by their names, in any order
+#'   and among others, if both have names (other names are an error), and by place if not. A mixture
+#'   from a formula takes the variables of the formula too, see [as_gaussmix()].
 #' @param q,p A vector of quantiles or probabilities.
 #' @param n The number of draws.
 #' @param mixture A mixture, see [gaussmix()].
@@ -227,6 +229,7 @@ NULL
 #' @rdname predict.gaussmix
 #' @export
 predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density", "score"), ...) {
+  check_dots(...)
   type <- check_choice(type, c("class", "prob", "density", "score"), "type")
   if (missing(newdata)) abort_input("newdata", "given: the points to predict at")
   newdata <- check_points(newdata, object, "newdata")
@@ -242,6 +245,7 @@ predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density
 #' @rdname predict.gaussmix
 #' @export
 logLik.gaussmix <- function(object, newdata = NULL, ...) {
+  check_dots(...)
   fit <- object$fit
   if (!is.null(newdata)) {
     newdata <- check_points(newdata, object, "newdata")
@@ -256,6 +260,7 @@ logLik.gaussmix <- function(object, newdata = NULL, ...) {
 #' @rdname predict.gaussmix
 #' @export
 nobs.gaussmix <- function(object, ...) {
+  check_dots(...)
   if (is.null(object$fit)) abort_input("object", "a mixture that was fitted to data")
   object$fit$nobs
 }
@@ -263,6 +268,7 @@ nobs.gaussmix <- function(object, ...) {
 #' @rdname predict.gaussmix
 #' @export
 simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
+  check_dots(..., also = rgaussmix)
   nsim <- check_count(nsim, "nsim")
   # the contract of stats::simulate(): the seed, or the state before
   if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)

@@ -15,7 +15,7 @@
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].
 #' @param class For a mixture: the class, or `NULL` for the whole.
 #' @param n Number of draws where neither a closed form nor quadrature is possible.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @inherit confidence return
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
@@ -32,6 +32,7 @@ entropy.default <- function(x, ...) no_estimate(x)
 #' @rdname entropy
 #' @export
 entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
+  check_dots(...)
   x <- class_law(x, class)
   used <- which(x$weights > 0)
   if (is_singular(x)) {
@@ -47,6 +48,7 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 #' @rdname entropy
 #' @export
 entropy.guided_sample <- function(x, ...) {
+  check_dots(...)
   if (is.null(x$log_density)) no_log_density()
   if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
   row <- particle_mean(x, -x$density_change)
@@ -61,4 +63,4 @@ no_log_density <- function() {
 
 #' @rdname entropy
 #' @export
-entropy.guidance_sweep <- function(x, ...) sweep_column(x, "entropy")
+entropy.guidance_sweep <- function(x, ...) sweep_column(x, "entropy", ...)

@@ -90,6 +90,7 @@ trace_terms <- function(mixture, class, strength, x, t, schedule) {
 
 #' @export
 print.entropy_identity <- function(x, ...) {
+  check_dots(..., also = print.default)
   if (!is.null(attr(x, "terms"))) {
     cat("<entropy_identity> ", attr(x, "title"), ", ", attr(x, "label"), "\n", sep = "")
     for (i in seq_len(nrow(x))) {
@@ -107,4 +108,4 @@ print.entropy_identity <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.entropy_identity <- function(x, ...) plain_table(x)
+as.data.frame.entropy_identity <- function(x, ...) plain_table(x, ...)

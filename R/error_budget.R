@@ -415,6 +415,7 @@ rate_rows <- function(run) {
 
 #' @export
 print.error_budget <- function(x, digits = 3, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(NextMethod())
   cat("<error_budget> ", format(setup$sampler), "\n  from t = ", format(setup$times[1]), ", ",
@@ -440,13 +441,14 @@ print.error_budget <- function(x, digits = 3, ...) {
 }
 
 #' @export
-as.data.frame.error_budget <- function(x, ...) plain_table(x)
+as.data.frame.error_budget <- function(x, ...) plain_table(x, ...)
 
 #' @rdname error_budget
 #' @param x,object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.error_budget <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   rows <- object[is.finite(object$value) & object$value > 0, ]
   roles <- c(measured = "measured", part = "part", bound = "bound",

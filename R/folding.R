@@ -62,12 +62,13 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
   })
   structure(do.call(rbind, lapply(results, `[[`, "row")), class = c("folding", "data.frame"),
             map = do.call(rbind, lapply(results, `[[`, "map")),
-            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
+            setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
                          schedule = schedule, horizon = times[1]))
 }
 
 #' @export
 print.folding <- function(x, digits = 5, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (!is.null(setup)) {
     cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ",
@@ -79,13 +80,14 @@ print.folding <- function(x, digits = 5, ...) {
 }
 
 #' @export
-as.data.frame.folding <- function(x, ...) plain_table(x)
+as.data.frame.folding <- function(x, ...) plain_table(x, ...)
 
 #' @rdname folding
 #' @param x,object A `folding`.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.folding <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   sd <- start_sd(setup$schedule, setup$horizon)
   map <- attr(object, "map")

@@ -91,7 +91,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
   structure(rows, class = c("gain_bound", "data.frame"),
-            setup = list(class = as.character(class), schedule = schedule, horizon = horizon,
+            setup = list(class = label_text(class), schedule = schedule, horizon = horizon,
                          rivals = odds$rivals))
 }
 
@@ -224,6 +224,7 @@ gain_root <- function(m, s, target) {
 
 #' @export
 print.gain_bound <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(NextMethod())
   cat("<gain_bound> log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
@@ -249,13 +250,14 @@ print.gain_bound <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.gain_bound <- function(x, ...) plain_table(x)
+as.data.frame.gain_bound <- function(x, ...) plain_table(x, ...)
 
 #' @rdname gain_bound
 #' @param object,x A `gain_bound`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.gain_bound <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   one <- length(setup$rivals) == 1
   kinds <- c(gain = "gain", bound = if (one) "best bound" else "bound",

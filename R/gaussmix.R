@@ -21,7 +21,8 @@
 #'   * a `d` x `d` x `K` array;
 #'   * if `d = 1`, a vector of `K` variances.
 #' @param class `K` labels, the class of each component; by default `"1"`, `"2"`, ..., a class
-#'   for each component.
+#'   for each component. Labels are kept as text, numbers in full (1e5 as `"100000"`), and may be
+#'   neither missing nor empty.
 #'
 #' @return An object of class `gaussmix`, with methods for `print`, `format`, `summary`, `mean`,
 #'   `as.data.frame`, `predict`, `logLik`, `nobs`, `simulate` and `plot`. It is a list with
@@ -33,7 +34,8 @@
 #'     unless the form is full);
 #'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from;
 #'   * `coordinates`: `NULL`, or the `center` and `scale` of the coordinates in which noise is
-#'     added, see [standardise()].
+#'     added, see [standardise()];
+#'   * `terms`, if new data are to be read by the formula that it came from: see [as_gaussmix()].
 #'
 #'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
 #'   standard deviation of each variable.
@@ -101,6 +103,7 @@ assemble_gaussmix <- function(weights, means, covs, class) {
 # ---- Validation
 
 check_weights <- function(weights, arg = "weights") {
+  weights <- plain_numbers(weights)
   if (!is.numeric(weights) || !length(weights)) {
     abort_input(arg, "numbers, one per component", describe(weights))
   }
@@ -116,6 +119,7 @@ check_weights <- function(weights, arg = "weights") {
 }
 
 check_means <- function(means, K, arg = "means") {
+  means <- plain_numbers(means)
   if (is.numeric(means) && is.null(dim(means))) {
     means <- if (K == 1 && length(means)) t(means) else matrix(means, ncol = 1)
   }
@@ -129,7 +133,7 @@ check_means <- function(means, K, arg = "means") {
 
 # A finite numeric matrix or data frame with rows and columns, as a double matrix.
 check_table <- function(x, arg) {
-  if (is.data.frame(x)) x <- frame_to_matrix(x, arg)
+  x <- if (is.data.frame(x)) frame_to_matrix(x, arg) else plain_numbers(x)
   if (!is.numeric(x) || length(dim(x)) != 2 || !length(x)) {
     abort_input(arg, "a numeric matrix with at least one row and one column", describe(x))
   }
@@ -141,17 +145,50 @@ check_table <- function(x, arg) {
     abort_input(arg, "a matrix with distinct column names", toString(colnames(x), 60))
   }
   storage.mode(x) <- "double"
-  dimnames(x) <- if (!is.null(colnames(x))) list(NULL, colnames(x))
-  x
+  matrix(x, nrow(x), dimnames = if (!is.null(colnames(x))) list(NULL, colnames(x)))
 }
 
 check_labels <- function(class, n, owner, arg = "class") {
   if (is.null(class)) return(as.character(seq_len(n)))
-  if (!is.atomic(class) || length(class) != n || anyNA(class)) {
-    abort_input(arg, paste0(count_of(n, "label"), ", one per ", owner, ", none missing"),
-                describe(class))
+  labels <- if (is.atomic(class) && length(class) == n) label_text(class, arg)
+  bad <- which(is.na(labels) | labels == "")
+  if (is.null(labels) || length(bad)) {
+    abort_input(arg, paste0(count_of(n, "label"), ", one per ", owner, ", none missing or empty"),
+                if (length(bad)) paste("none for", owner, bad[1]) else describe(class))
   }
-  as.character(class)
+  labels
+}
+
+# Labels as text: numbers in full, so that 1e5 and 100000L are one label.
+label_text <- function(x, arg = "class") {
+  long <- inherits(x, "integer64")
+  x <- plain_numbers(x)
+  if (long && any(abs(x) > 2^53, na.rm = TRUE)) {
+    abort_input(arg, "labels that doubles can tell apart (give as.character(x))",
+                "integer64 above 2^53")
+  }
+  text <- as.character(x)
+  if (is.numeric(x)) {
+    short <- which(grepl("e", text, fixed = TRUE))
+    text[short] <- vapply(x[short], format, "", scientific = FALSE, digits = 15, trim = TRUE)
+  }
+  text
+}
+
+# Which class each row belongs to, as a factor: in the order of a factor's levels, or sorted.
+class_factor <- function(class, n, owner) {
+  labels <- check_labels(class, n, owner)
+  if (is.factor(class)) return(droplevels(class))
+  class <- plain_numbers(class)
+  if (is.numeric(class)) {
+    values <- unique(class)
+    if (length(values) > 20 || any(values != round(values))) {
+      abort_input("class", paste("labels; make classes of a number by cut(y, 3), say, or by",
+                                 "factor(y) if each value is one"),
+                  paste(length(values), "different numbers:", toString(values, 40)))
+    }
+  }
+  factor(labels, label_text(sort(unique(class))))
 }
 
 check_covariances <- function(cov, K, d, arg = "cov") {
@@ -180,6 +217,7 @@ check_covariances <- function(cov, K, d, arg = "cov") {
 as_square <- function(slice, dim) matrix(slice, dim[1], dim[2])
 
 check_covariance <- function(S, d, arg) {
+  S <- plain_numbers(S)
   shape <- is.null(dim(S)) && length(S) %in% c(1, d) || identical(dim(S), c(d, d))
   if (!is.numeric(S) || !shape) {
     abort_input(arg, if (d == 1) "a variance" else {
@@ -267,11 +305,12 @@ used_values <- function(mixture) {
 # Which components belong to the classes named.
 class_components <- function(mixture, class, arg = "class") {
   known <- mixture_classes(mixture)
-  if (!is.atomic(class) || !length(class) || !all(as.character(class) %in% known)) {
+  wanted <- if (is.atomic(class)) label_text(class, arg)
+  if (!length(wanted) || !all(wanted %in% known)) {
     abort_input(arg, paste("among the classes", toString(known, 200)),
-                if (is.atomic(class)) toString(setdiff(class, known), 60) else describe(class))
+                if (is.atomic(class)) toString(setdiff(wanted, known), 60) else describe(class))
   }
-  inside <- mixture$class %in% as.character(class)
+  inside <- mixture$class %in% wanted
   if (!any(mixture$weights[inside] > 0)) abort_input(arg, "of positive weight", toString(class, 60))
   inside
 }
@@ -313,7 +352,7 @@ free_parameters <- function(mixture) {
 #' @param x A mixture, see [gaussmix()].
 #' @param class `NULL` for the whole mixture, or the labels of one or more classes for the law
 #'   given that class.
-#' @param ... For methods; `mean()` passes it to `moments()`.
+#' @param ... For methods.
 #' @return `moments()`: a list of `mean` (`d`), `cov` (`d` x `d`), `second_moment` (a number) and
 #'   `method` (`"exact"`). `mean()`: the mean alone.
 #' @seealso [marginal()], [diffuse()] for the moments at a later time.
@@ -327,6 +366,7 @@ moments <- function(x, ...) UseMethod("moments")
 #' @rdname moments
 #' @export
 moments.gaussmix <- function(x, class = NULL, ...) {
+  check_dots(...)
   w <- class_weights(x, class)
   mean <- colSums(w * x$means)
   within <- if (ncol(x$values) == 1) component_cov(x, 1) else {
@@ -340,7 +380,10 @@ mixture_sd <- function(mixture) unname(sqrt(diag(moments(mixture)$cov)))
 
 #' @rdname moments
 #' @export
-mean.gaussmix <- function(x, ...) moments(x, ...)$mean
+mean.gaussmix <- function(x, class = NULL, ...) {
+  check_dots(...)
+  moments(x, class)$mean
+}
 
 # The weights of the law of `class` (NULL: everything), zero for the other components.
 class_weights <- function(mixture, class = NULL) {
@@ -362,7 +405,7 @@ class_law <- function(mixture, class = NULL) {
 #'
 #' @param mixture A mixture, see [gaussmix()].
 #' @param variables Names or numbers of the variables to keep, each at most once.
-#' @return A `gaussmix` in `length(variables)` dimensions, without a `fit`.
+#' @return A `gaussmix` in `length(variables)` dimensions, without a `fit` or `terms`.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' marginal(mixture, c("Petal.Length", "Petal.Width"))
@@ -390,6 +433,7 @@ marginal <- function(mixture, variables) {
 
 #' @export
 format.gaussmix <- function(x, ...) {
+  check_dots(..., also = format.default)
   K <- mixture_size(x)
   classes <- length(mixture_classes(x))
   paste0("Gaussian mixture: ", count_of(K, "component"),
@@ -401,6 +445,7 @@ format.gaussmix <- function(x, ...) {
 
 #' @export
 print.gaussmix <- function(x, digits = 3, max = 10, ...) {
+  check_dots(..., also = print.default)
   writeLines(c(format(x), fit_line(x$fit)))
   print_components(x, max, digits)
   invisible(x)
@@ -408,6 +453,7 @@ print.gaussmix <- function(x, digits = 3, max = 10, ...) {
 
 #' @export
 as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   K <- mixture_size(x)
   variables <- variable_labels(x)
   sd <- vapply(seq_len(ncol(x$values)), function(k) sqrt(diag(component_cov(x, k))),
@@ -422,6 +468,7 @@ as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
 
 #' @export
 summary.gaussmix <- function(object, ...) {
+  check_dots(...)
   classes <- mixture_classes(object)
   owner <- factor(object$class, classes)
   structure(list(mixture = object, components = as.data.frame(object),
@@ -433,6 +480,7 @@ summary.gaussmix <- function(object, ...) {
 
 #' @export
 print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
+  check_dots(..., also = print.default)
   print(x$mixture, digits = digits, max = max)
   if (nrow(x$classes) < nrow(x$components)) {
     cat("\nClasses:\n")

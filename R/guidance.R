@@ -24,7 +24,8 @@
 #' None of this is known to sample a named law: neither does plain guidance sample
 #' `p(x | y) p(y | x)^strength`.
 #'
-#' @param class Label of the class to guide to, or several labels for their union.
+#' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
+#'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
 #'   plain conditional sampling, -1 unconditional. The "guidance scale" of other software, which
 #'   counts from the unconditional score, is `1 + strength`.
@@ -74,16 +75,17 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   }
   if (!is.null(negative) && !inherits(negative, "gaussmix")) {
     check_labels_named(negative, "negative", "NULL, class labels or a gaussmix")
-    negative <- as.character(negative)
+    negative <- unique(label_text(negative, "negative"))
   }
-  structure(list(class = as.character(class), strength = at, interval = interval, label = label,
-                 scale = scale, negative = negative,
+  structure(list(class = unique(label_text(class)), strength = at, interval = interval,
+                 label = label, scale = scale, negative = negative,
                  power = check_number(power, "power", min = -1, open = TRUE), others = list()),
             class = "guidance")
 }
 
 check_labels_named <- function(x, arg, wanted) {
-  if (!(is.atomic(x) && length(x) && !anyNA(x))) abort_input(arg, wanted, describe(x))
+  labels <- if (is.atomic(x)) label_text(x, arg)
+  if (!length(labels) || anyNA(labels) || any(labels == "")) abort_input(arg, wanted, describe(x))
 }
 
 check_of_time <- function(f, arg, or) {
@@ -114,7 +116,9 @@ guidance_terms <- function(guidance) {
 
 #' @export
 format.guidance <- function(x, ...) {
-  paste0("towards ", paste(x$class, collapse = " or "), ", ", format_strength(x))
+  check_dots(..., also = format.default)
+  paste0("towards ", paste(x$class, collapse = " or "),
+         if (length(x$class) > 1) " (their union)", ", ", format_strength(x))
 }
 
 # A strength that is one number at all times also as the scale of other software; and what else
@@ -139,12 +143,21 @@ format_kind <- function(guidance) {
 
 #' @export
 print.guidance <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<guidance> ", format(x), "\n", sep = "")
   if (length(x$others)) {
     cat("  score: s + sum of (guidance scale) grad log p(class | x); confidence: that of ",
         paste(x$class, collapse = " or "), "\n", sep = "")
   }
   invisible(x)
+}
+
+# `class = levels(x)` may have been meant as each of the classes.
+note_all_classes <- function(mixture, class) {
+  if (length(class) > 1 && all(mixture$weights[!mixture$class %in% class] == 0)) {
+    cat("  note:     these are all the classes: their union is the whole mixture, and its",
+        "confidence 1\n")
+  }
 }
 
 check_guidance <- function(x, arg = "guidance", optional = TRUE) {
@@ -221,17 +234,18 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   sources <- guidance_sources(guidance, mixture, model)
   size <- vapply(sources, mixture_size, 0)
   models <- list()
-  # the number of a model, which is made if it is new
+  made <- list()
+  # the number of a model, which is made if no other has its source and its set of classes
   add <- function(source, class = NULL, arg = "class") {
-    of <- sources[[source]]
-    keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
-    # by numbers: labels may hold anything
-    key <- toString(c(source, sort(match(class, mixture_classes(of)))))
-    if (is.null(models[[key]])) {
+    what <- list(source, sort(class))
+    if (!any(vapply(made, identical, NA, what))) {
+      of <- sources[[source]]
+      keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
       rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
-      models[[key]] <<- replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))
+      models <<- c(models, list(replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))))
+      made <<- c(made, list(what))
     }
-    match(key, names(models))
+    which(vapply(made, identical, NA, what))
   }
   if (is.null(guidance)) {
     add(1)
@@ -274,7 +288,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     }
     as.vector(coef)
   }
-  list(models = do.call(rbind, unname(models)), coef = coef, power = p, sources = sources,
+  list(models = do.call(rbind, models), coef = coef, power = p, sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }
 

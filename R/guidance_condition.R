@@ -99,7 +99,7 @@ guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon
   geometry <- class_geometry(mixture, class)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, standardised = standardised, class = as.character(class),
+  result <- list(mixture = mixture, standardised = standardised, class = label_text(class),
                  schedule = schedule, times = c(horizon, end), geometry = geometry,
                  why = geometry$why)
   if (is.null(geometry$why)) {
@@ -246,6 +246,7 @@ condition_claims <- function(x) {
 
 #' @export
 print.guidance_condition <- function(x, ...) {
+  check_dots(..., also = print.default)
   line <- function(...) cat(strwrap(paste0(...), 95, indent = 2, exdent = 4), sep = "\n")
   cat("<guidance_condition> towards ", aim_words(x$class), ": ",
       count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form, " covariance",
@@ -298,6 +299,7 @@ say_claims <- function(claims, line) {
 
 #' @export
 as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
+  check_dots(..., also = frame_dots)
   if (is.null(t)) return(x$pairs)
   if (!is.null(x$why)) abort_input("t", paste("NULL where", x$why))
   rows <- lapply(t, function(t) {
@@ -315,9 +317,10 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 #' @rdname guidance_condition
 #' @param object,x A `guidance_condition`.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
+  check_dots(...)
   max_pairs <- check_count(max_pairs, "max_pairs", min = 1)
   if (!is.null(object$why)) {
     abort_input("object", "one with cosines", paste("one of which nothing is proved:", object$why))

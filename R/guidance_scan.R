@@ -31,6 +31,7 @@
 guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32),
                           steps = c(5, 10, 20, 50, 100), sampler = sampler_euler, n = 5000,
                           exact = NULL, key = NULL, ...) {
+  check_dots(..., also = guidance_sweep)
   if (!is.function(sampler)) {
     abort_input("sampler", "a function of the number of steps, such as sampler_euler",
                 describe(sampler))
@@ -91,6 +92,7 @@ scan_matrix <- function(x, quantity) {
 
 #' @export
 print.guidance_scan <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(print(as.data.frame(x)))
   exact <- all(x$method != "Monte Carlo")
@@ -105,7 +107,7 @@ print.guidance_scan <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.guidance_scan <- function(x, ...) plain_table(x)
+as.data.frame.guidance_scan <- function(x, ...) plain_table(x, ...)
 
 #' @rdname guidance_scan
 #' @param x,object A `guidance_scan`.
@@ -114,6 +116,7 @@ as.data.frame.guidance_scan <- function(x, ...) plain_table(x)
 #' @export
 autoplot.guidance_scan <- function(object, quantity = c("confidence", "gain", "entropy",
                                                         "fraction_down"), ...) {
+  check_dots(...)
   quantity <- check_choice(quantity, eval(formals()$quantity), "quantity")
   setup <- attr(object, "setup")
   steps <- sort(unique(object$steps))

@@ -301,18 +301,22 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   rows
 }
 
-sweep_column <- function(x, column) {
+sweep_column <- function(x, column, ...) {
+  check_dots(...)
   data.frame(strength = x$strength, estimate = x[[column]], se = x[[paste0(column, "_se")]],
              method = x$method, stringsAsFactors = FALSE)
 }
 
 #' @export
 print.guidance_sweep <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (!is.null(setup)) {
-    cat("<guidance_sweep> towards ", paste(setup$class, collapse = " or "), ", ",
+    cat("<guidance_sweep> towards ", paste(setup$class, collapse = " or "),
+        if (length(setup$class) > 1) " (their union)", ", ",
         if (setup$exact) "by quadrature over " else "", setup$n,
         if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
+    note_all_classes(setup$mixture, setup$class)
     kind <- format_kind(setup$guidance)
     if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
     if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
@@ -344,7 +348,7 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.guidance_sweep <- function(x, ...) plain_table(x)
+as.data.frame.guidance_sweep <- function(x, ...) plain_table(x, ...)
 
 #' @export
-summary.guidance_sweep <- function(object, ...) as.data.frame(object)
+summary.guidance_sweep <- function(object, ...) plain_table(object, ...)

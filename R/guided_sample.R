@@ -419,6 +419,7 @@ print_setup <- function(x, n, d) {
       sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
+  note_all_classes(x$mixture, x$guidance$class)
   if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
   line("sampler:  ", format(x$sampler))
   line("schedule: ", schedule_words(x), ", from t = ",
@@ -428,6 +429,7 @@ print_setup <- function(x, n, d) {
 
 #' @export
 print.guided_sample <- function(x, ...) {
+  check_dots(..., also = print.default)
   print_setup(x, nrow(x$x), ncol(x$x))
   line <- function(...) cat("  ", ..., "\n", sep = "")
   if (nrow(x$x)) {
@@ -444,6 +446,7 @@ print.guided_sample <- function(x, ...) {
 
 #' @export
 summary.guided_sample <- function(object, ...) {
+  check_dots(...)
   x <- object$x
   rows <- lapply(seq_len(ncol(x)), function(j) {
     mean <- particle_mean(object, x[, j])
@@ -457,6 +460,7 @@ summary.guided_sample <- function(object, ...) {
 
 #' @export
 print.summary.guided_sample <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   print(x$sample)
   folded <- x$sample$folded
   if (any(folded)) {
@@ -469,6 +473,7 @@ print.summary.guided_sample <- function(x, digits = 4, ...) {
 
 #' @export
 as.data.frame.guided_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   points <- x$x
   colnames(points) <- variable_labels(x$mixture)
   columns <- list(as.data.frame(points))
@@ -478,4 +483,7 @@ as.data.frame.guided_sample <- function(x, row.names = NULL, optional = FALSE, .
 }
 
 #' @export
-as.matrix.guided_sample <- function(x, ...) x$x
+as.matrix.guided_sample <- function(x, ...) {
+  check_dots(...)
+  x$x
+}

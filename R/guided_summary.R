@@ -212,6 +212,7 @@ variable_moments <- function(moments, centre, labels) {
 #' @rdname confidence
 #' @export
 confidence.guided_summary <- function(x, class = NULL, ...) {
+  check_dots(...)
   if (!is.null(class)) return(aimed_row(x$confidence, class, x$guidance$class))
   if (is.null(x$confidence)) no_class()
   x$confidence
@@ -220,6 +221,7 @@ confidence.guided_summary <- function(x, class = NULL, ...) {
 #' @rdname entropy
 #' @export
 entropy.guided_summary <- function(x, ...) {
+  check_dots(...)
   if (is.null(x$entropy)) no_log_density()
   x$entropy
 }
@@ -227,6 +229,7 @@ entropy.guided_summary <- function(x, ...) {
 #' @importFrom stats quantile
 #' @export
 quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
+  check_dots(...)
   if (!(is.numeric(probs) && !anyNA(probs) && all(probs >= 0 & probs <= 1))) {
     abort_input("probs", "probabilities between 0 and 1, none missing", describe(probs))
   }
@@ -249,6 +252,7 @@ quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
 
 #' @export
 as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   quantiles <- t(quantile(x, c(.025, .25, .5, .75, .975)))
   colnames(quantiles) <- c("q2.5", "q25", "median", "q75", "q97.5")
   data.frame(variable = names(x$mean), mean = x$mean, mean_se = x$mean_se, sd = x$sd,
@@ -256,10 +260,14 @@ as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, 
 }
 
 #' @export
-summary.guided_summary <- function(object, ...) as.data.frame(object)
+summary.guided_summary <- function(object, ...) {
+  check_dots(...)
+  as.data.frame(object)
+}
 
 #' @export
 print.guided_summary <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   print_setup(x, number(x$n), length(x$mean))
   line <- function(...) cat("  ", ..., "\n", sep = "")
   if (!is.null(x$confidence)) {

@@ -10,6 +10,15 @@
 #' once for each such pattern. Draws need no iterations and are independent of each other; their
 #' mean and standard deviation need no draws at all.
 #'
+#' **Extrapolation.** `rows` has, for each row with a missing cell, the probability that the same
+#' variables of a draw from the mixture (given the class, where it is known) have a density as low
+#' as those observed. For one Gaussian that is the chi-squared probability of the Mahalanobis
+#' distance, exactly; for more it comes from up to 10,000 draws whose distances are spread over all
+#' tail probabilities down to 1e-14, with a relative error of some 3%. It is `NA` where what is
+#' observed has no density. Where data come from the mixture these probabilities are uniform.
+#' `impute()` warns (`mixguide_warning_unlikely`) if the smallest, or the number of those below
+#' 1e-4, is what a table of draws has once in 5,000 times; `print()` names the rows.
+#'
 #' The mixture is taken as known. Imputations for an analysis that is to be honest about its
 #' estimation too take a mixture per imputation, each fitted to a bootstrap sample, say.
 #'
@@ -26,12 +35,15 @@
 #' @param class What is known of the classes of the rows: the name of a column of `data`, or a label
 #'   per row; missing where unknown. `NULL`: nothing.
 #' @return An object of classes `imputed` and `imputationList`, a list of
-#'   * `imputations`: `m` data frames like `data`, without missing cells in the variables of the
-#'     mixture;
+#'   * `imputations`: `m` tables like `data` (a tibble or a data.table stays one, a data.table
+#'     without its key; a matrix becomes a data frame), without missing cells in the variables of
+#'     the mixture;
 #'   * `cells`: a data frame with a row per missing cell: `row`, `variable`, and the exact `mean`
 #'     and `sd` of its law;
 #'   * `patterns`: a data frame with a row per set of variables that is missing somewhere: `missing`
 #'     (their names) and `rows` (how many);
+#'   * `rows`: a data frame with a row per row of `data` that misses something: `row`, `observed`
+#'     (how many variables) and `probability` (see Details);
 #'   * `data`, `mixture`, `law` (the weights, means and standard deviations of each cell's mixture)
 #'     and `call`.
 #'
@@ -63,11 +75,14 @@ impute <- function(mixture, data, m = 5, class = NULL) {
   if (!is.data.frame(data) && !is.matrix(data)) {
     abort_input("data", "a data frame or a matrix", describe(data))
   }
-  frame <- as.data.frame(data)
+  if (is.matrix(data)) data <- as.data.frame(plain_numbers(data))
+  frame <- plain_numbers(data)
   columns <- imputed_columns(mixture, frame)
-  # R takes a column of nothing but NA for a logical one
-  empty <- vapply(frame[columns], function(x) all(is.na(x)), NA)
-  frame[columns][empty] <- lapply(frame[columns][empty], as.double)
+  # R takes a column of nothing but NA for a logical one; what is drawn is no integer
+  frame[columns] <- lapply(frame[columns], function(x) {
+    if (anyNA(x) && (is.numeric(x) || all(is.na(x)))) storage.mode(x) <- "double"
+    x
+  })
   x <- frame_to_matrix(frame[columns], "data")
   if (any(is.infinite(x))) {
     abort_input("data", "finite or missing",
@@ -76,20 +91,22 @@ impute <- function(mixture, data, m = 5, class = NULL) {
   x[is.nan(x)] <- NA
   prior <- known_classes(mixture, frame, class)
   missing <- is.na(x)
+  touched <- colSums(missing) > 0
   # patterns in the order in which they appear
   some <- which(rowSums(missing) > 0)
   pattern <- vapply(some, function(i) paste(which(missing[i, ]), collapse = " "), "")
   groups <- split(some, factor(pattern, unique(pattern)))
   parts <- lapply(groups, function(rows) impute_rows(mixture, x, prior, rows, m))
   draws <- lapply(seq_len(m), function(i) {
-    filled <- frame
+    filled <- frame[columns]
     for (part in parts) {
       for (j in seq_along(part$variables)) {
-        filled[[columns[part$variables[j]]]][part$rows] <- part$draws[, j, i]
+        filled[[part$variables[j]]][part$rows] <- part$draws[, j, i]
       }
     }
-    filled
+    with_columns(data, columns[touched], filled[touched])
   })
+  typical <- observed_tail(mixture, x, prior, groups)
   names <- names(frame)[columns]
   cells <- lapply(parts, function(part) {
     data.frame(row = rep(part$rows, length(part$variables)),
@@ -106,10 +123,107 @@ impute <- function(mixture, data, m = 5, class = NULL) {
     missing = vapply(parts, function(part) toString(names[part$variables]), ""),
     rows = vapply(parts, function(part) length(part$rows), 0L), row.names = NULL
   )
-  structure(list(imputations = draws, cells = data.frame(cells[order, ], row.names = NULL),
-                 patterns = patterns, data = frame, mixture = mixture,
-                 law = lapply(law, function(x) x[order, , drop = FALSE]), call = match.call()),
-            class = c("imputed", "imputationList"))
+  result <- structure(list(imputations = draws,
+                           cells = data.frame(cells[order, ], row.names = NULL),
+                           patterns = patterns, rows = typical, data = frame, mixture = mixture,
+                           law = lapply(law, function(x) x[order, , drop = FALSE]),
+                           call = match.call()),
+                      class = c("imputed", "imputationList"))
+  if (too_unlikely(typical)) {
+    warning(warningCondition(unlikely_words(result), class = "mixguide_warning_unlikely",
+                             call = user_call()))
+  }
+  result
+}
+
+# The data, of whatever class, with columns replaced.
+with_columns <- function(data, columns, values) {
+  own <- inherits(data, "data.table")
+  # no key: it need not hold of what is imputed
+  if (own) data <- as.data.frame(data)
+  data[columns] <- values
+  own <- own && requireNamespace("data.table", quietly = TRUE)
+  if (own) data.table::as.data.table(data) else data
+}
+
+# For each row with something missing, how likely what is observed of it is: the probability that a
+# draw of the same variables has a density as low. NA where there is none to compare.
+observed_tail <- function(mixture, x, prior, groups) {
+  names <- seq_len(mixture_dim(mixture))
+  probability <- rep(NA_real_, nrow(x))
+  for (rows in groups) {
+    seen <- names[!is.na(x[rows[1], ])]
+    if (!length(seen)) {
+      probability[rows] <- 1
+      next
+    }
+    law <- marginal(mixture, seen)
+    # rows that know of their class, by what they know
+    if (nrow(prior) > 1) {
+      kind <- apply(prior[rows, , drop = FALSE] > -Inf, 1, function(x) paste(+x, collapse = ""))
+    } else kind <- rep("", length(rows))
+    for (mine in split(rows, kind)) {
+      law$weights <- exp(prior[min(mine[1], nrow(prior)), ])
+      law$weights <- law$weights / sum(law$weights)
+      if (!is_singular(law)) {
+        probability[mine] <- density_tail(law, x[mine, seen, drop = FALSE])
+      }
+    }
+  }
+  rows <- sort(as.integer(unlist(groups)))
+  data.frame(row = rows, observed = as.integer(rowSums(!is.na(x[rows, , drop = FALSE]))),
+             probability = probability[rows])
+}
+
+# P(p(X) <= p(x)) for X from the mixture: of one Gaussian a chi-squared probability, exactly. Of
+# more by draws of X, spread over the tail probability of their distance from the component's mean
+# and over its logarithm, and weighted for that: tails down to 1e-13 are seen as well as the middle.
+# R's random numbers are left alone.
+density_tail <- function(law, x) {
+  at <- dgaussmix(unname(x), law, log = TRUE)
+  d <- mixture_dim(law)
+  used <- which(law$weights > 0)
+  if (length(used) == 1) {
+    top <- dgaussmix(unname(law$means[used, , drop = FALSE]), law, log = TRUE)
+    return(stats::pchisq(2 * pmax(top - at, 0), d, lower.tail = FALSE))
+  }
+  n <- 2 * round(max(1000, min(5000, 2e6 / length(used))))
+  z <- keyed_draws(gaussmix(1, t(double(d)), 1), n, c(1, 0))
+  # the golden ratio spreads the components over each range of distances
+  component <- findInterval((seq_len(n) * (sqrt(5) - 1) / 2) %% 1, cumsum(law$weights)) + 1
+  component <- pmin(component, max(used))
+  # half of the tail probabilities are uniform, half log-uniform
+  reach <- log(1e14)
+  half <- (seq_len(n / 2) - .5) / (n / 2)
+  tail <- as.vector(rbind(half, exp(-reach * half)))
+  mass <- 2 / (1 + 1 / (tail * reach))
+  radius <- sqrt(stats::qchisq(tail, d, lower.tail = FALSE))
+  drawn <- dgaussmix(unname(place_draws(law, component, z / sqrt(rowSums(z^2)) * radius)), law,
+                     log = TRUE)
+  order <- order(drawn)
+  mass <- cumsum(mass[order])
+  c(0, mass / mass[n])[findInterval(at, drawn[order]) + 1]
+}
+
+# More unlikely rows than a table of draws from the mixture has but once in 5,000 times: one that is
+# too far, or too many below UNLIKELY.
+UNLIKELY <- 1e-4
+
+too_unlikely <- function(rows) {
+  p <- rows$probability[!is.na(rows$probability)]
+  n <- length(p)
+  n > 0 && (min(p) * n < UNLIKELY ||
+    stats::pbinom(sum(p < UNLIKELY) - 1, n, UNLIKELY, lower.tail = FALSE) < UNLIKELY)
+}
+
+unlikely_words <- function(x) {
+  far <- x$rows[which(x$rows$probability < UNLIKELY), ]
+  far <- far[order(far$probability), ]
+  paste0("what is observed of ", count_of(nrow(far), "row"), " (",
+         toString(far$row[seq_len(min(nrow(far), 6))]), if (nrow(far) > 6) ", ...",
+         ") is too unlikely under the mixture (the probability of a density as low is ",
+         if (far$probability[1] < 1e-14) "below 1e-14" else format(far$probability[1], digits = 1),
+         "), and what is imputed there extrapolates: see `rows`")
 }
 
 # The columns of the data that are the variables of the mixture.
@@ -122,12 +236,8 @@ imputed_columns <- function(mixture, data) {
     }
     return(seq_along(data))
   }
-  columns <- match(names, names(data))
-  if (anyNA(columns)) {
-    abort_input("data", paste("with the columns", toString(names, 200)),
-                toString(names(data), 60))
-  }
-  columns
+  check_columns(names, names(data), "data")
+  match(names, names(data))
 }
 
 # The log-weights that the components have before a row is looked at: n x K, or 1 x K.
@@ -141,7 +251,7 @@ known_classes <- function(mixture, data, class) {
   known <- which(!is.na(class))
   class_components(mixture, unique(class[known]))
   prior <- prior[rep(1, nrow(data)), , drop = FALSE]
-  prior[known, ][outer(as.character(class)[known], mixture$class, `!=`)] <- -Inf
+  prior[known, ][outer(label_text(class)[known], mixture$class, `!=`)] <- -Inf
   prior
 }
 
@@ -194,9 +304,11 @@ cumulate_rows <- function(x) {
 #' @rdname impute
 #' @param x,object What `impute()` returns.
 #' @param level The probability of the intervals.
-#' @param row.names,optional,... Not used.
+#' @param row.names,optional Not used.
+#' @param ... Must be empty.
 #' @export
 summary.imputed <- function(object, level = .95, ...) {
+  check_dots(...)
   level <- check_number(level, "level", min = 0, max = 1, open = TRUE)
   cbind(object$cells, lower = law_quantiles(object$law, (1 - level) / 2),
         upper = law_quantiles(object$law, (1 + level) / 2))
@@ -219,6 +331,7 @@ law_quantiles <- function(law, p) {
 
 #' @export
 print.imputed <- function(x, digits = 3, ...) {
+  check_dots(..., also = print.default)
   filled <- length(unique(x$cells$row))
   cat("<imputed> ", count_of(length(x$imputations), "imputation"), " of ",
       count_of(nrow(x$cells), "missing cell"), " in ", filled, " of ",
@@ -234,16 +347,20 @@ print.imputed <- function(x, digits = 3, ...) {
     }))
     print(table, digits = digits, row.names = FALSE)
   }
+  if (any(x$rows$probability < UNLIKELY, na.rm = TRUE)) {
+    writeLines(strwrap(unlikely_words(x), 95, indent = 2, exdent = 2))
+  }
   invisible(x)
 }
 
 #' @rdname impute
 #' @export
 as.data.frame.imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   tables <- c(list(x$data), x$imputations)
   do.call(rbind, lapply(seq_along(tables), function(i) {
-    data.frame(.imp = i - 1L, .id = seq_len(nrow(x$data)), tables[[i]], check.names = FALSE,
-               row.names = NULL)
+    data.frame(.imp = rep(i - 1L, nrow(x$data)), .id = seq_len(nrow(x$data)), tables[[i]],
+               check.names = FALSE, row.names = NULL)
   }))
 }
 
@@ -251,6 +368,7 @@ as.data.frame.imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
 #' @importFrom ggplot2 geom_rug
 #' @export
 autoplot.imputed <- function(object, ...) {
+  check_dots(...)
   long <- as.data.frame(object)
   variables <- unique(object$cells$variable)
   if (!length(variables)) abort_input("object", "imputations of something", "no missing cell")

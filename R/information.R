@@ -182,6 +182,7 @@ along_axes <- function(mixture) {
 
 #' @export
 print.information <- function(x, digits = 6, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(NextMethod())
   cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
@@ -211,13 +212,14 @@ information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher informatio
                        curvature = "curvature F: mean square of the Hessian")
 
 #' @export
-as.data.frame.information <- function(x, ...) plain_table(x)
+as.data.frame.information <- function(x, ...) plain_table(x, ...)
 
 #' @rdname information
 #' @param x,object An `information`; `plot()` draws `h`, `I` and `F` against time.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.information <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)
   long <- function(table, law) {

@@ -220,6 +220,7 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
                               schedule = schedule_etc(100),
                               sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
                               key = NULL, ...) {
+  check_dots(..., also = judge_samples)
   methods <- named_methods(methods)
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
@@ -267,6 +268,7 @@ zero_shot_cost <- function(run) {
 
 #' @export
 print.sampler_judgement <- function(x, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(print(as.data.frame(x)))
   cat("<sampler_judgement> by ", format(setup$target), "\n", sep = "")
@@ -300,12 +302,13 @@ short_estimate <- function(estimate, se) {
 }
 
 #' @export
-as.data.frame.sampler_judgement <- function(x, ...) plain_table(x)
+as.data.frame.sampler_judgement <- function(x, ...) plain_table(x, ...)
 
 #' @rdname judge_samples
 #' @param x,object A `sampler_judgement`.
 #' @export
 autoplot.sampler_judgement <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   last <- nrow(object)
   panels <- c(sw2 = "SW2 (lines: floor)", spread = "spread", residual = "E|y - Hx|^2",

@@ -78,7 +78,8 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @param class One or more classes; `NULL`: that which the law was made towards.
 #' @param log Whether to return the logarithm.
 #' @param to A law or a [gaussmix()] in the same variables.
-#' @param row.names,optional,... Not used.
+#' @param row.names,optional Not used.
+#' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
 #' * `law_distance()`: a data frame with one row and columns `kl`, which is KL(from || to), in nats,
@@ -338,6 +339,7 @@ law_mean <- function(law, value) {
 #' @rdname law
 #' @export
 confidence.law <- function(x, class = NULL, ...) {
+  check_dots(...)
   if (is.null(class)) {
     if (is.null(x$log_confidence)) no_class()
     return(law_mean(x, exp(x$log_confidence)))
@@ -351,6 +353,7 @@ confidence.law <- function(x, class = NULL, ...) {
 #' @rdname law
 #' @export
 entropy.law <- function(x, ...) {
+  check_dots(...)
   row <- law_mean(x, -x$log_density)
   if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
   row
@@ -359,6 +362,7 @@ entropy.law <- function(x, ...) {
 #' @rdname law
 #' @export
 moments.law <- function(x, ...) {
+  check_dots(...)
   mean <- colSums(x$weights * x$x)
   cov <- crossprod(sqrt(x$weights) * sweep(x$x, 2, mean))
   rest <- x$rest
@@ -378,11 +382,15 @@ moments.law <- function(x, ...) {
 }
 
 #' @export
-mean.law <- function(x, ...) moments(x)$mean
+mean.law <- function(x, ...) {
+  check_dots(...)
+  moments(x)$mean
+}
 
 #' @rdname law
 #' @export
 summary.law <- function(object, ...) {
+  check_dots(...)
   at <- moments(object)
   rows <- c(
     if (!is.null(object$log_confidence)) {
@@ -400,6 +408,7 @@ summary.law <- function(object, ...) {
 
 #' @export
 print.law <- function(x, ...) {
+  check_dots(..., also = print.default)
   line <- function(...) cat("  ", ..., "\n", sep = "")
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
   cat("<law> of ", x$label, "\n", sep = "")
@@ -426,6 +435,7 @@ mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
 #' @rdname law
 #' @export
 as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   columns <- list(as.data.frame(x$x), .weight = x$weights, .log_density = x$log_density)
   if (!is.null(x$log_confidence)) columns$.confidence <- exp(x$log_confidence)
   do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
@@ -436,6 +446,7 @@ as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
 #' @rdname plot.gaussmix
 #' @export
 autoplot.law <- function(object, ...) {
+  check_dots(...)
   aim <- aim_words(object$class)
   mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
   if (!is.null(mixture)) {

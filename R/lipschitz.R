@@ -188,6 +188,7 @@ with_rest <- function(range, parts) range(range, parts$rest)
 
 #' @export
 print.lipschitz <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(NextMethod())
   times <- unique(x$t)
@@ -229,13 +230,14 @@ center_words <- function(setup) {
 }
 
 #' @export
-as.data.frame.lipschitz <- function(x, ...) plain_table(x)
+as.data.frame.lipschitz <- function(x, ...) plain_table(x, ...)
 
 #' @rdname lipschitz
 #' @param x,object A `lipschitz`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.lipschitz <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   rows <- as.data.frame(object)
   none <- any(rows$status == "none")

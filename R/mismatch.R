@@ -341,6 +341,7 @@ is_whole <- function(x) {
 
 #' @export
 print.mismatch <- function(x, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (!is_whole(x)) return(print(as.data.frame(x)))
   parts <- attr(x, "parts")
@@ -360,14 +361,15 @@ print.mismatch <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.mismatch <- function(x, ...) plain_table(x)
+as.data.frame.mismatch <- function(x, ...) plain_table(x, ...)
 
 #' @rdname mismatch
 #' @param x,object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
 #'   that of the start, add up from noise to data.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.mismatch <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   words_of <- c(bias = "bias B", range = "bias B, range part", discretisation = "discretisation",
                 score_error = "score error", cross = "cross term")

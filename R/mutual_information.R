@@ -168,6 +168,7 @@ joint_points <- function(mixture, frame, nodes, n) {
 
 #' @export
 print.expected_mismatch <- function(x, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup) || nrow(x) < 3) return(print(as.data.frame(x)))
   cat("<expected_mismatch> of ", setup$method, ", on average over y\n  ", format(setup$schedule),
@@ -185,4 +186,4 @@ print.expected_mismatch <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.expected_mismatch <- function(x, ...) plain_table(x)
+as.data.frame.expected_mismatch <- function(x, ...) plain_table(x, ...)

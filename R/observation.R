@@ -74,6 +74,7 @@ observation <- function(y, H = names(y), noise = 0) {
 
 #' @export
 format.observation <- function(x, ...) {
+  check_dots(..., also = format.default)
   p <- length(x$y)
   noise <- if (identical(x$noise, 0)) "without noise" else paste0("noise ", switch(
     if (is.matrix(x$noise)) "covariance" else if (length(x$noise) > 1) "variances" else "variance",
@@ -93,6 +94,7 @@ format.observation <- function(x, ...) {
 
 #' @export
 print.observation <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<observation> ", format(x), "\n", sep = "")
   if (!is.null(x$H)) {
     range <- observed_range(x, x$H)

@@ -400,6 +400,7 @@ mixture_distance <- function(p, q, n) {
 
 #' @export
 print.path_kl <- function(x, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup) || nrow(x) < 4) return(NextMethod())
   cat("<path_kl> ", format(setup$sampler), ", from t = ", format(setup$times[1]), "\n  ",
@@ -413,13 +414,14 @@ print.path_kl <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.path_kl <- function(x, ...) plain_table(x)
+as.data.frame.path_kl <- function(x, ...) plain_table(x, ...)
 
 #' @rdname path_kl
 #' @param x,object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.path_kl <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   steps <- attr(object, "steps")
   parts <- c(discretisation = "discretisation", score_error = "error of the score")

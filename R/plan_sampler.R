@@ -427,6 +427,7 @@ measure_words <- c(total_variation = "total variation", kl = "KL(target || outpu
 
 #' @export
 format.plan_sampler <- function(x, ...) {
+  check_dots(..., also = format.default)
   if (is.null(x$sampler)) {
     return(if (is.null(x$budget)) "no sampler that was tried meets it" else {
       "no sampler that was tried can be had for it"
@@ -438,6 +439,7 @@ format.plan_sampler <- function(x, ...) {
 
 #' @export
 print.plan_sampler <- function(x, ...) {
+  check_dots(..., also = print.default)
   line <- function(...) cat("  ", ..., "\n", sep = "")
   budget <- !is.null(x$budget)
   cat("<plan_sampler> ", plan_words(x), "\n", sep = "")
@@ -482,14 +484,19 @@ plan_words <- function(x) {
 #' @rdname plan_sampler
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
 #'   for a budget, its error.
-#' @param row.names,optional,... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param row.names,optional Not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
-as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) x$tried
+as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
+  x$tried
+}
 
 #' @rdname plan_sampler
 #' @param object A `plan_sampler`.
 #' @export
 autoplot.plan_sampler <- function(object, ...) {
+  check_dots(...)
   rows <- object$tried[!is.na(object$tried$error), ]
   if (!nrow(rows)) abort_input("object", "a plan that found a sampler", "one that found none")
   rows$sampler <- factor(rows$sampler, rev(unique(rows$sampler)))

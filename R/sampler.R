@@ -270,6 +270,7 @@ step_constants <- function(k, times, schedule) {
 
 #' @export
 format.op <- function(x, ...) {
+  check_dots(..., also = format.default)
   right <- switch(
     x$op,
     eval = paste0("score(", x$from, ", t = ", format(x$t, digits = 4), ")"),
@@ -288,12 +289,14 @@ format.op <- function(x, ...) {
 
 #' @export
 print.op <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat(format(x), "\n", sep = "")
   invisible(x)
 }
 
 #' @export
 format.sampler <- function(x, ...) {
+  check_dots(..., also = format.default)
   grid <- if (is.numeric(x$grid)) "given" else x$grid
   steps <- if (is.null(x$steps)) "the schedule's steps" else count_of(x$steps, "step")
   paste0(format_label(x), ", ", steps, ", ", grid, " grid",
@@ -304,6 +307,7 @@ format_label <- function(sampler) paste0(sampler$label, format_params(sampler$pa
 
 #' @export
 print.sampler <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<sampler> ", format(x), ", ", if (x$stochastic) "stochastic" else "deterministic", "\n",
       sep = "")
   invisible(x)

@@ -166,10 +166,14 @@ underdamped_constants <- function(h, g) {
 }
 
 #' @export
-format.corrector <- function(x, ...) x$name
+format.corrector <- function(x, ...) {
+  check_dots(..., also = format.default)
+  x$name
+}
 
 #' @export
 print.corrector <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<corrector> ", format(x), "\n", sep = "")
   invisible(x)
 }

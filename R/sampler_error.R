@@ -234,6 +234,7 @@ normal_variation <- function(m, v, M, V) {
 
 #' @export
 print.sampler_error <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<sampler_error> ", attr(x, "label"), "\n", sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   if (is.null(attr(x, "label"))) return(print(as.data.frame(x)))
@@ -249,4 +250,4 @@ print.sampler_error <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.sampler_error <- function(x, ...) plain_table(x)
+as.data.frame.sampler_error <- function(x, ...) plain_table(x, ...)

@@ -237,6 +237,7 @@ reduced_axes <- function(space) {
 #' @export
 sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "uniform"), ...,
                           order = 1) {
+  check_dots(..., also = sampler_law)
   check_sampler(sampler)
   order <- check_number(order, "order", min = 0, open = TRUE)
   steps <- sampler$steps
@@ -259,6 +260,7 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
 
 #' @export
 print.sampler_limit <- function(x, digits = 6, ...) {
+  check_dots(..., also = print.default)
   if (!is.null(attr(x, "label"))) {
     cat("<sampler_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
   }
@@ -271,6 +273,7 @@ print.sampler_limit <- function(x, digits = 6, ...) {
 
 #' @export
 as.data.frame.sampler_limit <- function(x, ...) {
+  check_dots(..., also = frame_dots)
   attr(x, "label") <- attr(x, "guidance") <- NULL
   class(x) <- "data.frame"
   x

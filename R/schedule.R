@@ -257,7 +257,10 @@ check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon") {
 reverse_gain <- function(schedule, t, s) schedule$a(s) * (schedule$gain(t) - schedule$gain(s))
 
 #' @export
-format.schedule <- function(x, ...) paste0(x$label, format_params(x$params))
+format.schedule <- function(x, ...) {
+  check_dots(..., also = format.default)
+  paste0(x$label, format_params(x$params))
+}
 
 # " (s = 0.008)"; long parameters are not shown
 format_params <- function(params) {
@@ -268,6 +271,7 @@ format_params <- function(params) {
 
 #' @export
 print.schedule <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<schedule> ", format(x), "\n",
       "  ", if (!is.null(x$steps)) paste0(count_of(x$steps, "discrete step"), ", "),
       "t from 0 to ", x$max, ", samplers start at ", x$horizon,

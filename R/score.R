@@ -23,7 +23,7 @@
 #'
 #' @param mixture A [gaussmix()].
 #' @param x Points: an n x d matrix or data frame, a vector of n points if d = 1, or one point as
-#'   a vector of length d.
+#'   a vector of length d; by name where both have names, as in [dgaussmix()].
 #' @param t One time, 0 or later, in the clock of the schedule. At `t = 0` every covariance must be
 #'   nonsingular.
 #' @param schedule The forward process, see [schedule].

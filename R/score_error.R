@@ -69,6 +69,7 @@ score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
 
 #' @export
 format.score_error <- function(x, ...) {
+  check_dots(..., also = format.default)
   words <- x$words
   part <- function(name, before, after = "") {
     if (name %in% names(words)) paste0(before, words[[name]], after)
@@ -81,6 +82,7 @@ format.score_error <- function(x, ...) {
 
 #' @export
 print.score_error <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<score_error> ", format(x), "\n", sep = "")
   invisible(x)
 }

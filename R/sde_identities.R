@@ -133,6 +133,7 @@ class_gain <- function(mixture, guidance, x, t, schedule) {
 
 #' @export
 print.sde_identities <- function(x, digits = 5, ...) {
+  check_dots(..., also = print.default)
   quadrature <- identical(unique(x$method), "quadrature")
   cat("<sde_identities> both sides, ", if (quadrature) "by quadrature" else "by particles", "\n",
       if (!is.null(attr(x, "label"))) paste0("  ", attr(x, "label"), "\n"), sep = "")
@@ -145,4 +146,4 @@ print.sde_identities <- function(x, digits = 5, ...) {
 }
 
 #' @export
-as.data.frame.sde_identities <- function(x, ...) plain_table(x)
+as.data.frame.sde_identities <- function(x, ...) plain_table(x, ...)

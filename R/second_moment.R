@@ -54,6 +54,7 @@ second_moments <- function(mixture, t, schedule, at_data = moments(mixture)$seco
 
 #' @export
 print.second_moment <- function(x, digits = 6, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(NextMethod())
   cat("<second_moment> E|x_t|^2 of ", format(setup$mixture), "\n  ", format(setup$schedule),
@@ -63,13 +64,14 @@ print.second_moment <- function(x, digits = 6, ...) {
 }
 
 #' @export
-as.data.frame.second_moment <- function(x, ...) plain_table(x)
+as.data.frame.second_moment <- function(x, ...) plain_table(x, ...)
 
 #' @rdname second_moment
 #' @param x,object A `second_moment`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise not used.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.second_moment <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   kinds <- c(exact = "exact", component = "bound: largest component",
              paper = "bound of the paper's kind (recalled)")

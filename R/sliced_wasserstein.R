@@ -17,7 +17,8 @@
 #' reports it. The standard error is that of the mean over directions, given the points; that of
 #' the points is not in it.
 #'
-#' @param x,y Points: matrices or data frames with the same columns, or vectors for d = 1.
+#' @param x,y Points: matrices or data frames with the same columns, by name where both have names
+#'   and otherwise by place, or vectors for d = 1.
 #' @param directions Number of directions.
 #' @param p Order, at least 1.
 #' @param weights_x,weights_y `NULL`, or a weight >= 0 for each point.
@@ -39,6 +40,12 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
   if (ncol(x) != ncol(y)) {
     abort_input("y", paste("points with", count_of(ncol(x), "column"), "as `x` has"), describe(y))
   }
+  if (!is.null(colnames(x)) && !is.null(colnames(y))) {
+    check_columns(colnames(x), colnames(y), "y")
+    y <- y[, colnames(x), drop = FALSE]
+  }
+  x <- unname(x)
+  y <- unname(y)
   directions <- check_count(directions, "directions", min = 2)
   p <- check_number(p, "p", min = 1)
   wx <- check_point_weights(weights_x, nrow(x), "weights_x")
@@ -65,9 +72,9 @@ distance_to <- function(y, directions, p, key, wy = NULL) {
 
 # Finite points, one at least.
 check_cloud <- function(x, arg) {
+  x <- plain_numbers(x)
   if (is.numeric(x) && is.null(dim(x))) x <- matrix(x)
-  attributes(x) <- attributes(x)[c("dim", "names", "row.names", "class", "dimnames")]
-  unname(check_table(x, arg))
+  check_table(x, arg)
 }
 
 check_point_weights <- function(weights, n, arg) {

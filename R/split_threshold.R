@@ -105,6 +105,7 @@ steepest_secant <- function(rho, m) {
 
 #' @export
 print.split_threshold <- function(x, digits = 5, ...) {
+  check_dots(..., also = print.default)
   cat("<split_threshold> strength x step from which the centre repels: ddim, ddpm;",
       "\n  up to which no DDIM step leads outward: global\n")
   print(as.data.frame(x), digits = digits, row.names = FALSE)
@@ -113,6 +114,7 @@ print.split_threshold <- function(x, digits = 5, ...) {
 
 #' @export
 as.data.frame.split_threshold <- function(x, ...) {
+  check_dots(..., also = frame_dots)
   class(x) <- "data.frame"
   x
 }

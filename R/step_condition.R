@@ -93,7 +93,7 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
   structure(rows, class = c("step_condition", "data.frame"),
-            setup = list(mixture = mixture, class = as.character(class), sampler = sampler,
+            setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
                          schedule = schedule, horizon = times[1], strength = strength, at = at))
 }
 
@@ -378,6 +378,7 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
 
 #' @export
 print.step_condition <- function(x, ...) {
+  check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   if (is.null(setup)) return(print(as.data.frame(x)))
   cat("<step_condition> towards ", aim_words(setup$class), ", strength ",
@@ -400,13 +401,14 @@ print.step_condition <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.step_condition <- function(x, ...) plain_table(x)
+as.data.frame.step_condition <- function(x, ...) plain_table(x, ...)
 
 #' @rdname step_condition
 #' @param x,object A `step_condition`; `plot()` shows the strengths that each step allows.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.step_condition <- function(object, ...) {
+  check_dots(...)
   setup <- attr(object, "setup")
   at <- setup$at
   curves <- do.call(rbind, lapply(claims[-1], function(claim) {

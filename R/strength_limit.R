@@ -108,7 +108,7 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   rownames(path) <- NULL
   structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
               list(best = path[which.max(path$confidence), ], path = path, mixture = mixture,
-                   class = as.character(class), sampler = sampler, schedule = schedule,
+                   class = label_text(class), sampler = sampler, schedule = schedule,
                    horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key)),
             class = "strength_limit")
 }
@@ -144,6 +144,7 @@ limit_estimate <- function(path, low, high, found, exact) {
 
 #' @export
 print.strength_limit <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<strength_limit> towards ", aim_words(x$class), "\n  ", format(x$sampler),
       "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
   row <- function(part) format_estimate(estimate_row(part[[1]], part[[2]], x$method))
@@ -161,13 +162,17 @@ print.strength_limit <- function(x, ...) {
 }
 
 #' @export
-as.data.frame.strength_limit <- function(x, ...) x$path
+as.data.frame.strength_limit <- function(x, ...) {
+  check_dots(..., also = frame_dots)
+  x$path
+}
 
 #' @rdname strength_limit
 #' @param x,object A `strength_limit`.
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @export
 autoplot.strength_limit <- function(object, ...) {
+  check_dots(...)
   path <- object$path
   marks <- data.frame(strength = object$estimate)
   marks <- marks[is.finite(marks$strength), , drop = FALSE]

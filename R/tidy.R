@@ -5,7 +5,7 @@
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or a [guidance_sweep()].
 #' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
-#' @param ... Not used.
+#' @param ... Must be empty.
 #' @return
 #' * `tidy()` of a mixture: a row per component with `component`, `class`, `proportion`, `variance`
 #'   (isotropic covariances; otherwise `variance.*` for each variable) and `mean.*`. Of a sample: a
@@ -36,6 +36,7 @@ NULL
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::tidy
 tidy.gaussmix <- function(x, ...) {
+  check_dots(...)
   table <- as.data.frame(x)
   means <- table[startsWith(names(table), "mean.")]
   variances <- table[startsWith(names(table), "sd.")]^2
@@ -50,6 +51,7 @@ tidy.gaussmix <- function(x, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::glance
 glance.gaussmix <- function(x, ...) {
+  check_dots(...)
   fitted <- !is.null(x$fit)
   likelihood <- if (fitted) logLik(x)
   data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
@@ -62,6 +64,7 @@ glance.gaussmix <- function(x, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::augment
 augment.gaussmix <- function(x, data, ...) {
+  check_dots(...)
   if (missing(data)) abort_input("data", "given: the points to classify")
   probability <- posterior(x, check_points(data, x, "data"))
   cbind(as.data.frame(data), classified(probability))
@@ -70,6 +73,7 @@ augment.gaussmix <- function(x, data, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::tidy
 tidy.guided_sample <- function(x, ...) {
+  check_dots(...)
   variables <- summary(x)$variables
   data.frame(term = rownames(variables), estimate = variables$mean, std.error = variables$mean_se,
              sd = variables$sd)
@@ -78,6 +82,7 @@ tidy.guided_sample <- function(x, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::glance
 glance.guided_sample <- function(x, ...) {
+  check_dots(...)
   none <- estimate_row(NA_real_, NA_real_, NA_character_)
   confidence <- if (is.null(x$confidence)) none else confidence(x)
   entropy <- if (is.null(x$log_density)) none else entropy(x)
@@ -93,18 +98,21 @@ glance.guided_sample <- function(x, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::augment
 augment.guided_sample <- function(x, ...) {
+  check_dots(...)
   cbind(as.data.frame(x), classified(sample_posterior(x)))
 }
 
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::tidy
 tidy.guidance_sweep <- function(x, ...) {
+  check_dots(...)
   sweep_long(x, c("confidence", "gain", "entropy", "fraction_down", "mean_inverse_confidence"))
 }
 
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::glance
 glance.guidance_sweep <- function(x, ...) {
+  check_dots(...)
   setup <- sweep_setup(x)
   data.frame(n = setup$n, variables = mixture_dim(setup$mixture),
              class = paste(setup$class, collapse = " or "), strengths = nrow(x), made_with(setup),
@@ -114,6 +122,7 @@ glance.guidance_sweep <- function(x, ...) {
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::augment
 augment.guidance_sweep <- function(x, ...) {
+  check_dots(...)
   samples <- sweep_setup(x)$samples
   if (is.null(samples)) abort_input("x", "a sweep with its samples: guidance_sweep(keep = TRUE)")
   rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),

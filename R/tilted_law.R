@@ -68,7 +68,7 @@ tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_
   weights <- exp(value$tilt - max(value$tilt))
   log_z <- max(value$tilt) + log(sum(weights) * grid$cell)
   law <- new_law(grid$x, weights, value$tilt - log_z, value$confidence, mixture,
-                 as.character(class), rest, grid$axes, density = function(x) at(x)$tilt - log_z,
+                 label_text(class), rest, grid$axes, density = function(x) at(x)$tilt - log_z,
                  label = paste0("the tilt p(x | ", aim_words(class), ") p(", aim_words(class),
                                 " | x)^", format(strength)),
                  strength = strength, log_normaliser = log_z)

@@ -360,6 +360,7 @@ step_noise <- function(ops, k) {
 #' @rdname entropy
 #' @export
 entropy.tilted_sample <- function(x, ...) {
+  check_dots(...)
   row <- particle_mean(x, -x$log_density)
   # the normalising constant is an estimate from the same particles
   if (!is.null(x$ancestor)) {
@@ -370,6 +371,7 @@ entropy.tilted_sample <- function(x, ...) {
 
 #' @export
 print.tilted_sample <- function(x, ...) {
+  check_dots(..., also = print.default)
   print_setup(x, number(nrow(x$x)), ncol(x$x))
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("tilted:   p(x | ", aim_words(x$guidance$class), ") p(", aim_words(x$guidance$class),
@@ -392,6 +394,7 @@ print.tilted_sample <- function(x, ...) {
 
 #' @export
 as.data.frame.tilted_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   table <- as.data.frame.guided_sample(x, row.names, optional, ...)
   table$.weight <- x$weights
   table
@@ -400,6 +403,7 @@ as.data.frame.tilted_sample <- function(x, row.names = NULL, optional = FALSE, .
 #' @rdname plot.gaussmix
 #' @export
 autoplot.tilted_sample <- function(object, variables = NULL, ...) {
+  check_dots(..., also = autoplot.guided_sample)
   flat <- length(variables) == 1 || ncol(object$x) == 1
   shown <- object
   if (!flat) {

@@ -258,10 +258,14 @@ check_prior_variance <- function(x) {
 }
 
 #' @export
-format.zero_shot_method <- function(x, ...) paste0(x$label, format_params(x$params))
+format.zero_shot_method <- function(x, ...) {
+  check_dots(..., also = format.default)
+  paste0(x$label, format_params(x$params))
+}
 
 #' @export
 print.zero_shot_method <- function(x, ...) {
+  check_dots(..., also = print.default)
   kind <- if (!is.null(x$score)) "a score" else if (!is.null(x$step)) "a step of its own" else {
     if (is.null(x$twist)) "the conditional law itself" else "weighted particles"
   }

@@ -175,6 +175,7 @@ residual <- function(x) {
 
 #' @export
 print.zero_shot_sample <- function(x, ...) {
+  check_dots(..., also = print.default)
   cat("<zero_shot_sample> ", count_of(nrow(x$x), "draw"), " in ",
       count_of(ncol(x$x), "dimension"), "\n", sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
@@ -194,6 +195,7 @@ print.zero_shot_sample <- function(x, ...) {
 
 #' @export
 summary.zero_shot_sample <- function(object, ...) {
+  check_dots(...)
   x <- object$x
   law <- exact_target(object)
   exact <- moments(law)
@@ -211,6 +213,7 @@ summary.zero_shot_sample <- function(object, ...) {
 
 #' @export
 print.summary.zero_shot_sample <- function(x, digits = 4, max = 10, ...) {
+  check_dots(..., also = print.default)
   print(x$sample)
   cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
   print(utils::head(x$variables, max), digits = digits)
@@ -220,10 +223,14 @@ print.summary.zero_shot_sample <- function(x, digits = 4, max = 10, ...) {
 }
 
 #' @export
-as.matrix.zero_shot_sample <- function(x, ...) x$x
+as.matrix.zero_shot_sample <- function(x, ...) {
+  check_dots(...)
+  x$x
+}
 
 #' @export
 as.data.frame.zero_shot_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
   points <- x$x
   colnames(points) <- variable_labels(x$mixture)
   as.data.frame(points, row.names = row.names, optional = optional)
@@ -232,6 +239,7 @@ as.data.frame.zero_shot_sample <- function(x, row.names = NULL, optional = FALSE
 #' @rdname plot.gaussmix
 #' @export
 autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
+  check_dots(..., also = autoplot.gaussmix)
   law <- exact_target(object)
   law$class[] <- merged
   # crosses are where there is something

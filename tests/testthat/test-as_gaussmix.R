@@ -136,7 +136,26 @@ test_that("one Mclust fit per class is the MclustDA model", {
   expect_equal(mixture$means, oracle$means)
   expect_equal(mixture$class, rep(levels(iris$Species), each = 2))
   expect_equal(mixture$fit$loglik, oracle$fit$loglik)
-  expect_equal(mixture$fit$df, oracle$fit$df + 2)
+  expect_equal(mixture$fit$df, oracle$fit$df)
+  # weights of classes and within them, means, three covariances of 10: for any version of mclust
+  expect_identical(mixture$fit$df, 2 + 3 * 1 + 6 * 4 + 3 * 10)
+})
+
+test_that("parameters are counted as mclust counts those of one mixture", {
+  skip_if_not_installed("mclust")
+  models <- c("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV",
+              "EVV", "VVV", "XII", "XXI", "XXX")
+  for (model in models) for (d in c(2, 5)) for (G in c(1, 4)) {
+    if (startsWith(model, "X")) G <- 1
+    expect_equal(volume_shape_df(model, d, G), mclust::nVarParams(model, d, G), info = model)
+  }
+  for (model in c("E", "V")) {
+    expect_equal(volume_shape_df(model, 1, 3), mclust::nVarParams(model, 1, 3))
+  }
+  withr::local_package("mclust")
+  pooled <- as_gaussmix(MclustDA(iris[1:4], iris$Species, modelType = "EDDA", modelNames = "EEE",
+                                 verbose = FALSE))
+  expect_equal(pooled$fit$df, as_gaussmix(Species ~ ., iris, form = "common full")$fit$df)
 })
 
 test_that("points and a bandwidth are a kernel density", {
@@ -181,7 +200,7 @@ test_that("bad data are errors that name the argument", {
   expect_input_error(as_gaussmix(iris[1:4], class = 1:3), "class", "150 labels")
   expect_input_error(as_gaussmix(iris, class = "Species", method = "lda"), "method")
   expect_input_error(as_gaussmix(iris, class = "Species", form = "round"), "form")
-  expect_input_error(as_gaussmix(iris, class = "Species", from = "full"), "...")
+  expect_input_error(as_gaussmix(iris, class = "Species", from = "full"), "from", "form")
   expect_input_error(as_gaussmix(cbind(iris, a = "a"), class = "Species"), "x", "non-numeric a")
   missing <- replace(iris, 1, NA_real_)
   expect_input_error(as_gaussmix(missing, class = "Species"), "x", "row 1")

@@ -43,3 +43,236 @@ test_that("a mixture that was tampered with is refused where it enters", {
   full$vectors <- full$vectors[, , 1]
   expect_error(check_mixture(full), class = "mixguide_error")
 })
+
+test_that("no function swallows an argument that it does not know", {
+  home <- asNamespace("mixguide")
+  names <- union(getNamespaceExports(home), getNamespaceInfo(home, "S3methods")[, 3])
+  # these hand everything on to a function that looks, or are errors whatever comes
+  passes <- c("as_gaussmix.formula", "as_gaussmix.default", "as_gaussmix.numeric",
+              "confidence.default", "entropy.default")
+  looked_at <- 0
+  for (name in setdiff(names, passes)) {
+    f <- get(name, home)
+    if (!"..." %in% names(formals(f)) || "UseMethod" %in% all.names(body(f))) next
+    # a plot is a picture: the method of autoplot() looks
+    if (identical(body(f), quote(show_plot(x, ...)))) next
+    error <- tryCatch(f(no_such_argument = 1), error = identity)
+    expect_s3_class(error, "mixguide_error")
+    expect_match(conditionMessage(error), "`no_such_argument` is not an argument", info = name)
+    looked_at <- looked_at + 1
+  }
+  expect_gt(looked_at, 130)
+  m <- named_mixture("A1")
+  refused <- function(code) {
+    expect_error(code, "`no_such_argument` is not an argument", class = "mixguide_error")
+  }
+  refused(as_gaussmix(Species ~ ., iris, no_such_argument = 1))
+  refused(as_gaussmix(stats::ts(1:5), no_such_argument = 1))
+  refused(as_gaussmix(1:5, no_such_argument = 1))
+  refused(plot(m, no_such_argument = 1))
+  refused(guidance_scan(m, "1", no_such_argument = 1))
+})
+
+test_that("an unknown argument is answered by the nearest one", {
+  m <- named_mixture("A1")
+  expect_error(confidence(m, "1", nn = 10), "`nn` is not an argument of confidence\\(\\).*`n`")
+  expect_error(predict(m, 1, tpye = "prob"), "did you mean `type`")
+  expect_error(confidence(m, colour = 1), "it takes x, class, n")
+  expect_error(confidence(m, "1", 10, 20), "an argument too many")
+  expect_error(as_gaussmix(Species ~ ., iris, method = "mclust", modelName = "VVV"),
+               "`modelNames`")
+  # what R hands down by itself is none of the user's business
+  expect_output(print(list(guidance("a"), m), digits = 2, quote = FALSE), "towards a")
+  expect_identical(data.frame(m, stringsAsFactors = TRUE)$component, 1:3)
+})
+
+test_that("a table's columns go by name, or not at all", {
+  withr::local_seed(31)
+  for (d in 1:4) {
+    m <- random_mixture("full", d, 3)$mixture
+    names <- sample(letters, d)
+    colnames(m$means) <- names
+    x <- as.data.frame(rgaussmix(6, m)[, , drop = FALSE])
+    truth <- dgaussmix(unname(as.matrix(x)), m)
+    expect_equal(dgaussmix(cbind(other = "a", x[sample(d)], zz = 0), m), truth)
+    if (d > 1) expect_equal(dgaussmix(unlist(x[2, d:1]), m), truth[2])
+    renamed <- stats::setNames(x, toupper(names))
+    for (wrong in list(renamed, as.matrix(renamed), stats::setNames(x, c("zz", names)[seq_len(d)]),
+                       x[-1], cbind(x, x))) {
+      expect_mixguide_error(dgaussmix(wrong, m), "x")
+      expect_mixguide_error(predict(m, wrong), "newdata")
+      expect_mixguide_error(impute(m, as.data.frame(wrong)), "data")
+    }
+    if (d > 1) expect_mixguide_error(score(m, unlist(renamed[1, ])), "x")
+    y <- as.data.frame(rgaussmix(9, m)[, , drop = FALSE])
+    expect_identical(sliced_wasserstein(x, y[sample(d)]), sliced_wasserstein(x, y))
+    expect_mixguide_error(sliced_wasserstein(renamed, y), "y")
+  }
+  expect_identical(sliced_wasserstein(iris[1:4], iris[4:1])$estimate, 0)
+  twice <- stats::setNames(iris, replace(names(iris), 2, "Sepal.Length"))
+  expect_mixguide_error(as_gaussmix(Species ~ ., twice), "data")
+  expect_mixguide_error(as_gaussmix(twice, class = "Species"), "x")
+  expect_mixguide_error(as_gaussmix(cbind(iris, iris["Species"]), class = "Species"), "x")
+  m <- as_gaussmix(Species ~ ., iris)
+  expect_error(predict(m, stats::setNames(iris, tolower(names(iris)))), "nearest: `sepal.length`")
+})
+
+# One table as each kind of table that users have: numbers alone for those that hold nothing else.
+table_makers <- function() {
+  numbers <- function(x) as.matrix(x[vapply(x, is.numeric, NA)])
+  c(list(data.frame = identity, matrix = numbers, ts = function(x) stats::ts(numbers(x))),
+    if (requireNamespace("tibble", quietly = TRUE)) list(tibble = tibble::as_tibble),
+    if (requireNamespace("data.table", quietly = TRUE)) {
+      list(data.table = data.table::as.data.table)
+    })
+}
+
+test_that("points come in any table, of any number of rows", {
+  withr::local_seed(32)
+  m <- as_gaussmix(Species ~ ., iris)
+  pick <- c(1, 51, 101, 2, 52)
+  x <- unname(as.matrix(iris[pick, 1:4]))
+  plain <- iris[pick, c(4, 2, 5, 1, 3)]
+  makers <- table_makers()
+  for (kind in names(makers)) for (rows in list(1:5, 3, integer())) {
+    # there is no time series without times
+    if (kind == "ts" && !length(rows)) next
+    make <- makers[[kind]]
+    table <- make(plain[rows, ])
+    at <- x[rows, , drop = FALSE]
+    named <- if (length(rows) && kind %in% c("data.frame", "matrix")) row.names(plain)[rows]
+    expect_identical(predict(m, table), predict(m, at), info = kind)
+    expect_identical(dgaussmix(table, m), dgaussmix(at, m))
+    for (f in list(score, posterior, function(m, x) denoise(m, x, .2), score_jacobian,
+                   function(m, x) denoise(m, x, 0), function(m, x) predict(m, x, "prob"))) {
+      value <- f(m, table)
+      expect_identical(unname(value), unname(f(m, at)))
+      expect_null(attr(value, "tsp"))
+      if (is.matrix(value)) expect_identical(rownames(value), named)
+    }
+    some <- make(plain[rows, c("Sepal.Width", "Sepal.Length")])
+    expect_equal(condition(m, some), condition(m, plain[rows, c(2, 4)]), ignore_attr = TRUE)
+  }
+  cloud <- as.data.frame(rgaussmix(60, m)[, ])
+  fit <- as_gaussmix(as.matrix(iris[1:4]), class = iris$Species)
+  for (kind in names(makers)) {
+    table <- makers[[kind]](cloud[4:1])
+    expect_identical(sliced_wasserstein(iris[1:4], table, directions = 9),
+                     sliced_wasserstein(iris[1:4], cloud, directions = 9))
+    expect_equal(judge_samples(table, m, directions = 9), judge_samples(cloud, m, directions = 9))
+    points <- makers[[kind]](iris[1:4])
+    expect_identical(as_gaussmix(points, class = iris$Species),
+                     if (is.matrix(points)) fit else m)
+    if (!is.matrix(points)) {
+      expect_identical(as_gaussmix(Species ~ ., makers[[kind]](iris)), m)
+      expect_identical(as_gaussmix(makers[[kind]](iris), class = "Species"), m)
+    }
+  }
+  expect_identical(as_gaussmix(stats::ts(faithful$waiting)), as_gaussmix(faithful$waiting))
+})
+
+test_that("impute() gives back the table that it got, completed", {
+  m <- as_gaussmix(Species ~ ., iris)
+  makers <- table_makers()
+  for (kind in c("data.frame", "tibble", "data.table")) for (n in c(5, 1, 0)) {
+    make <- makers[[kind]]
+    if (is.null(make)) next
+    holed <- iris[c(1, 51, 101, 2, 52), c(4, 2, 5, 1, 3)][seq_len(n), ]
+    holed$Sepal.Width[-2] <- NA
+    attr(holed$Petal.Width, "unit") <- "cm"
+    attr(holed$Sepal.Width, "unit") <- "cm"
+    table <- make(holed)
+    if (kind == "data.table") data.table::setkeyv(table, "Sepal.Width")
+    filled <- impute(m, table, m = 2)
+    for (whole in filled$imputations) {
+      expect_identical(class(whole), class(table))
+      expect_identical(names(whole), names(table))
+      for (j in setdiff(names(table), "Sepal.Width")) expect_identical(whole[[j]], table[[j]])
+      expect_identical(attr(whole$Sepal.Width, "unit"), "cm")
+      expect_false(anyNA(whole$Sepal.Width))
+      expect_identical(row.names(whole), row.names(table))
+      # what was a key need not be one of what was imputed
+      expect_null(attr(whole, "sorted"))
+    }
+    expect_identical(nrow(as.data.frame(filled)), as.integer(3 * n))
+  }
+  if (!is.null(makers$data.table)) {
+    # data.table does not complain of a copy that it did not make
+    whole <- impute(m, data.table::data.table(iris, n = 1:150)[, c(1:5, 6)], m = 1)$imputations[[1]]
+    expect_silent(data.table::set(whole, j = "new", value = 1))
+  }
+  # integers that nothing is missing of stay integers
+  counts <- data.frame(a = c(NA, 2L), b = 3:4)
+  whole <- impute(named_mixture("M2"), counts, m = 1)$imputations[[1]]
+  expect_identical(whole$b, 3:4)
+  expect_type(whole$a, "double")
+})
+
+test_that("an integer64 is the number that it stands for, wherever it comes in", {
+  # as its bits: k times the smallest double
+  long <- function(k) structure(k * 2^-1074, class = "integer64")
+  expect_identical(plain_numbers(long(c(0, 1, 5, 2^40))), c(0, 1, 5, 2^40))
+  # of two words of 32 bits each, the lower first; NA is the word -2^31
+  words <- rbind(c(-5L, -1L), c(-1L, .Machine$integer.max), c(1L, NA), c(0L, 1L), c(NA, 0L),
+                 c(NA, -1L), c(-1L, -2L), c(0L, NA))
+  bits <- writeBin(as.vector(t(words)), raw(), endian = "little")
+  hard <- structure(readBin(bits, "double", 8, endian = "little"), class = "integer64")
+  expect_identical(plain_numbers(hard),
+                   c(-5, 2^63, 1 - 2^63, 2^32, 2^31, -2^31, -2^32 - 1, NA))
+  cars <- mtcars[c("cyl", "hp", "wt")]
+  same <- transform(cars, cyl = long(cyl), hp = long(hp))
+  m <- as_gaussmix(cyl ~ hp + wt, cars)
+  expect_identical(as_gaussmix(cyl ~ hp + wt, same), m)
+  expect_equal(dgaussmix(same, as_gaussmix(cyl ~ log(hp) + wt, same)),
+               dgaussmix(cars, as_gaussmix(cyl ~ log(hp) + wt, cars)))
+  expect_identical(as_gaussmix(same, class = "cyl"), m)
+  expect_identical(dgaussmix(same, m), dgaussmix(cars, m))
+  expect_identical(predict(m, same), predict(m, cars))
+  expect_identical(impute(m, same, m = 0)$cells, impute(m, cars, m = 0)$cells)
+  expect_identical(condition(m, same["hp"]), condition(m, cars["hp"]))
+  expect_identical(sliced_wasserstein(same, cars)$estimate, 0)
+  expect_identical(as_gaussmix(long(cars$hp)), as_gaussmix(cars$hp))
+  expect_identical(confidence(m, long(4), n = 10)$class, "4")
+  expect_identical(gaussmix(long(c(1, 3)), long(0:1), long(2), class = long(7:8)),
+                   gaussmix(c(1, 3), 0:1, 2, class = 7:8))
+  expect_mixguide_error(as_gaussmix(cars[2:3], class = long(cars$cyl * 2^51)), "class")
+})
+
+test_that("labels are text, the same for the same number, and never empty", {
+  for (labels in list(c(1e5, 2), c(100000L, 2L), c("100000", "2"), factor(c("100000", "2")))) {
+    m <- gaussmix(c(.4, .6), c(-1, 1), 1, class = labels)
+    expect_identical(m$class, c("100000", "2"))
+    expect_identical(confidence(m, labels)$class, m$class)
+    expect_equal(confidence(m, 1e5), confidence(m, 100000L))
+    expect_identical(guidance(labels[1])$class, "100000")
+  }
+  expect_identical(label_text(c(1e15, 1e-5, .1, -2e20, 12)),
+                   c("1000000000000000", "0.00001", "0.1", "-200000000000000000000", "12"))
+  many <- as_gaussmix(data.frame(x = 1:6), class = c(1e5, 1e5, 20, 20, 3, 3))
+  expect_identical(many$class, c("3", "20", "100000"))
+  for (bad in list(c("a", ""), c("a", NA), factor(c("a", NA)), addNA(factor(c("a", NA))))) {
+    expect_mixguide_error(gaussmix(c(1, 1), 0:1, 1, class = bad), "class")
+    expect_mixguide_error(as_gaussmix(data.frame(x = 1:2), class = bad), "class")
+    expect_mixguide_error(guidance(bad), "class")
+  }
+  # any other text is a label, and sets of labels are compared as sets
+  m <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "a\rb"))
+  truth <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "c"))
+  x <- c(-1, .5, 3)
+  expect_identical(score(m, x, .1, class = guidance(c("a", "b"), 2, negative = "a\rb")),
+                   score(truth, x, .1, class = guidance(c("a", "b"), 2, negative = "c")))
+  same <- guidance_models(guidance(c("a", "b"), 2, negative = c("b", "a")), truth)
+  expect_identical(nrow(same$models), 2L)
+  expect_true(all(same$coef(1, "gain") == 0))
+})
+
+test_that("the union of all classes is said to be one", {
+  m <- named_mixture("A1")
+  run <- guided_sample(m, 20, guidance(m$class, 1), sampler_ddim(5))
+  expect_output(print(run), "1 or 2 or 3 \\(their union\\).*these are all the classes")
+  sweep <- guidance_sweep(m, m$class, 0, n = 20, sampler = sampler_ddim(5))
+  expect_output(print(sweep), "these are all the classes")
+  expect_output(print(guidance(c("a", "b"))), "\\(their union\\)")
+  some <- guided_sample(m, 20, guidance(m$class[1:2], 1), sampler_ddim(5))
+  expect_false(any(grepl("all the classes", utils::capture.output(print(some)))))
+})

@@ -20,7 +20,7 @@ slow_expectation <- function(weights, means, sds, f, all_means = means, all_sds 
 
 # E f over a mixture in the plane, by the trapezoidal rule.
 plane_integral <- function(f, density, step = .05) {
-  grid <- as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step)))
+  grid <- unname(as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step))))
   sum(f(grid) * density(grid)) * step^2
 }
 

@@ -56,7 +56,7 @@ test_that("so it is where components are of very different width", {
 
 test_that("in the plane it is a mean with an honest standard error", {
   step <- .05
-  grid <- as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step)))
+  grid <- unname(as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step))))
   p <- dgaussmix(grid, plane, log = TRUE)
   truth <- -sum(exp(p) * p) * step^2
   set.seed(601)

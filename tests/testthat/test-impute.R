@@ -152,3 +152,68 @@ test_that("what cannot be is said as it is", {
   expect_output(print(none), "0 imputations")
   expect_error(plot(none), "`m` > 0", class = "mixguide_error")
 })
+
+test_that("how unlikely a point is: against closed forms and quadrature, in any units", {
+  withr::local_seed(67)
+  x <- c(0, 1, 3, 5, 7)
+  for (unit in c(1e-6, 1, 1e6)) {
+    # one Gaussian, and two that are one
+    S <- matrix(c(1, .6, .6, 2), 2) * unit^2
+    direction <- drop(t(chol(S)) %*% c(.6, .8))
+    for (law in list(gaussmix(1, t(c(3, -2) * unit), S),
+                     gaussmix(c(.3, .7), rbind(c(3, -2), c(3, -2)) * unit, list(S, S)))) {
+      p <- density_tail(law, rep(c(3, -2) * unit, each = 5) + outer(x, direction))
+      expect_equal(log(p[-1]), -x[-1]^2 / 2, tolerance = .01)
+      expect_equal(p[1], 1)
+    }
+    m <- gaussmix(c(.9, .1), c(-1, 3) * unit, c(1, .01) * unit^2)
+    at <- c(-5, -3, -1, 1.5, 2, 3, 3.5) * unit
+    grid <- seq(-9, 6, length.out = 2e5) * unit
+    mass <- dgaussmix(grid, m) * (grid[2] - grid[1])
+    truth <- vapply(dgaussmix(at, m), function(p) {
+      sum(mass[dgaussmix(grid, m) <= p]) + 2 * pnorm(-8) * .9
+    }, 0)
+    expect_equal(density_tail(m, matrix(at)), truth, tolerance = .03)
+  }
+  # data from the mixture: uniform
+  for (i in 1:6) {
+    d <- sample(4, 1)
+    spread <- sample(c(.3, 1.5, 5), 1)
+    m <- random_mixture(sample(FORMS, 1), d, sample(5, 1), spread = spread)$mixture
+    p <- density_tail(m, rgaussmix(2000, m))
+    expect_gt(suppressWarnings(ks.test(p, "punif"))$p.value, 1e-4)
+    expect_lt(sum(p < .01), qbinom(1e-6, 2000, .01, lower.tail = FALSE))
+    expect_gt(sum(p < .01), qbinom(1e-6, 2000, .01))
+  }
+  state <- .Random.seed
+  density_tail(m, rgaussmix(0, m))
+  expect_identical(.Random.seed, state)
+})
+
+test_that("tables from the mixture raise no alarm, and rows from elsewhere do", {
+  withr::local_seed(68)
+  m <- random_mixture("full", 3, 2, spread = 3)$mixture
+  colnames(m$means) <- c("a", "b", "c")
+  x <- holes(rgaussmix(5000, m)[, ], .3)
+  expect_silent(clean <- impute(m, x, m = 0))
+  expect_identical(clean$rows$row, which(rowSums(is.na(x)) > 0))
+  expect_identical(clean$rows$observed, as.integer(rowSums(!is.na(x)))[clean$rows$row])
+  expect_true(all(clean$rows$probability[clean$rows$observed == 0] == 1))
+  # one far row of many, and many that are a little off
+  far <- rbind(x[1:50, ], c(NA, 40, -40))
+  expect_warning(filled <- impute(m, far, m = 1), class = "mixguide_warning_unlikely")
+  expect_identical(filled$rows$row[filled$rows$probability < 1e-9], 51L)
+  expect_output(print(filled), "1 row (51)", fixed = TRUE)
+  off <- x[1:500, ]
+  off[, 3] <- off[, 3] + 9
+  expect_warning(impute(m, off, m = 0), "extrapolates", class = "mixguide_warning_unlikely")
+  # under the class that is known
+  iris_mixture <- as_gaussmix(Species ~ ., iris)
+  row <- replace(iris[1, ], 2, NA)
+  expect_silent(impute(iris_mixture, row, m = 0, class = "setosa"))
+  expect_warning(impute(iris_mixture, row, m = 0, class = "virginica"),
+                 class = "mixguide_warning_unlikely")
+  # no density, nothing to compare
+  atoms <- gaussmix(c(.5, .5), diag(2), 0)
+  expect_identical(impute(atoms, rbind(c(1, NA)), m = 0)$rows$probability, NA_real_)
+})

@@ -1,0 +1,116 @@
+# The formula that a mixture came from, and how new data are read by it, as lm() does: the terms
+# are kept with what they refer to beyond the data, and with nothing else of where they were made.
+
+# The table of a formula's variables, of labels of classes, and, unless each variable is a column as
+# it is, the terms that new data need.
+formula_data <- function(formula, data, subset, na.action) {
+  frame <- formula_frame(formula, data, "x", subset, na.action)
+  terms <- attr(frame, "terms")
+  check_columns(intersect(all.vars(terms), names(data)), names(data), "data")
+  if (!is.null(attr(terms, "offset"))) abort_input("x", "a formula without offset()")
+  predictors <- stats::delete.response(terms)
+  columns <- term_matrix(predictors, frame, "x")
+  if (!setequal(colnames(columns), all.vars(predictors))) {
+    predictors <- lean_terms(predictors, data, formula)
+    check_rowwise(predictors, data, formula)
+  } else predictors <- NULL
+  list(columns = columns, class = stats::model.response(frame), terms = predictors)
+}
+
+# What R says of a formula that it cannot evaluate, as an error about the argument `arg`.
+formula_frame <- function(formula, data, arg, subset = NULL, na.action = stats::na.pass) {
+  wanted <- if (arg == "x") "a formula that can be evaluated in `data`" else {
+    "such that the mixture's formula can be evaluated in it"
+  }
+  tryCatch(do.call(stats::model.frame, list(formula, data, subset = subset, na.action = na.action)),
+           error = function(e) abort_input(arg, wanted, conditionMessage(e)))
+}
+
+# A column per variable, of numbers only: R would make dummy variables of a factor.
+term_matrix <- function(terms, frame, arg) {
+  kind <- vapply(frame[setdiff(names(frame), response_name(frame))], function(x) {
+    if (is.numeric(x)) "" else class(x)[1]
+  }, "")
+  other <- which(kind != "")
+  if (length(other)) {
+    what <- paste0(names(kind)[other], " (", kind[other], ")")
+    abort_input(arg, paste("numeric in every variable; leave others out, or make numbers of them",
+                           "that mean something, such as as.numeric(sex == \"f\")"),
+                toString(what, 60))
+  }
+  columns <- stats::model.matrix(terms, frame)
+  columns <- columns[, colnames(columns) != "(Intercept)", drop = FALSE]
+  # a name that R quotes is that of a column
+  quoted <- grepl("^`[^`]*`$", colnames(columns))
+  colnames(columns)[quoted] <- gsub("`", "", colnames(columns)[quoted], fixed = TRUE)
+  matrix(columns, nrow(frame), ncol(columns), dimnames = list(NULL, colnames(columns)))
+}
+
+response_name <- function(frame) {
+  response <- attr(attr(frame, "terms"), "response")
+  if (response) names(frame)[response]
+}
+
+# The variables of a mixture, for the rows of a data frame.
+term_columns <- function(terms, data, arg) {
+  check_columns(attr(terms, "needed"), names(data), arg)
+  columns <- term_matrix(terms, formula_frame(terms, data, arg), arg)
+  if (.row_names_info(data) > 0) rownames(columns) <- row.names(data)
+  columns
+}
+
+# The terms in an environment of their own, with the constants and functions that they name; its
+# parent is the package or the workspace in which they were written. What is as long as the data is
+# a variable, and must come with new data.
+lean_terms <- function(terms, data, formula) {
+  from <- environment(formula)
+  home <- new.env(parent = topenv(from))
+  n <- NROW(formula_value(terms, data, from))
+  needed <- character()
+  for (name in unique(all.names(attr(terms, "predvars")))) {
+    value <- if (!name %in% names(data)) written_value(name, from)
+    if (name %in% names(data) || !is.null(value) && !is.function(value) && NROW(value) == n) {
+      needed <- c(needed, name)
+    } else if (!is.null(value)) {
+      # the text of a function would bring that of its whole file
+      if (is.function(value) && !is.primitive(value)) value <- utils::removeSource(value)
+      assign(name, value, home)
+    }
+  }
+  structure(terms, .Environment = home, needed = intersect(all.vars(terms), needed))
+}
+
+# The first variable, evaluated.
+formula_value <- function(terms, data, from) eval(attr(terms, "variables")[[2]], data, from)
+
+# What a name means to whom wrote it, short of packages.
+written_value <- function(name, env) {
+  repeat {
+    if (exists(name, env, inherits = FALSE)) return(get(name, env, inherits = FALSE))
+    if (identical(env, topenv(env)) || identical(env, emptyenv())) return(NULL)
+    env <- parent.env(env)
+  }
+}
+
+# A variable that depends on other rows, such as x - mean(x), has no value for new data.
+check_rowwise <- function(terms, data, formula) {
+  needed <- attr(terms, "needed")
+  table <- lapply(stats::setNames(nm = needed), function(name) {
+    if (name %in% names(data)) data[[name]] else get(name, environment(formula))
+  })
+  if (!length(needed)) abort_input("x", "a formula with variables", "constants")
+  table <- structure(table, class = "data.frame", row.names = seq_len(NROW(table[[1]])))
+  table <- table[stats::complete.cases(table), , drop = FALSE]
+  all <- term_columns(terms, table, "x")
+  for (row in intersect(c(1, nrow(table)), seq_len(nrow(table)))) {
+    alone <- term_columns(terms, table[row, , drop = FALSE], "x")
+    same <- vapply(seq_len(ncol(all)), function(j) {
+      isTRUE(all.equal(alone[[1, j]], all[[row, j]], tolerance = 1e-6))
+    }, NA)
+    if (!all(same)) {
+      abort_input("x", paste("a formula whose variables depend on one row each",
+                             "(or use scale(x), poly(x))"),
+                  paste0(colnames(all)[!same][1], ", which depends on other rows"))
+    }
+  }
+}
