@@ -51,7 +51,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 # A row for each class.
 class_rows <- function(mixture, class, row) {
   class_components(mixture, class)
-  class <- as.character(class)
+  class <- label_text(class)
   cbind(class = class, do.call(rbind, lapply(class, row)), stringsAsFactors = FALSE)
 }
 
