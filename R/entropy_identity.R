@@ -45,6 +45,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
   run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
                        log_density = "map", trajectory = TRUE, key = key)
+  need_memory(run$times, schedule, "this identity")
   log_variance <- function(t) log(diffused_values(mixture, schedule$a(t), schedule$b2(t)))
   integrand <- vapply(seq_along(run$times), function(i) {
     trace_terms(mixture, class, strength, matrix(run$trajectory[i, , ], ncol = ncol(run$x)),

@@ -127,7 +127,7 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   singular <- closing_time(pool, times, schedule) > times[length(times)]
   # a bias has one number per coordinate, which operations for all steps at once cannot have
   steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, guide$power, error, d)
+  steps <- lapply(steps, drive_operations, guide$power, error, d, schedule)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
