@@ -119,8 +119,8 @@ format_estimate <- function(row) {
 }
 
 # E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. `f_of` returns the
-# function in coordinates that count from a place, of an n x d matrix; in one dimension it may vary as
-# fast as the components of `cut_at` do.
+# function in coordinates that count from a place, of an n x d matrix; in one dimension it may vary
+# as fast as the components of `cut_at` do.
 expectation <- function(mixture, f_of, n, cut_at = mixture) {
   if (mixture_dim(mixture) > 1) {
     return(sample_mean(f_of(0)(rgaussmix(check_count(n, "n", 2), mixture))))

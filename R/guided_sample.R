@@ -373,9 +373,11 @@ read_chunk <- function(result, plan, log_prior) {
     part$confidence <- exp(part$log_confidence)
   }
   part$lost <- 0
-  if (!all_finite(x)) {
-    lost <- rowSums(!is.finite(x)) > 0
+  # beyond, squares overflow, and densities with them
+  if (!all_finite(x, 1e149)) {
+    lost <- rowSums(!(abs(x) <= 1e149)) > 0
     part$lost <- sum(lost) + 0
+    part$x[lost, ] <- NaN
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {
       if (!is.null(part[[field]])) part[[field]][lost] <- NaN
     }

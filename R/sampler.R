@@ -14,9 +14,9 @@
 #' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix that is made
 #'   of the derivative of the score.
 #'
-#' The denoised point `(x + b^2 s)/a` and the noise `-b s` are not made from the score: the first is
-#' the mean of the components' own denoised points, so that it has all its digits where `a` is small,
-#' and also where `a = 0`. (Under a score that is wrong by a factor there is none at `a = 0`.)
+#' The denoised point `(x + b^2 s)/a` is not made from the score: it is the mean of the components'
+#' own denoised points, so that it has all its digits where `a` is small, and also where `a = 0`.
+#' (Under a score that is wrong by a factor there is none at `a = 0`.) The noise is `-b s`.
 #'
 #' The state is register `x`, which the last operation of every step writes. The other registers
 #' come into being when first written and keep their value from step to step, so that a multistep

@@ -9,8 +9,9 @@
 #' With `eta = 1` it is `sampler_ddpm(variance = "posterior")`.
 #'
 #' Where a step leads from an `a` to one a thousand times as large, `x0hat` comes from the engine as
-#' such and not from the score (see [op_eval()]), so that no digits are lost; `a` may even be 0 at the
-#' start (zero terminal signal-to-noise ratio), where `x' = a' x0hat + sqrt(b'^2 - v) x/b + ...`.
+#' such and not from the score (see [op_eval()]), so that no digits are lost; `a` may even be 0 at
+#' the start (zero terminal signal-to-noise ratio), where
+#' `x' = a' x0hat + sqrt(b'^2 - v) x/b + sqrt(v) z`.
 #'
 #' @inheritParams sampler
 #' @param eta From 0 (deterministic) to 1. This is DDIM's own parameter; it has nothing to do with

@@ -8,9 +8,9 @@
 #' time between `t` and `t'` at which `lambda` is half-way,
 #' `y = (a_r/a) x - b_r (e^(h/2) - 1) ehat(x, t)` and
 #' `x' = (a'/a) x - b' (e^h - 1) ehat(y, r)`. A last step to `t = 0` (where `h` is infinite) has no
-#' middle and is one of [sampler_ddim()], by the second score; so is a first step from where `a = 0`,
-#' or so small that the difference of two predictions would be lost in rounding (`e^h > 1e15`), by
-#' the first. Order 2 shows on a `"logsnr"` grid that ends above 0.
+#' middle and is one of [sampler_ddim()], by the second score; so is, by the first, a step from
+#' where `a = 0`, or so small that the difference of two predictions would be lost in rounding
+#' (`e^h > 1e15`). Order 2 shows on a `"logsnr"` grid that ends above 0.
 #'
 #' The divergence of the score would give the log-density to first order only, so that it comes from
 #' the Jacobian of the steps.

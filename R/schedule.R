@@ -32,9 +32,9 @@
 #' `schedule()` makes one of `a` and `b2`, the standard deviation squared of the noise. What is not
 #' given is derived: `drift` and `diffusion2` by differences (to some nine digits), `vp` by looking.
 #' What is given must agree with `a` and `b2`: `(log a)'` and `(b^2)' - 2 f b^2` are compared at
-#' several times, and the error tells where they differ. `a(0)` must be 1, `b2(0)` may be above 0 (the
-#' data then carry that noise for good), and `a/b` must fall with time. At the horizon `a` may be 0,
-#' for samplers that use the denoised point (see [sampler_ddim()]).
+#' several times, and the error tells where they differ. `a(0)` must be 1, `b2(0)` may be above 0
+#' (the data then carry that noise for good), and `a/b` must fall with time. At the horizon `a` may
+#' be 0, for samplers that use the denoised point (see [sampler_ddim()]).
 #'
 #' The functions of a schedule cannot be exchanged afterwards, for what was derived from them would
 #' stay: an edited schedule is an error. `horizon` may be set.
@@ -49,7 +49,7 @@
 #'   step `x_t = sqrt(alpha_t) x_{t-1} + sqrt(1 - alpha_t) z` (not their cumulative products). The
 #'   last may be 0: the data are then forgotten altogether (zero terminal signal-to-noise ratio, as
 #'   in schedules that were rescaled to it), and samplers that use the denoised point start there:
-#'   [sampler_ddim()], [sampler_ddpm()], [sampler_dpm_2()], [sampler_dpmpp_2m()]; others are refused.
+#'   [sampler_ddim()], [sampler_ddpm()], [sampler_dpm_2()], [sampler_dpmpp_2m()].
 #' @param a,b2 Vectorised functions of time.
 #' @param drift,diffusion2 The same for `f` and `G^2`, or `NULL`: they are derived.
 #' @param max The largest time there is, `Inf` if there is none.
@@ -166,8 +166,8 @@ check_schedule_functions <- function(given, t) {
   }
 }
 
-# The slope of g at times t, by five points. Steps are short beside the distance to either end, where
-# a schedule may be singular; at an end all points are on one side.
+# The slope of g at times t, by five points. Steps are short beside the distance to either end,
+# where a schedule may be singular; at an end all points are on one side.
 time_slope <- function(g, t, max, scale, step = 2e-3) {
   h <- pmax(pmin(step * scale, t / 50, (max - t) / 200), step * scale / 200)
   side <- ifelse(t < 2 * h, 1, ifelse(max - t < 2 * h, -1, 0))
@@ -199,8 +199,8 @@ check_derivative <- function(arg, what, given, g, more, t, max) {
   }
 }
 
-# `gain` is an antiderivative of G^2/(2a), from which reverse_gain() follows; NULL: by quadrature. The
-# defaults are those of a variance-preserving schedule, where G^2 = -2f = -2a'/a.
+# `gain` is an antiderivative of G^2/(2a), from which reverse_gain() follows; NULL: by quadrature.
+# The defaults are those of a variance-preserving schedule, where G^2 = -2f = -2a'/a.
 new_schedule <- function(name, label, a, b2, drift, diffusion2 = function(t) -2 * drift(t),
                          gain = function(t) 1 / a(t), horizon = 1, max = 1,
                          vp = missing(diffusion2), steps = NULL, params = list()) {

@@ -9,8 +9,8 @@
 #'
 #' * score `s = sum_k r_k g_k`;
 #' * Jacobian `sum_k r_k (g_k - s)(g_k - s)' - sum_k r_k P_k`;
-#' * denoiser `sum_k r_k m_k`, `m_k = mu_k + a Sigma_k P_k (x - a mu_k)`; by Tweedie's formula that is
-#'   `(x + b^2 s)/a`, whose digits cancel at late times, where `a` is small.
+#' * denoiser `sum_k r_k m_k`, `m_k = mu_k + a Sigma_k P_k (x - a mu_k)`; by Tweedie's formula that
+#'   is `(x + b^2 s)/a`, whose digits cancel at late times, where `a` is small.
 #'
 #' With `class`, the score is that of the guided sampler, `(1 + strength) s_class - strength
 #' s_all`, and `denoise()` is what Tweedie's formula makes of it, as samplers do; for a strength
@@ -100,8 +100,8 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, want = "
   level <- noise_level(pool, t, schedule, singular_ok = want == "denoised")
   if (want == "denoised" && level$b2 == 0) return(list(x = x, value = x / level$a))
   far <- far_rows(pool, x, level$a, level$b2)
-  # the kernel takes logits by distances, unless a common covariance is diagonal; among components of
-  # one covariance only the Jacobian depends on them so far out
+  # the kernel takes logits by distances, unless a common covariance is diagonal; among components
+  # of one covariance only the Jacobian depends on them so far out
   curved <- what == "jacobian"
   if (length(far) && (!startsWith(pool$form, "common") || curved && pool$form == "common full")) {
     far_logits(pool, x[far, , drop = FALSE], level$a, level$b2, by_distance = curved)
@@ -130,8 +130,8 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, want = "
 }
 
 # Points so far from all means that differences of their squared distances lose digits: beyond 3e4
-# standard deviations, where the rounding error of a logit may reach 1e-6. Where the square overflows
-# there is an error.
+# standard deviations, where the rounding error of a logit may reach 1e-6. Where the square
+# overflows there is an error.
 far_rows <- function(mixture, x, a, b2) {
   used <- mixture$weights > 0
   sd <- sqrt(a^2 * min(used_values(mixture)) + b2)
@@ -146,9 +146,9 @@ far_rows <- function(mixture, x, a, b2) {
 }
 
 # The logits of the components that have a weight, less the largest, n x K. Those of one covariance
-# differ by what is linear in x, and keep their digits at any distance. Others differ by their squared
-# distances; an error where that difference is lost in rounding. `by_distance`: also for those of one
-# covariance, as the kernel takes them.
+# differ by what is linear in x, and keep their digits at any distance. Others differ by their
+# squared distances; an error where that difference is lost in rounding. `by_distance`: also for
+# those of one covariance, as the kernel takes them.
 far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
   used <- which(mixture$weights > 0)
   weights <- mixture$weights[used]
@@ -185,8 +185,8 @@ far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
       }
       rounding <- 4 * .Machine$double.eps * (d + 2) * (q[k] + q[top]) * unit * unit
       if ((by_distance || !one) && rounding > 1e-6 && abs(gap) <= 40 + 2 * rounding) {
-        abort_input("x", paste("nearer to the means, or where the densities of two components differ",
-                               "by more than rounding"), describe(unname(at)), "far")
+        abort_input("x", paste("nearer to the means, or where the densities of two components",
+                               "differ by more than rounding"), describe(unname(at)), "far")
       }
       gap
     }, 0)

@@ -75,8 +75,8 @@ logsnr_grid <- function(left, horizon, end, schedule, rho = Inf) {
   type <- if (is.finite(rho)) "karras" else "logsnr"
   if (end == 0) abort_input("end", paste0('positive with a "', type, '" grid'), "0")
   if (schedule$a(horizon) == 0) {
-    abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) with a \"",
-                                  type, "\" grid"), describe(horizon))
+    abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) for ",
+                                  'a "', type, '" grid'), describe(horizon))
   }
   most <- log_snr(end, schedule)
   least <- log_snr(horizon, schedule)

@@ -77,8 +77,8 @@ one_kernel <- function(ops, k) {
   last <- as.list(ops[[length(ops)]]$coef)
   eval <- ops[[match("eval", kinds, 1)]]
   noise <- ops[[match("noise", kinds, 1)]]
-  ok <- is.null(eval$want) && identical(sort(kinds), c("eval", "linear", "noise")) && kinds[3] == "linear" &&
-    eval$from == "x" && setequal(names(last), c("x", eval$to, noise$to)) &&
+  ok <- identical(sort(kinds), c("eval", "linear", "noise")) && kinds[3] == "linear" &&
+    is.null(eval$want) && eval$from == "x" && setequal(names(last), c("x", eval$to, noise$to)) &&
     all(lengths(last) == 1) && last[[noise$to]] > 0
   if (!ok) {
     abort_input("sampler", paste("one whose steps take one score and add noise, also the last, as",

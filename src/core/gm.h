@@ -55,7 +55,7 @@ typedef struct {
   const double *precision; /* d x (common ? 1 : K): 1 / (a^2 value + b2) */
   const double *gain;      /* d x (common ? 1 : K) */
   const double *start;     /* d x pool->K, in the pool's order; NULL: 0 */
-  const double *origin;    /* d: a times the middle of the means, 0 if far; the next count from it */
+  const double *origin;    /* d: a times the middle of the means, or 0; the next count from it */
   const double *mean;      /* d x K: a mu_k - origin */
   const double *constant;  /* K: the logit at x = origin, or at the mean if not common */
   const double *slope;     /* d x K: P_k (a mu_k - origin), unless the pool has vectors */

@@ -322,10 +322,11 @@ test_that("samplers that use the denoised point start where nothing is left of t
     expect_lt(abs(mean(run$x) - exact$mean), 4.5 * sqrt(exact$cov / n))
     expect_lt(abs(var(run$x) / exact$cov - 1), 4.5 * sqrt(2 / n))
     if (!sampler$stochastic) {
-      expect_equal(run$log_density, dnorm(drop(run$x), exact$mean, sqrt(drop(exact$cov)), log = TRUE),
+      sd <- sqrt(drop(exact$cov))
+      expect_equal(run$log_density, dnorm(drop(run$x), exact$mean, sd, log = TRUE),
                    tolerance = 1e-9)
     }
-    # as near to nothing as one likes: the same, but for what DPM-Solver++ makes of the steps' lengths
+    # as near to nothing as one likes: the same, but for what DPM-Solver++ makes of steps' lengths
     run <- guided_sample(m, 40, guidance("a", 2), sampler, schedule, key = c(3, 4))
     almost <- guided_sample(m, 40, guidance("a", 2), sampler, zero_snr(last = 1e-100),
                             key = c(3, 4))

@@ -548,7 +548,8 @@ test_that("components far apart are as right as any", {
                                oracle_rows(guided, x)), 1e-9)
       J <- matrix(score_jacobian(plain$mixture, x), 2)
       truth <- apply(x, 1, function(x) {
-        g <- matrix(mapply(function(S, k) solve(S, plain$means[k, ] - x), plain$covs, seq_len(K)), d)
+        g <- mapply(function(S, k) solve(S, plain$means[k, ] - x), plain$covs, seq_len(K))
+        g <- matrix(g, d)
         one <- function(k) oracle(plain, keep = seq_len(K) == k)$logp(x)
         r <- plain$weights * exp(vapply(seq_len(K), one, 0) - f$logp(x))
         at <- g - drop(g %*% r)
