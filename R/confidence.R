@@ -44,7 +44,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
     inside <- class_components(x, y)
     part <- class_law(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
-    expectation(part, class_probability(x, y), n, cut_at = x)
+    expectation(part, function(from) class_probability(moved(x, from), y), n, cut_at = x)
   })
 }
 
@@ -168,27 +168,51 @@ format_estimate <- function(row) {
   paste0(decimal(row$estimate), " (se ", decimal(row$se), ")")
 }
 
-# E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. f takes an n x d
-# matrix; in one dimension it may vary as fast as the components of `cut_at` do.
-expectation <- function(mixture, f, n, cut_at = mixture) {
-  if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(check_count(n, "n", 2), mixture))))
-  nodes <- panel_nodes(cut_at)
-  estimate_row(sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture)), 0, "quadrature")
+# E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. `f_of` returns the
+# function in coordinates that count from a place, of an n x d matrix; in one dimension it may vary
+# as fast as the components of `cut_at` do.
+expectation <- function(mixture, f_of, n, cut_at = mixture) {
+  if (mixture_dim(mixture) > 1) {
+    return(sample_mean(f_of(0)(rgaussmix(check_count(n, "n", 2), mixture))))
+  }
+  parts <- vapply(panel_nodes(cut_at), function(piece) {
+    mixture <- moved(mixture, piece$from)
+    sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))
+  }, 0)
+  estimate_row(sum(parts), 0, "quadrature")
 }
 
-# Nodes (n x 1) and weights of an integral over the line of what varies as fast as the components.
+# The mixture in coordinates that count from `from`.
+moved <- function(mixture, from) {
+  mixture$means <- mixture$means - rep(from, each = mixture_size(mixture))
+  mixture
+}
+
+# Integrals over the line of what varies as fast as the components: for each piece where components
+# live, nodes (n x 1), which count from the place `from`, and weights. Between the pieces there is
+# nothing; and a node far from 0 would be rounded to more than a component's width.
 panel_nodes <- function(mixture) {
   used <- mixture$weights > 0
   mean <- mixture$means[used, 1]
   sd <- sqrt(rep_len(mixture$values, mixture_size(mixture))[used])
-  # panels no wider than any component's sd where that component lives; thinned, so that the many
-  # components of a kernel density share them
-  cuts <- sort(as.vector(outer(sd, -12:12) + mean))
-  cuts <- cuts[!duplicated(floor(cuts / (min(sd) / 2)))]
+  reach <- 12
+  low <- mean - reach * sd
+  by_low <- order(low)
+  gap <- low[by_low][-1] > cummax((mean + reach * sd)[by_low])[-length(low)]
+  piece <- integer(length(low))
+  piece[by_low] <- cumsum(c(TRUE, gap))
   rule <- gauss_legendre(16)
-  half <- diff(cuts) / 2
-  list(x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = 16)),
-       weight = as.vector(outer(rule$weight, half)))
+  lapply(split(seq_along(low), piece), function(k) {
+    narrow <- k[which.min(sd[k])]
+    from <- mean[narrow]
+    # panels no wider than any component's sd where that component lives; thinned, so that the many
+    # components of a kernel density share them
+    cuts <- sort(as.vector(outer(sd[k], -reach:reach) + (mean[k] - from)))
+    cuts <- cuts[!duplicated(floor(cuts / (sd[narrow] / 2)))]
+    half <- diff(cuts) / 2
+    list(from = from, x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = 16)),
+         weight = as.vector(outer(rule$weight, half)))
+  })
 }
 
 # Nodes and weights on [-1, 1] (Golub and Welsch 1969).

@@ -26,6 +26,15 @@ core_pool <- function(mixture, rotate = TRUE) {
        vector = if (!is.null(vectors)) as.double(vectors), basis = basis, used = used)
 }
 
+# Are components so far apart that an eigenbasis, in which the place of one is a number of the size
+# of the distance, would cost digits? As in gm_level_fill().
+is_far <- function(mixture, a, b2) {
+  if (mixture$form != "common full") return(FALSE)
+  means <- mixture$means[mixture$weights > 0, , drop = FALSE]
+  half <- (apply(means, 2, max) - apply(means, 2, min)) / 2
+  !(sum((a * half)^2) <= 500^2 * (a^2 * min(mixture$values) + b2))
+}
+
 # One model: log weights normalised over the components kept.
 log_weights <- function(mixture, keep = TRUE) {
   w <- mixture$weights * keep
@@ -46,6 +55,7 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
     if (!is.null(noise)) noise <- rotate_slices(noise, basis)
   }
   levels$coef <- as.double(levels$coef)
+  if (is.null(levels$want)) levels$want <- integer(length(levels$a))
   job <- list(n = as.integer(n), scalars = as.integer(seq_len(program$scalars) %in% scalars),
               start = start, noise = noise, key = as.double(key),
               first = as.double(first), lanes = as.integer(lanes))
@@ -81,13 +91,14 @@ rotate_slices <- function(x, basis) {
 # The kernel itself at the points x (n x d), at one noise level: x_t = a x_0 + sqrt(b2) z. `models`
 # is J x K log-weights, `coef` J. `what`: the "score" (n x d), its "divergence" (n) or "jacobian"
 # (n x d x d), or "logp", a list of the n log-densities of each model; "all": a list of these but
-# the divergence.
-core_eval <- function(mixture, x, a, b2, models, coef, what) {
+# the divergence. `want`: "denoised" or "noise" for these in place of the score.
+core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score") {
   program <- eval_program(what, nrow(models))
   scalars <- if (what %in% c("logp", "all")) 2 + seq_len(nrow(models)) else
     if (what == "divergence") 1
-  levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef)
-  pool <- core_pool(mixture, rotate = !what %in% c("jacobian", "all"))
+  levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef, want = want_code[[want]])
+  rotate <- !what %in% c("jacobian", "all") && !is_far(mixture, a, b2)
+  pool <- core_pool(mixture, rotate = rotate)
   run <- core_run(pool, models, levels, program, nrow(x), scalars, start = x)
   names <- variable_names(mixture)
   switch(what, score = name_dims(run$output, rownames(x), names), logp = run$scalar[scalars],

@@ -111,6 +111,7 @@ path_geometry <- function(plan, class) {
   if (takes_root(plan$program)) {
     return(list(why = "the sampler's noise depends on the derivative of the score"))
   }
+  need_memory(plan$times, plan$schedule, "this identity")
   c(geometry, affine_map(plan$program, plan$levels, geometry$values)[c("score", "score_time")])
 }
 

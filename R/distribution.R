@@ -57,7 +57,13 @@ dgaussmix <- function(x, mixture, log = FALSE) {
   # results is cheaper than to look at all coordinates.
   if (!all_finite(logp, 1e299)) {
     check_missing(x, "x")
-    logp[rowSums(is.infinite(x)) > 0] <- -Inf
+    infinite <- rowSums(is.infinite(x)) > 0
+    beyond <- !infinite & !(abs(logp) < 1e299)
+    if (log && any(beyond)) {
+      abort_input("x", "no farther than 1e149 standard deviations from the means",
+                  describe(x[which(beyond)[1], ]), "far")
+    }
+    logp[infinite | beyond] <- -Inf
   }
   if (log) logp else exp(logp)
 }

@@ -42,7 +42,10 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
     values <- x$values[, min(used, ncol(x$values))]
     return(estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact"))
   }
-  expectation(x, function(z) -dgaussmix(z, x, log = TRUE), n)
+  expectation(x, function(from) {
+    x <- moved(x, from)
+    function(z) -dgaussmix(z, x, log = TRUE)
+  }, n)
 }
 
 #' @rdname entropy

@@ -48,6 +48,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   mixture <- in_process(mixture)
   run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
                        log_density = "map", trajectory = TRUE, key = key)
+  need_memory(run$times, schedule, "this identity")
   log_variance <- function(t) log(diffused_values(mixture, schedule$a(t), schedule$b2(t)))
   integrand <- vapply(seq_along(run$times), function(i) {
     trace_terms(mixture, class, strength, matrix(run$trajectory[i, , ], ncol = ncol(run$x)),

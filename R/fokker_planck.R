@@ -44,6 +44,7 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
   nodes <- check_count(nodes, "nodes", min = 20)
   steps <- check_count(steps, "steps", min = 4)
   times <- time_grid(steps, check_horizon(horizon, schedule, mixture), grid, end, schedule)
+  need_memory(times, schedule, "continuous time")
   units <- mixture
   start <- process_start(start, mixture)
   guidance <- in_process(guidance, mixture)
@@ -150,7 +151,7 @@ fokker_planck_steps <- function(density, x, dt, diffusion2, drift, score = NULL)
 guided_scores <- function(run, x, t) {
   power <- guidance_models(run$guidance, run$mixture)$power
   ops <- unlist(lapply(t, function(t) {
-    c(drive_operations(list(op_eval("s", t = t)), power, NULL, 1),
+    c(drive_operations(list(op_eval("s", t = t)), power, NULL, 1, run$schedule),
       list(new_op("save", "x", from = "s")))
   }), recursive = FALSE)
   program <- assemble_program(operation_table(ops))

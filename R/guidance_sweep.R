@@ -237,13 +237,13 @@ class_target <- function(mixture, class, plan, key) {
   law <- diffuse(mixture, last, plan$schedule)
   if (is_singular(law)) return(NULL)
   part <- class_law(law, class)
-  q <- class_probability(law, class)
+  q <- function(from) class_probability(moved(law, from), class)
   if (mixture_dim(law) == 1) {
     return(list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)))
   }
   draws <- keyed_draws(part, 1e4, key)
   one <- sum(part$weights > 0) == 1
-  list(confidence = sample_mean(q(draws)),
+  list(confidence = sample_mean(q(0)(draws)),
        entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
 }
 

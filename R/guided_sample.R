@@ -140,7 +140,7 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
   singular <- closing_time(pool, times, schedule) > times[length(times)]
   # a bias has one number per coordinate, which operations for all steps at once cannot have
   steps <- sampler_program(sampler, times, schedule, is.null(wrong$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, guide$power, wrong, d)
+  steps <- lapply(steps, drive_operations, guide$power, wrong, d, schedule)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
@@ -397,9 +397,11 @@ read_chunk <- function(result, plan, log_prior) {
     part$confidence <- exp(part$log_confidence)
   }
   part$lost <- 0
-  if (!all_finite(x)) {
-    lost <- rowSums(!is.finite(x)) > 0
+  # beyond, squares overflow, and densities with them
+  if (!all_finite(x, 1e149)) {
+    lost <- rowSums(!(abs(x) <= 1e149)) > 0
     part$lost <- sum(lost) + 0
+    part$x[lost, ] <- NaN
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {
       if (!is.null(part[[field]])) part[[field]][lost] <- NaN
     }

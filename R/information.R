@@ -101,8 +101,10 @@ information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
 node_information <- function(mixture) {
   if (mixture_dim(mixture) > 2) return(NULL)
   if (mixture_dim(mixture) == 1) {
-    nodes <- panel_nodes(mixture)
-    return(information_row(information_sums(mixture, nodes$x, nodes$weight)))
+    sums <- lapply(panel_nodes(mixture), function(piece) {
+      information_sums(moved(mixture, piece$from), piece$x, piece$weight)
+    })
+    return(information_row(Reduce(`+`, sums)))
   }
   step <- .7
   sums <- rep(Inf, 3)
@@ -166,7 +168,7 @@ box_nodes <- function(mixture, step, most = 1e6) {
 # which it is diagonal, else those of the law's covariance.
 along_axes <- function(mixture) {
   form <- mixture$form
-  if (grepl("diagonal", form)) return(mixture)
+  if (grepl("diagonal", form) || mixture_dim(mixture) == 1) return(mixture)
   axes <- if (form == "common full") mixture$vectors else {
     spectrum(unname(moments(mixture)$cov), mixture_dim(mixture), "mixture")$vectors
   }

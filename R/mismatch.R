@@ -150,6 +150,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
   points <- mismatch_points(target, affine, nodes, n, key)
+  need_memory(times, schedule, "this decomposition")
   one <- step_constants(seq_len(length(times) - 1), times, schedule)
   log_ratio <- log(one$ratio)
   log_density <- function(x, t) dgaussmix(x, diffuse(target, t, schedule), log = TRUE)

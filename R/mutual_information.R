@@ -118,6 +118,7 @@ expected_mismatch <- function(mixture, observed, noise = 0, method = c("bo", "dd
   }
   points <- joint_points(inner, frame, nodes, n)
   inside <- seq_len(r)
+  need_memory(times, schedule, "this decomposition")
   one <- step_constants(seq_len(length(times) - 1), times, schedule)
   totals <- 0
   for (k in seq_along(one$beta)) {

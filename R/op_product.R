@@ -17,6 +17,8 @@
 #'   Negative eigenvalues, which guidance can make, are taken as 0. It turns noise into noise of
 #'   covariance `I + coef Ds`.
 #'
+#' After an evaluation that wants the denoised point or the noise, `Ds` is the derivative of that.
+#'
 #' `Ds` is the derivative of the kernel's score: of a [score_error()] it is that of the part without
 #' noise; guidance with a power is refused. A run with these operations carries no log-density
 #' along.

@@ -204,7 +204,7 @@ path_steps <- function(sampler, times, schedule, along) {
   one <- step_constants(k, times, schedule)
   clock <- ou_clock(times, schedule)
   at <- data.frame(at, r = clock[k] - clock[k + 1], c = 1 / one$ratio, shrunk = one$beta,
-                   score1 = one$a * (schedule$gain(times[k]) - schedule$gain(times[k + 1])))
+                   score1 = one$a * gain_between(schedule, times[k], times[k + 1]))
   at$score2 <- if (schedule$vp) at$r else {
     over_steps(times, function(t, since) schedule$diffusion2(t) / 2)
   }
@@ -347,7 +347,15 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
 # Nodes and weights of integrals of what is like the mixture's density; NULL where draws are better.
 quadrature_nodes <- function(mixture) {
   used <- keep_components(mixture, mixture$weights > 0)
-  switch(min(mixture_dim(used), 3), panel_nodes(used), box_nodes(used, .4), NULL)
+  switch(min(mixture_dim(used), 3), line_nodes(used), box_nodes(used, .4), NULL)
+}
+
+# Those of panel_nodes(), as places on the line; NULL where these would be rounded too much.
+line_nodes <- function(mixture) {
+  pieces <- panel_nodes(mixture)
+  x <- unlist(lapply(pieces, function(piece) piece$x + piece$from))
+  if (max(abs(x)) * .Machine$double.eps > 1e-7 * sqrt(min(mixture$values))) return(NULL)
+  list(x = matrix(x), weight = unlist(lapply(pieces, `[[`, "weight")))
 }
 
 # The error of the start alone, where `target` should be, as rows of sampler_error(); not by nodes

@@ -10,6 +10,7 @@ op_code <- function(name) {
 HESSIAN_OPS <- c("product", "solve", "root")
 
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
+want_code <- c(score = 0L, denoised = 1L, noise = 2L)
 
 # Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
 # those from `closing` on.
@@ -90,7 +91,7 @@ no_divergence <- function() {
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
 # an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds
 # c0 + c1 <from, r>; for those of HESSIAN_OPS see op_product(). `of`: which score an "eval" is of,
-# see guidance_models().
+# see guidance_models(); `want`: what it makes of it, see op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -114,7 +115,12 @@ operation_table <- function(ops, d = 1, steps = 1) {
     if (steps > 1) x <- t(vapply(x, rep_len, double(steps), steps))
     as.double(unlist(x, use.names = FALSE))
   }
-  c(lapply(each, rep, steps), list(t = numbers(t), coef = numbers(coefs)))
+  # what an operation with a time wants; those that read a derivative want that of the evaluation
+  want <- rep(list(0L), length(t))
+  wanted <- match(owner[names(entry) == "want"], owner[names(entry) == "t"])
+  want[wanted] <- lapply(entries("want"), function(w) want_code[w])
+  check_sizes(want, steps, "want")
+  c(lapply(each, rep, steps), list(t = numbers(t), want = numbers(want), coef = numbers(coefs)))
 }
 
 check_sizes <- function(x, most, arg) {
@@ -147,7 +153,8 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   eval <- rows("eval")
   at_time <- rows(c("eval", HESSIAN_OPS))
   of <- table$of[at_time]
-  level <- paste(match(table$t, unique(table$t)), of)
+  want <- table$want[cummax(ifelse(kind[at_time] == "eval", seq_along(at_time), 1))]
+  level <- paste(match(table$t, unique(table$t)), of, want)
   first <- which(!duplicated(level))
   op["at", at_time] <- match(level, level[first]) - 1
   op["n", eval] <- table$scalar[eval] - 1
@@ -164,7 +171,7 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
        scalars = as.integer(scalars), outputs = length(rows("save")),
        noises = length(rows("noise")), derivative = derivative_code[[derivative]],
-       level_times = table$t[first], level_of = of[first])
+       level_times = table$t[first], level_of = of[first], level_want = as.integer(want[first]))
 }
 
 # Roots of matrices are taken in a few dimensions only, as in src/core/gm.h.
@@ -190,10 +197,13 @@ is_by_coordinate <- function(program) {
 program_levels <- function(program, schedule, scale = NULL) {
   t <- program$level_times
   guided <- program$level_of == "guided"
-  list(a = schedule$a(t), b2 = schedule$b2(t),
-       scale = if (is.null(scale)) rep(1, length(t)) else {
-         replace(rep(1, length(t)), guided, at_times(scale, t[guided], "scale"))
-       })
+  scale <- if (is.null(scale)) rep(1, length(t)) else {
+    replace(rep(1, length(t)), guided, at_times(scale, t[guided], "scale"))
+  }
+  want <- program$level_want
+  # (x + b^2 s)/a of a score that is no law's
+  need_memory(t[want == want_code[["denoised"]] & scale != 1], schedule, "a score of another scale")
+  list(a = schedule$a(t), b2 = schedule$b2(t), want = want, scale = scale)
 }
 
 # For each step, the registers other than x that outlive it, as bits: those that are read after its

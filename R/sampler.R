@@ -6,12 +6,17 @@
 #'
 #' @details
 #' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
-#' * `op_eval(to, from, t)`: register `to` becomes the guided score of register `from` at time `t`,
+#' * `op_eval(to, from, t, want)`: register `to` becomes the guided score `s` of register `from` at
+#'   time `t`, or the denoised point or the noise that belong to it,
 #' * `op_noise(to)`: register `to` becomes fresh standard normal noise,
 #' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers, among which may
 #'   be `to` itself,
 #' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix that is made
 #'   of the derivative of the score.
+#'
+#' The denoised point `(x + b^2 s)/a` is not made from the score: it is the mean of the components'
+#' own denoised points, so that it has all its digits where `a` is small, and also where `a = 0`.
+#' (Under a score that is wrong by a factor there is none at `a = 0`.) The noise is `-b s`.
 #'
 #' The state is register `x`, which the last operation of every step writes. The other registers
 #' come into being when first written and keep their value from step to step, so that a multistep
@@ -47,6 +52,7 @@
 #'   step, which some thousand steps notice.
 #' @param to,from Names of registers.
 #' @param t A time.
+#' @param want `"score"`, `"denoised"` or `"noise"`.
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
 #' @return `sampler()`: an object of class `sampler`, a list of the arguments. `op_*()`: an object
@@ -121,12 +127,41 @@ draws_noise <- function(steps) {
 
 #' @rdname sampler
 #' @export
-op_eval <- function(to, from = "x", t) {
+op_eval <- function(to, from = "x", t, want = "score") {
   if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
   if (!(is.numeric(t) && length(t) && all(is.finite(t) & t >= 0))) {
     abort_input("t", "one finite number >= 0", describe(t))
   }
-  new_op("eval", to = check_string(to, "to"), from = check_string(from, "from"), t = t)
+  wanted <- is.character(want) && length(want) && all(want %in% names(want_code))
+  if (!wanted) abort_input("want", toString(dQuote(names(want_code), FALSE)), describe(want))
+  check_string(to, "to")
+  check_string(from, "from")
+  if (all(want == "score")) new_op("eval", to = to, from = from, t = t) else {
+    new_op("eval", to = to, from = from, t = t, want = want)
+  }
+}
+
+# The same operations with scores alone, for what rewrites or reads scores.
+score_form <- function(ops, schedule) {
+  wanted <- !vapply(ops, function(op) is.null(op$want), NA)
+  if (!any(wanted)) return(ops)
+  if (uses_hessian(ops)) {
+    abort_input("sampler", paste("without the derivative of a denoised point for what rewrites",
+                                 "scores: take more steps near the start"),
+                format(ops[[which(wanted)[1]]]))
+  }
+  unlist(lapply(ops, function(op) {
+    if (is.null(op$want)) return(list(op))
+    a <- schedule$a(op$t)
+    b2 <- schedule$b2(op$t)
+    want <- rep_len(op$want, length(a))
+    denoised <- want == "denoised"
+    need_memory(op$t[denoised], schedule, "what needs the score itself")
+    coef <- stats::setNames(list(ifelse(denoised, 1 / a, 0), ifelse(denoised, b2 / a, ifelse(
+      want == "noise", -sqrt(b2), 1))), c(op$from, op$to))
+    op$want <- NULL
+    list(op, op_linear(op$to, coef))
+  }), recursive = FALSE)
 }
 
 #' @rdname sampler
@@ -204,7 +239,7 @@ sampler_times <- function(sampler, schedule, horizon = NULL, mixture = NULL) {
     }
     horizon <- grid[1]
   }
-  horizon <- check_horizon(horizon, schedule, mixture)
+  horizon <- check_horizon(horizon, schedule, mixture, forgotten = TRUE)
   steps <- sampler$steps
   if (is.null(steps)) {
     if (is.null(schedule$steps)) {
@@ -258,14 +293,39 @@ reverse_drift <- function(schedule, t, stochastic = FALSE) {
 }
 
 # What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
-# a, b^2 at both, a'/a, and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
+# a, b^2 at both, a'/a and a/a' (`back`), and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
+# `late`: a' is so
+# much larger than a that a'/a times the score would be a difference of large numbers, or infinite;
+# such steps take the denoised point (`want`).
 step_constants <- function(k, times, schedule) {
   a <- schedule$a(times[k])
   a_next <- schedule$a(times[k + 1])
   b2 <- schedule$b2(times[k])
   b2_next <- schedule$b2(times[k + 1])
-  list(a = a, a_next = a_next, b2 = b2, b2_next = b2_next, ratio = a_next / a,
-       beta = pmax(b2 - (a / a_next)^2 * b2_next, 0))
+  back <- ifelse(a > 0, a / a_next, 0)
+  late <- a == 0 | a_next > 1e3 * a
+  list(a = a, a_next = a_next, b2 = b2, b2_next = b2_next, ratio = a_next / a, back = back,
+       beta = pmax(b2 - back^2 * b2_next, 0),
+       late = late, want = ifelse(late, "denoised", "score"))
+}
+
+# For samplers that need the score itself, and so a > 0 at every time at which they take one.
+need_score <- function(k, times, schedule, label) {
+  forgotten <- times[k][schedule$a(times[k]) == 0]
+  if (length(forgotten)) {
+    abort_input("sampler", paste("one that starts where a > 0, or that uses the denoised point, as",
+                                 "sampler_ddim(), sampler_ddpm() and sampler_dpmpp_2m()"),
+                paste0(label, " at t = ", forgotten[1], ", where the data are forgotten (a = 0)"),
+                "forgotten")
+  }
+}
+
+# For what else needs a > 0 at the start of a run.
+need_memory <- function(times, schedule, what) {
+  if (any(schedule$a(times) == 0)) {
+    abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) for ",
+                                  what), format(times[1], digits = 6), "forgotten")
+  }
 }
 
 #' @export
@@ -273,7 +333,8 @@ format.op <- function(x, ...) {
   check_dots(..., also = format.default)
   right <- switch(
     x$op,
-    eval = paste0("score(", x$from, ", t = ", format(x$t, digits = 4), ")"),
+    eval = paste0(if (is.null(x$want)) "score" else x$want[1], "(", x$from, ", t = ",
+                  format(x$t, digits = 4), ")"),
     noise = "noise",
     root = ,
     product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds(", x$from, ", t = ",

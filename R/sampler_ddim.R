@@ -8,6 +8,11 @@
 #' @details With `eta = 0` it is deterministic, a first-order solver of the probability-flow ODE.
 #' With `eta = 1` it is `sampler_ddpm(variance = "posterior")`.
 #'
+#' Where a step leads from an `a` to one a thousand times as large, `x0hat` comes from the engine as
+#' such and not from the score (see [op_eval()]), so that no digits are lost; `a` may even be 0 at
+#' the start (zero terminal signal-to-noise ratio), where
+#' `x' = a' x0hat + sqrt(b'^2 - v) x/b + sqrt(v) z`.
+#'
 #' @inheritParams sampler
 #' @param eta From 0 (deterministic) to 1. This is DDIM's own parameter; it has nothing to do with
 #'   the strength of the guidance, which many papers also call eta.
@@ -25,7 +30,12 @@ sampler_ddim <- function(steps = 200, eta = 0, grid = "quadratic", end = 0) {
     one <- step_constants(k, times, schedule)
     v <- eta^2 * one$b2_next / one$b2 * one$beta
     coef <- list(x = one$ratio, s = one$ratio * one$b2 - sqrt((one$b2_next - v) * one$b2))
-    evaluate <- op_eval("s", from = "x", t = times[k])
+    if (any(one$late)) {
+      shrink <- sqrt((one$b2_next - v) / one$b2)
+      coef <- list(x = ifelse(one$late, shrink, coef$x),
+                   s = ifelse(one$late, one$a_next - one$a * shrink, coef$s))
+    }
+    evaluate <- op_eval("s", from = "x", t = times[k], want = one$want)
     if (eta == 0) return(list(evaluate, op_linear("x", coef)))
     list(evaluate, op_noise("z"), op_linear("x", c(coef, list(z = sqrt(v)))))
   }

@@ -26,6 +26,11 @@
 #'
 #' The noise of the last step is kept, as in the analyses; some programs leave it out.
 #'
+#' Where a step leads from an `a` to one a thousand times as large, the mean is
+#' `(a/a')(b'^2/b^2) x + (a' beta/b^2) x0hat` of the denoised point `x0hat` (see [op_eval()]), which
+#' is the same without the digits that cancel; for `"posterior"` and `"large"` `a` may even be 0 at
+#' the start (zero terminal signal-to-noise ratio). The other two variances are infinite there.
+#'
 #' @inheritParams sampler
 #' @param variance One of `"posterior"`, `"large"`, `"scaled"`, `"matched"`.
 #' @return A [sampler()].
@@ -45,11 +50,30 @@ sampler_ddpm <- function(steps = 200, variance = c("posterior", "large", "scaled
   variance <- check_choice(variance, eval(formals()$variance), "variance")
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)
+    if (variance %in% c("scaled", "matched")) {
+      need_score(k, times, schedule, paste0('DDPM (variance = "', variance, '")'))
+    }
     v <- one$beta * switch(variance, posterior = one$b2_next / one$b2, large = 1, one$ratio^2)
-    c(list(op_eval("s", from = "x", t = times[k]),
+    coef <- list(x = one$ratio, s = one$ratio * one$beta, z = sqrt(v))
+    bend <- one$beta
+    if (any(one$late)) {
+      # (a'/a)^2 beta (I + beta Ds) = (b'^2 beta/b^2) (I + a' (a'/a) (beta/b'^2) Dx0hat)
+      coef$x <- ifelse(one$late, one$b2_next / one$b2 * one$back, coef$x)
+      coef$s <- ifelse(one$late, one$a_next * one$beta / one$b2, coef$s)
+      if (variance == "matched") {
+        still <- one$late & one$b2_next == 0
+        if (any(still)) {
+          abort_input("sampler", paste("of more steps for matched noise: a last step to t = 0 from",
+                                       "where a > .001"), paste("a =", one$a[still][1]))
+        }
+        coef$z <- ifelse(one$late, sqrt(one$beta / one$b2 * one$b2_next), coef$z)
+        bend <- ifelse(one$late, one$a_next * one$beta * one$ratio / one$b2_next, bend)
+      }
+    }
+    c(list(op_eval("s", from = "x", t = times[k], want = one$want),
            op_noise("z")),
-      if (variance == "matched") list(op_root("z", from = "x", t = times[k], coef = one$beta)),
-      list(op_linear("x", list(x = one$ratio, s = one$ratio * one$beta, z = sqrt(v)))))
+      if (variance == "matched") list(op_root("z", from = "x", t = times[k], coef = bend)),
+      list(op_linear("x", coef)))
   }
   sampler("ddpm", step, steps, grid, end, stochastic = TRUE, label = "DDPM",
           params = list(variance = variance), vectorised = TRUE)

@@ -8,8 +8,9 @@
 #' time between `t` and `t'` at which `lambda` is half-way,
 #' `y = (a_r/a) x - b_r (e^(h/2) - 1) ehat(x, t)` and
 #' `x' = (a'/a) x - b' (e^h - 1) ehat(y, r)`. A last step to `t = 0` (where `h` is infinite) has no
-#' middle and is one of [sampler_ddim()], by the second score. Order 2 shows on a `"logsnr"` grid
-#' that ends above 0.
+#' middle and is one of [sampler_ddim()], by the second score; so is, by the first, a step from
+#' where `a = 0`, or so small that the difference of two predictions would be lost in rounding
+#' (`e^h > 1e15`). Order 2 shows on a `"logsnr"` grid that ends above 0.
 #'
 #' The divergence of the score would give the log-density to first order only, so that it comes from
 #' the Jacobian of the steps.
@@ -29,6 +30,7 @@ sampler_dpm_2 <- function(steps = 200, grid = "quadratic", end = 0) {
     t <- logsnr_middle(times[k], times[k + 1], schedule)
     a <- schedule$a(t)
     b2 <- schedule$b2(t)
+    if (any(one$late)) return(late_dpm_2(one, a, b2, times[k], t))
     # b_r (e^(h/2) - 1) b = (a_r/a) b^2 - b_r b
     list(op_eval("s", from = "x", t = times[k]),
          op_linear("y", list(x = a / one$a, s = a / one$a * one$b2 - sqrt(b2 * one$b2))),
@@ -40,8 +42,32 @@ sampler_dpm_2 <- function(steps = 200, grid = "quadratic", end = 0) {
           vectorised = TRUE)
 }
 
-# Between each t and its t' < t, half-way in log(a/b); t itself if t' = 0.
+# The same steps by the denoised points D and D_r of both evaluations, where some are late: with
+# e = e^h - 1 and c = b_r/b, y = c x + (a_r - a c) D and
+# x' = (b'/b) x + (a' - a b'/b) D + e (b'/b_r) a_r (D_r - D). Without a middle, D_r = D.
+late_dpm_2 <- function(one, a, b2, t, middle) {
+  late <- one$late
+  shrink <- sqrt(b2 / one$b2)
+  shrink_next <- sqrt(one$b2_next / one$b2)
+  change <- a * (one$ratio * sqrt(one$b2) - sqrt(one$b2_next)) / sqrt(b2)
+  change[!is.finite(change) | one$ratio * sqrt(one$b2) > 1e15 * sqrt(one$b2_next)] <- 0
+  # the last step: D alone, at the same place
+  change[middle == t] <- 0
+  to_y <- list(x = ifelse(late, shrink, a / one$a),
+               s = ifelse(late, a - one$a * shrink, a / one$a * one$b2 - sqrt(b2 * one$b2)))
+  to_x <- list(x = ifelse(late, shrink_next, one$ratio),
+               first = ifelse(late, one$a_next - one$a * shrink_next - change, 0),
+               s = ifelse(late, change,
+                          sqrt(b2) * (one$ratio * sqrt(one$b2) - sqrt(one$b2_next))))
+  list(op_eval("first", from = "x", t = t, want = one$want),
+       op_linear("y", stats::setNames(to_y, c("x", "first"))),
+       op_eval("s", from = "y", t = middle, want = one$want),
+       op_linear("x", to_x))
+}
+
+# Between each t and its t' < t, half-way in log(a/b); t itself if there is none (t' = 0, or a = 0
+# at t).
 logsnr_middle <- function(t, t_next, schedule) {
   target <- (log_snr(t, schedule) + log_snr(t_next, schedule)) / 2
-  ifelse(t_next > 0, logsnr_time(target, t_next, t, schedule), t)
+  ifelse(is.finite(target), logsnr_time(target, t_next, t, schedule), t)
 }

@@ -9,6 +9,10 @@
 #' and a last step to `t = 0` (where `h` is infinite) use `D` alone. Order 2 shows on a `"logsnr"`
 #' grid that ends above 0.
 #'
+#' `a` may be 0 at the start (zero terminal signal-to-noise ratio): `h` is infinite there, and `D`
+#' comes from the engine as such and not from the score (see [op_eval()]), as wherever `a` grows so
+#' fast that digits would cancel.
+#'
 #' The divergence of the score would give the log-density to first order only, so that it comes from
 #' the Jacobian of the steps.
 #'
@@ -32,10 +36,13 @@ sampler_dpmpp_2m <- function(steps = 200, grid = "quadratic", end = 0) {
       data <- stats::setNames(c(1, 0) + c(1, -1) * h[2] / (2 * h[1]), c(current, previous))
     }
     shrink <- sqrt(one$b2_next / one$b2)
+    # the next step uses what this one predicts
+    late <- max(one$a_next, schedule$a(times[min(k + 2, length(times))])) > 1e3 * one$a
     # a' (1 - e^-h) = a' - a b'/b
-    list(op_eval("s", from = "x", t = times[k]),
-         op_linear(current, c(x = 1 / one$a, s = one$b2 / one$a)),
-         op_linear("x", c(x = shrink, (one$a_next - one$a * shrink) * data)))
+    c(if (late) list(op_eval(current, from = "x", t = times[k], want = "denoised")) else {
+      list(op_eval("s", from = "x", t = times[k]),
+           op_linear(current, c(x = 1 / one$a, s = one$b2 / one$a)))
+    }, list(op_linear("x", c(x = shrink, (one$a_next - one$a * shrink) * data))))
   }
   sampler("dpmpp_2m", step, steps, grid, end, divergence = FALSE, label = "DPM-Solver++ (2M)")
 }

@@ -42,6 +42,7 @@ sampler_exponential <- function(steps = 200, stochastic = FALSE, grid = "quadrat
     abort_input("order", if (stochastic) "1 for the SDE" else "1 or 2", order)
   }
   step <- function(k, times, schedule) {
+    need_score(k, times, schedule, "an exponential integrator")
     one <- step_constants(k, times, schedule)
     gain <- reverse_gain(schedule, times[k], times[k + 1])
     evaluate <- op_eval("s", from = "x", t = times[k])

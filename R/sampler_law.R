@@ -116,7 +116,7 @@ law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = 
   power <- guidance_models(guidance, mixture, error$model)$power
   # a bias has one number per coordinate, which operations for all steps at once cannot have
   steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, power, error, d)
+  steps <- lapply(steps, drive_operations, power, error, d, schedule)
   run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
               times = times, start = start, nodes = nodes, log_density = log_density,
               steps = steps, visit = visit, error = error)
@@ -514,7 +514,8 @@ chain_map <- function(run, program, pieces) {
     level <- unique(part$op[4, at_level])
     part$op[4, at_level] <- match(part$op[4, at_level], level) - 1L
     level <- level + 1
-    part$levels <- list(a = levels$a[level], b2 = levels$b2[level], coef = coef[, level])
+    part$levels <- list(a = levels$a[level], b2 = levels$b2[level], want = levels$want[level],
+                        coef = coef[, level])
     part$noises <- sum(is_noise(part))
     part$op[4, is_noise(part)] <- seq_len(part$noises) - 1L
     last <- still && k == N

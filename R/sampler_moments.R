@@ -90,7 +90,27 @@ affine_map <- function(program, levels, values) {
                 paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],
                        " (set `end` above 0)"))
   }
-  if (!is.null(levels$scale)) precision <- precision * rep(levels$scale, each = length(values))
+  # an evaluation is by_x x + by_mean mean
+  at_level <- function(x) rep(x, each = length(values))
+  scale <- at_level(if (is.null(levels$scale)) 1 + 0 * levels$a else levels$scale)
+  precision <- precision * scale
+  by_x <- -precision
+  by_mean <- precision * at_level(levels$a)
+  by_score <- 1 + 0 * precision
+  noise <- at_level(levels$want == want_code[["noise"]])
+  denoised <- at_level(levels$want == want_code[["denoised"]])
+  if (any(noise)) {
+    by_score[noise] <- -at_level(sqrt(levels$b2))[noise]
+    by_x[noise] <- (by_score * by_x)[noise]
+    by_mean[noise] <- (by_score * by_mean)[noise]
+  }
+  if (any(denoised)) {
+    # a law's own score has a denoised point also where a = 0
+    rest <- ifelse(scale == 1, 0, (1 - scale) / at_level(levels$a))
+    by_score[denoised] <- at_level(levels$b2 / levels$a)[denoised]
+    by_x[denoised] <- (at_level(levels$a) * values * precision + rest)[denoised]
+    by_mean[denoised] <- (at_level(levels$b2) * precision)[denoised]
+  }
   code <- program$op[1, ]
   if (any(code == op_code("solve"))) {
     abort_input("sampler", "one without op_solve()", kind = "program")
@@ -111,17 +131,16 @@ affine_map <- function(program, levels, values) {
   for (i in rev(which(code %in% writing & to > 0))) {
     w <- weight[[to[i]]]
     if (code[i] %in% writing[4:5]) {
-      # Ds is minus the precision
-      by <- 1 - program$coef[n[i] + 1] * precision[, at[i] + 1]
+      # the derivative of the evaluation
+      by <- 1 + program$coef[n[i] + 1] * by_x[, at[i] + 1]
       weight[[to[i]]] <- w * if (code[i] == writing[4]) by else sqrt(pmax(by, 0))
       next
     }
     weight[[to[i]]] <- 0 * values
     if (code[i] == writing[1]) {
-      score[, i] <- w
-      w <- w * precision[, at[i] + 1]
-      weight[[from[i]]] <- weight[[from[i]]] - w
-      shift <- shift + w * levels$a[at[i] + 1]
+      score[, i] <- w * by_score[, at[i] + 1]
+      weight[[from[i]]] <- weight[[from[i]]] + w * by_x[, at[i] + 1]
+      shift <- shift + w * by_mean[, at[i] + 1]
     } else if (code[i] == writing[2]) {
       variance <- variance + w^2
     } else {

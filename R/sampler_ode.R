@@ -56,6 +56,7 @@ butcher <- list(
 runge_kutta <- function(tableau) {
   velocity <- paste0("v", seq_along(tableau$b))
   function(k, times, schedule) {
+    need_score(k, times, schedule, "a Runge-Kutta step")
     h <- times[k] - times[k + 1]
     from_x <- function(to, weights) {
       used <- weights != 0

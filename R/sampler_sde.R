@@ -14,6 +14,7 @@
 sampler_em <- function(steps = 200, grid = "quadratic", end = 0) {
   step <- function(k, times, schedule) {
     t <- times[k]
+    need_score(k, times, schedule, "Euler-Maruyama")
     h <- t - times[k + 1]
     drift <- reverse_drift(schedule, t, stochastic = TRUE)
     list(op_eval("s", from = "x", t = t),

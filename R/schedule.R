@@ -30,6 +30,17 @@
 #' Every variance-preserving schedule (`b^2 = 1 - a^2`) is the Ornstein-Uhlenbeck process seen with
 #' another clock, `-log a(t)`.
 #'
+#' @section Your own:
+#' `schedule()` makes one of `a` and `b2`, the standard deviation squared of the noise. What is not
+#' given is derived: `drift` and `diffusion2` by differences (to some nine digits), `vp` by looking.
+#' What is given must agree with `a` and `b2`: `(log a)'` and `(b^2)' - 2 f b^2` are compared at
+#' several times, and the error tells where they differ. `a(0)` must be 1, `b2(0)` may be above 0
+#' (the data then carry that noise for good), and `a/b` must fall with time. At the horizon `a` may
+#' be 0, for samplers that use the denoised point (see [sampler_ddim()]).
+#'
+#' The functions of a schedule cannot be exchanged afterwards, for what was derived from them would
+#' stay: an edited schedule is an error. `horizon` may be set.
+#'
 #' @section Numerical notes:
 #' `b^2` keeps its relative accuracy as `t` goes to 0 and `a` as it goes to 0 at the other end.
 #'
@@ -37,7 +48,17 @@
 #' @param s Offset of the cosine schedule, which keeps the noise rate positive at `t = 0`.
 #' @param sigma_min,sigma_max Scale of the noise: `sqrt(b^2(1) + sigma_min^2)` is `sigma_max`.
 #' @param alpha Numbers strictly between 0 and 1: `alpha_1, ..., alpha_T`, one for each discrete
-#'   step `x_t = sqrt(alpha_t) x_{t-1} + sqrt(1 - alpha_t) z` (not their cumulative products).
+#'   step `x_t = sqrt(alpha_t) x_{t-1} + sqrt(1 - alpha_t) z` (not their cumulative products). The
+#'   last may be 0: the data are then forgotten altogether (zero terminal signal-to-noise ratio, as
+#'   in schedules that were rescaled to it), and samplers that use the denoised point start there:
+#'   [sampler_ddim()], [sampler_ddpm()], [sampler_dpm_2()], [sampler_dpmpp_2m()].
+#' @param a,b2 Vectorised functions of time.
+#' @param drift,diffusion2 The same for `f` and `G^2`, or `NULL`: they are derived.
+#' @param max The largest time there is, `Inf` if there is none.
+#' @param horizon The default time at which samplers start.
+#' @param name,label A short name, and what to print.
+#' @param vp Is `b^2 = 1 - a^2`? `NULL`: found out.
+#' @param params A named list of settings, to print.
 #' @param steps Number of discrete steps `T`, large enough that `k < 1`.
 #' @param c Controls how much noise there is at the end: roughly `a^2(T) = T^(-c)`.
 #' @param delta Variance of the noise of the first step.
@@ -69,20 +90,131 @@
 #'
 #' # The linear beta_t of Ho et al.
 #' schedule_ddpm(alpha = 1 - seq(1e-4, .02, length.out = 1000))
+#' # the data keep a noise of standard deviation .001 (the `VPSchedule` of the Python package azula)
+#' alpha <- function(t) exp(log(.001) * t^2)
+#' schedule(alpha, function(t) 1 - alpha(t)^2 + .001^2, max = 1, name = "azula")
 #' @name schedule
 NULL
 
-# `gain` is an antiderivative of G^2/(2a), from which reverse_gain() follows. The defaults are those
-# of a variance-preserving schedule, where G^2 = -2f = -2a'/a.
+#' @rdname schedule
+#' @export
+schedule <- function(a, b2, drift = NULL, diffusion2 = NULL, max = Inf, horizon = max,
+                     name = "custom", label = name, vp = NULL, params = list()) {
+  if (missing(a) || missing(b2)) {
+    abort_input(if (missing(a)) "a" else "b2", paste("given, as a function of time: a schedule is",
+                                                     "x_t = a(t) x_0 + sqrt(b2(t)) z"), "nothing")
+  }
+  given <- list(a = a, b2 = b2, drift = drift, diffusion2 = diffusion2)
+  for (arg in names(given)) {
+    f <- given[[arg]]
+    if (!is.function(f) && !(is.null(f) && arg %in% c("drift", "diffusion2"))) {
+      abort_input(arg, "a function of time", describe(f))
+    }
+  }
+  if (!identical(max, Inf)) max <- check_number(max, "max", min = 0, open = TRUE)
+  if (identical(horizon, Inf)) abort_input("horizon", "given where time has no end (`max`)", "Inf")
+  horizon <- check_number(horizon, "horizon", min = 0, max = max)
+  if (horizon == 0) abort_input("horizon", "positive", "0")
+  t <- horizon * c(0, 1e-4, .01, .113, .309, .507, .711, .911, 1)
+  check_schedule_functions(given, t)
+  if (is.null(drift)) {
+    drift <- function(t) time_slope(function(t) log(a(t)), t, max, horizon)
+  } else {
+    check_derivative("drift", "(log a)'", drift, function(t) log(a(t)), function(t) 0, t, max)
+  }
+  if (is.null(diffusion2)) {
+    diffusion2 <- function(t) pmax(time_slope(b2, t, max, horizon) - 2 * drift(t) * b2(t), 0)
+  } else {
+    check_derivative("diffusion2", "(b2)' - 2 (log a)' b2", diffusion2, b2,
+                     function(t) -2 * drift(t) * b2(t), t, max)
+  }
+  preserves <- abs(b2(t) + a(t)^2 - 1)
+  if (is.null(vp)) vp <- all(preserves <= 1e-12)
+  if (check_flag(vp, "vp") && any(preserves > 1e-8)) {
+    abort_input("vp", paste("FALSE where a^2 + b2 is not 1, as at t =",
+                            format(t[preserves > 1e-8][1])), "TRUE")
+  }
+  new_schedule(check_string(name, "name"), check_string(label, "label"), a, b2, drift, diffusion2,
+               gain = NULL, horizon = horizon, max = max, vp = vp, params = params)
+}
+
+# Finite vectors, a from 1 downward, b2 not below 0, and a/b falling.
+check_schedule_functions <- function(given, t) {
+  for (arg in names(given)) {
+    f <- given[[arg]]
+    if (is.null(f)) next
+    # at the horizon f and G^2 may be infinite
+    at <- if (arg %in% c("a", "b2")) t else t[-c(1, length(t))]
+    value <- f(at)
+    if (!is.numeric(value) || length(value) != length(at)) {
+      abort_input(arg, paste("vectorised: one number for each of", length(at), "times"),
+                  describe(value))
+    }
+    wrong <- which(!is.finite(value) | (arg != "drift" & value < 0))
+    if (length(wrong)) {
+      abort_input(arg, if (arg == "drift") "finite" else "finite and >= 0",
+                  paste(format(value[wrong[1]]), "at t =", format(at[wrong[1]])))
+    }
+  }
+  a <- given$a(t)
+  b2 <- given$b2(t)
+  if (abs(a[1] - 1) > 1e-12) abort_input("a", "1 at t = 0", format(a[1], digits = 15))
+  noise <- b2 / a^2
+  rising <- which(!(diff(noise) > 0) & a[-1] > 0)
+  if (length(rising)) {
+    i <- rising[1] + 0:1
+    abort_input("b2", "such that b2/a^2 grows with time",
+                paste(format(noise[i], digits = 6), "at t =", format(t[i]), collapse = ", "))
+  }
+}
+
+# The slope of g at times t, by five points. Steps are short beside the distance to either end,
+# where a schedule may be singular; at an end all points are on one side.
+time_slope <- function(g, t, max, scale, step = 2e-3) {
+  h <- pmax(pmin(step * scale, t / 50, (max - t) / 200), step * scale / 200)
+  side <- ifelse(t < 2 * h, 1, ifelse(max - t < 2 * h, -1, 0))
+  slope <- double(length(t))
+  for (s in unique(side)) {
+    i <- side == s
+    place <- if (s == 0) c(-2, -1, 1, 2) else s * 0:4
+    weight <- if (s == 0) c(1, -8, 8, -1) / 12 else s * c(-25, 48, -36, 16, -3) / 12
+    at <- outer(h[i], place) + t[i]
+    slope[i] <- matrix(g(as.vector(at)), nrow(at)) %*% weight / h[i]
+  }
+  slope
+}
+
+# A derivative that is given agrees with that of g, plus `more`. Steps of several lengths are tried:
+# a schedule may be smooth in pieces.
+check_derivative <- function(arg, what, given, g, more, t, max) {
+  t <- t[-c(1, length(t))]
+  value <- given(t)
+  slopes <- vapply(c(2e-3, 1e-4, 1e-6), function(step) {
+    time_slope(g, t, max, t[length(t)], step) + more(t)
+  }, t)
+  off <- apply(abs(slopes - value) - 1e-5 * (abs(value) + abs(more(t))), 1, min)
+  wrong <- which(!(off <= 1e-7 / t[length(t)]))
+  if (length(wrong)) {
+    i <- wrong[1]
+    abort_input(arg, paste0(what, ", ", format(slopes[i, 1], digits = 6), " at t = ", format(t[i])),
+                format(value[i], digits = 6))
+  }
+}
+
+# `gain` is an antiderivative of G^2/(2a), from which reverse_gain() follows; NULL: by quadrature.
+# The defaults are those of a variance-preserving schedule, where G^2 = -2f = -2a'/a.
 new_schedule <- function(name, label, a, b2, drift, diffusion2 = function(t) -2 * drift(t),
                          gain = function(t) 1 / a(t), horizon = 1, max = 1,
                          vp = missing(diffusion2), steps = NULL, params = list()) {
   force(vp)
-  structure(list(name = name, label = label, a = a, b2 = b2, drift = drift,
-                 diffusion2 = diffusion2, gain = gain, horizon = horizon, max = max, vp = vp,
-                 steps = steps, params = params),
-            class = "schedule")
+  schedule <- list(name = name, label = label, a = a, b2 = b2, drift = drift,
+                   diffusion2 = diffusion2, gain = gain, horizon = horizon, max = max, vp = vp,
+                   steps = steps, params = params)
+  structure(schedule, class = "schedule", made_of = schedule[schedule_functions])
 }
+
+# What belongs together in a schedule: check_schedule() sees to it that none is exchanged.
+schedule_functions <- c("a", "b2", "drift", "diffusion2", "gain", "vp")
 
 #' @rdname schedule
 #' @export
@@ -162,10 +294,14 @@ schedule_flow <- function() {
 #' @rdname schedule
 #' @export
 schedule_ddpm <- function(alpha) {
-  if (!is.numeric(alpha) || !length(alpha) || !all(is.finite(alpha) & alpha > 0 & alpha < 1)) {
-    abort_input("alpha", "numbers strictly between 0 and 1", describe(alpha))
-  }
+  inside <- is.numeric(alpha) & is.finite(alpha) & alpha > 0 & alpha < 1
   steps <- length(alpha)
+  # zero terminal signal-to-noise ratio
+  if (steps > 1 && alpha[steps] %in% 0) inside[steps] <- TRUE
+  if (!steps || !all(inside)) {
+    abort_input("alpha", "numbers strictly between 0 and 1, of which the last may be 0",
+                describe(alpha))
+  }
   slope <- log(as.double(alpha)) / 2
   at_whole <- c(0, cumsum(slope))
   # not by pmin() and pmax(), which take longer than all the rest
@@ -235,18 +371,24 @@ check_schedule <- function(x, arg = "schedule") {
   if (!inherits(x, "schedule")) {
     abort_input(arg, "a schedule such as schedule_ou()", paste("a", class(x)[1]))
   }
+  if (!identical(unclass(x)[schedule_functions], attr(x, "made_of"))) {
+    abort_input(arg, paste("as it was made: schedule() makes one of functions of your own, derives",
+                           "what follows from them and checks the rest"),
+                "one whose functions were exchanged")
+  }
   x
 }
 
 check_time <- function(t, schedule, arg = "t") check_number(t, arg, min = 0, max = schedule$max)
 
 # The time at which a sampler starts; NULL is the schedule's own, or what the mixture needs. There
-# a > 0, or nothing can be undone, and f is finite.
-check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon") {
-  if (is.null(horizon)) return(chosen_horizon(mixture, schedule))
-  horizon <- check_time(horizon, schedule, arg)
+# a > 0, or f is infinite; `forgotten`: a may be 0, as for samplers that use the denoised point.
+check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon", forgotten = FALSE) {
+  horizon <- if (is.null(horizon)) chosen_horizon(mixture, schedule) else {
+    check_time(horizon, schedule, arg)
+  }
   if (horizon == 0) abort_input(arg, "positive", "0")
-  if (!(schedule$a(horizon) > 0)) {
+  if (!forgotten && !(schedule$a(horizon) > 0)) {
     abort_input(arg, "a time at which the data are not yet forgotten (a > 0)", describe(horizon))
   }
   horizon
@@ -254,7 +396,20 @@ check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon") {
 
 # int_s^t a(s)/a(u) G^2(u)/2 du: what a score frozen at time t adds to the solution of the reverse
 # ODE at time s < t when the linear part is solved exactly.
-reverse_gain <- function(schedule, t, s) schedule$a(s) * (schedule$gain(t) - schedule$gain(s))
+reverse_gain <- function(schedule, t, s) schedule$a(s) * gain_between(schedule, t, s)
+
+# int_s^t G^2(u)/(2 a(u)) du
+gain_between <- function(schedule, t, s) {
+  if (!is.null(schedule$gain)) return(schedule$gain(t) - schedule$gain(s))
+  if (schedule$vp) return(1 / schedule$a(t) - 1 / schedule$a(s))
+  rule <- gauss_legendre(16)
+  # in eight panels: a may fall by much within one step
+  half <- (t - s) / 16
+  node <- as.vector(outer(rule$node, 1 + 2 * 0:7, `+`))
+  u <- as.vector(outer(half, node) + s)
+  value <- matrix(schedule$diffusion2(u) / (2 * schedule$a(u)), length(t))
+  half * drop(value %*% rep(rule$weight, 8))
+}
 
 #' @export
 format.schedule <- function(x, ...) {

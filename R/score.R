@@ -11,11 +11,12 @@
 #'
 #' * score `s = sum_k r_k g_k`;
 #' * Jacobian `sum_k r_k (g_k - s)(g_k - s)' - sum_k r_k P_k`;
-#' * denoiser `(x + b^2 s)/a` (Tweedie's formula).
+#' * denoiser `sum_k r_k m_k`, `m_k = mu_k + a Sigma_k P_k (x - a mu_k)`; by Tweedie's formula that
+#'   is `(x + b^2 s)/a`, whose digits cancel at late times, where `a` is small.
 #'
 #' With `class`, the score is that of the guided sampler, `(1 + strength) s_class - strength
-#' s_all`, and `denoise()` applies Tweedie's formula to it, as samplers do; for a strength other
-#' than 0 it is no conditional expectation.
+#' s_all`, and `denoise()` is what Tweedie's formula makes of it, as samplers do; for a strength
+#' other than 0 it is no conditional expectation.
 #'
 #' Responsibilities are computed in logarithms, so that they are right far out (60 standard
 #' deviations and more) and for weights as small as 1e-300. The Jacobian is centred as written
@@ -61,11 +62,8 @@ score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = 
 #' @rdname score
 #' @export
 denoise <- function(mixture, x, t, schedule = schedule_ou(), class = NULL, strength = 0) {
-  at <- guided_eval(mixture, x, t, schedule, class, strength, "score", singular_ok = TRUE)
-  a <- schedule$a(t)
-  if (!(a > 0)) abort_input("t", "a time before the data are forgotten (a > 0)", describe(t))
-  if (schedule$b2(t) == 0) return(at$x)
-  from_process((at$x + schedule$b2(t) * at$value) / a, at$units)
+  at <- guided_eval(mixture, x, t, schedule, class, strength, "score", want = "denoised")
+  from_process(at$value, at$units)
 }
 
 #' @rdname score
@@ -79,9 +77,18 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
   models <- do.call(rbind, lapply(inside[prior > 0], function(keep) log_weights(mixture, keep)))
   level <- noise_level(mixture, t, schedule)
   units <- units_at(mixture, level)
-  joint <- core_eval(in_process(mixture, units), to_process(x, units), level$a, level$b2, models,
-                     rep(0, nrow(models)), "logp")
+  mixture <- in_process(mixture, units)
+  x <- to_process(x, units)
+  joint <- core_eval(mixture, x, level$a, level$b2, models, rep(0, nrow(models)), "logp")
   joint <- Map(`+`, joint, log(prior[prior > 0]))
+  far <- far_rows(mixture, x, level$a, level$b2)
+  if (length(far)) {
+    logits <- far_logits(mixture, x[far, , drop = FALSE], level$a, level$b2)
+    class <- mixture$class[mixture$weights > 0]
+    joint <- Map(function(all, y) {
+      replace(all, far, log(rowSums(exp(logits[, class == y, drop = FALSE]))))
+    }, joint, classes[prior > 0])
+  }
   top <- do.call(pmax, joint)
   joint <- lapply(joint, function(term) exp(term - top))
   result <- matrix(0, nrow(x), length(classes), dimnames = list(rownames(x), classes))
@@ -89,7 +96,7 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
   result
 }
 
-guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular_ok = FALSE) {
+guided_eval <- function(mixture, x, t, schedule, class, strength, what, want = "score") {
   check_mixture(mixture)
   x <- check_points(x, mixture)
   if (is.null(class) && !isTRUE(strength == 0)) {
@@ -101,16 +108,35 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular
   guidance <- in_process(as_guidance(class, strength), units)
   guide <- guidance_models(guidance, in_process(mixture, units))
   pool <- guidance_pool(guide)
-  if (singular_ok && level$b2 == 0) return(list(x = x, units = units))
-  noise_level(pool, t, schedule, singular_ok)
-  of <- function(of) {
-    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t, of), what)
+  level <- noise_level(pool, t, schedule, singular_ok = want == "denoised")
+  if (want == "denoised" && level$b2 == 0) {
+    return(list(x = x, value = x / level$a, units = units))
   }
-  value <- of("guided")
+  far <- far_rows(pool, x, level$a, level$b2)
+  # the kernel takes logits by distances, unless a common covariance is diagonal; among components
+  # of one covariance only the Jacobian depends on them so far out
+  curved <- what == "jacobian"
+  if (length(far) && (!startsWith(pool$form, "common") || curved && pool$form == "common full")) {
+    far_logits(pool, x[far, , drop = FALSE], level$a, level$b2, by_distance = curved)
+  }
+  of <- function(of, want = "score") {
+    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t, of), what, want)
+  }
+  if (want == "denoised" && level$a == 0 && abs(sum(guide$coef(t)) - 1) > 1e-9) {
+    abort_input("class", "a guidance whose coefficients sum to 1 where a = 0", describe(t))
+  }
+  value <- of("guided", want)
   if (guide$power != 0) {
     if (what == "jacobian") abort_input("power", "0 for a Jacobian", describe(guide$power))
     push <- of("push")
     size <- sqrt(rowSums(push^2))
+    if (want == "denoised") {
+      if (level$a == 0) {
+        abort_input("t", "a time before the data are forgotten (a > 0) for guidance with a power",
+                    describe(t))
+      }
+      push <- push * (level$b2 / level$a)
+    }
     value <- value + ifelse(size > 0, size^guide$power, 0) * push
   }
   list(x = x, value = value, units = units)
@@ -121,6 +147,72 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, singular
 units_at <- function(mixture, level) {
   if (level$b2 == 0) mixture["coordinates"] <- list(NULL)
   mixture
+}
+
+# Points so far from all means that differences of their squared distances lose digits: beyond 3e4
+# standard deviations, where the rounding error of a logit may reach 1e-6. Where the square
+# overflows there is an error.
+far_rows <- function(mixture, x, a, b2) {
+  used <- mixture$weights > 0
+  sd <- sqrt(a^2 * min(used_values(mixture)) + b2)
+  size <- max(abs(a * mixture$means[used, ])) + 3e4 * sd
+  if (all_finite(x, size)) return(integer())
+  if (!all_finite(x, max(size, 1e149 * sd))) {
+    row <- which(rowSums(abs(x) > 1e149 * sd) > 0)[1]
+    abort_input("x", "no farther than 1e149 standard deviations from the means",
+                describe(unname(x[row, ])), "far")
+  }
+  which(rowSums(abs(x) > size) > 0)
+}
+
+# The logits of the components that have a weight, less the largest, n x K. Those of one covariance
+# differ by what is linear in x, and keep their digits at any distance. Others differ by their
+# squared distances; an error where that difference is lost in rounding. `by_distance`: also for
+# those of one covariance, as the kernel takes them.
+far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
+  used <- which(mixture$weights > 0)
+  weights <- mixture$weights[used]
+  d <- mixture_dim(mixture)
+  column <- if (ncol(mixture$values) == 1) rep(1, length(used)) else used
+  variance <- a^2 * mixture$values[, column, drop = FALSE] + b2
+  frame <- function(k) {
+    V <- mixture$vectors
+    if (is.null(V)) diag(d) else if (length(dim(V)) == 2) V else matrix(V[, , used[k]], d)
+  }
+  means <- a * unname(mixture$means[used, , drop = FALSE])
+  constant <- log(weights) - colSums(log(variance)) / 2
+  alike <- function(k, l) {
+    identical(variance[, k], variance[, l]) && identical(frame(k), frame(l))
+  }
+  logits <- vapply(seq_len(nrow(x)), function(i) {
+    at <- x[i, ]
+    # in units in which no square overflows
+    unit <- max(abs(at))
+    q <- vapply(seq_along(used), function(k) {
+      sum(crossprod(frame(k), at / unit - means[k, ] / unit)^2 / variance[, k])
+    }, 0)
+    logit <- constant / unit / unit - q / 2
+    top <- which.max(logit)
+    other <- vapply(seq_along(used), function(k) {
+      if (k == top) return(0)
+      one <- alike(k, top)
+      gap <- (logit[k] - logit[top]) * unit * unit
+      if (one) {
+        V <- frame(k)
+        step <- crossprod(V, means[k, ] - means[top, ]) / variance[, k]
+        gap <- constant[k] - constant[top] +
+          sum(step * crossprod(V, at - means[k, ] / 2 - means[top, ] / 2))
+      }
+      rounding <- 4 * .Machine$double.eps * (d + 2) * (q[k] + q[top]) * unit * unit
+      if ((by_distance || !one) && rounding > 1e-6 && abs(gap) <= 40 + 2 * rounding) {
+        abort_input("x", paste("nearer to the means, or where the densities of two components",
+                               "differ by more than rounding"), describe(unname(at)), "far")
+      }
+      gap
+    }, 0)
+    other - max(other)
+  }, double(length(used)))
+  matrix(logits, nrow(x), byrow = TRUE)
 }
 
 # a and b^2 at time t; an error where a component has no density.

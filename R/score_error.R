@@ -105,12 +105,12 @@ with_noise <- function(sampler, error) {
 #   s <- s + scale |g|^p g + bias + noise z
 # where s has been scaled already, by the coefficients of its level (program_levels()), and g is
 # the "push" of guidance_models().
-drive_operations <- function(ops, power, error, d) {
+drive_operations <- function(ops, power, error, d, schedule) {
   if (power == 0 && is.null(error$bias) && is.null(error$noise)) return(ops)
   if (power != 0 && any(vapply(ops, `[[`, "", "op") %in% HESSIAN_OPS)) {
     abort_input("guidance", "of power 0 for a sampler that uses the derivative of the score", power)
   }
-  unlist(lapply(ops, function(op) {
+  unlist(lapply(score_form(ops, schedule), function(op) {
     if (op$op != "eval") return(list(op))
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size)
     terms <- stats::setNames(list(1), op$to)

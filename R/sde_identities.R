@@ -86,6 +86,7 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
 # Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the
 # chain at all times.
 sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, start, key) {
+  need_memory(times, schedule, "these identities")
   weight <- grid_quadrature(times, 4) * schedule$diffusion2(times) / 2
   last <- length(times)
   begin <- end <- integral <- 0

@@ -131,7 +131,8 @@ step_geometry <- function(mixture, class) {
 # of the score; NULL if some are of another form.
 one_score_steps <- function(sampler, times, schedule) {
   n <- length(times) - 1
-  programs <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  programs <- lapply(sampler_program(sampler, times, schedule, one_is_enough = TRUE), score_form,
+                     schedule)
   rows <- lapply(programs, one_score_step, if (length(programs) < n) n else 1)
   if (any(vapply(rows, is.null, NA))) return(NULL)
   rows <- do.call(rbind, rows)
@@ -271,6 +272,7 @@ allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
 # The claim "confidence": all G^i_kj >= 0.
 allowed_by_weights <- function(geometry, sampler, times, schedule) {
   steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+  need_memory(times, schedule, "this condition")
   program <- compile_program(steps, times, length(geometry$values))
   if (is_by_coordinate(program)) {
     return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))

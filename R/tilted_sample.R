@@ -272,7 +272,7 @@ run_part <- function(plan, aim, ops, k, x, n, key, closing) {
   program <- compile_program(ops, times, mixture_dim(plan$mixture), if (first) plan$begin$sd,
                              plan$method, closing = if (closing) times[length(times)], n_models = 5)
   t <- program$level_times
-  levels <- list(a = plan$schedule$a(t), b2 = plan$schedule$b2(t),
+  levels <- list(a = plan$schedule$a(t), b2 = plan$schedule$b2(t), want = program$level_want,
                  coef = aim$coef(t, program$level_of))
   wanted <- c(unlist(SCALAR[c("change", "folded", "start")]), SCALAR$closing + 0:4)
   run <- core_run(plan$pool, aim$models, levels, program, n, wanted, x, key = key)
@@ -294,6 +294,7 @@ feynman_kac <- function(plan, steps, looks, strength) {
                 coef = list("(gain)" = c(0, weight * rate[k]))))
   }
   if (strength %in% c(0, -1)) return(steps)
+  need_memory(times, plan$schedule, "these weights")
   ends <- c(0, looks)
   for (i in seq_along(looks)) {
     k <- seq(ends[i] + 1, ends[i + 1])

@@ -6,6 +6,10 @@
 #' * `"uniform"`: `t_k = end + (T - end) (N - k)/N`.
 #' * `"quadratic"`: `t_k = end + (T - end) ((N - k)/N)^2`, short steps near the data.
 #' * `"logsnr"`: `log(a/b)` equispaced, the grid of the DPM-Solver family; needs `end > 0`.
+#' * `"karras"`: `sigma^(1/7)` equispaced, where `sigma = b/a`, the grid of EDM; needs `end > 0`. On
+#'   `schedule_ve()` the EDM sampler of Karras et al. (their algorithm 1, without churn) is
+#'   `sampler_heun(grid = "karras")`, but for the last step to 0, and for their clock `t = sigma`,
+#'   in which Heun's steps are theirs: `schedule(function(t) 1 + 0 * t, function(t) t^2, max = 80)`.
 #' * `"exponential"`: `t_k - t_{k+1} = h min(max(t_k, floor), 1)`, with `h` such that `N` steps lead
 #'   to `end`: constant steps first, then steps that shrink with the time that is left, then (with a
 #'   `floor`) constant ones again. It is meant for schedules whose clock has a scale of about 1 (not
@@ -17,8 +21,8 @@
 #'
 #' @param steps Number of steps `N`, at least 1.
 #' @param horizon First time, positive and finite; `NULL` for the schedule's own.
-#' @param type `"uniform"`, `"quadratic"`, `"logsnr"`, `"exponential"`, or the times themselves: a
-#'   strictly decreasing numeric vector, which is checked against the other arguments.
+#' @param type `"uniform"`, `"quadratic"`, `"logsnr"`, `"karras"`, `"exponential"`, or the times
+#'   themselves: a strictly decreasing numeric vector, which is checked against the other arguments.
 #' @param end Last time, from 0 to below the horizon. Stopping before 0 is needed for mixtures
 #'   with point masses.
 #' @param schedule The forward process, see [schedule]; it gives the log-SNR and the largest
@@ -29,22 +33,25 @@
 #'   1/(4 * L)))`.
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
-#' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}.
+#' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}. Karras:
+#'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with
+#'   `rho = 7`.
 #'   Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not verified
 #'   against the paper).
 #' @examples
 #' time_grid(5)
 #' time_grid(5, type = "quadratic")
 #' time_grid(5, type = "logsnr", end = .01)
+#' time_grid(5, type = "karras", end = .01)
 #' time_grid(5, type = "exponential", end = .01)
 #' time_grid(8, 3, "exponential", floor = 1/(4 * 15))
 #' @export
 time_grid <- function(steps, horizon = NULL,
-                      type = c("uniform", "quadratic", "logsnr", "exponential"), end = 0,
+                      type = c("uniform", "quadratic", "logsnr", "karras", "exponential"), end = 0,
                       schedule = schedule_ou(), floor = NULL) {
   check_schedule(schedule)
   steps <- check_steps(steps)
-  horizon <- check_horizon(horizon, schedule)
+  horizon <- check_horizon(horizon, schedule, forgotten = TRUE)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
   if (is.numeric(type)) return(check_grid(type, steps, horizon, end))
@@ -56,15 +63,27 @@ time_grid <- function(steps, horizon = NULL,
     uniform = end + (horizon - end) * (steps - 0:steps) / steps,
     quadratic = end + (horizon - end) * left^2,
     logsnr = logsnr_grid(left, horizon, end, schedule),
+    karras = logsnr_grid(left, horizon, end, schedule, rho = 7),
     exponential = exponential_grid(steps, horizon, end, floor)
   )
   times[c(1, steps + 1)] <- c(horizon, end)
   times
 }
 
-logsnr_grid <- function(left, horizon, end, schedule) {
-  if (end == 0) abort_input("end", 'positive with a "logsnr" grid', "0")
-  target <- left * log_snr(horizon, schedule) + (1 - left) * log_snr(end, schedule)
+# Equispaced in log(a/b), or in (b/a)^(1/rho).
+logsnr_grid <- function(left, horizon, end, schedule, rho = Inf) {
+  type <- if (is.finite(rho)) "karras" else "logsnr"
+  if (end == 0) abort_input("end", paste0('positive with a "', type, '" grid'), "0")
+  if (schedule$a(horizon) == 0) {
+    abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) for ",
+                                  'a "', type, '" grid'), describe(horizon))
+  }
+  most <- log_snr(end, schedule)
+  least <- log_snr(horizon, schedule)
+  target <- if (is.infinite(rho)) left * least + (1 - left) * most else {
+    # relative to the largest sigma, which may overflow
+    least - rho * log(left + (1 - left) * exp((least - most) / rho))
+  }
   logsnr_time(target, rep(end, length(left)), rep(horizon, length(left)), schedule)
 }
 

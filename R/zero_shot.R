@@ -379,6 +379,10 @@ dps_step <- function(ops, one, frame, zeta) {
 # The operations of all steps of a run by a method.
 zero_shot_program <- function(method, frame, sampler, times, schedule) {
   steps <- sampler_program(sampler, times, schedule)
+  if (method$name != "exact") {
+    need_memory(times, schedule, method$label)
+    steps <- lapply(steps, score_form, schedule)
+  }
   rooted <- vapply(unlist(steps, recursive = FALSE), function(op) op$op == "root", NA)
   # it would give the noise the shape of the unconditional score
   if (method$name != "exact" && any(rooted)) {

@@ -64,6 +64,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
 # Everything that the steps need, as data. A step of the sampler is x' = m(x) + sd z, m = alpha x +
 # beta s.
 particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
+  need_memory(times, schedule, method$label)
   steps <- sampler_program(sampler, times, schedule)
   a <- schedule$a(times)
   b2 <- schedule$b2(times)
@@ -98,7 +99,7 @@ one_kernel <- function(ops, k, still = FALSE) {
   }
   noise <- ops[[match("noise", kinds, 1)]]
   ok <- identical(sort(kinds), c("eval", "linear", "noise")) && kinds[3] == "linear" &&
-    eval$from == "x" && setequal(names(last), c("x", eval$to, noise$to)) &&
+    is.null(eval$want) && eval$from == "x" && setequal(names(last), c("x", eval$to, noise$to)) &&
     all(lengths(last) == 1) && (last[[noise$to]] > 0 || still && last[[noise$to]] == 0)
   if (!ok) {
     abort_input("sampler", paste("one whose steps take one score and add noise,",

@@ -38,16 +38,27 @@ static const gm_level *levels_of(SEXP x, const gm_pool *pool, const gm_models *m
   gm_level *level = (gm_level *)R_alloc(n, sizeof(gm_level));
   const double *a = ffi_doubles(x, "a", n), *b2 = ffi_doubles(x, "b2", n);
   const double *coef = ffi_doubles(x, "coef", (R_xlen_t)n * J);
-  size_t size = gm_level_size(pool);
-  double *table = (double *)R_alloc(n * size, sizeof(double));
+  const int *want = ffi_integers(x, "want", n);
+  size_t size = 0;
+  for (int i = 0; i < n; i++) {
+    if (want[i] < GM_SCORE || want[i] > GM_NOISE_IN) Rf_error("internal error: 'want'");
+    size += gm_level_size(pool, (gm_want)want[i]);
+  }
+  double *table = (double *)R_alloc(size, sizeof(double));
   for (int i = 0; i < n; i++) {
     level[i].a = a[i];
     level[i].b2 = b2[i];
+    level[i].want = (gm_want)want[i];
     level[i].coef = coef + (size_t)i * J;
-    if (gm_level_fill(pool, models, level + i, table + i * size) != GM_OK) {
+    gm_status status = gm_level_fill(pool, models, level + i, table);
+    if (status == GM_ERR_FORGOTTEN) {
+      Rf_error("no denoised point at noise level %d of %d: a = 0, and the score is no law's", i + 1,
+               n);
+    } else if (status != GM_OK) {
       Rf_error("a component has zero variance at noise level %d of %d, where it has no density",
                i + 1, n);
     }
+    table += gm_level_size(pool, level[i].want);
   }
   return level;
 }

@@ -62,19 +62,40 @@ gm_status gm_models_fill(int K, int J, const double *log_weight, gm_models *mode
   return GM_OK;
 }
 
-size_t gm_level_size(const gm_pool *pool) {
+size_t gm_level_size(const gm_pool *pool, gm_want want) {
   size_t d = pool->d, K = pool->K, tables = pool->vector ? 1 : pool->common ? 2 : 4;
-  return d * (pool->common ? 1 : K) + d + K + tables * d * K;
+  if (want != GM_SCORE && !pool->vector) tables++;
+  return 2 * d * (pool->common ? 1 : K) + d + K + tables * d * K;
+}
+
+/* The eigenvalue of B_k that belongs to a variance of Sigma_k and its precision at the level. */
+static double gain_of(const gm_level *level, double value, double precision) {
+  if (level->want == GM_DENOISED) return level->a * value * precision;
+  return level->want == GM_NOISE_IN ? sqrt(level->b2) * precision : -precision;
+}
+
+/* What (x + b^2 s)/a has beyond sum_k rho_k v_k if the coefficients sum to c: (1 - c) x/a. A sum
+ * that misses 1 by rounding, as (1 + eta) - eta does, is 1. */
+static double lack_of(const gm_level *level, int J) {
+  double size = 1, total = level->total;
+  for (int j = 0; j < J; j++) size += fabs(level->coef[j]);
+  int one = fabs(1 - total) <= 1e-15 * J * size;
+  return level->want != GM_DENOISED || one ? 0 : (1 - total) / level->a;
 }
 
 /* S_k(t) = a^2 Sigma_k + b2 I has the eigenvectors of Sigma_k at every t. */
 gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *level,
                         double *table) {
   const double log_2pi = 1.8378770664093454836;
+  /* Logits that are linear in x, or of x and means from one origin, lose the square of these many
+   * standard deviations, times 1e-16. */
+  const double far = 500;
   size_t d = pool->d, K = models->first[models->G], columns = pool->common ? 1 : pool->K;
-  double *precision = table, *origin = precision + d * columns, *constant = origin + d;
-  double *mean = constant + pool->K, *slope = mean + d * pool->K;
-  double *root = slope + d * pool->K, *root_mean = root + d * pool->K;
+  double *precision = table, *gain = precision + d * columns, *origin = gain + d * columns;
+  double *constant = origin + d, *mean = constant + pool->K, *slope = mean + d * pool->K;
+  double *root = slope + d * pool->K, *root_mean = root + d * pool->K, reach = 0;
+  double *offset = slope;
+  if (level->want != GM_SCORE) offset = pool->common ? root : root_mean + d * pool->K;
   for (size_t j = 0; j < d; j++) {
     double least = INFINITY, most = -INFINITY;
     for (size_t k = 0; k < K; k++) {
@@ -90,8 +111,9 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
       for (size_t j = 0; j < d; j++) {
         double value = pool->value[(pool->common ? 0 : of * d) + j];
         double variance = level->a * level->a * value + level->b2;
-        if (!(variance > 0)) return GM_ERR_SINGULAR;
+        if (!(variance > 0) || !isfinite(1 / variance)) return GM_ERR_SINGULAR;
         precision[k * d + j] = 1 / variance;
+        gain[k * d + j] = gain_of(level, value, 1 / variance);
         log_det += log(variance);
       }
       level->log_norm = -0.5 * ((double)d * log_2pi + log_det);
@@ -102,20 +124,44 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
       double m = level->a * pool->mean[of * d + j] - origin[j];
       mean[k * d + j] = m;
       half += 0.5 * m * P[j] * m;
-      if (!pool->vector) slope[k * d + j] = P[j] * m;
-      if (pool->vector || pool->common) continue;
+      if (pool->vector) continue;
+      slope[k * d + j] = P[j] * m;
+      if (level->want == GM_DENOISED) {
+        const double *B = gain + (pool->common ? 0 : k * d);
+        offset[k * d + j] = level->b2 * P[j] * pool->mean[of * d + j] + B[j] * origin[j];
+      } else if (level->want == GM_NOISE_IN) {
+        offset[k * d + j] = -sqrt(level->b2) * slope[k * d + j];
+      }
+      if (pool->common) continue;
       root[k * d + j] = sqrt(0.5 * P[j]);
       root_mean[k * d + j] = root[k * d + j] * m;
     }
+    reach = fmax(reach, 2 * half);
     constant[k] = models->log_weight[k] + (pool->common ? -half : level->log_norm);
+  }
+  level->far = !pool->vector && !(reach <= far * far);
+  for (size_t j = 0; level->far && j < d; j++) origin[j] = 0;
+  for (size_t k = 0; level->far && k < K; k++) {
+    if (pool->common) constant[k] = models->log_weight[k];
+    for (size_t j = 0; j < d; j++) {
+      mean[k * d + j] = level->a * pool->mean[models->order[k] * d + j];
+    }
   }
   level->total = 0;
   for (int j = 0; j < models->J; j++) level->total += level->coef[j];
+  level->lack = lack_of(level, models->J);
+  if (!isfinite(level->lack)) return GM_ERR_FORGOTTEN;
+  level->outer = 1;
+  if (level->want == GM_DENOISED) level->outer = level->b2 > 0 ? level->a / level->b2 : 0;
+  if (level->want == GM_NOISE_IN) level->outer = level->b2 > 0 ? -1 / sqrt(level->b2) : 0;
+  level->start = level->want == GM_DENOISED ? pool->mean : NULL;
   level->precision = precision;
+  level->gain = gain;
   level->origin = origin;
   level->constant = constant;
   level->mean = mean;
   level->slope = slope;
+  level->offset = offset;
   level->root = root;
   level->root_mean = root_mean;
   return GM_OK;

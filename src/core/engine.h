@@ -40,7 +40,7 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   double *to = op->to < 0 ? NULL : ROW(area->reg, (size_t)op->to * d);
   double *logp = op->n < 0 ? NULL : ROW(area->scalar, op->n);
   gm_score_work work = gm_work_of(area);
-  if (area->P) gm_precisions(pool, models, level, area->P);
+  if (area->P && level->want == GM_SCORE) gm_precisions(pool, models, level, area->P);
   for (size_t v = 0, strip = gm_strip(pool, job->program, lanes); v < lanes; v += strip) {
     gm_score(pool, models, level, from + v, lanes, lanes - v < strip ? lanes - v : strip,
              derivative, &work, to ? to + v : NULL, logp ? logp + v : NULL);

@@ -10,6 +10,7 @@
 typedef enum {
   GM_OK = 0,
   GM_ERR_SINGULAR, /* a component has no density at a level: zero variance and zero noise */
+  GM_ERR_FORGOTTEN, /* a = 0, where coefficients that do not sum to 1 have no denoised point */
   GM_ERR_PROGRAM   /* an operation names a register, level or table entry that does not exist */
 } gm_status;
 
@@ -34,25 +35,39 @@ typedef struct {
   const double *shift;      /* G x J: what model j adds to the log-weights of group g */
 } gm_models;
 
-/* A noise level: x_t = a x_0 + sqrt(b2) z, and the coefficient c_j of each model's score. The
- * tables follow the order of the models. */
+/* What an evaluation gives: the score s, the denoised point (x + b^2 s)/a, or the noise -b s. */
+typedef enum { GM_SCORE, GM_DENOISED, GM_NOISE_IN } gm_want;
+
+/* A noise level: x_t = a x_0 + sqrt(b2) z, the coefficient c_j of each model's score, and what is
+ * wanted there. Component k gives v_k = start_k + B_k (x - a mu_k), where B_k has the eigenvectors
+ * of the covariance and the eigenvalues `gain`: 0 and -P_k for its score, 0 and b P_k for its
+ * noise, mu_k and a Sigma_k P_k for the mean of its data given x. The tables follow the order of
+ * the models. */
 typedef struct {
   double a, b2;
+  gm_want want;
+  int far;                 /* components so far apart that logits are taken by distances */
   const double *coef;      /* J */
   double total;            /* sum of coef */
+  double lack;             /* times x: what sum_k rho_k v_k lacks of what is wanted */
+  double outer;            /* of sum_j c_j sum_k r_jk (v_k - v_j)(v_k - v_j)' in the derivative */
   double log_norm;         /* -(d log 2 pi + log det) / 2, if common */
   const double *precision; /* d x (common ? 1 : K): 1 / (a^2 value + b2) */
-  const double *origin;    /* d: a times the middle of the means; the next count from it */
+  const double *gain;      /* d x (common ? 1 : K) */
+  const double *start;     /* d x pool->K, in the pool's order; NULL: 0 */
+  const double *origin;    /* d: a times the middle of the means, or 0; the next count from it */
   const double *mean;      /* d x K: a mu_k - origin */
   const double *constant;  /* K: the logit at x = origin, or at the mean if not common */
   const double *slope;     /* d x K: P_k (a mu_k - origin), unless the pool has vectors */
+  const double *offset;    /* d x K: v_k at x = origin; the same as slope for the score */
   const double *root;      /* d x K: sqrt(P_k / 2); unless common or with vectors */
   const double *root_mean; /* d x K: that times (a mu_k - origin) */
 } gm_level;
 
 size_t gm_models_size(int K, int J); /* doubles for what gm_models_fill makes */
 gm_status gm_models_fill(int K, int J, const double *log_weight, gm_models *models, double *table);
-size_t gm_level_size(const gm_pool *pool); /* doubles for the tables of a level */
+/* Doubles for the tables of a level. */
+size_t gm_level_size(const gm_pool *pool, gm_want want);
 gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *level,
                         double *table);
 

@@ -3,6 +3,10 @@
  *   s(x) = sum_j c_j s_j(x),  s_j = score of model j = sum_k r_jk g_k,  g_k = -P_k (x - a mu_k)
  *   Ds   = sum_j c_j [ sum_k r_jk (g_k - s_j)(g_k - s_j)' ] - sum_k rho_k P_k,  rho = sum_j c_j r_j
  *
+ * A level may want the denoised point or the noise in place of the score: then g_k stands for the
+ * v_k of gm_level, s_j for their mean, B_k for -P_k, and `outer` is the factor of the first term.
+ * The denoised point is so made of points, and no digits are lost where a is small.
+ *
  * Responsibilities r_jk are softmaxes of log w_jk + log N_k. Components that all models weigh alike
  * form a group g (see gm_models): they share exp(logit - top_g), and the sums
  *
@@ -24,7 +28,7 @@ typedef struct {
   double *e;     /* a tile of components (all, for the derivative): logits, then e_k */
   double *top;   /* G rows: what the e_k of a group are relative to */
   double *sum;   /* G rows: S_g */
-  double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k P_k */
+  double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k gain_k */
   double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g */
   double *part;  /* G rows, and one: scratch */
   double *dx;    /* 3 x d rows: scratch of the full form, and of the Jacobian */
@@ -55,20 +59,27 @@ GM_INLINE void gm_precisions(const gm_pool *pool, const gm_models *models, const
   }
 }
 
-/* g = -P_k (x - a mu_k) of component i of the full form (NULL: not wanted), and its logit. */
+/* start_k of component i, or NULL. */
+GM_INLINE const double *gm_start(const gm_models *models, const gm_level *level, size_t d, int i) {
+  return level->start ? level->start + models->order[i] * d : NULL;
+}
+
+/* g = start_k + B_k (x - a mu_k) of component i of the full form (NULL: not wanted), and its
+ * logit. */
 GM_INLINE void gm_full_component(const gm_pool *pool, const gm_models *models,
                                  const gm_level *level, int i, size_t lanes, gm_score_work *work,
                                  double *g, double *logit) {
   int d = pool->d;
   const double *mean = level->mean + (size_t)i * d, *prec = level->precision + (size_t)i * d;
   const double *V = pool->vector + (size_t)models->order[i] * d * d;
+  const double *gain = level->gain + (size_t)i * d, *start = gm_start(models, level, d, i);
   double *dx = work->dx, *y = ROW(dx, d), constant = level->constant[i];
   for (int j = 0; j < d; j++) {
     for (size_t v = 0; v < lanes; v += GM_VL) {
       AT(ROW(dx, j) + v) = vset(mean[j]) - LD(ROW(work->u, j) + v);
     }
   }
-  if (d <= GM_MAX_PRECISION && gm_well_conditioned(d, prec)) {
+  if (level->want == GM_SCORE && d <= GM_MAX_PRECISION && gm_well_conditioned(d, prec)) {
     size_t ld = gm_padded(d);
     gm_quadratic(d, work->P + i * d * ld, ld, dx, lanes, g, logit);
   } else {
@@ -76,16 +87,59 @@ GM_INLINE void gm_full_component(const gm_pool *pool, const gm_models *models,
     for (size_t v = 0; v < lanes; v += GM_VL) {
       vd q = vset(0);
       for (int j = 0; j < d; j++) {
-        vd yj = LD(ROW(y, j) + v), py = vset(prec[j]) * yj;
-        q += yj * py;
-        AT(ROW(y, j) + v) = py;
+        vd yj = LD(ROW(y, j) + v);
+        q += yj * (vset(prec[j]) * yj);
+        AT(ROW(y, j) + v) = vset(-gain[j]) * yj;
       }
       AT(logit + v) = q;
     }
     if (g) gm_product(d, d, (gm_matrix){V, 1, d}, NULL, 0, (gm_rows){y, lanes}, lanes, g);
   }
+  for (int j = 0; g && start && j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(g, j) + v) += vset(start[j]);
+  }
   for (size_t v = 0; v < lanes; v += GM_VL) {
     AT(logit + v) = vset(constant) - vset(0.5) * vmin(LD(logit + v), vset(GM_FAR));
+  }
+}
+
+/* Logits of components far apart: of differences x - a mu_k that have all their digits, where the
+ * other forms take x and a mu_k from one origin. (With a common covariance, without the norm.) */
+static GM_NOINLINE void gm_far_logits(const gm_pool *pool, const gm_level *level, int i, int count,
+                                      size_t lanes, const double *x, double *logit) {
+  int d = pool->d;
+  for (int k = 0; k < count; k++) {
+    const double *mean = level->mean + (size_t)(i + k) * d;
+    const double *prec = level->precision + (pool->common ? 0 : (size_t)(i + k) * d);
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd q = vset(0);
+      for (int j = 0; j < d; j++) {
+        vd dx = LD(ROW(x, j) + v) - vset(mean[j]);
+        q += dx * (vset(prec[j]) * dx);
+      }
+      AT(ROW(logit, k) + v) = vset(level->constant[i + k]) - vset(0.5) * vmin(q, vset(GM_FAR));
+    }
+  }
+}
+
+/* y = sum_k e_k v_k of the same, added to y if `add`. */
+static GM_NOINLINE void gm_far_values(const gm_pool *pool, const gm_models *models,
+                                      const gm_level *level, int i, int count, int add,
+                                      size_t lanes, const double *x, const double *e, double *y) {
+  int d = pool->d;
+  for (int j = 0; j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd sum = add ? LD(ROW(y, j) + v) : vset(0), xj = LD(ROW(x, j) + v);
+      for (int k = 0; k < count; k++) {
+        size_t at = (size_t)(i + k) * d + j;
+        const double *start = gm_start(models, level, d, i + k);
+        vd dx = xj - vset(level->mean[at]);
+        vd value = vset(level->gain[pool->common ? (size_t)j : at]) * dx;
+        if (start) value += vset(start[j]);
+        sum += LD(ROW(e, k) + v) * value;
+      }
+      AT(ROW(y, j) + v) = sum;
+    }
   }
 }
 
@@ -94,7 +148,9 @@ GM_INLINE void gm_logits(const gm_pool *pool, const gm_level *level, int i, int 
                          size_t lanes, gm_score_work *work, double *logit) {
   size_t d = pool->d;
   gm_rows u = {work->u, lanes};
-  if (pool->common) {
+  if (level->far) {
+    gm_far_logits(pool, level, i, count, lanes, work->u, logit);
+  } else if (pool->common) {
     gm_product(count, (int)d, (gm_matrix){level->slope + i * d, d, 1}, level->constant + i, 0,
                u, lanes, logit);
   } else {
@@ -103,7 +159,7 @@ GM_INLINE void gm_logits(const gm_pool *pool, const gm_level *level, int i, int 
   }
 }
 
-/* The same by g_k, which is kept, for the derivative. */
+/* The same, and v_k, which is kept, for the derivative. */
 GM_INLINE void gm_component_scores(const gm_pool *pool, const gm_models *models,
                                    const gm_level *level, int i, size_t lanes,
                                    gm_score_work *work) {
@@ -115,16 +171,22 @@ GM_INLINE void gm_component_scores(const gm_pool *pool, const gm_models *models,
   }
   const double *mean = level->mean + (size_t)i * d;
   const double *prec = level->precision + (pool->common ? 0 : (size_t)i * d);
-  double constant = pool->common ? models->log_weight[i] : level->constant[i];
+  const double *gain = level->gain + (pool->common ? 0 : (size_t)i * d);
+  const double *start = gm_start(models, level, d, i);
+  int linear = pool->common && !level->far;
   for (size_t v = 0; v < lanes; v += GM_VL) {
     vd q = vset(0);
     for (int j = 0; j < d; j++) {
-      vd dx = LD(ROW(work->u, j) + v) - vset(mean[j]), pdx = vset(prec[j]) * dx;
-      q += dx * pdx;
-      AT(ROW(g, j) + v) = -pdx;
+      vd dx = LD(ROW(work->u, j) + v) - vset(mean[j]), value = vset(gain[j]) * dx;
+      if (!linear) q += dx * (vset(prec[j]) * dx);
+      if (start) value += vset(start[j]);
+      AT(ROW(g, j) + v) = value;
     }
-    AT(logit + v) = vset(constant) - vset(0.5) * vmin(q, vset(GM_FAR));
+    if (!linear) {
+      AT(logit + v) = vset(level->constant[i]) - vset(0.5) * vmin(q, vset(GM_FAR));
+    }
   }
+  if (linear) gm_logits(pool, level, i, 1, lanes, work, logit);
 }
 
 /* Takes `count` rows of logits into the sums of a group: they become e_k = exp(logit - top). Older
@@ -173,7 +235,7 @@ GM_INLINE void gm_group(const gm_pool *pool, const gm_models *models, const gm_l
   size_t d = pool->d;
   int end = models->first[g + 1], tile = pool->vector ? 1 : GM_COMPONENTS;
   double *top = ROW(work->top, g), *sum = ROW(work->sum, g), *e = work->e, *scale = work->part;
-  double *slope = ROW(work->slope, g * d), *prec = ROW(work->slope, (models->G + g) * d);
+  double *slope = ROW(work->slope, g * d), *gain = ROW(work->slope, (models->G + g) * d);
   for (int i = models->first[g]; i < end; i += tile) {
     int count = end - i < tile ? end - i : tile, older = i > models->first[g];
     gm_rows rows = {e, lanes};
@@ -193,12 +255,16 @@ GM_INLINE void gm_group(const gm_pool *pool, const gm_models *models, const gm_l
     gm_absorb(e, count, older, lanes, top, sum, scale);
     if (!score) continue;
     if (older) gm_scale_rows(slope, (int)d, scale, lanes);
-    gm_product((int)d, count, (gm_matrix){level->slope + i * d, 1, d}, NULL, older, rows, lanes,
+    if (level->far) {
+      gm_far_values(pool, models, level, i, count, older, lanes, work->u, e, slope);
+      continue;
+    }
+    gm_product((int)d, count, (gm_matrix){level->offset + i * d, 1, d}, NULL, older, rows, lanes,
                slope);
     if (pool->common) continue;
-    if (older) gm_scale_rows(prec, (int)d, scale, lanes);
-    gm_product((int)d, count, (gm_matrix){level->precision + i * d, 1, d}, NULL, older, rows, lanes,
-               prec);
+    if (older) gm_scale_rows(gain, (int)d, scale, lanes);
+    gm_product((int)d, count, (gm_matrix){level->gain + i * d, 1, d}, NULL, older, rows, lanes,
+               gain);
   }
 }
 
@@ -283,24 +349,25 @@ GM_INLINE void gm_rho(const gm_models *models, size_t lanes, const gm_score_work
 GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const gm_level *level,
                            size_t lanes, gm_score_work *work, double *s, size_t stride) {
   size_t d = pool->d, G = models->G;
+  int apart = !pool->common && !pool->vector && !level->far;
   for (size_t j = 0; j < d; j++) {
     double *to = s + j * stride;
     for (size_t g = 0; g < G; g++) {
-      const double *a = ROW(work->slope, g * d + j), *p = ROW(work->slope, (G + g) * d + j);
+      const double *a = ROW(work->slope, g * d + j), *b = ROW(work->slope, (G + g) * d + j);
       const double *coef = ROW(work->coef, g), *u = ROW(work->u, j);
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd t = LD(a + v);
-        if (!pool->common && !pool->vector) t -= LD(p + v) * LD(u + v);
+        if (apart) t += LD(b + v) * LD(u + v);
         t *= LD(coef + v);
         if (g) t += LD(to + v);
         AT(to + v) = t;
       }
     }
   }
-  for (size_t j = 0; pool->common && j < d; j++) {
-    double p = level->total * level->precision[j];
+  for (size_t j = 0; pool->common && !level->far && j < d; j++) {
+    double b = level->total * level->gain[j];
     for (size_t v = 0; v < lanes; v += GM_VL) {
-      AT(s + j * stride + v) -= vset(p) * LD(ROW(work->u, j) + v);
+      AT(s + j * stride + v) += vset(b) * LD(ROW(work->u, j) + v);
     }
   }
 }
@@ -313,17 +380,21 @@ GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
   double *rho = work->e, *t = work->slope;
   gm_rows rows = {rho, lanes};
   gm_rho(models, lanes, work, rho);
-  gm_product(d, K, (gm_matrix){level->slope, 1, d}, NULL, 0, rows, lanes, s);
+  if (level->far) {
+    gm_far_values(pool, models, level, 0, K, 0, lanes, work->u, rho, s);
+    return;
+  }
+  gm_product(d, K, (gm_matrix){level->offset, 1, d}, NULL, 0, rows, lanes, s);
   if (!pool->common) {
-    gm_product(d, K, (gm_matrix){level->precision, 1, d}, NULL, 0, rows, lanes, t);
+    gm_product(d, K, (gm_matrix){level->gain, 1, d}, NULL, 0, rows, lanes, t);
   }
   for (int j = 0; j < d; j++) {
     double *to = ROW(s, j), *u = ROW(work->u, j), *tj = ROW(t, j);
     if (pool->common) {
-      double p = level->total * level->precision[j];
-      for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) -= vset(p) * LD(u + v);
+      double b = level->total * level->gain[j];
+      for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) += vset(b) * LD(u + v);
     } else {
-      for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) -= LD(tj + v) * LD(u + v);
+      for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) += LD(tj + v) * LD(u + v);
     }
   }
 }
@@ -381,9 +452,9 @@ GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
     }
     GM_UNROLL
     for (int i = 0; i < d; i++) {
-      vd to = vset(-level->total * level->precision[i]) * u[i];
+      vd to = vset(level->total * level->gain[i]) * u[i];
       GM_UNROLL
-      for (int k = 0; k < K; k++) to += vset(level->slope[k * d + i]) * rho[k];
+      for (int k = 0; k < K; k++) to += vset(level->offset[k * d + i]) * rho[k];
       AT(s + i * stride + v) = to;
     }
   }
@@ -392,7 +463,7 @@ GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
 /* Is it such a case? Then does it. */
 GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_level *level,
                          const double *x, size_t stride, size_t lanes, double *s) {
-  if (!pool->common || models->J > GM_FEW_MODELS) return 0;
+  if (!pool->common || models->J > GM_FEW_MODELS || level->far || level->lack != 0) return 0;
 #define GM_FEW(K, d)                                                 \
   case 8 * (d) + (K):                                                \
     gm_score_few(K, d, models, level, x, stride, lanes, s);          \
@@ -406,11 +477,12 @@ GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_
   return 0;
 }
 
-/* Guided score of the particles x into s (NULL: not wanted), log p_j into logp (or NULL); rows of
- * these three lie `stride` apart. Keeps g, r and rho if `derivative`.
+/* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
+ * into logp (or NULL); rows of these three lie `stride` apart. Keeps g, r and rho if `derivative`.
  *
  * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
- * and s_j = sum_k r_jk slope_k - P u. */
+ * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components
+ * that are far apart (`far`). */
 GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
                         const double *x, size_t stride, size_t lanes, int derivative,
                         gm_score_work *work, double *s, double *logp) {
@@ -443,7 +515,8 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
   if (logp && pool->common) {
     for (size_t v = 0; v < lanes; v += GM_VL) {
       vd q = vset(0);
-      for (int j = 0; !derivative && j < d; j++) { /* else the logits have it all but the norm */
+      /* else the logits have it all but the norm */
+      for (int j = 0; !level->far && j < d; j++) {
         vd uj = LD(ROW(work->u, j) + v);
         q += vset(level->precision[j]) * uj * uj;
       }
@@ -466,6 +539,11 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
         }
         AT(s + j * stride + v) = sum;
       }
+    }
+  }
+  for (int j = 0; level->lack != 0 && j < d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(s + j * stride + v) += vset(level->lack) * LD(x + j * stride + v);
     }
   }
 }
@@ -512,18 +590,18 @@ GM_INLINE void gm_model_scores(const gm_pool *pool, const gm_models *models, con
 GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const gm_level *level,
                              size_t lanes, gm_score_work *work, double *divergence) {
   int K = models->first[models->G], d = pool->d;
-  for (size_t v = 0; v < lanes; v += GM_VL) AT(divergence + v) = vset(0);
+  for (size_t v = 0; v < lanes; v += GM_VL) AT(divergence + v) = vset(d * level->lack);
   for (int k = 0; k < K; k++) {
-    const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
+    const double *gain = level->gain + (pool->common ? 0 : (size_t)k * d);
     double trace = 0;
-    for (int j = 0; j < d; j++) trace += prec[j];
+    for (int j = 0; j < d; j++) trace += gain[j];
     for (size_t v = 0; v < lanes; v += GM_VL) {
-      AT(divergence + v) -= vset(trace) * LD(ROW(work->rho, k) + v);
+      AT(divergence + v) += vset(trace) * LD(ROW(work->rho, k) + v);
     }
   }
   for (int m = 0; m < models->J; m++) {
     if (!gm_spreads(models, level, m)) continue;
-    double c = level->coef[m];
+    double c = level->outer * level->coef[m];
     for (GM_MEMBERS(m, k)) {
       const double *r = ROW(work->r, (size_t)m * K + k);
       for (size_t v = 0; v < lanes; v += GM_VL) {
@@ -538,15 +616,14 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
   }
 }
 
-/* Entry a, b of the precision of component k of the full form, whether P has been formed or not. */
-GM_INLINE double gm_precision_entry(const gm_pool *pool, const gm_models *models,
-                                    const double *prec, const gm_score_work *work, int k, int a,
-                                    int b) {
+/* Entry a, b of B_k of the full form; that of the score has been formed, as -P, if there is P. */
+GM_INLINE double gm_gain_entry(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                               const gm_score_work *work, int k, int a, int b) {
   size_t d = pool->d;
-  if (work->P) return work->P[(k * d + b) * gm_padded(d) + a];
-  const double *V = pool->vector + models->order[k] * d * d;
+  if (work->P && level->want == GM_SCORE) return -work->P[(k * d + b) * gm_padded(d) + a];
+  const double *V = pool->vector + models->order[k] * d * d, *gain = level->gain + k * d;
   double sum = 0;
-  for (size_t j = 0; j < d; j++) sum += V[j * d + a] * prec[j] * V[j * d + b];
+  for (size_t j = 0; j < d; j++) sum += V[j * d + a] * gain[j] * V[j * d + b];
   return sum;
 }
 
@@ -556,21 +633,25 @@ GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const g
                            int n, size_t lanes, gm_score_work *work, double *H) {
   int K = models->first[models->G], d = pool->d;
   memset(H, 0, sizeof(double) * n * n * lanes);
+  for (int j = 0; level->lack != 0 && j < n; j++) {
+    double *h = ROW(H, (size_t)j * n + j);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) = vset(level->lack);
+  }
   for (int k = 0; k < K; k++) {
-    const double *prec = level->precision + (pool->common ? 0 : (size_t)k * d);
+    const double *gain = level->gain + (pool->common ? 0 : (size_t)k * d);
     const double *rho = ROW(work->rho, k);
     for (int b = 0; b < n; b++) {
       for (int a = pool->vector ? 0 : b; a <= b; a++) {
-        double p = pool->vector ? gm_precision_entry(pool, models, prec, work, k, a, b) : prec[b];
+        double by = pool->vector ? gm_gain_entry(pool, models, level, work, k, a, b) : gain[b];
         double *h = ROW(H, (size_t)b * n + a);
-        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) -= vset(p) * LD(rho + v);
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(by) * LD(rho + v);
       }
     }
   }
   for (int m = 0; m < models->J; m++) {
     if (!gm_spreads(models, level, m)) continue;
     const double *s = ROW(work->s, (size_t)m * d);
-    double c = level->coef[m];
+    double c = level->outer * level->coef[m];
     for (GM_MEMBERS(m, k)) {
       const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
       double *u = work->dx;
@@ -601,37 +682,33 @@ GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_l
                         size_t lanes, gm_score_work *work, const double *x, double *y) {
   int K = models->first[models->G], d = pool->d;
   gm_rows rows = {x, lanes};
-  if (pool->common) {
-    for (int j = 0; j < d; j++) {
-      double p = -level->total * level->precision[j];
-      for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(y, j) + v) = vset(p) * LD(ROW(x, j) + v);
-    }
-  } else {
-    memset(y, 0, sizeof(double) * d * lanes);
+  for (int j = 0; j < d; j++) {
+    double b = level->lack + (pool->common ? level->total * level->gain[j] : 0);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(y, j) + v) = vset(b) * LD(ROW(x, j) + v);
   }
   for (int k = 0; !pool->common && k < K; k++) {
-    const double *prec = level->precision + (size_t)k * d, *rho = ROW(work->rho, k), *px = x;
+    const double *gain = level->gain + (size_t)k * d, *rho = ROW(work->rho, k), *bx = x;
     if (pool->vector) {
       const double *V = pool->vector + (size_t)models->order[k] * d * d;
       double *turned = work->dx, *back = ROW(work->dx, d);
       gm_product(d, d, (gm_matrix){V, d, 1}, NULL, 0, rows, lanes, turned);
       for (int j = 0; j < d; j++) {
-        for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(turned, j) + v) *= vset(prec[j]);
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(turned, j) + v) *= vset(gain[j]);
       }
       gm_product(d, d, (gm_matrix){V, 1, d}, NULL, 0, (gm_rows){turned, lanes}, lanes, back);
-      px = back;
+      bx = back;
     }
     for (int j = 0; j < d; j++) {
-      double p = pool->vector ? 1 : prec[j];
+      double b = pool->vector ? 1 : gain[j];
       for (size_t v = 0; v < lanes; v += GM_VL) {
-        AT(ROW(y, j) + v) -= vset(p) * LD(rho + v) * LD(ROW(px, j) + v);
+        AT(ROW(y, j) + v) += vset(b) * LD(rho + v) * LD(ROW(bx, j) + v);
       }
     }
   }
   for (int m = 0; m < models->J; m++) {
     if (!gm_spreads(models, level, m)) continue;
     const double *s = ROW(work->s, (size_t)m * d);
-    double c = level->coef[m];
+    double c = level->outer * level->coef[m];
     for (GM_MEMBERS(m, k)) {
       const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
       for (size_t v = 0; v < lanes; v += GM_VL) {

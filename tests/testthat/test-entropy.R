@@ -102,3 +102,23 @@ test_that("what has no entropy says so", {
   expect_identical(nrow(none), 1L)
   expect_true(is.na(none$estimate))
 })
+
+test_that("entropy, confidence and information know components at any distance", {
+  at <- function(p, v) sum(-p * log(p) + p * log(2 * pi * exp(1) * v) / 2)
+  for (apart in 10^c(2, 4, 8, 16, 100, 200)) {
+    m <- gaussmix(c(.3, .7), apart * c(-1, 1), c(1, 2), class = c("a", "b"))
+    expect_equal(entropy(m)$estimate, at(c(.3, .7), 1:2), tolerance = 1e-13)
+    expect_equal(confidence(m)$estimate, c(1, 1), tolerance = 1e-13)
+    row <- information(m)
+    expect_equal(row$entropy, at(c(.3, .7), 1:2), tolerance = 1e-13)
+    expect_equal(row$fisher, .3 + .7 / 2, tolerance = 1e-12)
+    # two that overlap, beside one far off: in any place
+    three <- gaussmix(c(.2, .3, .5), c(apart, 0, 1), c(1, .25, .25), class = c("far", "a", "b"))
+    two <- gaussmix(c(.3, .5) / .8, c(0, 1), .25, class = c("a", "b"))
+    expect_equal(entropy(three)$estimate,
+                 .8 * entropy(two)$estimate - .8 * log(.8) + at(.2, 1), tolerance = 1e-12)
+    expect_equal(confidence(three, "a")$estimate, confidence(two, "a")$estimate, tolerance = 1e-12)
+  }
+  moved <- gaussmix(c(.3, .7), 1e6 + c(0, 1), c(.2, .3))
+  expect_equal(entropy(moved), entropy(gaussmix(c(.3, .7), c(0, 1), c(.2, .3))), tolerance = 1e-12)
+})

@@ -231,7 +231,8 @@ test_that("bad arguments are answered by name", {
   for (sampler in list(NULL, "ddim", sampler_ddim, list())) bad("sampler", sampler = sampler)
   for (schedule in list(NULL, "ou", schedule_ou, list())) bad("schedule", schedule = schedule)
   for (horizon in list(Inf, -1, 0, NA, NaN, "5", c(1, 2))) bad("horizon", horizon = horizon)
-  bad("horizon", horizon = 1, schedule = schedule_flow())
+  # DDIM starts there
+  bad("sampler", horizon = 1, schedule = schedule_flow(), sampler = sampler_euler(5))
   bad("horizon", horizon = 1.01, schedule = schedule_vp())
   for (start in list(NULL, "noise", matrix(0, 3, 3), cbind(NA, 0), cbind("a", "b"), list(0, 0),
                      gaussmix(1, 0, 1), cbind(Inf, 0), cbind(-Inf, 0))) {

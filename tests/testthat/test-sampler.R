@@ -241,7 +241,7 @@ test_that("bad input to samplers names the argument", {
     bad(make(-3), "steps")
     bad(make(NaN), "steps")
     bad(make("many"), "steps")
-    bad(make(10, grid = "karras"), "grid")
+    bad(make(10, grid = "polynomial"), "grid")
     bad(make(10, grid = c(1, 2)), "grid")
     bad(make(10, grid = 1), "grid")
     bad(make(10, end = -1), "end")
@@ -334,4 +334,164 @@ test_that("every sampler says of itself what its operations tell", {
     asked <- step_draws(s$step, s$steps, s$grid, s$end, s$vectorised)
     expect_identical(s$stochastic, asked, label = s$label)
   }
+})
+
+# ---- Starts at which the data are forgotten, or nearly
+
+# diffusers' way to zero terminal signal-to-noise ratio: sqrt(alpha-bar) shifted and stretched
+zero_snr <- function(steps = 30, last = 0) {
+  root <- sqrt(cumprod(1 - seq(.003, .3, length.out = steps)))
+  bar <- ((root - root[steps]) * root[1] / (root[1] - root[steps]))^2
+  alpha <- c(bar[1], bar[-1] / bar[-steps])
+  schedule_ddpm(replace(alpha, steps, if (last > 0) last / bar[steps - 1] else 0))
+}
+from_denoised <- list(sampler_ddim(NULL), sampler_ddim(NULL, eta = .5), sampler_dpm_2(NULL),
+                      sampler_ddpm(NULL), sampler_ddpm(NULL, "large"), sampler_dpmpp_2m(NULL))
+
+test_that("samplers that use the denoised point start where nothing is left of the data", {
+  m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(2, 1)), list(c(.25, .5), c(.5, .3)), c("a", "b"))
+  one <- gaussmix(1, 1.5, .25)
+  schedule <- zero_snr()
+  expect_identical(schedule$a(c(30, 29.5)), c(0, 0))
+  expect_identical(schedule$b2(30), 1)
+  for (sampler in from_denoised) {
+    exact <- sampler_moments(one, sampler, schedule)
+    n <- 4000
+    run <- guided_sample(one, n, NULL, sampler, schedule, key = c(3, 4))
+    expect_lt(abs(mean(run$x) - exact$mean), 4.5 * sqrt(exact$cov / n))
+    expect_lt(abs(var(run$x) / exact$cov - 1), 4.5 * sqrt(2 / n))
+    if (!sampler$stochastic) {
+      sd <- sqrt(drop(exact$cov))
+      expect_equal(run$log_density, dnorm(drop(run$x), exact$mean, sd, log = TRUE),
+                   tolerance = 1e-9)
+    }
+    # as near to nothing as one likes: the same, but for what DPM-Solver++ makes of steps' lengths
+    run <- guided_sample(m, 40, guidance("a", 2), sampler, schedule, key = c(3, 4))
+    almost <- guided_sample(m, 40, guidance("a", 2), sampler, zero_snr(last = 1e-100),
+                            key = c(3, 4))
+    same <- if (sampler$name == "dpmpp_2m") 1e-2 else 1e-12
+    expect_equal(almost$x, run$x, tolerance = same)
+    expect_equal(almost$log_density, run$log_density, tolerance = same)
+    expect_true(all(is.finite(run$x)))
+  }
+  # all at once, and cut in steps within the last one
+  run <- guided_sample(m, 9, NULL, sampler_ddim(1), schedule)
+  expect_equal(run$x, matrix(mean(m), 9, 2, byrow = TRUE), tolerance = 1e-13)
+  expect_true(all(is.finite(guided_sample(m, 9, NULL, sampler_ddpm(90, grid = "uniform"),
+                                          schedule)$x)))
+  # the flow from pure noise
+  flow <- function(first) {
+    times <- c(first, time_grid(40, 1)[-1])
+    guided_sample(m, 50, guidance("a", 1), sampler_ddim(grid = times), schedule_flow(),
+                  key = c(5, 6))$x
+  }
+  expect_equal(flow(1 - 1e-9), flow(1), tolerance = 1e-7)
+})
+
+test_that("samplers that cannot start there say so", {
+  m <- gaussmix(c(.3, .7), c(-1, 2), .25, c("a", "b"))
+  schedule <- zero_snr()
+  for (sampler in list(sampler_euler(9), sampler_heun(9), sampler_rk4(9), sampler_em(9),
+                       sampler_exponential(9), sampler_ddpm(NULL, "scaled"),
+                       sampler_ddpm(NULL, "matched"))) {
+    expect_error(guided_sample(m, 5, NULL, sampler, schedule), "denoised",
+                 class = "mixguide_error_forgotten")
+  }
+  forgotten <- function(code) expect_error(code, class = "mixguide_error_forgotten")
+  ddim <- sampler_ddim(NULL)
+  forgotten(guided_sample(m, 5, guidance("a", 2, power = 1), ddim, schedule))
+  forgotten(guided_sample(m, 5, NULL, ddim, schedule, score_error = score_error(bias = 1)))
+  forgotten(path_kl(m, sampler_ddpm(NULL), schedule))
+  forgotten(coupled_paths(m, "a", 1, 5, ddim, schedule))
+})
+
+test_that("a late step takes the denoised point and is the step that it was", {
+  set.seed(42)
+  m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(2, 1)), list(c(.25, .5), c(.5, .3)), c("a", "b"))
+  flow <- schedule_flow()
+  times <- c(1 - 2e-4, .5, .1)
+  a <- 2e-4
+  b <- 1 - a
+  x <- matrix(rnorm(10), 5)
+  aim <- guidance("a", 2)
+  take <- function(sampler, ...) {
+    guided_sample(m, 5, aim, sampler, flow, start = x,
+                  noise = function(n, d, m) array(1, c(n, d, m)), ...)
+  }
+  at <- function(x, t) score(m, x, t, flow, "a", 2)
+  ddim <- take(sampler_ddim(grid = times[1:2]))$x
+  expect_equal(ddim, (.5 / a) * (x + b^2 * at(x, times[1])) - .5 * b * at(x, times[1]),
+               tolerance = 1e-10)
+  beta <- b^2 - (a / .5)^2 * .25
+  mean <- (.5 / a) * (x + beta * at(x, times[1]))
+  expect_equal(take(sampler_ddpm(grid = times[1:2]))$x, mean + sqrt(beta * .25 / b^2),
+               tolerance = 1e-10)
+  expect_equal(take(sampler_ddpm(variance = "large", grid = times[1:2]))$x, mean + sqrt(beta),
+               tolerance = 1e-10)
+  # the whole covariance is that of x_.5 given x, here by the oracle's Jacobian
+  matched <- take(sampler_ddpm(variance = "matched", grid = times[1:2]))$x
+  J <- score_jacobian(m, x, times[1], flow, "a", 2)
+  for (i in 1:5) {
+    e <- eigen((.5 / a)^2 * beta * (diag(2) + beta * J[i, , ]), symmetric = TRUE)
+    root <- e$vectors %*% (sqrt(pmax(e$values, 0)) * t(e$vectors))
+    expect_equal(matched[i, ], mean[i, ] + drop(root %*% c(1, 1)), tolerance = 1e-6)
+  }
+  # two scores: with the middle at (a/b)_r = sqrt((a/b)(a'/b'))
+  r <- 1 - sqrt(a / b) / (1 + sqrt(a / b))
+  y <- (1 - r) / a * (x + b^2 * at(x, times[1])) - r * b * at(x, times[1])
+  expect_equal(take(sampler_dpm_2(grid = times[1:2]))$x,
+               .5 / a * x - .5 * (b / a - 1) * -r * at(y, r), tolerance = 1e-8)
+  # the predicted point of a late step serves the next one
+  D <- (x + b^2 * at(x, times[1])) / a
+  x1 <- .5 / b * x + (.5 - a * .5 / b) * D
+  h <- log(c(b / a, 9))
+  D1 <- (x1 + .25 * at(x1, .5)) / .5
+  q <- h[2] / (2 * h[1])
+  expect_equal(take(sampler_dpmpp_2m(grid = times))$x,
+               .2 * x1 + (.9 - .5 * .2) * ((1 + q) * D1 - q * D), tolerance = 1e-9)
+  # a step that is not late asks for the score, as ever
+  expect_identical(sampler_ddim(10)$step(1, time_grid(10, 5), schedule_ou())[[1]],
+                   op_eval("s", from = "x", t = 5))
+})
+
+test_that("op_eval() gives what is wanted", {
+  expect_identical(format(op_eval("d", t = .5, want = "denoised")), "d <- denoised(x, t = 0.5)")
+  expect_error(op_eval("d", t = 1, want = "data"), "`want`", class = "mixguide_error")
+  # three ways to one DDIM sampler; the law and the moments of each, and under a wrong score
+  step <- function(want) function(k, times, schedule) {
+    one <- step_constants(k, times, schedule)
+    b <- sqrt(one$b2)
+    b_next <- sqrt(one$b2_next)
+    list(op_eval("s", t = times[k], want = want),
+         op_linear("x", switch(want,
+           score = list(x = one$ratio, s = one$ratio * one$b2 - b_next * b),
+           denoised = list(x = b_next / b, s = one$a_next - one$a * b_next / b),
+           noise = list(x = one$ratio, s = b_next - one$ratio * b))))
+  }
+  all <- lapply(names(want_code), function(want) {
+    sampler(want, step(want), 12, end = .01, divergence = FALSE, vectorised = TRUE)
+  })
+  m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(2, 1)), list(c(.25, .5), c(.5, .3)), c("a", "b"))
+  reduced <- gaussmix(c(.3, .7), rbind(c(-1, 0, 0), c(2, 1, 1)), .3, c("a", "b"))
+  one <- gaussmix(1, t(c(1, 2)), diag(c(.25, .5)))
+  for (error in list(NULL, score_error(scale = 1.2), score_error(bias = .1))) {
+    for (mixture in list(m, reduced)) {
+      runs <- lapply(all, function(s) {
+        guided_sample(mixture, 20, guidance("a", 2), s, key = c(1, 2), score_error = error)
+      })
+      for (run in runs[-1]) {
+        expect_equal(run$x, runs[[1]]$x, tolerance = 1e-11)
+        expect_equal(run$log_density, runs[[1]]$log_density, tolerance = 1e-10)
+      }
+    }
+  }
+  moments <- lapply(all, function(s) sampler_moments(one, s))
+  expect_equal(moments[[2]], moments[[1]], tolerance = 1e-10)
+  expect_equal(moments[[3]], moments[[1]], tolerance = 1e-10)
+  line <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5), c("a", "b"))
+  laws <- lapply(all, function(s) sampler_law(line, guidance("a", 1), s))
+  expect_equal(entropy(laws[[2]]), entropy(laws[[1]]), tolerance = 1e-9)
+  # rewritten as scores
+  ops <- score_form(all[[2]]$step(3, time_grid(12, 5, end = .01), schedule_ou()), schedule_ou())
+  expect_identical(vapply(ops, `[[`, "", "op"), c("eval", "linear", "linear"))
 })

@@ -163,3 +163,87 @@ test_that("schedules print in two lines and plot", {
   on.exit(dev.off())
   for (schedule in all_schedules()) expect_identical(plot(schedule), schedule)
 })
+
+# ---- Schedules of one's own
+
+test_that("schedule() derives what is not given", {
+  for (known in all_schedules()[1:6]) {
+    own <- schedule(known$a, known$b2, max = known$max, horizon = known$horizon)
+    given <- schedule(known$a, known$b2, known$drift, known$diffusion2, max = known$max,
+                      horizon = known$horizon)
+    expect_identical(own$vp, known$vp)
+    t <- known$horizon * c(1, .99, .7, .3, .1, .01, 1e-3)
+    expect_equal(own$drift(t), known$drift(t), tolerance = 1e-8, info = known$name)
+    expect_equal(own$diffusion2(t), known$diffusion2(t), tolerance = 1e-7, info = known$name)
+    for (one in list(own, given)) {
+      expect_equal(reverse_gain(one, t[-7], t[-1]), reverse_gain(known, t[-7], t[-1]),
+                   tolerance = 1e-7, info = known$name)
+    }
+    m <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5), c("a", "b"))
+    run <- function(schedule) {
+      guided_sample(m, 9, guidance("a", 1), sampler_exponential(20), schedule, key = c(1, 2))
+    }
+    expect_equal(run(own)[c("x", "log_density")], run(known)[c("x", "log_density")],
+                 tolerance = 1e-6, info = known$name)
+  }
+  # f of a discrete schedule jumps
+  known <- schedule_ddpm(1 - seq(1e-3, .05, length.out = 50))
+  expect_silent(schedule(known$a, known$b2, known$drift, known$diffusion2, max = 50))
+})
+
+test_that("a schedule may leave a noise in the data", {
+  # the VPSchedule of the Python package azula: alpha_min = sigma_min = .001
+  alpha <- function(t) exp(log(.001) * t^2)
+  azula <- schedule(alpha, function(t) 1 - alpha(t)^2 + .001^2, max = 1, name = "azula")
+  expect_false(azula$vp)
+  expect_output(print(azula), "azula")
+  t <- c(.1, .5, .9)
+  expect_equal(azula$drift(t), 2 * log(.001) * t, tolerance = 1e-9)
+  expect_equal(azula$diffusion2(t), -2 * 2 * log(.001) * t * (1 + .001^2), tolerance = 1e-8)
+  one <- gaussmix(1, 1.5, .04)
+  exact <- sampler_moments(one, sampler_ddim(400), azula)
+  expect_equal(c(exact$mean, exact$cov), c(1.5, .04 + 1e-6), tolerance = .01)
+  expect_equal(sampler_moments(gaussmix(1, 0, .09), sampler_ddpm(20, "matched"), azula)$cov,
+               .09 + 1e-6, tolerance = 1e-5, ignore_attr = TRUE)
+})
+
+test_that("schedule() says what is missing and what does not agree", {
+  bad <- function(code, arg, words = "") {
+    error <- expect_error(code, class = "mixguide_error")
+    expect_match(conditionMessage(error), paste0("^`", arg, "`.*", words))
+  }
+  a <- function(t) exp(-t)
+  b2 <- function(t) t
+  bad(schedule(b2 = b2), "a", "given")
+  bad(schedule(a), "b2", "given")
+  bad(schedule(1, b2), "a")
+  bad(schedule(a, b2), "horizon", "max")
+  bad(schedule(a, b2, horizon = 0), "horizon")
+  bad(schedule(a, b2, max = -1), "max")
+  bad(schedule(a, function(t) 1, horizon = 2), "b2", "vectorised")
+  bad(schedule(function(t) 1 / t, b2, horizon = 2), "a", "finite")
+  bad(schedule(a, function(t) -t, horizon = 2), "b2")
+  bad(schedule(function(t) a(t) / 2, b2, horizon = 2), "a", "1 at t = 0")
+  bad(schedule(function(t) 1 + 0 * t, function(t) 1 - t / 9, horizon = 2), "b2", "grows")
+  bad(schedule(a, b2, function(t) -1.001 + 0 * t, horizon = 2), "drift", "-1 at t = .*got -1.001")
+  bad(schedule(a, b2, diffusion2 = function(t) 1 + t, horizon = 2), "diffusion2", "at t =")
+  bad(schedule(a, b2, vp = TRUE, horizon = 2), "vp")
+  bad(schedule(a, b2, name = 1, horizon = 2), "name")
+})
+
+test_that("an edited schedule is an error, its horizon apart", {
+  m <- gaussmix(c(.5, .5), c(-1, 1), .25)
+  for (part in c("a", "b2", "drift", "diffusion2", "gain")) {
+    edited <- schedule_ou()
+    edited[[part]] <- function(t) t
+    expect_error(guided_sample(m, 5, NULL, sampler_exponential(5), edited), "schedule\\(\\)",
+                 class = "mixguide_error")
+  }
+  later <- schedule_ou()
+  later$horizon <- 7
+  expect_identical(guided_sample(m, 5, schedule = later)$horizon, 7)
+  # written and read, it is what it was
+  file <- withr::local_tempfile()
+  saveRDS(schedule_cosine(), file)
+  expect_s3_class(check_schedule(readRDS(file)), "schedule")
+})

@@ -446,5 +446,171 @@ test_that("bad arguments are answered by name", {
     expect_mixguide_error(f(m, x, .1, class = "a", strength = 1:2), "strength")
     expect_error(f(m, x, .1, strength = 2), class = "mixguide_error")
   }
-  expect_mixguide_error(denoise(m, x, 1, schedule_flow()), "t")
+  # where the data are forgotten every point tells the same of them
+  expect_equal(denoise(m, x, 1, schedule_flow()),
+               unname(matrix(mean(m), nrow(rbind(x)), length(mean(m)), byrow = TRUE)))
+})
+
+# ---- The denoised point and the noise, late times
+
+# sum_k rho_k m_k, m_k = mu_k + a S_k P_k (x - a mu_k), and its derivative, for coefficients of
+# several models (rows of log-weights): of one point.
+oracle_denoised <- function(plain, models, coef, a, b2) {
+  d <- ncol(plain$means)
+  P <- lapply(plain$covs, function(S) solve(a^2 * S + diag(b2, d)))
+  constant <- vapply(P, function(p) sum(log(diag(chol(p)))), 0)
+  function(x) {
+    dx <- x - a * t(plain$means)
+    m <- vapply(seq_along(P), function(k) plain$means[k, ] + a * plain$covs[[k]] %*% P[[k]] %*%
+                  dx[, k], double(d))
+    m <- matrix(m, d)
+    logit <- constant - vapply(seq_along(P), function(k) sum(dx[, k] * (P[[k]] %*% dx[, k])), 0) / 2
+    point <- (1 - sum(coef)) * if (sum(coef) == 1) 0 * x else x / a
+    slope <- (if (sum(coef) == 1) 0 else (1 - sum(coef)) / a) * diag(d)
+    for (j in seq_along(coef)) {
+      l <- logit + models[j, ]
+      r <- exp(l - max(l)) / sum(exp(l - max(l)))
+      centre <- drop(m %*% r)
+      point <- point + coef[j] * centre
+      for (k in which(r > 0)) {
+        slope <- slope + coef[j] * r[k] *
+          (a / b2 * tcrossprod(m[, k] - centre) + a * plain$covs[[k]] %*% P[[k]])
+      }
+    }
+    list(point = point, slope = slope)
+  }
+}
+
+test_that("the denoised point and the noise are right for every form, at every a", {
+  set.seed(118)
+  for (form in FORMS) {
+    for (size in list(c(1, 3), c(2, 4), c(3, 5), c(2, 40))) {
+      d <- size[1]
+      plain <- random_mixture(form, d, size[2])
+      m <- plain$mixture
+      models <- rbind(log_weights(m, m$class == "a"), log_weights(m))
+      x <- matrix(rnorm(4 * d, 0, 2), 4)
+      for (a in c(.9, .1, 1e-3, 1e-20, 0)) {
+        b2 <- 1 - a^2
+        for (coef in list(c(2.5, -1.5), c(0, 1), c(0, .7))) {
+          if (a == 0 && sum(coef) != 1) next
+          f <- oracle_denoised(plain, models, coef, a, b2)
+          truth <- apply(x, 1, function(x) f(x)$point)
+          at <- function(what, want) core_eval(m, x, a, b2, models, coef, what, want)
+          expect_lt(relative_error(at("score", "denoised"), t(matrix(truth, d))), 1e-12)
+          slope <- t(apply(x, 1, function(x) f(x)$slope))
+          J <- matrix(at("jacobian", "denoised"), 4)
+          expect_lte(max(abs(J - matrix(slope, 4))), 1e-11 * max(abs(slope)))
+          div <- at("divergence", "denoised")
+          traces <- matrix(slope, 4)[, seq(1, d^2, d + 1), drop = FALSE]
+          expect_lte(max(abs(div - rowSums(traces))), 1e-11 * max(abs(traces)))
+          s <- at("score", "score")
+          expect_equal(at("score", "noise"), -sqrt(b2) * s, tolerance = 1e-13)
+          expect_equal(at("jacobian", "noise"), -sqrt(b2) * at("jacobian", "score"),
+                       tolerance = 1e-11)
+          if (a > .05) expect_equal(at("score", "denoised"), (x + b2 * s) / a, tolerance = 1e-11)
+        }
+      }
+    }
+  }
+})
+
+test_that("denoise() keeps its digits at late times", {
+  m <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5))
+  expect_equal(vapply(c(36, 40, 300, 800), function(t) drop(denoise(m, 1.3, t)), 0), rep(1.1, 4),
+               tolerance = 1e-13)
+  # guidance with a power has a denoised point as long as anything is remembered
+  aim <- guidance("1", 2, power = .5)
+  expect_equal(denoise(m, 1.3, 1, class = aim),
+               (1.3 + (1 - exp(-2)) * score(m, 1.3, 1, class = aim)) / exp(-1), tolerance = 1e-12)
+  expect_mixguide_error(denoise(m, 1.3, 1, schedule_flow(), class = aim), "t")
+})
+
+# ---- Components and points far away
+
+test_that("components far apart are as right as any", {
+  set.seed(119)
+  for (form in FORMS) {
+    for (K in c(3, 45)) {
+      d <- sample(3, 1)
+      plain <- random_mixture(form, d, K)
+      # a common full covariance is turned for a score only if that costs no digits
+      plain$means <- plain$means * 10^runif(K * d, 0, 9)
+      plain$mixture <- gaussmix(plain$weights, plain$means, plain$covs, plain$class)
+      near <- sample(K, 3)
+      x <- plain$means[near, , drop = FALSE] + rnorm(3 * d)
+      f <- oracle(plain)
+      expect_equal(dgaussmix(x, plain$mixture, log = TRUE), apply(x, 1, f$logp), tolerance = 1e-10)
+      expect_lt(relative_error(score(plain$mixture, x), oracle_rows(f$score, x)), 1e-9)
+      guided <- oracle_guided(plain, "a", 2, 1, 0, function(law) law$score)
+      x <- plain$means[which(plain$class == "a")[1:2], , drop = FALSE] + rnorm(2 * d)
+      expect_lt(relative_error(score(plain$mixture, x, class = "a", strength = 2),
+                               oracle_rows(guided, x)), 1e-9)
+      J <- matrix(score_jacobian(plain$mixture, x), 2)
+      truth <- apply(x, 1, function(x) {
+        g <- mapply(function(S, k) solve(S, plain$means[k, ] - x), plain$covs, seq_len(K))
+        g <- matrix(g, d)
+        one <- function(k) oracle(plain, keep = seq_len(K) == k)$logp(x)
+        r <- plain$weights * exp(vapply(seq_len(K), one, 0) - f$logp(x))
+        at <- g - drop(g %*% r)
+        at %*% (r * t(at)) - Reduce(`+`, Map(function(S, r) r * solve(S), plain$covs, r))
+      })
+      expect_lt(max(abs(t(J) - matrix(truth, ncol = 2))), 1e-9 * max(abs(truth)))
+    }
+  }
+  # a missing-value code among the data
+  expect_equal(dgaussmix(.05, as_gaussmix(c(0, 1, 3, 999999999), bandwidth = .1), log = TRUE),
+               log(.25) + dnorm(.05, 0, .1, log = TRUE), tolerance = 1e-14)
+  # two that overlap, beside one far off
+  three <- gaussmix(c(.3, .3, .4), c(1e7, 0, 1), 1, class = c("far", "a", "b"))
+  expect_equal(posterior(three, .2)[, "a"], c(a = 1 / (1 + 4 / 3 * exp(.2 - .5))),
+               tolerance = 1e-13)
+})
+
+test_that("of points far out the posterior is right, or there is an error", {
+  set.seed(120)
+  lost <- 0
+  for (i in 1:150) {
+    d <- sample(3, 1)
+    plain <- random_mixture(sample(FORMS, 1), d, 3)
+    m <- plain$mixture
+    x <- rnorm(d) * 10^runif(1, 4, 17)
+    p <- tryCatch(posterior(m, t(x)), mixguide_error_far = function(e) NULL)
+    if (is.null(p)) {
+      lost <- lost + 1
+      next
+    }
+    # logits less that of the first, in units of |x|: what is left is of order 1 and 1/|x|
+    unit <- max(abs(x))
+    P <- lapply(plain$covs, solve)
+    w <- log(plain$weights) + vapply(P, function(p) sum(log(diag(chol(p)))), 0)
+    gap <- vapply(1:3, function(k) {
+      square <- if (identical(plain$covs[[k]], plain$covs[[1]])) 0 else {
+        sum(x / unit * ((P[[k]] - P[[1]]) %*% (x / unit)))
+      }
+      shift <- P[[k]] %*% plain$means[k, ] - P[[1]] %*% plain$means[1, ]
+      unit * (-square / 2 * unit + sum(x / unit * shift)) + w[k] - w[1] -
+        (sum(plain$means[k, ] * (P[[k]] %*% plain$means[k, ])) -
+           sum(plain$means[1, ] * (P[[1]] %*% plain$means[1, ]))) / 2
+    }, 0)
+    r <- exp(gap - max(gap)) / sum(exp(gap - max(gap)))
+    expect_equal(p[, "a"], sum(r[plain$class == "a"]), tolerance = 1e-5, ignore_attr = TRUE)
+  }
+  expect_lt(lost, 10)
+  m <- gaussmix(c(.3, .7), c(-1, 1), 1, class = c("a", "b"))
+  expect_identical(posterior(m, c(-1e17, 1e17))[, "a"], c(1, 0))
+  three <- gaussmix(c(.3, .3, .4), c(-1, 1, 0), c(1, 1, .25), class = c("a", "b", "c"))
+  expect_identical(posterior(three, c(-1e17, 1e17))[, "a"], c(1, 0))
+  # the widest in this direction are two that tie to rounding
+  tied <- gaussmix(c(.5, .5), rbind(c(0, 1e-6), 0), list(c(1, 4), c(4, 1)))
+  for (f in list(score, posterior, score_jacobian)) {
+    expect_error(f(tied, c(1e10, 1e10)), class = "mixguide_error_far")
+  }
+  for (f in list(score, posterior, score_jacobian, function(m, x) denoise(m, x, 1),
+                 function(m, x) dgaussmix(x, m, log = TRUE))) {
+    expect_error(f(three, 2e150), class = "mixguide_error_far")
+  }
+  expect_identical(dgaussmix(c(2e150, 1e300), m), c(0, 0))
+  wide <- gaussmix(c(.5, .5), c(0, 1e100), 1e200, class = c("a", "b"))
+  expect_equal(posterior(wide, 1e100)[, "a"], c(a = 1 / (1 + exp(.5))), tolerance = 1e-13)
 })

@@ -1,4 +1,4 @@
-types <- c("uniform", "quadratic", "logsnr", "exponential")
+types <- c("uniform", "quadratic", "logsnr", "karras", "exponential")
 
 test_that("every grid falls from the horizon to the end in the given number of steps", {
   for (schedule in all_schedules()) {
@@ -43,6 +43,31 @@ test_that("the spacing of each grid is the one documented", {
   expect_true(all(diff(time_grid(2, 5, "exponential", end = .01)) < 0))
 })
 
+test_that("the grid of Karras et al. is theirs in sigma = b/a", {
+  for (schedule in all_schedules()) {
+    end <- 1e-3 * schedule$horizon
+    times <- time_grid(12, type = "karras", end = end, schedule = schedule)
+    sigma <- function(t) sqrt(schedule$b2(t)) / schedule$a(t)
+    range <- sigma(c(schedule$horizon, end))^(1 / 7)
+    expect_equal(sigma(times), (range[1] + 0:12 / 12 * (range[2] - range[1]))^7, tolerance = 1e-9,
+                 info = schedule$name)
+  }
+  edm <- schedule(function(t) 1 + 0 * t, function(t) t^2, max = 80)
+  times <- time_grid(17, type = "karras", end = .002, schedule = edm)
+  expect_equal(times, (80^(1 / 7) + 0:17 / 17 * (.002^(1 / 7) - 80^(1 / 7)))^7, tolerance = 1e-12)
+  # their algorithm 1 without churn, on one Gaussian: d = (x - D)/sigma, D = x + sigma^2 s
+  m <- gaussmix(1, .5, .3)
+  run <- guided_sample(m, 5, NULL, sampler_heun(17, "karras", .002), edm, start = matrix(80 * -2:2))
+  x <- 80 * -2:2
+  slope <- function(x, t) -t * drop(score(m, x, t, edm))
+  for (k in 1:17) {
+    h <- times[k + 1] - times[k]
+    d <- slope(x, times[k])
+    x <- x + h * (d + slope(x + h * d, times[k + 1])) / 2
+  }
+  expect_equal(drop(run$x), x, tolerance = 1e-10)
+})
+
 test_that("whole times of a discrete schedule are hit exactly", {
   schedule <- schedule_ddpm(rep(.99, 300))
   expect_identical(time_grid(300, schedule = schedule), as.double(300:0))
@@ -69,7 +94,9 @@ test_that("bad input to time_grid() names the argument", {
   bad(time_grid(5, NaN), "horizon")
   bad(time_grid(5, "5"), "horizon")
   bad(time_grid(5, 2, schedule = schedule_vp()), "horizon")
-  bad(time_grid(5, 1, schedule = schedule_flow()), "horizon")
+  bad(time_grid(5, 1, "logsnr", .01, schedule_flow()), "horizon")
+  bad(time_grid(5, 1, "karras", .01, schedule_flow()), "horizon")
+  bad(time_grid(5, 5, "karras"), "end")
   bad(time_grid(5, 5, "cosine"), "type")
   bad(time_grid(5, 5, TRUE), "type")
   bad(time_grid(5, 5, end = 5), "end")

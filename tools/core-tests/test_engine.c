@@ -36,6 +36,10 @@ static const gm_op rooted[] = {
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
 static const double coefs[] = {1, 0.5, 0, 1, 2, 0.5, 3, 4};
 
+/* what evaluations give, and by how much the means are stretched */
+static gm_want want = GM_SCORE;
+static double stretch = 1;
+
 typedef struct {
   double output[N * D * 2], scalar[N * 3], jacobian[N * D * D];
 } answer;
@@ -43,9 +47,11 @@ typedef struct {
 static gm_status run(const char *isa, const double *vector, size_t lanes, int threads, int parts,
                      const gm_op *ops, answer *out) {
   gm_pool pool = pool_of(vector);
-  double table[128], one = 1;
-  gm_level level = {.a = 0.8, .b2 = 0.36, .coef = &one};
-  CHECK(gm_level_size(&pool) <= 128);
+  double table[128], one = 1, wide[K * D];
+  for (int i = 0; i < K * D; i++) wide[i] = stretch * mean[i];
+  if (stretch != 1) pool.mean = wide;
+  gm_level level = {.a = 0.8, .b2 = 0.36, .want = want, .coef = &one};
+  CHECK(gm_level_size(&pool, want) <= 128);
   gm_status status = gm_level_fill(&pool, &models, &level, table);
   if (status != GM_OK) return status;
   gm_program program = {9, 2, 8, 1, 4, 3, 2, 1, ops, terms, coefs, &level,
@@ -190,6 +196,23 @@ int main(void) {
     if (i == 3) bad[5].n = 6;
     CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
   }
+  /* the denoised point and the noise are made of the score; far components alone count */
+  for (int i = 0; i < 4; i++) {
+    const double *vector = i % 2 ? identity : NULL;
+    stretch = i < 2 ? 1 : 1e6;
+    want = GM_SCORE;
+    CHECK(run(isa[0], vector, 16, 1, 1, step, a) == GM_OK);
+    for (int w = 0; w < 2; w++) {
+      want = w ? GM_NOISE_IN : GM_DENOISED;
+      CHECK(run(isa[2 * (i / 2)], vector, 16, 1, 1, step, b) == GM_OK);
+      for (int p = 0; p < N * D; p++) {
+        double s = a->output[p + N * D], x = a->output[p] - 0.5 * s, y = b->output[p + N * D];
+        CHECK_NEAR(y, w ? -0.6 * s : (x + 0.36 * s) / 0.8, 1e-9 * stretch);
+      }
+    }
+  }
+  want = GM_SCORE;
+  stretch = 1;
   /* no density without variance */
   gm_pool point = {K, 1, 1, mean, mean, NULL};
   double table[16], one = 1;
