@@ -5,6 +5,18 @@
 
 #include "core/spectrum.h"
 
+/* A spectrum to be filled in: n values and d x n vectors. */
+static SEXP new_spectrum(int d, int n) {
+  const char *names[] = {"values", "vectors", ""};
+  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
+  SEXP values = PROTECT(Rf_allocVector(REALSXP, n));
+  SEXP vectors = PROTECT(Rf_allocMatrix(REALSXP, d, n));
+  SET_VECTOR_ELT(result, 0, values);
+  SET_VECTOR_ELT(result, 1, vectors);
+  UNPROTECT(3); /* result, values, vectors */
+  return result;
+}
+
 /* root: d x c;  least: d. Eigenvalues and eigenvectors of root root'. */
 SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least) {
   SEXP dim = Rf_getAttrib(ffi_root, R_DimSymbol);
@@ -13,14 +25,10 @@ SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least) {
   if (TYPEOF(ffi_least) != REALSXP || Rf_xlength(ffi_least) != d) {
     Rf_error("internal error: 'least'");
   }
-  const char *names[] = {"values", "vectors", ""};
-  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
-  SEXP values = Rf_allocVector(REALSXP, d);
-  SET_VECTOR_ELT(result, 0, values);
-  SEXP vectors = Rf_allocMatrix(REALSXP, d, d);
-  SET_VECTOR_ELT(result, 1, vectors);
+  SEXP result = PROTECT(new_spectrum(d, d));
   double *work = (double *)R_alloc(gm_spectrum_work(d, c), sizeof(double));
-  gm_spectrum(d, c, REAL_RO(ffi_root), REAL_RO(ffi_least), REAL(values), REAL(vectors), work);
+  gm_spectrum(d, c, REAL_RO(ffi_root), REAL_RO(ffi_least), REAL(VECTOR_ELT(result, 0)),
+              REAL(VECTOR_ELT(result, 1)), work);
   UNPROTECT(1); /* result */
   return result;
 }
@@ -36,17 +44,13 @@ SEXP ffi_settle(SEXP ffi_spectrum, SEXP ffi_tolerance) {
     Rf_error("internal error: 'tolerance'");
   }
   const double *tolerance = REAL_RO(ffi_tolerance);
-  const char *names[] = {"values", "vectors", ""};
-  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
-  SEXP values = Rf_allocVector(REALSXP, n);
-  SET_VECTOR_ELT(result, 0, values);
-  SEXP vectors = Rf_allocMatrix(REALSXP, d, (int)n);
-  SET_VECTOR_ELT(result, 1, vectors);
+  SEXP result = PROTECT(new_spectrum(d, (int)n));
   if (size) {
-    memcpy(REAL(values), from_values, sizeof(double) * (size_t)n);
-    memcpy(REAL(vectors), from_vectors, sizeof(double) * (size_t)size);
+    double *value = REAL(VECTOR_ELT(result, 0)), *vector = REAL(VECTOR_ELT(result, 1));
+    memcpy(value, from_values, sizeof(double) * (size_t)n);
+    memcpy(vector, from_vectors, sizeof(double) * (size_t)size);
     double *work = (double *)R_alloc((size_t)(d * (n + 1)), sizeof(double));
-    gm_settle(d, (int)n, REAL(values), REAL(vectors), tolerance[0], tolerance[1], work);
+    gm_settle(d, (int)n, value, vector, tolerance[0], tolerance[1], work);
   }
   UNPROTECT(1); /* result */
   return result;

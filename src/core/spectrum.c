@@ -19,9 +19,9 @@ static void scale(size_t n, double by, double *x) {
 }
 
 /* Reflections that make X (c x d, the rows of a root as columns) upper triangular in the columns
- * order[0], order[1], ...: the longest first, so that the triangle is graded as the columns are, and
- * its largest entry first, so that small rows stay small (Cox and Higham, 1998).
- * The other columns, from order[rank] on, depend on these. */
+ * order[0], order[1], ...: the longest first, so that the triangle is graded as the columns are,
+ * and its largest entry first, so that small rows stay small (Cox and Higham, 1998). The other
+ * columns, from order[rank] on, depend on these. */
 static int triangle(size_t d, size_t c, double *X, const double *least, size_t *order) {
   size_t rank = 0;
   for (size_t j = 0; j < d; j++) order[j] = j;
