@@ -173,14 +173,14 @@ log_units <- function(mixture) {
 moved_mixture <- function(mixture, center, scale) {
   if (is.null(mixture$vectors)) return(move_mixture(mixture, center, scale))
   what <- list(mixture, center, scale)
-  if (!identical(moved$what, what)) {
-    moved$mixture <- move_mixture(mixture, center, scale)
-    moved$what <- what
+  if (!identical(last_move$what, what)) {
+    last_move$mixture <- move_mixture(mixture, center, scale)
+    last_move$what <- what
   }
-  moved$mixture
+  last_move$mixture
 }
 
-moved <- new.env(parent = emptyenv())
+last_move <- new.env(parent = emptyenv())
 
 move_mixture <- function(mixture, center, scale) {
   K <- mixture_size(mixture)

@@ -360,7 +360,7 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
   last <- if (is.finite(schedule$max)) schedule$horizon else 20
   first <- end + (last - end) / 1000
   # all bisections share what they find; errors span decades
-  t <- exp(seq(log(first), log(last), length.out = 25))
+  t <- exp(seq(log(first), log(last), length.out = if (law_dimension(mixture) > 1) 13 else 25))
   # at early times nodes may not see a narrow law: then the error is near its largest anyway
   e <- suppressWarnings(vapply(t, at, 0))
   e <- rev(cummax(rev(pmax(e, .Machine$double.xmin))))

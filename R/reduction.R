@@ -61,7 +61,7 @@ reduced_space <- function(mixture, tol = 1e-13) {
   if (sum(dims()) == d) return(NULL)
   alike <- sum(dims()) == 0
   # the program needs a coordinate to run in
-  if (alike) spans[[1]] <- diag(length(rows[[1]]))[, 1, drop = FALSE]
+  if (alike) spans[[1]] <- matrix(replace(0 * rows[[1]], 1, 1))
 
   column <- rep(seq_along(rows), dims())
   within <- matrix(0, d, length(column))

@@ -90,7 +90,9 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
     x <- if (is.null(frame)) run$x else tcrossprod(run$x, frame$complete)
     list(x = x)
   }
-  run$x <- name_dims(from_process(run$x, given$mixture), NULL, variable_names(mixture))
+  to_user <- function(x) name_dims(from_process(x, given$mixture), NULL, variable_names(mixture))
+  run$x <- to_user(run$x)
+  if (cloud) run$cloud$x <- to_user(run$cloud$x)
   structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
                                times = times, horizon = times[1], key = key, faults = faults)),
             class = "zero_shot_sample")

@@ -52,8 +52,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
   warn_lost(lost, n)
   list(x = tcrossprod(x, frame$complete),
        cloud = if (cloud) {
-         list(x = name_dims(tcrossprod(all$x, frame$complete), NULL, variable_names(mixture)),
-              weights = all$weights)
+         list(x = tcrossprod(all$x, frame$complete), weights = all$weights)
        },
        ess = data.frame(t = times, ess = ess / max(n, 1), resampled = again / max(n, 1)),
        log_evidence = if (method$twist == "tds") {

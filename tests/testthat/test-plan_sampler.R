@@ -84,7 +84,9 @@ test_that("the end is part of the search, against the mixture itself", {
   # what stopping leaves is in the error: the law of the output against the mixture, not its law then
   row <- late[!is.na(late$error), ][1, ]
   maker <- list(sampler_dpmpp_2m = sampler_dpmpp_2m, sampler_heun = sampler_heun)[[row$sampler]]
-  made <- sampler_law(D3, sampler = maker(row$steps, "logsnr", row$end), horizon = row$horizon)
+  # (a horizon with a share of the error is too short for a run by itself)
+  made <- suppressWarnings(sampler_law(D3, sampler = maker(row$steps, "logsnr", row$end),
+                                       horizon = row$horizon))
   expect_equal(law_distance(made, D3)$total_variation, row$error, tolerance = 1e-6)
   expect_lte(row$error, .01)
 })
