@@ -7,7 +7,7 @@
 #' @param x A [gaussmix()], a [guided_sample()] or [tilted_sample()], a [guided_summary()], a
 #'   [guidance_sweep()] or a [law].
 #' @param class The class (for a mixture); `NULL`: each of them.
-#' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
+#' @param n Number of draws where quadrature is not possible (mixtures with d > 2).
 #' @param ... Not used.
 #' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"` or
 #'   `"Monte Carlo"`; before them `class` for a mixture, `strength` for a sweep.
@@ -118,9 +118,11 @@ format_estimate <- function(row) {
   paste0(decimal(row$estimate), " (se ", decimal(row$se), ")")
 }
 
-# E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. f takes an n x d
-# matrix; in one dimension it may vary as fast as the components of `cut_at` do.
+# E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. f takes an
+# n x d matrix; in one or two dimensions it may vary as fast as the components of `cut_at` do.
 expectation <- function(mixture, f, n, cut_at = mixture) {
+  in_plane <- if (mixture_dim(mixture) == 2) plane_expectation(mixture, f, cut_at)
+  if (!is.null(in_plane)) return(in_plane)
   if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(check_count(n, "n", 2), mixture))))
   nodes <- panel_nodes(cut_at)
   estimate_row(sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture)), 0, "quadrature")

@@ -70,7 +70,7 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
     }
     new_law(at$x, at$density, log(at$density), log_confidence, diffuse(mixture, end, schedule),
             guidance$class, rest$law, list(at$x), label = "the guided SDE in continuous time",
-            guidance = guidance, schedule = schedule, times = times)
+            guidance = guidance, schedule = schedule, times = times, floor = log(1e-12))
   }
   if (!is.null(rest)) rest$law$mixture <- target
   range <- process_range(run)

@@ -91,7 +91,7 @@ run_law <- function(run, mixture) {
           guidance$class, rest, law$axes, law$density,
           label = format(run$sampler), guidance = guidance, sampler = run$sampler,
           schedule = schedule, times = times, score_error = run$error, mass = law$mass,
-          folded = law$folded, note = law$note)
+          folded = law$folded, note = law$note, floor = law$floor, span = law$span)
 }
 
 # All that a law is computed from, in the coordinates of a reduction if there is one: then `rest` is
@@ -275,12 +275,8 @@ pushed_law <- function(run) {
     axes <- grid_axes(start_range(run$start, if (is.null(run$reach)) GRID_REACH else run$reach),
                       size)
     x <- axis_nodes(axes)
-    density <- dgaussmix(x, run$start, log = TRUE)
-    attr(x, "log_density") <- density
-    weights <- exp(density) * prod(vapply(axes, step_of, 0))
-    out <- guided_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
-                         schedule = run$schedule, horizon = run$times[1], start = x,
-                         log_density = run$log_density, reduce = FALSE, score_error = run$error)
+    weights <- dgaussmix(x, run$start) * prod(vapply(axes, step_of, 0))
+    out <- push(run, x)
     if (!all_finite(out$x)) abort_overflow()
     torn <- if (flat) {
       unresolved(out$x, weights, narrowest(run$mixture, run$times, run$schedule))
@@ -309,8 +305,46 @@ pushed_law <- function(run) {
       note <- NULL
     }
   }
+  span <- if (!is.null(density)) range(out$x)
+  if (flat && is.null(density)) {
+    tails <- outer_nodes(run, range(axes[[1]]), range(out$x))
+    out$x <- rbind(tails$low$x, out$x, tails$high$x)
+    out$log_density <- c(tails$low$log_density, out$log_density, tails$high$log_density)
+    weights <- c(0 * tails$low$log_density, weights, 0 * tails$high$log_density)
+  }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
-       mass = sum(weights), folded = folded, note = note)
+       mass = sum(weights), folded = folded, note = note, span = span)
+}
+
+# The images of points under a deterministic sampler, with their log-densities.
+push <- function(run, x, log_density = run$log_density) {
+  if (log_density != "none") attr(x, "log_density") <- dgaussmix(x, run$start, log = TRUE)
+  guided_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
+                schedule = run$schedule, horizon = run$times[1], start = x,
+                log_density = log_density, reduce = FALSE, score_error = run$error)
+}
+
+# In one dimension: nodes of no mass further out, to each side, so that the density is known where
+# the mixture may be. Their images go on from `image` as long as they are in order and reach it.
+outer_nodes <- function(run, range, image) {
+  target <- start_range(diffuse(run$mixture, run$times[length(run$times)], run$schedule))
+  width <- diff(range) / 2
+  steps <- width * (1.1^seq_len(70) - 1)
+  out <- push(run, matrix(c(range[1] - steps, range[2] + steps)))
+  side <- function(at, sign, end, goal) {
+    x <- sign * out$x[at, 1]
+    fine <- is.finite(x) & is.finite(out$log_density[at])
+    if (!is.null(out$folded)) fine <- fine & !out$folded[at]
+    fine <- cumsum(!(fine & diff(c(sign * end, x)) > 0)) == 0
+    kept <- seq_len(min(sum(fine), sum(x < sign * goal, na.rm = TRUE) + 1))
+    if (sign * end >= sign * goal) kept <- integer()
+    list(x = out$x[at[kept], , drop = FALSE], log_density = out$log_density[at[kept]])
+  }
+  n <- length(steps)
+  low <- side(seq_len(n), -1, image[1], target[1])
+  list(low = lapply(list(x = low$x, log_density = matrix(low$log_density)),
+                    function(x) x[rev(seq_len(nrow(x))), , drop = FALSE]),
+       high = side(n + seq_len(n), 1, image[2], target[2]))
 }
 
 MOST_BRANCHES <- 500
@@ -370,8 +404,9 @@ chain_law <- function(run) {
   } else if (abs(mass - 1) > 1e-6) {
     warn_law("the total mass is ", format(mass, digits = 8), "; take more `nodes`")
   }
+  # the kernels end at 9 standard deviations, and masses next to nothing are left out
   law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
-              axes = grid$axes, mass = mass)
+              axes = grid$axes, mass = mass, floor = log(if (ncol(grid$x) == 1) 1e-16 else 1e-12))
   if (!is.null(grid$y)) {
     law[c("x", "weights")] <- list(y$x, law$weights[grid$keep])
     law$log_density <- law$log_density[grid$keep] + grid$y$change
