@@ -108,7 +108,8 @@ plain_table <- function(x) {
 
 format_estimate <- function(row) {
   if (row$method != "Monte Carlo") {
-    return(paste0(format(row$estimate, digits = 6), " (", row$method, ")"))
+    error <- if (isTRUE(row$se > 0)) paste(", error", format(row$se, digits = 1))
+    return(paste0(format(row$estimate, digits = 6), " (", row$method, error, ")"))
   }
   # as many decimals as leave two digits of the standard error
   if (is.nan(row$estimate)) return("NaN: particles overflowed")
@@ -121,9 +122,10 @@ format_estimate <- function(row) {
 # E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. f takes an
 # n x d matrix; in one or two dimensions it may vary as fast as the components of `cut_at` do.
 expectation <- function(mixture, f, n, cut_at = mixture) {
+  if (mixture_dim(mixture) > 1) n <- check_count(n, "n", 2)
   in_plane <- if (mixture_dim(mixture) == 2) plane_expectation(mixture, f, cut_at)
   if (!is.null(in_plane)) return(in_plane)
-  if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(check_count(n, "n", 2), mixture))))
+  if (mixture_dim(mixture) > 1) return(sample_mean(f(rgaussmix(n, mixture))))
   nodes <- panel_nodes(cut_at)
   estimate_row(sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture)), 0, "quadrature")
 }

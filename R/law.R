@@ -31,7 +31,8 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' The distribution of a sampler's output ([sampler_law()]), of the continuous-time process
 #' ([fokker_planck()], [sampler_limit()]) or of a tilted target, known exactly or by quadrature on
 #' nodes in one or two dimensions (more, if the rest is an independent Gaussian). There are no
-#' random numbers in it, and its numbers have no standard error.
+#' random numbers in it: `se` of its numbers is 0, or, in one dimension, by how much they change if
+#' every other node is left out, where nodes do not see all that a map tears apart or folds.
 #'
 #' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
 #' [entropy()], [moments()], `summary()` and `plot()` say what there is to say of one.
@@ -178,12 +179,13 @@ continued_spline <- function(at, x, y) {
 # The tail at the distances `s` beyond the first of some nodes, whose distances from it are `r`.
 end_tail <- function(s, r, y) {
   if (!length(s)) return(double())
-  higher <- function(by) {
-    i <- which(y > y[1] + by)
+  higher <- function(by, after) {
+    i <- which(y > y[1] + by & seq_along(y) > after)
     if (length(i)) i[1] else which.max(y)
   }
-  i <- c(1, higher(TAIL_RISE[1]), higher(TAIL_RISE[2]))
-  gaussian_tail(s, r[i[2]], r[i[3]], y[1], y[i[2]], y[i[3]])
+  i1 <- higher(TAIL_RISE[1], 1)
+  i2 <- higher(TAIL_RISE[2], i1)
+  gaussian_tail(s, r[i1], r[i2], y[1], y[i1], y[i2])
 }
 
 # Nodes are so much higher than the last one that rounding does not matter to the tail.
@@ -222,24 +224,23 @@ ray_tail <- function(x, axes, value, low, steps = 64) {
   top <- arrayInd(which.max(value), lengths(axes))
   top <- c(axes[[1]][top[1]], axes[[2]][top[2]])
   ray <- x - rep(top, each = nrow(x))
-  # the share of the ray that is on the grid
-  share <- lapply(1:2, function(j) {
+  # how far the ray is on the grid, whether x is or not: nodes do not depend on how far x is
+  exit <- lapply(1:2, function(j) {
     edge <- ifelse(ray[, j] > 0, axes[[j]][length(axes[[j]])], axes[[j]][1]) - top[j]
     ifelse(ray[, j] == 0, Inf, edge / ray[, j])
   })
-  share <- pmin(share[[1]], share[[2]], 1)
-  along <- outer(share, seq(0, 1, length.out = steps))
+  along <- outer(pmin(exit[[1]], exit[[2]]), seq(0, 1, length.out = steps))
   nodes <- cbind(top[1] + as.vector(along * ray[, 1]), top[2] + as.vector(along * ray[, 2]))
   y <- matrix(grid_interpolation(nodes, axes, value), nrow(x))
   row <- seq_len(nrow(x))
-  last <- max.col(y >= low, "last")
+  last <- max.col(y >= low & along <= 1, "last")
   y0 <- y[cbind(row, last)]
-  inner <- function(by) {
-    there <- y > y0 + by & col(y) < last
+  inner <- function(by, before) {
+    there <- y > y0 + by & col(y) < before
     ifelse(rowSums(there) > 0, max.col(there, "last"), 1)
   }
-  i1 <- inner(TAIL_RISE[1])
-  i2 <- inner(TAIL_RISE[2])
+  i1 <- inner(TAIL_RISE[1], last)
+  i2 <- inner(TAIL_RISE[2], i1)
   length <- sqrt(rowSums(ray^2))
   place <- function(i) along[cbind(row, i)] * length
   gaussian_tail(length - place(last), place(last) - place(i1), place(last) - place(i2), y0,
@@ -272,7 +273,8 @@ grid_interpolation <- function(x, axes, value, points = 6) {
 
 law_mean <- function(law, value) {
   there <- law$weights > 0
-  estimate_row(sum((law$weights * value)[there]), 0, "quadrature")
+  error <- if (ncol(law$x) == 1) node_error(value, law$weights) else 0
+  estimate_row(sum((law$weights * value)[there]), error, "quadrature")
 }
 
 #' @rdname law

@@ -64,7 +64,7 @@ law_view <- function(law, other) {
   x <- unname(law$x[there, , drop = FALSE])
   at <- density_parts(other, x)
   # of what is not known at all the ratio still should be a number
-  value <- ifelse(at$known, at$value, pmax(at$value, -1e4, na.rm = TRUE))
+  value <- replace(at$value, !at$known & !is.finite(at$value), -1e4)
   log_r <- value - law$log_density[there]
   # one exponential: far out r may overflow
   list(w = w, x = x, log = log_r, known = at$known, box = apply(x, 2, range),

@@ -329,7 +329,7 @@ push <- function(run, x, log_density = run$log_density) {
 outer_nodes <- function(run, range, image) {
   target <- start_range(diffuse(run$mixture, run$times[length(run$times)], run$schedule))
   width <- diff(range) / 2
-  steps <- width * (1.1^seq_len(70) - 1)
+  steps <- width * (cumprod(rep(c(1.1, 1.3), c(70, 50))) - 1)
   out <- push(run, matrix(c(range[1] - steps, range[2] + steps)))
   side <- function(at, sign, end, goal) {
     x <- sign * out$x[at, 1]
@@ -381,11 +381,13 @@ chain_law <- function(run) {
   last <- diffuse(run$mixture, run$times[length(run$times)], run$schedule)
   finest <- if (is_singular(last)) Inf else sqrt(min(used_values(last)))
   grid <- chain_grid(run, start_range(run$start), least, sd[1],
-                     function(axes, x) dgaussmix(x, run$start), move, 1)
+                     function(axes, x) structure(dgaussmix(x, run$start), added = 0), move, 1)
   coarse <- grid$coarse
+  added <- 0
   for (k in seq_len(N)) {
     y <- grid$y
     mass <- grid$density[grid$keep] * grid$cell
+    added <- added + attr(grid$density, "added")
     if (!is.null(run$visit)) run$visit(k, grid$x[grid$keep, , drop = FALSE], mass)
     if (!is.na(sd[k]) && sd[k] == 0) break
     reach <- GRID_REACH * y$most
@@ -396,17 +398,25 @@ chain_law <- function(run) {
     }
     coarse <- max(coarse, grid$coarse)
   }
-  density <- grid$density
+  density <- as.vector(grid$density)
   mass <- sum(density) * grid$cell
+  added <- max((added + attr(grid$density, "added")) / grid_variance(grid$x, density))
   if (coarse > 1) {
     warn_law("the grid is too coarse by a factor of ", format(coarse, digits = 2),
              " for the noise of a step; take more `nodes`")
   } else if (abs(mass - 1) > 1e-6) {
     warn_law("the total mass is ", format(mass, digits = 8), "; take more `nodes`")
   }
+  note <- NULL
+  if (added > 1e-6) {
+    note <- paste("where noise is too narrow for the grid it was widened: variances are too large by",
+                  "some", format(added, digits = 1))
+    if (added > 1e-3) warn_law(note, " of themselves; take more `nodes`")
+  }
   # the kernels end at 9 standard deviations, and masses next to nothing are left out
   law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
-              axes = grid$axes, mass = mass, floor = log(if (ncol(grid$x) == 1) 1e-16 else 1e-12))
+              axes = grid$axes, mass = mass, floor = log(if (ncol(grid$x) == 1) 1e-16 else 1e-12),
+              note = note)
   if (!is.null(grid$y)) {
     law[c("x", "weights")] <- list(y$x, law$weights[grid$keep])
     law$log_density <- law$log_density[grid$keep] + grid$y$change
@@ -499,8 +509,7 @@ abort_chain <- function(label) {
 
 # The maps m as a function of points and the number of the piece: x; of a last piece without noise
 # the `change` of the log-density; and the `least` (at each point, or of all) and the `most` of the
-# noise's standard deviations, with its form in `own` if that depends on the point (as gm_spread()
-# takes it). All pieces are compiled together; one runs with its operations and levels.
+# noise's standard deviations, with its covariance in `cov` if that depends on the point. All pieces are compiled together; one runs with its operations and levels.
 chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)
@@ -552,26 +561,39 @@ chain_map <- function(run, program, pieces) {
   }
 }
 
-# The normal noise with covariance sum c c' over the columns c, a row for each point.
+# The normal noise with covariance sum c c' over the columns c, a row for each point: its entries
+# (1, 1), (1, 2) and (2, 2) in `cov`.
 noise_form <- function(columns) {
   entry <- function(i, j) Reduce(`+`, lapply(columns, function(c) c[, i] * c[, j]))
-  # a covariance may be singular: next to nothing for the kernel's sake
-  floored <- function(x, most) pmax(x, 1e-6 * most)
   if (ncol(columns[[1]]) == 1) {
     own <- sqrt(entry(1, 1))
     check_noise_form(max(own))
-    return(list(least = own, most = max(own), own = floored(own, max(own))))
+    return(list(least = own, most = max(own), cov = cbind(own^2)))
   }
   a <- entry(1, 1)
   b <- entry(1, 2)
   c <- entry(2, 2)
   high <- (a + c + sqrt((a - c)^2 + 4 * b^2)) / 2
-  det <- pmax(a * c - b^2, 0)
   most <- sqrt(max(high))
   check_noise_form(most)
-  sd <- floored(sqrt(c), most)
-  list(least = sqrt(det / high), most = most,
-       own = cbind(sd, b / sd^2, floored(sqrt(det / c), most)))
+  low <- ifelse(high > 0, pmax(a * c - b^2, 0) / high, 0)
+  list(least = sqrt(low), most = most, cov = cbind(a, b, c))
+}
+
+# Noise that the grid cannot show is widened to what it can: as gm_spread() takes the noise of each
+# point, and the variance that this adds along each axis.
+grid_noise <- function(y, mass, step) {
+  least <- (.8 * step)^2
+  if (ncol(y$cov) == 1) {
+    v <- pmax(y$cov[, 1], least)
+    return(list(own = sqrt(v), most = sqrt(max(v)), added = sum(mass * (v - y$cov[, 1]))))
+  }
+  c <- pmax(y$cov[, 3], least[2])
+  slope <- y$cov[, 2] / c
+  given <- y$cov[, 1] - y$cov[, 2] * slope
+  v <- pmax(given, least[1])
+  list(own = cbind(sqrt(c), slope, sqrt(v)), most = sqrt(max(v + slope^2 * c, c)),
+       added = c(sum(mass * (v - given)), sum(mass * (c - y$cov[, 3]))))
 }
 
 check_noise_form <- function(most) {
@@ -608,7 +630,8 @@ chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
     now <- max(vapply(axes, step_of, 0))
     # without the far tails, where the derivative of the score may be large
     seen <- level[keep] > if (flat) 0 else 1e-10
-    if (length(y$least) > 1) y$least <- min(y$least[seen])
+    # noise that is much narrower in some places than in others is left to grid_noise()
+    if (length(y$least) > 1) y$least <- max(min(y$least[seen]), y$most * if (flat) .01 else .25)
     ahead <- if (is.null(y) || y$least == 0) Inf else y$least
     apart <- if (is.null(y)) 0 else spacing(y$x[seen, , drop = FALSE], keep[seen], lengths(axes))
     excess <- max(1.5 * apart, per_sd * now) / ahead
@@ -620,6 +643,11 @@ chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
        coarse = max(now / min(before, ahead), apart / ahead) / .8)
 }
 
+grid_variance <- function(x, density) {
+  w <- density / sum(density)
+  colSums(w * sweep(x, 2, colSums(w * x))^2)
+}
+
 # The largest distance between the images of neighbours on a grid, of which `at` are there.
 spacing <- function(y, at, size) {
   max(0, vapply(seq_len(ncol(y)), function(j) {
@@ -629,11 +657,14 @@ spacing <- function(y, at, size) {
   }, 0))
 }
 
-# The density at the nodes of a grid of masses at y, spread by their noise.
+# The density at the nodes of a grid of masses at y, spread by their noise, and what that added.
 spread <- function(y, mass, axes) {
-  .Call(ffi_spread, list(x = as.double(y$x), mass = mass, sd = y$most, own = y$own,
-                         low = vapply(axes, `[`, 0, 1), step = vapply(axes, step_of, 0),
-                         size = lengths(axes)))
+  step <- vapply(axes, step_of, 0)
+  noise <- if (is.null(y$cov)) list(most = y$most, added = 0) else grid_noise(y, mass, step)
+  density <- .Call(ffi_spread, list(x = as.double(y$x), mass = mass, sd = noise$most,
+                                    own = noise$own, low = vapply(axes, `[`, 0, 1), step = step,
+                                    size = lengths(axes)))
+  structure(density, added = noise$added)
 }
 
 # ---- Grids
