@@ -8,8 +8,9 @@
 #'
 #' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an
 #' integral over the start, which is done by the trapezoidal rule over 9 standard deviations to
-#' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"` and standard errors
-#' are 0. The value is that of the sampler with its steps, not of continuous time.
+#' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"`, and standard errors
+#' are 0, or, where the map tears or folds what lies between nodes, by how much the value changes if
+#' every other node is left out. The value is that of the sampler with its steps, not of continuous time.
 #'
 #' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]), `NA` otherwise.

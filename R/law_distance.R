@@ -18,6 +18,12 @@ law_distance <- function(from, to) {
   }
   at <- law_ratio(from, to)
   alike <- at$rest$kl < 1e-12
+  if (is_folded(from)) {
+    return(data.frame(kl = NA_real_, kl_reverse = NA_real_, total_variation = NA_real_,
+                      wasserstein = NA_real_, method = "unknown",
+                      note = fold_note(from$unsummed, if (alike) node_variation(at)),
+                      stringsAsFactors = FALSE))
+  }
   kl <- law_kl(at)
   variation <- if (alike) node_variation(at) else NA_real_
   transport <- if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
@@ -26,6 +32,16 @@ law_distance <- function(from, to) {
   data.frame(kl = kl$kl$estimate, kl_reverse = kl$kl_reverse$estimate,
              total_variation = variation, wasserstein = transport, method = "quadrature",
              note = distance_note(kl), stringsAsFactors = FALSE)
+}
+
+# Does too much of a law know the density of one branch alone, where steps fold?
+is_folded <- function(law) isTRUE(law$unsummed > 1e-3)
+
+# Its density is at least that of the branch, so that the total variation is at least the one found.
+fold_note <- function(share, variation = NULL) {
+  paste0("steps fold ", format(share, digits = 2), " of the starts onto others, and the density is ",
+         "known of each branch alone: distances are unknown",
+         if (!is.null(variation)) paste(", the total variation at least", format(variation, digits = 3)))
 }
 
 law_dim <- function(law) if (is.null(law$rest)) ncol(law$x) else nrow(law$rest$within)

@@ -5,7 +5,7 @@
 #' exactly or by quadrature where that is possible, and otherwise by Monte Carlo with standard
 #' errors.
 #'
-#' @details With `q` the law of the output, `p` the target and their ratio `r = p/q`,
+#' @details With `q` the law of the output, `p` the target and their ratio `r`, `p/q`,
 #' `KL(target || output) = E_p log r`, `KL(output || target) = -E_q log r` and the total variation
 #' is `E_q (1 - r)_+`: each divergence takes points where its first law has its mass, so that what
 #' the other law lacks counts in full. They are found
@@ -22,9 +22,9 @@
 #'
 #' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` where the
 #' density of the output at the target's mass is not known (a stochastic sampler that lacks a mode of
-#' the target: its law ends at its nodes; a draw to which no start leads), and all three by Monte
-#' Carlo where steps fold more than 0.1% of the starts onto others, since a particle then knows the
-#' density of its own branch only: in one or two dimensions take quadrature.
+#' the target: its law ends at its nodes; a draw to which no start leads), and all three where
+#' steps fold more than 0.1% of the starts onto others, since a particle or a node then knows the
+#' density of its own branch only; in one dimension quadrature adds the branches.
 #'
 #' Stochastic samplers in more dimensions have no density that could be computed.
 #'
@@ -166,27 +166,29 @@ particle_error <- function(target, mixture, n, guidance, sampler, schedule, hori
   u <- dgaussmix(output$x, target, log = TRUE) - output$log_density
   folded <- mean(output$folded)
   if (folded > 1e-3) {
-    warn_law("steps fold ", format(folded, digits = 2), " of the output onto other starts: ",
-             "the density is that of one branch, and its distance unknown")
+    warn_law(fold_note(folded, mean(pmax(-expm1(u), 0))))
     return(unknown_rows())
   }
   drawn <- stratified_draws(target, n)
   at <- pull_back(run, drawn$x)
   v <- dgaussmix(drawn$x, target, log = TRUE) - at$log_density
-  if (anyNA(v)) {
-    warn_law("KL(target || output) is unknown: for ", format(mean(is.na(v)), digits = 2),
+  # where no start was found the output is taken to be as unlikely as anywhere, with that as an error
+  lost <- mean(is.na(v))
+  most <- max(v, 1, na.rm = TRUE)
+  v[is.na(v)] <- most
+  both <- function(f) {
+    one <- sample_mean(f(u))
+    two <- drawn$mean(f(v))
+    estimate_row(one$estimate + two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
+  }
+  rows <- quantity_rows(both(function(u) u * stats::plogis(u) - tanh(u / 2)),
+                        both(function(u) tanh(u / 2) - u * stats::plogis(-u)),
+                        both(function(u) abs(tanh(u / 2)) / 2))
+  if (lost * most > .1 * rows$estimate[1]) {
+    warn_law("KL(target || output) is unknown: for ", format(lost, digits = 2),
              " of the draws from the target no start was found that leads there")
     rows <- quantity_rows(unknown_row(), sample_mean(-u), sample_mean(pmax(-expm1(u), 0)))
-  } else {
-    both <- function(f) {
-      one <- sample_mean(f(u))
-      two <- drawn$mean(f(v))
-      estimate_row(one$estimate + two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
-    }
-    rows <- quantity_rows(both(function(u) u * stats::plogis(u) - tanh(u / 2)),
-                          both(function(u) tanh(u / 2) - u * stats::plogis(-u)),
-                          both(function(u) abs(tanh(u / 2)) / 2))
-  }
+  } else rows$se <- rows$se + lost * c(most, 1, 1)
   # a fold that is too small to count is an error all the same
   rows$se <- rows$se + 2 * folded
   rows
@@ -217,6 +219,10 @@ stratified_draws <- function(mixture, n, least = 50) {
 law_error <- function(law, target, n) {
   to <- mixture_as_law(target, law)
   at <- law_ratio(law, to)
+  if (is_folded(law)) {
+    warn_law(fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at)))
+    return(unknown_rows())
+  }
   kl <- law_kl(at)
   if (kl$kl_reverse$method == "unknown") {
     warn_law("KL(target || output) is unknown: ", kl$kl_reverse$note,
@@ -226,7 +232,10 @@ law_error <- function(law, target, n) {
     estimate_row(node_variation(at), 0, "quadrature")
   } else rest_variation(at$forth, law$rest, to$rest, n)
   row <- c("estimate", "se", "method")
-  quantity_rows(kl$kl_reverse[row], kl$kl[row], variation)
+  rows <- quantity_rows(kl$kl_reverse[row], kl$kl[row], variation)
+  # a fold that is too small to count is an error all the same
+  if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
+  rows
 }
 
 # E (1 - r R)_+ over the nodes and over draws of what a reduction leaves, whose density ratio is R:

@@ -17,7 +17,9 @@
 #'
 #' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
 #' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
-#' `sampler_ddpm(variance = "matched")`. Each time has its own grid, whose range follows the mass
+#' `sampler_ddpm(variance = "matched")` (where that is too narrow for the grid it is widened to 0.8
+#' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds). Each
+#' time has its own grid, whose range follows the mass
 #' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the
 #' noise before and after it, so that the sum is right to rounding: its error is
 #' `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes`
@@ -27,7 +29,7 @@
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
 #' each side, or more) and carry the log-density along; in one dimension with as many nodes as it
 #' takes to see what happens between them, and where steps fold starts onto each other the branches
-#' are added.
+#' are added. Nodes of no mass, further out, tell the density as far as the mixture goes.
 #'
 #' The law is that of the discrete chain. For that of continuous time see [sampler_limit()] and
 #' [fokker_planck()].
@@ -91,13 +93,15 @@ run_law <- function(run, mixture) {
           guidance$class, rest, law$axes, law$density,
           label = format(run$sampler), guidance = guidance, sampler = run$sampler,
           schedule = schedule, times = times, score_error = run$error, mass = law$mass,
-          folded = law$folded, note = law$note, floor = law$floor, span = law$span)
+          folded = law$folded, note = law$note, floor = law$floor, span = law$span,
+          unsummed = law$unsummed)
 }
 
 # All that a law is computed from, in the coordinates of a reduction if there is one: then `rest` is
 # what it leaves. `visit`: see chain_law().
 law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = NULL,
                     log_density = "map", reduce = TRUE, visit = NULL, error = NULL) {
+  check_extent(mixture)
   start <- start_law(start, mixture, guidance$class, schedule, times[1])
   d <- mixture_dim(mixture)
   sampler <- with_noise(sampler, error)
@@ -124,6 +128,17 @@ check_plane <- function(run) {
     abort_input("mixture", "of at most two dimensions, or one that reduces to them",
                 paste(mixture_dim(run$mixture), "after what reductions there are"))
   }
+}
+
+# Squares of distances are to be numbers.
+check_extent <- function(mixture, arg = "mixture") {
+  used <- mixture$weights > 0
+  size <- max(abs(mixture$means[used, ]), sqrt(max(used_values(mixture))))
+  if (!(size < 1e120)) {
+    abort_input(arg, "of means and standard deviations below 1e120, in other units",
+                format(size, digits = 3))
+  }
+  mixture
 }
 
 # The law at the horizon, as a mixture.
@@ -313,7 +328,8 @@ pushed_law <- function(run) {
     weights <- c(0 * tails$low$log_density, weights, 0 * tails$high$log_density)
   }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
-       mass = sum(weights), folded = folded, note = note, span = span)
+       mass = sum(weights), folded = folded, note = note, span = span,
+       unsummed = if (is.null(note)) 0 else folded)
 }
 
 # The images of points under a deterministic sampler, with their log-densities.
@@ -522,6 +538,8 @@ chain_map <- function(run, program, pieces) {
     abort_hessian(run$sampler$label)
   }
   levels <- program_levels(program, run$schedule, run$error$scale)
+  check_levels(guidance_pool(guidance_models(run$guidance, run$mixture, run$error$model)), levels,
+               program$level_times)
   pool <- score_pool(run, !is_by_coordinate(program))
   aim <- plan_aim(list(mixture = run$mixture, program = program, levels = levels,
                        method = if (still) "map" else "none", error = run$error), run$guidance)
