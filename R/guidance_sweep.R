@@ -10,7 +10,8 @@
 #' integral over the start, which is done by the trapezoidal rule over 9 standard deviations to
 #' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"`, and standard errors
 #' are 0, or, where the map tears or folds what lies between nodes, by how much the value changes if
-#' every other node is left out. The value is that of the sampler with its steps, not of continuous time.
+#' every other node is left out. The value is that of the sampler with its steps, not of
+#' continuous time.
 #'
 #' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]), `NA` otherwise.
@@ -206,8 +207,8 @@ unresolved <- function(x, w, width) {
   sum(pmax(w[-1], w[-length(w)])[torn])
 }
 
-# By how much means over nodes on a line change if every other node is left out: 0, up to rounding, of
-# what is smooth between them, as maps are that do not tear neighbours apart.
+# By how much means over nodes on a line change if every other node is left out: 0, up to rounding,
+# of what is smooth between them, as maps are that do not tear neighbours apart.
 node_error <- function(values, weights) {
   values <- as.matrix(values)
   mean_of <- function(rows) {

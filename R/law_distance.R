@@ -39,9 +39,11 @@ is_folded <- function(law) isTRUE(law$unsummed > 1e-3)
 
 # Its density is at least that of the branch, so that the total variation is at least the one found.
 fold_note <- function(share, variation = NULL) {
-  paste0("steps fold ", format(share, digits = 2), " of the starts onto others, and the density is ",
-         "known of each branch alone: distances are unknown",
-         if (!is.null(variation)) paste(", the total variation at least", format(variation, digits = 3)))
+  paste0("steps fold ", format(share, digits = 2), " of the starts onto others, and the density ",
+         "is known of each branch alone: distances are unknown",
+         if (!is.null(variation)) {
+           paste(", the total variation at least", format(variation, digits = 3))
+         })
 }
 
 law_dim <- function(law) if (is.null(law$rest)) ncol(law$x) else nrow(law$rest$within)
@@ -159,9 +161,9 @@ kl_row <- function(estimate, error, unseen) {
 }
 
 # sum w (1 - r)_+, over the nodes of the law that sees the other better. In one dimension, over the
-# nodes of a grid in their order: where f = w (1 - r) changes its sign, a share u of a cell away from
-# a node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times the change of f (Euler and Maclaurin).
-# In the plane u takes all values along the curve on which f is 0, and the mean of that is zero.
+# nodes of a grid in their order: where f = w (1 - r) changes its sign, a share u of a cell away
+# from a node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times the change of f (Euler and
+# Maclaurin). In the plane u takes all values along the curve on which f is 0, and the mean of that is zero.
 node_variation <- function(at) {
   view <- at$forth
   back <- at$back

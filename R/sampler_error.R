@@ -21,8 +21,8 @@
 #'   With both, every mean is of what is bounded but for a logarithm.
 #'
 #' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` where the
-#' density of the output at the target's mass is not known (a stochastic sampler that lacks a mode of
-#' the target: its law ends at its nodes; a draw to which no start leads), and all three where
+#' density of the output at the target's mass is not known (a stochastic sampler that lacks a mode
+#' of the target: its law ends at its nodes; a draw to which no start leads), and all three where
 #' steps fold more than 0.1% of the starts onto others, since a particle or a node then knows the
 #' density of its own branch only; in one dimension quadrature adds the branches.
 #'
@@ -172,7 +172,7 @@ particle_error <- function(target, mixture, n, guidance, sampler, schedule, hori
   drawn <- stratified_draws(target, n)
   at <- pull_back(run, drawn$x)
   v <- dgaussmix(drawn$x, target, log = TRUE) - at$log_density
-  # where no start was found the output is taken to be as unlikely as anywhere, with that as an error
+  # where no start was found the output is taken to be as unlikely as anywhere, which is an error
   lost <- mean(is.na(v))
   most <- max(v, 1, na.rm = TRUE)
   v[is.na(v)] <- most

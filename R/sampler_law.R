@@ -18,8 +18,8 @@
 #' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
 #' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
 #' `sampler_ddpm(variance = "matched")` (where that is too narrow for the grid it is widened to 0.8
-#' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds). Each
-#' time has its own grid, whose range follows the mass
+#' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds).
+#' Each time has its own grid, whose range follows the mass
 #' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the
 #' noise before and after it, so that the sum is right to rounding: its error is
 #' `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes`
@@ -425,8 +425,8 @@ chain_law <- function(run) {
   }
   note <- NULL
   if (added > 1e-6) {
-    note <- paste("where noise is too narrow for the grid it was widened: variances are too large by",
-                  "some", format(added, digits = 1))
+    note <- paste("where noise is too narrow for the grid it was widened: variances are too large",
+                  "by some", format(added, digits = 1))
     if (added > 1e-3) warn_law(note, " of themselves; take more `nodes`")
   }
   # the kernels end at 9 standard deviations, and masses next to nothing are left out
@@ -525,7 +525,8 @@ abort_chain <- function(label) {
 
 # The maps m as a function of points and the number of the piece: x; of a last piece without noise
 # the `change` of the log-density; and the `least` (at each point, or of all) and the `most` of the
-# noise's standard deviations, with its covariance in `cov` if that depends on the point. All pieces are compiled together; one runs with its operations and levels.
+# noise's standard deviations, with its covariance in `cov` if that depends on the point. All pieces
+# are compiled together; one runs with its operations and levels.
 chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)

@@ -146,8 +146,8 @@ test_that("laws whose rest has no variance are at no distance from themselves", 
   expect_identical(law_distance(wide, law)$kl, Inf)
 })
 
-# Both divergences, the total variation and W1 of two mixtures on the line, by trapezoids that follow
-# every component.
+# Both divergences, the total variation and W1 of two mixtures on the line, by trapezoids that
+# follow every component.
 slow_distance <- function(f, g) {
   x <- sort(unique(unlist(lapply(list(f, g), function(m) {
     outer(sqrt(rep_len(m$values, length(m$weights))), seq(-11, 11, length.out = 3001)) +
