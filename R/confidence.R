@@ -12,7 +12,7 @@
 #'   [guidance_sweep()] or a [law].
 #' @param class One or more classes, each of which has a row. `NULL`: of a mixture each of its
 #'   classes, otherwise the class (or the union of classes) aimed at.
-#' @param n Number of draws where quadrature is not possible (mixtures with d > 1).
+#' @param n Number of draws where quadrature is not possible (mixtures with d > 2).
 #' @param ... Must be empty.
 #' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"` or
 #'   `"Monte Carlo"`; before them `class` for a mixture or where it was given, `strength` for a
@@ -158,7 +158,8 @@ plain_table <- function(x, ...) {
 
 format_estimate <- function(row) {
   if (row$method != "Monte Carlo") {
-    return(paste0(format(row$estimate, digits = 6), " (", row$method, ")"))
+    error <- if (isTRUE(row$se > 0)) paste(", error", format(row$se, digits = 1))
+    return(paste0(format(row$estimate, digits = 6), " (", row$method, error, ")"))
   }
   # as many decimals as leave two digits of the standard error
   if (is.nan(row$estimate)) return("NaN: particles overflowed")
@@ -168,13 +169,15 @@ format_estimate <- function(row) {
   paste0(decimal(row$estimate), " (se ", decimal(row$se), ")")
 }
 
-# E f(X) for X from a mixture: quadrature in one dimension, Monte Carlo beyond. `f_of` returns the
-# function in coordinates that count from a place, of an n x d matrix; in one dimension it may vary
-# as fast as the components of `cut_at` do.
+# E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. `f_of`
+# returns the function in coordinates that count from a place, of an n x d matrix; in one or two
+# dimensions it may vary as fast as the components of `cut_at` do.
 expectation <- function(mixture, f_of, n, cut_at = mixture) {
-  if (mixture_dim(mixture) > 1) {
-    return(sample_mean(f_of(0)(rgaussmix(check_count(n, "n", 2), mixture))))
-  }
+  d <- mixture_dim(mixture)
+  if (d > 1) n <- check_count(n, "n", 2)
+  in_plane <- if (d == 2) plane_expectation(mixture, f_of(0), cut_at)
+  if (!is.null(in_plane)) return(in_plane)
+  if (d > 1) return(sample_mean(f_of(0)(rgaussmix(n, mixture))))
   parts <- vapply(panel_nodes(cut_at), function(piece) {
     mixture <- moved(mixture, piece$from)
     sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))

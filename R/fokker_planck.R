@@ -22,7 +22,8 @@
 #' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
 #'   guidance) and `entropy` from half the nodes and steps.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that
-#'   does not reduce to one dimension; a warning where mass reaches the ends of the grid, or where
+#'   does not reduce to one dimension, or whose components are too narrow for the nodes to see how
+#'   the process gets there; a warning where mass reaches the ends of the grid, or where
 #'   half the nodes and steps change confidence or entropy by more than 0.05.
 #' @source Chang and Cooper (1970), \doi{10.1016/0021-9991(70)90001-X}; the equation: Song et al.
 #'   (2021), \doi{10.48550/arXiv.2011.13456}. The solution of the tridiagonal systems from both ends
@@ -36,7 +37,7 @@
 fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), horizon = NULL,
                           end = 0, start = c("normal", "exact"), nodes = 1000, steps = 400,
                           grid = "quadratic", reduce = TRUE) {
-  check_mixture(mixture)
+  check_extent(check_mixture(mixture))
   check_guidance(guidance)
   check_schedule(schedule)
   check_flag(reduce, "reduce")
@@ -75,7 +76,7 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
     }
     new_law(at$x, at$density, log(at$density), log_confidence, diffuse(mixture, end, schedule),
             guidance$class, rest$law, list(at$x), label = "the guided SDE in continuous time",
-            guidance = guidance, schedule = schedule, times = times)
+            guidance = guidance, schedule = schedule, times = times, floor = log(1e-12))
   }
   if (!is.null(rest)) rest$law$mixture <- target
   range <- process_range(run)
@@ -137,6 +138,10 @@ process_density <- function(run, nodes, steps, range) {
   if (!all_finite(density)) abort_overflow()
   # the rule of Crank and Nicolson leaves rounding errors of either sign
   density <- pmax(density, 0)
+  if (sum(density) <= 0) {
+    abort(paste("the nodes do not see the law: the components are too narrow for how far the",
+                "process goes; take more `nodes`, or other units"), "overflow")
+  }
   list(x = x, density = density / (sum(density) * (x[2] - x[1])))
 }
 

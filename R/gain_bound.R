@@ -68,7 +68,7 @@
 #' @export
 gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("normal", "exact"),
                        n = 200, schedule = schedule_ou(), horizon = NULL) {
-  check_mixture(mixture)
+  check_extent(check_mixture(mixture))
   check_schedule(schedule)
   strength <- check_strengths(strength, min = 0)
   horizon <- check_horizon(horizon, schedule, mixture)

@@ -8,8 +8,10 @@
 #'
 #' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an
 #' integral over the start, which is done by the trapezoidal rule over 9 standard deviations to
-#' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"` and standard errors
-#' are 0. The value is that of the sampler with its steps, not of continuous time.
+#' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"`, and standard errors
+#' are 0, or, where the map tears or folds what lies between nodes, by how much the value changes if
+#' every other node is left out. The value is that of the sampler with its steps, not of
+#' continuous time.
 #'
 #' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]), `NA` otherwise.
@@ -169,7 +171,8 @@ sweep_batch <- function(job, first, count) {
     columns <- sweep_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
     if (is.null(job$weights)) return(moments_of(columns))
-    list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]))
+    list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
+         error = node_error(columns, job$weights))
   })
   list(moments = moments, lost = lost, torn = torn, sums = sums)
 }
@@ -224,6 +227,20 @@ unresolved <- function(x, w, width) {
   if (is.null(w)) return(0)
   torn <- which(abs(diff(x[, 1])) > width)
   sum(pmax(w[-1], w[-length(w)])[torn])
+}
+
+# By how much means over nodes on a line change if every other node is left out: 0, up to rounding,
+# of what is smooth between them, as maps are that do not tear neighbours apart.
+node_error <- function(values, weights) {
+  values <- as.matrix(values)
+  mean_of <- function(rows) {
+    w <- weights[rows] / sum(weights[rows])
+    there <- w > 0
+    colSums(w[there] * values[rows[there], , drop = FALSE])
+  }
+  all <- mean_of(seq_along(weights))
+  change <- abs(mean_of(seq(1, length(weights), by = 2)) - all)
+  ifelse(is.na(change) | change > 1e-9 * pmax(1, abs(all)), change, 0)
 }
 
 # The standard deviation of the narrowest component at the end of a run.
@@ -286,7 +303,7 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   exact <- !is.null(begin$weights)
   rows <- Map(function(strength, moments) {
     at <- moment_estimates(moments)
-    if (exact) at$se[] <- 0
+    if (exact) at$se[] <- moments$error
     # as many columns again, each beside its estimate
     values <- rbind(at$estimate, at$se)
     names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))

@@ -42,7 +42,7 @@
 #' plot(information(named_mixture("B2"), seq(0, 2, by = .1)))
 #' @export
 information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
-  check_mixture(mixture)
+  check_extent(check_mixture(mixture))
   t <- check_times(t, schedule)
   n <- check_count(n, "n", min = 2)
   for (s in t) noise_level(mixture, s, schedule)
@@ -145,9 +145,9 @@ drawn_information <- function(mixture, x) {
 # (1e-16 of each), with its weights; NULL if that is too many nodes. The steps along an axis are
 # `step` times the least standard deviation of any component given the other coordinate.
 box_nodes <- function(mixture, step, most = 1e6) {
-  # a common covariance has one matrix
-  square <- array(if (is.null(mixture$vectors)) diag(2) else mixture$vectors^2,
-                  c(2, 2, max(1, length(mixture$vectors) / 4)))
+  V <- if (is.null(mixture$vectors)) diag(2) else mixture$vectors
+  # one for all components, or one for each
+  square <- array(V^2, c(2, 2, length(V) / 4))
   K <- mixture_size(mixture)
   along <- function(values) {
     matrix(vapply(seq_len(K), function(k) {

@@ -5,9 +5,9 @@
 # x: m x r nodes, r <= 2; weights: the probability at each (normalised here); log_density,
 # log_confidence (log p(class | x), or NULL): at the nodes. axes: r vectors if the nodes are their
 # tensor grid, first fastest, else NULL: then they are, in order, the images of a grid. density: the
-# log-density as a function of an n x r matrix, or NULL to interpolate. rest: of a reduced law, what
-# is independent of these coordinates (see law_rest()). label: in words, what it is the law of.
-# `...`: what made it.
+# log-density as a function of an n x r matrix (known within `span`, if there is one), or NULL to
+# interpolate. rest: of a reduced law, what is independent of these coordinates (see law_rest()).
+# label: in words, what it is the law of. `...`: what made it, and the `floor`: see density_parts().
 new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NULL, class = NULL,
                     rest = NULL, axes = NULL, density = NULL, label = "a law", ...) {
   x <- as.matrix(x)
@@ -33,6 +33,7 @@ law_from_process <- function(law, mixture) {
   inner <- law$density
   if (!is.null(inner)) law$density <- function(x) inner(to_process(x, mixture)) - volume
   law$x <- from_process(law$x, mixture)
+  if (!is.null(law$span)) law$span <- drop(from_process(matrix(law$span), mixture))
   law$log_density <- law$log_density - volume
   if (!is.null(law$axes)) {
     law$axes <- Map(function(axis, center, scale) center + scale * axis, law$axes,
@@ -53,25 +54,29 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' The distribution of a sampler's output ([sampler_law()]), of the continuous-time process
 #' ([fokker_planck()], [sampler_limit()]) or of a tilted target, known exactly or by quadrature on
 #' nodes in one or two dimensions (more, if the rest is an independent Gaussian). There are no
-#' random numbers in it, and its numbers have no standard error.
+#' random numbers in it: `se` of its numbers is 0, or, in one dimension, by how much they change if
+#' every other node is left out, where nodes do not see all that a map tears apart or folds.
 #'
 #' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
 #' [entropy()], [moments()], `summary()` and `plot()` say what there is to say of one.
 #'
 #' @details
-#' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline,
-#' continued beyond the outer nodes as a quadratic; in two, on a grid, by the cubics through the
-#' four nearest nodes along each axis; beyond it the density, next to nothing, is that of the border
-#' of the grid. Where a deterministic sampler folds its starts onto each other the density is the
-#' sum over the branches, each interpolated linearly; of more than 500 there is none.
+#' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline; in
+#' two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond what the
+#' nodes know it goes on as the tail of a Gaussian, a concave quadratic through three of them (in
+#' two dimensions along the ray from the highest node). Where a deterministic sampler folds its
+#' starts onto each other the density is the sum over the branches, each interpolated linearly; of
+#' more than 500 there is none.
 #'
-#' **Distances.** With nodes `x_i` of mass `w_i`, densities `f` and `g` of the two laws and
-#' `r_i = (g/f)(x_i)`, `KL(from || to) = -sum w_i log r_i`, `KL(to || from) =
-#' sum w_i (r_i log r_i - r_i + 1)` and the total variation is `sum w_i (1 - r_i)_+`: the second
-#' law is evaluated at the nodes of the first, which must be where the first has its mass. For
-#' `KL(to || from)` they must see the mass of the second too: `sum w_i r_i` is 1, or the value `NA`
-#' if it is not to 1e-3. The Wasserstein distance `W1`, the integral of the absolute difference of
-#' the distribution functions, is given in one dimension.
+#' **Distances.** Each divergence is a mean over the nodes of its first law, which are where that
+#' has its mass: of `log(f/g)` over the nodes of `from` for `KL(from || to)`, of `log(g/f)` over
+#' those of `to` for `KL(to || from)`. So mass of one law that the nodes of the other do not see
+#' counts in full. Where a density had to be continued beyond its nodes, the part of the divergence
+#' that this makes is its error: `note` tells of it, and if it is more than a tenth of the whole the
+#' divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
+#' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
+#' absolute difference of the distribution functions, is given in one dimension, to some eight
+#' digits.
 #'
 #' @param law,object,from A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
@@ -84,7 +89,9 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' * `law_density()`: a vector, one number per point.
 #' * `law_distance()`: a data frame with one row and columns `kl`, which is KL(from || to), in nats,
 #'   `kl_reverse`, KL(to || from), `total_variation` (`NA` if what a reduction leaves differs, see
-#'   [sampler_error()]), `wasserstein` (`NA` for d > 1) and `method`.
+#'   [sampler_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is not
+#'   known and why.
+#' * `quantile()`: in one dimension, a vector; 0 and 1 are `-Inf` and `Inf`.
 #' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
 #' * `moments()`: as for a mixture, in all d variables.
 #' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
@@ -124,11 +131,22 @@ law_density <- function(law, x, log = FALSE) {
 }
 
 # In the coordinates of the nodes.
-log_density_at <- function(law, x) {
-  if (!is.null(law$density)) return(law$density(x))
-  if (ncol(x) == 1) return(branch_density(x[, 1], law$x[, 1], law$log_density))
+log_density_at <- function(law, x) density_parts(law, x)$value
+
+# The log-density and whether it is known there: of nodes it is, as far as they go, and down to
+# the law's `floor`, below which rounding and truncation are all that the nodes have.
+density_parts <- function(law, x) {
+  if (!is.null(law$density)) {
+    known <- if (is.null(law$span)) rep(TRUE, nrow(x)) else {
+      x[, 1] >= law$span[1] & x[, 1] <= law$span[2]
+    }
+    value <- law$density(x)
+    return(list(value = value, known = known & !is.na(value)))
+  }
+  floor <- if (is.null(law$floor)) -Inf else law$floor
+  if (ncol(x) == 1) return(line_density(x[, 1], law$x[, 1], law$log_density, floor))
   if (is.null(law$axes)) no_density_between()
-  grid_interpolation(x, law$axes, law$log_density)
+  plane_density(x, law$axes, law$log_density, floor)
 }
 
 no_density_between <- function(...) {
@@ -139,6 +157,14 @@ no_density_between <- function(...) {
 check_law <- function(x, arg = "law") {
   if (!inherits(x, "law")) abort_input(arg, "a law (see sampler_law())", paste("a", class(x)[1]))
   x
+}
+
+line_density <- function(at, x, log_density, floor = -Inf) {
+  high <- range(which(log_density >= max(log_density) + floor & is.finite(log_density)))
+  kept <- high[1]:high[2]
+  span <- range(x[kept])
+  list(value = branch_density(at, x[kept], log_density[kept]),
+       known = at >= span[1] & at <= span[2])
 }
 
 # One dimension. Where the nodes do not rise (or fall) throughout there is a branch for each stretch
@@ -163,177 +189,118 @@ turning_nodes <- function(x) {
 }
 
 continued_spline <- function(at, x, y) {
-  f <- stats::splinefun(x, y, "fmm")
-  inner <- pmin(pmax(at, min(x)), max(x))
-  step <- at - inner
-  value <- f(inner)
-  out <- step != 0
-  value[out] <- value[out] + step[out] * f(inner[out], 1) +
-    step[out]^2 / 2 * pmin(f(inner[out], 2), 0)
+  n <- length(x)
+  if (x[n] < x[1]) {
+    x <- rev(x)
+    y <- rev(y)
+  }
+  value <- stats::splinefun(x, y, "fmm")(pmin(pmax(at, x[1]), x[n]))
+  below <- which(at < x[1])
+  above <- which(at > x[n])
+  value[below] <- end_tail(x[1] - at[below], x - x[1], y)
+  value[above] <- end_tail(at[above] - x[n], x[n] - rev(x), rev(y))
   value
 }
 
-# Two dimensions, on equispaced axes: cubic Lagrange polynomials through the four nodes around a
-# point along each axis; beyond the grid the value of its border, for cubics would rise there again.
-grid_interpolation <- function(x, axes, value) {
+# The tail at the distances `s` beyond the first of some nodes, whose distances from it are `r`.
+end_tail <- function(s, r, y) {
+  if (!length(s)) return(double())
+  higher <- function(by, after) {
+    i <- which(y > y[1] + by & seq_along(y) > after)
+    if (length(i)) i[1] else which.max(y)
+  }
+  i1 <- higher(TAIL_RISE[1], 1)
+  i2 <- higher(TAIL_RISE[2], i1)
+  gaussian_tail(s, r[i1], r[i2], y[1], y[i1], y[i2])
+}
+
+# Nodes are so much higher than the last one that rounding does not matter to the tail.
+TAIL_RISE <- c(2, 6)
+
+# Beyond the last node a log-density goes on as the quadratic through it and two others, at the
+# distances r1 < r2 inwards: the tail of a Gaussian, concave and falling whatever the nodes do.
+gaussian_tail <- function(s, r1, r2, y0, y1, y2) {
+  slope <- ifelse(r1 > 0 & y1 > y0, (y1 - y0) / r1, 0)
+  bend <- ifelse(r2 > r1 & slope > 0, ((y2 - y1) / (r2 - r1) - slope) / r2, 0)
+  # nodes that do not fall outwards have no tail
+  replace(y0 - slope * s + pmin(bend, 0) * s * (s + r1), rep_len(slope <= 0, length(s)), -Inf)
+}
+
+# Two dimensions, on equispaced axes. Beyond what the grid knows, the tail along the ray from the
+# highest node.
+plane_density <- function(x, axes, value, floor = -Inf) {
+  low <- max(max(value) + floor, min(value[is.finite(value)]))
+  # polynomials through the border of what is known should not see a cliff
+  value[!(value > low - 20)] <- low - 20
+  inside <- Reduce(`&`, lapply(1:2, function(j) {
+    x[, j] >= axes[[j]][1] & x[, j] <= axes[[j]][length(axes[[j]])]
+  }))
+  result <- rep(NA_real_, nrow(x))
+  result[inside] <- grid_interpolation(x[inside, , drop = FALSE], axes, value)
+  known <- inside & !is.na(result) & result >= low
+  rest <- which(!known)
+  # some at a time: each takes many nodes along its ray
+  for (rows in split(rest, (seq_along(rest) - 1) %/% 5000)) {
+    result[rows] <- ray_tail(x[rows, , drop = FALSE], axes, value, low)
+  }
+  list(value = result, known = known)
+}
+
+ray_tail <- function(x, axes, value, low, steps = 64) {
+  top <- arrayInd(which.max(value), lengths(axes))
+  top <- c(axes[[1]][top[1]], axes[[2]][top[2]])
+  ray <- x - rep(top, each = nrow(x))
+  # how far the ray is on the grid, whether x is or not: nodes do not depend on how far x is
+  exit <- lapply(1:2, function(j) {
+    edge <- ifelse(ray[, j] > 0, axes[[j]][length(axes[[j]])], axes[[j]][1]) - top[j]
+    ifelse(ray[, j] == 0, Inf, edge / ray[, j])
+  })
+  along <- outer(pmin(exit[[1]], exit[[2]]), seq(0, 1, length.out = steps))
+  nodes <- cbind(top[1] + as.vector(along * ray[, 1]), top[2] + as.vector(along * ray[, 2]))
+  y <- matrix(grid_interpolation(nodes, axes, value), nrow(x))
+  row <- seq_len(nrow(x))
+  last <- max.col(y >= low & along <= 1, "last")
+  y0 <- y[cbind(row, last)]
+  inner <- function(by, before) {
+    there <- y > y0 + by & col(y) < before
+    ifelse(rowSums(there) > 0, max.col(there, "last"), 1)
+  }
+  i1 <- inner(TAIL_RISE[1], last)
+  i2 <- inner(TAIL_RISE[2], i1)
+  length <- sqrt(rowSums(ray^2))
+  place <- function(i) along[cbind(row, i)] * length
+  gaussian_tail(length - place(last), place(last) - place(i1), place(last) - place(i2), y0,
+                y[cbind(row, i1)], y[cbind(row, i2)])
+}
+
+# Lagrange polynomials through the `points` nodes around a point along each axis.
+grid_interpolation <- function(x, axes, value, points = 6) {
   size <- lengths(axes)
   place <- lapply(1:2, function(j) {
     at <- (x[, j] - axes[[j]][1]) / (axes[[j]][2] - axes[[j]][1])
     at <- pmin(pmax(at, 0), size[j] - 1)
-    cell <- pmin(pmax(floor(at), 1), size[j] - 3)
-    s <- at - cell
-    list(cell = cell, weight = cbind(-s * (s - 1) * (s - 2) / 6, (s + 1) * (s - 1) * (s - 2) / 2,
-                                     -(s + 1) * s * (s - 2) / 2, (s + 1) * s * (s - 1) / 6))
+    first <- pmin(pmax(floor(at) - points / 2 + 1, 0), size[j] - points)
+    s <- at - first
+    weight <- vapply(seq_len(points) - 1, function(i) {
+      others <- setdiff(seq_len(points) - 1, i)
+      Reduce(`*`, lapply(others, function(k) (s - k) / (i - k)))
+    }, s)
+    list(first = first, weight = matrix(weight, nrow(x), points))
   })
-  value[!is.finite(value)] <- min(value[is.finite(value)])
   result <- 0
-  for (j in 1:4) for (i in 1:4) {
-    node <- place[[1]]$cell + i - 1 + size[1] * (place[[2]]$cell + j - 2)
+  for (j in seq_len(points)) for (i in seq_len(points)) {
+    node <- place[[1]]$first + i + size[1] * (place[[2]]$first + j - 1)
     result <- result + place[[1]]$weight[, i] * place[[2]]$weight[, j] * value[node]
   }
   result
-}
-
-#' @rdname law
-#' @export
-law_distance <- function(from, to) {
-  check_law(from, "from")
-  if (inherits(to, "gaussmix")) to <- mixture_as_law(to, from$rest)
-  check_law(to, "to")
-  if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
-    abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
-                to$label)
-  }
-  at <- law_ratio(from, to)
-  alike <- at$rest$kl < 1e-12
-  data.frame(ratio_kl(at),
-             total_variation = if (alike) node_variation(at) else NA_real_,
-             wasserstein = if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
-               wasserstein(from, to)
-             } else NA_real_, method = "quadrature", stringsAsFactors = FALSE)
-}
-
-# What distances are made of: the masses w of the nodes of `from`, log r = log(to/from) there, the
-# mass of `to` that they see, and what a reduction leaves adds to both divergences.
-law_ratio <- function(from, to) {
-  there <- from$weights > 0
-  w <- from$weights[there]
-  log_r <- log_density_at(to, unname(from$x[there, , drop = FALSE])) - from$log_density[there]
-  # one exponential: far out r may overflow
-  list(w = w, log = log_r, seen = sum(exp(log(w) + log_r)), flat = ncol(from$x) == 1,
-       rest = list(kl = rest_kl(from$rest, to$rest), kl_reverse = rest_kl(to$rest, from$rest)))
-}
-
-# Both divergences. Where the nodes see all of `to` the sum of w log r has the w (r - 1) beside it
-# that add up to nothing: then no term is negative, and what is small has its digits.
-ratio_kl <- function(at) {
-  wr <- exp(log(at$w) + at$log)
-  more <- wr - at$w
-  near <- abs(at$log) < 1
-  more[near] <- (at$w * expm1(at$log))[near]
-  forward <- sum((abs(at$seen - 1) < 1e-7) * more - at$w * at$log)
-  reverse <- sum(ifelse(wr > 0, wr * at$log, 0) - more)
-  list(kl = at$rest$kl + forward,
-       kl_reverse = at$rest$kl_reverse + if (abs(at$seen - 1) < 1e-3) reverse else NA_real_)
-}
-
-# sum w (1 - r)_+. In one dimension, over the nodes of a grid in their order: where f = w (1 - r)
-# changes its sign, a share u of a cell away from a node, the trapezoidal rule errs by
-# (u^2 - u + 1/6)/2 times the change of f (Euler and Maclaurin). In the plane u takes all values
-# along the curve on which f is 0, and the mean of that is zero.
-node_variation <- function(at) {
-  f <- -at$w * expm1(pmin(at$log, 700))
-  kink <- at$flat & f[-1] * f[-length(f)] < 0
-  change <- abs(diff(f))[kink]
-  u <- pmax(f[-1], f[-length(f)])[kink] / change
-  sum(pmax(f, 0)) + sum((u^2 - u + 1 / 6) / 2 * change)
-}
-
-# The reduced coordinates of two laws of one mixture are the same.
-same_rest <- function(a, b) {
-  if (is.null(a) || is.null(b)) return(is.null(a) && is.null(b))
-  isTRUE(all.equal(a$within, b$within)) && isTRUE(all.equal(a$across, b$across))
-}
-
-rest_kl <- function(a, b) {
-  if (is.null(a)) return(0)
-  # what has no variance in the first has none in the second, or infinity
-  point <- a$variance == 0
-  if (any(point & (b$variance > 0 | a$mean != b$mean))) return(Inf)
-  if (all(point)) return(0)
-  gaussian_kl(a$mean[!point], a$variance[!point], b$mean[!point],
-              diag(b$variance[!point], sum(!point)))
-}
-
-# A mixture as the second law of a distance, in the coordinates of a reduction if there is one.
-mixture_as_law <- function(mixture, rest) {
-  if (is_singular(mixture)) {
-    abort("`to` has a singular covariance and no density; add noise by diffuse() first", "singular")
-  }
-  inner <- mixture
-  if (!is.null(rest)) {
-    split <- split_mixture(in_process(mixture, rest), rest)
-    inner <- split$inner
-    rest <- split$rest
-  }
-  d <- mixture_dim(inner)
-  used <- inner$weights > 0
-  x <- inner$means[used, , drop = FALSE]
-  new_law(x, rep(1, nrow(x)), dgaussmix(x, inner, log = TRUE), rest = rest, mixture = mixture,
-          density = function(x) dgaussmix(x, inner, log = TRUE), label = format(mixture),
-          cdf = if (d == 1) function(x) pgaussmix(x, inner),
-          # these take a while, and only wasserstein() asks for them
-          quantiles = if (d == 1) function() {
-            qgaussmix(c(1e-16, stats::ppoints(4001), 1 - 1e-16), inner)
-          })
-}
-
-# A mixture whose components are alike across a reduction, and independent of what is within.
-split_mixture <- function(mixture, rest) {
-  used <- which(mixture$weights > 0)
-  means <- unname(mixture$means[used, , drop = FALSE])
-  across <- means %*% rest$across
-  covs <- lapply(used, function(k) unname(component_cov(mixture, k)))
-  variance <- diag(crossprod(rest$across, covs[[1]] %*% rest$across))
-  size <- 1e-9 * max(vapply(covs, max, 0), means^2)
-  alike <- all(abs(across - rep(across[1, ], each = nrow(across)))^2 <= size) &&
-    all(vapply(covs, function(S) {
-      part <- S %*% rest$across
-      max(abs(part - rest$across * rep(variance, each = nrow(part)))) <= size
-    }, NA))
-  if (!alike) abort_input("to", "the same in all components across the reduction", format(mixture))
-  inner <- lapply(covs, function(S) simplify_cov(crossprod(rest$within, S %*% rest$within)))
-  names(inner) <- paste("component", used)
-  inner <- assemble_gaussmix(mixture$weights[used], means %*% rest$within, inner,
-                             mixture$class[used])
-  list(inner = inner, rest = law_rest(rest$within, rest$across, across[1, ], variance, inner))
-}
-
-# The integral of |F - G|, by the trapezoidal rule over the nodes of both.
-wasserstein <- function(from, to) {
-  nodes <- function(law) {
-    if (is.null(law$quantiles)) law$x[law$weights > 0] else law$quantiles()
-  }
-  x <- sort(unique(c(nodes(from), nodes(to))))
-  gap <- abs(law_cdf(from)(x) - law_cdf(to)(x))
-  sum(diff(x) * (gap[-1] + gap[-length(gap)])) / 2
-}
-
-# The distribution function in one dimension: half of a node's mass lies below it.
-law_cdf <- function(law) {
-  if (!is.null(law$cdf)) return(law$cdf)
-  order <- order(law$x)
-  w <- law$weights[order]
-  x <- law$x[order]
-  keep <- !duplicated(x, fromLast = TRUE)
-  stats::approxfun(x[keep], (cumsum(w) - w / 2)[keep], yleft = 0, yright = 1)
 }
 
 # ---- What there is to say of a law
 
 law_mean <- function(law, value) {
   there <- law$weights > 0
-  estimate_row(sum((law$weights * value)[there]), 0, "quadrature")
+  error <- if (ncol(law$x) == 1) node_error(value, law$weights) else 0
+  estimate_row(sum((law$weights * value)[there]), error, "quadrature")
 }
 
 #' @rdname law

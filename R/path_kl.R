@@ -89,7 +89,7 @@
 path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
                     schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                     score_error = NULL, along = c("paths", "grid"), n = 1e4) {
-  check_mixture(mixture)
+  check_extent(check_mixture(mixture))
   check_sampler(sampler)
   check_schedule(schedule)
   along <- check_choice(along, c("paths", "grid"), "along")

@@ -6,17 +6,25 @@
 #' errors.
 #'
 #' @details With `q` the law of the output, `p` the target and their ratio `r`, `p/q`,
-#' `KL(target || output) = E_q (r log r - r + 1)`, `KL(output || target) = E_q (r - 1 - log r)` and
-#' the total variation is `E_q |r - 1|/2`. They are found
+#' `KL(target || output) = E_p log r`, `KL(output || target) = -E_q log r` and the total variation
+#' is `E_q (1 - r)_+`: each divergence takes points where its first law has its mass, so that what
+#' the other law lacks counts in full. They are found
 #' * in closed form for a single Gaussian and an exact score (see [sampler_moments()]), but for the
 #'   total variation in more than one dimension, which is a mean over draws;
 #' * by quadrature, over the nodes of the [sampler_law()], in one or two dimensions or where the run
 #'   reduces to them. What the reduction leaves adds exactly to the divergences; the total
 #'   variation is then a mean over draws of it;
-#' * by Monte Carlo for deterministic samplers in any dimension, whose particles carry the
-#'   log-density of the chain along (`log_density = "map"` of [guided_sample()]). In high dimension
-#'   `KL(target || output)` has heavy tails: it depends on particles where the sampler has less mass
-#'   than the target. Where steps fold starts onto each other all three are upper bounds.
+#' * by Monte Carlo for deterministic samplers in any dimension, with half of the draws from each of
+#'   the two laws (from each component of the target, however light). Particles carry the
+#'   log-density of the chain along (`log_density = "map"` of [guided_sample()]); for draws from the
+#'   target the starts that lead there are found by iteration, with the flow of the sampler's ODE.
+#'   With both, every mean is of what is bounded but for a logarithm.
+#'
+#' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` where the
+#' density of the output at the target's mass is not known (a stochastic sampler that lacks a mode
+#' of the target: its law ends at its nodes; a draw to which no start leads), and all three where
+#' steps fold more than 0.1% of the starts onto others, since a particle or a node then knows the
+#' density of its own branch only; in one dimension quadrature adds the branches.
 #'
 #' Stochastic samplers in more dimensions have no density that could be computed.
 #'
@@ -44,7 +52,8 @@
 #' @return A data frame of class `sampler_error` with the rows `"KL(target || output)"`,
 #'   `"KL(output || target)"` and `"total variation"`, in this order, and the columns `quantity`,
 #'   `estimate` (nats for divergences), `se`, `method`; with `parts`, three rows for each `part`,
-#'   named in the first column. A divergence is `NA` if the nodes do not see the mass of the target.
+#'   named in the first column. By quadrature `se` is 0, or the part of a divergence that lies where
+#'   the density of the output is continued beyond its nodes.
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
@@ -129,7 +138,12 @@ error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, st
     if (plane) run$reach <- 7
     if (plane && is.null(nodes)) run$nodes <- 401
     if (method == "quadrature" || run$sampler$stochastic || mixture_dim(run$mixture) <= 2) {
-      return(law_error(run_law(run, mixture), target, n))
+      law <- run_law(run, mixture)
+      # between the images of a grid in the plane nothing is known but by way of their starts
+      if (plane && isTRUE(law$folded < 1e-9)) {
+        law$density <- function(x) pull_back(run, x)$log_density
+      }
+      return(law_error(law, target, n))
     }
   }
   particle_error(target, mixture, n, guidance, sampler, schedule, horizon, start, error)
@@ -140,36 +154,92 @@ quantity_rows <- function(...) {
              rbind(...), stringsAsFactors = FALSE)
 }
 
-# From the means over the output of what the three quantities are of r.
-ratio_rows <- function(log_r) {
-  r <- exp(log_r)
-  quantity_rows(sample_mean(ifelse(r > 0, r * log_r, 0) - r + 1), sample_mean(r - 1 - log_r),
-                sample_mean(abs(r - 1) / 2))
-}
-
+# Draws from both laws, the output and the target, with u = log r at each: a mean over their sum is
+# one over the draws of each, of what is bounded but for the logarithm, however far one law is from
+# the other. Where steps fold, the density that a draw carries is that of its branch alone.
 particle_error <- function(target, mixture, n, guidance, sampler, schedule, horizon, start,
                            error) {
   if (with_noise(sampler, error)$stochastic) {
     abort_input("method", 'other than "Monte Carlo" where steps draw noise: no density is known')
   }
-  run <- quiet_sample(mixture, n, guidance, sampler, schedule, horizon, start,
-                      log_density = "map", score_error = error)
-  ratio_rows(dgaussmix(run$x, target, log = TRUE) - run$log_density)
+  run <- law_run(mixture, guidance, sampler, schedule, sampler_times(sampler, schedule, horizon),
+                 start, reduce = FALSE, error = error)
+  n <- max(ceiling(n / 2), 2)
+  output <- quiet_sample(mixture, n, guidance, sampler, schedule, horizon, start,
+                         log_density = "map", score_error = error)
+  u <- dgaussmix(output$x, target, log = TRUE) - output$log_density
+  folded <- mean(output$folded)
+  if (folded > 1e-3) {
+    warn_law(fold_note(folded, mean(pmax(-expm1(u), 0))))
+    return(unknown_rows())
+  }
+  drawn <- stratified_draws(target, n)
+  at <- pull_back(run, drawn$x)
+  v <- dgaussmix(drawn$x, target, log = TRUE) - at$log_density
+  # where no start was found the output is taken to be as unlikely as anywhere, which is an error
+  lost <- mean(is.na(v))
+  most <- max(v, 1, na.rm = TRUE)
+  v[is.na(v)] <- most
+  both <- function(f) {
+    one <- sample_mean(f(u))
+    two <- drawn$mean(f(v))
+    estimate_row(one$estimate + two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
+  }
+  rows <- quantity_rows(both(function(u) u * stats::plogis(u) - tanh(u / 2)),
+                        both(function(u) tanh(u / 2) - u * stats::plogis(-u)),
+                        both(function(u) abs(tanh(u / 2)) / 2))
+  if (lost * most > .1 * rows$estimate[1]) {
+    warn_law("KL(target || output) is unknown: for ", format(lost, digits = 2),
+             " of the draws from the target no start was found that leads there")
+    rows <- quantity_rows(unknown_row(), sample_mean(-u), sample_mean(pmax(-expm1(u), 0)))
+  } else rows$se <- rows$se + lost * c(most, 1, 1)
+  # a fold that is too small to count is an error all the same
+  rows$se <- rows$se + 2 * folded
+  rows
+}
+
+unknown_row <- function() estimate_row(NA_real_, NA_real_, "unknown")
+
+unknown_rows <- function() quantity_rows(unknown_row(), unknown_row(), unknown_row())
+
+# Some draws from each component, however light: the points, and the mean of a function's values
+# there, over the mixture. Of very many components the draws are as they come.
+stratified_draws <- function(mixture, n, least = 50) {
+  used <- which(mixture$weights > 0)
+  if (length(used) * least > n) return(list(x = unname(rgaussmix(n, mixture)), mean = sample_mean))
+  share <- mixture$weights[used] / sum(mixture$weights)
+  count <- pmax(round(n * share), least)
+  k <- rep(seq_along(used), count)
+  z <- matrix(stats::rnorm(length(k) * mixture_dim(mixture)), length(k))
+  mean <- function(f) {
+    each <- lapply(split(f, k), sample_mean)
+    estimate <- vapply(each, `[[`, 0, "estimate")
+    se <- vapply(each, `[[`, 0, "se")
+    estimate_row(sum(share * estimate), sqrt(sum((share * se)^2)), "Monte Carlo")
+  }
+  list(x = unname(place_draws(mixture, used[k], z)), mean = mean)
 }
 
 law_error <- function(law, target, n) {
-  to <- mixture_as_law(target, law$rest)
+  to <- mixture_as_law(target, law)
   at <- law_ratio(law, to)
-  if (!isTRUE(abs(at$seen - 1) < 1e-3)) {
-    warn_law("the nodes see ", format(at$seen, digits = 4),
-             " of the target's mass; take more `nodes`")
+  if (is_folded(law)) {
+    warn_law(fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at)))
+    return(unknown_rows())
   }
-  kl <- ratio_kl(at)
+  kl <- law_kl(at)
+  if (kl$kl_reverse$method == "unknown") {
+    warn_law("KL(target || output) is unknown: ", kl$kl_reverse$note,
+             " of the target; take more `nodes`, or another method")
+  }
   variation <- if (max(unlist(at$rest)) < 1e-12) {
     estimate_row(node_variation(at), 0, "quadrature")
-  } else rest_variation(at, law$rest, to$rest, n)
-  quantity_rows(estimate_row(kl$kl_reverse, 0, "quadrature"),
-                estimate_row(kl$kl, 0, "quadrature"), variation)
+  } else rest_variation(at$forth, law$rest, to$rest, n)
+  row <- c("estimate", "se", "method")
+  rows <- quantity_rows(kl$kl_reverse[row], kl$kl[row], variation)
+  # a fold that is too small to count is an error all the same
+  if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
+  rows
 }
 
 # E (1 - r R)_+ over the nodes and over draws of what a reduction leaves, whose density ratio is R:

@@ -17,7 +17,9 @@
 #'
 #' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
 #' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
-#' `sampler_ddpm(variance = "matched")`. Each time has its own grid, whose range follows the mass
+#' `sampler_ddpm(variance = "matched")` (where that is too narrow for the grid it is widened to 0.8
+#' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds).
+#' Each time has its own grid, whose range follows the mass
 #' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the
 #' noise before and after it, so that the sum is right to rounding: its error is
 #' `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes`
@@ -27,7 +29,7 @@
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
 #' each side, or more) and carry the log-density along; in one dimension with as many nodes as it
 #' takes to see what happens between them, and where steps fold starts onto each other the branches
-#' are added.
+#' are added. Nodes of no mass, further out, tell the density as far as the mixture goes.
 #'
 #' The law is that of the discrete chain. For that of continuous time see [sampler_limit()] and
 #' [fokker_planck()].
@@ -103,13 +105,15 @@ run_law <- function(run, mixture) {
           guidance$class, rest, law$axes, law$density,
           label = format(run$sampler), guidance = guidance, sampler = run$sampler,
           schedule = schedule, times = times, score_error = run$error, mass = law$mass,
-          folded = law$folded, note = law$note)
+          folded = law$folded, note = law$note, floor = law$floor, span = law$span,
+          unsummed = law$unsummed)
 }
 
 # All that a law is computed from, in the coordinates of a reduction if there is one: then `rest` is
 # what it leaves. `visit`: see chain_law().
 law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = NULL,
                     log_density = "map", reduce = TRUE, visit = NULL, error = NULL) {
+  check_extent(mixture)
   start <- start_law(start, mixture, guidance$class, schedule, times[1])
   d <- mixture_dim(mixture)
   sampler <- with_noise(sampler, error)
@@ -136,6 +140,17 @@ check_plane <- function(run) {
     abort_input("mixture", "of at most two dimensions, or one that reduces to them",
                 paste(mixture_dim(run$mixture), "after what reductions there are"))
   }
+}
+
+# Squares of distances are to be numbers.
+check_extent <- function(mixture, arg = "mixture") {
+  used <- mixture$weights > 0
+  size <- max(abs(mixture$means[used, ]), sqrt(max(used_values(mixture))))
+  if (!(size < 1e120)) {
+    abort_input(arg, "of means and standard deviations below 1e120, in other units",
+                format(size, digits = 3))
+  }
+  mixture
 }
 
 # The law at the horizon, as a mixture.
@@ -290,12 +305,8 @@ pushed_law <- function(run) {
     axes <- grid_axes(start_range(run$start, if (is.null(run$reach)) GRID_REACH else run$reach),
                       size)
     x <- axis_nodes(axes)
-    density <- dgaussmix(x, run$start, log = TRUE)
-    attr(x, "log_density") <- density
-    weights <- exp(density) * prod(vapply(axes, step_of, 0))
-    out <- quiet_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
-                        schedule = run$schedule, horizon = run$times[1], start = x,
-                        log_density = run$log_density, reduce = FALSE, score_error = run$error)
+    weights <- dgaussmix(x, run$start) * prod(vapply(axes, step_of, 0))
+    out <- push(run, x)
     if (!all_finite(out$x)) abort_overflow()
     torn <- if (flat) {
       unresolved(out$x, weights, narrowest(run$mixture, run$times, run$schedule))
@@ -324,8 +335,47 @@ pushed_law <- function(run) {
       note <- NULL
     }
   }
+  span <- if (!is.null(density)) range(out$x)
+  if (flat && is.null(density)) {
+    tails <- outer_nodes(run, range(axes[[1]]), range(out$x))
+    out$x <- rbind(tails$low$x, out$x, tails$high$x)
+    out$log_density <- c(tails$low$log_density, out$log_density, tails$high$log_density)
+    weights <- c(0 * tails$low$log_density, weights, 0 * tails$high$log_density)
+  }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
-       mass = sum(weights), folded = folded, note = note)
+       mass = sum(weights), folded = folded, note = note, span = span,
+       unsummed = if (is.null(note)) 0 else folded)
+}
+
+# The images of points under a deterministic sampler, with their log-densities.
+push <- function(run, x, log_density = run$log_density) {
+  if (log_density != "none") attr(x, "log_density") <- dgaussmix(x, run$start, log = TRUE)
+  quiet_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
+               schedule = run$schedule, horizon = run$times[1], start = x,
+               log_density = log_density, reduce = FALSE, score_error = run$error)
+}
+
+# In one dimension: nodes of no mass further out, to each side, so that the density is known where
+# the mixture may be. Their images go on from `image` as long as they are in order and reach it.
+outer_nodes <- function(run, range, image) {
+  target <- start_range(diffuse(run$mixture, run$times[length(run$times)], run$schedule))
+  width <- diff(range) / 2
+  steps <- width * (cumprod(rep(c(1.1, 1.3), c(70, 50))) - 1)
+  out <- push(run, matrix(c(range[1] - steps, range[2] + steps)))
+  side <- function(at, sign, end, goal) {
+    x <- sign * out$x[at, 1]
+    fine <- is.finite(x) & is.finite(out$log_density[at])
+    if (!is.null(out$folded)) fine <- fine & !out$folded[at]
+    fine <- cumsum(!(fine & diff(c(sign * end, x)) > 0)) == 0
+    kept <- seq_len(min(sum(fine), sum(x < sign * goal, na.rm = TRUE) + 1))
+    if (sign * end >= sign * goal) kept <- integer()
+    list(x = out$x[at[kept], , drop = FALSE], log_density = out$log_density[at[kept]])
+  }
+  n <- length(steps)
+  low <- side(seq_len(n), -1, image[1], target[1])
+  list(low = lapply(list(x = low$x, log_density = matrix(low$log_density)),
+                    function(x) x[rev(seq_len(nrow(x))), , drop = FALSE]),
+       high = side(n + seq_len(n), 1, image[2], target[2]))
 }
 
 MOST_BRANCHES <- 500
@@ -362,11 +412,13 @@ chain_law <- function(run) {
   last <- diffuse(run$mixture, run$times[length(run$times)], run$schedule)
   finest <- if (is_singular(last)) Inf else sqrt(min(used_values(last)))
   grid <- chain_grid(run, start_range(run$start), least, sd[1],
-                     function(axes, x) dgaussmix(x, run$start), move, 1)
+                     function(axes, x) structure(dgaussmix(x, run$start), added = 0), move, 1)
   coarse <- grid$coarse
+  added <- 0
   for (k in seq_len(N)) {
     y <- grid$y
     mass <- grid$density[grid$keep] * grid$cell
+    added <- added + attr(grid$density, "added")
     if (!is.null(run$visit)) run$visit(k, grid$x[grid$keep, , drop = FALSE], mass)
     if (!is.na(sd[k]) && sd[k] == 0) break
     reach <- GRID_REACH * y$most
@@ -377,16 +429,25 @@ chain_law <- function(run) {
     }
     coarse <- max(coarse, grid$coarse)
   }
-  density <- grid$density
+  density <- as.vector(grid$density)
   mass <- sum(density) * grid$cell
+  added <- max((added + attr(grid$density, "added")) / grid_variance(grid$x, density))
   if (coarse > 1) {
     warn_law("the grid is too coarse by a factor of ", format(coarse, digits = 2),
              " for the noise of a step; take more `nodes`")
   } else if (abs(mass - 1) > 1e-6) {
     warn_law("the total mass is ", format(mass, digits = 8), "; take more `nodes`")
   }
+  note <- NULL
+  if (added > 1e-6) {
+    note <- paste("where noise is too narrow for the grid it was widened: variances are too large",
+                  "by some", format(added, digits = 1))
+    if (added > 1e-3) warn_law(note, " of themselves; take more `nodes`")
+  }
+  # the kernels end at 9 standard deviations, and masses next to nothing are left out
   law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
-              axes = grid$axes, mass = mass)
+              axes = grid$axes, mass = mass, floor = log(if (ncol(grid$x) == 1) 1e-16 else 1e-12),
+              note = note)
   if (!is.null(grid$y)) {
     law[c("x", "weights")] <- list(y$x, law$weights[grid$keep])
     law$log_density <- law$log_density[grid$keep] + grid$y$change
@@ -479,8 +540,8 @@ abort_chain <- function(label) {
 
 # The maps m as a function of points and the number of the piece: x; of a last piece without noise
 # the `change` of the log-density; and the `least` (at each point, or of all) and the `most` of the
-# noise's standard deviations, with its form in `own` if that depends on the point (as gm_spread()
-# takes it). All pieces are compiled together; one runs with its operations and levels.
+# noise's standard deviations, with its covariance in `cov` if that depends on the point. All pieces
+# are compiled together; one runs with its operations and levels.
 chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)
@@ -493,6 +554,8 @@ chain_map <- function(run, program, pieces) {
     abort_hessian(run$sampler$label)
   }
   levels <- program_levels(program, run$schedule, run$error$scale)
+  check_levels(guidance_pool(guidance_models(run$guidance, run$mixture, run$error$model)), levels,
+               program$level_times)
   pool <- score_pool(run, !is_by_coordinate(program))
   aim <- plan_aim(list(process = run$mixture, program = program, levels = levels,
                        method = if (still) "map" else "none", wrong = run$error), run$guidance)
@@ -533,26 +596,39 @@ chain_map <- function(run, program, pieces) {
   }
 }
 
-# The normal noise with covariance sum c c' over the columns c, a row for each point.
+# The normal noise with covariance sum c c' over the columns c, a row for each point: its entries
+# (1, 1), (1, 2) and (2, 2) in `cov`.
 noise_form <- function(columns) {
   entry <- function(i, j) Reduce(`+`, lapply(columns, function(c) c[, i] * c[, j]))
-  # a covariance may be singular: next to nothing for the kernel's sake
-  floored <- function(x, most) pmax(x, 1e-6 * most)
   if (ncol(columns[[1]]) == 1) {
     own <- sqrt(entry(1, 1))
     check_noise_form(max(own))
-    return(list(least = own, most = max(own), own = floored(own, max(own))))
+    return(list(least = own, most = max(own), cov = cbind(own^2)))
   }
   a <- entry(1, 1)
   b <- entry(1, 2)
   c <- entry(2, 2)
   high <- (a + c + sqrt((a - c)^2 + 4 * b^2)) / 2
-  det <- pmax(a * c - b^2, 0)
   most <- sqrt(max(high))
   check_noise_form(most)
-  sd <- floored(sqrt(c), most)
-  list(least = sqrt(det / high), most = most,
-       own = cbind(sd, b / sd^2, floored(sqrt(det / c), most)))
+  low <- ifelse(high > 0, pmax(a * c - b^2, 0) / high, 0)
+  list(least = sqrt(low), most = most, cov = cbind(a, b, c))
+}
+
+# Noise that the grid cannot show is widened to what it can: as gm_spread() takes the noise of each
+# point, and the variance that this adds along each axis.
+grid_noise <- function(y, mass, step) {
+  least <- (.8 * step)^2
+  if (ncol(y$cov) == 1) {
+    v <- pmax(y$cov[, 1], least)
+    return(list(own = sqrt(v), most = sqrt(max(v)), added = sum(mass * (v - y$cov[, 1]))))
+  }
+  c <- pmax(y$cov[, 3], least[2])
+  slope <- y$cov[, 2] / c
+  given <- y$cov[, 1] - y$cov[, 2] * slope
+  v <- pmax(given, least[1])
+  list(own = cbind(sqrt(c), slope, sqrt(v)), most = sqrt(max(v + slope^2 * c, c)),
+       added = c(sum(mass * (v - given)), sum(mass * (c - y$cov[, 3]))))
 }
 
 check_noise_form <- function(most) {
@@ -589,7 +665,8 @@ chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
     now <- max(vapply(axes, step_of, 0))
     # without the far tails, where the derivative of the score may be large
     seen <- level[keep] > if (flat) 0 else 1e-10
-    if (length(y$least) > 1) y$least <- min(y$least[seen])
+    # noise that is much narrower in some places than in others is left to grid_noise()
+    if (length(y$least) > 1) y$least <- max(min(y$least[seen]), y$most * if (flat) .01 else .25)
     ahead <- if (is.null(y) || y$least == 0) Inf else y$least
     apart <- if (is.null(y)) 0 else spacing(y$x[seen, , drop = FALSE], keep[seen], lengths(axes))
     excess <- max(1.5 * apart, per_sd * now) / ahead
@@ -601,6 +678,11 @@ chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
        coarse = max(now / min(before, ahead), apart / ahead) / .8)
 }
 
+grid_variance <- function(x, density) {
+  w <- density / sum(density)
+  colSums(w * sweep(x, 2, colSums(w * x))^2)
+}
+
 # The largest distance between the images of neighbours on a grid, of which `at` are there.
 spacing <- function(y, at, size) {
   max(0, vapply(seq_len(ncol(y)), function(j) {
@@ -610,11 +692,14 @@ spacing <- function(y, at, size) {
   }, 0))
 }
 
-# The density at the nodes of a grid of masses at y, spread by their noise.
+# The density at the nodes of a grid of masses at y, spread by their noise, and what that added.
 spread <- function(y, mass, axes) {
-  .Call(ffi_spread, list(x = as.double(y$x), mass = mass, sd = y$most, own = y$own,
-                         low = vapply(axes, `[`, 0, 1), step = vapply(axes, step_of, 0),
-                         size = lengths(axes)))
+  step <- vapply(axes, step_of, 0)
+  noise <- if (is.null(y$cov)) list(most = y$most, added = 0) else grid_noise(y, mass, step)
+  density <- .Call(ffi_spread, list(x = as.double(y$x), mass = mass, sd = noise$most,
+                                    own = noise$own, low = vapply(axes, `[`, 0, 1), step = step,
+                                    size = lengths(axes)))
+  structure(density, added = noise$added)
 }
 
 # ---- Grids

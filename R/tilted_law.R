@@ -42,7 +42,7 @@
 #' @export
 tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_ou(),
                        nodes = NULL) {
-  check_mixture(mixture)
+  check_extent(check_mixture(mixture))
   class_components(mixture, class)
   strength <- check_number(strength, "strength")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)

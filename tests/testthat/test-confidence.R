@@ -55,12 +55,19 @@ test_that("a class that is everything has confidence 1", {
   expect_equal(confidence(gaussmix(1, c(0, 0), 1))$estimate, 1)
 })
 
-test_that("in the plane it is a mean with an honest standard error", {
+test_that("in the plane it is an integral, and beyond a mean with an honest standard error", {
   q <- function(x) posterior(plane, x)[, "b"]
   law <- gaussmix(1, c(0, 1), diag(c(1, .3)))
   truth <- plane_integral(q, function(x) dgaussmix(x, law))
+  row <- confidence(plane, "b")
+  expect_identical(unlist(row[c("se", "method")]), c(se = "0", method = "quadrature"))
+  expect_equal(row$estimate, truth, tolerance = 1e-9)
+  # a third variable that tells nothing
+  solid <- gaussmix(plane$weights, cbind(plane$means, 0), lapply(1:3, function(k) {
+    rbind(cbind(mixguide:::component_cov(plane, k), 0), c(0, 0, .5))
+  }), class = plane$class)
   set.seed(501)
-  rows <- lapply(1:200, function(i) confidence(plane, "b", n = 400))
+  rows <- lapply(1:200, function(i) confidence(solid, "b", n = 400))
   expect_identical(unique(vapply(rows, `[[`, "", "method")), "Monte Carlo")
   expect_honest(vapply(rows, function(r) (r$estimate - truth) / r$se, 0))
 })

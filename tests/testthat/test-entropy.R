@@ -54,13 +54,21 @@ test_that("so it is where components are of very different width", {
   }
 })
 
-test_that("in the plane it is a mean with an honest standard error", {
+test_that("in the plane it is an integral, and beyond a mean with an honest standard error", {
   step <- .05
   grid <- unname(as.matrix(expand.grid(seq(-9, 9, step), seq(-9, 9, step))))
   p <- dgaussmix(grid, plane, log = TRUE)
   truth <- -sum(exp(p) * p) * step^2
+  row <- entropy(plane)
+  expect_identical(unlist(row[c("se", "method")]), c(se = "0", method = "quadrature"))
+  expect_equal(row$estimate, truth, tolerance = 1e-9)
+  # a third variable, independent of the others
+  solid <- gaussmix(plane$weights, cbind(plane$means, 0), lapply(1:3, function(k) {
+    rbind(cbind(mixguide:::component_cov(plane, k), 0), c(0, 0, .5))
+  }))
+  truth <- truth + log(2 * pi * exp(1) * .5) / 2
   set.seed(601)
-  rows <- lapply(1:200, function(i) entropy(plane, n = 400))
+  rows <- lapply(1:200, function(i) entropy(solid, n = 400))
   expect_identical(unique(vapply(rows, `[[`, "", "method")), "Monte Carlo")
   expect_honest(vapply(rows, function(r) (r$estimate - truth) / r$se, 0))
 })

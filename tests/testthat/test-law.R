@@ -66,7 +66,7 @@ test_that("distances between Gaussians are the known ones", {
     expect_equal(distance$kl, kl, tolerance = 1e-7)
     expect_equal(distance$kl_reverse, (2 + .49 - 1 - log(2)) / 2, tolerance = 1e-5)
     expect_equal(distance$total_variation, tv, tolerance = 1e-4)
-    expect_equal(distance$wasserstein, w1, tolerance = 1e-4)
+    expect_equal(distance$wasserstein, w1, tolerance = 1e-7)
   }
   expect_equal(unlist(law_distance(from, from)[1:4]), 0 * unlist(distance[1:4]))
   plane <- law_distance(law_of(gaussmix(1, t(c(0, 0)), 1), size = 161),
@@ -76,7 +76,9 @@ test_that("distances between Gaussians are the known ones", {
   expect_identical(plane$wasserstein, NA_real_)
   expect_equal(plane$kl_reverse, 2.5, tolerance = 1e-8)
   # the nodes do not see the second
-  expect_identical(law_distance(from, gaussmix(1, 20, 1))$kl_reverse, NA_real_)
+  unseen <- law_distance(from, gaussmix(1, 20, 1))
+  expect_identical(unseen$kl_reverse, NA_real_)
+  expect_match(unseen$note, "KL\\(to \\|\\| from\\) unknown")
   # a small divergence keeps its digits
   near <- law_distance(from, gaussmix(1, 1e-6, 1))
   expect_equal(c(near$kl, near$kl_reverse), c(5e-13, 5e-13), tolerance = 1e-6)
@@ -116,6 +118,8 @@ test_that("bad arguments are answered by name", {
   expect_error(law_density(1, 0), "`law`", class = "mixguide_error")
   expect_error(law_density(law, 0, log = 1), "`log`", class = "mixguide_error")
   expect_error(law_distance(law, named_mixture("B2")), "`to`", class = "mixguide_error")
+  plane <- law_of(named_mixture("B2"), size = 31)
+  expect_error(law_distance(plane, named_mixture("A1")), "`to`", class = "mixguide_error")
   expect_error(law_distance(law, 1), "`to`", class = "mixguide_error")
   expect_error(law_distance(law, gaussmix(1, 0, 0)), class = "mixguide_error_singular")
   expect_error(confidence(law), class = "mixguide_error")
@@ -140,4 +144,101 @@ test_that("laws whose rest has no variance are at no distance from themselves", 
   wide$rest$variance <- 1
   expect_identical(law_distance(law, wide)$kl, Inf)
   expect_identical(law_distance(wide, law)$kl, Inf)
+})
+
+# Both divergences, the total variation and W1 of two mixtures on the line, by trapezoids that
+# follow every component.
+slow_distance <- function(f, g) {
+  x <- sort(unique(unlist(lapply(list(f, g), function(m) {
+    outer(sqrt(rep_len(m$values, length(m$weights))), seq(-11, 11, length.out = 3001)) +
+      m$means[, 1]
+  }))))
+  lf <- dgaussmix(x, f, log = TRUE)
+  lg <- dgaussmix(x, g, log = TRUE)
+  area <- function(y) sum(diff(x) * (y[-1] + y[-length(y)])) / 2
+  c(kl = area(exp(lf) * (lf - lg)), kl_reverse = area(exp(lg) * (lg - lf)),
+    total_variation = area(abs(exp(lf) - exp(lg))) / 2,
+    wasserstein = area(abs(pgaussmix(x, f) - pgaussmix(x, g))))
+}
+
+# A mixture, and the same with one more component of a small weight somewhere off.
+with_and_without <- function() {
+  K <- sample(3, 1)
+  w <- runif(K, .2, 1)
+  light <- 10^-runif(1, 2, 8)
+  means <- rnorm(K, sd = 2)
+  v <- runif(K, .1, 2)
+  off <- sample(c(-1, 1), 1) * runif(1, 6, 40)
+  list(without = gaussmix(w / sum(w), means, v, class = rep("a", K)),
+       with = gaussmix(c(w / sum(w) * (1 - light), light), c(means, off),
+                       c(v, runif(1, .1, 2)), class = rep("a", K + 1)))
+}
+
+test_that("mass that one of two laws does not have counts in full", {
+  withr::local_seed(1801)
+  columns <- c("kl", "kl_reverse", "total_variation", "wasserstein")
+  for (i in 1:20) {
+    pair <- with_and_without()
+    if (i %% 2) pair <- rev(pair)
+    truth <- slow_distance(pair[[1]], pair[[2]])
+    found <- law_distance(tilted_law(pair[[1]], "a"), pair[[2]])
+    expect_lt(max(abs(unlist(found[columns]) - truth) / (truth + 1e-5)), 1e-4)
+    expect_identical(found$note, NA_character_)
+    # known at its nodes alone: right, or unknown with a note
+    nodes <- tilted_law(pair[[1]], "a")
+    nodes["density"] <- list(NULL)
+    found <- law_distance(nodes, pair[[2]])
+    expect_lt(abs(found$kl / truth["kl"] - 1), 1e-4)
+    expect_lt(abs(found$total_variation / truth["total_variation"] - 1), 1e-4)
+    if (is.na(found$kl_reverse)) expect_match(found$note, "unknown") else {
+      expect_lt(abs(found$kl_reverse / truth["kl_reverse"] - 1), .1)
+    }
+  }
+})
+
+test_that("what the nodes do not know is continued as the tail of a Gaussian", {
+  guide <- guidance("1", 2)
+  law <- sampler_law(named_mixture("A1"), guide,
+                     sampler_corrected(sampler_ddim(50), corrector_langevin(.05)))
+  x <- c(0, 1, 4, 6, 1e6)
+  expect_true(all(diff(law_density(law, x, log = TRUE)) < 0))
+  expect_true(all(diff(law_density(law, -x - 6, log = TRUE)) < 0))
+  plane <- sampler_law(named_mixture("B2"), guidance("1", 1), sampler_em(20))
+  top <- plane$x[which.max(plane$log_density), ]
+  withr::local_seed(1802)
+  for (i in 1:20) {
+    angle <- runif(1, 0, 2 * pi)
+    ray <- law_density(plane, outer(seq(0, 60, by = .25), c(cos(angle), sin(angle))) +
+                         rep(top, each = 241), log = TRUE)
+    far <- ray[-(1:60)]
+    expect_true(all(is.finite(far)) && all(diff(far) < 0))
+    # concave out there
+    expect_lt(max(diff(far, differences = 2)), 1e-6 * max(abs(diff(far))))
+  }
+  # a Gaussian on nodes is one beyond them
+  law <- law_of(gaussmix(1, t(c(1, -2)), matrix(c(1, .5, .5, .7), 2)), size = 161)
+  far <- rbind(c(30, 4), c(-1, -40), c(100, 100))
+  expect_equal(law_density(law, far, log = TRUE),
+               dgaussmix(far, gaussmix(1, t(c(1, -2)), matrix(c(1, .5, .5, .7), 2)), log = TRUE),
+               tolerance = 1e-3)
+})
+
+test_that("W1 and quantiles have eight digits", {
+  line <- gaussmix(c(.5, .5), c(0, 1), 1)
+  expect_equal(law_distance(tilted_law(line, "1"), gaussmix(1, .5, 1))$wasserstein, .5,
+               tolerance = 1e-9)
+  withr::local_seed(1803)
+  for (i in 1:5) {
+    m <- gaussmix(c(.3, .7), rnorm(2, sd = 2), runif(2, .05, 2), class = c("a", "a"))
+    law <- tilted_law(m, "a")
+    p <- c(1e-6, .01, .3, .5, .9, 1 - 1e-4)
+    expect_lt(max(abs(pgaussmix(unname(quantile(law, p)), m) - p)), 1e-8)
+    shift <- runif(1)
+    moved <- gaussmix(m$weights, m$means + shift, m$values[1, ])
+    expect_equal(law_distance(law, moved)$wasserstein, shift, tolerance = 1e-8)
+  }
+  expect_identical(names(quantile(law)), c("0%", "25%", "50%", "75%", "100%"))
+  expect_identical(unname(quantile(law, c(0, 1))), c(-Inf, Inf))
+  expect_mixguide_error(quantile(law, 2), "probs")
+  expect_mixguide_error(quantile(tilted_law(named_mixture("B2"), "1")), "x")
 })

@@ -209,9 +209,56 @@ test_that("it prints, is a data frame, and refuses by name what it cannot do", {
   refused(named_mixture("G4"), sampler_em(5))
   refused(A1, sampler_em(5), start = matrix(0))
   refused(A1, sampler_dpum(15, 1 / 30, .1))
-  # coarse steps collapse to where the target is not
-  expect_warning(far <- sampler_error(gaussmix(1, 0, 1), sampler_ddim(1), horizon = 3,
-                                      start = gaussmix(1, 60, 1e-4), method = "quadrature"),
-                 "of the target's mass")
-  expect_identical(far$estimate[1], NA_real_)
+})
+
+test_that("a mode that the output lacks counts in full, or the divergence is unknown", {
+  m <- gaussmix(c(.9991, .0009), c(0, 20), 1)
+  lacking <- score_error(model = gaussmix(1, 0, 1))
+  # the output is the standard normal, but for 5e-5 of its variance
+  known <- c(.1728, 9.004e-4, 9e-4)
+  nodes <- sampler_error(m, sampler_heun(40), score_error = lacking)
+  expect_lt(max(abs(nodes$estimate / known - 1)), 1e-3)
+  withr::local_seed(613)
+  drawn <- sampler_error(m, sampler_heun(40), score_error = lacking, method = "Monte Carlo",
+                         n = 5000)
+  expect_lt(abs(drawn$estimate[1] - nodes$estimate[1]) / drawn$se[1], 4)
+  expect_equal(drawn$estimate[2:3], nodes$estimate[2:3], tolerance = 1e-6)
+  expect_warning(chain <- sampler_error(m, sampler_em(40), score_error = lacking),
+                 "do not see 9e-04 of the mass of the target")
+  expect_identical(chain$method, c("unknown", "quadrature", "quadrature"))
+  expect_identical(chain$estimate[1], NA_real_)
+  # far off, but known
+  there <- gaussmix(1, 60, 1e-4)
+  off <- lapply(c("exact", "quadrature"), function(method) {
+    sampler_error(gaussmix(1, 0, 1), sampler_ddim(1), horizon = 3, start = there, method = method)
+  })
+  expect_equal(off[[2]]$estimate, off[[1]]$estimate, tolerance = 1e-6)
+})
+
+test_that("by draws its errors are honest, and where steps fold it says unknown", {
+  withr::local_seed(614)
+  means <- matrix(rnorm(12, sd = 1.5), 3)
+  m <- gaussmix(c(.3, .3, .4), means, lapply(1:3, function(k) runif(4, .2, 1)))
+  rows <- lapply(1:40, function(i) sampler_error(m, sampler_ddim(10), n = 1000))
+  each <- vapply(rows, function(row) row$estimate, double(3))
+  se <- vapply(rows, function(row) row$se, double(3))
+  truth <- sampler_error(m, sampler_ddim(10), n = 1e5)
+  expect_lt(max(abs(rowMeans(se) / apply(each, 1, sd) - 1)), .4)
+  covered <- rowMeans(abs(each - truth$estimate) < 2 * sqrt(se^2 + truth$se^2))
+  expect_gt(min(covered), .82)
+  petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
+  expect_warning(folded <- sampler_error(petals, sampler_heun(10), method = "Monte Carlo",
+                                         n = 500), "fold")
+  expect_identical(folded$method, rep("unknown", 3))
+})
+
+test_that("the start that leads to a point is found, in any dimension", {
+  withr::local_seed(615)
+  m <- gaussmix(c(.4, .6), rbind(c(0, 1, 2), c(1, -1, 0)), list(.3, c(.5, .2, .4)))
+  run <- mixguide:::law_run(m, guidance("1", 1), sampler_ddim(20), schedule_ou(),
+                            time_grid(20), "normal", reduce = FALSE)
+  out <- guided_sample(m, 200, guidance("1", 1), sampler_ddim(20), log_density = "map")
+  at <- mixguide:::pull_back(run, unname(out$x))
+  expect_true(all(at$found))
+  expect_equal(at$log_density, out$log_density, tolerance = 1e-7)
 })

@@ -370,3 +370,50 @@ test_that("what has no noise at all is said to have no density", {
   expect_error(law(), class = "mixguide_error_singular")
   expect_equal(moments(law(end = .01))$cov[1], -expm1(-.02), tolerance = 1e-6)
 })
+
+test_that("matched noise that guidance makes vanish in places leaves mass and moments right", {
+  m <- named_mixture("A1")
+  sampler <- sampler_ddpm(20, "matched")
+  law <- expect_silent(sampler_law(m, guidance("1", 4), sampler))
+  expect_lt(abs(law$mass - 1), 1e-6)
+  n <- 1e5
+  x <- drop(guided_sample(m, n, guidance("1", 4), sampler, key = c(18, 5))$x)
+  at <- moments(law)
+  expect_lt(abs(mean(x) - at$mean) / sqrt(at$cov / n), 4.5)
+  expect_lt(abs(var(x) - at$cov) / sqrt((mean((x - mean(x))^4) - at$cov^2) / n), 4.5)
+  # in the plane where both eigenvalues are 0
+  form <- noise_form(list(cbind(c(1, 0), c(0, 0)), cbind(c(0, 0), c(2, 0))))
+  expect_identical(form$least, c(1, 0))
+  wide <- grid_noise(form, c(.5, .5), c(.1, .1))
+  expect_equal(wide$own, cbind(c(2, .08), 0, c(1, .08)), ignore_attr = TRUE)
+  expect_equal(wide$added, c(.0032, .0032))
+})
+
+test_that("what a sampler cannot do with point masses or huge units is an error of ours", {
+  points <- gaussmix(c(.5, .5), c(-1, 1), 0)
+  both <- sampler_corrected(sampler_ddpm(5), corrector_langevin(.05))
+  expect_error(sampler_law(points, NULL, both), class = "mixguide_error_singular")
+  huge <- gaussmix(c(.5, .5), c(-1e200, 1e200), 1)
+  expect_mixguide_error(sampler_law(huge, NULL, sampler_ddim(3)), "mixture")
+  expect_mixguide_error(tilted_law(huge, "1"), "mixture")
+  expect_mixguide_error(information(huge), "mixture")
+  expect_mixguide_error(path_kl(huge, sampler_ddpm(3)), "mixture")
+  expect_mixguide_error(gain_bound(huge, "1"), "mixture")
+  expect_error(fokker_planck(gaussmix(c(.5, .5), c(-1e8, 1e8), 1), nodes = 50, steps = 10),
+               class = "mixguide_error")
+})
+
+test_that("numbers of a law whose nodes miss what the map does have an error", {
+  torn <- sampler_law(named_mixture("D3"), guidance("1", 30), sampler_heun(20), horizon = 5,
+                      nodes = 2001)
+  fine <- sampler_law(named_mixture("D3"), guidance("1", 30), sampler_heun(20), horizon = 5,
+                      nodes = 64001)
+  expect_gt(confidence(torn)$se, 0)
+  expect_lt(abs(confidence(torn)$estimate - confidence(fine)$estimate), 5 * confidence(torn)$se)
+  smooth <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_heun(20))
+  expect_identical(c(confidence(smooth)$se, entropy(smooth)$se), c(0, 0))
+  sweep <- guidance_sweep(named_mixture("D3"), "1", c(0, 30), sampler = sampler_heun(20),
+                          horizon = 5, n = 2001)
+  expect_identical(sweep$confidence_se[1], 0)
+  expect_gt(sweep$confidence_se[2], 1e-5)
+})

@@ -1,0 +1,360 @@
+# Distances between laws, and distribution functions in one dimension.
+
+#' @rdname law
+#' @export
+law_distance <- function(from, to) {
+  check_law(from, "from")
+  if (inherits(to, "gaussmix")) {
+    if (mixture_dim(to) != law_dim(from)) {
+      abort_input("to", paste("of", count_of(law_dim(from), "dimension"), "like `from`"),
+                  format(to))
+    }
+    to <- mixture_as_law(to, from)
+  }
+  check_law(to, "to")
+  if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
+    abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
+                to$label)
+  }
+  at <- law_ratio(from, to)
+  alike <- at$rest$kl < 1e-12
+  if (is_folded(from)) {
+    return(data.frame(kl = NA_real_, kl_reverse = NA_real_, total_variation = NA_real_,
+                      wasserstein = NA_real_, method = "unknown",
+                      note = fold_note(from$unsummed, if (alike) node_variation(at)),
+                      stringsAsFactors = FALSE))
+  }
+  kl <- law_kl(at)
+  variation <- if (alike) node_variation(at) else NA_real_
+  transport <- if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
+    wasserstein(from, to)
+  } else NA_real_
+  data.frame(kl = kl$kl$estimate, kl_reverse = kl$kl_reverse$estimate,
+             total_variation = variation, wasserstein = transport, method = "quadrature",
+             note = distance_note(kl), stringsAsFactors = FALSE)
+}
+
+# Does too much of a law know the density of one branch alone, where steps fold?
+is_folded <- function(law) isTRUE(law$unsummed > 1e-3)
+
+# Its density is at least that of the branch, so that the total variation is at least the one found.
+fold_note <- function(share, variation = NULL) {
+  paste0("steps fold ", format(share, digits = 2), " of the starts onto others, and the density ",
+         "is known of each branch alone: distances are unknown",
+         if (!is.null(variation)) {
+           paste(", the total variation at least", format(variation, digits = 3))
+         })
+}
+
+law_dim <- function(law) if (is.null(law$rest)) ncol(law$x) else nrow(law$rest$within)
+
+# What the nodes do not tell of both divergences.
+distance_note <- function(kl) {
+  words <- c(kl = "KL(from || to)", kl_reverse = "KL(to || from)")
+  notes <- Map(function(row, name) {
+    if (row$method == "unknown") return(paste(name, "unknown:", row$note))
+    if (row$se > 0) paste0(name, " good to ", format(row$se, digits = 1), ": ", row$note)
+  }, kl[names(words)], words)
+  notes <- unlist(notes)
+  if (length(notes)) paste(notes, collapse = "; ") else NA_character_
+}
+
+# What distances are made of: what each law's nodes see of the other, and what a reduction leaves
+# adds to both divergences. `back` is NULL where the density of `from` is known at its nodes only.
+law_ratio <- function(from, to) {
+  back <- if (between_known(from)) {
+    law_view(if (is.null(to$nodes)) to else to$nodes(), from)
+  }
+  list(forth = law_view(from, to), back = back, flat = ncol(from$x) == 1,
+       rest = list(kl = rest_kl(from$rest, to$rest), kl_reverse = rest_kl(to$rest, from$rest)))
+}
+
+between_known <- function(law) {
+  tryCatch(is.list(density_parts(law, unname(law$x[1, , drop = FALSE]))),
+           mixguide_error = function(e) FALSE)
+}
+
+# The masses w of the nodes of one law, log r = log(other/law) there, whether that is known, and the
+# mass of the other that the nodes see. box: what the nodes span, beyond which they see nothing.
+law_view <- function(law, other) {
+  there <- law$weights > 0
+  w <- law$weights[there]
+  x <- unname(law$x[there, , drop = FALSE])
+  at <- density_parts(other, x)
+  # of what is not known at all the ratio still should be a number
+  value <- replace(at$value, !at$known & !is.finite(at$value), -1e4)
+  log_r <- value - law$log_density[there]
+  # one exponential: far out r may overflow
+  list(w = w, x = x, log = log_r, known = at$known, box = apply(x, 2, range),
+       seen = sum(exp(log(w) + log_r)))
+}
+
+# Which nodes of a view lie beyond those of another?
+beyond <- function(view, box) {
+  x <- view$x
+  rowSums(x < rep(box[1, ], each = nrow(x)) | x > rep(box[2, ], each = nrow(x))) > 0
+}
+
+# Both divergences, rows of an estimate with its error (`se`) and a `note`.
+law_kl <- function(at) {
+  kl <- view_kl(at$forth, at$back)
+  kl_reverse <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl$estimate <- kl$estimate + at$rest$kl
+  kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
+  list(kl = kl, kl_reverse = kl_reverse)
+}
+
+# Do the nodes see all of the other law? Then sums have w (r - 1) in them that add up to nothing but
+# what is beyond the nodes: no term is negative, what is small has its digits, and errors of the
+# densities count only where these differ.
+sees_all <- function(view) isTRUE(abs(view$seen - 1) < 1e-7)
+
+# w (r - 1)
+excess <- function(view) {
+  more <- exp(log(view$w) + view$log) - view$w
+  near <- abs(view$log) < 1
+  more[near] <- (view$w * expm1(view$log))[near]
+  more
+}
+
+# KL(law || other), from the nodes of the law; those of the other see what is beyond them.
+view_kl <- function(view, other) {
+  term <- -view$w * view$log
+  error <- sum(abs(term[!view$known]))
+  estimate <- if (sees_all(view)) {
+    sum(excess(view) + term) + if (is.null(other)) 0 else sum(other$w[beyond(other, view$box)])
+  } else sum(term)
+  kl_row(estimate, error, sum(view$w[!view$known]))
+}
+
+# KL(other || law), from the nodes of the law if they see all, else from those of the other.
+reverse_kl <- function(view, other) {
+  if (!sees_all(view)) return(view_kl(other, view))
+  out <- beyond(other, view$box)
+  term <- -other$w * other$log
+  kl_row(own_sum(view) + sum(term[out]) - sum(other$w[out]), sum(abs(term[out & !other$known])),
+         sum(other$w[out & !other$known]))
+}
+
+# The sum of w (r log r - r + 1).
+own_sum <- function(view) {
+  wr <- exp(log(view$w) + view$log)
+  sum(ifelse(wr > 0, wr * view$log, 0) - excess(view))
+}
+
+# The same where only the nodes of the law are to be had: what they do not see of the other is taken
+# to be as unlikely as what they hardly see.
+unmatched_kl <- function(view) {
+  unseen <- abs(view$seen - 1)
+  most <- max(view$log[log(view$w) + view$log > log(1e-12)], 30)
+  kl_row(own_sum(view), unseen * most, unseen)
+}
+
+kl_row <- function(estimate, error, unseen) {
+  note <- paste("the nodes do not see", format(unseen, digits = 2), "of the mass")
+  if (!isTRUE(error <= .1 * estimate + 1e-13)) {
+    return(data.frame(estimate = NA_real_, se = NA_real_, method = "unknown", note = note))
+  }
+  # less than eight digits deserve a word
+  data.frame(estimate = estimate, se = if (error > 1e-8 * estimate + 1e-13) error else 0,
+             method = "quadrature", note = note)
+}
+
+# sum w (1 - r)_+, over the nodes of the law that sees the other better. In one dimension, over the
+# nodes of a grid in their order: where f = w (1 - r) changes its sign, a share u of a cell away
+# from a node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times the change of f (Euler and
+# Maclaurin). In the plane u takes all values along the curve on which f is 0, and the mean of that is zero.
+node_variation <- function(at) {
+  view <- at$forth
+  back <- at$back
+  missed <- function(view, other) {
+    abs(view$seen + sum(other$w[beyond(other, view$box)]) - 1)
+  }
+  if (!is.null(back) && missed(view, back) > 1e-3 && missed(back, view) < missed(view, back)) {
+    return(sum(pmax(-back$w * expm1(pmin(back$log, 700)), 0)))
+  }
+  f <- -view$w * expm1(pmin(view$log, 700))
+  kink <- at$flat & f[-1] * f[-length(f)] < 0
+  change <- abs(diff(f))[kink]
+  u <- pmax(f[-1], f[-length(f)])[kink] / change
+  sum(pmax(f, 0)) + sum((u^2 - u + 1 / 6) / 2 * change)
+}
+
+# The reduced coordinates of two laws of one mixture are the same.
+same_rest <- function(a, b) {
+  if (is.null(a) || is.null(b)) return(is.null(a) && is.null(b))
+  isTRUE(all.equal(a$within, b$within)) && isTRUE(all.equal(a$across, b$across))
+}
+
+rest_kl <- function(a, b) {
+  if (is.null(a)) return(0)
+  # what has no variance in the first has none in the second, or infinity
+  point <- a$variance == 0
+  if (any(point & (b$variance > 0 | a$mean != b$mean))) return(Inf)
+  if (all(point)) return(0)
+  gaussian_kl(a$mean[!point], a$variance[!point], b$mean[!point],
+              diag(b$variance[!point], sum(!point)))
+}
+
+# A mixture as the second law of a distance, in the coordinates of a reduction if there is one, with
+# nodes of its own that also see where `from` has its mass.
+mixture_as_law <- function(mixture, from) {
+  if (is_singular(mixture)) {
+    abort("`to` has a singular covariance and no density; add noise by diffuse() first", "singular")
+  }
+  inner <- mixture
+  rest <- from$rest
+  if (!is.null(rest)) {
+    split <- split_mixture(in_process(mixture, rest), rest)
+    inner <- split$inner
+    rest <- split$rest
+  }
+  inner <- keep_components(inner, inner$weights > 0)
+  flat <- mixture_dim(inner) == 1
+  density <- function(x) dgaussmix(x, inner, log = TRUE)
+  cuts <- if (flat) line_cuts(inner, from)
+  new_law(inner$means, inner$weights, density(inner$means), rest = rest, mixture = mixture,
+          density = density, label = format(mixture),
+          nodes = function() mixture_nodes(inner, cuts, from),
+          cdf = if (flat) function(x) pgaussmix(x, inner), cuts = cuts)
+}
+
+# A mixture whose components are alike across a reduction, and independent of what is within.
+split_mixture <- function(mixture, rest) {
+  used <- which(mixture$weights > 0)
+  means <- unname(mixture$means[used, , drop = FALSE])
+  across <- means %*% rest$across
+  covs <- lapply(used, function(k) unname(component_cov(mixture, k)))
+  variance <- diag(crossprod(rest$across, covs[[1]] %*% rest$across))
+  size <- 1e-9 * max(vapply(covs, max, 0), means^2)
+  alike <- all(abs(across - rep(across[1, ], each = nrow(across)))^2 <= size) &&
+    all(vapply(covs, function(S) {
+      part <- S %*% rest$across
+      max(abs(part - rest$across * rep(variance, each = nrow(part)))) <= size
+    }, NA))
+  if (!alike) abort_input("to", "the same in all components across the reduction", format(mixture))
+  inner <- lapply(covs, function(S) simplify_cov(crossprod(rest$within, S %*% rest$within)))
+  names(inner) <- paste("component", used)
+  inner <- assemble_gaussmix(mixture$weights[used], means %*% rest$within, inner,
+                             mixture$class[used])
+  list(inner = inner, rest = law_rest(rest$within, rest$across, across[1, ], variance, inner))
+}
+
+# ---- Nodes of a mixture
+
+# As a law: an own node for all that it is made of, and for what `from` is.
+mixture_nodes <- function(mixture, cuts, from) {
+  nodes <- if (!is.null(cuts)) panel_rule(cuts) else {
+    box <- box_nodes(mixture, .35, 3e5)
+    if (is.null(box)) component_nodes(mixture) else box
+  }
+  log_density <- dgaussmix(nodes$x, mixture, log = TRUE)
+  weights <- exp(log_density) * nodes$weight
+  list(x = nodes$x, weights = weights / sum(weights), log_density = log_density)
+}
+
+# Ends of panels on the line, a standard deviation wide around every component; and some of the
+# nodes of another law, where it has its mass.
+line_cuts <- function(mixture, from) {
+  sd <- univariate_sd(mixture)
+  x <- from$x[from$weights > 1e-22, 1]
+  own <- sort(as.vector(outer(sd, -12:12) + mixture$means[, 1]))
+  thin <- function(x, most) x[unique(round(seq(1, length(x), length.out = min(most, length(x)))))]
+  sort(unique(c(thin(own, 2e4), thin(sort(x), 500))))
+}
+
+# Between the cuts, Gauss and Legendre's rule.
+panel_rule <- function(cuts, order = 8) {
+  rule <- gauss_legendre(order)
+  half <- diff(cuts) / 2
+  list(x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = order)),
+       weight = as.vector(outer(rule$weight, half)))
+}
+
+# ---- Distribution functions
+
+# The integral of |F - G|, by Gauss and Legendre's rule between the nodes of both and where F = G.
+wasserstein <- function(from, to) {
+  cuts_of <- function(law) if (is.null(law$cuts)) law$x[law$weights > 0, 1] else law$cuts
+  cuts <- sort(unique(c(cuts_of(from), cuts_of(to))))
+  F <- law_cdf(from)
+  G <- law_cdf(to)
+  gap <- function(x) F(x) - G(x)
+  value <- gap(cuts)
+  turns <- which(value[-1] * value[-length(value)] < 0)
+  rising <- sign(value[turns + 1])
+  roots <- bisection(function(x) rising * gap(x), cuts[turns], cuts[turns + 1])
+  rule <- panel_rule(sort(c(cuts, roots)), 4)
+  sum(rule$weight * abs(gap(rule$x[, 1])))
+}
+
+# Where functions that rise through 0 between low and high (one each) are 0.
+bisection <- function(f, low, high) {
+  if (!length(low)) return(double())
+  for (i in 1:60) {
+    middle <- (low + high) / 2
+    below <- f(middle) < 0
+    low[below] <- middle[below]
+    high[!below] <- middle[!below]
+  }
+  (low + high) / 2
+}
+
+# The distribution function in one dimension. Of nodes in their order: the integral of their masses,
+# taken as a smooth function of their number, and between them the cubic that has the slope of the
+# density too, if that rises. Where nodes turn back: half of a node's mass lies below it.
+law_cdf <- function(law) {
+  if (!is.null(law$cdf)) return(law$cdf)
+  x <- law$x[, 1]
+  w <- law$weights
+  density <- exp(law$log_density)
+  if (length(turning_nodes(x))) {
+    order <- order(x)
+    keep <- !duplicated(x[order], fromLast = TRUE)
+    at <- (cumsum(w[order]) - w[order] / 2)[keep]
+    return(stats::approxfun(x[order][keep], at, yleft = 0, yright = 1))
+  }
+  if (x[1] > x[length(x)]) {
+    x <- rev(x)
+    w <- rev(w)
+    density <- rev(density)
+  }
+  # beyond the last masses there is nothing to integrate
+  held <- range(which(w > 0))
+  at <- seq.int(held[1], held[2])
+  x <- x[at]
+  w <- w[at]
+  bend <- stats::splinefun(at, w)(at, 2)
+  n <- length(x)
+  cell <- pmax((w[-1] + w[-n]) / 2 - (bend[-1] + bend[-n]) / 24, 0)
+  keep <- c(TRUE, diff(x) > 0)
+  F <- c(0, cumsum(cell))
+  F <- (F / F[n])[keep]
+  x <- x[keep]
+  steepest <- 3 * diff(F) / diff(x)
+  slope <- pmin(density[at][keep], c(Inf, steepest), c(steepest, Inf))
+  rising <- stats::splinefunH(x, F, slope)
+  function(q) ifelse(q <= x[1], 0, ifelse(q >= x[length(x)], 1,
+                                          rising(pmin(pmax(q, x[1]), x[length(x)]))))
+}
+
+#' @rdname law
+#' @param probs Probabilities.
+#' @param names Name the quantiles by their probabilities?
+#' @export
+quantile.law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
+  if (law_dim(x) > 1) abort_input("x", "a law in one dimension", count_of(law_dim(x), "dimension"))
+  if (!(is.numeric(probs) && all(is.finite(probs) & probs >= 0 & probs <= 1))) {
+    abort_input("probs", "numbers from 0 to 1", describe(probs))
+  }
+  check_flag(names, "names")
+  F <- law_cdf(x)
+  range <- range(x$x[x$weights > 0, 1])
+  value <- bisection(function(q) F(q) - probs, rep(range[1], length(probs)),
+                     rep(range[2], length(probs)))
+  # the law of nodes ends at none of them
+  value[probs == 0] <- -Inf
+  value[probs == 1] <- Inf
+  if (names) names(value) <- paste0(format(100 * probs, trim = TRUE), "%")
+  value
+}

@@ -1,0 +1,105 @@
+# The density of a deterministic sampler's output at given points, in any dimension: the starts that
+# lead there are found, and carry their density along.
+
+# run: see law_run(), unreduced or not. For each row of x: `log_density`, NA where no start was
+# `found`; and whether steps `folded` there.
+pull_back <- function(run, x) {
+  n <- nrow(x)
+  result <- list(log_density = rep(NA_real_, n), found = logical(n), folded = logical(n))
+  for (rows in split(seq_len(n), (seq_len(n) - 1) %/% 50000)) {
+    part <- pull_some(run, x[rows, , drop = FALSE])
+    for (name in names(result)) result[[name]][rows] <- part[[name]]
+  }
+  result
+}
+
+# Let F be the sampler and E the flow of its own ODE back to the horizon: E F is near the identity,
+# and z' = z + E(x) - E(F(z)) tends to the start that leads to x; for the few points for which it
+# does not, by the method of Newton.
+pull_some <- function(run, x) {
+  encode <- flow_back(run)
+  goal <- encode(x)
+  near <- 1e-9 * narrowest(run$mixture, run$times, run$schedule)
+  # at starts z for the points `at`: E(F(z)) - E(x), and is F(z) there?
+  miss <- function(z, at) {
+    image <- push(run, z, "none")$x
+    list(gap = encode(image) - goal[at, , drop = FALSE],
+         there = rowSums(abs(image - x[at, , drop = FALSE]) > near) %in% 0)
+  }
+  along <- function(at, z, gap) -gap
+  state <- list(z = goal, found = logical(nrow(x)))
+  state <- descend(state, miss, along, 30)
+  left <- sum(!state$found)
+  if (left > 0 && left * ncol(x)^2 < 1e6) {
+    state <- descend(state, miss, function(at, z, gap) newton_step(z, at, gap, miss), 40)
+  }
+  found <- state$found
+  log_density <- rep(NA_real_, nrow(x))
+  folded <- logical(nrow(x))
+  if (any(found)) {
+    out <- push(run, state$z[found, , drop = FALSE], "map")
+    log_density[found] <- out$log_density
+    folded[found] <- out$folded
+  }
+  list(log_density = log_density, found = found, folded = folded)
+}
+
+# Steps in a direction, a function of the points `at`, their starts and what these miss, until
+# everything is found; where one leads no nearer it is halved.
+descend <- function(state, miss, direction, most) {
+  z <- state$z
+  found <- state$found
+  step <- rep(1, nrow(z))
+  off <- rep(Inf, nrow(z))
+  move <- 0 * z
+  for (i in seq_len(most)) {
+    left <- which(!found & is.finite(rowSums(z)))
+    if (!length(left)) break
+    at <- miss(z[left, , drop = FALSE], left)
+    found[left] <- at$there
+    size <- sqrt(rowSums(at$gap^2))
+    better <- !is.na(size) & size < off[left]
+    go <- left[better & !at$there]
+    off[left[better]] <- size[better]
+    if (length(go)) {
+      move[go, ] <- direction(go, z[go, , drop = FALSE],
+                              at$gap[better & !at$there, , drop = FALSE])
+      step[go] <- pmin(1.5 * step[go], 1)
+      z[go, ] <- z[go, , drop = FALSE] + step[go] * move[go, , drop = FALSE]
+    }
+    # back by half of the step that led nowhere
+    back <- left[!better & !at$there]
+    step[back] <- step[back] / 2
+    z[back, ] <- z[back, , drop = FALSE] - step[back] * move[back, , drop = FALSE]
+  }
+  list(z = z, found = found)
+}
+
+# The derivative by differences.
+newton_step <- function(z, at, gap, miss, h = 1e-6) {
+  slopes <- vapply(seq_len(ncol(z)), function(j) {
+    there <- z
+    there[, j] <- there[, j] + h
+    (miss(there, at)$gap - gap) / h
+  }, gap)
+  slopes <- array(slopes, c(nrow(z), ncol(z), ncol(z)))
+  t(matrix(vapply(seq_len(nrow(z)), function(i) {
+    J <- matrix(slopes[i, , ], ncol(z))
+    tryCatch(-solve(J, gap[i, ]), error = function(e) -gap[i, ])
+  }, double(ncol(z))), ncol(z)))
+}
+
+# The flow of the run's ODE from its end to the horizon, by the classical Runge-Kutta method.
+flow_back <- function(run) {
+  times <- rev(run$times)
+  d <- mixture_dim(run$mixture)
+  power <- guidance_models(run$guidance, run$mixture, run$error$model)$power
+  steps <- lapply(sampler_program(sampler_rk4(), times, run$schedule, FALSE), drive_operations,
+                  power, run$error, d, run$schedule)
+  program <- compile_program(steps, times, d)
+  levels <- program_levels(program, run$schedule, run$error$scale)
+  aim <- plan_aim(list(process = run$mixture, program = program, levels = levels, method = "none",
+                       wrong = run$error), run$guidance)
+  pool <- score_pool(run)
+  function(x) core_run(pool, aim$models, aim$levels, program, nrow(x), start = unname(x))$output
+}
