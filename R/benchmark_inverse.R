@@ -148,7 +148,7 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
   if (d_y > d_x) abort_input("d_y", paste("at most d_x =", d_x), describe(d_y))
   seed <- check_count(seed, "seed")
   z <- keyed_draws(gaussmix(1, 0, 1), 25 + d_x * d_y + 2 * d_y + d_x + 2,
-                   c(seed, d_x * 2^10 + d_y))[, 1]
+                   stream(c(seed, d_x * 2^10 + d_y), "instance"))[, 1]
   take <- function(n) {
     part <- z[seq_len(n)]
     z <<- z[-seq_len(n)]

@@ -18,6 +18,7 @@ SEXP ffi_spread(SEXP ffi_job);
 SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job);
 SEXP ffi_engine(void);
 SEXP ffi_all_within(SEXP ffi_x, SEXP ffi_limit);
+SEXP ffi_stream(SEXP ffi_key, SEXP ffi_purpose, SEXP ffi_i);
 SEXP ffi_threads(SEXP ffi_n);
 
 /* Element `name` of a list; R_NilValue if absent. */
