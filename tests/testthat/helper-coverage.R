@@ -51,9 +51,7 @@ coverage_cases <- local({
     }),
     "guidance_sweep" = list(run = function() {
       sweep <- guidance_sweep(G4, "1", c(0, 1), 300, sampler = ddim)
-      rbind(columns_of(sweep[2, ], c("confidence", "gain", "entropy", "mean_inverse_confidence")),
-            "1/q at 0" = unlist(sweep[1, c("mean_inverse_confidence",
-                                           "mean_inverse_confidence_se")]))
+      columns_of(sweep[2, ], c("confidence", "gain", "entropy", "mean_inverse_confidence"))
     }),
     "guidance_sweep, share" = list(run = function() {
       sweep <- guidance_sweep(named_mixture("D3"), "1", 0:1, 200, sampler = sampler_em(10))
