@@ -164,7 +164,7 @@ other_distance <- function(problem, method, unit, job, key) {
   target <- exact_target(run)
   u <- if (unit$d_x > 1) random_directions(unit$d_x, unit$directions, key) else matrix(1)
   exact <- lapply(1:2, function(i) {
-    sorted_columns(unname(keyed_draws(target, unit$n, c(key[1] + i, key[2]))) %*% u, NULL)
+    sorted_columns(unname(keyed_draws(target, unit$n, stream(key, "exact", i))) %*% u, NULL)
   })
   distance <- function(x) {
     powers <- quantile_gaps(x, exact[[1]], job$p)
@@ -207,7 +207,7 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
   if (d_y > d_x) abort_input("d_y", paste("at most d_x =", d_x), describe(d_y))
   seed <- check_count(seed, "seed")
   z <- keyed_draws(gaussmix(1, 0, 1), 25 + d_x * d_y + 2 * d_y + d_x + 2,
-                   c(seed, d_x * 2^10 + d_y))[, 1]
+                   stream(c(seed, d_x * 2^10 + d_y), "instance"))[, 1]
   take <- function(n) {
     part <- z[seq_len(n)]
     z <<- z[-seq_len(n)]

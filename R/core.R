@@ -75,7 +75,7 @@ keyed_draws <- function(mixture, n, key, first = 0) {
   plain <- gaussmix(1, t(rep(0, d)), 1)
   levels <- list(a = double(), b2 = double(), coef = double())
   z <- core_run(core_pool(plain), rbind(0), levels, program, n,
-                key = c((key[1] + 2^31) %% 2^32, key[2]), first = first)$output
+                key = stream(key, "draws"), first = first)$output
   component <- findInterval(stats::pnorm(z[, 1, 2]), cumsum(mixture$weights)) + 1
   component <- pmin(component, max(which(mixture$weights > 0)))
   place_draws(mixture, component, matrix(z[, , 1], n, d))

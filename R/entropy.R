@@ -7,7 +7,9 @@
 #' @details
 #' For a sample with a `"normal"` start the entropy `h` of the start is exact and only the change of
 #' the log-density is averaged, which makes the standard error small:
-#' `h + E sum log|det|` (Wu et al.'s identity for DDIM in its discrete form). Where steps fold the
+#' `h + E sum log|det|` (Wu et al.'s identity for DDIM in its discrete form). An affine map changes
+#' it by the same number everywhere: the entropy of what the run puts out is then exact, which is
+#' not to say that the run puts out what it should. Where steps fold the
 #' number is an upper bound; `summary()` of the sample tells, and in one dimension [folding()] has
 #' the entropy itself. Stochastic samplers have none but by their [sampler_law()].
 #'
@@ -54,7 +56,8 @@ entropy.guided_sample <- function(x, ...) {
   check_dots(...)
   if (is.null(x$log_density)) no_log_density()
   if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
-  row <- particle_mean(x, -x$density_change)
+  # of an affine map the change is the same everywhere
+  row <- exact_if_constant(particle_mean(x, -x$density_change))
   row$estimate <- row$estimate + x$start_entropy
   row
 }

@@ -35,7 +35,10 @@
 #'   * `entropy`, `entropy_se`: differential entropy of the output, in nats;
 #'   * `fraction_down`, `fraction_down_previous`: share of the paths whose confidence is below
 #'     that of the first, or the previous, row (by more than 1e-9);
-#'   * `mean_inverse_confidence`, `mean_inverse_confidence_se`: `E 1/p(class | x)`;
+#'   * `mean_inverse_confidence`, `mean_inverse_confidence_se`: `E 1/p(class | x)`, both `NA` where
+#'     a few particles carry the mean: where `inverse_confidence_tail`, the Pareto `k` of the
+#'     largest values (Vehtari et al. 2024), is above 1/2, for the variance is infinite then
+#'     (`1 - 1/log10(n)` if that is less);
 #'   * `folded`: share of particles at which the map folded, which makes the entropy an upper bound;
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`.
 #'
@@ -156,6 +159,7 @@ sweep_batch <- function(job, first, count) {
   lost <- double()
   torn <- 0
   sums <- list()
+  tails <- list()
   baseline <- previous <- NULL
   moments <- lapply(seq_along(job$aim), function(i) {
     collect_garbage(i, 4)
@@ -170,11 +174,12 @@ sweep_batch <- function(job, first, count) {
     if (is.null(baseline)) baseline <<- previous <<- part$confidence
     columns <- sweep_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
+    tails[[i]] <<- tail_part(-part$log_confidence, job$plan$begin$n)
     if (is.null(job$weights)) return(moments_of(columns))
     list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
          error = node_error(columns, job$weights))
   })
-  list(moments = moments, lost = lost, torn = torn, sums = sums)
+  list(moments = moments, tails = tails, lost = lost, torn = torn, sums = sums)
 }
 
 # The weights of the particles that are not lost, and the sums of their coordinates.
@@ -209,7 +214,8 @@ surprise <- function(part, entropy_known, none = NULL) {
 
 merge_sweeps <- function(a, b) {
   if (is.null(a)) return(b)
-  list(moments = Map(merge_moments, a$moments, b$moments), lost = a$lost + b$lost,
+  list(moments = Map(merge_moments, a$moments, b$moments),
+       tails = Map(merge_tails, a$tails, b$tails), lost = a$lost + b$lost,
        sums = Map(`+`, a$sums, b$sums), torn = max(a$torn, b$torn))
 }
 
@@ -258,7 +264,7 @@ class_target <- function(mixture, class, plan, key) {
   if (mixture_dim(law) == 1) {
     return(list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)))
   }
-  draws <- keyed_draws(part, 1e4, key)
+  draws <- keyed_draws(part, 1e4, stream(key, "target"))
   one <- sum(part$weights > 0) == 1
   list(confidence = sample_mean(q(0)(draws)),
        entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
@@ -301,18 +307,27 @@ sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon, re
 
 sweep_rows <- function(strength, sweep, plan, begin) {
   exact <- !is.null(begin$weights)
-  rows <- Map(function(strength, moments) {
+  entropy <- plan$begin$entropy
+  rows <- Map(function(strength, moments, tail) {
     at <- moment_estimates(moments)
-    if (exact) at$se[] <- moments$error
+    if (!is.null(entropy)) at$estimate["entropy"] <- at$estimate["entropy"] + entropy
+    # of the same gain, or the same change of an entropy, everywhere only rounding is left
+    if (exact) at$se[] <- moments$error else {
+      at$se[is_rounding(at$se, pmax(1, abs(at$estimate)))] <- 0
+    }
+    k <- if (exact) NA_real_ else pareto_k(tail$log)
+    if (!exact && is_heavy(tail$log, moments$n, at$estimate[["mean_inverse_confidence"]])) {
+      at$estimate["mean_inverse_confidence"] <- at$se["mean_inverse_confidence"] <- NA
+    }
     # as many columns again, each beside its estimate
     values <- rbind(at$estimate, at$se)
     names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))
     data.frame(strength = strength, scale = 1 + strength,
-               t(stats::setNames(c(values), names)), stringsAsFactors = FALSE)
-  }, strength, sweep$moments)
+               t(stats::setNames(c(values), names)), inverse_confidence_tail = k,
+               stringsAsFactors = FALSE)
+  }, strength, sweep$moments, sweep$tails)
   rows <- do.call(rbind, unname(rows))
   if (plan$method == "none") rows[c("entropy", "entropy_se")] <- NA_real_
-  if (!is.null(plan$begin$entropy)) rows$entropy <- rows$entropy + plan$begin$entropy
   rows$folded_se <- NULL
   rows$method <- if (exact) "quadrature" else "Monte Carlo"
   rows
@@ -320,8 +335,11 @@ sweep_rows <- function(strength, sweep, plan, begin) {
 
 sweep_column <- function(x, column, ...) {
   check_dots(...)
-  data.frame(strength = x$strength, estimate = x[[column]], se = x[[paste0(column, "_se")]],
-             method = x$method, stringsAsFactors = FALSE)
+  row <- data.frame(strength = x$strength, estimate = x[[column]],
+                    se = x[[paste0(column, "_se")]], method = x$method, stringsAsFactors = FALSE)
+  # an affine map changes every log-density by the same number
+  if (column == "entropy") row$method[row$se %in% 0 & row$method == "Monte Carlo"] <- "exact"
+  row
 }
 
 #' @export
@@ -348,7 +366,16 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
   table <- as.data.frame(x)[names(shown)]
   errors <- shown == "se"
   table[errors] <- lapply(table[errors], signif, 1)
+  known <- sweep_column(x, "entropy")$method == "exact"
+  if (any(known)) {
+    table$entropy_se <- ifelse(known, "exact", format(table$entropy_se, trim = TRUE))
+  }
   print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
+  heavy <- !is.na(x$inverse_confidence_tail) & is.na(x$mean_inverse_confidence)
+  if (any(heavy)) {
+    cat("  Mean of 1/confidence: no number at strength ", toString(x$strength[heavy]),
+        " (a heavy tail)\n", sep = "")
+  }
   if (!is.null(setup$target)) {
     cat("  The class itself: confidence ", format_estimate(setup$target$confidence), ", entropy ",
         format_estimate(setup$target$entropy),

@@ -33,7 +33,8 @@
 #'   * `n`, `lost`: numbers of particles, and of those that overflowed;
 #'   * `confidence`, `inverse_confidence` (the mean of `1 / p(class | x)`), `entropy` (nats): data
 #'     frames with `estimate`, `se` and `method`, or `NULL` where there is no class or no
-#'     log-density, see [confidence()] and [entropy()];
+#'     log-density, see [confidence()] and [entropy()]; the second is `NA` where its tail is heavy,
+#'     see [guidance_sweep()];
 #'   * `folded`: share of the particles at which a step folded, or `NULL`;
 #'   * `mean`, `mean_se`, `sd`, `sd_se`: d numbers each; `cov`, `cov_se`: d x d, or `NULL`;
 #'   * `histogram`: a list of `low` and `width` (d), `count` (bins x d), `below`, `above`, `least`,
@@ -82,7 +83,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   aim <- plan_aim(plan, guidance)
   if (is.null(key)) key <- draw_key()
   job <- particle_job(plan, aim, key)
-  job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance))
+  job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance, n = n))
   total <- NULL
   task <- list(name = "summary", work = summary_chunk, job = job, small = TRUE)
   each_chunk(task, n, summary_chunk_size(plan), folder = folder,
@@ -147,6 +148,7 @@ summarise_particles <- function(part, job) {
   list(lost = lost,
        x = moments_of(x, job$centre, if (job$covariance) ncol(x) else 1, squares = TRUE),
        scalars = if (!is.null(scalars)) moments_of(scalars),
+       tail = if (!is.null(part$confidence)) tail_part(-part$log_confidence, job$n),
        histogram = histogram_of(x, job$low, job$width, job$bins))
 }
 
@@ -154,6 +156,7 @@ merge_summaries <- function(a, b) {
   if (is.null(a)) return(b)
   list(lost = a$lost + b$lost, x = merge_moments(a$x, b$x),
        scalars = if (!is.null(a$scalars)) merge_moments(a$scalars, b$scalars),
+       tail = if (!is.null(a$tail)) merge_tails(a$tail, b$tail),
        histogram = merge_histograms(a$histogram, b$histogram))
 }
 
@@ -164,11 +167,15 @@ read_summary <- function(total, plan, job) {
     if (!name %in% names(scalars$estimate)) return(NULL)
     estimate_row(sum(scalars$estimate[[name]], plus), scalars$se[[name]], "Monte Carlo")
   }
+  inverse <- estimate("inverse_confidence")
+  if (!is.null(inverse) && is_heavy(total$tail$log, job$n, inverse$estimate)) inverse <- heavy_row()
+  entropy <- estimate("entropy", plan$begin$entropy)
+  if (!is.null(plan$begin$entropy) && !is.null(entropy)) entropy <- exact_if_constant(entropy)
   bins <- seq_len(job$bins) + 1
   count <- total$histogram$count
   named <- function(x) stats::setNames(x, labels)
-  c(list(confidence = estimate("confidence"), inverse_confidence = estimate("inverse_confidence"),
-         entropy = estimate("entropy", plan$begin$entropy), folded = estimate("folded")$estimate),
+  c(list(confidence = estimate("confidence"), inverse_confidence = inverse,
+         entropy = entropy, folded = estimate("folded")$estimate),
     variable_moments(total$x, job$centre, labels),
     list(histogram = list(
       low = named(job$low), width = named(job$width),

@@ -62,6 +62,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
   }
   if (!is.null(inner)) inner <- along_axes(inner)
   draws <- NULL
+  batches <- list()
   a <- schedule$a(t)
   b2 <- schedule$b2(t)
   rows <- lapply(seq_along(t), function(i) {
@@ -75,14 +76,15 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
       row <- drawn_information(at, a[i] * draws$x + sqrt(b2[i]) * draws$z)
     }
     v <- a[i]^2 * rest$values + b2[i]
-    row[c("entropy", "fisher", "curvature")] <- row[c("entropy", "fisher", "curvature")] +
-      colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
-    row$entropy <- row$entropy + log_units(units)
+    more <- colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
+    more[1] <- more[1] + log_units(units)
+    row[c("entropy", "fisher", "curvature")] <- row[c("entropy", "fisher", "curvature")] + more
+    if (!is.null(attr(row, "batches"))) batches[[i]] <<- t(t(attr(row, "batches")) + more)
     row
   })
   table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
                       do.call(rbind, rows))
-  structure(table, class = c("information", "data.frame"),
+  structure(table, class = c("information", "data.frame"), batches = batches,
             setup = list(mixture = units, schedule = schedule))
 }
 
@@ -138,7 +140,12 @@ information_sums <- function(mixture, x, weight) {
 
 drawn_information <- function(mixture, x) {
   terms <- information_terms(mixture, x)
-  information_row(colMeans(terms), apply(terms, 2, stats::sd) / sqrt(nrow(x)), "Monte Carlo")
+  n <- nrow(x)
+  row <- information_row(colMeans(terms), apply(terms, 2, stats::sd) / sqrt(n), "Monte Carlo")
+  # what makes one number of many times needs the errors of all together
+  batch <- rep_len(seq_len(max(1, min(20, n %/% 2))), n)
+  sums <- rowsum(cbind(terms, 1), batch)
+  structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))
 }
 
 # The equispaced grid of a box in the plane that holds all components to 8.5 standard deviations

@@ -43,7 +43,7 @@
 #'   are left alone.
 #' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
 #'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
-#'   of `sw2` over directions, given the draws, of all others over draws. From `compare_zero_shot()`
+#'   over the draws, of `sw2` also over directions. From `compare_zero_shot()`
 #'   also `seconds` and `evaluations` (scores per draw).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
@@ -86,15 +86,15 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   })
   names(points) <- names(runs)
   size <- vapply(points, nrow, 0)
-  draw <- function(n, stream) {
-    unname(keyed_draws(target, n, c(key[1], (key[2] + stream * 2^24) %% 2^32)))
-  }
+  draw <- function(n, i) unname(keyed_draws(target, n, stream(key, "exact", i)))
   points$"exact draws" <- draw(max(size), 1)
-  distance <- distance_to(draw(max(size), 2), directions, 2, key)
+  compare <- draw(max(size), 2)
+  distance <- distance_to(compare, directions, 2, key)
+  distance_alone <- distance_to(compare, directions, 2, key, draws = FALSE)
   # one floor for each size, of several exact samples: one alone tells little
   sizes <- unique(size)
   floor <- vapply(sizes, function(n) {
-    sqrt(mean(vapply(2 + seq_len(5), function(i) distance(draw(n, i))$estimate, 0)^2))
+    sqrt(mean(vapply(2 + seq_len(5), function(i) distance_alone(draw(n, i))$estimate, 0)^2))
   }, 0)
   exact <- moments(target)
   H <- if (!is.null(observation)) unname(observation_matrix(observation, target))
@@ -238,7 +238,7 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
     evaluations[i] <- zero_shot_cost(runs[[i]])
   }
   names(runs) <- names(methods)
-  table <- judge_samples(runs, key = key, ...)
+  table <- judge_samples(runs, key = stream(key, "judge"), ...)
   table$seconds <- c(seconds, NA)
   table$evaluations <- c(evaluations, NA)
   table
@@ -285,8 +285,9 @@ print.sampler_judgement <- function(x, ...) {
   }
   last <- nrow(x)
   print(table[c(order(x$sw2[-last]), last), ], row.names = FALSE)
-  cat("0.12(3): the standard error is 0.03. Right would be: SW2 the floor, spread 1, coverage ",
-      format(setup$level), ",\n  ", if (!is.null(x$residual)) {
+  cat("0.12(3): the standard error is 0.03, over the draws (of SW2 over the directions too).\n",
+      "Right would be: SW2 the floor, spread 1, coverage ", format(setup$level), ",\n  ",
+      if (!is.null(x$residual)) {
         paste0("E|y-Hx|^2 ", format(x$residual_exact[1], digits = 3), ", ")
       }, "else 0\n", sep = "")
   invisible(x)

@@ -260,7 +260,7 @@ mismatch_points <- function(target, affine, nodes, n, key) {
   z <- b <- NULL
   at <- function(a, b2) {
     drawn <<- drawn + 1
-    z <<- keyed_draws(normal, n, c(key[1], (key[2] + drawn * 2^20) %% 2^32))
+    z <<- keyed_draws(normal, n, stream(key, "noise", drawn))
     b <<- sqrt(b2)
     a * x + b * z
   }

@@ -69,10 +69,10 @@
 #' @param n Number of draws where quadrature is not possible.
 #' @return A data frame of class `path_kl` with four rows, the parts `"initialisation"`,
 #'   `"discretisation"`, `"score error"` and `"path KL"`, their sum, and the columns `part`,
-#'   `estimate` (nats), `se`, `method`. Standard errors of the discretisation are upper ones, as if
-#'   the errors of all steps were in one direction. Attribute `steps` is a data frame with a row per
-#'   step: the times `from` and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck
-#'   process, `discretisation`, `score_error` and `score_square`, the mean square of the error.
+#'   `estimate` (nats), `se`, `method`. The standard error of the discretisation is that over
+#'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
+#'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
+#'   `score_error` and `score_square`, the mean square of the error.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for samplers that are
 #'   deterministic (their paths have no density), take several scores in a step or stop where a
 #'   covariance is singular.
@@ -122,11 +122,12 @@ path_kl_table <- function(mixture, sampler, schedule, times, start, score_error,
   begin <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1], start, n)
   parts <- rbind(
     begin[1, -1],
-    estimate_row(sum(loss), sum(at$loss_se + abs(weight$fisher) * at$fisher_se), at$method[1]),
+    estimate_row(sum(loss), batches_se(at, weight$fisher), at$method[1]),
     estimate_row(sum(error$step), error$se, error$method)
   )
   methods <- c("exact", "quadrature", "Monte Carlo")
-  whole <- estimate_row(sum(parts$estimate), sum(parts$se),
+  # the draws of one part are not those of another
+  whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)),
                         methods[max(match(parts$method, methods))])
   structure(
     data.frame(part = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
@@ -140,7 +141,8 @@ path_kl_table <- function(mixture, sampler, schedule, times, start, score_error,
 
 path_parts <- c("initialisation", "discretisation", "score error", "path KL")
 
-# Second moment, Fisher information and J (see path_kl()) of each step, with standard errors.
+# Second moment, Fisher information and J (see path_kl()) of each step; by draws, attribute
+# `batches` has what each batch of them says of `loss` and `fisher` (steps x batches).
 information_along <- function(mixture, times, schedule, n) {
   N <- length(times) - 1
   k <- seq_len(N)
@@ -153,27 +155,40 @@ information_along <- function(mixture, times, schedule, n) {
     h <- at$entropy + mixture_dim(mixture) * (clock - log(size2) / 2)
     shrunk <- -expm1(-2 * (clock[k] - clock[k + 1]))
     loss <- h[k] - h[k + 1] - size2[k] * at$fisher[k] * shrunk / 2
-    return(data.frame(at[k, c("second_moment", "fisher", "fisher_se")], loss = loss, loss_se = 0,
-                      method = at$method[k], stringsAsFactors = FALSE))
+    return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k],
+                      stringsAsFactors = FALSE))
   }
   # By draws: the integral of F, of which nothing cancels, along smooth curves through a few times.
   few <- stats::approx(seq_along(times), times, seq(1, N + 1, length.out = 41))$y
-  at <- information(mixture, few, schedule, n)
   few_clock <- ou_clock(few, schedule)
   few2 <- schedule$a(few)^2 + schedule$b2(few)
   curve <- function(value) {
     f <- stats::splinefun(few_clock, log(value), "natural")
     function(tau) exp(f(tau))
   }
-  relative <- function(what) {
-    stats::approx(few_clock, at[[paste0(what, "_se")]] / at[[what]], clock[k])$y
+  per_step <- function(curvature, fisher) {
+    curvature <- curve(few2^2 * curvature)
+    list(fisher = curve(few2 * fisher)(clock[k]) / size2[k],
+         loss = over_steps(clock, function(tau, since) curvature(tau) * -expm1(-2 * since)))
   }
-  curvature <- curve(few2^2 * at$curvature)
-  fisher <- curve(few2 * at$fisher)(clock[k]) / size2[k]
-  loss <- over_steps(clock, function(tau, since) curvature(tau) * -expm1(-2 * since))
-  data.frame(second_moment = second_moments(mixture, times[k], schedule), fisher = fisher,
-             fisher_se = fisher * relative("fisher"), loss = loss,
-             loss_se = loss * relative("curvature"), method = last, stringsAsFactors = FALSE)
+  at <- information(mixture, few, schedule, n)
+  parts <- attr(at, "batches")
+  batches <- lapply(seq_len(nrow(parts[[1]])), function(b) {
+    per_step(vapply(parts, `[`, 0, b, 3), vapply(parts, `[`, 0, b, 2))
+  })
+  batches <- lapply(c(fisher = "fisher", loss = "loss"), function(what) {
+    matrix(vapply(batches, `[[`, double(N), what), N)
+  })
+  at <- per_step(at$curvature, at$fisher)
+  structure(data.frame(second_moment = second_moments(mixture, times[k], schedule), at,
+                       method = last, stringsAsFactors = FALSE), batches = batches)
+}
+
+# The standard error of the sum over the steps of loss + weight fisher.
+batches_se <- function(at, weight) {
+  batches <- attr(at, "batches")
+  if (is.null(batches)) return(0)
+  replicates_se(colSums(batches$loss + weight * batches$fisher))
 }
 
 # The integral of f(t, t - t_{k+1}) over each step, by Gauss and Legendre's rule.
@@ -392,8 +407,10 @@ mixture_distance <- function(p, q, n) {
   l <- log_p - log_q
   near <- l + expm1(-l)
   if (is.null(nodes)) {
-    return(quantity_rows(sample_mean(if (stats::sd(near) < stats::sd(l)) near else l),
-                         sample_mean(-l * exp(-l) - expm1(-l)), sample_mean(pmax(-expm1(-l), 0))))
+    # 1 - r + r log r of r = q/p, which has the tail of the ratio
+    back <- mean_of_weights(-l, -l * exp(-l) - expm1(-l))
+    return(quantity_rows(sample_mean(if (stats::sd(near) < stats::sd(l)) near else l), back,
+                         sample_mean(pmax(-expm1(-l), 0))))
   }
   mass <- function(log_density) nodes$weight * exp(log_density)
   p <- mass(log_p)

@@ -179,7 +179,7 @@ run_reduced <- function(plan, models, levels, scalars, key, first, count, start)
                      key = key, first = first)
   map$inside <- result$output
   # not the normals that the program meets
-  map$noise_key <- c(key[1], (key[2] + 2^31) %% 2^32)
+  map$noise_key <- stream(key, "rest")
   result$output <- .Call(ffi_expand, map$space, job, map)
   if (plan$method != "none") {
     result$scalar[[SCALAR$change]] <- result$scalar[[SCALAR$change]] + map$change

@@ -114,13 +114,20 @@ sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, 
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
   if (is.null(n)) return(data.frame(sides, method = "quadrature", stringsAsFactors = FALSE))
+  # means of 1/q at the start, at the end, and of the integral, which is one of them too
+  heavy <- any(vapply(list(begin, end, integral), function(side) {
+    is.na(mean_of_weights(log(abs(side[, 2])), side[, 2])$estimate)
+  }, NA))
   estimates <- lapply(sides, function(side) {
-    apply(side, 2, function(x) unlist(sample_mean(x)[c("estimate", "se")]))
+    at <- apply(side, 2, function(x) unlist(sample_mean(x)[c("estimate", "se")]))
+    if (heavy) at[, 2] <- NA
+    at
   })
   data.frame(lapply(estimates, function(x) x["estimate", ]),
              stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
                              paste0(names(sides)[3:5], "_se")),
-             method = "Monte Carlo", stringsAsFactors = FALSE)
+             method = c("Monte Carlo", if (heavy) "heavy tail" else "Monte Carlo"),
+             stringsAsFactors = FALSE)
 }
 
 # log q and |g|^2 at the points x.
@@ -139,7 +146,7 @@ print.sde_identities <- function(x, digits = 5, ...) {
   cat("<sde_identities> both sides, ", if (quadrature) "by quadrature" else "by particles", "\n",
       if (!is.null(attr(x, "label"))) paste0("  ", attr(x, "label"), "\n"), sep = "")
   table <- as.data.frame(x)
-  table$method <- NULL
+  if (!"heavy tail" %in% table$method) table$method <- NULL
   errors <- endsWith(names(table), "_se")
   table[errors] <- lapply(table[errors], signif, 1)
   print(table, digits = digits, row.names = FALSE)

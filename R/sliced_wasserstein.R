@@ -14,8 +14,13 @@
 #' @section Two samples of one law are not at distance 0:
 #' The distance of two independent samples of the same law is the *floor* that no sampler can get
 #' below at that size; it falls about as `n^(-1/2)`, more slowly for heavy tails. [judge_samples()]
-#' reports it. The standard error is that of the mean over directions, given the points; that of
-#' the points is not in it.
+#' reports it, and what the distance estimates is its mean at these sizes, above the floor.
+#'
+#' @section Standard errors: Points that are `draws` are cut into up to 20 parts, each of `x`
+#' against one of `y`. The distances of parts of n/20 points spread `sqrt(20)` times as much as that
+#' of all, whether the laws are the same or not. With it comes the error of the mean over
+#' directions. Points that are not draws, or of which there are fewer than 20, have the error of
+#' directions only. The column `covers` says what is covered.
 #'
 #' @param x,y Points: matrices or data frames with the same columns, by name where both have names
 #'   and otherwise by place, or vectors for d = 1.
@@ -23,8 +28,10 @@
 #' @param p Order, at least 1.
 #' @param weights_x,weights_y `NULL`, or a weight >= 0 for each point.
 #' @param key Two whole numbers that settle the directions.
-#' @return A data frame with one row and columns `estimate`, `se` and `method`: `"Monte Carlo"`, or
-#'   `"exact"` for d = 1.
+#' @param draws Are the points independent draws, in an order that means nothing?
+#' @return A data frame with one row and columns `estimate`, `se`, `method`, `"Monte Carlo"` or
+#'   `"exact"`, and `covers`: what the standard error is of, `"draws, directions"`, `"draws"` (d =
+#'   1), `"directions"` or `"nothing"` (d = 1, exact).
 #' @source Rabin, Peyre, Delon and Bernot (2012), \doi{10.1007/978-3-642-24785-9_37} (recalled, not
 #'   verified against the paper).
 #' @examples
@@ -34,7 +41,7 @@
 #' sliced_wasserstein(rgaussmix(1000, m), rgaussmix(1000, diffuse(m, .5)))
 #' @export
 sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, weights_y = NULL,
-                               key = c(1, 0)) {
+                               key = c(1, 0), draws = TRUE) {
   x <- check_cloud(x, "x")
   y <- check_cloud(y, "y")
   if (ncol(x) != ncol(y)) {
@@ -52,22 +59,45 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
   wy <- check_point_weights(weights_y, nrow(y), "weights_y")
   key <- check_key(key)
   if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
-  distance_to(y, directions, p, key, wy)(x, wx)
+  draws <- check_flag(draws, "draws")
+  distance_to(y, directions, p, key, wy, draws)(x, wx)
 }
 
 # The distance from any x to y: the projections of y are sorted once.
-distance_to <- function(y, directions, p, key, wy = NULL) {
+distance_to <- function(y, directions, p, key, wy = NULL, draws = TRUE) {
   u <- if (ncol(y) > 1) random_directions(ncol(y), directions, key) else matrix(1)
-  of_y <- sorted_columns(y %*% u, wy)
+  of_y <- y %*% u
+  sorted_y <- sorted_columns(of_y, wy)
   function(x, wx = NULL) {
-    of_x <- sorted_columns(x %*% u, wx)
-    powers <- quantile_gaps(of_x, of_y, p)
+    of_x <- x %*% u
+    powers <- quantile_gaps(sorted_columns(of_x, wx), sorted_y, p)
     estimate <- mean(powers)^(1 / p)
-    if (ncol(y) == 1) return(estimate_row(estimate, 0, "exact"))
     # the delta method
-    se <- if (estimate > 0) stats::sd(powers) / sqrt(directions) * estimate^(1 - p) / p else 0
-    estimate_row(estimate, se, "Monte Carlo")
+    se <- if (ncol(u) > 1 && estimate > 0) {
+      stats::sd(powers) / sqrt(directions) * estimate^(1 - p) / p
+    } else 0
+    parts <- if (draws) min(20, nrow(x) %/% 10, nrow(y) %/% 10) else 0
+    if (parts > 1) se <- sqrt(se^2 + draws_se(of_x, of_y, wx, wy, parts, p)^2)
+    covers <- c(if (parts > 1) "draws", if (ncol(u) > 1) "directions")
+    cbind(estimate_row(estimate, se, if (length(covers)) "Monte Carlo" else "exact"),
+          covers = if (length(covers)) toString(covers) else "nothing", stringsAsFactors = FALSE)
   }
+}
+
+# The standard error over draws of the distance of all, from those of disjoint parts.
+draws_se <- function(of_x, of_y, wx, wy, parts, p) {
+  # 50 directions tell how distances spread
+  some <- seq_len(min(ncol(of_x), 50))
+  part_of <- function(of, w, i) {
+    rows <- which(rep_len(seq_len(parts), nrow(of)) == i)
+    w <- w[rows]
+    # without weight there is no law
+    if (!is.null(w)) w <- if (sum(w) > 0) w / sum(w) else w + 1 / length(w)
+    sorted_columns(of[rows, some, drop = FALSE], w)
+  }
+  replicates_se(vapply(seq_len(parts), function(i) {
+    mean(quantile_gaps(part_of(of_x, wx, i), part_of(of_y, wy, i), p))^(1 / p)
+  }, 0))
 }
 
 # Finite points, one at least.
@@ -87,7 +117,7 @@ check_point_weights <- function(weights, n, arg) {
 
 # d x n, each column of length 1.
 random_directions <- function(d, n, key) {
-  u <- t(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, key))
+  u <- t(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, stream(key, "directions")))
   u / rep(sqrt(colSums(u^2)), each = d)
 }
 

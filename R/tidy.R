@@ -152,8 +152,9 @@ sweep_long <- function(x, terms) {
   rows <- lapply(terms, function(term) {
     estimate <- x[[term]]
     se <- x[[paste0(term, "_se")]]
+    heavy <- term == "mean_inverse_confidence" & is.na(estimate)
     data.frame(term = term, strength = x$strength, estimate = estimate, std.error = se,
-               method = x$method)
+               method = ifelse(heavy, "heavy tail", x$method))
   })
   do.call(rbind, rows)
 }

@@ -31,15 +31,27 @@
 #' **The start** is weighted as well, by `gamma_T(x) / q(x)`: the result has no error of a finite
 #' horizon.
 #'
-#' **Resampling.** When the effective sample size `1 / sum(w^2)` of a stochastic sampler falls below
-#' `resample * n` (it is looked at some 50 times), the particles are drawn anew in proportion to
-#' their weights, which then are equal (systematic resampling; the resampled ones go apart in the
-#' steps that follow). Deterministic samplers would only make copies, and are not resampled.
+#' **Resampling.** The particles of a stochastic sampler are divided into 16 islands (fewer if there
+#' are less than 128). At some 50 times, where the effective sample size `1 / sum(w^2)` of an island
+#' is below `resample` times its size, its particles are drawn anew in proportion to their weights,
+#' which then are equal (systematic resampling; the resampled ones go apart in the steps that
+#' follow), and the island keeps its mean weight. Deterministic samplers would only make copies, and
+#' are not resampled.
 #'
-#' **Standard errors** are those of a ratio of means, with particles that descend from the same
-#' start taken together: without resampling `sqrt(sum w_i^2 (f_i - m)^2)`. They are unreliable, and
-#' the estimates too, where the effective sample size or the number of families is small: `print()`
-#' tells. In high dimension weights degenerate.
+#' **Standard errors** are those of a ratio of means, by the delta method (for the normalising
+#' constant on the log scale), over what is independent: the particles, or the islands if any was
+#' resampled, of which there are few, so that two standard errors cover what they should by
+#' Student's law.
+#'
+#' **Heavy tails.** Guidance leads away from where the tilt has a part of its mass; the few
+#' particles that stay there then carry all the weight, and while none has, every estimate is wrong
+#' and looks precise. Estimates are `NA`, with the method `"heavy tail"`, where the weights have a
+#' Pareto tail with `k` above 1/2 (without resampling; see [guidance_sweep()]), where the relative
+#' standard error of the normalising constant is above 10%, or where the constant is not what draws
+#' of the class itself say (by more than 3 standard errors and, where `"feynman-kac"` weights have
+#' the error of the steps, 15%; these draws' own weights are at most 1). What helps is
+#' more particles, guidance of less strength than the tilt (with `"path"` weights), or draws of the
+#' class, weighted by `p(class | x)^eta`.
 #'
 #' **Random numbers.** With `resample = 0`, and for deterministic samplers, the particles are those
 #' of an unreduced [guided_sample()] with the same `key`.
@@ -52,40 +64,46 @@
 #'   each, and add it in the end.
 #' @param start As in [guided_sample()]; a matrix needs its attribute `log_density`.
 #' @param weights The kind of weights.
-#' @param resample Share of `n` below which the effective sample size leads to resampling; 0: never.
+#' @param resample Share of its particles below which the effective sample size of an island leads
+#'   to resampling; 1: at every look, 0: never.
 #' @param exact Quadrature in place of draws? For d = 1, a deterministic sampler and a `"normal"`
 #'   start: the start's `n` nodes (at least 4001) span 20 standard deviations to each side, for the
 #'   tilt may be made of the start's tails.
 #' @return An object of class `tilted_sample`, a [guided_sample()] in which
 #'   * `weights`: n weights, which sum to 1; [confidence()], [entropy()] and `summary()` use them;
 #'   * `log_density`: that of the *tilted* law, with its normalising constant as estimated;
-#'   * `ess`: the effective sample size; `families`, the number of starts from which particles
-#'     descend; `ancestor`, n numbers of these starts (`NULL` if exact);
+#'   * `ess`: the effective sample size, which counts copies as if they were independent;
+#'     `families`, the number of starts from which particles descend; `ancestor`, n numbers of these
+#'     starts; `family`, n numbers of what is independent of each other, particles or islands
+#'     (`NULL` if exact);
 #'   * `log_normaliser`: `log E[p(class | x)^eta | class]`, a data frame with `estimate`, `se` and
-#'     `method`;
+#'     `method`; `log_normaliser_check`: the same by draws of the class, or `NULL` if exact or for
+#'     `eta < 0`;
+#'   * `heavy`: `NULL`, or why no estimate is given;
 #'   * `history`: a data frame of the times at which it was considered whether to resample, `t`,
-#'     with `ess` and `resampled`;
+#'     with `ess` and the share of the islands that were `resampled`;
 #'   * `tilt`, the strength, and `weighting`, the kind of weights.
 #' @section Errors: of class `mixguide_error`: for point masses down to `t = 0`, starts without a
 #'   density, and samplers or guidance that a kind of weights cannot follow.
 #' @source The Feynman-Kac weight is that of Skreta et al. (2025), \doi{10.48550/arXiv.2503.02819},
 #'   for classifier-free guidance; in the form for any schedule, and the path weights, derived for
 #'   this package; the latter are a case of Del Moral, Doucet and Jasra (2006),
-#'   \doi{10.1111/j.1467-9868.2006.00553.x}. Standard errors after Chan and Lai (2013),
-#'   \doi{10.1214/13-AOS1172}, and Lee and Whiteley (2018), \doi{10.1093/biomet/asy028}.
+#'   \doi{10.1111/j.1467-9868.2006.00553.x}. Islands, and the comparison with draws of the class,
+#'   are this package's. Pareto tails of weights: Vehtari, Simpson, Gelman, Yao and Gabry (2024),
+#'   \doi{10.48550/arXiv.1507.02646}.
 #' @seealso [tilted_law()] for the tilt itself in low dimension.
 #' @examples
 #' m <- named_mixture("A2")
 #' set.seed(1)
-#' tilted <- tilted_sample(m, 1000, guidance("1", 2), sampler_em(100))
+#' tilted <- tilted_sample(m, 1000, guidance("1", 1), sampler_em(100))
 #' tilted
 #' # what guidance samples instead
-#' confidence(guided_sample(m, 1000, guidance("1", 2), sampler_em(100)))
-#' confidence(tilted_law(m, "1", 2))
+#' confidence(guided_sample(m, 1000, guidance("1", 1), sampler_em(100)))
+#' confidence(tilted_law(m, "1", 1))
 #' @export
 tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
                           schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                          weights = c("feynman-kac", "path"), strength = NULL, resample = .5,
+                          weights = c("feynman-kac", "path"), strength = NULL, resample = 1,
                           exact = FALSE, key = NULL) {
   check_mixture(mixture)
   check_sampler(sampler)
@@ -125,6 +143,7 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
   warn_faults(plan$faults)
   aim <- guidance_models(guidance, plan$process)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights)
+  if (!exact) run <- judge_weights(run, plan, guidance$class, strength, kind, key)
   if (any(run$folded)) {
     warning("steps fold the map at ", format(mean(run$folded), digits = 2), " of the particles: ",
             "where several starts end they count several times; take more steps", call. = FALSE)
@@ -164,18 +183,19 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
   looks <- ceiling(N * seq_len(often) / often)
   steps <- sampler_program(plan$sampler, plan$times, plan$schedule)
   ops <- switch(kind, path = path_weights, feynman_kac)(plan, steps, looks, strength)
-  uniforms <- if (often > 1) keyed_uniforms(often, key)
+  islands <- islands_of(n)
+  count <- max(islands)
+  uniforms <- if (often > 1) matrix(keyed_uniforms(often * count, key), often)
   x <- plan$begin$x
   ancestor <- seq_len(n)
-  log_w <- log_z <- 0
-  ess <- double()
-  again <- logical()
+  log_w <- 0
+  ess <- again <- double()
   tilt <- function(log_p) log_tilt(log_p[[1]], log_p[[2]], aim$log_prior, strength)
   for (i in seq_along(looks)) {
     k <- seq(if (i == 1) 1 else looks[i - 1] + 1, looks[i])
     check_reads(steps[k])
     last <- i == length(looks)
-    part <- run_part(plan, aim, ops[k], k, x, n, c(key[1], (key[2] + (i - 1) * 2654435761) %% 2^32),
+    part <- run_part(plan, aim, ops[k], k, x, n, if (i == 1) key else stream(key, "steps", i),
                      closing = last || kind == "path")
     x <- part$x
     log_w <- log_w + part$weight
@@ -193,21 +213,28 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
     if (!all_finite(log_w)) log_w[!is.finite(log_w)] <- -Inf
     w <- relative_weights(log_w, nodes)
     ess[i] <- 1 / sum(w^2)
-    again[i] <- !last && ess[i] < resample * n
-    if (!again[i]) next
-    chosen <- systematic(w, uniforms[i])
-    x <- x[chosen, , drop = FALSE]
-    ancestor <- ancestor[chosen]
-    if (kind == "path") before <- before[chosen]
-    log_z <- log_z + log_mean(log_w, nodes)
-    log_w <- 0
+    again[i] <- 0
+    if (last || often == 1) next
+    for (island in seq_len(count)) {
+      own <- which(islands == island)
+      mean <- log_mean(log_w[own])
+      share <- exp(log_w[own] - mean) / length(own)
+      # not for an island without weight, nor where all are alike
+      if (mean == -Inf || 1 / sum(share^2) >= resample * length(own) * (1 - 1e-9)) next
+      chosen <- own[systematic(share, uniforms[i, island])]
+      x[own, ] <- x[chosen, ]
+      ancestor[own] <- ancestor[chosen]
+      if (kind == "path") before[own] <- before[chosen]
+      log_w[own] <- mean
+      again[i] <- again[i] + 1 / count
+    }
   }
   warn_lost(sum(rowSums(!is.finite(x)) > 0), n)
-  log_z <- log_z + log_mean(log_w, nodes)
   drawn <- is.null(nodes)
-  families <- length(unique(ancestor[w > 0]))
+  log_z <- log_mean(log_w, nodes)
+  family <- if (drawn) if (any(again > 0)) islands else seq_len(n)
   z <- if (drawn) {
-    estimate_row(log_z, families_se(w, ancestor), "Monte Carlo")
+    estimate_row(log_z, families_se(w - 1 / n, family), "Monte Carlo")
   } else estimate_row(log_z, 0, "quadrature")
   log_confidence <- pmin(aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
   x <- from_process(x, plan$mixture)
@@ -215,8 +242,49 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
        log_density = now - log_z - log_units(plan$mixture),
        confidence = exp(log_confidence), log_confidence = log_confidence, folded = part$folded,
        trajectory = NULL, weights = w, ess = ess[length(ess)],
-       families = if (drawn) families, ancestor = if (drawn) ancestor, log_normaliser = z,
+       families = if (drawn) length(unique(ancestor[w > 0])), ancestor = if (drawn) ancestor,
+       family = family, log_normaliser = z,
        history = data.frame(t = plan$times[looks + 1], ess = ess, resampled = again))
+}
+
+# Which island each of n particles is in: 16 of them, or as many as leave each 8 particles.
+islands_of <- function(n) {
+  count <- max(1, min(16, n %/% 8))
+  rep(seq_len(count), each = ceiling(n / count), length.out = n)
+}
+
+# Why the weights tell nothing, if so; what then is no number says it.
+judge_weights <- function(run, plan, class, strength, kind, key) {
+  z <- run$log_normaliser
+  n <- length(run$weights)
+  check <- if (strength >= 0) direct_normaliser(plan, class, strength, max(n, 1e4), key)
+  # Feynman-Kac weights have the error of the steps, too
+  least <- if (kind == "path") 1e-9 else .15
+  far <- max(3 * sqrt(sum(z$se^2, check$se^2)), least)
+  tail <- tail_of(log(run$weights), tail_size(n))
+  run["heavy"] <- list(
+    if (max(run$family) == n && is_heavy(tail, n, 1 / n)) {
+      paste0("the weights have a Pareto tail of k = ", format(pareto_k(tail), digits = 2))
+    } else if (isTRUE(z$se > .1)) {
+      paste0("the normalising constant has a relative standard error of ", format(z$se, digits = 2))
+    } else if (isTRUE(abs(z$estimate - check$estimate) > far)) {
+      paste0("the logarithm of the normalising constant is ", format_estimate(z),
+             ", by draws of the class ", format_estimate(check))
+    }
+  )
+  run$log_normaliser_check <- check
+  if (!is.null(run$heavy)) run$log_normaliser <- heavy_row()
+  run
+}
+
+# log E[p(class | x)^strength | class] at the end of a run, by draws of the class.
+direct_normaliser <- function(plan, class, strength, n, key) {
+  law <- diffuse(plan$mixture, plan$times[length(plan$times)], plan$schedule)
+  x <- keyed_draws(class_law(law, class), n, stream(key, "check"))
+  mean <- mean_of_weights(strength * log_class_probability(law, class)(x))
+  mean$se <- mean$se / mean$estimate
+  mean$estimate <- log(mean$estimate)
+  mean
 }
 
 relative_weights <- function(log_w, nodes = NULL) {
@@ -240,16 +308,7 @@ systematic <- function(w, u) {
 
 # Uniform numbers, other than what the particles meet.
 keyed_uniforms <- function(n, key) {
-  stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, c(key[1], (key[2] + 2^30) %% 2^32))[, 1])
-}
-
-# The standard error of log(mean of the weights), w the relative ones. Families that died out count
-# with what they had to expect.
-families_se <- function(w, ancestor, h = 1) {
-  n <- length(w)
-  sums <- rowsum(replace(w * h, w == 0, 0), ancestor) - 1 / n
-  if (length(sums) < 2) return(NA_real_)
-  sqrt(sum(sums^2) + (n - length(sums)) / n^2)
+  stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, stream(key, "resampling"))[, 1])
 }
 
 # ---- Programs
@@ -364,8 +423,10 @@ entropy.tilted_sample <- function(x, ...) {
   check_dots(...)
   row <- particle_mean(x, -x$log_density)
   # the normalising constant is an estimate from the same particles
-  if (!is.null(x$ancestor)) {
-    row$se <- families_se(x$weights, x$ancestor, 1 - x$log_density - row$estimate)
+  if (row$method == "Monte Carlo") {
+    there <- x$weights > 0
+    h <- replace(1 - x$log_density - row$estimate, !there, 0)
+    row$se <- families_se(x$weights * h - 1 / length(h), x$family)
   }
   row
 }
@@ -379,14 +440,20 @@ print.tilted_sample <- function(x, ...) {
        " | x)^", format(x$tilt), " by ",
        c("feynman-kac" = "Feynman-Kac", path = "path")[[x$weighting]], " weights")
   if (!is.null(x$ancestor)) {
-    times <- sum(x$history$resampled)
+    times <- sum(x$history$resampled > 0)
     line("weights:  effective sample size ", number(round(x$ess)),
          if (times) paste0("; resampled ", if (times == 1) "once" else paste(times, "times"),
                            ", from ", count_of(number(x$families), "start")))
   }
   line("confidence: ", format_estimate(confidence(x)))
   line("entropy:    ", format_estimate(entropy(x)))
-  if (min(x$ess, x$families) < 100) {
+  if (!is.null(x$log_normaliser_check)) {
+    line("log of the normaliser: ", format_estimate(x$log_normaliser))
+    line("  by draws of the class: ", format_estimate(x$log_normaliser_check))
+  }
+  if (!is.null(x$heavy)) {
+    line("Few particles carry the weight: ", x$heavy)
+  } else if (!is.null(x$ancestor) && min(x$ess, x$families) < 100) {
     line("Few particles carry the weight: estimates and standard errors are unreliable")
   }
   print_faults(x$faults)

@@ -184,16 +184,13 @@ particle_chunk <- function(job, first, count) {
   n <- count * M
   d <- nrow(plan$pool$mean)
   last <- length(plan$times)
-  other_key <- function(i, shift = 0) {
-    c((key[1] + shift) %% 2^32, (key[2] + i * 2654435761) %% 2^32)
-  }
   uniform <- function(i) {
-    stats::pnorm(keyed_draws(gaussmix(1, 0, 1), count, other_key(i, 2^30), first)[, 1])
+    stats::pnorm(keyed_draws(gaussmix(1, 0, 1), count, stream(key, "resampling", i), first)[, 1])
   }
   # as many as there are particles, from streams of their own
   uniforms <- function(i) {
-    other <- c((key[1] + 2^29) %% 2^32, (key[2] + i * 2654435761) %% 2^32)
-    matrix(stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, other, first * M)[, 1]), M)
+    own <- stream(key, "multinomial", i)
+    matrix(stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, own, first * M)[, 1]), M)
   }
   state <- list(x = plan$start_sd * unname(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, key,
                                                         first * M)),
@@ -208,7 +205,7 @@ particle_chunk <- function(job, first, count) {
       levels <- list(a = rep(plan$a[k], length(t)), b2 = rep(plan$b2[k], length(t)),
                      coef = rep(1, length(t)))
       core_run(plan$pool, models, levels, step$program, n, scalars = 1, start = state$x,
-               key = other_key(k), first = first * M)
+               key = stream(key, "steps", k), first = first * M)
     }
     move <- switch(plan$kind, tds = tds_move, mcgdiff = mcgdiff_move)
     now <- move(state, look, plan, k)

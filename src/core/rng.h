@@ -4,14 +4,8 @@
 #ifndef GM_RNG_H
 #define GM_RNG_H
 
+#include "stream.h"
 #include "vmath.h"
-
-GM_INLINE uint64_t gm_splitmix(uint64_t *z) {
-  uint64_t x = (*z += 0x9e3779b97f4a7c15ULL);
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
 
 /* States of `lanes` particles from number `first` on: 4 x lanes words. */
 GM_INLINE void gm_rng_seed(uint64_t key, uint64_t first, size_t lanes, uint64_t *state) {

@@ -67,7 +67,10 @@ test_that("the SDE's particles, weighted, have the tilt's moments; unweighted th
   run <- tilted_sample(A2, 4e4, guidance("1", 2), sampler_em(400, "uniform"), horizon = 6,
                        start = "exact", resample = 0, key = c(5, 6))
   law <- tilted_law(A2, "1", 2)
-  expect_lt(max(abs(deviations(run, law))), 4)
+  # the tail is too heavy for standard errors that could be trusted, which it says
+  expect_identical(confidence(run)$method, "heavy tail")
+  run$heavy <- NULL
+  expect_lt(max(abs(deviations(run, law)), na.rm = TRUE), 4)
   expect_lt(abs(mean(run$x) - 1.757), 4 * sqrt(.581 / 4e4 * 2))
   # so few of them carry the weight (.195 there)
   expect_gt(run$ess / 4e4, .05)
@@ -95,6 +98,7 @@ test_that("particles that overflow have no weight", {
                                                         log_density = rep(0, 100))),
                  "overflowed")
   expect_identical(run$weights[100], 0)
+  run$heavy <- NULL
   expect_true(all(is.finite(unlist(c(confidence(run)[1:2], entropy(run)[1:2])))))
 })
 
@@ -156,7 +160,7 @@ test_that("results are the same for any number of threads, and from the key", {
                     key = c(7, 8))
     }
     one <- with_threads(1, run())
-    expect_true(any(one$history$resampled))
+    expect_true(any(one$history$resampled > 0))
     expect_identical(one, with_threads(2, run()))
     withr::local_seed(9)
     expect_identical(one$x, run()$x)
@@ -196,7 +200,8 @@ test_that("what is printed, summarised, tabled and drawn uses the weights", {
   expect_equal(sum(table$x * table$.weight), summary(run)$variables$mean)
   expect_s3_class(autoplot.tilted_sample(run), "ggplot")
   few <- tilted_sample(A2, 50, guidance("1", 2), sampler_em(20), resample = 0)
-  expect_output(print(few), "unreliable")
+  expect_output(print(few), "confidence: heavy tail.*Few particles carry the weight")
+  expect_identical(confidence(few)[1:2], data.frame(estimate = NA_real_, se = NA_real_))
   plane <- tilted_sample(flat, 100, guidance("a", 1), sampler_rk4(20))
   expect_s3_class(autoplot.tilted_sample(plane), "ggplot")
 })

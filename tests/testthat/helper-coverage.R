@@ -1,0 +1,155 @@
+# Every estimate of the package that has a standard error, to be made many times over:
+# tools/validate-coverage does so at length, test-coverage.R briefly. A case returns a matrix of
+# estimates and standard errors, a named row for each quantity; NA where it gives no number.
+
+rows_of <- function(rows, names) {
+  found <- as.matrix(as.data.frame(rows)[c("estimate", "se")])
+  rownames(found) <- names
+  found
+}
+
+# From columns x, x_se of one row of a table.
+columns_of <- function(table, names) {
+  found <- cbind(unlist(table[names]), unlist(table[paste0(names, "_se")]))
+  rownames(found) <- names
+  found
+}
+
+coverage_cases <- local({
+  G4 <- named_mixture("G4")
+  A2 <- named_mixture("A2")
+  M2 <- named_mixture("M2")
+  guide <- guidance("1", 1)
+  ddim <- sampler_ddim(10)
+  tilted <- function(...) {
+    function() {
+      run <- tilted_sample(A2, 500, guide, sampler_em(20), ...)
+      rows_of(rbind(confidence(run), entropy(run), run$log_normaliser),
+              c("confidence", "entropy", "log normaliser"))
+    }
+  }
+  law <- tilted_law(A2, "1", 1)
+  tilt <- c(confidence(law)$estimate, entropy(law)$estimate, law$log_normaliser)
+  y <- observation(.8, H = cbind(1, .5), noise = .3^2)
+  list(
+    "mixture" = list(run = function() {
+      rows_of(rbind(confidence(G4, "1", n = 500)[-1], entropy(G4, n = 500)),
+              c("confidence", "entropy"))
+    }),
+    "guided_sample" = list(run = function() {
+      run <- guided_sample(G4, 300, guide, ddim)
+      mean <- summary(run)$variables
+      rbind(rows_of(rbind(confidence(run), entropy(run)), c("confidence", "entropy")),
+            mean = c(mean$mean[1], mean$mean_se[1]))
+    }),
+    "guided_summary" = list(run = function() {
+      s <- guided_summary(G4, 300, guide, ddim, bins = 20)
+      rbind(rows_of(rbind(confidence(s), entropy(s), s$inverse_confidence),
+                    c("confidence", "entropy", "1/confidence")),
+            mean = c(s$mean[1], s$mean_se[1]), sd = c(s$sd[1], s$sd_se[1]),
+            covariance = c(s$cov[1, 2], s$cov_se[1, 2]))
+    }),
+    "guidance_sweep" = list(run = function() {
+      sweep <- guidance_sweep(G4, "1", c(0, 1), 300, sampler = ddim)
+      columns_of(sweep[2, ], c("confidence", "gain", "entropy", "mean_inverse_confidence"))
+    }),
+    "guidance_sweep, share" = list(run = function() {
+      sweep <- guidance_sweep(named_mixture("D3"), "1", 0:1, 200, sampler = sampler_em(10))
+      columns_of(sweep[2, ], c("fraction_down", "gain"))
+    }),
+    "heavy 1/q" = list(truth = 2, run = function() {
+      sweep <- guidance_sweep(A2, "1", 0, 2000, sampler = sampler_em(20), start = "exact")
+      rbind("1/q at 0" = unlist(sweep[1, c("mean_inverse_confidence",
+                                           "mean_inverse_confidence_se")]))
+    }, rarely = TRUE),
+    "coupled_paths" = list(run = function() {
+      columns_of(coupled_paths(G4, "1", 2, 200, sampler = sampler_ddim(5))$table[2, ],
+                 c("confidence", "gain"))
+    }),
+    "entropy_identity" = list(run = function() {
+      rows_of(entropy_identity(G4, "1", 1, 200, sampler_heun(10)), c("log-density", "trace"))
+    }),
+    "sde_identities" = list(run = function() {
+      at <- sde_identities(G4, "1", 1, 200, sampler_em(20))
+      found <- lapply(c("change", "integral", "gap"), columns_of, table = at[1, ])
+      do.call(rbind, found)
+    }),
+    "tilted, path" = list(truth = tilt, run = tilted(weights = "path")),
+    "tilted, no resampling" = list(truth = tilt, run = tilted(weights = "path", resample = 0)),
+    "tilted, Feynman-Kac" = list(run = tilted()),
+    "sliced distance" = list(run = function() {
+      at <- function(other) {
+        sliced_wasserstein(rgaussmix(400, M2), rgaussmix(400, other), directions = 30,
+                           key = draw_key())
+      }
+      rows_of(rbind(at(M2), at(diffuse(M2, .3)), at(diffuse(M2, 1))),
+              c("same law", "near", "far"))
+    }),
+    "judge_samples" = list(run = function() {
+      x <- rgaussmix(400, diffuse(M2, .2))
+      at <- judge_samples(x, M2, y, directions = 30, cells = 25, key = draw_key())[1, ]
+      columns_of(at, c("sw2", "spread", "residual", "coverage", "kl", "total_variation"))
+    }),
+    "information" = list(run = function() {
+      columns_of(information(G4, .3, n = 300), c("entropy", "fisher", "curvature"))
+    }),
+    "mutual_information" = list(run = function() {
+      rows_of(rbind(mutual_information(G4, 1:2, n = 500)), "information")
+    }),
+    "expected_mismatch" = list(run = function() {
+      at <- expected_mismatch(G4, 1:2, schedule = schedule_etc(12), n = 200)
+      rows_of(at, at$quantity)
+    }),
+    "mismatch" = list(run = function() {
+      at <- mismatch_parts(mismatch(G4, gaussmix(1, t(rep(0, 4)), 1), schedule_etc(12), n = 300))
+      rows_of(at, at$part)
+    }),
+    "path_kl" = list(run = function() {
+      at <- path_kl(G4, sampler_exponential(5, TRUE, "uniform"), horizon = 2, n = 400)
+      rows_of(at, at$part)[c(2, 4), ]
+    }),
+    "impute, pooled" = list(truth = mean(M2)[2], run = function() {
+      x <- rgaussmix(100, M2)
+      x[sample(100, 40), 2] <- NA
+      filled <- impute(M2, x, m = 10)$imputations
+      means <- vapply(filled, function(x) mean(x[[2]]), 0)
+      within <- mean(vapply(filled, function(x) stats::var(x[[2]]) / 100, 0))
+      rbind(mean = c(mean(means), sqrt(within + 1.1 * stats::var(means))))
+    }),
+    "zero-shot particles" = list(run = function() {
+      run <- zero_shot_sample(M2, 60, y, zero_shot_tds(8), schedule_etc(10))
+      rbind(mean = c(mean(run$x[, 1]), stats::sd(run$x[, 1]) / sqrt(60)),
+            residual = summary_residual(run))
+    }),
+    "sampler_error" = list(known = TRUE, run = function() {
+      at <- sampler_error(G4, sampler_heun(4), method = "Monte Carlo", n = 500)
+      rows_of(at, at$quantity)
+    })
+  )
+})
+
+summary_residual <- function(run) {
+  r <- (run$observation$y - drop(run$x %*% t(run$observation$H)))^2
+  c(mean(r), stats::sd(r) / sqrt(length(r)))
+}
+
+# What `reps` repetitions show of each quantity: the root mean square of the stated standard errors
+# over the spread of the estimates, in what share of the repetitions two of them cover the truth
+# (else the mean over the repetitions), and in what share a number is given.
+coverage_of <- function(case, reps, seed = 1) {
+  made <- lapply(seq_len(reps), function(i) withr::with_seed(seed * 1000 + i, case$run()))
+  estimate <- vapply(made, function(x) x[, 1], made[[1]][, 1])
+  estimate <- matrix(estimate, nrow(made[[1]]))
+  se <- matrix(vapply(made, function(x) x[, 2], made[[1]][, 2]), nrow(estimate))
+  given <- !is.na(se)
+  mean <- rowMeans(estimate, na.rm = TRUE)
+  truth <- if (is.null(case$truth)) mean else case$truth
+  # an estimate is part of the mean that it is compared with
+  own <- if (is.null(case$truth)) sqrt(1 - 1 / rowSums(given)) else 1
+  hit <- abs(estimate - truth) <= 2 * se * own
+  spread <- apply(estimate, 1, stats::sd, na.rm = TRUE)
+  data.frame(quantity = rownames(made[[1]]), given = rowMeans(given),
+             ratio = sqrt(rowMeans(se^2, na.rm = TRUE)) / spread,
+             covered = rowMeans(hit, na.rm = TRUE), hits = rowSums(hit, na.rm = TRUE),
+             of = rowSums(given), stringsAsFactors = FALSE)
+}

@@ -1,0 +1,77 @@
+# Means that a few draws carry.
+
+pareto <- function(n, k) (stats::runif(n)^-k - 1) / k
+
+test_that("the shape of a Pareto tail is found", {
+  withr::local_seed(1)
+  for (k in c(.1, .4, .7, 1.2)) {
+    found <- replicate(40, pareto_k(tail_of(log(pareto(4000, k)), tail_size(4000))))
+    m <- tail_size(4000)
+    # drawn towards 1/2 by 10 values; its standard deviation is about (1 + k)/sqrt(m)
+    expect_lt(abs(mean(found) - (m * k + 5) / (m + 10)), 4 * (1 + k) / sqrt(40 * m) + .02)
+    expect_lt(stats::sd(found), 1.5 * (1 + k) / sqrt(m))
+  }
+  # the exponential, and what is bounded
+  expect_lt(abs(pareto_k(tail_of(log(stats::rexp(1e5)), 900))), .15)
+  expect_lt(pareto_k(tail_of(log(stats::runif(1e5)), 900)), -.5)
+})
+
+test_that("it is that of another implementation", {
+  skip_if_not_installed("posterior", "1.5.0")
+  withr::local_seed(2)
+  x <- exp(2 * stats::rnorm(5000))
+  other <- unname(posterior::pareto_khat(x, tail = "right", ndraws_tail = tail_size(5000)))
+  expect_equal(pareto_k(tail_of(log(x), tail_size(5000))), other, tolerance = 1e-6)
+})
+
+test_that("units do not matter, nor how large the weights are", {
+  withr::local_seed(3)
+  l <- 2 * stats::rnorm(1000)
+  k <- pareto_k(tail_of(l, 90))
+  for (shift in c(-1e4, 1e3)) expect_equal(pareto_k(tail_of(l + shift, 90)), k, tolerance = 1e-6)
+  expect_identical(pareto_k(tail_of(c(l, Inf), 90)), Inf)
+  expect_identical(pareto_k(rep(1, 50)), -Inf)
+  expect_identical(pareto_k(rep(-Inf, 50)), -Inf)
+  expect_identical(pareto_k(1:3), NA_real_)
+})
+
+test_that("tails of parts make that of the whole", {
+  withr::local_seed(4)
+  l <- stats::rnorm(5000)
+  parts <- split(l, cut(seq_along(l), c(0, 10, 700, 4000, 5000)))
+  merged <- Reduce(merge_tails, lapply(parts, tail_part, n = 5000), NULL)
+  expect_identical(merged, tail_part(l, 5000))
+  expect_identical(merged$log, sort(l, decreasing = TRUE)[seq_len(tail_size(5000) + 1)])
+})
+
+test_that("a mean with a heavy tail is no number, and says so", {
+  withr::local_seed(5)
+  expect_identical(mean_of_weights(3 * stats::rnorm(1e4)), heavy_row())
+  l <- stats::rnorm(1e4) / 2
+  expect_equal(mean_of_weights(l), sample_mean(exp(l)))
+  expect_match(format_estimate(heavy_row()), "heavy tail")
+  m <- named_mixture("A2")
+  sweep <- guidance_sweep(m, "1", c(0, 4), 4000, sampler = sampler_em(20), key = c(4, 2))
+  expect_identical(is.na(sweep$mean_inverse_confidence), c(TRUE, FALSE))
+  expect_identical(is.na(sweep$mean_inverse_confidence_se), c(TRUE, FALSE))
+  expect_gt(sweep$inverse_confidence_tail[1], .5)
+  expect_output(print(sweep), "no number at strength 0 \\(a heavy tail\\)")
+  s <- guided_summary(m, 4000, guidance("1", 0), sampler_em(20), key = c(4, 2))
+  expect_identical(s$inverse_confidence, heavy_row())
+  expect_output(print(s), "1/confidence: heavy tail")
+})
+
+test_that("an error of 0 is printed where it is exact only", {
+  m <- as_gaussmix(Species ~ ., iris)
+  run <- guided_sample(m, 50, guidance("setosa", 0), key = c(1, 2))
+  expect_identical(entropy(run)[c("se", "method")],
+                   data.frame(se = 0, method = "exact", stringsAsFactors = FALSE))
+  expect_output(print(run), "entropy: +[0-9.-]+ \\(exact\\)")
+  sweep <- guidance_sweep(m, "setosa", 0:1, 50, key = c(1, 2))
+  expect_identical(entropy(sweep)$method, c("exact", "Monte Carlo"))
+  expect_identical(sweep$entropy_se[1], 0)
+  expect_equal(sweep$entropy[1], entropy(run)$estimate)
+  # all alike is not all there is
+  expect_match(format_estimate(sample_mean(rep(.1, 7) + 1e-17)), "all draws alike")
+  expect_match(format_estimate(estimate_row(3e-15, 1e-16, "Monte Carlo")), "se")
+})
