@@ -165,7 +165,7 @@ autoplot.guidance_sweep <- function(object, ...) {
     (if (nrow(object) > 1) geom_line(colour = ink)) +
     geom_errorbar(aes(ymin = .data$estimate - 2 * .data$std.error,
                       ymax = .data$estimate + 2 * .data$std.error),
-                  long[long$std.error > 0, ], colour = ink,
+                  long[!exact & long$std.error > 0, ], colour = ink,
                   width = diff(range(asinh(breaks))) / 40) +
     geom_point(aes(shape = .data$bound), colour = ink, fill = "white", size = 1.8) +
     # a share that is 0 throughout still needs an axis

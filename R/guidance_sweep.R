@@ -355,7 +355,7 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
     kind <- format_kind(setup$guidance)
     if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
     if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
-    cat("  ", format(setup$sampler), "; ", schedule_words(setup), ", from t = ",
+    cat("  ", format(setup$sampler), "\n  ", schedule_words(setup), ", from t = ",
         format(setup$horizon, digits = 4), "\n", sep = "")
     if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")
   }

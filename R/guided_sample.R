@@ -399,7 +399,7 @@ read_chunk <- function(result, plan, log_prior) {
   part$lost <- 0
   # beyond, squares overflow, and densities with them
   if (!all_finite(x, 1e149)) {
-    lost <- rowSums(!(abs(x) <= 1e149)) > 0
+    lost <- rowSums(is.na(x) | abs(x) > 1e149) > 0
     part$lost <- sum(lost) + 0
     part$x[lost, ] <- NaN
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {

@@ -343,6 +343,7 @@ law_cdf <- function(law) {
 #' @param names Name the quantiles by their probabilities?
 #' @export
 quantile.law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
+  check_dots(...)
   if (law_dim(x) > 1) abort_input("x", "a law in one dimension", count_of(law_dim(x), "dimension"))
   if (!(is.numeric(probs) && all(is.finite(probs) & probs >= 0 & probs <= 1))) {
     abort_input("probs", "numbers from 0 to 1", describe(probs))

@@ -364,7 +364,9 @@ diffuse <- function(mixture, t, schedule = schedule_ou()) {
   law <- in_process(mixture)
   law$means <- a * law$means
   law$values <- diffused_values(law, a, b2)
-  from_process(law, mixture)
+  law <- from_process(law, mixture)
+  law$terms <- mixture$terms
+  law
 }
 
 check_schedule <- function(x, arg = "schedule") {

@@ -246,6 +246,7 @@ autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
   law$class[] <- merged
   # crosses are where there is something
   law$weights[law$weights < 1e-3] <- 0
+  law$weights <- law$weights / sum(law$weights)
   there <- rowSums(!is.finite(object$x)) == 0
   picture <- autoplot(law, data = object$x[there, , drop = FALSE], variables = variables, ...)
   flat <- ncol(object$x) == 1 || length(variables) == 1

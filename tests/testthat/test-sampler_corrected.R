@@ -229,7 +229,8 @@ test_that("a corrector may come before the step", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   expect_error(guided_sample(points, 5, sampler = sampler_corrected(sampler_ddim(9))),
                class = "mixguide_error_singular")
-  run <- guided_sample(points, 5, sampler = sampler_corrected(sampler_ddim(9), order = "before"))
+  run <- guided_sample(points, 5, key = c(1, 2),
+                       sampler = sampler_corrected(sampler_ddim(40), order = "before"))
   expect_true(all(abs(abs(run$x) - 1) < .05))
   expect_output(print(sampler_corrected(sampler_ddim(9), order = "before")),
                 "corrected before each step by 1 Langevin step")

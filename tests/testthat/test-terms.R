@@ -1,7 +1,7 @@
 # New data are read as the formula reads the data that the mixture came from.
 
 test_that("a formula is applied to new data, by whatever takes points", {
-  m <- as_gaussmix(Species ~ log(Sepal.Length) + sqrt(Petal.Length), iris)
+  m <- as_gaussmix(Species ~ log(Sepal.Length) + sqrt(Petal.Length), iris, standardise = FALSE)
   by_hand <- cbind(log(iris$Sepal.Length), sqrt(iris$Petal.Length))
   plain <- gaussmix(m$weights, unname(m$means), lapply(1:3, component_cov, mixture = m), m$class)
   new <- iris[c("Petal.Length", "Sepal.Length")]
@@ -20,6 +20,8 @@ test_that("a formula is applied to new data, by whatever takes points", {
   expect_equal(dgaussmix(by_hand[, 2:1], m), dgaussmix(unname(by_hand), m))
   expect_equal(mixguide:::class_law(m, "setosa")$terms, m$terms)
   expect_equal(score(m, new, .5), score(diffuse(m, .5), new))
+  units <- standardise(m)
+  expect_equal(score(units, new, .5), score(diffuse(units, .5), new))
   # a mixture of other variables has no terms
   part <- marginal(m, "log(Sepal.Length)")
   expect_null(part$terms)
