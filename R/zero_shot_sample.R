@@ -74,7 +74,7 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
   given <- list(mixture = mixture, observation = observation)
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
-  faults <- run_faults(mixture, schedule, times, "normal")
+  faults <- run_faults(mixture, schedule, times, "normal", exact = FALSE)
   warn_faults(faults)
   run <- if (!is.null(method$twist)) {
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
