@@ -18,4 +18,6 @@ STREAMS <- c(
 )
 
 # The key of the i-th stream of a purpose.
-stream <- function(key, purpose, i = 0) .Call(ffi_stream, as.double(key), STREAMS[[purpose]], i)
+stream <- function(key, purpose, i = 0) {
+  .Call(ffi_stream, list(key = as.double(key), purpose = STREAMS[[purpose]], i = as.double(i)))
+}

@@ -22,7 +22,7 @@ SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least);
 SEXP ffi_settle(SEXP ffi_spectrum, SEXP ffi_tolerance);
 SEXP ffi_engine(void);
 SEXP ffi_all_within(SEXP ffi_x, SEXP ffi_limit);
-SEXP ffi_stream(SEXP ffi_key, SEXP ffi_purpose, SEXP ffi_i);
+SEXP ffi_stream(SEXP job);
 SEXP ffi_threads(SEXP ffi_n);
 
 /* Element `name` of a list; R_NilValue if absent. */

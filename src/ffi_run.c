@@ -156,7 +156,6 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
     Rf_error("internal error: the step program is not valid");
   }
   R_xlen_t n = ffi_count(ffi_job, "n"), d = pool.d;
-  const double *key = ffi_doubles(ffi_job, "key", 2);
   int lanes = ffi_count(ffi_job, "lanes"), jacobian = 0;
   if (lanes % 8) Rf_error("internal error: 'lanes' must be a multiple of 8");
   for (int i = 0; i < program.n_op; i++) jacobian |= program.op[i].code == GM_SAVE_JACOBIAN;
@@ -188,8 +187,8 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   /* no wider than a thread's share */
   size_t share = ((size_t)n / (size_t)mg_threads() + 8) / 8 * 8;
   if (!lanes && job.lanes > share) job.lanes = share;
-  job.key = (uint64_t)key[0] << 32 | (uint64_t)key[1];
-  job.first = (uint64_t)ffi_doubles(ffi_job, "first", 1)[0];
+  job.key = ffi_key(ffi_job, "key");
+  job.first = (uint64_t)ffi_number(ffi_job, "first", 0, 9007199254740992.);
   job.start = ffi_doubles_or_null(ffi_job, "start", n * d);
   job.noise = ffi_doubles_or_null(ffi_job, "noise", n * d * program.n_noise);
   job.output = REAL(output);

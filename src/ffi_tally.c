@@ -60,7 +60,8 @@ SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins) {
   check_type(ffi_width, REALSXP, "width");
   size_t m = columns_of(ffi_x), n = m ? (size_t)Rf_xlength(ffi_x) / m : 0;
   int bins = Rf_asInteger(ffi_bins);
-  if (bins < 1 || bins > INT_MAX - 2 || (size_t)Rf_xlength(ffi_low) != m || (size_t)Rf_xlength(ffi_width) != m) {
+  if (bins < 1 || bins > INT_MAX - 2 || (size_t)Rf_xlength(ffi_low) != m ||
+      (size_t)Rf_xlength(ffi_width) != m) {
     Rf_error("internal error: bins");
   }
   ffi_check_range(REAL_RO(ffi_low), (R_xlen_t)m, -DBL_MAX, DBL_MAX, "low");

@@ -19,7 +19,7 @@ static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_settle, 2),
   CALLDEF(ffi_engine, 0),
   CALLDEF(ffi_all_within, 2),
-  CALLDEF(ffi_stream, 3),
+  CALLDEF(ffi_stream, 1),
   CALLDEF(ffi_threads, 1),
   {NULL, NULL, 0}
 };
