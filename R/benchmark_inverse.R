@@ -20,11 +20,12 @@
 #'
 #' **Published tables** differ in more than the methods, and numbers should be compared only if
 #' these are made equal:
-#' * *schedule and steps*: here [schedule_etc()] down to `t = 1`; others by `schedule` and `sampler`;
+#' * *schedule and steps*: here [schedule_etc()] down to `t = 1`; others by `schedule` and
+#'   `sampler`;
 #' * *metric*: here the root of the mean, over `directions`, of squared Wasserstein distances to the
 #'   exact conditional law; others by `p` and `maximum`;
-#' * *particles*: here a set of its own for each of `n_sets` draws, of which one is returned, so that
-#'   draws are independent; authors take the particles of one large set for the sample, as
+#' * *particles*: here a set of its own for each of `n_sets` draws, of which one is returned, so
+#'   that draws are independent; authors take the particles of one large set for the sample, as
 #'   [zero_shot_sample()] returns them with `cloud = TRUE`;
 #' * *resampling*: MCGdiff's own is `zero_shot_mcgdiff(resampling = "every step")`; where sets are
 #'   small it is far worse than resampling when it is needed, which is the default;
@@ -53,8 +54,9 @@
 #'   `benchmark_inverse()`: a data frame of class `benchmark_inverse` with a row per instance and
 #'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()] and of
 #'   [compare_zero_shot()], and `error`. `summary()`: a data frame with a row per pair of dimensions
-#'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`; `median`; `floor`, the
-#'   mean floor; `seconds` and `evaluations` on average; sorted by the median.
+#'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
+#'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
+#'   median.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
 #'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as

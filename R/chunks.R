@@ -41,8 +41,8 @@
 #' the error above tells the key. A file's name is made from a digest of all that settles its
 #' content (mixture, guidance, sampler, times, start, key, version and instruction set), so that a
 #' folder can hold many runs and never gives the chunk of another, and from a checksum: a file that
-#' is damaged or cut short is removed, with a warning, and its chunk run again. Delete the folder when you no longer
-#' need it.
+#' is damaged or cut short is removed, with a warning, and its chunk run again. Delete the folder
+#' when you no longer need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples

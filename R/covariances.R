@@ -3,8 +3,8 @@
 #' All covariance matrices in one array, as [gaussmix()] takes them.
 #'
 #' @param mixture A [gaussmix()].
-#' @return A d x d x K array with the names of the variables, and the classes of the components along
-#'   the third dimension. A common covariance is repeated.
+#' @return A d x d x K array with the names of the variables, and the classes of the components
+#'   along the third dimension. A common covariance is repeated.
 #' @seealso [moments()] for the covariance of a class or of the whole mixture.
 #' @examples
 #' m <- gaussmix(c(.3, .7), cbind(u = c(-1, 1), v = 0:1), list(.5, c(1, 2)), class = c("a", "b"))

@@ -219,8 +219,8 @@ tie_points <- function(mixture, most = 100) {
   points[is.finite(rowSums(points)), , drop = FALSE]
 }
 
-# The surface c + b'x - x'A x/2 = 0 in pieces, each a function of a parameter with its values: curves
-# in the plane, points with more dimensions.
+# The surface c + b'x - x'A x/2 = 0 in pieces, each a function of a parameter with its values:
+# curves in the plane, points with more dimensions.
 tie_arcs <- function(tie, scale) {
   d <- nrow(tie$A)
   e <- eigen(tie$A, TRUE)

@@ -1,8 +1,8 @@
 #' Differential entropy
 #'
 #' `-E log p(x)`, in nats. For a mixture of itself (or of one class): closed form for one
-#' component, quadrature in one or two dimensions, Monte Carlo beyond. For a guided sample of the law
-#' of its output, from the log-density that rode along: no density is estimated.
+#' component, quadrature in one or two dimensions, Monte Carlo beyond. For a guided sample of the
+#' law of its output, from the log-density that rode along: no density is estimated.
 #'
 #' @details
 #' For a sample with a `"normal"` start the entropy `h` of the start is exact and only the change of

@@ -71,8 +71,9 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   covariance <- if (is.null(covariance)) d <= 32 else check_flag(covariance, "covariance")
   # the squares of 2 d columns are the rows of a matrix
   if (covariance && (2 * d)^2 > .Machine$integer.max) {
-    abort_input("covariance", paste("FALSE for more than 23170 variables: fourth moments would take",
-                                    format(32 * d^2 / 2^30, digits = 2), "GiB"), "TRUE")
+    abort_input("covariance",
+                paste("FALSE for more than 23170 variables: fourth moments would take",
+                      format(32 * d^2 / 2^30, digits = 2), "GiB"), "TRUE")
   }
   range <- check_range(range, d)
   plan <- sampling_plan(mixture, min(n, 2^30), guidance, sampler, schedule, horizon, start,

@@ -163,7 +163,8 @@ kl_row <- function(estimate, error, unseen) {
 # sum w (1 - r)_+, over the nodes of the law that sees the other better. In one dimension, over the
 # nodes of a grid in their order: where f = w (1 - r) changes its sign, a share u of a cell away
 # from a node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times the change of f (Euler and
-# Maclaurin). In the plane u takes all values along the curve on which f is 0, and the mean of that is zero.
+# Maclaurin). In the plane u takes all values along the curve on which f is 0, and the mean of that
+# is zero.
 node_variation <- function(at) {
   view <- at$forth
   back <- at$back
@@ -273,13 +274,14 @@ panel_rule <- function(cuts, order = 8) {
 
 # ---- Distribution functions
 
-# The integral of |F - G|, by Gauss and Legendre's rule between the nodes of both and where F = G.
+# The integral of |F - G|, by Gauss and Legendre's rule between the nodes of both and where the
+# distribution functions F and G are the same.
 wasserstein <- function(from, to) {
   cuts_of <- function(law) if (is.null(law$cuts)) law$x[law$weights > 0, 1] else law$cuts
   cuts <- sort(unique(c(cuts_of(from), cuts_of(to))))
-  F <- law_cdf(from)
-  G <- law_cdf(to)
-  gap <- function(x) F(x) - G(x)
+  below_from <- law_cdf(from)
+  below_to <- law_cdf(to)
+  gap <- function(x) below_from(x) - below_to(x)
   value <- gap(cuts)
   turns <- which(value[-1] * value[-length(value)] < 0)
   rising <- sign(value[turns + 1])
@@ -328,12 +330,12 @@ law_cdf <- function(law) {
   n <- length(x)
   cell <- pmax((w[-1] + w[-n]) / 2 - (bend[-1] + bend[-n]) / 24, 0)
   keep <- c(TRUE, diff(x) > 0)
-  F <- c(0, cumsum(cell))
-  F <- (F / F[n])[keep]
+  cdf <- c(0, cumsum(cell))
+  cdf <- (cdf / cdf[n])[keep]
   x <- x[keep]
-  steepest <- 3 * diff(F) / diff(x)
+  steepest <- 3 * diff(cdf) / diff(x)
   slope <- pmin(density[at][keep], c(Inf, steepest), c(steepest, Inf))
-  rising <- stats::splinefunH(x, F, slope)
+  rising <- stats::splinefunH(x, cdf, slope)
   function(q) ifelse(q <= x[1], 0, ifelse(q >= x[length(x)], 1,
                                           rising(pmin(pmax(q, x[1]), x[length(x)]))))
 }
@@ -349,9 +351,9 @@ quantile.law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
     abort_input("probs", "numbers from 0 to 1", describe(probs))
   }
   check_flag(names, "names")
-  F <- law_cdf(x)
+  cdf <- law_cdf(x)
   range <- range(x$x[x$weights > 0, 1])
-  value <- bisection(function(q) F(q) - probs, rep(range[1], length(probs)),
+  value <- bisection(function(q) cdf(q) - probs, rep(range[1], length(probs)),
                      rep(range[2], length(probs)))
   # the law of nodes ends at none of them
   value[probs == 0] <- -Inf

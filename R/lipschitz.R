@@ -68,11 +68,12 @@
 #' @section Numerical notes:
 #' Searches start from the best of some thousand points, evenly spread, between the components and
 #' along the surfaces on which two of them tie (in the plane with the places where a third takes
-#' over), however far out, and climb by quasi-Newton steps. Components that differ in a subspace only are searched there;
-#' across it `H` is constant. In one dimension ties are seen up to 1e7 standard deviations (of the
-#' widest component) away, beyond which doubles do not resolve them. Bounds that overflow are `Inf`.
-#' Gamma, if not given, is the least density that a search finds in the ball; what of it exceeds
-#' 1/10 is not used by "paper". Of more than 200 components in one dimension no ties are visited.
+#' over), however far out, and climb by quasi-Newton steps. Components that differ in a subspace
+#' only are searched there; across it `H` is constant. In one dimension ties are seen up to 1e7
+#' standard deviations (of the widest component) away, beyond which doubles do not resolve them.
+#' Bounds that overflow are `Inf`. Gamma, if not given, is the least density that a search finds in
+#' the ball; what of it exceeds 1/10 is not used by "paper". Of more than 200 components in one
+#' dimension no ties are visited.
 #'
 #' @inheritParams information
 #' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: no statements about a

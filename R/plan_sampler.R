@@ -267,8 +267,8 @@ plan_final <- function(tried, makers, job) {
   list(sampler = sampler, row = row, tried = tried)
 }
 
-# sampler_error() against a target of any time, without warnings: what it warns of, or cannot do, has
-# no known error.
+# sampler_error() against a target of any time, without warnings: what it warns of, or cannot do,
+# has no known error.
 quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error, n, nodes) {
   none <- function(condition) {
     estimate <- estimate_row(rep(NA_real_, 3), 0, "not known")

@@ -57,5 +57,6 @@ test_that("of fewer than two particles nothing is drawn", {
   for (m in list(named_mixture("A1"), named_mixture("M2"))) for (n in 0:1) {
     expect_mixguide_error(bifurcation(m, "1", 0:1, sampler_em(5), n = n), "n")
   }
-  expect_mixguide_error(bifurcation(named_mixture("M2"), "1", 0:1, start = matrix(0, 0, 2)), "start")
+  none <- matrix(0, 0, 2)
+  expect_mixguide_error(bifurcation(named_mixture("M2"), "1", 0:1, start = none), "start")
 })

@@ -20,16 +20,22 @@ test_that("a mixture that was tampered with is refused where it enters", {
                    gaussmix(c(.3, .7), diag(2), matrix(c(1, .5, .5, 1), 2)),
                    gaussmix(c(.3, .7), diag(2), list(matrix(c(1, .5, .5, 1), 2), 1)),
                    gaussmix(c(.3, .7), diag(2), list(c(1, 2), 1)), named_mixture("A2"))
+  # a field changed; NULL takes it away
+  set <- function(field, f) {
+    function(m) {
+      m[[field]] <- f(m[[field]])
+      m
+    }
+  }
   tamper <- list(
-    function(m) { m$weights[] <- 0; m }, function(m) { m$weights <- double(); m },
-    function(m) { m$weights[1] <- NA; m }, function(m) { m$weights <- m$weights * 2; m },
-    function(m) { m$weights <- c(m$weights, 0); m }, function(m) { m$means <- NULL; m },
-    function(m) { m$means <- as.vector(m$means); m }, function(m) { m$means[1] <- Inf; m },
-    function(m) { storage.mode(m$means) <- "integer"; m }, function(m) { m$form <- "odd"; m },
-    function(m) { m$form <- NULL; m }, function(m) { m$values[1] <- -1; m },
-    function(m) { m$values <- m$values[0, , drop = FALSE]; m },
-    function(m) { m$values <- cbind(m$values, m$values, m$values); m },
-    function(m) { m$class <- NULL; m }, function(m) { m$class <- seq_along(m$class); m },
+    set("weights", function(w) 0 * w), set("weights", function(w) double()),
+    set("weights", function(w) replace(w, 1, NA)), set("weights", function(w) 2 * w),
+    set("weights", function(w) c(w, 0)), set("means", function(x) NULL),
+    set("means", as.vector), set("means", function(x) replace(x, 1, Inf)),
+    set("means", function(x) array(0L, dim(x))), set("form", function(x) "odd"),
+    set("form", function(x) NULL), set("values", function(x) replace(x, 1, -1)),
+    set("values", function(x) x[0, , drop = FALSE]), set("values", function(x) cbind(x, x, x)),
+    set("class", function(x) NULL), set("class", seq_along),
     function(m) structure(list(), class = "gaussmix"), function(m) structure(1, class = "gaussmix")
   )
   for (m in mixtures) {

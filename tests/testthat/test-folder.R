@@ -117,7 +117,9 @@ test_that("a digest is that of the values, however they came about", {
 test_that("a file that was cut short before it got its checksum is run again", {
   folder <- withr::local_tempdir()
   m <- gaussmix(c(.3, .7), c(-1, 1), .5, class = c("a", "b"))
-  run <- function() guided_sample(m, 1000, sampler = sampler_ddim(4), key = c(1, 2), folder = folder)
+  run <- function() {
+    guided_sample(m, 1000, sampler = sampler_ddim(4), key = c(1, 2), folder = folder)
+  }
   first <- run()
   file <- list.files(folder, full.names = TRUE)
   expect_length(file, 1)

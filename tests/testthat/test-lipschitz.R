@@ -226,8 +226,8 @@ test_that("a centre goes by the names of the variables, also as a vector", {
   expect_mixguide_error(lipschitz(m, center = c(v = 1, w = 0)), "center")
 })
 
-# The largest eigenvalue of H along rays from the mean, at and beside all places where two components
-# tie on a ray: a lower bound, by another way than that of the search.
+# The largest eigenvalue of H along rays from the mean, at and beside all places where two
+# components tie on a ray: a lower bound, by another way than that of the search.
 along_rays <- function(m, n = 1500) {
   P <- lapply(seq_along(m$weights), function(k) solve(component_cov(m, k)))
   level <- log(m$weights) + vapply(P, function(P) log(det(P)) / 2, 0)

@@ -81,7 +81,8 @@ test_that("the end is part of the search, against the mixture itself", {
   expect_true(all(still$tried$end == 0) && !"logsnr" %in% still$tried$grid)
   late <- free$tried[free$tried$grid == "logsnr", ]
   expect_true(all(late$end > 0) && all(free$tried$end[free$tried$grid != "logsnr"] == 0))
-  # what stopping leaves is in the error: the law of the output against the mixture, not its law then
+  # what stopping leaves is in the error: the law of the output against the mixture, not its law
+  # then
   row <- late[!is.na(late$error), ][1, ]
   maker <- list(sampler_dpmpp_2m = sampler_dpmpp_2m, sampler_heun = sampler_heun)[[row$sampler]]
   # (a horizon with a share of the error is too short for a run by itself)

@@ -75,7 +75,8 @@ test_that("a forked child that loads the package itself does not hang either", {
   # another package has run OpenMP in the parent
   code <- paste(
     ".libPaths(c('%s', .libPaths())); data.table::setDTthreads(2)",
-    "x <- data.table::data.table(a = runif(2e6), b = sample(1e6, 2e6, TRUE)); data.table::setkey(x, b)",
+    "x <- data.table::data.table(a = runif(2e6), b = sample(1e6, 2e6, TRUE))",
+    "data.table::setkey(x, b)",
     "job <- parallel::mcparallel({ mixguide::mixguide_threads(2)",
     "m <- mixguide::gaussmix(c(.5, .5), c(-1, 1), 1)",
     "x <- mixguide::guided_sample(m, 20000, sampler = mixguide::sampler_ddim(20))",

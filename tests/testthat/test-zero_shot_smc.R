@@ -175,7 +175,8 @@ test_that("the particles of a set are there if asked for", {
   }
   # in the variables of the mixture, whatever the coordinates of the process
   m <- standardise(gaussmix(c(.5, .5), rbind(c(100, 1), c(120, 2)), list(c(25, .1), c(9, .2))))
-  run <- zero_shot_sample(m, 4, observation(112, cbind(1, 0), 9), zero_shot_mcgdiff(16), cloud = TRUE)
+  given <- observation(112, cbind(1, 0), 9)
+  run <- zero_shot_sample(m, 4, given, zero_shot_mcgdiff(16), cloud = TRUE)
   expect_lt(min(abs(run$cloud$x[1:16, 1] - run$x[1, 1])), 1e-10)
   expect_mixguide_error(zero_shot_sample(m2, 6, given, zero_shot_bo(), cloud = TRUE), "cloud")
 })
