@@ -44,7 +44,7 @@
 #'   `as.data.frame()` and `summary()` have a row per variable, with mean, standard deviation and
 #'   quantiles; `quantile()` any others (probabilities x d); `plot()` and [autoplot()] show the
 #'   histograms.
-#' @inheritSection guided_sample Errors
+#' @inheritSection guided_sample Errors and warnings
 #' @source Moments are merged as in Chan, Golub and LeVeque (1983), \doi{10.2307/2683386}.
 #' @seealso [guided_sample()] for the particles themselves, [scaling] for workers and for resuming.
 #' @examples
