@@ -231,7 +231,8 @@ check_points <- function(x, mixture, arg = "x", look = TRUE) {
     columns <- if (d == 1) "column" else "columns (one per variable)"
     abort_input(arg, paste("a matrix with", d, columns), describe(x))
   }
-  storage.mode(x) <- "double"
+  # an assignment would copy x
+  if (!is.double(x)) storage.mode(x) <- "double"
   if (look && !all_finite(x)) {
     check_missing(x, arg)
     abort_input(arg, "finite",
