@@ -94,7 +94,7 @@ rotate_slices <- function(x, basis) {
 # the divergence. `want`: "denoised" or "noise" for these in place of the score.
 core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score") {
   program <- eval_program(what, nrow(models))
-  scalars <- if (what %in% c("logp", "all")) 2 + seq_len(nrow(models)) else
+  scalars <- if (what %in% c("logp", "all")) operations()$scalars + seq_len(nrow(models)) else
     if (what == "divergence") 1
   levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef, want = want_code[[want]])
   rotate <- !what %in% c("jacobian", "all") && !is_far(mixture, a, b2)
@@ -112,15 +112,16 @@ eval_programs <- new.env(parent = emptyenv())
 eval_program <- function(what, n_models) {
   name <- paste(what, n_models)
   if (is.null(eval_programs[[name]])) {
+    own <- operations()$scalars
     s <- op_eval("s", t = 0)
-    ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = 3)),
+    ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = own + 1)),
                   score = list(s, new_op("save", "x", from = "s")),
                   divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
                   jacobian = list(s, new_op("save_jacobian", "x", from = "s")),
-                  all = list(replace(s, "scalar", 3), new_op("save", "x", from = "s"),
+                  all = list(replace(s, "scalar", own + 1), new_op("save", "x", from = "s"),
                              new_op("save_jacobian", "x", from = "s")))
     derivative <- switch(what, jacobian = , all = "map", divergence = "divergence", "none")
-    eval_programs[[name]] <- assemble_program(operation_table(ops), derivative, 2 + n_models)
+    eval_programs[[name]] <- assemble_program(operation_table(ops), derivative, own + n_models)
   }
   eval_programs[[name]]
 }

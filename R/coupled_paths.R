@@ -120,7 +120,7 @@ path_run <- function(guide, plan, key, geometry) {
   aim <- plan_aim(plan, guide)
   result <- run_chunk(plan, aim$models, aim$levels, aim$scalars, key, 0, plan$begin$n)
   op <- plan$program$op
-  observed <- op[3, op[1, ] == op_code("save")] > 0
+  observed <- op["from", op_kinds(plan$program) == "save"] > 0
   gains <- result$output[, , observed, drop = FALSE]
   result$output <- result$output[, , !observed, drop = FALSE]
   run <- read_chunk(result, plan, aim$log_prior)

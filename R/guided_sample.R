@@ -187,7 +187,7 @@ plan_aim <- function(plan, guidance) {
     levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
   }
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
-               if (takes_root(plan$program)) SCALAR$folded,
+               if (takes_root(plan$program)) SCALAR$clipped,
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)
 }
@@ -390,7 +390,7 @@ read_chunk <- function(result, plan, log_prior) {
     part$log_density <- start + part$density_change - log_units(plan$mixture)
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
-  if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$folded]] > 0
+  if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$clipped]] > 0
   if (!is.null(log_prior)) {
     odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
     part$log_confidence <- pmin(log_prior + odds, 0)

@@ -1,20 +1,33 @@
 # Compiles operations (see sampler()) into the tables that the C engine runs.
 
-# As in src/core/gm.h.
-op_code <- function(name) {
-  match(name, c("eval", "noise", "linear", "dot", "end", "save", "save_divergence",
-                "save_jacobian", "begin", "constant", "power",
-                "product", "solve", "root")) - 1L
-}
-# Those that read the derivative of the score.
-HESSIAN_OPS <- c("product", "solve", "root")
+# What the engine knows of each operation (src/core/operations.h): what its fields are, by name, and
+# the engine's limits.
+operations <- local({
+  table <- NULL
+  function() {
+    if (is.null(table)) table <<- .Call(ffi_operations)
+    table
+  }
+})
+
+op_code <- function(name) match(name, operations()$name) - 1L
+
+# What the fields `to`, `from`, `at` and `n` of operations of this kind are.
+op_field <- function(kind, field) operations()[[field]][match(kind, operations()$name)]
+
+# The kinds of the operations of a compiled program.
+op_kinds <- function(program) operations()$name[program$op["code", ] + 1L]
+
+# Does an operation read the derivative of the score, and does it write, or change, `to`?
+reads_hessian <- function(kind) op_field(kind, "from") == "point"
+writes_register <- function(kind) op_field(kind, "to") %in% c("write", "maybe", "change")
 
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 want_code <- c(score = 0L, denoised = 1L, noise = 2L)
 
 # Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
 # those from `closing` on.
-SCALAR <- list(change = 1, folded = 2, start = 3, closing = 4)
+SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 4, closing = 5)
 
 # `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
 # `start_sd`: the start is drawn from N(0, start_sd^2 I), or NULL when it is given. `save`: keep the
@@ -48,7 +61,7 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
   assemble_program(program, derivative, SCALAR$closing - 1 + n_models)
 }
 
-uses_hessian <- function(ops) any(vapply(ops, .subset2, "", "op") %in% HESSIAN_OPS)
+uses_hessian <- function(ops) any(reads_hessian(vapply(ops, .subset2, "", "op")))
 
 # The derivative of the score is that of the evaluation before, at the same place and time. Each of
 # the steps is one, or stands for several.
@@ -61,7 +74,7 @@ check_hessian_ops <- function(steps, d, several = 1) {
   for (k in seq_along(steps)) {
     last <- NULL
     for (op in steps[[k]]) {
-      if (op$op %in% HESSIAN_OPS) {
+      if (reads_hessian(op$op)) {
         if (!identical(last$from, op$from) || !identical(last$t, op$t)) {
           wrong("op_product() and the like follow op_eval() of the same `from` and `t`", op, k)
         }
@@ -90,8 +103,8 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
 # an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds
-# c0 + c1 <from, r>; for those of HESSIAN_OPS see op_product(). `of`: which score an "eval" is of,
-# see guidance_models(); `want`: what it makes of it, see op_eval().
+# c0 + c1 <from, r>; for those that read the derivative see op_product(). `of`: which score an "eval"
+# is of, see guidance_models(); `want`: what it makes of it, see op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -133,15 +146,17 @@ check_sizes <- function(x, most, arg) {
   }
 }
 
-# The program of a table: names become numbers, and what is counted is counted in its order.
-assemble_program <- function(table, derivative = "none", scalars = 2) {
+# The program of a table: names become numbers, by what the fields of each operation are, and what
+# is counted is counted in its order.
+assemble_program <- function(table, derivative = "none", scalars = operations()$scalars) {
   kind <- table$kind
   registers <- setdiff(c("x", table$to), "")
-  if (length(registers) > 24) {
-    abort_input("sampler", "at most 24 registers", length(registers), kind = "program")
+  most <- operations()$registers
+  if (length(registers) > most) {
+    abort_input("sampler", paste("at most", most, "registers"), length(registers),
+                kind = "program")
   }
   id <- function(name) match(name, registers, 0) - 1
-  rows <- function(name) which(kind %in% name)
   offset <- function(n) cumsum(n) - n
 
   coef_at <- offset(table$size)
@@ -150,38 +165,42 @@ assemble_program <- function(table, derivative = "none", scalars = 2) {
   if (derivative == "divergence" && any(term[3, ] == 1)) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
-  eval <- rows("eval")
-  at_time <- rows(c("eval", HESSIAN_OPS))
+  fill <- function(field, is, value) {
+    at <- op_field(kind, field) == is
+    op[field, at] <<- value(at)
+  }
+  for (field in c("to", "at")) fill(field, "scalar", function(at) table$scalar[at] - 1)
+  for (slices in c("noises", "outputs")) fill("at", slices, function(at) seq_len(sum(at)) - 1)
+  fill("at", "terms", function(at) offset(table$count[at]))
+  fill("at", "read", function(at) id(table$register[offset(table$count)[at] + 1]))
+  fill("n", "logp", function(at) table$scalar[at] - 1)
+  fill("n", "count", function(at) table$count[at])
+  fill("n", "coef", function(at) coef_at[!of_linear])
+  at_time <- which(op_field(kind, "at") == "level")
   of <- table$of[at_time]
   want <- table$want[cummax(ifelse(kind[at_time] == "eval", seq_along(at_time), 1))]
   level <- paste(match(table$t, unique(table$t)), of, want)
   first <- which(!duplicated(level))
   op["at", at_time] <- match(level, level[first]) - 1
-  op["n", eval] <- table$scalar[eval] - 1
-  linear <- rows("linear")
-  op["at", linear] <- offset(table$count[linear])
-  op["n", linear] <- table$count[linear]
-  op["n", kind %in% c("dot", "end", "constant", "power", HESSIAN_OPS)] <- coef_at[!of_linear]
-  op["to", rows("dot")] <- table$scalar[rows("dot")] - 1
-  op["at", rows("save_divergence")] <- table$scalar[rows("save_divergence")] - 1
-  for (counted in c("noise", "save")) op["at", rows(counted)] <- seq_along(rows(counted)) - 1
-  op["at", rows("dot")] <- id(table$register[offset(table$count)[rows("dot")] + 1])
-  if (derivative == "map") op["at", rows("end")] <- live_registers(op, term)
-  integers <- function(x) matrix(as.integer(x), nrow(x))
+  if (derivative == "map") fill("at", "alive", function(at) live_registers(op, term))
+  integers <- function(x) {
+    storage.mode(x) <- "integer"
+    x
+  }
+  count <- function(is) sum(op_field(kind, "at") == is)
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
-       scalars = as.integer(scalars), outputs = length(rows("save")),
-       noises = length(rows("noise")), derivative = derivative_code[[derivative]],
-       level_times = table$t[first], level_of = of[first], level_want = as.integer(want[first]))
+       scalars = as.integer(scalars), outputs = count("outputs"), noises = count("noises"),
+       derivative = derivative_code[[derivative]], level_times = table$t[first],
+       level_of = of[first], level_want = as.integer(want[first]))
 }
 
-# Roots of matrices are taken in a few dimensions only, as in src/core/gm.h.
-MOST_ROOT <- 32
+takes_root <- function(program) any(op_kinds(program) == "root")
 
-takes_root <- function(program) any(program$op[1, ] == op_code("root"))
-
+# Roots of matrices are taken in a few dimensions only.
 check_root <- function(program, d) {
-  if (takes_root(program) && d > MOST_ROOT) {
-    abort_input("sampler", paste("one without op_root() in more than", MOST_ROOT, "dimensions"),
+  most <- operations()$root
+  if (takes_root(program) && d > most) {
+    abort_input("sampler", paste("one without op_root() in more than", most, "dimensions"),
                 paste("one with it in", d), kind = "program")
   }
 }
@@ -189,7 +208,7 @@ check_root <- function(program, d) {
 # Does it treat coordinates differently? Then they must stay what they are: no other basis, no
 # reduction.
 is_by_coordinate <- function(program) {
-  any(program$term[3, ] == 1) || any(program$op[1, ] == op_code("solve"))
+  any(program$term[3, ] == 1) || any(op_kinds(program) == "solve")
 }
 
 # The noise levels of a program, and by what the score is multiplied there (a function of time, or
@@ -209,14 +228,16 @@ program_levels <- function(program, schedule, scale = NULL) {
 # For each step, the registers other than x that outlive it, as bits: those that are read after its
 # end before they are written again.
 live_registers <- function(op, term) {
-  rows <- function(...) which(op["code", ] %in% op_code(c(...)))
-  eval <- rows("eval")
-  linear <- rows("linear")
-  read <- c(op["from", eval], term[1, ])
-  read_at <- c(eval, rep(linear, op["n", linear]))
-  written_at <- rows("eval", "noise", "linear", "constant")
+  kind <- operations()$name[op["code", ] + 1]
+  is <- function(field, what) which(op_field(kind, field) %in% what)
+  changed <- is("to", "change")
+  from <- is("from", c("read", "point"))
+  linear <- is("at", "terms")
+  read <- c(op["to", changed], op["from", from], term[1, ])
+  read_at <- c(changed, from, rep(linear, op["n", linear]))
+  written_at <- is("to", c("write", "maybe"))
   written <- op["to", written_at]
-  end <- rows("end")
+  end <- which(kind == "end")
   next_of <- function(at) c(sort(at), Inf)[findInterval(end, sort(at)) + 1]
   bits <- numeric(length(end))
   for (r in setdiff(read, 0)) {

@@ -463,26 +463,24 @@ chain_law <- function(run) {
 # noise is a piece of its own, with sd = 0. The `piece` of each operation (0: the final save), the
 # `sd` of each piece (NA: the covariance depends on x), and whether they are the steps.
 chain_pieces <- function(program, label) {
-  code <- program$op[1, ]
-  to <- program$op[2, ] + 1L
-  from <- program$op[3, ] + 1L
+  kind <- op_kinds(program)
+  to <- program$op["to", ] + 1L
+  from <- program$op["from", ] + 1L
   register <- program$term[1, ] + 1L
-  first <- program$op[4, ]
-  is <- function(...) code %in% op_code(c(...))
-  linear <- is("linear")
-  terms <- function(i) first[i] + seq_len(program$op[5, i])
-  in_place <- is("power", HESSIAN_OPS)
-  writes <- in_place | is("eval", "noise", "linear", "constant")
+  linear <- kind == "linear"
+  terms <- function(i) program$op["at", i] + seq_len(program$op["n", i])
+  in_place <- op_field(kind, "to") == "change"
+  writes <- writes_register(kind)
   noisy <- function(x) anyNA(x) || any(x != 0)
 
   live <- logical(program$registers)
-  alone <- logical(length(code))
+  alone <- logical(length(kind))
   for (i in rev(which(writes))) {
     alone[i] <- !any(live[-1])
     live[to[i]] <- FALSE
     if (linear[i]) live[register[terms(i)]] <- TRUE
     if (in_place[i]) live[to[i]] <- TRUE
-    if (code[i] == op_code("eval")) live[from[i]] <- TRUE
+    if (kind[i] == "eval") live[from[i]] <- TRUE
   }
 
   # how much of each noise of the piece is in each register
@@ -501,16 +499,16 @@ chain_pieces <- function(program, label) {
         }
         now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term[2, j] + 1] * of
       }
-    } else if (code[i] == op_code("noise")) {
+    } else if (kind[i] == "noise") {
       drawn <- drawn + 1
       now <- c(double(drawn), 1)
-    } else if (in_place[i] && code[i] != op_code("power")) {
+    } else if (reads_hessian(kind[i])) {
       # times a matrix that depends on where x is
       now <- held[[to[i]]]
       now[now != 0] <- NA
     } else {
       read <- if (in_place[i]) to[i] else from[i]
-      if (code[i] != op_code("constant") && noisy(held[[read]])) abort_chain(label)
+      if (kind[i] != "constant" && noisy(held[[read]])) abort_chain(label)
       now <- 0
     }
     held[[to[i]]] <- now
@@ -523,13 +521,13 @@ chain_pieces <- function(program, label) {
   }
   after <- if (length(end)) max(end) else 0
   if (any(which(writes) > after)) {
-    end <- c(end, length(code))
+    end <- c(end, length(kind))
     sd <- c(sd, 0)
   }
-  piece <- findInterval(seq_along(code), end, left.open = TRUE) + 1
+  piece <- findInterval(seq_along(kind), end, left.open = TRUE) + 1
   piece[piece > length(sd)] <- length(sd)
-  piece[is("save")] <- 0
-  list(piece = piece, sd = sd, are_steps = all((piece - cumsum(is("end")))[writes] == 1))
+  piece[kind == "save"] <- 0
+  list(piece = piece, sd = sd, are_steps = all((piece - cumsum(kind == "end"))[writes] == 1))
 }
 
 abort_chain <- function(label) {
@@ -550,7 +548,7 @@ chain_map <- function(run, program, pieces) {
     abort_input("guidance", "of power 0 for a sampler whose last step has no noise",
                 run$guidance$power)
   }
-  if (still && any(program$op[1, pieces$piece == N] %in% op_code(HESSIAN_OPS))) {
+  if (still && any(reads_hessian(op_kinds(program)[pieces$piece == N]))) {
     abort_hessian(run$sampler$label)
   }
   levels <- program_levels(program, run$schedule, run$error$scale)
@@ -560,7 +558,7 @@ chain_map <- function(run, program, pieces) {
   aim <- plan_aim(list(process = run$mixture, program = program, levels = levels,
                        method = if (still) "map" else "none", wrong = run$error), run$guidance)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
-  is_noise <- function(part) part$op[1, ] == op_code("noise")
+  is_noise <- function(part) op_kinds(part) == "noise"
   d <- mixture_dim(run$mixture)
   # the images of x when the part's noises are z (a column for each coordinate of each noise)
   go <- function(part, x, z, change) {
@@ -573,14 +571,14 @@ chain_map <- function(run, program, pieces) {
   function(x, k) {
     part <- program
     part$op <- program$op[, pieces$piece %in% c(k, 0), drop = FALSE]
-    at_level <- part$op[1, ] %in% op_code(c("eval", HESSIAN_OPS))
-    level <- unique(part$op[4, at_level])
-    part$op[4, at_level] <- match(part$op[4, at_level], level) - 1L
+    at_level <- op_field(op_kinds(part), "at") == "level"
+    level <- unique(part$op["at", at_level])
+    part$op["at", at_level] <- match(part$op["at", at_level], level) - 1L
     level <- level + 1
     part$levels <- list(a = levels$a[level], b2 = levels$b2[level], want = levels$want[level],
                         coef = coef[, level])
     part$noises <- sum(is_noise(part))
-    part$op[4, is_noise(part)] <- seq_len(part$noises) - 1L
+    part$op["at", is_noise(part)] <- seq_len(part$noises) - 1L
     last <- still && k == N
     if (!last) part$derivative <- derivative_code[["none"]]
     none <- double(d * part$noises)

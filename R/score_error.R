@@ -107,7 +107,7 @@ with_noise <- function(sampler, error) {
 # the "push" of guidance_models().
 drive_operations <- function(ops, power, error, d, schedule) {
   if (power == 0 && is.null(error$bias) && is.null(error$noise)) return(ops)
-  if (power != 0 && any(vapply(ops, `[[`, "", "op") %in% HESSIAN_OPS)) {
+  if (power != 0 && uses_hessian(ops)) {
     abort_input("guidance", "of power 0 for a sampler that uses the derivative of the score", power)
   }
   unlist(lapply(score_form(ops, schedule), function(op) {

@@ -154,7 +154,7 @@ zero_shot_scorer <- function(mixture, observation, method, schedule) {
     level <- noise_level(mixture, t, schedule)
     ops <- c(method$score(op_eval("s", t = t), frame, level$a, level$b2),
              list(new_op("save", "x", from = "s")))
-    program <- assemble_program(operation_table(ops, frame$d), scalars = 3)
+    program <- assemble_program(operation_table(ops, frame$d))
     run <- core_run(pool, rbind(log_weights(inner)), c(level, coef = 1), program, nrow(x),
                     start = x %*% frame$complete)
     tcrossprod(run$output, frame$complete)

@@ -137,7 +137,7 @@ particle_program <- function(kernel, frame, t, a, b2, twist) {
                        save("(m)"), save("(z)")))
   }
   if (!length(ops)) return(list())
-  list(program = assemble_program(operation_table(ops, frame$d), scalars = 2), kernel = kernel)
+  list(program = assemble_program(operation_table(ops, frame$d)), kernel = kernel)
 }
 
 # TDS: the twisting function at time t is N(target_i; x0_i, r^2 + nu_i), at t = 0 the likelihood.

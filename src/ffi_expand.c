@@ -1,12 +1,8 @@
 /* The two ends of a reduced run: a start to the coordinates that the program moves, and the result
  * of the program to all d. */
-#include "ffi.h"
+#include "ffi_blocks.h"
 
 #include <float.h>
-#include <stdlib.h>
-
-#include "core/gm.h"
-#include "threads.h"
 
 /* `space`: within (d x r), from and to (d x d or NULL). `job`: n, start (n x d or NULL), start_sd,
  * key, first, lanes (0: as many as suit). */
@@ -29,18 +25,10 @@ static gm_expansion expansion_of(SEXP space, SEXP job) {
   return x;
 }
 
-/* In batches, as run_all() of ffi_run.c. */
-static void run_all(const gm_expansion *x) {
-  const gm_engine *engine = gm_engine_choose(getenv("MIXGUIDE_ENGINE"));
-  size_t blocks = (x->n + x->lanes - 1) / x->lanes, size = gm_expansion_work_size(x);
-  int threads = mg_threads();
-  if ((size_t)threads > blocks) threads = (int)blocks;
-  double *work = (double *)R_alloc(threads * size, sizeof(double));
-  size_t batch = threads * (size_t)(2e8 / gm_expansion_cost(x) + 1);
-  for (size_t from = 0; from < blocks; from += batch) {
-    gm_expand(engine, x, from, batch < blocks - from ? from + batch : blocks, threads, work, size);
-    R_CheckUserInterrupt();
-  }
+static void run_all(const gm_expansion *x, gm_block *run) {
+  if (x->n == 0) return;
+  ffi_run_blocks(run, x, (x->n - 1) / x->lanes + 1, gm_expansion_work_size(x),
+                 gm_expansion_cost(x), 1);
 }
 
 /* A list of start (n x r), and square (n): |z|^2 of normals drawn for it. */
@@ -54,7 +42,7 @@ SEXP ffi_project(SEXP ffi_space, SEXP ffi_job) {
     SET_VECTOR_ELT(result, 1, Rf_allocVector(REALSXP, (R_xlen_t)x.n));
     x.square = REAL(VECTOR_ELT(result, 1));
   }
-  if (x.n > 0) run_all(&x);
+  run_all(&x, ffi_engine_in_use()->project);
   UNPROTECT(1); /* result */
   return result;
 }
@@ -71,7 +59,7 @@ SEXP ffi_expand(SEXP ffi_space, SEXP ffi_job, SEXP ffi_map) {
   x.inside = ffi_doubles(ffi_map, "inside", (R_xlen_t)(x.n * x.r));
   SEXP output = PROTECT(Rf_allocMatrix(REALSXP, (int)x.n, (int)d));
   x.output = REAL(output);
-  if (x.n > 0) run_all(&x);
+  run_all(&x, ffi_engine_in_use()->expand);
   UNPROTECT(1); /* output */
   return output;
 }

@@ -1,7 +1,6 @@
 /* Runs a step program: the one way into the core. */
-#include "ffi.h"
+#include "ffi_blocks.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/gm.h"
@@ -88,41 +87,7 @@ static gm_program program_of(SEXP x, const gm_level *level, int n_level) {
   }
   program.op = ops;
   program.term = terms;
-  gm_program_scan(&program);
   return program;
-}
-
-/* Blocks in batches, so that the user can interrupt some ten times a second: an interrupt leaves
- * by a long jump, and all memory here is R's. Blocks that are long in themselves (many steps,
- * components or dimensions) run a group at a time, each program in parts. */
-static void run_all(const gm_engine *engine, const gm_job *job, int threads) {
-  const double budget = 2e8; /* rough flops of a thread in a tenth of a second */
-  size_t blocks = (job->n + job->lanes - 1) / job->lanes, size = gm_work_size(job);
-  if ((size_t)threads > blocks) threads = (int)blocks;
-  double *work = (double *)R_alloc(threads * size, sizeof(double));
-  double cost = gm_block_cost(job);
-  /* of a quarter of a millisecond a team saves less than it costs, far less on a busy machine */
-  if (cost * (double)blocks < 5e5) threads = 1;
-  int n_op = job->program->n_op, parts = (int)(cost / budget) + 1;
-  if (parts > n_op) parts = n_op;
-  if (parts == 1) {
-    size_t batch = threads * (size_t)(budget / (cost + 1) + 1);
-    for (size_t from = 0; from < blocks; from += batch) {
-      size_t to = batch < blocks - from ? from + batch : blocks;
-      gm_run(engine, job, from, to, 0, n_op, threads, 0, work, size);
-      R_CheckUserInterrupt();
-    }
-    return;
-  }
-  for (size_t from = 0; from < blocks; from += threads) {
-    size_t to = (size_t)threads < blocks - from ? from + threads : blocks;
-    for (int part = 0; part < parts; part++) {
-      int op_from = (int)((double)n_op * part / parts);
-      int op_to = (int)((double)n_op * (part + 1) / parts);
-      gm_run(engine, job, from, to, op_from, op_to, threads, 1, work, size);
-      R_CheckUserInterrupt();
-    }
-  }
 }
 
 static SEXP array3(R_xlen_t a, R_xlen_t b, R_xlen_t c) {
@@ -135,15 +100,26 @@ static SEXP array3(R_xlen_t a, R_xlen_t b, R_xlen_t c) {
   return x;
 }
 
-static const gm_engine *engine_in_use(void) {
-  return gm_engine_choose(getenv("MIXGUIDE_ENGINE"));
-}
-
-SEXP ffi_engine(void) { return Rf_mkString(engine_in_use()->name); }
-
-SEXP ffi_threads(SEXP ffi_n) {
-  if (ffi_n != R_NilValue) mg_threads_set(Rf_asInteger(ffi_n));
-  return Rf_ScalarInteger(mg_threads());
+/* What R needs to know of operations: a list of columns, a row for each, and the engine's limits. */
+SEXP ffi_operations(void) {
+  static const char *const field[] = {"nothing", "read", "write", "maybe", "change", "point",
+                                      "level", "scalar", "logp", "noises", "outputs", "terms",
+                                      "count", "coef", "alive"};
+  const char *names[] = {"name", "to", "from", "at", "n", "registers", "root", "scalars", ""};
+  SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
+  for (int j = 0; j < 5; j++) SET_VECTOR_ELT(result, j, Rf_allocVector(STRSXP, GM_CODES));
+  for (int i = 0; i < GM_CODES; i++) {
+    const gm_operation *is = gm_operations + i;
+    const gm_field fields[] = {is->to, is->from, is->at, is->n};
+    SET_STRING_ELT(VECTOR_ELT(result, 0), i, Rf_mkChar(is->name));
+    for (int j = 0; j < 4; j++) {
+      SET_STRING_ELT(VECTOR_ELT(result, j + 1), i, Rf_mkChar(field[fields[j]]));
+    }
+  }
+  const int limits[] = {GM_MAX_REGISTERS, GM_MAX_ROOT, GM_OWN_SCALARS};
+  for (int j = 0; j < 3; j++) SET_VECTOR_ELT(result, 5 + j, Rf_ScalarInteger(limits[j]));
+  UNPROTECT(1); /* result */
+  return result;
 }
 
 SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job) {
@@ -152,7 +128,7 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   int n_level = (int)ffi_length(ffi_levels, "a");
   const gm_level *level = levels_of(ffi_levels, &pool, &models, n_level);
   gm_program program = program_of(ffi_program, level, n_level);
-  if (gm_program_check(&program, &pool, &models) != GM_OK) {
+  if (gm_program_scan(&program, &pool, &models) != GM_OK) {
     Rf_error("internal error: the step program is not valid");
   }
   R_xlen_t n = ffi_count(ffi_job, "n"), d = pool.d;
@@ -194,7 +170,10 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.output = REAL(output);
   job.scalar = scalars;
   job.jacobian = jacobian ? REAL(VECTOR_ELT(result, 2)) : NULL;
-  if (n > 0) run_all(engine_in_use(), &job, mg_threads());
+  if (n > 0) {
+    ffi_run_blocks(ffi_engine_in_use()->run, &job, ((size_t)n - 1) / job.lanes + 1,
+                   gm_work_size(&job), gm_block_cost(&job), program.n_op);
+  }
   UNPROTECT(2); /* result, names */
   return result;
 }

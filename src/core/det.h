@@ -2,7 +2,8 @@
 #ifndef GM_DET_H
 #define GM_DET_H
 
-#include "score.h"
+#include "product.h"
+#include "vmath.h"
 
 /* Swaps columns p and q (`rows` rows each) in the lanes of the mask. */
 GM_INLINE void gm_swap_columns(double *M, int rows, int p, int q, size_t lanes, size_t v,

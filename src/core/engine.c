@@ -167,86 +167,129 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
   return GM_OK;
 }
 
-static int in(int i, int n) { return i >= 0 && i < n; }
+const gm_operation gm_operations[GM_CODES] = {
+#define GM_OP(CODE, name, to, from, at, n, when, ...) \
+  {#name, GM_##to, GM_##from, GM_##at, GM_##n, GM_##when},
+#include "operations.h"
+#undef GM_OP
+};
 
-/* Does the program use Ds, and how many of its leading coordinates as a matrix? */
-void gm_program_scan(gm_program *p) {
-  p->curved = p->block = p->root = 0;
-  for (int i = 0; i < p->n_op; i++) {
-    const gm_op *o = p->op + i;
-    if (o->code != GM_PRODUCT && o->code != GM_SOLVE && o->code != GM_ROOT) continue;
-    p->curved = 1;
-    p->root |= o->code == GM_ROOT;
-    if (o->code != GM_SOLVE || !in(o->n, p->n_coef)) continue;
-    double r = p->coef[o->n];
-    if (r > p->block && r <= 32768) p->block = (int)r;
+/* What the last columns of operations.h say. */
+static int is_valid(const gm_program *p, const gm_op *o, int d) {
+  switch ((gm_code)o->code) {
+#define GM_OP(CODE, name, to, from, at, n, when, valid, ...) case GM_##CODE: return valid;
+#include "operations.h"
+#undef GM_OP
+    case GM_CODES: break;
   }
+  return 0;
 }
 
-/* Operation by operation: every index that the engine will follow exists. */
-gm_status gm_program_check(const gm_program *p, const gm_pool *pool, const gm_models *models) {
-  int R = p->n_register, d = pool->d;
-  int from = -1, level = -1; /* of the last evaluation, as long as its register stays */
-  if (!in(R - 1, GM_MAX_REGISTERS) || p->n_scalar < GM_OWN_SCALARS) return GM_ERR_PROGRAM;
+static size_t matrix_of(const gm_program *p, const gm_op *o, int d) {
+  (void)p, (void)d;
+  switch ((gm_code)o->code) {
+#define GM_OP(CODE, name, to, from, at, n, when, valid, matrix, ...) \
+  case GM_##CODE: return (size_t)(matrix);
+#include "operations.h"
+#undef GM_OP
+    case GM_CODES: break;
+  }
+  return 0;
+}
+
+static double cost_of(const gm_job *job, const gm_op *o) {
+  const gm_program *p = job->program;
+  double d = job->pool->d, K = job->pool->K, J = job->models->J;
+  double score = K * (job->pool->vector ? 4 * d * d : 8 * d) + 20 * K * J, forming = 0;
+  double square = p->derivative == GM_TANGENT ? d * d : 0, cube = square * d;
+  /* the precision matrices, once per block */
+  if (job->pool->vector && (cube > 0 || d <= GM_MAX_PRECISION)) {
+    forming = 2 * K * d * d * d / (double)job->lanes;
+  }
+  switch ((gm_code)o->code) {
+#define GM_OP(CODE, name, to, from, at, n, when, valid, matrix, cost) case GM_##CODE: return cost;
+#include "operations.h"
+#undef GM_OP
+    case GM_CODES: break;
+  }
+  return 0;
+}
+
+static int in(int i, int n) { return i >= 0 && i < n; }
+
+/* Does what a field names exist? */
+static int field_exists(const gm_program *p, gm_field field, int i, const gm_op *o, int J) {
+  switch (field) {
+    case GM_MAYBE: return i < 0 || in(i, p->n_register);
+    case GM_READ:
+    case GM_WRITE:
+    case GM_CHANGE:
+    case GM_POINT: return in(i, p->n_register);
+    case GM_LEVEL: return in(i, p->n_level);
+    case GM_SCALAR: return in(i, p->n_scalar);
+    case GM_LOGP: return i < 0 || in(i + J - 1, p->n_scalar);
+    case GM_NOISES: return in(i, p->n_noise);
+    case GM_OUTPUTS: return in(i, p->n_output);
+    case GM_TERMS: return in(i, p->n_term + 1) && o->n <= p->n_term - i;
+    case GM_COUNT: return in(i, GM_MAX_REGISTERS + 1);
+    case GM_COEF: return in(i, p->n_coef);
+    case GM_NOTHING:
+    case GM_ALIVE: break;
+  }
+  return 1;
+}
+
+static int may_come(gm_when when, gm_derivative derivative) {
+  switch (when) {
+    case GM_PLAIN: return derivative == GM_NONE;
+    case GM_WITH_TRACE: return derivative == GM_TRACE;
+    case GM_WITH_TANGENT: return derivative == GM_TANGENT;
+    case GM_ALWAYS: break;
+  }
+  return 1;
+}
+
+/* Looks at a program once: fills in how it is run, and checks, operation by operation, that every
+ * index that the engine will follow exists. */
+gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *models) {
+  int d = pool->d, J = models->J, point = -1, level = -1, curved = 0;
+  p->matrix = 0;
+  if (!in(p->n_register - 1, GM_MAX_REGISTERS) || p->n_scalar < GM_OWN_SCALARS) {
+    return GM_ERR_PROGRAM;
+  }
   for (int i = 0; i < p->n_term; i++) {
     const gm_term *t = p->term + i;
-    if (!in(t->reg, R) || !in(t->at, p->n_coef)) return GM_ERR_PROGRAM;
+    if (!in(t->reg, p->n_register) || !in(t->at, p->n_coef)) return GM_ERR_PROGRAM;
     if (t->per_coordinate && !in(t->at + d - 1, p->n_coef)) return GM_ERR_PROGRAM;
   }
   for (int i = 0; i < p->n_op; i++) {
     const gm_op *o = p->op + i;
-    int ok = 0;
-    switch (o->code) {
-      case GM_EVAL:
-        /* without a register to write to, only the log-densities */
-        ok = (o->to < 0 ? o->n >= 0 && p->derivative == GM_NONE : in(o->to, R)) &&
-             in(o->from, R) && o->to != o->from && in(o->at, p->n_level) &&
-             (o->n < 0 || in(o->n + models->J - 1, p->n_scalar));
-        break;
-      case GM_NOISE: ok = in(o->to, R) && in(o->at, p->n_noise); break;
-      case GM_LINEAR:
-        ok = in(o->to, R) && in(o->n, GM_MAX_REGISTERS + 1) && in(o->at, p->n_term + 1) &&
-             o->n <= p->n_term - o->at;
-        break;
-      case GM_DOT:
-        ok = in(o->to, p->n_scalar) && in(o->from, R) && in(o->at, R) && in(o->n, p->n_coef - 1);
-        break;
-      case GM_END:
-        ok = in(o->to, R) && in(o->n, p->n_coef) &&
-             (p->derivative != GM_TRACE || p->coef[o->n] > 0);
-        break;
-      case GM_SAVE: ok = in(o->from, R) && in(o->at, p->n_output); break;
-      case GM_SAVE_DIVERGENCE:
-        ok = in(o->from, R) && in(o->at, p->n_scalar) && p->derivative == GM_TRACE;
-        break;
-      case GM_SAVE_JACOBIAN: ok = in(o->from, R) && p->derivative == GM_TANGENT; break;
-      case GM_BEGIN: ok = in(o->to, R); break;
-      case GM_CONSTANT: ok = in(o->to, R) && in(o->n, p->n_coef); break;
-      case GM_POWER:
-        ok = in(o->to, R) && in(o->n, p->n_coef) && p->coef[o->n] >= -1 &&
-             p->derivative == GM_NONE;
-        break;
-      case GM_PRODUCT:
-      case GM_SOLVE:
-      case GM_ROOT:
-        ok = in(o->to, R) && o->from == from && o->at == level && o->to != from &&
-             in(o->n, p->n_coef) && p->curved && p->derivative == GM_NONE;
-        if (ok && o->code == GM_SOLVE) {
-          double r = p->coef[o->n];
-          ok = r >= 1 && r <= d && r <= p->block && in(o->n + 1 + (int)r, p->n_coef);
-        }
-        if (o->code == GM_ROOT) ok = ok && p->root && d <= GM_MAX_ROOT;
-        break;
+    if (!in(o->code, GM_CODES)) return GM_ERR_PROGRAM;
+    const gm_operation *is = gm_operations + o->code;
+    int writes = is->to == GM_WRITE || is->to == GM_MAYBE || is->to == GM_CHANGE;
+    int ok = field_exists(p, is->to, o->to, o, J) && field_exists(p, is->from, o->from, o, J) &&
+             field_exists(p, is->at, o->at, o, J) && field_exists(p, is->n, o->n, o, J) &&
+             may_come(is->when, p->derivative) && is_valid(p, o, d);
+    /* a register is not written while it is read, but for sums */
+    if (writes && is->from != GM_NOTHING && o->to == o->from) ok = 0;
+    if (is->from == GM_POINT) {
+      curved = 1;
+      /* the last evaluation was there, and the register has stayed what it was */
+      if (o->from != point || o->at != level) ok = 0;
     }
     if (!ok) return GM_ERR_PROGRAM;
-    int writes = o->code == GM_EVAL || o->code == GM_NOISE || o->code == GM_LINEAR ||
-                 o->code == GM_CONSTANT || o->code == GM_POWER;
-    if (writes && o->to == from) from = -1;
+    size_t matrix = matrix_of(p, o, d);
+    if (matrix > p->matrix) p->matrix = matrix;
+    if (writes && o->to == point) point = -1;
     if (o->code == GM_EVAL) {
-      from = o->to < 0 ? -1 : o->from;
+      point = o->to < 0 ? -1 : o->from;
       level = o->at;
     }
   }
+  p->path = curved || p->derivative != GM_NONE        ? GM_DERIVED
+            : pool->vector                            ? GM_TURNED
+            : models->first[models->G] <= GM_COMPONENTS ? GM_KEPT
+                                                      : GM_STREAMED;
   return GM_OK;
 }
 
@@ -260,9 +303,9 @@ size_t gm_work_size(const gm_job *job) {
 /* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a
  * block makes its own precision matrices, it is wide enough to pay for them. */
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {
-  int strips = pool->vector && program->derivative == GM_NONE && !program->curved;
+  int strips = program->path == GM_TURNED;
   const size_t cache = (strips ? 1 << 20 : 1 << 17) / sizeof(double), most = 512;
-  const size_t least = program->derivative == GM_NONE && !program->curved ? 64 : 32;
+  const size_t least = program->path == GM_DERIVED ? 32 : 64;
   gm_area area;
   size_t base = gm_layout(pool, models, program, 32, NULL, &area);
   size_t per_lane = (gm_layout(pool, models, program, 64, NULL, &area) - base) / 32 + 1;
@@ -273,27 +316,8 @@ size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *
 }
 
 double gm_block_cost(const gm_job *job) {
-  const gm_program *p = job->program;
-  double d = job->pool->d, K = job->pool->K, cost = 0;
-  double score = K * (job->pool->vector ? 4 * d * d : 8 * d) + 20 * K * job->models->J;
-  double square = p->derivative == GM_TANGENT ? d * d : 0, cube = square * d;
-  for (int i = 0; i < p->n_op; i++) {
-    switch (p->op[i].code) {
-      case GM_EVAL:
-        cost += score + 2 * cube + K * job->models->J * square;
-        /* the precision matrices, once per block */
-        if (job->pool->vector && (cube > 0 || d <= GM_MAX_PRECISION)) {
-          cost += 2 * K * d * d * d / (double)job->lanes;
-        }
-        break;
-      case GM_NOISE: cost += 20 * d; break;
-      case GM_END: cost += 2 * cube + 20 * d; break;
-      case GM_PRODUCT: cost += score; break;
-      case GM_ROOT: cost += K * job->models->J * d * d + 50 * d * d * d; break;
-      case GM_SOLVE: cost += K * p->block * p->block + 8 * d; break;
-      default: cost += 4 * d + square;
-    }
-  }
+  double cost = 0;
+  for (int i = 0; i < job->program->n_op; i++) cost += cost_of(job, job->program->op + i);
   return cost * (double)job->lanes;
 }
 
@@ -317,8 +341,8 @@ const gm_engine *gm_engine_choose(const char *at_most) {
   return &gm_engine_portable;
 }
 
-void gm_run(const gm_engine *engine, const gm_job *job, size_t from, size_t to, int op_from,
-            int op_to, int threads, int keep, double *work, size_t work_size) {
+void gm_run(gm_block *run, const void *job, size_t from, size_t to, int op_from, int op_to,
+            int threads, int keep, double *work, size_t work_size) {
   (void)threads;
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
@@ -330,6 +354,6 @@ void gm_run(const gm_engine *engine, const gm_job *job, size_t from, size_t to, 
 #else
     if (!keep) area = 0;
 #endif
-    engine->run(job, block, op_from, op_to, work + area * work_size);
+    run(job, block, op_from, op_to, work + area * work_size);
   }
 }

@@ -5,7 +5,9 @@
 
 #include "det.h"
 #include "expand.h"
+#include "hessian.h"
 #include "root.h"
+#include "solve.h"
 
 #define TANGENT(r) (area->tangent + (size_t)(r) * d * d * lanes)
 
@@ -24,28 +26,23 @@ static void gm_multiply(int d, const double *A, const double *B, size_t lanes, d
   }
 }
 
-GM_INLINE gm_score_work gm_work_of(const gm_area *area) {
-  gm_score_work work = {area->u, area->e, area->top, area->sum, area->slope, area->coef,
-                        area->part, area->dx, area->P, area->g, area->r, area->rho, area->s};
-  return work;
-}
-
 static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *area) {
   const gm_pool *pool = job->pool;
   const gm_models *models = job->models;
   const gm_level *level = job->program->level + op->at;
   size_t lanes = job->lanes;
-  int d = pool->d, derivative = job->program->derivative != GM_NONE || job->program->curved;
+  int d = pool->d;
   double *from = ROW(area->reg, (size_t)op->from * d);
   double *to = op->to < 0 ? NULL : ROW(area->reg, (size_t)op->to * d);
   double *logp = op->n < 0 ? NULL : ROW(area->scalar, op->n);
-  gm_score_work work = gm_work_of(area);
-  if (area->P && level->want == GM_SCORE) gm_precisions(pool, models, level, area->P);
-  for (size_t v = 0, strip = gm_strip(pool, job->program, lanes); v < lanes; v += strip) {
-    gm_score(pool, models, level, from + v, lanes, lanes - v < strip ? lanes - v : strip,
-             derivative, &work, to ? to + v : NULL, logp ? logp + v : NULL);
+  gm_score_work work = area->score;
+  if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
+  for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
+    gm_score(pool, models, level, job->program->path, from + v, lanes,
+             lanes - v < strip ? lanes - v : strip, &work, to ? to + v : NULL,
+             logp ? logp + v : NULL);
   }
-  if (!derivative) return;
+  if (job->program->path != GM_DERIVED) return;
   gm_model_scores(pool, models, level, lanes, &work);
   if (job->program->derivative == GM_NONE) return;
   if (job->program->derivative == GM_TRACE) {
@@ -67,14 +64,13 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   kind[op->to] = kind[op->from] == GM_ZERO ? GM_ZERO : GM_FULL;
 }
 
-static GM_NOINLINE void gm_op_noise(const gm_job *job, const gm_op *op, gm_area *area, size_t first,
-                        size_t count) {
+static GM_NOINLINE void gm_op_noise(const gm_job *job, const gm_op *op, gm_area *area) {
   size_t lanes = job->lanes, d = job->pool->d;
   double *to = ROW(area->reg, op->to * d);
   if (job->noise) {
     const double *slice = job->noise + job->n * d * op->at;
     for (size_t j = 0; j < d; j++) {
-      memcpy(ROW(to, j), slice + first + job->n * j, sizeof(double) * count);
+      memcpy(ROW(to, j), slice + area->first + job->n * j, sizeof(double) * area->count);
     }
   } else {
     gm_rng_normal(area->rng, area->spare, &area->shared->has_spare, (int)d, lanes, to);
@@ -188,9 +184,9 @@ static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_are
   const double *c = job->program->coef + op->n;
   size_t lanes = job->lanes, d = job->pool->d;
   double *to = ROW(area->reg, op->to * d);
-  gm_score_work work = gm_work_of(area);
-  gm_curve(job->pool, job->models, job->program->level + op->at, lanes, &work, to, area->u);
-  for (size_t v = 0; v < d * lanes; v += GM_VL) AT(to + v) += vset(*c) * LD(area->u + v);
+  gm_score_work work = area->score;
+  gm_curve(job->pool, job->models, job->program->level + op->at, lanes, &work, to, work.u);
+  for (size_t v = 0; v < d * lanes; v += GM_VL) AT(to + v) += vset(*c) * LD(work.u + v);
 }
 
 static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area *area) {
@@ -198,7 +194,7 @@ static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area 
   size_t lanes = job->lanes;
   int r = (int)c[0];
   double *H = area->H, *to = ROW(area->reg, (size_t)op->to * job->pool->d);
-  gm_score_work work = gm_work_of(area);
+  gm_score_work work = area->score;
   gm_jacobian(job->pool, job->models, job->program->level + op->at, r, lanes, &work, H);
   for (size_t v = 0; v < (size_t)r * r * lanes; v += GM_VL) AT(H + v) *= vset(c[1]);
   for (int j = 0; j < r; j++) {
@@ -212,14 +208,14 @@ static GM_NOINLINE void gm_op_root(const gm_job *job, const gm_op *op, gm_area *
   const double *c = job->program->coef + op->n;
   size_t lanes = job->lanes, d = job->pool->d, n = d * d * lanes;
   double *H = area->H, *to = ROW(area->reg, op->to * d);
-  gm_score_work work = gm_work_of(area);
+  gm_score_work work = area->score;
   gm_jacobian(job->pool, job->models, job->program->level + op->at, (int)d, lanes, &work, H);
   for (size_t v = 0; v < n; v += GM_VL) AT(H + v) *= vset(*c);
   for (size_t j = 0; j < d; j++) {
     double *h = ROW(H, j * d + j);
     for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(1);
   }
-  gm_root((int)d, H, H + n, lanes, to, ROW(area->scalar, GM_FOLDED));
+  gm_root((int)d, H, H + n, lanes, to, ROW(area->scalar, GM_CLIPPED));
 }
 
 /* Register r becomes the variable that derivatives refer to. */
@@ -228,6 +224,10 @@ GM_INLINE void gm_rebase(const gm_job *job, gm_area *area, int r) {
   area->shared->kind[r] = GM_IDENTITY;
   if (job->program->derivative != GM_TRACE) return;
   for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(area->trace, r) + v) = vset(job->pool->d);
+}
+
+static void gm_op_begin(const gm_job *job, const gm_op *op, gm_area *area) {
+  gm_rebase(job, area, op->to);
 }
 
 /* The end of a step x' = F(x): the log-density falls by log|det DF|. The trace form is
@@ -244,7 +244,7 @@ static GM_NOINLINE void gm_op_end(const gm_job *job, const gm_op *op, gm_area *a
     }
   } else if (program->derivative == GM_TANGENT) {
     gm_tangent_kind *kind = area->shared->kind;
-    double *other[GM_MAX_REGISTERS], *logdet = area->dx;
+    double *other[GM_MAX_REGISTERS], *logdet = area->score.dx;
     int n_other = 0;
     if (kind[x] == GM_FULL) {
       /* registers that outlive the step (multistep methods) are rebased on the new state; an
@@ -271,65 +271,63 @@ static GM_NOINLINE void gm_op_end(const gm_job *job, const gm_op *op, gm_area *a
   gm_rebase(job, area, x);
 }
 
+static void gm_op_save(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  gm_store(ROW(area->reg, op->from * d), job->n, d, area->first, area->count, lanes,
+           job->output + job->n * d * op->at);
+}
+
+static void gm_op_save_divergence(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes;
+  memcpy(ROW(area->scalar, op->at), ROW(area->trace, op->from), sizeof(double) * lanes);
+}
+
+static void gm_op_save_jacobian(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  gm_store(TANGENT(op->from), job->n, d * d, area->first, area->count, lanes, job->jacobian);
+}
+
 /* Start of a block: scalars zero, register 0 at the start, its derivative the identity. */
-static void gm_block_start(const gm_job *job, size_t first, size_t count, gm_area *area) {
+static void gm_block_start(const gm_job *job, gm_area *area) {
   const gm_program *program = job->program;
   size_t lanes = job->lanes, d = job->pool->d;
   /* also the lanes beyond the last particle hold numbers */
   memset(area->reg, 0, sizeof(double) * program->n_register * d * lanes);
   memset(area->scalar, 0, sizeof(double) * program->n_scalar * lanes);
-  for (size_t j = 0; job->start && j < d; j++) {
-    memcpy(ROW(area->reg, j), job->start + first + job->n * j, sizeof(double) * count);
-  }
+  if (job->start) gm_load(job->start, job->n, d, area->first, area->count, lanes, area->reg);
   if (program->derivative == GM_TRACE) {
     memset(area->trace, 0, sizeof(double) * program->n_register * lanes);
   }
   area->shared->has_spare = 0;
   for (int r = 0; r < GM_MAX_REGISTERS; r++) area->shared->kind[r] = GM_ZERO;
   gm_rebase(job, area, 0);
-  if (program->n_noise && !job->noise) gm_rng_seed(job->key, job->first + first, lanes, area->rng);
+  if (program->n_noise && !job->noise) {
+    gm_rng_seed(job->key, job->first + area->first, lanes, area->rng);
+  }
 }
 
-static void gm_block_run(const gm_job *job, size_t block, int op_from, int op_to, double *work) {
+static void gm_run_block(const void *of, size_t block, int op_from, int op_to, double *work) {
+  const gm_job *job = of;
   const gm_program *program = job->program;
-  size_t lanes = job->lanes, d = job->pool->d, n = job->n, first = block * lanes;
-  size_t count = n - first < lanes ? n - first : lanes;
+  size_t lanes = job->lanes;
   gm_area whole, *area = &whole;
   gm_layout(job->pool, job->models, program, lanes, work, area);
-  if (op_from == 0) gm_block_start(job, first, count, area);
-  for (int i = op_from; i < op_to; i++) {
-    const gm_op *op = program->op + i;
+  area->first = block * lanes;
+  area->count = job->n - area->first < lanes ? job->n - area->first : lanes;
+  if (op_from == 0) gm_block_start(job, area);
+  for (const gm_op *op = program->op + op_from; op < program->op + op_to; op++) {
     switch ((gm_code)op->code) {
-      case GM_EVAL: gm_op_eval(job, op, area); break;
-      case GM_NOISE: gm_op_noise(job, op, area, first, count); break;
-      case GM_LINEAR: gm_op_linear(job, op, area); break;
-      case GM_DOT: gm_op_dot(job, op, area); break;
-      case GM_END: gm_op_end(job, op, area); break;
-      case GM_BEGIN: gm_rebase(job, area, op->to); break;
-      case GM_CONSTANT: gm_op_constant(job, op, area); break;
-      case GM_POWER: gm_op_power(job, op, area); break;
-      case GM_PRODUCT: gm_op_product(job, op, area); break;
-      case GM_SOLVE: gm_op_solve(job, op, area); break;
-      case GM_ROOT: gm_op_root(job, op, area); break;
-      case GM_SAVE:
-        for (size_t j = 0; j < d; j++) {
-          memcpy(job->output + first + n * (j + d * op->at), ROW(area->reg, op->from * d + j),
-                 sizeof(double) * count);
-        }
-        break;
-      case GM_SAVE_DIVERGENCE:
-        memcpy(ROW(area->scalar, op->at), ROW(area->trace, op->from), sizeof(double) * lanes);
-        break;
-      case GM_SAVE_JACOBIAN:
-        for (size_t j = 0; j < d * d; j++) {
-          memcpy(job->jacobian + first + n * j, ROW(TANGENT(op->from), j), sizeof(double) * count);
-        }
+#define GM_OP(CODE, name, ...) \
+  case GM_##CODE: gm_op_##name(job, op, area); break;
+#include "operations.h"
+#undef GM_OP
+      case GM_CODES: break;
     }
   }
   if (op_to < program->n_op) return;
   for (int i = 0; i < program->n_scalar; i++) {
     if (!job->scalar[i]) continue;
-    memcpy(job->scalar[i] + first, ROW(area->scalar, i), sizeof(double) * count);
+    memcpy(job->scalar[i] + area->first, ROW(area->scalar, i), sizeof(double) * area->count);
   }
 }
 

@@ -20,7 +20,7 @@
 #endif
 #include "engine.h"
 
-const gm_engine gm_engine_avx2 = {"avx2", gm_block_run, gm_project_block, gm_expand_block};
+const gm_engine gm_engine_avx2 = {"avx2", gm_run_block, gm_project_block, gm_expand_block};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -6,4 +6,4 @@
 #endif
 #include "engine.h"
 
-const gm_engine gm_engine_portable = {"portable", gm_block_run, gm_project_block, gm_expand_block};
+const gm_engine gm_engine_portable = {"portable", gm_run_block, gm_project_block, gm_expand_block};

@@ -1,8 +1,4 @@
-/* The threads and plans of the two ends of a reduced run. */
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
+/* The plans of the two ends of a reduced run. */
 #include "gm.h"
 #include "layout.h"
 
@@ -22,19 +18,4 @@ size_t gm_expansion_work_size(const gm_expansion *job) {
 double gm_expansion_cost(const gm_expansion *job) {
   double d = (double)job->d, r = (double)job->r, turns = !!job->from + !!job->to;
   return (double)job->lanes * (40 * d + 4 * d * r + 2 * turns * d * d);
-}
-
-void gm_expand(const gm_engine *engine, const gm_expansion *job, size_t from, size_t to,
-               int threads, double *work, size_t work_size) {
-  (void)threads;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-#endif
-  for (size_t block = from; block < to; block++) {
-    size_t area = 0;
-#ifdef _OPENMP
-    area = (size_t)omp_get_thread_num();
-#endif
-    (job->inside ? engine->expand : engine->project)(job, block, work + area * work_size);
-  }
 }

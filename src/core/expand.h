@@ -69,9 +69,11 @@ static const double *gm_begin(const gm_expansion *job, size_t first, size_t coun
   return area->s;
 }
 
-static void gm_project_block(const gm_expansion *job, size_t block, double *work) {
+static void gm_project_block(const void *of, size_t block, int op_from, int op_to, double *work) {
+  const gm_expansion *job = of;
   size_t d = job->d, r = job->r, n = job->n, lanes = job->lanes, first = block * lanes;
   size_t count = n - first < lanes ? n - first : lanes;
+  (void)op_from, (void)op_to; /* there is one operation */
   gm_expansion_area area;
   gm_expansion_layout(job, work, &area);
   const double *start = gm_begin(job, first, count, &area);
@@ -80,9 +82,11 @@ static void gm_project_block(const gm_expansion *job, size_t block, double *work
   if (job->square) memcpy(job->square + first, area.square, sizeof(double) * count);
 }
 
-static void gm_expand_block(const gm_expansion *job, size_t block, double *work) {
+static void gm_expand_block(const void *of, size_t block, int op_from, int op_to, double *work) {
+  const gm_expansion *job = of;
   size_t d = job->d, r = job->r, n = job->n, lanes = job->lanes, first = block * lanes;
   size_t count = n - first < lanes ? n - first : lanes;
+  (void)op_from, (void)op_to; /* there is one operation */
   gm_expansion_area area;
   gm_expansion_layout(job, work, &area);
   double *u = area.u;

@@ -75,30 +75,56 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
  * roots taken. */
 enum { GM_COMPONENTS = 32, GM_MAX_PRECISION = 128, GM_MAX_ROOT = 32 };
 
+/* See operations.h. */
 typedef enum {
-  GM_EVAL,   /* to <- guided score of from at level `at`; scalar n <- log p_j, j = 1..J (n >= 0) */
-  GM_NOISE,  /* to <- standard normals, the `at`-th slice if the caller supplies the noise */
-  GM_LINEAR, /* to <- sum of terms at .. at + n - 1 */
-  GM_DOT,    /* scalar to += coef[n] + coef[n + 1] * <register from, register at> */
-  GM_END,    /* register to is the new state; coef[n]: its coefficient on the old one */
-  GM_SAVE,   /* output slice at <- register from */
-  GM_SAVE_DIVERGENCE, /* scalar at <- trace of the derivative of register from */
-  GM_SAVE_JACOBIAN,   /* jacobian output <- derivative of register from */
-  GM_BEGIN,  /* derivatives are with respect to register to as it is now (GM_END does so too) */
-  GM_CONSTANT, /* to <- coef[n] in every coordinate */
-  GM_POWER,  /* to <- |to|^coef[n] to, coef[n] >= -1; for programs without a derivative */
-  /* with the Jacobian Ds that the last GM_EVAL took, of register from at level `at`; for programs
-   * without a derivative: */
-  GM_PRODUCT, /* to <- (I + coef[n] Ds) to */
-  GM_SOLVE,   /* leading r = coef[n] coordinates: to <- (diag(c) + coef[n + 1] Ds)^-1 to, c = the r
-               * coefficients from n + 2 on; for positive definite matrices */
-  GM_ROOT     /* to <- (I + coef[n] Ds)_+^(1/2) to, the symmetric root; d <= GM_MAX_ROOT */
+#define GM_OP(CODE, ...) GM_##CODE,
+#include "operations.h"
+#undef GM_OP
+  GM_CODES
 } gm_code;
+
+/* What a field of an operation is. */
+typedef enum {
+  GM_NOTHING,
+  GM_READ,   /* a register that is read */
+  GM_WRITE,  /* one that is written */
+  GM_MAYBE,  /* the same, or -1: none */
+  GM_CHANGE, /* one that is read and written */
+  GM_POINT,  /* one at which the last evaluation took the score, whose derivative is used */
+  GM_LEVEL,
+  GM_SCALAR,
+  GM_LOGP,    /* the first of J scalars, or -1: none */
+  GM_NOISES,  /* a slice of the noise */
+  GM_OUTPUTS, /* a slice of the output */
+  GM_TERMS,   /* the first of n terms */
+  GM_COUNT,   /* n */
+  GM_COEF,    /* the first of its coefficients */
+  GM_ALIVE    /* registers that outlive the step, as bits */
+} gm_field;
+
+/* With which derivative an operation may come: any, none, or one of these alone. */
+typedef enum { GM_ALWAYS, GM_PLAIN, GM_WITH_TRACE, GM_WITH_TANGENT } gm_when;
+
+typedef struct {
+  const char *name;
+  gm_field to, from, at, n;
+  gm_when when;
+} gm_operation;
+
+extern const gm_operation gm_operations[GM_CODES];
 
 typedef struct { int code, to, from, at, n; } gm_op;
 
 /* coef[at] (scalar) or coef[at .. at + d - 1] (one per coordinate) times a register */
 typedef struct { int reg, at, per_coordinate; } gm_term;
+
+/* How the kernel takes the scores of a program. */
+typedef enum {
+  GM_KEPT,     /* all e_k at once, for up to GM_COMPONENTS components without eigenvectors */
+  GM_STREAMED, /* a tile of components at a time */
+  GM_TURNED,   /* with eigenvectors: a component, and a strip of particles, at a time */
+  GM_DERIVED   /* all that the derivative needs is kept */
+} gm_path;
 
 /* What of the derivative of the map "start of the step -> register" is carried along. */
 typedef enum {
@@ -108,9 +134,9 @@ typedef enum {
 } gm_derivative;
 
 /* Scalars that the engine itself writes: the change of the log-density since the start, and 1 for
- * a particle whose map folded (negative determinant), or whose root was of a matrix with a negative
- * eigenvalue, at some step. */
-enum { GM_LOG_DENSITY = 0, GM_FOLDED = 1, GM_OWN_SCALARS = 2 };
+ * a particle whose map folded (negative determinant) at some step, and for one of whose roots was of
+ * a matrix with a negative eigenvalue, which was taken as 0. */
+enum { GM_LOG_DENSITY, GM_FOLDED, GM_CLIPPED, GM_OWN_SCALARS };
 enum { GM_MAX_REGISTERS = 24 };
 
 typedef struct {
@@ -120,9 +146,9 @@ typedef struct {
   const double *coef;
   const gm_level *level;
   gm_derivative derivative;
-  /* gm_program_scan(): is Ds used at all, of how many leading coordinates as a matrix, and is a
-   * root taken? */
-  int curved, block, root;
+  /* of gm_program_scan(): how scores are taken, and doubles per particle for matrices */
+  gm_path path;
+  size_t matrix;
 } gm_program;
 
 typedef struct {
@@ -138,8 +164,7 @@ typedef struct {
   double *jacobian;          /* n x d x d, or NULL */
 } gm_job;
 
-void gm_program_scan(gm_program *program);
-gm_status gm_program_check(const gm_program *program, const gm_pool *pool, const gm_models *models);
+gm_status gm_program_scan(gm_program *program, const gm_pool *pool, const gm_models *models);
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program);
 size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */
 double gm_block_cost(const gm_job *job); /* rough flops of one block */
@@ -162,12 +187,14 @@ typedef struct {
   double *square;                  /* n: |z|^2 of the start's normals, or NULL */
 } gm_expansion;
 
-/* An engine is the whole interpreter compiled for one instruction set. */
+/* A block of a job, and which operations of it (ignored by the ends of a reduced run). */
+typedef void gm_block(const void *job, size_t block, int op_from, int op_to, double *work);
+
+/* An engine is the whole interpreter compiled for one instruction set: blocks of a gm_job, and of a
+ * gm_expansion for its two ends. */
 typedef struct {
   const char *name;
-  void (*run)(const gm_job *job, size_t block, int op_from, int op_to, double *work);
-  void (*project)(const gm_expansion *job, size_t block, double *work);
-  void (*expand)(const gm_expansion *job, size_t block, double *work);
+  gm_block *run, *project, *expand;
 } gm_engine;
 
 extern const gm_engine gm_engine_portable, gm_engine_avx2, gm_engine_avx512;
@@ -176,14 +203,11 @@ const gm_engine *gm_engine_choose(const char *at_most); /* NULL: the best that t
 /* Blocks [from, to), each with operations [op_from, op_to), on so many threads. Blocks use the
  * work area of their thread, or of their own (from + i uses area i) if keep is set, so that a
  * long program can be run in parts. */
-void gm_run(const gm_engine *engine, const gm_job *job, size_t from, size_t to, int op_from,
-            int op_to, int threads, int keep, double *work, size_t work_size);
+void gm_run(gm_block *run, const void *job, size_t from, size_t to, int op_from, int op_to,
+            int threads, int keep, double *work, size_t work_size);
 
-/* The same for the two ends of a reduced run: expand if there is something inside, else project. */
 size_t gm_expansion_lanes(const gm_expansion *job);
 size_t gm_expansion_work_size(const gm_expansion *job);
 double gm_expansion_cost(const gm_expansion *job);
-void gm_expand(const gm_engine *engine, const gm_expansion *job, size_t from, size_t to,
-               int threads, double *work, size_t work_size);
 
 #endif

@@ -12,17 +12,34 @@ typedef struct {
   gm_tangent_kind kind[GM_MAX_REGISTERS];
 } gm_shared;
 
+/* Where the kernel of score.h works. */
+typedef struct {
+  double *u;     /* d rows: x - origin */
+  double *e;     /* a tile of components (all, for the derivative): logits, then e_k */
+  double *top;   /* G rows: what the e_k of a group are relative to */
+  double *sum;   /* G rows: S_g */
+  double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k gain_k */
+  double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g */
+  double *part;  /* G rows, and two at least: scratch */
+  double *dx;    /* 3 x d rows: scratch of the full form, and of the Jacobian */
+  double *P;     /* precision matrices of the full form, and d x ld of scratch */
+  double *g;     /* K x d rows: component scores, for the derivative, which alone needs the rest */
+  double *r;     /* J x K rows: responsibilities */
+  double *rho;   /* K rows */
+  double *s;     /* J x d rows: model scores */
+} gm_score_work;
+
 typedef struct {
   gm_shared *shared;
   double *reg;     /* n_register x d rows */
   double *scalar;  /* n_scalar rows */
   double *trace;   /* n_register rows (GM_TRACE) */
   double *tangent; /* n_register x d x d rows, column-major in each (GM_TANGENT) */
-  double *H;       /* d x d rows (GM_TANGENT), those of the leading block of Ds, or two of d x d */
+  double *H;       /* d x d rows (GM_TANGENT), or what operations need for matrices */
   double *spare;   /* 1 row */
   uint64_t *rng;   /* 4 rows */
-  /* see score.h: */
-  double *u, *e, *top, *sum, *slope, *coef, *part, *dx, *g, *r, *rho, *s, *P;
+  gm_score_work score;
+  size_t first, count; /* the particles of the block */
 } gm_area;
 
 /* Distance of the rows of a precision matrix. */
@@ -30,10 +47,9 @@ static inline size_t gm_padded(size_t d) { return (d + 7) / 8 * 8; }
 
 /* Lanes that the score takes at a time: with eigenvectors, as many as have room in the L1 cache
  * beside a matrix. The derivative keeps all of a block. */
-static inline size_t gm_strip(const gm_pool *pool, const gm_program *program, size_t lanes) {
+static inline size_t gm_strip(const gm_program *program, size_t lanes) {
   const size_t strip = 32;
-  int whole = !pool->vector || program->derivative != GM_NONE || program->curved;
-  return whole || lanes < strip ? lanes : strip;
+  return program->path != GM_TURNED || lanes < strip ? lanes : strip;
 }
 
 /* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. Rows lie on
@@ -43,22 +59,24 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                                gm_area *area) {
   size_t d = pool->d, K = pool->K, J = models->J, G = models->G, R = program->n_register, used = 0;
   int trace = program->derivative == GM_TRACE, tangent = program->derivative == GM_TANGENT;
-  int derivative = trace || tangent || program->curved;
-  int full = pool->vector != NULL, common = pool->common;
-  int kept = !full && K <= GM_COMPONENTS;
-  size_t sums = common && kept ? 0 : kept ? d : G * d * (full || common ? 1 : 2);
-  size_t tile = derivative ? K : full ? 1 : K < GM_COMPONENTS ? K : GM_COMPONENTS;
+  int full = pool->vector != NULL, common = pool->common, derivative = 0;
+  size_t tile = 0, sums = 0;
+  switch (program->path) {
+    case GM_KEPT: tile = K < GM_COMPONENTS ? K : GM_COMPONENTS; sums = common ? 0 : d; break;
+    case GM_STREAMED: tile = GM_COMPONENTS; sums = G * d * (common ? 1 : 2); break;
+    case GM_TURNED: tile = 1; sums = G * d; break;
+    case GM_DERIVED: tile = K; derivative = 1;
+  }
+  gm_score_work *score = &area->score;
   double **rows[] = {&area->reg, &area->scalar, &area->trace, &area->tangent, &area->H,
                      &area->spare};
-  size_t block = program->block;
   size_t count[] = {R * d, program->n_scalar, trace ? R : 0, tangent ? R * d * d : 0,
-                    tangent ? d * d : program->root ? 2 * d * d : block * block, 1};
-  double **score[] = {&area->u, &area->e, &area->top, &area->sum, &area->slope, &area->coef,
-                      &area->part, &area->dx, &area->g, &area->r, &area->rho, &area->s};
-  size_t score_count[] = {d, tile, G, G, derivative ? 0 : sums, G,
-                          G > 2 ? G : 2, full || tangent || program->curved ? 3 * d : 0,
-                          derivative ? K * d : 0, derivative ? J * K : 0, derivative ? K : 0,
-                          derivative ? J * d : 0};
+                    tangent ? d * d : program->matrix, 1};
+  double **parts[] = {&score->u, &score->e, &score->top, &score->sum, &score->slope, &score->coef,
+                      &score->part, &score->dx, &score->g, &score->r, &score->rho, &score->s};
+  size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2, full || (derivative && !trace) ? 3 * d : 0,
+                         derivative ? K * d : 0, derivative ? J * K : 0, derivative ? K : 0,
+                         derivative ? J * d : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;
   used = (sizeof(gm_shared) + 63) / 64 * 8;
@@ -68,12 +86,12 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
     *rows[i] = base ? base + used : NULL;
     used += count[i] * lanes;
   }
-  for (size_t i = 0; i < sizeof score_count / sizeof *score_count; i++) {
-    *score[i] = base ? base + used : NULL;
-    used += score_count[i] * gm_strip(pool, program, lanes);
+  for (size_t i = 0; i < sizeof part_count / sizeof *part_count; i++) {
+    *parts[i] = base ? base + used : NULL;
+    used += part_count[i] * gm_strip(program, lanes);
   }
   int formed = full && (d <= GM_MAX_PRECISION || tangent);
-  area->P = base && formed ? base + used : NULL;
+  score->P = base && formed ? base + used : NULL;
   if (formed) used += (K + 1) * d * gm_padded(d);
   return used + 7;
 }

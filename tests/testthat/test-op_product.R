@@ -7,7 +7,7 @@ curved_run <- function(mixture, x, t, u, lanes = 0L) {
               op_product("w", "x", t, coef = .3), op_solve("v", "x", t, .05, diagonal = c(2, 3)),
               new_op("save", "x", from = "s"), new_op("save", "x", from = "w"),
               new_op("save", "x", from = "v"))
-  program <- assemble_program(operation_table(ops, ncol(x)), scalars = 3)
+  program <- assemble_program(operation_table(ops, ncol(x)), scalars = SCALAR$start)
   level <- schedule_ou()
   core_run(core_pool(mixture, rotate = FALSE), rbind(log_weights(mixture)),
            list(a = level$a(t), b2 = level$b2(t), coef = 1), program, nrow(x), start = x,
@@ -118,12 +118,12 @@ root_run <- function(mixture, x, t, c, u, guide = NULL, lanes = 0L) {
   ops <- list(op_eval("s", "x", t), op_linear("w", c(x = 0, s = 0)),
               new_op("constant", "w", coef = list(x = 1)), op_linear("w", list(w = u)),
               op_root("w", "x", t, c), new_op("save", "x", from = "w"))
-  program <- assemble_program(operation_table(ops, ncol(x)), scalars = 4)
+  program <- assemble_program(operation_table(ops, ncol(x)), scalars = SCALAR$start)
   models <- guidance_models(guide, mixture)
   level <- list(a = exp(-t), b2 = -expm1(-2 * t), coef = models$coef(t))
   run <- core_run(core_pool(mixture, rotate = FALSE), models$models, level, program, nrow(x),
-                  SCALAR$folded, start = x, lanes = lanes)
-  list(w = run$output, clipped = run$scalar[[SCALAR$folded]])
+                  SCALAR$clipped, start = x, lanes = lanes)
+  list(w = run$output, clipped = run$scalar[[SCALAR$clipped]])
 }
 
 test_that("roots are symmetric, and those of the eigenvectors", {

@@ -20,17 +20,17 @@ static gm_pool pool_of(const double *vector) {
 
 /* x0 -> x0 + 0.5 s(x0) at (a, b2) = (0.8, 0.36), with everything saved */
 static const gm_op step[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 0, 0, 0, 2},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, GM_OWN_SCALARS}, {GM_LINEAR, 0, 0, 0, 2},
   {GM_SAVE_JACOBIAN, 0, 0, 0, 0}, {GM_END, 0, 0, 0, 0}, {GM_SAVE, 0, 0, 0, 0},
   {GM_SAVE, 0, 1, 1, 0}, {GM_DOT, 1, 1, 1, 2}};
 /* w = (I + 0.5 Ds) x and v = (diag(3, 4) + 0.5 Ds)^-1 x on the first two coordinates */
 static const gm_op curved[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, GM_OWN_SCALARS}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
   {GM_PRODUCT, 2, 0, 0, 1}, {GM_SOLVE, 3, 0, 0, 4}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
   {GM_DOT, 1, 0, 0, 2}};
 /* the root of (I + 0.5 Ds) twice, and the product */
 static const gm_op rooted[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, 2}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, GM_OWN_SCALARS}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
   {GM_ROOT, 2, 0, 0, 1}, {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0},
   {GM_SAVE, 0, 3, 1, 0}};
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
@@ -41,7 +41,7 @@ static gm_want want = GM_SCORE;
 static double stretch = 1;
 
 typedef struct {
-  double output[N * D * 2], scalar[N * 3], jacobian[N * D * D];
+  double output[N * D * 2], scalar[N * (GM_OWN_SCALARS + 1)], jacobian[N * D * D];
 } answer;
 
 static gm_status run(const char *isa, const double *vector, size_t lanes, int threads, int parts,
@@ -54,19 +54,21 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   CHECK(gm_level_size(&pool, want) <= 128);
   gm_status status = gm_level_fill(&pool, &models, &level, table);
   if (status != GM_OK) return status;
-  gm_program program = {9, 2, 8, 1, 4, 3, 2, 1, ops, terms, coefs, &level,
-                        ops[0].code == GM_NOISE && ops[1].code == GM_BEGIN ? GM_TANGENT : GM_NONE,
-                        0, 0, 0};
-  gm_program_scan(&program);
-  if (gm_program_check(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
-  double *scalar[] = {out->scalar, out->scalar + N, out->scalar + 2 * N};
+  int tangent = ops[0].code == GM_NOISE && ops[1].code == GM_BEGIN;
+  gm_program program = {.n_op = 9, .n_term = 2, .n_coef = 8, .n_level = 1, .n_register = 4,
+                        .n_scalar = GM_OWN_SCALARS + 1, .n_output = 2, .n_noise = 1, .op = ops,
+                        .term = terms, .coef = coefs, .level = &level,
+                        .derivative = tangent ? GM_TANGENT : GM_NONE};
+  if (gm_program_scan(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
+  double *scalar[GM_OWN_SCALARS + 1];
+  for (int i = 0; i <= GM_OWN_SCALARS; i++) scalar[i] = out->scalar + i * N;
   gm_job job = {&pool, &models, &program, N, lanes, 42, 0, NULL, NULL,
                 out->output, scalar, out->jacobian};
   size_t size_ = gm_work_size(&job), blocks = (N + lanes - 1) / lanes;
   double *work = malloc(blocks * size_ * sizeof(double));
   const gm_engine *engine = gm_engine_choose(isa);
   for (int part = 0; part < parts; part++) {
-    gm_run(engine, &job, 0, blocks, 9 * part / parts, 9 * (part + 1) / parts, threads, parts > 1,
+    gm_run(engine->run, &job, 0, blocks, 9 * part / parts, 9 * (part + 1) / parts, threads, parts > 1,
            work, size_);
   }
   free(work);
@@ -119,7 +121,7 @@ int main(void) {
       }
       logp = plain_step(x, s2);
       for (int j = 0; j < D; j++) CHECK_NEAR(s[j], s2[j], 1e-13);
-      CHECK_NEAR(a->scalar[p + N * 2], logp, 1e-13);
+      CHECK_NEAR(a->scalar[p + N * GM_OWN_SCALARS], logp, 1e-13);
       CHECK_NEAR(a->scalar[p + N], length, 1e-13);
       for (int j = 0; j < D; j++) {
         double h = 1e-5, up[D], down[D], y[D];
@@ -173,7 +175,7 @@ int main(void) {
   for (int i = 0; i < 3; i++) {
     CHECK(run(isa[i], NULL, 16, 1, 1, rooted, a) == GM_OK);
     for (int p = 0; p < N * D; p++) CHECK_NEAR(a->output[p], a->output[p + N * D], 1e-13);
-    for (int p = 0; p < N; p++) CHECK(a->scalar[p + N] == 0);
+    for (int p = 0; p < N; p++) CHECK(a->scalar[p + N * GM_CLIPPED] == 0);
     CHECK(run(isa[i], NULL, 8, 2, 3, rooted, b) == GM_OK && !memcmp(a, b, sizeof *a));
     CHECK(run(isa[i], identity, 16, 1, 1, rooted, b) == GM_OK);
     for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);

@@ -31,12 +31,12 @@ static void draw(const char *isa, uint64_t key, uint64_t first, size_t n, int d,
   CHECK(gm_models_size(1, 1) <= 16 && gm_models_fill(1, 1, &log_weight, &models, table) == GM_OK);
   gm_program program = {.n_op = 2 * times, .n_register = 1, .n_scalar = GM_OWN_SCALARS,
                         .n_output = times, .n_noise = times, .op = op, .coef = &one};
-  CHECK(gm_program_check(&program, &pool, &models) == GM_OK);
+  CHECK(gm_program_scan(&program, &pool, &models) == GM_OK);
   gm_job job = {.pool = &pool, .models = &models, .program = &program, .n = n, .lanes = lanes,
                 .key = key, .first = first, .output = out, .scalar = scalar};
   size_t work_size = gm_work_size(&job);
   double *work = malloc(work_size * sizeof(double));
-  gm_run(gm_engine_choose(isa), &job, 0, (n + lanes - 1) / lanes, 0, program.n_op, 1, 0, work,
+  gm_run(gm_engine_choose(isa)->run, &job, 0, (n + lanes - 1) / lanes, 0, program.n_op, 1, 0, work,
          work_size);
   free(work);
   free(op);

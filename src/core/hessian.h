@@ -1,0 +1,184 @@
+/* The derivative Ds of the guided score, after gm_score() has kept g, r and rho; see score.h. */
+#ifndef GM_HESSIAN_H
+#define GM_HESSIAN_H
+
+#include "score.h"
+
+/* All components k of model m, as for (GM_MEMBERS(m, k)) */
+#define GM_MEMBERS(m, k) \
+  int i_ = 0, k = models->first[models->group[(size_t)(m) * models->G]]; \
+  i_ < models->groups[m]; \
+  k = gm_next_member(models, m, k, &i_)
+
+GM_INLINE int gm_next_member(const gm_models *models, int m, int k, int *i) {
+  const int *group = models->group + (size_t)m * models->G;
+  if (k + 1 < models->first[group[*i] + 1]) return k + 1;
+  return ++*i < models->groups[m] ? models->first[group[*i]] : -1;
+}
+
+/* A model of one component has no spread of its g_k, and so no share in the derivative. */
+GM_INLINE int gm_spreads(const gm_models *models, const gm_level *level, int m) {
+  int g = models->group[(size_t)m * models->G];
+  return level->coef[m] != 0 &&
+         (models->groups[m] > 1 || models->first[g + 1] - models->first[g] > 1);
+}
+
+/* Model scores s_j, after gm_score for the derivative. */
+GM_INLINE void gm_model_scores(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                               size_t lanes, gm_score_work *work) {
+  int K = models->first[models->G], d = pool->d;
+  for (int m = 0; m < models->J; m++) {
+    if (!gm_spreads(models, level, m)) continue;
+    for (int j = 0; j < d; j++) {
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        vd sum = vset(0);
+        for (GM_MEMBERS(m, k)) {
+          sum += LD(ROW(work->r, (size_t)m * K + k) + v) *
+                 LD(ROW(work->g, (size_t)k * d + j) + v);
+        }
+        AT(ROW(work->s, (size_t)m * d + j) + v) = sum;
+      }
+    }
+  }
+}
+
+/* Divergence of the guided score, after gm_model_scores. */
+GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                             size_t lanes, gm_score_work *work, double *divergence) {
+  int K = models->first[models->G], d = pool->d;
+  for (size_t v = 0; v < lanes; v += GM_VL) AT(divergence + v) = vset(d * level->lack);
+  for (int k = 0; k < K; k++) {
+    const double *gain = level->gain + (pool->common ? 0 : (size_t)k * d);
+    double trace = 0;
+    for (int j = 0; j < d; j++) trace += gain[j];
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(divergence + v) += vset(trace) * LD(ROW(work->rho, k) + v);
+    }
+  }
+  for (int m = 0; m < models->J; m++) {
+    if (!gm_spreads(models, level, m)) continue;
+    double c = level->outer * level->coef[m];
+    for (GM_MEMBERS(m, k)) {
+      const double *r = ROW(work->r, (size_t)m * K + k);
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        vd q = vset(0);
+        for (int j = 0; j < d; j++) {
+          vd h = LD(ROW(work->g, (size_t)k * d + j) + v) - LD(ROW(work->s, (size_t)m * d + j) + v);
+          q += h * h;
+        }
+        AT(divergence + v) += vset(c) * (LD(r + v) * q);
+      }
+    }
+  }
+}
+
+/* Entry a, b of B_k of the full form; that of the score has been formed, as -P, if there is P. */
+GM_INLINE double gm_gain_entry(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                               const gm_score_work *work, int k, int a, int b) {
+  size_t d = pool->d;
+  if (work->P && level->want == GM_SCORE) return -work->P[(k * d + b) * gm_padded(d) + a];
+  const double *V = pool->vector + models->order[k] * d * d, *gain = level->gain + k * d;
+  double sum = 0;
+  for (size_t j = 0; j < d; j++) sum += V[j * d + a] * gain[j] * V[j * d + b];
+  return sum;
+}
+
+/* The leading n x n block of the Jacobian of the guided score (symmetric, n x n rows), after
+ * gm_model_scores. */
+GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                           int n, size_t lanes, gm_score_work *work, double *H) {
+  int K = models->first[models->G], d = pool->d;
+  memset(H, 0, sizeof(double) * n * n * lanes);
+  for (int j = 0; level->lack != 0 && j < n; j++) {
+    double *h = ROW(H, (size_t)j * n + j);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) = vset(level->lack);
+  }
+  for (int k = 0; k < K; k++) {
+    const double *gain = level->gain + (pool->common ? 0 : (size_t)k * d);
+    const double *rho = ROW(work->rho, k);
+    for (int b = 0; b < n; b++) {
+      for (int a = pool->vector ? 0 : b; a <= b; a++) {
+        double by = pool->vector ? gm_gain_entry(pool, models, level, work, k, a, b) : gain[b];
+        double *h = ROW(H, (size_t)b * n + a);
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(by) * LD(rho + v);
+      }
+    }
+  }
+  for (int m = 0; m < models->J; m++) {
+    if (!gm_spreads(models, level, m)) continue;
+    const double *s = ROW(work->s, (size_t)m * d);
+    double c = level->outer * level->coef[m];
+    for (GM_MEMBERS(m, k)) {
+      const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
+      double *u = work->dx;
+      for (int j = 0; j < n; j++) {
+        for (size_t v = 0; v < lanes; v += GM_VL) {
+          AT(ROW(u, j) + v) = LD(ROW(g, j) + v) - LD(ROW(s, j) + v);
+        }
+      }
+      for (int b = 0; b < n; b++) {
+        for (size_t v = 0; v < lanes; v += GM_VL) {
+          vd w = vset(c) * LD(r + v) * LD(ROW(u, b) + v);
+          for (int a = 0; a <= b; a++) {
+            AT(ROW(H, (size_t)b * n + a) + v) += w * LD(ROW(u, a) + v);
+          }
+        }
+      }
+    }
+  }
+  for (int b = 0; b < n; b++) {
+    for (int a = 0; a < b; a++) {
+      memcpy(ROW(H, (size_t)a * n + b), ROW(H, (size_t)b * n + a), sizeof(double) * lanes);
+    }
+  }
+}
+
+/* y = Ds x for rows x and y of d, after gm_model_scores; no d x d matrix is made. */
+GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                        size_t lanes, gm_score_work *work, const double *x, double *y) {
+  int K = models->first[models->G], d = pool->d;
+  gm_rows rows = {x, lanes};
+  for (int j = 0; j < d; j++) {
+    double b = level->lack + (pool->common ? level->total * level->gain[j] : 0);
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(y, j) + v) = vset(b) * LD(ROW(x, j) + v);
+  }
+  for (int k = 0; !pool->common && k < K; k++) {
+    const double *gain = level->gain + (size_t)k * d, *rho = ROW(work->rho, k), *bx = x;
+    if (pool->vector) {
+      const double *V = pool->vector + (size_t)models->order[k] * d * d;
+      double *turned = work->dx, *back = ROW(work->dx, d);
+      gm_product(d, d, (gm_matrix){V, d, 1}, NULL, 0, rows, lanes, turned);
+      for (int j = 0; j < d; j++) {
+        for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(turned, j) + v) *= vset(gain[j]);
+      }
+      gm_product(d, d, (gm_matrix){V, 1, d}, NULL, 0, (gm_rows){turned, lanes}, lanes, back);
+      bx = back;
+    }
+    for (int j = 0; j < d; j++) {
+      double b = pool->vector ? 1 : gain[j];
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        AT(ROW(y, j) + v) += vset(b) * LD(rho + v) * LD(ROW(bx, j) + v);
+      }
+    }
+  }
+  for (int m = 0; m < models->J; m++) {
+    if (!gm_spreads(models, level, m)) continue;
+    const double *s = ROW(work->s, (size_t)m * d);
+    double c = level->outer * level->coef[m];
+    for (GM_MEMBERS(m, k)) {
+      const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        vd q = vset(0);
+        for (int j = 0; j < d; j++) {
+          q += (LD(ROW(g, j) + v) - LD(ROW(s, j) + v)) * LD(ROW(x, j) + v);
+        }
+        q *= vset(c) * LD(r + v);
+        for (int j = 0; j < d; j++) {
+          AT(ROW(y, j) + v) += q * (LD(ROW(g, j) + v) - LD(ROW(s, j) + v));
+        }
+      }
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* The operations of step programs, a line each: their codes, the check of programs, their cost, the
+ * interpreter's switch and what R knows of them all come from here. A new operation is a line and a
+ * function gm_op_<name>() in engine.h; without either nothing compiles.
+ *
+ * GM_OP(CODE, name, to, from, at, n, when, valid, matrix, cost)
+ *
+ * to .. n: what the fields of a gm_op are, see gm_field. `when`: with which derivative it may come.
+ * `valid`: what else must hold, of the program p, the operation o and the dimension d. `matrix`:
+ * doubles per particle in which it makes matrices. `cost`: rough flops per particle, of the d, K
+ * and J of the job, what a score costs, and d^2 (square) and d^3 (cube) if the derivative is
+ * carried along. No guard: it is included wherever a list is made. */
+
+/* register to <- guided score of register from at level `at`; scalars from n on <- log p_j */
+GM_OP(EVAL, eval, MAYBE, READ, LEVEL, LOGP, ALWAYS,
+      o->to >= 0 || (o->n >= 0 && p->derivative == GM_NONE), 0,
+      score + 2 * cube + K * J * square + forming)
+/* to <- standard normals, the `at`-th slice if the caller supplies the noise */
+GM_OP(NOISE, noise, WRITE, NOTHING, NOISES, NOTHING, ALWAYS, 1, 0, 20 * d)
+/* to <- sum of the n terms from `at` on */
+GM_OP(LINEAR, linear, WRITE, NOTHING, TERMS, COUNT, ALWAYS, 1, 0, 4 * d + square)
+/* scalar to += coef[n] + coef[n + 1] * <register from, register at> */
+GM_OP(DOT, dot, SCALAR, READ, READ, COEF, ALWAYS, o->n + 1 < p->n_coef, 0, 4 * d)
+/* register to is the new state; coef[n]: its coefficient on the old one */
+GM_OP(END, end, READ, NOTHING, ALIVE, COEF, ALWAYS,
+      p->derivative != GM_TRACE || p->coef[o->n] > 0, 0, 2 * cube + 20 * d)
+/* output slice `at` <- register from */
+GM_OP(SAVE, save, NOTHING, READ, OUTPUTS, NOTHING, ALWAYS, 1, 0, 4 * d)
+/* scalar `at` <- trace of the derivative of register from */
+GM_OP(SAVE_DIVERGENCE, save_divergence, NOTHING, READ, SCALAR, NOTHING, WITH_TRACE, 1, 0, 4)
+/* jacobian output <- derivative of register from */
+GM_OP(SAVE_JACOBIAN, save_jacobian, NOTHING, READ, NOTHING, NOTHING, WITH_TANGENT, 1, 0, square)
+/* derivatives are with respect to register to as it is now (the end of a step does so too) */
+GM_OP(BEGIN, begin, READ, NOTHING, NOTHING, NOTHING, ALWAYS, 1, 0, 4)
+/* to <- coef[n] in every coordinate */
+GM_OP(CONSTANT, constant, WRITE, NOTHING, NOTHING, COEF, ALWAYS, 1, 0, 4 * d)
+/* to <- |to|^coef[n] to */
+GM_OP(POWER, power, CHANGE, NOTHING, NOTHING, COEF, PLAIN, p->coef[o->n] >= -1, 0, 8 * d)
+
+/* With the Jacobian Ds that the last evaluation took, of register from at level `at`: */
+
+/* to <- (I + coef[n] Ds) to */
+GM_OP(PRODUCT, product, CHANGE, POINT, LEVEL, COEF, PLAIN, 1, 0, score)
+/* the leading r = coef[n] coordinates: to <- (diag(c) + coef[n + 1] Ds)^-1 to, c = the r
+ * coefficients from n + 2 on; for positive definite matrices */
+GM_OP(SOLVE, solve, CHANGE, POINT, LEVEL, COEF, PLAIN,
+      p->coef[o->n] >= 1 && p->coef[o->n] <= d && o->n + 1 + (int)p->coef[o->n] < p->n_coef,
+      p->coef[o->n] * p->coef[o->n], K * p->coef[o->n] * p->coef[o->n] + 8 * d)
+/* to <- (I + coef[n] Ds)_+^(1/2) to, the symmetric root */
+GM_OP(ROOT, root, CHANGE, POINT, LEVEL, COEF, PLAIN, d <= GM_MAX_ROOT, 2. * d * d,
+      K * J * d * d + 50 * d * d * d)

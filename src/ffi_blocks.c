@@ -1,0 +1,48 @@
+/* Runs of blocks: the engine, the threads, and the user's interrupts. */
+#include "ffi_blocks.h"
+
+#include <stdlib.h>
+
+#include "threads.h"
+
+const gm_engine *ffi_engine_in_use(void) { return gm_engine_choose(getenv("MIXGUIDE_ENGINE")); }
+
+SEXP ffi_engine(void) { return Rf_mkString(ffi_engine_in_use()->name); }
+
+SEXP ffi_threads(SEXP ffi_n) {
+  if (ffi_n != R_NilValue) mg_threads_set(Rf_asInteger(ffi_n));
+  return Rf_ScalarInteger(mg_threads());
+}
+
+/* Blocks in batches, so that the user can interrupt some ten times a second: an interrupt leaves
+ * by a long jump, and all memory here is R's. Blocks that are long in themselves (many steps,
+ * components or dimensions) run a group at a time, each program in parts. */
+void ffi_run_blocks(gm_block *run, const void *job, size_t blocks, size_t work_size, double cost,
+                    int n_op) {
+  const double budget = 2e8; /* rough flops of a thread in a tenth of a second */
+  int threads = mg_threads();
+  if ((size_t)threads > blocks) threads = (int)blocks;
+  double *work = (double *)R_alloc(threads * work_size, sizeof(double));
+  /* of a quarter of a millisecond a team saves less than it costs, far less on a busy machine */
+  if (cost * (double)blocks < 5e5) threads = 1;
+  int parts = (int)(cost / budget) + 1;
+  if (parts > n_op) parts = n_op;
+  if (parts == 1) {
+    size_t batch = threads * (size_t)(budget / (cost + 1) + 1);
+    for (size_t from = 0; from < blocks; from += batch) {
+      size_t to = batch < blocks - from ? from + batch : blocks;
+      gm_run(run, job, from, to, 0, n_op, threads, 0, work, work_size);
+      R_CheckUserInterrupt();
+    }
+    return;
+  }
+  for (size_t from = 0; from < blocks; from += threads) {
+    size_t to = (size_t)threads < blocks - from ? from + threads : blocks;
+    for (int part = 0; part < parts; part++) {
+      int op_from = (int)((double)n_op * part / parts);
+      int op_to = (int)((double)n_op * (part + 1) / parts);
+      gm_run(run, job, from, to, op_from, op_to, threads, 1, work, work_size);
+      R_CheckUserInterrupt();
+    }
+  }
+}
