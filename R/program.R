@@ -161,8 +161,9 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
 
   coef_at <- offset(table$size)
   of_linear <- rep(kind == "linear", table$count)
-  term <- rbind(id(table$register), coef_at, table$size > 1)[, of_linear, drop = FALSE]
-  if (derivative == "divergence" && any(term[3, ] == 1)) no_divergence()
+  term <- rbind(register = id(table$register), at = coef_at, by_coordinate = table$size > 1)
+  term <- term[, of_linear, drop = FALSE]
+  if (derivative == "divergence" && any(term["by_coordinate", ] == 1)) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
   fill <- function(field, is, value) {
@@ -185,6 +186,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   if (derivative == "map") fill("at", "alive", function(at) live_registers(op, term))
   integers <- function(x) {
     storage.mode(x) <- "integer"
+    dimnames(x) <- list(rownames(x), NULL)
     x
   }
   count <- function(is) sum(op_field(kind, "at") == is)
@@ -208,7 +210,7 @@ check_root <- function(program, d) {
 # Does it treat coordinates differently? Then they must stay what they are: no other basis, no
 # reduction.
 is_by_coordinate <- function(program) {
-  any(program$term[3, ] == 1) || any(op_kinds(program) == "solve")
+  any(program$term["by_coordinate", ] == 1) || any(op_kinds(program) == "solve")
 }
 
 # The noise levels of a program, and by what the score is multiplied there (a function of time, or
@@ -233,7 +235,7 @@ live_registers <- function(op, term) {
   changed <- is("to", "change")
   from <- is("from", c("read", "point"))
   linear <- is("at", "terms")
-  read <- c(op["to", changed], op["from", from], term[1, ])
+  read <- c(op["to", changed], op["from", from], term["register", ])
   read_at <- c(changed, from, rep(linear, op["n", linear]))
   written_at <- is("to", c("write", "maybe"))
   written <- op["to", written_at]

@@ -466,7 +466,7 @@ chain_pieces <- function(program, label) {
   kind <- op_kinds(program)
   to <- program$op["to", ] + 1L
   from <- program$op["from", ] + 1L
-  register <- program$term[1, ] + 1L
+  register <- program$term["register", ] + 1L
   linear <- kind == "linear"
   terms <- function(i) program$op["at", i] + seq_len(program$op["n", i])
   in_place <- op_field(kind, "to") == "change"
@@ -494,10 +494,10 @@ chain_pieces <- function(program, label) {
       now <- double(drawn + 1)
       for (j in terms(i)) {
         of <- held[[register[j]]]
-        if (program$term[3, j] == 1 && noisy(of)) {
+        if (program$term["by_coordinate", j] == 1 && noisy(of)) {
           abort_input("sampler", "one whose noise has single numbers as coefficients", label)
         }
-        now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term[2, j] + 1] * of
+        now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term["at", j] + 1] * of
       }
     } else if (kind[i] == "noise") {
       drawn <- drawn + 1

@@ -111,37 +111,39 @@ affine_map <- function(program, levels, values) {
     by_x[denoised] <- (at_level(levels$a) * values * precision + rest)[denoised]
     by_mean[denoised] <- (at_level(levels$b2) * precision)[denoised]
   }
-  code <- program$op[1, ]
-  if (any(code == op_code("solve"))) {
-    abort_input("sampler", "one without op_solve()", kind = "program")
+  kind <- op_kinds(program)
+  writing <- c("eval", "noise", "linear", "product", "root")
+  # a power is one of what guidance adds, which is nothing here
+  strange <- writes_register(kind) & !kind %in% c(writing, "power")
+  if (any(strange)) {
+    abort_input("sampler", paste0("one without op_", kind[strange][1], "()"), kind = "program")
   }
-  to <- program$op[2, ] + 1L
-  from <- program$op[3, ] + 1L
-  at <- program$op[4, ]
-  n <- program$op[5, ]
-  register <- program$term[1, ] + 1L
-  place <- program$term[2, ]
-  width <- ifelse(program$term[3, ] == 1, length(values), 1L)
-  writing <- op_code(c("eval", "noise", "linear", "product", "root"))
+  to <- program$op["to", ] + 1L
+  from <- program$op["from", ] + 1L
+  at <- program$op["at", ]
+  n <- program$op["n", ]
+  register <- program$term["register", ] + 1L
+  place <- program$term["at", ]
+  width <- ifelse(program$term["by_coordinate", ] == 1, length(values), 1L)
   weight <- c(list(1 + 0 * values), rep(list(0 * values), program$registers - 1))
   shift <- variance <- 0 * values
-  scored <- code == writing[1] & to > 0
+  scored <- kind == "eval" & to > 0
   scored[scored] <- program$level_of[at[scored] + 1] == "guided"
-  score <- matrix(0, length(values), length(code))
-  for (i in rev(which(code %in% writing & to > 0))) {
+  score <- matrix(0, length(values), length(kind))
+  for (i in rev(which(kind %in% writing & to > 0))) {
     w <- weight[[to[i]]]
-    if (code[i] %in% writing[4:5]) {
+    if (reads_hessian(kind[i])) {
       # the derivative of the evaluation
       by <- 1 + program$coef[n[i] + 1] * by_x[, at[i] + 1]
-      weight[[to[i]]] <- w * if (code[i] == writing[4]) by else sqrt(pmax(by, 0))
+      weight[[to[i]]] <- w * if (kind[i] == "product") by else sqrt(pmax(by, 0))
       next
     }
     weight[[to[i]]] <- 0 * values
-    if (code[i] == writing[1]) {
+    if (kind[i] == "eval") {
       score[, i] <- w * by_score[, at[i] + 1]
       weight[[from[i]]] <- weight[[from[i]]] + w * by_x[, at[i] + 1]
       shift <- shift + w * by_mean[, at[i] + 1]
-    } else if (code[i] == writing[2]) {
+    } else if (kind[i] == "noise") {
       variance <- variance + w^2
     } else {
       for (j in at[i] + seq_len(n[i])) {

@@ -127,44 +127,6 @@ step_geometry <- function(mixture, class) {
        norm2 = norm2)
 }
 
-# Steps of the form x' = alpha x + beta s(x, t) + sigma z: a row each, with a and b^2 at the time t
-# of the score; NULL if some are of another form.
-one_score_steps <- function(sampler, times, schedule) {
-  n <- length(times) - 1
-  programs <- lapply(sampler_program(sampler, times, schedule, one_is_enough = TRUE), score_form,
-                     schedule)
-  rows <- lapply(programs, one_score_step, if (length(programs) < n) n else 1)
-  if (any(vapply(rows, is.null, NA))) return(NULL)
-  rows <- do.call(rbind, rows)
-  cbind(rows, a = schedule$a(rows$t), b2 = schedule$b2(rows$t))
-}
-
-# The operations of one step, or of n at once. A register is alpha x + beta s plus each of the
-# noises times a number, a row for each step.
-one_score_step <- function(ops, n) {
-  noises <- sum(vapply(ops, `[[`, "", "op") == "noise")
-  only <- function(column) matrix(rep(seq_len(2 + noises) == column, each = n), n) + 0
-  fresh <- only(1)
-  value <- list(x = fresh)
-  t <- NULL
-  drawn <- 0
-  for (op in ops) {
-    if (op$op == "eval") {
-      if (!is.null(t) || !identical(value[[op$from]], fresh)) return(NULL)
-      t <- op$t
-    } else if (op$op == "linear" && !all(names(op$coef) %in% names(value) &
-                                         lengths(op$coef) %in% c(1, n))) {
-      return(NULL)
-    }
-    if (op$op == "noise") drawn <- drawn + 1
-    value[[op$to]] <- switch(op$op, eval = only(2), noise = only(2 + drawn),
-                             linear = Reduce(`+`, Map(`*`, op$coef, value[names(op$coef)])))
-  }
-  if (is.null(t)) return(NULL)
-  data.frame(t = t, alpha = value$x[, 1], beta = value$x[, 2],
-             sigma = sqrt(rowSums(value$x[, -(1:2), drop = FALSE]^2)))
-}
-
 # For each step, the strengths that it allows.
 steps_allow <- function(geometry, sampler, times, schedule) {
   at <- if (is.null(geometry$problem)) one_score_steps(sampler, times, schedule)

@@ -401,18 +401,14 @@ path_weights <- function(plan, steps, looks, strength) {
 
 # The register and the standard deviation of the noise of a step x' = m(x) + sd z.
 step_noise <- function(ops, k) {
-  last <- as.list(ops[[length(ops)]]$coef)
-  drawn <- vapply(ops, function(op) op$op == "noise", NA)
-  register <- if (sum(drawn) == 1) ops[[which(drawn)]]$to
-  reads <- unlist(lapply(ops[-length(ops)], function(op) c(op$from, names(op$coef))))
-  ok <- !is.null(register) && !register %in% reads && isTRUE(all(last[[register]] > 0)) &&
-    length(last[[register]]) == 1
-  if (!ok) {
+  form <- step_form(ops)
+  sd <- form$x[, form$noises]
+  if (length(sd) != 1 || !isTRUE(sd > 0) || is.na(form$held)) {
     abort_input("sampler", paste("one that adds noise of positive variance at the end of every",
                                  'step, unless weights = "feynman-kac"'),
                 paste("another at step", k))
   }
-  list(register = register, sd = last[[register]])
+  list(register = form$held, sd = sd)
 }
 
 # ---- What there is to say of it

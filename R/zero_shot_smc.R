@@ -73,7 +73,7 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
   programs <- lapply(seq_along(times), function(k) {
     # without noise there is no weight by the density of a step, but MCGdiff has none in the last
     still <- method$twist == "mcgdiff" && k == length(times) - 1
-    ops <- if (k < length(times)) one_kernel(steps[[k]], k, still)
+    ops <- if (k < length(times)) one_kernel(steps[[k]], k, times[k], still)
     particle_program(ops, frame, times[k], a[k], b2[k], at$twist[[k]])
   })
   level_times <- unique(unlist(lapply(programs, function(p) p$program$level_times)))
@@ -86,27 +86,16 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
        always = identical(method$params$resampling, "every step"))
 }
 
-# The coefficients of a step x' = alpha x + beta s + sd z; `still`: sd may be 0.
-one_kernel <- function(ops, k, still = FALSE) {
-  kinds <- vapply(ops, `[[`, "", "op")
-  last <- as.list(ops[[length(ops)]]$coef)
-  eval <- ops[[match("eval", kinds, 1)]]
-  if (still && !"noise" %in% kinds) {
-    ops <- c(list(op_noise("(none)")), ops)
-    kinds <- c("noise", kinds)
-    last["(none)"] <- 0
-  }
-  noise <- ops[[match("noise", kinds, 1)]]
-  ok <- identical(sort(kinds), c("eval", "linear", "noise")) && kinds[3] == "linear" &&
-    is.null(eval$want) && eval$from == "x" && setequal(names(last), c("x", eval$to, noise$to)) &&
-    all(lengths(last) == 1) && (last[[noise$to]] > 0 || still && last[[noise$to]] == 0)
-  if (!ok) {
+# The coefficients of a step x' = alpha x + beta s + sd z from time t; `still`: sd may be 0.
+one_kernel <- function(ops, k, t, still = FALSE) {
+  step <- one_score_step(ops)
+  if (is.null(step) || step$t != t || !(step$sigma > 0 || still)) {
     abort_input("sampler", paste("one whose steps take one score and add noise,",
                                  if (!still) "also the last,", "as",
                                  'sampler_ddpm(variance = "scaled")'),
                 paste("another at step", k))
   }
-  list(alpha = last$x, beta = last[[eval$to]], sd = last[[noise$to]])
+  list(alpha = step$alpha, beta = step$beta, sd = step$sigma)
 }
 
 # A program that saves m and z of a step (`kernel`, or NULL: only looks), and for a twist also what

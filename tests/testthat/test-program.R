@@ -30,25 +30,23 @@ read_program <- function(program, registers) {
   name <- function(id) if (id < 0) "nothing" else registers[id + 1]
   apply(program$op, 2, function(op) {
     numbers <- function(at, count) format(program$coef[at + seq_len(count)], digits = 15)
+    score_at <- paste(name(op[3]), "at",
+                      format(program$level_times[op[4] + 1], digits = 15))
     switch(
-      op[1] + 1,
-      paste(name(op[2]), "<- score of", name(op[3]), "at",
-            format(program$level_times[op[4] + 1], digits = 15), "with", op[5]),
-      paste(name(op[2]), "<- noise", op[4]),
-      {
+      operations()$name[op[1] + 1],
+      eval = paste(name(op[2]), "<- score of", score_at, "with", op[5]),
+      noise = paste(name(op[2]), "<- noise", op[4]),
+      linear = {
         terms <- apply(program$term[, op[4] + seq_len(op[5]), drop = FALSE], 2, function(term) {
           paste(toString(numbers(term[2], if (term[3]) 2 else 1)), name(term[1]))
         })
         paste(name(op[2]), "<-", paste(terms, collapse = " + "))
       },
-      paste("scalar", op[2], "+=", toString(numbers(op[5], 2)), name(op[3]), name(op[4])),
-      paste("end of", name(op[2]), numbers(op[5], 1)),
-      paste("save", name(op[3]), "in", op[4]),
-      NULL, NULL,
-      paste("begin at", name(op[2])),
-      NULL, NULL, NULL, NULL,
-      paste(name(op[2]), "<- root of", name(op[3]), "at",
-            format(program$level_times[op[4] + 1], digits = 15), "by", numbers(op[5], 1))
+      dot = paste("scalar", op[2], "+=", toString(numbers(op[5], 2)), name(op[3]), name(op[4])),
+      end = paste("end of", name(op[2]), numbers(op[5], 1)),
+      save = paste("save", name(op[3]), "in", op[4]),
+      begin = paste("begin at", name(op[2])),
+      root = paste(name(op[2]), "<- root of", score_at, "by", numbers(op[5], 1))
     )
   })
 }
@@ -73,7 +71,8 @@ write_program <- function(steps, d, sd, derivative, save, closing) {
            })
   }
   lines <- c(write_op(op_noise("x")),
-             paste("scalar 2 +=", toString(number(c(-d * log(2 * pi * sd^2) / 2, -.5))), "x x"),
+             paste("scalar", SCALAR$start - 1, "+=",
+                   toString(number(c(-d * log(2 * pi * sd^2) / 2, -.5))), "x x"),
              if (sd != 1) write_op(op_linear("x", c(x = sd))), "begin at x",
              if (save) write_save())
   for (ops in steps) {
@@ -81,7 +80,8 @@ write_program <- function(steps, d, sd, derivative, save, closing) {
     for (op in ops) lines <- c(lines, write_op(op))
     lines <- c(lines, paste("end of x", number(alpha)), if (save) write_save())
   }
-  c(lines, if (!save) write_save(), paste(last, "<- score of x at", number(closing), "with 3"))
+  c(lines, if (!save) write_save(), paste(last, "<- score of x at", number(closing), "with",
+          SCALAR$closing - 1))
 }
 
 test_that("a program says what the sampler's operations say, in their order", {
@@ -98,7 +98,7 @@ test_that("a program says what the sampler's operations say, in their order", {
       expect_identical(unname(text), write_program(steps, 2, sd, derivative, save, times[5]),
                        info = sampler$label)
       expect_identical(program$registers, length(registers))
-      expect_identical(program$scalars, 6L)
+      expect_identical(program$scalars, as.integer(SCALAR$closing + 2))
       expect_identical(program$outputs, sum(grepl("save", text)))
       expect_identical(program$noises, sum(grepl("noise", text)))
       expect_identical(anyDuplicated(program$level_times), 0L)

@@ -1,0 +1,97 @@
+# What a step makes of x, its scores and its noises.
+
+test_that("a step's form is what the step does", {
+  withr::local_seed(1)
+  names <- c("x", "a", "b", "z")
+  x0 <- 1.7
+  for (i in 1:200) {
+    scores <- noises <- double()
+    ops <- c(list(op_eval("a", "x", 1), op_eval("b", "a", 1), op_noise("z")),
+             replicate(4, simplify = FALSE, {
+               to <- sample(names, 1)
+               switch(sample(3, 1), op_noise(to), op_eval(to, sample(setdiff(names, to), 1), 1),
+                      op_linear(to, stats::setNames(stats::rnorm(2), sample(names, 2))))
+             }), list(op_linear("x", c(x = stats::rnorm(1), a = 1, z = 2))))
+    form <- step_form(ops)
+    # the same by numbers: scores and noises are any
+    held <- list(x = x0)
+    for (op in ops) {
+      held[[op$to]] <- switch(op$op, linear = sum(op$coef * unlist(held[names(op$coef)])), {
+        y <- stats::rnorm(1)
+        if (op$op == "eval") scores <- c(scores, y) else noises <- c(noises, y)
+        y
+      })
+    }
+    expect_length(form$scores, length(scores))
+    if (!anyNA(form$x)) expect_equal(sum(form$x * c(x0, scores, noises)), held$x)
+    for (j in which(!is.na(form$held))) {
+      expect_identical(held[[form$held[j]]], noises[j])
+    }
+  }
+})
+
+test_that("what is no number times x, scores or noises is NA, and only that", {
+  form <- function(...) step_form(list(op_eval("s", t = 1), op_noise("z"), ...))$x[1, ]
+  step <- op_linear("x", c(x = 1, s = 2, z = 3))
+  expect_equal(form(step), c(1, 2, 3))
+  # a score of what the noise is in
+  expect_identical(form(step, op_eval("u", t = 1), op_linear("x", c(x = 1, u = 1))),
+                   c(1, 2, 1, NA))
+  # by coordinate, or times a matrix: the noise still has its number, unless it is in there
+  expect_identical(form(op_linear("x", list(x = 1:2, s = 1, z = 3)), op_linear("x", c(x = 1))),
+                   c(NA, 1, 3))
+  expect_identical(form(op_linear("x", list(x = 1, z = 1:2))), c(1, 0, NA))
+  expect_identical(form(op_linear("w", c(x = 1)), op_product("w", "x", 1, .1),
+                        op_linear("x", c(w = 1, z = 3))), c(NA, NA, 3))
+  expect_identical(form(op_root("z", "x", 1, .1), op_linear("x", c(x = 1, z = 3))),
+                   c(NA_real_, NA, NA))
+  # of an earlier step
+  expect_identical(form(op_linear("x", c(x = 1, old = 1, z = 2))), c(NA, NA, 2))
+  steps <- step_form(list(op_eval("s", t = 3:1), op_linear("x", list(x = 1:3, s = 2))), 3)
+  expect_equal(steps$x, cbind(1:3, 2))
+  expect_true(steps$fresh)
+})
+
+test_that("an operation that is a line and a function runs, and is known to R", {
+  skip_on_cran()
+  skip_if(nzchar(Sys.getenv("MIXGUIDE_SANITIZE")), "it compiles the package anew")
+  source <- test_path("..", "..")
+  skip_if_not(file.exists(file.path(source, "src", "core", "operations.h")))
+  copy <- withr::local_tempdir()
+  file.copy(file.path(source, c("DESCRIPTION", "NAMESPACE", "R", "src")), copy, recursive = TRUE)
+  unlink(list.files(file.path(copy, "src"), "\\.s?o$", recursive = TRUE, full.names = TRUE))
+  add <- function(file, text, before) {
+    path <- file.path(copy, "src", "core", file)
+    lines <- readLines(path)
+    writeLines(append(lines, text, max(grep(before, lines)) - 1), path)
+  }
+  add("operations.h", "GM_OP(SQUARE, square, CHANGE, NOTHING, NOTHING, COEF, PLAIN, 1, 0, 2 * d)",
+      "^/\\* With the Jacobian")
+  add("engine.h", "
+static void gm_op_square(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  double *to = ROW(area->reg, op->to * d), c = job->program->coef[op->n];
+  for (size_t v = 0; v < d * lanes; v += GM_VL) AT(to + v) = vset(c) * LD(to + v) * LD(to + v);
+}
+", "^static void gm_run_block")
+  # and a sampler is one file
+  writeLines('sampler_squared <- function(steps) {
+    sampler("squared", function(k, times, schedule) {
+      list(new_op("square", "x", coef = list(x = 2)), op_linear("x", c(x = 1)))
+    }, steps)
+  }', file.path(copy, "R", "sampler_squared.R"))
+  library <- withr::local_tempdir()
+  makevars <- withr::local_tempfile(lines = "CFLAGS = -O0 -DGM_NO_VECTORS")
+  withr::local_envvar(R_MAKEVARS_USER = makevars)
+  log <- system2(file.path(R.home("bin"), "R"), stdout = TRUE, stderr = TRUE,
+                 c("CMD", "INSTALL", "--no-docs", "--no-test-load", "--no-byte-compile",
+                   paste0("--library=", library), copy))
+  expect_true(dir.exists(file.path(library, "mixguide")), info = utils::tail(log, 20))
+  run <- c('m <- mixguide::gaussmix(1, 0, 1)',
+           'squared <- mixguide:::sampler_squared(2)',
+           'x <- mixguide::guided_sample(m, 3, sampler = squared, start = matrix(1:3 / 4))$x',
+           'cat(range(x - 8 * (1:3 / 4)^4))')
+  out <- system2(file.path(R.home("bin"), "Rscript"), c("-e", shQuote(paste(run, collapse = ";"))),
+                 env = paste0("R_LIBS=", library), stdout = TRUE, stderr = FALSE)
+  expect_identical(utils::tail(out, 1), "0 0")
+})
