@@ -101,10 +101,10 @@ no_divergence <- function() {
 # Operations as columns, in tables that can be joined: what they are (`kind` to `scalar`), how many
 # coefficients they have (`count`), the coefficients (`register`, `size`), and the numbers of which
 # times and coefficients consist. Operations that stand for several steps come once for each, with
-# its numbers. Those that samplers do not have are as in gm.h: they read `from` and write `scalar`;
-# an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds
-# c0 + c1 <from, r>; for those that read the derivative see op_product(). `of`: which score an "eval"
-# is of, see guidance_models(); `want`: what it makes of it, see op_eval().
+# its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
+# `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
+# adds c0 + c1 <from, r>. `of`: which score an "eval" is of, see guidance_models(); `want`: what it
+# makes of it, see op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)

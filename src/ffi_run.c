@@ -100,7 +100,7 @@ static SEXP array3(R_xlen_t a, R_xlen_t b, R_xlen_t c) {
   return x;
 }
 
-/* What R needs to know of operations: a list of columns, a row for each, and the engine's limits. */
+/* What R needs to know of operations, a row for each, and the limits of the engine. */
 SEXP ffi_operations(void) {
   static const char *const field[] = {"nothing", "read", "write", "maybe", "change", "point",
                                       "level", "scalar", "logp", "noises", "outputs", "terms",

@@ -74,9 +74,9 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                     tangent ? d * d : program->matrix, 1};
   double **parts[] = {&score->u, &score->e, &score->top, &score->sum, &score->slope, &score->coef,
                       &score->part, &score->dx, &score->g, &score->r, &score->rho, &score->s};
-  size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2, full || (derivative && !trace) ? 3 * d : 0,
-                         derivative ? K * d : 0, derivative ? J * K : 0, derivative ? K : 0,
-                         derivative ? J * d : 0};
+  size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2,
+                         full || (derivative && !trace) ? 3 * d : 0, derivative ? K * d : 0,
+                         derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;
   used = (sizeof(gm_shared) + 63) / 64 * 8;

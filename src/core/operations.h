@@ -9,6 +9,9 @@
  * doubles per particle in which it makes matrices. `cost`: rough flops per particle, of the d, K
  * and J of the job, what a score costs, and d^2 (square) and d^3 (cube) if the derivative is
  * carried along. No guard: it is included wherever a list is made. */
+#ifndef GM_OP
+#define GM_OP(...)
+#endif
 
 /* register to <- guided score of register from at level `at`; scalars from n on <- log p_j */
 GM_OP(EVAL, eval, MAYBE, READ, LEVEL, LOGP, ALWAYS,

@@ -153,7 +153,7 @@ GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_
 }
 
 /* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
- * into logp (or NULL); rows of these three lie `stride` apart. Keeps g, r and rho for the derivative.
+ * into logp (or NULL); rows of these three lie `stride` apart. The derivative keeps g, r and rho.
  *
  * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
  * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components

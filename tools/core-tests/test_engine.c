@@ -5,7 +5,7 @@
 #include "check.h"
 #include "gm.h"
 
-enum { D = 3, K = 2, N = 37 };
+enum { D = 3, K = 2, N = 37, LOGP = GM_OWN_SCALARS };
 
 static const double mean[D * K] = {0, 1, -1, 2, 0.5, 0};
 static const double value[D * K] = {1, 0.5, 2, 0.3, 0.3, 0.3};
@@ -20,17 +20,17 @@ static gm_pool pool_of(const double *vector) {
 
 /* x0 -> x0 + 0.5 s(x0) at (a, b2) = (0.8, 0.36), with everything saved */
 static const gm_op step[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, GM_OWN_SCALARS}, {GM_LINEAR, 0, 0, 0, 2},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 0, 0, 0, 2},
   {GM_SAVE_JACOBIAN, 0, 0, 0, 0}, {GM_END, 0, 0, 0, 0}, {GM_SAVE, 0, 0, 0, 0},
   {GM_SAVE, 0, 1, 1, 0}, {GM_DOT, 1, 1, 1, 2}};
 /* w = (I + 0.5 Ds) x and v = (diag(3, 4) + 0.5 Ds)^-1 x on the first two coordinates */
 static const gm_op curved[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, GM_OWN_SCALARS}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
   {GM_PRODUCT, 2, 0, 0, 1}, {GM_SOLVE, 3, 0, 0, 4}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
   {GM_DOT, 1, 0, 0, 2}};
 /* the root of (I + 0.5 Ds) twice, and the product */
 static const gm_op rooted[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, GM_OWN_SCALARS}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
   {GM_ROOT, 2, 0, 0, 1}, {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0},
   {GM_SAVE, 0, 3, 1, 0}};
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
@@ -68,8 +68,8 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   double *work = malloc(blocks * size_ * sizeof(double));
   const gm_engine *engine = gm_engine_choose(isa);
   for (int part = 0; part < parts; part++) {
-    gm_run(engine->run, &job, 0, blocks, 9 * part / parts, 9 * (part + 1) / parts, threads, parts > 1,
-           work, size_);
+    gm_run(engine->run, &job, 0, blocks, 9 * part / parts, 9 * (part + 1) / parts, threads,
+           parts > 1, work, size_);
   }
   free(work);
   return GM_OK;
