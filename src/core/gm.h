@@ -134,8 +134,8 @@ typedef enum {
 } gm_derivative;
 
 /* Scalars that the engine itself writes: the change of the log-density since the start; 1 for a
- * particle whose map folded (negative determinant) at some step; 1 for one at which a root was taken
- * of a matrix with a negative eigenvalue, as if that were 0. */
+ * particle whose map folded (negative determinant) at some step; 1 for one at which a negative
+ * eigenvalue of a root's matrix was taken as 0. */
 enum { GM_LOG_DENSITY, GM_FOLDED, GM_CLIPPED, GM_OWN_SCALARS };
 enum { GM_MAX_REGISTERS = 24 };
 

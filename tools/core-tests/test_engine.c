@@ -25,12 +25,14 @@ static const gm_op step[] = {
   {GM_SAVE, 0, 1, 1, 0}, {GM_DOT, 1, 1, 1, 2}};
 /* w = (I + 0.5 Ds) x and v = (diag(3, 4) + 0.5 Ds)^-1 x on the first two coordinates */
 static const gm_op curved[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1},
+  {GM_LINEAR, 3, 0, 0, 1},
   {GM_PRODUCT, 2, 0, 0, 1}, {GM_SOLVE, 3, 0, 0, 4}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
   {GM_DOT, 1, 0, 0, 2}};
 /* the root of (I + 0.5 Ds) twice, and the product */
 static const gm_op rooted[] = {
-  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1}, {GM_LINEAR, 3, 0, 0, 1},
+  {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1},
+  {GM_LINEAR, 3, 0, 0, 1},
   {GM_ROOT, 2, 0, 0, 1}, {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0},
   {GM_SAVE, 0, 3, 1, 0}};
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
