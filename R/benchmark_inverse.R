@@ -129,7 +129,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   })
   table <- data.frame(grid[c("d_x", "d_y", "seed")], method = names(methods)[grid$method],
                       do.call(rbind, rows), stringsAsFactors = FALSE, row.names = NULL)
-  structure(table, class = c("benchmark_inverse", "data.frame"),
+  structure(table, class = table_class("benchmark_inverse"),
             setup = list(schedule = schedule, sampler = sampler, steps = length(times) - 1,
                          directions = directions, p = p, maximum = maximum))
 }
@@ -269,8 +269,6 @@ print.benchmark_inverse <- function(x, digits = 3, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   by <- judged_by(x)
-  whole <- all(c("d_x", "d_y", "method", by, "error") %in% names(x))
-  if (is.null(setup) || !whole) return(print(as.data.frame(x)))
   table <- summary.benchmark_inverse(x)
   cat("<benchmark_inverse> ", distance_words(setup), " to the exact conditional law, ",
       setup$steps, " steps\n  ", format(setup$schedule), "; ", format(setup$sampler),
@@ -288,9 +286,6 @@ print.benchmark_inverse <- function(x, digits = 3, ...) {
   if (failed) cat(count_of(failed, "unit"), "failed: see column error\n")
   invisible(x)
 }
-
-#' @export
-as.data.frame.benchmark_inverse <- function(x, ...) plain_table(x, ...)
 
 #' @rdname benchmark_inverse
 #' @param x,object A `benchmark_inverse`.
@@ -319,7 +314,3 @@ autoplot.benchmark_inverse <- function(object, ...) {
           if (!is.null(setup)) paste0(setup$steps, " steps; dots: instances, diamonds: medians"),
           "Grey lines: the floor, two samples of the exact law")
 }
-
-#' @rdname benchmark_inverse
-#' @export
-plot.benchmark_inverse <- function(x, ...) show_plot(x, ...)

@@ -180,13 +180,6 @@ exact_if_constant <- function(row) {
   row
 }
 
-# A table of results without what made it.
-plain_table <- function(x, ...) {
-  check_dots(..., also = frame_dots)
-  attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
-  x
-}
-
 format_estimate <- function(row) {
   if (row$method == "heavy tail") return("heavy tail: a mean of the draws would say nothing")
   if (row$method != "Monte Carlo") {

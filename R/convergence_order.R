@@ -72,7 +72,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
   })
   rows <- do.call(rbind, rows)
   rownames(rows) <- NULL
-  structure(rows, class = c("convergence_order", "data.frame"),
+  structure(rows, class = table_class("convergence_order"),
             setup = list(mixture = mixture, schedule = schedule, horizon = begin, start = start))
 }
 
@@ -155,8 +155,6 @@ summary.convergence_order <- function(object, ...) {
 print.convergence_order <- function(x, quantity = "total variation", digits = 4, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  # some of the rows are not a table
-  if (is.null(setup) || length(unique(x$quantity)) < 3) return(print(as.data.frame(x)))
   quantity <- check_choice(quantity, unique(x$quantity), "quantity")
   cat("<convergence_order> ", format(setup$mixture), "\n  ", format(setup$schedule),
       ", from t = ", format(setup$horizon),
@@ -191,9 +189,6 @@ order_words <- function(order, se) {
   ifelse(is.na(order), "-", paste0(formatC(order, digits = 2, format = "f"),
                                    ifelse(se > 0, paste0(" (", format(se, digits = 1), ")"), "")))
 }
-
-#' @export
-as.data.frame.convergence_order <- function(x, ...) plain_table(x, ...)
 
 #' @rdname convergence_order
 #' @param x,object A `convergence_order`.
@@ -233,7 +228,3 @@ autoplot.convergence_order <- function(object, quantity = "total variation",
                                           paste0(format(setup$schedule), ", from t = ",
                                                  format(setup$horizon))))
 }
-
-#' @rdname convergence_order
-#' @export
-plot.convergence_order <- function(x, ...) show_plot(x, ...)

@@ -65,7 +65,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
             terms = terms, title = format(run$guidance), label = format(sampler),
-            class = c("entropy_identity", "data.frame"))
+            class = table_class("entropy_identity"))
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.
@@ -92,21 +92,16 @@ trace_terms <- function(mixture, class, strength, x, t, schedule) {
 #' @export
 print.entropy_identity <- function(x, ...) {
   check_dots(..., also = print.default)
-  if (!is.null(attr(x, "terms"))) {
-    cat("<entropy_identity> ", attr(x, "title"), ", ", attr(x, "label"), "\n", sep = "")
-    for (i in seq_len(nrow(x))) {
-      cat("  ", format(x$way[i], width = 13), " ", format_estimate(x[i, ]), "\n", sep = "")
-    }
-    terms <- attr(x, "terms")
-    for (formula in which(x$way == "trace formula")) {
-      guidance <- estimate_row(terms[["guidance"]], x$se[formula], x$method[formula])
-      cat("  formula: start ", format(terms[["start"]], digits = 6), " and flow of the class ",
-          format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
-          "\n", sep = "")
-    }
-  } else print(as.data.frame(x))
+  cat("<entropy_identity> ", attr(x, "title"), ", ", attr(x, "label"), "\n", sep = "")
+  for (i in seq_len(nrow(x))) {
+    cat("  ", format(x$way[i], width = 13), " ", format_estimate(x[i, ]), "\n", sep = "")
+  }
+  terms <- attr(x, "terms")
+  for (formula in which(x$way == "trace formula")) {
+    guidance <- estimate_row(terms[["guidance"]], x$se[formula], x$method[formula])
+    cat("  formula: start ", format(terms[["start"]], digits = 6), " and flow of the class ",
+        format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
+        "\n", sep = "")
+  }
   invisible(x)
 }
-
-#' @export
-as.data.frame.entropy_identity <- function(x, ...) plain_table(x, ...)

@@ -119,7 +119,7 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   rows <- rbind(if (measure) measured_rows(run), path$rows, rate_rows(run))
   rows <- rows[order(rows$measure, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
   rownames(rows) <- NULL
-  structure(rows, class = c("error_budget", "data.frame"), path = path$path,
+  structure(rows, class = table_class("error_budget"), path = path$path,
             setup = c(list(mixture = units), run[c("sampler", "schedule", "times")]),
             lipschitz = run$lipschitz$value)
 }
@@ -417,7 +417,6 @@ rate_rows <- function(run) {
 print.error_budget <- function(x, digits = 3, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(NextMethod())
   cat("<error_budget> ", format(setup$sampler), "\n  from t = ", format(setup$times[1]), ", ",
       format(setup$schedule), "\n  ", format(setup$mixture), "\n", sep = "")
   value <- mapply(function(value, se) {
@@ -439,9 +438,6 @@ print.error_budget <- function(x, digits = 3, ...) {
   }
   invisible(x)
 }
-
-#' @export
-as.data.frame.error_budget <- function(x, ...) plain_table(x, ...)
 
 #' @rdname error_budget
 #' @param x,object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
@@ -477,7 +473,3 @@ autoplot.error_budget <- function(object, ...) {
             format(setup$mixture)),
           if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds")
 }
-
-#' @rdname error_budget
-#' @export
-plot.error_budget <- function(x, ...) show_plot(x, ...)

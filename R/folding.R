@@ -60,7 +60,7 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
                           turns = any(run$folded), confidence = sum(w * run$confidence)),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
-  structure(do.call(rbind, lapply(results, `[[`, "row")), class = c("folding", "data.frame"),
+  structure(do.call(rbind, lapply(results, `[[`, "row")), class = table_class("folding"),
             map = do.call(rbind, lapply(results, `[[`, "map")),
             setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
                          schedule = schedule, horizon = times[1]))
@@ -70,17 +70,11 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
 print.folding <- function(x, digits = 5, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (!is.null(setup)) {
-    cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ",
-        format(setup$sampler), "; ", format(setup$schedule), ", from t = ", format(setup$horizon),
-        "\n", sep = "")
-  }
+  cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ", format(setup$sampler),
+      "; ", format(setup$schedule), ", from t = ", format(setup$horizon), "\n", sep = "")
   print(as.data.frame(x), digits = digits, row.names = FALSE)
   invisible(x)
 }
-
-#' @export
-as.data.frame.folding <- function(x, ...) plain_table(x, ...)
 
 #' @rdname folding
 #' @param x,object A `folding`.
@@ -101,7 +95,3 @@ autoplot.folding <- function(object, ...) {
     labs(x = "start", y = "end") + look() +
     words("The map from noise to data", c(format(setup$sampler), format(setup$schedule)))
 }
-
-#' @rdname folding
-#' @export
-plot.folding <- function(x, ...) show_plot(x, ...)

@@ -90,7 +90,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
-  structure(rows, class = c("gain_bound", "data.frame"),
+  structure(rows, class = table_class("gain_bound"),
             setup = list(class = label_text(class), schedule = schedule, horizon = horizon,
                          rivals = odds$rivals))
 }
@@ -226,7 +226,6 @@ gain_root <- function(m, s, target) {
 print.gain_bound <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(NextMethod())
   cat("<gain_bound> log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
       count_of(length(unique(x$path)), "path"), "\n  ", format(setup$schedule), ", from t = ",
       format(setup$horizon), "\n", sep = "")
@@ -248,9 +247,6 @@ print.gain_bound <- function(x, digits = 4, ...) {
       if (nrow(x) > 12) "; means are over these paths", "\n", sep = "")
   invisible(x)
 }
-
-#' @export
-as.data.frame.gain_bound <- function(x, ...) plain_table(x, ...)
 
 #' @rdname gain_bound
 #' @param object,x A `gain_bound`.
@@ -284,7 +280,3 @@ autoplot.gain_bound <- function(object, ...) {
     words(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
           if (one) "One rival: gain and bounds are exact" else "One bound for all rivals of a path")
 }
-
-#' @rdname gain_bound
-#' @export
-plot.gain_bound <- function(x, ...) show_plot(x, ...)

@@ -53,7 +53,7 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   })
   setup <- attr(sweeps[[length(sweeps)]], "setup")
   rows <- Map(function(count, sweep) cbind(steps = count, as.data.frame(sweep)), steps, sweeps)
-  structure(do.call(rbind, rows), class = c("guidance_scan", "data.frame"),
+  structure(do.call(rbind, rows), class = table_class("guidance_scan"),
             setup = setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key")])
 }
 
@@ -94,7 +94,6 @@ scan_matrix <- function(x, quantity) {
 print.guidance_scan <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(print(as.data.frame(x)))
   exact <- all(x$method != "Monte Carlo")
   cat("<guidance_scan> towards ", aim_words(setup$class), ", ",
       setup$sampler$label, ", from t = ", format(setup$horizon), ": mean confidence",
@@ -105,9 +104,6 @@ print.guidance_scan <- function(x, digits = 4, ...) {
   print(scan_matrix(x, "confidence"), digits = digits)
   invisible(x)
 }
-
-#' @export
-as.data.frame.guidance_scan <- function(x, ...) plain_table(x, ...)
 
 #' @rdname guidance_scan
 #' @param x,object A `guidance_scan`.
@@ -151,7 +147,3 @@ autoplot.guidance_scan <- function(object, quantity = c("confidence", "gain", "e
     words(paste0(what[[quantity]], ", towards ", aim),
           c(setup$sampler$label, format(setup$schedule)))
 }
-
-#' @rdname guidance_scan
-#' @export
-plot.guidance_scan <- function(x, ...) show_plot(x, ...)

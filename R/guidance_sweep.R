@@ -107,7 +107,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
     target$shift <- class_shift(sweep, match(0, strength), plan, class)
     warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
   }
-  structure(rows, class = c("guidance_sweep", "data.frame"),
+  structure(rows, class = table_class("guidance_sweep"),
             setup = list(mixture = mixture, class = class, guidance = template, sampler = sampler,
                          schedule = schedule, horizon = times[1], times = times,
                          n = plan$begin$n, exact = !is.null(begin$weights),
@@ -346,24 +346,21 @@ sweep_column <- function(x, column, ...) {
 print.guidance_sweep <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (!is.null(setup)) {
-    cat("<guidance_sweep> towards ", paste(setup$class, collapse = " or "),
-        if (length(setup$class) > 1) " (their union)", ", ",
-        if (setup$exact) "by quadrature over " else "", setup$n,
-        if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
-    note_all_classes(setup$mixture, setup$class)
-    kind <- format_kind(setup$guidance)
-    if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
-    if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
-    cat("  ", format(setup$sampler), "\n  ", schedule_words(setup), ", from t = ",
-        format(setup$horizon, digits = 4), "\n", sep = "")
-    if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")
-  }
+  cat("<guidance_sweep> towards ", paste(setup$class, collapse = " or "),
+      if (length(setup$class) > 1) " (their union)", ", ",
+      if (setup$exact) "by quadrature over " else "", setup$n,
+      if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
+  note_all_classes(setup$mixture, setup$class)
+  kind <- format_kind(setup$guidance)
+  if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
+  if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
+  cat("  ", format(setup$sampler), "\n  ", schedule_words(setup), ", from t = ",
+      format(setup$horizon, digits = 4), "\n", sep = "")
+  if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")
   shown <- c(strength = "strength", scale = "scale", confidence = "confidence",
              confidence_se = "se", gain = "gain", gain_se = "se", entropy = "entropy",
              entropy_se = "se", fraction_down = "down")
-  shown <- shown[names(shown) %in% names(x)]
-  table <- as.data.frame(x)[names(shown)]
+  table <- x[names(shown)]
   errors <- shown == "se"
   table[errors] <- lapply(table[errors], signif, 1)
   known <- sweep_column(x, "entropy")$method == "exact"
@@ -392,7 +389,7 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
 }
 
 #' @export
-as.data.frame.guidance_sweep <- function(x, ...) plain_table(x, ...)
-
-#' @export
-summary.guidance_sweep <- function(object, ...) plain_table(object, ...)
+summary.guidance_sweep <- function(object, ...) {
+  check_dots(...)
+  as.data.frame(object)
+}

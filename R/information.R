@@ -84,7 +84,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
   })
   table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
                       do.call(rbind, rows))
-  structure(table, class = c("information", "data.frame"), batches = batches,
+  structure(table, class = table_class("information"), batches = batches,
             setup = list(mixture = units, schedule = schedule))
 }
 
@@ -193,7 +193,6 @@ along_axes <- function(mixture) {
 print.information <- function(x, digits = 6, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(NextMethod())
   cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
       toString(unique(x$method)), "\n", sep = "")
   table <- as.data.frame(x)[c("t", "second_moment")]
@@ -219,9 +218,6 @@ print_some_rows <- function(table, digits, most = 12) {
 
 information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",
                        curvature = "curvature F: mean square of the Hessian")
-
-#' @export
-as.data.frame.information <- function(x, ...) plain_table(x, ...)
 
 #' @rdname information
 #' @param x,object An `information`; `plot()` draws `h`, `I` and `F` against time.
@@ -258,7 +254,3 @@ gaussian_like <- function(mixture) {
   at <- moments(mixture)
   gaussmix(1, t(at$mean), at$cov)
 }
-
-#' @rdname information
-#' @export
-plot.information <- function(x, ...) show_plot(x, ...)

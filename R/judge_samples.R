@@ -127,7 +127,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     table$residual_exact <- sum((observation$y - drop(H %*% exact$mean))^2) +
       sum((H %*% unname(exact$cov)) * H)
   }
-  structure(table, class = c("sampler_judgement", "data.frame"),
+  structure(table, class = table_class("sampler_judgement"),
             setup = list(target = target, observation = observation, level = level,
                          directions = directions))
 }
@@ -270,7 +270,6 @@ zero_shot_cost <- function(run) {
 print.sampler_judgement <- function(x, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(print(as.data.frame(x)))
   cat("<sampler_judgement> by ", format(setup$target), "\n", sep = "")
   if (!is.null(setup$observation)) cat("  given: ", format(setup$observation), "\n", sep = "")
   shown <- c(sw2 = "SW2", floor = "floor", mean_error = "mean error", spread = "spread",
@@ -301,9 +300,6 @@ short_estimate <- function(estimate, se) {
   paste0(formatC(estimate, digits = digits, format = "f"), "(",
          formatC(se * 10^digits, digits = 0, format = "f"), ")")
 }
-
-#' @export
-as.data.frame.sampler_judgement <- function(x, ...) plain_table(x, ...)
 
 #' @rdname judge_samples
 #' @param x,object A `sampler_judgement`.
@@ -339,7 +335,3 @@ autoplot.sampler_judgement <- function(object, ...) {
           if (!is.null(setup$observation)) format(setup$observation),
           "Dashed: the right value; bars: 2 standard errors")
 }
-
-#' @rdname judge_samples
-#' @export
-plot.sampler_judgement <- function(x, ...) show_plot(x, ...)

@@ -131,7 +131,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   })
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
-  structure(rows, class = c("lipschitz", "data.frame"),
+  structure(rows, class = table_class("lipschitz"),
             setup = list(mixture = units, schedule = schedule, center = center, radius = radius))
 }
 
@@ -191,7 +191,6 @@ with_rest <- function(range, parts) range(range, parts$rest)
 print.lipschitz <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(NextMethod())
   times <- unique(x$t)
   cat("<lipschitz> of the score of ", format(setup$mixture), "\n  ", format(setup$schedule),
       if (length(times) == 1) paste(", t =", format(times)), center_words(setup), "\n", sep = "")
@@ -229,9 +228,6 @@ center_words <- function(setup) {
     paste0("; around ", at, if (!is.null(setup$radius)) paste(" to radius", format(setup$radius)))
   }
 }
-
-#' @export
-as.data.frame.lipschitz <- function(x, ...) plain_table(x, ...)
 
 #' @rdname lipschitz
 #' @param x,object A `lipschitz`.
@@ -278,10 +274,6 @@ autoplot.lipschitz <- function(object, ...) {
     scale_linetype_manual(values = named(ifelse(bound, "22", "solid")), name = NULL) +
     labs(x = "time t", y = "constant") + look() + title
 }
-
-#' @rdname lipschitz
-#' @export
-plot.lipschitz <- function(x, ...) show_plot(x, ...)
 
 # Precision matrices, one if the covariance is common.
 precisions <- function(mixture) {

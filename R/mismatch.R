@@ -184,7 +184,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   })
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
                      do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
-  structure(rows, class = c("mismatch", "data.frame"),
+  structure(rows, class = table_class("mismatch"),
             parts = mismatch_sums(points, totals, initialisation),
             setup = list(target = target, model = field$label, schedule = schedule,
                          times = times, n = if (points$method == "Monte Carlo") n))
@@ -327,24 +327,14 @@ mismatch_sums <- function(points, totals, initialisation) {
 #' @rdname mismatch
 #' @export
 mismatch_parts <- function(x) {
-  if (!inherits(x, "mismatch") || !is_whole(x)) {
-    abort_input("x", "a mismatch(), whole",
-                if (inherits(x, "mismatch")) "a part of one" else paste("a", class(x)[1]))
-  }
+  if (!inherits(x, "mismatch")) abort_input("x", "a mismatch(), whole", describe(x))
   attr(x, "parts")
-}
-
-# Not rows of one.
-is_whole <- function(x) {
-  setup <- attr(x, "setup")
-  !is.null(setup) && nrow(x) == length(setup$times) - 1
 }
 
 #' @export
 print.mismatch <- function(x, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (!is_whole(x)) return(print(as.data.frame(x)))
   parts <- attr(x, "parts")
   times <- setup$times
   cat("<mismatch> of ", setup$model, "\n  target: ", format(setup$target), "\n  ",
@@ -360,9 +350,6 @@ print.mismatch <- function(x, ...) {
   }
   invisible(x)
 }
-
-#' @export
-as.data.frame.mismatch <- function(x, ...) plain_table(x, ...)
 
 #' @rdname mismatch
 #' @param x,object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
@@ -392,7 +379,3 @@ autoplot.mismatch <- function(object, ...) {
             paste("Monte Carlo,", number(setup$n), "draws")
           })
 }
-
-#' @rdname mismatch
-#' @export
-plot.mismatch <- function(x, ...) show_plot(x, ...)

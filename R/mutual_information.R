@@ -144,7 +144,7 @@ expected_mismatch <- function(mixture, observed, noise = 0, method = c("bo", "dd
   quantity <- c("bias", "bias, range", "bias, null", if (length(about)) "mutual information")
   structure(data.frame(quantity = quantity, do.call(rbind, c(rows, about)),
                        stringsAsFactors = FALSE),
-            class = c("expected_mismatch", "data.frame"),
+            class = table_class("expected_mismatch"),
             setup = list(noiseless = all(frame$nu == 0), schedule = schedule, times = times,
                          method = c(bo = "BO-DDNM", ddnm = "DDNM",
                                     none = "the unconditional score")[[method]]))
@@ -171,7 +171,6 @@ joint_points <- function(mixture, frame, nodes, n) {
 print.expected_mismatch <- function(x, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup) || nrow(x) < 3) return(print(as.data.frame(x)))
   cat("<expected_mismatch> of ", setup$method, ", on average over y\n  ", format(setup$schedule),
       ", from t = ", format(setup$times[1]), " to ", format(setup$times[length(setup$times)]),
       "\n", sep = "")
@@ -185,6 +184,3 @@ print.expected_mismatch <- function(x, ...) {
   }
   invisible(x)
 }
-
-#' @export
-as.data.frame.expected_mismatch <- function(x, ...) plain_table(x, ...)

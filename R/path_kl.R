@@ -131,7 +131,7 @@ path_kl_table <- function(mixture, sampler, schedule, times, start, score_error,
                         methods[max(match(parts$method, methods))])
   structure(
     data.frame(part = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
-    class = c("path_kl", "data.frame"),
+    class = table_class("path_kl"),
     steps = data.frame(from = step$t, to = times[-1], step = step$r, discretisation = loss,
                        score_error = error$step, score_square = error$square),
     setup = list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
@@ -427,7 +427,6 @@ mixture_distance <- function(p, q, n) {
 print.path_kl <- function(x, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup) || nrow(x) < 4) return(NextMethod())
   cat("<path_kl> ", format(setup$sampler), ", from t = ", format(setup$times[1]), "\n  ",
       format(setup$mixture), "\n",
       if (setup$along == "grid") "  of the states at the grid times\n", sep = "")
@@ -437,9 +436,6 @@ print.path_kl <- function(x, ...) {
   cat("  KL(target || output) is at most the last\n")
   invisible(x)
 }
-
-#' @export
-as.data.frame.path_kl <- function(x, ...) plain_table(x, ...)
 
 #' @rdname path_kl
 #' @param x,object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
@@ -468,7 +464,3 @@ autoplot.path_kl <- function(object, ...) {
           paste0("Areas add up to the path KL of ", format(object$estimate[4], digits = 4),
                  ", with ", format(object$estimate[1], digits = 2), " of the start"))
 }
-
-#' @rdname path_kl
-#' @export
-plot.path_kl <- function(x, ...) show_plot(x, ...)

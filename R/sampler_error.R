@@ -107,7 +107,7 @@ sampler_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule
                        stringsAsFactors = FALSE)
   }
   start <- if (is.character(start)) start[1] else "given"
-  structure(rows, class = c("sampler_error", "data.frame"), label = format(sampler),
+  structure(rows, class = table_class("sampler_error"), label = format(sampler),
             setup = paste0(format(schedule), ", from t = ", format(times[1]), ", start ", start),
             score = if (!is.null(score_error)) format(score_error),
             guidance = if (!is.null(guidance)) format(guidance))
@@ -307,7 +307,6 @@ print.sampler_error <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<sampler_error> ", attr(x, "label"), "\n", sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
-  if (is.null(attr(x, "label"))) return(print(as.data.frame(x)))
   line("schedule: ", attr(x, "setup"))
   if (!is.null(attr(x, "score"))) line("score:    ", attr(x, "score"))
   if (!is.null(attr(x, "guidance"))) line("guidance: ", attr(x, "guidance"))
@@ -318,6 +317,3 @@ print.sampler_error <- function(x, ...) {
   }
   invisible(x)
 }
-
-#' @export
-as.data.frame.sampler_error <- function(x, ...) plain_table(x, ...)

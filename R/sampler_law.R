@@ -269,29 +269,19 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
   structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
                        error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
                        stringsAsFactors = FALSE),
-            class = c("sampler_limit", "data.frame"), label = format(sampler),
+            class = table_class("sampler_limit"), label = format(sampler),
             guidance = if (!is.null(guidance)) format(guidance))
 }
 
 #' @export
 print.sampler_limit <- function(x, digits = 6, ...) {
   check_dots(..., also = print.default)
-  if (!is.null(attr(x, "label"))) {
-    cat("<sampler_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
-  }
+  cat("<sampler_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
   if (!is.null(attr(x, "guidance"))) cat("  guidance: ", attr(x, "guidance"), "\n", sep = "")
   table <- as.data.frame(x)
   table$error <- signif(table$error, 1)
   print(table, digits = digits, row.names = FALSE)
   invisible(x)
-}
-
-#' @export
-as.data.frame.sampler_limit <- function(x, ...) {
-  check_dots(..., also = frame_dots)
-  attr(x, "label") <- attr(x, "guidance") <- NULL
-  class(x) <- "data.frame"
-  x
 }
 
 # ---- Deterministic samplers

@@ -77,7 +77,7 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
       }
     }
   }
-  structure(rows, class = c("sde_identities", "data.frame"), label = paste0(
+  structure(rows, class = table_class("sde_identities"), label = paste0(
     "towards ", aim_words(class), ", ", format(sampler),
     if (limit) ", extrapolated to continuous time"
   ))
@@ -144,7 +144,7 @@ print.sde_identities <- function(x, digits = 5, ...) {
   check_dots(..., also = print.default)
   quadrature <- identical(unique(x$method), "quadrature")
   cat("<sde_identities> both sides, ", if (quadrature) "by quadrature" else "by particles", "\n",
-      if (!is.null(attr(x, "label"))) paste0("  ", attr(x, "label"), "\n"), sep = "")
+      "  ", attr(x, "label"), "\n", sep = "")
   table <- as.data.frame(x)
   if (!"heavy tail" %in% table$method) table$method <- NULL
   errors <- endsWith(names(table), "_se")
@@ -152,6 +152,3 @@ print.sde_identities <- function(x, digits = 5, ...) {
   print(table, digits = digits, row.names = FALSE)
   invisible(x)
 }
-
-#' @export
-as.data.frame.sde_identities <- function(x, ...) plain_table(x, ...)

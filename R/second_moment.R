@@ -43,7 +43,7 @@ second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
                   component = max(norm2 + colSums(used_values(mixture))),
                   paper = d * max(used_values(mixture)) + max(norm2))
   later <- lapply(at_data, function(m2) second_moments(mixture, t, schedule, m2))
-  structure(data.frame(t = t, later), class = c("second_moment", "data.frame"),
+  structure(data.frame(t = t, later), class = table_class("second_moment"),
             setup = list(mixture = units, schedule = schedule))
 }
 
@@ -56,15 +56,11 @@ second_moments <- function(mixture, t, schedule, at_data = moments(mixture)$seco
 print.second_moment <- function(x, digits = 6, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(NextMethod())
   cat("<second_moment> E|x_t|^2 of ", format(setup$mixture), "\n  ", format(setup$schedule),
       "; `exact`, and the bounds `component` and `paper`\n", sep = "")
   print_some_rows(as.data.frame(x), digits)
   invisible(x)
 }
-
-#' @export
-as.data.frame.second_moment <- function(x, ...) plain_table(x, ...)
 
 #' @rdname second_moment
 #' @param x,object A `second_moment`.
@@ -86,7 +82,3 @@ autoplot.second_moment <- function(object, ...) {
     theme(legend.position = "bottom") +
     words("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)))
 }
-
-#' @rdname second_moment
-#' @export
-plot.second_moment <- function(x, ...) show_plot(x, ...)

@@ -67,7 +67,7 @@ split_threshold <- function(rho, m = Inf, step = 0) {
   rows$ddpm <- (1 - rows$step / 2) / slope
   rows$global <- 2 / mapply(steepest_secant, rows$rho, rows$m)
   structure(rows[c("rho", "m", "step", "kappa", "b", "ddim", "ddpm", "global")],
-            class = c("split_threshold", "data.frame"))
+            class = table_class("split_threshold"))
 }
 
 check_positive <- function(x, arg, open = TRUE, finite = TRUE) {
@@ -110,13 +110,6 @@ print.split_threshold <- function(x, digits = 5, ...) {
       "\n  up to which no DDIM step leads outward: global\n")
   print(as.data.frame(x), digits = digits, row.names = FALSE)
   invisible(x)
-}
-
-#' @export
-as.data.frame.split_threshold <- function(x, ...) {
-  check_dots(..., also = frame_dots)
-  class(x) <- "data.frame"
-  x
 }
 
 #' The Lyapunov sum of the class between two others

@@ -92,7 +92,7 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
                why = attr(allowed, "why"), stringsAsFactors = FALSE)
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
-  structure(rows, class = c("step_condition", "data.frame"),
+  structure(rows, class = table_class("step_condition"),
             setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
                          schedule = schedule, horizon = times[1], strength = strength, at = at))
 }
@@ -344,7 +344,6 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
 print.step_condition <- function(x, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
-  if (is.null(setup)) return(print(as.data.frame(x)))
   cat("<step_condition> towards ", aim_words(setup$class), ", strength ",
       format(setup$strength), "\n  ", format(setup$sampler), "; ", format(setup$schedule),
       ", from t = ", format(setup$horizon), "\n", sep = "")
@@ -363,9 +362,6 @@ print.step_condition <- function(x, ...) {
   cat("  [yes]: proved; [ ? ]: not known, the conditions are sufficient only.\n")
   invisible(x)
 }
-
-#' @export
-as.data.frame.step_condition <- function(x, ...) plain_table(x, ...)
 
 #' @rdname step_condition
 #' @param x,object A `step_condition`; `plot()` shows the strengths that each step allows.
@@ -392,7 +388,3 @@ autoplot.step_condition <- function(object, ...) {
     words("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),
           paste("Dashed: strength", format(setup$strength)))
 }
-
-#' @rdname step_condition
-#' @export
-plot.step_condition <- function(x, ...) show_plot(x, ...)

@@ -7,15 +7,6 @@ plane <- gaussmix(c(.5, .3, .2), cbind(x = c(-2, 2, 2), y = c(0, -1, 1)),
 space <- gaussmix(c(.4, .6), rbind(rep(0, 4), 1:4), list(diag(4) + .5, diag(4:1)))
 masses <- gaussmix(c(.3, .7), c(-1, 1), 0, class = c("a", "b"))
 
-# Builds and draws without a warning or a message, and returns the plot.
-expect_drawn <- function(plot) {
-  expect_true(inherits(plot, "ggplot"))
-  grDevices::pdf(NULL)
-  on.exit(grDevices::dev.off())
-  expect_silent(print(plot))
-  invisible(plot)
-}
-
 layer_with <- function(plot, columns) {
   built <- lapply(seq_along(plot$layers), function(i) ggplot2::layer_data(plot, i))
   built[vapply(built, function(data) all(columns %in% names(data)), NA)]

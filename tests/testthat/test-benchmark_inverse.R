@@ -55,7 +55,7 @@ test_that("a benchmark finds the exact score at the floor, and resumes from its 
   expect_identical(summary$method[c(1, 5)], c("exact", "exact"))
   expect_equal(summary$sw2[1], mean(exact$sw2[exact$d_y == 1]))
   expect_output(print(table), "d_x = 8, d_y = 4, 2 instances")
-  expect_s3_class(autoplot(table), "ggplot")
+  expect_drawn(autoplot(table))
 })
 
 test_that("BO loses by far at small singular values, and generalised BO repairs it", {
@@ -108,7 +108,7 @@ test_that("other schedules, samplers and distances can be asked for", {
   expect_true(all(wide$distance > wide$sw2))
   expect_output(print(wide), "largest Wasserstein distance of order 2")
   expect_identical(names(summary(wide))[5:6], c("distance", "distance_se"))
-  expect_s3_class(autoplot(wide), "ggplot")
+  expect_drawn(autoplot(wide))
   # of any order: less for the first
   one <- run(steps = 20, p = 1)
   expect_true(all(one$distance < wide$distance))

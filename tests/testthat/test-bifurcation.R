@@ -16,7 +16,7 @@ test_that("the density is a histogram of the runs, and the path their summary", 
   expect_equal(split$path$sd, c(1.02598, .5011, 6.04089), tolerance = .06)
   expect_identical(split$method, "Monte Carlo")
   expect_output(print(split), "2000 coupled particles")
-  expect_s3_class(autoplot(split), "ggplot")
+  expect_drawn(autoplot(split))
 })
 
 test_that("DDPM on the aligned example: the transition of confidence is exact", {

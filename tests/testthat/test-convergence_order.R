@@ -69,7 +69,7 @@ test_that("where errors are drawn the orders have standard errors", {
   tv <- last[last$quantity == "total variation", ]
   expect_lt(abs(tv$order - 1), .2 + 4 * tv$order_se)
   expect_output(print(x), "standard errors up to .*%.*total variation.*\\([0-9.]+\\)")
-  expect_s3_class(autoplot(x), "ggplot")
+  expect_drawn(autoplot(x))
 })
 
 test_that("samplers of the package are all there by default, on the grid that is asked for", {
@@ -84,7 +84,7 @@ test_that("an error that rounding decides has no order, and an exact sampler non
   x <- convergence_order(gaussian, list(Euler = sampler_euler(grid = "uniform")), c(2, 4))
   expect_identical(x$order, rep(NA_real_, 6))
   expect_output(print(x), "exact\n.*Euler +0 +0 +- +- +-")
-  expect_s3_class(autoplot(x), "ggplot")
+  expect_drawn(autoplot(x))
 })
 
 test_that("names come from the list, and else from the samplers", {
@@ -107,7 +107,7 @@ test_that("prints as a table of errors and orders, plots as slopes", {
   expect_output(print(as.data.frame(x)[1:2, 1:3]), "sampler")
   expect_identical(class(as.data.frame(x)), "data.frame")
   for (quantity in unique(x$quantity)) for (against in c("steps", "evaluations")) {
-    expect_s3_class(autoplot(x, quantity, against), "ggplot")
+    expect_drawn(autoplot(x, quantity, against))
   }
   expect_match(levels(autoplot(x)$data$label)[3], "^Heun: 2\\.")
   expect_output(print(x[1:2, ]), "Euler")

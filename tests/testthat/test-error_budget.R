@@ -166,7 +166,7 @@ test_that("an error_budget prints, draws and is a data frame", {
   expect_output(print(budget), "no bounds")
   expect_output(print(budget), "measured +[0-9.e-]+ +quadrature")
   expect_output(print(budget[1:2]), "statement")
-  expect_s3_class(autoplot(budget), "ggplot")
+  expect_drawn(autoplot(budget))
   expect_identical(class(as.data.frame(budget)), "data.frame")
   expect_s3_class(attr(budget, "path"), "path_kl")
 })

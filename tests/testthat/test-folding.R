@@ -39,5 +39,5 @@ test_that("K = 1 does not fold, d > 1 and stochastic samplers are refused, and i
   x <- folds(c(1, 30), n = 501)
   expect_output(print(x), "folded")
   expect_null(attr(as.data.frame(x), "map"))
-  expect_s3_class(autoplot(x), "ggplot")
+  expect_drawn(autoplot(x))
 })

@@ -106,7 +106,7 @@ test_that("print, data frame and picture", {
   many <- gain_bound(named_mixture("C3"), "1", c(1, 2), n = 30)
   expect_output(print(many), "median ratio")
   expect_identical(class(as.data.frame(many)), "data.frame")
-  expect_s3_class(autoplot(many), "ggplot")
+  expect_drawn(autoplot(many))
   drawn <- ggplot2::ggplot_build(autoplot(gain_bound(line, "1", c(1, 2), n = 20)))$data[[1]]
   expect_identical(nrow(drawn), 120L)
   expect_s3_class(gain_bound(line, "1", 1, start = "exact", n = 3), "gain_bound")

@@ -45,7 +45,7 @@ test_that("more steps cure what strength spoils, and it shows", {
   expect_gt(scan$gain[4], .17)
   expect_output(print(scan), "quadrature")
   for (quantity in c("confidence", "gain", "entropy", "fraction_down")) {
-    expect_s3_class(autoplot(scan, quantity), "ggplot")
+    expect_drawn(autoplot(scan, quantity))
   }
   expect_error(autoplot(scan, "steps"), "`quantity`", class = "mixguide_error")
   expect_error(guidance_scan(D3, "1", sampler = euler(2)), "`sampler`", class = "mixguide_error")

@@ -8,7 +8,7 @@ COLUMNS <- c("strength", "scale", "confidence", "confidence_se", "gain", "gain_s
 
 test_that("a sweep has a row per strength, in the order given, and says what made it", {
   sweep <- guidance_sweep(m, "a", c(1, 0, 4), 200, quick)
-  expect_s3_class(sweep, c("guidance_sweep", "data.frame"), exact = TRUE)
+  expect_s3_class(sweep, c("guidance_sweep", "mixguide_table", "data.frame"), exact = TRUE)
   expect_true(all(COLUMNS %in% names(sweep)))
   expect_identical(sweep$strength, c(1, 0, 4))
   expect_identical(sweep$scale, c(2, 1, 5))

@@ -105,7 +105,7 @@ test_that("the forms that other packages read", {
   expect_identical(is.na(long$Sepal.Width), c(TRUE, rep(FALSE, 8)))
   expect_equal(long[4:6, -(1:2)], filled$imputations[[1]], ignore_attr = TRUE)
   expect_output(print(filled), "2 missing cells in 2 of 3 rows")
-  expect_s3_class(autoplot(filled), "ggplot")
+  expect_drawn(autoplot(filled))
   withr::local_seed(66)
   expect_equal(impute(m, data, m = 2)$imputations, filled$imputations)
 })

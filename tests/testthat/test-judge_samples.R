@@ -103,10 +103,10 @@ test_that("a judgement prints and draws itself", {
                          directions = 20)
   expect_output(print(x), "BO-DDNM")
   expect_output(print(x), "Right would be: SW2 the floor")
-  expect_s3_class(autoplot(x), "ggplot")
+  expect_drawn(autoplot(x))
   three <- judge_samples(matrix(rnorm(300), 100), gaussmix(1, t(c(0, 0, 0)), 1), directions = 20)
   expect_null(three$kl)
-  expect_s3_class(autoplot(three), "ggplot")
+  expect_drawn(autoplot(three))
 })
 
 test_that("each sample is judged by itself, whatever its name", {

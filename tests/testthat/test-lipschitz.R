@@ -214,8 +214,8 @@ test_that("it is printed, becomes a data frame and is drawn, at one time and at 
   x <- lipschitz(named_mixture("B2"), c(0, .5, 1), radius = 1)
   expect_output(print(x), "affine: .*bound")
   expect_output(print(lipschitz(named_mixture("B2"), radius = 1)), "no|none")
-  expect_s3_class(autoplot(x), "ggplot")
-  expect_s3_class(autoplot(lipschitz(named_mixture("A1"))), "ggplot")
+  expect_drawn(autoplot(x))
+  expect_drawn(autoplot(lipschitz(named_mixture("A1"))))
   expect_identical(class(as.data.frame(x)), "data.frame")
 })
 

@@ -208,7 +208,7 @@ test_that("a mismatch prints its parts and draws them", {
   expect_output(print(x), "bias (B)", fixed = TRUE)
   expect_output(print(x), "of it, null")
   expect_output(print(x[1:3, ]), "t_next")
-  expect_s3_class(autoplot(x), "ggplot")
+  expect_drawn(autoplot(x))
   expect_identical(class(as.data.frame(x)), "data.frame")
 })
 

@@ -15,7 +15,7 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   expect_gt(plan$guaranteed, 100 * plan$evaluations)
   expect_output(print(plan), "Heun")
   expect_output(print(plan), "a guarantee would ask for some")
-  expect_s3_class(autoplot(plan), "ggplot")
+  expect_drawn(autoplot(plan))
   expect_identical(as.data.frame(plan), plan$tried)
 })
 
@@ -102,7 +102,7 @@ test_that("a budget is spent as well as may be", {
   expect_equal(plan$error$estimate, min(plan$tried$error, na.rm = TRUE))
   expect_lt(plan$error$estimate, .01)
   expect_output(print(plan), "least total variation for at most 20 score evaluations")
-  expect_s3_class(autoplot(plan), "ggplot")
+  expect_drawn(autoplot(plan))
   # no worse than the defaults of the same cost
   for (s in list(sampler_heun(10), sampler_dpmpp_2m(20))) {
     expect_lte(plan$error$estimate, sampler_error(D3, s)$estimate[3])

@@ -214,7 +214,7 @@ test_that("it prints what is known, and bad input is refused", {
   expect_output(print(x), "\\[yes\\] no particle's confidence falls below")
   expect_output(print(x), "from 5 steps")
   expect_null(attr(as.data.frame(x), "setup"))
-  expect_s3_class(autoplot(x), "ggplot")
+  expect_drawn(autoplot(x))
   expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", 1, euler(5))),
                class = "mixguide_error")
   expect_error(step_condition(two, "1", strength = -1), "`strength`", class = "mixguide_error")

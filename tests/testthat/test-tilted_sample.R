@@ -198,12 +198,12 @@ test_that("what is printed, summarised, tabled and drawn uses the weights", {
   table <- as.data.frame(run)
   expect_identical(table$.weight, run$weights)
   expect_equal(sum(table$x * table$.weight), summary(run)$variables$mean)
-  expect_s3_class(autoplot.tilted_sample(run), "ggplot")
+  expect_drawn(autoplot(run))
   few <- tilted_sample(A2, 50, guidance("1", 2), sampler_em(20), resample = 0)
   expect_output(print(few), "confidence: heavy tail.*Few particles carry the weight")
   expect_identical(confidence(few)[1:2], data.frame(estimate = NA_real_, se = NA_real_))
   plane <- tilted_sample(flat, 100, guidance("a", 1), sampler_rk4(20))
-  expect_s3_class(autoplot.tilted_sample(plane), "ggplot")
+  expect_drawn(autoplot(plane))
 })
 
 test_that("what cannot be weighted is refused by name", {
