@@ -7,7 +7,9 @@
 #'
 #' @details
 #' The last row judges independent exact draws, as many as the largest sample: what it shows is due
-#' to chance alone.
+#' to chance alone. All columns are in the coordinates of the target's process (see
+#' [standardise()]), in which the variables of a mixture from data count alike and the rows of `H`
+#' have length 1.
 #'
 #' | column | what it is | what is right |
 #' |---|---|---|
@@ -84,7 +86,11 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     if (nrow(x) < 40) abort_input("samples", "of 40 draws at least", nrow(x))
     unname(x)
   })
-  names(points) <- names(runs)
+  # all in the coordinates of the process, where no variable counts for more than another
+  points <- lapply(stats::setNames(points, names(runs)), to_process, target)
+  given <- list(target = target, observation = observation)
+  observation <- in_process(observation, target)
+  target <- in_process(target)
   size <- vapply(points, nrow, 0)
   draw <- function(n, i) unname(keyed_draws(target, n, stream(key, "exact", i)))
   points$"exact draws" <- draw(max(size), 1)
@@ -128,8 +134,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
       sum((H %*% unname(exact$cov)) * H)
   }
   structure(table, class = c("sampler_judgement", "data.frame"),
-            setup = list(target = target, observation = observation, level = level,
-                         directions = directions))
+            setup = c(given, list(level = level, directions = directions)))
 }
 
 # Each sample by a name of its own, which is not that of the exact draws.
