@@ -66,6 +66,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   } else list(sample = samples)
   if (!length(runs)) abort_input("samples", "at least one sample", "an empty list")
   names(runs) <- sample_names(runs)
+  faults <- unlist(lapply(unname(runs), function(run) if (!is.null(class_of_run(run))) run$faults))
   of_run <- Filter(function(run) inherits(run, "zero_shot_sample"), runs)
   if (is.null(target)) {
     if (!length(of_run)) abort_input("target", "given: the exact law", "NULL")
@@ -134,7 +135,8 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
       sum((H %*% unname(exact$cov)) * H)
   }
   structure(table, class = c("sampler_judgement", "data.frame"),
-            setup = c(given, list(level = level, directions = directions)))
+            setup = c(given, list(level = level, directions = directions,
+                                  faults = faults[!duplicated(faults)])))
 }
 
 # Each sample by a name of its own, which is not that of the exact draws.
@@ -235,13 +237,13 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
   n <- rep_len(n, length(methods))
   seconds <- evaluations <- double(length(methods))
   runs <- list()
-  for (i in seq_along(methods)) {
+  faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
       runs[[i]] <- zero_shot_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
                                     horizon, key)
     )[["elapsed"]]
     evaluations[i] <- zero_shot_cost(runs[[i]])
-  }
+  })
   names(runs) <- names(methods)
   table <- judge_samples(runs, key = stream(key, "judge"), ...)
   table$seconds <- c(seconds, NA)
@@ -295,6 +297,7 @@ print.sampler_judgement <- function(x, ...) {
       if (!is.null(x$residual)) {
         paste0("E|y-Hx|^2 ", format(x$residual_exact[1], digits = 3), ", ")
       }, "else 0\n", sep = "")
+  print_faults(setup$faults)
   invisible(x)
 }
 
@@ -342,7 +345,7 @@ autoplot.sampler_judgement <- function(object, ...) {
     labs(x = NULL, y = NULL) + look() +
     words("Samplers judged by the exact law",
           if (!is.null(setup$observation)) format(setup$observation),
-          "Dashed: the right value; bars: 2 standard errors")
+          c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)))
 }
 
 #' @rdname judge_samples
