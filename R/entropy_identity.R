@@ -65,7 +65,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
             terms = terms, title = format(run$guidance), label = format(sampler),
-            class = c("entropy_identity", "data.frame"))
+            faults = run$faults, class = c("entropy_identity", "data.frame"))
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.
@@ -105,6 +105,7 @@ print.entropy_identity <- function(x, ...) {
           "\n", sep = "")
     }
   } else print(as.data.frame(x))
+  print_faults(attr(x, "faults"))
   invisible(x)
 }
 
