@@ -48,7 +48,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   limits <- check_range(limits, 1, "limits")
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
+  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
   exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   if (exact == "law" && mixture_dim(mixture) > 1) {
     abort_input("exact", "FALSE for more than one dimension")
@@ -83,7 +83,8 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
                  variable = variable_labels(mixture)[column], mixture = mixture,
                  class = label_text(class), sampler = sampler, schedule = schedule,
                  horizon = times[1],
-                 n = if (exact != "law") length(runs[[1]]$x), key = key), class = "bifurcation")
+                 n = if (exact != "law") length(runs[[1]]$x), key = key, faults = faults),
+            class = "bifurcation")
 }
 
 # The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the
@@ -118,12 +119,13 @@ print.bifurcation <- function(x, digits = 4, ...) {
       if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
         paste("by quadrature over", x$n, "starts")
       } else paste(x$n, "coupled particles"), "\n  ",
-      format(x$sampler), "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
+      format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon), "\n", sep = "")
   path <- every_row(x$path, 12)
   path$mean <- mean_to_show(path$mean, path$sd)
   path$confidence_se <- if (x$method == "Monte Carlo") signif(path$confidence_se, 1)
   names(path)[names(path) == "confidence_se"] <- "se"
   print(path, digits = digits, row.names = FALSE)
+  print_faults(x$faults)
   invisible(x)
 }
 
@@ -168,8 +170,9 @@ autoplot.bifurcation <- function(object, ...) {
     facet_wrap(vars(.data$panel), ncol = 1, scales = "free_y") +
     labs(x = "strength of guidance", y = NULL) + look() +
     words(paste("Where particles guided towards", aim_words(object$class), "end"),
-          c(format(object$sampler), format(object$schedule)),
-          "Shading: root of the density, relative to its maximum at each strength")
+          c(format(object$sampler), schedule_words(object)),
+          c("Shading: root of the density, relative to its maximum at each strength",
+            fault_words(object$faults)))
 }
 
 #' @rdname bifurcation

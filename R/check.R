@@ -11,6 +11,18 @@ abort <- function(message, kind, call = user_call()) {
                       call = call))
 }
 
+# `expr`, or what `failed` makes of its error. A time limit (setTimeLimit()) is R's own error and the
+# user's wish: it is never taken for a failure of `expr`, whichever call it strikes.
+if_error <- function(expr, failed) {
+  tryCatch(expr, error = function(e) if (is_time_limit(e)) stop(e) else failed(e))
+}
+
+is_time_limit <- function(error) {
+  limits <- paste("reached", c("elapsed", "CPU", "session elapsed", "session CPU"), "time limit")
+  said <- unique(c(limits, gettext(limits, domain = "R")))
+  any(vapply(said, grepl, NA, conditionMessage(error), fixed = TRUE))
+}
+
 # The call the user typed: the outermost frame that belongs to a function of this package.
 user_call <- function() {
   home <- topenv()

@@ -149,7 +149,7 @@ each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   failed <- function(error, g) {
     # what else was begun may yet be finished and kept
     if (!is.null(folder)) {
-      for (other in waiting[names(waiting) != g]) tryCatch(other(), error = function(e) NULL)
+      for (other in waiting[names(waiting) != g]) if_error(other(), function(e) NULL)
     }
     # a future that cannot be launched may tell of the end of another
     label <- attr(error, "future")$label
@@ -160,9 +160,9 @@ each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   for (g in seq_along(groups)) {
     while (begun < min(length(groups), g + runner$ahead)) {
       begun <- begun + 1
-      waiting[[paste(begun)]] <- tryCatch(begin(begun), error = function(e) failed(e, begun))
+      waiting[[paste(begun)]] <- if_error(begin(begun), function(e) failed(e, begun))
     }
-    values <- tryCatch(waiting[[paste(g)]](), error = function(e) failed(e, g))
+    values <- if_error(waiting[[paste(g)]](), function(e) failed(e, g))
     waiting[[paste(g)]] <- NULL
     for (i in seq_along(values)) {
       id <- groups[[g]][i]

@@ -91,8 +91,13 @@ in_process <- function(x, mixture = x) {
     x$model <- in_process(x$model, mixture)
   } else if (inherits(x, "observation")) {
     H <- observation_matrix(x, mixture)
-    x$y <- x$y - drop(H %*% center)
-    x$H <- H * rep(scale, each = nrow(H))
+    y <- x$y - drop(H %*% center)
+    H <- H * rep(scale, each = nrow(H))
+    # in units in which rows have length 1, so that those of y do not matter either
+    unit <- sqrt(rowSums(H^2))
+    unit[unit == 0] <- 1
+    x[c("y", "H")] <- list(y / unit, H / unit)
+    x$noise <- x$noise / if (is.matrix(x$noise)) outer(unit, unit) else unit^2
     x["variables"] <- list(NULL)
   } else if (is.function(x)) {
     of_x <- x

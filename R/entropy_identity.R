@@ -65,7 +65,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
             terms = terms, title = format(run$guidance), label = format(sampler),
-            class = table_class("entropy_identity"))
+            faults = run$faults, class = table_class("entropy_identity"))
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.
@@ -103,5 +103,6 @@ print.entropy_identity <- function(x, ...) {
         format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
         "\n", sep = "")
   }
+  print_faults(attr(x, "faults"))
   invisible(x)
 }

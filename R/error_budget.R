@@ -342,7 +342,7 @@ curvature_bound <- function(pieces, a, b2) {
     sum(w * terms)
   }
   simple <- simple_curvature(w, 1 / values)
-  inverse <- tryCatch(solve(cov), error = function(e) NULL)
+  inverse <- if_error(solve(cov), function(e) NULL)
   c(simple = simple, sharp = min(simple, with(diag(d)), if (!is.null(inverse)) with(inverse)),
     fisher = sum(w * colSums(1 / values)))
 }

@@ -47,6 +47,9 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
   times <- time_grid(steps, check_horizon(horizon, schedule, mixture), grid, end, schedule)
   need_memory(times, schedule, "continuous time")
   units <- mixture
+  faults <- warn_faults(if (identical(start[1], "normal")) {
+    start_fault(in_process(mixture), schedule, times[1], TRUE)
+  })
   start <- process_start(start, mixture)
   guidance <- in_process(guidance, mixture)
   mixture <- in_process(mixture)
@@ -88,6 +91,7 @@ fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), ho
     warn_law("the nodes and steps do not resolve the law: half of them change it by ",
              format(max(law$error), digits = 1))
   }
+  law$faults <- faults
   law$note <- paste0("half the nodes and steps change them by ",
                      paste(format(law$error, digits = 1), collapse = " and "))
   law_from_process(law, units)

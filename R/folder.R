@@ -14,7 +14,7 @@ chunk_folder <- function(folder, task) {
       path <- file.path(folder, file)
       whole <- endsWith(file, paste0(tools::md5sum(path), ".rds"))
       # what was cut short before it got its name agrees with its checksum
-      value <- if (whole) tryCatch(readRDS(path), error = function(e) NULL)
+      value <- if (whole) if_error(readRDS(path), function(e) NULL)
       if (!is.null(value)) return(value)
       warning("`folder`: ", file, " is damaged, its chunk is run again", call. = FALSE)
       unlink(path)
@@ -27,7 +27,7 @@ chunk_folder <- function(folder, task) {
     saveRDS(value, draft, version = 2, compress = FALSE)
     name <- paste0(stem(first, count), tools::md5sum(draft), ".rds")
     # a disk that is full is only a warning when a file is closed
-    kept <- tryCatch(identical(readRDS(draft), value), error = function(e) FALSE)
+    kept <- if_error(identical(readRDS(draft), value), function(e) FALSE)
     if (!kept || !file.rename(draft, file.path(folder, name))) {
       stop("could not write to the folder ", folder, call. = FALSE)
     }

@@ -45,7 +45,7 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
   }
   strength <- check_strengths(strength)
   times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  warn_faults(run_faults(in_process(mixture), schedule, times, "normal"))
+  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, "normal"))
   begin <- sweep_start("normal", TRUE, mixture, check_count(n, "n", 2), sampler, schedule, times[1])
   results <- lapply(strength, function(eta) {
     run <- quiet_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
@@ -63,7 +63,7 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
   structure(do.call(rbind, lapply(results, `[[`, "row")), class = table_class("folding"),
             map = do.call(rbind, lapply(results, `[[`, "map")),
             setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1]))
+                         schedule = schedule, horizon = times[1], faults = faults))
 }
 
 #' @export
@@ -71,8 +71,9 @@ print.folding <- function(x, digits = 5, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ", format(setup$sampler),
-      "; ", format(setup$schedule), ", from t = ", format(setup$horizon), "\n", sep = "")
+      "; ", schedule_words(setup), ", from t = ", format(setup$horizon), "\n", sep = "")
   print(as.data.frame(x), digits = digits, row.names = FALSE)
+  print_faults(setup$faults)
   invisible(x)
 }
 
@@ -93,5 +94,6 @@ autoplot.folding <- function(object, ...) {
     geom_line(colour = class_palette(1)) +
     facet_wrap(vars(.data$panel), scales = "free_y") +
     labs(x = "start", y = "end") + look() +
-    words("The map from noise to data", c(format(setup$sampler), format(setup$schedule)))
+    words("The map from noise to data", c(format(setup$sampler), schedule_words(setup)),
+          fault_words(setup$faults))
 }

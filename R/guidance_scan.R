@@ -40,7 +40,7 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
     abort_input("steps", "one or more whole numbers >= 1", describe(steps))
   }
   key <- if (is.null(key)) draw_key() else check_key(key)
-  sweeps <- lapply(steps, function(count) {
+  sweeps <- faults_once(lapply(steps, function(count) {
     sampler <- check_sampler(sampler(check_count(count, "steps", min = 1)))
     how <- scan_means(exact, check_mixture(mixture), sampler, ...)
     # that few steps are coarse is what a scan shows
@@ -50,11 +50,12 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
       mixguide_warning_location = function(w) invokeRestart("muffleWarning")
     )
     if (how == "law") exact_sweep(sweep, ...) else sweep
-  })
+  }))
   setup <- attr(sweeps[[length(sweeps)]], "setup")
   rows <- Map(function(count, sweep) cbind(steps = count, as.data.frame(sweep)), steps, sweeps)
-  structure(do.call(rbind, rows), class = table_class("guidance_scan"),
-            setup = setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key")])
+  setup <- setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key", "faults")]
+  setup$faults <- setup$faults[names(setup$faults) != "steps"]
+  structure(do.call(rbind, rows), class = table_class("guidance_scan"), setup = setup)
 }
 
 scan_means <- function(exact, mixture, sampler, schedule = schedule_ou(), horizon = NULL,
@@ -102,6 +103,7 @@ print.guidance_scan <- function(x, digits = 4, ...) {
                format(max(x$confidence_se, na.rm = TRUE), digits = 2), ")")
       }, "\n", sep = "")
   print(scan_matrix(x, "confidence"), digits = digits)
+  print_faults(setup$faults)
   invisible(x)
 }
 
@@ -145,5 +147,5 @@ autoplot.guidance_scan <- function(object, quantity = c("confidence", "gain", "e
     labs(x = "strength of guidance", y = "steps") + look() +
     theme(panel.grid = element_blank()) +
     words(paste0(what[[quantity]], ", towards ", aim),
-          c(setup$sampler$label, format(setup$schedule)))
+          c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults))
 }

@@ -102,7 +102,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   if (sweep$torn > 1e-6) {
     rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
   }
-  target <- class_target(mixture, class, plan, key)
+  target <- class_target(class, plan, key)
   if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(score_error)) {
     target$shift <- class_shift(sweep, match(0, strength), plan, class)
     warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
@@ -255,19 +255,21 @@ narrowest <- function(mixture, times, schedule) {
 }
 
 # What perfect sampling of the class at the last time would show.
-class_target <- function(mixture, class, plan, key) {
-  last <- plan$times[length(plan$times)]
-  law <- diffuse(mixture, last, plan$schedule)
+class_target <- function(class, plan, key) {
+  law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
   if (is_singular(law)) return(NULL)
   part <- class_law(law, class)
   q <- function(from) class_probability(moved(law, from), class)
-  if (mixture_dim(law) == 1) {
-    return(list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)))
+  target <- if (mixture_dim(law) == 1) {
+    list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part))
+  } else {
+    draws <- keyed_draws(part, 1e4, stream(key, "target"))
+    one <- sum(part$weights > 0) == 1
+    list(confidence = sample_mean(q(0)(draws)),
+         entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
   }
-  draws <- keyed_draws(part, 1e4, stream(key, "target"))
-  one <- sum(part$weights > 0) == 1
-  list(confidence = sample_mean(q(0)(draws)),
-       entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
+  target$entropy$estimate <- target$entropy$estimate + log_units(plan$mixture)
+  target
 }
 
 # How far the mean of a run at strength 0 is from that of the class: in the variable that is the

@@ -108,12 +108,7 @@ guided_sample <- function(mixture, n = 1000, guidance = NULL,
   run_plan(plan, guidance, key, folder)
 }
 
-# guided_sample() for those who have warned of its faults, or measure them.
-quiet_sample <- function(...) {
-  withCallingHandlers(guided_sample(...), mixguide_warning = function(w) {
-    invokeRestart("muffleWarning")
-  })
-}
+quiet_sample <- function(...) without_faults(guided_sample(...))
 
 # All of a run but the guidance's strength and the key: checked, compiled, with its start. The
 # components that the run meets, in `pool`, may be more than the mixture's.

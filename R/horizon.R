@@ -129,6 +129,21 @@ warn_faults <- function(faults) {
     warning(warningCondition(faults[[kind]], call = user_call(),
                              class = c(paste0("mixguide_warning_", kind), "mixguide_warning")))
   }
+  faults
+}
+
+# For those who have warned of a run's faults, or measure what they do.
+without_faults <- function(code) {
+  withCallingHandlers(code, mixguide_warning = function(w) invokeRestart("muffleWarning"))
+}
+
+# For those who make several runs: one warning of each fault.
+faults_once <- function(code) {
+  told <- character()
+  withCallingHandlers(code, mixguide_warning = function(w) {
+    if (conditionMessage(w) %in% told) invokeRestart("muffleWarning")
+    told <<- c(told, conditionMessage(w))
+  })
 }
 
 print_faults <- function(faults) {

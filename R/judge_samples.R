@@ -7,7 +7,9 @@
 #'
 #' @details
 #' The last row judges independent exact draws, as many as the largest sample: what it shows is due
-#' to chance alone.
+#' to chance alone. All columns are in the coordinates of the target's process (see
+#' [standardise()]), in which the variables of a mixture from data count alike and the rows of `H`
+#' have length 1.
 #'
 #' | column | what it is | what is right |
 #' |---|---|---|
@@ -64,6 +66,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   } else list(sample = samples)
   if (!length(runs)) abort_input("samples", "at least one sample", "an empty list")
   names(runs) <- sample_names(runs)
+  faults <- unlist(lapply(unname(runs), function(run) if (!is.null(class_of_run(run))) run$faults))
   of_run <- Filter(function(run) inherits(run, "zero_shot_sample"), runs)
   if (is.null(target)) {
     if (!length(of_run)) abort_input("target", "given: the exact law", "NULL")
@@ -84,7 +87,11 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     if (nrow(x) < 40) abort_input("samples", "of 40 draws at least", nrow(x))
     unname(x)
   })
-  names(points) <- names(runs)
+  # all in the coordinates of the process, where no variable counts for more than another
+  points <- lapply(stats::setNames(points, names(runs)), to_process, target)
+  given <- list(target = target, observation = observation)
+  observation <- in_process(observation, target)
+  target <- in_process(target)
   size <- vapply(points, nrow, 0)
   draw <- function(n, i) unname(keyed_draws(target, n, stream(key, "exact", i)))
   points$"exact draws" <- draw(max(size), 1)
@@ -128,8 +135,8 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
       sum((H %*% unname(exact$cov)) * H)
   }
   structure(table, class = table_class("sampler_judgement"),
-            setup = list(target = target, observation = observation, level = level,
-                         directions = directions))
+            setup = c(given, list(level = level, directions = directions,
+                                  faults = faults[!duplicated(faults)])))
 }
 
 # Each sample by a name of its own, which is not that of the exact draws.
@@ -230,13 +237,13 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
   n <- rep_len(n, length(methods))
   seconds <- evaluations <- double(length(methods))
   runs <- list()
-  for (i in seq_along(methods)) {
+  faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
       runs[[i]] <- zero_shot_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
                                     horizon, key)
     )[["elapsed"]]
     evaluations[i] <- zero_shot_cost(runs[[i]])
-  }
+  })
   names(runs) <- names(methods)
   table <- judge_samples(runs, key = stream(key, "judge"), ...)
   table$seconds <- c(seconds, NA)
@@ -289,6 +296,7 @@ print.sampler_judgement <- function(x, ...) {
       if (!is.null(x$residual)) {
         paste0("E|y-Hx|^2 ", format(x$residual_exact[1], digits = 3), ", ")
       }, "else 0\n", sep = "")
+  print_faults(setup$faults)
   invisible(x)
 }
 
@@ -333,5 +341,5 @@ autoplot.sampler_judgement <- function(object, ...) {
     labs(x = NULL, y = NULL) + look() +
     words("Samplers judged by the exact law",
           if (!is.null(setup$observation)) format(setup$observation),
-          "Dashed: the right value; bars: 2 standard errors")
+          c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)))
 }

@@ -340,7 +340,11 @@ plan_makers <- function(samplers, inner) {
       abort_input("samplers", "functions of `steps`, `grid` and `end`",
                   paste("one of", count_of(length(formals(args(maker))), "argument")))
     }
-    function(steps, grid, end) check_sampler(maker(steps, grid, end), "samplers")
+    named <- all(c("steps", "grid", "end") %in% names(formals(args(maker))))
+    function(steps, grid, end) {
+      made <- if (named) maker(steps = steps, grid = grid, end = end) else maker(steps, grid, end)
+      check_sampler(made, "samplers")
+    }
   })
 }
 

@@ -115,10 +115,10 @@ step_draws <- function(step, steps, grid, end, vectorised) {
   asked <- list(step = step, steps = steps, grid = grid, end = end, vectorised = vectorised,
                 stochastic = TRUE)
   horizon <- if (!is.numeric(grid) && end >= schedule$horizon) 2 * end
-  tryCatch({
+  if_error({
     times <- sampler_times(asked, schedule, horizon)
     draws_noise(sampler_program(asked, times, schedule, one_is_enough = TRUE))
-  }, error = function(e) TRUE)
+  }, function(e) TRUE)
 }
 
 draws_noise <- function(steps) {

@@ -81,6 +81,7 @@ sampler_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
   times <- sampler_times(sampler, schedule, horizon, mixture)
+  schedule_label <- paste0(format(schedule), coordinate_words(mixture))
   start <- process_start(start, mixture)
   score_error <- in_process(score_error, mixture)
   guidance <- in_process(guidance, mixture)
@@ -108,7 +109,7 @@ sampler_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule
   }
   start <- if (is.character(start)) start[1] else "given"
   structure(rows, class = table_class("sampler_error"), label = format(sampler),
-            setup = paste0(format(schedule), ", from t = ", format(times[1]), ", start ", start),
+            setup = paste0(schedule_label, ", from t = ", format(times[1]), ", start ", start),
             score = if (!is.null(score_error)) format(score_error),
             guidance = if (!is.null(guidance)) format(guidance))
 }

@@ -76,17 +76,11 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
                  process_start(start, mixture), nodes, log_density, reduce,
                  error = in_process(check_score_error(score_error), mixture))
   law <- law_from_process(run_law(run, process), mixture)
-  law$faults <- run_faults(process, schedule, times, start[1])
-  warn_faults(law$faults)
+  law$faults <- warn_faults(run_faults(process, schedule, times, start[1]))
   law
 }
 
-# sampler_law() for those who have warned of its faults.
-quiet_law <- function(...) {
-  withCallingHandlers(sampler_law(...), mixguide_warning = function(w) {
-    invokeRestart("muffleWarning")
-  })
-}
+quiet_law <- function(...) without_faults(sampler_law(...))
 
 # The law of a run, in the variables of the mixture that it was made for.
 run_law <- function(run, mixture) {
@@ -260,17 +254,19 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
     abort_input("sampler", "one with a multiple of 4 steps on a grid that it makes itself",
                 format(sampler))
   }
-  rows <- lapply(steps / c(4, 2, 1), function(n) {
-    sampler$steps <- n
-    summary(sampler_law(mixture, guidance, sampler, ...))
+  # the faults of the finest are those that matter
+  laws <- lapply(steps / c(4, 2, 1), function(n) {
+    law_of <- if (n == steps) sampler_law else quiet_law
+    law_of(mixture, guidance, replace(sampler, "steps", n), ...)
   })
+  rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
   structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
                        error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
                        stringsAsFactors = FALSE),
             class = table_class("sampler_limit"), label = format(sampler),
-            guidance = if (!is.null(guidance)) format(guidance))
+            guidance = if (!is.null(guidance)) format(guidance), faults = laws[[3]]$faults)
 }
 
 #' @export
@@ -281,6 +277,7 @@ print.sampler_limit <- function(x, digits = 6, ...) {
   table <- as.data.frame(x)
   table$error <- signif(table$error, 1)
   print(table, digits = digits, row.names = FALSE)
+  print_faults(attr(x, "faults"))
   invisible(x)
 }
 

@@ -52,7 +52,8 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   if (is.null(check_key(key))) key <- draw_key()
   horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
   mixture <- in_process(mixture)
-  warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon), start))
+  faults <- warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon),
+                                   start))
   one <- function(sampler) {
     times <- sampler_times(sampler, schedule, horizon)
     if (closing_time(mixture, times, schedule) > times[length(times)]) {
@@ -80,7 +81,7 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   structure(rows, class = table_class("sde_identities"), label = paste0(
     "towards ", aim_words(class), ", ", format(sampler),
     if (limit) ", extrapolated to continuous time"
-  ))
+  ), faults = faults)
 }
 
 # Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the
@@ -150,5 +151,6 @@ print.sde_identities <- function(x, digits = 5, ...) {
   errors <- endsWith(names(table), "_se")
   table[errors] <- lapply(table[errors], signif, 1)
   print(table, digits = digits, row.names = FALSE)
+  print_faults(attr(x, "faults"))
   invisible(x)
 }

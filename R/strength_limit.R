@@ -62,7 +62,7 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   }
   key <- if (is.null(key)) draw_key() else check_key(key)
   times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
+  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
   exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
   by_law <- exact == "law"
   begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
@@ -109,7 +109,8 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
               list(best = path[which.max(path$confidence), ], path = path, mixture = mixture,
                    class = label_text(class), sampler = sampler, schedule = schedule,
-                   horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key)),
+                   horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key,
+                   faults = faults)),
             class = "strength_limit")
 }
 
@@ -146,7 +147,7 @@ limit_estimate <- function(path, low, high, found, exact) {
 print.strength_limit <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<strength_limit> towards ", aim_words(x$class), "\n  ", format(x$sampler),
-      "; ", format(x$schedule), ", from t = ", format(x$horizon), "\n", sep = "")
+      "; ", schedule_words(x), ", from t = ", format(x$horizon), "\n", sep = "")
   row <- function(part) format_estimate(estimate_row(part[[1]], part[[2]], x$method))
   cat("  confidence without guidance: ", row(x$path[x$path$strength == 0, 2:3]),
       "\n  best of those tried:         ", row(x$best[2:3]), " at strength ",
@@ -158,6 +159,7 @@ print.strength_limit <- function(x, ...) {
   } else {
     cat("  not lost up to strength ", format(x$bracket[1]), "\n", sep = "")
   }
+  print_faults(x$faults)
   invisible(x)
 }
 
@@ -189,10 +191,10 @@ autoplot.strength_limit <- function(object, ...) {
     scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
     labs(x = "strength of guidance", y = "mean confidence") + look() +
     words(paste("Where guidance towards", aim_words(object$class), "is lost"),
-          c(format(object$sampler), format(object$schedule)),
+          c(format(object$sampler), schedule_words(object)),
           c("Dashed: without guidance", if (nrow(marks)) {
             paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
-          }))
+          }, fault_words(object$faults)))
 }
 
 #' @rdname strength_limit

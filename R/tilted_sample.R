@@ -279,7 +279,7 @@ judge_weights <- function(run, plan, class, strength, kind, key) {
 
 # log E[p(class | x)^strength | class] at the end of a run, by draws of the class.
 direct_normaliser <- function(plan, class, strength, n, key) {
-  law <- diffuse(plan$mixture, plan$times[length(plan$times)], plan$schedule)
+  law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
   x <- keyed_draws(class_law(law, class), n, stream(key, "check"))
   mean <- mean_of_weights(strength * log_class_probability(law, class)(x))
   mean$se <- mean$se / mean$estimate

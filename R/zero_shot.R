@@ -57,8 +57,9 @@
 #'   `informed = TRUE` the start is the authors': `x/a = y_i + sqrt(q^2 - nu_i) z` on `P`, where
 #'   `q^2 > nu_i`.
 #'
-#' DPS and MCG measure `y - H x0` without regard to the noise. Of an `H` with dependent rows they
-#' see what [observation()] makes of it.
+#' DPS and MCG measure `y - H x0` without regard to the noise, so that the units of `y` matter to
+#' them: of a mixture with coordinates (see [standardise()]) each row of `H` is taken to have length
+#' 1 there. Of an `H` with dependent rows they see what [observation()] makes of it.
 #'
 #' **Particles**, with samplers whose steps are one score and noise, `N(x'; m(x), v I)`:
 #' * `zero_shot_tds()`: particles move by the sampler's steps with the score of

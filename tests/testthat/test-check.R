@@ -282,3 +282,31 @@ test_that("the union of all classes is said to be one", {
   some <- guided_sample(m, 20, guidance(m$class[1:2], 1), sampler_ddim(5))
   expect_false(any(grepl("all the classes", utils::capture.output(print(some)))))
 })
+
+test_that("a time limit is never taken for a failure", {
+  for (limit in c("elapsed", "CPU", "session elapsed", "session CPU")) {
+    struck <- function() stop(gettext(paste("reached", limit, "time limit"), domain = "R"))
+    expect_error(if_error(struck(), function(e) NULL), "time limit", class = "simpleError")
+    # whatever is told of a chunk that fails
+    job <- list(plan = list(begin = list(n = 1)), key = 1:2)
+    task <- list(work = function(...) struck(), job = job)
+    failed <- tryCatch(each_chunk(task, 1, 1, identity, here = TRUE), error = identity)
+    expect_false(inherits(failed, "mixguide_error"))
+    expect_match(conditionMessage(failed), "time limit")
+  }
+  expect_identical(if_error(stop("another"), conditionMessage), "another")
+  # nobody catches all errors but by if_error()
+  catches <- function(code) {
+    if (is.function(code)) return(catches(body(code)))
+    if (!is.call(code)) return(FALSE)
+    name <- if (is.name(code[[1]])) as.character(code[[1]]) else ""
+    name %in% c("try", "try_fetch") ||
+      (name == "tryCatch" && any(c("error", "condition") %in% names(code))) ||
+      any(vapply(as.list(code), function(part) {
+        !missing(part) && (is.call(part) || is.function(part)) && catches(part)
+      }, NA))
+  }
+  home <- asNamespace("mixguide")
+  functions <- Filter(is.function, mget(ls(home, all.names = TRUE), home))
+  expect_identical(names(which(vapply(functions, catches, NA))), "if_error")
+})

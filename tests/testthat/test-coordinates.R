@@ -212,7 +212,8 @@ test_that("one Gaussian's sampler has its moments in the variables of the mixtur
 
 test_that("zero-shot methods run in the coordinates of the process", {
   at <- moved_pair()
-  H <- t(c(1, -.5))
+  # of length 1, as the rows of an observation are in coordinates
+  H <- t(c(.8, -.6))
   y <- .3
   in_x <- observation(drop(y + H %*% (at$center / at$scale)), H / at$scale, .04)
   in_u <- observation(y, H, .04)
@@ -230,4 +231,90 @@ test_that("zero-shot methods run in the coordinates of the process", {
                tolerance = 1e-6)
   expect_equal(mutual_information(at$x, H / at$scale)$estimate,
                mutual_information(at$u, H)$estimate, tolerance = 1e-6)
+})
+
+test_that("units of the data, and of what was observed, change nothing", {
+  at <- moved_pair()
+  scale <- at$scale * c(1e4, 1e-5)
+  x <- standardise(at$u, c(1, 2), c(3, 1))
+  units <- function(m) {
+    if (identical(m, x)) list(D = c(1, 1), c = c(0, 0)) else list(D = scale, c = c(5e4, -3))
+  }
+  place <- function(u, m) {
+    to <- units(m)
+    u * rep(to$D, each = nrow(u)) + rep(to$c, each = nrow(u))
+  }
+  to <- list(D = scale, c = c(5e4, -3))
+  y <- standardise(gaussmix(x$weights, x$means * rep(to$D, each = 3) + rep(to$c, each = 3),
+                            lapply(1:3, function(k) component_cov(x, k) * outer(to$D, to$D)),
+                            x$class),
+                   x$coordinates$center * to$D + to$c, x$coordinates$scale * to$D)
+  key <- c(1, 2)
+  # the first variable by its name, two sums in units of their own
+  one <- function(m) observation(c(x1 = place(t(c(.3, 0)), m)[1]), noise = .1 * units(m)$D[1]^2)
+  two <- function(m) {
+    H <- rbind(c(1, 2), c(.5, -1)) / rep(units(m)$D, each = 2)
+    observation(c(.2, -.4) + drop(H %*% units(m)$c), H, c(.1, .2))
+  }
+  rough <- function(m) {
+    H <- 50 * rbind(c(1, 2), c(.5, -1)) / rep(units(m)$D, each = 2)
+    observation(50 * c(.2, -.4) + drop(H %*% units(m)$c), H, 2500 * diag(c(.1, .2)))
+  }
+  worse <- function(m, ...) {
+    g <- gaussmix(1, place(t(c(.1, .1)), m), list(4 * units(m)$D^2), "a")
+    standardise(g, ...)
+  }
+  model <- function(m) {
+    function(z, t) {
+      z <- (z - rep(units(m)$c, each = nrow(z))) / rep(units(m)$D, each = nrow(z))
+      (-1.1 * z) / rep(units(m)$D, each = nrow(z))
+    }
+  }
+  step <- sampler_ddim(15)
+  of_run <- function(m, ...) {
+    run <- guided_sample(m, 60, ..., sampler = step, key = key)
+    list((run$x - place(0 * run$x, m)) / rep(units(m)$D, each = 60), run$confidence)
+  }
+  zero_shot <- function(m, obs, method) {
+    run <- zero_shot_sample(m, 50, obs(m), method, key = key)
+    list((run$x - place(0 * run$x, m)) / rep(units(m)$D, each = 50),
+         judge_samples(run, directions = 10)[, -1])
+  }
+  calls <- list(
+    negative = function(m) of_run(m, guidance("a", 1, negative = worse(m, FALSE, FALSE))),
+    others = function(m) of_run(m, guidance("a", 1, negative = worse(m, c(7, 8), c(3, 2)))),
+    model = function(m) {
+      of_run(m, guidance("a", 1), score_error = score_error(model = worse(m, 3, 2)))
+    },
+    start = function(m) of_run(m, guidance("b", 1), start = worse(m, 3, 2)),
+    mismatch = function(m) as.data.frame(mismatch(m, model(m), nodes = 6)),
+    other_mixture = function(m) as.data.frame(mismatch(m, worse(m, 3, 2), nodes = 6)),
+    expected = function(m) as.data.frame(expected_mismatch(m, 1, 0, nodes = 3, n = 50)),
+    dps = function(m) zero_shot(m, one, zero_shot_dps(.01)),
+    mcg = function(m) zero_shot(m, two, zero_shot_mcg(.1)),
+    rough = function(m) zero_shot(m, rough, zero_shot_dps(.1)),
+    scan = function(m) {
+      guidance_scan(m, "a", c(0, 2), 10, n = 100, key = key)[c("confidence", "gain")]
+    },
+    target = function(m) {
+      sweep <- guidance_sweep(m, "a", c(0, 2), 100, step, key = key)
+      attr(sweep, "setup")$target[c("confidence", "shift")]
+    },
+    tilt = function(m) {
+      tilted_sample(m, 100, guidance("a", 2), sampler_em(10), key = key)$log_normaliser_check
+    },
+    bend = function(m) bifurcation(m, "a", 0:1, step, n = 50, key = key)$path$confidence,
+    limit = function(m) strength_limit(m, "a", step, n = 100, key = key, range = 1:2)$path,
+    identities = function(m) {
+      as.data.frame(sde_identities(m, "a", 1, n = 50, sampler = sampler_em(10), key = key))
+    },
+    sharp = function(m) as.data.frame(lipschitz(m, .1, center = place(t(c(1, -1)), m)[1, ]))
+  )
+  for (name in names(calls)) {
+    expect_equal(suppressWarnings(calls[[name]](y)), suppressWarnings(calls[[name]](x)),
+                 tolerance = 1e-5, label = name)
+  }
+  # the second way to observe the same is the same to methods that know no noise
+  expect_equal(zero_shot(x, rough, zero_shot_dps(.1))[[1]], zero_shot(x, two, zero_shot_dps(.1))[[1]],
+               tolerance = 1e-6)
 })

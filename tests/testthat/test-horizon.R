@@ -86,21 +86,49 @@ test_that("a start that is too near the data is a warning with the figure and th
   short <- schedule_ddpm(1 - seq(1e-4, .02, length.out = 100))
   expect_warning(guided_sample(named_mixture("A1"), 10, schedule = short, sampler = sampler_ddpm()),
                  class = "mixguide_warning_start")
-  for (code in list(
-    quote(guidance_sweep(far, "1", c(0, 1), horizon = 5)),
-    quote(guided_summary(far, 100, guidance("1", 1), horizon = 5)),
-    quote(coupled_paths(far, "1", 1, 5, horizon = 5)),
-    quote(sampler_law(far, guidance("1", 1), horizon = 5)),
-    quote(tilted_sample(far, 20, guidance("1", 1), horizon = 5)),
-    quote(strength_limit(far, "1", horizon = 5, range = c(1, 2))),
-    quote(bifurcation(far, "1", 0:2, horizon = 5)), quote(folding(far, "1", 0, horizon = 5))
-  )) {
-    count <- 0
-    withCallingHandlers(x <- eval(code), mixguide_warning_start = function(w) {
-      count <<- count + 1
-      invokeRestart("muffleWarning")
-    }, warning = function(w) invokeRestart("muffleWarning"))
-    expect_identical(count, 1, label = deparse(code)[1])
+})
+
+test_that("every run says once what is wrong with it: by a warning, in print and below its plot", {
+  far <- gaussmix(c(.5, .5), c(14, 17), 25, c("a", "b"))
+  y <- observation(15, 1, 1)
+  step <- sampler_ddim(20)
+  noisy <- sampler_ddpm(20, "scaled", end = .01)
+  two <- list(zero_shot_bo(), zero_shot_ddnm())
+  calls <- list(
+    sample = function(...) guided_sample(far, 10, ...),
+    sweep = function(...) guidance_sweep(far, "a", c(1, 2), 10, step, ...),
+    summary = function(...) guided_summary(far, 100, guidance("a", 1), step, ...),
+    paths = function(...) coupled_paths(far, "a", 1, 5, ...),
+    law = function(...) sampler_law(far, guidance("a", 1), step, ...),
+    limit_law = function(...) sampler_limit(far, NULL, sampler_em(20, "uniform"), ...),
+    equation = function(...) fokker_planck(far, guidance("a", 1), nodes = 400, steps = 100, ...),
+    tilt = function(...) tilted_sample(far, 20, guidance("a", 0), ...),
+    limit = function(...) strength_limit(far, "a", step, range = c(1, 2), ...),
+    scan = function(...) guidance_scan(far, "a", 0:1, c(20, 50), n = 10, ...),
+    bend = function(...) bifurcation(far, "a", 0:2, step, ...),
+    folds = function(...) folding(far, "a", 0, step, n = 101, ...),
+    identities = function(...) sde_identities(far, "a", 0, n = 10, sampler = sampler_em(20), ...),
+    identity = function(...) entropy_identity(far, "a", 0, n = 10, sampler_rk4(20), ...),
+    zero_shot = function(...) zero_shot_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
+    particles = function(...) zero_shot_sample(far, 4, y, zero_shot_tds(4), sampler = noisy, ...),
+    table = function(...) {
+      compare_zero_shot(far, y, two, n = 40, sampler = step, directions = 5, ...)
+    }
+  )
+  for (name in names(calls)) {
+    for (early in list(list(horizon = 2, schedule = schedule_ou()),
+                       list(schedule = schedule_ve(sigma_max = 10)))) {
+      count <- 0
+      run <- withCallingHandlers(do.call(calls[[name]], early), warning = function(w) {
+        count <<- count + inherits(w, "mixguide_warning_start")
+        invokeRestart("muffleWarning")
+      })
+      expect_identical(count, 1, label = name)
+      expect_output(print(run), "Warning: the noised", label = name)
+      if (exists(paste0("autoplot.", class(run)[1]), asNamespace("mixguide"))) {
+        expect_match(autoplot(run)$labels$caption, "Warning: the noised", label = name)
+      }
+    }
   }
 })
 

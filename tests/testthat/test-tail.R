@@ -17,11 +17,20 @@ test_that("the shape of a Pareto tail is found", {
 })
 
 test_that("it is that of another implementation", {
-  skip_if_not_installed("posterior", "1.5.0")
-  withr::local_seed(2)
-  x <- exp(2 * stats::rnorm(5000))
-  other <- unname(posterior::pareto_khat(x, tail = "right", ndraws_tail = tail_size(5000)))
-  expect_equal(pareto_k(tail_of(log(x), tail_size(5000))), other, tolerance = 1e-6)
+  # posterior 1.7.0: pareto_khat(x, tail = "right", ndraws_tail = tail_size(length(x)))
+  cases <- list(
+    list(exp(2 * stats::qnorm(stats::ppoints(5000))), 0.617709163062),
+    list(exp(stats::qnorm(stats::ppoints(5000)) / 2), 0.0861623672035),
+    list(stats::qexp(stats::ppoints(2000)), 0.045913666797),
+    list(stats::ppoints(1000)^-.7, 0.670657768314),
+    list(stats::ppoints(4000)^-1.2, 1.14927158406),
+    list(stats::ppoints(3000), -0.883188839541),
+    list(stats::qcauchy((1 + stats::ppoints(800)) / 2), 0.922569286438)
+  )
+  for (case in cases) {
+    x <- case[[1]]
+    expect_equal(pareto_k(tail_of(log(x), tail_size(length(x)))), case[[2]], tolerance = 1e-6)
+  }
 })
 
 test_that("units do not matter, nor how large the weights are", {
