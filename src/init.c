@@ -4,7 +4,8 @@
 #include <R_ext/Rdynload.h>
 #include <R_ext/Visibility.h>
 
-#define CALLDEF(name, n) {#name, (DL_FUNC)&name, n}
+/* by way of the one type that compilers take for any function */
+#define CALLDEF(name, n) {#name, (DL_FUNC)(void (*)(void))name, n}
 
 static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_run, 5),
@@ -24,6 +25,8 @@ static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_threads, 1),
   {NULL, NULL, 0}
 };
+
+void attribute_visible R_init_mixguide(DllInfo *dll); /* R calls it; no header has it */
 
 void attribute_visible R_init_mixguide(DllInfo *dll) {
   R_registerRoutines(dll, NULL, calls, NULL, NULL);

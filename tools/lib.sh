@@ -25,18 +25,28 @@ install_package() {
   quietly R CMD INSTALL --no-docs --library="$1" "${@:2}" "$tmp"/source/mixguide_*.tar.gz
 }
 
-# run_tests LIB [FILTER...]: the testthat tests against the package in LIB, ending with a count
+# run_tests LIB [FILTER...]: the testthat tests against the package in LIB, by two R processes that
+# share the files, ending with a count
 run_tests() {
-  local library=$1 status=0
+  local library=$1 part p f s passed=0 failed=0 skipped=0
   shift
-  (cd "$root" && R_LIBS="$library${R_LIBS:+:$R_LIBS}" Rscript tools/test.R "$@") 2>&1 |
-    tee "$tmp/tests" || status=$?
-  if ! is_count "$tmp/tests"; then
-    echo "R stopped before the end of the tests"
-    echo "0 passed, 1 failed"
-    status=1
-  fi
-  return "$status"
+  for part in 1 2; do
+    (cd "$root" && R_LIBS="$library${R_LIBS:+:$R_LIBS}" exec Rscript tools/test.R "$part" 2 "$@") \
+      >"$tmp/tests-$part" 2>&1 &
+  done
+  wait
+  for part in "$tmp"/tests-[12]; do
+    cat "$part"
+    if is_count "$part"; then
+      read -r p _ f _ s _ < <(tail -n 1 "$part")
+      passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    else
+      echo "R stopped before the end of the tests"
+      failed=$((failed + 1))
+    fi
+  done
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" = 0 ] && [ "$passed" != 0 ]
 }
 
 # is_count FILE: whether it ends with 'N passed, N failed'
