@@ -179,9 +179,9 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
     }
     bandwidth <- bandwidth^2
   }
-  from_data(assemble_gaussmix(rep(1 / n, n), x,
-                              list(bandwidth = check_covariance(bandwidth, d, "bandwidth")),
-                              check_labels(class, n, "point")), standardise = standardise)
+  covs <- list(bandwidth = check_covariance(bandwidth, d, "bandwidth", colnames(x)))
+  from_data(assemble_gaussmix(rep(1 / n, n), x, covs, check_labels(class, n, "point")),
+            standardise = standardise)
 }
 
 #' @rdname as_gaussmix

@@ -88,7 +88,7 @@ condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
     abort_input("y", "finite and without missing values (see impute() for those)",
                 toString(y[!is.finite(y)], 40))
   }
-  root <- noise_root(noise, nrow(H))
+  root <- noise_root(noise, nrow(H), colnames(y))
   keep <- rep(TRUE, ncol(H))
   if (drop) {
     exact <- rowSums(root^2) == 0 & rowSums(H != 0) == 1
@@ -154,7 +154,8 @@ observed_by <- function(mixture, H, variables, arg) {
 }
 
 # A root of the covariance of the noise, without columns of zeros.
-noise_root <- function(noise, m) {
+noise_root <- function(noise, m, names = NULL) {
+  noise <- by_names(noise, names, "noise")
   if (is.numeric(noise) && is.null(dim(noise)) && length(noise) == m) noise <- diag(noise, m)
   noise <- check_covariance(noise, m, "noise")
   if (!is.matrix(noise)) {

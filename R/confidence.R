@@ -192,6 +192,9 @@ format_estimate <- function(row) {
   if (is_rounding(row$se, row$estimate)) {
     return(paste(format(row$estimate, digits = 6), "(all draws alike)"))
   }
+  if (row$se < 1e-14) {
+    return(paste0(format(row$estimate, digits = 2), " (se ", format(row$se, digits = 1), ")"))
+  }
   # as many decimals as leave two digits of the standard error
   digits <- if (is.finite(row$se)) max(0, min(15, 1 - floor(log10(row$se)))) else 4
   decimal <- function(x) formatC(x, digits = digits, format = "f")

@@ -49,10 +49,10 @@ standardise <- function(mixture, center = TRUE, scale = TRUE) {
   check_mixture(mixture)
   d <- mixture_dim(mixture)
   of <- if (isTRUE(center) || isTRUE(scale)) moments(mixture)
-  center <- coordinate_numbers(center, "center", 0, of$mean, d)
+  center <- coordinate_numbers(center, "center", 0, of$mean, mixture)
   sd <- sqrt(diag(of$cov))
   sd[sd == 0] <- 1
-  scale <- coordinate_numbers(scale, "scale", 1, sd, d)
+  scale <- coordinate_numbers(scale, "scale", 1, sd, mixture)
   if (!all(scale > 0)) abort_input("scale", "positive", toString(scale[scale <= 0], 40))
   own <- all(center == 0) && all(scale == 1)
   names(center) <- names(scale) <- variable_names(mixture)
@@ -60,13 +60,14 @@ standardise <- function(mixture, center = TRUE, scale = TRUE) {
   mixture
 }
 
-coordinate_numbers <- function(x, arg, none, of_mixture, d) {
+coordinate_numbers <- function(x, arg, none, of_mixture, mixture) {
+  d <- mixture_dim(mixture)
   if (isTRUE(x)) return(unname(of_mixture))
   if (isFALSE(x)) return(rep(none, d))
   if (!is.numeric(x) || !length(x) %in% c(1, d) || !all(is.finite(x))) {
     abort_input(arg, paste("TRUE, FALSE or", count_of(d, "finite number")), describe(x))
   }
-  rep_len(as.double(x), d)
+  if (length(x) == 1) rep(as.double(x), d) else as.vector(check_points(x, mixture, arg))
 }
 
 # What `x` is in the coordinates of the process of `mixture`: another mixture, a guidance or a score
@@ -117,8 +118,11 @@ process_start <- function(start, mixture) {
   if (is.null(scale) || is.character(start)) return(start)
   if (inherits(start, "gaussmix")) return(in_process(start, mixture))
   if (is.list(start) && !is.data.frame(start)) {
-    if (is.numeric(start$mean)) start$mean <- drop(to_process(t(start$mean), mixture))
+    if (is.numeric(start$mean)) {
+      start$mean <- drop(to_process(check_points(start$mean, mixture, "start$mean"), mixture))
+    }
     if (is.numeric(start$cov)) {
+      start$cov <- by_names(start$cov, variable_names(mixture), "start$cov")
       d <- length(scale)
       start$cov <- diag(1 / scale, d) %*% (if (is.matrix(start$cov)) start$cov else
         diag(start$cov, d)) %*% diag(1 / scale, d)

@@ -68,7 +68,8 @@
 gaussmix <- function(weights, means, cov, class = NULL) {
   weights <- check_weights(weights)
   means <- check_means(means, length(weights))
-  assemble_gaussmix(weights, means, check_covariances(cov, nrow(means), ncol(means)),
+  covs <- check_covariances(cov, nrow(means), ncol(means), names = colnames(means))
+  assemble_gaussmix(weights, means, covs,
                     check_labels(class, length(weights), "component"))
 }
 
@@ -154,7 +155,7 @@ check_labels <- function(class, n, owner, arg = "class") {
   bad <- which(is.na(labels) | labels == "")
   if (is.null(labels) || length(bad)) {
     abort_input(arg, paste0(count_of(n, "label"), ", one per ", owner, ", none missing or empty"),
-                if (length(bad)) paste("none for", owner, bad[1]) else describe(class))
+                if (length(bad)) paste("none for", sub(" .*", "", owner), bad[1]) else describe(class))
   }
   labels
 }
@@ -191,11 +192,11 @@ class_factor <- function(class, n, owner) {
   factor(labels, label_text(sort(unique(class))))
 }
 
-check_covariances <- function(cov, K, d, arg = "cov") {
+check_covariances <- function(cov, K, d, arg = "cov", names = NULL) {
   if (is.list(cov) && !is.data.frame(cov)) {
     names(cov) <- sprintf("%s[[%d]]", arg, seq_along(cov))
   } else if (length(dim(cov)) == 3) {
-    cov <- lapply(seq_len(dim(cov)[3]), function(k) as_square(cov[, , k], dim(cov)))
+    cov <- lapply(seq_len(dim(cov)[3]), function(k) slice_of(cov, k))
     names(cov) <- sprintf("%s[, , %d]", arg, seq_along(cov))
   } else if (d == 1 && K > 1 && is.null(dim(cov)) && length(cov) == K) {
     cov <- stats::setNames(as.list(cov), sprintf("%s[%d]", arg, seq_len(K)))
@@ -205,18 +206,21 @@ check_covariances <- function(cov, K, d, arg = "cov") {
                              "common to all components and as.list(v) for one per component"),
                   describe(cov))
     }
-    return(stats::setNames(list(check_covariance(cov, d, arg)), arg))
+    return(stats::setNames(list(check_covariance(cov, d, arg, names)), arg))
   }
   if (length(cov) != K) {
     abort_input(arg, paste("given for", count_of(K, "component")), paste(length(cov), "of them"))
   }
-  Map(check_covariance, cov, d, names(cov))
+  Map(check_covariance, cov, d, names(cov), list(names))
 }
 
 # A slice of an array is a matrix even if it is 1 x 1.
-as_square <- function(slice, dim) matrix(slice, dim[1], dim[2])
+slice_of <- function(x, k) {
+  matrix(x[, , k], dim(x)[1], dim(x)[2], dimnames = dimnames(x)[1:2])
+}
 
-check_covariance <- function(S, d, arg) {
+# `names`: those of the variables, if they have any.
+check_covariance <- function(S, d, arg, names = NULL) {
   S <- plain_numbers(S)
   shape <- is.null(dim(S)) && length(S) %in% c(1, d) || identical(dim(S), c(d, d))
   if (!is.numeric(S) || !shape) {
@@ -225,6 +229,7 @@ check_covariance <- function(S, d, arg) {
     }, describe(S))
   }
   if (!all(is.finite(S))) abort_input(arg, "finite", toString(S[!is.finite(S)], 40))
+  S <- by_names(S, names, arg)
   if (is.matrix(S)) {
     gap <- abs(S - t(S))
     sd <- sqrt(pmax(diag(S), 0))
@@ -238,6 +243,21 @@ check_covariance <- function(S, d, arg) {
     S <- (S + t(S)) / 2
   }
   simplify_cov(S)
+}
+
+# Variances or a covariance in the order of the variables: by their names, if both have some.
+by_names <- function(S, names, arg) {
+  came <- if (is.matrix(S)) Filter(length, dimnames(S)) else if (length(S) > 1) list(names(S))
+  for (own in unique(came)) {
+    if (is.null(names) || is.null(own) || identical(own, names)) next
+    if (anyDuplicated(own) || !setequal(own, names) || length(unique(came)) > 1) {
+      abort_input(arg, paste("without names, or with those of the variables:",
+                             toString(names, 60)), toString(own, 60))
+    }
+    order <- match(names, own)
+    S <- if (is.matrix(S)) S[order, order] else S[order]
+  }
+  S
 }
 
 # A number if isotropic, else the variances if diagonal, else the matrix.

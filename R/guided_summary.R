@@ -75,6 +75,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
                 paste("FALSE for more than 23170 variables: fourth moments would take",
                       format(32 * d^2 / 2^30, digits = 2), "GiB"), "TRUE")
   }
+  if (is.matrix(range)) range <- own_columns(range, mixture, "range")
   range <- check_range(range, d)
   plan <- sampling_plan(mixture, min(n, 2^30), guidance, sampler, schedule, horizon, start,
                         noise = NULL, log_density, trajectory = FALSE, reduce, score_error)

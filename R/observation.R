@@ -63,7 +63,7 @@ observation <- function(y, H = names(y), noise = 0) {
                   describe(variables))
     }
   }
-  noise <- check_covariance(noise, p, "noise")
+  noise <- check_covariance(noise, p, "noise", names(y))
   noise_root(noise, p)
   x <- structure(list(y = as.double(y), H = H, variables = variables, noise = noise),
                  class = "observation")

@@ -67,11 +67,12 @@ sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon 
 start_gaussian <- function(start, exact, noise_variance) {
   d <- mixture_dim(exact)
   if (is.list(start)) {
-    mean <- check_means(start$mean, 1, "start$mean")
-    if (ncol(mean) != d) {
+    mean <- check_points(start$mean, exact, "start$mean")
+    if (nrow(mean) != 1) {
       abort_input("start$mean", paste("a vector of length", d), describe(start$mean))
     }
-    return(assemble_gaussmix(1, mean, check_covariances(start$cov, 1, d, "start$cov"), "1"))
+    covs <- check_covariances(start$cov, 1, d, "start$cov", variable_names(exact))
+    return(assemble_gaussmix(1, mean, covs, "1"))
   }
   start <- check_choice(start, c("normal", "exact"), "start")
   if (start == "exact") exact else gaussmix(1, t(rep(0, d)), noise_variance)

@@ -449,7 +449,7 @@ print.tilted_sample <- function(x, ...) {
   }
   if (!is.null(x$heavy)) {
     line("Few particles carry the weight: ", x$heavy)
-  } else if (!is.null(x$ancestor) && min(x$ess, x$families) < 100) {
+  } else if (!is.null(x$ancestor) && round(min(x$ess, x$families)) < 100) {
     line("Few particles carry the weight: estimates and standard errors are unreliable")
   }
   print_faults(x$faults)

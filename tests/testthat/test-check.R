@@ -310,3 +310,43 @@ test_that("a time limit is never taken for a failure", {
   functions <- Filter(is.function, mget(ls(home, all.names = TRUE), home))
   expect_identical(names(which(vapply(functions, catches, NA))), "if_error")
 })
+
+test_that("what has a number for each variable goes by their names, whatever their order", {
+  S <- matrix(c(4, .5, .2, .5, 1, .1, .2, .1, 2), 3, dimnames = list(letters[1:3], letters[1:3]))
+  means <- t(c(a = 1, b = 2, c = 3))
+  m <- gaussmix(1, means, S)
+  set.seed(4)
+  for (i in 1:10) {
+    o <- sample(3)
+    expect_equal(moments(gaussmix(1, means, S[o, o]))$cov, S)
+    expect_equal(moments(gaussmix(1, means, list(S[o, o])))$cov, S)
+    expect_equal(moments(gaussmix(1, means, list(diag(S)[o])))$cov, diag(diag(S)),
+                 ignore_attr = TRUE)
+    two <- gaussmix(c(.5, .5), rbind(means, 2 * means), array(c(S, 2 * S)[c(outer(
+      as.vector(outer(o, 3 * (o - 1), "+")), c(0, 9), "+"))], c(3, 3, 2),
+      list(letters[o], letters[o], NULL)))
+    expect_equal(covariances(two)[, , 2], 2 * S, tolerance = 1e-12)
+    s <- standardise(m, means[1, o], diag(S)[o])
+    expect_identical(s$coordinates, list(center = means[1, ], scale = diag(S)))
+    y <- c(a = .5, b = 1, c = 2)
+    expect_equal(condition(m, y, noise = S[o, o], drop = FALSE),
+                 condition(m, y, noise = S, drop = FALSE))
+    expect_equal(observation(y, noise = diag(S)[o])$noise, observation(y, noise = diag(S))$noise)
+    at <- function(o) {
+      start <- list(mean = means[1, o], cov = S[o, o])
+      sampler_moments(s, sampler_em(5), start = start)[c("mean", "cov")]
+    }
+    expect_equal(at(o), at(1:3))
+    range <- rbind(means - 5, means + 5)
+    of_run <- function(o) {
+      guided_summary(m, 50, NULL, sampler_ddim(100), range = range[, o], bins = 4, key = c(1, 2))
+    }
+    expect_identical(quantile(of_run(o), .5), quantile(of_run(1:3), .5))
+  }
+  other <- S
+  dimnames(other) <- list(c("a", "b", "z"), c("a", "b", "z"))
+  expect_mixguide_error(gaussmix(1, means, other), "cov")
+  expect_mixguide_error(gaussmix(1, means, S[, 3:1]), "cov")
+  expect_mixguide_error(standardise(m, c(a = 1, b = 1, z = 2)), "center")
+  expect_mixguide_error(condition(m, y, noise = other), "noise")
+})
