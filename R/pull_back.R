@@ -85,7 +85,7 @@ newton_step <- function(z, at, gap, miss, h = 1e-6) {
   slopes <- array(slopes, c(nrow(z), ncol(z), ncol(z)))
   t(matrix(vapply(seq_len(nrow(z)), function(i) {
     J <- matrix(slopes[i, , ], ncol(z))
-    tryCatch(-solve(J, gap[i, ]), error = function(e) -gap[i, ])
+    rescue(-solve(J, gap[i, ]), function(e) -gap[i, ])
   }, double(ncol(z))), ncol(z)))
 }
 

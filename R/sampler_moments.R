@@ -157,7 +157,7 @@ affine_map <- function(program, levels, values) {
 # KL of N(m1, cov) from N(m0, diag(values)), which is the first argument of the divergence.
 gaussian_kl <- function(m0, values, m1, cov) {
   if (any(values == 0)) return(NA_real_)
-  root <- tryCatch(chol(cov), error = function(e) NULL)
+  root <- rescue(chol(cov), function(e) NULL)
   if (is.null(root)) return(Inf)
   inverse <- chol2inv(root)
   gap <- m1 - m0

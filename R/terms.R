@@ -22,8 +22,8 @@ formula_frame <- function(formula, data, arg, subset = NULL, na.action = stats::
   wanted <- if (arg == "x") "a formula that can be evaluated in `data`" else {
     "such that the mixture's formula can be evaluated in it"
   }
-  tryCatch(do.call(stats::model.frame, list(formula, data, subset = subset, na.action = na.action)),
-           error = function(e) abort_input(arg, wanted, conditionMessage(e)))
+  rescue(do.call(stats::model.frame, list(formula, data, subset = subset, na.action = na.action)),
+         function(e) abort_input(arg, wanted, conditionMessage(e)))
 }
 
 # A column per variable, of numbers only: R would make dummy variables of a factor.
