@@ -72,6 +72,33 @@ nearest_name <- function(name, known) {
   if (distance[best] <= max(1, nchar(name) / 2)) known[best]
 }
 
+# What a function of the user's returns. An error in it becomes one of ours that says which function
+# failed and `where`; an error of ours goes on as it is.
+from_user <- function(value, arg, where = NULL) {
+  if_error(value, function(e) {
+    if (inherits(e, "mixguide_error")) stop(e)
+    message <- paste0("`", arg, "` failed", where, ": ", conditionMessage(e))
+    abort(message, "function")
+  })
+}
+
+# A long computation of n parts says what is to come, once that is more than ten
+# seconds: what comes back is called with the number of parts that are done.
+forecast <- function(what, n) {
+  begun <- proc.time()[["elapsed"]]
+  told <- FALSE
+  function(done) {
+    spent <- proc.time()[["elapsed"]] - begun
+    if (told || spent < 1 || !done) return(invisible())
+    left <- spent / done * (n - done)
+    if (left > 10) {
+      told <<- TRUE
+      message(what, ": ", done, " of ", n, " steps done, the others take some ",
+              number(signif(left, 1)), " s")
+    }
+  }
+}
+
 # Can f be called with n arguments?
 takes_arguments <- function(f, n) {
   arguments <- names(formals(args(f)))
@@ -170,8 +197,7 @@ check_particles <- function(n, min = 0) {
 check_steps <- function(x, arg = "steps", min = 1) check_count(x, arg, min, max = 1e6)
 
 check_flag <- function(x, arg) {
-  ok <- is.logical(x) && length(x) == 1 && !is.na(x)
-  if (!ok) abort_input(arg, "TRUE or FALSE", describe(x))
+  if (!is_flag(x)) abort_input(arg, "TRUE or FALSE", describe(x))
   x
 }
 
@@ -211,6 +237,24 @@ is_whole_mixture <- function(x) {
     all(vapply(numbers, function(field) all_finite(x[[field]]), NA)) &&
     all(x$weights >= 0) && abs(sum(x$weights) - 1) < 1e-6 && all(x$values >= 0)
 }
+
+# An object of ours whose fields are what they were: each function of `...` is TRUE of the field of
+# its name. `by`: what makes such an object.
+check_made <- function(object, arg, by, ...) {
+  kinds <- list(...)
+  fields <- if (is.list(object)) unclass(object)
+  ok <- vapply(names(kinds), function(name) isTRUE(kinds[[name]](fields[[name]])), NA)
+  if (!all(ok)) {
+    abort_input(arg, paste("as", by, "makes it"), "one that was changed, or is damaged")
+  }
+  object
+}
+
+is_text <- function(x) is.character(x) && length(x) == 1 && !is.na(x)
+is_flag <- function(x) is.logical(x) && length(x) == 1 && !is.na(x)
+is_number <- function(x) is.numeric(x) && length(x) == 1 && is.finite(x)
+is_mixture <- function(x) inherits(x, "gaussmix") && is_whole_mixture(x)
+maybe <- function(is) function(x) is.null(x) || is(x)
 
 frame_to_matrix <- function(x, arg) {
   x <- plain_numbers(x)

@@ -131,7 +131,9 @@ observed_by <- function(mixture, H, variables, arg) {
   labels <- variable_labels(mixture)
   d <- length(labels)
   if (is.null(H)) {
-    rows <- if (is.numeric(variables)) match(variables, seq_len(d)) else match(variables, labels)
+    rows <- if (is.numeric(variables)) match(variables, seq_len(d)) else if (is.character(variables)) {
+      match(variables, labels)
+    }
     if (!length(rows) || anyNA(rows) || anyDuplicated(rows)) {
       abort_input(arg, paste0(if (arg == "y") "named by ", "distinct variables among ",
                               toString(labels, 200), " (or give `H`)"), describe(variables))
@@ -139,7 +141,7 @@ observed_by <- function(mixture, H, variables, arg) {
     return(name_dims(diag(1, d)[rows, , drop = FALSE], labels[rows], labels))
   }
   if (is.data.frame(H)) H <- frame_to_matrix(H, "H")
-  if (is.null(dim(H))) H <- t(H)
+  if (is.numeric(H) && is.null(dim(H))) H <- t(H)
   if (!is.numeric(H) || length(dim(H)) != 2 || ncol(H) != d || !nrow(H) || !all(is.finite(H))) {
     abort_input("H", paste("a matrix of finite numbers with", count_of(d, "column")), describe(H))
   }

@@ -101,7 +101,9 @@ sampler_makers <- function(x, steps) {
   names <- names(x)
   if (is.null(names)) names <- rep("", length(x))
   makers <- lapply(x, function(one) {
-    if (is.function(one)) return(one)
+    if (is.function(one)) {
+      return(function(n) from_user(one(n), "samplers", paste(" of", n, "steps")))
+    }
     check_sampler(one, "samplers")
     if (is.numeric(one$grid)) {
       abort_input("samplers", "functions of the number of steps where times are given",

@@ -72,16 +72,17 @@ coordinate_numbers <- function(x, arg, none, of_mixture, mixture) {
 
 # What `x` is in the coordinates of the process of `mixture`: another mixture, a guidance or a score
 # error with the mixtures that they hold, an observation, a start. By default the mixture itself.
-in_process <- function(x, mixture = x) {
+in_process <- function(x, mixture = x, arg = "mixture") {
   coordinates <- mixture$coordinates
   if (is.null(coordinates) || is.null(x)) return(x)
   center <- coordinates$center
   scale <- coordinates$scale
   if (inherits(x, "gaussmix")) {
+    if (!identical(x, mixture)) check_same_variables(x, mixture, arg)
     x <- moved_mixture(x, center, scale)
     x["coordinates"] <- list(NULL)
   } else if (inherits(x, "guidance")) {
-    if (inherits(x$negative, "gaussmix")) x$negative <- in_process(x$negative, mixture)
+    if (inherits(x$negative, "gaussmix")) x$negative <- in_process(x$negative, mixture, "negative")
     x$others <- lapply(x$others, in_process, mixture)
   } else if (inherits(x, "score_error")) {
     # the score in u is that in x times the scale
@@ -89,7 +90,7 @@ in_process <- function(x, mixture = x) {
       bias <- x$bias
       x$bias <- function(t) bias(t) * scale
     }
-    x$model <- in_process(x$model, mixture)
+    x$model <- in_process(x$model, mixture, "model")
   } else if (inherits(x, "observation")) {
     H <- observation_matrix(x, mixture)
     y <- x$y - drop(H %*% center)

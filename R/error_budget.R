@@ -102,7 +102,7 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   times <- sampler_times(sampler, schedule, horizon, mixture)
   noise_level(mixture, times[length(times)], schedule)
   start <- process_start(start, mixture)
-  score_error <- in_process(check_score_field(score_error), mixture)
+  score_error <- in_process(check_score_field(score_error, mixture), mixture)
   units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
@@ -117,6 +117,7 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
     path_rows(run)
   } else if (!sampler$stochastic) flow_rows(run, measure)
   rows <- rbind(if (measure) measured_rows(run), path$rows, rate_rows(run))
+  if (is.null(rows)) rows <- budget_row("", "", 0, "", "")[0, ]
   rows <- rows[order(rows$measure, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
   rownames(rows) <- NULL
   structure(rows, class = table_class("error_budget"), path = path$path,
@@ -429,7 +430,7 @@ print.error_budget <- function(x, digits = 3, ...) {
              rate = "published rates with the constant 1 (no bounds)")
   part <- ifelse(x$kind == "rate", "rate", x$measure)
   x$statement[x$kind == "rate"] <- paste0(x$measure, ", ", x$statement)[x$kind == "rate"]
-  width <- max(nchar(x$statement))
+  width <- max(0, nchar(x$statement))
   for (p in intersect(names(heads), part)) {
     cat(heads[[p]], "\n", sep = "")
     lines <- paste0("  ", formatC(x$statement, width = -width), "  ", formatC(value, width = -9),
@@ -447,6 +448,7 @@ autoplot.error_budget <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
   rows <- object[is.finite(object$value) & object$value > 0, ]
+  if (!nrow(rows)) abort_input("object", "a budget of positive numbers", "one without any")
   roles <- c(measured = "measured", part = "part", bound = "bound",
              rate = "published rate, constant 1")
   panels <- c(KL = "KL(target || output), nats", TV = "total variation")

@@ -434,7 +434,9 @@ marginal <- function(mixture, variables) {
   check_mixture(mixture)
   known <- variable_names(mixture)
   d <- mixture_dim(mixture)
-  keep <- if (is.character(variables)) match(variables, known) else match(variables, seq_len(d))
+  keep <- if (is.character(variables)) match(variables, known) else if (is.numeric(variables)) {
+    match(variables, seq_len(d))
+  }
   if (!length(keep) || anyNA(keep) || anyDuplicated(keep)) {
     abort_input("variables", paste("distinct variables among", toString(c(known, seq_len(d)), 200)),
                 describe(variables))

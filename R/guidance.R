@@ -69,7 +69,8 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     at <- function(t) strength
   }
   if (!is.null(interval)) {
-    ok <- is.numeric(interval) && length(interval) == 2 && !anyNA(interval) && diff(interval) > 0
+    ok <- is.numeric(interval) && length(interval) == 2 && !anyNA(interval) &&
+      interval[2] > interval[1]
     if (!ok) abort_input("interval", "NULL or two increasing times", describe(interval))
     label <- paste0(label, " on [", paste(format(interval), collapse = ", "), "]")
   }
@@ -161,9 +162,18 @@ note_all_classes <- function(mixture, class) {
 }
 
 check_guidance <- function(x, arg = "guidance", optional = TRUE) {
-  if (optional && is.null(x) || inherits(x, "guidance")) return(x)
-  abort_input(arg, paste0(if (optional) "NULL or ", "a guidance (see guidance())"),
-              paste("a", class(x)[1]))
+  if (optional && is.null(x)) return(x)
+  if (!inherits(x, "guidance")) {
+    abort_input(arg, paste0(if (optional) "NULL or ", "a guidance (see guidance())"),
+                paste("a", class(x)[1]))
+  }
+  check_made(x, arg, "guidance()", class = function(class) is.character(class) && length(class),
+             strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
+             interval = maybe(function(times) is.numeric(times) && length(times) == 2),
+             negative = maybe(function(of) is.character(of) || is_mixture(of)),
+             others = function(terms) is.list(terms) && all(vapply(terms, inherits, NA, "guidance")))
+  for (other in x$others) check_guidance(other, arg)
+  x
 }
 
 # NULL and guidances as they are; labels of classes as guidance to them.
@@ -187,14 +197,14 @@ guidance_strength <- function(guidance, t) {
 }
 
 # f at each of the times t: `size` finite numbers (or one for all), a column per time.
-at_times <- function(f, t, arg, size = 1) {
-  values <- lapply(t, f)
+at_times <- function(f, t, arg, size = 1, min = -Inf) {
+  values <- lapply(t, function(t) from_user(f(t), arg, paste(" at t =", format(t))))
   ok <- vapply(values, is.numeric, NA) & lengths(values) %in% c(1, size)
-  ok[ok] <- vapply(values[ok], function(x) all(is.finite(x)), NA)
+  ok[ok] <- vapply(values[ok], function(x) all(is.finite(x) & x >= min), NA)
   if (!all(ok)) {
     bad <- which(!ok)[1]
     abort_input(arg, paste0("one finite number", if (size > 1) paste0(" or ", size, " of them"),
-                            " at every time"),
+                            range_words(min, Inf, FALSE), " at every time"),
                 paste(describe(values[[bad]]), "at t =", format(t[bad])))
   }
   vapply(values, rep_len, double(size), size)

@@ -116,6 +116,7 @@ guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon
 # What the theorems look at: the differences D_k of the class's mean from those of its rivals (a row
 # each) in the eigenvectors of the common covariance. Where they do not apply, `why`, in words.
 class_geometry <- function(mixture, class) {
+  check_extent(mixture)
   used <- mixture$weights > 0
   inside <- class_components(mixture, class) & used
   spectrum <- common_spectrum(mixture)

@@ -41,7 +41,8 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   }
   key <- if (is.null(key)) draw_key() else check_key(key)
   sweeps <- faults_once(lapply(steps, function(count) {
-    sampler <- check_sampler(sampler(check_count(count, "steps", min = 1)))
+    count <- check_count(count, "steps", min = 1)
+    sampler <- check_sampler(from_user(sampler(count), "sampler", paste(" of", count, "steps")))
     how <- scan_means(exact, check_mixture(mixture), sampler, ...)
     # that few steps are coarse is what a scan shows
     sweep <- withCallingHandlers(

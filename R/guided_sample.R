@@ -351,7 +351,7 @@ check_levels <- function(mixture, levels, times) {
 
 check_noise <- function(noise, n, d, m) {
   if (is.null(noise)) return(NULL)
-  if (is.function(noise)) noise <- noise(n, d, m)
+  if (is.function(noise)) noise <- from_user(noise(n, d, m), "noise")
   if (is.numeric(noise) && length(dim(noise)) == 2 && d == 1) dim(noise) <- c(dim(noise)[1], 1, m)
   ok <- is.numeric(noise) && length(dim(noise)) == 3 && all(dim(noise) == c(n, d, m))
   if (ok) storage.mode(noise) <- "double"

@@ -88,7 +88,10 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance, n = n))
   total <- NULL
   task <- list(name = "summary", work = summary_chunk, job = job, small = TRUE)
-  each_chunk(task, n, summary_chunk_size(plan), folder = folder,
+  size <- summary_chunk_size(plan)
+  # what is known of each chunk takes memory too
+  check_count(n, "n", max = 1e6 * size, more = "a million chunks of some seconds")
+  each_chunk(task, n, size, folder = folder,
              collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
   structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),

@@ -155,15 +155,16 @@ box_nodes <- function(mixture, step, most = 1e6) {
   V <- if (is.null(mixture$vectors)) diag(2) else mixture$vectors
   # one for all components, or one for each
   square <- array(V^2, c(2, 2, length(V) / 4))
-  K <- mixture_size(mixture)
+  used <- which(mixture$weights > 0)
   along <- function(values) {
-    matrix(vapply(seq_len(K), function(k) {
+    matrix(vapply(used, function(k) {
       square[, , min(k, dim(square)[3])] %*% values[, min(k, ncol(values))]
     }, c(0, 0)), 2)
   }
   reach <- 8.5 * sqrt(along(mixture$values))
-  low <- apply(t(mixture$means) - reach, 1, min)
-  high <- apply(t(mixture$means) + reach, 1, max)
+  means <- t(mixture$means[used, , drop = FALSE])
+  low <- apply(means - reach, 1, min)
+  high <- apply(means + reach, 1, max)
   size <- step * apply(1 / sqrt(along(1 / mixture$values)), 1, min)
   if (prod((high - low) / size) > most) return(NULL)
   x <- unname(as.matrix(expand.grid(seq(low[1], high[1], by = size[1]),

@@ -156,7 +156,8 @@ no_density_between <- function(...) {
 
 check_law <- function(x, arg = "law") {
   if (!inherits(x, "law")) abort_input(arg, "a law (see sampler_law())", paste("a", class(x)[1]))
-  x
+  check_made(x, arg, "sampler_law()", x = function(x) is.double(x) && is.matrix(x),
+             weights = is.double, log_density = is.double)
 }
 
 line_density <- function(at, x, log_density, floor = -Inf) {
@@ -175,11 +176,26 @@ branch_density <- function(at, x, log_density) {
   log_density <- log_density[keep]
   turns <- turning_nodes(x)
   if (!length(turns)) return(continued_spline(at, x, log_density))
-  terms <- Map(function(from, to) {
-    term <- stats::approx(x[from:to], log_density[from:to], at)$y
-    replace(term, is.na(term), -Inf)
-  }, c(1, turns), c(turns, length(x)))
-  log_sum(terms)
+  from <- c(1, turns)
+  to <- c(turns, length(x))
+  # each branch is asked at the places that it reaches
+  order <- order(at, na.last = NA)
+  sorted <- at[order]
+  first <- findInterval(pmin(x[from], x[to]), sorted, left.open = TRUE)
+  last <- findInterval(pmax(x[from], x[to]), sorted)
+  if (sum(last - first) > 5e7) {
+    abort(paste0("the map turns back ", number(length(turns)), " times, more than its density can ",
+                 "be summed over: rounding is left of it; take a sampler with an `end` > 0, or a ",
+                 "smaller strength"), "folds")
+  }
+  value <- rep(-Inf, length(at))
+  for (i in which(last > first)) {
+    inside <- order[(first[i] + 1):last[i]]
+    stretch <- from[i]:to[i]
+    term <- stats::approx(x[stretch], log_density[stretch], at[inside])$y
+    value[inside] <- pmax(value[inside], term) + log1p(exp(-abs(value[inside] - term)))
+  }
+  value
 }
 
 # Where the nodes turn back; some may stand still.

@@ -73,7 +73,7 @@
 mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
                      score_error = NULL, affine = NULL, nodes = NULL, n = 1e4, key = NULL) {
   check_mixture(target, "target")
-  if (inherits(model, "gaussmix") || is.function(model)) model <- in_process(model, target)
+  if (inherits(model, "gaussmix") || is.function(model)) model <- in_process(model, target, "model")
   score_error <- in_process(score_error, target)
   target <- in_process(target)
   field <- score_field(model, target, schedule)
@@ -216,11 +216,13 @@ score_field <- function(model, target, schedule, arg = "model") {
                 affine = sum(model$weights > 0) == 1))
   }
   if (!is.function(model)) abort_input(arg, "a gaussmix or a function of x and t", describe(model))
-  list(at = function(x, t) check_field(model(x, t), x, arg), label = "a function of x and t",
+  list(at = function(x, t) check_field(model, x, t, arg), label = "a function of x and t",
        affine = FALSE)
 }
 
-check_field <- function(value, x, arg) {
+# The value of a user's function f of points and a time.
+check_field <- function(f, x, t, arg) {
+  value <- from_user(f(x, t), arg, paste(" at t =", format(t)))
   if (is.numeric(value) && is.null(dim(value)) && ncol(x) == 1) value <- matrix(value)
   if (!is.numeric(value) || !identical(dim(value), dim(x)) || !all(is.finite(value))) {
     abort_input(arg, paste0("a function that returns ", nrow(x), " x ", ncol(x),

@@ -108,6 +108,9 @@ check_observation <- function(x, mixture, arg = "observation") {
   if (!inherits(x, "observation")) {
     abort_input(arg, "an observation (see observation())", paste("a", class(x)[1]))
   }
+  check_made(x, arg, "observation()", y = function(y) is.double(y) && length(y) && all_finite(y),
+             H = maybe(function(H) is.numeric(H) && is.matrix(H)), noise = is.numeric,
+             variables = maybe(function(of) is.numeric(of) || is.character(of)))
   observation_matrix(x, mixture, arg)
   x
 }

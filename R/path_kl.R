@@ -99,7 +99,7 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   }
   times <- sampler_times(sampler, schedule, horizon, mixture)
   start <- process_start(start, mixture)
-  score_error <- in_process(check_score_field(score_error), mixture)
+  score_error <- in_process(check_score_field(score_error, mixture), mixture)
   units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
@@ -283,8 +283,12 @@ loss_of <- function(weight, at) {
 
 # ---- Errors of the score
 
-check_score_field <- function(error) {
-  if (!is.function(error)) return(check_score_error(error))
+check_score_field <- function(error, mixture) {
+  if (!is.function(error)) {
+    model <- check_score_error(error)$model
+    if (!is.null(model)) check_same_variables(model, mixture, "model")
+    return(error)
+  }
   if (!takes_arguments(error, 2)) {
     abort_input("score_error", "a function of points and a time",
                 paste("one of", count_of(length(formals(args(error))), "argument")))
@@ -294,7 +298,7 @@ check_score_field <- function(error) {
 
 error_noise <- function(error, t) {
   if (is.function(error) || is.null(error$noise)) return(0)
-  as.vector(at_times(error$noise, t, "noise"))
+  as.vector(at_times(error$noise, t, "noise", min = error_min("noise")))
 }
 
 # What a score_error() or a function adds to the score s at points x.
@@ -303,7 +307,7 @@ error_field <- function(error, schedule) {
     if (length(formals(args(error))) < 2) {
       abort_input("score_error", "a function of points and a time", "a function of less")
     }
-    return(function(x, t, s) check_field(error(x, t), x, "score_error"))
+    return(function(x, t, s) check_field(error, x, t, "score_error"))
   }
   of <- function(name, t, size, none) {
     if (is.null(error[[name]])) none else as.vector(at_times(error[[name]], t, name, size))

@@ -237,6 +237,14 @@ plan_announce <- function(candidates, job) {
 # One candidate: for a wanted error the least number of steps that meets it, for a budget what it
 # pays for.
 plan_one <- function(maker, grid, horizon, end, job) {
+  sampler <- maker(2, grid, end)
+  # some samplers need the score, which is not there where a = 0
+  starts <- tryCatch(is.numeric(score_evaluations(sampler, job$schedule, horizon)),
+                     mixguide_error_input = function(e) FALSE)
+  if (!starts) {
+    return(data.frame(horizon = horizon, end = end, steps = NA_real_, evaluations = NA_real_,
+                      error = NA_real_, stochastic = sampler$stochastic))
+  }
   if (is.null(job$budget)) {
     return(plan_steps(maker, grid, horizon, end, job, 4 * job$state$best))
   }
@@ -342,7 +350,10 @@ plan_makers <- function(samplers, inner) {
     }
     named <- all(c("steps", "grid", "end") %in% names(formals(args(maker))))
     function(steps, grid, end) {
-      made <- if (named) maker(steps = steps, grid = grid, end = end) else maker(steps, grid, end)
+      made <- from_user(
+        if (named) maker(steps = steps, grid = grid, end = end) else maker(steps, grid, end),
+        "samplers", paste(" at", steps, "steps")
+      )
       check_sampler(made, "samplers")
     }
   })
@@ -352,6 +363,9 @@ plan_grids <- function(grids, schedule, logsnr) {
   if (is.null(grids)) {
     return(c("quadratic", if (logsnr && is.null(schedule$steps)) "logsnr", "uniform",
              if (is.null(schedule$steps)) "exponential"))
+  }
+  if (!is.character(grids) || !length(grids)) {
+    abort_input("grids", "NULL, or kinds of time_grid()", describe(grids))
   }
   vapply(grids, check_choice, "", eval(formals(time_grid)$type), "grids", USE.NAMES = FALSE)
 }
@@ -365,12 +379,17 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
   first <- end + (last - end) / 1000
   # all bisections share what they find; errors span decades
   t <- exp(seq(log(first), log(last), length.out = if (law_dimension(mixture) > 1) 13 else 25))
+  # exp(log(t)) may exceed t
+  t <- pmin(t, last)
   # at early times nodes may not see a narrow law: then the error is near its largest anyway
   e <- suppressWarnings(vapply(t, at, 0))
   e <- rev(cummax(rev(pmax(e, .Machine$double.xmin))))
-  keep <- !duplicated(e)
-  if (sum(keep) < 2) return(rep(last, length(errors)))
+  # where a = 0 nothing is left of the data: no time between is known then
+  gone <- schedule$a(t) == 0
+  keep <- !duplicated(e) & !gone
+  if (sum(keep) < 2) return(rep(if (any(gone)) t[gone][1] else last, length(errors)))
   guess <- exp(stats::approx(log(e[keep]), log(t[keep]), log(errors), rule = 2)$y)
+  if (any(gone)) guess[errors < min(e[keep])] <- t[gone][1]
   signif(pmin(pmax(guess, first), last), 3)
 }
 
@@ -412,7 +431,9 @@ at_cost <- function(now, steps) now$cost * steps / now$steps
 guaranteed_steps <- function(mixture, schedule, end, error, measure) {
   # the divergence from which the error follows
   kl <- if (measure == "kl") error else max(2 * error^2, -log1p(-error^2))
-  excess <- function(t) log(2 * start_by_convexity(mixture, t, schedule) / kl)
+  excess <- function(t) {
+    log(pmax(2 * start_by_convexity(mixture, t, schedule) / kl, .Machine$double.xmin))
+  }
   last <- if (is.finite(schedule$max)) schedule$horizon else 50
   if (!schedule$vp || excess(last) > 0) return(NULL)
   horizon <- if (excess(end + last / 1000) < 0) end + last / 1000 else {

@@ -87,7 +87,9 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
                     divergence = !stochastic, label = name, params = list(),
                     vectorised = FALSE) {
   check_string(name, "name")
-  if (!is.function(step)) abort_input("step", "a function of k, times and schedule", describe(step))
+  if (!is.function(step) || !takes_arguments(step, 3)) {
+    abort_input("step", "a function of k, times and schedule", describe(step))
+  }
   if (is.numeric(grid)) {
     grid <- check_grid(grid, arg = "grid")
     steps <- length(grid) - 1
@@ -203,7 +205,10 @@ check_sampler <- function(x, arg = "sampler") {
   if (!inherits(x, "sampler")) {
     abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class(x)[1]))
   }
-  x
+  check_made(x, arg, "sampler()", name = is_text, label = is_text, step = is.function,
+             steps = maybe(function(n) is_number(n) && n >= 1 && n == round(n)),
+             grid = is.atomic, end = function(end) is_number(end) && end >= 0,
+             stochastic = is_flag, divergence = is_flag, vectorised = is_flag, params = is.list)
 }
 
 #' Score evaluations of a sampler
@@ -254,8 +259,10 @@ sampler_times <- function(sampler, schedule, horizon = NULL, mixture = NULL) {
 # single list for all steps together.
 sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   k <- seq_len(length(times) - 1)
-  steps <- lapply(if (one_is_enough && sampler$vectorised) list(k) else k, sampler$step, times,
-                  schedule)
+  steps <- lapply(if (one_is_enough && sampler$vectorised) list(k) else k, function(k) {
+    from_user(sampler$step(k, times, schedule), "step", paste0(" at step ", k[1], ", t = ",
+                                                               format(times[k[1]])))
+  })
   for (k in seq_along(steps)) {
     ops <- steps[[k]]
     ok <- is.list(ops) && length(ops) && all(vapply(ops, inherits, NA, "op")) &&

@@ -85,7 +85,9 @@ sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), af
 #' @rdname sampler_corrected
 #' @export
 corrector <- function(name, step) {
-  if (!is.function(step)) abort_input("step", "a function of t and schedule", describe(step))
+  if (!is.function(step) || !takes_arguments(step, 2)) {
+    abort_input("step", "a function of t and schedule", describe(step))
+  }
   new_corrector(check_string(name, "name"), step, vectorised = FALSE)
 }
 
@@ -137,11 +139,7 @@ step_size <- function(step) {
   wanted <- "one positive number or a function of time"
   if (is.function(step)) {
     check_of_time(step, "step", wanted)
-    return(function(t) {
-      h <- at_times(step, t, "step")
-      if (any(h < 0)) abort_input("step", "at least 0 at every time", format(min(h)))
-      h
-    })
+    return(function(t) at_times(step, t, "step", min = 0))
   }
   ok <- is.numeric(step) && length(step) == 1 && is.finite(step) && step > 0
   if (!ok) abort_input("step", wanted, describe(step))

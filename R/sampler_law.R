@@ -402,7 +402,9 @@ chain_law <- function(run) {
                      function(axes, x) structure(dgaussmix(x, run$start), added = 0), move, 1)
   coarse <- grid$coarse
   added <- 0
+  tell <- forecast("The law of a chain", N)
   for (k in seq_len(N)) {
+    tell(k - 1)
     y <- grid$y
     mass <- grid$density[grid$keep] * grid$cell
     added <- added + attr(grid$density, "added")

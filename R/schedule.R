@@ -115,6 +115,11 @@ schedule <- function(a, b2, drift = NULL, diffusion2 = NULL, max = Inf, horizon 
   if (identical(horizon, Inf)) abort_input("horizon", "given where time has no end (`max`)", "Inf")
   horizon <- check_number(horizon, "horizon", min = 0, max = max)
   if (horizon == 0) abort_input("horizon", "positive", "0")
+  a <- guarded_function(a, "a")
+  b2 <- guarded_function(b2, "b2")
+  drift <- guarded_function(drift, "drift")
+  diffusion2 <- guarded_function(diffusion2, "diffusion2")
+  given <- list(a = a, b2 = b2, drift = drift, diffusion2 = diffusion2)
   t <- horizon * c(0, 1e-4, .01, .113, .309, .507, .711, .911, 1)
   check_schedule_functions(given, t)
   if (is.null(drift)) {
@@ -138,6 +143,19 @@ schedule <- function(a, b2, drift = NULL, diffusion2 = NULL, max = Inf, horizon 
                gain = NULL, horizon = horizon, max = max, vp = vp, params = params)
 }
 
+# The same function of time, whose failures, at whatever time, are errors of ours.
+guarded_function <- function(f, arg) {
+  if (is.null(f)) return(NULL)
+  function(t) {
+    value <- from_user(f(t), arg, paste(" at t =", toString(format(t), 60)))
+    if (!is.numeric(value) || length(value) != length(t) || anyNA(value)) {
+      abort_input(arg, paste("vectorised: one number for each of", count_of(length(t), "time")),
+                  paste(describe(value), "at t =", toString(format(t), 60)))
+    }
+    value
+  }
+}
+
 # Finite vectors, a from 1 downward, b2 not below 0, and a/b falling.
 check_schedule_functions <- function(given, t) {
   for (arg in names(given)) {
@@ -146,10 +164,6 @@ check_schedule_functions <- function(given, t) {
     # at the horizon f and G^2 may be infinite
     at <- if (arg %in% c("a", "b2")) t else t[-c(1, length(t))]
     value <- f(at)
-    if (!is.numeric(value) || length(value) != length(at)) {
-      abort_input(arg, paste("vectorised: one number for each of", length(at), "times"),
-                  describe(value))
-    }
     wrong <- which(!is.finite(value) | (arg != "drift" & value < 0))
     if (length(wrong)) {
       abort_input(arg, if (arg == "drift") "finite" else "finite and >= 0",
@@ -294,7 +308,8 @@ schedule_flow <- function() {
 #' @rdname schedule
 #' @export
 schedule_ddpm <- function(alpha) {
-  inside <- is.numeric(alpha) & is.finite(alpha) & alpha > 0 & alpha < 1
+  if (!is.numeric(alpha)) abort_input("alpha", "numbers between 0 and 1", describe(alpha))
+  inside <- is.finite(alpha) & alpha > 0 & alpha < 1
   steps <- length(alpha)
   # zero terminal signal-to-noise ratio
   if (steps > 1 && alpha[steps] %in% 0) inside[steps] <- TRUE

@@ -99,7 +99,7 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
 guided_eval <- function(mixture, x, t, schedule, class, strength, what, want = "score") {
   check_mixture(mixture)
   x <- check_points(x, mixture)
-  if (is.null(class) && !isTRUE(strength == 0)) {
+  if (is.null(class) && !(is.numeric(strength) && isTRUE(strength == 0))) {
     abort_input("class", "given for a strength other than 0", "NULL")
   }
   level <- noise_level(mixture, t, schedule, singular_ok = TRUE)

@@ -88,10 +88,12 @@ print.score_error <- function(x, ...) {
 }
 
 check_score_error <- function(x) {
-  if (!is.null(x) && !inherits(x, "score_error")) {
+  if (is.null(x)) return(x)
+  if (!inherits(x, "score_error")) {
     abort_input("score_error", "NULL or a score_error()", paste("a", class(x)[1]))
   }
-  x
+  check_made(x, "score_error", "score_error()", bias = maybe(is.function), words = is.character,
+             scale = maybe(is.function), noise = maybe(is.function), model = maybe(is_mixture))
 }
 
 # A noisy score makes any sampler stochastic.
@@ -99,6 +101,9 @@ with_noise <- function(sampler, error) {
   if (!is.null(error$noise)) sampler$stochastic <- TRUE
   sampler
 }
+
+# A standard deviation is not negative.
+error_min <- function(name) if (name == "noise") 0 else -Inf
 
 # The operations of a sampler whose score is another than the kernel's linear one: each evaluation
 # s is followed by
@@ -112,7 +117,7 @@ drive_operations <- function(ops, power, error, d, schedule) {
   }
   unlist(lapply(score_form(ops, schedule), function(op) {
     if (op$op != "eval") return(list(op))
-    at <- function(name, size = 1) at_times(error[[name]], op$t, name, size)
+    at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
     before <- list(op)
     if (power != 0) {

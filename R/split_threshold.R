@@ -143,6 +143,7 @@ lyapunov_sum <- function(strength, rho, m, sampler = sampler_ddim(), schedule = 
   strength <- check_strengths(strength)
   rho <- check_number(rho, "rho", min = 0, open = TRUE)
   m <- check_number(m, "m", min = 0, open = TRUE)
+  check_schedule(schedule)
   step <- one_score_steps(sampler, sampler_times(check_sampler(sampler), schedule, horizon),
                           schedule)
   if (is.null(step)) {

@@ -278,7 +278,9 @@ check_zero_shot <- function(x, arg = "method") {
   if (!inherits(x, "zero_shot_method")) {
     abort_input(arg, "a method such as zero_shot_bo()", paste("a", class(x)[1]))
   }
-  x
+  check_made(x, arg, "its function", name = is_text, label = is_text, params = is.list,
+             score = maybe(is.function), step = maybe(is.function), twist = maybe(is.function),
+             range = is_text, ddpm = is_flag)
 }
 
 # ---- What methods are made of
