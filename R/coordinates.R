@@ -78,7 +78,8 @@ in_process <- function(x, mixture = x, arg = "mixture") {
   center <- coordinates$center
   scale <- coordinates$scale
   if (inherits(x, "gaussmix")) {
-    if (!identical(x, mixture)) check_same_variables(x, mixture, arg)
+    other <- inherits(mixture, "gaussmix") && !identical(x, mixture)
+    if (other) check_same_variables(x, mixture, arg)
     x <- moved_mixture(x, center, scale)
     x["coordinates"] <- list(NULL)
   } else if (inherits(x, "guidance")) {

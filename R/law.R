@@ -193,7 +193,10 @@ branch_density <- function(at, x, log_density) {
     inside <- order[(first[i] + 1):last[i]]
     stretch <- from[i]:to[i]
     term <- stats::approx(x[stretch], log_density[stretch], at[inside])$y
-    value[inside] <- pmax(value[inside], term) + log1p(exp(-abs(value[inside] - term)))
+    term[is.na(term)] <- -Inf
+    gap <- abs(value[inside] - term)
+    gap[is.na(gap)] <- Inf # nothing and nothing
+    value[inside] <- pmax(value[inside], term) + log1p(exp(-gap))
   }
   value
 }

@@ -279,7 +279,7 @@ check_zero_shot <- function(x, arg = "method") {
     abort_input(arg, "a method such as zero_shot_bo()", paste("a", class(x)[1]))
   }
   check_made(x, arg, "its function", name = is_text, label = is_text, params = is.list,
-             score = maybe(is.function), step = maybe(is.function), twist = maybe(is.function),
+             score = maybe(is.function), step = maybe(is.function), twist = maybe(is_text),
              range = is_text, ddpm = is_flag)
 }
 
