@@ -130,9 +130,9 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
     geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density),
               each(function(label) summary_bars(object$histogram, label)),
               fill = class_palette(1), colour = class_palette(1), linewidth = .1, alpha = .5) +
-    geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink) +
+    role_curves(curves, aim) +
     geom_vline(aes(xintercept = .data$x), masses, linetype = "12", colour = ink) +
-    role_scale(aim) + labs(x = if (length(labels) == 1) labels, y = "density") + look() +
+    labs(x = if (length(labels) == 1) labels, y = "density") + look() +
     (if (length(labels) > 1) facet_wrap(vars(.data$variable), scales = "free")) +
     words(run_title(number(object$n), aim),
           c(run_words(object, aim), "Bars: 99.9% of the particles"),
@@ -294,12 +294,19 @@ histogram_layers <- function(object, law, shown, aim, moving) {
   list(
     geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                   fill = .data$value), bars),
-    geom_line(aes(.data$x, .data$density, linetype = .data$role), aim_curves(law, aim),
-              colour = ink),
+    role_curves(aim_curves(law, aim), aim),
     geom_vline(aes(xintercept = .data$x), point_masses(law), linetype = "12", colour = ink),
-    role_scale(aim), confidence_scale(aim, "fill"),
+    confidence_scale(aim, "fill"),
     labs(x = variable_labels(law), y = "density"), look()
   )
+}
+
+# Point masses have no curves, and a scale of their roles would have nothing to name.
+role_curves <- function(curves, aim) {
+  if (nrow(curves)) {
+    list(geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink),
+         role_scale(aim))
+  }
 }
 
 # Paths of a sample in one dimension, from noise (left) to data (right).

@@ -122,6 +122,14 @@ test_that("samples are drawn in any dimension, with and without guidance, paths 
       expect_drawn(autoplot(run, paths = 0))
     }
   }
+  # laws of point masses have no curve
+  points <- gaussmix(c(.3, .7), rbind(c(x = -1, y = 0), c(1, 2)), 0, class = c("a", "b"))
+  for (mixture in list(masses, points)) {
+    for (n in c(0, 20)) {
+      expect_drawn(autoplot(guided_sample(mixture, n, guidance("a", 1), sampler_ddim(5))))
+    }
+    expect_drawn(autoplot(guided_summary(mixture, 50, guidance("a", 1), sampler_ddim(5))))
+  }
   expect_drawn(autoplot(guided_sample(line, 1, guidance("a"), sampler_ddpm(5))))
   expect_drawn(autoplot(guided_sample(plane, 5, guidance(c("a", "b")), sampler_ddpm(5))))
 })
