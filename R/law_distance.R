@@ -42,7 +42,7 @@ fold_note <- function(share, variation = NULL) {
   paste0("steps fold ", format(share, digits = 2), " of the starts onto others, and the density ",
          "is known of each branch alone: distances are unknown",
          if (!is.null(variation)) {
-           paste(", the total variation at least", format(variation, digits = 3))
+           paste(", the total variation at least", format(floor(1000 * variation) / 1000))
          })
 }
 

@@ -4,5 +4,5 @@ knitr::opts_chunk$set(collapse = TRUE, comment = "#>", fig.width = 7, fig.height
                       fig.align = "center")
 if (nzchar(Sys.which("pngquant"))) {
   knitr::knit_hooks$set(pngquant = knitr::hook_pngquant)
-  knitr::opts_chunk$set(pngquant = "--speed=1 --quality=0-90")
+  knitr::opts_chunk$set(pngquant = "--speed=1 --quality=0-90", dpi = 96)
 }

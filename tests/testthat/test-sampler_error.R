@@ -262,3 +262,28 @@ test_that("the start that leads to a point is found, in any dimension", {
   expect_true(all(at$found))
   expect_equal(at$log_density, out$log_density, tolerance = 1e-7)
 })
+
+test_that("where steps fold, draws bound the total variation that the sum over branches has", {
+  m <- gaussmix(c(.4, .6), c(-3, 2), c(.01, .05))
+  set.seed(3)
+  for (steps in c(4, 10)) {
+    step <- sampler_heun(steps)
+    whole <- suppressWarnings(sampler_error(m, step))$estimate[3]
+    words <- tryCatch(sampler_error(m, step, method = "Monte Carlo", n = 6000),
+                      warning = conditionMessage)
+    least <- as.numeric(sub(".*at least ", "", words))
+    expect_lte(least, whole)
+    expect_gt(least, .85 * whole)
+  }
+  # cells tell laws apart, and do not tell a law from itself
+  for (d in 1:2) {
+    for (shift in c(0, .5, 2)) {
+      x <- matrix(rnorm(6000 * d), 6000)
+      x[, 1] <- x[, 1] + shift
+      found <- cell_difference(x, matrix(rnorm(6000 * d), 6000))
+      whole <- 2 * pnorm(shift / 2) - 1
+      expect_lt(found$estimate - 3 * found$se, whole)
+      expect_gt(found$estimate + 3 * found$se, .9 * whole)
+    }
+  }
+})
