@@ -11,8 +11,8 @@ abort <- function(message, kind, call = user_call()) {
                       call = call))
 }
 
-# `expr`, or what `failed` makes of its error. A time limit (setTimeLimit()) is R's own error and the
-# user's wish: it is never taken for a failure of `expr`, whichever call it strikes.
+# `expr`, or what `failed` makes of its error. A time limit (setTimeLimit()) is R's own error and
+# the user's wish: it is never taken for a failure of `expr`, whichever call it strikes.
 if_error <- function(expr, failed) {
   tryCatch(expr, error = function(e) if (is_time_limit(e)) stop(e) else failed(e))
 }

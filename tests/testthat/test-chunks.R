@@ -266,11 +266,15 @@ test_that("a run of which a worker is killed can be resumed", {
   skip_on_os("windows")
   folder <- withr::local_tempdir()
   run <- function(...) guided_sample(m, 3e5, guidance("a"), sampler_ddim(3), key = c(8, 9), ...)$x
-  expect_error(with_workers("multisession", {
+  # later versions of future replace a worker that died before it got work
+  result <- with_workers("multisession", {
     tools::pskill(future::value(future::future(Sys.getpid())), 9)
     Sys.sleep(.5)
-    run(folder = folder)
-  }), class = "mixguide_error_chunk")
+    tryCatch(run(folder = folder), error = identity)
+  })
+  if (inherits(result, "error")) expect_s3_class(result, "mixguide_error_chunk") else {
+    expect_identical(result, run())
+  }
   expect_identical(run(folder = folder), run())
 })
 
