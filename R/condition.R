@@ -131,9 +131,8 @@ observed_by <- function(mixture, H, variables, arg) {
   labels <- variable_labels(mixture)
   d <- length(labels)
   if (is.null(H)) {
-    rows <- if (is.numeric(variables)) match(variables, seq_len(d)) else if (is.character(variables)) {
-      match(variables, labels)
-    }
+    known <- if (is.numeric(variables)) seq_len(d) else labels
+    rows <- if (is.atomic(variables)) match(variables, known)
     if (!length(rows) || anyNA(rows) || anyDuplicated(rows)) {
       abort_input(arg, paste0(if (arg == "y") "named by ", "distinct variables among ",
                               toString(labels, 200), " (or give `H`)"), describe(variables))

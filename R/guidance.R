@@ -171,7 +171,7 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
              negative = maybe(function(of) is.character(of) || is_mixture(of)),
-             others = function(terms) is.list(terms) && all(vapply(terms, inherits, NA, "guidance")))
+             others = is.list)
   for (other in x$others) check_guidance(other, arg)
   x
 }

@@ -237,21 +237,13 @@ plan_announce <- function(candidates, job) {
 # One candidate: for a wanted error the least number of steps that meets it, for a budget what it
 # pays for.
 plan_one <- function(maker, grid, horizon, end, job) {
-  sampler <- maker(2, grid, end)
-  # some samplers need the score, which is not there where a = 0
-  starts <- tryCatch(is.numeric(score_evaluations(sampler, job$schedule, horizon)),
-                     mixguide_error_input = function(e) FALSE)
-  if (!starts) {
-    return(data.frame(horizon = horizon, end = end, steps = NA_real_, evaluations = NA_real_,
-                      error = NA_real_, stochastic = sampler$stochastic))
-  }
   if (is.null(job$budget)) {
     return(plan_steps(maker, grid, horizon, end, job, 4 * job$state$best))
   }
   steps <- job$budget
   repeat {
     sampler <- maker(steps, grid, end)
-    cost <- score_evaluations(sampler, job$schedule, horizon)
+    cost <- plan_cost(sampler, job$schedule, horizon)
     if (cost <= job$budget || steps == 1) break
     steps <- max(1, min(steps - 1, floor(steps * job$budget / cost)))
   }
@@ -393,12 +385,21 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
   signif(pmin(pmax(guess, first), last), 3)
 }
 
+# What a run costs: more than there is for samplers that cannot start at the horizon, as those that
+# need the score where a = 0.
+plan_cost <- function(sampler, schedule, horizon) {
+  tryCatch(score_evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
+    if (inherits(e, "mixguide_error_function")) stop(e)
+    Inf
+  })
+}
+
 # The least number of steps that meets the error, as far as `limit` evaluations.
 plan_steps <- function(maker, grid, horizon, end, job, limit) {
   limit <- min(limit, job$most)
   at <- function(steps) {
     sampler <- maker(steps, grid, end)
-    cost <- score_evaluations(sampler, job$schedule, horizon)
+    cost <- plan_cost(sampler, job$schedule, horizon)
     row <- if (cost <= limit) job$error(sampler, horizon)
     list(steps = steps, cost = cost, error = row, over = cost > limit,
          met = isTRUE(row$met), stochastic = sampler$stochastic)

@@ -375,7 +375,8 @@ autoplot.step_condition <- function(object, ...) {
     known <- object$strength[object$claim == claim] > 0
     data.frame(t = at$t, strength = at[[claim]], claim = rep(claim, length(at$t)))[known, ]
   }))
-  curves <- curves[is.finite(curves$strength), ]
+  # no steps at all where nothing is proved
+  if (length(curves)) curves <- curves[is.finite(curves$strength), ]
   if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
   ticks <- 10^(-3:9)
   ggplot(curves, aes(.data$t, log10(.data$strength), colour = .data$claim)) +

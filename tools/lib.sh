@@ -25,6 +25,26 @@ install_package() {
   quietly R CMD INSTALL --no-docs --library="$1" "${@:2}" "$tmp"/source/mixguide_*.tar.gz
 }
 
+# install_sanitized LIB: with the address and undefined-behaviour sanitizers, whose first report
+# ends R
+install_sanitized() {
+  cat >"$tmp/Makevars" <<'EOF'
+CFLAGS = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS = -fsanitize=address,undefined
+EOF
+  R_MAKEVARS_USER="$tmp/Makevars" install_package "$1" --no-test-load
+}
+
+# under_sanitizers COMMAND...: R itself is not instrumented, so the runtime comes first by
+# LD_PRELOAD; libstdc++ with it, because the runtime looks for the function that throws C++
+# exceptions (mvnfast's) at its start
+under_sanitizers() (
+  LD_PRELOAD="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libstdc++.so)"
+  export LD_PRELOAD
+  export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:print_legend=0
+  "$@"
+)
+
 # run_tests LIB [FILTER...]: the testthat tests against the package in LIB, by two R processes that
 # share the files, ending with a count
 run_tests() {
