@@ -235,7 +235,13 @@ is_whole_mixture <- function(x) {
     (!endsWith(x$form, "full") ||
        is.double(x$vectors) && length(x$vectors) == size[2]^2 * spectra) &&
     all(vapply(numbers, function(field) all_finite(x[[field]]), NA)) &&
-    all(x$weights >= 0) && abs(sum(x$weights) - 1) < 1e-6 && all(x$values >= 0)
+    all(x$weights >= 0) && abs(sum(x$weights) - 1) < 1e-6 && all(x$values >= 0) &&
+    is_whole_place(x$coordinates, size[2])
+}
+
+is_whole_place <- function(at, d) {
+  whole <- function(x) is.double(x) && length(x) == d && all_finite(x)
+  is.null(at) || is.list(at) && whole(at$center) && whole(at$scale) && all(at$scale > 0)
 }
 
 # An object of ours whose fields are what they were: each function of `...` is TRUE of the field of

@@ -47,14 +47,26 @@
 #' @export
 standardise <- function(mixture, center = TRUE, scale = TRUE) {
   check_mixture(mixture)
-  d <- mixture_dim(mixture)
-  of <- if (isTRUE(center) || isTRUE(scale)) moments(mixture)
+  of <- moments(mixture)
+  given <- is.numeric(center) || is.numeric(scale)
   center <- coordinate_numbers(center, "center", 0, of$mean, mixture)
   sd <- sqrt(diag(of$cov))
   sd[sd == 0] <- 1
   scale <- coordinate_numbers(scale, "scale", 1, sd, mixture)
   if (!all(scale > 0)) abort_input("scale", "positive", toString(scale[scale <= 0], 40))
   own <- all(center == 0) && all(scale == 1)
+  if (given && !own) {
+    away <- abs(center - of$mean) / scale
+    # as check_extent() has it, in the coordinates
+    if (!isTRUE(all(sd / scale < 1e120 & scale < 1e120))) {
+      abort_input("scale", "such that x and (x - center)/scale stay below 1e120",
+                  toString(scale, 40))
+    }
+    if (any(away > 1e9)) {
+      abort_input("center", "within 1e9 times `scale` of the mean, or points lose their digits",
+                  toString(center[away > 1e9], 40))
+    }
+  }
   names(center) <- names(scale) <- variable_names(mixture)
   mixture["coordinates"] <- list(if (!own) list(center = center, scale = scale))
   mixture
@@ -116,6 +128,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
 
 # A start of any kind (see run_start() and start_gaussian()) in the coordinates of the process.
 process_start <- function(start, mixture) {
+  if (inherits(start, "gaussmix")) check_same_variables(start, mixture, "start")
   scale <- mixture$coordinates$scale
   if (is.null(scale) || is.character(start)) return(start)
   if (inherits(start, "gaussmix")) return(in_process(start, mixture))

@@ -155,7 +155,9 @@ check_labels <- function(class, n, owner, arg = "class") {
   bad <- which(is.na(labels) | labels == "")
   if (is.null(labels) || length(bad)) {
     abort_input(arg, paste0(count_of(n, "label"), ", one per ", owner, ", none missing or empty"),
-                if (length(bad)) paste("none for", sub(" .*", "", owner), bad[1]) else describe(class))
+                if (length(bad)) paste("none for", sub(" .*", "", owner), bad[1]) else {
+                  describe(class)
+                })
   }
   labels
 }

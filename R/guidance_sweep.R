@@ -379,7 +379,8 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
     cat("  The class itself: confidence ", format_estimate(setup$target$confidence), ", entropy ",
         format_estimate(setup$target$entropy),
         if (!is.null(setup$target$shift)) {
-          paste0("\n  (mean at strength 0: off by ", format(round(setup$target$shift, 6), digits = 2),
+          paste0("\n  (mean at strength 0: off by ",
+                 format(round(setup$target$shift, 6), digits = 2),
                  " sd in the worst variable)")
         }, "\n", sep = "")
   }

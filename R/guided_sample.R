@@ -282,9 +282,7 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
     }
     law <- diffuse(class_law(in_process(mixture), class), horizon, schedule)
   } else if (inherits(start, "gaussmix")) {
-    if (mixture_dim(start) != d) {
-      abort_input("start", paste("a mixture of dimension", d), mixture_dim(start))
-    }
+    check_same_variables(start, mixture, "start")
     law <- in_process(start, mixture)
     label <- "mixture"
   } else {

@@ -101,13 +101,21 @@ start_fault <- function(process, schedule, t, exact) {
   }
   cure <- if (later > t) {
     paste("take horizon =", format(later, digits = 3))
-  } else "take a schedule that ends with more noise, or standardise() the mixture"
+  } else {
+    paste0("take a schedule that ends with more noise",
+           if (!is_standardised(process)) ", or standardise() the mixture")
+  }
   c(start = paste0(
     "the noised data do not have the law of the start: at t = ", format(t, digits = 4),
     ", where a = ", format(schedule$a(t), digits = 2), ", the KL divergence of class ", names(kl),
-    " is up to ", format(unname(kl), digits = 2), " (wanted: at most ", START_LIMIT, "); ", cure,
+    " is up to ", format(unname(kl), digits = 3), " (wanted: at most ", START_LIMIT, "); ", cure,
     if (exact) ', or start = "exact"'
   ))
+}
+
+is_standardised <- function(process) {
+  of <- moments(process)
+  all(abs(of$mean) < 1e-6) && all(abs(diag(of$cov) - 1) < 1e-6 | diag(of$cov) == 0)
 }
 
 steps_fault <- function(process, schedule, times) {

@@ -12,6 +12,9 @@ law_distance <- function(from, to) {
     to <- mixture_as_law(to, from)
   }
   check_law(to, "to")
+  if (!is.null(from$mixture) && !is.null(to$mixture) && law_dim(from) == law_dim(to)) {
+    check_same_variables(to$mixture, from$mixture, "to")
+  }
   if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
     abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
                 to$label)

@@ -73,6 +73,7 @@
 mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
                      score_error = NULL, affine = NULL, nodes = NULL, n = 1e4, key = NULL) {
   check_mixture(target, "target")
+  if (inherits(model, "gaussmix")) check_same_variables(model, target, "model")
   if (inherits(model, "gaussmix") || is.function(model)) model <- in_process(model, target, "model")
   score_error <- in_process(score_error, target)
   target <- in_process(target)
@@ -207,11 +208,7 @@ mismatch_times <- function(times, schedule) {
 
 # A score in use: at(x, t), n x d; is it affine? a label.
 score_field <- function(model, target, schedule, arg = "model") {
-  d <- mixture_dim(target)
   if (inherits(model, "gaussmix")) {
-    if (mixture_dim(model) != d) {
-      abort_input(arg, paste("a mixture in", count_of(d, "dimension")), mixture_dim(model))
-    }
     return(list(at = function(x, t) score(model, x, t, schedule), label = format(model),
                 affine = sum(model$weights > 0) == 1))
   }

@@ -71,7 +71,7 @@ test_that("a default run hits a mixture wherever it is and however it is scaled"
 test_that("a start that is too near the data is a warning with the figure and the cure", {
   far <- gaussmix(c(.5, .5), c(140, 170), 25)
   expect_warning(run <- guided_sample(far, 10, horizon = 5),
-                 "class 2 is up to 0.66 .*horizon = 11.7", class = "mixguide_warning_start")
+                 "class 2 is up to 0.656 .*horizon = 11.7", class = "mixguide_warning_start")
   expect_output(print(run), "Warning: the noised data do not have the law of the start")
   expect_output(print(summary(run)), "Warning: the noised data")
   expect_match(autoplot(run)$labels$caption, "Warning")
@@ -116,18 +116,19 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     }
   )
   for (name in names(calls)) {
-    for (early in list(list(horizon = 2, schedule = schedule_ou()),
-                       list(schedule = schedule_ve(sigma_max = 10)))) {
-      count <- 0
-      run <- withCallingHandlers(do.call(calls[[name]], early), warning = function(w) {
-        count <<- count + inherits(w, "mixguide_warning_start")
-        invokeRestart("muffleWarning")
-      })
-      expect_identical(count, 1, label = name)
-      expect_output(print(run), "Warning: the noised", label = name)
-      if (exists(paste0("autoplot.", class(run)[1]), asNamespace("mixguide"))) {
-        expect_match(autoplot(run)$labels$caption, "Warning: the noised", label = name)
-      }
+    # the schedules in turn
+    early <- if (match(name, names(calls)) %% 2) list(horizon = 2) else {
+      list(schedule = schedule_ve(sigma_max = 10))
+    }
+    count <- 0
+    run <- withCallingHandlers(do.call(calls[[name]], early), warning = function(w) {
+      count <<- count + inherits(w, "mixguide_warning_start")
+      invokeRestart("muffleWarning")
+    })
+    expect_identical(count, 1, label = name)
+    expect_output(print(run), "Warning: the noised", label = name)
+    if (exists(paste0("autoplot.", class(run)[1]), asNamespace("mixguide"))) {
+      expect_match(autoplot(run)$labels$caption, "Warning: the noised", label = name)
     }
   }
 })
@@ -158,4 +159,14 @@ test_that("a sweep says where its mean is, and warns if it is elsewhere", {
     class = "mixguide_warning_location"
   )
   expect_gt(attr(bad, "setup")$target$shift, 1)
+})
+
+test_that("a standardised mixture is not told to be standardised", {
+  m <- gaussmix(c(.5, .5), cbind(x = c(-100, 100), y = 7), diag(c(1, 0)))
+  early <- schedule_ve(sigma_max = 2)
+  words <- function(m) {
+    tryCatch(guided_sample(m, 2, schedule = early), mixguide_warning_start = conditionMessage)
+  }
+  expect_match(words(m), "more noise, or standardise")
+  expect_match(words(standardise(m)), "more noise, or start")
 })
