@@ -119,78 +119,71 @@ plan_part <- function(plan, first, count) {
 # Runs all chunks of a task over n particles and hands what comes out to collect(value, first,
 # count), in the order of the particles. A task is a list of `work`, a function of this package
 # that is called as work(job, first, count), here or on a worker; `job`, all that it needs to know:
-# a list with `plan` and `key`; and `small`: are the values so small that a worker may return those
-# of many chunks together? `here`: in this process, whatever the plan.
+# a list with `plan` and `key`; `uneven`, if chunks differ in what they cost; and `kept`, where its
+# chunks are kept if not in a folder. `here`: in this process, whatever the plan.
 each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   first <- seq(0, by = min(size, max(n, 1)), length.out = max(1, ceiling(n / size)))
   count <- pmin(size, n - first)
-  chunks <- length(first)
-  runner <- if (chunks > 1 && !here && has_workers()) on_workers() else in_this_process
-  group <- if (isTRUE(task$small)) runner$group(chunks) else 1
-  groups <- unname(split(seq_len(chunks), (seq_len(chunks) - 1) %/% group))
-  kept <- chunk_folder(folder, task)
-  progress <- chunk_progress(chunks, environment())
-  waiting <- list()
-  begin <- function(g) {
-    ids <- groups[[g]]
-    values <- lapply(ids, function(i) kept$get(first[i], count[i]))
-    missing <- which(vapply(values, is.null, NA))
-    if (!length(missing)) return(function() values)
-    need <- ids[missing]
-    last <- need[length(need)]
-    job <- task$job
-    job$plan <- plan_part(job$plan, first[need[1]], first[last] + count[last] - first[need[1]])
-    wait <- runner$start(task$work, job, first[need], count[need], paste("mixguide group", g))
-    function() {
-      values[missing] <- Map(kept$put, wait(), first[need], count[need])
-      values
-    }
+  kept <- if (is.null(task$kept)) chunk_folder(folder, task) else task$kept
+  run <- list(task = task, first = first, count = count, folder = folder, kept = kept,
+              progress = chunk_progress(length(first), environment()))
+  value <- function(i) run_here(run, i)
+  if (length(first) > 1 && !here && has_workers()) {
+    workers <- on_workers(run)
+    on.exit(workers$stop())
+    value <- workers$value
   }
-  failed <- function(error, g) {
-    # what else was begun may yet be finished and kept
-    if (!is.null(folder)) {
-      for (other in waiting[names(waiting) != g]) tryCatch(other(), error = function(e) NULL)
-    }
-    # a future that cannot be launched may tell of the end of another
-    label <- attr(error, "future")$label
-    if (any(grepl("^mixguide group", label))) g <- as.integer(sub("\\D+", "", label))
-    abort_chunk(error, groups[[g]], first, count, task$job$key, folder)
-  }
-  begun <- 0
-  for (g in seq_along(groups)) {
-    while (begun < min(length(groups), g + runner$ahead)) {
-      begun <- begun + 1
-      waiting[[paste(begun)]] <- tryCatch(begin(begun), error = function(e) failed(e, begun))
-    }
-    values <- tryCatch(waiting[[paste(g)]](), error = function(e) failed(e, g))
-    waiting[[paste(g)]] <- NULL
-    for (i in seq_along(values)) {
-      id <- groups[[g]][i]
-      collect(values[[i]], first[id], count[id])
-      progress()
-    }
-    values <- NULL
-    collect_garbage(g, 2)
+  for (i in seq_along(first)) {
+    result <- value(i)
+    collect(result, first[i], count[i])
+    result <- NULL
+    collect_garbage(i, 2)
   }
 }
 
-abort_chunk <- function(error, ids, first, count, key, folder) {
+# The value of a chunk, in this process: read if it is kept, and kept if it is run.
+run_here <- function(run, i, signal = TRUE) {
+  first <- run$first[i]
+  count <- run$count[i]
+  value <- run$kept$get(first, count)
+  read <- !is.null(value)
+  if (!read) {
+    value <- tryCatch(run$kept$put(run$task$work(run$task$job, first, count), first, count),
+                      error = function(e) abort_chunk(e, i, run))
+  }
+  if (signal) run$progress(read)
+  value
+}
+
+# `still`: chunks that workers are at and that could not be cancelled.
+abort_chunk <- function(error, ids, run, still = NULL) {
   last <- ids[length(ids)]
-  end <- first[last] + count[last]
-  begin <- first[ids[1]] + 1
+  end <- run$first[last] + run$count[last]
+  begin <- run$first[ids[1]] + 1
+  key <- run$task$job$key
+  chunks <- length(run$first)
   number <- function(x) format(x, scientific = FALSE, big.mark = ",")
   span <- if (last > ids[1]) paste0("chunks ", ids[1], " to ", last) else paste("chunk", last)
   message <- paste0(
-    span, " of ", length(first), " (particles ", number(begin), " to ", number(end), ") failed: ",
+    span, " of ", chunks, " (particles ", number(begin), " to ", number(end), ") failed: ",
     conditionMessage(error),
-    if (!is.null(folder)) {
+    if (grepl("no package called .mixguide", conditionMessage(error))) {
+      "\nInstall mixguide on every worker, where its R finds it"
+    },
+    if (inherits(error, "FutureError")) {
+      "\nA worker that is gone may stay so until the plan is set again"
+    },
+    if (length(still)) {
+      paste0("\nWorkers are still at chunks ", paste(still, collapse = ", "), ", and end with them")
+    },
+    if (!is.null(run$folder)) {
       paste0("\nWhat was finished is in `folder`: the same call with key = c(",
              paste(format(key, scientific = FALSE, trim = TRUE), collapse = ", "), ") resumes")
     }
   )
   stop(errorCondition(message, class = c("mixguide_error_chunk", "mixguide_error"),
-                      call = user_call(), chunk = ids, chunks = length(first), first = begin,
-                      last = end, key = key, parent = error))
+                      call = user_call(), chunk = ids, chunks = chunks, first = begin, last = end,
+                      key = key, parent = error))
 }
 
 # The batches of a chunk.
@@ -202,60 +195,30 @@ each_batch <- function(first, count, size, run) {
   }
 }
 
-# A way to run chunks: start() begins some and returns a function that waits for their values;
-# `ahead` is how many may be begun before the first is asked for; group() says how many chunks go
-# together.
-in_this_process <- list(
-  ahead = 0, group = function(chunks) 1,
-  start = function(work, job, first, count, label) {
-    values <- run_chunks(work, job, first, count)
-    function() values
-  }
-)
-
-# The user's plan, if there is one.
-has_workers <- function() {
-  isNamespaceLoaded("future") && !inherits(future::plan(), "sequential")
-}
-
-on_workers <- function() {
-  threads <- getOption("mixguide.worker_threads", 1)
-  check_count(threads, "options(mixguide.worker_threads)", min = 1)
-  workers <- future::nbrOfWorkers()
-  list(
-    ahead = 2 * workers,
-    # several for each worker, so that slow ones do not hold up the others
-    group = function(chunks) min(64, max(1, floor(chunks / (8 * workers)))),
-    start = function(work, job, first, count, label) {
-      # without R's random numbers, hence no seed
-      f <- future::future(run_on_worker(work, job, first, count, threads), label = label,
-                          globals = list(run_on_worker = run_on_worker, work = work, job = job,
-                                         first = first, count = count, threads = threads))
-      function() future::value(f)
-    }
-  )
-}
-
-run_on_worker <- function(work, job, first, count, threads) {
-  before <- mixguide_threads(threads)
-  on.exit(mixguide_threads(before))
-  run_chunks(work, job, first, count)
-}
-
-run_chunks <- function(work, job, first, count) {
-  Map(function(first, count) work(job, first, count), first, count)
-}
-
 # Whoever has asked to see progress has loaded progressr.
 has_progress <- function() isNamespaceLoaded("progressr")
 
 # Does anybody but this process want to have a run in chunks?
 is_shared <- function(folder) !is.null(folder) || has_workers() || has_progress()
 
-# A function to be called after each chunk.
+# A function to be called after each chunk: was it `read`, or run?
 chunk_progress <- function(chunks, frame) {
-  if (chunks == 1 || !has_progress()) return(function() NULL)
-  progressr::progressor(steps = chunks, envir = frame)
+  if (chunks == 1 || !has_progress()) return(function(read = FALSE) NULL)
+  signal <- progressr::progressor(steps = chunks, envir = frame)
+  began <- Sys.time()
+  done <- run <- 0
+  function(read = FALSE) {
+    done <<- done + 1
+    run <<- run + !read
+    passed <- as.double(difftime(Sys.time(), began, units = "secs"))
+    left <- if (run > 0) passed / run * (chunks - done)
+    signal(message = if (!is.null(left)) paste(time_words(left), "left"))
+  }
+}
+
+time_words <- function(seconds) {
+  if (seconds < 90) return(paste(round(seconds), "s"))
+  if (seconds < 5400) paste(round(seconds / 60), "min") else paste(round(seconds / 3600, 1), "h")
 }
 
 # ---- Where chunks come together

@@ -86,7 +86,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   job <- particle_job(plan, aim, key)
   job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance, n = n))
   total <- NULL
-  task <- list(name = "summary", work = summary_chunk, job = job, small = TRUE)
+  task <- list(name = "summary", work = summary_chunk, job = job)
   each_chunk(task, n, summary_chunk_size(plan), folder = folder,
              collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
