@@ -19,30 +19,53 @@
 #' **Workers.** After `future::plan(future::multisession, workers = 4)`, or another plan of package
 #' future (`cluster` for several hosts, `future.batchtools::batchtools_slurm` for a batch system),
 #' runs of several chunks (a chunk is about a second of work of one core, a few in a summary) are
-#' sent to the workers, on which mixguide must be installed; those of a summary in groups of up to
-#' 64, but several groups for each worker. A worker computes with one thread, or with the number in
-#' `options(mixguide.worker_threads = )` of the calling session.
+#' sent to the workers, on which mixguide must be installed. The first chunk is run in this session,
+#' which tells how long one takes: what remains goes in groups of chunks that are worth the start of
+#' a worker, or stays here if nothing is. The mixture is sent once to each worker, or job. A worker
+#' tells its version of the package and its instruction set before it computes: another version is
+#' an error, and a newer processor computes as that of this session does.
+#'
+#' Four options of the calling session rule this:
+#' * `mixguide.worker_threads`: threads of a worker; the default is 1, and in a job of a batch
+#'   system the CPUs that the job has got;
+#' * `mixguide.worker_start`: seconds until a worker begins; the default is 0.1, or 15 in a batch
+#'   system;
+#' * `mixguide.worker_timeout`: seconds after which a group of chunks that has not come back is given
+#'   up. The default is 20 times as long as such a group takes, and at least 600; never in a batch
+#'   system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
+#' * `mixguide.threads`, see [mixguide_threads()].
 #'
 #' Workers with the same instruction set give the same bits; between AVX-512, AVX2 and other
 #' processors results agree to rounding.
 #'
-#' **Progress** is reported, chunk by chunk, through package progressr: nothing is shown unless you
-#' ask, by `progressr::handlers(global = TRUE)` or `progressr::with_progress()`.
+#' **Hosts over ssh.** Where the link to a host goes down nothing tells R, unless ssh looks:
+#' `future::plan(future::cluster, workers = hosts, rshopts = c("-o", "ServerAliveInterval=10", "-o",
+#' "ServerAliveCountMax=3"))` ends the connection after 30 seconds without an answer, and the worker
+#' counts as lost. Without it the time limit above does.
 #'
-#' **Errors.** An error in a chunk, or a worker that is lost, ends the run with an error of class
-#' `mixguide_error_chunk` (and `mixguide_error`) that names the chunk and its particles; its fields
-#' `chunk` (the number of the chunk, or numbers), `chunks` (how many there are), `first` and `last`
-#' (the numbers of the particles, from 1), `key` and `parent` (the error itself) hold the same for
-#' programs.
+#' **Progress** is reported, chunk by chunk as they come, with the time left, through package
+#' progressr: nothing is shown unless you ask, by `progressr::handlers(global = TRUE)` or
+#' `progressr::with_progress()`.
+#'
+#' **Errors.** A group of chunks whose worker is lost is sent once more. If that fails too, or a
+#' chunk ends with an error, the run ends with an error of class `mixguide_error_chunk` (and
+#' `mixguide_error`) that names the chunk and its particles; its fields `chunk` (the number of the
+#' chunk, or numbers), `chunks` (how many there are), `first` and `last` (the numbers of the
+#' particles, from 1), `key` and `parent` (the error itself) hold the same for programs. Jobs of the
+#' run in a batch system are cancelled then, and when it is interrupted; the message names chunks at
+#' which other workers still are.
 #'
 #' **Keeping and resuming.** With `folder = "name"` each chunk is written to that folder as soon as
-#' it is finished. The same call again takes the chunks that are there and runs the others; so does
-#' one with a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each;
-#' the error above tells the key. A file's name is made from a digest of all that settles its
-#' content (mixture, guidance, sampler, times, start, key, version and instruction set), so that a
-#' folder can hold many runs and never gives the chunk of another, and from a checksum: a file that
-#' is damaged or cut short is removed, with a warning, and its chunk run again. Delete the folder
-#' when you no longer need it.
+#' it is finished: by the worker, if it sees the folder, as on a shared disk, otherwise by this
+#' session when it comes. What is finished so survives a worker that hangs and a session that is
+#' killed. The same call again takes the chunks that are there and runs the others; so does one with
+#' a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each; the error
+#' above tells the key. A file's name is made from a digest of all that settles its content
+#' (mixture, guidance, sampler, times, start, key, version and instruction set), so that a folder can
+#' hold many runs, also at the same time, and never gives the chunk of another, and from a checksum:
+#' a file that is damaged or cut short is removed, with a warning, and its chunk run again. Files
+#' hold numbers and text; one with code in it counts as damaged, whatever its checksum. Delete the
+#' folder when you no longer need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples

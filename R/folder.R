@@ -26,7 +26,10 @@ folder_at <- function(folder, digest) {
       bytes <- tryCatch(readBin(path, "raw", file.size(path)), error = function(e) raw())
       whole <- endsWith(file, paste0(tools::md5sum(path), ".rds"))
       # what was cut short before it got its name agrees with its checksum
-      if (whole && is_plain_data(bytes)) return(unserialize(bytes))
+      value <- if (whole && is_plain_data(bytes)) {
+        tryCatch(unserialize(bytes), error = function(e) NULL)
+      }
+      if (!is.null(value)) return(value)
       warning("`folder`: ", file, " is damaged, its chunk is run again", call. = FALSE)
       unlink(path)
     }
@@ -77,15 +80,16 @@ is_plain_data <- function(bytes) {
     if (n < 0 || at + n > size) stop("too short")
     at <<- at + n
   }
-  item <- function(depth = 0) {
+  item <- function(depth = 0, text = FALSE) {
     if (depth > 50) stop("too deep")
     flags <- integers(1)
     kind <- as.character(bitwAnd(flags, 255L))
+    if ((kind == "9") != text) stop("text where there is none, or the reverse")
     attributes <- bitwAnd(flags, 512L) > 0
     width <- c("9" = 1, "10" = 4, "13" = 4, "14" = 8, "15" = 16, "24" = 1)[kind]
     if (kind == "254") return() # NULL
     if (kind == "255" && flags > 255) return() # a name that was there before
-    if (kind == "1") return(item(depth + 1)) # a name
+    if (kind == "1") return(item(depth + 1, TRUE)) # a name
     if (kind == "2") { # attributes
       if (bitwAnd(flags, 1024L) == 0 || attributes) stop("not a list of attributes")
       item(depth + 1)
@@ -100,7 +104,7 @@ is_plain_data <- function(bytes) {
       skip(n * width)
     } else if (kind %in% c("16", "19")) {
       if (4 * n > size) stop("too short")
-      for (i in seq_len(n)) item(depth + 1)
+      for (i in seq_len(n)) item(depth + 1, kind == "16")
     } else stop("not a vector")
     if (attributes && kind != "9") item(depth + 1)
   }
