@@ -30,9 +30,9 @@
 #'   system the CPUs that the job has got;
 #' * `mixguide.worker_start`: seconds until a worker begins; the default is 0.1, or 15 in a batch
 #'   system;
-#' * `mixguide.worker_timeout`: seconds after which a group of chunks that has not come back is given
-#'   up. The default is 20 times as long as such a group takes, and at least 600; never in a batch
-#'   system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
+#' * `mixguide.worker_timeout`: seconds after which a group of chunks that has not come back is
+#'   given up. The default is 20 times as long as such a group takes, and at least 600; never in a
+#'   batch system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
 #' * `mixguide.threads`, see [mixguide_threads()].
 #'
 #' Workers with the same instruction set give the same bits; between AVX-512, AVX2 and other
@@ -61,9 +61,9 @@
 #' killed. The same call again takes the chunks that are there and runs the others; so does one with
 #' a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each; the error
 #' above tells the key. A file's name is made from a digest of all that settles its content
-#' (mixture, guidance, sampler, times, start, key, version and instruction set), so that a folder can
-#' hold many runs, also at the same time, and never gives the chunk of another, and from a checksum:
-#' a file that is damaged or cut short is removed, with a warning, and its chunk run again. Files
+#' (mixture, guidance, sampler, times, start, key, version and instruction set), so that a folder
+#' can hold many runs, also at the same time, and never gives the chunk of another, and from a
+#' checksum: a file that is damaged or cut short is removed, with a warning, and its chunk run again. Files
 #' hold numbers and text; one with code in it counts as damaged, whatever its checksum. Delete the
 #' folder when you no longer need it.
 #'

@@ -221,10 +221,10 @@ expectation <- function(mixture, f_of, n, cut_at = mixture) {
   estimate_row(sum(parts), 0, "quadrature")
 }
 
-# f of n draws, in blocks of 2^24 numbers; those of several blocks are other draws than those of one
+# f of n draws, in blocks of 2^22 numbers; those of several blocks are other draws than those of one
 # call.
 mapped_draws <- function(mixture, n, f) {
-  from <- seq(0, n - 1, by = max(1, floor(2^24 / mixture_dim(mixture))))
+  from <- seq(0, n - 1, by = max(1, floor(2^22 / mixture_dim(mixture))))
   unlist(Map(function(first, last) f(rgaussmix(last - first, mixture)), from, c(from[-1], n)))
 }
 

@@ -282,7 +282,7 @@ print.guided_summary <- function(x, digits = 4, ...) {
     line("confidence: ", format_estimate(x$confidence))
     line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))
   }
-  if (!is.null(x$entropy)) line("entropy:    ", format_estimate(x$entropy))
+  if (!is.null(x$entropy)) line("entropy:    ", format_entropy(x))
   if (!is.null(x$folded) && x$folded > 0) {
     line("folded:     ", format(x$folded, digits = 3), " of the particles")
   }

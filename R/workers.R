@@ -37,7 +37,8 @@ on_workers <- function(run) {
         return(result)
       }
       rest <- which(!sent & !there)
-      if (!length(out) && length(rest) * seconds <= pool$start_up) {
+      quick <- !isTRUE(task$uneven) && length(rest) * seconds <= pool$start_up
+      if (!length(out) && quick) {
         sent[i] <<- TRUE
         return(run_here(run, i))
       }
@@ -116,13 +117,17 @@ on_workers <- function(run) {
       answer <- tryCatch(if (future::resolved(group$future)) list(future::value(group$future)),
                          error = identity)
       if (inherits(answer, "error")) {
-        # a batch system may forget a job before its result is seen
+        # a batch system may forget a job before its result is seen, or be out of reach for a while
         if (is.null(group$doubt)) out[[group$label]]$doubt <<- group$doubt <- now()
-        if (now() - group$doubt >= pool$grace) lost(group, answer)
+        grace <- pool$grace * if (inherits(answer, "FutureError")) 1 else 10
+        if (now() - group$doubt >= grace) lost(group, answer)
       } else if (!is.null(answer)) {
         take(group, answer[[1]], i)
         came <- TRUE
-      } else overdue(group)
+      } else {
+        out[[group$label]]$doubt <<- NULL
+        overdue(group)
+      }
     }
     if (!came) Sys.sleep(min(5, max(.005, 4 * (now() - began))))
   }
@@ -176,8 +181,9 @@ on_workers <- function(run) {
     if (now() - group$began <= limit) return()
     # its worker is not asked again
     pool$workers <<- pool$workers - 1
-    message <- paste0("no answer for ", format(limit, digits = 3), " s: is a host or its link down? ",
-                      "options(mixguide.worker_timeout = ) sets the limit, see ?scaling")
+    message <- paste0("no answer for ", format(limit, digits = 3),
+                      " s: is a host or its link down? options(mixguide.worker_timeout = ) ",
+                      "sets the limit, see ?scaling")
     lost(group, errorCondition(message, class = "FutureError"))
   }
 
@@ -232,7 +238,7 @@ worker_pool <- function() {
     value
   }
   list(batch = batch, workers = min(future::nbrOfWorkers(), 100),
-       stay = inherits(future::plan(), "cluster"), grace = if (batch) 20 else 0,
+       stay = inherits(future::plan(), "cluster"), grace = if (batch) 10 else 0,
        start_up = option("worker_start", if (batch) 15 else .1), longest = if (batch) 600 else 30,
        # a batch job may wait for days
        timeout = option("worker_timeout", if (batch) Inf))

@@ -44,7 +44,7 @@ runs <- list(
   },
   imputation = function(...) {
     set.seed(1)
-    impute(m, rbind(c(NA, 1), c(1, NA)))
+    impute(m, cbind(u = c(NA, 1), v = c(1, NA)))
   }
 )
 alone <- list()
