@@ -350,16 +350,15 @@ worker_fault <- function(answer, home) {
   }
 }
 
-# Was it possible?
+# Takes a job of a batch system away; another worker ends with its group. Was it possible?
 cancel_future <- function(future) {
+  if (!inherits(future, "BatchtoolsFuture")) return(FALSE)
   tryCatch({
     if ("cancel" %in% getNamespaceExports("future")) {
       getExportedValue("future", "cancel")(future)
-      return(inherits(future, "BatchtoolsFuture"))
+    } else {
+      getExportedValue("batchtools", "killJobs")(reg = future$config$reg)
     }
-    registry <- future$config$reg
-    if (is.null(registry)) return(FALSE)
-    getExportedValue("batchtools", "killJobs")(reg = registry)
     TRUE
   }, error = function(e) FALSE)
 }
