@@ -253,7 +253,7 @@ worker_home <- function(run, batch) {
                id = basename(tempfile("run-")), folder = "", digest = "")
   home$marker <- paste0("draft-", home$id)
   if (is.character(run$kept$digest)) {
-    home$folder <- normalizePath(run$folder)
+    home$folder <- tools::file_path_as_absolute(run$folder)
     home$digest <- run$kept$digest
     # a worker that sees this file sees the folder
     file.create(file.path(home$folder, home$marker))
