@@ -115,11 +115,16 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   if (length(missing)) {
     job <- list(plan = list(begin = list(n = length(missing))), units = units[missing],
                 schedule = schedule, sampler = sampler, p = p, maximum = maximum, key = c(0, 0))
-    each_chunk(list(name = "benchmark", work = benchmark_unit, job = job), length(missing), 1,
-               function(row, first, count) {
-                 i <- missing[first + 1]
-                 results[[i]] <<- if (is.na(row$error)) kept[[i]]$put(row, 0, 1) else row
-               })
+    # those that failed are run again
+    put <- function(row, first, count) {
+      if (is.na(row$error)) kept[[missing[first + 1]]]$put(row, 0, 1)
+      row
+    }
+    task <- list(name = "benchmark", work = benchmark_unit, job = job, uneven = TRUE,
+                 kept = kept_by(put))
+    each_chunk(task, length(missing), 1, function(row, first, count) {
+      results[[missing[first + 1]]] <<- row
+    })
   }
   # those that failed have fewer columns
   columns <- unique(unlist(lapply(results, names)))

@@ -19,30 +19,53 @@
 #' **Workers.** After `future::plan(future::multisession, workers = 4)`, or another plan of package
 #' future (`cluster` for several hosts, `future.batchtools::batchtools_slurm` for a batch system),
 #' runs of several chunks (a chunk is about a second of work of one core, a few in a summary) are
-#' sent to the workers, on which mixguide must be installed; those of a summary in groups of up to
-#' 64, but several groups for each worker. A worker computes with one thread, or with the number in
-#' `options(mixguide.worker_threads = )` of the calling session.
+#' sent to the workers, on which mixguide must be installed. The first chunk is run in this session,
+#' which tells how long one takes: what remains goes in groups of chunks that are worth the start of
+#' a worker, or stays here if nothing is. The mixture is sent once to each worker, or job. A worker
+#' tells its version of the package and its instruction set before it computes: another version is
+#' an error, and a newer processor computes as that of this session does.
+#'
+#' Four options of the calling session rule this:
+#' * `mixguide.worker_threads`: threads of a worker; the default is 1, and in a job of a batch
+#'   system the CPUs that the job has got;
+#' * `mixguide.worker_start`: seconds until a worker begins; the default is 0.1, or 15 in a batch
+#'   system;
+#' * `mixguide.worker_timeout`: seconds after which a group of chunks that has not come back is
+#'   given up. The default is 20 times as long as such a group takes, and at least 600; never in a
+#'   batch system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
+#' * `mixguide.threads`, see [mixguide_threads()].
 #'
 #' Workers with the same instruction set give the same bits; between AVX-512, AVX2 and other
 #' processors results agree to rounding.
 #'
-#' **Progress** is reported, chunk by chunk, through package progressr: nothing is shown unless you
-#' ask, by `progressr::handlers(global = TRUE)` or `progressr::with_progress()`.
+#' **Hosts over ssh.** Where the link to a host goes down nothing tells R, unless ssh looks:
+#' `future::plan(future::cluster, workers = hosts, rshopts = c("-o", "ServerAliveInterval=10", "-o",
+#' "ServerAliveCountMax=3"))` ends the connection after 30 seconds without an answer, and the worker
+#' counts as lost. Without it the time limit above does.
 #'
-#' **Errors.** An error in a chunk, or a worker that is lost, ends the run with an error of class
-#' `mixguide_error_chunk` (and `mixguide_error`) that names the chunk and its particles; its fields
-#' `chunk` (the number of the chunk, or numbers), `chunks` (how many there are), `first` and `last`
-#' (the numbers of the particles, from 1), `key` and `parent` (the error itself) hold the same for
-#' programs.
+#' **Progress** is reported, chunk by chunk as they come, with the time left, through package
+#' progressr: nothing is shown unless you ask, by `progressr::handlers(global = TRUE)` or
+#' `progressr::with_progress()`.
+#'
+#' **Errors.** A group of chunks whose worker is lost is sent once more. If that fails too, or a
+#' chunk ends with an error, the run ends with an error of class `mixguide_error_chunk` (and
+#' `mixguide_error`) that names the chunk and its particles; its fields `chunk` (the number of the
+#' chunk, or numbers), `chunks` (how many there are), `first` and `last` (the numbers of the
+#' particles, from 1), `key` and `parent` (the error itself) hold the same for programs. Jobs of the
+#' run in a batch system are cancelled then, and when it is interrupted; the message names chunks at
+#' which other workers still are.
 #'
 #' **Keeping and resuming.** With `folder = "name"` each chunk is written to that folder as soon as
-#' it is finished. The same call again takes the chunks that are there and runs the others; so does
-#' one with a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each;
-#' the error above tells the key. A file's name is made from a digest of all that settles its
-#' content (mixture, guidance, sampler, times, start, key, version and instruction set), so that a
-#' folder can hold many runs and never gives the chunk of another, and from a checksum: a file that
-#' is damaged or cut short is removed, with a warning, and its chunk run again. Delete the folder
-#' when you no longer need it.
+#' it is finished: by the worker, if it sees the folder, as on a shared disk, otherwise by this
+#' session when it comes. What is finished so survives a worker that hangs and a session that is
+#' killed. The same call again takes the chunks that are there and runs the others; so does one with
+#' a larger `n`. The key must be the same: give `key`, or call [set.seed()] before each; the error
+#' above tells the key. A file's name is made from a digest of all that settles its content
+#' (mixture, guidance, sampler, times, start, key, version and instruction set), so that a folder
+#' can hold many runs, also at the same time, and never gives the chunk of another, and from a
+#' checksum: a file that is damaged or cut short is removed, with a warning, and its chunk run again. Files
+#' hold numbers and text; one with code in it counts as damaged, whatever its checksum. Delete the
+#' folder when you no longer need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples
@@ -119,78 +142,71 @@ plan_part <- function(plan, first, count) {
 # Runs all chunks of a task over n particles and hands what comes out to collect(value, first,
 # count), in the order of the particles. A task is a list of `work`, a function of this package
 # that is called as work(job, first, count), here or on a worker; `job`, all that it needs to know:
-# a list with `plan` and `key`; and `small`: are the values so small that a worker may return those
-# of many chunks together? `here`: in this process, whatever the plan.
+# a list with `plan` and `key`; `uneven`, if chunks differ in what they cost; and `kept`, where its
+# chunks are kept if not in a folder. `here`: in this process, whatever the plan.
 each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   first <- seq(0, by = min(size, max(n, 1)), length.out = max(1, ceiling(n / size)))
   count <- pmin(size, n - first)
-  chunks <- length(first)
-  runner <- if (chunks > 1 && !here && has_workers()) on_workers() else in_this_process
-  group <- if (isTRUE(task$small)) runner$group(chunks) else 1
-  groups <- unname(split(seq_len(chunks), (seq_len(chunks) - 1) %/% group))
-  kept <- chunk_folder(folder, task)
-  progress <- chunk_progress(chunks, environment())
-  waiting <- list()
-  begin <- function(g) {
-    ids <- groups[[g]]
-    values <- lapply(ids, function(i) kept$get(first[i], count[i]))
-    missing <- which(vapply(values, is.null, NA))
-    if (!length(missing)) return(function() values)
-    need <- ids[missing]
-    last <- need[length(need)]
-    job <- task$job
-    job$plan <- plan_part(job$plan, first[need[1]], first[last] + count[last] - first[need[1]])
-    wait <- runner$start(task$work, job, first[need], count[need], paste("mixguide group", g))
-    function() {
-      values[missing] <- Map(kept$put, wait(), first[need], count[need])
-      values
-    }
+  kept <- if (is.null(task$kept)) chunk_folder(folder, task) else task$kept
+  run <- list(task = task, first = first, count = count, folder = folder, kept = kept,
+              progress = chunk_progress(length(first), environment()))
+  value <- function(i) run_here(run, i)
+  if (length(first) > 1 && !here && has_workers()) {
+    workers <- on_workers(run)
+    on.exit(workers$stop())
+    value <- workers$value
   }
-  failed <- function(error, g) {
-    # what else was begun may yet be finished and kept
-    if (!is.null(folder)) {
-      for (other in waiting[names(waiting) != g]) if_error(other(), function(e) NULL)
-    }
-    # a future that cannot be launched may tell of the end of another
-    label <- attr(error, "future")$label
-    if (any(grepl("^mixguide group", label))) g <- as.integer(sub("\\D+", "", label))
-    abort_chunk(error, groups[[g]], first, count, task$job$key, folder)
-  }
-  begun <- 0
-  for (g in seq_along(groups)) {
-    while (begun < min(length(groups), g + runner$ahead)) {
-      begun <- begun + 1
-      waiting[[paste(begun)]] <- if_error(begin(begun), function(e) failed(e, begun))
-    }
-    values <- if_error(waiting[[paste(g)]](), function(e) failed(e, g))
-    waiting[[paste(g)]] <- NULL
-    for (i in seq_along(values)) {
-      id <- groups[[g]][i]
-      collect(values[[i]], first[id], count[id])
-      progress()
-    }
-    values <- NULL
-    collect_garbage(g, 2)
+  for (i in seq_along(first)) {
+    result <- value(i)
+    collect(result, first[i], count[i])
+    result <- NULL
+    collect_garbage(i, 2)
   }
 }
 
-abort_chunk <- function(error, ids, first, count, key, folder) {
+# The value of a chunk, in this process: read if it is kept, and kept if it is run.
+run_here <- function(run, i, signal = TRUE) {
+  first <- run$first[i]
+  count <- run$count[i]
+  value <- run$kept$get(first, count)
+  read <- !is.null(value)
+  if (!read) {
+    value <- if_error(run$kept$put(run$task$work(run$task$job, first, count), first, count),
+                      function(e) abort_chunk(e, i, run))
+  }
+  if (signal) run$progress(read)
+  value
+}
+
+# `still`: chunks that workers are at and that could not be cancelled.
+abort_chunk <- function(error, ids, run, still = NULL) {
   last <- ids[length(ids)]
-  end <- first[last] + count[last]
-  begin <- first[ids[1]] + 1
+  end <- run$first[last] + run$count[last]
+  begin <- run$first[ids[1]] + 1
+  key <- run$task$job$key
+  chunks <- length(run$first)
   number <- function(x) format(x, scientific = FALSE, big.mark = ",")
   span <- if (last > ids[1]) paste0("chunks ", ids[1], " to ", last) else paste("chunk", last)
   message <- paste0(
-    span, " of ", length(first), " (particles ", number(begin), " to ", number(end), ") failed: ",
+    span, " of ", chunks, " (particles ", number(begin), " to ", number(end), ") failed: ",
     conditionMessage(error),
-    if (!is.null(folder)) {
+    if (grepl("no package called .mixguide", conditionMessage(error))) {
+      "\nInstall mixguide on every worker, where its R finds it"
+    },
+    if (inherits(error, "FutureError")) {
+      "\nA worker that is gone may stay so until the plan is set again"
+    },
+    if (length(still)) {
+      paste0("\nWorkers are still at chunks ", paste(still, collapse = ", "), ", and end with them")
+    },
+    if (!is.null(run$folder)) {
       paste0("\nWhat was finished is in `folder`: the same call with key = c(",
              paste(format(key, scientific = FALSE, trim = TRUE), collapse = ", "), ") resumes")
     }
   )
   stop(errorCondition(message, class = c("mixguide_error_chunk", "mixguide_error"),
-                      call = user_call(), chunk = ids, chunks = length(first), first = begin,
-                      last = end, key = key, parent = error))
+                      call = user_call(), chunk = ids, chunks = chunks, first = begin, last = end,
+                      key = key, parent = error))
 }
 
 # The batches of a chunk.
@@ -202,60 +218,30 @@ each_batch <- function(first, count, size, run) {
   }
 }
 
-# A way to run chunks: start() begins some and returns a function that waits for their values;
-# `ahead` is how many may be begun before the first is asked for; group() says how many chunks go
-# together.
-in_this_process <- list(
-  ahead = 0, group = function(chunks) 1,
-  start = function(work, job, first, count, label) {
-    values <- run_chunks(work, job, first, count)
-    function() values
-  }
-)
-
-# The user's plan, if there is one.
-has_workers <- function() {
-  isNamespaceLoaded("future") && !inherits(future::plan(), "sequential")
-}
-
-on_workers <- function() {
-  threads <- getOption("mixguide.worker_threads", 1)
-  check_count(threads, "options(mixguide.worker_threads)", min = 1)
-  workers <- future::nbrOfWorkers()
-  list(
-    ahead = 2 * workers,
-    # several for each worker, so that slow ones do not hold up the others
-    group = function(chunks) min(64, max(1, floor(chunks / (8 * workers)))),
-    start = function(work, job, first, count, label) {
-      # without R's random numbers, hence no seed
-      f <- future::future(run_on_worker(work, job, first, count, threads), label = label,
-                          globals = list(run_on_worker = run_on_worker, work = work, job = job,
-                                         first = first, count = count, threads = threads))
-      function() future::value(f)
-    }
-  )
-}
-
-run_on_worker <- function(work, job, first, count, threads) {
-  before <- mixguide_threads(threads)
-  on.exit(mixguide_threads(before))
-  run_chunks(work, job, first, count)
-}
-
-run_chunks <- function(work, job, first, count) {
-  Map(function(first, count) work(job, first, count), first, count)
-}
-
 # Whoever has asked to see progress has loaded progressr.
 has_progress <- function() isNamespaceLoaded("progressr")
 
 # Does anybody but this process want to have a run in chunks?
 is_shared <- function(folder) !is.null(folder) || has_workers() || has_progress()
 
-# A function to be called after each chunk.
+# A function to be called after each chunk: was it `read`, or run?
 chunk_progress <- function(chunks, frame) {
-  if (chunks == 1 || !has_progress()) return(function() NULL)
-  progressr::progressor(steps = chunks, envir = frame)
+  if (chunks == 1 || !has_progress()) return(function(read = FALSE) NULL)
+  signal <- progressr::progressor(steps = chunks, envir = frame)
+  began <- Sys.time()
+  done <- run <- 0
+  function(read = FALSE) {
+    done <<- done + 1
+    run <<- run + !read
+    passed <- as.double(difftime(Sys.time(), began, units = "secs"))
+    left <- if (run > 0) passed / run * (chunks - done)
+    signal(message = if (!is.null(left)) paste(time_words(left), "left"))
+  }
+}
+
+time_words <- function(seconds) {
+  if (seconds < 90) return(paste(round(seconds), "s"))
+  if (seconds < 5400) paste(round(seconds / 60), "min") else paste(round(seconds / 3600, 1), "h")
 }
 
 # ---- Where chunks come together

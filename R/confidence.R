@@ -209,12 +209,19 @@ expectation <- function(mixture, f_of, n, cut_at = mixture) {
   if (d > 1) n <- check_count(n, "n", 2)
   in_plane <- if (d == 2) plane_expectation(mixture, f_of(0), cut_at)
   if (!is.null(in_plane)) return(in_plane)
-  if (d > 1) return(sample_mean(f_of(0)(rgaussmix(n, mixture))))
+  if (d > 1) return(sample_mean(mapped_draws(mixture, n, f_of(0))))
   parts <- vapply(panel_nodes(cut_at), function(piece) {
     mixture <- moved(mixture, piece$from)
     sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))
   }, 0)
   estimate_row(sum(parts), 0, "quadrature")
+}
+
+# f of n draws, in blocks of 2^22 numbers; those of several blocks are other draws than those of one
+# call.
+mapped_draws <- function(mixture, n, f) {
+  from <- seq(0, n - 1, by = max(1, floor(2^22 / mixture_dim(mixture))))
+  unlist(Map(function(first, last) f(rgaussmix(last - first, mixture)), from, c(from[-1], n)))
 }
 
 # The mixture in coordinates that count from `from`.

@@ -62,6 +62,11 @@ entropy.guided_sample <- function(x, ...) {
   row
 }
 
+# Where steps fold several starts end in one place, and their density is more than each one tells.
+format_entropy <- function(x) {
+  paste0(if (any(x$folded > 0, na.rm = TRUE)) "at most ", format_estimate(entropy(x)))
+}
+
 no_log_density <- function() {
   abort(paste("`x` carries no log-density: take a deterministic sampler, or",
               'log_density = "map" or "divergence"'), "input")

@@ -137,7 +137,7 @@ sweep_runs <- function(plan, begin, guides, key, keep, folder) {
   # the nodes of a quadrature are neighbours
   size <- if (is.null(begin$weights)) summary_chunk_size(plan, length(guides)) else n
   total <- NULL
-  task <- list(name = "sweep", work = sweep_chunk, job = job, small = TRUE)
+  task <- list(name = "sweep", work = sweep_chunk, job = job)
   each_chunk(task, n, size, folder = folder, here = keep, collect = function(value, first, count) {
     total <<- merge_sweeps(total, value)
   })

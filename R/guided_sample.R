@@ -429,7 +429,7 @@ print.guided_sample <- function(x, ...) {
   line <- function(...) cat("  ", ..., "\n", sep = "")
   if (nrow(x$x)) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
-    if (!is.null(x$log_density)) line("entropy:    ", format_estimate(entropy(x)))
+    if (!is.null(x$log_density)) line("entropy:    ", format_entropy(x))
   }
   if (any(x$clipped)) {
     line("clipped:    negative eigenvalues of the noise's covariance at ",

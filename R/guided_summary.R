@@ -87,7 +87,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   job <- particle_job(plan, aim, key)
   job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance, n = n))
   total <- NULL
-  task <- list(name = "summary", work = summary_chunk, job = job, small = TRUE)
+  task <- list(name = "summary", work = summary_chunk, job = job)
   size <- summary_chunk_size(plan)
   # what is known of each chunk takes memory too
   check_count(n, "n", max = 1e6 * size, more = "a million chunks of some seconds")
@@ -286,7 +286,7 @@ print.guided_summary <- function(x, digits = 4, ...) {
     line("confidence: ", format_estimate(x$confidence))
     line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))
   }
-  if (!is.null(x$entropy)) line("entropy:    ", format_estimate(x$entropy))
+  if (!is.null(x$entropy)) line("entropy:    ", format_entropy(x))
   if (!is.null(x$folded) && x$folded > 0) {
     line("folded:     ", format(x$folded, digits = 3), " of the particles")
   }

@@ -164,3 +164,23 @@ test_that("a run of no particles has no confidence, and says why", {
     expect_identical(row$method, "no particles")
   }
 })
+
+test_that("draws for a mean are made in blocks, however many variables there are", {
+  d <- 2e5
+  m <- gaussmix(c(.5, .5), rbind(rep(1, d), rep(0, d)), 1)
+  sizes <- NULL
+  set.seed(1)
+  x <- mapped_draws(m, 60, function(x) {
+    sizes <<- c(sizes, nrow(x))
+    rowMeans(x)
+  })
+  expect_identical(sizes, c(20L, 20L, 20L))
+  # each draw's mean is that of its component, to 4 standard errors
+  expect_true(all(pmin(abs(x), abs(x - 1)) < 5 / sqrt(d)))
+  expect_true(sum(x > .5) %in% 15:45)
+  few <- gaussmix(1, t(rep(0, 3)), 1)
+  set.seed(2)
+  one <- mapped_draws(few, 100, rowSums)
+  set.seed(2)
+  expect_identical(one, rowSums(rgaussmix(100, few)))
+})

@@ -130,3 +130,13 @@ test_that("entropy, confidence and information know components at any distance",
   moved <- gaussmix(c(.3, .7), 1e6 + c(0, 1), c(.2, .3))
   expect_equal(entropy(moved), entropy(gaussmix(c(.3, .7), c(0, 1), c(.2, .3))), tolerance = 1e-12)
 })
+
+test_that("the entropy of a map that folds is printed as the bound that it is", {
+  m <- gaussmix(c(.5, .5), c(1, -1), .05, class = c("a", "b"))
+  folds <- suppressWarnings(guided_sample(m, 500, guidance("a", 20), sampler_euler(4), key = 1:2))
+  expect_true(any(folds$folded))
+  expect_match(capture.output(print(folds)), "entropy: +at most", all = FALSE)
+  smooth <- guided_sample(m, 500, guidance("a", 1), sampler_ddim(100), key = 1:2)
+  expect_false(any(smooth$folded))
+  expect_false(any(grepl("at most", capture.output(print(smooth)))))
+})

@@ -133,3 +133,59 @@ test_that("a file that was cut short before it got its checksum is run again", {
   expect_identical(again$x, first$x)
   expect_identical(list.files(folder, full.names = TRUE), file)
 })
+
+test_that("only plain data are read, whatever the checksum", {
+  plain <- list(
+    NULL, 1:3, c(a = 1, b = NA), c(TRUE, NA), "text", c("\u00e4", NA),
+    list(1, list(x = matrix(1:4, 2))), array(0, 1:3, list(NULL, c("u", "v"), NULL)),
+    data.frame(n = 1, e = NA_character_), raw(3), 1i, factor(c("a", "b")), structure(list(), class = "c", note = list("a", b = 2))
+  )
+  for (x in plain) expect_true(is_plain_data(serialize(x, NULL, version = 2)))
+  code <- list(
+    function() 1, quote(f(x)), globalenv(), new.env(), baseenv(), sum, expression(1),
+    structure(1, f = function() 1), list(a = list(quote(x + y))), y ~ x, asNamespace("stats")
+  )
+  for (x in code) expect_false(is_plain_data(serialize(x, NULL, version = 2)))
+  # nor what was cut, grew or changed in a way that leads out of it
+  bytes <- serialize(list(1:3, c(a = 1)), NULL, version = 2)
+  for (n in seq_along(bytes)) expect_false(is_plain_data(bytes[seq_len(n - 1)]))
+  expect_false(is_plain_data(c(bytes, as.raw(0))))
+  expect_false(is_plain_data(serialize(1, NULL, version = 3)))
+  expect_false(is_plain_data(serialize(1, NULL, ascii = TRUE, version = 2)))
+  for (i in seq_along(bytes)) {
+    for (other in list(0, 3, 4, 5, 6, 16, 19, 25, 127, 238, 255)) {
+      hurt <- replace(bytes, i, as.raw(other))
+      if (is_plain_data(hurt)) {
+        expect_false(is.function(tryCatch(unserialize(hurt), error = function(e) NULL)))
+      }
+    }
+  }
+  # in a folder
+  folder <- withr::local_tempdir()
+  run <- function() guided_sample(m, 50, sampler = sampler_ddim(3, end = .5), key = c(1, 2),
+                                  folder = folder)$x
+  first <- run()
+  file <- list.files(folder, full.names = TRUE)
+  bad <- tempfile(tmpdir = folder)
+  saveRDS(list(x = first, f = function() stop("ran")), bad, version = 2, compress = FALSE)
+  unlink(file)
+  file.rename(bad, sub("[0-9a-f]{32}[.]rds$", paste0(tools::md5sum(bad), ".rds"), file))
+  expect_warning(again <- run(), "is damaged, its chunk is run again")
+  expect_identical(again, first)
+})
+
+test_that("what cannot be written is an error with the cure", {
+  skip_on_os("windows")
+  folder <- withr::local_tempdir()
+  at <- folder_at(folder, "digest")
+  expect_identical(at$put(list(1), 0, 5), list(1))
+  expect_identical(at$get(0, 5), list(1))
+  expect_identical(at$has(c(0, 5, 0), c(5, 5, 4)), c(TRUE, FALSE, FALSE))
+  gone <- folder_at(file.path(folder, "gone"), "digest")
+  expect_error(gone$put(list(1), 0, 5), "could not write .*gone.*is there room")
+  # a device that is always full: an error at the end, as a full disk has it
+  skip_if_not(file.exists("/dev/full"))
+  expect_match(.Call(ffi_write, "/dev/full", raw(10)), "space", ignore.case = TRUE)
+  expect_null(.Call(ffi_write, file.path(folder, "file"), as.raw(1:3)))
+  expect_identical(readBin(file.path(folder, "file"), "raw", 9), as.raw(1:3))
+})

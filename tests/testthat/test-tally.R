@@ -41,6 +41,23 @@ test_that("merged moments are those of the whole", {
   expect_true(is.nan(at$se))
 })
 
+test_that("sums over more particles than R's integers count are right", {
+  set.seed(5)
+  x <- cbind(a = rnorm(1000), b = rexp(1000))
+  one <- moments_of(x)
+  # as if each row came 2^22 times
+  many <- one
+  for (i in 1:22) many <- merge_moments(many, many)
+  expect_identical(many$n, 1000 * 2^22)
+  at <- moment_estimates(many)
+  expect_equal(at$estimate, colMeans(x), tolerance = 1e-12)
+  population <- apply(x, 2, function(x) mean((x - mean(x))^2))
+  expect_equal(at$se, sqrt(population / (1000 * 2^22)), tolerance = 1e-9)
+  h <- histogram_of(x, c(-1, 0), c(.1, .1), 20L)
+  for (i in 1:22) h <- merge_histograms(h, h)
+  expect_identical(colSums(h$count), c(1000, 1000) * 2^22)
+})
+
 test_that("histograms count every number once", {
   set.seed(4)
   x <- cbind(rnorm(5000), runif(5000))
