@@ -366,8 +366,6 @@ merge_classes <- function(mixture, keep = NULL, most = 12) {
 
 merged <- "all together"
 
-every_kth <- function(rows, max) rows[seq_along(rows) %% max(1, ceiling(length(rows) / max)) == 0]
-
 as_columns <- function(x, mixture) {
   colnames(x) <- variable_labels(mixture)
   as.data.frame(x)
@@ -454,17 +452,6 @@ class_bars <- function(points) {
 }
 
 # ---- The exact law
-
-# The components `keep` alone, as a mixture.
-keep_components <- function(mixture, keep) {
-  column <- if (ncol(mixture$values) == 1) 1 else keep
-  V <- mixture$vectors
-  new_gaussmix(mixture$weights[keep] / sum(mixture$weights[keep]),
-               mixture$means[keep, , drop = FALSE], mixture$form,
-               mixture$values[, column, drop = FALSE],
-               if (length(dim(V)) == 3) V[, , keep, drop = FALSE] else V, mixture$class[keep],
-               coordinates = mixture$coordinates)
-}
 
 univariate_sd <- function(law) rep_len(sqrt(law$values[1, ]), mixture_size(law))
 
@@ -636,14 +623,6 @@ margin_words <- function(law, mixture, law_words = "their exact joint law") {
   shown <- mixture_dim(law)
   all <- mixture_dim(mixture)
   if (shown < all) paste(shown, "of", all, "variables shown:", law_words)
-}
-
-number <- function(n) format(n, big.mark = ",", scientific = FALSE)
-
-aim_words <- function(class) {
-  n <- length(class)
-  if (n > 3) class <- c(class[1:2], paste(n - 2, "others"))
-  if (n) paste(class, collapse = " or ")
 }
 
 ink <- "grey15"

@@ -129,11 +129,6 @@ print.bifurcation <- function(x, digits = 4, ...) {
   invisible(x)
 }
 
-# At most `max` rows, evenly spread.
-every_row <- function(table, max) {
-  table[unique(round(seq(1, nrow(table), length.out = min(max, nrow(table))))), ]
-}
-
 #' @export
 as.data.frame.bifurcation <- function(x, ...) {
   check_dots(..., also = frame_dots)

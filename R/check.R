@@ -349,3 +349,40 @@ name_dims <- function(x, ...) {
   if (!identical(dimnames(x), names)) dimnames(x) <- names
   x
 }
+
+check_string <- function(x, arg) {
+  ok <- is.character(x) && length(x) == 1 && !is.na(x) && nzchar(x)
+  if (!ok) abort_input(arg, "one non-empty string", describe(x))
+  x
+}
+
+check_positive <- function(x, arg, open = TRUE, finite = TRUE) {
+  ok <- is.numeric(x) && length(x) && !anyNA(x) && all(if (open) x > 0 else x >= 0) &&
+    (!finite || all(is.finite(x)))
+  if (!ok) abort_input(arg, if (open) "positive numbers" else "numbers >= 0", describe(x))
+  as.double(x)
+}
+
+check_times <- function(t, schedule, arg = "t") {
+  check_schedule(schedule)
+  if (!is.numeric(t) || !length(t)) abort_input(arg, "one or more times", describe(t))
+  vapply(t, check_time, 0, schedule, arg)
+}
+
+check_range <- function(range, d, arg = "range") {
+  if (is.null(range)) return(NULL)
+  ok <- is.numeric(range) && length(range) %in% c(2, 2 * d) && all(is.finite(range))
+  range <- if (ok) matrix(as.double(range), 2, d)
+  if (!ok || !all(range[1, ] < range[2, ])) {
+    abort_input(arg, paste("NULL or increasing numbers, 2 or a matrix of 2 x", d))
+  }
+  range
+}
+
+check_key <- function(key) {
+  if (is.null(key)) return(NULL)
+  ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
+    all(key >= 0 & key < 2^32 & key == floor(key))
+  if (!ok) abort_input("key", "NULL or the `key` of another run", describe(key))
+  as.double(key)
+}

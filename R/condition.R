@@ -295,13 +295,6 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
   list(weights = weights / rowSums(weights), means = means)
 }
 
-row_max <- function(x) {
-  if (ncol(x)) x[cbind(seq_len(nrow(x)), max.col(x, "first"))] else double(nrow(x))
-}
-
-# backsolve() knows no matrix without rows
-solve_lower <- function(L, x) if (nrow(L)) backsolve(L, x, upper.tri = FALSE) else x
-
 # The mixture's weights and classes with these means and roots of covariances, in the simplest form.
 # `sizes`: see root_spectrum(), one for each root.
 rooted_mixture <- function(mixture, means, roots, sizes = list(0)) {

@@ -155,12 +155,6 @@ univariate_parts <- function(mixture) {
              sd = sqrt(mixture$values[1, ]))[mixture$weights > 0, ]
 }
 
-# log sum exp, of a list of vectors of one length.
-log_sum <- function(terms) {
-  top <- pmax(do.call(pmax, terms), -.Machine$double.xmax)  # -Inf - -Inf would be NaN
-  top + log(Reduce(`+`, lapply(terms, function(term) exp(term - top))))
-}
-
 # log(1 - exp(x)) for x <= 0, by whichever of the two forms does not cancel (Maechler, 2012).
 log1mexp <- function(x) ifelse(x > -log(2), log(-expm1(x)), log1p(-exp(x)))
 

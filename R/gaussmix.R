@@ -542,4 +542,13 @@ fit_line <- function(fit) {
   }
 }
 
-count_of <- function(n, one, many = paste0(one, "s")) paste(n, if (n == 1) one else many)
+# The components `keep` alone, as a mixture.
+keep_components <- function(mixture, keep) {
+  column <- if (ncol(mixture$values) == 1) 1 else keep
+  V <- mixture$vectors
+  new_gaussmix(mixture$weights[keep] / sum(mixture$weights[keep]),
+               mixture$means[keep, , drop = FALSE], mixture$form,
+               mixture$values[, column, drop = FALSE],
+               if (length(dim(V)) == 3) V[, , keep, drop = FALSE] else V, mixture$class[keep],
+               coordinates = mixture$coordinates)
+}

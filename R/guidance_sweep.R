@@ -227,33 +227,6 @@ sample_part <- function(run, first, count) {
     list(x = run$x[rows, , drop = FALSE], lost = 0))
 }
 
-# The share of the start in intervals between quadrature nodes whose ends come to lie further apart
-# than the narrowest component is wide: what happens there the nodes do not see.
-unresolved <- function(x, w, width) {
-  if (is.null(w)) return(0)
-  torn <- which(abs(diff(x[, 1])) > width)
-  sum(pmax(w[-1], w[-length(w)])[torn])
-}
-
-# By how much means over nodes on a line change if every other node is left out: 0, up to rounding,
-# of what is smooth between them, as maps are that do not tear neighbours apart.
-node_error <- function(values, weights) {
-  values <- as.matrix(values)
-  mean_of <- function(rows) {
-    w <- weights[rows] / sum(weights[rows])
-    there <- w > 0
-    colSums(w[there] * values[rows[there], , drop = FALSE])
-  }
-  all <- mean_of(seq_along(weights))
-  change <- abs(mean_of(seq(1, length(weights), by = 2)) - all)
-  ifelse(is.na(change) | change > 1e-9 * pmax(1, abs(all)), change, 0)
-}
-
-# The standard deviation of the narrowest component at the end of a run.
-narrowest <- function(mixture, times, schedule) {
-  sqrt(min(used_values(diffuse(mixture, times[length(times)], schedule))))
-}
-
 # What perfect sampling of the class at the last time would show.
 class_target <- function(class, plan, key) {
   law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)

@@ -256,17 +256,6 @@ run_chunk <- function(plan, models, levels, scalars, key, first, count) {
   core_run(plan$pool, models, levels, plan$program, count, scalars, start, noise, key, first)
 }
 
-check_key <- function(key) {
-  if (is.null(key)) return(NULL)
-  ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
-    all(key >= 0 & key < 2^32 & key == floor(key))
-  if (!ok) abort_input("key", "NULL or the `key` of another run", describe(key))
-  as.double(key)
-}
-
-# The standard deviation of a "normal" start.
-start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
-
 # Where a run starts, in the coordinates of its process: n, and x with its log-density (NULL if
 # unknown), or the sd of a normal that the engine draws, or a law to draw from. `entropy`: of the
 # start, in the variables of the mixture, where it is exact.

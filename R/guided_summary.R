@@ -98,16 +98,6 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
               made_by(plan, guidance, key)), class = "guided_summary")
 }
 
-check_range <- function(range, d, arg = "range") {
-  if (is.null(range)) return(NULL)
-  ok <- is.numeric(range) && length(range) %in% c(2, 2 * d) && all(is.finite(range))
-  range <- if (ok) matrix(as.double(range), 2, d)
-  if (!ok || !all(range[1, ] < range[2, ])) {
-    abort_input(arg, paste("NULL or increasing numbers, 2 or a matrix of 2 x", d))
-  }
-  range
-}
-
 # Bins and the point about which moments are taken, from the first particles of the run: 1024 of
 # them unless they are few.
 histogram_setting <- function(job, range, bins) {

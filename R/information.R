@@ -88,12 +88,6 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
             setup = list(mixture = units, schedule = schedule))
 }
 
-check_times <- function(t, schedule, arg = "t") {
-  check_schedule(schedule)
-  if (!is.numeric(t) || !length(t)) abort_input(arg, "one or more times", describe(t))
-  vapply(t, check_time, 0, schedule, arg)
-}
-
 information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
   data.frame(entropy = mean[1], entropy_se = se[1], fisher = mean[2], fisher_se = se[2],
              curvature = mean[3], curvature_se = se[3], method = method, stringsAsFactors = FALSE)
@@ -148,48 +142,6 @@ drawn_information <- function(mixture, x) {
   structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))
 }
 
-# The equispaced grid of a box in the plane that holds all components to 8.5 standard deviations
-# (1e-16 of each), with its weights; NULL if that is too many nodes. The steps along an axis are
-# `step` times the least standard deviation of any component given the other coordinate.
-box_nodes <- function(mixture, step, most = 1e6) {
-  V <- if (is.null(mixture$vectors)) diag(2) else mixture$vectors
-  # one for all components, or one for each
-  square <- array(V^2, c(2, 2, length(V) / 4))
-  used <- which(mixture$weights > 0)
-  along <- function(values) {
-    matrix(vapply(used, function(k) {
-      square[, , min(k, dim(square)[3])] %*% values[, min(k, ncol(values))]
-    }, c(0, 0)), 2)
-  }
-  reach <- 8.5 * sqrt(along(mixture$values))
-  means <- t(mixture$means[used, , drop = FALSE])
-  low <- apply(means - reach, 1, min)
-  high <- apply(means + reach, 1, max)
-  size <- step * apply(1 / sqrt(along(1 / mixture$values)), 1, min)
-  if (prod((high - low) / size) > most) return(NULL)
-  x <- unname(as.matrix(expand.grid(seq(low[1], high[1], by = size[1]),
-                                    seq(low[2], high[2], by = size[2]))))
-  list(x = x, weight = rep(prod(size), nrow(x)))
-}
-
-# The same law in other axes, in which a box around it is small: those of a common covariance, in
-# which it is diagonal, else those of the law's covariance.
-along_axes <- function(mixture) {
-  form <- mixture$form
-  if (grepl("diagonal", form) || mixture_dim(mixture) == 1) return(mixture)
-  axes <- if (form == "common full") mixture$vectors else {
-    spectrum(unname(moments(mixture)$cov), mixture_dim(mixture), "mixture")$vectors
-  }
-  mixture$means <- mixture$means %*% axes
-  if (form == "full") {
-    mixture$vectors[] <- apply(mixture$vectors, 3, function(V) crossprod(axes, V))
-  } else {
-    mixture$form <- sub("full", "diagonal", form)
-    mixture["vectors"] <- list(NULL)
-  }
-  mixture
-}
-
 #' @export
 print.information <- function(x, digits = 6, ...) {
   check_dots(..., also = print.default)
@@ -207,14 +159,6 @@ print.information <- function(x, digits = 6, ...) {
   }
   print_some_rows(table, digits)
   invisible(x)
-}
-
-# Of a long table, rows from the first to the last.
-print_some_rows <- function(table, digits, most = 12) {
-  n <- nrow(table)
-  shown <- unique(round(seq(1, n, length.out = min(n, most))))
-  print(table[shown, ], digits = digits, row.names = FALSE)
-  if (length(shown) < n) cat("  ", length(shown), " of ", n, " times\n", sep = "")
 }
 
 information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",

@@ -300,15 +300,6 @@ print.sampler_judgement <- function(x, ...) {
   invisible(x)
 }
 
-# "0.123(4)": the standard error in units of the last digit.
-short_estimate <- function(estimate, se) {
-  if (is.na(estimate)) return("NA")
-  if (!is.finite(se) || se <= 0) return(format(estimate, digits = 3))
-  digits <- max(0, min(6, -floor(log10(se))))
-  paste0(formatC(estimate, digits = digits, format = "f"), "(",
-         formatC(se * 10^digits, digits = 0, format = "f"), ")")
-}
-
 #' @rdname judge_samples
 #' @param x,object A `sampler_judgement`.
 #' @export

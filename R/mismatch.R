@@ -266,37 +266,9 @@ mismatch_points <- function(target, affine, nodes, n, key) {
   c(drawn_points(n), list(at = at, square = function(s) d / b^2 - rowSums((s + z / b)^2)))
 }
 
-# A rule for a mixture of Gaussians with these weights: standard normal nodes `z` to be moved to
-# `component`; exact to degree 3 if all that is wanted is quadratic. NULL where there is none.
-quadrature_points <- function(weights, d, quadratic, nodes) {
-  if (!quadratic && d > 3) return(NULL)
-  rule <- if (quadratic) {
-    list(x = rbind(diag(sqrt(d), d), diag(-sqrt(d), d)), weight = rep(1 / (2 * d), 2 * d))
-  } else hermite_nodes(nodes, d)
-  m <- length(rule$weight)
-  K <- length(weights)
-  weight <- rule$weight * rep(weights, each = m)
-  list(component = rep(seq_len(K), each = m), z = rule$x[rep(seq_len(m), K), , drop = FALSE],
-       weight = weight, method = if (quadratic) "exact" else "quadrature",
-       mean = function(f) list(estimate = sum(weight * f), se = 0))
-}
-
 drawn_points <- function(n) {
   list(weight = rep(1 / n, n), method = "Monte Carlo",
        mean = function(f) list(estimate = mean(f), se = stats::sd(f) / sqrt(n)))
-}
-
-# The tensor rule for N(0, I) in d dimensions (Golub and Welsch 1969), without what is lost in
-# rounding: more than half of the nodes of the plane, and most of those of space.
-hermite_nodes <- function(nodes, d) {
-  k <- seq_len(nodes - 1)
-  jacobi <- matrix(0, nodes, nodes)
-  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- sqrt(k)
-  e <- eigen(jacobi, symmetric = TRUE)
-  x <- unname(as.matrix(expand.grid(rep(list(e$values), d))))
-  weight <- Reduce(function(w, i) as.vector(outer(w, e$vectors[1, ]^2)), seq_len(d), 1)
-  keep <- weight > 1e-16
-  list(x = x[keep, , drop = FALSE], weight = weight[keep] / sum(weight[keep]))
 }
 
 # log q_T - log of the density of the start.

@@ -203,9 +203,6 @@ over_steps <- function(times, f, n = 8) {
   Reduce(`+`, terms)
 }
 
-# The time of the Ornstein-Uhlenbeck process at which the ratio of data and noise is the same.
-ou_clock <- function(t, schedule) log1p(schedule$b2(t) / schedule$a(t)^2) / 2
-
 # The numbers of each step x' = alpha x + beta s + sigma z: its length r in that clock,
 # c = a(t_k)/a(t_{k+1}), `shrunk` = Var(x_k | x_{k+1}), the integrals `score2` of G^2/2 and `score1`
 # of G^2/2 times a(t_k)/a(t); and for paths the `kind` of its drift.
@@ -361,20 +358,6 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
     colMeans(value)
   }, double(3))
   answer(t(means), "Monte Carlo", sample_mean(total)$se)
-}
-
-# Nodes and weights of integrals of what is like the mixture's density; NULL where draws are better.
-quadrature_nodes <- function(mixture) {
-  used <- keep_components(mixture, mixture$weights > 0)
-  switch(min(mixture_dim(used), 3), line_nodes(used), box_nodes(used, .4), NULL)
-}
-
-# Those of panel_nodes(), as places on the line; NULL where these would be rounded too much.
-line_nodes <- function(mixture) {
-  pieces <- panel_nodes(mixture)
-  x <- unlist(lapply(pieces, function(piece) piece$x + piece$from))
-  if (max(abs(x)) * .Machine$double.eps > 1e-7 * sqrt(min(mixture$values))) return(NULL)
-  list(x = matrix(x), weight = unlist(lapply(pieces, `[[`, "weight")))
 }
 
 # The error of the start alone, where `target` should be, as rows of sampler_error(); not by nodes

@@ -127,22 +127,6 @@ draws_noise <- function(steps) {
   any(vapply(unlist(steps, recursive = FALSE), .subset2, "", "op") == "noise")
 }
 
-#' @rdname sampler
-#' @export
-op_eval <- function(to, from = "x", t, want = "score") {
-  if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
-  if (!(is.numeric(t) && length(t) && all(is.finite(t) & t >= 0))) {
-    abort_input("t", "one finite number >= 0", describe(t))
-  }
-  wanted <- is.character(want) && length(want) && all(want %in% names(want_code))
-  if (!wanted) abort_input("want", toString(dQuote(names(want_code), FALSE)), describe(want))
-  check_string(to, "to")
-  check_string(from, "from")
-  if (all(want == "score")) new_op("eval", to = to, from = from, t = t) else {
-    new_op("eval", to = to, from = from, t = t, want = want)
-  }
-}
-
 # The same operations with scores alone, for what rewrites or reads scores.
 score_form <- function(ops, schedule) {
   wanted <- !vapply(ops, function(op) is.null(op$want), NA)
@@ -164,41 +148,6 @@ score_form <- function(ops, schedule) {
     op$want <- NULL
     list(op, op_linear(op$to, coef))
   }), recursive = FALSE)
-}
-
-#' @rdname sampler
-#' @export
-op_noise <- function(to) new_op("noise", to = check_string(to, "to"))
-
-#' @rdname sampler
-#' @export
-op_linear <- function(to, coef) {
-  registers <- names(coef)
-  if (is.null(registers) || !all(nzchar(registers)) || anyDuplicated(registers)) {
-    abort_input("coef", "named by register, each once", describe(coef))
-  }
-  if (!(is.numeric(coef) && all(is.finite(coef)))) {
-    for (r in registers) {
-      w <- coef[[r]]
-      if (!is.numeric(w) || !length(w) || !all(is.finite(w))) {
-        abort_input("coef", "finite numbers", paste(r, "=", describe(w)))
-      }
-    }
-  }
-  new_op("linear", to = check_string(to, "to"), coef = coef)
-}
-
-# Without structure(), which takes longer than all the rest of a step.
-new_op <- function(op, to, ...) {
-  x <- list(op = op, to = to, ...)
-  class(x) <- "op"
-  x
-}
-
-check_string <- function(x, arg) {
-  ok <- is.character(x) && length(x) == 1 && !is.na(x) && nzchar(x)
-  if (!ok) abort_input(arg, "one non-empty string", describe(x))
-  x
 }
 
 check_sampler <- function(x, arg = "sampler") {
@@ -299,23 +248,6 @@ reverse_drift <- function(schedule, t, stochastic = FALSE) {
   list(x = -schedule$drift(t), s = schedule$diffusion2(t) * if (stochastic) 1 else 1 / 2)
 }
 
-# What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
-# a, b^2 at both, a'/a and a/a' (`back`), and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
-# `late`: a' is so
-# much larger than a that a'/a times the score would be a difference of large numbers, or infinite;
-# such steps take the denoised point (`want`).
-step_constants <- function(k, times, schedule) {
-  a <- schedule$a(times[k])
-  a_next <- schedule$a(times[k + 1])
-  b2 <- schedule$b2(times[k])
-  b2_next <- schedule$b2(times[k + 1])
-  back <- ifelse(a > 0, a / a_next, 0)
-  late <- a == 0 | a_next > 1e3 * a
-  list(a = a, a_next = a_next, b2 = b2, b2_next = b2_next, ratio = a_next / a, back = back,
-       beta = pmax(b2 - back^2 * b2_next, 0),
-       late = late, want = ifelse(late, "denoised", "score"))
-}
-
 # For samplers that need the score itself, and so a > 0 at every time at which they take one.
 need_score <- function(k, times, schedule, label) {
   forgotten <- times[k][schedule$a(times[k]) == 0]
@@ -333,33 +265,6 @@ need_memory <- function(times, schedule, what) {
     abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) for ",
                                   what), format(times[1], digits = 6), "forgotten")
   }
-}
-
-#' @export
-format.op <- function(x, ...) {
-  check_dots(..., also = format.default)
-  right <- switch(
-    x$op,
-    eval = paste0(if (is.null(x$want)) "score" else x$want[1], "(", x$from, ", t = ",
-                  format(x$t, digits = 4), ")"),
-    noise = "noise",
-    root = ,
-    product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds(", x$from, ", t = ",
-                     format(x$t, digits = 4), "))", if (x$op == "root") "^(1/2)", " ", x$to),
-    solve = paste0("(diag(", toString(format(x$coef[[1]][-(1:2)], digits = 4), 30), ") + ",
-                   format(x$coef[[1]][2], digits = 4), " Ds(", x$from, ", t = ",
-                   format(x$t, digits = 4), "))^-1 ", x$to),
-    linear = paste(vapply(x$coef, function(w) toString(format(w, digits = 4), 30), ""),
-                   names(x$coef), collapse = " + ")
-  )
-  paste(x$to, "<-", gsub("+ -", "- ", right, fixed = TRUE))
-}
-
-#' @export
-print.op <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat(format(x), "\n", sep = "")
-  invisible(x)
 }
 
 #' @export

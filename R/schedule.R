@@ -451,3 +451,37 @@ print.schedule <- function(x, ...) {
       ", b = ", format(sqrt(x$b2(x$horizon)), digits = 3), "\n", sep = "")
   invisible(x)
 }
+
+# The standard deviation of a "normal" start.
+start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
+
+# What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
+# a, b^2 at both, a'/a and a/a' (`back`), and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
+# `late`: a' is so
+# much larger than a that a'/a times the score would be a difference of large numbers, or infinite;
+# such steps take the denoised point (`want`).
+step_constants <- function(k, times, schedule) {
+  a <- schedule$a(times[k])
+  a_next <- schedule$a(times[k + 1])
+  b2 <- schedule$b2(times[k])
+  b2_next <- schedule$b2(times[k + 1])
+  back <- ifelse(a > 0, a / a_next, 0)
+  late <- a == 0 | a_next > 1e3 * a
+  list(a = a, a_next = a_next, b2 = b2, b2_next = b2_next, ratio = a_next / a, back = back,
+       beta = pmax(b2 - back^2 * b2_next, 0),
+       late = late, want = ifelse(late, "denoised", "score"))
+}
+
+# a and b^2 at time t; an error where a component has no density.
+noise_level <- function(mixture, t, schedule, singular_ok = FALSE) {
+  check_schedule(schedule)
+  t <- check_time(t, schedule)
+  level <- list(a = schedule$a(t), b2 = schedule$b2(t))
+  if (!singular_ok && is_singular(mixture) && level$b2 == 0) {
+    abort("`mixture` has a singular covariance and no density at `t` = 0; take t > 0", "singular")
+  }
+  level
+}
+
+# The time of the Ornstein-Uhlenbeck process at which the ratio of data and noise is the same.
+ou_clock <- function(t, schedule) log1p(schedule$b2(t) / schedule$a(t)^2) / 2

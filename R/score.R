@@ -214,14 +214,3 @@ far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
   }, double(length(used)))
   matrix(logits, nrow(x), byrow = TRUE)
 }
-
-# a and b^2 at time t; an error where a component has no density.
-noise_level <- function(mixture, t, schedule, singular_ok = FALSE) {
-  check_schedule(schedule)
-  t <- check_time(t, schedule)
-  level <- list(a = schedule$a(t), b2 = schedule$b2(t))
-  if (!singular_ok && is_singular(mixture) && level$b2 == 0) {
-    abort("`mixture` has a singular covariance and no density at `t` = 0; take t > 0", "singular")
-  }
-  level
-}

@@ -70,21 +70,6 @@ split_threshold <- function(rho, m = Inf, step = 0) {
             class = table_class("split_threshold"))
 }
 
-check_positive <- function(x, arg, open = TRUE, finite = TRUE) {
-  ok <- is.numeric(x) && length(x) && !anyNA(x) && all(if (open) x > 0 else x >= 0) &&
-    (!finite || all(is.finite(x)))
-  if (!ok) abort_input(arg, if (open) "positive numbers" else "numbers >= 0", describe(x))
-  as.double(x)
-}
-
-# W0(exp(log_x)): w + log w = log_x, in u = log w, where the left side is convex and rises: Newton
-# from the right of the root converges, and nothing overflows.
-lambert_w <- function(log_x) {
-  u <- ifelse(log_x > 1, log(pmax(log_x, 1)), log_x)
-  for (i in 1:50) u <- u - (exp(u) + u - log_x) / (exp(u) + 1)
-  exp(u)
-}
-
 # S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one
 # b there is a single maximum in z, near 0 or where the outer component takes over, z = b/2 - log
 # rho.

@@ -295,11 +295,6 @@ relative_weights <- function(log_w, nodes = NULL) {
   w / sum(w)
 }
 
-log_mean <- function(log_w, nodes = NULL) {
-  log_w <- log_w + if (is.null(nodes)) -log(length(log_w)) else log(nodes)
-  max(log_w) + log(sum(exp(log_w - max(log_w))))
-}
-
 # n draws in proportion to w at equal distances: u, from 0 to 1, settles them all.
 systematic <- function(w, u) {
   n <- length(w)
@@ -363,23 +358,6 @@ feynman_kac <- function(plan, steps, looks, strength) {
     steps[[max(k)]] <- c(steps[[max(k)]], at(max(k) + 1, weight[length(weight)]))
   }
   steps
-}
-
-# Weights of the times of a grid for the integral over it: in each interval that of the polynomial
-# through the `order` nearest times.
-grid_quadrature <- function(times, order) {
-  N <- length(times) - 1
-  order <- min(order, N + 1)
-  weight <- 0 * times
-  for (k in seq_len(N)) {
-    near <- min(max(k - order / 2 + 1, 1), N + 2 - order)
-    near <- seq(floor(near), length.out = order)
-    h <- times[k] - times[k + 1]
-    s <- (times[k] - times[near]) / h
-    power <- seq_len(order) - 1
-    weight[near] <- weight[near] + h * solve(t(outer(s, power, "^")), 1 / (power + 1))
-  }
-  weight
 }
 
 # The same, with those that add log N(x; (a/a') x', beta I) - log N(x'; m(x), sd^2 I).

@@ -1,4 +1,4 @@
-/* Arguments from lists made by R/core.R. A mismatch is a fault of the package, not of its user,
+/* Arguments from lists made by R/engine.R. A mismatch is a fault of the package, not of its user,
  * who has been answered in R before; but it must not crash. */
 #include "ffi.h"
 

@@ -1,4 +1,4 @@
-# What "matched" noise does in a run; that the operations are right is in test-op_product.R and
+# What "matched" noise does in a run; that the operations are right is in test-op.R and
 # test-engine.R, and that a Gaussian is reproduced in test-sampler_moments.R.
 
 B2 <- named_mixture("B2")

@@ -1,3 +1,50 @@
+# The operations of which steps are made, see sampler() and src/core/operations.h.
+
+#' @rdname sampler
+#' @export
+op_eval <- function(to, from = "x", t, want = "score") {
+  if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
+  if (!(is.numeric(t) && length(t) && all(is.finite(t) & t >= 0))) {
+    abort_input("t", "one finite number >= 0", describe(t))
+  }
+  wanted <- is.character(want) && length(want) && all(want %in% names(want_code))
+  if (!wanted) abort_input("want", toString(dQuote(names(want_code), FALSE)), describe(want))
+  check_string(to, "to")
+  check_string(from, "from")
+  if (all(want == "score")) new_op("eval", to = to, from = from, t = t) else {
+    new_op("eval", to = to, from = from, t = t, want = want)
+  }
+}
+
+#' @rdname sampler
+#' @export
+op_noise <- function(to) new_op("noise", to = check_string(to, "to"))
+
+#' @rdname sampler
+#' @export
+op_linear <- function(to, coef) {
+  registers <- names(coef)
+  if (is.null(registers) || !all(nzchar(registers)) || anyDuplicated(registers)) {
+    abort_input("coef", "named by register, each once", describe(coef))
+  }
+  if (!(is.numeric(coef) && all(is.finite(coef)))) {
+    for (r in registers) {
+      w <- coef[[r]]
+      if (!is.numeric(w) || !length(w) || !all(is.finite(w))) {
+        abort_input("coef", "finite numbers", paste(r, "=", describe(w)))
+      }
+    }
+  }
+  new_op("linear", to = check_string(to, "to"), coef = coef)
+}
+
+# Without structure(), which takes longer than all the rest of a step.
+new_op <- function(op, to, ...) {
+  x <- list(op = op, to = to, ...)
+  class(x) <- "op"
+  x
+}
+
 #' Operations with the derivative of the score
 #'
 #' Parts of a [sampler()]'s step: a register times, or divided by, a matrix that is made of the
@@ -57,4 +104,31 @@ new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
     coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
   }
   new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
+}
+
+#' @export
+format.op <- function(x, ...) {
+  check_dots(..., also = format.default)
+  right <- switch(
+    x$op,
+    eval = paste0(if (is.null(x$want)) "score" else x$want[1], "(", x$from, ", t = ",
+                  format(x$t, digits = 4), ")"),
+    noise = "noise",
+    root = ,
+    product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds(", x$from, ", t = ",
+                     format(x$t, digits = 4), "))", if (x$op == "root") "^(1/2)", " ", x$to),
+    solve = paste0("(diag(", toString(format(x$coef[[1]][-(1:2)], digits = 4), 30), ") + ",
+                   format(x$coef[[1]][2], digits = 4), " Ds(", x$from, ", t = ",
+                   format(x$t, digits = 4), "))^-1 ", x$to),
+    linear = paste(vapply(x$coef, function(w) toString(format(w, digits = 4), 30), ""),
+                   names(x$coef), collapse = " + ")
+  )
+  paste(x$to, "<-", gsub("+ -", "- ", right, fixed = TRUE))
+}
+
+#' @export
+print.op <- function(x, ...) {
+  check_dots(..., also = print.default)
+  cat(format(x), "\n", sep = "")
+  invisible(x)
 }

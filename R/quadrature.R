@@ -1,0 +1,187 @@
+# Nodes and weights in one dimension and in several, and what they leave unresolved.
+
+# E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. `f_of`
+# returns the function in coordinates that count from a place, of an n x d matrix; in one or two
+# dimensions it may vary as fast as the components of `cut_at` do.
+expectation <- function(mixture, f_of, n, cut_at = mixture) {
+  d <- mixture_dim(mixture)
+  if (d > 1) n <- check_count(n, "n", 2)
+  in_plane <- if (d == 2) plane_expectation(mixture, f_of(0), cut_at)
+  if (!is.null(in_plane)) return(in_plane)
+  if (d > 1) return(sample_mean(mapped_draws(mixture, n, f_of(0))))
+  parts <- vapply(panel_nodes(cut_at), function(piece) {
+    mixture <- moved(mixture, piece$from)
+    sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))
+  }, 0)
+  estimate_row(sum(parts), 0, "quadrature")
+}
+
+# The mixture in coordinates that count from `from`.
+moved <- function(mixture, from) {
+  mixture$means <- mixture$means - rep(from, each = mixture_size(mixture))
+  mixture
+}
+
+# Integrals over the line of what varies as fast as the components: for each piece where components
+# live, nodes (n x 1), which count from the place `from`, and weights. Between the pieces there is
+# nothing; and a node far from 0 would be rounded to more than a component's width.
+panel_nodes <- function(mixture) {
+  used <- mixture$weights > 0
+  mean <- mixture$means[used, 1]
+  sd <- sqrt(rep_len(mixture$values, mixture_size(mixture))[used])
+  reach <- 12
+  low <- mean - reach * sd
+  by_low <- order(low)
+  gap <- low[by_low][-1] > cummax((mean + reach * sd)[by_low])[-length(low)]
+  piece <- integer(length(low))
+  piece[by_low] <- cumsum(c(TRUE, gap))
+  rule <- gauss_legendre(16)
+  lapply(split(seq_along(low), piece), function(k) {
+    narrow <- k[which.min(sd[k])]
+    from <- mean[narrow]
+    # panels no wider than any component's sd where that component lives; thinned, so that the many
+    # components of a kernel density share them
+    cuts <- sort(as.vector(outer(sd[k], -reach:reach) + (mean[k] - from)))
+    cuts <- cuts[!duplicated(floor(cuts / (sd[narrow] / 2)))]
+    half <- diff(cuts) / 2
+    list(from = from, x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = 16)),
+         weight = as.vector(outer(rule$weight, half)))
+  })
+}
+
+# Nodes and weights on [-1, 1] (Golub and Welsch 1969).
+gauss_legendre <- function(n) {
+  k <- seq_len(n - 1)
+  jacobi <- matrix(0, n, n)
+  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- k / sqrt(4 * k^2 - 1)
+  e <- eigen(jacobi, symmetric = TRUE)
+  list(node = e$values, weight = 2 * e$vectors[1, ]^2)
+}
+
+# The tensor rule for N(0, I) in d dimensions (Golub and Welsch 1969), without what is lost in
+# rounding: more than half of the nodes of the plane, and most of those of space.
+hermite_nodes <- function(nodes, d) {
+  k <- seq_len(nodes - 1)
+  jacobi <- matrix(0, nodes, nodes)
+  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- sqrt(k)
+  e <- eigen(jacobi, symmetric = TRUE)
+  x <- unname(as.matrix(expand.grid(rep(list(e$values), d))))
+  weight <- Reduce(function(w, i) as.vector(outer(w, e$vectors[1, ]^2)), seq_len(d), 1)
+  keep <- weight > 1e-16
+  list(x = x[keep, , drop = FALSE], weight = weight[keep] / sum(weight[keep]))
+}
+
+# A rule for a mixture of Gaussians with these weights: standard normal nodes `z` to be moved to
+# `component`; exact to degree 3 if all that is wanted is quadratic. NULL where there is none.
+quadrature_points <- function(weights, d, quadratic, nodes) {
+  if (!quadratic && d > 3) return(NULL)
+  rule <- if (quadratic) {
+    list(x = rbind(diag(sqrt(d), d), diag(-sqrt(d), d)), weight = rep(1 / (2 * d), 2 * d))
+  } else hermite_nodes(nodes, d)
+  m <- length(rule$weight)
+  K <- length(weights)
+  weight <- rule$weight * rep(weights, each = m)
+  list(component = rep(seq_len(K), each = m), z = rule$x[rep(seq_len(m), K), , drop = FALSE],
+       weight = weight, method = if (quadratic) "exact" else "quadrature",
+       mean = function(f) list(estimate = sum(weight * f), se = 0))
+}
+
+# The equispaced grid of a box in the plane that holds all components to 8.5 standard deviations
+# (1e-16 of each), with its weights; NULL if that is too many nodes. The steps along an axis are
+# `step` times the least standard deviation of any component given the other coordinate.
+box_nodes <- function(mixture, step, most = 1e6) {
+  V <- if (is.null(mixture$vectors)) diag(2) else mixture$vectors
+  # one for all components, or one for each
+  square <- array(V^2, c(2, 2, length(V) / 4))
+  used <- which(mixture$weights > 0)
+  along <- function(values) {
+    matrix(vapply(used, function(k) {
+      square[, , min(k, dim(square)[3])] %*% values[, min(k, ncol(values))]
+    }, c(0, 0)), 2)
+  }
+  reach <- 8.5 * sqrt(along(mixture$values))
+  means <- t(mixture$means[used, , drop = FALSE])
+  low <- apply(means - reach, 1, min)
+  high <- apply(means + reach, 1, max)
+  size <- step * apply(1 / sqrt(along(1 / mixture$values)), 1, min)
+  if (prod((high - low) / size) > most) return(NULL)
+  x <- unname(as.matrix(expand.grid(seq(low[1], high[1], by = size[1]),
+                                    seq(low[2], high[2], by = size[2]))))
+  list(x = x, weight = rep(prod(size), nrow(x)))
+}
+
+# The same law in other axes, in which a box around it is small: those of a common covariance, in
+# which it is diagonal, else those of the law's covariance.
+along_axes <- function(mixture) {
+  form <- mixture$form
+  if (grepl("diagonal", form) || mixture_dim(mixture) == 1) return(mixture)
+  axes <- if (form == "common full") mixture$vectors else {
+    spectrum(unname(moments(mixture)$cov), mixture_dim(mixture), "mixture")$vectors
+  }
+  mixture$means <- mixture$means %*% axes
+  if (form == "full") {
+    mixture$vectors[] <- apply(mixture$vectors, 3, function(V) crossprod(axes, V))
+  } else {
+    mixture$form <- sub("full", "diagonal", form)
+    mixture["vectors"] <- list(NULL)
+  }
+  mixture
+}
+
+# Nodes and weights of integrals of what is like the mixture's density; NULL where draws are better.
+quadrature_nodes <- function(mixture) {
+  used <- keep_components(mixture, mixture$weights > 0)
+  switch(min(mixture_dim(used), 3), line_nodes(used), box_nodes(used, .4), NULL)
+}
+
+# Those of panel_nodes(), as places on the line; NULL where these would be rounded too much.
+line_nodes <- function(mixture) {
+  pieces <- panel_nodes(mixture)
+  x <- unlist(lapply(pieces, function(piece) piece$x + piece$from))
+  if (max(abs(x)) * .Machine$double.eps > 1e-7 * sqrt(min(mixture$values))) return(NULL)
+  list(x = matrix(x), weight = unlist(lapply(pieces, `[[`, "weight")))
+}
+
+# Weights of the times of a grid for the integral over it: in each interval that of the polynomial
+# through the `order` nearest times.
+grid_quadrature <- function(times, order) {
+  N <- length(times) - 1
+  order <- min(order, N + 1)
+  weight <- 0 * times
+  for (k in seq_len(N)) {
+    near <- min(max(k - order / 2 + 1, 1), N + 2 - order)
+    near <- seq(floor(near), length.out = order)
+    h <- times[k] - times[k + 1]
+    s <- (times[k] - times[near]) / h
+    power <- seq_len(order) - 1
+    weight[near] <- weight[near] + h * solve(t(outer(s, power, "^")), 1 / (power + 1))
+  }
+  weight
+}
+
+# The share of the start in intervals between quadrature nodes whose ends come to lie further apart
+# than the narrowest component is wide: what happens there the nodes do not see.
+unresolved <- function(x, w, width) {
+  if (is.null(w)) return(0)
+  torn <- which(abs(diff(x[, 1])) > width)
+  sum(pmax(w[-1], w[-length(w)])[torn])
+}
+
+# By how much means over nodes on a line change if every other node is left out: 0, up to rounding,
+# of what is smooth between them, as maps are that do not tear neighbours apart.
+node_error <- function(values, weights) {
+  values <- as.matrix(values)
+  mean_of <- function(rows) {
+    w <- weights[rows] / sum(weights[rows])
+    there <- w > 0
+    colSums(w[there] * values[rows[there], , drop = FALSE])
+  }
+  all <- mean_of(seq_along(weights))
+  change <- abs(mean_of(seq(1, length(weights), by = 2)) - all)
+  ifelse(is.na(change) | change > 1e-9 * pmax(1, abs(all)), change, 0)
+}
+
+# The standard deviation of the narrowest component at the end of a run.
+narrowest <- function(mixture, times, schedule) {
+  sqrt(min(used_values(diffuse(mixture, times[length(times)], schedule))))
+}
