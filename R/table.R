@@ -1,16 +1,16 @@
 #' Tables of results
 #'
-#' What most analyses return is a data frame that knows what made it: it prints with a head that says
-#' so, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several of them bound
-#' together, and [as.data.frame()] are plain data frames, of which every column is shown.
+#' What most analyses return is a data frame that knows what made it: it prints with a head that
+#' says so, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several of them
+#' bound together, and [as.data.frame()] are plain data frames, of which every column is shown.
 #'
 #' @param x,object A table of results, as of [guidance_sweep()] or [sampler_error()].
 #' @param i,j,drop As for data frames.
 #' @param ... For `plot()`, what the `autoplot()` method takes; for `rbind()`, tables; otherwise as
 #'   for data frames.
 #' @param deparse.level As in [rbind()].
-#' @return `[`, `rbind()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot; where a table has
-#'   no picture of its own, its estimates with bars of two standard errors. `plot()`: `x`.
+#' @return `[`, `rbind()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot; where a table
+#'   has no picture of its own, its estimates with bars of two standard errors. `plot()`: `x`.
 #' @seealso [autoplot.gaussmix()] for what is not a table.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))

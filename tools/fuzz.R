@@ -114,7 +114,8 @@ hostile_value <- function() {
 export_call <- function(name = pick(exports), share = .6) {
   formal <- formals(args(getExportedValue("mixguide", name)))
   formal <- formal[names(formal) != "..."]
-  required <- names(formal)[vapply(formal, identical, NA, quote(expr = ))]
+  # what has no default is a symbol without a name
+  required <- names(formal)[vapply(formal, function(x) is.symbol(x) && !nzchar(x), NA)]
   wanted <- names(formal) %in% c(required, pool$always) | runif(length(formal)) < .25
   mixture <- legal_value("m$*", "m$one")
   known <- c(pool$special[[name]], pool$legal)

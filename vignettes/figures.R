@@ -1,5 +1,5 @@
-# How the vignettes look, and their figures, which pngquant halves where it is installed: in palettes
-# of 256 colours, which R's devices do not write. Sourced where a vignette is knitted only.
+# How the vignettes look, and their figures, which pngquant halves where it is installed: in
+# palettes of 256 colours, which R's devices do not write. Sourced where a vignette is knitted only.
 knitr::opts_chunk$set(collapse = TRUE, comment = "#>", fig.width = 7, fig.height = 3.6, dpi = 72,
                       fig.align = "center")
 if (nzchar(Sys.which("pngquant"))) {

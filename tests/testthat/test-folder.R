@@ -138,7 +138,8 @@ test_that("only plain data are read, whatever the checksum", {
   plain <- list(
     NULL, 1:3, c(a = 1, b = NA), c(TRUE, NA), "text", c("\u00e4", NA),
     list(1, list(x = matrix(1:4, 2))), array(0, 1:3, list(NULL, c("u", "v"), NULL)),
-    data.frame(n = 1, e = NA_character_), raw(3), 1i, factor(c("a", "b")), structure(list(), class = "c", note = list("a", b = 2))
+    data.frame(n = 1, e = NA_character_), raw(3), 1i, factor(c("a", "b")),
+    structure(list(), class = "c", note = list("a", b = 2))
   )
   for (x in plain) expect_true(is_plain_data(serialize(x, NULL, version = 2)))
   code <- list(

@@ -42,7 +42,8 @@ test_that("an object that was changed by hand is refused where it enters", {
     for (field in names(objects[[name]])) {
       changed <- objects[[name]]
       changed[field] <- list(quote(x))
-      call <- function() do.call(guided_sample, stats::setNames(list(m, 5, changed), c("", "", name)))
+      arguments <- stats::setNames(list(m, 5, changed), c("", "", name))
+      call <- function() do.call(guided_sample, arguments)
       expect_error(call(), "changed, or is damaged", class = "mixguide_error", label = field)
     }
   }
