@@ -69,6 +69,7 @@
 #' @param exact Quadrature in place of draws? For d = 1, a deterministic sampler and a `"normal"`
 #'   start: the start's `n` nodes (at least 4001) span 20 standard deviations to each side, for the
 #'   tilt may be made of the start's tails.
+#' @param folder As in [guided_sample()]; chunks are whole islands.
 #' @return An object of class `tilted_sample`, a [guided_sample()] in which
 #'   * `weights`: n weights, which sum to 1; [confidence()], [entropy()] and `summary()` use them;
 #'   * `log_density`: that of the *tilted* law, with its normalising constant as estimated;
@@ -104,7 +105,7 @@
 tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
                           schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                           weights = c("feynman-kac", "path"), strength = NULL, resample = 1,
-                          exact = FALSE, key = NULL) {
+                          exact = FALSE, key = NULL, folder = NULL) {
   check_mixture(mixture)
   check_sampler(sampler)
   if (!inherits(guidance, "guidance")) {
@@ -142,7 +143,7 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
   }
   warn_faults(plan$faults)
   aim <- guidance_models(guidance, plan$process)
-  run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights)
+  run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights, folder)
   if (!exact) run <- judge_weights(run, plan, guidance$class, strength, kind, key)
   if (any(run$folded)) {
     warning("steps fold the map at ", format(mean(run$folded), digits = 2), " of the particles: ",
@@ -175,28 +176,71 @@ log_tilt <- function(log_class, log_all, log_prior, strength) {
 
 # ---- Running
 
-# All particles, from one look at the weights to the next. `nodes`: weights of a quadrature.
-run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL) {
+# All islands, in chunks of whole ones. `nodes`: weights of a quadrature.
+run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL, folder = NULL) {
   n <- plan$begin$n
   N <- length(plan$times) - 1
   often <- if (resample > 0 && plan$sampler$stochastic) min(N, 50) else 1
   looks <- ceiling(N * seq_len(often) / often)
-  steps <- sampler_program(plan$sampler, plan$times, plan$schedule)
-  ops <- switch(kind, path = path_weights, feynman_kac)(plan, steps, looks, strength)
-  islands <- islands_of(n)
+  each <- island_size(n)
+  islands <- rep(seq_len(ceiling(n / each)), each = each, length.out = n)
   count <- max(islands)
-  uniforms <- if (often > 1) matrix(keyed_uniforms(often * count, key), often)
+  job <- c(particle_job(plan, aim[c("models", "log_prior")], key),
+           list(parts = weighted_parts(plan, aim, strength, kind, looks), strength = strength,
+                kind = kind, resample = resample, each = each,
+                uniforms = if (often > 1) matrix(keyed_uniforms(often * count, key), often)))
+  drawn <- is.null(nodes)
+  size <- each * max(1, floor(chunk_size(plan, is_shared(folder)) / each))
+  run <- list()
+  each_chunk(list(name = "tilt", work = island_chunk, job = job), n, size, folder = folder,
+             here = !drawn, collect = function(part, first, count) run <<- c(run, list(part)))
+  joined <- function(field) {
+    value <- lapply(run, `[[`, field)
+    if (is.matrix(value[[1]])) do.call(rbind, value) else unlist(value)
+  }
+  x <- joined("x")
+  warn_lost(sum(rowSums(!is.finite(x)) > 0), n)
+  log_w <- joined("log_w")
+  w <- relative_weights(log_w, nodes)
+  # of each look; the last knows the nodes
+  sums <- array(vapply(run, function(part) part$sums, double(3 * often)), c(3, often, length(run)))
+  ess <- c(apply(sums[, -often, , drop = FALSE], 2, merged_ess), 1 / sum(w^2))
+  again <- Reduce(`+`, lapply(run, `[[`, "again")) / count
+  log_z <- log_mean(log_w, nodes)
+  family <- if (drawn) if (any(again > 0)) islands else seq_len(n)
+  z <- if (drawn) {
+    estimate_row(log_z, families_se(w - 1 / n, family), "Monte Carlo")
+  } else estimate_row(log_z, 0, "quadrature")
+  log_confidence <- joined("log_confidence")
+  ancestor <- joined("ancestor")
+  list(x = name_dims(from_process(x, plan$mixture), NULL, variable_names(plan$mixture)),
+       log_density = joined("log_tilt") - log_z - log_units(plan$mixture),
+       confidence = exp(log_confidence), log_confidence = log_confidence,
+       folded = joined("folded"), trajectory = NULL, weights = w, ess = ess[often],
+       families = if (drawn) length(unique(ancestor[w > 0])), ancestor = if (drawn) ancestor,
+       family = family, log_normaliser = z,
+       history = data.frame(t = plan$times[looks + 1], ess = ess, resampled = again))
+}
+
+# Particles of an island: 16 islands, or as many as leave each 8 particles.
+island_size <- function(n) ceiling(n / max(1, min(16, n %/% 8)))
+
+# The islands of the `count` particles after the first `first`, from one look at the weights to the
+# next.
+island_chunk <- function(job, first, count) {
+  plan <- plan_part(job$plan, first, count)
+  own <- first + seq_len(count)
+  islands <- split(seq_len(count), (own - 1) %/% job$each + 1)
+  tilt <- function(log_p) log_tilt(log_p[[1]], log_p[[2]], job$aim$log_prior, job$strength)
   x <- plan$begin$x
-  ancestor <- seq_len(n)
+  ancestor <- as.integer(own)
   log_w <- 0
-  ess <- again <- double()
-  tilt <- function(log_p) log_tilt(log_p[[1]], log_p[[2]], aim$log_prior, strength)
-  for (i in seq_along(looks)) {
-    k <- seq(if (i == 1) 1 else looks[i - 1] + 1, looks[i])
-    check_reads(steps[k])
-    last <- i == length(looks)
-    part <- run_part(plan, aim, ops[k], k, x, n, if (i == 1) key else stream(key, "steps", i),
-                     closing = last || kind == "path")
+  looks <- length(job$parts)
+  again <- double(looks)
+  sums <- matrix(0, 3, looks)
+  for (i in seq_len(looks)) {
+    key <- if (i == 1) job$key else stream(job$key, "steps", i)
+    part <- run_part(plan, job$aim$models, job$parts[[i]], x, count, key, first)
     x <- part$x
     log_w <- log_w + part$weight
     if (i == 1) {
@@ -204,53 +248,49 @@ run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL)
       before <- tilt(part$first)
       log_w <- log_w + before - log_start
     }
+    last <- i == looks
     # what the path weights telescope to; the others integrate it
-    if (last || kind == "path") now <- tilt(part$closing)
-    if (kind == "path") {
+    if (last || job$kind == "path") now <- tilt(part$closing)
+    if (job$kind == "path") {
       log_w <- log_w + now - before
       before <- now
     }
     if (!all_finite(log_w)) log_w[!is.finite(log_w)] <- -Inf
-    w <- relative_weights(log_w, nodes)
-    ess[i] <- 1 / sum(w^2)
-    again[i] <- 0
-    if (last || often == 1) next
-    for (island in seq_len(count)) {
-      own <- which(islands == island)
-      mean <- log_mean(log_w[own])
-      share <- exp(log_w[own] - mean) / length(own)
+    sums[, i] <- weight_sums(log_w)
+    if (last) break
+    for (island in names(islands)) {
+      of <- islands[[island]]
+      mean <- log_mean(log_w[of])
+      share <- exp(log_w[of] - mean) / length(of)
       # not for an island without weight, nor where all are alike
-      if (mean == -Inf || 1 / sum(share^2) >= resample * length(own) * (1 - 1e-9)) next
-      chosen <- own[systematic(share, uniforms[i, island])]
-      x[own, ] <- x[chosen, ]
-      ancestor[own] <- ancestor[chosen]
-      if (kind == "path") before[own] <- before[chosen]
-      log_w[own] <- mean
-      again[i] <- again[i] + 1 / count
+      if (mean == -Inf || 1 / sum(share^2) >= job$resample * length(of) * (1 - 1e-9)) next
+      chosen <- of[systematic(share, job$uniforms[i, as.integer(island)])]
+      x[of, ] <- x[chosen, ]
+      ancestor[of] <- ancestor[chosen]
+      if (job$kind == "path") before[of] <- before[chosen]
+      log_w[of] <- mean
+      again[i] <- again[i] + 1
     }
   }
-  warn_lost(sum(rowSums(!is.finite(x)) > 0), n)
-  drawn <- is.null(nodes)
-  log_z <- log_mean(log_w, nodes)
-  family <- if (drawn) if (any(again > 0)) islands else seq_len(n)
-  z <- if (drawn) {
-    estimate_row(log_z, families_se(w - 1 / n, family), "Monte Carlo")
-  } else estimate_row(log_z, 0, "quadrature")
-  log_confidence <- pmin(aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
-  x <- from_process(x, plan$mixture)
-  list(x = name_dims(x, NULL, variable_names(plan$mixture)),
-       log_density = now - log_z - log_units(plan$mixture),
-       confidence = exp(log_confidence), log_confidence = log_confidence, folded = part$folded,
-       trajectory = NULL, weights = w, ess = ess[length(ess)],
-       families = if (drawn) length(unique(ancestor[w > 0])), ancestor = if (drawn) ancestor,
-       family = family, log_normaliser = z,
-       history = data.frame(t = plan$times[looks + 1], ess = ess, resampled = again))
+  log_q <- pmin(job$aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
+  list(x = x, log_w = log_w, log_tilt = now, log_confidence = log_q, folded = part$folded,
+       ancestor = ancestor, sums = sums, again = again)
 }
 
-# Which island each of n particles is in: 16 of them, or as many as leave each 8 particles.
-islands_of <- function(n) {
-  count <- max(1, min(16, n %/% 8))
-  rep(seq_len(count), each = ceiling(n / count), length.out = n)
+# The largest of log-weights, and the sums of the weights, relative to it, and of their squares.
+weight_sums <- function(log_w) {
+  top <- max(log_w)
+  if (top == -Inf) return(c(top, 0, 0))
+  w <- exp(log_w - top)
+  c(top, sum(w), sum(w^2))
+}
+
+# The effective sample size from such sums, a column for each chunk.
+merged_ess <- function(sums) {
+  sums <- matrix(sums, 3)
+  by <- exp(sums[1, ] - max(sums[1, ]))
+  if (anyNA(by)) return(0) # no weight is left
+  sum(by * sums[2, ])^2 / sum(by^2 * sums[3, ])
 }
 
 # Why the weights tell nothing, if so; what then is no number says it.
@@ -312,24 +352,37 @@ keyed_uniforms <- function(n, key) {
 WEIGHT <- SCALAR$closing + 2
 FIRST <- SCALAR$closing + 3:4
 
-# Steps k of a run. Returns the particles, by how much the logarithms of the weights grew, and log
-# p_j at the end if it is wanted (`closing`).
-run_part <- function(plan, aim, ops, k, x, n, key, closing) {
-  times <- plan$times[c(k, k[length(k)] + 1)]
-  first <- k[1] == 1
-  if (first) {
-    look <- new_op("eval", to = "", from = "x", t = times[1], scalar = FIRST[1])
-    # with a derivative an evaluation needs a register
-    if (plan$method == "map") look$to <- "(first)"
-    ops[[1]] <- c(list(look), ops[[1]])
-  }
-  program <- compile_program(ops, times, mixture_dim(plan$mixture), if (first) plan$begin$sd,
-                             plan$method, closing = if (closing) times[length(times)], n_models = 5)
-  t <- program$level_times
-  levels <- list(a = plan$schedule$a(t), b2 = plan$schedule$b2(t), want = program$level_want,
-                 coef = aim$coef(t, program$level_of))
+# The programs between the looks, with their levels.
+weighted_parts <- function(plan, aim, strength, kind, looks) {
+  steps <- sampler_program(plan$sampler, plan$times, plan$schedule)
+  ops <- switch(kind, path = path_weights, feynman_kac)(plan, steps, looks, strength)
+  lapply(seq_along(looks), function(i) {
+    k <- seq(if (i == 1) 1 else looks[i - 1] + 1, looks[i])
+    check_reads(steps[k])
+    times <- plan$times[c(k, k[length(k)] + 1)]
+    own <- ops[k]
+    if (i == 1) {
+      look <- new_op("eval", to = "", from = "x", t = times[1], scalar = FIRST[1])
+      # with a derivative an evaluation needs a register
+      if (plan$method == "map") look$to <- "(first)"
+      own[[1]] <- c(list(look), own[[1]])
+    }
+    closing <- if (i == length(looks) || kind == "path") times[length(times)]
+    program <- compile_program(own, times, mixture_dim(plan$mixture), if (i == 1) plan$begin$sd,
+                               plan$method, closing = closing, n_models = 5)
+    t <- program$level_times
+    list(program = program,
+         levels = list(a = plan$schedule$a(t), b2 = plan$schedule$b2(t), want = program$level_want,
+                       coef = aim$coef(t, program$level_of)))
+  })
+}
+
+# Runs one of these. Returns the particles, by how much the logarithms of the weights grew, and log
+# p_j at the start and at the end, where they are wanted.
+run_part <- function(plan, models, part, x, n, key, first) {
   wanted <- c(unlist(SCALAR[c("change", "folded", "start")]), SCALAR$closing + 0:4)
-  run <- core_run(plan$pool, aim$models, levels, program, n, wanted, x, key = key)
+  run <- core_run(plan$pool, models, part$levels, part$program, n, wanted, x, key = key,
+                  first = first)
   scalar <- run$scalar
   map <- plan$method == "map"
   list(x = run$output, weight = scalar[[WEIGHT]] - map * scalar[[SCALAR$change]],

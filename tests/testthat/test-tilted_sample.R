@@ -232,3 +232,34 @@ test_that("one start, or one particle, has no standard error", {
   expect_identical(c(confidence(one)$se, entropy(one)$se, one$log_normaliser$se), rep(NA_real_, 3))
   expect_output(print(one), "one draw")
 })
+
+test_that("islands run in any chunks, here or elsewhere, and are kept", {
+  folder <- withr::local_tempdir()
+  whole <- function(...) {
+    tilted_sample(A2, 203, guidance("1", 1.5), sampler_em(30), key = c(1, 2), ...)
+  }
+  chunked <- function(...) {
+    # two islands a chunk, as if it were a long run
+    home <- asNamespace("mixguide")
+    own <- home$chunk_size
+    unlockBinding("chunk_size", home)
+    on.exit({
+      assign("chunk_size", own, home)
+      lockBinding("chunk_size", home)
+    })
+    assign("chunk_size", function(...) 30, home)
+    whole(...)
+  }
+  for (start in c("normal", "exact")) {
+    once <- whole(start = start)
+    parts <- chunked(start = start, folder = folder)
+    same <- setdiff(names(once), c("ess", "history"))
+    expect_identical(unclass(parts)[same], unclass(once)[same])
+    expect_equal(parts$history, once$history, tolerance = 1e-12)
+    expect_equal(parts$ess, once$ess, tolerance = 1e-12)
+    files <- list.files(folder)
+    expect_identical(chunked(start = start, folder = folder)$x, once$x)
+    expect_identical(list.files(folder), files)
+  }
+  expect_length(files, 2 * 8)
+})
