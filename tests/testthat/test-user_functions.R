@@ -59,8 +59,8 @@ test_that("the end of a time limit is no failure of a function or of what is tri
     repeat Sys.sleep(.01)
   })
   expect_error(limited(guided_sample(m, 5, sleeps)), "time limit")
-  expect_error(limited(rescue(repeat Sys.sleep(.01), function(e) "rescued")), "time limit")
-  expect_identical(rescue(stop("no"), conditionMessage), "no")
+  expect_error(limited(if_error(repeat Sys.sleep(.01), function(e) "another value")), "time limit")
+  expect_identical(if_error(stop("no"), conditionMessage), "no")
 })
 
 test_that("other arguments that were let through are refused", {
