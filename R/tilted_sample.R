@@ -297,34 +297,43 @@ merged_ess <- function(sums) {
 judge_weights <- function(run, plan, class, strength, kind, key) {
   z <- run$log_normaliser
   n <- length(run$weights)
-  check <- if (strength >= 0) direct_normaliser(plan, class, strength, max(n, 1e4), key)
-  # Feynman-Kac weights have the error of the steps, too
-  least <- if (kind == "path") 1e-9 else .15
-  far <- max(3 * sqrt(sum(z$se^2, check$se^2)), least)
+  check <- if (strength >= 0) direct_tilt(plan, class, strength, max(n, 1e4), key)
+  q <- sample_mean(run$confidence, run$weights, run$family)
+  # is it farther from what draws of the class say than both errors explain? Feynman-Kac weights
+  # have the error of the steps, too
+  apart <- function(row, other, most) {
+    far <- max(3 * sqrt(sum(row$se^2, other$se^2)), if (kind == "path") 1e-9 else most)
+    isTRUE(abs(row$estimate - other$estimate) > far)
+  }
+  both <- function(what, row, other) {
+    paste0(what, " is ", format_estimate(row), ", by draws of the class ", format_estimate(other))
+  }
   tail <- tail_of(log(run$weights), tail_size(n))
   run["heavy"] <- list(
     if (max(run$family) == n && is_heavy(tail, n, 1 / n)) {
       paste0("the weights have a Pareto tail of k = ", format(pareto_k(tail), digits = 2))
     } else if (isTRUE(z$se > .1)) {
       paste0("the normalising constant has a relative standard error of ", format(z$se, digits = 2))
-    } else if (isTRUE(abs(z$estimate - check$estimate) > far)) {
-      paste0("the logarithm of the normalising constant is ", format_estimate(z),
-             ", by draws of the class ", format_estimate(check))
-    }
+    } else if (apart(z, check$log_normaliser, .15)) {
+      both("the logarithm of the normalising constant", z, check$log_normaliser)
+    } else if (apart(q, check$confidence, .03)) both("the mean confidence", q, check$confidence)
   )
-  run$log_normaliser_check <- check
+  run["log_normaliser_check"] <- check["log_normaliser"]
   if (!is.null(run$heavy)) run$log_normaliser <- heavy_row()
   run
 }
 
-# log E[p(class | x)^strength | class] at the end of a run, by draws of the class.
-direct_normaliser <- function(plan, class, strength, n, key) {
+# log E[p(class | x)^strength | class] and the mean confidence of the tilt at the end of a run, by
+# draws of the class, whose weights are at most 1.
+direct_tilt <- function(plan, class, strength, n, key) {
   law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
   x <- keyed_draws(class_law(law, class), n, stream(key, "check"))
-  mean <- mean_of_weights(strength * log_class_probability(law, class)(x))
-  mean$se <- mean$se / mean$estimate
-  mean$estimate <- log(mean$estimate)
-  mean
+  log_q <- log_class_probability(law, class)(x)
+  z <- mean_of_weights(strength * log_q)
+  z$se <- z$se / z$estimate
+  z$estimate <- log(z$estimate)
+  list(log_normaliser = z,
+       confidence = sample_mean(exp(log_q), relative_weights(strength * log_q), seq_len(n)))
 }
 
 relative_weights <- function(log_w, nodes = NULL) {
