@@ -83,10 +83,24 @@ newton_step <- function(z, at, gap, miss, h = 1e-6) {
     (miss(there, at)$gap - gap) / h
   }, gap)
   slopes <- array(slopes, c(nrow(z), ncol(z), ncol(z)))
-  t(matrix(vapply(seq_len(nrow(z)), function(i) {
-    J <- matrix(slopes[i, , ], ncol(z))
-    if_error(-solve(J, gap[i, ]), function(e) -gap[i, ])
-  }, double(ncol(z))), ncol(z)))
+  step <- -solve_each(slopes, gap)
+  singular <- rowSums(!is.finite(step)) > 0
+  step[singular, ] <- -gap[singular, ]
+  step
+}
+
+# x of A x = b for each row of `b`; NA where A is singular. In the plane by Cramer's rule, all at
+# once.
+solve_each <- function(A, b) {
+  if (ncol(b) == 1) return(b / A[, , 1])
+  if (ncol(b) == 2) {
+    det <- A[, 1, 1] * A[, 2, 2] - A[, 1, 2] * A[, 2, 1]
+    return(cbind(A[, 2, 2] * b[, 1] - A[, 1, 2] * b[, 2],
+                 A[, 1, 1] * b[, 2] - A[, 2, 1] * b[, 1]) / det)
+  }
+  t(vapply(seq_len(nrow(b)), function(i) {
+    if_error(solve(A[i, , ], b[i, ]), function(e) rep(NA_real_, ncol(b)))
+  }, double(ncol(b))))
 }
 
 # The flow of the run's ODE from its end to the horizon, by the classical Runge-Kutta method.

@@ -302,7 +302,8 @@ judge_weights <- function(run, plan, class, strength, kind, key) {
   # is it farther from what draws of the class say than both errors explain? Feynman-Kac weights
   # have the error of the steps, too
   apart <- function(row, other, most) {
-    far <- max(3 * sqrt(sum(row$se^2, other$se^2)), if (kind == "path") 1e-9 else most)
+    # errors from 16 islands: beyond 4 of them lies 1 run in 1000
+    far <- max(4 * sqrt(sum(row$se^2, other$se^2)), if (kind == "path") 1e-9 else most)
     isTRUE(abs(row$estimate - other$estimate) > far)
   }
   both <- function(what, row, other) {

@@ -20,8 +20,9 @@ test_that("a whole table prints with its head, a part as a data frame with all c
     expect_output(print(x), paste0("<", class, ">"), fixed = TRUE)
     expect_identical(class(as.data.frame(x)), "data.frame")
     expect_named(attributes(as.data.frame(x)), c("names", "row.names", "class"))
-    for (part in list(x[1, ], x[1:2], x[rev(seq_len(nrow(x))), ], utils::head(x, 1), subset(x, TRUE),
-                      rbind(x, x), rbind(as.data.frame(x), x)[1, ])) {
+    parts <- list(x[1, ], x[1:2], x[rev(seq_len(nrow(x))), ], utils::head(x, 1), subset(x, TRUE),
+                  rbind(x, x), rbind(as.data.frame(x), x)[1, ])
+    for (part in parts) {
       expect_identical(class(part), "data.frame", info = class)
       expect_named(attributes(part), c("names", "row.names", "class"), ignore.order = TRUE)
     }
