@@ -113,13 +113,13 @@ power_of_two <- function(x) 2^floor(log2(x))
 
 # Flops of a particle, roughly.
 particle_work <- function(plan) {
-  op <- plan$program$op[1, ]
+  kind <- op_kinds(plan$program)
   d <- nrow(plan$pool$mean)
   K <- ncol(plan$pool$mean)
   score <- K * (20 + if (is.null(plan$pool$vector)) 8 * d else 4 * d^2)
   derivative <- switch(plan$method, none = 0, divergence = 8 * K * d, map = K * d^2 + 2 * d^3)
-  1 + sum(op == op_code("eval")) * (score + derivative) + sum(op == op_code("noise")) * 20 * d +
-    sum(op == op_code("root")) * (K * d^2 + 50 * d^3)
+  1 + sum(kind == "eval") * (score + derivative) + sum(kind == "noise") * 20 * d +
+    sum(kind == "root") * (K * d^2 + 50 * d^3)
 }
 
 # The part of a plan that the `count` particles after the first `first` need.

@@ -38,7 +38,9 @@ runs <- list(
   sweep = function(...) {
     as.data.frame(guidance_sweep(m, "b", 0:1, 3e5, sampler_ddpm(800), key = c(1, 2), ...))
   },
-  tilt = function(...) tilted_sample(m, 2000, guidance("b", 1), sampler_em(50), key = c(1, 2))$x,
+  tilt = function(...) {
+    tilted_sample(m, 3e5, guidance("b", 1), sampler_em(50), key = c(1, 2), ...)$x
+  },
   `zero-shot` = function(...) {
     zero_shot_sample(m, 17000, seen, zero_shot_tds(32), schedule_etc(10), key = c(1, 2), ...)$x
   },
