@@ -174,6 +174,7 @@ branch_density <- function(at, x, log_density) {
   keep <- is.finite(log_density) & c(TRUE, diff(x) != 0)
   x <- x[keep]
   log_density <- log_density[keep]
+  if (length(x) < 2) abort_rounding("leads to one point, or nowhere")
   turns <- turning_nodes(x)
   if (!length(turns)) return(continued_spline(at, x, log_density))
   from <- c(1, turns)
@@ -184,9 +185,7 @@ branch_density <- function(at, x, log_density) {
   first <- findInterval(pmin(x[from], x[to]), sorted, left.open = TRUE)
   last <- findInterval(pmax(x[from], x[to]), sorted)
   if (sum(last - first) > 5e7) {
-    abort(paste0("the map turns back ", number(length(turns)), " times, more than its density can ",
-                 "be summed over: rounding is left of it; take a sampler with an `end` > 0, or a ",
-                 "smaller strength"), "folds")
+    abort_rounding("turns back ", number(length(turns)), " times")
   }
   value <- rep(-Inf, length(at))
   for (i in which(last > first)) {
@@ -199,6 +198,12 @@ branch_density <- function(at, x, log_density) {
     value[inside] <- pmax(value[inside], term) + log1p(exp(-gap))
   }
   value
+}
+
+# Of a map that has no density.
+abort_rounding <- function(...) {
+  abort(paste0("the map ", ..., ": rounding is left of it; take a sampler with an `end` > 0, or a ",
+               "smaller strength"), "folds")
 }
 
 # Where the nodes turn back; some may stand still.
