@@ -291,7 +291,7 @@ print.benchmark_inverse <- function(x, digits = 3, ...) {
 }
 
 #' @rdname benchmark_inverse
-#' @param x,object A `benchmark_inverse`.
+#' @param object A `benchmark_inverse`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @importFrom ggplot2 scale_x_log10
 #' @export

@@ -441,7 +441,7 @@ print.error_budget <- function(x, digits = 3, ...) {
 }
 
 #' @rdname error_budget
-#' @param x,object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
+#' @param object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.error_budget <- function(object, ...) {

@@ -78,7 +78,7 @@ print.folding <- function(x, digits = 5, ...) {
 }
 
 #' @rdname folding
-#' @param x,object A `folding`.
+#' @param object A `folding`.
 #' @param ... Must be empty.
 #' @export
 autoplot.folding <- function(object, ...) {

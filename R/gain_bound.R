@@ -249,7 +249,7 @@ print.gain_bound <- function(x, digits = 4, ...) {
 }
 
 #' @rdname gain_bound
-#' @param object,x A `gain_bound`.
+#' @param object A `gain_bound`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.gain_bound <- function(object, ...) {

@@ -109,7 +109,7 @@ print.guidance_scan <- function(x, digits = 4, ...) {
 }
 
 #' @rdname guidance_scan
-#' @param x,object A `guidance_scan`.
+#' @param object A `guidance_scan`.
 #' @param quantity The column to draw: `"confidence"`, `"gain"`, `"entropy"` or `"fraction_down"`.
 #' @importFrom ggplot2 geom_text scale_fill_gradient2 scale_y_continuous
 #' @export

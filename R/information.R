@@ -165,7 +165,7 @@ information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher informatio
                        curvature = "curvature F: mean square of the Hessian")
 
 #' @rdname information
-#' @param x,object An `information`; `plot()` draws `h`, `I` and `F` against time.
+#' @param object An `information`; `plot()` draws `h`, `I` and `F` against time.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.information <- function(object, ...) {

@@ -301,7 +301,7 @@ print.sampler_judgement <- function(x, ...) {
 }
 
 #' @rdname judge_samples
-#' @param x,object A `sampler_judgement`.
+#' @param object A `sampler_judgement`.
 #' @export
 autoplot.sampler_judgement <- function(object, ...) {
   check_dots(...)

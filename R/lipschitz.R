@@ -230,7 +230,7 @@ center_words <- function(setup) {
 }
 
 #' @rdname lipschitz
-#' @param x,object A `lipschitz`.
+#' @param object A `lipschitz`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.lipschitz <- function(object, ...) {

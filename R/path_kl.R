@@ -425,7 +425,7 @@ print.path_kl <- function(x, ...) {
 }
 
 #' @rdname path_kl
-#' @param x,object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
+#' @param object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.path_kl <- function(object, ...) {

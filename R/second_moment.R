@@ -63,7 +63,7 @@ print.second_moment <- function(x, digits = 6, ...) {
 }
 
 #' @rdname second_moment
-#' @param x,object A `second_moment`.
+#' @param object A `second_moment`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.second_moment <- function(object, ...) {

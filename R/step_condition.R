@@ -364,7 +364,7 @@ print.step_condition <- function(x, ...) {
 }
 
 #' @rdname step_condition
-#' @param x,object A `step_condition`; `plot()` shows the strengths that each step allows.
+#' @param object A `step_condition`; `plot()` shows the strengths that each step allows.
 #' @param ... Must be empty.
 #' @export
 autoplot.step_condition <- function(object, ...) {
