@@ -40,8 +40,10 @@
 #'
 #' **Hosts over ssh.** Where the link to a host goes down nothing tells R, unless ssh looks:
 #' `future::plan(future::cluster, workers = hosts, rshopts = c("-o", "ServerAliveInterval=10", "-o",
-#' "ServerAliveCountMax=3"))` ends the connection after 30 seconds without an answer, and the worker
-#' counts as lost. Without it the time limit above does.
+#' "ServerAliveCountMax=3"), timeout = 600, connectTimeout = 60)` ends the connection after 30
+#' seconds without an answer, and the worker counts as lost; `timeout` and `connectTimeout` end the
+#' waiting of R itself, which is 30 days otherwise, where a worker is lost while it is read or
+#' started anew.
 #'
 #' **Progress** is reported, chunk by chunk as they come, with the time left, through package
 #' progressr: nothing is shown unless you ask, by `progressr::handlers(global = TRUE)` or

@@ -183,7 +183,8 @@ ssh <- function(hosts) {
   key <- c("-i", file.path(work, "key"), "-o", "StrictHostKeyChecking=no", "-o",
            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR")
   future::plan(future::cluster, workers = hosts, rscript_libs = .libPaths(), homogeneous = TRUE,
-               rshopts = c(key, "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"))
+               rshopts = c(key, "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"),
+               timeout = 20, connectTimeout = 10)
 }
 part("ssh", {
   alone_first()
