@@ -65,10 +65,10 @@ same <- function(where) {
 }
 # each chunk to a job, though they are short
 options(mixguide.worker_start = 0)
-slurm <- function(walltime = 600) {
+slurm <- function(walltime = 600, ncpus = 1) {
   future::plan(future.batchtools::batchtools_slurm, workers = 4,
                template = system.file("batchtools", "slurm.tmpl", package = "mixguide"),
-               resources = list(ncpus = 1, walltime = walltime))
+               resources = list(ncpus = ncpus, walltime = walltime, memory = 500))
 }
 # Six chunks, the first short, the others of 3 s; one takes longer while `trap` is there, a file
 # with the number of its first particle and its seconds.
@@ -101,8 +101,11 @@ part("slurm", {
   alone_first()
   slurm()
   same("under Slurm")
+  slurm(ncpus = 2)
   f <- future::future(mixguide:::job_cores(), label = "mixguide-cores")
-  check("a job's threads are its CPUs", identical(as.integer(future::value(f)), 1L))
+  check("a job's threads are its CPUs", identical(as.integer(future::value(f)), 2L))
+  check("jobs of two threads: the bits of one process",
+        identical(runs$sample(), truth("sample")))
   options(mixguide.worker_start = NULL)
   time <- system.time(there <- runs$sample())[["elapsed"]]
   options(mixguide.worker_start = 0)
