@@ -33,7 +33,8 @@ step_form <- function(ops, n = 1) {
       eval = {
         at <- value(op$from)
         fresh <- c(fresh, identical(at, unit(1)))
-        form <- unit(1 + length(fresh))
+        # the denoised point and the noise are no scores, see score_form()
+        form <- if (is.null(op$want)) unit(1 + length(fresh)) else blur(matrix(0, n, width))
         noisy <- is.na(at) | at != 0
         noisy[, seq_len(1 + scores)] <- FALSE
         replace(form, noisy, NA)

@@ -45,6 +45,12 @@ test_that("what is no number times x, scores or noises is NA, and only that", {
                         op_linear("x", c(w = 1, z = 3))), c(NA, NA, 3))
   expect_identical(form(op_root("z", "x", 1, .1), op_linear("x", c(x = 1, z = 3))),
                    c(NA_real_, NA, NA))
+  # the denoised point is no score until score_form() has made it of one
+  point <- list(op_eval("s", t = 1, want = "denoised"), op_linear("x", c(x = 1, s = 2)))
+  expect_null(one_score_step(point))
+  level <- schedule_ou()
+  expect_equal(unlist(one_score_step(score_form(point, level))[c("alpha", "beta")]),
+               c(alpha = 1 + 2 / level$a(1), beta = 2 * level$b2(1) / level$a(1)))
   # of an earlier step
   expect_identical(form(op_linear("x", c(x = 1, old = 1, z = 2))), c(NA, NA, 2))
   steps <- step_form(list(op_eval("s", t = 3:1), op_linear("x", list(x = 1:3, s = 2))), 3)
