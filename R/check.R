@@ -82,13 +82,16 @@ from_user <- function(value, arg, where = NULL) {
   })
 }
 
+# Seconds, of which differences count.
+now <- function() proc.time()[["elapsed"]]
+
 # A long computation of n parts says what is to come, once that is more than ten
 # seconds: what comes back is called with the number of parts that are done.
 forecast <- function(what, n) {
-  begun <- proc.time()[["elapsed"]]
+  begun <- now()
   told <- FALSE
   function(done) {
-    spent <- proc.time()[["elapsed"]] - begun
+    spent <- now() - begun
     if (told || spent < 1 || !done) return(invisible())
     left <- spent / done * (n - done)
     if (left > 10) {
@@ -351,8 +354,7 @@ name_dims <- function(x, ...) {
 }
 
 check_string <- function(x, arg) {
-  ok <- is.character(x) && length(x) == 1 && !is.na(x) && nzchar(x)
-  if (!ok) abort_input(arg, "one non-empty string", describe(x))
+  if (!is_text(x) || !nzchar(x)) abort_input(arg, "one non-empty string", describe(x))
   x
 }
 

@@ -187,7 +187,6 @@ abort_chunk <- function(error, ids, run, still = NULL) {
   begin <- run$first[ids[1]] + 1
   key <- run$task$job$key
   chunks <- length(run$first)
-  number <- function(x) format(x, scientific = FALSE, big.mark = ",")
   span <- if (last > ids[1]) paste0("chunks ", ids[1], " to ", last) else paste("chunk", last)
   message <- paste0(
     span, " of ", chunks, " (particles ", number(begin), " to ", number(end), ") failed: ",
@@ -230,13 +229,12 @@ is_shared <- function(folder) !is.null(folder) || has_workers() || has_progress(
 chunk_progress <- function(chunks, frame) {
   if (chunks == 1 || !has_progress()) return(function(read = FALSE) NULL)
   signal <- progressr::progressor(steps = chunks, envir = frame)
-  began <- Sys.time()
+  began <- now()
   done <- run <- 0
   function(read = FALSE) {
     done <<- done + 1
     run <<- run + !read
-    passed <- as.double(difftime(Sys.time(), began, units = "secs"))
-    left <- if (run > 0) passed / run * (chunks - done)
+    left <- if (run > 0) (now() - began) / run * (chunks - done)
     signal(message = if (!is.null(left)) paste(time_words(left), "left"))
   }
 }

@@ -12,10 +12,9 @@ aim_words <- function(class) {
 
 # Of a long table, rows from the first to the last.
 print_some_rows <- function(table, digits, most = 12) {
-  n <- nrow(table)
-  shown <- unique(round(seq(1, n, length.out = min(n, most))))
-  print(table[shown, ], digits = digits, row.names = FALSE)
-  if (length(shown) < n) cat("  ", length(shown), " of ", n, " times\n", sep = "")
+  shown <- every_row(table, most)
+  print(shown, digits = digits, row.names = FALSE)
+  if (nrow(shown) < nrow(table)) cat("  ", nrow(shown), " of ", nrow(table), " times\n", sep = "")
 }
 
 # At most `max` rows, evenly spread.

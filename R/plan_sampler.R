@@ -138,15 +138,15 @@ plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budge
   state$count <- 0
   state$over <- FALSE
   state$best <- Inf
-  begun <- proc.time()[["elapsed"]]
+  begun <- now()
   row_of <- if (measure == "kl") 1 else 3
   target <- diffuse(mixture, end, schedule)
   list(schedule = schedule, most = most, wanted = wanted, budget = budget, inner = inner,
        measure = measure, row = row_of, n = n, state = state,
-       elapsed = function() proc.time()[["elapsed"]] - begun,
+       elapsed = function() now() - begun,
        # is the time over?
        late = function() {
-         state$over <- state$over || proc.time()[["elapsed"]] - begun > seconds
+         state$over <- state$over || now() - begun > seconds
          state$over
        },
        seconds = seconds,

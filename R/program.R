@@ -166,8 +166,9 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   if (derivative == "divergence" && any(term["by_coordinate", ] == 1)) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
+  fields <- lapply(c(to = "to", at = "at", n = "n"), function(field) op_field(kind, field))
   fill <- function(field, is, value) {
-    at <- op_field(kind, field) == is
+    at <- fields[[field]] == is
     op[field, at] <<- value(at)
   }
   for (field in c("to", "at")) fill(field, "scalar", function(at) table$scalar[at] - 1)
@@ -177,7 +178,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   fill("n", "logp", function(at) table$scalar[at] - 1)
   fill("n", "count", function(at) table$count[at])
   fill("n", "coef", function(at) coef_at[!of_linear])
-  at_time <- which(op_field(kind, "at") == "level")
+  at_time <- which(fields$at == "level")
   of <- table$of[at_time]
   want <- table$want[cummax(ifelse(kind[at_time] == "eval", seq_along(at_time), 1))]
   level <- paste(match(table$t, unique(table$t)), of, want)
@@ -189,7 +190,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
     dimnames(x) <- list(rownames(x), NULL)
     x
   }
-  count <- function(is) sum(op_field(kind, "at") == is)
+  count <- function(is) sum(fields$at == is)
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
        scalars = as.integer(scalars), outputs = count("outputs"), noises = count("noises"),
        derivative = derivative_code[[derivative]], level_times = table$t[first],
@@ -230,7 +231,7 @@ program_levels <- function(program, schedule, scale = NULL) {
 # For each step, the registers other than x that outlive it, as bits: those that are read after its
 # end before they are written again.
 live_registers <- function(op, term) {
-  kind <- operations()$name[op["code", ] + 1]
+  kind <- op_kinds(list(op = op))
   is <- function(field, what) which(op_field(kind, field) %in% what)
   changed <- is("to", "change")
   from <- is("from", c("read", "point"))

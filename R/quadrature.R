@@ -49,24 +49,29 @@ panel_nodes <- function(mixture) {
   })
 }
 
-# Nodes and weights on [-1, 1] (Golub and Welsch 1969).
-gauss_legendre <- function(n) {
-  k <- seq_len(n - 1)
-  jacobi <- matrix(0, n, n)
-  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- k / sqrt(4 * k^2 - 1)
+# Nodes, and weights that sum to 1, of a symmetric density whose orthogonal polynomials have these
+# coefficients of recurrence (Golub and Welsch 1969).
+golub_welsch <- function(off) {
+  k <- seq_along(off)
+  jacobi <- matrix(0, length(off) + 1, length(off) + 1)
+  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- off
   e <- eigen(jacobi, symmetric = TRUE)
-  list(node = e$values, weight = 2 * e$vectors[1, ]^2)
+  list(node = e$values, weight = e$vectors[1, ]^2)
 }
 
-# The tensor rule for N(0, I) in d dimensions (Golub and Welsch 1969), without what is lost in
-# rounding: more than half of the nodes of the plane, and most of those of space.
+# Nodes and weights on [-1, 1].
+gauss_legendre <- function(n) {
+  k <- seq_len(n - 1)
+  rule <- golub_welsch(k / sqrt(4 * k^2 - 1))
+  list(node = rule$node, weight = 2 * rule$weight)
+}
+
+# The tensor rule for N(0, I) in d dimensions, without what is lost in rounding: more than half of
+# the nodes of the plane, and most of those of space.
 hermite_nodes <- function(nodes, d) {
-  k <- seq_len(nodes - 1)
-  jacobi <- matrix(0, nodes, nodes)
-  jacobi[cbind(k, k + 1)] <- jacobi[cbind(k + 1, k)] <- sqrt(k)
-  e <- eigen(jacobi, symmetric = TRUE)
-  x <- unname(as.matrix(expand.grid(rep(list(e$values), d))))
-  weight <- Reduce(function(w, i) as.vector(outer(w, e$vectors[1, ]^2)), seq_len(d), 1)
+  rule <- golub_welsch(sqrt(seq_len(nodes - 1)))
+  x <- unname(as.matrix(expand.grid(rep(list(rule$node), d))))
+  weight <- Reduce(function(w, i) as.vector(outer(w, rule$weight)), seq_len(d), 1)
   keep <- weight > 1e-16
   list(x = x[keep, , drop = FALSE], weight = weight[keep] / sum(weight[keep]))
 }

@@ -224,8 +224,9 @@ cell_difference <- function(x, y) {
       two <- sample_mean(as.double(at_y[third == part] %in% chosen))
       estimate_row(one$estimate - two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
     }
-    if (more(2)$estimate > found) {
-      found <- more(2)$estimate
+    second <- more(2)$estimate
+    if (second > found) {
+      found <- second
       best <- more(3)
     }
   }

@@ -74,6 +74,7 @@ autoplot.mixguide_table <- function(object, ...) {
   ggplot(rows, aes(.data$estimate, .data$what)) +
     geom_pointrange(aes(xmin = .data$estimate - .data$reach,
                         xmax = .data$estimate + .data$reach)) +
-    look() + words(paste0("<", class(object)[1], ">")) +
-    labs(x = "estimate (bars: 2 standard errors)", y = NULL)
+    labs(x = "estimate", y = NULL) + look() +
+    words(gsub("_", " ", class(object)[1]), attr(object, "label"),
+          if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)))
 }

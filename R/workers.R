@@ -224,8 +224,6 @@ on_workers <- function(run) {
   list(value = value, stop = halt)
 }
 
-now <- function() proc.time()[["elapsed"]]
-
 # What is known of the plan's workers: how many, how long it takes until one begins, how long one
 # should be busy, do they stay for the next group? After `timeout` seconds one is given up.
 worker_pool <- function() {

@@ -233,21 +233,25 @@ test_that("chunks whose values are small go to workers in groups, with the same 
   expect_length(list.files(folder), 50)
 })
 
+# A task of 50 particles that looks whether the file `trap` is there; `work` runs on workers.
+trapped_task <- function(trap, work) {
+  environment(work) <- globalenv()
+  list(name = "test", work = work,
+       job = list(plan = list(begin = list(n = 50)), key = c(1, 2), trap = trap))
+}
+
 test_that("a worker that dies is an error that names its chunk and loses no other", {
   skip_without_workers()
   skip_on_os("windows")
   folder <- withr::local_tempdir()
   trap <- withr::local_tempfile(lines = "armed")
-  task <- list(name = "test", job = list(plan = list(begin = list(n = 50)), key = c(1, 2),
-                                         trap = trap),
-               work = function(job, first, count) {
-                 if (first == 20 && file.exists(job$trap)) {
-                   tools::pskill(Sys.getpid(), 9)
-                   Sys.sleep(10)
-                 }
-                 first
-               })
-  environment(task$work) <- globalenv()
+  task <- trapped_task(trap, function(job, first, count) {
+    if (first == 20 && file.exists(job$trap)) {
+      tools::pskill(Sys.getpid(), 9)
+      Sys.sleep(10)
+    }
+    first
+  })
   error <- with_workers("multisession", {
     tryCatch(each_chunk(task, 50, 10, function(...) NULL, folder), error = identity)
   })
@@ -327,16 +331,13 @@ test_that("a frozen worker is given up, its chunk is run by another", {
   skip_on_os("windows")
   folder <- withr::local_tempdir()
   trap <- withr::local_tempfile(lines = "armed")
-  task <- list(name = "test", job = list(plan = list(begin = list(n = 50)), key = c(1, 2),
-                                         trap = trap),
-               work = function(job, first, count) {
-                 if (first == 10 && file.exists(job$trap)) {
-                   unlink(job$trap)
-                   Sys.sleep(8)
-                 }
-                 first
-               })
-  environment(task$work) <- globalenv()
+  task <- trapped_task(trap, function(job, first, count) {
+    if (first == 10 && file.exists(job$trap)) {
+      unlink(job$trap)
+      Sys.sleep(8)
+    }
+    first
+  })
   withr::local_options(mixguide.worker_timeout = 2)
   values <- NULL
   time <- system.time(with_workers("multisession", {
