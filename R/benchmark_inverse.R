@@ -26,7 +26,7 @@
 #'   exact conditional law; others by `p` and `maximum`;
 #' * *particles*: here a set of its own for each of `n_sets` draws, of which one is returned, so
 #'   that draws are independent; authors take the particles of one large set for the sample, as
-#'   [zero_shot_sample()] returns them with `cloud = TRUE`;
+#'   [conditional_sample()] returns them with `cloud = TRUE`;
 #' * *resampling*: MCGdiff's own is `zero_shot_mcgdiff(resampling = "every step")`; where sets are
 #'   small it is far worse than resampling when it is needed, which is the default;
 #' * *DPS*: the authors' `zeta = 1` is `zero_shot_dps(2)`;
@@ -43,7 +43,7 @@
 #' @param steps,c,delta Settings of [schedule_etc()].
 #' @param directions Directions of the sliced Wasserstein distance.
 #' @param schedule,sampler `NULL`: `schedule_etc(steps, c, delta)`, and the default of
-#'   [zero_shot_sample()]; or others.
+#'   [conditional_sample()]; or others.
 #' @param p,maximum Order of the Wasserstein distance, and whether to take the largest over the
 #'   directions instead of the mean of its powers. But for the default they add columns `distance`
 #'   and `distance_floor`, which `summary()`, `print()` and `plot()` then take.
@@ -87,7 +87,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   n_sets <- check_count(n_sets, "n_sets", min = 40)
   steps <- check_steps(steps, min = 2)
   if (is.null(schedule)) schedule <- schedule_etc(steps, c, delta)
-  if (is.null(sampler)) sampler <- eval(formals(zero_shot_sample)$sampler)
+  if (is.null(sampler)) sampler <- eval(formals(conditional_sample)$sampler)
   times <- sampler_times(check_sampler(sampler), check_schedule(schedule))
   p <- check_number(p, "p", min = 1)
   check_flag(maximum, "maximum")
@@ -164,7 +164,7 @@ benchmark_unit <- function(job, first, count) {
 # The distance of another order, or the largest over directions, of the same run; and that of exact
 # draws.
 other_distance <- function(problem, method, unit, job, key) {
-  run <- zero_shot_sample(problem$mixture, unit$n, problem$observation, method, job$schedule,
+  run <- conditional_sample(problem$mixture, unit$n, problem$observation, method, job$schedule,
                           job$sampler, key = key)
   target <- exact_target(run)
   u <- if (unit$d_x > 1) random_directions(unit$d_x, unit$directions, key) else matrix(1)

@@ -5,7 +5,7 @@
 #'
 #' @details For d = 1 nothing is drawn: the output of a deterministic sampler comes from the nodes
 #'   of a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of
-#'   [sampler_law()]. Otherwise particles meet the same noise under all strengths.
+#'   [guided_law()]. Otherwise particles meet the same noise under all strengths.
 #'
 #' @inheritParams strength_limit
 #' @param strength Numbers, in increasing order.

@@ -8,7 +8,7 @@
 #' and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote; it is a
 #' measured number, not a theorem, and the steps before it show whether it has settled.
 #'
-#' Errors are those of the whole law, by [sampler_error()]: quadrature where that is possible, so
+#' Errors are those of the whole law, by [guided_error()]: quadrature where that is possible, so
 #' that they have no sampling error. With `start = "exact"`, the default, they are those of the
 #' steps alone; with `"normal"` the error of the start is in them, a floor that steps cannot lower,
 #' and the order ends at 0.
@@ -17,7 +17,7 @@
 #' and the total variation linear: they have twice its order. Guarantees promise less: for samplers
 #' of the reverse SDE a total variation of order 1/2 (see [error_budget()]).
 #'
-#' @inheritParams sampler_error
+#' @inheritParams guided_error
 #' @param samplers A [sampler()], whose number of steps is changed, or a function of the number of
 #'   steps that returns one; or a list of these. Its names are those of the result, and where there
 #'   are none the labels of the samplers. `NULL`: the samplers of the package, each on the `grid`
@@ -25,9 +25,9 @@
 #' @param steps Two or more increasing numbers of steps. For a function they may be anything that
 #'   makes its sampler finer.
 #' @param grid,end For `samplers = NULL`, see [sampler()].
-#' @param ... Passed to [sampler_error()]; for `plot()`, to `autoplot()`.
+#' @param ... Passed to [guided_error()]; for `plot()`, to `autoplot()`.
 #' @return A data frame of class `convergence_order` with a row per sampler, quantity and number of
-#'   steps: `sampler`, `quantity` (the three of [sampler_error()]), `steps`, `evaluations` (of the
+#'   steps: `sampler`, `quantity` (the three of [guided_error()]), `steps`, `evaluations` (of the
 #'   score, in one run), the error `estimate` with its `se` and `method`, and the `order` over the
 #'   row before with its standard error `order_se` (0 for quadrature). The order is `NA` where
 #'   rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()` has
@@ -35,7 +35,7 @@
 #' @section Errors: Of class `mixguide_error`.
 #' @source The orders are measured, and none is taken from a paper. Setting: Liang, Shi, Song and
 #'   Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
-#' @seealso [sampler_moments()], the exact law on one Gaussian; [sampler_limit()], which makes use
+#' @seealso [guided_moments()], the exact law on one Gaussian; [sampler_limit()], which makes use
 #'   of a known order.
 #' @examples
 #' few <- list("Euler" = sampler_euler(grid = "uniform"), "Heun" = sampler_heun(grid = "uniform"),
@@ -47,7 +47,7 @@
 convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200),
                               schedule = schedule_ou(), horizon = NULL, start = "exact",
                               grid = "uniform", end = 0, ...) {
-  check_dots(..., also = sampler_error)
+  check_dots(..., also = guided_error)
   check_mixture(mixture)
   check_schedule(schedule)
   if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&
@@ -63,7 +63,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
       sampler <- check_sampler(samplers[[name]](n), "samplers")
       begin <<- sampler_times(sampler, schedule, horizon, mixture)[1]
       cost <- score_evaluations(sampler, schedule, horizon)
-      error <- as.data.frame(sampler_error(mixture, sampler, schedule, horizon, start, ...))
+      error <- as.data.frame(guided_error(mixture, sampler, schedule, horizon, start, ...))
       data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,
                  error[c("estimate", "se", "method")], stringsAsFactors = FALSE)
     })

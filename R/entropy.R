@@ -11,7 +11,7 @@
 #' it by the same number everywhere: the entropy of what the run puts out is then exact, which is
 #' not to say that the run puts out what it should. Where steps fold the
 #' number is an upper bound; `summary()` of the sample tells, and in one dimension [folding()] has
-#' the entropy itself. Stochastic samplers have none but by their [sampler_law()].
+#' the entropy itself. Stochastic samplers have none but by their [guided_law()].
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].

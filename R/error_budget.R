@@ -66,7 +66,7 @@
 #' @inheritParams path_kl
 #' @param lipschitz `NULL`: the largest global Lipschitz constant of the score, by [lipschitz()], at
 #'   17 times of the run; or a positive number that is known to hold at all times.
-#' @param measure Measure the error itself ([sampler_error()])? For stochastic samplers in two
+#' @param measure Measure the error itself ([guided_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
 #' @param score_error As for [path_kl()]; with a function there is no measured error.
 #' @param n Number of draws where there are any.
@@ -81,7 +81,7 @@
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
 #'   \doi{10.48550/arXiv.2211.01916}; Benton et al. (2024), \doi{10.48550/arXiv.2308.03686}; Chen et
 #'   al. (2023), \doi{10.48550/arXiv.2305.11798} (DPOM and DPUM).
-#' @seealso [path_kl()], [sampler_error()], [plan_sampler()] to find a sampler for a wanted error.
+#' @seealso [path_kl()], [guided_error()], [plan_sampler()] to find a sampler for a wanted error.
 #' @examples
 #' m <- named_mixture("A1")
 #' budget <- error_budget(m, sampler_exponential(50, TRUE, "uniform"), horizon = 3)
@@ -181,7 +181,7 @@ score_square <- function(run) {
 # ---- What is measured
 
 measure_error <- function(run, start = run$start, score_error = run$score_error) {
-  tryCatch(sampler_error(run$mixture, run$sampler, run$schedule, run$times[1], start, score_error,
+  tryCatch(guided_error(run$mixture, run$sampler, run$schedule, run$times[1], start, score_error,
                          n = run$n),
            mixguide_error = function(e) conditionMessage(e))
 }

@@ -14,7 +14,7 @@
 #' **Accuracy.** The whole is solved once more with half the nodes and half the steps; the change of
 #' confidence and entropy, about three times the error that is left, is `error` and printed.
 #'
-#' @inheritParams sampler_law
+#' @inheritParams guided_law
 #' @param end Time at which to stop: 0, or later for mixtures with point masses.
 #' @param nodes Number of nodes.
 #' @param steps Number of time steps.

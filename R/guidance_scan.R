@@ -4,7 +4,7 @@
 #' particles and noise: where strong guidance needs short steps, it shows.
 #'
 #' @details For d = 1 confidence, gain and entropy are exact: by the quadrature of the sweep, or,
-#'   for a stochastic sampler, by its [sampler_law()], which gives it an entropy, too. What concerns
+#'   for a stochastic sampler, by its [guided_law()], which gives it an entropy, too. What concerns
 #'   single paths then still comes from `n` particles, and so does all of a stochastic sampler with
 #'   a [score_error()].
 #'

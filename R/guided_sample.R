@@ -82,7 +82,7 @@
 #'   very large strength) ends with a warning that counts them. A lost worker is an error of class
 #'   `mixguide_error_chunk`, see [scaling].
 #' @seealso [guidance_sweep()] to compare strengths; [guided_summary()] for more particles than
-#'   memory holds; [sampler_law()] for the law of the output without particles; [tilted_sample()] to
+#'   memory holds; [guided_law()] for the law of the output without particles; [tilted_sample()] to
 #'   sample `p(x | class) p(class | x)^strength`, which guidance does not; [scaling] for several
 #'   processes or hosts; [confidence()], [entropy()] for estimates.
 #' @examples

@@ -32,7 +32,7 @@
 #' `(cells - 1)/(2 n)` is taken off the first; the second has its value for exact draws in the last
 #' row. A density estimate is not made: of a law that is nearly singular it would be wrong.
 #'
-#' @param samples Draws: an n x d matrix or data frame, a [zero_shot_sample()] or a
+#' @param samples Draws: an n x d matrix or data frame, a [conditional_sample()] or a
 #'   [guided_sample()]; or a named list of such.
 #' @param target The exact law, a [gaussmix()]; `NULL` for zero-shot samples: the exact conditional
 #'   law at the time at which the first of them ended.
@@ -49,7 +49,7 @@
 #'   also `seconds` and `evaluations` (scores per draw).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
-#' @seealso [zero_shot_moments()] for exact divergences on one Gaussian; [benchmark_inverse()].
+#' @seealso [conditional_moments()] for exact divergences on one Gaussian; [benchmark_inverse()].
 #' @examples
 #' m <- named_mixture("M2")
 #' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
@@ -67,7 +67,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   if (!length(runs)) abort_input("samples", "at least one sample", "an empty list")
   names(runs) <- sample_names(runs)
   faults <- unlist(lapply(unname(runs), function(run) if (!is.null(class_of_run(run))) run$faults))
-  of_run <- Filter(function(run) inherits(run, "zero_shot_sample"), runs)
+  of_run <- Filter(function(run) inherits(run, "conditional_sample"), runs)
   if (is.null(target)) {
     if (!length(of_run)) abort_input("target", "given: the exact law", "NULL")
     target <- exact_target(of_run[[1]])
@@ -149,7 +149,7 @@ sample_names <- function(runs) {
 }
 
 class_of_run <- function(x) {
-  if (inherits(x, c("zero_shot_sample", "guided_sample"))) class(x)[1]
+  if (inherits(x, c("conditional_sample", "guided_sample"))) class(x)[1]
 }
 
 # The exact probability of the intervals between the sample's quantiles, averaged over variables.
@@ -218,7 +218,7 @@ cell_distances <- function(u, cells) {
 }
 
 #' @rdname judge_samples
-#' @param mixture,schedule,sampler,horizon As in [zero_shot_sample()].
+#' @param mixture,schedule,sampler,horizon As in [conditional_sample()].
 #' @param methods A list of [zero_shot] methods; if it has names, they are shown.
 #' @param n Number of draws: one for all, or one per method.
 #' @param ... Passed to `judge_samples()`.
@@ -239,7 +239,7 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
   runs <- list()
   faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
-      runs[[i]] <- zero_shot_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
+      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
                                     horizon, key)
     )[["elapsed"]]
     evaluations[i] <- zero_shot_cost(runs[[i]])

@@ -51,7 +51,7 @@ law_rest <- function(within, across, mean, variance, mixture) {
 
 #' Laws on nodes
 #'
-#' The distribution of a sampler's output ([sampler_law()]), of the continuous-time process
+#' The distribution of a sampler's output ([guided_law()]), of the continuous-time process
 #' ([fokker_planck()], [sampler_limit()]) or of a tilted target, known exactly or by quadrature on
 #' nodes in one or two dimensions (more, if the rest is an independent Gaussian). There are no
 #' random numbers in it: `se` of its numbers is 0, or, in one dimension, by how much they change if
@@ -89,7 +89,7 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' * `law_density()`: a vector, one number per point.
 #' * `law_distance()`: a data frame with one row and columns `kl`, which is KL(from || to), in nats,
 #'   `kl_reverse`, KL(to || from), `total_variation` (`NA` if what a reduction leaves differs, see
-#'   [sampler_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is not
+#'   [guided_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is not
 #'   known and why.
 #' * `quantile()`: in one dimension, a vector; 0 and 1 are `-Inf` and `Inf`.
 #' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
@@ -103,7 +103,7 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @source Derived for this package.
 #' @examples
 #' m <- named_mixture("A2")
-#' law <- sampler_law(m, guidance("1", 2), sampler_em(50))
+#' law <- guided_law(m, guidance("1", 2), sampler_em(50))
 #' law
 #' summary(law)
 #' law_density(law, c(0, 2))
@@ -155,8 +155,8 @@ no_density_between <- function(...) {
 }
 
 check_law <- function(x, arg = "law") {
-  if (!inherits(x, "law")) abort_input(arg, "a law (see sampler_law())", paste("a", class(x)[1]))
-  check_made(x, arg, "sampler_law()", x = function(x) is.double(x) && is.matrix(x),
+  if (!inherits(x, "law")) abort_input(arg, "a law (see guided_law())", paste("a", class(x)[1]))
+  check_made(x, arg, "guided_law()", x = function(x) is.double(x) && is.matrix(x),
              weights = is.double, log_density = is.double)
 }
 

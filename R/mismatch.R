@@ -98,7 +98,7 @@ mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
 #' DDNM and can lie further from the target. And at coarse steps the discretisation may make up for
 #' a part of the mismatch, so that a larger `B` goes with a smaller divergence of the output.
 #'
-#' @inheritParams zero_shot_sample
+#' @inheritParams conditional_sample
 #' @inheritParams mismatch
 #' @param method One of the [zero_shot] methods that are a score; `NULL`: the unconditional score,
 #'   which ignores `y`.
@@ -130,7 +130,7 @@ zero_shot_mismatch <- function(mixture, observation, method = NULL, schedule = s
   } else {
     check_zero_shot(method)
     # of one Gaussian every method that is a score is affine
-    list(at = zero_shot_scorer(mixture, observation, method, schedule), affine = single,
+    list(at = conditional_scorer(mixture, observation, method, schedule), affine = single,
          label = format(method))
   }
   range <- observed_range(observation, observation_matrix(observation, mixture),

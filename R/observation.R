@@ -5,7 +5,7 @@
 #' A linear observation
 #'
 #' `y = H x + n`, where `x` comes from a mixture and the noise `n` is Gaussian of mean zero and
-#' independent of it: what [zero_shot_sample()] and [zero_shot_score()] are conditional on.
+#' independent of it: what [conditional_sample()] and [conditional_score()] are conditional on.
 #'
 #' @details
 #' Zero-shot methods see `y` through the pseudo-inverse `H+` of `H`: `H+ y` estimates the part of

@@ -360,7 +360,7 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   answer(t(means), "Monte Carlo", sample_mean(total)$se)
 }
 
-# The error of the start alone, where `target` should be, as rows of sampler_error(); not by nodes
+# The error of the start alone, where `target` should be, as rows of guided_error(); not by nodes
 # of the start, which need not be where the target is.
 start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   p <- keep_components(target, target$weights > 0)

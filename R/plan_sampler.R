@@ -5,7 +5,7 @@
 #' For a mixture and an error that one is willing to accept: the sampler, the number of steps, the
 #' time grid, the horizon and the end that need the fewest score evaluations. Or, for a number of
 #' score evaluations that one can afford, those with the least error. They are found by computing
-#' the error itself ([sampler_error()]) of many candidates, not by guarantees, which ask for far
+#' the error itself ([guided_error()]) of many candidates, not by guarantees, which ask for far
 #' more.
 #'
 #' @details
@@ -40,7 +40,7 @@
 #' integrator of the SDE, on a uniform grid, for which the bound without Lipschitz constant (see
 #' [error_budget()]) is at most the wanted error, by extrapolation in `1/steps`.
 #'
-#' @inheritParams sampler_error
+#' @inheritParams guided_error
 #' @param error The wanted error, positive: total variation (below 1) or nats. `NULL`: 0.01, unless
 #'   `evaluations` are given.
 #' @param measure `"total_variation"`, or `"kl"` for `KL(target || output)`.
@@ -61,7 +61,7 @@
 #'   the estimate and two standard errors.
 #' @param seconds The time after which the search ends.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
-#'   `error` (a row as of [sampler_error()]) of the best, or `NULL` where none was found; `tried`, a
+#'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
 #'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
 #'   `end`, `steps`, `evaluations`, `error` (`NA` where the search ended early); `guaranteed`, the
 #'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
@@ -267,7 +267,7 @@ plan_final <- function(tried, makers, job) {
   list(sampler = sampler, row = row, tried = tried)
 }
 
-# sampler_error() against a target of any time, without warnings: what it warns of, or cannot do,
+# guided_error() against a target of any time, without warnings: what it warns of, or cannot do,
 # has no known error.
 quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error, n, nodes) {
   none <- function(condition) {

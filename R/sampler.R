@@ -58,7 +58,7 @@
 #' @return `sampler()`: an object of class `sampler`, a list of the arguments. `op_*()`: an object
 #'   of class `op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to` and the other
 #'   arguments.
-#' @seealso [sampler_moments()], which gives a sampler's exact law on one Gaussian: the first test
+#' @seealso [guided_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
 #' @family samplers
 #' @examples
@@ -81,7 +81,7 @@
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
 #' # one Gaussian, exactly: steps in proportion to the noise come too late for it
 #' gaussian <- gaussmix(1, 1.5, .25)
-#' sampler_moments(gaussian, sampler_annealed())
+#' guided_moments(gaussian, sampler_annealed())
 #' @export
 sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = NULL,
                     divergence = !stochastic, label = name, params = list(),
@@ -165,7 +165,7 @@ check_sampler <- function(x, arg = "sampler") {
 #' How many scores one particle's run takes: what samplers should be compared by, rather than by
 #' steps.
 #'
-#' @inheritParams sampler_moments
+#' @inheritParams guided_moments
 #' @param sampler A [sampler()].
 #' @return A whole number. Guidance takes the scores of the class and of the whole together, and
 #'   counts once.

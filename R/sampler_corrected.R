@@ -24,8 +24,8 @@
 #' [sampler()]'s step does: the last writes `x`, and registers of the predictor that its later steps
 #' read must not be written. Names in brackets are free.
 #'
-#' A stochastic sampler carries no log-density; for its law see [sampler_law()], and
-#' [sampler_moments()] for one Gaussian.
+#' A stochastic sampler carries no log-density; for its law see [guided_law()], and
+#' [guided_moments()] for one Gaussian.
 #'
 #' @param predictor A [sampler()], which also gives the time grid.
 #' @param corrector What follows its steps: `corrector_langevin()`, `corrector_underdamped()` or a
@@ -49,8 +49,8 @@
 #' @examples
 #' # one Gaussian, exactly: the corrector removes most of the error that the start leaves
 #' gaussian <- gaussmix(1, 1.5, .25)
-#' sampler_moments(gaussian, sampler_euler(), horizon = 2)
-#' sampler_moments(gaussian, sampler_corrected(sampler_euler(), corrector_langevin(.05)),
+#' guided_moments(gaussian, sampler_euler(), horizon = 2)
+#' guided_moments(gaussian, sampler_corrected(sampler_euler(), corrector_langevin(.05)),
 #'                 horizon = 2)
 #' # a correction of three steps after every tenth step
 #' sampler_corrected(sampler_ddim(100), corrector_underdamped(.1, 3), after = seq(10, 100, 10))

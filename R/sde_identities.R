@@ -18,7 +18,7 @@
 #' @inheritParams guided_sample
 #' @param class Label of the class to guide to, or several labels for their union.
 #' @param strength Numbers.
-#' @param n `NULL`: by the exact law of the chain on a grid (see [sampler_law()]), in one or two
+#' @param n `NULL`: by the exact law of the chain on a grid (see [guided_law()]), in one or two
 #'   dimensions or what reduces to them. A number: by as many particles.
 #' @param sampler A sampler of the reverse SDE: [sampler_em()], [sampler_exponential()] with
 #'   `stochastic = TRUE`, [sampler_ddpm()].

@@ -9,7 +9,7 @@
 #' bisection settles the rest. A loss that is made good within one such factor is not seen.
 #'
 #' For d = 1 the mean is taken by quadrature: over `n` starts for deterministic samplers with a
-#' `"normal"` start, as in [guidance_sweep()], else over the exact law, see [sampler_law()], which
+#' `"normal"` start, as in [guidance_sweep()], else over the exact law, see [guided_law()], which
 #' is used with `exact = TRUE` for other runs that reduce to one or two dimensions, too. Otherwise
 #' it is taken over `n` particles that meet the same noise under each strength, and `se` is that of
 #' the paired difference at the limit over its slope there. Far beyond the step
@@ -115,7 +115,7 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
 }
 
 # How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see
-# sampler_law()), or over "particles".
+# guided_law()), or over "particles".
 exact_means <- function(exact, mixture, sampler, schedule, horizon, start) {
   flat <- mixture_dim(mixture) == 1
   nodes <- flat && !sampler$stochastic && identical(start[1], "normal")

@@ -4,7 +4,7 @@
 #' says so, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several of them
 #' bound together, and [as.data.frame()] are plain data frames, of which every column is shown.
 #'
-#' @param x,object A table of results, as of [guidance_sweep()] or [sampler_error()].
+#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()].
 #' @param i,j,drop As for data frames.
 #' @param ... For `plot()`, what the `autoplot()` method takes; for `rbind()`, tables; otherwise as
 #'   for data frames.

@@ -8,7 +8,7 @@
 #' Zero-shot conditional methods
 #'
 #' How to sample from a mixture, given an [observation()] `y = H x + n`, with its unconditional
-#' score alone. [zero_shot_sample()] runs these methods beside the exact answer, which a mixture
+#' score alone. [conditional_sample()] runs these methods beside the exact answer, which a mixture
 #' has; none but `zero_shot_exact()` is exact.
 #'
 #' @details Notation: `s` the unconditional score at `x = x_t`, `a` and `b^2` of the [schedule],

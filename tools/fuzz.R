@@ -299,7 +299,7 @@ load_pool <- function() {
   stored <- file.path(opt$out, "objects.rds")
   if (file.exists(stored)) pool$obj <- readRDS(stored) else {
     # an object of each export: twice, for what takes one
-    for (name in c("sampler_law", exports, exports)) if (is.null(pool$obj[[name]])) {
+    for (name in c("guided_law", exports, exports)) if (is.null(pool$obj[[name]])) {
       set.seed(1)
       for (try in 1:5) {
         value <- evaluate(export_call(name, 0)$text)$value

@@ -117,12 +117,12 @@ coverage_cases <- local({
       rbind(mean = c(mean(means), sqrt(within + 1.1 * stats::var(means))))
     }),
     "zero-shot particles" = list(run = function() {
-      run <- zero_shot_sample(M2, 60, y, zero_shot_tds(8), schedule_etc(10))
+      run <- conditional_sample(M2, 60, y, zero_shot_tds(8), schedule_etc(10))
       rbind(mean = c(mean(run$x[, 1]), stats::sd(run$x[, 1]) / sqrt(60)),
             residual = summary_residual(run))
     }),
-    "sampler_error" = list(known = TRUE, run = function() {
-      at <- sampler_error(G4, sampler_heun(4), method = "Monte Carlo", n = 500)
+    "guided_error" = list(known = TRUE, run = function() {
+      at <- guided_error(G4, sampler_heun(4), method = "Monte Carlo", n = 500)
       rows_of(at, at$quantity)
     })
   )

@@ -128,6 +128,6 @@ corrector_sampler <- function(row, L = 15.2) {
 
 printed <- function(text) strsplit(text, " ")[[1]]
 
-# A row of sampler_error().
+# A row of guided_error().
 total_variation <- function(error) error$estimate[error$quantity == "total variation"]
 divergence <- function(error) error$estimate[error$quantity == "KL(target || output)"]

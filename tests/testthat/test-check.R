@@ -334,7 +334,7 @@ test_that("what has a number for each variable goes by their names, whatever the
     expect_equal(observation(y, noise = diag(S)[o])$noise, observation(y, noise = diag(S))$noise)
     at <- function(o) {
       start <- list(mean = means[1, o], cov = S[o, o])
-      sampler_moments(s, sampler_em(5), start = start)[c("mean", "cov")]
+      guided_moments(s, sampler_em(5), start = start)[c("mean", "cov")]
     }
     expect_equal(at(o), at(1:3))
     range <- rbind(means - 5, means + 5)

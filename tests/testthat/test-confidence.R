@@ -131,11 +131,11 @@ test_that("of points the confidence in any class is computed", {
 })
 
 test_that("so it is of laws, and of sweeps that kept their samples", {
-  law <- sampler_law(line, guidance("a", 1), sampler_em(20))
+  law <- guided_law(line, guidance("a", 1), sampler_em(20))
   expect_equal(confidence(law, c("a", "b"))$estimate,
                c(confidence(law)$estimate, 1 - confidence(law)$estimate))
   high <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 1, 0)), .5, class = c("a", "b"))
-  law <- sampler_law(high, guidance("a", 1), sampler_ddim(20))
+  law <- guided_law(high, guidance("a", 1), sampler_ddim(20))
   expect_false(is.null(law$rest))
   expect_equal(sum(confidence(law, c("a", "b"))$estimate), 1)
   expect_equal(confidence(law, "a")$estimate, confidence(law)$estimate)

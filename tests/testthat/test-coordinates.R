@@ -143,7 +143,7 @@ test_that("laws, errors and bounds are", {
   }
   one <- function(m) marginal(m, 1)
   law <- lapply(at[c("x", "u")], function(m) {
-    sampler_law(one(m), guidance("a", 1), sampler_em(30), horizon = 5)
+    guided_law(one(m), guidance("a", 1), sampler_em(30), horizon = 5)
   })
   expect_equal(drop(law$x$x), 140 + 20 * drop(law$u$x), tolerance = 1e-9, ignore_attr = TRUE)
   expect_equal(entropy(law$x)$estimate, entropy(law$u)$estimate + log(20), tolerance = 1e-9)
@@ -159,7 +159,7 @@ test_that("laws, errors and bounds are", {
   })
   expect_equal(law_density(flow$x, 140 + 20 * u[, 1]), law_density(flow$u, u[, 1]) / 20,
                tolerance = 1e-6)
-  same(function(m) sampler_error(one(m), sampler_ddim(20), horizon = 5))
+  same(function(m) guided_error(one(m), sampler_ddim(20), horizon = 5))
   same(function(m) path_kl(one(m), sampler_em(50, "uniform"), horizon = 5))
   same(function(m) error_budget(one(m), sampler_em(50, "uniform"), horizon = 5))
   same(lipschitz, t = .1)
@@ -180,7 +180,7 @@ test_that("a reduced law keeps the coordinates beside what is reduced", {
   u <- gaussmix(c(.5, .5), means, .5)
   x <- standardise(gaussmix(c(.5, .5), back(means), list(.5 * scale^2, .5 * scale^2)), center,
                    scale)
-  law <- lapply(list(x = x, u = u), sampler_law, guidance("1", 1), sampler_em(20), horizon = 5)
+  law <- lapply(list(x = x, u = u), guided_law, guidance("1", 1), sampler_em(20), horizon = 5)
   at <- rbind(c(0, .2, 1), c(1, 1, -1))
   expect_equal(law_density(law$x, back(at), log = TRUE),
                law_density(law$u, at, log = TRUE) - sum(log(scale)), tolerance = 1e-8)
@@ -203,8 +203,8 @@ test_that("one Gaussian's sampler has its moments in the variables of the mixtur
   u <- gaussmix(1, t(c(.3, -.5)), S)
   x <- standardise(gaussmix(1, t(center + scale * c(.3, -.5)), S * outer(scale, scale)), center,
                    scale)
-  a <- sampler_moments(x, sampler_ddim(20), horizon = 5)
-  b <- sampler_moments(u, sampler_ddim(20), horizon = 5)
+  a <- guided_moments(x, sampler_ddim(20), horizon = 5)
+  b <- guided_moments(u, sampler_ddim(20), horizon = 5)
   expect_equal(a$mean, center + scale * b$mean, tolerance = 1e-10)
   expect_equal(a$cov, b$cov * outer(scale, scale), tolerance = 1e-10)
   expect_equal(a$kl, b$kl, tolerance = 1e-8)
@@ -218,13 +218,13 @@ test_that("zero-shot methods run in the coordinates of the process", {
   in_x <- observation(drop(y + H %*% (at$center / at$scale)), H / at$scale, .04)
   in_u <- observation(y, H, .04)
   for (method in list(zero_shot_exact(), zero_shot_bo(), zero_shot_dps(), zero_shot_tds(8))) {
-    a <- zero_shot_sample(at$x, 20, in_x, method, key = c(7, 8))
-    b <- zero_shot_sample(at$u, 20, in_u, method, key = c(7, 8))
+    a <- conditional_sample(at$x, 20, in_x, method, key = c(7, 8))
+    b <- conditional_sample(at$u, 20, in_u, method, key = c(7, 8))
     expect_equal(a$x, at$back(b$x), tolerance = 1e-6)
   }
   point <- t(c(.1, .2))
-  expect_equal(zero_shot_score(at$x, at$back(point), 20, in_x, zero_shot_bo()),
-               zero_shot_score(at$u, point, 20, in_u, zero_shot_bo()) / rep(at$scale, each = 1),
+  expect_equal(conditional_score(at$x, at$back(point), 20, in_x, zero_shot_bo()),
+               conditional_score(at$u, point, 20, in_u, zero_shot_bo()) / rep(at$scale, each = 1),
                tolerance = 1e-8)
   expect_equal(plain_frame(zero_shot_mismatch(at$x, in_x, zero_shot_bo(), nodes = 20)),
                plain_frame(zero_shot_mismatch(at$u, in_u, zero_shot_bo(), nodes = 20)),
@@ -276,7 +276,7 @@ test_that("units of the data, and of what was observed, change nothing", {
     list((run$x - place(0 * run$x, m)) / rep(units(m)$D, each = 60), run$confidence)
   }
   zero_shot <- function(m, obs, method) {
-    run <- zero_shot_sample(m, 50, obs(m), method, key = key)
+    run <- conditional_sample(m, 50, obs(m), method, key = key)
     list((run$x - place(0 * run$x, m)) / rep(units(m)$D, each = 50),
          judge_samples(run, directions = 10)[, -1])
   }
@@ -342,8 +342,8 @@ test_that("a mixture of the same variables in another order is refused, wherever
   other <- marginal(m, c("v", "u"))
   step <- sampler_ddim(20)
   expect_mixguide_error(guided_sample(m, 3, start = other), "start")
-  expect_mixguide_error(sampler_law(m, NULL, step, start = other), "start")
-  expect_mixguide_error(sampler_error(m, step, start = other), "start")
+  expect_mixguide_error(guided_law(m, NULL, step, start = other), "start")
+  expect_mixguide_error(guided_error(m, step, start = other), "start")
   expect_mixguide_error(guided_sample(m, 3, guidance("a", 1, negative = other)), "negative")
   expect_mixguide_error(guided_sample(m, 3, score_error = score_error(model = other)), "model")
   expect_mixguide_error(mismatch(m, other, nodes = 3), "model")

@@ -35,9 +35,9 @@ test_that("without guidance towards one Gaussian nothing is random", {
 test_that("guidance lowers the covariance of the SDE on C3, as tabulated", {
   # the differences of the means lie in the one eigenspace: Cov(eta) <= Cov(0)
   steps <- sampler_em(100, "uniform")
-  covs <- c(list(sampler_moments(gaussmix(1, t(c(2, 0)), 1), steps, horizon = 5)$cov),
+  covs <- c(list(guided_moments(gaussmix(1, t(c(2, 0)), 1), steps, horizon = 5)$cov),
             lapply(c(1, 4), function(eta) {
-              moments(sampler_law(named_mixture("C3"), guidance("1", eta), steps, horizon = 5))$cov
+              moments(guided_law(named_mixture("C3"), guidance("1", eta), steps, horizon = 5))$cov
             }))
   expect_lt(max(eigen(covs[[2]] - covs[[1]])$values), 0)
   expect_lt(max(eigen(covs[[3]] - covs[[1]])$values), 0)

@@ -14,7 +14,7 @@ test_that("the Fokker-Planck equation and the limit of small steps agree", {
   }
   # with the second order taken out of the limit as well
   laws <- lapply(50 * 2^(0:2), function(n) {
-    sampler_law(named_mixture("A2"), guidance("1", 8), sampler_em(n, "uniform"), horizon = 5)
+    guided_law(named_mixture("A2"), guidance("1", 8), sampler_em(n, "uniform"), horizon = 5)
   })
   h <- vapply(laws, function(law) entropy(law)$estimate, 0)
   expect_lt(abs(entropy(law)$estimate - (8 * h[3] - 6 * h[2] + h[1]) / 3), 1.5e-4)

@@ -15,7 +15,7 @@ test_that("the entropy of a folded map is that of its output: D3 in 20 Euler ste
   # known from a histogram, which blurs the peaks where the map turns
   expect_lt(abs(x$entropy[6] - 2.8964), 1e-2)
   expect_lt(x$entropy[6], 2.8964)
-  law <- sampler_law(D3, guidance("1", 30), sampler_euler(20, "uniform"), horizon = 5)
+  law <- guided_law(D3, guidance("1", 30), sampler_euler(20, "uniform"), horizon = 5)
   expect_lt(abs(x$entropy[6] - entropy(law)$estimate), 2e-3)
 })
 

@@ -26,7 +26,7 @@ test_that("laws are those of the sweep's own guidance, and wrong scores are not 
   em <- function(n) sampler_em(n, "uniform")
   falling <- guidance("1", function(t) exp(-t))
   scan <- guidance_scan(D3, falling, 2, 20, em, n = 50, horizon = 5)
-  law <- sampler_law(D3, guidance("1", function(t) 2 * exp(-t)), em(20), horizon = 5)
+  law <- guided_law(D3, guidance("1", function(t) 2 * exp(-t)), em(20), horizon = 5)
   expect_equal(scan$confidence, confidence(law)$estimate)
 
   wrong <- score_error(scale = .5)

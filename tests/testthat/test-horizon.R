@@ -99,7 +99,7 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     sweep = function(...) guidance_sweep(far, "a", c(1, 2), 10, step, ...),
     summary = function(...) guided_summary(far, 100, guidance("a", 1), step, ...),
     paths = function(...) coupled_paths(far, "a", 1, 5, ...),
-    law = function(...) sampler_law(far, guidance("a", 1), step, ...),
+    law = function(...) guided_law(far, guidance("a", 1), step, ...),
     limit_law = function(...) sampler_limit(far, NULL, sampler_em(20, "uniform"), ...),
     equation = function(...) fokker_planck(far, guidance("a", 1), nodes = 400, steps = 100, ...),
     tilt = function(...) tilted_sample(far, 20, guidance("a", 0), ...),
@@ -109,8 +109,8 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     folds = function(...) folding(far, "a", 0, step, n = 101, ...),
     identities = function(...) sde_identities(far, "a", 0, n = 10, sampler = sampler_em(20), ...),
     identity = function(...) entropy_identity(far, "a", 0, n = 10, sampler_rk4(20), ...),
-    zero_shot = function(...) zero_shot_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
-    particles = function(...) zero_shot_sample(far, 4, y, zero_shot_tds(4), sampler = noisy, ...),
+    zero_shot = function(...) conditional_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
+    particles = function(...) conditional_sample(far, 4, y, zero_shot_tds(4), sampler = noisy, ...),
     table = function(...) {
       compare_zero_shot(far, y, two, n = 40, sampler = step, directions = 5, ...)
     }

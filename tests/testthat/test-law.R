@@ -130,14 +130,14 @@ test_that("bad arguments are answered by name", {
 test_that("beyond its grid the density of a law in the plane does not rise", {
   mixture <- gaussmix(c(.3, .3, .4), rbind(c(-1, 0), c(1, 0), c(0, 2)), .3,
                       class = c("a", "b", "c"))
-  law <- sampler_law(mixture, guidance("a", 2), sampler_em(20))
+  law <- guided_law(mixture, guidance("a", 2), sampler_em(20))
   far <- rbind(c(100, 100), c(-8, 0), c(-100, 5), c(0, 1e6), c(10, -10))
   expect_lt(max(law_density(law, far)), 1e-12)
 })
 
 test_that("laws whose rest has no variance are at no distance from themselves", {
   m <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, 0)), diag(c(.5, 0)))
-  law <- sampler_law(m, sampler = sampler_ddim(20))
+  law <- guided_law(m, sampler = sampler_ddim(20))
   law$rest$variance <- 0
   expect_equal(unlist(law_distance(law, law)[1:3]), c(kl = 0, kl_reverse = 0, total_variation = 0))
   wide <- law
@@ -198,12 +198,12 @@ test_that("mass that one of two laws does not have counts in full", {
 
 test_that("what the nodes do not know is continued as the tail of a Gaussian", {
   guide <- guidance("1", 2)
-  law <- sampler_law(named_mixture("A1"), guide,
+  law <- guided_law(named_mixture("A1"), guide,
                      sampler_corrected(sampler_ddim(50), corrector_langevin(.05)))
   x <- c(0, 1, 4, 6, 1e6)
   expect_true(all(diff(law_density(law, x, log = TRUE)) < 0))
   expect_true(all(diff(law_density(law, -x - 6, log = TRUE)) < 0))
-  plane <- sampler_law(named_mixture("B2"), guidance("1", 1), sampler_em(20))
+  plane <- guided_law(named_mixture("B2"), guidance("1", 1), sampler_em(20))
   top <- plane$x[which.max(plane$log_density), ]
   withr::local_seed(1802)
   for (i in 1:20) {

@@ -151,7 +151,7 @@ test_that("BO has the smaller bias on random Gaussians, and the score class one 
     expect_lt(bo["bias"], ddnm["bias"])
     expect_equal(bo["bias, null"], ddnm["bias, null"], tolerance = 1e-8)
     # the bound holds of the output
-    kl <- zero_shot_moments(prior, y, zero_shot_bo(), schedule)$kl
+    kl <- conditional_moments(prior, y, zero_shot_bo(), schedule)$kl
     expect_lt(kl, bo["path"])
   }
 })

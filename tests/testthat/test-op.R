@@ -84,7 +84,7 @@ test_that("op_solve() is of the coordinates of the mixture, whatever the run tak
     run <- guided_sample(m, sampler = solved, start = x, horizon = .5)
     expect_equal(run$x, x + .1 * w, tolerance = 1e-12)
   }
-  expect_mixguide_error(sampler_moments(gaussmix(1, 1, 1), solved), "sampler")
+  expect_mixguide_error(guided_moments(gaussmix(1, 1, 1), solved), "sampler")
 })
 
 test_that("what the engine could not do is said in words", {
@@ -93,12 +93,12 @@ test_that("what the engine could not do is said in words", {
   expect_identical(guided_sample(m, 2, sampler = curved_sampler(product))$density_method, "none")
   expect_mixguide_error(guided_sample(m, 2, sampler = curved_sampler(product), log_density = "map"),
                         "log_density")
-  expect_mixguide_error(sampler_law(m, sampler = curved_sampler(product)), "sampler")
+  expect_mixguide_error(guided_law(m, sampler = curved_sampler(product)), "sampler")
   noisy <- sampler("noisy", function(k, times, schedule) {
     c(list(op_eval("w", "x", times[k]), product(times[k])),
       if (k == 1) list(op_noise("z")), list(op_linear("x", c(x = 1, w = .1, if (k == 1) c(z = 1)))))
   }, 2, stochastic = TRUE)
-  expect_mixguide_error(sampler_law(m, sampler = noisy), "sampler")
+  expect_mixguide_error(guided_law(m, sampler = noisy), "sampler")
   refused <- function(what, arg, ...) {
     expect_mixguide_error(guided_sample(m, 2, sampler = curved_sampler(what, ...)), arg)
   }

@@ -2,7 +2,7 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   A1 <- named_mixture("A1")
   plan <- plan_sampler(A1, .03, samplers = c("sampler_heun", "sampler_ddim", "sampler_em"),
                        grids = "quadratic")
-  made <- sampler_error(A1, plan$sampler, horizon = plan$horizon)
+  made <- guided_error(A1, plan$sampler, horizon = plan$horizon)
   expect_lte(made$estimate[3], .03)
   expect_equal(plan$error$estimate, made$estimate[3])
   expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
@@ -10,7 +10,7 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   # one step fewer does not do
   fewer <- sampler_heun(plan$sampler$steps - 1)
   expect_identical(plan$sampler$name, "heun")
-  expect_gt(sampler_error(A1, fewer, horizon = plan$horizon)$estimate[3], .03)
+  expect_gt(guided_error(A1, fewer, horizon = plan$horizon)$estimate[3], .03)
   # guarantees ask for far more
   expect_gt(plan$guaranteed, 100 * plan$evaluations)
   expect_output(print(plan), "Heun")
@@ -39,7 +39,7 @@ test_that("plans are made for divergences, other schedules, given horizons and o
   plan <- plan_sampler(A1, .01, "kl", own, "uniform", schedule_vp(), horizon = .8)
   expect_identical(plan$horizon, .8)
   expect_identical(plan$tried$sampler, "mine")
-  expect_lte(sampler_error(A1, plan$sampler, schedule_vp(), .8)$estimate[1], .01)
+  expect_lte(guided_error(A1, plan$sampler, schedule_vp(), .8)$estimate[1], .01)
   # point masses, down to some noise
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   plan <- plan_sampler(points, .1, end = .05, samplers = "sampler_em", grids = "quadratic")
@@ -86,7 +86,7 @@ test_that("the end is part of the search, against the mixture itself", {
   row <- late[!is.na(late$error), ][1, ]
   maker <- list(sampler_dpmpp_2m = sampler_dpmpp_2m, sampler_heun = sampler_heun)[[row$sampler]]
   # (a horizon with a share of the error is too short for a run by itself)
-  made <- suppressWarnings(sampler_law(D3, sampler = maker(row$steps, "logsnr", row$end),
+  made <- suppressWarnings(guided_law(D3, sampler = maker(row$steps, "logsnr", row$end),
                                        horizon = row$horizon))
   expect_equal(law_distance(made, D3)$total_variation, row$error, tolerance = 1e-6)
   expect_lte(row$error, .01)
@@ -105,7 +105,7 @@ test_that("a budget is spent as well as may be", {
   expect_drawn(autoplot(plan))
   # no worse than the defaults of the same cost
   for (s in list(sampler_heun(10), sampler_dpmpp_2m(20))) {
-    expect_lte(plan$error$estimate, sampler_error(D3, s)$estimate[3])
+    expect_lte(plan$error$estimate, guided_error(D3, s)$estimate[3])
   }
   kl <- plan_sampler(D3, evaluations = 8, measure = "kl", samplers = some, grids = "quadratic")
   expect_equal(kl$error$estimate, min(kl$tried$error))

@@ -320,7 +320,7 @@ test_that("whether a sampler draws noise is read off its operations", {
   wrong <- sampler("own", noisy, stochastic = FALSE)
   expect_error(guided_sample(m, 10, sampler = wrong), "`stochastic` must be TRUE",
                class = "mixguide_error_input")
-  expect_error(sampler_law(m, sampler = wrong), "`stochastic` must be TRUE",
+  expect_error(guided_law(m, sampler = wrong), "`stochastic` must be TRUE",
                class = "mixguide_error_input")
 })
 
@@ -355,7 +355,7 @@ test_that("samplers that use the denoised point start where nothing is left of t
   expect_identical(schedule$a(c(30, 29.5)), c(0, 0))
   expect_identical(schedule$b2(30), 1)
   for (sampler in from_denoised) {
-    exact <- sampler_moments(one, sampler, schedule)
+    exact <- guided_moments(one, sampler, schedule)
     n <- 4000
     run <- guided_sample(one, n, NULL, sampler, schedule, key = c(3, 4))
     expect_lt(abs(mean(run$x) - exact$mean), 4.5 * sqrt(exact$cov / n))
@@ -485,11 +485,11 @@ test_that("op_eval() gives what is wanted", {
       }
     }
   }
-  moments <- lapply(all, function(s) sampler_moments(one, s))
+  moments <- lapply(all, function(s) guided_moments(one, s))
   expect_equal(moments[[2]], moments[[1]], tolerance = 1e-10)
   expect_equal(moments[[3]], moments[[1]], tolerance = 1e-10)
   line <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5), c("a", "b"))
-  laws <- lapply(all, function(s) sampler_law(line, guidance("a", 1), s))
+  laws <- lapply(all, function(s) guided_law(line, guidance("a", 1), s))
   expect_equal(entropy(laws[[2]]), entropy(laws[[1]]), tolerance = 1e-9)
   # rewritten as scores
   ops <- score_form(all[[2]]$step(3, time_grid(12, 5, end = .01), schedule_ou()), schedule_ou())

@@ -1,5 +1,5 @@
 # What "matched" noise does in a run; that the operations are right is in test-op.R and
-# test-engine.R, and that a Gaussian is reproduced in test-sampler_moments.R.
+# test-engine.R, and that a Gaussian is reproduced in test-guided_moments.R.
 
 B2 <- named_mixture("B2")
 

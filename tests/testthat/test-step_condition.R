@@ -149,7 +149,7 @@ test_that("up to the strength allowed, entropy and variance of a DDPM are below 
   for (name in c("D3", "A2", "NC1")) for (n in c(12, 40)) {
     allowed <- condition(named_mixture(name), em(n))$entropy$strength
     laws <- lapply(c(0, .5, 1) * allowed, function(eta) {
-      sampler_law(named_mixture(name), guidance("1", eta), em(n), horizon = 5)
+      guided_law(named_mixture(name), guidance("1", eta), em(n), horizon = 5)
     })
     h <- vapply(laws, function(law) entropy(law)$estimate, 0)
     v <- vapply(laws, function(law) moments(law)$cov[1], 0)

@@ -2,7 +2,7 @@
 
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 tables <- function() {
-  list(guidance_sweep(m, "a", 0:2, n = 50), sampler_error(m, sampler_heun(10)),
+  list(guidance_sweep(m, "a", 0:2, n = 50), guided_error(m, sampler_heun(10)),
        information(m, c(.1, 1)), lipschitz(m, c(.1, 1)), second_moment(m, c(.1, 1)),
        path_kl(m, sampler_exponential(10, TRUE)),
        error_budget(m, sampler_exponential(10, TRUE), measure = FALSE),
@@ -43,7 +43,7 @@ test_that("results bound by dplyr are plain, with the column of their names", {
 })
 
 test_that("a table without a picture of its own shows its estimates", {
-  x <- sampler_error(m, sampler_heun(10))
+  x <- guided_error(m, sampler_heun(10))
   picture <- expect_drawn(autoplot(x))
   expect_identical(ggplot2::layer_data(picture)$x, x$estimate)
   expect_mixguide_error(autoplot(split_threshold(20, 3, .1)), "object")

@@ -125,7 +125,7 @@ test_that("guidance lowers the mean confidence of NC1 and NC2, though it lowers 
 
   # in the plane, by quadrature over 101 x 101 starts
   found <- vapply(strength[-2], function(eta) {
-    law <- sampler_law(named_mixture("NC2"), guidance("1", eta), sampler_rk4(60), horizon = 5,
+    law <- guided_law(named_mixture("NC2"), guidance("1", eta), sampler_rk4(60), horizon = 5,
                        nodes = 101, log_density = "divergence")
     confidence(law)$estimate
   }, 0)

@@ -52,7 +52,7 @@ for (name in names(theory_tilt)) {
     for (i in seq_len(nrow(rows))) {
       tilt <- tilted_law(named_mixture(name), "1", rows$strength[i])
       expect_close(four_numbers(tilt), unlist(rows[i, 3:6]), 1e-5)
-      law <- sampler_law(named_mixture(name), guidance("1", rows$strength[i]), sampler,
+      law <- guided_law(named_mixture(name), guidance("1", rows$strength[i]), sampler,
                          horizon = 5, log_density = "divergence")
       expect_close(four_numbers(law), unlist(rows[i, 7:10]), 1e-5)
       distance <- law_distance(law, tilt)
@@ -124,7 +124,7 @@ test_that("the reduced law of a sampler is compared with the reduced tilt", {
   means <- cbind(plane$means, 0, 0) %*% qr.Q(qr(matrix(rnorm(16), 4)))
   turned <- gaussmix(plane$weights, means, 1)
   distance <- function(m) {
-    law <- sampler_law(m, guidance("1", 1), sampler_rk4(40), start = "exact",
+    law <- guided_law(m, guidance("1", 1), sampler_rk4(40), start = "exact",
                        log_density = "divergence")
     law_distance(law, tilted_law(m, "1", 1))
   }

@@ -13,7 +13,7 @@
 #' DPS and MCG divide by the size of the residual, and particle methods resample: they are not
 #' affine.
 #'
-#' @inheritParams zero_shot_sample
+#' @inheritParams conditional_sample
 #' @param mixture A [gaussmix()] with one component.
 #' @return A list with `mean` (d) and `cov` (d x d) of the output; `target`, a list with those of
 #'   the exact conditional law at the time of the end; and `kl`, the divergence
@@ -22,17 +22,17 @@
 #'   is not affine.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}.
-#' @seealso [sampler_moments()] for unconditional samplers, [zero_shot_mismatch()].
+#' @seealso [guided_moments()] for unconditional samplers, [zero_shot_mismatch()].
 #' @family zero-shot conditional sampling
 #' @examples
 #' prior <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
 #' y <- observation(1, H = cbind(1, 0), noise = .3^2)
 #' for (method in list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())) {
-#'   at <- zero_shot_moments(prior, y, method, schedule_etc(200))
+#'   at <- conditional_moments(prior, y, method, schedule_etc(200))
 #'   cat(format(method), "KL", at$kl, "\n")
 #' }
 #' @export
-zero_shot_moments <- function(mixture, observation, method, schedule = schedule_etc(100),
+conditional_moments <- function(mixture, observation, method, schedule = schedule_etc(100),
                               sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL) {
   check_mixture(mixture)
   if (sum(mixture$weights > 0) > 1) {

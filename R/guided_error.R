@@ -9,9 +9,9 @@
 #' `KL(target || output) = E_p log r`, `KL(output || target) = -E_q log r` and the total variation
 #' is `E_q (1 - r)_+`: each divergence takes points where its first law has its mass, so that what
 #' the other law lacks counts in full. They are found
-#' * in closed form for a single Gaussian and an exact score (see [sampler_moments()]), but for the
+#' * in closed form for a single Gaussian and an exact score (see [guided_moments()]), but for the
 #'   total variation in more than one dimension, which is a mean over draws;
-#' * by quadrature, over the nodes of the [sampler_law()], in one or two dimensions or where the run
+#' * by quadrature, over the nodes of the [guided_law()], in one or two dimensions or where the run
 #'   reduces to them. What the reduction leaves adds exactly to the divergences; the total
 #'   variation is then a mean over draws of it;
 #' * by Monte Carlo for deterministic samplers in any dimension, with half of the draws from each of
@@ -48,8 +48,8 @@
 #' @param method `"auto"`, the first way of the Details that is possible, or one of `"exact"`,
 #'   `"quadrature"`, `"Monte Carlo"`.
 #' @param n Number of draws, where there are any.
-#' @param nodes As for [sampler_law()].
-#' @return A data frame of class `sampler_error` with the rows `"KL(target || output)"`,
+#' @param nodes As for [guided_law()].
+#' @return A data frame of class `guided_error` with the rows `"KL(target || output)"`,
 #'   `"KL(output || target)"` and `"total variation"`, in this order, and the columns `quantity`,
 #'   `estimate` (nats for divergences), `se`, `method`; with `parts`, three rows for each `part`,
 #'   named in the first column. By quadrature `se` is 0, or the part of a divergence that lies where
@@ -59,14 +59,14 @@
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
 #'   \doi{10.48550/arXiv.2405.16418}, and of the papers on solvers that they apply, which bound what
 #'   is computed here.
-#' @seealso [sampler_law()] and [law_distance()] for other targets, such as a [tilted_law()].
+#' @seealso [guided_law()] and [law_distance()] for other targets, such as a [tilted_law()].
 #' @examples
 #' m <- named_mixture("A1")
-#' sampler_error(m, sampler_euler(50, "uniform"), horizon = 3, parts = TRUE)
+#' guided_error(m, sampler_euler(50, "uniform"), horizon = 3, parts = TRUE)
 #' # one Gaussian, exactly, in any dimension
-#' sampler_error(gaussmix(1, 1.5, .25), sampler_em(100, "uniform"), horizon = 3)
+#' guided_error(gaussmix(1, 1.5, .25), sampler_em(100, "uniform"), horizon = 3)
 #' @export
-sampler_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule_ou(),
+guided_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule_ou(),
                           horizon = NULL, start = c("normal", "exact"), score_error = NULL,
                           guidance = NULL, parts = FALSE,
                           method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
@@ -108,7 +108,7 @@ sampler_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule
                        stringsAsFactors = FALSE)
   }
   start <- if (is.character(start)) start[1] else "given"
-  structure(rows, class = table_class("sampler_error"), label = format(sampler),
+  structure(rows, class = table_class("guided_error"), label = format(sampler),
             setup = paste0(schedule_label, ", from t = ", format(times[1]), ", start ", start),
             score = if (!is.null(score_error)) format(score_error),
             guidance = if (!is.null(guidance)) format(guidance))
@@ -296,7 +296,7 @@ gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n
   if (inherits(start, "gaussmix")) {
     start <- list(mean = start$means[1, ], cov = unname(component_cov(start, 1)))
   }
-  output <- sampler_moments(mixture, sampler, schedule, horizon, start)
+  output <- guided_moments(mixture, sampler, schedule, horizon, start)
   mean <- unname(target$means[1, ])
   cov <- unname(component_cov(target, 1))
   # not output$kl, whose target is the law at the sampler's end: here another may be given
@@ -338,9 +338,9 @@ normal_variation <- function(m, v, M, V) {
 }
 
 #' @export
-print.sampler_error <- function(x, ...) {
+print.guided_error <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<sampler_error> ", attr(x, "label"), "\n", sep = "")
+  cat("<guided_error> ", attr(x, "label"), "\n", sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("schedule: ", attr(x, "setup"))
   if (!is.null(attr(x, "score"))) line("score:    ", attr(x, "score"))

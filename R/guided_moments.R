@@ -22,10 +22,10 @@
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' # the bias of Euler steps: halving the step halves it
 #' for (steps in c(50, 100, 200)) {
-#'   print(unlist(sampler_moments(gaussian, sampler_euler(steps), horizon = 3, start = "exact")))
+#'   print(unlist(guided_moments(gaussian, sampler_euler(steps), horizon = 3, start = "exact")))
 #' }
 #' @export
-sampler_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon = NULL,
+guided_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon = NULL,
                             start = c("normal", "exact")) {
   check_mixture(mixture)
   if (mixture_size(mixture) > 1) {

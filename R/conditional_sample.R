@@ -31,8 +31,8 @@
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
 #'   [scaling].
 #' @param cloud Return all particles of a particle method, too?
-#' @return `zero_shot_sample()`: an object of class `zero_shot_sample`, a list with `x`, the n x d
-#'   draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
+#' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
+#'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data
 #'   frame of the mean effective sample size at each time and the share of the sets that were
 #'   resampled then; of `zero_shot_tds()` also `log_evidence`: the logarithms of n estimates of the
@@ -48,13 +48,13 @@
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5)
 #' y <- observation(.8, H = cbind(1, .5), noise = .09)
 #' set.seed(1)
-#' run <- zero_shot_sample(m, 1000, y, zero_shot_bo(), schedule_etc(50))
+#' run <- conditional_sample(m, 1000, y, zero_shot_bo(), schedule_etc(50))
 #' run
 #' summary(run)
 #' # the score that the run followed
-#' zero_shot_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
+#' conditional_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
 #' @export
-zero_shot_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
+conditional_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
                              key = NULL, folder = NULL, cloud = FALSE) {
   check_mixture(mixture)
@@ -95,7 +95,7 @@ zero_shot_sample <- function(mixture, n, observation, method, schedule = schedul
   if (cloud) run$cloud$x <- to_user(run$cloud$x)
   structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
                                times = times, horizon = times[1], key = key, faults = faults)),
-            class = "zero_shot_sample")
+            class = "conditional_sample")
 }
 
 # A plan as of sampling_plan(), for run_particles().
@@ -122,24 +122,24 @@ check_method_sampler <- function(method, sampler) {
   }
 }
 
-#' @rdname zero_shot_sample
-#' @param x For `zero_shot_score()`, an n x d matrix of points.
+#' @rdname conditional_sample
+#' @param x For `conditional_score()`, an n x d matrix of points.
 #' @param t One time, in the clock of the schedule.
-#' @return `zero_shot_score()`: the n x d matrix of the score that a method follows; an error for
+#' @return `conditional_score()`: the n x d matrix of the score that a method follows; an error for
 #'   methods that have a step of their own, or particles.
 #' @export
-zero_shot_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
+conditional_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
   check_mixture(mixture)
   x <- check_points(x, mixture)
   check_observation(observation, mixture)
-  scorer <- zero_shot_scorer(in_process(mixture), in_process(observation, mixture),
+  scorer <- conditional_scorer(in_process(mixture), in_process(observation, mixture),
                              check_zero_shot(method), schedule)
   value <- derivative_from_process(scorer(to_process(x, mixture), t), mixture)
   name_dims(value, rownames(x), variable_names(mixture))
 }
 
 # The same as a function of points and a time: what does not depend on them is made once.
-zero_shot_scorer <- function(mixture, observation, method, schedule) {
+conditional_scorer <- function(mixture, observation, method, schedule) {
   if (method$name == "exact") {
     law <- exact_posterior(mixture, observation)
     return(function(x, t) score(law, x, t, schedule))
@@ -176,9 +176,9 @@ residual <- function(x) {
 }
 
 #' @export
-print.zero_shot_sample <- function(x, ...) {
+print.conditional_sample <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<zero_shot_sample> ", count_of(nrow(x$x), "draw"), " in ",
+  cat("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
       count_of(ncol(x$x), "dimension"), "\n", sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("given:    ", format(x$observation))
@@ -196,7 +196,7 @@ print.zero_shot_sample <- function(x, ...) {
 }
 
 #' @export
-summary.zero_shot_sample <- function(object, ...) {
+summary.conditional_sample <- function(object, ...) {
   check_dots(...)
   x <- object$x
   law <- exact_target(object)
@@ -210,11 +210,11 @@ summary.zero_shot_sample <- function(object, ...) {
   residual <- sample_mean(residual(object))
   residual$exact <- sum(gap^2) + sum((H %*% unname(exact$cov)) * H)
   structure(list(sample = object, variables = variables, residual = residual),
-            class = "summary.zero_shot_sample")
+            class = "summary.conditional_sample")
 }
 
 #' @export
-print.summary.zero_shot_sample <- function(x, digits = 4, max = 10, ...) {
+print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
   check_dots(..., also = print.default)
   print(x$sample)
   cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
@@ -225,13 +225,13 @@ print.summary.zero_shot_sample <- function(x, digits = 4, max = 10, ...) {
 }
 
 #' @export
-as.matrix.zero_shot_sample <- function(x, ...) {
+as.matrix.conditional_sample <- function(x, ...) {
   check_dots(...)
   x$x
 }
 
 #' @export
-as.data.frame.zero_shot_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
+as.data.frame.conditional_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
   points <- x$x
   colnames(points) <- variable_labels(x$mixture)
@@ -240,7 +240,7 @@ as.data.frame.zero_shot_sample <- function(x, row.names = NULL, optional = FALSE
 
 #' @rdname plot.gaussmix
 #' @export
-autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
+autoplot.conditional_sample <- function(object, variables = NULL, ...) {
   check_dots(..., also = autoplot.gaussmix)
   law <- exact_target(object)
   law$class[] <- merged
@@ -260,4 +260,4 @@ autoplot.zero_shot_sample <- function(object, variables = NULL, ...) {
 
 #' @rdname plot.gaussmix
 #' @export
-plot.zero_shot_sample <- function(x, ...) show_plot(x, ...)
+plot.conditional_sample <- function(x, ...) show_plot(x, ...)

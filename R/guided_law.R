@@ -50,15 +50,15 @@
 #'   steps are not of the form above and for a run in more than two dimensions.
 #' @source Kernel propagation and its accuracy are derived for this package. The chains: see the
 #'   samplers. Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
-#' @seealso [law], [sampler_moments()] for a single Gaussian in any dimension.
+#' @seealso [law], [guided_moments()] for a single Gaussian in any dimension.
 #' @examples
 #' m <- named_mixture("D3")
 #' # guidance lowers the entropy of the chain, until its steps are too coarse for it
 #' for (strength in c(0, 2, 12)) {
-#'   print(entropy(sampler_law(m, guidance("1", strength), sampler_em(50, "uniform"))))
+#'   print(entropy(guided_law(m, guidance("1", strength), sampler_em(50, "uniform"))))
 #' }
 #' @export
-sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
+guided_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
                         schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                         nodes = NULL, log_density = c("map", "divergence"), reduce = TRUE,
                         score_error = NULL) {
@@ -80,7 +80,7 @@ sampler_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
   law
 }
 
-quiet_law <- function(...) without_faults(sampler_law(...))
+quiet_law <- function(...) without_faults(guided_law(...))
 
 # The law of a run, in the variables of the mixture that it was made for.
 run_law <- function(run, mixture) {
@@ -220,7 +220,7 @@ reduced_axes <- function(space) {
 #' The limit of small steps
 #'
 #' What a sampler's law tends to as its steps shrink, by Richardson extrapolation: the exact laws
-#' ([sampler_law()]) for a quarter, half and all of its steps, of which each is nearer to that of
+#' ([guided_law()]) for a quarter, half and all of its steps, of which each is nearer to that of
 #' the continuous process by a known factor.
 #'
 #' @details With `q_n` a number of the law for `n` steps and an error of order `p` in `1/n`, the
@@ -231,11 +231,11 @@ reduced_axes <- function(space) {
 #' Euler-Maruyama, DDPM and the exponential integrators have order 1, in the law as for paths with
 #' additive noise.
 #'
-#' @inheritParams sampler_law
+#' @inheritParams guided_law
 #' @param sampler A sampler with at least 4 steps, a multiple of 4, and a grid that is not given by
 #'   its times.
 #' @param order The order `p` of the sampler.
-#' @param ... For [sampler_law()].
+#' @param ... For [guided_law()].
 #' @return A data frame of class `sampler_limit` with columns `quantity` (the rows of `summary()` of
 #'   a law), `finest` (for all steps), `estimate` (the limit), `error` and `method`
 #'   (`"Richardson"`).
@@ -246,7 +246,7 @@ reduced_axes <- function(space) {
 #' @export
 sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "uniform"), ...,
                           order = 1) {
-  check_dots(..., also = sampler_law)
+  check_dots(..., also = guided_law)
   check_sampler(sampler)
   order <- check_number(order, "order", min = 0, open = TRUE)
   steps <- sampler$steps
@@ -256,7 +256,7 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
   }
   # the faults of the finest are those that matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
-    law_of <- if (n == steps) sampler_law else quiet_law
+    law_of <- if (n == steps) guided_law else quiet_law
     law_of(mixture, guidance, replace(sampler, "steps", n), ...)
   })
   rows <- lapply(laws, summary)

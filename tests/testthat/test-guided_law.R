@@ -1,7 +1,7 @@
 # The law of a discrete chain against the theory's tables, samples, and an independent program.
 
 em_law <- function(name, strength, steps, ...) {
-  sampler_law(named_mixture(name), guidance("1", strength), sampler_em(steps, "uniform"),
+  guided_law(named_mixture(name), guidance("1", strength), sampler_em(steps, "uniform"),
               horizon = 5, ...)
 }
 numbers <- function(law) c(confidence(law)$estimate, entropy(law)$estimate)
@@ -47,7 +47,7 @@ test_that("an independent program has the same law for other samplers and grids"
   x <- seq(-7, 7, .05)
   for (sampler in list(sampler_exponential(40, TRUE, "uniform"), sampler_ddpm(40, "large"))) {
     sampler$grid <- "uniform"
-    law <- sampler_law(named_mixture("E3"), guidance("1", 1), sampler, horizon = 4)
+    law <- guided_law(named_mixture("E3"), guidance("1", 1), sampler, horizon = 4)
     known <- grid_law(named_mixture("E3"), sampler, 1, x, 4)
     expect_lt(max(abs(numbers(law) - known)), 1e-7)
   }
@@ -57,7 +57,7 @@ test_that("samples of every stochastic sampler agree with its law", {
   withr::local_seed(601)
   mixture <- named_mixture("E3")
   for (sampler in list(sampler_ddpm(20), sampler_ddim(20, .5), sampler_em(20))) {
-    law <- sampler_law(mixture, guidance("1", 1), sampler, start = "exact")
+    law <- guided_law(mixture, guidance("1", 1), sampler, start = "exact")
     run <- guided_sample(mixture, 2e4, guidance("1", 1), sampler, start = "exact")
     row <- confidence(run)
     expect_lt(abs(row$estimate - confidence(law)$estimate) / row$se, 4)
@@ -67,11 +67,11 @@ test_that("samples of every stochastic sampler agree with its law", {
   }
 })
 
-test_that("one Gaussian has the law that sampler_moments() gives", {
+test_that("one Gaussian has the law that guided_moments() gives", {
   for (sampler in list(sampler_em(30), sampler_ddpm(30), sampler_ddpm(30, "scaled"),
                        sampler_rk4(8))) {
-    exact <- sampler_moments(named_mixture("G1"), sampler, horizon = 3)
-    law <- sampler_law(named_mixture("G1"), sampler = sampler, horizon = 3)
+    exact <- guided_moments(named_mixture("G1"), sampler, horizon = 3)
+    law <- guided_law(named_mixture("G1"), sampler = sampler, horizon = 3)
     expect_equal(unname(moments(law)$mean), exact$mean, tolerance = 1e-9)
     expect_equal(c(moments(law)$cov), c(exact$cov), tolerance = 1e-8)
     expect_equal(entropy(law)$estimate, entropy(gaussmix(1, exact$mean, exact$cov))$estimate,
@@ -83,9 +83,9 @@ test_that("in two dimensions the law of a product is the product of the laws", {
   # the second coordinate is alike in both components and has noise of its own
   plane <- gaussmix(c(.5, .5), rbind(c(1, 0), c(-1, 0)), diag(c(1, .5)))
   steps <- sampler_em(15, "uniform")
-  law <- sampler_law(plane, guidance("1", 2), steps, horizon = 3, reduce = FALSE)
-  line <- sampler_law(named_mixture("A2"), guidance("1", 2), steps, horizon = 3)
-  other <- sampler_law(gaussmix(1, 0, .5), sampler = steps, horizon = 3)
+  law <- guided_law(plane, guidance("1", 2), steps, horizon = 3, reduce = FALSE)
+  line <- guided_law(named_mixture("A2"), guidance("1", 2), steps, horizon = 3)
+  other <- guided_law(gaussmix(1, 0, .5), sampler = steps, horizon = 3)
   expect_equal(entropy(law)$estimate, entropy(line)$estimate + entropy(other)$estimate,
                tolerance = 1e-8)
   expect_equal(confidence(law)$estimate, confidence(line)$estimate, tolerance = 1e-9)
@@ -93,7 +93,7 @@ test_that("in two dimensions the law of a product is the product of the laws", {
   expect_equal(law_density(law, x),
                law_density(line, x[, 1]) * law_density(other, x[, 2]), tolerance = 1e-3)
   # and that is what the reduction is
-  reduced <- sampler_law(plane, guidance("1", 2), steps, horizon = 3)
+  reduced <- guided_law(plane, guidance("1", 2), steps, horizon = 3)
   expect_identical(ncol(reduced$x), 1L)
   expect_equal(summary(reduced)$estimate, summary(law)$estimate, tolerance = 1e-7)
   expect_equal(law_density(reduced, x), law_density(law, x), tolerance = 1e-3)
@@ -103,7 +103,7 @@ test_that("a run in six dimensions reduces to two, with exact moments for the re
   withr::local_seed(602)
   mixture <- gaussmix(c(.3, .3, .4), matrix(rnorm(18), 3), .5)
   for (sampler in list(sampler_em(15), sampler_rk4(6))) {
-    law <- sampler_law(mixture, guidance("1", 2), sampler, nodes = if (!sampler$stochastic) 101)
+    law <- guided_law(mixture, guidance("1", 2), sampler, nodes = if (!sampler$stochastic) 101)
     run <- guided_sample(mixture, 2e4, guidance("1", 2), sampler)
     expect_identical(ncol(law$x), 2L)
     at <- moments(law)
@@ -119,27 +119,27 @@ test_that("deterministic samplers have the law of continuous time as tabulated",
   for (rows in theory_exact) {
     rows <- rows[rows$strength %in% c(0, 2, 8), ]
     for (i in seq_len(nrow(rows))) {
-      law <- sampler_law(named_mixture(rows$mixture[i]), guidance("1", rows$strength[i]),
+      law <- guided_law(named_mixture(rows$mixture[i]), guidance("1", rows$strength[i]),
                          sampler_rk4(120), horizon = 5, log_density = "divergence")
       found <- c(numbers(law), sum(law$weights * exp(-law$log_confidence)))
       expect_lt(max(abs(found - unlist(rows[i, -(1:2)]))), 1e-6)
     }
   }
-  law <- sampler_law(named_mixture("A2"), guidance("1", 4), sampler_rk4(60), horizon = 5)
+  law <- guided_law(named_mixture("A2"), guidance("1", 4), sampler_rk4(60), horizon = 5)
   expect_equal(unname(moments(law)$mean), 2.59963499, tolerance = 1e-6)
   expect_equal(c(moments(law)$cov), .30957380, tolerance = 1e-5)
 })
 
 test_that("branches of a folded map add up to a density, and to less entropy", {
   coarse <- sampler_euler(20, "uniform")
-  fold <- sampler_law(named_mixture("D3"), guidance("1", 30), coarse, horizon = 5)
+  fold <- guided_law(named_mixture("D3"), guidance("1", 30), coarse, horizon = 5)
   expect_equal(fold$folded, 1, tolerance = 1e-9)
   # where mass is: between the branch points
   x <- seq(-40, 40, length.out = 400001)
   expect_equal(sum(law_density(fold, x)) * (x[2] - x[1]), 1, tolerance = 2e-2)
   # without the fold 3.3794; a histogram has 2.8964
   expect_equal(entropy(fold)$estimate, 2.8964, tolerance = 4e-3)
-  law <- sampler_law(named_mixture("D3"), guidance("1", 4), coarse, horizon = 5)
+  law <- guided_law(named_mixture("D3"), guidance("1", 4), coarse, horizon = 5)
   expect_lt(law$folded, 1e-9)
   expect_equal(entropy(law)$estimate, -6.1537, tolerance = 1e-5)
 })
@@ -149,7 +149,7 @@ test_that("threads do not change a bit", {
   withr::defer(mixguide_threads(before))
   laws <- lapply(1:2, function(threads) {
     mixguide_threads(threads)
-    sampler_law(named_mixture("C3"), guidance("1", 1), sampler_em(5), nodes = 61)
+    guided_law(named_mixture("C3"), guidance("1", 1), sampler_em(5), nodes = 61)
   })
   expect_identical(laws[[1]]$log_density, laws[[2]]$log_density)
 })
@@ -163,34 +163,34 @@ test_that("a grid that is too coarse is warned of", {
 
 test_that("what has no law of this kind is answered by name", {
   mixture <- named_mixture("A2")
-  expect_error(sampler_law(named_mixture("G4"), guidance("1", 1)), "`mixture`.*two dimensions",
+  expect_error(guided_law(named_mixture("G4"), guidance("1", 1)), "`mixture`.*two dimensions",
                class = "mixguide_error")
-  expect_error(sampler_law(mixture, start = matrix(0)), "`start`", class = "mixguide_error")
-  expect_error(sampler_law(mixture, start = gaussmix(1, 0, 0)), class = "mixguide_error_singular")
-  expect_error(sampler_law(mixture, guidance("z")), "`class`", class = "mixguide_error")
-  expect_error(sampler_law(mixture, nodes = 2), "`nodes`", class = "mixguide_error")
+  expect_error(guided_law(mixture, start = matrix(0)), "`start`", class = "mixguide_error")
+  expect_error(guided_law(mixture, start = gaussmix(1, 0, 0)), class = "mixguide_error_singular")
+  expect_error(guided_law(mixture, guidance("z")), "`class`", class = "mixguide_error")
+  expect_error(guided_law(mixture, nodes = 2), "`nodes`", class = "mixguide_error")
   noisy <- sampler("noisy", function(k, times, schedule) {
     list(op_noise("z"), op_linear("y", c(x = 1, z = .1)),
          op_eval("s", from = "y", t = times[k]), op_linear("x", c(y = 1, s = .1)))
   }, steps = 5, stochastic = TRUE)
-  expect_error(sampler_law(mixture, sampler = noisy), "`sampler`.*score sees the noise",
+  expect_error(guided_law(mixture, sampler = noisy), "`sampler`.*score sees the noise",
                class = "mixguide_error")
   remembering <- sampler("memory", function(k, times, schedule) {
     list(op_eval("s", t = times[k]),
          if (k == 1) op_noise("v") else op_linear("v", c(v = .5)),
          op_linear("x", c(x = 1, s = .1, v = .1)))
   }, steps = 5, stochastic = TRUE)
-  expect_error(sampler_law(mixture, sampler = remembering), "`sampler`.*remembers x alone",
+  expect_error(guided_law(mixture, sampler = remembering), "`sampler`.*remembers x alone",
                class = "mixguide_error")
 })
 
 test_that("point masses, one component and strength 0 have laws too", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
-  law <- sampler_law(points, guidance("1", 1), sampler_em(30))
+  law <- guided_law(points, guidance("1", 1), sampler_em(30))
   expect_equal(law$mass, 1, tolerance = 1e-9)
   expect_true(is.finite(entropy(law)$estimate))
-  expect_null(sampler_law(gaussmix(1, 0, 1), sampler = sampler_em(5))$log_confidence)
-  expect_equal(confidence(sampler_law(gaussmix(1, 0, 1), guidance("1"), sampler_em(5)))$estimate, 1)
+  expect_null(guided_law(gaussmix(1, 0, 1), sampler = sampler_em(5))$log_confidence)
+  expect_equal(confidence(guided_law(gaussmix(1, 0, 1), guidance("1"), sampler_em(5)))$estimate, 1)
 })
 
 test_that("Richardson extrapolation leads to the tabulated limits for A2", {
@@ -216,7 +216,7 @@ test_that("guidance by another model, by several classes and by a power has its 
   for (guide in guides) {
     run <- guided_sample(mixture, 2e4, guide, sampler_em(20))
     row <- confidence(run)
-    law <- sampler_law(mixture, guide, sampler_em(20))
+    law <- guided_law(mixture, guide, sampler_em(20))
     expect_lt(abs(row$estimate - confidence(law)$estimate) / row$se, 4)
     expect_lt(abs(mean(run$x) - moments(law)$mean) / (sd(run$x) / sqrt(2e4)), 4)
     # the limit of small steps
@@ -227,7 +227,7 @@ test_that("guidance by another model, by several classes and by a power has its 
   # a model in other directions than the mixture's: no reduction to the mixture's own
   plane <- named_mixture("B2-guidance")
   other <- guidance("1", 1, negative = gaussmix(1, t(c(1, -2)), 2))
-  law <- sampler_law(plane, other, sampler_em(10))
+  law <- guided_law(plane, other, sampler_em(10))
   run <- guided_sample(plane, 2e4, other, sampler_em(10))
   expect_identical(ncol(law$x), 2L)
   expect_lt(max(abs(colMeans(run$x) - moments(law)$mean) / apply(run$x, 2, sd)) * sqrt(2e4), 4)
@@ -235,32 +235,32 @@ test_that("guidance by another model, by several classes and by a power has its 
 
 test_that("a sampler that collapses onto points has a law, but no density between its nodes", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0, class = c("a", "b"))
-  expect_warning(law <- sampler_law(points, guidance("a", 2), sampler_ddim(40)), "do not see")
+  expect_warning(law <- guided_law(points, guidance("a", 2), sampler_ddim(40)), "do not see")
   expect_equal(unname(moments(law)$mean), -1)
   expect_equal(confidence(law)$estimate, 1)
   expect_error(law_density(law, 0), "at its nodes only", class = "mixguide_error")
 })
 
 test_that("one step without noise needs no grid for its noise", {
-  expect_warning(law <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_ddpm(1)), NA)
+  expect_warning(law <- guided_law(named_mixture("A2"), guidance("1", 2), sampler_ddpm(1)), NA)
   # the posterior mean is that of DDIM
-  other <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_ddim(1))
+  other <- guided_law(named_mixture("A2"), guidance("1", 2), sampler_ddim(1))
   expect_equal(entropy(law)$estimate, entropy(other)$estimate, tolerance = 1e-6)
 })
 
 test_that("steps that overflow are answered by name", {
   guide <- guidance("1", 1e200)
   m <- named_mixture("A2")
-  expect_error(sampler_law(m, guide, sampler_em(5)), class = "mixguide_error_overflow")
-  expect_error(suppressWarnings(sampler_law(m, guide, sampler_ddim(5))),
+  expect_error(guided_law(m, guide, sampler_em(5)), class = "mixguide_error_overflow")
+  expect_error(suppressWarnings(guided_law(m, guide, sampler_ddim(5))),
                class = "mixguide_error_overflow")
   expect_error(fokker_planck(m, guide, nodes = 50, steps = 10), class = "mixguide_error_overflow")
 })
 
-# The moments of a law against those that sampler_moments() finds.
+# The moments of a law against those that guided_moments() finds.
 expect_moments <- function(mixture, sampler, tolerance = 1e-8) {
-  exact <- sampler_moments(mixture, sampler, horizon = 3)
-  law <- sampler_law(mixture, sampler = sampler, horizon = 3, reduce = FALSE)
+  exact <- guided_moments(mixture, sampler, horizon = 3)
+  law <- guided_law(mixture, sampler = sampler, horizon = 3, reduce = FALSE)
   expect_equal(unname(moments(law)$mean), unname(exact$mean), tolerance = tolerance)
   expect_equal(unname(moments(law)$cov), unname(exact$cov), tolerance = tolerance)
   expect_lt(abs(law$mass - 1), 1e-8)
@@ -284,7 +284,7 @@ test_that("noise in some steps, several times in one, and in the middle of one h
   }
   # predictor, then two Langevin steps: three pieces a step
   corrected <- sampler_corrected(sampler_em(6), corrector_langevin(.1, 2))
-  law <- sampler_law(named_mixture("E3"), guidance("1", 1), corrected)
+  law <- guided_law(named_mixture("E3"), guidance("1", 1), corrected)
   withr::local_seed(604)
   run <- guided_sample(named_mixture("E3"), 2e4, guidance("1", 1), corrected)
   row <- confidence(run)
@@ -294,9 +294,9 @@ test_that("noise in some steps, several times in one, and in the middle of one h
   late <- sampler("late", function(k, times, schedule) {
     list(if (k == 1) op_noise("v") else op_linear("v", c(v = .5)), op_linear("x", c(x = 1, v = .1)))
   }, steps = 5, stochastic = TRUE)
-  law <- sampler_law(named_mixture("A2"), sampler = late)
+  law <- guided_law(named_mixture("A2"), sampler = late)
   expect_equal(c(moments(law)$cov), 1 + .01 * sum(.5^(0:4))^2, tolerance = 1e-9)
-  expect_error(sampler_law(named_mixture("A1"), sampler = sampler_dpum(15, 1 / 30, .1)),
+  expect_error(guided_law(named_mixture("A1"), sampler = sampler_dpum(15, 1 / 30, .1)),
                "`sampler`.*velocity", class = "mixguide_error")
 })
 
@@ -312,9 +312,9 @@ test_that("noise with a covariance that depends on the place has its law", {
   turn <- matrix(c(.6, .8, -.8, .6), 2)
   plane <- gaussmix(c(.4, .6), cbind(mean, 1) %*% t(turn),
                     lapply(variance, function(v) turn %*% diag(c(v, .5)) %*% t(turn)))
-  law <- sampler_law(plane, sampler = matched, horizon = 3, reduce = FALSE)
-  one <- sampler_law(line, sampler = matched, horizon = 3)
-  other <- sampler_law(gaussmix(1, 1, .5), sampler = matched, horizon = 3)
+  law <- guided_law(plane, sampler = matched, horizon = 3, reduce = FALSE)
+  one <- guided_law(line, sampler = matched, horizon = 3)
+  other <- guided_law(gaussmix(1, 1, .5), sampler = matched, horizon = 3)
   u <- law$x %*% turn
   for (power in 1:4) {
     expect_equal(sum(law$weights * u[, 1]^power), sum(one$weights * one$x^power), tolerance = 1e-8)
@@ -327,11 +327,11 @@ test_that("wrong scores have their laws", {
   G1 <- named_mixture("G1")
   steps <- sampler_em(20)
   law <- function(error, mixture = G1, ...) {
-    sampler_law(mixture, sampler = steps, horizon = 3, score_error = error, ...)
+    guided_law(mixture, sampler = steps, horizon = 3, score_error = error, ...)
   }
   # the model's own law
   model <- gaussmix(1, -1, .7)
-  exact <- sampler_moments(model, steps, horizon = 3)
+  exact <- guided_moments(model, steps, horizon = 3)
   found <- moments(law(score_error(model = model)))
   expect_equal(c(found$mean, found$cov), c(exact$mean, exact$cov), tolerance = 1e-8,
                ignore_attr = TRUE)
@@ -343,7 +343,7 @@ test_that("wrong scores have their laws", {
     ops
   }
   expect_equal(summary(law(score_error(noise = .5)))$estimate,
-               summary(sampler_law(G1, sampler = noisy, horizon = 3))$estimate, tolerance = 1e-9)
+               summary(guided_law(G1, sampler = noisy, horizon = 3))$estimate, tolerance = 1e-9)
   # a number per coordinate, and a scale: a product remains one
   A1 <- named_mixture("A1")
   plane <- gaussmix(A1$weights, cbind(A1$means, 1.5), lapply(A1$values, function(v) c(v, .25)))
@@ -360,13 +360,13 @@ test_that("wrong scores have their laws", {
                tolerance = 1e-7)
   expect_error(law(score_error(noise = .1), named_mixture("A2"), reduce = 1), "`reduce`",
                class = "mixguide_error")
-  expect_error(sampler_law(A1, sampler = sampler_heun(5), score_error = score_error(noise = .1)),
+  expect_error(guided_law(A1, sampler = sampler_heun(5), score_error = score_error(noise = .1)),
                "`sampler`", class = "mixguide_error")
   expect_error(law(.1), "`score_error`", class = "mixguide_error")
 })
 
 test_that("what has no noise at all is said to have no density", {
-  law <- function(...) sampler_law(sampler = sampler_ddpm(10, "matched", ...), gaussmix(1, 0, 0))
+  law <- function(...) guided_law(sampler = sampler_ddpm(10, "matched", ...), gaussmix(1, 0, 0))
   expect_error(law(), class = "mixguide_error_singular")
   expect_equal(moments(law(end = .01))$cov[1], -expm1(-.02), tolerance = 1e-6)
 })
@@ -374,7 +374,7 @@ test_that("what has no noise at all is said to have no density", {
 test_that("matched noise that guidance makes vanish in places leaves mass and moments right", {
   m <- named_mixture("A1")
   sampler <- sampler_ddpm(20, "matched")
-  law <- expect_silent(sampler_law(m, guidance("1", 4), sampler))
+  law <- expect_silent(guided_law(m, guidance("1", 4), sampler))
   expect_lt(abs(law$mass - 1), 1e-6)
   n <- 1e5
   x <- drop(guided_sample(m, n, guidance("1", 4), sampler, key = c(18, 5))$x)
@@ -392,9 +392,9 @@ test_that("matched noise that guidance makes vanish in places leaves mass and mo
 test_that("what a sampler cannot do with point masses or huge units is an error of ours", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   both <- sampler_corrected(sampler_ddpm(5), corrector_langevin(.05))
-  expect_error(sampler_law(points, NULL, both), class = "mixguide_error_singular")
+  expect_error(guided_law(points, NULL, both), class = "mixguide_error_singular")
   huge <- gaussmix(c(.5, .5), c(-1e200, 1e200), 1)
-  expect_mixguide_error(sampler_law(huge, NULL, sampler_ddim(3)), "mixture")
+  expect_mixguide_error(guided_law(huge, NULL, sampler_ddim(3)), "mixture")
   expect_mixguide_error(tilted_law(huge, "1"), "mixture")
   expect_mixguide_error(information(huge), "mixture")
   expect_mixguide_error(path_kl(huge, sampler_ddpm(3)), "mixture")
@@ -404,13 +404,13 @@ test_that("what a sampler cannot do with point masses or huge units is an error 
 })
 
 test_that("numbers of a law whose nodes miss what the map does have an error", {
-  torn <- sampler_law(named_mixture("D3"), guidance("1", 30), sampler_heun(20), horizon = 5,
+  torn <- guided_law(named_mixture("D3"), guidance("1", 30), sampler_heun(20), horizon = 5,
                       nodes = 2001)
-  fine <- sampler_law(named_mixture("D3"), guidance("1", 30), sampler_heun(20), horizon = 5,
+  fine <- guided_law(named_mixture("D3"), guidance("1", 30), sampler_heun(20), horizon = 5,
                       nodes = 64001)
   expect_gt(confidence(torn)$se, 0)
   expect_lt(abs(confidence(torn)$estimate - confidence(fine)$estimate), 5 * confidence(torn)$se)
-  smooth <- sampler_law(named_mixture("A2"), guidance("1", 2), sampler_heun(20))
+  smooth <- guided_law(named_mixture("A2"), guidance("1", 2), sampler_heun(20))
   expect_identical(c(confidence(smooth)$se, entropy(smooth)$se), c(0, 0))
   sweep <- guidance_sweep(named_mixture("D3"), "1", c(0, 30), sampler = sampler_heun(20),
                           horizon = 5, n = 2001)
