@@ -153,20 +153,21 @@ autoplot.guidance_sweep <- function(object, ...) {
               gain = paste("gain in confidence over strength", format(baseline)),
               entropy = "differential entropy (nats)",
               fraction_down = "share of the paths that lose confidence")
-  long <- sweep_long(object, names(panels))
-  long$panel <- factor(panels[long$term], panels)
-  long$bound <- long$term == "entropy" & !is.na(object$folded) & object$folded > 0
+  long <- tidy.mixguide_table(object)
+  long <- long[long$quantity %in% names(panels), ]
+  long$panel <- factor(panels[long$quantity], panels)
+  long$bound <- long$quantity == "entropy" & !is.na(object$folded) & object$folded > 0
   long <- long[!is.na(long$estimate), ]
   breaks <- unique(object$strength)
   exact <- all(object$method != "Monte Carlo")
   particles <- if (!is.null(setup)) paste(" of", number(setup$n), "coupled particles")
   ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
-    geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$term), ],
+    geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
                linetype = "22", colour = "grey50") +
     (if (nrow(object) > 1) geom_line(colour = ink)) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$std.error,
-                      ymax = .data$estimate + 2 * .data$std.error),
-                  long[!exact & long$std.error > 0, ], colour = ink,
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se,
+                      ymax = .data$estimate + 2 * .data$se),
+                  long[!exact & long$se > 0, ], colour = ink,
                   width = diff(range(asinh(breaks))) / 40) +
     geom_point(aes(shape = .data$bound), colour = ink, fill = "white", size = 1.8) +
     # a share that is 0 throughout still needs an axis
@@ -206,22 +207,6 @@ autoplot.schedule <- function(object, ...) {
     words(paste("Schedule:", object$label),
           paste0("x_t = a(t) x_0 + b(t) z", format_params(object$params)))
 }
-
-#' @rdname plot.gaussmix
-#' @export
-plot.gaussmix <- function(x, ...) show_plot(x, ...)
-
-#' @rdname plot.gaussmix
-#' @export
-plot.guided_sample <- function(x, ...) show_plot(x, ...)
-
-#' @rdname plot.gaussmix
-#' @export
-plot.guided_summary <- function(x, ...) show_plot(x, ...)
-
-#' @rdname plot.gaussmix
-#' @export
-plot.schedule <- function(x, ...) show_plot(x, ...)
 
 show_plot <- function(x, ...) {
   print(autoplot(x, ...))
@@ -589,6 +574,13 @@ run_words <- function(object, aim) {
 }
 
 schedule_words <- function(run) paste0(format(run$schedule), coordinate_words(run$mixture))
+
+# The lines of a head that say which process it is.
+run_lines <- function(run, start = NULL) {
+  c(format(run$sampler),
+    paste0(schedule_words(run), ", from t = ", format(run$horizon, digits = 4),
+           if (is.character(start)) paste0(", start ", start[1])))
+}
 
 fault_words <- function(faults) if (length(faults)) paste0("Warning: ", faults)
 

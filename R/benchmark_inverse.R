@@ -134,9 +134,16 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   })
   table <- data.frame(grid[c("d_x", "d_y", "seed")], method = names(methods)[grid$method],
                       do.call(rbind, rows), stringsAsFactors = FALSE, row.names = NULL)
-  structure(table, class = table_class("benchmark_inverse"),
-            setup = list(schedule = schedule, sampler = sampler, steps = length(times) - 1,
-                         directions = directions, p = p, maximum = maximum))
+  setup <- list(schedule = schedule, sampler = sampler, horizon = times[1],
+                steps = length(times) - 1, directions = directions, p = p, maximum = maximum)
+  failed <- sum(!is.na(table$error))
+  new_table(table, "benchmark_inverse",
+            c(paste0(distance_words(setup), " to the exact conditional law, ", setup$steps,
+                     " steps"),
+              format(sampler), format(schedule),
+              "mean (standard error): over instances"),
+            setup, keys = c("d_x", "d_y", "seed"),
+            foot = if (failed) paste(count_of(failed, "unit"), "failed: see column error"))
 }
 
 # One instance and method: a row of a judgement. On a worker, the method is made anew: what has
@@ -228,7 +235,7 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
   x <- mixture$means[min(k, 25), ] + take(d_x)
   y <- drop(H %*% x) + sd * take(d_y)
   structure(list(mixture = mixture, observation = observation(y, H, sd^2), x = x, seed = seed),
-            class = "inverse_problem")
+            class = object_class("inverse_problem"))
 }
 
 #' @export
@@ -267,26 +274,21 @@ summary.benchmark_inverse <- function(object, ...) {
   table
 }
 
+# A table per size of problem.
 #' @export
 print.benchmark_inverse <- function(x, digits = 3, ...) {
   check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
   by <- judged_by(x)
   table <- summary.benchmark_inverse(x)
-  cat("<benchmark_inverse> ", distance_words(setup), " to the exact conditional law, ",
-      setup$steps, " steps\n  ", format(setup$schedule), "; ", format(setup$sampler),
-      "\n  mean(se): over instances, se in units of the last digit\n", sep = "")
+  print_head(x)
   for (part in split(table, interaction(table$d_y, table$d_x, drop = TRUE))) {
     cat("d_x = ", part$d_x[1], ", d_y = ", part$d_y[1], ", ",
         count_of(max(part$instances), "instance"), ":\n", sep = "")
     se <- part[[paste0(by[1], "_se")]]
-    part$mean <- mapply(short_estimate, part[[by[1]]], ifelse(is.na(se), 0, se))
-    part <- part[c("method", "median", "mean", "floor", "seconds", "evaluations")]
-    names(part)[3] <- "mean(se)"
-    print(part, digits = digits, row.names = FALSE)
+    part$mean <- show_estimate(part[[by[1]]], se, "Monte Carlo", digits)
+    print_rows(part[c("method", "median", "mean", "floor", "seconds", "evaluations")], digits)
   }
-  failed <- sum(!is.na(x$error))
-  if (failed) cat(count_of(failed, "unit"), "failed: see column error\n")
+  print_foot(x)
   invisible(x)
 }
 

@@ -84,7 +84,7 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
                  class = label_text(class), sampler = sampler, schedule = schedule,
                  horizon = times[1],
                  n = if (exact != "law") length(runs[[1]]$x), key = key, faults = faults),
-            class = "bifurcation")
+            class = object_class("bifurcation"))
 }
 
 # The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the
@@ -129,12 +129,6 @@ print.bifurcation <- function(x, digits = 4, ...) {
   invisible(x)
 }
 
-#' @export
-as.data.frame.bifurcation <- function(x, ...) {
-  check_dots(..., also = frame_dots)
-  x$path
-}
-
 #' @rdname bifurcation
 #' @param x,object A `bifurcation`.
 #' @param ... Must be empty.
@@ -169,7 +163,3 @@ autoplot.bifurcation <- function(object, ...) {
           c("Shading: root of the density, relative to its maximum at each strength",
             fault_words(object$faults)))
 }
-
-#' @rdname bifurcation
-#' @export
-plot.bifurcation <- function(x, ...) show_plot(x, ...)

@@ -95,7 +95,7 @@ conditional_sample <- function(mixture, n, observation, method, schedule = sched
   if (cloud) run$cloud$x <- to_user(run$cloud$x)
   structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
                                times = times, horizon = times[1], key = key, faults = faults)),
-            class = "conditional_sample")
+            class = object_class("conditional_sample"))
 }
 
 # A plan as of sampling_plan(), for run_particles().
@@ -224,20 +224,6 @@ print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
   invisible(x)
 }
 
-#' @export
-as.matrix.conditional_sample <- function(x, ...) {
-  check_dots(...)
-  x$x
-}
-
-#' @export
-as.data.frame.conditional_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  points <- x$x
-  colnames(points) <- variable_labels(x$mixture)
-  as.data.frame(points, row.names = row.names, optional = optional)
-}
-
 #' @rdname plot.gaussmix
 #' @export
 autoplot.conditional_sample <- function(object, variables = NULL, ...) {
@@ -257,7 +243,3 @@ autoplot.conditional_sample <- function(object, variables = NULL, ...) {
                            format(object$times[length(object$times)]))),
                   c(picture$labels$caption, fault_words(object$faults)))
 }
-
-#' @rdname plot.gaussmix
-#' @export
-plot.conditional_sample <- function(x, ...) show_plot(x, ...)

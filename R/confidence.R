@@ -14,10 +14,9 @@
 #'   classes, otherwise the class (or the union of classes) aimed at.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 2).
 #' @param ... Must be empty.
-#' @return A data frame with columns `estimate`, `se` and `method`: `"exact"`, `"quadrature"`,
-#'   `"Monte Carlo"`, or `"heavy tail"`, with `NA` for the numbers, where a few weights carry the
-#'   mean (see [tilted_sample()]); before them `class` for a mixture or where it was given,
-#'   `strength` for a sweep.
+#' @return A table of estimates ([mixguide_table]) with the columns `quantity`; `class` for a
+#'   mixture or where it was given; `strength` for a sweep; `estimate`, `se`, `method` and `note`.
+#'   Where a few weights carry the mean (see [tilted_sample()]) it is `NA` and the note says so.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
@@ -41,12 +40,13 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
   if (is_singular(x)) {
     abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
   }
-  class_rows(x, if (is.null(class)) mixture_classes(x) else class, function(y) {
+  rows <- class_rows(x, if (is.null(class)) mixture_classes(x) else class, function(y) {
     inside <- class_components(x, y)
     part <- class_law(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
     expectation(part, function(from) class_probability(moved(x, from), y), n, cut_at = x)
   })
+  estimate_table("confidence", rows, format(x))
 }
 
 # A row for each class.
@@ -62,10 +62,18 @@ confidence.guided_sample <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
     if (is.null(x$confidence)) no_class()
-    return(particle_mean(x, x$confidence))
+    return(estimate_table("confidence", particle_mean(x, x$confidence), run_words(x)))
   }
   q <- sample_posterior(x)
-  class_rows(x$mixture, class, function(y) particle_mean(x, q[, y]))
+  rows <- class_rows(x$mixture, class, function(y) particle_mean(x, q[, y]))
+  estimate_table("confidence", rows, run_words(x))
+}
+
+# A run in a line.
+run_words <- function(x) {
+  n <- if (is.null(x$n)) nrow(x$x) else x$n
+  paste0(count_of(number(n), "particle"),
+         if (!is.null(x$guidance)) paste(" guided", format(x$guidance)))
 }
 
 # p(class | x) of the points of a guided_sample, a column per class: as its confidence, at the last
@@ -93,10 +101,10 @@ confidence.guidance_sweep <- function(x, class = NULL, ...) {
     return(aimed_row(sweep_column(x, "confidence"), class, setup$class))
   }
   rows <- Map(function(strength, sample) {
-    row <- confidence(sample, class)
-    cbind(row["class"], strength = strength, row[names(row) != "class"])
+    row <- as.data.frame(confidence(sample, class))
+    cbind(row[c("quantity", "class")], strength = strength, row[ESTIMATE])
   }, x$strength, setup$samples)
-  do.call(rbind, unname(rows))
+  new_table(do.call(rbind, unname(rows)), "estimates", attr(x, "look")$head)
 }
 
 # What was kept for the class aimed at alone: with it, or an error if another one is asked for.
@@ -106,7 +114,10 @@ aimed_row <- function(row, class, aim) {
                                 ": nothing was kept of other classes, which confidence() of a ",
                                 "guided_sample() has"), describe(class))
   }
-  cbind(class = aim, row, stringsAsFactors = FALSE)
+  rows <- as.data.frame(row)
+  rows <- cbind(rows["quantity"], class = aim, rows[names(rows) != "quantity"],
+                stringsAsFactors = FALSE)
+  new_table(rows, "estimates", attr(row, "look")$head)
 }
 
 # p(class | z) as a function of points z (n x d), for one class or the union of several.

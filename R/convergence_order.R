@@ -28,10 +28,11 @@
 #' @param ... Passed to [guided_error()]; for `plot()`, to `autoplot()`.
 #' @return A data frame of class `convergence_order` with a row per sampler, quantity and number of
 #'   steps: `sampler`, `quantity` (the three of [guided_error()]), `steps`, `evaluations` (of the
-#'   score, in one run), the error `estimate` with its `se` and `method`, and the `order` over the
-#'   row before with its standard error `order_se` (0 for quadrature). The order is `NA` where
-#'   rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()` has
-#'   the row of the finest pair for each sampler and quantity. Attribute `setup` holds what made it.
+#'   score, in one run), the error `estimate` with its `se`, `method` and `note`, and the `order`
+#'   over the row before with its standard error `order_se` (0 for quadrature). The order is `NA`
+#'   where rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()`
+#'   has the row of the finest pair for each sampler and quantity. Attribute `setup` holds what made
+#'   it.
 #' @section Errors: Of class `mixguide_error`.
 #' @source The orders are measured, and none is taken from a paper. Setting: Liang, Shi, Song and
 #'   Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
@@ -65,15 +66,19 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
       cost <- score_evaluations(sampler, schedule, horizon)
       error <- as.data.frame(guided_error(mixture, sampler, schedule, horizon, start, ...))
       data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,
-                 error[c("estimate", "se", "method")], stringsAsFactors = FALSE)
+                 error[ESTIMATE], stringsAsFactors = FALSE)
     })
     each <- do.call(rbind, each)
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))
   })
   rows <- do.call(rbind, rows)
-  rownames(rows) <- NULL
-  structure(rows, class = table_class("convergence_order"),
-            setup = list(mixture = mixture, schedule = schedule, horizon = begin, start = start))
+  setup <- list(mixture = mixture, schedule = schedule, horizon = begin, start = start)
+  new_table(rows, "convergence_order",
+            c(format(mixture),
+              paste0(format(schedule), ", from t = ", format(begin),
+                     if (is.character(start)) paste0(" (", start[1], " start)"), "; ",
+                     se_words(rows))),
+            setup, labels = DIVERGENCES)
 }
 
 # The errors of one sampler in one quantity, by rising numbers of steps.
@@ -82,7 +87,7 @@ with_orders <- function(rows) {
   e <- rows$estimate
   log_ratio <- log(rows$steps[-1] / rows$steps[-n])
   # what rounding and quadrature may leave of an error of 0
-  floor <- if (rows$quantity[1] == "total variation") 1e-12 else 1e-15
+  floor <- if (rows$quantity[1] == "total_variation") 1e-12 else 1e-15
   seen <- e[-1] > floor
   relative <- rows$se / e
   rows$order <- c(NA, ifelse(seen, log(e[-n] / e[-1]) / log_ratio, NA_real_))
@@ -151,31 +156,28 @@ summary.convergence_order <- function(object, ...) {
   rows
 }
 
+# A row per sampler, and a column per number of steps.
 #' @rdname convergence_order
 #' @param digits Number of significant digits.
 #' @export
-print.convergence_order <- function(x, quantity = "total variation", digits = 4, ...) {
+print.convergence_order <- function(x, quantity = "total_variation", digits = 4, ...) {
   check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
   quantity <- check_choice(quantity, unique(x$quantity), "quantity")
-  cat("<convergence_order> ", format(setup$mixture), "\n  ", format(setup$schedule),
-      ", from t = ", format(setup$horizon),
-      if (is.character(setup$start)) paste0(" (", setup$start, " start)"), "; ", se_words(x),
-      "\n  ", quantity, " at each number of steps; orders of the last pair for\n",
+  print_head(x)
+  cat("  ", DIVERGENCES[[quantity]], " at each number of steps; orders of the last pair for\n",
       "  total variation (TV), KL(target || output) and KL(output || target) (reverse KL)\n",
       sep = "")
   of <- x[x$quantity == quantity, ]
   table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
   finest <- summary(x)
-  orders <- lapply(unique(x$quantity), function(quantity) {
-    last <- finest[finest$quantity == quantity, ]
-    order_words(last$order, last$order_se)
-  })
-  names(orders) <- c("total variation" = "TV", "KL(target || output)" = "KL",
-                     "KL(output || target)" = "reverse KL")[unique(x$quantity)]
-  shown <- cbind(formatC(table, digits = digits, format = "g"),
-                 do.call(cbind, orders)[, c(3, 1, 2), drop = FALSE])
+  orders <- lapply(c(TV = "total_variation", KL = "kl", "reverse KL" = "kl_reverse"),
+                   function(quantity) {
+                     last <- finest[finest$quantity == quantity, ]
+                     order_words(last$order, last$order_se)
+                   })
+  shown <- cbind(formatC(table, digits = digits, format = "g"), do.call(cbind, orders))
   print(shown, quote = FALSE, right = TRUE)
+  print_foot(x)
   invisible(x)
 }
 
@@ -199,7 +201,7 @@ order_words <- function(order, se) {
 #'   is what a run costs.
 #' @importFrom ggplot2 scale_x_log10 scale_y_log10
 #' @export
-autoplot.convergence_order <- function(object, quantity = "total variation",
+autoplot.convergence_order <- function(object, quantity = "total_variation",
                                        against = c("steps", "evaluations"), ...) {
   check_dots(...)
   quantity <- check_choice(quantity, unique(object$quantity), "quantity")
@@ -225,7 +227,7 @@ autoplot.convergence_order <- function(object, quantity = "total variation",
     scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2, 0, 5, 6, 3, 4, 8), length(label))) +
     labs(colour = "sampler: order", shape = "sampler: order",
          x = if (against == "steps") "steps" else "evaluations of the score",
-         y = quantity) + look() +
+         y = DIVERGENCES[[quantity]]) + look() +
     words("Error of the sampler's law", c(format(setup$mixture),
                                           paste0(format(setup$schedule), ", from t = ",
                                                  format(setup$horizon))))

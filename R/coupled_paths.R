@@ -77,7 +77,7 @@ coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
              made_by(plan, guides[[1]], key))
   paths$sampler <- sampler
   paths$table <- path_table_of(paths)
-  structure(paths, class = "coupled_paths")
+  structure(paths, class = object_class("coupled_paths"))
 }
 
 # The same sampler, which beside each score evaluates and saves what guidance adds to it there.
@@ -262,7 +262,3 @@ autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
           c("A dot per path; below the line guidance has cost it confidence",
             shown_words(shown, n, "paths"), fault_words(object$faults)))
 }
-
-#' @rdname coupled_paths
-#' @export
-plot.coupled_paths <- function(x, ...) show_plot(x, ...)

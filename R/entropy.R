@@ -42,12 +42,14 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
   }
   if (length(used) == 1) {
     values <- x$values[, min(used, ncol(x$values))]
-    return(estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact"))
+    row <- estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact")
+    return(estimate_table("entropy", row, format(x)))
   }
-  expectation(x, function(from) {
+  row <- expectation(x, function(from) {
     x <- moved(x, from)
     function(z) -dgaussmix(z, x, log = TRUE)
   }, n)
+  estimate_table("entropy", row, format(x))
 }
 
 #' @rdname entropy
@@ -55,11 +57,13 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
 entropy.guided_sample <- function(x, ...) {
   check_dots(...)
   if (is.null(x$log_density)) no_log_density()
-  if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
+  if (is.null(x$start_entropy)) {
+    return(estimate_table("entropy", particle_mean(x, -x$log_density), run_words(x)))
+  }
   # of an affine map the change is the same everywhere
   row <- exact_if_constant(particle_mean(x, -x$density_change))
   row$estimate <- row$estimate + x$start_entropy
-  row
+  estimate_table("entropy", row, run_words(x))
 }
 
 # Where steps fold several starts end in one place, and their density is more than each one tells.

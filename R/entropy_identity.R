@@ -22,10 +22,10 @@
 #' @param class Label of the class to guide to, or several labels for their union.
 #' @param strength A number: the strength of the guidance.
 #' @param sampler A deterministic sampler of the ODE, with many or high-order steps.
-#' @return A data frame of class `entropy_identity` with columns `way` (`"log-density"`, `"trace
-#'   formula"`), `estimate`, `se` and `method`; its attribute `terms` is a vector of the terms of
-#'   the formula: `start`, `flow` (both exact) and `guidance` (Monte Carlo, with the same standard
-#'   error as the whole).
+#' @return A table of estimates ([mixguide_table]) of class `entropy_identity`: the rows
+#'   `"log_density"` and `"trace_formula"` of the column `quantity` are the entropy both ways; the
+#'   rows `"start"`, `"flow"` (both exact) and `"guidance"` (Monte Carlo) are the terms of the
+#'   formula.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, covariances that
 #'   differ and stochastic samplers.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, for the conclusion;
@@ -45,6 +45,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
   horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
   volume <- log_units(mixture)
+  units <- mixture
   mixture <- in_process(mixture)
   run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
                        log_density = "map", trajectory = TRUE, key = key)
@@ -59,13 +60,19 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   path <- drop(integrand %*% (c(step, 0) + c(0, step)) / 2)
   guidance <- sample_mean(path)
   flow <- sum(log_variance(min(run$times)) - log_variance(max(run$times))) / 2
-  terms <- c(start = run$start_entropy + volume, flow = flow, guidance = guidance$estimate)
-  at_end <- entropy(run)
+  exact <- function(value) estimate_row(value, 0, "exact")
+  terms <- rbind(exact(run$start_entropy + volume), exact(flow), guidance)
+  at_end <- entropy(run)[ESTIMATE]
   at_end$estimate <- at_end$estimate + volume
-  rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
-  structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
-            terms = terms, title = format(run$guidance), label = format(sampler),
-            faults = run$faults, class = table_class("entropy_identity"))
+  rows <- rbind(at_end, estimate_row(sum(terms$estimate), guidance$se, "Monte Carlo"), terms)
+  quantity <- c("log_density", "trace_formula", "start", "flow", "guidance")
+  setup <- list(mixture = units, class = class, guidance = run$guidance, sampler = sampler,
+                schedule = schedule, horizon = horizon, n = n, faults = run$faults)
+  new_table(data.frame(quantity, rows, stringsAsFactors = FALSE), "entropy_identity",
+            c(format(run$guidance), run_lines(setup)), setup,
+            labels = c(log_density = "entropy by the log-density",
+                       trace_formula = "entropy by the trace formula", start = "  of it, start",
+                       flow = "  of it, flow of the class", guidance = "  of it, guidance"))
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.
@@ -87,22 +94,4 @@ trace_terms <- function(mixture, class, strength, x, t, schedule) {
     within <- spread(full)
   }
   schedule$diffusion2(t) / 2 * schedule$a(t)^2 * ((1 + strength) * within - strength * spread(q))
-}
-
-#' @export
-print.entropy_identity <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<entropy_identity> ", attr(x, "title"), ", ", attr(x, "label"), "\n", sep = "")
-  for (i in seq_len(nrow(x))) {
-    cat("  ", format(x$way[i], width = 13), " ", format_estimate(x[i, ]), "\n", sep = "")
-  }
-  terms <- attr(x, "terms")
-  for (formula in which(x$way == "trace formula")) {
-    guidance <- estimate_row(terms[["guidance"]], x$se[formula], x$method[formula])
-    cat("  formula: start ", format(terms[["start"]], digits = 6), " and flow of the class ",
-        format(terms[["flow"]], digits = 6), " (exact), guidance ", format_estimate(guidance),
-        "\n", sep = "")
-  }
-  print_faults(attr(x, "faults"))
-  invisible(x)
 }

@@ -70,10 +70,11 @@
 #'   dimensions that takes some seconds.
 #' @param score_error As for [path_kl()]; with a function there is no measured error.
 #' @param n Number of draws where there are any.
-#' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, `KL(target ||
-#'   output)` in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none), `kind`
-#'   (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
-#'   `"quadrature"`, `"Monte Carlo"`, `"derived for this package"`, ...) and `note`. Attribute
+#' @return A table of estimates ([mixguide_table]) of class `error_budget` with the columns
+#'   `quantity` (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement`,
+#'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 where there is none),
+#'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
+#'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
 #'   `path` is the [path_kl()] or `NULL`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
@@ -117,24 +118,30 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
     path_rows(run)
   } else if (!sampler$stochastic) flow_rows(run, measure)
   rows <- rbind(if (measure) measured_rows(run), path$rows, rate_rows(run))
-  if (is.null(rows)) rows <- budget_row("", "", 0, "", "")[0, ]
-  rows <- rows[order(rows$measure, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
-  rownames(rows) <- NULL
-  structure(rows, class = table_class("error_budget"), path = path$path,
-            setup = c(list(mixture = units), run[c("sampler", "schedule", "times")]),
-            lipschitz = run$lipschitz$value)
+  if (is.null(rows)) rows <- budget_row("", "", "", unknown_row())[0, ]
+  rows <- rows[order(rows$quantity, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
+  setup <- c(list(mixture = units, horizon = times[1]), run[c("sampler", "schedule", "times")])
+  new_table(rows, "error_budget", c(format(units), run_lines(setup)), setup,
+            labels = DIVERGENCES,
+            foot = if (any(rows$kind == "rate")) {
+              "Kind rate: published rates with the constant 1, no bounds."
+            },
+            path = path$path, lipschitz = run$lipschitz$value)
 }
 
-budget_row <- function(measure, statement, value, kind, status, se = 0, note = "") {
-  # what is not known has no error
-  se <- ifelse(is.na(value), 0, se)
-  data.frame(measure = measure, statement = statement, value = value, se = se, kind = kind,
-             status = status, note = note, stringsAsFactors = FALSE)
+# A row of estimate_row(), or several.
+budget_row <- function(quantity, statement, kind, row, note = "") {
+  note <- ifelse(nzchar(note) & nzchar(row$note), paste(row$note, note, sep = "; "),
+                 paste0(row$note, note))
+  data.frame(quantity = quantity, statement = statement, kind = kind,
+             estimate_row(row$estimate, row$se, row$method, note), stringsAsFactors = FALSE)
 }
 
-# A row of estimate_row().
-estimate_budget <- function(measure, statement, row, kind, note = "") {
-  budget_row(measure, statement, row$estimate, kind, row$method, row$se, note)
+# What is proved to be at least the error.
+bound_row <- function(quantity, statement, value, se = 0, note = "", kind = "bound") {
+  se <- ifelse(is.na(value), NA_real_, se)
+  budget_row(quantity, statement, kind,
+             estimate_row(value, se, ifelse(is.na(value), "unknown", "bound"), derived), note)
 }
 
 derived <- "derived for this package"
@@ -189,26 +196,29 @@ measure_error <- function(run, start = run$start, score_error = run$score_error)
 measured_rows <- function(run) {
   at <- measure_error(run)
   if (is.character(at)) {
-    return(budget_row(c("KL", "TV"), "measured", NA_real_, "measured", "not known", note = at))
+    return(budget_row(c("kl", "total_variation"), "measured", "measured", unknown_row(at)))
   }
-  rbind(estimate_budget("KL", "measured", at[1, ], "measured"),
-        estimate_budget("TV", "measured", at[3, ], "measured"))
+  both_rows(at, "measured", "measured")
+}
+
+# Of an error in several quantities those that a budget is about.
+both_rows <- function(rows, statement, kind, note = "") {
+  do.call(rbind, lapply(c("kl", "total_variation"), function(quantity) {
+    budget_row(quantity, statement, kind, row_of(rows, quantity), note)
+  }))
 }
 
 # Deterministic samplers: parts by the triangle inequality.
 flow_rows <- function(run, measure) {
   kept <- "carried to the end by the exact flow"
-  rows <- rbind(estimate_budget("KL", "error of the start", run$initial[1, ], "part", kept),
-                estimate_budget("TV", "error of the start", run$initial[3, ], "part", kept))
+  rows <- both_rows(run$initial, "error of the start", "part", kept)
   begin <- if (measure) measure_error(run, "exact")
   if (is.null(begin) || is.character(begin)) return(list(rows = rows))
-  sum <- estimate_row(begin$estimate[3] + run$initial$estimate[3],
-                      sqrt(begin$se[3]^2 + run$initial$se[3]^2), "")
+  two <- rbind(row_of(begin, "total_variation"), row_of(run$initial, "total_variation"))
   list(rows = rbind(
-    rows, estimate_budget("KL", "sampler from the exact start", begin[1, ], "part"),
-    estimate_budget("TV", "sampler from the exact start", begin[3, ], "part"),
-    budget_row("TV", "sum of the two (triangle inequality)", sum$estimate, "bound", derived,
-               sum$se)
+    rows, both_rows(begin, "sampler from the exact start", "part"),
+    bound_row("total_variation", "sum of the two (triangle inequality)", sum(two$estimate),
+              sqrt(sum(two$se^2)))
   ))
 }
 
@@ -224,7 +234,9 @@ path_rows <- function(run) {
   grid <- table("grid")
   if (is.null(grid)) return(NULL)
   path <- table("paths")
-  whole <- function(path, statement) estimate_budget("KL", statement, path[4, ], "bound")
+  whole <- function(path, statement) {
+    budget_row("kl", statement, "bound", row_of(path, "path_kl"))
+  }
   rows <- whole(grid, "path KL, at grid times")
   if (!is.null(path)) {
     rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
@@ -232,13 +244,15 @@ path_rows <- function(run) {
   parts <- if (is.null(path)) grid else path
   bounds <- rows[rows$kind == "bound", ]
   list(path = parts, rows = rbind(
-    do.call(rbind, lapply(1:3, function(i) {
-      estimate_budget("KL", paste("path KL:", path_parts[i]), parts[i, ], "part")
+    do.call(rbind, lapply(setdiff(path_parts, "path_kl"), function(part) {
+      statement <- paste("path KL:", gsub("_", " ", part, fixed = TRUE))
+      budget_row("kl", statement, "part", row_of(parts, part))
     })),
     rows,
-    budget_row("TV", paste("by the", bounds$statement),
-               variation_bound(bounds$value), "bound", bounds$status,
-               bounds$se * variation_slope(bounds$value), bounds$note)
+    budget_row("total_variation", paste("by the", bounds$statement), "bound",
+               estimate_row(variation_bound(bounds$estimate),
+                            bounds$se * variation_slope(bounds$estimate), bounds$method,
+                            bounds$note))
   ))
 }
 
@@ -247,10 +261,12 @@ bound_rows <- function(run, path) {
   if (!run$schedule$vp) return(NULL)
   kind <- path_steps(run$sampler, run$times, run$schedule, "paths")$kind[1]
   bounds <- discretisation_bounds(run$mixture, run$schedule, run$times, kind, run$lipschitz$value)
-  rows <- budget_row("KL", names(bounds), unname(bounds) + path$estimate[1] + path$estimate[3],
-                     "bound", derived, path$se[1] + path$se[3],
-                     c("", "that sharper F falls with t", "", run$lipschitz$note))
-  rows$status[2] <- "observed, not proved"
+  rest <- rbind(row_of(path, "initialisation"), row_of(path, "score_error"))
+  rows <- bound_row("kl", names(bounds), unname(bounds) + sum(rest$estimate), sum(rest$se),
+                    ifelse(names(bounds) == "bound with L", run$lipschitz$note, ""))
+  assumed <- rows$statement == "bound without L, stepwise"
+  rows$method[assumed] <- "unknown"
+  rows$note[assumed] <- "observed, not proved: that sharper F falls with t"
   rbind(start_bounds(run), rows)
 }
 
@@ -298,12 +314,13 @@ start_bounds <- function(run) {
   if (!identical(run$start[1], "normal")) return(NULL)
   from <- if (is_singular(run$mixture)) run$times[length(run$times)] else 0
   at <- start_error(diffuse(run$mixture, from, run$schedule), run$mixture, run$schedule,
-                    run$times[1], "normal", run$n)[1, ]
+                    run$times[1], "normal", run$n)
+  at <- row_of(at, "kl")
   shrunk <- exp(-2 * (run$clock[1] - ou_clock(from, run$schedule)))
-  rbind(budget_row("KL", "initialisation, log-Sobolev bound", shrunk * at$estimate, "part",
-                   derived, shrunk * at$se),
-        budget_row("KL", "initialisation, convexity bound",
-                   start_by_convexity(run$mixture, run$times[1], run$schedule), "part", derived))
+  rbind(bound_row("kl", "initialisation, log-Sobolev bound", shrunk * at$estimate,
+                  shrunk * at$se, kind = "part"),
+        bound_row("kl", "initialisation, convexity bound",
+                  start_by_convexity(run$mixture, run$times[1], run$schedule), kind = "part"))
 }
 
 # The components that have a weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
@@ -366,8 +383,9 @@ rate_rows <- function(run) {
   M2 <- moments(run$mixture)$second_moment
   e2 <- sum(r * run$square) / sum(r)
   recalled <- "recalled, not verified against the paper"
-  rate <- function(measure, statement, value, status, note = "") {
-    budget_row(measure, statement, value, "rate", status, note = note)
+  rate <- function(quantity, statement, value, status, note = "") {
+    se <- if (is.na(value)) NA_real_ else 0
+    budget_row(quantity, statement, "rate", estimate_row(value, se, "unknown", status), note)
   }
   need_L <- if (is.na(L)) run$lipschitz$note else ""
   # the papers suppose L >= 1, which a larger constant is too
@@ -379,12 +397,13 @@ rate_rows <- function(run) {
     L <- max(h$L, 1)
     value <- (sqrt(d) + sqrt(M2)) * exp(-horizon) + L^2 * horizon * sqrt(d) * h$predictor_step +
       L^1.5 * horizon * sqrt(d) * corrector + sqrt(L * e2) * horizon
-    return(rate("TV", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
+    return(rate("total_variation", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
                 "with the sampler's L"))
   }
   if (kind == "best") return(NULL)
   kl0 <- if (!is_singular(run$mixture)) {
-    start_error(run$mixture, run$mixture, run$schedule, run$times[1], "normal", run$n)$estimate[1]
+    row_of(start_error(run$mixture, run$mixture, run$schedule, run$times[1], "normal", run$n),
+           "kl")$estimate
   } else NA
   exponential <- identical(sampler$grid, "exponential")
   twice <- 2 * horizon
@@ -401,44 +420,18 @@ rate_rows <- function(run) {
   rbind(
     if (!euler) {
       h <- max(r)
-      rate("TV", "Chen, Chewi et al. 2023",
+      rate("total_variation", "Chen, Chewi et al. 2023",
            sqrt(kl0) * exp(-horizon) + L * (sqrt(d * h) + sqrt(M2) * h) * sqrt(horizon) +
              sqrt(e2 * horizon), "stored",
            if (is.na(kl0)) paste(setdiff(c(need_L, "KL(p_0 || N) is infinite"), ""),
                                  collapse = "; ") else need_L)
     },
-    rate("KL", "Chen, Lee and Lu 2023", lee, recalled, need_L),
-    if (!euler) rate("KL", "Benton et al. 2024", benton, "stored", why)
+    rate("kl", "Chen, Lee and Lu 2023", lee, recalled, need_L),
+    if (!euler) rate("kl", "Benton et al. 2024", benton, "stored", why)
   )
 }
 
 # ---- Showing
-
-#' @export
-print.error_budget <- function(x, digits = 3, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<error_budget> ", format(setup$sampler), "\n  from t = ", format(setup$times[1]), ", ",
-      format(setup$schedule), "\n  ", format(setup$mixture), "\n", sep = "")
-  value <- mapply(function(value, se) {
-    if (!isTRUE(se > 0)) return(format(value, digits = digits))
-    format_estimate(estimate_row(value, se, "Monte Carlo"))
-  }, x$value, x$se)
-  words <- ifelse(x$note == "", x$status,
-                  ifelse(is.na(x$value), x$note, paste0(x$status, "; ", x$note)))
-  heads <- c(KL = "KL(target || output), nats", TV = "total variation",
-             rate = "published rates with the constant 1 (no bounds)")
-  part <- ifelse(x$kind == "rate", "rate", x$measure)
-  x$statement[x$kind == "rate"] <- paste0(x$measure, ", ", x$statement)[x$kind == "rate"]
-  width <- max(0, nchar(x$statement))
-  for (p in intersect(names(heads), part)) {
-    cat(heads[[p]], "\n", sep = "")
-    lines <- paste0("  ", formatC(x$statement, width = -width), "  ", formatC(value, width = -9),
-                    "  ", words)
-    cat(lines[part == p], sep = "\n")
-  }
-  invisible(x)
-}
 
 #' @rdname error_budget
 #' @param object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
@@ -447,23 +440,18 @@ print.error_budget <- function(x, digits = 3, ...) {
 autoplot.error_budget <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
-  rows <- object[is.finite(object$value) & object$value > 0, ]
+  rows <- object[is.finite(object$estimate) & object$estimate > 0, ]
   if (!nrow(rows)) abort_input("object", "a budget of positive numbers", "one without any")
   roles <- c(measured = "measured", part = "part", bound = "bound",
              rate = "published rate, constant 1")
-  panels <- c(KL = "KL(target || output), nats", TV = "total variation")
+  panels <- c(kl = "KL(target || output), nats", total_variation = "total variation")
   rows$role <- factor(roles[rows$kind], roles)
-  rows$panel <- factor(panels[rows$measure], panels)
+  rows$panel <- factor(panels[rows$quantity], panels)
   rows$place <- factor(seq_len(nrow(rows)), rev(seq_len(nrow(rows))))
-  ticks <- 10^(-30:30)
-  seen <- log10(range(rows$value))
-  ticks <- ticks[log10(ticks) >= seen[1] - 1 & log10(ticks) <= seen[2] + 1]
-  ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 8))]
-  ggplot(rows, aes(log10(.data$value), .data$place, colour = .data$role, shape = .data$role)) +
+  ggplot(rows, aes(.data$estimate, .data$place, colour = .data$role, shape = .data$role)) +
     geom_point(size = 2.4) +
     facet_wrap(vars(.data$panel), scales = "free_y", ncol = 1) +
-    scale_x_continuous(breaks = log10(ticks), minor_breaks = NULL,
-                       labels = format(ticks, trim = TRUE, drop0trailing = TRUE)) +
+    scale_x_log10() +
     ggplot2::scale_y_discrete(labels = stats::setNames(rows$statement, rows$place)) +
     scale_colour_manual(values = stats::setNames(c(class_palette(3)[2], class_palette(3)[3],
                                                    class_palette(1), "grey55"), roles),

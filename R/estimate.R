@@ -1,8 +1,24 @@
-# Estimates: rows of `estimate`, `se` and `method`, how they are made of particles, and printed.
+# Estimates: rows of `estimate`, `se`, `method` and `note`, how they are made of particles, and
+# printed.
 
-estimate_row <- function(estimate, se, method) {
-  data.frame(estimate = estimate, se = se, method = method, stringsAsFactors = FALSE)
+# How a number can be known.
+METHODS <- c("exact", "quadrature", "Monte Carlo", "bound", "unknown")
+
+# The columns of every estimate.
+ESTIMATE <- c("estimate", "se", "method", "note")
+
+# The one constructor of estimates. What there is to say beyond the method is a note.
+estimate_row <- function(estimate, se, method, note = "") {
+  if (!all(method %in% METHODS)) {
+    stop("internal error: no such method: ", toString(setdiff(method, METHODS)))
+  }
+  data.frame(estimate = estimate, se = se, method = method, note = note, stringsAsFactors = FALSE)
 }
+
+unknown_row <- function(note = "") estimate_row(NA_real_, NA_real_, "unknown", note)
+
+# The method of what is made of several estimates: that of the least certain.
+joint_method <- function(methods) METHODS[max(match(methods, METHODS))]
 
 # The mean of f over draws, or over quadrature nodes where there are weights; over draws that have
 # weights if it is known which of them are dependent, by the number of their `family`.
@@ -20,7 +36,7 @@ sample_mean <- function(x, weights = NULL, family = NULL) {
 
 # The same for a guided_sample.
 particle_mean <- function(object, x) {
-  if (!length(x)) return(estimate_row(NA_real_, NA_real_, "no particles"))
+  if (!length(x)) return(unknown_row("no particles"))
   if (!is.null(object$heavy)) return(heavy_row())
   sample_mean(x, object$weights, object$family)
 }
@@ -57,32 +73,35 @@ exact_if_constant <- function(row) {
   row
 }
 
-format_estimate <- function(row) {
-  if (row$method == "heavy tail") return("heavy tail: a mean of the draws would say nothing")
-  if (row$method != "Monte Carlo") {
-    error <- if (isTRUE(row$se > 0)) paste(", error", format(row$se, digits = 1))
-    return(paste0(format(row$estimate, digits = 6), " (", row$method, error, ")"))
+# "0.9993 (0.0001)": as many decimals as one digit of the standard error takes. What was not drawn
+# stands alone, unless it has an error all the same.
+show_estimate <- function(estimate, se, method, digits = 4) {
+  one <- function(estimate, se, method) {
+    bare <- format(estimate, digits = digits)
+    if (is.na(estimate) || method != "Monte Carlo" && !isTRUE(se > 0)) return(bare)
+    if (!is.finite(se) || !is.finite(estimate)) return(paste0(bare, " (", format(se), ")"))
+    # all draws alike, which is not exact: others may differ
+    if (is_rounding(se, estimate)) return(paste(bare, "(0)"))
+    se <- signif(se, 1)
+    last <- floor(log10(se) + 1e-9)
+    size <- floor(log10(max(abs(estimate), se)) + 1e-9)
+    if (size < -4 || size > 8) {
+      return(paste0(formatC(estimate, digits = max(0, size - last), format = "e"), " (",
+                    format(se, digits = 1), ")"))
+    }
+    decimal <- function(x) formatC(x, digits = min(15, max(0, -last)), format = "f")
+    paste0(decimal(estimate), " (", decimal(se), ")")
   }
-  if (is.nan(row$estimate)) return("NaN: particles overflowed")
-  if (is.na(row$se)) return(paste(format(row$estimate, digits = 6), "(one draw)"))
-  # not exact: others may differ
-  if (is_rounding(row$se, row$estimate)) {
-    return(paste(format(row$estimate, digits = 6), "(all draws alike)"))
-  }
-  if (row$se < 1e-14) {
-    return(paste0(format(row$estimate, digits = 2), " (se ", format(row$se, digits = 1), ")"))
-  }
-  # as many decimals as leave two digits of the standard error
-  digits <- if (is.finite(row$se)) max(0, min(15, 1 - floor(log10(row$se)))) else 4
-  decimal <- function(x) formatC(x, digits = digits, format = "f")
-  paste0(decimal(row$estimate), " (se ", decimal(row$se), ")")
+  as.character(unlist(Map(one, estimate, se, method)))
 }
 
-# "0.123(4)": the standard error in units of the last digit.
-short_estimate <- function(estimate, se) {
-  if (is.na(estimate)) return("NA")
-  if (!is.finite(se) || se <= 0) return(format(estimate, digits = 3))
-  digits <- max(0, min(6, -floor(log10(se))))
-  paste0(formatC(estimate, digits = digits, format = "f"), "(",
-         formatC(se * 10^digits, digits = 0, format = "f"), ")")
+# One estimate in a line of print: how it is known too, unless it was drawn.
+format_estimate <- function(row, digits = 4) {
+  if (row$method == "unknown" && is.na(row$estimate)) {
+    return(paste0("unknown", if (nzchar(row$note)) paste0(": ", row$note)))
+  }
+  if (is.nan(row$estimate)) return("NaN: particles overflowed")
+  paste0(show_estimate(row$estimate, row$se, row$method, digits),
+         if (row$method != "Monte Carlo") paste0(", ", row$method),
+         if (nzchar(row$note)) paste0("; ", row$note))
 }

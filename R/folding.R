@@ -23,10 +23,9 @@
 #' @return A data frame of class `folding`, with a row per strength and columns `strength`;
 #'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
 #'   probability that another start with the same end, drawn from all that lead there, lies on
-#'   another branch; `pieces`, the number of monotone pieces of
-#'   the map; `injective`, is `folded` below 1e-6; `turns`, does a step have a negative slope at
-#'   some start; and `confidence`. Attribute `map` has the maps, a data frame with `strength`,
-#'   `start`, `end`.
+#'   another branch; `pieces`, the number of monotone pieces of the map; `injective`, is `folded`
+#'   below 1e-6; `turns`, does a step have a negative slope at some start; `confidence`; and
+#'   `method`. Attribute `map` has the maps, a data frame with `strength`, `start`, `end`.
 #' @section Errors: of class `mixguide_error`.
 #' @source Derived for this package; the identity without folds is that of Wu, Chen, Li, Wang and
 #'   Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
@@ -57,24 +56,15 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
     list(row = data.frame(strength = eta, entropy_bound = -sum(w * run$log_density),
                           entropy = -sum(w * whole), folded = folded,
                           pieces = length(turning_nodes(end)) + 1, injective = folded < 1e-6,
-                          turns = any(run$folded), confidence = sum(w * run$confidence)),
+                          turns = any(run$folded), confidence = sum(w * run$confidence),
+                          method = "quadrature"),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
-  structure(do.call(rbind, lapply(results, `[[`, "row")), class = table_class("folding"),
-            map = do.call(rbind, lapply(results, `[[`, "map")),
-            setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1], faults = faults))
-}
-
-#' @export
-print.folding <- function(x, digits = 5, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ", format(setup$sampler),
-      "; ", schedule_words(setup), ", from t = ", format(setup$horizon), "\n", sep = "")
-  print(as.data.frame(x), digits = digits, row.names = FALSE)
-  print_faults(setup$faults)
-  invisible(x)
+  setup <- list(mixture = mixture, class = label_text(class), sampler = sampler,
+                schedule = schedule, horizon = times[1], n = n, faults = faults)
+  new_table(do.call(rbind, lapply(results, `[[`, "row")), "folding",
+            c(paste0("towards ", aim_words(setup$class), ", by quadrature"), run_lines(setup)),
+            setup, keys = "strength", map = do.call(rbind, lapply(results, `[[`, "map")))
 }
 
 #' @rdname folding

@@ -10,13 +10,6 @@ aim_words <- function(class) {
   if (n) paste(class, collapse = " or ")
 }
 
-# Of a long table, rows from the first to the last.
-print_some_rows <- function(table, digits, most = 12) {
-  shown <- every_row(table, most)
-  print(shown, digits = digits, row.names = FALSE)
-  if (nrow(shown) < nrow(table)) cat("  ", nrow(shown), " of ", nrow(table), " times\n", sep = "")
-}
-
 # At most `max` rows, evenly spread.
 every_row <- function(table, max) {
   table[unique(round(seq(1, nrow(table), length.out = min(max, nrow(table))))), ]

@@ -90,9 +90,20 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
-  structure(rows, class = table_class("gain_bound"),
-            setup = list(class = label_text(class), schedule = schedule, horizon = horizon,
-                         rivals = odds$rivals))
+  paths <- length(unique(rows$path))
+  one <- length(odds$rivals) == 1
+  setup <- list(mixture = mixture, class = label_text(class), schedule = schedule,
+                horizon = horizon, rivals = odds$rivals, n = paths)
+  new_table(rows, "gain_bound",
+            c(paste0("log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
+                     count_of(paths, "path")),
+              paste0(schedule_words(setup), ", from t = ", format(horizon))),
+            setup, keys = c("path", "strength", "rival"),
+            shown = c("path", "strength", if (!one) "rival", "log_odds", "gain",
+                      if (one) "bound_one", "bound", "ratio"),
+            foot = if (one) "Exact for each path" else {
+              "Exact for each path; one bound for all rivals"
+            })
 }
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {
@@ -222,29 +233,21 @@ gain_root <- function(m, s, target) {
   next_u
 }
 
+# Of many paths, means and extremes for each strength.
 #' @export
 print.gain_bound <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<gain_bound> log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
-      count_of(length(unique(x$path)), "path"), "\n  ", format(setup$schedule), ", from t = ",
-      format(setup$horizon), "\n", sep = "")
-  if (nrow(x) <= 12) {
-    shown <- c("path", "strength", if (length(setup$rivals) > 1) "rival", "log_odds", "gain",
-               if (length(setup$rivals) == 1) "bound_one", "bound", "ratio")
-    print(as.data.frame(x)[shown], digits = digits, row.names = FALSE)
-  } else {
-    each <- function(f) vapply(split(seq_len(nrow(x)), x$strength), function(i) f(x[i, ]), 0)
-    print(data.frame(strength = sort(unique(x$strength)),
-                     "mean gain" = each(function(x) mean(x$gain)),
-                     "mean bound" = each(function(x) mean(x$bound)),
-                     "least slack" = each(function(x) min(x$gain - x$bound)),
-                     "median ratio" = each(function(x) stats::median(x$ratio)),
-                     "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE),
-          digits = digits, row.names = FALSE)
-  }
-  cat("  Exact for each path", if (length(setup$rivals) > 1) "; one bound for all rivals",
-      if (nrow(x) > 12) "; means are over these paths", "\n", sep = "")
+  check_dots(..., also = print.mixguide_table)
+  if (nrow(x) <= 12) return(NextMethod())
+  print_head(x)
+  each <- function(f) vapply(split(seq_len(nrow(x)), x$strength), function(i) f(x[i, ]), 0)
+  print_rows(data.frame(strength = sort(unique(x$strength)),
+                        "mean gain" = each(function(x) mean(x$gain)),
+                        "mean bound" = each(function(x) mean(x$bound)),
+                        "least slack" = each(function(x) min(x$gain - x$bound)),
+                        "median ratio" = each(function(x) stats::median(x$ratio)),
+                        "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE),
+             digits)
+  print_foot(x)
   invisible(x)
 }
 

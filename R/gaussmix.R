@@ -78,7 +78,7 @@ new_gaussmix <- function(weights, means, form, values, vectors = NULL,
                          coordinates = NULL) {
   structure(list(weights = weights, means = means, form = form, values = values,
                  vectors = vectors, class = class, fit = fit, coordinates = coordinates),
-            class = "gaussmix")
+            class = object_class("gaussmix"))
 }
 
 # The mixture in the simplest form that holds `covs` exactly: a list of one common covariance or

@@ -81,7 +81,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   structure(list(class = unique(label_text(class)), strength = at, interval = interval,
                  label = label, scale = scale, negative = negative,
                  power = check_number(power, "power", min = -1, open = TRUE), others = list()),
-            class = "guidance")
+            class = object_class("guidance"))
 }
 
 check_labels_named <- function(x, arg, wanted) {
@@ -154,10 +154,10 @@ print.guidance <- function(x, ...) {
 }
 
 # `class = levels(x)` may have been meant as each of the classes.
-note_all_classes <- function(mixture, class) {
+all_classes_note <- function(mixture, class) {
   if (length(class) > 1 && all(mixture$weights[!mixture$class %in% class] == 0)) {
-    cat("  note:     these are all the classes: their union is the whole mixture, and its",
-        "confidence 1\n")
+    paste("note:     these are all the classes: their union is the whole mixture, and its",
+          "confidence 1")
   }
 }
 

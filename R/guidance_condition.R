@@ -110,7 +110,7 @@ guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon
     result$monotone <- FALSE
   }
   result$claims <- condition_claims(result)
-  structure(result, class = "guidance_condition")
+  structure(result, class = object_class("guidance_condition"))
 }
 
 # What the theorems look at: the differences D_k of the class's mean from those of its rivals (a row
@@ -352,7 +352,3 @@ autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
           "Where all are >= 0, no path loses confidence by guidance",
           "Dotted: the cosine of the products with the inverse covariance, which is not enough")
 }
-
-#' @rdname guidance_condition
-#' @export
-plot.guidance_condition <- function(x, ...) show_plot(x, ...)

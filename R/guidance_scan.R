@@ -56,7 +56,16 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   rows <- Map(function(count, sweep) cbind(steps = count, as.data.frame(sweep)), steps, sweeps)
   setup <- setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key", "faults")]
   setup$faults <- setup$faults[names(setup$faults) != "steps"]
-  structure(do.call(rbind, rows), class = table_class("guidance_scan"), setup = setup)
+  rows <- do.call(rbind, rows)
+  exact <- all(rows$method != "Monte Carlo")
+  new_table(rows, "guidance_scan",
+            c(paste0("towards ", aim_words(setup$class), ": mean confidence",
+                     if (exact) ", by quadrature" else {
+                       paste0(", ", setup$n, " coupled particles (se up to ",
+                              format(max(rows$confidence_se, na.rm = TRUE), digits = 2), ")")
+                     }),
+              paste0(setup$sampler$label, ", from t = ", format(setup$horizon))),
+            setup, keys = c("steps", "strength", "scale"))
 }
 
 scan_means <- function(exact, mixture, sampler, schedule = schedule_ou(), horizon = NULL,
@@ -92,19 +101,13 @@ scan_matrix <- function(x, quantity) {
   table
 }
 
+# A row per number of steps, and a column per strength.
 #' @export
 print.guidance_scan <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  exact <- all(x$method != "Monte Carlo")
-  cat("<guidance_scan> towards ", aim_words(setup$class), ", ",
-      setup$sampler$label, ", from t = ", format(setup$horizon), ": mean confidence",
-      if (exact) " (quadrature)" else {
-        paste0(", ", setup$n, " coupled particles (se up to ",
-               format(max(x$confidence_se, na.rm = TRUE), digits = 2), ")")
-      }, "\n", sep = "")
+  print_head(x)
   print(scan_matrix(x, "confidence"), digits = digits)
-  print_faults(setup$faults)
+  print_foot(x)
   invisible(x)
 }
 

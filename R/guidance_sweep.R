@@ -99,23 +99,23 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
     sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
   }
   rows <- sweep_rows(strength, sweep, plan, begin)
-  if (sweep$torn > 1e-6) {
-    rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
-  }
+  if (sweep$torn > 1e-6) rows$note <- sprintf("unresolved share %.0e", sweep$torn)
   target <- class_target(class, plan, key)
   if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(score_error)) {
     target$shift <- class_shift(sweep, match(0, strength), plan, class)
     warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
   }
-  structure(rows, class = table_class("guidance_sweep"),
-            setup = list(mixture = mixture, class = class, guidance = template, sampler = sampler,
-                         schedule = schedule, horizon = times[1], times = times,
-                         n = plan$begin$n, exact = !is.null(begin$weights),
-                         interval = template$interval, score_error = score_error, key = key,
-                         confidence_time = plan$closing, density_method = plan$method,
-                         reduced = plan$reduction$label, faults = plan$faults,
-                         target = target,
-                         samples = sweep$samples))
+  setup <- list(mixture = mixture, class = class, guidance = template, sampler = sampler,
+                schedule = schedule, horizon = times[1], times = times,
+                n = plan$begin$n, exact = !is.null(begin$weights),
+                interval = template$interval, score_error = score_error, key = key,
+                confidence_time = plan$closing, density_method = plan$method,
+                reduced = plan$reduction$label, faults = plan$faults,
+                target = target,
+                samples = sweep$samples)
+  new_table(rows, "guidance_sweep", sweep_head(setup), setup, keys = c("strength", "scale"),
+            shown = c("strength", "scale", "confidence", "gain", "entropy", down = "fraction_down"),
+            foot = sweep_foot(rows, setup))
 }
 
 # All strengths, chunk by chunk: of the particles only sums over the columns of a sweep remain, for
@@ -234,12 +234,14 @@ class_target <- function(class, plan, key) {
   part <- class_law(law, class)
   q <- function(from) class_probability(moved(law, from), class)
   target <- if (mixture_dim(law) == 1) {
-    list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part))
+    list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)[ESTIMATE])
   } else {
     draws <- keyed_draws(part, 1e4, stream(key, "target"))
     one <- sum(part$weights > 0) == 1
     list(confidence = sample_mean(q(0)(draws)),
-         entropy = if (one) entropy(part) else sample_mean(-dgaussmix(draws, part, log = TRUE)))
+         entropy = if (one) entropy(part)[ESTIMATE] else {
+           sample_mean(-dgaussmix(draws, part, log = TRUE))
+         })
   }
   target$entropy$estimate <- target$entropy$estimate + log_units(plan$mixture)
   target
@@ -305,67 +307,41 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   if (plan$method == "none") rows[c("entropy", "entropy_se")] <- NA_real_
   rows$folded_se <- NULL
   rows$method <- if (exact) "quadrature" else "Monte Carlo"
+  heavy <- !exact & is.na(rows$mean_inverse_confidence) & !is.na(rows$inverse_confidence_tail)
+  rows$note <- ifelse(heavy, "mean of 1/confidence has a heavy tail: no number", "")
   rows
 }
 
 sweep_column <- function(x, column, ...) {
   check_dots(...)
-  row <- data.frame(strength = x$strength, estimate = x[[column]],
-                    se = x[[paste0(column, "_se")]], method = x$method, stringsAsFactors = FALSE)
-  # an affine map changes every log-density by the same number
-  if (column == "entropy") row$method[row$se %in% 0 & row$method == "Monte Carlo"] <- "exact"
-  row
+  rows <- tidy.mixguide_table(x)
+  rows <- rows[rows$quantity == column, names(rows) != "scale"]
+  new_table(rows, "estimates", attr(x, "look")$head)
 }
 
-#' @export
-print.guidance_sweep <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<guidance_sweep> towards ", paste(setup$class, collapse = " or "),
-      if (length(setup$class) > 1) " (their union)", ", ",
-      if (setup$exact) "by quadrature over " else "", setup$n,
-      if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
-  note_all_classes(setup$mixture, setup$class)
+sweep_head <- function(setup) {
   kind <- format_kind(setup$guidance)
-  if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
-  if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
-  cat("  ", format(setup$sampler), "\n  ", schedule_words(setup), ", from t = ",
-      format(setup$horizon, digits = 4), "\n", sep = "")
-  if (!is.null(setup$reduced)) cat("  reduced: ", setup$reduced, "\n", sep = "")
-  shown <- c(strength = "strength", scale = "scale", confidence = "confidence",
-             confidence_se = "se", gain = "gain", gain_se = "se", entropy = "entropy",
-             entropy_se = "se", fraction_down = "down")
-  table <- x[names(shown)]
-  errors <- shown == "se"
-  table[errors] <- lapply(table[errors], signif, 1)
-  known <- sweep_column(x, "entropy")$method == "exact"
-  if (any(known)) {
-    table$entropy_se <- ifelse(known, "exact", format(table$entropy_se, trim = TRUE))
-  }
-  print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
-  heavy <- !is.na(x$inverse_confidence_tail) & is.na(x$mean_inverse_confidence)
-  if (any(heavy)) {
-    cat("  Mean of 1/confidence: no number at strength ", toString(x$strength[heavy]),
-        " (a heavy tail)\n", sep = "")
-  }
-  if (!is.null(setup$target)) {
-    cat("  The class itself: confidence ", format_estimate(setup$target$confidence), ", entropy ",
-        format_estimate(setup$target$entropy),
-        if (!is.null(setup$target$shift)) {
-          paste0("\n  (mean at strength 0: off by ",
-                 format(round(setup$target$shift, 6), digits = 2),
-                 " sd in the worst variable)")
-        }, "\n", sep = "")
-  }
-  print_faults(setup$faults)
-  if (any(x$folded > 0, na.rm = TRUE)) {
-    cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")
-  }
-  invisible(x)
+  c(paste0("towards ", paste(setup$class, collapse = " or "),
+           if (length(setup$class) > 1) " (their union)", ", ",
+           if (setup$exact) "by quadrature over ", setup$n,
+           if (setup$exact) " starts" else " coupled particles"),
+    all_classes_note(setup$mixture, setup$class),
+    if (nzchar(kind)) paste0("guidance", kind),
+    if (!is.null(setup$score_error)) paste0("score: ", format(setup$score_error)),
+    run_lines(setup), if (!is.null(setup$reduced)) paste0("reduced: ", setup$reduced))
 }
 
-#' @export
-summary.guidance_sweep <- function(object, ...) {
-  check_dots(...)
-  as.data.frame(object)
+sweep_foot <- function(rows, setup) {
+  target <- setup$target
+  c(if (!is.null(target)) {
+      paste0("The class itself: confidence ", format_estimate(target$confidence), "; entropy ",
+             format_estimate(target$entropy),
+             if (!is.null(target$shift)) {
+               paste0(" (mean at strength 0: off by ", format(round(target$shift, 6), digits = 2),
+                      " sd in the worst variable)")
+             })
+    },
+    if (any(rows$folded > 0, na.rm = TRUE)) {
+      "Some steps fold the map: the entropy is an upper bound (see `folded`)."
+    })
 }

@@ -49,11 +49,11 @@
 #'   `"quadrature"`, `"Monte Carlo"`.
 #' @param n Number of draws, where there are any.
 #' @param nodes As for [guided_law()].
-#' @return A data frame of class `guided_error` with the rows `"KL(target || output)"`,
-#'   `"KL(output || target)"` and `"total variation"`, in this order, and the columns `quantity`,
-#'   `estimate` (nats for divergences), `se`, `method`; with `parts`, three rows for each `part`,
-#'   named in the first column. By quadrature `se` is 0, or the part of a divergence that lies where
-#'   the density of the output is continued beyond its nodes.
+#' @return A table of estimates ([mixguide_table]) of class `guided_error` with the rows `"kl"`,
+#'   which is `KL(target || output)`, `"kl_reverse"`, `KL(output || target)` (both in nats), and
+#'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`, named in the
+#'   first column. By quadrature `se` is 0, or the part of a divergence that lies where the density
+#'   of the output is continued beyond its nodes.
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
@@ -81,7 +81,7 @@ guided_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule_
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
   times <- sampler_times(sampler, schedule, horizon, mixture)
-  schedule_label <- paste0(format(schedule), coordinate_words(mixture))
+  units <- mixture
   start <- process_start(start, mixture)
   score_error <- in_process(score_error, mixture)
   guidance <- in_process(guidance, mixture)
@@ -104,14 +104,18 @@ guided_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule_
                    error_of(target[[1]], sampler, "exact", NULL)
                  })
     rows <- rows[lengths(rows) > 0]
-    rows <- data.frame(part = rep(names(rows), each = 3), do.call(rbind, unname(rows)),
+    rows <- data.frame(part = rep(names(rows), vapply(rows, nrow, 0)), do.call(rbind, unname(rows)),
                        stringsAsFactors = FALSE)
   }
-  start <- if (is.character(start)) start[1] else "given"
-  structure(rows, class = table_class("guided_error"), label = format(sampler),
-            setup = paste0(schedule_label, ", from t = ", format(times[1]), ", start ", start),
-            score = if (!is.null(score_error)) format(score_error),
-            guidance = if (!is.null(guidance)) format(guidance))
+  setup <- list(mixture = units, class = guidance$class, guidance = guidance, sampler = sampler,
+                schedule = schedule, horizon = times[1], start = start, score_error = score_error)
+  new_table(rows, "guided_error",
+            c(format(sampler),
+              paste0("schedule: ", schedule_words(setup), ", from t = ", format(times[1]),
+                     ", start ", if (is.character(start)) start[1] else "given"),
+              if (!is.null(score_error)) paste0("score:    ", format(score_error)),
+              if (!is.null(guidance)) paste0("guidance: ", format(guidance))),
+            setup, labels = DIVERGENCES)
 }
 
 # A sampler that leaves the start as it is: its error is that of the initialisation.
@@ -150,9 +154,9 @@ error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, st
   particle_error(target, mixture, n, guidance, sampler, schedule, horizon, start, error)
 }
 
-quantity_rows <- function(...) {
-  data.frame(quantity = c("KL(target || output)", "KL(output || target)", "total variation"),
-             rbind(...), stringsAsFactors = FALSE)
+quantity_rows <- function(kl, kl_reverse, total_variation) {
+  data.frame(quantity = names(DIVERGENCES), rbind(kl, kl_reverse, total_variation),
+             row.names = NULL, stringsAsFactors = FALSE)
 }
 
 # Draws from both laws, the output and the target, with u = log r at each: a mean over their sum is
@@ -174,8 +178,9 @@ particle_error <- function(target, mixture, n, guidance, sampler, schedule, hori
     branch <- sample_mean(pmax(-expm1(u), 0))
     cells <- cell_difference(output$x, rgaussmix(n, target))
     least <- vapply(list(branch, cells), function(row) row$estimate - 2 * row$se, 0)
-    warn_law(fold_note(folded, max(least, 0)))
-    return(unknown_rows())
+    note <- fold_note(folded, max(least, 0))
+    warn_law(note)
+    return(unknown_rows(note))
   }
   drawn <- stratified_draws(target, n)
   at <- pull_back(run, drawn$x)
@@ -192,11 +197,12 @@ particle_error <- function(target, mixture, n, guidance, sampler, schedule, hori
   rows <- quantity_rows(both(function(u) u * stats::plogis(u) - tanh(u / 2)),
                         both(function(u) tanh(u / 2) - u * stats::plogis(-u)),
                         both(function(u) abs(tanh(u / 2)) / 2))
-  if (lost * most > .1 * rows$estimate[1]) {
-    warn_law("KL(target || output) is unknown: for ", format(lost, digits = 2),
-             " of the draws from the target no start was found that leads there")
-    rows <- quantity_rows(unknown_row(), sample_mean(-u), sample_mean(pmax(-expm1(u), 0)))
-  } else rows$se <- rows$se + lost * c(most, 1, 1)
+  if (lost * most > .1 * row_of(rows, "kl")$estimate) {
+    note <- paste("for", format(lost, digits = 2),
+                  "of the draws from the target no start was found that leads there")
+    warn_law("KL(target || output) is unknown: ", note)
+    rows <- quantity_rows(unknown_row(note), sample_mean(-u), sample_mean(pmax(-expm1(u), 0)))
+  } else rows$se <- rows$se + lost * ifelse(rows$quantity == "kl", most, 1)
   # a fold that is too small to count is an error all the same
   rows$se <- rows$se + 2 * folded
   rows
@@ -233,9 +239,9 @@ cell_difference <- function(x, y) {
   best
 }
 
-unknown_row <- function() estimate_row(NA_real_, NA_real_, "unknown")
-
-unknown_rows <- function() quantity_rows(unknown_row(), unknown_row(), unknown_row())
+unknown_rows <- function(note) {
+  quantity_rows(unknown_row(note), unknown_row(note), unknown_row(note))
+}
 
 # Some draws from each component, however light: the points, and the mean of a function's values
 # there, over the mixture. Of very many components the draws are as they come.
@@ -259,8 +265,9 @@ law_error <- function(law, target, n) {
   to <- mixture_as_law(target, law)
   at <- law_ratio(law, to)
   if (is_folded(law)) {
-    warn_law(fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at)))
-    return(unknown_rows())
+    note <- fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at))
+    warn_law(note)
+    return(unknown_rows(note))
   }
   kl <- law_kl(at)
   if (kl$kl_reverse$method == "unknown") {
@@ -270,8 +277,8 @@ law_error <- function(law, target, n) {
   variation <- if (max(unlist(at$rest)) < 1e-12) {
     estimate_row(node_variation(at), 0, "quadrature")
   } else rest_variation(at$forth, law$rest, to$rest, n)
-  row <- c("estimate", "se", "method")
-  rows <- quantity_rows(kl$kl_reverse[row], kl$kl[row], variation)
+  # from the output to the target is forth, so that the names change places
+  rows <- quantity_rows(kl$kl_reverse, kl$kl, variation)
   # a fold that is too small to count is an error all the same
   if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
   rows
@@ -335,20 +342,4 @@ normal_variation <- function(m, v, M, V) {
   y <- c((delta^2 + root^2 * log_rho) / (delta + root * r), (delta + root * r) / a)
   z <- c((log_rho - delta^2) / (root * delta + r), (root * delta + r) / a)
   abs(diff(stats::pnorm(z)) - diff(stats::pnorm(y)))
-}
-
-#' @export
-print.guided_error <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<guided_error> ", attr(x, "label"), "\n", sep = "")
-  line <- function(...) cat("  ", ..., "\n", sep = "")
-  line("schedule: ", attr(x, "setup"))
-  if (!is.null(attr(x, "score"))) line("score:    ", attr(x, "score"))
-  if (!is.null(attr(x, "guidance"))) line("guidance: ", attr(x, "guidance"))
-  for (i in seq_len(nrow(x))) {
-    if (i %% 3 == 1 && !is.null(x$part)) line(x$part[i])
-    line(if (!is.null(x$part)) "  ", formatC(x$quantity[i], width = -20), "  ",
-         format_estimate(x[i, ]))
-  }
-  invisible(x)
 }

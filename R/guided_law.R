@@ -225,7 +225,7 @@ reduced_axes <- function(space) {
 #'
 #' @details With `q_n` a number of the law for `n` steps and an error of order `p` in `1/n`, the
 #' limit is `q_n + (q_n - q_{n/2})/(2^p - 1)`. That of `n/2` and `n/4` steps stands beside it: the
-#' difference of the two is given as `error`, an indication and no bound (for smooth `q` it is some
+#' difference of the two is given as `se`, an indication and no bound (for smooth `q` it is some
 #' `2^{p+1}` times the error that is left).
 #'
 #' Euler-Maruyama, DDPM and the exponential integrators have order 1, in the law as for paths with
@@ -236,9 +236,9 @@ reduced_axes <- function(space) {
 #'   its times.
 #' @param order The order `p` of the sampler.
 #' @param ... For [guided_law()].
-#' @return A data frame of class `sampler_limit` with columns `quantity` (the rows of `summary()` of
-#'   a law), `finest` (for all steps), `estimate` (the limit), `error` and `method`
-#'   (`"Richardson"`).
+#' @return A table of estimates ([mixguide_table]) of class `sampler_limit` with the rows of
+#'   `summary()` of a law: `estimate` is the limit, `se` the difference of the two limits, and the
+#'   column `finest` is for all steps.
 #' @source The extrapolation is Richardson's; its use here is derived for this package.
 #' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
 #' @examples
@@ -262,23 +262,14 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
   rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
-  structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
-                       error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
-                       stringsAsFactors = FALSE),
-            class = table_class("sampler_limit"), label = format(sampler),
-            guidance = if (!is.null(guidance)) format(guidance), faults = laws[[3]]$faults)
-}
-
-#' @export
-print.sampler_limit <- function(x, digits = 6, ...) {
-  check_dots(..., also = print.default)
-  cat("<sampler_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
-  if (!is.null(attr(x, "guidance"))) cat("  guidance: ", attr(x, "guidance"), "\n", sep = "")
-  table <- as.data.frame(x)
-  table$error <- signif(table$error, 1)
-  print(table, digits = digits, row.names = FALSE)
-  print_faults(attr(x, "faults"))
-  invisible(x)
+  estimate <- estimate_row(limit[, 2], abs(limit[, 2] - limit[, 1]), "quadrature")
+  new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3],
+                       stringsAsFactors = FALSE), "sampler_limit",
+            c(paste0("of ", format(sampler), ", as its steps shrink"),
+              if (!is.null(guidance)) paste0("guidance: ", format(guidance))),
+            list(mixture = mixture, class = guidance$class, sampler = sampler,
+                 faults = laws[[3]]$faults),
+            foot = "By Richardson extrapolation; in brackets what it changes with half the steps")
 }
 
 # ---- Deterministic samplers

@@ -169,7 +169,7 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
   aim <- plan_aim(plan, guidance)
   if (is.null(key)) key <- draw_key()
   run <- run_particles(plan, aim, key, folder)
-  structure(c(run, made_by(plan, guidance, key)), class = "guided_sample")
+  structure(c(run, made_by(plan, guidance, key)), class = object_class("guided_sample"))
 }
 
 # What a run towards one guidance adds to its plan: models and coefficients, the scalars wanted, and
@@ -403,7 +403,7 @@ print_setup <- function(x, n, d) {
       sep = "")
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
-  note_all_classes(x$mixture, x$guidance$class)
+  for (note in all_classes_note(x$mixture, x$guidance$class)) line(note)
   if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
   line("sampler:  ", format(x$sampler))
   line("schedule: ", schedule_words(x), ", from t = ",
@@ -453,21 +453,4 @@ print.summary.guided_sample <- function(x, digits = 4, ...) {
   }
   print(x$variables, digits = digits)
   invisible(x)
-}
-
-#' @export
-as.data.frame.guided_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  points <- x$x
-  colnames(points) <- variable_labels(x$mixture)
-  columns <- list(as.data.frame(points))
-  columns$.confidence <- x$confidence
-  columns$.log_density <- x$log_density
-  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
-}
-
-#' @export
-as.matrix.guided_sample <- function(x, ...) {
-  check_dots(...)
-  x$x
 }

@@ -95,7 +95,7 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
              collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
   structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
-              made_by(plan, guidance, key)), class = "guided_summary")
+              made_by(plan, guidance, key)), class = object_class("guided_summary"))
 }
 
 # Bins and the point about which moments are taken, from the first particles of the run: 1024 of
@@ -215,9 +215,10 @@ variable_moments <- function(moments, centre, labels) {
 #' @export
 confidence.guided_summary <- function(x, class = NULL, ...) {
   check_dots(...)
-  if (!is.null(class)) return(aimed_row(x$confidence, class, x$guidance$class))
-  if (is.null(x$confidence)) no_class()
-  x$confidence
+  row <- if (!is.null(x$confidence)) estimate_table("confidence", x$confidence, run_words(x))
+  if (!is.null(class)) return(aimed_row(row, class, x$guidance$class))
+  if (is.null(row)) no_class()
+  row
 }
 
 #' @rdname entropy
@@ -225,7 +226,7 @@ confidence.guided_summary <- function(x, class = NULL, ...) {
 entropy.guided_summary <- function(x, ...) {
   check_dots(...)
   if (is.null(x$entropy)) no_log_density()
-  x$entropy
+  estimate_table("entropy", x$entropy, run_words(x))
 }
 
 #' @importFrom stats quantile

@@ -128,7 +128,7 @@ impute <- function(mixture, data, m = 5, class = NULL) {
                            patterns = patterns, rows = typical, data = frame, mixture = mixture,
                            law = lapply(law, function(x) x[order, , drop = FALSE]),
                            call = match.call()),
-                      class = c("imputed", "imputationList"))
+                      class = object_class(c("imputed", "imputationList")))
   if (too_unlikely(typical)) {
     warning(warningCondition(unlikely_words(result), class = "mixguide_warning_unlikely",
                              call = user_call()))
@@ -393,7 +393,3 @@ autoplot.imputed <- function(object, ...) {
           paste0(count_of(length(object$imputations), "imputation"), " of ",
                  count_of(nrow(object$cells), "missing cell"), ": a line each, and ticks"))
 }
-
-#' @rdname impute
-#' @export
-plot.imputed <- function(x, ...) show_plot(x, ...)

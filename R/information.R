@@ -84,8 +84,10 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
   })
   table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
                       do.call(rbind, rows))
-  structure(table, class = table_class("information"), batches = batches,
-            setup = list(mixture = units, schedule = schedule))
+  new_table(table, "information",
+            c(format(units), paste0(format(schedule), "; ", toString(unique(table$method)))),
+            list(mixture = units, schedule = schedule), keys = "t",
+            shown = c("t", "second_moment", names(information_words)), batches = batches)
 }
 
 information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
@@ -140,25 +142,6 @@ drawn_information <- function(mixture, x) {
   batch <- rep_len(seq_len(max(1, min(20, n %/% 2))), n)
   sums <- rowsum(cbind(terms, 1), batch)
   structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))
-}
-
-#' @export
-print.information <- function(x, digits = 6, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
-      toString(unique(x$method)), "\n", sep = "")
-  table <- as.data.frame(x)[c("t", "second_moment")]
-  for (what in names(information_words)) {
-    se <- x[[paste0(what, "_se")]]
-    table[[what]] <- if (all(x$method != "Monte Carlo")) x[[what]] else {
-      vapply(seq_len(nrow(x)), function(i) {
-        format_estimate(estimate_row(x[[what]][i], se[i], x$method[i]))
-      }, "")
-    }
-  }
-  print_some_rows(table, digits)
-  invisible(x)
 }
 
 information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",

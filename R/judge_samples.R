@@ -45,7 +45,7 @@
 #'   are left alone.
 #' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
 #'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
-#'   over the draws, of `sw2` also over directions. From `compare_zero_shot()`
+#'   over the draws, of `sw2` also over directions; and `method`. From `compare_zero_shot()`
 #'   also `seconds` and `evaluations` (scores per draw).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
@@ -134,9 +134,20 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     table$residual_exact <- sum((observation$y - drop(H %*% exact$mean))^2) +
       sum((H %*% unname(exact$cov)) * H)
   }
-  structure(table, class = table_class("sampler_judgement"),
-            setup = c(given, list(level = level, directions = directions,
-                                  faults = faults[!duplicated(faults)])))
+  table$method <- "Monte Carlo"
+  setup <- c(given, list(level = level, directions = directions,
+                         faults = faults[!duplicated(faults)]))
+  shown <- c("sampler", "n", SW2 = "sw2", "floor", "mean error" = "mean_error", "spread",
+             "E|y-Hx|^2" = "residual", "coverage", KL = "kl")
+  right <- c(paste0("Right would be: SW2 the floor, spread 1, coverage ", format(level), ","),
+             if (!is.null(H)) {
+               paste0("E|y-Hx|^2 ", format(table$residual_exact[1], digits = 3), ",")
+             }, "else 0. Standard errors are over the draws (of SW2 over the directions too).")
+  new_table(table, "sampler_judgement",
+            c(paste("by", format(given$target)),
+              if (!is.null(observation)) paste("given:", format(given$observation))),
+            setup, keys = c("sampler", "n"), shown = shown, foot = paste(right, collapse = " "),
+            best_first = order(table$sampler == "exact draws", table$sw2))
 }
 
 # Each sample by a name of its own, which is not that of the exact draws.
@@ -271,33 +282,6 @@ zero_shot_cost <- function(run) {
   frame <- if (method$name != "exact") zero_shot_frame(run$mixture, run$observation, method)
   steps <- zero_shot_program(method, frame, run$sampler, run$times, run$schedule)
   sum(vapply(unlist(steps, recursive = FALSE), function(op) op$op == "eval", NA))
-}
-
-#' @export
-print.sampler_judgement <- function(x, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<sampler_judgement> by ", format(setup$target), "\n", sep = "")
-  if (!is.null(setup$observation)) cat("  given: ", format(setup$observation), "\n", sep = "")
-  shown <- c(sw2 = "SW2", floor = "floor", mean_error = "mean error", spread = "spread",
-             residual = "E|y-Hx|^2", coverage = "coverage", kl = "KL")
-  shown <- shown[names(shown) %in% names(x)]
-  table <- data.frame(sampler = x$sampler, n = x$n, stringsAsFactors = FALSE)
-  for (name in names(shown)) {
-    se <- x[[paste0(name, "_se")]]
-    table[[shown[[name]]]] <- if (is.null(se)) formatC(x[[name]], digits = 3, format = "g") else {
-      mapply(short_estimate, x[[name]], se)
-    }
-  }
-  last <- nrow(x)
-  print(table[c(order(x$sw2[-last]), last), ], row.names = FALSE)
-  cat("0.12(3): the standard error is 0.03, over the draws (of SW2 over the directions too).\n",
-      "Right would be: SW2 the floor, spread 1, coverage ", format(setup$level), ",\n  ",
-      if (!is.null(x$residual)) {
-        paste0("E|y-Hx|^2 ", format(x$residual_exact[1], digits = 3), ", ")
-      }, "else 0\n", sep = "")
-  print_faults(setup$faults)
-  invisible(x)
 }
 
 #' @rdname judge_samples

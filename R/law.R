@@ -16,7 +16,7 @@ new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NU
   }
   structure(list(x = x, weights = weights / sum(weights), log_density = log_density,
                  log_confidence = log_confidence, mixture = mixture, class = class, rest = rest,
-                 axes = axes, density = density, label = label, ...), class = "law")
+                 axes = axes, density = density, label = label, ...), class = object_class("law"))
 }
 
 # A law in the coordinates of a process as one in the variables of the mixture. Reduced coordinates
@@ -333,12 +333,13 @@ confidence.law <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
     if (is.null(x$log_confidence)) no_class()
-    return(law_mean(x, exp(x$log_confidence)))
+    return(estimate_table("confidence", law_mean(x, exp(x$log_confidence)), x$label))
   }
   # the mixture at the time of the law, in the coordinates of the nodes
   mixture <- if (is.null(x$rest)) x$mixture else x$rest$mixture
   if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
-  class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
+  rows <- class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
+  estimate_table("confidence", rows, x$label)
 }
 
 #' @rdname law
@@ -347,7 +348,7 @@ entropy.law <- function(x, ...) {
   check_dots(...)
   row <- law_mean(x, -x$log_density)
   if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
-  row
+  estimate_table("entropy", row, x$label)
 }
 
 #' @rdname law
@@ -385,16 +386,16 @@ summary.law <- function(object, ...) {
   at <- moments(object)
   rows <- c(
     if (!is.null(object$log_confidence)) {
-      list(confidence = confidence(object),
+      list(confidence = confidence(object)[ESTIMATE],
            "mean log confidence" = law_mean(object, object$log_confidence),
            "mean inverse confidence" = law_mean(object, exp(-object$log_confidence)))
     },
-    list(entropy = entropy(object)),
+    list(entropy = entropy(object)[ESTIMATE]),
     lapply(c(stats::setNames(at$mean, paste("mean of", names(at$mean))),
              stats::setNames(sqrt(diag(at$cov)), paste("sd of", names(at$mean)))),
            estimate_row, se = 0, method = "quadrature")
   )
-  data.frame(quantity = names(rows), do.call(rbind, unname(rows)), stringsAsFactors = FALSE)
+  estimate_table(names(rows), do.call(rbind, unname(rows)), object$label)
 }
 
 #' @export
@@ -504,7 +505,3 @@ law_surface <- function(law, mixture, aim) {
        },
        labs(x = labels[1], y = labels[2]), coord_equal())
 }
-
-#' @rdname plot.gaussmix
-#' @export
-plot.law <- function(x, ...) show_plot(x, ...)

@@ -21,20 +21,24 @@ law_distance <- function(from, to) {
   }
   at <- law_ratio(from, to)
   alike <- at$rest$kl < 1e-12
-  if (is_folded(from)) {
-    return(data.frame(kl = NA_real_, kl_reverse = NA_real_, total_variation = NA_real_,
-                      wasserstein = NA_real_, method = "unknown",
-                      note = fold_note(from$unsummed, if (alike) node_variation(at)),
-                      stringsAsFactors = FALSE))
+  quantities <- c("kl", "kl_reverse", "total_variation", "wasserstein")
+  rows <- if (is_folded(from)) {
+    unknown_row(rep(fold_note(from$unsummed, if (alike) node_variation(at)), 4))
+  } else {
+    kl <- law_kl(at)
+    by_nodes <- function(value) estimate_row(value, 0, "quadrature")
+    rbind(kl$kl, kl$kl_reverse,
+          if (alike) by_nodes(node_variation(at)) else {
+            unknown_row("what the reductions leave differs: see guided_error()")
+          },
+          if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
+            by_nodes(wasserstein(from, to))
+          } else unknown_row("in one dimension only"))
   }
-  kl <- law_kl(at)
-  variation <- if (alike) node_variation(at) else NA_real_
-  transport <- if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
-    wasserstein(from, to)
-  } else NA_real_
-  data.frame(kl = kl$kl$estimate, kl_reverse = kl$kl_reverse$estimate,
-             total_variation = variation, wasserstein = transport, method = "quadrature",
-             note = distance_note(kl), stringsAsFactors = FALSE)
+  new_table(data.frame(quantity = quantities, rows, stringsAsFactors = FALSE), "estimates",
+            c(paste("distances from", from$label), paste("to", to$label)),
+            labels = c(kl = "KL(from || to)", kl_reverse = "KL(to || from)",
+                       total_variation = "total variation", wasserstein = "1-Wasserstein"))
 }
 
 # Does too much of a law know the density of one branch alone, where steps fold?
@@ -50,17 +54,6 @@ fold_note <- function(share, variation = NULL) {
 }
 
 law_dim <- function(law) if (is.null(law$rest)) ncol(law$x) else nrow(law$rest$within)
-
-# What the nodes do not tell of both divergences.
-distance_note <- function(kl) {
-  words <- c(kl = "KL(from || to)", kl_reverse = "KL(to || from)")
-  notes <- Map(function(row, name) {
-    if (row$method == "unknown") return(paste(name, "unknown:", row$note))
-    if (row$se > 0) paste0(name, " good to ", format(row$se, digits = 1), ": ", row$note)
-  }, kl[names(words)], words)
-  notes <- unlist(notes)
-  if (length(notes)) paste(notes, collapse = "; ") else NA_character_
-}
 
 # What distances are made of: what each law's nodes see of the other, and what a reduction leaves
 # adds to both divergences. `back` is NULL where the density of `from` is known at its nodes only.
@@ -155,12 +148,10 @@ unmatched_kl <- function(view) {
 
 kl_row <- function(estimate, error, unseen) {
   note <- paste("the nodes do not see", format(unseen, digits = 2), "of the mass")
-  if (!isTRUE(error <= .1 * estimate + 1e-13)) {
-    return(data.frame(estimate = NA_real_, se = NA_real_, method = "unknown", note = note))
-  }
+  if (!isTRUE(error <= .1 * estimate + 1e-13)) return(unknown_row(note))
   # less than eight digits deserve a word
-  data.frame(estimate = estimate, se = if (error > 1e-8 * estimate + 1e-13) error else 0,
-             method = "quadrature", note = note)
+  good <- error <= 1e-8 * estimate + 1e-13
+  estimate_row(estimate, if (good) 0 else error, "quadrature", if (good) "" else note)
 }
 
 # sum w (1 - r)_+, over the nodes of the law that sees the other better. In one dimension, over the

@@ -131,8 +131,13 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   })
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
-  structure(rows, class = table_class("lipschitz"),
-            setup = list(mixture = units, schedule = schedule, center = center, radius = radius))
+  setup <- list(mixture = units, schedule = schedule, center = center, radius = radius)
+  times <- unique(rows$t)
+  new_table(rows, "lipschitz",
+            c(paste("of the score of", format(units)),
+              paste0(format(schedule), if (length(times) == 1) paste(", t =", format(times)),
+                     center_words(setup))),
+            setup, keys = c("t", "statement"))
 }
 
 # What was found for the whole space is at least what was found at a point or in a ball.
@@ -187,29 +192,26 @@ score_parts <- function(at, space, a, b2) {
 
 with_rest <- function(range, parts) range(range, parts$rest)
 
+# Of one time a row per statement, of several a column.
 #' @export
 print.lipschitz <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
   times <- unique(x$t)
-  cat("<lipschitz> of the score of ", format(setup$mixture), "\n  ", format(setup$schedule),
-      if (length(times) == 1) paste(", t =", format(times)), center_words(setup), "\n", sep = "")
+  print_head(x)
   words <- lipschitz_words[as.character(x$statement)]
   if (length(times) == 1) {
     each <- function(x) ifelse(is.na(x), "", vapply(x, format, "", digits = digits))
     # that of (c) need not be said again
     domain <- sub("^.* for all i, density", "as (c), p", sub(" for all i$", "", x$domain))
-    table <- data.frame(L = each(x$lipschitz), lower = each(x$lower), upper = each(x$upper),
-                        status = format(x$status), domain = format(domain),
-                        row.names = unname(words), stringsAsFactors = FALSE)
-    names(table)[4:5] <- mapply(format, names(table)[4:5], width = nchar(table[1, 4:5]))
-    print(table)
+    print_rows(data.frame(statement = words, L = each(x$lipschitz), lower = each(x$lower),
+                          upper = each(x$upper), status = x$status, domain = domain,
+                          stringsAsFactors = FALSE), digits)
   } else {
     kinds <- unique(as.character(x$statement))
     table <- lapply(kinds, function(kind) x$lipschitz[x$statement == kind])
     table <- data.frame(times, table)
     names(table) <- c("t", kinds)
-    print_some_rows(table, digits)
+    print_rows(table, digits, 12)
     for (kind in kinds) cat("  ", kind, ": ", lipschitz_words[[kind]], ", ",
                             toString(unique(x$status[x$statement == kind])), "\n", sep = "")
   }

@@ -53,10 +53,10 @@
 #'   or `"Monte Carlo"`. From [zero_shot_mismatch()] also `range`, the part of `bias` along what is
 #'   observed.
 #'
-#'   `mismatch_parts()`: a data frame with a row per part, and columns `part`, `estimate`, `se`,
-#'   `method`; `part` is `"initialisation"`, `"discretisation"`, `"bias"`, `"score error"` and
-#'   `"cross term"` (if there is an error), `"path"`, their sum; `"bias, range"` and `"bias, null"`
-#'   for a zero-shot sampler.
+#'   `mismatch_parts()`: a table of estimates ([mixguide_table]); the column `quantity` is
+#'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
+#'   error), `"path"`, their sum; and for a zero-shot sampler `"range"` and `"null"`, of which the
+#'   bias consists.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
@@ -185,10 +185,30 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   })
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
                      do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
-  structure(rows, class = table_class("mismatch"),
-            parts = mismatch_sums(points, totals, initialisation),
-            setup = list(target = target, model = field$label, schedule = schedule,
-                         times = times, n = if (points$method == "Monte Carlo") n))
+  setup <- list(target = target, model = field$label, schedule = schedule, horizon = times[1],
+                times = times, n = if (points$method == "Monte Carlo") n)
+  parts <- new_table(mismatch_sums(points, totals, initialisation), "mismatch_parts",
+                     mismatch_head(setup), setup, labels = mismatch_words)
+  new_table(rows, "mismatch", mismatch_head(setup), setup, keys = c("t", "t_next", "beta"),
+            foot = c("Together, the divergence of the sampler's path from that of the target:",
+                     parts_words(parts)),
+            parts = parts)
+}
+
+mismatch_words <- c(bias = "bias (B)", range = "bias, of it range", null = "bias, of it null",
+                    score_error = "score error", cross = "cross term", path = "together")
+
+mismatch_head <- function(setup) {
+  times <- setup$times
+  c(paste("of", setup$model), paste("target:", format(setup$target)),
+    paste0(format(setup$schedule), ", from t = ", format(times[1]), " to ",
+           format(times[length(times)]), " in ", count_of(length(times) - 1, "step")))
+}
+
+# Estimates in a line.
+parts_words <- function(rows, digits = 4) {
+  paste0(labelled(rows$quantity, attr(rows, "look")$labels), " ",
+         show_estimate(rows$estimate, rows$se, rows$method, digits), collapse = "; ")
 }
 
 mismatch_times <- function(times, schedule) {
@@ -284,15 +304,13 @@ mismatch_sums <- function(points, totals, initialisation) {
   if ("range" %in% colnames(totals)) {
     totals <- cbind(totals, null = totals[, "bias"] - totals[, "range"])
   }
-  parts <- c(initialisation = "initialisation", discretisation = "discretisation", bias = "bias",
-             range = "bias, range", null = "bias, null", score_error = "score error",
-             cross = "cross term", path = "path")
-  parts <- parts[names(parts) %in% colnames(totals)]
-  rows <- lapply(names(parts), function(name) {
+  parts <- intersect(c("initialisation", "discretisation", "bias", "range", "null", "score_error",
+                       "cross", "path"), colnames(totals))
+  rows <- lapply(parts, function(name) {
     mean <- points$mean(totals[, name])
     estimate_row(mean$estimate, mean$se, points$method)
   })
-  data.frame(part = unname(parts), do.call(rbind, rows), stringsAsFactors = FALSE)
+  data.frame(quantity = parts, do.call(rbind, rows), stringsAsFactors = FALSE)
 }
 
 #' @rdname mismatch
@@ -300,26 +318,6 @@ mismatch_sums <- function(points, totals, initialisation) {
 mismatch_parts <- function(x) {
   if (!inherits(x, "mismatch")) abort_input("x", "a mismatch(), whole", describe(x))
   attr(x, "parts")
-}
-
-#' @export
-print.mismatch <- function(x, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  parts <- attr(x, "parts")
-  times <- setup$times
-  cat("<mismatch> of ", setup$model, "\n  target: ", format(setup$target), "\n  ",
-      format(setup$schedule), ", from t = ", format(times[1]), " to ",
-      format(times[length(times)]), " in ", count_of(nrow(x), "step"), "\n",
-      "Divergence of the sampler's path from that of the target (bounds that of its output):\n",
-      sep = "")
-  label <- sub("^bias$", "bias (B)", parts$part)
-  label <- sub("^path$", "together", sub("^bias, (.*)", "  of it, \\1", label))
-  for (i in seq_len(nrow(parts))) {
-    cat("  ", format(label[i], width = max(nchar(label))), "  ", format_estimate(parts[i, ]),
-        "\n", sep = "")
-  }
-  invisible(x)
 }
 
 #' @rdname mismatch

@@ -26,10 +26,9 @@
 #'   only the range counts; or an [observation()], whose `y` does not count, nor its noise for the
 #'   mutual information.
 #' @param n Number of draws where quadrature is not possible.
-#' @return `mutual_information()`: a data frame with one row and columns `estimate`, `se` and
-#'   `method`: `"exact"`, `"quadrature"` or `"Monte Carlo"`. `expected_mismatch()`: a data frame of
-#'   class `expected_mismatch` with columns `quantity`, `estimate`, `se`, `method`, and rows
-#'   `"bias"`, `"bias, range"`, `"bias, null"` and `"mutual information"`.
+#' @return Tables of estimates ([mixguide_table]). `mutual_information()`: with one row.
+#'   `expected_mismatch()`: with the rows `"bias"`, `"range"` and `"null"`, of which the bias
+#'   consists, and `"mutual_information"`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit; of class
 #'   `mixguide_error_singular` for a mixture without a density.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
@@ -49,8 +48,16 @@ mutual_information <- function(mixture, observed, n = 1e5) {
     abort("`mixture` has a singular covariance and no density; add noise by diffuse() first",
           "singular")
   }
-  if (frame$r == frame$d) return(estimate_row(0, 0, "exact"))
-  mixture <- in_process(mixture)
+  given <- function(row) {
+    estimate_table("mutual_information", row,
+                   paste("of", count_of(frame$r, "observed number"), "and the rest of",
+                         format(mixture)))
+  }
+  if (frame$r == frame$d) return(given(estimate_row(0, 0, "exact")))
+  given(information_of(in_process(mixture), frame, n))
+}
+
+information_of <- function(mixture, frame, n) {
   whole <- turned_mixture(keep_components(mixture, mixture$weights > 0), frame)
   inside <- seq_len(frame$r)
   parts <- list(whole, marginal(whole, inside), marginal(whole, seq_len(frame$d)[-inside]))
@@ -140,14 +147,21 @@ expected_mismatch <- function(mixture, observed, noise = 0, method = c("bo", "dd
     mean <- points$mean(totals[, j])
     estimate_row(mean$estimate, mean$se, points$method)
   })
-  about <- if (!is_singular(inner)) list(mutual_information(units, observed, 10 * n))
-  quantity <- c("bias", "bias, range", "bias, null", if (length(about)) "mutual information")
-  structure(data.frame(quantity = quantity, do.call(rbind, c(rows, about)),
-                       stringsAsFactors = FALSE),
-            class = table_class("expected_mismatch"),
-            setup = list(noiseless = all(frame$nu == 0), schedule = schedule, times = times,
-                         method = c(bo = "BO-DDNM", ddnm = "DDNM",
-                                    none = "the unconditional score")[[method]]))
+  about <- if (!is_singular(inner)) list(mutual_information(units, observed, 10 * n)[ESTIMATE])
+  quantity <- c("bias", "range", "null", if (length(about)) "mutual_information")
+  setup <- list(mixture = units, noiseless = all(frame$nu == 0), schedule = schedule,
+                horizon = times[1], times = times,
+                method = c(bo = "BO-DDNM", ddnm = "DDNM",
+                           none = "the unconditional score")[[method]])
+  new_table(data.frame(quantity = quantity, do.call(rbind, c(rows, about)),
+                       stringsAsFactors = FALSE), "expected_mismatch",
+            c(paste0("of ", setup$method, ", on average over y"),
+              paste0(format(schedule), ", from t = ", format(times[1]), " to ",
+                     format(times[length(times)]))),
+            setup, labels = c(bias = "E B", range = "  of it, range", null = "  of it, null"),
+            foot = if (setup$noiseless && method != "none" && length(about)) {
+              "In continuous time E B is at most the mutual information"
+            })
 }
 
 # Points (y, x_t) under their joint law at each time, in the coordinates of the frame.
@@ -165,22 +179,4 @@ joint_points <- function(mixture, frame, nodes, n) {
   normals <- function(m) matrix(stats::rnorm(n * m), n)
   y <- x[, seq_len(r), drop = FALSE] + normals(r) * rep(sqrt(frame$nu), each = n)
   c(drawn_points(n), list(at = function(law, a, b2) cbind(y, a * x + sqrt(b2) * normals(d))))
-}
-
-#' @export
-print.expected_mismatch <- function(x, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<expected_mismatch> of ", setup$method, ", on average over y\n  ", format(setup$schedule),
-      ", from t = ", format(setup$times[1]), " to ", format(setup$times[length(setup$times)]),
-      "\n", sep = "")
-  label <- sub("bias, ", "  of it, ", sub("^bias$", "E B", x$quantity))
-  for (i in seq_len(nrow(x))) {
-    cat("  ", format(label[i], width = max(nchar(label))), "  ", format_estimate(x[i, ]), "\n",
-        sep = "")
-  }
-  if (setup$noiseless && setup$method != "the unconditional score" && nrow(x) == 4) {
-    cat("In continuous time E B is at most the mutual information\n")
-  }
-  invisible(x)
 }

@@ -66,7 +66,7 @@ observation <- function(y, H = names(y), noise = 0) {
   noise <- check_covariance(noise, p, "noise", names(y))
   noise_root(noise, p)
   x <- structure(list(y = as.double(y), H = H, variables = variables, noise = noise),
-                 class = "observation")
+                 class = object_class("observation"))
   # what can be wrong without a mixture
   if (!is.null(H)) observed_range(x, H)
   x

@@ -41,7 +41,7 @@ op_linear <- function(to, coef) {
 # Without structure(), which takes longer than all the rest of a step.
 new_op <- function(op, to, ...) {
   x <- list(op = op, to = to, ...)
-  class(x) <- "op"
+  class(x) <- object_class("op")
   x
 }
 
@@ -124,11 +124,4 @@ format.op <- function(x, ...) {
                    names(x$coef), collapse = " + ")
   )
   paste(x$to, "<-", gsub("+ -", "- ", right, fixed = TRUE))
-}
-
-#' @export
-print.op <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat(format(x), "\n", sep = "")
-  invisible(x)
 }

@@ -67,9 +67,9 @@
 #'   returns what is added to the score there (n x d).
 #' @param along `"paths"` or `"grid"`, see Details.
 #' @param n Number of draws where quadrature is not possible.
-#' @return A data frame of class `path_kl` with four rows, the parts `"initialisation"`,
-#'   `"discretisation"`, `"score error"` and `"path KL"`, their sum, and the columns `part`,
-#'   `estimate` (nats), `se`, `method`. The standard error of the discretisation is that over
+#' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
+#'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
+#'   `"path_kl"`, their sum. The standard error of the discretisation is that over
 #'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
 #'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
 #'   `score_error` and `score_square`, the mean square of the error.
@@ -106,6 +106,7 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   at <- information_along(mixture, times, schedule, n)
   table <- path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
   attr(table, "setup")$mixture <- units
+  attr(table, "look")$head[1] <- format(units)
   table
 }
 
@@ -121,25 +122,25 @@ path_kl_table <- function(mixture, sampler, schedule, times, start, score_error,
   error$step <- error$step + ifelse(is.nan(more), 0, more)
   begin <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1], start, n)
   parts <- rbind(
-    begin[1, -1],
+    row_of(begin, "kl")[ESTIMATE],
     estimate_row(sum(loss), batches_se(at, weight$fisher), at$method[1]),
     estimate_row(sum(error$step), error$se, error$method)
   )
-  methods <- c("exact", "quadrature", "Monte Carlo")
   # the draws of one part are not those of another
-  whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)),
-                        methods[max(match(parts$method, methods))])
-  structure(
-    data.frame(part = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
-    class = table_class("path_kl"),
+  whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
+  setup <- list(mixture = mixture, sampler = sampler, schedule = schedule, horizon = times[1],
+                times = times, along = along)
+  new_table(
+    data.frame(quantity = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
+    "path_kl", c(format(mixture), run_lines(setup),
+                 if (along == "grid") "of the states at the grid times"),
+    setup, labels = c(path_kl = "path KL"), foot = "KL(target || output) is at most the last",
     steps = data.frame(from = step$t, to = times[-1], step = step$r, discretisation = loss,
-                       score_error = error$step, score_square = error$square),
-    setup = list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
-                 along = along)
+                       score_error = error$step, score_square = error$square)
   )
 }
 
-path_parts <- c("initialisation", "discretisation", "score error", "path KL")
+path_parts <- c("initialisation", "discretisation", "score_error", "path_kl")
 
 # Second moment, Fisher information and J (see path_kl()) of each step; by draws, attribute
 # `batches` has what each batch of them says of `loss` and `fisher` (steps x batches).
@@ -377,10 +378,16 @@ start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   }
   if (is.null(parts)) return(mixture_distance(p, q, n))
   rows <- mixture_distance(parts$p$inner, parts$q$inner, n)
-  rest <- c(rest_kl(parts$p$rest, parts$q$rest), rest_kl(parts$q$rest, parts$p$rest))
-  rows$estimate[1:2] <- rows$estimate[1:2] + rest
+  rest <- c(kl = rest_kl(parts$p$rest, parts$q$rest),
+            kl_reverse = rest_kl(parts$q$rest, parts$p$rest))
+  at <- match(names(rest), rows$quantity)
+  rows$estimate[at] <- rows$estimate[at] + rest
   # a total variation is no sum
-  if (max(rest) > 1e-12) rows[3, ] <- mixture_distance(p, q, n)[3, ]
+  if (max(rest) > 1e-12) {
+    whole <- mixture_distance(p, q, n)
+    rows <- rbind(rows[at, ], row_of(whole, "total_variation"))
+    rownames(rows) <- NULL
+  }
   rows
 }
 
@@ -410,20 +417,6 @@ mixture_distance <- function(p, q, n) {
 
 # ---- Showing
 
-#' @export
-print.path_kl <- function(x, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<path_kl> ", format(setup$sampler), ", from t = ", format(setup$times[1]), "\n  ",
-      format(setup$mixture), "\n",
-      if (setup$along == "grid") "  of the states at the grid times\n", sep = "")
-  for (i in seq_len(nrow(x))) {
-    cat("  ", formatC(x$part[i], width = -16), format_estimate(x[i, ]), "\n", sep = "")
-  }
-  cat("  KL(target || output) is at most the last\n")
-  invisible(x)
-}
-
 #' @rdname path_kl
 #' @param object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
@@ -448,6 +441,7 @@ autoplot.path_kl <- function(object, ...) {
     theme(legend.position = "none") +
     words("What each step adds to the path divergence",
           c(format(setup$sampler), format(setup$mixture)),
-          paste0("Areas add up to the path KL of ", format(object$estimate[4], digits = 4),
-                 ", with ", format(object$estimate[1], digits = 2), " of the start"))
+          paste0("Areas add up to the path KL of ",
+                 format(row_of(object, "path_kl")$estimate, digits = 4), ", with ",
+                 format(row_of(object, "initialisation")$estimate, digits = 2), " of the start"))
 }

@@ -121,14 +121,15 @@ plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "
   rownames(tried) <- NULL
   found <- !is.null(best$sampler)
   structure(list(sampler = best$sampler, horizon = if (found) tried$horizon[1],
-                 evaluations = if (found) tried$evaluations[1], error = best$row[1:4],
+                 evaluations = if (found) tried$evaluations[1],
+                 error = best$row[c("quantity", ESTIMATE)],
                  tried = tried, schedule = schedule, wanted = error, budget = evaluations,
                  measure = measure, mixture = units, count = job$state$count,
                  complete = !job$state$over,
                  guaranteed = if (is.null(score_error) && !is.null(error)) {
                    guaranteed_steps(mixture, schedule, end, error, measure)
                  }),
-            class = "plan_sampler")
+            class = object_class("plan_sampler"))
 }
 
 # What a search needs to know, and in `state` what it has spent.
@@ -139,10 +140,9 @@ plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budge
   state$over <- FALSE
   state$best <- Inf
   begun <- now()
-  row_of <- if (measure == "kl") 1 else 3
   target <- diffuse(mixture, end, schedule)
   list(schedule = schedule, most = most, wanted = wanted, budget = budget, inner = inner,
-       measure = measure, row = row_of, n = n, state = state,
+       measure = measure, n = n, state = state,
        elapsed = function() now() - begun,
        # is the time over?
        late = function() {
@@ -156,7 +156,7 @@ plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budge
          row <- quiet_error(target, mixture, sampler, schedule, horizon, score_error,
                             if (search && inner > 2) max(1000, ceiling(n / 10)) else n,
                             if (search && inner == 2) 101)
-         row <- row[row_of, ]
+         row <- row_of(row, measure)
          replace(row, "met", isTRUE(row$estimate + 2 * row$se <= wanted))
        })
 }
@@ -167,7 +167,7 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job) {
   shares <- c(.5, .8, .2, .05, 2, 8)
   horizons_for <- function(errors) {
     if (!is.null(horizon)) return(rep(horizon, length(errors)))
-    plan_horizons(mixture, job$schedule, end, errors, job$row, min(job$n, 5000))
+    plan_horizons(mixture, job$schedule, end, errors, job$measure, min(job$n, 5000))
   }
   horizons <- if (budget) horizons_for(if (job$measure == "kl") 1e-3 else .02) else {
     horizons_for(shares * job$wanted)
@@ -270,10 +270,7 @@ plan_final <- function(tried, makers, job) {
 # guided_error() against a target of any time, without warnings: what it warns of, or cannot do,
 # has no known error.
 quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error, n, nodes) {
-  none <- function(condition) {
-    estimate <- estimate_row(rep(NA_real_, 3), 0, "not known")
-    data.frame(quantity = "", estimate, stringsAsFactors = FALSE)
-  }
+  none <- function(condition) unknown_rows(conditionMessage(condition))
   tryCatch({
     times <- sampler_times(sampler, schedule, horizon)
     error_rows(target, mixture, NULL, sampler, schedule, times[1], "normal", score_error, "auto", n,
@@ -363,9 +360,10 @@ plan_grids <- function(grids, schedule, logsnr) {
 }
 
 # The times at which the start alone makes these errors, or the last that there is.
-plan_horizons <- function(mixture, schedule, end, errors, row, n) {
+plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
   at <- function(t) {
-    start_error(diffuse(mixture, t, schedule), mixture, schedule, t, "normal", n)$estimate[row]
+    row_of(start_error(diffuse(mixture, t, schedule), mixture, schedule, t, "normal", n),
+           quantity)$estimate
   }
   last <- if (is.finite(schedule$max)) schedule$horizon else 20
   first <- end + (last - end) / 1000
@@ -449,8 +447,6 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
 
 # ---- Showing
 
-measure_words <- c(total_variation = "total variation", kl = "KL(target || output)")
-
 #' @export
 format.plan_sampler <- function(x, ...) {
   check_dots(..., also = format.default)
@@ -502,24 +498,16 @@ print.plan_sampler <- function(x, ...) {
 }
 
 plan_words <- function(x) {
-  if (is.null(x$budget)) return(paste(measure_words[[x$measure]], "at most", format(x$wanted)))
-  paste("least", measure_words[[x$measure]], "for at most",
+  if (is.null(x$budget)) return(paste(DIVERGENCES[[x$measure]], "at most", format(x$wanted)))
+  paste("least", DIVERGENCES[[x$measure]], "for at most",
         count_of(number(x$budget), "score evaluation"))
 }
 
 #' @rdname plan_sampler
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
 #'   for a budget, its error.
-#' @param row.names,optional Not used.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  x$tried
-}
-
-#' @rdname plan_sampler
 #' @param object A `plan_sampler`.
+#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.plan_sampler <- function(object, ...) {
   check_dots(...)
@@ -537,13 +525,9 @@ autoplot.plan_sampler <- function(object, ...) {
     geom_point(size = 2.6) +
     scale_colour_manual(values = class_palette(length(unique(rows$grid)))) +
     scale_x_continuous(breaks = log10(ticks), labels = ticks, minor_breaks = NULL) +
-    labs(x = if (budget) measure_words[[object$measure]] else "score evaluations", y = NULL) +
+    labs(x = if (budget) DIVERGENCES[[object$measure]] else "score evaluations", y = NULL) +
     look() + theme(legend.position = "bottom") +
     words(paste0(if (!budget) "What it takes: ", plan_words(object)),
           c(format(object), format(object$mixture)),
           "Each at the best horizon and end that were tried for it")
 }
-
-#' @rdname plan_sampler
-#' @export
-plot.plan_sampler <- function(x, ...) show_plot(x, ...)

@@ -107,7 +107,7 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
                  end = end, stochastic = stochastic,
                  divergence = check_flag(divergence, "divergence"), step = step, params = params,
                  vectorised = vectorised),
-            class = "sampler")
+            class = object_class("sampler"))
 }
 
 # Does a step draw noise? Yes, if it cannot be asked: a noise that is not seen would make the

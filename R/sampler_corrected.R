@@ -125,7 +125,8 @@ corrector_underdamped <- function(step, steps = 1, friction = 2) {
 }
 
 new_corrector <- function(name, step, vectorised = TRUE) {
-  structure(list(name = name, step = step, vectorised = vectorised), class = "corrector")
+  structure(list(name = name, step = step, vectorised = vectorised),
+            class = object_class("corrector"))
 }
 
 corrector_name <- function(kind, steps, step, friction = NULL) {
@@ -167,11 +168,4 @@ underdamped_constants <- function(h, g) {
 format.corrector <- function(x, ...) {
   check_dots(..., also = format.default)
   x$name
-}
-
-#' @export
-print.corrector <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<corrector> ", format(x), "\n", sep = "")
-  invisible(x)
 }

@@ -224,7 +224,7 @@ new_schedule <- function(name, label, a, b2, drift, diffusion2 = function(t) -2 
   schedule <- list(name = name, label = label, a = a, b2 = b2, drift = drift,
                    diffusion2 = diffusion2, gain = gain, horizon = horizon, max = max, vp = vp,
                    steps = steps, params = params)
-  structure(schedule, class = "schedule", made_of = schedule[schedule_functions])
+  structure(schedule, class = object_class("schedule"), made_of = schedule[schedule_functions])
 }
 
 # What belongs together in a schedule: check_schedule() sees to it that none is exchanged.

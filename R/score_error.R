@@ -64,7 +64,7 @@ score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
   }
   if (!is.null(model)) check_mixture(model, "model")
   structure(list(bias = bias, scale = scale, noise = noise, model = model, words = words),
-            class = "score_error")
+            class = object_class("score_error"))
 }
 
 #' @export
@@ -78,13 +78,6 @@ format.score_error <- function(x, ...) {
   paste0(part("scale", "(", ") * "), s, part("bias", " + bias (", ")"),
          part("noise", " + (", ") * noise"),
          if (!is.null(x$model)) paste0(", model: ", format(x$model)))
-}
-
-#' @export
-print.score_error <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<score_error> ", format(x), "\n", sep = "")
-  invisible(x)
 }
 
 check_score_error <- function(x) {

@@ -27,7 +27,8 @@
 #' @return A data frame of class `sde_identities` with two rows per strength: `strength`; `mean_of`
 #'   (`"log q"` or `"1/q"`); its `start` and `end`; `change`, the difference of the two, and
 #'   `integral`, what the identity says it is; `gap = change - integral`; for particles also
-#'   `change_se`, `integral_se` and `gap_se`, which is paired (0 for quadrature); `method`.
+#'   `change_se`, `integral_se` and `gap_se`, which is paired (0 for quadrature); `method`; and
+#'   `note`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for point masses
 #'   down to `t = 0`.
 #' @source Derived for this package. Kin: Li and Jiao (2025), \doi{10.48550/arXiv.2505.01382}, for
@@ -51,6 +52,7 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   start <- check_choice(start, c("normal", "exact"), "start")
   if (is.null(check_key(key))) key <- draw_key()
   horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
+  units <- mixture
   mixture <- in_process(mixture)
   faults <- warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon),
                                    start))
@@ -78,10 +80,13 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
       }
     }
   }
-  structure(rows, class = table_class("sde_identities"), label = paste0(
-    "towards ", aim_words(class), ", ", format(sampler),
-    if (limit) ", extrapolated to continuous time"
-  ), faults = faults)
+  setup <- list(mixture = units, class = label_text(class), sampler = sampler,
+                schedule = schedule, horizon = horizon, n = n, faults = faults)
+  new_table(rows, "sde_identities",
+            c(paste0("both sides, ", if (is.null(n)) "by quadrature" else "by particles",
+                     ", towards ", aim_words(class)),
+              run_lines(setup, start), if (limit) "extrapolated to continuous time"),
+            setup, keys = c("strength", "mean_of"))
 }
 
 # Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the
@@ -114,7 +119,9 @@ sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, 
   }
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
-  if (is.null(n)) return(data.frame(sides, method = "quadrature", stringsAsFactors = FALSE))
+  if (is.null(n)) {
+    return(data.frame(sides, method = "quadrature", note = "", stringsAsFactors = FALSE))
+  }
   # means of 1/q at the start, at the end, and of the integral, which is one of them too
   heavy <- any(vapply(list(begin, end, integral), function(side) {
     is.na(mean_of_weights(log(abs(side[, 2])), side[, 2])$estimate)
@@ -127,7 +134,8 @@ sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, 
   data.frame(lapply(estimates, function(x) x["estimate", ]),
              stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
                              paste0(names(sides)[3:5], "_se")),
-             method = c("Monte Carlo", if (heavy) "heavy tail" else "Monte Carlo"),
+             method = c("Monte Carlo", if (heavy) "unknown" else "Monte Carlo"),
+             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""),
              stringsAsFactors = FALSE)
 }
 
@@ -138,19 +146,4 @@ class_gain <- function(mixture, guidance, x, t, schedule) {
   eval <- function(what) core_eval(mixture, x, level$a, level$b2, guide$models, c(1, -1), what)
   logp <- eval("logp")
   list(log_q = pmin(guide$log_prior + logp[[1]] - logp[[2]], 0), square = rowSums(eval("score")^2))
-}
-
-#' @export
-print.sde_identities <- function(x, digits = 5, ...) {
-  check_dots(..., also = print.default)
-  quadrature <- identical(unique(x$method), "quadrature")
-  cat("<sde_identities> both sides, ", if (quadrature) "by quadrature" else "by particles", "\n",
-      "  ", attr(x, "label"), "\n", sep = "")
-  table <- as.data.frame(x)
-  if (!"heavy tail" %in% table$method) table$method <- NULL
-  errors <- endsWith(names(table), "_se")
-  table[errors] <- lapply(table[errors], signif, 1)
-  print(table, digits = digits, row.names = FALSE)
-  print_faults(attr(x, "faults"))
-  invisible(x)
 }

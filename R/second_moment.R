@@ -43,23 +43,15 @@ second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
                   component = max(norm2 + colSums(used_values(mixture))),
                   paper = d * max(used_values(mixture)) + max(norm2))
   later <- lapply(at_data, function(m2) second_moments(mixture, t, schedule, m2))
-  structure(data.frame(t = t, later), class = table_class("second_moment"),
-            setup = list(mixture = units, schedule = schedule))
+  new_table(data.frame(t = t, later), "second_moment",
+            c(paste("E|x_t|^2 of", format(units)),
+              paste0(format(schedule), "; `exact`, and the bounds `component` and `paper`")),
+            list(mixture = units, schedule = schedule), keys = "t")
 }
 
 # E|x_t|^2, or a bound of it, from that of the data.
 second_moments <- function(mixture, t, schedule, at_data = moments(mixture)$second_moment) {
   schedule$a(t)^2 * at_data + schedule$b2(t) * mixture_dim(mixture)
-}
-
-#' @export
-print.second_moment <- function(x, digits = 6, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<second_moment> E|x_t|^2 of ", format(setup$mixture), "\n  ", format(setup$schedule),
-      "; `exact`, and the bounds `component` and `paper`\n", sep = "")
-  print_some_rows(as.data.frame(x), digits)
-  invisible(x)
 }
 
 #' @rdname second_moment

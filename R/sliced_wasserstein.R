@@ -29,9 +29,9 @@
 #' @param weights_x,weights_y `NULL`, or a weight >= 0 for each point.
 #' @param key Two whole numbers that settle the directions.
 #' @param draws Are the points independent draws, in an order that means nothing?
-#' @return A data frame with one row and columns `estimate`, `se`, `method`, `"Monte Carlo"` or
-#'   `"exact"`, and `covers`: what the standard error is of, `"draws, directions"`, `"draws"` (d =
-#'   1), `"directions"` or `"nothing"` (d = 1, exact).
+#' @return A table of estimates ([mixguide_table]) with one row and, besides, a column `covers`:
+#'   what the standard error is of, `"draws, directions"`, `"draws"` (d = 1), `"directions"` or
+#'   `"nothing"` (d = 1, exact).
 #' @source Rabin, Peyre, Delon and Bernot (2012), \doi{10.1007/978-3-642-24785-9_37} (recalled, not
 #'   verified against the paper).
 #' @examples
@@ -60,7 +60,10 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
   key <- check_key(key)
   if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
   draws <- check_flag(draws, "draws")
-  distance_to(y, directions, p, key, wy, draws)(x, wx)
+  row <- distance_to(y, directions, p, key, wy, draws)(x, wx)
+  estimate_table("sliced_wasserstein", row,
+                 paste(count_of(number(nrow(x)), "point"), "and", number(nrow(y)), "in",
+                       count_of(ncol(x), "dimension")))
 }
 
 # The distance from any x to y: the projections of y are sorted once.

@@ -66,8 +66,9 @@ split_threshold <- function(rho, m = Inf, step = 0) {
   rows$ddim <- 2 / slope
   rows$ddpm <- (1 - rows$step / 2) / slope
   rows$global <- 2 / mapply(steepest_secant, rows$rho, rows$m)
-  structure(rows[c("rho", "m", "step", "kappa", "b", "ddim", "ddpm", "global")],
-            class = table_class("split_threshold"))
+  new_table(rows[c("rho", "m", "step", "kappa", "b", "ddim", "ddpm", "global")], "split_threshold",
+            c("strength x step from which the centre repels: ddim, ddpm;",
+              "up to which no DDIM step leads outward: global"), keys = c("rho", "m", "step"))
 }
 
 # S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one
@@ -86,15 +87,6 @@ steepest_secant <- function(rho, m) {
   if (best == length(b) && at(b[best] * (1 - 1e-6)) < at(b[best])) return(at(m^2))
   stats::optimize(at, b[pmin(pmax(best + c(-1, 1), 1), length(b))], maximum = TRUE,
                   tol = 1e-9)$objective
-}
-
-#' @export
-print.split_threshold <- function(x, digits = 5, ...) {
-  check_dots(..., also = print.default)
-  cat("<split_threshold> strength x step from which the centre repels: ddim, ddpm;",
-      "\n  up to which no DDIM step leads outward: global\n")
-  print(as.data.frame(x), digits = digits, row.names = FALSE)
-  invisible(x)
 }
 
 #' The Lyapunov sum of the class between two others

@@ -92,9 +92,13 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
                why = attr(allowed, "why"), stringsAsFactors = FALSE)
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
-  structure(rows, class = table_class("step_condition"),
-            setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1], strength = strength, at = at))
+  setup <- list(mixture = mixture, class = label_text(class), sampler = sampler,
+                schedule = schedule, horizon = times[1], strength = strength, at = at)
+  new_table(rows, "step_condition",
+            c(paste0("towards ", aim_words(setup$class), ", strength ", format(strength)),
+              run_lines(setup)),
+            setup, keys = "claim",
+            foot = "[yes]: proved; [ ? ]: not known, the conditions are sufficient only.")
 }
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
@@ -340,13 +344,11 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
   function(t) cap[which.min(abs(at$t - t))]
 }
 
+# Each claim is a sentence.
 #' @export
 print.step_condition <- function(x, ...) {
   check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<step_condition> towards ", aim_words(setup$class), ", strength ",
-      format(setup$strength), "\n  ", format(setup$sampler), "; ", format(setup$schedule),
-      ", from t = ", format(setup$horizon), "\n", sep = "")
+  print_head(x)
   says <- c(confidence = "no particle's confidence falls below that without guidance",
             monotone = "no particle's confidence falls as the strength grows",
             entropy = "the entropy is at most that without guidance",
@@ -359,7 +361,7 @@ print.step_condition <- function(x, ...) {
         },
         if (!is.na(x$steps[i])) paste0("; from ", count_of(x$steps[i], "step")), "\n", sep = "")
   }
-  cat("  [yes]: proved; [ ? ]: not known, the conditions are sufficient only.\n")
+  print_foot(x)
   invisible(x)
 }
 

@@ -111,7 +111,7 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
                    class = label_text(class), sampler = sampler, schedule = schedule,
                    horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key,
                    faults = faults)),
-            class = "strength_limit")
+            class = object_class("strength_limit"))
 }
 
 # How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see
@@ -163,12 +163,6 @@ print.strength_limit <- function(x, ...) {
   invisible(x)
 }
 
-#' @export
-as.data.frame.strength_limit <- function(x, ...) {
-  check_dots(..., also = frame_dots)
-  x$path
-}
-
 #' @rdname strength_limit
 #' @param x,object A `strength_limit`.
 #' @param ... Must be empty.
@@ -196,10 +190,6 @@ autoplot.strength_limit <- function(object, ...) {
             paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
           }, fault_words(object$faults)))
 }
-
-#' @rdname strength_limit
-#' @export
-plot.strength_limit <- function(x, ...) show_plot(x, ...)
 
 # Strengths to label on an asinh axis.
 pretty_strengths <- function(strength) {

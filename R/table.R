@@ -2,26 +2,81 @@
 #'
 #' What most analyses return is a data frame that knows what made it: it prints with a head that
 #' says so, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several of them
-#' bound together, and [as.data.frame()] are plain data frames, of which every column is shown.
+#' bound together, [summary()] and [as.data.frame()] are plain data frames, of which every column is
+#' shown.
+#'
+#' @details A table of *estimates* has the columns that say what a row is, first of all `quantity`,
+#' and then
+#' * `estimate`, the number, `NA` where it is not known;
+#' * `se`, its standard error: 0 where nothing was drawn, `NA` where nothing is known of it. A
+#'   number found by quadrature may have an error too;
+#' * `method`, how the number is known: `"exact"` (a closed form), `"quadrature"`, `"Monte Carlo"`,
+#'   `"bound"` or `"unknown"`, and nothing else;
+#' * `note`, what else there is to say of it, or `""`.
+#'
+#' Divergences are called `kl` (from the first law to the second; of a target and an output,
+#' `KL(target || output)`), `kl_reverse` and `total_variation`.
+#'
+#' A *sweep* ([guidance_sweep()], [information()] along the diffusion, [judge_samples()], ...) is
+#' wide: a row per run, a column per quantity with its standard error in `<quantity>_se`, and
+#' `method`. `tidy()` gives it the columns of a table of estimates, a row per run and quantity.
+#'
+#' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; what was not drawn
+#' stands without brackets.
 #'
 #' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()].
 #' @param i,j,drop As for data frames.
+#' @param digits Number of significant digits; of what was drawn, the standard error decides.
+#' @param max The largest number of rows that are printed, evenly spread.
 #' @param ... For `plot()`, what the `autoplot()` method takes; for `rbind()`, tables; otherwise as
 #'   for data frames.
 #' @param deparse.level As in [rbind()].
-#' @return `[`, `rbind()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot; where a table
-#'   has no picture of its own, its estimates with bars of two standard errors. `plot()`: `x`.
-#' @seealso [autoplot.gaussmix()] for what is not a table.
+#' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot;
+#'   where a table has no picture of its own, its estimates with bars of two standard errors.
+#'   `plot()` and `print()`: `x`. `tidy()`: a data frame with the columns of a table of estimates.
+#'   `glance()`: a row that says how the table was made. `augment()`: a row per particle, where the
+#'   table kept its samples (`guidance_sweep(keep = TRUE)`), as of [guided_sample()], with
+#'   `.strength`.
+#' @seealso [autoplot.gaussmix()] for what is not a table; [tidy.gaussmix()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
 #' sweep <- guidance_sweep(m, "a", 0:2, n = 100)
 #' sweep[sweep$strength > 0, c("strength", "confidence")]
 #' other <- guidance_sweep(m, "b", 0:2, n = 100)
 #' rbind(cbind(class = "a", sweep[1:2]), cbind(class = "b", other[1:2]))
+#' guided_error(m, sampler_heun(10))
 #' @name mixguide_table
 NULL
 
-table_class <- function(class) c(class, "mixguide_table", "data.frame")
+# The one constructor of tables. `setup` is a list of what made it (with its `faults`). The rest is
+# for print(): `head`, lines that say what it is; `shown`, the columns, named by their labels;
+# `labels`, words for quantities; `foot`, lines below. Of a sweep `keys` are the columns that say
+# what a row is; `best_first` is the order in which rows are printed, unless it is their own. What
+# else a table holds are attributes of their own (`...`).
+new_table <- function(rows, class, head, setup = list(), keys = NULL, shown = NULL, labels = NULL,
+                      foot = NULL, best_first = NULL, ...) {
+  rownames(rows) <- NULL
+  structure(rows, class = c(class, "mixguide_table", "data.frame"), setup = setup,
+            look = list(head = unlist(head), keys = keys, shown = shown, labels = labels,
+                        foot = foot, best_first = best_first), ...)
+}
+
+# Estimates of a quantity, with a head that says of what they are.
+estimate_table <- function(quantity, rows, of) {
+  new_table(data.frame(quantity = quantity, rows, stringsAsFactors = FALSE), "estimates", of)
+}
+
+# The row of a quantity, as a plain data frame.
+row_of <- function(table, quantity, key = "quantity") {
+  at <- which(table[[key]] == quantity)
+  if (length(at) != 1) {
+    stop("internal error: ", count_of(length(at), "row"), " of ", key, ' "', quantity, '"')
+  }
+  as.data.frame(table)[at, , drop = FALSE]
+}
+
+DIVERGENCES <- c(kl = "KL(target || output)", kl_reverse = "KL(output || target)",
+                 total_variation = "total variation")
 
 # Without what made it.
 plain_table <- function(x) {
@@ -29,11 +84,29 @@ plain_table <- function(x) {
   x
 }
 
+is_estimates <- function(rows) all(ESTIMATE %in% names(rows))
+
+# The columns that say what a row of estimates is.
+key_columns <- function(rows) names(rows)[seq_len(match("estimate", names(rows)) - 1)]
+
+# Of a sweep, the columns that are numbers, each perhaps with its standard error beside it.
+sweep_quantities <- function(x) {
+  numbers <- names(x)[vapply(x, is.numeric, NA)]
+  setdiff(numbers[!endsWith(numbers, "_se")], attr(x, "look")$keys)
+}
+
 #' @rdname mixguide_table
 #' @export
 as.data.frame.mixguide_table <- function(x, ...) {
   check_dots(..., also = frame_dots)
   plain_table(x)
+}
+
+#' @rdname mixguide_table
+#' @export
+summary.mixguide_table <- function(object, ...) {
+  check_dots(...)
+  plain_table(object)
 }
 
 #' @rdname mixguide_table
@@ -54,6 +127,101 @@ rbind.mixguide_table <- function(..., deparse.level = 1) {
 #' @exportS3Method dplyr::dplyr_reconstruct
 dplyr_reconstruct.mixguide_table <- function(data, template) plain_table(data)
 
+# ---- Print
+
+#' @rdname mixguide_table
+#' @export
+print.mixguide_table <- function(x, digits = 4, max = 20, ...) {
+  check_dots(..., also = print.default)
+  digits <- check_count(digits, "digits", min = 1)
+  max <- check_count(max, "max", min = 1)
+  print_head(x)
+  print_rows(table_words(x, digits), digits, max)
+  print_foot(x)
+  invisible(x)
+}
+
+print_head <- function(x) {
+  head <- attr(x, "look")$head
+  cat("<", class(x)[1], "> ", head[1], "\n", sep = "")
+  if (length(head) > 1) writeLines(paste0("  ", head[-1]))
+}
+
+# Notes, what the table says of itself, and what is wrong with it.
+print_foot <- function(x) {
+  writeLines(c(note_lines(x), if (length(attr(x, "look")$foot)) {
+    strwrap(attr(x, "look")$foot, 95, indent = 2, exdent = 4)
+  }))
+  print_faults(attr(x, "setup")$faults)
+}
+
+# The columns of a table as they are printed, an estimate with its standard error in one.
+table_words <- function(x, digits) {
+  look <- attr(x, "look")
+  rows <- plain_table(x)
+  if (length(look$best_first) == nrow(x)) rows <- rows[look$best_first, ]
+  shown <- look$shown
+  if (is_estimates(rows)) {
+    rows$estimate <- show_estimate(rows$estimate, rows$se, rows$method, digits)
+    rows$se <- NULL
+  } else {
+    for (name in sweep_quantities(x)) {
+      se <- rows[[paste0(name, "_se")]]
+      if (is.null(se) || !is.numeric(se)) next
+      method <- if (is.null(rows$method)) "Monte Carlo" else rows$method
+      rows[[name]] <- show_estimate(rows[[name]], se, method, digits)
+      rows[[paste0(name, "_se")]] <- NULL
+    }
+    if (length(unique(rows$method)) == 1 && is.null(shown)) rows$method <- NULL
+  }
+  rows$note <- NULL
+  if (!is.null(rows$quantity)) rows$quantity <- labelled(rows$quantity, look$labels)
+  if (is.null(shown)) return(rows)
+  shown <- shown[shown %in% names(rows)]
+  if (is.null(names(shown))) names(shown) <- shown
+  stats::setNames(rows[shown], ifelse(nzchar(names(shown)), names(shown), shown))
+}
+
+# Words for keys: those given, or the keys themselves without underscores.
+labelled <- function(keys, labels) {
+  keys <- as.character(keys)
+  known <- keys %in% names(labels)
+  keys[known] <- labels[keys[known]]
+  keys[!known] <- gsub("_", " ", keys[!known], fixed = TRUE)
+  keys
+}
+
+# Text, and estimates with their errors, from the left; numbers from the right.
+print_rows <- function(rows, digits, max = Inf) {
+  if (!nrow(rows)) return(cat("  (no rows)\n"))
+  part <- every_row(rows, min(max, nrow(rows)))
+  text <- which(vapply(part, function(x) is.character(x) || is.factor(x), NA))
+  for (j in text) {
+    cells <- format(c(names(part)[j], ifelse(is.na(part[[j]]), "NA", as.character(part[[j]]))))
+    part[[j]] <- cells[-1]
+    names(part)[j] <- cells[1]
+  }
+  print(part, digits = digits, row.names = FALSE)
+  if (nrow(part) < nrow(rows)) cat("  ", nrow(part), " of ", nrow(rows), " rows\n", sep = "")
+}
+
+# Every note once, with the rows of which it is said.
+note_lines <- function(x) {
+  if (is.null(x$note) || !any(nzchar(x$note))) return(character())
+  rows <- plain_table(x)
+  key <- c("statement", "quantity")[c("statement", "quantity") %in% names(rows)][1]
+  name <- if (is.na(key)) rep("note", nrow(rows)) else {
+    labelled(rows[[key]], attr(x, "look")$labels)
+  }
+  notes <- unique(rows$note[nzchar(rows$note)])
+  unlist(lapply(notes, function(note) {
+    strwrap(paste0(toString(unique(name[rows$note == note])), ": ", note), 95, indent = 2,
+            exdent = 4)
+  }))
+}
+
+# ---- Pictures
+
 #' @rdname mixguide_table
 #' @export
 plot.mixguide_table <- function(x, ...) show_plot(x, ...)
@@ -63,18 +231,80 @@ plot.mixguide_table <- function(x, ...) show_plot(x, ...)
 autoplot.mixguide_table <- function(object, ...) {
   check_dots(...)
   rows <- as.data.frame(object)
-  if (!all(c("estimate", "se") %in% names(rows))) {
+  if (!is_estimates(rows)) {
     abort_input("object", "a table of estimates", paste("a", class(object)[1]))
   }
-  words <- rows[setdiff(names(rows)[vapply(rows, is.character, NA)], c("method", "note"))]
+  look <- attr(object, "look")
+  rows$quantity <- labelled(rows$quantity, look$labels)
+  keys <- rows[key_columns(rows)]
   rows$what <- factor(seq_len(nrow(rows)), rev(seq_len(nrow(rows))),
-                      rev(do.call(paste, c(words, sep = ", "))))
+                      rev(do.call(paste, c(unname(keys), sep = ", "))))
   rows <- rows[is.finite(rows$estimate), ]
   rows$reach <- ifelse(is.finite(rows$se), 2 * rows$se, 0)
   ggplot(rows, aes(.data$estimate, .data$what)) +
     geom_pointrange(aes(xmin = .data$estimate - .data$reach,
                         xmax = .data$estimate + .data$reach)) +
     labs(x = "estimate", y = NULL) + look() +
-    words(gsub("_", " ", class(object)[1]), attr(object, "label"),
+    words(gsub("_", " ", class(object)[1]), look$head,
           if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)))
+}
+
+# ---- The generics of broom
+
+#' @rdname mixguide_table
+#' @exportS3Method generics::tidy
+tidy.mixguide_table <- function(x, ...) {
+  check_dots(...)
+  rows <- plain_table(x)
+  if (is_estimates(rows)) {
+    keys <- key_columns(rows)
+    return(rows[c(intersect("quantity", keys), setdiff(keys, "quantity"), ESTIMATE)])
+  }
+  keys <- attr(x, "look")$keys
+  method <- if (is.null(rows$method)) "exact" else rows$method
+  note <- if (is.null(rows$note)) "" else rows$note
+  long <- lapply(sweep_quantities(x), function(name) {
+    se <- rows[[paste0(name, "_se")]]
+    if (is.null(se)) se <- ifelse(method == "Monte Carlo", NA_real_, 0)
+    known <- !is.na(rows[[name]])
+    # an affine map changes every log-density by the same number
+    certain <- name == "entropy" & method == "Monte Carlo" & se %in% 0
+    data.frame(quantity = rep(name, nrow(rows)), rows[keys],
+               estimate_row(as.double(rows[[name]]), ifelse(known, se, NA_real_),
+                            ifelse(!known, "unknown", ifelse(certain, "exact", method)), note),
+               stringsAsFactors = FALSE)
+  })
+  do.call(rbind, long)
+}
+
+#' @rdname mixguide_table
+#' @exportS3Method generics::glance
+glance.mixguide_table <- function(x, ...) {
+  check_dots(...)
+  setup <- attr(x, "setup")
+  words <- function(x) if (is.null(x)) NA_character_ else format(x)
+  number <- function(x) if (is.null(x)) NA_real_ else x
+  data.frame(result = class(x)[1], rows = nrow(x), n = number(setup$n),
+             variables = number(if (!is.null(setup$mixture)) mixture_dim(setup$mixture)),
+             class = if (is.null(setup$class)) NA_character_ else {
+               paste(setup$class, collapse = " or ")
+             },
+             sampler = words(setup$sampler), schedule = words(setup$schedule),
+             horizon = number(setup$horizon),
+             method = if (is.null(x$method)) NA_character_ else toString(unique(x$method)),
+             faults = toString(names(setup$faults)), stringsAsFactors = FALSE)
+}
+
+#' @rdname mixguide_table
+#' @exportS3Method generics::augment
+augment.mixguide_table <- function(x, ...) {
+  check_dots(...)
+  samples <- attr(x, "setup")$samples
+  if (is.null(samples)) {
+    abort_input("x", "a table with its samples, as of guidance_sweep(keep = TRUE)",
+                paste("a", class(x)[1], "without"))
+  }
+  rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
+              samples, x$strength)
+  do.call(rbind, rows)
 }

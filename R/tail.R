@@ -50,7 +50,7 @@ is_heavy <- function(log_tail, n, mean) {
 }
 
 # A mean that has none: a number would be taken for one.
-heavy_row <- function() estimate_row(NA_real_, NA_real_, "heavy tail")
+heavy_row <- function() unknown_row("heavy tail: a mean of the draws would say nothing")
 
 # The mean of weights or reciprocals, whose logarithms are given.
 mean_of_weights <- function(log_x, x = exp(log_x)) {

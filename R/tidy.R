@@ -3,23 +3,20 @@
 #' Methods for `tidy()`, `glance()` and `augment()` of package generics (which broom re-exports),
 #' with broom's names of columns. They return plain data frames.
 #'
-#' @param x A [gaussmix()], a [guided_sample()] or a [guidance_sweep()].
+#' @param x A [gaussmix()] or a [guided_sample()]; for tables of results see [mixguide_table].
 #' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
 #' @param ... Must be empty.
 #' @return
 #' * `tidy()` of a mixture: a row per component with `component`, `class`, `proportion`, `variance`
 #'   (isotropic covariances; otherwise `variance.*` for each variable) and `mean.*`. Of a sample: a
-#'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`. Of a sweep: a row
-#'   per quantity and strength with `term` (a column of the sweep), `strength`, `estimate`,
-#'   `std.error` (0 if exact) and `method`.
+#'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`.
 #' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables
 #'   and, `NA` unless it is a fit, `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df`
-#'   and `nobs`. Of a sample and a sweep: how it was made; of a sample, also its confidence and
-#'   entropy with their standard errors.
+#'   and `nobs`. Of a sample: how it was made, and its confidence and entropy with their standard
+#'   errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
 #'   the probability that it is another. Of a sample: a row per particle, with its variables,
-#'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`. Of a sweep made
-#'   with `keep = TRUE`: those of its samples, with `.strength`.
+#'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`.
 #' @section Errors: Of class `mixguide_error`.
 #' @examplesIf requireNamespace("generics", quietly = TRUE)
 #' mixture <- as_gaussmix(Species ~ ., iris)
@@ -83,7 +80,7 @@ tidy.guided_sample <- function(x, ...) {
 #' @exportS3Method generics::glance
 glance.guided_sample <- function(x, ...) {
   check_dots(...)
-  none <- estimate_row(NA_real_, NA_real_, NA_character_)
+  none <- unknown_row()
   confidence <- if (is.null(x$confidence)) none else confidence(x)
   entropy <- if (is.null(x$log_density)) none else entropy(x)
   guided <- !is.null(x$guidance)
@@ -102,34 +99,6 @@ augment.guided_sample <- function(x, ...) {
   cbind(as.data.frame(x), classified(sample_posterior(x)))
 }
 
-#' @rdname tidy.gaussmix
-#' @exportS3Method generics::tidy
-tidy.guidance_sweep <- function(x, ...) {
-  check_dots(...)
-  sweep_long(x, c("confidence", "gain", "entropy", "fraction_down", "mean_inverse_confidence"))
-}
-
-#' @rdname tidy.gaussmix
-#' @exportS3Method generics::glance
-glance.guidance_sweep <- function(x, ...) {
-  check_dots(...)
-  setup <- sweep_setup(x)
-  data.frame(n = setup$n, variables = mixture_dim(setup$mixture),
-             class = paste(setup$class, collapse = " or "), strengths = nrow(x), made_with(setup),
-             method = x$method[1])
-}
-
-#' @rdname tidy.gaussmix
-#' @exportS3Method generics::augment
-augment.guidance_sweep <- function(x, ...) {
-  check_dots(...)
-  samples <- sweep_setup(x)$samples
-  if (is.null(samples)) abort_input("x", "a sweep with its samples: guidance_sweep(keep = TRUE)")
-  rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
-              samples, x$strength)
-  do.call(rbind, rows)
-}
-
 classified <- function(probability) {
   classes <- colnames(probability)
   best <- max.col(probability, "first")
@@ -139,22 +108,4 @@ classified <- function(probability) {
 
 made_with <- function(x) {
   data.frame(sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon)
-}
-
-sweep_setup <- function(x) {
-  setup <- attr(x, "setup")
-  if (is.null(setup)) abort_input("x", "a whole sweep, as guidance_sweep() returns it")
-  setup
-}
-
-# A row per quantity and strength.
-sweep_long <- function(x, terms) {
-  rows <- lapply(terms, function(term) {
-    estimate <- x[[term]]
-    se <- x[[paste0(term, "_se")]]
-    heavy <- term == "mean_inverse_confidence" & is.na(estimate)
-    data.frame(term = term, strength = x$strength, estimate = estimate, std.error = se,
-               method = ifelse(heavy, "heavy tail", x$method))
-  })
-  do.call(rbind, rows)
 }

@@ -151,7 +151,7 @@ tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
   }
   plan$method <- "tilt"
   structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
-            class = c("tilted_sample", "guided_sample"))
+            class = object_class(c("tilted_sample", "guided_sample")))
 }
 
 # The strength of the tilt that a guidance is to be weighted to.
@@ -465,7 +465,7 @@ entropy.tilted_sample <- function(x, ...) {
     h <- replace(1 - x$log_density - row$estimate, !there, 0)
     row$se <- families_se(x$weights * h - 1 / length(h), x$family)
   }
-  row
+  estimate_table("entropy", row, run_words(x))
 }
 
 #' @export
@@ -497,14 +497,6 @@ print.tilted_sample <- function(x, ...) {
   invisible(x)
 }
 
-#' @export
-as.data.frame.tilted_sample <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  table <- as.data.frame.guided_sample(x, row.names, optional, ...)
-  table$.weight <- x$weights
-  table
-}
-
 #' @rdname plot.gaussmix
 #' @export
 autoplot.tilted_sample <- function(object, variables = NULL, ...) {
@@ -528,7 +520,3 @@ autoplot.tilted_sample <- function(object, variables = NULL, ...) {
   picture + geom_line(aes(.data$x, .data$density), curve, colour = class_palette(2)[2],
                       linewidth = .8)
 }
-
-#' @rdname plot.gaussmix
-#' @export
-plot.tilted_sample <- function(x, ...) show_plot(x, ...)

@@ -116,7 +116,8 @@ NULL
 new_zero_shot <- function(name, label, params = list(), score = NULL, step = NULL, twist = NULL,
                           range = "noise", ddpm = FALSE) {
   structure(list(name = name, label = label, params = params, score = score, step = step,
-                 twist = twist, range = range, ddpm = ddpm), class = "zero_shot_method")
+                 twist = twist, range = range, ddpm = ddpm),
+            class = object_class("zero_shot_method"))
 }
 
 #' @rdname zero_shot

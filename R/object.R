@@ -1,0 +1,41 @@
+# What the package's lists have in common: mixtures, schedules, samplers and their like, and results
+# that are no tables. What a class adds is in its own file.
+
+object_class <- function(class) c(class, "mixguide_object")
+
+# Its format() says all there is to say.
+#' @export
+print.mixguide_object <- function(x, ...) {
+  check_dots(..., also = print.default)
+  cat("<", class(x)[1], "> ", format(x), "\n", sep = "")
+  invisible(x)
+}
+
+#' @rdname plot.gaussmix
+#' @export
+plot.mixguide_object <- function(x, ...) show_plot(x, ...)
+
+# Points, with what is known of each; or the table that a result is about.
+#' @export
+as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
+  table <- if (!is.null(x$path)) x$path else x$tried
+  if (!is.null(table)) return(table)
+  if (!is.matrix(x$x) || is.null(x$mixture)) {
+    abort_input("x", "a result that has a table", paste("a", class(x)[1]))
+  }
+  points <- x$x
+  colnames(points) <- variable_labels(x$mixture)
+  columns <- list(as.data.frame(points))
+  columns$.confidence <- x$confidence
+  columns$.log_density <- x$log_density
+  if (!is.null(x$tilt)) columns$.weight <- x$weights
+  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
+}
+
+#' @export
+as.matrix.mixguide_object <- function(x, ...) {
+  check_dots(...)
+  if (!is.matrix(x$x)) abort_input("x", "a result that has points", paste("a", class(x)[1]))
+  x$x
+}
