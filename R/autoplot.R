@@ -58,13 +58,6 @@
 #'
 #' one <- marginal(petals, "Petal.Length")
 #' plot(guidance_sweep(one, "versicolor", c(0, 1, 4), n = 200, sampler = sampler_heun(20)))
-#' @importFrom ggplot2 aes coord_equal element_blank element_text facet_grid facet_wrap geom_blank
-#' @importFrom ggplot2 geom_errorbar geom_hline geom_line geom_path geom_point geom_pointrange
-#' @importFrom ggplot2 geom_raster geom_rect geom_ribbon geom_segment geom_vline ggplot guide_axis
-#' @importFrom ggplot2 labs rel
-#' @importFrom ggplot2 scale_colour_gradientn scale_colour_manual scale_fill_gradient
-#' @importFrom ggplot2 scale_linetype_manual scale_shape_manual scale_x_continuous scale_x_reverse
-#' @importFrom ggplot2 theme theme_minimal vars .data
 #' @name plot.gaussmix
 NULL
 

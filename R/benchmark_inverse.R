@@ -142,7 +142,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
                      " steps"),
               format(sampler), format(schedule),
               "mean (standard error): over instances"),
-            setup, keys = c("d_x", "d_y", "seed"),
+            setup, keys = c("d_x", "d_y", "seed"), body = benchmark_rows,
             foot = if (failed) paste(count_of(failed, "unit"), "failed: see column error"))
 }
 
@@ -274,28 +274,17 @@ summary.benchmark_inverse <- function(object, ...) {
   table
 }
 
-# A table per size of problem.
-#' @export
-print.benchmark_inverse <- function(x, digits = 3, ...) {
-  check_dots(..., also = print.default)
-  by <- judged_by(x)
+benchmark_rows <- function(x) {
+  by <- judged_by(x)[1]
   table <- summary.benchmark_inverse(x)
-  print_head(x)
-  for (part in split(table, interaction(table$d_y, table$d_x, drop = TRUE))) {
-    cat("d_x = ", part$d_x[1], ", d_y = ", part$d_y[1], ", ",
-        count_of(max(part$instances), "instance"), ":\n", sep = "")
-    se <- part[[paste0(by[1], "_se")]]
-    part$mean <- show_estimate(part[[by[1]]], se, "Monte Carlo", digits)
-    print_rows(part[c("method", "median", "mean", "floor", "seconds", "evaluations")], digits)
-  }
-  print_foot(x)
-  invisible(x)
+  names(table)[match(c(by, paste0(by, "_se")), names(table))] <- c("mean", "mean_se")
+  table[c("d_x", "d_y", "method", "instances", "median", "mean", "mean_se", "floor", "seconds",
+          "evaluations")]
 }
 
 #' @rdname benchmark_inverse
 #' @param object A `benchmark_inverse`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @importFrom ggplot2 scale_x_log10
 #' @export
 autoplot.benchmark_inverse <- function(object, ...) {
   check_dots(...)

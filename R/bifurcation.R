@@ -120,11 +120,10 @@ print.bifurcation <- function(x, digits = 4, ...) {
         paste("by quadrature over", x$n, "starts")
       } else paste(x$n, "coupled particles"), "\n  ",
       format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon), "\n", sep = "")
-  path <- every_row(x$path, 12)
+  path <- x$path
   path$mean <- mean_to_show(path$mean, path$sd)
-  path$confidence_se <- if (x$method == "Monte Carlo") signif(path$confidence_se, 1)
-  names(path)[names(path) == "confidence_se"] <- "se"
-  print(path, digits = digits, row.names = FALSE)
+  path$method <- x$method
+  print_rows(table_words(path, digits), digits, 12)
   print_faults(x$faults)
   invisible(x)
 }

@@ -199,7 +199,6 @@ order_words <- function(order, se) {
 #' @param quantity Which error to print or draw.
 #' @param against What to draw the errors over: `"steps"`, or `"evaluations"` of the score, which
 #'   is what a run costs.
-#' @importFrom ggplot2 scale_x_log10 scale_y_log10
 #' @export
 autoplot.convergence_order <- function(object, quantity = "total_variation",
                                        against = c("steps", "evaluations"), ...) {

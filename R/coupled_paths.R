@@ -177,15 +177,13 @@ print.coupled_paths <- function(x, digits = 4, ...) {
       count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class), "\n",
       "  ", format(x$sampler), "; ", schedule_words(x), ", from t = ",
       format(x$horizon, digits = 4), "\n", sep = "")
-  shown <- c(strength = "strength", confidence = "confidence", confidence_se = "se", gain = "gain",
-             gain_se = "se", min_gain = "least", fraction_down = "down",
-             fraction_down_previous = "prev", min_log_odds_gain = "log-odds")
+  shown <- c(strength = "strength", confidence = "confidence", gain = "gain", min_gain = "least",
+             fraction_down = "down", fraction_down_previous = "prev",
+             min_log_odds_gain = "log-odds")
   if (!is.null(x$why)) shown <- shown[shown != "log-odds"]
-  table <- x$table[names(shown)]
-  errors <- shown == "se"
-  table[errors] <- lapply(table[errors], signif, 1)
+  table <- table_words(x$table, digits)[names(shown)]
   table$min_gain <- format(table$min_gain, digits = 2)
-  print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
+  print_rows(stats::setNames(table, shown), digits)
   cat("  least: the smallest gain of a path",
       if (is.null(x$why)) "; log-odds: the same in log-odds", "\n", sep = "")
   if (is.null(x$why)) {

@@ -122,10 +122,11 @@ error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "unif
   rows <- rows[order(rows$quantity, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
   setup <- c(list(mixture = units, horizon = times[1]), run[c("sampler", "schedule", "times")])
   new_table(rows, "error_budget", c(format(units), run_lines(setup)), setup,
-            labels = DIVERGENCES,
-            foot = if (any(rows$kind == "rate")) {
-              "Kind rate: published rates with the constant 1, no bounds."
-            },
+            labels = c(kl = "KL", total_variation = "TV"),
+            foot = c("KL(target || output) in nats; TV: total variation.",
+                     if (any(rows$kind == "rate")) {
+                       "Kind rate: published rates with the constant 1, no bounds."
+                     }),
             path = path$path, lipschitz = run$lipschitz$value)
 }
 

@@ -99,8 +99,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
                      count_of(paths, "path")),
               paste0(schedule_words(setup), ", from t = ", format(horizon))),
             setup, keys = c("path", "strength", "rival"),
-            shown = c("path", "strength", if (!one) "rival", "log_odds", "gain",
-                      if (one) "bound_one", "bound", "ratio"),
+            methods = c(bound = "bound", bound_one = "bound"), body = gain_rows,
             foot = if (one) "Exact for each path" else {
               "Exact for each path; one bound for all rivals"
             })
@@ -234,21 +233,20 @@ gain_root <- function(m, s, target) {
 }
 
 # Of many paths, means and extremes for each strength.
-#' @export
-print.gain_bound <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.mixguide_table)
-  if (nrow(x) <= 12) return(NextMethod())
-  print_head(x)
-  each <- function(f) vapply(split(seq_len(nrow(x)), x$strength), function(i) f(x[i, ]), 0)
-  print_rows(data.frame(strength = sort(unique(x$strength)),
-                        "mean gain" = each(function(x) mean(x$gain)),
-                        "mean bound" = each(function(x) mean(x$bound)),
-                        "least slack" = each(function(x) min(x$gain - x$bound)),
-                        "median ratio" = each(function(x) stats::median(x$ratio)),
-                        "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE),
-             digits)
-  print_foot(x)
-  invisible(x)
+gain_rows <- function(x) {
+  rows <- plain_table(x)
+  one <- length(unique(rows$rival)) == 1
+  if (nrow(rows) <= 12) {
+    return(rows[c("path", "strength", if (!one) "rival", "log_odds", "gain",
+                  if (one) "bound_one", "bound", "ratio")])
+  }
+  each <- function(f) vapply(split(rows, rows$strength), f, 0)
+  data.frame(strength = sort(unique(rows$strength)),
+             "mean gain" = each(function(x) mean(x$gain)),
+             "mean bound" = each(function(x) mean(x$bound)),
+             "least slack" = each(function(x) min(x$gain - x$bound)),
+             "median ratio" = each(function(x) stats::median(x$ratio)),
+             "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE)
 }
 
 #' @rdname gain_bound

@@ -57,15 +57,15 @@ guidance_scan <- function(mixture, class, strength = c(0, .5, 1, 2, 4, 8, 16, 32
   setup <- setup[c("mixture", "class", "sampler", "schedule", "horizon", "n", "key", "faults")]
   setup$faults <- setup$faults[names(setup$faults) != "steps"]
   rows <- do.call(rbind, rows)
-  exact <- all(rows$method != "Monte Carlo")
+  nodes <- all(rows$method != "Monte Carlo")
   new_table(rows, "guidance_scan",
-            c(paste0("towards ", aim_words(setup$class), ": mean confidence",
-                     if (exact) ", by quadrature" else {
+            c(paste0("towards ", aim_words(setup$class), ": mean confidence by steps and strength",
+                     if (nodes) ", by quadrature" else {
                        paste0(", ", setup$n, " coupled particles (se up to ",
                               format(max(rows$confidence_se, na.rm = TRUE), digits = 2), ")")
                      }),
               paste0(setup$sampler$label, ", from t = ", format(setup$horizon))),
-            setup, keys = c("steps", "strength", "scale"))
+            setup, keys = c("steps", "strength", "scale"), body = scan_rows)
 }
 
 scan_means <- function(exact, mixture, sampler, schedule = schedule_ou(), horizon = NULL,
@@ -91,30 +91,15 @@ exact_sweep <- function(sweep, start = "normal", ...) {
   sweep
 }
 
-# One column as a matrix, steps x strengths.
-scan_matrix <- function(x, quantity) {
-  steps <- unique(x$steps)
-  strength <- unique(x$strength)
-  table <- matrix(NA_real_, length(steps), length(strength),
-                  dimnames = list(steps = steps, strength = strength))
-  table[cbind(match(x$steps, steps), match(x$strength, strength))] <- x[[quantity]]
-  table
-}
-
-# A row per number of steps, and a column per strength.
-#' @export
-print.guidance_scan <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  print_head(x)
-  print(scan_matrix(x, "confidence"), digits = digits)
-  print_foot(x)
-  invisible(x)
+# The confidence, a row per number of steps and a column per strength.
+scan_rows <- function(x) {
+  table <- tapply(x$confidence, x[c("steps", "strength")], c)
+  data.frame(steps = unique(sort(x$steps)), unclass(table), check.names = FALSE)
 }
 
 #' @rdname guidance_scan
 #' @param object A `guidance_scan`.
 #' @param quantity The column to draw: `"confidence"`, `"gain"`, `"entropy"` or `"fraction_down"`.
-#' @importFrom ggplot2 geom_text scale_fill_gradient2 scale_y_continuous
 #' @export
 autoplot.guidance_scan <- function(object, quantity = c("confidence", "gain", "entropy",
                                                         "fraction_down"), ...) {

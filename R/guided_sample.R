@@ -451,6 +451,6 @@ print.summary.guided_sample <- function(x, digits = 4, ...) {
     share <- particle_mean(x$sample, as.double(folded))$estimate
     cat("  folded:     ", format(share, digits = 3), " of the particles\n", sep = "")
   }
-  print(x$variables, digits = digits)
+  print_rows(table_words(data.frame(variable = rownames(x$variables), x$variables), digits), digits)
   invisible(x)
 }

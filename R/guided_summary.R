@@ -283,9 +283,7 @@ print.guided_summary <- function(x, digits = 4, ...) {
   }
   if (x$lost) line("lost:       ", count_of(number(x$lost), "particle"), " overflowed")
   outside <- sum(x$histogram$below + x$histogram$above)
-  table <- as.data.frame(x)
-  rownames(table) <- table$variable
-  print(table[-1], digits = digits)
+  print_rows(table_words(as.data.frame(x), digits), digits)
   if (outside) line("Outside the histograms: ", number(outside), " of the coordinates")
   print_faults(x$faults)
   invisible(x)

@@ -365,7 +365,6 @@ as.data.frame.imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
 }
 
 #' @rdname impute
-#' @importFrom ggplot2 geom_rug
 #' @export
 autoplot.imputed <- function(object, ...) {
   check_dots(...)

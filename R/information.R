@@ -87,6 +87,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
   new_table(table, "information",
             c(format(units), paste0(format(schedule), "; ", toString(unique(table$method)))),
             list(mixture = units, schedule = schedule), keys = "t",
+            methods = c(second_moment = "exact"),
             shown = c("t", "second_moment", names(information_words)), batches = batches)
 }
 

@@ -147,7 +147,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
             c(paste("by", format(given$target)),
               if (!is.null(observation)) paste("given:", format(given$observation))),
             setup, keys = c("sampler", "n"), shown = shown, foot = paste(right, collapse = " "),
-            best_first = order(table$sampler == "exact draws", table$sw2))
+            methods = c(residual_exact = "exact"), body = best_first)
 }
 
 # Each sample by a name of its own, which is not that of the exact draws.
@@ -282,6 +282,13 @@ zero_shot_cost <- function(run) {
   frame <- if (method$name != "exact") zero_shot_frame(run$mixture, run$observation, method)
   steps <- zero_shot_program(method, frame, run$sampler, run$times, run$schedule)
   sum(vapply(unlist(steps, recursive = FALSE), function(op) op$op == "eval", NA))
+}
+
+# Exact draws last.
+best_first <- function(x) {
+  order <- order(x$sampler == "exact draws", x$sw2)
+  x[] <- plain_table(x)[order, ]
+  x
 }
 
 #' @rdname judge_samples

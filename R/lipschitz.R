@@ -131,13 +131,16 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   })
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
+  # a search may have missed the largest
+  rows$method <- ifelse(rows$status %in% c("exact", "bound"), rows$status, "unknown")
   setup <- list(mixture = units, schedule = schedule, center = center, radius = radius)
   times <- unique(rows$t)
   new_table(rows, "lipschitz",
             c(paste("of the score of", format(units)),
               paste0(format(schedule), if (length(times) == 1) paste(", t =", format(times)),
                      center_words(setup))),
-            setup, keys = c("t", "statement"))
+            setup, keys = c("t", "statement", "status"), body = lipschitz_rows,
+            foot = lipschitz_foot(rows))
 }
 
 # What was found for the whole space is at least what was found at a point or in a ball.
@@ -193,33 +196,29 @@ score_parts <- function(at, space, a, b2) {
 with_rest <- function(range, parts) range(range, parts$rest)
 
 # Of one time a row per statement, of several a column.
-#' @export
-print.lipschitz <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  times <- unique(x$t)
-  print_head(x)
-  words <- lipschitz_words[as.character(x$statement)]
-  if (length(times) == 1) {
-    each <- function(x) ifelse(is.na(x), "", vapply(x, format, "", digits = digits))
+lipschitz_rows <- function(x) {
+  words <- unname(lipschitz_words[as.character(x$statement)])
+  if (length(unique(x$t)) == 1) {
     # that of (c) need not be said again
     domain <- sub("^.* for all i, density", "as (c), p", sub(" for all i$", "", x$domain))
-    print_rows(data.frame(statement = words, L = each(x$lipschitz), lower = each(x$lower),
-                          upper = each(x$upper), status = x$status, domain = domain,
-                          stringsAsFactors = FALSE), digits)
-  } else {
-    kinds <- unique(as.character(x$statement))
-    table <- lapply(kinds, function(kind) x$lipschitz[x$statement == kind])
-    table <- data.frame(times, table)
-    names(table) <- c("t", kinds)
-    print_rows(table, digits, 12)
-    for (kind in kinds) cat("  ", kind, ": ", lipschitz_words[[kind]], ", ",
-                            toString(unique(x$status[x$statement == kind])), "\n", sep = "")
+    return(data.frame(statement = words, L = x$lipschitz, lower = x$lower, upper = x$upper,
+                      status = x$status, domain = domain))
   }
-  for (kind in c("global", "paper")) {
-    why <- setdiff(x$why[x$statement == kind], "")
-    if (length(why)) cat(strwrap(paste0(kind, ": ", why[1]), 95, 2, 4), sep = "\n")
-  }
-  invisible(x)
+  kinds <- unique(as.character(x$statement))
+  table <- lapply(kinds, function(kind) x$lipschitz[x$statement == kind])
+  stats::setNames(data.frame(unique(x$t), table), c("t", kinds))
+}
+
+lipschitz_foot <- function(rows) {
+  several <- length(unique(rows$t)) > 1
+  says <- if (several) unlist(lapply(unique(as.character(rows$statement)), function(kind) {
+    paste0(kind, ": ", lipschitz_words[[kind]], ", ",
+           toString(unique(rows$status[rows$statement == kind])))
+  }))
+  c(says, unlist(lapply(c("global", "paper"), function(kind) {
+    why <- setdiff(rows$why[rows$statement == kind], "")
+    if (length(why)) paste0(kind, ": ", why[1])
+  })))
 }
 
 center_words <- function(setup) {

@@ -190,9 +190,9 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   parts <- new_table(mismatch_sums(points, totals, initialisation), "mismatch_parts",
                      mismatch_head(setup), setup, labels = mismatch_words)
   new_table(rows, "mismatch", mismatch_head(setup), setup, keys = c("t", "t_next", "beta"),
-            foot = c("Together, the divergence of the sampler's path from that of the target:",
-                     parts_words(parts)),
-            parts = parts)
+            foot = paste("Divergence of the sampler's path from that of the target, which bounds",
+                         "that of its output"),
+            body = mismatch_parts, parts = parts)
 }
 
 mismatch_words <- c(bias = "bias (B)", range = "bias, of it range", null = "bias, of it null",
@@ -203,12 +203,6 @@ mismatch_head <- function(setup) {
   c(paste("of", setup$model), paste("target:", format(setup$target)),
     paste0(format(setup$schedule), ", from t = ", format(times[1]), " to ",
            format(times[length(times)]), " in ", count_of(length(times) - 1, "step")))
-}
-
-# Estimates in a line.
-parts_words <- function(rows, digits = 4) {
-  paste0(labelled(rows$quantity, attr(rows, "look")$labels), " ",
-         show_estimate(rows$estimate, rows$se, rows$method, digits), collapse = "; ")
 }
 
 mismatch_times <- function(times, schedule) {

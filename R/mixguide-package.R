@@ -1,6 +1,6 @@
 #' @keywords internal
 #' @useDynLib mixguide, .registration = TRUE
-#' @importFrom ggplot2 autoplot
+#' @import ggplot2
 #' @importFrom stats logLik nobs predict simulate
 "_PACKAGE"
 

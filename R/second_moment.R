@@ -46,7 +46,8 @@ second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
   new_table(data.frame(t = t, later), "second_moment",
             c(paste("E|x_t|^2 of", format(units)),
               paste0(format(schedule), "; `exact`, and the bounds `component` and `paper`")),
-            list(mixture = units, schedule = schedule), keys = "t")
+            list(mixture = units, schedule = schedule), keys = "t",
+            methods = c(component = "bound", paper = "bound"))
 }
 
 # E|x_t|^2, or a bound of it, from that of the data.

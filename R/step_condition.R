@@ -97,8 +97,11 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
   new_table(rows, "step_condition",
             c(paste0("towards ", aim_words(setup$class), ", strength ", format(strength)),
               run_lines(setup)),
-            setup, keys = "claim",
-            foot = "[yes]: proved; [ ? ]: not known, the conditions are sufficient only.")
+            setup, keys = "claim", methods = c(strength = "bound", steps = "bound"),
+            body = claim_rows,
+            foot = c("Proved up to a strength, and from a number of steps on.",
+                     paste0(claims, ": ", rows$why),
+                     "[yes]: proved; [ ? ]: not known, the conditions are sufficient only."))
 }
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
@@ -344,25 +347,17 @@ capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
   function(t) cap[which.min(abs(at$t - t))]
 }
 
-# Each claim is a sentence.
-#' @export
-print.step_condition <- function(x, ...) {
-  check_dots(..., also = print.default)
-  print_head(x)
-  says <- c(confidence = "no particle's confidence falls below that without guidance",
-            monotone = "no particle's confidence falls as the strength grows",
-            entropy = "the entropy is at most that without guidance",
-            "no fold" = "the map is injective")
-  for (i in seq_len(nrow(x))) {
-    cat("  ", if (isTRUE(x$holds[i])) "[yes] " else "[ ? ] ", says[[x$claim[i]]], "\n        ",
-        x$why[i],
-        if (is.infinite(x$strength[i])) "; at any strength" else if (x$strength[i] > 0) {
-          paste("; up to strength", format(x$strength[i], digits = 4))
-        },
-        if (!is.na(x$steps[i])) paste0("; from ", count_of(x$steps[i], "step")), "\n", sep = "")
-  }
-  print_foot(x)
-  invisible(x)
+claim_words <- c(confidence = "no particle's confidence falls below that without guidance",
+                 monotone = "no particle's confidence falls as the strength grows",
+                 entropy = "the entropy is at most that without guidance",
+                 "no fold" = "the map is injective")
+
+claim_rows <- function(x) {
+  data.frame(" " = ifelse(x$holds %in% TRUE, "[yes]", "[ ? ]"),
+             claim = unname(claim_words[x$claim]),
+             "up to" = ifelse(is.infinite(x$strength), "any",
+                              ifelse(x$strength > 0, format(x$strength, digits = 4), "-")),
+             steps = ifelse(is.na(x$steps), "-", x$steps), check.names = FALSE)
 }
 
 #' @rdname step_condition

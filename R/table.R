@@ -50,15 +50,15 @@ NULL
 
 # The one constructor of tables. `setup` is a list of what made it (with its `faults`). The rest is
 # for print(): `head`, lines that say what it is; `shown`, the columns, named by their labels;
-# `labels`, words for quantities; `foot`, lines below. Of a sweep `keys` are the columns that say
-# what a row is; `best_first` is the order in which rows are printed, unless it is their own. What
-# else a table holds are attributes of their own (`...`).
-new_table <- function(rows, class, head, setup = list(), keys = NULL, shown = NULL, labels = NULL,
-                      foot = NULL, best_first = NULL, ...) {
+# `labels`, words for quantities; `foot`, lines below; `body`, a function of the table, whose value
+# is printed in place of its rows. Of a sweep `keys` are the columns that say what a row is, and
+# `methods` those of single quantities. What else a table holds are attributes of their own (`...`).
+new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, shown = NULL,
+                      labels = NULL, foot = NULL, body = NULL, ...) {
   rownames(rows) <- NULL
   structure(rows, class = c(class, "mixguide_table", "data.frame"), setup = setup,
-            look = list(head = unlist(head), keys = keys, shown = shown, labels = labels,
-                        foot = foot, best_first = best_first), ...)
+            look = list(head = unlist(head), keys = keys, methods = methods, shown = shown,
+                        labels = labels, foot = foot, body = body), ...)
 }
 
 # Estimates of a quantity, with a head that says of what they are.
@@ -93,6 +93,18 @@ key_columns <- function(rows) names(rows)[seq_len(match("estimate", names(rows))
 sweep_quantities <- function(x) {
   numbers <- names(x)[vapply(x, is.numeric, NA)]
   setdiff(numbers[!endsWith(numbers, "_se")], attr(x, "look")$keys)
+}
+
+# How a column of a sweep is known, in each row.
+quantity_method <- function(x, name) {
+  given <- attr(x, "look")$methods
+  if (name %in% names(given)) return(rep(given[[name]], nrow(x)))
+  se <- x[[paste0(name, "_se")]]
+  method <- if (!is.null(x$method)) x$method else if (is.null(se)) "exact" else "Monte Carlo"
+  method <- rep_len(method, nrow(x))
+  # an affine map changes every log-density by the same number
+  if (name == "entropy") method[method == "Monte Carlo" & se %in% 0] <- "exact"
+  method
 }
 
 #' @rdname mixguide_table
@@ -131,12 +143,13 @@ dplyr_reconstruct.mixguide_table <- function(data, template) plain_table(data)
 
 #' @rdname mixguide_table
 #' @export
-print.mixguide_table <- function(x, digits = 4, max = 20, ...) {
+print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
   check_dots(..., also = print.default)
   digits <- check_count(digits, "digits", min = 1)
   max <- check_count(max, "max", min = 1)
   print_head(x)
-  print_rows(table_words(x, digits), digits, max)
+  body <- attr(x, "look")$body
+  print_rows(table_words(if (is.null(body)) x else body(x), digits), digits, max)
   print_foot(x)
   invisible(x)
 }
@@ -157,9 +170,8 @@ print_foot <- function(x) {
 
 # The columns of a table as they are printed, an estimate with its standard error in one.
 table_words <- function(x, digits) {
-  look <- attr(x, "look")
+  look <- if (inherits(x, "mixguide_table")) attr(x, "look")
   rows <- plain_table(x)
-  if (length(look$best_first) == nrow(x)) rows <- rows[look$best_first, ]
   shown <- look$shown
   if (is_estimates(rows)) {
     rows$estimate <- show_estimate(rows$estimate, rows$se, rows$method, digits)
@@ -168,8 +180,7 @@ table_words <- function(x, digits) {
     for (name in sweep_quantities(x)) {
       se <- rows[[paste0(name, "_se")]]
       if (is.null(se) || !is.numeric(se)) next
-      method <- if (is.null(rows$method)) "Monte Carlo" else rows$method
-      rows[[name]] <- show_estimate(rows[[name]], se, method, digits)
+      rows[[name]] <- show_estimate(rows[[name]], se, quantity_method(x, name), digits)
       rows[[paste0(name, "_se")]] <- NULL
     }
     if (length(unique(rows$method)) == 1 && is.null(shown)) rows$method <- NULL
@@ -261,17 +272,15 @@ tidy.mixguide_table <- function(x, ...) {
     return(rows[c(intersect("quantity", keys), setdiff(keys, "quantity"), ESTIMATE)])
   }
   keys <- attr(x, "look")$keys
-  method <- if (is.null(rows$method)) "exact" else rows$method
   note <- if (is.null(rows$note)) "" else rows$note
   long <- lapply(sweep_quantities(x), function(name) {
+    method <- quantity_method(x, name)
     se <- rows[[paste0(name, "_se")]]
     if (is.null(se)) se <- ifelse(method == "Monte Carlo", NA_real_, 0)
     known <- !is.na(rows[[name]])
-    # an affine map changes every log-density by the same number
-    certain <- name == "entropy" & method == "Monte Carlo" & se %in% 0
     data.frame(quantity = rep(name, nrow(rows)), rows[keys],
                estimate_row(as.double(rows[[name]]), ifelse(known, se, NA_real_),
-                            ifelse(!known, "unknown", ifelse(certain, "exact", method)), note),
+                            ifelse(known, method, "unknown"), note),
                stringsAsFactors = FALSE)
   })
   do.call(rbind, long)

@@ -67,7 +67,8 @@ coverage_cases <- local({
                  c("confidence", "gain"))
     }),
     "entropy_identity" = list(run = function() {
-      rows_of(entropy_identity(G4, "1", 1, 200, sampler_heun(10)), c("log-density", "trace"))
+      at <- entropy_identity(G4, "1", 1, 200, sampler_heun(10))[1:2, ]
+      rows_of(at, at$quantity)
     }),
     "sde_identities" = list(run = function() {
       at <- sde_identities(G4, "1", 1, 200, sampler_em(20))
@@ -102,11 +103,11 @@ coverage_cases <- local({
     }),
     "mismatch" = list(run = function() {
       at <- mismatch_parts(mismatch(G4, gaussmix(1, t(rep(0, 4)), 1), schedule_etc(12), n = 300))
-      rows_of(at, at$part)
+      rows_of(at, at$quantity)
     }),
     "path_kl" = list(run = function() {
       at <- path_kl(G4, sampler_exponential(5, TRUE, "uniform"), horizon = 2, n = 400)
-      rows_of(at, at$part)[c(2, 4), ]
+      rows_of(at, at$quantity)[c(2, 4), ]
     }),
     "impute, pooled" = list(truth = mean(M2)[2], run = function() {
       x <- rgaussmix(100, M2)

@@ -129,5 +129,5 @@ corrector_sampler <- function(row, L = 15.2) {
 printed <- function(text) strsplit(text, " ")[[1]]
 
 # A row of guided_error().
-total_variation <- function(error) error$estimate[error$quantity == "total variation"]
-divergence <- function(error) error$estimate[error$quantity == "KL(target || output)"]
+total_variation <- function(error) error$estimate[error$quantity == "total_variation"]
+divergence <- function(error) error$estimate[error$quantity == "kl"]

@@ -70,7 +70,7 @@ test_that("BO loses by far at small singular values, and generalised BO repairs 
   expect_lt(x["best", "sw2"], x["ddnm", "sw2"] / 2)
   B <- function(method) {
     parts <- mismatch_parts(zero_shot_mismatch(m, y, method, schedule_etc(30)))
-    parts$estimate[parts$part == "bias"]
+    parts$estimate[parts$quantity == "bias"]
   }
   # and yet has the smaller bias
   expect_lt(B(zero_shot_bo()), B(zero_shot_ddnm()))

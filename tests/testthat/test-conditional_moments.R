@@ -90,7 +90,7 @@ test_that("BO overspreads where singular values are small, and generalised BO do
   y <- observation(c(1, .1), diag(c(1, .1)), .01)
   B <- function(method) {
     parts <- mismatch_parts(zero_shot_mismatch(prior, y, method, schedule_etc(300)))
-    parts$estimate[parts$part == "bias"]
+    parts$estimate[parts$quantity == "bias"]
   }
   expect_equal(B(zero_shot_bo()), .2151, tolerance = 5e-2)
   expect_gt(B(zero_shot_ddnm()), 300)

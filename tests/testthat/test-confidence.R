@@ -26,7 +26,7 @@ plane_integral <- function(f, density, step = .05) {
 
 test_that("in one dimension the confidence of a mixture is an integral", {
   result <- confidence(line)
-  expect_identical(names(result), c("class", "estimate", "se", "method"))
+  expect_identical(names(result), c("quantity", "class", "estimate", "se", "method", "note"))
   expect_identical(result$class, c("a", "b"))
   expect_identical(result$method, rep("quadrature", 2))
   expect_identical(result$se, c(0, 0))
@@ -50,8 +50,8 @@ test_that("so it is where components are of very different width", {
 })
 
 test_that("a class that is everything has confidence 1", {
-  expect_equal(confidence(gaussmix(c(.5, .5), c(0, 1), 1, class = c("a", "a")))[, -1],
-               data.frame(estimate = 1, se = 0, method = "exact"))
+  expect_equal(confidence(gaussmix(c(.5, .5), c(0, 1), 1, class = c("a", "a")))[ESTIMATE],
+               data.frame(estimate = 1, se = 0, method = "exact", note = ""))
   expect_equal(confidence(gaussmix(1, c(0, 0), 1))$estimate, 1)
 })
 
@@ -78,7 +78,7 @@ test_that("the confidence of a guided sample is a mean with an honest standard e
   rows <- lapply(1:200, function(i) {
     confidence(guided_sample(line, 400, guidance("a", 1), sampler_ddim(20), log_density = "none"))
   })
-  expect_identical(names(rows[[1]]), c("estimate", "se", "method"))
+  expect_identical(names(rows[[1]]), c("quantity", "estimate", "se", "method", "note"))
   expect_identical(rows[[1]]$method, "Monte Carlo")
   expect_honest(vapply(rows, function(r) (r$estimate - exact$confidence) / r$se, 0))
   # unguided there is none, and of no particles none is known
@@ -109,7 +109,7 @@ test_that("of points the confidence in any class is computed", {
     law <- diffuse(m, end)
     run <- guided_sample(m, 200, guidance("b", 1), sampler_ddim(10, end = end))
     q <- posterior(law, run$x)
-    expect_equal(confidence(run, c("c", "a", "b"))[, -1],
+    expect_equal(confidence(run, c("c", "a", "b"))[ESTIMATE],
                  do.call(rbind, lapply(c("c", "a", "b"), function(y) sample_mean(q[, y]))),
                  tolerance = 1e-10)
     expect_identical(confidence(run, c("c", "a"))$class, c("c", "a"))
@@ -153,7 +153,7 @@ test_that("what was kept for one class says nothing of another", {
   for (x in list(sweep, summary)) {
     expect_error(confidence(x, "b"), 'NULL or "a"', class = "mixguide_error_input")
     expect_error(confidence(x, c("a", "b")), class = "mixguide_error_input")
-    expect_equal(confidence(x, "a")[names(confidence(x))], confidence(x))
+    expect_equal(confidence(x, "a")[names(confidence(x))], as.data.frame(confidence(x)))
   }
 })
 
@@ -161,7 +161,8 @@ test_that("a run of no particles has no confidence, and says why", {
   run <- guided_sample(line, 0, guidance("a", 1), sampler_ddim(5))
   for (row in list(confidence(run), entropy(run), confidence(run, "b")[-1])) {
     expect_true(is.na(row$estimate) && is.na(row$se))
-    expect_identical(row$method, "no particles")
+    expect_identical(row[c("method", "note")],
+                     data.frame(method = "unknown", note = "no particles"))
   }
 })
 

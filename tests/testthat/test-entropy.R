@@ -17,9 +17,9 @@ slow_entropy <- function(weights, means, sds) {
 
 test_that("one Gaussian has its closed form", {
   S <- matrix(c(2, .5, .5, 1), 2)
-  expect_equal(entropy(gaussmix(1, c(3, 4), S)),
-               data.frame(estimate = log((2 * pi * exp(1))^2 * det(S)) / 2, se = 0,
-                          method = "exact"))
+  expect_equal(as.data.frame(entropy(gaussmix(1, c(3, 4), S))),
+               data.frame(quantity = "entropy", estimate = log((2 * pi * exp(1))^2 * det(S)) / 2,
+                          se = 0, method = "exact", note = ""))
   expect_equal(entropy(gaussmix(1, 0, 4))$estimate, log(2 * pi * exp(1) * 4) / 2, tolerance = 1e-14)
   expect_identical(entropy(plane, "b")$method, "exact")
   expect_equal(entropy(plane, "b")$estimate, log((2 * pi * exp(1))^2 * .3) / 2, tolerance = 1e-14)
@@ -31,7 +31,7 @@ test_that("one Gaussian has its closed form", {
 
 test_that("in one dimension the entropy of a mixture is an integral", {
   result <- entropy(line)
-  expect_identical(names(result), c("estimate", "se", "method"))
+  expect_identical(names(result), c("quantity", "estimate", "se", "method", "note"))
   expect_identical(result$method, "quadrature")
   expect_identical(result$se, 0)
   expect_equal(result$estimate, slow_entropy(c(.3, .7), c(1, -1), c(1, .5)), tolerance = 1e-10)

@@ -3,10 +3,13 @@ test_that("the entropy from the log-density and the trace formula agree with the
   for (i in which(theory_exact$A2$strength %in% c(.5, 8))) {
     rows <- theory_exact$A2
     found <- entropy_identity(named_mixture("A2"), "1", rows$strength[i], 1000, horizon = 5)
-    expect_lt(max(abs(found$estimate - rows$entropy[i]) / found$se), 4)
+    both <- found[1:2, ]
+    expect_identical(both$quantity, c("log_density", "trace_formula"))
+    expect_lt(max(abs(both$estimate - rows$entropy[i]) / both$se), 4)
     # the same particles: far closer to each other
-    expect_lt(abs(diff(found$estimate)), 1e-3)
-    expect_equal(sum(attr(found, "terms")), found$estimate[2])
+    expect_lt(abs(diff(both$estimate)), 1e-3)
+    terms <- by_quantity(found)[c("start", "flow", "guidance")]
+    expect_equal(sum(unlist(terms)), by_quantity(found)$trace_formula)
   }
 })
 
@@ -16,19 +19,19 @@ test_that("the formula holds for any weights, means and common covariance, and a
                       crossprod(matrix(rnorm(9), 3)) / 3 + diag(.3, 3), c("a", "b", "b", "c"))
   for (class in c("a", "b")) for (schedule in list(schedule_ou(), schedule_vp())) {
     found <- entropy_identity(mixture, class, 2, 200, sampler_rk4(80), schedule)
-    expect_lt(abs(diff(found$estimate)), 5e-3)
+    expect_lt(abs(diff(found$estimate[1:2])), 5e-3)
   }
 })
 
 test_that("without guidance towards one Gaussian nothing is random", {
   found <- entropy_identity(named_mixture("F2"), "1", 0, 50)
   expect_identical(found$se[2], 0)
-  terms <- attr(found, "terms")
+  terms <- unlist(by_quantity(found))
   # diag(2, .2) at the end, all but N(0, I) at the start
   expect_equal(unname(terms[c("start", "guidance")]), c(log(2 * pi * exp(1)), 0))
   expect_equal(terms[["flow"]], log(.4) / 2, tolerance = 1e-3)
-  expect_output(print(found), "trace formula.*\\(exact\\), guidance 0 \\(all draws alike")
-  expect_output(print(found[1, ]), "log-density")
+  expect_output(print(found), "trace formula.*start +2.838 +exact.*guidance +0 \\(0\\)")
+  expect_output(print(found[1, ]), "log_density")
   expect_identical(class(as.data.frame(found)), "data.frame")
 })
 

@@ -1,6 +1,6 @@
 exponential_sde <- function(n, grid = "uniform") sampler_exponential(n, TRUE, grid)
-value_of <- function(budget, statement, measure = "KL") {
-  budget$value[budget$measure == measure & budget$statement == statement]
+value_of <- function(budget, statement, quantity = "kl") {
+  budget$estimate[budget$quantity == quantity & budget$statement == statement]
 }
 
 test_that("bounds for A1 and B2 are the known ones", {
@@ -31,9 +31,9 @@ test_that("with a wrong score the error of A1 is the known one, and below its pa
   budget <- error_budget(named_mixture("A1"), exponential_sde(200), horizon = 3,
                          score_error = score_error(bias = .1), lipschitz = 15.2)
   expect_equal(value_of(budget, "measured"), 2.388863e-2, tolerance = 1e-4)
-  expect_equal(value_of(budget, "measured", "TV"), .086739, tolerance = 1e-3)
+  expect_equal(value_of(budget, "measured", "total_variation"), .086739, tolerance = 1e-3)
   expect_equal(value_of(budget, "path KL"), .07779691, tolerance = 1e-6)
-  expect_equal(value_of(budget, "by the path KL", "TV"), sqrt(.07779691 / 2), tolerance = 1e-6)
+  expect_equal(value_of(budget, "by the path KL", "total_variation"), sqrt(.07779691 / 2), tolerance = 1e-6)
 })
 
 test_that("measured errors, path divergences and bounds are in order on random mixtures", {
@@ -54,8 +54,8 @@ test_that("measured errors, path divergences and bounds are in order on random m
     begin <- vapply(c("path KL: initialisation", "initialisation, log-Sobolev bound",
                       "initialisation, convexity bound"), value_of, 0, budget = budget)
     expect_gt(min(begin[-1]), begin[1])
-    variation <- budget[budget$measure == "TV" & budget$kind != "rate", ]
-    expect_identical(which.min(variation$value), 1L)
+    variation <- budget[budget$quantity == "total_variation" & budget$kind != "rate", ]
+    expect_identical(which.min(variation$estimate), 1L)
   }
   plane <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, .5)),
                     list(c(.6, 1), matrix(c(.8, .2, .2, .7), 2)))
@@ -90,8 +90,8 @@ test_that("a deterministic sampler carries the error of the start to the end", {
   budget <- error_budget(named_mixture("A1"), sampler_rk4(60), horizon = 1)
   expect_equal(value_of(budget, "error of the start"), 1.383032e-2, tolerance = 1e-6)
   expect_equal(value_of(budget, "measured"), 1.383032e-2, tolerance = 1e-5)
-  expect_lte(value_of(budget, "measured", "TV"),
-             value_of(budget, "sum of the two (triangle inequality)", "TV"))
+  expect_lte(value_of(budget, "measured", "total_variation"),
+             value_of(budget, "sum of the two (triangle inequality)", "total_variation"))
   expect_null(attr(budget, "path"))
 })
 
@@ -99,7 +99,7 @@ test_that("published rates are the stated formulas, and are there only where the
   A1 <- named_mixture("A1")
   rates <- function(...) {
     budget <- error_budget(..., measure = FALSE)
-    stats::setNames(budget$value[budget$kind == "rate"], budget$statement[budget$kind == "rate"])
+    stats::setNames(budget$estimate[budget$kind == "rate"], budget$statement[budget$kind == "rate"])
   }
   # e0 = .1, T = 2, N = 10, L = 15.2 and, of A1, m2^2 = 2.807, KL(p0 || N) = .5607811889
   found <- rates(A1, exponential_sde(10), horizon = 2, score_error = score_error(bias = .1),
@@ -144,17 +144,17 @@ test_that("odd cases are in the table, with the reason", {
   budget <- error_budget(A1, exponential_sde(5), score_error = function(x, t) .1 * x)
   expect_identical(value_of(budget, "measured"), NA_real_)
   expect_match(budget$note[1], "score_error")
-  expect_true(all(is.finite(budget$value[budget$kind == "bound"])))
+  expect_true(all(is.finite(budget$estimate[budget$kind == "bound"])))
   budget <- error_budget(A1, sampler_ddpm(20, "large"))
   expect_setequal(budget$statement[budget$kind == "bound"],
                   c("path KL, at grid times", "by the path KL, at grid times"))
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   budget <- error_budget(points, exponential_sde(5, c(2, 1, .3, .1)), horizon = 2)
-  expect_false(anyNA(budget$value[budget$kind != "rate"]))
+  expect_false(anyNA(budget$estimate[budget$kind != "rate"]))
   # every number that is not there has its reason
-  expect_match(budget$note[is.na(budget$value)], "infinite|covariance")
+  expect_match(budget$note[is.na(budget$estimate)], "infinite|covariance")
   one <- error_budget(gaussmix(1, t(1:3), diag(1:3)), exponential_sde(5), horizon = 1)
-  expect_false(anyNA(one$value[one$kind != "rate"]))
+  expect_false(anyNA(one$estimate[one$kind != "rate"]))
   expect_error(error_budget(points, exponential_sde(5)), class = "mixguide_error_singular")
   expect_mixguide_error(error_budget(A1, lipschitz = 0), "lipschitz")
   expect_mixguide_error(error_budget(A1, measure = 2), "measure")

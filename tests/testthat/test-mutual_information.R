@@ -88,7 +88,7 @@ test_that("of a mixture it is the mean over y of the bias given y, and below the
   given <- vapply(y, function(y) {
     parts <- mismatch_parts(zero_shot_mismatch(M2, observation(y, 1), zero_shot_ddnm(), schedule,
                                                nodes = 40))
-    parts$estimate[parts$part == "bias"]
+    parts$estimate[parts$quantity == "bias"]
   }, 0)
   expect_equal(quantity(joint, "bias"), sum(given * dgaussmix(y, marginal(M2, 1))) * .5,
                tolerance = 1e-3)

@@ -88,7 +88,7 @@ test_that("the end is part of the search, against the mixture itself", {
   # (a horizon with a share of the error is too short for a run by itself)
   made <- suppressWarnings(guided_law(D3, sampler = maker(row$steps, "logsnr", row$end),
                                        horizon = row$horizon))
-  expect_equal(law_distance(made, D3)$total_variation, row$error, tolerance = 1e-6)
+  expect_equal(by_quantity(law_distance(made, D3))$total_variation, row$error, tolerance = 1e-6)
   expect_lte(row$error, .01)
 })
 

@@ -64,10 +64,10 @@ test_that("a mean with a heavy tail is no number, and says so", {
   expect_identical(is.na(sweep$mean_inverse_confidence), c(TRUE, FALSE))
   expect_identical(is.na(sweep$mean_inverse_confidence_se), c(TRUE, FALSE))
   expect_gt(sweep$inverse_confidence_tail[1], .5)
-  expect_output(print(sweep), "no number at strength 0 \\(a heavy tail\\)")
+  expect_output(print(sweep), "mean of 1/confidence has a heavy tail: no number")
   s <- guided_summary(m, 4000, guidance("1", 0), sampler_em(20), key = c(4, 2))
   expect_identical(s$inverse_confidence, heavy_row())
-  expect_output(print(s), "1/confidence: heavy tail")
+  expect_output(print(s), "1/confidence: unknown: heavy tail")
 })
 
 test_that("an error of 0 is printed where it is exact only", {
@@ -75,12 +75,12 @@ test_that("an error of 0 is printed where it is exact only", {
   run <- guided_sample(m, 50, guidance("setosa", 0), key = c(1, 2))
   expect_identical(entropy(run)[c("se", "method")],
                    data.frame(se = 0, method = "exact", stringsAsFactors = FALSE))
-  expect_output(print(run), "entropy: +[0-9.-]+ \\(exact\\)")
+  expect_output(print(run), "entropy: +[0-9.-]+, exact")
   sweep <- guidance_sweep(m, "setosa", 0:1, 50, key = c(1, 2))
   expect_identical(entropy(sweep)$method, c("exact", "Monte Carlo"))
   expect_identical(sweep$entropy_se[1], 0)
   expect_equal(sweep$entropy[1], entropy(run)$estimate)
   # all alike is not all there is
-  expect_match(format_estimate(sample_mean(rep(.1, 7) + 1e-17)), "all draws alike")
-  expect_match(format_estimate(estimate_row(3e-15, 1e-16, "Monte Carlo")), "se")
+  expect_identical(format_estimate(sample_mean(rep(.1, 7) + 1e-17)), "0.1 (0)")
+  expect_identical(format_estimate(estimate_row(3e-15, 1e-16, "Monte Carlo")), "3.0e-15 (1e-16)")
 })

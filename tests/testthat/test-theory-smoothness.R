@@ -100,7 +100,7 @@ test_that("on G1 every sampler has the known mean, variance and divergence after
 order_deviation <- function(name, samplers, steps, ...) {
   x <- theory_orders[[name]]
   found <- measured_orders(x, samplers, steps, ...)
-  found <- matrix(found$estimate[found$quantity == "total variation"], length(samplers),
+  found <- matrix(found$estimate[found$quantity == "total_variation"], length(samplers),
                   byrow = TRUE)
   found / x$table[samplers, match(steps, x$steps), drop = FALSE] - 1
 }
@@ -109,8 +109,8 @@ test_that("on A1 every sampler has the known errors, and its order", {
   samplers <- setdiff(rownames(theory_orders[["A1 uniform"]]$table), "MM")
   expect_lt(max(abs(order_deviation("A1 uniform", samplers, c(50, 100)))), 1e-3)
   finest <- summary(measured_orders(theory_orders[["A1 uniform"]], c("EI", "Heun"), c(400, 800)))
-  expect_near(finest$order[finest$quantity == "total variation"], c(.995, 2.012), 1e-3)
-  expect_near(finest$order[finest$quantity == "KL(target || output)"], c(1.956, 4.032), 1e-3)
+  expect_near(finest$order[finest$quantity == "total_variation"], c(.995, 2.012), 1e-3)
+  expect_near(finest$order[finest$quantity == "kl"], c(1.956, 4.032), 1e-3)
   expect_lt(max(abs(order_deviation("A1 uniform, RK4", "RK4", c(50, 100), nodes = 8001))), 1e-3)
 })
 
@@ -177,7 +177,7 @@ test_that("on one Gaussian the orders of KL are 2 and 4", {
   who <- c("EM", "EI", "ANC", "Euler", "ODE", "Heun", "EI-Heun")
   makers <- lapply(smooth_samplers[who], function(make) function(n) make(n, "uniform", 0))
   orders <- summary(convergence_order(named_mixture("G1"), makers, c(100, 200), horizon = 3))
-  orders <- orders$order[orders$quantity == "KL(target || output)"]
+  orders <- orders$order[orders$quantity == "kl"]
   expect_equal(orders, rep(c(2, 4), c(5, 2)), tolerance = .03)
 })
 
@@ -185,7 +185,7 @@ test_that("the path divergence falls half as fast as the divergence of the outpu
   path <- vapply(c(200, 400), function(n) {
     x <- path_kl(named_mixture("A1"), smooth_samplers$EI(n, "uniform", 0), horizon = 3,
                  start = "exact")
-    x$estimate[x$part == "path KL"]
+    x$estimate[x$quantity == "path_kl"]
   }, 0)
   expect_equal(path, c(4.77795698e-2, 2.40844337e-2), tolerance = 1e-8)
   expect_near(log2(path[1] / path[2]), .9883, 1e-4)

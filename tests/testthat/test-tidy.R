@@ -81,17 +81,18 @@ test_that("a sweep's tables are its columns, in long form", {
   sweep <- guidance_sweep(iris_mixture, "virginica", c(0, 1, 4), n = 50, sampler = sampler_heun(10),
                           keep = TRUE)
   table <- generics::tidy(sweep)
-  for (term in unique(table$term)) {
-    expect_equal(table$estimate[table$term == term], sweep[[term]])
+  expect_named(table, c("quantity", "strength", "scale", "estimate", "se", "method", "note"))
+  for (quantity in unique(table$quantity)) {
+    expect_equal(table$estimate[table$quantity == quantity], sweep[[quantity]])
   }
-  expect_equal(table$std.error[table$term == "gain"], sweep$gain_se)
+  expect_equal(table$se[table$quantity == "gain"], sweep$gain_se)
   p <- sweep$fraction_down
-  expect_equal(table$std.error[table$term == "fraction_down"], sqrt(p * (1 - p) / 50))
+  expect_equal(table$se[table$quantity == "fraction_down"], sqrt(p * (1 - p) / 50))
   expect_equal(generics::glance(sweep)$n, 50)
   out <- generics::augment(sweep)
   expect_equal(unname(tapply(out$.confidence, out$.strength, mean)), sweep$confidence,
                ignore_attr = TRUE)
   bare <- guidance_sweep(gaussmix(c(1, 1), c(-1, 1), 1), "1", 0:1, n = 50)
-  expect_true(all(generics::tidy(bare)$std.error == 0))
+  expect_true(all(generics::tidy(bare)$se %in% c(0, NA)))
   expect_error(generics::augment(bare), "`x`", class = "mixguide_error")
 })

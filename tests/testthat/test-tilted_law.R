@@ -55,7 +55,7 @@ for (name in names(theory_tilt)) {
       law <- guided_law(named_mixture(name), guidance("1", rows$strength[i]), sampler,
                          horizon = 5, log_density = "divergence")
       expect_close(four_numbers(law), unlist(rows[i, 7:10]), 1e-5)
-      distance <- law_distance(law, tilt)
+      distance <- by_quantity(law_distance(law, tilt))
       expect_close(distance$kl, rows$kl[i], 1e-4)
       gap <- abs(rows$ode_mean[i] - rows$mean[i])
       if (name == "A2") expect_close(distance$wasserstein, gap, 2e-5)
@@ -126,7 +126,7 @@ test_that("the reduced law of a sampler is compared with the reduced tilt", {
   distance <- function(m) {
     law <- guided_law(m, guidance("1", 1), sampler_rk4(40), start = "exact",
                        log_density = "divergence")
-    law_distance(law, tilted_law(m, "1", 1))
+    by_quantity(law_distance(law, tilted_law(m, "1", 1)))
   }
   flat <- distance(plane)
   expect_gt(flat$kl, .05)
