@@ -62,15 +62,15 @@ confidence.guided_sample <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
     if (is.null(x$confidence)) no_class()
-    return(estimate_table("confidence", particle_mean(x, x$confidence), run_words(x)))
+    return(estimate_table("confidence", particle_mean(x, x$confidence), particle_words(x)))
   }
   q <- sample_posterior(x)
   rows <- class_rows(x$mixture, class, function(y) particle_mean(x, q[, y]))
-  estimate_table("confidence", rows, run_words(x))
+  estimate_table("confidence", rows, particle_words(x))
 }
 
 # A run in a line.
-run_words <- function(x) {
+particle_words <- function(x) {
   n <- if (is.null(x$n)) nrow(x$x) else x$n
   paste0(count_of(number(n), "particle"),
          if (!is.null(x$guidance)) paste(" guided", format(x$guidance)))

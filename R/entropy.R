@@ -58,12 +58,12 @@ entropy.guided_sample <- function(x, ...) {
   check_dots(...)
   if (is.null(x$log_density)) no_log_density()
   if (is.null(x$start_entropy)) {
-    return(estimate_table("entropy", particle_mean(x, -x$log_density), run_words(x)))
+    return(estimate_table("entropy", particle_mean(x, -x$log_density), particle_words(x)))
   }
   # of an affine map the change is the same everywhere
   row <- exact_if_constant(particle_mean(x, -x$density_change))
   row$estimate <- row$estimate + x$start_entropy
-  estimate_table("entropy", row, run_words(x))
+  estimate_table("entropy", row, particle_words(x))
 }
 
 # Where steps fold several starts end in one place, and their density is more than each one tells.

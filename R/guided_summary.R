@@ -215,7 +215,7 @@ variable_moments <- function(moments, centre, labels) {
 #' @export
 confidence.guided_summary <- function(x, class = NULL, ...) {
   check_dots(...)
-  row <- if (!is.null(x$confidence)) estimate_table("confidence", x$confidence, run_words(x))
+  row <- if (!is.null(x$confidence)) estimate_table("confidence", x$confidence, particle_words(x))
   if (!is.null(class)) return(aimed_row(row, class, x$guidance$class))
   if (is.null(row)) no_class()
   row
@@ -226,7 +226,7 @@ confidence.guided_summary <- function(x, class = NULL, ...) {
 entropy.guided_summary <- function(x, ...) {
   check_dots(...)
   if (is.null(x$entropy)) no_log_density()
-  estimate_table("entropy", x$entropy, run_words(x))
+  estimate_table("entropy", x$entropy, particle_words(x))
 }
 
 #' @importFrom stats quantile

@@ -465,7 +465,7 @@ entropy.tilted_sample <- function(x, ...) {
     h <- replace(1 - x$log_density - row$estimate, !there, 0)
     row$se <- families_se(x$weights * h - 1 / length(h), x$family)
   }
-  estimate_table("entropy", row, run_words(x))
+  estimate_table("entropy", row, particle_words(x))
 }
 
 #' @export

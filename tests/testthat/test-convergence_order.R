@@ -76,7 +76,7 @@ test_that("samplers of the package are all there by default, on the grid that is
   x <- convergence_order(named_mixture("G1"), steps = c(4, 8), grid = "logsnr", end = .05)
   expect_true(all(c("ODE DPM-Solver-2", "SDE DDPM (posterior)") %in% x$sampler))
   expect_false(anyNA(x$estimate))
-  expect_identical(dim(summary(x)), c(3L * length(unique(x$sampler)), 9L))
+  expect_identical(dim(summary(x)), c(3L * length(unique(x$sampler)), 10L))
 })
 
 test_that("an error that rounding decides has no order, and an exact sampler none", {

@@ -6,7 +6,7 @@ test_that("the Fokker-Planck equation and the limit of small steps agree", {
     limit <- sampler_limit(named_mixture("A2"), guidance("1", strength), horizon = 5)
     at <- stats::setNames(limit$estimate, limit$quantity)
     # the error of second order that is left in the limit is a third of what it shows
-    error <- stats::setNames(limit$error, limit$quantity)
+    error <- stats::setNames(limit$se, limit$quantity)
     expect_lt(abs(confidence(law)$estimate - at["confidence"]),
               .5 * error["confidence"] + law$error["confidence"])
     expect_lt(abs(entropy(law)$estimate - at["entropy"]),
@@ -89,7 +89,7 @@ test_that("two classes in the plane reduce to one dimension, with the rest in cl
   law <- fokker_planck(named_mixture("B2-guidance"), guidance("1", 2))
   limit <- sampler_limit(named_mixture("B2-guidance"), guidance("1", 2),
                          sampler_em(80, "uniform"))
-  expect_lt(max(abs(summary(law)$estimate - limit$estimate) / (limit$error + 1e-4)), 1)
+  expect_lt(max(abs(summary(law)$estimate - limit$estimate) / (limit$se + 1e-4)), 1)
 })
 
 test_that("strong guidance widens the grid, and prints its error", {

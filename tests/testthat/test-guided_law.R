@@ -200,7 +200,7 @@ test_that("Richardson extrapolation leads to the tabulated limits for A2", {
     limit <- sampler_limit(named_mixture("A2"), guidance("1", known[i, 1]), horizon = 5)
     rows <- match(c("confidence", "entropy"), limit$quantity)
     expect_lt(max(abs(limit$estimate[rows] - known[i, -1])), 1.1e-5)
-    expect_true(all(limit$error[rows] > 0))
+    expect_true(all(limit$se[rows] > 0))
   }
   expect_output(print(limit), "as its steps shrink")
   expect_identical(class(as.data.frame(limit)), "data.frame")
@@ -222,7 +222,7 @@ test_that("guidance by another model, by several classes and by a power has its 
     # the limit of small steps
     process <- fokker_planck(mixture, guide, nodes = 400, steps = 200)
     limit <- sampler_limit(mixture, guide, sampler_em(80, "uniform"))
-    expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$error[1] + 1e-3)
+    expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$se[1] + 1e-3)
   }
   # a model in other directions than the mixture's: no reduction to the mixture's own
   plane <- named_mixture("B2-guidance")

@@ -167,7 +167,7 @@ test_that("what is out of place is named", {
 test_that("it is printed, becomes a data frame and is drawn", {
   x <- information(named_mixture("A1"), seq(0, 2, by = .1))
   expect_output(print(x), "quadrature")
-  expect_output(print(x), "12 of 21 times")
+  expect_output(print(x, max = 12), "12 of 21 rows")
   expect_drawn(autoplot(x))
   expect_identical(class(as.data.frame(x)), "data.frame")
   expect_output(print(x[1:2, c("t", "fisher")]), "fisher")

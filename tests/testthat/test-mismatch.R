@@ -206,7 +206,7 @@ test_that("in one dimension the field is that of the definition, and continuous 
 test_that("a mismatch prints its parts and draws them", {
   x <- zero_shot_mismatch(pair, first(.3), zero_shot_bo(), schedule_etc(20))
   expect_output(print(x), "bias (B)", fixed = TRUE)
-  expect_output(print(x), "of it, null")
+  expect_output(print(x), "of it null")
   expect_output(print(x[1:3, ]), "t_next")
   expect_drawn(autoplot(x))
   expect_identical(class(as.data.frame(x)), "data.frame")

@@ -28,7 +28,7 @@ test_that("what the guarantee asks for is enough for its bound", {
                             c(.1, 5))$root
   budget <- error_budget(A1, sampler_exponential(steps, TRUE, "uniform"), horizon = horizon,
                          measure = FALSE)
-  bound <- budget$value[budget$statement == "bound without L, integrated"]
+  bound <- budget$estimate[budget$statement == "bound without L, integrated"]
   expect_lte(bound, .5)
   expect_gt(bound, .2)
 })

@@ -75,6 +75,6 @@ test_that("bad input is refused, and it prints", {
   expect_error(split_threshold(1, m = -1), "`m`", class = "mixguide_error")
   expect_error(split_threshold(1, step = 2), "`step`", class = "mixguide_error")
   expect_error(lyapunov_sum("a", 2, 3), "`strength`", class = "mixguide_error")
-  expect_output(print(split_threshold(2, 3)), "1.6291")
+  expect_output(print(split_threshold(2, 3)), "1.629")
   expect_identical(class(as.data.frame(split_threshold(2))), "data.frame")
 })

@@ -212,7 +212,7 @@ test_that("a capped strength keeps the class whole, whatever the strength", {
 test_that("it prints what is known, and bad input is refused", {
   x <- step_condition(named_mixture("C3"), "1", 1, em(50), horizon = 5)
   expect_output(print(x), "\\[yes\\] no particle's confidence falls below")
-  expect_output(print(x), "from 5 steps")
+  expect_output(print(x), "guidance any +5")
   expect_null(attr(as.data.frame(x), "setup"))
   expect_drawn(autoplot(x))
   expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", 1, euler(5))),
