@@ -335,11 +335,11 @@ sweep_foot <- function(rows, setup) {
   target <- setup$target
   c(if (!is.null(target)) {
       paste0("The class itself: confidence ", format_estimate(target$confidence), "; entropy ",
-             format_estimate(target$entropy),
-             if (!is.null(target$shift)) {
-               paste0(" (mean at strength 0: off by ", format(round(target$shift, 6), digits = 2),
-                      " sd in the worst variable)")
-             })
+             format_estimate(target$entropy))
+    },
+    if (!is.null(target$shift)) {
+      paste0("(mean at strength 0: off by ", format(round(target$shift, 6), digits = 2),
+             " sd in the worst variable)")
     },
     if (any(rows$folded > 0, na.rm = TRUE)) {
       "Some steps fold the map: the entropy is an upper bound (see `folded`)."

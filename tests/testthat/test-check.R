@@ -67,7 +67,7 @@ test_that("no function swallows an argument that it does not know", {
     expect_match(conditionMessage(error), "`no_such_argument` is not an argument", info = name)
     looked_at <- looked_at + 1
   }
-  expect_gt(looked_at, 130)
+  expect_gt(looked_at, 100)
   m <- named_mixture("A1")
   refused <- function(code) {
     expect_error(code, "`no_such_argument` is not an argument", class = "mixguide_error")

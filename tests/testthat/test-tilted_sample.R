@@ -202,7 +202,7 @@ test_that("what is printed, summarised, tabled and drawn uses the weights", {
   expect_drawn(autoplot(run))
   few <- tilted_sample(A2, 50, guidance("1", 2), sampler_em(20), resample = 0)
   expect_output(print(few), "confidence: unknown: heavy tail.*Few particles carry the weight")
-  expect_identical(confidence(few)[1:2], data.frame(estimate = NA_real_, se = NA_real_))
+  expect_identical(confidence(few)[2:3], data.frame(estimate = NA_real_, se = NA_real_))
   plane <- tilted_sample(flat, 100, guidance("a", 1), sampler_rk4(20))
   expect_drawn(autoplot(plane))
 })
