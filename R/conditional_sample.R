@@ -54,23 +54,23 @@
 #' # the score that the run followed
 #' conditional_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
 #' @export
-conditional_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
-                             sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
-                             key = NULL, folder = NULL, cloud = FALSE) {
-  check_mixture(mixture)
+conditional_sample <- function(mixture, n, observation, method, ..., folder = NULL,
+                               cloud = FALSE) {
+  d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = not_zero_shot)
   check_flag(cloud, "cloud")
   n <- check_particles(n)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
   check_observation(observation, mixture)
   check_zero_shot(method)
-  check_schedule(schedule)
-  check_sampler(sampler)
   check_method_sampler(method, sampler)
+  if (!identical(d$start, "normal")) abort_input("start", '"normal"', start_words(d$start))
   if (cloud && is.null(method$twist)) {
     abort_input("cloud", "FALSE for a method without particles", "TRUE")
   }
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  key <- run_key(d)
   given <- list(mixture = mixture, observation = observation)
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
@@ -97,6 +97,13 @@ conditional_sample <- function(mixture, n, observation, method, schedule = sched
                                times = times, horizon = times[1], key = key, faults = faults)),
             class = "conditional_sample")
 }
+
+# The process of the zero-shot methods: DDPM through the steps of its own schedule.
+zero_shot_default <- function() {
+  list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, "scaled", end = 1))
+}
+
+not_zero_shot <- c("guidance", "score_error")
 
 # A plan as of sampling_plan(), for run_particles().
 zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {

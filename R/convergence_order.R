@@ -63,7 +63,8 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
       sampler <- check_sampler(samplers[[name]](n), "samplers")
       begin <<- sampler_times(sampler, schedule, horizon, mixture)[1]
       cost <- score_evaluations(sampler, schedule, horizon)
-      error <- as.data.frame(guided_error(mixture, sampler, schedule, horizon, start, ...))
+      error <- as.data.frame(guided_error(mixture, sampler = sampler, schedule = schedule,
+                                           horizon = horizon, start = start, ...))
       data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,
                  error[c("estimate", "se", "method")], stringsAsFactors = FALSE)
     })

@@ -53,19 +53,20 @@
 #' lopsided
 #' plot(lopsided)
 #' @export
-coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
-                          sampler = sampler_euler(), schedule = schedule_ou(), horizon = NULL,
-                          start = c("normal", "exact"), noise = NULL, interval = NULL, key = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  key <- check_key(key)
+coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 200, sampler = NULL,
+                          ..., noise = NULL) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    default = list(sampler = sampler_euler()), without = "score_error")
+  template <- plain_guidance(d)
+  class <- template$class
   strength <- unique(c(0, check_strengths(strength, min = 0)))
-  guides <- lapply(strength, function(eta) guidance(class, eta, interval))
-  plan <- sampling_plan(mixture, n, class, observe_gain(sampler), schedule, horizon, start, noise,
-                        "none", trajectory = TRUE, reduce = FALSE)
+  guides <- lapply(strength, with_strength, guidance = template)
+  sampler <- d$sampler
+  d$sampler <- observe_gain(sampler)
+  plan <- sampling_plan(d, n, noise, "none", trajectory = TRUE, reduce = FALSE)
   if (!plan$begin$n) abort_input("n", "one path at least", "0")
   warn_faults(plan$faults)
-  if (is.null(key)) key <- draw_key()
+  key <- run_key(d)
   plan <- draw_start(plan, key)
   geometry <- path_geometry(plan, class)
   runs <- lapply(guides, path_run, plan, key, geometry)

@@ -33,21 +33,21 @@
 #' @examples
 #' entropy_identity(named_mixture("A2"), "1", 2, n = 500)
 #' @export
-entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampler_rk4(100),
-                             schedule = schedule_ou(), horizon = NULL, key = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  strength <- check_number(strength, "strength")
+entropy_identity <- function(mixture, n = 1e4, ...) {
+  d <- as_diffusion(mixture, ..., without = "score_error")
+  guidance <- plain_guidance(d)
+  class <- guidance$class
+  strength <- constant_strength(guidance)
   n <- check_count(n, "n", min = 2)
+  mixture <- d$mixture
+  schedule <- d$schedule
   if (!startsWith(mixture$form, "common")) {
     abort_input("mixture", "one whose components have a common covariance", mixture$form)
   }
-  if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
-  horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
+  if (d$sampler$stochastic) abort_input("sampler", "deterministic", format(d$sampler))
   volume <- log_units(mixture)
   mixture <- in_process(mixture)
-  run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
-                       log_density = "map", trajectory = TRUE, key = key)
+  run <- guided_sample(process_diffusion(d), n, log_density = "map", trajectory = TRUE)
   need_memory(run$times, schedule, "this identity")
   log_variance <- function(t) log(diffused_values(mixture, schedule$a(t), schedule$b2(t)))
   integrand <- vapply(seq_along(run$times), function(i) {

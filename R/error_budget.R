@@ -88,21 +88,20 @@
 #' budget
 #' plot(budget)
 #' @export
-error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
-                         schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                         score_error = NULL, lipschitz = NULL, measure = TRUE, n = 1e4) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
+error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
+  d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
   if (!is.null(lipschitz)) {
     lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   }
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
   noise_level(mixture, times[length(times)], schedule)
-  start <- process_start(start, mixture)
-  score_error <- in_process(check_score_field(score_error, mixture), mixture)
+  start <- process_start(d$start, mixture)
+  score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
   units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
@@ -181,8 +180,9 @@ score_square <- function(run) {
 # ---- What is measured
 
 measure_error <- function(run, start = run$start, score_error = run$score_error) {
-  tryCatch(guided_error(run$mixture, run$sampler, run$schedule, run$times[1], start, score_error,
-                         n = run$n),
+  tryCatch(guided_error(run$mixture, sampler = run$sampler, schedule = run$schedule,
+                        horizon = run$times[1], start = start, score_error = score_error,
+                        n = run$n),
            mixguide_error = function(e) conditionMessage(e))
 }
 

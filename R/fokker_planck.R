@@ -34,23 +34,22 @@
 #' law
 #' plot(law)
 #' @export
-fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), horizon = NULL,
-                          end = 0, start = c("normal", "exact"), nodes = 1000, steps = 400,
-                          grid = "quadratic", reduce = TRUE) {
-  check_extent(check_mixture(mixture))
-  check_guidance(guidance)
-  check_schedule(schedule)
+fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid = "quadratic",
+                          reduce = TRUE) {
+  d <- as_diffusion(mixture, ..., without = "score_error")
+  mixture <- check_extent(d$mixture)
+  guidance <- d$guidance
+  schedule <- d$schedule
   check_flag(reduce, "reduce")
-  if (!is.null(guidance)) class_components(mixture, guidance$class)
   nodes <- check_count(nodes, "nodes", min = 20)
   steps <- check_count(steps, "steps", min = 4)
-  times <- time_grid(steps, check_horizon(horizon, schedule, mixture), grid, end, schedule)
+  times <- time_grid(steps, check_horizon(d$horizon, schedule), grid, end, schedule)
   need_memory(times, schedule, "continuous time")
   units <- mixture
-  faults <- warn_faults(if (identical(start[1], "normal")) {
+  faults <- warn_faults(if (identical(d$start, "normal")) {
     start_fault(in_process(mixture), schedule, times[1], TRUE)
   })
-  start <- process_start(start, mixture)
+  start <- process_start(d$start, mixture)
   guidance <- in_process(guidance, mixture)
   mixture <- in_process(mixture)
   start <- start_law(start, mixture, guidance$class, schedule, times[1])

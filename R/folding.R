@@ -37,19 +37,19 @@
 #' folds
 #' plot(folds)
 #' @export
-folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler_ddim(),
-                    schedule = schedule_ou(), horizon = NULL, n = 20001) {
-  check_univariate(check_mixture(mixture))
-  if (check_sampler(sampler)$stochastic) {
-    abort_input("sampler", "a deterministic sampler", format(sampler))
-  }
+folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 20001, sampler = NULL,
+                    ...) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    without = "score_error")
+  template <- plain_guidance(d)
+  check_univariate(d$mixture)
+  if (d$sampler$stochastic) abort_input("sampler", "a deterministic sampler", format(d$sampler))
   strength <- check_strengths(strength)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, "normal"))
-  begin <- sweep_start("normal", TRUE, mixture, check_count(n, "n", 2), sampler, schedule, times[1])
+  faults <- warn_faults(diffusion_faults(d))
+  begin <- sweep_start(d, TRUE, check_count(n, "n", 2))
   results <- lapply(strength, function(eta) {
-    run <- quiet_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
-                        begin$start, log_density = "map")
+    setting <- replace(d, c("guidance", "start"), list(with_strength(template, eta), begin$start))
+    run <- quiet_sample(setting, n, log_density = "map")
     end <- drop(run$x)
     whole <- branch_density(end, end, run$log_density)
     w <- begin$weights
@@ -62,8 +62,8 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
   })
   structure(do.call(rbind, lapply(results, `[[`, "row")), class = table_class("folding"),
             map = do.call(rbind, lapply(results, `[[`, "map")),
-            setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
-                         schedule = schedule, horizon = times[1], faults = faults))
+            setup = list(mixture = d$mixture, class = template$class, sampler = d$sampler,
+                         schedule = d$schedule, horizon = d$horizon, faults = faults))
 }
 
 #' @export

@@ -66,14 +66,15 @@
 #' bounds
 #' plot(bounds)
 #' @export
-gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("normal", "exact"),
-                       n = 200, schedule = schedule_ou(), horizon = NULL) {
-  check_extent(check_mixture(mixture))
-  check_schedule(schedule)
+gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 200, ...) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance), without = "score_error")
+  class <- plain_guidance(d)$class
+  mixture <- check_extent(d$mixture)
+  schedule <- d$schedule
   strength <- check_strengths(strength, min = 0)
-  horizon <- check_horizon(horizon, schedule, mixture)
+  horizon <- check_horizon(d$horizon, schedule)
   odds <- clock_log_odds(in_process(mixture), class, schedule, horizon,
-                         bound_start(start, mixture, class, n, schedule, horizon))
+                         bound_start(d$start, mixture, class, n, schedule, horizon))
   rows <- lapply(strength, function(eta) {
     gain <- exact_gain(odds, eta)
     one <- NA_real_
@@ -91,7 +92,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
   structure(rows, class = table_class("gain_bound"),
-            setup = list(class = label_text(class), schedule = schedule, horizon = horizon,
+            setup = list(class = class, schedule = schedule, horizon = horizon,
                          rivals = odds$rivals))
 }
 

@@ -90,16 +90,18 @@
 #' as.data.frame(condition, t = .5)
 #' plot(condition)
 #' @export
-guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon = NULL, end = 0) {
-  check_mixture(mixture)
-  check_schedule(schedule)
-  horizon <- check_horizon(horizon, schedule, mixture)
+guidance_condition <- function(mixture, ..., end = 0) {
+  d <- as_diffusion(mixture, ..., without = "score_error")
+  class <- plain_guidance(d)$class
+  mixture <- d$mixture
+  schedule <- d$schedule
+  horizon <- check_horizon(d$horizon, schedule)
   standardised <- !is.null(mixture$coordinates)
   mixture <- in_process(mixture)
   geometry <- class_geometry(mixture, class)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, standardised = standardised, class = label_text(class),
+  result <- list(mixture = mixture, standardised = standardised, class = class,
                  schedule = schedule, times = c(horizon, end), geometry = geometry,
                  why = geometry$why)
   if (is.null(geometry$why)) {

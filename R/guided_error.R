@@ -66,24 +66,22 @@
 #' # one Gaussian, exactly, in any dimension
 #' guided_error(gaussmix(1, 1.5, .25), sampler_em(100, "uniform"), horizon = 3)
 #' @export
-guided_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule_ou(),
-                          horizon = NULL, start = c("normal", "exact"), score_error = NULL,
-                          guidance = NULL, parts = FALSE,
-                          method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
-                          nodes = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
-  check_score_error(score_error)
-  check_guidance(guidance)
+guided_error <- function(mixture, ..., parts = FALSE,
+                         method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
+                         nodes = NULL) {
+  d <- as_diffusion(mixture, ...)
   check_flag(parts, "parts")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- d$mixture
+  guidance <- d$guidance
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  start <- process_start(d$start, mixture)
   schedule_label <- paste0(format(schedule), coordinate_words(mixture))
-  start <- process_start(start, mixture)
-  score_error <- in_process(score_error, mixture)
+  score_error <- in_process(check_score_error(d$score_error), mixture)
   guidance <- in_process(guidance, mixture)
   mixture <- in_process(mixture)
   part <- class_law(mixture, guidance$class)
@@ -296,7 +294,8 @@ gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n
   if (inherits(start, "gaussmix")) {
     start <- list(mean = start$means[1, ], cov = unname(component_cov(start, 1)))
   }
-  output <- guided_moments(mixture, sampler, schedule, horizon, start)
+  output <- guided_moments(mixture, sampler = sampler, schedule = schedule,
+                           horizon = horizon, start = start)
   mean <- unname(target$means[1, ])
   cov <- unname(component_cov(target, 1))
   # not output$kl, whose target is the law at the sampler's end: here another may be given

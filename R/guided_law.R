@@ -58,29 +58,22 @@
 #'   print(entropy(guided_law(m, guidance("1", strength), sampler_em(50, "uniform"))))
 #' }
 #' @export
-guided_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
-                        schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                        nodes = NULL, log_density = c("map", "divergence"), reduce = TRUE,
-                        score_error = NULL) {
-  check_mixture(mixture)
-  check_guidance(guidance)
-  check_sampler(sampler)
-  check_schedule(schedule)
+guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "divergence"),
+                       reduce = TRUE) {
+  d <- as_diffusion(mixture, ...)
   check_flag(reduce, "reduce")
-  if (!is.null(guidance)) class_components(mixture, guidance$class)
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- d$mixture
   process <- in_process(mixture)
-  run <- law_run(process, in_process(guidance, mixture), sampler, schedule, times,
-                 process_start(start, mixture), nodes, log_density, reduce,
-                 error = in_process(check_score_error(score_error), mixture))
+  run <- law_run(process, in_process(d$guidance, mixture), d$sampler, d$schedule, d$times,
+                 process_start(d$start, mixture), nodes, log_density, reduce,
+                 error = in_process(check_score_error(d$score_error), mixture))
   law <- law_from_process(run_law(run, process), mixture)
-  law$faults <- warn_faults(run_faults(process, schedule, times, start[1]))
+  law$faults <- warn_faults(diffusion_faults(d))
   law
 }
 
-quiet_law <- function(...) without_faults(guided_law(...))
 
 # The law of a run, in the variables of the mixture that it was made for.
 run_law <- function(run, mixture) {

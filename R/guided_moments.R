@@ -25,15 +25,16 @@
 #'   print(unlist(guided_moments(gaussian, sampler_euler(steps), horizon = 3, start = "exact")))
 #' }
 #' @export
-guided_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon = NULL,
-                            start = c("normal", "exact")) {
-  check_mixture(mixture)
+guided_moments <- function(mixture, ...) {
+  d <- as_diffusion(mixture, ..., without = c("guidance", "score_error"))
+  mixture <- d$mixture
   if (mixture_size(mixture) > 1) {
     abort_input("mixture", "a single Gaussian", paste("a mixture of", mixture_size(mixture)))
   }
-  check_sampler(sampler)
-  check_schedule(schedule)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  start <- d$start
   like <- mixture
   start <- process_start(start, mixture)
   mixture <- in_process(mixture)

@@ -239,8 +239,9 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
   runs <- list()
   faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
-      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
-                                    horizon, key)
+      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]],
+                                      schedule = schedule, sampler = sampler, horizon = horizon,
+                                      key = key)
     )[["elapsed"]]
     evaluations[i] <- zero_shot_cost(runs[[i]])
   })

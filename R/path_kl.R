@@ -86,20 +86,19 @@
 #' path_kl(named_mixture("A1"), sampler, horizon = 3, score_error = score_error(bias = .1))
 #' plot(path_kl(named_mixture("A1"), sampler_em(20), horizon = 3))
 #' @export
-path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
-                    schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                    score_error = NULL, along = c("paths", "grid"), n = 1e4) {
-  check_extent(check_mixture(mixture))
-  check_sampler(sampler)
-  check_schedule(schedule)
+path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
+  d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
   along <- check_choice(along, c("paths", "grid"), "along")
   n <- check_count(n, "n", min = 2)
+  mixture <- check_extent(d$mixture)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
   if (!sampler$stochastic) {
     abort_input("sampler", "stochastic: the paths of others have no density", sampler$label)
   }
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  start <- process_start(start, mixture)
-  score_error <- in_process(check_score_field(score_error, mixture), mixture)
+  start <- process_start(d$start, mixture)
+  score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
   units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
@@ -107,6 +106,11 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   table <- path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
   attr(table, "setup")$mixture <- units
   table
+}
+
+# The process of the guarantees: the reverse SDE by exponential steps.
+stochastic_default <- function() {
+  list(sampler = sampler_exponential(200, TRUE, "uniform"))
 }
 
 # The same from what information_along() says.

@@ -79,13 +79,14 @@
 #' plan_sampler(named_mixture("D3"), evaluations = 10, samplers = c("sampler_heun",
 #'              "sampler_dpmpp_2m"))
 #' @export
-plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "kl"),
-                         samplers = NULL, grids = NULL, schedule = schedule_ou(), horizon = NULL,
-                         end = NULL, score_error = NULL, evaluations = NULL, most = 1000, n = 2e4,
-                         seconds = 30) {
-  check_mixture(mixture)
-  check_schedule(schedule)
-  check_score_error(score_error)
+plan_sampler <- function(mixture, error = NULL, ..., measure = c("total_variation", "kl"),
+                         samplers = NULL, grids = NULL, end = NULL, evaluations = NULL,
+                         most = 1000, n = 2e4, seconds = 30) {
+  d <- as_diffusion(mixture, ..., without = "guidance")
+  mixture <- d$mixture
+  schedule <- d$schedule
+  horizon <- d$given$horizon
+  score_error <- check_score_error(d$score_error)
   measure <- check_choice(measure, c("total_variation", "kl"), "measure")
   if (!is.null(evaluations)) {
     if (!is.null(error)) abort_input("error", "NULL where `evaluations` are given", describe(error))
@@ -99,7 +100,6 @@ plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "
   most <- check_count(most, "most", min = 1)
   n <- check_count(n, "n", min = 2)
   seconds <- check_number(seconds, "seconds", min = 0)
-  if (!is.null(horizon)) check_horizon(horizon, schedule)
   noise_level(mixture, end, schedule)
   score_error <- in_process(score_error, mixture)
   units <- mixture

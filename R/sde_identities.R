@@ -38,22 +38,21 @@
 #' sde_identities(named_mixture("NC1"), "1", c(0, 1), sampler = sampler_em(50))
 #' sde_identities(named_mixture("G4"), "1", 1, n = 1000, sampler = sampler_em(50))
 #' @export
-sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = NULL,
-                           sampler = sampler_em(100), schedule = schedule_ou(), horizon = NULL,
-                           start = c("normal", "exact"), limit = FALSE, key = NULL) {
-  check_mixture(mixture)
-  class_components(mixture, class)
+sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 4, 8), n = NULL,
+                           sampler = NULL, ..., limit = FALSE) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    default = list(sampler = sampler_em(100)), without = "score_error")
+  class <- plain_guidance(d)$class
   strength <- check_strengths(strength)
   if (!is.null(n)) n <- check_count(n, "n", min = 2)
-  if (!check_sampler(sampler)$stochastic) {
-    abort_input("sampler", "one of the reverse SDE", sampler$label)
-  }
-  start <- check_choice(start, c("normal", "exact"), "start")
-  if (is.null(check_key(key))) key <- draw_key()
-  horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
-  mixture <- in_process(mixture)
-  faults <- warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon),
-                                   start))
+  sampler <- d$sampler
+  schedule <- d$schedule
+  horizon <- d$horizon
+  if (!sampler$stochastic) abort_input("sampler", "one of the reverse SDE", sampler$label)
+  start <- check_choice(d$start, c("normal", "exact"), "start")
+  key <- run_key(d)
+  faults <- warn_faults(diffusion_faults(d))
+  mixture <- in_process(d$mixture)
   one <- function(sampler) {
     times <- sampler_times(sampler, schedule, horizon)
     if (closing_time(mixture, times, schedule) > times[length(times)]) {

@@ -75,14 +75,16 @@
 #' between
 #' plot(between)
 #' @export
-step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(),
-                           schedule = schedule_ou(), horizon = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
-  strength <- check_number(strength, "strength", min = 0)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  mixture <- in_process(mixture)
+step_condition <- function(mixture, ...) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
+                    without = "score_error")
+  guidance <- plain_guidance(d)
+  class <- guidance$class
+  strength <- check_number(constant_strength(guidance), "strength", min = 0)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, class)
   at <- steps_allow(geometry, sampler, times, schedule)
   rows <- do.call(rbind, lapply(claims, function(claim) {
@@ -93,7 +95,7 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
   structure(rows, class = table_class("step_condition"),
-            setup = list(mixture = mixture, class = label_text(class), sampler = sampler,
+            setup = list(mixture = mixture, class = class, sampler = sampler,
                          schedule = schedule, horizon = times[1], strength = strength, at = at))
 }
 
@@ -317,17 +319,19 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #' confidence(run(100))
 #' confidence(run(capped_strength(mixture, "1", 100, sampler, horizon = 5)))
 #' @export
-capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
-                            schedule = schedule_ou(), horizon = NULL,
-                            claim = c("entropy", "no fold", "monotone"), share = .9) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
-  strength <- check_number(strength, "strength", min = 0)
+capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monotone"),
+                            share = .9) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
+                    without = "score_error")
+  guidance <- plain_guidance(d)
+  class <- guidance$class
+  strength <- check_number(constant_strength(guidance), "strength", min = 0)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  mixture <- in_process(mixture)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, class)
   at <- steps_allow(geometry, sampler, times, schedule)
   allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)

@@ -102,31 +102,22 @@
 #' confidence(guided_sample(m, 1000, guidance("1", 1), sampler_em(100)))
 #' confidence(tilted_law(m, "1", 1))
 #' @export
-tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
-                          schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                          weights = c("feynman-kac", "path"), strength = NULL, resample = 1,
-                          exact = FALSE, key = NULL, folder = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  if (!inherits(guidance, "guidance")) {
-    abort_input("guidance", "a guidance (see guidance())", describe(guidance))
-  }
-  # kinds of guidance that are more than a strength
-  plain <- is.null(guidance$negative) && !length(guidance$others) && !isTRUE(guidance$power != 0)
-  if (!plain) abort_input("guidance", "towards one class, without other models or powers")
+tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "path"),
+                          strength = NULL, resample = 1, exact = FALSE, folder = NULL) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_em()), without = "score_error")
+  guidance <- plain_guidance(d)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
   kind <- check_choice(weights, c("feynman-kac", "path"), "weights")
   strength <- tilt_strength(guidance, strength, kind)
   resample <- check_number(resample, "resample", min = 0, max = 1)
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
-  nodes <- list(start = start)
-  if (check_flag(exact, "exact")) {
-    horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
-    nodes <- sweep_start(start, TRUE, mixture, max(n, 4001), sampler, schedule, horizon, reach = 20)
-  }
+  key <- run_key(d)
+  nodes <- list(start = d$start)
+  if (check_flag(exact, "exact")) nodes <- sweep_start(d, TRUE, max(n, 4001), reach = 20)
+  d$start <- nodes$start
   method <- if (kind == "path" && !sampler$stochastic) "map" else "none"
-  plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, nodes$start,
-                        noise = NULL, log_density = method, trajectory = FALSE, reduce = FALSE)
+  plan <- sampling_plan(d, n, log_density = method, reduce = FALSE)
   if (plan$begin$n == 0) abort_input("n", "at least 1", "0")
   if (plan$closing > plan$times[length(plan$times)]) {
     abort("`mixture` has a singular covariance, and so has the tilt: stop the sampler at `end` > 0",
