@@ -87,7 +87,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   n_sets <- check_count(n_sets, "n_sets", min = 40)
   steps <- check_steps(steps, min = 2)
   if (is.null(schedule)) schedule <- schedule_etc(steps, c, delta)
-  if (is.null(sampler)) sampler <- eval(formals(conditional_sample)$sampler)
+  if (is.null(sampler)) sampler <- zero_shot_default()$sampler
   times <- sampler_times(check_sampler(sampler), check_schedule(schedule))
   p <- check_number(p, "p", min = 1)
   check_flag(maximum, "maximum")

@@ -13,6 +13,7 @@
 #' @param bins Number of bins.
 #' @param limits `NULL`, or the ends of the bins: the default spans all but the outer 0.1% on either
 #'   side, over all strengths.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there.
 #' @return An object of class `bifurcation`: a list with `density`, a matrix (bins x strengths) of
 #'   the probability of each bin over its width; `edges` of the bins; `path`, a data frame with
 #'   `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
@@ -20,7 +21,8 @@
 #' @section Errors: of class `mixguide_error`.
 #' @source Phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
-#' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2), sampler_em(50, "uniform"),
+#' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2),
+#'                      sampler = sampler_em(50, "uniform"),
 #'                      horizon = 5, bins = 60)
 #' split
 #' plot(split)
@@ -137,7 +139,6 @@ as.data.frame.bifurcation <- function(x, ...) {
 
 #' @rdname bifurcation
 #' @param x,object A `bifurcation`.
-#' @param ... Must be empty.
 #' @export
 autoplot.bifurcation <- function(object, ...) {
   check_dots(...)

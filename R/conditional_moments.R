@@ -28,7 +28,7 @@
 #' prior <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
 #' y <- observation(1, H = cbind(1, 0), noise = .3^2)
 #' for (method in list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())) {
-#'   at <- conditional_moments(prior, y, method, schedule_etc(200))
+#'   at <- conditional_moments(prior, y, method, schedule = schedule_etc(200))
 #'   cat(format(method), "KL", at$kl, "\n")
 #' }
 #' @export

@@ -18,19 +18,17 @@
 #' **Particle methods** run `n` independent sets of `particles` particles, of each of which one is
 #' returned in the end, drawn by the weights.
 #'
-#' @param mixture A [gaussmix()], the law of `x` before anything was observed.
+#' @param mixture A [diffusion()], or a [gaussmix()], the law of `x` before anything was observed.
 #' @param n Number of draws.
 #' @param observation An [observation()].
 #' @param method One of the [zero_shot] methods.
-#' @param schedule The forward process, see [schedule].
-#' @param sampler A sampler, see [sampler()]: the unconditional one of which the method makes
-#'   another.
-#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
-#'   mixture needs it, see [horizon].
-#' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
 #'   [scaling].
 #' @param cloud Return all particles of a particle method, too?
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `sampler`, the
+#'   unconditional one of which the method makes another, `schedule`, `horizon` and `key`. The
+#'   default is the process of the theorems, `sampler_ddpm(NULL, variance = "scaled", end = 1)`
+#'   on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
 #'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data
@@ -48,7 +46,7 @@
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5)
 #' y <- observation(.8, H = cbind(1, .5), noise = .09)
 #' set.seed(1)
-#' run <- conditional_sample(m, 1000, y, zero_shot_bo(), schedule_etc(50))
+#' run <- conditional_sample(m, 1000, y, zero_shot_bo(), schedule = schedule_etc(50))
 #' run
 #' summary(run)
 #' # the score that the run followed

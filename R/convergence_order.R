@@ -35,7 +35,7 @@
 #' @section Errors: Of class `mixguide_error`.
 #' @source The orders are measured, and none is taken from a paper. Setting: Liang, Shi, Song and
 #'   Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
-#' @seealso [guided_moments()], the exact law on one Gaussian; [sampler_limit()], which makes use
+#' @seealso [guided_moments()], the exact law on one Gaussian; [guided_limit()], which makes use
 #'   of a known order.
 #' @examples
 #' few <- list("Euler" = sampler_euler(grid = "uniform"), "Heun" = sampler_heun(grid = "uniform"),

@@ -28,6 +28,8 @@
 #' @param strength Numbers; 0 comes first in any case.
 #' @param n Number of paths. All of them are kept: n x d numbers for each time and strength, and as
 #'   many again for the guidance at each score while a strength runs.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; the default
+#'   `sampler` is `sampler_euler()`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `coupled_paths`, a list with
 #'   * `table`: a data frame with a row per strength: `confidence` and its paired `gain` over
 #'     strength 0, with standard errors; `min_gain`, the smallest gain of a path;
@@ -230,7 +232,6 @@ as.data.frame.coupled_paths <- function(x, ...) {
 #' @rdname coupled_paths
 #' @param object,x A `coupled_paths`.
 #' @param max_points The largest number of paths to draw, for each strength.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
   check_dots(...)

@@ -52,7 +52,7 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
                       horizon = NULL, start = "normal", score_error = NULL, key = NULL) {
   check_mixture(mixture)
   check_schedule(schedule)
-  guidance <- check_guidance(as_guidance(guidance))
+  guidance <- as_guidance(guidance)
   if (!is.null(guidance)) class_components(mixture, guidance$class, "guidance")
   given <- list(sampler = sampler, horizon = horizon)
   sampler <- if (is.null(sampler)) default_sampler(schedule, horizon) else check_sampler(sampler)
@@ -103,8 +103,7 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
 }
 
 # Arguments of diffusion() by their names.
-diffusion_arguments <- function(args, of) {
-  known <- names(formals(diffusion))[-1]
+diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1]) {
   given <- if (is.null(names(args))) rep("", length(args)) else names(args)
   own <- setdiff(names(formals(of)), "...")
   unknown <- setdiff(given, c("", known))
@@ -134,7 +133,7 @@ check_diffusion <- function(x, arg = "mixture") {
 #' @export
 update.diffusion <- function(object, ...) {
   change_diffusion(check_diffusion(object, "object"),
-                   diffusion_arguments(list(...), update.diffusion))
+                   diffusion_arguments(list(...), update.diffusion, names(formals(diffusion))))
 }
 
 # The lines that say what was run, in every print.

@@ -19,9 +19,9 @@
 #' the discretisation and, both being averages over the same particles, their standard errors.
 #'
 #' @inheritParams guided_sample
-#' @param class Label of the class to guide to, or several labels for their union.
-#' @param strength A number: the strength of the guidance.
-#' @param sampler A deterministic sampler of the ODE, with many or high-order steps.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
+#'   towards one class, of one strength; a deterministic `sampler` of the ODE, with many or
+#'   high-order steps.
 #' @return A data frame of class `entropy_identity` with columns `way` (`"log-density"`, `"trace
 #'   formula"`), `estimate`, `se` and `method`; its attribute `terms` is a vector of the terms of
 #'   the formula: `start`, `flow` (both exact) and `guidance` (Monte Carlo, with the same standard
@@ -31,10 +31,11 @@
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, for the conclusion;
 #'   the formula in this form is derived for this package.
 #' @examples
-#' entropy_identity(named_mixture("A2"), "1", 2, n = 500)
+#' entropy_identity(named_mixture("A2"), guidance = guidance("1", 2), n = 500)
 #' @export
 entropy_identity <- function(mixture, n = 1e4, ...) {
-  d <- as_diffusion(mixture, ..., without = "score_error")
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_rk4(100)),
+                    without = "score_error")
   guidance <- plain_guidance(d)
   class <- guidance$class
   strength <- constant_strength(guidance)

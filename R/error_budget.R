@@ -68,8 +68,9 @@
 #'   17 times of the run; or a positive number that is known to hold at all times.
 #' @param measure Measure the error itself ([guided_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
-#' @param score_error As for [path_kl()]; with a function there is no measured error.
 #' @param n Number of draws where there are any.
+#' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
+#'   For `plot()`: passed to `autoplot()`.
 #' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, `KL(target ||
 #'   output)` in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none), `kind`
 #'   (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
@@ -84,12 +85,13 @@
 #' @seealso [path_kl()], [guided_error()], [plan_sampler()] to find a sampler for a wanted error.
 #' @examples
 #' m <- named_mixture("A1")
-#' budget <- error_budget(m, sampler_exponential(50, TRUE, "uniform"), horizon = 3)
+#' budget <- error_budget(m, sampler = sampler_exponential(50, TRUE, "uniform"), horizon = 3)
 #' budget
 #' plot(budget)
 #' @export
 error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
+  local_key(d)
   if (!is.null(lipschitz)) {
     lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   }
@@ -442,7 +444,6 @@ print.error_budget <- function(x, digits = 3, ...) {
 
 #' @rdname error_budget
 #' @param object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.error_budget <- function(object, ...) {
   check_dots(...)

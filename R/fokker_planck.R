@@ -19,6 +19,9 @@
 #' @param nodes Number of nodes.
 #' @param steps Number of time steps.
 #' @param grid The kind of [time_grid()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; time is
+#'   continuous, so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a
+#'   [gaussmix()].
 #' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
 #'   guidance) and `entropy` from half the nodes and steps.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that
@@ -28,7 +31,7 @@
 #' @source Chang and Cooper (1970), \doi{10.1016/0021-9991(70)90001-X}; the equation: Song et al.
 #'   (2021), \doi{10.48550/arXiv.2011.13456}. The solution of the tridiagonal systems from both ends
 #'   is derived for this package.
-#' @seealso [sampler_limit()], which reaches the same law from that of a sampler.
+#' @seealso [guided_limit()], which reaches the same law from that of a sampler.
 #' @examples
 #' law <- fokker_planck(named_mixture("A2"), guidance("1", 2), nodes = 400, steps = 200)
 #' law

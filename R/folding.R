@@ -18,8 +18,9 @@
 #'
 #' @inheritParams guidance_sweep
 #' @param mixture A [gaussmix()] in one dimension.
-#' @param sampler A deterministic sampler.
 #' @param n Number of starts.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; the `sampler`
+#'   must be deterministic.
 #' @return A data frame of class `folding`, with a row per strength and columns `strength`;
 #'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
 #'   probability that another start with the same end, drawn from all that lead there, lies on
@@ -79,7 +80,6 @@ print.folding <- function(x, digits = 5, ...) {
 
 #' @rdname folding
 #' @param object A `folding`.
-#' @param ... Must be empty.
 #' @export
 autoplot.folding <- function(object, ...) {
   check_dots(...)

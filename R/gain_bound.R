@@ -47,9 +47,11 @@
 #'
 #' @inheritParams guidance_condition
 #' @param strength Strengths, numbers >= 0.
-#' @param start The points at the horizon from which the paths start: an n x d matrix, or
-#'   `"normal"` or `"exact"` as in [guided_sample()], drawn by R's generator.
 #' @param n Number of paths, unless `start` is a matrix.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is
+#'   continuous, so that the `sampler` counts for nothing. `start`: the points from which the
+#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator. For
+#'   `plot()`: passed to `autoplot()`.
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
@@ -68,6 +70,7 @@
 #' @export
 gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 200, ...) {
   d <- as_diffusion(mixture, ..., own = list(guidance = guidance), without = "score_error")
+  local_key(d)
   class <- plain_guidance(d)$class
   mixture <- check_extent(d$mixture)
   schedule <- d$schedule
@@ -251,7 +254,6 @@ print.gain_bound <- function(x, digits = 4, ...) {
 
 #' @rdname gain_bound
 #' @param object A `gain_bound`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.gain_bound <- function(object, ...) {
   check_dots(...)

@@ -54,12 +54,10 @@
 #' says so. Cosines above
 #' -1e-10 count as not obtuse.
 #'
-#' @param mixture A [gaussmix()].
-#' @param class Label of the class to guide to, or several labels for their union.
-#' @param schedule The forward process, see [schedule]; noise levels are those of its times.
-#' @param horizon Time at which sampling starts; `NULL`: the schedule's own, or later if the mixture
-#'   needs it, see [horizon].
+#' @param mixture A [diffusion()], or a [gaussmix()].
 #' @param end Time at which it stops; above 0 for singular covariances.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`, of
+#'   which the class counts, `schedule` and `horizon`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `guidance_condition`, a list with
 #'   * `holds`: does the condition hold, for `ode` and `sde`; `NA` where nothing is proved anyway,
 #'     for the reason in `why`;
@@ -320,7 +318,6 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 #' @rdname guidance_condition
 #' @param object,x A `guidance_condition`.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
   check_dots(...)

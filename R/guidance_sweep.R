@@ -400,13 +400,18 @@ sweep_column <- function(x, column, ...) {
   row
 }
 
+# What else than the strength tells the rows of a sweep apart.
+sweep_keys <- function(x) {
+  keys <- c("class", "sampler", "steps")
+  keys[vapply(x[keys], function(key) length(unique(key)) > 1, NA)]
+}
+
 #' @export
 print.guidance_sweep <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   setup <- attr(x, "setup")
   several <- !is.null(setup$runs)
-  keys <- c("class", "sampler", "steps")
-  keys <- keys[vapply(x[keys], function(key) length(unique(key)) > 1, NA)]
+  keys <- sweep_keys(x)
   cat("<guidance_sweep> ", if (!"class" %in% keys) paste0("towards ", aim_words(setup$class), ", "),
       if (setup$exact) "by quadrature over " else "", setup$n,
       if (setup$exact) " starts" else " coupled particles", "\n", sep = "")

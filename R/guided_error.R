@@ -41,14 +41,14 @@
 #' (`"exact start and score"`).
 #'
 #' @inheritParams guided_sample
-#' @param guidance A [guidance()] or `NULL`. With one, the target is the law of its class: its
-#'   distance from what guidance of strength > 0 makes is no error of the sampler alone.
-#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()].
 #' @param parts Give the parts too?
 #' @param method `"auto"`, the first way of the Details that is possible, or one of `"exact"`,
 #'   `"quadrature"`, `"Monte Carlo"`.
 #' @param n Number of draws, where there are any.
 #' @param nodes As for [guided_law()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. With a `guidance`
+#'   the target is the law of its class: its distance from what guidance of strength > 0 makes is
+#'   no error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A data frame of class `guided_error` with the rows `"KL(target || output)"`,
 #'   `"KL(output || target)"` and `"total variation"`, in this order, and the columns `quantity`,
 #'   `estimate` (nats for divergences), `se`, `method`; with `parts`, three rows for each `part`,
@@ -62,14 +62,15 @@
 #' @seealso [guided_law()] and [law_distance()] for other targets, such as a [tilted_law()].
 #' @examples
 #' m <- named_mixture("A1")
-#' guided_error(m, sampler_euler(50, "uniform"), horizon = 3, parts = TRUE)
+#' guided_error(m, sampler = sampler_euler(50, "uniform"), horizon = 3, parts = TRUE)
 #' # one Gaussian, exactly, in any dimension
-#' guided_error(gaussmix(1, 1.5, .25), sampler_em(100, "uniform"), horizon = 3)
+#' guided_error(gaussmix(1, 1.5, .25), sampler = sampler_em(100, "uniform"), horizon = 3)
 #' @export
 guided_error <- function(mixture, ..., parts = FALSE,
                          method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
                          nodes = NULL) {
   d <- as_diffusion(mixture, ...)
+  local_key(d)
   check_flag(parts, "parts")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")

@@ -31,18 +31,17 @@
 #' takes to see what happens between them, and where steps fold starts onto each other the branches
 #' are added. Nodes of no mass, further out, tell the density as far as the mixture goes.
 #'
-#' The law is that of the discrete chain. For that of continuous time see [sampler_limit()] and
+#' The law is that of the discrete chain. For that of continuous time see [guided_limit()] and
 #' [fokker_planck()].
 #'
 #' @inheritParams guided_sample
-#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()], as for
-#'   [guided_sample()].
 #' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
 #'   and 1025 in two.
-#' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
-#'   [score_error()]. One with a `bias` (if d > 1) or a `model` does not reduce.
 #' @param log_density For deterministic samplers, how the log-density is carried along: `"map"`, by
 #'   the Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. Here `start` is
+#'   `"normal"`, `"exact"` or a [gaussmix()]; a `score_error` with a `bias` (if d > 1) or a
+#'   `model` does not reduce.
 #' @return A [law]. Besides what every law has: `sampler`, `schedule`, `times`, `mass` (the total
 #'   that the quadrature found, 1 up to its error) and `folded` (the share of the mass at which
 #'   steps folded; `NULL` for stochastic samplers).
@@ -73,6 +72,8 @@ guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "diver
   law$faults <- warn_faults(diffusion_faults(d))
   law
 }
+
+quiet_law <- function(...) without_faults(guided_law(...))
 
 
 # The law of a run, in the variables of the mixture that it was made for.
@@ -225,23 +226,21 @@ reduced_axes <- function(space) {
 #' additive noise.
 #'
 #' @inheritParams guided_law
-#' @param sampler A sampler with at least 4 steps, a multiple of 4, and a grid that is not given by
-#'   its times.
-#' @param order The order `p` of the sampler.
-#' @param ... For [guided_law()].
-#' @return A data frame of class `sampler_limit` with columns `quantity` (the rows of `summary()` of
+#' @param order The order `p` of the sampler, which has a multiple of 4 steps and a grid that is not
+#'   given by its times; the default is `sampler_em(200, "uniform")`.
+#' @return A data frame of class `guided_limit` with columns `quantity` (the rows of `summary()` of
 #'   a law), `finest` (for all steps), `estimate` (the limit), `error` and `method`
 #'   (`"Richardson"`).
 #' @source The extrapolation is Richardson's; its use here is derived for this package.
 #' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
 #' @examples
-#' sampler_limit(named_mixture("A2"), guidance("1", 2), sampler_em(40, "uniform"))
+#' guided_limit(named_mixture("A2"), guidance("1", 2), sampler_em(40, "uniform"))
 #' @export
-sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "uniform"), ...,
-                          order = 1) {
-  check_dots(..., also = guided_law)
-  check_sampler(sampler)
+guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "divergence"),
+                         reduce = TRUE, order = 1) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_em(200, "uniform")))
   order <- check_number(order, "order", min = 0, open = TRUE)
+  sampler <- d$sampler
   steps <- sampler$steps
   if (is.numeric(sampler$grid) || is.null(steps) || steps %% 4) {
     abort_input("sampler", "one with a multiple of 4 steps on a grid that it makes itself",
@@ -250,7 +249,8 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
   # the faults of the finest are those that matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
     law_of <- if (n == steps) guided_law else quiet_law
-    law_of(mixture, guidance, replace(sampler, "steps", n), ...)
+    law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
+           log_density = log_density, reduce = reduce)
   })
   rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
@@ -258,14 +258,14 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
   structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
                        error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
                        stringsAsFactors = FALSE),
-            class = table_class("sampler_limit"), label = format(sampler),
-            guidance = if (!is.null(guidance)) format(guidance), faults = laws[[3]]$faults)
+            class = table_class("guided_limit"), label = format(sampler),
+            guidance = if (!is.null(d$guidance)) format(d$guidance), faults = laws[[3]]$faults)
 }
 
 #' @export
-print.sampler_limit <- function(x, digits = 6, ...) {
+print.guided_limit <- function(x, digits = 6, ...) {
   check_dots(..., also = print.default)
-  cat("<sampler_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
+  cat("<guided_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
   if (!is.null(attr(x, "guidance"))) cat("  guidance: ", attr(x, "guidance"), "\n", sep = "")
   table <- as.data.frame(x)
   table$error <- signif(table$error, 1)

@@ -60,13 +60,14 @@
 #' `int G^2/2` times its mean square (`"paths"`: the divergence of paths and noise together).
 #'
 #' @inheritParams guided_sample
-#' @param sampler A stochastic [sampler()] with one score in each step: [sampler_exponential()]
-#'   with `stochastic = TRUE`, [sampler_em()], [sampler_ddpm()].
-#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()].
-#' @param score_error `NULL`, a [score_error()], or a function of points (n x d) and a time that
-#'   returns what is added to the score there (n x d).
 #' @param along `"paths"` or `"grid"`, see Details.
 #' @param n Number of draws where quadrature is not possible.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
+#'   `guidance`. `sampler`: a stochastic one with one score in each step; the default is that of
+#'   the theorems, `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`:
+#'   `"normal"`, `"exact"` or a [gaussmix()]. `score_error` may also be a function of points (n x
+#'   d) and a time that returns what is added to the score there (n x d). For `plot()`: passed to
+#'   `autoplot()`.
 #' @return A data frame of class `path_kl` with four rows, the parts `"initialisation"`,
 #'   `"discretisation"`, `"score error"` and `"path KL"`, their sum, and the columns `part`,
 #'   `estimate` (nats), `se`, `method`. The standard error of the discretisation is that over
@@ -82,12 +83,14 @@
 #' @seealso [error_budget()], [information()].
 #' @examples
 #' sampler <- sampler_exponential(50, stochastic = TRUE, grid = "uniform")
-#' path_kl(named_mixture("A1"), sampler, horizon = 3)
-#' path_kl(named_mixture("A1"), sampler, horizon = 3, score_error = score_error(bias = .1))
-#' plot(path_kl(named_mixture("A1"), sampler_em(20), horizon = 3))
+#' path_kl(named_mixture("A1"), sampler = sampler, horizon = 3)
+#' path_kl(named_mixture("A1"), sampler = sampler, horizon = 3,
+#'         score_error = score_error(bias = .1))
+#' plot(path_kl(named_mixture("A1"), sampler = sampler_em(20), horizon = 3))
 #' @export
 path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
+  local_key(d)
   along <- check_choice(along, c("paths", "grid"), "along")
   n <- check_count(n, "n", min = 2)
   mixture <- check_extent(d$mixture)
@@ -430,7 +433,6 @@ print.path_kl <- function(x, ...) {
 
 #' @rdname path_kl
 #' @param object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.path_kl <- function(object, ...) {
   check_dots(...)

@@ -51,7 +51,6 @@
 #'   steps also take the derivative of the score, which score evaluations do not count.
 #' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"` and, but for schedules of
 #'   discrete steps, `"exponential"` and `"logsnr"` (not if `end` is 0).
-#' @param horizon `NULL`: chosen; or a time.
 #' @param end `NULL`: chosen, and the target is the mixture; or the time at which to stop, whose law
 #'   is then the target: positive for mixtures with singular covariances.
 #' @param evaluations `NULL`, or the number of score evaluations that may be spent: then the least
@@ -60,6 +59,9 @@
 #' @param n Number of draws where the error is found by Monte Carlo; a wanted error is then met by
 #'   the estimate and two standard errors.
 #' @param seconds The time after which the search ends.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
+#'   `guidance`: `schedule`, `horizon` (`NULL`: chosen) and `score_error`. For `plot()`: passed
+#'   to `autoplot()`.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
 #'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
@@ -83,6 +85,7 @@ plan_sampler <- function(mixture, error = NULL, ..., measure = c("total_variatio
                          samplers = NULL, grids = NULL, end = NULL, evaluations = NULL,
                          most = 1000, n = 2e4, seconds = 30) {
   d <- as_diffusion(mixture, ..., without = "guidance")
+  local_key(d)
   mixture <- d$mixture
   schedule <- d$schedule
   horizon <- d$given$horizon
@@ -511,7 +514,6 @@ plan_words <- function(x) {
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
 #'   for a budget, its error.
 #' @param row.names,optional Not used.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)

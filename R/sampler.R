@@ -81,7 +81,7 @@
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
 #' # one Gaussian, exactly: steps in proportion to the noise come too late for it
 #' gaussian <- gaussmix(1, 1.5, .25)
-#' guided_moments(gaussian, sampler_annealed())
+#' guided_moments(gaussian, sampler = sampler_annealed())
 #' @export
 sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = NULL,
                     divergence = !stochastic, label = name, params = list(),

@@ -46,8 +46,8 @@
 #' # one Gaussian, exactly: with correctors, and the predictor alone
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' dpom <- sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4)
-#' guided_moments(gaussian, dpom)$kl
-#' guided_moments(gaussian, sampler_exponential(grid = dpom$grid))$kl
+#' guided_moments(gaussian, sampler = dpom)$kl
+#' guided_moments(gaussian, sampler = sampler_exponential(grid = dpom$grid))$kl
 #' @export
 sampler_dpom <- function(lipschitz, predictor_step = 1 / (2 * lipschitz),
                          corrector_step = 1 / (4 * lipschitz), horizon = 5, end = 1e-3) {

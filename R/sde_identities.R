@@ -16,14 +16,11 @@
 #' minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
-#' @param class Label of the class to guide to, or several labels for their union.
-#' @param strength Numbers.
 #' @param n `NULL`: by the exact law of the chain on a grid (see [guided_law()]), in one or two
 #'   dimensions or what reduces to them. A number: by as many particles.
-#' @param sampler A sampler of the reverse SDE: [sampler_em()], [sampler_exponential()] with
-#'   `stochastic = TRUE`, [sampler_ddpm()].
-#' @param start `"normal"` or `"exact"`. From the exact start `E 1/q(start) = 1/p(class)`.
 #' @param limit Extrapolate to continuous time?
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. `start`:
+#'   `"normal"` or `"exact"`; from the exact start `E 1/q(start) = 1/p(class)`.
 #' @return A data frame of class `sde_identities` with two rows per strength: `strength`; `mean_of`
 #'   (`"log q"` or `"1/q"`); its `start` and `end`; `change`, the difference of the two, and
 #'   `integral`, what the identity says it is; `gap = change - integral`; for particles also

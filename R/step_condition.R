@@ -49,7 +49,9 @@
 #' samplers, is that of maps that do not fold.
 #'
 #' @inheritParams guidance_sweep
-#' @param strength One number >= 0.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
+#'   towards one class with the strength in question; the default `sampler` is `sampler_ddim()`.
+#'   For `plot()`: passed to `autoplot()`.
 #' @return A data frame of class `step_condition`, with a row for each `claim` above and the columns
 #'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
 #'   * `strength`: the largest strength for which it is guaranteed at these steps (`Inf`: any; 0:
@@ -69,9 +71,10 @@
 #' @seealso [capped_strength()], which keeps a strength within them; [strength_limit()], which finds
 #'   by computation how far one can go.
 #' @examples
-#' step_condition(named_mixture("C3"), "1", 1, sampler_em(50, "uniform"), horizon = 5)
+#' step_condition(named_mixture("C3"), guidance("1", 1), sampler_em(50, "uniform"), horizon = 5)
 #' # the class lies between two others: nothing is proved of the confidence of its particles
-#' between <- step_condition(named_mixture("D3"), "1", 1, sampler_euler(50, "uniform"), horizon = 5)
+#' between <- step_condition(named_mixture("D3"), guidance("1", 1), sampler_euler(50, "uniform"),
+#'                           horizon = 5)
 #' between
 #' plot(between)
 #' @export
@@ -301,7 +304,6 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #' steps and strong guidance split a class. Give it to [guidance()].
 #'
 #' @inheritParams step_condition
-#' @param strength The strength to cut, a number >= 0.
 #' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart
 #'   than it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
 #' @param share The share of what is allowed that is taken, above 0 and at most 1. With all of it a
@@ -317,7 +319,7 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #'   guided_sample(mixture, 500, guidance("1", strength), sampler, horizon = 5)
 #' }
 #' confidence(run(100))
-#' confidence(run(capped_strength(mixture, "1", 100, sampler, horizon = 5)))
+#' confidence(run(capped_strength(mixture, guidance("1", 100), sampler, horizon = 5)))
 #' @export
 capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monotone"),
                             share = .9) {
@@ -369,7 +371,6 @@ print.step_condition <- function(x, ...) {
 
 #' @rdname step_condition
 #' @param object A `step_condition`; `plot()` shows the strengths that each step allows.
-#' @param ... Must be empty.
 #' @export
 autoplot.step_condition <- function(object, ...) {
   check_dots(...)

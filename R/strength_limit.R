@@ -17,12 +17,13 @@
 #' rounding, in the third digit.
 #'
 #' @inheritParams guidance_sweep
-#' @param shape `NULL` for a strength that does not change with time, or a function of time (one
-#'   number >= 0): the strengths are multiples of it.
 #' @param loss How far the mean confidence may fall below that at strength 0.
 #' @param range The smallest and the largest strength to try.
 #' @param tol Relative accuracy of the bisection.
 #' @param exact Use quadrature? Default: for d = 1, where it is possible.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. A strength of the
+#'   `guidance` that is a function of time is the shape of those that are tried, which are
+#'   multiples of it; any other counts for nothing.
 #' @return An object of class `strength_limit`: a list with
 #'   * `estimate`, `se`, `method`: the limit, `Inf` if there is none up to `range[2]`;
 #'   * `bracket`: two strengths, between which it lies;
@@ -163,7 +164,6 @@ as.data.frame.strength_limit <- function(x, ...) {
 
 #' @rdname strength_limit
 #' @param x,object A `strength_limit`.
-#' @param ... Must be empty.
 #' @export
 autoplot.strength_limit <- function(object, ...) {
   check_dots(...)

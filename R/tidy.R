@@ -10,8 +10,8 @@
 #' * `tidy()` of a mixture: a row per component with `component`, `class`, `proportion`, `variance`
 #'   (isotropic covariances; otherwise `variance.*` for each variable) and `mean.*`. Of a sample: a
 #'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`. Of a sweep: a row
-#'   per quantity and strength with `term` (a column of the sweep), `strength`, `estimate`,
-#'   `std.error` (0 if exact) and `method`.
+#'   per quantity, class, sampler, number of steps and strength with `term` (a column of the
+#'   sweep), `estimate`, `std.error` (0 if exact) and `method`.
 #' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables
 #'   and, `NA` unless it is a fit, `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df`
 #'   and `nobs`. Of a sample and a sweep: how it was made; of a sample, also its confidence and
@@ -115,15 +115,18 @@ glance.guidance_sweep <- function(x, ...) {
   check_dots(...)
   setup <- sweep_setup(x)
   data.frame(n = setup$n, variables = mixture_dim(setup$mixture),
-             class = paste(setup$class, collapse = " or "), strengths = nrow(x), made_with(setup),
-             method = x$method[1])
+             class = paste(setup$class, collapse = " or "), strengths = length(unique(x$strength)),
+             made_with(setup), method = x$method[1])
 }
 
 #' @rdname tidy.gaussmix
 #' @exportS3Method generics::augment
 augment.guidance_sweep <- function(x, ...) {
   check_dots(...)
-  samples <- sweep_setup(x)$samples
+  setup <- sweep_setup(x)
+  samples <- if (is.null(setup$runs)) setup$samples else {
+    unlist(lapply(setup$runs, `[[`, "samples"), recursive = FALSE)
+  }
   if (is.null(samples)) abort_input("x", "a sweep with its samples: guidance_sweep(keep = TRUE)")
   rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
               samples, x$strength)
@@ -153,7 +156,8 @@ sweep_long <- function(x, terms) {
     estimate <- x[[term]]
     se <- x[[paste0(term, "_se")]]
     heavy <- term == "mean_inverse_confidence" & is.na(estimate)
-    data.frame(term = term, strength = x$strength, estimate = estimate, std.error = se,
+    data.frame(term = term, plain_table(x)[c("class", "sampler", "steps", "strength")],
+               estimate = estimate, std.error = se,
                method = ifelse(heavy, "heavy tail", x$method))
   })
   do.call(rbind, rows)

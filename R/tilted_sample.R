@@ -57,12 +57,8 @@
 #' of an unreduced [guided_sample()] with the same `key`.
 #'
 #' @inheritParams guided_sample
-#' @param guidance A [guidance()].
 #' @param strength Strength `eta` of the tilt; `NULL` for that of the guidance. `"feynman-kac"`
 #'   weights know no other.
-#' @param sampler A sampler, see [sampler()]; `"path"` weights need one whose steps draw one noise
-#'   each, and add it in the end.
-#' @param start As in [guided_sample()]; a matrix needs its attribute `log_density`.
 #' @param weights The kind of weights.
 #' @param resample Share of its particles below which the effective sample size of an island leads
 #'   to resampling; 1: at every look, 0: never.
@@ -70,6 +66,10 @@
 #'   start: the start's `n` nodes (at least 4001) span 20 standard deviations to each side, for the
 #'   tilt may be made of the start's tails.
 #' @param folder As in [guided_sample()]; chunks are whole islands.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. `guidance`
+#'   towards one class; the default `sampler` is `sampler_em()`, and `"path"` weights need one
+#'   whose steps draw one noise each, and add it in the end; a `start` that is a matrix needs its
+#'   attribute `log_density`.
 #' @return An object of class `tilted_sample`, a [guided_sample()] in which
 #'   * `weights`: n weights, which sum to 1; [confidence()], [entropy()] and `summary()` use them;
 #'   * `log_density`: that of the *tilted* law, with its normalising constant as estimated;

@@ -145,7 +145,7 @@ special <- list(
   from = "'x'"),
   op_root = list(to = "'v'", from = "'x'"), op_solve = list(to = "'v'", from = "'x'"),
   guided_error = list(method = "'auto'"), expected_mismatch = list(method = "'bo'", n = "50"),
-  sampler_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
+  guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
     n = "20", steps = "20", methods = "list(z$ddnm)"), lyapunov_sum = list(strength = "1"),
   sliced_wasserstein = list(x = "matrix(1:4, 2)", y = "matrix(4:1, 2)", p = "2"),

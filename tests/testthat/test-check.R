@@ -76,7 +76,7 @@ test_that("no function swallows an argument that it does not know", {
   refused(as_gaussmix(stats::ts(1:5), no_such_argument = 1))
   refused(as_gaussmix(1:5, no_such_argument = 1))
   refused(plot(m, no_such_argument = 1))
-  refused(guidance_scan(m, "1", no_such_argument = 1))
+  refused(guidance_sweep(m, "1", no_such_argument = 1))
 })
 
 test_that("an unknown argument is answered by the nearest one", {
@@ -334,7 +334,7 @@ test_that("what has a number for each variable goes by their names, whatever the
     expect_equal(observation(y, noise = diag(S)[o])$noise, observation(y, noise = diag(S))$noise)
     at <- function(o) {
       start <- list(mean = means[1, o], cov = S[o, o])
-      guided_moments(s, sampler_em(5), start = start)[c("mean", "cov")]
+      guided_moments(s, sampler = sampler_em(5), start = start)[c("mean", "cov")]
     }
     expect_equal(at(o), at(1:3))
     range <- rbind(means - 5, means + 5)

@@ -14,7 +14,7 @@ test_that("on one Gaussian the errors are those of its exact mean and variance",
   expect_identical(unique(x$method), "exact")
   for (i in seq_along(uniform)) for (j in seq_along(steps)) {
     sampler <- list(sampler_euler, sampler_heun, sampler_em)[[i]](steps[j], "uniform")
-    law <- guided_moments(G1, sampler, horizon = 3)
+    law <- guided_moments(G1, sampler = sampler, horizon = 3)
     m <- law$mean
     v <- c(law$cov)
     expect_equal(errors_of(x, "KL(target || output)")[i, j], law$kl, tolerance = 1e-12)

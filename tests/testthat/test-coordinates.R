@@ -159,9 +159,9 @@ test_that("laws, errors and bounds are", {
   })
   expect_equal(law_density(flow$x, 140 + 20 * u[, 1]), law_density(flow$u, u[, 1]) / 20,
                tolerance = 1e-6)
-  same(function(m) guided_error(one(m), sampler_ddim(20), horizon = 5))
-  same(function(m) path_kl(one(m), sampler_em(50, "uniform"), horizon = 5))
-  same(function(m) error_budget(one(m), sampler_em(50, "uniform"), horizon = 5))
+  same(function(m) guided_error(one(m), sampler = sampler_ddim(20), horizon = 5))
+  same(function(m) path_kl(one(m), sampler = sampler_em(50, "uniform"), horizon = 5))
+  same(function(m) error_budget(one(m), sampler = sampler_em(50, "uniform"), horizon = 5))
   same(lipschitz, t = .1)
   same(second_moment, t = c(0, 1))
   same(function(m) guidance_sweep(one(m), "a", c(0, 1), sampler = sampler_ddim(10),
@@ -203,8 +203,8 @@ test_that("one Gaussian's sampler has its moments in the variables of the mixtur
   u <- gaussmix(1, t(c(.3, -.5)), S)
   x <- standardise(gaussmix(1, t(center + scale * c(.3, -.5)), S * outer(scale, scale)), center,
                    scale)
-  a <- guided_moments(x, sampler_ddim(20), horizon = 5)
-  b <- guided_moments(u, sampler_ddim(20), horizon = 5)
+  a <- guided_moments(x, sampler = sampler_ddim(20), horizon = 5)
+  b <- guided_moments(u, sampler = sampler_ddim(20), horizon = 5)
   expect_equal(a$mean, center + scale * b$mean, tolerance = 1e-10)
   expect_equal(a$cov, b$cov * outer(scale, scale), tolerance = 1e-10)
   expect_equal(a$kl, b$kl, tolerance = 1e-8)
@@ -296,7 +296,8 @@ test_that("units of the data, and of what was observed, change nothing", {
     mcg = function(m) zero_shot(m, two, zero_shot_mcg(.1)),
     rough = function(m) zero_shot(m, rough, zero_shot_dps(.1)),
     scan = function(m) {
-      guidance_scan(m, "a", c(0, 2), 10, n = 100, key = key)[c("confidence", "gain")]
+      sweep <- guidance_sweep(m, "a", c(0, 2), n = 100, steps = c(10, 15), key = key)
+      sweep[c("confidence", "gain")]
     },
     target = function(m) {
       sweep <- guidance_sweep(m, "a", c(0, 2), 100, step, key = key)
@@ -343,7 +344,7 @@ test_that("a mixture of the same variables in another order is refused, wherever
   step <- sampler_ddim(20)
   expect_mixguide_error(guided_sample(m, 3, start = other), "start")
   expect_mixguide_error(guided_law(m, NULL, step, start = other), "start")
-  expect_mixguide_error(guided_error(m, step, start = other), "start")
+  expect_mixguide_error(guided_error(m, sampler = step, start = other), "start")
   expect_mixguide_error(guided_sample(m, 3, guidance("a", 1, negative = other)), "negative")
   expect_mixguide_error(guided_sample(m, 3, score_error = score_error(model = other)), "model")
   expect_mixguide_error(mismatch(m, other, nodes = 3), "model")

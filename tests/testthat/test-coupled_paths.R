@@ -32,9 +32,9 @@ test_that("for other schedules, starts, intervals and given noise as well", {
     expect_lt(max(paths$table$identity_error), 1e-12)
   }
   drawn <- function(n, d, m) array(sin(seq_len(n * d * m)), c(n, d, m))
-  paths <- coupled_paths(m, "2", 2, 10, sampler_em(10), noise = drawn, interval = c(.2, 1))
+  paths <- coupled_paths(m, guidance("2", 1, c(.2, 1)), 2, 10, sampler_em(10), noise = drawn)
   expect_lt(max(paths$table$identity_error), 1e-12)
-  expect_identical(coupled_paths(m, "2", 2, 10, sampler_em(10), interval = c(6, 7),
+  expect_identical(coupled_paths(m, guidance("2", 1, c(6, 7)), 2, 10, sampler_em(10),
                                  key = c(1, 2))$table$gain, c(0, 0))
 })
 
@@ -160,7 +160,7 @@ test_that("set.seed() rules, and bad arguments are answered by name", {
   set.seed(1)
   expect_identical(coupled_paths(m, "1", 1, 5, sampler_em(5)), one)
   expect_mixguide_error(coupled_paths(1, "1"), "mixture")
-  expect_mixguide_error(coupled_paths(m, "9"), "class")
+  expect_mixguide_error(coupled_paths(m, "9"), "guidance")
   for (bad in list("1", NA, -1, Inf)) expect_mixguide_error(coupled_paths(m, "1", bad), "strength")
   for (bad in list(0, -1, 1.5)) expect_mixguide_error(coupled_paths(m, "1", 1, bad), "n")
   expect_mixguide_error(coupled_paths(m, "1", sampler = "ddim"), "sampler")

@@ -84,7 +84,7 @@ test_that("op_solve() is of the coordinates of the mixture, whatever the run tak
     run <- guided_sample(m, sampler = solved, start = x, horizon = .5)
     expect_equal(run$x, x + .1 * w, tolerance = 1e-12)
   }
-  expect_mixguide_error(guided_moments(gaussmix(1, 1, 1), solved), "sampler")
+  expect_mixguide_error(guided_moments(gaussmix(1, 1, 1), sampler = solved), "sampler")
 })
 
 test_that("what the engine could not do is said in words", {

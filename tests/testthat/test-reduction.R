@@ -209,7 +209,7 @@ test_that("a log-density is affordable if it is so in the dimensions that are le
   # orthogonal to the line of the means it is a Gaussian, whose law is known
   line <- gaussmix(c(.3, .3, .4), c(-1, 0, 2) * .1 * sqrt(256), .25, class = class)
   inside <- guidance_sweep(line, "a", 0, sampler = sampler_ddim(20))
-  across <- guided_moments(gaussmix(1, 0, .25), sampler_ddim(20))$cov
+  across <- guided_moments(gaussmix(1, 0, .25), sampler = sampler_ddim(20))$cov
   truth <- inside$entropy + 255 / 2 * log(2 * pi * exp(1) * drop(across))
   estimate <- entropy(run)
   expect_lt(abs(estimate$estimate - truth), 5 * estimate$se)
@@ -258,7 +258,8 @@ test_that("across the subspace a stochastic run has the moments of a Gaussian's"
   m <- mixture("common full")
   sampler <- sampler_ddpm(15)
   run <- guided_sample(m, n, guidance("a", 3), sampler, key = c(9, 9))
-  exact <- guided_moments(gaussmix(1, m$means[1, , drop = FALSE], component_cov(m, 1)), sampler)
+  exact <- guided_moments(gaussmix(1, m$means[1, , drop = FALSE], component_cov(m, 1)),
+                          sampler = sampler)
   space <- reduced_space(m)
   # an orthonormal basis of what is left, in the coordinates of the particles
   N <- space$basis %*% qr.Q(qr(space$within), complete = TRUE)[, -(1:8)]
@@ -296,7 +297,7 @@ test_that("runs of one key are coupled, whatever the strength", {
 
 test_that("bits do not depend on chunks, threads or blocks", {
   split_run <- function(m, sampler, start, cuts) {
-    plan <- sampling_plan(m, 600, "a", sampler, schedule_ou(), NULL, start, NULL, "auto", FALSE)
+    plan <- sampling_plan(diffusion(m, "a", sampler, start = start), 600)
     guide <- guidance_models(guidance("a", 2), m)
     levels <- plan$levels
     levels$coef <- vapply(plan$program$level_times, guide$coef, double(2))

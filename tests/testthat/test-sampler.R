@@ -355,7 +355,7 @@ test_that("samplers that use the denoised point start where nothing is left of t
   expect_identical(schedule$a(c(30, 29.5)), c(0, 0))
   expect_identical(schedule$b2(30), 1)
   for (sampler in from_denoised) {
-    exact <- guided_moments(one, sampler, schedule)
+    exact <- guided_moments(one, sampler = sampler, schedule = schedule)
     n <- 4000
     run <- guided_sample(one, n, NULL, sampler, schedule, key = c(3, 4))
     expect_lt(abs(mean(run$x) - exact$mean), 4.5 * sqrt(exact$cov / n))
@@ -401,7 +401,7 @@ test_that("samplers that cannot start there say so", {
   ddim <- sampler_ddim(NULL)
   forgotten(guided_sample(m, 5, guidance("a", 2, power = 1), ddim, schedule))
   forgotten(guided_sample(m, 5, NULL, ddim, schedule, score_error = score_error(bias = 1)))
-  forgotten(path_kl(m, sampler_ddpm(NULL), schedule))
+  forgotten(path_kl(m, sampler = sampler_ddpm(NULL), schedule = schedule))
   forgotten(coupled_paths(m, "a", 1, 5, ddim, schedule))
 })
 
@@ -485,7 +485,7 @@ test_that("op_eval() gives what is wanted", {
       }
     }
   }
-  moments <- lapply(all, function(s) guided_moments(one, s))
+  moments <- lapply(all, function(s) guided_moments(one, sampler = s))
   expect_equal(moments[[2]], moments[[1]], tolerance = 1e-10)
   expect_equal(moments[[3]], moments[[1]], tolerance = 1e-10)
   line <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5), c("a", "b"))

@@ -84,7 +84,7 @@ test_that("correctors have the law that they should, up to a bias that vanishes 
                   grid = c(.5, .4))
   target <- diffuse(gaussian, .4)
   bias <- function(corrector) {
-    law <- guided_moments(gaussian, sampler_corrected(stay, corrector))
+    law <- guided_moments(gaussian, sampler = sampler_corrected(stay, corrector))
     expect_equal(law$mean, drop(target$means), tolerance = 1e-6)
     drop(law$cov / target$values - 1)
   }
@@ -137,7 +137,7 @@ test_that("score evaluations are counted", {
 test_that("DPOM and DPUM have the closed-form rows of the theory for N(1.5, .25)", {
   G1 <- gaussmix(1, 1.5, .25)
   row <- function(sampler, kl, scores, mean = NULL, var = NULL) {
-    law <- guided_moments(G1, sampler)
+    law <- guided_moments(G1, sampler = sampler)
     expect_identical(score_evaluations(sampler), scores)
     expect_lt(abs(law$kl / kl - 1), 1e-8)
     if (is.null(mean)) return()
@@ -195,9 +195,10 @@ test_that("DPOM prints what it is, and bad input to correctors names the argumen
 
 test_that("a step that is a function may be 0 but not negative", {
   still <- function(make) {
-    guided_moments(gaussmix(1, 1, 2), sampler_corrected(sampler_ddim(3), make(function(t) 0 * t)))
+    guided_moments(gaussmix(1, 1, 2),
+                   sampler = sampler_corrected(sampler_ddim(3), make(function(t) 0 * t)))
   }
-  alone <- guided_moments(gaussmix(1, 1, 2), sampler_ddim(3))
+  alone <- guided_moments(gaussmix(1, 1, 2), sampler = sampler_ddim(3))
   expect_equal(still(corrector_langevin), alone)
   expect_equal(still(corrector_underdamped), alone)
   back <- sampler_corrected(sampler_ddim(3), corrector_langevin(function(t) -1))
@@ -222,10 +223,12 @@ test_that("a corrector may come before the step", {
   # one Gaussian: it mends a start that is too early, and needs no score at the end
   gaussian <- gaussmix(1, 1.5, .25)
   kl <- function(...) {
-    guided_moments(gaussian, sampler_corrected(sampler_ddim(50), corrector_langevin(.2, 20), ...),
+    guided_moments(gaussian,
+                   sampler = sampler_corrected(sampler_ddim(50), corrector_langevin(.2, 20), ...),
                     horizon = 1)$kl
   }
-  expect_lt(kl(1, "before"), guided_moments(gaussian, sampler_ddim(50), horizon = 1)$kl / 4)
+  expect_lt(kl(1, "before"),
+            guided_moments(gaussian, sampler = sampler_ddim(50), horizon = 1)$kl / 4)
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   expect_error(guided_sample(points, 5, sampler = sampler_corrected(sampler_ddim(9))),
                class = "mixguide_error_singular")

@@ -188,7 +188,7 @@ test_that("nothing is said of other covariances or classes; one component has no
   zero <- condition(named_mixture("H3"), euler(9), strength = 0)
   expect_true(zero[["no fold"]]$holds)
   expect_identical(condition(two, euler(9), strength = 1e6)$monotone$steps, NA_real_)
-  given <- step_condition(two, "1", 1, sampler_em(grid = c(5, 2, 0)))
+  given <- step_condition(two, guidance("1", 1), sampler_em(grid = c(5, 2, 0)))
   expect_true(all(is.na(given$steps)))
 })
 
@@ -197,37 +197,39 @@ test_that("a capped strength keeps the class whole, whatever the strength", {
   mixture <- named_mixture("D3")
   for (sampler in list(euler(20), em(20))) for (claim in c("entropy", "no fold")) {
     if (sampler$stochastic && claim == "no fold") next
-    strength <- capped_strength(mixture, "1", 200, sampler, horizon = 5, claim = claim)
+    strength <- capped_strength(mixture, guidance("1", 200), sampler, horizon = 5, claim = claim)
     run <- guided_sample(mixture, 2000, guidance("1", strength), sampler, horizon = 5)
     expect_gt(mean(run$confidence), .85)
     if (claim == "no fold") expect_false(any(run$folded))
     plain <- guided_sample(mixture, 2000, guidance("1", 200), sampler, horizon = 5)
     expect_lt(mean(plain$confidence), .1)
   }
-  expect_identical(capped_strength(mixture, "1", .1, euler(50), horizon = 5)(2), .1)
-  expect_error(capped_strength(named_mixture("B2"), "1", 1), "covariances of the components differ",
+  expect_identical(capped_strength(mixture, guidance("1", .1), euler(50), horizon = 5)(2), .1)
+  expect_error(capped_strength(named_mixture("B2"), guidance("1", 1)),
+               "covariances of the components differ",
                class = "mixguide_error")
 })
 
 test_that("it prints what is known, and bad input is refused", {
-  x <- step_condition(named_mixture("C3"), "1", 1, em(50), horizon = 5)
+  x <- step_condition(named_mixture("C3"), guidance("1", 1), em(50), horizon = 5)
   expect_output(print(x), "\\[yes\\] no particle's confidence falls below")
   expect_output(print(x), "from 5 steps")
   expect_null(attr(as.data.frame(x), "setup"))
   expect_drawn(autoplot(x))
-  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", 1, euler(5))),
+  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), guidance("1", 1), euler(5))),
                class = "mixguide_error")
-  expect_error(step_condition(two, "1", strength = -1), "`strength`", class = "mixguide_error")
+  expect_error(step_condition(two, guidance("1", -1)), "`strength`", class = "mixguide_error")
   expect_error(step_condition(two, "3"), "`class`", class = "mixguide_error")
   # one component: nothing to guide away from, but a stochastic sampler has no map
   alone <- gaussmix(1, 0, .01)
-  expect_identical(step_condition(alone, "1", 1, em(5))$holds, c(TRUE, TRUE, TRUE, NA))
-  expect_identical(step_condition(alone, "1", 1, sampler_ddim(5))$holds[4], TRUE)
+  expect_identical(step_condition(alone, guidance("1", 1), em(5))$holds, c(TRUE, TRUE, TRUE, NA))
+  expect_identical(step_condition(alone, guidance("1", 1), sampler_ddim(5))$holds[4], TRUE)
 })
 
 test_that("nothing is claimed of steps whose noise depends on the score", {
   m <- gaussmix(rep(1, 3), rbind(c(0, 0), c(1, 2), c(2, -.5)), .3)
-  found <- as.data.frame(step_condition(m, "1", 1, sampler_ddpm(40, "matched")))
+  found <- as.data.frame(step_condition(m, guidance("1", 1), sampler_ddpm(40, "matched")))
   expect_false(any(found$holds %in% TRUE))
-  expect_true(any(as.data.frame(step_condition(m, "1", 1, sampler_ddpm(40)))$holds %in% TRUE))
+  expect_true(any(as.data.frame(step_condition(m, guidance("1", 1),
+                                               sampler_ddpm(40)))$holds %in% TRUE))
 })

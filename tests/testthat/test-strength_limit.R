@@ -48,7 +48,7 @@ test_that("a strength that falls with the noise level bears more", {
   withr::local_seed(2)
   sampler <- sampler_em(50, "uniform")
   shape <- function(t) 1 / (1 + 9 * exp(-2 * t))
-  falling <- strength_limit(aligned(3), "1", sampler, horizon = 5, loss = 0, shape = shape)
+  falling <- strength_limit(aligned(3), guidance("1", shape), sampler, horizon = 5, loss = 0)
   expect_gt(falling$estimate, 20)
 })
 
