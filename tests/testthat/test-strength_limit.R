@@ -75,9 +75,8 @@ test_that("it is found for several dimensions, classes of several components, an
 
 test_that("bad input is refused", {
   m <- aligned(3)
-  expect_error(strength_limit(m, "4"), "`class`", class = "mixguide_error")
+  expect_error(strength_limit(m, "4"), "`guidance`", class = "mixguide_error")
   expect_error(strength_limit(m, "1", range = c(2, 1)), "`range`", class = "mixguide_error")
-  expect_error(strength_limit(m, "1", shape = 2), "`shape`", class = "mixguide_error")
   expect_error(strength_limit(m, "1", loss = -1), "`loss`", class = "mixguide_error")
   expect_error(strength_limit(m, "1", sampler = "ddim"), "`sampler`", class = "mixguide_error")
 })
