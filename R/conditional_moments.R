@@ -33,7 +33,8 @@
 #' }
 #' @export
 conditional_moments <- function(mixture, observation, method, schedule = schedule_etc(100),
-                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL) {
+                              sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"),
+                              horizon = NULL) {
   check_mixture(mixture)
   if (sum(mixture$weights > 0) > 1) {
     abort_input("mixture", "a single Gaussian", paste("a mixture of", sum(mixture$weights > 0)))

@@ -55,7 +55,8 @@
 #' conditional_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
 #' @export
 conditional_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
-                             sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
+                             sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"),
+                             horizon = NULL,
                              key = NULL, folder = NULL, cloud = FALSE) {
   check_mixture(mixture)
   check_flag(cloud, "cloud")

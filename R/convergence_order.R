@@ -55,8 +55,11 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
     abort_input("steps", "two or more increasing positive numbers", describe(steps))
   }
   if (isTRUE(list(...)$parts)) abort_input("parts", "FALSE: orders are of the whole", "TRUE")
-  samplers <- sampler_makers(if (is.null(samplers)) shipped_samplers(grid, end) else samplers,
-                             steps)
+  if (is.null(samplers)) {
+    samplers <- lapply(shipped_samplers(), function(make) make(2, grid, end))
+    names(samplers) <- sub("^sampler_", "", names(samplers))
+  }
+  samplers <- sampler_makers(samplers, steps)
   begin <- NULL
   rows <- lapply(names(samplers), function(name) {
     each <- lapply(steps, function(n) {
@@ -122,24 +125,6 @@ sampler_makers <- function(x, steps) {
     if (length(labels) == 1) labels else made[[1]]$label
   }, "")
   stats::setNames(makers, make.unique(names, " "))
-}
-
-# Every sampler of the package, by its kind.
-shipped_samplers <- function(grid, end) {
-  list("SDE Euler-Maruyama" = sampler_em(2, grid, end),
-       "SDE exponential" = sampler_exponential(2, TRUE, grid, end),
-       "SDE DDPM (scaled)" = sampler_ddpm(2, "scaled", grid, end),
-       "SDE DDPM (large)" = sampler_ddpm(2, "large", grid, end),
-       "SDE DDPM (posterior)" = sampler_ddpm(2, "posterior", grid, end),
-       "SDE DDPM (matched)" = sampler_ddpm(2, "matched", grid, end),
-       "ODE Euler" = sampler_euler(2, grid, end),
-       "ODE exponential" = sampler_exponential(2, FALSE, grid, end),
-       "ODE DDIM" = sampler_ddim(2, 0, grid, end),
-       "ODE Heun" = sampler_heun(2, grid, end),
-       "ODE exponential, order 2" = sampler_exponential(2, FALSE, grid, end, order = 2),
-       "ODE DPM-Solver-2" = sampler_dpm_2(2, grid, end),
-       "ODE DPM-Solver++ 2M" = sampler_dpmpp_2m(2, grid, end),
-       "ODE Runge-Kutta 4" = sampler_rk4(2, grid, end))
 }
 
 #' @export

@@ -84,11 +84,11 @@
 #' @seealso [path_kl()], [guided_error()], [plan_sampler()] to find a sampler for a wanted error.
 #' @examples
 #' m <- named_mixture("A1")
-#' budget <- error_budget(m, sampler_exponential(50, TRUE, "uniform"), horizon = 3)
+#' budget <- error_budget(m, sampler_exponential(50, "uniform", stochastic = TRUE), horizon = 3)
 #' budget
 #' plot(budget)
 #' @export
-error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
+error_budget <- function(mixture, sampler = sampler_exponential(200, "uniform", stochastic = TRUE),
                          schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                          score_error = NULL, lipschitz = NULL, measure = TRUE, n = 1e4) {
   check_mixture(mixture)

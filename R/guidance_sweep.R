@@ -68,7 +68,7 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   if (inherits(class, "guidance") && !is.null(interval)) {
     abort_input("interval", "NULL where `class` is a guidance(), which has its own")
   }
-  template <- as_guidance(class, interval = interval)
+  template <- as_guidance(class, interval = interval, arg = "class")
   class <- template$class
   class_components(mixture, class)
   n <- check_particles(n, min = 2)

@@ -86,7 +86,7 @@
 #' path_kl(named_mixture("A1"), sampler, horizon = 3, score_error = score_error(bias = .1))
 #' plot(path_kl(named_mixture("A1"), sampler_em(20), horizon = 3))
 #' @export
-path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
+path_kl <- function(mixture, sampler = sampler_exponential(200, "uniform", stochastic = TRUE),
                     schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
                     score_error = NULL, along = c("paths", "grid"), n = 1e4) {
   check_extent(check_mixture(mixture))

@@ -33,7 +33,8 @@ g <- list(
 )
 s <- list(
   ddim = sampler_ddim(5), one = sampler_ddim(1), ddpm = sampler_ddpm(5), em = sampler_em(5),
-  matched = sampler_ddpm(5, "matched"), exponential = sampler_exponential(5, TRUE, "uniform"),
+  matched = sampler_ddpm(5, variance = "matched"),
+  exponential = sampler_exponential(5, "uniform", stochastic = TRUE),
   heun = sampler_heun(5, end = .01), rk4 = sampler_rk4(5, end = .01), to_zero = sampler_heun(5),
   multi = sampler_dpmpp_2m(5), logsnr = sampler_ddim(5, grid = "logsnr", end = .01),
   times = sampler_ddim(grid = c(1, .5, .1)), corrected = sampler_corrected(sampler_ddim(4)),

@@ -192,7 +192,7 @@ grid_law <- function(mixture, sampler, strength, x, horizon = 5) {
     ops <- sampler$step(k, times, schedule_ou())
     at <- Filter(function(op) op$op == "eval", ops)[[1]]$t
     coef <- ops[[length(ops)]]$coef
-    s <- drop(score(mixture, x, at, class = "1", strength = strength))
+    s <- drop(score(mixture, x, at, guidance = guidance("1", strength)))
     to <- coef[["x"]] * x + coef[["s"]] * s
     density <- drop(dnorm(outer(x, to, "-"), sd = coef[["z"]]) %*% density) * size
   }

@@ -183,6 +183,6 @@ test_that("a common full covariance has nodes in the plane too", {
   S <- matrix(c(1, .6, .6, .8), 2)
   m <- gaussmix(c(.3, .3, .4), rbind(c(0, 0), c(2, 1), c(1, -1)), S)
   expect_equal(entropy(m)$estimate, information(m)$entropy, tolerance = 1e-9)
-  found <- path_kl(m, sampler_exponential(10, TRUE, "uniform"), start = "exact")
+  found <- path_kl(m, sampler_exponential(10, "uniform", stochastic = TRUE), start = "exact")
   expect_true(all(is.finite(found$estimate)))
 })

@@ -26,7 +26,8 @@ test_that("what the guarantee asks for is enough for its bound", {
   expect_lt(steps, 400)
   horizon <- stats::uniroot(function(t) mixguide:::start_by_convexity(A1, t, schedule_ou()) - .25,
                             c(.1, 5))$root
-  budget <- error_budget(A1, sampler_exponential(steps, TRUE, "uniform"), horizon = horizon,
+  budget <- error_budget(A1, sampler_exponential(steps, "uniform", stochastic = TRUE),
+                         horizon = horizon,
                          measure = FALSE)
   bound <- budget$value[budget$statement == "bound without L, integrated"]
   expect_lte(bound, .5)

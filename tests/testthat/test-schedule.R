@@ -203,7 +203,8 @@ test_that("a schedule may leave a noise in the data", {
   one <- gaussmix(1, 1.5, .04)
   exact <- guided_moments(one, sampler_ddim(400), azula)
   expect_equal(c(exact$mean, exact$cov), c(1.5, .04 + 1e-6), tolerance = .01)
-  expect_equal(guided_moments(gaussmix(1, 0, .09), sampler_ddpm(20, "matched"), azula)$cov,
+  expect_equal(guided_moments(gaussmix(1, 0, .09), sampler_ddpm(20, variance = "matched"),
+                              azula)$cov,
                .09 + 1e-6, tolerance = 1e-5, ignore_attr = TRUE)
 })
 

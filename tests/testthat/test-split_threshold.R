@@ -33,7 +33,7 @@ test_that("the guarantee and the threshold of a DDPM have the known digits", {
   mixture <- named_mixture("D3")
   x <- seq(.02, 6, .02)
   secant <- vapply(seq(0, 1, .02), function(t) {
-    pull <- score(mixture, x, t, class = "1") - score(mixture, x, t, class = "1", strength = 1)
+    pull <- score(mixture, x, t, guidance = "1") - score(mixture, x, t, guidance = guidance("1", 1))
     max(pull / x)
   }, 0)
   expect_lt(abs(max(secant) - 2 / split_threshold(2, 3)$global), 1e-4)
