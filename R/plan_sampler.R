@@ -264,7 +264,7 @@ plan_final <- function(tried, makers, job) {
     tried$steps[1] <- tried$steps[1] + 1
   }
   tried$error[1] <- row$estimate
-  tried$evaluations[1] <- score_evaluations(sampler, job$schedule, tried$horizon[1])
+  tried$evaluations[1] <- evaluations(sampler, job$schedule, tried$horizon[1])
   list(sampler = sampler, row = row, tried = tried)
 }
 
@@ -373,7 +373,7 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
 # What a run costs: more than there is for samplers that cannot start at the horizon, as those that
 # need the score where a = 0.
 plan_cost <- function(sampler, schedule, horizon) {
-  tryCatch(score_evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
+  tryCatch(evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
     if (inherits(e, "mixguide_error_function")) stop(e)
     Inf
   })

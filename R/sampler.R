@@ -190,10 +190,10 @@ shipped_samplers <- function() {
 #'   counts once.
 #' @family samplers
 #' @examples
-#' score_evaluations(sampler_heun(50))
-#' score_evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
+#' evaluations(sampler_heun(50))
+#' evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
 #' @export
-score_evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
+evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
   check_sampler(sampler)
   check_schedule(schedule)
   times <- sampler_times(sampler, schedule, horizon)

@@ -185,7 +185,7 @@ exact_deviation <- function(sweep, rows) {
 # Confidence and entropy of a one-dimensional sampler with steps x' = f(x) + sd z, from the
 # operations it is made of and score(), by carrying the density on the equispaced grid x.
 grid_law <- function(mixture, sampler, strength, x, horizon = 5) {
-  times <- time_grid(sampler$steps, horizon)
+  times <- time_grid(sampler$steps, horizon, sampler$grid)
   size <- x[2] - x[1]
   density <- dnorm(x)
   for (k in seq_len(sampler$steps)) {

@@ -152,7 +152,7 @@ test_that("laws, errors and bounds are", {
                tolerance = 1e-9)
   expect_equal(law_distance(law$x, one(at$x))$kl, law_distance(law$u, one(at$u))$kl,
                tolerance = 1e-7)
-  tilt <- lapply(at[c("x", "u")], tilted_law, "a", 2)
+  tilt <- lapply(at[c("x", "u")], tilted_law, guidance("a", 2))
   expect_equal(law_density(tilt$x, at$back(u), log = TRUE),
                law_density(tilt$u, u, log = TRUE) - at$volume, tolerance = 1e-9)
   flow <- lapply(at[c("x", "u")], function(m) {
@@ -164,7 +164,7 @@ test_that("laws, errors and bounds are", {
   same(function(m) path_kl(one(m), sampler_em(50, "uniform"), horizon = 5))
   same(function(m) error_budget(one(m), sampler_em(50, "uniform"), horizon = 5))
   same(lipschitz, t = .1)
-  same(second_moment, t = c(0, 1))
+  same(information, t = c(0, 1), quantity = "second_moment")
   same(function(m) guidance_sweep(one(m), "a", c(0, 1), sampler = sampler_ddim(10),
                                   horizon = 5)[c("confidence", "gain")])
   fisher <- lapply(at[c("x", "u")], information, c(0, .5))

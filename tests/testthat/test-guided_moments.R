@@ -102,7 +102,7 @@ test_that("a start with any mean and covariance is carried through", {
   mixture <- gaussmix(1, rbind(c(a = 1, b = -1)), cov)
   begin <- list(mean = c(3, -2), cov = matrix(c(2, -.5, -.5, .4), 2))
   # explicit matrices for Euler
-  times <- time_grid(40, 3)
+  times <- time_grid(40, 3, "uniform")
   m <- begin$mean
   C <- begin$cov
   for (k in 1:40) {

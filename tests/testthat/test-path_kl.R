@@ -165,7 +165,7 @@ test_that("paths of one Gaussian have the integral of the squared difference of 
 
 test_that("a variance-preserving schedule is the Ornstein-Uhlenbeck process on its clock", {
   vp <- schedule_vp()
-  times <- time_grid(10, schedule = vp)
+  times <- time_grid(10, type = "uniform", schedule = vp)
   clock <- -log(vp$a(times))
   clock[11] <- 0
   run <- function(times, schedule) {

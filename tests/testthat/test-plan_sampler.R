@@ -5,7 +5,7 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   made <- guided_error(A1, plan$sampler, horizon = plan$horizon)
   expect_lte(made$estimate[3], .03)
   expect_equal(plan$error$estimate, made$estimate[3])
-  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_identical(plan$evaluations, min(plan$tried$evaluations, na.rm = TRUE))
   # one step fewer does not do
   fewer <- sampler_heun(plan$sampler$steps - 1)
@@ -98,7 +98,7 @@ test_that("a budget is spent as well as may be", {
   some <- c("sampler_dpmpp_2m", "sampler_heun", "sampler_ddim")
   plan <- plan_sampler(D3, evaluations = 20, samplers = some)
   expect_lte(plan$evaluations, 20)
-  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_true(all(plan$tried$evaluations <= 20))
   expect_equal(plan$error$estimate, min(plan$tried$error, na.rm = TRUE))
   expect_lt(plan$error$estimate, .01)

@@ -192,9 +192,9 @@ test_that("coefficients may differ between coordinates and registers may feed on
 })
 
 test_that("a sampler finds its times", {
-  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5, "quadratic"))
+  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5))
   short <- sampler_heun(10, "uniform", .1)
-  expect_identical(sampler_times(short, ou, 3), time_grid(10, 3, end = .1))
+  expect_identical(sampler_times(short, ou, 3), time_grid(10, 3, "uniform", .1))
   expect_identical(sampler_times(sampler_ddpm(NULL), ddpm), as.double(50:0))
   expect_identical(sampler_times(sampler_ddpm(NULL, end = 1), ddpm, 20), as.double(20:1))
   given <- sampler_heun(grid = c(2, 1, .5))
@@ -384,7 +384,7 @@ test_that("samplers that use the denoised point start where nothing is left of t
                                           schedule)$x)))
   # the flow from pure noise
   flow <- function(first) {
-    times <- c(first, time_grid(40, 1)[-1])
+    times <- c(first, time_grid(40, 1, "uniform")[-1])
     guided_sample(m, 50, guidance("a", 1), sampler_ddim(grid = times), schedule_flow(),
                   key = c(5, 6))$x
   }

@@ -13,13 +13,13 @@ test_that("one-score steps have the coefficients of the literature", {
                 list(sampler_exponential(50, "uniform", stochastic = TRUE),
                      c(exp(h), 2 * expm1(h))))
   for (case in known) {
-    step <- one_score_steps(case[[1]], time_grid(50, 5), schedule_ou())
+    step <- one_score_steps(case[[1]], time_grid(50, 5, "uniform"), schedule_ou())
     expect_equal(step$alpha, rep(case[[2]][1], 50))
     expect_equal(step$beta, rep(case[[2]][2], 50))
     expect_equal(step$t, 5 - 0:49 / 10)
     # whether written for one step or for all
     case[[1]]$vectorised <- FALSE
-    expect_equal(one_score_steps(case[[1]], time_grid(50, 5), schedule_ou()), step)
+    expect_equal(one_score_steps(case[[1]], time_grid(50, 5, "uniform"), schedule_ou()), step)
   }
   expect_null(one_score_steps(sampler_rk4(5), time_grid(5), schedule_ou()))
   expect_null(one_score_steps(sampler_dpmpp_2m(5), time_grid(5), schedule_ou()))

@@ -3,7 +3,7 @@
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 tables <- function() {
   list(guidance_sweep(m, "a", 0:2, n = 50), guided_error(m, sampler_heun(10)),
-       information(m, c(.1, 1)), lipschitz(m, c(.1, 1)), second_moment(m, c(.1, 1)),
+       information(m, c(.1, 1)), lipschitz(m, c(.1, 1)), information(m, c(.1, 1), quantity = "second_moment"),
        path_kl(m, sampler_exponential(10, stochastic = TRUE)),
        error_budget(m, sampler_exponential(10, stochastic = TRUE), measure = FALSE),
        guidance_scan(m, "a", steps = c(5, 10), strength = 0:1, n = 50),

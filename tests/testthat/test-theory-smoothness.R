@@ -163,7 +163,7 @@ test_that("correctors have the known costs and errors on A1, and do not beat the
   for (i in seq_len(nrow(rows))) {
     row <- rows[i, ]
     sampler <- corrector_sampler(row)
-    if (!is.na(row$scores)) expect_equal(score_evaluations(sampler), row$scores)
+    if (!is.na(row$scores)) expect_equal(evaluations(sampler), row$scores)
     error <- guided_error(named_mixture("A1"), sampler)
     tv[i] <- total_variation(error)
     expect_equal(tv[i], as.numeric(row$tv), tolerance = 1e-3)

@@ -71,7 +71,7 @@ test_that("other arguments that were let through are refused", {
   refused(observed_law(m, variables = sum), "variables")
   refused(plan_sampler(m, grids = character()), "grids")
   refused(schedule_ddpm(quote(a + b)), "alpha")
-  refused(lyapunov_sum(1, .1, 3, schedule = list()), "schedule")
+  refused(split_threshold(1, 3, strength = 1, schedule = list()), "schedule")
   refused(guided_summary(m, 2^53, guidance("a", 1)), "n")
   plane <- gaussmix(c(.5, .5), cbind(0:1, 0), 1)
   refused(path_kl(m, sampler_em(3), score_error = score_error(model = plane)), "model")
