@@ -43,7 +43,6 @@
 #'   to rounding. `global` is found by maximisation, to about eight digits; for `m = Inf` it is the
 #'   limit, where `S` is the larger of 2 and `2 kappa*`.
 #'
-#' @inheritParams guidance_sweep
 #' @param rho Weight of both outer components together over that of the middle one, positive.
 #' @param m Distance of the outer means from the middle, in standard deviations of a component.
 #' @param step Length of the steps of the thresholds `ddim` and `ddpm`, below 2.

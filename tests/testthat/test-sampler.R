@@ -191,6 +191,28 @@ test_that("coefficients may differ between coordinates and registers may feed on
   })
 })
 
+test_that("every constructor takes steps, grid and end, then its own, and is shipped", {
+  exported <- grep("^sampler_", getNamespaceExports("mixguide"), value = TRUE)
+  # made of other samplers, on times that their sizes settle, and no constructor
+  exported <- setdiff(exported, c("sampler_corrected", "sampler_dpom", "sampler_dpum",
+                                  "sampler_limit"))
+  for (name in exported) {
+    make <- get(name, asNamespace("mixguide"))
+    expect_identical(formals(make)[1:3], formals(sampler)[c("steps", "grid", "end")])
+    made <- make(7, "uniform", .1)
+    expect_identical(made[c("steps", "grid", "end")], list(steps = 7, grid = "uniform", end = .1))
+    expect_identical(formals(make)$grid, eval(formals(time_grid)$type)[1])
+  }
+  shipped <- shipped_samplers()
+  expect_setequal(sub("[(].*", "", names(shipped)), exported)
+  for (call in names(shipped)) {
+    named <- sub("^(sampler_[a-z0-9_]+)[(]?", "\\1(7, 'uniform', .1, ", sub("[)]$", "", call))
+    named <- eval(parse(text = paste0(sub(", $", "", named), ")")))
+    made <- shipped[[call]](7, "uniform", .1)
+    expect_identical(made[names(made) != "step"], named[names(named) != "step"])
+  }
+})
+
 test_that("a sampler finds its times", {
   expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5))
   short <- sampler_heun(10, "uniform", .1)
