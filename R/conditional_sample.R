@@ -98,7 +98,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
 
 # The process of the zero-shot methods: DDPM through the steps of its own schedule.
 zero_shot_default <- function() {
-  list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, "scaled", end = 1))
+  list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"))
 }
 
 not_zero_shot <- c("guidance", "score_error")

@@ -225,7 +225,8 @@ cell_distances <- function(u, cells) {
 #' @export
 compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(), n = 1000,
                               schedule = schedule_etc(100),
-                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
+                              sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"),
+                              horizon = NULL,
                               key = NULL, ...) {
   check_dots(..., also = judge_samples)
   methods <- named_methods(methods)

@@ -113,7 +113,7 @@ path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
 
 # The process of the guarantees: the reverse SDE by exponential steps.
 stochastic_default <- function() {
-  list(sampler = sampler_exponential(200, TRUE, "uniform"))
+  list(sampler = sampler_exponential(200, "uniform", stochastic = TRUE))
 }
 
 # The same from what information_along() says.

@@ -47,8 +47,9 @@
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
 #'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
-#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only: its
-#'   steps also take the derivative of the score, which score evaluations do not count.
+#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only, as are
+#'   `"large"` and `"scaled"`: its steps also take the derivative of the score, which score
+#'   evaluations do not count.
 #' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"` and, but for schedules of
 #'   discrete steps, `"exponential"` and `"logsnr"` (not if `end` is 0).
 #' @param end `NULL`: chosen, and the target is the mixture; or the time at which to stop, whose law
@@ -266,7 +267,7 @@ plan_final <- function(tried, makers, job) {
     tried$steps[1] <- tried$steps[1] + 1
   }
   tried$error[1] <- row$estimate
-  tried$evaluations[1] <- score_evaluations(sampler, job$schedule, tried$horizon[1])
+  tried$evaluations[1] <- evaluations(sampler, job$schedule, tried$horizon[1])
   list(sampler = sampler, row = row, tried = tried)
 }
 
@@ -302,28 +303,12 @@ law_dimension <- function(mixture) {
 
 # Samplers as functions of steps, grid and end.
 plan_makers <- function(samplers, inner) {
-  made_here <- list(
-    sampler_heun = sampler_heun,
-    "sampler_exponential(order = 2)" = function(steps, grid, end) {
-      sampler_exponential(steps, FALSE, grid, end, order = 2)
-    },
-    sampler_dpm_2 = sampler_dpm_2, sampler_rk4 = sampler_rk4,
-    sampler_dpmpp_2m = sampler_dpmpp_2m,
-    sampler_ddim = function(steps, grid, end) sampler_ddim(steps, 0, grid, end),
-    sampler_exponential = function(steps, grid, end) sampler_exponential(steps, FALSE, grid, end),
-    sampler_euler = sampler_euler,
-    sampler_ddpm = function(steps, grid, end) sampler_ddpm(steps, "posterior", grid, end),
-    'sampler_ddpm(variance = "matched")' = function(steps, grid, end) {
-      sampler_ddpm(steps, "matched", grid, end)
-    },
-    "sampler_exponential(stochastic = TRUE)" = function(steps, grid, end) {
-      sampler_exponential(steps, TRUE, grid, end)
-    },
-    sampler_em = sampler_em
-  )
+  made_here <- shipped_samplers()
   if (is.null(samplers)) {
-    matched <- names(made_here) == 'sampler_ddpm(variance = "matched")'
-    return(made_here[if (inner == 1) !matched else 1:8])
+    # of the variances of DDPM its default alone
+    plain <- made_here[!grepl("variance", names(made_here))]
+    stochastic <- vapply(plain, function(make) make(2, "uniform", 0)$stochastic, NA)
+    return(plain[inner == 1 | !stochastic])
   }
   if (is.character(samplers)) {
     unknown <- setdiff(samplers, names(made_here))
@@ -391,7 +376,7 @@ plan_horizons <- function(mixture, schedule, end, errors, row, n) {
 # What a run costs: more than there is for samplers that cannot start at the horizon, as those that
 # need the score where a = 0.
 plan_cost <- function(sampler, schedule, horizon) {
-  tryCatch(score_evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
+  tryCatch(evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
     if (inherits(e, "mixguide_error_function")) stop(e)
     Inf
   })

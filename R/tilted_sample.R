@@ -100,7 +100,7 @@
 #' tilted
 #' # what guidance samples instead
 #' confidence(guided_sample(m, 1000, guidance("1", 1), sampler_em(100)))
-#' confidence(tilted_law(m, "1", 1))
+#' confidence(tilted_law(m, guidance("1", 1)))
 #' @export
 tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "path"),
                           strength = NULL, resample = 1, exact = FALSE, folder = NULL) {
@@ -511,7 +511,7 @@ autoplot.tilted_sample <- function(object, variables = NULL, ...) {
   picture <- autoplot.guided_sample(shown, variables, ...)
   picture$labels$title <- paste(picture$labels$title, "and weighted to the tilt")
   if (ncol(object$x) > 1) return(picture)
-  law <- tilted_law(object$mixture, object$guidance$class, object$tilt,
+  law <- tilted_law(object$mixture, guidance(object$guidance$class, object$tilt),
                     object$times[length(object$times)], object$schedule)
   seen <- law$log_density > max(law$log_density) - 8
   curve <- data.frame(x = law$x[seen, 1], density = exp(law$log_density[seen]))

@@ -28,7 +28,7 @@ coverage_cases <- local({
               c("confidence", "entropy", "log normaliser"))
     }
   }
-  law <- tilted_law(A2, "1", 1)
+  law <- tilted_law(A2, guidance("1", 1))
   tilt <- c(confidence(law)$estimate, entropy(law)$estimate, law$log_normaliser)
   y <- observation(.8, H = cbind(1, .5), noise = .3^2)
   list(
@@ -106,7 +106,8 @@ coverage_cases <- local({
       rows_of(at, at$part)
     }),
     "path_kl" = list(run = function() {
-      at <- path_kl(G4, sampler = sampler_exponential(5, TRUE, "uniform"), horizon = 2, n = 400)
+      at <- path_kl(G4, sampler = sampler_exponential(5, "uniform", stochastic = TRUE), horizon = 2,
+                    n = 400)
       rows_of(at, at$part)[c(2, 4), ]
     }),
     "impute, pooled" = list(truth = mean(M2)[2], run = function() {

@@ -265,8 +265,8 @@ test_that("labels are text, the same for the same number, and never empty", {
   m <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "a\rb"))
   truth <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "c"))
   x <- c(-1, .5, 3)
-  expect_identical(score(m, x, .1, class = guidance(c("a", "b"), 2, negative = "a\rb")),
-                   score(truth, x, .1, class = guidance(c("a", "b"), 2, negative = "c")))
+  expect_identical(score(m, x, .1, guidance = guidance(c("a", "b"), 2, negative = "a\rb")),
+                   score(truth, x, .1, guidance = guidance(c("a", "b"), 2, negative = "c")))
   same <- guidance_models(guidance(c("a", "b"), 2, negative = c("b", "a")), truth)
   expect_identical(nrow(same$models), 2L)
   expect_true(all(same$coef(1, "gain") == 0))

@@ -37,7 +37,8 @@ test_that("the simulation table of M2 is reproduced", {
   set.seed(7)
   for (row in table) {
     n <- if (row[[1]]$name == "repaint") 4000 else 8000
-    run <- conditional_sample(m2, n, given, row[[1]], sampler = sampler_ddpm(NULL, "scaled"))
+    run <- conditional_sample(m2, n, given, row[[1]],
+                              sampler = sampler_ddpm(NULL, variance = "scaled"))
     label <- format(row[[1]])
     expect_lt(max(abs(colMeans(run$x) - unlist(row[2:3]))), .05, label)
     expect_lt(max(abs(cov(run$x)[c(1, 2, 4)] - unlist(row[4:6]))), .08, label)
@@ -59,7 +60,7 @@ test_that("without noise BO and DDNM are the same run, and miss the weights of t
 test_that("the exact score with matched noise is near the posterior in few steps", {
   set.seed(10)
   run <- conditional_sample(m2, 8000, given, zero_shot_exact(), schedule = schedule_etc(60),
-                          sampler = sampler_ddpm(NULL, "matched", end = 1))
+                          sampler = sampler_ddpm(NULL, end = 1, variance = "matched"))
   exact <- moments(exact_target(run))
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .06)
   expect_lt(max(abs(cov(run$x) - exact$cov)), .06)
@@ -143,7 +144,7 @@ test_that("point masses, impossible distances and other schedules end in numbers
     expect_true(finite(points, 8, observation(.8, H, .1), method, schedule = schedule_etc(20)))
     expect_true(finite(m2, 8, observation(1e6, H, .1), method, schedule = schedule_etc(20)))
     expect_true(finite(m2, 8, given, method, schedule = schedule_ve(),
-                       sampler = sampler_ddpm(20, "scaled", end = .01)))
+                       sampler = sampler_ddpm(20, end = .01, variance = "scaled")))
   }
   # the only point that y = 2 leaves
   run <- conditional_sample(points, 200, observation(2, H), zero_shot_exact(),
@@ -187,7 +188,7 @@ test_that("what is wrong is said", {
                                          sampler = sampler_em(9)), "sampler")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4),
                                          sampler = sampler_heun(9)), "sampler")
-  matched <- sampler_ddpm(NULL, "matched", end = 1)
+  matched <- sampler_ddpm(NULL, end = 1, variance = "matched")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_bo(), sampler = matched),
                         "sampler")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4), sampler = matched),
@@ -195,10 +196,11 @@ test_that("what is wrong is said", {
   # no noise in the last step: no weights
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4),
                                            schedule = schedule_etc(20),
-                                         sampler = sampler_ddpm(NULL, "posterior")), "sampler")
+                                         sampler = sampler_ddpm(NULL,
+                                                                variance = "posterior")), "sampler")
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_tds(4),
                                 schedule = schedule_etc(20), sampler = sampler_ddpm(NULL,
-                                                                                    "scaled")),
+                                                                                    variance = "scaled")),
                class = "mixguide_error_singular")
   # Heun takes the score at t = 0, where it does not exist
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_ddnm(),

@@ -6,7 +6,8 @@ full <- function(seed) {
 }
 
 samplers <- list(sampler_euler(20), sampler_em(20), sampler_ddim(20), sampler_ddim(20, eta = .5),
-                 sampler_ddpm(20), sampler_exponential(20), sampler_exponential(20, TRUE),
+                 sampler_ddpm(20), sampler_exponential(20),
+                 sampler_exponential(20, stochastic = TRUE),
                  sampler_heun(10), sampler_rk4(10), sampler_dpmpp_2m(15, end = .01))
 
 test_that("what a path gains is the guidance it met, to rounding, for every sampler", {
@@ -124,7 +125,8 @@ test_that("at a corner along eigenvectors, and at an end of a line, every increa
 test_that("where there is no identity it says why", {
   why <- function(...) coupled_paths(..., n = 5)$why
   expect_match(why(named_mixture("B2"), "1", 1), "covariances")
-  expect_match(why(named_mixture("C2"), "1", 1, sampler = sampler_ddpm(5, "matched")), "noise")
+  expect_match(why(named_mixture("C2"), "1", 1, sampler = sampler_ddpm(5, variance = "matched")),
+               "noise")
   two <- gaussmix(c(1, 1, 1), c(0, 1, 2), 1, class = c("a", "a", "b"))
   expect_match(why(two, "a", 1), "several components")
   dots <- gaussmix(c(1, 1), c(0, 1), 0)

@@ -8,7 +8,7 @@ key <- c(3, 4)
 # Every function that takes a diffusion: what it is asked here, the diffusion, and its other
 # arguments.
 asked <- function() {
-  ddpm <- sampler_ddpm(NULL, "scaled", end = 1)
+  ddpm <- sampler_ddpm(NULL, end = 1, variance = "scaled")
   y <- observation(.5, H = 1, noise = .1)
   list(
     guided_sample = list(list(m, guide, ode), n = 20),

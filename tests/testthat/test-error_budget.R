@@ -1,4 +1,4 @@
-exponential_sde <- function(n, grid = "uniform") sampler_exponential(n, TRUE, grid)
+exponential_sde <- function(n, grid = "uniform") sampler_exponential(n, grid, stochastic = TRUE)
 value_of <- function(budget, statement, measure = "KL") {
   budget$value[budget$measure == measure & budget$statement == statement]
 }
@@ -39,7 +39,7 @@ test_that("with a wrong score the error of A1 is the known one, and below its pa
 
 test_that("measured errors, path divergences and bounds are in order on random mixtures", {
   samplers <- list(exponential_sde, function(n) sampler_em(n), function(n) {
-    sampler_ddpm(n, "scaled")
+    sampler_ddpm(n, variance = "scaled")
   })
   for (i in 1:3) {
     set.seed(i)
@@ -147,7 +147,7 @@ test_that("odd cases are in the table, with the reason", {
   expect_identical(value_of(budget, "measured"), NA_real_)
   expect_match(budget$note[1], "score_error")
   expect_true(all(is.finite(budget$value[budget$kind == "bound"])))
-  budget <- error_budget(A1, sampler = sampler_ddpm(20, "large"))
+  budget <- error_budget(A1, sampler = sampler_ddpm(20, variance = "large"))
   expect_setequal(budget$statement[budget$kind == "bound"],
                   c("path KL, at grid times", "by the path KL, at grid times"))
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)

@@ -123,7 +123,8 @@ test_that("every kind of guidance has the score of its definition, at a point an
       field <- function(x, t) {
         kind[[2]](c(scores_of(plain, list("a", "b", NULL), t)(x), scores_of(bad, "a", t)(x)), t)
       }
-      expect_lt(relative_error(score(plain$mixture, x, .7, class = kind[[1]]), field(x, .7)), 1e-12)
+      expect_lt(relative_error(score(plain$mixture, x, .7, guidance = kind[[1]]), field(x, .7)),
+                1e-12)
       for (sampler in list(sampler_heun(4, end = .05), sampler_dpmpp_2m(4, end = .05))) {
         run <- guided_sample(plain$mixture, 3, kind[[1]], sampler, start = x, log_density = "none")
         expect_lt(relative_error(run$x, slow_path(x, sampler, field)), 1e-11,
@@ -247,7 +248,7 @@ test_that("kinds that cannot be are answered by name", {
   expect_mixguide_error(guided_sample(m, 2, guidance("a") + guidance("c")), "class")
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, power = 1), log_density = "map"),
                         "log_density")
-  expect_mixguide_error(score_jacobian(m, 0, class = guidance("a", 1, power = 1)), "power")
+  expect_mixguide_error(score_jacobian(m, 0, guidance = guidance("a", 1, power = 1)), "power")
 })
 
 test_that("powers and biases are the same for every engine, block and number of threads", {
@@ -290,7 +291,7 @@ test_that("labels may hold anything", {
   for (other in labels[3:6]) {
     models <- guidance_models(guidance(c("a", "b"), 2, negative = other), m)
     guided <- core_eval(m, x, 1, 0, models$models, models$coef(1), "score")
-    to <- function(class) score(m, x, class = class)
+    to <- function(class) score(m, x, guidance = class)
     expect_equal(guided, 3 * to(c("a", "b")) - 2 * to(other), ignore_attr = TRUE)
   }
 })

@@ -39,13 +39,13 @@ test_that("A1 has the tabulated error under every sampler", {
     if (!is.null(kl)) expect_lt(max(abs(found[1, ] / kl - 1)), 1e-4)
     expect_lt(max(abs(found[2, ] / variation - 1)), 1e-3)
   }
-  check(function(N) sampler_exponential(N, TRUE, "uniform"), c(6.8236e-2, 3.5757e-2),
+  check(function(N) sampler_exponential(N, "uniform", stochastic = TRUE), c(6.8236e-2, 3.5757e-2),
         c(1.657396e-2, 4.898024e-3))
   check(function(N) sampler_em(N, "uniform"), c(6.6470e-2, 3.5122e-2), c(1.597556e-2, 4.805213e-3))
-  check(function(N) sampler_ddpm(N, "scaled", "uniform"), c(7.3037e-2, 3.8711e-2),
+  check(function(N) sampler_ddpm(N, "uniform", variance = "scaled"), c(7.3037e-2, 3.8711e-2),
         c(1.900341e-2, 5.694552e-3))
-  check(function(N) sampler_ddpm(N, "large", "uniform"), c(6.1396e-2, 3.2499e-2))
-  check(function(N) sampler_ddpm(N, "matched", "uniform"), c(1.9321e-2, 6.4315e-3))
+  check(function(N) sampler_ddpm(N, "uniform", variance = "large"), c(6.1396e-2, 3.2499e-2))
+  check(function(N) sampler_ddpm(N, "uniform", variance = "matched"), c(1.9321e-2, 6.4315e-3))
   check(function(N) sampler_euler(N, "uniform"), c(4.1002e-2, 2.1148e-2))
   check(function(N) sampler_exponential(N, grid = "uniform"), c(3.6086e-2, 1.8527e-2))
   check(function(N) sampler_ddim(N, grid = "uniform"), c(5.4157e-2, 3.5210e-2))
@@ -76,7 +76,7 @@ test_that("a constant error of the score has the tabulated effect on A1", {
                  c(.4, .3604279, .339598, .6171019, .405823))
   for (i in 1:2) {
     wrong <- score_error(bias = known[i, 1])
-    sde <- errors(A1, sampler_exponential(200, TRUE, "uniform"), score_error = wrong)
+    sde <- errors(A1, sampler_exponential(200, "uniform", stochastic = TRUE), score_error = wrong)
     ode <- errors(A1, sampler_heun(200, "uniform"), score_error = wrong)
     expect_lt(max(abs(c(sde[1], ode[1]) / known[i, c(2, 4)] - 1)), 1e-4)
     expect_lt(max(abs(c(sde[3], ode[3]) / known[i, c(3, 5)] - 1)), 1e-3)
@@ -84,7 +84,7 @@ test_that("a constant error of the score has the tabulated effect on A1", {
 })
 
 test_that("B2 has the tabulated error: total variation, and divergence as far as its grid knows", {
-  found <- from_target(B2, sampler_exponential(50, TRUE, "uniform"))
+  found <- from_target(B2, sampler_exponential(50, "uniform", stochastic = TRUE))
   expect_equal(found[3], .10008, tolerance = 1e-3)
   # the table has 3.3493e-2; a sum over all pairs of nodes, on 161 x 161 over +-8, has this
   expect_equal(found[1], 3.348906021e-2, tolerance = 1e-8)
@@ -100,7 +100,7 @@ test_that("the ODE carries the error of the start to the end unchanged, the SDE 
   expect_equal(part("whole"), part("initialisation"), tolerance = 1e-4)
   expect_lt(part("exact start")[1], 1e-10)
   expect_lte(part("whole")[3], part("initialisation")[3] + part("exact start")[3])
-  expect_equal(guided_error(A1, sampler = sampler_ddpm(400, "matched", "uniform"),
+  expect_equal(guided_error(A1, sampler = sampler_ddpm(400, "uniform", variance = "matched"),
                             horizon = 1)$estimate[1],
                6.489e-4, tolerance = 1e-3)
   # the error of the start alone, in the plane and after a reduction
@@ -262,7 +262,7 @@ test_that("the start that leads to a point is found, in any dimension", {
   withr::local_seed(615)
   m <- gaussmix(c(.4, .6), rbind(c(0, 1, 2), c(1, -1, 0)), list(.3, c(.5, .2, .4)))
   run <- mixguide:::law_run(m, guidance("1", 1), sampler_ddim(20), schedule_ou(),
-                            time_grid(20), "normal", reduce = FALSE)
+                            time_grid(20, type = "uniform"), "normal", reduce = FALSE)
   out <- guided_sample(m, 200, guidance("1", 1), sampler_ddim(20), log_density = "map")
   at <- mixguide:::pull_back(run, unname(out$x))
   expect_true(all(at$found))

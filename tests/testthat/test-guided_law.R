@@ -45,7 +45,8 @@ test_that("the coarse SDE on NC1 has the tabulated confidence", {
 
 test_that("an independent program has the same law for other samplers and grids", {
   x <- seq(-7, 7, .05)
-  for (sampler in list(sampler_exponential(40, TRUE, "uniform"), sampler_ddpm(40, "large"))) {
+  for (sampler in list(sampler_exponential(40, "uniform", stochastic = TRUE),
+                       sampler_ddpm(40, variance = "large"))) {
     sampler$grid <- "uniform"
     law <- guided_law(named_mixture("E3"), guidance("1", 1), sampler, horizon = 4)
     known <- grid_law(named_mixture("E3"), sampler, 1, x, 4)
@@ -56,7 +57,7 @@ test_that("an independent program has the same law for other samplers and grids"
 test_that("samples of every stochastic sampler agree with its law", {
   withr::local_seed(601)
   mixture <- named_mixture("E3")
-  for (sampler in list(sampler_ddpm(20), sampler_ddim(20, .5), sampler_em(20))) {
+  for (sampler in list(sampler_ddpm(20), sampler_ddim(20, eta = .5), sampler_em(20))) {
     law <- guided_law(mixture, guidance("1", 1), sampler, start = "exact")
     run <- guided_sample(mixture, 2e4, guidance("1", 1), sampler, start = "exact")
     row <- confidence(run)
@@ -68,7 +69,7 @@ test_that("samples of every stochastic sampler agree with its law", {
 })
 
 test_that("one Gaussian has the law that guided_moments() gives", {
-  for (sampler in list(sampler_em(30), sampler_ddpm(30), sampler_ddpm(30, "scaled"),
+  for (sampler in list(sampler_em(30), sampler_ddpm(30), sampler_ddpm(30, variance = "scaled"),
                        sampler_rk4(8))) {
     exact <- guided_moments(named_mixture("G1"), sampler = sampler, horizon = 3)
     law <- guided_law(named_mixture("G1"), sampler = sampler, horizon = 3)
@@ -301,7 +302,7 @@ test_that("noise in some steps, several times in one, and in the middle of one h
 })
 
 test_that("noise with a covariance that depends on the place has its law", {
-  matched <- sampler_ddpm(6, "matched")
+  matched <- sampler_ddpm(6, variance = "matched")
   expect_moments(named_mixture("G1"), matched)
   tilted <- gaussmix(1, t(c(1, -1)), matrix(c(1, .4, .4, .5), 2))
   expect_moments(tilted, matched)
@@ -366,14 +367,15 @@ test_that("wrong scores have their laws", {
 })
 
 test_that("what has no noise at all is said to have no density", {
-  law <- function(...) guided_law(sampler = sampler_ddpm(10, "matched", ...), gaussmix(1, 0, 0))
+  law <- function(...) guided_law(sampler = sampler_ddpm(10, variance = "matched", ...),
+                                  gaussmix(1, 0, 0))
   expect_error(law(), class = "mixguide_error_singular")
   expect_equal(moments(law(end = .01))$cov[1], -expm1(-.02), tolerance = 1e-6)
 })
 
 test_that("matched noise that guidance makes vanish in places leaves mass and moments right", {
   m <- named_mixture("A1")
-  sampler <- sampler_ddpm(20, "matched")
+  sampler <- sampler_ddpm(20, variance = "matched")
   law <- expect_silent(guided_law(m, guidance("1", 4), sampler))
   expect_lt(abs(law$mass - 1), 1e-6)
   n <- 1e5

@@ -9,20 +9,25 @@ test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
     expect_lt(abs(result$kl / kl - 1), 1e-9)
   }
   row(sampler_em(100, "uniform"), "exact", 1.494595341743, .280249080095, 3.1928399023e-3)
-  row(sampler_exponential(100, TRUE, "uniform"), "exact", 1.5, .282658317265, 3.6189891371e-3)
-  row(sampler_ddpm(100, "scaled", grid = "uniform"), "exact", 1.5, .290706946054, 5.4136776601e-3)
-  row(sampler_ddpm(100, "large", grid = "uniform"), "exact", 1.5, .273786530219, 2.0039785337e-3)
-  row(sampler_ddpm(100, "matched", grid = "uniform"), "normal", 1.499068736655, .250000289084,
+  row(sampler_exponential(100, "uniform", stochastic = TRUE), "exact", 1.5, .282658317265,
+      3.6189891371e-3)
+  row(sampler_ddpm(100, "uniform", variance = "scaled"), "exact", 1.5, .290706946054,
+      5.4136776601e-3)
+  row(sampler_ddpm(100, "uniform", variance = "large"), "exact", 1.5, .273786530219,
+      2.0039785337e-3)
+  row(sampler_ddpm(100, "uniform", variance = "matched"), "normal", 1.499068736655, .250000289084,
       1.7345011624e-6)
-  row(sampler_ddpm(1, "matched"), "normal", 1.499068736655, .250000289084, 1.7345011624e-6)
+  row(sampler_ddpm(1, variance = "matched"), "normal", 1.499068736655, .250000289084,
+      1.7345011624e-6)
   row(sampler_euler(100, "uniform"), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
   row(sampler_exponential(100, grid = "uniform"), "exact", 1.5, .261475261537, 4.9607697546e-4)
   row(sampler_heun(100, "uniform"), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)
   row(sampler_exponential(100, grid = "uniform", order = 2), "exact", 1.5, .249173278409,
       2.7459735085e-6)
-  row(sampler_exponential(100, TRUE, "uniform"), "normal", 1.499170461110, .282658546644,
+  row(sampler_exponential(100, "uniform", stochastic = TRUE), "normal", 1.499170461110,
+      .282658546644,
       3.6202532722e-3)
-  row(sampler_exponential(100, FALSE, "uniform"), "normal", 1.461776787688, .261962266190,
+  row(sampler_exponential(100, "uniform"), "normal", 1.461776787688, .261962266190,
       3.3263322831e-3)
 })
 
@@ -75,7 +80,8 @@ test_that("simulation of the program has the moments computed", {
   cov <- matrix(c(1, .6, .6, .8), 2)
   mixture <- gaussmix(1, rbind(c(1, -1)), cov)
   n <- 2e5
-  for (sampler in list(sampler_ddpm(15, "large"), sampler_dpmpp_2m(15), sampler_ddim(15, .5))) {
+  for (sampler in list(sampler_ddpm(15, variance = "large"), sampler_dpmpp_2m(15),
+                       sampler_ddim(15, eta = .5))) {
     times <- sampler_times(sampler, schedule_ou(), 2)
     score <- function(x, t) {
       S <- exp(-2 * t) * cov + (1 - exp(-2 * t)) * diag(2)
@@ -97,7 +103,7 @@ test_that("a start with any mean and covariance is carried through", {
   mixture <- gaussmix(1, rbind(c(a = 1, b = -1)), cov)
   begin <- list(mean = c(3, -2), cov = matrix(c(2, -.5, -.5, .4), 2))
   # explicit matrices for Euler
-  times <- time_grid(40, 3)
+  times <- time_grid(40, 3, "uniform")
   m <- begin$mean
   C <- begin$cov
   for (k in 1:40) {

@@ -92,7 +92,7 @@ test_that("every run says once what is wrong with it: by a warning, in print and
   far <- gaussmix(c(.5, .5), c(14, 17), 25, c("a", "b"))
   y <- observation(15, 1, 1)
   step <- sampler_ddim(20)
-  noisy <- sampler_ddpm(20, "scaled", end = .01)
+  noisy <- sampler_ddpm(20, end = .01, variance = "scaled")
   two <- list(zero_shot_bo(), zero_shot_ddnm())
   calls <- list(
     sample = function(...) guided_sample(far, 10, ...),

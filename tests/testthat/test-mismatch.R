@@ -214,7 +214,7 @@ test_that("a mismatch prints its parts and draws them", {
 
 test_that("without mismatch it is the path divergence of DDPM", {
   m <- named_mixture("A1")
-  grid <- sampler_ddpm(NULL, "scaled", "uniform", end = 1)
+  grid <- sampler_ddpm(NULL, "uniform", end = 1, variance = "scaled")
   schedule <- schedule_etc(20)
   parts <- mismatch_parts(mismatch(m, m, schedule))
   path <- path_kl(m, sampler = grid, schedule = schedule)

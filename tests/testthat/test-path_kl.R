@@ -1,6 +1,6 @@
-exponential_sde <- function(n) sampler_exponential(n, TRUE, "uniform")
+exponential_sde <- function(n) sampler_exponential(n, "uniform", stochastic = TRUE)
 euler_maruyama <- function(n) sampler_em(n, "uniform")
-scaled_ddpm <- function(n) sampler_ddpm(n, "scaled", "uniform")
+scaled_ddpm <- function(n) sampler_ddpm(n, "uniform", variance = "scaled")
 total <- function(...) path_kl(..., horizon = 3, start = "exact")$estimate[4]
 
 test_that("single steps lose what the theory says, also in the form with F", {
@@ -96,8 +96,10 @@ gaussian_case <- function(sampler, times, scale = 1, bias = 0, m = 1.5, v = .25,
 
 test_that("at grid times the divergence is that of two multivariate normal laws", {
   G1 <- named_mixture("G1")
-  cases <- list(sampler_em(7), sampler_exponential(5, TRUE), sampler_ddpm(6, "scaled"),
-                sampler_ddpm(6, "large"), sampler_ddpm(6, "posterior", end = .02),
+  cases <- list(sampler_em(7), sampler_exponential(5, stochastic = TRUE),
+                sampler_ddpm(6, variance = "scaled"),
+                sampler_ddpm(6, variance = "large"),
+                sampler_ddpm(6, end = .02, variance = "posterior"),
                 sampler_ddim(5, eta = .7, end = .05))
   error <- score_error(bias = .3, scale = .8)
   for (sampler in cases) {
@@ -109,7 +111,7 @@ test_that("at grid times the divergence is that of two multivariate normal laws"
     expect_equal(sum(wrong$estimate[1:3]), wrong$estimate[4])
   }
   for (schedule in list(schedule_vp(), schedule_ve(.01, 5), schedule_subvp(), schedule_flow())) {
-    sampler <- sampler_exponential(8, TRUE, end = .02)
+    sampler <- sampler_exponential(8, end = .02, stochastic = TRUE)
     times <- time_grid(8, NULL, "quadratic", .02, schedule)
     expected <- gaussian_case(sampler, times, .8, .3, schedule = schedule,
                               start_sd = mixguide:::start_sd(schedule, times[1]))
@@ -165,7 +167,7 @@ test_that("paths of one Gaussian have the integral of the squared difference of 
 
 test_that("a variance-preserving schedule is the Ornstein-Uhlenbeck process on its clock", {
   vp <- schedule_vp()
-  times <- time_grid(10, schedule = vp)
+  times <- time_grid(10, type = "uniform", schedule = vp)
   clock <- -log(vp$a(times))
   clock[11] <- 0
   run <- function(times, schedule) {
@@ -232,7 +234,7 @@ test_that("what has no path divergence says so", {
   expect_mixguide_error(path_kl(A1, sampler = sampler_ddim(5)), "sampler")
   expect_mixguide_error(path_kl(A1, sampler = sampler_corrected(sampler_em(5))), "sampler")
   expect_mixguide_error(path_kl(A1, sampler = sampler_em(5), schedule = schedule_vp()), "along")
-  expect_mixguide_error(path_kl(A1, sampler = sampler_ddpm(5, "large")), "along")
+  expect_mixguide_error(path_kl(A1, sampler = sampler_ddpm(5, variance = "large")), "along")
   expect_mixguide_error(path_kl(A1, score_error = 1), "score_error")
   expect_mixguide_error(path_kl(A1, sampler = exponential_sde(3), score_error = function(x, t) 1:3),
                         "score_error")

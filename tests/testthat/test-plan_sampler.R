@@ -5,7 +5,7 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   made <- guided_error(A1, sampler = plan$sampler, horizon = plan$horizon)
   expect_lte(made$estimate[3], .03)
   expect_equal(plan$error$estimate, made$estimate[3])
-  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_identical(plan$evaluations, min(plan$tried$evaluations, na.rm = TRUE))
   # one step fewer does not do
   fewer <- sampler_heun(plan$sampler$steps - 1)
@@ -26,7 +26,7 @@ test_that("what the guarantee asks for is enough for its bound", {
   expect_lt(steps, 400)
   horizon <- stats::uniroot(function(t) mixguide:::start_by_convexity(A1, t, schedule_ou()) - .25,
                             c(.1, 5))$root
-  budget <- error_budget(A1, sampler = sampler_exponential(steps, TRUE, "uniform"),
+  budget <- error_budget(A1, sampler = sampler_exponential(steps, "uniform", stochastic = TRUE),
                          horizon = horizon,
                          measure = FALSE)
   bound <- budget$value[budget$statement == "bound without L, integrated"]
@@ -100,7 +100,7 @@ test_that("a budget is spent as well as may be", {
   some <- c("sampler_dpmpp_2m", "sampler_heun", "sampler_ddim")
   plan <- plan_sampler(D3, evaluations = 20, samplers = some)
   expect_lte(plan$evaluations, 20)
-  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_true(all(plan$tried$evaluations <= 20))
   expect_equal(plan$error$estimate, min(plan$tried$error, na.rm = TRUE))
   expect_lt(plan$error$estimate, .01)

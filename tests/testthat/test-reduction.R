@@ -227,8 +227,9 @@ test_that("stochastic samplers keep their law", {
     end <- if (is_singular(m)) .01 else 0
     for (case in list(list(sampler_ddpm(12, end = end), schedule_ou()),
                       list(sampler_em(20, end = end), schedule_ve()),
-                      list(sampler_exponential(12, TRUE, end = end + .001), schedule_flow()),
-                      list(sampler_ddim(12, .7, end = end), schedule_vp()))) {
+                      list(sampler_exponential(12, end = end + .001, stochastic = TRUE),
+                           schedule_flow()),
+                      list(sampler_ddim(12, end = end, eta = .7), schedule_vp()))) {
       for (start in list("normal", "exact", matrix(1, n, 20))) {
         runs <- lapply(c(TRUE, FALSE), function(reduce) {
           guided_sample(m, n, guidance("a", 1), case[[1]], case[[2]], start = start,

@@ -117,7 +117,7 @@ test_that("any sampler can be corrected, on any schedule, and all steps at once"
   expect_identical(run(together)$x, run(one_by_one)$x)
   discrete <- schedule_ddpm(1 - seq(1e-3, .05, length.out = 50))
   sampler <- sampler_corrected(sampler_ddpm(NULL), corrector_langevin(.01), after = c(10, 20))
-  expect_identical(score_evaluations(sampler, discrete), 52)
+  expect_identical(evaluations(sampler, discrete), 52)
   expect_true(all(is.finite(guided_sample(m, 10, sampler = sampler, schedule = discrete)$x)))
   # no score of a point mass at t = 0
   expect_error(guided_sample(gaussmix(1, 0, 0), 5, sampler = sampler_corrected(sampler_ddim(5))),
@@ -125,20 +125,20 @@ test_that("any sampler can be corrected, on any schedule, and all steps at once"
 })
 
 test_that("score evaluations are counted", {
-  expect_identical(score_evaluations(sampler_euler(20)), 20)
-  expect_identical(score_evaluations(sampler_rk4(20)), 80)
-  expect_identical(score_evaluations(sampler_dpmpp_2m(20)), 20)
-  expect_identical(score_evaluations(sampler_dpm_2(20)), 40)
-  expect_identical(score_evaluations(sampler_corrected(sampler_em(20), corrector_langevin(1, 3))),
+  expect_identical(evaluations(sampler_euler(20)), 20)
+  expect_identical(evaluations(sampler_rk4(20)), 80)
+  expect_identical(evaluations(sampler_dpmpp_2m(20)), 20)
+  expect_identical(evaluations(sampler_dpm_2(20)), 40)
+  expect_identical(evaluations(sampler_corrected(sampler_em(20), corrector_langevin(1, 3))),
                    80)
-  expect_identical(score_evaluations(sampler_ddpm(NULL), schedule_ddpm(rep(.9, 30))), 30)
+  expect_identical(evaluations(sampler_ddpm(NULL), schedule_ddpm(rep(.9, 30))), 30)
 })
 
 test_that("DPOM and DPUM have the closed-form rows of the theory for N(1.5, .25)", {
   G1 <- gaussmix(1, 1.5, .25)
   row <- function(sampler, kl, scores, mean = NULL, var = NULL) {
     law <- guided_moments(G1, sampler = sampler)
-    expect_identical(score_evaluations(sampler), scores)
+    expect_identical(evaluations(sampler), scores)
     expect_lt(abs(law$kl / kl - 1), 1e-8)
     if (is.null(mean)) return()
     expect_lt(abs(law$mean - mean), 1e-11)
@@ -155,8 +155,8 @@ test_that("DPOM and DPUM have the closed-form rows of the theory for N(1.5, .25)
   row(dpum(.0125, .003125), 2.63935902e-4, 2166)
   # sizes that fit 1/L but for rounding
   L <- 15.2
-  expect_identical(score_evaluations(sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)) -
-                     score_evaluations(sampler_exponential(
+  expect_identical(evaluations(sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)) -
+                     evaluations(sampler_exponential(
                        grid = sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)$grid)),
                    floor((3 - 1 / (2 * L)) * L) + 1)
 })
@@ -180,7 +180,7 @@ test_that("DPOM prints what it is, and bad input to correctors names the argumen
   bad(corrector_underdamped(.1, friction = 0), "friction")
   bad(corrector("own", 1), "step")
   bad(corrector(1, function(t, schedule) NULL), "name")
-  bad(score_evaluations("ddim"), "sampler")
+  bad(evaluations("ddim"), "sampler")
   for (make in list(sampler_dpom, sampler_dpum)) {
     bad(make(0), "lipschitz")
     bad(make(Inf), "lipschitz")

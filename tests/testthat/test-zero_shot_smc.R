@@ -2,7 +2,7 @@
 
 m2 <- named_mixture("M2")
 given <- observation(.8, cbind(1, .5), .3^2)
-to_data <- sampler_ddpm(NULL, "scaled")
+to_data <- sampler_ddpm(NULL, variance = "scaled")
 
 test_that("TDS estimates the evidence of its own chain without bias", {
   schedule <- schedule_etc(30)
@@ -161,7 +161,7 @@ test_that("the last step of MCGdiff may have no noise", {
   m <- gaussmix(1, t(c(0, .5)), matrix(c(1, .7, .7, 1), 2))
   y <- observation(1.2, 1, .2)
   exact <- moments(exact_posterior(m, y))
-  quiet <- sampler_ddpm(NULL, "posterior")
+  quiet <- sampler_ddpm(NULL, variance = "posterior")
   run <- conditional_sample(m, 500, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
                             sampler = quiet)
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .2)
