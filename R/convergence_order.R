@@ -24,12 +24,14 @@
 #' @inheritParams guided_error
 #' @param samplers A [sampler()], whose number of steps is changed, or a function of the number of
 #'   steps that returns one; or a list of these. Its names are those of the result, and where there
-#'   are none the labels of the samplers. `NULL`: the samplers of the package, each on the `grid`
-#'   and to the `end` given.
+#'   are none the labels of the samplers. `NULL`: the sampler of the diffusion, or, for a mixture,
+#'   those of the package, each on the `grid` and to the `end` given.
 #' @param steps Two or more increasing numbers of steps. For a function they may be anything that
 #'   makes its sampler finer.
 #' @param grid,end For `samplers = NULL`, see [sampler()].
-#' @param ... Passed to [guided_error()]; for `plot()`, to `autoplot()`.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, with the default
+#'   `start = "exact"`. For `plot()`: passed to `autoplot()`.
+#' @param method,n,nodes As for [guided_error()].
 #' @return A data frame of class `convergence_order` with a row per sampler, quantity and number of
 #'   steps: `sampler`, `quantity` (the three of [guided_error()]), `steps`, `evaluations` (of the
 #'   score, in one run), the error `estimate` with its `se` and `method`, and the `order` over the
@@ -48,31 +50,28 @@
 #' orders
 #' plot(orders)
 #' @export
-convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200),
-                              schedule = schedule_ou(), horizon = NULL, start = "exact",
-                              grid = "quadratic", end = 0, ...) {
-  check_dots(..., also = guided_error)
-  check_mixture(mixture)
-  check_schedule(schedule)
+convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200), ...,
+                              grid = "quadratic", end = 0,
+                              method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e4,
+                              nodes = NULL) {
+  d <- as_diffusion(mixture, ..., default = list(start = "exact"))
   if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&
         steps[1] > 0)) {
     abort_input("steps", "two or more increasing positive numbers", describe(steps))
   }
-  if (isTRUE(list(...)$parts)) abort_input("parts", "FALSE: orders are of the whole", "TRUE")
+  if (is.null(samplers)) samplers <- d$given$sampler
   if (is.null(samplers)) {
     samplers <- lapply(shipped_samplers(), function(make) make(2, grid, end))
     names(samplers) <- sub("^sampler_", "", names(samplers))
   }
   samplers <- sampler_makers(samplers, steps)
-  begin <- NULL
   rows <- lapply(names(samplers), function(name) {
-    each <- lapply(steps, function(n) {
-      sampler <- check_sampler(samplers[[name]](n), "samplers")
-      begin <<- sampler_times(sampler, schedule, horizon, mixture)[1]
-      cost <- evaluations(sampler, schedule, horizon)
-      error <- as.data.frame(guided_error(mixture, sampler = sampler, schedule = schedule,
-                                           horizon = horizon, start = start, ...))
-      data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,
+    each <- lapply(steps, function(count) {
+      setting <- change_diffusion(d, list(sampler = check_sampler(samplers[[name]](count),
+                                                                  "samplers")))
+      error <- as.data.frame(guided_error(setting, method = method, n = n, nodes = nodes))
+      data.frame(sampler = name, quantity = error$quantity, steps = count,
+                 evaluations = evaluations(setting$sampler, d$schedule, setting$horizon),
                  error[c("estimate", "se", "method")], stringsAsFactors = FALSE)
     })
     each <- do.call(rbind, each)
@@ -81,7 +80,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
   rows <- do.call(rbind, rows)
   rownames(rows) <- NULL
   structure(rows, class = table_class("convergence_order"),
-            setup = list(mixture = mixture, schedule = schedule, horizon = begin, start = start))
+            setup = d[c("mixture", "schedule", "horizon", "start")])
 }
 
 # The errors of one sampler in one quantity, by rising numbers of steps.

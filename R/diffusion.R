@@ -22,7 +22,8 @@
 #' @param mixture A [gaussmix()].
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or
 #'   several for their union, which is guidance of strength 0: the class itself.
-#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`; `NULL` for the default.
+#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`; `NULL` for the
+#'   default.
 #' @param schedule The forward process, see [schedule].
 #' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
 #'   mixture needs it, see [horizon].
@@ -71,7 +72,7 @@ default_sampler <- function(schedule, horizon = NULL) {
   if (!is.null(schedule$steps) || !is_number(horizon) || !isTRUE(schedule$a(horizon) > 0)) {
     return(sampler_ddim(200))
   }
-  sampler_rk4(50, "logsnr", end = min(1e-5, 1e-4 * horizon))
+  sampler_rk4(50, "logsnr", end = if (horizon > 0) min(1e-5, 1e-4 * horizon) else 1e-5)
 }
 
 check_start <- function(start, mixture) {
@@ -188,7 +189,7 @@ constant_strength <- function(guidance) {
   if (is.null(guidance$scale) || !is.null(guidance$interval)) {
     abort_input("guidance", "of one strength at all times", format(guidance))
   }
-  guidance$scale - 1
+  guidance$strength(0)
 }
 
 # The same run in the coordinates of its process.

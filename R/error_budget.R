@@ -85,7 +85,8 @@
 #' @seealso [path_kl()], [guided_error()], [plan_sampler()] to find a sampler for a wanted error.
 #' @examples
 #' m <- named_mixture("A1")
-#' budget <- error_budget(m, sampler = sampler_exponential(50, "uniform", stochastic = TRUE), horizon = 3)
+#' sampler <- sampler_exponential(50, "uniform", stochastic = TRUE)
+#' budget <- error_budget(m, sampler = sampler, horizon = 3)
 #' budget
 #' plot(budget)
 #' @export

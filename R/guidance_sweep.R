@@ -33,9 +33,10 @@
 #'   confidence, gain and entropy are those of its exact [guided_law()].
 #' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory that a
 #'   sweep takes does not grow with `n`.
-#' @return An object of class `guidance_sweep`, a data frame with a row per class, sampler, number of
-#'   steps and strength, and columns
-#'   * `class`, `sampler`, `steps`; `strength`; `scale` = 1 + strength, the guidance scale of other software;
+#' @return An object of class `guidance_sweep`, a data frame with a row per class, sampler, number
+#'   of steps and strength, and columns
+#'   * `class`, `sampler`, `steps`, `strength`; `scale` = 1 + strength, the guidance scale of other
+#'     software;
 #'   * `confidence`, `confidence_se`: mean of `p(class | x)`;
 #'   * `gain`, `gain_se`: paired difference to the first row;
 #'   * `entropy`, `entropy_se`: differential entropy of the output, in nats;
@@ -443,7 +444,7 @@ print.guidance_sweep <- function(x, digits = 4, ...) {
   for (run in if (several) setup$runs else list(setup)) if (!is.null(run$target)) {
     cat("  The class ", if (several) aim_words(run$class) else "itself", ": confidence ",
         format_estimate(run$target$confidence), ", entropy ", format_estimate(run$target$entropy),
-        if (!is.null(run$target$shift)) {
+        if (!is.null(run$target$shift) && !several) {
           paste0("\n  (mean at strength 0: off by ", format(round(run$target$shift, 6), digits = 2),
                  " sd in the worst variable)")
         }, "\n", sep = "")

@@ -51,7 +51,8 @@
 #' @param sampler,schedule,horizon What the sum over the steps is of: a sampler whose steps take one
 #'   score, at their start, its forward process, and the time at which it starts.
 #' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`, and
-#'   `strength` if it is given; `kappa` and `b`, at which the slope is greatest (`kappa*` and `b*` unless `m^2 < b*`); and the thresholds
+#'   `strength` if it is given; `kappa` and `b`, at which the slope is greatest (`kappa*` and `b*`
+#'   unless `m^2 < b*`); and the thresholds
 #'   of `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and
 #'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths. With
 #'   `strength` also `lyapunov`, the sum over the steps.

@@ -130,7 +130,7 @@ test_that("published rates are the stated formulas, and are there only where the
   expect_identical(rates(A1, exponential_sde(5), lipschitz = .5),
                    rates(A1, exponential_sde(5), lipschitz = 1))
   expect_length(rates(A1, sampler_heun(5)), 0)
-  expect_length(rates(A1, exponential_sde(5), schedule_ve()), 0)
+  expect_length(rates(A1, exponential_sde(5), schedule = schedule_ve()), 0)
 })
 
 test_that("the slope of the bound of a total variation is its derivative", {

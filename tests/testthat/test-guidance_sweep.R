@@ -150,7 +150,7 @@ test_that("bad arguments are answered by name", {
     bad("strength", strength = strength)
   }
   for (n in list(-1, 0, 1, 1.5, NA, "3", NULL)) bad("n", n = n)
-  for (sampler in list(NULL, "ddim", sampler_ddim)) bad("sampler", sampler = sampler)
+  for (sampler in list("ddim", sampler_ddim)) bad("sampler", sampler = sampler)
   for (schedule in list(NULL, "ou")) bad("schedule", schedule = schedule)
   for (horizon in list(Inf, -1, NA)) bad("horizon", horizon = horizon)
   for (start in list("a", 1)) bad("start", start = start)

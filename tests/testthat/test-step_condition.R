@@ -1,7 +1,7 @@
 em <- function(n) sampler_em(n, "uniform")
 euler <- function(n) sampler_euler(n, "uniform")
 condition <- function(mixture, sampler, strength = 1, ...) {
-  rows <- step_condition(mixture, "1", sampler, horizon = 5, strength = strength, ...)
+  rows <- step_condition(mixture, guidance("1", strength), sampler, horizon = 5, ...)
   stats::setNames(split(rows, seq_len(4)), rows$claim)
 }
 two <- gaussmix(c(.5, .5), c(2, -2), 1)
