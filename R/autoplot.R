@@ -47,6 +47,8 @@
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
 #' @param paths The number of paths to draw if the trajectories were kept; 0 for the sample itself.
+#' @param quantity For a sweep of several numbers of steps, the column to draw: `"confidence"`,
+#'   `"gain"`, `"entropy"` or `"fraction_down"`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.

@@ -7,7 +7,10 @@
 #'   of a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of
 #'   [guided_law()]. Otherwise particles meet the same noise under all strengths.
 #'
-#' @inheritParams strength_limit
+#' @inheritParams guidance_sweep
+#' @param guidance A class or several, or a [guidance()] whose strength, if it is a function of time,
+#'   is multiplied by each of the strengths.
+#' @param sampler A [sampler()]; `NULL` for that of the diffusion.
 #' @param strength Numbers, in increasing order.
 #' @param variable Name or number of the variable to show.
 #' @param bins Number of bins.

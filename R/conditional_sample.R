@@ -130,6 +130,7 @@ check_method_sampler <- function(method, sampler) {
 #' @rdname conditional_sample
 #' @param x For `conditional_score()`, an n x d matrix of points.
 #' @param t One time, in the clock of the schedule.
+#' @param schedule The forward process, see [schedule].
 #' @return `conditional_score()`: the n x d matrix of the score that a method follows; an error for
 #'   methods that have a step of their own, or particles.
 #' @export

@@ -10,8 +10,8 @@
 #'
 #' Errors are those of the whole law, by [guided_error()]: quadrature where that is possible, so
 #' that they have no sampling error. With `start = "exact"`, the default, they are those of the
-#' steps alone; with `"normal"`, the default of runs, the error of the start is in them, a floor that
-#' steps cannot lower, and the order ends at 0.
+#' steps alone; with `"normal"`, the default of runs, the error of the start is in them, a floor
+#' that steps cannot lower, and the order ends at 0.
 #'
 #' The grid matters: on a uniform one down to `t = 0` the samplers that count in `log(a/b)` (DDIM,
 #' DDPM with the posterior variance, the DPM-Solvers) lose their order to the last steps, which on

@@ -65,7 +65,7 @@ entropy_identity <- function(mixture, n = 1e4, ...) {
   at_end$estimate <- at_end$estimate + volume
   rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
   structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
-            terms = terms, title = format(run$guidance), label = format(sampler),
+            terms = terms, title = format(run$guidance), label = format(d$sampler),
             faults = run$faults, class = table_class("entropy_identity"))
 }
 

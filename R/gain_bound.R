@@ -45,7 +45,9 @@
 #' values of `tau*` and refines the best; any of them gives a valid bound. The infimum along the
 #' unguided path (several rivals) is taken over 1001 values of the clock.
 #'
-#' @inheritParams guidance_condition
+#' @param mixture A [diffusion()], or a [gaussmix()].
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
+#'   diffusion.
 #' @param strength Strengths, numbers >= 0.
 #' @param n Number of paths, unless `start` is a matrix.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is

@@ -31,8 +31,8 @@
 #' | column | at the data | what it is |
 #' |---|---|---|
 #' | `second_moment` | `sum_i w_i (abs(mu_i)^2 + tr S_i)` | exact |
-#' | `bound_component` | `max_i (abs(mu_i)^2 + tr S_i)` | the sharper bound; derived for this package |
-#' | `bound_paper` | `d smax + max_i abs(mu_i)^2` | the paper's kind of bound; its form is recalled |
+#' | `bound_component` | `max_i (abs(mu_i)^2 + tr S_i)` | the sharper bound, derived here |
+#' | `bound_paper` | `d smax + max_i abs(mu_i)^2` | the paper's kind of bound, recalled |
 #'
 #' (`abs` is the Euclidean norm). The recalled form was not verified against the paper; that it is a
 #' bound is derived for this package. At time `t` each is `a^2` times what it is at the data,

@@ -184,8 +184,9 @@ shipped_samplers <- function() {
 #' How many scores one particle's run takes: what samplers should be compared by, rather than by
 #' steps.
 #'
-#' @inheritParams guided_moments
 #' @param sampler A [sampler()].
+#' @param schedule,horizon The forward process, see [schedule], and the time at which the sampler
+#'   starts.
 #' @return A whole number. Guidance takes the scores of the class and of the whole together, and
 #'   counts once.
 #' @family samplers

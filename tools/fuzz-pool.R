@@ -95,7 +95,7 @@ tamper <- function(x, i, how) {
 }
 
 legal <- list(
-  mixture = "m$*", target = "m$*", model = c("m$line", "m$iso"),
+  mixture = c("m$*", "diffusion(m$line)"), target = "m$*", model = c("m$line", "m$iso"),
   guidance = c("NULL", "g$*", "'a'", "c('a', 'b')"),
   sampler = "s$*", predictor = "s$*", schedule = "sc$*", observation = "o$*", method = "z$*",
   score_error = c("NULL", "e$*"), methods = c("list(z$ddnm)", "list(z$bo, z$exact)"),
@@ -137,7 +137,6 @@ legal <- list(
 # where a name means something else
 special <- list(
   as_gaussmix = list(x = c("iris[1:4]", "rgaussmix(40, m$iso)")),
-  guidance_scan = list(sampler = "sampler_ddim"),
   confidence = list(x = "obj$*"), entropy = list(x = "obj$*"), moments = list(x = "m$*"),
   corrector = list(
     step = "function(t, schedule) list(op_linear('x', c(x = 1)))"), sampler = list(

@@ -199,8 +199,8 @@ test_that("what is wrong is said", {
                                          sampler = sampler_ddpm(NULL,
                                                                 variance = "posterior")), "sampler")
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_tds(4),
-                                schedule = schedule_etc(20), sampler = sampler_ddpm(NULL,
-                                                                                    variance = "scaled")),
+                                  schedule = schedule_etc(20),
+                                  sampler = sampler_ddpm(NULL, variance = "scaled")),
                class = "mixguide_error_singular")
   # Heun takes the score at t = 0, where it does not exist
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_ddnm(),
