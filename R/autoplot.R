@@ -47,6 +47,8 @@
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
 #' @param paths The number of paths to draw if the trajectories were kept; 0 for the sample itself.
+#' @param quantity For a sweep of several numbers of steps, the column to draw: `"confidence"`,
+#'   `"gain"`, `"entropy"` or `"fraction_down"`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
@@ -138,14 +140,13 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
 
 #' @rdname plot.gaussmix
 #' @export
-autoplot.guidance_sweep <- function(object, ...) {
+autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
   check_dots(...)
-  setup <- attr(object, "setup")
-  baseline <- object$strength[1]
   panels <- c(confidence = "confidence: mean of p(class | x)",
-              gain = paste("gain in confidence over strength", format(baseline)),
+              gain = paste("gain in confidence over strength", format(object$strength[1])),
               entropy = "differential entropy (nats)",
               fraction_down = "share of the paths that lose confidence")
+<<<<<<< HEAD
   long <- tidy.mixguide_table(object)
   long <- long[long$quantity %in% names(panels), ]
   long$panel <- factor(panels[long$quantity], panels)
@@ -161,24 +162,90 @@ autoplot.guidance_sweep <- function(object, ...) {
     geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se,
                       ymax = .data$estimate + 2 * .data$se),
                   long[!exact & long$se > 0, ], colour = ink,
+=======
+  quantity <- check_choice(quantity, names(panels), "quantity")
+  keys <- sweep_keys(object)
+  if (identical(keys, "steps")) return(sweep_map(object, quantity))
+  setup <- attr(object, "setup")
+  baseline <- object$strength[1]
+  long <- sweep_long(object, names(panels))
+  long$panel <- factor(panels[long$term], panels)
+  long$bound <- long$term == "entropy" & !is.na(object$folded) & object$folded > 0
+  long$run <- do.call(paste, c(if (length(keys)) object[keys] else list(rep("", nrow(object))),
+                               sep = ", "))
+  long$run <- factor(long$run, unique(long$run))
+  long <- long[!is.na(long$estimate), ]
+  breaks <- unique(object$strength)
+  exact <- all(object$method != "Monte Carlo")
+  one <- nlevels(long$run) == 1
+  ggplot(long, aes(asinh(.data$strength), .data$estimate, colour = .data$run)) +
+    (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$term), ],
+                         linetype = "22", colour = "grey50")) +
+    (if (length(breaks) > 1) geom_line()) +
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$std.error,
+                      ymax = .data$estimate + 2 * .data$std.error),
+                  long[!exact & long$std.error > 0, ],
+>>>>>>> main
                   width = diff(range(asinh(breaks))) / 40) +
-    geom_point(aes(shape = .data$bound), colour = ink, fill = "white", size = 1.8) +
+    geom_point(aes(shape = .data$bound), fill = "white", size = 1.8) +
     # a share that is 0 throughout still needs an axis
-    geom_blank(data = data.frame(strength = baseline, estimate = c(0, .05),
+    geom_blank(data = data.frame(strength = baseline, estimate = c(0, .05), run = long$run[1],
                                  panel = factor(panels[["fraction_down"]], panels))) +
     facet_wrap(vars(.data$panel), scales = "free_y", ncol = 2) +
     scale_x_continuous(breaks = asinh(breaks), minor_breaks = NULL,
                        labels = format(breaks, trim = TRUE, drop0trailing = TRUE),
                        guide = guide_axis(check.overlap = TRUE)) +
     scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
+    scale_colour_manual(values = if (one) ink else class_palette(nlevels(long$run)), name = NULL,
+                        guide = if (one) "none" else "legend") +
     labs(x = "strength of guidance (guidance scale - 1)", y = NULL) + look() +
-    words(paste(c("Guidance", if (!is.null(setup)) c("towards", aim_words(setup$class)),
+    theme(legend.position = "bottom") +
+    words(paste(c("Guidance", if (!"class" %in% keys) c("towards", aim_words(setup$class)),
                   "at growing strength"), collapse = " "),
-          if (!is.null(setup)) c(format(setup$sampler), schedule_words(setup)),
-          c(if (exact) "Exact, by quadrature" else paste0("Bars: 2 standard errors", particles),
-            paste("Dashed lines: strength", format(baseline)),
+          c(if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
+          c(if (exact) "Exact, by quadrature" else {
+              paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
+            },
+            if (one) paste("Dashed lines: strength", format(baseline)),
             if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
             fault_words(setup$faults)))
+}
+
+# One quantity of a sweep, steps x strengths.
+#' @importFrom ggplot2 geom_text scale_fill_gradient2 scale_y_continuous
+sweep_map <- function(object, quantity) {
+  setup <- attr(object, "setup")
+  steps <- sort(unique(object$steps))
+  strength <- sort(unique(object$strength))
+  cells <- data.frame(x = match(object$strength, strength), y = match(object$steps, steps),
+                      value = object[[quantity]])
+  cells <- cells[is.finite(cells$value), ]
+  if (!nrow(cells)) abort_input("quantity", "a column with values", describe(quantity))
+  size <- cells$value - if (quantity == "confidence") .5 else if (quantity == "gain") 0 else {
+    min(cells$value)
+  }
+  cells$dark <- abs(size) > .7 * max(abs(size))
+  aim <- aim_words(setup$class)
+  what <- c(confidence = "Mean confidence",
+            gain = paste("Gain in confidence over strength", format(object$strength[1])),
+            entropy = "Entropy (nats)", fraction_down = "Share of paths that lose confidence")
+  fill <- switch(quantity, confidence = confidence_scale(aim, "fill"),
+                 gain = scale_fill_gradient2(low = "#D55E00", high = "#0072B2", name = NULL),
+                 scale_fill_gradient(low = "white", high = "#0072B2", name = NULL))
+  ggplot(cells, aes(.data$x, .data$y)) +
+    geom_raster(aes(fill = .data$value)) +
+    geom_text(aes(label = formatC(.data$value, digits = 2, format = "f"), colour = .data$dark),
+              size = 2.8) +
+    scale_colour_manual(values = c("FALSE" = ink, "TRUE" = "white"), guide = "none") +
+    fill +
+    scale_x_continuous(breaks = seq_along(strength), labels = format(strength, trim = TRUE,
+                                                                     drop0trailing = TRUE),
+                       minor_breaks = NULL) +
+    scale_y_continuous(breaks = seq_along(steps), labels = steps, minor_breaks = NULL) +
+    labs(x = "strength of guidance", y = "steps") + look() +
+    theme(panel.grid = element_blank()) +
+    words(paste0(what[[quantity]], ", towards ", aim),
+          c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults))
 }
 
 #' @rdname plot.gaussmix

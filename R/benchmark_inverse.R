@@ -87,7 +87,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   n_sets <- check_count(n_sets, "n_sets", min = 40)
   steps <- check_steps(steps, min = 2)
   if (is.null(schedule)) schedule <- schedule_etc(steps, c, delta)
-  if (is.null(sampler)) sampler <- eval(formals(conditional_sample)$sampler)
+  if (is.null(sampler)) sampler <- zero_shot_default()$sampler
   times <- sampler_times(check_sampler(sampler), check_schedule(schedule))
   p <- check_number(p, "p", min = 1)
   check_flag(maximum, "maximum")
@@ -156,8 +156,8 @@ benchmark_unit <- function(job, first, count) {
     method <- do.call(getExportedValue("mixguide", paste0("zero_shot_", unit$method$name)),
                       arguments)
     key <- c(unit$seed, unit$d_x * 2^10 + unit$d_y)
-    table <- compare_zero_shot(problem$mixture, problem$observation, method, unit$n, job$schedule,
-                               job$sampler, key = key, directions = unit$directions)
+    table <- compare_zero_shot(problem$mixture, problem$observation, method, unit$n,
+                               job$schedule, job$sampler, key = key, directions = unit$directions)
     row <- plain_table(table)[1, setdiff(names(table), "sampler")]
     if (job$p != 2 || job$maximum) row <- c(row, other_distance(problem, method, unit, job, key))
     row <- as.data.frame(row, stringsAsFactors = FALSE)
@@ -171,8 +171,8 @@ benchmark_unit <- function(job, first, count) {
 # The distance of another order, or the largest over directions, of the same run; and that of exact
 # draws.
 other_distance <- function(problem, method, unit, job, key) {
-  run <- conditional_sample(problem$mixture, unit$n, problem$observation, method, job$schedule,
-                          job$sampler, key = key)
+  run <- conditional_sample(problem$mixture, unit$n, problem$observation, method,
+                            schedule = job$schedule, sampler = job$sampler, key = key)
   target <- exact_target(run)
   u <- if (unit$d_x > 1) random_directions(unit$d_x, unit$directions, key) else matrix(1)
   exact <- lapply(1:2, function(i) {

@@ -7,12 +7,16 @@
 #'   of a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of
 #'   [guided_law()]. Otherwise particles meet the same noise under all strengths.
 #'
-#' @inheritParams strength_limit
+#' @inheritParams guidance_sweep
+#' @param guidance A class or several, or a [guidance()] whose strength, if it is a function of time,
+#'   is multiplied by each of the strengths.
+#' @param sampler A [sampler()]; `NULL` for that of the diffusion.
 #' @param strength Numbers, in increasing order.
 #' @param variable Name or number of the variable to show.
 #' @param bins Number of bins.
 #' @param limits `NULL`, or the ends of the bins: the default spans all but the outer 0.1% on either
 #'   side, over all strengths.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there.
 #' @return An object of class `bifurcation`: a list with `density`, a matrix (bins x strengths) of
 #'   the probability of each bin over its width; `edges` of the bins; `path`, a data frame with
 #'   `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
@@ -20,17 +24,21 @@
 #' @section Errors: of class `mixguide_error`.
 #' @source Phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
-#' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2), sampler_em(50, "uniform"),
+#' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2),
+#'                      sampler = sampler_em(50, "uniform"),
 #'                      horizon = 5, bins = 60)
 #' split
 #' plot(split)
 #' @export
-bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sampler_ddim(),
-                        schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                        shape = NULL, n = 4000, variable = 1, bins = 160, limits = NULL,
-                        exact = NULL, key = NULL, reduce = TRUE) {
-  check_mixture(mixture)
-  check_sampler(sampler)
+bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n = 1e4,
+                        sampler = NULL, ..., variable = 1, bins = 160, limits = NULL,
+                        exact = NULL, reduce = TRUE) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    without = "score_error")
+  shaped <- limit_shape(plain_guidance(d))
+  mixture <- d$mixture
+  sampler <- d$sampler
+  start <- d$start
   strength <- check_strengths(strength)
   if (is.unsorted(strength, strictly = TRUE)) {
     abort_input("strength", "increasing numbers", describe(strength))
@@ -46,24 +54,21 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
     abort_input("start", "two points at least", count_of(nrow(start), "row"))
   }
   limits <- check_range(limits, 1, "limits")
-  key <- if (is.null(key)) draw_key() else check_key(key)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
-  exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
+  d$key <- run_key(d)
+  faults <- warn_faults(diffusion_faults(d))
+  exact <- exact_means(exact, d)
   if (exact == "law" && mixture_dim(mixture) > 1) {
     abort_input("exact", "FALSE for more than one dimension")
   }
-  begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
-  shaped <- guidance(class, if (is.null(shape)) 1 else shape)
+  begin <- sweep_start(d, exact == "nodes", n)
   runs <- lapply(strength, function(eta) {
-    guide <- with_strength(shaped, eta)
+    setting <- replace(d, c("guidance", "start"), list(with_strength(shaped, eta), begin$start))
     if (exact == "law") {
-      law <- quiet_law(mixture, guide, sampler, schedule, times[1], start, reduce = reduce)
+      law <- quiet_law(setting, reduce = reduce)
       return(list(x = drop(law$x), weights = law$weights, smooth = sampler$stochastic,
                   confidence = confidence(law)))
     }
-    run <- quiet_sample(mixture, n, guide, sampler, schedule, times[1], begin$start,
-                        log_density = "none", key = key, reduce = reduce)
+    run <- quiet_sample(setting, n, log_density = "none", reduce = reduce)
     weights <- begin$weights
     if (is.null(weights)) weights <- rep(1 / nrow(run$x), nrow(run$x))
     list(x = run$x[, column], weights = weights, smooth = FALSE,
@@ -81,10 +86,17 @@ bifurcation <- function(mixture, class, strength = seq(0, 20, .5), sampler = sam
   structure(list(density = density, edges = edges, path = path,
                  method = if (exact == "particles") "Monte Carlo" else "quadrature",
                  variable = variable_labels(mixture)[column], mixture = mixture,
+<<<<<<< HEAD
                  class = label_text(class), sampler = sampler, schedule = schedule,
                  horizon = times[1],
                  n = if (exact != "law") length(runs[[1]]$x), key = key, faults = faults),
             class = object_class("bifurcation"))
+=======
+                 class = shaped$class, sampler = sampler, schedule = d$schedule,
+                 horizon = d$horizon, n = if (exact != "law") length(runs[[1]]$x), key = d$key,
+                 faults = faults),
+            class = "bifurcation")
+>>>>>>> main
 }
 
 # The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the
@@ -130,7 +142,6 @@ print.bifurcation <- function(x, digits = 4, ...) {
 
 #' @rdname bifurcation
 #' @param x,object A `bifurcation`.
-#' @param ... Must be empty.
 #' @export
 autoplot.bifurcation <- function(object, ...) {
   check_dots(...)

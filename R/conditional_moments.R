@@ -28,23 +28,24 @@
 #' prior <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
 #' y <- observation(1, H = cbind(1, 0), noise = .3^2)
 #' for (method in list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())) {
-#'   at <- conditional_moments(prior, y, method, schedule_etc(200))
+#'   at <- conditional_moments(prior, y, method, schedule = schedule_etc(200))
 #'   cat(format(method), "KL", at$kl, "\n")
 #' }
 #' @export
-conditional_moments <- function(mixture, observation, method, schedule = schedule_etc(100),
-                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL) {
-  check_mixture(mixture)
+conditional_moments <- function(mixture, observation, method, ...) {
+  d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = not_zero_shot)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
   if (sum(mixture$weights > 0) > 1) {
     abort_input("mixture", "a single Gaussian", paste("a mixture of", sum(mixture$weights > 0)))
   }
   mixture <- keep_components(mixture, mixture$weights > 0)
   check_observation(observation, mixture)
   check_zero_shot(method)
-  check_schedule(schedule)
-  check_method_sampler(method, check_sampler(sampler))
+  check_method_sampler(method, sampler)
   if (!is.null(method$twist)) not_affine(method)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  times <- d$times
   units <- mixture
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)

@@ -18,19 +18,17 @@
 #' **Particle methods** run `n` independent sets of `particles` particles, of each of which one is
 #' returned in the end, drawn by the weights.
 #'
-#' @param mixture A [gaussmix()], the law of `x` before anything was observed.
+#' @param mixture A [diffusion()], or a [gaussmix()], the law of `x` before anything was observed.
 #' @param n Number of draws.
 #' @param observation An [observation()].
 #' @param method One of the [zero_shot] methods.
-#' @param schedule The forward process, see [schedule].
-#' @param sampler A sampler, see [sampler()]: the unconditional one of which the method makes
-#'   another.
-#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
-#'   mixture needs it, see [horizon].
-#' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
 #'   [scaling].
 #' @param cloud Return all particles of a particle method, too?
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `sampler`, the
+#'   unconditional one of which the method makes another, `schedule`, `horizon` and `key`. The
+#'   default is the process of the theorems, `sampler_ddpm(NULL, variance = "scaled", end = 1)`
+#'   on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
 #'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data
@@ -48,29 +46,29 @@
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5)
 #' y <- observation(.8, H = cbind(1, .5), noise = .09)
 #' set.seed(1)
-#' run <- conditional_sample(m, 1000, y, zero_shot_bo(), schedule_etc(50))
+#' run <- conditional_sample(m, 1000, y, zero_shot_bo(), schedule = schedule_etc(50))
 #' run
 #' summary(run)
 #' # the score that the run followed
 #' conditional_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
 #' @export
-conditional_sample <- function(mixture, n, observation, method, schedule = schedule_etc(100),
-                             sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
-                             key = NULL, folder = NULL, cloud = FALSE) {
-  check_mixture(mixture)
+conditional_sample <- function(mixture, n, observation, method, ..., folder = NULL,
+                               cloud = FALSE) {
+  d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = not_zero_shot)
   check_flag(cloud, "cloud")
   n <- check_particles(n)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
   check_observation(observation, mixture)
   check_zero_shot(method)
-  check_schedule(schedule)
-  check_sampler(sampler)
   check_method_sampler(method, sampler)
+  if (!identical(d$start, "normal")) abort_input("start", '"normal"', start_words(d$start))
   if (cloud && is.null(method$twist)) {
     abort_input("cloud", "FALSE for a method without particles", "TRUE")
   }
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  key <- run_key(d)
   given <- list(mixture = mixture, observation = observation)
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
@@ -97,6 +95,13 @@ conditional_sample <- function(mixture, n, observation, method, schedule = sched
                                times = times, horizon = times[1], key = key, faults = faults)),
             class = object_class("conditional_sample"))
 }
+
+# The process of the zero-shot methods: DDPM through the steps of its own schedule.
+zero_shot_default <- function() {
+  list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"))
+}
+
+not_zero_shot <- c("guidance", "score_error")
 
 # A plan as of sampling_plan(), for run_particles().
 zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {
@@ -125,6 +130,7 @@ check_method_sampler <- function(method, sampler) {
 #' @rdname conditional_sample
 #' @param x For `conditional_score()`, an n x d matrix of points.
 #' @param t One time, in the clock of the schedule.
+#' @param schedule The forward process, see [schedule].
 #' @return `conditional_score()`: the n x d matrix of the score that a method follows; an error for
 #'   methods that have a step of their own, or particles.
 #' @export

@@ -28,6 +28,8 @@
 #' @param strength Numbers; 0 comes first in any case.
 #' @param n Number of paths. All of them are kept: n x d numbers for each time and strength, and as
 #'   many again for the guidance at each score while a strength runs.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; the default
+#'   `sampler` is `sampler_euler()`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `coupled_paths`, a list with
 #'   * `table`: a data frame with a row per strength: `confidence` and its paired `gain` over
 #'     strength 0, with standard errors; `min_gain`, the smallest gain of a path;
@@ -53,19 +55,20 @@
 #' lopsided
 #' plot(lopsided)
 #' @export
-coupled_paths <- function(mixture, class, strength = c(0, 1, 4), n = 200,
-                          sampler = sampler_euler(), schedule = schedule_ou(), horizon = NULL,
-                          start = c("normal", "exact"), noise = NULL, interval = NULL, key = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  key <- check_key(key)
+coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 200, sampler = NULL,
+                          ..., noise = NULL) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    default = list(sampler = sampler_euler()), without = "score_error")
+  template <- plain_guidance(d)
+  class <- template$class
   strength <- unique(c(0, check_strengths(strength, min = 0)))
-  guides <- lapply(strength, function(eta) guidance(class, eta, interval))
-  plan <- sampling_plan(mixture, n, class, observe_gain(sampler), schedule, horizon, start, noise,
-                        "none", trajectory = TRUE, reduce = FALSE)
+  guides <- lapply(strength, with_strength, guidance = template)
+  sampler <- d$sampler
+  d$sampler <- observe_gain(sampler)
+  plan <- sampling_plan(d, n, noise, "none", trajectory = TRUE, reduce = FALSE)
   if (!plan$begin$n) abort_input("n", "one path at least", "0")
   warn_faults(plan$faults)
-  if (is.null(key)) key <- draw_key()
+  key <- run_key(d)
   plan <- draw_start(plan, key)
   geometry <- path_geometry(plan, class)
   runs <- lapply(guides, path_run, plan, key, geometry)
@@ -227,7 +230,6 @@ as.data.frame.coupled_paths <- function(x, ...) {
 #' @rdname coupled_paths
 #' @param object,x A `coupled_paths`.
 #' @param max_points The largest number of paths to draw, for each strength.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
   check_dots(...)

@@ -19,6 +19,7 @@
 #' the discretisation and, both being averages over the same particles, their standard errors.
 #'
 #' @inheritParams guided_sample
+<<<<<<< HEAD
 #' @param class Label of the class to guide to, or several labels for their union.
 #' @param strength A number: the strength of the guidance.
 #' @param sampler A deterministic sampler of the ODE, with many or high-order steps.
@@ -26,29 +27,39 @@
 #'   `"log_density"` and `"trace_formula"` of the column `quantity` are the entropy both ways; the
 #'   rows `"start"`, `"flow"` (both exact) and `"guidance"` (Monte Carlo) are the terms of the
 #'   formula.
+=======
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
+#'   towards one class, of one strength; a deterministic `sampler` of the ODE, with many or
+#'   high-order steps.
+#' @return A data frame of class `entropy_identity` with columns `way` (`"log-density"`, `"trace
+#'   formula"`), `estimate`, `se` and `method`; its attribute `terms` is a vector of the terms of
+#'   the formula: `start`, `flow` (both exact) and `guidance` (Monte Carlo, with the same standard
+#'   error as the whole).
+>>>>>>> main
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, covariances that
 #'   differ and stochastic samplers.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, for the conclusion;
 #'   the formula in this form is derived for this package.
 #' @examples
-#' entropy_identity(named_mixture("A2"), "1", 2, n = 500)
+#' entropy_identity(named_mixture("A2"), guidance = guidance("1", 2), n = 500)
 #' @export
-entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampler_rk4(100),
-                             schedule = schedule_ou(), horizon = NULL, key = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  strength <- check_number(strength, "strength")
+entropy_identity <- function(mixture, n = 1e4, ...) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_rk4(100)),
+                    without = "score_error")
+  guidance <- plain_guidance(d)
+  class <- guidance$class
+  strength <- constant_strength(guidance)
   n <- check_count(n, "n", min = 2)
+  mixture <- d$mixture
+  schedule <- d$schedule
   if (!startsWith(mixture$form, "common")) {
     abort_input("mixture", "one whose components have a common covariance", mixture$form)
   }
-  if (sampler$stochastic) abort_input("sampler", "deterministic", format(sampler))
-  horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
+  if (d$sampler$stochastic) abort_input("sampler", "deterministic", format(d$sampler))
   volume <- log_units(mixture)
   units <- mixture
   mixture <- in_process(mixture)
-  run <- guided_sample(mixture, n, guidance(class, strength), sampler, schedule, horizon,
-                       log_density = "map", trajectory = TRUE, key = key)
+  run <- guided_sample(process_diffusion(d), n, log_density = "map", trajectory = TRUE)
   need_memory(run$times, schedule, "this identity")
   log_variance <- function(t) log(diffused_values(mixture, schedule$a(t), schedule$b2(t)))
   integrand <- vapply(seq_along(run$times), function(i) {
@@ -64,6 +75,7 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
   terms <- rbind(exact(run$start_entropy + volume), exact(flow), guidance)
   at_end <- entropy(run)[ESTIMATE]
   at_end$estimate <- at_end$estimate + volume
+<<<<<<< HEAD
   rows <- rbind(at_end, estimate_row(sum(terms$estimate), guidance$se, "Monte Carlo"), terms)
   quantity <- c("log_density", "trace_formula", "start", "flow", "guidance")
   setup <- list(mixture = units, class = class, guidance = run$guidance, sampler = sampler,
@@ -73,6 +85,12 @@ entropy_identity <- function(mixture, class, strength, n = 2000, sampler = sampl
             labels = c(log_density = "entropy by the log-density",
                        trace_formula = "entropy by the trace formula", start = "  of it, start",
                        flow = "  of it, flow of the class", guidance = "  of it, guidance"))
+=======
+  rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
+  structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
+            terms = terms, title = format(run$guidance), label = format(d$sampler),
+            faults = run$faults, class = table_class("entropy_identity"))
+>>>>>>> main
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.

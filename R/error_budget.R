@@ -68,13 +68,21 @@
 #'   17 times of the run; or a positive number that is known to hold at all times.
 #' @param measure Measure the error itself ([guided_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
-#' @param score_error As for [path_kl()]; with a function there is no measured error.
 #' @param n Number of draws where there are any.
+<<<<<<< HEAD
 #' @return A table of estimates ([mixguide_table]) of class `error_budget` with the columns
 #'   `quantity` (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement`,
 #'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 where there is none),
 #'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
 #'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
+=======
+#' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
+#'   For `plot()`: passed to `autoplot()`.
+#' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, `KL(target ||
+#'   output)` in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none), `kind`
+#'   (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
+#'   `"quadrature"`, `"Monte Carlo"`, `"derived for this package"`, ...) and `note`. Attribute
+>>>>>>> main
 #'   `path` is the [path_kl()] or `NULL`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
@@ -85,25 +93,26 @@
 #' @seealso [path_kl()], [guided_error()], [plan_sampler()] to find a sampler for a wanted error.
 #' @examples
 #' m <- named_mixture("A1")
-#' budget <- error_budget(m, sampler_exponential(50, TRUE, "uniform"), horizon = 3)
+#' sampler <- sampler_exponential(50, "uniform", stochastic = TRUE)
+#' budget <- error_budget(m, sampler = sampler, horizon = 3)
 #' budget
 #' plot(budget)
 #' @export
-error_budget <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
-                         schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                         score_error = NULL, lipschitz = NULL, measure = TRUE, n = 1e4) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
+error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
+  d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
+  local_key(d)
   if (!is.null(lipschitz)) {
     lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   }
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
   noise_level(mixture, times[length(times)], schedule)
-  start <- process_start(start, mixture)
-  score_error <- in_process(check_score_field(score_error, mixture), mixture)
+  start <- process_start(d$start, mixture)
+  score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
   units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
@@ -189,8 +198,9 @@ score_square <- function(run) {
 # ---- What is measured
 
 measure_error <- function(run, start = run$start, score_error = run$score_error) {
-  tryCatch(guided_error(run$mixture, run$sampler, run$schedule, run$times[1], start, score_error,
-                         n = run$n),
+  tryCatch(guided_error(run$mixture, sampler = run$sampler, schedule = run$schedule,
+                        horizon = run$times[1], start = start, score_error = score_error,
+                        n = run$n),
            mixguide_error = function(e) conditionMessage(e))
 }
 
@@ -436,7 +446,6 @@ rate_rows <- function(run) {
 
 #' @rdname error_budget
 #' @param object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.error_budget <- function(object, ...) {
   check_dots(...)

@@ -19,6 +19,9 @@
 #' @param nodes Number of nodes.
 #' @param steps Number of time steps.
 #' @param grid The kind of [time_grid()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; time is
+#'   continuous, so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a
+#'   [gaussmix()].
 #' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
 #'   guidance) and `entropy` from half the nodes and steps.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that
@@ -28,29 +31,28 @@
 #' @source Chang and Cooper (1970), \doi{10.1016/0021-9991(70)90001-X}; the equation: Song et al.
 #'   (2021), \doi{10.48550/arXiv.2011.13456}. The solution of the tridiagonal systems from both ends
 #'   is derived for this package.
-#' @seealso [sampler_limit()], which reaches the same law from that of a sampler.
+#' @seealso [guided_limit()], which reaches the same law from that of a sampler.
 #' @examples
 #' law <- fokker_planck(named_mixture("A2"), guidance("1", 2), nodes = 400, steps = 200)
 #' law
 #' plot(law)
 #' @export
-fokker_planck <- function(mixture, guidance = NULL, schedule = schedule_ou(), horizon = NULL,
-                          end = 0, start = c("normal", "exact"), nodes = 1000, steps = 400,
-                          grid = "quadratic", reduce = TRUE) {
-  check_extent(check_mixture(mixture))
-  check_guidance(guidance)
-  check_schedule(schedule)
+fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid = "quadratic",
+                          reduce = TRUE) {
+  d <- as_diffusion(mixture, ..., without = "score_error")
+  mixture <- check_extent(d$mixture)
+  guidance <- d$guidance
+  schedule <- d$schedule
   check_flag(reduce, "reduce")
-  if (!is.null(guidance)) class_components(mixture, guidance$class)
   nodes <- check_count(nodes, "nodes", min = 20)
   steps <- check_count(steps, "steps", min = 4)
-  times <- time_grid(steps, check_horizon(horizon, schedule, mixture), grid, end, schedule)
+  times <- time_grid(steps, check_horizon(d$horizon, schedule), grid, end, schedule)
   need_memory(times, schedule, "continuous time")
   units <- mixture
-  faults <- warn_faults(if (identical(start[1], "normal")) {
+  faults <- warn_faults(if (identical(d$start, "normal")) {
     start_fault(in_process(mixture), schedule, times[1], TRUE)
   })
-  start <- process_start(start, mixture)
+  start <- process_start(d$start, mixture)
   guidance <- in_process(guidance, mixture)
   mixture <- in_process(mixture)
   start <- start_law(start, mixture, guidance$class, schedule, times[1])

@@ -18,8 +18,9 @@
 #'
 #' @inheritParams guidance_sweep
 #' @param mixture A [gaussmix()] in one dimension.
-#' @param sampler A deterministic sampler.
 #' @param n Number of starts.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; the `sampler`
+#'   must be deterministic.
 #' @return A data frame of class `folding`, with a row per strength and columns `strength`;
 #'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
 #'   probability that another start with the same end, drawn from all that lead there, lies on
@@ -36,19 +37,19 @@
 #' folds
 #' plot(folds)
 #' @export
-folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler_ddim(),
-                    schedule = schedule_ou(), horizon = NULL, n = 20001) {
-  check_univariate(check_mixture(mixture))
-  if (check_sampler(sampler)$stochastic) {
-    abort_input("sampler", "a deterministic sampler", format(sampler))
-  }
+folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 20001, sampler = NULL,
+                    ...) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    without = "score_error")
+  template <- plain_guidance(d)
+  check_univariate(d$mixture)
+  if (d$sampler$stochastic) abort_input("sampler", "a deterministic sampler", format(d$sampler))
   strength <- check_strengths(strength)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, "normal"))
-  begin <- sweep_start("normal", TRUE, mixture, check_count(n, "n", 2), sampler, schedule, times[1])
+  faults <- warn_faults(diffusion_faults(d))
+  begin <- sweep_start(d, TRUE, check_count(n, "n", 2))
   results <- lapply(strength, function(eta) {
-    run <- quiet_sample(mixture, n, guidance(class, eta), sampler, schedule, times[1],
-                        begin$start, log_density = "map")
+    setting <- replace(d, c("guidance", "start"), list(with_strength(template, eta), begin$start))
+    run <- quiet_sample(setting, n, log_density = "map")
     end <- drop(run$x)
     whole <- branch_density(end, end, run$log_density)
     w <- begin$weights
@@ -60,16 +61,33 @@ folding <- function(mixture, class, strength = c(0, 1, 4, 16), sampler = sampler
                           method = "quadrature"),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
+<<<<<<< HEAD
   setup <- list(mixture = mixture, class = label_text(class), sampler = sampler,
                 schedule = schedule, horizon = times[1], n = n, faults = faults)
   new_table(do.call(rbind, lapply(results, `[[`, "row")), "folding",
             c(paste0("towards ", aim_words(setup$class), ", by quadrature"), run_lines(setup)),
             setup, keys = "strength", map = do.call(rbind, lapply(results, `[[`, "map")))
+=======
+  structure(do.call(rbind, lapply(results, `[[`, "row")), class = table_class("folding"),
+            map = do.call(rbind, lapply(results, `[[`, "map")),
+            setup = list(mixture = d$mixture, class = template$class, sampler = d$sampler,
+                         schedule = d$schedule, horizon = d$horizon, faults = faults))
+}
+
+#' @export
+print.folding <- function(x, digits = 5, ...) {
+  check_dots(..., also = print.default)
+  setup <- attr(x, "setup")
+  cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ", format(setup$sampler),
+      "; ", schedule_words(setup), ", from t = ", format(setup$horizon), "\n", sep = "")
+  print(as.data.frame(x), digits = digits, row.names = FALSE)
+  print_faults(setup$faults)
+  invisible(x)
+>>>>>>> main
 }
 
 #' @rdname folding
 #' @param object A `folding`.
-#' @param ... Must be empty.
 #' @export
 autoplot.folding <- function(object, ...) {
   check_dots(...)

@@ -45,11 +45,15 @@
 #' values of `tau*` and refines the best; any of them gives a valid bound. The infimum along the
 #' unguided path (several rivals) is taken over 1001 values of the clock.
 #'
-#' @inheritParams guidance_condition
+#' @param mixture A [diffusion()], or a [gaussmix()].
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
+#'   diffusion.
 #' @param strength Strengths, numbers >= 0.
-#' @param start The points at the horizon from which the paths start: an n x d matrix, or
-#'   `"normal"` or `"exact"` as in [guided_sample()], drawn by R's generator.
 #' @param n Number of paths, unless `start` is a matrix.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is
+#'   continuous, so that the `sampler` counts for nothing. `start`: the points from which the
+#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator. For
+#'   `plot()`: passed to `autoplot()`.
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
@@ -66,14 +70,16 @@
 #' bounds
 #' plot(bounds)
 #' @export
-gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("normal", "exact"),
-                       n = 200, schedule = schedule_ou(), horizon = NULL) {
-  check_extent(check_mixture(mixture))
-  check_schedule(schedule)
+gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 200, ...) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance), without = "score_error")
+  local_key(d)
+  class <- plain_guidance(d)$class
+  mixture <- check_extent(d$mixture)
+  schedule <- d$schedule
   strength <- check_strengths(strength, min = 0)
-  horizon <- check_horizon(horizon, schedule, mixture)
+  horizon <- check_horizon(d$horizon, schedule)
   odds <- clock_log_odds(in_process(mixture), class, schedule, horizon,
-                         bound_start(start, mixture, class, n, schedule, horizon))
+                         bound_start(d$start, mixture, class, n, schedule, horizon))
   rows <- lapply(strength, function(eta) {
     gain <- exact_gain(odds, eta)
     one <- NA_real_
@@ -90,6 +96,7 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
+<<<<<<< HEAD
   paths <- length(unique(rows$path))
   one <- length(odds$rivals) == 1
   setup <- list(mixture = mixture, class = label_text(class), schedule = schedule,
@@ -103,6 +110,11 @@ gain_bound <- function(mixture, class, strength = c(0.5, 2, 8), start = c("norma
             foot = if (one) "Exact for each path" else {
               "Exact for each path; one bound for all rivals"
             })
+=======
+  structure(rows, class = table_class("gain_bound"),
+            setup = list(class = class, schedule = schedule, horizon = horizon,
+                         rivals = odds$rivals))
+>>>>>>> main
 }
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {
@@ -251,7 +263,6 @@ gain_rows <- function(x) {
 
 #' @rdname gain_bound
 #' @param object A `gain_bound`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.gain_bound <- function(object, ...) {
   check_dots(...)

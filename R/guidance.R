@@ -177,7 +177,11 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
 }
 
 # NULL and guidances as they are; labels of classes as guidance to them.
-as_guidance <- function(x, ...) if (is.null(x) || inherits(x, "guidance")) x else guidance(x, ...)
+as_guidance <- function(x, arg = "guidance") {
+  if (is.null(x) || inherits(x, "guidance")) return(check_guidance(x, arg))
+  check_labels_named(x, arg, "NULL, one or more class labels, or a guidance()")
+  guidance(x)
+}
 
 # The same with another strength, by which one that is a function of time is multiplied.
 with_strength <- function(guidance, strength) {

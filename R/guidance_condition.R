@@ -54,12 +54,10 @@
 #' says so. Cosines above
 #' -1e-10 count as not obtuse.
 #'
-#' @param mixture A [gaussmix()].
-#' @param class Label of the class to guide to, or several labels for their union.
-#' @param schedule The forward process, see [schedule]; noise levels are those of its times.
-#' @param horizon Time at which sampling starts; `NULL`: the schedule's own, or later if the mixture
-#'   needs it, see [horizon].
+#' @param mixture A [diffusion()], or a [gaussmix()].
 #' @param end Time at which it stops; above 0 for singular covariances.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`, of
+#'   which the class counts, `schedule` and `horizon`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `guidance_condition`, a list with
 #'   * `holds`: does the condition hold, for `ode` and `sde`; `NA` where nothing is proved anyway,
 #'     for the reason in `why`;
@@ -90,16 +88,18 @@
 #' as.data.frame(condition, t = .5)
 #' plot(condition)
 #' @export
-guidance_condition <- function(mixture, class, schedule = schedule_ou(), horizon = NULL, end = 0) {
-  check_mixture(mixture)
-  check_schedule(schedule)
-  horizon <- check_horizon(horizon, schedule, mixture)
+guidance_condition <- function(mixture, ..., end = 0) {
+  d <- as_diffusion(mixture, ..., without = "score_error")
+  class <- plain_guidance(d)$class
+  mixture <- d$mixture
+  schedule <- d$schedule
+  horizon <- check_horizon(d$horizon, schedule)
   standardised <- !is.null(mixture$coordinates)
   mixture <- in_process(mixture)
   geometry <- class_geometry(mixture, class)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, standardised = standardised, class = label_text(class),
+  result <- list(mixture = mixture, standardised = standardised, class = class,
                  schedule = schedule, times = c(horizon, end), geometry = geometry,
                  why = geometry$why)
   if (is.null(geometry$why)) {
@@ -318,7 +318,6 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 #' @rdname guidance_condition
 #' @param object,x A `guidance_condition`.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
   check_dots(...)

@@ -17,19 +17,26 @@
 #' [guided_sample()]), `NA` otherwise.
 #'
 #' @inheritParams guided_sample
-#' @param class Label of the class to guide to, or several labels for their union; or a [guidance()]
-#'   of any kind, of which each strength takes the place of its own (that of the first, in a sum). A
-#'   strength that is a function of time is multiplied by each instead.
+#' @param guidance Label of the class to guide to, or several labels for their union; or a
+#'   [guidance()] of any kind, of which each strength takes the place of its own (that of the first,
+#'   in a sum; a strength that is a function of time is multiplied by each instead); or a list of
+#'   these. `NULL`: the guidance of the diffusion, or each class of the mixture in turn.
 #' @param strength Numbers, in the order in which they are to be compared; the first is the
 #'   baseline.
 #' @param n Number of particles, or of quadrature nodes.
+#' @param sampler `NULL` for that of the diffusion, a sampler, or a list of samplers, whose names
+#'   are shown.
+#' @param steps `NULL`, or numbers of steps, which each sampler then takes in turn: where strong
+#'   guidance needs short steps, it shows.
 #' @param exact Use quadrature? Default: where it is possible, that is for d = 1, a deterministic
-#'   sampler and a `"normal"` start.
-#' @param interval As in [guidance()], if `class` is a label.
+#'   sampler and a `"normal"` start. `TRUE` for a stochastic sampler of one score and d = 1:
+#'   confidence, gain and entropy are those of its exact [guided_law()].
 #' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory that a
 #'   sweep takes does not grow with `n`.
-#' @return An object of class `guidance_sweep`, a data frame with a row per strength and columns
-#'   * `strength`; `scale` = 1 + strength, the guidance scale of other software;
+#' @return An object of class `guidance_sweep`, a data frame with a row per class, sampler, number
+#'   of steps and strength, and columns
+#'   * `class`, `sampler`, `steps`, `strength`; `scale` = 1 + strength, the guidance scale of other
+#'     software;
 #'   * `confidence`, `confidence_se`: mean of `p(class | x)`;
 #'   * `gain`, `gain_se`: paired difference to the first row;
 #'   * `entropy`, `entropy_se`: differential entropy of the output, in nats;
@@ -43,11 +50,12 @@
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`.
 #'
 #'   Attribute `setup` holds what made it, and `target`: confidence and entropy of the class
-#'   itself, which a sampler without error shows at strength 0. `print()` shortens `..._se` to
+#'   itself, which a sampler without error shows at strength 0; of several sweeps it has `runs`, a
+#'   list of the setups. `print()` shortens `..._se` to
 #'   `se` and `fraction_down` to `down`.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
-#' @seealso [guidance_scan()] for several numbers of steps, [coupled_paths()] to keep the paths,
+#' @seealso [coupled_paths()] to keep the paths,
 #'   [strength_limit()] for the strength from which guidance loses; [guidance_condition()] for what
 #'   is proved.
 #' @examples
@@ -55,50 +63,109 @@
 #' sweep <- guidance_sweep(m, "a", strength = c(0, 1, 4), sampler = sampler_rk4(60, "quadratic"))
 #' sweep
 #' plot(sweep)
+#' # every class, at several numbers of steps
+#' guidance_sweep(m, strength = c(0, 4), sampler = sampler_ddim(), steps = c(5, 20))
 #' @export
-guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = 1e4,
-                           sampler = sampler_ddim(),
-                           schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                           noise = NULL,
+guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 4, 8), n = 1e4,
+                           sampler = NULL, ..., steps = NULL, noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
-                           interval = NULL, keep = FALSE, key = NULL, reduce = TRUE,
-                           folder = NULL, score_error = NULL) {
-  check_mixture(mixture)
-  sampler <- with_noise(check_sampler(sampler), check_score_error(score_error))
-  if (inherits(class, "guidance") && !is.null(interval)) {
-    abort_input("interval", "NULL where `class` is a guidance(), which has its own")
-  }
-  template <- as_guidance(class, interval = interval)
-  class <- template$class
-  class_components(mixture, class)
+                           keep = FALSE, reduce = TRUE, folder = NULL) {
+  one <- function(x) if (!is.list(x) || is.object(x)) x
+  d <- as_diffusion(mixture, ..., own = list(guidance = one(guidance), sampler = one(sampler)))
+  strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
   check_flag(keep, "keep")
-  strength <- check_strengths(strength)
-  key <- check_key(key)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
+  guides <- sweep_guides(guidance, d)
+  samplers <- sweep_samplers(sampler, steps, d)
+  d$key <- run_key(d)
+  cells <- expand.grid(sampler = seq_along(samplers), guide = seq_along(guides))
+  if (nrow(cells) > 1 && !is.null(folder)) {
+    abort_input("folder", "NULL for a sweep of several classes or samplers", describe(folder))
+  }
+  sweeps <- faults_once(lapply(seq_len(nrow(cells)), function(i) {
+    setting <- change_diffusion(d, list(guidance = guides[[cells$guide[i]]],
+                                        sampler = samplers[[cells$sampler[i]]]))
+    one_sweep(setting, strength, n, noise, log_density, exact, keep, reduce, folder,
+              quiet = !is.null(steps))
+  }))
+  setups <- lapply(sweeps, attr, "setup")
+  rows <- Map(function(sweep, setup, sampler) {
+    data.frame(class = aim_words(setup$class), sampler = sampler, steps = length(setup$times) - 1,
+               sweep, stringsAsFactors = FALSE)
+  }, sweeps, setups, names(samplers)[cells$sampler])
+  rows <- do.call(rbind, rows)
+  rownames(rows) <- NULL
+  setup <- setups[[1]]
+  if (length(setups) > 1) {
+    setup[c("target", "samples")] <- NULL
+    setup$faults <- unlist(lapply(setups, `[[`, "faults"))
+    setup$faults <- setup$faults[!duplicated(setup$faults)]
+    setup$runs <- setups
+  }
+  structure(rows, class = table_class("guidance_sweep"), setup = setup)
+}
+
+# What is led to: that of the experiment, or each of a list, or, if none is named, each class.
+sweep_guides <- function(guidance, d) {
+  if (is.list(guidance) && !is.object(guidance)) return(lapply(guidance, as_guidance))
+  if (!is.null(d$guidance)) return(list(d$guidance))
+  lapply(present_classes(d$mixture), as_guidance)
+}
+
+# The samplers of a sweep, by name, with each number of steps.
+sweep_samplers <- function(sampler, steps, d) {
+  samplers <- if (is.list(sampler) && !is.object(sampler)) sampler else list(d$sampler)
+  if (!length(samplers)) abort_input("sampler", "a sampler, or a list of them", "an empty list")
+  for (each in samplers) check_sampler(each)
+  labels <- vapply(samplers, `[[`, "", "label")
+  twins <- labels %in% labels[duplicated(labels)]
+  labels[twins] <- vapply(samplers[twins], format, "")
+  named <- names(samplers)
+  if (!is.null(named)) labels[named != ""] <- named[named != ""]
+  if (is.null(steps)) return(stats::setNames(samplers, labels))
+  if (!(is.numeric(steps) && length(steps))) {
+    abort_input("steps", "one or more whole numbers >= 1", describe(steps))
+  }
+  for (each in samplers) {
+    if (is.null(each$steps) || is.numeric(each$grid)) {
+      abort_input("sampler", "one of any number of steps where `steps` are given", format(each))
+    }
+  }
+  several <- lapply(samplers, function(each) {
+    lapply(steps, function(count) replace(each, "steps", check_steps(count)))
+  })
+  stats::setNames(unlist(several, recursive = FALSE), rep(labels, each = length(steps)))
+}
+
+# The strengths of one sampler and one guidance. `quiet`: that steps are coarse is what is to be
+# seen.
+one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, folder, quiet) {
+  template <- d$guidance
+  by_law <- isTRUE(exact) && is_by_law(d)
   plan_for <- function(begin) {
-    plan <- sampling_plan(mixture, n, template, sampler, schedule, horizon, begin$start, noise,
-                          log_density, trajectory = FALSE, reduce, score_error)
+    plan <- sampling_plan(replace(d, "start", list(begin$start)), n, noise, log_density,
+                          reduce = reduce)
     if (!is.null(begin$entropy)) plan$begin$entropy <- begin$entropy
     # the nodes stand for a normal start
     if (!is.null(begin$weights)) {
-      plan$faults <- run_faults(plan$process, schedule, plan$times, "normal")
+      plan$faults <- run_faults(plan$process, d$schedule, plan$times, "normal")
     }
     plan
   }
-  begin <- sweep_start(start, exact, mixture, n, sampler, schedule, times[1])
+  begin <- sweep_start(d, if (by_law) FALSE else exact, n)
   plan <- plan_for(begin)
-  warn_faults(plan$faults)
+  warned <- if (quiet) plan$faults[names(plan$faults) != "steps"] else plan$faults
+  warn_faults(warned)
   guides <- lapply(strength, with_strength, guidance = template)
-  if (is.null(key)) key <- draw_key()
-  sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
+  sweep <- sweep_runs(plan, begin, guides, d$key, keep, folder)
   # more nodes where a strength tears neighbouring starts apart
   while (sweep$torn > 1e-6 && plan$begin$n < 1e5) {
-    begin <- sweep_start(start, exact, mixture, 4 * plan$begin$n, sampler, schedule, times[1])
+    begin <- sweep_start(d, exact, 4 * plan$begin$n)
     plan <- plan_for(begin)
-    sweep <- sweep_runs(plan, begin, guides, key, keep, folder)
+    sweep <- sweep_runs(plan, begin, guides, d$key, keep, folder)
   }
   rows <- sweep_rows(strength, sweep, plan, begin)
+<<<<<<< HEAD
   if (sweep$torn > 1e-6) rows$note <- sprintf("unresolved share %.0e", sweep$torn)
   target <- class_target(class, plan, key)
   if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(score_error)) {
@@ -116,6 +183,43 @@ guidance_sweep <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   new_table(rows, "guidance_sweep", sweep_head(setup), setup, keys = c("strength", "scale"),
             shown = c("strength", "scale", "confidence", "gain", "entropy", down = "fraction_down"),
             foot = sweep_foot(rows, setup))
+=======
+  if (sweep$torn > 1e-6) {
+    rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
+  }
+  target <- class_target(template$class, plan, d$key)
+  if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(d$score_error)) {
+    target$shift <- class_shift(sweep, match(0, strength), plan, template$class)
+    if (!quiet) {
+      warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
+    }
+  }
+  if (by_law) rows <- exact_rows(rows, guides, d)
+  structure(rows,
+            setup = c(made_by(plan, template, d$key)[c("mixture", "guidance", "sampler", "schedule",
+                                                       "times", "horizon", "start", "key",
+                                                       "density_method", "confidence_time",
+                                                       "score_error", "reduced")],
+                      list(class = template$class, n = plan$begin$n,
+                           exact = !is.null(begin$weights), faults = warned, target = target,
+                           samples = sweep$samples)))
+}
+
+# Are the output's confidence and entropy to be had from its exact law, where no nodes give them?
+is_by_law <- function(d) {
+  mixture_dim(d$mixture) == 1 && is.null(d$score_error) && exact_means(TRUE, d) == "law"
+}
+
+# The rows of a sweep with the confidence and entropy of the exact laws.
+exact_rows <- function(rows, guides, d) {
+  laws <- lapply(guides, function(guide) quiet_law(change_diffusion(d, list(guidance = guide))))
+  rows$confidence <- vapply(laws, function(law) confidence(law)$estimate, 0)
+  rows$entropy <- vapply(laws, function(law) entropy(law)$estimate, 0)
+  rows$gain <- rows$confidence - rows$confidence[1]
+  rows[c("confidence_se", "gain_se", "entropy_se")] <- 0
+  rows$method <- "quadrature"
+  rows
+>>>>>>> main
 }
 
 # All strengths, chunk by chunk: of the particles only sums over the columns of a sweep remain, for
@@ -265,18 +369,18 @@ location_fault <- function(shift, n) {
 
 # The start that all strengths share: as given, or the nodes and weights of the quadrature, over
 # `reach` standard deviations to each side.
-sweep_start <- function(start, exact, mixture, n, sampler, schedule, horizon, reach = 9) {
-  normal <- is.character(start) && check_choice(start, c("normal", "exact"), "start") == "normal"
-  possible <- mixture_dim(mixture) == 1 && !sampler$stochastic && normal
+sweep_start <- function(d, exact, n, reach = 9) {
+  noisy <- with_noise(d$sampler, d$score_error)$stochastic
+  possible <- mixture_dim(d$mixture) == 1 && !noisy && identical(d$start, "normal")
   exact <- if (is.null(exact)) possible else check_flag(exact, "exact")
-  if (!exact) return(list(start = start))
+  if (!exact) return(list(start = d$start))
   if (!possible) {
     abort_input("exact", 'FALSE unless d = 1, the sampler is deterministic and start is "normal"')
   }
-  sd <- start_sd(schedule, horizon)
+  sd <- start_sd(d$schedule, d$horizon)
   z <- seq(-reach, reach, length.out = max(n, 2001))
-  x <- from_process(matrix(sd * z), mixture)
-  volume <- log(sd) + log_units(mixture)
+  x <- from_process(matrix(sd * z), d$mixture)
+  volume <- log(sd) + log_units(d$mixture)
   attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - volume
   weights <- stats::dnorm(z)
   list(start = x, weights = weights / sum(weights), entropy = log(2 * pi * exp(1)) / 2 + volume)
@@ -319,6 +423,7 @@ sweep_column <- function(x, column, ...) {
   new_table(rows, "estimates", attr(x, "look")$head)
 }
 
+<<<<<<< HEAD
 sweep_head <- function(setup) {
   kind <- format_kind(setup$guidance)
   c(paste0("towards ", paste(setup$class, collapse = " or "),
@@ -329,6 +434,62 @@ sweep_head <- function(setup) {
     if (nzchar(kind)) paste0("guidance", kind),
     if (!is.null(setup$score_error)) paste0("score: ", format(setup$score_error)),
     run_lines(setup), if (!is.null(setup$reduced)) paste0("reduced: ", setup$reduced))
+=======
+# What else than the strength tells the rows of a sweep apart.
+sweep_keys <- function(x) {
+  keys <- c("class", "sampler", "steps")
+  keys[vapply(x[keys], function(key) length(unique(key)) > 1, NA)]
+}
+
+#' @export
+print.guidance_sweep <- function(x, digits = 4, ...) {
+  check_dots(..., also = print.default)
+  setup <- attr(x, "setup")
+  several <- !is.null(setup$runs)
+  keys <- sweep_keys(x)
+  cat("<guidance_sweep> ", if (!"class" %in% keys) paste0("towards ", aim_words(setup$class), ", "),
+      if (setup$exact) "by quadrature over " else "", setup$n,
+      if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
+  if (!several) note_all_classes(setup$mixture, setup$class)
+  kind <- format_kind(setup$guidance)
+  if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
+  if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
+  if (!"sampler" %in% keys) {
+    cat("  ", if ("steps" %in% keys) setup$sampler$label else format(setup$sampler), "\n", sep = "")
+  }
+  cat("  ", schedule_words(setup), ", from t = ", format(setup$horizon, digits = 4), "\n", sep = "")
+  if (!is.null(setup$reduced) && !several) cat("  reduced: ", setup$reduced, "\n", sep = "")
+  shown <- c(stats::setNames(keys, keys), strength = "strength", scale = "scale",
+             confidence = "confidence", confidence_se = "se", gain = "gain", gain_se = "se",
+             entropy = "entropy", entropy_se = "se", fraction_down = "down")
+  table <- x[names(shown)]
+  errors <- shown == "se"
+  table[errors] <- lapply(table[errors], signif, 1)
+  known <- sweep_column(x, "entropy")$method == "exact"
+  if (any(known)) {
+    table$entropy_se <- ifelse(known, "exact", format(table$entropy_se, trim = TRUE))
+  }
+  print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
+  heavy <- !is.na(x$inverse_confidence_tail) & is.na(x$mean_inverse_confidence)
+  if (any(heavy)) {
+    cat("  Mean of 1/confidence: no number at strength ", toString(unique(x$strength[heavy])),
+        " (a heavy tail)\n", sep = "")
+  }
+  for (run in if (several) setup$runs else list(setup)) if (!is.null(run$target)) {
+    cat("  The class ", if (several) aim_words(run$class) else "itself", ": confidence ",
+        format_estimate(run$target$confidence), ", entropy ", format_estimate(run$target$entropy),
+        if (!is.null(run$target$shift) && !several) {
+          paste0("\n  (mean at strength 0: off by ", format(round(run$target$shift, 6), digits = 2),
+                 " sd in the worst variable)")
+        }, "\n", sep = "")
+    if (!"class" %in% keys) break
+  }
+  print_faults(setup$faults)
+  if (any(x$folded > 0, na.rm = TRUE)) {
+    cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")
+  }
+  invisible(x)
+>>>>>>> main
 }
 
 sweep_foot <- function(rows, setup) {

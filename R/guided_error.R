@@ -41,19 +41,27 @@
 #' (`"exact start and score"`).
 #'
 #' @inheritParams guided_sample
-#' @param guidance A [guidance()] or `NULL`. With one, the target is the law of its class: its
-#'   distance from what guidance of strength > 0 makes is no error of the sampler alone.
-#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()].
 #' @param parts Give the parts too?
 #' @param method `"auto"`, the first way of the Details that is possible, or one of `"exact"`,
 #'   `"quadrature"`, `"Monte Carlo"`.
 #' @param n Number of draws, where there are any.
 #' @param nodes As for [guided_law()].
+<<<<<<< HEAD
 #' @return A table of estimates ([mixguide_table]) of class `guided_error` with the rows `"kl"`,
 #'   which is `KL(target || output)`, `"kl_reverse"`, `KL(output || target)` (both in nats), and
 #'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`, named in the
 #'   first column. By quadrature `se` is 0, or the part of a divergence that lies where the density
 #'   of the output is continued beyond its nodes.
+=======
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. With a `guidance`
+#'   the target is the law of its class: its distance from what guidance of strength > 0 makes is
+#'   no error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
+#' @return A data frame of class `guided_error` with the rows `"KL(target || output)"`,
+#'   `"KL(output || target)"` and `"total variation"`, in this order, and the columns `quantity`,
+#'   `estimate` (nats for divergences), `se`, `method`; with `parts`, three rows for each `part`,
+#'   named in the first column. By quadrature `se` is 0, or the part of a divergence that lies where
+#'   the density of the output is continued beyond its nodes.
+>>>>>>> main
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
@@ -62,28 +70,34 @@
 #' @seealso [guided_law()] and [law_distance()] for other targets, such as a [tilted_law()].
 #' @examples
 #' m <- named_mixture("A1")
-#' guided_error(m, sampler_euler(50, "uniform"), horizon = 3, parts = TRUE)
+#' guided_error(m, sampler = sampler_euler(50, "uniform"), horizon = 3, parts = TRUE)
 #' # one Gaussian, exactly, in any dimension
-#' guided_error(gaussmix(1, 1.5, .25), sampler_em(100, "uniform"), horizon = 3)
+#' guided_error(gaussmix(1, 1.5, .25), sampler = sampler_em(100, "uniform"), horizon = 3)
 #' @export
-guided_error <- function(mixture, sampler = sampler_ddim(), schedule = schedule_ou(),
-                          horizon = NULL, start = c("normal", "exact"), score_error = NULL,
-                          guidance = NULL, parts = FALSE,
-                          method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
-                          nodes = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
-  check_score_error(score_error)
-  check_guidance(guidance)
+guided_error <- function(mixture, ..., parts = FALSE,
+                         method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
+                         nodes = NULL) {
+  d <- as_diffusion(mixture, ...)
+  local_key(d)
   check_flag(parts, "parts")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
+<<<<<<< HEAD
   times <- sampler_times(sampler, schedule, horizon, mixture)
   units <- mixture
   start <- process_start(start, mixture)
   score_error <- in_process(score_error, mixture)
+=======
+  mixture <- d$mixture
+  guidance <- d$guidance
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  start <- process_start(d$start, mixture)
+  schedule_label <- paste0(format(schedule), coordinate_words(mixture))
+  score_error <- in_process(check_score_error(d$score_error), mixture)
+>>>>>>> main
   guidance <- in_process(guidance, mixture)
   mixture <- in_process(mixture)
   part <- class_law(mixture, guidance$class)
@@ -303,7 +317,8 @@ gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n
   if (inherits(start, "gaussmix")) {
     start <- list(mean = start$means[1, ], cov = unname(component_cov(start, 1)))
   }
-  output <- guided_moments(mixture, sampler, schedule, horizon, start)
+  output <- guided_moments(mixture, sampler = sampler, schedule = schedule,
+                           horizon = horizon, start = start)
   mean <- unname(target$means[1, ])
   cov <- unname(component_cov(target, 1))
   # not output$kl, whose target is the law at the sampler's end: here another may be given

@@ -31,18 +31,17 @@
 #' takes to see what happens between them, and where steps fold starts onto each other the branches
 #' are added. Nodes of no mass, further out, tell the density as far as the mixture goes.
 #'
-#' The law is that of the discrete chain. For that of continuous time see [sampler_limit()] and
+#' The law is that of the discrete chain. For that of continuous time see [guided_limit()] and
 #' [fokker_planck()].
 #'
 #' @inheritParams guided_sample
-#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()], as for
-#'   [guided_sample()].
 #' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
 #'   and 1025 in two.
-#' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
-#'   [score_error()]. One with a `bias` (if d > 1) or a `model` does not reduce.
 #' @param log_density For deterministic samplers, how the log-density is carried along: `"map"`, by
 #'   the Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. Here `start` is
+#'   `"normal"`, `"exact"` or a [gaussmix()]; a `score_error` with a `bias` (if d > 1) or a
+#'   `model` does not reduce.
 #' @return A [law]. Besides what every law has: `sampler`, `schedule`, `times`, `mass` (the total
 #'   that the quadrature found, 1 up to its error) and `folded` (the share of the mass at which
 #'   steps folded; `NULL` for stochastic samplers).
@@ -58,29 +57,24 @@
 #'   print(entropy(guided_law(m, guidance("1", strength), sampler_em(50, "uniform"))))
 #' }
 #' @export
-guided_law <- function(mixture, guidance = NULL, sampler = sampler_em(),
-                        schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                        nodes = NULL, log_density = c("map", "divergence"), reduce = TRUE,
-                        score_error = NULL) {
-  check_mixture(mixture)
-  check_guidance(guidance)
-  check_sampler(sampler)
-  check_schedule(schedule)
+guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "divergence"),
+                       reduce = TRUE) {
+  d <- as_diffusion(mixture, ...)
   check_flag(reduce, "reduce")
-  if (!is.null(guidance)) class_components(mixture, guidance$class)
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  mixture <- d$mixture
   process <- in_process(mixture)
-  run <- law_run(process, in_process(guidance, mixture), sampler, schedule, times,
-                 process_start(start, mixture), nodes, log_density, reduce,
-                 error = in_process(check_score_error(score_error), mixture))
+  run <- law_run(process, in_process(d$guidance, mixture), d$sampler, d$schedule, d$times,
+                 process_start(d$start, mixture), nodes, log_density, reduce,
+                 error = in_process(check_score_error(d$score_error), mixture))
   law <- law_from_process(run_law(run, process), mixture)
-  law$faults <- warn_faults(run_faults(process, schedule, times, start[1]))
+  law$faults <- warn_faults(diffusion_faults(d))
   law
 }
 
 quiet_law <- function(...) without_faults(guided_law(...))
+
 
 # The law of a run, in the variables of the mixture that it was made for.
 run_law <- function(run, mixture) {
@@ -232,6 +226,7 @@ reduced_axes <- function(space) {
 #' additive noise.
 #'
 #' @inheritParams guided_law
+<<<<<<< HEAD
 #' @param sampler A sampler with at least 4 steps, a multiple of 4, and a grid that is not given by
 #'   its times.
 #' @param order The order `p` of the sampler.
@@ -239,16 +234,23 @@ reduced_axes <- function(space) {
 #' @return A table of estimates ([mixguide_table]) of class `sampler_limit` with the rows of
 #'   `summary()` of a law: `estimate` is the limit, `se` the difference of the two limits, and the
 #'   column `finest` is for all steps.
+=======
+#' @param order The order `p` of the sampler, which has a multiple of 4 steps and a grid that is not
+#'   given by its times; the default is `sampler_em(200, "uniform")`.
+#' @return A data frame of class `guided_limit` with columns `quantity` (the rows of `summary()` of
+#'   a law), `finest` (for all steps), `estimate` (the limit), `error` and `method`
+#'   (`"Richardson"`).
+>>>>>>> main
 #' @source The extrapolation is Richardson's; its use here is derived for this package.
 #' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
 #' @examples
-#' sampler_limit(named_mixture("A2"), guidance("1", 2), sampler_em(40, "uniform"))
+#' guided_limit(named_mixture("A2"), guidance("1", 2), sampler_em(40, "uniform"))
 #' @export
-sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "uniform"), ...,
-                          order = 1) {
-  check_dots(..., also = guided_law)
-  check_sampler(sampler)
+guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "divergence"),
+                         reduce = TRUE, order = 1) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_em(200, "uniform")))
   order <- check_number(order, "order", min = 0, open = TRUE)
+  sampler <- d$sampler
   steps <- sampler$steps
   if (is.numeric(sampler$grid) || is.null(steps) || steps %% 4) {
     abort_input("sampler", "one with a multiple of 4 steps on a grid that it makes itself",
@@ -257,11 +259,13 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
   # the faults of the finest are those that matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
     law_of <- if (n == steps) guided_law else quiet_law
-    law_of(mixture, guidance, replace(sampler, "steps", n), ...)
+    law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
+           log_density = log_density, reduce = reduce)
   })
   rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
+<<<<<<< HEAD
   estimate <- estimate_row(limit[, 2], abs(limit[, 2] - limit[, 1]), "quadrature")
   new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3],
                        stringsAsFactors = FALSE), "sampler_limit",
@@ -270,6 +274,25 @@ sampler_limit <- function(mixture, guidance = NULL, sampler = sampler_em(200, "u
             list(mixture = mixture, class = guidance$class, sampler = sampler,
                  faults = laws[[3]]$faults),
             foot = "By Richardson extrapolation; in brackets what it changes with half the steps")
+=======
+  structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
+                       error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
+                       stringsAsFactors = FALSE),
+            class = table_class("guided_limit"), label = format(sampler),
+            guidance = if (!is.null(d$guidance)) format(d$guidance), faults = laws[[3]]$faults)
+}
+
+#' @export
+print.guided_limit <- function(x, digits = 6, ...) {
+  check_dots(..., also = print.default)
+  cat("<guided_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
+  if (!is.null(attr(x, "guidance"))) cat("  guidance: ", attr(x, "guidance"), "\n", sep = "")
+  table <- as.data.frame(x)
+  table$error <- signif(table$error, 1)
+  print(table, digits = digits, row.names = FALSE)
+  print_faults(attr(x, "faults"))
+  invisible(x)
+>>>>>>> main
 }
 
 # ---- Deterministic samplers

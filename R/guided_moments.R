@@ -8,13 +8,10 @@
 #' mix: backward from the end, the weight that each register has in the result gives that of the
 #' start, of the mean and of every noise.
 #'
-#' @param mixture A [gaussmix()] with one component.
-#' @param sampler A [sampler()] whose coefficients are single numbers.
-#' @param schedule The forward process, see [schedule].
-#' @param horizon The time at which the sampler starts; `NULL` for the schedule's own.
-#' @param start `"normal"`: start from noise as one does in practice, `N(0, I)` for
-#'   variance-preserving schedules and `N(0, b^2(horizon) I)` for the others. `"exact"`: start from
-#'   the law of the diffused Gaussian at the horizon. Or a list with `mean` and `cov`.
+#' @param mixture A [diffusion()], or a [gaussmix()], with one component.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
+#'   `guidance`. The coefficients of the `sampler` must be single numbers. `start` may also be a
+#'   list with `mean` and `cov`.
 #' @return A list with `mean` (length d), `cov` (d x d), and `kl`, the Kullback-Leibler divergence
 #'   KL(target || output), where the target is the Gaussian at the last time of the grid; `NA` if
 #'   the target is singular, `Inf` if only the output is.
@@ -22,18 +19,20 @@
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' # the bias of Euler steps: halving the step halves it
 #' for (steps in c(50, 100, 200)) {
-#'   print(unlist(guided_moments(gaussian, sampler_euler(steps), horizon = 3, start = "exact")))
+#'   print(unlist(guided_moments(gaussian, sampler = sampler_euler(steps), horizon = 3,
+#'                               start = "exact")))
 #' }
 #' @export
-guided_moments <- function(mixture, sampler, schedule = schedule_ou(), horizon = NULL,
-                            start = c("normal", "exact")) {
-  check_mixture(mixture)
+guided_moments <- function(mixture, ...) {
+  d <- as_diffusion(mixture, ..., without = c("guidance", "score_error"))
+  mixture <- d$mixture
   if (mixture_size(mixture) > 1) {
     abort_input("mixture", "a single Gaussian", paste("a mixture of", mixture_size(mixture)))
   }
-  check_sampler(sampler)
-  check_schedule(schedule)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  start <- d$start
   like <- mixture
   start <- process_start(start, mixture)
   mixture <- in_process(mixture)

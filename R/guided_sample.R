@@ -40,28 +40,18 @@
 #' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
 #' taken at the last time at which a score was.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [diffusion()], or a [gaussmix()].
 #' @param n Number of particles (ignored if `start` is a matrix).
-#' @param guidance A [guidance()], or `NULL` to sample from the mixture itself.
-#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`.
-#' @param schedule The forward process, see [schedule].
-#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
-#'   mixture needs it, see [horizon].
-#' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
-#'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
-#'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
-#'   numbers, if a log-density is to be carried along).
+#' @param ... Arguments of [diffusion()] that follow the mixture there: `guidance`, `sampler`,
+#'   `schedule`, `horizon`, `start`, `score_error`, `key`.
 #' @param noise `NULL`, or the noise itself: an n x d x m array, or a function of n, d and m that
 #'   returns one, where m is the number of noise terms that the sampler and the `score_error` draw
 #'   (one per step for `sampler_em()`), plus one, the first, for a `"normal"` start.
 #' @param log_density What to compute of the log-density, see Details.
 #' @param trajectory Keep the particles at every time?
-#' @param key `NULL`, or the `key` of another run, to meet the same noise.
 #' @param reduce Run in fewer dimensions where that is exact? See Details.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, so
 #'   that a run that was interrupted can be resumed: see [scaling].
-#' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
-#'   [score_error()].
 #' @return An object of class `guided_sample`: a list with
 #'   * `x`: n x d matrix, with the names of the variables;
 #'   * `log_density`: n log-densities of the law of the output, or `NULL`;
@@ -88,46 +78,40 @@
 #' @examples
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
 #' set.seed(1)
-#' run <- guided_sample(m, 1000, guidance("a", 2), sampler_ddim(50))
+#' run <- guided_sample(m, 1000, guidance("a", 2))
 #' run
 #' confidence(run)
 #' entropy(run)
 #' @export
-guided_sample <- function(mixture, n = 1000, guidance = NULL,
-                          sampler = sampler_ddim(), schedule = schedule_ou(),
-                          horizon = NULL, start = c("normal", "exact"), noise = NULL,
+guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
-                          trajectory = FALSE, key = NULL, reduce = TRUE, folder = NULL,
-                          score_error = NULL) {
-  check_mixture(mixture)
-  check_guidance(guidance)
-  key <- check_key(key)
-  plan <- sampling_plan(mixture, n, guidance, sampler, schedule, horizon, start, noise,
-                        log_density, trajectory, reduce, score_error)
+                          trajectory = FALSE, reduce = TRUE, folder = NULL) {
+  d <- as_diffusion(mixture, ...)
+  plan <- sampling_plan(d, n, noise, log_density, trajectory, reduce)
   warn_faults(plan$faults)
-  run_plan(plan, guidance, key, folder)
+  run_plan(plan, d$guidance, run_key(d), folder)
 }
 
 quiet_sample <- function(...) without_faults(guided_sample(...))
 
 # All of a run but the guidance's strength and the key: checked, compiled, with its start. The
 # components that the run meets, in `pool`, may be more than the mixture's.
-sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, start, noise,
-                          log_density, trajectory, reduce = TRUE, error = NULL) {
-  check_sampler(sampler)
-  check_schedule(schedule)
+sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajectory = FALSE,
+                          reduce = TRUE) {
   check_flag(trajectory, "trajectory")
   check_flag(reduce, "reduce")
-  guidance <- as_guidance(guidance)
+  mixture <- setting$mixture
+  guidance <- setting$guidance
+  schedule <- setting$schedule
+  times <- setting$times
   process <- in_process(mixture)
-  error <- check_score_error(error)
-  sampler <- with_noise(sampler, error)
+  error <- check_score_error(setting$score_error)
+  sampler <- with_noise(setting$sampler, error)
   wrong <- in_process(error, mixture)
   class <- guidance$class
   guide <- guidance_models(in_process(guidance, mixture), process, wrong$model)
   pool <- guidance_pool(guide)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  begin <- run_start(start, mixture, n, class, schedule, times[1])
+  begin <- run_start(setting$start, mixture, n, class, schedule, times[1])
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
   space <- if (reduce && !trajectory && is.null(noise)) reduced_space(pool)
@@ -152,8 +136,7 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
       rest <- reduction(space, program, levels, begin, sampler$stochastic, pool$form == "full")
     }
     if (is.null(rest)) {
-      return(sampling_plan(mixture, n, guidance, sampler, schedule, horizon, start, noise,
-                           log_density, trajectory, reduce = FALSE, error))
+      return(sampling_plan(setting, n, noise, log_density, trajectory, reduce = FALSE))
     }
   }
   components <- core_pool(inner, rotate = !per_coordinate)
@@ -167,7 +150,6 @@ sampling_plan <- function(mixture, n, guidance, sampler, schedule, horizon, star
 
 run_plan <- function(plan, guidance, key, folder = NULL) {
   aim <- plan_aim(plan, guidance)
-  if (is.null(key)) key <- draw_key()
   run <- run_particles(plan, aim, key, folder)
   structure(c(run, made_by(plan, guidance, key)), class = object_class("guided_sample"))
 }
@@ -401,6 +383,7 @@ warn_lost <- function(lost, n) {
 print_setup <- function(x, n, d) {
   cat("<", class(x)[1], "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
       sep = "")
+<<<<<<< HEAD
   line <- function(...) cat("  ", ..., "\n", sep = "")
   line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
   for (note in all_classes_note(x$mixture, x$guidance$class)) line(note)
@@ -409,6 +392,10 @@ print_setup <- function(x, n, d) {
   line("schedule: ", schedule_words(x), ", from t = ",
        format(x$horizon, digits = 4), ", start ", x$start)
   if (!is.null(x$reduced)) line("reduced:  ", x$reduced)
+=======
+  print_diffusion_lines(x)
+  if (!is.null(x$reduced)) cat("  reduced:  ", x$reduced, "\n", sep = "")
+>>>>>>> main
 }
 
 #' @export

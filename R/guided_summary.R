@@ -57,14 +57,11 @@
 #' quantile(s, c(.01, .5, .99))
 #' plot(s)
 #' @export
-guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_ddim(),
-                           schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
+guided_summary <- function(mixture, n = 1e4, ...,
                            log_density = c("auto", "map", "divergence", "none"), bins = 2000,
-                           range = NULL, covariance = NULL, key = NULL, reduce = TRUE,
-                           folder = NULL, score_error = NULL) {
-  check_mixture(mixture)
-  check_guidance(guidance)
-  key <- check_key(key)
+                           range = NULL, covariance = NULL, reduce = TRUE, folder = NULL) {
+  setting <- as_diffusion(mixture, ...)
+  mixture <- setting$mixture
   n <- check_count(n, "n", min = 2, max = 2^53)
   bins <- check_count(bins, "bins", min = 1, max = 1e6)
   d <- mixture_dim(mixture)
@@ -77,13 +74,12 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
   }
   if (is.matrix(range)) range <- own_columns(range, mixture, "range")
   range <- check_range(range, d)
-  plan <- sampling_plan(mixture, min(n, 2^30), guidance, sampler, schedule, horizon, start,
-                        noise = NULL, log_density, trajectory = FALSE, reduce, score_error)
+  plan <- sampling_plan(setting, min(n, 2^30), log_density = log_density, reduce = reduce)
   warn_faults(plan$faults)
   if (is.null(plan$begin$x)) plan$begin$n <- n
   n <- as.double(plan$begin$n)
-  aim <- plan_aim(plan, guidance)
-  if (is.null(key)) key <- draw_key()
+  aim <- plan_aim(plan, setting$guidance)
+  key <- run_key(setting)
   job <- particle_job(plan, aim, key)
   job <- c(job, histogram_setting(job, range, bins), list(covariance = covariance, n = n))
   total <- NULL
@@ -95,7 +91,11 @@ guided_summary <- function(mixture, n = 1e6, guidance = NULL, sampler = sampler_
              collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
   structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
+<<<<<<< HEAD
               made_by(plan, guidance, key)), class = object_class("guided_summary"))
+=======
+              made_by(plan, setting$guidance, key)), class = "guided_summary")
+>>>>>>> main
 }
 
 # Bins and the point about which moments are taken, from the first particles of the run: 1024 of

@@ -1,11 +1,11 @@
-# Entropy, Fisher information and mean squared Hessian along the diffusion: what the discretisation
-# of a sampler costs is made of these.
+# Second moment, entropy, Fisher information and mean squared Hessian along the diffusion: what the
+# discretisation of a sampler costs is made of these.
 
-#' Entropy and information along the diffusion
+#' Entropy, information and second moment along the diffusion
 #'
-#' For the law `p_t` of a mixture at time `t`: the differential entropy `h = -E log p_t`, the Fisher
-#' information `I = E|grad log p_t|^2` and the curvature `F = E||Hess log p_t||_F^2`, the mean
-#' squared Frobenius norm of the derivative of the score.
+#' For the law `p_t` of a mixture at time `t`: the second moment `E|x_t|^2`, the differential
+#' entropy `h = -E log p_t`, the Fisher information `I = E|grad log p_t|^2` and the curvature
+#' `F = E||Hess log p_t||_F^2`, the mean squared Frobenius norm of the derivative of the score.
 #'
 #' @details
 #' Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's identity) and
@@ -23,28 +23,86 @@
 #' more than a million nodes, is averaged over `n` draws; the same ones at all times, so that
 #' curves are smooth and differences more precise than the standard errors say.
 #'
+#' **The second moment** has a closed form for every mixture, point masses included. Guarantees of
+#' samplers ask for a finite one. Asked for alone, it stands beside two bounds that hold for any
+#' weights and any number of components. With the means `mu_i` and covariances `S_i` of the data,
+#' and `smax` the largest eigenvalue of any of them:
+#'
+#' | column | at the data | what it is |
+#' |---|---|---|
+#' | `second_moment` | `sum_i w_i (abs(mu_i)^2 + tr S_i)` | exact |
+#' | `bound_component` | `max_i (abs(mu_i)^2 + tr S_i)` | the sharper bound, derived here |
+#' | `bound_paper` | `d smax + max_i abs(mu_i)^2` | the paper's kind of bound, recalled |
+#'
+#' (`abs` is the Euclidean norm). The recalled form was not verified against the paper; that it is a
+#' bound is derived for this package. At time `t` each is `a^2` times what it is at the data,
+#' plus `d b^2`. Along the Ornstein-Uhlenbeck process they go monotonically to `d`.
+#'
 #' @param mixture A [gaussmix()]. One with coordinates (see [standardise()]) is looked at in those
 #'   of its process, but for the entropy, which is that of its variables.
 #' @param t Times, 0 or later, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
 #' @param n Number of draws where quadrature is not possible.
+#' @param quantity One or several of `"second_moment"`, `"entropy"`, `"fisher"`, `"curvature"`.
 #' @return A data frame of class `information` with a row per time and columns `t`;
-#'   `second_moment`, `E|x_t|^2`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
+#'   `second_moment`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
 #'   by its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
-#'   `"quadrature"` or `"Monte Carlo"`.
+#'   `"quadrature"` or `"Monte Carlo"`. For the second moment alone: `t`, `second_moment`,
+#'   `bound_component`, `bound_paper` and `method`.
 #' @section Errors: Of class `mixguide_error`, for arguments of the wrong kind; of class
-#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
-#' @source Derived for this package; the setting: Liang, Shi, Song and Zhou (2024),
-#'   \doi{10.48550/arXiv.2405.16418}.
-#' @seealso [entropy()], [second_moment()], [lipschitz()].
+#'   `mixguide_error_singular` where a covariance is singular and there is no noise, but for the
+#'   second moment alone.
+#' @source Derived for this package; the setting, and the form of `bound_paper` (recalled): Liang,
+#'   Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
+#' @seealso [entropy()], [moments()], [lipschitz()].
 #' @examples
 #' information(named_mixture("A1"), c(0, .5, 1, 2))
 #' plot(information(named_mixture("B2"), seq(0, 2, by = .1)))
+#' information(named_mixture("A1"), c(0, 1, 3), quantity = "second_moment")
 #' @export
-information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
-  check_extent(check_mixture(mixture))
+information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
+                        quantity = c("second_moment", "entropy", "fisher", "curvature")) {
+  check_mixture(mixture)
   t <- check_times(t, schedule)
   n <- check_count(n, "n", min = 2)
+  known <- eval(formals()$quantity)
+  if (!is.character(quantity) || !length(quantity)) {
+    abort_input("quantity", paste("among", toString(known)), describe(quantity))
+  }
+  for (one in quantity) check_choice(one, known, "quantity")
+  batches <- list()
+  if (all(quantity == "second_moment")) {
+    rows <- data.frame(moment_bounds(in_process(mixture), t, schedule), method = "exact",
+                       stringsAsFactors = FALSE)
+  } else {
+    all <- information_rows(mixture, t, schedule, n)
+    batches <- attr(all, "batches")
+    rows <- all[sub("_se$", "", names(all)) %in% c(quantity, "method")]
+  }
+  structure(data.frame(t = t, rows), class = table_class("information"), batches = batches,
+            setup = list(mixture = mixture, schedule = schedule))
+}
+
+# The second moment and its bounds at times t.
+moment_bounds <- function(mixture, t, schedule) {
+  used <- mixture$weights > 0
+  norm2 <- rowSums(mixture$means[used, , drop = FALSE]^2)
+  values <- used_values(mixture)
+  at_data <- list(second_moment = moments(mixture)$second_moment,
+                  bound_component = max(norm2 + colSums(values)),
+                  bound_paper = mixture_dim(mixture) * max(values) + max(norm2))
+  lapply(at_data, function(m2) second_moments(mixture, t, schedule, m2))
+}
+
+# E|x_t|^2, or a bound of it, from that of the data.
+second_moments <- function(mixture, t, schedule, at_data = moments(mixture)$second_moment) {
+  schedule$a(t)^2 * at_data + schedule$b2(t) * mixture_dim(mixture)
+}
+
+# All quantities of a mixture, a row per time; with the means of batches of the draws, where there
+# are draws.
+information_rows <- function(mixture, t, schedule, n) {
+  check_extent(mixture)
   for (s in t) noise_level(mixture, s, schedule)
   units <- mixture
   mixture <- in_process(mixture)
@@ -82,6 +140,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
     if (!is.null(attr(row, "batches"))) batches[[i]] <<- t(t(attr(row, "batches")) + more)
     row
   })
+<<<<<<< HEAD
   table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
                       do.call(rbind, rows))
   new_table(table, "information",
@@ -89,6 +148,10 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4) {
             list(mixture = units, schedule = schedule), keys = "t",
             methods = c(second_moment = "exact"),
             shown = c("t", "second_moment", names(information_words)), batches = batches)
+=======
+  structure(data.frame(second_moment = second_moments(mixture, t, schedule), do.call(rbind, rows)),
+            batches = batches)
+>>>>>>> main
 }
 
 information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
@@ -145,19 +208,46 @@ drawn_information <- function(mixture, x) {
   structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))
 }
 
+<<<<<<< HEAD
+=======
+#' @export
+print.information <- function(x, digits = 6, ...) {
+  check_dots(..., also = print.default)
+  setup <- attr(x, "setup")
+  cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
+      toString(unique(x$method)), "\n", sep = "")
+  table <- as.data.frame(x)
+  for (what in intersect(names(information_words), names(x))) {
+    se <- x[[paste0(what, "_se")]]
+    if (any(x$method == "Monte Carlo")) {
+      table[[what]] <- vapply(seq_len(nrow(x)), function(i) {
+        format_estimate(estimate_row(x[[what]][i], se[i], x$method[i]))
+      }, "")
+    }
+  }
+  print_some_rows(table[!grepl("_se$|^method$", names(table))], digits)
+  invisible(x)
+}
+
+>>>>>>> main
 information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",
                        curvature = "curvature F: mean square of the Hessian")
+moment_words <- c(second_moment = "exact", bound_component = "bound: largest component",
+                  bound_paper = "bound of the paper's kind (recalled)")
 
 #' @rdname information
-#' @param object An `information`; `plot()` draws `h`, `I` and `F` against time.
+#' @param object An `information`; `plot()` draws `h`, `I` and `F` against time, or the second
+#'   moment and its bounds.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.information <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
+  shown <- intersect(names(information_words), names(object))
+  if (!length(shown)) return(plot_moments(object, setup))
   gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)
   long <- function(table, law) {
-    do.call(rbind, lapply(names(information_words), function(what) {
+    do.call(rbind, lapply(shown, function(what) {
       data.frame(t = table$t, value = table[[what]], se = table[[paste0(what, "_se")]],
                  what = factor(information_words[[what]], information_words), law = law)
     }))
@@ -176,6 +266,20 @@ autoplot.information <- function(object, ...) {
     words("Entropy and information along the diffusion",
           c(format(setup$mixture), format(setup$schedule)),
           if (drawn) "Shading: 2 standard errors" else "There is no sampling error")
+}
+
+plot_moments <- function(object, setup) {
+  rows <- do.call(rbind, lapply(names(moment_words), function(kind) {
+    data.frame(t = object$t, value = object[[kind]],
+               kind = factor(moment_words[[kind]], moment_words))
+  }))
+  ggplot(rows, aes(.data$t, .data$value, colour = .data$kind, linetype = .data$kind)) +
+    (if (nrow(object) > 1) geom_line(linewidth = .8) else geom_point(size = 2)) +
+    scale_colour_manual(values = c(ink, class_palette(2)), name = NULL) +
+    scale_linetype_manual(values = c("solid", "22", "12"), name = NULL) +
+    labs(x = "time t", y = expression(E * "|" * x[t] * "|"^2)) + look() +
+    theme(legend.position = "bottom") +
+    words("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)))
 }
 
 # The Gaussian of the same mean and covariance.

@@ -236,7 +236,8 @@ cell_distances <- function(u, cells) {
 #' @export
 compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(), n = 1000,
                               schedule = schedule_etc(100),
-                              sampler = sampler_ddpm(NULL, "scaled", end = 1), horizon = NULL,
+                              sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"),
+                              horizon = NULL,
                               key = NULL, ...) {
   check_dots(..., also = judge_samples)
   methods <- named_methods(methods)
@@ -250,8 +251,9 @@ compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(
   runs <- list()
   faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
-      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]], schedule, sampler,
-                                    horizon, key)
+      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]],
+                                      schedule = schedule, sampler = sampler, horizon = horizon,
+                                      key = key)
     )[["elapsed"]]
     evaluations[i] <- zero_shot_cost(runs[[i]])
   })

@@ -52,7 +52,7 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' Laws on nodes
 #'
 #' The distribution of a sampler's output ([guided_law()]), of the continuous-time process
-#' ([fokker_planck()], [sampler_limit()]) or of a tilted target, known exactly or by quadrature on
+#' ([fokker_planck()], [guided_limit()]) or of a tilted target, known exactly or by quadrature on
 #' nodes in one or two dimensions (more, if the rest is an independent Gaussian). There are no
 #' random numbers in it: `se` of its numbers is 0, or, in one dimension, by how much they change if
 #' every other node is left out, where nodes do not see all that a map tears apart or folds.

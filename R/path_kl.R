@@ -60,16 +60,23 @@
 #' `int G^2/2` times its mean square (`"paths"`: the divergence of paths and noise together).
 #'
 #' @inheritParams guided_sample
-#' @param sampler A stochastic [sampler()] with one score in each step: [sampler_exponential()]
-#'   with `stochastic = TRUE`, [sampler_em()], [sampler_ddpm()].
-#' @param start The law at the horizon: `"normal"`, `"exact"` or a [gaussmix()].
-#' @param score_error `NULL`, a [score_error()], or a function of points (n x d) and a time that
-#'   returns what is added to the score there (n x d).
 #' @param along `"paths"` or `"grid"`, see Details.
 #' @param n Number of draws where quadrature is not possible.
+<<<<<<< HEAD
 #' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
 #'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
 #'   `"path_kl"`, their sum. The standard error of the discretisation is that over
+=======
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
+#'   `guidance`. `sampler`: a stochastic one with one score in each step; the default is that of
+#'   the theorems, `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`:
+#'   `"normal"`, `"exact"` or a [gaussmix()]. `score_error` may also be a function of points (n x
+#'   d) and a time that returns what is added to the score there (n x d). For `plot()`: passed to
+#'   `autoplot()`.
+#' @return A data frame of class `path_kl` with four rows, the parts `"initialisation"`,
+#'   `"discretisation"`, `"score error"` and `"path KL"`, their sum, and the columns `part`,
+#'   `estimate` (nats), `se`, `method`. The standard error of the discretisation is that over
+>>>>>>> main
 #'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
 #'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
 #'   `score_error` and `score_square`, the mean square of the error.
@@ -82,24 +89,25 @@
 #' @seealso [error_budget()], [information()].
 #' @examples
 #' sampler <- sampler_exponential(50, stochastic = TRUE, grid = "uniform")
-#' path_kl(named_mixture("A1"), sampler, horizon = 3)
-#' path_kl(named_mixture("A1"), sampler, horizon = 3, score_error = score_error(bias = .1))
-#' plot(path_kl(named_mixture("A1"), sampler_em(20), horizon = 3))
+#' path_kl(named_mixture("A1"), sampler = sampler, horizon = 3)
+#' path_kl(named_mixture("A1"), sampler = sampler, horizon = 3,
+#'         score_error = score_error(bias = .1))
+#' plot(path_kl(named_mixture("A1"), sampler = sampler_em(20), horizon = 3))
 #' @export
-path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform"),
-                    schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                    score_error = NULL, along = c("paths", "grid"), n = 1e4) {
-  check_extent(check_mixture(mixture))
-  check_sampler(sampler)
-  check_schedule(schedule)
+path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
+  d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
+  local_key(d)
   along <- check_choice(along, c("paths", "grid"), "along")
   n <- check_count(n, "n", min = 2)
+  mixture <- check_extent(d$mixture)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
   if (!sampler$stochastic) {
     abort_input("sampler", "stochastic: the paths of others have no density", sampler$label)
   }
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  start <- process_start(start, mixture)
-  score_error <- in_process(check_score_field(score_error, mixture), mixture)
+  start <- process_start(d$start, mixture)
+  score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
   units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
@@ -108,6 +116,11 @@ path_kl <- function(mixture, sampler = sampler_exponential(200, TRUE, "uniform")
   attr(table, "setup")$mixture <- units
   attr(table, "look")$head[1] <- format(units)
   table
+}
+
+# The process of the guarantees: the reverse SDE by exponential steps.
+stochastic_default <- function() {
+  list(sampler = sampler_exponential(200, "uniform", stochastic = TRUE))
 }
 
 # The same from what information_along() says.
@@ -419,7 +432,6 @@ mixture_distance <- function(p, q, n) {
 
 #' @rdname path_kl
 #' @param object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.path_kl <- function(object, ...) {
   check_dots(...)

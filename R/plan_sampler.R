@@ -47,11 +47,11 @@
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
 #'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
-#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only: its
-#'   steps also take the derivative of the score, which score evaluations do not count.
+#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only, as are
+#'   `"large"` and `"scaled"`: its steps also take the derivative of the score, which score
+#'   evaluations do not count.
 #' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"` and, but for schedules of
 #'   discrete steps, `"exponential"` and `"logsnr"` (not if `end` is 0).
-#' @param horizon `NULL`: chosen; or a time.
 #' @param end `NULL`: chosen, and the target is the mixture; or the time at which to stop, whose law
 #'   is then the target: positive for mixtures with singular covariances.
 #' @param evaluations `NULL`, or the number of score evaluations that may be spent: then the least
@@ -60,6 +60,9 @@
 #' @param n Number of draws where the error is found by Monte Carlo; a wanted error is then met by
 #'   the estimate and two standard errors.
 #' @param seconds The time after which the search ends.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
+#'   `guidance`: `schedule`, `horizon` (`NULL`: chosen) and `score_error`. For `plot()`: passed
+#'   to `autoplot()`.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
 #'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
@@ -79,13 +82,15 @@
 #' plan_sampler(named_mixture("D3"), evaluations = 10, samplers = c("sampler_heun",
 #'              "sampler_dpmpp_2m"))
 #' @export
-plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "kl"),
-                         samplers = NULL, grids = NULL, schedule = schedule_ou(), horizon = NULL,
-                         end = NULL, score_error = NULL, evaluations = NULL, most = 1000, n = 2e4,
-                         seconds = 30) {
-  check_mixture(mixture)
-  check_schedule(schedule)
-  check_score_error(score_error)
+plan_sampler <- function(mixture, error = NULL, ..., measure = c("total_variation", "kl"),
+                         samplers = NULL, grids = NULL, end = NULL, evaluations = NULL,
+                         most = 1000, n = 2e4, seconds = 30) {
+  d <- as_diffusion(mixture, ..., without = "guidance")
+  local_key(d)
+  mixture <- d$mixture
+  schedule <- d$schedule
+  horizon <- d$given$horizon
+  score_error <- check_score_error(d$score_error)
   measure <- check_choice(measure, c("total_variation", "kl"), "measure")
   if (!is.null(evaluations)) {
     if (!is.null(error)) abort_input("error", "NULL where `evaluations` are given", describe(error))
@@ -99,7 +104,6 @@ plan_sampler <- function(mixture, error = NULL, measure = c("total_variation", "
   most <- check_count(most, "most", min = 1)
   n <- check_count(n, "n", min = 2)
   seconds <- check_number(seconds, "seconds", min = 0)
-  if (!is.null(horizon)) check_horizon(horizon, schedule)
   noise_level(mixture, end, schedule)
   score_error <- in_process(score_error, mixture)
   units <- mixture
@@ -263,7 +267,7 @@ plan_final <- function(tried, makers, job) {
     tried$steps[1] <- tried$steps[1] + 1
   }
   tried$error[1] <- row$estimate
-  tried$evaluations[1] <- score_evaluations(sampler, job$schedule, tried$horizon[1])
+  tried$evaluations[1] <- evaluations(sampler, job$schedule, tried$horizon[1])
   list(sampler = sampler, row = row, tried = tried)
 }
 
@@ -296,28 +300,12 @@ law_dimension <- function(mixture) {
 
 # Samplers as functions of steps, grid and end.
 plan_makers <- function(samplers, inner) {
-  made_here <- list(
-    sampler_heun = sampler_heun,
-    "sampler_exponential(order = 2)" = function(steps, grid, end) {
-      sampler_exponential(steps, FALSE, grid, end, order = 2)
-    },
-    sampler_dpm_2 = sampler_dpm_2, sampler_rk4 = sampler_rk4,
-    sampler_dpmpp_2m = sampler_dpmpp_2m,
-    sampler_ddim = function(steps, grid, end) sampler_ddim(steps, 0, grid, end),
-    sampler_exponential = function(steps, grid, end) sampler_exponential(steps, FALSE, grid, end),
-    sampler_euler = sampler_euler,
-    sampler_ddpm = function(steps, grid, end) sampler_ddpm(steps, "posterior", grid, end),
-    'sampler_ddpm(variance = "matched")' = function(steps, grid, end) {
-      sampler_ddpm(steps, "matched", grid, end)
-    },
-    "sampler_exponential(stochastic = TRUE)" = function(steps, grid, end) {
-      sampler_exponential(steps, TRUE, grid, end)
-    },
-    sampler_em = sampler_em
-  )
+  made_here <- shipped_samplers()
   if (is.null(samplers)) {
-    matched <- names(made_here) == 'sampler_ddpm(variance = "matched")'
-    return(made_here[if (inner == 1) !matched else 1:8])
+    # of the variances of DDPM its default alone
+    plain <- made_here[!grepl("variance", names(made_here))]
+    stochastic <- vapply(plain, function(make) make(2, "uniform", 0)$stochastic, NA)
+    return(plain[inner == 1 | !stochastic])
   }
   if (is.character(samplers)) {
     unknown <- setdiff(samplers, names(made_here))
@@ -386,7 +374,7 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
 # What a run costs: more than there is for samplers that cannot start at the horizon, as those that
 # need the score where a = 0.
 plan_cost <- function(sampler, schedule, horizon) {
-  tryCatch(score_evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
+  tryCatch(evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
     if (inherits(e, "mixguide_error_function")) stop(e)
     Inf
   })
@@ -506,6 +494,17 @@ plan_words <- function(x) {
 #' @rdname plan_sampler
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
 #'   for a budget, its error.
+<<<<<<< HEAD
+=======
+#' @param row.names,optional Not used.
+#' @export
+as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
+  x$tried
+}
+
+#' @rdname plan_sampler
+>>>>>>> main
 #' @param object A `plan_sampler`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export

@@ -81,7 +81,7 @@
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
 #' # one Gaussian, exactly: steps in proportion to the noise come too late for it
 #' gaussian <- gaussmix(1, 1.5, .25)
-#' guided_moments(gaussian, sampler_annealed())
+#' guided_moments(gaussian, sampler = sampler_annealed())
 #' @export
 sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stochastic = NULL,
                     divergence = !stochastic, label = name, params = list(),
@@ -160,21 +160,41 @@ check_sampler <- function(x, arg = "sampler") {
              stochastic = is_flag, divergence = is_flag, vectorised = is_flag, params = is.list)
 }
 
+# The samplers of the package as functions of steps, grid and end, by the calls that make them.
+shipped_samplers <- function() {
+  with_own <- function(make, ...) function(steps, grid, end) make(steps, grid, end, ...)
+  list(sampler_heun = sampler_heun,
+       "sampler_exponential(order = 2)" = with_own(sampler_exponential, order = 2),
+       sampler_dpm_2 = sampler_dpm_2,
+       sampler_rk4 = sampler_rk4,
+       sampler_dpmpp_2m = sampler_dpmpp_2m,
+       sampler_ddim = sampler_ddim,
+       sampler_exponential = sampler_exponential,
+       sampler_euler = sampler_euler,
+       sampler_ddpm = sampler_ddpm,
+       'sampler_ddpm(variance = "large")' = with_own(sampler_ddpm, variance = "large"),
+       'sampler_ddpm(variance = "scaled")' = with_own(sampler_ddpm, variance = "scaled"),
+       'sampler_ddpm(variance = "matched")' = with_own(sampler_ddpm, variance = "matched"),
+       "sampler_exponential(stochastic = TRUE)" = with_own(sampler_exponential, stochastic = TRUE),
+       sampler_em = sampler_em)
+}
+
 #' Score evaluations of a sampler
 #'
 #' How many scores one particle's run takes: what samplers should be compared by, rather than by
 #' steps.
 #'
-#' @inheritParams guided_moments
 #' @param sampler A [sampler()].
+#' @param schedule,horizon The forward process, see [schedule], and the time at which the sampler
+#'   starts.
 #' @return A whole number. Guidance takes the scores of the class and of the whole together, and
 #'   counts once.
 #' @family samplers
 #' @examples
-#' score_evaluations(sampler_heun(50))
-#' score_evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
+#' evaluations(sampler_heun(50))
+#' evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
 #' @export
-score_evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
+evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
   check_sampler(sampler)
   check_schedule(schedule)
   times <- sampler_times(sampler, schedule, horizon)

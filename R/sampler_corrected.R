@@ -49,8 +49,8 @@
 #' @examples
 #' # one Gaussian, exactly: the corrector removes most of the error that the start leaves
 #' gaussian <- gaussmix(1, 1.5, .25)
-#' guided_moments(gaussian, sampler_euler(), horizon = 2)
-#' guided_moments(gaussian, sampler_corrected(sampler_euler(), corrector_langevin(.05)),
+#' guided_moments(gaussian, sampler = sampler_euler(), horizon = 2)
+#' guided_moments(gaussian, sampler = sampler_corrected(sampler_euler(), corrector_langevin(.05)),
 #'                 horizon = 2)
 #' # a correction of three steps after every tenth step
 #' sampler_corrected(sampler_ddim(100), corrector_underdamped(.1, 3), after = seq(10, 100, 10))

@@ -24,7 +24,7 @@
 #' # through the discrete times of a DDPM schedule
 #' sampler_ddim(steps = NULL)
 #' @export
-sampler_ddim <- function(steps = 200, eta = 0, grid = "quadratic", end = 0) {
+sampler_ddim <- function(steps = 200, grid = "quadratic", end = 0, eta = 0) {
   eta <- check_number(eta, "eta", min = 0, max = 1)
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)

@@ -43,10 +43,10 @@
 #' # one step for each discrete time of a DDPM schedule
 #' sampler_ddpm(steps = NULL)
 #' # one Gaussian: what is left is the error of the start
-#' guided_moments(gaussmix(1, 1.5, .25), sampler_ddpm(3, "matched"))
+#' guided_moments(gaussmix(1, 1.5, .25), sampler = sampler_ddpm(3, variance = "matched"))
 #' @export
-sampler_ddpm <- function(steps = 200, variance = c("posterior", "large", "scaled", "matched"),
-                         grid = "quadratic", end = 0) {
+sampler_ddpm <- function(steps = 200, grid = "quadratic", end = 0,
+                         variance = c("posterior", "large", "scaled", "matched")) {
   variance <- check_choice(variance, eval(formals()$variance), "variance")
   step <- function(k, times, schedule) {
     one <- step_constants(k, times, schedule)

@@ -23,6 +23,9 @@
 #' Most mixtures in several dimensions have no global Lipschitz constant, so that no `lipschitz`
 #' makes the assumption true.
 #'
+#' The sizes settle the times, so that there are no `steps` and `grid` to choose as for other
+#' samplers: `horizon` and `end` are where they begin and stop.
+#'
 #' For other schedules, predictors or sizes: [sampler_corrected()], of which these are made. The
 #' predictor alone, on the same times, is
 #' `sampler_exponential(grid = sampler_dpom(...)$grid)`.
@@ -38,7 +41,7 @@
 #'   the complexities are as published (stored); the structure of the algorithms is recalled, not
 #'   verified against the paper; the friction, the blocks and the last block are fixed for this
 #'   package.
-#' @seealso [score_evaluations()]
+#' @seealso [evaluations()]
 #' @family samplers
 #' @examples
 #' sampler_dpom(4)
@@ -46,8 +49,8 @@
 #' # one Gaussian, exactly: with correctors, and the predictor alone
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' dpom <- sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4)
-#' guided_moments(gaussian, dpom)$kl
-#' guided_moments(gaussian, sampler_exponential(grid = dpom$grid))$kl
+#' guided_moments(gaussian, sampler = dpom)$kl
+#' guided_moments(gaussian, sampler = sampler_exponential(grid = dpom$grid))$kl
 #' @export
 sampler_dpom <- function(lipschitz, predictor_step = 1 / (2 * lipschitz),
                          corrector_step = 1 / (4 * lipschitz), horizon = 5, end = 1e-3) {
@@ -85,7 +88,7 @@ blocks_sampler <- function(name, lipschitz, predictor_step, corrector_step, hori
   corrected$name <- name
   corrected$label <- toupper(name)
   corrected$params <- list(L = L, predictor_step = h, corrector_step = size)
-  corrected$params$scores <- score_evaluations(corrected)
+  corrected$params$scores <- evaluations(corrected)
   corrected
 }
 

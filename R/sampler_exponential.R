@@ -21,8 +21,8 @@
 #' would give the log-density to first order only, so that it comes from the Jacobian of the steps.
 #'
 #' @inheritParams sampler
-#' @param stochastic Solve the SDE instead of the ODE.
 #' @param order 1, or 2 for the ODE.
+#' @param stochastic Solve the SDE instead of the ODE.
 #' @return A [sampler()].
 #' @source Zhang and Chen (2023), \doi{10.48550/arXiv.2204.13902}; for the SDE, Chen, Lee and Lu
 #'   (2023), \doi{10.48550/arXiv.2211.01916}. Order 2: Cox and Matthews (2002),
@@ -34,8 +34,8 @@
 #' sampler_exponential(stochastic = TRUE)
 #' sampler_exponential(steps = 50, order = 2)
 #' @export
-sampler_exponential <- function(steps = 200, stochastic = FALSE, grid = "quadratic", end = 0,
-                                order = 1) {
+sampler_exponential <- function(steps = 200, grid = "quadratic", end = 0, order = 1,
+                                stochastic = FALSE) {
   check_flag(stochastic, "stochastic")
   order <- check_count(order, "order", min = 1)
   if (order > if (stochastic) 1 else 2) {

@@ -14,9 +14,10 @@
 #' * denoiser `sum_k r_k m_k`, `m_k = mu_k + a Sigma_k P_k (x - a mu_k)`; by Tweedie's formula that
 #'   is `(x + b^2 s)/a`, whose digits cancel at late times, where `a` is small.
 #'
-#' With `class`, the score is that of the guided sampler, `(1 + strength) s_class - strength
-#' s_all`, and `denoise()` is what Tweedie's formula makes of it, as samplers do; for a strength
-#' other than 0 it is no conditional expectation.
+#' With `guidance` the score is that of the guided sampler, `(1 + strength) s_class - strength
+#' s_all` or what else [guidance()] says, at the strength of time `t`. `denoise()` is what Tweedie's
+#' formula makes of it, as samplers do; for a strength other than 0 it is no conditional
+#' expectation. Guidance with a power has no Jacobian here.
 #'
 #' Responsibilities are computed in logarithms, so that they are right far out (60 standard
 #' deviations and more) and for weights as small as 1e-300. The Jacobian is centred as written
@@ -28,8 +29,8 @@
 #' @param t One time, 0 or later, in the clock of the schedule. At `t = 0` every covariance must be
 #'   nonsingular.
 #' @param schedule The forward process, see [schedule].
-#' @param class,strength Guidance towards a class, as in [guidance()]; `NULL` for the plain score.
-#'   `class` may also be a [guidance()], whose own strength counts.
+#' @param guidance A [guidance()], or the label of a class (or several, for their union), whose own
+#'   score it then is; `NULL` for the plain score.
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
 #'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
 #'   classes matrix whose rows sum to 1.
@@ -41,28 +42,27 @@
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
 #' x <- rbind(c(0, 0), c(60, -60))
 #' score(m, x)
-#' score(m, x, t = .5, class = "a", strength = 2)
+#' score(m, x, t = .5, guidance = guidance("a", 2))
 #' score_jacobian(m, x)[1, , ]
 #' denoise(m, x, t = .5)
 #' posterior(m, x)
 #' @export
-score <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL, strength = 0) {
-  at <- guided_eval(mixture, x, t, schedule, class, strength, "score")
+score <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) {
+  at <- guided_eval(mixture, x, t, schedule, guidance, "score")
   derivative_from_process(at$value, at$units)
 }
 
 #' @rdname score
 #' @export
-score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), class = NULL,
-                           strength = 0) {
-  at <- guided_eval(mixture, x, t, schedule, class, strength, "jacobian")
+score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) {
+  at <- guided_eval(mixture, x, t, schedule, guidance, "jacobian")
   derivative_from_process(at$value, at$units)
 }
 
 #' @rdname score
 #' @export
-denoise <- function(mixture, x, t, schedule = schedule_ou(), class = NULL, strength = 0) {
-  at <- guided_eval(mixture, x, t, schedule, class, strength, "score", want = "denoised")
+denoise <- function(mixture, x, t, schedule = schedule_ou(), guidance = NULL) {
+  at <- guided_eval(mixture, x, t, schedule, guidance, "score", want = "denoised")
   from_process(at$value, at$units)
 }
 
@@ -96,16 +96,14 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
   result
 }
 
-guided_eval <- function(mixture, x, t, schedule, class, strength, what, want = "score") {
+guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score") {
   check_mixture(mixture)
   x <- check_points(x, mixture)
-  if (is.null(class) && !(is.numeric(strength) && isTRUE(strength == 0))) {
-    abort_input("class", "given for a strength other than 0", "NULL")
-  }
+  guidance <- as_guidance(guidance)
   level <- noise_level(mixture, t, schedule, singular_ok = TRUE)
   units <- units_at(mixture, level)
   x <- to_process(x, units)
-  guidance <- in_process(as_guidance(class, strength), units)
+  guidance <- in_process(guidance, units)
   guide <- guidance_models(guidance, in_process(mixture, units))
   pool <- guidance_pool(guide)
   level <- noise_level(pool, t, schedule, singular_ok = want == "denoised")
@@ -123,7 +121,7 @@ guided_eval <- function(mixture, x, t, schedule, class, strength, what, want = "
     core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t, of), what, want)
   }
   if (want == "denoised" && level$a == 0 && abs(sum(guide$coef(t)) - 1) > 1e-9) {
-    abort_input("class", "a guidance whose coefficients sum to 1 where a = 0", describe(t))
+    abort_input("guidance", "one whose coefficients sum to 1 where a = 0", describe(t))
   }
   value <- of("guided", want)
   if (guide$power != 0) {

@@ -16,14 +16,16 @@
 #' minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
-#' @param class Label of the class to guide to, or several labels for their union.
-#' @param strength Numbers.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
+#'   diffusion.
+#' @param strength Strengths of the guidance.
+#' @param sampler A sampler of the reverse SDE: [sampler_em()], the default with 100 steps,
+#'   [sampler_exponential()] with `stochastic = TRUE`, [sampler_ddpm()].
 #' @param n `NULL`: by the exact law of the chain on a grid (see [guided_law()]), in one or two
 #'   dimensions or what reduces to them. A number: by as many particles.
-#' @param sampler A sampler of the reverse SDE: [sampler_em()], [sampler_exponential()] with
-#'   `stochastic = TRUE`, [sampler_ddpm()].
-#' @param start `"normal"` or `"exact"`. From the exact start `E 1/q(start) = 1/p(class)`.
 #' @param limit Extrapolate to continuous time?
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. `start`:
+#'   `"normal"` or `"exact"`; from the exact start `E 1/q(start) = 1/p(class)`.
 #' @return A data frame of class `sde_identities` with two rows per strength: `strength`; `mean_of`
 #'   (`"log q"` or `"1/q"`); its `start` and `end`; `change`, the difference of the two, and
 #'   `integral`, what the identity says it is; `gap = change - integral`; for particles also
@@ -39,13 +41,14 @@
 #' sde_identities(named_mixture("NC1"), "1", c(0, 1), sampler = sampler_em(50))
 #' sde_identities(named_mixture("G4"), "1", 1, n = 1000, sampler = sampler_em(50))
 #' @export
-sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n = NULL,
-                           sampler = sampler_em(100), schedule = schedule_ou(), horizon = NULL,
-                           start = c("normal", "exact"), limit = FALSE, key = NULL) {
-  check_mixture(mixture)
-  class_components(mixture, class)
+sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 4, 8), n = NULL,
+                           sampler = NULL, ..., limit = FALSE) {
+  d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
+                    default = list(sampler = sampler_em(100)), without = "score_error")
+  class <- plain_guidance(d)$class
   strength <- check_strengths(strength)
   if (!is.null(n)) n <- check_count(n, "n", min = 2)
+<<<<<<< HEAD
   if (!check_sampler(sampler)$stochastic) {
     abort_input("sampler", "one of the reverse SDE", sampler$label)
   }
@@ -56,6 +59,16 @@ sde_identities <- function(mixture, class, strength = c(0, 0.5, 1, 2, 4, 8), n =
   mixture <- in_process(mixture)
   faults <- warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon),
                                    start))
+=======
+  sampler <- d$sampler
+  schedule <- d$schedule
+  horizon <- d$horizon
+  if (!sampler$stochastic) abort_input("sampler", "one of the reverse SDE", sampler$label)
+  start <- check_choice(d$start, c("normal", "exact"), "start")
+  key <- run_key(d)
+  faults <- warn_faults(diffusion_faults(d))
+  mixture <- in_process(d$mixture)
+>>>>>>> main
   one <- function(sampler) {
     times <- sampler_times(sampler, schedule, horizon)
     if (closing_time(mixture, times, schedule) > times[length(times)]) {

@@ -19,7 +19,18 @@
 #'   `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles off the centre at once: a
 #'   DDPM splits close to this threshold;
 #' * without noise a DDIM splits later: particles are drawn in before the centre repels, and then
-#'   have to get away again. What counts is the sum over the steps, see [lyapunov_sum()].
+#'   have to get away again. What counts is the sum over the steps.
+#'
+#' **The sum over the steps.** With `strength` the column `lyapunov` has the sum of `log|slope|` at
+#' the centre over the steps of `sampler`: the logarithm of the factor by which the whole run takes
+#' what starts near the centre away from it. A sample without noise splits if the sum is positive,
+#' or a little earlier, since the tails go first. With a step `x' = alpha x + beta s + sigma z`,
+#' variance `v = a^2 + b^2` of a component at the time of the step and
+#' `kappa = rho exp(-a^2 m^2/(2 v))` the slope is
+#' `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps of the
+#' Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because in a
+#' run near the threshold particles come closer to the centre than numbers can tell (1e-22), and
+#' rounding decides what happens to them.
 #'
 #' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If
 #' `strength step <= 2/S`, no DDIM step takes a particle further away from the centre, and the
@@ -34,41 +45,68 @@
 #'
 #' @param rho Weight of both outer components together over that of the middle one, positive.
 #' @param m Distance of the outer means from the middle, in standard deviations of a component.
-#' @param step Length of the steps, below 2. All three may be vectors, of one length or of length 1.
-#' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`; `kappa` and
-#'   `b`, at which the slope is greatest (`kappa*` and `b*` unless `m^2 < b*`); and the thresholds
+#' @param step Length of the steps of the thresholds `ddim` and `ddpm`, below 2.
+#' @param strength Strengths for the sum over the steps (for which `m` is finite); `NULL`: without
+#'   it. `rho`, `m`, `step` and `strength` may be vectors, of one length or of length 1.
+#' @param sampler,schedule,horizon What the sum over the steps is of: a sampler whose steps take one
+#'   score, at their start, its forward process, and the time at which it starts.
+#' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`, and
+#'   `strength` if it is given; `kappa` and `b`, at which the slope is greatest (`kappa*` and `b*`
+#'   unless `m^2 < b*`); and the thresholds
 #'   of `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and
-#'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths.
+#'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths. With
+#'   `strength` also `lyapunov`, the sum over the steps.
+#' @section Errors: Of class `mixguide_error`, for samplers of another form among others.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
-#' @seealso [lyapunov_sum()], [strength_limit()], [bifurcation()] for a picture.
+#' @seealso [strength_limit()], [bifurcation()] for a picture.
 #' @examples
 #' split_threshold(rho = c(.5, 2, 8), m = 3)
 #' # 50 steps from t = 5: a DDPM should split from strength 10.3 on
 #' threshold <- split_threshold(2, m = 3, step = .1)
 #' threshold$ddpm / threshold$step
+#' # a DDIM splits between strength 100 and 150, long after the centre began to repel, at 43
+#' split_threshold(2, m = 3, strength = c(43, 100, 150), sampler = sampler_euler(100, "uniform"),
+#'                 horizon = 5)$lyapunov
 #' @export
-split_threshold <- function(rho, m = Inf, step = 0) {
+split_threshold <- function(rho, m = Inf, step = 0, strength = NULL, sampler = sampler_ddim(),
+                            schedule = schedule_ou(), horizon = NULL) {
   rho <- check_positive(rho, "rho")
   m <- check_positive(m, "m", finite = FALSE)
   step <- check_positive(step, "step", open = FALSE)
   if (any(step >= 2)) abort_input("step", "below 2", format(max(step)))
-  size <- lengths(list(rho = rho, m = m, step = step))
+  check_sampler(sampler)
+  check_schedule(schedule)
+  given <- list(rho = rho, m = m, step = step)
+  if (!is.null(strength)) {
+    given$strength <- check_strengths(strength)
+    if (any(is.infinite(m))) abort_input("m", "finite where there is a strength", describe(m))
+  }
+  size <- lengths(given)
   odd <- size[!size %in% c(1, max(size))]
   if (length(odd)) {
     abort_input(names(odd)[1], paste("of length 1 or", max(size)), paste("length", odd[1]))
   }
-  rows <- data.frame(rho = rho, m = m, step = step)
+  rows <- do.call(data.frame, given)
   peak <- lambert_w(log(rows$rho) - 1)
-  rows$b <- pmin(2 * (1 + peak), rows$m^2)
-  rows$kappa <- rows$rho * exp(-rows$b / 2)
-  slope <- rows$b * rows$kappa / (1 + rows$kappa)
+  b <- pmin(2 * (1 + peak), rows$m^2)
+  rows$kappa <- rows$rho * exp(-b / 2)
+  rows$b <- b
+  slope <- b * rows$kappa / (1 + rows$kappa)
   rows$ddim <- 2 / slope
   rows$ddpm <- (1 - rows$step / 2) / slope
   rows$global <- 2 / mapply(steepest_secant, rows$rho, rows$m)
+<<<<<<< HEAD
   new_table(rows[c("rho", "m", "step", "kappa", "b", "ddim", "ddpm", "global")], "split_threshold",
             c("strength x step from which the centre repels: ddim, ddpm;",
               "up to which no DDIM step leads outward: global"), keys = c("rho", "m", "step"))
+=======
+  if (!is.null(strength)) {
+    rows$lyapunov <- lyapunov_sums(rows, sampler, sampler_times(sampler, schedule, horizon),
+                                   schedule)
+  }
+  structure(rows, class = table_class("split_threshold"), label = format(sampler))
+>>>>>>> main
 }
 
 # S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one
@@ -89,6 +127,7 @@ steepest_secant <- function(rho, m) {
                   tol = 1e-9)$objective
 }
 
+<<<<<<< HEAD
 #' The Lyapunov sum of the class between two others
 #'
 #' In the example of [split_threshold()]: the sum over the steps of `log|slope|` at the centre,
@@ -123,13 +162,30 @@ lyapunov_sum <- function(strength, rho, m, sampler = sampler_ddim(), schedule = 
   check_schedule(schedule)
   step <- one_score_steps(sampler, sampler_times(check_sampler(sampler), schedule, horizon),
                           schedule)
+=======
+#' @export
+print.split_threshold <- function(x, digits = 5, ...) {
+  check_dots(..., also = print.default)
+  cat("<split_threshold> strength x step from which the centre repels: ddim, ddpm;",
+      "\n  up to which no DDIM step leads outward: global\n")
+  if (!is.null(x$lyapunov)) {
+    cat("  log of the growth of what is near the centre: lyapunov, by", attr(x, "label"), "\n")
+  }
+  print(as.data.frame(x), digits = digits, row.names = FALSE)
+  invisible(x)
+}
+
+# The sum over the steps of log|slope| at the centre, for each row.
+lyapunov_sums <- function(rows, sampler, times, schedule) {
+  step <- one_score_steps(sampler, times, schedule)
+>>>>>>> main
   if (is.null(step)) {
     abort_input("sampler", "one whose steps take one score, at their start", format(sampler))
   }
   v <- step$a^2 + step$b2
-  b <- step$a^2 * m^2 / v
-  kappa <- rho * exp(-b / 2)
-  vapply(strength, function(eta) {
-    sum(log(abs(step$alpha - step$beta / v * (1 + eta * b * kappa / (1 + kappa)))))
-  }, 0)
+  mapply(function(strength, rho, m) {
+    b <- step$a^2 * m^2 / v
+    kappa <- rho * exp(-b / 2)
+    sum(log(abs(step$alpha - step$beta / v * (1 + strength * b * kappa / (1 + kappa)))))
+  }, rows$strength, rows$rho, rows$m)
 }

@@ -49,7 +49,9 @@
 #' samplers, is that of maps that do not fold.
 #'
 #' @inheritParams guidance_sweep
-#' @param strength One number >= 0.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
+#'   towards one class with the strength in question; the default `sampler` is `sampler_ddim()`.
+#'   For `plot()`: passed to `autoplot()`.
 #' @return A data frame of class `step_condition`, with a row for each `claim` above and the columns
 #'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
 #'   * `strength`: the largest strength for which it is guaranteed at these steps (`Inf`: any; 0:
@@ -69,20 +71,23 @@
 #' @seealso [capped_strength()], which keeps a strength within them; [strength_limit()], which finds
 #'   by computation how far one can go.
 #' @examples
-#' step_condition(named_mixture("C3"), "1", 1, sampler_em(50, "uniform"), horizon = 5)
+#' step_condition(named_mixture("C3"), guidance("1", 1), sampler_em(50, "uniform"), horizon = 5)
 #' # the class lies between two others: nothing is proved of the confidence of its particles
-#' between <- step_condition(named_mixture("D3"), "1", 1, sampler_euler(50, "uniform"), horizon = 5)
+#' between <- step_condition(named_mixture("D3"), guidance("1", 1), sampler_euler(50, "uniform"),
+#'                           horizon = 5)
 #' between
 #' plot(between)
 #' @export
-step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(),
-                           schedule = schedule_ou(), horizon = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
-  strength <- check_number(strength, "strength", min = 0)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  mixture <- in_process(mixture)
+step_condition <- function(mixture, ...) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
+                    without = "score_error")
+  guidance <- plain_guidance(d)
+  class <- guidance$class
+  strength <- check_number(constant_strength(guidance), "strength", min = 0)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, class)
   at <- steps_allow(geometry, sampler, times, schedule)
   rows <- do.call(rbind, lapply(claims, function(claim) {
@@ -92,6 +97,7 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
                why = attr(allowed, "why"), stringsAsFactors = FALSE)
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
+<<<<<<< HEAD
   setup <- list(mixture = mixture, class = label_text(class), sampler = sampler,
                 schedule = schedule, horizon = times[1], strength = strength, at = at)
   new_table(rows, "step_condition",
@@ -102,6 +108,11 @@ step_condition <- function(mixture, class, strength = 1, sampler = sampler_ddim(
             foot = c("Proved up to a strength, and from a number of steps on.",
                      paste0(claims, ": ", rows$why),
                      "[yes]: proved; [ ? ]: not known, the conditions are sufficient only."))
+=======
+  structure(rows, class = table_class("step_condition"),
+            setup = list(mixture = mixture, class = class, sampler = sampler,
+                         schedule = schedule, horizon = times[1], strength = strength, at = at))
+>>>>>>> main
 }
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
@@ -306,7 +317,6 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #' steps and strong guidance split a class. Give it to [guidance()].
 #'
 #' @inheritParams step_condition
-#' @param strength The strength to cut, a number >= 0.
 #' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart
 #'   than it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
 #' @param share The share of what is allowed that is taken, above 0 and at most 1. With all of it a
@@ -322,19 +332,21 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
 #'   guided_sample(mixture, 500, guidance("1", strength), sampler, horizon = 5)
 #' }
 #' confidence(run(100))
-#' confidence(run(capped_strength(mixture, "1", 100, sampler, horizon = 5)))
+#' confidence(run(capped_strength(mixture, guidance("1", 100), sampler, horizon = 5)))
 #' @export
-capped_strength <- function(mixture, class, strength, sampler = sampler_ddim(),
-                            schedule = schedule_ou(), horizon = NULL,
-                            claim = c("entropy", "no fold", "monotone"), share = .9) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  check_schedule(schedule)
-  strength <- check_number(strength, "strength", min = 0)
+capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monotone"),
+                            share = .9) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
+                    without = "score_error")
+  guidance <- plain_guidance(d)
+  class <- guidance$class
+  strength <- check_number(constant_strength(guidance), "strength", min = 0)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  mixture <- in_process(mixture)
+  sampler <- d$sampler
+  schedule <- d$schedule
+  times <- d$times
+  mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, class)
   at <- steps_allow(geometry, sampler, times, schedule)
   allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
@@ -362,7 +374,6 @@ claim_rows <- function(x) {
 
 #' @rdname step_condition
 #' @param object A `step_condition`; `plot()` shows the strengths that each step allows.
-#' @param ... Must be empty.
 #' @export
 autoplot.step_condition <- function(object, ...) {
   check_dots(...)

@@ -14,10 +14,27 @@ STREAMS <- c(
   instance = 9, # a random problem
   judge = 10, # the judgement of a run, its key
   check = 11, # an estimate that another is checked by
-  multinomial = 12 # the i-th draw of who goes on, for each particle by itself
+  multinomial = 12, # the i-th draw of who goes on, for each particle by itself
+  analysis = 13 # what an analysis draws from R's generator
 )
 
 # The key of the i-th stream of a purpose.
 stream <- function(key, purpose, i = 0) {
   .Call(ffi_stream, list(key = as.double(key), purpose = STREAMS[[purpose]], i = as.double(i)))
+}
+
+# What the calling function draws from R's own generator is settled by the key of its diffusion, if
+# that has one; the generator is left as it was.
+local_key <- function(d, frame = parent.frame()) {
+  if (is.null(d$key)) return(invisible())
+  before <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  do.call(on.exit, list(call("restore_seed", before), add = TRUE), envir = frame)
+  set.seed(stream(d$key, "analysis")[1] %% .Machine$integer.max, "Mersenne-Twister", "Inversion",
+           "Rejection")
+}
+
+restore_seed <- function(before) {
+  if (is.null(before)) rm(".Random.seed", envir = globalenv()) else {
+    assign(".Random.seed", before, envir = globalenv())
+  }
 }

@@ -17,12 +17,13 @@
 #' rounding, in the third digit.
 #'
 #' @inheritParams guidance_sweep
-#' @param shape `NULL` for a strength that does not change with time, or a function of time (one
-#'   number >= 0): the strengths are multiples of it.
 #' @param loss How far the mean confidence may fall below that at strength 0.
 #' @param range The smallest and the largest strength to try.
 #' @param tol Relative accuracy of the bisection.
 #' @param exact Use quadrature? Default: for d = 1, where it is possible.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. A strength of the
+#'   `guidance` that is a function of time is the shape of those that are tried, which are
+#'   multiples of it; any other counts for nothing.
 #' @return An object of class `strength_limit`: a list with
 #'   * `estimate`, `se`, `method`: the limit, `Inf` if there is none up to `range[2]`;
 #'   * `bracket`: two strengths, between which it lies;
@@ -43,13 +44,10 @@
 #' limit
 #' plot(limit)
 #' @export
-strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = schedule_ou(),
-                           horizon = NULL, start = c("normal", "exact"), shape = NULL, loss = 1e-3,
-                           range = c(.25, 1024), n = 1e4, tol = 1e-3, exact = NULL, key = NULL,
-                           reduce = TRUE) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  class_components(mixture, class)
+strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 1e4, tol = 1e-3,
+                           exact = NULL, reduce = TRUE) {
+  d <- as_diffusion(mixture, ..., without = "score_error")
+  shaped <- limit_shape(plain_guidance(d))
   n <- check_count(n, "n", min = 2)
   loss <- check_number(loss, "loss", min = 0)
   tol <- check_number(tol, "tol", min = 1e-9, max = .5)
@@ -57,25 +55,16 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
         range[2] > range[1])) {
     abort_input("range", "two increasing positive numbers", describe(range))
   }
-  if (!is.null(shape) && !is.function(shape)) {
-    abort_input("shape", "NULL or a function of time", describe(shape))
-  }
-  key <- if (is.null(key)) draw_key() else check_key(key)
-  times <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)
-  faults <- warn_faults(run_faults(in_process(mixture), schedule, times, start[1]))
-  exact <- exact_means(exact, mixture, sampler, schedule, times[1], start)
+  d$key <- run_key(d)
+  faults <- warn_faults(diffusion_faults(d))
+  exact <- exact_means(exact, d)
   by_law <- exact == "law"
-  begin <- sweep_start(start, exact == "nodes", mixture, n, sampler, schedule, times[1])
-  shaped <- guidance(class, if (is.null(shape)) 1 else shape)
-  guide <- function(eta) with_strength(shaped, eta)
+  begin <- sweep_start(d, exact == "nodes", n)
   run <- function(eta) {
-    if (by_law) {
-      return(confidence(quiet_law(mixture, guide(eta), sampler, schedule, times[1], start,
-                                  reduce = reduce))$estimate)
-    }
+    setting <- replace(d, c("guidance", "start"), list(with_strength(shaped, eta), begin$start))
+    if (by_law) return(confidence(quiet_law(setting, reduce = reduce))$estimate)
     # what overflows is counted as lost
-    part <- suppressWarnings(guided_sample(mixture, n, guide(eta), sampler, schedule, times[1],
-                                           begin$start, log_density = "none", key = key,
+    part <- suppressWarnings(guided_sample(setting, n, log_density = "none",
                                            reduce = reduce))$confidence
     replace(part, is.nan(part), 0)
   }
@@ -107,22 +96,34 @@ strength_limit <- function(mixture, class, sampler = sampler_ddim(), schedule = 
   path <- path[order(path$strength), ]
   rownames(path) <- NULL
   structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
+<<<<<<< HEAD
               list(best = path[which.max(path$confidence), ], path = path, mixture = mixture,
                    class = label_text(class), sampler = sampler, schedule = schedule,
                    horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key,
                    faults = faults)),
             class = object_class("strength_limit"))
+=======
+              list(best = path[which.max(path$confidence), ], path = path, mixture = d$mixture,
+                   class = shaped$class, sampler = d$sampler, schedule = d$schedule,
+                   horizon = d$horizon, loss = loss, n = if (!by_law) length(baseline),
+                   key = d$key, faults = faults)),
+            class = "strength_limit")
+>>>>>>> main
+}
+
+# A strength that is a function of time is a shape, by which numbers are multiplied.
+limit_shape <- function(guidance) {
+  if (is.null(guidance$scale)) guidance else with_strength(guidance, 1)
 }
 
 # How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see
 # guided_law()), or over "particles".
-exact_means <- function(exact, mixture, sampler, schedule, horizon, start) {
-  flat <- mixture_dim(mixture) == 1
-  nodes <- flat && !sampler$stochastic && identical(start[1], "normal")
+exact_means <- function(exact, d) {
+  flat <- mixture_dim(d$mixture) == 1
+  nodes <- flat && !d$sampler$stochastic && identical(d$start, "normal")
   exact <- if (!is.null(exact)) check_flag(exact, "exact") else if (nodes) TRUE else {
-    flat && !is.numeric(start) && !is_singular(mixture) &&
-      !is.null(one_score_steps(sampler, sampler_times(sampler, schedule, horizon, mixture),
-                               schedule))
+    flat && !is.numeric(d$start) && !is_singular(d$mixture) &&
+      !is.null(one_score_steps(d$sampler, d$times, d$schedule))
   }
   if (nodes && exact) "nodes" else if (exact) "law" else "particles"
 }
@@ -166,7 +167,6 @@ print.strength_limit <- function(x, ...) {
 
 #' @rdname strength_limit
 #' @param x,object A `strength_limit`.
-#' @param ... Must be empty.
 #' @export
 autoplot.strength_limit <- function(object, ...) {
   check_dots(...)

@@ -15,9 +15,10 @@
 #' A strength >= -1 always gives a law; a smaller one may not, where covariances differ.
 #'
 #' @inheritParams diffuse
-#' @param class Label of the class, or several labels for their union.
-#' @param strength A number, the `eta` above.
-#' @param t The tilt of the laws at this time.
+#' @param guidance The class and the strength of the tilt: labels, for the law of their union
+#'   (strength 0), or a [guidance()] of one term, without a power and without another negative
+#'   model. `NULL`: the mixture itself.
+#' @param t The tilt of the laws at this time, with the strength of that time.
 #' @param nodes Number of nodes (on each of two axes); `NULL`: 2001 (201), or as many more, up to
 #'   20001 (601), as make the normalising constant the same to 1e-10 when every other is left out.
 #' @return A [law]: its density is known everywhere, not only on the nodes. It also has `strength`
@@ -33,18 +34,16 @@
 #' @seealso [law] for what can be asked of it.
 #' @examples
 #' m <- named_mixture("A2")
-#' tilt <- tilted_law(m, "1", 4)
+#' tilt <- tilted_law(m, guidance("1", 4))
 #' tilt
 #' # guidance of that strength goes much further
 #' run <- guided_sample(m, 1000, guidance("1", 4), sampler_heun(40))
 #' c(mean(tilt), mean(run$x))
 #' plot(tilt)
 #' @export
-tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_ou(),
-                       nodes = NULL) {
+tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou(), nodes = NULL) {
   check_extent(check_mixture(mixture))
-  class_components(mixture, class)
-  strength <- check_number(strength, "strength")
+  guidance <- check_tilt(as_guidance(guidance))
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)
   units <- mixture
   mixture <- diffuse(in_process(mixture), t, schedule)
@@ -57,9 +56,11 @@ tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_
     rest <- plain_rest(mixture)
     inner <- rest$mixture
   }
-  guide <- guidance_models(guidance(class), inner)
+  guide <- guidance_models(guidance, inner)
+  strength <- if (!is.null(guidance)) guidance_strength(guidance, t)
   at <- function(x) {
-    logp <- core_eval(inner, x, 1, 0, guide$models, c(0, 0), "logp")
+    logp <- core_eval(inner, x, 1, 0, guide$models, double(nrow(guide$models)), "logp")
+    if (is.null(guidance)) return(list(tilt = logp[[1]]))
     list(tilt = log_tilt(logp[[1]], logp[[2]], guide$log_prior, strength),
          confidence = pmin(guide$log_prior + logp[[1]] - logp[[2]], 0))
   }
@@ -68,11 +69,27 @@ tilted_law <- function(mixture, class, strength = 0, t = 0, schedule = schedule_
   weights <- exp(value$tilt - max(value$tilt))
   log_z <- max(value$tilt) + log(sum(weights) * grid$cell)
   law <- new_law(grid$x, weights, value$tilt - log_z, value$confidence, mixture,
-                 label_text(class), rest, grid$axes, density = function(x) at(x)$tilt - log_z,
-                 label = paste0("the tilt p(x | ", aim_words(class), ") p(", aim_words(class),
-                                " | x)^", format(strength)),
-                 strength = strength, log_normaliser = log_z)
+                 guidance$class, rest, grid$axes, density = function(x) at(x)$tilt - log_z,
+                 label = tilt_words(guidance$class, strength), strength = strength,
+                 log_normaliser = log_z)
   law_from_process(law, units)
+}
+
+# The tilt by a class and a strength has a name; that of other kinds of guidance is not computed.
+check_tilt <- function(guidance) {
+  odd <- c("several terms" = length(guidance$others) > 0,
+           "another negative model" = !is.null(guidance$negative),
+           "a power" = !is.null(guidance) && guidance$power != 0)
+  if (any(odd)) {
+    abort_input("guidance", "towards one class or union, away from the whole, without a power",
+                paste("guidance with", names(odd)[odd][1]))
+  }
+  guidance
+}
+
+tilt_words <- function(class, strength) {
+  if (is.null(class)) return("the mixture")
+  paste0("the tilt p(x | ", aim_words(class), ") p(", aim_words(class), " | x)^", format(strength))
 }
 
 # The grid on which exp(f) is integrated: its nodes, their axes and the size of a cell.
@@ -95,7 +112,7 @@ tilt_grid <- function(f, mixture, nodes) {
     }, box$range, own))
     if (!box$open && i > 1) break
   }
-  if (box$open) abort_input("strength", "such that the tilt has a finite integral")
+  if (box$open) abort_input("guidance", "of a strength at which the tilt has a finite integral")
   size <- if (is.null(nodes)) c(2001, 201)[d] else nodes
   repeat {
     axes <- lapply(box$range, function(range) seq(range[1], range[2], length.out = size))

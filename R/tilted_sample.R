@@ -57,12 +57,8 @@
 #' of an unreduced [guided_sample()] with the same `key`.
 #'
 #' @inheritParams guided_sample
-#' @param guidance A [guidance()].
 #' @param strength Strength `eta` of the tilt; `NULL` for that of the guidance. `"feynman-kac"`
 #'   weights know no other.
-#' @param sampler A sampler, see [sampler()]; `"path"` weights need one whose steps draw one noise
-#'   each, and add it in the end.
-#' @param start As in [guided_sample()]; a matrix needs its attribute `log_density`.
 #' @param weights The kind of weights.
 #' @param resample Share of its particles below which the effective sample size of an island leads
 #'   to resampling; 1: at every look, 0: never.
@@ -70,6 +66,10 @@
 #'   start: the start's `n` nodes (at least 4001) span 20 standard deviations to each side, for the
 #'   tilt may be made of the start's tails.
 #' @param folder As in [guided_sample()]; chunks are whole islands.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. `guidance`
+#'   towards one class; the default `sampler` is `sampler_em()`, and `"path"` weights need one
+#'   whose steps draw one noise each, and add it in the end; a `start` that is a matrix needs its
+#'   attribute `log_density`.
 #' @return An object of class `tilted_sample`, a [guided_sample()] in which
 #'   * `weights`: n weights, which sum to 1; [confidence()], [entropy()] and `summary()` use them;
 #'   * `log_density`: that of the *tilted* law, with its normalising constant as estimated;
@@ -100,33 +100,24 @@
 #' tilted
 #' # what guidance samples instead
 #' confidence(guided_sample(m, 1000, guidance("1", 1), sampler_em(100)))
-#' confidence(tilted_law(m, "1", 1))
+#' confidence(tilted_law(m, guidance("1", 1)))
 #' @export
-tilted_sample <- function(mixture, n = 1000, guidance, sampler = sampler_em(),
-                          schedule = schedule_ou(), horizon = NULL, start = c("normal", "exact"),
-                          weights = c("feynman-kac", "path"), strength = NULL, resample = 1,
-                          exact = FALSE, key = NULL, folder = NULL) {
-  check_mixture(mixture)
-  check_sampler(sampler)
-  if (!inherits(guidance, "guidance")) {
-    abort_input("guidance", "a guidance (see guidance())", describe(guidance))
-  }
-  # kinds of guidance that are more than a strength
-  plain <- is.null(guidance$negative) && !length(guidance$others) && !isTRUE(guidance$power != 0)
-  if (!plain) abort_input("guidance", "towards one class, without other models or powers")
+tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "path"),
+                          strength = NULL, resample = 1, exact = FALSE, folder = NULL) {
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_em()), without = "score_error")
+  guidance <- plain_guidance(d)
+  mixture <- d$mixture
+  sampler <- d$sampler
+  schedule <- d$schedule
   kind <- check_choice(weights, c("feynman-kac", "path"), "weights")
   strength <- tilt_strength(guidance, strength, kind)
   resample <- check_number(resample, "resample", min = 0, max = 1)
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
-  nodes <- list(start = start)
-  if (check_flag(exact, "exact")) {
-    horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
-    nodes <- sweep_start(start, TRUE, mixture, max(n, 4001), sampler, schedule, horizon, reach = 20)
-  }
+  key <- run_key(d)
+  nodes <- list(start = d$start)
+  if (check_flag(exact, "exact")) nodes <- sweep_start(d, TRUE, max(n, 4001), reach = 20)
+  d$start <- nodes$start
   method <- if (kind == "path" && !sampler$stochastic) "map" else "none"
-  plan <- sampling_plan(mixture, n, guidance$class, sampler, schedule, horizon, nodes$start,
-                        noise = NULL, log_density = method, trajectory = FALSE, reduce = FALSE)
+  plan <- sampling_plan(d, n, log_density = method, reduce = FALSE)
   if (plan$begin$n == 0) abort_input("n", "at least 1", "0")
   if (plan$closing > plan$times[length(plan$times)]) {
     abort("`mixture` has a singular covariance, and so has the tilt: stop the sampler at `end` > 0",
@@ -512,7 +503,7 @@ autoplot.tilted_sample <- function(object, variables = NULL, ...) {
   picture <- autoplot.guided_sample(shown, variables, ...)
   picture$labels$title <- paste(picture$labels$title, "and weighted to the tilt")
   if (ncol(object$x) > 1) return(picture)
-  law <- tilted_law(object$mixture, object$guidance$class, object$tilt,
+  law <- tilted_law(object$mixture, guidance(object$guidance$class, object$tilt),
                     object$times[length(object$times)], object$schedule)
   seen <- law$log_density > max(law$log_density) - 8
   curve <- data.frame(x = law$x[seen, 1], density = exp(law$log_density[seen]))

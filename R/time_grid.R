@@ -3,8 +3,9 @@
 #' The decreasing times at which a sampler stands, from the horizon (noise) to `end` (data).
 #'
 #' @details With `N = steps`, `T = horizon` and `k = 0, ..., N`:
+#' * `"quadratic"`: `t_k = end + (T - end) ((N - k)/N)^2`, short steps near the data, where
+#'   components of small variance need them. The default of every [sampler()], too.
 #' * `"uniform"`: `t_k = end + (T - end) (N - k)/N`.
-#' * `"quadratic"`: `t_k = end + (T - end) ((N - k)/N)^2`, short steps near the data.
 #' * `"logsnr"`: `log(a/b)` equispaced, the grid of the DPM-Solver family; needs `end > 0`.
 #' * `"karras"`: `sigma^(1/7)` equispaced, where `sigma = b/a`, the grid of EDM; needs `end > 0`. On
 #'   `schedule_ve()` the EDM sampler of Karras et al. (their algorithm 1, without churn) is
@@ -21,7 +22,7 @@
 #'
 #' @param steps Number of steps `N`, at least 1.
 #' @param horizon First time, positive and finite; `NULL` for the schedule's own.
-#' @param type `"uniform"`, `"quadratic"`, `"logsnr"`, `"karras"`, `"exponential"`, or the times
+#' @param type `"quadratic"`, `"uniform"`, `"logsnr"`, `"karras"`, `"exponential"`, or the times
 #'   themselves: a strictly decreasing numeric vector, which is checked against the other arguments.
 #' @param end Last time, from 0 to below the horizon. Stopping before 0 is needed for mixtures
 #'   with point masses.
@@ -40,14 +41,14 @@
 #'   against the paper).
 #' @examples
 #' time_grid(5)
-#' time_grid(5, type = "quadratic")
+#' time_grid(5, type = "uniform")
 #' time_grid(5, type = "logsnr", end = .01)
 #' time_grid(5, type = "karras", end = .01)
 #' time_grid(5, type = "exponential", end = .01)
 #' time_grid(8, 3, "exponential", floor = 1/(4 * 15))
 #' @export
 time_grid <- function(steps, horizon = NULL,
-                      type = c("uniform", "quadratic", "logsnr", "karras", "exponential"), end = 0,
+                      type = c("quadratic", "uniform", "logsnr", "karras", "exponential"), end = 0,
                       schedule = schedule_ou(), floor = NULL) {
   check_schedule(schedule)
   steps <- check_steps(steps)

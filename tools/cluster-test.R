@@ -42,7 +42,8 @@ runs <- list(
     tilted_sample(m, 3e5, guidance("b", 1), sampler_em(50), key = c(1, 2), ...)$x
   },
   `zero-shot` = function(...) {
-    conditional_sample(m, 17000, seen, zero_shot_tds(32), schedule_etc(10), key = c(1, 2), ...)$x
+    conditional_sample(m, 17000, seen, zero_shot_tds(32), schedule = schedule_etc(10),
+                       key = c(1, 2), ...)$x
   },
   imputation = function(...) {
     set.seed(1)

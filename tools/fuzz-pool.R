@@ -33,7 +33,8 @@ g <- list(
 )
 s <- list(
   ddim = sampler_ddim(5), one = sampler_ddim(1), ddpm = sampler_ddpm(5), em = sampler_em(5),
-  matched = sampler_ddpm(5, "matched"), exponential = sampler_exponential(5, TRUE, "uniform"),
+  matched = sampler_ddpm(5, variance = "matched"),
+  exponential = sampler_exponential(5, "uniform", stochastic = TRUE),
   heun = sampler_heun(5, end = .01), rk4 = sampler_rk4(5, end = .01), to_zero = sampler_heun(5),
   multi = sampler_dpmpp_2m(5), logsnr = sampler_ddim(5, grid = "logsnr", end = .01),
   times = sampler_ddim(grid = c(1, .5, .1)), corrected = sampler_corrected(sampler_ddim(4)),
@@ -94,7 +95,8 @@ tamper <- function(x, i, how) {
 }
 
 legal <- list(
-  mixture = "m$*", target = "m$*", model = c("m$line", "m$iso"), guidance = c("NULL", "g$*"),
+  mixture = c("m$*", "diffusion(m$line)"), target = "m$*", model = c("m$line", "m$iso"),
+  guidance = c("NULL", "g$*", "'a'", "c('a', 'b')"),
   sampler = "s$*", predictor = "s$*", schedule = "sc$*", observation = "o$*", method = "z$*",
   score_error = c("NULL", "e$*"), methods = c("list(z$ddnm)", "list(z$bo, z$exact)"),
   x = c("matrix(sin(1:(3 * DIM)), 3)", "matrix(0, 0, DIM)", "matrix(1e10, 2, DIM)",
@@ -135,7 +137,6 @@ legal <- list(
 # where a name means something else
 special <- list(
   as_gaussmix = list(x = c("iris[1:4]", "rgaussmix(40, m$iso)")),
-  guidance_scan = list(sampler = "sampler_ddim"),
   confidence = list(x = "obj$*"), entropy = list(x = "obj$*"), moments = list(x = "m$*"),
   corrector = list(
     step = "function(t, schedule) list(op_linear('x', c(x = 1)))"), sampler = list(
@@ -145,9 +146,11 @@ special <- list(
   from = "'x'"),
   op_root = list(to = "'v'", from = "'x'"), op_solve = list(to = "'v'", from = "'x'"),
   guided_error = list(method = "'auto'"), expected_mismatch = list(method = "'bo'", n = "50"),
-  sampler_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
+  guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
-    n = "20", steps = "20", methods = "list(z$ddnm)"), lyapunov_sum = list(strength = "1"),
+    n = "20", steps = "20", methods = "list(z$ddnm)"),
+  split_threshold = list(m = "2", strength = c("NULL", "1", "c(0, 30)")),
+  information = list(quantity = c("'second_moment'", "'fisher'", "c('entropy', 'curvature')")),
   sliced_wasserstein = list(x = "matrix(1:4, 2)", y = "matrix(4:1, 2)", p = "2"),
   time_grid = list(horizon = "1"),
   law_density = list(x = c("0", "cbind(0, 0)")), schedule_etc = list(steps = "20"),

@@ -28,7 +28,7 @@ coverage_cases <- local({
               c("confidence", "entropy", "log normaliser"))
     }
   }
-  law <- tilted_law(A2, "1", 1)
+  law <- tilted_law(A2, guidance("1", 1))
   tilt <- c(confidence(law)$estimate, entropy(law)$estimate, law$log_normaliser)
   y <- observation(.8, H = cbind(1, .5), noise = .3^2)
   list(
@@ -67,8 +67,13 @@ coverage_cases <- local({
                  c("confidence", "gain"))
     }),
     "entropy_identity" = list(run = function() {
+<<<<<<< HEAD
       at <- entropy_identity(G4, "1", 1, 200, sampler_heun(10))[1:2, ]
       rows_of(at, at$quantity)
+=======
+      rows_of(entropy_identity(G4, guidance = guidance("1", 1), n = 200,
+                               sampler = sampler_heun(10)), c("log-density", "trace"))
+>>>>>>> main
     }),
     "sde_identities" = list(run = function() {
       at <- sde_identities(G4, "1", 1, 200, sampler_em(20))
@@ -106,8 +111,14 @@ coverage_cases <- local({
       rows_of(at, at$quantity)
     }),
     "path_kl" = list(run = function() {
+<<<<<<< HEAD
       at <- path_kl(G4, sampler_exponential(5, TRUE, "uniform"), horizon = 2, n = 400)
       rows_of(at, at$quantity)[c(2, 4), ]
+=======
+      at <- path_kl(G4, sampler = sampler_exponential(5, "uniform", stochastic = TRUE), horizon = 2,
+                    n = 400)
+      rows_of(at, at$part)[c(2, 4), ]
+>>>>>>> main
     }),
     "impute, pooled" = list(truth = mean(M2)[2], run = function() {
       x <- rgaussmix(100, M2)
@@ -118,12 +129,12 @@ coverage_cases <- local({
       rbind(mean = c(mean(means), sqrt(within + 1.1 * stats::var(means))))
     }),
     "zero-shot particles" = list(run = function() {
-      run <- conditional_sample(M2, 60, y, zero_shot_tds(8), schedule_etc(10))
+      run <- conditional_sample(M2, 60, y, zero_shot_tds(8), schedule = schedule_etc(10))
       rbind(mean = c(mean(run$x[, 1]), stats::sd(run$x[, 1]) / sqrt(60)),
             residual = summary_residual(run))
     }),
     "guided_error" = list(known = TRUE, run = function() {
-      at <- guided_error(G4, sampler_heun(4), method = "Monte Carlo", n = 500)
+      at <- guided_error(G4, sampler = sampler_heun(4), method = "Monte Carlo", n = 500)
       rows_of(at, at$quantity)
     })
   )

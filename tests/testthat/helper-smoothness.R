@@ -2,20 +2,15 @@
 # independent of this package (numpy): errors of the law of the output in total variation.
 # tools/validate-smoothness compares all of them, the tests some.
 
-# Samplers as functions of a time grid's arguments.
-smooth_samplers <- list(
-  EM = sampler_em,
-  EI = function(steps, grid, end) sampler_exponential(steps, TRUE, grid, end),
-  ANC = function(steps, grid, end) sampler_ddpm(steps, "scaled", grid, end),
-  large = function(steps, grid, end) sampler_ddpm(steps, "large", grid, end),
-  MM = function(steps, grid, end) sampler_ddpm(steps, "matched", grid, end),
-  Euler = sampler_euler,
-  ODE = function(steps, grid, end) sampler_exponential(steps, FALSE, grid, end),
-  DDIM = function(steps, grid, end) sampler_ddim(steps, 0, grid, end),
-  Heun = sampler_heun,
-  "EI-Heun" = function(steps, grid, end) sampler_exponential(steps, FALSE, grid, end, order = 2),
-  "DPM-2" = sampler_dpm_2,
-  RK4 = sampler_rk4
+# Samplers as functions of steps, grid and end.
+smooth_samplers <- c(
+  list(EM = sampler_em, Euler = sampler_euler, ODE = sampler_exponential, DDIM = sampler_ddim,
+       Heun = sampler_heun, "DPM-2" = sampler_dpm_2, RK4 = sampler_rk4),
+  lapply(c(ANC = "scaled", large = "large", MM = "matched"), function(variance) {
+    function(...) sampler_ddpm(..., variance = variance)
+  }),
+  EI = function(...) sampler_exponential(..., stochastic = TRUE),
+  "EI-Heun" = function(...) sampler_exponential(..., order = 2)
 )
 
 # Total variation from p_T, T = 3, at numbers of steps that double; orders of total variation and

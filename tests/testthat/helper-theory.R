@@ -185,14 +185,14 @@ exact_deviation <- function(sweep, rows) {
 # Confidence and entropy of a one-dimensional sampler with steps x' = f(x) + sd z, from the
 # operations it is made of and score(), by carrying the density on the equispaced grid x.
 grid_law <- function(mixture, sampler, strength, x, horizon = 5) {
-  times <- time_grid(sampler$steps, horizon)
+  times <- time_grid(sampler$steps, horizon, sampler$grid)
   size <- x[2] - x[1]
   density <- dnorm(x)
   for (k in seq_len(sampler$steps)) {
     ops <- sampler$step(k, times, schedule_ou())
     at <- Filter(function(op) op$op == "eval", ops)[[1]]$t
     coef <- ops[[length(ops)]]$coef
-    s <- drop(score(mixture, x, at, class = "1", strength = strength))
+    s <- drop(score(mixture, x, at, guidance = guidance("1", strength)))
     to <- coef[["x"]] * x + coef[["s"]] * s
     density <- drop(dnorm(outer(x, to, "-"), sd = coef[["z"]]) %*% density) * size
   }

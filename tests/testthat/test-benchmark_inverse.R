@@ -112,7 +112,7 @@ test_that("other schedules, samplers and distances can be asked for", {
   # of any order: less for the first
   one <- run(steps = 20, p = 1)
   expect_true(all(one$distance < wide$distance))
-  other <- run(schedule = schedule_vp(), sampler = sampler_ddpm(15, "scaled", end = .01))
+  other <- run(schedule = schedule_vp(), sampler = sampler_ddpm(15, end = .01, variance = "scaled"))
   expect_identical(other$evaluations, c(15, 15))
   expect_output(print(other), "15 steps\n  DDPM.*\n  variance preserving")
   # each is kept by itself

@@ -22,7 +22,7 @@ test_that("the density is a histogram of the runs, and the path their summary", 
 test_that("DDPM on the aligned example: the transition of confidence is exact", {
   skip_on_cran()
   strength <- c(0, 1, 2, 4, 6, 8, 10, 12, 15, 20)
-  split <- bifurcation(D3, "1", strength, sampler_em(50, "uniform"), horizon = 5)
+  split <- bifurcation(D3, "1", strength, sampler = sampler_em(50, "uniform"), horizon = 5)
   expect_lt(max(abs(split$path$confidence - c(.794348, .907724, .930103, .944106, .948674, .941909,
                                               .720759, .247289, .024928, .000527))), 1e-6)
   expect_lt(max(abs(split$path$sd - c(1.02598, .66059, .56672, .49370, .46591, .50110, 1.42700,
@@ -36,7 +36,7 @@ test_that("DDPM on the aligned example: the transition of confidence is exact", 
   expect_output(print(split), "exact law")
   # twice as far apart the transition is at the same strengths
   far <- bifurcation(gaussmix(c(1, 1, 1), c(0, -6, 6), 1), "1", c(8, 10, 12, 15),
-                     sampler_em(50, "uniform"), horizon = 5)
+                     sampler = sampler_em(50, "uniform"), horizon = 5)
   expect_lt(max(abs(far$path$confidence - c(.9967, .7489, .2465, .0232))), 1e-4)
 })
 

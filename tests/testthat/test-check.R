@@ -76,7 +76,7 @@ test_that("no function swallows an argument that it does not know", {
   refused(as_gaussmix(stats::ts(1:5), no_such_argument = 1))
   refused(as_gaussmix(1:5, no_such_argument = 1))
   refused(plot(m, no_such_argument = 1))
-  refused(guidance_scan(m, "1", no_such_argument = 1))
+  refused(guidance_sweep(m, "1", no_such_argument = 1))
 })
 
 test_that("an unknown argument is answered by the nearest one", {
@@ -265,8 +265,8 @@ test_that("labels are text, the same for the same number, and never empty", {
   m <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "a\rb"))
   truth <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "c"))
   x <- c(-1, .5, 3)
-  expect_identical(score(m, x, .1, class = guidance(c("a", "b"), 2, negative = "a\rb")),
-                   score(truth, x, .1, class = guidance(c("a", "b"), 2, negative = "c")))
+  expect_identical(score(m, x, .1, guidance = guidance(c("a", "b"), 2, negative = "a\rb")),
+                   score(truth, x, .1, guidance = guidance(c("a", "b"), 2, negative = "c")))
   same <- guidance_models(guidance(c("a", "b"), 2, negative = c("b", "a")), truth)
   expect_identical(nrow(same$models), 2L)
   expect_true(all(same$coef(1, "gain") == 0))
@@ -334,7 +334,7 @@ test_that("what has a number for each variable goes by their names, whatever the
     expect_equal(observation(y, noise = diag(S)[o])$noise, observation(y, noise = diag(S))$noise)
     at <- function(o) {
       start <- list(mean = means[1, o], cov = S[o, o])
-      guided_moments(s, sampler_em(5), start = start)[c("mean", "cov")]
+      guided_moments(s, sampler = sampler_em(5), start = start)[c("mean", "cov")]
     }
     expect_equal(at(o), at(1:3))
     range <- rbind(means - 5, means + 5)

@@ -5,7 +5,7 @@ line <- gaussmix(c(.5, .5), c(1, -1), 1, class = c("a", "b"))
 
 plan_of <- function(mixture, n, sampler, class = "a", start = "normal", noise = NULL,
                     log_density = "auto", trajectory = FALSE) {
-  sampling_plan(mixture, n, class, sampler, schedule_ou(), NULL, start, noise, log_density,
+  sampling_plan(diffusion(mixture, class, sampler, start = start), n, noise, log_density,
                 trajectory)
 }
 

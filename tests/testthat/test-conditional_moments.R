@@ -6,7 +6,7 @@ expect_kl <- function(sd, steps, exact, bo, ddnm, plus, ccdf) {
                   zero_shot_ccdf())
   known <- c(exact, bo, ddnm, plus, ccdf)
   kl <- vapply(methods[!is.na(known)], function(method) {
-    conditional_moments(pair, first(sd), method, schedule_etc(steps))$kl
+    conditional_moments(pair, first(sd), method, schedule = schedule_etc(steps))$kl
   }, 0)
   expect_lt(max(abs(kl - known[!is.na(known)])), 1e-5)
 }
@@ -45,8 +45,8 @@ test_that("mean and covariance are those of simulated draws, for every affine me
                   zero_shot_pigdm(), zero_shot_tmpd())
   n <- 10000
   for (method in methods) {
-    law <- conditional_moments(prior, y, method, schedule_etc(40))
-    x <- conditional_sample(prior, n, y, method, schedule_etc(40), key = c(3, 4))$x
+    law <- conditional_moments(prior, y, method, schedule = schedule_etc(40))
+    x <- conditional_sample(prior, n, y, method, schedule = schedule_etc(40), key = c(3, 4))$x
     # Hotelling's statistic, and the largest deviation of the covariance of whitened draws
     root <- chol(law$cov)
     white <- (x - rep(law$mean, each = n)) %*% solve(root)
@@ -65,7 +65,7 @@ test_that("on random Gaussians the exact score is best, then BO, DDNM and DDNM+"
     y <- observation(rnorm(m), seq_len(m), runif(1, .03, .4)^2)
     methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm(), zero_shot_ddnm_plus())
     kl <- vapply(methods, function(method) {
-      conditional_moments(prior, y, method, schedule_etc(50))$kl
+      conditional_moments(prior, y, method, schedule = schedule_etc(50))$kl
     }, 0)
     expect_identical(order(kl), 1:4)
   }
@@ -73,14 +73,15 @@ test_that("on random Gaussians the exact score is best, then BO, DDNM and DDNM+"
 
 test_that("TMPD is the exact score for one Gaussian, and other samplers work", {
   y <- first(.3)
-  tmpd <- conditional_moments(pair, y, zero_shot_tmpd(), schedule_etc(50))
-  exact <- conditional_moments(pair, y, zero_shot_exact(), schedule_etc(50))
+  tmpd <- conditional_moments(pair, y, zero_shot_tmpd(), schedule = schedule_etc(50))
+  exact <- conditional_moments(pair, y, zero_shot_exact(), schedule = schedule_etc(50))
   expect_equal(tmpd, exact, tolerance = 1e-9)
   # the exact score is the unconditional one of the exact conditional law
-  plain <- guided_moments(condition(pair, 1, cbind(1, 0), .09), sampler_heun(30, end = .01),
+  plain <- guided_moments(condition(pair, 1, cbind(1, 0), .09),
+                          sampler = sampler_heun(30, end = .01),
                            horizon = 3)
-  same <- conditional_moments(pair, y, zero_shot_exact(), schedule_ou(),
-                              sampler_heun(30, end = .01), horizon = 3)
+  same <- conditional_moments(pair, y, zero_shot_exact(), schedule = schedule_ou(),
+                              sampler = sampler_heun(30, end = .01), horizon = 3)
   expect_equal(same[c("mean", "cov", "kl")], plain, ignore_attr = TRUE, tolerance = 1e-9)
 })
 
@@ -95,7 +96,7 @@ test_that("BO overspreads where singular values are small, and generalised BO do
   expect_equal(B(zero_shot_bo()), .2151, tolerance = 5e-2)
   expect_gt(B(zero_shot_ddnm()), 300)
   variance <- function(method) {
-    law <- conditional_moments(prior, y, method, schedule_etc(300))
+    law <- conditional_moments(prior, y, method, schedule = schedule_etc(300))
     c(law$cov[2, 2], law$target$cov[2, 2])
   }
   # the posterior variance of a N(0, 1) seen with noise of variance 1 is 1/2
@@ -108,7 +109,7 @@ test_that("BO overspreads where singular values are small, and generalised BO do
 test_that("at coarse steps the larger bias may go with the smaller divergence", {
   prior <- gaussmix(1, 0, 1)
   y <- observation(1, matrix(1), 1e-4)
-  kl <- function(method) conditional_moments(prior, y, method, schedule_etc(300))$kl
+  kl <- function(method) conditional_moments(prior, y, method, schedule = schedule_etc(300))$kl
   expect_lt(abs(kl(zero_shot_bo()) - .00140), 5e-6)
   expect_lt(abs(kl(zero_shot_ddnm()) - .00007), 5e-6)
   B <- function(method) {

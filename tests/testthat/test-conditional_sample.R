@@ -37,7 +37,8 @@ test_that("the simulation table of M2 is reproduced", {
   set.seed(7)
   for (row in table) {
     n <- if (row[[1]]$name == "repaint") 4000 else 8000
-    run <- conditional_sample(m2, n, given, row[[1]], sampler = sampler_ddpm(NULL, "scaled"))
+    run <- conditional_sample(m2, n, given, row[[1]],
+                              sampler = sampler_ddpm(NULL, variance = "scaled"))
     label <- format(row[[1]])
     expect_lt(max(abs(colMeans(run$x) - unlist(row[2:3]))), .05, label)
     expect_lt(max(abs(cov(run$x)[c(1, 2, 4)] - unlist(row[4:6]))), .08, label)
@@ -47,9 +48,10 @@ test_that("the simulation table of M2 is reproduced", {
 test_that("without noise BO and DDNM are the same run, and miss the weights of the components", {
   y <- observation(.8, cbind(1, .5))
   set.seed(1)
-  bo <- conditional_sample(m2, 4000, y, zero_shot_bo(), schedule_etc(200))
+  bo <- conditional_sample(m2, 4000, y, zero_shot_bo(), schedule = schedule_etc(200))
   set.seed(1)
-  expect_equal(conditional_sample(m2, 4000, y, zero_shot_ddnm(), schedule_etc(200))$x, bo$x)
+  expect_equal(conditional_sample(m2, 4000, y, zero_shot_ddnm(), schedule = schedule_etc(200))$x,
+               bo$x)
   expect_lt(max(abs(colMeans(bo$x) - c(.52, .55))), .08)
   # where the truth is
   expect_equal(unname(moments(exact_posterior(m2, y))$mean), c(.2686, 1.0629), tolerance = 1e-3)
@@ -57,8 +59,8 @@ test_that("without noise BO and DDNM are the same run, and miss the weights of t
 
 test_that("the exact score with matched noise is near the posterior in few steps", {
   set.seed(10)
-  run <- conditional_sample(m2, 8000, given, zero_shot_exact(), schedule_etc(60),
-                          sampler_ddpm(NULL, "matched", end = 1))
+  run <- conditional_sample(m2, 8000, given, zero_shot_exact(), schedule = schedule_etc(60),
+                          sampler = sampler_ddpm(NULL, end = 1, variance = "matched"))
   exact <- moments(exact_target(run))
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .06)
   expect_lt(max(abs(cov(run$x) - exact$cov)), .06)
@@ -71,7 +73,7 @@ test_that("one Gaussian: methods that are exact have the exact law, in any dimen
   m <- gaussmix(1, t(rnorm(d)), S)
   y <- observation(c(.5, -1), matrix(rnorm(2 * d), 2), matrix(c(.3, .1, .1, .2), 2))
   for (method in list(zero_shot_exact(), zero_shot_tmpd())) {
-    run <- conditional_sample(m, 4000, y, method, schedule_etc(400))
+    run <- conditional_sample(m, 4000, y, method, schedule = schedule_etc(400))
     exact <- moments(exact_target(run))
     z <- (colMeans(run$x) - exact$mean) / sqrt(diag(exact$cov) / 4000)
     expect_lt(max(abs(z)), 5)
@@ -83,7 +85,8 @@ test_that("one Gaussian: methods that are exact have the exact law, in any dimen
 test_that("a run obeys set.seed(), the key and nothing else", {
   for (method in list(zero_shot_bo(), zero_shot_dps(), zero_shot_tmpd(), zero_shot_exact(),
                       zero_shot_tds(8), zero_shot_mcgdiff(8))) {
-    run <- function(...) conditional_sample(m2, 100, given, method, schedule_etc(20), ...)
+    run <- function(...) conditional_sample(m2, 100, given, method, schedule = schedule_etc(20),
+                                            ...)
     set.seed(3)
     one <- run()
     set.seed(3)
@@ -99,7 +102,8 @@ test_that("a run obeys set.seed(), the key and nothing else", {
 
 test_that("names, one dimension, everything observed, one component, other samplers", {
   m <- gaussmix(c(.4, .6), cbind(a = c(-1, 2), b = c(0, 1)), list(1, c(.3, 2)))
-  run <- conditional_sample(m, 200, observation(c(b = .5)), zero_shot_ddnm(), schedule_etc(30))
+  run <- conditional_sample(m, 200, observation(c(b = .5)), zero_shot_ddnm(),
+                            schedule = schedule_etc(30))
   expect_identical(colnames(run$x), c("a", "b"))
   # the range is y plus the noise of the end
   expect_lt(max(abs(run$x[, "b"] - .5)), 6 * sqrt(schedule_etc(30)$b2(1) * 2))
@@ -108,20 +112,21 @@ test_that("names, one dimension, everything observed, one component, other sampl
                       zero_shot_tmpd(), zero_shot_pigdm(), zero_shot_ddrm(), zero_shot_ddnm_plus(),
                       zero_shot_repaint(2), zero_shot_exact(), zero_shot_tds(4),
                       zero_shot_mcgdiff(4))) {
-    run <- conditional_sample(line, 20, observation(1, 1, .2), method, schedule_etc(20))
+    run <- conditional_sample(line, 20, observation(1, 1, .2), method, schedule = schedule_etc(20))
     expect_identical(dim(run$x), c(20L, 1L))
     expect_true(all(is.finite(run$x)))
     run <- conditional_sample(m, 5, observation(c(1, 0), diag(2), c(.2, .1)), method,
-                            schedule_etc(20))
+                            schedule = schedule_etc(20))
     expect_true(all(is.finite(run$x)))
     expect_identical(nrow(conditional_sample(m, 0, observation(c(a = 1), noise = 1), method,
-                                           schedule_etc(20))$x), 0L)
+                                           schedule = schedule_etc(20))$x), 0L)
   }
   # TMPD is exact for one Gaussian, whatever the sampler
   one <- gaussmix(1, t(c(1, 0)), matrix(c(1, .6, .6, 1), 2))
   y <- observation(c(x1 = 0), 1, .5)
   set.seed(5)
-  run <- conditional_sample(one, 4000, y, zero_shot_tmpd(), schedule_ou(), sampler_heun(60))
+  run <- conditional_sample(one, 4000, y, zero_shot_tmpd(), schedule = schedule_ou(),
+                            sampler = sampler_heun(60))
   exact <- moments(exact_posterior(one, y))
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .08)
   expect_lt(max(abs(cov(run$x) - exact$cov)), .08)
@@ -135,20 +140,23 @@ test_that("point masses, impossible distances and other schedules end in numbers
   finite <- function(...) all(is.finite(conditional_sample(...)$x))
   H <- cbind(1, .5)
   for (method in methods) {
-    expect_true(finite(points, 8, observation(2, H), method, schedule_etc(20)))
-    expect_true(finite(points, 8, observation(.8, H, .1), method, schedule_etc(20)))
-    expect_true(finite(m2, 8, observation(1e6, H, .1), method, schedule_etc(20)))
-    expect_true(finite(m2, 8, given, method, schedule_ve(), sampler_ddpm(20, "scaled", end = .01)))
+    expect_true(finite(points, 8, observation(2, H), method, schedule = schedule_etc(20)))
+    expect_true(finite(points, 8, observation(.8, H, .1), method, schedule = schedule_etc(20)))
+    expect_true(finite(m2, 8, observation(1e6, H, .1), method, schedule = schedule_etc(20)))
+    expect_true(finite(m2, 8, given, method, schedule = schedule_ve(),
+                       sampler = sampler_ddpm(20, end = .01, variance = "scaled")))
   }
   # the only point that y = 2 leaves
-  run <- conditional_sample(points, 200, observation(2, H), zero_shot_exact(), schedule_etc(100))
+  run <- conditional_sample(points, 200, observation(2, H), zero_shot_exact(),
+                            schedule = schedule_etc(100))
   expect_lt(max(abs(colMeans(run$x) - c(1, 2))), .02)
 })
 
 test_that("where y and the rest are independent DDNM is exact but for the steps", {
   m <- gaussmix(c(.3, .7), rbind(c(0, -1, 2), c(0, 2, 0)), .5)
   set.seed(6)
-  run <- conditional_sample(m, 8000, observation(.7, 1), zero_shot_ddnm(), schedule_etc(200))
+  run <- conditional_sample(m, 8000, observation(.7, 1), zero_shot_ddnm(),
+                            schedule = schedule_etc(200))
   exact <- moments(exact_target(run))
   z <- (colMeans(run$x) - exact$mean) / sqrt(diag(exact$cov) / 8000)
   expect_lt(max(abs(z[2:3])), 5)
@@ -161,7 +169,7 @@ test_that("BO spreads too far at small singular values, which generalised BO rep
   y <- observation(c(.5, .05), diag(c(1, .1)), .01)
   set.seed(9)
   spread <- function(method) {
-    var(conditional_sample(m, 4000, y, method, schedule_etc(300))$x[, 2])
+    var(conditional_sample(m, 4000, y, method, schedule = schedule_etc(300))$x[, 2])
   }
   # exactly .5; BO takes the noise's 1 for it, generalised BO is exact here
   se <- .5 * sqrt(2 / 4000)
@@ -180,26 +188,29 @@ test_that("what is wrong is said", {
                                          sampler = sampler_em(9)), "sampler")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4),
                                          sampler = sampler_heun(9)), "sampler")
-  matched <- sampler_ddpm(NULL, "matched", end = 1)
+  matched <- sampler_ddpm(NULL, end = 1, variance = "matched")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_bo(), sampler = matched),
                         "sampler")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4), sampler = matched),
                         "sampler")
   # no noise in the last step: no weights
-  expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4), schedule_etc(20),
-                                         sampler_ddpm(NULL, "posterior")), "sampler")
+  expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4),
+                                           schedule = schedule_etc(20),
+                                         sampler = sampler_ddpm(NULL,
+                                                                variance = "posterior")), "sampler")
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_tds(4),
-                                schedule_etc(20), sampler_ddpm(NULL, "scaled")),
+                                  schedule = schedule_etc(20),
+                                  sampler = sampler_ddpm(NULL, variance = "scaled")),
                class = "mixguide_error_singular")
   # Heun takes the score at t = 0, where it does not exist
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_ddnm(),
-                                schedule_ou(), sampler_heun(9)),
+                                schedule = schedule_ou(), sampler = sampler_heun(9)),
                class = "mixguide_error_singular")
 })
 
 test_that("a run is printed, summarised, turned into a table and drawn", {
   set.seed(8)
-  run <- conditional_sample(m2, 500, given, zero_shot_bo(), schedule_etc(30))
+  run <- conditional_sample(m2, 500, given, zero_shot_bo(), schedule = schedule_etc(30))
   expect_output(print(run), "E|y - Hx|^2: ", fixed = TRUE)
   expect_output(print(run), "BO-DDNM", fixed = TRUE)
   s <- summary(run)
@@ -211,12 +222,14 @@ test_that("a run is printed, summarised, turned into a table and drawn", {
   expect_output(print(s), "exact value")
   expect_identical(as.matrix(run), run$x)
   expect_identical(names(as.data.frame(run)), variable_labels(m2))
-  expect_output(print(conditional_sample(m2, 20, given, zero_shot_tds(4), schedule_etc(20))),
+  expect_output(print(conditional_sample(m2, 20, given, zero_shot_tds(4),
+                                         schedule = schedule_etc(20))),
                 "effective sample size")
   grDevices::pdf(NULL)
   on.exit(grDevices::dev.off())
   expect_silent(print(autoplot(run)))
   line <- gaussmix(c(.4, .6), c(-1, 2), .5)
-  run <- conditional_sample(line, 50, observation(1, 1, .2), zero_shot_bo(), schedule_etc(20))
+  run <- conditional_sample(line, 50, observation(1, 1, .2), zero_shot_bo(),
+                            schedule = schedule_etc(20))
   expect_identical(expect_invisible(plot(run)), run)
 })

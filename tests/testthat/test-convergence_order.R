@@ -14,7 +14,7 @@ test_that("on one Gaussian the errors are those of its exact mean and variance",
   expect_identical(unique(x$method), "exact")
   for (i in seq_along(uniform)) for (j in seq_along(steps)) {
     sampler <- list(sampler_euler, sampler_heun, sampler_em)[[i]](steps[j], "uniform")
-    law <- guided_moments(G1, sampler, horizon = 3)
+    law <- guided_moments(G1, sampler = sampler, horizon = 3)
     m <- law$mean
     v <- c(law$cov)
     expect_equal(errors_of(x, "kl")[i, j], law$kl, tolerance = 1e-12)
@@ -74,7 +74,7 @@ test_that("where errors are drawn the orders have standard errors", {
 
 test_that("samplers of the package are all there by default, on the grid that is asked for", {
   x <- convergence_order(named_mixture("G1"), steps = c(4, 8), grid = "logsnr", end = .05)
-  expect_true(all(c("ODE DPM-Solver-2", "SDE DDPM (posterior)") %in% x$sampler))
+  expect_true(all(c("dpm_2", "ddpm", "exponential(order = 2)") %in% x$sampler))
   expect_false(anyNA(x$estimate))
   expect_identical(dim(summary(x)), c(3L * length(unique(x$sampler)), 10L))
 })
@@ -93,7 +93,8 @@ test_that("names come from the list, and else from the samplers", {
   expect_identical(of(sampler_ddpm(variance = "large")), "DDPM (variance = large)")
   expect_identical(of(list(sampler_em(), a = sampler_heun(), sampler_em())),
                    c("Euler-Maruyama (SDE)", "a", "Euler-Maruyama (SDE) 1"))
-  expect_identical(of(list(function(n) sampler_em(n), function(n) sampler_ddpm(n, "large"))),
+  expect_identical(of(list(function(n) sampler_em(n),
+                           function(n) sampler_ddpm(n, variance = "large"))),
                    c("Euler-Maruyama (SDE)", "DDPM (variance = large)"))
   # steps of another size are no other sampler
   expect_identical(of(function(n) sampler_dpom(4, .5 / n, .2, 1, .01)), "DPOM")

@@ -65,8 +65,9 @@ test_that("the process is that of the moved mixture: law, score, denoised point,
     expect_equal(dgaussmix(x, law, log = TRUE), dgaussmix(u, inner, log = TRUE) - at$volume,
                  tolerance = 1e-12)
     expect_equal(law$coordinates, at$x$coordinates)
-    expect_equal(score(at$x, x, t, schedule, "a", 2),
-                 score(at$u, u, t, schedule, "a", 2) / rep(at$scale, each = 3), tolerance = 1e-10)
+    expect_equal(score(at$x, x, t, schedule, guidance("a", 2)),
+                 score(at$u, u, t, schedule, guidance("a", 2)) / rep(at$scale, each = 3),
+                 tolerance = 1e-10)
     expect_equal(score_jacobian(at$x, x, t, schedule),
                  score_jacobian(at$u, u, t, schedule) / rep(outer(at$scale, at$scale), each = 3),
                  tolerance = 1e-9)
@@ -151,7 +152,7 @@ test_that("laws, errors and bounds are", {
                tolerance = 1e-9)
   expect_equal(by_quantity(law_distance(law$x, one(at$x)))$kl, by_quantity(law_distance(law$u, one(at$u)))$kl,
                tolerance = 1e-7)
-  tilt <- lapply(at[c("x", "u")], tilted_law, "a", 2)
+  tilt <- lapply(at[c("x", "u")], tilted_law, guidance("a", 2))
   expect_equal(law_density(tilt$x, at$back(u), log = TRUE),
                law_density(tilt$u, u, log = TRUE) - at$volume, tolerance = 1e-9)
   flow <- lapply(at[c("x", "u")], function(m) {
@@ -159,11 +160,11 @@ test_that("laws, errors and bounds are", {
   })
   expect_equal(law_density(flow$x, 140 + 20 * u[, 1]), law_density(flow$u, u[, 1]) / 20,
                tolerance = 1e-6)
-  same(function(m) guided_error(one(m), sampler_ddim(20), horizon = 5))
-  same(function(m) path_kl(one(m), sampler_em(50, "uniform"), horizon = 5))
-  same(function(m) error_budget(one(m), sampler_em(50, "uniform"), horizon = 5))
+  same(function(m) guided_error(one(m), sampler = sampler_ddim(20), horizon = 5))
+  same(function(m) path_kl(one(m), sampler = sampler_em(50, "uniform"), horizon = 5))
+  same(function(m) error_budget(one(m), sampler = sampler_em(50, "uniform"), horizon = 5))
   same(lipschitz, t = .1)
-  same(second_moment, t = c(0, 1))
+  same(information, t = c(0, 1), quantity = "second_moment")
   same(function(m) guidance_sweep(one(m), "a", c(0, 1), sampler = sampler_ddim(10),
                                   horizon = 5)[c("confidence", "gain")])
   fisher <- lapply(at[c("x", "u")], information, c(0, .5))
@@ -203,8 +204,8 @@ test_that("one Gaussian's sampler has its moments in the variables of the mixtur
   u <- gaussmix(1, t(c(.3, -.5)), S)
   x <- standardise(gaussmix(1, t(center + scale * c(.3, -.5)), S * outer(scale, scale)), center,
                    scale)
-  a <- guided_moments(x, sampler_ddim(20), horizon = 5)
-  b <- guided_moments(u, sampler_ddim(20), horizon = 5)
+  a <- guided_moments(x, sampler = sampler_ddim(20), horizon = 5)
+  b <- guided_moments(u, sampler = sampler_ddim(20), horizon = 5)
   expect_equal(a$mean, center + scale * b$mean, tolerance = 1e-10)
   expect_equal(a$cov, b$cov * outer(scale, scale), tolerance = 1e-10)
   expect_equal(a$kl, b$kl, tolerance = 1e-8)
@@ -296,7 +297,8 @@ test_that("units of the data, and of what was observed, change nothing", {
     mcg = function(m) zero_shot(m, two, zero_shot_mcg(.1)),
     rough = function(m) zero_shot(m, rough, zero_shot_dps(.1)),
     scan = function(m) {
-      guidance_scan(m, "a", c(0, 2), 10, n = 100, key = key)[c("confidence", "gain")]
+      sweep <- guidance_sweep(m, "a", c(0, 2), n = 100, steps = c(10, 15), key = key)
+      sweep[c("confidence", "gain")]
     },
     target = function(m) {
       sweep <- guidance_sweep(m, "a", c(0, 2), 100, step, key = key)
@@ -343,12 +345,12 @@ test_that("a mixture of the same variables in another order is refused, wherever
   step <- sampler_ddim(20)
   expect_mixguide_error(guided_sample(m, 3, start = other), "start")
   expect_mixguide_error(guided_law(m, NULL, step, start = other), "start")
-  expect_mixguide_error(guided_error(m, step, start = other), "start")
+  expect_mixguide_error(guided_error(m, sampler = step, start = other), "start")
   expect_mixguide_error(guided_sample(m, 3, guidance("a", 1, negative = other)), "negative")
   expect_mixguide_error(guided_sample(m, 3, score_error = score_error(model = other)), "model")
   expect_mixguide_error(mismatch(m, other, nodes = 3), "model")
-  expect_mixguide_error(law_distance(tilted_law(m, "a", 0), other), "to")
-  expect_mixguide_error(law_distance(tilted_law(m, "a", 0), tilted_law(other, "a", 0)), "to")
+  expect_mixguide_error(law_distance(tilted_law(m, "a"), other), "to")
+  expect_mixguide_error(law_distance(tilted_law(m, "a"), tilted_law(other, "a")), "to")
   # points have names of their own
   x <- rgaussmix(50, m)
   expect_identical(judge_samples(x[, 2:1], m, directions = 5), judge_samples(x, m, directions = 5))

@@ -6,7 +6,8 @@ full <- function(seed) {
 }
 
 samplers <- list(sampler_euler(20), sampler_em(20), sampler_ddim(20), sampler_ddim(20, eta = .5),
-                 sampler_ddpm(20), sampler_exponential(20), sampler_exponential(20, TRUE),
+                 sampler_ddpm(20), sampler_exponential(20),
+                 sampler_exponential(20, stochastic = TRUE),
                  sampler_heun(10), sampler_rk4(10), sampler_dpmpp_2m(15, end = .01))
 
 test_that("what a path gains is the guidance it met, to rounding, for every sampler", {
@@ -32,9 +33,9 @@ test_that("for other schedules, starts, intervals and given noise as well", {
     expect_lt(max(paths$table$identity_error), 1e-12)
   }
   drawn <- function(n, d, m) array(sin(seq_len(n * d * m)), c(n, d, m))
-  paths <- coupled_paths(m, "2", 2, 10, sampler_em(10), noise = drawn, interval = c(.2, 1))
+  paths <- coupled_paths(m, guidance("2", 1, c(.2, 1)), 2, 10, sampler_em(10), noise = drawn)
   expect_lt(max(paths$table$identity_error), 1e-12)
-  expect_identical(coupled_paths(m, "2", 2, 10, sampler_em(10), interval = c(6, 7),
+  expect_identical(coupled_paths(m, guidance("2", 1, c(6, 7)), 2, 10, sampler_em(10),
                                  key = c(1, 2))$table$gain, c(0, 0))
 })
 
@@ -124,7 +125,8 @@ test_that("at a corner along eigenvectors, and at an end of a line, every increa
 test_that("where there is no identity it says why", {
   why <- function(...) coupled_paths(..., n = 5)$why
   expect_match(why(named_mixture("B2"), "1", 1), "covariances")
-  expect_match(why(named_mixture("C2"), "1", 1, sampler = sampler_ddpm(5, "matched")), "noise")
+  expect_match(why(named_mixture("C2"), "1", 1, sampler = sampler_ddpm(5, variance = "matched")),
+               "noise")
   two <- gaussmix(c(1, 1, 1), c(0, 1, 2), 1, class = c("a", "a", "b"))
   expect_match(why(two, "a", 1), "several components")
   dots <- gaussmix(c(1, 1), c(0, 1), 0)
@@ -160,7 +162,7 @@ test_that("set.seed() rules, and bad arguments are answered by name", {
   set.seed(1)
   expect_identical(coupled_paths(m, "1", 1, 5, sampler_em(5)), one)
   expect_mixguide_error(coupled_paths(1, "1"), "mixture")
-  expect_mixguide_error(coupled_paths(m, "9"), "class")
+  expect_mixguide_error(coupled_paths(m, "9"), "guidance")
   for (bad in list("1", NA, -1, Inf)) expect_mixguide_error(coupled_paths(m, "1", bad), "strength")
   for (bad in list(0, -1, 1.5)) expect_mixguide_error(coupled_paths(m, "1", 1, bad), "n")
   expect_mixguide_error(coupled_paths(m, "1", sampler = "ddim"), "sampler")

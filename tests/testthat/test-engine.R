@@ -2,14 +2,8 @@
 # helper-oracle.R and what must not matter: lanes, threads, instruction set, chunks.
 
 every_sampler <- function(steps = 12, grid = "quadratic", end = .01) {
-  list(sampler_euler(steps, grid, end), sampler_heun(steps, grid, end),
-       sampler_rk4(steps, grid, end), sampler_em(steps, grid, end),
-       sampler_exponential(steps, FALSE, grid, end), sampler_exponential(steps, TRUE, grid, end),
-       sampler_ddim(steps, 0, grid, end), sampler_ddim(steps, .6, grid, end),
-       sampler_ddpm(steps, "posterior", grid, end), sampler_ddpm(steps, "large", grid, end),
-       sampler_ddpm(steps, "scaled", grid, end), sampler_dpmpp_2m(steps, grid, end),
-       sampler_dpm_2(steps, grid, end), sampler_exponential(steps, FALSE, grid, end, order = 2),
-       sampler_ddpm(steps, "matched", grid, end))
+  c(lapply(unname(mixguide:::shipped_samplers()), function(make) make(steps, grid, end)),
+    list(sampler_ddim(steps, grid, end, eta = .6)))
 }
 
 # The same run by slow R, from the noise that guided_sample() is given.
@@ -21,7 +15,7 @@ slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, str
   sd <- if (schedule$vp) 1 else sqrt(schedule$b2(times[1]))
   slice <- function(i) matrix(noise[, , i], nrow(noise))
   jacobian_at <- function(x, t) {
-    score_jacobian(plain$mixture, x, t, schedule, class = class, strength = strength)
+    score_jacobian(plain$mixture, x, t, schedule, if (!is.null(class)) guidance(class, strength))
   }
   interpret_program(sampler_program(sampler, times, schedule), sd * slice(1), score_at,
                     function(i) slice(i + 1), jacobian_at)
@@ -186,7 +180,7 @@ test_that("every instruction set agrees with the slow interpreter and with the o
     m <- random_mixture(form, 5, 4)$mixture
     x <- matrix(rnorm(5 * 37, 0, 2), 37)
     run <- function() {
-      list(score(m, x, .1, class = "a", strength = 3), score_jacobian(m, x, .1), posterior(m, x),
+      list(score(m, x, .1, guidance = guidance("a", 3)), score_jacobian(m, x, .1), posterior(m, x),
            dgaussmix(x, m, log = TRUE),
            guided_sample(m, 37, guidance("a", 1), sampler_heun(10), key = c(5, 6))$log_density,
            guided_sample(m, 37, guidance("a", 1), sampler_ddpm(10), key = c(5, 6))$x,

@@ -83,11 +83,11 @@ test_that("the entropy of a guided sample has an honest standard error", {
   expect_honest(vapply(rows, function(r) (r$estimate - exact$entropy) / r$se, 0))
   # strength 0 and one component: the map is affine, and the entropy exact
   row <- entropy(guided_sample(line, 100, guidance("a", 0), sampler_ddim(20)))
-  law <- guided_moments(gaussmix(1, 1, 1), sampler_ddim(20))
+  law <- guided_moments(gaussmix(1, 1, 1), sampler = sampler_ddim(20))
   expect_equal(row$estimate, log(2 * pi * exp(1) * law$cov[1]) / 2, tolerance = 1e-12)
   expect_lt(row$se, 1e-12)
   row <- entropy(guided_sample(plane, 100, guidance("b", 0), sampler_rk4(20)))
-  law <- guided_moments(gaussmix(1, c(0, 1), diag(c(1, .3))), sampler_rk4(20))
+  law <- guided_moments(gaussmix(1, c(0, 1), diag(c(1, .3))), sampler = sampler_rk4(20))
   expect_equal(row$estimate, log((2 * pi * exp(1))^2 * det(law$cov)) / 2, tolerance = 1e-12)
 })
 

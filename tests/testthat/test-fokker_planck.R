@@ -3,7 +3,7 @@
 test_that("the Fokker-Planck equation and the limit of small steps agree", {
   for (strength in c(0, 2, 8)) {
     law <- fokker_planck(named_mixture("A2"), guidance("1", strength), horizon = 5)
-    limit <- sampler_limit(named_mixture("A2"), guidance("1", strength), horizon = 5)
+    limit <- guided_limit(named_mixture("A2"), guidance("1", strength), horizon = 5)
     at <- stats::setNames(limit$estimate, limit$quantity)
     # the error of second order that is left in the limit is a third of what it shows
     error <- stats::setNames(limit$se, limit$quantity)
@@ -87,7 +87,7 @@ test_that("the step solves the equations of a slow solver", {
 
 test_that("two classes in the plane reduce to one dimension, with the rest in closed form", {
   law <- fokker_planck(named_mixture("B2-guidance"), guidance("1", 2))
-  limit <- sampler_limit(named_mixture("B2-guidance"), guidance("1", 2),
+  limit <- guided_limit(named_mixture("B2-guidance"), guidance("1", 2),
                          sampler_em(80, "uniform"))
   expect_lt(max(abs(summary(law)$estimate - limit$estimate) / (limit$se + 1e-4)), 1)
 })

@@ -1,6 +1,6 @@
 D3 <- named_mixture("D3")
 folds <- function(strength, ...) {
-  folding(D3, "1", strength, sampler_euler(20, "uniform"), horizon = 5, ...)
+  folding(D3, "1", strength, sampler = sampler_euler(20, "uniform"), horizon = 5, ...)
 }
 
 test_that("the entropy of a folded map is that of its output: D3 in 20 Euler steps", {

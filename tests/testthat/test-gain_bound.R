@@ -96,7 +96,7 @@ test_that("where the bounds do not apply it says why", {
   }
   expect_mixguide_error(gain_bound(line, "1", n = 0), "n")
   expect_mixguide_error(gain_bound(line, "1", start = "there"), "start")
-  expect_mixguide_error(gain_bound(line, "9"), "class")
+  expect_mixguide_error(gain_bound(line, "9"), "guidance")
 })
 
 test_that("print, data frame and picture", {

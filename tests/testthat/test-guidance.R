@@ -57,10 +57,10 @@ test_that("bad arguments are answered by name", {
                         function(t) Inf)) {
     expect_mixguide_error(guided_sample(m, 2, guidance("a", strength)), "strength")
   }
-  expect_mixguide_error(guided_sample(m, 2, guidance("c")), "class")
-  expect_mixguide_error(guided_sample(m, 2, "a"), "guidance")
+  expect_mixguide_error(guided_sample(m, 2, guidance("c")), "guidance")
+  for (bad in list(list(), "", NA, sum)) expect_mixguide_error(guided_sample(m, 2, bad), "guidance")
   zero <- gaussmix(c(1, 0), c(0, 1), 1)
-  expect_mixguide_error(guided_sample(zero, 2, guidance("2")), "class")
+  expect_mixguide_error(guided_sample(zero, 2, guidance("2")), "guidance")
 })
 
 test_that("coefficients at several times are those at each", {
@@ -123,7 +123,8 @@ test_that("every kind of guidance has the score of its definition, at a point an
       field <- function(x, t) {
         kind[[2]](c(scores_of(plain, list("a", "b", NULL), t)(x), scores_of(bad, "a", t)(x)), t)
       }
-      expect_lt(relative_error(score(plain$mixture, x, .7, class = kind[[1]]), field(x, .7)), 1e-12)
+      expect_lt(relative_error(score(plain$mixture, x, .7, guidance = kind[[1]]), field(x, .7)),
+                1e-12)
       for (sampler in list(sampler_heun(4, end = .05), sampler_dpmpp_2m(4, end = .05))) {
         run <- guided_sample(plain$mixture, 3, kind[[1]], sampler, start = x, log_density = "none")
         expect_lt(relative_error(run$x, slow_path(x, sampler, field)), 1e-11,
@@ -208,7 +209,6 @@ test_that("a sweep takes any kind as its template", {
   run <- guidance_sweep(m, guidance("a", function(t) 5 * exp(-t)), 1, 50, sampler_ddim(9))
   expect_identical(shape$confidence[2], run$confidence)
   expect_output(print(guidance_sweep(m, kinds[[1]], 1, 50)), "away from another model")
-  expect_mixguide_error(guidance_sweep(m, kinds[[1]], 1, 50, interval = 1:2), "interval")
 })
 
 test_that("a guidance of another kind says so", {
@@ -248,7 +248,7 @@ test_that("kinds that cannot be are answered by name", {
   expect_mixguide_error(guided_sample(m, 2, guidance("a") + guidance("c")), "class")
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, power = 1), log_density = "map"),
                         "log_density")
-  expect_mixguide_error(score_jacobian(m, 0, class = guidance("a", 1, power = 1)), "power")
+  expect_mixguide_error(score_jacobian(m, 0, guidance = guidance("a", 1, power = 1)), "power")
 })
 
 test_that("powers and biases are the same for every engine, block and number of threads", {
@@ -266,8 +266,8 @@ test_that("powers and biases are the same for every engine, block and number of 
     expect_lt(relative_error(with_engine(engine, run()), whole), 1e-9)
   }
   for (threads in 1:3) expect_identical(with_threads(threads, run()), whole)
-  plan <- sampling_plan(plain$mixture, 100, guide, sampler_euler(5), schedule_ou(), NULL, x, NULL,
-                        "none", FALSE)
+  plan <- sampling_plan(diffusion(plain$mixture, guide, sampler_euler(5), start = x), 100,
+                        log_density = "none")
   aim <- plan_aim(plan, guide)
   blocks <- lapply(c(8, 64, 512), function(lanes) {
     core_run(plan$pool, aim$models, aim$levels, plan$program, 100, start = x, lanes = lanes)$output
@@ -291,7 +291,7 @@ test_that("labels may hold anything", {
   for (other in labels[3:6]) {
     models <- guidance_models(guidance(c("a", "b"), 2, negative = other), m)
     guided <- core_eval(m, x, 1, 0, models$models, models$coef(1), "score")
-    to <- function(class) score(m, x, class = class)
+    to <- function(class) score(m, x, guidance = class)
     expect_equal(guided, 3 * to(c("a", "b")) - 2 * to(other), ignore_attr = TRUE)
   }
 })

@@ -133,7 +133,7 @@ test_that("a common full covariance, a rival at the same mean, no rival at all",
 
 test_that("the noise levels are those of any schedule, and point masses need an end", {
   for (schedule in all_schedules()) {
-    condition <- guidance_condition(deceptive, "1", schedule)
+    condition <- guidance_condition(deceptive, "1", schedule = schedule)
     expect_identical(condition$holds, c(ode = FALSE, sde = FALSE), info = schedule$label)
     expect_equal(as.data.frame(condition, t = 0)$ode_cosine,
                  as.data.frame(guidance_condition(deceptive, "1"), t = 0)$ode_cosine)
@@ -145,8 +145,8 @@ test_that("the noise levels are those of any schedule, and point masses need an 
 
 test_that("bad arguments are answered by name", {
   expect_mixguide_error(guidance_condition(1, "1"), "mixture")
-  expect_mixguide_error(guidance_condition(deceptive, "9"), "class")
-  expect_mixguide_error(guidance_condition(deceptive, "1", "ou"), "schedule")
+  expect_mixguide_error(guidance_condition(deceptive, "9"), "guidance")
+  expect_mixguide_error(guidance_condition(deceptive, "1", schedule = "ou"), "schedule")
   expect_mixguide_error(guidance_condition(deceptive, "1", horizon = -1), "horizon")
   expect_mixguide_error(guidance_condition(deceptive, "1", end = 7), "end")
   expect_mixguide_error(autoplot(guidance_condition(named_mixture("A2"), "1")), "object")

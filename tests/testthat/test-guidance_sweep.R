@@ -127,7 +127,7 @@ test_that("few nodes or a start of another law are not called exact", {
 })
 
 test_that("the interval and the start are passed on", {
-  sweep <- guidance_sweep(m, "a", c(0, 5), 100, quick, interval = c(6, 7), key = c(1, 2))
+  sweep <- guidance_sweep(m, guidance("a", 1, c(6, 7)), c(0, 5), 100, quick, key = c(1, 2))
   expect_identical(sweep$gain, c(0, 0))
   set.seed(402)
   exact <- guidance_sweep(m, "a", 0, 20000, sampler_rk4(20, "quadratic"), horizon = 1,
@@ -139,7 +139,7 @@ test_that("the interval and the start are passed on", {
 
 test_that("bad arguments are answered by name", {
   bad <- function(arg, ...) {
-    arguments <- list(mixture = m, class = "a", strength = 1, n = 10, sampler = quick)
+    arguments <- list(mixture = m, guidance = "a", strength = 1, n = 10, sampler = quick)
     changed <- list(...)
     arguments[names(changed)] <- changed
     expect_mixguide_error(do.call(guidance_sweep, arguments), arg)
@@ -150,7 +150,7 @@ test_that("bad arguments are answered by name", {
     bad("strength", strength = strength)
   }
   for (n in list(-1, 0, 1, 1.5, NA, "3", NULL)) bad("n", n = n)
-  for (sampler in list(NULL, "ddim", sampler_ddim)) bad("sampler", sampler = sampler)
+  for (sampler in list("ddim", sampler_ddim)) bad("sampler", sampler = sampler)
   for (schedule in list(NULL, "ou")) bad("schedule", schedule = schedule)
   for (horizon in list(Inf, -1, NA)) bad("horizon", horizon = horizon)
   for (start in list("a", 1)) bad("start", start = start)
@@ -159,7 +159,6 @@ test_that("bad arguments are answered by name", {
   bad("exact", exact = TRUE)
   bad("exact", exact = NA)
   bad("keep", keep = NA)
-  bad("interval", interval = 1)
   bad("key", key = 1)
 })
 
@@ -183,4 +182,76 @@ test_that("a sweep knows what the class itself would show", {
   found <- attr(sweep, "setup")$target$confidence
   direct <- confidence(plane, "1", n = 1e5)
   expect_lt(abs(found$estimate - direct$estimate), 5 * sqrt(found$se^2 + direct$se^2))
+})
+
+euler <- function(n) sampler_euler(n, "uniform")
+em <- function(n) sampler_em(n, "uniform")
+D3 <- named_mixture("D3")
+
+test_that("several numbers of steps have the rows of sweeps, with one noise", {
+  scan <- guidance_sweep(D3, "1", c(0, 2, 16), 501, euler(1), steps = c(5, 20), horizon = 5,
+                         exact = FALSE, key = c(1, 2))
+  expect_identical(scan$steps, rep(c(5, 20), each = 3))
+  for (n in c(5, 20)) {
+    sweep <- guidance_sweep(D3, "1", c(0, 2, 16), 501, euler(n), horizon = 5, exact = FALSE,
+                            key = c(1, 2))
+    expect_equal(as.data.frame(scan)[scan$steps == n, ], as.data.frame(sweep),
+                 ignore_attr = "row.names")
+  }
+  expect_output(print(scan), "501 coupled particles")
+})
+
+test_that("in one dimension that of a stochastic sampler is exact, with the known entropy", {
+  skip_on_cran()
+  scan <- guidance_sweep(D3, "1", c(0, 6, 8, 10, 12, 50), 50, em(50), horizon = 5, exact = TRUE)
+  expect_equal(scan$entropy, c(1.4446, .6552, .7150, 1.5260, 1.9872, 2.0937), tolerance = 1e-4)
+  expect_identical(unique(scan$method), "quadrature")
+})
+
+test_that("laws are those of the sweep's own guidance, and wrong scores are not judged by them", {
+  falling <- guidance("1", function(t) exp(-t))
+  scan <- guidance_sweep(D3, falling, 2, 50, em(20), horizon = 5, exact = TRUE)
+  law <- guided_law(D3, guidance("1", function(t) 2 * exp(-t)), em(20), horizon = 5)
+  expect_equal(scan$confidence, confidence(law)$estimate)
+
+  for (error in list(score_error(scale = .5), score_error(noise = 1))) {
+    expect_mixguide_error(guidance_sweep(D3, "1", 2, 50, em(20), horizon = 5, exact = TRUE,
+                                         score_error = error), "exact")
+  }
+})
+
+test_that("more steps cure what strength spoils, and it shows", {
+  scan <- guidance_sweep(D3, "1", c(0, 16), 501, euler(1), steps = c(10, 20), horizon = 5)
+  expect_lt(scan$gain[2], -.3)
+  expect_gt(scan$gain[4], .17)
+  expect_output(print(scan), "quadrature")
+  for (quantity in c("confidence", "gain", "entropy", "fraction_down")) {
+    expect_drawn(autoplot(scan, quantity))
+  }
+  expect_error(autoplot(scan, "steps"), "`quantity`", class = "mixguide_error")
+  expect_mixguide_error(guidance_sweep(D3, "1", sampler = euler), "sampler")
+  expect_mixguide_error(guidance_sweep(D3, "1", sampler = list()), "sampler")
+  expect_mixguide_error(guidance_sweep(D3, "1", steps = 0), "steps")
+  expect_mixguide_error(guidance_sweep(D3, "1", sampler = sampler_em(grid = 5:0), steps = 3),
+                        "sampler")
+})
+
+test_that("every class, several samplers and guidances are one sweep, with one noise", {
+  m <- gaussmix(c(.3, .3, .4), rbind(c(-1, 0), c(1, 1), c(0, 3)), .5, c("a", "b", "c"))
+  samplers <- list(fine = sampler_heun(10), sampler_ddim(10), sampler_ddim(5))
+  all <- guidance_sweep(m, strength = c(0, 2), n = 60, sampler = samplers, key = c(1, 2))
+  expect_identical(unique(all$class), c("a", "b", "c"))
+  expect_identical(unique(all$sampler),
+                   c("fine", format(samplers[[2]]), format(samplers[[3]])))
+  one <- guidance_sweep(m, "b", c(0, 2), 60, samplers[[2]], key = c(1, 2))
+  part <- all[all$class == "b" & all$sampler == format(samplers[[2]]), ]
+  expect_equal(part[-2], as.data.frame(one)[-2], ignore_attr = "row.names")
+  expect_output(print(all), "class.*sampler.*The class a.*The class c")
+  expect_drawn(autoplot(all))
+  some <- guidance_sweep(m, list("a", guidance(c("b", "c"), 1)), c(0, 2), 60, samplers[[2]],
+                         keep = TRUE, key = c(1, 2))
+  expect_identical(unique(some$class), c("a", "b or c"))
+  expect_identical(some$confidence[1:2],
+                   guidance_sweep(m, "a", c(0, 2), 60, samplers[[2]], key = c(1, 2))$confidence)
+  expect_identical(nrow(generics::augment(some)), 240L)
 })

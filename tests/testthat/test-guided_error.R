@@ -4,11 +4,13 @@
 A1 <- named_mixture("A1")
 G1 <- named_mixture("G1")
 B2 <- named_mixture("B2")
-errors <- function(...) guided_error(..., horizon = 3)$estimate
+errors <- function(mixture, sampler, ...) {
+  guided_error(mixture, sampler = sampler, ..., horizon = 3)$estimate
+}
 from_target <- function(...) errors(..., start = "exact")
 
 test_that("one Gaussian has the known error in closed form, which the nodes confirm", {
-  closed <- guided_error(G1, sampler_em(100, "uniform"), horizon = 3, start = "exact")
+  closed <- guided_error(G1, sampler = sampler_em(100, "uniform"), horizon = 3, start = "exact")
   by_nodes <- from_target(G1, sampler_em(100, "uniform"), method = "quadrature")
   expect_equal(closed$estimate, by_nodes, tolerance = 1e-5)
   expect_equal(closed$estimate[1:2], by_nodes[1:2], tolerance = 1e-9)
@@ -37,13 +39,13 @@ test_that("A1 has the tabulated error under every sampler", {
     if (!is.null(kl)) expect_lt(max(abs(found[1, ] / kl - 1)), 1e-4)
     expect_lt(max(abs(found[2, ] / variation - 1)), 1e-3)
   }
-  check(function(N) sampler_exponential(N, TRUE, "uniform"), c(6.8236e-2, 3.5757e-2),
+  check(function(N) sampler_exponential(N, "uniform", stochastic = TRUE), c(6.8236e-2, 3.5757e-2),
         c(1.657396e-2, 4.898024e-3))
   check(function(N) sampler_em(N, "uniform"), c(6.6470e-2, 3.5122e-2), c(1.597556e-2, 4.805213e-3))
-  check(function(N) sampler_ddpm(N, "scaled", "uniform"), c(7.3037e-2, 3.8711e-2),
+  check(function(N) sampler_ddpm(N, "uniform", variance = "scaled"), c(7.3037e-2, 3.8711e-2),
         c(1.900341e-2, 5.694552e-3))
-  check(function(N) sampler_ddpm(N, "large", "uniform"), c(6.1396e-2, 3.2499e-2))
-  check(function(N) sampler_ddpm(N, "matched", "uniform"), c(1.9321e-2, 6.4315e-3))
+  check(function(N) sampler_ddpm(N, "uniform", variance = "large"), c(6.1396e-2, 3.2499e-2))
+  check(function(N) sampler_ddpm(N, "uniform", variance = "matched"), c(1.9321e-2, 6.4315e-3))
   check(function(N) sampler_euler(N, "uniform"), c(4.1002e-2, 2.1148e-2))
   check(function(N) sampler_exponential(N, grid = "uniform"), c(3.6086e-2, 1.8527e-2))
   check(function(N) sampler_ddim(N, grid = "uniform"), c(5.4157e-2, 3.5210e-2))
@@ -58,7 +60,7 @@ test_that("A1 has the tabulated error under every sampler", {
 test_that("DPOM and one-step DPUM have the tabulated errors on A1", {
   L <- 15.2
   check <- function(sampler, variation, kl = NULL) {
-    found <- guided_error(A1, sampler)$estimate
+    found <- guided_error(A1, sampler = sampler)$estimate
     expect_equal(found[3], variation, tolerance = 1e-3)
     if (!is.null(kl)) expect_equal(found[1], kl, tolerance = 1e-4)
   }
@@ -74,7 +76,7 @@ test_that("a constant error of the score has the tabulated effect on A1", {
                  c(.4, .3604279, .339598, .6171019, .405823))
   for (i in 1:2) {
     wrong <- score_error(bias = known[i, 1])
-    sde <- errors(A1, sampler_exponential(200, TRUE, "uniform"), score_error = wrong)
+    sde <- errors(A1, sampler_exponential(200, "uniform", stochastic = TRUE), score_error = wrong)
     ode <- errors(A1, sampler_heun(200, "uniform"), score_error = wrong)
     expect_lt(max(abs(c(sde[1], ode[1]) / known[i, c(2, 4)] - 1)), 1e-4)
     expect_lt(max(abs(c(sde[3], ode[3]) / known[i, c(3, 5)] - 1)), 1e-3)
@@ -82,7 +84,7 @@ test_that("a constant error of the score has the tabulated effect on A1", {
 })
 
 test_that("B2 has the tabulated error: total variation, and divergence as far as its grid knows", {
-  found <- from_target(B2, sampler_exponential(50, TRUE, "uniform"))
+  found <- from_target(B2, sampler_exponential(50, "uniform", stochastic = TRUE))
   expect_equal(found[3], .10008, tolerance = 1e-3)
   # the table has 3.3493e-2; a sum over all pairs of nodes, on 161 x 161 over +-8, has this
   expect_equal(found[1], 3.348906021e-2, tolerance = 1e-8)
@@ -92,17 +94,18 @@ test_that("B2 has the tabulated error: total variation, and divergence as far as
 })
 
 test_that("the ODE carries the error of the start to the end unchanged, the SDE contracts it", {
-  table <- guided_error(A1, sampler_rk4(60), horizon = 1, parts = TRUE)
+  table <- guided_error(A1, sampler = sampler_rk4(60), horizon = 1, parts = TRUE)
   part <- function(name) table$estimate[table$part == name]
   expect_equal(part("initialisation")[1], 1.383032e-2, tolerance = 1e-6)
   expect_equal(part("whole"), part("initialisation"), tolerance = 1e-4)
   expect_lt(part("exact start")[1], 1e-10)
   expect_lte(part("whole")[3], part("initialisation")[3] + part("exact start")[3])
-  expect_equal(guided_error(A1, sampler_ddpm(400, "matched", "uniform"), horizon = 1)$estimate[1],
+  expect_equal(guided_error(A1, sampler = sampler_ddpm(400, "uniform", variance = "matched"),
+                            horizon = 1)$estimate[1],
                6.489e-4, tolerance = 1e-3)
   # the error of the start alone, in the plane and after a reduction
   start <- function(mixture, horizon) {
-    guided_error(mixture, sampler_euler(2, "uniform"), horizon = horizon,
+    guided_error(mixture, sampler = sampler_euler(2, "uniform"), horizon = horizon,
                   parts = TRUE)$estimate[4:6]
   }
   expect_equal(start(B2, .5)[1], 3.90799623e-2, tolerance = 1e-6)
@@ -113,7 +116,7 @@ test_that("the ODE carries the error of the start to the end unchanged, the SDE 
 
 test_that("the error of the start of one Gaussian is that at the horizon", {
   for (method in c("exact", "quadrature")) {
-    table <- guided_error(G1, sampler_em(50), horizon = 3, parts = TRUE, method = method)
+    table <- guided_error(G1, sampler = sampler_em(50), horizon = 3, parts = TRUE, method = method)
     expect_equal(table$estimate[4], 2.789461300965e-3, tolerance = 1e-9)
   }
 })
@@ -121,13 +124,13 @@ test_that("the error of the start of one Gaussian is that at the horizon", {
 test_that("by particles the error is the same, within its standard error", {
   withr::local_seed(611)
   by_nodes <- from_target(B2, sampler_euler(30))
-  rows <- guided_error(B2, sampler_euler(30), horizon = 3, start = "exact",
+  rows <- guided_error(B2, sampler = sampler_euler(30), horizon = 3, start = "exact",
                         method = "Monte Carlo", n = 2e4)
   expect_identical(unique(rows$method), "Monte Carlo")
   expect_lt(max(abs(rows$estimate - by_nodes) / rows$se), 4)
   # three dimensions that do not reduce
   cube <- gaussmix(c(.3, .3, .2, .2), rbind(0, diag(2, 3)), .5)
-  rows <- guided_error(cube, sampler_rk4(30), horizon = 1, n = 5000, parts = TRUE)
+  rows <- guided_error(cube, sampler = sampler_rk4(30), horizon = 1, n = 5000, parts = TRUE)
   gap <- rows$estimate[1:3] - rows$estimate[4:6]
   expect_lt(max(abs(gap) / sqrt(rows$se[1:3]^2 + rows$se[4:6]^2)), 4)
 })
@@ -138,8 +141,8 @@ test_that("what a reduction leaves counts in all three", {
   single <- gaussmix(1, t(c(1, -1, 2)), .25)
   double <- gaussmix(c(.5, .5), rbind(single$means, single$means), .25)
   for (sampler in list(sampler_em(40), sampler_heun(10))) {
-    exact <- guided_error(single, sampler, horizon = 3, n = 4e4)
-    found <- guided_error(double, sampler, horizon = 3, n = 4e4)
+    exact <- guided_error(single, sampler = sampler, horizon = 3, n = 4e4)
+    found <- guided_error(double, sampler = sampler, horizon = 3, n = 4e4)
     expect_equal(found$estimate[1:2], exact$estimate[1:2], tolerance = 1e-7)
     expect_identical(exact$method, c("exact", "exact", "Monte Carlo"))
     expect_lt(abs(found$estimate[3] - exact$estimate[3]) / sqrt(sum(c(found$se[3], exact$se[3])^2)),
@@ -193,7 +196,8 @@ test_that("the total variation of two Gaussians holds at the extremes", {
 })
 
 test_that("it prints, is a data frame, and refuses by name what it cannot do", {
-  table <- guided_error(G1, sampler_em(10), parts = TRUE, score_error = score_error(bias = .1))
+  table <- guided_error(G1, sampler = sampler_em(10), parts = TRUE,
+                        score_error = score_error(bias = .1))
   expect_output(print(table), "score: .*exact start and score.*KL\\(target \\|\\| output\\)")
   expect_identical(unique(table$part),
                    c("whole", "initialisation", "exact start", "exact start and score"))
@@ -204,7 +208,7 @@ test_that("it prints, is a data frame, and refuses by name what it cannot do", {
   refused(A1, sampler_em(5), parts = 2)
   refused(A1, sampler_em(5), score_error = .1)
   refused(A1, sampler_em(5), method = "exact")
-  expect_mixguide_error(guided_error(A1, sampler_em(5), method = "Monte Carlo"), "method")
+  expect_mixguide_error(guided_error(A1, sampler = sampler_em(5), method = "Monte Carlo"), "method")
   refused(gaussmix(c(.5, .5), c(-1, 1), 0), sampler_em(5))
   refused(named_mixture("G4"), sampler_em(5))
   refused(A1, sampler_em(5), start = matrix(0))
@@ -216,21 +220,23 @@ test_that("a mode that the output lacks counts in full, or the divergence is unk
   lacking <- score_error(model = gaussmix(1, 0, 1))
   # the output is the standard normal, but for 5e-5 of its variance
   known <- c(.1728, 9.004e-4, 9e-4)
-  nodes <- guided_error(m, sampler_heun(40), score_error = lacking)
+  nodes <- guided_error(m, sampler = sampler_heun(40), score_error = lacking)
   expect_lt(max(abs(nodes$estimate / known - 1)), 1e-3)
   withr::local_seed(613)
-  drawn <- guided_error(m, sampler_heun(40), score_error = lacking, method = "Monte Carlo",
+  drawn <- guided_error(m, sampler = sampler_heun(40), score_error = lacking,
+                        method = "Monte Carlo",
                          n = 5000)
   expect_lt(abs(drawn$estimate[1] - nodes$estimate[1]) / drawn$se[1], 4)
   expect_equal(drawn$estimate[2:3], nodes$estimate[2:3], tolerance = 1e-6)
-  expect_warning(chain <- guided_error(m, sampler_em(40), score_error = lacking),
+  expect_warning(chain <- guided_error(m, sampler = sampler_em(40), score_error = lacking),
                  "do not see 9e-04 of the mass of the target")
   expect_identical(chain$method, c("unknown", "quadrature", "quadrature"))
   expect_identical(chain$estimate[1], NA_real_)
   # far off, but known
   there <- gaussmix(1, 60, 1e-4)
   off <- lapply(c("exact", "quadrature"), function(method) {
-    guided_error(gaussmix(1, 0, 1), sampler_ddim(1), horizon = 3, start = there, method = method)
+    guided_error(gaussmix(1, 0, 1), sampler = sampler_ddim(1), horizon = 3, start = there,
+                 method = method)
   })
   expect_equal(off[[2]]$estimate, off[[1]]$estimate, tolerance = 1e-6)
 })
@@ -239,15 +245,15 @@ test_that("by draws its errors are honest, and where steps fold it says unknown"
   withr::local_seed(614)
   means <- matrix(rnorm(12, sd = 1.5), 3)
   m <- gaussmix(c(.3, .3, .4), means, lapply(1:3, function(k) runif(4, .2, 1)))
-  rows <- lapply(1:40, function(i) guided_error(m, sampler_ddim(10), n = 1000))
+  rows <- lapply(1:40, function(i) guided_error(m, sampler = sampler_ddim(10), n = 1000))
   each <- vapply(rows, function(row) row$estimate, double(3))
   se <- vapply(rows, function(row) row$se, double(3))
-  truth <- guided_error(m, sampler_ddim(10), n = 1e5)
+  truth <- guided_error(m, sampler = sampler_ddim(10), n = 1e5)
   expect_lt(max(abs(rowMeans(se) / apply(each, 1, sd) - 1)), .4)
   covered <- rowMeans(abs(each - truth$estimate) < 2 * sqrt(se^2 + truth$se^2))
   expect_gt(min(covered), .82)
   petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
-  expect_warning(folded <- guided_error(petals, sampler_heun(10), method = "Monte Carlo",
+  expect_warning(folded <- guided_error(petals, sampler = sampler_heun(10), method = "Monte Carlo",
                                          n = 500), "fold")
   expect_identical(folded$method, rep("unknown", 3))
 })
@@ -256,7 +262,7 @@ test_that("the start that leads to a point is found, in any dimension", {
   withr::local_seed(615)
   m <- gaussmix(c(.4, .6), rbind(c(0, 1, 2), c(1, -1, 0)), list(.3, c(.5, .2, .4)))
   run <- mixguide:::law_run(m, guidance("1", 1), sampler_ddim(20), schedule_ou(),
-                            time_grid(20), "normal", reduce = FALSE)
+                            time_grid(20, type = "uniform"), "normal", reduce = FALSE)
   out <- guided_sample(m, 200, guidance("1", 1), sampler_ddim(20), log_density = "map")
   at <- mixguide:::pull_back(run, unname(out$x))
   expect_true(all(at$found))
@@ -268,8 +274,8 @@ test_that("where steps fold, draws bound the total variation that the sum over b
   set.seed(3)
   for (steps in c(4, 10)) {
     step <- sampler_heun(steps)
-    whole <- suppressWarnings(guided_error(m, step))$estimate[3]
-    words <- tryCatch(guided_error(m, step, method = "Monte Carlo", n = 6000),
+    whole <- suppressWarnings(guided_error(m, sampler = step))$estimate[3]
+    words <- tryCatch(guided_error(m, sampler = step, method = "Monte Carlo", n = 6000),
                       warning = conditionMessage)
     least <- as.numeric(sub(".*at least ", "", words))
     expect_lte(least, whole)

@@ -1,5 +1,5 @@
 G1 <- gaussmix(1, 1.5, .25)
-law <- function(sampler, start) guided_moments(G1, sampler, horizon = 3, start = start)
+law <- function(sampler, start) guided_moments(G1, sampler = sampler, horizon = 3, start = start)
 
 test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
   row <- function(sampler, start, mean, var, kl) {
@@ -9,20 +9,25 @@ test_that("the closed-form rows of the theory for N(1.5, .25) are reproduced", {
     expect_lt(abs(result$kl / kl - 1), 1e-9)
   }
   row(sampler_em(100, "uniform"), "exact", 1.494595341743, .280249080095, 3.1928399023e-3)
-  row(sampler_exponential(100, TRUE, "uniform"), "exact", 1.5, .282658317265, 3.6189891371e-3)
-  row(sampler_ddpm(100, "scaled", grid = "uniform"), "exact", 1.5, .290706946054, 5.4136776601e-3)
-  row(sampler_ddpm(100, "large", grid = "uniform"), "exact", 1.5, .273786530219, 2.0039785337e-3)
-  row(sampler_ddpm(100, "matched", grid = "uniform"), "normal", 1.499068736655, .250000289084,
+  row(sampler_exponential(100, "uniform", stochastic = TRUE), "exact", 1.5, .282658317265,
+      3.6189891371e-3)
+  row(sampler_ddpm(100, "uniform", variance = "scaled"), "exact", 1.5, .290706946054,
+      5.4136776601e-3)
+  row(sampler_ddpm(100, "uniform", variance = "large"), "exact", 1.5, .273786530219,
+      2.0039785337e-3)
+  row(sampler_ddpm(100, "uniform", variance = "matched"), "normal", 1.499068736655, .250000289084,
       1.7345011624e-6)
-  row(sampler_ddpm(1, "matched"), "normal", 1.499068736655, .250000289084, 1.7345011624e-6)
+  row(sampler_ddpm(1, variance = "matched"), "normal", 1.499068736655, .250000289084,
+      1.7345011624e-6)
   row(sampler_euler(100, "uniform"), "exact", 1.486570972631, .266843948858, 1.3780429772e-3)
   row(sampler_exponential(100, grid = "uniform"), "exact", 1.5, .261475261537, 4.9607697546e-4)
   row(sampler_heun(100, "uniform"), "exact", 1.500212256016, .249171420285, 2.8487632613e-6)
   row(sampler_exponential(100, grid = "uniform", order = 2), "exact", 1.5, .249173278409,
       2.7459735085e-6)
-  row(sampler_exponential(100, TRUE, "uniform"), "normal", 1.499170461110, .282658546644,
+  row(sampler_exponential(100, "uniform", stochastic = TRUE), "normal", 1.499170461110,
+      .282658546644,
       3.6202532722e-3)
-  row(sampler_exponential(100, FALSE, "uniform"), "normal", 1.461776787688, .261962266190,
+  row(sampler_exponential(100, "uniform"), "normal", 1.461776787688, .261962266190,
       3.3263322831e-3)
 })
 
@@ -52,7 +57,7 @@ test_that("on every schedule a fine sampler ends at the data, from the exact sta
     for (make in list(sampler_ddim, sampler_exponential, sampler_ddpm)) {
       kl <- function(steps) {
         sampler <- make(steps, grid = "logsnr", end = end)
-        guided_moments(G1, sampler, schedule, start = "exact")$kl
+        guided_moments(G1, sampler = sampler, schedule = schedule, start = "exact")$kl
       }
       # first order: the divergence falls with the square of the step
       expect_lt(kl(200), .02)
@@ -60,13 +65,14 @@ test_that("on every schedule a fine sampler ends at the data, from the exact sta
     }
     for (make in list(sampler_dpm_2, function(...) sampler_exponential(..., order = 2))) {
       kl <- function(steps) {
-        guided_moments(G1, make(steps, grid = "logsnr", end = end), schedule, start = "exact")$kl
+        guided_moments(G1, sampler = make(steps, grid = "logsnr", end = end), schedule = schedule,
+                       start = "exact")$kl
       }
       expect_lt(kl(200), 1e-4)
       expect_lt(abs(log2(kl(100) / kl(200)) - 4), .3)
     }
     rk4 <- sampler_rk4(50, grid = "logsnr", end = end)
-    expect_lt(guided_moments(G1, rk4, schedule, start = "exact")$kl, 1e-8)
+    expect_lt(guided_moments(G1, sampler = rk4, schedule = schedule, start = "exact")$kl, 1e-8)
   }
 })
 
@@ -74,7 +80,8 @@ test_that("simulation of the program has the moments computed", {
   cov <- matrix(c(1, .6, .6, .8), 2)
   mixture <- gaussmix(1, rbind(c(1, -1)), cov)
   n <- 2e5
-  for (sampler in list(sampler_ddpm(15, "large"), sampler_dpmpp_2m(15), sampler_ddim(15, .5))) {
+  for (sampler in list(sampler_ddpm(15, variance = "large"), sampler_dpmpp_2m(15),
+                       sampler_ddim(15, eta = .5))) {
     times <- sampler_times(sampler, schedule_ou(), 2)
     score <- function(x, t) {
       S <- exp(-2 * t) * cov + (1 - exp(-2 * t)) * diag(2)
@@ -83,7 +90,7 @@ test_that("simulation of the program has the moments computed", {
     set.seed(3)
     x <- interpret_program(sampler_program(sampler, times, schedule_ou()), matrix(rnorm(2 * n), n),
                            score, function(i) matrix(rnorm(2 * n), n))
-    exact <- guided_moments(mixture, sampler, horizon = 2)
+    exact <- guided_moments(mixture, sampler = sampler, horizon = 2)
     se <- sqrt(diag(exact$cov) / n)
     expect_lt(max(abs(colMeans(x) - exact$mean) / se), 4.5)
     se <- sqrt((exact$cov^2 + tcrossprod(diag(exact$cov))) / n)
@@ -96,7 +103,7 @@ test_that("a start with any mean and covariance is carried through", {
   mixture <- gaussmix(1, rbind(c(a = 1, b = -1)), cov)
   begin <- list(mean = c(3, -2), cov = matrix(c(2, -.5, -.5, .4), 2))
   # explicit matrices for Euler
-  times <- time_grid(40, 3)
+  times <- time_grid(40, 3, "uniform")
   m <- begin$mean
   C <- begin$cov
   for (k in 1:40) {
@@ -107,7 +114,8 @@ test_that("a start with any mean and covariance is carried through", {
     m <- drop(M %*% m + h * P %*% (exp(-t) * c(1, -1)))
     C <- M %*% C %*% t(M)
   }
-  result <- guided_moments(mixture, sampler_euler(40, "uniform"), horizon = 3, start = begin)
+  result <- guided_moments(mixture, sampler = sampler_euler(40, "uniform"), horizon = 3,
+                           start = begin)
   expect_equal(result$mean, c(a = m[1], b = m[2]), tolerance = 1e-12)
   expect_equal(unname(result$cov), C, tolerance = 1e-12)
   expect_identical(dimnames(result$cov), list(c("a", "b"), c("a", "b")))
@@ -120,30 +128,31 @@ test_that("noise is N(0, I) for variance-preserving schedules and N(0, b^2 I) ot
   one <- sampler("stay", function(k, times, schedule) list(op_linear("x", c(x = 1))), 1)
   for (schedule in all_schedules()) {
     b2 <- if (schedule$vp) 1 else schedule$b2(schedule$horizon)
-    expect_equal(drop(guided_moments(G1, one, schedule)$cov), b2)
+    expect_equal(drop(guided_moments(G1, sampler = one, schedule = schedule)$cov), b2)
   }
 })
 
 test_that("singular Gaussians have moments but no divergence", {
   point <- gaussmix(1, 2, 0)
-  result <- guided_moments(point, sampler_ddim(20, grid = "uniform"))
+  result <- guided_moments(point, sampler = sampler_ddim(20, grid = "uniform"))
   expect_equal(result$mean, 2, tolerance = 1e-2)
   expect_true(is.na(result$kl))
-  expect_true(is.finite(guided_moments(point, sampler_ddim(20, end = .01, grid = "uniform"))$kl))
-  expect_error(guided_moments(point, sampler_heun(20, "uniform")), "`sampler`.*t = 0",
+  expect_true(is.finite(guided_moments(point,
+                                       sampler = sampler_ddim(20, end = .01, grid = "uniform"))$kl))
+  expect_error(guided_moments(point, sampler = sampler_heun(20, "uniform")), "`sampler`.*t = 0",
                class = "mixguide_error")
   collapse <- sampler("zero", function(k, times, schedule) list(op_linear("x", c(x = 0))), 1)
-  expect_identical(guided_moments(G1, collapse)$kl, Inf)
+  expect_identical(guided_moments(G1, sampler = collapse)$kl, Inf)
 })
 
 test_that("coefficients by coordinate need axes that do not turn", {
   step <- function(k, times, schedule) list(op_linear("x", list(x = c(2, 3))))
   stretch <- sampler("stretch", step, 1)
   straight <- gaussmix(1, rbind(c(0, 0)), diag(c(1, 4)))
-  expect_equal(guided_moments(straight, stretch)$cov, diag(c(4, 9)))
+  expect_equal(guided_moments(straight, sampler = stretch)$cov, diag(c(4, 9)))
   turned <- gaussmix(1, rbind(c(0, 0)), matrix(c(2, 1, 1, 2), 2))
-  expect_error(guided_moments(turned, stretch), "`sampler`", class = "mixguide_error")
-  expect_error(guided_moments(G1, stretch), "`sampler`", class = "mixguide_error")
+  expect_error(guided_moments(turned, sampler = stretch), "`sampler`", class = "mixguide_error")
+  expect_error(guided_moments(G1, sampler = stretch), "`sampler`", class = "mixguide_error")
 })
 
 test_that("bad input to guided_moments() names the argument", {
@@ -151,13 +160,14 @@ test_that("bad input to guided_moments() names the argument", {
     error <- expect_error(code, class = "mixguide_error")
     expect_match(conditionMessage(error), paste0("^`", arg, "`"))
   }
-  bad(guided_moments(gaussmix(c(.5, .5), 1:2, 1), sampler_ddim()), "mixture")
-  bad(guided_moments(1, sampler_ddim()), "mixture")
-  bad(guided_moments(G1, "ddim"), "sampler")
-  bad(guided_moments(G1, sampler_ddim(), "ou"), "schedule")
-  bad(guided_moments(G1, sampler_ddim(), horizon = Inf), "horizon")
-  bad(guided_moments(G1, sampler_ddim(), start = "prior"), "start")
-  bad(guided_moments(G1, sampler_ddim(), start = list(mean = 1)), "start\\$cov")
-  bad(guided_moments(G1, sampler_ddim(), start = list(mean = 1:2, cov = 1)), "start\\$mean")
-  bad(guided_moments(G1, sampler_ddim(), start = list(mean = 0, cov = -1)), "start\\$cov")
+  bad(guided_moments(gaussmix(c(.5, .5), 1:2, 1), sampler = sampler_ddim()), "mixture")
+  bad(guided_moments(1, sampler = sampler_ddim()), "mixture")
+  bad(guided_moments(G1, sampler = "ddim"), "sampler")
+  bad(guided_moments(G1, sampler = sampler_ddim(), schedule = "ou"), "schedule")
+  bad(guided_moments(G1, sampler = sampler_ddim(), horizon = Inf), "horizon")
+  bad(guided_moments(G1, sampler = sampler_ddim(), start = "prior"), "start")
+  bad(guided_moments(G1, sampler = sampler_ddim(), start = list(mean = 1)), "start\\$cov")
+  bad(guided_moments(G1, sampler = sampler_ddim(), start = list(mean = 1:2, cov = 1)),
+      "start\\$mean")
+  bad(guided_moments(G1, sampler = sampler_ddim(), start = list(mean = 0, cov = -1)), "start\\$cov")
 })

@@ -227,8 +227,8 @@ test_that("bad arguments are answered by name", {
   }
   for (mixture in list(NULL, 1, list(), iris)) bad("mixture", mixture = mixture)
   for (n in list(-1, 1.5, NA, NaN, Inf, "3", NULL, c(1, 2), 3e9)) bad("n", n = n)
-  for (guide in list("a", 1, list(), TRUE)) bad("guidance", guidance = guide)
-  for (sampler in list(NULL, "ddim", sampler_ddim, list())) bad("sampler", sampler = sampler)
+  for (guide in list("z", 1, list(), TRUE)) bad("guidance", guidance = guide)
+  for (sampler in list("ddim", sampler_ddim, list())) bad("sampler", sampler = sampler)
   for (schedule in list(NULL, "ou", schedule_ou, list())) bad("schedule", schedule = schedule)
   for (horizon in list(Inf, -1, 0, NA, NaN, "5", c(1, 2))) bad("horizon", horizon = horizon)
   # DDIM starts there

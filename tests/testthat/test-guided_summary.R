@@ -62,8 +62,7 @@ test_that("a summary is that of the sample with its key", {
 test_that("a summary of many batches is that of the sample", {
   n <- 1.5e5
   s <- guided_summary(m, n, guidance("a", 1), sampler_ddim(3), key = c(3, 4))
-  expect_gt(n, 2 * batch_size(sampling_plan(m, 9, "a", sampler_ddim(3), schedule_ou(), NULL,
-                                            "normal", NULL, "auto", FALSE)))
+  expect_gt(n, 2 * batch_size(sampling_plan(diffusion(m, "a", sampler_ddim(3)), 9)))
   expect_sums_up(s, guided_sample(m, n, guidance("a", 1), sampler_ddim(3), key = c(3, 4)))
 })
 
@@ -172,7 +171,7 @@ test_that("bad arguments are answered by name", {
     bad("range", range = range)
   }
   bad("mixture", mixture = 1)
-  bad("guidance", guidance = "a")
+  bad("guidance", guidance = "z")
   bad("covariance", covariance = NA)
   bad("key", key = 1)
   bad("folder", folder = 1)

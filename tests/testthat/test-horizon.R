@@ -92,7 +92,7 @@ test_that("every run says once what is wrong with it: by a warning, in print and
   far <- gaussmix(c(.5, .5), c(14, 17), 25, c("a", "b"))
   y <- observation(15, 1, 1)
   step <- sampler_ddim(20)
-  noisy <- sampler_ddpm(20, "scaled", end = .01)
+  noisy <- sampler_ddpm(20, end = .01, variance = "scaled")
   two <- list(zero_shot_bo(), zero_shot_ddnm())
   calls <- list(
     sample = function(...) guided_sample(far, 10, ...),
@@ -100,15 +100,16 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     summary = function(...) guided_summary(far, 100, guidance("a", 1), step, ...),
     paths = function(...) coupled_paths(far, "a", 1, 5, ...),
     law = function(...) guided_law(far, guidance("a", 1), step, ...),
-    limit_law = function(...) sampler_limit(far, NULL, sampler_em(20, "uniform"), ...),
+    limit_law = function(...) guided_limit(far, NULL, sampler_em(20, "uniform"), ...),
     equation = function(...) fokker_planck(far, guidance("a", 1), nodes = 400, steps = 100, ...),
     tilt = function(...) tilted_sample(far, 20, guidance("a", 0), ...),
     limit = function(...) strength_limit(far, "a", step, range = c(1, 2), ...),
-    scan = function(...) guidance_scan(far, "a", 0:1, c(20, 50), n = 10, ...),
-    bend = function(...) bifurcation(far, "a", 0:2, step, ...),
+    scan = function(...) guidance_sweep(far, "a", 0:1, n = 10, steps = c(20, 50), ...),
+    bend = function(...) bifurcation(far, "a", 0:2, sampler = step, ...),
     folds = function(...) folding(far, "a", 0, step, n = 101, ...),
     identities = function(...) sde_identities(far, "a", 0, n = 10, sampler = sampler_em(20), ...),
-    identity = function(...) entropy_identity(far, "a", 0, n = 10, sampler_rk4(20), ...),
+    identity = function(...) entropy_identity(far, guidance = guidance("a", 0), n = 10,
+                                              sampler_rk4(20), ...),
     zero_shot = function(...) conditional_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
     particles = function(...) conditional_sample(far, 4, y, zero_shot_tds(4), sampler = noisy, ...),
     table = function(...) {

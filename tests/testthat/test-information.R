@@ -162,6 +162,9 @@ test_that("what is out of place is named", {
   expect_error(information(m, numeric()), class = "mixguide_error", "`t`")
   expect_error(information(m, c(1, -1)), class = "mixguide_error", "`t`")
   expect_error(information(m, 1, n = 1), class = "mixguide_error", "`n`")
+  for (bad in list("moment", c("entropy", NA), character(), 1)) {
+    expect_error(information(m, 1, quantity = bad), class = "mixguide_error", "`quantity`")
+  }
 })
 
 test_that("it is printed, becomes a data frame and is drawn", {
@@ -170,6 +173,12 @@ test_that("it is printed, becomes a data frame and is drawn", {
   expect_output(print(x, max = 12), "12 of 21 rows")
   expect_drawn(autoplot(x))
   expect_identical(class(as.data.frame(x)), "data.frame")
+  some <- information(named_mixture("A1"), seq(0, 2, by = .1),
+                      quantity = c("fisher", "second_moment"))
+  expect_identical(as.data.frame(some),
+                   as.data.frame(x)[c("t", "second_moment", "fisher", "fisher_se", "method")])
+  expect_output(print(some), "t +second_moment +fisher\n")
+  expect_drawn(autoplot(some))
   expect_output(print(x[1:2, c("t", "fisher")]), "fisher")
 })
 
@@ -183,6 +192,53 @@ test_that("a common full covariance has nodes in the plane too", {
   S <- matrix(c(1, .6, .6, .8), 2)
   m <- gaussmix(c(.3, .3, .4), rbind(c(0, 0), c(2, 1), c(1, -1)), S)
   expect_equal(entropy(m)$estimate, information(m)$entropy, tolerance = 1e-9)
-  found <- path_kl(m, sampler_exponential(10, TRUE, "uniform"), start = "exact")
+  found <- path_kl(m, sampler = sampler_exponential(10, "uniform", stochastic = TRUE),
+                   start = "exact")
   expect_true(all(is.finite(found$estimate)))
+})
+
+# The second moment alone, and bounds of it (theory: smoothness.md 3).
+
+second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
+  information(mixture, t, schedule, quantity = "second_moment")
+}
+
+test_that("A1, B2 and C2 have the known second moments and bounds", {
+  at <- function(name) unlist(second_moment(named_mixture(name), 0)[1, 2:4])
+  expect_equal(unname(at("A1")[c("second_moment", "bound_paper")]), c(2.807, 6.75),
+               tolerance = 1e-14)
+  expect_equal(unname(at("B2")), c(3.1415, 3.31, 3.892843), tolerance = 1e-7)
+  expect_equal(unname(at("C2")[c("second_moment", "bound_paper")]), c(3.0565, 3.41),
+               tolerance = 1e-14)
+  later <- second_moment(named_mixture("A1"), c(.5, 1, 2))$second_moment
+  expect_lt(max(abs(later - c(1.66475815020, 1.24455085681, 1.03309635947))), 1e-11)
+})
+
+test_that("second moments are those of the diffused mixture, and bounds are above, on any schedule",
+          {
+  withr::local_seed(1)
+  for (i in 1:20) {
+    m <- random_mixture(FORMS[(i - 1) %% 6 + 1], d = 1 + i %% 3, K = 1 + i %% 4)$mixture
+    schedule <- list(schedule_ou(), schedule_ve(), schedule_subvp())[[1 + i %% 3]]
+    t <- c(0, .3, .9)
+    x <- second_moment(m, t, schedule)
+    known <- vapply(t, function(t) moments(diffuse(m, t, schedule))$second_moment, 0)
+    expect_equal(x$second_moment, known, tolerance = 1e-13)
+    expect_true(all(x$second_moment <= x$bound_component * (1 + 1e-14)))
+    expect_true(all(x$bound_component <= x$bound_paper * (1 + 1e-14)))
+  }
+})
+
+test_that("a component without weight counts for nothing, and point masses are welcome", {
+  x <- second_moment(gaussmix(c(1, 0), c(2, 100), c(0, 50)))
+  expect_identical(unlist(as.data.frame(x)[1, 1:4], use.names = FALSE), c(0, 4, 4, 4))
+  expect_error(second_moment(gaussmix(1, 0, 1), -1), class = "mixguide_error", "`t`")
+  expect_error(second_moment("A1"), class = "mixguide_error", "mixture")
+})
+
+test_that("the second moments are printed and drawn", {
+  x <- second_moment(named_mixture("A1"), seq(0, 3, by = .1))
+  expect_output(print(x), "exact\n.*bound_paper.*12 of 31 times")
+  expect_drawn(autoplot(x))
+  expect_identical(class(as.data.frame(x)), "data.frame")
 })

@@ -151,7 +151,7 @@ test_that("BO has the smaller bias on random Gaussians, and the score class one 
     expect_lt(bo["bias"], ddnm["bias"])
     expect_equal(bo["null"], ddnm["null"], tolerance = 1e-8)
     # the bound holds of the output
-    kl <- conditional_moments(prior, y, zero_shot_bo(), schedule)$kl
+    kl <- conditional_moments(prior, y, zero_shot_bo(), schedule = schedule)$kl
     expect_lt(kl, bo["path"])
   }
 })
@@ -214,10 +214,10 @@ test_that("a mismatch prints its parts and draws them", {
 
 test_that("without mismatch it is the path divergence of DDPM", {
   m <- named_mixture("A1")
-  grid <- sampler_ddpm(NULL, "scaled", "uniform", end = 1)
+  grid <- sampler_ddpm(NULL, "uniform", end = 1, variance = "scaled")
   schedule <- schedule_etc(20)
   parts <- mismatch_parts(mismatch(m, m, schedule))
-  path <- path_kl(m, grid, schedule)
+  path <- path_kl(m, sampler = grid, schedule = schedule)
   expect_equal(parts$estimate[1:2], path$estimate[1:2], tolerance = 1e-6)
 })
 

@@ -55,7 +55,7 @@ test_that("the expected bias of bivariate Gaussians is the known one, half of th
     expect_lt(abs(quantity(x, "range")), 1e-12)
   }
   kl <- conditional_moments(bivariate(.95), observation(1, 1), zero_shot_ddnm(),
-                          schedule_etc(1000))$kl
+                          schedule = schedule_etc(1000))$kl
   # quadratic in y, which has variance 1
   expect_lt(abs(kl - .26041), 1e-5)
 })

@@ -147,7 +147,7 @@ test_that("an observation of everything without noise has its exact law", {
   m <- named_mixture("M2")
   y <- observation(c(.5, .2), rbind(c(1, 1), c(0, 1)))
   set.seed(1)
-  run <- conditional_sample(m, 2000, y, zero_shot_exact(), schedule_etc(50))
+  run <- conditional_sample(m, 2000, y, zero_shot_exact(), schedule = schedule_etc(50))
   expect_equal(colMeans(run$x), c(.3, .2), tolerance = .02)
   expect_output(print(summary(run)), "exact")
 })

@@ -84,7 +84,7 @@ test_that("op_solve() is of the coordinates of the mixture, whatever the run tak
     run <- guided_sample(m, sampler = solved, start = x, horizon = .5)
     expect_equal(run$x, x + .1 * w, tolerance = 1e-12)
   }
-  expect_mixguide_error(guided_moments(gaussmix(1, 1, 1), solved), "sampler")
+  expect_mixguide_error(guided_moments(gaussmix(1, 1, 1), sampler = solved), "sampler")
 })
 
 test_that("what the engine could not do is said in words", {
@@ -153,7 +153,7 @@ test_that("roots of matrices with negative eigenvalues take these as 0, and say 
   x <- matrix(rnorm(400, 0, 2), 200)
   guide <- guidance("a", 6)
   got <- root_run(m, x, .3, .6, c(1, -.5), guide)
-  J <- score_jacobian(m, x, .3, class = "a", strength = 6)
+  J <- score_jacobian(m, x, .3, guidance = guidance("a", 6))
   least <- apply(J, 1, function(H) min(eigen(diag(2) + .6 * H, TRUE)$values))
   expect_identical(got$clipped > 0, least < 0)
   expect_gt(sum(least < 0), 5)

@@ -2,15 +2,15 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   A1 <- named_mixture("A1")
   plan <- plan_sampler(A1, .03, samplers = c("sampler_heun", "sampler_ddim", "sampler_em"),
                        grids = "quadratic")
-  made <- guided_error(A1, plan$sampler, horizon = plan$horizon)
+  made <- guided_error(A1, sampler = plan$sampler, horizon = plan$horizon)
   expect_lte(made$estimate[3], .03)
   expect_equal(plan$error$estimate, made$estimate[3])
-  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_identical(plan$evaluations, min(plan$tried$evaluations, na.rm = TRUE))
   # one step fewer does not do
   fewer <- sampler_heun(plan$sampler$steps - 1)
   expect_identical(plan$sampler$name, "heun")
-  expect_gt(guided_error(A1, fewer, horizon = plan$horizon)$estimate[3], .03)
+  expect_gt(guided_error(A1, sampler = fewer, horizon = plan$horizon)$estimate[3], .03)
   # guarantees ask for far more
   expect_gt(plan$guaranteed, 100 * plan$evaluations)
   expect_output(print(plan), "Heun")
@@ -26,7 +26,8 @@ test_that("what the guarantee asks for is enough for its bound", {
   expect_lt(steps, 400)
   horizon <- stats::uniroot(function(t) mixguide:::start_by_convexity(A1, t, schedule_ou()) - .25,
                             c(.1, 5))$root
-  budget <- error_budget(A1, sampler_exponential(steps, TRUE, "uniform"), horizon = horizon,
+  budget <- error_budget(A1, sampler = sampler_exponential(steps, "uniform", stochastic = TRUE),
+                         horizon = horizon,
                          measure = FALSE)
   bound <- budget$estimate[budget$statement == "bound without L, integrated"]
   expect_lte(bound, .5)
@@ -36,10 +37,12 @@ test_that("what the guarantee asks for is enough for its bound", {
 test_that("plans are made for divergences, other schedules, given horizons and own samplers", {
   A1 <- named_mixture("A1")
   own <- list(mine = function(steps, grid, end) sampler_heun(steps, grid, end))
-  plan <- plan_sampler(A1, .01, "kl", own, "uniform", schedule_vp(), horizon = .8)
+  plan <- plan_sampler(A1, .01, measure = "kl", samplers = own, grids = "uniform",
+                       schedule = schedule_vp(), horizon = .8)
   expect_identical(plan$horizon, .8)
   expect_identical(plan$tried$sampler, "mine")
-  expect_lte(guided_error(A1, plan$sampler, schedule_vp(), .8)$estimate[1], .01)
+  expect_lte(guided_error(A1, sampler = plan$sampler, schedule = schedule_vp(),
+                          horizon = .8)$estimate[1], .01)
   # point masses, down to some noise
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   plan <- plan_sampler(points, .1, end = .05, samplers = "sampler_em", grids = "quadratic")
@@ -54,7 +57,7 @@ test_that("plans are made for divergences, other schedules, given horizons and o
   expect_gt(plan$guaranteed, 100)
   # one Gaussian, in closed form
   one <- gaussmix(1, t(c(1, 2)), diag(c(.5, 2)))
-  plan <- plan_sampler(one, .01, "kl", "sampler_heun", "uniform")
+  plan <- plan_sampler(one, .01, measure = "kl", samplers = "sampler_heun", grids = "uniform")
   expect_identical(plan$error$method, "exact")
   expect_lte(plan$error$estimate, .01)
 })
@@ -97,7 +100,7 @@ test_that("a budget is spent as well as may be", {
   some <- c("sampler_dpmpp_2m", "sampler_heun", "sampler_ddim")
   plan <- plan_sampler(D3, evaluations = 20, samplers = some)
   expect_lte(plan$evaluations, 20)
-  expect_identical(plan$evaluations, score_evaluations(plan$sampler, horizon = plan$horizon))
+  expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_true(all(plan$tried$evaluations <= 20))
   expect_equal(plan$error$estimate, min(plan$tried$error, na.rm = TRUE))
   expect_lt(plan$error$estimate, .01)
@@ -105,7 +108,7 @@ test_that("a budget is spent as well as may be", {
   expect_drawn(autoplot(plan))
   # no worse than the defaults of the same cost
   for (s in list(sampler_heun(10), sampler_dpmpp_2m(20))) {
-    expect_lte(plan$error$estimate, guided_error(D3, s)$estimate[3])
+    expect_lte(plan$error$estimate, guided_error(D3, sampler = s)$estimate[3])
   }
   kl <- plan_sampler(D3, evaluations = 8, measure = "kl", samplers = some, grids = "quadratic")
   expect_equal(kl$error$estimate, min(kl$tried$error))

@@ -15,14 +15,10 @@ samplers <- function(steps = 5) {
            op_linear("v", list(v = .9, s = c(.1, .2) * k, z = .3)),
            op_linear("x", c(x = 1, v = .2))))
   }
-  list(sampler_euler(steps), sampler_heun(steps), sampler_rk4(steps), sampler_em(steps),
-       sampler_exponential(steps), sampler_exponential(steps, TRUE), sampler_ddim(steps),
-       sampler_ddim(steps, .6), sampler_ddpm(steps), sampler_ddpm(steps, "large"),
-       sampler_ddpm(steps, "scaled"), sampler_dpmpp_2m(steps),
-       sampler_dpm_2(steps, end = .01), sampler_exponential(steps, order = 2),
-       sampler_ddpm(steps, "matched"),
-       sampler("multistep", multistep, steps, divergence = FALSE),
-       sampler("momentum", momentum, steps, stochastic = TRUE))
+  c(lapply(unname(mixguide:::shipped_samplers()), function(make) make(steps, "quadratic", .01)),
+    list(sampler_ddim(steps, eta = .6),
+         sampler("multistep", multistep, steps, divergence = FALSE),
+         sampler("momentum", momentum, steps, stochastic = TRUE)))
 }
 
 # A program as text, an operation a line, with the names that registers have in `ops`.

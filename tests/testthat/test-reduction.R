@@ -209,13 +209,14 @@ test_that("a log-density is affordable if it is so in the dimensions that are le
   # orthogonal to the line of the means it is a Gaussian, whose law is known
   line <- gaussmix(c(.3, .3, .4), c(-1, 0, 2) * .1 * sqrt(256), .25, class = class)
   inside <- guidance_sweep(line, "a", 0, sampler = sampler_ddim(20))
-  across <- guided_moments(gaussmix(1, 0, .25), sampler_ddim(20))$cov
+  across <- guided_moments(gaussmix(1, 0, .25), sampler = sampler_ddim(20))$cov
   truth <- inside$entropy + 255 / 2 * log(2 * pi * exp(1) * drop(across))
   estimate <- entropy(run)
   expect_lt(abs(estimate$estimate - truth), 5 * estimate$se)
   expect_lt(estimate$se, .05)
   # point masses have no density: not even one that rounding would make up
-  expect_identical(guided_sample(mixture("point masses"), 3)$density_method, "none")
+  run <- guided_sample(mixture("point masses"), 3, NULL, sampler_ddim())
+  expect_identical(run$density_method, "none")
 })
 
 test_that("stochastic samplers keep their law", {
@@ -227,8 +228,9 @@ test_that("stochastic samplers keep their law", {
     end <- if (is_singular(m)) .01 else 0
     for (case in list(list(sampler_ddpm(12, end = end), schedule_ou()),
                       list(sampler_em(20, end = end), schedule_ve()),
-                      list(sampler_exponential(12, TRUE, end = end + .001), schedule_flow()),
-                      list(sampler_ddim(12, .7, end = end), schedule_vp()))) {
+                      list(sampler_exponential(12, end = end + .001, stochastic = TRUE),
+                           schedule_flow()),
+                      list(sampler_ddim(12, end = end, eta = .7), schedule_vp()))) {
       for (start in list("normal", "exact", matrix(1, n, 20))) {
         runs <- lapply(c(TRUE, FALSE), function(reduce) {
           guided_sample(m, n, guidance("a", 1), case[[1]], case[[2]], start = start,
@@ -258,7 +260,8 @@ test_that("across the subspace a stochastic run has the moments of a Gaussian's"
   m <- mixture("common full")
   sampler <- sampler_ddpm(15)
   run <- guided_sample(m, n, guidance("a", 3), sampler, key = c(9, 9))
-  exact <- guided_moments(gaussmix(1, m$means[1, , drop = FALSE], component_cov(m, 1)), sampler)
+  exact <- guided_moments(gaussmix(1, m$means[1, , drop = FALSE], component_cov(m, 1)),
+                          sampler = sampler)
   space <- reduced_space(m)
   # an orthonormal basis of what is left, in the coordinates of the particles
   N <- space$basis %*% qr.Q(qr(space$within), complete = TRUE)[, -(1:8)]
@@ -296,7 +299,7 @@ test_that("runs of one key are coupled, whatever the strength", {
 
 test_that("bits do not depend on chunks, threads or blocks", {
   split_run <- function(m, sampler, start, cuts) {
-    plan <- sampling_plan(m, 600, "a", sampler, schedule_ou(), NULL, start, NULL, "auto", FALSE)
+    plan <- sampling_plan(diffusion(m, "a", sampler, start = start), 600)
     guide <- guidance_models(guidance("a", 2), m)
     levels <- plan$levels
     levels$coef <- vapply(plan$program$level_times, guide$coef, double(2))

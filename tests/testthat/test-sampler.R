@@ -132,10 +132,11 @@ test_that("Ho's DDPM, with each variance, is algorithm 2 of the paper", {
       mean + sqrt(variance(t)) * z
     }
   }
-  expect_program(sampler_ddpm(NULL, "large"), ddpm, ho(function(t) 1 - alpha[t]))
-  expect_program(sampler_ddpm(NULL, "posterior"), ddpm,
+  expect_program(sampler_ddpm(NULL, variance = "large"), ddpm, ho(function(t) 1 - alpha[t]))
+  expect_program(sampler_ddpm(NULL, variance = "posterior"), ddpm,
                  ho(function(t) (1 - alpha[t]) * (1 - bar(t - 1)) / (1 - bar(t))))
-  expect_program(sampler_ddpm(NULL, "scaled"), ddpm, ho(function(t) (1 - alpha[t]) / alpha[t]))
+  expect_program(sampler_ddpm(NULL, variance = "scaled"), ddpm,
+                 ho(function(t) (1 - alpha[t]) / alpha[t]))
 })
 
 test_that("Song's DDIM is equation 12 of the paper, with and without noise", {
@@ -149,8 +150,8 @@ test_that("Song's DDIM is equation 12 of the paper, with and without noise", {
   }
   expect_program(sampler_ddim(NULL), ddpm, song(0))
   expect_program(sampler_ddim(10, grid = "uniform"), ddpm, song(0))
-  expect_program(sampler_ddim(10, eta = .6, "uniform"), ddpm, song(.6))
-  expect_program(sampler_ddim(50, eta = 1, "uniform"), ddpm, song(1))
+  expect_program(sampler_ddim(10, "uniform", eta = .6), ddpm, song(.6))
+  expect_program(sampler_ddim(50, "uniform", eta = 1), ddpm, song(1))
 })
 
 test_that("DPM-Solver++ 2M is algorithm 2 of the paper", {
@@ -190,10 +191,32 @@ test_that("coefficients may differ between coordinates and registers may feed on
   })
 })
 
+test_that("every constructor takes steps, grid and end, then its own, and is shipped", {
+  exported <- grep("^sampler_", getNamespaceExports("mixguide"), value = TRUE)
+  # made of other samplers, on times that their sizes settle, and no constructor
+  exported <- setdiff(exported, c("sampler_corrected", "sampler_dpom", "sampler_dpum",
+                                  "sampler_limit"))
+  for (name in exported) {
+    make <- get(name, asNamespace("mixguide"))
+    expect_identical(formals(make)[1:3], formals(sampler)[c("steps", "grid", "end")])
+    made <- make(7, "uniform", .1)
+    expect_identical(made[c("steps", "grid", "end")], list(steps = 7, grid = "uniform", end = .1))
+    expect_identical(formals(make)$grid, eval(formals(time_grid)$type)[1])
+  }
+  shipped <- shipped_samplers()
+  expect_setequal(sub("[(].*", "", names(shipped)), exported)
+  for (call in names(shipped)) {
+    named <- sub("^(sampler_[a-z0-9_]+)[(]?", "\\1(7, 'uniform', .1, ", sub("[)]$", "", call))
+    named <- eval(parse(text = paste0(sub(", $", "", named), ")")))
+    made <- shipped[[call]](7, "uniform", .1)
+    expect_identical(made[names(made) != "step"], named[names(named) != "step"])
+  }
+})
+
 test_that("a sampler finds its times", {
-  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5, "quadratic"))
+  expect_identical(sampler_times(sampler_ddim(10), ou), time_grid(10, 5))
   short <- sampler_heun(10, "uniform", .1)
-  expect_identical(sampler_times(short, ou, 3), time_grid(10, 3, end = .1))
+  expect_identical(sampler_times(short, ou, 3), time_grid(10, 3, "uniform", .1))
   expect_identical(sampler_times(sampler_ddpm(NULL), ddpm), as.double(50:0))
   expect_identical(sampler_times(sampler_ddpm(NULL, end = 1), ddpm, 20), as.double(20:1))
   given <- sampler_heun(grid = c(2, 1, .5))
@@ -326,9 +349,10 @@ test_that("whether a sampler draws noise is read off its operations", {
 
 test_that("every sampler says of itself what its operations tell", {
   samplers <- list(sampler_ddim(4), sampler_ddim(4, eta = .5), sampler_ddpm(4),
-                   sampler_ddpm(4, "matched"), sampler_em(4), sampler_euler(4), sampler_heun(4),
+                   sampler_ddpm(4, variance = "matched"), sampler_em(4), sampler_euler(4),
+                   sampler_heun(4),
                    sampler_rk4(4), sampler_dpm_2(4), sampler_dpmpp_2m(4),
-                   sampler_exponential(4, TRUE), sampler_exponential(4),
+                   sampler_exponential(4, stochastic = TRUE), sampler_exponential(4),
                    sampler_corrected(sampler_ddim(4), corrector_langevin(.1)))
   for (s in samplers) {
     asked <- step_draws(s$step, s$steps, s$grid, s$end, s$vectorised)
@@ -346,7 +370,8 @@ zero_snr <- function(steps = 30, last = 0) {
   schedule_ddpm(replace(alpha, steps, if (last > 0) last / bar[steps - 1] else 0))
 }
 from_denoised <- list(sampler_ddim(NULL), sampler_ddim(NULL, eta = .5), sampler_dpm_2(NULL),
-                      sampler_ddpm(NULL), sampler_ddpm(NULL, "large"), sampler_dpmpp_2m(NULL))
+                      sampler_ddpm(NULL), sampler_ddpm(NULL, variance = "large"),
+                      sampler_dpmpp_2m(NULL))
 
 test_that("samplers that use the denoised point start where nothing is left of the data", {
   m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(2, 1)), list(c(.25, .5), c(.5, .3)), c("a", "b"))
@@ -355,7 +380,7 @@ test_that("samplers that use the denoised point start where nothing is left of t
   expect_identical(schedule$a(c(30, 29.5)), c(0, 0))
   expect_identical(schedule$b2(30), 1)
   for (sampler in from_denoised) {
-    exact <- guided_moments(one, sampler, schedule)
+    exact <- guided_moments(one, sampler = sampler, schedule = schedule)
     n <- 4000
     run <- guided_sample(one, n, NULL, sampler, schedule, key = c(3, 4))
     expect_lt(abs(mean(run$x) - exact$mean), 4.5 * sqrt(exact$cov / n))
@@ -381,7 +406,7 @@ test_that("samplers that use the denoised point start where nothing is left of t
                                           schedule)$x)))
   # the flow from pure noise
   flow <- function(first) {
-    times <- c(first, time_grid(40, 1)[-1])
+    times <- c(first, time_grid(40, 1, "uniform")[-1])
     guided_sample(m, 50, guidance("a", 1), sampler_ddim(grid = times), schedule_flow(),
                   key = c(5, 6))$x
   }
@@ -392,8 +417,8 @@ test_that("samplers that cannot start there say so", {
   m <- gaussmix(c(.3, .7), c(-1, 2), .25, c("a", "b"))
   schedule <- zero_snr()
   for (sampler in list(sampler_euler(9), sampler_heun(9), sampler_rk4(9), sampler_em(9),
-                       sampler_exponential(9), sampler_ddpm(NULL, "scaled"),
-                       sampler_ddpm(NULL, "matched"))) {
+                       sampler_exponential(9), sampler_ddpm(NULL, variance = "scaled"),
+                       sampler_ddpm(NULL, variance = "matched"))) {
     expect_error(guided_sample(m, 5, NULL, sampler, schedule), "denoised",
                  class = "mixguide_error_forgotten")
   }
@@ -401,7 +426,7 @@ test_that("samplers that cannot start there say so", {
   ddim <- sampler_ddim(NULL)
   forgotten(guided_sample(m, 5, guidance("a", 2, power = 1), ddim, schedule))
   forgotten(guided_sample(m, 5, NULL, ddim, schedule, score_error = score_error(bias = 1)))
-  forgotten(path_kl(m, sampler_ddpm(NULL), schedule))
+  forgotten(path_kl(m, sampler = sampler_ddpm(NULL), schedule = schedule))
   forgotten(coupled_paths(m, "a", 1, 5, ddim, schedule))
 })
 
@@ -418,7 +443,7 @@ test_that("a late step takes the denoised point and is the step that it was", {
     guided_sample(m, 5, aim, sampler, flow, start = x,
                   noise = function(n, d, m) array(1, c(n, d, m)), ...)
   }
-  at <- function(x, t) score(m, x, t, flow, "a", 2)
+  at <- function(x, t) score(m, x, t, flow, guidance("a", 2))
   ddim <- take(sampler_ddim(grid = times[1:2]))$x
   expect_equal(ddim, (.5 / a) * (x + b^2 * at(x, times[1])) - .5 * b * at(x, times[1]),
                tolerance = 1e-10)
@@ -430,7 +455,7 @@ test_that("a late step takes the denoised point and is the step that it was", {
                tolerance = 1e-10)
   # the whole covariance is that of x_.5 given x, here by the oracle's Jacobian
   matched <- take(sampler_ddpm(variance = "matched", grid = times[1:2]))$x
-  J <- score_jacobian(m, x, times[1], flow, "a", 2)
+  J <- score_jacobian(m, x, times[1], flow, guidance("a", 2))
   for (i in 1:5) {
     e <- eigen((.5 / a)^2 * beta * (diag(2) + beta * J[i, , ]), symmetric = TRUE)
     root <- e$vectors %*% (sqrt(pmax(e$values, 0)) * t(e$vectors))
@@ -485,7 +510,7 @@ test_that("op_eval() gives what is wanted", {
       }
     }
   }
-  moments <- lapply(all, function(s) guided_moments(one, s))
+  moments <- lapply(all, function(s) guided_moments(one, sampler = s))
   expect_equal(moments[[2]], moments[[1]], tolerance = 1e-10)
   expect_equal(moments[[3]], moments[[1]], tolerance = 1e-10)
   line <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5), c("a", "b"))

@@ -84,7 +84,7 @@ test_that("correctors have the law that they should, up to a bias that vanishes 
                   grid = c(.5, .4))
   target <- diffuse(gaussian, .4)
   bias <- function(corrector) {
-    law <- guided_moments(gaussian, sampler_corrected(stay, corrector))
+    law <- guided_moments(gaussian, sampler = sampler_corrected(stay, corrector))
     expect_equal(law$mean, drop(target$means), tolerance = 1e-6)
     drop(law$cov / target$values - 1)
   }
@@ -117,7 +117,7 @@ test_that("any sampler can be corrected, on any schedule, and all steps at once"
   expect_identical(run(together)$x, run(one_by_one)$x)
   discrete <- schedule_ddpm(1 - seq(1e-3, .05, length.out = 50))
   sampler <- sampler_corrected(sampler_ddpm(NULL), corrector_langevin(.01), after = c(10, 20))
-  expect_identical(score_evaluations(sampler, discrete), 52)
+  expect_identical(evaluations(sampler, discrete), 52)
   expect_true(all(is.finite(guided_sample(m, 10, sampler = sampler, schedule = discrete)$x)))
   # no score of a point mass at t = 0
   expect_error(guided_sample(gaussmix(1, 0, 0), 5, sampler = sampler_corrected(sampler_ddim(5))),
@@ -125,20 +125,20 @@ test_that("any sampler can be corrected, on any schedule, and all steps at once"
 })
 
 test_that("score evaluations are counted", {
-  expect_identical(score_evaluations(sampler_euler(20)), 20)
-  expect_identical(score_evaluations(sampler_rk4(20)), 80)
-  expect_identical(score_evaluations(sampler_dpmpp_2m(20)), 20)
-  expect_identical(score_evaluations(sampler_dpm_2(20)), 40)
-  expect_identical(score_evaluations(sampler_corrected(sampler_em(20), corrector_langevin(1, 3))),
+  expect_identical(evaluations(sampler_euler(20)), 20)
+  expect_identical(evaluations(sampler_rk4(20)), 80)
+  expect_identical(evaluations(sampler_dpmpp_2m(20)), 20)
+  expect_identical(evaluations(sampler_dpm_2(20)), 40)
+  expect_identical(evaluations(sampler_corrected(sampler_em(20), corrector_langevin(1, 3))),
                    80)
-  expect_identical(score_evaluations(sampler_ddpm(NULL), schedule_ddpm(rep(.9, 30))), 30)
+  expect_identical(evaluations(sampler_ddpm(NULL), schedule_ddpm(rep(.9, 30))), 30)
 })
 
 test_that("DPOM and DPUM have the closed-form rows of the theory for N(1.5, .25)", {
   G1 <- gaussmix(1, 1.5, .25)
   row <- function(sampler, kl, scores, mean = NULL, var = NULL) {
-    law <- guided_moments(G1, sampler)
-    expect_identical(score_evaluations(sampler), scores)
+    law <- guided_moments(G1, sampler = sampler)
+    expect_identical(evaluations(sampler), scores)
     expect_lt(abs(law$kl / kl - 1), 1e-8)
     if (is.null(mean)) return()
     expect_lt(abs(law$mean - mean), 1e-11)
@@ -155,8 +155,8 @@ test_that("DPOM and DPUM have the closed-form rows of the theory for N(1.5, .25)
   row(dpum(.0125, .003125), 2.63935902e-4, 2166)
   # sizes that fit 1/L but for rounding
   L <- 15.2
-  expect_identical(score_evaluations(sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)) -
-                     score_evaluations(sampler_exponential(
+  expect_identical(evaluations(sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)) -
+                     evaluations(sampler_exponential(
                        grid = sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)$grid)),
                    floor((3 - 1 / (2 * L)) * L) + 1)
 })
@@ -180,7 +180,7 @@ test_that("DPOM prints what it is, and bad input to correctors names the argumen
   bad(corrector_underdamped(.1, friction = 0), "friction")
   bad(corrector("own", 1), "step")
   bad(corrector(1, function(t, schedule) NULL), "name")
-  bad(score_evaluations("ddim"), "sampler")
+  bad(evaluations("ddim"), "sampler")
   for (make in list(sampler_dpom, sampler_dpum)) {
     bad(make(0), "lipschitz")
     bad(make(Inf), "lipschitz")
@@ -195,9 +195,10 @@ test_that("DPOM prints what it is, and bad input to correctors names the argumen
 
 test_that("a step that is a function may be 0 but not negative", {
   still <- function(make) {
-    guided_moments(gaussmix(1, 1, 2), sampler_corrected(sampler_ddim(3), make(function(t) 0 * t)))
+    guided_moments(gaussmix(1, 1, 2),
+                   sampler = sampler_corrected(sampler_ddim(3), make(function(t) 0 * t)))
   }
-  alone <- guided_moments(gaussmix(1, 1, 2), sampler_ddim(3))
+  alone <- guided_moments(gaussmix(1, 1, 2), sampler = sampler_ddim(3))
   expect_equal(still(corrector_langevin), alone)
   expect_equal(still(corrector_underdamped), alone)
   back <- sampler_corrected(sampler_ddim(3), corrector_langevin(function(t) -1))
@@ -222,10 +223,12 @@ test_that("a corrector may come before the step", {
   # one Gaussian: it mends a start that is too early, and needs no score at the end
   gaussian <- gaussmix(1, 1.5, .25)
   kl <- function(...) {
-    guided_moments(gaussian, sampler_corrected(sampler_ddim(50), corrector_langevin(.2, 20), ...),
+    guided_moments(gaussian,
+                   sampler = sampler_corrected(sampler_ddim(50), corrector_langevin(.2, 20), ...),
                     horizon = 1)$kl
   }
-  expect_lt(kl(1, "before"), guided_moments(gaussian, sampler_ddim(50), horizon = 1)$kl / 4)
+  expect_lt(kl(1, "before"),
+            guided_moments(gaussian, sampler = sampler_ddim(50), horizon = 1)$kl / 4)
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   expect_error(guided_sample(points, 5, sampler = sampler_corrected(sampler_ddim(9))),
                class = "mixguide_error_singular")

@@ -37,7 +37,7 @@ test_that("matched steps approach the target faster than the others", {
   m <- named_mixture("A1")
   gap <- function(variance) {
     set.seed(2)
-    x <- guided_sample(m, 4e4, NULL, sampler_ddpm(25, variance, grid = "uniform"), horizon = 3,
+    x <- guided_sample(m, 4e4, NULL, sampler_ddpm(25, "uniform", variance = variance), horizon = 3,
                        start = "exact")$x
     suppressWarnings(stats::ks.test(x, function(q) pgaussmix(q, m))$statistic)
   }
@@ -48,16 +48,18 @@ test_that("matched steps approach the target faster than the others", {
 
 test_that("strong guidance makes covariances that are none, and a run says so", {
   m <- gaussmix(rep(1, 3), rbind(c(-1, 0), c(1, .5), c(0, 2)), .3, class = c("a", "b", "b"))
-  run <- guided_sample(m, 2000, guidance("a", 8), sampler_ddpm(30, "matched"), key = c(1, 2))
+  run <- guided_sample(m, 2000, guidance("a", 8), sampler_ddpm(30, variance = "matched"),
+                       key = c(1, 2))
   expect_gt(mean(run$clipped), .01)
   expect_output(print(run), "clipped: +negative eigenvalues")
-  run <- guided_sample(m, 500, NULL, sampler_ddpm(30, "matched"))
+  run <- guided_sample(m, 500, NULL, sampler_ddpm(30, variance = "matched"))
   expect_identical(run$clipped, rep(FALSE, 500))
   expect_null(guided_sample(m, 5, NULL, sampler_ddpm(30))$clipped)
   # the reduced run has the same law
   wide <- gaussmix(c(.3, .7), cbind(c(-1, 1), c(0, .5), 0, 0), .4, class = c("a", "b"))
   both <- lapply(c(TRUE, FALSE), function(reduce) {
-    guided_sample(wide, 2e4, guidance("a", 2), sampler_ddpm(20, "matched"), reduce = reduce)
+    guided_sample(wide, 2e4, guidance("a", 2), sampler_ddpm(20, variance = "matched"),
+                  reduce = reduce)
   })
   difference <- confidence(both[[1]])$estimate - confidence(both[[2]])$estimate
   se <- sqrt(confidence(both[[1]])$se^2 + confidence(both[[2]])$se^2)
@@ -71,16 +73,17 @@ test_that("strong guidance makes covariances that are none, and a run says so", 
 test_that("matched noise is refused where there is none", {
   set.seed(5)
   many <- gaussmix(rep(1, 40), matrix(rnorm(40 * 35), 40), 1)
-  expect_error(guided_sample(many, 5, sampler = sampler_ddpm(3, "matched")),
+  expect_error(guided_sample(many, 5, sampler = sampler_ddpm(3, variance = "matched")),
                "`sampler`.*32 dimensions; got one with it in 35", class = "mixguide_error")
   expect_mixguide_error(guided_sample(B2, 5, guidance("1", 1, power = 1),
-                                      sampler_ddpm(3, "matched")), "guidance")
-  expect_mixguide_error(guided_sample(B2, 5, NULL, sampler_ddpm(3, "matched"),
+                                      sampler_ddpm(3, variance = "matched")), "guidance")
+  expect_mixguide_error(guided_sample(B2, 5, NULL, sampler_ddpm(3, variance = "matched"),
                                       log_density = "map"), "log_density")
   # but not where components differ in a few dimensions only, or at a point mass
   few <- gaussmix(rep(1, 3), matrix(rnorm(3 * 60), 3), 1)
-  expect_true(all(is.finite(guided_sample(few, 5, sampler = sampler_ddpm(3, "matched"))$x)))
+  expect_true(all(is.finite(guided_sample(few, 5,
+                                          sampler = sampler_ddpm(3, variance = "matched"))$x)))
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
-  x <- guided_sample(points, 500, sampler = sampler_ddpm(60, "matched"))$x
+  x <- guided_sample(points, 500, sampler = sampler_ddpm(60, variance = "matched"))$x
   expect_lt(max(abs(abs(x) - 1)), .5)
 })

@@ -201,9 +201,10 @@ test_that("a schedule may leave a noise in the data", {
   expect_equal(azula$drift(t), 2 * log(.001) * t, tolerance = 1e-9)
   expect_equal(azula$diffusion2(t), -2 * 2 * log(.001) * t * (1 + .001^2), tolerance = 1e-8)
   one <- gaussmix(1, 1.5, .04)
-  exact <- guided_moments(one, sampler_ddim(400), azula)
+  exact <- guided_moments(one, sampler = sampler_ddim(400), schedule = azula)
   expect_equal(c(exact$mean, exact$cov), c(1.5, .04 + 1e-6), tolerance = .01)
-  expect_equal(guided_moments(gaussmix(1, 0, .09), sampler_ddpm(20, "matched"), azula)$cov,
+  expect_equal(guided_moments(gaussmix(1, 0, .09), sampler = sampler_ddpm(20, variance = "matched"),
+                              schedule = azula)$cov,
                .09 + 1e-6, tolerance = 1e-5, ignore_attr = TRUE)
 })
 

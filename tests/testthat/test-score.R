@@ -18,13 +18,13 @@ agreement <- function(form, d, K, t, schedule = schedule_ou(), n = 1) {
   joint <- matrix(inside, n) + rep(log(prior), each = n)
   truth <- apply(x, 1, oracle(plain, a, b2)$logp)
   c(score = relative_error(score(m, x, t, schedule), s),
-    guided = relative_error(score(m, x, t, schedule, "a", 1.7), guided_s),
+    guided = relative_error(score(m, x, t, schedule, guidance("a", 1.7)), guided_s),
     denoise = relative_error(denoise(m, x, t, schedule),
                              if (t == 0) x else (x + b2 * s) / a),
     posterior = relative_error(posterior(m, x, t, schedule), exp(joint - truth)),
     density = relative_error(cbind(dgaussmix(x, diffuse(m, t, schedule), log = TRUE), 1),
                              cbind(truth, 1)),
-    jacobian = relative_error(score_jacobian(m, x, t, schedule, "a", 1.7),
+    jacobian = relative_error(score_jacobian(m, x, t, schedule, guidance("a", 1.7)),
                               oracle_rows(oracle_jacobian(guided(by_formula)), x)))
 }
 
@@ -62,9 +62,9 @@ test_that("they agree with a hundred components in fifty dimensions", {
     law <- function(field) {
       oracle_guided(plain, "a", 1.7, exp(-t), -expm1(-2 * t), field)
     }
-    expect_lt(relative_error(score(plain$mixture, x, t, class = "a", strength = 1.7),
+    expect_lt(relative_error(score(plain$mixture, x, t, guidance = guidance("a", 1.7)),
                              oracle_rows(law(by_gradient), x)), 1e-6)
-    expect_lt(relative_error(score_jacobian(plain$mixture, x, t, class = "a", strength = 1.7),
+    expect_lt(relative_error(score_jacobian(plain$mixture, x, t, guidance = guidance("a", 1.7)),
                              oracle_rows(oracle_jacobian(law(by_formula)), x)), 1e-6)
   }
 })
@@ -84,7 +84,8 @@ test_that("a slow formula and the engine agree to the last digits", {
     plain <- random_mixture(form, 3, 5)
     x <- matrix(rnorm(60, 0, 3), 20)
     truth <- oracle_rows(oracle_guided(plain, "b", 3, exp(-.2), -expm1(-.4), by_formula), x)
-    expect_lt(relative_error(score(plain$mixture, x, .2, class = "b", strength = 3), truth), 1e-11)
+    expect_lt(relative_error(score(plain$mixture, x, .2, guidance = guidance("b", 3)), truth),
+              1e-11)
   }
 })
 
@@ -120,28 +121,29 @@ test_that("a class of several components has its mixture's score, and strength e
   x <- matrix(rnorm(15, 0, 2), 5)
   part <- plain$class == "b"
   alone <- gaussmix(plain$weights[part], plain$means[part, ], plain$covs[part])
-  expect_equal(score(m, x, .3, class = "b"), score(alone, x, .3), tolerance = 1e-13)
-  expect_equal(score(m, x, .3, class = "b", strength = -1), score(m, x, .3), tolerance = 1e-13)
-  expect_equal(score(m, x, .3, class = "b", strength = 2.5),
+  expect_equal(score(m, x, .3, guidance = "b"), score(alone, x, .3), tolerance = 1e-13)
+  expect_equal(score(m, x, .3, guidance = guidance("b", -1)), score(m, x, .3), tolerance = 1e-13)
+  expect_equal(score(m, x, .3, guidance = guidance("b", 2.5)),
                3.5 * score(alone, x, .3) - 2.5 * score(m, x, .3), tolerance = 1e-12)
   both <- plain$class %in% c("a", "b")
   alone <- gaussmix(plain$weights[both], plain$means[both, ], plain$covs[both])
-  expect_equal(score(m, x, .3, class = c("b", "a"), strength = 1),
+  expect_equal(score(m, x, .3, guidance = guidance(c("b", "a"), 1)),
                2 * score(alone, x, .3) - score(m, x, .3), tolerance = 1e-12)
-  expect_equal(score(m, x, .3, class = c("c", "a", "b"), strength = 50), score(m, x, .3),
+  expect_equal(score(m, x, .3, guidance = guidance(c("c", "a", "b"), 50)), score(m, x, .3),
                tolerance = 1e-12)
-  expect_equal(score_jacobian(m, x, .3, class = "b", strength = 2.5),
-               3.5 * score_jacobian(m, x, .3, class = "b") - 2.5 * score_jacobian(m, x, .3),
+  expect_equal(score_jacobian(m, x, .3, guidance = guidance("b", 2.5)),
+               3.5 * score_jacobian(m, x, .3, guidance = "b") - 2.5 * score_jacobian(m, x, .3),
                tolerance = 1e-11)
-  expect_equal(denoise(m, x, .3, class = "b", strength = 2.5),
-               3.5 * denoise(m, x, .3, class = "b") - 2.5 * denoise(m, x, .3), tolerance = 1e-11)
+  expect_equal(denoise(m, x, .3, guidance = guidance("b", 2.5)),
+               3.5 * denoise(m, x, .3, guidance = "b") - 2.5 * denoise(m, x, .3), tolerance = 1e-11)
 })
 
 test_that("guidance is the gradient of the log posterior of the class", {
   set.seed(108)
   m <- random_mixture("diagonal", 2, 6, classes = 3)$mixture
   x <- matrix(rnorm(8), 4)
-  gain <- score(m, x, .2, class = "a", strength = 5) - score(m, x, .2, class = "a", strength = 4)
+  gain <- score(m, x, .2, guidance = guidance("a", 5)) - score(m, x, .2,
+                                                               guidance = guidance("a", 4))
   slope <- oracle_rows(function(z) {
     numDeriv::grad(function(u) log(posterior(m, z + u, .2)[, "a"]), 0 * z, method.args = STEP)
   }, x)
@@ -154,16 +156,16 @@ test_that("at strength 1000 the guided score keeps its digits", {
     plain <- random_mixture(form, 2, 4)
     x <- matrix(rnorm(20, 0, 3), 10)
     f <- oracle_guided(plain, "a", 1000, 1, 0, by_formula)
-    s <- score(plain$mixture, x, class = "a", strength = 1000)
+    s <- score(plain$mixture, x, guidance = guidance("a", 1000))
     expect_lt(max(abs(s - oracle_rows(f, x))) / max(abs(s)), 1e-11)
-    J <- score_jacobian(plain$mixture, x, class = "a", strength = 1000)
+    J <- score_jacobian(plain$mixture, x, guidance = guidance("a", 1000))
     truth <- oracle_rows(oracle_jacobian(f), x)
     expect_lt(relative_error(J, truth), 1e-6)
     # far out, where class and mixture agree, the extrapolation adds nothing
     far <- rbind(1e4 * (plain$means[1, ] - colMeans(plain$means)))
     if (startsWith(form, "common")) {
       direction <- plain$class[which.max(far %*% solve(plain$covs[[1]], t(plain$means)))]
-      expect_equal(score(plain$mixture, far, class = direction, strength = 1000),
+      expect_equal(score(plain$mixture, far, guidance = guidance(direction, 1000)),
                    score(plain$mixture, far), tolerance = 1e-11)
     }
   }
@@ -215,14 +217,14 @@ test_that("weights of 1e-300 count where they should, and zero weights never", {
   expect_equal(score(m, x + 50)[1], 1 - (x + 50), tolerance = 1e-13)
   expect_equal(posterior(m, c(x, x + log(3)))[, "b"], c(.5, .75), tolerance = 1e-11)
   expect_equal(posterior(m, .5)[, "b"], c(b = 1e-300), tolerance = 1e-11, ignore_attr = TRUE)
-  expect_equal(score(m, 3, class = "b")[1], -2, tolerance = 1e-15)
-  expect_equal(score(m, 3, class = "b", strength = 1)[1], -1, tolerance = 1e-15)
+  expect_equal(score(m, 3, guidance = "b")[1], -2, tolerance = 1e-15)
+  expect_equal(score(m, 3, guidance = guidance("b", 1))[1], -1, tolerance = 1e-15)
   m <- gaussmix(c(.3, 0, .7, 0), c(0, 1, 5, 1e300), c(1, 2, 3, 1e-300), c("a", "z", "b", "z"))
   without <- gaussmix(c(.3, .7), c(0, 5), c(1, 3), c("a", "b"))
   x <- c(-10, 0, 1, 2, 1e3)
   expect_identical(score(m, x), score(without, x))
-  expect_identical(score(m, x, .1, class = "a", strength = 3),
-                   score(without, x, .1, class = "a", strength = 3))
+  expect_identical(score(m, x, .1, guidance = guidance("a", 3)),
+                   score(without, x, .1, guidance = guidance("a", 3)))
   expect_identical(score_jacobian(m, x), score_jacobian(without, x))
   p <- posterior(without, x)
   expect_identical(posterior(m, x), cbind(a = p[, "a"], z = 0, b = p[, "b"]))
@@ -325,8 +327,8 @@ test_that("translation, also by 1e6, moves the score along", {
     x <- matrix(rnorm(10), 5)
     shift <- c(1e6, -2^20)
     moved <- gaussmix(plain$weights, sweep(plain$means, 2, shift, `+`), plain$covs, plain$class)
-    expect_equal(score(moved, sweep(x, 2, shift, `+`), class = "a", strength = 2),
-                 score(plain$mixture, x, class = "a", strength = 2), tolerance = 1e-8)
+    expect_equal(score(moved, sweep(x, 2, shift, `+`), guidance = guidance("a", 2)),
+                 score(plain$mixture, x, guidance = guidance("a", 2)), tolerance = 1e-8)
     expect_equal(score(moved, sweep(x, 2, exp(-.5) * shift, `+`), .5),
                  score(plain$mixture, x, .5), tolerance = 1e-8)
     expect_equal(score_jacobian(moved, sweep(x, 2, shift, `+`)), score_jacobian(plain$mixture, x),
@@ -342,15 +344,15 @@ test_that("rotation and the order of the components do not matter", {
     x <- matrix(rnorm(12), 4)
     turned <- gaussmix(plain$weights, plain$means %*% V,
                        lapply(plain$covs, function(S) t(V) %*% S %*% V), plain$class)
-    expect_equal(score(turned, x %*% V, .1, class = "a", strength = 2),
-                 score(plain$mixture, x, .1, class = "a", strength = 2) %*% V, tolerance = 1e-12)
+    expect_equal(score(turned, x %*% V, .1, guidance = guidance("a", 2)),
+                 score(plain$mixture, x, .1, guidance = guidance("a", 2)) %*% V, tolerance = 1e-12)
     expect_equal(score_jacobian(turned, x %*% V, .1)[3, , ],
                  t(V) %*% score_jacobian(plain$mixture, x, .1)[3, , ] %*% V, tolerance = 1e-12)
     order <- c(3, 1, 4, 2)
     mixed <- gaussmix(plain$weights[order], plain$means[order, ], plain$covs[order],
                       plain$class[order])
-    expect_equal(score(mixed, x, class = "b", strength = 2),
-                 score(plain$mixture, x, class = "b", strength = 2), tolerance = 1e-13)
+    expect_equal(score(mixed, x, guidance = guidance("b", 2)),
+                 score(plain$mixture, x, guidance = guidance("b", 2)), tolerance = 1e-13)
     expect_equal(posterior(mixed, x)[, c("a", "b")], posterior(plain$mixture, x), tolerance = 1e-13)
   }
 })
@@ -359,7 +361,7 @@ test_that("the Jacobian is symmetric to the last bit, and far in time the score 
   set.seed(115)
   m <- random_mixture("full", 4, 3)$mixture
   x <- matrix(rnorm(12), 3)
-  J <- score_jacobian(m, x, .1, class = "a", strength = 3)
+  J <- score_jacobian(m, x, .1, guidance = guidance("a", 3))
   expect_identical(J, aperm(J, c(1, 3, 2)))
   expect_equal(score(m, x, 40), -x, tolerance = 1e-14)
 })
@@ -389,7 +391,7 @@ test_that("no points give an empty result of the right shape", {
     m <- random_mixture(form, 2, 3)$mixture
     none <- matrix(0, 0, 2)
     expect_identical(dim(score(m, none)), c(0L, 2L))
-    expect_identical(dim(score(m, none, .1, class = "a", strength = 2)), c(0L, 2L))
+    expect_identical(dim(score(m, none, .1, guidance = guidance("a", 2))), c(0L, 2L))
     expect_identical(dim(denoise(m, none, .1)), c(0L, 2L))
     expect_identical(dim(denoise(m, none, 0)), c(0L, 2L))
     expect_identical(dim(score_jacobian(m, none)), c(0L, 2L, 2L))
@@ -437,14 +439,12 @@ test_that("bad arguments are answered by name", {
     expect_mixguide_error(f(m, x, .1, "ou"), "schedule")
   }
   for (f in list(score, score_jacobian, denoise)) {
-    expect_mixguide_error(f(m, x, .1, class = "c"), "class")
-    expect_mixguide_error(f(m, x, .1, class = NA), "class")
-    expect_mixguide_error(f(m, x, .1, class = list("a")), "class")
-    expect_mixguide_error(f(m, x, .1, class = "a", strength = NaN), "strength")
-    expect_mixguide_error(f(m, x, .1, class = "a", strength = Inf), "strength")
-    expect_mixguide_error(f(m, x, .1, class = "a", strength = "1"), "strength")
-    expect_mixguide_error(f(m, x, .1, class = "a", strength = 1:2), "strength")
-    expect_error(f(m, x, .1, strength = 2), class = "mixguide_error")
+    expect_mixguide_error(f(m, x, .1, guidance = "c"), "class")
+    expect_mixguide_error(f(m, x, .1, guidance = NA), "guidance")
+    expect_mixguide_error(f(m, x, .1, guidance = list("a")), "guidance")
+    for (bad in list(NaN, Inf, "1", 1:2)) {
+      expect_mixguide_error(f(m, x, .1, guidance = guidance("a", bad)), "strength")
+    }
   }
   # where the data are forgotten every point tells the same of them
   expect_equal(denoise(m, x, 1, schedule_flow()),
@@ -521,9 +521,10 @@ test_that("denoise() keeps its digits at late times", {
                tolerance = 1e-13)
   # guidance with a power has a denoised point as long as anything is remembered
   aim <- guidance("1", 2, power = .5)
-  expect_equal(denoise(m, 1.3, 1, class = aim),
-               (1.3 + (1 - exp(-2)) * score(m, 1.3, 1, class = aim)) / exp(-1), tolerance = 1e-12)
-  expect_mixguide_error(denoise(m, 1.3, 1, schedule_flow(), class = aim), "t")
+  expect_equal(denoise(m, 1.3, 1, guidance = aim),
+               (1.3 + (1 - exp(-2)) * score(m, 1.3, 1, guidance = aim)) / exp(-1),
+               tolerance = 1e-12)
+  expect_mixguide_error(denoise(m, 1.3, 1, schedule_flow(), aim), "t")
 })
 
 # ---- Components and points far away
@@ -544,7 +545,7 @@ test_that("components far apart are as right as any", {
       expect_lt(relative_error(score(plain$mixture, x), oracle_rows(f$score, x)), 1e-9)
       guided <- oracle_guided(plain, "a", 2, 1, 0, function(law) law$score)
       x <- plain$means[which(plain$class == "a")[1:2], , drop = FALSE] + rnorm(2 * d)
-      expect_lt(relative_error(score(plain$mixture, x, class = "a", strength = 2),
+      expect_lt(relative_error(score(plain$mixture, x, guidance = guidance("a", 2)),
                                oracle_rows(guided, x)), 1e-9)
       J <- matrix(score_jacobian(plain$mixture, x), 2)
       truth <- apply(x, 1, function(x) {

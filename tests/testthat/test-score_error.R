@@ -231,8 +231,7 @@ test_that("sweeps and summaries take a wrong score as samples do", {
 
 test_that("a wrong score sends no functions to workers, and gives the same bits in parts", {
   error <- score_error(bias = sin, noise = function(t) .1)
-  plan <- sampling_plan(m, 40, guidance("a", 1), sampler_ddim(4), schedule_ou(), NULL, "normal",
-                        NULL, "auto", FALSE, error = error)
+  plan <- sampling_plan(diffusion(m, guidance("a", 1), sampler_ddim(4), score_error = error), 40)
   aim <- plan_aim(plan, guidance("a", 1))
   job <- particle_job(plan, aim, c(1, 2))
   expect_false(any(rapply(job, is.function, how = "unlist")))

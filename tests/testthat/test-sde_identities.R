@@ -61,7 +61,7 @@ test_that("it prints, and refuses what it cannot do by name", {
   sides <- sde_identities(A2, "1", 1, 50, sampler_em(10))
   expect_output(print(sides), "by particles")
   expect_s3_class(as.data.frame(sides), "data.frame", exact = TRUE)
-  expect_mixguide_error(sde_identities(A2, "3"), "class")
+  expect_mixguide_error(sde_identities(A2, "3"), "guidance")
   expect_mixguide_error(sde_identities(A2, "1", "a"), "strength")
   expect_mixguide_error(sde_identities(A2, "1", 1, n = 1), "n")
   expect_mixguide_error(sde_identities(A2, "1", 1, sampler = sampler_ddim()), "sampler")

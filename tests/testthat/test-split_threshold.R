@@ -33,7 +33,7 @@ test_that("the guarantee and the threshold of a DDPM have the known digits", {
   mixture <- named_mixture("D3")
   x <- seq(.02, 6, .02)
   secant <- vapply(seq(0, 1, .02), function(t) {
-    pull <- score(mixture, x, t, class = "1") - score(mixture, x, t, class = "1", strength = 1)
+    pull <- score(mixture, x, t, guidance = "1") - score(mixture, x, t, guidance = guidance("1", 1))
     max(pull / x)
   }, 0)
   expect_lt(abs(max(secant) - 2 / split_threshold(2, 3)$global), 1e-4)
@@ -51,22 +51,29 @@ test_that("up to the guarantee no particle loses confidence, beyond some do", {
 })
 
 test_that("the Lyapunov sum has the known values, those of the Jacobians along the centre", {
-  lambda <- lyapunov_sum(c(100, 150), 2, 3, euler(100), horizon = 5)
+  lyapunov <- function(strength, sampler) {
+    split_threshold(2, 3, strength = strength, sampler = sampler, horizon = 5)$lyapunov
+  }
+  lambda <- lyapunov(c(100, 150), euler(100))
   expect_lt(max(abs(lambda - c(-6.29, 10.19))), .006)
   centre <- structure(matrix(0), log_density = 0)
   for (sampler in list(euler(20), sampler_ddim(20), sampler_exponential(20))) {
     run <- guided_sample(named_mixture("D3"), 1, guidance("1", 4), sampler, horizon = 5,
                          start = centre)
-    expect_equal(lyapunov_sum(4, 2, 3, sampler, horizon = 5), -run$log_density, tolerance = 1e-9)
+    expect_equal(lyapunov(4, sampler), -run$log_density, tolerance = 1e-9)
   }
   # stochastic steps have a slope, too: 1 - h - 2 strength h f
   t <- 5 - 0:49 / 10
   b <- 9 * exp(-2 * t)
   f <- b * 2 * exp(-b / 2) / (1 + 2 * exp(-b / 2))
-  expect_equal(lyapunov_sum(7, 2, 3, sampler_em(50, "uniform"), horizon = 5),
+  expect_equal(lyapunov(7, sampler_em(50, "uniform")),
                sum(log(abs(1 - .1 - 2 * 7 * .1 * f))))
-  expect_error(lyapunov_sum(1, 2, 3, sampler_heun(10)), "`sampler`.*one score",
-               class = "mixguide_error")
+  expect_error(lyapunov(1, sampler_heun(10)), "`sampler`.*one score", class = "mixguide_error")
+  # one row for each strength, whose thresholds are those without it
+  both <- as.data.frame(split_threshold(2, 3, .1, c(4, 7), sampler_em(50, "uniform"), horizon = 5))
+  expect_identical(both$lyapunov[2], lyapunov(7, sampler_em(50, "uniform")))
+  expect_identical(both[1, setdiff(names(both), c("strength", "lyapunov"))],
+                   as.data.frame(split_threshold(2, 3, .1)))
 })
 
 test_that("bad input is refused, and it prints", {
@@ -74,7 +81,15 @@ test_that("bad input is refused, and it prints", {
   expect_error(split_threshold(1:2, 1:3), "`rho`", class = "mixguide_error")
   expect_error(split_threshold(1, m = -1), "`m`", class = "mixguide_error")
   expect_error(split_threshold(1, step = 2), "`step`", class = "mixguide_error")
+<<<<<<< HEAD
   expect_error(lyapunov_sum("a", 2, 3), "`strength`", class = "mixguide_error")
   expect_output(print(split_threshold(2, 3)), "1.629")
+=======
+  expect_error(split_threshold(2, 3, strength = "a"), "`strength`", class = "mixguide_error")
+  expect_error(split_threshold(2, strength = 1), "`m`", class = "mixguide_error")
+  expect_error(split_threshold(1:2, 3, strength = 1:3), "`rho`", class = "mixguide_error")
+  expect_output(print(split_threshold(2, 3)), "1.6291")
+  expect_output(print(split_threshold(2, 3, strength = 1)), "lyapunov, by DDIM")
+>>>>>>> main
   expect_identical(class(as.data.frame(split_threshold(2))), "data.frame")
 })

@@ -1,7 +1,7 @@
 em <- function(n) sampler_em(n, "uniform")
 euler <- function(n) sampler_euler(n, "uniform")
 condition <- function(mixture, sampler, strength = 1, ...) {
-  rows <- step_condition(mixture, "1", sampler, horizon = 5, strength = strength, ...)
+  rows <- step_condition(mixture, guidance("1", strength), sampler, horizon = 5, ...)
   stats::setNames(split(rows, seq_len(4)), rows$claim)
 }
 two <- gaussmix(c(.5, .5), c(2, -2), 1)
@@ -9,16 +9,17 @@ two <- gaussmix(c(.5, .5), c(2, -2), 1)
 test_that("one-score steps have the coefficients of the literature", {
   h <- .1
   known <- list(list(euler(50), c(1 + h, h)), list(em(50), c(1 + h, 2 * h)),
-                list(sampler_exponential(50, FALSE, "uniform"), c(exp(h), expm1(h))),
-                list(sampler_exponential(50, TRUE, "uniform"), c(exp(h), 2 * expm1(h))))
+                list(sampler_exponential(50, "uniform"), c(exp(h), expm1(h))),
+                list(sampler_exponential(50, "uniform", stochastic = TRUE),
+                     c(exp(h), 2 * expm1(h))))
   for (case in known) {
-    step <- one_score_steps(case[[1]], time_grid(50, 5), schedule_ou())
+    step <- one_score_steps(case[[1]], time_grid(50, 5, "uniform"), schedule_ou())
     expect_equal(step$alpha, rep(case[[2]][1], 50))
     expect_equal(step$beta, rep(case[[2]][2], 50))
     expect_equal(step$t, 5 - 0:49 / 10)
     # whether written for one step or for all
     case[[1]]$vectorised <- FALSE
-    expect_equal(one_score_steps(case[[1]], time_grid(50, 5), schedule_ou()), step)
+    expect_equal(one_score_steps(case[[1]], time_grid(50, 5, "uniform"), schedule_ou()), step)
   }
   expect_null(one_score_steps(sampler_rk4(5), time_grid(5), schedule_ou()))
   expect_null(one_score_steps(sampler_dpmpp_2m(5), time_grid(5), schedule_ou()))
@@ -57,18 +58,20 @@ test_that("weights of the scores are those of the gain identity: log-odds to 1e-
 })
 
 test_that("with the identity as covariance the step may be any for DDIM, 1 and log 2 for DDPM", {
-  for (sampler in list(euler(1), euler(3), em(5), em(6), sampler_exponential(8, TRUE, "uniform"))) {
+  for (sampler in list(euler(1), euler(3), em(5), em(6),
+                       sampler_exponential(8, "uniform", stochastic = TRUE))) {
     row <- condition(two, sampler)$confidence
     expect_true(row$holds)
     expect_identical(row$strength, Inf)
   }
-  for (sampler in list(em(4), sampler_exponential(7, TRUE, "uniform"))) {
+  for (sampler in list(em(4), sampler_exponential(7, "uniform", stochastic = TRUE))) {
     row <- condition(two, sampler)$confidence
     expect_identical(c(row$holds, row$strength), c(NA, 0))
   }
   expect_identical(condition(two, em(50))$confidence$steps, 5)
   expect_identical(condition(two, em(2))$confidence$steps, 5)
-  expect_identical(condition(two, sampler_exponential(50, TRUE, "uniform"))$confidence$steps, 8)
+  expect_identical(condition(two, sampler_exponential(50, "uniform",
+                                                      stochastic = TRUE))$confidence$steps, 8)
   expect_identical(condition(two, euler(50))$confidence$steps, 1)
 })
 
@@ -188,7 +191,7 @@ test_that("nothing is said of other covariances or classes; one component has no
   zero <- condition(named_mixture("H3"), euler(9), strength = 0)
   expect_true(zero[["no fold"]]$holds)
   expect_identical(condition(two, euler(9), strength = 1e6)$monotone$steps, NA_real_)
-  given <- step_condition(two, "1", 1, sampler_em(grid = c(5, 2, 0)))
+  given <- step_condition(two, guidance("1", 1), sampler_em(grid = c(5, 2, 0)))
   expect_true(all(is.na(given$steps)))
 })
 
@@ -197,37 +200,40 @@ test_that("a capped strength keeps the class whole, whatever the strength", {
   mixture <- named_mixture("D3")
   for (sampler in list(euler(20), em(20))) for (claim in c("entropy", "no fold")) {
     if (sampler$stochastic && claim == "no fold") next
-    strength <- capped_strength(mixture, "1", 200, sampler, horizon = 5, claim = claim)
+    strength <- capped_strength(mixture, guidance("1", 200), sampler, horizon = 5, claim = claim)
     run <- guided_sample(mixture, 2000, guidance("1", strength), sampler, horizon = 5)
     expect_gt(mean(run$confidence), .85)
     if (claim == "no fold") expect_false(any(run$folded))
     plain <- guided_sample(mixture, 2000, guidance("1", 200), sampler, horizon = 5)
     expect_lt(mean(plain$confidence), .1)
   }
-  expect_identical(capped_strength(mixture, "1", .1, euler(50), horizon = 5)(2), .1)
-  expect_error(capped_strength(named_mixture("B2"), "1", 1), "covariances of the components differ",
+  expect_identical(capped_strength(mixture, guidance("1", .1), euler(50), horizon = 5)(2), .1)
+  expect_error(capped_strength(named_mixture("B2"), guidance("1", 1)),
+               "covariances of the components differ",
                class = "mixguide_error")
 })
 
 test_that("it prints what is known, and bad input is refused", {
-  x <- step_condition(named_mixture("C3"), "1", 1, em(50), horizon = 5)
+  x <- step_condition(named_mixture("C3"), guidance("1", 1), em(50), horizon = 5)
   expect_output(print(x), "\\[yes\\] no particle's confidence falls below")
   expect_output(print(x), "guidance any +5")
   expect_null(attr(as.data.frame(x), "setup"))
   expect_drawn(autoplot(x))
-  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), "1", 1, euler(5))),
+  expect_error(autoplot(step_condition(gaussmix(1, 0, 1), guidance("1", 1), euler(5))),
                class = "mixguide_error")
-  expect_error(step_condition(two, "1", strength = -1), "`strength`", class = "mixguide_error")
-  expect_error(step_condition(two, "3"), "`class`", class = "mixguide_error")
+  expect_error(step_condition(two, guidance("1", -1)), "`strength`", class = "mixguide_error")
+  expect_error(step_condition(two, "3"), "`guidance`", class = "mixguide_error")
   # one component: nothing to guide away from, but a stochastic sampler has no map
   alone <- gaussmix(1, 0, .01)
-  expect_identical(step_condition(alone, "1", 1, em(5))$holds, c(TRUE, TRUE, TRUE, NA))
-  expect_identical(step_condition(alone, "1", 1, sampler_ddim(5))$holds[4], TRUE)
+  expect_identical(step_condition(alone, guidance("1", 1), em(5))$holds, c(TRUE, TRUE, TRUE, NA))
+  expect_identical(step_condition(alone, guidance("1", 1), sampler_ddim(5))$holds[4], TRUE)
 })
 
 test_that("nothing is claimed of steps whose noise depends on the score", {
   m <- gaussmix(rep(1, 3), rbind(c(0, 0), c(1, 2), c(2, -.5)), .3)
-  found <- as.data.frame(step_condition(m, "1", 1, sampler_ddpm(40, "matched")))
+  found <- as.data.frame(step_condition(m, guidance("1", 1),
+                                        sampler_ddpm(40, variance = "matched")))
   expect_false(any(found$holds %in% TRUE))
-  expect_true(any(as.data.frame(step_condition(m, "1", 1, sampler_ddpm(40)))$holds %in% TRUE))
+  expect_true(any(as.data.frame(step_condition(m, guidance("1", 1),
+                                               sampler_ddpm(40)))$holds %in% TRUE))
 })

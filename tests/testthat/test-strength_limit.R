@@ -48,7 +48,7 @@ test_that("a strength that falls with the noise level bears more", {
   withr::local_seed(2)
   sampler <- sampler_em(50, "uniform")
   shape <- function(t) 1 / (1 + 9 * exp(-2 * t))
-  falling <- strength_limit(aligned(3), "1", sampler, horizon = 5, loss = 0, shape = shape)
+  falling <- strength_limit(aligned(3), guidance("1", shape), sampler, horizon = 5, loss = 0)
   expect_gt(falling$estimate, 20)
 })
 
@@ -75,9 +75,8 @@ test_that("it is found for several dimensions, classes of several components, an
 
 test_that("bad input is refused", {
   m <- aligned(3)
-  expect_error(strength_limit(m, "4"), "`class`", class = "mixguide_error")
+  expect_error(strength_limit(m, "4"), "`guidance`", class = "mixguide_error")
   expect_error(strength_limit(m, "1", range = c(2, 1)), "`range`", class = "mixguide_error")
-  expect_error(strength_limit(m, "1", shape = 2), "`shape`", class = "mixguide_error")
   expect_error(strength_limit(m, "1", loss = -1), "`loss`", class = "mixguide_error")
   expect_error(strength_limit(m, "1", sampler = "ddim"), "`sampler`", class = "mixguide_error")
 })

@@ -2,14 +2,15 @@
 
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 tables <- function() {
-  list(guidance_sweep(m, "a", 0:2, n = 50), guided_error(m, sampler_heun(10)),
-       information(m, c(.1, 1)), lipschitz(m, c(.1, 1)), second_moment(m, c(.1, 1)),
-       path_kl(m, sampler_exponential(10, TRUE)),
-       error_budget(m, sampler_exponential(10, TRUE), measure = FALSE),
-       guidance_scan(m, "a", steps = c(5, 10), strength = 0:1, n = 50),
-       step_condition(m, "a", 2), folding(m, "a", c(0, 2), sampler_ddim(10)),
+  list(guidance_sweep(m, "a", 0:2, n = 50), guided_error(m, sampler = sampler_heun(10)),
+       information(m, c(.1, 1)), lipschitz(m, c(.1, 1)), information(m, c(.1, 1),
+                                                                     quantity = "second_moment"),
+       path_kl(m, sampler = sampler_exponential(10, stochastic = TRUE)),
+       error_budget(m, sampler = sampler_exponential(10, stochastic = TRUE), measure = FALSE),
+       guidance_sweep(m, "a", steps = c(5, 10), strength = 0:1, n = 50),
+       step_condition(m, guidance("a", 2)), folding(m, "a", c(0, 2), sampler = sampler_ddim(10)),
        gain_bound(m, "a", 1, n = 3), sde_identities(m, "a", 1, n = 100, sampler = sampler_em(10)),
-       entropy_identity(m, "a", 1, n = 50), split_threshold(20, 3, .1),
+       entropy_identity(m, guidance = guidance("a", 1), n = 50), split_threshold(20, 3, .1),
        convergence_order(m, sampler_heun, steps = c(5, 10)))
 }
 
@@ -43,7 +44,7 @@ test_that("results bound by dplyr are plain, with the column of their names", {
 })
 
 test_that("a table without a picture of its own shows its estimates", {
-  x <- guided_error(m, sampler_heun(10))
+  x <- guided_error(m, sampler = sampler_heun(10))
   picture <- expect_drawn(autoplot(x))
   expect_identical(ggplot2::layer_data(picture)$x, x$estimate)
   expect_mixguide_error(autoplot(split_threshold(20, 3, .1)), "object")

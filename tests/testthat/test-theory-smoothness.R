@@ -79,20 +79,20 @@ test_that("with different covariances the derivative of the score grows without 
 
 test_that("on G1 every sampler has the known mean, variance and divergence after 100 steps", {
   check <- function(sampler, mean, var, kl, start = "exact") {
-    law <- guided_moments(named_mixture("G1"), sampler, horizon = 3, start = start)
+    law <- guided_moments(named_mixture("G1"), sampler = sampler, horizon = 3, start = start)
     expect_near(c(law$mean, law$cov), c(mean, var), 1e-12)
     expect_equal(law$kl, kl, tolerance = 1e-9)
   }
   check(sampler_em(100, "uniform"), 1.494595341743, .280249080095, 3.1928399023e-3)
-  check(sampler_exponential(100, TRUE, "uniform"), 1.5, .282658317265, 3.6189891371e-3)
-  check(sampler_ddpm(100, "scaled", grid = "uniform"), 1.5, .290706946054, 5.4136776601e-3)
-  check(sampler_ddpm(100, "large", grid = "uniform"), 1.5, .273786530219, 2.0039785337e-3)
+  check(sampler_exponential(100, "uniform", stochastic = TRUE), 1.5, .282658317265, 3.6189891371e-3)
+  check(sampler_ddpm(100, "uniform", variance = "scaled"), 1.5, .290706946054, 5.4136776601e-3)
+  check(sampler_ddpm(100, "uniform", variance = "large"), 1.5, .273786530219, 2.0039785337e-3)
   check(sampler_euler(100, "uniform"), 1.486570972631, .266843948858, 1.3780429772e-3)
   check(sampler_exponential(100, grid = "uniform"), 1.5, .261475261537, 4.9607697546e-4)
   check(sampler_heun(100, "uniform"), 1.500212256016, .249171420285, 2.8487632613e-6)
-  check(sampler_exponential(100, TRUE, "uniform"), 1.499170461110, .282658546644,
+  check(sampler_exponential(100, "uniform", stochastic = TRUE), 1.499170461110, .282658546644,
         3.6202532722e-3, "normal")
-  check(sampler_exponential(100, FALSE, "uniform"), 1.461776787688, .261962266190, 3.3263322831e-3,
+  check(sampler_exponential(100, "uniform"), 1.461776787688, .261962266190, 3.3263322831e-3,
         "normal")
 })
 
@@ -120,7 +120,8 @@ test_that("on A1 the solvers have the known errors on a grid uniform in log-SNR"
 })
 
 test_that("on B2 errors and orders are the known ones", {
-  error <- guided_error(named_mixture("B2"), smooth_samplers$EI(25, "uniform", 0), horizon = 3,
+  error <- guided_error(named_mixture("B2"), sampler = smooth_samplers$EI(25, "uniform", 0),
+                        horizon = 3,
                          start = "exact")
   expect_equal(total_variation(error), .1901, tolerance = 5e-4)
   expect_lt(max(abs(order_deviation("B2 uniform", c("Euler", "Heun"), c(25, 50)))), 1e-3)
@@ -131,7 +132,7 @@ test_that("the exponential grid has the known errors", {
     times <- exponential_times(theory_exponential$h[i])
     expect_length(times, theory_exponential$steps[i] + 1)
     for (sampler in c("EI", "ODE", "Heun")) {
-      error <- guided_error(named_mixture("A1"), smooth_samplers[[sampler]](1, times, 0),
+      error <- guided_error(named_mixture("A1"), sampler = smooth_samplers[[sampler]](1, times, 0),
                              start = "exact")
       expect_equal(total_variation(error), as.numeric(printed(theory_exponential[[sampler]])[i]),
                    tolerance = 1e-3)
@@ -149,7 +150,8 @@ test_that("the horizon is a trade-off: steps against the error of the start", {
   for (sampler in c("EI", "ODE", "Heun")) {
     tv <- vapply(horizon, function(t) {
       total_variation(guided_error(named_mixture("A1"),
-                                    smooth_samplers[[sampler]](60, "uniform", 0), horizon = t))
+                                    sampler = smooth_samplers[[sampler]](60, "uniform",
+                                                                         0), horizon = t))
     }, 0)
     expect_equal(tv, as.numeric(printed(theory_horizons[[sampler]])[shown]), tolerance = 1e-3)
     # the best of 1, 2 and 3 is another for each
@@ -163,8 +165,8 @@ test_that("correctors have the known costs and errors on A1, and do not beat the
   for (i in seq_len(nrow(rows))) {
     row <- rows[i, ]
     sampler <- corrector_sampler(row)
-    if (!is.na(row$scores)) expect_equal(score_evaluations(sampler), row$scores)
-    error <- guided_error(named_mixture("A1"), sampler)
+    if (!is.na(row$scores)) expect_equal(evaluations(sampler), row$scores)
+    error <- guided_error(named_mixture("A1"), sampler = sampler)
     tv[i] <- total_variation(error)
     expect_equal(tv[i], as.numeric(row$tv), tolerance = 1e-3)
     if (!is.na(row$kl)) expect_equal(divergence(error), as.numeric(row$kl), tolerance = 1e-4)
@@ -183,7 +185,7 @@ test_that("on one Gaussian the orders of KL are 2 and 4", {
 
 test_that("the path divergence falls half as fast as the divergence of the output", {
   path <- vapply(c(200, 400), function(n) {
-    x <- path_kl(named_mixture("A1"), smooth_samplers$EI(n, "uniform", 0), horizon = 3,
+    x <- path_kl(named_mixture("A1"), sampler = smooth_samplers$EI(n, "uniform", 0), horizon = 3,
                  start = "exact")
     x$estimate[x$quantity == "path_kl"]
   }, 0)

@@ -50,7 +50,7 @@ for (name in names(theory_tilt)) {
     rows <- theory_tilt[[name]]
     sampler <- sampler_rk4(120)
     for (i in seq_len(nrow(rows))) {
-      tilt <- tilted_law(named_mixture(name), "1", rows$strength[i])
+      tilt <- tilted_law(named_mixture(name), guidance("1", rows$strength[i]))
       expect_close(four_numbers(tilt), unlist(rows[i, 3:6]), 1e-5)
       law <- guided_law(named_mixture(name), guidance("1", rows$strength[i]), sampler,
                          horizon = 5, log_density = "divergence")
@@ -71,7 +71,7 @@ test_that("classes of several components and unequal widths are tilted as by int
   for (eta in c(-.5, .7, 6)) {
     f <- slow_tilt(eta)
     z <- slow_integral(f)
-    law <- tilted_law(mixed$mixture, "a", eta)
+    law <- tilted_law(mixed$mixture, guidance("a", eta))
     expect_equal(law$log_normaliser, log(z), tolerance = 1e-9)
     expect_equal(mean(law)[[1]], slow_integral(function(x) x * f(x)) / z, tolerance = 1e-9)
     # known between and beyond the nodes
@@ -84,15 +84,33 @@ test_that("strength 0 is the class, -1 the whole mixture, at any time", {
   for (t in c(0, .4)) {
     later <- diffuse(mixed$mixture, t)
     x <- seq(-4, 4, .5)
-    expect_equal(law_density(tilted_law(mixed$mixture, "a", 0, t), x),
+    expect_equal(law_density(tilted_law(mixed$mixture, "a", t), x),
                  dgaussmix(x, class_law(later, "a")), tolerance = 1e-10)
-    expect_equal(law_density(tilted_law(mixed$mixture, "a", -1, t), x), dgaussmix(x, later),
+    expect_equal(law_density(tilted_law(mixed$mixture, guidance("a", -1), t), x),
+                 dgaussmix(x, later),
                  tolerance = 1e-10)
   }
   # nothing to tilt by
-  one <- tilted_law(gaussmix(1, 2, 3), "1", 5)
+  one <- tilted_law(gaussmix(1, 2, 3), guidance("1", 5))
   expect_equal(c(mean(one), moments(one)$cov), c(x = 2, 3), tolerance = 1e-10)
   expect_equal(one$log_normaliser, 0)
+})
+
+test_that("the strength is that of the time, and without guidance there is no tilt", {
+  m <- mixed$mixture
+  x <- seq(-4, 4, .5)
+  falling <- guidance("a", function(t) 3 * exp(-t), interval = c(0, 1))
+  for (t in c(0, .4, 1.5)) {
+    later <- tilted_law(m, guidance("a", if (t > 1) 0 else 3 * exp(-t)), t)
+    expect_equal(law_density(tilted_law(m, falling, t), x), law_density(later, x),
+                 tolerance = 1e-12)
+  }
+  whole <- tilted_law(m, t = .4)
+  expect_equal(law_density(whole, x), dgaussmix(x, diffuse(m, .4)), tolerance = 1e-10)
+  expect_null(whole$log_confidence)
+  expect_equal(whole$log_normaliser, 0, tolerance = 1e-10)
+  expect_output(print(whole), "the mixture")
+  expect_drawn(autoplot(whole))
 })
 
 test_that("in the plane, and where more dimensions reduce to it, the density is the tilt", {
@@ -103,7 +121,7 @@ test_that("in the plane, and where more dimensions reduce to it, the density is 
   cases <- list(list(m4, "1"), list(plain$mixture, "a"), list(named_mixture("H3"), "1"))
   for (case in cases) {
     m <- case[[1]]
-    law <- tilted_law(m, case[[2]], 1.5)
+    law <- tilted_law(m, guidance(case[[2]], 1.5))
     x <- matrix(rnorm(20 * ncol(m$means)), 20)
     by_hand <- dgaussmix(x, class_law(m, case[[2]]), log = TRUE) +
       1.5 * log(rowSums(posterior(m, x)[, case[[2]], drop = FALSE]))
@@ -126,7 +144,11 @@ test_that("the reduced law of a sampler is compared with the reduced tilt", {
   distance <- function(m) {
     law <- guided_law(m, guidance("1", 1), sampler_rk4(40), start = "exact",
                        log_density = "divergence")
+<<<<<<< HEAD
     by_quantity(law_distance(law, tilted_law(m, "1", 1)))
+=======
+    law_distance(law, tilted_law(m, guidance("1", 1)))
+>>>>>>> main
   }
   flat <- distance(plane)
   expect_gt(flat$kl, .05)
@@ -135,16 +157,16 @@ test_that("the reduced law of a sampler is compared with the reduced tilt", {
 
 test_that("narrow components and large strengths are resolved", {
   m <- gaussmix(c(.5, .25, .25), c(0, 3, 3.01), c(1, 1e-4, 1), class = c("a", "a", "b"))
-  law <- tilted_law(m, "a", 2, nodes = NULL)
+  law <- tilted_law(m, guidance("a", 2), nodes = NULL)
   narrow <- integrate(function(x) law_density(law, x), 2.9, 3.1, subdivisions = 1000,
                       rel.tol = 1e-10)$value
   rest <- integrate(function(x) law_density(law, x), -12, 2.9, rel.tol = 1e-10)$value +
     integrate(function(x) law_density(law, x), 3.1, 12, rel.tol = 1e-10)$value
   expect_equal(narrow + rest, 1, tolerance = 1e-7)
-  law <- tilted_law(named_mixture("D3"), "1", 1e6)
+  law <- tilted_law(named_mixture("D3"), guidance("1", 1e6))
   expect_equal(confidence(law)$estimate, max(posterior(named_mixture("D3"), 0)[, "1"]),
                tolerance = 1e-5)
-  expect_warning(tilted_law(m, "a", 2, nodes = 51), "nodes")
+  expect_warning(tilted_law(m, guidance("a", 2), nodes = 51), "nodes")
 })
 
 test_that("guided samples leave the support of the class as the strength grows", {
@@ -157,18 +179,25 @@ test_that("guided samples leave the support of the class as the strength grows",
   exponent <- diff(log(reach)) / log(4)
   expect_true(all(exponent > .42 & exponent < .455))
   # the tilt grows like a logarithm
-  tilt <- vapply(c(8, 32, 128, 512), function(eta) mean(tilted_law(A2, "1", eta))[[1]], 0)
+  tilt <- vapply(c(8, 32, 128, 512), function(eta) mean(tilted_law(A2, guidance("1", eta)))[[1]], 0)
   expect_true(all(diff(tilt) > 0 & diff(tilt) < .6))
 })
 
 test_that("bad arguments are answered by name", {
   expect_mixguide_error(tilted_law(1, "1"), "mixture")
   expect_mixguide_error(tilted_law(A2, "3"), "class")
-  expect_mixguide_error(tilted_law(A2, "1", NA), "strength")
-  expect_mixguide_error(tilted_law(A2, "1", 1, t = -1), "t")
-  expect_mixguide_error(tilted_law(A2, "1", 1, nodes = 2), "nodes")
-  expect_mixguide_error(tilted_law(named_mixture("G4"), "1", 1), "mixture")
-  expect_error(tilted_law(gaussmix(c(.5, .5), 0:1, 0), "1", 1), class = "mixguide_error_singular")
+  expect_mixguide_error(tilted_law(A2, guidance("1", NA)), "strength")
+  expect_mixguide_error(tilted_law(A2, list("1")), "guidance")
+  for (odd in list(guidance("1", 1) + guidance("2"), guidance("1", 1, negative = "2"),
+                   guidance("1", 1, power = 1))) {
+    expect_mixguide_error(tilted_law(A2, odd), "guidance")
+  }
+  expect_mixguide_error(tilted_law(A2, guidance("1", 1), t = -1), "t")
+  expect_mixguide_error(tilted_law(A2, guidance("1", 1), nodes = 2), "nodes")
+  expect_mixguide_error(tilted_law(named_mixture("G4"), guidance("1", 1)), "mixture")
+  expect_error(tilted_law(gaussmix(c(.5, .5), 0:1, 0), guidance("1", 1)),
+               class = "mixguide_error_singular")
   # p(x)^3 / p(x | y)^2 has no integral if the class is the narrow one
-  expect_mixguide_error(tilted_law(gaussmix(c(.5, .5), 0:1, c(.1, 1)), "1", -3), "strength")
+  expect_mixguide_error(tilted_law(gaussmix(c(.5, .5), 0:1, c(.1, 1)), guidance("1", -3)),
+                        "guidance")
 })

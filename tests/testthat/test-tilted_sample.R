@@ -26,7 +26,8 @@ deviations <- function(run, law) {
 test_that("Feynman-Kac weights turn the ODE's law into the tilt, by quadrature to 1e-6", {
   for (eta in c(1, 2, 4)) {
     run <- tilted_sample(A2, 4001, guidance("1", eta), sampler_rk4(150), horizon = 6, exact = TRUE)
-    expect_lt(max(abs(weighted_moments(run) - moments_of_tilt(tilted_law(A2, "1", eta)))), 1e-6)
+    expect_lt(max(abs(weighted_moments(run) - moments_of_tilt(tilted_law(A2, guidance("1", eta))))),
+              1e-6)
     expect_identical(c(confidence(run)$method, entropy(run)$method, run$log_normaliser$method),
                      rep("quadrature", 3))
     expect_null(run$ancestor)
@@ -34,7 +35,7 @@ test_that("Feynman-Kac weights turn the ODE's law into the tilt, by quadrature t
 })
 
 test_that("weights of whole paths do so at any number of steps and by other guidance", {
-  truth <- moments_of_tilt(tilted_law(A2, "1", 2))
+  truth <- moments_of_tilt(tilted_law(A2, guidance("1", 2)))
   by <- function(guide, sampler, ...) {
     weighted_moments(tilted_sample(A2, 4001, guide, sampler, horizon = 5, exact = TRUE,
                                    weights = "path", ...))
@@ -66,7 +67,7 @@ test_that("the SDE's particles, weighted, have the tilt's moments; unweighted th
   # guidance.md 3(d): 4e4 particles, 400 steps, strength 2: 1.757 without weights
   run <- tilted_sample(A2, 4e4, guidance("1", 2), sampler_em(400, "uniform"), horizon = 6,
                        start = "exact", resample = 0, key = c(5, 6))
-  law <- tilted_law(A2, "1", 2)
+  law <- tilted_law(A2, guidance("1", 2))
   # the tail is too heavy for standard errors that could be trusted, which it says
   expect_match(confidence(run)$note, "heavy tail")
   run$heavy <- NULL
@@ -83,7 +84,7 @@ test_that("the SDE's particles, weighted, have the tilt's moments; unweighted th
 
 test_that("between ODE and SDE the Feynman-Kac weights are the same", {
   withr::local_seed(12)
-  law <- tilted_law(A2, "1", 1)
+  law <- tilted_law(A2, guidance("1", 1))
   run <- tilted_sample(A2, 4000, guidance("1", 1), sampler_ddim(200, eta = .5), resample = 0)
   expect_lt(max(abs(deviations(run, law))), 4.5)
   # without weights it is neither
@@ -104,8 +105,8 @@ test_that("particles that overflow have no weight", {
 
 test_that("standard errors of weighted means are honest", {
   withr::local_seed(3)
-  law <- tilted_law(A2, "1", .5)
-  for (sampler in list(sampler_em(15, "uniform"), sampler_ddpm(15, "large"))) {
+  law <- tilted_law(A2, guidance("1", .5))
+  for (sampler in list(sampler_em(15, "uniform"), sampler_ddpm(15, variance = "large"))) {
     z <- vapply(1:50, function(i) {
       deviations(tilted_sample(A2, 1000, guidance("1", .5), sampler, weights = "path",
                                resample = 0), law)
@@ -117,7 +118,7 @@ test_that("standard errors of weighted means are honest", {
 test_that("resampling keeps the weights right, in more dimensions and for several classes", {
   withr::local_seed(4)
   m <- gaussmix(c(.3, .3, .4), rbind(c(-1, 0), c(1, .5), c(.5, -1)), .8, class = c("a", "b", "c"))
-  law <- tilted_law(m, c("a", "b"), 1)
+  law <- tilted_law(m, guidance(c("a", "b"), 1))
   runs <- lapply(1:25, function(i) {
     tilted_sample(m, 500, guidance(c("a", "b"), 1), sampler_em(20), weights = "path",
                   resample = .9)
@@ -185,7 +186,7 @@ test_that("a guided step is a conditional step of the ODE and a Langevin step of
     rate <- schedule$diffusion2(t)
     predicted <- step(sampler_euler, 0)
     # s_y + 2 eta g is the score of the tilt with 2 eta
-    corrected <- h * rate / 2 * score(flat, x, t, schedule, "a", 2 * 1.7) +
+    corrected <- h * rate / 2 * score(flat, x, t, schedule, guidance("a", 2 * 1.7)) +
       sqrt(h * rate) * z[, , 1]
     expect_equal(guided, predicted + corrected, tolerance = 1e-12)
   }

@@ -16,8 +16,9 @@ test_that("every grid falls from the horizon to the end in the given number of s
 })
 
 test_that("the spacing of each grid is the one documented", {
-  expect_equal(time_grid(4, 5), c(5, 3.75, 2.5, 1.25, 0))
+  expect_equal(time_grid(4, 5, "uniform"), c(5, 3.75, 2.5, 1.25, 0))
   expect_equal(time_grid(4, 5, "quadratic"), 5 * c(1, .75, .5, .25, 0)^2)
+  expect_identical(time_grid(4, 5), time_grid(4, 5, "quadratic"))
   expect_equal(time_grid(2, 5, "quadratic", end = 1), c(5, 2, 1))
 
   times <- time_grid(20, type = "logsnr", end = .01, schedule = schedule_cosine())
@@ -69,10 +70,10 @@ test_that("the grid of Karras et al. is theirs in sigma = b/a", {
 })
 
 test_that("whole times of a discrete schedule are hit exactly", {
-  schedule <- schedule_ddpm(rep(.99, 300))
-  expect_identical(time_grid(300, schedule = schedule), as.double(300:0))
-  expect_identical(time_grid(299, end = 1, schedule = schedule), as.double(300:1))
-  expect_identical(time_grid(100, schedule = schedule), as.double(seq(300, 0, -3)))
+  uniform <- function(...) time_grid(..., type = "uniform", schedule = schedule_ddpm(rep(.99, 300)))
+  expect_identical(uniform(300), as.double(300:0))
+  expect_identical(uniform(299, end = 1), as.double(300:1))
+  expect_identical(uniform(100), as.double(seq(300, 0, -3)))
 })
 
 test_that("times given by the user are checked and returned", {

@@ -238,7 +238,9 @@ test_that("DDRM's own start knows the observation, where the noise of the start 
   gap <- vapply(c(FALSE, TRUE), function(informed) {
     set.seed(1)
     run <- conditional_sample(m, 2000, y, zero_shot_ddrm(eta_b = .3, informed = informed),
-                            schedule_ou(), sampler_ddpm(4, "scaled", end = .01), horizon = .5)
+                            schedule = schedule_ou(), sampler = sampler_ddpm(4, end = .01,
+                                                                             variance = "scaled"),
+                            horizon = .5)
     abs(mean(run$x[, 1]) - law$mean[1])
   }, 0)
   expect_lt(gap[2], gap[1])

@@ -11,7 +11,8 @@ test_that("zero-shot imputation is too wide on real data, exact imputation cover
   rows <- vapply(seq_len(nrow(test)), function(i) {
     seen <- test[i, -1]
     exact <- qgaussmix(c(.05, .95), condition(mixture, seen))
-    run <- conditional_sample(mixture, 100, observation(seen), zero_shot_ddnm(), schedule_etc(30))
+    run <- conditional_sample(mixture, 100, observation(seen), zero_shot_ddnm(),
+                              schedule = schedule_etc(30))
     zero_shot <- stats::quantile(run$x[, "Ozone"], c(.05, .95))
     c(exact = exact[1] <= test[i, 1] & test[i, 1] <= exact[2], width = diff(exact),
       zero_shot_width = unname(diff(zero_shot)))
@@ -25,6 +26,7 @@ test_that("zero-shot imputation is too wide on real data, exact imputation cover
   expect_identical(about$method, "exact")
   expect_gt(about$estimate, .3)
   # without draws
-  law <- conditional_moments(mixture, observation(test[1, -1]), zero_shot_ddnm(), schedule_etc(30))
+  law <- conditional_moments(mixture, observation(test[1, -1]), zero_shot_ddnm(),
+                             schedule = schedule_etc(30))
   expect_gt(law$cov["Ozone", "Ozone"], 1.3 * law$target$cov["Ozone", "Ozone"])
 })

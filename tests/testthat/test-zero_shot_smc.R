@@ -2,7 +2,7 @@
 
 m2 <- named_mixture("M2")
 given <- observation(.8, cbind(1, .5), .3^2)
-to_data <- sampler_ddpm(NULL, "scaled")
+to_data <- sampler_ddpm(NULL, variance = "scaled")
 
 test_that("TDS estimates the evidence of its own chain without bias", {
   schedule <- schedule_etc(30)
@@ -10,7 +10,8 @@ test_that("TDS estimates the evidence of its own chain without bias", {
   chain <- guided_sample(m2, 1e5, sampler = to_data, schedule = schedule)$x
   truth <- dnorm(.8, chain %*% c(1, .5), .3)
   for (v in c(1, 8)) {
-    run <- conditional_sample(m2, 500, given, zero_shot_tds(16, v), schedule, to_data)
+    run <- conditional_sample(m2, 500, given, zero_shot_tds(16, v), schedule = schedule,
+                              sampler = to_data)
     z <- exp(run$log_evidence)
     se <- sqrt(var(z) / 500 + var(truth) / 1e5)
     expect_lt(abs(mean(z) - mean(truth)) / se[1], 4.5)
@@ -23,7 +24,8 @@ test_that("the evidence is the density of y, whatever the units of H", {
   y <- observation(c(2, 1), diag(c(3, .5)), c(.5, .2))
   set.seed(2)
   log_p <- sum(dnorm(c(2, 1), c(1.5, 0), sqrt(c(9, .25) + c(.5, .2)), log = TRUE))
-  run <- conditional_sample(m, 50, y, zero_shot_tds(32), schedule_etc(300), to_data)
+  run <- conditional_sample(m, 50, y, zero_shot_tds(32), schedule = schedule_etc(300),
+                            sampler = to_data)
   expect_equal(mean(run$log_evidence), log_p, tolerance = .01)
   expect_gt(min(run$ess$ess), 28)
 })
@@ -48,7 +50,8 @@ test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and
   m <- gaussmix(1, t(c(0, .5, 0)), S)
   for (noise in list(c(.5, .01), 0)) {
     y <- observation(c(.8, -.3), 1:2, noise)
-    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule_etc(80), to_data)
+    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
+                              sampler = to_data)
     exact <- moments(exact_posterior(m, y))
     sd <- sqrt(pmax(diag(exact$cov), 1e-3))
     expect_lt(max(abs(colMeans(run$x) - exact$mean) / sd), .25)
@@ -64,7 +67,8 @@ test_that("more particles come closer", {
   right <- exact_posterior(m, y)$weights[2]
   share <- function(particles) {
     set.seed(5)
-    run <- conditional_sample(m, 400, y, zero_shot_tds(particles), schedule_etc(60), to_data)
+    run <- conditional_sample(m, 400, y, zero_shot_tds(particles), schedule = schedule_etc(60),
+                              sampler = to_data)
     mean(run$x[, 2] > 0)
   }
   error <- abs(vapply(c(1, 32), share, 0) - right)
@@ -100,7 +104,8 @@ test_that("runs in several chunks are those in one", {
   y <- observation(.5, 1, .5)
   # 2^20 numbers: 64 sets of 48 particles in 300 dimensions
   draw <- function(n) {
-    conditional_sample(m, n, y, zero_shot_mcgdiff(48), schedule_etc(10), to_data, key = c(1, 2))
+    conditional_sample(m, n, y, zero_shot_mcgdiff(48), schedule = schedule_etc(10),
+                       sampler = to_data, key = c(1, 2))
   }
   run <- draw(70)
   few <- draw(60)
@@ -115,8 +120,9 @@ test_that("the evidence counts what is noise alone", {
   y <- c(1, -.2, .3)
   truth <- dgaussmix(t(y), observed_law(m, H, R), log = TRUE)
   set.seed(5)
-  run <- conditional_sample(m, 50, observation(y, H, R), zero_shot_tds(32), schedule_etc(300),
-                          to_data)
+  run <- conditional_sample(m, 50, observation(y, H, R), zero_shot_tds(32),
+                            schedule = schedule_etc(300),
+                          sampler = to_data)
   expect_lt(abs(mean(run$log_evidence) - truth), .04)
 })
 
@@ -127,7 +133,7 @@ test_that("MCGdiff resamples at every step if asked, and then few particles do w
   y <- observation(1.2, 1, .2)
   exact <- moments(exact_posterior(m, y))
   own <- zero_shot_mcgdiff(100, resampling = "every step")
-  run <- conditional_sample(m, 300, y, own, schedule_etc(50), to_data)
+  run <- conditional_sample(m, 300, y, own, schedule = schedule_etc(50), sampler = to_data)
   expect_identical(run$ess$resampled, c(rep(1, 50), 0))
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .3)
   expect_output(print(own), "resampling = every step")
@@ -155,11 +161,13 @@ test_that("the last step of MCGdiff may have no noise", {
   m <- gaussmix(1, t(c(0, .5)), matrix(c(1, .7, .7, 1), 2))
   y <- observation(1.2, 1, .2)
   exact <- moments(exact_posterior(m, y))
-  quiet <- sampler_ddpm(NULL, "posterior")
-  run <- conditional_sample(m, 500, y, zero_shot_mcgdiff(32), schedule_etc(80), quiet)
+  quiet <- sampler_ddpm(NULL, variance = "posterior")
+  run <- conditional_sample(m, 500, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
+                            sampler = quiet)
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .2)
   expect_lt(max(abs(cov(run$x) - exact$cov)), .2)
-  expect_mixguide_error(conditional_sample(m, 2, y, zero_shot_tds(4), schedule_etc(20), quiet),
+  expect_mixguide_error(conditional_sample(m, 2, y, zero_shot_tds(4), schedule = schedule_etc(20),
+                                           sampler = quiet),
                         "sampler")
 })
 

@@ -1,0 +1,143 @@
+m <- gaussmix(c(.3, .7), cbind(u = c(-1, 1)), .5, class = c("a", "b"))
+one <- gaussmix(1, cbind(u = 1), .5)
+guide <- guidance("a", 2)
+ode <- sampler_ddim(8)
+sde <- sampler_em(8, "uniform")
+key <- c(3, 4)
+
+# Every function that takes a diffusion: what it is asked here, the diffusion, and its other
+# arguments.
+asked <- function() {
+  ddpm <- sampler_ddpm(NULL, end = 1, variance = "scaled")
+  y <- observation(.5, H = 1, noise = .1)
+  list(
+    guided_sample = list(list(m, guide, ode), n = 20),
+    guided_summary = list(list(m, guide, ode), n = 20),
+    guided_law = list(list(m, guide, ode)),
+    guided_error = list(list(m, guide, ode)),
+    guided_moments = list(list(one, NULL, ode)),
+    guidance_sweep = list(list(m, guide, ode), strength = 0:1, n = 20),
+    coupled_paths = list(list(m, guide, ode), strength = 0:1, n = 20),
+    bifurcation = list(list(m, guide, ode), strength = 0:1, n = 20),
+    folding = list(list(m, guide, ode), strength = 0:1, n = 101),
+    gain_bound = list(list(m, guide, ode), strength = 1, n = 5),
+    tilted_sample = list(list(m, guide, sde), n = 20),
+    sde_identities = list(list(m, guide, sde), strength = 1, n = 20),
+    entropy_identity = list(list(m, guide, sampler_rk4(8)), n = 20),
+    strength_limit = list(list(m, guide, ode), range = c(1, 2), n = 20),
+    step_condition = list(list(m, guide, ode)),
+    guidance_condition = list(list(m, guide, ode)),
+    fokker_planck = list(list(m, guide, ode), nodes = 60, steps = 20),
+    path_kl = list(list(m, NULL, sde)),
+    error_budget = list(list(m, NULL, sde)),
+    conditional_sample = list(list(m, NULL, ddpm, schedule_etc(10)), n = 20, observation = y,
+                              method = zero_shot_bo()),
+    conditional_moments = list(list(one, NULL, ddpm, schedule_etc(10)), observation = y,
+                               method = zero_shot_bo())
+  )
+}
+
+test_that("whoever knows guided_sample() can guess every other call", {
+  parts <- c("mixture", "guidance", "sampler", "schedule", "horizon", "start", "score_error", "key")
+  expect_identical(names(formals(diffusion)), parts)
+  for (name in names(asked())) {
+    f <- getExportedValue("mixguide", name)
+    case <- asked()[[name]]
+    given <- stats::setNames(case[[1]], parts[seq_along(case[[1]])])
+    rest <- case[-1]
+    d <- do.call(diffusion, c(given, list(key = key)))
+    answer <- function(...) {
+      result <- suppressWarnings(f(...))
+      utils::capture.output(if (is.list(result)) print(result))
+    }
+    by_object <- do.call(answer, c(list(d), rest))
+    by_names <- do.call(answer, c(given, rest, list(key = key)))
+    expect_identical(by_names, by_object, label = name)
+    if (!identical(given$mixture, one)) {
+      changed <- do.call(answer, c(list(diffusion(m)), given[-1], rest, list(key = key)))
+      expect_identical(changed, by_object, label = name)
+    }
+    # all say by which sampler, or that time is continuous
+    if (!name %in% c("guided_moments", "conditional_moments", "guidance_condition", "gain_bound",
+                     "fokker_planck")) {
+      expect_match(paste(by_object, collapse = " "), given$sampler$label, fixed = TRUE,
+                   label = name)
+    }
+    expect_error(do.call(f, c(list(d), rest, list(sampeler = ode))),
+                 "did you mean `sampler`", class = "mixguide_error", label = name)
+    expect_error(do.call(f, c(list(3), rest)), "`mixture`", class = "mixguide_error", label = name)
+  }
+})
+
+test_that("what an analysis cannot take into account is refused", {
+  wrong <- diffusion(m, guide, ode, score_error = score_error(scale = 1.1))
+  for (f in list(strength_limit, step_condition, folding, gain_bound, fokker_planck,
+                 coupled_paths, tilted_sample, sde_identities)) {
+    expect_error(f(wrong), "`score_error` must be NULL", class = "mixguide_error")
+  }
+  for (f in list(path_kl, error_budget, plan_sampler)) {
+    expect_error(f(diffusion(m, guide, sde)), "`guidance` must be NULL", class = "mixguide_error")
+  }
+  for (f in list(strength_limit, step_condition, coupled_paths)) {
+    expect_mixguide_error(f(m), "guidance")
+    expect_mixguide_error(f(m, guidance("a", 1) + guidance("b", 1)), "guidance")
+  }
+})
+
+test_that("what was not given is chosen anew when something else changes", {
+  far <- gaussmix(c(.5, .5), c(140, 170), 25, c("a", "b"))
+  d <- diffusion(m)
+  expect_identical(update(d, mixture = far)$horizon, diffusion(far)$horizon)
+  expect_identical(update(d, schedule = schedule_etc(10))$sampler$name, "ddim")
+  expect_identical(update(d, sampler = ode)$sampler, ode)
+  expect_null(update(diffusion(m, guide), guidance = NULL)$guidance)
+  expect_identical(update(diffusion(m, horizon = 2), sampler = ode)$horizon, 2)
+  expect_equal(as.numeric(guided_sample(diffusion(m, key = key), 5)$key), key)
+  expect_error(update(d, smapler = ode), "did you mean `sampler`", class = "mixguide_error")
+  expect_error(guided_sample(d, 5, guide, ode, schedule_ou(), 5, "normal", NULL, key, 1),
+               "an argument too many", class = "mixguide_error")
+  expect_error(guided_sample(replace(d, "mixture", list(1)), 5), "`mixture`",
+               class = "mixguide_error")
+  expect_identical(diffusion(m, "a")$guidance, guidance("a"))
+  expect_mixguide_error(diffusion(m, "z"), "guidance")
+  expect_mixguide_error(diffusion(m, start = "nowhere"), "start")
+})
+
+test_that("the default sampler is right on any schedule: its ends are those of continuous time", {
+  narrow <- gaussmix(c(.5, .3, .2), rbind(c(-1, 0), c(1, 1), c(1.2, 1)),
+                     list(diag(2), diag(c(1e-2, 1e-2)), diag(c(1, 1e-2))), c("a", "b", "b"))
+  schedules <- list(schedule_ou(), schedule_vp(), schedule_cosine(), schedule_ve(), schedule_flow(),
+                    schedule_subvp())
+  for (schedule in schedules) for (strength in c(0, 4)) {
+    d <- diffusion(narrow, guidance("b", strength), schedule = schedule, key = key)
+    fine <- update(d, sampler = sampler_rk4(1000, "logsnr", end = 1e-6))
+    x <- suppressWarnings(guided_sample(d, 100, log_density = "none")$x)
+    limit <- suppressWarnings(guided_sample(fine, 100, log_density = "none")$x)
+    expect_lt(sqrt(mean((x - limit)^2)), .003 * mean(apply(limit, 2, sd)))
+  }
+  # point masses and discrete steps need no other arguments
+  points <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, 1)), 0, c("a", "b"))
+  run <- guided_sample(points, 50, guidance("a", 1))
+  expect_lt(max(abs(t(run$x) - c(-1, 0))), .05)
+  for (schedule in list(schedule_etc(100), schedule_ddpm(exp(-(1:500) / 100)))) {
+    expect_true(all(is.finite(guided_sample(m, 10, guide, schedule = schedule)$x)))
+  }
+})
+
+test_that("a key settles what any analysis draws, and leaves R's generator alone", {
+  wide <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 0, 1)), diag(c(1, .5, .3)), c("a", "b"))
+  d <- diffusion(wide, NULL, sampler_heun(10), key = key)
+  set.seed(1)
+  before <- .Random.seed
+  once <- guided_error(d, n = 200)
+  expect_identical(.Random.seed, before)
+  expect_identical(guided_error(d, n = 200), once)
+  expect_false(identical(guided_error(update(d, key = NULL), n = 200)$estimate, once$estimate))
+  aimed <- diffusion(m, "a", key = key)
+  expect_identical(gain_bound(aimed, strength = 1, n = 4), gain_bound(aimed, strength = 1, n = 4))
+  withr::with_preserve_seed({
+    rm(.Random.seed, envir = globalenv())
+    guided_error(d, n = 20)
+    expect_false(exists(".Random.seed", globalenv(), inherits = FALSE))
+  })
+})
