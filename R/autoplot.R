@@ -146,31 +146,15 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
               gain = paste("gain in confidence over strength", format(object$strength[1])),
               entropy = "differential entropy (nats)",
               fraction_down = "share of the paths that lose confidence")
-<<<<<<< HEAD
-  long <- tidy.mixguide_table(object)
-  long <- long[long$quantity %in% names(panels), ]
-  long$panel <- factor(panels[long$quantity], panels)
-  long$bound <- long$quantity == "entropy" & !is.na(object$folded) & object$folded > 0
-  long <- long[!is.na(long$estimate), ]
-  breaks <- unique(object$strength)
-  exact <- all(object$method != "Monte Carlo")
-  particles <- if (!is.null(setup)) paste(" of", number(setup$n), "coupled particles")
-  ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
-    geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
-               linetype = "22", colour = "grey50") +
-    (if (nrow(object) > 1) geom_line(colour = ink)) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se,
-                      ymax = .data$estimate + 2 * .data$se),
-                  long[!exact & long$se > 0, ], colour = ink,
-=======
   quantity <- check_choice(quantity, names(panels), "quantity")
   keys <- sweep_keys(object)
   if (identical(keys, "steps")) return(sweep_map(object, quantity))
   setup <- attr(object, "setup")
   baseline <- object$strength[1]
-  long <- sweep_long(object, names(panels))
-  long$panel <- factor(panels[long$term], panels)
-  long$bound <- long$term == "entropy" & !is.na(object$folded) & object$folded > 0
+  long <- tidy.mixguide_table(object)
+  long <- long[long$quantity %in% names(panels), ]
+  long$panel <- factor(panels[long$quantity], panels)
+  long$bound <- long$quantity == "entropy" & !is.na(object$folded) & object$folded > 0
   long$run <- do.call(paste, c(if (length(keys)) object[keys] else list(rep("", nrow(object))),
                                sep = ", "))
   long$run <- factor(long$run, unique(long$run))
@@ -179,13 +163,12 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
   exact <- all(object$method != "Monte Carlo")
   one <- nlevels(long$run) == 1
   ggplot(long, aes(asinh(.data$strength), .data$estimate, colour = .data$run)) +
-    (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$term), ],
+    (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
                          linetype = "22", colour = "grey50")) +
     (if (length(breaks) > 1) geom_line()) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$std.error,
-                      ymax = .data$estimate + 2 * .data$std.error),
-                  long[!exact & long$std.error > 0, ],
->>>>>>> main
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se,
+                      ymax = .data$estimate + 2 * .data$se),
+                  long[!exact & long$se > 0, ],
                   width = diff(range(asinh(breaks))) / 40) +
     geom_point(aes(shape = .data$bound), fill = "white", size = 1.8) +
     # a share that is 0 throughout still needs an axis
@@ -634,13 +617,6 @@ run_words <- function(object, aim) {
 }
 
 schedule_words <- function(run) paste0(format(run$schedule), coordinate_words(run$mixture))
-
-# The lines of a head that say which process it is.
-run_lines <- function(run, start = NULL) {
-  c(format(run$sampler),
-    paste0(schedule_words(run), ", from t = ", format(run$horizon, digits = 4),
-           if (is.character(start)) paste0(", start ", start[1])))
-}
 
 fault_words <- function(faults) if (length(faults)) paste0("Warning: ", faults)
 

@@ -8,8 +8,8 @@
 #'   [guided_law()]. Otherwise particles meet the same noise under all strengths.
 #'
 #' @inheritParams guidance_sweep
-#' @param guidance A class or several, or a [guidance()] whose strength, if it is a function of time,
-#'   is multiplied by each of the strengths.
+#' @param guidance A class or several, or a [guidance()] whose strength, if it is a function of
+#'   time, is multiplied by each of the strengths.
 #' @param sampler A [sampler()]; `NULL` for that of the diffusion.
 #' @param strength Numbers, in increasing order.
 #' @param variable Name or number of the variable to show.
@@ -86,17 +86,10 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
   structure(list(density = density, edges = edges, path = path,
                  method = if (exact == "particles") "Monte Carlo" else "quadrature",
                  variable = variable_labels(mixture)[column], mixture = mixture,
-<<<<<<< HEAD
-                 class = label_text(class), sampler = sampler, schedule = schedule,
-                 horizon = times[1],
-                 n = if (exact != "law") length(runs[[1]]$x), key = key, faults = faults),
-            class = object_class("bifurcation"))
-=======
                  class = shaped$class, sampler = sampler, schedule = d$schedule,
                  horizon = d$horizon, n = if (exact != "law") length(runs[[1]]$x), key = d$key,
                  faults = faults),
-            class = "bifurcation")
->>>>>>> main
+            class = object_class("bifurcation"))
 }
 
 # The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the

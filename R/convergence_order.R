@@ -67,41 +67,23 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
   }
   samplers <- sampler_makers(samplers, steps)
   rows <- lapply(names(samplers), function(name) {
-<<<<<<< HEAD
-    each <- lapply(steps, function(n) {
-      sampler <- check_sampler(samplers[[name]](n), "samplers")
-      begin <<- sampler_times(sampler, schedule, horizon, mixture)[1]
-      cost <- score_evaluations(sampler, schedule, horizon)
-      error <- as.data.frame(guided_error(mixture, sampler, schedule, horizon, start, ...))
-      data.frame(sampler = name, quantity = error$quantity, steps = n, evaluations = cost,
-                 error[ESTIMATE], stringsAsFactors = FALSE)
-=======
     each <- lapply(steps, function(count) {
       setting <- change_diffusion(d, list(sampler = check_sampler(samplers[[name]](count),
                                                                   "samplers")))
       error <- as.data.frame(guided_error(setting, method = method, n = n, nodes = nodes))
       data.frame(sampler = name, quantity = error$quantity, steps = count,
                  evaluations = evaluations(setting$sampler, d$schedule, setting$horizon),
-                 error[c("estimate", "se", "method")], stringsAsFactors = FALSE)
->>>>>>> main
+                 error[ESTIMATE], stringsAsFactors = FALSE)
     })
     each <- do.call(rbind, each)
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))
   })
   rows <- do.call(rbind, rows)
-<<<<<<< HEAD
-  setup <- list(mixture = mixture, schedule = schedule, horizon = begin, start = start)
   new_table(rows, "convergence_order",
-            c(format(mixture),
-              paste0(format(schedule), ", from t = ", format(begin),
-                     if (is.character(start)) paste0(" (", start[1], " start)"), "; ",
-                     se_words(rows))),
-            setup, labels = DIVERGENCES)
-=======
-  rownames(rows) <- NULL
-  structure(rows, class = table_class("convergence_order"),
-            setup = d[c("mixture", "schedule", "horizon", "start")])
->>>>>>> main
+            c(format(d$mixture),
+              paste0(schedule_words(d), ", from t = ", format(d$horizon), ", start ",
+                     start_words(d$start), "; ", se_words(rows))),
+            setup_of(d), labels = DIVERGENCES)
 }
 
 # The errors of one sampler in one quantity, by rising numbers of steps.

@@ -64,7 +64,7 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
                    check_score_error(score_error)
                  },
                  key = check_key(key), times = times, given = given),
-            class = "diffusion")
+            class = object_class("diffusion"))
 }
 
 default_sampler <- function(schedule, horizon = NULL) {
@@ -140,7 +140,9 @@ update.diffusion <- function(object, ...) {
 # The lines that say what was run, in every print.
 diffusion_lines <- function(x) {
   c(guidance = if (is.null(x$guidance)) "none" else format(x$guidance),
-    score = if (!is.null(x$score_error)) format(x$score_error),
+    score = if (is.function(x$score_error)) "a function" else {
+      if (!is.null(x$score_error)) format(x$score_error)
+    },
     sampler = format(x$sampler),
     schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4), ", start ",
                       start_words(x$start)))
@@ -163,10 +165,23 @@ print.diffusion <- function(x, ...) {
   invisible(x)
 }
 
-print_diffusion_lines <- function(x) {
+print_diffusion_lines <- function(x) writeLines(paste0("  ", process_lines(x)))
+
+# The same as the lines of a head, without some, and some by other words.
+process_lines <- function(x, without = character(), ...) {
   lines <- diffusion_lines(x)
-  writeLines(paste0("  ", formatC(paste0(names(lines), ":"), width = -10), lines))
-  note_all_classes(x$mixture, x$guidance$class)
+  words <- unlist(list(...))
+  lines[names(words)] <- words
+  lines <- lines[setdiff(names(lines), without)]
+  c(paste0(formatC(paste0(names(lines), ":"), width = -10), lines),
+    if (!"guidance" %in% without) all_classes_note(x$mixture, x$guidance$class))
+}
+
+# What made a table, of an experiment, and what else there is to say of it.
+setup_of <- function(d, ...) {
+  c(unclass(d)[c("mixture", "guidance", "sampler", "schedule", "horizon", "times", "score_error",
+                 "key")],
+    list(start = start_words(d$start), class = d$guidance$class, ...))
 }
 
 # What is wrong with the start and the steps of a diffusion (see ?horizon).

@@ -19,23 +19,13 @@
 #' the discretisation and, both being averages over the same particles, their standard errors.
 #'
 #' @inheritParams guided_sample
-<<<<<<< HEAD
-#' @param class Label of the class to guide to, or several labels for their union.
-#' @param strength A number: the strength of the guidance.
-#' @param sampler A deterministic sampler of the ODE, with many or high-order steps.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
+#'   towards one class, of one strength; a deterministic `sampler` of the ODE, with many or
+#'   high-order steps.
 #' @return A table of estimates ([mixguide_table]) of class `entropy_identity`: the rows
 #'   `"log_density"` and `"trace_formula"` of the column `quantity` are the entropy both ways; the
 #'   rows `"start"`, `"flow"` (both exact) and `"guidance"` (Monte Carlo) are the terms of the
 #'   formula.
-=======
-#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
-#'   towards one class, of one strength; a deterministic `sampler` of the ODE, with many or
-#'   high-order steps.
-#' @return A data frame of class `entropy_identity` with columns `way` (`"log-density"`, `"trace
-#'   formula"`), `estimate`, `se` and `method`; its attribute `terms` is a vector of the terms of
-#'   the formula: `start`, `flow` (both exact) and `guidance` (Monte Carlo, with the same standard
-#'   error as the whole).
->>>>>>> main
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, covariances that
 #'   differ and stochastic samplers.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, for the conclusion;
@@ -75,22 +65,14 @@ entropy_identity <- function(mixture, n = 1e4, ...) {
   terms <- rbind(exact(run$start_entropy + volume), exact(flow), guidance)
   at_end <- entropy(run)[ESTIMATE]
   at_end$estimate <- at_end$estimate + volume
-<<<<<<< HEAD
   rows <- rbind(at_end, estimate_row(sum(terms$estimate), guidance$se, "Monte Carlo"), terms)
   quantity <- c("log_density", "trace_formula", "start", "flow", "guidance")
-  setup <- list(mixture = units, class = class, guidance = run$guidance, sampler = sampler,
-                schedule = schedule, horizon = horizon, n = n, faults = run$faults)
   new_table(data.frame(quantity, rows, stringsAsFactors = FALSE), "entropy_identity",
-            c(format(run$guidance), run_lines(setup)), setup,
+            c(count_of(number(n), "particle"), process_lines(d)),
+            setup_of(d, n = n, faults = run$faults),
             labels = c(log_density = "entropy by the log-density",
                        trace_formula = "entropy by the trace formula", start = "  of it, start",
                        flow = "  of it, flow of the class", guidance = "  of it, guidance"))
-=======
-  rows <- rbind(at_end, estimate_row(sum(terms), guidance$se, "Monte Carlo"))
-  structure(data.frame(way = c("log-density", "trace formula"), rows, stringsAsFactors = FALSE),
-            terms = terms, title = format(run$guidance), label = format(d$sampler),
-            faults = run$faults, class = table_class("entropy_identity"))
->>>>>>> main
 }
 
 # (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.

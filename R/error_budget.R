@@ -69,20 +69,13 @@
 #' @param measure Measure the error itself ([guided_error()])? For stochastic samplers in two
 #'   dimensions that takes some seconds.
 #' @param n Number of draws where there are any.
-<<<<<<< HEAD
+#' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
+#'   For `plot()`: passed to `autoplot()`.
 #' @return A table of estimates ([mixguide_table]) of class `error_budget` with the columns
 #'   `quantity` (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement`,
 #'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 where there is none),
 #'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
 #'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
-=======
-#' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
-#'   For `plot()`: passed to `autoplot()`.
-#' @return A data frame of class `error_budget` with the columns `measure` (`"KL"`, `KL(target ||
-#'   output)` in nats, or `"TV"`), `statement`, `value`, `se` (0 where there is none), `kind`
-#'   (`"measured"`, `"part"`, `"bound"`, `"rate"`), `status` (how it is known: `"exact"`,
-#'   `"quadrature"`, `"Monte Carlo"`, `"derived for this package"`, ...) and `note`. Attribute
->>>>>>> main
 #'   `path` is the [path_kl()] or `NULL`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
@@ -113,12 +106,11 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   noise_level(mixture, times[length(times)], schedule)
   start <- process_start(d$start, mixture)
   score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
-  units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
   run <- list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
               start = start, score_error = score_error, n = n,
-              clock = ou_clock(times, schedule), dim = mixture_dim(mixture))
+              clock = ou_clock(times, schedule), dim = mixture_dim(mixture), experiment = d)
   run$lipschitz <- global_lipschitz(run, lipschitz)
   run$initial <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
                              start, n)
@@ -129,8 +121,7 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   rows <- rbind(if (measure) measured_rows(run), path$rows, rate_rows(run))
   if (is.null(rows)) rows <- budget_row("", "", "", unknown_row())[0, ]
   rows <- rows[order(rows$quantity, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
-  setup <- c(list(mixture = units, horizon = times[1]), run[c("sampler", "schedule", "times")])
-  new_table(rows, "error_budget", c(format(units), run_lines(setup)), setup,
+  new_table(rows, "error_budget", c(format(d$mixture), process_lines(d, "guidance")), setup_of(d),
             labels = c(kl = "KL", total_variation = "TV"),
             foot = c("KL(target || output) in nats; TV: total variation.",
                      if (any(rows$kind == "rate")) {
@@ -239,7 +230,7 @@ path_rows <- function(run) {
   at <- information_along(run$mixture, run$times, run$schedule, run$n)
   table <- function(along) {
     tryCatch(path_kl_table(run$mixture, run$sampler, run$schedule, run$times, run$start,
-                        run$score_error, along, run$n, at),
+                        run$score_error, along, run$n, at, run$experiment),
              mixguide_error = function(e) NULL)
   }
   grid <- table("grid")

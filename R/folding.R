@@ -61,29 +61,11 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
                           method = "quadrature"),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
-<<<<<<< HEAD
-  setup <- list(mixture = mixture, class = label_text(class), sampler = sampler,
-                schedule = schedule, horizon = times[1], n = n, faults = faults)
   new_table(do.call(rbind, lapply(results, `[[`, "row")), "folding",
-            c(paste0("towards ", aim_words(setup$class), ", by quadrature"), run_lines(setup)),
-            setup, keys = "strength", map = do.call(rbind, lapply(results, `[[`, "map")))
-=======
-  structure(do.call(rbind, lapply(results, `[[`, "row")), class = table_class("folding"),
-            map = do.call(rbind, lapply(results, `[[`, "map")),
-            setup = list(mixture = d$mixture, class = template$class, sampler = d$sampler,
-                         schedule = d$schedule, horizon = d$horizon, faults = faults))
-}
-
-#' @export
-print.folding <- function(x, digits = 5, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<folding> towards ", aim_words(setup$class), " (quadrature)\n  ", format(setup$sampler),
-      "; ", schedule_words(setup), ", from t = ", format(setup$horizon), "\n", sep = "")
-  print(as.data.frame(x), digits = digits, row.names = FALSE)
-  print_faults(setup$faults)
-  invisible(x)
->>>>>>> main
+            c("of the map from noise to data, by quadrature",
+              process_lines(d, guidance = paste("towards", aim_words(template$class)))),
+            setup_of(d, n = n, faults = faults), keys = "strength",
+            map = do.call(rbind, lapply(results, `[[`, "map")))
 }
 
 #' @rdname folding

@@ -46,8 +46,8 @@
 #' unguided path (several rivals) is taken over 1001 values of the clock.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()].
-#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
-#'   diffusion.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
+#'   the diffusion.
 #' @param strength Strengths, numbers >= 0.
 #' @param n Number of paths, unless `start` is a matrix.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is
@@ -96,25 +96,18 @@ gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 20
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
-<<<<<<< HEAD
   paths <- length(unique(rows$path))
   one <- length(odds$rivals) == 1
-  setup <- list(mixture = mixture, class = label_text(class), schedule = schedule,
-                horizon = horizon, rivals = odds$rivals, n = paths)
+  setup <- setup_of(d, rivals = odds$rivals, n = paths)
   new_table(rows, "gain_bound",
             c(paste0("log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
                      count_of(paths, "path")),
-              paste0(schedule_words(setup), ", from t = ", format(horizon))),
+              process_lines(d, c("guidance", "sampler"))),
             setup, keys = c("path", "strength", "rival"),
             methods = c(bound = "bound", bound_one = "bound"), body = gain_rows,
             foot = if (one) "Exact for each path" else {
               "Exact for each path; one bound for all rivals"
             })
-=======
-  structure(rows, class = table_class("gain_bound"),
-            setup = list(class = class, schedule = schedule, horizon = horizon,
-                         rivals = odds$rivals))
->>>>>>> main
 }
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {

@@ -102,7 +102,11 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     setup$faults <- setup$faults[!duplicated(setup$faults)]
     setup$runs <- setups
   }
-  structure(rows, class = table_class("guidance_sweep"), setup = setup)
+  keys <- sweep_keys(rows)
+  shown <- c(keys, "strength", "scale", "confidence", "gain", "entropy", down = "fraction_down")
+  new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
+            keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
+            foot = sweep_foot(rows, setup, keys))
 }
 
 # What is led to: that of the experiment, or each of a list, or, if none is named, each class.
@@ -165,28 +169,7 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
     sweep <- sweep_runs(plan, begin, guides, d$key, keep, folder)
   }
   rows <- sweep_rows(strength, sweep, plan, begin)
-<<<<<<< HEAD
   if (sweep$torn > 1e-6) rows$note <- sprintf("unresolved share %.0e", sweep$torn)
-  target <- class_target(class, plan, key)
-  if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(score_error)) {
-    target$shift <- class_shift(sweep, match(0, strength), plan, class)
-    warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
-  }
-  setup <- list(mixture = mixture, class = class, guidance = template, sampler = sampler,
-                schedule = schedule, horizon = times[1], times = times,
-                n = plan$begin$n, exact = !is.null(begin$weights),
-                interval = template$interval, score_error = score_error, key = key,
-                confidence_time = plan$closing, density_method = plan$method,
-                reduced = plan$reduction$label, faults = plan$faults,
-                target = target,
-                samples = sweep$samples)
-  new_table(rows, "guidance_sweep", sweep_head(setup), setup, keys = c("strength", "scale"),
-            shown = c("strength", "scale", "confidence", "gain", "entropy", down = "fraction_down"),
-            foot = sweep_foot(rows, setup))
-=======
-  if (sweep$torn > 1e-6) {
-    rows$method <- sprintf("quadrature, unresolved share %.0e", sweep$torn)
-  }
   target <- class_target(template$class, plan, d$key)
   if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(d$score_error)) {
     target$shift <- class_shift(sweep, match(0, strength), plan, template$class)
@@ -219,7 +202,6 @@ exact_rows <- function(rows, guides, d) {
   rows[c("confidence_se", "gain_se", "entropy_se")] <- 0
   rows$method <- "quadrature"
   rows
->>>>>>> main
 }
 
 # All strengths, chunk by chunk: of the particles only sums over the columns of a sweep remain, for
@@ -419,90 +401,44 @@ sweep_rows <- function(strength, sweep, plan, begin) {
 sweep_column <- function(x, column, ...) {
   check_dots(...)
   rows <- tidy.mixguide_table(x)
-  rows <- rows[rows$quantity == column, names(rows) != "scale"]
+  rows <- rows[rows$quantity == column, c("quantity", sweep_keys(x), "strength", ESTIMATE)]
   new_table(rows, "estimates", attr(x, "look")$head)
 }
 
-<<<<<<< HEAD
-sweep_head <- function(setup) {
-  kind <- format_kind(setup$guidance)
-  c(paste0("towards ", paste(setup$class, collapse = " or "),
-           if (length(setup$class) > 1) " (their union)", ", ",
-           if (setup$exact) "by quadrature over ", setup$n,
-           if (setup$exact) " starts" else " coupled particles"),
-    all_classes_note(setup$mixture, setup$class),
-    if (nzchar(kind)) paste0("guidance", kind),
-    if (!is.null(setup$score_error)) paste0("score: ", format(setup$score_error)),
-    run_lines(setup), if (!is.null(setup$reduced)) paste0("reduced: ", setup$reduced))
-=======
 # What else than the strength tells the rows of a sweep apart.
 sweep_keys <- function(x) {
   keys <- c("class", "sampler", "steps")
   keys[vapply(x[keys], function(key) length(unique(key)) > 1, NA)]
 }
 
-#' @export
-print.guidance_sweep <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
+sweep_head <- function(setup, keys) {
   several <- !is.null(setup$runs)
-  keys <- sweep_keys(x)
-  cat("<guidance_sweep> ", if (!"class" %in% keys) paste0("towards ", aim_words(setup$class), ", "),
-      if (setup$exact) "by quadrature over " else "", setup$n,
-      if (setup$exact) " starts" else " coupled particles", "\n", sep = "")
-  if (!several) note_all_classes(setup$mixture, setup$class)
   kind <- format_kind(setup$guidance)
-  if (nzchar(kind)) cat("  guidance", kind, "\n", sep = "")
-  if (!is.null(setup$score_error)) cat("  score: ", format(setup$score_error), "\n", sep = "")
-  if (!"sampler" %in% keys) {
-    cat("  ", if ("steps" %in% keys) setup$sampler$label else format(setup$sampler), "\n", sep = "")
-  }
-  cat("  ", schedule_words(setup), ", from t = ", format(setup$horizon, digits = 4), "\n", sep = "")
-  if (!is.null(setup$reduced) && !several) cat("  reduced: ", setup$reduced, "\n", sep = "")
-  shown <- c(stats::setNames(keys, keys), strength = "strength", scale = "scale",
-             confidence = "confidence", confidence_se = "se", gain = "gain", gain_se = "se",
-             entropy = "entropy", entropy_se = "se", fraction_down = "down")
-  table <- x[names(shown)]
-  errors <- shown == "se"
-  table[errors] <- lapply(table[errors], signif, 1)
-  known <- sweep_column(x, "entropy")$method == "exact"
-  if (any(known)) {
-    table$entropy_se <- ifelse(known, "exact", format(table$entropy_se, trim = TRUE))
-  }
-  print(stats::setNames(table, shown), digits = digits, row.names = FALSE)
-  heavy <- !is.na(x$inverse_confidence_tail) & is.na(x$mean_inverse_confidence)
-  if (any(heavy)) {
-    cat("  Mean of 1/confidence: no number at strength ", toString(unique(x$strength[heavy])),
-        " (a heavy tail)\n", sep = "")
-  }
-  for (run in if (several) setup$runs else list(setup)) if (!is.null(run$target)) {
-    cat("  The class ", if (several) aim_words(run$class) else "itself", ": confidence ",
-        format_estimate(run$target$confidence), ", entropy ", format_estimate(run$target$entropy),
-        if (!is.null(run$target$shift) && !several) {
-          paste0("\n  (mean at strength 0: off by ", format(round(run$target$shift, 6), digits = 2),
-                 " sd in the worst variable)")
-        }, "\n", sep = "")
-    if (!"class" %in% keys) break
-  }
-  print_faults(setup$faults)
-  if (any(x$folded > 0, na.rm = TRUE)) {
-    cat("Some steps fold the map: the entropy is an upper bound (see `folded`).\n")
-  }
-  invisible(x)
->>>>>>> main
+  c(paste0(if (!"class" %in% keys) paste0("towards ", aim_words(setup$class), ", "),
+           if (setup$exact) "by quadrature over ", number(setup$n),
+           if (setup$exact) " starts" else " coupled particles"),
+    if (!several) all_classes_note(setup$mixture, setup$class),
+    if (nzchar(kind)) paste0("guidance", kind),
+    process_lines(setup, c("guidance", if ("sampler" %in% keys) "sampler"),
+                  sampler = if ("steps" %in% keys) setup$sampler$label),
+    if (!is.null(setup$reduced) && !several) paste0("reduced:  ", setup$reduced))
 }
 
-sweep_foot <- function(rows, setup) {
-  target <- setup$target
-  c(if (!is.null(target)) {
-      paste0("The class itself: confidence ", format_estimate(target$confidence), "; entropy ",
-             format_estimate(target$entropy))
-    },
-    if (!is.null(target$shift)) {
-      paste0("(mean at strength 0: off by ", format(round(target$shift, 6), digits = 2),
-             " sd in the worst variable)")
-    },
-    if (any(rows$folded > 0, na.rm = TRUE)) {
-      "Some steps fold the map: the entropy is an upper bound (see `folded`)."
-    })
+sweep_foot <- function(rows, setup, keys) {
+  several <- !is.null(setup$runs)
+  runs <- if (several) setup$runs else list(setup)
+  if (!"class" %in% keys) runs <- runs[1]
+  targets <- lapply(runs, function(run) {
+    if (is.null(run$target)) return(NULL)
+    c(paste0("The class ", if (several) aim_words(run$class) else "itself", ": confidence ",
+             format_estimate(run$target$confidence), "; entropy ",
+             format_estimate(run$target$entropy)),
+      if (!is.null(run$target$shift) && !several) {
+        paste0("(mean at strength 0: off by ", format(round(run$target$shift, 6), digits = 2),
+               " sd in the worst variable)")
+      })
+  })
+  c(unlist(targets), if (any(rows$folded > 0, na.rm = TRUE)) {
+    "Some steps fold the map: the entropy is an upper bound (see `folded`)."
+  })
 }

@@ -46,22 +46,14 @@
 #'   `"quadrature"`, `"Monte Carlo"`.
 #' @param n Number of draws, where there are any.
 #' @param nodes As for [guided_law()].
-<<<<<<< HEAD
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. With a `guidance`
+#'   the target is the law of its class: its distance from what guidance of strength > 0 makes is
+#'   no error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A table of estimates ([mixguide_table]) of class `guided_error` with the rows `"kl"`,
 #'   which is `KL(target || output)`, `"kl_reverse"`, `KL(output || target)` (both in nats), and
 #'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`, named in the
 #'   first column. By quadrature `se` is 0, or the part of a divergence that lies where the density
 #'   of the output is continued beyond its nodes.
-=======
-#' @param ... Further arguments of [diffusion()] that follow the mixture there. With a `guidance`
-#'   the target is the law of its class: its distance from what guidance of strength > 0 makes is
-#'   no error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
-#' @return A data frame of class `guided_error` with the rows `"KL(target || output)"`,
-#'   `"KL(output || target)"` and `"total variation"`, in this order, and the columns `quantity`,
-#'   `estimate` (nats for divergences), `se`, `method`; with `parts`, three rows for each `part`,
-#'   named in the first column. By quadrature `se` is 0, or the part of a divergence that lies where
-#'   the density of the output is continued beyond its nodes.
->>>>>>> main
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
@@ -83,21 +75,13 @@ guided_error <- function(mixture, ..., parts = FALSE,
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
-<<<<<<< HEAD
-  times <- sampler_times(sampler, schedule, horizon, mixture)
-  units <- mixture
-  start <- process_start(start, mixture)
-  score_error <- in_process(score_error, mixture)
-=======
   mixture <- d$mixture
   guidance <- d$guidance
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
   start <- process_start(d$start, mixture)
-  schedule_label <- paste0(format(schedule), coordinate_words(mixture))
   score_error <- in_process(check_score_error(d$score_error), mixture)
->>>>>>> main
   guidance <- in_process(guidance, mixture)
   mixture <- in_process(mixture)
   part <- class_law(mixture, guidance$class)
@@ -121,15 +105,8 @@ guided_error <- function(mixture, ..., parts = FALSE,
     rows <- data.frame(part = rep(names(rows), vapply(rows, nrow, 0)), do.call(rbind, unname(rows)),
                        stringsAsFactors = FALSE)
   }
-  setup <- list(mixture = units, class = guidance$class, guidance = guidance, sampler = sampler,
-                schedule = schedule, horizon = times[1], start = start, score_error = score_error)
-  new_table(rows, "guided_error",
-            c(format(sampler),
-              paste0("schedule: ", schedule_words(setup), ", from t = ", format(times[1]),
-                     ", start ", if (is.character(start)) start[1] else "given"),
-              if (!is.null(score_error)) paste0("score:    ", format(score_error)),
-              if (!is.null(guidance)) paste0("guidance: ", format(guidance))),
-            setup, labels = DIVERGENCES)
+  new_table(rows, "guided_error", c(format(d$mixture), process_lines(d)), setup_of(d),
+            labels = DIVERGENCES)
 }
 
 # A sampler that leaves the start as it is: its error is that of the initialisation.

@@ -226,21 +226,11 @@ reduced_axes <- function(space) {
 #' additive noise.
 #'
 #' @inheritParams guided_law
-<<<<<<< HEAD
-#' @param sampler A sampler with at least 4 steps, a multiple of 4, and a grid that is not given by
-#'   its times.
-#' @param order The order `p` of the sampler.
-#' @param ... For [guided_law()].
-#' @return A table of estimates ([mixguide_table]) of class `sampler_limit` with the rows of
-#'   `summary()` of a law: `estimate` is the limit, `se` the difference of the two limits, and the
-#'   column `finest` is for all steps.
-=======
 #' @param order The order `p` of the sampler, which has a multiple of 4 steps and a grid that is not
 #'   given by its times; the default is `sampler_em(200, "uniform")`.
-#' @return A data frame of class `guided_limit` with columns `quantity` (the rows of `summary()` of
-#'   a law), `finest` (for all steps), `estimate` (the limit), `error` and `method`
-#'   (`"Richardson"`).
->>>>>>> main
+#' @return A table of estimates ([mixguide_table]) of class `guided_limit` with the rows of
+#'   `summary()` of a law: `estimate` is the limit, `se` the difference of the two limits, and the
+#'   column `finest` is for all steps.
 #' @source The extrapolation is Richardson's; its use here is derived for this package.
 #' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
 #' @examples
@@ -265,34 +255,12 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
-<<<<<<< HEAD
   estimate <- estimate_row(limit[, 2], abs(limit[, 2] - limit[, 1]), "quadrature")
   new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3],
-                       stringsAsFactors = FALSE), "sampler_limit",
-            c(paste0("of ", format(sampler), ", as its steps shrink"),
-              if (!is.null(guidance)) paste0("guidance: ", format(guidance))),
-            list(mixture = mixture, class = guidance$class, sampler = sampler,
-                 faults = laws[[3]]$faults),
+                       stringsAsFactors = FALSE), "guided_limit",
+            c("of the law of the sampler, as its steps shrink", process_lines(d)),
+            setup_of(d, faults = laws[[3]]$faults),
             foot = "By Richardson extrapolation; in brackets what it changes with half the steps")
-=======
-  structure(data.frame(quantity = rows[[1]]$quantity, finest = q[, 3], estimate = limit[, 2],
-                       error = abs(limit[, 2] - limit[, 1]), method = "Richardson",
-                       stringsAsFactors = FALSE),
-            class = table_class("guided_limit"), label = format(sampler),
-            guidance = if (!is.null(d$guidance)) format(d$guidance), faults = laws[[3]]$faults)
-}
-
-#' @export
-print.guided_limit <- function(x, digits = 6, ...) {
-  check_dots(..., also = print.default)
-  cat("<guided_limit> of ", attr(x, "label"), ", as its steps shrink\n", sep = "")
-  if (!is.null(attr(x, "guidance"))) cat("  guidance: ", attr(x, "guidance"), "\n", sep = "")
-  table <- as.data.frame(x)
-  table$error <- signif(table$error, 1)
-  print(table, digits = digits, row.names = FALSE)
-  print_faults(attr(x, "faults"))
-  invisible(x)
->>>>>>> main
 }
 
 # ---- Deterministic samplers

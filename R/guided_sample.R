@@ -383,19 +383,8 @@ warn_lost <- function(lost, n) {
 print_setup <- function(x, n, d) {
   cat("<", class(x)[1], "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
       sep = "")
-<<<<<<< HEAD
-  line <- function(...) cat("  ", ..., "\n", sep = "")
-  line("guidance: ", if (is.null(x$guidance)) "none" else format(x$guidance))
-  for (note in all_classes_note(x$mixture, x$guidance$class)) line(note)
-  if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
-  line("sampler:  ", format(x$sampler))
-  line("schedule: ", schedule_words(x), ", from t = ",
-       format(x$horizon, digits = 4), ", start ", x$start)
-  if (!is.null(x$reduced)) line("reduced:  ", x$reduced)
-=======
   print_diffusion_lines(x)
   if (!is.null(x$reduced)) cat("  reduced:  ", x$reduced, "\n", sep = "")
->>>>>>> main
 }
 
 #' @export

@@ -91,11 +91,7 @@ guided_summary <- function(mixture, n = 1e4, ...,
              collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
   structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
-<<<<<<< HEAD
-              made_by(plan, guidance, key)), class = object_class("guided_summary"))
-=======
-              made_by(plan, setting$guidance, key)), class = "guided_summary")
->>>>>>> main
+              made_by(plan, setting$guidance, key)), class = object_class("guided_summary"))
 }
 
 # Bins and the point about which moments are taken, from the first particles of the run: 1024 of

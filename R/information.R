@@ -79,8 +79,11 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
     batches <- attr(all, "batches")
     rows <- all[sub("_se$", "", names(all)) %in% c(quantity, "method")]
   }
-  structure(data.frame(t = t, rows), class = table_class("information"), batches = batches,
-            setup = list(mixture = mixture, schedule = schedule))
+  new_table(data.frame(t = t, rows), "information",
+            c(format(mixture), paste0(format(schedule), "; ", toString(unique(rows$method)))),
+            list(mixture = mixture, schedule = schedule), keys = "t",
+            methods = c(second_moment = "exact", bound_component = "bound", bound_paper = "bound"),
+            batches = batches)
 }
 
 # The second moment and its bounds at times t.
@@ -140,18 +143,8 @@ information_rows <- function(mixture, t, schedule, n) {
     if (!is.null(attr(row, "batches"))) batches[[i]] <<- t(t(attr(row, "batches")) + more)
     row
   })
-<<<<<<< HEAD
-  table <- data.frame(t = t, second_moment = second_moments(mixture, t, schedule),
-                      do.call(rbind, rows))
-  new_table(table, "information",
-            c(format(units), paste0(format(schedule), "; ", toString(unique(table$method)))),
-            list(mixture = units, schedule = schedule), keys = "t",
-            methods = c(second_moment = "exact"),
-            shown = c("t", "second_moment", names(information_words)), batches = batches)
-=======
   structure(data.frame(second_moment = second_moments(mixture, t, schedule), do.call(rbind, rows)),
             batches = batches)
->>>>>>> main
 }
 
 information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
@@ -208,28 +201,6 @@ drawn_information <- function(mixture, x) {
   structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))
 }
 
-<<<<<<< HEAD
-=======
-#' @export
-print.information <- function(x, digits = 6, ...) {
-  check_dots(..., also = print.default)
-  setup <- attr(x, "setup")
-  cat("<information> ", format(setup$mixture), "\n  ", format(setup$schedule), "; ",
-      toString(unique(x$method)), "\n", sep = "")
-  table <- as.data.frame(x)
-  for (what in intersect(names(information_words), names(x))) {
-    se <- x[[paste0(what, "_se")]]
-    if (any(x$method == "Monte Carlo")) {
-      table[[what]] <- vapply(seq_len(nrow(x)), function(i) {
-        format_estimate(estimate_row(x[[what]][i], se[i], x$method[i]))
-      }, "")
-    }
-  }
-  print_some_rows(table[!grepl("_se$|^method$", names(table))], digits)
-  invisible(x)
-}
-
->>>>>>> main
 information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher information I",
                        curvature = "curvature F: mean square of the Hessian")
 moment_words <- c(second_moment = "exact", bound_component = "bound: largest component",

@@ -62,21 +62,15 @@
 #' @inheritParams guided_sample
 #' @param along `"paths"` or `"grid"`, see Details.
 #' @param n Number of draws where quadrature is not possible.
-<<<<<<< HEAD
-#' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
-#'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
-#'   `"path_kl"`, their sum. The standard error of the discretisation is that over
-=======
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
 #'   `guidance`. `sampler`: a stochastic one with one score in each step; the default is that of
 #'   the theorems, `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`:
 #'   `"normal"`, `"exact"` or a [gaussmix()]. `score_error` may also be a function of points (n x
 #'   d) and a time that returns what is added to the score there (n x d). For `plot()`: passed to
 #'   `autoplot()`.
-#' @return A data frame of class `path_kl` with four rows, the parts `"initialisation"`,
-#'   `"discretisation"`, `"score error"` and `"path KL"`, their sum, and the columns `part`,
-#'   `estimate` (nats), `se`, `method`. The standard error of the discretisation is that over
->>>>>>> main
+#' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
+#'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
+#'   `"path_kl"`, their sum. The standard error of the discretisation is that over
 #'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
 #'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
 #'   `score_error` and `score_square`, the mean square of the error.
@@ -108,14 +102,10 @@ path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
   }
   start <- process_start(d$start, mixture)
   score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
-  units <- mixture
   mixture <- in_process(mixture)
   start_law(start, mixture, NULL, schedule, times[1])
   at <- information_along(mixture, times, schedule, n)
-  table <- path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at)
-  attr(table, "setup")$mixture <- units
-  attr(table, "look")$head[1] <- format(units)
-  table
+  path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at, d)
 }
 
 # The process of the guarantees: the reverse SDE by exponential steps.
@@ -124,11 +114,12 @@ stochastic_default <- function() {
 }
 
 # The same from what information_along() says.
-path_kl_table <- function(mixture, sampler, schedule, times, start, score_error, along, n, at) {
+path_kl_table <- function(mixture, sampler, schedule, times, start, score_error, along, n, at,
+                          d) {
   step <- path_steps(sampler, times, schedule, along)
-  d <- mixture_dim(mixture)
-  weight <- step_weights(step, along, 0, d)
-  noisy <- step_weights(step, along, error_noise(score_error, step$t), d)
+  dim <- mixture_dim(mixture)
+  weight <- step_weights(step, along, 0, dim)
+  noisy <- step_weights(step, along, error_noise(score_error, step$t), dim)
   loss <- at$loss + loss_of(weight, at)
   error <- score_part(score_error, mixture, step$t, schedule, at$fisher, noisy, n)
   more <- loss_of(noisy, at) - loss_of(weight, at)
@@ -141,13 +132,12 @@ path_kl_table <- function(mixture, sampler, schedule, times, start, score_error,
   )
   # the draws of one part are not those of another
   whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
-  setup <- list(mixture = mixture, sampler = sampler, schedule = schedule, horizon = times[1],
-                times = times, along = along)
   new_table(
     data.frame(quantity = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
-    "path_kl", c(format(mixture), run_lines(setup),
+    "path_kl", c(format(d$mixture), process_lines(d, "guidance"),
                  if (along == "grid") "of the states at the grid times"),
-    setup, labels = c(path_kl = "path KL"), foot = "KL(target || output) is at most the last",
+    setup_of(d, along = along), labels = c(path_kl = "path KL"),
+    foot = "KL(target || output) is at most the last",
     steps = data.frame(from = step$t, to = times[-1], step = step$r, discretisation = loss,
                        score_error = error$step, score_square = error$square)
   )

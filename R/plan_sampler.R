@@ -494,19 +494,7 @@ plan_words <- function(x) {
 #' @rdname plan_sampler
 #' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
 #'   for a budget, its error.
-<<<<<<< HEAD
-=======
-#' @param row.names,optional Not used.
-#' @export
-as.data.frame.plan_sampler <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  x$tried
-}
-
-#' @rdname plan_sampler
->>>>>>> main
 #' @param object A `plan_sampler`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
 autoplot.plan_sampler <- function(object, ...) {
   check_dots(...)

@@ -16,8 +16,8 @@
 #' minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
-#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
-#'   diffusion.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
+#'   the diffusion.
 #' @param strength Strengths of the guidance.
 #' @param sampler A sampler of the reverse SDE: [sampler_em()], the default with 100 steps,
 #'   [sampler_exponential()] with `stochastic = TRUE`, [sampler_ddpm()].
@@ -48,18 +48,6 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   class <- plain_guidance(d)$class
   strength <- check_strengths(strength)
   if (!is.null(n)) n <- check_count(n, "n", min = 2)
-<<<<<<< HEAD
-  if (!check_sampler(sampler)$stochastic) {
-    abort_input("sampler", "one of the reverse SDE", sampler$label)
-  }
-  start <- check_choice(start, c("normal", "exact"), "start")
-  if (is.null(check_key(key))) key <- draw_key()
-  horizon <- sampler_times(sampler, check_schedule(schedule), horizon, mixture)[1]
-  units <- mixture
-  mixture <- in_process(mixture)
-  faults <- warn_faults(run_faults(mixture, schedule, sampler_times(sampler, schedule, horizon),
-                                   start))
-=======
   sampler <- d$sampler
   schedule <- d$schedule
   horizon <- d$horizon
@@ -68,7 +56,6 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   key <- run_key(d)
   faults <- warn_faults(diffusion_faults(d))
   mixture <- in_process(d$mixture)
->>>>>>> main
   one <- function(sampler) {
     times <- sampler_times(sampler, schedule, horizon)
     if (closing_time(mixture, times, schedule) > times[length(times)]) {
@@ -93,13 +80,11 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
       }
     }
   }
-  setup <- list(mixture = units, class = label_text(class), sampler = sampler,
-                schedule = schedule, horizon = horizon, n = n, faults = faults)
   new_table(rows, "sde_identities",
             c(paste0("both sides, ", if (is.null(n)) "by quadrature" else "by particles",
-                     ", towards ", aim_words(class)),
-              run_lines(setup, start), if (limit) "extrapolated to continuous time"),
-            setup, keys = c("strength", "mean_of"))
+                     if (limit) ", extrapolated to continuous time"),
+              process_lines(d, guidance = paste("towards", aim_words(class)))),
+            setup_of(d, n = n, faults = faults), keys = c("strength", "mean_of"))
 }
 
 # Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the

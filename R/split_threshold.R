@@ -96,17 +96,16 @@ split_threshold <- function(rho, m = Inf, step = 0, strength = NULL, sampler = s
   rows$ddim <- 2 / slope
   rows$ddpm <- (1 - rows$step / 2) / slope
   rows$global <- 2 / mapply(steepest_secant, rows$rho, rows$m)
-<<<<<<< HEAD
-  new_table(rows[c("rho", "m", "step", "kappa", "b", "ddim", "ddpm", "global")], "split_threshold",
-            c("strength x step from which the centre repels: ddim, ddpm;",
-              "up to which no DDIM step leads outward: global"), keys = c("rho", "m", "step"))
-=======
   if (!is.null(strength)) {
     rows$lyapunov <- lyapunov_sums(rows, sampler, sampler_times(sampler, schedule, horizon),
                                    schedule)
   }
-  structure(rows, class = table_class("split_threshold"), label = format(sampler))
->>>>>>> main
+  new_table(rows, "split_threshold",
+            c("strength x step from which the centre repels: ddim, ddpm;",
+              "up to which no DDIM step leads outward: global",
+              if (!is.null(strength)) {
+                paste("log of the growth of what is near the centre: lyapunov, by", format(sampler))
+              }), keys = c("rho", "m", "step", "strength"))
 }
 
 # S = sup F/x over z = a m x > 0 and b <= m^2: F/x = b kappa sinh z/(z (1 + kappa cosh z)). For one
@@ -127,58 +126,9 @@ steepest_secant <- function(rho, m) {
                   tol = 1e-9)$objective
 }
 
-<<<<<<< HEAD
-#' The Lyapunov sum of the class between two others
-#'
-#' In the example of [split_threshold()]: the sum over the steps of `log|slope|` at the centre,
-#' which is the logarithm of the factor by which the whole run takes what starts near the centre
-#' away from it. The centre first draws particles in and then repels them; it splits a sample
-#' without noise if the sum is positive, or a little earlier, since the tails go first.
-#'
-#' @details With a step `x' = alpha x + beta s + sigma z`, variance `v = a^2 + b^2` of a component
-#'   at the time of the step, `kappa = rho exp(-a^2 m^2/(2 v))`, the slope is
-#'   `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps of the
-#'   Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because in a
-#'   run near the threshold particles come closer to the centre than numbers can tell (1e-22), and
-#'   rounding decides what happens to them.
-#'
-#' @inheritParams guidance_sweep
-#' @inheritParams split_threshold
-#' @param strength Numbers.
-#' @param m Distance of the outer means from the middle, in standard deviations of a component.
-#' @param sampler A sampler whose steps take one score, at their start.
-#' @return A number for each strength.
-#' @section Errors: of class `mixguide_error`, for samplers of another form among others.
-#' @source Derived for this package.
-#' @examples
-#' # splits between strength 100 and 150, long after the centre began to repel, at 43
-#' lyapunov_sum(c(43, 100, 150), rho = 2, m = 3, sampler_euler(100, "uniform"), horizon = 5)
-#' @export
-lyapunov_sum <- function(strength, rho, m, sampler = sampler_ddim(), schedule = schedule_ou(),
-                         horizon = NULL) {
-  strength <- check_strengths(strength)
-  rho <- check_number(rho, "rho", min = 0, open = TRUE)
-  m <- check_number(m, "m", min = 0, open = TRUE)
-  check_schedule(schedule)
-  step <- one_score_steps(sampler, sampler_times(check_sampler(sampler), schedule, horizon),
-                          schedule)
-=======
-#' @export
-print.split_threshold <- function(x, digits = 5, ...) {
-  check_dots(..., also = print.default)
-  cat("<split_threshold> strength x step from which the centre repels: ddim, ddpm;",
-      "\n  up to which no DDIM step leads outward: global\n")
-  if (!is.null(x$lyapunov)) {
-    cat("  log of the growth of what is near the centre: lyapunov, by", attr(x, "label"), "\n")
-  }
-  print(as.data.frame(x), digits = digits, row.names = FALSE)
-  invisible(x)
-}
-
 # The sum over the steps of log|slope| at the centre, for each row.
 lyapunov_sums <- function(rows, sampler, times, schedule) {
   step <- one_score_steps(sampler, times, schedule)
->>>>>>> main
   if (is.null(step)) {
     abort_input("sampler", "one whose steps take one score, at their start", format(sampler))
   }

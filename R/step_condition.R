@@ -97,22 +97,12 @@ step_condition <- function(mixture, ...) {
                why = attr(allowed, "why"), stringsAsFactors = FALSE)
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
-<<<<<<< HEAD
-  setup <- list(mixture = mixture, class = label_text(class), sampler = sampler,
-                schedule = schedule, horizon = times[1], strength = strength, at = at)
-  new_table(rows, "step_condition",
-            c(paste0("towards ", aim_words(setup$class), ", strength ", format(strength)),
-              run_lines(setup)),
-            setup, keys = "claim", methods = c(strength = "bound", steps = "bound"),
-            body = claim_rows,
+  new_table(rows, "step_condition", c(paste("by", format(d$mixture)), process_lines(d)),
+            replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
+            keys = "claim", methods = c(strength = "bound", steps = "bound"), body = claim_rows,
             foot = c("Proved up to a strength, and from a number of steps on.",
                      paste0(claims, ": ", rows$why),
                      "[yes]: proved; [ ? ]: not known, the conditions are sufficient only."))
-=======
-  structure(rows, class = table_class("step_condition"),
-            setup = list(mixture = mixture, class = class, sampler = sampler,
-                         schedule = schedule, horizon = times[1], strength = strength, at = at))
->>>>>>> main
 }
 
 claims <- c("confidence", "monotone", "entropy", "no fold")

@@ -96,19 +96,11 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
   path <- path[order(path$strength), ]
   rownames(path) <- NULL
   structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
-<<<<<<< HEAD
-              list(best = path[which.max(path$confidence), ], path = path, mixture = mixture,
-                   class = label_text(class), sampler = sampler, schedule = schedule,
-                   horizon = times[1], loss = loss, n = if (!by_law) length(baseline), key = key,
-                   faults = faults)),
-            class = object_class("strength_limit"))
-=======
               list(best = path[which.max(path$confidence), ], path = path, mixture = d$mixture,
                    class = shaped$class, sampler = d$sampler, schedule = d$schedule,
                    horizon = d$horizon, loss = loss, n = if (!by_law) length(baseline),
                    key = d$key, faults = faults)),
-            class = "strength_limit")
->>>>>>> main
+            class = object_class("strength_limit"))
 }
 
 # A strength that is a function of time is a shape, by which numbers are multiplied.

@@ -308,7 +308,10 @@ glance.mixguide_table <- function(x, ...) {
 #' @exportS3Method generics::augment
 augment.mixguide_table <- function(x, ...) {
   check_dots(...)
-  samples <- attr(x, "setup")$samples
+  setup <- attr(x, "setup")
+  samples <- if (is.null(setup$runs)) setup$samples else {
+    unlist(lapply(setup$runs, `[[`, "samples"), recursive = FALSE)
+  }
   if (is.null(samples)) {
     abort_input("x", "a table with its samples, as of guidance_sweep(keep = TRUE)",
                 paste("a", class(x)[1], "without"))

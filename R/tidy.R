@@ -9,13 +9,7 @@
 #' @return
 #' * `tidy()` of a mixture: a row per component with `component`, `class`, `proportion`, `variance`
 #'   (isotropic covariances; otherwise `variance.*` for each variable) and `mean.*`. Of a sample: a
-<<<<<<< HEAD
 #'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`.
-=======
-#'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`. Of a sweep: a row
-#'   per quantity, class, sampler, number of steps and strength with `term` (a column of the
-#'   sweep), `estimate`, `std.error` (0 if exact) and `method`.
->>>>>>> main
 #' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables
 #'   and, `NA` unless it is a fit, `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df`
 #'   and `nobs`. Of a sample: how it was made, and its confidence and entropy with their standard
@@ -105,40 +99,6 @@ augment.guided_sample <- function(x, ...) {
   cbind(as.data.frame(x), classified(sample_posterior(x)))
 }
 
-<<<<<<< HEAD
-=======
-#' @rdname tidy.gaussmix
-#' @exportS3Method generics::tidy
-tidy.guidance_sweep <- function(x, ...) {
-  check_dots(...)
-  sweep_long(x, c("confidence", "gain", "entropy", "fraction_down", "mean_inverse_confidence"))
-}
-
-#' @rdname tidy.gaussmix
-#' @exportS3Method generics::glance
-glance.guidance_sweep <- function(x, ...) {
-  check_dots(...)
-  setup <- sweep_setup(x)
-  data.frame(n = setup$n, variables = mixture_dim(setup$mixture),
-             class = paste(setup$class, collapse = " or "), strengths = length(unique(x$strength)),
-             made_with(setup), method = x$method[1])
-}
-
-#' @rdname tidy.gaussmix
-#' @exportS3Method generics::augment
-augment.guidance_sweep <- function(x, ...) {
-  check_dots(...)
-  setup <- sweep_setup(x)
-  samples <- if (is.null(setup$runs)) setup$samples else {
-    unlist(lapply(setup$runs, `[[`, "samples"), recursive = FALSE)
-  }
-  if (is.null(samples)) abort_input("x", "a sweep with its samples: guidance_sweep(keep = TRUE)")
-  rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
-              samples, x$strength)
-  do.call(rbind, rows)
-}
-
->>>>>>> main
 classified <- function(probability) {
   classes <- colnames(probability)
   best <- max.col(probability, "first")
@@ -149,25 +109,3 @@ classified <- function(probability) {
 made_with <- function(x) {
   data.frame(sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon)
 }
-<<<<<<< HEAD
-=======
-
-sweep_setup <- function(x) {
-  setup <- attr(x, "setup")
-  if (is.null(setup)) abort_input("x", "a whole sweep, as guidance_sweep() returns it")
-  setup
-}
-
-# A row per quantity and strength.
-sweep_long <- function(x, terms) {
-  rows <- lapply(terms, function(term) {
-    estimate <- x[[term]]
-    se <- x[[paste0(term, "_se")]]
-    heavy <- term == "mean_inverse_confidence" & is.na(estimate)
-    data.frame(term = term, plain_table(x)[c("class", "sampler", "steps", "strength")],
-               estimate = estimate, std.error = se,
-               method = ifelse(heavy, "heavy tail", x$method))
-  })
-  do.call(rbind, rows)
-}
->>>>>>> main

@@ -67,13 +67,9 @@ coverage_cases <- local({
                  c("confidence", "gain"))
     }),
     "entropy_identity" = list(run = function() {
-<<<<<<< HEAD
-      at <- entropy_identity(G4, "1", 1, 200, sampler_heun(10))[1:2, ]
+      at <- entropy_identity(G4, guidance = guidance("1", 1), n = 200,
+                             sampler = sampler_heun(10))[1:2, ]
       rows_of(at, at$quantity)
-=======
-      rows_of(entropy_identity(G4, guidance = guidance("1", 1), n = 200,
-                               sampler = sampler_heun(10)), c("log-density", "trace"))
->>>>>>> main
     }),
     "sde_identities" = list(run = function() {
       at <- sde_identities(G4, "1", 1, 200, sampler_em(20))
@@ -111,14 +107,9 @@ coverage_cases <- local({
       rows_of(at, at$quantity)
     }),
     "path_kl" = list(run = function() {
-<<<<<<< HEAD
-      at <- path_kl(G4, sampler_exponential(5, TRUE, "uniform"), horizon = 2, n = 400)
-      rows_of(at, at$quantity)[c(2, 4), ]
-=======
       at <- path_kl(G4, sampler = sampler_exponential(5, "uniform", stochastic = TRUE), horizon = 2,
                     n = 400)
-      rows_of(at, at$part)[c(2, 4), ]
->>>>>>> main
+      rows_of(at, at$quantity)[c(2, 4), ]
     }),
     "impute, pooled" = list(truth = mean(M2)[2], run = function() {
       x <- rgaussmix(100, M2)

@@ -2,16 +2,11 @@ test_that("the entropy from the log-density and the trace formula agree with the
   withr::local_seed(621)
   for (i in which(theory_exact$A2$strength %in% c(.5, 8))) {
     rows <- theory_exact$A2
-<<<<<<< HEAD
-    found <- entropy_identity(named_mixture("A2"), "1", rows$strength[i], 1000, horizon = 5)
+    found <- entropy_identity(named_mixture("A2"), guidance = guidance("1", rows$strength[i]),
+                              n = 1000, horizon = 5)
     both <- found[1:2, ]
     expect_identical(both$quantity, c("log_density", "trace_formula"))
     expect_lt(max(abs(both$estimate - rows$entropy[i]) / both$se), 4)
-=======
-    found <- entropy_identity(named_mixture("A2"), guidance = guidance("1", rows$strength[i]),
-                              n = 1000, horizon = 5)
-    expect_lt(max(abs(found$estimate - rows$entropy[i]) / found$se), 4)
->>>>>>> main
     # the same particles: far closer to each other
     expect_lt(abs(diff(both$estimate)), 1e-3)
     terms <- by_quantity(found)[c("start", "flow", "guidance")]
@@ -24,14 +19,9 @@ test_that("the formula holds for any weights, means and common covariance, and a
   mixture <- gaussmix(c(.2, .3, .1, .4), matrix(rnorm(12), 4),
                       crossprod(matrix(rnorm(9), 3)) / 3 + diag(.3, 3), c("a", "b", "b", "c"))
   for (class in c("a", "b")) for (schedule in list(schedule_ou(), schedule_vp())) {
-<<<<<<< HEAD
-    found <- entropy_identity(mixture, class, 2, 200, sampler_rk4(80), schedule)
-    expect_lt(abs(diff(found$estimate[1:2])), 5e-3)
-=======
     found <- entropy_identity(mixture, guidance = guidance(class, 2), n = 200,
                               sampler = sampler_rk4(80), schedule = schedule)
-    expect_lt(abs(diff(found$estimate)), 5e-3)
->>>>>>> main
+    expect_lt(abs(diff(found$estimate[1:2])), 5e-3)
   }
 })
 

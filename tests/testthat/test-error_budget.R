@@ -1,12 +1,6 @@
-<<<<<<< HEAD
-exponential_sde <- function(n, grid = "uniform") sampler_exponential(n, TRUE, grid)
+exponential_sde <- function(n, grid = "uniform") sampler_exponential(n, grid, stochastic = TRUE)
 value_of <- function(budget, statement, quantity = "kl") {
   budget$estimate[budget$quantity == quantity & budget$statement == statement]
-=======
-exponential_sde <- function(n, grid = "uniform") sampler_exponential(n, grid, stochastic = TRUE)
-value_of <- function(budget, statement, measure = "KL") {
-  budget$value[budget$measure == measure & budget$statement == statement]
->>>>>>> main
 }
 
 test_that("bounds for A1 and B2 are the known ones", {
@@ -105,15 +99,9 @@ test_that("a deterministic sampler carries the error of the start to the end", {
 
 test_that("published rates are the stated formulas, and are there only where they apply", {
   A1 <- named_mixture("A1")
-<<<<<<< HEAD
-  rates <- function(...) {
-    budget <- error_budget(..., measure = FALSE)
-    stats::setNames(budget$estimate[budget$kind == "rate"], budget$statement[budget$kind == "rate"])
-=======
   rates <- function(mixture, sampler, ...) {
     budget <- error_budget(mixture, sampler = sampler, ..., measure = FALSE)
-    stats::setNames(budget$value[budget$kind == "rate"], budget$statement[budget$kind == "rate"])
->>>>>>> main
+    stats::setNames(budget$estimate[budget$kind == "rate"], budget$statement[budget$kind == "rate"])
   }
   # e0 = .1, T = 2, N = 10, L = 15.2 and, of A1, m2^2 = 2.807, KL(p0 || N) = .5607811889
   found <- rates(A1, exponential_sde(10), horizon = 2, score_error = score_error(bias = .1),
@@ -158,34 +146,19 @@ test_that("odd cases are in the table, with the reason", {
   budget <- error_budget(A1, sampler = exponential_sde(5), score_error = function(x, t) .1 * x)
   expect_identical(value_of(budget, "measured"), NA_real_)
   expect_match(budget$note[1], "score_error")
-<<<<<<< HEAD
   expect_true(all(is.finite(budget$estimate[budget$kind == "bound"])))
-  budget <- error_budget(A1, sampler_ddpm(20, "large"))
-  expect_setequal(budget$statement[budget$kind == "bound"],
-                  c("path KL, at grid times", "by the path KL, at grid times"))
-  points <- gaussmix(c(.5, .5), c(-1, 1), 0)
-  budget <- error_budget(points, exponential_sde(5, c(2, 1, .3, .1)), horizon = 2)
-  expect_false(anyNA(budget$estimate[budget$kind != "rate"]))
-  # every number that is not there has its reason
-  expect_match(budget$note[is.na(budget$estimate)], "infinite|covariance")
-  one <- error_budget(gaussmix(1, t(1:3), diag(1:3)), exponential_sde(5), horizon = 1)
-  expect_false(anyNA(one$estimate[one$kind != "rate"]))
-  expect_error(error_budget(points, exponential_sde(5)), class = "mixguide_error_singular")
-=======
-  expect_true(all(is.finite(budget$value[budget$kind == "bound"])))
   budget <- error_budget(A1, sampler = sampler_ddpm(20, variance = "large"))
   expect_setequal(budget$statement[budget$kind == "bound"],
                   c("path KL, at grid times", "by the path KL, at grid times"))
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   budget <- error_budget(points, sampler = exponential_sde(5, c(2, 1, .3, .1)), horizon = 2)
-  expect_false(anyNA(budget$value[budget$kind != "rate"]))
+  expect_false(anyNA(budget$estimate[budget$kind != "rate"]))
   # every number that is not there has its reason
-  expect_match(budget$note[is.na(budget$value)], "infinite|covariance")
+  expect_match(budget$note[is.na(budget$estimate)], "infinite|covariance")
   one <- error_budget(gaussmix(1, t(1:3), diag(1:3)), sampler = exponential_sde(5), horizon = 1)
-  expect_false(anyNA(one$value[one$kind != "rate"]))
+  expect_false(anyNA(one$estimate[one$kind != "rate"]))
   expect_error(error_budget(points, sampler = exponential_sde(5)),
                class = "mixguide_error_singular")
->>>>>>> main
   expect_mixguide_error(error_budget(A1, lipschitz = 0), "lipschitz")
   expect_mixguide_error(error_budget(A1, measure = 2), "measure")
   expect_mixguide_error(error_budget(A1, score_error = 2), "score_error")

@@ -222,13 +222,8 @@ test_that("guidance by another model, by several classes and by a power has its 
     expect_lt(abs(mean(run$x) - moments(law)$mean) / (sd(run$x) / sqrt(2e4)), 4)
     # the limit of small steps
     process <- fokker_planck(mixture, guide, nodes = 400, steps = 200)
-<<<<<<< HEAD
-    limit <- sampler_limit(mixture, guide, sampler_em(80, "uniform"))
-    expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$se[1] + 1e-3)
-=======
     limit <- guided_limit(mixture, guide, sampler_em(80, "uniform"))
-    expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$error[1] + 1e-3)
->>>>>>> main
+    expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$se[1] + 1e-3)
   }
   # a model in other directions than the mixture's: no reduction to the mixture's own
   plane <- named_mixture("B2-guidance")

@@ -81,15 +81,10 @@ test_that("bad input is refused, and it prints", {
   expect_error(split_threshold(1:2, 1:3), "`rho`", class = "mixguide_error")
   expect_error(split_threshold(1, m = -1), "`m`", class = "mixguide_error")
   expect_error(split_threshold(1, step = 2), "`step`", class = "mixguide_error")
-<<<<<<< HEAD
-  expect_error(lyapunov_sum("a", 2, 3), "`strength`", class = "mixguide_error")
-  expect_output(print(split_threshold(2, 3)), "1.629")
-=======
   expect_error(split_threshold(2, 3, strength = "a"), "`strength`", class = "mixguide_error")
   expect_error(split_threshold(2, strength = 1), "`m`", class = "mixguide_error")
   expect_error(split_threshold(1:2, 3, strength = 1:3), "`rho`", class = "mixguide_error")
-  expect_output(print(split_threshold(2, 3)), "1.6291")
+  expect_output(print(split_threshold(2, 3)), "1.629")
   expect_output(print(split_threshold(2, 3, strength = 1)), "lyapunov, by DDIM")
->>>>>>> main
   expect_identical(class(as.data.frame(split_threshold(2))), "data.frame")
 })

@@ -144,11 +144,7 @@ test_that("the reduced law of a sampler is compared with the reduced tilt", {
   distance <- function(m) {
     law <- guided_law(m, guidance("1", 1), sampler_rk4(40), start = "exact",
                        log_density = "divergence")
-<<<<<<< HEAD
-    by_quantity(law_distance(law, tilted_law(m, "1", 1)))
-=======
-    law_distance(law, tilted_law(m, guidance("1", 1)))
->>>>>>> main
+    by_quantity(law_distance(law, tilted_law(m, guidance("1", 1))))
   }
   flat <- distance(plane)
   expect_gt(flat$kl, .05)

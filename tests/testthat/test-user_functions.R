@@ -84,13 +84,8 @@ test_that("a component of no weight plays no part in quadrature, and no bound ma
   used <- gaussmix(c(.2, .8), cbind(c(-1, 1), 0:1), list(1, 2), class = c("a", "b"))
   more <- gaussmix(c(.2, 0, .8), cbind(c(-1, 9, 1), c(0, 9, 1)), list(1, 0, 2),
                    class = c("a", "a", "b"))
-<<<<<<< HEAD
   expect_equal(confidence(more)$estimate, confidence(used)$estimate, tolerance = 1e-12)
-  none <- error_budget(m, sampler_ddpm(5, "matched"), measure = FALSE)
-=======
-  expect_equal(confidence(more), confidence(used), tolerance = 1e-12)
   none <- error_budget(m, sampler = sampler_ddpm(5, variance = "matched"), measure = FALSE)
->>>>>>> main
   expect_identical(nrow(none), 0L)
   expect_output(print(none), "error_budget")
   expect_error(autoplot(none), class = "mixguide_error")
