@@ -195,7 +195,6 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
 }
 
 # One quantity of a sweep, steps x strengths.
-#' @importFrom ggplot2 geom_text scale_fill_gradient2 scale_y_continuous
 sweep_map <- function(object, quantity) {
   setup <- attr(object, "setup")
   steps <- sort(unique(object$steps))

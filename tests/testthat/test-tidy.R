@@ -81,7 +81,8 @@ test_that("a sweep's tables are its columns, in long form", {
   sweep <- guidance_sweep(iris_mixture, "virginica", c(0, 1, 4), n = 50, sampler = sampler_heun(10),
                           keep = TRUE)
   table <- generics::tidy(sweep)
-  expect_named(table, c("quantity", "strength", "scale", "estimate", "se", "method", "note"))
+  expect_named(table, c("quantity", "class", "sampler", "steps", "strength", "scale", "estimate",
+                        "se", "method", "note"))
   for (quantity in unique(table$quantity)) {
     expect_equal(table$estimate[table$quantity == quantity], sweep[[quantity]])
   }
