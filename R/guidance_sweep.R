@@ -419,7 +419,9 @@ sweep_head <- function(setup, keys) {
            if (setup$exact) " starts" else " coupled particles"),
     if (!several) all_classes_note(setup$mixture, setup$class),
     if (nzchar(kind)) paste0("guidance", kind),
-    process_lines(setup, c("guidance", if ("sampler" %in% keys) "sampler"),
+    # the nodes stand for a normal start
+    process_lines(replace(setup, "start", if (setup$exact) "normal" else setup$start),
+                  c("guidance", if ("sampler" %in% keys) "sampler"),
                   sampler = if ("steps" %in% keys) setup$sampler$label),
     if (!is.null(setup$reduced) && !several) paste0("reduced:  ", setup$reduced))
 }
@@ -438,7 +440,7 @@ sweep_foot <- function(rows, setup, keys) {
                " sd in the worst variable)")
       })
   })
-  c(unlist(targets), if (any(rows$folded > 0, na.rm = TRUE)) {
+  c(unique(unlist(targets)), if (any(rows$folded > 0, na.rm = TRUE)) {
     "Some steps fold the map: the entropy is an upper bound (see `folded`)."
   })
 }

@@ -97,7 +97,7 @@ step_condition <- function(mixture, ...) {
                why = attr(allowed, "why"), stringsAsFactors = FALSE)
   }))
   rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
-  new_table(rows, "step_condition", c(paste("by", format(d$mixture)), process_lines(d)),
+  new_table(rows, "step_condition", c(format(d$mixture), process_lines(d)),
             replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
             keys = "claim", methods = c(strength = "bound", steps = "bound"), body = claim_rows,
             foot = c("Proved up to a strength, and from a number of steps on.",

@@ -57,8 +57,9 @@ new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = 
                       labels = NULL, foot = NULL, body = NULL, ...) {
   rownames(rows) <- NULL
   structure(rows, class = c(class, "mixguide_table", "data.frame"), setup = setup,
-            look = list(head = unlist(head), keys = keys, methods = methods, shown = shown,
-                        labels = labels, foot = foot, body = body), ...)
+            look = list(head = unlist(head), keys = intersect(keys, names(rows)),
+                        methods = methods, shown = shown, labels = labels, foot = foot,
+                        body = body), ...)
 }
 
 # Estimates of a quantity, with a head that says of what they are.
@@ -220,15 +221,22 @@ print_rows <- function(rows, digits, max = Inf) {
 note_lines <- function(x) {
   if (is.null(x$note) || !any(nzchar(x$note))) return(character())
   rows <- plain_table(x)
-  key <- c("statement", "quantity")[c("statement", "quantity") %in% names(rows)][1]
-  name <- if (is.na(key)) rep("note", nrow(rows)) else {
-    labelled(rows[[key]], attr(x, "look")$labels)
-  }
+  key <- intersect(c("statement", "quantity"), names(rows))
+  name <- if (length(key)) labelled(rows[[key[1]]], attr(x, "look")$labels) else run_names(x)
   notes <- unique(rows$note[nzchar(rows$note)])
   unlist(lapply(notes, function(note) {
     strwrap(paste0(toString(unique(name[rows$note == note])), ": ", note), 95, indent = 2,
             exdent = 4)
   }))
+}
+
+# The rows of a sweep in words, by the keys that tell them apart.
+run_names <- function(x) {
+  rows <- plain_table(x)
+  keys <- setdiff(attr(x, "look")$keys, "scale")
+  keys <- Filter(function(key) length(unique(rows[[key]])) > 1, keys)
+  if (!length(keys)) return(rep("all rows", nrow(rows)))
+  do.call(paste, c(unname(Map(paste, keys, rows[keys])), sep = ", "))
 }
 
 # ---- Pictures

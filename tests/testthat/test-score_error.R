@@ -216,7 +216,7 @@ test_that("sweeps and summaries take a wrong score as samples do", {
                        score_error = error)
   expect_equal(sweep$confidence[2], mean(run$confidence), tolerance = 1e-14)
   expect_equal(sweep$entropy[2], entropy(run)$estimate, tolerance = 1e-13)
-  expect_output(print(sweep), "score: (0.9) * s + bias (0.2)", fixed = TRUE)
+  expect_output(print(sweep), "score:    (0.9) * s + bias (0.2)", fixed = TRUE)
   summary <- guided_summary(m, 60, guidance("a", 2), sampler_ddim(9), key = c(1, 2),
                             score_error = error)
   expect_equal(summary$confidence$estimate, mean(run$confidence), tolerance = 1e-12)

@@ -49,3 +49,59 @@ test_that("a table without a picture of its own shows its estimates", {
   expect_identical(ggplot2::layer_data(picture)$x, x$estimate)
   expect_mixguide_error(autoplot(split_threshold(20, 3, .1)), "object")
 })
+
+test_that("every table has a long form of the same columns, and one line", {
+  skip_if_not_installed("generics")
+  methods <- c("exact", "quadrature", "Monte Carlo", "bound", "unknown")
+  others <- list(confidence(m), law_distance(tilted_law(m, "a"), m))
+  for (x in c(suppressWarnings(tables()), others)) {
+    class <- class(x)[1]
+    long <- generics::tidy(x)
+    expect_identical(class(long), "data.frame", info = class)
+    expect_identical(names(long)[1], "quantity", info = class)
+    expect_identical(utils::tail(names(long), 4), c("estimate", "se", "method", "note"))
+    expect_true(all(long$method %in% methods), info = class)
+    # what is not known has no number, and what was not drawn no sampling error
+    expect_false(anyNA(long$estimate[long$method == "exact"]), info = class)
+    expect_true(all(long$se[long$method == "exact"] %in% 0), info = class)
+    expect_false(anyDuplicated(long[setdiff(names(long), ESTIMATE)]) > 0, info = class)
+    if (all(ESTIMATE %in% names(x))) expect_equal(sort(long$estimate), sort(x$estimate))
+    row <- generics::glance(x)
+    expect_identical(c(nrow(row), row$rows), c(1L, nrow(x)), info = class)
+    expect_mixguide_error(generics::augment(x), "x")
+    expect_identical(class(summary(x)), "data.frame", info = class)
+  }
+})
+
+test_that("estimates have one of five methods, and rows are found by name or not at all", {
+  expect_error(estimate_row(1, 0, "heavy tail"), "internal error: no such method")
+  expect_named(estimate_row(1, 0, "exact"), ESTIMATE)
+  x <- guided_error(m, sampler = sampler_heun(10))
+  expect_identical(row_of(x, "kl")$estimate, x$estimate[x$quantity == "kl"])
+  expect_identical(class(row_of(x, "kl")), "data.frame")
+  expect_error(row_of(x, "KL"), "0 rows of quantity")
+  expect_error(row_of(rbind(x, x), "kl"), "2 rows of quantity")
+  expect_identical(joint_method(c("exact", "Monte Carlo", "quadrature")), "Monte Carlo")
+})
+
+test_that("an estimate is printed to the digits that its standard error leaves", {
+  drawn <- function(estimate, se) show_estimate(estimate, se, "Monte Carlo")
+  expect_identical(drawn(c(.9993123, 12.3456, -1.5, 1.2345e-8, 123456),
+                         c(1.2e-4, .234, .5, 3e-10, 90)),
+                   c("0.9993 (0.0001)", "12.3 (0.2)", "-1.5 (0.5)", "1.23e-08 (3e-10)",
+                     "123456 (90)"))
+  # an error that rounds up to the next power of ten
+  expect_identical(drawn(.5, .0097), "0.50 (0.01)")
+  expect_identical(drawn(1, c(0, NA)), c("1 (0)", "1 (NA)"))
+  expect_identical(show_estimate(c(pi, NA, 2), c(0, NA, .1), c("exact", "unknown", "quadrature")),
+                   c("3.142", "NA", "2.0 (0.1)"))
+  # whatever the numbers, what is printed is the estimate to within its error
+  withr::local_seed(7)
+  estimate <- stats::rnorm(200) * 10^stats::runif(200, -9, 9)
+  se <- abs(estimate) * 10^stats::runif(200, -8, 1)
+  words <- drawn(estimate, se)
+  shown <- as.numeric(sub(" .*", "", words))
+  expect_true(all(abs(shown - estimate) <= se))
+  error <- as.numeric(sub(".*\\((.*)\\)", "\\1", words))
+  expect_true(all(abs(error / se - 1) <= .5))
+})
