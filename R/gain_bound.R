@@ -46,8 +46,8 @@
 #' unguided path (several rivals) is taken over 1001 values of the clock.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()].
-#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
-#'   diffusion.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
+#'   the diffusion.
 #' @param strength Strengths, numbers >= 0.
 #' @param n Number of paths, unless `start` is a matrix.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is

@@ -16,8 +16,8 @@
 #' minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
-#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of the
-#'   diffusion.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
+#'   the diffusion.
 #' @param strength Strengths of the guidance.
 #' @param sampler A sampler of the reverse SDE: [sampler_em()], the default with 100 steps,
 #'   [sampler_exponential()] with `stochastic = TRUE`, [sampler_ddpm()].
