@@ -8,8 +8,8 @@
 #'   [guided_law()]. Otherwise particles meet the same noise under all strengths.
 #'
 #' @inheritParams guidance_sweep
-#' @param guidance A class or several, or a [guidance()] whose strength, if it is a function of
-#'   time, is multiplied by each of the strengths.
+#' @param guidance A class or several, or a [guidance()] whose strength, if a function of time,
+#'   is multiplied by each of the strengths.
 #' @param sampler A [sampler()]; `NULL` for that of the diffusion.
 #' @param strength Numbers, in increasing order.
 #' @param variable Name or number of the variable to show.

@@ -150,7 +150,8 @@ test_that("laws, errors and bounds are", {
   expect_equal(entropy(law$x)$estimate, entropy(law$u)$estimate + log(20), tolerance = 1e-9)
   expect_equal(law_density(law$x, 140 + 20 * u[, 1]), law_density(law$u, u[, 1]) / 20,
                tolerance = 1e-9)
-  expect_equal(by_quantity(law_distance(law$x, one(at$x)))$kl, by_quantity(law_distance(law$u, one(at$u)))$kl,
+  expect_equal(by_quantity(law_distance(law$x, one(at$x)))$kl,
+               by_quantity(law_distance(law$u, one(at$u)))$kl,
                tolerance = 1e-7)
   tilt <- lapply(at[c("x", "u")], tilted_law, guidance("a", 2))
   expect_equal(law_density(tilt$x, at$back(u), log = TRUE),
@@ -190,7 +191,8 @@ test_that("a reduced law keeps the coordinates beside what is reduced", {
   expect_equal(unname(mean(law$x)), drop(back(t(unname(mean(law$u))))), tolerance = 1e-8)
   expect_equal(unname(moments(law$x)$cov), unname(moments(law$u)$cov) * outer(scale, scale),
                tolerance = 1e-8)
-  expect_equal(by_quantity(law_distance(law$x, x))$kl, by_quantity(law_distance(law$u, u))$kl, tolerance = 1e-6)
+  expect_equal(by_quantity(law_distance(law$x, x))$kl, by_quantity(law_distance(law$u, u))$kl,
+               tolerance = 1e-6)
   run <- lapply(list(x = x, u = u), guided_sample, 20, guidance("2", 1), sampler_ddim(20),
                 horizon = 5, key = c(1, 2))
   expect_match(run$x$reduced, "->")

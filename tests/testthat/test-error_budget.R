@@ -34,7 +34,8 @@ test_that("with a wrong score the error of A1 is the known one, and below its pa
   expect_equal(value_of(budget, "measured"), 2.388863e-2, tolerance = 1e-4)
   expect_equal(value_of(budget, "measured", "total_variation"), .086739, tolerance = 1e-3)
   expect_equal(value_of(budget, "path KL"), .07779691, tolerance = 1e-6)
-  expect_equal(value_of(budget, "by the path KL", "total_variation"), sqrt(.07779691 / 2), tolerance = 1e-6)
+  expect_equal(value_of(budget, "by the path KL", "total_variation"), sqrt(.07779691 / 2),
+               tolerance = 1e-6)
 })
 
 test_that("measured errors, path divergences and bounds are in order on random mixtures", {
