@@ -24,7 +24,7 @@ coverage_cases <- local({
   tilted <- function(...) {
     function() {
       run <- tilted_sample(A2, 500, guide, sampler_em(20), ...)
-      rows_of(rbind(confidence(run), entropy(run), run$log_normaliser),
+      rows_of(rbind(confidence(run)[ESTIMATE], entropy(run)[ESTIMATE], run$log_normaliser),
               c("confidence", "entropy", "log normaliser"))
     }
   }
@@ -33,7 +33,7 @@ coverage_cases <- local({
   y <- observation(.8, H = cbind(1, .5), noise = .3^2)
   list(
     "mixture" = list(run = function() {
-      rows_of(rbind(confidence(G4, "1", n = 500)[-1], entropy(G4, n = 500)),
+      rows_of(rbind(confidence(G4, "1", n = 500)[ESTIMATE], entropy(G4, n = 500)[ESTIMATE]),
               c("confidence", "entropy"))
     }),
     "guided_sample" = list(run = function() {
@@ -44,7 +44,7 @@ coverage_cases <- local({
     }),
     "guided_summary" = list(run = function() {
       s <- guided_summary(G4, 300, guide, ddim, bins = 20)
-      rbind(rows_of(rbind(confidence(s), entropy(s), s$inverse_confidence),
+      rbind(rows_of(rbind(confidence(s)[ESTIMATE], entropy(s)[ESTIMATE], s$inverse_confidence),
                     c("confidence", "entropy", "1/confidence")),
             mean = c(s$mean[1], s$mean_se[1]), sd = c(s$sd[1], s$sd_se[1]),
             covariance = c(s$cov[1, 2], s$cov_se[1, 2]))

@@ -422,7 +422,7 @@ test_that("print() says what was reduced, and a sweep is reduced too", {
                    log_density = "divergence", reduce = reduce)
   })
   expect_equal(as.data.frame(sweeps[[1]]), as.data.frame(sweeps[[2]]), tolerance = 1e-10)
-  expect_output(print(sweeps[[1]]), "reduced: 20 -> 8 dimensions", fixed = TRUE)
+  expect_output(print(sweeps[[1]]), "reduced:  20 -> 8 dimensions", fixed = TRUE)
   expect_false(any(grepl("reduced", capture.output(print(sweeps[[2]])))))
   for (reduce in list(NA, "yes", 1, NULL)) {
     expect_mixguide_error(guided_sample(mixture("isotropic"), 3, reduce = reduce), "reduce")
