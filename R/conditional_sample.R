@@ -20,7 +20,7 @@
 #'
 #' @param mixture A [gaussmix()], the law of `x` before anything was observed.
 #' @param n Number of draws.
-#' @param observation An [observation()].
+#' @param observation An [observation()], or numbers named by the variables observed.
 #' @param method One of the [zero_shot] methods.
 #' @param schedule The forward process, see [schedule].
 #' @param sampler A sampler, see [sampler()]: the unconditional one of which the method makes
@@ -60,7 +60,7 @@ conditional_sample <- function(mixture, n, observation, method, schedule = sched
   check_mixture(mixture)
   check_flag(cloud, "cloud")
   n <- check_particles(n)
-  check_observation(observation, mixture)
+  observation <- as_observation(observation, mixture)
   check_zero_shot(method)
   check_schedule(schedule)
   check_sampler(sampler)
@@ -131,7 +131,7 @@ check_method_sampler <- function(method, sampler) {
 conditional_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
   check_mixture(mixture)
   x <- check_points(x, mixture)
-  check_observation(observation, mixture)
+  observation <- as_observation(observation, mixture)
   scorer <- conditional_scorer(in_process(mixture), in_process(observation, mixture),
                              check_zero_shot(method), schedule)
   value <- derivative_from_process(scorer(to_process(x, mixture), t), mixture)
@@ -171,8 +171,7 @@ exact_target <- function(x) {
 
 # |y - H x|^2 of points.
 residual <- function(x) {
-  H <- observation_matrix(x$observation, x$mixture)
-  rowSums((x$x %*% t(H) - rep(x$observation$y, each = nrow(x$x)))^2)
+  rowSums((x$x %*% t(x$observation$H) - rep(x$observation$y, each = nrow(x$x)))^2)
 }
 
 #' @export
@@ -201,7 +200,7 @@ summary.conditional_sample <- function(object, ...) {
   x <- object$x
   law <- exact_target(object)
   exact <- moments(law)
-  H <- observation_matrix(object$observation, object$mixture)
+  H <- object$observation$H
   gap <- object$observation$y - drop(H %*% exact$mean)
   variables <- data.frame(mean = colMeans(x), se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
                           exact_mean = exact$mean, sd = apply(x, 2, stats::sd),

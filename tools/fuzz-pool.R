@@ -45,8 +45,8 @@ s <- list(
 sc <- list(ou = schedule_ou(), vp = schedule_vp(), cosine = schedule_cosine(), ve = schedule_ve(),
            subvp = schedule_subvp(), flow = schedule_flow(), ddpm = schedule_ddpm(rep(.9, 6)),
            forgets = schedule_ddpm(c(rep(.9, 6), 0)), etc = schedule_etc(20))
-o <- list(x = observation(.5, 1), both = observation(c(.1, .2), 1:2),
-          noisy = observation(.5, 1, noise = .3), sum = observation(1, rbind(c(1, 1))),
+o <- list(x = observation(.5, variables = 1), both = observation(c(.1, .2), variables = 1:2),
+          noisy = observation(.5, variables = 1, noise = .3), sum = observation(1, rbind(c(1, 1))),
           two = observation(1:2, rbind(c(1, 1), c(1, -1)), noise = diag(2)))
 z <- list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(), repaint = zero_shot_repaint(2),
           ddrm = zero_shot_ddrm(), dps = zero_shot_dps(), pigdm = zero_shot_pigdm(),
