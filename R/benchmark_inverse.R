@@ -37,8 +37,8 @@
 #' @param d_x,d_y Dimensions of `x` (even numbers) and of `y`: one each for `inverse_problem()`, any
 #'   number for `benchmark_inverse()`, which takes all pairs with `d_y <= d_x`.
 #' @param seed,seeds Whole numbers >= 0 that settle the instances.
-#' @param methods A list of [zero_shot] methods; if it has names, they are shown. `NULL`: all of them
-#'   with their default settings, and 32 particles.
+#' @param methods A list of [zero_shot] methods; if it has names, they are shown. `NULL`: all,
+#'   with their default settings and 32 particles.
 #' @param n Number of draws of each method.
 #' @param n_sets The same for particle methods, which run a whole set of particles for each draw.
 #' @param steps,c,delta Settings of [schedule_etc()].

@@ -8,8 +8,8 @@
 #' Condition a mixture on a linear observation
 #'
 #' The exact law of `x` given `y = H x + n`, where `x` comes from a mixture and `n` is independent
-#' Gaussian noise of mean zero: again a mixture, with the same classes. ([marginal()] gives the law of
-#' `y` itself.)
+#' Gaussian noise of mean zero: again a mixture, with the same classes. The law of `y` itself
+#' is a [marginal()].
 #'
 #' @details
 #' Given the observation, component `k` has (with `S_k = H Sigma_k H' + R`, `K_k = Sigma_k H'

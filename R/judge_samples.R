@@ -241,6 +241,8 @@ cell_distances <- function(u, cells) {
 
 # A run of each method under one key, and the seconds that it took.
 method_runs <- function(mixture, observation, methods, n, key, ...) {
+  check_mixture(mixture, "samples")
+  observation <- as_observation(observation, mixture)
   methods <- named_methods(methods)
   if (!length(n) %in% c(1, length(methods))) {
     abort_input("n", paste("one number, or", length(methods)), describe(n))

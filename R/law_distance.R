@@ -204,7 +204,8 @@ rest_kl <- function(a, b) {
 # nodes of its own that also see where `from` has its mass.
 mixture_as_law <- function(mixture, from) {
   if (is_singular(mixture)) {
-    abort("`target` has a singular covariance and no density; add noise by diffuse() first", "singular")
+    abort("`target` has a singular covariance and no density; add noise by diffuse() first",
+          "singular")
   }
   inner <- mixture
   rest <- from$rest
@@ -236,7 +237,9 @@ split_mixture <- function(mixture, rest) {
       part <- S %*% rest$across
       max(abs(part - rest$across * rep(variance, each = nrow(part)))) <= size
     }, NA))
-  if (!alike) abort_input("target", "the same in all components across the reduction", format(mixture))
+  if (!alike) {
+    abort_input("target", "the same in all components across the reduction", format(mixture))
+  }
   inner <- lapply(covs, function(S) simplify_cov(crossprod(rest$within, S %*% rest$within)))
   names(inner) <- paste("component", used)
   inner <- assemble_gaussmix(mixture$weights[used], means %*% rest$within, inner,

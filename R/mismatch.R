@@ -6,8 +6,8 @@
 #' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the
 #' target, and splits the Kullback-Leibler divergence between the path of the true reverse process
 #' and that of the sampler into its start, its steps, its mismatch and its score error. The target
-#' is the exact conditional law given an `observation` and the score that of a zero-shot `method`; or
-#' the target is the mixture itself and the score that of a `model`.
+#' is the exact conditional law given an `observation` and the score that of a zero-shot `method`;
+#' or the target is the mixture itself and the score that of a `model`.
 #'
 #' @details
 #' The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses:
@@ -42,9 +42,9 @@
 #'
 #' **Without `y`** the observation stands for all that might be seen: `B` is its expectation over
 #' `y`, for any noise, of `zero_shot_bo()`, `zero_shot_ddnm()` or the unconditional score. `y` and
-#' `x_t` are jointly a mixture, whose score in `x_t` is that of the exact conditional law: no law has
-#' to be conditioned on each `y`. Beside it stands the [mutual_information()], at most which it is in
-#' continuous time without noise.
+#' `x_t` are jointly a mixture, whose score in `x_t` is that of the exact conditional law: no law
+#' has to be conditioned on each `y`. Beside it stands the [mutual_information()]; in continuous
+#' time and without noise `B` is at most that.
 #'
 #' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
 #' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
@@ -82,13 +82,13 @@
 #'   `method`; `quantity` is `"initialisation"`, `"discretisation"`, `"bias"`, `"score error"` and
 #'   `"cross term"` (if there is an error), `"path"`, their sum; `"bias, range"` and `"bias, null"`
 #'   with an observation; `"mutual information"` for one without `y`.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, as a method that is not
-#'   a score.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, such as a method that
+#'   is not a score.
 #' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
-#'   constant 1/2), also for the class and BO. The identity, and that BO is the best of the class for
-#'   a normal law of the range given `y`, independent of the rest, and not for every posterior, are
-#'   derived for this package.
+#'   constant 1/2), also for the class and BO. The identity, and that BO is the best of the class
+#'   for a normal law of the range given `y`, independent of the rest, and not for every posterior,
+#'   are derived for this package.
 #' @seealso [mutual_information()], which needs no sampler; [path_kl()] for other samplers with the
 #'   score of their target.
 #' @family zero-shot conditional sampling

@@ -184,16 +184,15 @@ short_observation <- function(x, mixture, arg, seen) {
     if ((is.numeric(x) || is.data.frame(x)) && !is.null(names)) return(observation(x))
     abort_input(arg, "an observation(), or numbers named by the variables observed", describe(x))
   }
-  labels <- variable_labels(mixture)
-  if (is.numeric(x) && !is.null(names) && !identical(names, labels[x])) {
+  if (!(is.numeric(x) || is.character(x)) || !is.null(dim(x))) {
+    abort_input(arg, "names or numbers of variables, or an observation()", describe(x))
+  }
+  # is c(x1 = 2) the second variable, or 2 seen of the first?
+  if (is.numeric(x) && !is.null(names) && !identical(names, variable_labels(mixture)[x])) {
     abort_input(arg, "names or numbers of variables, or an observation() of named numbers",
                 paste("numbers named", toString(names, 60)))
   }
-  if ((is.numeric(x) || is.character(x)) && is.null(dim(x)) && length(x) && !anyDuplicated(x)) {
-    return(structure(list(variables = unname(x), noise = 0), class = "observation"))
-  }
-  abort_input(arg, paste("distinct variables among", toString(c(labels, seq_along(labels)), 200),
-                         "or an observation()"), describe(x))
+  observation(variables = unname(x))
 }
 
 # H in the variables of a mixture, whose order its columns follow.

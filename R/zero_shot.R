@@ -92,8 +92,8 @@
 #' @param kappa Variance that an observed coordinate keeps at the time at which it goes free.
 #' @param resampling `"adaptive"`, when the effective size of a set falls below half; or `"every
 #'   step"`.
-#' @return An object of class `zero_shot_method`, with `format` and `print`. [judge_samples()] compares
-#'   all methods on one problem.
+#' @return An object of class `zero_shot_method`, with `format` and `print`.
+#' @seealso [judge_samples()], which compares all methods on one problem.
 #' @source DDNM and BO were read in the first author's program for Liang, Ju, Liang and Shroff
 #'   (2024), \doi{10.48550/arXiv.2410.13746}; the others are recalled, not verified against the
 #'   papers. DDNM and DDNM+: Wang, Yu and Zhang (2023), \doi{10.48550/arXiv.2212.00490}; CCDF:

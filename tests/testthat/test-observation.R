@@ -83,6 +83,60 @@ test_that("names and numbers of variables pick them", {
   expect_equal(observed_range(observation(1:2, H), "operator")$scale, c(1, 1))
 })
 
+test_that("whoever takes an observation takes numbers named by variables, and no others", {
+  m <- gaussmix(1, t(c(a = 0, b = 1, c = 2)), crossprod(matrix(cos(1:9), 3)) + diag(3))
+  short <- c(c = 1.5, a = -.5)
+  method <- zero_shot_bo()
+  schedule <- schedule_etc(20)
+  takes <- list(
+    function(y) condition(m, y), function(y) condition(m, y, drop = FALSE),
+    function(y) conditional_sample(m, 5, y, method, schedule, key = c(1, 2))$x,
+    function(y) conditional_score(m, diag(3), 5, y, method, schedule),
+    function(y) conditional_moments(m, y, method, schedule)[1:4],
+    function(y) summary(mismatch(m, y, method, schedule)),
+    function(y) {
+      judge_samples(m, observation = y, methods = method, n = 40, schedule = schedule,
+                    directions = 5, key = c(1, 2))$residual
+    }
+  )
+  for (f in takes) suppressWarnings({
+    known <- f(observation(c(1.5, -.5), variables = c(3, 1)))
+    for (y in list(short, observation(short), observation(short, variables = c("c", "a")))) {
+      expect_equal(f(y), known, tolerance = 1e-12)
+    }
+    # without names it is not known which; without y, what was seen
+    expect_mixguide_error(f(c(1.5, -.5)), "observation")
+    expect_mixguide_error(f("a"), "observation")
+    expect_mixguide_error(f(c(z = 1)), "observation")
+  })
+  for (f in takes[c(3:5, 7)]) {
+    expect_mixguide_error(f(observation(variables = "a")), "observation")
+  }
+  for (f in takes[-(1:2)]) {
+    expect_mixguide_error(f(data.frame(a = 1:2)), "observation")
+  }
+})
+
+test_that("where y does not count, variables do, and what might be either is asked back", {
+  m <- gaussmix(1, t(c(a = 0, b = 1, c = 2)), crossprod(matrix(cos(1:9), 3)) + diag(3))
+  known <- mutual_information(m, c("a", "c"))
+  law <- marginal(m, c("a", "c"))
+  for (seen in list(c(1, 3), which(c(a = TRUE, b = FALSE, c = TRUE)), observation(c(a = 9, c = 8)),
+                    observation(variables = c(1, 3)), observation(data.frame(a = 1:3, c = 1)))) {
+    expect_equal(mutual_information(m, seen), known)
+    expect_equal(marginal(m, seen), law)
+  }
+  for (f in list(mutual_information, marginal)) {
+    for (bad in list(c(a = 2), c(1, 1), "z", 4, 1.5, NULL, list(1), diag(3), character())) {
+      expect_error(f(m, bad), "`(observation|variables)`", class = "mixguide_error")
+    }
+  }
+  noisy <- marginal(m, observation(variables = c(1, 3), noise = c(1, 2)))
+  expect_equal(moments(noisy)$cov, moments(law)$cov + diag(1:2))
+  sum <- marginal(m, observation(H = rbind(sum = c(1, 0, 1))))
+  expect_equal(moments(sum)$cov, matrix(sum(moments(law)$cov), 1, 1, FALSE, list("sum", "sum")))
+})
+
 test_that("what is wrong is said", {
   # a vector is no H: it might be coefficients, or the numbers of variables
   for (H in list(1, 1:2, c(1, .5), c(a = 1, b = 0), "a", sum)) {
