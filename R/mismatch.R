@@ -191,12 +191,16 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
     c(mismatch = mean$estimate, mismatch_se = mean$se, fisher = sum(points$weight * s2),
       colSums(points$weight * step))
   })
-  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
-                     do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
-  structure(rows, class = table_class("mismatch"),
-            parts = mismatch_sums(points, totals, initialisation),
-            setup = list(target = format(target), model = field$label, schedule = schedule,
-                         times = times, n = if (points$method == "Monte Carlo") n))
+  new_mismatch(rows, mismatch_sums(points, totals, initialisation), format(target), field$label,
+               schedule, times, one$beta, points$method, n)
+}
+
+new_mismatch <- function(rows, parts, target, model, schedule, times, beta, method, n) {
+  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta,
+                     do.call(rbind, rows), method = method, stringsAsFactors = FALSE)
+  structure(rows, class = table_class("mismatch"), parts = parts,
+            setup = list(target = target, model = model, schedule = schedule, times = times,
+                         n = if (method == "Monte Carlo") n))
 }
 
 # The bias on average over y, in the frame of the observation, where y and x_t are one mixture.
@@ -207,7 +211,6 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
   }
   times <- mismatch_times(times, schedule)
   nodes <- if (is.null(nodes)) 20 else check_count(nodes, "nodes", min = 2)
-  n <- check_count(n, "n", min = 2)
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   frame <- observed_frame(observation, mixture)
@@ -249,18 +252,14 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
     mean <- points$mean(rowSums(D^2))
     c(mismatch = mean$estimate, mismatch_se = mean$se, colSums(points$weight * step))
   })
-  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
-                     do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
   parts <- mismatch_sums(points, totals)
   if (!is_singular(inner)) {
     about <- mutual_information(mixture, observation, 10 * n, stream(key, "check"))
     parts <- rbind(parts, data.frame(quantity = "mutual information", about))
   }
-  structure(rows, class = table_class("mismatch"), parts = parts,
-            setup = list(target = paste0("given ", format(observation), ", on average over y"),
-                         model = method_label(method), schedule = schedule, times = times,
-                         n = if (points$method == "Monte Carlo") n,
-                         noiseless = all(frame$nu == 0) && !is.null(method)))
+  observation["y"] <- list(NULL)
+  new_mismatch(rows, parts, paste0("given ", format(observation), ", on average over y"),
+               method_label(method), schedule, times, one$beta, points$method, n)
 }
 
 # Points (y, x_t) under their joint law at each time, in the coordinates of the frame.
@@ -272,14 +271,20 @@ joint_points <- function(mixture, frame, nodes, n, key) {
   if (!is.null(rule)) {
     return(c(rule, list(at = function(law, a, b2) place_draws(law, rule$component, rule$z))))
   }
+  n <- check_count(n, "n", min = 2)
   x <- unname(keyed_draws(mixture, n, key))
-  drawn <- -1
-  normals <- function(m) {
-    drawn <<- drawn + 1
-    keyed_draws(gaussmix(1, t(double(m)), 1), n, stream(key, "noise", drawn))
-  }
+  normals <- fresh_normals(n, key)
   y <- x[, seq_len(r), drop = FALSE] + normals(r) * rep(sqrt(frame$nu), each = n)
   c(drawn_points(n), list(at = function(law, a, b2) cbind(y, a * x + sqrt(b2) * normals(d))))
+}
+
+# n x d normals, others at each call.
+fresh_normals <- function(n, key) {
+  drawn <- 0
+  function(d) {
+    drawn <<- drawn + 1
+    keyed_draws(gaussmix(1, t(double(d)), 1), n, stream(key, "noise", drawn))
+  }
 }
 
 mismatch_times <- function(times, schedule) {
@@ -356,12 +361,10 @@ mismatch_points <- function(target, affine, nodes, n, key) {
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   x <- unname(keyed_draws(target, n, key))
-  normal <- gaussmix(1, t(rep(0, d)), 1)
-  drawn <- 0
+  normals <- fresh_normals(n, key)
   z <- b <- NULL
   at <- function(a, b2) {
-    drawn <<- drawn + 1
-    z <<- keyed_draws(normal, n, stream(key, "noise", drawn))
+    z <<- normals(d)
     b <<- sqrt(b2)
     a * x + b * z
   }
@@ -425,8 +428,8 @@ print.mismatch <- function(x, ...) {
     cat("  ", format(label[i], width = max(nchar(label))), "  ", format_estimate(parts[i, ]),
         "\n", sep = "")
   }
-  if (isTRUE(setup$noiseless) && "mutual information" %in% parts$quantity) {
-    cat("In continuous time B is, on average, at most the mutual information\n")
+  if ("mutual information" %in% parts$quantity) {
+    cat("Of DDNM without noise, in continuous time, B is on average at most that\n")
   }
   invisible(x)
 }
