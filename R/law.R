@@ -71,8 +71,9 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' **Distances.** Each divergence is a mean over the nodes of its first law, which are where that
 #' has its mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)`
 #' over those of `law` for `KL(law || target)`. So mass of one law that the nodes of the other do
-#' not see counts in full. Where a density had to be continued beyond its nodes, the part of the divergence
-#' that this makes is its error: `note` tells of it, and if it is more than a tenth of the whole the
+#' not see counts in full. Where a density had to be continued beyond its nodes, the part of the
+#' divergence that this makes is its error: `note` tells of it, and if it is more than a tenth of
+#' the whole the
 #' divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
 #' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
 #' absolute difference of the distribution functions, is given in one dimension, to some eight
