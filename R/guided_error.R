@@ -262,15 +262,15 @@ law_error <- function(law, target, n) {
     return(unknown_rows())
   }
   kl <- law_kl(at)
-  if (kl$kl_reverse$method == "unknown") {
-    warn_law("KL(target || output) is unknown: ", kl$kl_reverse$note,
+  if (kl$kl$method == "unknown") {
+    warn_law("KL(target || output) is unknown: ", kl$kl$note,
              " of the target; take more `nodes`, or another method")
   }
   variation <- if (max(unlist(at$rest)) < 1e-12) {
     estimate_row(node_variation(at), 0, "quadrature")
   } else rest_variation(at$forth, law$rest, to$rest, n)
   row <- c("estimate", "se", "method")
-  rows <- quantity_rows(kl$kl_reverse[row], kl$kl[row], variation)
+  rows <- quantity_rows(kl$kl[row], kl$kl_reverse[row], variation)
   # a fold that is too small to count is an error all the same
   if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
   rows

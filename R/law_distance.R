@@ -2,35 +2,35 @@
 
 #' @rdname law
 #' @export
-law_distance <- function(from, to) {
-  check_law(from, "from")
-  if (inherits(to, "gaussmix")) {
-    if (mixture_dim(to) != law_dim(from)) {
-      abort_input("to", paste("of", count_of(law_dim(from), "dimension"), "like `from`"),
-                  format(to))
+law_distance <- function(law, target) {
+  check_law(law)
+  if (inherits(target, "gaussmix")) {
+    if (mixture_dim(target) != law_dim(law)) {
+      abort_input("target", paste("of", count_of(law_dim(law), "dimension"), "like `law`"),
+                  format(target))
     }
-    to <- mixture_as_law(to, from)
+    target <- mixture_as_law(target, law)
   }
-  check_law(to, "to")
-  if (!is.null(from$mixture) && !is.null(to$mixture) && law_dim(from) == law_dim(to)) {
-    check_same_variables(to$mixture, from$mixture, "to")
+  check_law(target, "target")
+  if (!is.null(law$mixture) && !is.null(target$mixture) && law_dim(law) == law_dim(target)) {
+    check_same_variables(target$mixture, law$mixture, "target")
   }
-  if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
-    abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
-                to$label)
+  if (ncol(law$x) != ncol(target$x) || !same_rest(law$rest, target$rest)) {
+    abort_input("target", "a law or a gaussmix in the variables (and reduced ones) of `law`",
+                target$label)
   }
-  at <- law_ratio(from, to)
-  alike <- at$rest$kl < 1e-12
-  if (is_folded(from)) {
+  at <- law_ratio(law, target)
+  alike <- at$rest$kl_reverse < 1e-12
+  if (is_folded(law)) {
     return(data.frame(kl = NA_real_, kl_reverse = NA_real_, total_variation = NA_real_,
                       wasserstein = NA_real_, method = "unknown",
-                      note = fold_note(from$unsummed, if (alike) node_variation(at)),
+                      note = fold_note(law$unsummed, if (alike) node_variation(at)),
                       stringsAsFactors = FALSE))
   }
   kl <- law_kl(at)
   variation <- if (alike) node_variation(at) else NA_real_
-  transport <- if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
-    wasserstein(from, to)
+  transport <- if (alike && ncol(law$x) == 1 && is.null(law$rest)) {
+    wasserstein(law, target)
   } else NA_real_
   data.frame(kl = kl$kl$estimate, kl_reverse = kl$kl_reverse$estimate,
              total_variation = variation, wasserstein = transport, method = "quadrature",
@@ -53,7 +53,7 @@ law_dim <- function(law) if (is.null(law$rest)) ncol(law$x) else nrow(law$rest$w
 
 # What the nodes do not tell of both divergences.
 distance_note <- function(kl) {
-  words <- c(kl = "KL(from || to)", kl_reverse = "KL(to || from)")
+  words <- c(kl = "KL(target || law)", kl_reverse = "KL(law || target)")
   notes <- Map(function(row, name) {
     if (row$method == "unknown") return(paste(name, "unknown:", row$note))
     if (row$se > 0) paste0(name, " good to ", format(row$se, digits = 1), ": ", row$note)
@@ -69,7 +69,7 @@ law_ratio <- function(from, to) {
     law_view(if (is.null(to$nodes)) to else to$nodes(), from)
   }
   list(forth = law_view(from, to), back = back, flat = ncol(from$x) == 1,
-       rest = list(kl = rest_kl(from$rest, to$rest), kl_reverse = rest_kl(to$rest, from$rest)))
+       rest = list(kl = rest_kl(to$rest, from$rest), kl_reverse = rest_kl(from$rest, to$rest)))
 }
 
 between_known <- function(law) {
@@ -100,8 +100,8 @@ beyond <- function(view, box) {
 
 # Both divergences, rows of an estimate with its error (`se`) and a `note`.
 law_kl <- function(at) {
-  kl <- view_kl(at$forth, at$back)
-  kl_reverse <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl_reverse <- view_kl(at$forth, at$back)
   kl$estimate <- kl$estimate + at$rest$kl
   kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
   list(kl = kl, kl_reverse = kl_reverse)
@@ -204,7 +204,8 @@ rest_kl <- function(a, b) {
 # nodes of its own that also see where `from` has its mass.
 mixture_as_law <- function(mixture, from) {
   if (is_singular(mixture)) {
-    abort("`to` has a singular covariance and no density; add noise by diffuse() first", "singular")
+    abort("`target` has a singular covariance and no density; add noise by diffuse() first",
+          "singular")
   }
   inner <- mixture
   rest <- from$rest
@@ -236,7 +237,9 @@ split_mixture <- function(mixture, rest) {
       part <- S %*% rest$across
       max(abs(part - rest$across * rep(variance, each = nrow(part)))) <= size
     }, NA))
-  if (!alike) abort_input("to", "the same in all components across the reduction", format(mixture))
+  if (!alike) {
+    abort_input("target", "the same in all components across the reduction", format(mixture))
+  }
   inner <- lapply(covs, function(S) simplify_cov(crossprod(rest$within, S %*% rest$within)))
   names(inner) <- paste("component", used)
   inner <- assemble_gaussmix(mixture$weights[used], means %*% rest$within, inner,
