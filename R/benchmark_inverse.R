@@ -37,7 +37,8 @@
 #' @param d_x,d_y Dimensions of `x` (even numbers) and of `y`: one each for `inverse_problem()`, any
 #'   number for `benchmark_inverse()`, which takes all pairs with `d_y <= d_x`.
 #' @param seed,seeds Whole numbers >= 0 that settle the instances.
-#' @param methods A list of [zero_shot] methods; if it has names, they are shown.
+#' @param methods A list of [zero_shot] methods; if it has names, they are shown. `NULL`: all,
+#'   with their default settings and 32 particles.
 #' @param n Number of draws of each method.
 #' @param n_sets The same for particle methods, which run a whole set of particles for each draw.
 #' @param steps,c,delta Settings of [schedule_etc()].
@@ -52,8 +53,8 @@
 #'   (the truth) and `seed`.
 #'
 #'   `benchmark_inverse()`: a data frame of class `benchmark_inverse` with a row per instance and
-#'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()] and of
-#'   [compare_zero_shot()], and `error`. `summary()`: a data frame with a row per pair of dimensions
+#'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()], and
+#'   `error`. `summary()`: a data frame with a row per pair of dimensions
 #'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
 #'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
 #'   median.
@@ -69,9 +70,9 @@
 #' plot(table)
 #' @export
 benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5,
-                              methods = zero_shot_methods(), n = 1000, n_sets = 300, steps = 100,
-                              c = 4, delta = 1e-3, directions = 500, folder = NULL,
-                              schedule = NULL, sampler = NULL, p = 2, maximum = FALSE) {
+                              methods = NULL, n = 1000, n_sets = 300, steps = 100, c = 4,
+                              delta = 1e-3, directions = 500, folder = NULL, schedule = NULL,
+                              sampler = NULL, p = 2, maximum = FALSE) {
   whole <- function(x, arg, least) {
     if (!is.numeric(x) || !length(x) || anyDuplicated(x)) {
       abort_input(arg, paste("distinct whole numbers >=", least), describe(x))
@@ -156,8 +157,9 @@ benchmark_unit <- function(job, first, count) {
     method <- do.call(getExportedValue("mixguide", paste0("zero_shot_", unit$method$name)),
                       arguments)
     key <- c(unit$seed, unit$d_x * 2^10 + unit$d_y)
-    table <- compare_zero_shot(problem$mixture, problem$observation, method, unit$n,
-                               job$schedule, job$sampler, key = key, directions = unit$directions)
+    table <- judge_samples(problem$mixture, NULL, problem$observation, methods = method, n = unit$n,
+                           key = key, directions = unit$directions, schedule = job$schedule,
+                           sampler = job$sampler)
     row <- plain_table(table)[1, setdiff(names(table), "sampler")]
     if (job$p != 2 || job$maximum) row <- c(row, other_distance(problem, method, unit, job, key))
     row <- as.data.frame(row, stringsAsFactors = FALSE)
@@ -195,19 +197,6 @@ distance_words <- function(setup) {
   if (is.null(setup$p) || setup$p == 2 && !setup$maximum) return("sliced Wasserstein distance")
   paste0(if (setup$maximum) "largest" else "sliced", " Wasserstein distance of order ",
          format(setup$p))
-}
-
-# Methods with names to show.
-named_methods <- function(methods) {
-  if (inherits(methods, "zero_shot_method")) methods <- list(methods)
-  if (!is.list(methods) || !length(methods)) {
-    abort_input("methods", "a list of methods such as zero_shot_bo()", describe(methods))
-  }
-  for (i in seq_along(methods)) check_zero_shot(methods[[i]], paste0("methods[[", i, "]]"))
-  labels <- vapply(methods, `[[`, "", "label")
-  named <- nzchar(if (is.null(names(methods))) rep("", length(methods)) else names(methods))
-  labels[named] <- names(methods)[named]
-  stats::setNames(methods, make.unique(unname(labels), " "))
 }
 
 #' @rdname benchmark_inverse

@@ -8,8 +8,8 @@
 #' Condition a mixture on a linear observation
 #'
 #' The exact law of `x` given `y = H x + n`, where `x` comes from a mixture and `n` is independent
-#' Gaussian noise of mean zero: again a mixture, with the same classes. `observed_law()` is the law
-#' of `y` itself.
+#' Gaussian noise of mean zero: again a mixture, with the same classes. The law of `y` itself
+#' is a [marginal()].
 #'
 #' @details
 #' Given the observation, component `k` has (with `S_k = H Sigma_k H' + R`, `K_k = Sigma_k H'
@@ -38,21 +38,13 @@
 #' agree with the model to 1e-8 of the size of its terms.
 #'
 #' @param mixture The law of `x`: a [gaussmix()].
-#' @param y The observation: without `H` a vector named by the variables observed, otherwise one
-#'   number per row of `H`. A matrix or data frame has an observation per row (without `H`, a column
-#'   per variable observed).
-#' @param H What is observed: an m x d matrix, or a vector of length d for one number. Columns are
-#'   matched to the variables by their names, if they have those. `NULL`: the variables that `y` (or
-#'   `variables`) names; those of a mixture without names are called `"x1"`, `"x2"`, ... (`"x"` if
-#'   d = 1).
-#' @param noise The covariance of the noise: one variance (0: none), a vector of m variances, or an
-#'   m x m matrix.
-#' @param drop Whether to leave out variables that are observed without noise.
-#' @param variables The names or numbers of the variables observed, in place of `H`.
-#' @return `condition()`: a [gaussmix()] with the names and classes of `mixture` and no `fit`; for a
-#'   matrix or data frame, a list of them, one per row, that share their covariances.
-#'   `observed_law()`: the law of `y`, a [gaussmix()] in m variables, named by the rows of `H` or as
-#'   the variables observed. Both have one covariance if `mixture` has.
+#' @param observation An [observation()] of one `y` or of several, or numbers named by the variables
+#'   observed: a vector, or a matrix or data frame with an observation per row.
+#' @param drop Whether to leave out variables that are observed without noise. `NULL`: yes, if the
+#'   observation is of chosen variables, not of an `H`.
+#' @return A [gaussmix()] with the names and classes of `mixture` and no `fit`, and with one
+#'   covariance if `mixture` has; of a `y` with rows, a list of them, one per row, that share their
+#'   covariances.
 #' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` for a `y` that no
 #'   component can have made.
 #' @source Textbook formulas; roots and the rule for spaces of different dimension are derived for
@@ -65,30 +57,23 @@
 #'
 #' # a noisy measurement of a combination; its log-density
 #' m2 <- named_mixture("M2")
-#' condition(m2, .8, H = c(1, .5), noise = .3^2)
-#' dgaussmix(.8, observed_law(m2, c(1, .5), .3^2), log = TRUE)
+#' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
+#' condition(m2, y)
+#' dgaussmix(.8, marginal(m2, y), log = TRUE)
 #'
 #' # a regression line with its spread, exactly
 #' given <- condition(m, data.frame(Petal.Length = 1:6))
 #' t(sapply(given, mean))
 #' @export
-condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
+condition <- function(mixture, observation, drop = NULL) {
   check_mixture(mixture)
+  observation <- as_observation(observation, mixture, seen = "any")
+  if (is.null(drop)) drop <- !is.null(observation$variables)
   check_flag(drop, "drop")
-  y <- plain_numbers(y)
-  many <- is.matrix(y) || is.data.frame(y)
-  if (is.data.frame(y)) y <- frame_to_matrix(y, "y")
-  if (!is.numeric(y) || !(many || length(y))) abort_input("y", "numbers", describe(y))
-  if (!many) y <- t(y)
-  H <- observed_by(mixture, H, colnames(y), "y")
-  if (ncol(y) != nrow(H)) {
-    abort_input("y", paste(count_of(nrow(H), "number"), "(one per row of `H`)"), paste(ncol(y)))
-  }
-  if (!all(is.finite(y))) {
-    abort_input("y", "finite and without missing values (see impute() for those)",
-                toString(y[!is.finite(y)], 40))
-  }
-  root <- noise_root(noise, nrow(H), colnames(y))
+  H <- observation$H
+  many <- is.matrix(observation$y)
+  y <- if (many) observation$y else t(observation$y)
+  root <- noise_root(observation$noise, nrow(H))
   keep <- rep(TRUE, ncol(H))
   if (drop) {
     exact <- rowSums(root^2) == 0 & rowSums(H != 0) == 1
@@ -109,12 +94,10 @@ condition <- function(mixture, y, H = NULL, noise = 0, drop = is.null(H)) {
   if (many) stats::setNames(laws, rownames(y)) else laws[[1]]
 }
 
-#' @rdname condition
-#' @export
-observed_law <- function(mixture, H = NULL, noise = 0, variables = NULL) {
-  check_mixture(mixture)
-  H <- observed_by(mixture, H, variables, "variables")
-  root <- noise_root(noise, nrow(H))
+# The law of y.
+law_of_observed <- function(mixture, observation) {
+  H <- observation$H
+  root <- noise_root(observation$noise, nrow(H))
   L <- lapply(seq_len(ncol(mixture$values)), component_root, mixture = mixture)
   law <- rooted_mixture(mixture, tcrossprod(mixture$means, H),
                         lapply(L, function(L) cbind(H %*% L, root)),
@@ -125,40 +108,8 @@ observed_law <- function(mixture, H = NULL, noise = 0, variables = NULL) {
 # For each row of H L the size of the terms of which it is the sum.
 size_of_terms <- function(H, L) sqrt(rowSums((abs(H) %*% abs(L))^2))
 
-# H as a matrix, m x d; without one, the rows of the identity that the names (or numbers) of
-# variables in the argument `arg` choose.
-observed_by <- function(mixture, H, variables, arg) {
-  labels <- variable_labels(mixture)
-  d <- length(labels)
-  if (is.null(H)) {
-    known <- if (is.numeric(variables)) seq_len(d) else labels
-    rows <- if (is.atomic(variables)) match(variables, known)
-    if (!length(rows) || anyNA(rows) || anyDuplicated(rows)) {
-      abort_input(arg, paste0(if (arg == "y") "named by ", "distinct variables among ",
-                              toString(labels, 200), " (or give `H`)"), describe(variables))
-    }
-    return(name_dims(diag(1, d)[rows, , drop = FALSE], labels[rows], labels))
-  }
-  if (is.data.frame(H)) H <- frame_to_matrix(H, "H")
-  if (is.numeric(H) && is.null(dim(H))) H <- t(H)
-  if (!is.numeric(H) || length(dim(H)) != 2 || ncol(H) != d || !nrow(H) || !all(is.finite(H))) {
-    abort_input("H", paste("a matrix of finite numbers with", count_of(d, "column")), describe(H))
-  }
-  if (!is.null(colnames(H))) {
-    if (setequal(colnames(H), labels)) return(H[, labels, drop = FALSE])
-    if (!is.null(variable_names(mixture))) {
-      abort_input("H", paste("without column names, or with those of the variables,",
-                             toString(labels, 200)), toString(colnames(H), 60))
-    }
-  }
-  H
-}
-
 # A root of the covariance of the noise, without columns of zeros.
-noise_root <- function(noise, m, names = NULL) {
-  noise <- by_names(noise, names, "noise")
-  if (is.numeric(noise) && is.null(dim(noise)) && length(noise) == m) noise <- diag(noise, m)
-  noise <- check_covariance(noise, m, "noise")
+noise_root <- function(noise, m) {
   if (!is.matrix(noise)) {
     variances <- rep_len(check_psd(noise, "noise"), m)
     return(diag(sqrt(variances), m)[, variances > 0, drop = FALSE])

@@ -22,7 +22,7 @@
 #'   is not affine.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}.
-#' @seealso [guided_moments()] for unconditional samplers, [zero_shot_mismatch()].
+#' @seealso [guided_moments()] for unconditional samplers, [mismatch()].
 #' @family zero-shot conditional sampling
 #' @examples
 #' prior <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
@@ -41,7 +41,7 @@ conditional_moments <- function(mixture, observation, method, ...) {
     abort_input("mixture", "a single Gaussian", paste("a mixture of", sum(mixture$weights > 0)))
   }
   mixture <- keep_components(mixture, mixture$weights > 0)
-  check_observation(observation, mixture)
+  observation <- as_observation(observation, mixture)
   check_zero_shot(method)
   check_method_sampler(method, sampler)
   if (!is.null(method$twist)) not_affine(method)

@@ -20,7 +20,7 @@
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()], the law of `x` before anything was observed.
 #' @param n Number of draws.
-#' @param observation An [observation()].
+#' @param observation An [observation()], or numbers named by the variables observed.
 #' @param method One of the [zero_shot] methods.
 #' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
 #'   [scaling].
@@ -57,11 +57,11 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = not_zero_shot)
   check_flag(cloud, "cloud")
   n <- check_particles(n)
+  observation <- as_observation(observation, d$mixture)
   mixture <- d$mixture
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
-  check_observation(observation, mixture)
   check_zero_shot(method)
   check_method_sampler(method, sampler)
   if (!identical(d$start, "normal")) abort_input("start", '"normal"', start_words(d$start))
@@ -137,7 +137,7 @@ check_method_sampler <- function(method, sampler) {
 conditional_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
   check_mixture(mixture)
   x <- check_points(x, mixture)
-  check_observation(observation, mixture)
+  observation <- as_observation(observation, mixture)
   scorer <- conditional_scorer(in_process(mixture), in_process(observation, mixture),
                              check_zero_shot(method), schedule)
   value <- derivative_from_process(scorer(to_process(x, mixture), t), mixture)
@@ -177,8 +177,7 @@ exact_target <- function(x) {
 
 # |y - H x|^2 of points.
 residual <- function(x) {
-  H <- observation_matrix(x$observation, x$mixture)
-  rowSums((x$x %*% t(H) - rep(x$observation$y, each = nrow(x$x)))^2)
+  rowSums((x$x %*% t(x$observation$H) - rep(x$observation$y, each = nrow(x$x)))^2)
 }
 
 #' @export
@@ -207,7 +206,7 @@ summary.conditional_sample <- function(object, ...) {
   x <- object$x
   law <- exact_target(object)
   exact <- moments(law)
-  H <- observation_matrix(object$observation, object$mixture)
+  H <- object$observation$H
   gap <- object$observation$y - drop(H %*% exact$mean)
   variables <- data.frame(mean = colMeans(x), se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
                           exact_mean = exact$mean, sd = apply(x, 2, stats::sd),

@@ -53,7 +53,7 @@
 #' @export
 convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200), ...,
                               grid = "quadratic", end = 0,
-                              method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e4,
+                              method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
                               nodes = NULL) {
   d <- as_diffusion(mixture, ..., default = list(start = "exact"))
   if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&

@@ -83,7 +83,8 @@ coordinate_numbers <- function(x, arg, none, of_mixture, mixture) {
 }
 
 # What `x` is in the coordinates of the process of `mixture`: another mixture, a guidance or a score
-# error with the mixtures that they hold, an observation, a start. By default the mixture itself.
+# error with the mixtures that they hold, an observation (as of as_observation()), a start. By
+# default the mixture itself.
 in_process <- function(x, mixture = x, arg = "mixture") {
   coordinates <- mixture$coordinates
   if (is.null(coordinates) || is.null(x)) return(x)
@@ -105,7 +106,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
     }
     x$model <- in_process(x$model, mixture, "model")
   } else if (inherits(x, "observation")) {
-    H <- observation_matrix(x, mixture)
+    H <- unname(x$H)
     y <- x$y - drop(H %*% center)
     H <- H * rep(scale, each = nrow(H))
     # in units in which rows have length 1, so that those of y do not matter either

@@ -124,10 +124,15 @@ change_diffusion <- function(d, args) {
   do.call(diffusion, c(kept[setdiff(names(kept), names(args))], args))
 }
 
+# A diffusion whose parts are what they were.
 check_diffusion <- function(x, arg = "mixture") {
-  check_made(x, arg, "diffusion()", mixture = is_mixture, times = is.numeric,
-             sampler = function(x) inherits(x, "sampler"),
-             schedule = function(x) inherits(x, "schedule"))
+  check_made(x, arg, "diffusion()", times = is.numeric, horizon = is_number, given = is.list)
+  check_mixture(x$mixture)
+  check_guidance(x$guidance)
+  check_sampler(x$sampler)
+  check_schedule(x$schedule)
+  check_key(x$key)
+  x
 }
 
 #' @rdname diffusion
@@ -140,9 +145,7 @@ update.diffusion <- function(object, ...) {
 # The lines that say what was run, in every print.
 diffusion_lines <- function(x) {
   c(guidance = if (is.null(x$guidance)) "none" else format(x$guidance),
-    score = if (is.function(x$score_error)) "a function" else {
-      if (!is.null(x$score_error)) format(x$score_error)
-    },
+    score = if (!is.null(x$score_error)) format(x$score_error),
     sampler = format(x$sampler),
     schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4), ", start ",
                       start_words(x$start)))

@@ -422,27 +422,27 @@ class_law <- function(mixture, class = NULL) {
 
 #' The mixture of some of the variables
 #'
-#' The exact law of some coordinates, or of all in another order: again a mixture, with the same
-#' weights and classes.
+#' The exact law of some coordinates, or of all in another order, or of what is observed of them,
+#' `y = H x + n`: again a mixture, with the same weights and classes.
 #'
 #' @param mixture A mixture, see [gaussmix()].
-#' @param variables Names or numbers of the variables to keep, each at most once.
-#' @return A `gaussmix` in `length(variables)` dimensions, without a `fit` or `terms`.
+#' @param variables Names or numbers of the variables to keep, each at most once; or an
+#'   [observation()], with or without `y`, which does not count: then the law is that of `y`.
+#' @return A `gaussmix` in as many dimensions as there are variables, or numbers observed, without a
+#'   `fit` or `terms`. Variables keep their names; otherwise rows of `H` give theirs.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' marginal(mixture, c("Petal.Length", "Petal.Width"))
+#' # a sum, and what a scale with an error of variance .04 would say of it
+#' marginal(mixture, observation(H = rbind(petal = c(0, 0, 1, 1)), noise = .04))
 #' @export
 marginal <- function(mixture, variables) {
   check_mixture(mixture)
-  known <- variable_names(mixture)
-  d <- mixture_dim(mixture)
-  keep <- if (is.character(variables)) match(variables, known) else if (is.numeric(variables)) {
-    match(variables, seq_len(d))
+  observed <- as_observation(variables, mixture, "variables", "none")
+  if (is.null(observed$variables) || !identical(observed$noise, 0)) {
+    return(law_of_observed(mixture, observed))
   }
-  if (!length(keep) || anyNA(keep) || anyDuplicated(keep)) {
-    abort_input("variables", paste("distinct variables among", toString(c(known, seq_len(d)), 200)),
-                describe(variables))
-  }
+  keep <- max.col(observed$H, "first")
   covs <- lapply(seq_len(ncol(mixture$values)), function(k) {
     simplify_cov(component_cov(mixture, k)[keep, keep, drop = FALSE])
   })

@@ -111,7 +111,10 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
 
 # What is led to: that of the experiment, or each of a list, or, if none is named, each class.
 sweep_guides <- function(guidance, d) {
-  if (is.list(guidance) && !is.object(guidance)) return(lapply(guidance, as_guidance))
+  if (is.list(guidance) && !is.object(guidance)) {
+    if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
+    return(lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE)))
+  }
   if (!is.null(d$guidance)) return(list(d$guidance))
   lapply(present_classes(d$mixture), as_guidance)
 }

@@ -261,15 +261,14 @@ law_error <- function(law, target, n) {
     return(unknown_rows(note))
   }
   kl <- law_kl(at)
-  if (kl$kl_reverse$method == "unknown") {
-    warn_law("KL(target || output) is unknown: ", kl$kl_reverse$note,
+  if (kl$kl$method == "unknown") {
+    warn_law("KL(target || output) is unknown: ", kl$kl$note,
              " of the target; take more `nodes`, or another method")
   }
   variation <- if (max(unlist(at$rest)) < 1e-12) {
     estimate_row(node_variation(at), 0, "quadrature")
   } else rest_variation(at$forth, law$rest, to$rest, n)
-  # from the output to the target is forth, so that the names change places
-  rows <- quantity_rows(kl$kl_reverse, kl$kl, variation)
+  rows <- quantity_rows(kl$kl, kl$kl_reverse, variation)
   # a fold that is too small to count is an error all the same
   if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
   rows

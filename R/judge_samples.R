@@ -3,7 +3,7 @@
 #' A table, and a picture, of how far samples are from a mixture that they are meant to come from:
 #' sliced Wasserstein distance beside its floor, means, spread, calibration of the observation,
 #' coverage of credible intervals and, in one or two dimensions, the Kullback-Leibler divergence and
-#' total variation. `compare_zero_shot()` runs [zero_shot] methods on a problem and judges them.
+#' total variation. Of a mixture and an observation it runs [zero_shot] methods and judges them.
 #'
 #' @details
 #' The last row judges independent exact draws, as many as the largest sample: what it shows is due
@@ -19,7 +19,7 @@
 #' | `spread` | root of the ratio of total variances, sample over exact | 1 |
 #' | `residual` | `E abs(y - H x)^2`, if there is an observation | `residual_exact` |
 #' | `coverage` | exact probability of the sample's central intervals, over variables | `level` |
-#' | `kl`, `total_variation` | divergence of the sample from the exact law, on cells | 0 |
+#' | `kl_reverse`, `total_variation` | distances of the sample from the exact law, on cells | 0 |
 #'
 #' **Coverage** is that of a user who takes the sample for the posterior: the probability, under the
 #' exact law, of the interval between the sample's quantiles. Its standard error is by the jackknife
@@ -27,13 +27,16 @@
 #'
 #' **Cells.** The Rosenblatt transform makes the exact law uniform on the unit interval or square,
 #' which is cut into `cells` cells of equal probability (a square number of them in the plane). The
-#' divergence and the total variation of the shares of the draws from equal ones are lower bounds
-#' for those of the laws (data processing), plus what chance makes of them: about
+#' divergence `KL(sample || exact law)`, which is called `kl_reverse` as everywhere in this package
+#' (`kl` is that of the target from the output), and the total variation of the shares of the draws
+#' from equal ones are lower bounds for those of the laws (data processing), plus what chance makes
+#' of them: about
 #' `(cells - 1)/(2 n)` is taken off the first; the second has its value for exact draws in the last
 #' row. A density estimate is not made: of a law that is nearly singular it would be wrong.
 #'
 #' @param samples Draws: an n x d matrix or data frame, a [conditional_sample()] or a
-#'   [guided_sample()]; or a named list of such.
+#'   [guided_sample()]; or a named list of such. Or the law of `x` before anything was observed, a
+#'   [gaussmix()] or [diffusion()]: then `methods` draw from it, given `observation`.
 #' @param target The exact law, a [gaussmix()]; `NULL` for zero-shot samples: the exact conditional
 #'   law at the time at which the first of them ended.
 #' @param observation `NULL`, or the [observation()] for the column `residual`; taken from zero-shot
@@ -41,12 +44,18 @@
 #' @param level Probability of the credible intervals.
 #' @param directions Number of directions of the sliced Wasserstein distance.
 #' @param cells Number of cells, at least 4.
-#' @param key Two whole numbers that settle the exact draws and the directions. R's random numbers
-#'   are left alone.
+#' @param key Two whole numbers that settle the runs, the exact draws and the directions. `NULL`:
+#'   drawn from R's generator for runs, see [guided_sample()], and `c(1, 0)` for given samples, of
+#'   which the judgement is a function then.
+#' @param methods For a mixture: a list of [zero_shot] methods; if it has names, they are shown.
+#'   `NULL`: all of them with their default settings, and 32 particles.
+#' @param n For a mixture: the number of draws, one for all or one per method.
+#' @param ... For a mixture: `schedule`, `sampler` and `horizon` of [conditional_sample()]. For
+#'   `plot()`, passed to `autoplot()`.
 #' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
 #'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
-#'   over the draws, of `sw2` also over directions; and `method`. From `compare_zero_shot()`
-#'   also `seconds` and `evaluations` (scores per draw).
+#'   over the draws, of `sw2` also over directions; and `method`. Of methods also `seconds` and
+#'   `evaluations` (scores per draw).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
 #' @seealso [conditional_moments()] for exact divergences on one Gaussian; [benchmark_inverse()].
@@ -54,13 +63,27 @@
 #' m <- named_mixture("M2")
 #' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
 #' methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm())
-#' table <- compare_zero_shot(m, y, methods, n = 200, schedule = schedule_etc(40), key = c(1, 2),
-#'                            directions = 100)
+#' table <- judge_samples(m, observation = y, methods = methods, n = 200, directions = 100,
+#'                        key = c(1, 2), schedule = schedule_etc(40))
 #' table
 #' plot(table)
 #' @export
 judge_samples <- function(samples, target = NULL, observation = NULL, level = .9,
-                          directions = 500, cells = 100, key = c(1, 0)) {
+                          directions = 500, cells = 100, key = NULL, methods = NULL, n = 1000,
+                          ...) {
+  check_dots(..., also = c("schedule", "sampler", "horizon"))
+  key <- check_key(key)
+  if (inherits(samples, c("gaussmix", "diffusion"))) {
+    if (is.null(key)) key <- draw_key()
+    runs <- method_runs(samples, observation, methods, n, key, ...)
+    table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"))
+    table$seconds <- c(attr(runs, "seconds"), NA)
+    table$evaluations <- c(vapply(runs, zero_shot_cost, 0), NA)
+    return(table)
+  }
+  check_dots(...)
+  if (!is.null(methods)) abort_input("methods", "NULL for given samples", describe(methods))
+  if (is.null(key)) key <- c(1, 0)
   runs <- if (is.list(samples) && is.null(class_of_run(samples)) && !is.data.frame(samples)) {
     samples
   } else list(sample = samples)
@@ -74,12 +97,10 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   }
   check_mixture(target, "target")
   if (is.null(observation) && length(of_run)) observation <- of_run[[1]]$observation
-  if (!is.null(observation)) check_observation(observation, target)
+  if (!is.null(observation)) observation <- as_observation(observation, target)
   level <- check_number(level, "level", 0, 1, open = TRUE)
   directions <- check_count(directions, "directions", min = 2)
   cells <- check_count(cells, "cells", min = 4)
-  key <- check_key(key)
-  if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
   points <- lapply(seq_along(runs), function(i) {
     run <- runs[[i]]
     x <- check_points(if (is.null(class_of_run(run))) run else run$x, target,
@@ -104,7 +125,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     sqrt(mean(vapply(2 + seq_len(5), function(i) distance_alone(draw(n, i))$estimate, 0)^2))
   }, 0)
   exact <- moments(target)
-  H <- if (!is.null(observation)) unname(observation_matrix(observation, target))
+  H <- if (!is.null(observation)) unname(observation$H)
   rows <- lapply(names(points), function(name) {
     x <- points[[name]]
     n <- nrow(x)
@@ -138,7 +159,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   setup <- c(given, list(level = level, directions = directions,
                          faults = faults[!duplicated(faults)]))
   shown <- c("sampler", "n", SW2 = "sw2", "floor", "mean error" = "mean_error", "spread",
-             "E|y-Hx|^2" = "residual", "coverage", KL = "kl")
+             "E|y-Hx|^2" = "residual", "coverage", KL = "kl_reverse")
   right <- c(paste0("Right would be: SW2 the floor, spread 1, coverage ", format(level), ","),
              if (!is.null(H)) {
                paste0("E|y-Hx|^2 ", format(table$residual_exact[1], digits = 3), ",")
@@ -223,57 +244,29 @@ cell_distances <- function(u, cells) {
   share <- tabulate(cell, cells) / n
   ratio <- log(cells * share)[cell]
   sign <- sign(share - 1 / cells)[cell]
-  data.frame(kl = mean(ratio) - (sum(share > 0) - 1) / (2 * n), kl_se = stats::sd(ratio) / sqrt(n),
+  data.frame(kl_reverse = mean(ratio) - (sum(share > 0) - 1) / (2 * n),
+             kl_reverse_se = stats::sd(ratio) / sqrt(n),
              total_variation = sum(abs(share - 1 / cells)) / 2,
              total_variation_se = stats::sd(sign) / 2 / sqrt(n))
 }
 
-#' @rdname judge_samples
-#' @param mixture,schedule,sampler,horizon As in [conditional_sample()].
-#' @param methods A list of [zero_shot] methods; if it has names, they are shown.
-#' @param n Number of draws: one for all, or one per method.
-#' @param ... Passed to `judge_samples()`.
-#' @export
-compare_zero_shot <- function(mixture, observation, methods = zero_shot_methods(), n = 1000,
-                              schedule = schedule_etc(100),
-                              sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"),
-                              horizon = NULL,
-                              key = NULL, ...) {
-  check_dots(..., also = judge_samples)
+# A run of each method under one key, and the seconds that it took.
+method_runs <- function(mixture, observation, methods, n, key, ...) {
+  about <- if (inherits(mixture, "diffusion")) mixture$mixture else mixture
+  observation <- as_observation(observation, about)
   methods <- named_methods(methods)
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
   if (!length(n) %in% c(1, length(methods))) {
     abort_input("n", paste("one number, or", length(methods)), describe(n))
   }
   n <- rep_len(n, length(methods))
-  seconds <- evaluations <- double(length(methods))
+  seconds <- double(length(methods))
   runs <- list()
   faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
-      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]],
-                                      schedule = schedule, sampler = sampler, horizon = horizon,
-                                      key = key)
+      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]], key = key, ...)
     )[["elapsed"]]
-    evaluations[i] <- zero_shot_cost(runs[[i]])
   })
-  names(runs) <- names(methods)
-  table <- judge_samples(runs, key = stream(key, "judge"), ...)
-  table$seconds <- c(seconds, NA)
-  table$evaluations <- c(evaluations, NA)
-  table
-}
-
-#' @rdname judge_samples
-#' @param particles Number of particles of the methods that have them.
-#' @return `zero_shot_methods()`: a named list of all methods with their default settings.
-#' @export
-zero_shot_methods <- function(particles = 32) {
-  methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_bo(general = TRUE),
-                  zero_shot_ccdf(), zero_shot_repaint(), zero_shot_ddnm_plus(), zero_shot_ddrm(),
-                  zero_shot_dps(), zero_shot_mcg(), zero_shot_pigdm(), zero_shot_tmpd(),
-                  zero_shot_tds(particles), zero_shot_mcgdiff(particles))
-  stats::setNames(methods, vapply(methods, `[[`, "", "label"))
+  structure(runs, names = names(methods), seconds = seconds)
 }
 
 # Scores that each draw of a run took.
@@ -301,16 +294,17 @@ autoplot.sampler_judgement <- function(object, ...) {
   setup <- attr(object, "setup")
   last <- nrow(object)
   panels <- c(sw2 = "SW2 (lines: floor)", spread = "spread", residual = "E|y - Hx|^2",
-              coverage = "coverage", kl = "KL on cells")
+              coverage = "coverage", kl_reverse = "KL on cells")
   panels <- panels[names(panels) %in% names(object)]
-  if (all(c("kl", "residual") %in% names(panels))) panels <- panels[names(panels) != "spread"]
+  if (all(c("kl_reverse",
+            "residual") %in% names(panels))) panels <- panels[names(panels) != "spread"]
   long <- do.call(rbind, lapply(names(panels), function(name) {
     data.frame(sampler = object$sampler, value = object[[name]],
                se = object[[paste0(name, "_se")]], panel = factor(panels[[name]], panels))
   }))
   long$sampler <- factor(long$sampler, object$sampler[order(-object$sw2)])
   right <- c(sw2 = NA, spread = 1, residual = object$residual_exact[1], coverage = setup$level,
-             kl = 0)[names(panels)]
+             kl_reverse = 0)[names(panels)]
   right <- data.frame(value = right, panel = factor(panels, panels))
   floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)), value = object$floor,
                       panel = factor(panels[["sw2"]], panels))

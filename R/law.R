@@ -69,28 +69,30 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' more than 500 there is none.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, which are where that
-#' has its mass: of `log(f/g)` over the nodes of `from` for `KL(from || to)`, of `log(g/f)` over
-#' those of `to` for `KL(to || from)`. So mass of one law that the nodes of the other do not see
-#' counts in full. Where a density had to be continued beyond its nodes, the part of the divergence
-#' that this makes is its error: `note` tells of it, and if it is more than a tenth of the whole the
+#' has its mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)`
+#' over those of `law` for `KL(law || target)`. So mass of one law that the nodes of the other do
+#' not see counts in full. Where a density had to be continued beyond its nodes, the part of the
+#' divergence that this makes is its error: `note` tells of it, and if it is more than a tenth of
+#' the whole the
 #' divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
 #' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
 #' absolute difference of the distribution functions, is given in one dimension, to some eight
 #' digits.
 #'
-#' @param law,object,from A law.
+#' @param law,object A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
 #' @param class One or more classes; `NULL`: that which the law was made towards.
 #' @param log Whether to return the logarithm.
-#' @param to A law or a [gaussmix()] in the same variables.
+#' @param target What the law is held against: a [gaussmix()] in the same variables, or another law.
 #' @param row.names,optional Not used.
 #' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
-#' * `law_distance()`: a data frame with one row and columns `kl`, which is KL(from || to), in nats,
-#'   `kl_reverse`, KL(to || from), `total_variation` (`NA` if what a reduction leaves differs, see
-#'   [guided_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is not
-#'   known and why.
+#' * `law_distance()`: a data frame with one row and columns `kl`, which is
+#'   `KL(target || law)`, in nats, the same direction as in [guided_moments()] and [guided_error()];
+#'   `kl_reverse`, `KL(law || target)`; `total_variation` (`NA` if what a reduction leaves differs,
+#'   see [guided_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is
+#'   not known and why.
 #' * `quantile()`: in one dimension, a vector; 0 and 1 are `-Inf` and `Inf`.
 #' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
 #' * `moments()`: as for a mixture, in all d variables.
@@ -151,7 +153,7 @@ density_parts <- function(law, x) {
 
 no_density_between <- function(...) {
   abort(paste("the density of this law is known at its nodes only;",
-              "as `from` of law_distance() it needs no more"), "input")
+              "as `law` of law_distance() it needs no more"), "input")
 }
 
 check_law <- function(x, arg = "law") {

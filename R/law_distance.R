@@ -2,28 +2,28 @@
 
 #' @rdname law
 #' @export
-law_distance <- function(from, to) {
-  check_law(from, "from")
-  if (inherits(to, "gaussmix")) {
-    if (mixture_dim(to) != law_dim(from)) {
-      abort_input("to", paste("of", count_of(law_dim(from), "dimension"), "like `from`"),
-                  format(to))
+law_distance <- function(law, target) {
+  check_law(law)
+  if (inherits(target, "gaussmix")) {
+    if (mixture_dim(target) != law_dim(law)) {
+      abort_input("target", paste("of", count_of(law_dim(law), "dimension"), "like `law`"),
+                  format(target))
     }
-    to <- mixture_as_law(to, from)
+    target <- mixture_as_law(target, law)
   }
-  check_law(to, "to")
-  if (!is.null(from$mixture) && !is.null(to$mixture) && law_dim(from) == law_dim(to)) {
-    check_same_variables(to$mixture, from$mixture, "to")
+  check_law(target, "target")
+  if (!is.null(law$mixture) && !is.null(target$mixture) && law_dim(law) == law_dim(target)) {
+    check_same_variables(target$mixture, law$mixture, "target")
   }
-  if (ncol(from$x) != ncol(to$x) || !same_rest(from$rest, to$rest)) {
-    abort_input("to", "a law or a gaussmix in the variables (and reduced ones) of `from`",
-                to$label)
+  if (ncol(law$x) != ncol(target$x) || !same_rest(law$rest, target$rest)) {
+    abort_input("target", "a law or a gaussmix in the variables (and reduced ones) of `law`",
+                target$label)
   }
-  at <- law_ratio(from, to)
-  alike <- at$rest$kl < 1e-12
+  at <- law_ratio(law, target)
+  alike <- at$rest$kl_reverse < 1e-12
   quantities <- c("kl", "kl_reverse", "total_variation", "wasserstein")
-  rows <- if (is_folded(from)) {
-    unknown_row(rep(fold_note(from$unsummed, if (alike) node_variation(at)), 4))
+  rows <- if (is_folded(law)) {
+    unknown_row(rep(fold_note(law$unsummed, if (alike) node_variation(at)), 4))
   } else {
     kl <- law_kl(at)
     by_nodes <- function(value) estimate_row(value, 0, "quadrature")
@@ -31,13 +31,13 @@ law_distance <- function(from, to) {
           if (alike) by_nodes(node_variation(at)) else {
             unknown_row("what the reductions leave differs: see guided_error()")
           },
-          if (alike && ncol(from$x) == 1 && is.null(from$rest)) {
-            by_nodes(wasserstein(from, to))
+          if (alike && ncol(law$x) == 1 && is.null(law$rest)) {
+            by_nodes(wasserstein(law, target))
           } else unknown_row("in one dimension only"))
   }
   new_table(data.frame(quantity = quantities, rows, stringsAsFactors = FALSE), "estimates",
-            c(paste("distances from", from$label), paste("to", to$label)),
-            labels = c(kl = "KL(from || to)", kl_reverse = "KL(to || from)",
+            c(paste("distances of", law$label), paste("from the target,", target$label)),
+            labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
 }
 
@@ -62,7 +62,7 @@ law_ratio <- function(from, to) {
     law_view(if (is.null(to$nodes)) to else to$nodes(), from)
   }
   list(forth = law_view(from, to), back = back, flat = ncol(from$x) == 1,
-       rest = list(kl = rest_kl(from$rest, to$rest), kl_reverse = rest_kl(to$rest, from$rest)))
+       rest = list(kl = rest_kl(to$rest, from$rest), kl_reverse = rest_kl(from$rest, to$rest)))
 }
 
 between_known <- function(law) {
@@ -93,8 +93,8 @@ beyond <- function(view, box) {
 
 # Both divergences, rows of an estimate with its error (`se`) and a `note`.
 law_kl <- function(at) {
-  kl <- view_kl(at$forth, at$back)
-  kl_reverse <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl_reverse <- view_kl(at$forth, at$back)
   kl$estimate <- kl$estimate + at$rest$kl
   kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
   list(kl = kl, kl_reverse = kl_reverse)
@@ -195,7 +195,8 @@ rest_kl <- function(a, b) {
 # nodes of its own that also see where `from` has its mass.
 mixture_as_law <- function(mixture, from) {
   if (is_singular(mixture)) {
-    abort("`to` has a singular covariance and no density; add noise by diffuse() first", "singular")
+    abort("`target` has a singular covariance and no density; add noise by diffuse() first",
+          "singular")
   }
   inner <- mixture
   rest <- from$rest
@@ -227,7 +228,9 @@ split_mixture <- function(mixture, rest) {
       part <- S %*% rest$across
       max(abs(part - rest$across * rep(variance, each = nrow(part)))) <= size
     }, NA))
-  if (!alike) abort_input("to", "the same in all components across the reduction", format(mixture))
+  if (!alike) {
+    abort_input("target", "the same in all components across the reduction", format(mixture))
+  }
   inner <- lapply(covs, function(S) simplify_cov(crossprod(rest$within, S %*% rest$within)))
   names(inner) <- paste("component", used)
   inner <- assemble_gaussmix(mixture$weights[used], means %*% rest$within, inner,

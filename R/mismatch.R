@@ -5,7 +5,9 @@
 #' A sampler that is driven by another score than that of its target: `mismatch()` measures the
 #' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the
 #' target, and splits the Kullback-Leibler divergence between the path of the true reverse process
-#' and that of the sampler into its start, its steps, its mismatch and its score error.
+#' and that of the sampler into its start, its steps, its mismatch and its score error. The target
+#' is the exact conditional law given an `observation` and the score that of a zero-shot `method`;
+#' or the target is the mixture itself and the score that of a `model`.
 #'
 #' @details
 #' The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses:
@@ -21,122 +23,128 @@
 #'       + sum over steps of (beta/2) E|e_t|^2                                 score error
 #'       - sum over steps of beta E<D_t, e_t>                                  cross term
 #'
-#' with all expectations under `q_t`: an identity, derived for this package. By the data-processing
-#' inequality it bounds `KL(q_end || law of the output)`. `B` is a part of that bound, not a
-#' divergence: in the example the output is nearer than `B`. In continuous time `B` becomes
+#' with all expectations under `q_t`: an identity, derived for this package. The direction is that
+#' of `kl` everywhere in this package, target from output: by the data-processing inequality the sum
+#' bounds `KL(q_end || law of the output)`. `B` is a part of that bound, not a divergence: in the
+#' example the output is nearer than `B`. In continuous time `B` becomes
 #' `(1/2) int G^2 E|D_t|^2 dt`.
 #'
-#' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
-#' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
-#' 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each component.
-#' Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
-#' there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
-#'
-#' @param target The law that one wants to sample: a [gaussmix()]; it may be singular if the grid
-#'   stops early.
-#' @param model Whose score is in use: a [gaussmix()], or a function of `x` (n x d) and `t` that
-#'   returns n x d numbers.
-#' @param schedule The forward process, see [schedule].
-#' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon
-#'   to 1, as in the analyses.
-#' @param score_error `NULL`, a function of `x` and `t` that returns what is added to the score of
-#'   the model (n x d), or a [score_error()] without a model of its own.
-#' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
-#'   single Gaussians. Counts only for a single Gaussian as target, and without score error.
-#' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
-#'   two or three dimensions.
-#' @param n Number of draws where quadrature is not possible.
-#' @param key Settles the draws, see [guided_sample()].
-#' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
-#'   `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of the
-#'   step, `bias`, `discretisation`, `score_error`, `cross`; and `method`: `"exact"`, `"quadrature"`
-#'   or `"Monte Carlo"`. From [zero_shot_mismatch()] also `range`, the part of `bias` along what is
-#'   observed.
-#'
-#'   `mismatch_parts()`: a table of estimates ([mixguide_table]); the column `quantity` is
-#'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
-#'   error), `"path"`, their sum; and for a zero-shot sampler `"range"` and `"null"`, of which the
-#'   bias consists.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
-#' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
-#'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
-#'   constant 1/2). The identity is derived for this package.
-#' @seealso [zero_shot_mismatch()], [expected_mismatch()], [mutual_information()]; [path_kl()] for
-#'   other samplers with the score of their target.
-#' @examples
-#' # the score of N(0, I) in place of that of a mixture
-#' wrong <- mismatch(named_mixture("B2"), gaussmix(1, t(c(0, 0)), 1), schedule_etc(50))
-#' wrong
-#' mismatch_parts(wrong)
-#' plot(wrong)
-#' @export
-mismatch <- function(target, model, schedule = schedule_etc(100), times = NULL,
-                     score_error = NULL, affine = NULL, nodes = NULL, n = 1e4, key = NULL) {
-  check_mixture(target, "target")
-  if (inherits(model, "gaussmix")) check_same_variables(model, target, "model")
-  if (inherits(model, "gaussmix") || is.function(model)) model <- in_process(model, target, "model")
-  score_error <- in_process(score_error, target)
-  target <- in_process(target)
-  field <- score_field(model, target, schedule)
-  if (!is.null(affine)) field$affine <- check_flag(affine, "affine")
-  mismatch_table(target, field, schedule, times, score_error, nodes, n, key)
-}
-
-#' Score mismatch of a zero-shot sampler
-#'
-#' [mismatch()] of the exact conditional law ([condition()]) and the score that a [zero_shot] method
-#' follows, split into the part along what is observed and the rest.
-#'
-#' @details
-#' With `P` the projection on what is observed and `N = I - P`, `|D|^2 = |P D|^2 + |N D|^2`. The
-#' methods `g = N s + f` with `f` in the range of `P` (DDNM, BO, generalised BO) share the second
-#' part. On the range the best `f` is that of the exact conditional score, which without noise is
-#' DDNM's; with noise it takes the prior, which BO approximates (see [zero_shot]).
+#' **Zero-shot methods.** With `P` the projection on what is observed and `N = I - P`,
+#' `|D|^2 = |P D|^2 + |N D|^2`. The methods `g = N s + f` with `f` in the range of `P` (DDNM, BO,
+#' generalised BO) share the second part. On the range the best `f` is that of the exact conditional
+#' score, which without noise is DDNM's; with noise it takes the prior, which BO approximates (see
+#' [zero_shot]).
 #'
 #' Two cautions, both measured, see `vignette("zero-shot", "mixguide")`. A smaller `B` is not a
 #' smaller Wasserstein distance: where `H` has small singular values BO has far the smaller `B` than
 #' DDNM and can lie further from the target. And at coarse steps the discretisation may make up for
 #' a part of the mismatch, so that a larger `B` goes with a smaller divergence of the output.
 #'
-#' @inheritParams conditional_sample
-#' @inheritParams mismatch
-#' @param method One of the [zero_shot] methods that are a score; `NULL`: the unconditional score,
-#'   which ignores `y`.
-#' @return As [mismatch()], with a column `range`: the part of `bias` along what is observed.
-#' @section Errors: Of class `mixguide_error`, for methods that are not a score.
-#' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the class and
-#'   BO; that BO is the best of the class for a normal law of the range given `y`, independent of
-#'   the rest, and not for every posterior, is derived for this package.
+#' **Without `y`** the observation stands for all that might be seen: `B` is its expectation over
+#' `y`, for any noise, of `zero_shot_bo()`, `zero_shot_ddnm()` or the unconditional score. `y` and
+#' `x_t` are jointly a mixture, whose score in `x_t` is that of the exact conditional law: no law
+#' has to be conditioned on each `y`. Beside it stands the [mutual_information()]; in continuous
+#' time and without noise `B` is at most that.
+#'
+#' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
+#' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
+#' 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each component.
+#' Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
+#' there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
+#' (Without `y` the dimensions are those of `y` and `x` together.)
+#'
+#' @param mixture The law of `x` before anything was observed, a [gaussmix()]; without an
+#'   observation the law that one wants to sample, which may be singular if the grid stops early.
+#' @param observation An [observation()], or numbers named by the variables observed; one without
+#'   `y` for the mean over `y`. `NULL`: the target is the mixture.
+#' @param method With an observation: one of the [zero_shot] methods that are a score; `NULL`: the
+#'   unconditional score, which ignores `y`.
+#' @param schedule The forward process, see [schedule].
+#' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon
+#'   to 1, as in the analyses.
+#' @param model Without an observation: whose score is in use, a [gaussmix()], or a function of `x`
+#'   (n x d) and `t` that returns n x d numbers.
+#' @param score_error `NULL`, a function of `x` and `t` that returns what is added to the score in
+#'   use (n x d), or a [score_error()] without a model of its own.
+#' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
+#'   single Gaussians. Counts only for a single Gaussian as target, and without score error.
+#' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
+#'   two or three dimensions (20 without `y`).
+#' @param n Number of draws where quadrature is not possible.
+#' @param key Settles the draws, see [guided_sample()].
+#' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
+#'   `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of the
+#'   step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`, the
+#'   part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or
+#'   `"Monte Carlo"`. Without `y` only the bias is known.
+#'
+#'   `summary()`: a table of estimates ([mixguide_table]); the column `quantity` is
+#'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
+#'   error), `"path"`, their sum; with an observation `"range"` and `"null"`, of which the bias
+#'   consists; for one without `y` `"mutual_information"`.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, such as a method that
+#'   is not a score.
+#' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
+#'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
+#'   constant 1/2), also for the class and BO. The identity, and that BO is the best of the class
+#'   for a normal law of the range given `y`, independent of the rest, and not for every posterior,
+#'   are derived for this package.
+#' @seealso [mutual_information()], which needs no sampler; [path_kl()] for other samplers with the
+#'   score of their target.
 #' @family zero-shot conditional sampling
 #' @examples
+#' # the score of N(0, I) in place of that of a mixture
+#' schedule <- schedule_etc(50)
+#' wrong <- mismatch(named_mixture("B2"), model = gaussmix(1, t(c(0, 0)), 1), schedule = schedule)
+#' wrong
+#' summary(wrong)
+#' plot(wrong)
+#'
+#' # that of a zero-shot method in place of the exact conditional score
 #' m <- named_mixture("M2")
 #' y <- observation(.8, H = cbind(1, .5), noise = .3^2)
-#' zero_shot_mismatch(m, y, zero_shot_bo(), schedule_etc(50))
-#' mismatch_parts(zero_shot_mismatch(m, y, zero_shot_ddnm(), schedule_etc(50)))
+#' summary(mismatch(m, y, zero_shot_bo(), schedule))
+#' # on average over y
+#' mismatch(m, observation(variables = 1), zero_shot_ddnm(), schedule)
 #' @export
-zero_shot_mismatch <- function(mixture, observation, method = NULL, schedule = schedule_etc(100),
-                               times = NULL, score_error = NULL, nodes = NULL, n = 1e4,
-                               key = NULL) {
+mismatch <- function(mixture, observation = NULL, method = NULL, schedule = schedule_etc(100),
+                     times = NULL, model = NULL, score_error = NULL, affine = NULL, nodes = NULL,
+                     n = 1e4, key = NULL) {
   check_mixture(mixture)
-  check_observation(observation, mixture)
   check_schedule(schedule)
-  score_error <- in_process(score_error, mixture)
-  observation <- in_process(observation, mixture)
-  mixture <- in_process(mixture)
-  single <- sum(mixture$weights > 0) == 1
-  field <- if (is.null(method)) {
-    list(at = function(x, t) score(mixture, x, t, schedule), affine = single,
-         label = "the unconditional score")
+  if (!is.null(affine)) check_flag(affine, "affine")
+  if (is.null(observation)) {
+    if (is.null(model)) abort_input("model", "given, or else an `observation`", "NULL")
+    if (!is.null(method)) abort_input("method", "NULL without an `observation`", describe(method))
   } else {
-    check_zero_shot(method)
-    # of one Gaussian every method that is a score is affine
-    list(at = conditional_scorer(mixture, observation, method, schedule), affine = single,
-         label = format(method))
+    if (!is.null(model)) abort_input("model", "NULL where `observation` is given", describe(model))
+    if (!is.null(method)) check_zero_shot(method)
+    if (inherits(observation, "observation") && is.null(observation$y)) {
+      observation <- as_observation(observation, mixture, seen = "none")
+      if (!is.null(score_error)) abort_input("score_error", "NULL for an observation without `y`")
+      if (!is.null(affine)) abort_input("affine", "NULL for an observation without `y`")
+      return(expected_mismatch(mixture, observation, method, schedule, times, nodes, n, key))
+    }
+    observation <- as_observation(observation, mixture)
   }
-  range <- observed_range(observation, observation_matrix(observation, mixture),
-                          sd = mixture_sd(mixture))
-  mismatch_table(exact_posterior(mixture, observation), field, schedule, times, score_error, nodes,
-                 n, key, range$basis)
+  score_error <- in_process(score_error, mixture)
+  process <- in_process(mixture)
+  if (is.null(observation)) {
+    if (inherits(model, "gaussmix")) check_same_variables(model, mixture, "model")
+    if (inherits(model, "gaussmix") || is.function(model)) {
+      model <- in_process(model, mixture, "model")
+    }
+    target <- process
+    field <- score_field(model, process, schedule)
+    range <- NULL
+  } else {
+    observation <- in_process(observation, mixture)
+    target <- exact_posterior(process, observation)
+    field <- method_field(process, observation, method, schedule)
+    range <- observed_range(observation, sd = mixture_sd(process))$basis
+  }
+  if (!is.null(affine)) field$affine <- affine
+  mismatch_table(target, field, schedule, times, score_error, nodes, n, key, range)
 }
 
 # `range`: an orthonormal basis (d x r) of what is observed, or NULL.
@@ -183,26 +191,112 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
     c(mismatch = mean$estimate, mismatch_se = mean$se, fisher = sum(points$weight * s2),
       colSums(points$weight * step))
   })
-  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = one$beta,
-                     do.call(rbind, rows), method = points$method, stringsAsFactors = FALSE)
-  setup <- list(target = target, model = field$label, schedule = schedule, horizon = times[1],
-                times = times, n = if (points$method == "Monte Carlo") n)
-  parts <- new_table(mismatch_sums(points, totals, initialisation), "mismatch_parts",
-                     mismatch_head(setup), setup, labels = mismatch_words)
-  new_table(rows, "mismatch", mismatch_head(setup), setup, keys = c("t", "t_next", "beta"),
-            foot = paste("Divergence of the sampler's path from that of the target, which bounds",
-                         "that of its output"),
-            body = mismatch_parts, parts = parts)
+  new_mismatch(rows, mismatch_sums(points, totals, initialisation), format(target), field$label,
+               schedule, times, one$beta, points$method, n)
 }
 
-mismatch_words <- c(bias = "bias (B)", range = "bias, of it range", null = "bias, of it null",
-                    score_error = "score error", cross = "cross term", path = "together")
+new_mismatch <- function(rows, parts, target, model, schedule, times, beta, method, n,
+                         foot = NULL) {
+  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta,
+                     do.call(rbind, rows), method = method, stringsAsFactors = FALSE)
+  setup <- list(target = target, model = model, schedule = schedule, horizon = times[1],
+                times = times, n = if (method == "Monte Carlo") n)
+  head <- c(paste("of", model), paste("target:", target),
+            paste0(format(schedule), ", from t = ", format(times[1]), " to ",
+                   format(times[length(times)]), " in ", count_of(nrow(rows), "step")))
+  if (is.null(foot)) {
+    foot <- "Divergence of the sampler's path from that of the target, which bounds its output's"
+  }
+  parts <- new_table(parts, "mismatch_parts", head, setup, foot = foot,
+                     labels = c(bias = "bias (B)", range = "bias, of it range",
+                                null = "bias, of it null", path = "together"))
+  new_table(rows, "mismatch", head, setup, keys = c("t", "t_next", "beta"), foot = foot,
+            body = summary.mismatch, parts = parts)
+}
 
-mismatch_head <- function(setup) {
-  times <- setup$times
-  c(paste("of", setup$model), paste("target:", format(setup$target)),
-    paste0(format(setup$schedule), ", from t = ", format(times[1]), " to ",
-           format(times[length(times)]), " in ", count_of(length(times) - 1, "step")))
+# The bias on average over y, in the frame of the observation, where y and x_t are one mixture.
+expected_mismatch <- function(mixture, observation, method, schedule, times, nodes, n, key) {
+  if (!is.null(method) && !(method$name %in% c("ddnm", "bo") && method$range == "noise")) {
+    abort_input("method", "zero_shot_bo(), zero_shot_ddnm() or NULL for an observation without `y`",
+                format(method))
+  }
+  times <- mismatch_times(times, schedule)
+  nodes <- if (is.null(nodes)) 20 else check_count(nodes, "nodes", min = 2)
+  key <- check_key(key)
+  if (is.null(key)) key <- draw_key()
+  frame <- observed_frame(observation, mixture)
+  process <- in_process(mixture)
+  inner <- turned_mixture(keep_components(process, process$weights > 0), frame)
+  d <- frame$d
+  r <- frame$r
+  # (y, x_0), and what noise there will be
+  map <- rbind(diag(d)[seq_len(r), , drop = FALSE], diag(d))
+  joint <- function(a, b2) {
+    image <- map * rep(c(1, a), c(r, d))
+    covs <- lapply(seq_len(ncol(inner$values)), function(k) {
+      S <- image %*% component_cov(inner, k) %*% t(image)
+      simplify_cov((S + t(S)) / 2 + diag(c(frame$nu, rep(b2, d)), r + d))
+    })
+    names(covs) <- paste("component", seq_along(covs))
+    assemble_gaussmix(inner$weights, inner$means %*% t(image), covs, inner$class)
+  }
+  points <- joint_points(inner, frame, nodes, n, key)
+  inside <- seq_len(r)
+  need_memory(times, schedule, "this decomposition")
+  one <- step_constants(seq_len(length(times) - 1), times, schedule)
+  totals <- 0
+  rows <- lapply(seq_along(one$beta), function(k) {
+    a <- one$a[k]
+    b2 <- one$b2[k]
+    law <- joint(a, b2)
+    yx <- points$at(law, a, b2)
+    x <- yx[, r + seq_len(d), drop = FALSE]
+    g <- unname(score(inner, x, times[k], schedule))
+    if (!is.null(method)) {
+      variance <- b2 + (method$name == "bo") * a^2 * frame$nu
+      g[, inside] <- (a * yx[, inside] - x[, inside]) / rep(variance, each = nrow(x))
+    }
+    D <- unname(score(law, yx))[, r + seq_len(d), drop = FALSE] - g
+    half <- one$beta[k] / 2
+    step <- cbind(bias = half * rowSums(D^2), range = half * rowSums(D[, inside, drop = FALSE]^2))
+    totals <<- totals + step
+    mean <- points$mean(rowSums(D^2))
+    c(mismatch = mean$estimate, mismatch_se = mean$se, colSums(points$weight * step))
+  })
+  parts <- mismatch_sums(points, totals)
+  if (!is_singular(inner)) {
+    about <- as.data.frame(mutual_information(mixture, observation, 10 * n, stream(key, "check")))
+    parts <- rbind(parts, about)
+  }
+  observation["y"] <- list(NULL)
+  new_mismatch(rows, parts, paste0("given ", format(observation), ", on average over y"),
+               method_label(method), schedule, times, one$beta, points$method, n,
+               "Of DDNM without noise, in continuous time, B is on average at most the information")
+}
+
+# Points (y, x_t) under their joint law at each time, in the coordinates of the frame.
+joint_points <- function(mixture, frame, nodes, n, key) {
+  r <- frame$r
+  d <- frame$d
+  affine <- mixture_size(mixture) == 1
+  rule <- quadrature_points(mixture$weights, r + d, affine, nodes)
+  if (!is.null(rule)) {
+    return(c(rule, list(at = function(law, a, b2) place_draws(law, rule$component, rule$z))))
+  }
+  n <- check_count(n, "n", min = 2)
+  x <- unname(keyed_draws(mixture, n, key))
+  normals <- fresh_normals(n, key)
+  y <- x[, seq_len(r), drop = FALSE] + normals(r) * rep(sqrt(frame$nu), each = n)
+  c(drawn_points(n), list(at = function(law, a, b2) cbind(y, a * x + sqrt(b2) * normals(d))))
+}
+
+# n x d normals, others at each call.
+fresh_normals <- function(n, key) {
+  drawn <- 0
+  function(d) {
+    drawn <<- drawn + 1
+    keyed_draws(gaussmix(1, t(double(d)), 1), n, stream(key, "noise", drawn))
+  }
 }
 
 mismatch_times <- function(times, schedule) {
@@ -229,6 +323,17 @@ score_field <- function(model, target, schedule, arg = "model") {
   if (!is.function(model)) abort_input(arg, "a gaussmix or a function of x and t", describe(model))
   list(at = function(x, t) check_field(model, x, t, arg), label = "a function of x and t",
        affine = FALSE)
+}
+
+# The score that a zero-shot method follows. Of one Gaussian every one of them is affine.
+method_field <- function(mixture, observation, method, schedule) {
+  list(at = if (is.null(method)) function(x, t) score(mixture, x, t, schedule) else {
+    conditional_scorer(mixture, observation, method, schedule)
+  }, label = method_label(method), affine = sum(mixture$weights > 0) == 1)
+}
+
+method_label <- function(method) {
+  if (is.null(method)) "the unconditional score" else format(method)
 }
 
 # The value of a user's function f of points and a time.
@@ -268,12 +373,10 @@ mismatch_points <- function(target, affine, nodes, n, key) {
   key <- check_key(key)
   if (is.null(key)) key <- draw_key()
   x <- unname(keyed_draws(target, n, key))
-  normal <- gaussmix(1, t(rep(0, d)), 1)
-  drawn <- 0
+  normals <- fresh_normals(n, key)
   z <- b <- NULL
   at <- function(a, b2) {
-    drawn <<- drawn + 1
-    z <<- keyed_draws(normal, n, stream(key, "noise", drawn))
+    z <<- normals(d)
     b <<- sqrt(b2)
     a * x + b * z
   }
@@ -291,10 +394,13 @@ start_excess <- function(x, log_p, horizon, schedule) {
   log_p + ncol(x) / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
 }
 
-mismatch_sums <- function(points, totals, initialisation) {
+# The parts of the path's divergence; without its start only those of the bias are known.
+mismatch_sums <- function(points, totals, initialisation = NULL) {
   totals <- cbind(initialisation, totals)
   sums <- setdiff(colnames(totals), "range")
-  totals <- cbind(totals, path = rowSums(totals[, sums, drop = FALSE]))
+  if (!is.null(initialisation)) {
+    totals <- cbind(totals, path = rowSums(totals[, sums, drop = FALSE]))
+  }
   if ("range" %in% colnames(totals)) {
     totals <- cbind(totals, null = totals[, "bias"] - totals[, "range"])
   }
@@ -309,9 +415,9 @@ mismatch_sums <- function(points, totals, initialisation) {
 
 #' @rdname mismatch
 #' @export
-mismatch_parts <- function(x) {
-  if (!inherits(x, "mismatch")) abort_input("x", "a mismatch(), whole", describe(x))
-  attr(x, "parts")
+summary.mismatch <- function(object, ...) {
+  check_dots(...)
+  attr(object, "parts")
 }
 
 #' @rdname mismatch

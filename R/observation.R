@@ -5,17 +5,23 @@
 #' A linear observation
 #'
 #' `y = H x + n`, where `x` comes from a mixture and the noise `n` is Gaussian of mean zero and
-#' independent of it: what [conditional_sample()] and [conditional_score()] are conditional on.
+#' independent of it: what [condition()], [conditional_sample()] and the like are conditional on.
+#' Without `y` it is what is observed, not what was seen: [marginal()] gives the law of `y` then,
+#' and [mutual_information()] and [mismatch()] say what to expect of it.
 #'
 #' @details
-#' Zero-shot methods see `y` through the pseudo-inverse `H+` of `H`: `H+ y` estimates the part of
-#' `x` in the range of `H'`, with an error of covariance `H+ R H+'`, `R` the covariance of `n`, and
-#' says nothing of the rest. In the eigenvectors of `H+ R H+'`, the first `r` of an orthonormal
-#' basis of all `d` dimensions, that are `r` independent observations `y_i = x_i + sqrt(nu_i) z_i`.
-#' If `R` is a variance times the identity, these are the right singular vectors of `H` and `nu_i`
-#' is the variance over `s_i^2`, with `s_i` the singular values. A row of `H` that depends on
-#' others to 1e-10 of its length counts as one that does. Rows and noises may differ by any factor:
-#' all of this is computed to the precision of each.
+#' **Shorthand.** Functions with an argument `observation` take numbers that are named by variables
+#' of the mixture too, a vector or a row of a table, in place of `observation()` of them. Where `y`
+#' does not count, the names or numbers of variables will do.
+#'
+#' **The range.** Zero-shot methods see `y` through the pseudo-inverse `H+` of `H`: `H+ y` estimates
+#' the part of `x` in the range of `H'`, with an error of covariance `H+ R H+'`, `R` the covariance
+#' of `n`, and says nothing of the rest. In the eigenvectors of `H+ R H+'`, the first `r` of an
+#' orthonormal basis of all `d` dimensions, that are `r` independent observations
+#' `y_i = x_i + sqrt(nu_i) z_i`. If `R` is a variance times the identity, these are the right
+#' singular vectors of `H` and `nu_i` is the variance over `s_i^2`, with `s_i` the singular values.
+#' A row of `H` that depends on others to 1e-10 of its length counts as one that does. Rows and
+#' noises may differ by any factor: all of this is computed to the precision of each.
 #'
 #' If rows of `H` depend on each other, part of `y` is noise alone. Where it is correlated with the
 #' rest, it tells of the noise there, which is taken into account first: the `r` numbers are always
@@ -23,16 +29,21 @@
 #' is orthogonal to it, `U'y` is replaced by `U'y - B W'y` and its noise by `U'RU - B W'RU`, `B =
 #' U'RW (W'RW)^+`.)
 #'
-#' @param y The numbers that were observed.
-#' @param H A `length(y)` x d matrix; or which variables were observed: their names or numbers.
-#'   Columns of a matrix are matched to the variables by their names, if they have those; those of
-#'   a mixture without names are called `"x1"`, `"x2"`, ... (`"x"` if d = 1).
-#' @param noise The covariance of the noise: a variance, `length(y)` variances or a matrix, of any
-#'   rank; 0 for observations without error.
+#' @param y The p numbers that were observed. A matrix or a data frame of p columns has an
+#'   observation per row, for [condition()]. `NULL`: what is observed, before it was seen.
+#' @param H A p x d matrix. Its columns are matched to the variables by their names, if they have
+#'   those; the variables of a mixture without names are called `"x1"`, `"x2"`, ... (`"x"` if
+#'   d = 1).
+#' @param noise The covariance of the noise: a variance (times the identity), p variances (a
+#'   diagonal) or a p x p matrix, of any rank; 0 for observations without error.
+#' @param variables In place of `H`, the variables that were observed: their names or numbers.
+#'   `NULL`: those by which `y` is named.
 #' @return An object of class `observation`, with `format` and `print`: a list with `y`, `H` (a
-#'   matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise` as given.
-#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind, an `H` of rank 0,
-#'   and a `y` that is impossible: without noise, one outside the range of `H`.
+#'   matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise`.
+#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind. What only a mixture
+#'   can tell is an error where the observation is used: variables that it does not have, and a `y`
+#'   that is impossible, such as one outside the range of `H` without noise
+#'   (`mixguide_error_impossible`).
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for `H+ y` and
 #'   `R = sigma^2 I`.
 #' @seealso [condition()] for the exact law given an observation.
@@ -40,115 +51,182 @@
 #' @examples
 #' # one number, a sum of two variables, measured with an error of variance .09
 #' observation(.8, H = cbind(1, .5), noise = .3^2)
-#' # the first of the variables of a mixture, without error
+#' # some of the variables of a mixture, without error
 #' observation(c(Petal.Length = 4))
+#' observation(c(4, 1.5), variables = 3:4)
+#' # what is observed, not what was seen
+#' observation(variables = "Petal.Length", noise = .01)
 #' @export
-observation <- function(y, H = names(y), noise = 0) {
-  if (!(is.numeric(y) && is.null(dim(y)) && length(y) && all(is.finite(y)))) {
-    abort_input("y", "finite numbers", describe(y))
+observation <- function(y = NULL, H = NULL, noise = 0, variables = NULL) {
+  y <- plain_numbers(y)
+  if (is.data.frame(y)) y <- frame_to_matrix(y, "y")
+  several <- length(dim(y)) == 2
+  if (!is.null(y) && !(is.numeric(y) && (several || is.null(dim(y)) && length(y)))) {
+    abort_input("y", "numbers", describe(y))
   }
-  p <- length(y)
-  variables <- NULL
-  if (is.matrix(H) || is.data.frame(H)) {
-    H <- check_table(H, "H")
-    if (nrow(H) != p) abort_input("H", paste("a matrix with", count_of(p, "row")), describe(H))
-  } else {
-    variables <- H
-    H <- NULL
-    named <- is.character(variables) && !anyNA(variables)
-    numbered <- is.numeric(variables) && all(is.finite(variables)) &&
-      all(variables >= 1 & variables == floor(variables))
-    if (!(named || numbered) || length(variables) != p || anyDuplicated(variables)) {
-      abort_input("H", paste0("a matrix, or the names or numbers of ", count_of(p, "variable")),
-                  describe(variables))
-    }
+  if (!all(is.finite(y))) {
+    abort_input("y", "finite and without missing values (see impute() for those)",
+                toString(y[!is.finite(y)], 40))
   }
-  noise <- check_covariance(noise, p, "noise", names(y))
+  names <- if (several) colnames(y) else names(y)
+  if (is.null(H)) variables <- check_observed(variables, names) else {
+    if (!is.null(variables)) abort_input("variables", "NULL where `H` is given",
+                                         describe(variables))
+    H <- check_operator(H)
+  }
+  p <- if (is.null(H)) length(variables) else nrow(H)
+  if (!is.null(y) && p != if (several) ncol(y) else length(y)) {
+    abort_input("y", paste0(count_of(p, "number"), " (one per ", if (is.null(H)) "variable" else
+      "row of `H`", ")"), describe(y))
+  }
+  if (is.character(variables)) names <- variables
+  noise <- check_covariance(noise, p, "noise", if (is.null(names)) rownames(H) else names)
   noise_root(noise, p)
-  x <- structure(list(y = as.double(y), H = H, variables = variables, noise = noise),
-                 class = object_class("observation"))
-  # what can be wrong without a mixture
-  if (!is.null(H)) observed_range(x, H)
-  x
+  if (several) {
+    storage.mode(y) <- "double"
+    y <- name_dims(y, rownames(y), NULL)
+  } else if (!is.null(y)) y <- as.double(y)
+  structure(list(y = y, H = H, variables = variables, noise = noise),
+            class = object_class("observation"))
+}
+
+check_observed <- function(variables, names) {
+  chosen <- if (is.null(variables)) names else variables
+  named <- is.character(chosen) && !anyNA(chosen)
+  numbered <- is.numeric(chosen) && all(is.finite(chosen)) &&
+    all(chosen >= 1 & chosen == floor(chosen))
+  if (!(named || numbered) || !length(chosen) || anyDuplicated(chosen)) {
+    abort_input("variables", paste("the names or numbers of distinct variables (or name `y` by",
+                                   "them, or give `H`)"), describe(chosen))
+  }
+  if (is.character(variables) && !is.null(names) && !identical(variables, names)) {
+    abort_input("variables", paste("those that `y` is named by,", toString(names, 60)),
+                toString(variables, 60))
+  }
+  unname(chosen)
+}
+
+# H as a finite matrix, with the names that it has.
+check_operator <- function(H) {
+  if (!is.matrix(H) && !is.data.frame(H)) {
+    abort_input("H", paste("a matrix, as cbind(1, .5) for one number (chosen variables, by name or",
+                           "number, are `variables = `)"), describe(H))
+  }
+  if (is.data.frame(H)) H <- frame_to_matrix(H, "H")
+  rows <- rownames(H)
+  H <- check_table(H, "H")
+  name_dims(H, rows, colnames(H))
 }
 
 #' @export
 format.observation <- function(x, ...) {
   check_dots(..., also = format.default)
-  p <- length(x$y)
+  p <- if (is.null(x$variables)) nrow(x$H) else length(x$variables)
   noise <- if (identical(x$noise, 0)) "without noise" else paste0("noise ", switch(
     if (is.matrix(x$noise)) "covariance" else if (length(x$noise) > 1) "variances" else "variance",
     covariance = paste("of covariance", p, "x", p),
     variances = paste("of variances", toString(format(x$noise, digits = 3), 30)),
     variance = paste("of variance", format(x$noise, digits = 3))
   ))
-  what <- if (is.null(x$H)) {
+  several <- is.matrix(x$y)
+  y <- if (!several) vapply(x$y, format, "", digits = 4)
+  what <- if (!is.null(x$variables)) {
     names <- if (is.numeric(x$variables)) paste0("x", x$variables) else x$variables
-    toString(paste(names, "=", vapply(x$y, format, "", digits = 4)), 60)
+    toString(if (length(y)) paste(names, "=", y) else names, 60)
   } else {
-    paste0(count_of(p, "number"), " of ", count_of(ncol(x$H), "dimension"), ", y = ",
-           toString(vapply(x$y, format, "", digits = 4), 40))
+    paste0(count_of(p, "number"), " of ", count_of(ncol(x$H), "dimension"),
+           if (length(y)) paste(", y =", toString(y, 40)))
   }
-  paste0(what, ", ", noise)
+  paste0(if (several) paste(count_of(nrow(x$y), "observation"), "of "), what, ", ", noise)
 }
 
 #' @export
 print.observation <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<observation> ", format(x), "\n", sep = "")
-  if (!is.null(x$H)) {
-    range <- observed_range(x, x$H)
-    cat("  rank ", length(range$scale), ", singular values ",
-        toString(format(range$scale, digits = 3), 40), "\n", sep = "")
+  if (is.null(x$variables)) {
+    scale <- singular_values(row_space(unname(x$H), NULL))$scale
+    cat("  rank ", length(scale), ", singular values ", toString(format(scale, digits = 3), 40),
+        "\n", sep = "")
   }
   invisible(x)
 }
 
-check_observation <- function(x, mixture, arg = "observation") {
-  if (!inherits(x, "observation")) {
-    abort_input(arg, "an observation (see observation())", paste("a", class(x)[1]))
-  }
-  check_made(x, arg, "observation()", y = function(y) is.double(y) && length(y) && all_finite(y),
+# What is observed of a mixture, whether an observation or shorthand for one: an observation whose
+# `H` is a matrix in the variables of the mixture. `seen`: "one" y, a vector; "any" number of them;
+# or "none", where only H and the noise count and y is 0.
+as_observation <- function(x, mixture, arg = "observation", seen = "one") {
+  if (!inherits(x, "observation")) x <- short_observation(plain_numbers(x), mixture, arg, seen)
+  check_made(x, arg, "observation()", y = maybe(function(y) is.double(y) && all_finite(y)),
              H = maybe(function(H) is.numeric(H) && is.matrix(H)), noise = is.numeric,
              variables = maybe(function(of) is.numeric(of) || is.character(of)))
-  observation_matrix(x, mixture, arg)
+  x$H <- observed_rows(x, mixture, arg)
+  if (!is.null(x$variables)) x$variables <- rownames(x$H)
+  p <- nrow(x$H)
+  if (seen == "none") x$y <- double(p)
+  if (is.null(x$y)) abort_input(arg, "with `y`, the numbers that were observed", "one without")
+  if (seen == "one" && is.matrix(x$y)) {
+    if (nrow(x$y) != 1) {
+      abort_input(arg, "a single one (condition() takes several)",
+                  count_of(nrow(x$y), "observation"))
+    }
+    x$y <- x$y[1, ]
+  }
+  if (p != if (is.matrix(x$y)) ncol(x$y) else length(x$y)) {
+    abort_input(arg, "as observation() makes it", "one that was changed, or is damaged")
+  }
   x
 }
 
-# H for the variables of a mixture.
-observation_matrix <- function(observation, mixture, arg = "observation") {
-  H <- observation$H
-  d <- mixture_dim(mixture)
-  labels <- variable_labels(mixture)
-  if (is.null(H)) {
-    at <- match(observation$variables,
-                if (is.character(observation$variables)) labels else seq_len(d))
-    if (anyNA(at)) {
-      abort_input(arg, paste("of variables among", toString(c(labels, seq_len(d)), 200)),
-                  toString(observation$variables[is.na(at)], 60))
-    }
-    H <- matrix(0, length(at), d)
-    H[cbind(seq_along(at), at)] <- 1
-  } else {
-    given <- colnames(H)
-    named <- !is.null(given) && (!is.null(variable_names(mixture)) || setequal(given, labels))
-    if (ncol(H) != d || named && !setequal(given, labels)) {
-      abort_input(arg, paste("of the variables", toString(labels, 200)),
-                  if (is.null(given)) count_of(ncol(H), "of them") else toString(given, 60))
-    }
-    if (named) H <- H[, labels, drop = FALSE]
+# Numbers that are named by variables; or the variables alone, if what was seen does not count.
+short_observation <- function(x, mixture, arg, seen) {
+  names <- if (is.null(dim(x))) names(x) else colnames(x)
+  if (seen != "none") {
+    if ((is.numeric(x) || is.data.frame(x)) && !is.null(names)) return(observation(x))
+    abort_input(arg, "an observation(), or numbers named by the variables observed", describe(x))
   }
-  H
+  if (!(is.numeric(x) || is.character(x)) || !is.null(dim(x))) {
+    abort_input(arg, "names or numbers of variables, or an observation()", describe(x))
+  }
+  # is c(x1 = 2) the second variable, or 2 seen of the first?
+  if (is.numeric(x) && !is.null(names) && !identical(names, variable_labels(mixture)[x])) {
+    abort_input(arg, "names or numbers of variables, or an observation() of named numbers",
+                paste("numbers named", toString(names, 60)))
+  }
+  observation(variables = unname(x))
+}
+
+# H in the variables of a mixture, whose order its columns follow.
+observed_rows <- function(observation, mixture, arg) {
+  labels <- variable_labels(mixture)
+  d <- length(labels)
+  variables <- observation$variables
+  if (!is.null(variables)) {
+    rows <- match(variables, if (is.character(variables)) labels else seq_len(d))
+    if (anyNA(rows)) {
+      abort_input(arg, paste("of variables among", toString(c(labels, seq_len(d)), 200)),
+                  toString(variables[is.na(rows)], 60))
+    }
+    return(name_dims(diag(1, d)[rows, , drop = FALSE], labels[rows], labels))
+  }
+  H <- observation$H
+  given <- colnames(H)
+  named <- !is.null(given) && (!is.null(variable_names(mixture)) || setequal(given, labels))
+  if (ncol(H) != d || named && !setequal(given, labels)) {
+    abort_input(arg, paste("of the variables", toString(labels, 200)),
+                if (is.null(given)) count_of(ncol(H), "of them") else toString(given, 60))
+  }
+  if (named) H[, labels, drop = FALSE] else H
 }
 
 # What y tells of x: `target` = target_i = x_i + sqrt(nu_i) z_i in the r orthonormal columns of
 # `basis`. `by`: these are the eigenvectors of the error's covariance ("noise"), or the right
 # singular vectors of H ("operator": without nu). `scale`: the singular values; `log_rest`: the
 # log-density of the part of y that is noise alone. `sd`: those of the variables.
-observed_range <- function(observation, H, by = "noise", sd = NULL) {
+observed_range <- function(observation, by = "noise", sd = NULL) {
   y <- observation$y
   R <- observation$noise
-  space <- row_space(H, sd)
+  space <- row_space(unname(observation$H), sd)
   rows <- space$rows
   r <- length(rows)
   if (r == 0) abort_input("H", "of rank 1 at least", "rank 0")

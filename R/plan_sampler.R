@@ -91,6 +91,7 @@ plan_sampler <- function(mixture, error = NULL, ..., measure = c("total_variatio
   schedule <- d$schedule
   horizon <- d$given$horizon
   score_error <- check_score_error(d$score_error)
+  if (!is.null(horizon)) check_horizon(horizon, schedule)
   measure <- check_choice(measure, c("total_variation", "kl"), "measure")
   if (!is.null(evaluations)) {
     if (!is.null(error)) abort_input("error", "NULL where `evaluations` are given", describe(error))

@@ -26,7 +26,7 @@ component_nodes <- function(mixture, step = .4) {
   z <- axis_nodes(rep(list(seq(-8.4, 8.4, by = step)), 2))
   K <- mixture_size(mixture)
   if (K * nrow(z) > 1e6) {
-    abort_input("to", "of fewer components in two dimensions", format(mixture))
+    abort_input("target", "of fewer components in two dimensions", format(mixture))
   }
   x <- do.call(rbind, lapply(seq_len(K), function(k) to_component(z, mixture, k)))
   own <- step^2 / (2 * pi) * exp(-rowSums(z^2) / 2)

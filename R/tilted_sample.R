@@ -147,7 +147,7 @@ tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "pat
 
 # The strength of the tilt that a guidance is to be weighted to.
 tilt_strength <- function(guidance, strength, kind) {
-  own <- if (is.null(guidance$interval) && !is.null(guidance$scale)) guidance$scale - 1
+  own <- if (is.null(guidance$interval) && !is.null(guidance$scale)) guidance$strength(0)
   if (is.null(strength)) {
     if (is.null(own)) abort_input("strength", "given for a guidance whose strength varies")
     return(own)

@@ -93,6 +93,7 @@
 #' @param resampling `"adaptive"`, when the effective size of a set falls below half; or `"every
 #'   step"`.
 #' @return An object of class `zero_shot_method`, with `format` and `print`.
+#' @seealso [judge_samples()], which compares all methods on one problem.
 #' @source DDNM and BO were read in the first author's program for Liang, Ju, Liang and Shroff
 #'   (2024), \doi{10.48550/arXiv.2410.13746}; the others are recalled, not verified against the
 #'   papers. DDNM and DDNM+: Wang, Yu and Zhang (2023), \doi{10.48550/arXiv.2212.00490}; CCDF:
@@ -110,6 +111,8 @@
 #' zero_shot_bo()
 #' zero_shot_repaint(repeats = 10)
 #' zero_shot_pigdm(prior_variance = 4)
+#' # all of them
+#' ls("package:mixguide", pattern = "^zero_shot_")
 #' @name zero_shot
 NULL
 
@@ -118,6 +121,29 @@ new_zero_shot <- function(name, label, params = list(), score = NULL, step = NUL
   structure(list(name = name, label = label, params = params, score = score, step = step,
                  twist = twist, range = range, ddpm = ddpm),
             class = object_class("zero_shot_method"))
+}
+
+# All methods with their default settings, and 32 particles, under their names.
+all_methods <- function() {
+  methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_bo(general = TRUE),
+                  zero_shot_ccdf(), zero_shot_repaint(), zero_shot_ddnm_plus(), zero_shot_ddrm(),
+                  zero_shot_dps(), zero_shot_mcg(), zero_shot_pigdm(), zero_shot_tmpd(),
+                  zero_shot_tds(32), zero_shot_mcgdiff(32))
+  stats::setNames(methods, vapply(methods, `[[`, "", "label"))
+}
+
+# A list of methods with names to show.
+named_methods <- function(methods) {
+  if (is.null(methods)) return(all_methods())
+  if (inherits(methods, "zero_shot_method")) methods <- list(methods)
+  if (!is.list(methods) || !length(methods)) {
+    abort_input("methods", "a list of methods such as zero_shot_bo()", describe(methods))
+  }
+  for (i in seq_along(methods)) check_zero_shot(methods[[i]], paste0("methods[[", i, "]]"))
+  labels <- vapply(methods, `[[`, "", "label")
+  named <- nzchar(if (is.null(names(methods))) rep("", length(methods)) else names(methods))
+  labels[named] <- names(methods)[named]
+  stats::setNames(methods, make.unique(unname(labels), " "))
 }
 
 #' @rdname zero_shot
@@ -288,9 +314,8 @@ check_zero_shot <- function(x, arg = "method") {
 
 # The frame in which a method works.
 zero_shot_frame <- function(mixture, observation, method) {
-  H <- observation_matrix(observation, mixture)
   by <- if (method$range == "operator") "operator" else "noise"
-  range <- observed_range(observation, H, by, mixture_sd(mixture))
+  range <- observed_range(observation, by, mixture_sd(mixture))
   if (method$range == "posterior") {
     law <- moments(exact_posterior(mixture, observation))
     V <- range$basis
@@ -300,10 +325,8 @@ zero_shot_frame <- function(mixture, observation, method) {
   complete_basis(range)
 }
 
-# The mixture given the observation.
-exact_posterior <- function(mixture, observation) {
-  condition(mixture, observation$y, observation_matrix(observation, mixture), observation$noise)
-}
+# The mixture given the observation, in all variables.
+exact_posterior <- function(mixture, observation) condition(mixture, observation, drop = FALSE)
 
 # Numbers of the range, and one for what is not observed.
 fill_range <- function(x, frame, rest = 0) c(x, rep(rest, frame$d - frame$r))

@@ -46,9 +46,10 @@ s <- list(
 sc <- list(ou = schedule_ou(), vp = schedule_vp(), cosine = schedule_cosine(), ve = schedule_ve(),
            subvp = schedule_subvp(), flow = schedule_flow(), ddpm = schedule_ddpm(rep(.9, 6)),
            forgets = schedule_ddpm(c(rep(.9, 6), 0)), etc = schedule_etc(20))
-o <- list(x = observation(.5, 1), both = observation(c(.1, .2), 1:2),
-          noisy = observation(.5, 1, noise = .3), sum = observation(1, rbind(c(1, 1))),
-          two = observation(1:2, rbind(c(1, 1), c(1, -1)), noise = diag(2)))
+o <- list(x = observation(.5, variables = 1), both = observation(c(.1, .2), variables = 1:2),
+          noisy = observation(.5, variables = 1, noise = .3), sum = observation(1, rbind(c(1, 1))),
+          two = observation(1:2, rbind(c(1, 1), c(1, -1)), noise = diag(2)),
+          before = observation(variables = 1, noise = .1))
 z <- list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(), repaint = zero_shot_repaint(2),
           ddrm = zero_shot_ddrm(), dps = zero_shot_dps(), pigdm = zero_shot_pigdm(),
           tmpd = zero_shot_tmpd(), exact = zero_shot_exact(), tds = zero_shot_tds(8))
@@ -116,8 +117,7 @@ legal <- list(
   q = c("0", "c(-Inf, 0, Inf)"), p = c("c(0, .5, 1)", ".1"),
   data = "data.frame(x = c(1, NA), y = c(NA, 2))",
   m = c("1", "3"), directions = c("1", "20"), level = c(".5", ".9"),
-  samples = "rgaussmix(60, m$iso)",
-  from = "obj$guided_law", to = c("obj$guided_law", "m$line"), observed = c("1", "'x'"),
+  samples = c("rgaussmix(60, m$iso)", "m$iso"),
   d_x = c("2", "4"), d_y = c("1", "2"), seed = "3", seeds = "0:1", n_sets = "40",
   variables = c("1", "'x'"),
   loss = ".1", tol = "1e-2", rho = ".1", name = "'D3'", error = c(".5", ".1"), measure = c("'kl'",
@@ -145,7 +145,10 @@ special <- list(
   op_linear = list(to = "'x'"), op_noise = list(to = "'z'"), op_product = list(to = "'v'",
   from = "'x'"),
   op_root = list(to = "'v'", from = "'x'"), op_solve = list(to = "'v'", from = "'x'"),
-  guided_error = list(method = "'auto'"), expected_mismatch = list(method = "'bo'", n = "50"),
+  guided_error = list(method = "'auto'"),
+  mismatch = list(observation = c("NULL", "o$*", "o$before")),
+  law_distance = list(target = c("obj$guided_law", "m$line")),
+  condition = list(observation = c("o$*", "c(x = 1)", "data.frame(x = 1:3)")),
   guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
     n = "20", steps = "20", methods = "list(z$ddnm)"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes tests/testthat/graded-values.csv: Gaussian mixtures whose variances, noises and rows of H
-differ by up to 1e18, and what gaussmix(), dgaussmix(), score(), condition(), observed_law(),
+differ by up to 1e18, and what gaussmix(), dgaussmix(), score(), condition(), marginal(),
 impute() and observation() must make of them, by textbook formulas in 80-digit arithmetic (mpmath).
 Numbers are hexadecimal doubles, so that they are read back exactly."""
 import csv

@@ -90,7 +90,7 @@ coverage_cases <- local({
     "judge_samples" = list(run = function() {
       x <- rgaussmix(400, diffuse(M2, .2))
       at <- judge_samples(x, M2, y, directions = 30, cells = 25, key = draw_key())[1, ]
-      columns_of(at, c("sw2", "spread", "residual", "coverage", "kl", "total_variation"))
+      columns_of(at, c("sw2", "spread", "residual", "coverage", "kl_reverse", "total_variation"))
     }),
     "information" = list(run = function() {
       columns_of(information(G4, .3, n = 300), c("entropy", "fisher", "curvature"))
@@ -98,12 +98,14 @@ coverage_cases <- local({
     "mutual_information" = list(run = function() {
       rows_of(rbind(mutual_information(G4, 1:2, n = 500)), "information")
     }),
-    "expected_mismatch" = list(run = function() {
-      at <- expected_mismatch(G4, 1:2, schedule = schedule_etc(12), n = 200)
+    "mismatch, any y" = list(run = function() {
+      at <- summary(mismatch(G4, observation(variables = 1:2), zero_shot_bo(), schedule_etc(12),
+                             n = 200))
       rows_of(at, at$quantity)
     }),
     "mismatch" = list(run = function() {
-      at <- mismatch_parts(mismatch(G4, gaussmix(1, t(rep(0, 4)), 1), schedule_etc(12), n = 300))
+      at <- summary(mismatch(G4, schedule = schedule_etc(12), model = gaussmix(1, t(rep(0, 4)), 1),
+                             n = 300))
       rows_of(at, at$quantity)
     }),
     "path_kl" = list(run = function() {

@@ -62,14 +62,15 @@ test_that("BO loses by far at small singular values, and generalised BO repairs 
   # the second number is nearly noise
   m <- gaussmix(c(.5, .5), rbind(c(-3, 0, 0), c(3, 0, 0)), 1)
   y <- observation(c(3, 0), rbind(c(1, 0, 0), c(0, .01, 0)), .01)
-  x <- compare_zero_shot(m, y, list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(),
+  x <- judge_samples(m, observation = y,
+                     methods = list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(),
                                     best = zero_shot_bo(TRUE)), n = 1000, key = c(1, 1),
-                         directions = 50)
+                     directions = 50)
   rownames(x) <- x$sampler
   expect_gt(x["bo", "sw2"], 3 * x["ddnm", "sw2"])
   expect_lt(x["best", "sw2"], x["ddnm", "sw2"] / 2)
   B <- function(method) {
-    parts <- mismatch_parts(zero_shot_mismatch(m, y, method, schedule_etc(30)))
+    parts <- summary(mismatch(m, y, method, schedule_etc(30)))
     parts$estimate[parts$quantity == "bias"]
   }
   # and yet has the smaller bias

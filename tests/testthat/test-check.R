@@ -329,8 +329,8 @@ test_that("what has a number for each variable goes by their names, whatever the
     s <- standardise(m, means[1, o], diag(S)[o])
     expect_identical(s$coordinates, list(center = means[1, ], scale = diag(S)))
     y <- c(a = .5, b = 1, c = 2)
-    expect_equal(condition(m, y, noise = S[o, o], drop = FALSE),
-                 condition(m, y, noise = S, drop = FALSE))
+    expect_equal(condition(m, observation(y, noise = S[o, o]), drop = FALSE),
+                 condition(m, observation(y, noise = S), drop = FALSE))
     expect_equal(observation(y, noise = diag(S)[o])$noise, observation(y, noise = diag(S))$noise)
     at <- function(o) {
       start <- list(mean = means[1, o], cov = S[o, o])
@@ -348,5 +348,5 @@ test_that("what has a number for each variable goes by their names, whatever the
   expect_mixguide_error(gaussmix(1, means, other), "cov")
   expect_mixguide_error(gaussmix(1, means, S[, 3:1]), "cov")
   expect_mixguide_error(standardise(m, c(a = 1, b = 1, z = 2)), "center")
-  expect_mixguide_error(condition(m, y, noise = other), "noise")
+  expect_mixguide_error(condition(m, observation(y, noise = other)), "noise")
 })

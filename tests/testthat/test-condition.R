@@ -25,7 +25,7 @@ expect_law <- function(law, weights, means, covs, tolerance = 1e-9) {
 }
 
 test_that("the posterior of M2 is the theory's", {
-  law <- condition(named_mixture("M2"), .8, c(1, .5), .3^2)
+  law <- condition(named_mixture("M2"), observation(.8, cbind(1, .5), .3^2))
   expect_lt(max(abs(law$weights - c(.00089629, .76935020, .22975351))), 1e-7)
   known <- rbind(c(.2247191, .48314607), c(.02840909, 1.52272727), c(1.32743363, -.75221239))
   expect_lt(max(abs(law$means - known)), 1e-7)
@@ -49,11 +49,12 @@ test_that("every form of covariance, H and noise agrees with the joint Gaussian"
     H <- matrix(rnorm(m * d), m)
     for (R in list(diag(runif(m, .1, 1), m), crossprod(matrix(rnorm(m * m), m)))) {
       y <- rnorm(m)
-      law <- condition(plain$mixture, y, H, R)
+      law <- condition(plain$mixture, observation(y, H, R))
       known <- oracle_condition(plain, y, H, R)
       expect_law(law, known$weights, known$means, known$covs)
       expect_identical(law$class, plain$mixture$class)
-      expect_equal(dgaussmix(t(y), observed_law(plain$mixture, H, R), log = TRUE), known$evidence,
+      expect_equal(dgaussmix(t(y), marginal(plain$mixture, observation(H = H, noise = R)),
+                             log = TRUE), known$evidence,
                    tolerance = 1e-9)
     }
   }
@@ -61,12 +62,13 @@ test_that("every form of covariance, H and noise agrees with the joint Gaussian"
 
 test_that("the density is that of Bayes, by quadrature", {
   m <- named_mixture("A1")
-  law <- condition(m, 1.2, 2, .5)
+  law <- condition(m, observation(1.2, cbind(2), .5))
   bayes <- function(x) dgaussmix(x, m) * dnorm(1.2, 2 * x, sqrt(.5))
   total <- integrate(bayes, -8, 8, rel.tol = 1e-10)$value
   x <- seq(-3, 3, .5)
   expect_equal(dgaussmix(x, law), bayes(x) / total, tolerance = 1e-8)
-  expect_equal(dgaussmix(1.2, observed_law(m, 2, .5)), total, tolerance = 1e-8)
+  expect_equal(dgaussmix(1.2, marginal(m, observation(H = cbind(2), noise = .5))), total,
+               tolerance = 1e-8)
 })
 
 test_that("one after the other is both at once, whatever the ranks", {
@@ -77,31 +79,32 @@ test_that("one after the other is both at once, whatever the ranks", {
   # noise of rank 1 beside none
   R2 <- tcrossprod(c(0, .7))
   y <- c(H1 %*% rnorm(4), .3, -.2)
-  both <- condition(plain$mixture, y, rbind(H1, H2), rbind(0, 0, cbind(0, 0, R2)), drop = FALSE)
-  first <- condition(plain$mixture, y[1:2], H1)
+  both <- condition(plain$mixture, observation(y, rbind(H1, H2), rbind(0, 0, cbind(0, 0, R2))),
+                    drop = FALSE)
+  first <- condition(plain$mixture, observation(y[1:2], H1))
   expect_true(is_singular(first))
-  second <- condition(first, y[3:4], H2, R2)
+  second <- condition(first, observation(y[3:4], H2, R2))
   expect_law(second, both$weights, both$means, lapply(1:3, component_cov, mixture = both), 1e-7)
   expect_lt(max(abs(both$means %*% t(H1) - rep(y[1:2], each = 3))), 1e-12)
   expect_lt(max(abs(both$means[, 1] - .3)), 1e-12)
   # what was observed exactly has no variance left, and rows said twice change nothing
   expect_lt(max(abs(H1 %*% component_cov(both, 1))), 1e-12)
-  again <- condition(plain$mixture, y[c(1, 2, 1)], H1[c(1, 2, 1), ])
+  again <- condition(plain$mixture, observation(y[c(1, 2, 1)], H1[c(1, 2, 1), ]))
   expect_law(again, first$weights, first$means, lapply(1:3, component_cov, mixture = first), 1e-9)
 })
 
 test_that("little noise tends to none, and is right at 1e-9 of the prior", {
   m <- named_mixture("M2")
-  exact <- condition(m, .8, c(1, .5))
-  near <- condition(m, .8, c(1, .5), 1e-18)
+  exact <- condition(m, observation(.8, cbind(1, .5)))
+  near <- condition(m, observation(.8, cbind(1, .5), 1e-18))
   expect_equal(near$weights, exact$weights, tolerance = 1e-9)
   expect_equal(near$means, exact$means, tolerance = 1e-9)
   expect_false(is_singular(near))
   # the variance along H is that of the noise
-  H <- c(1, .5)
+  H <- cbind(1, .5)
   for (k in 1:3) expect_equal(near$values[2, k] * sum(H^2), 1e-18, tolerance = 1e-6)
   # noise without end says nothing
-  expect_equal(condition(m, .8, H, 1e30)$means, m$means, tolerance = 1e-9)
+  expect_equal(condition(m, observation(.8, H, 1e30))$means, m$means, tolerance = 1e-9)
 })
 
 test_that("variables are observed by name, and drop out", {
@@ -114,7 +117,7 @@ test_that("variables are observed by name, and drop out", {
   H <- diag(4)[3:4, ]
   known <- oracle_condition(plain, c(4, 1.5), H, 0)
   expect_law(law, known$weights, known$means[, 1:2], lapply(known$covs, `[`, 1:2, 1:2))
-  whole <- condition(m, c(4, 1.5), H)
+  whole <- condition(m, observation(c(4, 1.5), H))
   expect_identical(colnames(whole$means), names(iris)[1:4])
   expect_equal(unname(whole$means[1, 3:4]), c(4, 1.5), tolerance = 1e-14)
   expect_true(all(component_cov(whole, 2)[3:4, ] == 0))
@@ -126,10 +129,11 @@ test_that("variables are observed by name, and drop out", {
   expect_equal(laws$a, law)
   named <- H
   colnames(named) <- names(iris)[1:4]
-  expect_equal(condition(m, c(4, 1.5), named[, 4:1]), whole)
-  expect_identical(colnames(observed_law(m, variables = 2:1)$means), names(iris)[2:1])
-  expect_equal(observed_law(m, variables = "Sepal.Width"), marginal(m, "Sepal.Width"),
-               ignore_attr = TRUE)
+  expect_equal(condition(m, observation(c(4, 1.5), named[, 4:1])), whole)
+  expect_identical(colnames(marginal(m, 2:1)$means), names(iris)[2:1])
+  # what has noise, or an H, goes another way
+  two <- observation(H = named[, 4:1], noise = 0)
+  expect_equal(moments(marginal(m, two)), moments(marginal(m, 3:4)), ignore_attr = TRUE)
 })
 
 test_that("the form stays simple", {
@@ -139,7 +143,8 @@ test_that("the form stays simple", {
   expect_identical(law$form, "common diagonal")
   expect_equal(law$values[, 1], c(0, 2, 3), tolerance = 1e-15)
   expect_identical(law$values[1, 1], 0)
-  expect_identical(condition(named_mixture("F2"), .3, c(1, 1), .1)$form, "common full")
+  expect_identical(condition(named_mixture("F2"), observation(.3, cbind(1, 1), .1))$form,
+                   "common full")
 })
 
 test_that("observations far away keep their weights", {
@@ -155,7 +160,7 @@ test_that("observations far away keep their weights", {
 
 test_that("point masses, and components in fewer dimensions", {
   atoms <- gaussmix(c(.2, .8), rbind(c(0, 1), c(2, 3)), 0)
-  expect_equal(condition(atoms, .4, c(1, 0), 1)$weights,
+  expect_equal(condition(atoms, observation(.4, cbind(1, 0), 1))$weights,
                c(.2, .8) * dnorm(.4, c(0, 2)) / sum(c(.2, .8) * dnorm(.4, c(0, 2))))
   expect_identical(condition(atoms, c(x1 = 2))$weights, c(0, 1))
   expect_error(condition(atoms, c(x1 = 1)), "impossible", class = "mixguide_error_impossible")
@@ -166,28 +171,30 @@ test_that("point masses, and components in fewer dimensions", {
   # a line in the plane
   line <- gaussmix(1, t(c(0, 0)), matrix(1, 2, 2))
   expect_equal(unname(condition(line, c(x1 = .7))$means), matrix(.7))
-  expect_error(condition(line, c(1, 2), diag(2)), "impossible", class = "mixguide_error_impossible")
-  expect_equal(unname(condition(line, c(1, 1), diag(2))$means), t(c(1, 1)))
+  expect_error(condition(line, observation(c(1, 2), diag(2))), "impossible",
+               class = "mixguide_error_impossible")
+  expect_equal(unname(condition(line, observation(c(1, 1), diag(2)))$means), t(c(1, 1)))
   # an observation of nothing
-  nothing <- condition(line, 0, c(0, 0))
+  nothing <- condition(line, observation(0, cbind(0, 0)))
   expect_law(nothing, 1, t(c(0, 0)), list(matrix(1, 2, 2)))
-  expect_error(condition(line, 1, c(0, 0)), class = "mixguide_error_impossible")
+  expect_error(condition(line, observation(1, cbind(0, 0))), class = "mixguide_error_impossible")
 })
 
 test_that("contradictions in y are found, row by row", {
   m <- named_mixture("M2")
   twice <- rbind(c(1, 0), c(1, 0))
-  expect_error(condition(m, rbind(c(1, 1), c(1, 1.001)), twice), "row 2",
+  expect_error(condition(m, observation(rbind(c(1, 1), c(1, 1.001)), twice)), "row 2",
                class = "mixguide_error_impossible")
-  expect_equal(condition(m, c(1, 1 + 1e-12), twice)$weights, condition(m, c(x1 = 1))$weights)
+  expect_equal(condition(m, observation(c(1, 1 + 1e-12), twice))$weights,
+               condition(m, c(x1 = 1))$weights)
   # with noise they are none
-  mean <- condition(m, 1.5, c(1, 0), .05)
-  noisy <- condition(m, c(1, 2), twice, .1)
+  mean <- condition(m, observation(1.5, cbind(1, 0), .05))
+  noisy <- condition(m, observation(c(1, 2), twice, .1))
   expect_law(noisy, mean$weights, mean$means, lapply(1:3, component_cov, mixture = mean))
 })
 
 test_that("one variable, one component", {
-  law <- condition(gaussmix(1, 1.5, .25), 2, 1, .25)
+  law <- condition(gaussmix(1, 1.5, .25), observation(2, cbind(1), .25))
   expect_equal(law$means[1], 1.75)
   expect_equal(law$values[1], .125)
   expect_identical(condition(gaussmix(1, 1.5, .25), c(x = 2), drop = FALSE)$values[1], 0)
@@ -197,31 +204,33 @@ test_that("bad input is answered by name", {
   m <- named_mixture("M2")
   expect_identical(condition(m, data.frame(x1 = double())), list())
   expect_mixguide_error(condition(1, 1), "mixture")
-  expect_mixguide_error(condition(m, c(a = 1)), "y")
-  expect_mixguide_error(condition(m, 1), "y")
+  expect_mixguide_error(condition(m, c(a = 1)), "observation")
+  expect_mixguide_error(condition(m, 1), "observation")
+  expect_mixguide_error(condition(m, observation(variables = 1)), "observation")
   expect_mixguide_error(condition(m, c(x1 = NA_real_)), "y")
   expect_mixguide_error(condition(m, c(x1 = Inf)), "y")
-  expect_mixguide_error(condition(m, "a", c(1, 0)), "y")
-  expect_mixguide_error(condition(m, 1:3, diag(2)), "y")
-  expect_mixguide_error(condition(m, 1, 1:3), "H")
-  expect_mixguide_error(condition(m, 1, c(1, NA)), "H")
+  expect_mixguide_error(condition(m, observation("a", cbind(1, 0))), "y")
+  expect_mixguide_error(condition(m, observation(1:3, diag(2))), "y")
+  expect_mixguide_error(condition(m, observation(1, t(1:3))), "observation")
+  expect_mixguide_error(condition(m, observation(1, cbind(1, NA))), "H")
   labelled <- gaussmix(1, t(c(a = 1, b = 2)), 1)
-  expect_mixguide_error(condition(labelled, 1, c(b = 1, c = 2)), "H")
-  expect_identical(condition(labelled, 1, c(b = 1, a = 2)), condition(labelled, 1, c(2, 1)))
-  expect_mixguide_error(condition(m, 1, c(1, 0), -1), "noise")
-  expect_mixguide_error(condition(m, 1, c(1, 0), diag(2)), "noise")
+  expect_mixguide_error(condition(labelled, observation(1, cbind(b = 1, c = 2))), "observation")
+  expect_identical(condition(labelled, observation(1, cbind(b = 1, a = 2))),
+                   condition(labelled, observation(1, cbind(2, 1))))
+  expect_mixguide_error(condition(m, observation(1, cbind(1, 0), -1)), "noise")
+  expect_mixguide_error(condition(m, observation(1, cbind(1, 0), diag(2))), "noise")
   expect_mixguide_error(condition(m, c(x1 = 1, x2 = 1)), "drop")
   expect_mixguide_error(condition(m, c(x1 = 1), drop = NA), "drop")
-  expect_mixguide_error(observed_law(m), "variables")
+  expect_mixguide_error(marginal(m, observation()), "variables")
 })
 
 test_that("what is observed altogether is a point, whatever the covariances", {
   m <- named_mixture("M2")
   H <- rbind(c(1, 1), c(0, 1))
-  law <- condition(m, c(.5, .2), H)
+  law <- condition(m, observation(c(.5, .2), H))
   expect_equal(moments(law)$mean, c(.3, .2))
   expect_equal(moments(law)$cov, matrix(0, 2, 2))
-  expect_equal(condition(m, c(.3, .2), diag(2))$weights, law$weights)
+  expect_equal(condition(m, observation(c(.3, .2), diag(2)))$weights, law$weights)
   # and noise can be added
   expect_equal(moments(diffuse(law, .5))$cov, schedule_ou()$b2(.5) * diag(2))
 })

@@ -62,7 +62,7 @@ test_that("on random Gaussians the exact score is best, then BO, DDNM and DDNM+"
     prior <- gaussmix(1, t(rnorm(d) / 2), cov2cor(crossprod(matrix(rnorm(d^2), d)) / d +
                                                     diag(.2, d)))
     m <- sample(d - 1, 1)
-    y <- observation(rnorm(m), seq_len(m), runif(1, .03, .4)^2)
+    y <- observation(rnorm(m), variables = seq_len(m), noise = runif(1, .03, .4)^2)
     methods <- list(zero_shot_exact(), zero_shot_bo(), zero_shot_ddnm(), zero_shot_ddnm_plus())
     kl <- vapply(methods, function(method) {
       conditional_moments(prior, y, method, schedule = schedule_etc(50))$kl
@@ -77,7 +77,7 @@ test_that("TMPD is the exact score for one Gaussian, and other samplers work", {
   exact <- conditional_moments(pair, y, zero_shot_exact(), schedule = schedule_etc(50))
   expect_equal(tmpd, exact, tolerance = 1e-9)
   # the exact score is the unconditional one of the exact conditional law
-  plain <- guided_moments(condition(pair, 1, cbind(1, 0), .09),
+  plain <- guided_moments(condition(pair, observation(1, cbind(1, 0), .09)),
                           sampler = sampler_heun(30, end = .01),
                            horizon = 3)
   same <- conditional_moments(pair, y, zero_shot_exact(), schedule = schedule_ou(),
@@ -90,7 +90,7 @@ test_that("BO overspreads where singular values are small, and generalised BO do
   prior <- gaussmix(1, t(c(0, 0)), 1)
   y <- observation(c(1, .1), diag(c(1, .1)), .01)
   B <- function(method) {
-    parts <- mismatch_parts(zero_shot_mismatch(prior, y, method, schedule_etc(300)))
+    parts <- summary(mismatch(prior, y, method, schedule_etc(300)))
     parts$estimate[parts$quantity == "bias"]
   }
   expect_equal(B(zero_shot_bo()), .2151, tolerance = 5e-2)
@@ -113,7 +113,7 @@ test_that("at coarse steps the larger bias may go with the smaller divergence", 
   expect_lt(abs(kl(zero_shot_bo()) - .00140), 5e-6)
   expect_lt(abs(kl(zero_shot_ddnm()) - .00007), 5e-6)
   B <- function(method) {
-    mismatch_parts(zero_shot_mismatch(prior, y, method, schedule_etc(300)))$estimate[3]
+    summary(mismatch(prior, y, method, schedule_etc(300)))$estimate[3]
   }
   expect_lt(B(zero_shot_bo()), 5e-6)
   expect_equal(B(zero_shot_ddnm()), .00208, tolerance = 5e-3)

@@ -112,7 +112,8 @@ test_that("names, one dimension, everything observed, one component, other sampl
                       zero_shot_tmpd(), zero_shot_pigdm(), zero_shot_ddrm(), zero_shot_ddnm_plus(),
                       zero_shot_repaint(2), zero_shot_exact(), zero_shot_tds(4),
                       zero_shot_mcgdiff(4))) {
-    run <- conditional_sample(line, 20, observation(1, 1, .2), method, schedule = schedule_etc(20))
+    run <- conditional_sample(line, 20, observation(1, variables = 1, noise = .2), method,
+                              schedule = schedule_etc(20))
     expect_identical(dim(run$x), c(20L, 1L))
     expect_true(all(is.finite(run$x)))
     run <- conditional_sample(m, 5, observation(c(1, 0), diag(2), c(.2, .1)), method,
@@ -123,7 +124,7 @@ test_that("names, one dimension, everything observed, one component, other sampl
   }
   # TMPD is exact for one Gaussian, whatever the sampler
   one <- gaussmix(1, t(c(1, 0)), matrix(c(1, .6, .6, 1), 2))
-  y <- observation(c(x1 = 0), 1, .5)
+  y <- observation(c(x1 = 0), noise = .5)
   set.seed(5)
   run <- conditional_sample(one, 4000, y, zero_shot_tmpd(), schedule = schedule_ou(),
                             sampler = sampler_heun(60))
@@ -155,7 +156,7 @@ test_that("point masses, impossible distances and other schedules end in numbers
 test_that("where y and the rest are independent DDNM is exact but for the steps", {
   m <- gaussmix(c(.3, .7), rbind(c(0, -1, 2), c(0, 2, 0)), .5)
   set.seed(6)
-  run <- conditional_sample(m, 8000, observation(.7, 1), zero_shot_ddnm(),
+  run <- conditional_sample(m, 8000, observation(.7, variables = 1), zero_shot_ddnm(),
                             schedule = schedule_etc(200))
   exact <- moments(exact_target(run))
   z <- (colMeans(run$x) - exact$mean) / sqrt(diag(exact$cov) / 8000)
@@ -229,7 +230,7 @@ test_that("a run is printed, summarised, turned into a table and drawn", {
   on.exit(grDevices::dev.off())
   expect_silent(print(autoplot(run)))
   line <- gaussmix(c(.4, .6), c(-1, 2), .5)
-  run <- conditional_sample(line, 50, observation(1, 1, .2), zero_shot_bo(),
+  run <- conditional_sample(line, 50, observation(1, variables = 1, noise = .2), zero_shot_bo(),
                             schedule = schedule_etc(20))
   expect_identical(expect_invisible(plot(run)), run)
 })

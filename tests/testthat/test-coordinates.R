@@ -229,11 +229,11 @@ test_that("zero-shot methods run in the coordinates of the process", {
   expect_equal(conditional_score(at$x, at$back(point), 20, in_x, zero_shot_bo()),
                conditional_score(at$u, point, 20, in_u, zero_shot_bo()) / rep(at$scale, each = 1),
                tolerance = 1e-8)
-  expect_equal(plain_frame(zero_shot_mismatch(at$x, in_x, zero_shot_bo(), nodes = 20)),
-               plain_frame(zero_shot_mismatch(at$u, in_u, zero_shot_bo(), nodes = 20)),
+  expect_equal(plain_frame(mismatch(at$x, in_x, zero_shot_bo(), nodes = 20)),
+               plain_frame(mismatch(at$u, in_u, zero_shot_bo(), nodes = 20)),
                tolerance = 1e-6)
-  expect_equal(mutual_information(at$x, H / at$scale)$estimate,
-               mutual_information(at$u, H)$estimate, tolerance = 1e-6)
+  expect_equal(mutual_information(at$x, observation(H = H / at$scale))$estimate,
+               mutual_information(at$u, observation(H = H))$estimate, tolerance = 1e-6)
 })
 
 test_that("units of the data, and of what was observed, change nothing", {
@@ -290,10 +290,11 @@ test_that("units of the data, and of what was observed, change nothing", {
       of_run(m, guidance("a", 1), score_error = score_error(model = worse(m, 3, 2)))
     },
     start = function(m) of_run(m, guidance("b", 1), start = worse(m, 3, 2)),
-    mismatch = function(m) as.data.frame(mismatch(m, model(m), nodes = 6)),
-    other_mixture = function(m) as.data.frame(mismatch(m, worse(m, 3, 2), nodes = 6)),
+    mismatch = function(m) as.data.frame(mismatch(m, model = model(m), nodes = 6)),
+    other_mixture = function(m) as.data.frame(mismatch(m, model = worse(m, 3, 2), nodes = 6)),
     expected = function(m) {
-      as.data.frame(expected_mismatch(m, 1, 0, times = c(50, 20, 1), n = 20))
+      as.data.frame(mismatch(m, observation(variables = 1), zero_shot_bo(), times = c(50, 20, 1),
+                             n = 20))
     },
     dps = function(m) zero_shot(m, one, zero_shot_dps(.01)),
     mcg = function(m) zero_shot(m, two, zero_shot_mcg(.1)),
@@ -350,9 +351,9 @@ test_that("a mixture of the same variables in another order is refused, wherever
   expect_mixguide_error(guided_error(m, sampler = step, start = other), "start")
   expect_mixguide_error(guided_sample(m, 3, guidance("a", 1, negative = other)), "negative")
   expect_mixguide_error(guided_sample(m, 3, score_error = score_error(model = other)), "model")
-  expect_mixguide_error(mismatch(m, other, nodes = 3), "model")
-  expect_mixguide_error(law_distance(tilted_law(m, "a"), other), "to")
-  expect_mixguide_error(law_distance(tilted_law(m, "a"), tilted_law(other, "a")), "to")
+  expect_mixguide_error(mismatch(m, model = other, nodes = 3), "model")
+  expect_mixguide_error(law_distance(tilted_law(m, "a"), other), "target")
+  expect_mixguide_error(law_distance(tilted_law(m, "a"), tilted_law(other, "a")), "target")
   # points have names of their own
   x <- rgaussmix(50, m)
   expect_identical(judge_samples(x[, 2:1], m, directions = 5), judge_samples(x, m, directions = 5))

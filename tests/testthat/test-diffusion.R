@@ -96,8 +96,10 @@ test_that("what was not given is chosen anew when something else changes", {
   expect_error(update(d, smapler = ode), "did you mean `sampler`", class = "mixguide_error")
   expect_error(guided_sample(d, 5, guide, ode, schedule_ou(), 5, "normal", NULL, key, 1),
                "an argument too many", class = "mixguide_error")
-  expect_error(guided_sample(replace(d, "mixture", list(1)), 5), "`mixture`",
-               class = "mixguide_error")
+  for (part in c("mixture", "guidance", "sampler", "schedule", "key")) {
+    expect_mixguide_error(guided_sample(replace(d, part, list(1)), 5), part)
+  }
+  expect_mixguide_error(plan_sampler(m, horizon = 1, schedule = schedule_flow()), "horizon")
   expect_identical(diffusion(m, "a")$guidance, guidance("a"))
   expect_mixguide_error(diffusion(m, "z"), "guidance")
   expect_mixguide_error(diffusion(m, start = "nowhere"), "start")

@@ -231,6 +231,9 @@ test_that("more steps cure what strength spoils, and it shows", {
   expect_error(autoplot(scan, "steps"), "`quantity`", class = "mixguide_error")
   expect_mixguide_error(guidance_sweep(D3, "1", sampler = euler), "sampler")
   expect_mixguide_error(guidance_sweep(D3, "1", sampler = list()), "sampler")
+  for (none in list(list(), list(NULL), list("1", NULL), list("4"))) {
+    expect_mixguide_error(guidance_sweep(D3, none), "guidance")
+  }
   expect_mixguide_error(guidance_sweep(D3, "1", steps = 0), "steps")
   expect_mixguide_error(guidance_sweep(D3, "1", sampler = sampler_em(grid = 5:0), steps = 3),
                         "sampler")

@@ -90,7 +90,7 @@ test_that("a start that is too near the data is a warning with the figure and th
 
 test_that("every run says once what is wrong with it: by a warning, in print and below its plot", {
   far <- gaussmix(c(.5, .5), c(14, 17), 25, c("a", "b"))
-  y <- observation(15, 1, 1)
+  y <- observation(15, variables = 1, noise = 1)
   step <- sampler_ddim(20)
   noisy <- sampler_ddpm(20, end = .01, variance = "scaled")
   two <- list(zero_shot_bo(), zero_shot_ddnm())
@@ -113,7 +113,8 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     zero_shot = function(...) conditional_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
     particles = function(...) conditional_sample(far, 4, y, zero_shot_tds(4), sampler = noisy, ...),
     table = function(...) {
-      compare_zero_shot(far, y, two, n = 40, sampler = step, directions = 5, ...)
+      judge_samples(far, observation = y, methods = two, n = 40, sampler = step,
+                    directions = 5, ...)
     }
   )
   for (name in names(calls)) {

@@ -147,7 +147,8 @@ test_that("what cannot be is said as it is", {
   z <- gaussmix(c(1, 0), c(0, 1), 1, class = c("a", "b"))
   expect_error(impute(z, data.frame(x = c(NA, 1)), class = c("b", "a")), "row 1.*weight 0",
                class = "mixguide_error_impossible")
-  expect_error(condition(z, 1e160, 1, 1), "too far", class = "mixguide_error_impossible")
+  expect_error(condition(z, observation(1e160, cbind(1), 1)), "too far",
+               class = "mixguide_error_impossible")
   none <- impute(z, data.frame(x = c(NA_real_, NA)), m = 0)
   expect_output(print(none), "0 imputations")
   expect_error(plot(none), "`m` > 0", class = "mixguide_error")

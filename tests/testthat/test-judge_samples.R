@@ -24,7 +24,8 @@ test_that("exact draws are at the floor in every column", {
   expect_identical(x$sampler, c("draws", "exact draws"))
   expect_lt(x$sw2[1], 3 * x$floor[1])
   expect_lt(x$mean_error[1], 4 * x$mean_error_se[1])
-  deviation <- c(x$spread - 1, x$coverage - .9, x$kl) / c(x$spread_se, x$coverage_se, x$kl_se)
+  deviation <- c(x$spread - 1, x$coverage - .9, x$kl_reverse) / c(x$spread_se, x$coverage_se,
+                                                                  x$kl_reverse_se)
   expect_lt(max(abs(deviation)), 4.5)
   expect_lt(x$total_variation[1], .14)
   H <- cbind(1, .5)
@@ -43,10 +44,10 @@ test_that("a law that is off shows it, by as much as it is", {
   expect_equal(x$mean_error[1], .5, tolerance = .15)
   expect_lt(abs(x$spread[2] - 2), 5 * x$spread_se[2])
   # N(.5, 1) against N(0, 1): 1/8 on the finest cells
-  expect_lt(abs(x$kl[1] - .125), .03)
+  expect_lt(abs(x$kl_reverse[1] - .125), .03)
   # N(0, 4) against N(0, 1): 3/2 - log 2, of which cells lose a part
-  expect_lt(x$kl[2], 1.5 - log(2))
-  expect_gt(x$kl[2], .4)
+  expect_lt(x$kl_reverse[2], 1.5 - log(2))
+  expect_gt(x$kl_reverse[2], .4)
   expect_lt(abs(x$total_variation[1] - (2 * pnorm(.25) - 1)), .05)
   # the central 90% of N(0, 4) hold 99.9% of N(0, 1)
   expect_lt(abs(x$coverage[2] - (2 * pnorm(2 * qnorm(.95)) - 1)), 5 * x$coverage_se[2])
@@ -69,11 +70,12 @@ test_that("standard errors of coverage, spread and divergence are honest", {
   expect_lt(sd(z["spread", ]), 1.6)
 })
 
-test_that("compare_zero_shot() ranks as the theory's simulation does", {
+test_that("methods rank as the theory's simulation does", {
   methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_repaint())
   set.seed(4)
   before <- .Random.seed
-  x <- compare_zero_shot(M2, y, methods, n = 2000, key = c(7, 0), directions = 100)
+  x <- judge_samples(M2, observation = y, methods = methods, n = 2000, key = c(7, 0),
+                     directions = 100)
   expect_identical(.Random.seed, before)
   rownames(x) <- x$sampler
   expect_identical(order(x$sw2[1:4])[1:2], c(1L, 4L))
@@ -86,26 +88,28 @@ test_that("compare_zero_shot() ranks as the theory's simulation does", {
   expect_lt(abs(x["BO-DDNM", "residual"] - .1003), .015)
   expect_lt(x["DDNM", "residual"], .003)
   expect_equal(x$evaluations, c(99, 99, 99, 5 * 99, NA))
-  expect_equal(compare_zero_shot(M2, y, methods[1:2], n = 2000, key = c(7, 0),
-                                 directions = 100)$sw2[1:2], x$sw2[1:2])
+  expect_equal(judge_samples(M2, observation = y, methods = methods[1:2], n = 2000, key = c(7, 0),
+                             directions = 100)$sw2[1:2], x$sw2[1:2])
 })
 
 test_that("all methods run under their names", {
-  x <- compare_zero_shot(M2, y, zero_shot_methods(particles = 4), n = 40,
-                         schedule = schedule_etc(20), directions = 10)
+  exported <- grep("^zero_shot_", getNamespaceExports("mixguide"), value = TRUE)
+  expect_setequal(vapply(mixguide:::all_methods(),
+                         `[[`, "", "name"), sub("zero_shot_", "", exported))
+  x <- judge_samples(M2, observation = y, n = 40, schedule = schedule_etc(20), directions = 10)
   expect_identical(nrow(x), 15L)
   expect_true(all(is.finite(x$sw2)))
-  expect_identical(x$evaluations[x$sampler == "TDS"], 4 * 20)
+  expect_identical(x$evaluations[x$sampler == "TDS"], 32 * 20)
 })
 
 test_that("a judgement prints and draws itself", {
-  x <- compare_zero_shot(M2, y, zero_shot_bo(), n = 100, schedule = schedule_etc(20),
-                         directions = 20)
+  x <- judge_samples(M2, observation = y, methods = zero_shot_bo(), n = 100,
+                     schedule = schedule_etc(20), directions = 20)
   expect_output(print(x), "BO-DDNM")
   expect_output(print(x), "Right would be: SW2 the floor")
   expect_drawn(autoplot(x))
   three <- judge_samples(matrix(rnorm(300), 100), gaussmix(1, t(c(0, 0, 0)), 1), directions = 20)
-  expect_null(three$kl)
+  expect_null(three$kl_reverse)
   expect_drawn(autoplot(three))
 })
 
@@ -125,12 +129,17 @@ test_that("each sample is judged by itself, whatever its name", {
 
 test_that("what does not fit is an error that names the argument", {
   expect_mixguide_error(judge_samples(matrix(0, 50, 2), M2, directions = 1), "directions")
-  expect_mixguide_error(compare_zero_shot(M2, y, list(zero_shot_bo()), n = 50:51), "n")
+  expect_mixguide_error(judge_samples(M2, observation = y, methods = list(zero_shot_bo()),
+                                      n = 50:51), "n")
   expect_mixguide_error(judge_samples(matrix(0, 50, 2)), "target")
+  expect_mixguide_error(judge_samples(matrix(0, 50, 2), M2, methods = list(zero_shot_bo())),
+                        "methods")
+  expect_mixguide_error(judge_samples(matrix(0, 50, 2), M2, schedule = schedule_ou()), "schedule")
+  expect_mixguide_error(judge_samples(M2, methods = list(zero_shot_bo())), "observation")
   expect_mixguide_error(judge_samples(matrix(0, 50, 3), M2), "samples[[1]]")
   expect_mixguide_error(judge_samples(matrix(0, 5, 2), M2), "samples")
   expect_mixguide_error(judge_samples(list(), M2), "samples")
   expect_mixguide_error(judge_samples(matrix(0, 50, 2), M2, level = 1), "level")
-  expect_mixguide_error(compare_zero_shot(M2, y, list()), "methods")
-  expect_mixguide_error(compare_zero_shot(M2, y, list(1)), "methods[[1]]")
+  expect_mixguide_error(judge_samples(M2, observation = y, methods = list()), "methods")
+  expect_mixguide_error(judge_samples(M2, observation = y, methods = list(1)), "methods[[1]]")
 })

@@ -2,7 +2,7 @@
 pair <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
 first <- function(sd, y = 1) observation(y, cbind(1, 0), sd^2)
 parts_of <- function(...) {
-  parts <- mismatch_parts(zero_shot_mismatch(...))
+  parts <- summary(mismatch(...))
   stats::setNames(parts$estimate, parts$quantity)
 }
 
@@ -51,20 +51,22 @@ test_that("the parts add up to the divergence of the paths, computed from the jo
                             Map(function(P, t) scale * P %*% c(-.2, .1) * schedule$a(t) + bias, P,
                                 2:5))
   error <- score_error(bias = bias, scale = scale)
-  x <- mismatch(target, model, schedule, score_error = error)
-  parts <- mismatch_parts(x)
+  x <- mismatch(target, schedule = schedule, model = model, score_error = error)
+  parts <- summary(x)
   expect_equal(parts$estimate[parts$quantity == "path"], known, tolerance = 1e-10)
   expect_identical(parts$method[1], "quadrature")
   expect_equal(sum(parts$estimate[parts$quantity != "path"]), known, tolerance = 1e-10)
   # a function, and without an error by the rule of 2 d nodes
   same <- function(x, t) (scale - 1) * score(model, x, t, schedule) + rep(bias, each = nrow(x))
-  expect_equal(mismatch_parts(mismatch(target, model, schedule, score_error = same)), parts)
-  plain <- mismatch(target, model, schedule)
+  expect_equal(summary(mismatch(target, schedule = schedule, model = model, score_error = same)),
+               parts)
+  plain <- mismatch(target, schedule = schedule, model = model)
   expect_identical(unique(plain$method), "exact")
   expect_equal(plain$bias, x$bias, tolerance = 1e-10)
   expect_equal(plain$discretisation, x$discretisation, tolerance = 1e-10)
   # noise of the score: its variance in each coordinate counts
-  noisy <- mismatch(target, model, schedule, score_error = score_error(noise = .3))
+  noisy <- mismatch(target, schedule = schedule, model = model,
+                    score_error = score_error(noise = .3))
   expect_equal(noisy$score_error, noisy$beta / 2 * 2 * .09, tolerance = 1e-10)
 })
 
@@ -174,8 +176,7 @@ test_that("draws agree with quadrature, within honest standard errors", {
   rest <- gaussmix(1, t(c(0, 0)), diag(c(1.3, .6)))
   known <- known + parts_of(rest, observation(.5, cbind(0, 1), .04), zero_shot_bo(), schedule)
   z <- vapply(1:8, function(i) {
-    x <- mismatch_parts(zero_shot_mismatch(four, given, zero_shot_bo(), schedule, n = 400,
-                                           key = c(i, 1)))
+    x <- summary(mismatch(four, given, zero_shot_bo(), schedule, n = 400, key = c(i, 1)))
     expect_identical(x$method[1], "Monte Carlo")
     (x$estimate - known) / x$se
   }, known)
@@ -188,7 +189,7 @@ test_that("in one dimension the field is that of the definition, and continuous 
   target <- gaussmix(c(.4, .6), c(-1, 1.5), c(.2, .4))
   model <- gaussmix(c(.5, .5), c(-1, 1), c(.3, .3))
   times <- time_grid(6, 2, "quadratic", end = .05)
-  x <- mismatch(target, model, schedule_ou(), times)
+  x <- mismatch(target, schedule = schedule_ou(), times = times, model = model)
   for (k in c(1, 6)) {
     at <- diffuse(target, times[k])
     known <- integrate(function(u) {
@@ -200,11 +201,12 @@ test_that("in one dimension the field is that of the definition, and continuous 
   }
   expect_equal(x$fisher, information(target, times[1:6])$fisher, tolerance = 1e-6)
   # the same score: no bias
-  expect_equal(mismatch(target, target, schedule_ou(), times)$bias, rep(0, 6))
+  expect_equal(mismatch(target, schedule = schedule_ou(), times = times, model = target)$bias,
+               rep(0, 6))
 })
 
 test_that("a mismatch prints its parts and draws them", {
-  x <- zero_shot_mismatch(pair, first(.3), zero_shot_bo(), schedule_etc(20))
+  x <- mismatch(pair, first(.3), zero_shot_bo(), schedule_etc(20))
   expect_output(print(x), "bias (B)", fixed = TRUE)
   expect_output(print(x), "of it null")
   expect_output(print(x[1:3, ]), "t_next")
@@ -216,27 +218,30 @@ test_that("without mismatch it is the path divergence of DDPM", {
   m <- named_mixture("A1")
   grid <- sampler_ddpm(NULL, "uniform", end = 1, variance = "scaled")
   schedule <- schedule_etc(20)
-  parts <- mismatch_parts(mismatch(m, m, schedule))
+  parts <- summary(mismatch(m, schedule = schedule, model = m))
   path <- path_kl(m, sampler = grid, schedule = schedule)
   expect_equal(parts$estimate[1:2], path$estimate[1:2], tolerance = 1e-6)
 })
 
 test_that("what does not fit is an error that names the argument", {
   x <- gaussmix(1, 0, 1)
-  expect_mixguide_error(mismatch(1, x), "target")
-  expect_mixguide_error(mismatch(x, 1), "model")
-  expect_mixguide_error(mismatch(x, pair), "model")
-  expect_mixguide_error(mismatch(x, function(x, t) 1, schedule_etc(20)), "model")
-  expect_mixguide_error(mismatch(x, x, schedule_ou()), "times")
-  expect_mixguide_error(mismatch(x, x, schedule_etc(20), c(1, 5)), "times")
-  expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = 1), "score_error")
-  expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = function(x) x),
+  expect_mixguide_error(mismatch(1, model = x), "mixture")
+  expect_mixguide_error(mismatch(x, model = 1), "model")
+  expect_mixguide_error(mismatch(x, model = pair), "model")
+  expect_mixguide_error(mismatch(x, schedule = schedule_etc(20), model = function(x, t) 1), "model")
+  expect_mixguide_error(mismatch(x, schedule = schedule_ou(), model = x), "times")
+  expect_mixguide_error(mismatch(x, schedule = schedule_etc(20), times = c(1, 5), model = x),
+                        "times")
+  expect_mixguide_error(mismatch(x, schedule = schedule_etc(20), model = x, score_error = 1),
                         "score_error")
-  expect_mixguide_error(mismatch(x, x, schedule_etc(20), score_error = score_error(model = x)),
+  expect_mixguide_error(mismatch(x, schedule = schedule_etc(20), model = x,
+                                 score_error = function(x) x),
                         "score_error")
-  expect_mixguide_error(mismatch_parts(1), "x")
-  expect_mixguide_error(mismatch_parts(mismatch(x, x, schedule_etc(20))[1:3, ]), "x")
-  expect_mixguide_error(zero_shot_mismatch(pair, first(.3), zero_shot_ccdf()), "method")
-  expect_error(mismatch(gaussmix(1, 0, 0), x, schedule_ou(), c(1, 0)),
+  expect_mixguide_error(mismatch(x, schedule = schedule_etc(20), model = x,
+                                 score_error = score_error(model = x)),
+                        "score_error")
+    expect_mixguide_error(mismatch(pair, first(.3), zero_shot_ccdf()),
+                          "method")
+  expect_error(mismatch(gaussmix(1, 0, 0), schedule = schedule_ou(), times = c(1, 0), model = x),
                class = "mixguide_error_singular")
 })

@@ -1,5 +1,9 @@
 bivariate <- function(rho) gaussmix(1, t(c(0, 0)), matrix(c(1, rho, rho, 1), 2))
-quantity <- function(x, what) x$estimate[x$quantity == what]
+quantity <- function(x, what) {
+  parts <- summary(x)
+  parts$estimate[parts$quantity == what]
+}
+of_first <- observation(variables = 1)
 
 test_that("mutual information of a Gaussian is the closed form, for variables and for H", {
   expect_equal(mutual_information(bivariate(.8), 1)$estimate, -log(1 - .64) / 2)
@@ -13,9 +17,9 @@ test_that("mutual information of a Gaussian is the closed form, for variables an
   expect_equal(mutual_information(g, c(1, 4))$estimate, known)
   # only the range of H counts, nor what was seen
   H <- rbind(c(0, 1, 2, 0), c(0, 3, -1, 0), c(0, 1, 1, 0))
-  expect_equal(mutual_information(g, H)$estimate, known)
+  expect_equal(mutual_information(g, observation(H = H))$estimate, known)
   expect_equal(mutual_information(g, observation(c(5, 6), H[1:2, ], 3))$estimate, known)
-  expect_identical(mutual_information(g, diag(4))$estimate, 0)
+  expect_identical(mutual_information(g, observation(H = diag(4)))$estimate, 0)
 })
 
 test_that("that of M2 is the integral over the plane, and draws agree", {
@@ -48,13 +52,13 @@ test_that("that of M2 is the integral over the plane, and draws agree", {
 test_that("the expected bias of bivariate Gaussians is the known one, half of the information", {
   known <- list(c(.2, .01003), c(.99, .96250))
   for (row in known) {
-    x <- expected_mismatch(bivariate(row[1]), 1, schedule = schedule_etc(1000))
+    x <- mismatch(bivariate(row[1]), of_first, zero_shot_bo(), schedule_etc(1000))
     expect_lt(abs(quantity(x, "bias") - row[2]), 1e-5)
     expect_lt(quantity(x, "bias"), quantity(x, "mutual_information") / 2)
     expect_gt(quantity(x, "bias"), .97 * quantity(x, "mutual_information") / 2)
     expect_lt(abs(quantity(x, "range")), 1e-12)
   }
-  kl <- conditional_moments(bivariate(.95), observation(1, 1), zero_shot_ddnm(),
+  kl <- conditional_moments(bivariate(.95), observation(1, variables = 1), zero_shot_ddnm(),
                           schedule = schedule_etc(1000))$kl
   # quadratic in y, which has variance 1
   expect_lt(abs(kl - .26041), 1e-5)
@@ -67,8 +71,8 @@ test_that("E B of H and of its complement approach the information in three dime
   rest <- rbind(c(2, -1, 0), c(1, 0, 1))
   share <- vapply(c(100, 400), function(steps) {
     schedule <- schedule_etc(steps, c = 6, delta = 1e-5)
-    x <- expected_mismatch(g, H, schedule = schedule)
-    y <- expected_mismatch(g, rest, schedule = schedule)
+    x <- mismatch(g, observation(H = H), zero_shot_bo(), schedule)
+    y <- mismatch(g, observation(H = rest), zero_shot_bo(), schedule)
     expect_equal(quantity(x, "mutual_information"), quantity(y, "mutual_information"))
     (quantity(x, "bias") + quantity(y, "bias")) / quantity(x, "mutual_information")
   }, 0)
@@ -83,11 +87,11 @@ test_that("E B of H and of its complement approach the information in three dime
 test_that("of a mixture it is the mean over y of the bias given y, and below the information", {
   M2 <- named_mixture("M2")
   schedule <- schedule_etc(20, c = 4, delta = 1e-3)
-  joint <- expected_mismatch(M2, 1, schedule = schedule, nodes = 24)
+  joint <- mismatch(M2, of_first, zero_shot_bo(), schedule, nodes = 24)
   y <- seq(-4.5, 4.5, by = .5)
   given <- vapply(y, function(y) {
-    parts <- mismatch_parts(zero_shot_mismatch(M2, observation(y, 1), zero_shot_ddnm(), schedule,
-                                               nodes = 40))
+    parts <- summary(mismatch(M2, observation(y, variables = 1), zero_shot_ddnm(), schedule,
+                              nodes = 40))
     parts$estimate[parts$quantity == "bias"]
   }, 0)
   expect_equal(quantity(joint, "bias"), sum(given * dgaussmix(y, marginal(M2, 1))) * .5,
@@ -99,7 +103,8 @@ test_that("of a mixture it is the mean over y of the bias given y, and below the
 test_that("with noise and by draws, in honest standard errors", {
   M2 <- named_mixture("M2")
   schedule <- schedule_etc(20)
-  known <- expected_mismatch(M2, cbind(1, .5), .3, "ddnm", schedule, nodes = 16)
+  known <- summary(mismatch(M2, observation(H = cbind(1, .5), noise = .3), zero_shot_ddnm(),
+                            schedule, nodes = 16))
   covs <- lapply(1:3, function(k) {
     S <- diag(c(0, 0, 1.5))
     S[1:2, 1:2] <- component_cov(M2, k)
@@ -109,21 +114,25 @@ test_that("with noise and by draws, in honest standard errors", {
   three <- gaussmix(M2$weights, cbind(M2$means, 0), covs)
   set.seed(4)
   z <- replicate(8, {
-    x <- expected_mismatch(three, cbind(1, .5, 0), .3, "ddnm", schedule, n = 400)
-    ((x$estimate - known$estimate) / x$se)[1:2]
+    x <- mismatch(three, observation(H = cbind(1, .5, 0), noise = .3), zero_shot_ddnm(), schedule,
+                  n = 400)
+    ((summary(x)$estimate - known$estimate) / summary(x)$se)[1:2]
   })
   expect_honest(z[1, ])
   expect_honest(z[2, ])
 })
 
 test_that("it prints the bound, and what does not fit is an error that names the argument", {
-  x <- expected_mismatch(bivariate(.5), 1, schedule = schedule_etc(20))
-  expect_output(print(x), "E B  ", fixed = TRUE)
-  expect_output(print(x), "at most the mutual information")
+  x <- mismatch(bivariate(.5), of_first, zero_shot_bo(), schedule_etc(20))
+  expect_output(print(x), "bias (B)  ", fixed = TRUE)
+  expect_output(print(x), "on average over y")
+  expect_output(print(x), "given x1, without noise, on average over y")
+  expect_output(print(x), "on average at most that")
   expect_output(print(x[1, ]), "bias")
   expect_mixguide_error(mutual_information(1, 1), "mixture")
-  expect_mixguide_error(mutual_information(bivariate(0), 3), "observed")
-  expect_mixguide_error(mutual_information(bivariate(0), list(1)), "observed")
+  expect_mixguide_error(mutual_information(bivariate(0), 3), "observation")
+  expect_mixguide_error(mutual_information(bivariate(0), list(1)), "observation")
   expect_error(mutual_information(gaussmix(1, t(c(0, 0)), 0), 1), class = "mixguide_error_singular")
-  expect_mixguide_error(expected_mismatch(bivariate(0), 1, method = "dps"), "method")
+  expect_mixguide_error(mismatch(bivariate(0), of_first, zero_shot_dps()),
+                        "method")
 })

@@ -56,7 +56,7 @@ test_that("sweeps and runs print", {
   shown(sde_identities(m, "a", 1, sampler = sampler_em(20)))
   shown(guided_limit(m, sampler = sampler_em(40, "uniform")))
   shown(strength_limit(m, "a", n = 2001, sampler = sampler_euler(10), range = c(.5, 64)))
-  shown(mismatch(M2, gaussmix(1, t(c(0, 0)), 1), few))
+  shown(mismatch(M2, model = gaussmix(1, t(c(0, 0)), 1), schedule = few))
 })
 
 test_that("prints with draws have errors in brackets", {

@@ -52,15 +52,16 @@ test_that("densities, scores and conditional laws have the digits of 80-digit ar
     expect_near(score(m, t(case$noised), 2^-20) * sd, t(case$noised_score * sd))
 
     y <- drop(case$y)
-    law <- condition(m, y, case$H, case$R)
+    law <- condition(m, observation(y, case$H, case$R))
     expect_near(law$weights, drop(case$weights), 1)
     expect_near(law$means[1, ], drop(case$means1), abs(drop(case$means1)))
     expect_near(law$means[2, ], drop(case$means2), abs(drop(case$means2)))
     expect_cov(component_cov(law, 1), case$covs1)
     expect_cov(component_cov(law, 2), case$covs2)
-    expect_near(dgaussmix(t(y), observed_law(m, case$H, case$R), TRUE), case$evidence)
+    expect_near(dgaussmix(t(y), marginal(m, observation(H = case$H, noise = case$R)), TRUE),
+                case$evidence)
 
-    range <- observed_range(observation(y, case$H, case$R), case$H)
+    range <- observed_range(observation(y, case$H, case$R))
     expect_near(range$basis %*% range$target, case$plus_y)
     expect_cov(range$basis %*% (range$nu * t(range$basis)), case$plus_R)
 
@@ -134,17 +135,18 @@ test_that("results do not depend on the units of observations", {
     R <- if (p > 1) random_graded(p, 10^runif(p, -6, 6)) else matrix(1)
     y <- drop(H %*% this$x[1, ]) + sqrt(diag(R)) * rnorm(p)
     by <- 2^sample(-40:40, p)
-    one <- condition(m, y, H, R)
-    other <- condition(m, y * by, H * by, R * outer(by, by))
+    one <- condition(m, observation(y, H, R))
+    other <- condition(m, observation(y * by, H * by, R * outer(by, by)))
     expect_near(other$weights, one$weights, 1, 1e-11)
     expect_near(other$means, one$means, beside, 1e-11)
-    density <- dgaussmix(t(y), observed_law(m, H, R), TRUE)
-    expect_near(dgaussmix(t(y * by), observed_law(m, H * by, R * outer(by, by)), TRUE),
+    density <- dgaussmix(t(y), marginal(m, observation(H = H, noise = R)), TRUE)
+    expect_near(dgaussmix(t(y * by),
+                          marginal(m, observation(H = H * by, noise = R * outer(by, by))), TRUE),
                 density - sum(log(by)), tolerance = 1e-11)
     # another way to the same: what y tells of the range of H' alone
-    range <- observed_range(observation(y, H, R), H, sd = this$sd)
+    range <- observed_range(observation(y, H, R), sd = this$sd)
     expect_length(range$target, rank)
-    seen <- condition(m, range$target, t(range$basis), range$nu)
+    seen <- condition(m, observation(range$target, t(range$basis), range$nu))
     expect_near(seen$means, one$means, beside, 1e-8)
     for (k in 1:2) {
       expect_cov(component_cov(other, k), component_cov(one, k), 1e-11)
@@ -157,23 +159,25 @@ test_that("an observation counts by its own noise, however much or little", {
   m <- gaussmix(c(.5, .5), rbind(c(a = 0, b = 0), c(1, 1)), matrix(c(1, .5, .5, 1), 2))
   y <- c(a = 3, b = .4)
   # hardly observed: as if not at all
-  law <- condition(m, y, noise = c(1e20, 1))
+  law <- condition(m, observation(y, noise = c(1e20, 1)))
   expect_identical(colnames(law$means), c("a", "b"))
-  known <- condition(m, .4, c(0, 1), 1)
+  known <- condition(m, observation(.4, cbind(0, 1), 1))
   expect_near(law$means, known$means, 1, 1e-9)
   expect_equal(moments(law)$cov, moments(known)$cov, tolerance = 1e-9)
   # hardly any noise: the variance left is that of the noise
-  law <- condition(m, y, noise = c(1, 1e-16))
+  law <- condition(m, observation(y, noise = c(1, 1e-16)))
   expect_identical(colnames(law$means), c("a", "b"))
   expect_equal(moments(law)$cov[2, 2], 1e-16, tolerance = 1e-12)
-  expect_equal(component_cov(condition(m, y, noise = 1e-30), 1)[1], 1e-30, tolerance = 1e-12)
+  expect_equal(component_cov(condition(m, observation(y, noise = 1e-30)), 1)[1], 1e-30,
+               tolerance = 1e-12)
   # a row in other units
   H <- rbind(c(1, 0), c(0, 1e-9))
-  expect_equal(moments(condition(m, c(.2, .4e-9), H, drop = FALSE))$mean, c(a = .2, b = .4))
-  expect_false(is_singular(observed_law(m, H)))
+  expect_equal(moments(condition(m, observation(c(.2, .4e-9), H), drop = FALSE))$mean,
+               c(a = .2, b = .4))
+  expect_false(is_singular(marginal(m, observation(H = H))))
   # the same number twice, with little noise: half the variance
   twice <- rbind(c(1, 1), c(1, 1))
-  law <- condition(m, c(1, 1), twice, 1e-22)
+  law <- condition(m, observation(c(1, 1), twice, 1e-22))
   direction <- c(1, 1) / sqrt(2)
   expect_equal(law$values[2, 1], 1e-22 / 4, tolerance = 1e-6)
 })
@@ -250,7 +254,7 @@ test_that("draws do not depend on the eigenvectors' signs, order and basis", {
                    function(m) simulate(m, 20, seed = 4),
                    function(m) keyed_draws(m, 20, c(1, 2)),
                    function(m) confidence(m, "a", n = 100)$estimate,
-                   function(m) condition(m, 1, rep(1, d), .5)$vectors,
+                   function(m) condition(m, observation(1, t(rep(1, d)), .5))$vectors,
                    function(m) marginal(m, d:1)$vectors,
                    function(m) score(m, diag(d), .1),
                    function(m) impute(m, rbind(c(NA, NA, rep(0, d - 2)), 0), 2)$imputations[[1]])) {

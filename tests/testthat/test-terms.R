@@ -27,7 +27,7 @@ test_that("a formula is applied to new data, by whatever takes points", {
   expect_null(part$terms)
   expect_mixguide_error(dgaussmix(new, part), "x")
   expect_mixguide_error(impute(m, replace(new, 1, NA)), "data")
-  expect_mixguide_error(condition(m, c(Sepal.Length = 5)), "y")
+  expect_mixguide_error(condition(m, c(Sepal.Length = 5)), "observation")
 })
 
 test_that("what a formula learns from its data stays; what depends on other rows is refused", {

@@ -233,7 +233,7 @@ test_that("DDRM's own start knows the observation, where the noise of the start 
   expect_equal(coef$x, c(.2 * sqrt(.96 / .04 - 4), 1, 1))
   # a run of it is closer in few steps from an early time
   m <- gaussmix(1, t(c(0, 0)), matrix(c(4, 1, 1, 1), 2))
-  y <- observation(2.5, 1, .01)
+  y <- observation(2.5, variables = 1, noise = .01)
   law <- moments(exact_posterior(m, y))
   gap <- vapply(c(FALSE, TRUE), function(informed) {
     set.seed(1)

@@ -49,9 +49,8 @@ test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and
   S <- matrix(c(1, .7, .3, .7, 1, .2, .3, .2, 1), 3)
   m <- gaussmix(1, t(c(0, .5, 0)), S)
   for (noise in list(c(.5, .01), 0)) {
-    y <- observation(c(.8, -.3), 1:2, noise)
-    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
-                              sampler = to_data)
+    y <- observation(c(.8, -.3), variables = 1:2, noise = noise)
+    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80), sampler = to_data)
     exact <- moments(exact_posterior(m, y))
     sd <- sqrt(pmax(diag(exact$cov), 1e-3))
     expect_lt(max(abs(colMeans(run$x) - exact$mean) / sd), .25)
@@ -63,7 +62,7 @@ test_that("more particles come closer", {
   skip_on_cran()
   # two components that differ in the weight y gives them
   m <- gaussmix(c(.5, .5), rbind(c(-2, -2), c(2, 2)), .25)
-  y <- observation(.5, 1, 1)
+  y <- observation(.5, variables = 1, noise = 1)
   right <- exact_posterior(m, y)$weights[2]
   share <- function(particles) {
     set.seed(5)
@@ -101,7 +100,7 @@ test_that("resampling draws in proportion to the weights, in each set for itself
 
 test_that("runs in several chunks are those in one", {
   m <- gaussmix(c(.5, .5), rbind(rep(-1, 300), rep(1, 300)), 1)
-  y <- observation(.5, 1, .5)
+  y <- observation(.5, variables = 1, noise = .5)
   # 2^20 numbers: 64 sets of 48 particles in 300 dimensions
   draw <- function(n) {
     conditional_sample(m, n, y, zero_shot_mcgdiff(48), schedule = schedule_etc(10),
@@ -118,7 +117,7 @@ test_that("the evidence counts what is noise alone", {
   R <- rbind(c(.5, .1, .1), c(.1, .2, .1), c(.1, .1, .4))
   H <- cbind(c(1, 0, 0))
   y <- c(1, -.2, .3)
-  truth <- dgaussmix(t(y), observed_law(m, H, R), log = TRUE)
+  truth <- dgaussmix(t(y), marginal(m, observation(H = H, noise = R)), log = TRUE)
   set.seed(5)
   run <- conditional_sample(m, 50, observation(y, H, R), zero_shot_tds(32),
                             schedule = schedule_etc(300),
@@ -130,7 +129,7 @@ test_that("MCGdiff resamples at every step if asked, and then few particles do w
   set.seed(8)
   S <- matrix(c(1, .7, .7, 1), 2)
   m <- gaussmix(1, t(c(0, .5)), S)
-  y <- observation(1.2, 1, .2)
+  y <- observation(1.2, variables = 1, noise = .2)
   exact <- moments(exact_posterior(m, y))
   own <- zero_shot_mcgdiff(100, resampling = "every step")
   run <- conditional_sample(m, 300, y, own, schedule = schedule_etc(50), sampler = to_data)
@@ -159,7 +158,7 @@ test_that("multinomial draws are independent and in proportion to the weights", 
 test_that("the last step of MCGdiff may have no noise", {
   set.seed(10)
   m <- gaussmix(1, t(c(0, .5)), matrix(c(1, .7, .7, 1), 2))
-  y <- observation(1.2, 1, .2)
+  y <- observation(1.2, variables = 1, noise = .2)
   exact <- moments(exact_posterior(m, y))
   quiet <- sampler_ddpm(NULL, variance = "posterior")
   run <- conditional_sample(m, 500, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
