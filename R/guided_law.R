@@ -429,74 +429,45 @@ chain_law <- function(run) {
 }
 
 # The operations cut into pieces x' = m(x) + sd z with fresh noise z: a piece ends as soon as there
-# is noise in x while no other register is alive (read before it is written again), so that the next
-# one starts from x alone. Steps without noise are part of the next piece; what comes after the last
-# noise is a piece of its own, with sd = 0. The `piece` of each operation (0: the final save), the
-# `sd` of each piece (NA: the covariance depends on x), and whether they are the steps.
+# is noise in x while no other register is alive, so that the next one starts from x alone. Steps
+# without noise are part of the next piece; what comes after the last noise is a piece of its own,
+# with sd = 0. The `piece` of each operation (0: the final save), the `sd` of each piece (NA: the
+# covariance depends on x), and whether they are the steps.
 chain_pieces <- function(program, label) {
   kind <- op_kinds(program)
-  to <- program$op["to", ] + 1L
-  from <- program$op["from", ] + 1L
-  register <- program$term["register", ] + 1L
-  linear <- kind == "linear"
-  terms <- function(i) program$op["at", i] + seq_len(program$op["n", i])
-  in_place <- op_field(kind, "to") == "change"
-  writes <- writes_register(kind)
-  noisy <- function(x) anyNA(x) || any(x != 0)
-
-  live <- logical(program$registers)
-  alone <- logical(length(kind))
-  for (i in rev(which(writes))) {
-    alone[i] <- !any(live[-1])
-    live[to[i]] <- FALSE
-    if (linear[i]) live[register[terms(i)]] <- TRUE
-    if (in_place[i]) live[to[i]] <- TRUE
-    if (kind[i] == "eval") live[from[i]] <- TRUE
-  }
-
   # how much of each noise of the piece is in each register
-  none <- rep(list(0), program$registers)
+  none <- matrix(0, program$registers, 0)
   held <- none
-  drawn <- 0
   end <- integer()
   sd <- double()
-  for (i in which(writes)) {
-    if (linear[i]) {
-      now <- double(drawn + 1)
-      for (j in terms(i)) {
-        of <- held[[register[j]]]
-        if (program$term["by_coordinate", j] == 1 && noisy(of)) {
-          abort_input("sampler", "one whose noise has single numbers as coefficients", label)
-        }
-        now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term["at", j] + 1] * of
+  for (form in program_forms(program, alone = TRUE)) {
+    noise <- form$kind == "noise"
+    column <- rbind(cbind(held, matrix(0, nrow(held), sum(noise))),
+                    matrix(0, length(noise), ncol(held) + sum(noise)))
+    for (s in seq_along(noise)) {
+      of <- weigh_rows(form$of[s, ], column)
+      noisy <- !all(of %in% 0)
+      if (noisy && form$kind[s] == "by coordinate") {
+        abort_input("sampler", "one whose noise has single numbers as coefficients", label)
       }
-    } else if (kind[i] == "noise") {
-      drawn <- drawn + 1
-      now <- c(double(drawn), 1)
-    } else if (reads_hessian(kind[i])) {
+      if (noisy && !reads_hessian(kind[form$op[s]])) abort_chain(label)
       # times a matrix that depends on where x is
-      now <- held[[to[i]]]
-      now[now != 0] <- NA
-    } else {
-      read <- if (in_place[i]) to[i] else from[i]
-      if (kind[i] != "constant" && noisy(held[[read]])) abort_chain(label)
-      now <- 0
+      column[nrow(held) + s, ] <- replace(of, is.na(of) | of != 0, NA)
+      if (noise[s]) column[nrow(held) + s, ncol(held) + sum(noise[seq_len(s)])] <- 1
     }
-    held[[to[i]]] <- now
-    if (to[i] == 1 && alone[i] && noisy(now)) {
-      end <- c(end, i)
-      sd <- c(sd, sqrt(sum(now^2)))
+    held <- weigh_rows(form$to, column)
+    if (length(form$alive) == 1 && !all(held[1, ] %in% 0)) {
+      end <- c(end, form$end)
+      sd <- c(sd, sqrt(sum(held[1, ]^2)))
       held <- none
-      drawn <- 0
     }
   }
-  after <- if (length(end)) max(end) else 0
-  if (any(which(writes) > after)) {
+  writes <- writes_register(kind)
+  if (any(which(writes) > max(0, end))) {
     end <- c(end, length(kind))
     sd <- c(sd, 0)
   }
-  piece <- findInterval(seq_along(kind), end, left.open = TRUE) + 1
-  piece[piece > length(sd)] <- length(sd)
+  piece <- pmin(findInterval(seq_along(kind), end, left.open = TRUE) + 1, length(sd))
   piece[kind == "save"] <- 0
   list(piece = piece, sd = sd, are_steps = all((piece - cumsum(kind == "end"))[writes] == 1))
 }
