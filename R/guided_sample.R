@@ -117,9 +117,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   space <- if (reduce && !trajectory && is.null(noise)) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
-  # a bias has one number per coordinate, which operations for all steps at once cannot have
-  steps <- sampler_program(sampler, times, schedule, is.null(wrong$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, guide$power, wrong, d, schedule)
+  steps <- driven_steps(sampler, times, schedule, guide$power, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program

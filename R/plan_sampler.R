@@ -277,9 +277,8 @@ plan_final <- function(tried, makers, job) {
 quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error, n, nodes) {
   none <- function(condition) unknown_rows(conditionMessage(condition))
   tryCatch({
-    times <- sampler_times(sampler, schedule, horizon)
-    error_rows(target, mixture, NULL, sampler, schedule, times[1], "normal", score_error, "auto", n,
-               nodes)
+    process <- diffusion(mixture, NULL, sampler, schedule, horizon, score_error = score_error)
+    error_rows(target, process, "auto", n, nodes)
   }, warning = none, mixguide_error = none)
 }
 
