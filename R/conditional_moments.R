@@ -63,7 +63,7 @@ conditional_moments <- function(mixture, observation, method, ...) {
   exact <- moments(target)
   mean <- drop(back %*% law$mean)
   cov <- back %*% law$cov %*% t(back)
-  V <- if (is.null(target$vectors)) diag(d) else matrix(target$vectors, d)
+  V <- component_axes(target)
   names <- variable_names(mixture)
   in_x <- moments_from_process(mean, (cov + t(cov)) / 2, units)
   list(mean = stats::setNames(in_x$mean, names), cov = name_dims(in_x$cov, names, names),
@@ -81,7 +81,7 @@ not_affine <- function(method) {
 gaussian_program <- function(program, gaussian, levels, sd) {
   d <- mixture_dim(gaussian)
   level <- gaussian_levels(program, levels, gaussian$values[, 1])
-  V <- if (is.null(gaussian$vectors)) diag(d) else matrix(gaussian$vectors, d)
+  V <- component_axes(gaussian)
   matrix_of <- function(values) V %*% (values * t(V))
   alive <- 1
   mean <- double(d)

@@ -73,7 +73,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
       error <- as.data.frame(guided_error(setting, method = method, n = n, nodes = nodes))
       data.frame(sampler = name, quantity = error$quantity, steps = count,
                  evaluations = evaluations(setting$sampler, d$schedule, setting$horizon),
-                 error[ESTIMATE], stringsAsFactors = FALSE)
+                 error[ESTIMATE])
     })
     each <- do.call(rbind, each)
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))

@@ -132,7 +132,7 @@ budget_row <- function(quantity, statement, kind, row, note = "") {
   note <- ifelse(nzchar(note) & nzchar(row$note), paste(row$note, note, sep = "; "),
                  paste0(row$note, note))
   data.frame(quantity = quantity, statement = statement, kind = kind,
-             estimate_row(row$estimate, row$se, row$method, note), stringsAsFactors = FALSE)
+             estimate_row(row$estimate, row$se, row$method, note))
 }
 
 # What is proved to be at least the error.
@@ -325,10 +325,7 @@ precision_pieces <- function(mixture) {
   d <- mixture_dim(mixture)
   list(weights = mixture$weights[used], means = t(unname(mixture$means[used, , drop = FALSE])),
        values = matrix(used_values(mixture), d, length(used)),
-       vectors = lapply(used, function(k) {
-         V <- mixture$vectors
-         if (is.null(V)) diag(d) else if (length(dim(V)) == 3) matrix(V[, , k], d) else V
-       }))
+       vectors = lapply(used, component_axes, mixture = mixture))
 }
 
 # sum_i w_i ((tr P_i)^2 + 3 |P_i|^2), from the eigenvalues of the P_i.

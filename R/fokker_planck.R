@@ -57,7 +57,7 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   run <- list(mixture = mixture, guidance = guidance, schedule = schedule, start = start,
               horizon = times[1], end = end, grid = grid)
   rest <- if (reduce && is_inner(guidance, mixture)) {
-    reduce_run(run, process_map(schedule, times[1], end))
+    across_reduction(run, process_map(schedule, times[1], end))
   }
   if (!is.null(rest)) {
     run$mixture <- rest$law$mixture

@@ -139,7 +139,7 @@ error_rows <- function(target, process, method, n, nodes) {
 
 quantity_rows <- function(kl, kl_reverse, total_variation) {
   data.frame(quantity = names(DIVERGENCES), rbind(kl, kl_reverse, total_variation),
-             row.names = NULL, stringsAsFactors = FALSE)
+             row.names = NULL)
 }
 
 # Draws from both laws, the output and the target, with u = log r at each: a mean over their sum is

@@ -106,7 +106,7 @@ law_run <- function(process, nodes = NULL, log_density = "map", reduce = TRUE, v
                             mixture_dim(mixture))
   run[c("nodes", "log_density", "visit")] <- list(nodes, log_density, visit)
   reduced <- if (reduce && is_inner(run$guidance, mixture) && is.null(error$model)) {
-    reduce_run(run, sampler_map(run))
+    across_reduction(run, sampler_map(run))
   }
   if (!is.null(reduced)) {
     run$mixture <- reduced$law$mixture
@@ -158,7 +158,7 @@ sampler_map <- function(run) {
 
 # What a reduction makes of a run: the mixture and the start in the coordinates of its subspace, and
 # the exact Gaussian across it. NULL if there is none.
-reduce_run <- function(run, affine) {
+across_reduction <- function(run, affine) {
   space <- if (!is.null(affine)) reduced_space(run$mixture)
   if (is.null(space)) return(NULL)
   axes <- reduced_axes(space)
@@ -249,8 +249,7 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
   estimate <- estimate_row(limit[, 2], abs(limit[, 2] - limit[, 1]), "quadrature")
-  new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3],
-                       stringsAsFactors = FALSE), "guided_limit",
+  new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3]), "guided_limit",
             c("of the law of the sampler, as its steps shrink", process_lines(d)),
             setup_of(d, faults = laws[[3]]$faults),
             foot = "By Richardson extrapolation; in brackets what it changes with half the steps")

@@ -41,7 +41,7 @@ guided_moments <- function(mixture, ...) {
   target <- diffuse(mixture, sampler$end, schedule)
   rotated <- !is.null(mixture$vectors)
   d <- mixture_dim(mixture)
-  V <- if (rotated) matrix(mixture$vectors, d) else diag(d)
+  V <- component_axes(mixture)
 
   steps <- sampler_program(sampler, times, schedule)
   widths <- unlist(lapply(unlist(steps, recursive = FALSE), function(op) lengths(op$coef)))

@@ -198,7 +198,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
 new_mismatch <- function(rows, parts, target, model, schedule, times, beta, method, n,
                          foot = NULL) {
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta,
-                     do.call(rbind, rows), method = method, stringsAsFactors = FALSE)
+                     do.call(rbind, rows), method = method)
   setup <- list(target = target, model = model, schedule = schedule, horizon = times[1],
                 times = times, n = if (method == "Monte Carlo") n)
   head <- c(paste("of", model), paste("target:", target),
@@ -410,7 +410,7 @@ mismatch_sums <- function(points, totals, initialisation = NULL) {
     mean <- points$mean(totals[, name])
     estimate_row(mean$estimate, mean$se, points$method)
   })
-  data.frame(quantity = parts, do.call(rbind, rows), stringsAsFactors = FALSE)
+  data.frame(quantity = parts, do.call(rbind, rows))
 }
 
 #' @rdname mismatch

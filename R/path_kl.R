@@ -131,7 +131,7 @@ path_kl_table <- function(d, process, along, n, at) {
   # the draws of one part are not those of another
   whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
   new_table(
-    data.frame(quantity = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
+    data.frame(quantity = path_parts, rbind(parts, whole)),
     "path_kl", c(format(d$mixture), process_lines(d, "guidance"),
                  if (along == "grid") "of the states at the grid times"),
     setup_of(d, along = along), labels = c(path_kl = "path KL"),
@@ -157,8 +157,7 @@ information_along <- function(mixture, times, schedule, n) {
     h <- at$entropy + mixture_dim(mixture) * (clock - log(size2) / 2)
     shrunk <- -expm1(-2 * (clock[k] - clock[k + 1]))
     loss <- h[k] - h[k + 1] - size2[k] * at$fisher[k] * shrunk / 2
-    return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k],
-                      stringsAsFactors = FALSE))
+    return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k]))
   }
   # By draws: the integral of F, of which nothing cancels, along smooth curves through a few times.
   few <- stats::approx(seq_along(times), times, seq(1, N + 1, length.out = 41))$y
@@ -183,7 +182,7 @@ information_along <- function(mixture, times, schedule, n) {
   })
   at <- per_step(at$curvature, at$fisher)
   structure(data.frame(second_moment = second_moments(mixture, times[k], schedule), at,
-                       method = last, stringsAsFactors = FALSE), batches = batches)
+                       method = last), batches = batches)
 }
 
 # The standard error of the sum over the steps of loss + weight fisher.

@@ -173,10 +173,7 @@ far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
   d <- mixture_dim(mixture)
   column <- if (ncol(mixture$values) == 1) rep(1, length(used)) else used
   variance <- a^2 * mixture$values[, column, drop = FALSE] + b2
-  frame <- function(k) {
-    V <- mixture$vectors
-    if (is.null(V)) diag(d) else if (length(dim(V)) == 2) V else matrix(V[, , used[k]], d)
-  }
+  frame <- function(k) component_axes(mixture, used[k])
   means <- a * unname(mixture$means[used, , drop = FALSE])
   constant <- log(weights) - colSums(log(variance)) / 2
   alike <- function(k, l) {

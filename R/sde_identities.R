@@ -118,7 +118,7 @@ sde_sides <- function(process, strength, n) {
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
   if (is.null(n)) {
-    return(data.frame(sides, method = "quadrature", note = "", stringsAsFactors = FALSE))
+    return(data.frame(sides, method = "quadrature", note = ""))
   }
   # means of 1/q at the start, at the end, and of the integral, which is one of them too
   heavy <- any(vapply(list(begin, end, integral), function(side) {
@@ -133,8 +133,7 @@ sde_sides <- function(process, strength, n) {
              stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
                              paste0(names(sides)[3:5], "_se")),
              method = c("Monte Carlo", if (heavy) "unknown" else "Monte Carlo"),
-             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""),
-             stringsAsFactors = FALSE)
+             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""))
 }
 
 # log q and |g|^2 at the points x.
