@@ -58,7 +58,6 @@
 #'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
 #'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
 #'   median.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
 #'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as
 #'   reference: this package.

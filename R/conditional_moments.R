@@ -77,7 +77,8 @@ not_affine <- function(method) {
 }
 
 # Mean and covariance of x at the end of a program on one Gaussian, from N(0, sd^2 I). The registers
-# that are alive at a cut of program_forms() are carried along as one Gaussian, d coordinates after d.
+# that are alive at a cut of program_forms() are carried along as one Gaussian, d coordinates of
+# each.
 gaussian_program <- function(program, gaussian, levels, sd) {
   d <- mixture_dim(gaussian)
   level <- gaussian_levels(program, levels, gaussian$values[, 1])

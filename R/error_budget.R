@@ -77,7 +77,6 @@
 #'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
 #'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
 #'   `path` is the [path_kl()] or `NULL`.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
 #'   to mixtures: their numbered statements and constants were not available and are not claimed.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),

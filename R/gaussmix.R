@@ -51,9 +51,6 @@
 #'   and the basis of those whose eigenvalues are equal. (Where eigenvalues differ by little more
 #'   than rounding, that of the covariance decides.)
 #'
-#' @section Errors: Of class `mixguide_error`, with a message that names the argument, and the
-#'   component for a covariance.
-#'
 #' @seealso [as_gaussmix()], [dgaussmix()], [moments()], [marginal()]
 #' @examples
 #' # Two classes in the plane; the second has two components.

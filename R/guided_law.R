@@ -490,7 +490,8 @@ chain_map <- function(run, program, pieces) {
   check_levels(pool, levels, program$level_times)
   pool <- core_pool(pool, !is_by_coordinate(program))
   aim <- plan_aim(list(process = run$mixture, program = program, levels = levels,
-                       method = if (still) "map" else "none", wrong = run$score_error), run$guidance)
+                       method = if (still) "map" else "none", wrong = run$score_error),
+                  run$guidance)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
   is_noise <- function(part) op_kinds(part) == "noise"
   d <- mixture_dim(run$mixture)

@@ -89,8 +89,6 @@
 #'   dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is
 #'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
 #'   times.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit; of class
-#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.

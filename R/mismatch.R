@@ -82,8 +82,6 @@
 #'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
 #'   error), `"path"`, their sum; with an observation `"range"` and `"null"`, of which the bias
 #'   consists; for one without `y` `"mutual_information"`.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, such as a method that
-#'   is not a score.
 #' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
 #'   constant 1/2), also for the class and BO. The identity, and that BO is the best of the class

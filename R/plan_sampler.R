@@ -70,7 +70,6 @@
 #'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
 #'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
 #'   did the time run out?).
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
 #' @seealso [error_budget()], [convergence_order()].
 #' @examples

@@ -34,8 +34,6 @@
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
 #'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
 #'   classes matrix whose rows sum to 1.
-#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind; of class
-#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}, for the guided score; Liang et al.
 #'   (2024), \doi{10.48550/arXiv.2405.16418}, for the diffused mixture.
 #' @examples

@@ -64,7 +64,6 @@
 #'   Attribute `setup` holds what it is about, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
 #'   `no fold` that each step allows.
-#' @section Errors: of class `mixguide_error`.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}, of which these are not the theorems: conditions and proofs are
 #'   derived for this package.
