@@ -128,7 +128,7 @@ test_that("what is not affine, or no Gaussian, is an error that names the argume
   expect_mixguide_error(conditional_moments(pair, 1, zero_shot_bo()), "observation")
 })
 
-test_that("the exact score of one Gaussian is that of its posterior, in whatever form it is asked", {
+test_that("the exact score of one Gaussian is that of its posterior, however it is asked", {
   y <- observation(.7, H = rbind(c(1, .5)), noise = .2^2)
   # from where the data are forgotten by the denoised point; with the noise of matched steps
   forgotten <- schedule_ddpm(c(rep(.7, 6), .5, 0))
