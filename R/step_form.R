@@ -95,7 +95,8 @@ weigh_rows <- function(weights, x) {
 }
 
 # What a step makes of x, of its scores and of its noises, as numbers. An entry is NA where x
-# depends on that in another way. There is a row for each of the n steps that the operations may stand for.
+# depends on that in another way. There is a row for each of the n steps that the operations may
+# stand for.
 #
 # Of the new `x` these numbers, with columns for x as it was, `scores` and `noises`; the time `t` of
 # each score, a column each; `fresh`: is each taken at x as it was; `held`: the registers that hold
