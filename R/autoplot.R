@@ -52,7 +52,6 @@
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @examples
 #' petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
 #' plot(petals, data = iris, label = iris$Species)

@@ -58,7 +58,6 @@
 #'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
 #'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
 #'   median.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
 #'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as
 #'   reference: this package.
@@ -134,7 +133,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
     row[columns]
   })
   table <- data.frame(grid[c("d_x", "d_y", "seed")], method = names(methods)[grid$method],
-                      do.call(rbind, rows), stringsAsFactors = FALSE, row.names = NULL)
+                      do.call(rbind, rows), row.names = NULL)
   setup <- list(schedule = schedule, sampler = sampler, horizon = times[1],
                 steps = length(times) - 1, directions = directions, p = p, maximum = maximum)
   failed <- sum(!is.na(table$error))
@@ -166,7 +165,7 @@ benchmark_unit <- function(job, first, count) {
     row$error <- NA_character_
     row
   }, function(e) {
-    data.frame(n = unit$n, error = conditionMessage(e), stringsAsFactors = FALSE)
+    data.frame(n = unit$n, error = conditionMessage(e))
   })
 }
 
@@ -250,8 +249,7 @@ summary.benchmark_inverse <- function(object, ...) {
                  value = mean(value),
                  value_se = if (m > 1) stats::sd(value) / sqrt(m) else NA_real_,
                  median = if (m) stats::median(value) else NA_real_, floor = mean(ran[[by[2]]]),
-                 seconds = mean(ran$seconds), evaluations = mean(ran$evaluations),
-                 stringsAsFactors = FALSE)
+                 seconds = mean(ran$seconds), evaluations = mean(ran$evaluations))
       names(row)[5:6] <- paste0(by[1], c("", "_se"))
       row
     })

@@ -21,7 +21,6 @@
 #'   the probability of each bin over its width; `edges` of the bins; `path`, a data frame with
 #'   `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
 #'   `as.data.frame()` gives the path.
-#' @section Errors: of class `mixguide_error`.
 #' @source Phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
 #' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2),

@@ -54,14 +54,16 @@ conditional_moments <- function(mixture, observation, method, ...) {
   inner <- if (is.null(frame)) posterior else turned_mixture(mixture, frame)
   steps <- zero_shot_program(method, frame, sampler, times, schedule)
   d <- mixture_dim(mixture)
-  law <- tryCatch(gaussian_program(steps, inner, schedule, start_sd(schedule, times[1])),
-                  mixguide_error_affine = function(e) not_affine(method))
+  program <- compile_program(steps, times, d)
+  if (any(op_kinds(program) == "power")) not_affine(method)
+  law <- gaussian_program(program, inner, program_levels(program, schedule),
+                          start_sd(schedule, times[1]))
   back <- if (is.null(frame)) diag(d) else frame$complete
   target <- diffuse(posterior, times[length(times)], schedule)
   exact <- moments(target)
   mean <- drop(back %*% law$mean)
   cov <- back %*% law$cov %*% t(back)
-  V <- if (is.null(target$vectors)) diag(d) else matrix(target$vectors, d)
+  V <- component_axes(target)
   names <- variable_names(mixture)
   in_x <- moments_from_process(mean, (cov + t(cov)) / 2, units)
   list(mean = stats::setNames(in_x$mean, names), cov = name_dims(in_x$cov, names, names),
@@ -74,72 +76,67 @@ not_affine <- function(method) {
   abort_input("method", "one whose steps are affine for a Gaussian", format(method))
 }
 
-# Mean and covariance of register x at the end of a program on one Gaussian, from N(0, sd^2 I). All
-# registers are carried along as one Gaussian, d coordinates after d.
-gaussian_program <- function(steps, gaussian, schedule, sd) {
+# Mean and covariance of x at the end of a program on one Gaussian, from N(0, sd^2 I). The registers
+# that are alive at a cut of program_forms() are carried along as one Gaussian, d coordinates of
+# each.
+gaussian_program <- function(program, gaussian, levels, sd) {
   d <- mixture_dim(gaussian)
-  ops <- unlist(steps, recursive = FALSE)
-  registers <- unique(c("x", vapply(ops, `[[`, "", "to")))
-  place <- stats::setNames(lapply(seq_along(registers), function(i) (i - 1) * d + seq_len(d)),
-                           registers)
-  mean <- rep(0, length(registers) * d)
-  cov <- diag(rep(c(sd^2, 0), c(d, length(mean) - d)), length(mean))
-  centre <- gaussian$means[1, ]
-  V <- if (is.null(gaussian$vectors)) diag(d) else matrix(gaussian$vectors, d)
-  t <- unique(unlist(lapply(ops, `[[`, "t")))
-  a <- schedule$a(t)
-  values <- matrix(gaussian$values[, 1], d, length(t))
-  values <- values * rep(a^2, each = d) + rep(schedule$b2(t), each = d)
-  if (any(values <= 0)) noise_level(gaussian, min(t), schedule)
-  # minus the derivative of the score
-  precision <- function(i) V %*% (t(V) / values[, i])
-  # register `to` becomes the sum of maps (matrices, or numbers per coordinate) times registers, +
-  # shift + sqrt(noise) z
-  write <- function(to, maps = list(), shift = 0, noise = 0) {
-    times <- function(map, x) if (is.matrix(map)) map %*% x else map * x
-    here <- place[[to]]
-    value <- rep(shift, length.out = d)
-    across <- matrix(0, d, length(mean))
-    own <- diag(noise, d)
-    for (r in names(maps)) {
-      value <- value + times(maps[[r]], mean[place[[r]]])
-      across <- across + times(maps[[r]], cov[place[[r]], , drop = FALSE])
+  level <- gaussian_levels(program, levels, gaussian$values[, 1])
+  V <- component_axes(gaussian)
+  matrix_of <- function(values) V %*% (values * t(V))
+  alive <- 1
+  mean <- double(d)
+  cov <- diag(sd^2, d)
+  for (form in program_forms(program)) {
+    noise <- form$kind == "noise"
+    # each column as a matrix times what is carried and the noises, and a shift in the last column
+    width <- (length(alive) + sum(noise)) * d
+    nothing <- matrix(0, d, width + 1)
+    unit <- function(j) {
+      nothing[, (j - 1) * d + seq_len(d)] <- diag(d)
+      nothing
     }
-    for (r in names(maps)) {
-      own <- own + times(maps[[r]], t(across[, place[[r]], drop = FALSE]))
+    column <- vector("list", ncol(form$to))
+    column[alive] <- lapply(seq_along(alive), unit)
+    total <- function(weights) {
+      used <- weights != 0
+      Reduce(`+`, Map(`*`, weights[used], column[used]), nothing)
     }
-    mean[here] <<- value
-    cov[here, ] <<- across
-    cov[, here] <<- t(across)
-    cov[here, here] <<- own
+    for (s in seq_along(noise)) {
+      op <- program$op[, form$op[s]]
+      of <- total(form$of[s, ])
+      coef <- program$coef[op[["n"]] + seq_len(d + 2)]
+      at <- op[["at"]] + 1
+      column[[nrow(form$to) + s]] <- switch(
+        form$kind[s],
+        noise = unit(length(alive) + sum(noise[seq_len(s)])),
+        constant = replace(nothing, seq_len(d) + width * d, coef[1]),
+        "by coordinate" = term_coefs(program, form$term[s], d) * of,
+        eval = {
+          of <- matrix_of(level$by_x[, at]) %*% of
+          shift <- matrix_of(level$by_mean[, at]) %*% gaussian$means[1, ]
+          replace(of, seq_len(d) + width * d, of[, width + 1] + shift)
+        },
+        product = matrix_of(1 + coef[1] * level$by_x[, at]) %*% of,
+        root = matrix_of(sqrt(pmax(1 + coef[1] * level$by_x[, at], 0))) %*% of,
+        solve = {
+          r <- seq_len(coef[1])
+          divisor <- diag(coef[2 + r], coef[1]) + coef[2] * matrix_of(level$by_x[, at])[r, r]
+          of[r, ] <- solve(divisor, of[r, , drop = FALSE])
+          of
+        }
+      )
+    }
+    before <- rep(0, width)
+    spread <- diag(width)
+    carried <- seq_along(mean)
+    before[carried] <- mean
+    spread[carried, carried] <- cov
+    alive <- form$alive
+    map <- do.call(rbind, lapply(alive, function(r) total(form$to[r, ])))
+    mean <- drop(map %*% c(before, 1))
+    map <- map[, seq_len(width), drop = FALSE]
+    cov <- map %*% spread %*% t(map)
   }
-  for (op in ops) {
-    switch(
-      op$op,
-      eval = {
-        i <- match(op$t, t)
-        P <- precision(i)
-        write(op$to, stats::setNames(list(-P), op$from), drop(P %*% centre) * a[i])
-      },
-      noise = write(op$to, noise = 1),
-      constant = write(op$to, shift = op$coef[[1]]),
-      linear = write(op$to, as.list(op$coef)),
-      product = ,
-      solve = write(op$to, stats::setNames(list(hessian_map(op, -precision(match(op$t, t)))),
-                                           op$to)),
-      abort("not affine", "affine")
-    )
-  }
-  x <- place[["x"]]
-  list(mean = mean[x], cov = cov[x, x, drop = FALSE])
-}
-
-# What op_product() and op_solve() multiply by, where the derivative of the score is H.
-hessian_map <- function(op, H) {
-  coef <- op$coef[[1]]
-  map <- diag(nrow(H))
-  if (op$op == "product") return(map + coef * H)
-  r <- seq_len(coef[1])
-  map[r, r] <- solve(diag(coef[-(1:2)], coef[1]) + coef[2] * H[r, r])
-  map
+  list(mean = mean, cov = cov)
 }

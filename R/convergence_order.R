@@ -39,7 +39,6 @@
 #'   where rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()`
 #'   has the row of the finest pair for each sampler and quantity. Attribute `setup` holds what made
 #'   it.
-#' @section Errors: Of class `mixguide_error`.
 #' @source The orders are measured, and none is taken from a paper. Setting: Liang, Shi, Song and
 #'   Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
 #' @seealso [guided_moments()], the exact law on one Gaussian; [guided_limit()], which makes use
@@ -73,7 +72,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
       error <- as.data.frame(guided_error(setting, method = method, n = n, nodes = nodes))
       data.frame(sampler = name, quantity = error$quantity, steps = count,
                  evaluations = evaluations(setting$sampler, d$schedule, setting$horizon),
-                 error[ESTIMATE], stringsAsFactors = FALSE)
+                 error[ESTIMATE])
     })
     each <- do.call(rbind, each)
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))

@@ -79,7 +79,7 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
                   guidance_met = stack_runs(runs, "guidance_met"), why = geometry$why),
              made_by(plan, guides[[1]], key))
   paths$sampler <- sampler
-  paths$table <- path_table_of(paths)
+  paths$table <- strength_table(paths)
   structure(paths, class = object_class("coupled_paths"))
 }
 
@@ -153,7 +153,7 @@ stack_runs <- function(runs, field, baseline = 0) {
         if (!is.null(dimnames(first))) c(dimnames(first), list(NULL)))
 }
 
-path_table_of <- function(paths) {
+strength_table <- function(paths) {
   q <- paths$confidence
   gain <- q - q[, 1]
   each <- function(x, f) if (is.null(x)) NA_real_ else apply(x, 3, f)

@@ -211,9 +211,12 @@ constant_strength <- function(guidance) {
   guidance$strength(0)
 }
 
-# The same run in the coordinates of its process.
-process_diffusion <- function(d) {
+# The same run in the coordinates of its process, for all that takes a run apart.
+process_diffusion <- function(d, error = check_score_error(d$score_error)) {
   like <- d$mixture
-  change_diffusion(d, list(mixture = in_process(like), guidance = in_process(d$guidance, like),
-                           horizon = d$horizon, start = process_start(d$start, like)))
+  # what was chosen for the mixture stays
+  d$given <- list(sampler = d$sampler, horizon = d$horizon)
+  replace(d, c("mixture", "guidance", "start", "score_error"),
+          list(in_process(like), in_process(d$guidance, like), process_start(d$start, like),
+               in_process(error, like)))
 }

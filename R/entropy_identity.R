@@ -67,7 +67,7 @@ entropy_identity <- function(mixture, n = 1e4, ...) {
   at_end$estimate <- at_end$estimate + volume
   rows <- rbind(at_end, estimate_row(sum(terms$estimate), guidance$se, "Monte Carlo"), terms)
   quantity <- c("log_density", "trace_formula", "start", "flow", "guidance")
-  new_table(data.frame(quantity, rows, stringsAsFactors = FALSE), "entropy_identity",
+  new_table(data.frame(quantity, rows), "entropy_identity",
             c(count_of(number(n), "particle"), process_lines(d)),
             setup_of(d, n = n, faults = run$faults),
             labels = c(log_density = "entropy by the log-density",

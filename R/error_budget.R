@@ -77,7 +77,6 @@
 #'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
 #'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
 #'   `path` is the [path_kl()] or `NULL`.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
 #'   to mixtures: their numbered statements and constants were not available and are not claimed.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
@@ -99,21 +98,18 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   }
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
-  mixture <- d$mixture
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
-  noise_level(mixture, times[length(times)], schedule)
-  start <- process_start(d$start, mixture)
-  score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
-  mixture <- in_process(mixture)
-  start_law(start, mixture, NULL, schedule, times[1])
-  run <- list(mixture = mixture, sampler = sampler, schedule = schedule, times = times,
-              start = start, score_error = score_error, n = n,
-              clock = ou_clock(times, schedule), dim = mixture_dim(mixture), experiment = d)
+  noise_level(d$mixture, times[length(times)], schedule)
+  process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
+  mixture <- process$mixture
+  start_law(process$start, mixture, NULL, schedule, times[1])
+  run <- c(unclass(process), list(process = process, experiment = d, n = n,
+                                  clock = ou_clock(times, schedule), dim = mixture_dim(mixture)))
   run$lipschitz <- global_lipschitz(run, lipschitz)
   run$initial <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
-                             start, n)
+                             run$start, n)
   run$square <- score_square(run)
   path <- if (sampler$stochastic && !is.null(one_score_steps(sampler, times, schedule))) {
     path_rows(run)
@@ -135,7 +131,7 @@ budget_row <- function(quantity, statement, kind, row, note = "") {
   note <- ifelse(nzchar(note) & nzchar(row$note), paste(row$note, note, sep = "; "),
                  paste0(row$note, note))
   data.frame(quantity = quantity, statement = statement, kind = kind,
-             estimate_row(row$estimate, row$se, row$method, note), stringsAsFactors = FALSE)
+             estimate_row(row$estimate, row$se, row$method, note))
 }
 
 # What is proved to be at least the error.
@@ -188,10 +184,8 @@ score_square <- function(run) {
 
 # ---- What is measured
 
-measure_error <- function(run, start = run$start, score_error = run$score_error) {
-  tryCatch(guided_error(run$mixture, sampler = run$sampler, schedule = run$schedule,
-                        horizon = run$times[1], start = start, score_error = score_error,
-                        n = run$n),
+measure_error <- function(run, ...) {
+  tryCatch(guided_error(replace(run$process, "key", list(NULL)), ..., n = run$n),
            mixguide_error = function(e) conditionMessage(e))
 }
 
@@ -214,7 +208,7 @@ both_rows <- function(rows, statement, kind, note = "") {
 flow_rows <- function(run, measure) {
   kept <- "carried to the end by the exact flow"
   rows <- both_rows(run$initial, "error of the start", "part", kept)
-  begin <- if (measure) measure_error(run, "exact")
+  begin <- if (measure) measure_error(run, start = "exact")
   if (is.null(begin) || is.character(begin)) return(list(rows = rows))
   two <- rbind(row_of(begin, "total_variation"), row_of(run$initial, "total_variation"))
   list(rows = rbind(
@@ -229,8 +223,7 @@ flow_rows <- function(run, measure) {
 path_rows <- function(run) {
   at <- information_along(run$mixture, run$times, run$schedule, run$n)
   table <- function(along) {
-    tryCatch(path_kl_table(run$mixture, run$sampler, run$schedule, run$times, run$start,
-                        run$score_error, along, run$n, at, run$experiment),
+    tryCatch(path_kl_table(run$experiment, run$process, along, run$n, at),
              mixguide_error = function(e) NULL)
   }
   grid <- table("grid")
@@ -331,10 +324,7 @@ precision_pieces <- function(mixture) {
   d <- mixture_dim(mixture)
   list(weights = mixture$weights[used], means = t(unname(mixture$means[used, , drop = FALSE])),
        values = matrix(used_values(mixture), d, length(used)),
-       vectors = lapply(used, function(k) {
-         V <- mixture$vectors
-         if (is.null(V)) diag(d) else if (length(dim(V)) == 3) matrix(V[, , k], d) else V
-       }))
+       vectors = lapply(used, component_axes, mixture = mixture))
 }
 
 # sum_i w_i ((tr P_i)^2 + 3 |P_i|^2), from the eigenvalues of the P_i.

@@ -12,7 +12,7 @@ estimate_row <- function(estimate, se, method, note = "") {
   if (!all(method %in% METHODS)) {
     stop("internal error: no such method: ", toString(setdiff(method, METHODS)))
   }
-  data.frame(estimate = estimate, se = se, method = method, note = note, stringsAsFactors = FALSE)
+  data.frame(estimate = estimate, se = se, method = method, note = note)
 }
 
 unknown_row <- function(note = "") estimate_row(NA_real_, NA_real_, "unknown", note)

@@ -40,26 +40,24 @@
 fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid = "quadratic",
                           reduce = TRUE) {
   d <- as_diffusion(mixture, ..., without = "score_error")
-  mixture <- check_extent(d$mixture)
-  guidance <- d$guidance
+  units <- check_extent(d$mixture)
   schedule <- d$schedule
   check_flag(reduce, "reduce")
   nodes <- check_count(nodes, "nodes", min = 20)
   steps <- check_count(steps, "steps", min = 4)
   times <- time_grid(steps, check_horizon(d$horizon, schedule), grid, end, schedule)
   need_memory(times, schedule, "continuous time")
-  units <- mixture
+  process <- process_diffusion(d)
+  mixture <- process$mixture
+  guidance <- process$guidance
   faults <- warn_faults(if (identical(d$start, "normal")) {
-    start_fault(in_process(mixture), schedule, times[1], TRUE)
+    start_fault(mixture, schedule, times[1], TRUE)
   })
-  start <- process_start(d$start, mixture)
-  guidance <- in_process(guidance, mixture)
-  mixture <- in_process(mixture)
-  start <- start_law(start, mixture, guidance$class, schedule, times[1])
+  start <- start_law(process$start, mixture, guidance$class, schedule, times[1])
   run <- list(mixture = mixture, guidance = guidance, schedule = schedule, start = start,
               horizon = times[1], end = end, grid = grid)
   rest <- if (reduce && is_inner(guidance, mixture)) {
-    reduced_run(run, process_map(schedule, times[1], end))
+    across_reduction(run, process_map(schedule, times[1], end))
   }
   if (!is.null(rest)) {
     run$mixture <- rest$law$mixture
@@ -169,6 +167,6 @@ guided_scores <- function(run, x, t) {
   levels <- program_levels(program, run$schedule)
   plan <- list(process = run$mixture, program = program, method = "none", levels = levels)
   aim <- plan_aim(plan, run$guidance)
-  out <- core_run(score_pool(run), aim$models, aim$levels, program, nrow(x), start = x)
+  out <- core_run(core_pool(score_pool(run)), aim$models, aim$levels, program, nrow(x), start = x)
   matrix(out$output, nrow(x))
 }

@@ -27,7 +27,6 @@
 #'   another branch; `pieces`, the number of monotone pieces of the map; `injective`, is `folded`
 #'   below 1e-6; `turns`, does a step have a negative slope at some start; `confidence`; and
 #'   `method`. Attribute `map` has the maps, a data frame with `strength`, `start`, `end`.
-#' @section Errors: of class `mixguide_error`.
 #' @source Derived for this package; the identity without folds is that of Wu, Chen, Li, Wang and
 #'   Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
 #' @seealso [step_condition()], whose claim "no fold" says up to which strength nothing folds.

@@ -92,7 +92,7 @@ gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 20
     data.frame(path = as.vector(row(gain)), strength = rep(eta, length(gain)),
                rival = odds$rivals[col(gain)], log_odds = as.vector(odds$at(1)),
                gain = as.vector(gain), bound_one = rep(one, length.out = length(gain)),
-               bound = rep(bound, length.out = length(gain)), stringsAsFactors = FALSE)
+               bound = rep(bound, length.out = length(gain)))
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)

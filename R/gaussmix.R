@@ -51,9 +51,6 @@
 #'   and the basis of those whose eigenvalues are equal. (Where eigenvalues differ by little more
 #'   than rounding, that of the covariance decides.)
 #'
-#' @section Errors: Of class `mixguide_error`, with a message that names the argument, and the
-#'   component for a covariance.
-#'
 #' @seealso [as_gaussmix()], [dgaussmix()], [moments()], [marginal()]
 #' @examples
 #' # Two classes in the plane; the second has two components.
@@ -308,9 +305,15 @@ component_cov <- function(mixture, k) {
 # V sqrt(Lambda): a root L of the covariance, L L'.
 component_root <- function(mixture, k) {
   values <- mixture$values[, min(k, ncol(mixture$values))]
+  component_axes(mixture, k) * rep(sqrt(values), each = length(values))
+}
+
+# The eigenvectors of a component's covariance, a column each.
+component_axes <- function(mixture, k = 1) {
   V <- mixture$vectors
-  if (length(dim(V)) == 3) V <- matrix(V[, , k], length(values))
-  if (is.null(V)) diag(sqrt(values), length(values)) else V * rep(sqrt(values), each = nrow(V))
+  if (is.null(V)) diag(mixture_dim(mixture)) else if (length(dim(V)) == 2) V else {
+    matrix(V[, , k], nrow(V))
+  }
 }
 
 # The eigenvalues of the covariances after x = a x_0 + sqrt(b2) z.

@@ -181,7 +181,7 @@ condition_holds <- function(x, tol = 1e-10) {
   pairs <- data.frame(rival = geometry$rivals[col(below)[below]],
                       other = geometry$rivals[row(below)[below]],
                       euclidean = cosine("euclidean")[below],
-                      precision = cosine("precision")[below], stringsAsFactors = FALSE)
+                      precision = cosine("precision")[below])
   for (process in c("ode", "sde")) {
     least <- rep(Inf, nrow(pairs))
     time <- rep(NA_real_, nrow(pairs))

@@ -91,7 +91,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   setups <- lapply(sweeps, attr, "setup")
   rows <- Map(function(sweep, setup, sampler) {
     data.frame(class = aim_words(setup$class), sampler = sampler, steps = length(setup$times) - 1,
-               sweep, stringsAsFactors = FALSE)
+               sweep)
   }, sweeps, setups, names(samplers)[cells$sampler])
   rows <- do.call(rbind, rows)
   rownames(rows) <- NULL
@@ -261,7 +261,7 @@ sweep_batch <- function(job, first, count) {
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))
     sums[[i]] <<- location_sums(part$x, job$weights)
     if (is.null(baseline)) baseline <<- previous <<- part$confidence
-    columns <- sweep_columns(part, baseline, previous, !is.null(plan$begin$entropy))
+    columns <- averaged_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
     tails[[i]] <<- tail_part(-part$log_confidence, job$plan$begin$n)
     if (is.null(job$weights)) return(moments_of(columns))
@@ -282,7 +282,7 @@ location_sums <- function(x, w = NULL) {
 }
 
 # What a sweep averages, for each particle; NA where it is not known.
-sweep_columns <- function(part, baseline, previous, entropy_known) {
+averaged_columns <- function(part, baseline, previous, entropy_known) {
   unknown <- rep(NA_real_, length(part$confidence))
   cbind(
     confidence = part$confidence, gain = part$confidence - baseline,
@@ -389,8 +389,7 @@ sweep_rows <- function(strength, sweep, plan, begin) {
     values <- rbind(at$estimate, at$se)
     names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))
     data.frame(strength = strength, scale = 1 + strength,
-               t(stats::setNames(c(values), names)), inverse_confidence_tail = k,
-               stringsAsFactors = FALSE)
+               t(stats::setNames(c(values), names)), inverse_confidence_tail = k)
   }, strength, sweep$moments, sweep$tails)
   rows <- do.call(rbind, unname(rows))
   if (plan$method == "none") rows[c("entropy", "entropy_se")] <- NA_real_

@@ -75,35 +75,26 @@ guided_error <- function(mixture, ..., parts = FALSE,
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")
   n <- check_count(n, "n", min = 2)
-  mixture <- d$mixture
-  guidance <- d$guidance
-  sampler <- d$sampler
-  schedule <- d$schedule
-  times <- d$times
-  start <- process_start(d$start, mixture)
-  score_error <- in_process(check_score_error(d$score_error), mixture)
-  guidance <- in_process(guidance, mixture)
-  mixture <- in_process(mixture)
-  part <- class_law(mixture, guidance$class)
-  target <- lapply(range(times), function(t) diffuse(part, t, schedule))
+  process <- process_diffusion(d)
+  part <- class_law(process$mixture, d$guidance$class)
+  target <- lapply(range(d$times), function(t) diffuse(part, t, d$schedule))
   if (is_singular(target[[1]])) {
     abort("`mixture` is singular at the end of the run; take a sampler with `end` > 0", "singular")
   }
-  error_of <- function(target, sampler, start, score_error) {
-    error_rows(target, mixture, guidance, sampler, schedule, times[1], start, score_error, method,
-               n, nodes)
+  error_of <- function(target, ...) {
+    error_rows(target, change_diffusion(process, list(...)), method, n, nodes)
   }
-  rows <- error_of(target[[1]], sampler, start, score_error)
+  rows <- error_of(target[[1]])
   if (parts) {
     rows <- list(whole = rows,
-                 initialisation = error_of(target[[2]], idle_sampler(times[1]), start, NULL),
-                 "exact start" = error_of(target[[1]], sampler, "exact", score_error),
-                 "exact start and score" = if (!is.null(score_error)) {
-                   error_of(target[[1]], sampler, "exact", NULL)
+                 initialisation = error_of(target[[2]], sampler = idle_sampler(d$horizon),
+                                           score_error = NULL),
+                 "exact start" = error_of(target[[1]], start = "exact"),
+                 "exact start and score" = if (!is.null(d$score_error)) {
+                   error_of(target[[1]], start = "exact", score_error = NULL)
                  })
     rows <- rows[lengths(rows) > 0]
-    rows <- data.frame(part = rep(names(rows), vapply(rows, nrow, 0)), do.call(rbind, unname(rows)),
-                       stringsAsFactors = FALSE)
+    rows <- data.frame(part = rep(names(rows), vapply(rows, nrow, 0)), do.call(rbind, unname(rows)))
   }
   new_table(rows, "guided_error", c(format(d$mixture), process_lines(d)), setup_of(d),
             labels = DIVERGENCES)
@@ -115,26 +106,27 @@ idle_sampler <- function(horizon) {
           grid = c(horizon, horizon / 2))
 }
 
-# The three rows of one run.
-error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, start, error, method,
-                       n, nodes) {
-  single <- mixture_size(mixture) == 1 && is.null(error) && is_inner(guidance, mixture) &&
+# The three rows of one run, of which a diffusion in the coordinates of its process tells.
+error_rows <- function(target, process, method, n, nodes) {
+  mixture <- process$mixture
+  start <- process$start
+  single <- mixture_size(mixture) == 1 && is.null(process$score_error) &&
+    is_inner(process$guidance, mixture) &&
     (is.character(start) || inherits(start, "gaussmix") && mixture_size(start) == 1)
   if (method == "auto" && single || method == "exact") {
     if (!single) {
       abort_input("method", 'other than "exact", which is for a single Gaussian and its score')
     }
-    return(gaussian_error(target, mixture, sampler, schedule, horizon, start, n))
+    return(gaussian_error(target, process, n))
   }
   if (method != "Monte Carlo") {
-    run <- law_run(mixture, guidance, sampler, schedule,
-                   sampler_times(sampler, schedule, horizon), start, nodes, error = error)
+    run <- law_run(process, nodes)
     # where steps are unstable, far out, errors are no smooth functions: close nodes
     plane <- mixture_dim(run$mixture) == 2 && !run$sampler$stochastic
     if (plane) run$reach <- 7
     if (plane && is.null(nodes)) run$nodes <- 401
     if (method == "quadrature" || run$sampler$stochastic || mixture_dim(run$mixture) <= 2) {
-      law <- run_law(run, mixture)
+      law <- law_of_run(run, mixture)
       # between the images of a grid in the plane nothing is known but by way of their starts
       if (plane && isTRUE(law$folded < 1e-9)) {
         law$density <- function(x) pull_back(run, x)$log_density
@@ -142,27 +134,24 @@ error_rows <- function(target, mixture, guidance, sampler, schedule, horizon, st
       return(law_error(law, target, n))
     }
   }
-  particle_error(target, mixture, n, guidance, sampler, schedule, horizon, start, error)
+  particle_error(target, process, n)
 }
 
 quantity_rows <- function(kl, kl_reverse, total_variation) {
   data.frame(quantity = names(DIVERGENCES), rbind(kl, kl_reverse, total_variation),
-             row.names = NULL, stringsAsFactors = FALSE)
+             row.names = NULL)
 }
 
 # Draws from both laws, the output and the target, with u = log r at each: a mean over their sum is
 # one over the draws of each, of what is bounded but for the logarithm, however far one law is from
 # the other. Where steps fold, the density that a draw carries is that of its branch alone.
-particle_error <- function(target, mixture, n, guidance, sampler, schedule, horizon, start,
-                           error) {
-  if (with_noise(sampler, error)$stochastic) {
+particle_error <- function(target, process, n) {
+  if (with_noise(process$sampler, process$score_error)$stochastic) {
     abort_input("method", 'other than "Monte Carlo" where steps draw noise: no density is known')
   }
-  run <- law_run(mixture, guidance, sampler, schedule, sampler_times(sampler, schedule, horizon),
-                 start, reduce = FALSE, error = error)
+  run <- law_run(process, reduce = FALSE)
   n <- max(ceiling(n / 2), 2)
-  output <- quiet_sample(mixture, n, guidance, sampler, schedule, horizon, start,
-                         log_density = "map", score_error = error)
+  output <- quiet_sample(replace(process, "key", list(NULL)), n, log_density = "map")
   u <- dgaussmix(output$x, target, log = TRUE) - output$log_density
   folded <- mean(output$folded)
   if (folded > 1e-3) {
@@ -289,12 +278,12 @@ rest_variation <- function(at, from, to, n) {
 }
 
 # One Gaussian: the output is another.
-gaussian_error <- function(target, mixture, sampler, schedule, horizon, start, n) {
+gaussian_error <- function(target, process, n) {
+  start <- process$start
   if (inherits(start, "gaussmix")) {
-    start <- list(mean = start$means[1, ], cov = unname(component_cov(start, 1)))
+    process$start <- list(mean = start$means[1, ], cov = unname(component_cov(start, 1)))
   }
-  output <- guided_moments(mixture, sampler = sampler, schedule = schedule,
-                           horizon = horizon, start = start)
+  output <- guided_moments(replace(process, "guidance", list(NULL)))
   mean <- unname(target$means[1, ])
   cov <- unname(component_cov(target, 1))
   # not output$kl, whose target is the law at the sampler's end: here another may be given

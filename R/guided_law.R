@@ -63,21 +63,17 @@ guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "diver
   check_flag(reduce, "reduce")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
-  mixture <- d$mixture
-  process <- in_process(mixture)
-  run <- law_run(process, in_process(d$guidance, mixture), d$sampler, d$schedule, d$times,
-                 process_start(d$start, mixture), nodes, log_density, reduce,
-                 error = in_process(check_score_error(d$score_error), mixture))
-  law <- law_from_process(run_law(run, process), mixture)
+  process <- process_diffusion(d)
+  law <- law_of_run(law_run(process, nodes, log_density, reduce), process$mixture)
+  law <- law_from_process(law, d$mixture)
   law$faults <- warn_faults(diffusion_faults(d))
   law
 }
 
 quiet_law <- function(...) without_faults(guided_law(...))
 
-
 # The law of a run, in the variables of the mixture that it was made for.
-run_law <- function(run, mixture) {
+law_of_run <- function(run, mixture) {
   guidance <- run$guidance
   schedule <- run$schedule
   times <- run$times
@@ -92,28 +88,25 @@ run_law <- function(run, mixture) {
   new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
           guidance$class, rest, law$axes, law$density,
           label = format(run$sampler), guidance = guidance, sampler = run$sampler,
-          schedule = schedule, times = times, score_error = run$error, mass = law$mass,
+          schedule = schedule, times = times, score_error = run$score_error, mass = law$mass,
           folded = law$folded, note = law$note, floor = law$floor, span = law$span,
           unsummed = law$unsummed)
 }
 
-# All that a law is computed from, in the coordinates of a reduction if there is one: then `rest` is
-# what it leaves. `visit`: see chain_law().
-law_run <- function(mixture, guidance, sampler, schedule, times, start, nodes = NULL,
-                    log_density = "map", reduce = TRUE, visit = NULL, error = NULL) {
-  check_extent(mixture)
-  start <- start_law(start, mixture, guidance$class, schedule, times[1])
-  d <- mixture_dim(mixture)
-  sampler <- with_noise(sampler, error)
-  power <- guidance_models(guidance, mixture, error$model)$power
-  # a bias has one number per coordinate, which operations for all steps at once cannot have
-  steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, power, error, d, schedule)
-  run <- list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
-              times = times, start = start, nodes = nodes, log_density = log_density,
-              steps = steps, visit = visit, error = error)
-  reduced <- if (reduce && is_inner(guidance, mixture) && is.null(error$model)) {
-    reduced_run(run, sampler_map(run))
+# All that the law of a diffusion in the coordinates of its process is computed from, in those of a
+# reduction if there is one: then `rest` is what it leaves. `visit`: see chain_law().
+law_run <- function(process, nodes = NULL, log_density = "map", reduce = TRUE, visit = NULL) {
+  run <- unclass(process)
+  mixture <- check_extent(run$mixture)
+  error <- run$score_error
+  run$start <- start_law(run$start, mixture, run$guidance$class, run$schedule, run$times[1])
+  run$sampler <- with_noise(run$sampler, error)
+  power <- guidance_models(run$guidance, mixture, error$model)$power
+  run$steps <- driven_steps(run$sampler, run$times, run$schedule, power, error,
+                            mixture_dim(mixture))
+  run[c("nodes", "log_density", "visit")] <- list(nodes, log_density, visit)
+  reduced <- if (reduce && is_inner(run$guidance, mixture) && is.null(error$model)) {
+    across_reduction(run, sampler_map(run))
   }
   if (!is.null(reduced)) {
     run$mixture <- reduced$law$mixture
@@ -159,13 +152,13 @@ start_law <- function(start, mixture, class, schedule, horizon) {
 sampler_map <- function(run) {
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
   if (is_by_coordinate(program)) return(NULL)
-  levels <- program_levels(program, run$schedule, run$error$scale)
+  levels <- program_levels(program, run$schedule, run$score_error$scale)
   function(values) affine_map(program, levels, values)
 }
 
 # What a reduction makes of a run: the mixture and the start in the coordinates of its subspace, and
 # the exact Gaussian across it. NULL if there is none.
-reduced_run <- function(run, affine) {
+across_reduction <- function(run, affine) {
   space <- if (!is.null(affine)) reduced_space(run$mixture)
   if (is.null(space)) return(NULL)
   axes <- reduced_axes(space)
@@ -187,8 +180,8 @@ is_inner <- function(guidance, mixture) {
 }
 
 # The components that a guided score is made of.
-score_pool <- function(run, rotate = TRUE) {
-  core_pool(guidance_pool(guidance_models(run$guidance, run$mixture, run$error$model)), rotate)
+score_pool <- function(run) {
+  guidance_pool(guidance_models(run$guidance, run$mixture, run$score_error$model))
 }
 
 # The directions within a reduced space and across it, in the variables of the mixture; across, the
@@ -256,8 +249,7 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
   estimate <- estimate_row(limit[, 2], abs(limit[, 2] - limit[, 1]), "quadrature")
-  new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3],
-                       stringsAsFactors = FALSE), "guided_limit",
+  new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3]), "guided_limit",
             c("of the law of the sampler, as its steps shrink", process_lines(d)),
             setup_of(d, faults = laws[[3]]$faults),
             foot = "By Richardson extrapolation; in brackets what it changes with half the steps")
@@ -321,7 +313,7 @@ push <- function(run, x, log_density = run$log_density) {
   if (log_density != "none") attr(x, "log_density") <- dgaussmix(x, run$start, log = TRUE)
   quiet_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
                schedule = run$schedule, horizon = run$times[1], start = x,
-               log_density = log_density, reduce = FALSE, score_error = run$error)
+               log_density = log_density, reduce = FALSE, score_error = run$score_error)
 }
 
 # In one dimension: nodes of no mass further out, to each side, so that the density is known where
@@ -429,74 +421,45 @@ chain_law <- function(run) {
 }
 
 # The operations cut into pieces x' = m(x) + sd z with fresh noise z: a piece ends as soon as there
-# is noise in x while no other register is alive (read before it is written again), so that the next
-# one starts from x alone. Steps without noise are part of the next piece; what comes after the last
-# noise is a piece of its own, with sd = 0. The `piece` of each operation (0: the final save), the
-# `sd` of each piece (NA: the covariance depends on x), and whether they are the steps.
+# is noise in x while no other register is alive, so that the next one starts from x alone. Steps
+# without noise are part of the next piece; what comes after the last noise is a piece of its own,
+# with sd = 0. The `piece` of each operation (0: the final save), the `sd` of each piece (NA: the
+# covariance depends on x), and whether they are the steps.
 chain_pieces <- function(program, label) {
   kind <- op_kinds(program)
-  to <- program$op["to", ] + 1L
-  from <- program$op["from", ] + 1L
-  register <- program$term["register", ] + 1L
-  linear <- kind == "linear"
-  terms <- function(i) program$op["at", i] + seq_len(program$op["n", i])
-  in_place <- op_field(kind, "to") == "change"
-  writes <- writes_register(kind)
-  noisy <- function(x) anyNA(x) || any(x != 0)
-
-  live <- logical(program$registers)
-  alone <- logical(length(kind))
-  for (i in rev(which(writes))) {
-    alone[i] <- !any(live[-1])
-    live[to[i]] <- FALSE
-    if (linear[i]) live[register[terms(i)]] <- TRUE
-    if (in_place[i]) live[to[i]] <- TRUE
-    if (kind[i] == "eval") live[from[i]] <- TRUE
-  }
-
   # how much of each noise of the piece is in each register
-  none <- rep(list(0), program$registers)
+  none <- matrix(0, program$registers, 0)
   held <- none
-  drawn <- 0
   end <- integer()
   sd <- double()
-  for (i in which(writes)) {
-    if (linear[i]) {
-      now <- double(drawn + 1)
-      for (j in terms(i)) {
-        of <- held[[register[j]]]
-        if (program$term["by_coordinate", j] == 1 && noisy(of)) {
-          abort_input("sampler", "one whose noise has single numbers as coefficients", label)
-        }
-        now[seq_along(of)] <- now[seq_along(of)] + program$coef[program$term["at", j] + 1] * of
+  for (form in program_forms(program, alone = TRUE)) {
+    noise <- form$kind == "noise"
+    column <- rbind(cbind(held, matrix(0, nrow(held), sum(noise))),
+                    matrix(0, length(noise), ncol(held) + sum(noise)))
+    for (s in seq_along(noise)) {
+      of <- weigh_rows(form$of[s, ], column)
+      noisy <- !all(of %in% 0)
+      if (noisy && form$kind[s] == "by coordinate") {
+        abort_input("sampler", "one whose noise has single numbers as coefficients", label)
       }
-    } else if (kind[i] == "noise") {
-      drawn <- drawn + 1
-      now <- c(double(drawn), 1)
-    } else if (reads_hessian(kind[i])) {
+      if (noisy && !reads_hessian(kind[form$op[s]])) abort_chain(label)
       # times a matrix that depends on where x is
-      now <- held[[to[i]]]
-      now[now != 0] <- NA
-    } else {
-      read <- if (in_place[i]) to[i] else from[i]
-      if (kind[i] != "constant" && noisy(held[[read]])) abort_chain(label)
-      now <- 0
+      column[nrow(held) + s, ] <- replace(of, is.na(of) | of != 0, NA)
+      if (noise[s]) column[nrow(held) + s, ncol(held) + sum(noise[seq_len(s)])] <- 1
     }
-    held[[to[i]]] <- now
-    if (to[i] == 1 && alone[i] && noisy(now)) {
-      end <- c(end, i)
-      sd <- c(sd, sqrt(sum(now^2)))
+    held <- weigh_rows(form$to, column)
+    if (length(form$alive) == 1 && !all(held[1, ] %in% 0)) {
+      end <- c(end, form$end)
+      sd <- c(sd, sqrt(sum(held[1, ]^2)))
       held <- none
-      drawn <- 0
     }
   }
-  after <- if (length(end)) max(end) else 0
-  if (any(which(writes) > after)) {
+  writes <- writes_register(kind)
+  if (any(which(writes) > max(0, end))) {
     end <- c(end, length(kind))
     sd <- c(sd, 0)
   }
-  piece <- findInterval(seq_along(kind), end, left.open = TRUE) + 1
-  piece[piece > length(sd)] <- length(sd)
+  piece <- pmin(findInterval(seq_along(kind), end, left.open = TRUE) + 1, length(sd))
   piece[kind == "save"] <- 0
   list(piece = piece, sd = sd, are_steps = all((piece - cumsum(kind == "end"))[writes] == 1))
 }
@@ -522,12 +485,13 @@ chain_map <- function(run, program, pieces) {
   if (still && any(reads_hessian(op_kinds(program)[pieces$piece == N]))) {
     abort_hessian(run$sampler$label)
   }
-  levels <- program_levels(program, run$schedule, run$error$scale)
-  check_levels(guidance_pool(guidance_models(run$guidance, run$mixture, run$error$model)), levels,
-               program$level_times)
-  pool <- score_pool(run, !is_by_coordinate(program))
+  levels <- program_levels(program, run$schedule, run$score_error$scale)
+  pool <- score_pool(run)
+  check_levels(pool, levels, program$level_times)
+  pool <- core_pool(pool, !is_by_coordinate(program))
   aim <- plan_aim(list(process = run$mixture, program = program, levels = levels,
-                       method = if (still) "map" else "none", wrong = run$error), run$guidance)
+                       method = if (still) "map" else "none", wrong = run$score_error),
+                  run$guidance)
   coef <- matrix(aim$levels$coef, nrow(aim$models))
   is_noise <- function(part) op_kinds(part) == "noise"
   d <- mixture_dim(run$mixture)

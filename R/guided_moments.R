@@ -41,7 +41,7 @@ guided_moments <- function(mixture, ...) {
   target <- diffuse(mixture, sampler$end, schedule)
   rotated <- !is.null(mixture$vectors)
   d <- mixture_dim(mixture)
-  V <- if (rotated) matrix(mixture$vectors, d) else diag(d)
+  V <- component_axes(mixture)
 
   steps <- sampler_program(sampler, times, schedule)
   widths <- unlist(lapply(unlist(steps, recursive = FALSE), function(op) lengths(op$coef)))
@@ -79,9 +79,51 @@ start_gaussian <- function(start, exact, noise_variance) {
 
 # A compiled program on one Gaussian, coordinate by coordinate: x at the end is gain * (x at the
 # start) + shift * mean + sqrt(variance) * z, for each of the variances `values` of the Gaussian.
-# Backward from the end: `weight[[r]]` is that of register r, as it is then, in the x of the end.
+# Backward from the end: `weight` is that of each register, as it is then, in the x of the end.
 # `score`: that of each guided score, values x scores, which is taken at `score_time`.
 affine_map <- function(program, levels, values) {
+  level <- gaussian_levels(program, levels, values)
+  kind <- op_kinds(program)
+  at <- program$op["at", ] + 1
+  n <- program$op["n", ] + 1
+  # a power is one of what guidance adds, which is nothing here
+  known <- c("eval", "noise", "linear", "product", "root", "power")
+  strange <- writes_register(kind) & !kind %in% known
+  if (any(strange)) {
+    abort_input("sampler", paste0("one without op_", kind[strange][1], "()"), kind = "program")
+  }
+  guided <- kind == "eval" & program$op["to", ] >= 0
+  guided[guided] <- program$level_of[at[guided]] == "guided"
+  score <- matrix(0, length(values), length(kind))
+  shift <- variance <- 0 * values
+  weight <- matrix(rep(1:0, c(1, program$registers - 1)), length(values), program$registers,
+                   byrow = TRUE)
+  for (form in rev(program_forms(program))) {
+    weight <- weight %*% form$to
+    for (s in rev(seq_along(form$op))) {
+      i <- form$op[s]
+      w <- weight[, nrow(form$to) + s]
+      by <- 1
+      if (form$kind[s] == "noise") variance <- variance + w^2
+      if (form$kind[s] == "by coordinate") by <- term_coefs(program, form$term[s], length(values))
+      if (form$kind[s] == "eval") {
+        by <- level$by_x[, at[i]]
+        score[, i] <- w * level$by_score[, at[i]]
+        shift <- shift + w * level$by_mean[, at[i]]
+      }
+      if (reads_hessian(kind[i])) by <- 1 + program$coef[n[i]] * level$by_x[, at[i]]
+      if (form$kind[s] == "root") by <- sqrt(pmax(by, 0))
+      weight <- weight + outer(w * by, form$of[s, ])
+    }
+    weight <- weight[, seq_len(nrow(form$to)), drop = FALSE]
+  }
+  list(gain = weight[, 1], shift = shift, variance = variance,
+       score = score[, guided, drop = FALSE], score_time = program$level_times[at[guided]])
+}
+
+# What the evaluations of a program make of one Gaussian with the variances `values`: at each level,
+# a column of these matrices, by_x x + by_mean mean, which is by_score times the score.
+gaussian_levels <- function(program, levels, values) {
   precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
   # one Gaussian has no "gain" (see guidance_models()), and so no power of it
   precision[, program$level_of != "guided"] <- 0
@@ -90,7 +132,6 @@ affine_map <- function(program, levels, values) {
                 paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],
                        " (set `end` above 0)"))
   }
-  # an evaluation is by_x x + by_mean mean
   at_level <- function(x) rep(x, each = length(values))
   scale <- at_level(if (is.null(levels$scale)) 1 + 0 * levels$a else levels$scale)
   precision <- precision * scale
@@ -111,49 +152,7 @@ affine_map <- function(program, levels, values) {
     by_x[denoised] <- (at_level(levels$a) * values * precision + rest)[denoised]
     by_mean[denoised] <- (at_level(levels$b2) * precision)[denoised]
   }
-  kind <- op_kinds(program)
-  writing <- c("eval", "noise", "linear", "product", "root")
-  # a power is one of what guidance adds, which is nothing here
-  strange <- writes_register(kind) & !kind %in% c(writing, "power")
-  if (any(strange)) {
-    abort_input("sampler", paste0("one without op_", kind[strange][1], "()"), kind = "program")
-  }
-  to <- program$op["to", ] + 1L
-  from <- program$op["from", ] + 1L
-  at <- program$op["at", ]
-  n <- program$op["n", ]
-  register <- program$term["register", ] + 1L
-  place <- program$term["at", ]
-  width <- ifelse(program$term["by_coordinate", ] == 1, length(values), 1L)
-  weight <- c(list(1 + 0 * values), rep(list(0 * values), program$registers - 1))
-  shift <- variance <- 0 * values
-  scored <- kind == "eval" & to > 0
-  scored[scored] <- program$level_of[at[scored] + 1] == "guided"
-  score <- matrix(0, length(values), length(kind))
-  for (i in rev(which(kind %in% writing & to > 0))) {
-    w <- weight[[to[i]]]
-    if (reads_hessian(kind[i])) {
-      # the derivative of the evaluation
-      by <- 1 + program$coef[n[i] + 1] * by_x[, at[i] + 1]
-      weight[[to[i]]] <- w * if (kind[i] == "product") by else sqrt(pmax(by, 0))
-      next
-    }
-    weight[[to[i]]] <- 0 * values
-    if (kind[i] == "eval") {
-      score[, i] <- w * by_score[, at[i] + 1]
-      weight[[from[i]]] <- weight[[from[i]]] + w * by_x[, at[i] + 1]
-      shift <- shift + w * by_mean[, at[i] + 1]
-    } else if (kind[i] == "noise") {
-      variance <- variance + w^2
-    } else {
-      for (j in at[i] + seq_len(n[i])) {
-        r <- register[j]
-        weight[[r]] <- weight[[r]] + w * program$coef[place[j] + seq_len(width[j])]
-      }
-    }
-  }
-  list(gain = weight[[1]], shift = shift, variance = variance,
-       score = score[, scored, drop = FALSE], score_time = program$level_times[at[scored] + 1])
+  list(by_x = by_x, by_mean = by_mean, by_score = by_score)
 }
 
 # KL of N(m1, cov) from N(m0, diag(values)), which is the first argument of the divergence.

@@ -117,9 +117,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   space <- if (reduce && !trajectory && is.null(noise)) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
-  # a bias has one number per coordinate, which operations for all steps at once cannot have
-  steps <- sampler_program(sampler, times, schedule, is.null(wrong$bias) || d == 1)
-  steps <- lapply(steps, drive_operations, guide$power, wrong, d, schedule)
+  steps <- driven_steps(sampler, times, schedule, guide$power, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
@@ -282,23 +280,14 @@ check_density_method <- function(method, sampler, begin, d, singular, power = 0,
     return(if (possible && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
-  if (sampler$stochastic) {
-    abort_input("log_density", '"none" for a stochastic sampler or a noisy score',
-                describe(method))
-  }
-  if (power != 0) {
-    abort_input("log_density", '"none" for a guidance with a power', describe(method))
-  }
-  if (hessian) {
-    abort_input("log_density", '"none" for a sampler that uses the derivative of the score',
-                describe(method))
-  }
-  if (!known) {
-    abort_input("log_density", '"none" for a start whose density is not known', describe(method))
-  }
-  if (method == "divergence" && !sampler$divergence) {
-    abort_input("log_density", paste('"map" or "none" for', sampler$label), describe(method))
-  }
+  wanted <- if (sampler$stochastic) '"none" for a stochastic sampler or a noisy score' else
+    if (power != 0) '"none" for a guidance with a power' else
+      if (hessian) '"none" for a sampler that uses the derivative of the score' else
+        if (!known) '"none" for a start whose density is not known' else
+          if (method == "divergence" && !sampler$divergence) {
+            paste('"map" or "none" for', sampler$label)
+          }
+  if (!is.null(wanted)) abort_input("log_density", wanted, describe(method))
   method
 }
 

@@ -255,7 +255,7 @@ as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, 
   quantiles <- t(quantile(x, c(.025, .25, .5, .75, .975)))
   colnames(quantiles) <- c("q2.5", "q25", "median", "q75", "q97.5")
   data.frame(variable = names(x$mean), mean = x$mean, mean_se = x$mean_se, sd = x$sd,
-             sd_se = x$sd_se, quantiles, row.names = row.names, stringsAsFactors = FALSE)
+             sd_se = x$sd_se, quantiles, row.names = row.names)
 }
 
 #' @export

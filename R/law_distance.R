@@ -35,7 +35,7 @@ law_distance <- function(law, target) {
             by_nodes(wasserstein(law, target))
           } else unknown_row("in one dimension only"))
   }
-  new_table(data.frame(quantity = quantities, rows, stringsAsFactors = FALSE), "estimates",
+  new_table(data.frame(quantity = quantities, rows), "estimates",
             c(paste("distances of", law$label), paste("from the target,", target$label)),
             labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))

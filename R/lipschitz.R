@@ -89,8 +89,6 @@
 #'   dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is
 #'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
 #'   times.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit; of class
-#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.
@@ -165,8 +163,7 @@ statement_row <- function(statement, lower, upper, domain, status = "bound",
                           source = "derived for this package", why = "",
                           lipschitz = max(-lower, upper)) {
   data.frame(statement = statement, lipschitz = lipschitz, lower = lower, upper = upper,
-             domain = domain, status = status, source = source, why = why,
-             stringsAsFactors = FALSE)
+             domain = domain, status = status, source = source, why = why)
 }
 
 # The components that have a weight, in their simplest form.
@@ -246,31 +243,21 @@ autoplot.lipschitz <- function(object, ...) {
   rows$role <- factor(ifelse(rows$status == "bound", "bound", "exact or found"),
                       c("exact or found", "bound"))
   several <- length(unique(rows$t)) > 1
-  reach <- range(log10(rows$lipschitz))
-  ticks <- if (diff(reach) < 3) c(outer(c(1, 2, 5), 10^(-12:12))) else 10^(-30:300)
-  margin <- if (diff(reach) < 3) .5 else .1
-  ticks <- ticks[log10(ticks) >= reach[1] - margin & log10(ticks) <= reach[2] + margin]
-  ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 10))]
-  scale <- function(which) {
-    which(breaks = log10(ticks), minor_breaks = NULL,
-          labels = format(ticks, trim = TRUE, drop0trailing = TRUE, digits = 3))
-  }
   note <- if (none) "For the whole space there is no constant"
   title <- words("Lipschitz constant of the score",
                  c(format(setup$mixture),
                    paste0(format(setup$schedule), if (!several) paste(", t =", rows$t[1]),
                           center_words(setup))), note)
   if (!several) {
-    return(ggplot(rows, aes(log10(.data$lipschitz), .data$kind, shape = .data$role)) +
-             geom_point(size = 2.5, colour = ink) + scale(scale_x_continuous) +
+    return(ggplot(rows, aes(.data$lipschitz, .data$kind, shape = .data$role)) +
+             geom_point(size = 2.5, colour = ink) + scale_x_log10() +
              scale_shape_manual(values = c("exact or found" = 19, bound = 1), name = NULL) +
              labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
   }
   bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
   named <- function(values) stats::setNames(values, lipschitz_words[present])
-  ggplot(rows, aes(.data$t, log10(.data$lipschitz), colour = .data$kind,
-                   linetype = .data$kind)) +
-    geom_line(linewidth = .8) + scale(scale_y_continuous) +
+  ggplot(rows, aes(.data$t, .data$lipschitz, colour = .data$kind, linetype = .data$kind)) +
+    geom_line(linewidth = .8) + scale_y_log10() +
     scale_colour_manual(values = named(class_palette(length(present))), name = NULL) +
     scale_linetype_manual(values = named(ifelse(bound, "22", "solid")), name = NULL) +
     labs(x = "time t", y = "constant") + look() + title
@@ -280,10 +267,8 @@ autoplot.lipschitz <- function(object, ...) {
 precisions <- function(mixture) {
   d <- mixture_dim(mixture)
   lapply(seq_len(ncol(mixture$values)), function(k) {
-    V <- mixture$vectors
-    if (is.null(V)) return(diag(1 / mixture$values[, k], d))
-    if (length(dim(V)) == 3) V <- matrix(V[, , k], d)
-    tcrossprod(V %*% diag(1 / sqrt(mixture$values[, k]), d))
+    if (is.null(mixture$vectors)) return(diag(1 / mixture$values[, k], d))
+    tcrossprod(component_axes(mixture, k) %*% diag(1 / sqrt(mixture$values[, k]), d))
   })
 }
 

@@ -82,8 +82,6 @@
 #'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
 #'   error), `"path"`, their sum; with an observation `"range"` and `"null"`, of which the bias
 #'   consists; for one without `y` `"mutual_information"`.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, such as a method that
-#'   is not a score.
 #' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
 #'   constant 1/2), also for the class and BO. The identity, and that BO is the best of the class
@@ -198,7 +196,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
 new_mismatch <- function(rows, parts, target, model, schedule, times, beta, method, n,
                          foot = "The path's divergence bounds KL(target || output)") {
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta,
-                     do.call(rbind, rows), method = method, stringsAsFactors = FALSE)
+                     do.call(rbind, rows), method = method)
   setup <- list(target = target, model = model, schedule = schedule, horizon = times[1],
                 times = times, n = if (method == "Monte Carlo") n)
   head <- c(paste("of", model), paste("target:", target),
@@ -409,7 +407,7 @@ mismatch_sums <- function(points, totals, initialisation = NULL) {
     mean <- points$mean(totals[, name])
     estimate_row(mean$estimate, mean$se, points$method)
   })
-  data.frame(quantity = parts, do.call(rbind, rows), stringsAsFactors = FALSE)
+  data.frame(quantity = parts, do.call(rbind, rows))
 }
 
 #' @rdname mismatch

@@ -26,8 +26,6 @@
 #' @param n Number of draws where quadrature is not possible.
 #' @param key Settles the draws, see [guided_sample()].
 #' @return A table of estimates ([mixguide_table]) with one row.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit; of class
-#'   `mixguide_error_singular` for a mixture without a density.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}.
 #' @seealso [mismatch()]; [impute()], which is exact.

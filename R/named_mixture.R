@@ -40,7 +40,6 @@
 #'
 #' @param name One of the names below, or nothing.
 #' @return A [gaussmix()]; without `name`, the names.
-#' @section Errors: of class `mixguide_error`, for an unknown name.
 #' @source The mixtures are this package's own. Setting: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; Liang, Shi, Song and Zhou (2024),
 #'   \doi{10.48550/arXiv.2405.16418}; Liang, Ju, Liang and Shroff (2024),

@@ -93,19 +93,14 @@ path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
   local_key(d)
   along <- check_choice(along, c("paths", "grid"), "along")
   n <- check_count(n, "n", min = 2)
-  mixture <- check_extent(d$mixture)
-  sampler <- d$sampler
-  schedule <- d$schedule
-  times <- d$times
-  if (!sampler$stochastic) {
-    abort_input("sampler", "stochastic: the paths of others have no density", sampler$label)
+  check_extent(d$mixture)
+  if (!d$sampler$stochastic) {
+    abort_input("sampler", "stochastic: the paths of others have no density", d$sampler$label)
   }
-  start <- process_start(d$start, mixture)
-  score_error <- in_process(check_score_field(d$score_error, mixture), mixture)
-  mixture <- in_process(mixture)
-  start_law(start, mixture, NULL, schedule, times[1])
-  at <- information_along(mixture, times, schedule, n)
-  path_kl_table(mixture, sampler, schedule, times, start, score_error, along, n, at, d)
+  process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
+  start_law(process$start, process$mixture, NULL, d$schedule, d$times[1])
+  at <- information_along(process$mixture, d$times, d$schedule, n)
+  path_kl_table(d, process, along, n, at)
 }
 
 # The process of the guarantees: the reverse SDE by exponential steps.
@@ -113,18 +108,21 @@ stochastic_default <- function() {
   list(sampler = sampler_exponential(200, "uniform", stochastic = TRUE))
 }
 
-# The same from what information_along() says.
-path_kl_table <- function(mixture, sampler, schedule, times, start, score_error, along, n, at,
-                          d) {
-  step <- path_steps(sampler, times, schedule, along)
+# The same of a diffusion and of what that is in its process, from what information_along() says.
+path_kl_table <- function(d, process, along, n, at) {
+  mixture <- process$mixture
+  schedule <- d$schedule
+  times <- d$times
+  step <- path_steps(d$sampler, times, schedule, along)
   dim <- mixture_dim(mixture)
   weight <- step_weights(step, along, 0, dim)
-  noisy <- step_weights(step, along, error_noise(score_error, step$t), dim)
+  noisy <- step_weights(step, along, error_noise(process$score_error, step$t), dim)
   loss <- at$loss + loss_of(weight, at)
-  error <- score_part(score_error, mixture, step$t, schedule, at$fisher, noisy, n)
+  error <- score_part(process$score_error, mixture, step$t, schedule, at$fisher, noisy, n)
   more <- loss_of(noisy, at) - loss_of(weight, at)
   error$step <- error$step + ifelse(is.nan(more), 0, more)
-  begin <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1], start, n)
+  begin <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
+                       process$start, n)
   parts <- rbind(
     row_of(begin, "kl")[ESTIMATE],
     estimate_row(sum(loss), batches_se(at, weight$fisher), at$method[1]),
@@ -133,7 +131,7 @@ path_kl_table <- function(mixture, sampler, schedule, times, start, score_error,
   # the draws of one part are not those of another
   whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
   new_table(
-    data.frame(quantity = path_parts, rbind(parts, whole), stringsAsFactors = FALSE),
+    data.frame(quantity = path_parts, rbind(parts, whole)),
     "path_kl", c(format(d$mixture), process_lines(d, "guidance"),
                  if (along == "grid") "of the states at the grid times"),
     setup_of(d, along = along), labels = c(path_kl = "path KL"),
@@ -159,8 +157,7 @@ information_along <- function(mixture, times, schedule, n) {
     h <- at$entropy + mixture_dim(mixture) * (clock - log(size2) / 2)
     shrunk <- -expm1(-2 * (clock[k] - clock[k + 1]))
     loss <- h[k] - h[k + 1] - size2[k] * at$fisher[k] * shrunk / 2
-    return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k],
-                      stringsAsFactors = FALSE))
+    return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k]))
   }
   # By draws: the integral of F, of which nothing cancels, along smooth curves through a few times.
   few <- stats::approx(seq_along(times), times, seq(1, N + 1, length.out = 41))$y
@@ -185,7 +182,7 @@ information_along <- function(mixture, times, schedule, n) {
   })
   at <- per_step(at$curvature, at$fisher)
   structure(data.frame(second_moment = second_moments(mixture, times[k], schedule), at,
-                       method = last, stringsAsFactors = FALSE), batches = batches)
+                       method = last), batches = batches)
 }
 
 # The standard error of the sum over the steps of loss + weight fisher.
@@ -371,7 +368,8 @@ start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   q <- start_law(start, mixture, NULL, schedule, horizon)
   q <- keep_components(q, q$weights > 0)
   if (mixture_size(p) == 1 && mixture_size(q) == 1) {
-    return(gaussian_error(p, p, idle_sampler(horizon), schedule, horizon, q, n))
+    return(gaussian_error(p, diffusion(p, sampler = idle_sampler(horizon), schedule = schedule,
+                                       start = q), n))
   }
   space <- if (mixture_dim(p) > 2) reduced_space(p)
   parts <- if (!is.null(space)) {

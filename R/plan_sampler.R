@@ -70,7 +70,6 @@
 #'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
 #'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
 #'   did the time run out?).
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
 #' @seealso [error_budget()], [convergence_order()].
 #' @examples
@@ -118,7 +117,7 @@ plan_sampler <- function(mixture, error = NULL, ..., measure = c("total_variatio
   ends <- if (free && "logsnr" %in% grids) plan_ends(mixture, schedule)
   job$try <- function(i, horizon, end) {
     row <- plan_one(makers[[candidates$sampler[i]]], candidates$grid[i], horizon, end, job)
-    data.frame(candidates[i, , drop = FALSE], row, candidate = i, stringsAsFactors = FALSE)
+    data.frame(candidates[i, , drop = FALSE], row, candidate = i)
   }
   tried <- plan_search(candidates, mixture, horizon, end, ends, job)
   best <- plan_final(tried, makers, job)
@@ -277,9 +276,8 @@ plan_final <- function(tried, makers, job) {
 quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error, n, nodes) {
   none <- function(condition) unknown_rows(conditionMessage(condition))
   tryCatch({
-    times <- sampler_times(sampler, schedule, horizon)
-    error_rows(target, mixture, NULL, sampler, schedule, times[1], "normal", score_error, "auto", n,
-               nodes)
+    process <- diffusion(mixture, NULL, sampler, schedule, horizon, score_error = score_error)
+    error_rows(target, process, "auto", n, nodes)
   }, warning = none, mixguide_error = none)
 }
 
@@ -504,15 +502,10 @@ autoplot.plan_sampler <- function(object, ...) {
   rows$sampler <- factor(rows$sampler, rev(unique(rows$sampler)))
   budget <- !is.null(object$budget)
   rows$shown <- pmax(if (budget) rows$error else rows$evaluations, .Machine$double.xmin)
-  ticks <- if (budget) c(outer(c(1, 2, 5), 10^(-20:3))) else {
-    c(outer(c(1, 1.5, 2, 3, 5, 7), 10^(0:6)))
-  }
-  ticks <- ticks[ticks >= min(rows$shown) / 2 & ticks <= 2 * max(rows$shown)]
-  ticks <- ticks[seq(1, length(ticks), by = ceiling(length(ticks) / 10))]
-  ggplot(rows, aes(log10(.data$shown), .data$sampler, colour = .data$grid, shape = .data$grid)) +
+  ggplot(rows, aes(.data$shown, .data$sampler, colour = .data$grid, shape = .data$grid)) +
     geom_point(size = 2.6) +
     scale_colour_manual(values = class_palette(length(unique(rows$grid)))) +
-    scale_x_continuous(breaks = log10(ticks), labels = ticks, minor_breaks = NULL) +
+    scale_x_log10() +
     labs(x = if (budget) DIVERGENCES[[object$measure]] else "score evaluations", y = NULL) +
     look() + theme(legend.position = "bottom") +
     words(paste0(if (!budget) "What it takes: ", plan_words(object)),

@@ -150,7 +150,7 @@ check_sizes <- function(x, most, arg) {
 # is counted is counted in its order.
 assemble_program <- function(table, derivative = "none", scalars = operations()$scalars) {
   kind <- table$kind
-  registers <- setdiff(c("x", table$to), "")
+  registers <- setdiff(c("x", table$to, table$from, table$register), "")
   most <- operations()$registers
   if (length(registers) > most) {
     abort_input("sampler", paste("at most", most, "registers"), length(registers),
@@ -228,25 +228,15 @@ program_levels <- function(program, schedule, scale = NULL) {
   list(a = schedule$a(t), b2 = schedule$b2(t), want = want, scale = scale)
 }
 
-# For each step, the registers other than x that outlive it, as bits: those that are read after its
-# end before they are written again.
+# The numbers by which a term multiplies its register.
+term_coefs <- function(program, term, d) {
+  wide <- program$term["by_coordinate", term] == 1
+  program$coef[program$term["at", term] + seq_len(if (wide) d else 1)]
+}
+
+# For each step, the registers other than x that outlive it, as bits.
 live_registers <- function(op, term) {
-  kind <- op_kinds(list(op = op))
-  is <- function(field, what) which(op_field(kind, field) %in% what)
-  changed <- is("to", "change")
-  from <- is("from", c("read", "point"))
-  linear <- is("at", "terms")
-  read <- c(op["to", changed], op["from", from], term["register", ])
-  read_at <- c(changed, from, rep(linear, op["n", linear]))
-  written_at <- is("to", c("write", "maybe"))
-  written <- op["to", written_at]
-  end <- which(kind == "end")
-  next_of <- function(at) c(sort(at), Inf)[findInterval(end, sort(at)) + 1]
-  bits <- numeric(length(end))
-  for (r in setdiff(read, 0)) {
-    at <- next_of(read_at[read == r])
-    # an operation reads before it writes
-    bits <- bits + 2^r * (at < Inf & at <= next_of(written_at[written == r]))
-  }
-  bits
+  registers <- max(op["to", ])
+  drop(alive_after(op, term, registers + 1)[op_kinds(list(op = op)) == "end", , drop = FALSE] %*%
+         2^seq_len(registers))
 }

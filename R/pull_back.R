@@ -107,13 +107,13 @@ solve_each <- function(A, b) {
 flow_back <- function(run) {
   times <- rev(run$times)
   d <- mixture_dim(run$mixture)
-  power <- guidance_models(run$guidance, run$mixture, run$error$model)$power
+  power <- guidance_models(run$guidance, run$mixture, run$score_error$model)$power
   steps <- lapply(sampler_program(sampler_rk4(), times, run$schedule, FALSE), drive_operations,
-                  power, run$error, d, run$schedule)
+                  power, run$score_error, d, run$schedule)
   program <- compile_program(steps, times, d)
-  levels <- program_levels(program, run$schedule, run$error$scale)
+  levels <- program_levels(program, run$schedule, run$score_error$scale)
   aim <- plan_aim(list(process = run$mixture, program = program, levels = levels, method = "none",
-                       wrong = run$error), run$guidance)
-  pool <- score_pool(run)
+                       wrong = run$score_error), run$guidance)
+  pool <- core_pool(score_pool(run))
   function(x) core_run(pool, aim$models, aim$levels, program, nrow(x), start = unname(x))$output
 }

@@ -34,8 +34,6 @@
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
 #'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
 #'   classes matrix whose rows sum to 1.
-#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind; of class
-#'   `mixguide_error_singular` where a covariance is singular and there is no noise.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}, for the guided score; Liang et al.
 #'   (2024), \doi{10.48550/arXiv.2405.16418}, for the diffused mixture.
 #' @examples
@@ -173,10 +171,7 @@ far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
   d <- mixture_dim(mixture)
   column <- if (ncol(mixture$values) == 1) rep(1, length(used)) else used
   variance <- a^2 * mixture$values[, column, drop = FALSE] + b2
-  frame <- function(k) {
-    V <- mixture$vectors
-    if (is.null(V)) diag(d) else if (length(dim(V)) == 2) V else matrix(V[, , used[k]], d)
-  }
+  frame <- function(k) component_axes(mixture, used[k])
   means <- a * unname(mixture$means[used, , drop = FALSE])
   constant <- log(weights) - colSums(log(variance)) / 2
   alike <- function(k, l) {

@@ -98,6 +98,13 @@ with_noise <- function(sampler, error) {
 # A standard deviation is not negative.
 error_min <- function(name) if (name == "noise") 0 else -Inf
 
+# The steps of a sampler whose score is another than the kernel's linear one. A bias has one number
+# per coordinate, which operations for all steps at once cannot have.
+driven_steps <- function(sampler, times, schedule, power, error, d) {
+  steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
+  lapply(steps, drive_operations, power, error, d, schedule)
+}
+
 # The operations of a sampler whose score is another than the kernel's linear one: each evaluation
 # s is followed by
 #   s <- s + scale |g|^p g + bias + noise z

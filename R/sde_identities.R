@@ -49,21 +49,19 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   strength <- check_strengths(strength)
   if (!is.null(n)) n <- check_count(n, "n", min = 2)
   sampler <- d$sampler
-  schedule <- d$schedule
-  horizon <- d$horizon
   if (!sampler$stochastic) abort_input("sampler", "one of the reverse SDE", sampler$label)
-  start <- check_choice(d$start, c("normal", "exact"), "start")
-  key <- run_key(d)
+  check_choice(d$start, c("normal", "exact"), "start")
+  d$key <- run_key(d)
   faults <- warn_faults(diffusion_faults(d))
-  mixture <- in_process(d$mixture)
+  process <- process_diffusion(d)
   one <- function(sampler) {
-    times <- sampler_times(sampler, schedule, horizon)
-    if (closing_time(mixture, times, schedule) > times[length(times)]) {
+    process <- change_diffusion(process, list(sampler = sampler))
+    times <- process$times
+    if (closing_time(process$mixture, times, d$schedule) > times[length(times)]) {
       abort("`mixture` has a singular covariance: stop the sampler at `end` > 0", "singular")
     }
     do.call(rbind, lapply(strength, function(eta) {
-      sides <- sde_sides(mixture, guidance(class, eta), eta, n, sampler, schedule, times, start,
-                         key)
+      sides <- sde_sides(replace(process, "guidance", list(guidance(class, eta))), eta, n)
       data.frame(strength = eta, mean_of = c("log q", "1/q"), sides)
     }))
   }
@@ -89,13 +87,16 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
 
 # Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the
 # chain at all times.
-sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, start, key) {
+sde_sides <- function(process, strength, n) {
+  mixture <- process$mixture
+  times <- process$times
+  schedule <- process$schedule
   need_memory(times, schedule, "these identities")
   weight <- grid_quadrature(times, 4) * schedule$diffusion2(times) / 2
   last <- length(times)
   begin <- end <- integral <- 0
   visit <- function(k, x, mass = NULL) {
-    at <- class_gain(mixture, guidance, x, times[k], schedule)
+    at <- class_gain(mixture, process$guidance, x, times[k], schedule)
     value <- cbind(at$log_q, exp(-at$log_q))
     rate <- cbind((1 + 2 * strength) * at$square, -2 * strength * at$square * value[, 2])
     if (!is.null(mass)) {
@@ -107,18 +108,17 @@ sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, 
     integral <<- integral + weight[k] * rate
   }
   if (is.null(n)) {
-    run <- law_run(mixture, guidance, sampler, schedule, times, start, visit = visit)
+    run <- law_run(process, visit = visit)
     mixture <- run$mixture
     chain_law(run)
   } else {
-    run <- quiet_sample(mixture, n, guidance, sampler, schedule, times[1], start,
-                        log_density = "none", trajectory = TRUE, key = key)
+    run <- quiet_sample(process, n, log_density = "none", trajectory = TRUE)
     for (k in seq_along(times)) visit(k, matrix(run$trajectory[k, , ], n))
   }
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
   if (is.null(n)) {
-    return(data.frame(sides, method = "quadrature", note = "", stringsAsFactors = FALSE))
+    return(data.frame(sides, method = "quadrature", note = ""))
   }
   # means of 1/q at the start, at the end, and of the integral, which is one of them too
   heavy <- any(vapply(list(begin, end, integral), function(side) {
@@ -133,8 +133,7 @@ sde_sides <- function(mixture, guidance, strength, n, sampler, schedule, times, 
              stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
                              paste0(names(sides)[3:5], "_se")),
              method = c("Monte Carlo", if (heavy) "unknown" else "Monte Carlo"),
-             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""),
-             stringsAsFactors = FALSE)
+             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""))
 }
 
 # log q and |g|^2 at the points x.

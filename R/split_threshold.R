@@ -56,7 +56,6 @@
 #'   of `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and
 #'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths. With
 #'   `strength` also `lyapunov`, the sum over the steps.
-#' @section Errors: Of class `mixguide_error`, for samplers of another form among others.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
 #' @seealso [strength_limit()], [bifurcation()] for a picture.

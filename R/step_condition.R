@@ -64,7 +64,6 @@
 #'   Attribute `setup` holds what it is about, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
 #'   `no fold` that each step allows.
-#' @section Errors: of class `mixguide_error`.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}, of which these are not the theorems: conditions and proofs are
 #'   derived for this package.
@@ -81,22 +80,17 @@
 step_condition <- function(mixture, ...) {
   d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
                     without = "score_error")
-  guidance <- plain_guidance(d)
-  class <- guidance$class
-  strength <- check_number(constant_strength(guidance), "strength", min = 0)
-  sampler <- d$sampler
-  schedule <- d$schedule
-  times <- d$times
+  strength <- claimed_strength(d)
   mixture <- in_process(d$mixture)
-  geometry <- step_geometry(mixture, class)
-  at <- steps_allow(geometry, sampler, times, schedule)
+  geometry <- step_geometry(mixture, d$guidance$class)
+  at <- steps_allow(geometry, d)
   rows <- do.call(rbind, lapply(claims, function(claim) {
-    allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
+    allowed <- allowed_strength(claim, geometry, d, at)
     data.frame(claim = claim, holds = if (isTRUE(strength <= allowed)) TRUE else NA,
                strength = if (is.na(allowed)) 0 else as.double(allowed), steps = NA_real_,
-               why = attr(allowed, "why"), stringsAsFactors = FALSE)
+               why = attr(allowed, "why"))
   }))
-  rows$steps <- unname(steps_needed(geometry, sampler, schedule, times[1], strength))
+  rows$steps <- unname(steps_needed(geometry, d, strength))
   new_table(rows, "step_condition", c(format(d$mixture), process_lines(d)),
             replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
             keys = "claim", methods = c(strength = "bound", steps = "bound"), body = claim_rows,
@@ -106,6 +100,11 @@ step_condition <- function(mixture, ...) {
 }
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
+
+# The strength in question, of guidance towards one class.
+claimed_strength <- function(d) {
+  check_number(constant_strength(plain_guidance(d)), "strength", min = 0)
+}
 
 # What the proofs need of class_geometry(), with columns for rows: the means (d x K) and the
 # differences D. `problem` says why nothing is proved.
@@ -135,9 +134,9 @@ step_geometry <- function(mixture, class) {
        norm2 = norm2)
 }
 
-# For each step, the strengths that it allows.
-steps_allow <- function(geometry, sampler, times, schedule) {
-  at <- if (is.null(geometry$problem)) one_score_steps(sampler, times, schedule)
+# For each step of the run `d`, the strengths that it allows.
+steps_allow <- function(geometry, d) {
+  at <- if (is.null(geometry$problem)) one_score_steps(d$sampler, d$times, d$schedule)
   if (is.null(at)) return(NULL)
   precision <- function(values) 1 / (outer(at$a^2, values) + at$b2)
   # the largest strength with strength * load <= room, none if there is no room
@@ -221,14 +220,14 @@ out_of_reach <- function(claim, geometry, sampler) {
 }
 
 # The largest strength for which a claim is guaranteed, NA if for none, with the reason.
-allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
+allowed_strength <- function(claim, geometry, d, at) {
   answer <- function(strength, ...) structure(strength, why = paste(...))
-  why <- out_of_reach(claim, geometry, sampler)
+  why <- out_of_reach(claim, geometry, d$sampler)
   if (!is.null(why)) return(answer(NA_real_, why))
   if (!length(geometry$norm2) && claim != "no fold") {
     return(answer(Inf, "there is nothing to guide away from"))
   }
-  if (claim == "confidence") return(allowed_by_weights(geometry, sampler, times, schedule))
+  if (claim == "confidence") return(allowed_by_weights(geometry, d))
   if (is.null(at)) {
     return(answer(NA_real_, "nothing is proved: a step is not alpha x + beta s + noise"))
   }
@@ -236,12 +235,14 @@ allowed_strength <- function(claim, geometry, sampler, times, schedule, at) {
   if (anyNA(strength)) return(answer(NA_real_, "not guaranteed: too long steps"))
   worst <- which.min(strength)
   if (is.infinite(strength[worst])) return(answer(Inf, "no step sets a limit"))
-  answer(strength[worst], "the step from t =", format(times[worst], digits = 3), "allows least")
+  answer(strength[worst], "the step from t =", format(d$times[worst], digits = 3), "allows least")
 }
 
 # The claim "confidence": all G^i_kj >= 0.
-allowed_by_weights <- function(geometry, sampler, times, schedule) {
-  steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
+allowed_by_weights <- function(geometry, d) {
+  times <- d$times
+  schedule <- d$schedule
+  steps <- sampler_program(d$sampler, times, schedule, one_is_enough = TRUE)
   need_memory(times, schedule, "this condition")
   program <- compile_program(steps, times, length(geometry$values))
   if (is_by_coordinate(program)) {
@@ -269,17 +270,18 @@ allowed_by_weights <- function(geometry, sampler, times, schedule) {
 
 # From how many steps, on the sampler's kind of grid, each claim is guaranteed: from the steps that
 # there are by halving or doubling, then by bisection.
-steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 1024) {
+steps_needed <- function(geometry, d, strength, most = 1024) {
+  sampler <- d$sampler
   none <- stats::setNames(rep(NA_real_, length(claims)), claims)
   if (!is.null(geometry$problem) || is.numeric(sampler$grid) || is.null(sampler$steps)) return(none)
   known <- list()
   holds <- function(claim, n) {
-    sampler$steps <- n
-    times <- sampler_times(sampler, schedule, horizon)
+    d$sampler$steps <- n
+    d$times <- sampler_times(d$sampler, d$schedule, d$horizon)
     if (claim != "confidence" && is.null(known[[paste(n)]])) {
-      known[[paste(n)]] <<- list(steps_allow(geometry, sampler, times, schedule))
+      known[[paste(n)]] <<- list(steps_allow(geometry, d))
     }
-    allowed <- allowed_strength(claim, geometry, sampler, times, schedule, known[[paste(n)]][[1]])
+    allowed <- allowed_strength(claim, geometry, d, known[[paste(n)]][[1]])
     isTRUE(strength <= allowed)
   }
   needed <- function(claim) {
@@ -287,9 +289,15 @@ steps_needed <- function(geometry, sampler, schedule, horizon, strength, most = 
     # a guarantee fails at `low` and holds at `high`
     low <- high <- sampler$steps
     if (holds(claim, high)) {
-      while (low >= 1 && holds(claim, low)) low <- floor((high <- low) / 2)
+      while (low >= 1 && holds(claim, low)) {
+        high <- low
+        low <- floor(low / 2)
+      }
     } else {
-      while (high <= most && !holds(claim, high)) high <- 2 * (low <- high)
+      while (high <= most && !holds(claim, high)) {
+        low <- high
+        high <- 2 * high
+      }
       if (high > most) return(NA_real_)
     }
     while (high - low > 1) {
@@ -328,18 +336,12 @@ capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monot
                             share = .9) {
   d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
                     without = "score_error")
-  guidance <- plain_guidance(d)
-  class <- guidance$class
-  strength <- check_number(constant_strength(guidance), "strength", min = 0)
+  strength <- claimed_strength(d)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)
-  sampler <- d$sampler
-  schedule <- d$schedule
-  times <- d$times
-  mixture <- in_process(d$mixture)
-  geometry <- step_geometry(mixture, class)
-  at <- steps_allow(geometry, sampler, times, schedule)
-  allowed <- allowed_strength(claim, geometry, sampler, times, schedule, at)
+  geometry <- step_geometry(in_process(d$mixture), d$guidance$class)
+  at <- steps_allow(geometry, d)
+  allowed <- allowed_strength(claim, geometry, d, at)
   if (is.na(allowed)) {
     abort(paste0("no strength is known to be safe for \"", claim, "\": ", attr(allowed, "why")),
           "input")
@@ -376,12 +378,10 @@ autoplot.step_condition <- function(object, ...) {
   # no steps at all where nothing is proved
   if (length(curves)) curves <- curves[is.finite(curves$strength), ]
   if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
-  ticks <- 10^(-3:9)
-  ggplot(curves, aes(.data$t, log10(.data$strength), colour = .data$claim)) +
-    geom_hline(yintercept = if (setup$strength > 0) log10(setup$strength), linetype = "22",
+  ggplot(curves, aes(.data$t, .data$strength, colour = .data$claim)) +
+    geom_hline(yintercept = if (setup$strength > 0) setup$strength, linetype = "22",
                colour = "grey50") +
-    geom_line() + geom_point(size = .8) + scale_x_reverse() +
-    scale_y_continuous(breaks = log10(ticks), labels = vapply(ticks, number, "")) +
+    geom_line() + geom_point(size = .8) + scale_x_reverse() + scale_y_log10() +
     scale_colour_manual(values = stats::setNames(class_palette(3), claims[-1]), name = "claim") +
     labs(x = "time t of the step, from noise to data", y = "largest strength") + look() +
     words("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),

@@ -1,77 +1,176 @@
-# What a step makes of its registers, read off its operations in one pass. A register is a sum of x
-# as it was, of the scores that the step takes and of the noises that it draws, each times a number:
-# a matrix with a column for each of these and a row for each of n steps that the operations may
-# stand for. An entry is NA where the register depends on that in another way.
+# What programs make of their registers, read off their operations in one pass. What form a step
+# has, where a chain can be cut and what a program makes of one Gaussian is asked of this.
+
+# The forms of a compiled program, from each cut to the next. Cuts are the ends of steps; with
+# `alone` also all places where x is written while no other register is alive.
 #
-# Of the new `x` this matrix, with its first column that of x, then `scores` and `noises` columns;
-# `eval`: the operations that take the scores; `fresh`: is each taken at x as it was; `held`: the
-# registers that hold the noises in the end, NA where nothing does.
+# A register is a sum of columns, each times a number. The first columns are the registers as they
+# were at the cut before. Then there is one for each source: a score, a noise, a constant, or a
+# register times a matrix, a power or numbers by coordinate. So nothing is left out, and the kind of
+# a source says what is not affine. Of each form
+#   end: the operation before the next cut;
+#   to: each register there, a row of these numbers;
+#   alive: the registers that are read later, x among them;
+#   op, kind: the operation of each source, and what it is ("by coordinate" for a term of a sum);
+#   of: the register that the source is made of, a row of the same numbers;
+#   term: the term of a "by coordinate".
+program_forms <- function(program, alone = FALSE) {
+  kind <- op_kinds(program)
+  to <- program$op["to", ] + 1L
+  from <- ifelse(op_field(kind, "to") == "change", to, program$op["from", ] + 1L)
+  first <- program$op["at", ]
+  n <- program$op["n", ]
+  linear <- kind == "linear"
+  made_of_nothing <- kind %in% c("noise", "constant")
+  register <- program$term["register", ] + 1L
+  coef <- program$coef[program$term["at", ] + 1]
+  by_coordinate <- program$term["by_coordinate", ] == 1
+  R <- program$registers
+  alive <- alive_after(program$op, program$term, R)
+  writes <- writes_register(kind) & to > 0
+  cuts <- kind == "end"
+  if (alone) cuts <- cuts | (writes & to == 1 & !rowSums(alive))
+  form <- function(ops, end) {
+    terms <- unlist(lapply(ops[linear[ops]], function(i) first[i] + seq_len(n[i])))
+    width <- R + sum(!linear[ops]) + sum(by_coordinate[terms])
+    held <- diag(1, R, width)
+    of <- matrix(0, width - R, width)
+    op <- term <- integer(width - R)
+    made <- 0
+    for (i in ops) {
+      value <- double(width)
+      if (linear[i]) {
+        j <- first[i] + seq_len(n[i])
+        own <- j[by_coordinate[j]]
+        j <- j[!by_coordinate[j]]
+        value <- colSums(coef[j] * held[register[j], , drop = FALSE])
+        read <- register[own]
+      } else {
+        own <- NA_integer_
+        read <- from[i]
+      }
+      for (k in seq_along(own)) {
+        made <- made + 1
+        op[made] <- i
+        term[made] <- own[k]
+        if (!made_of_nothing[i]) of[made, ] <- held[read[k], ]
+        value[R + made] <- 1
+      }
+      held[to[i], ] <- value
+    }
+    list(end = end, to = held, alive = c(1, 1 + which(alive[end, ])), op = op,
+         kind = ifelse(is.na(term), kind[op], "by coordinate"), of = of, term = term)
+  }
+  pieces <- split(which(writes), (cumsum(cuts) - cuts)[writes])
+  ends <- c(which(cuts), length(kind))[as.integer(names(pieces)) + 1]
+  unname(Map(form, pieces, ends))
+}
+
+# The registers other than x that are read after each operation before they are written again: a
+# row for each operation.
+alive_after <- function(op, term, registers) {
+  kind <- op_kinds(list(op = op))
+  is <- function(field, what) which(op_field(kind, field) %in% what)
+  changed <- is("to", "change")
+  from <- is("from", c("read", "point"))
+  other <- is("at", "read")
+  linear <- is("at", "terms")
+  read <- c(op["to", changed], op["from", from], op["at", other], term["register", ])
+  read_at <- c(changed, from, other, rep(linear, op["n", linear]))
+  written_at <- is("to", c("write", "maybe"))
+  written <- op["to", written_at]
+  next_of <- function(at) c(sort(at), Inf)[findInterval(seq_along(kind), sort(at)) + 1]
+  alive <- vapply(seq_len(registers - 1), function(r) {
+    at <- next_of(read_at[read == r])
+    # an operation reads before it writes
+    at < Inf & at <= next_of(written_at[written == r])
+  }, logical(length(kind)))
+  matrix(alive, length(kind))
+}
+
+# Sums of the rows of `x`, each times a weight; a row of weight 0 may be NA.
+weigh_rows <- function(weights, x) {
+  unknown <- is.na(x)
+  replace(weights %*% replace(x, unknown, 0), (weights != 0) %*% unknown > 0, NA)
+}
+
+# What a step makes of x, of its scores and of its noises, as numbers. An entry is NA where x
+# depends on that in another way. There is a row for each of the n steps that the operations may
+# stand for.
+#
+# Of the new `x` these numbers, with columns for x as it was, `scores` and `noises`; the time `t` of
+# each score, a column each; `fresh`: is each taken at x as it was; `held`: the registers that hold
+# the noises in the end, NA where nothing does.
 step_form <- function(ops, n = 1) {
-  kind <- vapply(ops, `[[`, "", "op")
-  scores <- sum(kind == "eval")
-  noises <- sum(kind == "noise")
-  width <- 1 + scores + noises
-  unit <- function(column) matrix(rep(seq_len(width) == column, each = n), n) + 0
-  # other numbers for each coordinate
-  smear <- function(form) replace(form, form != 0, NA)
-  # depends on what `form` depends on, and on x and scores in any way
-  blur <- function(form) {
-    form[, seq_len(1 + scores)] <- NA
-    smear(form)
-  }
-  times <- function(w, form) if (length(w) %in% c(1, n)) w * form else smear(form)
+  steps <- step_forms(list(ops), n)
+  each <- function(part) do.call(rbind, lapply(steps, `[[`, part))
+  one <- steps[[1]]
+  list(x = each("x"), scores = 1 + seq_along(one$fresh),
+       noises = 1 + length(one$fresh) + seq_along(one$held), t = each("t"),
+       fresh = colSums(!each("fresh")) == 0, held = one$held)
+}
+
+# The forms of steps, each of which has a list of operations, or of n steps that have one list.
+step_forms <- function(steps, n = 1) {
+  end <- list(new_op("end", "x", coef = list(x = 1)))
+  ops <- unlist(lapply(steps, c, end), recursive = FALSE)
+  sizes <- lengths(unlist(lapply(ops, .subset2, "coef"), recursive = FALSE))
+  table <- operation_table(ops, max(sizes), n)
+  program <- assemble_program(table)
+  lapply(program_forms(program), plain_form, program, setdiff(c("x", table$to), ""))
+}
+
+# The same of one of program_forms().
+plain_form <- function(form, program, registers) {
+  score <- form$kind == "eval"
+  noise <- form$kind == "noise"
+  level <- program$op["at", form$op[score]] + 1
+  width <- 1 + sum(score) + sum(noise)
+  unit <- function(column) as.double(seq_len(width) == column)
+  # depends on x and the scores in any way
+  blur <- function(row) replace(row, seq_len(1 + sum(score)), NA)
   # what an earlier step left knows nothing of these noises
-  value <- function(register) {
-    if (is.null(held[[register]])) blur(matrix(0, n, width)) else held[[register]]
+  R <- nrow(form$to)
+  column <- rbind(unit(1), matrix(blur(double(width)), R - 1, width, byrow = TRUE),
+                  matrix(0, length(score), width))
+  for (s in seq_along(score)) {
+    of <- drop(weigh_rows(form$of[s, ], column))
+    smeared <- replace(of, !of %in% 0, NA)
+    column[R + s, ] <- if (noise[s]) {
+      unit(1 + sum(score) + sum(noise[seq_len(s)]))
+    } else if (score[s]) {
+      now <- sum(score[seq_len(s)])
+      # the denoised point and the noise are no scores, see score_form()
+      value <- if (program$level_want[level[now]] == 0) unit(1 + now) else blur(double(width))
+      noisy <- -seq_len(1 + sum(score))
+      replace(value, noisy, smeared[noisy])
+    } else if (form$kind[s] == "by coordinate") smeared else blur(smeared)
   }
-  held <- list(x = unit(1))
-  fresh <- logical()
-  drawn <- 0
-  for (op in ops) {
-    held[[op$to]] <- switch(
-      op$op,
-      eval = {
-        at <- value(op$from)
-        fresh <- c(fresh, identical(at, unit(1)))
-        # the denoised point and the noise are no scores, see score_form()
-        form <- if (is.null(op$want)) unit(1 + length(fresh)) else blur(matrix(0, n, width))
-        noisy <- is.na(at) | at != 0
-        noisy[, seq_len(1 + scores)] <- FALSE
-        replace(form, noisy, NA)
-      },
-      noise = {
-        drawn <- drawn + 1
-        unit(1 + scores + drawn)
-      },
-      linear = Reduce(`+`, Map(times, op$coef, lapply(names(op$coef), value))),
-      constant = blur(matrix(0, n, width)),
-      blur(value(op$to))
-    )
-  }
-  holder <- function(j) {
-    of <- vapply(held, identical, NA, unit(1 + scores + j))
-    if (any(of)) names(held)[of][1] else NA_character_
-  }
-  list(x = held$x, scores = 1 + seq_len(scores), noises = 1 + scores + seq_len(noises),
-       eval = ops[kind == "eval"], fresh = fresh,
-       held = vapply(seq_len(noises), holder, ""))
+  to <- weigh_rows(form$to, column)
+  holder <- function(j) which(colSums(t(to) == unit(1 + sum(score) + j)) == width)[1]
+  list(x = to[1, ], t = program$level_times[level],
+       fresh = form$of[score, 1] == 1 & rowSums(form$of[score, , drop = FALSE] != 0) == 1,
+       held = registers[vapply(seq_len(sum(noise)), holder, 0L)])
 }
 
 # Steps of the form x' = alpha x + beta s(x, t) + sigma z: a row each, with a and b^2 at the time t
 # of the score; NULL if some are of another form.
 one_score_steps <- function(sampler, times, schedule) {
   n <- length(times) - 1
-  programs <- lapply(sampler_program(sampler, times, schedule, one_is_enough = TRUE), score_form,
-                     schedule)
-  rows <- lapply(programs, one_score_step, if (length(programs) < n) n else 1)
-  if (any(vapply(rows, is.null, NA))) return(NULL)
-  rows <- do.call(rbind, rows)
+  steps <- lapply(sampler_program(sampler, times, schedule, one_is_enough = TRUE), score_form,
+                  schedule)
+  rows <- lapply(step_forms(steps, if (length(steps) < n) n else 1), one_score_form)
+  if (any(lengths(rows) == 0)) return(NULL)
+  rows <- as.data.frame(do.call(rbind, rows))
   cbind(rows, a = schedule$a(rows$t), b2 = schedule$b2(rows$t))
 }
 
-one_score_step <- function(ops, n = 1) {
-  form <- step_form(ops, n)
+one_score_step <- function(ops) {
+  row <- one_score_form(step_forms(list(ops))[[1]])
+  if (!is.null(row)) as.list(row)
+}
+
+one_score_form <- function(form) {
   if (!identical(form$fresh, TRUE) || anyNA(form$x)) return(NULL)
-  data.frame(t = form$eval[[1]]$t, alpha = form$x[, 1], beta = form$x[, 2],
-             sigma = sqrt(rowSums(form$x[, form$noises, drop = FALSE]^2)))
+  c(t = form$t, alpha = form$x[1], beta = form$x[2], sigma = sqrt(sum(form$x[-(1:2)]^2)))
 }

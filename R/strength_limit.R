@@ -33,7 +33,6 @@
 #'   * what made it: `mixture`, `class`, `sampler`, `schedule`, `horizon`, `loss`, `n`, `key`.
 #'
 #'   `as.data.frame()` gives the path, `plot()` shows it.
-#' @section Errors: of class `mixguide_error`.
 #' @source The phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}. The
 #'   definition of the limit is this package's.
 #' @seealso [split_threshold()] for what is known in closed form; [step_condition()] for what is

@@ -64,7 +64,7 @@ new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = 
 
 # Estimates of a quantity, with a head that says of what they are.
 estimate_table <- function(quantity, rows, of) {
-  new_table(data.frame(quantity = quantity, rows, stringsAsFactors = FALSE), "estimates", of)
+  new_table(data.frame(quantity = quantity, rows), "estimates", of)
 }
 
 # The row of a quantity, as a plain data frame.
@@ -288,8 +288,7 @@ tidy.mixguide_table <- function(x, ...) {
     known <- !is.na(rows[[name]])
     data.frame(quantity = rep(name, nrow(rows)), rows[keys],
                estimate_row(as.double(rows[[name]]), ifelse(known, se, NA_real_),
-                            ifelse(known, method, "unknown"), note),
-               stringsAsFactors = FALSE)
+                            ifelse(known, method, "unknown"), note))
   })
   do.call(rbind, long)
 }
@@ -309,7 +308,7 @@ glance.mixguide_table <- function(x, ...) {
              sampler = words(setup$sampler), schedule = words(setup$schedule),
              horizon = number(setup$horizon),
              method = if (is.null(x$method)) NA_character_ else toString(unique(x$method)),
-             faults = toString(names(setup$faults)), stringsAsFactors = FALSE)
+             faults = toString(names(setup$faults)))
 }
 
 #' @rdname mixguide_table

@@ -17,7 +17,6 @@
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
 #'   the probability that it is another. Of a sample: a row per particle, with its variables,
 #'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`.
-#' @section Errors: Of class `mixguide_error`.
 #' @examplesIf requireNamespace("generics", quietly = TRUE)
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' generics::tidy(mixture)

@@ -127,3 +127,18 @@ test_that("what is not affine, or no Gaussian, is an error that names the argume
                         "mixture")
   expect_mixguide_error(conditional_moments(pair, 1, zero_shot_bo()), "observation")
 })
+
+test_that("the exact score of one Gaussian is that of its posterior, however it is asked", {
+  y <- observation(.7, H = rbind(c(1, .5)), noise = .2^2)
+  # from where the data are forgotten by the denoised point; with the noise of matched steps
+  forgotten <- schedule_ddpm(c(rep(.7, 6), .5, 0))
+  for (case in list(list(sampler_ddim(NULL), forgotten), list(sampler_ddpm(NULL), forgotten),
+                    list(sampler_ddpm(10, variance = "matched", end = .1), schedule_ou()),
+                    list(sampler_dpmpp_2m(10, end = .1), schedule_vp()))) {
+    made <- conditional_moments(pair, y, zero_shot_exact(), sampler = case[[1]],
+                                schedule = case[[2]])
+    own <- guided_moments(condition(pair, y), sampler = case[[1]], schedule = case[[2]])
+    expect_equal(made$mean, own$mean, tolerance = 1e-12)
+    expect_equal(made$cov, own$cov, tolerance = 1e-12)
+  }
+})

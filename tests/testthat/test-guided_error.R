@@ -261,8 +261,7 @@ test_that("by draws its errors are honest, and where steps fold it says unknown"
 test_that("the start that leads to a point is found, in any dimension", {
   withr::local_seed(615)
   m <- gaussmix(c(.4, .6), rbind(c(0, 1, 2), c(1, -1, 0)), list(.3, c(.5, .2, .4)))
-  run <- mixguide:::law_run(m, guidance("1", 1), sampler_ddim(20), schedule_ou(),
-                            time_grid(20, type = "uniform"), "normal", reduce = FALSE)
+  run <- mixguide:::law_run(diffusion(m, guidance("1", 1), sampler_ddim(20)), reduce = FALSE)
   out <- guided_sample(m, 200, guidance("1", 1), sampler_ddim(20), log_density = "map")
   at <- mixguide:::pull_back(run, unname(out$x))
   expect_true(all(at$found))
