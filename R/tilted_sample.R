@@ -82,7 +82,8 @@
 #'     `eta < 0`;
 #'   * `heavy`: `NULL`, or why no estimate is given;
 #'   * `history`: a data frame of the times at which it was considered whether to resample, `t`,
-#'     with `ess` and the share of the islands that were `resampled`;
+#'     with the mean effective sample size of an island, `ess`, and the share of the islands that
+#'     were `resampled` (`NULL` if exact);
 #'   * `tilt`, the strength, and `weighting`, the kind of weights.
 #' @section Errors: of class `mixguide_error`: for point masses down to `t = 0`, starts without a
 #'   density, and samplers or guidance that a kind of weights cannot follow.
@@ -167,121 +168,64 @@ log_tilt <- function(log_class, log_all, log_prior, strength) {
 
 # ---- Running
 
-# All islands, in chunks of whole ones. `nodes`: weights of a quadrature.
+# All islands. `nodes`: weights of a quadrature.
 run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL, folder = NULL) {
   n <- plan$begin$n
   N <- length(plan$times) - 1
   often <- if (resample > 0 && plan$sampler$stochastic) min(N, 50) else 1
   looks <- ceiling(N * seq_len(often) / often)
-  each <- island_size(n)
-  islands <- rep(seq_len(ceiling(n / each)), each = each, length.out = n)
-  count <- max(islands)
+  drawn <- is.null(nodes)
   job <- c(particle_job(plan, aim[c("models", "log_prior")], key),
            list(parts = weighted_parts(plan, aim, strength, kind, looks), strength = strength,
-                kind = kind, resample = resample, each = each,
-                uniforms = if (often > 1) matrix(keyed_uniforms(often * count, key), often)))
-  drawn <- is.null(nodes)
-  size <- each * max(1, floor(chunk_size(plan, is_shared(folder)) / each))
-  run <- list()
-  each_chunk(list(name = "tilt", work = island_chunk, job = job), n, size, folder = folder,
-             here = !drawn, collect = function(part, first, count) run <<- c(run, list(part)))
-  joined <- function(field) {
-    value <- lapply(run, `[[`, field)
-    if (is.matrix(value[[1]])) do.call(rbind, value) else unlist(value)
-  }
-  x <- joined("x")
-  warn_lost(sum(rowSums(!is.finite(x)) > 0), n)
-  log_w <- joined("log_w")
-  w <- relative_weights(log_w, nodes)
-  # of each look; the last knows the nodes
-  sums <- array(vapply(run, function(part) part$sums, double(3 * often)), c(3, often, length(run)))
-  ess <- c(apply(sums[, -often, , drop = FALSE], 2, merged_ess), 1 / sum(w^2))
-  again <- Reduce(`+`, lapply(run, `[[`, "again")) / count
-  log_z <- log_mean(log_w, nodes)
-  family <- if (drawn) if (any(again > 0)) islands else seq_len(n)
+                kind = kind, each = island_size(n), looks = often, resample = resample))
+  run <- run_filter("tilt", island_chunk, job, n, chunk_size(plan, is_shared(folder)),
+                    plan$times[looks + 1], folder, here = !drawn)
+  w <- relative_weights(run$log_w, nodes)
+  log_z <- log_mean(run$log_w, nodes)
+  resampled <- any(run$history$resampled > 0)
+  family <- if (drawn) if (resampled) (seq_len(n) - 1) %/% job$each + 1 else seq_len(n)
   z <- if (drawn) {
     estimate_row(log_z, families_se(w - 1 / n, family), "Monte Carlo")
   } else estimate_row(log_z, 0, "quadrature")
-  log_confidence <- joined("log_confidence")
-  ancestor <- joined("ancestor")
-  list(x = name_dims(from_process(x, plan$mixture), NULL, variable_names(plan$mixture)),
-       log_density = joined("log_tilt") - log_z - log_units(plan$mixture),
-       confidence = exp(log_confidence), log_confidence = log_confidence,
-       folded = joined("folded"), trajectory = NULL, weights = w, ess = ess[often],
-       families = if (drawn) length(unique(ancestor[w > 0])), ancestor = if (drawn) ancestor,
-       family = family, log_normaliser = z,
-       history = data.frame(t = plan$times[looks + 1], ess = ess, resampled = again))
+  list(x = name_dims(from_process(run$x, plan$mixture), NULL, variable_names(plan$mixture)),
+       log_density = run$log_tilt - log_z - log_units(plan$mixture),
+       confidence = exp(run$log_confidence), log_confidence = run$log_confidence,
+       folded = run$folded, trajectory = NULL, weights = w, ess = 1 / sum(w^2),
+       families = if (drawn) length(unique(run$ancestor[w > 0])),
+       ancestor = if (drawn) run$ancestor, family = family, log_normaliser = z,
+       history = if (drawn) run$history)
 }
 
 # Particles of an island: 16 islands, or as many as leave each 8 particles.
 island_size <- function(n) ceiling(n / max(1, min(16, n %/% 8)))
 
-# The islands of the `count` particles after the first `first`, from one look at the weights to the
-# next.
 island_chunk <- function(job, first, count) {
   plan <- plan_part(job$plan, first, count)
-  own <- first + seq_len(count)
-  islands <- split(seq_len(count), (own - 1) %/% job$each + 1)
   tilt <- function(log_p) log_tilt(log_p[[1]], log_p[[2]], job$aim$log_prior, job$strength)
-  x <- plan$begin$x
-  ancestor <- as.integer(own)
-  log_w <- 0
-  looks <- length(job$parts)
-  again <- double(looks)
-  sums <- matrix(0, 3, looks)
-  for (i in seq_len(looks)) {
+  move <- function(state, i) {
+    own <- state$own
     key <- if (i == 1) job$key else stream(job$key, "steps", i)
-    part <- run_part(plan, job$aim$models, job$parts[[i]], x, count, key, first)
-    x <- part$x
-    log_w <- log_w + part$weight
+    part <- run_part(plan, job$aim$models, job$parts[[i]], own$x, count, key, first)
+    own$x <- part$x
+    log_w <- state$log_w + part$weight
     if (i == 1) {
       log_start <- if (is.null(plan$begin$sd)) plan$begin$log_density else part$start
-      before <- tilt(part$first)
-      log_w <- log_w + before - log_start
+      own$tilt <- tilt(part$first)
+      log_w <- log_w + own$tilt - log_start
     }
-    last <- i == looks
     # what the path weights telescope to; the others integrate it
-    if (last || job$kind == "path") now <- tilt(part$closing)
-    if (job$kind == "path") {
-      log_w <- log_w + now - before
-      before <- now
+    if (i == job$looks || job$kind == "path") {
+      before <- own$tilt
+      own$tilt <- tilt(part$closing)
+      if (job$kind == "path") log_w <- log_w + own$tilt - before
     }
-    if (!all_finite(log_w)) log_w[!is.finite(log_w)] <- -Inf
-    sums[, i] <- weight_sums(log_w)
-    if (last) break
-    for (island in names(islands)) {
-      of <- islands[[island]]
-      mean <- log_mean(log_w[of])
-      share <- exp(log_w[of] - mean) / length(of)
-      # not for an island without weight, nor where all are alike
-      if (mean == -Inf || 1 / sum(share^2) >= job$resample * length(of) * (1 - 1e-9)) next
-      chosen <- of[systematic(share, job$uniforms[i, as.integer(island)])]
-      x[of, ] <- x[chosen, ]
-      ancestor[of] <- ancestor[chosen]
-      if (job$kind == "path") before[of] <- before[chosen]
-      log_w[of] <- mean
-      again[i] <- again[i] + 1
-    }
+    list(own = own, log_w = log_w, closing = part$closing, folded = part$folded)
   }
-  log_q <- pmin(job$aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
-  list(x = x, log_w = log_w, log_tilt = now, log_confidence = log_q, folded = part$folded,
-       ancestor = ancestor, sums = sums, again = again)
-}
-
-# The largest of log-weights, and the sums of the weights, relative to it, and of their squares.
-weight_sums <- function(log_w) {
-  top <- max(log_w)
-  if (top == -Inf) return(c(top, 0, 0))
-  w <- exp(log_w - top)
-  c(top, sum(w), sum(w^2))
-}
-
-# The effective sample size from such sums, a column for each chunk.
-merged_ess <- function(sums) {
-  sums <- matrix(sums, 3)
-  by <- exp(sums[1, ] - max(sums[1, ]))
-  if (anyNA(by)) return(0) # no weight is left
-  sum(by * sums[2, ])^2 / sum(by^2 * sums[3, ])
+  run <- particle_filter(list(own = list(x = plan$begin$x)), move, job, first, count)
+  own <- run$own
+  log_q <- pmin(job$aim$log_prior + (run$closing[[1]] - run$closing[[2]]), 0)
+  list(x = own$x, log_w = run$log_w, log_tilt = own$tilt, log_confidence = log_q,
+       folded = run$folded, ancestor = own$ancestor, history = run$history)
 }
 
 # Why the weights tell nothing, if so; what then is no number says it.
@@ -334,17 +278,6 @@ relative_weights <- function(log_w, nodes = NULL) {
   if (top == -Inf) abort("no particle is left that has a weight", "weights")
   w <- exp(log_w - top)
   w / sum(w)
-}
-
-# n draws in proportion to w at equal distances: u, from 0 to 1, settles them all.
-systematic <- function(w, u) {
-  n <- length(w)
-  pmin(findInterval((seq_len(n) - 1 + u) / n, cumsum(w)) + 1, max(which(w > 0)))
-}
-
-# Uniform numbers, other than what the particles meet.
-keyed_uniforms <- function(n, key) {
-  stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, stream(key, "resampling"))[, 1])
 }
 
 # ---- Programs
@@ -496,7 +429,7 @@ autoplot.tilted_sample <- function(object, variables = NULL, ...) {
   shown <- object
   if (!flat) {
     # a cloud of equal points, placed where the weights are
-    chosen <- systematic(object$weights, .5)
+    chosen <- systematic(matrix(object$weights), .5)
     shown$x <- object$x[chosen, , drop = FALSE]
     shown$confidence <- object$confidence[chosen]
   }

@@ -134,16 +134,6 @@ test_that("resampling keeps the weights right, in more dimensions and for severa
   expect_identical(nrow(run$history), 20L)
 })
 
-test_that("a systematic sample takes each particle n w times, to the next whole number", {
-  w <- c(.35, 0, .2, .05, .4)
-  for (u in c(0, .3, .999)) {
-    taken <- tabulate(systematic(w, u), 5)
-    expect_identical(sum(taken), 5L)
-    expect_true(all(abs(taken - 5 * w) < 1))
-  }
-  expect_identical(systematic(c(0, 0, 1), .999999), c(3, 3, 3))
-})
-
 test_that("strength 0 and -1 need no Feynman-Kac weights beyond the start's", {
   for (eta in c(0, -1)) {
     run <- tilted_sample(A2, 50, guidance("1", eta), sampler_em(20), start = "exact", resample = 0,
@@ -232,35 +222,4 @@ test_that("one start, or one particle, has no standard error", {
   one <- tilted_sample(named_mixture("A2"), 1, guidance("1", 2), sampler_em(5), key = c(6, 1))
   expect_identical(c(confidence(one)$se, entropy(one)$se, one$log_normaliser$se), rep(NA_real_, 3))
   expect_output(print(one), "confidence: 0.949 \\(NA\\)")
-})
-
-test_that("islands run in any chunks, here or elsewhere, and are kept", {
-  folder <- withr::local_tempdir()
-  whole <- function(...) {
-    tilted_sample(A2, 203, guidance("1", 1.5), sampler_em(30), key = c(1, 2), ...)
-  }
-  chunked <- function(...) {
-    # two islands a chunk, as if it were a long run
-    home <- asNamespace("mixguide")
-    own <- home$chunk_size
-    unlockBinding("chunk_size", home)
-    on.exit({
-      assign("chunk_size", own, home)
-      lockBinding("chunk_size", home)
-    })
-    assign("chunk_size", function(...) 30, home)
-    whole(...)
-  }
-  for (start in c("normal", "exact")) {
-    once <- whole(start = start)
-    parts <- chunked(start = start, folder = folder)
-    same <- setdiff(names(once), c("ess", "history"))
-    expect_identical(unclass(parts)[same], unclass(once)[same])
-    expect_equal(parts$history, once$history, tolerance = 1e-12)
-    expect_equal(parts$ess, once$ess, tolerance = 1e-12)
-    files <- list.files(folder)
-    expect_identical(chunked(start = start, folder = folder)$x, once$x)
-    expect_identical(list.files(folder), files)
-  }
-  expect_length(files, 2 * 8)
 })
