@@ -41,7 +41,10 @@
 #' **Standard errors** are those of a ratio of means, by the delta method (for the normalising
 #' constant on the log scale), over what is independent: the particles, or the islands if any was
 #' resampled, of which there are few, so that two standard errors cover what they should by
-#' Student's law.
+#' Student's law. With `"feynman-kac"` weights estimates have the error of the steps too: for
+#' strengths >= 0, where the normalising constant, the confidence, the entropy or a mean in
+#' `summary()` differs from what 1e4 draws or more of the class itself say, which have no such
+#' error, by more than the error of the particles, the difference is the standard error.
 #'
 #' **Heavy tails.** Guidance leads away from where the tilt has a part of its mass; the few
 #' particles that stay there then carry all the weight, and while none has, every estimate is wrong
@@ -136,14 +139,14 @@ tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "pat
   warn_faults(plan$faults)
   aim <- guidance_models(guidance, plan$process)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights, folder)
-  if (!exact) run <- judge_weights(run, plan, guidance$class, strength, kind, key)
   if (any(run$folded)) {
     warning("steps fold the map at ", format(mean(run$folded), digits = 2), " of the particles: ",
             "where several starts end they count several times; take more steps", call. = FALSE)
   }
   plan$method <- "tilt"
-  structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
-            class = object_class(c("tilted_sample", "guided_sample")))
+  run <- structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
+                   class = object_class(c("tilted_sample", "guided_sample")))
+  if (exact) run else judge_weights(run)
 }
 
 # The strength of the tilt that a guidance is to be weighted to.
@@ -229,21 +232,23 @@ island_chunk <- function(job, first, count) {
 }
 
 # Why the weights tell nothing, if so; what then is no number says it.
-judge_weights <- function(run, plan, class, strength, kind, key) {
+judge_weights <- function(run) {
   z <- run$log_normaliser
   n <- length(run$weights)
-  check <- if (strength >= 0) direct_tilt(plan, class, strength, max(n, 1e4), key)
-  q <- sample_mean(run$confidence, run$weights, run$family)
+  path <- run$weighting == "path"
+  check <- if (run$tilt >= 0) class_draws(run)
   # is it farther from what draws of the class say than both errors explain? Feynman-Kac weights
   # have the error of the steps, too
   apart <- function(row, other, most) {
     # errors from 16 islands: beyond 4 of them lies 1 run in 1000
-    far <- max(4 * sqrt(sum(row$se^2, other$se^2)), if (kind == "path") 1e-9 else most)
+    far <- max(4 * sqrt(sum(row$se^2, other$se^2)), if (path) 1e-9 else most)
     isTRUE(abs(row$estimate - other$estimate) > far)
   }
   both <- function(what, row, other) {
     paste0(what, " is ", format_estimate(row), ", by draws of the class ", format_estimate(other))
   }
+  q <- sample_mean(run$confidence, run$weights, run$family)
+  known_q <- if (!is.null(check)) sample_mean(check$confidence, check$weights, check$family)
   tail <- tail_of(log(run$weights), tail_size(n))
   run["heavy"] <- list(
     if (max(run$family) == n && is_heavy(tail, n, 1 / n)) {
@@ -252,24 +257,46 @@ judge_weights <- function(run, plan, class, strength, kind, key) {
       paste0("the normalising constant has a relative standard error of ", format(z$se, digits = 2))
     } else if (apart(z, check$log_normaliser, .15)) {
       both("the logarithm of the normalising constant", z, check$log_normaliser)
-    } else if (apart(q, check$confidence, .03)) both("the mean confidence", q, check$confidence)
+    } else if (apart(q, known_q, .03)) both("the mean confidence", q, known_q)
   )
-  run["log_normaliser_check"] <- check["log_normaliser"]
-  if (!is.null(run$heavy)) run$log_normaliser <- heavy_row()
+  run["log_normaliser_check"] <- list(check$log_normaliser)
+  run$log_normaliser <- if (is.null(run$heavy)) {
+    with_step_error(z, run, function(check) check$log_normaliser, check)
+  } else heavy_row()
   run
 }
 
-# log E[p(class | x)^strength | class] and the mean confidence of the tilt at the end of a run, by
-# draws of the class, whose weights are at most 1.
-direct_tilt <- function(plan, class, strength, n, key) {
-  law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
-  x <- keyed_draws(class_law(law, class), n, stream(key, "check"))
-  log_q <- log_class_probability(law, class)(x)
-  z <- mean_of_weights(strength * log_q)
+# Another sample of the same tilt: draws of the class, whose weights p(class | x)^eta are at most 1
+# and know no steps.
+class_draws <- function(run) {
+  n <- max(1e4, min(nrow(run$x), 1e5))
+  law <- diffuse(in_process(run$mixture), run$times[length(run$times)], run$schedule)
+  part <- class_law(law, run$guidance$class)
+  x <- unname(keyed_draws(part, n, stream(run$key, "check")))
+  log_q <- log_class_probability(law, run$guidance$class)(x)
+  z <- mean_of_weights(run$tilt * log_q)
   z$se <- z$se / z$estimate
   z$estimate <- log(z$estimate)
-  list(log_normaliser = z,
-       confidence = sample_mean(exp(log_q), relative_weights(strength * log_q), seq_len(n)))
+  own <- list(x = name_dims(from_process(x, run$mixture), NULL, variable_names(run$mixture)),
+              log_density = dgaussmix(x, part, log = TRUE) + run$tilt * log_q - z$estimate -
+                log_units(run$mixture),
+              confidence = exp(log_q), log_confidence = log_q,
+              weights = relative_weights(run$tilt * log_q), family = seq_len(n),
+              log_normaliser = z, weighting = "draws of the class")
+  run[names(own)] <- own
+  run$heavy <- run$folded <- NULL
+  run
+}
+
+# Feynman-Kac weights have the error of the steps as well: by how much an estimate differs from that
+# of the draws of the class, beyond their own error, is its standard error if that is more.
+with_step_error <- function(rows, run, estimate, check = class_draws(run)) {
+  sure <- run$weighting != "feynman-kac" || is.null(run$family) || run$tilt < 0
+  if (sure || !is.null(run$heavy)) return(rows)
+  known <- estimate(check)
+  gap2 <- (rows$estimate - known$estimate)^2 - known$se^2
+  rows$se <- sqrt(ifelse(is.na(gap2), rows$se^2, pmax(rows$se^2, gap2)))
+  rows
 }
 
 relative_weights <- function(log_w, nodes = NULL) {
@@ -378,6 +405,21 @@ step_noise <- function(ops, k) {
 
 # ---- What there is to say of it
 
+#' @export
+confidence.tilted_sample <- function(x, class = NULL, ...) {
+  with_step_error(NextMethod(), x, function(check) confidence(check, class))
+}
+
+#' @export
+summary.tilted_sample <- function(object, ...) {
+  result <- NextMethod()
+  mean_rows <- function(variables) list(estimate = variables$mean, se = variables$mean_se)
+  result$variables$mean_se <- with_step_error(mean_rows(result$variables), object, function(check) {
+    mean_rows(summary(check)$variables)
+  })$se
+  result
+}
+
 #' @rdname entropy
 #' @export
 entropy.tilted_sample <- function(x, ...) {
@@ -389,6 +431,7 @@ entropy.tilted_sample <- function(x, ...) {
     h <- replace(1 - x$log_density - row$estimate, !there, 0)
     row$se <- families_se(x$weights * h - 1 / length(h), x$family)
   }
+  row <- with_step_error(row, x, entropy)
   estimate_table("entropy", row, particle_words(x))
 }
 
