@@ -65,7 +65,6 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   times <- d$times
   check_zero_shot(method)
   check_method_sampler(method, sampler)
-  if (!identical(d$start, "normal")) abort_input("start", '"normal"', start_words(d$start))
   if (cloud && is.null(method$twist)) {
     abort_input("cloud", "FALSE for a method without particles", "TRUE")
   }
@@ -102,7 +101,7 @@ zero_shot_default <- function() {
   list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"))
 }
 
-not_zero_shot <- c("guidance", "score_error")
+not_zero_shot <- c("guidance", "score_error", "start")
 
 # A plan as of sampling_plan(), for run_particles().
 zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {

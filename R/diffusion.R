@@ -96,10 +96,11 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }
   for (part in without) {
-    if (!is.null(d[[part]])) {
-      abort_input(part, "NULL, since this analysis does not take it into account",
-                  format(d[[part]]))
-    }
+    value <- d[[part]]
+    if (is.null(value) || part == "start" && identical(value, "normal")) next
+    abort_input(part, paste0(if (part == "start") '"normal"' else "NULL",
+                             ", since this analysis does not take it into account"),
+                if (part == "start") start_words(value) else format(value)[1])
   }
   d
 }

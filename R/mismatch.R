@@ -197,7 +197,7 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
 }
 
 new_mismatch <- function(rows, parts, target, model, schedule, times, beta, method, n,
-                         foot = NULL) {
+                         foot = "The path's divergence bounds KL(target || output)") {
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta,
                      do.call(rbind, rows), method = method, stringsAsFactors = FALSE)
   setup <- list(target = target, model = model, schedule = schedule, horizon = times[1],
@@ -205,12 +205,9 @@ new_mismatch <- function(rows, parts, target, model, schedule, times, beta, meth
   head <- c(paste("of", model), paste("target:", target),
             paste0(format(schedule), ", from t = ", format(times[1]), " to ",
                    format(times[length(times)]), " in ", count_of(nrow(rows), "step")))
-  if (is.null(foot)) {
-    foot <- "Divergence of the sampler's path from that of the target, which bounds its output's"
-  }
   parts <- new_table(parts, "mismatch_parts", head, setup, foot = foot,
                      labels = c(bias = "bias (B)", range = "bias, of it range",
-                                null = "bias, of it null", path = "together"))
+                                null = "bias, of it null", path = "path, together"))
   new_table(rows, "mismatch", head, setup, keys = c("t", "t_next", "beta"), foot = foot,
             body = summary.mismatch, parts = parts)
 }
@@ -269,9 +266,11 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
     parts <- rbind(parts, about)
   }
   observation["y"] <- list(NULL)
+  foot <- if (!is.null(method) && all(frame$nu == 0)) {
+    "In continuous time B is on average at most the mutual information"
+  }
   new_mismatch(rows, parts, paste0("given ", format(observation), ", on average over y"),
-               method_label(method), schedule, times, one$beta, points$method, n,
-               "Of DDNM without noise, in continuous time, B is on average at most the information")
+               method_label(method), schedule, times, one$beta, points$method, n, foot)
 }
 
 # Points (y, x_t) under their joint law at each time, in the coordinates of the frame.

@@ -61,8 +61,8 @@
 #'   the estimate and two standard errors.
 #' @param seconds The time after which the search ends.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
-#'   `guidance`: `schedule`, `horizon` (`NULL`: chosen) and `score_error`. For `plot()`: passed
-#'   to `autoplot()`.
+#'   `guidance` or `start`: `schedule`, `horizon` (`NULL`: chosen) and `score_error`. The `sampler`
+#'   does not count. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
 #'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
@@ -85,7 +85,7 @@
 plan_sampler <- function(mixture, error = NULL, ..., measure = c("total_variation", "kl"),
                          samplers = NULL, grids = NULL, end = NULL, evaluations = NULL,
                          most = 1000, n = 2e4, seconds = 30) {
-  d <- as_diffusion(mixture, ..., without = "guidance")
+  d <- as_diffusion(mixture, ..., without = c("guidance", "start"))
   local_key(d)
   mixture <- d$mixture
   schedule <- d$schedule

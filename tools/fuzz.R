@@ -112,7 +112,13 @@ hostile_value <- function() {
 
 # A call of an exported function: its legal arguments, and in `share` of all calls hostile ones.
 export_call <- function(name = pick(exports), share = .6) {
-  formal <- formals(args(getExportedValue("mixguide", name)))
+  f <- getExportedValue("mixguide", name)
+  formal <- formals(args(f))
+  if ("as_diffusion" %in% all.names(body(f))) {
+    # what `...` passes on
+    more <- formals(getExportedValue("mixguide", "diffusion"))
+    formal <- c(formal, more[setdiff(names(more), names(formal))])
+  }
   formal <- formal[names(formal) != "..."]
   # what has no default is a symbol without a name
   required <- names(formal)[vapply(formal, function(x) is.symbol(x) && !nzchar(x), NA)]

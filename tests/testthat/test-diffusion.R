@@ -9,7 +9,7 @@ key <- c(3, 4)
 # arguments.
 asked <- function() {
   ddpm <- sampler_ddpm(NULL, end = 1, variance = "scaled")
-  y <- observation(.5, H = cbind(1), noise = .1)
+  y <- observation(.5, H = diag(1), noise = .1)
   list(
     guided_sample = list(list(m, guide, ode), n = 20),
     guided_summary = list(list(m, guide, ode), n = 20),
@@ -78,6 +78,14 @@ test_that("what an analysis cannot take into account is refused", {
   for (f in list(path_kl, error_budget, plan_sampler)) {
     expect_error(f(diffusion(m, guide, sde)), "`guidance` must be NULL", class = "mixguide_error")
   }
+  y <- observation(.5, H = diag(1), noise = .1)
+  exact <- diffusion(m, schedule = schedule_etc(20), sampler = sampler_ddpm(NULL, end = 1),
+                     start = "exact")
+  refused <- '`start` must be "normal"'
+  expect_error(plan_sampler(diffusion(m, start = "exact")), refused, class = "mixguide_error")
+  expect_error(conditional_moments(replace(exact, "mixture", list(one)), y, zero_shot_bo()),
+               refused, class = "mixguide_error")
+  expect_error(conditional_sample(exact, 5, y, zero_shot_bo()), refused, class = "mixguide_error")
   for (f in list(strength_limit, step_condition, coupled_paths)) {
     expect_mixguide_error(f(m), "guidance")
     expect_mixguide_error(f(m, guidance("a", 1) + guidance("b", 1)), "guidance")

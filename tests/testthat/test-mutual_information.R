@@ -127,7 +127,7 @@ test_that("it prints the bound, and what does not fit is an error that names the
   expect_output(print(x), "bias (B)  ", fixed = TRUE)
   expect_output(print(x), "on average over y")
   expect_output(print(x), "given x1, without noise, on average over y")
-  expect_output(print(x), "on average at most that")
+  expect_output(print(x), "on average at most the mutual information")
   expect_output(print(x[1, ]), "bias")
   expect_mixguide_error(mutual_information(1, 1), "mixture")
   expect_mixguide_error(mutual_information(bivariate(0), 3), "observation")
