@@ -385,6 +385,6 @@ check_key <- function(key) {
   if (is.null(key)) return(NULL)
   ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
     all(key >= 0 & key < 2^32 & key == floor(key))
-  if (!ok) abort_input("key", "NULL or the `key` of another run", describe(key))
+  if (!ok) abort_input("key", "NULL or two whole numbers, as the `key` of a run", describe(key))
   as.double(key)
 }

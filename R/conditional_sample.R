@@ -31,13 +31,14 @@
 #'   on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
 #'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
-#'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `ess`, a data
-#'   frame of the mean effective sample size at each time and the share of the sets that were
-#'   resampled then; of `zero_shot_tds()` also `log_evidence`: the logarithms of n estimates of the
-#'   density of `y`, without bias for the law that the unconditional steps make if they go to `t =
-#'   0`; with `cloud`, `cloud`: a list of `x`, the particles of one set after the other, and
-#'   `weights`, a column per set, of sum 1. Methods for `print`, `summary` (means and standard
-#'   deviations beside the exact ones, and `E|y - H x|^2`), `as.matrix`, `as.data.frame` and `plot`.
+#'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `history`, a data
+#'   frame of the mean effective sample size of a set, `ess`, at each time `t` and the share of the
+#'   sets that were `resampled` then; of `zero_shot_tds()` also `log_evidence`: the logarithms of n
+#'   estimates of the density of `y`, without bias for the law that the unconditional steps make if
+#'   they go to `t = 0`; with `cloud`, `cloud`: a list of `x`, the particles of one set after the
+#'   other, and `weights`, a column per set, of sum 1. Methods for `print`, `summary` (means and
+#'   standard deviations beside the exact ones, and `E|y - H x|^2`), `as.matrix`, `as.data.frame`
+#'   and `plot`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning
 #'   that counts them.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting.
@@ -191,8 +192,8 @@ print.conditional_sample <- function(x, ...) {
   line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
        format(x$times[length(x$times)]))
   if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(sample_mean(residual(x))))
-  if (!is.null(x$ess)) {
-    line("effective sample size: ", format(min(x$ess$ess), digits = 3), " of ",
+  if (!is.null(x$history)) {
+    line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
          x$method$params$particles, " on average, at its least")
   }
   print_faults(x$faults)

@@ -13,6 +13,8 @@
 #' @param class One or more classes, each of which has a row. `NULL`: of a mixture each of its
 #'   classes, otherwise the class (or the union of classes) aimed at.
 #' @param n Number of draws where quadrature is not possible (mixtures with d > 2).
+#' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
+#'   that settle them.
 #' @param ... Must be empty.
 #' @return A table of estimates ([mixguide_table]) with the columns `quantity`; `class` for a
 #'   mixture or where it was given; `strength` for a sweep; `estimate`, `se`, `method` and `note`.
@@ -35,8 +37,9 @@ no_estimate <- function(x) {
 
 #' @rdname confidence
 #' @export
-confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
+confidence.gaussmix <- function(x, class = NULL, n = 1e5, key = NULL, ...) {
   check_dots(...)
+  key <- check_key(key)
   if (is_singular(x)) {
     abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
   }
@@ -44,7 +47,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
     inside <- class_components(x, y)
     part <- class_law(x, y)
     if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
-    expectation(part, function(from) class_probability(moved(x, from), y), n, cut_at = x)
+    expectation(part, function(from) class_probability(moved(x, from), y), n, x, key)
   })
   estimate_table("confidence", rows, format(x))
 }
@@ -134,9 +137,10 @@ log_class_probability <- function(mixture, class) {
   }
 }
 
-# f of n draws, in blocks of 2^22 numbers; those of several blocks are other draws than those of one
-# call.
-mapped_draws <- function(mixture, n, f) {
+# f of n draws, in blocks of 2^22 numbers.
+mapped_draws <- function(mixture, n, f, key) {
+  key <- own_key(key)
   from <- seq(0, n - 1, by = max(1, floor(2^22 / mixture_dim(mixture))))
-  unlist(Map(function(first, last) f(rgaussmix(last - first, mixture)), from, c(from[-1], n)))
+  unlist(Map(function(first, last) f(keyed_draws(mixture, last - first, key, first)), from,
+             c(from[-1], n)))
 }

@@ -33,8 +33,9 @@
 #'   numbers, if a log-density is to be carried along).
 #' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
 #'   [score_error()].
-#' @param key `NULL`, to draw one from R's generator, or the `key` of another run, to meet the same
-#'   noise, see [guided_sample()].
+#' @param key `NULL`, to draw one from R's generator, so that [set.seed()] rules, or two whole
+#'   numbers, which settle all draws and leave R's generator alone: the `key` of another run, to
+#'   meet the same noise, see [guided_sample()]. So it is for every `key` in this package.
 #' @param object,x A diffusion.
 #' @param ... `update()`: arguments to replace; otherwise nothing.
 #' @return An object of class `diffusion`: a list of the arguments, checked, with `times`, the grid
@@ -193,7 +194,7 @@ diffusion_faults <- function(d) {
   run_faults(in_process(d$mixture), d$schedule, d$times, d$start)
 }
 
-run_key <- function(d) if (is.null(d$key)) draw_key() else d$key
+run_key <- function(d) own_key(d$key)
 
 # Guidance towards one class that is no more than a strength.
 plain_guidance <- function(d) {

@@ -33,8 +33,9 @@ entropy.default <- function(x, ...) no_estimate(x)
 
 #' @rdname entropy
 #' @export
-entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
+entropy.gaussmix <- function(x, class = NULL, n = 1e5, key = NULL, ...) {
   check_dots(...)
+  key <- check_key(key)
   x <- class_law(x, class)
   used <- which(x$weights > 0)
   if (is_singular(x)) {
@@ -48,7 +49,7 @@ entropy.gaussmix <- function(x, class = NULL, n = 1e5, ...) {
   row <- expectation(x, function(from) {
     x <- moved(x, from)
     function(z) -dgaussmix(z, x, log = TRUE)
-  }, n)
+  }, n, key = key)
   estimate_table("entropy", row, format(x))
 }
 

@@ -308,12 +308,13 @@ pushed_law <- function(run) {
        unsummed = if (is.null(note)) 0 else folded)
 }
 
-# The images of points under a deterministic sampler, with their log-densities.
+# The images of points under a deterministic sampler, which needs no key, with their log-densities.
 push <- function(run, x, log_density = run$log_density) {
   if (log_density != "none") attr(x, "log_density") <- dgaussmix(x, run$start, log = TRUE)
   quiet_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
                schedule = run$schedule, horizon = run$times[1], start = x,
-               log_density = log_density, reduce = FALSE, score_error = run$score_error)
+               log_density = log_density, reduce = FALSE, score_error = run$score_error,
+               key = c(0, 0))
 }
 
 # In one dimension: nodes of no mass further out, to each side, so that the density is known where

@@ -34,6 +34,8 @@
 #' @param m The number of imputations; 0 for the means and standard deviations alone.
 #' @param class What is known of the classes of the rows: the name of a column of `data`, or a label
 #'   per row; missing where unknown. `NULL`: nothing.
+#' @param key `NULL`, to draw one from R's generator if there is something to draw, or two whole
+#'   numbers that settle the imputations.
 #' @return An object of classes `imputed` and `imputationList`, a list of
 #'   * `imputations`: `m` tables like `data` (a tibble or a data.table stays one, a data.table
 #'     without its key; a matrix becomes a data frame), without missing cells in the variables of
@@ -69,8 +71,9 @@
 #' between <- apply(estimate, 1, var)
 #' cbind(estimate = rowMeans(estimate), se = sqrt(within + (1 + 1/5) * between))
 #' @export
-impute <- function(mixture, data, m = 5, class = NULL) {
+impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   check_mixture(mixture)
+  key <- check_key(key)
   m <- check_count(m, "m")
   if (!is.data.frame(data) && !is.matrix(data)) {
     abort_input("data", "a data frame or a matrix", describe(data))
@@ -96,7 +99,17 @@ impute <- function(mixture, data, m = 5, class = NULL) {
   some <- which(rowSums(missing) > 0)
   pattern <- vapply(some, function(i) paste(which(missing[i, ]), collapse = " "), "")
   groups <- split(some, factor(pattern, unique(pattern)))
-  parts <- lapply(groups, function(rows) impute_rows(mixture, x, prior, rows, m))
+  # a row meets the same numbers whatever else is missing elsewhere
+  drawn <- if (length(some)) seq_len(m)
+  if (length(drawn)) key <- own_key(key)
+  normal <- gaussmix(1, t(double(ncol(x) + 1)), 1)
+  noise <- lapply(drawn, function(i) {
+    unname(keyed_draws(normal, length(some), stream(key, "imputation", i)))
+  })
+  parts <- lapply(groups, function(rows) {
+    own <- match(rows, some)
+    impute_rows(mixture, x, prior, rows, lapply(noise, function(z) z[own, , drop = FALSE]))
+  })
   draws <- lapply(seq_len(m), function(i) {
     filled <- frame[columns]
     for (part in parts) {
@@ -178,7 +191,7 @@ observed_tail <- function(mixture, x, prior, groups) {
 # P(p(X) <= p(x)) for X from the mixture: of one Gaussian a chi-squared probability, exactly. Of
 # more by draws of X, spread over the tail probability of their distance from the component's mean
 # and over its logarithm, and weighted for that: tails down to 1e-13 are seen as well as the middle.
-# R's random numbers are left alone.
+# The draws are nodes of a quadrature, always the same: a row's probability depends on no key.
 density_tail <- function(law, x) {
   at <- dgaussmix(unname(x), law, log = TRUE)
   d <- mixture_dim(law)
@@ -256,8 +269,9 @@ known_classes <- function(mixture, data, class) {
 }
 
 # Rows that miss the same variables: draws (rows x variables x m), and for each cell, the rows of a
-# variable after those of the one before, the mixture that it follows, its mean and its sd.
-impute_rows <- function(mixture, x, prior, rows, m) {
+# variable after those of the one before, the mixture that it follows, its mean and its sd. `noise`:
+# for each of m imputations normals (rows x (d + 1)), the last of which choose components.
+impute_rows <- function(mixture, x, prior, rows, noise) {
   gone <- is.na(x[rows[1], ])
   K <- mixture_size(mixture)
   n <- length(rows)
@@ -267,12 +281,13 @@ impute_rows <- function(mixture, x, prior, rows, m) {
   at <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
   roots <- lapply(given$parts, function(part) symmetric_root(part$root))[rep_len(
     seq_along(given$parts), K)]
-  draws <- array(0, c(n, sum(gone), m))
-  for (i in seq_len(m)) {
-    component <- max.col(cumulate_rows(at$weights) > stats::runif(n), "first")
+  draws <- array(0, c(n, sum(gone), length(noise)))
+  for (i in seq_along(noise)) {
+    u <- stats::pnorm(noise[[i]][, length(gone) + 1])
+    component <- max.col(cumulate_rows(at$weights) > u, "first")
     for (k in unique(component)) {
       mine <- which(component == k)
-      z <- matrix(stats::rnorm(length(mine) * ncol(roots[[k]])), length(mine))
+      z <- noise[[i]][mine, which(gone), drop = FALSE]
       draws[mine, , i] <- at$means[mine, k, ] + tcrossprod(z, roots[[k]])
     }
   }

@@ -44,6 +44,8 @@
 #' @param schedule The forward process, see [schedule].
 #' @param n Number of draws where quadrature is not possible.
 #' @param quantity One or several of `"second_moment"`, `"entropy"`, `"fisher"`, `"curvature"`.
+#' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
+#'   that settle them.
 #' @return A data frame of class `information` with a row per time and columns `t`;
 #'   `second_moment`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
 #'   by its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
@@ -61,10 +63,12 @@
 #' information(named_mixture("A1"), c(0, 1, 3), quantity = "second_moment")
 #' @export
 information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
-                        quantity = c("second_moment", "entropy", "fisher", "curvature")) {
+                        quantity = c("second_moment", "entropy", "fisher", "curvature"),
+                        key = NULL) {
   check_mixture(mixture)
   t <- check_times(t, schedule)
   n <- check_count(n, "n", min = 2)
+  key <- check_key(key)
   known <- eval(formals()$quantity)
   if (!is.character(quantity) || !length(quantity)) {
     abort_input("quantity", paste("among", toString(known)), describe(quantity))
@@ -75,7 +79,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
     rows <- data.frame(moment_bounds(in_process(mixture), t, schedule), method = "exact",
                        stringsAsFactors = FALSE)
   } else {
-    all <- information_rows(mixture, t, schedule, n)
+    all <- information_rows(mixture, t, schedule, n, key)
     batches <- attr(all, "batches")
     rows <- all[sub("_se$", "", names(all)) %in% c(quantity, "method")]
   }
@@ -104,7 +108,7 @@ second_moments <- function(mixture, t, schedule, at_data = moments(mixture)$seco
 
 # All quantities of a mixture, a row per time; with the means of batches of the draws, where there
 # are draws.
-information_rows <- function(mixture, t, schedule, n) {
+information_rows <- function(mixture, t, schedule, n, key) {
   check_extent(mixture)
   for (s in t) noise_level(mixture, s, schedule)
   units <- mixture
@@ -131,8 +135,9 @@ information_rows <- function(mixture, t, schedule, n) {
     row <- if (is.null(at)) information_row(rep(0, 3), method = "exact") else node_information(at)
     if (is.null(row)) {
       if (is.null(draws)) {
-        draws <<- list(x = rgaussmix(n, inner),
-                       z = matrix(stats::rnorm(n * mixture_dim(inner)), n))
+        key <- own_key(key)
+        draws <<- list(x = unname(keyed_draws(inner, n, key)),
+                       z = fresh_normals(n, key)(mixture_dim(inner)))
       }
       row <- drawn_information(at, a[i] * draws$x + sqrt(b2[i]) * draws$z)
     }

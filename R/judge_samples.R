@@ -44,9 +44,8 @@
 #' @param level Probability of the credible intervals.
 #' @param directions Number of directions of the sliced Wasserstein distance.
 #' @param cells Number of cells, at least 4.
-#' @param key Two whole numbers that settle the runs, the exact draws and the directions. `NULL`:
-#'   drawn from R's generator for runs, see [guided_sample()], and `c(1, 0)` for given samples, of
-#'   which the judgement is a function then.
+#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the exact
+#'   draws, the directions and, for a mixture, the runs.
 #' @param methods For a mixture: a list of [zero_shot] methods; if it has names, they are shown.
 #'   `NULL`: all of them with their default settings, and 32 particles.
 #' @param n For a mixture: the number of draws, one for all or one per method.
@@ -72,9 +71,8 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
                           directions = 500, cells = 100, key = NULL, methods = NULL, n = 1000,
                           ...) {
   check_dots(..., also = c("schedule", "sampler", "horizon"))
-  key <- check_key(key)
+  key <- own_key(check_key(key))
   if (inherits(samples, c("gaussmix", "diffusion"))) {
-    if (is.null(key)) key <- draw_key()
     runs <- method_runs(samples, observation, methods, n, key, ...)
     table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"))
     table$seconds <- c(attr(runs, "seconds"), NA)
@@ -83,7 +81,6 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   }
   check_dots(...)
   if (!is.null(methods)) abort_input("methods", "NULL for given samples", describe(methods))
-  if (is.null(key)) key <- c(1, 0)
   runs <- if (is.list(samples) && is.null(class_of_run(samples)) && !is.data.frame(samples)) {
     samples
   } else list(sample = samples)

@@ -71,7 +71,8 @@
 #' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
 #'   two or three dimensions (20 without `y`).
 #' @param n Number of draws where quadrature is not possible.
-#' @param key Settles the draws, see [guided_sample()].
+#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
+#'   see [guided_sample()].
 #' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
 #'   `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of the
 #'   step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`, the
@@ -217,8 +218,7 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
   }
   times <- mismatch_times(times, schedule)
   nodes <- if (is.null(nodes)) 20 else check_count(nodes, "nodes", min = 2)
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
+  key <- own_key(check_key(key))
   frame <- observed_frame(observation, mixture)
   process <- in_process(mixture)
   inner <- turned_mixture(keep_components(process, process$weights > 0), frame)
@@ -367,8 +367,7 @@ mismatch_points <- function(target, affine, nodes, n, key) {
     return(c(rule, list(at = at, square = function(s) rowSums(s^2))))
   }
   n <- check_count(n, "n", min = 2)
-  key <- check_key(key)
-  if (is.null(key)) key <- draw_key()
+  key <- own_key(check_key(key))
   x <- unname(keyed_draws(target, n, key))
   normals <- fresh_normals(n, key)
   z <- b <- NULL

@@ -24,7 +24,8 @@
 #' @param observation What is observed: names or numbers of variables, or an [observation()], of
 #'   which only the range of `H` counts: neither `y` nor the noise.
 #' @param n Number of draws where quadrature is not possible.
-#' @param key Settles the draws, see [guided_sample()].
+#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
+#'   see [guided_sample()].
 #' @return A table of estimates ([mixguide_table]) with one row.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}.
@@ -55,13 +56,13 @@ information_of <- function(mixture, frame, n, key) {
   inside <- seq_len(frame$r)
   parts <- list(whole, marginal(whole, inside), marginal(whole, seq_len(frame$d)[-inside]))
   if (mixture_size(whole) == 1 || frame$d == 2) {
-    rows <- do.call(rbind, lapply(parts, function(part) information(part, 0, n = 2)))
+    rows <- do.call(rbind, lapply(parts, function(part) information(part, 0, n = 2, key = c(0, 0))))
     if (all(rows$method != "Monte Carlo")) {
       method <- if (all(rows$method == "exact")) "exact" else "quadrature"
       return(estimate_row(sum(c(-1, 1, 1) * rows$entropy), 0, method))
     }
   }
-  x <- keyed_draws(whole, check_count(n, "n", min = 2), if (is.null(key)) draw_key() else key)
+  x <- keyed_draws(whole, check_count(n, "n", min = 2), own_key(key))
   log_p <- Map(dgaussmix, list(x, x[, inside, drop = FALSE], x[, -inside, drop = FALSE]), parts,
                log = TRUE)
   sample_mean(log_p[[1]] - log_p[[2]] - log_p[[3]])

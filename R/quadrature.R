@@ -3,12 +3,12 @@
 # E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. `f_of`
 # returns the function in coordinates that count from a place, of an n x d matrix; in one or two
 # dimensions it may vary as fast as the components of `cut_at` do.
-expectation <- function(mixture, f_of, n, cut_at = mixture) {
+expectation <- function(mixture, f_of, n, cut_at = mixture, key = NULL) {
   d <- mixture_dim(mixture)
   if (d > 1) n <- check_count(n, "n", 2)
   in_plane <- if (d == 2) plane_expectation(mixture, f_of(0), cut_at)
   if (!is.null(in_plane)) return(in_plane)
-  if (d > 1) return(sample_mean(mapped_draws(mixture, n, f_of(0))))
+  if (d > 1) return(sample_mean(mapped_draws(mixture, n, f_of(0), key)))
   parts <- vapply(panel_nodes(cut_at), function(piece) {
     mixture <- moved(mixture, piece$from)
     sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))

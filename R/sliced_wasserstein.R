@@ -7,9 +7,8 @@
 #' @details
 #' In each direction the distance between the two empirical laws is exact, whatever their sizes and
 #' weights: the integral over `q` from 0 to 1 of the `p`-th power of the difference of the two
-#' quantile functions, which are steps. The directions are uniform on the sphere and come from the
-#' package's own generator and `key`, so that they are the same in every call and R's random numbers
-#' are left alone.
+#' quantile functions, which are steps. The directions are uniform on the sphere. With the same
+#' `key` they are the same, so that the distances of several samples can be compared.
 #'
 #' @section Two samples of one law are not at distance 0:
 #' The distance of two independent samples of the same law is the *floor* that no sampler can get
@@ -27,7 +26,8 @@
 #' @param directions Number of directions.
 #' @param p Order, at least 1.
 #' @param weights_x,weights_y `NULL`, or a weight >= 0 for each point.
-#' @param key Two whole numbers that settle the directions.
+#' @param key `NULL`, to draw one from R's generator if d > 1, or two whole numbers that settle the
+#'   directions.
 #' @param draws Are the points independent draws, in an order that means nothing?
 #' @return A table of estimates ([mixguide_table]) with one row and, besides, a column `covers`:
 #'   what the standard error is of, `"draws, directions"`, `"draws"` (d = 1), `"directions"` or
@@ -41,7 +41,7 @@
 #' sliced_wasserstein(rgaussmix(1000, m), rgaussmix(1000, diffuse(m, .5)))
 #' @export
 sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, weights_y = NULL,
-                               key = c(1, 0), draws = TRUE) {
+                               key = NULL, draws = TRUE) {
   x <- check_cloud(x, "x")
   y <- check_cloud(y, "y")
   if (ncol(x) != ncol(y)) {
@@ -58,7 +58,6 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
   wx <- check_point_weights(weights_x, nrow(x), "weights_x")
   wy <- check_point_weights(weights_y, nrow(y), "weights_y")
   key <- check_key(key)
-  if (is.null(key)) abort_input("key", "two whole numbers", "NULL")
   draws <- check_flag(draws, "draws")
   row <- distance_to(y, directions, p, key, wy, draws)(x, wx)
   estimate_table("sliced_wasserstein", row,
@@ -68,7 +67,7 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
 
 # The distance from any x to y: the projections of y are sorted once.
 distance_to <- function(y, directions, p, key, wy = NULL, draws = TRUE) {
-  u <- if (ncol(y) > 1) random_directions(ncol(y), directions, key) else matrix(1)
+  u <- if (ncol(y) > 1) random_directions(ncol(y), directions, own_key(key)) else matrix(1)
   of_y <- y %*% u
   sorted_y <- sorted_columns(of_y, wy)
   function(x, wx = NULL) {

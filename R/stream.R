@@ -15,13 +15,19 @@ STREAMS <- c(
   judge = 10, # the judgement of a run, its key
   check = 11, # an estimate that another is checked by
   multinomial = 12, # the i-th draw of who goes on, for each particle by itself
-  analysis = 13 # what an analysis draws from R's generator
+  analysis = 13, # what an analysis draws from R's generator
+  imputation = 14 # the i-th imputation, by the numbers of rows
 )
 
 # The key of the i-th stream of a purpose.
 stream <- function(key, purpose, i = 0) {
   .Call(ffi_stream, list(key = as.double(key), purpose = STREAMS[[purpose]], i = as.double(i)))
 }
+
+# The one contract of every argument `key`: one that is given settles all draws, and R's generator
+# is left as it was; NULL takes a key from R's generator, if anything is drawn, so that set.seed()
+# rules. To be called where draws are made, after check_key().
+own_key <- function(key) if (is.null(key)) draw_key() else key
 
 # What the calling function draws from R's own generator is settled by the key of its diffusion, if
 # that has one; the generator is left as it was.

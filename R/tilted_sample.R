@@ -41,7 +41,10 @@
 #' **Standard errors** are those of a ratio of means, by the delta method (for the normalising
 #' constant on the log scale), over what is independent: the particles, or the islands if any was
 #' resampled, of which there are few, so that two standard errors cover what they should by
-#' Student's law.
+#' Student's law. With `"feynman-kac"` weights estimates have the error of the steps too: for
+#' strengths >= 0, where the normalising constant, the confidence, the entropy or a mean in
+#' `summary()` differs from what 1e4 draws or more of the class itself say, which have no such
+#' error, by more than the error of the particles, the difference is the standard error.
 #'
 #' **Heavy tails.** Guidance leads away from where the tilt has a part of its mass; the few
 #' particles that stay there then carry all the weight, and while none has, every estimate is wrong
@@ -82,7 +85,8 @@
 #'     `eta < 0`;
 #'   * `heavy`: `NULL`, or why no estimate is given;
 #'   * `history`: a data frame of the times at which it was considered whether to resample, `t`,
-#'     with `ess` and the share of the islands that were `resampled`;
+#'     with the mean effective sample size of an island, `ess`, and the share of the islands that
+#'     were `resampled` (`NULL` if exact);
 #'   * `tilt`, the strength, and `weighting`, the kind of weights.
 #' @section Errors: of class `mixguide_error`: for point masses down to `t = 0`, starts without a
 #'   density, and samplers or guidance that a kind of weights cannot follow.
@@ -135,14 +139,14 @@ tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "pat
   warn_faults(plan$faults)
   aim <- guidance_models(guidance, plan$process)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights, folder)
-  if (!exact) run <- judge_weights(run, plan, guidance$class, strength, kind, key)
   if (any(run$folded)) {
     warning("steps fold the map at ", format(mean(run$folded), digits = 2), " of the particles: ",
             "where several starts end they count several times; take more steps", call. = FALSE)
   }
   plan$method <- "tilt"
-  structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
-            class = object_class(c("tilted_sample", "guided_sample")))
+  run <- structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
+                   class = object_class(c("tilted_sample", "guided_sample")))
+  if (exact) run else judge_weights(run)
 }
 
 # The strength of the tilt that a guidance is to be weighted to.
@@ -167,139 +171,84 @@ log_tilt <- function(log_class, log_all, log_prior, strength) {
 
 # ---- Running
 
-# All islands, in chunks of whole ones. `nodes`: weights of a quadrature.
+# All islands. `nodes`: weights of a quadrature.
 run_weighted <- function(plan, aim, strength, kind, resample, key, nodes = NULL, folder = NULL) {
   n <- plan$begin$n
   N <- length(plan$times) - 1
   often <- if (resample > 0 && plan$sampler$stochastic) min(N, 50) else 1
   looks <- ceiling(N * seq_len(often) / often)
-  each <- island_size(n)
-  islands <- rep(seq_len(ceiling(n / each)), each = each, length.out = n)
-  count <- max(islands)
+  drawn <- is.null(nodes)
   job <- c(particle_job(plan, aim[c("models", "log_prior")], key),
            list(parts = weighted_parts(plan, aim, strength, kind, looks), strength = strength,
-                kind = kind, resample = resample, each = each,
-                uniforms = if (often > 1) matrix(keyed_uniforms(often * count, key), often)))
-  drawn <- is.null(nodes)
-  size <- each * max(1, floor(chunk_size(plan, is_shared(folder)) / each))
-  run <- list()
-  each_chunk(list(name = "tilt", work = island_chunk, job = job), n, size, folder = folder,
-             here = !drawn, collect = function(part, first, count) run <<- c(run, list(part)))
-  joined <- function(field) {
-    value <- lapply(run, `[[`, field)
-    if (is.matrix(value[[1]])) do.call(rbind, value) else unlist(value)
-  }
-  x <- joined("x")
-  warn_lost(sum(rowSums(!is.finite(x)) > 0), n)
-  log_w <- joined("log_w")
-  w <- relative_weights(log_w, nodes)
-  # of each look; the last knows the nodes
-  sums <- array(vapply(run, function(part) part$sums, double(3 * often)), c(3, often, length(run)))
-  ess <- c(apply(sums[, -often, , drop = FALSE], 2, merged_ess), 1 / sum(w^2))
-  again <- Reduce(`+`, lapply(run, `[[`, "again")) / count
-  log_z <- log_mean(log_w, nodes)
-  family <- if (drawn) if (any(again > 0)) islands else seq_len(n)
+                kind = kind, each = island_size(n), looks = often, resample = resample))
+  run <- run_filter("tilt", island_chunk, job, n, chunk_size(plan, is_shared(folder)),
+                    plan$times[looks + 1], folder, here = !drawn)
+  w <- relative_weights(run$log_w, nodes)
+  log_z <- log_mean(run$log_w, nodes)
+  resampled <- any(run$history$resampled > 0)
+  family <- if (drawn) if (resampled) (seq_len(n) - 1) %/% job$each + 1 else seq_len(n)
   z <- if (drawn) {
     estimate_row(log_z, families_se(w - 1 / n, family), "Monte Carlo")
   } else estimate_row(log_z, 0, "quadrature")
-  log_confidence <- joined("log_confidence")
-  ancestor <- joined("ancestor")
-  list(x = name_dims(from_process(x, plan$mixture), NULL, variable_names(plan$mixture)),
-       log_density = joined("log_tilt") - log_z - log_units(plan$mixture),
-       confidence = exp(log_confidence), log_confidence = log_confidence,
-       folded = joined("folded"), trajectory = NULL, weights = w, ess = ess[often],
-       families = if (drawn) length(unique(ancestor[w > 0])), ancestor = if (drawn) ancestor,
-       family = family, log_normaliser = z,
-       history = data.frame(t = plan$times[looks + 1], ess = ess, resampled = again))
+  list(x = name_dims(from_process(run$x, plan$mixture), NULL, variable_names(plan$mixture)),
+       log_density = run$log_tilt - log_z - log_units(plan$mixture),
+       confidence = exp(run$log_confidence), log_confidence = run$log_confidence,
+       folded = run$folded, trajectory = NULL, weights = w, ess = 1 / sum(w^2),
+       families = if (drawn) length(unique(run$ancestor[w > 0])),
+       ancestor = if (drawn) run$ancestor, family = family, log_normaliser = z,
+       history = if (drawn) run$history)
 }
 
 # Particles of an island: 16 islands, or as many as leave each 8 particles.
 island_size <- function(n) ceiling(n / max(1, min(16, n %/% 8)))
 
-# The islands of the `count` particles after the first `first`, from one look at the weights to the
-# next.
 island_chunk <- function(job, first, count) {
   plan <- plan_part(job$plan, first, count)
-  own <- first + seq_len(count)
-  islands <- split(seq_len(count), (own - 1) %/% job$each + 1)
   tilt <- function(log_p) log_tilt(log_p[[1]], log_p[[2]], job$aim$log_prior, job$strength)
-  x <- plan$begin$x
-  ancestor <- as.integer(own)
-  log_w <- 0
-  looks <- length(job$parts)
-  again <- double(looks)
-  sums <- matrix(0, 3, looks)
-  for (i in seq_len(looks)) {
+  move <- function(state, i) {
+    own <- state$own
     key <- if (i == 1) job$key else stream(job$key, "steps", i)
-    part <- run_part(plan, job$aim$models, job$parts[[i]], x, count, key, first)
-    x <- part$x
-    log_w <- log_w + part$weight
+    part <- run_part(plan, job$aim$models, job$parts[[i]], own$x, count, key, first)
+    own$x <- part$x
+    log_w <- state$log_w + part$weight
     if (i == 1) {
       log_start <- if (is.null(plan$begin$sd)) plan$begin$log_density else part$start
-      before <- tilt(part$first)
-      log_w <- log_w + before - log_start
+      own$tilt <- tilt(part$first)
+      log_w <- log_w + own$tilt - log_start
     }
-    last <- i == looks
     # what the path weights telescope to; the others integrate it
-    if (last || job$kind == "path") now <- tilt(part$closing)
-    if (job$kind == "path") {
-      log_w <- log_w + now - before
-      before <- now
+    if (i == job$looks || job$kind == "path") {
+      before <- own$tilt
+      own$tilt <- tilt(part$closing)
+      if (job$kind == "path") log_w <- log_w + own$tilt - before
     }
-    if (!all_finite(log_w)) log_w[!is.finite(log_w)] <- -Inf
-    sums[, i] <- weight_sums(log_w)
-    if (last) break
-    for (island in names(islands)) {
-      of <- islands[[island]]
-      mean <- log_mean(log_w[of])
-      share <- exp(log_w[of] - mean) / length(of)
-      # not for an island without weight, nor where all are alike
-      if (mean == -Inf || 1 / sum(share^2) >= job$resample * length(of) * (1 - 1e-9)) next
-      chosen <- of[systematic(share, job$uniforms[i, as.integer(island)])]
-      x[of, ] <- x[chosen, ]
-      ancestor[of] <- ancestor[chosen]
-      if (job$kind == "path") before[of] <- before[chosen]
-      log_w[of] <- mean
-      again[i] <- again[i] + 1
-    }
+    list(own = own, log_w = log_w, closing = part$closing, folded = part$folded)
   }
-  log_q <- pmin(job$aim$log_prior + (part$closing[[1]] - part$closing[[2]]), 0)
-  list(x = x, log_w = log_w, log_tilt = now, log_confidence = log_q, folded = part$folded,
-       ancestor = ancestor, sums = sums, again = again)
-}
-
-# The largest of log-weights, and the sums of the weights, relative to it, and of their squares.
-weight_sums <- function(log_w) {
-  top <- max(log_w)
-  if (top == -Inf) return(c(top, 0, 0))
-  w <- exp(log_w - top)
-  c(top, sum(w), sum(w^2))
-}
-
-# The effective sample size from such sums, a column for each chunk.
-merged_ess <- function(sums) {
-  sums <- matrix(sums, 3)
-  by <- exp(sums[1, ] - max(sums[1, ]))
-  if (anyNA(by)) return(0) # no weight is left
-  sum(by * sums[2, ])^2 / sum(by^2 * sums[3, ])
+  run <- particle_filter(list(own = list(x = plan$begin$x)), move, job, first, count)
+  own <- run$own
+  log_q <- pmin(job$aim$log_prior + (run$closing[[1]] - run$closing[[2]]), 0)
+  list(x = own$x, log_w = run$log_w, log_tilt = own$tilt, log_confidence = log_q,
+       folded = run$folded, ancestor = own$ancestor, history = run$history)
 }
 
 # Why the weights tell nothing, if so; what then is no number says it.
-judge_weights <- function(run, plan, class, strength, kind, key) {
+judge_weights <- function(run) {
   z <- run$log_normaliser
   n <- length(run$weights)
-  check <- if (strength >= 0) direct_tilt(plan, class, strength, max(n, 1e4), key)
-  q <- sample_mean(run$confidence, run$weights, run$family)
+  path <- run$weighting == "path"
+  check <- if (run$tilt >= 0) class_draws(run)
   # is it farther from what draws of the class say than both errors explain? Feynman-Kac weights
   # have the error of the steps, too
   apart <- function(row, other, most) {
     # errors from 16 islands: beyond 4 of them lies 1 run in 1000
-    far <- max(4 * sqrt(sum(row$se^2, other$se^2)), if (kind == "path") 1e-9 else most)
+    far <- max(4 * sqrt(sum(row$se^2, other$se^2)), if (path) 1e-9 else most)
     isTRUE(abs(row$estimate - other$estimate) > far)
   }
   both <- function(what, row, other) {
     paste0(what, " is ", format_estimate(row), ", by draws of the class ", format_estimate(other))
   }
+  q <- sample_mean(run$confidence, run$weights, run$family)
+  known_q <- if (!is.null(check)) sample_mean(check$confidence, check$weights, check$family)
   tail <- tail_of(log(run$weights), tail_size(n))
   run["heavy"] <- list(
     if (max(run$family) == n && is_heavy(tail, n, 1 / n)) {
@@ -308,24 +257,46 @@ judge_weights <- function(run, plan, class, strength, kind, key) {
       paste0("the normalising constant has a relative standard error of ", format(z$se, digits = 2))
     } else if (apart(z, check$log_normaliser, .15)) {
       both("the logarithm of the normalising constant", z, check$log_normaliser)
-    } else if (apart(q, check$confidence, .03)) both("the mean confidence", q, check$confidence)
+    } else if (apart(q, known_q, .03)) both("the mean confidence", q, known_q)
   )
-  run["log_normaliser_check"] <- check["log_normaliser"]
-  if (!is.null(run$heavy)) run$log_normaliser <- heavy_row()
+  run["log_normaliser_check"] <- list(check$log_normaliser)
+  run$log_normaliser <- if (is.null(run$heavy)) {
+    with_step_error(z, run, function(check) check$log_normaliser, check)
+  } else heavy_row()
   run
 }
 
-# log E[p(class | x)^strength | class] and the mean confidence of the tilt at the end of a run, by
-# draws of the class, whose weights are at most 1.
-direct_tilt <- function(plan, class, strength, n, key) {
-  law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
-  x <- keyed_draws(class_law(law, class), n, stream(key, "check"))
-  log_q <- log_class_probability(law, class)(x)
-  z <- mean_of_weights(strength * log_q)
+# Another sample of the same tilt: draws of the class, whose weights p(class | x)^eta are at most 1
+# and know no steps.
+class_draws <- function(run) {
+  n <- max(1e4, min(nrow(run$x), 1e5))
+  law <- diffuse(in_process(run$mixture), run$times[length(run$times)], run$schedule)
+  part <- class_law(law, run$guidance$class)
+  x <- unname(keyed_draws(part, n, stream(run$key, "check")))
+  log_q <- log_class_probability(law, run$guidance$class)(x)
+  z <- mean_of_weights(run$tilt * log_q)
   z$se <- z$se / z$estimate
   z$estimate <- log(z$estimate)
-  list(log_normaliser = z,
-       confidence = sample_mean(exp(log_q), relative_weights(strength * log_q), seq_len(n)))
+  own <- list(x = name_dims(from_process(x, run$mixture), NULL, variable_names(run$mixture)),
+              log_density = dgaussmix(x, part, log = TRUE) + run$tilt * log_q - z$estimate -
+                log_units(run$mixture),
+              confidence = exp(log_q), log_confidence = log_q,
+              weights = relative_weights(run$tilt * log_q), family = seq_len(n),
+              log_normaliser = z, weighting = "draws of the class")
+  run[names(own)] <- own
+  run$heavy <- run$folded <- NULL
+  run
+}
+
+# Feynman-Kac weights have the error of the steps as well: by how much an estimate differs from that
+# of the draws of the class, beyond their own error, is its standard error if that is more.
+with_step_error <- function(rows, run, estimate, check = class_draws(run)) {
+  sure <- run$weighting != "feynman-kac" || is.null(run$family) || run$tilt < 0
+  if (sure || !is.null(run$heavy)) return(rows)
+  known <- estimate(check)
+  gap2 <- (rows$estimate - known$estimate)^2 - known$se^2
+  rows$se <- sqrt(ifelse(is.na(gap2), rows$se^2, pmax(rows$se^2, gap2)))
+  rows
 }
 
 relative_weights <- function(log_w, nodes = NULL) {
@@ -334,17 +305,6 @@ relative_weights <- function(log_w, nodes = NULL) {
   if (top == -Inf) abort("no particle is left that has a weight", "weights")
   w <- exp(log_w - top)
   w / sum(w)
-}
-
-# n draws in proportion to w at equal distances: u, from 0 to 1, settles them all.
-systematic <- function(w, u) {
-  n <- length(w)
-  pmin(findInterval((seq_len(n) - 1 + u) / n, cumsum(w)) + 1, max(which(w > 0)))
-}
-
-# Uniform numbers, other than what the particles meet.
-keyed_uniforms <- function(n, key) {
-  stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, stream(key, "resampling"))[, 1])
 }
 
 # ---- Programs
@@ -445,6 +405,21 @@ step_noise <- function(ops, k) {
 
 # ---- What there is to say of it
 
+#' @export
+confidence.tilted_sample <- function(x, class = NULL, ...) {
+  with_step_error(NextMethod(), x, function(check) confidence(check, class))
+}
+
+#' @export
+summary.tilted_sample <- function(object, ...) {
+  result <- NextMethod()
+  mean_rows <- function(variables) list(estimate = variables$mean, se = variables$mean_se)
+  result$variables$mean_se <- with_step_error(mean_rows(result$variables), object, function(check) {
+    mean_rows(summary(check)$variables)
+  })$se
+  result
+}
+
 #' @rdname entropy
 #' @export
 entropy.tilted_sample <- function(x, ...) {
@@ -456,6 +431,7 @@ entropy.tilted_sample <- function(x, ...) {
     h <- replace(1 - x$log_density - row$estimate, !there, 0)
     row$se <- families_se(x$weights * h - 1 / length(h), x$family)
   }
+  row <- with_step_error(row, x, entropy)
   estimate_table("entropy", row, particle_words(x))
 }
 
@@ -496,7 +472,7 @@ autoplot.tilted_sample <- function(object, variables = NULL, ...) {
   shown <- object
   if (!flat) {
     # a cloud of equal points, placed where the weights are
-    chosen <- systematic(object$weights, .5)
+    chosen <- systematic(matrix(object$weights), .5)
     shown$x <- object$x[chosen, , drop = FALSE]
     shown$confidence <- object$confidence[chosen]
   }

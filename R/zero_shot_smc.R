@@ -1,7 +1,7 @@
 # Particle methods: sets of particles are moved by the sampler's steps, pulled to the observation,
 # and weighted by what that changes, so that the weighted set has the conditional law. Each step is
-# one short program of the engine; weights and resampling are R's, set by set. All constants of a
-# run are data (particle_plan()), so that sets can be run in chunks and on workers.
+# one short program of the engine; particle_filter() weighs and resamples. All constants of a run
+# are data (particle_plan()), so that sets can be run in chunks and on workers.
 
 #' @rdname zero_shot
 #' @export
@@ -26,37 +26,19 @@ zero_shot_mcgdiff <- function(particles = 64, kappa = 1e-4,
 run_particle_method <- function(mixture, n, observation, method, sampler, schedule, times, key,
                                 folder = NULL, cloud = FALSE) {
   frame <- zero_shot_frame(mixture, observation, method)
-  inner <- turned_mixture(mixture, frame)
-  plan <- particle_plan(inner, n, method, frame, sampler, schedule, times)
-  plan$cloud <- cloud
-  task <- list(name = "particles", work = particle_chunk, job = list(plan = plan, key = key))
   M <- method$params$particles
-  size <- power_of_two(max(1, 2^20 / (M * frame$d)))
-  x <- matrix(0, n, frame$d)
-  log_evidence <- double(n)
-  all <- if (cloud) list(x = matrix(0, n * M, frame$d), weights = matrix(0, M, n))
-  ess <- again <- 0
-  lost <- 0
-  each_chunk(task, n, size, folder = folder, collect = function(part, first, count) {
-    rows <- first + seq_len(count)
-    x[rows, ] <<- part$x
-    log_evidence[rows] <<- part$log_evidence
-    if (cloud) {
-      all$x[first * M + seq_len(count * M), ] <<- part$cloud$x
-      all$weights[, rows] <<- part$cloud$weights
-    }
-    ess <<- ess + part$ess
-    again <<- again + part$again
-    lost <<- lost + part$lost
-  })
-  warn_lost(lost, n)
-  list(x = tcrossprod(x, frame$complete),
-       cloud = if (cloud) {
-         list(x = tcrossprod(all$x, frame$complete), weights = all$weights)
-       },
-       ess = data.frame(t = times, ess = ess / max(n, 1), resampled = again / max(n, 1)),
+  often <- identical(method$params$resampling, "every step")
+  job <- list(plan = particle_plan(turned_mixture(mixture, frame), n * M, method, frame, sampler,
+                                   schedule, times),
+              key = key, kind = method$twist, cloud = cloud, each = M, looks = length(times),
+              resample = if (often) Inf else .5, multinomial = often)
+  run <- run_filter("particles", particle_chunk, job, n * M, 2^20 / frame$d, times, folder)
+  turned_back <- function(x) tcrossprod(x, frame$complete)
+  list(x = turned_back(run$x),
+       cloud = if (cloud) list(x = turned_back(run$cloud), weights = matrix(run$weights, M)),
+       history = run$history,
        log_evidence = if (method$twist == "tds") {
-         log_evidence - sum(log(frame$scale)) + frame$log_rest
+         run$log_evidence - sum(log(frame$scale)) + frame$log_rest
        })
 }
 
@@ -80,10 +62,8 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
   check_levels(mixture, list(a = schedule$a(level_times), b2 = schedule$b2(level_times)),
                level_times)
   list(begin = list(n = n), mixture = mixture, pool = core_pool(mixture, rotate = FALSE),
-       times = times, a = a, b2 = b2, programs = programs, weights = at$weights,
-       particles = method$params$particles, r = frame$r, target = frame$target,
-       start_sd = start_sd(schedule, times[1]), kind = method$twist,
-       always = identical(method$params$resampling, "every step"))
+       times = times, a = a, b2 = b2, programs = programs, weights = at$weights, r = frame$r,
+       target = frame$target, start_sd = start_sd(schedule, times[1]))
 }
 
 # The coefficients of a step x' = alpha x + beta s + sd z from time t; `still`: sd may be 0.
@@ -165,184 +145,103 @@ mcgdiff_weights <- function(method, frame, a, b2, times) {
        weights = list(held = held, V = V, off = off, nu = frame$nu))
 }
 
-# `count` sets of particles after the first `first`.
+# Whole sets. A look at the particles also tells where they go from there.
 particle_chunk <- function(job, first, count) {
   plan <- job$plan
-  key <- job$key
-  M <- plan$particles
-  n <- count * M
-  d <- nrow(plan$pool$mean)
-  last <- length(plan$times)
-  uniform <- function(i) {
-    stats::pnorm(keyed_draws(gaussmix(1, 0, 1), count, stream(key, "resampling", i), first)[, 1])
+  normal <- gaussmix(1, t(double(nrow(plan$pool$mean))), 1)
+  z <- unname(keyed_draws(normal, count, job$key, first))
+  x <- switch(job$kind, tds = plan$start_sd * z,
+              mcgdiff = held_draw(0 * z, z, plan$start_sd, plan, 1))
+  propose <- switch(job$kind, tds = tds_propose, mcgdiff = mcgdiff_propose)
+  weigh <- switch(job$kind, tds = tds_weigh, mcgdiff = mcgdiff_weigh)
+  move <- function(state, k) {
+    if (k > 1) state <- propose(state, plan, k - 1)
+    weigh(state, particle_look(plan, k, state$own$x, job$key, first), plan, k)
   }
-  # as many as there are particles, from streams of their own
-  uniforms <- function(i) {
-    own <- stream(key, "multinomial", i)
-    matrix(stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, own, first * M)[, 1]), M)
-  }
-  state <- list(x = plan$start_sd * unname(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, key,
-                                                        first * M)),
-                log_w = matrix(0, M, count), log_z = double(count))
-  if (plan$kind == "mcgdiff") state <- mcgdiff_start(state, plan)
-  ess <- again <- double(last)
-  models <- rbind(log_weights(plan$mixture))
-  for (k in seq_len(last)) {
-    step <- plan$programs[[k]]
-    look <- if (!is.null(step$program)) {
-      t <- step$program$level_times
-      levels <- list(a = rep(plan$a[k], length(t)), b2 = rep(plan$b2[k], length(t)),
-                     coef = rep(1, length(t)))
-      core_run(plan$pool, models, levels, step$program, n, scalars = 1, start = state$x,
-               key = stream(key, "steps", k), first = first * M)
-    }
-    move <- switch(plan$kind, tds = tds_move, mcgdiff = mcgdiff_move)
-    now <- move(state, look, plan, k)
-    log_w <- now$log_w
-    log_w[!is.finite(log_w)] <- -Inf
-    top <- apply(log_w, 2, max)
-    # a set that is lost altogether counts alike
-    log_w[, top == -Inf] <- 0
-    top[top == -Inf] <- 0
-    w <- exp(log_w - rep(top, each = M))
-    sums <- colSums(w)
-    size <- sums^2 / colSums(w^2)
-    ess[k] <- sum(size)
-    chosen <- k < last & (plan$always | size < M / 2)
-    state$log_w <- log_w
-    if (k == last) break
-    parent <- seq_len(n)
-    if (any(chosen)) {
-      parent <- if (plan$always) multinomial_sets(w, uniforms(k)) else {
-        systematic_sets(w, uniform(k), chosen)
-      }
-      again[k] <- sum(chosen)
-      state$log_z[chosen] <- state$log_z[chosen] + top[chosen] + log(sums[chosen] / M)
-      state$log_w[, chosen] <- 0
-    }
-    state <- now$propose(state, parent)
-  }
-  pick <- systematic_one(w, uniform(last))
-  x <- state$x[pick, , drop = FALSE]
-  list(x = x, log_evidence = state$log_z + top + log(sums / M), ess = ess, again = again,
-       cloud = if (plan$cloud) list(x = state$x, weights = w / rep(sums, each = M)),
-       lost = sum(rowSums(!is.finite(x)) > 0))
+  run <- particle_filter(list(own = list(x = x)), move, job, first, count)
+  x <- run$own$x
+  w <- run$w
+  drawn <- systematic(w, set_uniforms(w, job, job$looks, first), 1)
+  c(list(x = x[drawn, , drop = FALSE], log_evidence = run$log_mean, history = run$history),
+    if (job$cloud) list(cloud = x, weights = as.vector(w / rep(colSums(w), each = job$each))))
 }
 
-# Draws in proportion to each column of w, at equal distances that u settles; columns that are not
-# `chosen` stay. Numbers of rows of all sets one after the other.
-systematic_sets <- function(w, u, chosen = rep(TRUE, ncol(w))) {
-  all <- seq_along(w)
-  w <- w[, chosen, drop = FALSE]
-  u <- u[chosen]
-  M <- nrow(w)
-  set <- rep(seq_len(ncol(w)) - 1, each = M)
-  total <- apply(w, 2, cumsum)
-  dim(total) <- dim(w)
-  total <- total / rep(total[M, ], each = M)
-  at <- findInterval((seq_len(M) - 1 + rep(u, each = M)) / M + set, total + set) + 1
-  # rounding at the end of a set must not reach the next, nor one of weight 0
-  heaviest <- rep(max.col(t(w), "first"), each = M) + set * M
-  own <- at > set * M & at <= (set + 1) * M
-  at[!own] <- heaviest[!own]
-  chosen <- rep(chosen, each = M)
-  replace(all, chosen, all[chosen][at])
-}
-
-# Independent draws in proportion to each column of w, settled by as many numbers u. Numbers of rows
-# of all sets one after the other.
-multinomial_sets <- function(w, u) {
-  M <- nrow(w)
-  unlist(lapply(seq_len(ncol(w)), function(j) {
-    p <- cumsum(w[, j]) / sum(w[, j])
-    (j - 1) * M + pmin(findInterval(u[, j], p) + 1, max(which(w[, j] > 0)))
-  }))
-}
-
-# One row of each set.
-systematic_one <- function(w, u) {
-  n <- ncol(w)
-  vapply(seq_len(n), function(j) {
-    p <- cumsum(w[, j]) / sum(w[, j])
-    (j - 1) * nrow(w) + min(findInterval(u[j], p) + 1, max(which(w[, j] > 0)))
-  }, 0)
-}
-
-# One of the n x d matrices that a program saves.
-output <- function(look, i) {
-  x <- look$output[, , i]
-  dim(x) <- dim(look$output)[1:2]
-  x
+# What the k-th program saves: log psi, what the twist adds to the mean of the step, that mean, and
+# the noise.
+particle_look <- function(plan, k, x, key, first) {
+  program <- plan$programs[[k]]$program
+  if (is.null(program)) return(NULL)
+  t <- program$level_times
+  levels <- list(a = rep(plan$a[k], length(t)), b2 = rep(plan$b2[k], length(t)),
+                 coef = rep(1, length(t)))
+  run <- core_run(plan$pool, rbind(log_weights(plan$mixture)), levels, program, nrow(x),
+                  scalars = 1, start = x, key = stream(key, "steps", k), first = first)
+  saved <- utils::tail(c("push", "mean", "z"), program$outputs)
+  output <- function(i) matrix(run$output[, , i], nrow(x), ncol(x))
+  c(list(log_psi = run$scalar[[1]]), stats::setNames(lapply(seq_along(saved), output), saved))
 }
 
 # Adds log psi(x) to the weights, which until then hold log p/q - log psi of where it came from.
-tds_move <- function(state, look, plan, k) {
-  M <- plan$particles
-  log_psi <- look$scalar[[1]]
-  kernel <- plan$programs[[k]]$kernel
-  propose <- function(state, parent) {
-    push <- output(look, 1)[parent, , drop = FALSE]
-    z <- output(look, 3)
-    state$x <- output(look, 2)[parent, , drop = FALSE] + push + kernel$sd * z
-    # log N(x'; m, sd^2) - log N(x'; m + push, sd^2)
-    ratio <- -rowSums(push^2) / (2 * kernel$sd^2) - rowSums(push * z) / kernel$sd
-    state$log_w <- state$log_w + matrix(ratio - log_psi[parent], M)
-    state
-  }
-  list(log_w = state$log_w + matrix(log_psi, M), propose = propose)
+# What the particles own, x, is then the mean of the next step, until they take it.
+tds_weigh <- function(state, look, plan, k) {
+  state$log_w <- state$log_w + look$log_psi
+  if (k == length(plan$times)) return(state)
+  state$own[c("x", "push", "log_psi")] <- look[c("mean", "push", "log_psi")]
+  state$z <- look$z
+  state
 }
 
-mcgdiff_start <- function(state, plan) {
-  w <- plan$weights
-  i <- which(w$held[, 1])
-  if (!length(i)) return(state)
-  v <- plan$start_sd^2
-  V <- w$V[i, 1]
-  mean <- plan$a[1] * plan$target[i]
-  n <- nrow(state$x)
-  state$x[, i] <- state$x[, i] * rep(sqrt(V / (v + V)), each = n) +
-    rep(mean * v / (v + V), each = n)
+tds_propose <- function(state, plan, k) {
+  sd <- plan$programs[[k]]$kernel$sd
+  push <- state$own$push
+  state$own$x <- state$own$x + push + sd * state$z
+  # log N(x'; m, sd^2) - log N(x'; m + push, sd^2)
+  ratio <- -rowSums(push^2) / (2 * sd^2) - rowSums(push * state$z) / sd
+  state$log_w <- state$log_w + ratio - state$own$log_psi
   state
 }
 
 # The weight of the step to come is that of its mean; after the last step, that of the grid.
-mcgdiff_move <- function(state, look, plan, k) {
-  M <- plan$particles
+mcgdiff_weigh <- function(state, look, plan, k) {
   w <- plan$weights
-  x <- state$x
-  gauss <- function(x, mean, variance) {
+  x <- state$own$x
+  gauss <- function(x, i, mean, variance) {
+    x <- x[, i, drop = FALSE]
     rowSums((x - rep(mean, each = nrow(x)))^2 * rep(-1 / (2 * variance), each = nrow(x))) -
       sum(log(2 * pi * variance)) / 2
   }
   if (k == length(plan$times)) {
+    seen <- x / plan$a[k]
+    free <- plan$b2[k] / plan$a[k]^2
     i <- which(w$off > 0)
-    a <- plan$a[k]
-    free <- plan$b2[k] / a^2
-    seen <- x[, i, drop = FALSE] / a
-    log_w <- gauss(seen, plan$target[i], free + w$nu[i])
+    log_w <- gauss(seen, i, plan$target[i], free + w$nu[i])
     i <- which(w$off > 0 & w$off < Inf)
-    seen <- x[, i, drop = FALSE] / a
-    log_w <- log_w - gauss(seen, plan$target[i], free + w$nu[i] + w$off[i])
-    return(list(log_w = state$log_w + matrix(log_w, M)))
+    log_w <- log_w - gauss(seen, i, plan$target[i], free + w$nu[i] + w$off[i])
+    state$log_w <- state$log_w + log_w
+    return(state)
   }
-  kernel <- plan$programs[[k]]$kernel
   i <- which(w$held[, k + 1])
-  V <- w$V[i, k + 1]
-  aim <- plan$a[k + 1] * plan$target[i]
-  m <- output(look, 1)
-  v <- kernel$sd^2
-  log_w <- gauss(m[, i, drop = FALSE], aim, v + V) -
-    gauss(x[, i, drop = FALSE], plan$a[k] * plan$target[i], w$V[i, k])
-  propose <- function(state, parent) {
-    z <- output(look, 2)
-    m <- m[parent, , drop = FALSE]
-    n <- nrow(m)
-    sd <- rep(kernel$sd, ncol(m))
-    sd[i] <- sqrt(v * V / (v + V))
-    gain <- v / (v + V)
-    m[, i] <- m[, i] * rep(1 - gain, each = n) + rep(gain * aim, each = n)
-    state$x <- m + z * rep(sd, each = n)
-    state
-  }
-  list(log_w = state$log_w + matrix(log_w, M), propose = propose)
+  spread <- plan$programs[[k]]$kernel$sd^2 + w$V[i, k + 1]
+  state$log_w <- state$log_w + gauss(look$mean, i, plan$a[k + 1] * plan$target[i], spread) -
+    gauss(x, i, plan$a[k] * plan$target[i], w$V[i, k])
+  state$own$x <- look$mean
+  state$z <- look$z
+  state
+}
+
+mcgdiff_propose <- function(state, plan, k) {
+  state$own$x <- held_draw(state$own$x, state$z, plan$programs[[k]]$kernel$sd, plan, k + 1)
+  state
+}
+
+# mean + sd z, with the coordinates that are held at the k-th time given that they are to be there.
+held_draw <- function(mean, z, sd, plan, k) {
+  n <- nrow(z)
+  i <- which(plan$weights$held[, k])
+  V <- plan$weights$V[i, k]
+  gain <- sd^2 / (sd^2 + V)
+  aim <- gain * plan$a[k] * plan$target[i]
+  mean[, i] <- mean[, i] * rep(1 - gain, each = n) + rep(aim, each = n)
+  sd <- replace(rep(sd, ncol(z)), i, sqrt(gain * V))
+  mean + z * rep(sd, each = n)
 }

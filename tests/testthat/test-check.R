@@ -83,8 +83,8 @@ test_that("an unknown argument is answered by the nearest one", {
   m <- named_mixture("A1")
   expect_error(confidence(m, "1", nn = 10), "`nn` is not an argument of confidence\\(\\).*`n`")
   expect_error(predict(m, 1, tpye = "prob"), "did you mean `type`")
-  expect_error(confidence(m, colour = 1), "it takes x, class, n")
-  expect_error(confidence(m, "1", 10, 20), "an argument too many")
+  expect_error(confidence(m, colour = 1), "it takes x, class, n, key")
+  expect_error(confidence(m, "1", 10, NULL, 20), "an argument too many")
   expect_error(as_gaussmix(Species ~ ., iris, method = "mclust", modelName = "VVV"),
                "`modelNames`")
   # what R hands down by itself is none of the user's business
@@ -111,7 +111,8 @@ test_that("a table's columns go by name, or not at all", {
     }
     if (d > 1) expect_mixguide_error(score(m, unlist(renamed[1, ])), "x")
     y <- as.data.frame(rgaussmix(9, m)[, , drop = FALSE])
-    expect_identical(sliced_wasserstein(x, y[sample(d)]), sliced_wasserstein(x, y))
+    expect_identical(sliced_wasserstein(x, y[sample(d)], key = c(1, 0)),
+                     sliced_wasserstein(x, y, key = c(1, 0)))
     expect_mixguide_error(sliced_wasserstein(renamed, y), "y")
   }
   expect_identical(sliced_wasserstein(iris[1:4], iris[4:1])$estimate, 0)
@@ -163,9 +164,11 @@ test_that("points come in any table, of any number of rows", {
   fit <- as_gaussmix(as.matrix(iris[1:4]), class = iris$Species)
   for (kind in names(makers)) {
     table <- makers[[kind]](cloud[4:1])
-    expect_identical(sliced_wasserstein(iris[1:4], table, directions = 9),
-                     sliced_wasserstein(iris[1:4], cloud, directions = 9))
-    expect_equal(judge_samples(table, m, directions = 9), judge_samples(cloud, m, directions = 9))
+    key <- c(1, 0)
+    expect_identical(sliced_wasserstein(iris[1:4], table, directions = 9, key = key),
+                     sliced_wasserstein(iris[1:4], cloud, directions = 9, key = key))
+    expect_equal(judge_samples(table, m, directions = 9, key = key),
+                 judge_samples(cloud, m, directions = 9, key = key))
     points <- makers[[kind]](iris[1:4])
     expect_identical(as_gaussmix(points, class = iris$Species),
                      if (is.matrix(points)) fit else m)

@@ -184,6 +184,23 @@ test_that("runs are the same on any workers, and leave R's random numbers alone"
   }
 })
 
+test_that("particle filters are the same on workers", {
+  skip_without_workers()
+  runs <- function() {
+    tilted <- tilted_sample(line, 3e5, guidance("a", 1), sampler_em(8), key = c(1, 2))
+    seen <- observation(c(u = .5), noise = .1)
+    drawn <- conditional_sample(diffuse(m, .1), 9000, seen, zero_shot_tds(64), key = c(3, 4),
+                                schedule = schedule_etc(10))
+    list(tilted[c("x", "weights", "ancestor", "history", "log_normaliser")],
+         drawn[c("x", "history", "log_evidence")])
+  }
+  alone <- suppressWarnings(runs())
+  there <- suppressWarnings(with_workers("multisession", runs()))
+  expect_equal(there[[1]]$history, alone[[1]]$history, tolerance = 1e-12)
+  there[[1]]$history <- alone[[1]]$history
+  expect_identical(there, alone)
+})
+
 test_that("sweeps and summaries are the same on workers", {
   skip_without_workers()
   # chunks of some seconds are too long for a test

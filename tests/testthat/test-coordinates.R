@@ -281,7 +281,7 @@ test_that("units of the data, and of what was observed, change nothing", {
   zero_shot <- function(m, obs, method) {
     run <- conditional_sample(m, 50, obs(m), method, key = key)
     list((run$x - place(0 * run$x, m)) / rep(units(m)$D, each = 50),
-         judge_samples(run, directions = 10)[, -1])
+         judge_samples(run, directions = 10, key = key)[, -1])
   }
   calls <- list(
     negative = function(m) of_run(m, guidance("a", 1, negative = worse(m, FALSE, FALSE))),
@@ -356,5 +356,6 @@ test_that("a mixture of the same variables in another order is refused, wherever
   expect_mixguide_error(law_distance(tilted_law(m, "a"), tilted_law(other, "a")), "target")
   # points have names of their own
   x <- rgaussmix(50, m)
-  expect_identical(judge_samples(x[, 2:1], m, directions = 5), judge_samples(x, m, directions = 5))
+  expect_identical(judge_samples(x[, 2:1], m, directions = 5, key = c(1, 2)),
+                   judge_samples(x, m, directions = 5, key = c(1, 2)))
 })

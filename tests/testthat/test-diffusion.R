@@ -151,3 +151,73 @@ test_that("a key settles what any analysis draws, and leaves R's generator alone
     expect_false(exists(".Random.seed", globalenv(), inherits = FALSE))
   })
 })
+
+test_that("a key settles all draws and leaves R's generator alone; without one set.seed() rules", {
+  skip_on_cran()
+  space <- gaussmix(c(.4, .6), cbind(a = c(-1, 1), b = c(0, .5), c = c(1, 0)),
+                    list(diag(3), diag(c(.3, .5, 1))), class = c("a", "b"))
+  seen <- observation(c(a = .5), noise = .1)
+  x <- cbind(sin(1:60), cos(1:60), sqrt(1:60))
+  colnames(x) <- c("a", "b", "c")
+  gaps <- replace(x, cbind(1:30, rep(1:3, 10)), NA)
+  drawn <- function(f, ...) list(f = f, ...)
+  calls <- list(
+    judge_samples = drawn(judge_samples, x, space, seen, directions = 9, cells = 4),
+    judge_samples = drawn(judge_samples, space, observation = seen, methods = zero_shot_bo(),
+                          n = 40, schedule = schedule_etc(10), directions = 9, cells = 4),
+    mutual_information = drawn(mutual_information, space, "a", n = 50),
+    sliced_wasserstein = drawn(sliced_wasserstein, x, x + 1, directions = 9),
+    mismatch = drawn(mismatch, space, schedule = schedule_etc(10), n = 40,
+                     model = gaussmix(1, t(double(3)), 1)),
+    mismatch = drawn(mismatch, space, observation(variables = "a"), zero_shot_bo(),
+                     schedule_etc(10), n = 40),
+    information = drawn(information, space, c(.1, 1), n = 50),
+    entropy = drawn(entropy, space, n = 50),
+    confidence = drawn(confidence, space, n = 50),
+    impute = drawn(impute, space, gaps, m = 2),
+    path_kl = drawn(path_kl, space, sampler = sde, n = 50),
+    error_budget = drawn(error_budget, space, sampler = sde, n = 50),
+    guided_error = drawn(guided_error, space, guide, ode, method = "Monte Carlo", n = 200),
+    convergence_order = drawn(convergence_order, m, samplers = list(sampler_ddim()),
+                              steps = c(4, 8), n = 50),
+    plan_sampler = drawn(plan_sampler, m, .1, samplers = "sampler_heun",
+                         grids = "quadratic"),
+    tilted_sample = drawn(tilted_sample, space, 200, guide, sde),
+    conditional_sample = drawn(conditional_sample, space, 5, seen, zero_shot_tds(4),
+                               schedule = schedule_etc(10))
+  )
+  own <- asked()
+  own <- lapply(stats::setNames(nm = names(own)), function(name) {
+    c(list(f = getExportedValue("mixguide", name)), own[[name]][[1]], own[[name]][-1])
+  })
+  calls <- c(calls, own[setdiff(names(own), names(calls))])
+  # nobody with a key, its own or that of a diffusion, is left out
+  takes_key <- Filter(function(name) {
+    f <- getExportedValue("mixguide", name)
+    is.function(f) && ("key" %in% names(formals(f)) || "as_diffusion" %in% all.names(body(f)))
+  }, getNamespaceExports("mixguide"))
+  expect_identical(setdiff(takes_key, c(names(calls), "diffusion", "guided_limit",
+                                        "capped_strength")), character())
+  withr::local_preserve_seed()
+  numbers <- function(call, ...) {
+    result <- suppressWarnings(do.call(call$f, c(call[-1], list(...))))
+    # seconds are nobody's draws
+    result <- unclass(result)[setdiff(names(result), "seconds")]
+    rapply(result, identity, c("numeric", "integer"), how = "unlist")
+  }
+  for (name in names(calls)) {
+    call <- calls[[name]]
+    set.seed(1)
+    before <- .Random.seed
+    once <- numbers(call, key = key)
+    expect_identical(.Random.seed, before, label = name)
+    rm(.Random.seed, envir = globalenv())
+    expect_identical(numbers(call, key = key), once, label = name)
+    expect_false(exists(".Random.seed", globalenv(), inherits = FALSE), label = name)
+    set.seed(1)
+    once <- numbers(call)
+    if (identical(.Random.seed, before)) next
+    set.seed(1)
+    expect_identical(numbers(call), once, label = name)
+  }
+})

@@ -116,7 +116,7 @@ test_that("a judgement prints and draws itself", {
 test_that("each sample is judged by itself, whatever its name", {
   set.seed(6)
   x <- rgaussmix(50, M2)
-  judged <- function(...) judge_samples(list(...), M2, directions = 20)
+  judged <- function(...) judge_samples(list(...), M2, directions = 20, key = c(1, 0))
   right <- judged(one = x, two = x + 1)$sw2
   expect_equal(judged(a = x, a = x + 1)$sw2, right)
   half <- judged(x, b = x + 1)

@@ -41,22 +41,20 @@ test_that("a shift by v is at distance |v|/sqrt(d), within the standard error", 
   }
 })
 
-test_that("directions are settled by the key, leave R's random numbers alone and fall evenly", {
+test_that("directions are settled by the key and fall evenly", {
   set.seed(3)
   x <- matrix(rnorm(200), ncol = 2)
   y <- matrix(rnorm(200), ncol = 2)
-  before <- .Random.seed
-  once <- sliced_wasserstein(x, y)
-  expect_identical(.Random.seed, before)
-  expect_identical(sliced_wasserstein(x, y), once)
-  expect_false(identical(sliced_wasserstein(x, y, key = c(2, 0)), once))
+  once <- sliced_wasserstein(x, y, key = c(1, 0))
+  expect_identical(sliced_wasserstein(x, y, key = c(1, 0)), once)
+  expect_false(identical(sliced_wasserstein(x, y), once))
   u <- mixguide:::random_directions(3, 20000, c(1, 0))
   expect_equal(colSums(u^2), rep(1, 20000))
   expect_lt(max(abs(tcrossprod(u) / 20000 - diag(3) / 3)), 5 * sqrt(4 / 45 / 20000))
   # in parts or at once
   big <- matrix(rnorm(2^15), ncol = 2)
   moved <- big[rev(seq_len(nrow(big))), ] + 1
-  expect_equal(sliced_wasserstein(big, moved, directions = 300)$estimate^2,
+  expect_equal(sliced_wasserstein(big, moved, directions = 300, key = c(1, 0))$estimate^2,
                mean(colSums(mixguide:::random_directions(2, 300, c(1, 0)))^2))
 })
 
@@ -69,5 +67,5 @@ test_that("what is no cloud of points is an error that names the argument", {
   expect_mixguide_error(sliced_wasserstein(x, x, p = .5), "p")
   expect_mixguide_error(sliced_wasserstein(x, x, weights_x = 1:2), "weights_x")
   expect_mixguide_error(sliced_wasserstein(x, x, weights_y = c(-1, 1, 1)), "weights_y")
-  expect_mixguide_error(sliced_wasserstein(x, x, key = NULL), "key")
+  expect_mixguide_error(sliced_wasserstein(x, x, key = 1), "key")
 })

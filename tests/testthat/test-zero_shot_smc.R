@@ -27,7 +27,7 @@ test_that("the evidence is the density of y, whatever the units of H", {
   run <- conditional_sample(m, 50, y, zero_shot_tds(32), schedule = schedule_etc(300),
                             sampler = to_data)
   expect_equal(mean(run$log_evidence), log_p, tolerance = .01)
-  expect_gt(min(run$ess$ess), 28)
+  expect_gt(min(run$history$ess), 28)
 })
 
 test_that("particle methods come close to the posterior of M2", {
@@ -50,7 +50,8 @@ test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and
   m <- gaussmix(1, t(c(0, .5, 0)), S)
   for (noise in list(c(.5, .01), 0)) {
     y <- observation(c(.8, -.3), variables = 1:2, noise = noise)
-    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80), sampler = to_data)
+    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
+                              sampler = to_data)
     exact <- moments(exact_posterior(m, y))
     sd <- sqrt(pmax(diag(exact$cov), 1e-3))
     expect_lt(max(abs(colMeans(run$x) - exact$mean) / sd), .25)
@@ -73,29 +74,6 @@ test_that("more particles come closer", {
   error <- abs(vapply(c(1, 32), share, 0) - right)
   expect_lt(error[2], .08)
   expect_lt(error[2], error[1] / 2 + .03)
-})
-
-test_that("resampling draws in proportion to the weights, in each set for itself", {
-  set.seed(6)
-  w <- matrix(rexp(5 * 40), 5)
-  w[2, ] <- 0
-  w[, 7] <- c(0, 0, 0, 0, 1)
-  counts <- 0
-  for (i in 1:200) {
-    at <- systematic_sets(w, runif(40))
-    expect_true(all((at - 1) %/% 5 == rep(0:39, each = 5)))
-    counts <- counts + tabulate(at, 200)
-  }
-  p <- w / rep(colSums(w), each = 5)
-  expect_true(all(counts[w == 0] == 0))
-  # of 1000 draws per set, each count within one of its share in every round
-  expect_lt(max(abs(counts / 1000 - p)), .06)
-  some <- systematic_sets(w, runif(40), seq_len(40) == 3)
-  expect_identical(some[-(11:15)] + 0, seq_len(200)[-(11:15)] + 0)
-  expect_true(all(systematic_one(w, runif(40)) %in% which(w > 0)))
-  expect_identical(systematic_one(w, runif(40))[7], 35)
-  # the last numbers of a set never lead out of it
-  expect_true(all(systematic_sets(w, rep(1, 40)) <= rep(seq_len(40) * 5, each = 5)))
 })
 
 test_that("runs in several chunks are those in one", {
@@ -133,26 +111,11 @@ test_that("MCGdiff resamples at every step if asked, and then few particles do w
   exact <- moments(exact_posterior(m, y))
   own <- zero_shot_mcgdiff(100, resampling = "every step")
   run <- conditional_sample(m, 300, y, own, schedule = schedule_etc(50), sampler = to_data)
-  expect_identical(run$ess$resampled, c(rep(1, 50), 0))
+  expect_identical(run$history$resampled, c(rep(1, 50), 0))
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .3)
   expect_output(print(own), "resampling = every step")
   expect_output(print(zero_shot_mcgdiff(64)), "particles = 64, kappa = 1e-04)", fixed = TRUE)
   expect_mixguide_error(zero_shot_mcgdiff(resampling = "never"), "resampling")
-})
-
-test_that("multinomial draws are independent and in proportion to the weights", {
-  set.seed(9)
-  w <- cbind(c(.1, .2, .7), c(0, 1, 0), c(1, 0, 1))
-  draws <- replicate(4000, multinomial_sets(w, matrix(runif(9), 3)))
-  for (j in 1:3) {
-    own <- draws[1:3 + 3 * (j - 1), ] - 3 * (j - 1)
-    share <- tabulate(own, 3) / length(own)
-    expect_lt(max(abs(share - w[, j] / sum(w[, j]))), .02)
-    # the first tells nothing of the second
-    both <- mean(own[1, ] == 3 & own[2, ] == 3)
-    expect_lt(abs(both - (w[3, j] / sum(w[, j]))^2), .03)
-  }
-  expect_identical(multinomial_sets(w, matrix(1, 3, 3)), c(3, 3, 3, 5, 5, 5, 9, 9, 9))
 })
 
 test_that("the last step of MCGdiff may have no noise", {
