@@ -50,7 +50,8 @@ test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and
   m <- gaussmix(1, t(c(0, .5, 0)), S)
   for (noise in list(c(.5, .01), 0)) {
     y <- observation(c(.8, -.3), variables = 1:2, noise = noise)
-    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80), sampler = to_data)
+    run <- conditional_sample(m, 600, y, zero_shot_mcgdiff(32), schedule = schedule_etc(80),
+                              sampler = to_data)
     exact <- moments(exact_posterior(m, y))
     sd <- sqrt(pmax(diag(exact$cov), 1e-3))
     expect_lt(max(abs(colMeans(run$x) - exact$mean) / sd), .25)
