@@ -47,3 +47,26 @@ test_that("?mixguide is one screen", {
   ))
   expect_lt(length(text), 55)
 })
+
+# Exports of ours that are another object under the name of one of `package`.
+redefined <- function(package) {
+  both <- intersect(getNamespaceExports("mixguide"), getNamespaceExports(package))
+  Filter(function(name) {
+    !identical(getExportedValue("mixguide", name), getExportedValue(package, name))
+  }, both)
+}
+
+test_that("attaching the package masks nothing that R attaches itself", {
+  for (package in c("base", "methods", "datasets", "utils", "grDevices", "graphics", "stats")) {
+    expect_identical(redefined(package), character(), info = package)
+  }
+})
+
+test_that("a name of a package that we import or suggest is re-exported, not redefined", {
+  fields <- utils::packageDescription("mixguide")[c("Imports", "Suggests")]
+  packages <- sub("\\s*[(].*", "", trimws(unlist(strsplit(unlist(fields), ","))))
+  expect_true(all(c("ggplot2", "generics", "mclust", "dplyr") %in% packages))
+  for (package in Filter(function(name) requireNamespace(name, quietly = TRUE), packages)) {
+    expect_identical(redefined(package), character(), info = package)
+  }
+})
