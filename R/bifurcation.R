@@ -133,7 +133,7 @@ print.bifurcation <- function(x, digits = 4, ...) {
 }
 
 #' @rdname bifurcation
-#' @param x,object A `bifurcation`.
+#' @param object A `bifurcation`.
 #' @export
 autoplot.bifurcation <- function(object, ...) {
   check_dots(...)

@@ -228,7 +228,7 @@ as.data.frame.coupled_paths <- function(x, ...) {
 }
 
 #' @rdname coupled_paths
-#' @param object,x A `coupled_paths`.
+#' @param object A `coupled_paths`.
 #' @param max_points The largest number of paths to draw, for each strength.
 #' @export
 autoplot.coupled_paths <- function(object, max_points = 2000, ...) {

@@ -316,7 +316,7 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 }
 
 #' @rdname guidance_condition
-#' @param object,x A `guidance_condition`.
+#' @param object A `guidance_condition`.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {

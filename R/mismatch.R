@@ -417,7 +417,7 @@ summary.mismatch <- function(object, ...) {
 }
 
 #' @rdname mismatch
-#' @param x,object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
+#' @param object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
 #'   that of the start, add up from noise to data.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export

@@ -1,3 +1,41 @@
+#' @description
+#' Guided diffusion on Gaussian mixtures, whose scores, class probabilities and densities are exact.
+#' Begin with `vignette("mixguide")`. What there is, in eight families:
+#'
+#' * **Mixtures**: [gaussmix()], [as_gaussmix()], [named_mixture()]; [dgaussmix()], [pgaussmix()],
+#'   [qgaussmix()], [rgaussmix()]; [moments()], [covariances()], [confidence()], [entropy()]
+#' * **The forward process**: [schedule()], `schedule_*`: [ou][schedule_ou], [vp][schedule_vp],
+#'   [cosine][schedule_cosine], [ve][schedule_ve], [subvp][schedule_subvp], [flow][schedule_flow],
+#'   [ddpm][schedule_ddpm], [etc][schedule_etc]; [time_grid()], [standardise()]; [diffuse()],
+#'   [score()], [score_jacobian()], [denoise()], [posterior()], [information()], [lipschitz()]
+#' * **Samplers**: `sampler_*`: [ddim][sampler_ddim], [ddpm][sampler_ddpm], [euler][sampler_euler],
+#'   [em][sampler_em], [exponential][sampler_exponential], [heun][sampler_heun],
+#'   [rk4][sampler_rk4], [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m],
+#'   [dpom][sampler_dpom], [dpum][sampler_dpum], [corrected][sampler_corrected] by a
+#'   [corrector()], [corrector_langevin()] or [corrector_underdamped()]; your own by [sampler()]
+#'   of `op_*`: [eval][op_eval], [noise][op_noise], [linear][op_linear], [product][op_product],
+#'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
+#' * **Runs**: [diffusion()] is what is run; [guidance()], [capped_strength()], [score_error()];
+#'   [guided_sample()], [guidance_sweep()], [guided_summary()], [coupled_paths()],
+#'   [tilted_sample()]; [mixguide_threads()]
+#' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
+#'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
+#' * **What guidance does**: [guidance_condition()], [step_condition()], [gain_bound()],
+#'   [strength_limit()], [split_threshold()], [folding()], [bifurcation()], [sde_identities()],
+#'   [entropy_identity()]
+#' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
+#'   [convergence_order()], [plan_sampler()]
+#' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
+#'   [mutual_information()]; by unconditional scores: [conditional_sample()],
+#'   [conditional_score()], [conditional_moments()] with `zero_shot_*`: [exact][zero_shot_exact],
+#'   [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus], [bo][zero_shot_bo],
+#'   [ccdf][zero_shot_ccdf], [repaint][zero_shot_repaint], [ddrm][zero_shot_ddrm],
+#'   [dps][zero_shot_dps], [mcg][zero_shot_mcg], [pigdm][zero_shot_pigdm],
+#'   [tmpd][zero_shot_tmpd], [tds][zero_shot_tds], [mcgdiff][zero_shot_mcgdiff]; [mismatch()],
+#'   [judge_samples()], [benchmark_inverse()], [inverse_problem()]
+#'
+#' Results have `print()`, `plot()`, [autoplot()] and `summary()`; most are data frames
+#' ([mixguide_table]).
 #' @section Errors:
 #' What does not fit is an error of class `mixguide_error` whose message names the argument, what
 #' was wanted and what came. A second class says of which kind it is: `mixguide_error_singular`

@@ -491,9 +491,8 @@ plan_words <- function(x) {
 }
 
 #' @rdname plan_sampler
-#' @param x A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
+#' @param object A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
 #'   for a budget, its error.
-#' @param object A `plan_sampler`.
 #' @export
 autoplot.plan_sampler <- function(object, ...) {
   check_dots(...)

@@ -157,7 +157,7 @@ print.strength_limit <- function(x, ...) {
 }
 
 #' @rdname strength_limit
-#' @param x,object A `strength_limit`.
+#' @param object A `strength_limit`.
 #' @export
 autoplot.strength_limit <- function(object, ...) {
   check_dots(...)

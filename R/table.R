@@ -44,7 +44,7 @@
 #' sweep[sweep$strength > 0, c("strength", "confidence")]
 #' other <- guidance_sweep(m, "b", 0:2, n = 100)
 #' rbind(cbind(class = "a", sweep[1:2]), cbind(class = "b", other[1:2]))
-#' guided_error(m, sampler_heun(10))
+#' guided_error(m, sampler = sampler_heun(10))
 #' @name mixguide_table
 NULL
 

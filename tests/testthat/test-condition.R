@@ -1,4 +1,5 @@
-# Conditioning against the joint Gaussian of (x, y) written out, quadrature, and the theory's M2.
+# Conditioning against the joint Gaussian of (x, y) written out, quadrature, and the known posterior
+# of M2 (tests/REFERENCES.md).
 
 # x | y by the blocks of the joint covariance, component by component.
 oracle_condition <- function(plain, y, H, R) {
@@ -24,7 +25,7 @@ expect_law <- function(law, weights, means, covs, tolerance = 1e-9) {
   expect_equal(found, lapply(covs, unname), tolerance = tolerance)
 }
 
-test_that("the posterior of M2 is the theory's", {
+test_that("the posterior of M2 is the known one", {
   law <- condition(named_mixture("M2"), observation(.8, cbind(1, .5), .3^2))
   expect_lt(max(abs(law$weights - c(.00089629, .76935020, .22975351))), 1e-7)
   known <- rbind(c(.2247191, .48314607), c(.02840909, 1.52272727), c(1.32743363, -.75221239))
@@ -32,7 +33,7 @@ test_that("the posterior of M2 is the theory's", {
   whole <- moments(law)
   expect_lt(max(abs(whole$mean - c(.32704049, .99912014))), 1e-7)
   expect_lt(max(abs(whole$cov - matrix(c(.4470012, -.71160774, -.71160774, 1.3675023), 2))), 1e-7)
-  # observed exactly: the table of section 6
+  # observed exactly: mean and standard deviation of the other variable
   known <- list(x1 = rbind(c(-1.5, -.6616, .8369), c(0, 1.4736, .7809), c(.8, .8208, 1.0236)),
                 x2 = rbind(c(-1.5, -1.2729, 1.8961), c(0, .9339, 1.5993), c(.8, .2510, .7822)))
   for (name in names(known)) {

@@ -1,10 +1,10 @@
-# Runs of zero-shot methods: the simulation table of theory/score-mismatch.md, section 4.2, and what
-# must not matter.
+# Runs of zero-shot methods: the simulation table (theory/zero-shot-samples.csv), and what must not
+# matter.
 
 m2 <- named_mixture("M2")
 given <- observation(.8, cbind(1, .5), .3^2)
 
-test_that("the posterior of M2 is the theory's", {
+test_that("the posterior of M2 is the known one", {
   law <- exact_posterior(m2, given)
   expect_equal(law$weights, c(.00089629, .76935020, .22975351), tolerance = 1e-7)
   expect_equal(unname(law$means), rbind(c(.2247191, .48314607), c(.02840909, 1.52272727),
@@ -17,31 +17,24 @@ test_that("the posterior of M2 is the theory's", {
 
 # Means and covariances of 8000 draws at T = 100: 4000 of RePaint. The theory's own draws err by
 # .013 in the means; it allows .05 for means and .08 for covariances.
-table <- list(
-  list(zero_shot_exact(), .334, .981, .489, -.777, 1.487),
-  list(zero_shot_repaint(5), .428, .745, .393, -.787, 1.574),
-  list(zero_shot_ddrm(), .459, .726, .381, -.703, 1.341),
-  list(zero_shot_tmpd(), .490, .697, .527, -.839, 1.589),
-  list(zero_shot_pigdm(), .570, .645, .576, -.908, 1.683),
-  list(zero_shot_mcg(), .108, 1.384, .433, -.865, 1.730),
-  list(zero_shot_bo(general = TRUE), .551, .552, .483, -.814, 1.662),
-  list(zero_shot_ddnm_plus(), .528, .547, .413, -.822, 1.636),
-  list(zero_shot_ccdf(), .529, .543, .414, -.828, 1.656),
-  list(zero_shot_bo(), .538, .520, .491, -.804, 1.653),
-  list(zero_shot_ddnm(), .540, .520, .420, -.839, 1.678),
-  list(zero_shot_dps(1), .022, 1.548, .599, -.428, 1.235)
+methods <- list(
+  exact = zero_shot_exact(), repaint = zero_shot_repaint(5), ddrm = zero_shot_ddrm(),
+  tmpd = zero_shot_tmpd(), pigdm = zero_shot_pigdm(), mcg = zero_shot_mcg(),
+  bo_general = zero_shot_bo(general = TRUE), ddnm_plus = zero_shot_ddnm_plus(),
+  ccdf = zero_shot_ccdf(), bo = zero_shot_bo(), ddnm = zero_shot_ddnm(), dps = zero_shot_dps(1)
 )
 
 test_that("the simulation table of M2 is reproduced", {
   skip_on_cran()
   set.seed(7)
-  for (row in table) {
-    n <- if (row[[1]]$name == "repaint") 4000 else 8000
-    run <- conditional_sample(m2, n, given, row[[1]],
+  known <- theory("zero-shot-samples")
+  expect_setequal(known$method, names(methods))
+  for (i in seq_len(nrow(known))) {
+    name <- known$method[i]
+    run <- conditional_sample(m2, if (name == "repaint") 4000 else 8000, given, methods[[name]],
                               sampler = sampler_ddpm(NULL, variance = "scaled"))
-    label <- format(row[[1]])
-    expect_lt(max(abs(colMeans(run$x) - unlist(row[2:3]))), .05, label)
-    expect_lt(max(abs(cov(run$x)[c(1, 2, 4)] - unlist(row[4:6]))), .08, label)
+    expect_lt(max(abs(colMeans(run$x) - unlist(known[i, 2:3]))), .05, name)
+    expect_lt(max(abs(cov(run$x)[c(1, 2, 4)] - unlist(known[i, 4:6]))), .08, name)
   }
 })
 
@@ -165,7 +158,7 @@ test_that("where y and the rest are independent DDNM is exact but for the steps"
 })
 
 test_that("BO spreads too far at small singular values, which generalised BO repairs", {
-  # theory/score-mismatch.md, 2.2: H = diag(1, .1), sigma = .1, prior N(0, I)
+  # H = diag(1, .1), sigma = .1, prior N(0, I)
   m <- gaussmix(1, t(c(0, 0)), 1)
   y <- observation(c(.5, .05), diag(c(1, .1)), .01)
   set.seed(9)

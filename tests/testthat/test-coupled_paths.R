@@ -1,4 +1,4 @@
-# Theory: guidance.md 2.1 and 2.11.
+# Paths under several strengths (tests/REFERENCES.md, guidance: pathwise identity).
 
 full <- function(seed) {
   withr::local_seed(seed)
@@ -39,7 +39,7 @@ test_that("for other schedules, starts, intervals and given noise as well", {
                                  key = c(1, 2))$table$gain, c(0, 0))
 })
 
-test_that("the identity is the sum of G_kj times the posterior of the rivals (guidance.md 2.1)", {
+test_that("the identity is the sum of G_kj times the posterior of the rivals", {
   # isotropic: weights delta a for Euler, 2 delta a (1 - delta)^remaining for Euler-Maruyama
   m <- named_mixture("H3")
   D <- rep(m$means[1, ], each = 2) - m$means[2:3, ]

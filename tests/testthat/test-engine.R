@@ -277,7 +277,7 @@ test_that("the divergence form converges to the map as steps grow, at the sample
   expect_gt(ratio[1] / ratio[2], 10)
 })
 
-test_that("folds are flagged where the map folds (guidance.md 2.8, D3), and nowhere else", {
+test_that("folds are flagged where the map of D3 folds (theory/folds.csv), and nowhere else", {
   D3 <- gaussmix(rep(1, 3), c(0, -3, 3), 1)
   z <- seq(-4, 4, length.out = 2001)
   fold <- function(strength, steps = 20) {

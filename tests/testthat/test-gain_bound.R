@@ -1,8 +1,8 @@
-# Theory: guidance.md 2.4.
+# Gains of the ODE with two classes (tests/REFERENCES.md, guidance).
 
 line <- named_mixture("A2")
 
-test_that("one rival: gain and bounds have all the digits of guidance.md 2.4", {
+test_that("one rival: gain and bounds have all the digits known", {
   x <- gain_bound(line, "1", c(.5, 2, 8), start = c(0, -2, 2), horizon = 5)
   at <- function(path, column) x[[column]][x$path == path]
   expect_equal(at(1, "gain"), c(.6195, 1.9169, 4.7297), tolerance = 5e-5)
@@ -17,9 +17,10 @@ test_that("one rival: gain and bounds have all the digits of guidance.md 2.4", {
 })
 
 test_that("for strong guidance the end of the path from 0 is the known one", {
-  x <- gain_bound(line, "1", c(8, 32, 128, 512), start = 0, horizon = 5)
+  known <- theory("reach")
+  x <- gain_bound(line, "1", known$strength, start = 0, horizon = 5)
   end <- 1 - exp(-5) + x$gain / 2
-  expect_equal(end, c(3.3581, 6.0426, 11.1499, 20.8187), tolerance = 1e-5)
+  expect_equal(end, known$x, tolerance = 1e-5)
   exponent <- diff(log(end)) / log(4)
   expect_true(all(exponent > .41 & exponent < .46))
 })
@@ -51,7 +52,7 @@ test_that("bounds hold, for one rival and for several, and the best is no worse 
   one <- gain_bound(named_mixture("B2-guidance"), "1", c(.1, 1, 10, 100), n = 100)
   expect_true(all(one$bound >= one$bound_one * (1 - 1e-12)))
   expect_true(all(one$gain > one$bound & one$bound_one > 0))
-  # guidance.md: median ratios from .036 to .052, of 200 paths
+  # median ratios that the theory measured: from .036 to .052, of 200 paths
   several <- gain_bound(named_mixture("C3"), "1", c(.5, 2, 8), n = 1000)
   expect_true(all(several$gain > several$bound & several$bound > 0))
   ratio <- tapply(several$ratio, several$strength, median)

@@ -1,4 +1,4 @@
-# Theory: guidance.md 2.2 and 2.3.
+# For which classes no path loses (tests/REFERENCES.md, guidance: pathwise identity and conditions).
 
 # Positive for a common covariance, but only without noise: the counterexample of 2.2.
 deceptive <- gaussmix(c(.0019, .2864, .7117),
@@ -28,7 +28,7 @@ test_that("the acute-angle form decides for a common isotropic covariance", {
   for (name in c("D3", "E3", "H3", "NC1", "NC2")) {
     expect_identical(verdict(name)$holds, c(ode = FALSE, sde = FALSE), info = name)
   }
-  # 60 degrees; and the cosine of NC2 that the theory has
+  # 60 degrees; and the cosine of NC2, known to three decimals
   expect_equal(verdict("C3")$pairs$ode, .5)
   expect_equal(verdict("C3")$pairs$sde, .5)
   expect_equal(verdict("NC2")$pairs$ode, -.978, tolerance = 1e-3)

@@ -1,4 +1,4 @@
-# Divergences and total variation between outputs and targets: against the theory's numbers, closed
+# Divergences and total variation between outputs and targets: against tables of the theory, closed
 # forms, and each other.
 
 A1 <- named_mixture("A1")
@@ -33,53 +33,26 @@ test_that("the total variation of two normals is the integral", {
   }
 })
 
-test_that("A1 has the tabulated error under every sampler", {
-  check <- function(make, variation, kl = NULL) {
-    found <- sapply(c(50, 100), function(N) from_target(A1, make(N))[c(1, 3)])
-    if (!is.null(kl)) expect_lt(max(abs(found[1, ] / kl - 1)), 1e-4)
-    expect_lt(max(abs(found[2, ] / variation - 1)), 1e-3)
+test_that("A1 has the tabulated divergence, whose total variation is in test-theory-smoothness", {
+  known <- theory("paths")
+  known <- known[known$steps %in% c(50, 100), ]
+  for (name in c("EI", "EM", "ANC")) {
+    found <- vapply(known$steps, function(n) {
+      from_target(A1, smooth_samplers[[name]](n, "uniform", 0))[1]
+    }, 0)
+    expect_lt(max(abs(found / known[[paste0(name, "_kl")]] - 1)), 1e-4)
   }
-  check(function(N) sampler_exponential(N, "uniform", stochastic = TRUE), c(6.8236e-2, 3.5757e-2),
-        c(1.657396e-2, 4.898024e-3))
-  check(function(N) sampler_em(N, "uniform"), c(6.6470e-2, 3.5122e-2), c(1.597556e-2, 4.805213e-3))
-  check(function(N) sampler_ddpm(N, "uniform", variance = "scaled"), c(7.3037e-2, 3.8711e-2),
-        c(1.900341e-2, 5.694552e-3))
-  check(function(N) sampler_ddpm(N, "uniform", variance = "large"), c(6.1396e-2, 3.2499e-2))
-  check(function(N) sampler_ddpm(N, "uniform", variance = "matched"), c(1.9321e-2, 6.4315e-3))
-  check(function(N) sampler_euler(N, "uniform"), c(4.1002e-2, 2.1148e-2))
-  check(function(N) sampler_exponential(N, grid = "uniform"), c(3.6086e-2, 1.8527e-2))
-  check(function(N) sampler_ddim(N, grid = "uniform"), c(5.4157e-2, 3.5210e-2))
-  check(function(N) sampler_heun(N, "uniform"), c(3.9644e-3, 9.3662e-4))
-  check(function(N) sampler_exponential(N, grid = "uniform", order = 2), c(4.4534e-3, 1.0510e-3))
-  check(function(N) sampler_rk4(N, "uniform"), c(5.1377e-5, 3.9191e-6))
-  # log-SNR grid, N = 25 and 50
-  check(function(N) sampler_ddim(N / 2, grid = "logsnr", end = .01), c(3.2610e-2, 1.6329e-2))
-  check(function(N) sampler_dpm_2(N / 2, "logsnr", .01), c(1.7251e-3, 4.2203e-4))
-})
-
-test_that("DPOM and one-step DPUM have the tabulated errors on A1", {
-  L <- 15.2
-  check <- function(sampler, variation, kl = NULL) {
-    found <- guided_error(A1, sampler = sampler)$estimate
-    expect_equal(found[3], variation, tolerance = 1e-3)
-    if (!is.null(kl)) expect_equal(found[1], kl, tolerance = 1e-4)
-  }
-  blocks <- function(make, size) make(L, 1 / (2 * L), size, horizon = 3, end = 1e-3)
-  check(sampler_exponential(grid = blocks(sampler_dpom, 1 / L)$grid), 1.74560e-2, 1.25628e-3)
-  check(blocks(sampler_dpom, 1 / L), 3.1797e-2)
-  check(blocks(sampler_dpom, 1 / (4 * L)), 1.0942e-2)
-  check(blocks(sampler_dpum, 1 / sqrt(L)), 1.4662e-2, 8.3788e-4)
 })
 
 test_that("a constant error of the score has the tabulated effect on A1", {
-  known <- rbind(c(.05, 7.027899e-3, .044387, 1.021174e-2, .055653),
-                 c(.4, .3604279, .339598, .6171019, .405823))
-  for (i in 1:2) {
-    wrong <- score_error(bias = known[i, 1])
+  known <- theory("score-bias")
+  known <- known[known$bias %in% c(.05, .4), ]
+  for (i in seq_len(nrow(known))) {
+    wrong <- score_error(bias = known$bias[i])
     sde <- errors(A1, sampler_exponential(200, "uniform", stochastic = TRUE), score_error = wrong)
     ode <- errors(A1, sampler_heun(200, "uniform"), score_error = wrong)
-    expect_lt(max(abs(c(sde[1], ode[1]) / known[i, c(2, 4)] - 1)), 1e-4)
-    expect_lt(max(abs(c(sde[3], ode[3]) / known[i, c(3, 5)] - 1)), 1e-3)
+    expect_lt(max(abs(c(sde[1] / known$EI_kl[i], ode[1] / known$Heun_kl[i]) - 1)), 1e-4)
+    expect_lt(max(abs(c(sde[3] / known$EI_tv[i], ode[3] / known$Heun_tv[i]) - 1)), 1e-3)
   }
 })
 

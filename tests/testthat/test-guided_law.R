@@ -1,4 +1,4 @@
-# The law of a discrete chain against the theory's tables, samples, and an independent program.
+# The law of a discrete chain against theory/em.csv, samples, and an independent program.
 
 em_law <- function(name, strength, steps, ...) {
   guided_law(named_mixture(name), guidance("1", strength), sampler_em(steps, "uniform"),
@@ -7,28 +7,24 @@ em_law <- function(name, strength, steps, ...) {
 numbers <- function(law) c(confidence(law)$estimate, entropy(law)$estimate)
 
 test_that("Euler-Maruyama on A2 and D3 has the tabulated confidence and entropy", {
-  strength <- c(0, .5, 1, 2, 4, 8)
   skip_on_cran()
-  for (steps in names(theory_em)) {
-    found <- sapply(strength, function(eta) numbers(em_law("A2", eta, as.numeric(steps))))
-    expect_lt(max(abs(found - theory_em[[steps]])), 1e-7)
+  check <- function(mixture, steps, tolerance) {
+    known <- theory_em(mixture, steps)
+    found <- sapply(as.numeric(colnames(known)), function(eta) numbers(em_law(mixture, eta, steps)))
+    expect_lt(max(abs(found - known)), tolerance)
   }
-  found <- sapply(strength, function(eta) numbers(em_law("D3", eta, 100)))
-  expect_lt(max(abs(found - rbind(c(.7987287, .8811889, .9121048, .9345612, .9493990, .9590299),
-                                  c(1.431597, 1.137171, .978211, .814461, .650427, .485006)))),
-            1e-6)
+  check("A2", 100, 1e-7)
+  check("A2", 200, 1e-7)
+  check("D3", 100, 1e-6)
 })
 
 test_that("the centre of D3 splits in 50 coarse steps of the SDE as tabulated", {
-  known <- rbind(c(0, .794348, 1.44458, 1.02598), c(1, .907724, 1.00360, .66059),
-                 c(2, .930103, .85063, .56672), c(4, .944106, .71307, .49370),
-                 c(6, .948674, .65517, .46591), c(8, .941909, .71500, .50110),
-                 c(10, .720759, 1.52600, 1.42700), c(12, .247289, 1.98719, 3.07983),
-                 c(15, .024928, 1.87045, 4.47135), c(20, .000527, 1.94015, 6.04089))
+  known <- theory("em")
+  known <- known[known$mixture == "D3" & known$steps == 50, ]
   for (i in seq_len(nrow(known))) {
-    law <- em_law("D3", known[i, 1], 50)
+    law <- em_law("D3", known$strength[i], 50)
     found <- c(numbers(law), sqrt(moments(law)$cov))
-    expect_lt(max(abs(found - known[i, -1]) / c(1e-6, 1e-5, 1e-5)), .51)
+    expect_lt(max(abs(found - unlist(known[i, 4:6])) / c(1e-6, 1e-5, 1e-5)), .51)
   }
   # where modes are, and how deep it is between them
   law <- em_law("D3", 12, 50)
@@ -39,8 +35,11 @@ test_that("the centre of D3 splits in 50 coarse steps of the SDE as tabulated", 
 })
 
 test_that("the coarse SDE on NC1 has the tabulated confidence", {
-  found <- sapply(c(0, .5, 1, 2, 4, 8), function(eta) confidence(em_law("NC1", eta, 100))$estimate)
-  expect_lt(max(abs(found - c(.357598, .367127, .366639, .377668, .410243, .449741))), 1e-6)
+  known <- theory_em("NC1", 100)["confidence", ]
+  found <- sapply(as.numeric(names(known)), function(eta) {
+    confidence(em_law("NC1", eta, 100))$estimate
+  })
+  expect_lt(max(abs(found - known)), 1e-6)
 })
 
 test_that("an independent program has the same law for other samplers and grids", {
@@ -195,12 +194,11 @@ test_that("point masses, one component and strength 0 have laws too", {
 })
 
 test_that("Richardson extrapolation leads to the tabulated limits for A2", {
-  known <- rbind(c(0, .77521, 1.41886), c(.5, .85001, 1.29534), c(1, .89399, 1.21428),
-                 c(2, .93669, 1.13078), c(4, .96617, 1.07441), c(8, .98283, 1.04725))
-  for (i in c(1, 4, 6)) {
-    limit <- guided_limit(named_mixture("A2"), guidance("1", known[i, 1]), horizon = 5)
+  known <- theory_em("A2", Inf)
+  for (strength in c("0", "2", "8")) {
+    limit <- guided_limit(named_mixture("A2"), guidance("1", as.numeric(strength)), horizon = 5)
     rows <- match(c("confidence", "entropy"), limit$quantity)
-    expect_lt(max(abs(limit$estimate[rows] - known[i, -1])), 1.1e-5)
+    expect_lt(max(abs(limit$estimate[rows] - known[, strength])), 1.1e-5)
     expect_true(all(limit$se[rows] > 0))
   }
   expect_output(print(limit), "as its steps shrink")

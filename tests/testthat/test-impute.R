@@ -34,7 +34,7 @@ test_that("draws have the conditional law, and keep what is observed", {
                             lapply(1:3, component_cov, mixture = m)), data, m = 4000)
   draws <- vapply(filled$imputations, function(x) as.matrix(x[1:2]), matrix(0, 3, 2))
   expect_true(all(draws[1, 1, ] == .8) && all(draws[2, 2, ] == 0))
-  # section 6 of the theory: mean and sd of what is missing
+  # mean and sd of what is missing (tests/REFERENCES.md, posterior of M2)
   cells <- filled$cells
   expect_lt(max(abs(cells$mean[1:2] - c(.8208, .9339))), 5.1e-5)
   expect_lt(max(abs(cells$sd[1:2] - c(1.0236, 1.5993))), 5.1e-5)

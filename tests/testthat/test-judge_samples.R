@@ -70,7 +70,7 @@ test_that("standard errors of coverage, spread and divergence are honest", {
   expect_lt(sd(z["spread", ]), 1.6)
 })
 
-test_that("methods rank as the theory's simulation does", {
+test_that("methods rank as in the simulation of theory/zero-shot-samples.csv", {
   methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_repaint())
   set.seed(4)
   before <- .Random.seed
@@ -79,7 +79,7 @@ test_that("methods rank as the theory's simulation does", {
   expect_identical(.Random.seed, before)
   rownames(x) <- x$sampler
   expect_identical(order(x$sw2[1:4])[1:2], c(1L, 4L))
-  # SW2 of the theory's table: exact .0489, RePaint .2370, BO .4478, DDNM .4630
+  # sliced distances there: exact .0489, RePaint .2370, BO .4478, DDNM .4630
   expect_lt(x["exact conditional score", "sw2"], .12)
   expect_lt(abs(x["DDNM", "sw2"] - .463), .1)
   expect_lt(abs(x["BO-DDNM", "sw2"] - .448), .1)

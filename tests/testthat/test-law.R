@@ -97,7 +97,8 @@ test_that("what a reduction leaves counts in every number", {
   x <- rbind(c(0, 1, 2), c(2, 2.5, 3))
   expect_equal(law_density(law, x), dgaussmix(x, whole), tolerance = 1e-7)
   other <- gaussmix(1, t(c(1.5, 2, 3)), diag(c(1, .25, .25)))
-  expect_equal(by_quantity(law_distance(law, other))$kl_reverse, .125 + (2 - 1 - log(2)), tolerance = 1e-6)
+  expect_equal(by_quantity(law_distance(law, other))$kl_reverse, .125 + (2 - 1 - log(2)),
+               tolerance = 1e-6)
   expect_output(print(law), "1 dimension of 3")
 })
 

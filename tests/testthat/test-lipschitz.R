@@ -1,12 +1,13 @@
-# Theory: smoothness.md 2. Searches are below what they look for, so that each bound is also tested
-# against points at random.
+# Lipschitz constants (theory/lipschitz.csv, balls.csv). Searches are below what they look for, so
+# that each bound is also tested against points at random.
 
 of <- function(x, statement, column = "lipschitz") x[[column]][x$statement == statement]
-times <- c(0, .05, .1, .25, .5, 1, 2, 3)
+theory_lipschitz <- by_mixture(theory("lipschitz"))
+times <- theory_lipschitz$A1$t
 
 test_that("along the diffusion C2 has the known constants, which are those of the bound", {
   x <- lipschitz(named_mixture("C2"), times)
-  known <- c(19.69444, 11.22469, 6.96869, 2.05850, 1.34683, 1.10465, 1.01299, 1.00174)
+  known <- theory_lipschitz$C2$lipschitz
   expect_lt(max(abs(of(x, "global") - known)), 6e-6)
   expect_equal(of(x, "global")[1], 19.694444, tolerance = 3e-8)
   expect_equal(of(x, "common"), of(x, "global"), tolerance = 1e-9)
@@ -17,10 +18,9 @@ test_that("along the diffusion C2 has the known constants, which are those of th
 
 test_that("A1 has the known constants and largest eigenvalues, found far out at late times", {
   x <- lipschitz(named_mixture("A1"), times)
-  expect_lt(max(abs(of(x, "global") - c(15.197216, 7.469687, 4.230171, 2.038548, 1.447165,
-                                        1.128249, 1.015624, 1.002086))), 6e-7)
-  expect_lt(max(abs(of(x, "global", "upper") - c(15.197216, 7.469687, 4.230171, .912328, -.240626,
-                                                 -.729307, -.964682, -.995256))), 6e-7)
+  known <- theory_lipschitz$A1
+  expect_lt(max(abs(of(x, "global") - known$lipschitz)), 6e-7)
+  expect_lt(max(abs(of(x, "global", "upper") - known$upper)), 6e-7)
   # a window of 12 around the mean misses it at t = 3
   near <- range(score_jacobian(named_mixture("A1"), seq(-12, 12, by = .01), 3))
   expect_gt(near[1], of(x, "global", "lower")[8] + 1e-6)
@@ -31,19 +31,14 @@ test_that("A1 has the known constants and largest eigenvalues, found far out at 
 })
 
 test_that("in balls around the mean of B2 search and bounds have the known digits", {
-  known <- utils::read.table(text = "
-     1   22.5337   33.99   121.6 4.8e6
-     2   26.1954   48.04   232.5 5.2e8
-     3   31.1386   64.91   378.7 3.3e14
-     4   37.1224   85.25   560.1 2.9e23
-    10  147.50    264.1   2389   3e138")
+  known <- theory("balls")
   for (i in seq_len(nrow(known))) {
-    x <- lipschitz(named_mixture("B2"), radius = known[i, 1])
+    x <- lipschitz(named_mixture("B2"), radius = known$radius[i])
     # ours is above the theory's, which is a search, too: 31.1388, 147.503
-    expect_equal(of(x, "local"), known[i, 2], tolerance = 3e-5)
-    expect_equal(of(x, "affine"), known[i, 3], tolerance = 2e-4)
-    expect_equal(of(x, "ball"), known[i, 4], tolerance = 4e-4)
-    expect_equal(of(x, "paper"), known[i, 5], tolerance = .02)
+    expect_equal(of(x, "local"), known$local[i], tolerance = 3e-5)
+    expect_equal(of(x, "affine"), known$affine[i], tolerance = 2e-4)
+    expect_equal(of(x, "ball"), known$ball[i], tolerance = 4e-4)
+    expect_equal(of(x, "paper"), known$paper[i], tolerance = .02)
     expect_lt(of(x, "density"), of(x, "paper"))
     expect_identical(of(x, "global"), Inf)
   }
@@ -85,7 +80,7 @@ test_that("one covariance: the search is below the bound and above every point",
     expect_gte(seen[1], of(x, "global", "lower") - 1e-9)
     of(x, "global") / of(x, "common")
   }, 0)
-  # smoothness.md: median .89, at most 1
+  # the ratio over random mixtures that the theory measured: median .89, at most 1
   expect_gt(median(ratio), .7)
 })
 

@@ -1,4 +1,4 @@
-# The bivariate Gaussian of the theory's tables, of which the first variable is observed.
+# The bivariate Gaussian of theory/zero-shot-bias.csv, of which the first variable is observed.
 pair <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
 first <- function(sd, y = 1) observation(y, cbind(1, 0), sd^2)
 parts_of <- function(...) {
@@ -76,14 +76,14 @@ test_that("bias and path divergence of the bivariate Gaussian are the known ones
                c(.616547, .250935, 0, .250935), tolerance = 2e-6)
   expect_equal(unname(noiseless["initialisation"] + noiseless["discretisation"]), .365612,
                tolerance = 2e-6)
-  known <- list(list(0, 50, .207569, 0, .207569), list(0, 200, .238501, 0, .238501),
-                list(.1, 50, .209856, .009986, 2.706643), list(.1, 200, .240867, .011081, 3.592325),
-                list(.3, 50, .234344, .076793, 29.247412), list(.3, 200, .266254, .084704,
-                                                              38.064253))
-  for (row in known) {
-    bo <- parts_of(pair, first(row[[1]]), zero_shot_bo(), schedule_etc(row[[2]]))
-    ddnm <- parts_of(pair, first(row[[1]]), zero_shot_ddnm(), schedule_etc(row[[2]]))
-    expect_lt(max(abs(c(bo[c("bias", "range")], ddnm["bias"]) - unlist(row[3:5]))), 1e-5)
+  known <- theory("zero-shot-bias")
+  for (i in seq_len(nrow(known))) {
+    bias_of <- function(method) {
+      parts_of(pair, first(known$noise[i]), method, schedule_etc(known$steps[i]))
+    }
+    bo <- bias_of(zero_shot_bo())
+    ddnm <- bias_of(zero_shot_ddnm())
+    expect_lt(max(abs(c(bo[c("bias", "range")], ddnm["bias"]) - unlist(known[i, 3:5]))), 1e-5)
     # the class shares what it does not see
     expect_equal(ddnm["null"], bo["null"], tolerance = 1e-10)
   }
@@ -100,19 +100,13 @@ test_that("and so they are at 1000 steps with noise", {
 
 test_that("bias on the mixture M2 is the known one", {
   M2 <- named_mixture("M2")
-  known <- list(list(.3, zero_shot_ddnm(), 26.034146, 25.937777),
-                list(.3, zero_shot_bo(), .129270, .032900),
-                list(.3, zero_shot_bo(TRUE), .120526, .024156),
-                list(.3, NULL, .948522, .852152),
-                list(.1, zero_shot_ddnm(), 2.619927, 2.499232),
-                list(.1, zero_shot_bo(), .123887, .003192),
-                list(.1, zero_shot_bo(TRUE), .123475, .002780),
-                list(1, zero_shot_ddnm(), 173.731635, 173.702459),
-                list(1, zero_shot_bo(), .282406, .253230),
-                list(1, zero_shot_bo(TRUE), .165118, .135941))
-  for (row in known) {
-    x <- parts_of(M2, observation(.8, cbind(1, .5), row[[1]]^2), row[[2]], schedule_etc(200))
-    expect_lt(max(abs(x[c("bias", "range")] - unlist(row[3:4]))), 1e-5)
+  methods <- list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(), bo_general = zero_shot_bo(TRUE))
+  known <- theory("zero-shot-bias-m2")
+  for (i in seq_len(nrow(known))) {
+    y <- observation(.8, cbind(1, .5), known$noise[i]^2)
+    # NULL for "none"
+    x <- parts_of(M2, y, methods[[known$method[i]]], schedule_etc(200))
+    expect_lt(max(abs(x[c("bias", "range")] - unlist(known[i, 3:4]))), 1e-5)
   }
 })
 

@@ -32,7 +32,7 @@ test_that("that of M2 is the integral over the plane, and draws agree", {
                       dgaussmix(grid[, 2], marginal(M2, 2), log = TRUE)))
   expect_equal(x$estimate, known, tolerance = 1e-6)
   expect_identical(x$method, "quadrature")
-  # the theory's value is from draws, with standard error .0010
+  # the known value is from draws, with standard error .0010 (tests/REFERENCES.md)
   expect_lt(abs(x$estimate - .5176), 4 * .0010)
   # two more coordinates that know nothing of the rest
   covs <- lapply(1:3, function(k) {

@@ -170,7 +170,8 @@ test_that("points in place of the law are remembered, and judged with the last n
 })
 
 test_that("the gain identity of guidance holds with what the wrong model estimates", {
-  # theory/guidance.md 2.1, Sigma = I, Euler: sum over steps of h a q_j (mu_y - mu_j) is the gain
+  # the pathwise identity (tests/REFERENCES.md) for Sigma = I and Euler steps: the sum over steps of
+  # h a q_j (mu_y - mu_j) is the gain
   withr::local_seed(45)
   true <- gaussmix(rep(1, 3), matrix(rnorm(6), 3), 1, c("a", "b", "c"))
   means <- true$means + rnorm(6, 0, .3)

@@ -1,3 +1,5 @@
+# Known numbers: tests/REFERENCES.md, three components in a row.
+
 euler <- function(n) sampler_euler(n, "uniform")
 
 test_that("the thresholds have the known digits, and are maxima of the slope", {

@@ -1,3 +1,5 @@
+# Known numbers: tests/REFERENCES.md, three components in a row.
+
 euler <- function(n) sampler_euler(n, "uniform")
 aligned <- function(m) gaussmix(c(1, 1, 1), c(0, -m, m), 1)
 

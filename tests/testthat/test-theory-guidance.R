@@ -1,4 +1,4 @@
-# The statements of guidance theory on mixtures whose numbers are known (see helper-theory.R).
+# The statements of guidance theory on mixtures whose numbers are known (tests/REFERENCES.md).
 
 # Seconds and more: not on CRAN, nor under the sanitizers.
 skip_slow <- function() {
@@ -44,20 +44,19 @@ test_that("in one dimension quadrature gives confidence, entropy and E[1/q] to 1
 test_that("the density of Euler-Maruyama, carried on a grid, has the known entropy", {
   skip_slow()
   x <- seq(-6, 8, .14)
-  for (steps in names(theory_em)) for (column in c(1, 4)) {
-    law <- grid_law(named_mixture("A2"), sampler_em(as.numeric(steps), "uniform"),
-                    c(0, .5, 1, 2)[column], x)
-    expect_within(law - theory_em[[steps]][, column], 1e-6)
+  for (steps in c(100, 200)) for (strength in c("0", "2")) {
+    law <- grid_law(named_mixture("A2"), sampler_em(steps, "uniform"), as.numeric(strength), x)
+    expect_within(law - theory_em("A2", steps)[, strength], 1e-6)
   }
 })
 
 test_that("samples of Euler-Maruyama have the confidence of its exact law", {
   skip_slow()
   withr::local_seed(2)
-  for (steps in names(theory_em)) {
+  for (steps in c(100, 200)) {
     sweep <- guidance_sweep(named_mixture("A2"), "1", n = 4000,
-                            sampler = sampler_em(as.numeric(steps), "uniform"), horizon = 5)
-    exact <- theory_em[[steps]]["confidence", ]
+                            sampler = sampler_em(steps, "uniform"), horizon = 5)
+    exact <- theory_em("A2", steps)["confidence", ]
     expect_within((sweep$confidence - exact) / sweep$confidence_se, 4)
   }
 })
@@ -107,29 +106,28 @@ test_that("guidance lowers the entropy of the ODE for any mixture of common cova
 test_that("coarse Euler steps fold the map of D3, which the log-determinants follow and flag", {
   # Beyond strength 4 the slope at the class is negative in some steps; up to 10 the doubly covered
   # mass is negligible and the entropy that of a histogram.
-  sweep <- guidance_sweep(named_mixture("D3"), "1", c(1, 4, 6, 8, 10, 30), n = 2e4,
+  known <- theory("folds")
+  sweep <- guidance_sweep(named_mixture("D3"), "1", known$strength, n = 2e4,
                           sampler = sampler_euler(20, "uniform"), horizon = 5)
-  expect_within(sweep$entropy[1:5] - c(.3122, -6.1537, -8.929, -5.435, -4.385), 6e-4)
-  expect_within(sweep$entropy[6] - 3.3794, 2e-3)
+  expect_within((sweep$entropy - known$entropy)[1:5], 6e-4)
+  expect_within((sweep$entropy - known$entropy)[6], 2e-3)
   expect_within(sweep$folded - c(0, 0, 1, 1, 1, 1), 1e-9)
 })
 
 test_that("guidance lowers the mean confidence of NC1 and NC2, though it lowers the entropy too", {
   skip_slow()
-  strength <- c(0, .25, .5, 1, 2, 4, 8, 16, 32)
-  sweep <- ode_sweep(data.frame(mixture = "NC1", strength = strength), 1001, 120, exact = TRUE)
-  expect_within(sweep$confidence - c(.359202, .362011, .343021, .307644, .272297, .258181, .303353,
-                                     .462648, .494054), 1e-6)
-  expect_within(sweep$entropy - c(1.418939, 1.209059, 1.056030, .857624, .629528, .377863,
-                                  .063425, -1.005248, -11.427937), 1e-6)
+  known <- by_mixture(theory("counterexamples"))
+  sweep <- ode_sweep(known$NC1, 1001, 120, exact = TRUE)
+  expect_within(sweep$confidence - known$NC1$confidence, 1e-6)
+  expect_within(sweep$entropy - known$NC1$entropy, 1e-6)
 
   # in the plane, by quadrature over 101 x 101 starts
-  found <- vapply(strength[-2], function(eta) {
+  found <- vapply(known$NC2$strength, function(eta) {
     law <- guided_law(named_mixture("NC2"), guidance("1", eta), sampler_rk4(60), horizon = 5,
                        nodes = 101, log_density = "divergence")
     confidence(law)$estimate
   }, 0)
-  expect_within(found - c(.62905, .80882, .73941, .60075, .53230, .66342, .85546, .93113), 1e-5)
+  expect_within(found - known$NC2$confidence, 1e-5)
 })
 
 test_that("from the exact start E[1/q] is 1/w at every time, in the ODE and in the SDE", {

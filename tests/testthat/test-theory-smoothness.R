@@ -1,5 +1,5 @@
-# Numbers of the smoothness theory, from independent programs; tolerances are half a unit of the
-# last digit known, or better.
+# Numbers of smoothness theory (tests/REFERENCES.md); tolerances are half a unit of the last digit
+# known, or better.
 
 expect_near <- function(x, known, tolerance = 1e-9) {
   expect_lt(max(abs(unname(drop(x)) - known)), tolerance)
@@ -7,12 +7,7 @@ expect_near <- function(x, known, tolerance = 1e-9) {
 
 test_that("A1 has the known density, score and derivative at time .3 under five schedules", {
   A1 <- named_mixture("A1")
-  known <- utils::read.table(text = "
-    ou     .740818220682 .451188363906  1.991702626 -1.6018205357  -.5135358300  -.0441272579
-    vp     .629550000336 .603666797076  1.716174098 -1.4760860235  -.4244831220  -.2176681269
-    cosine .887079765946 .213089488849  2.421947294 -1.7389575661 -1.0100894975  -.8618538563
-    ve     1             .0164722700867 2.823472270 -1.7559760083 -1.3540523642 -1.9213860178
-    subvp  .629550000336 .364413601892  1.476920902 -1.4924640361  -.5508308870   .1244091273")
+  known <- theory("schedules")
   schedules <- list(schedule_ou(), schedule_vp(), schedule_cosine(), schedule_ve(),
                     schedule_subvp())
   for (i in seq_along(schedules)) {
@@ -59,14 +54,17 @@ test_that("moments of A1, B2 and C2 are the known ones, also of A1 at later time
   expect_near(mean(named_mixture("B2")), c(-.055, -.05), 1e-15)
   expect_near(second(named_mixture("B2")), 3.1415, 1e-14)
   expect_near(second(named_mixture("C2")), 3.0565, 1e-14)
-  later <- vapply(c(.5, 1, 2), function(t) second(diffuse(A1, t)), 0)
-  expect_near(later, c(1.66475815020, 1.24455085681, 1.03309635947), 1e-11)
+  known <- theory("information")
+  known <- known[known$mixture == "A1" & !is.na(known$second_moment), ]
+  later <- vapply(known$t, function(t) second(diffuse(A1, t)), 0)
+  expect_near(later, known$second_moment, 1e-11)
 })
 
 test_that("the entropy of A1 is the known one at each time", {
-  h <- vapply(c(0, .5, 1, 2, 3), function(t) entropy(diffuse(named_mixture("A1"), t))$estimate, 0)
-  expect_near(h[1], 1.7616573443, 1e-10)
-  expect_near(h[-1], c(1.66598798, 1.52738364, 1.43512915, 1.42116074), 5e-9)
+  known <- by_mixture(theory("information"))$A1
+  h <- vapply(known$t, function(t) entropy(diffuse(named_mixture("A1"), t))$estimate, 0)
+  expect_near(h[1], known$entropy[1], 1e-10)
+  expect_near(h[-1], known$entropy[-1], 5e-9)
 })
 
 test_that("with different covariances the derivative of the score grows without bound", {
@@ -75,25 +73,6 @@ test_that("with different covariances the derivative of the score grows without 
     H <- score_jacobian(mixture, c(r, r) / sqrt(2))
     expect_equal(max(eigen(H[1, , ])$values), 9 * r^2 / 64 - 5 / 8, tolerance = 1e-12)
   }
-})
-
-test_that("on G1 every sampler has the known mean, variance and divergence after 100 steps", {
-  check <- function(sampler, mean, var, kl, start = "exact") {
-    law <- guided_moments(named_mixture("G1"), sampler = sampler, horizon = 3, start = start)
-    expect_near(c(law$mean, law$cov), c(mean, var), 1e-12)
-    expect_equal(law$kl, kl, tolerance = 1e-9)
-  }
-  check(sampler_em(100, "uniform"), 1.494595341743, .280249080095, 3.1928399023e-3)
-  check(sampler_exponential(100, "uniform", stochastic = TRUE), 1.5, .282658317265, 3.6189891371e-3)
-  check(sampler_ddpm(100, "uniform", variance = "scaled"), 1.5, .290706946054, 5.4136776601e-3)
-  check(sampler_ddpm(100, "uniform", variance = "large"), 1.5, .273786530219, 2.0039785337e-3)
-  check(sampler_euler(100, "uniform"), 1.486570972631, .266843948858, 1.3780429772e-3)
-  check(sampler_exponential(100, grid = "uniform"), 1.5, .261475261537, 4.9607697546e-4)
-  check(sampler_heun(100, "uniform"), 1.500212256016, .249171420285, 2.8487632613e-6)
-  check(sampler_exponential(100, "uniform", stochastic = TRUE), 1.499170461110, .282658546644,
-        3.6202532722e-3, "normal")
-  check(sampler_exponential(100, "uniform"), 1.461776787688, .261962266190, 3.3263322831e-3,
-        "normal")
 })
 
 # Relative deviations of the package's total variations from a table, samplers x steps.
@@ -106,7 +85,7 @@ order_deviation <- function(name, samplers, steps, ...) {
 }
 
 test_that("on A1 every sampler has the known errors, and its order", {
-  samplers <- setdiff(rownames(theory_orders[["A1 uniform"]]$table), "MM")
+  samplers <- rownames(theory_orders[["A1 uniform"]]$table)
   expect_lt(max(abs(order_deviation("A1 uniform", samplers, c(50, 100)))), 1e-3)
   finest <- summary(measured_orders(theory_orders[["A1 uniform"]], c("EI", "Heun"), c(400, 800)))
   expect_near(finest$order[finest$quantity == "total_variation"], c(.995, 2.012), 1e-3)
@@ -115,8 +94,8 @@ test_that("on A1 every sampler has the known errors, and its order", {
 })
 
 test_that("on A1 the solvers have the known errors on a grid uniform in log-SNR", {
-  samplers <- rownames(theory_orders[["A1 log-SNR"]]$table)
-  expect_lt(max(abs(order_deviation("A1 log-SNR", samplers, c(25, 100)))), 1e-3)
+  samplers <- rownames(theory_orders[["A1 logsnr"]]$table)
+  expect_lt(max(abs(order_deviation("A1 logsnr", samplers, c(25, 100)))), 1e-3)
 })
 
 test_that("on B2 errors and orders are the known ones", {
@@ -128,39 +107,38 @@ test_that("on B2 errors and orders are the known ones", {
 })
 
 test_that("the exponential grid has the known errors", {
+  known <- theory("exponential")
   for (i in 1:3) {
-    times <- exponential_times(theory_exponential$h[i])
-    expect_length(times, theory_exponential$steps[i] + 1)
+    times <- exponential_times(known$h[i])
+    expect_length(times, known$steps[i] + 1)
     for (sampler in c("EI", "ODE", "Heun")) {
       error <- guided_error(named_mixture("A1"), sampler = smooth_samplers[[sampler]](1, times, 0),
                              start = "exact")
-      expect_equal(total_variation(error), as.numeric(printed(theory_exponential[[sampler]])[i]),
-                   tolerance = 1e-3)
+      expect_equal(total_variation(error), known[[sampler]][i], tolerance = 1e-3)
       if (sampler == "EI") {
-        expect_equal(divergence(error), as.numeric(printed(theory_exponential$EI_kl)[i]),
-                     tolerance = 1e-4)
+        expect_equal(divergence(error), known$EI_kl[i], tolerance = 1e-4)
       }
     }
   }
 })
 
 test_that("the horizon is a trade-off: steps against the error of the start", {
-  shown <- c(2, 4, 6)
-  horizon <- theory_horizons$horizon[shown]
+  known <- theory("horizons")
+  known <- known[known$horizon %in% 1:3, ]
   for (sampler in c("EI", "ODE", "Heun")) {
-    tv <- vapply(horizon, function(t) {
+    tv <- vapply(known$horizon, function(t) {
       total_variation(guided_error(named_mixture("A1"),
                                     sampler = smooth_samplers[[sampler]](60, "uniform",
                                                                          0), horizon = t))
     }, 0)
-    expect_equal(tv, as.numeric(printed(theory_horizons[[sampler]])[shown]), tolerance = 1e-3)
+    expect_equal(tv, known[[sampler]], tolerance = 1e-3)
     # the best of 1, 2 and 3 is another for each
     expect_identical(which.min(tv), match(sampler, c("EI", "ODE", "Heun")))
   }
 })
 
 test_that("correctors have the known costs and errors on A1, and do not beat the predictor", {
-  rows <- theory_correctors[c(1, 2, 4, 7, 9, 12, 13), ]
+  rows <- theory("correctors")[c(1, 2, 4, 7, 9, 12, 13), ]
   tv <- NULL
   for (i in seq_len(nrow(rows))) {
     row <- rows[i, ]
@@ -168,8 +146,8 @@ test_that("correctors have the known costs and errors on A1, and do not beat the
     if (!is.na(row$scores)) expect_equal(evaluations(sampler), row$scores)
     error <- guided_error(named_mixture("A1"), sampler = sampler)
     tv[i] <- total_variation(error)
-    expect_equal(tv[i], as.numeric(row$tv), tolerance = 1e-3)
-    if (!is.na(row$kl)) expect_equal(divergence(error), as.numeric(row$kl), tolerance = 1e-4)
+    expect_equal(tv[i], row$tv, tolerance = 1e-3)
+    if (!is.na(row$kl)) expect_equal(divergence(error), row$kl, tolerance = 1e-4)
   }
   # 370 and 367 evaluations
   expect_gt(tv[5], 1.5 * tv[6])
@@ -184,11 +162,13 @@ test_that("on one Gaussian the orders of KL are 2 and 4", {
 })
 
 test_that("the path divergence falls half as fast as the divergence of the output", {
-  path <- vapply(c(200, 400), function(n) {
+  known <- theory("paths")
+  known <- known[known$steps %in% c(200, 400), ]
+  path <- vapply(known$steps, function(n) {
     x <- path_kl(named_mixture("A1"), sampler = smooth_samplers$EI(n, "uniform", 0), horizon = 3,
                  start = "exact")
     x$estimate[x$quantity == "path_kl"]
   }, 0)
-  expect_equal(path, c(4.77795698e-2, 2.40844337e-2), tolerance = 1e-8)
+  expect_equal(path, known$EI_path, tolerance = 1e-8)
   expect_near(log2(path[1] / path[2]), .9883, 1e-4)
 })

@@ -20,21 +20,8 @@ slow_integral <- function(f) {
   sum(mapply(function(a, b) integrate(f, a, b, rel.tol = 1e-11)$value, cuts[-31], cuts[-1]))
 }
 
-# guidance.md 3(d): mean, variance, entropy and confidence of the tilt and of the ODE (horizon 5),
-# KL(ODE || tilt). (Its W1 of A2 are all off by .005, a node's distance: W1 cannot be below the
-# distance of the means, .00674 at strength 0, and is that distance where the laws are ordered.)
-theory_tilt <- theory_table("
-  A2 0 1       1      1.41894 .775200  .99326 1      1.41894  .773683 .00003
-  A2 1 1.28999 .74428 1.26749 .855005 1.60232 .57859 1.13574  .919038 .09208
-  A2 2 1.43953 .64415 1.19034 .890117 2.01381 .42436  .96594  .967299 .33595
-  A2 4 1.61478 .55238 1.10691 .923153 2.59963 .30957  .79647  .991047 .97091
-  A2 8 1.80874 .47515 1.02526 .949454 3.41107 .23591  .66147  .998392 2.40415
-  D3 1 0       .58802 1.14997      NA 0       .11907  .35456       NA  .4415
-  D3 2 0       .45612 1.02018      NA 0       .01535 -.67352       NA 1.2972
-  D3 4 0       .33814  .86857      NA 0       .00021 -2.82011      NA 3.2925
-  D3 8 0       .23914  .69534      NA 0       0      -7.15157      NA 7.4484
-", "mean", "var", "entropy", "confidence", "ode_mean", "ode_var", "ode_entropy", "ode_confidence",
-"kl")
+# Mean, variance, entropy and confidence of the tilt and of the ODE (horizon 5), KL(ODE || tilt)
+theory_tilt <- by_mixture(theory("tilt"))
 
 four_numbers <- function(law) {
   at <- moments(law)
@@ -166,16 +153,16 @@ test_that("narrow components and large strengths are resolved", {
 })
 
 test_that("guided samples leave the support of the class as the strength grows", {
-  # guidance.md 2.4: where the ODE takes x_T = 0
-  reach <- vapply(c(8, 32, 128, 512), function(eta) {
+  known <- theory("reach")
+  reach <- vapply(known$strength, function(eta) {
     guided_sample(A2, guidance = guidance("1", eta), sampler = sampler_rk4(600), horizon = 5,
                   start = matrix(0), log_density = "none")$x[1]
   }, 0)
-  expect_close(reach, c(3.3581, 6.0426, 11.1499, 20.8187), 5e-5)
+  expect_close(reach, known$x, 5e-5)
   exponent <- diff(log(reach)) / log(4)
   expect_true(all(exponent > .42 & exponent < .455))
   # the tilt grows like a logarithm
-  tilt <- vapply(c(8, 32, 128, 512), function(eta) mean(tilted_law(A2, guidance("1", eta)))[[1]], 0)
+  tilt <- vapply(known$strength, function(eta) mean(tilted_law(A2, guidance("1", eta)))[[1]], 0)
   expect_true(all(diff(tilt) > 0 & diff(tilt) < .6))
 })
 

@@ -65,7 +65,7 @@ test_that("in continuous time the two kinds of weights are the same, under every
 })
 
 test_that("the SDE's particles, weighted, have the tilt's moments; unweighted they do not", {
-  # guidance.md 3(d): 4e4 particles, 400 steps, strength 2: 1.757 without weights
+  # the mean without weights is 1.757 (tests/REFERENCES.md, weighted particles)
   run <- tilted_sample(A2, 4e4, guidance("1", 2), sampler_em(400, "uniform"), horizon = 6,
                        start = "exact", resample = 0, key = c(5, 6))
   law <- tilted_law(A2, guidance("1", 2))

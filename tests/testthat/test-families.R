@@ -1,0 +1,72 @@
+# ?mixguide lists what the package exports: each function in one family.
+
+# The page: as installed, or that of the sources where the package has no help pages.
+mixguide_page <- function() {
+  if (nzchar(system.file("help", package = "mixguide"))) {
+    return(tools::Rd_db("mixguide")[["mixguide-package.Rd"]])
+  }
+  tools::parse_Rd(test_path("..", "..", "man", "mixguide-package.Rd"))
+}
+
+tag_of <- function(x) if (is.null(attr(x, "Rd_tag"))) "" else attr(x, "Rd_tag")
+
+# The topics to which a piece of Rd links.
+linked_topics <- function(rd) {
+  if (tag_of(rd) == "\\link") {
+    option <- attr(rd, "Rd_option")
+    return(sub("^=", "", if (is.null(option)) as.character(rd[[1]]) else as.character(option)))
+  }
+  if (is.list(rd)) unlist(lapply(rd, linked_topics))
+}
+
+# The topics of each item of the list of families, named by its bold words.
+families <- function(page) {
+  description <- Filter(function(x) tag_of(x) == "\\description", page)[[1]]
+  list <- Filter(function(x) tag_of(x) == "\\itemize", description)[[1]]
+  starts <- vapply(list, tag_of, "") == "\\item"
+  items <- unname(split(list, cumsum(starts)))
+  items <- items[vapply(items, function(item) tag_of(item[[1]]) == "\\item", NA)]
+  bold <- function(item) as.character(Filter(function(x) tag_of(x) == "\\strong", item)[[1]][[1]])
+  stats::setNames(lapply(items, linked_topics), vapply(items, bold, ""))
+}
+
+test_that("every export is in one family of ?mixguide", {
+  exports <- getNamespaceExports("mixguide")
+  ours <- Filter(function(name) {
+    identical(environment(getExportedValue("mixguide", name)), asNamespace("mixguide"))
+  }, exports)
+  expect_setequal(setdiff(exports, ours), "autoplot")
+  listed <- families(mixguide_page())
+  expect_length(listed, 8)
+  expect_equal(sort(unlist(listed, use.names = FALSE)), sort(ours))
+})
+
+test_that("?mixguide is one screen", {
+  text <- utils::capture.output(tools::Rd2txt(
+    mixguide_page(), fragment = FALSE, options = list(width = 100, underline_titles = FALSE)
+  ))
+  expect_lt(length(text), 55)
+})
+
+# Exports of ours that are another object under the name of one of `package`.
+redefined <- function(package) {
+  both <- intersect(getNamespaceExports("mixguide"), getNamespaceExports(package))
+  Filter(function(name) {
+    !identical(getExportedValue("mixguide", name), getExportedValue(package, name))
+  }, both)
+}
+
+test_that("attaching the package masks nothing that R attaches itself", {
+  for (package in c("base", "methods", "datasets", "utils", "grDevices", "graphics", "stats")) {
+    expect_identical(redefined(package), character(), info = package)
+  }
+})
+
+test_that("a name of a package that we import or suggest is re-exported, not redefined", {
+  fields <- utils::packageDescription("mixguide")[c("Imports", "Suggests")]
+  packages <- sub("\\s*[(].*", "", trimws(unlist(strsplit(unlist(fields), ","))))
+  expect_true(all(c("ggplot2", "generics", "mclust", "dplyr") %in% packages))
+  for (package in Filter(function(name) requireNamespace(name, quietly = TRUE), packages)) {
+    expect_identical(redefined(package), character(), info = package)
+  }
+})
