@@ -7,6 +7,15 @@
 #' @export
 ggplot2::autoplot
 
+#' @export
+generics::tidy
+
+#' @export
+generics::glance
+
+#' @export
+generics::augment
+
 .onUnload <- function(libpath) {
   library.dynam.unload("mixguide", libpath)
 }
