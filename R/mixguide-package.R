@@ -26,6 +26,7 @@
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
 #'   [convergence_order()], [plan_sampler()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
+#'   [mice.impute.gaussmix()],
 #'   [mutual_information()]; by unconditional scores: [conditional_sample()],
 #'   [conditional_score()], [conditional_moments()] with `zero_shot_*`: [exact][zero_shot_exact],
 #'   [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus], [bo][zero_shot_bo],
@@ -35,7 +36,7 @@
 #'   [judge_samples()], [benchmark_inverse()], [inverse_problem()]
 #'
 #' Results have `print()`, `plot()`, [autoplot()] and `summary()`; most are data frames
-#' ([mixguide_table]).
+#' ([mixguide_table]), and [tidy()], [glance()] and [augment()] know them.
 #' @section Errors:
 #' What does not fit is an error of class `mixguide_error` whose message names the argument, what
 #' was wanted and what came. A second class says of which kind it is: `mixguide_error_singular`
@@ -45,11 +46,21 @@
 #' @keywords internal
 #' @useDynLib mixguide, .registration = TRUE
 #' @import ggplot2
+#' @importFrom generics augment glance tidy
 #' @importFrom stats logLik nobs predict simulate
 "_PACKAGE"
 
 #' @export
 ggplot2::autoplot
+
+#' @export
+generics::tidy
+
+#' @export
+generics::glance
+
+#' @export
+generics::augment
 
 .onUnload <- function(libpath) {
   library.dynam.unload("mixguide", libpath)

@@ -271,7 +271,7 @@ autoplot.mixguide_table <- function(object, ...) {
 # ---- The generics of broom
 
 #' @rdname mixguide_table
-#' @exportS3Method generics::tidy
+#' @export
 tidy.mixguide_table <- function(x, ...) {
   check_dots(...)
   rows <- plain_table(x)
@@ -294,7 +294,7 @@ tidy.mixguide_table <- function(x, ...) {
 }
 
 #' @rdname mixguide_table
-#' @exportS3Method generics::glance
+#' @export
 glance.mixguide_table <- function(x, ...) {
   check_dots(...)
   setup <- attr(x, "setup")
@@ -312,7 +312,7 @@ glance.mixguide_table <- function(x, ...) {
 }
 
 #' @rdname mixguide_table
-#' @exportS3Method generics::augment
+#' @export
 augment.mixguide_table <- function(x, ...) {
   check_dots(...)
   setup <- attr(x, "setup")

@@ -1,7 +1,7 @@
 #' Tidy tables, by the generics of broom
 #'
-#' Methods for `tidy()`, `glance()` and `augment()` of package generics (which broom re-exports),
-#' with broom's names of columns. They return plain data frames.
+#' Methods for `tidy()`, `glance()` and `augment()`, which are those of package \pkg{generics}, as
+#' in \pkg{broom}, whose names of columns they use. They return plain data frames.
 #'
 #' @param x A [gaussmix()] or a [guided_sample()]; for tables of results see [mixguide_table].
 #' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
@@ -17,20 +17,20 @@
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
 #'   the probability that it is another. Of a sample: a row per particle, with its variables,
 #'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`.
-#' @examplesIf requireNamespace("generics", quietly = TRUE)
+#' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
-#' generics::tidy(mixture)
-#' generics::glance(mixture)
-#' head(generics::augment(mixture, iris))
+#' tidy(mixture)
+#' glance(mixture)
+#' head(augment(mixture, iris))
 #'
 #' run <- guided_sample(mixture, 200, guidance("virginica", 1), sampler_ddim(50))
-#' generics::tidy(run)
-#' generics::glance(run)
+#' tidy(run)
+#' glance(run)
 #' @name tidy.gaussmix
 NULL
 
 #' @rdname tidy.gaussmix
-#' @exportS3Method generics::tidy
+#' @export
 tidy.gaussmix <- function(x, ...) {
   check_dots(...)
   table <- as.data.frame(x)
@@ -45,7 +45,7 @@ tidy.gaussmix <- function(x, ...) {
 }
 
 #' @rdname tidy.gaussmix
-#' @exportS3Method generics::glance
+#' @export
 glance.gaussmix <- function(x, ...) {
   check_dots(...)
   fitted <- !is.null(x$fit)
@@ -58,7 +58,7 @@ glance.gaussmix <- function(x, ...) {
 }
 
 #' @rdname tidy.gaussmix
-#' @exportS3Method generics::augment
+#' @export
 augment.gaussmix <- function(x, data, ...) {
   check_dots(...)
   if (missing(data)) abort_input("data", "given: the points to classify")
@@ -67,7 +67,7 @@ augment.gaussmix <- function(x, data, ...) {
 }
 
 #' @rdname tidy.gaussmix
-#' @exportS3Method generics::tidy
+#' @export
 tidy.guided_sample <- function(x, ...) {
   check_dots(...)
   variables <- summary(x)$variables
@@ -76,7 +76,7 @@ tidy.guided_sample <- function(x, ...) {
 }
 
 #' @rdname tidy.gaussmix
-#' @exportS3Method generics::glance
+#' @export
 glance.guided_sample <- function(x, ...) {
   check_dots(...)
   none <- unknown_row()
@@ -92,7 +92,7 @@ glance.guided_sample <- function(x, ...) {
 }
 
 #' @rdname tidy.gaussmix
-#' @exportS3Method generics::augment
+#' @export
 augment.guided_sample <- function(x, ...) {
   check_dots(...)
   cbind(as.data.frame(x), classified(sample_posterior(x)))

@@ -51,12 +51,11 @@ test_that("a table without a picture of its own shows its estimates", {
 })
 
 test_that("every table has a long form of the same columns, and one line", {
-  skip_if_not_installed("generics")
   methods <- c("exact", "quadrature", "Monte Carlo", "bound", "unknown")
   others <- list(confidence(m), law_distance(tilted_law(m, "a"), m))
   for (x in c(suppressWarnings(tables()), others)) {
     class <- class(x)[1]
-    long <- generics::tidy(x)
+    long <- tidy(x)
     expect_identical(class(long), "data.frame", info = class)
     expect_identical(names(long)[1], "quantity", info = class)
     expect_identical(utils::tail(names(long), 4), c("estimate", "se", "method", "note"))
@@ -66,9 +65,9 @@ test_that("every table has a long form of the same columns, and one line", {
     expect_true(all(long$se[long$method == "exact"] %in% 0), info = class)
     expect_false(anyDuplicated(long[setdiff(names(long), ESTIMATE)]) > 0, info = class)
     if (all(ESTIMATE %in% names(x))) expect_equal(sort(long$estimate), sort(x$estimate))
-    row <- generics::glance(x)
+    row <- glance(x)
     expect_identical(c(nrow(row), row$rows), c(1L, nrow(x)), info = class)
-    expect_mixguide_error(generics::augment(x), "x")
+    expect_mixguide_error(augment(x), "x")
     expect_identical(class(summary(x)), "data.frame", info = class)
   }
 })

@@ -1,9 +1,8 @@
-skip_if_not_installed("generics")
 
 iris_mixture <- as_gaussmix(Species ~ ., iris)
 
 test_that("tidy() of a mixture has a row per component with broom's columns", {
-  table <- generics::tidy(iris_mixture)
+  table <- tidy(iris_mixture)
   expect_named(table, c("component", "class", "proportion", paste0("variance.", names(iris)[1:4]),
                         paste0("mean.", names(iris)[1:4])))
   expect_equal(table$class, levels(iris$Species))
@@ -11,26 +10,26 @@ test_that("tidy() of a mixture has a row per component with broom's columns", {
   setosa <- iris[iris$Species == "setosa", 1:4]
   expect_equal(unlist(table[1, 8:11]), colMeans(setosa), ignore_attr = TRUE)
   expect_equal(unlist(table[1, 4:7]), vapply(setosa, var, 0) * 49 / 50, ignore_attr = TRUE)
-  expect_equal(generics::tidy(gaussmix(c(1, 3), c(5, 6), 2)),
+  expect_equal(tidy(gaussmix(c(1, 3), c(5, 6), 2)),
                data.frame(component = 1:2, class = c("1", "2"), proportion = c(.25, .75),
                           variance = 2, mean = c(5, 6)))
-  expect_equal(generics::tidy(gaussmix(c(1, 1), diag(2), list(1, 4)))$variance, c(1, 4))
+  expect_equal(tidy(gaussmix(c(1, 1), diag(2), list(1, 4)))$variance, c(1, 4))
 })
 
 test_that("glance() of a mixture is its form and, for a fit, its likelihood", {
-  row <- generics::glance(iris_mixture)
+  row <- glance(iris_mixture)
   expect_equal(row$logLik, sum(dgaussmix(iris[1:4], iris_mixture, log = TRUE)))
   expect_equal(row$AIC, -2 * row$logLik + 2 * 44)
   expect_equal(row$BIC, -2 * row$logLik + log(150) * 44)
   expect_equal(row[c("components", "classes", "variables", "df", "nobs")],
                data.frame(components = 3, classes = 3, variables = 4, df = 44, nobs = 150))
-  plain <- generics::glance(gaussmix(1, 0, 1))
+  plain <- glance(gaussmix(1, 0, 1))
   expect_named(plain, names(row))
   expect_true(all(is.na(plain[c("logLik", "AIC", "BIC", "df", "nobs")])))
 })
 
 test_that("augment() of a mixture adds the class and its uncertainty to the data", {
-  out <- generics::augment(iris_mixture, iris)
+  out <- augment(iris_mixture, iris)
   expect_equal(out[names(iris)], iris)
   expect_equal(out$.class, predict(iris_mixture, iris))
   joint <- vapply(1:3, function(k) {
@@ -39,23 +38,23 @@ test_that("augment() of a mixture adds the class and its uncertainty to the data
     exp(-mahalanobis(x, iris_mixture$means[k, ], S) / 2) / sqrt(det(S))
   }, numeric(150))
   expect_equal(out$.uncertainty, 1 - apply(joint, 1, max) / rowSums(joint), tolerance = 1e-8)
-  expect_equal(nrow(generics::augment(iris_mixture, as.matrix(iris[1:4])[0, ])), 0)
-  expect_error(generics::augment(iris_mixture), "`data`", class = "mixguide_error")
+  expect_equal(nrow(augment(iris_mixture, as.matrix(iris[1:4])[0, ])), 0)
+  expect_error(augment(iris_mixture), "`data`", class = "mixguide_error")
 })
 
 test_that("a sample's tables agree with its summary, confidence and entropy", {
   withr::local_seed(1)
   run <- guided_sample(iris_mixture, 200, guidance("virginica", 1), sampler_ddim(40))
-  table <- generics::tidy(run)
+  table <- tidy(run)
   expect_equal(table$term, names(iris)[1:4])
   expect_equal(table$estimate, colMeans(run$x), ignore_attr = TRUE)
   expect_equal(table$std.error, apply(run$x, 2, sd) / sqrt(200), ignore_attr = TRUE)
-  row <- generics::glance(run)
+  row <- glance(run)
   expect_equal(nrow(row), 1)
   expect_equal(row$confidence, mean(run$confidence))
   expect_equal(row$entropy_se, entropy(run)$se)
   expect_equal(row$class, "virginica")
-  out <- generics::augment(run)
+  out <- augment(run)
   expect_equal(as.matrix(out[1:4]), run$x, ignore_attr = TRUE)
   sure <- out$.class == "virginica"
   expect_equal(out$.uncertainty[sure], 1 - out$.confidence[sure])
@@ -66,11 +65,11 @@ test_that("tables exist without guidance, density, particles, or a density at th
   masses <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 0)), 0)
   for (n in c(0, 5)) for (mixture in list(iris_mixture, masses)) {
     run <- guided_sample(mixture, n, NULL, sampler_ddpm(5))
-    expect_equal(nrow(generics::tidy(run)), ncol(run$x))
-    row <- generics::glance(run)
+    expect_equal(nrow(tidy(run)), ncol(run$x))
+    row <- glance(run)
     expect_equal(nrow(row), 1)
     expect_true(all(is.na(row[c("class", "confidence", "entropy", "folded")])))
-    out <- generics::augment(run)
+    out <- augment(run)
     expect_equal(nrow(out), n)
     expect_false(anyNA(out$.uncertainty))
   }
@@ -80,7 +79,7 @@ test_that("a sweep's tables are its columns, in long form", {
   withr::local_seed(3)
   sweep <- guidance_sweep(iris_mixture, "virginica", c(0, 1, 4), n = 50, sampler = sampler_heun(10),
                           keep = TRUE)
-  table <- generics::tidy(sweep)
+  table <- tidy(sweep)
   expect_named(table, c("quantity", "class", "sampler", "steps", "strength", "scale", "estimate",
                         "se", "method", "note"))
   for (quantity in unique(table$quantity)) {
@@ -89,11 +88,11 @@ test_that("a sweep's tables are its columns, in long form", {
   expect_equal(table$se[table$quantity == "gain"], sweep$gain_se)
   p <- sweep$fraction_down
   expect_equal(table$se[table$quantity == "fraction_down"], sqrt(p * (1 - p) / 50))
-  expect_equal(generics::glance(sweep)$n, 50)
-  out <- generics::augment(sweep)
+  expect_equal(glance(sweep)$n, 50)
+  out <- augment(sweep)
   expect_equal(unname(tapply(out$.confidence, out$.strength, mean)), sweep$confidence,
                ignore_attr = TRUE)
   bare <- guidance_sweep(gaussmix(c(1, 1), c(-1, 1), 1), "1", 0:1, n = 50)
-  expect_true(all(generics::tidy(bare)$se %in% c(0, NA)))
-  expect_error(generics::augment(bare), "`x`", class = "mixguide_error")
+  expect_true(all(tidy(bare)$se %in% c(0, NA)))
+  expect_error(augment(bare), "`x`", class = "mixguide_error")
 })

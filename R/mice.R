@@ -1,0 +1,56 @@
+#' An imputation method for mice
+#'
+#' `mice(data, method = "gaussmix")` of package \pkg{mice} calls this function by its name: to the
+#' rows whose variable is observed a Gaussian mixture is fitted, of the variable together with its
+#' predictors, and what is missing is drawn from its exact law given the predictors of its row.
+#'
+#' @details
+#' The mixture is the one that [mclust::Mclust()] selects by BIC for a bootstrap sample of those
+#' rows, so that imputations differ by what is not known of the mixture, too. Draws are from R's
+#' generator.
+#'
+#' Use it where a regression is not linear, has several branches or other spreads in other places.
+#' [impute()] takes one mixture for all variables, needs no iterations and is exact for that
+#' mixture; this function lets \pkg{mice} chain a mixture per variable, with whatever methods the
+#' other variables have.
+#'
+#' @param y The variable: numbers, of which those that `ry` marks are observed.
+#' @param ry Which are observed, a logical vector.
+#' @param x The predictors: a numeric matrix without missing values, a row per element of `y`.
+#' @param wy Which to impute, a logical vector; `NULL`: those that are not observed.
+#' @param ... Arguments of [mclust::Mclust()], such as `G` and `modelNames`; others, which \pkg{mice}
+#'   passes to every method, do not count.
+#' @return The imputed values, a number for each `TRUE` in `wy`.
+#' @section Errors: Of class `mixguide_error`.
+#' @source Derived for this package; the interface is that of van Buuren and Groothuis-Oudshoorn
+#'   (2011), \doi{10.18637/jss.v045.i03}.
+#' @seealso [impute()]
+#' @examplesIf requireNamespace("mice", quietly = TRUE) && requireNamespace("mclust", quietly = TRUE)
+#' filled <- mice::mice(airquality[c("Ozone", "Wind", "Temp")], method = "gaussmix", m = 2,
+#'                      maxit = 1, printFlag = FALSE, seed = 1)
+#' summary(mice::complete(filled)$Ozone)
+#' @export
+mice.impute.gaussmix <- function(y, ry, x, wy = NULL, ...) {
+  if (!is.numeric(y)) abort_input("y", "numbers", describe(y))
+  if (!is.logical(ry) || length(ry) != length(y) || anyNA(ry)) {
+    abort_input("ry", paste(length(y), "logical values"), describe(ry))
+  }
+  if (is.null(wy)) wy <- !ry
+  if (!is.logical(wy) || length(wy) != length(y) || anyNA(wy)) {
+    abort_input("wy", paste(length(y), "logical values"), describe(wy))
+  }
+  x <- check_table(as.matrix(x), "x")
+  if (nrow(x) != length(y)) abort_input("x", paste("of", count_of(length(y), "row")), describe(x))
+  if (!any(wy)) return(double())
+  joint <- stats::setNames(data.frame(x, y), c(paste0("x", seq_len(ncol(x))), "y"))
+  # predictors without spread tell nothing, and would make covariances singular
+  spread <- vapply(joint[ry, , drop = FALSE], function(v) length(unique(v)) > 1, NA)
+  if (!spread[["y"]]) return(rep(y[ry][1], sum(wy)))
+  joint <- joint[spread]
+  own <- list(...)[names(list(...)) %in% names(formals(mclust::Mclust))]
+  rows <- sample(which(ry), replace = TRUE)
+  fit <- do.call(as_gaussmix, c(list(joint[rows, ], class = rep("all", length(rows)),
+                                     method = "mclust"), own))
+  joint$y[wy] <- NA
+  impute(fit, joint[wy, ], m = 1)$imputations[[1]]$y
+}
