@@ -403,13 +403,14 @@ class_inks <- function(mixture) {
 }
 
 draw_frame <- function(xlim, ylim, xlab, ylab) {
-  graphics::par(mar = c(3.4, 3.4, .6, .6), mgp = c(2.1, .6, 0), las = 1, tcl = -.25, cex = 1)
+  graphics::par(mar = c(3.4, 4.2, .6, .6), mgp = c(2.1, .6, 0), las = 1, tcl = -.25, cex = 1)
   graphics::plot.new()
   graphics::plot.window(xlim, ylim)
   graphics::grid(col = "grey92", lty = 1)
   graphics::axis(1, col = "grey60")
   graphics::axis(2, col = "grey60")
-  graphics::title(xlab = xlab, ylab = ylab)
+  graphics::title(xlab = xlab)
+  graphics::title(ylab = ylab, line = 3)
 }
 
 finite_range <- function(...) {
@@ -419,6 +420,8 @@ finite_range <- function(...) {
   range <- range(x)
   if (diff(range) > 0) range else range + c(-1, 1) * max(abs(range), 1) * .1
 }
+
+format_each <- function(x) vapply(signif(x, 2), format, "")
 
 draw_text <- function(text) {
   graphics::par(mar = rep(.5, 4))
@@ -529,7 +532,7 @@ draw_paths <- function(result, paths = 40) {
   draw_frame(c(1, nrow(path)), finite_range(path), "step (labels: time)",
              variable_labels(result$env$m)[s$shown])
   ticks <- unique(round(seq(1, nrow(path), length.out = 6)))
-  graphics::axis(3, ticks, format(run$times[ticks], digits = 2, drop0trailing = TRUE, trim = TRUE),
+  graphics::axis(3, ticks, format_each(run$times[ticks]),
                  line = -1.3, tick = FALSE, cex.axis = .8, col.axis = "grey40")
   sure <- end %in% end[which(end > .5)]
   graphics::matlines(seq_len(nrow(path)), path, lty = ifelse(sure, 1, 2),
@@ -562,7 +565,7 @@ explorer_page <- function(own) {
     tags$p(class = "small", shiny::textOutput("about", inline = TRUE)),
     control(select("class", "Class"), when = guided),
     select("kind", "Guidance"),
-    control(shiny::sliderInput("strength", "Strength", -1, 16, 2, .25, width = "100%"),
+    control(range_input("strength", "Strength", -1, 16, 2, .25),
             when = paste(guided, "&& input.kind != 'none' && input.kind != 'given'")),
     control(numeric("low", "Acts from time", .1, .1), numeric("high", "to time", 2, .1),
             when = "input.kind == 'interval'"),
@@ -571,7 +574,7 @@ explorer_page <- function(own) {
     control(numeric("observed", "Observed value of the first variable", 0, .1),
             select("method", "Zero-shot method"), when = "input.kind == 'zero'"),
     select("sampler", "Sampler"),
-    control(shiny::sliderInput("steps", "Steps", 2, 200, 50, 1, width = "100%"),
+    control(range_input("steps", "Steps", 2, 200, 50, 1),
             when = "input.sampler != 'given'"),
     select("schedule", "Schedule"),
     select("first", "First variable"),
@@ -590,18 +593,29 @@ explorer_page <- function(own) {
       card("Numbers, with standard errors", shiny::tableOutput("numbers"),
            shiny::textOutput("took")),
       card("Theorems", shiny::uiOutput("theorems"))),
-    card("Paths of 40 particles", plot("paths")),
+    control(card("Paths of 40 particles", plot("paths")), when = guided),
     card("R code of what is seen",
-         tags$pre(id = "code-box", tabindex = "0", `aria-label` = "R code",
-                  shiny::textOutput("code", inline = TRUE)),
+         shiny::tagAppendAttributes(shiny::verbatimTextOutput("code"), tabindex = "0",
+                                    role = "region", `aria-label` = "R code"),
          tags$button(id = "copy", type = "button", class = "btn btn-outline-primary btn-sm",
                      onclick = "explorerCopy()", "Copy the code"),
          tags$span(id = "copied", role = "status", class = "small ms-2")))
   bslib::page_fluid(
     theme = bslib::bs_theme(version = 5), lang = "en", title = "mixguide explorer",
-    tags$head(tags$style(shiny::HTML(explorer_style)), tags$script(shiny::HTML(explorer_script))),
+    tags$head(tags$style(shiny::HTML(explorer_style))),
     tags$h1(class = "h4 my-2", "What guidance does to a mixture"),
-    tags$div(class = "explorer", controls, results))
+    tags$div(class = "explorer", controls, results),
+    tags$script(shiny::HTML(explorer_script)))
+}
+
+# The browser's own slider, since that of shiny 1.7 fails where it is moved by keys.
+range_input <- function(id, label, min, max, value, step) {
+  tags <- shiny::tags
+  tags$div(class = "form-group",
+           tags$label(`for` = id, class = "control-label", label,
+                      tags$output(id = paste0(id, "-value"), `for` = id, value)),
+           tags$input(id = id, type = "range", class = "form-range explorer-range", min = min,
+                      max = max, step = step, value = value))
 }
 
 explorer_style <- "
@@ -623,6 +637,26 @@ explorer_style <- "
 
 # The clipboard of browsers needs a safe origin; what is selected can be copied anywhere.
 explorer_script <- "
+(function() {
+  var binding = new Shiny.InputBinding();
+  var show = function(el) { document.getElementById(el.id + '-value').textContent = el.value; };
+  $.extend(binding, {
+    find: function(scope) { return $(scope).find('input.explorer-range'); },
+    getValue: function(el) { return parseFloat(el.value); },
+    receiveMessage: function(el, data) {
+      if ('max' in data) el.max = data.max;
+      el.value = data.value;
+      $(el).trigger('change');
+    },
+    subscribe: function(el, changed) {
+      $(el).on('input.explorer', function() { show(el); changed(true); });
+      $(el).on('change.explorer', function() { show(el); changed(false); });
+    },
+    unsubscribe: function(el) { $(el).off('.explorer'); },
+    getRatePolicy: function() { return { policy: 'debounce', delay: 50 }; }
+  });
+  Shiny.inputBindings.register(binding, 'mixguide.range');
+})();
 function explorerCopy() {
   var code = document.getElementById('code'), said = document.getElementById('copied');
   var done = function() { said.textContent = 'Copied.'; };
@@ -641,13 +675,14 @@ function explorerCopy() {
 
 explorer_server <- function(own, n) {
   function(input, output, session) {
-    own <- if (!is.null(own)) c(own, list(cache = new.env()))
+    keeps <- function(of) c(of, list(cache = new.env()))
+    given <- if (!is.null(own)) keeps(own)
     presets <- new.env()
     fields <- names(explorer_defaults(preset_source("three")$mixture))
     source <- shiny::reactive({
       shiny::req(input$preset)
-      if (input$preset == "own" && !is.null(own)) own else {
-        kept(presets, input$preset, c(preset_source(input$preset), list(cache = new.env())))
+      if (input$preset == "own" && !is.null(own)) given else {
+        kept(presets, input$preset, keeps(preset_source(input$preset)))
       }
     })
     shiny::observeEvent(source(), explorer_update(session, source()))
@@ -666,7 +701,10 @@ explorer_server <- function(own, n) {
     })
     result <- shiny::reactive({
       begun <- now()
-      found <- explorer_result(source(), settings(), n, source()$cache)
+      # forced here: what shiny interrupts is no error of a run
+      of <- source()
+      s <- settings()
+      found <- explorer_result(of, s, n, of$cache)
       c(found, list(seconds = now() - begun))
     })
     output$about <- shiny::renderText({
@@ -708,8 +746,8 @@ explorer_update <- function(session, own) {
   for (id in names(lists)) {
     shiny::updateSelectInput(session, id, choices = lists[[id]], selected = s[[id]])
   }
-  shiny::updateSliderInput(session, "strength", value = s$strength, max = max(16, s$strength))
-  shiny::updateSliderInput(session, "steps", value = s$steps)
+  session$sendInputMessage("strength", list(value = s$strength, max = max(16, s$strength)))
+  session$sendInputMessage("steps", list(value = s$steps))
   for (id in c("low", "high", "power", "observed", "key")) {
     shiny::updateNumericInput(session, id, value = s[[id]])
   }
@@ -728,8 +766,8 @@ theorem_boxes <- function(theorems) {
   lapply(seq_len(nrow(theorems)), function(i) {
     row <- theorems[i, ]
     shiny::tags$div(class = paste("theorem", if (row$proved) "proved" else "open"),
-                    shiny::tags$strong(if (row$proved) "\u2714 Proved" else "\u2716 Not proved"),
-                    paste0(", ", row$statement, ". "),
+                    shiny::tags$strong(if (row$proved) "\u2714 Proved:" else "\u2716 Not proved:"),
+                    paste0(row$statement, ". "),
                     shiny::tags$span(class = "small", row$why))
   })
 }
