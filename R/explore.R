@@ -455,13 +455,18 @@ draw_cloud <- function(result) {
   draw_legend(unique(lines$class), inks, aim)
 }
 
+# Fonts of a web page's pictures may be wider than R thinks.
+draw_key_of <- function(place, labels, col, lty, lwd = 1, ...) {
+  graphics::legend(place, labels, col = col, lty = lty, lwd = lwd, bg = "#FFFFFFCC", box.col = NA,
+                   cex = .85, text.width = 1.3 * max(graphics::strwidth(labels, cex = .85)), ...)
+}
+
 draw_legend <- function(classes, inks, aim) {
   classes <- utils::head(classes, 8)
   own <- classes %in% aim
   inks <- unname(inks[classes])
-  graphics::legend("topright", classes, col = ifelse(is.na(inks), "grey50", inks),
-                   lty = ifelse(own, 1, 2), lwd = ifelse(own, 2.5, 1.3), bg = "#FFFFFFCC",
-                   box.col = NA, cex = .85, title = "class")
+  draw_key_of("topright", classes, ifelse(is.na(inks), "grey50", inks), ifelse(own, 1, 2),
+              ifelse(own, 2.5, 1.3), title = "class")
 }
 
 draw_law <- function(result) {
@@ -484,10 +489,8 @@ draw_law <- function(result) {
   for (i in seq_along(curves)) {
     graphics::lines(at, curves[[i]], col = inks[i], lty = c(1, 2, 3)[i], lwd = 2)
   }
-  graphics::legend("topright", c("run", names(curves)), bg = "#FFFFFFCC", box.col = NA, cex = .85,
-                   col = c("grey70", inks[seq_along(curves)]),
-                   lty = c(1, 1:3)[seq_len(1 + length(curves))],
-                   lwd = c(8, 2, 2, 2)[seq_len(1 + length(curves))])
+  draw_key_of("topright", c("run", names(curves)), c("grey70", inks[seq_along(curves)]),
+              c(1, seq_along(curves)), c(8, rep(2, length(curves))))
 }
 
 density_range <- function(law) {
@@ -537,8 +540,8 @@ draw_paths <- function(result, paths = 40) {
   sure <- end %in% end[which(end > .5)]
   graphics::matlines(seq_len(nrow(path)), path, lty = ifelse(sure, 1, 2),
                      col = grDevices::adjustcolor(ifelse(sure, "#0072B2", "#D55E00"), .6))
-  graphics::legend("bottomright", c("confidence above 1/2 at the end", "at most 1/2"), lty = 1:2,
-                   col = c("#0072B2", "#D55E00"), bg = "#FFFFFFCC", box.col = NA, cex = .85)
+  draw_key_of("bottomright", c("confidence above 1/2 at the end", "at most 1/2"),
+              c("#0072B2", "#D55E00"), 1:2)
 }
 
 # ---- The app
@@ -612,7 +615,7 @@ explorer_page <- function(own) {
 range_input <- function(id, label, min, max, value, step) {
   tags <- shiny::tags
   tags$div(class = "form-group",
-           tags$label(`for` = id, class = "control-label", label,
+           tags$label(`for` = id, class = "control-label", paste(label, "\u00a0"),
                       tags$output(id = paste0(id, "-value"), `for` = id, value)),
            tags$input(id = id, type = "range", class = "form-range explorer-range", min = min,
                       max = max, step = step, value = value))
