@@ -202,7 +202,8 @@ explorer_code <- function(own, s, n = 2000, failed = character()) {
   # the class's own numbers may be averages over draws of R's generator
   own_numbers <- startsWith(names(asked), "own_")
   lines[own_numbers] <- paste0(seed_text(s), lines[own_numbers])
-  paste(c("library(mixguide)", paste(names(made), "<-", vapply(made, text, "")), lines),
+  attach <- text(call("library", quote(mixguide)))
+  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines),
         collapse = "\n")
 }
 
@@ -229,8 +230,9 @@ explorer_result <- function(own, s, n = 2000, cache = new.env()) {
   found <- run$value
   numbers <- explorer_numbers(found, s, cache)
   theorems <- explorer_theorems(found, s, cache)
+  failed <- c(attr(numbers, "failed"), attr(theorems, "failed"))
   list(settings = s, env = found, numbers = numbers, theorems = theorems, warnings = run$warnings,
-       code = explorer_code(own, s, n, c(attr(numbers, "failed"), attr(theorems, "failed"))), lines = explorer_lines(own, s, cache))
+       code = explorer_code(own, s, n, failed), lines = explorer_lines(own, s, cache))
 }
 
 # The environment in which the calls were evaluated.
@@ -324,7 +326,7 @@ explorer_theorems <- function(env, s, cache) {
   steps <- heard(proved_steps(env, s, strength, cache))
   stochastic <- isTRUE(env$d$sampler$stochastic)
   in_time <- if (is.null(continuous$value)) {
-    theorem_row(time_words(stochastic), FALSE, continuous$error)
+    theorem_row(process_words(stochastic), FALSE, continuous$error)
   } else time_theorem(continuous$value, stochastic)
   in_steps <- if (is.null(steps$value)) {
     theorem_row("these steps", FALSE, steps$error)
@@ -351,7 +353,7 @@ theorem_row <- function(statement, proved, why) {
   data.frame(statement = statement, proved = proved, why = why, stringsAsFactors = FALSE)
 }
 
-time_words <- function(stochastic) {
+process_words <- function(stochastic) {
   paste0("continuous time (", if (stochastic) "SDE" else "ODE",
          "): no path loses confidence by guidance")
 }
@@ -368,7 +370,7 @@ time_theorem <- function(condition, stochastic) {
            format(pairs[[process]][least], digits = 3), " (rivals ", pairs$rival[least], " and ",
            pairs$other[least], "), ", if (proved) "not obtuse" else "an obtuse angle")
   }
-  theorem_row(time_words(stochastic), proved, why)
+  theorem_row(process_words(stochastic), proved, why)
 }
 
 steps_theorems <- function(steps) {

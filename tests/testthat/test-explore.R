@@ -142,7 +142,8 @@ test_that("every control changes what it should", {
     # what belongs to another mixture waits for the browser; what cannot be is said
     set(session, utils::modifyList(own$settings, list(strength = NA_real_)))
     expect_match(output$messages$html, "`strength` must be one finite number", fixed = TRUE)
-    set(session, utils::modifyList(own$settings, list(schedule = "vp", sampler = "euler", steps = 3)))
+    coarse <- list(schedule = "vp", sampler = "euler", steps = 3)
+    set(session, utils::modifyList(own$settings, coarse))
     expect_match(output$messages$html, "Warning", fixed = TRUE)
     expect_match(output$theorems$html, "Not proved", fixed = TRUE)
   })

@@ -1,11 +1,12 @@
 // Drives the explorer in a headless Chromium by the DevTools protocol, over the pipe that
 // --remote-debugging-pipe gives, so that nothing but node and Chromium is needed:
-// node tools/explore/drive.js URL FOLDER. Code and numbers go to FOLDER for R to compare.
+// node tools/explore/drive.js PORT FOLDER. Code and numbers go to FOLDER for R to compare.
 'use strict';
 const { spawn } = require('child_process');
 const fs = require('fs');
 const path = require('path');
-const [url, folder] = process.argv.slice(2);
+const [port, folder] = process.argv.slice(2);
+const url = `http://127.0.0.1:${port}/`;
 
 const chromium = spawn('chromium', [
   '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
