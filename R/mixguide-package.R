@@ -17,7 +17,8 @@
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [capped_strength()], [score_error()];
 #'   [guided_sample()], [guidance_sweep()], [guided_summary()], [coupled_paths()],
-#'   [tilted_sample()]; [mixguide_threads()]
+#'   [tilted_sample()]; [mixguide_threads()]; [explore()], in
+#'   the browser
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_condition()], [step_condition()], [gain_bound()],

@@ -10,7 +10,7 @@ test_that("runs are draws, with the names of the variables", {
   expect_identical(posterior::variables(draws), names(iris)[1:4])
   expect_equal(unclass(draws), run$x, ignore_attr = TRUE)
   expect_identical(posterior::as_draws_matrix(run), draws)
-  expect_equal(posterior::summarise_draws(draws, "mean")$mean, unname(colMeans(run$x)))
+  expect_equal(as.numeric(posterior::summarise_draws(draws, "mean")$mean), unname(colMeans(run$x)))
   line <- gaussmix(c(.4, .6), c(-1, 2), .5)
   given <- suppressWarnings(conditional_sample(line, 20, observation(1, variables = 1, noise = .2),
                                                zero_shot_bo(), schedule = schedule_etc(20)))

@@ -45,7 +45,7 @@ test_that("?mixguide is one screen", {
   text <- utils::capture.output(tools::Rd2txt(
     mixguide_page(), fragment = FALSE, options = list(width = 100, underline_titles = FALSE)
   ))
-  expect_lt(length(text), 55)
+  expect_lt(length(text), 60)
 })
 
 # Exports of ours that are another object under the name of one of `package`.
@@ -66,7 +66,9 @@ test_that("a name of a package that we import or suggest is re-exported, not red
   fields <- utils::packageDescription("mixguide")[c("Imports", "Suggests")]
   packages <- sub("\\s*[(].*", "", trimws(unlist(strsplit(unlist(fields), ","))))
   expect_true(all(c("ggplot2", "generics", "mclust", "dplyr") %in% packages))
+  # decided in ARCHITECTURE: that of posterior is of draws of a discrete variable
+  decided <- list(posterior = "entropy")
   for (package in Filter(function(name) requireNamespace(name, quietly = TRUE), packages)) {
-    expect_identical(redefined(package), character(), info = package)
+    expect_identical(setdiff(redefined(package), decided[[package]]), character(), info = package)
   }
 })

@@ -1,0 +1,779 @@
+# The explorer. What is seen is made by calls of the package's own functions. The same calls are
+# evaluated and shown as code, so that the code cannot but reproduce the numbers. Computing and
+# drawing are plain functions; shiny wires them up at the end of the file.
+
+#' Explore guidance in the browser
+#'
+#' Opens a 'shiny' app: choose two variables, the class, the kind and the strength of guidance, the
+#' sampler, its steps and the forward process, and see the cloud over the exact density lines, the
+#' law of one variable, paths, confidence and entropy beside those of the class itself, which
+#' theorems apply, and the R code that reproduces the numbers.
+#'
+#' @details
+#' The *presets* are three components in a row, whose particles split; the tilted law
+#' `p(x | y) p(y | x)^strength`, which guidance is often said to sample, and does not; a zero-shot
+#' method beside the exact conditional law; and the iris data.
+#'
+#' The *theorems* panel says for each statement whether it is proved for the mixture, the class and
+#' the process that are seen, by [guidance_condition()] and [step_condition()]. "Not proved" does
+#' not mean that the statement is wrong, since the conditions are sufficient and not necessary.
+#'
+#' Guidance *zero-shot* draws given an observation of the first variable without noise, by
+#' [conditional_sample()]; class and strength play no part then.
+#'
+#' Warnings and errors of the package are shown in the app as text. Nothing comes from the network.
+#'
+#' @param x A [gaussmix()], what [as_gaussmix()] takes, or a [diffusion()], whose horizon, start and
+#'   score error are kept; missing: the presets.
+#' @param ... Arguments of [as_gaussmix()], such as `class` for a data frame.
+#' @param n Number of particles.
+#' @return An app, of class `shiny.appobj`, which runs where it is printed.
+#' @section Errors: of class `mixguide_error`, where shiny or bslib is not installed too.
+#' @seealso [guided_sample()], [guidance_sweep()], [step_condition()].
+#' @examples
+#' if (interactive()) {
+#'   explore()
+#'   explore(Species ~ ., data = iris)
+#' }
+#' @export
+explore <- function(x, ..., n = 2000) {
+  need_packages("explore()", c("shiny", "bslib"))
+  n <- check_count(n, "n", min = 2, max = 1e5)
+  own <- if (!missing(x)) explorer_source(x, ..., code = substitute(list(x, ...)))
+  shiny::shinyApp(explorer_page(own), explorer_server(own, n))
+}
+
+need_packages <- function(what, packages) {
+  lacking <- packages[!vapply(packages, requireNamespace, NA, quietly = TRUE)]
+  if (length(lacking)) {
+    abort(paste0(what, " needs ", paste("the package", lacking, collapse = " and "),
+                 ": install.packages(c(", toString(dQuote(lacking, FALSE)), "))"), "package")
+  }
+}
+
+# ---- What is explored
+
+# A mixture, the code that makes it, a diffusion if it came as one, and the settings to begin with.
+explorer_source <- function(x, ..., code = quote(list(x, ...)), settings = list()) {
+  d <- if (inherits(x, "diffusion")) check_diffusion(x, "x")
+  if (!is.null(d) && ...length()) abort_input("...", "empty for a diffusion")
+  mixture <- if (is.null(d)) as_gaussmix(x, ...) else d$mixture
+  given <- code[-1]
+  # an object in place of an expression, as do.call() gives it, has no code
+  if (!is.language(given[[1]])) given[[1]] <- quote(x)
+  make <- if (!is.null(d)) call("$", given[[1]], quote(mixture)) else {
+    if (inherits(x, "gaussmix")) given[[1]] else as.call(c(quote(as_gaussmix), as.list(given)))
+  }
+  list(mixture = mixture, make = make, diffusion = d, given = given[[1]],
+       settings = replace(explorer_defaults(mixture, d), names(settings), settings))
+}
+
+explorer_presets <- function() {
+  list(
+    three = list(
+      label = "Three in a row that split", make = quote(named_mixture("D3")),
+      note = paste("The class lies between two others. Guidance drives its particles away from",
+                   "both, and from some strength and step on they jump to and fro and split."),
+      settings = list(class = "1", strength = 4, sampler = "euler", steps = 20)),
+    tilt = list(
+      label = "The tilt that is not sampled", make = quote(named_mixture("A2")),
+      note = paste("The dotted curve is the tilted law p(x | y) p(y | x)^strength. Guidance is",
+                   "often said to sample it; the histogram shows what it samples."),
+      settings = list(class = "1", strength = 6)),
+    zero = list(
+      label = "Zero-shot against exact", make = quote(named_mixture("M2")),
+      note = paste("The first variable is observed. The curve is the exact law of the second one",
+                   "given it, the histogram what the zero-shot method draws."),
+      settings = list(kind = "zero", sampler = "ddpm", steps = 100, observed = 0,
+                      shown = 2)),
+    iris = list(
+      label = "Iris", make = quote(as_gaussmix(Species ~ ., iris)),
+      note = "One Gaussian for each species, fitted to four measurements of 150 flowers.",
+      settings = list(class = "versicolor", strength = 2)))
+}
+
+preset_source <- function(name) {
+  presets <- explorer_presets()
+  preset <- presets[[check_choice(name, names(presets), "preset")]]
+  mixture <- eval(preset$make, list(), topenv())
+  explorer_source(mixture, code = call("list", preset$make), settings = preset$settings)
+}
+
+explorer_defaults <- function(mixture, d = NULL) {
+  classes <- mixture_classes(mixture)
+  strength <- if (!is.null(d$guidance$scale)) d$guidance$scale - 1
+  list(first = 1, second = min(2, mixture_dim(mixture)), shown = 1,
+       kind = if (is.null(d$guidance)) "plain" else "given",
+       class = if (is.null(d$guidance)) classes[1] else d$guidance$class[1],
+       strength = if (is.null(strength)) 2 else strength,
+       low = .1, high = 2, power = .5, negative = classes[length(classes)], observed = 0,
+       method = "bo", sampler = if (is.null(d)) "rk4" else "given", steps = 50,
+       schedule = if (is.null(d)) "ou" else "given", key = 1)
+}
+
+explorer_choices <- function(own) {
+  given <- if (!is.null(own$diffusion)) c("as in the diffusion" = "given")
+  list(
+    kind = c(if (!is.null(own$diffusion$guidance)) given,
+             c("plain" = "plain", "within an interval of time" = "interval", "power law" = "power",
+               "away from a negative class" = "negative", "none: the class itself" = "none"),
+             if (mixture_dim(own$mixture) > 1) c("zero-shot: first variable observed" = "zero")),
+    sampler = c(given, "Runge-Kutta 4 (ODE)" = "rk4", "Heun (ODE)" = "heun",
+                "Euler (ODE)" = "euler",
+                "DDIM" = "ddim", "DPM-Solver++ 2M" = "dpmpp_2m", "Euler-Maruyama (SDE)" = "em",
+                "DDPM" = "ddpm"),
+    schedule = c(given, "Ornstein-Uhlenbeck" = "ou", "variance preserving" = "vp",
+                 "cosine" = "cosine", "variance exploding" = "ve", "linear flow" = "flow"),
+    method = c("BO" = "bo", "DDNM" = "ddnm", "CCDF" = "ccdf", "RePaint" = "repaint",
+               "DDRM" = "ddrm", "DPS" = "dps", "PiGDM" = "pigdm", "TMPD" = "tmpd",
+               "exact score" = "exact"))
+}
+
+# ---- Calls
+
+# The calls that make what is seen, in the order in which they are made. The mixture is `m`.
+explorer_calls <- function(own, s, n = 2000) {
+  for (field in c("kind", "sampler", "schedule", "method")) {
+    check_choice(s[[field]], unname(explorer_choices(own)[[field]]), field)
+  }
+  key <- call("c", check_count(s$key, "key", max = .Machine$integer.max), 0)
+  parts <- list(sampler = sampler_call(own, s),
+                schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)))
+  parts <- c(parts[!vapply(parts, is.null, NA)], list(key = key))
+  mixture <- if (is.null(own$diffusion)) quote(m) else own$given
+  change <- if (is.null(own$diffusion)) quote(diffusion) else quote(update)
+  if (s$kind == "zero") {
+    if (!is.null(own$diffusion)) parts["guidance"] <- list(NULL)
+    observed <- check_number(s$observed, "observed")
+    return(list(
+      d = as.call(c(change, mixture, parts)),
+      y = call("observation", observed, variables = as.double(s$first)),
+      run = call("conditional_sample", quote(d), n, quote(y),
+                 call(paste0("zero_shot_", s$method))),
+      exact = quote(condition(m, y))))
+  }
+  list(g = guidance_call(own, s),
+       d = as.call(c(change, mixture, list(guidance = quote(g)), parts)),
+       run = call("guided_sample", quote(d), n))
+}
+
+guidance_call <- function(own, s) {
+  if (s$kind == "given") return(call("$", own$given, quote(guidance)))
+  make <- call("guidance", s$class)
+  if (s$kind == "none") return(make)
+  make$strength <- check_number(s$strength, "strength")
+  if (s$kind == "interval") make$interval <- call("c", s$low, s$high)
+  if (s$kind == "power") make$power <- s$power
+  if (s$kind == "negative") make$negative <- s$negative
+  make
+}
+
+sampler_call <- function(own, s) {
+  if (s$sampler == "given") return(NULL)
+  # limits that keep an app alive; in code there are none
+  make <- call(paste0("sampler_", s$sampler), check_count(s$steps, "steps", min = 1, max = 1000))
+  # the grid and end of the default sampler
+  if (s$sampler == "rk4") make[c("grid", "end")] <- list("logsnr", 1e-5)
+  make
+}
+
+number_calls <- function(s) {
+  if (s$kind == "zero") {
+    return(list(colMeans = quote(colMeans(run$x)), mean = quote(mean(exact))))
+  }
+  class <- if (s$kind == "given") quote(g$class) else s$class
+  list(confidence = quote(confidence(run)), entropy = quote(entropy(run)),
+       own_confidence = call("confidence", quote(m), class),
+       own_entropy = call("entropy", quote(m), class))
+}
+
+theorem_calls <- function(s) {
+  if (s$kind == "zero") return(list())
+  list(continuous = quote(guidance_condition(d)), steps = quote(step_condition(d)))
+}
+
+# `failed`: by their names, messages of calls that are an error, which so become comments.
+explorer_code <- function(own, s, n = 2000, failed = character()) {
+  text <- function(call) paste(deparse(call, width.cutoff = 90), collapse = "\n")
+  made <- c(list(m = own$make), explorer_calls(own, s, n))
+  asked <- c(number_calls(s), theorem_calls(s))
+  lines <- vapply(asked, text, "")
+  wrong <- intersect(names(asked), names(failed))
+  lines[wrong] <- paste0("# ", lines[wrong], " is an error: ", gsub("\n", " ", failed[wrong]))
+  # the class's own numbers may be averages over draws of R's generator
+  own_numbers <- startsWith(names(asked), "own_")
+  lines[own_numbers] <- paste0(seed_text(s), lines[own_numbers])
+  attach <- text(call("library", quote(mixguide)))
+  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines),
+        collapse = "\n")
+}
+
+seed_text <- function(s) paste0("set.seed(", format(s$key, scientific = FALSE), ")\n")
+
+# ---- Computing
+
+# A value with what was said on the way: warnings, and the error in whose place the value is NULL.
+heard <- function(expr) {
+  said <- character()
+  value <- if_error(withCallingHandlers(expr, warning = function(w) {
+    said <<- c(said, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  }), function(e) structure(list(message = conditionMessage(e)), class = "heard_error"))
+  failed <- inherits(value, "heard_error")
+  list(value = if (!failed) value, warnings = unique(said), error = if (failed) value$message)
+}
+
+# All that is seen: the run, numbers, theorems, code and what was said. `cache`: an environment that
+# keeps what does not depend on the strength.
+explorer_result <- function(own, s, n = 2000, cache = new.env()) {
+  run <- heard(explorer_run(own, s, n))
+  if (!is.null(run$error)) return(list(error = run$error, warnings = run$warnings, settings = s))
+  found <- run$value
+  numbers <- explorer_numbers(found, s, cache)
+  theorems <- explorer_theorems(found, s, cache)
+  failed <- c(attr(numbers, "failed"), attr(theorems, "failed"))
+  list(settings = s, env = found, numbers = numbers, theorems = theorems, warnings = run$warnings,
+       code = explorer_code(own, s, n, failed), lines = explorer_lines(own, s, cache))
+}
+
+# The environment in which the calls were evaluated.
+explorer_run <- function(own, s, n) {
+  check_variables(own, s)
+  env <- new.env(parent = topenv())
+  env$m <- own$mixture
+  # the code names a diffusion by the expression that it was given by, which may be any
+  env$given <- own$diffusion
+  own$given <- quote(given)
+  calls <- explorer_calls(own, s, n)
+  for (name in names(calls)) assign(name, eval(calls[[name]], env), env)
+  env
+}
+
+check_variables <- function(own, s) {
+  for (field in c("first", "second", "shown")) {
+    check_count(s[[field]], field, min = 1, max = mixture_dim(own$mixture))
+  }
+}
+
+# A row for each number: of the run and of what it is held against, or why there is none.
+explorer_numbers <- function(env, s, cache) {
+  if (s$kind == "zero") return(zero_numbers(env, s))
+  class <- env$g$class
+  calls <- number_calls(s)
+  one <- function(call) {
+    row <- heard(eval(call, env))
+    if (is.null(row$value)) {
+      data.frame(estimate = NA_real_, se = NA_real_, words = row$error, failed = TRUE)
+    } else {
+      data.frame(estimate = row$value$estimate, se = row$value$se,
+                 words = format_estimate(row$value), failed = FALSE)
+    }
+  }
+  base <- kept(cache, c("class", class, s$key), {
+    lapply(calls[3:4], function(call) seeded(s$key, one(call)))
+  })
+  rows <- do.call(rbind, c(lapply(calls[1:2], one), base))
+  failed <- stats::setNames(rows$words, names(calls))[rows$failed]
+  structure(data.frame(quantity = c("confidence", "entropy"),
+                       of = rep(c("run", "class itself"), each = 2),
+                       rows[c("estimate", "se", "words")], row.names = NULL), failed = failed)
+}
+
+# A value as after set.seed() in a new session, with the generator left as it was.
+seeded <- function(seed, value) {
+  home <- globalenv()
+  old <- home$.Random.seed
+  on.exit(if (is.null(old)) rm(".Random.seed", envir = home) else {
+    assign(".Random.seed", old, home)
+  })
+  set.seed(seed, "default", "default", "default")
+  value
+}
+
+zero_numbers <- function(env, s) {
+  x <- env$run$x
+  exact <- moments(env$exact)
+  mean <- stats::setNames(exact$mean, variable_labels(env$exact))
+  names <- variable_labels(env$m)
+  left <- match(names(mean), names)
+  se <- apply(x[, left, drop = FALSE], 2, stats::sd) / sqrt(nrow(x))
+  run <- colMeans(x)[left]
+  rows <- data.frame(quantity = paste("mean of", rep(names(mean), 2)),
+                     of = rep(c("run", "exact law"), each = length(mean)),
+                     estimate = c(run, mean), se = c(se, 0 * mean))
+  rows$words <- mapply(show_estimate, rows$estimate, rows$se,
+                       rep(c("Monte Carlo", "exact"), each = length(mean)))
+  rownames(rows) <- NULL
+  rows
+}
+
+kept <- function(cache, key, value) {
+  key <- paste(key, collapse = "\r")
+  if (is.null(cache[[key]])) assign(key, value, cache)
+  cache[[key]]
+}
+
+# Statements with `proved` (TRUE or FALSE) and why, in words.
+explorer_theorems <- function(env, s, cache) {
+  if (s$kind == "zero") {
+    return(theorem_row("guidance", FALSE, "these theorems are about guidance, not zero-shot runs"))
+  }
+  strength <- heard(constant_strength(env$g))$value
+  if (!is.null(strength) && strength < 0) {
+    why <- "the theorems are about strengths from 0 on"
+    return(structure(theorem_row("guidance", FALSE, why), failed = c(steps = why)))
+  }
+  continuous <- heard(guidance_condition(env$d))
+  steps <- heard(proved_steps(env, s, strength, cache))
+  stochastic <- isTRUE(env$d$sampler$stochastic)
+  in_time <- if (is.null(continuous$value)) {
+    theorem_row(process_words(stochastic), FALSE, continuous$error)
+  } else time_theorem(continuous$value, stochastic)
+  in_steps <- if (is.null(steps$value)) {
+    theorem_row("these steps", FALSE, steps$error)
+  } else steps_theorems(steps$value)
+  structure(rbind(in_time, in_steps), failed = c(continuous = continuous$error,
+                                                 steps = steps$error))
+}
+
+# step_condition() of the run. The strength up to which a claim is proved does not depend on the
+# strength asked for, so that one look (which searches for numbers of steps) serves a whole slider.
+proved_steps <- function(env, s, strength, cache) {
+  if (is.null(strength) || !s$kind %in% c("plain", "none")) {
+    return(as.data.frame(step_condition(env$d)))
+  }
+  key <- c("steps", unlist(s[c("class", "sampler", "steps", "schedule")]))
+  rows <- kept(cache, key, {
+    as.data.frame(step_condition(env$d, guidance = guidance(s$class)))
+  })
+  rows$holds <- rows$holds %in% TRUE & strength <= rows$strength
+  rows
+}
+
+theorem_row <- function(statement, proved, why) {
+  data.frame(statement = statement, proved = proved, why = why, stringsAsFactors = FALSE)
+}
+
+process_words <- function(stochastic) {
+  paste0("continuous time (", if (stochastic) "SDE" else "ODE",
+         "): no path loses confidence by guidance")
+}
+
+time_theorem <- function(condition, stochastic) {
+  process <- if (stochastic) "sde" else "ode"
+  proved <- isTRUE(condition$holds[[process]])
+  pairs <- condition$pairs
+  why <- if (!is.null(condition$why)) condition$why else if (!NROW(pairs)) {
+    "there is at most one rival, so no angle can be obtuse"
+  } else {
+    least <- which.min(pairs[[process]])
+    paste0("the smallest cosine between differences of means is ",
+           format(pairs[[process]][least], digits = 3), " (rivals ", pairs$rival[least], " and ",
+           pairs$other[least], "), ", if (proved) "not obtuse" else "an obtuse angle")
+  }
+  theorem_row(process_words(stochastic), proved, why)
+}
+
+steps_theorems <- function(steps) {
+  words <- c(confidence = "no particle loses confidence by guidance",
+             monotone = "more strength, more confidence for each particle",
+             entropy = "entropy at most that without guidance",
+             "no fold" = "the map from start to output is injective")
+  limited <- steps$strength > 0 & is.finite(steps$strength)
+  limit <- ifelse(limited, paste0("up to strength ", format(steps$strength, digits = 3), "; "), "")
+  theorem_row(paste0("these steps: ", words[steps$claim]), steps$holds %in% TRUE,
+              paste0(limit, steps$why))
+}
+
+# The lines of the classes in the two variables; of one variable there are none.
+explorer_lines <- function(own, s, cache) {
+  if (s$first == s$second) return(NULL)
+  kept(cache, c("lines", s$first, s$second), {
+    law <- show_variables(own$mixture, c(s$first, s$second))
+    heard(class_lines(merge_classes(law, s$class)))$value
+  })
+}
+
+# ---- Drawing
+
+explorer_aim <- function(result) {
+  if (result$settings$kind != "zero") result$env$g$class
+}
+
+class_inks <- function(mixture) {
+  classes <- mixture_classes(mixture)
+  stats::setNames(class_palette(length(classes)), classes)
+}
+
+draw_frame <- function(xlim, ylim, xlab, ylab) {
+  graphics::par(mar = c(3.4, 4.2, .6, .6), mgp = c(2.1, .6, 0), las = 1, tcl = -.25, cex = 1)
+  graphics::plot.new()
+  graphics::plot.window(xlim, ylim)
+  graphics::grid(col = "grey92", lty = 1)
+  graphics::axis(1, col = "grey60")
+  graphics::axis(2, col = "grey60")
+  graphics::title(xlab = xlab)
+  graphics::title(ylab = ylab, line = 3)
+}
+
+finite_range <- function(...) {
+  x <- unlist(list(...))
+  x <- x[is.finite(x)]
+  if (!length(x)) return(c(-1, 1))
+  range <- range(x)
+  if (diff(range) > 0) range else range + c(-1, 1) * max(abs(range), 1) * .1
+}
+
+format_each <- function(x) vapply(signif(x, 2), format, "")
+
+draw_text <- function(text) {
+  graphics::par(mar = rep(.5, 4))
+  graphics::plot.new()
+  graphics::text(.5, .5, paste(strwrap(text, 50), collapse = "\n"), col = ink)
+}
+
+draw_cloud <- function(result) {
+  if (!is.null(result$error)) return(draw_text("Nothing to draw: see the message."))
+  s <- result$settings
+  x <- result$env$run$x
+  names <- variable_labels(result$env$m)
+  flat <- s$first == s$second
+  confidence <- result$env$run$confidence
+  at <- x[, s$first]
+  up <- if (!flat) x[, s$second] else if (is.null(confidence)) seq_along(at) else confidence
+  lines <- result$lines
+  draw_frame(finite_range(at, lines$x), if (flat) c(0, max(1, finite_range(up)[2])) else
+    finite_range(up, lines$y), names[s$first], if (!flat) names[s$second] else
+      if (is.null(confidence)) "draw" else "confidence p(class | x)")
+  graphics::points(at, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
+  if (is.null(lines) || !nrow(lines)) return(invisible())
+  inks <- class_inks(result$env$m)
+  aim <- explorer_aim(result)
+  for (part in split(lines, factor(lines$group, unique(lines$group)))) {
+    own <- part$class[1] %in% aim
+    ink <- unname(inks[part$class[1]])
+    graphics::lines(part$x, part$y, lwd = if (own) 2.5 else 1.3, lty = if (own) 1 else 2,
+                    col = if (is.na(ink)) "grey50" else ink)
+  }
+  draw_legend(unique(lines$class), inks, aim)
+}
+
+# Fonts of a web page's pictures may be wider than R thinks.
+draw_key_of <- function(place, labels, col, lty, lwd = 1, ...) {
+  graphics::legend(place, labels, col = col, lty = lty, lwd = lwd, bg = "#FFFFFFCC", box.col = NA,
+                   cex = .85, text.width = 1.3 * max(graphics::strwidth(labels, cex = .85)), ...)
+}
+
+draw_legend <- function(classes, inks, aim) {
+  classes <- utils::head(classes, 8)
+  own <- classes %in% aim
+  inks <- unname(inks[classes])
+  draw_key_of("topright", classes, ifelse(is.na(inks), "grey50", inks), ifelse(own, 1, 2),
+              ifelse(own, 2.5, 1.3), title = "class")
+}
+
+draw_law <- function(result) {
+  if (!is.null(result$error)) return(draw_text("Nothing to draw: see the message."))
+  s <- result$settings
+  env <- result$env
+  name <- variable_labels(env$m)[s$shown]
+  x <- env$run$x[, s$shown]
+  x <- x[is.finite(x)]
+  if (!length(x)) return(draw_text("All particles overflowed."))
+  bars <- graphics::hist(x, breaks = 50, plot = FALSE)
+  axis <- finite_range(x, density_range(marginal(env$m, s$shown)))
+  at <- seq(axis[1], axis[2], length.out = 400)
+  curves <- law_curves(result, at)
+  draw_frame(axis, c(0, max(bars$density[is.finite(bars$density)], unlist(curves)) * 1.15), name,
+             "density")
+  graphics::rect(utils::head(bars$breaks, -1), 0, bars$breaks[-1], bars$density, col = "grey85",
+                 border = "grey70")
+  inks <- c("#0072B2", "#D55E00", "#009E73")
+  for (i in seq_along(curves)) {
+    graphics::lines(at, curves[[i]], col = inks[i], lty = c(1, 2, 3)[i], lwd = 2)
+  }
+  draw_key_of("topright", c("run", names(curves)), c("grey70", inks[seq_along(curves)]),
+              c(1, seq_along(curves)), c(8, rep(2, length(curves))))
+}
+
+density_range <- function(law) {
+  sd <- univariate_sd(law)
+  used <- law$weights > 0
+  c(law$means[used, 1] - 3 * sd[used], law$means[used, 1] + 3 * sd[used])
+}
+
+# Exact densities at the points `at`; those that do not exist are left out.
+law_curves <- function(result, at) {
+  s <- result$settings
+  env <- result$env
+  shown <- s$shown
+  density <- function(law) dgaussmix(at, law)
+  of <- function(law) heard(density(marginal(law, variable_labels(env$m)[shown])))$value
+  named <- env$m
+  colnames(named$means) <- variable_labels(named)
+  if (s$kind == "zero") {
+    exact <- env$exact
+    colnames(exact$means) <- variable_labels(exact)
+    curves <- list("exact law given it" = of(exact), "before observing" = of(named))
+  } else {
+    curves <- list("class itself" = of(class_law(named, env$g$class)), "whole mixture" = of(named),
+                   "tilted law" = if (mixture_dim(env$m) == 1 && s$kind == "plain") {
+                     heard(law_density(tilted_law(env$m, env$g), at))$value
+                   })
+  }
+  curves <- curves[!vapply(curves, is.null, NA)]
+  Filter(function(y) all(is.finite(y)), curves)
+}
+
+# Paths of the first particles of the run, against the steps.
+draw_paths <- function(result, paths = 40) {
+  if (!is.null(result$error)) return(draw_text("Nothing to draw: see the message."))
+  s <- result$settings
+  if (s$kind == "zero") return(draw_text("Zero-shot runs keep no paths."))
+  run <- heard(guided_sample(result$env$d, paths, trajectory = TRUE, log_density = "none"))
+  if (is.null(run$value)) return(draw_text(run$error))
+  run <- run$value
+  path <- matrix(run$trajectory[, , s$shown], length(run$times))
+  end <- run$confidence
+  draw_frame(c(1, nrow(path)), finite_range(path), "step (labels: time)",
+             variable_labels(result$env$m)[s$shown])
+  ticks <- unique(round(seq(1, nrow(path), length.out = 6)))
+  graphics::axis(3, ticks, format_each(run$times[ticks]),
+                 line = -1.3, tick = FALSE, cex.axis = .8, col.axis = "grey40")
+  sure <- end %in% end[which(end > .5)]
+  graphics::matlines(seq_len(nrow(path)), path, lty = ifelse(sure, 1, 2),
+                     col = grDevices::adjustcolor(ifelse(sure, "#0072B2", "#D55E00"), .6))
+  draw_key_of("bottomright", c("confidence above 1/2 at the end", "at most 1/2"),
+              c("#0072B2", "#D55E00"), 1:2)
+}
+
+# ---- The app
+
+explorer_page <- function(own) {
+  tags <- shiny::tags
+  presets <- vapply(explorer_presets(), `[[`, "", "label")
+  choices <- c(if (!is.null(own)) c("Your own" = "own"), stats::setNames(names(presets), presets))
+  control <- function(..., when) shiny::conditionalPanel(when, ...)
+  select <- function(id, label, choices = character()) {
+    shiny::selectInput(id, label, choices, selectize = FALSE, width = "100%")
+  }
+  numeric <- function(id, label, value, step = NA, min = NA, max = NA) {
+    shiny::numericInput(id, label, value, step = step, min = min, max = max, width = "100%")
+  }
+  card <- function(title, ...) {
+    bslib::card(bslib::card_header(tags$h2(class = "h6 m-0", title)), bslib::card_body(...))
+  }
+  plot <- function(id) shiny::plotOutput(id, height = "300px")
+  guided <- "input.kind != 'zero'"
+  controls <- tags$form(
+    class = "explorer-controls", `aria-label` = "Settings", onsubmit = "return false",
+    select("preset", "Mixture", choices),
+    tags$p(class = "small", shiny::textOutput("about", inline = TRUE)),
+    control(select("class", "Class"), when = guided),
+    select("kind", "Guidance"),
+    control(range_input("strength", "Strength", -1, 16, 2, .25),
+            when = paste(guided, "&& input.kind != 'none' && input.kind != 'given'")),
+    control(numeric("low", "Acts from time", .1, .1), numeric("high", "to time", 2, .1),
+            when = "input.kind == 'interval'"),
+    control(numeric("power", "Power", .5, .1), when = "input.kind == 'power'"),
+    control(select("negative", "Negative class"), when = "input.kind == 'negative'"),
+    control(numeric("observed", "Observed value of the first variable", 0, .1),
+            select("method", "Zero-shot method"), when = "input.kind == 'zero'"),
+    select("sampler", "Sampler"),
+    control(range_input("steps", "Steps", 2, 200, 50, 1),
+            when = "input.sampler != 'given'"),
+    select("schedule", "Schedule"),
+    select("first", "First variable"),
+    select("second", "Second variable"),
+    select("shown", "Variable of the law and the paths"),
+    numeric("key", "Key of the random numbers", 1, 1, 0))
+  results <- tags$main(
+    class = "explorer-results",
+    tags$div(`aria-live` = "polite", role = "status", shiny::uiOutput("messages")),
+    tags$div(
+      class = "explorer-plots",
+      card("Cloud over the lines of 50% and 95% of each class", plot("cloud")),
+      card("Law of one variable", plot("law"))),
+    tags$div(
+      class = "explorer-plots",
+      card("Numbers, with standard errors", shiny::tableOutput("numbers"),
+           shiny::textOutput("took")),
+      card("Theorems", shiny::uiOutput("theorems"))),
+    control(card("Paths of 40 particles", plot("paths")), when = guided),
+    card("R code of what is seen",
+         shiny::tagAppendAttributes(shiny::verbatimTextOutput("code"), tabindex = "0",
+                                    role = "region", `aria-label` = "R code"),
+         tags$button(id = "copy", type = "button", class = "btn btn-outline-primary btn-sm",
+                     onclick = "explorerCopy()", "Copy the code"),
+         tags$span(id = "copied", role = "status", class = "small ms-2")))
+  bslib::page_fluid(
+    theme = bslib::bs_theme(version = 5), lang = "en", title = "mixguide explorer",
+    tags$head(tags$style(shiny::HTML(explorer_style))),
+    tags$h1(class = "h4 my-2", "What guidance does to a mixture"),
+    tags$div(class = "explorer", controls, results),
+    tags$script(shiny::HTML(explorer_script)))
+}
+
+# The browser's own slider, since that of shiny 1.7 fails where it is moved by keys.
+range_input <- function(id, label, min, max, value, step) {
+  tags <- shiny::tags
+  tags$div(class = "form-group",
+           tags$label(`for` = id, class = "control-label", paste(label, "\u00a0"),
+                      tags$output(id = paste0(id, "-value"), `for` = id, value)),
+           tags$input(id = id, type = "range", class = "form-range explorer-range", min = min,
+                      max = max, step = step, value = value))
+}
+
+explorer_style <- "
+.explorer { display: grid; grid-template-columns: 17rem minmax(0, 1fr); gap: 1rem; }
+.explorer-plots { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
+.explorer .card { margin-bottom: 1rem; min-width: 0; }
+.explorer .form-group { margin-bottom: .6rem; }
+.explorer table { width: 100%; }
+.explorer .recalculating { opacity: 1; }
+.explorer pre { white-space: pre-wrap; overflow-wrap: anywhere; margin-bottom: .5rem; }
+.theorem { border-left: .4rem solid; padding: .3rem .6rem; margin-bottom: .4rem; }
+.theorem.proved { border-color: #009E73; background: #E5F5F0; }
+.theorem.open { border-color: #D55E00; background: #FBEFE6; }
+.explorer :focus-visible { outline: 3px solid #0072B2; outline-offset: 1px; }
+@media (max-width: 900px) {
+  .explorer, .explorer-plots { grid-template-columns: minmax(0, 1fr); }
+}
+"
+
+# The clipboard of browsers needs a safe origin; what is selected can be copied anywhere.
+explorer_script <- "
+(function() {
+  var binding = new Shiny.InputBinding();
+  var show = function(el) { document.getElementById(el.id + '-value').textContent = el.value; };
+  $.extend(binding, {
+    find: function(scope) { return $(scope).find('input.explorer-range'); },
+    getValue: function(el) { return parseFloat(el.value); },
+    receiveMessage: function(el, data) {
+      if ('max' in data) el.max = data.max;
+      el.value = data.value;
+      $(el).trigger('change');
+    },
+    subscribe: function(el, changed) {
+      $(el).on('input.explorer', function() { show(el); changed(true); });
+      $(el).on('change.explorer', function() { show(el); changed(false); });
+    },
+    unsubscribe: function(el) { $(el).off('.explorer'); },
+    getRatePolicy: function() { return { policy: 'debounce', delay: 50 }; }
+  });
+  Shiny.inputBindings.register(binding, 'mixguide.range');
+})();
+function explorerCopy() {
+  var code = document.getElementById('code'), said = document.getElementById('copied');
+  var done = function() { said.textContent = 'Copied.'; };
+  var select = function() {
+    var range = document.createRange();
+    range.selectNodeContents(code);
+    var chosen = window.getSelection();
+    chosen.removeAllRanges();
+    chosen.addRange(range);
+    if (document.execCommand('copy')) done(); else said.textContent = 'Selected: press Ctrl+C.';
+  };
+  if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, select);
+  else select();
+}
+"
+
+explorer_server <- function(own, n) {
+  function(input, output, session) {
+    keeps <- function(of) c(of, list(cache = new.env()))
+    given <- if (!is.null(own)) keeps(own)
+    presets <- new.env()
+    fields <- names(explorer_defaults(preset_source("three")$mixture))
+    source <- shiny::reactive({
+      shiny::req(input$preset)
+      if (input$preset == "own" && !is.null(own)) given else {
+        kept(presets, input$preset, keeps(preset_source(input$preset)))
+      }
+    })
+    shiny::observeEvent(source(), explorer_update(session, source()))
+    settings <- shiny::reactive({
+      s <- lapply(stats::setNames(nm = fields), function(field) input[[field]])
+      for (field in c("first", "second", "shown")) s[[field]] <- as.integer(s[[field]])
+      # until the browser has heard of another mixture its inputs are those of the one before
+      of <- source()
+      known <- s$class %in% mixture_classes(of$mixture) &&
+        s$negative %in% mixture_classes(of$mixture) && s$kind %in% explorer_choices(of)$kind
+      shiny::req(known, length(s$first) == 1, length(s$second) == 1, length(s$shown) == 1,
+                 max(s$first, s$second, s$shown) <= mixture_dim(of$mixture),
+                 s$sampler %in% explorer_choices(of)$sampler,
+                 s$schedule %in% explorer_choices(of)$schedule)
+      s
+    })
+    result <- shiny::reactive({
+      begun <- now()
+      # forced here: what shiny interrupts is no error of a run
+      of <- source()
+      s <- settings()
+      found <- explorer_result(of, s, n, of$cache)
+      c(found, list(seconds = now() - begun))
+    })
+    output$about <- shiny::renderText({
+      preset <- explorer_presets()[[input$preset]]
+      if (is.null(preset)) format(source()$mixture) else preset$note
+    })
+    output$messages <- shiny::renderUI(message_boxes(result()))
+    output$cloud <- shiny::renderPlot(draw_cloud(result()), alt = shiny::reactive({
+      "The particles over the lines of equal density of each class"
+    }))
+    output$law <- shiny::renderPlot(draw_law(result()), alt = shiny::reactive({
+      "Histogram of one variable of the particles, with exact densities"
+    }))
+    output$paths <- shiny::renderPlot(draw_paths(result()), alt = shiny::reactive({
+      "Paths of particles from the start to the end"
+    }))
+    output$numbers <- shiny::renderTable({
+      numbers <- result()$numbers
+      if (is.null(numbers)) return(NULL)
+      wide <- split(numbers$words, factor(numbers$of, unique(numbers$of)))
+      data.frame(quantity = unique(numbers$quantity), wide, check.names = FALSE)
+    })
+    output$took <- shiny::renderText({
+      paste0(n, " particles, computed in ", round(1000 * result()$seconds), " ms")
+    })
+    output$theorems <- shiny::renderUI(theorem_boxes(result()$theorems))
+    output$code <- shiny::renderText(result()$code)
+  }
+}
+
+explorer_update <- function(session, own) {
+  s <- own$settings
+  choices <- explorer_choices(own)
+  classes <- mixture_classes(own$mixture)
+  labels <- variable_labels(own$mixture)
+  variables <- stats::setNames(seq_along(labels), labels)
+  lists <- c(choices, list(class = classes, negative = classes, first = variables,
+                           second = variables, shown = variables))
+  for (id in names(lists)) {
+    shiny::updateSelectInput(session, id, choices = lists[[id]], selected = s[[id]])
+  }
+  session$sendInputMessage("strength", list(value = s$strength, max = max(16, s$strength)))
+  session$sendInputMessage("steps", list(value = s$steps))
+  for (id in c("low", "high", "power", "observed", "key")) {
+    shiny::updateNumericInput(session, id, value = s[[id]])
+  }
+}
+
+message_boxes <- function(result) {
+  box <- function(kind, head, text) {
+    shiny::tags$div(class = paste0("alert alert-", kind, " py-2"), shiny::tags$strong(head), text)
+  }
+  shiny::tagList(if (!is.null(result$error)) box("danger", "\u2716 Not possible: ", result$error),
+                 lapply(result$warnings, function(text) box("warning", "\u26a0 Warning: ", text)))
+}
+
+theorem_boxes <- function(theorems) {
+  if (is.null(theorems)) return(NULL)
+  lapply(seq_len(nrow(theorems)), function(i) {
+    row <- theorems[i, ]
+    shiny::tags$div(class = paste("theorem", if (row$proved) "proved" else "open"),
+                    shiny::tags$strong(if (row$proved) "\u2714 Proved:" else "\u2716 Not proved:"),
+                    paste0(row$statement, ". "),
+                    shiny::tags$span(class = "small", row$why))
+  })
+}
