@@ -19,7 +19,7 @@ for (name in names(coverage_cases)) {
       } else {
         expect_gte(at$given[i], .75, label = label)
         expect_gte(at$hits[i], qbinom(1e-5, at$of[i], .91), label = label)
-        expect_lt(at$ratio[i], 1.7, label = label)
+        if (!isTRUE(case$bias)) expect_lt(at$ratio[i], 1.7, label = label)
         expect_gt(at$ratio[i], .6, label = label)
       }
     }
