@@ -18,14 +18,14 @@
 #' @param ry Which are observed, a logical vector.
 #' @param x The predictors: a numeric matrix without missing values, a row per element of `y`.
 #' @param wy Which to impute, a logical vector; `NULL`: those that are not observed.
-#' @param ... Arguments of [mclust::Mclust()], such as `G` and `modelNames`; others, which \pkg{mice}
-#'   passes to every method, do not count.
+#' @param ... Arguments of [mclust::Mclust()], such as `G` and `modelNames`; others, which
+#'   \pkg{mice} passes to every method, do not count.
 #' @return The imputed values, a number for each `TRUE` in `wy`.
 #' @section Errors: Of class `mixguide_error`.
 #' @source Derived for this package; the interface is that of van Buuren and Groothuis-Oudshoorn
 #'   (2011), \doi{10.18637/jss.v045.i03}.
 #' @seealso [impute()]
-#' @examplesIf requireNamespace("mice", quietly = TRUE) && requireNamespace("mclust", quietly = TRUE)
+#' @examplesIf all(vapply(c("mice", "mclust"), requireNamespace, NA, quietly = TRUE))
 #' filled <- mice::mice(airquality[c("Ozone", "Wind", "Temp")], method = "gaussmix", m = 2,
 #'                      maxit = 1, printFlag = FALSE, seed = 1)
 #' summary(mice::complete(filled)$Ozone)
