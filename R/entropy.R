@@ -17,6 +17,8 @@
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].
 #' @param class For a mixture: the class, or `NULL` for the whole.
 #' @param n Number of draws where neither a closed form nor quadrature is possible.
+#' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
+#'   that settle them.
 #' @param ... Must be empty.
 #' @inherit confidence return
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.

@@ -17,8 +17,7 @@
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [capped_strength()], [score_error()];
 #'   [guided_sample()], [guidance_sweep()], [guided_summary()], [coupled_paths()],
-#'   [tilted_sample()]; [mixguide_threads()]; [explore()], in
-#'   the browser
+#'   [tilted_sample()]; [mixguide_threads()]; [explorer()]
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_condition()], [step_condition()], [gain_bound()],
@@ -27,8 +26,7 @@
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
 #'   [convergence_order()], [plan_sampler()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
-#'   [mice.impute.gaussmix()],
-#'   [mutual_information()]; by unconditional scores: [conditional_sample()],
+#'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores: [conditional_sample()],
 #'   [conditional_score()], [conditional_moments()] with `zero_shot_*`: [exact][zero_shot_exact],
 #'   [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus], [bo][zero_shot_bo],
 #'   [ccdf][zero_shot_ccdf], [repaint][zero_shot_repaint], [ddrm][zero_shot_ddrm],

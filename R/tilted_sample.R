@@ -407,11 +407,13 @@ step_noise <- function(ops, k) {
 
 #' @export
 confidence.tilted_sample <- function(x, class = NULL, ...) {
+  check_dots(...)
   with_step_error(NextMethod(), x, function(check) confidence(check, class))
 }
 
 #' @export
 summary.tilted_sample <- function(object, ...) {
+  check_dots(...)
   result <- NextMethod()
   mean_rows <- function(variables) list(estimate = variables$mean, se = variables$mean_se)
   result$variables$mean_se <- with_step_error(mean_rows(result$variables), object, function(check) {

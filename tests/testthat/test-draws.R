@@ -4,7 +4,7 @@ m <- as_gaussmix(Species ~ ., iris)
 key <- c(1, 2)
 
 test_that("runs are draws, with the names of the variables", {
-  run <- guided_sample(m, 50, guidance("virginica", 1), sampler_ddim(10), key = key)
+  run <- guided_sample(m, 50, guidance("virginica", 1), sampler_ddim(50), key = key)
   draws <- posterior::as_draws(run)
   expect_s3_class(draws, "draws_matrix")
   expect_identical(posterior::variables(draws), names(iris)[1:4])

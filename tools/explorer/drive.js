@@ -1,6 +1,6 @@
 // Drives the explorer in a headless Chromium by the DevTools protocol, over the pipe that
 // --remote-debugging-pipe gives, so that nothing but node and Chromium is needed:
-// node tools/explore/drive.js PORT FOLDER. Code and numbers go to FOLDER for R to compare.
+// node tools/explorer/drive.js PORT FOLDER. Code and numbers go to FOLDER for R to compare.
 'use strict';
 const { spawn } = require('child_process');
 const fs = require('fs');

@@ -149,16 +149,16 @@ test_that("every control changes what it should", {
   })
 })
 
-test_that("explore() is an app, and refuses what it cannot take", {
+test_that("explorer() is an app, and refuses what it cannot take", {
   skip_if_not_installed("shiny")
   skip_if_not_installed("bslib")
-  expect_s3_class(explore(), "shiny.appobj")
-  expect_s3_class(explore(Species ~ ., data = iris), "shiny.appobj")
-  expect_error(explore("a"), class = "mixguide_error")
-  expect_error(explore(named_mixture("A2"), n = NA), class = "mixguide_error")
+  expect_s3_class(explorer(), "shiny.appobj")
+  expect_s3_class(explorer(Species ~ ., data = iris), "shiny.appobj")
+  expect_error(explorer("a"), class = "mixguide_error")
+  expect_error(explorer(named_mixture("A2"), n = NA), class = "mixguide_error")
   page <- as.character(explorer_page(preset_source("iris")))
   expect_false(grepl("https?://", page))
-  expect_error(need_packages("explore()", "no.such.package"), "install.packages",
+  expect_error(need_packages("explorer()", "no.such.package"), "install.packages",
                class = "mixguide_error_package")
 })
 

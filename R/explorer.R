@@ -32,13 +32,14 @@
 #' @seealso [guided_sample()], [guidance_sweep()], [step_condition()].
 #' @examples
 #' if (interactive()) {
-#'   explore()
-#'   explore(Species ~ ., data = iris)
+#'   explorer()
+#'   explorer(Species ~ ., data = iris)
 #' }
 #' @export
-explore <- function(x, ..., n = 2000) {
-  need_packages("explore()", c("shiny", "bslib"))
+explorer <- function(x, ..., n = 2000) {
+  need_packages("explorer()", c("shiny", "bslib"))
   n <- check_count(n, "n", min = 2, max = 1e5)
+  if (missing(x)) check_dots(...)
   own <- if (!missing(x)) explorer_source(x, ..., code = substitute(list(x, ...)))
   shiny::shinyApp(explorer_page(own), explorer_server(own, n))
 }

@@ -1,5 +1,5 @@
 # Runs the code that the app showed and compares what it gives with the numbers that it showed:
-# Rscript tools/explore/compare.R FOLDER
+# Rscript tools/explorer/compare.R FOLDER
 suppressPackageStartupMessages(library(mixguide))
 folder <- commandArgs(TRUE)
 passed <- 0
