@@ -26,7 +26,8 @@
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
 #'   [convergence_order()], [plan_sampler()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
-#'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores: [conditional_sample()],
+#'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores:
+#'   [conditional_sample()],
 #'   [conditional_score()], [conditional_moments()] with `zero_shot_*`: [exact][zero_shot_exact],
 #'   [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus], [bo][zero_shot_bo],
 #'   [ccdf][zero_shot_ccdf], [repaint][zero_shot_repaint], [ddrm][zero_shot_ddrm],
