@@ -225,9 +225,7 @@ fit_gaussian <- function(points, label, form, standardise) {
 }
 
 mclust_arguments <- function() {
-  if (!requireNamespace("mclust", quietly = TRUE)) {
-    abort('method = "mclust" needs the package mclust', "package")
-  }
+  need_packages('method = "mclust"', "mclust")
   names(formals(mclust::Mclust))
 }
 

@@ -388,3 +388,12 @@ check_key <- function(key) {
   if (!ok) abort_input("key", "NULL or two whole numbers, as the `key` of a run", describe(key))
   as.double(key)
 }
+
+# Suggested packages without which something cannot be done.
+need_packages <- function(what, packages) {
+  lacking <- packages[!vapply(packages, requireNamespace, NA, quietly = TRUE)]
+  if (length(lacking)) {
+    abort(paste0(what, " needs ", paste("the package", lacking, collapse = " and "),
+                 ": install.packages(c(", toString(dQuote(lacking, FALSE)), "))"), "package")
+  }
+}

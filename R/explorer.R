@@ -44,14 +44,6 @@ explorer <- function(x, ..., n = 2000) {
   shiny::shinyApp(explorer_page(own), explorer_server(own, n))
 }
 
-need_packages <- function(what, packages) {
-  lacking <- packages[!vapply(packages, requireNamespace, NA, quietly = TRUE)]
-  if (length(lacking)) {
-    abort(paste0(what, " needs ", paste("the package", lacking, collapse = " and "),
-                 ": install.packages(c(", toString(dQuote(lacking, FALSE)), "))"), "package")
-  }
-}
-
 # ---- What is explored
 
 # A mixture, the code that makes it, a diffusion if it came as one, and the settings to begin with.
@@ -137,10 +129,9 @@ explorer_calls <- function(own, s, n = 2000) {
   for (field in c("kind", "sampler", "schedule", "method")) {
     check_choice(s[[field]], unname(explorer_choices(own)[[field]]), field)
   }
-  key <- call("c", check_count(s$key, "key", max = .Machine$integer.max), 0)
   parts <- list(sampler = sampler_call(own, s),
                 schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)))
-  parts <- c(parts[!vapply(parts, is.null, NA)], list(key = key))
+  parts <- c(parts[!vapply(parts, is.null, NA)], list(key = key_call(s)))
   mixture <- if (is.null(own$diffusion)) quote(m) else own$given
   change <- if (is.null(own$diffusion)) quote(diffusion) else quote(update)
   if (s$kind == "zero") {
@@ -157,6 +148,8 @@ explorer_calls <- function(own, s, n = 2000) {
        d = as.call(c(change, mixture, list(guidance = quote(g)), parts)),
        run = call("guided_sample", quote(d), n))
 }
+
+key_call <- function(s) call("c", check_count(s$key, "key", max = .Machine$integer.max), 0)
 
 guidance_call <- function(own, s) {
   if (s$kind == "given") return(call("$", own$given, quote(guidance)))
@@ -184,8 +177,8 @@ number_calls <- function(s) {
   }
   class <- if (s$kind == "given") quote(g$class) else s$class
   list(confidence = quote(confidence(run)), entropy = quote(entropy(run)),
-       own_confidence = call("confidence", quote(m), class),
-       own_entropy = call("entropy", quote(m), class))
+       own_confidence = call("confidence", quote(m), class, key = key_call(s)),
+       own_entropy = call("entropy", quote(m), class, key = key_call(s)))
 }
 
 theorem_calls <- function(s) {
@@ -201,15 +194,10 @@ explorer_code <- function(own, s, n = 2000, failed = character()) {
   lines <- vapply(asked, text, "")
   wrong <- intersect(names(asked), names(failed))
   lines[wrong] <- paste0("# ", lines[wrong], " is an error: ", gsub("\n", " ", failed[wrong]))
-  # the class's own numbers may be averages over draws of R's generator
-  own_numbers <- startsWith(names(asked), "own_")
-  lines[own_numbers] <- paste0(seed_text(s), lines[own_numbers])
   attach <- text(call("library", quote(mixguide)))
   paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines),
         collapse = "\n")
 }
-
-seed_text <- function(s) paste0("set.seed(", format(s$key, scientific = FALSE), ")\n")
 
 # ---- Computing
 
@@ -271,24 +259,13 @@ explorer_numbers <- function(env, s, cache) {
     }
   }
   base <- kept(cache, c("class", class, s$key), {
-    lapply(calls[3:4], function(call) seeded(s$key, one(call)))
+    lapply(calls[3:4], one)
   })
   rows <- do.call(rbind, c(lapply(calls[1:2], one), base))
   failed <- stats::setNames(rows$words, names(calls))[rows$failed]
   structure(data.frame(quantity = c("confidence", "entropy"),
                        of = rep(c("run", "class itself"), each = 2),
                        rows[c("estimate", "se", "words")], row.names = NULL), failed = failed)
-}
-
-# A value as after set.seed() in a new session, with the generator left as it was.
-seeded <- function(seed, value) {
-  home <- globalenv()
-  old <- home$.Random.seed
-  on.exit(if (is.null(old)) rm(".Random.seed", envir = home) else {
-    assign(".Random.seed", old, home)
-  })
-  set.seed(seed, "default", "default", "default")
-  value
 }
 
 zero_numbers <- function(env, s) {

@@ -47,7 +47,8 @@ mice.impute.gaussmix <- function(y, ry, x, wy = NULL, ...) {
   spread <- vapply(joint[ry, , drop = FALSE], function(v) length(unique(v)) > 1, NA)
   if (!spread[["y"]]) return(rep(y[ry][1], sum(wy)))
   joint <- joint[spread]
-  own <- list(...)[names(list(...)) %in% names(formals(mclust::Mclust))]
+  own <- list(...)
+  own <- own[names(own) %in% mclust_arguments()]
   rows <- sample(which(ry), replace = TRUE)
   fit <- do.call(as_gaussmix, c(list(joint[rows, ], class = rep("all", length(rows)),
                                      method = "mclust"), own))
