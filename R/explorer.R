@@ -67,7 +67,7 @@ explorer_presets <- function() {
       label = "Three in a row that split", make = quote(named_mixture("D3")),
       note = paste("The class lies between two others. Guidance drives its particles away from",
                    "both, and from some strength and step on they jump to and fro and split."),
-      settings = list(class = "1", strength = 4, sampler = "euler", steps = 20)),
+      settings = list(class = "1", strength = 12, sampler = "euler", steps = 5)),
     tilt = list(
       label = "The tilt that is not sampled", make = quote(named_mixture("A2")),
       note = paste("The dotted curve is the tilted law p(x | y) p(y | x)^strength. Guidance is",
