@@ -37,7 +37,7 @@ no_estimate <- function(x) {
 
 #' @rdname confidence
 #' @export
-confidence.gaussmix <- function(x, class = NULL, n = 1e5, key = NULL, ...) {
+confidence.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
   check_dots(...)
   key <- check_key(key)
   if (is_singular(x)) {
@@ -137,10 +137,9 @@ log_class_probability <- function(mixture, class) {
   }
 }
 
-# f of n draws, in blocks of 2^22 numbers.
-mapped_draws <- function(mixture, n, f, key) {
-  key <- own_key(key)
+# f of n draws, points of nets if there are some, in blocks of 2^22 numbers.
+mapped_draws <- function(mixture, n, f, key, net = NULL) {
   from <- seq(0, n - 1, by = max(1, floor(2^22 / mixture_dim(mixture))))
-  unlist(Map(function(first, last) f(keyed_draws(mixture, last - first, key, first)), from,
+  unlist(Map(function(first, last) f(keyed_draws(mixture, last - first, key, first, net)), from,
              c(from[-1], n)))
 }

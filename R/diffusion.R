@@ -36,6 +36,9 @@
 #' @param key `NULL`, to draw one from R's generator, so that [set.seed()] rules, or two whole
 #'   numbers, which settle all draws and leave R's generator alone: the `key` of another run, to
 #'   meet the same noise, see [guided_sample()]. So it is for every `key` in this package.
+#' @param points `NULL`, for what suits the analysis; `"random"`, for independent particles; or
+#'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
+#'   [guided_summary()] and [guidance_sweep()] take it; what else draws does so independently.
 #' @param object,x A diffusion.
 #' @param ... `update()`: arguments to replace; otherwise nothing.
 #' @return An object of class `diffusion`: a list of the arguments, checked, with `times`, the grid
@@ -51,7 +54,8 @@
 #' update(d, sampler = sampler_em(50))
 #' @export
 diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = schedule_ou(),
-                      horizon = NULL, start = "normal", score_error = NULL, key = NULL) {
+                      horizon = NULL, start = "normal", score_error = NULL, key = NULL,
+                      points = NULL) {
   check_mixture(mixture)
   check_schedule(schedule)
   guidance <- as_guidance(guidance)
@@ -64,7 +68,8 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
                  score_error = if (is.function(score_error)) score_error else {
                    check_score_error(score_error)
                  },
-                 key = check_key(key), times = times, given = given),
+                 key = check_key(key), points = check_kind_of_points(points), times = times,
+                 given = given),
             class = object_class("diffusion"))
 }
 
@@ -86,7 +91,8 @@ check_start <- function(start, mixture) {
 # and the arguments of diffusion(). `default`: arguments that an analysis has in place of those of
 # diffusion(). `own`: those that are arguments of the analysis itself, where a NULL is as none.
 # `without`: what it cannot take into account, and so refuses.
-as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character()) {
+as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
+                         takes_points = FALSE) {
   args <- diffusion_arguments(c(own, list(...)), sys.function(sys.parent()))
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
   d <- if (inherits(mixture, "diffusion")) change_diffusion(check_diffusion(mixture), args) else {
@@ -95,6 +101,8 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     }
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }
+  # whoever takes particles for independent draws gets such ones
+  if (!takes_points) d["points"] <- list(NULL)
   for (part in without) {
     value <- d[[part]]
     if (is.null(value) || part == "start" && identical(value, "normal")) next
@@ -134,6 +142,7 @@ check_diffusion <- function(x, arg = "mixture") {
   check_sampler(x$sampler)
   check_schedule(x$schedule)
   check_key(x$key)
+  check_kind_of_points(x$points)
   x
 }
 
@@ -150,7 +159,8 @@ diffusion_lines <- function(x) {
     score = if (!is.null(x$score_error)) format(x$score_error),
     sampler = format(x$sampler),
     schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4), ", start ",
-                      start_words(x$start)))
+                      start_words(x$start)),
+    points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
 }
 
 start_words <- function(start) {

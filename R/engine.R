@@ -45,10 +45,11 @@ log_weights <- function(mixture, keep = TRUE) {
 draw_key <- function() floor(stats::runif(2) * 2^32)
 
 # Runs a compiled program on n particles. `start` n x d or NULL (zero); `noise` n x d x noises or
-# NULL (generated from `key`). Returns output (n x d, or n x d x outputs if there are several),
-# scalar (a list: n numbers for each of those wanted) and jacobian.
+# NULL (generated from `key`, or points of a `net`, of which they take the coordinates `at`).
+# Returns output (n x d, or n x d x outputs if there are several), scalar (a list: n numbers for each
+# of those wanted) and jacobian.
 core_run <- function(pool, models, levels, program, n, scalars = integer(), start = NULL,
-                     noise = NULL, key = c(0, 0), first = 0, lanes = 0L) {
+                     noise = NULL, key = c(0, 0), first = 0, lanes = 0L, net = NULL, at = NULL) {
   basis <- pool$basis
   if (!is.null(basis)) {
     if (!is.null(start)) start <- start %*% basis
@@ -58,7 +59,7 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
   if (is.null(levels$want)) levels$want <- integer(length(levels$a))
   job <- list(n = as.integer(n), scalars = as.integer(seq_len(program$scalars) %in% scalars),
               start = start, noise = noise, key = as.double(key),
-              first = as.double(first), lanes = as.integer(lanes))
+              first = as.double(first), lanes = as.integer(lanes), net = net, at = at)
   models <- t(models[, pool$used, drop = FALSE])
   result <- .Call(ffi_run, pool, list(log_weight = models), levels, program, job)
   if (!is.null(basis)) result$output <- rotate_slices(result$output, t(basis))
@@ -67,15 +68,17 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
 
 # Draws from a mixture by the core's generator, settled by the key and the particles' numbers alone:
 # not the noise that a sampler meets under that key, but that of another one.
-keyed_draws <- function(mixture, n, key, first = 0) {
+keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   d <- mixture_dim(mixture)
   program <- assemble_program(operation_table(list(
     op_noise("x"), op_noise("z"), new_op("save", "x"), new_op("save", "x", from = "z")
   )))
   plain <- gaussmix(1, t(rep(0, d)), 1)
   levels <- list(a = double(), b2 = double(), coef = double())
-  z <- core_run(core_pool(plain), rbind(0), levels, program, n,
-                key = stream(key, "draws"), first = first)$output
+  # one number chooses the component
+  at <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
+  z <- core_run(core_pool(plain), rbind(0), levels, program, n, key = stream(key, "draws"),
+                first = first, net = keyed_net(net, key), at = at)$output
   component <- findInterval(stats::pnorm(z[, 1, 2]), cumsum(mixture$weights)) + 1
   component <- pmin(component, max(which(mixture$weights > 0)))
   place_draws(mixture, component, matrix(z[, , 1], n, d))

@@ -35,7 +35,7 @@ entropy.default <- function(x, ...) no_estimate(x)
 
 #' @rdname entropy
 #' @export
-entropy.gaussmix <- function(x, class = NULL, n = 1e5, key = NULL, ...) {
+entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
   check_dots(...)
   key <- check_key(key)
   x <- class_law(x, class)

@@ -23,6 +23,7 @@ joint_method <- function(methods) METHODS[max(match(methods, METHODS))]
 # The mean of f over draws, or over quadrature nodes where there are weights; over draws that have
 # weights if it is known which of them are dependent, by the number of their `family`.
 sample_mean <- function(x, weights = NULL, family = NULL) {
+  if (is.null(weights) && !is.null(family)) weights <- rep(1 / length(x), length(x))
   if (is.null(weights)) {
     mean <- mean(x)
     se <- stats::sd(x) / sqrt(length(x))
@@ -31,7 +32,8 @@ sample_mean <- function(x, weights = NULL, family = NULL) {
   there <- weights > 0
   mean <- sum((weights * x)[there])
   if (is.null(family)) return(estimate_row(mean, 0, "quadrature"))
-  estimate_row(mean, families_se((weights * (x - mean))[there], family[there]), "Monte Carlo")
+  se <- families_se((weights * (x - mean))[there], family[there])
+  estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo")
 }
 
 # The same for a guided_sample.

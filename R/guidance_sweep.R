@@ -71,9 +71,12 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            keep = FALSE, reduce = TRUE, folder = NULL) {
   one <- function(x) if (!is.list(x) || is.object(x)) x
-  d <- as_diffusion(mixture, ..., own = list(guidance = one(guidance), sampler = one(sampler)))
+  d <- as_diffusion(mixture, ..., own = list(guidance = one(guidance), sampler = one(sampler)),
+                    takes_points = TRUE)
   strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
+  refuse_noise(d, noise)
+  d <- default_points(d, n)
   check_flag(keep, "keep")
   guides <- sweep_guides(guidance, d)
   samplers <- sweep_samplers(sampler, steps, d)
@@ -184,7 +187,8 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
   structure(rows,
             setup = c(made_by(plan, template, d$key)[c("mixture", "guidance", "sampler", "schedule",
                                                        "times", "horizon", "start", "key",
-                                                       "density_method", "confidence_time",
+                                                       "density_method", "points",
+                                                       "confidence_time",
                                                        "score_error", "reduced")],
                       list(class = template$class, n = plan$begin$n,
                            exact = !is.null(begin$weights), faults = warned, target = target,
@@ -235,7 +239,7 @@ sweep_runs <- function(plan, begin, guides, key, keep, folder) {
 }
 
 sweep_chunk <- function(job, first, count) {
-  size <- if (is.null(job$weights)) batch_size(job$plan, 2^19) else count
+  size <- if (is.null(job$weights)) batch_size(job$plan, 2^18) else count
   total <- NULL
   each_batch(first, count, size, function(first, count) {
     total <<- merge_sweeps(total, sweep_batch(job, first, count))
@@ -245,6 +249,7 @@ sweep_chunk <- function(job, first, count) {
 
 sweep_batch <- function(job, first, count) {
   plan <- draw_start(plan_part(job$plan, first, count), job$key)
+  replicate <- replicate_of(plan$net, first, count)
   lost <- double()
   torn <- 0
   sums <- list()
@@ -264,9 +269,9 @@ sweep_batch <- function(job, first, count) {
     columns <- averaged_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
     tails[[i]] <<- tail_part(-part$log_confidence, job$plan$begin$n)
-    if (is.null(job$weights)) return(moments_of(columns))
-    list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
-         error = node_error(columns, job$weights))
+    if (is.null(job$weights)) return(replicate_moments(columns, replicate))
+    list(list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
+              error = node_error(columns, job$weights)))
   })
   list(moments = moments, tails = tails, lost = lost, torn = torn, sums = sums)
 }
@@ -303,7 +308,7 @@ surprise <- function(part, entropy_known, none = NULL) {
 
 merge_sweeps <- function(a, b) {
   if (is.null(a)) return(b)
-  list(moments = Map(merge_moments, a$moments, b$moments),
+  list(moments = Map(merge_replicates, a$moments, b$moments),
        tails = Map(merge_tails, a$tails, b$tails), lost = a$lost + b$lost,
        sums = Map(`+`, a$sums, b$sums), torn = max(a$torn, b$torn))
 }
@@ -325,11 +330,11 @@ class_target <- function(class, plan, key) {
   target <- if (mixture_dim(law) == 1) {
     list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)[ESTIMATE])
   } else {
-    draws <- keyed_draws(part, 1e4, stream(key, "target"))
+    mean_of <- function(f) mean_of_draws(part, 2^14, f, stream(key, "target"))
     one <- sum(part$weights > 0) == 1
-    list(confidence = sample_mean(q(0)(draws)),
+    list(confidence = mean_of(q(0)),
          entropy = if (one) entropy(part)[ESTIMATE] else {
-           sample_mean(-dgaussmix(draws, part, log = TRUE))
+           mean_of(function(x) -dgaussmix(x, part, log = TRUE))
          })
   }
   target$entropy$estimate <- target$entropy$estimate + log_units(plan$mixture)
@@ -375,14 +380,14 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   exact <- !is.null(begin$weights)
   entropy <- plan$begin$entropy
   rows <- Map(function(strength, moments, tail) {
-    at <- moment_estimates(moments)
+    at <- moment_estimates(moments, !is.null(plan$net))
     if (!is.null(entropy)) at$estimate["entropy"] <- at$estimate["entropy"] + entropy
     # of the same gain, or the same change of an entropy, everywhere only rounding is left
-    if (exact) at$se[] <- moments$error else {
+    if (exact) at$se[] <- moments[[1]]$error else {
       at$se[is_rounding(at$se, pmax(1, abs(at$estimate)))] <- 0
     }
     k <- if (exact) NA_real_ else pareto_k(tail$log)
-    if (!exact && is_heavy(tail$log, moments$n, at$estimate[["mean_inverse_confidence"]])) {
+    if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]])) {
       at$estimate["mean_inverse_confidence"] <- at$se["mean_inverse_confidence"] <- NA
     }
     # as many columns again, each beside its estimate

@@ -43,7 +43,7 @@
 #' @param mixture A [diffusion()], or a [gaussmix()].
 #' @param n Number of particles (ignored if `start` is a matrix).
 #' @param ... Arguments of [diffusion()] that follow the mixture there: `guidance`, `sampler`,
-#'   `schedule`, `horizon`, `start`, `score_error`, `key`.
+#'   `schedule`, `horizon`, `start`, `score_error`, `key`, `points`.
 #' @param noise `NULL`, or the noise itself: an n x d x m array, or a function of n, d and m that
 #'   returns one, where m is the number of noise terms that the sampler and the `score_error` draw
 #'   (one per step for `sampler_em()`), plus one, the first, for a `"normal"` start.
@@ -61,6 +61,7 @@
 #'   * `clipped`: n, did a covariance of the noise have a negative eigenvalue, which was taken as 0
 #'     (`sampler_ddpm(variance = "matched")`, otherwise not there);
 #'   * `trajectory`: times x n x d array, or `NULL`; `times`, the N + 1 times;
+#'   * `family`: of [net] that are spread evenly, the replicate of each particle;
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
 #'     dimension), otherwise `NULL`;
 #'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
@@ -86,7 +87,8 @@
 guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
                           trajectory = FALSE, reduce = TRUE, folder = NULL) {
-  d <- as_diffusion(mixture, ...)
+  d <- as_diffusion(mixture, ..., takes_points = TRUE)
+  refuse_noise(d, noise)
   plan <- sampling_plan(d, n, noise, log_density, trajectory, reduce)
   warn_faults(plan$faults)
   run_plan(plan, d$guidance, run_key(d), folder)
@@ -139,10 +141,13 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   }
   components <- core_pool(inner, rotate = !per_coordinate)
   components$used <- pool$weights > 0
+  net <- if (identical(setting$points, "sobol") && is.null(noise)) {
+    net_plan(begin$n, program, begin, rest, mixture_dim(inner))
+  }
   list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,
        times = times, begin = begin, faults = run_faults(process, schedule, times, begin$label),
        method = method, closing = closing, program = program, levels = levels,
-       pool = components, reduction = rest, trajectory = trajectory, error = error, wrong = wrong,
+       pool = components, reduction = rest, net = net, trajectory = trajectory, error = error, wrong = wrong,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
@@ -171,8 +176,8 @@ made_by <- function(plan, guidance, key) {
   list(mixture = plan$mixture, guidance = guidance, sampler = plan$sampler,
        schedule = plan$schedule, times = plan$times, horizon = plan$times[1],
        start = plan$begin$label, key = key, density_method = plan$method,
-       confidence_time = plan$closing, score_error = plan$error, reduced = plan$reduction$label,
-       faults = plan$faults)
+       points = if (!is.null(plan$net)) "sobol", confidence_time = plan$closing,
+       score_error = plan$error, reduced = plan$reduction$label, faults = plan$faults)
 }
 
 # All particles of a plan, chunk by chunk, as the first elements of a guided_sample.
@@ -194,6 +199,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
   run <- c(run[fields], run[setdiff(names(run), fields)])
   names(run)[seq_along(fields)] <- fields
   if (plan$method != "none") run$start_entropy <- plan$begin$entropy
+  if (!is.null(plan$net)) run$family <- replicate_of(plan$net, 0, n)
   run
 }
 
@@ -216,7 +222,7 @@ draw_start <- function(plan, key) {
   if (is.null(law)) return(plan)
   plan$begin$law <- NULL
   first <- if (is.null(plan$first)) 0 else plan$first
-  plan$begin$x <- keyed_draws(law, plan$begin$n, key, first)
+  plan$begin$x <- keyed_draws(law, plan$begin$n, key, first, plan$net)
   if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
   plan
 }
@@ -233,7 +239,8 @@ run_chunk <- function(plan, models, levels, scalars, key, first, count) {
   if (!is.null(plan$reduction)) {
     return(run_reduced(plan, models, levels, scalars, key, first, count, start))
   }
-  core_run(plan$pool, models, levels, plan$program, count, scalars, start, noise, key, first)
+  core_run(plan$pool, models, levels, plan$program, count, scalars, start, noise, key, first,
+           net = keyed_net(plan$net, key), at = plan$net$at)
 }
 
 # Where a run starts, in the coordinates of its process: n, and x with its log-density (NULL if

@@ -60,9 +60,9 @@
 guided_summary <- function(mixture, n = 1e4, ...,
                            log_density = c("auto", "map", "divergence", "none"), bins = 2000,
                            range = NULL, covariance = NULL, reduce = TRUE, folder = NULL) {
-  setting <- as_diffusion(mixture, ...)
-  mixture <- setting$mixture
   n <- check_count(n, "n", min = 2, max = 2^53)
+  setting <- default_points(as_diffusion(mixture, ..., takes_points = TRUE), n)
+  mixture <- setting$mixture
   bins <- check_count(bins, "bins", min = 1, max = 1e6)
   d <- mixture_dim(mixture)
   covariance <- if (is.null(covariance)) d <= 32 else check_flag(covariance, "covariance")
@@ -118,16 +118,19 @@ histogram_setting <- function(job, range, bins) {
 summary_chunk <- function(job, first, count) {
   total <- NULL
   each_batch(first, count, batch_size(job$plan), function(first, count) {
-    total <<- merge_summaries(total, summarise_particles(sample_chunk(job, first, count), job))
+    replicate <- replicate_of(job$plan$net, first, count)
+    part <- summarise_particles(sample_chunk(job, first, count), replicate, job)
+    total <<- merge_summaries(total, part)
   })
   total
 }
 
-summarise_particles <- function(part, job) {
+summarise_particles <- function(part, replicate, job) {
   lost <- part$lost
   if (lost) {
     there <- rowSums(!is.finite(part$x)) == 0
     x <- part$x[there, , drop = FALSE]
+    replicate <- replicate[there]
     part <- lapply(part[setdiff(names(part), c("x", "lost"))], `[`, there)
     part$x <- x
   }
@@ -137,23 +140,26 @@ summarise_particles <- function(part, job) {
                    entropy = surprise(part, !is.null(job$plan$begin$entropy)),
                    folded = part$folded)
   list(lost = lost,
-       x = moments_of(x, job$centre, if (job$covariance) ncol(x) else 1, squares = TRUE),
-       scalars = if (!is.null(scalars)) moments_of(scalars),
+       # fourth moments tell errors where particles are independent
+       x = replicate_moments(x, replicate, job$centre, if (job$covariance) ncol(x) else 1,
+                             squares = is.null(job$plan$net)),
+       scalars = if (!is.null(scalars)) replicate_moments(scalars, replicate),
        tail = if (!is.null(part$confidence)) tail_part(-part$log_confidence, job$n),
        histogram = histogram_of(x, job$low, job$width, job$bins))
 }
 
 merge_summaries <- function(a, b) {
   if (is.null(a)) return(b)
-  list(lost = a$lost + b$lost, x = merge_moments(a$x, b$x),
-       scalars = if (!is.null(a$scalars)) merge_moments(a$scalars, b$scalars),
+  list(lost = a$lost + b$lost, x = merge_replicates(a$x, b$x),
+       scalars = if (!is.null(a$scalars)) merge_replicates(a$scalars, b$scalars),
        tail = if (!is.null(a$tail)) merge_tails(a$tail, b$tail),
        histogram = merge_histograms(a$histogram, b$histogram))
 }
 
 read_summary <- function(total, plan, job) {
   labels <- variable_labels(plan$mixture)
-  scalars <- if (!is.null(total$scalars)) moment_estimates(total$scalars)
+  nets <- !is.null(plan$net)
+  scalars <- if (!is.null(total$scalars)) moment_estimates(total$scalars, nets)
   estimate <- function(name, plus = NULL) {
     if (!name %in% names(scalars$estimate)) return(NULL)
     estimate_row(sum(scalars$estimate[[name]], plus), scalars$se[[name]], "Monte Carlo")
@@ -167,7 +173,9 @@ read_summary <- function(total, plan, job) {
   named <- function(x) stats::setNames(x, labels)
   c(list(confidence = estimate("confidence"), inverse_confidence = inverse,
          entropy = entropy, folded = estimate("folded")$estimate),
-    variable_moments(total$x, job$centre, labels),
+    if (nets) net_moments(total$x, job$centre, labels) else {
+      variable_moments(all_moments(total$x), job$centre, labels)
+    },
     list(histogram = list(
       low = named(job$low), width = named(job$width),
       count = name_dims(count[bins, , drop = FALSE], NULL, labels),
@@ -205,6 +213,33 @@ variable_moments <- function(moments, centre, labels) {
   square <- function(x) if (whole || d == 1) matrix(x, d, d, dimnames = list(labels, labels))
   list(mean = named(centre + m), mean_se = named(sd / sqrt(n)), sd = named(sd),
        sd_se = named(diagonal(cov_se) / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
+}
+
+# The same of replicates that are nets, from their means and covariances about the centre.
+net_moments <- function(replicates, centre, labels) {
+  sizes <- replicate_sizes(replicates)
+  d <- length(centre)
+  mean_of <- function(one) c(one$mean)
+  means <- vapply(replicates, mean_of, double(d))
+  dim(means) <- c(d, length(sizes))
+  all <- all_moments(replicates)
+  n <- all$n
+  m <- mean_of(all)
+  whole <- ncol(all$mean) == 1
+  # about the mean of all
+  covs <- vapply(replicates, function(one) {
+    off <- mean_of(one) - m
+    c(one$cross) / one$n + if (whole) c(outer(off, off)) else off^2
+  }, double(length(all$cross)))
+  dim(covs) <- c(length(all$cross), length(sizes))
+  cov <- c(all$cross) / (n - 1)
+  cov_se <- nets_se(sizes, covs)
+  diagonal <- if (whole) seq(1, d^2, by = d + 1) else seq_len(d)
+  sd <- sqrt(cov[diagonal])
+  named <- function(x) stats::setNames(x, labels)
+  square <- function(x) if (whole || d == 1) matrix(x, d, d, dimnames = list(labels, labels))
+  list(mean = named(centre + m), mean_se = named(nets_se(sizes, means)), sd = named(sd),
+       sd_se = named(cov_se[diagonal] / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
 }
 
 #' @rdname confidence

@@ -8,7 +8,7 @@ expectation <- function(mixture, f_of, n, cut_at = mixture, key = NULL) {
   if (d > 1) n <- check_count(n, "n", 2)
   in_plane <- if (d == 2) plane_expectation(mixture, f_of(0), cut_at)
   if (!is.null(in_plane)) return(in_plane)
-  if (d > 1) return(sample_mean(mapped_draws(mixture, n, f_of(0), key)))
+  if (d > 1) return(mean_of_draws(mixture, n, f_of(0), own_key(key)))
   parts <- vapply(panel_nodes(cut_at), function(piece) {
     mixture <- moved(mixture, piece$from)
     sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))

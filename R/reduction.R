@@ -173,10 +173,11 @@ rest_change <- function(v, program, levels) {
 run_reduced <- function(plan, models, levels, scalars, key, first, count, start) {
   map <- plan$reduction
   job <- list(n = as.integer(count), start = start, start_sd = map$start_sd, key = as.double(key),
-              first = as.double(first), lanes = 0L)
+              first = as.double(first), lanes = 0L, net = keyed_net(plan$net, key),
+              at = plan$net$start, rest = plan$net$rest)
   begin <- if (!is.null(map$gain)) .Call(ffi_project, map$space, job)
   result <- core_run(plan$pool, models, levels, plan$program, count, scalars, begin$start,
-                     key = key, first = first)
+                     key = key, first = first, net = job$net, at = plan$net$at)
   map$inside <- result$output
   # not the normals that the program meets
   map$noise_key <- stream(key, "rest")

@@ -16,7 +16,8 @@ STREAMS <- c(
   check = 11, # an estimate that another is checked by
   multinomial = 12, # the i-th draw of who goes on, for each particle by itself
   analysis = 13, # what an analysis draws from R's generator
-  imputation = 14 # the i-th imputation, by the numbers of rows
+  imputation = 14, # the i-th imputation, by the numbers of rows
+  points = 15 # the scrambles of nets
 )
 
 # The key of the i-th stream of a purpose.

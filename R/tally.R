@@ -25,10 +25,46 @@ merge_moments <- function(a, b) {
        cross = a$cross + b$cross + a$n * share * products)
 }
 
-# Means with their standard errors, where each column is a block.
-moment_estimates <- function(moments) {
-  estimate <- moments$mean[1, ]
-  se <- sqrt(moments$cross[1, ] / (moments$n - 1) / moments$n)
+# moments_of() the rows of each replicate, by its number: of all particles together where they are
+# independent.
+replicate_moments <- function(x, replicate, ...) {
+  n <- nrow(x)
+  numbers <- if (n) replicate[1]:replicate[n] else 1
+  # where each ends: numbers never fall
+  last <- findInterval(numbers, replicate)
+  first <- c(0, last[-length(last)]) + 1
+  moments <- lapply(seq_along(numbers), function(i) {
+    if (length(numbers) > 1) x <- x[first[i] - 1 + seq_len(last[i] - first[i] + 1), , drop = FALSE]
+    moments_of(x, ...)
+  })
+  stats::setNames(moments, numbers)
+}
+
+merge_replicates <- function(a, b) {
+  for (number in names(b)) a[[number]] <- merge_moments(a[[number]], b[[number]])
+  a
+}
+
+# The moments of all particles.
+all_moments <- function(replicates) Reduce(merge_moments, replicates)
+
+# The standard error of a mean of replicates, of which each has so many particles, and this mean (a
+# column each).
+nets_se <- function(n, means) {
+  off <- (means - drop(means %*% n) / sum(n)) * rep(n / sum(n), each = nrow(means))
+  sqrt(rowSums(off^2)) * few_factor(length(n))
+}
+
+replicate_sizes <- function(replicates) vapply(replicates, `[[`, 0, "n")
+
+# Means with their standard errors, where each column is a block. `nets`: are the replicates nets?
+moment_estimates <- function(replicates, nets) {
+  all <- all_moments(replicates)
+  estimate <- all$mean[1, ]
+  se <- if (nets) {
+    means <- vapply(replicates, function(one) one$mean[1, ], estimate)
+    nets_se(replicate_sizes(replicates), matrix(means, length(estimate)))
+  } else sqrt(all$cross[1, ] / (all$n - 1) / all$n)
   list(estimate = estimate, se = stats::setNames(se, names(estimate)))
 }
 

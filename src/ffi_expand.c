@@ -1,6 +1,7 @@
 /* The two ends of a reduced run: a start to the coordinates that the program moves, and the result
  * of the program to all d. */
 #include "ffi_blocks.h"
+#include "ffi_net.h"
 
 #include <float.h>
 
@@ -21,6 +22,9 @@ static gm_expansion expansion_of(SEXP space, SEXP job) {
   x.start_sd = ffi_number(job, "start_sd", 0, DBL_MAX);
   x.key = ffi_key(job, "key");
   x.first = (uint64_t)ffi_number(job, "first", 0, 9007199254740992.);
+  const gm_net *net = ffi_net(job, x.first, n);
+  x.points = ffi_points(net, job, "at", d);
+  x.rest = ffi_points(net, job, "rest", d);
   x.lanes = lanes ? (size_t)lanes : gm_expansion_lanes(&x);
   return x;
 }

@@ -1,5 +1,6 @@
 /* Runs a step program: the one way into the core. */
 #include "ffi_blocks.h"
+#include "ffi_net.h"
 
 #include <string.h>
 
@@ -167,6 +168,7 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.first = (uint64_t)ffi_number(ffi_job, "first", 0, 9007199254740992.);
   job.start = ffi_doubles_or_null(ffi_job, "start", n * d);
   job.noise = ffi_doubles_or_null(ffi_job, "noise", n * d * program.n_noise);
+  job.points = ffi_points(ffi_net(ffi_job, job.first, n), ffi_job, "at", d * program.n_noise);
   job.output = REAL(output);
   job.scalar = scalars;
   job.jacobian = jacobian ? REAL(VECTOR_ELT(result, 2)) : NULL;

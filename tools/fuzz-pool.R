@@ -99,6 +99,7 @@ legal <- list(
   mixture = c("m$*", "diffusion(m$line)"), target = "m$*", model = c("m$line", "m$iso"),
   guidance = c("NULL", "g$*", "'a'", "c('a', 'b')"),
   sampler = "s$*", predictor = "s$*", schedule = "sc$*", observation = "o$*", method = "z$*",
+  points = c("NULL", "'random'", "'sobol'"),
   score_error = c("NULL", "e$*"), methods = c("list(z$ddnm)", "list(z$bo, z$exact)"),
   x = c("matrix(sin(1:(3 * DIM)), 3)", "matrix(0, 0, DIM)", "matrix(1e10, 2, DIM)",
   "rgaussmix(9, MIX)"),

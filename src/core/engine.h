@@ -73,7 +73,8 @@ static GM_NOINLINE void gm_op_noise(const gm_job *job, const gm_op *op, gm_area 
       memcpy(ROW(to, j), slice + area->first + job->n * j, sizeof(double) * area->count);
     }
   } else {
-    gm_rng_normal(area->rng, area->spare, &area->shared->has_spare, (int)d, lanes, to);
+    gm_normals(&job->points, (int)d * op->at, job->first + area->first, area->rng, area->spare,
+               &area->shared->has_spare, (int)d, lanes, to);
   }
   if (job->program->derivative == GM_TRACE) {
     memset(ROW(area->trace, op->to), 0, sizeof(double) * lanes);

@@ -4,8 +4,8 @@
 #define GM_EXPAND_H
 
 #include "layout.h"
+#include "net.h"
 #include "product.h"
-#include "rng.h"
 
 /* Y = M X, or Y += M X; element (i, l) of M is m[i * si + l * sj]. */
 static void gm_combine(size_t rows, size_t cols, const double *m, size_t si, size_t sj,
@@ -24,11 +24,11 @@ static GM_NOINLINE void gm_add_rows(size_t d, const double *coef, const double *
   }
 }
 
-static GM_NOINLINE void gm_draw(uint64_t key, uint64_t first, size_t d, size_t lanes,
-                                const gm_expansion_area *area, double *z) {
+static GM_NOINLINE void gm_draw(uint64_t key, const gm_points *points, uint64_t first, size_t d,
+                                size_t lanes, const gm_expansion_area *area, double *z) {
   int has_spare = 0;
   gm_rng_seed(key, first, lanes, area->rng);
-  gm_rng_normal(area->rng, area->spare, &has_spare, (int)d, lanes, z);
+  gm_normals(points, 0, first, area->rng, area->spare, &has_spare, (int)d, lanes, z);
 }
 
 /* Rows of lanes from and to `count` rows of a matrix with n rows, from row `first` on. */
@@ -56,7 +56,7 @@ static const double *gm_begin(const gm_expansion *job, size_t first, size_t coun
   if (job->start) {
     gm_load(job->start, job->n, d, first, count, lanes, z);
   } else {
-    gm_draw(job->key, job->first + first, d, lanes, area, z);
+    gm_draw(job->key, &job->points, job->first + first, d, lanes, area, z);
     for (size_t v = 0; v < lanes; v += GM_VL) {
       vd sum = vset(0);
       for (size_t j = 0; j < d; j++) sum += LD(ROW(z, j) + v) * LD(ROW(z, j) + v);
@@ -97,7 +97,7 @@ static void gm_expand_block(const void *of, size_t block, int op_from, int op_to
     gm_add_rows(d, job->gain, gm_begin(job, first, count, &area), lanes, u);
   }
   if (job->sd) {
-    gm_draw(job->noise_key, job->first + first, d, lanes, &area, area.z);
+    gm_draw(job->noise_key, &job->rest, job->first + first, d, lanes, &area, area.z);
     gm_add_rows(d, job->sd, area.z, lanes, u);
   }
   /* u + Q (y - Q'u) */

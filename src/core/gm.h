@@ -151,6 +151,25 @@ typedef struct {
   size_t matrix;
 } gm_program;
 
+/* Normals from scrambled Sobol nets: particle i is point i % per of the net of replicate i / per.
+ * A net of m columns has 2^m points, for each of its coordinates a random shift and then m columns,
+ * in the leading bits of 64. */
+typedef struct {
+  size_t per, from, replicates; /* the replicates whose nets are here: from, from + 1, ... */
+  int columns, coordinates;
+  const uint64_t *table;        /* replicates x coordinates x (1 + columns) */
+} gm_net;
+
+/* The coordinate of a net that each of a row of normals takes; -1: none, drawn independently. */
+typedef struct {
+  const gm_net *net;  /* NULL: none at all */
+  const int *at;
+} gm_points;
+
+/* Makes the table of a net from the columns of Sobol's generating matrices (columns x coordinates,
+ * each a number of `columns` bits), by a random linear scramble and a digital shift of `key`. */
+void gm_net_fill(uint64_t key, const int *sobol, uint64_t *table, gm_net *net);
+
 typedef struct {
   const gm_pool *pool;
   const gm_models *models;
@@ -159,6 +178,7 @@ typedef struct {
   uint64_t key, first;       /* the noise of particle i is that of (key, first + i) */
   const double *start;       /* n x d for register 0, or NULL: zero */
   const double *noise;       /* n x d x n_noise, or NULL: generated */
+  gm_points points;          /* at: d x n_noise */
   double *output;            /* n x d x n_output */
   double **scalar;           /* n_scalar pointers to n, each NULL if not wanted */
   double *jacobian;          /* n x d x d, or NULL */
@@ -180,6 +200,7 @@ typedef struct {
   const double *from, *to;         /* d x d, or NULL: the identity */
   const double *start;             /* n x d, or NULL: start_sd times the normals of `key` */
   double start_sd;
+  gm_points points, rest;          /* of the start's normals, and of xi: at: d each */
   const double *gain, *shift, *sd; /* d each; gain or sd NULL: zero */
   const double *inside;            /* y: n x r */
   uint64_t key, noise_key, first;  /* as in gm_job; xi is that of noise_key */

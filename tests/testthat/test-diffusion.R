@@ -38,7 +38,8 @@ asked <- function() {
 }
 
 test_that("whoever knows guided_sample() can guess every other call", {
-  parts <- c("mixture", "guidance", "sampler", "schedule", "horizon", "start", "score_error", "key")
+  parts <- c("mixture", "guidance", "sampler", "schedule", "horizon", "start", "score_error", "key",
+             "points")
   expect_identical(names(formals(diffusion)), parts)
   for (name in names(asked())) {
     f <- getExportedValue("mixguide", name)
@@ -102,7 +103,8 @@ test_that("what was not given is chosen anew when something else changes", {
   expect_identical(update(diffusion(m, horizon = 2), sampler = ode)$horizon, 2)
   expect_equal(as.numeric(guided_sample(diffusion(m, key = key), 5)$key), key)
   expect_error(update(d, smapler = ode), "did you mean `sampler`", class = "mixguide_error")
-  expect_error(guided_sample(d, 5, guide, ode, schedule_ou(), 5, "normal", NULL, key, 1),
+  expect_error(guided_sample(d, 5, guide, ode, schedule_ou(), 5, "normal", NULL, key,
+                             "random", 1),
                "an argument too many", class = "mixguide_error")
   for (part in c("mixture", "guidance", "sampler", "schedule", "key")) {
     expect_mixguide_error(guided_sample(replace(d, part, list(1)), 5), part)

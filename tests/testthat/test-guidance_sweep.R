@@ -103,7 +103,9 @@ test_that("Monte Carlo agrees with quadrature within its standard error", {
   expect_identical(unique(drawn$method), "Monte Carlo")
   for (column in c("confidence", "gain", "entropy", "mean_inverse_confidence")) {
     se <- pmax(drawn[[paste0(column, "_se")]], 1e-6)
-    expect_lt(max(abs(drawn[[column]] - exact[[column]]) / se), 5.5, label = column)
+    # at strength 0 the k of the tail of 1/confidence is about 1/2: there may be no number
+    rows <- if (column == "mean_inverse_confidence") 2:3 else 1:3
+    expect_lt(max((abs(drawn[[column]] - exact[[column]]) / se)[rows]), 5.5, label = column)
   }
 })
 

@@ -36,7 +36,7 @@ test_that("merged moments are those of the whole", {
   expect_equal(merged, moments_of(x, c(1, 1), 2, TRUE), tolerance = 1e-13)
   # an infinite mean stays so, and has no standard error
   infinite <- merge_moments(moments_of(cbind(a = c(1, Inf))), moments_of(cbind(a = 1:3 + 0)))
-  at <- moment_estimates(infinite)
+  at <- moment_estimates(list(infinite), FALSE)
   expect_identical(at$estimate, c(a = Inf))
   expect_true(is.nan(at$se))
 })
@@ -49,7 +49,7 @@ test_that("sums over more particles than R's integers count are right", {
   many <- one
   for (i in 1:22) many <- merge_moments(many, many)
   expect_identical(many$n, 1000 * 2^22)
-  at <- moment_estimates(many)
+  at <- moment_estimates(list(many), FALSE)
   expect_equal(at$estimate, colMeans(x), tolerance = 1e-12)
   population <- apply(x, 2, function(x) mean((x - mean(x))^2))
   expect_equal(at$se, sqrt(population / (1000 * 2^22)), tolerance = 1e-9)
@@ -96,8 +96,8 @@ test_that("numbers of particles may pass 2^31", {
   part$cross[] <- part$n
   both <- merge_moments(part, merge_moments(part, moments_of(matrix(c(2, 2)))))
   expect_identical(both$n, 2^32 - 2)
-  expect_equal(moment_estimates(both)$estimate, 2)
-  expect_equal(moment_estimates(both)$se, sqrt(1 / 2^32), tolerance = 1e-6)
+  expect_equal(moment_estimates(list(both), FALSE)$estimate, 2)
+  expect_equal(moment_estimates(list(both), FALSE)$se, sqrt(1 / 2^32), tolerance = 1e-6)
   expect_type(moments_of(matrix(1:2 + 0))$n, "double")
 })
 

@@ -64,7 +64,7 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   if (gm_program_scan(&program, &pool, &models) != GM_OK) return GM_ERR_PROGRAM;
   double *scalar[GM_OWN_SCALARS + 1];
   for (int i = 0; i <= GM_OWN_SCALARS; i++) scalar[i] = out->scalar + i * N;
-  gm_job job = {&pool, &models, &program, N, lanes, 42, 0, NULL, NULL,
+  gm_job job = {&pool, &models, &program, N, lanes, 42, 0, NULL, NULL, {NULL, NULL},
                 out->output, scalar, out->jacobian};
   size_t size_ = gm_work_size(&job), blocks = (N + lanes - 1) / lanes;
   double *work = malloc(blocks * size_ * sizeof(double));

@@ -36,6 +36,7 @@
 #define LOG_ULP 2.0
 #define SINCOS_ULP 2.0
 #define NORMAL_ULP 4.0
+#define QUANTILE_ULP 8.0
 
 #ifdef QUICK
 enum { POINTS = 1 << 13 };
@@ -77,6 +78,7 @@ typedef long double reference(double x);
 static void f_exp(const double *x, double *y) { *(vd *)y = vexp(*(const vd *)x); }
 static void f_log(const double *x, double *y) { *(vd *)y = vlog(*(const vd *)x); }
 static void f_sqrt(const double *x, double *y) { *(vd *)y = vsqrt(*(const vd *)x); }
+static void f_quantile(const double *x, double *y) { *(vd *)y = vquantile(*(const vd *)x); }
 static void f_sin(const double *x, double *y) {
   vd cosine;
   vsincos2pi(*(const vd *)x, (vd *)y, &cosine);
@@ -98,6 +100,21 @@ static long double true_log(double x) { return logl(x); }
 static long double true_sqrt(double x) { return sqrtl(x); }
 static long double true_sin(double u) { return turned(u, 0); }
 static long double true_cos(double u) { return turned(u, 1); }
+
+/* By bisection and Newton steps: on erf near the middle, on erfc in the lower tail. */
+static long double true_quantile(double u) {
+  const long double root_half = 0.70710678118654752440084436210485L;
+  double q = fabs(u - 0.5), p = u < 0.5 ? u : 1 - u;
+  long double low = 0, high = 10;
+  for (int i = 0; i < 18; i++) {
+    long double z = i < 12 ? (low + high) / 2 : low;
+    long double off = q < 0.25 ? erfl(z * root_half) / 2 - q : p - erfcl(z * root_half) / 2;
+    if (i >= 12) low -= off / (expl(-z * z / 2) * 0.39894228040143267793994605993438L);
+    else if (off < 0) low = z;
+    else high = z;
+  }
+  return u < 0.5 ? -low : low;
+}
 
 /* One value in every lane. */
 static double at(function *f, double x) {
@@ -201,6 +218,23 @@ static void check_sincos(double *x) {
   printf(", sine %.3f, cosine %.3f", most_sin, most_cos);
 }
 
+/* The points of nets are odd multiples of 2^-53. */
+static void check_quantile(double *x) {
+  int n = 0;
+  for (int i = 0; i < POINTS / 4; i++) x[n++] = ldexp(2 * floor(random_double() * 0x1p52) + 1, -53);
+  for (int i = 0; i < POINTS / 4; i++) {
+    double p = ldexp(2 * floor(exp2(52 * random_double())) - 1, -53);
+    x[n++] = i % 2 ? p : 1 - p;
+  }
+  const double joint[] = {0.075, 0.925, 1.3887943864964021e-11};
+  for (int k = 0; k < 3; k++) n = next_to(joint[k], 8, x, n);
+  double most = worst(f_quantile, true_quantile, x, n);
+  CHECK_MESSAGE(most < QUANTILE_ULP + slack, "the quantile is off by %.2f ulp", most);
+  CHECK(at(f_quantile, 0.5) == 0);
+  CHECK(at(f_quantile, 0x1p-53) == -at(f_quantile, 1 - 0x1p-53));
+  printf(", quantile %.3f", most);
+}
+
 static void check_simd(double *x) {
   for (int i = 0; i < POINTS; i++) x[i] = exp2(-1022 + 2046 * random_double());
   CHECK(worst(f_sqrt, true_sqrt, x, POINTS) <= 0.5 + slack);
@@ -295,6 +329,7 @@ static void check_all(void) {
   check_exp(x);
   check_log(x);
   check_sincos(x);
+  check_quantile(x);
   check_simd(x);
   free(x);
   check_generators();
