@@ -62,12 +62,12 @@
 #' session when it comes. What is finished so survives a worker that hangs and a session that is
 #' killed. The same call again takes the chunks that are there and runs the others; so does one with
 #' a larger `n`, if particles are independent (`points = "random"`). The key must be the same: give
-#' `key`, or call [set.seed()] before each; the error above tells the key. A file's name is made from
-#' a digest of all that settles its content (mixture, guidance, sampler, times, start, key, version and instruction set), so that a folder
-#' can hold many runs, also at the same time, and never gives the chunk of another, and from a
-#' checksum: a file that is damaged or cut short is removed, with a warning, and its chunk run
-#' again. Files hold numbers and text; one with code in it counts as damaged, whatever its checksum.
-#' Delete the folder when you no longer need it.
+#' `key`, or call [set.seed()] before each; the error above tells the key. A file's name is made
+#' from a digest of all that settles its content (mixture, guidance, sampler, times, start, key,
+#' version and instruction set), so that a folder can hold many runs, also at the same time, and
+#' never gives the chunk of another, and from a checksum: a file that is damaged or cut short is
+#' removed, with a warning, and its chunk run again. Files hold numbers and text; one with code in it
+#' counts as damaged, whatever its checksum. Delete the folder when you no longer need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples

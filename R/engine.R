@@ -46,8 +46,8 @@ draw_key <- function() floor(stats::runif(2) * 2^32)
 
 # Runs a compiled program on n particles. `start` n x d or NULL (zero); `noise` n x d x noises or
 # NULL (generated from `key`, or points of a `net`, of which they take the coordinates `at`).
-# Returns output (n x d, or n x d x outputs if there are several), scalar (a list: n numbers for each
-# of those wanted) and jacobian.
+# Returns output (n x d, or n x d x outputs if there are several), scalar (a list: n numbers for
+# each of those wanted) and jacobian.
 core_run <- function(pool, models, levels, program, n, scalars = integer(), start = NULL,
                      noise = NULL, key = c(0, 0), first = 0, lanes = 0L, net = NULL, at = NULL) {
   basis <- pool$basis

@@ -147,7 +147,8 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,
        times = times, begin = begin, faults = run_faults(process, schedule, times, begin$label),
        method = method, closing = closing, program = program, levels = levels,
-       pool = components, reduction = rest, net = net, trajectory = trajectory, error = error, wrong = wrong,
+       pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
+       wrong = wrong,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
