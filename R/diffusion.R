@@ -38,7 +38,7 @@
 #'   meet the same noise, see [guided_sample()]. So it is for every `key` in this package.
 #' @param object,x A diffusion.
 #' @param ... `update()`: arguments to replace; otherwise nothing.
-#' @return An object of class `diffusion`: a list of the arguments, checked, with `times`, the grid
+#' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`, the grid
 #'   of the sampler.
 #' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()],
 #'   [step_condition()], [path_kl()], [error_budget()].
@@ -65,7 +65,7 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
                    check_score_error(score_error)
                  },
                  key = check_key(key), times = times, given = given),
-            class = object_class("diffusion"))
+            class = object_class("mixguide_diffusion"))
 }
 
 default_sampler <- function(schedule, horizon = NULL) {
@@ -89,9 +89,11 @@ check_start <- function(start, mixture) {
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character()) {
   args <- diffusion_arguments(c(own, list(...)), sys.function(sys.parent()))
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
-  d <- if (inherits(mixture, "diffusion")) change_diffusion(check_diffusion(mixture), args) else {
+  d <- if (inherits(mixture, "mixguide_diffusion")) {
+    change_diffusion(check_diffusion(mixture), args)
+  } else {
     if (!inherits(mixture, "gaussmix")) {
-      abort_input("mixture", "a gaussmix or a diffusion", paste("a", class(mixture)[1]))
+      abort_input("mixture", "a gaussmix or a diffusion", paste("a", class_word(mixture)))
     }
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }
@@ -139,9 +141,10 @@ check_diffusion <- function(x, arg = "mixture") {
 
 #' @rdname diffusion
 #' @export
-update.diffusion <- function(object, ...) {
+update.mixguide_diffusion <- function(object, ...) {
   change_diffusion(check_diffusion(object, "object"),
-                   diffusion_arguments(list(...), update.diffusion, names(formals(diffusion))))
+                   diffusion_arguments(list(...), update.mixguide_diffusion,
+                                       names(formals(diffusion))))
 }
 
 # The lines that say what was run, in every print.
@@ -160,7 +163,7 @@ start_words <- function(start) {
 
 #' @rdname diffusion
 #' @export
-print.diffusion <- function(x, ...) {
+print.mixguide_diffusion <- function(x, ...) {
   check_dots(..., also = print.default)
   mixture <- x$mixture
   cat("<diffusion> of ", count_of(mixture_size(mixture), "component"), " in ",
