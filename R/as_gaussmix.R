@@ -69,7 +69,7 @@ as_gaussmix.default <- function(x, ...) {
   if (is.object(x) && is.numeric(x)) return(as_gaussmix(plain_numbers(x), ...))
   abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM),",
                          "a formula, a data frame, or a numeric matrix or vector"),
-              paste("a", class(x)[1]))
+              paste("a", class_word(x)))
 }
 
 #' @export

@@ -231,7 +231,7 @@ sweep_map <- function(object, quantity) {
 
 #' @rdname plot.gaussmix
 #' @export
-autoplot.schedule <- function(object, ...) {
+autoplot.mixguide_schedule <- function(object, ...) {
   check_dots(...)
   t <- seq(0, object$horizon, length.out = 401)
   names <- c("a: factor of the data", "b: standard deviation of the noise")

@@ -17,7 +17,7 @@
 #' @param limits `NULL`, or the ends of the bins: the default spans all but the outer 0.1% on either
 #'   side, over all strengths.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there.
-#' @return An object of class `bifurcation`: a list with `density`, a matrix (bins x strengths) of
+#' @return An object of class `mixguide_bifurcation`: a list with `density`, a matrix (bins x strengths) of
 #'   the probability of each bin over its width; `edges` of the bins; `path`, a data frame with
 #'   `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
 #'   `as.data.frame()` gives the path.
@@ -88,7 +88,7 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
                  class = shaped$class, sampler = sampler, schedule = d$schedule,
                  horizon = d$horizon, n = if (exact != "law") length(runs[[1]]$x), key = d$key,
                  faults = faults),
-            class = object_class("bifurcation"))
+            class = object_class("mixguide_bifurcation"))
 }
 
 # The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the
@@ -117,7 +117,7 @@ end_limits <- function(runs) {
 }
 
 #' @export
-print.bifurcation <- function(x, digits = 4, ...) {
+print.mixguide_bifurcation <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   cat("<bifurcation> of ", x$variable, ", towards ", aim_words(x$class), ", ",
       if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
@@ -135,7 +135,7 @@ print.bifurcation <- function(x, digits = 4, ...) {
 #' @rdname bifurcation
 #' @param object A `bifurcation`.
 #' @export
-autoplot.bifurcation <- function(object, ...) {
+autoplot.mixguide_bifurcation <- function(object, ...) {
   check_dots(...)
   path <- object$path
   strength <- path$strength

@@ -112,7 +112,7 @@ takes_arguments <- function(f, n) {
 describe <- function(x) {
   if (is.null(x)) return("NULL")
   if (is.factor(x) || is.data.frame(x) || is.list(x) || is.function(x)) {
-    return(paste0("a ", class(x)[1], if (!is.function(x)) paste(" of length", length(x))))
+    return(paste0("a ", class_word(x), if (!is.function(x)) paste(" of length", length(x))))
   }
   if (!is.null(dim(x))) {
     return(paste0("a ", paste(dim(x), collapse = " x "), " ", typeof(x), " array"))
@@ -215,7 +215,7 @@ check_choice <- function(x, choices, arg) {
 
 check_mixture <- function(x, arg = "mixture") {
   if (!inherits(x, "gaussmix")) {
-    abort_input(arg, "a gaussmix (see gaussmix() and as_gaussmix())", paste("a", class(x)[1]))
+    abort_input(arg, "a gaussmix (see gaussmix() and as_gaussmix())", paste("a", class_word(x)))
   }
   if (!is_whole_mixture(x)) {
     abort_input(arg, "a gaussmix as gaussmix() makes it", "one that was changed, or is damaged")

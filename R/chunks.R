@@ -66,8 +66,8 @@
 #' from a digest of all that settles its content (mixture, guidance, sampler, times, start, key,
 #' version and instruction set), so that a folder can hold many runs, also at the same time, and
 #' never gives the chunk of another, and from a checksum: a file that is damaged or cut short is
-#' removed, with a warning, and its chunk run again. Files hold numbers and text; one with code in it
-#' counts as damaged, whatever its checksum. Delete the folder when you no longer need it.
+#' removed, with a warning, and its chunk run again. Files hold numbers and text; one with code in
+#' it counts as damaged, whatever its checksum. Delete the folder when you no longer need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples

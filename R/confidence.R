@@ -32,7 +32,7 @@ confidence.default <- function(x, ...) no_estimate(x)
 
 no_estimate <- function(x) {
   abort_input("x", "a gaussmix, a guided_sample, a guided_summary, a guidance_sweep or a law",
-              paste("a", class(x)[1]))
+              paste("a", class_word(x)))
 }
 
 #' @rdname confidence
@@ -107,7 +107,7 @@ confidence.guidance_sweep <- function(x, class = NULL, ...) {
     row <- as.data.frame(confidence(sample, class))
     cbind(row[c("quantity", "class")], strength = strength, row[ESTIMATE])
   }, x$strength, setup$samples)
-  new_table(do.call(rbind, unname(rows)), "estimates", attr(x, "look")$head)
+  new_table(do.call(rbind, unname(rows)), "mixguide_estimates", attr(x, "look")$head)
 }
 
 # What was kept for the class aimed at alone: with it, or an error if another one is asked for.
@@ -120,7 +120,7 @@ aimed_row <- function(row, class, aim) {
   rows <- as.data.frame(row)
   rows <- cbind(rows["quantity"], class = aim, rows[names(rows) != "quantity"],
                 stringsAsFactors = FALSE)
-  new_table(rows, "estimates", attr(row, "look")$head)
+  new_table(rows, "mixguide_estimates", attr(row, "look")$head)
 }
 
 # p(class | z) as a function of points z (n x d), for one class or the union of several.

@@ -102,7 +102,7 @@ with_orders <- function(rows) {
 
 # A named list of functions of the number of steps.
 sampler_makers <- function(x, steps) {
-  if (inherits(x, "sampler") || is.function(x)) x <- list(x)
+  if (inherits(x, "mixguide_sampler") || is.function(x)) x <- list(x)
   if (!(is.list(x) && length(x))) {
     abort_input("samplers", "a sampler, a function that returns one, or a list of these",
                 describe(x))

@@ -95,7 +95,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
     if (other) check_same_variables(x, mixture, arg)
     x <- moved_mixture(x, center, scale)
     x["coordinates"] <- list(NULL)
-  } else if (inherits(x, "guidance")) {
+  } else if (inherits(x, "mixguide_guidance")) {
     if (inherits(x$negative, "gaussmix")) x$negative <- in_process(x$negative, mixture, "negative")
     x$others <- lapply(x$others, in_process, mixture)
   } else if (inherits(x, "score_error")) {
@@ -105,7 +105,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
       x$bias <- function(t) bias(t) * scale
     }
     x$model <- in_process(x$model, mixture, "model")
-  } else if (inherits(x, "observation")) {
+  } else if (inherits(x, "mixguide_observation")) {
     H <- unname(x$H)
     y <- x$y - drop(H %*% center)
     H <- H * rep(scale, each = nrow(H))

@@ -41,8 +41,8 @@
 #'   [guided_summary()] and [guidance_sweep()] take it; what else draws does so independently.
 #' @param object,x A diffusion.
 #' @param ... `update()`: arguments to replace; otherwise nothing.
-#' @return An object of class `diffusion`: a list of the arguments, checked, with `times`, the grid
-#'   of the sampler.
+#' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`,
+#'   the grid of the sampler.
 #' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()],
 #'   [step_condition()], [path_kl()], [error_budget()].
 #' @examples
@@ -70,7 +70,7 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
                  },
                  key = check_key(key), points = check_kind_of_points(points), times = times,
                  given = given),
-            class = object_class("diffusion"))
+            class = object_class("mixguide_diffusion"))
 }
 
 default_sampler <- function(schedule, horizon = NULL) {
@@ -95,9 +95,11 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
                          takes_points = FALSE) {
   args <- diffusion_arguments(c(own, list(...)), sys.function(sys.parent()))
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
-  d <- if (inherits(mixture, "diffusion")) change_diffusion(check_diffusion(mixture), args) else {
+  d <- if (inherits(mixture, "mixguide_diffusion")) {
+    change_diffusion(check_diffusion(mixture), args)
+  } else {
     if (!inherits(mixture, "gaussmix")) {
-      abort_input("mixture", "a gaussmix or a diffusion", paste("a", class(mixture)[1]))
+      abort_input("mixture", "a gaussmix or a diffusion", paste("a", class_word(mixture)))
     }
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }
@@ -148,9 +150,10 @@ check_diffusion <- function(x, arg = "mixture") {
 
 #' @rdname diffusion
 #' @export
-update.diffusion <- function(object, ...) {
+update.mixguide_diffusion <- function(object, ...) {
   change_diffusion(check_diffusion(object, "object"),
-                   diffusion_arguments(list(...), update.diffusion, names(formals(diffusion))))
+                   diffusion_arguments(list(...), update.mixguide_diffusion,
+                                       names(formals(diffusion))))
 }
 
 # The lines that say what was run, in every print.
@@ -170,7 +173,7 @@ start_words <- function(start) {
 
 #' @rdname diffusion
 #' @export
-print.diffusion <- function(x, ...) {
+print.mixguide_diffusion <- function(x, ...) {
   check_dots(..., also = print.default)
   mixture <- x$mixture
   cat("<diffusion> of ", count_of(mixture_size(mixture), "component"), " in ",

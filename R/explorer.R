@@ -48,7 +48,7 @@ explorer <- function(x, ..., n = 2000) {
 
 # A mixture, the code that makes it, a diffusion if it came as one, and the settings to begin with.
 explorer_source <- function(x, ..., code = quote(list(x, ...)), settings = list()) {
-  d <- if (inherits(x, "diffusion")) check_diffusion(x, "x")
+  d <- if (inherits(x, "mixguide_diffusion")) check_diffusion(x, "x")
   if (!is.null(d) && ...length()) abort_input("...", "empty for a diffusion")
   mixture <- if (is.null(d)) as_gaussmix(x, ...) else d$mixture
   given <- code[-1]

@@ -21,7 +21,7 @@
 #' @param n Number of starts.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there; the `sampler`
 #'   must be deterministic.
-#' @return A data frame of class `folding`, with a row per strength and columns `strength`;
+#' @return A data frame of class `mixguide_folding`, with a row per strength and columns `strength`;
 #'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
 #'   probability that another start with the same end, drawn from all that lead there, lies on
 #'   another branch; `pieces`, the number of monotone pieces of the map; `injective`, is `folded`
@@ -60,7 +60,7 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
                           method = "quadrature"),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
-  new_table(do.call(rbind, lapply(results, `[[`, "row")), "folding",
+  new_table(do.call(rbind, lapply(results, `[[`, "row")), "mixguide_folding",
             c("of the map from noise to data, by quadrature",
               process_lines(d, guidance = paste("towards", aim_words(template$class)))),
             setup_of(d, n = n, faults = faults), keys = "strength",
@@ -70,7 +70,7 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
 #' @rdname folding
 #' @param object A `folding`.
 #' @export
-autoplot.folding <- function(object, ...) {
+autoplot.mixguide_folding <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
   sd <- start_sd(setup$schedule, setup$horizon)

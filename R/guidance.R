@@ -35,7 +35,7 @@
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
 #' @param e1,e2 Guidances to be added, of power 0.
-#' @return An object of class `guidance`: a list of the arguments, with `strength` as a function,
+#' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a function,
 #'   `label`, what to print of it, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
@@ -81,7 +81,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   structure(list(class = unique(label_text(class)), strength = at, interval = interval,
                  label = label, scale = scale, negative = negative,
                  power = check_number(power, "power", min = -1, open = TRUE), others = list()),
-            class = object_class("guidance"))
+            class = object_class("mixguide_guidance"))
 }
 
 check_labels_named <- function(x, arg, wanted) {
@@ -98,7 +98,7 @@ check_of_time <- function(f, arg, or) {
 
 #' @rdname guidance
 #' @export
-`+.guidance` <- function(e1, e2) {
+`+.mixguide_guidance` <- function(e1, e2) {
   check_guidance(e1, "e1", optional = FALSE)
   check_guidance(e2, "e2", optional = FALSE)
   e1$others <- c(e1$others, guidance_terms(e2))
@@ -116,7 +116,7 @@ guidance_terms <- function(guidance) {
 }
 
 #' @export
-format.guidance <- function(x, ...) {
+format.mixguide_guidance <- function(x, ...) {
   check_dots(..., also = format.default)
   paste0("towards ", paste(x$class, collapse = " or "),
          if (length(x$class) > 1) " (their union)", ", ", format_strength(x))
@@ -143,7 +143,7 @@ format_kind <- function(guidance) {
 }
 
 #' @export
-print.guidance <- function(x, ...) {
+print.mixguide_guidance <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<guidance> ", format(x), "\n", sep = "")
   if (length(x$others)) {
@@ -163,9 +163,9 @@ all_classes_note <- function(mixture, class) {
 
 check_guidance <- function(x, arg = "guidance", optional = TRUE) {
   if (optional && is.null(x)) return(x)
-  if (!inherits(x, "guidance")) {
+  if (!inherits(x, "mixguide_guidance")) {
     abort_input(arg, paste0(if (optional) "NULL or ", "a guidance (see guidance())"),
-                paste("a", class(x)[1]))
+                paste("a", class_word(x)))
   }
   check_made(x, arg, "guidance()", class = function(class) is.character(class) && length(class),
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
@@ -178,7 +178,7 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
 
 # NULL and guidances as they are; labels of classes as guidance to them.
 as_guidance <- function(x, arg = "guidance") {
-  if (is.null(x) || inherits(x, "guidance")) return(check_guidance(x, arg))
+  if (is.null(x) || inherits(x, "mixguide_guidance")) return(check_guidance(x, arg))
   check_labels_named(x, arg, "NULL, one or more class labels, or a guidance()")
   guidance(x)
 }

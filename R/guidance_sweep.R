@@ -409,7 +409,7 @@ sweep_column <- function(x, column, ...) {
   check_dots(...)
   rows <- tidy.mixguide_table(x)
   rows <- rows[rows$quantity == column, c("quantity", sweep_keys(x), "strength", ESTIMATE)]
-  new_table(rows, "estimates", attr(x, "look")$head)
+  new_table(rows, "mixguide_estimates", attr(x, "look")$head)
 }
 
 # What else than the strength tells the rows of a sweep apart.

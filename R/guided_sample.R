@@ -378,7 +378,7 @@ warn_lost <- function(lost, n) {
 
 # The head of what is printed of a run.
 print_setup <- function(x, n, d) {
-  cat("<", class(x)[1], "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
+  cat("<", class_word(x), "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
       sep = "")
   print_diffusion_lines(x)
   if (!is.null(x$reduced)) cat("  reduced:  ", x$reduced, "\n", sep = "")

@@ -141,7 +141,7 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
                            patterns = patterns, rows = typical, data = frame, mixture = mixture,
                            law = lapply(law, function(x) x[order, , drop = FALSE]),
                            call = match.call()),
-                      class = object_class(c("imputed", "imputationList")))
+                      class = object_class(c("mixguide_imputed", "imputationList")))
   if (too_unlikely(typical)) {
     warning(warningCondition(unlikely_words(result), class = "mixguide_warning_unlikely",
                              call = user_call()))
@@ -322,7 +322,7 @@ cumulate_rows <- function(x) {
 #' @param row.names,optional Not used.
 #' @param ... Must be empty.
 #' @export
-summary.imputed <- function(object, level = .95, ...) {
+summary.mixguide_imputed <- function(object, level = .95, ...) {
   check_dots(...)
   level <- check_number(level, "level", min = 0, max = 1, open = TRUE)
   cbind(object$cells, lower = law_quantiles(object$law, (1 - level) / 2),
@@ -345,7 +345,7 @@ law_quantiles <- function(law, p) {
 }
 
 #' @export
-print.imputed <- function(x, digits = 3, ...) {
+print.mixguide_imputed <- function(x, digits = 3, ...) {
   check_dots(..., also = print.default)
   filled <- length(unique(x$cells$row))
   cat("<imputed> ", count_of(length(x$imputations), "imputation"), " of ",
@@ -370,7 +370,7 @@ print.imputed <- function(x, digits = 3, ...) {
 
 #' @rdname impute
 #' @export
-as.data.frame.imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
+as.data.frame.mixguide_imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
   tables <- c(list(x$data), x$imputations)
   do.call(rbind, lapply(seq_along(tables), function(i) {
@@ -381,7 +381,7 @@ as.data.frame.imputed <- function(x, row.names = NULL, optional = FALSE, ...) {
 
 #' @rdname impute
 #' @export
-autoplot.imputed <- function(object, ...) {
+autoplot.mixguide_imputed <- function(object, ...) {
   check_dots(...)
   long <- as.data.frame(object)
   variables <- unique(object$cells$variable)

@@ -46,7 +46,7 @@
 #' @param quantity One or several of `"second_moment"`, `"entropy"`, `"fisher"`, `"curvature"`.
 #' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
 #'   that settle them.
-#' @return A data frame of class `information` with a row per time and columns `t`;
+#' @return A data frame of class `mixguide_information` with a row per time and columns `t`;
 #'   `second_moment`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
 #'   by its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
 #'   `"quadrature"` or `"Monte Carlo"`. For the second moment alone: `t`, `second_moment`,
@@ -83,7 +83,7 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
     batches <- attr(all, "batches")
     rows <- all[sub("_se$", "", names(all)) %in% c(quantity, "method")]
   }
-  new_table(data.frame(t = t, rows), "information",
+  new_table(data.frame(t = t, rows), "mixguide_information",
             c(format(mixture), paste0(format(schedule), "; ", toString(unique(rows$method)))),
             list(mixture = mixture, schedule = schedule), keys = "t",
             methods = c(second_moment = "exact", bound_component = "bound", bound_paper = "bound"),
@@ -216,7 +216,7 @@ moment_words <- c(second_moment = "exact", bound_component = "bound: largest com
 #'   moment and its bounds.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
-autoplot.information <- function(object, ...) {
+autoplot.mixguide_information <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
   shown <- intersect(names(information_words), names(object))

@@ -72,7 +72,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
                           ...) {
   check_dots(..., also = c("schedule", "sampler", "horizon"))
   key <- own_key(check_key(key))
-  if (inherits(samples, c("gaussmix", "diffusion"))) {
+  if (inherits(samples, c("gaussmix", "mixguide_diffusion"))) {
     runs <- method_runs(samples, observation, methods, n, key, ...)
     table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"))
     table$seconds <- c(attr(runs, "seconds"), NA)
@@ -249,7 +249,7 @@ cell_distances <- function(u, cells) {
 
 # A run of each method under one key, and the seconds that it took.
 method_runs <- function(mixture, observation, methods, n, key, ...) {
-  about <- if (inherits(mixture, "diffusion")) mixture$mixture else mixture
+  about <- if (inherits(mixture, "mixguide_diffusion")) mixture$mixture else mixture
   observation <- as_observation(observation, about)
   methods <- named_methods(methods)
   if (!length(n) %in% c(1, length(methods))) {

@@ -16,7 +16,8 @@ new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NU
   }
   structure(list(x = x, weights = weights / sum(weights), log_density = log_density,
                  log_confidence = log_confidence, mixture = mixture, class = class, rest = rest,
-                 axes = axes, density = density, label = label, ...), class = object_class("law"))
+                 axes = axes, density = density, label = label, ...),
+            class = object_class("mixguide_law"))
 }
 
 # A law in the coordinates of a process as one in the variables of the mixture. Reduced coordinates
@@ -157,7 +158,9 @@ no_density_between <- function(...) {
 }
 
 check_law <- function(x, arg = "law") {
-  if (!inherits(x, "law")) abort_input(arg, "a law (see guided_law())", paste("a", class(x)[1]))
+  if (!inherits(x, "mixguide_law")) {
+    abort_input(arg, "a law (see guided_law())", paste("a", class_word(x)))
+  }
   check_made(x, arg, "guided_law()", x = function(x) is.double(x) && is.matrix(x),
              weights = is.double, log_density = is.double)
 }
@@ -331,7 +334,7 @@ law_mean <- function(law, value) {
 
 #' @rdname law
 #' @export
-confidence.law <- function(x, class = NULL, ...) {
+confidence.mixguide_law <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
     if (is.null(x$log_confidence)) no_class()
@@ -346,7 +349,7 @@ confidence.law <- function(x, class = NULL, ...) {
 
 #' @rdname law
 #' @export
-entropy.law <- function(x, ...) {
+entropy.mixguide_law <- function(x, ...) {
   check_dots(...)
   row <- law_mean(x, -x$log_density)
   if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
@@ -355,7 +358,7 @@ entropy.law <- function(x, ...) {
 
 #' @rdname law
 #' @export
-moments.law <- function(x, ...) {
+moments.mixguide_law <- function(x, ...) {
   check_dots(...)
   mean <- colSums(x$weights * x$x)
   cov <- crossprod(sqrt(x$weights) * sweep(x$x, 2, mean))
@@ -376,14 +379,14 @@ moments.law <- function(x, ...) {
 }
 
 #' @export
-mean.law <- function(x, ...) {
+mean.mixguide_law <- function(x, ...) {
   check_dots(...)
   moments(x)$mean
 }
 
 #' @rdname law
 #' @export
-summary.law <- function(object, ...) {
+summary.mixguide_law <- function(object, ...) {
   check_dots(...)
   at <- moments(object)
   rows <- c(
@@ -401,7 +404,7 @@ summary.law <- function(object, ...) {
 }
 
 #' @export
-print.law <- function(x, ...) {
+print.mixguide_law <- function(x, ...) {
   check_dots(..., also = print.default)
   line <- function(...) cat("  ", ..., "\n", sep = "")
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
@@ -428,7 +431,7 @@ mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
 
 #' @rdname law
 #' @export
-as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
+as.data.frame.mixguide_law <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
   columns <- list(as.data.frame(x$x), .weight = x$weights, .log_density = x$log_density)
   if (!is.null(x$log_confidence)) columns$.confidence <- exp(x$log_confidence)
@@ -439,7 +442,7 @@ as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
 
 #' @rdname plot.gaussmix
 #' @export
-autoplot.law <- function(object, ...) {
+autoplot.mixguide_law <- function(object, ...) {
   check_dots(...)
   aim <- aim_words(object$class)
   mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture

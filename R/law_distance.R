@@ -35,7 +35,7 @@ law_distance <- function(law, target) {
             by_nodes(wasserstein(law, target))
           } else unknown_row("in one dimension only"))
   }
-  new_table(data.frame(quantity = quantities, rows), "estimates",
+  new_table(data.frame(quantity = quantities, rows), "mixguide_estimates",
             c(paste("distances of", law$label), paste("from the target,", target$label)),
             labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
@@ -341,7 +341,7 @@ law_cdf <- function(law) {
 #' @param probs Probabilities.
 #' @param names Name the quantiles by their probabilities?
 #' @export
-quantile.law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
+quantile.mixguide_law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
   check_dots(...)
   if (law_dim(x) > 1) abort_input("x", "a law in one dimension", count_of(law_dim(x), "dimension"))
   if (!(is.numeric(probs) && all(is.finite(probs) & probs >= 0 & probs <= 1))) {

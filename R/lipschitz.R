@@ -82,7 +82,7 @@
 #'   or `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
-#' @return A data frame of class `lipschitz` with a row per time and statement, and columns `t`;
+#' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and columns `t`;
 #'   `statement`; `lipschitz`, the constant; `lower` and `upper`, what the eigenvalues of `H` are
 #'   between (`NA` where the statement is about the constant only); `domain`; `status`:
 #'   `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one
@@ -133,7 +133,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   rows$method <- ifelse(rows$status %in% c("exact", "bound"), rows$status, "unknown")
   setup <- list(mixture = units, schedule = schedule, center = center, radius = radius)
   times <- unique(rows$t)
-  new_table(rows, "lipschitz",
+  new_table(rows, "mixguide_lipschitz",
             c(paste("of the score of", format(units)),
               paste0(format(schedule), if (length(times) == 1) paste(", t =", format(times)),
                      center_words(setup))),
@@ -231,7 +231,7 @@ center_words <- function(setup) {
 #' @param object A `lipschitz`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
-autoplot.lipschitz <- function(object, ...) {
+autoplot.mixguide_lipschitz <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
   rows <- as.data.frame(object)

@@ -73,7 +73,7 @@
 #' @param n Number of draws where quadrature is not possible.
 #' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
 #'   see [guided_sample()].
-#' @return A data frame of class `mismatch` with a row per step and columns `t`, `t_next`, `beta`;
+#' @return A data frame of class `mixguide_mismatch` with a row per step and columns `t`, `t_next`, `beta`;
 #'   `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of the
 #'   step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`, the
 #'   part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or
@@ -118,7 +118,7 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
   } else {
     if (!is.null(model)) abort_input("model", "NULL where `observation` is given", describe(model))
     if (!is.null(method)) check_zero_shot(method)
-    if (inherits(observation, "observation") && is.null(observation$y)) {
+    if (inherits(observation, "mixguide_observation") && is.null(observation$y)) {
       observation <- as_observation(observation, mixture, seen = "none")
       if (!is.null(score_error)) abort_input("score_error", "NULL for an observation without `y`")
       if (!is.null(affine)) abort_input("affine", "NULL for an observation without `y`")
@@ -206,8 +206,8 @@ new_mismatch <- function(rows, parts, target, model, schedule, times, beta, meth
   parts <- new_table(parts, "mismatch_parts", head, setup, foot = foot,
                      labels = c(bias = "bias (B)", range = "bias, of it range",
                                 null = "bias, of it null", path = "path, together"))
-  new_table(rows, "mismatch", head, setup, keys = c("t", "t_next", "beta"), foot = foot,
-            body = summary.mismatch, parts = parts)
+  new_table(rows, "mixguide_mismatch", head, setup, keys = c("t", "t_next", "beta"), foot = foot,
+            body = summary.mixguide_mismatch, parts = parts)
 }
 
 # The bias on average over y, in the frame of the observation, where y and x_t are one mixture.
@@ -411,7 +411,7 @@ mismatch_sums <- function(points, totals, initialisation = NULL) {
 
 #' @rdname mismatch
 #' @export
-summary.mismatch <- function(object, ...) {
+summary.mixguide_mismatch <- function(object, ...) {
   check_dots(...)
   attr(object, "parts")
 }
@@ -421,7 +421,7 @@ summary.mismatch <- function(object, ...) {
 #'   that of the start, add up from noise to data.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #' @export
-autoplot.mismatch <- function(object, ...) {
+autoplot.mixguide_mismatch <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
   words_of <- c(bias = "bias B", range = "bias B, range part", discretisation = "discretisation",

@@ -1,13 +1,18 @@
 # What the package's lists have in common: mixtures, schedules, samplers and their like, and results
 # that are no tables. What a class adds is in its own file.
 
+# A class whose name would be a plain word ("law", "sampler") is called "mixguide_<word>": of two
+# packages with methods for one name the later loaded would silently replace the other's.
 object_class <- function(class) c(class, "mixguide_object")
+
+# What a value is called in prints and messages.
+class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 
 # Its format() says all there is to say.
 #' @export
 print.mixguide_object <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<", class(x)[1], "> ", format(x), "\n", sep = "")
+  cat("<", class_word(x), "> ", format(x), "\n", sep = "")
   invisible(x)
 }
 
@@ -22,7 +27,7 @@ as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE,
   table <- if (!is.null(x$path)) x$path else x$tried
   if (!is.null(table)) return(table)
   if (!is.matrix(x$x) || is.null(x$mixture)) {
-    abort_input("x", "a result that has a table", paste("a", class(x)[1]))
+    abort_input("x", "a result that has a table", paste("a", class_word(x)))
   }
   points <- x$x
   colnames(points) <- variable_labels(x$mixture)
@@ -36,6 +41,6 @@ as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE,
 #' @export
 as.matrix.mixguide_object <- function(x, ...) {
   check_dots(...)
-  if (!is.matrix(x$x)) abort_input("x", "a result that has points", paste("a", class(x)[1]))
+  if (!is.matrix(x$x)) abort_input("x", "a result that has points", paste("a", class_word(x)))
   x$x
 }

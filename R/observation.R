@@ -38,7 +38,7 @@
 #'   diagonal) or a p x p matrix, of any rank; 0 for observations without error.
 #' @param variables In place of `H`, the variables that were observed: their names or numbers.
 #'   `NULL`: those by which `y` is named.
-#' @return An object of class `observation`, with `format` and `print`: a list with `y`, `H` (a
+#' @return An object of class `mixguide_observation`, with `format` and `print`: a list with `y`, `H` (a
 #'   matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise`.
 #' @section Errors: of class `mixguide_error`, for arguments of the wrong kind. What only a mixture
 #'   can tell is an error where the observation is used: variables that it does not have, and a `y`
@@ -87,7 +87,7 @@ observation <- function(y = NULL, H = NULL, noise = 0, variables = NULL) {
     y <- name_dims(y, rownames(y), NULL)
   } else if (!is.null(y)) y <- as.double(y)
   structure(list(y = y, H = H, variables = variables, noise = noise),
-            class = object_class("observation"))
+            class = object_class("mixguide_observation"))
 }
 
 check_observed <- function(variables, names) {
@@ -119,7 +119,7 @@ check_operator <- function(H) {
 }
 
 #' @export
-format.observation <- function(x, ...) {
+format.mixguide_observation <- function(x, ...) {
   check_dots(..., also = format.default)
   p <- if (is.null(x$variables)) nrow(x$H) else length(x$variables)
   noise <- if (identical(x$noise, 0)) "without noise" else paste0("noise ", switch(
@@ -141,7 +141,7 @@ format.observation <- function(x, ...) {
 }
 
 #' @export
-print.observation <- function(x, ...) {
+print.mixguide_observation <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<observation> ", format(x), "\n", sep = "")
   if (is.null(x$variables)) {
@@ -156,7 +156,9 @@ print.observation <- function(x, ...) {
 # `H` is a matrix in the variables of the mixture. `seen`: "one" y, a vector; "any" number of them;
 # or "none", where only H and the noise count and y is 0.
 as_observation <- function(x, mixture, arg = "observation", seen = "one") {
-  if (!inherits(x, "observation")) x <- short_observation(plain_numbers(x), mixture, arg, seen)
+  if (!inherits(x, "mixguide_observation")) {
+    x <- short_observation(plain_numbers(x), mixture, arg, seen)
+  }
   check_made(x, arg, "observation()", y = maybe(function(y) is.double(y) && all_finite(y)),
              H = maybe(function(H) is.numeric(H) && is.matrix(H)), noise = is.numeric,
              variables = maybe(function(of) is.numeric(of) || is.character(of)))

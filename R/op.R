@@ -41,7 +41,7 @@ op_linear <- function(to, coef) {
 # Without structure(), which takes longer than all the rest of a step.
 new_op <- function(op, to, ...) {
   x <- list(op = op, to = to, ...)
-  class(x) <- object_class("op")
+  class(x) <- object_class("mixguide_op")
   x
 }
 
@@ -73,7 +73,7 @@ new_op <- function(op, to, ...) {
 #' @inheritParams sampler
 #' @param coef A number.
 #' @param diagonal Numbers, r of them.
-#' @return An object of class `op`, see [sampler()].
+#' @return An object of class `mixguide_op`, see [sampler()].
 #' @seealso [score_jacobian()] for `Ds` itself.
 #' @family samplers
 #' @examples
@@ -107,7 +107,7 @@ new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
 }
 
 #' @export
-format.op <- function(x, ...) {
+format.mixguide_op <- function(x, ...) {
   check_dots(..., also = format.default)
   right <- switch(
     x$op,

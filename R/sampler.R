@@ -55,8 +55,8 @@
 #' @param want `"score"`, `"denoised"` or `"noise"`.
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
-#' @return `sampler()`: an object of class `sampler`, a list of the arguments. `op_*()`: an object
-#'   of class `op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to` and the other
+#' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an object
+#'   of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to` and the other
 #'   arguments.
 #' @seealso [guided_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
@@ -107,7 +107,7 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
                  end = end, stochastic = stochastic,
                  divergence = check_flag(divergence, "divergence"), step = step, params = params,
                  vectorised = vectorised),
-            class = object_class("sampler"))
+            class = object_class("mixguide_sampler"))
 }
 
 # Does a step draw noise? Yes, if it cannot be asked: a noise that is not seen would make the
@@ -151,8 +151,8 @@ score_form <- function(ops, schedule) {
 }
 
 check_sampler <- function(x, arg = "sampler") {
-  if (!inherits(x, "sampler")) {
-    abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class(x)[1]))
+  if (!inherits(x, "mixguide_sampler")) {
+    abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class_word(x)))
   }
   check_made(x, arg, "sampler()", name = is_text, label = is_text, step = is.function,
              steps = maybe(function(n) is_number(n) && n >= 1 && n == round(n)),
@@ -234,7 +234,7 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   })
   for (k in seq_along(steps)) {
     ops <- steps[[k]]
-    ok <- is.list(ops) && length(ops) && all(vapply(ops, inherits, NA, "op")) &&
+    ok <- is.list(ops) && length(ops) && all(vapply(ops, inherits, NA, "mixguide_op")) &&
       ops[[length(ops)]]$to == "x"
     if (!ok) {
       abort_input("step", "a function that returns a list of operations, the last one writing x",
@@ -288,7 +288,7 @@ need_memory <- function(times, schedule, what) {
 }
 
 #' @export
-format.sampler <- function(x, ...) {
+format.mixguide_sampler <- function(x, ...) {
   check_dots(..., also = format.default)
   grid <- if (is.numeric(x$grid)) "given" else x$grid
   steps <- if (is.null(x$steps)) "the schedule's steps" else count_of(x$steps, "step")
@@ -299,7 +299,7 @@ format.sampler <- function(x, ...) {
 format_label <- function(sampler) paste0(sampler$label, format_params(sampler$params))
 
 #' @export
-print.sampler <- function(x, ...) {
+print.mixguide_sampler <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<sampler> ", format(x), ", ", if (x$stochastic) "stochastic" else "deterministic", "\n",
       sep = "")

@@ -37,7 +37,7 @@
 #' @param steps Number of Langevin steps of one correction.
 #' @param friction The friction `gamma`, positive.
 #' @param name What to print.
-#' @return `sampler_corrected()`: a [sampler()]. The others: an object of class `corrector`, a list
+#' @return `sampler_corrected()`: a [sampler()]. The others: an object of class `mixguide_corrector`, a list
 #'   with `name` and `step`.
 #' @source Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021),
 #'   \doi{10.48550/arXiv.2011.13456}, algorithm 1, with another rule for `h`. The underdamped step
@@ -58,7 +58,7 @@
 sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), after = NULL,
                               order = c("after", "before")) {
   check_sampler(predictor, "predictor")
-  if (!inherits(corrector, "corrector")) {
+  if (!inherits(corrector, "mixguide_corrector")) {
     abort_input("corrector", "a corrector such as corrector_langevin()", describe(corrector))
   }
   if (!is.null(after)) {
@@ -126,7 +126,7 @@ corrector_underdamped <- function(step, steps = 1, friction = 2) {
 
 new_corrector <- function(name, step, vectorised = TRUE) {
   structure(list(name = name, step = step, vectorised = vectorised),
-            class = object_class("corrector"))
+            class = object_class("mixguide_corrector"))
 }
 
 corrector_name <- function(kind, steps, step, friction = NULL) {
@@ -165,7 +165,7 @@ underdamped_constants <- function(h, g) {
 }
 
 #' @export
-format.corrector <- function(x, ...) {
+format.mixguide_corrector <- function(x, ...) {
   check_dots(..., also = format.default)
   x$name
 }

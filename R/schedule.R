@@ -63,7 +63,7 @@
 #' @param c Controls how much noise there is at the end: roughly `a^2(T) = T^(-c)`.
 #' @param delta Variance of the noise of the first step.
 #'
-#' @return An object of class `schedule`: a list with the vectorised functions of time `a`, `b2`
+#' @return An object of class `mixguide_schedule`: a list with the vectorised functions of time `a`, `b2`
 #'   (that is `b^2`), `drift` (`f`) and `diffusion2` (`G^2`); `horizon`, the default time at which
 #'   samplers start; `max`, the largest time there is; `vp`, whether `b^2 = 1 - a^2`; `steps`, the
 #'   number of discrete steps or `NULL`; and `name`, `label`, `params`, `gain` (internal).
@@ -224,7 +224,8 @@ new_schedule <- function(name, label, a, b2, drift, diffusion2 = function(t) -2 
   schedule <- list(name = name, label = label, a = a, b2 = b2, drift = drift,
                    diffusion2 = diffusion2, gain = gain, horizon = horizon, max = max, vp = vp,
                    steps = steps, params = params)
-  structure(schedule, class = object_class("schedule"), made_of = schedule[schedule_functions])
+  structure(schedule, class = object_class("mixguide_schedule"),
+            made_of = schedule[schedule_functions])
 }
 
 # What belongs together in a schedule: check_schedule() sees to it that none is exchanged.
@@ -385,8 +386,8 @@ diffuse <- function(mixture, t, schedule = schedule_ou()) {
 }
 
 check_schedule <- function(x, arg = "schedule") {
-  if (!inherits(x, "schedule")) {
-    abort_input(arg, "a schedule such as schedule_ou()", paste("a", class(x)[1]))
+  if (!inherits(x, "mixguide_schedule")) {
+    abort_input(arg, "a schedule such as schedule_ou()", paste("a", class_word(x)))
   }
   if (!identical(unclass(x)[schedule_functions], attr(x, "made_of"))) {
     abort_input(arg, paste("as it was made: schedule() makes one of functions of your own, derives",
@@ -429,7 +430,7 @@ gain_between <- function(schedule, t, s) {
 }
 
 #' @export
-format.schedule <- function(x, ...) {
+format.mixguide_schedule <- function(x, ...) {
   check_dots(..., also = format.default)
   paste0(x$label, format_params(x$params))
 }
@@ -442,7 +443,7 @@ format_params <- function(params) {
 }
 
 #' @export
-print.schedule <- function(x, ...) {
+print.mixguide_schedule <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<schedule> ", format(x), "\n",
       "  ", if (!is.null(x$steps)) paste0(count_of(x$steps, "discrete step"), ", "),

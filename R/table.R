@@ -64,7 +64,7 @@ new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = 
 
 # Estimates of a quantity, with a head that says of what they are.
 estimate_table <- function(quantity, rows, of) {
-  new_table(data.frame(quantity = quantity, rows), "estimates", of)
+  new_table(data.frame(quantity = quantity, rows), "mixguide_estimates", of)
 }
 
 # The row of a quantity, as a plain data frame.
@@ -157,7 +157,7 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
 
 print_head <- function(x) {
   head <- attr(x, "look")$head
-  cat("<", class(x)[1], "> ", head[1], "\n", sep = "")
+  cat("<", class_word(x), "> ", head[1], "\n", sep = "")
   if (length(head) > 1) writeLines(paste0("  ", head[-1]))
 }
 
@@ -251,7 +251,7 @@ autoplot.mixguide_table <- function(object, ...) {
   check_dots(...)
   rows <- as.data.frame(object)
   if (!is_estimates(rows)) {
-    abort_input("object", "a table of estimates", paste("a", class(object)[1]))
+    abort_input("object", "a table of estimates", paste("a", class_word(object)))
   }
   look <- attr(object, "look")
   rows$quantity <- labelled(rows$quantity, look$labels)
@@ -264,7 +264,7 @@ autoplot.mixguide_table <- function(object, ...) {
     geom_pointrange(aes(xmin = .data$estimate - .data$reach,
                         xmax = .data$estimate + .data$reach)) +
     labs(x = "estimate", y = NULL) + look() +
-    words(gsub("_", " ", class(object)[1]), look$head,
+    words(gsub("_", " ", class_word(object)), look$head,
           if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)))
 }
 
@@ -300,7 +300,7 @@ glance.mixguide_table <- function(x, ...) {
   setup <- attr(x, "setup")
   words <- function(x) if (is.null(x)) NA_character_ else format(x)
   number <- function(x) if (is.null(x)) NA_real_ else x
-  data.frame(result = class(x)[1], rows = nrow(x), n = number(setup$n),
+  data.frame(result = class_word(x), rows = nrow(x), n = number(setup$n),
              variables = number(if (!is.null(setup$mixture)) mixture_dim(setup$mixture)),
              class = if (is.null(setup$class)) NA_character_ else {
                paste(setup$class, collapse = " or ")
@@ -321,7 +321,7 @@ augment.mixguide_table <- function(x, ...) {
   }
   if (is.null(samples)) {
     abort_input("x", "a table with its samples, as of guidance_sweep(keep = TRUE)",
-                paste("a", class(x)[1], "without"))
+                paste("a", class_word(x), "without"))
   }
   rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
               samples, x$strength)

@@ -303,7 +303,7 @@ print.zero_shot_method <- function(x, ...) {
 
 check_zero_shot <- function(x, arg = "method") {
   if (!inherits(x, "zero_shot_method")) {
-    abort_input(arg, "a method such as zero_shot_bo()", paste("a", class(x)[1]))
+    abort_input(arg, "a method such as zero_shot_bo()", paste("a", class_word(x)))
   }
   check_made(x, arg, "its function", name = is_text, label = is_text, params = is.list,
              score = maybe(is.function), step = maybe(is.function), twist = maybe(is_text),

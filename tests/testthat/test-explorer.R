@@ -8,7 +8,7 @@ seen <- function(own, ..., n = 200) {
 # What the last lines of the code print, as numbers.
 by_code <- function(result, env = new.env(parent = globalenv())) {
   values <- lapply(parse(text = result$code)[-1], eval, env)
-  estimates <- Filter(function(x) inherits(x, "estimates"), values)
+  estimates <- Filter(function(x) inherits(x, "mixguide_estimates"), values)
   vapply(estimates, function(x) x$estimate, 0)
 }
 

@@ -2,7 +2,7 @@ m <- gaussmix(c(.2, .3, .5), cbind(u = c(-1, 0, 2)), c(1, .5, 1), class = c("a",
 
 test_that("a guidance says what it is", {
   g <- guidance("a", 2)
-  expect_s3_class(g, "guidance")
+  expect_s3_class(g, "mixguide_guidance")
   expect_identical(g$class, "a")
   expect_identical(g$strength(.3), 2)
   expect_null(g$interval)

@@ -162,7 +162,7 @@ test_that("what is wrong is said", {
                class = "mixguide_error_impossible")
   expect_error(observed_range(observation(c(1, 2), twice, matrix(1, 2, 2))), "`y`",
                class = "mixguide_error_impossible")
-  expect_s3_class(observation(c(1, 1), twice), "observation")
+  expect_s3_class(observation(c(1, 1), twice), "mixguide_observation")
   m <- gaussmix(1, cbind(a = 0, b = 0), 1)
   expect_mixguide_error(as_observation(observation(1, variables = "c"), m), "observation")
   expect_mixguide_error(as_observation(observation(1, variables = 3), m), "observation")

@@ -241,5 +241,5 @@ test_that("an edited schedule is an error, its horizon apart", {
   # written and read, it is what it was
   file <- withr::local_tempfile()
   saveRDS(schedule_cosine(), file)
-  expect_s3_class(check_schedule(readRDS(file)), "schedule")
+  expect_s3_class(check_schedule(readRDS(file)), "mixguide_schedule")
 })

@@ -9,7 +9,7 @@ for (name in c("three", "tilt", "zero", "iris", "em")) {
   code <- parse(file.path(folder, paste0(name, ".R")), encoding = "UTF-8")
   values <- lapply(code, eval, env)
   shown <- readLines(file.path(folder, paste0(name, ".txt")), warn = FALSE, encoding = "UTF-8")
-  found <- Filter(function(x) inherits(x, "estimates"), values)
+  found <- Filter(function(x) inherits(x, "mixguide_estimates"), values)
   rows <- if (name == "zero") {
     # of the variable that is not observed
     formatC(c(mean(env$run$x[, 2]), unname(mean(env$exact))), digits = 2, format = "f")

@@ -1,0 +1,32 @@
+# Classes of ours and methods of other packages.
+
+m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
+objects <- function() {
+  list(diffusion(m, "a", sampler = sampler_ddim(5)), guidance("a"), sampler_ddim(), schedule_ou(),
+       observation(1, variables = 1), corrector_langevin(.1), op_noise("z"), zero_shot_bo(),
+       score_error(), tilted_law(m, "a", 1), lipschitz(m, 1), entropy(m, n = 10, key = 1:2),
+       information(m, 1, quantity = "second_moment"), mismatch(m, model = m),
+       folding(m, "a", 0, sampler = sampler_ddim(5)),
+       impute(m, matrix(c(NA, 1)), m = 2, key = 1:2))
+}
+
+test_that("a class has a name of two words, which no other package has by chance", {
+  methods <- getNamespaceInfo("mixguide", "S3methods")
+  names <- c(methods[methods[, 1] != "as_gaussmix", 2], unlist(lapply(objects(), class)))
+  expect_setequal(grep("_", names, value = TRUE, invert = TRUE),
+                  c("default", "gaussmix", "summary.gaussmix", "data.frame", "imputationList"))
+})
+
+test_that("methods of other packages for classes of one word leave ours alone", {
+  words <- c("diffusion", "law", "guidance", "schedule", "sampler", "observation", "op", "folding",
+             "lipschitz", "information", "corrector", "mismatch", "imputed", "estimates",
+             "bifurcation")
+  home <- .BaseNamespaceEnv[[".__S3MethodsTable__."]]
+  generics <- c("print", "format", "summary", "mean")
+  foreign <- as.vector(outer(generics, words, paste, sep = "."))
+  before <- lapply(objects(), function(x) capture.output(print(x)))
+  expect_false(any(foreign %in% names(home)))
+  withr::defer(rm(list = foreign, envir = home))
+  for (name in foreign) assign(name, function(x, ...) cat("foreign\n"), home)
+  expect_identical(lapply(objects(), function(x) capture.output(print(x))), before)
+})
