@@ -17,7 +17,8 @@ STREAMS <- c(
   multinomial = 12, # the i-th draw of who goes on, for each particle by itself
   analysis = 13, # what an analysis draws from R's generator
   imputation = 14, # the i-th imputation, by the numbers of rows
-  points = 15 # the scrambles of nets
+  points = 15, # the scrambles of nets
+  neighbours = 16 # particles whose entropy is known
 )
 
 # The key of the i-th stream of a purpose.

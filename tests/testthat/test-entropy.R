@@ -101,7 +101,7 @@ test_that("from an exact start it is the mean of the log-density itself", {
 })
 
 test_that("what has no entropy says so", {
-  expect_error(entropy(guided_sample(line, 5, sampler = sampler_ddpm(5))), class = "mixguide_error")
+  expect_match(entropy(guided_sample(line, 5, sampler = sampler_ddpm(5)))$note, "too few")
   expect_error(entropy(gaussmix(c(.5, .5), c(-1, 1), 0)), class = "mixguide_error")
   expect_error(entropy(gaussmix(1, c(0, 0), tcrossprod(1:2))), class = "mixguide_error")
   expect_mixguide_error(entropy(line, "z"), "class")
@@ -139,4 +139,42 @@ test_that("the entropy of a map that folds is printed as the bound that it is", 
   smooth <- guided_sample(m, 500, guidance("a", 1), sampler_ddim(100), key = 1:2)
   expect_false(any(smooth$folded))
   expect_false(any(grepl("at most", capture.output(print(smooth)))))
+})
+
+test_that("stochastic samplers have an entropy by nearest neighbours, with an honest error", {
+  # across the first variable all is Gaussian, so that the law of each is known
+  wide <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 0, 0)), cov = diag(c(.3, 1, 2)),
+                   class = c("a", "b"))
+  narrow <- gaussmix(c(.5, .5), c(1, -1), cov = .3, class = c("a", "b"))
+  sampler <- sampler_ddpm(30)
+  of_law <- function(...) entropy(without_faults(guided_law(..., sampler = sampler)))$estimate
+  rest <- of_law(gaussmix(1, 0, 1)) + of_law(gaussmix(1, 0, 2))
+  z <- unlist(lapply(c(0, 2), function(strength) {
+    truth <- of_law(narrow, guidance("a", strength)) + rest
+    vapply(1:10, function(i) {
+      row <- entropy(quiet_sample(wide, 4000, guidance("a", strength), sampler, key = c(i, 1)))
+      expect_identical(c(row$method, row$note), c("Monte Carlo", "by nearest neighbours"))
+      (row$estimate - truth) / row$se
+    }, 0)
+  }))
+  expect_lt(max(abs(z)), 4)
+  expect_lt(abs(mean(z)), 1)
+  expect_gt(stats::sd(z), .3)
+  # in any units, by a key
+  run <- quiet_sample(wide, 2000, guidance("a", 1), sampler, key = c(1, 2))
+  before <- entropy(run)
+  expect_identical(entropy(run), before)
+  expect_equal(neighbour_surprise(1e-6 * run$x), neighbour_surprise(run$x) + 3 * log(1e-6))
+  # what has none says so
+  expect_error(entropy(quiet_sample(wide, 2000, sampler = sampler, points = "sobol")),
+               "independent particles", class = "mixguide_error")
+  expect_error(entropy(quiet_sample(wide, 50, sampler = sampler_ddim(5), log_density = "none")),
+               "no log-density", class = "mixguide_error")
+  expect_error(entropy(quiet_sample(wide, 50, sampler = sampler, start = matrix(0, 50, 3))),
+               "no log-density", class = "mixguide_error")
+  expect_identical(entropy(quiet_sample(wide, 0, sampler = sampler))$note, "no particles")
+  expect_match(entropy(quiet_sample(wide, 9, sampler = sampler))$note, "too few")
+  expect_null(neighbour_surprise(cbind(1:200, 1)))
+  expect_null(neighbour_surprise(cbind(1:200, 2 * (1:200))))
+  expect_null(neighbour_surprise(matrix(rep(rnorm(40), 10), 200, byrow = TRUE)))
 })
