@@ -38,8 +38,8 @@
 #'   meet the same noise, see [guided_sample()]. So it is for every `key` in this package.
 #' @param object,x A diffusion.
 #' @param ... `update()`: arguments to replace; otherwise nothing.
-#' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`, the grid
-#'   of the sampler.
+#' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`,
+#'   the grid of the sampler.
 #' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()],
 #'   [step_condition()], [path_kl()], [error_budget()].
 #' @examples

@@ -35,8 +35,8 @@
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
 #' @param e1,e2 Guidances to be added, of power 0.
-#' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a function,
-#'   `label`, what to print of it, and `others`, the guidances added to this one.
+#' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
+#'   function, `label`, what to print of it, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
 #'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.

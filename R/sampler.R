@@ -55,9 +55,9 @@
 #' @param want `"score"`, `"denoised"` or `"noise"`.
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
-#' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an object
-#'   of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to` and the other
-#'   arguments.
+#' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an
+#'   object of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to`
+#'   and the other arguments.
 #' @seealso [guided_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
 #' @family samplers
