@@ -567,8 +567,7 @@ ellipses <- function(mixture, content) {
 }
 
 contours <- function(mixture, content) {
-  sd <- sqrt(vapply(seq_along(mixture$weights),
-                    function(k) diag(component_cov(mixture, k)), numeric(2)))
+  sd <- component_sd(mixture)
   x <- resolving_grid(mixture$means[, 1], sd[1, ], 100)
   y <- resolving_grid(mixture$means[, 2], sd[2, ], 100)
   # in logs, which are close to quadratic between grid points

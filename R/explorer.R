@@ -586,11 +586,13 @@ explorer_page <- function(own) {
          tags$span(id = "copied", role = "status", class = "small ms-2")))
   bslib::page_fluid(
     theme = bslib::bs_theme(version = 5), lang = "en", title = "mixguide explorer",
-    tags$head(tags$style(shiny::HTML(explorer_style))),
+    tags$head(shiny::includeCSS(explorer_file("explorer.css"))),
     tags$h1(class = "h4 my-2", "What guidance does to a mixture"),
     tags$div(class = "explorer", controls, results),
-    tags$script(shiny::HTML(explorer_script)))
+    shiny::includeScript(explorer_file("explorer.js")))
 }
+
+explorer_file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
 
 # The browser's own slider, since that of shiny 1.7 fails where it is moved by keys.
 range_input <- function(id, label, min, max, value, step) {
@@ -601,61 +603,6 @@ range_input <- function(id, label, min, max, value, step) {
            tags$input(id = id, type = "range", class = "form-range explorer-range", min = min,
                       max = max, step = step, value = value))
 }
-
-explorer_style <- "
-.explorer { display: grid; grid-template-columns: 17rem minmax(0, 1fr); gap: 1rem; }
-.explorer-plots { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
-.explorer .card { margin-bottom: 1rem; min-width: 0; }
-.explorer .form-group { margin-bottom: .6rem; }
-.explorer table { width: 100%; }
-.explorer .recalculating { opacity: 1; }
-.explorer pre { white-space: pre-wrap; overflow-wrap: anywhere; margin-bottom: .5rem; }
-.theorem { border-left: .4rem solid; padding: .3rem .6rem; margin-bottom: .4rem; }
-.theorem.proved { border-color: #009E73; background: #E5F5F0; }
-.theorem.open { border-color: #D55E00; background: #FBEFE6; }
-.explorer :focus-visible { outline: 3px solid #0072B2; outline-offset: 1px; }
-@media (max-width: 900px) {
-  .explorer, .explorer-plots { grid-template-columns: minmax(0, 1fr); }
-}
-"
-
-# The clipboard of browsers needs a safe origin; what is selected can be copied anywhere.
-explorer_script <- "
-(function() {
-  var binding = new Shiny.InputBinding();
-  var show = function(el) { document.getElementById(el.id + '-value').textContent = el.value; };
-  $.extend(binding, {
-    find: function(scope) { return $(scope).find('input.explorer-range'); },
-    getValue: function(el) { return parseFloat(el.value); },
-    receiveMessage: function(el, data) {
-      if ('max' in data) el.max = data.max;
-      el.value = data.value;
-      $(el).trigger('change');
-    },
-    subscribe: function(el, changed) {
-      $(el).on('input.explorer', function() { show(el); changed(true); });
-      $(el).on('change.explorer', function() { show(el); changed(false); });
-    },
-    unsubscribe: function(el) { $(el).off('.explorer'); },
-    getRatePolicy: function() { return { policy: 'debounce', delay: 50 }; }
-  });
-  Shiny.inputBindings.register(binding, 'mixguide.range');
-})();
-function explorerCopy() {
-  var code = document.getElementById('code'), said = document.getElementById('copied');
-  var done = function() { said.textContent = 'Copied.'; };
-  var select = function() {
-    var range = document.createRange();
-    range.selectNodeContents(code);
-    var chosen = window.getSelection();
-    chosen.removeAllRanges();
-    chosen.addRange(range);
-    if (document.execCommand('copy')) done(); else said.textContent = 'Selected: press Ctrl+C.';
-  };
-  if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, select);
-  else select();
-}
-"
 
 explorer_server <- function(own, n) {
   function(input, output, session) {

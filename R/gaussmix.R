@@ -98,6 +98,13 @@ assemble_gaussmix <- function(weights, means, covs, class) {
   new_gaussmix(weights, means, form, matrix(values, d), unname(vectors), class)
 }
 
+# The weights and classes of a mixture with other means, and with cov(k) for its k-th covariance.
+with_covariances <- function(mixture, means, cov) {
+  covs <- lapply(seq_len(ncol(mixture$values)), function(k) simplify_cov(cov(k)))
+  names(covs) <- paste("component", seq_along(covs))
+  assemble_gaussmix(mixture$weights, means, covs, mixture$class)
+}
+
 # ---- Validation
 
 check_weights <- function(weights, arg = "weights") {
@@ -308,6 +315,14 @@ component_root <- function(mixture, k) {
   component_axes(mixture, k) * rep(sqrt(values), each = length(values))
 }
 
+# The standard deviation of each variable in each component, d x K.
+component_sd <- function(mixture) {
+  d <- mixture_dim(mixture)
+  sd <- vapply(seq_len(ncol(mixture$values)), function(k) sqrt(diag(component_cov(mixture, k))),
+               double(d))
+  matrix(sd, d, mixture_size(mixture))
+}
+
 # The eigenvectors of a component's covariance, a column each.
 component_axes <- function(mixture, k = 1) {
   V <- mixture$vectors
@@ -446,12 +461,9 @@ marginal <- function(mixture, variables) {
     return(law_of_observed(mixture, observed))
   }
   keep <- max.col(observed$H, "first")
-  covs <- lapply(seq_len(ncol(mixture$values)), function(k) {
-    simplify_cov(component_cov(mixture, k)[keep, keep, drop = FALSE])
+  law <- with_covariances(mixture, mixture$means[, keep, drop = FALSE], function(k) {
+    component_cov(mixture, k)[keep, keep, drop = FALSE]
   })
-  names(covs) <- paste("component", seq_along(covs))
-  law <- assemble_gaussmix(mixture$weights, mixture$means[, keep, drop = FALSE], covs,
-                           mixture$class)
   law["coordinates"] <- list(kept_coordinates(mixture, keep))
   law
 }
@@ -481,15 +493,9 @@ print.gaussmix <- function(x, digits = 3, max = 10, ...) {
 #' @export
 as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
-  K <- mixture_size(x)
-  variables <- variable_labels(x)
-  sd <- vapply(seq_len(ncol(x$values)), function(k) sqrt(diag(component_cov(x, k))),
-               numeric(length(variables)))
-  sd <- matrix(sd, K, length(variables), byrow = TRUE)
-  colnames(sd) <- paste0("sd.", variables)
-  means <- x$means
-  colnames(means) <- paste0("mean.", variables)
-  data.frame(component = seq_len(K), class = x$class, weight = x$weights, means, sd,
+  numbers <- cbind(x$means, t(component_sd(x)))
+  colnames(numbers) <- outer(variable_labels(x), c("mean.", "sd."), function(x, of) paste0(of, x))
+  data.frame(component = seq_len(mixture_size(x)), class = x$class, weight = x$weights, numbers,
              row.names = row.names, check.names = FALSE)
 }
 
@@ -524,12 +530,9 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
 print_components <- function(mixture, max, digits) {
   K <- mixture_size(mixture)
   d <- mixture_dim(mixture)
-  rows <- seq_len(min(K, max))
-  means <- mixture$means
-  colnames(means) <- variable_labels(mixture)
-  table <- data.frame(component = rows, class = mixture$class[rows],
-                      weight = mixture$weights[rows],
-                      means[rows, seq_len(min(d, 6)), drop = FALSE], check.names = FALSE)
+  table <- data.frame(component = seq_len(K), class = mixture$class, weight = mixture$weights,
+                      as_columns(mixture$means, mixture)[seq_len(min(d, 6))], check.names = FALSE)
+  table <- utils::head(table, max)
   if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
   cat("Weights and means:\n")
   print(table, digits = digits, row.names = FALSE)

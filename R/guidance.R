@@ -163,10 +163,8 @@ all_classes_note <- function(mixture, class) {
 
 check_guidance <- function(x, arg = "guidance", optional = TRUE) {
   if (optional && is.null(x)) return(x)
-  if (!inherits(x, "mixguide_guidance")) {
-    abort_input(arg, paste0(if (optional) "NULL or ", "a guidance (see guidance())"),
-                paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_guidance", arg,
+              paste0(if (optional) "NULL or ", "a guidance (see guidance())"))
   check_made(x, arg, "guidance()", class = function(class) is.character(class) && length(class),
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),

@@ -151,9 +151,7 @@ score_form <- function(ops, schedule) {
 }
 
 check_sampler <- function(x, arg = "sampler") {
-  if (!inherits(x, "mixguide_sampler")) {
-    abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_sampler", arg, "a sampler such as sampler_ddim()")
   check_made(x, arg, "sampler()", name = is_text, label = is_text, step = is.function,
              steps = maybe(function(n) is_number(n) && n >= 1 && n == round(n)),
              grid = is.atomic, end = function(end) is_number(end) && end >= 0,

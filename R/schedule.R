@@ -386,9 +386,7 @@ diffuse <- function(mixture, t, schedule = schedule_ou()) {
 }
 
 check_schedule <- function(x, arg = "schedule") {
-  if (!inherits(x, "mixguide_schedule")) {
-    abort_input(arg, "a schedule such as schedule_ou()", paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_schedule", arg, "a schedule such as schedule_ou()")
   if (!identical(unclass(x)[schedule_functions], attr(x, "made_of"))) {
     abort_input(arg, paste("as it was made: schedule() makes one of functions of your own, derives",
                            "what follows from them and checks the rest"),

@@ -302,9 +302,7 @@ print.zero_shot_method <- function(x, ...) {
 }
 
 check_zero_shot <- function(x, arg = "method") {
-  if (!inherits(x, "zero_shot_method")) {
-    abort_input(arg, "a method such as zero_shot_bo()", paste("a", class_word(x)))
-  }
+  check_class(x, "zero_shot_method", arg, "a method such as zero_shot_bo()")
   check_made(x, arg, "its function", name = is_text, label = is_text, params = is.list,
              score = maybe(is.function), step = maybe(is.function), twist = maybe(is_text),
              range = is_text, ddpm = is_flag)
@@ -323,6 +321,17 @@ zero_shot_frame <- function(mixture, observation, method) {
       turn_range(V, drop(crossprod(V, law$mean)), crossprod(V, unname(law$cov) %*% V))
   }
   complete_basis(range)
+}
+
+# What a method without particles runs: the steps on a mixture, and the function that turns its
+# points (rows) back.
+zero_shot_task <- function(mixture, observation, method, sampler, times, schedule) {
+  exact <- method$name == "exact"
+  frame <- if (!exact) zero_shot_frame(mixture, observation, method)
+  list(mixture = if (exact) exact_posterior(mixture, observation) else {
+    turned_mixture(mixture, frame)
+  }, steps = zero_shot_program(method, frame, sampler, times, schedule),
+  back = function(x) if (exact) x else tcrossprod(x, frame$complete))
 }
 
 # The mixture given the observation, in all variables.
