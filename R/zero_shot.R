@@ -238,18 +238,20 @@ informed_start <- function(one, frame) {
 #' @rdname zero_shot
 #' @export
 zero_shot_dps <- function(zeta = 1) {
-  zeta <- check_number(zeta, "zeta", min = 0)
-  new_zero_shot("dps", "DPS", list(zeta = zeta), range = "operator",
-                step = function(ops, one, frame) dps_step(ops, one, frame, zeta))
+  pulling_method("dps", "DPS", zeta)
 }
 
 #' @rdname zero_shot
 #' @export
 zero_shot_mcg <- function(zeta = 1) {
+  pulling_method("mcg", "MCG", zeta, after = replace_range)
+}
+
+pulling_method <- function(name, label, zeta, after = function(one, frame) NULL) {
   zeta <- check_number(zeta, "zeta", min = 0)
-  new_zero_shot("mcg", "MCG", list(zeta = zeta), range = "operator",
+  new_zero_shot(name, label, list(zeta = zeta), range = "operator",
                 step = function(ops, one, frame) {
-                  c(dps_step(ops, one, frame, zeta), replace_range(one, frame))
+                  c(dps_step(ops, one, frame, zeta), after(one, frame))
                 })
 }
 
