@@ -202,7 +202,10 @@ check_covariances <- function(cov, K, d, arg = "cov", names = NULL) {
   if (is.list(cov) && !is.data.frame(cov)) {
     names(cov) <- sprintf("%s[[%d]]", arg, seq_along(cov))
   } else if (length(dim(cov)) == 3) {
-    cov <- lapply(seq_len(dim(cov)[3]), function(k) slice_of(cov, k))
+    # a slice is a matrix even if it is 1 x 1
+    cov <- lapply(seq_len(dim(cov)[3]), function(k) {
+      matrix(cov[, , k], dim(cov)[1], dim(cov)[2], dimnames = dimnames(cov)[1:2])
+    })
     names(cov) <- sprintf("%s[, , %d]", arg, seq_along(cov))
   } else if (d == 1 && K > 1 && is.null(dim(cov)) && length(cov) == K) {
     cov <- stats::setNames(as.list(cov), sprintf("%s[%d]", arg, seq_len(K)))
@@ -218,11 +221,6 @@ check_covariances <- function(cov, K, d, arg = "cov", names = NULL) {
     abort_input(arg, paste("given for", count_of(K, "component")), paste(length(cov), "of them"))
   }
   Map(check_covariance, cov, d, names(cov), list(names))
-}
-
-# A slice of an array is a matrix even if it is 1 x 1.
-slice_of <- function(x, k) {
-  matrix(x[, , k], dim(x)[1], dim(x)[2], dimnames = dimnames(x)[1:2])
 }
 
 # `names`: those of the variables, if they have any.

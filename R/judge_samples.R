@@ -133,8 +133,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
                       floor = floor[match(n, sizes)], mean_error = mean_error,
                       mean_error_se = sqrt(mean(total) / n), spread = spread,
                       spread_se = stats::sd(total) / sqrt(n) / mean(total) * spread / 2,
-                      coverage = covered$estimate, coverage_se = covered$se,
-                      stringsAsFactors = FALSE)
+                      coverage = covered$estimate, coverage_se = covered$se)
     if (!is.null(observation)) {
       row[c("residual", "residual_se")] <-
         sample_mean(residual(x, observation))[c("estimate", "se")]

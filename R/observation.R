@@ -142,8 +142,7 @@ format.mixguide_observation <- function(x, ...) {
 
 #' @export
 print.mixguide_observation <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<observation> ", format(x), "\n", sep = "")
+  NextMethod()
   if (is.null(x$variables)) {
     scale <- singular_values(row_space(unname(x$H), NULL))$scale
     cat("  rank ", length(scale), ", singular values ", toString(format(scale, digits = 3), 40),

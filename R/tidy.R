@@ -82,7 +82,8 @@ glance.guided_sample <- function(x, ...) {
   guided <- !is.null(x$guidance)
   data.frame(n = nrow(x$x), variables = ncol(x$x),
              class = if (guided) paste(x$guidance$class, collapse = " or ") else NA_character_,
-             strength = if (guided) x$guidance$label else NA_character_, made_with(x),
+             strength = if (guided) x$guidance$label else NA_character_,
+             sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon,
              confidence = confidence$estimate, confidence_se = confidence$se,
              entropy = entropy$estimate, entropy_se = entropy$se,
              folded = if (is.null(x$folded)) NA_real_ else mean(x$folded))
@@ -100,8 +101,4 @@ classified <- function(probability) {
   best <- max.col(probability, "first")
   data.frame(.class = factor(classes[best], classes),
              .uncertainty = 1 - probability[cbind(seq_along(best), best)])
-}
-
-made_with <- function(x) {
-  data.frame(sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon)
 }
