@@ -93,10 +93,9 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   finite <- which(rowSums(!is.finite(object$x)) == 0)
   lost <- nrow(object$x) - length(finite)
   shown <- every_kth(finite, if (moving) paths else if (flat) Inf else max_points)
-  view <- if (!flat) "cloud" else if (moving) "paths" else "histogram"
-  layers <- switch(view, cloud = cloud_layers, paths = path_layers, histogram = histogram_layers)
-  note <- switch(view, cloud = region_words(law, if (moving) "dots are the ends of paths"),
-                 paths = path_words(aim), histogram = histogram_words(law, aim))
+  layers <- if (!flat) cloud_layers else if (moving) path_layers else histogram_layers
+  note <- if (!flat) region_words(law, if (moving) "dots are the ends of paths") else
+    if (moving) path_words(aim) else histogram_words(law, aim)
   ggplot() + layers(object, law, shown, aim, moving) +
     words(run_title(number(nrow(object$x)), aim), c(run_words(object, aim), note),
           c(margin_words(law, object$mixture),
@@ -567,8 +566,7 @@ ellipses <- function(mixture, content) {
 }
 
 contours <- function(mixture, content) {
-  sd <- sqrt(vapply(seq_along(mixture$weights),
-                    function(k) diag(component_cov(mixture, k)), numeric(2)))
+  sd <- component_sd(mixture)
   x <- resolving_grid(mixture$means[, 1], sd[1, ], 100)
   y <- resolving_grid(mixture$means[, 2], sd[2, ], 100)
   # in logs, which are close to quadratic between grid points

@@ -78,8 +78,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
     }
     vapply(x, check_count, 0, arg, least)
   }
-  d_x <- whole(d_x, "d_x", 2)
-  if (any(d_x %% 2 != 0)) abort_input("d_x", "even", describe(d_x[d_x %% 2 != 0][1]))
+  d_x <- vapply(whole(d_x, "d_x", 2), check_even, 0, "d_x")
   d_y <- whole(d_y, "d_y", 1)
   seeds <- whole(seeds, "seeds", 0)
   methods <- named_methods(methods)
@@ -161,12 +160,8 @@ benchmark_unit <- function(job, first, count) {
                            sampler = job$sampler)
     row <- plain_table(table)[1, setdiff(names(table), "sampler")]
     if (job$p != 2 || job$maximum) row <- c(row, other_distance(problem, method, unit, job, key))
-    row <- as.data.frame(row, stringsAsFactors = FALSE)
-    row$error <- NA_character_
-    row
-  }, function(e) {
-    data.frame(n = unit$n, error = conditionMessage(e))
-  })
+    data.frame(row, error = NA_character_)
+  }, function(e) data.frame(n = unit$n, error = conditionMessage(e)))
 }
 
 # The distance of another order, or the largest over directions, of the same run; and that of exact
@@ -187,6 +182,11 @@ other_distance <- function(problem, method, unit, job, key) {
        distance_floor = distance(exact[[2]]))
 }
 
+check_even <- function(n, arg) {
+  if (n %% 2 != 0) abort_input(arg, "even", describe(n))
+  n
+}
+
 # The columns of a distance and its floor, by which a benchmark judges.
 judged_by <- function(x) {
   if ("distance" %in% names(x)) c("distance", "distance_floor") else c("sw2", "floor")
@@ -201,8 +201,7 @@ distance_words <- function(setup) {
 #' @rdname benchmark_inverse
 #' @export
 inverse_problem <- function(d_x, d_y, seed = 0) {
-  d_x <- check_count(d_x, "d_x", min = 2)
-  if (d_x %% 2 != 0) abort_input("d_x", "even", describe(d_x))
+  d_x <- check_even(check_count(d_x, "d_x", min = 2), "d_x")
   d_y <- check_count(d_y, "d_y", min = 1)
   if (d_y > d_x) abort_input("d_y", paste("at most d_x =", d_x), describe(d_y))
   seed <- check_count(seed, "seed")
@@ -238,25 +237,20 @@ print.inverse_problem <- function(x, ...) {
 #' @export
 summary.benchmark_inverse <- function(object, ...) {
   check_dots(...)
-  place <- interaction(object$d_y, object$d_x, drop = TRUE)
   by <- judged_by(object)
-  rows <- lapply(split(object, place), function(part) {
-    one <- lapply(split(part, factor(part$method, unique(part$method))), function(x) {
-      ran <- x[is.na(x$error), ]
-      m <- nrow(ran)
-      value <- ran[[by[1]]]
-      row <- data.frame(d_x = x$d_x[1], d_y = x$d_y[1], method = x$method[1], instances = m,
-                 value = mean(value),
-                 value_se = if (m > 1) stats::sd(value) / sqrt(m) else NA_real_,
-                 median = if (m) stats::median(value) else NA_real_, floor = mean(ran[[by[2]]]),
-                 seconds = mean(ran$seconds), evaluations = mean(ran$evaluations))
-      names(row)[5:6] <- paste0(by[1], c("", "_se"))
-      row
-    })
-    one <- do.call(rbind, one)
-    one[order(one$median), ]
-  })
-  table <- do.call(rbind, rows)
+  method <- factor(object$method, unique(object$method))
+  groups <- split(object, list(method, object$d_y, object$d_x), drop = TRUE)
+  table <- do.call(rbind, lapply(groups, function(x) {
+    ran <- x[is.na(x$error), ]
+    m <- nrow(ran)
+    value <- ran[[by[1]]]
+    data.frame(d_x = x$d_x[1], d_y = x$d_y[1], method = x$method[1], instances = m,
+               value = mean(value), se = if (m > 1) stats::sd(value) / sqrt(m) else NA_real_,
+               median = if (m) stats::median(value) else NA_real_, floor = mean(ran[[by[2]]]),
+               seconds = mean(ran$seconds), evaluations = mean(ran$evaluations))
+  }))
+  names(table)[5:6] <- paste0(by[1], c("", "_se"))
+  table <- table[order(table$d_x, table$d_y, table$median), ]
   rownames(table) <- NULL
   table
 }

@@ -17,9 +17,9 @@
 #' @param limits `NULL`, or the ends of the bins: the default spans all but the outer 0.1% on either
 #'   side, over all strengths.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there.
-#' @return An object of class `mixguide_bifurcation`: a list with `density`, a matrix (bins x strengths) of
-#'   the probability of each bin over its width; `edges` of the bins; `path`, a data frame with
-#'   `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
+#' @return An object of class `mixguide_bifurcation`: a list with `density`, a matrix (bins x
+#'   strengths) of the probability of each bin over its width; `edges` of the bins; `path`, a data
+#'   frame with `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
 #'   `as.data.frame()` gives the path.
 #' @source Phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples

@@ -214,9 +214,7 @@ check_choice <- function(x, choices, arg) {
 }
 
 check_mixture <- function(x, arg = "mixture") {
-  if (!inherits(x, "gaussmix")) {
-    abort_input(arg, "a gaussmix (see gaussmix() and as_gaussmix())", paste("a", class_word(x)))
-  }
+  check_class(x, "gaussmix", arg, "a gaussmix (see gaussmix() and as_gaussmix())")
   if (!is_whole_mixture(x)) {
     abort_input(arg, "a gaussmix as gaussmix() makes it", "one that was changed, or is damaged")
   }
@@ -245,6 +243,10 @@ is_whole_mixture <- function(x) {
 is_whole_place <- function(at, d) {
   whole <- function(x) is.double(x) && length(x) == d && all_finite(x)
   is.null(at) || is.list(at) && whole(at$center) && whole(at$scale) && all(at$scale > 0)
+}
+
+check_class <- function(x, class, arg, wanted) {
+  if (!inherits(x, class)) abort_input(arg, wanted, paste("a", class_word(x)))
 }
 
 # An object of ours whose fields are what they were: each function of `...` is TRUE of the field of

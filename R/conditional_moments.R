@@ -42,27 +42,21 @@ conditional_moments <- function(mixture, observation, method, ...) {
   }
   mixture <- keep_components(mixture, mixture$weights > 0)
   observation <- as_observation(observation, mixture)
-  check_zero_shot(method)
-  check_method_sampler(method, sampler)
+  check_method(method, sampler)
   if (!is.null(method$twist)) not_affine(method)
   times <- d$times
   units <- mixture
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
-  frame <- if (method$name != "exact") zero_shot_frame(mixture, observation, method)
-  posterior <- exact_posterior(mixture, observation)
-  inner <- if (is.null(frame)) posterior else turned_mixture(mixture, frame)
-  steps <- zero_shot_program(method, frame, sampler, times, schedule)
-  d <- mixture_dim(mixture)
-  program <- compile_program(steps, times, d)
+  task <- zero_shot_task(mixture, observation, method, sampler, times, schedule)
+  program <- compile_program(task$steps, times, mixture_dim(mixture))
   if (any(op_kinds(program) == "power")) not_affine(method)
-  law <- gaussian_program(program, inner, program_levels(program, schedule),
+  law <- gaussian_program(program, task$mixture, program_levels(program, schedule),
                           start_sd(schedule, times[1]))
-  back <- if (is.null(frame)) diag(d) else frame$complete
-  target <- diffuse(posterior, times[length(times)], schedule)
+  target <- diffuse(exact_posterior(mixture, observation), times[length(times)], schedule)
   exact <- moments(target)
-  mean <- drop(back %*% law$mean)
-  cov <- back %*% law$cov %*% t(back)
+  mean <- drop(task$back(t(law$mean)))
+  cov <- task$back(t(task$back(law$cov)))
   V <- component_axes(target)
   names <- variable_names(mixture)
   in_x <- moments_from_process(mean, (cov + t(cov)) / 2, units)

@@ -63,8 +63,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
-  check_zero_shot(method)
-  check_method_sampler(method, sampler)
+  check_method(method, sampler)
   if (cloud && is.null(method$twist)) {
     abort_input("cloud", "FALSE for a method without particles", "TRUE")
   }
@@ -78,15 +77,10 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
                         folder, cloud)
   } else {
-    frame <- if (method$name != "exact") zero_shot_frame(mixture, observation, method)
-    inner <- if (is.null(frame)) exact_posterior(mixture, observation) else {
-      turned_mixture(mixture, frame)
-    }
-    steps <- zero_shot_program(method, frame, sampler, times, schedule)
-    plan <- zero_shot_plan(inner, n, steps, times, schedule, rotate = is.null(frame))
-    run <- run_particles(plan, plain_aim(inner, plan), key, folder)
-    x <- if (is.null(frame)) run$x else tcrossprod(run$x, frame$complete)
-    list(x = x)
+    task <- zero_shot_task(mixture, observation, method, sampler, times, schedule)
+    plan <- zero_shot_plan(task$mixture, n, task$steps, times, schedule,
+                           rotate = method$name == "exact")
+    list(x = task$back(run_particles(plan, plain_aim(task$mixture, plan), key, folder)$x))
   }
   to_user <- function(x) name_dims(from_process(x, given$mixture), NULL, variable_names(mixture))
   run$x <- to_user(run$x)
@@ -121,7 +115,8 @@ plain_aim <- function(mixture, plan) {
        log_prior = NULL)
 }
 
-check_method_sampler <- function(method, sampler) {
+check_method <- function(method, sampler) {
+  check_zero_shot(method)
   if (method$ddpm && sampler$name != "ddpm") {
     abort_input("sampler", paste("sampler_ddpm() for", method$label), format(sampler))
   }
@@ -175,9 +170,16 @@ exact_target <- function(x) {
   diffuse(law, x$times[length(x$times)], x$schedule)
 }
 
-# |y - H x|^2 of points.
-residual <- function(x) {
-  rowSums((x$x %*% t(x$observation$H) - rep(x$observation$y, each = nrow(x$x)))^2)
+# |y - H x|^2 of points, and its mean under a law of known moments.
+residual <- function(x, observation) {
+  rowSums((tcrossprod(x, observation$H) - rep(observation$y, each = nrow(x)))^2)
+}
+
+run_residual <- function(run) sample_mean(residual(run$x, run$observation))
+
+expected_residual <- function(moments, observation) {
+  H <- unname(observation$H)
+  sum((observation$y - drop(H %*% moments$mean))^2) + sum((H %*% unname(moments$cov)) * H)
 }
 
 #' @export
@@ -191,7 +193,7 @@ print.conditional_sample <- function(x, ...) {
   line("sampler:  ", format(x$sampler))
   line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
        format(x$times[length(x$times)]))
-  if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(sample_mean(residual(x))))
+  if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
   if (!is.null(x$history)) {
     line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
          x$method$params$particles, " on average, at its least")
@@ -204,16 +206,12 @@ print.conditional_sample <- function(x, ...) {
 summary.conditional_sample <- function(object, ...) {
   check_dots(...)
   x <- object$x
-  law <- exact_target(object)
-  exact <- moments(law)
-  H <- object$observation$H
-  gap <- object$observation$y - drop(H %*% exact$mean)
+  exact <- moments(exact_target(object))
   variables <- data.frame(mean = colMeans(x), se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
                           exact_mean = exact$mean, sd = apply(x, 2, stats::sd),
                           exact_sd = sqrt(diag(exact$cov)),
                           row.names = variable_labels(object$mixture))
-  residual <- sample_mean(residual(object))
-  residual$exact <- sum(gap^2) + sum((H %*% unname(exact$cov)) * H)
+  residual <- cbind(run_residual(object), exact = expected_residual(exact, object$observation))
   structure(list(sample = object, variables = variables, residual = residual),
             class = "summary.conditional_sample")
 }

@@ -218,13 +218,11 @@ move_mixture <- function(mixture, center, scale) {
     mixture$terms <- NULL
     return(mixture)
   }
-  covs <- lapply(seq_len(ncol(mixture$values)), function(k) {
-    simplify_cov(if (is.null(mixture$vectors)) mixture$values[, k] / scale^2 else {
+  result <- with_covariances(mixture, means, function(k) {
+    if (is.null(mixture$vectors)) mixture$values[, k] / scale^2 else {
       component_cov(mixture, k) / outer(scale, scale)
-    })
+    }
   })
-  names(covs) <- paste("component", seq_along(covs))
-  result <- assemble_gaussmix(mixture$weights, means, covs, mixture$class)
   result["coordinates"] <- list(mixture$coordinates)
   result
 }

@@ -157,8 +157,9 @@ strength_table <- function(paths) {
   q <- paths$confidence
   gain <- q - q[, 1]
   each <- function(x, f) if (is.null(x)) NA_real_ else apply(x, 3, f)
-  mean <- do.call(rbind, lapply(seq_len(ncol(q)), function(i) sample_mean(q[, i])))
-  paired <- do.call(rbind, lapply(seq_len(ncol(q)), function(i) sample_mean(gain[, i])))
+  means <- function(x) do.call(rbind, lapply(seq_len(ncol(x)), function(i) sample_mean(x[, i])))
+  mean <- means(q)
+  paired <- means(gain)
   least <- function(x) if (length(x)) min(x) else NA_real_
   largest <- function(x) if (length(x)) max(abs(x)) else NA_real_
   data.frame(strength = paths$strength, scale = 1 + paths$strength,
@@ -208,23 +209,18 @@ summary.coupled_paths <- function(object, ...) {
 #' @export
 as.data.frame.coupled_paths <- function(x, ...) {
   check_dots(..., also = frame_dots)
-  rows <- lapply(seq_along(x$strength), function(i) {
-    n <- nrow(x$confidence)
-    odds <- if (!is.null(x$log_odds) && dim(x$log_odds)[2]) {
-      rival <- dimnames(x$log_odds)[[2]]
-      each <- function(field, prefix) {
-        values <- matrix(x[[field]][, , i], n)
-        colnames(values) <- paste0(prefix, rival)
-        values
-      }
-      cbind(each("log_odds", "log_odds_"), each("log_odds_gain", "log_odds_gain_"))
-    }
-    rows <- data.frame(path = seq_len(n), strength = rep(x$strength[i], n),
-                       confidence = x$confidence[, i],
-                       gain = x$confidence[, i] - x$confidence[, 1])
-    if (is.null(odds)) rows else cbind(rows, odds)
-  })
-  do.call(rbind, rows)
+  n <- nrow(x$confidence)
+  rows <- data.frame(path = rep(seq_len(n), length(x$strength)),
+                     strength = rep(x$strength, each = n),
+                     confidence = as.vector(x$confidence),
+                     gain = as.vector(x$confidence - x$confidence[, 1]))
+  if (is.null(x$log_odds) || !dim(x$log_odds)[2]) return(rows)
+  each <- function(field) {
+    values <- matrix(aperm(x[[field]], c(1, 3, 2)), nrow(rows))
+    colnames(values) <- paste0(field, "_", dimnames(x$log_odds)[[2]])
+    values
+  }
+  cbind(rows, each("log_odds"), each("log_odds_gain"))
 }
 
 #' @rdname coupled_paths

@@ -227,7 +227,9 @@ explorer_result <- function(own, s, n = 2000, cache = new.env()) {
 
 # The environment in which the calls were evaluated.
 explorer_run <- function(own, s, n) {
-  check_variables(own, s)
+  for (field in c("first", "second", "shown")) {
+    check_count(s[[field]], field, min = 1, max = mixture_dim(own$mixture))
+  }
   env <- new.env(parent = topenv())
   env$m <- own$mixture
   # the code names a diffusion by the expression that it was given by, which may be any
@@ -236,12 +238,6 @@ explorer_run <- function(own, s, n) {
   calls <- explorer_calls(own, s, n)
   for (name in names(calls)) assign(name, eval(calls[[name]], env), env)
   env
-}
-
-check_variables <- function(own, s) {
-  for (field in c("first", "second", "shown")) {
-    check_count(s[[field]], field, min = 1, max = mixture_dim(own$mixture))
-  }
 }
 
 # A row for each number: of the run and of what it is held against, or why there is none.
@@ -278,10 +274,9 @@ zero_numbers <- function(env, s) {
   run <- colMeans(x)[left]
   rows <- data.frame(quantity = paste("mean of", rep(names(mean), 2)),
                      of = rep(c("run", "exact law"), each = length(mean)),
-                     estimate = c(run, mean), se = c(se, 0 * mean))
+                     estimate = c(run, mean), se = c(se, 0 * mean), row.names = NULL)
   rows$words <- mapply(show_estimate, rows$estimate, rows$se,
                        rep(c("Monte Carlo", "exact"), each = length(mean)))
-  rownames(rows) <- NULL
   rows
 }
 
@@ -329,7 +324,7 @@ proved_steps <- function(env, s, strength, cache) {
 }
 
 theorem_row <- function(statement, proved, why) {
-  data.frame(statement = statement, proved = proved, why = why, stringsAsFactors = FALSE)
+  data.frame(statement = statement, proved = proved, why = why)
 }
 
 process_words <- function(stochastic) {
@@ -378,11 +373,6 @@ explorer_aim <- function(result) {
   if (result$settings$kind != "zero") result$env$g$class
 }
 
-class_inks <- function(mixture) {
-  classes <- mixture_classes(mixture)
-  stats::setNames(class_palette(length(classes)), classes)
-}
-
 draw_frame <- function(xlim, ylim, xlab, ylab) {
   graphics::par(mar = c(3.4, 4.2, .6, .6), mgp = c(2.1, .6, 0), las = 1, tcl = -.25, cex = 1)
   graphics::plot.new()
@@ -401,8 +391,6 @@ finite_range <- function(...) {
   range <- range(x)
   if (diff(range) > 0) range else range + c(-1, 1) * max(abs(range), 1) * .1
 }
-
-format_each <- function(x) vapply(signif(x, 2), format, "")
 
 draw_text <- function(text) {
   graphics::par(mar = rep(.5, 4))
@@ -425,7 +413,8 @@ draw_cloud <- function(result) {
       if (is.null(confidence)) "draw" else "confidence p(class | x)")
   graphics::points(at, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
   if (is.null(lines) || !nrow(lines)) return(invisible())
-  inks <- class_inks(result$env$m)
+  classes <- mixture_classes(result$env$m)
+  inks <- stats::setNames(class_palette(length(classes)), classes)
   aim <- explorer_aim(result)
   for (part in split(lines, factor(lines$group, unique(lines$group)))) {
     own <- part$class[1] %in% aim
@@ -459,7 +448,8 @@ draw_law <- function(result) {
   x <- x[is.finite(x)]
   if (!length(x)) return(draw_text("All particles overflowed."))
   bars <- graphics::hist(x, breaks = 50, plot = FALSE)
-  axis <- finite_range(x, density_range(marginal(env$m, s$shown)))
+  parts <- univariate_parts(marginal(env$m, s$shown))
+  axis <- finite_range(x, parts$mean - 3 * parts$sd, parts$mean + 3 * parts$sd)
   at <- seq(axis[1], axis[2], length.out = 400)
   curves <- law_curves(result, at)
   draw_frame(axis, c(0, max(bars$density[is.finite(bars$density)], unlist(curves)) * 1.15), name,
@@ -472,12 +462,6 @@ draw_law <- function(result) {
   }
   draw_key_of("topright", c("run", names(curves)), c("grey70", inks[seq_along(curves)]),
               c(1, seq_along(curves)), c(8, rep(2, length(curves))))
-}
-
-density_range <- function(law) {
-  sd <- univariate_sd(law)
-  used <- law$weights > 0
-  c(law$means[used, 1] - 3 * sd[used], law$means[used, 1] + 3 * sd[used])
 }
 
 # Exact densities at the points `at`; those that do not exist are left out.
@@ -516,7 +500,7 @@ draw_paths <- function(result, paths = 40) {
   draw_frame(c(1, nrow(path)), finite_range(path), "step (labels: time)",
              variable_labels(result$env$m)[s$shown])
   ticks <- unique(round(seq(1, nrow(path), length.out = 6)))
-  graphics::axis(3, ticks, format_each(run$times[ticks]),
+  graphics::axis(3, ticks, vapply(signif(run$times[ticks], 2), format, ""),
                  line = -1.3, tick = FALSE, cex.axis = .8, col.axis = "grey40")
   sure <- end %in% end[which(end > .5)]
   graphics::matlines(seq_len(nrow(path)), path, lty = ifelse(sure, 1, 2),
@@ -586,11 +570,13 @@ explorer_page <- function(own) {
          tags$span(id = "copied", role = "status", class = "small ms-2")))
   bslib::page_fluid(
     theme = bslib::bs_theme(version = 5), lang = "en", title = "mixguide explorer",
-    tags$head(tags$style(shiny::HTML(explorer_style))),
+    tags$head(shiny::includeCSS(explorer_file("explorer.css"))),
     tags$h1(class = "h4 my-2", "What guidance does to a mixture"),
     tags$div(class = "explorer", controls, results),
-    tags$script(shiny::HTML(explorer_script)))
+    shiny::includeScript(explorer_file("explorer.js")))
 }
+
+explorer_file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
 
 # The browser's own slider, since that of shiny 1.7 fails where it is moved by keys.
 range_input <- function(id, label, min, max, value, step) {
@@ -601,61 +587,6 @@ range_input <- function(id, label, min, max, value, step) {
            tags$input(id = id, type = "range", class = "form-range explorer-range", min = min,
                       max = max, step = step, value = value))
 }
-
-explorer_style <- "
-.explorer { display: grid; grid-template-columns: 17rem minmax(0, 1fr); gap: 1rem; }
-.explorer-plots { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
-.explorer .card { margin-bottom: 1rem; min-width: 0; }
-.explorer .form-group { margin-bottom: .6rem; }
-.explorer table { width: 100%; }
-.explorer .recalculating { opacity: 1; }
-.explorer pre { white-space: pre-wrap; overflow-wrap: anywhere; margin-bottom: .5rem; }
-.theorem { border-left: .4rem solid; padding: .3rem .6rem; margin-bottom: .4rem; }
-.theorem.proved { border-color: #009E73; background: #E5F5F0; }
-.theorem.open { border-color: #D55E00; background: #FBEFE6; }
-.explorer :focus-visible { outline: 3px solid #0072B2; outline-offset: 1px; }
-@media (max-width: 900px) {
-  .explorer, .explorer-plots { grid-template-columns: minmax(0, 1fr); }
-}
-"
-
-# The clipboard of browsers needs a safe origin; what is selected can be copied anywhere.
-explorer_script <- "
-(function() {
-  var binding = new Shiny.InputBinding();
-  var show = function(el) { document.getElementById(el.id + '-value').textContent = el.value; };
-  $.extend(binding, {
-    find: function(scope) { return $(scope).find('input.explorer-range'); },
-    getValue: function(el) { return parseFloat(el.value); },
-    receiveMessage: function(el, data) {
-      if ('max' in data) el.max = data.max;
-      el.value = data.value;
-      $(el).trigger('change');
-    },
-    subscribe: function(el, changed) {
-      $(el).on('input.explorer', function() { show(el); changed(true); });
-      $(el).on('change.explorer', function() { show(el); changed(false); });
-    },
-    unsubscribe: function(el) { $(el).off('.explorer'); },
-    getRatePolicy: function() { return { policy: 'debounce', delay: 50 }; }
-  });
-  Shiny.inputBindings.register(binding, 'mixguide.range');
-})();
-function explorerCopy() {
-  var code = document.getElementById('code'), said = document.getElementById('copied');
-  var done = function() { said.textContent = 'Copied.'; };
-  var select = function() {
-    var range = document.createRange();
-    range.selectNodeContents(code);
-    var chosen = window.getSelection();
-    chosen.removeAllRanges();
-    chosen.addRange(range);
-    if (document.execCommand('copy')) done(); else said.textContent = 'Selected: press Ctrl+C.';
-  };
-  if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, select);
-  else select();
-}
-"
 
 explorer_server <- function(own, n) {
   function(input, output, session) {

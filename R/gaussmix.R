@@ -98,6 +98,13 @@ assemble_gaussmix <- function(weights, means, covs, class) {
   new_gaussmix(weights, means, form, matrix(values, d), unname(vectors), class)
 }
 
+# The weights and classes of a mixture with other means, and with cov(k) for its k-th covariance.
+with_covariances <- function(mixture, means, cov) {
+  covs <- lapply(seq_len(ncol(mixture$values)), function(k) simplify_cov(cov(k)))
+  names(covs) <- paste("component", seq_along(covs))
+  assemble_gaussmix(mixture$weights, means, covs, mixture$class)
+}
+
 # ---- Validation
 
 check_weights <- function(weights, arg = "weights") {
@@ -195,7 +202,10 @@ check_covariances <- function(cov, K, d, arg = "cov", names = NULL) {
   if (is.list(cov) && !is.data.frame(cov)) {
     names(cov) <- sprintf("%s[[%d]]", arg, seq_along(cov))
   } else if (length(dim(cov)) == 3) {
-    cov <- lapply(seq_len(dim(cov)[3]), function(k) slice_of(cov, k))
+    # a slice is a matrix even if it is 1 x 1
+    cov <- lapply(seq_len(dim(cov)[3]), function(k) {
+      matrix(cov[, , k], dim(cov)[1], dim(cov)[2], dimnames = dimnames(cov)[1:2])
+    })
     names(cov) <- sprintf("%s[, , %d]", arg, seq_along(cov))
   } else if (d == 1 && K > 1 && is.null(dim(cov)) && length(cov) == K) {
     cov <- stats::setNames(as.list(cov), sprintf("%s[%d]", arg, seq_len(K)))
@@ -211,11 +221,6 @@ check_covariances <- function(cov, K, d, arg = "cov", names = NULL) {
     abort_input(arg, paste("given for", count_of(K, "component")), paste(length(cov), "of them"))
   }
   Map(check_covariance, cov, d, names(cov), list(names))
-}
-
-# A slice of an array is a matrix even if it is 1 x 1.
-slice_of <- function(x, k) {
-  matrix(x[, , k], dim(x)[1], dim(x)[2], dimnames = dimnames(x)[1:2])
 }
 
 # `names`: those of the variables, if they have any.
@@ -306,6 +311,14 @@ component_cov <- function(mixture, k) {
 component_root <- function(mixture, k) {
   values <- mixture$values[, min(k, ncol(mixture$values))]
   component_axes(mixture, k) * rep(sqrt(values), each = length(values))
+}
+
+# The standard deviation of each variable in each component, d x K.
+component_sd <- function(mixture) {
+  d <- mixture_dim(mixture)
+  sd <- vapply(seq_len(ncol(mixture$values)), function(k) sqrt(diag(component_cov(mixture, k))),
+               double(d))
+  matrix(sd, d, mixture_size(mixture))
 }
 
 # The eigenvectors of a component's covariance, a column each.
@@ -446,12 +459,9 @@ marginal <- function(mixture, variables) {
     return(law_of_observed(mixture, observed))
   }
   keep <- max.col(observed$H, "first")
-  covs <- lapply(seq_len(ncol(mixture$values)), function(k) {
-    simplify_cov(component_cov(mixture, k)[keep, keep, drop = FALSE])
+  law <- with_covariances(mixture, mixture$means[, keep, drop = FALSE], function(k) {
+    component_cov(mixture, k)[keep, keep, drop = FALSE]
   })
-  names(covs) <- paste("component", seq_along(covs))
-  law <- assemble_gaussmix(mixture$weights, mixture$means[, keep, drop = FALSE], covs,
-                           mixture$class)
   law["coordinates"] <- list(kept_coordinates(mixture, keep))
   law
 }
@@ -481,15 +491,9 @@ print.gaussmix <- function(x, digits = 3, max = 10, ...) {
 #' @export
 as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
-  K <- mixture_size(x)
-  variables <- variable_labels(x)
-  sd <- vapply(seq_len(ncol(x$values)), function(k) sqrt(diag(component_cov(x, k))),
-               numeric(length(variables)))
-  sd <- matrix(sd, K, length(variables), byrow = TRUE)
-  colnames(sd) <- paste0("sd.", variables)
-  means <- x$means
-  colnames(means) <- paste0("mean.", variables)
-  data.frame(component = seq_len(K), class = x$class, weight = x$weights, means, sd,
+  numbers <- cbind(x$means, t(component_sd(x)))
+  colnames(numbers) <- outer(variable_labels(x), c("mean.", "sd."), function(x, of) paste0(of, x))
+  data.frame(component = seq_len(mixture_size(x)), class = x$class, weight = x$weights, numbers,
              row.names = row.names, check.names = FALSE)
 }
 
@@ -524,12 +528,9 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
 print_components <- function(mixture, max, digits) {
   K <- mixture_size(mixture)
   d <- mixture_dim(mixture)
-  rows <- seq_len(min(K, max))
-  means <- mixture$means
-  colnames(means) <- variable_labels(mixture)
-  table <- data.frame(component = rows, class = mixture$class[rows],
-                      weight = mixture$weights[rows],
-                      means[rows, seq_len(min(d, 6)), drop = FALSE], check.names = FALSE)
+  table <- data.frame(component = seq_len(K), class = mixture$class, weight = mixture$weights,
+                      as_columns(mixture$means, mixture)[seq_len(min(d, 6))], check.names = FALSE)
+  table <- utils::head(table, max)
   if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
   cat("Weights and means:\n")
   print(table, digits = digits, row.names = FALSE)

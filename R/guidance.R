@@ -35,8 +35,8 @@
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
 #' @param e1,e2 Guidances to be added, of power 0.
-#' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a function,
-#'   `label`, what to print of it, and `others`, the guidances added to this one.
+#' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
+#'   function, `label`, what to print of it, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
 #'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.
@@ -144,8 +144,7 @@ format_kind <- function(guidance) {
 
 #' @export
 print.mixguide_guidance <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<guidance> ", format(x), "\n", sep = "")
+  NextMethod()
   if (length(x$others)) {
     cat("  score: s + sum of (guidance scale) grad log p(class | x); confidence: that of ",
         paste(x$class, collapse = " or "), "\n", sep = "")
@@ -163,10 +162,8 @@ all_classes_note <- function(mixture, class) {
 
 check_guidance <- function(x, arg = "guidance", optional = TRUE) {
   if (optional && is.null(x)) return(x)
-  if (!inherits(x, "mixguide_guidance")) {
-    abort_input(arg, paste0(if (optional) "NULL or ", "a guidance (see guidance())"),
-                paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_guidance", arg,
+              paste0(if (optional) "NULL or ", "a guidance (see guidance())"))
   check_made(x, arg, "guidance()", class = function(class) is.character(class) && length(class),
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),

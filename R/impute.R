@@ -124,7 +124,7 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   cells <- lapply(parts, function(part) {
     data.frame(row = rep(part$rows, length(part$variables)),
                variable = rep(names[part$variables], each = length(part$rows)),
-               mean = as.vector(part$mean), sd = as.vector(part$sd), stringsAsFactors = FALSE)
+               mean = as.vector(part$mean), sd = as.vector(part$sd))
   })
   cells <- do.call(rbind, c(list(data.frame(row = integer(), variable = character(),
                                             mean = double(), sd = double())), unname(cells)))
@@ -358,7 +358,7 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
       observed <- x$data[[variable]]
       data.frame(variable = variable, missing = nrow(cells),
                  observed_mean = mean(observed, na.rm = TRUE), imputed_mean = mean(cells$mean),
-                 cell_sd = sqrt(mean(cells$sd^2)), stringsAsFactors = FALSE)
+                 cell_sd = sqrt(mean(cells$sd^2)))
     }))
     print(table, digits = digits, row.names = FALSE)
   }

@@ -81,12 +81,11 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   }
   check_dots(...)
   if (!is.null(methods)) abort_input("methods", "NULL for given samples", describe(methods))
-  runs <- if (is.list(samples) && is.null(class_of_run(samples)) && !is.data.frame(samples)) {
-    samples
-  } else list(sample = samples)
+  several <- is.list(samples) && !is_run(samples) && !is.data.frame(samples)
+  runs <- if (several) samples else list(sample = samples)
   if (!length(runs)) abort_input("samples", "at least one sample", "an empty list")
   names(runs) <- sample_names(runs)
-  faults <- unlist(lapply(unname(runs), function(run) if (!is.null(class_of_run(run))) run$faults))
+  faults <- unlist(lapply(Filter(is_run, unname(runs)), `[[`, "faults"))
   of_run <- Filter(function(run) inherits(run, "conditional_sample"), runs)
   if (is.null(target)) {
     if (!length(of_run)) abort_input("target", "given: the exact law", "NULL")
@@ -100,13 +99,12 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   cells <- check_count(cells, "cells", min = 4)
   points <- lapply(seq_along(runs), function(i) {
     run <- runs[[i]]
-    x <- check_points(if (is.null(class_of_run(run))) run else run$x, target,
-                      paste0("samples[[", i, "]]"))
+    x <- check_points(if (is_run(run)) run$x else run, target, paste0("samples[[", i, "]]"))
     if (nrow(x) < 40) abort_input("samples", "of 40 draws at least", nrow(x))
-    unname(x)
+    # in the coordinates of the process no variable counts for more than another
+    to_process(unname(x), target)
   })
-  # all in the coordinates of the process, where no variable counts for more than another
-  points <- lapply(stats::setNames(points, names(runs)), to_process, target)
+  names(points) <- names(runs)
   given <- list(target = target, observation = observation)
   observation <- in_process(observation, target)
   target <- in_process(target)
@@ -122,7 +120,6 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     sqrt(mean(vapply(2 + seq_len(5), function(i) distance_alone(draw(n, i))$estimate, 0)^2))
   }, 0)
   exact <- moments(target)
-  H <- if (!is.null(observation)) unname(observation$H)
   rows <- lapply(names(points), function(name) {
     x <- points[[name]]
     n <- nrow(x)
@@ -136,29 +133,24 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
                       floor = floor[match(n, sizes)], mean_error = mean_error,
                       mean_error_se = sqrt(mean(total) / n), spread = spread,
                       spread_se = stats::sd(total) / sqrt(n) / mean(total) * spread / 2,
-                      coverage = covered$estimate, coverage_se = covered$se,
-                      stringsAsFactors = FALSE)
-    if (!is.null(H)) {
-      residual <- sample_mean(rowSums((tcrossprod(x, H) - rep(observation$y, each = n))^2))
-      row$residual <- residual$estimate
-      row$residual_se <- residual$se
+                      coverage = covered$estimate, coverage_se = covered$se)
+    if (!is.null(observation)) {
+      row[c("residual", "residual_se")] <-
+        sample_mean(residual(x, observation))[c("estimate", "se")]
     }
     u <- rosenblatt(target, x)
     if (!is.null(u)) row <- cbind(row, cell_distances(u, cells))
     row
   })
   table <- do.call(rbind, rows)
-  if (!is.null(H)) {
-    table$residual_exact <- sum((observation$y - drop(H %*% exact$mean))^2) +
-      sum((H %*% unname(exact$cov)) * H)
-  }
+  if (!is.null(observation)) table$residual_exact <- expected_residual(exact, observation)
   table$method <- "Monte Carlo"
   setup <- c(given, list(level = level, directions = directions,
                          faults = faults[!duplicated(faults)]))
   shown <- c("sampler", "n", SW2 = "sw2", "floor", "mean error" = "mean_error", "spread",
              "E|y-Hx|^2" = "residual", "coverage", KL = "kl_reverse")
   right <- c(paste0("Right would be: SW2 the floor, spread 1, coverage ", format(level), ","),
-             if (!is.null(H)) {
+             if (!is.null(observation)) {
                paste0("E|y-Hx|^2 ", format(table$residual_exact[1], digits = 3), ",")
              }, "else 0. Standard errors are over the draws (of SW2 over the directions too).")
   new_table(table, "sampler_judgement",
@@ -177,22 +169,13 @@ sample_names <- function(runs) {
   make.unique(c("exact draws", names), " ")[-1]
 }
 
-class_of_run <- function(x) {
-  if (inherits(x, c("conditional_sample", "guided_sample"))) class(x)[1]
-}
+is_run <- function(x) inherits(x, c("conditional_sample", "guided_sample"))
 
 # The exact probability of the intervals between the sample's quantiles, averaged over variables.
 interval_coverage <- function(x, target, level, groups = 20) {
   d <- ncol(x)
-  K <- mixture_size(target)
   tails <- c(1 - level, 1 + level) / 2
-  V <- target$vectors
-  sd <- vapply(seq_len(K), function(k) {
-    values <- target$values[, min(k, ncol(target$values))]
-    if (is.null(V)) return(sqrt(values))
-    sqrt(drop((if (length(dim(V)) == 3) V[, , k] else V)^2 %*% values))
-  }, double(d))
-  sd <- matrix(sd, d)
+  sd <- component_sd(target)
   covered <- function(x) {
     q <- apply(x, 2, stats::quantile, tails, names = FALSE)
     mean(vapply(seq_len(d), function(j) {
@@ -215,6 +198,7 @@ rosenblatt <- function(mixture, x) {
   if (d > 2 || is_singular(mixture)) return(NULL)
   if (d == 1) return(matrix(pgaussmix(x[, 1], mixture)))
   u <- v <- total <- 0
+  log_top <- -.Machine$double.xmax
   for (k in which(mixture$weights > 0)) {
     S <- unname(component_cov(mixture, k))
     from <- x - rep(mixture$means[k, ], each = nrow(x))
@@ -223,8 +207,8 @@ rosenblatt <- function(mixture, x) {
     r <- log(mixture$weights[k]) + stats::dnorm(from[, 1], 0, sd, log = TRUE)
     z <- (from[, 2] - S[1, 2] / S[1, 1] * from[, 1]) / sqrt(S[2, 2] - S[1, 2]^2 / S[1, 1])
     # log weights relative to the largest so far
-    top <- if (identical(total, 0)) r else pmax(log_top, r)
-    scale <- if (identical(total, 0)) 0 else exp(log_top - top)
+    top <- pmax(log_top, r)
+    scale <- exp(log_top - top)
     total <- total * scale + exp(r - top)
     v <- v * scale + exp(r - top) * stats::pnorm(z)
     log_top <- top
@@ -293,8 +277,7 @@ autoplot.sampler_judgement <- function(object, ...) {
   panels <- c(sw2 = "SW2 (lines: floor)", spread = "spread", residual = "E|y - Hx|^2",
               coverage = "coverage", kl_reverse = "KL on cells")
   panels <- panels[names(panels) %in% names(object)]
-  if (all(c("kl_reverse",
-            "residual") %in% names(panels))) panels <- panels[names(panels) != "spread"]
+  if (length(panels) == 5) panels <- panels[names(panels) != "spread"]
   long <- do.call(rbind, lapply(names(panels), function(name) {
     data.frame(sampler = object$sampler, value = object[[name]],
                se = object[[paste0(name, "_se")]], panel = factor(panels[[name]], panels))

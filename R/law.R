@@ -158,9 +158,7 @@ no_density_between <- function(...) {
 }
 
 check_law <- function(x, arg = "law") {
-  if (!inherits(x, "mixguide_law")) {
-    abort_input(arg, "a law (see guided_law())", paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_law", arg, "a law (see guided_law())")
   check_made(x, arg, "guided_law()", x = function(x) is.double(x) && is.matrix(x),
              weights = is.double, log_density = is.double)
 }

@@ -32,13 +32,14 @@
 #' @export
 mice.impute.gaussmix <- function(y, ry, x, wy = NULL, ...) {
   if (!is.numeric(y)) abort_input("y", "numbers", describe(y))
-  if (!is.logical(ry) || length(ry) != length(y) || anyNA(ry)) {
-    abort_input("ry", paste(length(y), "logical values"), describe(ry))
+  check_which <- function(which, arg) {
+    if (!is.logical(which) || length(which) != length(y) || anyNA(which)) {
+      abort_input(arg, paste(length(y), "logical values"), describe(which))
+    }
   }
+  check_which(ry, "ry")
   if (is.null(wy)) wy <- !ry
-  if (!is.logical(wy) || length(wy) != length(y) || anyNA(wy)) {
-    abort_input("wy", paste(length(y), "logical values"), describe(wy))
-  }
+  check_which(wy, "wy")
   x <- check_table(as.matrix(x), "x")
   if (nrow(x) != length(y)) abort_input("x", paste("of", count_of(length(y), "row")), describe(x))
   if (!any(wy)) return(double())

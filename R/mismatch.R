@@ -73,11 +73,11 @@
 #' @param n Number of draws where quadrature is not possible.
 #' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
 #'   see [guided_sample()].
-#' @return A data frame of class `mixguide_mismatch` with a row per step and columns `t`, `t_next`, `beta`;
-#'   `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of the
-#'   step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`, the
-#'   part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or
-#'   `"Monte Carlo"`. Without `y` only the bias is known.
+#' @return A data frame of class `mixguide_mismatch` with a row per step and columns `t`, `t_next`,
+#'   `beta`; `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of
+#'   the step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`,
+#'   the part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or `"Monte
+#'   Carlo"`. Without `y` only the bias is known.
 #'
 #'   `summary()`: a table of estimates ([mixguide_table]); the column `quantity` is
 #'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an

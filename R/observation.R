@@ -38,8 +38,8 @@
 #'   diagonal) or a p x p matrix, of any rank; 0 for observations without error.
 #' @param variables In place of `H`, the variables that were observed: their names or numbers.
 #'   `NULL`: those by which `y` is named.
-#' @return An object of class `mixguide_observation`, with `format` and `print`: a list with `y`, `H` (a
-#'   matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise`.
+#' @return An object of class `mixguide_observation`, with `format` and `print`: a list with `y`,
+#'   `H` (a matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise`.
 #' @section Errors: of class `mixguide_error`, for arguments of the wrong kind. What only a mixture
 #'   can tell is an error where the observation is used: variables that it does not have, and a `y`
 #'   that is impossible, such as one outside the range of `H` without noise
@@ -142,8 +142,7 @@ format.mixguide_observation <- function(x, ...) {
 
 #' @export
 print.mixguide_observation <- function(x, ...) {
-  check_dots(..., also = print.default)
-  cat("<observation> ", format(x), "\n", sep = "")
+  NextMethod()
   if (is.null(x$variables)) {
     scale <- singular_values(row_space(unname(x$H), NULL))$scale
     cat("  rank ", length(scale), ", singular values ", toString(format(scale, digits = 3), 40),

@@ -55,9 +55,9 @@
 #' @param want `"score"`, `"denoised"` or `"noise"`.
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
-#' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an object
-#'   of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to` and the other
-#'   arguments.
+#' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an
+#'   object of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to`
+#'   and the other arguments.
 #' @seealso [guided_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
 #' @family samplers
@@ -151,9 +151,7 @@ score_form <- function(ops, schedule) {
 }
 
 check_sampler <- function(x, arg = "sampler") {
-  if (!inherits(x, "mixguide_sampler")) {
-    abort_input(arg, "a sampler such as sampler_ddim()", paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_sampler", arg, "a sampler such as sampler_ddim()")
   check_made(x, arg, "sampler()", name = is_text, label = is_text, step = is.function,
              steps = maybe(function(n) is_number(n) && n >= 1 && n == round(n)),
              grid = is.atomic, end = function(end) is_number(end) && end >= 0,

@@ -37,8 +37,8 @@
 #' @param steps Number of Langevin steps of one correction.
 #' @param friction The friction `gamma`, positive.
 #' @param name What to print.
-#' @return `sampler_corrected()`: a [sampler()]. The others: an object of class `mixguide_corrector`, a list
-#'   with `name` and `step`.
+#' @return `sampler_corrected()`: a [sampler()]. The others: an object of class
+#'   `mixguide_corrector`, a list with `name` and `step`.
 #' @source Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021),
 #'   \doi{10.48550/arXiv.2011.13456}, algorithm 1, with another rule for `h`. The underdamped step
 #'   with its noise is the exponential integrator of Cheng, Chatterji, Bartlett and Jordan (2018),

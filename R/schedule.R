@@ -63,10 +63,10 @@
 #' @param c Controls how much noise there is at the end: roughly `a^2(T) = T^(-c)`.
 #' @param delta Variance of the noise of the first step.
 #'
-#' @return An object of class `mixguide_schedule`: a list with the vectorised functions of time `a`, `b2`
-#'   (that is `b^2`), `drift` (`f`) and `diffusion2` (`G^2`); `horizon`, the default time at which
-#'   samplers start; `max`, the largest time there is; `vp`, whether `b^2 = 1 - a^2`; `steps`, the
-#'   number of discrete steps or `NULL`; and `name`, `label`, `params`, `gain` (internal).
+#' @return An object of class `mixguide_schedule`: a list with the vectorised functions of time `a`,
+#'   `b2` (that is `b^2`), `drift` (`f`) and `diffusion2` (`G^2`); `horizon`, the default time at
+#'   which samplers start; `max`, the largest time there is; `vp`, whether `b^2 = 1 - a^2`; `steps`,
+#'   the number of discrete steps or `NULL`; and `name`, `label`, `params`, `gain` (internal).
 #'
 #' @references
 #' Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021), \doi{10.48550/arXiv.2011.13456}:
@@ -386,9 +386,7 @@ diffuse <- function(mixture, t, schedule = schedule_ou()) {
 }
 
 check_schedule <- function(x, arg = "schedule") {
-  if (!inherits(x, "mixguide_schedule")) {
-    abort_input(arg, "a schedule such as schedule_ou()", paste("a", class_word(x)))
-  }
+  check_class(x, "mixguide_schedule", arg, "a schedule such as schedule_ou()")
   if (!identical(unclass(x)[schedule_functions], attr(x, "made_of"))) {
     abort_input(arg, paste("as it was made: schedule() makes one of functions of your own, derives",
                            "what follows from them and checks the rest"),

@@ -82,9 +82,7 @@ format.score_error <- function(x, ...) {
 
 check_score_error <- function(x) {
   if (is.null(x)) return(x)
-  if (!inherits(x, "score_error")) {
-    abort_input("score_error", "NULL or a score_error()", paste("a", class_word(x)))
-  }
+  check_class(x, "score_error", "score_error", "NULL or a score_error()")
   check_made(x, "score_error", "score_error()", bias = maybe(is.function), words = is.character,
              scale = maybe(is.function), noise = maybe(is.function), model = maybe(is_mixture))
 }

@@ -82,7 +82,7 @@ distance_to <- function(y, directions, p, key, wy = NULL, draws = TRUE) {
     if (parts > 1) se <- sqrt(se^2 + draws_se(of_x, of_y, wx, wy, parts, p)^2)
     covers <- c(if (parts > 1) "draws", if (ncol(u) > 1) "directions")
     cbind(estimate_row(estimate, se, if (length(covers)) "Monte Carlo" else "exact"),
-          covers = if (length(covers)) toString(covers) else "nothing", stringsAsFactors = FALSE)
+          covers = if (length(covers)) toString(covers) else "nothing")
   }
 }
 

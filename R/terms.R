@@ -65,7 +65,8 @@ term_columns <- function(terms, data, arg) {
 lean_terms <- function(terms, data, formula) {
   from <- environment(formula)
   home <- new.env(parent = topenv(from))
-  n <- NROW(formula_value(terms, data, from))
+  # of the first variable, evaluated
+  n <- NROW(eval(attr(terms, "variables")[[2]], data, from))
   needed <- character()
   for (name in unique(all.names(attr(terms, "predvars")))) {
     value <- if (!name %in% names(data)) written_value(name, from)
@@ -79,9 +80,6 @@ lean_terms <- function(terms, data, formula) {
   }
   structure(terms, .Environment = home, needed = intersect(all.vars(terms), needed))
 }
-
-# The first variable, evaluated.
-formula_value <- function(terms, data, from) eval(attr(terms, "variables")[[2]], data, from)
 
 # What a name means to whom wrote it, short of packages.
 written_value <- function(name, env) {

@@ -48,13 +48,10 @@ tidy.gaussmix <- function(x, ...) {
 #' @export
 glance.gaussmix <- function(x, ...) {
   check_dots(...)
-  fitted <- !is.null(x$fit)
-  likelihood <- if (fitted) logLik(x)
+  of_fit <- function(value) if (is.null(x$fit)) NA_real_ else as.double(value)
   data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
-             variables = mixture_dim(x), logLik = if (fitted) as.numeric(likelihood) else NA_real_,
-             AIC = if (fitted) stats::AIC(likelihood) else NA_real_,
-             BIC = if (fitted) stats::BIC(likelihood) else NA_real_,
-             df = if (fitted) x$fit$df else NA_real_, nobs = if (fitted) x$fit$nobs else NA_real_)
+             variables = mixture_dim(x), logLik = of_fit(logLik(x)), AIC = of_fit(stats::AIC(x)),
+             BIC = of_fit(stats::BIC(x)), df = of_fit(x$fit$df), nobs = of_fit(x$fit$nobs))
 }
 
 #' @rdname tidy.gaussmix
@@ -85,7 +82,8 @@ glance.guided_sample <- function(x, ...) {
   guided <- !is.null(x$guidance)
   data.frame(n = nrow(x$x), variables = ncol(x$x),
              class = if (guided) paste(x$guidance$class, collapse = " or ") else NA_character_,
-             strength = if (guided) x$guidance$label else NA_character_, made_with(x),
+             strength = if (guided) x$guidance$label else NA_character_,
+             sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon,
              confidence = confidence$estimate, confidence_se = confidence$se,
              entropy = entropy$estimate, entropy_se = entropy$se,
              folded = if (is.null(x$folded)) NA_real_ else mean(x$folded))
@@ -103,8 +101,4 @@ classified <- function(probability) {
   best <- max.col(probability, "first")
   data.frame(.class = factor(classes[best], classes),
              .uncertainty = 1 - probability[cbind(seq_along(best), best)])
-}
-
-made_with <- function(x) {
-  data.frame(sampler = format(x$sampler), schedule = format(x$schedule), horizon = x$horizon)
 }

@@ -238,18 +238,20 @@ informed_start <- function(one, frame) {
 #' @rdname zero_shot
 #' @export
 zero_shot_dps <- function(zeta = 1) {
-  zeta <- check_number(zeta, "zeta", min = 0)
-  new_zero_shot("dps", "DPS", list(zeta = zeta), range = "operator",
-                step = function(ops, one, frame) dps_step(ops, one, frame, zeta))
+  pulling_method("dps", "DPS", zeta)
 }
 
 #' @rdname zero_shot
 #' @export
 zero_shot_mcg <- function(zeta = 1) {
+  pulling_method("mcg", "MCG", zeta, after = replace_range)
+}
+
+pulling_method <- function(name, label, zeta, after = function(one, frame) NULL) {
   zeta <- check_number(zeta, "zeta", min = 0)
-  new_zero_shot("mcg", "MCG", list(zeta = zeta), range = "operator",
+  new_zero_shot(name, label, list(zeta = zeta), range = "operator",
                 step = function(ops, one, frame) {
-                  c(dps_step(ops, one, frame, zeta), replace_range(one, frame))
+                  c(dps_step(ops, one, frame, zeta), after(one, frame))
                 })
 }
 
@@ -302,9 +304,7 @@ print.zero_shot_method <- function(x, ...) {
 }
 
 check_zero_shot <- function(x, arg = "method") {
-  if (!inherits(x, "zero_shot_method")) {
-    abort_input(arg, "a method such as zero_shot_bo()", paste("a", class_word(x)))
-  }
+  check_class(x, "zero_shot_method", arg, "a method such as zero_shot_bo()")
   check_made(x, arg, "its function", name = is_text, label = is_text, params = is.list,
              score = maybe(is.function), step = maybe(is.function), twist = maybe(is_text),
              range = is_text, ddpm = is_flag)
@@ -323,6 +323,17 @@ zero_shot_frame <- function(mixture, observation, method) {
       turn_range(V, drop(crossprod(V, law$mean)), crossprod(V, unname(law$cov) %*% V))
   }
   complete_basis(range)
+}
+
+# What a method without particles runs: the steps on a mixture, and the function that turns its
+# points (rows) back.
+zero_shot_task <- function(mixture, observation, method, sampler, times, schedule) {
+  exact <- method$name == "exact"
+  frame <- if (!exact) zero_shot_frame(mixture, observation, method)
+  list(mixture = if (exact) exact_posterior(mixture, observation) else {
+    turned_mixture(mixture, frame)
+  }, steps = zero_shot_program(method, frame, sampler, times, schedule),
+  back = function(x) if (exact) x else tcrossprod(x, frame$complete))
 }
 
 # The mixture given the observation, in all variables.

@@ -139,14 +139,15 @@ test_that("resampling draws in proportion to the weights, in each set for itself
 test_that("multinomial draws are independent and in proportion to the weights", {
   withr::local_seed(9)
   w <- cbind(c(.1, .2, .7), c(0, 1, 0), c(1, 0, 1))
-  draws <- replicate(4000, multinomial(w, matrix(runif(9), 3)))
+  n <- 4e4
+  draws <- replicate(n, multinomial(w, matrix(runif(9), 3)))
   for (j in 1:3) {
     own <- draws[1:3 + 3 * (j - 1), ] - 3 * (j - 1)
-    share <- tabulate(own, 3) / length(own)
-    expect_lt(max(abs(share - w[, j] / sum(w[, j]))), .02)
+    p <- w[, j] / sum(w[, j])
+    expect_true(all(abs(tabulate(own, 3) / (3 * n) - p) <= 4.5 * sqrt(p * (1 - p) / (3 * n))))
     # the first tells nothing of the second
     both <- mean(own[1, ] == 3 & own[2, ] == 3)
-    expect_lt(abs(both - (w[3, j] / sum(w[, j]))^2), .03)
+    expect_lte(abs(both - p[3]^2), 4.5 * sqrt(p[3]^2 * (1 - p[3]^2) / n))
   }
   expect_identical(multinomial(w, matrix(1, 3, 3)), c(3, 3, 3, 5, 5, 5, 9, 9, 9))
 })

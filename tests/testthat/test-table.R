@@ -18,7 +18,7 @@ test_that("a whole table prints with its head, a part as a data frame with all c
   for (x in suppressWarnings(tables())) {
     class <- class(x)[1]
     expect_s3_class(x, c(class, "mixguide_table", "data.frame"), exact = TRUE)
-    expect_output(print(x), paste0("<", sub("mixguide_", "", class), ">"), fixed = TRUE)
+    expect_output(print(x), paste0("<", class_word(x), ">"), fixed = TRUE)
     expect_identical(class(as.data.frame(x)), "data.frame")
     expect_named(attributes(as.data.frame(x)), c("names", "row.names", "class"))
     parts <- list(x[1, ], x[1:2], x[rev(seq_len(nrow(x))), ], utils::head(x, 1), subset(x, TRUE),
