@@ -78,11 +78,13 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))
   })
   rows <- do.call(rbind, rows)
+  finest <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
+  rownames(finest) <- NULL
   new_table(rows, "convergence_order",
             c(format(d$mixture),
               paste0(schedule_words(d), ", from t = ", format(d$horizon), ", start ",
                      start_words(d$start), "; ", se_words(rows))),
-            setup_of(d), labels = DIVERGENCES)
+            setup_of(d), labels = DIVERGENCES, summary = finest)
 }
 
 # The errors of one sampler in one quantity, by rising numbers of steps.
@@ -131,15 +133,6 @@ sampler_makers <- function(x, steps) {
     if (length(labels) == 1) labels else made[[1]]$label
   }, "")
   stats::setNames(makers, make.unique(names, " "))
-}
-
-#' @export
-summary.convergence_order <- function(object, ...) {
-  check_dots(...)
-  rows <- plain_table(object)
-  rows <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
-  rownames(rows) <- NULL
-  rows
 }
 
 # A row per sampler, and a column per number of steps.

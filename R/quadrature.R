@@ -86,9 +86,10 @@ quadrature_points <- function(weights, d, quadratic, nodes) {
   m <- length(rule$weight)
   K <- length(weights)
   weight <- rule$weight * rep(weights, each = m)
+  method <- if (quadratic) "exact" else "quadrature"
   list(component = rep(seq_len(K), each = m), z = rule$x[rep(seq_len(m), K), , drop = FALSE],
-       weight = weight, method = if (quadratic) "exact" else "quadrature",
-       mean = function(f) list(estimate = sum(weight * f), se = 0))
+       weight = weight, method = method,
+       mean = function(f) estimate_row(sum(weight * f), 0, method))
 }
 
 # The equispaced grid of a box in the plane that holds all components to 8.5 standard deviations
