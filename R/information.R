@@ -166,17 +166,10 @@ node_information <- function(mixture) {
     })
     return(information_row(Reduce(`+`, sums)))
   }
-  step <- .7
-  sums <- rep(Inf, 3)
-  repeat {
-    nodes <- box_nodes(mixture, step)
-    if (is.null(nodes)) return(NULL)
-    before <- sums
-    sums <- information_sums(mixture, nodes$x, nodes$weight)
-    # the error at step/sqrt(2) is that at this step to the power of sqrt(2)
-    if (all(abs(sums - before) <= 2e-8 * pmax(abs(sums), 1))) return(information_row(sums))
-    step <- step / sqrt(2)
-  }
+  sums <- settled_sums(mixture, function(nodes) {
+    information_sums(mixture, nodes$x, nodes$weight)
+  }, 2e-8)
+  if (!is.null(sums)) information_row(sums)
 }
 
 # -E log p, E|s|^2 and E||H||_F^2 over nodes; weights are those of an integral, or NULL for means

@@ -84,7 +84,6 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @param class One or more classes; `NULL`: that which the law was made towards.
 #' @param log Whether to return the logarithm.
 #' @param target What the law is held against: a [gaussmix()] in the same variables, or another law.
-#' @param row.names,optional Not used.
 #' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
@@ -98,8 +97,8 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' * `moments()`: as for a mixture, in all d variables.
 #' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
 #'   entropy, mean and standard deviation of each variable.
-#' * `as.data.frame()`: a row per node with its coordinates, `.weight`, `.log_density`,
-#'   `.confidence`.
+#' * `as.data.frame()`: a row per node with its coordinates, `.confidence`, `.log_density`,
+#'   `.weight`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a density that
 #'   is not known between the nodes.
 #' @source Derived for this package.
@@ -425,15 +424,6 @@ print.law <- function(x, ...) {
 
 # A mean of 1e-14 is rounding.
 mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
-
-#' @rdname law
-#' @export
-as.data.frame.law <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  columns <- list(as.data.frame(x$x), .weight = x$weights, .log_density = x$log_density)
-  if (!is.null(x$log_confidence)) columns$.confidence <- exp(x$log_confidence)
-  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
-}
 
 # ---- Pictures
 

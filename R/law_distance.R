@@ -261,14 +261,6 @@ line_cuts <- function(mixture, from) {
   sort(unique(c(thin(own, 2e4), thin(sort(x), 500))))
 }
 
-# Between the cuts, Gauss and Legendre's rule.
-panel_rule <- function(cuts, order = 8) {
-  rule <- gauss_legendre(order)
-  half <- diff(cuts) / 2
-  list(x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = order)),
-       weight = as.vector(outer(rule$weight, half)))
-}
-
 # ---- Distribution functions
 
 # The integral of |F - G|, by Gauss and Legendre's rule between the nodes of both and where the
@@ -290,7 +282,7 @@ wasserstein <- function(from, to) {
 # Where functions that rise through 0 between low and high (one each) are 0.
 bisection <- function(f, low, high) {
   if (!length(low)) return(double())
-  for (i in 1:60) {
+  for (i in 1:80) {
     middle <- (low + high) / 2
     below <- f(middle) < 0
     low[below] <- middle[below]

@@ -112,8 +112,7 @@ flow_back <- function(run) {
                   power, run$score_error, d, run$schedule)
   program <- compile_program(steps, times, d)
   levels <- program_levels(program, run$schedule, run$score_error$scale)
-  aim <- plan_aim(list(process = run$mixture, program = program, levels = levels, method = "none",
-                       wrong = run$score_error), run$guidance)
+  aim <- program_aim(run, program, levels)
   pool <- core_pool(score_pool(run))
   function(x) core_run(pool, aim$models, aim$levels, program, nrow(x), start = unname(x))$output
 }

@@ -90,16 +90,9 @@ logsnr_grid <- function(left, horizon, end, schedule, rho = Inf) {
 
 log_snr <- function(t, schedule) log(schedule$a(t)) - log(schedule$b2(t)) / 2
 
-# The times between `low` and `high` with these log(a/b), which fall with t in every schedule:
-# bisection.
+# The times between `low` and `high` with these log(a/b), which fall with t in every schedule.
 logsnr_time <- function(target, low, high, schedule) {
-  for (i in 1:80) {
-    middle <- (low + high) / 2
-    early <- log_snr(middle, schedule) > target
-    low[early] <- middle[early]
-    high[!early] <- middle[!early]
-  }
-  middle
+  bisection(function(t) target - log_snr(t, schedule), low, high)
 }
 
 exponential_grid <- function(steps, horizon, end, floor) {
