@@ -262,6 +262,7 @@ check_made <- function(object, arg, by, ...) {
 is_text <- function(x) is.character(x) && length(x) == 1 && !is.na(x)
 is_flag <- function(x) is.logical(x) && length(x) == 1 && !is.na(x)
 is_number <- function(x) is.numeric(x) && length(x) == 1 && is.finite(x)
+are_numbers <- function(x) is.numeric(x) && length(x) > 0 && all(is.finite(x))
 is_mixture <- function(x) inherits(x, "gaussmix") && is_whole_mixture(x)
 maybe <- function(is) function(x) is.null(x) || is(x)
 

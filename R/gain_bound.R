@@ -277,8 +277,7 @@ autoplot.gain_bound <- function(object, ...) {
   }
   ggplot(long, aes(.data$log_odds, .data$value, colour = .data$kind)) + layer +
     facet_wrap(vars(.data$strength), scales = "free_y") +
-    scale_colour_manual(values = class_palette(3), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22", "12"), name = NULL) +
+    line_scales(class_palette(3), c("solid", "22", "12")) +
     scale_shape_manual(values = c(19, 17), name = NULL) +
     labs(x = "unguided log-odds of the class", y = "gain in log-odds") + look() +
     theme(legend.position = "bottom") +

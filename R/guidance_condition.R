@@ -343,8 +343,7 @@ autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
     geom_hline(aes(yintercept = .data$precision), pairs, linetype = "12", colour = ink) +
     geom_line(aes(colour = .data$process, linetype = .data$process), linewidth = .8) +
     facet_wrap(vars(.data$pair)) +
-    scale_colour_manual(values = class_palette(2), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22"), name = NULL) +
+    line_scales(class_palette(2), c("solid", "22")) +
     ggplot2::scale_x_log10() + ggplot2::coord_cartesian(ylim = c(-1, 1)) +
     labs(x = "noise level b/a", y = "cosine") + look() +
     words(paste("Cosines at class", aim_words(object$class)),

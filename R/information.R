@@ -244,8 +244,7 @@ plot_moments <- function(object, setup) {
   }))
   ggplot(rows, aes(.data$t, .data$value, colour = .data$kind, linetype = .data$kind)) +
     (if (nrow(object) > 1) geom_line(linewidth = .8) else geom_point(size = 2)) +
-    scale_colour_manual(values = c(ink, class_palette(2)), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22", "12"), name = NULL) +
+    line_scales(c(ink, class_palette(2)), c("solid", "22", "12")) +
     labs(x = "time t", y = expression(E * "|" * x[t] * "|"^2)) + look() +
     theme(legend.position = "bottom") +
     words("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)))

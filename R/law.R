@@ -462,10 +462,8 @@ law_curve <- function(law, mixture, aim) {
   }
   roles <- unique(curves$role)
   list(geom_line(aes(.data$x, .data$density, linetype = .data$role, colour = .data$role), curves),
-       scale_linetype_manual(values = stats::setNames(c("solid", "solid", "22")[seq_along(roles)],
-                                                      roles), name = NULL),
-       scale_colour_manual(values = stats::setNames(c(class_palette(2)[2], ink,
-                                                      ink)[seq_along(roles)], roles), name = NULL),
+       line_scales(c(class_palette(2)[2], ink, ink)[seq_along(roles)],
+                   c("solid", "solid", "22")[seq_along(roles)], roles),
        labs(x = colnames(law$x), y = "density"))
 }
 

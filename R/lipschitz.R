@@ -255,11 +255,10 @@ autoplot.lipschitz <- function(object, ...) {
              labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
   }
   bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
-  named <- function(values) stats::setNames(values, lipschitz_words[present])
   ggplot(rows, aes(.data$t, .data$lipschitz, colour = .data$kind, linetype = .data$kind)) +
     geom_line(linewidth = .8) + scale_y_log10() +
-    scale_colour_manual(values = named(class_palette(length(present))), name = NULL) +
-    scale_linetype_manual(values = named(ifelse(bound, "22", "solid")), name = NULL) +
+    line_scales(class_palette(length(present)), ifelse(bound, "22", "solid"),
+                lipschitz_words[present]) +
     labs(x = "time t", y = "constant") + look() + title
 }
 
@@ -288,17 +287,18 @@ loewner_bound <- function(parts, center) {
       "the upper side depends on x: -1/smax + Cov_r(g)")))
   }
   g <- component_slopes(parts$at, center)
-  r <- responsibilities(parts$at, center)
+  each <- component_logs(parts$at, t(center))
+  r <- drop(exp(each - log_sum(as.list(each))))
   spread <- crossprod(sqrt(r) * (g - rep(colSums(r * g), each = nrow(g))))
   statement_row("loewner", -1 / parts$smin, -1 / parts$smax + eigen_range(spread)[2],
                 "at the centre")
 }
 
-responsibilities <- function(mixture, x) {
-  each <- vapply(seq_len(mixture_size(mixture)), function(k) {
-    dgaussmix(t(x), keep_components(mixture, k), log = TRUE)
-  }, 0) + log(mixture$weights)
-  exp(each - log_sum(as.list(each)))
+# The logarithms of the components' densities times their weights at points: n x K.
+component_logs <- function(mixture, x) {
+  matrix(vapply(seq_len(mixture_size(mixture)), function(k) {
+    log(mixture$weights[k]) + dgaussmix(x, keep_components(mixture, k), log = TRUE)
+  }, double(nrow(x))), nrow(x))
 }
 
 # The bound that differences D of the g_i make (Popoviciu: a variance is at most range^2/4).
@@ -307,8 +307,7 @@ spread_bound <- function(parts, statement, D, domain) {
 }
 
 point_statements <- function(parts, center) {
-  H <- curvature_range(parts$inner, parts$turn(t(center)))
-  H <- with_rest(H, parts)
+  H <- with_rest(curvature_range(parts$inner, parts$turn(t(center))), parts)
   rbind(statement_row("point", H[1], H[2], "at the centre", "exact"), loewner_bound(parts, center),
         spread_bound(parts, "pointwise", max_distance(component_slopes(parts$at, center)),
                      "at the centre"))

@@ -112,9 +112,17 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
   check_mixture(mixture)
   check_schedule(schedule)
   if (!is.null(affine)) check_flag(affine, "affine")
+  process <- in_process(mixture)
   if (is.null(observation)) {
     if (is.null(model)) abort_input("model", "given, or else an `observation`", "NULL")
     if (!is.null(method)) abort_input("method", "NULL without an `observation`", describe(method))
+    if (inherits(model, "gaussmix")) check_same_variables(model, mixture, "model")
+    if (inherits(model, "gaussmix") || is.function(model)) {
+      model <- in_process(model, mixture, "model")
+    }
+    target <- process
+    field <- score_field(model, schedule)
+    range <- NULL
   } else {
     if (!is.null(model)) abort_input("model", "NULL where `observation` is given", describe(model))
     if (!is.null(method)) check_zero_shot(method)
@@ -124,26 +132,14 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
       if (!is.null(affine)) abort_input("affine", "NULL for an observation without `y`")
       return(expected_mismatch(mixture, observation, method, schedule, times, nodes, n, key))
     }
-    observation <- as_observation(observation, mixture)
-  }
-  score_error <- in_process(score_error, mixture)
-  process <- in_process(mixture)
-  if (is.null(observation)) {
-    if (inherits(model, "gaussmix")) check_same_variables(model, mixture, "model")
-    if (inherits(model, "gaussmix") || is.function(model)) {
-      model <- in_process(model, mixture, "model")
-    }
-    target <- process
-    field <- score_field(model, process, schedule)
-    range <- NULL
-  } else {
-    observation <- in_process(observation, mixture)
+    observation <- in_process(as_observation(observation, mixture), mixture)
     target <- exact_posterior(process, observation)
     field <- method_field(process, observation, method, schedule)
     range <- observed_range(observation, sd = mixture_sd(process))$basis
   }
   if (!is.null(affine)) field$affine <- affine
-  mismatch_table(target, field, schedule, times, score_error, nodes, n, key, range)
+  error <- in_process(check_score_field(score_error, mixture), mixture)
+  mismatch_table(target, field, schedule, times, error, nodes, n, key, range)
 }
 
 # `range`: an orthonormal basis (d x r) of what is observed, or NULL.
@@ -313,13 +309,15 @@ mismatch_times <- function(times, schedule) {
 }
 
 # A score in use: at(x, t), n x d; is it affine? a label.
-score_field <- function(model, target, schedule, arg = "model") {
+score_field <- function(model, schedule) {
   if (inherits(model, "gaussmix")) {
     return(list(at = function(x, t) score(model, x, t, schedule), label = format(model),
                 affine = sum(model$weights > 0) == 1))
   }
-  if (!is.function(model)) abort_input(arg, "a gaussmix or a function of x and t", describe(model))
-  list(at = function(x, t) check_field(model, x, t, arg), label = "a function of x and t",
+  if (!is.function(model)) {
+    abort_input("model", "a gaussmix or a function of x and t", describe(model))
+  }
+  list(at = function(x, t) check_field(model, x, t, "model"), label = "a function of x and t",
        affine = FALSE)
 }
 
@@ -403,9 +401,8 @@ autoplot.mismatch <- function(object, ...) {
   }))
   ggplot(long, aes(.data$t, .data$value, colour = .data$part, linetype = .data$part)) +
     geom_line(linewidth = .8) + scale_x_reverse() +
-    scale_colour_manual(values = class_palette(length(shown)), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22", "42", "12", "4212")[seq_along(shown)],
-                          name = NULL) +
+    line_scales(class_palette(length(shown)),
+                c("solid", "22", "42", "12", "4212")[seq_along(shown)]) +
     labs(x = "time t, from noise to data", y = "nats so far") + look() +
     theme(legend.position = "bottom") +
     words("What mismatch and steps add to the divergence of paths",

@@ -301,12 +301,7 @@ error_noise <- function(error, t) {
 
 # What a score_error() or a function adds to the score s at points x.
 error_field <- function(error, schedule) {
-  if (is.function(error)) {
-    if (length(formals(args(error))) < 2) {
-      abort_input("score_error", "a function of points and a time", "a function of less")
-    }
-    return(function(x, t, s) check_field(error, x, t, "score_error"))
-  }
+  if (is.function(error)) return(function(x, t, s) check_field(error, x, t, "score_error"))
   of <- function(name, t, size, none) {
     if (is.null(error[[name]])) none else as.vector(at_times(error[[name]], t, name, size))
   }
