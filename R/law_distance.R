@@ -332,7 +332,7 @@ law_cdf <- function(law) {
 #' @rdname law
 #' @param probs Probabilities.
 #' @param names Name the quantiles by their probabilities?
-#' @export
+#' @exportS3Method stats::quantile law
 quantile.law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
   check_dots(...)
   if (law_dim(x) > 1) abort_input("x", "a law in one dimension", count_of(law_dim(x), "dimension"))

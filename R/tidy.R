@@ -49,7 +49,7 @@ tidy.gaussmix <- function(x, ...) {
 glance.gaussmix <- function(x, ...) {
   check_dots(...)
   fitted <- !is.null(x$fit)
-  likelihood <- if (fitted) logLik(x)
+  likelihood <- if (fitted) stats::logLik(x)
   data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
              variables = mixture_dim(x), logLik = if (fitted) as.numeric(likelihood) else NA_real_,
              AIC = if (fitted) stats::AIC(likelihood) else NA_real_,
