@@ -185,8 +185,6 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
             standardise = standardise)
 }
 
-#' @rdname as_gaussmix
-#' @export
 # The last step of every way from data, or from a fit to data, to a mixture.
 from_data <- function(mixture, fit = NULL, standardise = TRUE) {
   mixture["fit"] <- list(fit)

@@ -53,9 +53,7 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
   limits <- check_range(limits, 1, "limits")
   tried <- strength_runs(d, n, exact, reduce)
   by_law <- tried$exact == "law"
-  if (by_law && mixture_dim(mixture) > 1) {
-    abort_input("exact", "FALSE for more than one dimension")
-  }
+  if (by_law && mixture_dim(mixture) > 1) abort_input("exact", "FALSE for more than one dimension")
   runs <- lapply(strength, function(eta) {
     run <- tried$at(eta)
     weights <- if (by_law) run$weights else tried$weights

@@ -223,6 +223,11 @@ check_mixture <- function(x, arg = "mixture") {
   x
 }
 
+# A covariance that leaves no density; the message in parts.
+refuse_singular <- function(mixture, ...) {
+  if (is_singular(mixture)) abort(paste(...), "singular")
+}
+
 # Sizes and types, by which the C code goes, and what a run cannot be without: of a mixture that was
 # tampered with, or read from a file. What costs more than reading the means is left alone.
 is_whole_mixture <- function(x) {

@@ -97,8 +97,7 @@ with_orders <- function(rows) {
   seen <- e[-1] > floor
   relative <- rows$se / e
   rows$order <- c(NA, ifelse(seen, log(e[-n] / e[-1]) / log_ratio, NA_real_))
-  rows$order_se <- c(NA, ifelse(seen, sqrt(relative[-n]^2 + relative[-1]^2) / log_ratio,
-                                NA_real_))
+  rows$order_se <- c(NA, ifelse(seen, sqrt(relative[-n]^2 + relative[-1]^2) / log_ratio, NA_real_))
   rows
 }
 
@@ -117,8 +116,7 @@ sampler_makers <- function(x, steps) {
     }
     check_sampler(one, "samplers")
     if (is.numeric(one$grid)) {
-      abort_input("samplers", "functions of the number of steps where times are given",
-                  format(one))
+      abort_input("samplers", "functions of the number of steps where times are given", format(one))
     }
     function(n) {
       one$steps <- check_count(n, "steps", min = 1)

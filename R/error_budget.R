@@ -93,9 +93,7 @@
 error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
   local_key(d)
-  if (!is.null(lipschitz)) {
-    lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
-  }
+  if (!is.null(lipschitz)) lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
   sampler <- d$sampler
@@ -158,9 +156,7 @@ global_lipschitz <- function(run, given) {
   few <- unique(stats::approx(seq_along(run$times), run$times,
                               seq(1, length(run$times), length.out = 17))$y)
   rows <- lipschitz(run$mixture, few, run$schedule)
-  if (any(rows$status == "none")) {
-    return(list(value = NA_real_, note = "there is no global L"))
-  }
+  if (any(rows$status == "none")) return(list(value = NA_real_, note = "there is no global L"))
   of <- lapply(split(rows, rows$t), function(at) {
     certain <- at$lipschitz[at$statement == "common" |
                               at$statement == "global" & at$status %in% c("exact", "scan")]
@@ -233,9 +229,7 @@ path_rows <- function(run) {
     budget_row("kl", statement, "bound", row_of(path, "path_kl"))
   }
   rows <- whole(grid, "path KL, at grid times")
-  if (!is.null(path)) {
-    rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
-  }
+  if (!is.null(path)) rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
   parts <- if (is.null(path)) grid else path
   bounds <- rows[rows$kind == "bound", ]
   list(path = parts, rows = rbind(

@@ -61,10 +61,8 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   }
   check_low(run, 1)
   target <- diffuse(run$mixture, end, schedule)
-  if (is_singular(target)) {
-    abort("`mixture` is singular at the `end`, where there is no score; take a later one",
-          "singular")
-  }
+  refuse_singular(target, "`mixture` is singular at the `end`, where there is no score;",
+                  "take a later one")
   solve <- function(nodes, steps, range) {
     at <- process_density(run, nodes, steps, range)
     log_confidence <- if (!is.null(guidance)) {

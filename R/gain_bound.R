@@ -214,9 +214,7 @@ joint_gain_bound <- function(odds, eta) {
   clock <- seq(odds$from, 1, length.out = 1001)
   # log sum_k e^(-l_k), the smallest along the path
   least <- Inf
-  for (r in clock) {
-    least <- pmin(least, log_sum(as.list(as.data.frame(-odds$at(r)))))
-  }
+  for (r in clock) least <- pmin(least, log_sum(as.list(as.data.frame(-odds$at(r)))))
   largest <- max(odds$product)
   min(odds$product) / largest * gain_root(-least, 1, largest * eta * (1 - odds$from))
 }

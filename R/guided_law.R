@@ -138,7 +138,7 @@ start_law <- function(start, mixture, class, schedule, horizon) {
   law <- if (is.null(begin$law)) gaussmix(1, t(rep(0, mixture_dim(mixture))), begin$sd^2) else {
     begin$law
   }
-  if (is_singular(law)) abort("`start` has a singular covariance and no density", "singular")
+  refuse_singular(law, "`start` has a singular covariance and no density")
   law
 }
 

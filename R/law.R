@@ -185,9 +185,7 @@ branch_density <- function(at, x, log_density) {
   sorted <- at[order]
   first <- findInterval(pmin(x[from], x[to]), sorted, left.open = TRUE)
   last <- findInterval(pmax(x[from], x[to]), sorted)
-  if (sum(last - first) > 5e7) {
-    abort_rounding("turns back ", number(length(turns)), " times")
-  }
+  if (sum(last - first) > 5e7) abort_rounding("turns back ", number(length(turns)), " times")
   value <- rep(-Inf, length(at))
   for (i in which(last > first)) {
     inside <- order[(first[i] + 1):last[i]]
@@ -370,8 +368,7 @@ moments.law <- function(x, ...) {
     names(mean) <- names
     dimnames(cov) <- list(names, names)
   }
-  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)),
-       method = "quadrature")
+  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "quadrature")
 }
 
 #' @export
@@ -457,9 +454,7 @@ law_curve <- function(law, mixture, aim) {
   keep <- range(law$x[density > 1e-4 * max(density), 1])
   x <- sort(unique(law$x[law$x[, 1] >= keep[1] & law$x[, 1] <= keep[2], 1]))
   curves <- data.frame(x = x, density = exp(log_density_at(law, matrix(x))), role = "this law")
-  if (!is.null(mixture) && !is_singular(mixture)) {
-    curves <- rbind(curves, aim_curves(mixture, aim))
-  }
+  if (!is.null(mixture) && !is_singular(mixture)) curves <- rbind(curves, aim_curves(mixture, aim))
   roles <- unique(curves$role)
   list(geom_line(aes(.data$x, .data$density, linetype = .data$role, colour = .data$role), curves),
        line_scales(c(class_palette(2)[2], ink, ink)[seq_along(roles)],

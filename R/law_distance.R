@@ -194,10 +194,8 @@ rest_kl <- function(a, b) {
 # A mixture as the second law of a distance, in the coordinates of a reduction if there is one, with
 # nodes of its own that also see where `from` has its mass.
 mixture_as_law <- function(mixture, from) {
-  if (is_singular(mixture)) {
-    abort("`target` has a singular covariance and no density; add noise by diffuse() first",
-          "singular")
-  }
+  refuse_singular(mixture, "`target` has a singular covariance and no density;",
+                  "add noise by diffuse() first")
   inner <- mixture
   rest <- from$rest
   if (!is.null(rest)) {

@@ -92,9 +92,7 @@ op_root <- function(to, from = "x", t, coef) new_hessian_op("root", to, from, t,
 new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
   at <- op_eval(to, from, t)
   if (!are_numbers(coef)) abort_input("coef", "a finite number", describe(coef))
-  if (kind == "solve") {
-    coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
-  }
+  if (kind == "solve") coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
   new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
 }
 

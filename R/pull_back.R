@@ -62,8 +62,7 @@ descend <- function(state, miss, direction, most) {
     go <- left[better & !at$there]
     off[left[better]] <- size[better]
     if (length(go)) {
-      move[go, ] <- direction(go, z[go, , drop = FALSE],
-                              at$gap[better & !at$there, , drop = FALSE])
+      move[go, ] <- direction(go, z[go, , drop = FALSE], at$gap[better & !at$there, , drop = FALSE])
       step[go] <- pmin(1.5 * step[go], 1)
       z[go, ] <- z[go, , drop = FALSE] + step[go] * move[go, , drop = FALSE]
     }

@@ -117,9 +117,7 @@ sde_sides <- function(process, strength, n) {
   }
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
-  if (is.null(n)) {
-    return(data.frame(sides, method = "quadrature", note = ""))
-  }
+  if (is.null(n)) return(data.frame(sides, method = "quadrature", note = ""))
   # means of 1/q at the start, at the end, and of the integral, which is one of them too
   heavy <- any(vapply(list(begin, end, integral), function(side) {
     is.na(mean_of_weights(log(abs(side[, 2])), side[, 2])$estimate)

@@ -78,8 +78,7 @@
 #' plot(between)
 #' @export
 step_condition <- function(mixture, ...) {
-  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
-                    without = "score_error")
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()), without = "score_error")
   strength <- claimed_strength(d)
   mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, d$guidance$class)
@@ -334,8 +333,7 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
 #' @export
 capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monotone"),
                             share = .9) {
-  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
-                    without = "score_error")
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()), without = "score_error")
   strength <- claimed_strength(d)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)

@@ -47,9 +47,8 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)
   units <- mixture
   mixture <- diffuse(in_process(mixture), t, schedule)
-  if (is_singular(mixture)) {
-    abort("`mixture` has a singular covariance and no density at time `t`; take t > 0", "singular")
-  }
+  refuse_singular(mixture, "`mixture` has a singular covariance and no density at time `t`;",
+                  "take t > 0")
   inner <- mixture
   rest <- NULL
   if (mixture_dim(mixture) > 2) {
