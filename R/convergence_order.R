@@ -3,10 +3,9 @@
 #' How fast the law of a sampler's output tends to the target as steps are added: the error at
 #' several numbers of steps, and its order, the slope in a log-log plot.
 #'
-#' @details
-#' If the error for `n` steps is about `c n^-p`, then `p = log(e/e')/log(n'/n)` for the errors `e`
-#' and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote; it is a
-#' measured number, not a theorem, and the steps before it show whether it has settled.
+#' @details If the error for `n` steps is about `c n^-p`, then `p = log(e/e')/log(n'/n)` for the
+#' errors `e` and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote;
+#' it is a measured number, not a theorem, and the steps before it show whether it has settled.
 #'
 #' Errors are those of the whole law, by [guided_error()]: quadrature where that is possible, so
 #' that they have no sampling error. With `start = "exact"`, the default, they are those of the

@@ -6,10 +6,9 @@
 #' error itself, the path divergence that bounds it and the parts of that, bounds with explicit
 #' constants, and the published rates. Each row says what kind of statement it is.
 #'
-#' @details
-#' For stochastic samplers with one score in each step and variance-preserving schedules, in the
-#' clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}` and has
-#' the length `r_k`:
+#' @details For stochastic samplers with one score in each step and variance-preserving schedules,
+#' in the clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}`
+#' and has the length `r_k`:
 #'
 #' `KL(target || output) <= path KL on the grid <= path KL <= bound without L <= bound with L`
 #'
@@ -59,9 +58,8 @@
 #'   sampler that stops at `end > 0`: `KL: T e0^2 + kappa^2 d N + kappa d T + d e^(-2T)`, with
 #'   `kappa` the largest `r_k/min(1, t_{k+1})`.
 #' * Chen, Chewi, Lee, Li, Lu and Salim (2023), recalled, not verified against the paper (their
-#'   complexities are stored): TV of [sampler_dpom()]
-#'   `(sqrt(d) + M) e^-T + L^2 T sqrt(d) h_pred + L^1.5 T sqrt(d h_corr) + sqrt(L) T e0`; of
-#'   [sampler_dpum()] with `h_corr` in place of its root.
+#'   complexities are stored): TV of [sampler_dpom()] `(sqrt(d) + M) e^-T + L^2 T sqrt(d) h_pred +
+#'   L^1.5 T sqrt(d h_corr) + sqrt(L) T e0`; of [sampler_dpum()] with `h_corr` in place of its root.
 #'
 #' @inheritParams path_kl
 #' @param lipschitz `NULL`: the largest global Lipschitz constant of the score, by [lipschitz()], at

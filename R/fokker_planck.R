@@ -3,10 +3,9 @@
 #' Solves the Fokker-Planck equation of the guided reverse process in one dimension (more, if the
 #' mixture reduces to one): the law that a stochastic sampler approaches as its steps shrink.
 #'
-#' @details
-#' The process `dX = (-f X + G^2 s) dt + G dB` in the reversed time, with the guided score `s` (see
-#' [sampler()]), has the density `p_t = -((-f x + G^2 s) p)_x + (G^2/2) p_xx`. It is solved on an
-#' equispaced grid with the flux of Chang and Cooper, which keeps the mass and is exact for
+#' @details The process `dX = (-f X + G^2 s) dt + G dB` in the reversed time, with the guided score
+#' `s` (see [sampler()]), has the density `p_t = -((-f x + G^2 s) p)_x + (G^2/2) p_xx`. It is solved
+#' on an equispaced grid with the flux of Chang and Cooper, which keeps the mass and is exact for
 #' stationary laws, and with the rule of Crank and Nicolson in time (scores are taken in the middle
 #' of a step). Both are of second order. Nothing flows through the ends of the grid; it is widened
 #' until next to nothing lies there.
@@ -19,9 +18,8 @@
 #' @param nodes Number of nodes.
 #' @param steps Number of time steps.
 #' @param grid The kind of [time_grid()].
-#' @param ... Further arguments of [diffusion()] that follow the mixture there; time is
-#'   continuous, so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a
-#'   [gaussmix()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; time is continuous,
+#'   so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
 #'   guidance) and `entropy` from half the nodes and steps.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that

@@ -6,12 +6,11 @@
 #' path of the ODE obey equations of their own, whatever the dimension. They give the gain of each
 #' path exactly, and lower bounds of it in closed form.
 #'
-#' @details
-#' Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one eigenspace of
-#' the common covariance, with variance `v` (for an isotropic covariance they do; so does any single
-#' `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`, which goes from
-#' about 0 at the horizon to 1 at the data, the log-odds of an unguided path against component `k`
-#' are
+#' @details Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one
+#' eigenspace of the common covariance, with variance `v` (for an isotropic covariance they do; so
+#' does any single `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`,
+#' which goes from about 0 at the horizon to 1 at the data, the log-odds of an unguided path against
+#' component `k` are
 #'
 #' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`,
 #'

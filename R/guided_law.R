@@ -5,26 +5,24 @@
 #' error. For one and two dimensions, and for any number of them if the run reduces to one or two
 #' (see the Details of [guided_sample()]).
 #'
-#' @details
-#' **Stochastic samplers** are Markov chains with Gaussian kernels wherever the state `x` alone is
-#' remembered: from there to the next such place the operations make `x' = m(x) + sd z`, with a map
-#' `m` of the state and fresh normal noise `z` that no score sees before it is in `x`. So are all
-#' stochastic samplers of the package, with one such piece per step or, as predictor-corrector
-#' samplers have, with several; steps that draw no noise are part of the map of the next piece. Only
-#' several underdamped Langevin steps in a row ([sampler_dpum()] with `corrector_step` below
-#' `1/sqrt(lipschitz)`) are not, since they remember a velocity too, nor is a noisy score in a step
-#' of several scores.
+#' @details **Stochastic samplers** are Markov chains with Gaussian kernels wherever the state `x`
+#' alone is remembered: from there to the next such place the operations make `x' = m(x) + sd z`,
+#' with a map `m` of the state and fresh normal noise `z` that no score sees before it is in `x`. So
+#' are all stochastic samplers of the package, with one such piece per step or, as
+#' predictor-corrector samplers have, with several; steps that draw no noise are part of the map of
+#' the next piece. Only several underdamped Langevin steps in a row ([sampler_dpum()] with
+#' `corrector_step` below `1/sqrt(lipschitz)`) are not, since they remember a velocity too, nor is a
+#' noisy score in a step of several scores.
 #'
 #' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
 #' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
 #' `sampler_ddpm(variance = "matched")` (where that is too narrow for the grid it is widened to 0.8
 #' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds).
-#' Each time has its own grid, whose range follows the mass
-#' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the
-#' noise before and after it, so that the sum is right to rounding: its error is
-#' `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes`
-#' forbids that, or mass gets lost, a warning says so. A last step without noise moves the nodes and
-#' their densities.
+#' Each time has its own grid, whose range follows the mass (down to 1e-20 of the largest density,
+#' 1e-16 in two dimensions) and whose spacing follows the noise before and after it, so that the sum
+#' is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart,
+#' 4e-14 for `s = 0.8 sd`. Where `nodes` forbids that, or mass gets lost, a warning says so. A last
+#' step without noise moves the nodes and their densities.
 #'
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
 #' each side, or more) and carry the log-density along; in one dimension with as many nodes as it

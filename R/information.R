@@ -7,21 +7,19 @@
 #' entropy `h = -E log p_t`, the Fisher information `I = E|grad log p_t|^2` and the curvature
 #' `F = E||Hess log p_t||_F^2`, the mean squared Frobenius norm of the derivative of the score.
 #'
-#' @details
-#' Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's identity) and
-#' `I' = 2 I - 2 F`; any other variance-preserving schedule is this process at the time `-log a(t)`.
-#' Both are derived for this package, and hold for every mixture. Of a Gaussian with the covariance
-#' of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t` (maximum entropy,
-#' and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
+#' @details Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's
+#' identity) and `I' = 2 I - 2 F`; any other variance-preserving schedule is this process at the
+#' time `-log a(t)`. Both are derived for this package, and hold for every mixture. Of a Gaussian
+#' with the covariance of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t`
+#' (maximum entropy, and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
 #'
 #' **How.** One Gaussian: closed forms. In one dimension: Gauss-Legendre rules on panels that follow
 #' all components, to about 1e-11. In two: the trapezoidal rule on a grid, whose error falls faster
 #' than any power of the step; steps are shortened by the root of 2 until all three change by less
-#' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components
-#' that differ in a subspace only are
-#' integrated there: across it the law is an independent Gaussian. All else, and what would take
-#' more than a million nodes, is averaged over `n` draws; the same ones at all times, so that
-#' curves are smooth and differences more precise than the standard errors say.
+#' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components that
+#' differ in a subspace only are integrated there: across it the law is an independent Gaussian. All
+#' else, and what would take more than a million nodes, is averaged over `n` draws; the same ones at
+#' all times, so that curves are smooth and differences more precise than the standard errors say.
 #'
 #' **The second moment** has a closed form for every mixture, point masses included. Guarantees of
 #' samplers ask for a finite one. Asked for alone, it stands beside two bounds that hold for any

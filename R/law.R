@@ -60,24 +60,22 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
 #' [entropy()], [moments()], `summary()` and `plot()` say what there is to say of one.
 #'
-#' @details
-#' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline; in
-#' two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond what the
-#' nodes know it goes on as the tail of a Gaussian, a concave quadratic through three of them (in
-#' two dimensions along the ray from the highest node). Where a deterministic sampler folds its
-#' starts onto each other the density is the sum over the branches, each interpolated linearly; of
-#' more than 500 there is none.
+#' @details **Between the nodes** the log-density is interpolated: in one dimension by a cubic
+#' spline; in two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond
+#' what the nodes know it goes on as the tail of a Gaussian, a concave quadratic through three of
+#' them (in two dimensions along the ray from the highest node). Where a deterministic sampler folds
+#' its starts onto each other the density is the sum over the branches, each interpolated linearly;
+#' of more than 500 there is none.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, which are where that
 #' has its mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)`
 #' over those of `law` for `KL(law || target)`. So mass of one law that the nodes of the other do
 #' not see counts in full. Where a density had to be continued beyond its nodes, the part of the
 #' divergence that this makes is its error: `note` tells of it, and if it is more than a tenth of
-#' the whole the
-#' divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
-#' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
-#' absolute difference of the distribution functions, is given in one dimension, to some eight
-#' digits.
+#' the whole the divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over
+#' nodes of mass `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the
+#' integral of the absolute difference of the distribution functions, is given in one dimension, to
+#' some eight digits.
 #'
 #' @param law,object A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.

@@ -25,13 +25,12 @@
 #'   reached there, where few would look.
 #' * Otherwise: **there is no constant in general**. If two components tie along a direction `u`,
 #'   `u'P_i u = u'P_j u`, where no third one is above them, and `P_i u` is not `P_j u`, then `H`
-#'   grows like `abs(x)^2` along the surface on which they tie; adding noise does not change
-#'   that. Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and
-#'   `N(0, diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is
-#'   `9 r^2/64 - 5/8`. Then `lipschitz` is `Inf`. A constant exists if for every two components
-#'   `P_i - P_j` is zero or definite, or a third component rules far out where one of the
-#'   two would tie; then it is found by optimisation, a lower bound. Where neither can be shown it
-#'   is `NA`.
+#'   grows like `abs(x)^2` along the surface on which they tie; adding noise does not change that.
+#'   Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and `N(0,
+#'   diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is `9 r^2/64 - 5/8`.
+#'   Then `lipschitz` is `Inf`. A constant exists if for every two components `P_i - P_j` is zero or
+#'   definite, or a third component rules far out where one of the two would tie; then it is found
+#'   by optimisation, a lower bound. Where neither can be shown it is `NA`.
 #'
 #' **"loewner"** (a): `-1/smin I <= H(x) <= -1/smax I + Cov_r(g)(x)` everywhere, so that only the
 #' upper side can be large. It is evaluated at `center`, if there is one.
@@ -84,11 +83,10 @@
 #' @param beta As above, a number from 0 to 1/10.
 #' @return A data frame of class `lipschitz` with a row per time and statement, and columns `t`;
 #'   `statement`; `lipschitz`, the constant; `lower` and `upper`, what the eigenvalues of `H` are
-#'   between (`NA` where the statement is about the constant only); `domain`; `status`:
-#'   `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one
-#'   dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is
-#'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
-#'   times.
+#'   between (`NA` where the statement is about the constant only); `domain`; `status`: `"exact"`,
+#'   `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one dimension),
+#'   `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is log-concave
+#'   where `upper <= 0`. `plot()` draws the constants, against time if there are several times.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.

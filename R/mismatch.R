@@ -9,12 +9,11 @@
 #' is the exact conditional law given an `observation` and the score that of a zero-shot `method`;
 #' or the target is the mixture itself and the score that of a `model`.
 #'
-#' @details
-#' The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses:
-#' `x' = (a'/a) (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
-#' `v = (a'/a)^2 beta`; on the whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be
-#' the diffused target, `h` its entropy, `I = E|grad log q_t|^2`, and let the score in use be
-#' `g_t + e_t`. For every target, every field `g` and every grid
+#' @details The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses: `x' = (a'/a)
+#' (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`, `v = (a'/a)^2 beta`; on the
+#' whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be the diffused target, `h`
+#' its entropy, `I = E|grad log q_t|^2`, and let the score in use be `g_t + e_t`. For every target,
+#' every field `g` and every grid
 #'
 #'     KL(path of q || path of the sampler)
 #'       = KL(q_T || start)                                                    initialisation
@@ -49,9 +48,9 @@
 #' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
 #' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
 #' 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each component.
-#' Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
-#' there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
-#' (Without `y` the dimensions are those of `y` and `x` together.)
+#'   Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
+#'   there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
+#'   (Without `y` the dimensions are those of `y` and `x` together.)
 #'
 #' @param mixture The law of `x` before anything was observed, a [gaussmix()]; without an
 #'   observation the law that one wants to sample, which may be singular if the grid stops early.

@@ -457,9 +457,8 @@ start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2
 
 # What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
 # a, b^2 at both, a'/a and a/a' (`back`), and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
-# `late`: a' is so
-# much larger than a that a'/a times the score would be a difference of large numbers, or infinite;
-# such steps take the denoised point (`want`).
+# `late`: a' is so much larger than a that a'/a times the score would be a difference of large
+# numbers, or infinite; such steps take the denoised point (`want`).
 step_constants <- function(k, times, schedule) {
   a <- schedule$a(times[k])
   a_next <- schedule$a(times[k + 1])

@@ -9,11 +9,10 @@
 #' `eta >= 0`. (Neither says that the mean of `q` itself rises with `eta`: it may fall.) The
 #' function computes both sides.
 #'
-#' @details
-#' The integrals over the times of the sampler, of expectations that are smooth in time, are done
-#' to fourth order. The identities are of continuous time: with steps of size `h` the sides differ
-#' by O(h). `limit = TRUE` therefore runs `steps` and `2 steps` and extrapolates, twice the finer
-#' minus the coarser one, which leaves O(h^2).
+#' @details The integrals over the times of the sampler, of expectations that are smooth in time,
+#' are done to fourth order. The identities are of continuous time: with steps of size `h` the sides
+#' differ by O(h). `limit = TRUE` therefore runs `steps` and `2 steps` and extrapolates, twice the
+#' finer minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
 #' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of

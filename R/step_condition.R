@@ -5,10 +5,9 @@
 #' long break such statements. `step_condition()` checks, for a mixture, a class, a sampler and a
 #' strength, what remains guaranteed, up to which strength, and from how many steps.
 #'
-#' @details
-#' All statements are about mixtures whose components have one common covariance, a class of one
-#' component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is `NA`;
-#' it is also `NA` where the condition, which is sufficient and not necessary, fails.
+#' @details All statements are about mixtures whose components have one common covariance, a class
+#' of one component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is
+#' `NA`; it is also `NA` where the condition, which is sufficient and not necessary, fails.
 #'
 #' **confidence**: *every particle's confidence is at least that which it has, with the same noise,
 #' without guidance.* Guidance is `g = a P sum_j q_j D_j`, with the differences of the means

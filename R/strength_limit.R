@@ -4,8 +4,7 @@
 #' finds, for any mixture, class and sampler, the smallest strength at which the mean confidence
 #' falls by `loss` below that at strength 0, and on the way the strength at which it is greatest.
 #'
-#' @details
-#' Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
+#' @details Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
 #' bisection settles the rest. A loss that is made good within one such factor is not seen.
 #'
 #' For d = 1 the mean is taken by quadrature: over `n` starts for deterministic samplers with a

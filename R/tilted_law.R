@@ -29,8 +29,7 @@
 #'   is within 45 of its largest value; the trapezoidal rule then converges faster than any power of
 #'   their distance. A warning says if the largest number of nodes does not suffice.
 #' @source Chidambaram, Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074};
-#'   quadrature
-#'   derived for this package.
+#'   quadrature derived for this package.
 #' @seealso [law] for what can be asked of it.
 #' @examples
 #' m <- named_mixture("A2")

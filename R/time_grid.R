@@ -35,10 +35,9 @@
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
 #' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}. Karras:
-#'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with
-#'   `rho = 7`.
-#'   Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not verified
-#'   against the paper).
+#'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with `rho =
+#'   7`. Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not
+#'   verified against the paper).
 #' @examples
 #' time_grid(5)
 #' time_grid(5, type = "uniform")
