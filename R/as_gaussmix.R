@@ -65,17 +65,18 @@ as_gaussmix <- function(x, ...) UseMethod("as_gaussmix")
 
 #' @export
 as_gaussmix.default <- function(x, ...) {
-  # a time series, an integer64
-  if (is.object(x) && is.numeric(x)) return(as_gaussmix(plain_numbers(x), ...))
+  if (inherits(x, "gaussmix")) {
+    check_dots(...)
+    return(x)
+  }
+  if (is.numeric(x)) {
+    # a time series, an integer64, a vector
+    x <- plain_numbers(x)
+    return(as_gaussmix(if (is.matrix(x)) x else matrix(x, ncol = 1), ...))
+  }
   abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM),",
                          "a formula, a data frame, or a numeric matrix or vector"),
               paste("a", class_word(x)))
-}
-
-#' @export
-as_gaussmix.gaussmix <- function(x, ...) {
-  check_dots(...)
-  x
 }
 
 #' @rdname as_gaussmix
@@ -183,10 +184,6 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
   from_data(assemble_gaussmix(rep(1 / n, n), x, covs, check_labels(class, n, "point")),
             standardise = standardise)
 }
-
-#' @rdname as_gaussmix
-#' @export
-as_gaussmix.numeric <- function(x, ...) as_gaussmix(matrix(x, ncol = 1), ...)
 
 # The last step of every way from data, or from a fit to data, to a mixture.
 from_data <- function(mixture, fit = NULL, standardise = TRUE) {

@@ -680,6 +680,12 @@ role_scale <- function(aim) {
                         name = NULL, guide = if (is.null(aim)) "none" else "legend")
 }
 
+# One legend, without a title, for lines that differ in colour and type.
+line_scales <- function(colours, types, names = NULL) {
+  list(scale_colour_manual(values = stats::setNames(colours, names), name = NULL),
+       scale_linetype_manual(values = stats::setNames(types, names), name = NULL))
+}
+
 opacity <- function(points) if (nrow(points) > 1000) .25 else .7
 
 look <- function() {

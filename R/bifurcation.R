@@ -34,9 +34,7 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
                         exact = NULL, reduce = TRUE) {
   d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
                     without = "score_error")
-  shaped <- limit_shape(plain_guidance(d))
   mixture <- d$mixture
-  sampler <- d$sampler
   start <- d$start
   strength <- check_strengths(strength)
   if (is.unsorted(strength, strictly = TRUE)) {
@@ -53,25 +51,15 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
     abort_input("start", "two points at least", count_of(nrow(start), "row"))
   }
   limits <- check_range(limits, 1, "limits")
-  d$key <- run_key(d)
-  faults <- warn_faults(diffusion_faults(d))
-  exact <- exact_means(exact, d)
-  if (exact == "law" && mixture_dim(mixture) > 1) {
-    abort_input("exact", "FALSE for more than one dimension")
-  }
-  begin <- sweep_start(d, exact == "nodes", n)
+  tried <- strength_runs(d, n, exact, reduce)
+  by_law <- tried$exact == "law"
+  if (by_law && mixture_dim(mixture) > 1) abort_input("exact", "FALSE for more than one dimension")
   runs <- lapply(strength, function(eta) {
-    setting <- replace(d, c("guidance", "start"), list(with_strength(shaped, eta), begin$start))
-    if (exact == "law") {
-      law <- quiet_law(setting, reduce = reduce)
-      return(list(x = drop(law$x), weights = law$weights, smooth = sampler$stochastic,
-                  confidence = confidence(law)))
-    }
-    run <- quiet_sample(setting, n, log_density = "none", reduce = reduce)
-    weights <- begin$weights
-    if (is.null(weights)) weights <- rep(1 / nrow(run$x), nrow(run$x))
-    list(x = run$x[, column], weights = weights, smooth = FALSE,
-         confidence = sample_mean(run$confidence, begin$weights))
+    run <- tried$at(eta)
+    weights <- if (by_law) run$weights else tried$weights
+    list(x = run$x[, column], smooth = by_law && d$sampler$stochastic,
+         weights = if (is.null(weights)) rep(1 / nrow(run$x), nrow(run$x)) else weights,
+         confidence = if (by_law) confidence(run) else sample_mean(run$confidence, weights))
   })
   if (is.null(limits)) limits <- end_limits(runs)
   edges <- seq(limits[1], limits[2], length.out = bins + 1)
@@ -83,11 +71,11 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
                sd = sqrt(sum(run$weights * (run$x - mean)^2)))
   }, strength, runs))
   structure(list(density = density, edges = edges, path = path,
-                 method = if (exact == "particles") "Monte Carlo" else "quadrature",
+                 method = if (tried$exact == "particles") "Monte Carlo" else "quadrature",
                  variable = variable_labels(mixture)[column], mixture = mixture,
-                 class = shaped$class, sampler = sampler, schedule = d$schedule,
-                 horizon = d$horizon, n = if (exact != "law") length(runs[[1]]$x), key = d$key,
-                 faults = faults),
+                 class = d$guidance$class, sampler = d$sampler, schedule = d$schedule,
+                 horizon = d$horizon, n = if (!by_law) length(runs[[1]]$x), key = tried$key,
+                 faults = tried$faults),
             class = object_class("mixguide_bifurcation"))
 }
 

@@ -221,6 +221,11 @@ check_mixture <- function(x, arg = "mixture") {
   x
 }
 
+# A covariance that leaves no density; the message in parts.
+refuse_singular <- function(mixture, ...) {
+  if (is_singular(mixture)) abort(paste(...), "singular")
+}
+
 # Sizes and types, by which the C code goes, and what a run cannot be without: of a mixture that was
 # tampered with, or read from a file. What costs more than reading the means is left alone.
 is_whole_mixture <- function(x) {
@@ -264,6 +269,7 @@ check_made <- function(object, arg, by, ...) {
 is_text <- function(x) is.character(x) && length(x) == 1 && !is.na(x)
 is_flag <- function(x) is.logical(x) && length(x) == 1 && !is.na(x)
 is_number <- function(x) is.numeric(x) && length(x) == 1 && is.finite(x)
+are_numbers <- function(x) is.numeric(x) && length(x) > 0 && all(is.finite(x))
 is_mixture <- function(x) inherits(x, "gaussmix") && is_whole_mixture(x)
 maybe <- function(is) function(x) is.null(x) || is(x)
 

@@ -3,10 +3,9 @@
 #' How fast the law of a sampler's output tends to the target as steps are added: the error at
 #' several numbers of steps, and its order, the slope in a log-log plot.
 #'
-#' @details
-#' If the error for `n` steps is about `c n^-p`, then `p = log(e/e')/log(n'/n)` for the errors `e`
-#' and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote; it is a
-#' measured number, not a theorem, and the steps before it show whether it has settled.
+#' @details If the error for `n` steps is about `c n^-p`, then `p = log(e/e')/log(n'/n)` for the
+#' errors `e` and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote;
+#' it is a measured number, not a theorem, and the steps before it show whether it has settled.
 #'
 #' Errors are those of the whole law, by [guided_error()]: quadrature where that is possible, so
 #' that they have no sampling error. With `start = "exact"`, the default, they are those of the
@@ -78,11 +77,13 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))
   })
   rows <- do.call(rbind, rows)
+  finest <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
+  rownames(finest) <- NULL
   new_table(rows, "convergence_order",
             c(format(d$mixture),
               paste0(schedule_words(d), ", from t = ", format(d$horizon), ", start ",
                      start_words(d$start), "; ", se_words(rows))),
-            setup_of(d), labels = DIVERGENCES)
+            setup_of(d), labels = DIVERGENCES, summary = finest)
 }
 
 # The errors of one sampler in one quantity, by rising numbers of steps.
@@ -95,8 +96,7 @@ with_orders <- function(rows) {
   seen <- e[-1] > floor
   relative <- rows$se / e
   rows$order <- c(NA, ifelse(seen, log(e[-n] / e[-1]) / log_ratio, NA_real_))
-  rows$order_se <- c(NA, ifelse(seen, sqrt(relative[-n]^2 + relative[-1]^2) / log_ratio,
-                                NA_real_))
+  rows$order_se <- c(NA, ifelse(seen, sqrt(relative[-n]^2 + relative[-1]^2) / log_ratio, NA_real_))
   rows
 }
 
@@ -115,8 +115,7 @@ sampler_makers <- function(x, steps) {
     }
     check_sampler(one, "samplers")
     if (is.numeric(one$grid)) {
-      abort_input("samplers", "functions of the number of steps where times are given",
-                  format(one))
+      abort_input("samplers", "functions of the number of steps where times are given", format(one))
     }
     function(n) {
       one$steps <- check_count(n, "steps", min = 1)
@@ -131,15 +130,6 @@ sampler_makers <- function(x, steps) {
     if (length(labels) == 1) labels else made[[1]]$label
   }, "")
   stats::setNames(makers, make.unique(names, " "))
-}
-
-#' @export
-summary.convergence_order <- function(object, ...) {
-  check_dots(...)
-  rows <- plain_table(object)
-  rows <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
-  rownames(rows) <- NULL
-  rows
 }
 
 # A row per sampler, and a column per number of steps.

@@ -35,26 +35,12 @@ scan_range <- function(mixture, interval = c(-Inf, Inf)) {
     hills <- which(diff(sign(diff(sign * found))) < 0) + 1
     hills <- hills[order(sign * found[hills], decreasing = TRUE)]
     peaks <- unique(c(peaks, utils::head(hills, 3)))
-    max(vapply(peaks, function(i) {
+    max(sign * found, vapply(peaks, function(i) {
       near <- x[c(max(i - 1, 1), min(i + 1, length(x)))]
-      zoom(function(x) sign * H(x), near)
+      stats::optimize(function(x) sign * H(x), near, maximum = TRUE, tol = 1e-6 * diff(near))$objective
     }, 0))
   }
   c(-most(-1), most(1), if (!length(ends)) -1 / max(mixture$values))
-}
-
-# The maximum over an interval of a function with one peak there, by ever finer grids.
-zoom <- function(f, ends) {
-  best <- -Inf
-  for (i in 1:12) {
-    x <- seq(ends[1], ends[2], length.out = 17)
-    value <- f(x)
-    top <- which.max(value)
-    best <- max(best, value[top])
-    ends <- x[c(max(top - 1, 1), min(top + 1, 17))]
-    if (diff(ends) <= 1e-9 * max(abs(ends))) break
-  }
-  best
 }
 
 scan_points <- function(mixture) {
@@ -103,9 +89,7 @@ common_top <- function(mixture) {
   pairs <- utils::combn(utils::head(outer_ones, 40), 2)
   apart <- sqrt(rowSums((g[pairs[1, ], , drop = FALSE] - g[pairs[2, ], , drop = FALSE])^2))
   pairs <- pairs[, order(apart, decreasing = TRUE)[seq_len(min(length(apart), 100))], drop = FALSE]
-  starts <- lapply(seq_len(ncol(pairs)), function(p) {
-    i <- pairs[1, p]
-    j <- pairs[2, p]
+  starts <- each_pair(pairs, function(i, j) {
     D <- mixture$means[i, ] - mixture$means[j, ]
     along <- g[i, ] - g[j, ]
     # where the two tie on the line through their means
@@ -120,9 +104,12 @@ common_top <- function(mixture) {
     # so far that they are down by these exponents
     t(tie + outer(away / lead, c(0, 1, 5, 20, 100, 1000) / lead))
   })
-  starts <- do.call(rbind, c(starts, list(points_around(mixture))))
+  starts <- rbind(starts, points_around(mixture))
   starts_range(mixture, starts[is.finite(rowSums(starts)), , drop = FALSE])[2]
 }
+
+# The rows that a function makes of each pair.
+each_pair <- function(pairs, f) do.call(rbind, Map(f, pairs[1, ], pairs[2, ]))
 
 # The point of the convex hull of the rows of q that is nearest to 0 (Gilbert's algorithm): its
 # direction is that in which the least of them is largest.
@@ -150,12 +137,7 @@ local_range <- function(mixture, center, radius) {
 # the first half of `points`) at which different ones are on top: ridges of H may be thin there.
 border_ties <- function(mixture, points, center, radius) {
   z <- points[seq_len(nrow(points) / 2), ] - rep(center, each = nrow(points) / 2)
-  each <- function(z) {
-    x <- z + rep(center, each = nrow(z))
-    matrix(vapply(seq_len(mixture_size(mixture)), function(k) {
-      log(mixture$weights[k]) + dgaussmix(x, keep_components(mixture, k), log = TRUE)
-    }, numeric(nrow(z))), nrow(z))
-  }
+  each <- function(z) component_logs(mixture, z + rep(center, each = nrow(z)))
   top <- max.col(each(z), "first")
   change <- utils::head(which(diff(top) != 0), 300)
   if (!length(change)) return(NULL)
@@ -199,9 +181,7 @@ tie_points <- function(mixture, most = 100) {
     }, double(nrow(x))), nrow(x))
   }
   slopes <- function(x, k) -(x - rep(mixture$means[k, ], each = nrow(x))) %*% P[[k]]
-  points <- lapply(seq_len(ncol(pairs)), function(p) {
-    i <- pairs[1, p]
-    j <- pairs[2, p]
+  points <- each_pair(pairs, function(i, j) {
     tie <- list(A = P[[i]] - P[[j]], b = P[[i]] %*% mixture$means[i, ] -
                   P[[j]] %*% mixture$means[j, ],
                 c = diff(logits(0 * mixture$means[1, , drop = FALSE])[c(j, i)]))
@@ -215,7 +195,6 @@ tie_points <- function(mixture, most = 100) {
     arcs <- tie_arcs(tie, sqrt(max(mixture$values)))
     do.call(rbind, lapply(arcs, arc_points, lead, height))
   })
-  points <- do.call(rbind, points)
   points[is.finite(rowSums(points)), , drop = FALSE]
 }
 
@@ -295,17 +274,12 @@ arc_points <- function(arc, lead, height) {
   above <- top > 0
   above[is.na(above)] <- FALSE
   ends <- utils::head(which(diff(above) != 0), 20)
-  low <- arc$at[ends]
-  high <- arc$at[ends + 1]
-  for (i in if (length(ends)) 1:50) {
-    middle <- (low + high) / 2
-    same <- (lead(arc$point(middle)) > 0) == above[ends]
-    low[same] <- middle[same]
-    high[!same] <- middle[!same]
-  }
+  crossing <- bisection(function(s) {
+    ifelse((lead(arc$point(s)) > 0) == above[ends], -1, 1)
+  }, arc$at[ends], arc$at[ends + 1])
   points <- x[seen, , drop = FALSE]
   if (length(ends)) {
-    at <- arc$point(low)
+    at <- arc$point(crossing)
     along <- x[ends + 1, , drop = FALSE] - x[ends, , drop = FALSE]
     along <- along / sqrt(rowSums(along^2) * pmax(height(at), .Machine$double.xmin))
     points <- rbind(points, do.call(rbind, lapply(c(0, 2^(-1:7), -2^(-1:7)), function(s) {
@@ -396,9 +370,7 @@ pair_points <- function(mixture) {
   P <- precisions(mixture)
   level <- log(mixture$weights) - colSums(log(mixture$values)) / 2
   pairs <- utils::combn(mixture_size(mixture), 2)
-  points <- lapply(seq_len(min(ncol(pairs), 200)), function(p) {
-    i <- pairs[1, p]
-    j <- pairs[2, p]
+  each_pair(pairs[, seq_len(min(ncol(pairs), 200)), drop = FALSE], function(i, j) {
     from <- mixture$means[i, ]
     D <- mixture$means[j, ] - from
     second <- P[[min(j, length(P))]]
@@ -419,7 +391,6 @@ pair_points <- function(mixture) {
     })
     t(cbind(from + outer(D, seq(0, 1, by = .125)), do.call(cbind, ties)))
   })
-  do.call(rbind, points)
 }
 
 # n points that fill the unit cube evenly: multiples of the powers of the root of

@@ -222,12 +222,11 @@ place_draws <- function(mixture, component, z) {
 #' AIC(mixture)
 #' x <- simulate(mixture, 100, seed = 1, class = "setosa")
 #' colMeans(x)
-#' @importFrom stats logLik nobs predict simulate
 #' @name predict.gaussmix
 NULL
 
 #' @rdname predict.gaussmix
-#' @export
+#' @exportS3Method stats::predict gaussmix
 predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density", "score"), ...) {
   check_dots(...)
   type <- check_choice(type, c("class", "prob", "density", "score"), "type")
@@ -243,7 +242,7 @@ predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density
 }
 
 #' @rdname predict.gaussmix
-#' @export
+#' @exportS3Method stats::logLik gaussmix
 logLik.gaussmix <- function(object, newdata = NULL, ...) {
   check_dots(...)
   fit <- object$fit
@@ -258,7 +257,7 @@ logLik.gaussmix <- function(object, newdata = NULL, ...) {
 }
 
 #' @rdname predict.gaussmix
-#' @export
+#' @exportS3Method stats::nobs gaussmix
 nobs.gaussmix <- function(object, ...) {
   check_dots(...)
   if (is.null(object$fit)) abort_input("object", "a mixture that was fitted to data")
@@ -266,7 +265,7 @@ nobs.gaussmix <- function(object, ...) {
 }
 
 #' @rdname predict.gaussmix
-#' @export
+#' @exportS3Method stats::simulate gaussmix
 simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
   check_dots(..., also = rgaussmix)
   nsim <- check_count(nsim, "nsim")

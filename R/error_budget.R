@@ -6,10 +6,9 @@
 #' error itself, the path divergence that bounds it and the parts of that, bounds with explicit
 #' constants, and the published rates. Each row says what kind of statement it is.
 #'
-#' @details
-#' For stochastic samplers with one score in each step and variance-preserving schedules, in the
-#' clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}` and has
-#' the length `r_k`:
+#' @details For stochastic samplers with one score in each step and variance-preserving schedules,
+#' in the clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}`
+#' and has the length `r_k`:
 #'
 #' `KL(target || output) <= path KL on the grid <= path KL <= bound without L <= bound with L`
 #'
@@ -59,9 +58,8 @@
 #'   sampler that stops at `end > 0`: `KL: T e0^2 + kappa^2 d N + kappa d T + d e^(-2T)`, with
 #'   `kappa` the largest `r_k/min(1, t_{k+1})`.
 #' * Chen, Chewi, Lee, Li, Lu and Salim (2023), recalled, not verified against the paper (their
-#'   complexities are stored): TV of [sampler_dpom()]
-#'   `(sqrt(d) + M) e^-T + L^2 T sqrt(d) h_pred + L^1.5 T sqrt(d h_corr) + sqrt(L) T e0`; of
-#'   [sampler_dpum()] with `h_corr` in place of its root.
+#'   complexities are stored): TV of [sampler_dpom()] `(sqrt(d) + M) e^-T + L^2 T sqrt(d) h_pred +
+#'   L^1.5 T sqrt(d h_corr) + sqrt(L) T e0`; of [sampler_dpum()] with `h_corr` in place of its root.
 #'
 #' @inheritParams path_kl
 #' @param lipschitz `NULL`: the largest global Lipschitz constant of the score, by [lipschitz()], at
@@ -93,9 +91,7 @@
 error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
   local_key(d)
-  if (!is.null(lipschitz)) {
-    lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
-  }
+  if (!is.null(lipschitz)) lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   check_flag(measure, "measure")
   n <- check_count(n, "n", min = 2)
   sampler <- d$sampler
@@ -158,9 +154,7 @@ global_lipschitz <- function(run, given) {
   few <- unique(stats::approx(seq_along(run$times), run$times,
                               seq(1, length(run$times), length.out = 17))$y)
   rows <- lipschitz(run$mixture, few, run$schedule)
-  if (any(rows$status == "none")) {
-    return(list(value = NA_real_, note = "there is no global L"))
-  }
+  if (any(rows$status == "none")) return(list(value = NA_real_, note = "there is no global L"))
   of <- lapply(split(rows, rows$t), function(at) {
     certain <- at$lipschitz[at$statement == "common" |
                               at$statement == "global" & at$status %in% c("exact", "scan")]
@@ -233,9 +227,7 @@ path_rows <- function(run) {
     budget_row("kl", statement, "bound", row_of(path, "path_kl"))
   }
   rows <- whole(grid, "path KL, at grid times")
-  if (!is.null(path)) {
-    rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
-  }
+  if (!is.null(path)) rows <- rbind(rows, whole(path, "path KL"), bound_rows(run, path))
   parts <- if (is.null(path)) grid else path
   bounds <- rows[rows$kind == "bound", ]
   list(path = parts, rows = rbind(

@@ -3,10 +3,9 @@
 #' Solves the Fokker-Planck equation of the guided reverse process in one dimension (more, if the
 #' mixture reduces to one): the law that a stochastic sampler approaches as its steps shrink.
 #'
-#' @details
-#' The process `dX = (-f X + G^2 s) dt + G dB` in the reversed time, with the guided score `s` (see
-#' [sampler()]), has the density `p_t = -((-f x + G^2 s) p)_x + (G^2/2) p_xx`. It is solved on an
-#' equispaced grid with the flux of Chang and Cooper, which keeps the mass and is exact for
+#' @details The process `dX = (-f X + G^2 s) dt + G dB` in the reversed time, with the guided score
+#' `s` (see [sampler()]), has the density `p_t = -((-f x + G^2 s) p)_x + (G^2/2) p_xx`. It is solved
+#' on an equispaced grid with the flux of Chang and Cooper, which keeps the mass and is exact for
 #' stationary laws, and with the rule of Crank and Nicolson in time (scores are taken in the middle
 #' of a step). Both are of second order. Nothing flows through the ends of the grid; it is widened
 #' until next to nothing lies there.
@@ -19,9 +18,8 @@
 #' @param nodes Number of nodes.
 #' @param steps Number of time steps.
 #' @param grid The kind of [time_grid()].
-#' @param ... Further arguments of [diffusion()] that follow the mixture there; time is
-#'   continuous, so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a
-#'   [gaussmix()].
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; time is continuous,
+#'   so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
 #'   guidance) and `entropy` from half the nodes and steps.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that
@@ -56,32 +54,23 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   start <- start_law(process$start, mixture, guidance$class, schedule, times[1])
   run <- list(mixture = mixture, guidance = guidance, schedule = schedule, start = start,
               horizon = times[1], end = end, grid = grid)
-  rest <- if (reduce && is_inner(guidance, mixture)) {
-    across_reduction(run, process_map(schedule, times[1], end))
+  if (reduce && is_inner(guidance, mixture)) {
+    run <- reduced_run(run, process_map(schedule, times[1], end))
   }
-  if (!is.null(rest)) {
-    run$mixture <- rest$law$mixture
-    run$start <- rest$start
-  }
-  if (mixture_dim(run$mixture) > 1) {
-    abort_input("mixture", "of one dimension, or one that reduces to it",
-                paste(mixture_dim(run$mixture), "after what reductions there are"))
-  }
+  check_low(run, 1)
   target <- diffuse(run$mixture, end, schedule)
-  if (is_singular(target)) {
-    abort("`mixture` is singular at the `end`, where there is no score; take a later one",
-          "singular")
-  }
+  refuse_singular(target, "`mixture` is singular at the `end`, where there is no score;",
+                  "take a later one")
   solve <- function(nodes, steps, range) {
     at <- process_density(run, nodes, steps, range)
     log_confidence <- if (!is.null(guidance)) {
       log_class_probability(target, guidance$class)(matrix(at$x))
     }
     new_law(at$x, at$density, log(at$density), log_confidence, diffuse(mixture, end, schedule),
-            guidance$class, rest$law, list(at$x), label = "the guided SDE in continuous time",
+            guidance$class, run$rest, list(at$x), label = "the guided SDE in continuous time",
             guidance = guidance, schedule = schedule, times = times, floor = log(1e-12))
   }
-  if (!is.null(rest)) rest$law$mixture <- target
+  if (!is.null(run$rest)) run$rest$mixture <- target
   range <- process_range(run)
   law <- solve(nodes, steps, range)
   half <- solve(ceiling(nodes / 2), ceiling(steps / 2), range)
@@ -165,8 +154,7 @@ guided_scores <- function(run, x, t) {
   }), recursive = FALSE)
   program <- assemble_program(operation_table(ops))
   levels <- program_levels(program, run$schedule)
-  plan <- list(process = run$mixture, program = program, method = "none", levels = levels)
-  aim <- plan_aim(plan, run$guidance)
+  aim <- program_aim(run, program, levels)
   out <- core_run(core_pool(score_pool(run)), aim$models, aim$levels, program, nrow(x), start = x)
   matrix(out$output, nrow(x))
 }

@@ -5,8 +5,7 @@
 #' ([entropy()]) becomes an upper bound. In one dimension both numbers are computed here, and what
 #' lies between them: how much the output no longer tells about the start.
 #'
-#' @details
-#' With the map `F` and the density `p` of the start, the density of the output at `y` is
+#' @details With the map `F` and the density `p` of the start, the density of the output at `y` is
 #' `sum p(x)/|F'(x)|` over all `x` with `F(x) = y`. The runs of `n` starts, over 9 standard
 #' deviations to each side, are cut where `F` turns, and each branch is interpolated between them.
 #' The entropy that is lost by folding, `entropy_bound - entropy`, is the mean entropy of the

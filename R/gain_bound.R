@@ -6,12 +6,11 @@
 #' path of the ODE obey equations of their own, whatever the dimension. They give the gain of each
 #' path exactly, and lower bounds of it in closed form.
 #'
-#' @details
-#' Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one eigenspace of
-#' the common covariance, with variance `v` (for an isotropic covariance they do; so does any single
-#' `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`, which goes from
-#' about 0 at the horizon to 1 at the data, the log-odds of an unguided path against component `k`
-#' are
+#' @details Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one
+#' eigenspace of the common covariance, with variance `v` (for an isotropic covariance they do; so
+#' does any single `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`,
+#' which goes from about 0 at the horizon to 1 at the data, the log-odds of an unguided path against
+#' component `k` are
 #'
 #' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`,
 #'
@@ -214,9 +213,7 @@ joint_gain_bound <- function(odds, eta) {
   clock <- seq(odds$from, 1, length.out = 1001)
   # log sum_k e^(-l_k), the smallest along the path
   least <- Inf
-  for (r in clock) {
-    least <- pmin(least, log_sum(as.list(as.data.frame(-odds$at(r)))))
-  }
+  for (r in clock) least <- pmin(least, log_sum(as.list(as.data.frame(-odds$at(r)))))
   largest <- max(odds$product)
   min(odds$product) / largest * gain_root(-least, 1, largest * eta * (1 - odds$from))
 }
@@ -277,8 +274,7 @@ autoplot.gain_bound <- function(object, ...) {
   }
   ggplot(long, aes(.data$log_odds, .data$value, colour = .data$kind)) + layer +
     facet_wrap(vars(.data$strength), scales = "free_y") +
-    scale_colour_manual(values = class_palette(3), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22", "12"), name = NULL) +
+    line_scales(class_palette(3), c("solid", "22", "12")) +
     scale_shape_manual(values = c(19, 17), name = NULL) +
     labs(x = "unguided log-odds of the class", y = "gain in log-odds") + look() +
     theme(legend.position = "bottom") +

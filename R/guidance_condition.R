@@ -6,13 +6,12 @@
 #' make an obtuse angle, at any noise level, then no path loses confidence by guidance. The result
 #' says whether that holds for a mixture and a class, and what is then proved, for which process.
 #'
-#' @details
-#' Let all components have the covariance `Sigma`, let the class `y` be a single one of them, and
-#' let `D_k = mu_y - mu_k` for the others. Guidance adds a multiple of
-#' `grad log p_t(y | x) = a P sum_k p_t(k | x) D_k` to the score, with `P` the inverse of
-#' `S = a^2 Sigma + b^2 I`. For two runs that start at the same point and meet the same noise, one
-#' guided and one not, the difference of the log-odds `l_k = log p(y | x)/p(k | x)` at the end is
-#' therefore (`f` and `G^2` as in [schedule])
+#' @details Let all components have the covariance `Sigma`, let the class `y` be a single one of
+#' them, and let `D_k = mu_y - mu_k` for the others. Guidance adds a multiple of `grad log p_t(y |
+#' x) = a P sum_k p_t(k | x) D_k` to the score, with `P` the inverse of `S = a^2 Sigma + b^2 I`. For
+#' two runs that start at the same point and meet the same noise, one guided and one not, the
+#' difference of the log-odds `l_k = log p(y | x)/p(k | x)` at the end is therefore (`f` and `G^2`
+#' as in [schedule])
 #'
 #' `l_k^eta - l_k^0 = eta int sum_j G_kj(t) p_t(j | x_t^eta) dt`,
 #' * ODE: `G_kj = (a G^2/2) D_k' Sigma^(-1/2) S^(-3/2) D_j`,
@@ -343,8 +342,7 @@ autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
     geom_hline(aes(yintercept = .data$precision), pairs, linetype = "12", colour = ink) +
     geom_line(aes(colour = .data$process, linetype = .data$process), linewidth = .8) +
     facet_wrap(vars(.data$pair)) +
-    scale_colour_manual(values = class_palette(2), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22"), name = NULL) +
+    line_scales(class_palette(2), c("solid", "22")) +
     ggplot2::scale_x_log10() + ggplot2::coord_cartesian(ylim = c(-1, 1)) +
     labs(x = "noise level b/a", y = "cosine") + look() +
     words(paste("Cosines at class", aim_words(object$class)),

@@ -78,9 +78,8 @@ guided_error <- function(mixture, ..., parts = FALSE,
   process <- process_diffusion(d)
   part <- class_law(process$mixture, d$guidance$class)
   target <- lapply(range(d$times), function(t) diffuse(part, t, d$schedule))
-  if (is_singular(target[[1]])) {
-    abort("`mixture` is singular at the end of the run; take a sampler with `end` > 0", "singular")
-  }
+  refuse_singular(target[[1]], "`mixture` is singular at the end of the run;",
+                  "take a sampler with `end` > 0")
   error_of <- function(target, ...) {
     error_rows(target, change_diffusion(process, list(...)), method, n, nodes)
   }

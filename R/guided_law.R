@@ -5,26 +5,24 @@
 #' error. For one and two dimensions, and for any number of them if the run reduces to one or two
 #' (see the Details of [guided_sample()]).
 #'
-#' @details
-#' **Stochastic samplers** are Markov chains with Gaussian kernels wherever the state `x` alone is
-#' remembered: from there to the next such place the operations make `x' = m(x) + sd z`, with a map
-#' `m` of the state and fresh normal noise `z` that no score sees before it is in `x`. So are all
-#' stochastic samplers of the package, with one such piece per step or, as predictor-corrector
-#' samplers have, with several; steps that draw no noise are part of the map of the next piece. Only
-#' several underdamped Langevin steps in a row ([sampler_dpum()] with `corrector_step` below
-#' `1/sqrt(lipschitz)`) are not, since they remember a velocity too, nor is a noisy score in a step
-#' of several scores.
+#' @details **Stochastic samplers** are Markov chains with Gaussian kernels wherever the state `x`
+#' alone is remembered: from there to the next such place the operations make `x' = m(x) + sd z`,
+#' with a map `m` of the state and fresh normal noise `z` that no score sees before it is in `x`. So
+#' are all stochastic samplers of the package, with one such piece per step or, as
+#' predictor-corrector samplers have, with several; steps that draw no noise are part of the map of
+#' the next piece. Only several underdamped Langevin steps in a row ([sampler_dpum()] with
+#' `corrector_step` below `1/sqrt(lipschitz)`) are not, since they remember a velocity too, nor is a
+#' noisy score in a step of several scores.
 #'
 #' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
 #' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
 #' `sampler_ddpm(variance = "matched")` (where that is too narrow for the grid it is widened to 0.8
 #' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds).
-#' Each time has its own grid, whose range follows the mass
-#' (down to 1e-20 of the largest density, 1e-16 in two dimensions) and whose spacing follows the
-#' noise before and after it, so that the sum is right to rounding: its error is
-#' `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart, 4e-14 for `s = 0.8 sd`. Where `nodes`
-#' forbids that, or mass gets lost, a warning says so. A last step without noise moves the nodes and
-#' their densities.
+#' Each time has its own grid, whose range follows the mass (down to 1e-20 of the largest density,
+#' 1e-16 in two dimensions) and whose spacing follows the noise before and after it, so that the sum
+#' is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart,
+#' 4e-14 for `s = 0.8 sd`. Where `nodes` forbids that, or mass gets lost, a warning says so. A last
+#' step without noise moves the nodes and their densities.
 #'
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
 #' each side, or more) and carry the log-density along; in one dimension with as many nodes as it
@@ -105,20 +103,15 @@ law_run <- function(process, nodes = NULL, log_density = "map", reduce = TRUE, v
   run$steps <- driven_steps(run$sampler, run$times, run$schedule, power, error,
                             mixture_dim(mixture))
   run[c("nodes", "log_density", "visit")] <- list(nodes, log_density, visit)
-  reduced <- if (reduce && is_inner(run$guidance, mixture) && is.null(error$model)) {
-    across_reduction(run, sampler_map(run))
-  }
-  if (!is.null(reduced)) {
-    run$mixture <- reduced$law$mixture
-    run$start <- reduced$start
-    run$rest <- reduced$law
+  if (reduce && is_inner(run$guidance, mixture) && is.null(error$model)) {
+    run <- reduced_run(run, sampler_map(run))
   }
   run
 }
 
-check_plane <- function(run) {
-  if (mixture_dim(run$mixture) > 2) {
-    abort_input("mixture", "of at most two dimensions, or one that reduces to them",
+check_low <- function(run, most = 2) {
+  if (mixture_dim(run$mixture) > most) {
+    abort_input("mixture", paste("of at most", count_of(most, "dimension"), "or reducible to that"),
                 paste(mixture_dim(run$mixture), "after what reductions there are"))
   }
 }
@@ -143,7 +136,7 @@ start_law <- function(start, mixture, class, schedule, horizon) {
   law <- if (is.null(begin$law)) gaussmix(1, t(rep(0, mixture_dim(mixture))), begin$sd^2) else {
     begin$law
   }
-  if (is_singular(law)) abort("`start` has a singular covariance and no density", "singular")
+  refuse_singular(law, "`start` has a singular covariance and no density")
   law
 }
 
@@ -156,20 +149,20 @@ sampler_map <- function(run) {
   function(values) affine_map(program, levels, values)
 }
 
-# What a reduction makes of a run: the mixture and the start in the coordinates of its subspace, and
-# the exact Gaussian across it. NULL if there is none.
-across_reduction <- function(run, affine) {
+# A run in the coordinates of the subspace to which it reduces, mixture and start, with the exact
+# Gaussian across it as `rest`. The run itself where nothing reduces.
+reduced_run <- function(run, affine) {
   space <- if (!is.null(affine)) reduced_space(run$mixture)
-  if (is.null(space)) return(NULL)
+  if (is.null(space)) return(run)
   axes <- reduced_axes(space)
   start <- tryCatch(split_mixture(run$start, axes), mixguide_error = function(e) NULL)
-  if (is.null(start)) return(NULL)
+  if (is.null(start)) return(run)
   map <- affine(space$values)
   group <- axes$group
   mean <- map$gain[group] * start$rest$mean + map$shift[group] * axes$mean
   variance <- map$gain[group]^2 * start$rest$variance + map$variance[group]
-  list(start = start$inner,
-       law = law_rest(axes$within, axes$across, mean, variance, space$mixture))
+  rest <- law_rest(axes$within, axes$across, mean, variance, space$mixture)
+  replace(run, c("mixture", "start", "rest"), list(space$mixture, start$inner, rest))
 }
 
 # Does the guidance know the components of the mixture only, and linear pushes? Then it reduces with
@@ -182,6 +175,12 @@ is_inner <- function(guidance, mixture) {
 # The components that a guided score is made of.
 score_pool <- function(run) {
   guidance_pool(guidance_models(run$guidance, run$mixture, run$score_error$model))
+}
+
+# The models, and their coefficients at the levels, by which a run's program is driven.
+program_aim <- function(run, program, levels, method = "none") {
+  plan_aim(list(process = run$mixture, program = program, levels = levels, method = method,
+                wrong = run$score_error), run$guidance)
 }
 
 # The directions within a reduced space and across it, in the variables of the mixture; across, the
@@ -258,7 +257,7 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
 # ---- Deterministic samplers
 
 pushed_law <- function(run) {
-  check_plane(run)
+  check_low(run)
   if (uses_hessian(unlist(run$steps, recursive = FALSE))) abort_hessian(run$sampler$label)
   flat <- mixture_dim(run$mixture) == 1
   size <- if (!is.null(run$nodes)) run$nodes else if (flat) 2001 else 201
@@ -360,7 +359,7 @@ warn_law <- function(...) warning(..., call. = FALSE)
 # grid also sees the components of the mixture. A function run$visit(k, x, mass), if there is one,
 # is shown the law at each time.
 chain_law <- function(run) {
-  check_plane(run)
+  check_low(run)
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture), derivative = "map")
   pieces <- chain_pieces(program, run$sampler$label)
   sd <- pieces$sd
@@ -490,9 +489,7 @@ chain_map <- function(run, program, pieces) {
   pool <- score_pool(run)
   check_levels(pool, levels, program$level_times)
   pool <- core_pool(pool, !is_by_coordinate(program))
-  aim <- plan_aim(list(process = run$mixture, program = program, levels = levels,
-                       method = if (still) "map" else "none", wrong = run$score_error),
-                  run$guidance)
+  aim <- program_aim(run, program, levels, if (still) "map" else "none")
   coef <- matrix(aim$levels$coef, nrow(aim$models))
   is_noise <- function(part) op_kinds(part) == "noise"
   d <- mixture_dim(run$mixture)

@@ -25,18 +25,16 @@
 #' @export
 guided_moments <- function(mixture, ...) {
   d <- as_diffusion(mixture, ..., without = c("guidance", "score_error"))
-  mixture <- d$mixture
-  if (mixture_size(mixture) > 1) {
-    abort_input("mixture", "a single Gaussian", paste("a mixture of", mixture_size(mixture)))
+  like <- d$mixture
+  if (mixture_size(like) > 1) {
+    abort_input("mixture", "a single Gaussian", paste("a mixture of", mixture_size(like)))
   }
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
-  start <- d$start
-  like <- mixture
-  start <- process_start(start, mixture)
-  mixture <- in_process(mixture)
-  start <- start_gaussian(start, diffuse(mixture, times[1], schedule),
+  process <- process_diffusion(d)
+  mixture <- process$mixture
+  start <- start_gaussian(process$start, diffuse(mixture, times[1], schedule),
                           if (schedule$vp) 1 else schedule$b2(times[1]))
   target <- diffuse(mixture, sampler$end, schedule)
   rotated <- !is.null(mixture$vectors)

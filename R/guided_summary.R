@@ -260,8 +260,7 @@ entropy.guided_summary <- function(x, ...) {
   estimate_table("entropy", x$entropy, particle_words(x))
 }
 
-#' @importFrom stats quantile
-#' @export
+#' @exportS3Method stats::quantile guided_summary
 quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
   check_dots(...)
   if (!(is.numeric(probs) && !anyNA(probs) && all(probs >= 0 & probs <= 1))) {
@@ -287,7 +286,7 @@ quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
 #' @export
 as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
-  quantiles <- t(quantile(x, c(.025, .25, .5, .75, .975)))
+  quantiles <- t(stats::quantile(x, c(.025, .25, .5, .75, .975)))
   colnames(quantiles) <- c("q2.5", "q25", "median", "q75", "q97.5")
   data.frame(variable = names(x$mean), mean = x$mean, mean_se = x$mean_se, sd = x$sd,
              sd_se = x$sd_se, quantiles, row.names = row.names)

@@ -6,18 +6,16 @@
 #' nearly this law there. How far they are from it is known: for each component in closed form, and
 #' by convexity for each class,
 #' \deqn{KL(p_T(\cdot | c) \| N(0, s^2 I)) \le \sum_{k \in c} \frac{w_k}{2 w_c} \Big(
-#'   \frac{a^2 |\mu_k|^2}{s^2} + \sum_i (r_{ki} - \log(1 + r_{ki})) \Big),}{
-#'   KL(p_T(. | c) || N(0, s^2 I)) <= sum_(k in c) w_k/w_c (a^2 |mu_k|^2/s^2 +
-#'   sum_i (r_ki - log(1 + r_ki)))/2,}
-#' with the eigenvalues \eqn{s^2 (1 + r_{ki})}{s^2 (1 + r_ki)} of
-#' \eqn{a^2 \Sigma_k + b^2 I}{a^2 Sigma_k + b^2 I}. The largest of these, over the classes, is what
-#' a run knows of its start: a sampler of the reverse process without other errors passes on this
-#' divergence at most, and a total variation of at most the root of half of it.
+#'   \frac{a^2 |\mu_k|^2}{s^2} + \sum_i (r_{ki} - \log(1 + r_{ki})) \Big),}{ KL(p_T(. | c) || N(0,
+#'   s^2 I)) <= sum_(k in c) w_k/w_c (a^2 |mu_k|^2/s^2 + sum_i (r_ki - log(1 + r_ki)))/2,} with the
+#'   eigenvalues \eqn{s^2 (1 + r_{ki})}{s^2 (1 + r_ki)} of \eqn{a^2 \Sigma_k + b^2 I}{a^2 Sigma_k +
+#'   b^2 I}. The largest of these, over the classes, is what a run knows of its start: a sampler of
+#'   the reverse process without other errors passes on this divergence at most, and a total
+#'   variation of at most the root of half of it.
 #'
-#' @details
-#' **`horizon = NULL`** is the schedule's own horizon if the divergence there is at most 1e-6 (1e-3
-#' for a mixture in its own coordinates, see [standardise()], so that published numbers keep
-#' their horizon). Else it is the time at which it is 1e-6, if the schedule goes on for ever
+#' @details **`horizon = NULL`** is the schedule's own horizon if the divergence there is at most
+#' 1e-6 (1e-3 for a mixture in its own coordinates, see [standardise()], so that published numbers
+#' keep their horizon). Else it is the time at which it is 1e-6, if the schedule goes on for ever
 #' (`schedule_ou()`); other schedules end where they end.
 #'
 #' **Warnings** have the class `mixguide_warning` and one of their own, and stand in what is printed
@@ -155,7 +153,5 @@ faults_once <- function(code) {
 }
 
 print_faults <- function(faults) {
-  if (length(faults)) {
-    writeLines(strwrap(fault_words(faults), width = 90, indent = 2, exdent = 4))
-  }
+  if (length(faults)) writeLines(strwrap(fault_words(faults), width = 90, indent = 2, exdent = 4))
 }

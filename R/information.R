@@ -7,21 +7,19 @@
 #' entropy `h = -E log p_t`, the Fisher information `I = E|grad log p_t|^2` and the curvature
 #' `F = E||Hess log p_t||_F^2`, the mean squared Frobenius norm of the derivative of the score.
 #'
-#' @details
-#' Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's identity) and
-#' `I' = 2 I - 2 F`; any other variance-preserving schedule is this process at the time `-log a(t)`.
-#' Both are derived for this package, and hold for every mixture. Of a Gaussian with the covariance
-#' of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t` (maximum entropy,
-#' and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
+#' @details Along the Ornstein-Uhlenbeck process in `d` dimensions `h' = I - d` (de Bruijn's
+#' identity) and `I' = 2 I - 2 F`; any other variance-preserving schedule is this process at the
+#' time `-log a(t)`. Both are derived for this package, and hold for every mixture. Of a Gaussian
+#' with the covariance of `p_t`, `h` is at least and `I` and `F` are at most what they are of `p_t`
+#' (maximum entropy, and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
 #'
 #' **How.** One Gaussian: closed forms. In one dimension: Gauss-Legendre rules on panels that follow
 #' all components, to about 1e-11. In two: the trapezoidal rule on a grid, whose error falls faster
 #' than any power of the step; steps are shortened by the root of 2 until all three change by less
-#' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components
-#' that differ in a subspace only are
-#' integrated there: across it the law is an independent Gaussian. All else, and what would take
-#' more than a million nodes, is averaged over `n` draws; the same ones at all times, so that
-#' curves are smooth and differences more precise than the standard errors say.
+#' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components that
+#' differ in a subspace only are integrated there: across it the law is an independent Gaussian. All
+#' else, and what would take more than a million nodes, is averaged over `n` draws; the same ones at
+#' all times, so that curves are smooth and differences more precise than the standard errors say.
 #'
 #' **The second moment** has a closed form for every mixture, point masses included. Guarantees of
 #' samplers ask for a finite one. Asked for alone, it stands beside two bounds that hold for any
@@ -166,17 +164,10 @@ node_information <- function(mixture) {
     })
     return(information_row(Reduce(`+`, sums)))
   }
-  step <- .7
-  sums <- rep(Inf, 3)
-  repeat {
-    nodes <- box_nodes(mixture, step)
-    if (is.null(nodes)) return(NULL)
-    before <- sums
-    sums <- information_sums(mixture, nodes$x, nodes$weight)
-    # the error at step/sqrt(2) is that at this step to the power of sqrt(2)
-    if (all(abs(sums - before) <= 2e-8 * pmax(abs(sums), 1))) return(information_row(sums))
-    step <- step / sqrt(2)
-  }
+  sums <- settled_sums(mixture, function(nodes) {
+    information_sums(mixture, nodes$x, nodes$weight)
+  }, 2e-8)
+  if (!is.null(sums)) information_row(sums)
 }
 
 # -E log p, E|s|^2 and E||H||_F^2 over nodes; weights are those of an integral, or NULL for means
@@ -251,8 +242,7 @@ plot_moments <- function(object, setup) {
   }))
   ggplot(rows, aes(.data$t, .data$value, colour = .data$kind, linetype = .data$kind)) +
     (if (nrow(object) > 1) geom_line(linewidth = .8) else geom_point(size = 2)) +
-    scale_colour_manual(values = c(ink, class_palette(2)), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22", "12"), name = NULL) +
+    line_scales(c(ink, class_palette(2)), c("solid", "22", "12")) +
     labs(x = "time t", y = expression(E * "|" * x[t] * "|"^2)) + look() +
     theme(legend.position = "bottom") +
     words("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)))

@@ -61,31 +61,28 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
 #' [entropy()], [moments()], `summary()` and `plot()` say what there is to say of one.
 #'
-#' @details
-#' **Between the nodes** the log-density is interpolated: in one dimension by a cubic spline; in
-#' two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond what the
-#' nodes know it goes on as the tail of a Gaussian, a concave quadratic through three of them (in
-#' two dimensions along the ray from the highest node). Where a deterministic sampler folds its
-#' starts onto each other the density is the sum over the branches, each interpolated linearly; of
-#' more than 500 there is none.
+#' @details **Between the nodes** the log-density is interpolated: in one dimension by a cubic
+#' spline; in two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond
+#' what the nodes know it goes on as the tail of a Gaussian, a concave quadratic through three of
+#' them (in two dimensions along the ray from the highest node). Where a deterministic sampler folds
+#' its starts onto each other the density is the sum over the branches, each interpolated linearly;
+#' of more than 500 there is none.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, which are where that
 #' has its mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)`
 #' over those of `law` for `KL(law || target)`. So mass of one law that the nodes of the other do
 #' not see counts in full. Where a density had to be continued beyond its nodes, the part of the
 #' divergence that this makes is its error: `note` tells of it, and if it is more than a tenth of
-#' the whole the
-#' divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
-#' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
-#' absolute difference of the distribution functions, is given in one dimension, to some eight
-#' digits.
+#' the whole the divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over
+#' nodes of mass `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the
+#' integral of the absolute difference of the distribution functions, is given in one dimension, to
+#' some eight digits.
 #'
 #' @param law,object A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
 #' @param class One or more classes; `NULL`: that which the law was made towards.
 #' @param log Whether to return the logarithm.
 #' @param target What the law is held against: a [gaussmix()] in the same variables, or another law.
-#' @param row.names,optional Not used.
 #' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
@@ -99,8 +96,8 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' * `moments()`: as for a mixture, in all d variables.
 #' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
 #'   entropy, mean and standard deviation of each variable.
-#' * `as.data.frame()`: a row per node with its coordinates, `.weight`, `.log_density`,
-#'   `.confidence`.
+#' * `as.data.frame()`: a row per node with its coordinates, `.confidence`, `.log_density`,
+#'   `.weight`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a density that
 #'   is not known between the nodes.
 #' @source Derived for this package.
@@ -187,9 +184,7 @@ branch_density <- function(at, x, log_density) {
   sorted <- at[order]
   first <- findInterval(pmin(x[from], x[to]), sorted, left.open = TRUE)
   last <- findInterval(pmax(x[from], x[to]), sorted)
-  if (sum(last - first) > 5e7) {
-    abort_rounding("turns back ", number(length(turns)), " times")
-  }
+  if (sum(last - first) > 5e7) abort_rounding("turns back ", number(length(turns)), " times")
   value <- rep(-Inf, length(at))
   for (i in which(last > first)) {
     inside <- order[(first[i] + 1):last[i]]
@@ -372,8 +367,7 @@ moments.mixguide_law <- function(x, ...) {
     names(mean) <- names
     dimnames(cov) <- list(names, names)
   }
-  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)),
-       method = "quadrature")
+  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "quadrature")
 }
 
 #' @export
@@ -427,15 +421,6 @@ print.mixguide_law <- function(x, ...) {
 # A mean of 1e-14 is rounding.
 mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
 
-#' @rdname law
-#' @export
-as.data.frame.mixguide_law <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
-  columns <- list(as.data.frame(x$x), .weight = x$weights, .log_density = x$log_density)
-  if (!is.null(x$log_confidence)) columns$.confidence <- exp(x$log_confidence)
-  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
-}
-
 # ---- Pictures
 
 #' @rdname plot.gaussmix
@@ -468,15 +453,11 @@ law_curve <- function(law, mixture, aim) {
   keep <- range(law$x[density > 1e-4 * max(density), 1])
   x <- sort(unique(law$x[law$x[, 1] >= keep[1] & law$x[, 1] <= keep[2], 1]))
   curves <- data.frame(x = x, density = exp(log_density_at(law, matrix(x))), role = "this law")
-  if (!is.null(mixture) && !is_singular(mixture)) {
-    curves <- rbind(curves, aim_curves(mixture, aim))
-  }
+  if (!is.null(mixture) && !is_singular(mixture)) curves <- rbind(curves, aim_curves(mixture, aim))
   roles <- unique(curves$role)
   list(geom_line(aes(.data$x, .data$density, linetype = .data$role, colour = .data$role), curves),
-       scale_linetype_manual(values = stats::setNames(c("solid", "solid", "22")[seq_along(roles)],
-                                                      roles), name = NULL),
-       scale_colour_manual(values = stats::setNames(c(class_palette(2)[2], ink,
-                                                      ink)[seq_along(roles)], roles), name = NULL),
+       line_scales(c(class_palette(2)[2], ink, ink)[seq_along(roles)],
+                   c("solid", "solid", "22")[seq_along(roles)], roles),
        labs(x = colnames(law$x), y = "density"))
 }
 

@@ -194,10 +194,8 @@ rest_kl <- function(a, b) {
 # A mixture as the second law of a distance, in the coordinates of a reduction if there is one, with
 # nodes of its own that also see where `from` has its mass.
 mixture_as_law <- function(mixture, from) {
-  if (is_singular(mixture)) {
-    abort("`target` has a singular covariance and no density; add noise by diffuse() first",
-          "singular")
-  }
+  refuse_singular(mixture, "`target` has a singular covariance and no density;",
+                  "add noise by diffuse() first")
   inner <- mixture
   rest <- from$rest
   if (!is.null(rest)) {
@@ -261,14 +259,6 @@ line_cuts <- function(mixture, from) {
   sort(unique(c(thin(own, 2e4), thin(sort(x), 500))))
 }
 
-# Between the cuts, Gauss and Legendre's rule.
-panel_rule <- function(cuts, order = 8) {
-  rule <- gauss_legendre(order)
-  half <- diff(cuts) / 2
-  list(x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = order)),
-       weight = as.vector(outer(rule$weight, half)))
-}
-
 # ---- Distribution functions
 
 # The integral of |F - G|, by Gauss and Legendre's rule between the nodes of both and where the
@@ -290,7 +280,7 @@ wasserstein <- function(from, to) {
 # Where functions that rise through 0 between low and high (one each) are 0.
 bisection <- function(f, low, high) {
   if (!length(low)) return(double())
-  for (i in 1:60) {
+  for (i in 1:80) {
     middle <- (low + high) / 2
     below <- f(middle) < 0
     low[below] <- middle[below]
@@ -340,7 +330,7 @@ law_cdf <- function(law) {
 #' @rdname law
 #' @param probs Probabilities.
 #' @param names Name the quantiles by their probabilities?
-#' @export
+#' @exportS3Method stats::quantile mixguide_law
 quantile.mixguide_law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
   check_dots(...)
   if (law_dim(x) > 1) abort_input("x", "a law in one dimension", count_of(law_dim(x), "dimension"))

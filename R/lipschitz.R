@@ -25,13 +25,12 @@
 #'   reached there, where few would look.
 #' * Otherwise: **there is no constant in general**. If two components tie along a direction `u`,
 #'   `u'P_i u = u'P_j u`, where no third one is above them, and `P_i u` is not `P_j u`, then `H`
-#'   grows like `abs(x)^2` along the surface on which they tie; adding noise does not change
-#'   that. Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and
-#'   `N(0, diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is
-#'   `9 r^2/64 - 5/8`. Then `lipschitz` is `Inf`. A constant exists if for every two components
-#'   `P_i - P_j` is zero or definite, or a third component rules far out where one of the
-#'   two would tie; then it is found by optimisation, a lower bound. Where neither can be shown it
-#'   is `NA`.
+#'   grows like `abs(x)^2` along the surface on which they tie; adding noise does not change that.
+#'   Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and `N(0,
+#'   diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is `9 r^2/64 - 5/8`.
+#'   Then `lipschitz` is `Inf`. A constant exists if for every two components `P_i - P_j` is zero or
+#'   definite, or a third component rules far out where one of the two would tie; then it is found
+#'   by optimisation, a lower bound. Where neither can be shown it is `NA`.
 #'
 #' **"loewner"** (a): `-1/smin I <= H(x) <= -1/smax I + Cov_r(g)(x)` everywhere, so that only the
 #' upper side can be large. It is evaluated at `center`, if there is one.
@@ -82,13 +81,12 @@
 #'   or `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
-#' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and columns
-#'   `t`; `statement`; `lipschitz`, the constant; `lower` and `upper`, what the eigenvalues of `H`
-#'   are between (`NA` where the statement is about the constant only); `domain`; `status`:
-#'   `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one
-#'   dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is
-#'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
-#'   times.
+#' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and columns `t`;
+#'   `statement`; `lipschitz`, the constant; `lower` and `upper`, what the eigenvalues of `H` are
+#'   between (`NA` where the statement is about the constant only); `domain`; `status`: `"exact"`,
+#'   `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one dimension),
+#'   `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is log-concave
+#'   where `upper <= 0`. `plot()` draws the constants, against time if there are several times.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.
@@ -255,11 +253,10 @@ autoplot.mixguide_lipschitz <- function(object, ...) {
              labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
   }
   bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
-  named <- function(values) stats::setNames(values, lipschitz_words[present])
   ggplot(rows, aes(.data$t, .data$lipschitz, colour = .data$kind, linetype = .data$kind)) +
     geom_line(linewidth = .8) + scale_y_log10() +
-    scale_colour_manual(values = named(class_palette(length(present))), name = NULL) +
-    scale_linetype_manual(values = named(ifelse(bound, "22", "solid")), name = NULL) +
+    line_scales(class_palette(length(present)), ifelse(bound, "22", "solid"),
+                lipschitz_words[present]) +
     labs(x = "time t", y = "constant") + look() + title
 }
 
@@ -288,17 +285,18 @@ loewner_bound <- function(parts, center) {
       "the upper side depends on x: -1/smax + Cov_r(g)")))
   }
   g <- component_slopes(parts$at, center)
-  r <- responsibilities(parts$at, center)
+  each <- component_logs(parts$at, t(center))
+  r <- drop(exp(each - log_sum(as.list(each))))
   spread <- crossprod(sqrt(r) * (g - rep(colSums(r * g), each = nrow(g))))
   statement_row("loewner", -1 / parts$smin, -1 / parts$smax + eigen_range(spread)[2],
                 "at the centre")
 }
 
-responsibilities <- function(mixture, x) {
-  each <- vapply(seq_len(mixture_size(mixture)), function(k) {
-    dgaussmix(t(x), keep_components(mixture, k), log = TRUE)
-  }, 0) + log(mixture$weights)
-  exp(each - log_sum(as.list(each)))
+# The logarithms of the components' densities times their weights at points: n x K.
+component_logs <- function(mixture, x) {
+  matrix(vapply(seq_len(mixture_size(mixture)), function(k) {
+    log(mixture$weights[k]) + dgaussmix(x, keep_components(mixture, k), log = TRUE)
+  }, double(nrow(x))), nrow(x))
 }
 
 # The bound that differences D of the g_i make (Popoviciu: a variance is at most range^2/4).
@@ -307,8 +305,7 @@ spread_bound <- function(parts, statement, D, domain) {
 }
 
 point_statements <- function(parts, center) {
-  H <- curvature_range(parts$inner, parts$turn(t(center)))
-  H <- with_rest(H, parts)
+  H <- with_rest(curvature_range(parts$inner, parts$turn(t(center))), parts)
   rbind(statement_row("point", H[1], H[2], "at the centre", "exact"), loewner_bound(parts, center),
         spread_bound(parts, "pointwise", max_distance(component_slopes(parts$at, center)),
                      "at the centre"))

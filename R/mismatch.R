@@ -9,12 +9,11 @@
 #' is the exact conditional law given an `observation` and the score that of a zero-shot `method`;
 #' or the target is the mixture itself and the score that of a `model`.
 #'
-#' @details
-#' The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses:
-#' `x' = (a'/a) (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`,
-#' `v = (a'/a)^2 beta`; on the whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be
-#' the diffused target, `h` its entropy, `I = E|grad log q_t|^2`, and let the score in use be
-#' `g_t + e_t`. For every target, every field `g` and every grid
+#' @details The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses: `x' = (a'/a)
+#' (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`, `v = (a'/a)^2 beta`; on the
+#' whole times of a discrete schedule `beta = 1 - alpha_t`. Let `q_t` be the diffused target, `h`
+#' its entropy, `I = E|grad log q_t|^2`, and let the score in use be `g_t + e_t`. For every target,
+#' every field `g` and every grid
 #'
 #'     KL(path of q || path of the sampler)
 #'       = KL(q_T || start)                                                    initialisation
@@ -49,9 +48,9 @@
 #' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
 #' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
 #' 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each component.
-#' Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
-#' there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
-#' (Without `y` the dimensions are those of `y` and `x` together.)
+#'   Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
+#'   there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
+#'   (Without `y` the dimensions are those of `y` and `x` together.)
 #'
 #' @param mixture The law of `x` before anything was observed, a [gaussmix()]; without an
 #'   observation the law that one wants to sample, which may be singular if the grid stops early.
@@ -112,9 +111,17 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
   check_mixture(mixture)
   check_schedule(schedule)
   if (!is.null(affine)) check_flag(affine, "affine")
+  process <- in_process(mixture)
   if (is.null(observation)) {
     if (is.null(model)) abort_input("model", "given, or else an `observation`", "NULL")
     if (!is.null(method)) abort_input("method", "NULL without an `observation`", describe(method))
+    if (inherits(model, "gaussmix")) check_same_variables(model, mixture, "model")
+    if (inherits(model, "gaussmix") || is.function(model)) {
+      model <- in_process(model, mixture, "model")
+    }
+    target <- process
+    field <- score_field(model, schedule)
+    range <- NULL
   } else {
     if (!is.null(model)) abort_input("model", "NULL where `observation` is given", describe(model))
     if (!is.null(method)) check_zero_shot(method)
@@ -124,31 +131,18 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
       if (!is.null(affine)) abort_input("affine", "NULL for an observation without `y`")
       return(expected_mismatch(mixture, observation, method, schedule, times, nodes, n, key))
     }
-    observation <- as_observation(observation, mixture)
-  }
-  score_error <- in_process(score_error, mixture)
-  process <- in_process(mixture)
-  if (is.null(observation)) {
-    if (inherits(model, "gaussmix")) check_same_variables(model, mixture, "model")
-    if (inherits(model, "gaussmix") || is.function(model)) {
-      model <- in_process(model, mixture, "model")
-    }
-    target <- process
-    field <- score_field(model, process, schedule)
-    range <- NULL
-  } else {
-    observation <- in_process(observation, mixture)
+    observation <- in_process(as_observation(observation, mixture), mixture)
     target <- exact_posterior(process, observation)
     field <- method_field(process, observation, method, schedule)
     range <- observed_range(observation, sd = mixture_sd(process))$basis
   }
   if (!is.null(affine)) field$affine <- affine
-  mismatch_table(target, field, schedule, times, score_error, nodes, n, key, range)
+  error <- in_process(check_score_field(score_error, mixture), mixture)
+  mismatch_table(target, field, schedule, times, error, nodes, n, key, range)
 }
 
 # `range`: an orthonormal basis (d x r) of what is observed, or NULL.
-mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, nodes = NULL,
-                           n = 1e4, key = NULL, range = NULL) {
+mismatch_table <- function(target, field, schedule, times, error, nodes, n, key, range) {
   times <- mismatch_times(times, schedule)
   target <- keep_components(target, target$weights > 0)
   for (t in times) noise_level(target, t, schedule)
@@ -157,43 +151,65 @@ mismatch_table <- function(target, field, schedule, times = NULL, error = NULL, 
   error <- error_moments(error, schedule)
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
-  points <- mismatch_points(target, affine, nodes, n, key)
-  need_memory(times, schedule, "this decomposition")
-  one <- step_constants(seq_len(length(times) - 1), times, schedule)
-  log_ratio <- log(one$ratio)
-  log_density <- function(x, t) dgaussmix(x, diffuse(target, t, schedule), log = TRUE)
-  totals <- 0
-  x <- points$at(schedule$a(times[1]), schedule$b2(times[1]))
-  log_p <- log_density(x, times[1])
+  points <- field_points(target, affine, nodes, n, own_key(check_key(key)))
+  one <- mismatch_steps(times, schedule)
+  law <- function(k) diffuse(target, times[k], schedule)
+  x <- points$at(law(1), one$a[1], one$b2[1])
+  log_p <- dgaussmix(x, law(1), log = TRUE)
   initialisation <- start_excess(x, log_p, times[1], schedule)
-  rows <- lapply(seq_along(one$beta), function(k) {
-    t <- times[k]
-    s <- score(target, x, t, schedule)
-    g <- field$at(x, t)
+  step <- function(k, half) {
+    s <- score(target, x, times[k], schedule)
+    g <- field$at(x, times[k])
     D <- unname(s - g)
-    e <- if (!is.null(error)) error$at(x, t, g)
-    s2 <- points$square(s)
-    before <- log_p
-    x <<- points$at(one$a_next[k], one$b2_next[k])
-    log_p <<- log_density(x, times[k + 1])
+    e <- if (!is.null(error)) error$at(x, times[k], g)
+    fisher <- points$square(s)
     D2 <- rowSums(D^2)
-    half <- one$beta[k] / 2
-    step <- cbind(
+    before <- log_p
+    x <<- points$at(law(k + 1), one$a_next[k], one$b2_next[k])
+    log_p <<- dgaussmix(x, law(k + 1), log = TRUE)
+    list(mismatch = D2, fisher = fisher, parts = cbind(
       bias = half * D2,
       range = if (!is.null(range)) half * rowSums((D %*% range)^2),
-      discretisation = log_p - before + d * log_ratio[k] - half * s2,
+      discretisation = log_p - before + d * log(one$ratio[k]) - half * fisher,
       score_error = if (!is.null(e)) half * (rowSums(e$mean^2) + d * e$sd^2),
       cross = if (!is.null(e)) -2 * half * rowSums(D * e$mean)
-    )
-    totals <<- totals + step
-    mean <- points$mean(D2)
-    c(mismatch = mean$estimate, mismatch_se = mean$se, fisher = sum(points$weight * s2),
-      colSums(points$weight * step))
-  })
-  new_mismatch(rows, mismatch_sums(points, totals, initialisation), format(target), field$label,
-               schedule, times, one$beta, points$method, n)
+    ))
+  }
+  at <- sum_steps(points, one$beta, step, initialisation)
+  new_mismatch(at$rows, at$parts, format(target), field$label, schedule, times, one$beta,
+               points$method, n)
 }
 
+mismatch_steps <- function(times, schedule) {
+  need_memory(times, schedule, "this decomposition")
+  step_constants(seq_len(length(times) - 1), times, schedule)
+}
+
+# A row for each step of what `step(k, beta/2)` makes at the points, and the parts that these add
+# up to: without an `initialisation` only those of the bias are known.
+sum_steps <- function(points, beta, step, initialisation = NULL) {
+  totals <- 0
+  rows <- lapply(seq_along(beta), function(k) {
+    at <- step(k, beta[k] / 2)
+    totals <<- totals + at$parts
+    mean <- points$mean(at$mismatch)
+    c(mismatch = mean$estimate, mismatch_se = mean$se,
+      fisher = if (!is.null(at$fisher)) sum(points$weight * at$fisher),
+      colSums(points$weight * at$parts))
+  })
+  sums <- setdiff(colnames(totals), "range")
+  totals <- cbind(initialisation, totals)
+  if (!is.null(initialisation)) {
+    totals <- cbind(totals, path = rowSums(totals[, c("initialisation", sums)]))
+  }
+  if ("range" %in% colnames(totals)) {
+    totals <- cbind(totals, null = totals[, "bias"] - totals[, "range"])
+  }
+  parts <- intersect(c("initialisation", "discretisation", "bias", "range", "null", "score_error",
+                       "cross", "path"), colnames(totals))
+  means <- lapply(parts, function(name) points$mean(totals[, name]))
+  list(rows = rows, parts = data.frame(quantity = parts, do.call(rbind, means)))
+}
 new_mismatch <- function(rows, parts, target, model, schedule, times, beta, method, n,
                          foot = "The path's divergence bounds KL(target || output)") {
   rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta,
@@ -207,7 +223,7 @@ new_mismatch <- function(rows, parts, target, model, schedule, times, beta, meth
                      labels = c(bias = "bias (B)", range = "bias, of it range",
                                 null = "bias, of it null", path = "path, together"))
   new_table(rows, "mixguide_mismatch", head, setup, keys = c("t", "t_next", "beta"), foot = foot,
-            body = summary.mixguide_mismatch, parts = parts)
+            body = summary, summary = parts)
 }
 
 # The bias on average over y, in the frame of the observation, where y and x_t are one mixture.
@@ -235,12 +251,10 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
     names(covs) <- paste("component", seq_along(covs))
     assemble_gaussmix(inner$weights, inner$means %*% t(image), covs, inner$class)
   }
-  points <- joint_points(inner, frame, nodes, n, key)
+  points <- field_points(inner, mixture_size(inner) == 1, nodes, n, key, frame$nu)
   inside <- seq_len(r)
-  need_memory(times, schedule, "this decomposition")
-  one <- step_constants(seq_len(length(times) - 1), times, schedule)
-  totals <- 0
-  rows <- lapply(seq_along(one$beta), function(k) {
+  one <- mismatch_steps(times, schedule)
+  step <- function(k, half) {
     a <- one$a[k]
     b2 <- one$b2[k]
     law <- joint(a, b2)
@@ -252,39 +266,21 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
       g[, inside] <- (a * yx[, inside] - x[, inside]) / rep(variance, each = nrow(x))
     }
     D <- unname(score(law, yx))[, r + seq_len(d), drop = FALSE] - g
-    half <- one$beta[k] / 2
-    step <- cbind(bias = half * rowSums(D^2), range = half * rowSums(D[, inside, drop = FALSE]^2))
-    totals <<- totals + step
-    mean <- points$mean(rowSums(D^2))
-    c(mismatch = mean$estimate, mismatch_se = mean$se, colSums(points$weight * step))
-  })
-  parts <- mismatch_sums(points, totals)
+    list(mismatch = rowSums(D^2),
+         parts = cbind(bias = half * rowSums(D^2),
+                       range = half * rowSums(D[, inside, drop = FALSE]^2)))
+  }
+  at <- sum_steps(points, one$beta, step)
   if (!is_singular(inner)) {
     about <- as.data.frame(mutual_information(mixture, observation, 10 * n, stream(key, "check")))
-    parts <- rbind(parts, about)
+    at$parts <- rbind(at$parts, about)
   }
   observation["y"] <- list(NULL)
   foot <- if (!is.null(method) && all(frame$nu == 0)) {
     "In continuous time B is on average at most the mutual information"
   }
-  new_mismatch(rows, parts, paste0("given ", format(observation), ", on average over y"),
+  new_mismatch(at$rows, at$parts, paste0("given ", format(observation), ", on average over y"),
                method_label(method), schedule, times, one$beta, points$method, n, foot)
-}
-
-# Points (y, x_t) under their joint law at each time, in the coordinates of the frame.
-joint_points <- function(mixture, frame, nodes, n, key) {
-  r <- frame$r
-  d <- frame$d
-  affine <- mixture_size(mixture) == 1
-  rule <- quadrature_points(mixture$weights, r + d, affine, nodes)
-  if (!is.null(rule)) {
-    return(c(rule, list(at = function(law, a, b2) place_draws(law, rule$component, rule$z))))
-  }
-  n <- check_count(n, "n", min = 2)
-  x <- unname(keyed_draws(mixture, n, key))
-  normals <- fresh_normals(n, key)
-  y <- x[, seq_len(r), drop = FALSE] + normals(r) * rep(sqrt(frame$nu), each = n)
-  c(drawn_points(n), list(at = function(law, a, b2) cbind(y, a * x + sqrt(b2) * normals(d))))
 }
 
 # n x d normals, others at each call.
@@ -312,13 +308,15 @@ mismatch_times <- function(times, schedule) {
 }
 
 # A score in use: at(x, t), n x d; is it affine? a label.
-score_field <- function(model, target, schedule, arg = "model") {
+score_field <- function(model, schedule) {
   if (inherits(model, "gaussmix")) {
     return(list(at = function(x, t) score(model, x, t, schedule), label = format(model),
                 affine = sum(model$weights > 0) == 1))
   }
-  if (!is.function(model)) abort_input(arg, "a gaussmix or a function of x and t", describe(model))
-  list(at = function(x, t) check_field(model, x, t, arg), label = "a function of x and t",
+  if (!is.function(model)) {
+    abort_input("model", "a gaussmix or a function of x and t", describe(model))
+  }
+  list(at = function(x, t) check_field(model, x, t, "model"), label = "a function of x and t",
        affine = FALSE)
 }
 
@@ -354,66 +352,35 @@ error_moments <- function(error, schedule) {
   list(at = function(x, t, g) list(mean = field(x, t, g), sd = error_noise(error, t)))
 }
 
-# Points under the diffused target: at(a, b2), n x d, with their weights.
-mismatch_points <- function(target, affine, nodes, n, key) {
-  d <- mixture_dim(target)
-  rule <- quadrature_points(target$weights, d, affine, nodes)
+# Points under the law of x_t, with their weights: at(law, a, b2), where `law` is that law itself.
+# With the variances `noise` of an observation of the leading coordinates they are points (y, x_t)
+# under the joint law.
+field_points <- function(mixture, affine, nodes, n, key, noise = NULL) {
+  d <- mixture_dim(mixture)
+  rule <- quadrature_points(mixture$weights, length(noise) + d, affine, nodes)
   if (!is.null(rule)) {
-    at <- function(a, b2) {
-      target$means <- a * target$means
-      target$values <- diffused_values(target, a, b2)
-      unname(place_draws(target, rule$component, rule$z))
-    }
-    return(c(rule, list(at = at, square = function(s) rowSums(s^2))))
+    return(c(rule, list(at = function(law, a, b2) unname(place_draws(law, rule$component, rule$z)),
+                        square = function(s) rowSums(s^2))))
   }
   n <- check_count(n, "n", min = 2)
-  key <- own_key(check_key(key))
-  x <- unname(keyed_draws(target, n, key))
+  x <- unname(keyed_draws(mixture, n, key))
   normals <- fresh_normals(n, key)
+  y <- if (length(noise)) {
+    x[, seq_along(noise), drop = FALSE] + normals(length(noise)) * rep(sqrt(noise), each = n)
+  }
   z <- b <- NULL
-  at <- function(a, b2) {
+  at <- function(law, a, b2) {
     z <<- normals(d)
     b <<- sqrt(b2)
-    a * x + b * z
+    cbind(y, a * x + b * z)
   }
-  c(drawn_points(n), list(at = at, square = function(s) d / b^2 - rowSums((s + z / b)^2)))
+  list(weight = rep(1 / n, n), method = "Monte Carlo", mean = sample_mean, at = at,
+       square = function(s) d / b^2 - rowSums((s + z / b)^2))
 }
-
-drawn_points <- function(n) {
-  list(weight = rep(1 / n, n), method = "Monte Carlo",
-       mean = function(f) list(estimate = mean(f), se = stats::sd(f) / sqrt(n)))
-}
-
 # log q_T - log of the density of the start.
 start_excess <- function(x, log_p, horizon, schedule) {
   variance <- start_sd(schedule, horizon)^2
   log_p + ncol(x) / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
-}
-
-# The parts of the path's divergence; without its start only those of the bias are known.
-mismatch_sums <- function(points, totals, initialisation = NULL) {
-  totals <- cbind(initialisation, totals)
-  sums <- setdiff(colnames(totals), "range")
-  if (!is.null(initialisation)) {
-    totals <- cbind(totals, path = rowSums(totals[, sums, drop = FALSE]))
-  }
-  if ("range" %in% colnames(totals)) {
-    totals <- cbind(totals, null = totals[, "bias"] - totals[, "range"])
-  }
-  parts <- intersect(c("initialisation", "discretisation", "bias", "range", "null", "score_error",
-                       "cross", "path"), colnames(totals))
-  rows <- lapply(parts, function(name) {
-    mean <- points$mean(totals[, name])
-    estimate_row(mean$estimate, mean$se, points$method)
-  })
-  data.frame(quantity = parts, do.call(rbind, rows))
-}
-
-#' @rdname mismatch
-#' @export
-summary.mixguide_mismatch <- function(object, ...) {
-  check_dots(...)
-  attr(object, "parts")
 }
 
 #' @rdname mismatch
@@ -433,9 +400,8 @@ autoplot.mixguide_mismatch <- function(object, ...) {
   }))
   ggplot(long, aes(.data$t, .data$value, colour = .data$part, linetype = .data$part)) +
     geom_line(linewidth = .8) + scale_x_reverse() +
-    scale_colour_manual(values = class_palette(length(shown)), name = NULL) +
-    scale_linetype_manual(values = c("solid", "22", "42", "12", "4212")[seq_along(shown)],
-                          name = NULL) +
+    line_scales(class_palette(length(shown)),
+                c("solid", "22", "42", "12", "4212")[seq_along(shown)]) +
     labs(x = "time t, from noise to data", y = "nats so far") + look() +
     theme(legend.position = "bottom") +
     words("What mismatch and steps add to the divergence of paths",

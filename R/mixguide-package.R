@@ -47,7 +47,6 @@
 #' @useDynLib mixguide, .registration = TRUE
 #' @import ggplot2
 #' @importFrom generics augment glance tidy
-#' @importFrom stats logLik nobs predict simulate
 "_PACKAGE"
 
 #' @export

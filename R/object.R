@@ -26,15 +26,18 @@ as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE,
   check_dots(..., also = frame_dots)
   table <- if (!is.null(x$path)) x$path else x$tried
   if (!is.null(table)) return(table)
-  if (!is.matrix(x$x) || is.null(x$mixture)) {
+  of_law <- inherits(x, "mixguide_law")
+  if (!is.matrix(x$x) || is.null(x$mixture) && !of_law) {
     abort_input("x", "a result that has a table", paste("a", class_word(x)))
   }
   points <- x$x
-  colnames(points) <- variable_labels(x$mixture)
+  if (!of_law) colnames(points) <- variable_labels(x$mixture)
   columns <- list(as.data.frame(points))
-  columns$.confidence <- x$confidence
+  columns$.confidence <- if (!of_law) x$confidence else if (!is.null(x$log_confidence)) {
+    exp(x$log_confidence)
+  }
   columns$.log_density <- x$log_density
-  if (!is.null(x$tilt)) columns$.weight <- x$weights
+  if (of_law || !is.null(x$tilt)) columns$.weight <- x$weights
   do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
 }
 

@@ -4,9 +4,7 @@
 #' @export
 op_eval <- function(to, from = "x", t, want = "score") {
   if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
-  if (!(is.numeric(t) && length(t) && all(is.finite(t) & t >= 0))) {
-    abort_input("t", "one finite number >= 0", describe(t))
-  }
+  if (!are_numbers(t) || any(t < 0)) abort_input("t", "one finite number >= 0", describe(t))
   wanted <- is.character(want) && length(want) && all(want %in% names(want_code))
   if (!wanted) abort_input("want", toString(dQuote(names(want_code), FALSE)), describe(want))
   check_string(to, "to")
@@ -27,12 +25,10 @@ op_linear <- function(to, coef) {
   if (is.null(registers) || !all(nzchar(registers)) || anyDuplicated(registers)) {
     abort_input("coef", "named by register, each once", describe(coef))
   }
-  if (!(is.numeric(coef) && all(is.finite(coef)))) {
-    for (r in registers) {
-      w <- coef[[r]]
-      if (!is.numeric(w) || !length(w) || !all(is.finite(w))) {
-        abort_input("coef", "finite numbers", paste(r, "=", describe(w)))
-      }
+  if (!are_numbers(coef)) {
+    odd <- which(!vapply(coef, are_numbers, NA))
+    if (length(odd)) {
+      abort_input("coef", "finite numbers", paste(registers[odd[1]], "=", describe(coef[[odd[1]]])))
     }
   }
   new_op("linear", to = check_string(to, "to"), coef = coef)
@@ -84,9 +80,7 @@ op_product <- function(to, from = "x", t, coef) new_hessian_op("product", to, fr
 #' @rdname op_product
 #' @export
 op_solve <- function(to, from = "x", t, coef, diagonal) {
-  if (!(is.numeric(diagonal) && length(diagonal) && all(is.finite(diagonal)))) {
-    abort_input("diagonal", "finite numbers", describe(diagonal))
-  }
+  if (!are_numbers(diagonal)) abort_input("diagonal", "finite numbers", describe(diagonal))
   new_hessian_op("solve", to, from, t, coef, diagonal)
 }
 
@@ -97,12 +91,8 @@ op_root <- function(to, from = "x", t, coef) new_hessian_op("root", to, from, t,
 # The engine wants the numbers together, for a solution after their number.
 new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
   at <- op_eval(to, from, t)
-  if (!(is.numeric(coef) && length(coef) && all(is.finite(coef)))) {
-    abort_input("coef", "a finite number", describe(coef))
-  }
-  if (kind == "solve") {
-    coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
-  }
+  if (!are_numbers(coef)) abort_input("coef", "a finite number", describe(coef))
+  if (kind == "solve") coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
   new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
 }
 

@@ -16,10 +16,9 @@
 #'
 #' `KL(target || output) <= KL(p_T || start) + sum_k D_k + sum_k E_k`.
 #'
-#' *Derived for this package* is that all of it can be computed. The one fact behind it:
-#' `c s_k(y) = E[s_t(X_t) | X_k = y]`, so that `E<s_t, s_k> = c I(t_k)` and
-#' `E|s_t - c s_k|^2 = I(t) - c^2 I(t_k)`; and `h' = f d + G^2 I/2`. Every step begins with the loss
-#' of the best step of its kind,
+#' *Derived for this package* is that all of it can be computed. The one fact behind it: `c s_k(y) =
+#' E[s_t(X_t) | X_k = y]`, so that `E<s_t, s_k> = c I(t_k)` and `E|s_t - c s_k|^2 = I(t) - c^2
+#' I(t_k)`; and `h' = f d + G^2 I/2`. Every step begins with the loss of the best step of its kind,
 #'
 #' `J_k = h(t_k) - h(t_{k+1}) + d r - I(t_k) beta/2 = int F(t) (1 - e^(-2 (t - t_{k+1}))) dt`,
 #'
@@ -33,10 +32,9 @@
 #'   `E = r E|e|^2 + 2 (r - 1 + e^-r) E<s, e>`;
 #' * DDPM with `variance = "scaled"`: `D = J` (the score is frozen as well as it can be),
 #'   `E = beta E|e|^2/2`;
-#' * Euler-Maruyama: the exponential integrator's `D` and
-#'   `d (2 sinh r - 2 r) - I (2 cosh r - 2)`, and a quarter of
-#'   `d (r - 2 (1 - e^-r)) + (m - d) ((e^(2r) - 1)/2 - 2 (e^r - 1)) + m r`;
-#'   `E = r E|e|^2 - (e^r - 1 - r) E<x, e> - 2 (sinh r - r) E<s, e>`.
+#' * Euler-Maruyama: the exponential integrator's `D` and `d (2 sinh r - 2 r) - I (2 cosh r - 2)`,
+#'   and a quarter of `d (r - 2 (1 - e^-r)) + (m - d) ((e^(2r) - 1)/2 - 2 (e^r - 1)) + m r`; `E = r
+#'   E|e|^2 - (e^r - 1 - r) E<x, e> - 2 (sinh r - r) E<s, e>`.
 #'
 #' The first two are for every schedule (with integrals of `G^2/2` and `c G^2/2` in place of `r` and
 #' `1 - e^-r`), the third where drift and noise are constant in each step (`schedule_ou()`, and
@@ -62,12 +60,11 @@
 #' @inheritParams guided_sample
 #' @param along `"paths"` or `"grid"`, see Details.
 #' @param n Number of draws where quadrature is not possible.
-#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
-#'   `guidance`. `sampler`: a stochastic one with one score in each step; the default is that of
-#'   the theorems, `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`:
-#'   `"normal"`, `"exact"` or a [gaussmix()]. `score_error` may also be a function of points (n x
-#'   d) and a time that returns what is added to the score there (n x d). For `plot()`: passed to
-#'   `autoplot()`.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there, but no `guidance`.
+#'   `sampler`: a stochastic one with one score in each step; the default is that of the theorems,
+#'   `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`: `"normal"`, `"exact"`
+#'   or a [gaussmix()]. `score_error` may also be a function of points (n x d) and a time that
+#'   returns what is added to the score there (n x d). For `plot()`: passed to `autoplot()`.
 #' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
 #'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
 #'   `"path_kl"`, their sum. The standard error of the discretisation is that over
@@ -301,12 +298,7 @@ error_noise <- function(error, t) {
 
 # What a score_error() or a function adds to the score s at points x.
 error_field <- function(error, schedule) {
-  if (is.function(error)) {
-    if (length(formals(args(error))) < 2) {
-      abort_input("score_error", "a function of points and a time", "a function of less")
-    }
-    return(function(x, t, s) check_field(error, x, t, "score_error"))
-  }
+  if (is.function(error)) return(function(x, t, s) check_field(error, x, t, "score_error"))
   of <- function(name, t, size, none) {
     if (is.null(error[[name]])) none else as.vector(at_times(error[[name]], t, name, size))
   }

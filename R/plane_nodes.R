@@ -1,23 +1,12 @@
 # Quadrature over mixtures in the plane, on the grid of box_nodes() or one for each component.
 
 # E f(X) for X from a mixture in the plane, where f varies as fast as the components of `cut_at` do;
-# NULL where that takes too many nodes. The trapezoidal rule's error at a step over the root of 2 is
-# that at this step to the power of the root of 2, as in node_information().
+# NULL where that takes too many nodes.
 plane_expectation <- function(mixture, f, cut_at = mixture) {
-  most <- min(1e6, max(1e5, 1e8 / mixture_size(cut_at)))
-  step <- .7
-  value <- Inf
-  repeat {
-    nodes <- box_nodes(cut_at, step, most)
-    if (is.null(nodes)) return(NULL)
-    before <- value
-    value <- sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture))
-    if (!is.finite(value)) return(NULL)
-    if (abs(value - before) <= 1e-7 * max(abs(value), 1)) {
-      return(estimate_row(value, 0, "quadrature"))
-    }
-    step <- step / sqrt(2)
-  }
+  value <- settled_sums(cut_at, function(nodes) {
+    sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture))
+  }, 1e-7, min(1e6, max(1e5, 1e8 / mixture_size(cut_at))))
+  if (!is.null(value)) estimate_row(value, 0, "quadrature")
 }
 
 # Where a box in the plane would be too large: a grid of its own around each component, whose

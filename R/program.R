@@ -153,8 +153,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   registers <- setdiff(c("x", table$to, table$from, table$register), "")
   most <- operations()$registers
   if (length(registers) > most) {
-    abort_input("sampler", paste("at most", most, "registers"), length(registers),
-                kind = "program")
+    abort_input("sampler", paste("at most", most, "registers"), length(registers), kind = "program")
   }
   id <- function(name) match(name, registers, 0) - 1
   offset <- function(n) cumsum(n) - n

@@ -62,8 +62,7 @@ descend <- function(state, miss, direction, most) {
     go <- left[better & !at$there]
     off[left[better]] <- size[better]
     if (length(go)) {
-      move[go, ] <- direction(go, z[go, , drop = FALSE],
-                              at$gap[better & !at$there, , drop = FALSE])
+      move[go, ] <- direction(go, z[go, , drop = FALSE], at$gap[better & !at$there, , drop = FALSE])
       step[go] <- pmin(1.5 * step[go], 1)
       z[go, ] <- z[go, , drop = FALSE] + step[go] * move[go, , drop = FALSE]
     }
@@ -112,8 +111,7 @@ flow_back <- function(run) {
                   power, run$score_error, d, run$schedule)
   program <- compile_program(steps, times, d)
   levels <- program_levels(program, run$schedule, run$score_error$scale)
-  aim <- plan_aim(list(process = run$mixture, program = program, levels = levels, method = "none",
-                       wrong = run$score_error), run$guidance)
+  aim <- program_aim(run, program, levels)
   pool <- core_pool(score_pool(run))
   function(x) core_run(pool, aim$models, aim$levels, program, nrow(x), start = unname(x))$output
 }

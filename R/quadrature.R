@@ -35,7 +35,6 @@ panel_nodes <- function(mixture) {
   gap <- low[by_low][-1] > cummax((mean + reach * sd)[by_low])[-length(low)]
   piece <- integer(length(low))
   piece[by_low] <- cumsum(c(TRUE, gap))
-  rule <- gauss_legendre(16)
   lapply(split(seq_along(low), piece), function(k) {
     narrow <- k[which.min(sd[k])]
     from <- mean[narrow]
@@ -43,10 +42,16 @@ panel_nodes <- function(mixture) {
     # components of a kernel density share them
     cuts <- sort(as.vector(outer(sd[k], -reach:reach) + (mean[k] - from)))
     cuts <- cuts[!duplicated(floor(cuts / (sd[narrow] / 2)))]
-    half <- diff(cuts) / 2
-    list(from = from, x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = 16)),
-         weight = as.vector(outer(rule$weight, half)))
+    c(list(from = from), panel_rule(cuts, 16))
   })
+}
+
+# Between the cuts, Gauss and Legendre's rule.
+panel_rule <- function(cuts, order = 8) {
+  rule <- gauss_legendre(order)
+  half <- diff(cuts) / 2
+  list(x = matrix(outer(rule$node, half) + rep(cuts[-1] - half, each = order)),
+       weight = as.vector(outer(rule$weight, half)))
 }
 
 # Nodes, and weights that sum to 1, of a symmetric density whose orthogonal polynomials have these
@@ -86,9 +91,10 @@ quadrature_points <- function(weights, d, quadratic, nodes) {
   m <- length(rule$weight)
   K <- length(weights)
   weight <- rule$weight * rep(weights, each = m)
+  method <- if (quadratic) "exact" else "quadrature"
   list(component = rep(seq_len(K), each = m), z = rule$x[rep(seq_len(m), K), , drop = FALSE],
-       weight = weight, method = if (quadratic) "exact" else "quadrature",
-       mean = function(f) list(estimate = sum(weight * f), se = 0))
+       weight = weight, method = method,
+       mean = function(f) estimate_row(sum(weight * f), 0, method))
 }
 
 # The equispaced grid of a box in the plane that holds all components to 8.5 standard deviations
@@ -113,6 +119,23 @@ box_nodes <- function(mixture, step, most = 1e6) {
   x <- unname(as.matrix(expand.grid(seq(low[1], high[1], by = size[1]),
                                     seq(low[2], high[2], by = size[2]))))
   list(x = x, weight = rep(prod(size), nrow(x)))
+}
+
+# Sums over box_nodes(), a function of these, at ever shorter steps, until they change by `tol` at
+# most (relative, or absolute below 1); NULL where that takes too many nodes or leads to no number.
+# The error at a step over the root of 2 is that at this step to the power of the root of 2.
+settled_sums <- function(mixture, sums, tol, most = 1e6) {
+  step <- .7
+  value <- Inf
+  repeat {
+    nodes <- box_nodes(mixture, step, most)
+    if (is.null(nodes)) return(NULL)
+    before <- value
+    value <- sums(nodes)
+    if (!all(is.finite(value))) return(NULL)
+    if (all(abs(value - before) <= tol * pmax(abs(value), 1))) return(value)
+    step <- step / sqrt(2)
+  }
 }
 
 # The same law in other axes, in which a box around it is small: those of a common covariance, in

@@ -115,11 +115,11 @@ schedule <- function(a, b2, drift = NULL, diffusion2 = NULL, max = Inf, horizon 
   if (identical(horizon, Inf)) abort_input("horizon", "given where time has no end (`max`)", "Inf")
   horizon <- check_number(horizon, "horizon", min = 0, max = max)
   if (horizon == 0) abort_input("horizon", "positive", "0")
-  a <- guarded_function(a, "a")
-  b2 <- guarded_function(b2, "b2")
-  drift <- guarded_function(drift, "drift")
-  diffusion2 <- guarded_function(diffusion2, "diffusion2")
-  given <- list(a = a, b2 = b2, drift = drift, diffusion2 = diffusion2)
+  given <- Map(guarded_function, given, names(given))
+  a <- given$a
+  b2 <- given$b2
+  drift <- given$drift
+  diffusion2 <- given$diffusion2
   t <- horizon * c(0, 1e-4, .01, .113, .309, .507, .711, .911, 1)
   check_schedule_functions(given, t)
   if (is.null(drift)) {
@@ -456,9 +456,8 @@ start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2
 
 # What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
 # a, b^2 at both, a'/a and a/a' (`back`), and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
-# `late`: a' is so
-# much larger than a that a'/a times the score would be a difference of large numbers, or infinite;
-# such steps take the denoised point (`want`).
+# `late`: a' is so much larger than a that a'/a times the score would be a difference of large
+# numbers, or infinite; such steps take the denoised point (`want`).
 step_constants <- function(k, times, schedule) {
   a <- schedule$a(times[k])
   a_next <- schedule$a(times[k + 1])

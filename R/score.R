@@ -105,9 +105,7 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
   guide <- guidance_models(guidance, in_process(mixture, units))
   pool <- guidance_pool(guide)
   level <- noise_level(pool, t, schedule, singular_ok = want == "denoised")
-  if (want == "denoised" && level$b2 == 0) {
-    return(list(x = x, value = x / level$a, units = units))
-  }
+  if (want == "denoised" && level$b2 == 0) return(list(x = x, value = x / level$a, units = units))
   far <- far_rows(pool, x, level$a, level$b2)
   # the kernel takes logits by distances, unless a common covariance is diagonal; among components
   # of one covariance only the Jacobian depends on them so far out

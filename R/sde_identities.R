@@ -9,11 +9,10 @@
 #' `eta >= 0`. (Neither says that the mean of `q` itself rises with `eta`: it may fall.) The
 #' function computes both sides.
 #'
-#' @details
-#' The integrals over the times of the sampler, of expectations that are smooth in time, are done
-#' to fourth order. The identities are of continuous time: with steps of size `h` the sides differ
-#' by O(h). `limit = TRUE` therefore runs `steps` and `2 steps` and extrapolates, twice the finer
-#' minus the coarser one, which leaves O(h^2).
+#' @details The integrals over the times of the sampler, of expectations that are smooth in time,
+#' are done to fourth order. The identities are of continuous time: with steps of size `h` the sides
+#' differ by O(h). `limit = TRUE` therefore runs `steps` and `2 steps` and extrapolates, twice the
+#' finer minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
 #' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
@@ -117,9 +116,7 @@ sde_sides <- function(process, strength, n) {
   }
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
-  if (is.null(n)) {
-    return(data.frame(sides, method = "quadrature", note = ""))
-  }
+  if (is.null(n)) return(data.frame(sides, method = "quadrature", note = ""))
   # means of 1/q at the start, at the end, and of the integral, which is one of them too
   heavy <- any(vapply(list(begin, end, integral), function(side) {
     is.na(mean_of_weights(log(abs(side[, 2])), side[, 2])$estimate)

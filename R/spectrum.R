@@ -38,8 +38,7 @@ cov_root <- function(S, arg) {
   }
   beside <- abs(S[!there, , drop = FALSE])
   if (any(beside > 1e-10 * max(variances))) {
-    abort_input(arg, "positive semi-definite",
-                sprintf("%g beside a variance of 0", max(beside)))
+    abort_input(arg, "positive semi-definite", sprintf("%g beside a variance of 0", max(beside)))
   }
   root <- matrix(0, d, rank)
   root[there, ] <- sd * L

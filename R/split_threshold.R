@@ -6,12 +6,11 @@
 #' repels, particles jump from side to side, and the sample ends in two clusters on the wrong sides.
 #' `split_threshold()` says from which strength times step.
 #'
-#' @details
-#' Ornstein-Uhlenbeck clock, uniform Euler steps of length `step`; `rho` is the weight of the two
-#' outer components together over that of the middle one. With `b = a^2 m^2` (`a = exp(-t)`) and
-#' `kappa = rho exp(-b/2)` guidance is `-F(x)` per unit of strength,
-#' `F = a m kappa sinh(a m x)/(1 + kappa cosh(a m x))`, with slope
-#' `f(b) = b kappa/(1 + kappa)` at the centre, which is a fixed point of every step. There
+#' @details Ornstein-Uhlenbeck clock, uniform Euler steps of length `step`; `rho` is the weight of
+#' the two outer components together over that of the middle one. With `b = a^2 m^2` (`a = exp(-t)`)
+#' and `kappa = rho exp(-b/2)` guidance is `-F(x)` per unit of strength, `F = a m kappa sinh(a m
+#' x)/(1 + kappa cosh(a m x))`, with slope `f(b) = b kappa/(1 + kappa)` at the centre, which is a
+#' fixed point of every step. There
 #' * a DDIM step, [sampler_euler()], has slope `1 - strength step f`, and the centre repels
 #'   somewhere on the way if `strength step > 1/kappa*`, `kappa* = W0(rho/e)` (Lambert's function),
 #'   since `max f = 2 kappa*` at `b* = 2 (1 + kappa*)`; for `m^2 < b*` the maximum is at `b = m^2`;
@@ -25,17 +24,15 @@
 #' the centre over the steps of `sampler`: the logarithm of the factor by which the whole run takes
 #' what starts near the centre away from it. A sample without noise splits if the sum is positive,
 #' or a little earlier, since the tails go first. With a step `x' = alpha x + beta s + sigma z`,
-#' variance `v = a^2 + b^2` of a component at the time of the step and
-#' `kappa = rho exp(-a^2 m^2/(2 v))` the slope is
-#' `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps of the
-#' Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because in a
-#' run near the threshold particles come closer to the centre than numbers can tell (1e-22), and
-#' rounding decides what happens to them.
+#' variance `v = a^2 + b^2` of a component at the time of the step and `kappa = rho exp(-a^2 m^2/(2
+#' v))` the slope is `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps
+#' of the Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because
+#' in a run near the threshold particles come closer to the centre than numbers can tell (1e-22),
+#' and rounding decides what happens to them.
 #'
-#' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If
-#' `strength step <= 2/S`, no DDIM step takes a particle further away from the centre, and the
-#' confidence of every particle is at least that without guidance. Beyond, two-cycles far from the
-#' centre exist.
+#' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If `strength step
+#' <= 2/S`, no DDIM step takes a particle further away from the centre, and the confidence of every
+#' particle is at least that without guidance. Beyond, two-cycles far from the centre exist.
 #'
 #' For any other mixture and sampler [strength_limit()] finds the strength by computation.
 #'
@@ -52,10 +49,9 @@
 #'   score, at their start, its forward process, and the time at which it starts.
 #' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`, and
 #'   `strength` if it is given; `kappa` and `b`, at which the slope is greatest (`kappa*` and `b*`
-#'   unless `m^2 < b*`); and the thresholds
-#'   of `strength * step`: `ddim` and `ddpm`, above which the centre repels at some time, and
-#'   `global`, up to which no DDIM step leads outward. Divided by `step` they are strengths. With
-#'   `strength` also `lyapunov`, the sum over the steps.
+#'   unless `m^2 < b*`); and the thresholds of `strength * step`: `ddim` and `ddpm`, above which the
+#'   centre repels at some time, and `global`, up to which no DDIM step leads outward. Divided by
+#'   `step` they are strengths. With `strength` also `lyapunov`, the sum over the steps.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
 #' @seealso [strength_limit()], [bifurcation()] for a picture.

@@ -5,10 +5,9 @@
 #' long break such statements. `step_condition()` checks, for a mixture, a class, a sampler and a
 #' strength, what remains guaranteed, up to which strength, and from how many steps.
 #'
-#' @details
-#' All statements are about mixtures whose components have one common covariance, a class of one
-#' component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is `NA`;
-#' it is also `NA` where the condition, which is sufficient and not necessary, fails.
+#' @details All statements are about mixtures whose components have one common covariance, a class
+#' of one component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is
+#' `NA`; it is also `NA` where the condition, which is sufficient and not necessary, fails.
 #'
 #' **confidence**: *every particle's confidence is at least that which it has, with the same noise,
 #' without guidance.* Guidance is `g = a P sum_j q_j D_j`, with the differences of the means
@@ -78,8 +77,7 @@
 #' plot(between)
 #' @export
 step_condition <- function(mixture, ...) {
-  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
-                    without = "score_error")
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()), without = "score_error")
   strength <- claimed_strength(d)
   mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, d$guidance$class)
@@ -334,8 +332,7 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
 #' @export
 capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monotone"),
                             share = .9) {
-  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
-                    without = "score_error")
+  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()), without = "score_error")
   strength <- claimed_strength(d)
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)

@@ -4,8 +4,7 @@
 #' finds, for any mixture, class and sampler, the smallest strength at which the mean confidence
 #' falls by `loss` below that at strength 0, and on the way the strength at which it is greatest.
 #'
-#' @details
-#' Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
+#' @details Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
 #' bisection settles the rest. A loss that is made good within one such factor is not seen.
 #'
 #' For d = 1 the mean is taken by quadrature: over `n` starts for deterministic samplers with a
@@ -46,7 +45,6 @@
 strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 1e4, tol = 1e-3,
                            exact = NULL, reduce = TRUE) {
   d <- as_diffusion(mixture, ..., without = "score_error")
-  shaped <- limit_shape(plain_guidance(d))
   n <- check_count(n, "n", min = 2)
   loss <- check_number(loss, "loss", min = 0)
   tol <- check_number(tol, "tol", min = 1e-9, max = .5)
@@ -54,24 +52,19 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
         range[2] > range[1])) {
     abort_input("range", "two increasing positive numbers", describe(range))
   }
-  d$key <- run_key(d)
-  faults <- warn_faults(diffusion_faults(d))
-  exact <- exact_means(exact, d)
-  by_law <- exact == "law"
-  begin <- sweep_start(d, exact == "nodes", n)
-  run <- function(eta) {
-    setting <- replace(d, c("guidance", "start"), list(with_strength(shaped, eta), begin$start))
-    if (by_law) return(confidence(quiet_law(setting, reduce = reduce))$estimate)
+  runs <- strength_runs(d, n, exact, reduce)
+  by_law <- runs$exact == "law"
+  confidences <- function(eta) {
+    if (by_law) return(confidence(runs$at(eta))$estimate)
     # what overflows is counted as lost
-    part <- suppressWarnings(guided_sample(setting, n, log_density = "none",
-                                           reduce = reduce))$confidence
+    part <- suppressWarnings(runs$at(eta))$confidence
     replace(part, is.nan(part), 0)
   }
-  weights <- if (by_law) 1 else begin$weights
-  baseline <- run(0)
+  weights <- if (by_law) 1 else runs$weights
+  baseline <- confidences(0)
   path <- list()
   lost <- function(eta) {
-    part <- run(eta)
+    part <- confidences(eta)
     confidence <- sample_mean(part, weights)
     gain <- sample_mean(part - baseline, weights)
     path[[length(path) + 1]] <<- data.frame(
@@ -96,15 +89,28 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
   rownames(path) <- NULL
   structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
               list(best = path[which.max(path$confidence), ], path = path, mixture = d$mixture,
-                   class = shaped$class, sampler = d$sampler, schedule = d$schedule,
+                   class = d$guidance$class, sampler = d$sampler, schedule = d$schedule,
                    horizon = d$horizon, loss = loss, n = if (!by_law) length(baseline),
-                   key = d$key, faults = faults)),
+                   key = runs$key, faults = runs$faults)),
             class = object_class("strength_limit"))
 }
 
-# A strength that is a function of time is a shape, by which numbers are multiplied.
-limit_shape <- function(guidance) {
-  if (is.null(guidance$scale)) guidance else with_strength(guidance, 1)
+# The runs of an experiment under strengths that are tried, with the same noise: `at` one of them,
+# which is a law or a sample. A strength that is a function of time is a shape, by which numbers are
+# multiplied. `exact`, `reduce`: as in guidance_sweep(), see exact_means().
+strength_runs <- function(d, n, exact, reduce) {
+  shape <- plain_guidance(d)
+  if (!is.null(shape$scale)) shape <- with_strength(shape, 1)
+  d$key <- run_key(d)
+  exact <- exact_means(exact, d)
+  faults <- warn_faults(diffusion_faults(d))
+  begin <- sweep_start(d, exact == "nodes", n)
+  at <- function(eta) {
+    setting <- replace(d, c("guidance", "start"), list(with_strength(shape, eta), begin$start))
+    if (exact == "law") return(quiet_law(setting, reduce = reduce))
+    quiet_sample(setting, n, log_density = "none", reduce = reduce)
+  }
+  list(at = at, weights = begin$weights, exact = exact, key = d$key, faults = faults)
 }
 
 # How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see

@@ -52,7 +52,8 @@ NULL
 # for print(): `head`, lines that say what it is; `shown`, the columns, named by their labels;
 # `labels`, words for quantities; `foot`, lines below; `body`, a function of the table, whose value
 # is printed in place of its rows. Of a sweep `keys` are the columns that say what a row is, and
-# `methods` those of single quantities. What else a table holds are attributes of their own (`...`).
+# `methods` those of single quantities. What else a table holds are attributes of their own (`...`),
+# among them its `summary`, where that is another table.
 new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, shown = NULL,
                       labels = NULL, foot = NULL, body = NULL, ...) {
   rownames(rows) <- NULL
@@ -119,7 +120,8 @@ as.data.frame.mixguide_table <- function(x, ...) {
 #' @export
 summary.mixguide_table <- function(object, ...) {
   check_dots(...)
-  plain_table(object)
+  own <- attr(object, "summary")
+  if (is.null(own)) plain_table(object) else own
 }
 
 #' @rdname mixguide_table

@@ -50,7 +50,7 @@ glance.gaussmix <- function(x, ...) {
   check_dots(...)
   of_fit <- function(value) if (is.null(x$fit)) NA_real_ else as.double(value)
   data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
-             variables = mixture_dim(x), logLik = of_fit(logLik(x)), AIC = of_fit(stats::AIC(x)),
+             variables = mixture_dim(x), logLik = of_fit(stats::logLik(x)), AIC = of_fit(stats::AIC(x)),
              BIC = of_fit(stats::BIC(x)), df = of_fit(x$fit$df), nobs = of_fit(x$fit$nobs))
 }
 

@@ -29,8 +29,7 @@
 #'   is within 45 of its largest value; the trapezoidal rule then converges faster than any power of
 #'   their distance. A warning says if the largest number of nodes does not suffice.
 #' @source Chidambaram, Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074};
-#'   quadrature
-#'   derived for this package.
+#'   quadrature derived for this package.
 #' @seealso [law] for what can be asked of it.
 #' @examples
 #' m <- named_mixture("A2")
@@ -47,9 +46,8 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)
   units <- mixture
   mixture <- diffuse(in_process(mixture), t, schedule)
-  if (is_singular(mixture)) {
-    abort("`mixture` has a singular covariance and no density at time `t`; take t > 0", "singular")
-  }
+  refuse_singular(mixture, "`mixture` has a singular covariance and no density at time `t`;",
+                  "take t > 0")
   inner <- mixture
   rest <- NULL
   if (mixture_dim(mixture) > 2) {

@@ -8,8 +8,7 @@
 #' particles can be weighted so that they do. `tilted_sample()` runs a guided sampler, weighs its
 #' particles, and resamples them on the way when too few of them carry the weight.
 #'
-#' @details
-#' Let `gamma_t(x) = p_t(x | class) p_t(class | x)^eta` and `g = grad log p_t(class | x)`.
+#' @details Let `gamma_t(x) = p_t(x | class) p_t(class | x)^eta` and `g = grad log p_t(class | x)`.
 #'
 #' **`"feynman-kac"` weights.** In continuous time, `gamma_t` is carried along exactly, by the
 #' guided ODE, the guided SDE and everything between them, if a particle's weight grows by `d log W

@@ -35,10 +35,9 @@
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
 #' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}. Karras:
-#'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with
-#'   `rho = 7`.
-#'   Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not verified
-#'   against the paper).
+#'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with `rho =
+#'   7`. Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not
+#'   verified against the paper).
 #' @examples
 #' time_grid(5)
 #' time_grid(5, type = "uniform")
@@ -90,16 +89,9 @@ logsnr_grid <- function(left, horizon, end, schedule, rho = Inf) {
 
 log_snr <- function(t, schedule) log(schedule$a(t)) - log(schedule$b2(t)) / 2
 
-# The times between `low` and `high` with these log(a/b), which fall with t in every schedule:
-# bisection.
+# The times between `low` and `high` with these log(a/b), which fall with t in every schedule.
 logsnr_time <- function(target, low, high, schedule) {
-  for (i in 1:80) {
-    middle <- (low + high) / 2
-    early <- log_snr(middle, schedule) > target
-    low[early] <- middle[early]
-    high[!early] <- middle[!early]
-  }
-  middle
+  bisection(function(t) target - log_snr(t, schedule), low, high)
 }
 
 exponential_grid <- function(steps, horizon, end, floor) {

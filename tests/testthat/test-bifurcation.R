@@ -14,7 +14,7 @@ test_that("the density is a histogram of the runs, and the path their summary", 
   known <- known[known$mixture == "D3" & known$steps == 50 & known$strength %in% c(0, 8, 20), ]
   expect_lt(max(abs(split$path$confidence - known$confidence) /
                   pmax(split$path$confidence_se, 2e-4)), 4)
-  expect_equal(split$path$sd, known$sd, tolerance = .06)
+  expect_equal(split$path$sd, known$sd, tolerance = .02)
   expect_identical(split$method, "Monte Carlo")
   expect_output(print(split), "2000 coupled particles")
   expect_drawn(autoplot(split))

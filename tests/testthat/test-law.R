@@ -106,7 +106,7 @@ test_that("a law prints, is a data frame and draws", {
   law <- law_of(named_mixture("A2"), "1", 101)
   expect_output(print(law), "confidence: .*quadrature")
   table <- as.data.frame(law)
-  expect_named(table, c("x", ".weight", ".log_density", ".confidence"))
+  expect_named(table, c("x", ".confidence", ".log_density", ".weight"))
   expect_identical(nrow(table), 101L)
   for (law in list(law, law_of(named_mixture("B2-guidance"), "1", 61))) {
     plot <- ggplot2::autoplot(law)

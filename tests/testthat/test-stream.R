@@ -64,10 +64,10 @@ test_that("directions of a comparison are not the starts of what is compared", {
 test_that("noises of a long grid do not come round again", {
   # the streams of 4096 and 8192 once were those of 0
   m <- gaussmix(c(.5, .5), rbind(double(4), 1), 1)
-  at <- environment(mismatch_points(m, FALSE, 5, 20, c(1, 2))$at)
+  at <- environment(field_points(m, FALSE, 5, 20, c(1, 2))$at)
   seen <- lapply(c(0, 1, 4095, 4096, 8191), function(i) {
-    at$drawn <- i
-    at$at(0, 1)
+    environment(at$normals)$drawn <- i
+    at$at(NULL, 0, 1)
   })
   expect_identical(anyDuplicated(lapply(seen, as.vector)), 0L)
   expect_false(any(vapply(seen, function(z) isTRUE(all.equal(z[, 1], at$x[, 1])), NA)))
