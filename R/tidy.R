@@ -51,7 +51,8 @@ glance.gaussmix <- function(x, ...) {
   of_fit <- function(value) if (is.null(x$fit)) NA_real_ else value
   data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
              variables = mixture_dim(x), logLik = of_fit(as.numeric(logLik(x))),
-             AIC = of_fit(stats::AIC(x)), BIC = of_fit(stats::BIC(x)), df = of_fit(x$fit$df), nobs = of_fit(x$fit$nobs))
+             AIC = of_fit(stats::AIC(x)), BIC = of_fit(stats::BIC(x)), df = of_fit(x$fit$df),
+             nobs = of_fit(x$fit$nobs))
 }
 
 #' @rdname tidy.gaussmix
