@@ -48,10 +48,11 @@ tidy.gaussmix <- function(x, ...) {
 #' @export
 glance.gaussmix <- function(x, ...) {
   check_dots(...)
-  of_fit <- function(value) if (is.null(x$fit)) NA_real_ else as.double(value)
+  of_fit <- function(value) if (is.null(x$fit)) NA_real_ else value
   data.frame(form = x$form, components = mixture_size(x), classes = length(mixture_classes(x)),
-             variables = mixture_dim(x), logLik = of_fit(stats::logLik(x)), AIC = of_fit(stats::AIC(x)),
-             BIC = of_fit(stats::BIC(x)), df = of_fit(x$fit$df), nobs = of_fit(x$fit$nobs))
+             variables = mixture_dim(x), logLik = of_fit(as.numeric(stats::logLik(x))),
+             AIC = of_fit(stats::AIC(x)), BIC = of_fit(stats::BIC(x)), df = of_fit(x$fit$df),
+             nobs = of_fit(x$fit$nobs))
 }
 
 #' @rdname tidy.gaussmix
