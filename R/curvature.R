@@ -37,7 +37,8 @@ scan_range <- function(mixture, interval = c(-Inf, Inf)) {
     peaks <- unique(c(peaks, utils::head(hills, 3)))
     max(sign * found, vapply(peaks, function(i) {
       near <- x[c(max(i - 1, 1), min(i + 1, length(x)))]
-      stats::optimize(function(x) sign * H(x), near, maximum = TRUE, tol = 1e-6 * diff(near))$objective
+      stats::optimize(function(x) sign * H(x), near, maximum = TRUE,
+                      tol = 1e-6 * diff(near))$objective
     }, 0))
   }
   c(-most(-1), most(1), if (!length(ends)) -1 / max(mixture$values))

@@ -111,7 +111,9 @@ law_run <- function(process, nodes = NULL, log_density = "map", reduce = TRUE, v
 
 check_low <- function(run, most = 2) {
   if (mixture_dim(run$mixture) > most) {
-    abort_input("mixture", paste("of at most", count_of(most, "dimension"), "or reducible to that"),
+    wanted <- c("of one dimension, or one that reduces to it",
+                "of at most two dimensions, or one that reduces to them")
+    abort_input("mixture", wanted[most],
                 paste(mixture_dim(run$mixture), "after what reductions there are"))
   }
 }
