@@ -14,8 +14,8 @@
 #' the entropy itself.
 #'
 #' **Stochastic samplers** carry no log-density. In one and two dimensions [entropy()] of their
-#' [guided_law()] is without random numbers. Of a sample in up to 16 dimensions it is estimated by the
-#' distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth, in variables that are
+#' [guided_law()] is without random numbers. Of a sample in up to 16 dimensions it is estimated by
+#' the distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth, in variables that are
 #' whitened; package FNN), of 1e5 particles at most. Such estimates are off by some hundredths of a
 #' nat, so that the same is done with as many particles of the default sampler, whose entropy rides
 #' along, and what its estimate is off by is taken away. The standard error counts both samples, and
@@ -29,8 +29,8 @@
 #'   that settle them.
 #' @param ... Must be empty.
 #' @inherit confidence return
-#' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}; Kozachenko and Leonenko (1987), Problemy
-#'   Peredachi Informatsii 23, 9-16.
+#' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}; Kozachenko and Leonenko (1987),
+#'   Problemy Peredachi Informatsii 23, 9-16.
 #' @examples
 #' entropy(gaussmix(1, 0, 1))
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1)

@@ -144,6 +144,7 @@ format_kind <- function(guidance) {
 
 #' @export
 print.mixguide_guidance <- function(x, ...) {
+  check_dots(..., also = print.default)
   NextMethod()
   if (length(x$others)) {
     cat("  score: s + sum of (guidance scale) grad log p(class | x); confidence: that of ",

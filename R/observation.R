@@ -142,6 +142,7 @@ format.mixguide_observation <- function(x, ...) {
 
 #' @export
 print.mixguide_observation <- function(x, ...) {
+  check_dots(..., also = print.default)
   NextMethod()
   if (is.null(x$variables)) {
     scale <- singular_values(row_space(unname(x$H), NULL))$scale

@@ -91,7 +91,8 @@ log_snr <- function(t, schedule) log(schedule$a(t)) - log(schedule$b2(t)) / 2
 
 # The times between `low` and `high` with these log(a/b), which fall with t in every schedule.
 logsnr_time <- function(target, low, high, schedule) {
-  bisection(function(t) target - log_snr(t, schedule), low, high)
+  # infinities compare, where their difference is no number
+  bisection(function(t) (log_snr(t, schedule) <= target) - .5, low, high)
 }
 
 exponential_grid <- function(steps, horizon, end, floor) {
