@@ -1,6 +1,7 @@
 #' @description
 #' Guided diffusion on Gaussian mixtures, whose scores, class probabilities and densities are exact.
-#' Begin with `vignette("mixguide")`. What there is, in eight families:
+#' Begin with [guidance_report()], which answers five questions, or `vignette("mixguide")`.
+#' What there is, in eight families:
 #'
 #' * **Mixtures**: [gaussmix()], [as_gaussmix()], [named_mixture()]; [dgaussmix()], [pgaussmix()],
 #'   [qgaussmix()], [rgaussmix()]; [moments()], [covariances()], [confidence()], [entropy()]
@@ -17,7 +18,7 @@
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [capped_strength()], [score_error()];
 #'   [guided_sample()], [guidance_sweep()], [guided_summary()], [coupled_paths()],
-#'   [tilted_sample()]; [mixguide_threads()]; [explorer()]
+#'   [tilted_sample()]; [mixguide_threads()]; [explorer()], [guidance_report()]
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_condition()], [step_condition()], [gain_bound()],

@@ -145,3 +145,20 @@ test_that("a search ends when its time is over, and obeys a time limit", {
   expect_identical(nrow(plan$tried), 1L)
   expect_false(is.null(plan$sampler))
 })
+
+test_that("above two dimensions a budget is planned by particles, which says so", {
+  m <- as_gaussmix(Species ~ ., iris)
+  some <- c("sampler_ddim", "sampler_dpmpp_2m")
+  plan <- plan_sampler(m, evaluations = 20, samplers = some, grids = "quadratic", n = 2000)
+  expect_identical(plan$measure, "distance")
+  expect_lte(max(plan$tried$evaluations), 20)
+  expect_false(is.unsorted(plan$tried$error))
+  expect_output(print(plan), "standard deviations of the mixture")
+  # the fine run itself is far nearer to its limit than any candidate is to it
+  expect_lt(plan$reference$estimate, .01 * plan$error$estimate)
+  # more scores, less distance
+  more <- plan_sampler(m, evaluations = 80, samplers = some, grids = "quadratic", n = 2000)
+  expect_lt(more$error$estimate, plan$error$estimate)
+  expect_mixguide_error(plan_sampler(m, evaluations = 9, samplers = "sampler_em"), "samplers")
+  expect_mixguide_error(plan_sampler(m, .1, measure = "distance"), "evaluations")
+})
