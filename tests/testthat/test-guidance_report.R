@@ -10,4 +10,7 @@ test_that("a report answers its five questions, for one class and one variable t
   alone <- quick(gaussmix(1, 0, 1))
   expect_match(alone$answers[[1]], "single class")
   expect_mixguide_error(guidance_report(m, strength = 1:2), "strength")
+  # what follows goes to as_gaussmix() or diffusion(), which look
+  expect_error(guidance_report(m, no_such_argument = 1), "no_such_argument",
+               class = "mixguide_error")
 })
