@@ -14,12 +14,13 @@
 #' the entropy itself.
 #'
 #' **Stochastic samplers** carry no log-density. In one and two dimensions [entropy()] of their
-#' [guided_law()] is without random numbers. Of a sample in up to 16 dimensions it is estimated by
-#' the distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth, in variables that
-#' are whitened; package FNN), of 1e5 particles at most. Such estimates are off by some hundredths of a
-#' nat, so that the same is done with as many particles of the default sampler, whose entropy rides
-#' along, and what its estimate is off by is taken away. The standard error counts both samples, and
-#' half of what was taken away. Particles that overlap or lie in fewer dimensions have none.
+#' [guided_law()] is without random numbers. Of a sample in up to 16 dimensions it is estimated
+#' by the distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth, in variables
+#' that are whitened; package FNN), of 1e5 particles at most. Such estimates are off by some
+#' hundredths of a nat, so that the same is done with as many particles of the default sampler,
+#' whose entropy rides along, and what its estimate is off by is taken away. The standard error
+#' counts both samples, and half of what was taken away. Particles that overlap or lie in fewer
+#' dimensions have none.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].

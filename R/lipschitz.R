@@ -81,12 +81,13 @@
 #'   or `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
-#' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and columns
-#'   `t`; `statement`; `lipschitz`, the constant; `lower` and `upper`, what the eigenvalues of `H`
-#'   are between (`NA` where the statement is about the constant only); `domain`; `status`: `"exact"`,
-#'   `"bound"`, `"search"` (a lower bound, found by optimisation), `"scan"` (one dimension),
-#'   `"none"` (there is no constant) or `"unknown"`; `source`; and `why`. The density is log-concave
-#'   where `upper <= 0`. `plot()` draws the constants, against time if there are several times.
+#' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and
+#'   columns `t`; `statement`; `lipschitz`, the constant; `lower` and `upper`, what the
+#'   eigenvalues of `H` are between (`NA` where the statement is about the constant only);
+#'   `domain`; `status`: `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation),
+#'   `"scan"` (one dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and
+#'   `why`. The density is log-concave where `upper <= 0`. `plot()` draws the constants, against
+#'   time if there are several times.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.
