@@ -1,4 +1,4 @@
-# One line to a report: the questions of a newcomer, answered with figures. What is computed is here;
+# One line to a report: a newcomer's questions, answered with figures. What is computed is here;
 # inst/report/report.Rmd shows it.
 
 #' A report on what guidance does to a mixture
@@ -15,8 +15,8 @@
 #' 5. How do I impute? `impute(m, data)`
 #'
 #' What is computed, for each class:
-#' * **classes**: a [guidance_sweep()]: confidence, gain and entropy, and the share of the paths that
-#'   end with less confidence than at strength 0.
+#' * **classes**: a [guidance_sweep()]: confidence, gain and entropy, and the share of the paths
+#'   that end with less confidence than at strength 0.
 #' * **limits**: [strength_limit()] up to strength 64, to 5%, for the sampler of the run and for
 #'   DDIM with `evaluations` steps.
 #' * **theorems**: [guidance_condition()], and [step_condition()] at strength 1, for the sampler of
@@ -257,7 +257,8 @@ answer_classes <- function(report) {
     apart <- function(change, se) is.finite(change) && abs(change) > max(4 * se, 1e-9, na.rm = TRUE)
     fall <- last$entropy - first$entropy
     fall_se <- sqrt(first$entropy_se^2 + last$entropy_se^2)
-    paste0(y, ": confidence ", share(first$confidence, first$confidence_se, first$method), " at 0, ",
+    paste0(y, ": confidence ", share(first$confidence, first$confidence_se, first$method),
+           " at 0, ",
            share(last$confidence, last$confidence_se, last$method), " at strength ",
            format(last$strength),
            if (top$strength != last$strength && apart(top$gain - last$gain, last$gain_se)) {
@@ -310,7 +311,8 @@ answer_sampled <- function(report) {
   vapply(unique(sampled$class), function(y) {
     own <- sampled[sampled$class == y, ]
     differ <- abs(diff(own$estimate)) > max(4 * sqrt(sum(own$se^2)), 1e-9)
-    paste0(y, ", strength 1: confidence of the run ", share(own$estimate[1], own$se[1], own$method[1]),
+    paste0(y, ", strength 1: confidence of the run ",
+           share(own$estimate[1], own$se[1], own$method[1]),
            ", of the tilt p(x | class) p(class | x) ",
            share(own$estimate[2], own$se[2], own$method[2]),
            if (differ) ": the tilt is not what is sampled; tilted_sample() does." else
