@@ -76,7 +76,9 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   }
   d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]))
   d$key <- run_key(d)
-  report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
+  faults <- diffusion_faults(d)
+  warn_faults(faults)
+  report <- list(faults = unname(faults), mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
                  given = "sampler" %in% names(args), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report))
@@ -228,7 +230,7 @@ report_imputing <- function(report) {
 report_answers <- function(report) {
   list("What does guidance do to my classes?" = answer_classes(report),
        "Which sampler?" = answer_sampler(report),
-       "Where does it break?" = answer_limits(report),
+       "Where does it break?" = c(report$faults, answer_limits(report)),
        "What is sampled?" = answer_sampled(report),
        "How do I impute?" = answer_imputing(report))
 }
