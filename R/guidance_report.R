@@ -78,7 +78,8 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   d$key <- run_key(d)
   faults <- diffusion_faults(d)
   warn_faults(faults)
-  report <- list(faults = unname(faults), mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
+  report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
+                 faults = unname(faults),
                  given = "sampler" %in% names(args), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report))
