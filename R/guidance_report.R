@@ -66,9 +66,10 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   n <- check_particles(n, min = 10)
   target <- report_file(file)
   args <- list(...)
-  of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
-  if (!length(args)) of_run <- logical()
-  if (length(of_run) < length(args)) of_run <- rep(FALSE, length(args))
+  of_run <- rep(FALSE, length(args))
+  if (!is.null(names(args))) {
+    of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
+  }
   if (inherits(x, c("model_fit", "cluster_fit"))) x <- x$fit
   mixture <- if (inherits(x, "gaussmix")) x else do.call(as_gaussmix, c(list(x), args[!of_run]))
   if (inherits(x, "gaussmix") && any(!of_run)) {
@@ -283,7 +284,7 @@ answer_sampler <- function(report) {
   if (is.null(plan$sampler)) return(paste0("For ", report$evaluations, " scores: ", format(plan)))
   c(paste0("For at most ", report$evaluations, " scores: ", format(plan), "; ", plan_measure(plan),
            " ", format_estimate(plan$error), if (!plan$complete) "; the search ended early", "."),
-    paste("That is without guidance;", "the stronger the guidance, the shorter the steps must be."),
+    "That is without guidance; the stronger the guidance, the shorter the steps must be.",
     if (plan$measure == "distance") {
       paste("Ranked by the distance of particles' ends to a fine Runge-Kutta 4 from the same",
             "starts, in standard deviations, per coordinate: deterministic samplers only.")
