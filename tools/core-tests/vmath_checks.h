@@ -108,7 +108,9 @@ static long double true_quantile(double u) {
   long double low = 0, high = 10;
   for (int i = 0; i < 18; i++) {
     long double z = i < 12 ? (low + high) / 2 : low;
-    long double off = q < 0.25 ? erfl(z * root_half) / 2 - q : p - erfcl(z * root_half) / 2;
+    long double off = p; /* no conditional expression: tcc 0.9.27 miscompiles it here */
+    if (q < 0.25) off = erfl(z * root_half) / 2 - q;
+    else off -= erfcl(z * root_half) / 2;
     if (i >= 12) low -= off / (expl(-z * z / 2) * 0.39894228040143267793994605993438L);
     else if (off < 0) low = z;
     else high = z;
