@@ -212,8 +212,9 @@ run_key <- function(d) own_key(d$key)
 # Guidance towards one class that is no more than a strength.
 plain_guidance <- function(d) {
   guidance <- check_guidance(d$guidance, optional = FALSE)
-  plain <- is.null(guidance$negative) && !length(guidance$others) && guidance$power == 0
-  if (!plain) abort_input("guidance", "towards one class, without other models or powers")
+  plain <- is.null(guidance$negative) && !length(guidance$others)
+  if (!plain) abort_input("guidance", "towards one class, without other models")
+  refuse_nonlinear(guidance, "here")
   guidance
 }
 

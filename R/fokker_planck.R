@@ -147,9 +147,9 @@ fokker_planck_steps <- function(density, x, dt, diffusion2, drift, score = NULL)
 
 # The guided score of points (n x 1) at several times, a column each.
 guided_scores <- function(run, x, t) {
-  power <- guidance_models(run$guidance, run$mixture)$power
+  guide <- guidance_models(run$guidance, run$mixture)
   ops <- unlist(lapply(t, function(t) {
-    c(drive_operations(list(op_eval("s", t = t)), power, NULL, 1, run$schedule),
+    c(drive_operations(list(op_eval("s", t = t)), guide, NULL, 1, run$schedule),
       list(new_op("save", "x", from = "s")))
   }), recursive = FALSE)
   program <- assemble_program(operation_table(ops))

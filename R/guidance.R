@@ -18,6 +18,7 @@
 #' * **Power law.** With `power = p` the score is `s_class + strength |g|^p g`, `g = s_class -
 #'   s_negative`: stronger where the models differ more, if `p > 0`. No log-density is carried along
 #'   then.
+#' * **Rules** that turn, clip or hold to a length what is added: see [guidance_rule()].
 #' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
 #'   `strength = function(t) if (t > 1) -2 else 4`.
 #'
@@ -27,14 +28,16 @@
 #' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
-#'   plain conditional sampling, -1 unconditional. The "guidance scale" of other software, which
-#'   counts from the unconditional score, is `1 + strength`.
+#'   plain conditional sampling, -1 unconditional.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
-#' @param e1,e2 Guidances to be added, of power 0.
+#' @param rule `NULL`, for guidance as usual; the name of a rule; or a [guidance_rule()].
+#' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a number
+#'   or a function of time.
+#' @param e1,e2 Guidances to be added, without powers or rules.
 #' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
 #'   function, `label`, what to print of it, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
@@ -55,8 +58,13 @@
 #' confidence(guided_sample(m, 500, guidance("a", 2, power = .5)))
 #' guidance("a", 2) + guidance("b", -2)
 #' @export
-guidance <- function(class, strength = 0, interval = NULL, negative = NULL, power = 0) {
+guidance <- function(class, strength = 0, interval = NULL, negative = NULL, power = 0,
+                     rule = NULL, scale = NULL) {
   check_labels_named(class, "class", "one or more class labels")
+  if (!is.null(scale)) {
+    if (!missing(strength)) abort_input("scale", "left out where `strength` is given")
+    strength <- if (is.function(scale)) strength_of_scale(scale) else check_number(scale, "scale") - 1
+  }
   label <- "function of t"
   at <- strength
   scale <- NULL
@@ -78,10 +86,23 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     check_labels_named(negative, "negative", "NULL, class labels or a gaussmix")
     negative <- unique(label_text(negative, "negative"))
   }
+  check_number(power, "power", min = -1, open = TRUE)
+  rule <- as_rule(rule)
+  if (!is.null(rule)) {
+    if (power != 0) abort_input("rule", "NULL in a guidance with a power", format(rule))
+    if (rule$kind == "perp_neg" && is.null(negative)) {
+      abort_input("negative", "what the rule \"perp_neg\" leads away from", "NULL")
+    }
+  }
   structure(list(class = unique(label_text(class)), strength = at, interval = interval,
-                 label = label, scale = scale, negative = negative,
-                 power = check_number(power, "power", min = -1, open = TRUE), others = list()),
+                 label = label, scale = scale, negative = negative, power = power, rule = rule,
+                 others = list()),
             class = object_class("mixguide_guidance"))
+}
+
+strength_of_scale <- function(scale) {
+  check_of_time(scale, "scale", "a number")
+  function(t) scale(t) - 1
 }
 
 check_labels_named <- function(x, arg, wanted) {
@@ -102,9 +123,7 @@ check_of_time <- function(f, arg, or) {
   check_guidance(e1, "e1", optional = FALSE)
   check_guidance(e2, "e2", optional = FALSE)
   e1$others <- c(e1$others, guidance_terms(e2))
-  if (any(vapply(guidance_terms(e1), `[[`, 0, "power") != 0)) {
-    abort_input("power", "0 in every guidance of a sum")
-  }
+  for (term in guidance_terms(e1)) refuse_nonlinear(term, "in a sum")
   e1
 }
 
@@ -138,6 +157,7 @@ format_kind <- function(guidance) {
   }
   paste0(if (!is.null(negative)) paste0(", away from ", paste(negative, collapse = " or ")),
          if (guidance$power != 0) paste0(", times |g|^", format(guidance$power)),
+         if (!is.null(guidance$rule)) paste0(", ", format(guidance$rule)),
          paste0(rep(" + ", length(guidance$others)), vapply(guidance$others, format, ""),
                 collapse = ""))
 }
@@ -169,7 +189,8 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
              negative = maybe(function(of) is.character(of) || is_mixture(of)),
-             others = is.list)
+             others = is.list, rule = maybe(function(rule) inherits(rule, "guidance_rule")))
+  if (!is.null(x$rule)) check_rule(x$rule)
   for (other in x$others) check_guidance(other, arg)
   x
 }
@@ -239,9 +260,11 @@ check_same_variables <- function(x, mixture, arg) {
 # are the class and the whole in truth, of which the confidence is made. `of`: for each time, which
 # score it is:
 #   "guided"  sum_i ((1 + eta_i) s_class - eta_i s_negative) + (1 - how many) s_all;
-#             with a power, s_class alone
+#             with a power, s_class alone; with a rule, nothing
 #   "gain"    what guidance adds to it per unit of strength: grad log p(class | x)
 #   "push"    with a power p: c (s_class - s_negative), where |c|^p c is the strength
+#   "class", "away", "whole"  s_class, s_negative and s_all, for rules
+# and the strength at given times.
 guidance_models <- function(guidance, mixture, model = NULL) {
   sources <- guidance_sources(guidance, mixture, model)
   size <- vapply(sources, mixture_size, 0)
@@ -261,7 +284,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   }
   if (is.null(guidance)) {
     add(1)
-    return(list(models = rbind(models[[1]]), power = 0, sources = sources,
+    return(list(models = rbind(models[[1]]), power = 0, linear = TRUE, sources = sources,
                 coef = function(t, of = "guided") (of == "guided") + 0 * t))
   }
   add(1, guidance$class)
@@ -291,6 +314,9 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     push <- of == "push"
     eta <- guidance_strength(guidance, t[push])
     coef[, push] <- gain %*% (sign(eta) * abs(eta)^(1 / (1 + p)))
+    coef[, of == "class"] <- unit(class[1])
+    coef[, of == "away"] <- unit(negative[1])
+    coef[, of == "whole"] <- unit(all)
     guided <- of == "guided"
     if (p != 0) coef[, guided] <- unit(class) else {
       eta <- vapply(terms, guidance_strength, double(sum(guided)), t[guided])
@@ -300,7 +326,9 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     }
     as.vector(coef)
   }
-  list(models = do.call(rbind, models), coef = coef, power = p, sources = sources,
+  list(models = do.call(rbind, models), coef = coef, power = p, rule = guidance$rule,
+       zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
+       strength = function(t) guidance_strength(guidance, t), sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }
 

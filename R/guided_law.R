@@ -99,8 +99,8 @@ law_run <- function(process, nodes = NULL, log_density = "map", reduce = TRUE, v
   error <- run$score_error
   run$start <- start_law(run$start, mixture, run$guidance$class, run$schedule, run$times[1])
   run$sampler <- with_noise(run$sampler, error)
-  power <- guidance_models(run$guidance, mixture, error$model)$power
-  run$steps <- driven_steps(run$sampler, run$times, run$schedule, power, error,
+  guide <- guidance_models(run$guidance, mixture, error$model)
+  run$steps <- driven_steps(run$sampler, run$times, run$schedule, guide, error,
                             mixture_dim(mixture))
   run[c("nodes", "log_density", "visit")] <- list(nodes, log_density, visit)
   if (reduce && is_inner(run$guidance, mixture) && is.null(error$model)) {
@@ -171,7 +171,7 @@ reduced_run <- function(run, affine) {
 # the mixture.
 is_inner <- function(guidance, mixture) {
   guide <- guidance_models(guidance, mixture)
-  length(guide$sources) == 1 && guide$power == 0
+  length(guide$sources) == 1 && guide$linear
 }
 
 # The components that a guided score is made of.
@@ -480,10 +480,7 @@ chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)
   still <- !is.na(sd[N]) && sd[N] == 0
-  if (still && !is.null(run$guidance) && run$guidance$power != 0) {
-    abort_input("guidance", "of power 0 for a sampler whose last step has no noise",
-                run$guidance$power)
-  }
+  if (still) refuse_nonlinear(run$guidance, "for a sampler whose last step has no noise")
   if (still && any(reads_hessian(op_kinds(program)[pieces$piece == N]))) {
     abort_hessian(run$sampler$label)
   }

@@ -116,12 +116,14 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   begin <- run_start(setting$start, mixture, n, class, schedule, times[1])
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
-  space <- if (reduce && !trajectory && is.null(noise)) reduced_space(pool)
+  whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$rule)
+  space <- if (!whole) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
-  steps <- driven_steps(sampler, times, schedule, guide$power, wrong, d)
+  steps <- driven_steps(sampler, times, schedule, guide, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
-                                 guide$power, uses_hessian(unlist(steps, recursive = FALSE)))
+                                 nonlinear_words(guidance),
+                                 uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   program <- compile_program(steps, times, d, start_sd, method, trajectory, closing,
@@ -278,18 +280,18 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
   list(n = check_particles(n), law = law, label = label)
 }
 
-check_density_method <- function(method, sampler, begin, d, singular, power = 0,
+check_density_method <- function(method, sampler, begin, d, singular, nonlinear = NULL,
                                  hessian = FALSE) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
-    possible <- !sampler$stochastic && power == 0 && !hessian && known && !singular
+    possible <- !sampler$stochastic && is.null(nonlinear) && !hessian && known && !singular
     return(if (possible && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
   wanted <- if (sampler$stochastic) '"none" for a stochastic sampler or a noisy score' else
-    if (power != 0) '"none" for a guidance with a power' else
+    if (!is.null(nonlinear)) paste('"none" for a guidance with', nonlinear) else
       if (hessian) '"none" for a sampler that uses the derivative of the score' else
         if (!known) '"none" for a start whose density is not known' else
           if (method == "divergence" && !sampler$divergence) {

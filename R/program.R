@@ -176,7 +176,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   fill("at", "read", function(at) id(table$register[offset(table$count)[at] + 1]))
   fill("n", "logp", function(at) table$scalar[at] - 1)
   fill("n", "count", function(at) table$count[at])
-  fill("n", "coef", function(at) coef_at[!of_linear])
+  fill("n", "coef", function(at) coef_at[offset(table$count)[at] + 1])
   at_time <- which(fields$at == "level")
   of <- table$of[at_time]
   want <- table$want[cummax(ifelse(kind[at_time] == "eval", seq_along(at_time), 1))]
@@ -210,7 +210,9 @@ check_root <- function(program, d) {
 # Does it treat coordinates differently? Then they must stay what they are: no other basis, no
 # reduction.
 is_by_coordinate <- function(program) {
-  any(program$term["by_coordinate", ] == 1) || any(op_kinds(program) == "solve")
+  kind <- op_kinds(program)
+  rule <- program$coef[program$op["n", kind == "rule"] + 1]
+  any(program$term["by_coordinate", ] == 1) || any(kind == "solve") || rules$rescale$code %in% rule
 }
 
 # The noise levels of a program, and by what the score is multiplied there (a function of time, or

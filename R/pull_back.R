@@ -106,9 +106,9 @@ solve_each <- function(A, b) {
 flow_back <- function(run) {
   times <- rev(run$times)
   d <- mixture_dim(run$mixture)
-  power <- guidance_models(run$guidance, run$mixture, run$score_error$model)$power
+  guide <- guidance_models(run$guidance, run$mixture, run$score_error$model)
   steps <- lapply(sampler_program(sampler_rk4(), times, run$schedule, FALSE), drive_operations,
-                  power, run$score_error, d, run$schedule)
+                  guide, run$score_error, d, run$schedule)
   program <- compile_program(steps, times, d)
   levels <- program_levels(program, run$schedule, run$score_error$scale)
   aim <- program_aim(run, program, levels)

@@ -113,27 +113,25 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
   if (length(far) && (!startsWith(pool$form, "common") || curved && pool$form == "common full")) {
     far_logits(pool, x[far, , drop = FALSE], level$a, level$b2, by_distance = curved)
   }
-  of <- function(of, want = "score") {
-    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t, of), what, want)
-  }
   if (want == "denoised" && level$a == 0 && abs(sum(guide$coef(t)) - 1) > 1e-9) {
     abort_input("guidance", "one whose coefficients sum to 1 where a = 0", describe(t))
   }
-  value <- of("guided", want)
-  if (guide$power != 0) {
-    if (what == "jacobian") abort_input("power", "0 for a Jacobian", describe(guide$power))
-    push <- of("push")
-    size <- sqrt(rowSums(push^2))
-    if (want == "denoised") {
-      if (level$a == 0) {
-        abort_input("t", "a time before the data are forgotten (a > 0) for guidance with a power",
-                    describe(t))
-      }
-      push <- push * (level$b2 / level$a)
-    }
-    value <- value + ifelse(size > 0, size^guide$power, 0) * push
-  }
+  if (curved) refuse_nonlinear(guidance, "for a Jacobian")
+  value <- if (guide$linear) {
+    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want)
+  } else driven_score(pool, x, t, schedule, guide, want)
   list(x = x, value = value, units = units)
+}
+
+# What a sampler would meet as the score, or as what else it wants, by the operations of its steps.
+driven_score <- function(pool, x, t, schedule, guide, want = "score") {
+  ops <- drive_operations(list(op_eval("s", t = t, want = want)), guide, NULL, ncol(x), schedule)
+  program <- assemble_program(operation_table(c(ops, list(new_op("save", "x", from = "s")))))
+  levels <- program_levels(program, schedule)
+  levels$coef <- guide$coef(program$level_times, program$level_of)
+  run <- core_run(core_pool(pool, !is_by_coordinate(program)), guide$models, levels, program,
+                  nrow(x), start = unname(x))
+  name_dims(run$output, rownames(x), variable_names(pool))
 }
 
 # The mixture whose coordinates an evaluation runs in: those of its process, if there is noise, else

@@ -98,26 +98,40 @@ error_min <- function(name) if (name == "noise") 0 else -Inf
 
 # The steps of a sampler whose score is another than the kernel's linear one. A bias has one number
 # per coordinate, which operations for all steps at once cannot have.
-driven_steps <- function(sampler, times, schedule, power, error, d) {
+driven_steps <- function(sampler, times, schedule, guide, error, d) {
   steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
-  lapply(steps, drive_operations, power, error, d, schedule)
+  lapply(steps, drive_operations, guide, error, d, schedule)
 }
 
 # The operations of a sampler whose score is another than the kernel's linear one: each evaluation
 # s is followed by
 #   s <- s + scale |g|^p g + bias + noise z
 # where s has been scaled already, by the coefficients of its level (program_levels()), and g is
-# the "push" of guidance_models().
-drive_operations <- function(ops, power, error, d, schedule) {
-  if (power == 0 && is.null(error$bias) && is.null(error$noise)) return(ops)
-  if (power != 0 && uses_hessian(ops)) {
-    abort_input("guidance", "of power 0 for a sampler that uses the derivative of the score", power)
+# the "push" of guidance_models(). With a rule s is what that makes, see rule_operations().
+drive_operations <- function(ops, guide, error, d, schedule) {
+  power <- guide$power
+  rule <- guide$rule
+  right <- is.null(error$bias) && is.null(error$noise) && is.null(error$scale)
+  if (guide$linear && is.null(error$bias) && is.null(error$noise)) return(ops)
+  if (!guide$linear && uses_hessian(ops)) {
+    abort_input("guidance", paste("without a power or a rule for a sampler that uses the",
+                                  "derivative of the score"), nonlinear_words(guide))
   }
-  unlist(lapply(score_form(ops, schedule), function(op) {
+  if (d == 1 && identical(rule$kind, "rescale")) {
+    abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")
+  }
+  wanted <- unique(unlist(lapply(ops, `[[`, "want")))
+  if (is.null(rule) || !right || !identical(wanted, rule$space)) ops <- score_form(ops, schedule)
+  unlist(lapply(ops, function(op) {
     if (op$op != "eval") return(list(op))
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
     before <- list(op)
+    if (!is.null(rule)) {
+      before <- rule_operations(op, guide, schedule)
+      if (right) return(before)
+      if (!is.null(error$scale)) terms[[1]] <- at("scale")
+    }
     if (power != 0) {
       before <- c(before, list(new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push"),
                                new_op("power", to = "(push)", coef = list(x = power))))

@@ -77,10 +77,10 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
 check_tilt <- function(guidance) {
   odd <- c("several terms" = length(guidance$others) > 0,
            "another negative model" = !is.null(guidance$negative),
-           "a power" = !is.null(guidance) && guidance$power != 0)
+           "a power or a rule" = !is.null(nonlinear_words(guidance)))
   if (any(odd)) {
-    abort_input("guidance", "towards one class or union, away from the whole, without a power",
-                paste("guidance with", names(odd)[odd][1]))
+    abort_input("guidance", paste("towards one class or union, away from the whole, without a power",
+                                  "or a rule"), paste("guidance with", names(odd)[odd][1]))
   }
   guidance
 }

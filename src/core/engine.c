@@ -174,6 +174,8 @@ const gm_operation gm_operations[GM_CODES] = {
 #undef GM_OP
 };
 
+static int in(int i, int n) { return i >= 0 && i < n; }
+
 /* What the last columns of operations.h say. */
 static int is_valid(const gm_program *p, const gm_op *o, int d) {
   switch ((gm_code)o->code) {
@@ -214,8 +216,6 @@ static double cost_of(const gm_job *job, const gm_op *o) {
   }
   return 0;
 }
-
-static int in(int i, int n) { return i >= 0 && i < n; }
 
 /* Does what a field names exist? */
 static int field_exists(const gm_program *p, gm_field field, int i, const gm_op *o, int J) {

@@ -7,6 +7,7 @@
 #include "expand.h"
 #include "hessian.h"
 #include "root.h"
+#include "rule.h"
 #include "solve.h"
 
 #define TANGENT(r) (area->tangent + (size_t)(r) * d * d * lanes)
@@ -179,6 +180,12 @@ static GM_NOINLINE void gm_op_power(const gm_job *job, const gm_op *op, gm_area 
     factor = vselect(vless(sum, vset(least)), vset(0), factor);
     for (size_t j = 0; j < d; j++) AT(ROW(to, j) + v) = LD(ROW(to, j) + v) * factor;
   }
+}
+
+static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *area) {
+  size_t lanes = job->lanes, d = job->pool->d;
+  gm_rule_apply(job->program->coef + op->n, d, lanes, ROW(area->reg, op->to * d),
+                ROW(area->reg, op->from * d));
 }
 
 static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {

@@ -75,6 +75,22 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
  * roots taken. */
 enum { GM_COMPONENTS = 32, GM_MAX_PRECISION = 128, GM_MAX_ROOT = 32 };
 
+/* Rules of guidance (rule.h), in the order of `rules` in R/guidance_rule.R. p is what the class's
+ * model says and q what guidance leads away from, but for the first and the last. With the
+ * parameters of each: */
+typedef enum {
+  GM_RULE_APG,        /* strength, part that stays of q along p, longest q; q: the push */
+  GM_RULE_CFG_ZERO,   /* scale, 0: nothing at all */
+  GM_RULE_RESCALE,    /* scale, amount */
+  GM_RULE_NORM,       /* scale, ratio, 1: at most that */
+  GM_RULE_MAMBO,      /* strength, rate */
+  GM_RULE_ADG,        /* strength, largest angle */
+  GM_RULE_TCFG,       /* scale */
+  GM_RULE_PERP_NEG,   /* scale, weight; p: class less whole, q: negative less whole */
+  GM_RULES
+} gm_rule;
+enum { GM_RULE_SIZE = 4 }; /* the rule itself and its parameters */
+
 /* See operations.h. */
 typedef enum {
 #define GM_OP(CODE, ...) GM_##CODE,

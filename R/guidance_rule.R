@@ -1,0 +1,201 @@
+#' Rules of guidance
+#'
+#' Guidance as usual adds a multiple of what the class's model says more than the other. The rules
+#' here make something else of the same two: they turn it, clip it, or hold it to a length, by the
+#' inner products of the two at each particle. [guidance()] takes one as its `rule`.
+#'
+#' @details Below, `c` is what the class's model says and `u` what guidance leads away from, in the
+#' rule's `space`; `G = c - u`, `eta` is the strength, `w = 1 + eta` the scale, `G_along` the part of
+#' `G` along `c`, and `G_across` the rest.
+#'
+#' | kind | result | arguments | space | known |
+#' |---|---|---|---|---|
+#' | `"apg"` | `c + eta (G_across + parallel G_along)`, `G` cut to length `radius` | `parallel = 0`, `radius = Inf`, `momentum = 0` | `"denoised"` | second-hand |
+#' | `"cfg_zero"` | `s u + w (c - s u)`, `s = <c, u>/|u|^2`; nothing at all in the first `zero_steps` steps | `zero_steps = 1` | `"velocity"` | read |
+#' | `"rescale"` | `d (amount sd(c)/sd(d) + 1 - amount)`, `d = u + w G`; sd over the coordinates | `amount = 0.7` | `"noise"` | read |
+#' | `"ep"` | `d`, at `ratio` times the length of `c` | `ratio = 1` | `"denoised"` | second-hand |
+#' | `"renorm"` | the same, if `d` is longer than that | `ratio = 1` | `"velocity"` | second-hand |
+#' | `"mambo_g"` | `c + eta exp(-rate |G|/|u|) G` | `rate = 8` | `"velocity"` | read |
+#' | `"adg"` | `c`, turned away from `u` by `eta` times the angle between them, `most` at most | `most = pi/3` | `"denoised"` | second-hand |
+#' | `"tcfg"` | `u' + w (c - u')`, `u'` the projection of `u` on the first right singular vector of `[u; c]` | | `"score"` | read |
+#' | `"perp_neg"` | `o + w (P - weight N_across)`, `o` of the whole, `P = c - o`, `N = u - o`, across `P`; needs `negative` | `weight = 1` | `"score"` | second-hand |
+#'
+#' The last column says how we know the formula: read in the authors' code or that of package
+#' diffusers, or second-hand, from a catalogue or summary. `momentum` adds that multiple of the last
+#' `G` to each, evaluation by evaluation.
+#'
+#' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
+#' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
+#' formula in another space is another rule. All but `"score"` depend on where the origin of the
+#' data is: on the coordinates of the process (see [gaussmix()]), not on those of the variables.
+#'
+#' None of these is the gradient of anything in two or more dimensions, so that no log-density is
+#' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and
+#' `"cfg_zero"` leave no guidance at all, by their formulas, and `"rescale"` is not defined.
+#'
+#' @param kind Name of a rule, see below.
+#' @param ... Its arguments, by name.
+#' @param space `NULL`, for that of its authors; or `"score"`, `"denoised"`, `"noise"` or
+#'   `"velocity"`, in which it acts.
+#' @return An object of class `guidance_rule`: a list of `kind`, `params` and `space`.
+#' @source APG Sadat et al. (2024), \doi{10.48550/arXiv.2410.02416}; CFG-Zero* Fan et al. (2025),
+#'   \doi{10.48550/arXiv.2503.18886}; rescaling Lin et al. (2023), \doi{10.48550/arXiv.2305.08891};
+#'   EP-CFG \doi{10.48550/arXiv.2412.09966}; renormalisation \doi{10.48550/arXiv.2503.21758};
+#'   MAMBO-G \doi{10.48550/arXiv.2508.03442}; ADG \doi{10.48550/arXiv.2506.11039}; TCFG
+#'   \doi{10.48550/arXiv.2503.18137}; Perp-Neg Armandpour et al. (2023),
+#'   \doi{10.48550/arXiv.2304.04968}.
+#' @seealso [guidance()]; its `power`, another rule of this kind; [compare_guidance()].
+#' @examples
+#' m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
+#' apg <- guidance("a", 4, rule = guidance_rule("apg", parallel = .2, radius = 3))
+#' apg
+#' score(m, rbind(c(2, 2)), .5, guidance = apg)
+#' confidence(guided_sample(m, 1000, apg, sampler_ddim(50)))
+#' @export
+guidance_rule <- function(kind, ..., space = NULL) {
+  kind <- check_choice(kind, names(rules), "kind")
+  rule <- rules[[kind]]
+  params <- rule$params
+  given <- list(...)
+  unknown <- if (length(given)) setdiff(c(names(given), if (is.null(names(given))) ""),
+                                        names(params))
+  if (length(unknown)) no_such_argument(unknown[1], c("kind", names(params), "space"), NULL)
+  for (arg in names(given)) {
+    range <- rule$range[[arg]]
+    params[[arg]] <- if (is.infinite(params[[arg]]) && identical(given[[arg]], Inf)) Inf else {
+      check_number(given[[arg]], arg, range[1], range[2])
+    }
+  }
+  if (kind == "cfg_zero") check_count(params$zero_steps, "zero_steps")
+  if (is.null(space)) space <- rule$space
+  structure(list(kind = kind, params = params,
+                 space = check_choice(space, c(names(want_code), "velocity"), "space")),
+            class = object_class("guidance_rule"))
+}
+
+# In the order of the core (gm_rule in gm.h), but that "ep" and "renorm" are one there. `core`: what
+# it is given of the strength and the parameters.
+rules <- local({
+  any <- c(-Inf, Inf)
+  up <- c(0, Inf)
+  list(
+    apg = list(params = list(parallel = 0, radius = Inf, momentum = 0), space = "denoised",
+               range = list(parallel = any, radius = up, momentum = c(-1, 1)), code = 0,
+               core = function(eta, p) list(eta, p$parallel, p$radius)),
+    cfg_zero = list(params = list(zero_steps = 1), space = "velocity",
+                    range = list(zero_steps = up), code = 1,
+                    core = function(eta, p) list(1 + eta, 1, 0)),
+    rescale = list(params = list(amount = .7), space = "noise", range = list(amount = c(0, 1)),
+                   code = 2, core = function(eta, p) list(1 + eta, p$amount, 0)),
+    ep = list(params = list(ratio = 1), space = "denoised", range = list(ratio = up), code = 3,
+              core = function(eta, p) list(1 + eta, p$ratio, 0)),
+    renorm = list(params = list(ratio = 1), space = "velocity", range = list(ratio = up), code = 3,
+                  core = function(eta, p) list(1 + eta, p$ratio, 1)),
+    mambo_g = list(params = list(rate = 8), space = "velocity", range = list(rate = up), code = 4,
+                   core = function(eta, p) list(eta, p$rate, 0)),
+    adg = list(params = list(most = pi / 3), space = "denoised", range = list(most = c(0, pi)),
+               code = 5, core = function(eta, p) list(eta, p$most, 0)),
+    tcfg = list(params = list(), space = "score", range = list(), code = 6,
+                core = function(eta, p) list(1 + eta, 0, 0)),
+    perp_neg = list(params = list(weight = 1), space = "score", range = list(weight = any),
+                    code = 7, core = function(eta, p) list(1 + eta, p$weight, 0))
+  )
+})
+
+as_rule <- function(rule) {
+  if (is.null(rule)) return(NULL)
+  if (is.character(rule)) rule <- guidance_rule(check_choice(rule, names(rules), "rule"))
+  check_rule(rule)
+}
+
+check_rule <- function(rule) {
+  check_class(rule, "guidance_rule", "rule", "NULL, the name of a rule or a guidance_rule()")
+  check_made(rule, "rule", "guidance_rule()", kind = is_text, params = is.list, space = is_text)
+}
+
+#' @export
+format.guidance_rule <- function(x, ...) {
+  check_dots(..., also = format.default)
+  other <- if (x$space != rules[[x$kind]]$space) paste0("space = \"", x$space, "\"")
+  params <- x$params[!vapply(names(x$params), function(name) {
+    identical(x$params[[name]], rules[[x$kind]]$params[[name]])
+  }, NA)]
+  params <- if (length(params)) paste(names(params), "=", vapply(params, format, "", digits = 4))
+  inside <- paste(c(params, other), collapse = ", ")
+  paste0("by the rule \"", x$kind, "\"", if (nzchar(inside)) paste0(" (", inside, ")"))
+}
+
+# What makes a guidance another than the linear one, in words, or NULL.
+nonlinear_words <- function(guidance) {
+  if (is.null(guidance)) return(NULL)
+  if (!is.null(guidance$rule)) return(paste0("the rule \"", guidance$rule$kind, "\""))
+  if (guidance$power != 0) "a power"
+}
+
+refuse_nonlinear <- function(guidance, what) {
+  words <- nonlinear_words(guidance)
+  if (!is.null(words)) abort_input("guidance", paste0("without a power or a rule ", what), words)
+}
+
+# A quantity of a space as by_x x + by_score s, at times t.
+space_form <- function(space, t, schedule) {
+  a <- schedule$a(t)
+  b2 <- schedule$b2(t)
+  form <- switch(space,
+                 score = list(by_x = 0 * t, by_score = 1 + 0 * t),
+                 denoised = list(by_x = 1 / a, by_score = b2 / a),
+                 noise = list(by_x = 0 * t, by_score = -sqrt(b2)),
+                 velocity = list(by_x = schedule$drift(t), by_score = -schedule$diffusion2(t) / 2))
+  bad <- which(!is.finite(form$by_x) | !is.finite(form$by_score) | form$by_score == 0)
+  if (length(bad)) {
+    abort_input("rule", paste0("in another space than \"", space, "\", or at times when that and ",
+                               "the score say the same"), paste("t =", format(t[bad[1]])))
+  }
+  form
+}
+
+# The operations of an evaluation by a rule: `op$to` becomes what the rule makes of the class's model
+# and of what guidance leads away from, as a score, or as what the evaluation wants if that is the
+# space of the rule. Nothing else than the two is in the space: what comes out goes back as it came.
+rule_operations <- function(op, guide, schedule) {
+  rule <- guide$rule
+  t <- op$t
+  to <- op$to
+  want <- if (rule$space == "velocity") "score" else rule$space
+  eval <- function(to, of) {
+    made <- new_op("eval", to = to, from = op$from, t = t, of = of)
+    if (want != "score") made$want <- want
+    made
+  }
+  named <- function(values, names) stats::setNames(values, names)
+  back <- is.null(op$want) && rule$space != "score"
+  if (back) form <- space_form(rule$space, t, schedule)
+  moved <- if (rule$space == "velocity") function(register) {
+    list(op_linear(register, named(list(form$by_x, form$by_score), c(op$from, register))))
+  }
+  taken <- function(register, of) c(list(eval(register, of)), if (!is.null(moved)) moved(register))
+  ops <- c(taken(to, "class"), taken("(away)", "away"))
+  other <- "(away)"
+  if (rule$kind == "apg") {
+    other <- "(push)"
+    parts <- named(list(1, -1, rule$params$momentum), c(to, "(away)", "(push)"))
+    ops <- c(ops, list(op_linear("(push)", parts[c(TRUE, TRUE, rule$params$momentum != 0)])))
+  }
+  less_whole <- function(register, sign) {
+    list(op_linear(register, named(list(1, sign), c(register, "(whole)"))))
+  }
+  against <- rule$kind == "perp_neg"
+  if (against) {
+    ops <- c(ops, taken("(whole)", "whole"), less_whole(to, -1), less_whole("(away)", -1))
+  }
+  coef <- c(list(rules[[rule$kind]]$code),
+            rules[[rule$kind]]$core(guide$strength(t), rule$params))
+  if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
+    coef[[3]] <- as.numeric(t <= guide$zero_until)
+  }
+  ops <- c(ops, list(new_op("rule", to = to, from = other, coef = named(coef, rep(to, 4)))),
+           if (against) less_whole(to, 1))
+  c(ops, if (back) {
+    list(op_linear(to, named(list(1 / form$by_score, -form$by_x / form$by_score), c(to, op$from))))
+  })
+}
