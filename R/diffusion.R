@@ -63,6 +63,7 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
   given <- list(sampler = sampler, horizon = horizon)
   sampler <- if (is.null(sampler)) default_sampler(schedule, horizon) else check_sampler(sampler)
   times <- sampler_times(sampler, schedule, horizon, mixture)
+  guidance <- settle_guidance(guidance, schedule, times)
   structure(list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
                  horizon = times[1], start = check_start(start, mixture),
                  score_error = if (is.function(score_error)) score_error else {

@@ -47,7 +47,8 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   need_memory(times, schedule, "continuous time")
   process <- process_diffusion(d)
   mixture <- process$mixture
-  guidance <- process$guidance
+  # in continuous time there are no steps
+  guidance <- settle_guidance(process$guidance, schedule)
   faults <- warn_faults(if (identical(d$start, "normal")) {
     start_fault(mixture, schedule, times[1], TRUE)
   })

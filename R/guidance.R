@@ -27,8 +27,8 @@
 #'
 #' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
-#' @param strength A number, or a function of time `t` (the schedule's clock) that returns one. 0 is
-#'   plain conditional sampling, -1 unconditional.
+#' @param strength A number; a function of time `t` (the schedule's clock) that returns one; or a
+#'   [strength_profile()]. 0 is plain conditional sampling, -1 unconditional.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
@@ -68,8 +68,17 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   label <- "function of t"
   at <- strength
   scale <- NULL
-  if (is.function(strength)) {
-    check_of_time(strength, "strength", "a number")
+  profile <- NULL
+  if (inherits(strength, "strength_profile") || is.function(strength)) {
+    if (is.function(strength)) check_of_time(strength, "strength", "a number") else {
+      label <- paste("profile", format(strength))
+    }
+    needs <- strength_needs(strength)
+    if (length(needs) || !is.function(strength)) {
+      profile <- strength
+      at <- unsettled(needs)
+      if (is.function(strength)) label <- paste("function of", toString(c("t", needs)))
+    }
   } else {
     strength <- check_number(strength, "strength")
     label <- format(strength)
@@ -96,7 +105,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   }
   structure(list(class = unique(label_text(class)), strength = at, interval = interval,
                  label = label, scale = scale, negative = negative, power = power, rule = rule,
-                 others = list()),
+                 profile = profile, by = 1, others = list()),
             class = object_class("mixguide_guidance"))
 }
 
@@ -204,11 +213,12 @@ as_guidance <- function(x, arg = "guidance") {
 
 # The same with another strength, by which one that is a function of time is multiplied.
 with_strength <- function(guidance, strength) {
-  profile <- if (is.null(guidance$scale)) guidance$strength
-  new <- guidance(guidance$class, if (is.null(profile)) strength else {
-    function(t) strength * profile(t)
+  by_time <- if (is.null(guidance$scale)) guidance$strength
+  new <- guidance(guidance$class, if (is.null(by_time)) strength else {
+    function(t) strength * by_time(t)
   }, guidance$interval)
   guidance[c("strength", "label", "scale")] <- new[c("strength", "label", "scale")]
+  guidance$by <- guidance$by * strength
   guidance
 }
 

@@ -55,17 +55,7 @@
 guidance_rule <- function(kind, ..., space = NULL) {
   kind <- check_choice(kind, names(rules), "kind")
   rule <- rules[[kind]]
-  params <- rule$params
-  given <- list(...)
-  unknown <- if (length(given)) setdiff(c(names(given), if (is.null(names(given))) ""),
-                                        names(params))
-  if (length(unknown)) no_such_argument(unknown[1], c("kind", names(params), "space"), NULL)
-  for (arg in names(given)) {
-    range <- rule$range[[arg]]
-    params[[arg]] <- if (is.infinite(params[[arg]]) && identical(given[[arg]], Inf)) Inf else {
-      check_number(given[[arg]], arg, range[1], range[2])
-    }
-  }
+  params <- own_params(rule, list(...), c("kind", "space"))
   if (kind == "cfg_zero") check_count(params$zero_steps, "zero_steps")
   if (is.null(space)) space <- rule$space
   structure(list(kind = kind, params = params,
@@ -117,12 +107,8 @@ check_rule <- function(rule) {
 format.guidance_rule <- function(x, ...) {
   check_dots(..., also = format.default)
   other <- if (x$space != rules[[x$kind]]$space) paste0("space = \"", x$space, "\"")
-  params <- x$params[!vapply(names(x$params), function(name) {
-    identical(x$params[[name]], rules[[x$kind]]$params[[name]])
-  }, NA)]
-  params <- if (length(params)) paste(names(params), "=", vapply(params, format, "", digits = 4))
-  inside <- paste(c(params, other), collapse = ", ")
-  paste0("by the rule \"", x$kind, "\"", if (nzchar(inside)) paste0(" (", inside, ")"))
+  words <- toString(c(param_words(x$params, rules[[x$kind]]$params), other))
+  paste0("by the rule \"", x$kind, "\"", if (nzchar(words)) paste0(" (", words, ")"))
 }
 
 # What makes a guidance another than the linear one, in words, or NULL.
