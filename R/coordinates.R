@@ -105,6 +105,8 @@ in_process <- function(x, mixture = x, arg = "mixture") {
       x$bias <- function(t) bias(t) * scale
     }
     x$model <- in_process(x$model, mixture, "model")
+  } else if (inherits(x, "score_model")) {
+    x$like <- list(coordinates = coordinates)
   } else if (inherits(x, "mixguide_observation")) {
     H <- unname(x$H)
     y <- x$y - drop(H %*% center)

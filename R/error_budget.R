@@ -90,6 +90,7 @@
 #' @export
 error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
+  refuse_own_model(d)
   local_key(d)
   if (!is.null(lipschitz)) lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   check_flag(measure, "measure")

@@ -127,6 +127,10 @@ check_folder <- function(folder) {
 # The number of particles does not count: a longer run goes on from a shorter one.
 task_digest <- function(task) {
   job <- task$job
+  if (!is.null(job$plan$program$call)) {
+    abort_input("folder", paste("NULL for a run with a score_model(): nobody can tell whether a",
+                                "function is what it was"))
+  }
   if (is.null(job$plan$begin$x)) job$plan$begin$n <- NULL
   file <- tempfile("digest-")
   on.exit(unlink(file))

@@ -35,8 +35,8 @@
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
 #' @param rule `NULL`, for guidance as usual; the name of a rule; or a [guidance_rule()].
-#' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a number
-#'   or a function of time.
+#' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a
+#'   number or a function of time.
 #' @param e1,e2 Guidances to be added, without powers or rules.
 #' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
 #'   function, `label`, what to print of it, and `others`, the guidances added to this one.
@@ -63,7 +63,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   check_labels_named(class, "class", "one or more class labels")
   if (!is.null(scale)) {
     if (!missing(strength)) abort_input("scale", "left out where `strength` is given")
-    strength <- if (is.function(scale)) strength_of_scale(scale) else check_number(scale, "scale") - 1
+    strength <- strength_of_scale(scale)
   }
   label <- "function of t"
   at <- strength
@@ -110,6 +110,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
 }
 
 strength_of_scale <- function(scale) {
+  if (!is.function(scale)) return(check_number(scale, "scale") - 1)
   check_of_time(scale, "scale", "a number")
   function(t) scale(t) - 1
 }
@@ -246,6 +247,8 @@ at_times <- function(f, t, arg, size = 1, min = -Inf) {
 # The mixtures whose components a run needs: the true one, which judges it, the `model` that takes
 # its place in the scores if there is one, and those that guidance leads away from.
 guidance_sources <- function(guidance, mixture, model = NULL) {
+  # one's own has no components
+  if (inherits(model, "score_model")) model <- NULL
   if (!is.null(model)) check_same_variables(model, mixture, "model")
   if (is.null(guidance)) return(list(if (is.null(model)) mixture else model))
   negative <- lapply(guidance_terms(guidance), `[[`, "negative")
@@ -276,6 +279,10 @@ check_same_variables <- function(x, mixture, arg) {
 #   "class", "away", "whole"  s_class, s_negative and s_all, for rules
 # and the strength at given times.
 guidance_models <- function(guidance, mixture, model = NULL) {
+  if (inherits(model, "score_model")) {
+    guide <- guidance_models(guidance, mixture)
+    return(c(guide, list(score_model = with_classes(model, guidance, mixture))))
+  }
   sources <- guidance_sources(guidance, mixture, model)
   size <- vapply(sources, mixture_size, 0)
   models <- list()

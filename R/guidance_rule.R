@@ -5,24 +5,28 @@
 #' inner products of the two at each particle. [guidance()] takes one as its `rule`.
 #'
 #' @details Below, `c` is what the class's model says and `u` what guidance leads away from, in the
-#' rule's `space`; `G = c - u`, `eta` is the strength, `w = 1 + eta` the scale, `G_along` the part of
-#' `G` along `c`, and `G_across` the rest.
+#'   rule's `space`; `G = c - u`, `eta` is the strength, `w = 1 + eta` the scale, `d = u + w G`
+#'   guidance as usual; `G_along` is the part of `G` along `c`, and `G_across` the rest. In brackets
+#'   the space, and how we know the formula: read in the authors' code or that of package diffusers,
+#'   or second-hand, from a catalogue or summary.
 #'
-#' | kind | result | arguments | space | known |
-#' |---|---|---|---|---|
-#' | `"apg"` | `c + eta (G_across + parallel G_along)`, `G` cut to length `radius` | `parallel = 0`, `radius = Inf`, `momentum = 0` | `"denoised"` | second-hand |
-#' | `"cfg_zero"` | `s u + w (c - s u)`, `s = <c, u>/|u|^2`; nothing at all in the first `zero_steps` steps | `zero_steps = 1` | `"velocity"` | read |
-#' | `"rescale"` | `d (amount sd(c)/sd(d) + 1 - amount)`, `d = u + w G`; sd over the coordinates | `amount = 0.7` | `"noise"` | read |
-#' | `"ep"` | `d`, at `ratio` times the length of `c` | `ratio = 1` | `"denoised"` | second-hand |
-#' | `"renorm"` | the same, if `d` is longer than that | `ratio = 1` | `"velocity"` | second-hand |
-#' | `"mambo_g"` | `c + eta exp(-rate |G|/|u|) G` | `rate = 8` | `"velocity"` | read |
-#' | `"adg"` | `c`, turned away from `u` by `eta` times the angle between them, `most` at most | `most = pi/3` | `"denoised"` | second-hand |
-#' | `"tcfg"` | `u' + w (c - u')`, `u'` the projection of `u` on the first right singular vector of `[u; c]` | | `"score"` | read |
-#' | `"perp_neg"` | `o + w (P - weight N_across)`, `o` of the whole, `P = c - o`, `N = u - o`, across `P`; needs `negative` | `weight = 1` | `"score"` | second-hand |
-#'
-#' The last column says how we know the formula: read in the authors' code or that of package
-#' diffusers, or second-hand, from a catalogue or summary. `momentum` adds that multiple of the last
-#' `G` to each, evaluation by evaluation.
+#' * `"apg"`: `c + eta (G_across + parallel G_along)`, after `G` is cut to length `radius`;
+#'   `parallel = 0`, `radius = Inf`. `momentum = 0` is how much of the last `G` is added to each,
+#'   evaluation by evaluation. (Denoised; second-hand.)
+#' * `"cfg_zero"`: `s u + w (c - s u)` with `s = <c, u>/|u|^2`, and nothing at all in the first
+#'   `zero_steps = 1` steps of a run. (Velocity; read.)
+#' * `"rescale"`: `d (amount sd(c)/sd(d) + 1 - amount)`, sd over the coordinates; `amount = 0.7`.
+#'   (Noise; read.)
+#' * `"ep"`: `d`, made `ratio = 1` times as long as `c`. (Denoised; second-hand.)
+#' * `"renorm"`: the same where `d` is longer than that. (Velocity; second-hand.)
+#' * `"mambo_g"`: `c + eta exp(-rate |G|/|u|) G`; `rate = 8`. (Velocity; read.)
+#' * `"adg"`: `c`, turned away from `u` by `eta` times the angle between them, `most = pi/3` at
+#'   most. (Denoised; second-hand.)
+#' * `"tcfg"`: `u' + w (c - u')`, where `u'` is the projection of `u` on the first right singular
+#'   vector of the rows `u` and `c`. (Score; read.)
+#' * `"perp_neg"`: `o + w (P - weight N_across)`, where `o` is of the whole mixture, `P = c - o`,
+#'   `N = u - o`, and `N_across` its part across `P`; `weight = 1`; needs `negative`. (Score;
+#'   second-hand.)
 #'
 #' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
 #' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
@@ -33,7 +37,7 @@
 #' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and
 #' `"cfg_zero"` leave no guidance at all, by their formulas, and `"rescale"` is not defined.
 #'
-#' @param kind Name of a rule, see below.
+#' @param kind Name of a rule, see the details.
 #' @param ... Its arguments, by name.
 #' @param space `NULL`, for that of its authors; or `"score"`, `"denoised"`, `"noise"` or
 #'   `"velocity"`, in which it acts.
@@ -44,7 +48,7 @@
 #'   MAMBO-G \doi{10.48550/arXiv.2508.03442}; ADG \doi{10.48550/arXiv.2506.11039}; TCFG
 #'   \doi{10.48550/arXiv.2503.18137}; Perp-Neg Armandpour et al. (2023),
 #'   \doi{10.48550/arXiv.2304.04968}.
-#' @seealso [guidance()]; its `power`, another rule of this kind; [compare_guidance()].
+#' @seealso [guidance()]; its `power` is another rule of this kind.
 #' @examples
 #' m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
 #' apg <- guidance("a", 4, rule = guidance_rule("apg", parallel = .2, radius = 3))
@@ -114,6 +118,7 @@ format.guidance_rule <- function(x, ...) {
 # What makes a guidance another than the linear one, in words, or NULL.
 nonlinear_words <- function(guidance) {
   if (is.null(guidance)) return(NULL)
+  if (!is.null(guidance$score_model)) return("a score_model()")
   if (!is.null(guidance$rule)) return(paste0("the rule \"", guidance$rule$kind, "\""))
   if (guidance$power != 0) "a power"
 }
@@ -134,32 +139,37 @@ space_form <- function(space, t, schedule) {
                  velocity = list(by_x = schedule$drift(t), by_score = -schedule$diffusion2(t) / 2))
   bad <- which(!is.finite(form$by_x) | !is.finite(form$by_score) | form$by_score == 0)
   if (length(bad)) {
-    abort_input("rule", paste0("in another space than \"", space, "\", or at times when that and ",
-                               "the score say the same"), paste("t =", format(t[bad[1]])))
+    cure <- if (b2[bad[1]] == 0) "take a sampler with `end` > 0" else "take a shorter `horizon`"
+    abort_input("rule", paste0("in a space that knows the score at all times, as \"", space,
+                               "\" does not at t = ", format(t[bad[1]]), " (", cure, ")"))
   }
   form
 }
 
-# The operations of an evaluation by a rule: `op$to` becomes what the rule makes of the class's model
-# and of what guidance leads away from, as a score, or as what the evaluation wants if that is the
-# space of the rule. Nothing else than the two is in the space: what comes out goes back as it came.
+# The operations of an evaluation by a rule: `op$to` becomes what the rule makes of the class's
+# model and of what guidance leads away from, as a score, or as what the evaluation wants if that is
+# the space of the rule. Nothing else than the two is in the space: what comes out goes back as it
+# came.
 rule_operations <- function(op, guide, schedule) {
   rule <- guide$rule
   t <- op$t
   to <- op$to
-  want <- if (rule$space == "velocity") "score" else rule$space
+  own <- !is.null(guide$score_model)
+  # what a function returns is made the score first
+  want <- if (own || rule$space == "velocity") "score" else rule$space
   eval <- function(to, of) {
     made <- new_op("eval", to = to, from = op$from, t = t, of = of)
     if (want != "score") made$want <- want
-    made
+    if (own) asked_operations(made, guide, schedule) else list(made)
   }
   named <- function(values, names) stats::setNames(values, names)
   back <- is.null(op$want) && rule$space != "score"
-  if (back) form <- space_form(rule$space, t, schedule)
-  moved <- if (rule$space == "velocity") function(register) {
-    list(op_linear(register, named(list(form$by_x, form$by_score), c(op$from, register))))
+  if (back || want != rule$space) form <- space_form(rule$space, t, schedule)
+  taken <- function(register, of) {
+    c(eval(register, of), if (want != rule$space) {
+      list(op_linear(register, named(list(form$by_x, form$by_score), c(op$from, register))))
+    })
   }
-  taken <- function(register, of) c(list(eval(register, of)), if (!is.null(moved)) moved(register))
   ops <- c(taken(to, "class"), taken("(away)", "away"))
   other <- "(away)"
   if (rule$kind == "apg") {

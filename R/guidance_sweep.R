@@ -259,8 +259,7 @@ sweep_batch <- function(job, first, count) {
     collect_garbage(i, 4)
     part <- if (is.null(job$samples)) {
       aim <- job$aim[[i]]
-      read_chunk(run_chunk(plan, aim$models, aim$levels, aim$scalars, job$key, first, count), plan,
-                 aim$log_prior)
+      read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))

@@ -480,7 +480,10 @@ chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)
   still <- !is.na(sd[N]) && sd[N] == 0
-  if (still) refuse_nonlinear(run$guidance, "for a sampler whose last step has no noise")
+  if (still) {
+    guide <- guidance_models(run$guidance, run$mixture, run$score_error$model)
+    refuse_nonlinear(guide, "for a sampler whose last step has no noise")
+  }
   if (still && any(reads_hessian(op_kinds(program)[pieces$piece == N]))) {
     abort_hessian(run$sampler$label)
   }

@@ -116,18 +116,22 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   begin <- run_start(setting$start, mixture, n, class, schedule, times[1])
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
-  whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$rule)
+  whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$rule) ||
+    !is.null(guide$score_model)
   space <- if (!whole) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
   steps <- driven_steps(sampler, times, schedule, guide, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
-                                 nonlinear_words(guidance),
+                                 nonlinear_words(guide),
                                  uses_hessian(unlist(steps, recursive = FALSE)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
-  program <- compile_program(steps, times, d, start_sd, method, trajectory, closing,
-                             n_models = nrow(guide$models))
+  compiled <- function(steps) {
+    compile_program(steps, times, d, start_sd, method, trajectory, closing,
+                    n_models = nrow(guide$models))
+  }
+  program <- compiled(steps)
   levels <- program_levels(program, schedule, wrong$scale)
   check_levels(pool, levels, program$level_times)
   check_root(program, mixture_dim(inner))
@@ -146,8 +150,13 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   net <- if (identical(setting$points, "sobol") && is.null(noise)) {
     net_plan(begin$n, program, begin, rest, mixture_dim(inner))
   }
+  # rules and models of one's own have the strength in the program
+  compile <- if (!is.null(guide$rule) || !is.null(guide$score_model)) function(guide) {
+    compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
+  }
   list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,
-       times = times, begin = begin, faults = run_faults(process, schedule, times, begin$label),
+       compile = compile, times = times, begin = begin,
+       faults = run_faults(process, schedule, times, begin$label),
        method = method, closing = closing, program = program, levels = levels,
        pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
        wrong = wrong,
@@ -172,7 +181,8 @@ plan_aim <- function(plan, guidance) {
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
                if (takes_root(plan$program)) SCALAR$clipped,
                if (!is.null(guidance)) SCALAR$closing + 0:1)
-  list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior)
+  list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior,
+       program = if (!is.null(plan$compile)) plan$compile(guide))
 }
 
 made_by <- function(plan, guidance, key) {
@@ -206,16 +216,17 @@ run_particles <- function(plan, aim, key, folder = NULL,
   run
 }
 
-# What a worker needs to know: no functions, which might bring their surroundings along.
+# What a worker needs to know: no functions, which might bring their surroundings along, but those
+# of a score_model().
 particle_job <- function(plan, aim, key) {
-  left <- c("sampler", "schedule", "error", "wrong", "process")
+  left <- c("sampler", "schedule", "error", "wrong", "process", "compile")
   list(plan = plan[setdiff(names(plan), left)], aim = aim, key = key)
 }
 
 sample_chunk <- function(job, first, count) {
   plan <- draw_start(plan_part(job$plan, first, count), job$key)
   aim <- job$aim
-  result <- run_chunk(plan, aim$models, aim$levels, aim$scalars, job$key, first, count)
+  result <- run_chunk(plan, aim, job$key, first, count)
   read_chunk(result, plan, aim$log_prior)
 }
 
@@ -232,7 +243,11 @@ draw_start <- function(plan, key) {
 
 # The `count` particles after the first `first`, as if they were all there is: what a particle
 # meets depends on its number alone.
-run_chunk <- function(plan, models, levels, scalars, key, first, count) {
+run_chunk <- function(plan, aim, key, first, count) {
+  models <- aim$models
+  levels <- aim$levels
+  scalars <- aim$scalars
+  program <- if (is.null(aim$program)) plan$program else aim$program
   rows <- first + seq_len(count)
   all <- count == plan$begin$n
   start <- plan$begin$x
@@ -242,7 +257,7 @@ run_chunk <- function(plan, models, levels, scalars, key, first, count) {
   if (!is.null(plan$reduction)) {
     return(run_reduced(plan, models, levels, scalars, key, first, count, start))
   }
-  core_run(plan$pool, models, levels, plan$program, count, scalars, start, noise, key, first,
+  core_run(plan$pool, models, levels, program, count, scalars, start, noise, key, first,
            net = keyed_net(plan$net, key), at = plan$net$at)
 }
 

@@ -87,6 +87,7 @@
 #' @export
 path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
+  refuse_own_model(d)
   local_key(d)
   along <- check_choice(along, c("paths", "grid"), "along")
   n <- check_count(n, "n", min = 2)

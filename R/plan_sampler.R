@@ -99,6 +99,7 @@ plan_sampler <- function(mixture, error = NULL, ...,
                          grids = NULL, end = NULL, evaluations = NULL, most = 1000, n = 2e4,
                          seconds = 30) {
   d <- as_diffusion(mixture, ..., without = c("guidance", "start"))
+  refuse_own_model(d)
   local_key(d)
   mixture <- d$mixture
   schedule <- d$schedule

@@ -103,8 +103,9 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
 # `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
-# adds c0 + c1 <from, r>. `of`: which score an "eval" is of, see guidance_models(); `want`: what it
-# makes of it, see op_eval().
+# adds c0 + c1 <from, r>; a "call" has a function `fun` of the time `when` and of what it
+# reads. `of`: which score an "eval" is of, see guidance_models(); `want`: what it makes of it, see
+# op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -133,7 +134,9 @@ operation_table <- function(ops, d = 1, steps = 1) {
   wanted <- match(owner[names(entry) == "want"], owner[names(entry) == "t"])
   want[wanted] <- lapply(entries("want"), function(w) want_code[w])
   check_sizes(want, steps, "want")
-  c(lapply(each, rep, steps), list(t = numbers(t), want = numbers(want), coef = numbers(coefs)))
+  c(lapply(c(each, list(fun = entries("fun"))), rep, steps),
+    list(t = numbers(t), want = numbers(want), coef = numbers(coefs),
+         when = numbers(entries("when"))))
 }
 
 check_sizes <- function(x, most, arg) {
@@ -171,6 +174,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
     op[field, at] <<- value(at)
   }
   for (field in c("to", "at")) fill(field, "scalar", function(at) table$scalar[at] - 1)
+  fill("n", "calls", function(at) seq_len(sum(at)) - 1)
   for (slices in c("noises", "outputs")) fill("at", slices, function(at) seq_len(sum(at)) - 1)
   fill("at", "terms", function(at) offset(table$count[at]))
   fill("at", "read", function(at) id(table$register[offset(table$count)[at] + 1]))
@@ -193,7 +197,15 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
        scalars = as.integer(scalars), outputs = count("outputs"), noises = count("noises"),
        derivative = derivative_code[[derivative]], level_times = table$t[first],
-       level_of = of[first], level_want = as.integer(want[first]))
+       level_of = of[first], level_want = as.integer(want[first]),
+       call = call_of(table$fun, table$when))
+}
+
+# The functions of a program as one, of their number and what the operation hands over.
+call_of <- function(fun, when) {
+  if (!length(fun)) return(NULL)
+  force(when)
+  function(k, x) fun[[k]](when[k], x)
 }
 
 takes_root <- function(program) any(op_kinds(program) == "root")
@@ -212,7 +224,8 @@ check_root <- function(program, d) {
 is_by_coordinate <- function(program) {
   kind <- op_kinds(program)
   rule <- program$coef[program$op["n", kind == "rule"] + 1]
-  any(program$term["by_coordinate", ] == 1) || any(kind == "solve") || rules$rescale$code %in% rule
+  any(program$term["by_coordinate", ] == 1) || any(kind %in% c("solve", "call")) ||
+    rules$rescale$code %in% rule
 }
 
 # The noise levels of a program, and by what the score is multiplied there (a function of time, or

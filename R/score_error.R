@@ -23,9 +23,10 @@
 #' @param scale What the score is multiplied by: a number or a function of time.
 #' @param noise `NULL`, or the standard deviation, in each coordinate, of what is added at random: a
 #'   number or a function of time.
-#' @param model `NULL`, or a [gaussmix()] whose score takes the place of the true one: another guess
-#'   of weights, means or covariances, or a fit to some points by [as_gaussmix()]. It has the
-#'   variables and, for a guided run, the classes of the true mixture.
+#' @param model `NULL`, or what gives the score in place of the true mixture: a [gaussmix()],
+#'   another guess of weights, means or covariances, or a fit to some points by [as_gaussmix()],
+#'   with the variables and, for a guided run, the classes of the true mixture; or a
+#'   [score_model()], a function of one's own.
 #' @return An object of class `score_error`, with `format` and `print`: a list of the arguments, the
 #'   first three as functions of time or `NULL`.
 #' @source The question is that of score errors in Wu et al. (2024),
@@ -62,7 +63,7 @@ score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
   if (!is.null(noise)) {
     noise <- of_time(noise, "noise", "NULL, one finite number >= 0", function(x) one(x) && x >= 0)
   }
-  if (!is.null(model)) check_mixture(model, "model")
+  if (!is.null(model) && !inherits(model, "score_model")) check_mixture(model, "model")
   structure(list(bias = bias, scale = scale, noise = noise, model = model, words = words),
             class = object_class("score_error"))
 }
@@ -84,7 +85,10 @@ check_score_error <- function(x) {
   if (is.null(x)) return(x)
   check_class(x, "score_error", "score_error", "NULL or a score_error()")
   check_made(x, "score_error", "score_error()", bias = maybe(is.function), words = is.character,
-             scale = maybe(is.function), noise = maybe(is.function), model = maybe(is_mixture))
+             scale = maybe(is.function), noise = maybe(is.function),
+             model = maybe(function(of) inherits(of, "score_model") || is_mixture(of)))
+  if (inherits(x$model, "score_model")) check_score_model(x$model, "score_error$model")
+  x
 }
 
 # A noisy score makes any sampler stochastic.
@@ -111,8 +115,12 @@ driven_steps <- function(sampler, times, schedule, guide, error, d) {
 drive_operations <- function(ops, guide, error, d, schedule) {
   power <- guide$power
   rule <- guide$rule
+  own <- !is.null(guide$score_model)
   right <- is.null(error$bias) && is.null(error$noise) && is.null(error$scale)
-  if (guide$linear && is.null(error$bias) && is.null(error$noise)) return(ops)
+  if (guide$linear && !own && is.null(error$bias) && is.null(error$noise)) return(ops)
+  if (own && uses_hessian(ops)) {
+    abort_input("sampler", "without the derivative of the score, which a score_model() has not")
+  }
   if (!guide$linear && uses_hessian(ops)) {
     abort_input("guidance", paste("without a power or a rule for a sampler that uses the",
                                   "derivative of the score"), nonlinear_words(guide))
@@ -127,14 +135,17 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
     before <- list(op)
-    if (!is.null(rule)) {
-      before <- rule_operations(op, guide, schedule)
-      if (right) return(before)
+    if (!is.null(rule) || own) {
+      before <- if (is.null(rule)) asked_operations(op, guide, schedule) else {
+        rule_operations(op, guide, schedule)
+      }
+      if (right && power == 0) return(before)
       if (!is.null(error$scale)) terms[[1]] <- at("scale")
     }
     if (power != 0) {
-      before <- c(before, list(new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push"),
-                               new_op("power", to = "(push)", coef = list(x = power))))
+      push <- new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push")
+      before <- c(before, if (own) asked_operations(push, guide, schedule) else list(push),
+                  list(new_op("power", to = "(push)", coef = list(x = power))))
       terms$"(push)" <- if (is.null(error$scale)) 1 else at("scale")
     }
     if (!is.null(error$bias)) {

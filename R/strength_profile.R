@@ -4,42 +4,46 @@
 #' profile is a published schedule, at a given average strength.
 #'
 #' @details Below, `f` is the fraction of the run's steps that lie behind, `sigma = b/a` the noise
-#' beside the signal, `r` the ratio of `sigma` after a step to that before, `w = 1 + strength` the
-#' scale.
+#'   beside the signal, `r` the ratio of `sigma` after a step to that before, and `w = 1 + strength`
+#'   the scale. In brackets how we know the formula: read in the authors' code, second-hand, from a
+#'   catalogue, or checked.
 #'
-#' | shape | strength or scale | arguments | known |
-#' |---|---|---|---|
-#' | `"interval"` | `strength` while `low < sigma <= high`, else 0 | `low = 0.28`, `high = 2.9` | read |
-#' | `"triangle"` | scale from 1 up to `2 w - 1` and back | | second-hand |
-#' | `"linear"`, `"cosine"` | from 0 up to `2 strength`; `down = 1`: from there to 0 | `down = 0` | second-hand |
-#' | `"exponential"` | scale as `exp(rate f)`, of average `w` | `rate = 1` | second-hand |
-#' | `"beta"` | `strength` times the density of Beta(`shape1`, `shape2`) at `f` | `shape1 = 2`, `shape2 = 2` | second-hand |
-#' | `"dg"` | as `b^2 a/beta`, with `1 - beta` the square of the ratio of `a` in the step, of average `strength` over the steps | | second-hand |
-#' | `"line"` | `strength + slope t`: with `strength < 0` negative late | `slope = 1` | second-hand |
-#' | `"cfgpp"` | scale `lambda/(1 - r)`: CFG++, for DDIM without noise | `lambda = 0.6` | checked |
-#' | `"terminal"` | `(r - r^w)/(1 - r)`, which long steps can bear | | second-hand |
+#' * `"interval"`: `strength` while `low = 0.28 < sigma <= high = 2.9`, else 0. (Read.)
+#' * `"triangle"`: the scale goes from 1 up to `2 w - 1` and back. (Second-hand.)
+#' * `"linear"`, `"cosine"`: from 0 up to `2 strength`; with `down = 1` from there to 0.
+#'   (Second-hand.)
+#' * `"exponential"`: the scale is as `exp(rate f)`, of average `w`; `rate = 1`. (Second-hand.)
+#' * `"beta"`: `strength` times the density of Beta(`shape1 = 2`, `shape2 = 2`) at `f`.
+#'   (Second-hand.)
+#' * `"dg"`: as `b^2 a/beta`, where `1 - beta` is the square of the step's ratio of `a`, of average
+#'   `strength` over the steps. (Second-hand.)
+#' * `"line"`: `strength + slope t`, `slope = 1`: with a negative `strength` away from the class
+#'   late. (Second-hand.)
+#' * `"cfgpp"`: the scale is `lambda/(1 - r)`, `lambda = 0.6`: CFG++. (Checked.)
+#' * `"terminal"`: `(r - r^w)/(1 - r)`, which long steps can bear. (Second-hand.)
 #'
 #' CFG++ at a fixed `lambda` is guidance whose strength grows like `lambda` over the step length: it
 #' has no limit in continuous time, and twice the steps are another sampler. That `"cfgpp"` is CFG++
 #' holds for [sampler_ddim()] without noise; others renoise by another model.
 #'
-#' A strength of one's own may also ask for these: `guidance(strength = function(t, fraction) 8 *
-#' fraction)` is a function of `t` and of any of `sigma`, `fraction`, `to` (the time at the step's
-#' end) and `r`, by these names, and is called for one time after the other.
+#' A strength of one's own may also ask for these: `function(t, fraction) 8 * fraction` is a
+#' function of `t` and of any of `sigma`, `fraction`, `to` (the time at the step's end) and `r`, by
+#' these names, and is called for one time after the other.
 #'
-#' A profile is worked out where the steps are known, in [diffusion()]; [score()] knows a time and no
-#' steps, and takes `"interval"` and `"line"` alone. Sweeps multiply a profile by their strengths.
+#' A profile is worked out where the steps are known, in [diffusion()]; [score()] knows a time and
+#' no steps, and takes `"interval"` and `"line"` alone. Sweeps multiply a profile by their
+#' strengths.
 #'
-#' @param shape Name of a profile, see below.
+#' @param shape Name of a profile, see the details.
 #' @param strength A number, the average strength where a profile has one.
 #' @param ... The profile's own arguments, by name.
 #' @return An object of class `strength_profile`: a list of `shape`, `strength` and `params`.
 #' @source Interval Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; triangle
 #'   \doi{10.48550/arXiv.2509.22007}; ramps \doi{10.48550/arXiv.2404.13040}; exponential
 #'   \doi{10.48550/arXiv.2603.08155}; beta \doi{10.48550/arXiv.2502.10574}; DG
-#'   \doi{10.48550/arXiv.2607.19725}; line \doi{10.48550/arXiv.2602.00716}; CFG++ Chung et al. (2024),
-#'   \doi{10.48550/arXiv.2406.08070}; terminal \doi{10.48550/arXiv.2607.07665}.
-#' @seealso [guidance()], [capped_strength()], [compare_guidance()].
+#'   \doi{10.48550/arXiv.2607.19725}; line \doi{10.48550/arXiv.2602.00716}; CFG++ Chung et al.
+#'   (2024), \doi{10.48550/arXiv.2406.08070}; terminal \doi{10.48550/arXiv.2607.07665}.
+#' @seealso [guidance()], [capped_strength()].
 #' @examples
 #' m <- named_mixture("D3")
 #' ramp <- guidance("1", strength_profile("linear", 3))

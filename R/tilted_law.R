@@ -79,8 +79,9 @@ check_tilt <- function(guidance) {
            "another negative model" = !is.null(guidance$negative),
            "a power or a rule" = !is.null(nonlinear_words(guidance)))
   if (any(odd)) {
-    abort_input("guidance", paste("towards one class or union, away from the whole, without a power",
-                                  "or a rule"), paste("guidance with", names(odd)[odd][1]))
+    abort_input("guidance",
+                "towards one class or union, away from the whole, without a power or a rule",
+                paste("guidance with", names(odd)[odd][1]))
   }
   guidance
 }

@@ -105,7 +105,7 @@ static SEXP array3(R_xlen_t a, R_xlen_t b, R_xlen_t c) {
 SEXP ffi_operations(void) {
   static const char *const field[] = {"nothing", "read", "write", "maybe", "change", "point",
                                       "level", "scalar", "logp", "noises", "outputs", "terms",
-                                      "count", "coef", "alive"};
+                                      "count", "coef", "calls", "alive"};
   const char *names[] = {"name", "to", "from", "at", "n", "registers", "root", "scalars", ""};
   SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
   for (int j = 0; j < 5; j++) SET_VECTOR_ELT(result, j, Rf_allocVector(STRSXP, GM_CODES));
@@ -121,6 +121,64 @@ SEXP ffi_operations(void) {
   for (int j = 0; j < 3; j++) SET_VECTOR_ELT(result, 5 + j, Rf_ScalarInteger(limits[j]));
   UNPROTECT(1); /* result */
   return result;
+}
+
+/* Rows of a block's particles to those of a matrix of n, or back. */
+static void copy_rows(const gm_job *job, double *rows, R_xlen_t columns, size_t block, size_t first,
+                      size_t n, double *matrix, int back) {
+  size_t at = block * job->lanes, count = job->n - at < job->lanes ? job->n - at : job->lanes;
+  for (R_xlen_t j = 0; j < columns; j++) {
+    double *row = rows + (size_t)j * job->lanes, *column = matrix + (size_t)j * n + (at - first);
+    memcpy(back ? row : column, back ? column : row, sizeof(double) * count);
+  }
+}
+
+/* What R's function makes of an operation's register, for the blocks [from, to). */
+static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t from, size_t to,
+                      double *work, size_t work_size) {
+  size_t first = from * job->lanes, end = to * job->lanes;
+  size_t n = (end < job->n ? end : job->n) - first;
+  R_xlen_t d = job->pool->d;
+  SEXP x = PROTECT(Rf_allocMatrix(REALSXP, (int)n, (int)d));
+  for (size_t block = from; block < to; block++) {
+    double *rows = gm_register_rows(job, work + (block - from) * work_size, op->from);
+    copy_rows(job, rows, d, block, first, n, REAL(x), 0);
+  }
+  SEXP number = PROTECT(Rf_ScalarInteger(op->n + 1));
+  SEXP call = PROTECT(Rf_lang3(function, number, x)), value = PROTECT(Rf_eval(call, R_BaseEnv));
+  if (TYPEOF(value) != REALSXP || Rf_xlength(value) != (R_xlen_t)n * d) {
+    Rf_error("internal error: what a function of a program returned");
+  }
+  for (size_t block = from; block < to; block++) {
+    double *rows = gm_register_rows(job, work + (block - from) * work_size, op->to);
+    copy_rows(job, rows, d, block, first, n, REAL(value), 1);
+  }
+  UNPROTECT(4); /* value, call, number, x */
+}
+
+/* All blocks of a program with functions of R between its operations, as many at a time as have
+ * room: a call of R costs as much as hundreds of particles. */
+static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size_t work_size) {
+  const size_t room = 1 << 23;
+  const gm_program *program = job->program;
+  size_t batch = room / work_size + 1;
+  int threads = mg_threads();
+  if (batch < (size_t)threads) batch = (size_t)threads;
+  if (batch > blocks) batch = blocks;
+  double *work = (double *)R_alloc(batch * work_size, sizeof(double));
+  for (size_t from = 0; from < blocks; from += batch) {
+    size_t to = batch < blocks - from ? from + batch : blocks;
+    for (int op = 0; op <= program->n_op; op++) {
+      int next = op;
+      while (next < program->n_op && program->op[next].code != GM_CALL) next++;
+      gm_run(ffi_engine_in_use()->run, job, from, to, op, next, threads, 1, work, work_size);
+      R_CheckUserInterrupt();
+      if (next < program->n_op) {
+        call_back(job, program->op + next, function, from, to, work, work_size);
+      }
+      op = next;
+    }
+  }
 }
 
 SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job) {
@@ -172,7 +230,15 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.output = REAL(output);
   job.scalar = scalars;
   job.jacobian = jacobian ? REAL(VECTOR_ELT(result, 2)) : NULL;
-  if (n > 0) {
+  SEXP function = ffi_element(ffi_program, "call");
+  for (int i = 0; i < program.n_op; i++) {
+    if (program.op[i].code == GM_CALL && !Rf_isFunction(function)) {
+      Rf_error("internal error: the step program has no function");
+    }
+  }
+  if (n > 0 && function != R_NilValue) {
+    run_with_calls(&job, function, ((size_t)n - 1) / job.lanes + 1, gm_work_size(&job));
+  } else if (n > 0) {
     ffi_run_blocks(ffi_engine_in_use()->run, &job, ((size_t)n - 1) / job.lanes + 1,
                    gm_work_size(&job), gm_block_cost(&job), program.n_op);
   }

@@ -233,6 +233,7 @@ static int field_exists(const gm_program *p, gm_field field, int i, const gm_op 
     case GM_TERMS: return in(i, p->n_term + 1) && o->n <= p->n_term - i;
     case GM_COUNT: return in(i, GM_MAX_REGISTERS + 1);
     case GM_COEF: return in(i, p->n_coef);
+    case GM_CALLS: return i >= 0;
     case GM_NOTHING:
     case GM_ALIVE: break;
   }
@@ -298,6 +299,12 @@ size_t gm_work_size(const gm_job *job) {
   /* rounded up to whole cache lines, and one between neighbours */
   size_t used = gm_layout(job->pool, job->models, job->program, job->lanes, NULL, &area);
   return (used + 15) / 8 * 8;
+}
+
+double *gm_register_rows(const gm_job *job, double *work, int r) {
+  gm_area area;
+  gm_layout(job->pool, job->models, job->program, job->lanes, work, &area);
+  return area.reg + (size_t)r * job->pool->d * job->lanes;
 }
 
 /* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a

@@ -188,6 +188,11 @@ static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *
                 ROW(area->reg, op->from * d));
 }
 
+/* The caller stops before it, does it, and goes on after it. */
+static void gm_op_call(const gm_job *job, const gm_op *op, gm_area *area) {
+  (void)job, (void)op, (void)area;
+}
+
 static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {
   const double *c = job->program->coef + op->n;
   size_t lanes = job->lanes, d = job->pool->d;

@@ -115,6 +115,7 @@ typedef enum {
   GM_TERMS,   /* the first of n terms */
   GM_COUNT,   /* n */
   GM_COEF,    /* the first of its coefficients */
+  GM_CALLS,   /* a function of the caller's */
   GM_ALIVE    /* registers that outlive the step, as bits */
 } gm_field;
 
@@ -203,6 +204,8 @@ typedef struct {
 gm_status gm_program_scan(gm_program *program, const gm_pool *pool, const gm_models *models);
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program);
 size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */
+/* The rows of register r of a block, in its work area. */
+double *gm_register_rows(const gm_job *job, double *work, int r);
 double gm_block_cost(const gm_job *job); /* rough flops of one block */
 
 /* A reduced run: the program moves y = Q'x, of r coordinates among d, and what is left of x moves

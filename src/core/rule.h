@@ -11,7 +11,7 @@ GM_INLINE vd gm_ratio(vd x, vd y, double none) {
   return vselect(some, x / vselect(some, y, vset(1)), vset(none));
 }
 
-/* Turns p away from q, in their plane, by `strength` times the angle between them, `most` at most. */
+/* Turns p away from q, in their plane, by `strength` times their angle, `most` at most. */
 static void gm_turn(vd pp, vd pq, vd qq, double strength, double most, vd *A, vd *B) {
   double a[GM_VL], b[GM_VL], c[GM_VL];
   memcpy(a, &pp, sizeof pp);

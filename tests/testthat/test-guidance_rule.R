@@ -1,0 +1,151 @@
+# Each rule against its formula in plain R, in its own space.
+
+mixture <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
+x <- cbind(c(-1, 0, 2, 3, 1.5, 5), c(.5, 3, 2, -1, 1.5, 7))
+t <- .5
+
+# Of the class, of the whole and of class b, in a space, and the way back to the score.
+space_parts <- function(space, schedule = schedule_ou()) {
+  a <- schedule$a(t)
+  b2 <- schedule$b2(t)
+  by <- switch(space, score = c(0, 1), denoised = c(1, b2) / a, noise = c(0, -sqrt(b2)),
+               velocity = c(schedule$drift(t), -schedule$diffusion2(t) / 2))
+  taken <- function(class) by[1] * x + by[2] * score(mixture, x, t, schedule, guidance = class)
+  list(c = taken("a"), u = taken(NULL), n = taken("b"),
+       back = function(value) (value - by[1] * x) / by[2])
+}
+
+rule_score <- function(kind, strength, ..., negative = NULL, schedule = schedule_ou()) {
+  rule <- guidance_rule(kind, ...)
+  score(mixture, x, t, schedule,
+        guidance = guidance("a", strength, negative = negative, rule = rule))
+}
+
+size <- function(x) sqrt(rowSums(x^2))
+dot <- function(x, y) rowSums(x * y)
+along <- function(x, y) dot(x, y) / dot(y, y) * y
+
+test_that("rules are their formulas", {
+  for (space in c("score", "denoised", "noise", "velocity")) {
+    of <- space_parts(space)
+    c <- of$c
+    u <- of$u
+    eta <- 3
+    w <- 4
+    d <- u + w * (c - u)
+    same <- function(kind, value, ..., negative = NULL) {
+      expect_equal(rule_score(kind, eta, ..., space = space, negative = negative), of$back(value),
+                   tolerance = 1e-10, info = paste(kind, space))
+    }
+    G <- c - u
+    same("apg", c + eta * (G - along(G, c)))
+    cut <- G * pmin(1, .5 / size(G))
+    same("apg", c + eta * (cut - .8 * along(cut, c)), parallel = .2, radius = .5)
+    s <- dot(c, u) / dot(u, u)
+    same("cfg_zero", s * u + w * (c - s * u))
+    sd_of <- function(x) apply(x, 1, sd)
+    same("rescale", d * (.6 * sd_of(c) / sd_of(d) + .4), amount = .6)
+    same("ep", d * .9 * size(c) / size(d), ratio = .9)
+    same("renorm", d * pmin(1, .9 * size(c) / size(d)), ratio = .9)
+    same("mambo_g", c + eta * exp(-2 * size(G) / size(u)) * G, rate = 2)
+    angle <- acos(pmin(dot(c, u) / size(c) / size(u), 1))
+    turned <- angle + pmin(eta * angle, 1)
+    first <- u / size(u)
+    second <- c - along(c, u)
+    second <- second / size(second)
+    same("adg", size(c) * (cos(turned) * first + sin(turned) * second), most = 1)
+    projected <- t(vapply(seq_len(nrow(x)), function(i) {
+      v <- svd(rbind(u[i, ], c[i, ]))$v[, 1]
+      sum(u[i, ] * v) * v
+    }, double(2)))
+    same("tcfg", projected + w * (c - projected))
+    N <- of$n - u
+    same("perp_neg", u + w * (G - .5 * (N - along(N, G))), weight = .5, negative = "b")
+  }
+})
+
+test_that("without strength a rule is the class, and runs meet the same as score()", {
+  for (kind in setdiff(names(rules), "perp_neg")) {
+    expect_equal(rule_score(kind, 0), score(mixture, x, t, guidance = "a"), tolerance = 1e-12,
+                 info = kind)
+    # one Euler step by hand
+    at <- guidance("a", 2, rule = kind)
+    # a rule that holds its tongue in the first steps has no other here
+    if (kind == "cfg_zero") at <- guidance("a", 2, rule = guidance_rule(kind, zero_steps = 0))
+    run <- guided_sample(mixture, guidance = at, sampler = sampler_euler(1, end = .3),
+                         horizon = .5, start = x)
+    ou <- schedule_ou()
+    velocity <- ou$drift(.5) * x - ou$diffusion2(.5) / 2 * score(mixture, x, .5, guidance = at)
+    expect_equal(run$x, x - .2 * velocity, tolerance = 1e-12, info = kind, ignore_attr = TRUE)
+  }
+})
+
+test_that("CFG-Zero* stands still in its first steps, and APG remembers", {
+  at <- guidance("a", 2, rule = guidance_rule("cfg_zero", zero_steps = 2))
+  run <- guided_sample(mixture, guidance = at, sampler = sampler_euler(4), start = x,
+                       trajectory = TRUE)
+  expect_equal(run$trajectory[3, , ], run$trajectory[1, , ], tolerance = 1e-12)
+  expect_false(isTRUE(all.equal(run$trajectory[4, , ], run$trajectory[3, , ])))
+
+  at <- guidance("a", 2, rule = guidance_rule("apg", momentum = -.5))
+  run <- guided_sample(mixture, guidance = at, sampler = sampler_ddim(3), start = x)
+  ou <- schedule_ou()
+  state <- x
+  push <- 0
+  for (k in 1:3) {
+    a <- ou$a(run$times[k])
+    b <- sqrt(ou$b2(run$times[k]))
+    point <- function(class) denoise(mixture, state, run$times[k], guidance = class)
+    c <- point("a")
+    push <- c - point(NULL) - .5 * push
+    D <- c + 2 * (push - along(push, c))
+    state <- ou$a(run$times[k + 1]) * D + sqrt(ou$b2(run$times[k + 1])) * (state - a * D) / b
+  }
+  expect_equal(run$x, state, tolerance = 1e-10, ignore_attr = TRUE)
+})
+
+test_that("sweeps run a rule at each strength, laws and particles agree", {
+  rule <- guidance_rule("mambo_g", rate = .5)
+  at <- guidance("1", rule = rule)
+  sweep <- guidance_sweep(named_mixture("D3"), at, strength = c(0, 2), n = 2^13,
+                          sampler = sampler_em(20), key = c(1, 2))
+  for (i in 1:2) {
+    law <- confidence(guided_law(named_mixture("D3"), guidance("1", c(0, 2)[i], rule = rule),
+                                 sampler_em(20)))
+    expect_lt(abs(sweep$confidence[i] - law$estimate), 5 * sweep$confidence_se[i])
+  }
+  expect_gt(abs(sweep$confidence[2] - sweep$confidence[1]), 20 * sweep$confidence_se[2])
+})
+
+test_that("what a rule cannot do is refused", {
+  one <- named_mixture("D3")
+  input <- function(code) expect_error(code, class = "mixguide_error_input")
+  input(guidance_rule("apq"))
+  input(guidance_rule("apg", radius = -1))
+  input(guidance_rule("apg", ratio = 1))
+  input(guidance_rule("apg", space = "nowhere"))
+  input(guidance("a", 1, rule = "perp_neg"))
+  input(guidance("a", 1, power = .5, rule = "apg"))
+  input(guidance("a", 1, rule = 3))
+  input(guidance("a", 1, rule = "apg") + guidance("b", 1))
+  input(score(one, 0, .5, guidance = guidance("1", 1, rule = "rescale")))
+  input(score_jacobian(mixture, x, .5, guidance = guidance("a", 1, rule = "apg")))
+  input(guided_sample(mixture, 10, guidance("a", 1, rule = "apg"), log_density = "map"))
+  input(guided_sample(mixture, 10, guidance("a", 1, rule = "apg"), sampler_rk4(5)))
+  input(guided_law(one, guidance("1", 1, rule = "ep"), sampler_ddim(10)))
+  input(tilted_law(one, guidance("1", 1, rule = "ep")))
+  input(coupled_paths(one, guidance("1", 1, rule = "ep"), n = 10))
+})
+
+test_that("a rule says what it is", {
+  expect_output(print(guidance("a", 4, rule = guidance_rule("apg", radius = 3))),
+                "by the rule \"apg\" \\(radius = 3\\)")
+  expect_output(print(guidance_rule("ep", space = "noise")), "space = \"noise\"")
+})
+
+test_that("a scale is one more than a strength", {
+  expect_identical(guidance("a", scale = 3)$strength(1), 2)
+  expect_identical(guidance("a", scale = function(t) 1 + t)$strength(2), 2)
+  expect_error(guidance("a", 2, scale = 3), class = "mixguide_error_input")
+  expect_error(guidance("a", scale = "big"), class = "mixguide_error_input")
+})
