@@ -349,7 +349,7 @@ report_answers <- function(report) {
 # An estimate as it is read: a share of all but nothing is not told apart from 1.
 shown <- function(row) {
   value <- show_estimate(row$estimate, row$se, row$method)
-  if (row$method == "exact") paste0(value, " (exact)") else value
+  if (row$method == "exact") paste(value, "exact") else value
 }
 
 share <- function(row) if (isTRUE(row$estimate > 1 - 1e-6)) "> 0.999999" else shown(row)
@@ -358,11 +358,11 @@ percent <- function(x) {
   if (x == 0) "0%" else if (x < 1e-3) "< 0.1%" else paste0(format(100 * x, digits = 2), "%")
 }
 
-# "rises towards a, b; falls towards c", or "every class".
-by_verdict <- function(classes, verdicts, link = " towards ") {
+# "up (a, b); down (c)", or "up (every class)".
+by_verdict <- function(classes, verdicts) {
   groups <- split(classes, factor(verdicts, unique(verdicts)))
   all <- length(groups) == 1 && length(classes) > 1
-  paste0(names(groups), link, if (all) "every class" else vapply(groups, some_names, ""),
+  paste0(names(groups), " (", if (all) "every class" else vapply(groups, some_names, ""), ")",
          collapse = "; ")
 }
 
@@ -383,7 +383,7 @@ established <- function(change, se) {
 
 # What became of a quantity: `words` if it rose, fell, or neither is established.
 verdict <- function(change, se, words) {
-  if (!is.finite(change)) return("is not known")
+  if (!is.finite(change)) return("not known")
   words[if (!established(change, se)) 3 else if (change > 0) 1 else 2]
 }
 
@@ -392,18 +392,17 @@ answer_classes <- function(report) {
     return("There is a single class, without rivals: guidance changes nothing.")
   }
   if (is.null(report$sweep)) return("Not known (see below).")
-  last <- max(report$strength)
   confidence <- vapply(report$classes, function(y) {
     gain <- sweep_ends(report, y, "gain")$last
-    verdict(gain$estimate, gain$se, c("rises", "falls", "does not change measurably"))
+    verdict(gain$estimate, gain$se, c("up", "down", "no change seen"))
   }, "")
   entropy <- vapply(report$classes, function(y) {
     ends <- sweep_ends(report, y, "entropy")
     verdict(ends$last$estimate - ends$first$estimate,
             sqrt(sum(ends$last$se^2, ends$first$se^2)),
-            c("rises (spread out)", "falls (drawn together)", "does not change measurably"))
+            c("up, the sample spreads out", "down, the sample draws together", "no change seen"))
   }, "")
-  c(paste0("Mean confidence, strength 0 to ", format(last), ": ",
+  c(paste0("Confidence, strength 0 to ", format(max(report$strength)), ": ",
            by_verdict(report$classes, confidence), "."),
     paste0("Entropy: ", by_verdict(report$classes, entropy), "."))
 }
@@ -427,12 +426,11 @@ answer_sampler <- function(report) {
   if (is.null(plan$sampler)) return(paste0(format(plan), "."))
   distance <- plan$measure == "distance"
   c(paste0(format(plan$sampler), ", from t = ", format(plan$horizon, digits = 4), "."),
-    paste0(if (distance) {
-      paste0("Its particles end ", shown(plan$error), " sd from the exact flow (root mean square, ",
-             "per variable)")
-    } else paste0("Its ", plan_measure(plan), ": ", shown(plan$error)),
-    if (!plan$complete) "; the search ended early",
-    "; of the deterministic"[distance], ". Without guidance: strong guidance needs more."))
+    paste0(if (distance) paste0("Particles end ", shown(plan$error), " sd from the exact flow") else
+      paste0(plan_measure(plan), ": ", shown(plan$error)), ", without guidance."),
+    if (!plan$complete) "The search ended early.",
+    if (distance) paste0("The distance is the root mean square per variable, from the same starts; ",
+                         "deterministic samplers are ranked by it. Guidance needs shorter steps."))
 }
 
 answer_limits <- function(report) {
@@ -444,30 +442,25 @@ answer_limits <- function(report) {
 limit_words <- function(report) {
   rows <- report$limits
   if (is.null(rows)) return("Limits of the strength: not known (see below).")
+  by <- sub(",.*", "", rows$sampler)
   lost <- is.finite(rows$estimate)
-  c(if (any(lost)) {
-    vapply(which(lost), function(i) {
-      paste0("Mean confidence is lost from strength ", shown(rows[i, ]), " on: towards ",
-             rows$class[i], ", by ", rows$sampler[i], ".")
-    }, "")
-  }, if (any(!lost)) {
-    paste0("Mean confidence is never below that without guidance, up to strength 64",
-           if (any(lost)) paste0(": ", by_verdict(rows$class[!lost], sub(",.*", "",
-                                                                         rows$sampler[!lost]))),
-           if (!any(lost)) paste0(", by ", paste(unique(sub(",.*", "", rows$sampler)),
-                                                 collapse = " or ")), ".")
+  c(vapply(which(lost)[order(rows$estimate[lost])], function(i) {
+    paste0("Mean confidence is lost from strength ", shown(rows[i, ]), " on (", rows$class[i],
+           ", by ", by[i], ").")
+  }, ""), if (any(!lost)) {
+    paste0("No loss of confidence up to strength 64: ", if (any(lost)) {
+      by_verdict(rows$class[!lost], by[!lost])
+    } else paste(unique(by), collapse = " or "), ".")
   })
 }
 
 loser_words <- function(report) {
   rows <- as.data.frame(report$sweep)
-  if (!nrow(rows)) return(NULL)
   worst <- rows[which.max(rows$fraction_down), ]
-  if (!nrow(worst) || worst$fraction_down == 0) {
-    return("No single path ends with less confidence than without guidance.")
-  }
-  paste0("Single paths: ", percent(worst$fraction_down), " end with less confidence than without ",
-         "guidance, towards ", worst$class, " at strength ", format(worst$strength), ".")
+  if (!NROW(worst)) return(NULL)
+  if (worst$fraction_down == 0) return("No single path loses confidence by guidance.")
+  paste0("Single paths: up to ", percent(worst$fraction_down), " lose confidence (", worst$class,
+         ", strength ", format(worst$strength), ").")
 }
 
 outside_words <- function(report) {
@@ -475,19 +468,18 @@ outside_words <- function(report) {
   if (is.null(rows)) return(NULL)
   rows <- rows[rows$strength == max(rows$strength), ]
   worst <- rows[which.max(rows$estimate), ]
-  if (!nrow(worst)) return(NULL)
-  paste0("At strength ", format(worst$strength), " ",
-         if (worst$estimate < .02) "no more than a fair share (1%)" else percent(worst$estimate),
-         " of the particles lie where the class itself has 1%",
-         if (worst$estimate >= .02) paste0(", towards ", worst$class), ".")
+  if (!NROW(worst)) return(NULL)
+  paste0("Strength ", format(worst$strength), ": ", if (worst$estimate > .02) {
+    paste0(percent(worst$estimate), " of the sample lie where 1% of the class does (", worst$class,
+           ").")
+  } else "the sample keeps to where the classes are.")
 }
 
 split_words <- function(report) {
   split <- report$split
   if (is.null(split)) return(NULL)
-  paste0("Three in a row: towards ", split$class, " the centre repels once strength x step is ",
-         "above ", format(split$ddpm, digits = 3), " (DDPM) or ", format(split$ddim, digits = 3),
-         " (DDIM): then the sample splits.")
+  paste0("Three in a row: the sample splits (", split$class, ") if strength x step is above ",
+         format(split$ddpm, digits = 3), " (DDPM), ", format(split$ddim, digits = 3), " (DDIM).")
 }
 
 theorem_words <- function(report) {
@@ -497,7 +489,7 @@ theorem_words <- function(report) {
   if (!nrow(proved)) {
     why <- unique(rows$why[nzchar(rows$why)])
     return(paste0("No theorem applies: ", paste(utils::head(why, 2), collapse = "; "),
-                  ". The figures are computed."))
+                  "; the figures are computed."))
   }
   claims <- split(proved$class, factor(proved$claim, unique(proved$claim)))
   paste0("Proved at strength 1: ", names(claims), " (",
@@ -524,10 +516,9 @@ answer_sampled <- function(report) {
       "The mixture itself: there is no class to guide to."
     } else "Not known (see below).")
   }
-  said <- c("TRUE TRUE" = "neither the class nor the tilt",
-            "TRUE FALSE" = "the tilt, as far as can be seen,",
-            "FALSE TRUE" = "the class, as far as can be seen,",
-            "FALSE FALSE" = "what cannot be told from class or tilt")
+  said <- c("TRUE TRUE" = "neither class nor tilt", "TRUE FALSE" = "the tilt, as far as seen",
+            "FALSE TRUE" = "the class, as far as seen",
+            "FALSE FALSE" = "class or tilt, not told apart")
   verdicts <- sampled_verdicts(report)
   p <- rows[rows$quantity == "confidence", ]
   gap <- vapply(names(verdicts), function(y) {
@@ -536,12 +527,11 @@ answer_sampled <- function(report) {
   }, 0)
   y <- names(verdicts)[which.max(gap)]
   own <- p[p$class == y, ]
-  c(paste0("Strength ", format(tilt_of(report)), " samples ",
+  c(paste0("Sampled at strength ", format(tilt_of(report)), ": ",
            by_verdict(names(verdicts), said[verdicts]), "."),
-    paste0("Confidence towards ", y, ": ", share(own[own$law == "class", ]), " of the class, ",
-           share(own[own$law == "tilt", ]), " of the tilt, ", share(own[own$law == "run", ]),
-           " of the run."),
-    "The tilt p(x | class) p(class | x)^strength: tilted_sample() samples it.")
+    paste0("Confidence (", y, "): ", share(own[own$law == "class", ]), " class, ",
+           share(own[own$law == "tilt", ]), " tilt, ", share(own[own$law == "run", ]), " run."),
+    "The tilt is p(x | class) p(class | x)^strength; tilted_sample() samples it.")
 }
 
 answer_imputing <- function(report) {
@@ -550,13 +540,12 @@ answer_imputing <- function(report) {
     return(if (mixture_dim(report$mixture) > 1) "Not known (see below)." else
       "There is one variable: nothing else tells of it.")
   }
-  order <- order(-rows$estimate)
-  best <- rows[order[1], ]
-  least <- rows[order[nrow(rows)], ]
-  one <- function(row) paste0(row$variable, " (", shown(row), " of the variance)")
-  c("impute(m, data) draws what is missing from its exact conditional law.",
-    paste0("The others tell most of ", one(best),
-           if (nrow(rows) > 1) paste0(", least of ", one(least)), "."))
+  ends <- rows[order(-rows$estimate)[unique(c(1, nrow(rows)))], ]
+  told <- vapply(seq_len(nrow(ends)), function(i) shown(ends[i, ]), "")
+  c("impute(m, data) draws missing values from their exact law, given the others.",
+    paste0("Explained by the others: ",
+           paste0(c("most of ", "least of ")[seq_along(told)], ends$variable, ", ", told,
+                  collapse = "; "), "."))
 }
 
 #' @export
@@ -571,48 +560,43 @@ format.guidance_report <- function(x, ...) {
 #' @export
 print.guidance_report <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<guidance_report> ", format(x), "
-", sep = "")
+  writeLines(paste0("<guidance_report> ", format(x)))
   most <- c(2, 3, 4, 3, 2)
   table <- table_classes(x)
   if (length(x$missing)) most[3] <- 3
   for (i in seq_along(x$answers)) {
-    cat(substring(names(x$answers)[i], 1, 79), "
-", sep = "")
+    writeLines(substring(names(x$answers)[i], 1, 79))
     few_lines(x$answers[[i]], most[i])
     if (i == 1) few_rows(table, 3)
   }
   if (length(x$missing)) {
     few_lines(paste0("Not computed: ", toString(names(x$missing)), " (see `missing`)"), 1)
   }
-  cat(substring(paste0("Errors in brackets; nats; ", number(x$n), " particles, ",
-                       format(x$diffusion$sampler)), 1, 79), "
-", sep = "")
+  writeLines(substring(paste0("Errors in brackets; entropy in nats; ", number(x$n),
+                              " particles by ", x$diffusion$sampler$label), 1, 79))
   invisible(x)
 }
 
+# As many whole sentences as fit.
 few_lines <- function(text, most) {
-  lines <- unlist(lapply(text, strwrap, 79, indent = 2, exdent = 4))
-  if (length(lines) > most) {
-    lines <- lines[seq_len(most)]
-    lines[most] <- paste0(substring(lines[most], 1, 75), " ...")
-  }
-  writeLines(lines)
+  lines <- lapply(text, strwrap, 79, indent = 2, exdent = 4)
+  first <- lines[[1]]
+  if (length(first) > most) lines <- list(c(first[seq_len(most - 1)], "    ..."))
+  writeLines(unlist(lines[cumsum(lengths(lines)) <= most]))
 }
 
 few_rows <- function(table, most) {
   if (is.null(table)) return(invisible())
   more <- nrow(table) > most + 1
   rows <- if (more) table[seq_len(most), ] else table
-  rows[] <- lapply(rows, function(x) {
-    ifelse(nchar(x) > 20, paste0(substring(x, 1, 18), ".."), x)
-  })
   cells <- rbind(names(rows), as.matrix(rows))
-  lines <- do.call(paste, c(lapply(seq_len(ncol(cells)), function(j) format(cells[, j])),
-                            sep = " "))
-  writeLines(substring(sub(" +$", "", paste0("  ", lines)), 1, 80))
-  if (more) cat("  and ", nrow(table) - most, " more classes
-", sep = "")
+  # labels make room for the numbers
+  width <- max(76 - sum(apply(nchar(cells), 2, max)[-1] + 1), 6)
+  long <- nchar(cells[, 1]) > width
+  cells[long, 1] <- paste0(substring(cells[long, 1], 1, width - 2), "..")
+  lines <- do.call(paste, lapply(seq_len(ncol(cells)), function(j) format(cells[, j])))
+  writeLines(substring(sub(" +$", "", paste0("  ", lines)), 1, 79))
+  if (more) writeLines(paste0("  and ", nrow(table) - most, " more classes"))
 }
 
 # ---- Figures
