@@ -47,7 +47,8 @@
 #' @param evaluations For how many score evaluations a sampler is looked for.
 #' @param n Number of particles of each run.
 #' @param file `NULL`, or the name of an HTML file to write, which needs \pkg{rmarkdown} and pandoc.
-#' @param seconds Computing that would last longer is given up, and said to be missing.
+#' @param seconds Computing that would last longer is given up, and said to be missing. An eighth is
+#'   for [plan_sampler()].
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`, the
 #'   tables `sweep`, `outside`, `limits`, `paths`, `theorems`, `sampled` and `imputing` (each `NULL`
 #'   where it does not apply), the `plan` of [plan_sampler()], `split` of [split_threshold()] (or
@@ -171,7 +172,7 @@ report_parts <- function(report, seconds) {
   given <- report$diffusion$given
   found$plan <- part("samplers", do.call(plan_sampler, c(
     list(report$mixture, evaluations = report$evaluations, key = report$diffusion$key,
-         schedule = report$diffusion$schedule, seconds = min(15, seconds)),
+         schedule = report$diffusion$schedule, seconds = seconds / 8),
     if (!is.null(given$horizon)) list(horizon = given$horizon)
   )))
   if (mixture_dim(report$mixture) > 1) found$imputing <- part("imputing", report_imputing(report))
@@ -348,7 +349,9 @@ report_answers <- function(report) {
 
 # An estimate as it is read: a share of all but nothing is not told apart from 1.
 shown <- function(row) {
-  value <- show_estimate(row$estimate, row$se, row$method)
+  # without a standard error, or with one of 0, the number stands alone
+  drawn <- row$method == "Monte Carlo" && is.finite(row$se) && !is_rounding(row$se, row$estimate)
+  value <- show_estimate(row$estimate, row$se, if (drawn) "Monte Carlo" else "quadrature")
   if (row$method == "exact") paste(value, "exact") else value
 }
 
@@ -442,7 +445,7 @@ answer_limits <- function(report) {
 limit_words <- function(report) {
   rows <- report$limits
   if (is.null(rows)) return("Limits of the strength: not known (see below).")
-  by <- sub(",.*", "", rows$sampler)
+  by <- sub("( \\(eta = 0\\))?,.*", "", rows$sampler)
   lost <- is.finite(rows$estimate)
   c(vapply(which(lost)[order(rows$estimate[lost])], function(i) {
     paste0("Mean confidence is lost from strength ", shown(rows[i, ]), " on (", rows$class[i],
@@ -529,8 +532,8 @@ answer_sampled <- function(report) {
   own <- p[p$class == y, ]
   c(paste0("Sampled at strength ", format(tilt_of(report)), ": ",
            by_verdict(names(verdicts), said[verdicts]), "."),
-    paste0("Confidence (", y, "): ", share(own[own$law == "class", ]), " class, ",
-           share(own[own$law == "tilt", ]), " tilt, ", share(own[own$law == "run", ]), " run."),
+    paste0("Confidence of ", y, ": class ", share(own[own$law == "class", ]), ", tilt ",
+           share(own[own$law == "tilt", ]), ", run ", share(own[own$law == "run", ]), "."),
     "The tilt is p(x | class) p(class | x)^strength; tilted_sample() samples it.")
 }
 
@@ -541,11 +544,11 @@ answer_imputing <- function(report) {
       "There is one variable: nothing else tells of it.")
   }
   ends <- rows[order(-rows$estimate)[unique(c(1, nrow(rows)))], ]
-  told <- vapply(seq_len(nrow(ends)), function(i) shown(ends[i, ]), "")
+  told <- paste(vapply(seq_len(nrow(ends)), function(i) shown(ends[i, ]), ""), "of", ends$variable)
   c("impute(m, data) draws missing values from their exact law, given the others.",
-    paste0("Explained by the others: ",
-           paste0(c("most of ", "least of ")[seq_along(told)], ends$variable, ", ", told,
-                  collapse = "; "), "."))
+    if (any(mapply(established, rows$estimate, rows$se))) {
+      paste0("Explained: ", paste(told, collapse = " to "), ".")
+    } else "Nothing is seen to be explained by the others.")
 }
 
 #' @export
@@ -561,16 +564,18 @@ format.guidance_report <- function(x, ...) {
 print.guidance_report <- function(x, ...) {
   check_dots(..., also = print.default)
   writeLines(paste0("<guidance_report> ", format(x)))
-  most <- c(2, 3, 4, 3, 2)
   table <- table_classes(x)
-  if (length(x$missing)) most[3] <- 3
+  # lines for each answer, by what there is
+  full <- length(x$missing) > 0
+  most <- c(2, 2, 4 - full, if (NROW(table) > 3) 2 else 3, 2)
   for (i in seq_along(x$answers)) {
     writeLines(substring(names(x$answers)[i], 1, 79))
     few_lines(x$answers[[i]], most[i])
     if (i == 1) few_rows(table, 3)
   }
   if (length(x$missing)) {
-    few_lines(paste0("Not computed: ", toString(names(x$missing)), " (see `missing`)"), 1)
+    writeLines(paste0("Not computed (see `missing`): ",
+                      toString(unique(sub(",.*", "", names(x$missing))), 48)))
   }
   writeLines(substring(paste0("Errors in brackets; entropy in nats; ", number(x$n),
                               " particles by ", x$diffusion$sampler$label), 1, 79))
