@@ -52,8 +52,8 @@
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`, the
 #'   tables `sweep`, `outside`, `limits`, `paths`, `theorems`, `sampled` and `imputing` (each `NULL`
 #'   where it does not apply), the `plan` of [plan_sampler()], `split` of [split_threshold()] (or
-#'   `NULL`), `points` (the data, where `x` holds them, and their `label`), `missing` (what could not
-#'   be computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
+#'   `NULL`), `points` (the data, where `x` holds them, and their `label`), `missing` (what could
+#'   not be computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
 #'   samples, which `augment(report$sweep)` gives. `plot()` draws the figure of a question.
 #' @seealso [guidance_sweep()], [strength_limit()], [plan_sampler()], [impute()].
 #' @examples
@@ -432,8 +432,10 @@ answer_sampler <- function(report) {
     paste0(if (distance) paste0("Particles end ", shown(plan$error), " sd from the exact flow") else
       paste0(plan_measure(plan), ": ", shown(plan$error)), ", without guidance."),
     if (!plan$complete) "The search ended early.",
-    if (distance) paste0("The distance is the root mean square per variable, from the same starts; ",
-                         "deterministic samplers are ranked by it. Guidance needs shorter steps."))
+    if (distance) {
+      paste("The distance is the root mean square per variable, from the same starts;",
+            "deterministic samplers are ranked by it. Guidance needs shorter steps.")
+    })
 }
 
 answer_limits <- function(report) {
