@@ -52,8 +52,8 @@
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`, the
 #'   tables `sweep`, `outside`, `limits`, `paths`, `theorems`, `sampled` and `imputing` (each `NULL`
 #'   where it does not apply), the `plan` of [plan_sampler()], `split` of [split_threshold()] (or
-#'   `NULL`), `points` (the data, where `x` holds them, and their `label`), `missing` (what could
-#'   not be computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
+#'   `NULL`), `points` (the data, where `x` holds them, and their `label`), `missing` (what is not
+#'   computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
 #'   samples, which `augment(report$sweep)` gives. `plot()` draws the figure of a question.
 #' @seealso [guidance_sweep()], [strength_limit()], [plan_sampler()], [impute()].
 #' @examples
@@ -549,7 +549,8 @@ answer_imputing <- function(report) {
   told <- paste(vapply(seq_len(nrow(ends)), function(i) shown(ends[i, ]), ""), "of", ends$variable)
   c("impute(m, data) draws missing values from their exact law, given the others.",
     if (any(mapply(established, rows$estimate, rows$se))) {
-      paste0("Explained: ", paste(told, collapse = " to "), ".")
+      c(paste0("Explained: ", paste(told, collapse = " to "), "."),
+        "That is the share of a variable's variance that the others explain.")
     } else "Nothing is seen to be explained by the others.")
 }
 
@@ -704,8 +705,8 @@ figure_limits <- function(report) {
   ggplot(rows, aes(asinh(.data$strength), .data$gain, colour = .data$sampler,
                    linetype = .data$sampler)) +
     geom_hline(yintercept = 0, colour = "grey50") + geom_line() +
-    geom_errorbar(aes(ymin = .data$gain - 2 * .data$gain_se, ymax = .data$gain + 2 * .data$gain_se),
-                  rows[rows$gain_se > 0, ], linetype = "solid", width = .05) +
+    geom_ribbon(aes(ymin = .data$gain - 2 * .data$gain_se, ymax = .data$gain + 2 * .data$gain_se,
+                    group = .data$sampler), fill = "grey50", alpha = .2, colour = NA) +
     geom_blank(data = data.frame(strength = 0, gain = c(-.002, .002), sampler = rows$sampler[1])) +
     facet_wrap(vars(.data$class), scales = "free_y") +
     line_scales(class_palette(2), c("solid", "22"), levels(rows$sampler)) +
@@ -714,7 +715,7 @@ figure_limits <- function(report) {
     theme(legend.position = "bottom", legend.direction = "vertical") +
     words("Where the mean confidence is lost",
           "Below the line guidance makes the sample less like its class",
-          "Bars: 2 standard errors of the paired difference")
+          "Bands: 2 standard errors of the paired difference")
 }
 
 figure_sampled <- function(report) {
