@@ -637,9 +637,7 @@ autoplot.plan_sampler <- function(object, ...) {
     scale_x_log10() +
     labs(x = if (budget) plan_measure(object) else "score evaluations", y = NULL) +
     look() + theme(legend.position = "bottom") +
-    words(if (budget) sub("least", "Least", plan_words(object)) else {
-      paste("What it takes:", plan_words(object))
-    },
+    words(paste0(if (!budget) "What it takes: ", sub("^least", "Least", plan_words(object))),
           c(format(object), format(object$mixture)),
           "Each at the best horizon and end that were tried for it")
 }
