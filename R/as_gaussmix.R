@@ -6,6 +6,7 @@
 #'   * a fit by \pkg{mclust}: `Mclust`, `densityMclust` (a class per component) or `MclustDA`
 #'     (its classes, each of one or more components);
 #'   * a fit by `normalmixEM()` or `mvnormalmixEM()` of \pkg{mixtools};
+#'   * a fit of \pkg{parsnip} or \pkg{tidyclust}, or a workflow of it, whose engine is one of these;
 #'   * a formula `class ~ x + y` or `class ~ .`, as for `lda()` of \pkg{MASS}, with `data`; or a
 #'     data frame (or tibble, or data.table) of numeric variables, with `class`: one Gaussian, or
 #'     one `Mclust` fit, is fitted to each class, and weighted by the share of the class;
@@ -118,6 +119,22 @@ as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
   df <- free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0
   from_data(mixture, fit_of(x$ft, x$loglik, df, NROW(x$x)), standardise)
 }
+
+# Of the fits of tidymodels, in a workflow or not, the engine's own fit.
+engine_fit <- function(x) {
+  while (inherits(x, c("model_fit", "cluster_fit", "workflow")) && !is.null(x$fit)) x <- x$fit
+  # what a workflow keeps around its model's fit
+  if (inherits(x, "stage_fit")) engine_fit(x$fit) else x
+}
+
+#' @export
+as_gaussmix.model_fit <- function(x, ...) as_gaussmix(engine_fit(x), ...)
+
+#' @export
+as_gaussmix.cluster_fit <- as_gaussmix.model_fit
+
+#' @export
+as_gaussmix.workflow <- as_gaussmix.model_fit
 
 #' @rdname as_gaussmix
 #' @export

@@ -50,6 +50,7 @@ draw_key <- function() floor(stats::runif(2) * 2^32)
 # each of those wanted) and jacobian.
 core_run <- function(pool, models, levels, program, n, scalars = integer(), start = NULL,
                      noise = NULL, key = c(0, 0), first = 0, lanes = 0L, net = NULL, at = NULL) {
+  if (now() > deadline$at) abort("the time for it is over", "late")
   basis <- pool$basis
   if (!is.null(basis)) {
     if (!is.null(start)) start <- start %*% basis
@@ -83,6 +84,18 @@ keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   component <- pmin(component, max(which(mixture$weights > 0)))
   place_draws(mixture, component, matrix(z[, , 1], n, d))
 }
+
+# The value of `expr`, whose runs are refused once the seconds are over: an error of class
+# `mixguide_error_late`.
+within_seconds <- function(seconds, expr) {
+  before <- deadline$at
+  on.exit(deadline$at <- before)
+  deadline$at <- min(before, now() + seconds)
+  expr
+}
+
+deadline <- new.env(parent = emptyenv())
+deadline$at <- Inf
 
 # x[, , i] %*% basis for every i
 rotate_slices <- function(x, basis) {

@@ -15,19 +15,23 @@
 #' 5. How do I impute? `impute(m, data)`
 #'
 #' What is computed, for each class:
-#' * **classes**: a [guidance_sweep()]: confidence, gain and entropy, and the share of the paths
+#' * **sweep**: a [guidance_sweep()]: confidence, gain and entropy, and the share of the paths
 #'   that end with less confidence than at strength 0.
+#' * **outside**: the share of the particles where the class itself is rare: where its density is
+#'   below that at 99% of its own draws. Of a run that samples the class it is 1%.
 #' * **limits**: [strength_limit()] up to strength 64, to 5%, for the sampler of the run and for
-#'   DDIM with `evaluations` steps.
+#'   DDIM with `evaluations` steps; and `paths`, what was seen on the way.
 #' * **theorems**: [guidance_condition()], and [step_condition()] at strength 1, for the sampler of
-#'   the run if it is given, otherwise for [sampler_ddim()].
-#' * **sampled**: at strength 1, confidence of the run, and that of the tilt, with density
-#'   proportional to `p(x | class) p(class | x)`, by weighted draws of the class. Where they differ
-#'   by more than four standard errors, the run does not sample the tilt; where not, that is
-#'   neither proved nor refuted.
+#'   the run if it is given, otherwise for [sampler_ddim()]; [split_threshold()] where the mixture
+#'   is its three in a row.
+#' * **sampled**: at strength 1 (or the first above 0) confidence and mean log-odds of the run, of
+#'   the class, and of the tilt, with density proportional to `p(x | class) p(class | x)^strength`,
+#'   by draws of the class and their weights. Where the run differs from one of them by more than
+#'   four standard errors, that is not what is sampled; where not, that is neither proved nor
+#'   refuted.
 #'
 #' and of the mixture as a whole:
-#' * **samplers**: [plan_sampler()] for `evaluations`, without guidance.
+#' * **plan**: [plan_sampler()] for `evaluations`, without guidance.
 #' * **imputing**: of draws of the mixture one variable at a time is deleted, and the share of its
 #'   variance that the mean of [impute()]'s exact conditional law explains is estimated.
 #'
@@ -35,8 +39,7 @@
 #' listed with the reason.
 #'
 #' @param x What [as_gaussmix()] takes: a fit of \pkg{mclust} or \pkg{mixtools}, a formula (then
-#'   `data` follows), points; or a [gaussmix()]. Of a fit of \pkg{parsnip} or \pkg{tidyclust} the
-#'   engine's own fit is taken.
+#'   `data` follows), points; or a [gaussmix()].
 #' @param ... Arguments of [as_gaussmix()] (`data`, `class`, ...), and those of [diffusion()]
 #'   (`sampler`, `schedule`, `horizon`, `key`). For `autoplot()` and `plot()`: unused.
 #' @param classes Labels of the classes to report on; `NULL`: all, or the eight of largest weight.
@@ -44,19 +47,23 @@
 #' @param evaluations For how many score evaluations a sampler is looked for.
 #' @param n Number of particles of each run.
 #' @param file `NULL`, or the name of an HTML file to write, which needs \pkg{rmarkdown} and pandoc.
+#' @param seconds Computing that would last longer is given up, and said to be missing. An eighth is
+#'   for [plan_sampler()].
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`, the
-#'   tables `sweep`, `limits`, `theorems`, `sampled` and `imputing` (each `NULL` where it does not
-#'   apply), the `plan` of [plan_sampler()], `samples` (a [guided_sample()] for each class at
-#'   strength 1), `missing` (what could not be computed, and why) and `answers`, the sentences
-#'   under their questions. `plot()` draws the sweep.
+#'   tables `sweep`, `outside`, `limits`, `paths`, `theorems`, `sampled` and `imputing` (each `NULL`
+#'   where it does not apply), the `plan` of [plan_sampler()], `split` of [split_threshold()] (or
+#'   `NULL`), `points` (the data, where `x` holds them, and their `label`), `missing` (what is not
+#'   computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
+#'   samples, which `augment(report$sweep)` gives. `plot()` draws the figure of a question.
 #' @seealso [guidance_sweep()], [strength_limit()], [plan_sampler()], [impute()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
 #' report <- guidance_report(m, classes = "a", n = 200, strength = c(0, 1, 4), evaluations = 8)
 #' report
+#' plot(report, "sampled")
 #' @export
 guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4, 8),
-                            evaluations = 20, n = 2000, file = NULL) {
+                            evaluations = 20, n = 2000, file = NULL, seconds = 120) {
   strength <- check_strengths(strength)
   if (strength[1] != 0 || length(strength) < 2 || is.unsorted(strength, strictly = TRUE)) {
     abort_input("strength", "two or more increasing numbers, of which the first is 0",
@@ -64,13 +71,11 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   }
   evaluations <- check_count(evaluations, "evaluations", min = 1, max = 1e5)
   n <- check_particles(n, min = 10)
+  seconds <- check_number(seconds, "seconds", min = 0)
   target <- report_file(file)
   args <- list(...)
-  of_run <- rep(FALSE, length(args))
-  if (!is.null(names(args))) {
-    of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
-  }
-  if (inherits(x, c("model_fit", "cluster_fit"))) x <- x$fit
+  of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
+  if (!length(of_run)) of_run <- rep(FALSE, length(args))
   mixture <- if (inherits(x, "gaussmix")) x else do.call(as_gaussmix, c(list(x), args[!of_run]))
   if (inherits(x, "gaussmix") && any(!of_run)) {
     abort_input("...", "arguments of diffusion(), for a gaussmix", toString(names(args)[!of_run]))
@@ -80,10 +85,11 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   faults <- diffusion_faults(d)
   warn_faults(faults)
   report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
+                 points = if_error(report_points(x, args, mixture), function(e) NULL),
                  faults = unname(faults),
                  given = "sampler" %in% names(args), strength = strength,
                  evaluations = evaluations, n = n)
-  report <- c(report, report_parts(report))
+  report <- c(report, report_parts(report, seconds))
   report$answers <- report_answers(report)
   report <- structure(report, class = object_class("guidance_report"))
   if (!is.null(target)) report_render(report, target)
@@ -100,15 +106,31 @@ report_classes <- function(mixture, classes) {
   present[sort(utils::head(order(-weight), 8))]
 }
 
+# The points that a fit or its data hold, with their labels if they are classes of the mixture.
+report_points <- function(x, args, mixture) {
+  if (inherits(x, "gaussmix")) return(NULL)
+  fit <- engine_fit(x)
+  table <- if (inherits(fit, "formula")) args$data else if (is.data.frame(fit)) fit else
+    if (inherits(fit, "mixEM")) fit$x else if (is.list(fit)) fit$data else fit
+  label <- if (inherits(fit, "formula")) eval(fit[[2]], table, environment(fit)) else
+    if (is.data.frame(fit)) if (is_text(args$class)) fit[[args$class]] else args$class else
+      if (inherits(fit, "MclustDA")) fit$class else
+        if (!is.null(fit$classification)) mixture$class[fit$classification]
+  points <- check_points(table, mixture, look = FALSE)
+  whole <- which(is.finite(rowSums(points)))
+  label <- as.character(label)
+  known <- length(label) == nrow(points) && all(label[whole] %in% mixture$class)
+  list(x = points[whole, , drop = FALSE], label = if (known) label[whole])
+}
+
 # The full name of a file that can be written, by a rmarkdown that is there.
 report_file <- function(file) {
   if (is.null(file)) return(NULL)
-  if (!is.character(file) || length(file) != 1 || is.na(file)) {
+  if (!is_text(file) || !nzchar(file)) {
     abort_input("file", "NULL or the name of a file", describe(file))
   }
-  if (!requireNamespace("rmarkdown", quietly = TRUE) || !rmarkdown::pandoc_available()) {
-    abort_input("file", "NULL without the package rmarkdown and pandoc", describe(file))
-  }
+  need_packages("a page", "rmarkdown")
+  if (!rmarkdown::pandoc_available()) abort("a page needs pandoc, which was not found", "package")
   folder <- dirname(path.expand(file))
   if (!dir.exists(folder)) abort_input("file", "in a folder that exists", folder)
   if (dir.exists(file)) abort_input("file", "the name of a file", "a folder")
@@ -121,44 +143,55 @@ report_render <- function(report, file) {
   on.exit(unlink(work, recursive = TRUE))
   source <- file.path(work, "report.Rmd")
   file.copy(system.file("report", "report.Rmd", package = "mixguide"), source)
-  space <- new.env(parent = globalenv())
+  # the page is written in terms of this file
+  space <- new.env(parent = topenv())
   space$report <- report
   rmarkdown::render(source, output_file = file, envir = space, quiet = TRUE)
 }
 
 # ---- The parts
 
-report_parts <- function(report) {
+report_parts <- function(report, seconds) {
   lacking <- character()
+  begun <- now()
   # The value of a part, or NULL, and why.
   part <- function(name, value) {
-    tryCatch(without_faults(value), mixguide_error = function(e) {
-      lacking <<- c(lacking, stats::setNames(conditionMessage(e), name))
-      NULL
-    })
+    tryCatch(within_seconds(seconds - (now() - begun), without_faults(value)),
+             mixguide_error = function(e) {
+               why <- conditionMessage(e)
+               if (inherits(e, "mixguide_error_late")) why <- paste0(why, ": give more `seconds`")
+               lacking <<- c(lacking, stats::setNames(why, name))
+               NULL
+             })
   }
   each <- function(name, f) {
-    do.call(rbind, lapply(report$classes, function(y) part(paste0(name, ", ", y), f(report, y))))
+    lapply(report$classes, function(y) part(paste0(name, ", ", y), f(report, y)))
   }
-  rivals <- length(present_classes(report$mixture)) > 1
+  stacked <- function(parts, name) do.call(rbind, lapply(parts, `[[`, name))
   found <- list()
-  if (rivals) {
-    found$sweep <- part("classes", guidance_sweep(report$diffusion, as.list(report$classes),
-                                                  report$strength, report$n))
-    found$limits <- each("limits", report_limits)
-    found$theorems <- each("theorems", report_theorems)
-    found$sampled <- each("sampled", report_sampled)
-  }
-  plan_args <- report$diffusion$given
+  given <- report$diffusion$given
   found$plan <- part("samplers", do.call(plan_sampler, c(
     list(report$mixture, evaluations = report$evaluations, key = report$diffusion$key,
-         schedule = report$diffusion$schedule, seconds = 15),
-    if (!is.null(plan_args$horizon)) list(horizon = plan_args$horizon)
+         schedule = report$diffusion$schedule, seconds = seconds / 8),
+    if (!is.null(given$horizon)) list(horizon = given$horizon)
   )))
   if (mixture_dim(report$mixture) > 1) found$imputing <- part("imputing", report_imputing(report))
-  found$samples <- lapply(stats::setNames(nm = report$classes), function(y) {
-    part(paste0("samples, ", y), guided_sample(towards(report, y, 1), min(report$n, 500)))
-  })
+  if (length(present_classes(report$mixture)) > 1) {
+    found$sweep <- part("classes", guidance_sweep(report$diffusion, as.list(report$classes),
+                                                  report$strength, report$n, keep = TRUE))
+    report$sweep <- found$sweep
+    if (!is.null(found$sweep)) {
+      sampled <- each("sampled", report_sampled)
+      found$sampled <- stacked(sampled, "rows")
+      found$outside <- stacked(sampled, "outside")
+      found$odds <- stacked(sampled, "odds")
+    }
+    found$theorems <- do.call(rbind, each("theorems", report_theorems))
+    found$split <- part("split", report_split(report))
+    limits <- each("limits", report_limits)
+    found$limits <- stacked(limits, "rows")
+    found$paths <- stacked(limits, "path")
+  }
   c(found, list(missing = lacking))
 }
 
@@ -166,16 +199,29 @@ towards <- function(report, class, strength, sampler = report$diffusion$sampler)
   change_diffusion(report$diffusion, list(guidance = guidance(class, strength), sampler = sampler))
 }
 
+# The strength at which run and tilt are compared.
+tilt_of <- function(report) if (1 %in% report$strength) 1 else report$strength[2]
+
+# The runs of the sweep towards a class, one for each strength.
+report_runs <- function(report, class) {
+  setup <- attr(report$sweep, "setup")
+  if (is.null(setup$runs)) return(setup$samples)
+  setup$runs[[match(class, report$classes)]]$samples
+}
+
 report_limits <- function(report, class) {
   samplers <- list(report$diffusion$sampler, sampler_ddim(report$evaluations))
-  rows <- lapply(samplers, function(sampler) {
+  each <- lapply(samplers, function(sampler) {
     limit <- strength_limit(towards(report, class, 1, sampler), n = report$n, range = c(.25, 64),
                             tol = .05)
-    data.frame(class = class, sampler = format(sampler), estimate = limit$estimate, se = limit$se,
-               method = limit$method,
-               note = if (is.finite(limit$estimate)) "" else "not lost up to 64")
+    of <- data.frame(class = class, sampler = format(sampler))
+    list(rows = data.frame(of, estimate_row(limit$estimate, limit$se, limit$method,
+                                            if (is.finite(limit$estimate)) "" else
+                                              "not lost up to 64")),
+         path = data.frame(of, limit$path))
   })
-  do.call(rbind, rows)
+  list(rows = do.call(rbind, lapply(each, `[[`, "rows")),
+       path = do.call(rbind, lapply(each, `[[`, "path")))
 }
 
 report_theorems <- function(report, class) {
@@ -183,30 +229,81 @@ report_theorems <- function(report, class) {
   time <- guidance_condition(d)
   if (!report$given) d <- towards(report, class, 1, sampler_ddim())
   steps <- step_condition(d)
-  data.frame(class = class, claim = c("every path gains, ODE", "every path gains, SDE",
-                                      paste0(steps$claim, ", ", format(d$sampler))),
-             proved = c(time$holds[c("ode", "sde")] %in% TRUE, steps$holds %in% TRUE),
-             up_to = c(ifelse(time$holds[c("ode", "sde")] %in% TRUE, Inf, 0), steps$strength),
-             why = c(rep(if (is.null(time$why)) "" else time$why, 2), steps$why),
-             row.names = NULL)
+  continuous <- time$holds[c("ode", "sde")] %in% TRUE
+  why <- c(rep(if (is.null(time$why)) "" else time$why, 2), steps$why)
+  data.frame(class = class,
+             claim = c("no path loses confidence by guidance, in continuous time (ODE)",
+                       "no path loses confidence by guidance, in continuous time (SDE)",
+                       paste0(claim_words[steps$claim], ", by ", format(d$sampler))),
+             proved = c(continuous, steps$holds %in% TRUE),
+             "up to strength" = c(ifelse(continuous, Inf, 0), steps$strength),
+             why = sub("^nothing is proved: ", "", why), row.names = NULL, check.names = FALSE)
 }
 
-# Confidence of the run, and of the tilt by weighted draws of the class.
+# Three in a row, of unit variance in the process, the outer two of equal weight and distance.
+report_split <- function(report) {
+  mixture <- in_process(report$mixture)
+  used <- which(mixture$weights > 0)
+  close <- function(x, y) all(abs(x - y) <= 1e-6 * max(abs(y), 1e-300))
+  if (length(used) != 3 || !close(used_values(mixture), 1) ||
+      report$diffusion$schedule$label != schedule_ou()$label) return(NULL)
+  for (middle in used) {
+    outer <- setdiff(used, middle)
+    arms <- t(mixture$means[outer, , drop = FALSE]) - mixture$means[middle, ]
+    apart <- close(arms[, 1], -arms[, 2]) && close(diff(mixture$weights[outer]), 0)
+    if (apart && mixture$class[middle] %in% report$classes &&
+        !mixture$class[middle] %in% mixture$class[outer]) {
+      split <- split_threshold(sum(mixture$weights[outer]) / mixture$weights[middle],
+                               sqrt(sum(arms[, 1]^2)))
+      return(cbind(class = mixture$class[middle], split[1, ]))
+    }
+  }
+  NULL
+}
+
+# At one strength: confidence and log-odds of the run, and of class and tilt, by weighted draws of
+# the class; and for each strength how much of the run is where the class is rare.
 report_sampled <- function(report, class) {
-  run <- guided_sample(towards(report, class, 1), report$n, log_density = "none")
   if (is_singular(report$mixture)) {
     abort("the mixture has a singular covariance: neither class nor tilt has a density", "singular")
   }
-  # confidences are the same in all coordinates
+  runs <- report_runs(report, class)
+  at <- match(tilt_of(report), report$strength)
+  run <- runs[[at]]
+  draws <- class_draws(c(unclass(run), list(tilt = report$strength[at])))
+  # probabilities and their order are the same in all coordinates
   mixture <- in_process(report$mixture)
-  draws <- keyed_draws(class_law(mixture, class), max(report$n, 1e4),
-                       stream(report$diffusion$key, "target"))
-  w <- exp(log_class_probability(mixture, class)(draws))
-  value <- sum(w^2) / sum(w)
-  tilt_se <- stats::sd(w / mean(w) * (w - value)) / sqrt(length(w))
-  own <- sample_mean(run$confidence)
-  rows <- rbind(own, estimate_row(value, tilt_se, "Monte Carlo"))
-  data.frame(class = class, law = c("the run", "the tilt"), quantity = "confidence", rows)
+  part <- class_law(mixture, class)
+  odds <- function(x) log_odds(to_process(x, report$mixture), mixture, class)
+  class_odds <- odds(draws$x)
+  run_odds <- odds(run$x)
+  laws <- list(
+    run = list(particle_mean(run, run$confidence), particle_mean(run, run_odds)),
+    class = lapply(list(draws$confidence, class_odds), sample_mean),
+    tilt = lapply(list(draws$confidence, class_odds), sample_mean, draws$weights, draws$family)
+  )
+  rows <- lapply(names(laws), function(law) {
+    data.frame(class = class, law = law, quantity = c("confidence", "log-odds"),
+               do.call(rbind, laws[[law]]))
+  })
+  low <- stats::quantile(dgaussmix(to_process(draws$x, report$mixture), part, log = TRUE), .01)
+  outside <- lapply(seq_along(runs), function(i) {
+    rare <- dgaussmix(to_process(runs[[i]]$x, report$mixture), part, log = TRUE) < low
+    data.frame(class = class, strength = report$strength[i], quantity = "outside",
+               particle_mean(runs[[i]], as.double(rare)))
+  })
+  equal <- function(x) rep(1 / nrow(x), nrow(x))
+  curve <- function(law, odds, weights) data.frame(class = class, law = law, odds, weights)
+  list(rows = do.call(rbind, rows), outside = do.call(rbind, outside),
+       odds = rbind(curve("run", run_odds, if (is.null(run$weights)) equal(run$x) else run$weights),
+                    curve("class", class_odds, equal(draws$x)),
+                    curve("tilt", class_odds, draws$weights)))
+}
+
+# log p(class | x) - log p(others | x), which keeps its digits where either is next to nothing.
+log_odds <- function(x, mixture, class) {
+  rivals <- setdiff(present_classes(mixture), class)
+  log_class_probability(mixture, class)(x) - log_class_probability(mixture, rivals)(x)
 }
 
 # How much of each variable the others explain, by the exact conditional law of impute().
@@ -229,136 +326,425 @@ report_imputing <- function(report) {
 
 # ---- Words
 
-report_answers <- function(report) {
-  list("What does guidance do to my classes?" = answer_classes(report),
-       "Which sampler?" = answer_sampler(report),
-       "Where does it break?" = c(report$faults, answer_limits(report)),
-       "What is sampled?" = answer_sampled(report),
-       "How do I impute?" = answer_imputing(report))
+# Each question with the name of its figure and the call that answers it alone.
+report_questions <- function(report) {
+  y <- dQuote(report$classes[1], FALSE)
+  data.frame(
+    question = c("What does guidance do to my classes?",
+                 paste("Which sampler for", report$evaluations, "evaluations?"),
+                 "Where does it break?", "What is sampled?", "How do I impute?"),
+    figure = c("classes", "samplers", "limits", "sampled", "imputing"),
+    call = c("guidance_sweep(m)", paste0("plan_sampler(m, evaluations = ", report$evaluations, ")"),
+             paste0("strength_limit(m, guidance = ", y, ")"),
+             paste0("tilted_sample(m, guidance = ", y, ")"), "impute(m, data)")
+  )
 }
 
-shown <- function(row) show_estimate(row$estimate, row$se, row$method)
+report_answers <- function(report) {
+  answers <- list(answer_classes(report), answer_sampler(report),
+                  c(report$faults, answer_limits(report)), answer_sampled(report),
+                  answer_imputing(report))
+  stats::setNames(answers, report_questions(report)$question)
+}
 
-# A confidence: beyond 0.999999 there is nothing to tell apart.
-share <- function(estimate, se, method) {
-  if (is.finite(estimate) && estimate > 1 - 1e-6) "above 0.999999" else {
-    show_estimate(estimate, se, method)
-  }
+# An estimate as it is read: a share of all but nothing is not told apart from 1.
+shown <- function(row) {
+  # without a standard error, or with one of 0, the number stands alone
+  drawn <- row$method == "Monte Carlo" && is.finite(row$se) && !is_rounding(row$se, row$estimate)
+  value <- show_estimate(row$estimate, row$se, if (drawn) "Monte Carlo" else "quadrature")
+  if (row$method == "exact") paste(value, "exact") else value
+}
+
+share <- function(row) if (isTRUE(row$estimate > 1 - 1e-6)) "> 0.999999" else shown(row)
+
+percent <- function(x) {
+  if (x == 0) "0%" else if (x < 1e-3) "< 0.1%" else paste0(format(100 * x, digits = 2), "%")
+}
+
+# "up (a, b); down (c)", or "up (every class)".
+by_verdict <- function(classes, verdicts) {
+  groups <- split(classes, factor(verdicts, unique(verdicts)))
+  all <- length(groups) == 1 && length(classes) > 1
+  paste0(names(groups), " (", if (all) "every class" else vapply(groups, some_names, ""), ")",
+         collapse = "; ")
+}
+
+some_names <- function(x) {
+  if (length(x) > 4) toString(c(x[1:3], paste(length(x) - 3, "others"))) else toString(x)
+}
+
+# The sweep's rows of a class: a quantity at the first and last strengths.
+sweep_ends <- function(report, class, quantity) {
+  rows <- tidy.mixguide_table(report$sweep)
+  rows <- rows[rows$quantity == quantity & rows$class == aim_words(class), ]
+  list(first = rows[1, ], last = rows[nrow(rows), ])
+}
+
+established <- function(change, se) {
+  isTRUE(abs(change) > max(4 * se, 1e-9, na.rm = TRUE))
+}
+
+# What became of a quantity: `words` if it rose, fell, or neither is established.
+verdict <- function(change, se, words) {
+  if (!is.finite(change)) return("not known")
+  words[if (!established(change, se)) 3 else if (change > 0) 1 else 2]
 }
 
 answer_classes <- function(report) {
-  sweep <- report$sweep
-  if (is.null(sweep)) {
-    return(if (length(present_classes(report$mixture)) > 1) "Not known (see below)." else
-      "There is a single class, without rivals: its confidence is 1 and guidance changes nothing.")
+  if (length(present_classes(report$mixture)) < 2) {
+    return("There is a single class, without rivals: guidance changes nothing.")
   }
-  rows <- as.data.frame(sweep)
-  vapply(report$classes, function(y) {
-    own <- rows[rows$class == aim_words(y), ]
-    first <- own[1, ]
-    last <- own[nrow(own), ]
-    top <- own[which.max(own$confidence), ]
-    apart <- function(change, se) is.finite(change) && abs(change) > max(4 * se, 1e-9, na.rm = TRUE)
-    fall <- last$entropy - first$entropy
-    fall_se <- sqrt(first$entropy_se^2 + last$entropy_se^2)
-    paste0(y, ": confidence ", share(first$confidence, first$confidence_se, first$method),
-           " at 0, ", share(last$confidence, last$confidence_se, last$method), " at strength ",
-           format(last$strength),
-           if (top$strength != last$strength && apart(top$gain - last$gain, last$gain_se)) {
-             paste0(" (greatest at ", format(top$strength), ")")
-           },
-           "; entropy ", if (is.na(fall)) "not known" else {
-             paste0(show_estimate(first$entropy, first$entropy_se, first$method), " to ",
-                    show_estimate(last$entropy, last$entropy_se, last$method),
-                    if (apart(fall, fall_se)) if (fall < 0) " (falls)" else " (rises)" else
-                      " (no change established)")
-           },
-           "; at most ", format(100 * max(own$fraction_down, na.rm = TRUE), digits = 2),
-           "% of the paths end with less confidence than without guidance.")
-  }, "", USE.NAMES = FALSE)
+  if (is.null(report$sweep)) return("Not known (see below).")
+  confidence <- vapply(report$classes, function(y) {
+    gain <- sweep_ends(report, y, "gain")$last
+    verdict(gain$estimate, gain$se, c("up", "down", "no change seen"))
+  }, "")
+  entropy <- vapply(report$classes, function(y) {
+    ends <- sweep_ends(report, y, "entropy")
+    verdict(ends$last$estimate - ends$first$estimate,
+            sqrt(sum(ends$last$se^2, ends$first$se^2)),
+            c("up, the sample spreads out", "down, the sample draws together", "no change seen"))
+  }, "")
+  c(paste0("Confidence, strength 0 to ", format(max(report$strength)), ": ",
+           by_verdict(report$classes, confidence), "."),
+    paste0("Entropy: ", by_verdict(report$classes, entropy), "."))
+}
+
+# Confidence and entropy without and with the strongest guidance, for each class.
+table_classes <- function(report) {
+  if (is.null(report$sweep)) return(NULL)
+  ends <- paste("at", format(range(report$strength), trim = TRUE))
+  rows <- lapply(report$classes, function(y) {
+    p <- sweep_ends(report, y, "confidence")
+    h <- sweep_ends(report, y, "entropy")
+    data.frame(y, share(p$first), share(p$last), shown(h$first), shown(h$last))
+  })
+  stats::setNames(do.call(rbind, rows), c("class", paste("confidence", ends[1]), ends[2],
+                                          paste("entropy", ends[1]), ends[2]))
 }
 
 answer_sampler <- function(report) {
   plan <- report$plan
   if (is.null(plan)) return("Not known (see below).")
-  if (is.null(plan$sampler)) return(paste0("For ", report$evaluations, " scores: ", format(plan)))
-  c(paste0("For at most ", report$evaluations, " scores: ", format(plan), "; ", plan_measure(plan),
-           " ", format_estimate(plan$error), if (!plan$complete) "; the search ended early", "."),
-    "That is without guidance; the stronger the guidance, the shorter the steps must be.",
-    if (plan$measure == "distance") {
-      paste("Ranked by the distance of particles' ends to a fine Runge-Kutta 4 from the same",
-            "starts, in standard deviations, per coordinate: deterministic samplers only.")
+  if (is.null(plan$sampler)) return(paste0(format(plan), "."))
+  distance <- plan$measure == "distance"
+  c(paste0(format(plan$sampler), ", from t = ", format(plan$horizon, digits = 4), "."),
+    paste0(if (distance) paste0("Particles end ", shown(plan$error), " sd from the exact flow") else
+      paste0(plan_measure(plan), ": ", shown(plan$error)), ", without guidance."),
+    if (!plan$complete) "The search ended early.",
+    if (distance) {
+      paste("The distance is the root mean square per variable, from the same starts;",
+            "deterministic samplers are ranked by it. Guidance needs shorter steps.")
     })
 }
 
 answer_limits <- function(report) {
-  limits <- report$limits
-  if (is.null(limits)) return("Nothing to guide away from, or not known.")
-  words <- vapply(seq_len(nrow(limits)), function(i) {
-    row <- limits[i, ]
-    paste0(row$class, ", ", row$sampler, ": ", if (is.finite(row$estimate)) {
-      paste0("the mean confidence is below that without guidance from strength ", shown(row))
-    } else "no loss of mean confidence up to strength 64", ".")
+  if (length(present_classes(report$mixture)) < 2) return("There is nothing to guide away from.")
+  c(limit_words(report), loser_words(report), outside_words(report), split_words(report),
+    theorem_words(report))
+}
+
+limit_words <- function(report) {
+  rows <- report$limits
+  if (is.null(rows)) return("Limits of the strength: not known (see below).")
+  by <- sub("( \\(eta = 0\\))?,.*", "", rows$sampler)
+  lost <- is.finite(rows$estimate)
+  c(vapply(which(lost)[order(rows$estimate[lost])], function(i) {
+    paste0("Mean confidence is lost from strength ", shown(rows[i, ]), " on (", rows$class[i],
+           ", by ", by[i], ").")
+  }, ""), if (any(!lost)) {
+    paste0("No loss of confidence up to strength 64: ", if (any(lost)) {
+      by_verdict(rows$class[!lost], by[!lost])
+    } else paste(unique(by), collapse = " or "), ".")
+  })
+}
+
+loser_words <- function(report) {
+  rows <- as.data.frame(report$sweep)
+  worst <- rows[which.max(rows$fraction_down), ]
+  if (!NROW(worst)) return(NULL)
+  if (worst$fraction_down == 0) return("No single path loses confidence by guidance.")
+  paste0("Single paths: up to ", percent(worst$fraction_down), " lose confidence (", worst$class,
+         ", strength ", format(worst$strength), ").")
+}
+
+outside_words <- function(report) {
+  rows <- report$outside
+  if (is.null(rows)) return(NULL)
+  rows <- rows[rows$strength == max(rows$strength), ]
+  worst <- rows[which.max(rows$estimate), ]
+  if (!NROW(worst)) return(NULL)
+  paste0("Strength ", format(worst$strength), ": ", if (worst$estimate > .02) {
+    paste0(percent(worst$estimate), " of the sample lie where 1% of the class does (", worst$class,
+           ").")
+  } else "the sample keeps to where the classes are.")
+}
+
+split_words <- function(report) {
+  split <- report$split
+  if (is.null(split)) return(NULL)
+  paste0("Three in a row: the sample splits (", split$class, ") if strength x step is above ",
+         format(split$ddpm, digits = 3), " (DDPM), ", format(split$ddim, digits = 3), " (DDIM).")
+}
+
+theorem_words <- function(report) {
+  rows <- report$theorems
+  if (is.null(rows)) return(NULL)
+  proved <- rows[rows$proved, ]
+  if (!nrow(proved)) {
+    why <- unique(rows$why[nzchar(rows$why)])
+    return(paste0("No theorem applies: ", paste(utils::head(why, 2), collapse = "; "),
+                  "; the figures are computed."))
+  }
+  claims <- split(proved$class, factor(proved$claim, unique(proved$claim)))
+  paste0("Proved at strength 1: ", names(claims), " (",
+         vapply(claims, some_names, ""), ").")
+}
+
+# Which of the two laws the run is not.
+sampled_verdicts <- function(report) {
+  rows <- report$sampled
+  vapply(unique(rows$class), function(y) {
+    differs <- function(law) {
+      pick <- function(which) rows[rows$class == y & rows$law == which, ]
+      any(mapply(established, pick("run")$estimate - pick(law)$estimate,
+                 sqrt(pick("run")$se^2 + pick(law)$se^2)))
+    }
+    paste(differs("class"), differs("tilt"))
   }, "")
-  theorems <- report$theorems
-  proved <- theorems[theorems$proved, ]
-  why <- unique(theorems$why[!theorems$proved & nzchar(theorems$why)])
-  c(words, if (is.null(theorems)) NULL else if (nrow(proved)) {
-    paste0("Proved at strength 1 for ", proved$class, ": ", proved$claim, ".")
-  } else paste0("No theorem applies: ", paste(why, collapse = "; "), ". The figures are computed."))
 }
 
 answer_sampled <- function(report) {
-  sampled <- report$sampled
-  if (is.null(sampled)) return("The mixture itself: there is no class to guide to.")
-  vapply(unique(sampled$class), function(y) {
-    own <- sampled[sampled$class == y, ]
-    differ <- abs(diff(own$estimate)) > max(4 * sqrt(sum(own$se^2)), 1e-9)
-    paste0(y, ", strength 1: confidence of the run ",
-           share(own$estimate[1], own$se[1], own$method[1]),
-           ", of the tilt p(x | class) p(class | x) ",
-           share(own$estimate[2], own$se[2], own$method[2]),
-           if (differ) ": the tilt is not what is sampled; tilted_sample() does." else
-             ": no difference established here, which does not make them equal.")
-  }, "", USE.NAMES = FALSE)
+  rows <- report$sampled
+  if (is.null(rows)) {
+    return(if (length(present_classes(report$mixture)) < 2) {
+      "The mixture itself: there is no class to guide to."
+    } else "Not known (see below).")
+  }
+  said <- c("TRUE TRUE" = "neither class nor tilt", "TRUE FALSE" = "the tilt, as far as seen",
+            "FALSE TRUE" = "the class, as far as seen",
+            "FALSE FALSE" = "class or tilt, not told apart")
+  verdicts <- sampled_verdicts(report)
+  p <- rows[rows$quantity == "confidence", ]
+  gap <- vapply(names(verdicts), function(y) {
+    own <- p[p$class == y, ]
+    abs(own$estimate[own$law == "run"] - own$estimate[own$law == "tilt"])
+  }, 0)
+  y <- names(verdicts)[which.max(gap)]
+  own <- p[p$class == y, ]
+  c(paste0("Sampled at strength ", format(tilt_of(report)), ": ",
+           by_verdict(names(verdicts), said[verdicts]), "."),
+    paste0("Confidence of ", y, ": class ", share(own[own$law == "class", ]), ", tilt ",
+           share(own[own$law == "tilt", ]), ", run ", share(own[own$law == "run", ]), "."),
+    "The tilt is p(x | class) p(class | x)^strength; tilted_sample() samples it.")
 }
 
 answer_imputing <- function(report) {
   rows <- report$imputing
-  if (is.null(rows)) return("There is one variable, from which nothing else can be imputed.")
-  c("impute(as_gaussmix(fit), data) draws what is missing from its exact conditional law.",
-    paste0("Of its variance the others explain: ",
-           paste(rows$variable, vapply(seq_len(nrow(rows)), function(i) shown(rows[i, ]), ""),
-                 collapse = ", "), "."))
+  if (is.null(rows)) {
+    return(if (mixture_dim(report$mixture) > 1) "Not known (see below)." else
+      "There is one variable: nothing else tells of it.")
+  }
+  ends <- rows[order(-rows$estimate)[unique(c(1, nrow(rows)))], ]
+  told <- paste(vapply(seq_len(nrow(ends)), function(i) shown(ends[i, ]), ""), "of", ends$variable)
+  c("impute(m, data) draws missing values from their exact law, given the others.",
+    if (any(mapply(established, rows$estimate, rows$se))) {
+      c(paste0("Explained: ", paste(told, collapse = " to "), "."),
+        "That is the share of a variable's variance that the others explain.")
+    } else "Nothing is seen to be explained by the others.")
 }
 
 #' @export
 format.guidance_report <- function(x, ...) {
   check_dots(..., also = format.default)
-  paste0("on ", format(x$mixture))
+  m <- x$mixture
+  paste0(count_of(length(present_classes(m)), "class", "classes"), ", ",
+         count_of(mixture_size(m), "component"), ", ", count_of(mixture_dim(m), "variable"))
 }
 
+# At most 24 lines of 80 columns: what is more is in `answers` and on the page.
 #' @export
 print.guidance_report <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<guidance_report> ", format(x), "\n", sep = "")
-  for (question in names(x$answers)) {
-    cat(question, "\n", sep = "")
-    writeLines(strwrap(x$answers[[question]], 96, indent = 2, exdent = 4))
+  writeLines(paste0("<guidance_report> ", format(x)))
+  table <- table_classes(x)
+  # lines for each answer, by what there is
+  full <- length(x$missing) > 0
+  most <- c(2, 2, 4 - full, if (NROW(table) > 3) 2 else 3, 2)
+  for (i in seq_along(x$answers)) {
+    writeLines(substring(names(x$answers)[i], 1, 79))
+    few_lines(x$answers[[i]], most[i])
+    if (i == 1) few_rows(table, 3)
   }
   if (length(x$missing)) {
-    cat("Not computed\n")
-    writeLines(strwrap(paste0(names(x$missing), ": ", x$missing), 96, indent = 2, exdent = 4))
+    writeLines(paste0("Not computed (see `missing`): ",
+                      toString(unique(sub(",.*", "", names(x$missing))), 48)))
   }
-  cat("Standard errors in brackets; entropy in nats; ", x$n, " particles per run, ",
-      format(x$diffusion$sampler), "\n", sep = "")
+  writeLines(substring(paste0("Errors in brackets; entropy in nats; ", number(x$n),
+                              " particles by ", x$diffusion$sampler$label), 1, 79))
   invisible(x)
 }
 
+# As many whole sentences as fit.
+few_lines <- function(text, most) {
+  lines <- lapply(text, strwrap, 79, indent = 2, exdent = 4)
+  first <- lines[[1]]
+  if (length(first) > most) lines <- list(c(first[seq_len(most - 1)], "    ..."))
+  writeLines(unlist(lines[cumsum(lengths(lines)) <= most]))
+}
+
+few_rows <- function(table, most) {
+  if (is.null(table)) return(invisible())
+  more <- nrow(table) > most + 1
+  rows <- if (more) table[seq_len(most), ] else table
+  cells <- rbind(names(rows), as.matrix(rows))
+  # labels make room for the numbers
+  width <- max(76 - sum(apply(nchar(cells), 2, max)[-1] + 1), 6)
+  long <- nchar(cells[, 1]) > width
+  cells[long, 1] <- paste0(substring(cells[long, 1], 1, width - 2), "..")
+  lines <- do.call(paste, lapply(seq_len(ncol(cells)), function(j) format(cells[, j])))
+  writeLines(substring(sub(" +$", "", paste0("  ", lines)), 1, 79))
+  if (more) writeLines(paste0("  and ", nrow(table) - most, " more classes"))
+}
+
+# ---- Figures
+
 #' @rdname guidance_report
 #' @param object A `guidance_report`.
+#' @param what The figure: `"classes"` (confidence and entropy against strength), `"samples"` (over
+#'   the data), `"mixture"`, `"samplers"`, `"limits"` (gain up to strength 64), `"sampled"` (run,
+#'   class and tilt) or `"imputing"`.
 #' @export
-autoplot.guidance_report <- function(object, ...) {
+autoplot.guidance_report <- function(object, what = c("classes", "samples", "mixture", "samplers",
+                                                      "limits", "sampled", "imputing"), ...) {
   check_dots(...)
-  if (is.null(object$sweep)) autoplot(object$mixture) else autoplot(object$sweep)
+  what <- check_choice(what, eval(formals()$what), "what")
+  part <- switch(what, classes = , samples = object$sweep, samplers = object$plan,
+                 limits = object$paths, sampled = object$odds, imputing = object$imputing,
+                 object$mixture)
+  if (is.null(part)) {
+    if (what == "classes") return(figure_mixture(object))
+    abort_input("what", "what the report has a figure of", describe(what))
+  }
+  switch(what, classes = , samplers = autoplot(part), samples = figure_samples(object),
+         mixture = figure_mixture(object), limits = figure_limits(object),
+         sampled = figure_sampled(object), imputing = figure_imputing(object))
+}
+
+# The two variables in which the classes are furthest apart.
+report_variables <- function(mixture) {
+  d <- mixture_dim(mixture)
+  if (d <= 2) return(seq_len(d))
+  whole <- diag(moments(mixture)$cov)
+  own <- Reduce(`+`, lapply(present_classes(mixture), function(y) {
+    sum(mixture$weights[mixture$class == y]) * diag(moments(mixture, y)$cov)
+  }))
+  apart <- ifelse(whole > 0, 1 - own / whole, 0)
+  sort(order(-apart)[1:2])
+}
+
+figure_mixture <- function(report) {
+  points <- report$points
+  autoplot(report$mixture, points$x, points$label, variables = report_variables(report$mixture))
+}
+
+# What is drawn at strength 0, at that of the tilt and at the last, over the data.
+figure_samples <- function(report, classes = 4, each = 400) {
+  mixture <- report$mixture
+  labels <- variable_labels(mixture)[report_variables(mixture)]
+  shown <- unique(c(0, tilt_of(report), max(report$strength)))
+  classes <- utils::head(report$classes, classes)
+  cells <- expand.grid(strength = shown, class = classes, stringsAsFactors = FALSE)
+  drawn <- do.call(rbind, Map(function(strength, class) {
+    run <- report_runs(report, class)[[match(strength, report$strength)]]
+    w <- if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights
+    rows <- systematic(matrix(w), .5, min(each, nrow(run$x)))
+    x <- run$x[rows, , drop = FALSE]
+    colnames(x) <- variable_labels(mixture)
+    data.frame(as.data.frame(x)[labels], .strength = strength, .class = class,
+               check.names = FALSE)
+  }, cells$strength, cells$class))
+  panes <- function(rows) {
+    rows$.strength <- factor(paste("strength", rows$.strength), paste("strength", shown))
+    rows$.class <- factor(paste("towards", rows$.class), paste("towards", classes))
+    rows
+  }
+  points <- report$points$x
+  data <- NULL
+  if (!is.null(points)) {
+    colnames(points) <- variable_labels(mixture)
+    points <- points[every_kth(seq_len(nrow(points)), 1000), , drop = FALSE]
+    data <- as.data.frame(points)[labels]
+  }
+  flat <- length(labels) == 1
+  grey <- "grey75"
+  layers <- if (flat) {
+    list(if (!is.null(data)) geom_rug(aes(.data[[labels]]), data, colour = grey),
+         geom_histogram(aes(.data[[labels]], after_stat(.data$density)), panes(drawn), bins = 40,
+                        fill = class_palette(2)[2]), labs(x = labels, y = "density"))
+  } else {
+    list(if (!is.null(data)) {
+      geom_point(aes(.data[[labels[1]]], .data[[labels[2]]]), data, colour = grey, size = .9)
+    }, geom_point(aes(.data[[labels[1]]], .data[[labels[2]]]), panes(drawn), size = .7, alpha = .5,
+                  colour = class_palette(2)[2]), labs(x = labels[1], y = labels[2]))
+  }
+  ggplot() + layers + facet_grid(vars(.data$.class), vars(.data$.strength)) + look() +
+    words("What is drawn at growing strength",
+          paste0("Orange: ", each, " particles", if (!is.null(data)) "; grey: the data"),
+          c(margin_words(marginal(mixture, labels), mixture, "those that tell the classes apart"),
+            if (length(report$classes) > length(classes)) {
+              paste(length(classes), "of", length(report$classes), "classes shown")
+            }))
+}
+
+figure_limits <- function(report) {
+  rows <- report$paths
+  rows$class <- factor(paste("towards", rows$class), unique(paste("towards", rows$class)))
+  rows$sampler <- factor(rows$sampler, unique(rows$sampler))
+  ticks <- c(0, 1, 4, 16, 64)
+  ggplot(rows, aes(asinh(.data$strength), .data$gain, colour = .data$sampler,
+                   linetype = .data$sampler)) +
+    geom_hline(yintercept = 0, colour = "grey50") + geom_line() +
+    geom_ribbon(aes(ymin = .data$gain - 2 * .data$gain_se, ymax = .data$gain + 2 * .data$gain_se,
+                    group = .data$sampler), fill = "grey50", alpha = .2, colour = NA) +
+    geom_blank(data = data.frame(strength = 0, gain = c(-.002, .002), sampler = rows$sampler[1])) +
+    facet_wrap(vars(.data$class), scales = "free_y") +
+    line_scales(class_palette(2), c("solid", "22"), levels(rows$sampler)) +
+    scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
+    labs(x = "strength of guidance", y = "gain in mean confidence") + look() +
+    theme(legend.position = "bottom", legend.direction = "vertical") +
+    words("Where the mean confidence is lost",
+          "Below the line guidance makes the sample less like its class",
+          "Bands: 2 standard errors of the paired difference")
+}
+
+figure_sampled <- function(report) {
+  rows <- report$odds[is.finite(report$odds$odds), ]
+  rows$class <- factor(paste("towards", rows$class), unique(paste("towards", rows$class)))
+  laws <- c(class = "the class", tilt = "the tilt", run = "what is sampled")
+  rows$law <- factor(laws[rows$law], laws)
+  ggplot(rows, aes(.data$odds, weight = .data$weights, colour = .data$law,
+                   linetype = .data$law)) +
+    geom_line(stat = "density", linewidth = .8) +
+    geom_vline(xintercept = 0, colour = "grey50") +
+    facet_wrap(vars(.data$class), scales = "free") +
+    line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"),
+                laws) +
+    labs(x = "log-odds of the class", y = "density") + look() +
+    theme(legend.position = "bottom") +
+    words(paste("What strength", format(tilt_of(report)), "samples"),
+          "Where the solid line meets neither of the others, neither is sampled",
+          "Right of 0 the class is likelier than all others together")
+}
+
+figure_imputing <- function(report) {
+  rows <- report$imputing
+  rows$variable <- factor(rows$variable, rev(rows$variable))
+  ggplot(rows, aes(.data$estimate, .data$variable)) +
+    geom_col(fill = "grey85", width = .6) +
+    geom_errorbarh(aes(xmin = .data$estimate - 2 * .data$se, xmax = .data$estimate + 2 * .data$se),
+                   height = .2, colour = ink) +
+    scale_x_continuous(limits = c(min(0, rows$estimate - 2 * rows$se), NA)) +
+    labs(x = "share of the variance that the other variables explain", y = NULL) + look() +
+    words("How well each variable can be imputed", caption = "Bars: 2 standard errors")
 }

@@ -33,11 +33,13 @@
 #' **What it costs.** Some hundred errors: in one dimension, and what reduces to it, seconds; more
 #' in the plane. In three dimensions or more the errors come from draws, `n/10` of them while it
 #' searches. Where more than ten seconds are to be expected a message says so before the search, and
-#' after `seconds` it ends with the best so far, which is printed.
+#' after `seconds` it ends with the best so far, which is printed. An error that is not had by then
+#' is given up.
 #'
-#' **Distance of particles.** Where no law is to be had in the time, deterministic samplers are
-#' ranked by particles: `n/10` starts, the same for all, are taken to the data by each candidate and
-#' by 400 steps of Runge-Kutta 4. The error is the root mean square of the difference of their ends,
+#' **Distance of particles.** In two dimensions or more a law takes longer than most have, and
+#' deterministic samplers are ranked by particles: `n/10` starts (fewer where that would take more
+#' than half of the `seconds`), the same for all, are taken to the data by each candidate and by 400
+#' steps of Runge-Kutta 4. The error is the root mean square of the difference of their ends,
 #' per coordinate, in standard deviations of the mixture, with its standard error. It is an upper
 #' bound for the Wasserstein-2 distance of both clouds (in these units, per coordinate), but it is
 #' no total variation, and it does not count the start, which is the same for all: the horizon is
@@ -55,8 +57,8 @@
 #' @param error The wanted error, positive: total variation (below 1) or nats. `NULL`: 0.01, unless
 #'   `evaluations` are given.
 #' @param measure `"total_variation"`, `"kl"` for `KL(target || output)`, or, for a budget,
-#'   `"distance"` (see *Distance of particles*), which is the default for a budget in three
-#'   dimensions or more, after reductions.
+#'   `"distance"` (see *Distance of particles*), which is the default for a budget in two dimensions
+#'   or more, after reductions.
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
 #'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
@@ -125,7 +127,7 @@ plan_sampler <- function(mixture, error = NULL, ...,
   units <- mixture
   mixture <- in_process(mixture)
   inner <- law_dimension(mixture)
-  if (!chosen && !is.null(evaluations) && inner > 2 && is.null(score_error)) measure <- "distance"
+  if (!chosen && !is.null(evaluations) && inner > 1 && is.null(score_error)) measure <- "distance"
   if (measure == "distance") {
     if (is.null(evaluations)) abort_input("evaluations", "given for the distance", "NULL")
     if (!is.null(score_error)) abort_input("score_error", "NULL for the distance", "an error")
@@ -182,9 +184,12 @@ plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budge
        # fewer nodes and draws are enough to search
        error = function(sampler, horizon, search = TRUE) {
          state$count <- state$count + 1
-         row <- quiet_error(target, mixture, sampler, schedule, horizon, score_error,
-                            if (search && inner > 2) max(1000, ceiling(n / 10)) else n,
-                            if (search && inner == 2) 101)
+         left <- seconds - (now() - begun)
+         row <- within_seconds(left, quiet_error(
+           target, mixture, sampler, schedule, horizon, score_error,
+           if (search && inner > 2) max(1000, ceiling(n / 10)) else n,
+           if (search && inner == 2) 101
+         ))
          row <- row_of(row, measure)
          replace(row, "met", isTRUE(row$estimate + 2 * row$se <= wanted))
        })
@@ -251,10 +256,9 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job) {
 # Deterministic candidates by where they take the same starts as a fine Runge-Kutta does.
 plan_by_distance <- function(candidates, makers, d, end, ends, job) {
   key <- run_key(d)
-  n <- max(200, ceiling(job$n / 10))
   scale <- sqrt(diag(moments(d$mixture)$cov))
   used <- scale > 0
-  run <- function(sampler) {
+  run <- function(sampler, n) {
     setting <- change_diffusion(d, list(guidance = NULL, sampler = sampler, key = key))
     x <- suppressWarnings(guided_sample(setting, n, log_density = "none"))$x
     sweep(x[, used, drop = FALSE], 2, scale[used], "/")
@@ -266,15 +270,18 @@ plan_by_distance <- function(candidates, makers, d, end, ends, job) {
     root <- sqrt(mean$estimate)
     estimate_row(root, if (root > 0) mean$se / (2 * root) else 0, "Monte Carlo")
   }
-  # a last step to the end of the target, as all candidates on this grid take it
-  truth <- run(sampler_rk4(400, "quadratic", end = end))
-  doubt <- distance(run(sampler_rk4(200, "quadratic", end = end)), truth)
-  rows <- list()
   todo <- lapply(seq_len(nrow(candidates)), function(i) {
     stops <- if (candidates$grid[i] == "logsnr" && length(ends)) ends else end
     data.frame(candidate = i, end = stops)
   })
   todo <- do.call(rbind, todo)
+  # a last step to the end of the target, as all candidates on this grid take it
+  fine <- function(steps) sampler_rk4(steps, "quadratic", end = end)
+  n <- affordable_particles(function(n) run(fine(50), n), 50 * 4,
+                            600 * 4 + nrow(todo) * job$budget, job)
+  truth <- run(fine(400), n)
+  doubt <- distance(run(fine(200), n), truth)
+  rows <- list()
   for (k in seq_len(nrow(todo))) {
     if (k > 1 && job$late()) break
     i <- todo$candidate[k]
@@ -288,7 +295,7 @@ plan_by_distance <- function(candidates, makers, d, end, ends, job) {
     found <- NULL
     job_one$error <- function(sampler, horizon) {
       job$state$count <- job$state$count + 1
-      found <<- if_error(distance(run(sampler), truth), function(e) {
+      found <<- if_error(distance(run(sampler, n), truth), function(e) {
         unknown_row(conditionMessage(e))
       })
       found
@@ -301,10 +308,26 @@ plan_by_distance <- function(candidates, makers, d, end, ends, job) {
   tried <- tried[plan_order(tried, TRUE), ]
   tried <- tried[!duplicated(tried$candidate), ]
   if (is.na(tried$error[1])) return(list(tried = tried))
-  list(tried = tried, reference = doubt,
+  list(tried = tried, reference = replace(doubt, "n", n),
        sampler = makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], tried$end[1]),
        row = data.frame(quantity = "distance",
                         estimate_row(tried$error[1], tried$se[1], "Monte Carlo")))
+}
+
+# As many particles as take half of the time that is left, if n/10 take more: `run(n)` takes
+# `pilot` evaluations, of `all` that are to come. What a run takes without particles does not count.
+affordable_particles <- function(run, pilot, all, job) {
+  most <- max(200, ceiling(job$n / 10))
+  seconds <- function(n) {
+    begun <- now()
+    run(n)
+    now() - begun
+  }
+  few <- min(400, most)
+  seconds(8)
+  each <- (seconds(few) - seconds(8)) / (few * pilot)
+  room <- (job$seconds - job$elapsed()) / 2
+  if (each * all * most <= room) most else min(most, max(20, floor(room / (each * all))))
 }
 
 plan_order <- function(tried, budget) {
@@ -341,14 +364,21 @@ plan_one <- function(maker, grid, horizon, end, job) {
              stochastic = sampler$stochastic)
 }
 
-# The best, with its error by all nodes or draws.
+# The best, with its error by all nodes or draws; by those of the search where the time is over.
 plan_final <- function(tried, makers, job) {
   if (is.na(tried$error[1])) return(list(tried = tried))
+  first <- tried$error[1]
   repeat {
     sampler <- makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], tried$end[1])
     row <- job$error(sampler, tried$horizon[1], search = FALSE)
-    if (!is.null(job$budget) || isTRUE(row$met) || job$inner < 2) break
+    if (!is.null(job$budget) || isTRUE(row$met) || job$inner < 2 || job$late()) break
     tried$steps[1] <- tried$steps[1] + 1
+  }
+  if (is.na(row$estimate)) {
+    how <- c("quadrature", "quadrature", "Monte Carlo")[min(job$inner, 3)]
+    row[ESTIMATE] <- estimate_row(first, NA_real_, how, if (job$inner > 1) {
+      "by the few nodes or draws of the search"
+    } else "")
   }
   tried$error[1] <- row$estimate
   tried$evaluations[1] <- evaluations(sampler, job$schedule, tried$horizon[1])
@@ -522,8 +552,10 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
 format.plan_sampler <- function(x, ...) {
   check_dots(..., also = format.default)
   if (is.null(x$sampler)) {
-    return(if (is.null(x$budget)) "no sampler that was tried meets it" else {
-      "no sampler that was tried can be had for it"
+    return(if (!x$complete) "none was found in the time: give it more `seconds`" else {
+      if (is.null(x$budget)) "no sampler that was tried meets it" else {
+        "no sampler that was tried can be had for it"
+      }
     })
   }
   paste0(format(x$sampler), ", from t = ", format(x$horizon), ": ",
@@ -551,7 +583,7 @@ print.plan_sampler <- function(x, ...) {
     })
     line("  ", paste0(others$sampler, " (", others$grid,
                       ifelse(others$end > 0, paste(" to", others$end), ""), ", from ",
-                      others$horizon, ") ",
+                      format(others$horizon, digits = 4), ") ",
                       if (budget) format(others$error, digits = 2) else others$evaluations,
                       collapse = "\n    "))
   }
@@ -561,7 +593,8 @@ print.plan_sampler <- function(x, ...) {
   }
   if (!is.null(x$reference)) {
     writeLines(strwrap(paste0(
-      "ranked by the root mean square distance of particles' ends to those of a fine ",
+      "ranked by the root mean square distance of ", number(x$reference$n),
+      " particles' ends to those of a fine ",
       "Runge-Kutta 4 from the same starts, per coordinate, in standard deviations of the mixture; ",
       "Runge-Kutta's own doubt: ", format(signif(x$reference$estimate, 2)),
       "; the start at the horizon is not counted; deterministic samplers only"), 96, 2, 4))
@@ -605,7 +638,7 @@ autoplot.plan_sampler <- function(object, ...) {
     scale_x_log10() +
     labs(x = if (budget) plan_measure(object) else "score evaluations", y = NULL) +
     look() + theme(legend.position = "bottom") +
-    words(paste0(if (!budget) "What it takes: ", plan_words(object)),
+    words(paste0(if (!budget) "What it takes: ", sub("^least", "Least", plan_words(object))),
           c(format(object), format(object$mixture)),
           "Each at the best horizon and end that were tried for it")
 }

@@ -162,3 +162,37 @@ test_that("above two dimensions a budget is planned by particles, which says so"
   expect_mixguide_error(plan_sampler(m, evaluations = 9, samplers = "sampler_em"), "samplers")
   expect_mixguide_error(plan_sampler(m, .1, measure = "distance"), "evaluations")
 })
+
+test_that("a budget has an answer within its time, by particles above one dimension", {
+  m <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
+  within <- function(seconds, ...) {
+    took <- system.time(plan <- plan_sampler(m, evaluations = 20, seconds = seconds, ...))
+    # one run may have begun when the time was over
+    expect_lt(took[["elapsed"]], seconds + 2)
+    plan
+  }
+  plan <- within(10, n = 2000, samplers = c("sampler_ddim", "sampler_dpmpp_2m"))
+  expect_identical(plan$measure, "distance")
+  expect_true(plan$complete)
+  expect_identical(plan$reference$n, 200)
+  # an exact law in the plane, given up within
+  plan <- suppressMessages(within(.5, measure = "total_variation"))
+  expect_false(plan$complete)
+  expect_output(print(plan), "give it more `seconds`")
+  # slow ones take fewer particles, and have an answer
+  job <- list(n = 2e4, seconds = 2, elapsed = function() 0)
+  slow <- function(n) Sys.sleep(.01 + n / 4000)
+  some <- mixguide:::affordable_particles(slow, 200, 4000, job)
+  expect_true(some > 20 && some < 800)
+  expect_identical(mixguide:::affordable_particles(slow, 200, 10, job), 2000)
+})
+
+test_that("what runs too long is given up, and only that", {
+  m <- named_mixture("A1")
+  expect_error(mixguide:::within_seconds(-1, score(m, matrix(0), 1)),
+               class = "mixguide_error_late")
+  # an inner limit does not lengthen an outer one
+  expect_error(mixguide:::within_seconds(-1, mixguide:::within_seconds(9, score(m, 0, 1))),
+               class = "mixguide_error_late")
+  expect_length(score(m, matrix(0), 1), 1)
+})
