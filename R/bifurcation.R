@@ -42,7 +42,8 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
   }
   known <- c(variable_names(mixture), seq_len(mixture_dim(mixture)))
   if (length(variable) != 1 || !variable %in% known) {
-    abort_input("variable", paste("one of", toString(known, 200)), describe(variable))
+    abort_input("variable", paste("one of", toString(known, 200)),
+                if (is_text(variable)) unknown_names(variable, known) else describe(variable))
   }
   column <- if (is.character(variable)) match(variable, variable_names(mixture)) else variable
   bins <- check_count(bins, "bins", min = 2)

@@ -105,7 +105,7 @@ sampler_makers <- function(x, steps) {
   if (inherits(x, "mixguide_sampler") || is.function(x)) x <- list(x)
   if (!(is.list(x) && length(x))) {
     abort_input("samplers", "a sampler, a function that returns one, or a list of these",
-                describe(x))
+                came_instead(x, "mixguide_sampler"))
   }
   names <- names(x)
   if (is.null(names)) names <- rep("", length(x))

@@ -99,7 +99,7 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     change_diffusion(check_diffusion(mixture), args)
   } else {
     if (!inherits(mixture, "gaussmix")) {
-      abort_input("mixture", "a gaussmix or a diffusion", paste("a", class_word(mixture)))
+      abort_input("mixture", "a gaussmix or a diffusion", came_instead(mixture))
     }
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }

@@ -86,7 +86,9 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
 
 check_labels_named <- function(x, arg, wanted) {
   labels <- if (is.atomic(x)) label_text(x, arg)
-  if (!length(labels) || anyNA(labels) || any(labels == "")) abort_input(arg, wanted, describe(x))
+  if (!length(labels) || anyNA(labels) || any(labels == "")) {
+    abort_input(arg, wanted, if (is.object(x)) came_instead(x) else describe(x))
+  }
 }
 
 check_of_time <- function(f, arg, or) {
@@ -248,7 +250,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   models <- list()
   made <- list()
   # the number of a model, which is made if no other has its source and its set of classes
-  add <- function(source, class = NULL, arg = "class") {
+  add <- function(source, class = NULL, arg = "guidance") {
     what <- list(source, sort(class))
     if (!any(vapply(made, identical, NA, what))) {
       of <- sources[[source]]
@@ -264,7 +266,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     return(list(models = rbind(models[[1]]), power = 0, sources = sources,
                 coef = function(t, of = "guided") (of == "guided") + 0 * t))
   }
-  add(1, guidance$class)
+  add(1, guidance$class, "guidance")
   add(1)
   terms <- guidance_terms(guidance)
   used <- if (is.null(model)) 1 else 2
@@ -274,7 +276,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     from <- terms[[i]]$negative
     other <- inherits(from, "gaussmix")
     next_source <- next_source + other
-    class[i] <- add(used, terms[[i]]$class, if (used == 1) "class" else "model")
+    class[i] <- add(used, terms[[i]]$class, if (used == 1) "guidance" else "model")
     negative[i] <- if (other) add(next_source, terms[[i]]$class, "negative") else {
       add(used, from, "negative")
     }
