@@ -187,7 +187,7 @@ print.conditional_sample <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
       count_of(ncol(x$x), "dimension"), "\n", sep = "")
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   line("given:    ", format(x$observation))
   line("method:   ", format(x$method))
   line("sampler:  ", format(x$sampler))

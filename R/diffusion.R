@@ -166,6 +166,11 @@ diffusion_lines <- function(x) {
     points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
 }
 
+# The same in one line.
+short_run <- function(x) {
+  paste0(format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon, digits = 4))
+}
+
 start_words <- function(start) {
   if (is.character(start)) return(start)
   if (inherits(start, "gaussmix")) "mixture" else "given"
@@ -183,7 +188,7 @@ print.mixguide_diffusion <- function(x, ...) {
   invisible(x)
 }
 
-print_diffusion_lines <- function(x) writeLines(paste0("  ", process_lines(x)))
+print_diffusion_lines <- function(x) say(process_lines(x))
 
 # The same as the lines of a head, without some, and some by other words.
 process_lines <- function(x, without = character(), ...) {

@@ -486,7 +486,7 @@ format.gaussmix <- function(x, ...) {
 #' @export
 print.gaussmix <- function(x, digits = 3, max = 10, ...) {
   check_dots(..., also = print.default)
-  writeLines(c(format(x), fit_line(x$fit)))
+  say(c(format(x), fit_line(x$fit)), indent = 0, exdent = 2)
   print_components(x, max, digits)
   invisible(x)
 }
@@ -536,7 +536,7 @@ print_components <- function(mixture, max, digits) {
   table <- utils::head(table, max)
   if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
   cat("Weights and means:\n")
-  print(table, digits = digits, row.names = FALSE)
+  print_rows(table, digits)
   more <- c(if (K > max) count_of(K - max, "more component"),
             if (d > 6) count_of(d - 6, "more variable"))
   if (length(more)) cat("... and", toString(more), "\n")

@@ -62,6 +62,10 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   scale <- NULL
   if (is.function(strength)) {
     check_of_time(strength, "strength", "a number")
+    if (inherits(strength, "capped_strength")) {
+      label <- paste0(format(attr(strength, "strength")), " capped for \"",
+                      attr(strength, "claim"), "\"")
+    }
   } else {
     strength <- check_number(strength, "strength")
     label <- format(strength)
@@ -149,8 +153,8 @@ print.mixguide_guidance <- function(x, ...) {
   check_dots(..., also = print.default)
   NextMethod()
   if (length(x$others)) {
-    cat("  score: s + sum of (guidance scale) grad log p(class | x); confidence: that of ",
-        paste(x$class, collapse = " or "), "\n", sep = "")
+    say(paste("score: s + sum of (guidance scale) grad log p(class | x); confidence: that of",
+              paste(x$class, collapse = " or ")))
   }
   invisible(x)
 }

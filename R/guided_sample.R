@@ -381,14 +381,14 @@ print_setup <- function(x, n, d) {
   cat("<", class_word(x), "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
       sep = "")
   print_diffusion_lines(x)
-  if (!is.null(x$reduced)) cat("  reduced:  ", x$reduced, "\n", sep = "")
+  if (!is.null(x$reduced)) say(paste0("reduced:  ", x$reduced))
 }
 
 #' @export
 print.guided_sample <- function(x, ...) {
   check_dots(..., also = print.default)
   print_setup(x, nrow(x$x), ncol(x$x))
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   if (nrow(x$x)) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) line("entropy:    ", format_entropy(x))

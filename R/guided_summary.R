@@ -302,7 +302,7 @@ summary.guided_summary <- function(object, ...) {
 print.guided_summary <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   print_setup(x, number(x$n), length(x$mean))
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   if (!is.null(x$confidence)) {
     line("confidence: ", format_estimate(x$confidence))
     line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))

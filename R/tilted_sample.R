@@ -440,7 +440,7 @@ entropy.tilted_sample <- function(x, ...) {
 print.tilted_sample <- function(x, ...) {
   check_dots(..., also = print.default)
   print_setup(x, number(nrow(x$x)), ncol(x$x))
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   line("tilted:   p(x | ", aim_words(x$guidance$class), ") p(", aim_words(x$guidance$class),
        " | x)^", format(x$tilt), " by ",
        c("feynman-kac" = "Feynman-Kac", path = "path")[[x$weighting]], " weights")
