@@ -51,7 +51,9 @@ no_such_argument <- function(name, known, more) {
   one <- call[[1]]
   # package::function
   if (is.call(one) && length(one) == 3) one <- one[[3]]
-  of <- if (is.name(one)) paste0(" of ", as.character(one), "()")
+  # a method is known by its generic
+  method <- "^(\\w+)[.]mixguide_(object|diffusion|table)$"
+  of <- if (is.name(one)) paste0(" of ", sub(method, "\\1", as.character(one)), "()")
   if (!nzchar(name)) {
     abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
   }

@@ -75,6 +75,10 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
                     takes_points = TRUE)
   strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
+  call <- call_of("guidance_sweep", d)
+  # what is one of each is in the diffusion
+  call$args <- call$args[!(names(call$args) %in% c("guidance", "sampler") &
+                             vapply(call$args, function(x) !is.null(one(x)) || is.null(x), NA))]
   refuse_noise(d, noise)
   d <- default_points(d, n)
   check_flag(keep, "keep")
@@ -108,9 +112,10 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   }
   keys <- sweep_keys(rows)
   shown <- c(keys, "strength", "scale", "confidence", "gain", "entropy", down = "fraction_down")
-  new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
-            keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
-            foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))
+  table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
+                     keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
+                     foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))
+  with_call(table, call, d$key)
 }
 
 # What is led to: that of the experiment, or each of a list, or, if none is named, each class.

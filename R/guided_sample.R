@@ -88,10 +88,12 @@ guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
                           trajectory = FALSE, reduce = TRUE, folder = NULL) {
   d <- as_diffusion(mixture, ..., takes_points = TRUE)
+  call <- call_of("guided_sample", d)
   refuse_noise(d, noise)
   plan <- sampling_plan(d, n, noise, log_density, trajectory, reduce)
   warn_faults(plan$faults)
-  run_plan(plan, d$guidance, run_key(d), folder)
+  key <- run_key(d)
+  with_call(run_plan(plan, d$guidance, key, folder), call, key)
 }
 
 quiet_sample <- function(...) without_faults(guided_sample(...))
