@@ -45,3 +45,14 @@ test_that("results read in a new session print the same", {
   withr::local_options(width = 80)
   expect_identical(readRDS(files[2]), printed(results))
 })
+
+test_that("tables of results are tables for knitr", {
+  skip_if_not_installed("knitr")
+  tables <- Filter(is.data.frame, results)
+  expect_gt(length(tables), 15)
+  for (x in tables) {
+    lines <- as.character(knitr::kable(x, format = "pipe"))
+    expect_length(lines, nrow(x) + 2)
+    for (name in names(x)) expect_match(lines[1], name, fixed = TRUE)
+  }
+})
