@@ -7,9 +7,12 @@
 #'     (its classes, each of one or more components);
 #'   * a fit by `normalmixEM()` or `mvnormalmixEM()` of \pkg{mixtools};
 #'   * a fit of \pkg{parsnip} or \pkg{tidyclust}, or a workflow of it, whose engine is one of these;
+#'   * a fit by `FitGMM()` of \pkg{MGMM}, which takes data with missing values, as other fits do
+#'     not, and is right where what is missing depends on what is seen alone (missing at random);
 #'   * a formula `class ~ x + y` or `class ~ .`, as for `lda()` of \pkg{MASS}, with `data`; or a
 #'     data frame (or tibble, or data.table) of numeric variables, with `class`: one Gaussian, or
-#'     one `Mclust` fit, is fitted to each class, and weighted by the share of the class;
+#'     one `Mclust` fit, is fitted to each class, and weighted by the share of the class; of a
+#'     formula `~ x + y` or a data frame alone to all rows;
 #'   * a numeric matrix (`n` x `d`), vector or time series (`d = 1`) of points: a kernel density,
 #'     the mixture of `n` equal Gaussians around them.
 #' @param class The classes: for a data frame the name of its class column, or a vector with a
@@ -22,7 +25,8 @@
 #'   identity, for each class or common to all.
 #' @param data A data frame with the variables of the formula.
 #' @param subset,na.action As of [stats::lm()]: which rows of `data` to take, an expression in its
-#'   variables, and what to do with missing values. By default they are an error.
+#'   variables, and what to do with missing values. By default they are an error; where
+#'   [stats::na.omit()] leaves rows out a warning says what that assumes.
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
 #'   matrix; 0 for point masses, the empirical distribution. By default Scott's rule, the
 #'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
@@ -75,7 +79,7 @@ as_gaussmix.default <- function(x, ...) {
     x <- plain_numbers(x)
     return(as_gaussmix(if (is.matrix(x)) x else matrix(x, ncol = 1), ...))
   }
-  abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM),",
+  abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM, FitGMM),",
                          "a formula, a data frame, or a numeric matrix or vector"),
               paste("a", class_word(x)))
 }
@@ -138,15 +142,57 @@ as_gaussmix.workflow <- as_gaussmix.model_fit
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.formula <- function(x, data = NULL, ..., subset = NULL, na.action = stats::na.pass) {
-  if (length(x) != 3) {
-    abort_input("x", "a formula with the class on its left side", paste(format(x), collapse = " "))
+as_gaussmix.mix <- function(x, class = NULL, standardise = TRUE, ...) {
+  check_dots(...)
+  parts <- c("Proportions", "Means", "Covariances", "Data")
+  # slots are attributes
+  if (!isS4(x) || !all(parts %in% names(attributes(x)))) {
+    abort_input("x", "a fit by FitGMM() of package MGMM", paste("another", class_word(x)))
   }
+  means <- do.call(rbind, unname(x@Means))
+  incomplete_fit(x@Proportions, means, unname(x@Covariances), x@Data, class, standardise)
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.mvn <- function(x, class = NULL, standardise = TRUE, ...) {
+  check_dots(...)
+  if (!isS4(x) || !all(c("Mean", "Covariance", "Data") %in% names(attributes(x)))) {
+    abort_input("x", "a fit by FitGMM() of package MGMM", paste("another", class_word(x)))
+  }
+  incomplete_fit(1, t(x@Mean), list(x@Covariance), x@Data, class, standardise)
+}
+
+# A fit to rows of which parts are missing.
+incomplete_fit <- function(weights, means, covs, data, class, standardise) {
+  colnames(means) <- colnames(data)
+  mixture <- gaussmix(unname(weights), means, covs, class)
+  from_data(mixture, fit_of("FitGMM", observed_loglik(mixture, data), free_parameters(mixture),
+                            nrow(data)), standardise)
+}
+
+# The log-likelihood of what was observed: for each pattern that of its variables.
+observed_loglik <- function(mixture, data) {
+  data <- unname(data)
+  pattern <- apply(!is.na(data), 1, function(seen) paste(which(seen), collapse = " "))
+  sum(vapply(split(seq_len(nrow(data)), pattern), function(rows) {
+    seen <- which(!is.na(data[rows[1], ]))
+    if (!length(seen)) return(0)
+    sum(dgaussmix(data[rows, seen, drop = FALSE], marginal(mixture, seen), log = TRUE))
+  }, 0))
+}
+
+#' @rdname as_gaussmix
+#' @export
+as_gaussmix.formula <- function(x, data = NULL, ..., subset = NULL, na.action = stats::na.pass) {
   if (is.matrix(data)) data <- as.data.frame(data)
   data <- plain_numbers(data)
   rows <- eval(substitute(subset), data, environment(x))
   table <- formula_data(x, data, rows, match.fun(na.action))
-  mixture <- as_gaussmix(as.data.frame(table$columns), table$class, ...)
+  columns <- as.data.frame(table$columns)
+  mixture <- if (length(x) == 2) as_gaussmix(columns, ...) else {
+    as_gaussmix(columns, table$class, ...)
+  }
   mixture$terms <- table$terms
   mixture
 }
@@ -160,16 +206,28 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
   method <- check_choice(method, eval(formals()$method), "method")
   check_dots(..., also = if (method == "mclust") mclust_arguments())
   form <- check_choice(form, eval(formals()$form), "form")
-  if (missing(class)) {
-    abort_input("class", paste("the name of the class column or a label per row",
-                               "(give as.matrix(x) for a kernel density)"))
-  }
   x <- as.data.frame(x)
-  if (is.character(class) && length(class) == 1 && class %in% names(x)) {
+  # a column that is not there is NULL too
+  if (!missing(class) && is.null(class)) {
+    abort_input("class", "the name of the class column or a label per row", "NULL")
+  }
+  if (missing(class)) {
+    label <- rep("1", nrow(x))
+    other <- names(x)[!vapply(plain_numbers(x), is.numeric, NA)]
+    if (length(other)) {
+      abort_input("x", "numeric in every column, or have a `class`",
+                  paste0("non-numeric ", toString(other, 60), "; is class = \"", other[1],
+                         "\" meant?"))
+    }
+  } else if (is_text(class) && class %in% names(x)) {
     check_columns(class, names(x), "x")
     label <- x[[class]]
     x[[class]] <- NULL
   } else {
+    if (is_text(class) && nrow(x) != 1) {
+      abort_input("class", "the name of the class column or a label per row",
+                  unknown_names(class, names(x)))
+    }
     label <- class
   }
   label <- class_factor(label, nrow(x), "row (or the name of a column)")
@@ -233,7 +291,7 @@ fit_gaussian <- function(points, label, form, standardise) {
             "before noise is added; another `form` may have one", call. = FALSE)
   }
   from_data(mixture, if (!length(flat)) {
-    fit_of("one Gaussian per class", sum(dgaussmix(points, mixture, log = TRUE)),
+    fit_of(paste0("one Gaussian", if (nlevels(label) > 1) " per class"), sum(dgaussmix(points, mixture, log = TRUE)),
            free_parameters(mixture), n)
   }, standardise)
 }
@@ -254,7 +312,8 @@ fit_mclust <- function(points, label, standardise, ...) {
                 paste("no fit for", toString(names(fits)[failed], 60)))
   }
   mixture <- join_classes(lapply(fits, mclust_parts, colnames(points)), tabulate(label))
-  from_data(mixture, fit_of("one Mclust per class", sum(dgaussmix(points, mixture, log = TRUE)),
+  from_data(mixture, fit_of(paste0("one Mclust", if (nlevels(label) > 1) " per class"),
+                            sum(dgaussmix(points, mixture, log = TRUE)),
                             mclust_df(fits), nrow(points)), standardise)
 }
 

@@ -228,8 +228,8 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
 #' @export
 print.inverse_problem <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<inverse_problem> seed ", x$seed, "\n  ", format(x$mixture), "\n  given: ",
-      format(x$observation), "\n", sep = "")
+  say(paste("<inverse_problem> seed", x$seed), indent = 0)
+  say(c(format(x$mixture), paste("given:", format(x$observation))))
   invisible(x)
 }
 

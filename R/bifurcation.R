@@ -42,7 +42,8 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
   }
   known <- c(variable_names(mixture), seq_len(mixture_dim(mixture)))
   if (length(variable) != 1 || !variable %in% known) {
-    abort_input("variable", paste("one of", toString(known, 200)), describe(variable))
+    abort_input("variable", paste("one of", toString(known, 200)),
+                if (is_text(variable)) unknown_names(variable, known) else describe(variable))
   }
   column <- if (is.character(variable)) match(variable, variable_names(mixture)) else variable
   bins <- check_count(bins, "bins", min = 2)
@@ -107,11 +108,11 @@ end_limits <- function(runs) {
 #' @export
 print.mixguide_bifurcation <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
-  cat("<bifurcation> of ", x$variable, ", towards ", aim_words(x$class), ", ",
-      if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
-        paste("by quadrature over", x$n, "starts")
-      } else paste(x$n, "coupled particles"), "\n  ",
-      format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon), "\n", sep = "")
+  say(paste0("<bifurcation> of ", x$variable, ", towards ", aim_words(x$class), ", ",
+             if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
+               paste("by quadrature over", x$n, "starts")
+             } else paste(x$n, "coupled particles")), indent = 0)
+  say(short_run(x))
   path <- x$path
   path$mean <- mean_to_show(path$mean, path$sd)
   path$method <- x$method

@@ -51,7 +51,9 @@ no_such_argument <- function(name, known, more) {
   one <- call[[1]]
   # package::function
   if (is.call(one) && length(one) == 3) one <- one[[3]]
-  of <- if (is.name(one)) paste0(" of ", as.character(one), "()")
+  # a method is known by its generic
+  method <- "^(\\w+)[.]mixguide_(object|diffusion|table)$"
+  of <- if (is.name(one)) paste0(" of ", sub(method, "\\1", as.character(one)), "()")
   if (!nzchar(name)) {
     abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
   }
@@ -63,13 +65,20 @@ no_such_argument <- function(name, known, more) {
 
 # The known name that someone who wrote `name` may have meant, if one is near.
 nearest_name <- function(name, known) {
-  if (!length(known)) return(NULL)
+  if (!length(known) || is.na(name)) return(NULL)
   distance <- drop(utils::adist(name, known, ignore.case = TRUE))
   # a beginning, or a part, is near too
   part <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
   distance[part] <- pmin(distance[part], 1)
   best <- which.min(distance)
-  if (distance[best] <= max(1, nchar(name) / 2)) known[best]
+  # of a name of one letter no other is near
+  if (distance[best] <= max(1, nchar(name) / 2) && distance[best] < nchar(name)) known[best]
+}
+
+# Names that are not among those `known`: with the nearest of these, as words.
+unknown_names <- function(names, known, said = toString(names, 60)) {
+  near <- unique(unlist(lapply(utils::head(names, 3), nearest_name, known)))
+  paste0(said, if (length(near)) paste0("; did you mean ", toString(paste0("`", near, "`")), "?"))
 }
 
 # What a function of the user's returns. An error in it becomes one of ours that says which function
@@ -208,7 +217,8 @@ check_flag <- function(x, arg) {
 check_choice <- function(x, choices, arg) {
   if (identical(x, choices)) return(choices[1])
   if (!(is.character(x) && length(x) == 1 && x %in% choices)) {
-    abort_input(arg, paste("one of", paste0('"', choices, '"', collapse = ", ")), describe(x))
+    abort_input(arg, paste("one of", paste0('"', choices, '"', collapse = ", ")),
+                if (is_text(x)) unknown_names(x, choices, describe(x)) else describe(x))
   }
   x
 }
@@ -251,7 +261,33 @@ is_whole_place <- function(at, d) {
 }
 
 check_class <- function(x, class, arg, wanted) {
-  if (!inherits(x, class)) abort_input(arg, wanted, paste("a", class_word(x)))
+  if (!inherits(x, class)) abort_input(arg, wanted, came_instead(x, class))
+}
+
+# The arguments to which objects of ours belong.
+OWN_ARGUMENTS <- c(mixguide_guidance = "guidance", mixguide_sampler = "sampler",
+                   mixguide_schedule = "schedule", mixguide_observation = "observation",
+                   zero_shot_method = "method", score_error = "score_error")
+
+# What came in place of an object of `class`: the name of a function that makes one, or such a
+# function itself, or what belongs to another argument, is answered by what may have been meant.
+came_instead <- function(x, class = NULL) {
+  own <- intersect(names(OWN_ARGUMENTS), class(x))
+  if (length(own)) {
+    return(paste0("a ", class_word(x), ", which belongs to `", OWN_ARGUMENTS[[own[1]]],
+                  "`: arguments go by name, or in their order"))
+  }
+  prefix <- paste0(sub("_method", "", sub("^mixguide_", "", class)), "_")
+  makers <- if (length(class)) {
+    sort(grep(paste0("^", prefix), getNamespaceExports(topenv()), value = TRUE))
+  }
+  if (is_text(x)) {
+    near <- nearest_name(sub(paste0("^", prefix), "", x), sub(paste0("^", prefix), "", makers))
+    return(paste0('"', x, '"', if (!is.null(near)) paste0("; did you mean ", prefix, near, "()?")))
+  }
+  made_by <- Filter(function(name) identical(x, get(name, topenv())), makers)
+  if (length(made_by)) return(paste0("a function; did you mean ", made_by[1], "()?"))
+  paste("a", class_word(x))
 }
 
 # An object of ours whose fields are what they were: each function of `...` is TRUE of the field of
@@ -331,10 +367,9 @@ own_columns <- function(x, mixture, arg) {
 check_columns <- function(wanted, came, arg) {
   lacking <- setdiff(wanted, came)
   if (length(lacking)) {
-    near <- nearest_name(lacking[1], came)
     abort_input(arg, paste("a table with the columns", toString(wanted, 200)),
-                paste0(toString(came, 100), ": no `", lacking[1], "`",
-                       if (!is.null(near)) paste0(" (nearest: `", near, "`)")))
+                unknown_names(lacking[1], setdiff(came, wanted),
+                              paste0(toString(came, 100), ": no `", lacking[1], "`")))
   }
   twice <- intersect(wanted, came[duplicated(came)])
   if (length(twice)) {

@@ -25,7 +25,7 @@
 #' tells its version of the package and its instruction set before it computes: another version is
 #' an error, and a newer processor computes as that of this session does.
 #'
-#' Four options of the calling session rule this:
+#' Four options of the calling session rule this (and `mixguide.progress` the bar, see below):
 #' * `mixguide.worker_threads`: threads of a worker; the default is 1, and in a job of a batch
 #'   system the CPUs that the job has got;
 #' * `mixguide.worker_start`: seconds until a worker begins; the default is 0.1, or 15 in a batch
@@ -45,9 +45,14 @@
 #' waiting of R itself, which is 30 days otherwise, where a worker is lost while it is read or
 #' started anew.
 #'
-#' **Progress** is reported, chunk by chunk as they come, with the time left, through package
-#' progressr: nothing is shown unless you ask, by `progressr::handlers(global = TRUE)` or
-#' `progressr::with_progress()`.
+#' **Progress.** In an interactive session a run of several chunks that will take more than 3
+#' seconds shows a bar with the time left; `options(mixguide.progress = FALSE)` turns it off. Where
+#' package progressr is loaded it gets the chunks instead, and shows what you ask for by
+#' `progressr::handlers(global = TRUE)` or `progressr::with_progress()`. Scripts, documents of knitr
+#' and tests show nothing.
+#'
+#' **Ctrl-C** ends a run; a message says how much of it is kept in the `folder`, and by which call
+#' it resumes.
 #'
 #' **Errors.** A group of chunks whose worker is lost is sent once more. If that fails too, or a
 #' chunk ends with an error, the run ends with an error of class `mixguide_error_chunk` (and
@@ -152,18 +157,45 @@ each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   kept <- if (is.null(task$kept)) chunk_folder(folder, task) else task$kept
   run <- list(task = task, first = first, count = count, folder = folder, kept = kept,
               progress = chunk_progress(length(first), environment()))
+  on.exit(run$progress(end = TRUE))
   value <- function(i) run_here(run, i)
   if (length(first) > 1 && !here && has_workers()) {
     workers <- on_workers(run)
-    on.exit(workers$stop())
+    on.exit(workers$stop(), add = TRUE)
     value <- workers$value
   }
-  for (i in seq_along(first)) {
-    result <- value(i)
-    collect(result, first[i], count[i])
-    result <- NULL
-    collect_garbage(i, 2)
+  done <- 0
+  withCallingHandlers(
+    for (i in seq_along(first)) {
+      result <- value(i)
+      collect(result, first[i], count[i])
+      result <- NULL
+      done <- i
+      collect_garbage(i, 2)
+    },
+    interrupt = function(condition) {
+      run$progress(end = TRUE)
+      if (length(first) > 1) message(kept_words(run, done))
+    }
+  )
+}
+
+# What is left of a run that was interrupted after `done` chunks.
+kept_words <- function(run, done) {
+  chunks <- length(run$first)
+  if (is.null(run$folder)) {
+    return(paste0("Interrupted after ", done, " of ", count_of(chunks, "chunk"),
+                  ": nothing is kept. With `folder` what is finished would be (see ?scaling)."))
   }
+  kept <- sum(run$kept$has(run$first, run$count))
+  paste0("Interrupted: ", kept, " of ", count_of(chunks, "chunk"), if (kept == 1) " is" else " are",
+         " kept in `folder`: ", resume_words(run), ".")
+}
+
+resume_words <- function(run) {
+  paste0("the same call with key = c(",
+         paste(format(run$task$job$key, scientific = FALSE, trim = TRUE), collapse = ", "),
+         ") resumes")
 }
 
 # The value of a chunk, in this process: read if it is kept, and kept if it is run.
@@ -201,8 +233,7 @@ abort_chunk <- function(error, ids, run, still = NULL) {
       paste0("\nWorkers are still at chunks ", paste(still, collapse = ", "), ", and end with them")
     },
     if (!is.null(run$folder)) {
-      paste0("\nWhat was finished is in `folder`: the same call with key = c(",
-             paste(format(key, scientific = FALSE, trim = TRUE), collapse = ", "), ") resumes")
+      paste0("\nWhat was finished is in `folder`: ", resume_words(run))
     }
   )
   stop(errorCondition(message, class = c("mixguide_error_chunk", "mixguide_error"),
@@ -222,20 +253,52 @@ each_batch <- function(first, count, size, run) {
 # Whoever has asked to see progress has loaded progressr.
 has_progress <- function() isNamespaceLoaded("progressr")
 
-# Does anybody but this process want to have a run in chunks?
-is_shared <- function(folder) !is.null(folder) || has_workers() || has_progress()
+# Does somebody sit before the screen who has not turned the bar off?
+is_watched <- function(interactive = base::interactive()) {
+  interactive && isTRUE(getOption("mixguide.progress", TRUE)) &&
+    !isTRUE(getOption("knitr.in.progress")) && !identical(Sys.getenv("TESTTHAT"), "true")
+}
 
-# A function to be called after each chunk: was it `read`, or run?
-chunk_progress <- function(chunks, frame) {
-  if (chunks == 1 || !has_progress()) return(function(read = FALSE) NULL)
-  signal <- progressr::progressor(steps = chunks, envir = frame)
+# Does anybody but this process want to have a run in chunks?
+is_shared <- function(folder) {
+  !is.null(folder) || has_workers() || has_progress() || is_watched()
+}
+
+# A function to be called after each chunk, was it `read`, or run?, and at the `end`.
+chunk_progress <- function(chunks, frame, watched = is_watched()) {
+  if (chunks == 1 || !has_progress() && !watched) return(function(read = FALSE, end = FALSE) NULL)
+  show <- if (has_progress()) {
+    signal <- progressr::progressor(steps = chunks, envir = frame)
+    function(share, spent, left) signal(message = if (!is.null(left)) left_words(left))
+  } else progress_bar()
   began <- now()
   done <- run <- 0
-  function(read = FALSE) {
+  function(read = FALSE, end = FALSE) {
+    if (end) return(if (!has_progress()) show(NULL))
     done <<- done + 1
     run <<- run + !read
-    left <- if (run > 0) (now() - began) / run * (chunks - done)
-    signal(message = if (!is.null(left)) paste(time_words(left), "left"))
+    spent <- now() - began
+    show(done / chunks, spent, if (run > 0) spent / run * (chunks - done))
+  }
+}
+
+left_words <- function(seconds) paste(time_words(seconds), "left")
+
+# A line of the terminal that is written over, once a run will take more than 3 seconds, and wiped
+# out where the share is 1, or NULL at the end of what was interrupted.
+progress_bar <- function(out = stderr()) {
+  shown <- 0
+  put <- function(text) {
+    cat("\r", formatC(text, width = -shown), if (!nzchar(text)) "\r", sep = "", file = out)
+    shown <<- nchar(text)
+  }
+  function(share, spent, left) {
+    if (is.null(share) || share == 1) {
+      if (shown) put("")
+    } else if (shown || !is.null(left) && spent + left > 3) {
+      put(paste0("  |", formatC(strrep("=", round(30 * share)), width = -30), "| ",
+                 round(100 * share), " %", if (!is.null(left)) paste0(", ", left_words(left))))
+    }
   }
 }
 

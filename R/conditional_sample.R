@@ -57,6 +57,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
                                cloud = FALSE) {
   d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = not_zero_shot)
   check_flag(cloud, "cloud")
+  call <- call_of("conditional_sample", d)
   n <- check_particles(n)
   observation <- as_observation(observation, d$mixture)
   mixture <- d$mixture
@@ -85,9 +86,11 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   to_user <- function(x) name_dims(from_process(x, given$mixture), NULL, variable_names(mixture))
   run$x <- to_user(run$x)
   if (cloud) run$cloud$x <- to_user(run$cloud$x)
-  structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
-                               times = times, horizon = times[1], key = key, faults = faults)),
-            class = object_class("conditional_sample"))
+  run <- structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
+                                      times = times, horizon = times[1], key = key,
+                                      faults = faults)),
+                   class = object_class("conditional_sample"))
+  with_call(run, call, key)
 }
 
 # The process of the zero-shot methods: DDPM through the steps of its own schedule.
@@ -187,7 +190,7 @@ print.conditional_sample <- function(x, ...) {
   check_dots(..., also = print.default)
   cat("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
       count_of(ncol(x$x), "dimension"), "\n", sep = "")
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   line("given:    ", format(x$observation))
   line("method:   ", format(x$method))
   line("sampler:  ", format(x$sampler))

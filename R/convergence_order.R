@@ -105,7 +105,7 @@ sampler_makers <- function(x, steps) {
   if (inherits(x, "mixguide_sampler") || is.function(x)) x <- list(x)
   if (!(is.list(x) && length(x))) {
     abort_input("samplers", "a sampler, a function that returns one, or a list of these",
-                describe(x))
+                came_instead(x, "mixguide_sampler"))
   }
   names <- names(x)
   if (is.null(names)) names <- rep("", length(x))
@@ -140,9 +140,8 @@ print.convergence_order <- function(x, quantity = "total_variation", digits = 4,
   check_dots(..., also = print.default)
   quantity <- check_choice(quantity, unique(x$quantity), "quantity")
   print_head(x)
-  cat("  ", DIVERGENCES[[quantity]], " at each number of steps; orders of the last pair for\n",
-      "  total variation (TV), KL(target || output) and KL(output || target) (reverse KL)\n",
-      sep = "")
+  say(paste(DIVERGENCES[[quantity]], "at each number of steps; the orders of the last pair are of",
+            "total variation (TV), KL(target || output) and KL(output || target) (reverse KL)"))
   of <- x[x$quantity == quantity, ]
   table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
   finest <- summary(x)

@@ -177,10 +177,10 @@ strength_table <- function(paths) {
 #' @export
 print.coupled_paths <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
-  cat("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
-      count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class), "\n",
-      "  ", format(x$sampler), "; ", schedule_words(x), ", from t = ",
-      format(x$horizon, digits = 4), "\n", sep = "")
+  say(paste0("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
+             count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class)),
+      indent = 0)
+  say(short_run(x))
   shown <- c(strength = "strength", confidence = "confidence", gain = "gain", min_gain = "least",
              fraction_down = "down", fraction_down_previous = "prev",
              min_log_odds_gain = "log-odds")
@@ -188,14 +188,14 @@ print.coupled_paths <- function(x, digits = 4, ...) {
   table <- table_words(x$table, digits)[names(shown)]
   table$min_gain <- format(table$min_gain, digits = 2)
   print_rows(stats::setNames(table, shown), digits)
-  cat("  least: the smallest gain of a path",
-      if (is.null(x$why)) "; log-odds: the same in log-odds", "\n", sep = "")
-  if (is.null(x$why)) {
-    cat("  Log-odds gained and guidance met along the path agree to ",
-        format(max(x$table$identity_error, 0, na.rm = TRUE), digits = 2), "\n", sep = "")
-  } else {
-    cat("  No gain identity: ", x$why, "\n", sep = "")
-  }
+  say(c(paste0("gain: the rise in confidence against strength ", format(x$table$strength[1]),
+               "; least: the smallest of a path",
+               if (is.null(x$why)) "; log-odds: the same in log-odds"),
+        "down, prev: the share of paths that lose confidence against that and the row before",
+        if (is.null(x$why)) {
+          paste("Log-odds gained and guidance met along the path agree to",
+                format(max(x$table$identity_error, 0, na.rm = TRUE), digits = 2))
+        } else paste("No gain identity:", x$why)))
   print_faults(x$faults)
   invisible(x)
 }

@@ -39,8 +39,11 @@
 #' @param points `NULL`, for what suits the analysis; `"random"`, for independent particles; or
 #'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
 #'   [guided_summary()] and [guidance_sweep()] take it; what else draws does so independently.
-#' @param object,x A diffusion.
-#' @param ... `update()`: arguments to replace; otherwise nothing.
+#' @param object,x A diffusion; for `update()` also what [guided_sample()], [guided_summary()],
+#'   [guidance_sweep()], [tilted_sample()] or [conditional_sample()] returns.
+#' @param ... `update()`: arguments to replace, of the diffusion or of the function that made the
+#'   run, by name. A run keeps its key, so that the new one meets the same noise; `key = NULL` draws
+#'   another. Otherwise nothing.
 #' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`,
 #'   the grid of the sampler.
 #' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()],
@@ -49,7 +52,9 @@
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
 #' d <- diffusion(m, guidance("a", 2), sampler_ddim(50))
 #' d
-#' guided_sample(d, 1000)
+#' run <- guided_sample(d, 1000)
+#' run
+#' update(run, guidance = guidance("b", 2), n = 200)
 #' step_condition(d)
 #' update(d, sampler = sampler_em(50))
 #' @export
@@ -100,7 +105,7 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     change_diffusion(check_diffusion(mixture), args)
   } else {
     if (!inherits(mixture, "gaussmix")) {
-      abort_input("mixture", "a gaussmix or a diffusion", paste("a", class_word(mixture)))
+      abort_input("mixture", "a gaussmix or a diffusion", came_instead(mixture))
     }
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }
@@ -157,6 +162,52 @@ update.mixguide_diffusion <- function(object, ...) {
                                        names(formals(diffusion))))
 }
 
+# ---- A run again, with something changed
+
+# What update() needs of the call of a function of ours: its diffusion and its own arguments.
+call_of <- function(of, d, frame = parent.frame()) {
+  own <- setdiff(names(formals(get(of, topenv()))), c("mixture", "...", "folder"))
+  list(of = of, diffusion = unclass(d)[names(formals(diffusion))], given = d$given,
+       args = mget(own, frame))
+}
+
+# The mixture stays where it is in a run, and is not kept twice.
+with_call <- function(result, call, key) {
+  call$diffusion["key"] <- list(key)
+  if (is.list(result) && identical(result$mixture, call$diffusion$mixture)) {
+    call$diffusion["mixture"] <- NULL
+  }
+  structure(result, call_of = call)
+}
+
+#' @rdname diffusion
+#' @export
+update.mixguide_object <- function(object, ...) {
+  call <- attr(object, "call_of")
+  if (is.null(call)) {
+    abort_input("object", paste("a diffusion(), or what guided_sample(), guided_summary(),",
+                                "guidance_sweep(), tilted_sample() or conditional_sample() returns"),
+                paste("a", class_word(object)))
+  }
+  f <- get(call$of, topenv())
+  given <- list(...)
+  if (length(given) && (is.null(names(given)) || !all(nzchar(names(given))))) {
+    no_such_argument("", c(setdiff(names(formals(f)), "..."), names(formals(diffusion))[-1]), NULL)
+  }
+  own <- names(given) %in% setdiff(names(formals(f)), c("mixture", "..."))
+  kept <- call$diffusion
+  if (is.null(kept$mixture)) kept$mixture <- object$mixture
+  kept[names(call$given)] <- call$given
+  changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
+  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed))
+  args <- call$args[setdiff(names(call$args), names(given))]
+  do.call(f, c(list(d), args, given[own]))
+}
+
+#' @rdname diffusion
+#' @export
+update.mixguide_table <- update.mixguide_object
+
 # The lines that say what was run, in every print.
 diffusion_lines <- function(x) {
   c(guidance = if (is.null(x$guidance)) "none" else format(x$guidance),
@@ -165,6 +216,11 @@ diffusion_lines <- function(x) {
     schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4), ", start ",
                       start_words(x$start)),
     points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
+}
+
+# The same in one line.
+short_run <- function(x) {
+  paste0(format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon, digits = 4))
 }
 
 start_words <- function(start) {
@@ -184,7 +240,7 @@ print.mixguide_diffusion <- function(x, ...) {
   invisible(x)
 }
 
-print_diffusion_lines <- function(x) writeLines(paste0("  ", process_lines(x)))
+print_diffusion_lines <- function(x) say(process_lines(x))
 
 # The same as the lines of a head, without some, and some by other words.
 process_lines <- function(x, without = character(), ...) {

@@ -4,6 +4,9 @@
 # How a number can be known.
 METHODS <- c("exact", "quadrature", "Monte Carlo", "bound", "unknown")
 
+DIVERGENCES <- c(kl = "KL(target || output)", kl_reverse = "KL(output || target)",
+                 total_variation = "total variation")
+
 # The columns of every estimate.
 ESTIMATE <- c("estimate", "se", "method", "note")
 
@@ -75,15 +78,22 @@ exact_if_constant <- function(row) {
   row
 }
 
-# "0.9993 (0.0001)": as many decimals as one digit of the standard error takes. What was not drawn
-# stands alone, unless it has an error all the same.
-show_estimate <- function(estimate, se, method, digits = 4) {
-  one <- function(estimate, se, method) {
+# What is a difference of numbers of the size of 1, so that below 1e-15 there is only rounding.
+OF_SIZE_ONE <- c(names(DIVERGENCES), "gain", "initialisation", "discretisation", "bias", "range",
+                 "null", "score_error", "cross", "path", "gap")
+
+# "0.9993 (0.0001)": as many decimals as one digit of the standard error takes. What has no error,
+# or one below the digits that are shown of what was not drawn, stands alone. `of_one`: is it a
+# number of which less than 1e-15 is rounding?
+show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
+  one <- function(estimate, se, method, of_one) {
+    if (of_one && isTRUE(abs(estimate) < 1e-15)) return(if (estimate > 0) "< 1e-15" else "0")
     bare <- format(estimate, digits = digits)
-    if (is.na(estimate) || method != "Monte Carlo" && !isTRUE(se > 0)) return(bare)
+    if (is.na(estimate)) return(bare)
+    drawn <- method == "Monte Carlo"
+    if (is.na(se) && !drawn || is_rounding(se, estimate)) return(bare)
     if (!is.finite(se) || !is.finite(estimate)) return(paste0(bare, " (", format(se), ")"))
-    # all draws alike, which is not exact: others may differ
-    if (is_rounding(se, estimate)) return(paste(bare, "(0)"))
+    if (!drawn && signif(estimate + se, digits) == signif(estimate, digits)) return(bare)
     se <- signif(se, 1)
     last <- floor(log10(se) + 1e-9)
     size <- floor(log10(max(abs(estimate), se)) + 1e-9)
@@ -94,7 +104,7 @@ show_estimate <- function(estimate, se, method, digits = 4) {
     decimal <- function(x) formatC(x, digits = min(15, max(0, -last)), format = "f")
     paste0(decimal(estimate), " (", decimal(se), ")")
   }
-  as.character(unlist(Map(one, estimate, se, method)))
+  as.character(unlist(Map(one, estimate, se, method, of_one)))
 }
 
 # One estimate in a line of print: how it is known too, unless it was drawn.

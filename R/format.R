@@ -10,6 +10,22 @@ aim_words <- function(class) {
   if (n) paste(class, collapse = " or ")
 }
 
+# Text in lines that fit the screen. A line whose label stands before a colon keeps it, and no
+# equation is torn.
+fit_lines <- function(x, indent = 2, exdent = 4) {
+  width <- min(96, getOption("width") + 1)
+  glue <- "\u00a0"
+  lines <- unlist(lapply(gsub(" ([=|]) ", paste0(glue, "\\1", glue), x), function(line) {
+    label <- regmatches(line, regexpr("^[^:]{1,30}: +|^ +", line))
+    rest <- if (length(label)) substring(line, nchar(label) + 1) else line
+    strwrap(rest, width, initial = paste0(strrep(" ", indent), label),
+            prefix = strrep(" ", exdent))
+  }))
+  gsub(glue, " ", lines, fixed = TRUE)
+}
+
+say <- function(x, indent = 2, exdent = 4) writeLines(fit_lines(x, indent, exdent))
+
 # At most `max` rows, evenly spread.
 every_row <- function(table, max) {
   table[unique(round(seq(1, nrow(table), length.out = min(max, nrow(table))))), ]

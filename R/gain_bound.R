@@ -104,9 +104,11 @@ gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 20
               process_lines(d, c("guidance", "sampler"))),
             setup, keys = c("path", "strength", "rival"),
             methods = c(bound = "bound", bound_one = "bound"), body = gain_rows,
-            foot = if (one) "Exact for each path" else {
+            foot = c(if (one) "Exact for each path" else {
               "Exact for each path; one bound for all rivals"
-            })
+            }, paste0("log_odds: at the data without guidance; gain: what guidance adds; ",
+                      if (one) "bound_one, bound: what it adds at least, with one rival and any; "
+                      else "bound: what it adds at least; ", "ratio: bound over gain")))
 }
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {

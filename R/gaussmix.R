@@ -256,7 +256,8 @@ by_names <- function(S, names, arg) {
     if (is.null(names) || is.null(own) || identical(own, names)) next
     if (anyDuplicated(own) || !setequal(own, names) || length(unique(came)) > 1) {
       abort_input(arg, paste("without names, or with those of the variables:",
-                             toString(names, 60)), toString(own, 60))
+                             toString(names, 60)),
+                  unknown_names(setdiff(own, names), names, toString(own, 60)))
     }
     order <- match(names, own)
     S <- if (is.matrix(S)) S[order, order] else S[order]
@@ -346,7 +347,9 @@ class_components <- function(mixture, class, arg = "class") {
   wanted <- if (is.atomic(class)) label_text(class, arg)
   if (!length(wanted) || !all(wanted %in% known)) {
     abort_input(arg, paste("among the classes", toString(known, 200)),
-                if (is.atomic(class)) toString(setdiff(wanted, known), 60) else describe(class))
+                if (length(wanted)) unknown_names(setdiff(wanted, known), known) else {
+                  describe(class)
+                })
   }
   inside <- mixture$class %in% wanted
   if (!any(mixture$weights[inside] > 0)) abort_input(arg, "of positive weight", toString(class, 60))
@@ -483,7 +486,7 @@ format.gaussmix <- function(x, ...) {
 #' @export
 print.gaussmix <- function(x, digits = 3, max = 10, ...) {
   check_dots(..., also = print.default)
-  writeLines(c(format(x), fit_line(x$fit)))
+  say(c(format(x), fit_line(x$fit)), indent = 0, exdent = 2)
   print_components(x, max, digits)
   invisible(x)
 }
@@ -533,7 +536,7 @@ print_components <- function(mixture, max, digits) {
   table <- utils::head(table, max)
   if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
   cat("Weights and means:\n")
-  print(table, digits = digits, row.names = FALSE)
+  print_rows(table, digits)
   more <- c(if (K > max) count_of(K - max, "more component"),
             if (d > 6) count_of(d - 6, "more variable"))
   if (length(more)) cat("... and", toString(more), "\n")

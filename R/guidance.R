@@ -70,14 +70,19 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   scale <- NULL
   profile <- NULL
   if (inherits(strength, "strength_profile") || is.function(strength)) {
-    if (is.function(strength)) check_of_time(strength, "strength", "a number") else {
-      label <- paste("profile", format(strength))
-    }
     needs <- strength_needs(strength)
+    if (inherits(strength, "strength_profile")) {
+      label <- paste("profile", format(strength))
+    } else if (inherits(strength, "capped_strength")) {
+      label <- paste0(format(attr(strength, "strength")), " capped for \"",
+                      attr(strength, "claim"), "\"")
+    } else {
+      check_of_time(strength, "strength", "a number")
+      if (length(needs)) label <- paste("function of", toString(c("t", needs)))
+    }
     if (length(needs) || !is.function(strength)) {
       profile <- strength
       at <- unsettled(needs)
-      if (is.function(strength)) label <- paste("function of", toString(c("t", needs)))
     }
   } else {
     strength <- check_number(strength, "strength")
@@ -117,7 +122,9 @@ strength_of_scale <- function(scale) {
 
 check_labels_named <- function(x, arg, wanted) {
   labels <- if (is.atomic(x)) label_text(x, arg)
-  if (!length(labels) || anyNA(labels) || any(labels == "")) abort_input(arg, wanted, describe(x))
+  if (!length(labels) || anyNA(labels) || any(labels == "")) {
+    abort_input(arg, wanted, if (is.object(x)) came_instead(x) else describe(x))
+  }
 }
 
 check_of_time <- function(f, arg, or) {
@@ -177,8 +184,8 @@ print.mixguide_guidance <- function(x, ...) {
   check_dots(..., also = print.default)
   NextMethod()
   if (length(x$others)) {
-    cat("  score: s + sum of (guidance scale) grad log p(class | x); confidence: that of ",
-        paste(x$class, collapse = " or "), "\n", sep = "")
+    say(paste("score: s + sum of (guidance scale) grad log p(class | x); confidence: that of",
+              paste(x$class, collapse = " or ")))
   }
   invisible(x)
 }
@@ -288,7 +295,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   models <- list()
   made <- list()
   # the number of a model, which is made if no other has its source and its set of classes
-  add <- function(source, class = NULL, arg = "class") {
+  add <- function(source, class = NULL, arg = "guidance") {
     what <- list(source, sort(class))
     if (!any(vapply(made, identical, NA, what))) {
       of <- sources[[source]]
@@ -304,7 +311,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     return(list(models = rbind(models[[1]]), power = 0, linear = TRUE, sources = sources,
                 coef = function(t, of = "guided") (of == "guided") + 0 * t))
   }
-  add(1, guidance$class)
+  add(1, guidance$class, "guidance")
   add(1)
   terms <- guidance_terms(guidance)
   used <- if (is.null(model)) 1 else 2
@@ -314,7 +321,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     from <- terms[[i]]$negative
     other <- inherits(from, "gaussmix")
     next_source <- next_source + other
-    class[i] <- add(used, terms[[i]]$class, if (used == 1) "class" else "model")
+    class[i] <- add(used, terms[[i]]$class, if (used == 1) "guidance" else "model")
     negative[i] <- if (other) add(next_source, terms[[i]]$class, "negative") else {
       add(used, from, "negative")
     }

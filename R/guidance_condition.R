@@ -247,11 +247,10 @@ condition_claims <- function(x) {
 #' @export
 print.guidance_condition <- function(x, ...) {
   check_dots(..., also = print.default)
-  line <- function(...) cat(strwrap(paste0(...), 95, indent = 2, exdent = 4), sep = "\n")
-  cat("<guidance_condition> towards ", aim_words(x$class), ": ",
-      count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form, " covariance",
-      if (x$standardised) ", standardised", "\n",
-      sep = "")
+  line <- function(...) say(paste0(...))
+  say(paste0("<guidance_condition> towards ", aim_words(x$class), ": ",
+             count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form,
+             " covariance", if (x$standardised) ", standardised"), indent = 0)
   if (!is.null(x$why)) {
     line("Nothing is proved about the confidence: ", x$why, ".")
   } else {
@@ -263,8 +262,7 @@ print.guidance_condition <- function(x, ...) {
       }
       if (x$searched) line("(The smallest at 201 noise levels.)")
     } else {
-      line(if (length(x$geometry$rivals)) "One rival: no angle can be obtuse." else
-        "No rival: the confidence is 1.")
+      line(rival_words(x))
     }
     say_claims(x$claims, line)
   }
@@ -285,9 +283,13 @@ angle_words <- function(x, process, same) {
          if (x$holds[[process]]) ", not obtuse" else ", obtuse")
 }
 
+claim_sentences <- c(
+  above_unguided = "no coupled path ends with less confidence than at strength 0",
+  monotone = "confidence grows with every increase of the strength, path by path"
+)
+
 say_claims <- function(claims, line) {
-  what <- c(above_unguided = "no coupled path ends with less confidence than at strength 0",
-            monotone = "confidence grows with every increase of the strength, path by path")
+  what <- claim_sentences
   how <- c(proved = "Proved", observed = "Observed, not proved", "not proved" = "Not proved here")
   for (claim in names(what)) for (status in names(how)) {
     processes <- claims$process[claims[[claim]] == status]
@@ -314,17 +316,40 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
   do.call(rbind, rows)
 }
 
+# What is proved and what is not, where there are no cosines to draw.
+claims_picture <- function(x) {
+  status <- c("proved", "observed", "not proved")
+  claims <- names(claim_sentences)
+  long <- data.frame(process = rep(x$claims$process, length(claims)),
+                     claim = rep(claims, each = nrow(x$claims)),
+                     status = factor(unlist(x$claims[claims]), status))
+  wrapped <- vapply(claim_sentences, function(words) paste(strwrap(words, 36), collapse = "\n"), "")
+  long$claim <- factor(wrapped[long$claim], rev(wrapped))
+  ggplot(long, aes(.data$process, .data$claim)) +
+    ggplot2::geom_tile(aes(fill = .data$status), colour = "white", linewidth = 1) +
+    ggplot2::geom_text(aes(label = .data$status), colour = ink) +
+    ggplot2::scale_fill_manual(values = stats::setNames(c("#b8dcc4", "#f1dfa6", "grey85"), status),
+                      guide = "none") +
+    labs(x = NULL, y = NULL) + look() +
+    words(paste("What is proved of guidance towards", aim_words(x$class)),
+          if (!is.null(x$why)) paste0("Nothing, since ", x$why) else rival_words(x),
+          "Conditions are sufficient only: not proved does not say that it is wrong")
+}
+
+rival_words <- function(x) {
+  if (length(x$geometry$rivals)) "One rival: no angle can be obtuse." else
+    "No rival: the confidence is 1."
+}
+
 #' @rdname guidance_condition
-#' @param object A `guidance_condition`.
+#' @param object A `guidance_condition`. Where there are no cosines to draw, `plot()` shows what is
+#'   proved.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
   check_dots(...)
   max_pairs <- check_count(max_pairs, "max_pairs", min = 1)
-  if (!is.null(object$why)) {
-    abort_input("object", "one with cosines", paste("one of which nothing is proved:", object$why))
-  }
-  if (!nrow(object$pairs)) abort_input("object", "of a class with two rivals at least")
+  if (!is.null(object$why) || !nrow(object$pairs)) return(claims_picture(object))
   pairs <- object$pairs[order(pmin(object$pairs$ode, object$pairs$sde)), ]
   pairs <- utils::head(pairs, max_pairs)
   name <- function(rows) paste("between", rows$rival, "and", rows$other)

@@ -75,6 +75,10 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
                     takes_points = TRUE)
   strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
+  call <- call_of("guidance_sweep", d)
+  # what is one of each is in the diffusion
+  call$args <- call$args[!(names(call$args) %in% c("guidance", "sampler") &
+                             vapply(call$args, function(x) !is.null(one(x)) || is.null(x), NA))]
   refuse_noise(d, noise)
   d <- default_points(d, n)
   check_flag(keep, "keep")
@@ -100,16 +104,18 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   rownames(rows) <- NULL
   setup <- setups[[1]]
   if (length(setups) > 1) {
-    setup[c("target", "samples")] <- NULL
+    if ("class" %in% sweep_keys(rows)) setup["target"] <- NULL else setup$target["shift"] <- NULL
+    setup["samples"] <- NULL
     setup$faults <- unlist(lapply(setups, `[[`, "faults"))
     setup$faults <- setup$faults[!duplicated(setup$faults)]
     setup$runs <- setups
   }
   keys <- sweep_keys(rows)
   shown <- c(keys, "strength", "scale", "confidence", "gain", "entropy", down = "fraction_down")
-  new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
-            keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
-            foot = sweep_foot(rows, setup, keys))
+  table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
+                     keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
+                     foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))
+  with_call(table, call, d$key)
 }
 
 # What is led to: that of the experiment, or each of a list, or, if none is named, each class.
@@ -384,6 +390,9 @@ sweep_rows <- function(strength, sweep, plan, begin) {
     # of the same gain, or the same change of an entropy, everywhere only rounding is left
     if (exact) at$se[] <- moments[[1]]$error else {
       at$se[is_rounding(at$se, pmax(1, abs(at$estimate)))] <- 0
+      # that none of n paths lost does not say that none would: two standard errors are 3/n
+      none <- startsWith(names(at$estimate), "fraction_") & at$estimate %in% 0:1
+      if (at$se[["gain"]] > 0) at$se[none] <- 1.5 / plan$begin$n
     }
     k <- if (exact) NA_real_ else pareto_k(tail$log)
     if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]])) {
@@ -433,20 +442,32 @@ sweep_head <- function(setup, keys) {
 }
 
 sweep_foot <- function(rows, setup, keys) {
-  several <- !is.null(setup$runs)
-  runs <- if (several) setup$runs else list(setup)
-  if (!"class" %in% keys) runs <- runs[1]
-  targets <- lapply(runs, function(run) {
-    if (is.null(run$target)) return(NULL)
-    c(paste0("The class ", if (several) aim_words(run$class) else "itself", ": confidence ",
-             format_estimate(run$target$confidence), "; entropy ",
-             format_estimate(run$target$entropy)),
-      if (!is.null(run$target$shift) && !several) {
-        paste0("(mean at strength 0: off by ", format(round(run$target$shift, 6), digits = 2),
-               " sd in the worst variable)")
-      })
-  })
-  c(unique(unlist(targets)), if (any(rows$folded > 0, na.rm = TRUE)) {
-    "Some steps fold the map: the entropy is an upper bound (see `folded`)."
-  })
+  target <- setup$target
+  c(paste0("gain: how much the mean confidence rises against strength ", format(rows$strength[1]),
+           "; down: the share of the paths on which it falls."),
+    if (!"class" %in% keys && !is.null(target)) paste0("The class itself: ", target_words(target)),
+    if (!is.null(target$shift)) {
+      paste0("(mean at strength 0: off by ", format(round(target$shift, 6), digits = 2),
+             " sd in the worst variable)")
+    },
+    if (any(rows$folded > 0, na.rm = TRUE)) {
+      "Some steps fold the map: the entropy is an upper bound (see `folded`)."
+    })
+}
+
+target_words <- function(target) {
+  paste0("confidence ", format_estimate(target$confidence), "; entropy ",
+         format_estimate(target$entropy))
+}
+
+# The line above the rows of each class of a sweep of several.
+sweep_groups <- function(setup, keys) {
+  if (!"class" %in% keys) return(NULL)
+  aims <- vapply(setup$runs, function(run) aim_words(run$class), "")
+  runs <- setup$runs[!duplicated(aims)]
+  stats::setNames(vapply(runs, function(run) {
+    paste0("towards ", aim_words(run$class), if (!is.null(run$target)) {
+      paste0("; the class itself: ", target_words(run$target))
+    })
+  }, ""), unique(aims))
 }

@@ -88,10 +88,12 @@ guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
                           trajectory = FALSE, reduce = TRUE, folder = NULL) {
   d <- as_diffusion(mixture, ..., takes_points = TRUE)
+  call <- call_of("guided_sample", d)
   refuse_noise(d, noise)
   plan <- sampling_plan(d, n, noise, log_density, trajectory, reduce)
   warn_faults(plan$faults)
-  run_plan(plan, d$guidance, run_key(d), folder)
+  key <- run_key(d)
+  with_call(run_plan(plan, d$guidance, key, folder), call, key)
 }
 
 quiet_sample <- function(...) without_faults(guided_sample(...))
@@ -398,14 +400,14 @@ print_setup <- function(x, n, d) {
   cat("<", class_word(x), "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
       sep = "")
   print_diffusion_lines(x)
-  if (!is.null(x$reduced)) cat("  reduced:  ", x$reduced, "\n", sep = "")
+  if (!is.null(x$reduced)) say(paste0("reduced:  ", x$reduced))
 }
 
 #' @export
 print.guided_sample <- function(x, ...) {
   check_dots(..., also = print.default)
   print_setup(x, nrow(x$x), ncol(x$x))
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   if (nrow(x$x)) {
     if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) line("entropy:    ", format_entropy(x))

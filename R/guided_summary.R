@@ -61,7 +61,9 @@ guided_summary <- function(mixture, n = 1e4, ...,
                            log_density = c("auto", "map", "divergence", "none"), bins = 2000,
                            range = NULL, covariance = NULL, reduce = TRUE, folder = NULL) {
   n <- check_count(n, "n", min = 2, max = 2^53)
-  setting <- default_points(as_diffusion(mixture, ..., takes_points = TRUE), n)
+  setting <- as_diffusion(mixture, ..., takes_points = TRUE)
+  call <- call_of("guided_summary", setting)
+  setting <- default_points(setting, n)
   mixture <- setting$mixture
   bins <- check_count(bins, "bins", min = 1, max = 1e6)
   d <- mixture_dim(mixture)
@@ -90,8 +92,9 @@ guided_summary <- function(mixture, n = 1e4, ...,
   each_chunk(task, n, size, folder = folder,
              collect = function(value, first, count) total <<- merge_summaries(total, value))
   warn_lost(total$lost, n)
-  structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
-              made_by(plan, setting$guidance, key)), class = object_class("guided_summary"))
+  run <- structure(c(list(n = n, lost = total$lost), read_summary(total, plan, job),
+                     made_by(plan, setting$guidance, key)), class = object_class("guided_summary"))
+  with_call(run, call, key)
 }
 
 # Bins and the point about which moments are taken, from the first particles of the run: 1024 of
@@ -302,7 +305,7 @@ summary.guided_summary <- function(object, ...) {
 print.guided_summary <- function(x, digits = 4, ...) {
   check_dots(..., also = print.default)
   print_setup(x, number(x$n), length(x$mean))
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   if (!is.null(x$confidence)) {
     line("confidence: ", format_estimate(x$confidence))
     line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))

@@ -153,5 +153,5 @@ faults_once <- function(code) {
 }
 
 print_faults <- function(faults) {
-  if (length(faults)) writeLines(strwrap(fault_words(faults), width = 90, indent = 2, exdent = 4))
+  if (length(faults)) say(fault_words(faults))
 }

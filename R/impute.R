@@ -348,9 +348,9 @@ law_quantiles <- function(law, p) {
 print.mixguide_imputed <- function(x, digits = 3, ...) {
   check_dots(..., also = print.default)
   filled <- length(unique(x$cells$row))
-  cat("<imputed> ", count_of(length(x$imputations), "imputation"), " of ",
-      count_of(nrow(x$cells), "missing cell"), " in ", filled, " of ",
-      count_of(nrow(x$data), "row"), " (exact draws)\n", sep = "")
+  say(paste0("<imputed> ", count_of(length(x$imputations), "imputation"), " of ",
+             count_of(nrow(x$cells), "missing cell"), " in ", filled, " of ",
+             count_of(nrow(x$data), "row"), " (exact draws)"), indent = 0)
   if (nrow(x$cells)) {
     variables <- unique(x$cells$variable[order(match(x$cells$variable, names(x$data)))])
     table <- do.call(rbind, lapply(variables, function(variable) {
@@ -363,7 +363,7 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
     print(table, digits = digits, row.names = FALSE)
   }
   if (any(x$rows$probability < UNLIKELY, na.rm = TRUE)) {
-    writeLines(strwrap(unlikely_words(x), 95, indent = 2, exdent = 2))
+    say(unlikely_words(x), exdent = 2)
   }
   invisible(x)
 }

@@ -398,9 +398,9 @@ summary.mixguide_law <- function(object, ...) {
 #' @export
 print.mixguide_law <- function(x, ...) {
   check_dots(..., also = print.default)
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
-  cat("<law> of ", x$label, "\n", sep = "")
+  say(paste0("<law> of ", x$label), indent = 0)
   line("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
        if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
   if (!is.null(x$guidance)) line("guidance:   ", format(x$guidance))

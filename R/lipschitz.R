@@ -211,7 +211,8 @@ lipschitz_foot <- function(rows) {
     paste0(kind, ": ", lipschitz_words[[kind]], ", ",
            toString(unique(rows$status[rows$statement == kind])))
   }))
-  c(says, unlist(lapply(c("global", "paper"), function(kind) {
+  c("L: the constant; lower, upper: what the eigenvalues of the score's derivative are between",
+    says, unlist(lapply(c("global", "paper"), function(kind) {
     why <- setdiff(rows$why[rows$statement == kind], "")
     if (length(why)) paste0(kind, ": ", why[1])
   })))

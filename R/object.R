@@ -12,7 +12,7 @@ class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 #' @export
 print.mixguide_object <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<", class_word(x), "> ", format(x), "\n", sep = "")
+  say(paste0("<", class_word(x), "> ", format(x)), indent = 0)
   invisible(x)
 }
 

@@ -193,7 +193,8 @@ short_observation <- function(x, mixture, arg, seen) {
   # is c(x1 = 2) the second variable, or 2 seen of the first?
   if (is.numeric(x) && !is.null(names) && !identical(names, variable_labels(mixture)[x])) {
     abort_input(arg, "names or numbers of variables, or an observation() of named numbers",
-                paste("numbers named", toString(names, 60)))
+                unknown_names(setdiff(names, variable_labels(mixture)), variable_labels(mixture),
+                              paste("numbers named", toString(names, 60))))
   }
   observation(variables = unname(x))
 }
@@ -207,7 +208,7 @@ observed_rows <- function(observation, mixture, arg) {
     rows <- match(variables, if (is.character(variables)) labels else seq_len(d))
     if (anyNA(rows)) {
       abort_input(arg, paste("of variables among", toString(c(labels, seq_len(d)), 200)),
-                  toString(variables[is.na(rows)], 60))
+                  unknown_names(variables[is.na(rows)], labels))
     }
     return(name_dims(diag(1, d)[rows, , drop = FALSE], labels[rows], labels))
   }
@@ -216,7 +217,9 @@ observed_rows <- function(observation, mixture, arg) {
   named <- !is.null(given) && (!is.null(variable_names(mixture)) || setequal(given, labels))
   if (ncol(H) != d || named && !setequal(given, labels)) {
     abort_input(arg, paste("of the variables", toString(labels, 200)),
-                if (is.null(given)) count_of(ncol(H), "of them") else toString(given, 60))
+                if (is.null(given)) count_of(ncol(H), "of them") else {
+                  unknown_names(setdiff(given, labels), labels, toString(given, 60))
+                })
   }
   if (named) H[, labels, drop = FALSE] else H
 }

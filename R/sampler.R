@@ -299,7 +299,7 @@ format_label <- function(sampler) paste0(sampler$label, format_params(sampler$pa
 #' @export
 print.mixguide_sampler <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<sampler> ", format(x), ", ", if (x$stochastic) "stochastic" else "deterministic", "\n",
-      sep = "")
+  say(paste0("<sampler> ", format(x), ", ", if (x$stochastic) "stochastic" else "deterministic"),
+      indent = 0)
   invisible(x)
 }

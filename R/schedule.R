@@ -443,11 +443,11 @@ format_params <- function(params) {
 #' @export
 print.mixguide_schedule <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<schedule> ", format(x), "\n",
-      "  ", if (!is.null(x$steps)) paste0(count_of(x$steps, "discrete step"), ", "),
-      "t from 0 to ", x$max, ", samplers start at ", x$horizon,
-      ": a = ", format(x$a(x$horizon), digits = 3),
-      ", b = ", format(sqrt(x$b2(x$horizon)), digits = 3), "\n", sep = "")
+  say(paste0("<schedule> ", format(x)), indent = 0)
+  say(paste0(if (!is.null(x$steps)) paste0(count_of(x$steps, "discrete step"), ", "),
+             "t from 0 to ", x$max, ", samplers start at ", x$horizon,
+             ": a = ", format(x$a(x$horizon), digits = 3),
+             ", b = ", format(sqrt(x$b2(x$horizon)), digits = 3)))
   invisible(x)
 }
 

@@ -81,7 +81,9 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
             c(paste0("both sides, ", if (is.null(n)) "by quadrature" else "by particles",
                      if (limit) ", extrapolated to continuous time"),
               process_lines(d, guidance = paste("towards", aim_words(class)))),
-            setup_of(d, n = n, faults = faults), keys = c("strength", "mean_of"))
+            setup_of(d, n = n, faults = faults), keys = c("strength", "mean_of"),
+            foot = paste("change: end - start of the mean, q = p(class | x); integral: what it is",
+                         "in continuous time; gap: their difference"))
 }
 
 # Both sides of both identities: by particles, whose sums are kept for each, or by the laws of the

@@ -96,8 +96,9 @@ split_threshold <- function(rho, m = Inf, step = 0, strength = NULL, sampler = s
                                    schedule)
   }
   new_table(rows, "split_threshold",
-            c("strength x step from which the centre repels: ddim, ddpm;",
-              "up to which no DDIM step leads outward: global",
+            c(paste("strength x step from which the centre repels: ddim, ddpm; up to which no DDIM",
+                    "step leads outward: global; kappa, b: where the slope at the centre is",
+                    "greatest"),
               if (!is.null(strength)) {
                 paste("log of the growth of what is near the centre: lyapunov, by", format(sampler))
               }), keys = c("rho", "m", "step", "strength"))

@@ -343,9 +343,30 @@ capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monot
     abort(paste0("no strength is known to be safe for \"", claim, "\": ", attr(allowed, "why")),
           "input")
   }
-  if (is.infinite(allowed)) return(function(t) strength)
-  cap <- pmin(strength, share * at[[claim]])
-  function(t) cap[which.min(abs(at$t - t))]
+  t <- if (is.null(at)) d$times[1] else at$t
+  cap <- pmin(strength, share * if (is.infinite(allowed)) Inf else at[[claim]])
+  capped <- function(t) at$cap[which.min(abs(at$t - t))]
+  environment(capped) <- list2env(list(at = data.frame(t = t, cap = cap)), parent = topenv())
+  structure(capped, class = "capped_strength", strength = strength, claim = claim)
+}
+
+#' @export
+print.capped_strength <- function(x, ...) {
+  check_dots(..., also = print.default)
+  say(paste0("<capped_strength> ", format(x)), indent = 0)
+  invisible(x)
+}
+
+#' @export
+format.capped_strength <- function(x, ...) {
+  check_dots(...)
+  at <- environment(x)$at
+  below <- at$cap < attr(x, "strength")
+  cap <- function(extreme) format(extreme(at$cap), digits = 3)
+  paste0(format(attr(x, "strength")), if (!any(below)) ", which no step caps" else {
+    paste0(", capped at ", sum(below), " of ", count_of(nrow(at), "step"), ": from ", cap(min),
+           " at t = ", format(at$t[which.min(at$cap)], digits = 3), " to ", cap(max))
+  }, " (\"", attr(x, "claim"), "\")")
 }
 
 claim_words <- c(confidence = "no particle's confidence falls below that without guidance",

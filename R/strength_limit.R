@@ -144,9 +144,9 @@ limit_estimate <- function(path, low, high, found, exact) {
 #' @export
 print.strength_limit <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<strength_limit> towards ", aim_words(x$class),
-      if (x$method != "Monte Carlo") paste0(", by ", x$method), "\n  ", format(x$sampler),
-      "; ", schedule_words(x), ", from t = ", format(x$horizon), "\n", sep = "")
+  say(paste0("<strength_limit> towards ", aim_words(x$class),
+             if (x$method != "Monte Carlo") paste0(", by ", x$method)), indent = 0)
+  say(short_run(x))
   row <- function(part) show_estimate(part[[1]], part[[2]], x$method)
   cat("  confidence without guidance: ", row(x$path[x$path$strength == 0, 2:3]),
       "\n  best of those tried:         ", row(x$best[2:3]), " at strength ",

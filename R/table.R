@@ -51,16 +51,17 @@ NULL
 # The one constructor of tables. `setup` is a list of what made it (with its `faults`). The rest is
 # for print(): `head`, lines that say what it is; `shown`, the columns, named by their labels;
 # `labels`, words for quantities; `foot`, lines below; `body`, a function of the table, whose value
-# is printed in place of its rows. Of a sweep `keys` are the columns that say what a row is, and
+# is printed in place of its rows; `groups`, a line to be printed above the rows of each class,
+# named by the classes. Of a sweep `keys` are the columns that say what a row is, and
 # `methods` those of single quantities. What else a table holds are attributes of their own (`...`),
 # among them its `summary`, where that is another table.
 new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, shown = NULL,
-                      labels = NULL, foot = NULL, body = NULL, ...) {
+                      labels = NULL, foot = NULL, body = NULL, groups = NULL, ...) {
   rownames(rows) <- NULL
   structure(rows, class = c(class, "mixguide_table", "data.frame"), setup = setup,
             look = list(head = unlist(head), keys = intersect(keys, names(rows)),
                         methods = methods, shown = shown, labels = labels, foot = foot,
-                        body = body), ...)
+                        body = body, groups = groups), ...)
 }
 
 # Estimates of a quantity, with a head that says of what they are.
@@ -76,9 +77,6 @@ row_of <- function(table, quantity, key = "quantity") {
   }
   as.data.frame(table)[at, , drop = FALSE]
 }
-
-DIVERGENCES <- c(kl = "KL(target || output)", kl_reverse = "KL(output || target)",
-                 total_variation = "total variation")
 
 # Without what made it.
 plain_table <- function(x) {
@@ -104,8 +102,10 @@ quantity_method <- function(x, name) {
   se <- x[[paste0(name, "_se")]]
   method <- if (!is.null(x$method)) x$method else if (is.null(se)) "exact" else "Monte Carlo"
   method <- rep_len(method, nrow(x))
-  # an affine map changes every log-density by the same number
-  if (name == "entropy") method[method == "Monte Carlo" & se %in% 0] <- "exact"
+  # an affine map changes every log-density by the same number, and a path gains nothing on itself
+  if (name %in% c("entropy", "gain", "fraction_down", "fraction_down_previous")) {
+    method[method == "Monte Carlo" & se %in% 0] <- "exact"
+  }
   method
 }
 
@@ -152,22 +152,21 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
   max <- check_count(max, "max", min = 1)
   print_head(x)
   body <- attr(x, "look")$body
-  print_rows(table_words(if (is.null(body)) x else body(x), digits), digits, max)
+  print_rows(table_words(if (is.null(body)) x else body(x), digits), digits, max,
+             attr(x, "look")$groups)
   print_foot(x)
   invisible(x)
 }
 
 print_head <- function(x) {
   head <- attr(x, "look")$head
-  cat("<", class_word(x), "> ", head[1], "\n", sep = "")
-  if (length(head) > 1) writeLines(paste0("  ", head[-1]))
+  say(paste0("<", class_word(x), "> ", head[1]), indent = 0)
+  if (length(head) > 1) say(head[-1])
 }
 
 # Notes, what the table says of itself, and what is wrong with it.
 print_foot <- function(x) {
-  writeLines(c(note_lines(x), if (length(attr(x, "look")$foot)) {
-    strwrap(attr(x, "look")$foot, 95, indent = 2, exdent = 4)
-  }))
+  writeLines(c(note_lines(x), fit_lines(attr(x, "look")$foot)))
   print_faults(attr(x, "setup")$faults)
 }
 
@@ -177,13 +176,15 @@ table_words <- function(x, digits) {
   rows <- plain_table(x)
   shown <- look$shown
   if (is_estimates(rows)) {
-    rows$estimate <- show_estimate(rows$estimate, rows$se, rows$method, digits)
+    rows$estimate <- show_estimate(rows$estimate, rows$se, rows$method, digits,
+                                   rows$quantity %in% OF_SIZE_ONE)
     rows$se <- NULL
   } else {
     for (name in sweep_quantities(x)) {
       se <- rows[[paste0(name, "_se")]]
       if (is.null(se) || !is.numeric(se)) next
-      rows[[name]] <- show_estimate(rows[[name]], se, quantity_method(x, name), digits)
+      rows[[name]] <- show_estimate(rows[[name]], se, quantity_method(x, name), digits,
+                                    name %in% OF_SIZE_ONE)
       rows[[paste0(name, "_se")]] <- NULL
     }
     if (length(unique(rows$method)) == 1 && is.null(shown)) rows$method <- NULL
@@ -206,16 +207,32 @@ labelled <- function(keys, labels) {
 }
 
 # Text, and estimates with their errors, from the left; numbers from the right.
-print_rows <- function(rows, digits, max = Inf) {
+print_rows <- function(rows, digits, max = Inf, groups = NULL) {
   if (!nrow(rows)) return(cat("  (no rows)\n"))
   part <- every_row(rows, min(max, nrow(rows)))
+  group <- part$class
+  if (length(groups)) part$class <- NULL
   text <- which(vapply(part, function(x) is.character(x) || is.factor(x), NA))
   for (j in text) {
     cells <- format(c(names(part)[j], ifelse(is.na(part[[j]]), "NA", as.character(part[[j]]))))
     part[[j]] <- cells[-1]
     names(part)[j] <- cells[1]
   }
-  print(part, digits = digits, row.names = FALSE)
+  lines <- utils::capture.output(print(part, digits = digits, row.names = FALSE))
+  if (length(groups) && length(lines) == nrow(part) + 1) {
+    starts <- which(!duplicated(group))
+    writeLines(lines[1])
+    for (i in seq_along(starts)) {
+      say(groups[[group[starts[i]]]], indent = 1)
+      writeLines(lines[1 + which(group == group[starts[i]])])
+    }
+  } else if (length(groups)) {
+    # rows too wide for the screen come in several pieces
+    for (class in unique(group)) {
+      say(groups[[class]], indent = 1)
+      print(part[group == class, ], digits = digits, row.names = FALSE)
+    }
+  } else writeLines(lines)
   if (nrow(part) < nrow(rows)) cat("  ", nrow(part), " of ", nrow(rows), " rows\n", sep = "")
 }
 
@@ -226,10 +243,11 @@ note_lines <- function(x) {
   key <- intersect(c("statement", "quantity"), names(rows))
   name <- if (length(key)) labelled(rows[[key[1]]], attr(x, "look")$labels) else run_names(x)
   notes <- unique(rows$note[nzchar(rows$note)])
-  unlist(lapply(notes, function(note) {
-    strwrap(paste0(toString(unique(name[rows$note == note])), ": ", note), 95, indent = 2,
-            exdent = 4)
-  }))
+  fit_lines(vapply(notes, function(note) {
+    of <- unique(name[rows$note == note])
+    paste0(if (!length(key) && length(of) > 4) count_of(sum(rows$note == note), "row") else toString(of), ": ",
+           note)
+  }, ""))
 }
 
 # The rows of a sweep in words, by the keys that tell them apart.

@@ -5,6 +5,7 @@
 # it is, the terms that new data need.
 formula_data <- function(formula, data, subset, na.action) {
   frame <- formula_frame(formula, data, "x", subset, na.action)
+  warn_omitted(length(attr(frame, "na.action")), nrow(frame))
   terms <- attr(frame, "terms")
   check_columns(intersect(all.vars(terms), names(data)), names(data), "data")
   if (!is.null(attr(terms, "offset"))) abort_input("x", "a formula without offset()")
@@ -15,6 +16,15 @@ formula_data <- function(formula, data, subset, na.action) {
     check_rowwise(predictors, data, formula)
   } else predictors <- NULL
   list(columns = columns, class = stats::model.response(frame), terms = predictors)
+}
+
+# Complete cases alone are another population unless values are missing by chance.
+warn_omitted <- function(omitted, left) {
+  if (omitted) {
+    warning(count_of(omitted, "row"), " of ", omitted + left, " with missing values left out: ",
+            "the mixture is that of complete rows, and of all only if what is missing does not ",
+            "depend on the values (missing completely at random)", call. = FALSE)
+  }
 }
 
 # What R says of a formula that it cannot evaluate, as an error about the argument `arg`.

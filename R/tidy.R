@@ -15,7 +15,8 @@
 #'   and `nobs`. Of a sample: how it was made, and its confidence and entropy with their standard
 #'   errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
-#'   the probability that it is another. Of a sample: a row per particle, with its variables,
+#'   the probability that it is another, as of a fit by mclust in broom; and again by the names of
+#'   tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. Of a sample: a row per particle, with its variables,
 #'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
@@ -61,7 +62,9 @@ augment.gaussmix <- function(x, data, ...) {
   check_dots(...)
   if (missing(data)) abort_input("data", "given: the points to classify")
   probability <- posterior(x, check_points(data, x, "data"))
-  cbind(as.data.frame(data), classified(probability))
+  known <- classified(probability)
+  colnames(probability) <- paste0(".pred_", colnames(probability))
+  cbind(as.data.frame(data), known, .pred_class = known$.class, probability)
 }
 
 #' @rdname tidy.gaussmix

@@ -108,6 +108,7 @@
 tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "path"),
                           strength = NULL, resample = 1, exact = FALSE, folder = NULL) {
   d <- as_diffusion(mixture, ..., default = list(sampler = sampler_em()), without = "score_error")
+  call <- call_of("tilted_sample", d)
   guidance <- plain_guidance(d)
   mixture <- d$mixture
   sampler <- d$sampler
@@ -145,7 +146,7 @@ tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "pat
   plan$method <- "tilt"
   run <- structure(c(run, list(tilt = strength, weighting = kind), made_by(plan, guidance, key)),
                    class = object_class(c("tilted_sample", "guided_sample")))
-  if (exact) run else judge_weights(run)
+  with_call(if (exact) run else judge_weights(run), call, key)
 }
 
 # The strength of the tilt that a guidance is to be weighted to.
@@ -440,7 +441,7 @@ entropy.tilted_sample <- function(x, ...) {
 print.tilted_sample <- function(x, ...) {
   check_dots(..., also = print.default)
   print_setup(x, number(nrow(x$x)), ncol(x$x))
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   line("tilted:   p(x | ", aim_words(x$guidance$class), ") p(", aim_words(x$guidance$class),
        " | x)^", format(x$tilt), " by ",
        c("feynman-kac" = "Feynman-Kac", path = "path")[[x$weighting]], " weights")

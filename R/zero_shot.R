@@ -299,7 +299,7 @@ print.zero_shot_method <- function(x, ...) {
   kind <- if (!is.null(x$score)) "a score" else if (!is.null(x$step)) "a step of its own" else {
     if (is.null(x$twist)) "the conditional law itself" else "weighted particles"
   }
-  cat("<zero_shot_method> ", format(x), ": ", kind, "\n", sep = "")
+  say(paste0("<zero_shot_method> ", format(x), ": ", kind), indent = 0)
   invisible(x)
 }
 

@@ -193,9 +193,8 @@ test_that("bad data are errors that name the argument", {
   expect_input_error(as_gaussmix("a"), "x", "Mclust")
   expect_input_error(as_gaussmix(NULL), "x")
   expect_input_error(as_gaussmix(list()), "x")
-  expect_input_error(as_gaussmix(~ Sepal.Length, iris), "x", "left side")
   expect_input_error(as_gaussmix(Species ~ 1, iris), "x", "column")
-  expect_input_error(as_gaussmix(iris), "class", "column")
+  expect_input_error(as_gaussmix(iris), "x", "class")
   expect_input_error(as_gaussmix(iris, class = "species"), "class")
   expect_input_error(as_gaussmix(iris[1:4], class = 1:3), "class", "150 labels")
   expect_input_error(as_gaussmix(iris, class = "Species", method = "lda"), "method")
@@ -214,4 +213,52 @@ test_that("bad data are errors that name the argument", {
   expect_input_error(as_gaussmix(cbind(1:5, 5:1), bandwidth = matrix(c(1, 2, 2, 1), 2)),
                      "bandwidth", "eigenvalue -1")
   expect_input_error(as_gaussmix(1:5, class = "a"), "class", "5 labels")
+})
+
+test_that("one Gaussian needs no class", {
+  one <- as_gaussmix(iris[1:4], class = rep("1", 150))
+  expect_equal(as_gaussmix(iris[1:4]), one)
+  expect_equal(as_gaussmix(~ Sepal.Length + Sepal.Width + Petal.Length + Petal.Width, iris), one)
+  expect_equal(covariances(one)[, , 1], stats::cov(iris[1:4]) * 149 / 150, ignore_attr = TRUE)
+  expect_output(print(one), "one Gaussian to 150")
+  logs <- as_gaussmix(~ log(Petal.Width), iris)
+  expect_equal(as.vector(logs$means), mean(log(iris$Petal.Width)))
+  expect_identical(dim(posterior(logs, iris)), c(150L, 1L))
+  # a column that is not there is no wish for one class
+  expect_mixguide_error(as_gaussmix(iris[1:4], class = iris$Speces), "class")
+  expect_error(as_gaussmix(iris, class = "Speces"), "`class`.*did you mean `Species`",
+               class = "mixguide_error")
+  expect_error(as_gaussmix(iris), 'class = "Species"', class = "mixguide_error")
+})
+
+test_that("fits to incomplete data are taken, with the likelihood of what was seen", {
+  # not in DESCRIPTION, since nothing of ours needs it
+  package <- "MGMM"
+  skip_if_not_installed(package)
+  fit <- getExportedValue(package, "FitGMM")
+  withr::local_seed(1)
+  x <- as.matrix(iris[1:4])
+  x[sample(length(x), 60)] <- NA
+  x[7, ] <- NA
+  for (k in c(1, 3)) {
+    utils::capture.output(of <- fit(x, k = k, maxit = 50))
+    m <- as_gaussmix(of)
+    expect_identical(mixture_size(m), as.integer(k))
+    expect_identical(variable_names(m), names(iris)[1:4])
+    expect_equal(covariances(m)[, , 1],
+                 if (k == 1) of@Covariance else of@Covariances[[1]], ignore_attr = TRUE)
+    by_row <- vapply(seq_len(150), function(i) {
+      seen <- which(!is.na(x[i, ]))
+      if (!length(seen)) return(0)
+      log(sum(vapply(seq_len(k), function(j) {
+        S <- matrix(covariances(m)[seen, seen, j], length(seen))
+        m$weights[j] * exp(-stats::mahalanobis(x[i, seen], m$means[j, seen], S) / 2) /
+          sqrt(det(2 * pi * S))
+      }, 0)))
+    }, 0)
+    expect_equal(as.numeric(logLik(m)), sum(by_row))
+    expect_identical(nobs(m), 150L)
+    filled <- impute(m, as.data.frame(x), m = 1, key = c(1, 2))
+    expect_false(anyNA(filled$imputations[[1]][-7, ]))
+  }
 })

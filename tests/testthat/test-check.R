@@ -123,7 +123,7 @@ test_that("a table's columns go by name, or not at all", {
   expect_mixguide_error(as_gaussmix(twice, class = "Species"), "x")
   expect_mixguide_error(as_gaussmix(cbind(iris, iris["Species"]), class = "Species"), "x")
   m <- as_gaussmix(Species ~ ., iris)
-  expect_error(predict(m, stats::setNames(iris, tolower(names(iris)))), "nearest: `sepal.length`")
+  expect_error(predict(m, stats::setNames(iris, tolower(names(iris)))), "did you mean `sepal.length`")
 })
 
 # One table as each kind of table that users have: numbers alone for those that hold nothing else.
@@ -354,4 +354,71 @@ test_that("what has a number for each variable goes by their names, whatever the
   expect_mixguide_error(gaussmix(1, means, S[, 3:1]), "cov")
   expect_mixguide_error(standardise(m, c(a = 1, b = 1, z = 2)), "center")
   expect_mixguide_error(condition(m, observation(y, noise = other)), "noise")
+})
+
+# Names with slips of the pen, by the argument that takes them: each with what was meant.
+slips <- list(
+  guidance = c(setsoa = "`setosa`", ersicolor = "`versicolor`"),
+  class = c(setsoa = "`setosa`", VIRGINCA = "`virginica`"),
+  samplers = c(ddmi = "sampler_ddim()"), sampler = c(ddmi = "sampler_ddim()", sampler_hen = "sampler_heun()"),
+  schedule = c(cosin = "schedule_cosine()", vpp = "schedule_vp()"),
+  method = c(dnm = "zero_shot_ddnm()", zero_shot_repant = "zero_shot_repaint()"),
+  start = c(excat = "`exact`"), points = c(sobl = "`sobol`"),
+  grid = c(unifrm = "`uniform`"), type = c(karas = "`karras`"),
+  name = c(B2guidance = "`B2-guidance`"),
+  variable = c(Sepal.Lenght = "`Sepal.Length`"), variables = c(Sepal.Widht = "`Sepal.Width`"),
+  observation = c(Sepal.Wdith = "`Sepal.Width`")
+)
+# Where an argument of such a name takes something else: another name, or labels of its own.
+other_names <- c("corrector name", "sampler name", "schedule name", "gaussmix class",
+                 "guidance class", "observation variables", "fokker_planck grid",
+                 # of data that were seen, in a column of theirs
+                 "impute class", "judge_samples observation",
+                 # names of functions, with their arguments
+                 "plan_sampler samplers")
+
+guided_only <- c("capped_strength", "tilted_sample")
+
+test_that("a wrong name is an error that names the argument and the nearest that there is", {
+  m <- as_gaussmix(Species ~ Sepal.Length + Sepal.Width, iris)
+  legal <- list(mixture = m, n = 20, x = m$means, t = 1, data = iris[1:3, 1:4], steps = 5,
+                observation = observation(c(Sepal.Length = 5)), sampler = sampler_ddim(5),
+                method = zero_shot_bo(), strength = 1, samplers = sampler_heun, rho = 20, m = 3,
+                error = .1, predictor = sampler_ddim(5), horizon = 5,
+                corrector = corrector_langevin(.1), guidance = "setosa", y = iris[1:4],
+                name = "mine")
+  one <- gaussmix(c(1, 0, 0), m$means, 1, class = m$class)
+  slip <- function(name) paste0(substr(name, 1, 2), "q", substring(name, 3))
+  tried <- 0
+  for (export in getNamespaceExports("mixguide")) {
+    f <- getExportedValue("mixguide", export)
+    legal$mixture <- if (export == "conditional_moments") one else m
+    legal$step <- if (export == "sampler") function(k, times, schedule) list() else .1
+    own <- formals(args(f))
+    runs <- identical(names(own)[1], "mixture") && "..." %in% names(own)
+    needed <- names(Filter(function(x) is.name(x) && !nzchar(x), own))
+    takes <- union(names(own), if (runs) names(formals(diffusion)))
+    # which R takes for the longer name
+    for (arg in setdiff(takes, if ("samplers" %in% takes) "sampler")) {
+      choices <- if (is.call(own[[arg]]) && identical(own[[arg]][[1]], quote(c))) eval(own[[arg]])
+      wrong <- if (is.character(choices)) {
+        stats::setNames(paste0("`", choices, "`"), slip(choices))
+      } else if (!paste(export, arg) %in% other_names) slips[[arg]]
+      for (name in names(wrong)) {
+        given <- legal[setdiff(c(needed, if (export %in% guided_only) "guidance", if (arg == "method") {
+          intersect(names(own), "observation")
+        }), c("...", arg))]
+        value <- if (arg == "observation") stats::setNames(5, name) else name
+        call <- paste0(export, "(", arg, " = ", name, ")")
+        error <- tryCatch(do.call(f, c(given, stats::setNames(list(value), arg))),
+                          error = identity)
+        expect_s3_class(error, "mixguide_error")
+        expect_match(conditionMessage(error), paste0("^.", arg, ". must "), label = call)
+        expect_match(conditionMessage(error), paste0("did you mean ", wrong[[name]]),
+                     fixed = TRUE, label = call)
+        tried <- tried + 1
+      }
+    }
+  }
+  expect_gt(tried, 200)
 })

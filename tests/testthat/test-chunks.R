@@ -381,3 +381,89 @@ test_that("progress is signalled once per chunk, and shown to nobody who has not
   expect_identical(count(run(10)), 0L)
   expect_silent(run(6 * chunk + 1))
 })
+
+# Functions of the package in place of its own, as long as the caller runs.
+local_replaced <- function(..., frame = parent.frame()) {
+  home <- asNamespace("mixguide")
+  put <- function(functions) {
+    for (name in names(functions)) {
+      unlockBinding(name, home)
+      assign(name, functions[[name]], home)
+      lockBinding(name, home)
+    }
+  }
+  new <- list(...)
+  old <- mget(names(new), home)
+  force(frame)
+  put(new)
+  withr::defer(put(old), frame)
+}
+
+test_that("a bar shows itself where someone waits for more than 3 seconds, and is wiped out", {
+  expect_false(is_watched()) # in tests, in scripts, where it is turned off, in documents
+  withr::local_envvar(TESTTHAT = "")
+  expect_true(is_watched(TRUE))
+  expect_false(is_watched(FALSE))
+  expect_false(withr::with_options(list(mixguide.progress = FALSE), is_watched(TRUE)))
+  expect_false(withr::with_options(list(knitr.in.progress = TRUE), is_watched(TRUE)))
+  # which gets the chunks where it is loaded
+  local_replaced(has_progress = function() FALSE)
+  # what is on the terminal after chunks that take so many seconds, by a clock that we set
+  seen <- function(seconds, read = FALSE, end = FALSE) {
+    file <- withr::local_tempfile()
+    out <- file(file, "wt")
+    clock <- 0
+    local_replaced(now = function() clock,
+                          progress_bar = function() unmocked(out))
+    step <- chunk_progress(length(seconds), environment(), watched = TRUE)
+    for (i in seq_along(seconds)[if (end) -length(seconds) else TRUE]) {
+      clock <- clock + seconds[i]
+      step(read = read)
+    }
+    step(end = TRUE)
+    close(out)
+    paste(readChar(file, 1e5), collapse = "")
+  }
+  unmocked <- progress_bar
+  expect_identical(seen(rep(.2, 10)), "")
+  slow <- seen(rep(1, 10))
+  expect_match(slow, "10 %, 9 s left", fixed = TRUE)
+  expect_match(slow, "90 %, 1 s left", fixed = TRUE)
+  expect_identical(sub(".*\r( *)\r$", "\\1", slow), strrep(" ", 49))
+  # a run that gets slower shows itself when it does; one that is cut short leaves nothing
+  expect_match(seen(c(.1, .1, 5, 5)), "75 %", fixed = TRUE)
+  expect_match(seen(rep(1, 10), end = TRUE), "\r *\r$")
+  # chunks that were kept tell nothing of what is to come
+  expect_identical(seen(rep(.01, 1000), read = TRUE), "")
+})
+
+test_that("a watched run has the same bits, and an interrupted one says what is kept", {
+  size <- chunk_size(plan_of(line, 10, sampler_ddim(2), class = NULL, log_density = "none"))
+  run <- function(...) {
+    guided_sample(line, 3 * size, sampler = sampler_ddim(2), log_density = "none", key = c(1, 2), ...)
+  }
+  plain <- run()
+  folder <- withr::local_tempdir()
+  local_replaced(is_watched = function(...) TRUE, has_progress = function() FALSE)
+  expect_identical(run()$x, plain$x)
+  # Ctrl-C in the second chunk
+  asked <- 0
+  interrupted <- function(...) {
+    said <- NULL
+    local_replaced(sample_chunk = function(job, first, count) {
+      if (first > 0) signalCondition(structure(class = c("interrupt", "condition"), list()))
+      part_of(job, first, count)
+    })
+    tryCatch(withCallingHandlers(run(...), message = function(m) {
+      said <<- conditionMessage(m)
+      invokeRestart("muffleMessage")
+    }), interrupt = function(condition) NULL)
+    said
+  }
+  part_of <- sample_chunk
+  expect_match(interrupted(), "after 1 of 3 chunks: nothing is kept. With `folder`", fixed = TRUE)
+  expect_match(interrupted(folder = folder),
+               "1 of 3 chunks is kept in `folder`: the same call with key = c(1, 2) resumes",
+               fixed = TRUE)
+  expect_identical(run(folder = folder)$x, plain$x)
+})

@@ -223,3 +223,44 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
     expect_identical(numbers(call), once, label = name)
   }
 })
+
+test_that("a run is run again with something changed, and the same noise", {
+  m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
+  at <- list(key = c(1, 2))
+  ddim <- sampler_ddim(20)
+  runs <- list(
+    list(guided_sample, n = 30, guidance = guidance("a", 1), sampler = ddim),
+    list(guided_summary, n = 30, guidance = guidance("a", 1), sampler = ddim, bins = 9),
+    list(guidance_sweep, n = 2001, guidance = "a", sampler = list(ddim, sampler_heun(20)),
+         strength = 0:1),
+    list(guidance_sweep, n = 2001, sampler = ddim, strength = 0:1),
+    list(tilted_sample, n = 30, guidance = guidance("a", 1), sampler = sampler_em(20)),
+    list(conditional_sample, n = 30, observation = c(x = 1), method = zero_shot_bo())
+  )
+  values <- function(x) if (is.data.frame(x)) as.data.frame(x) else x[c("x", "histogram", "key")]
+  for (call in runs) {
+    ask <- function(...) {
+      args <- c(list(m), call[-1], at)
+      args[names(list(...))] <- list(...)
+      suppressWarnings(values(do.call(call[[1]], args)))
+    }
+    run <- suppressWarnings(do.call(call[[1]], c(list(m), call[-1], at)))
+    again <- function(...) suppressWarnings(values(update(run, ...)))
+    expect_identical(again(), values(run))
+    expect_identical(again(n = 20), ask(n = 20))
+    expect_identical(again(key = c(5, 6)), ask(key = c(5, 6)))
+    if (!is.null(call$guidance)) {
+      expect_identical(again(guidance = guidance("b", 2)), ask(guidance = guidance("b", 2)))
+    }
+    # written down and read
+    expect_equal(values(suppressWarnings(update(unserialize(serialize(run, NULL))))), values(run))
+    expect_error(update(run, smapler = ddim), "`smapler` is not.*update\\(\\).*`sampler`",
+                 class = "mixguide_error")
+    expect_error(update(run, 20), "an argument too many", class = "mixguide_error")
+  }
+  set.seed(1)
+  expect_false(identical(update(guided_sample(m, 10, "a", ddim, key = c(1, 2)), key = NULL)$key,
+                         c(1, 2)))
+  expect_mixguide_error(update(coupled_paths(m, "a", 0:1, n = 5, sampler = ddim)), "object")
+  expect_mixguide_error(update(information(m, 1)), "object")
+})

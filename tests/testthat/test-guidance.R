@@ -245,7 +245,7 @@ test_that("kinds that cannot be are answered by name", {
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, negative = other)), "negative")
   wide <- gaussmix(1, t(c(0, 1)), 1, class = "a")
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, negative = wide)), "negative")
-  expect_mixguide_error(guided_sample(m, 2, guidance("a") + guidance("c")), "class")
+  expect_mixguide_error(guided_sample(m, 2, guidance("a") + guidance("c")), "guidance")
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, power = 1), log_density = "map"),
                         "log_density")
   expect_mixguide_error(score_jacobian(m, 0, guidance = guidance("a", 1, power = 1)), "power")

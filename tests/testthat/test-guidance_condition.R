@@ -149,7 +149,6 @@ test_that("bad arguments are answered by name", {
   expect_mixguide_error(guidance_condition(deceptive, "1", schedule = "ou"), "schedule")
   expect_mixguide_error(guidance_condition(deceptive, "1", horizon = -1), "horizon")
   expect_mixguide_error(guidance_condition(deceptive, "1", end = 7), "end")
-  expect_mixguide_error(autoplot(guidance_condition(named_mixture("A2"), "1")), "object")
   expect_mixguide_error(as.data.frame(guidance_condition(named_mixture("B2"), "1"), t = 1), "t")
 })
 
@@ -209,4 +208,16 @@ test_that("in random anisotropic mixtures no path loses where the whole family i
   }
   expect_identical(lost[["TRUE"]], 0)
   expect_gt(lost[["FALSE"]], 0)
+})
+
+test_that("a picture is drawn whatever is proved", {
+  one <- gaussmix(1, 0, 1)
+  two <- gaussmix(c(.5, .5), c(0, 2), 1)
+  unlike <- gaussmix(c(.5, .5), c(0, 2), list(1, 2))
+  said <- lapply(list(one, two, unlike), function(m) {
+    condition <- guidance_condition(m, "1")
+    picture <- expect_drawn(autoplot(condition))
+    as.character(picture$data$status)
+  })
+  expect_identical(said, list(rep("proved", 4), rep("proved", 4), rep("not proved", 4)))
 })

@@ -246,7 +246,7 @@ test_that("every class, several samplers and guidances are one sweep, with one n
   one <- guidance_sweep(m, "b", c(0, 2), 60, samplers[[2]], key = c(1, 2))
   part <- all[all$class == "b" & all$sampler == format(samplers[[2]]), ]
   expect_equal(part[-2], as.data.frame(one)[-2], ignore_attr = "row.names")
-  expect_output(print(all), "class.*sampler.*The class a.*The class c")
+  expect_output(print(all), "towards a; the class itself.*sampler.*towards c")
   expect_drawn(autoplot(all))
   some <- guidance_sweep(m, list("a", guidance(c("b", "c"), 1)), c(0, 2), 60, samplers[[2]],
                          keep = TRUE, key = c(1, 2))
@@ -254,4 +254,29 @@ test_that("every class, several samplers and guidances are one sweep, with one n
   expect_identical(some$confidence[1:2],
                    guidance_sweep(m, "a", c(0, 2), 60, samplers[[2]], key = c(1, 2))$confidence)
   expect_identical(nrow(generics::augment(some)), 240L)
+})
+
+test_that("that no path of a few lost confidence has an error, but for what is so by definition", {
+  m <- gaussmix(rep(1 / 3, 3), rbind(c(0, 0), c(3, 0), c(0, 3)), .5)
+  for (points in c("sobol", "random")) {
+    x <- guidance_sweep(m, "1", c(0, 1, 4), n = 64, sampler = sampler_ddim(20), points = points,
+                        key = c(1, 2))
+    expect_identical(x$fraction_down, double(3))
+    expect_identical(x$fraction_down_se, c(0, 1.5, 1.5) / 64)
+    rows <- tidy(x)
+    expect_identical(rows$method[rows$quantity == "fraction_down"],
+                     c("exact", "Monte Carlo", "Monte Carlo"))
+    expect_false(any(grepl("(0)", capture.output(print(x)), fixed = TRUE)))
+  }
+})
+
+test_that("a sweep of several classes prints class by class", {
+  m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
+  withr::local_options(width = 100)
+  said <- capture.output(print(guidance_sweep(m, strength = c(0, 2), n = 2001,
+                                              sampler = sampler_ddim(20))))
+  at <- grep("^ towards ", said)
+  expect_identical(sub(";.*", "", said[at]), c(" towards a", " towards b"))
+  expect_identical(diff(at), 3L)
+  expect_no_match(said, "class strength", fixed = TRUE)
 })

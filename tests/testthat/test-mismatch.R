@@ -239,3 +239,25 @@ test_that("what does not fit is an error that names the argument", {
   expect_error(mismatch(gaussmix(1, 0, 0), schedule = schedule_ou(), times = c(1, 0), model = x),
                class = "mixguide_error_singular")
 })
+
+test_that("the error of a rule covers what more nodes change", {
+  M2 <- named_mixture("M2")
+  few <- schedule_etc(12)
+  one <- gaussmix(1, t(c(0, 0)), 1)
+  runs <- list(function(nodes) mismatch(M2, model = one, schedule = few, nodes = nodes),
+               function(nodes) mismatch(M2, observation(variables = 1), zero_shot_ddnm(), few,
+                                        nodes = nodes),
+               function(nodes) mismatch(M2, c(x1 = .8), zero_shot_bo(), few, nodes = nodes))
+  for (run in runs) {
+    best <- run(40)
+    for (nodes in c(10, 15, 20)) {
+      rough <- run(nodes)
+      expect_true(all(abs(rough$mismatch - best$mismatch) <= rough$mismatch_se + 1e-12))
+      parts <- as.data.frame(summary(rough))
+      off <- abs(parts$estimate - as.data.frame(summary(best))$estimate)
+      expect_true(all(off <= parts$se + 1e-12))
+      bias <- parts[parts$quantity == "bias", ]
+      expect_true(bias$se > 0 && bias$se < .1 * bias$estimate)
+    }
+  }
+})

@@ -207,7 +207,11 @@ test_that("a capped strength keeps the class whole, whatever the strength", {
     plain <- guided_sample(mixture, 2000, guidance("1", 200), sampler, horizon = 5)
     expect_lt(mean(plain$confidence), .1)
   }
-  expect_identical(capped_strength(mixture, guidance("1", .1), euler(50), horizon = 5)(2), .1)
+  free <- capped_strength(mixture, guidance("1", .1), euler(50), horizon = 5)
+  expect_identical(free(2), .1)
+  expect_output(print(free), "<capped_strength> 0.1, which no step caps", fixed = TRUE)
+  expect_output(print(strength), "200, capped at [0-9]+ of 20 steps: from")
+  expect_output(print(guidance("1", strength)), "strength 200 capped for")
   expect_error(capped_strength(named_mixture("B2"), guidance("1", 1)),
                "covariances of the components differ",
                class = "mixguide_error")

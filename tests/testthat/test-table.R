@@ -91,9 +91,13 @@ test_that("an estimate is printed to the digits that its standard error leaves",
                      "123456 (90)"))
   # an error that rounds up to the next power of ten
   expect_identical(drawn(.5, .0097), "0.50 (0.01)")
-  expect_identical(drawn(1, c(0, NA)), c("1 (0)", "1 (NA)"))
+  expect_identical(drawn(1, c(0, NA)), c("1", "1 (NA)"))
   expect_identical(show_estimate(c(pi, NA, 2), c(0, NA, .1), c("exact", "unknown", "quadrature")),
                    c("3.142", "NA", "2.0 (0.1)"))
+  # of what was not drawn, an error below the digits that are shown says nothing; rounding is none
+  expect_identical(show_estimate(c(.5, .5), c(1e-9, 1e-3), "quadrature"), c("0.5", "0.500 (0.001)"))
+  expect_identical(show_estimate(c(3e-17, -3e-17, 0, 2e-14), 0, "exact", of_one = TRUE),
+                   c("< 1e-15", "0", "0", "2e-14"))
   # whatever the numbers, what is printed is the estimate to within its error
   withr::local_seed(7)
   estimate <- stats::rnorm(200) * 10^stats::runif(200, -9, 9)

@@ -77,9 +77,11 @@ test_that("subset and na.action are those of lm()", {
   holed[c(3, 60), 1] <- NA
   expect_mixguide_error(as_gaussmix(Species ~ ., holed), "x")
   expect_mixguide_error(as_gaussmix(Species ~ ., holed, na.action = stats::na.fail), "x")
-  expect_equal(as_gaussmix(Species ~ ., holed, na.action = stats::na.omit),
-               as_gaussmix(Species ~ ., stats::na.omit(holed)))
-  expect_equal(as_gaussmix(Species ~ ., holed, na.action = "na.omit", form = "diagonal"),
+  expect_warning(dropped <- as_gaussmix(Species ~ ., holed, na.action = stats::na.omit),
+                 "2 rows of 150 with missing values left out.*missing completely at random")
+  expect_equal(dropped, as_gaussmix(Species ~ ., stats::na.omit(holed)))
+  expect_equal(suppressWarnings(as_gaussmix(Species ~ ., holed, na.action = "na.omit",
+                                            form = "diagonal")),
                as_gaussmix(Species ~ ., stats::na.omit(holed), form = "diagonal"))
   keep <- iris$Sepal.Length > 5
   expect_equal(as_gaussmix(Species ~ ., iris, subset = Sepal.Length > 5),

@@ -38,6 +38,9 @@ test_that("augment() of a mixture adds the class and its uncertainty to the data
     exp(-mahalanobis(x, iris_mixture$means[k, ], S) / 2) / sqrt(det(S))
   }, numeric(150))
   expect_equal(out$.uncertainty, 1 - apply(joint, 1, max) / rowSums(joint), tolerance = 1e-8)
+  expect_identical(out$.pred_class, out$.class)
+  expect_equal(as.matrix(out[paste0(".pred_", levels(iris$Species))]),
+               predict(iris_mixture, iris, "prob"), ignore_attr = TRUE)
   expect_equal(nrow(augment(iris_mixture, as.matrix(iris[1:4])[0, ])), 0)
   expect_error(augment(iris_mixture), "`data`", class = "mixguide_error")
 })
@@ -87,7 +90,9 @@ test_that("a sweep's tables are its columns, in long form", {
   }
   expect_equal(table$se[table$quantity == "gain"], sweep$gain_se)
   p <- sweep$fraction_down
-  expect_equal(table$se[table$quantity == "fraction_down"], sqrt(p * (1 - p) / 50))
+  # none of 50 is not none
+  none <- ifelse(p == 0 & sweep$strength > 0, 1.5 / 50, 0)
+  expect_equal(table$se[table$quantity == "fraction_down"], pmax(sqrt(p * (1 - p) / 50), none))
   expect_equal(glance(sweep)$n, 50)
   out <- augment(sweep)
   expect_equal(unname(tapply(out$.confidence, out$.strength, mean)), sweep$confidence,

@@ -1,0 +1,58 @@
+# Every class of results: how it prints, and that it outlives the session.
+
+results <- suppressWarnings(all_results())
+printed <- function(results) {
+  lapply(results, function(x) suppressWarnings(utils::capture.output(print(x))))
+}
+
+test_that("every class that prints is among the results", {
+  methods <- getNamespaceInfo("mixguide", "S3methods")
+  classes <- methods[methods[, 1] == "print", 2]
+  tables <- c("benchmark_inverse", "guidance_report", "mixguide_explorer")
+  have <- unique(unlist(lapply(results, class)))
+  expect_identical(setdiff(classes, c(have, tables, "mixguide_plan")), character())
+})
+
+test_that("prints fit a screen of 80 columns, and no exact value has an error of 0", {
+  withr::local_options(width = 80)
+  said <- printed(results)
+  wide <- vapply(said, function(lines) max(nchar(lines)), 0)
+  expect_identical(names(wide)[wide > 80], character())
+  zero <- vapply(said, function(lines) any(grepl("\\(0(\\.0*)?\\)", lines)), NA)
+  expect_identical(names(zero)[zero], character())
+  # rows of rounding
+  tiny <- vapply(said, function(lines) any(grepl("[0-9]e-(1[6-9]|[2-9][0-9])", lines)), NA)
+  expect_identical(names(tiny)[tiny], character())
+})
+
+test_that("results read in a new session print the same", {
+  skip_on_cran()
+  files <- withr::local_tempfile(pattern = c("results", "said", "script"))
+  # that of a corrector or a user's function is R's own matter
+  saveRDS(results, files[1])
+  script <- c(sprintf(".libPaths(%s)", paste(deparse(.libPaths()), collapse = "")),
+              "suppressPackageStartupMessages(library(mixguide))", "options(width = 80)",
+              sprintf("results <- readRDS(%s)", deparse(files[1])),
+              paste("said <- lapply(results, function(x)",
+                    "suppressWarnings(utils::capture.output(print(x))))"),
+              sprintf("saveRDS(said, %s)", deparse(files[2])))
+  writeLines(script, files[3])
+  status <- system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", shQuote(files[3])),
+                    stdout = FALSE, stderr = FALSE)
+  skip_if(status != 0 && !nzchar(system.file("help", package = "mixguide")),
+          "the package is not installed")
+  expect_identical(status, 0L)
+  withr::local_options(width = 80)
+  expect_identical(readRDS(files[2]), printed(results))
+})
+
+test_that("tables of results are tables for knitr", {
+  skip_if_not_installed("knitr")
+  tables <- Filter(is.data.frame, results)
+  expect_gt(length(tables), 15)
+  for (x in tables) {
+    lines <- as.character(knitr::kable(x, format = "pipe"))
+    expect_length(lines, nrow(x) + 2)
+    for (name in names(x)) expect_match(lines[1], name, fixed = TRUE)
+  }
+})
