@@ -29,6 +29,7 @@ g <- list(
   time = guidance("a", function(t) 2 * t), interval = guidance("a", 4, c(.1, 1)),
   power = guidance("a", 2, power = .5), class = guidance("a", 2, negative = "b"),
   sum = guidance("a", 2) + guidance("b", -2), union = guidance(ab, 1),
+  rule = guidance("a", 2, rule = "apg"), profile = guidance("a", strength_profile("cosine", 2)),
   worse = guidance("a", 2, negative = m$line)
 )
 s <- list(
