@@ -90,6 +90,10 @@ show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
     if (of_one && isTRUE(abs(estimate) < 1e-15)) return(if (estimate > 0) "< 1e-15" else "0")
     bare <- format(estimate, digits = digits)
     if (is.na(estimate)) return(bare)
+    # as many nines as there are take the screen
+    if (isTRUE(se > 0) && estimate < 1 && 1 - estimate < 1e-6) {
+      return(paste("1 -", one(1 - estimate, se, method, FALSE)))
+    }
     drawn <- method == "Monte Carlo"
     if (is.na(se) && !drawn || is_rounding(se, estimate)) return(bare)
     if (!is.finite(se) || !is.finite(estimate)) return(paste0(bare, " (", format(se), ")"))

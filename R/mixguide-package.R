@@ -1,8 +1,17 @@
 #' @description
 #' Guided diffusion on Gaussian mixtures, whose scores, class probabilities and densities are exact.
-#' Begin with [guidance_report()], which answers five questions, or `vignette("mixguide")`.
-#' What there is, in eight families:
+#' With `fit <- as_gaussmix(Species ~ ., iris)`, or a [gaussmix()] or a fit by mclust:
 #'
+#' 1. What does guidance do to my classes? `guidance_sweep(fit)`
+#' 2. Which sampler for 20 evaluations? `plan_sampler(fit, evaluations = 20)`
+#' 3. Where does it break? `strength_limit(fit, "virginica", sampler_ddim(20))`
+#' 4. What is sampled? `guided_sample(fit, guidance = guidance("virginica", 2))`, and not
+#'    `tilted_sample(fit, guidance = guidance("virginica", 2))`
+#' 5. How do I impute? `impute(fit, data)`, with `NA` in `data`
+#'
+#' `guidance_report(fit, file = "report.html")` answers all five; `explorer(fit)` shows them by
+#' sliders; `vignette("mixguide")` tells them in order.
+#' @section Functions: In eight families:
 #' * **Mixtures**: [gaussmix()], [as_gaussmix()], [named_mixture()]; [dgaussmix()], [pgaussmix()],
 #'   [qgaussmix()], [rgaussmix()]; [moments()], [covariances()], [confidence()], [entropy()]
 #' * **The forward process**: [schedule()], `schedule_*`: [ou][schedule_ou], [vp][schedule_vp],

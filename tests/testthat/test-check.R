@@ -55,7 +55,7 @@ test_that("no function swallows an argument that it does not know", {
   names <- union(getNamespaceExports(home), getNamespaceInfo(home, "S3methods")[, 3])
   # these hand everything on to a function that looks, or to R, or are errors whatever comes
   passes <- c("as_gaussmix.formula", "as_gaussmix.default", "guidance_report",
-              "confidence.default", "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
+              "update.mixguide_object", "update.mixguide_table", "confidence.default", "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
               # mice passes every method what others take
               "mice.impute.gaussmix")
   looked_at <- 0

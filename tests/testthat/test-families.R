@@ -19,10 +19,18 @@ linked_topics <- function(rd) {
   if (is.list(rd)) unlist(lapply(rd, linked_topics))
 }
 
+part_of_page <- function(page, is) Filter(is, page)[[1]]
+
+# The section of that title.
+page_section <- function(page, title) {
+  part_of_page(page, function(x) {
+    tag_of(x) == "\\section" && identical(as.character(x[[1]][[1]]), title)
+  })[[2]]
+}
+
 # The topics of each item of the list of families, named by its bold words.
 families <- function(page) {
-  description <- Filter(function(x) tag_of(x) == "\\description", page)[[1]]
-  list <- Filter(function(x) tag_of(x) == "\\itemize", description)[[1]]
+  list <- part_of_page(page_section(page, "Functions"), function(x) tag_of(x) == "\\itemize")
   starts <- vapply(list, tag_of, "") == "\\item"
   items <- unname(split(list, cumsum(starts)))
   items <- items[vapply(items, function(item) tag_of(item[[1]]) == "\\item", NA)]
@@ -41,11 +49,37 @@ test_that("every export is in one family of ?mixguide", {
   expect_equal(sort(unlist(listed, use.names = FALSE)), sort(ours))
 })
 
-test_that("?mixguide is one screen", {
+test_that("?mixguide begins with five questions and their answers, on less than a screen", {
   text <- utils::capture.output(tools::Rd2txt(
     mixguide_page(), fragment = FALSE, options = list(width = 100, underline_titles = FALSE)
   ))
-  expect_lt(length(text), 60)
+  functions <- grep("^Functions:", text)
+  asked <- grep("^ +[1-5]\\. .*[?]", text)
+  expect_length(asked, 5)
+  expect_true(all(asked < functions))
+  expect_lt(functions, 30)
+  expect_lt(length(text) - functions, 60)
+})
+
+test_that("the answers of ?mixguide are calls that work", {
+  code <- function(rd) {
+    if (tag_of(rd) == "\\code") paste(unlist(rd), collapse = "") else if (is.list(rd)) {
+      unlist(lapply(rd, code))
+    }
+  }
+  description <- part_of_page(mixguide_page(), function(x) tag_of(x) == "\\description")
+  calls <- code(description)
+  calls <- calls[grepl("(fit", calls, fixed = TRUE) & !grepl("report|explorer", calls)]
+  expect_length(calls, 6)
+  env <- list(fit = as_gaussmix(Species ~ ., iris), data = replace(iris[1:9, 1:4], 2, NA))
+  small <- list(guidance_sweep = list(n = 64, strength = 0:1), plan_sampler = list(n = 100),
+                strength_limit = list(n = 64, range = c(1, 4)), guided_sample = list(n = 64),
+                tilted_sample = list(n = 64))
+  for (text in calls) {
+    call <- str2lang(text)
+    call <- as.call(c(as.list(call), small[[as.character(call[[1]])]]))
+    expect_error(suppressWarnings(suppressMessages(eval(call, env))), NA, info = text)
+  }
 })
 
 # Exports of ours that are another object under the name of one of `package`.

@@ -89,6 +89,7 @@ test_that("an estimate is printed to the digits that its standard error leaves",
                          c(1.2e-4, .234, .5, 3e-10, 90)),
                    c("0.9993 (0.0001)", "12.3 (0.2)", "-1.5 (0.5)", "1.23e-08 (3e-10)",
                      "123456 (90)"))
+  expect_identical(drawn(1 - 2.19e-9, 8e-11), "1 - 2.19e-09 (8e-11)")
   # an error that rounds up to the next power of ten
   expect_identical(drawn(.5, .0097), "0.50 (0.01)")
   expect_identical(drawn(1, c(0, NA)), c("1", "1 (NA)"))
