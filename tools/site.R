@@ -26,20 +26,19 @@ unlink(file.path(sources, "vignettes", "*.Rmd"))
 for (page in pages[!sheet]) article_of(page)
 
 # Formulas of help pages as MathML, which needs no script.
-formula <- function(kind) {
+formula <- function(mark) {
+  force(mark)
   function(x, ...) {
-    tex <- paste0(kind, pkgdown:::flatten_text(x[[1]]), kind)
+    tex <- paste0(mark, pkgdown:::flatten_text(x[[1]]), mark)
     tex <- gsub("&lt;", "<", gsub("&gt;", ">", gsub("&amp;", "&", tex)))
     html <- system2("pandoc", c("-f", "markdown", "-t", "html", "--mathml"), input = tex,
                     stdout = TRUE)
     html <- paste(html, collapse = " ")
-    if (kind == "$") sub("</p>$", "", sub("^<p>", "", html)) else html
+    if (mark == "$") sub("</p>$", "", sub("^<p>", "", html)) else html
   }
 }
-for (kind in c("eqn", "deqn")) {
-  registerS3method("as_html", paste0("tag_", kind), formula(c(eqn = "$", deqn = "$$")[[kind]]),
-                   asNamespace("pkgdown"))
-}
+registerS3method("as_html", "tag_eqn", formula("$"), asNamespace("pkgdown"))
+registerS3method("as_html", "tag_deqn", formula("$$"), asNamespace("pkgdown"))
 
 options(pkgdown.internet = FALSE)
 pkg <- pkgdown::as_pkgdown(sources, override = list(destination = site))

@@ -49,6 +49,16 @@ test_that("every export is in one family of ?mixguide", {
   expect_equal(sort(unlist(listed, use.names = FALSE)), sort(ours))
 })
 
+test_that("the reference page of the site has the same families", {
+  site <- test_path("..", "..", "_pkgdown.yml")
+  skip_if_not(file.exists(site), "the site is in the sources only")
+  reference <- sub(".*?\nreference:\n", "", paste(readLines(site), collapse = "\n"))
+  sections <- strsplit(reference, "- title: ")[[1]][-1]
+  contents <- sub("\\].*", "", sub(".*?contents: \\[", "", sections))
+  shown <- stats::setNames(strsplit(contents, ",\\s*"), sub("\n.*", "", sections))
+  expect_identical(shown[1:8], families(mixguide_page()))
+})
+
 test_that("?mixguide begins with five questions and their answers, on less than a screen", {
   text <- utils::capture.output(tools::Rd2txt(
     mixguide_page(), fragment = FALSE, options = list(width = 100, underline_titles = FALSE)
