@@ -79,8 +79,8 @@ as_gaussmix.default <- function(x, ...) {
     x <- plain_numbers(x)
     return(as_gaussmix(if (is.matrix(x)) x else matrix(x, ncol = 1), ...))
   }
-  abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM, FitGMM),",
-                         "a formula, a data frame, or a numeric matrix or vector"),
+  abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM,",
+                         "FitGMM), a formula, a data frame, or a numeric matrix or vector"),
               paste("a", class_word(x)))
 }
 
@@ -291,8 +291,8 @@ fit_gaussian <- function(points, label, form, standardise) {
             "before noise is added; another `form` may have one", call. = FALSE)
   }
   from_data(mixture, if (!length(flat)) {
-    fit_of(paste0("one Gaussian", if (nlevels(label) > 1) " per class"), sum(dgaussmix(points, mixture, log = TRUE)),
-           free_parameters(mixture), n)
+    fit_of(paste0("one Gaussian", if (nlevels(label) > 1) " per class"),
+           sum(dgaussmix(points, mixture, log = TRUE)), free_parameters(mixture), n)
   }, standardise)
 }
 

@@ -185,8 +185,9 @@ with_call <- function(result, call, key) {
 update.mixguide_object <- function(object, ...) {
   call <- attr(object, "call_of")
   if (is.null(call)) {
-    abort_input("object", paste("a diffusion(), or what guided_sample(), guided_summary(),",
-                                "guidance_sweep(), tilted_sample() or conditional_sample() returns"),
+    abort_input("object",
+                paste("a diffusion(), or what guided_sample(), guided_summary(),",
+                      "guidance_sweep(), tilted_sample() or conditional_sample() returns"),
                 paste("a", class_word(object)))
   }
   f <- get(call$of, topenv())

@@ -184,8 +184,8 @@ mismatch_table <- function(target, field, schedule, times, error, nodes, n, key,
   new_mismatch(at, format(target), field$label, schedule, times, one$beta, n)
 }
 
-# Sums over a rule of so many nodes. By quadrature two coarser rules tell how far it is off, at most:
-# their sums differ from it by more than it does from the truth.
+# Sums over a rule of so many nodes. By quadrature two coarser rules tell how far it is off, at
+# most: their sums differ from it by more than it does from the truth.
 by_rules <- function(nodes, sums) {
   at <- sums(nodes)
   if (at$method != "quadrature") return(at)

@@ -198,11 +198,11 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
        scalars = as.integer(scalars), outputs = count("outputs"), noises = count("noises"),
        derivative = derivative_code[[derivative]], level_times = table$t[first],
        level_of = of[first], level_want = as.integer(want[first]),
-       call = call_of(table$fun, table$when))
+       call = program_call(table$fun, table$when))
 }
 
 # The functions of a program as one, of their number and what the operation hands over.
-call_of <- function(fun, when) {
+program_call <- function(fun, when) {
   if (!length(fun)) return(NULL)
   force(when)
   function(k, x) fun[[k]](when[k], x)

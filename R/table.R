@@ -245,8 +245,8 @@ note_lines <- function(x) {
   notes <- unique(rows$note[nzchar(rows$note)])
   fit_lines(vapply(notes, function(note) {
     of <- unique(name[rows$note == note])
-    paste0(if (!length(key) && length(of) > 4) count_of(sum(rows$note == note), "row") else toString(of), ": ",
-           note)
+    many <- !length(key) && length(of) > 4
+    paste0(if (many) count_of(sum(rows$note == note), "row") else toString(of), ": ", note)
   }, ""))
 }
 

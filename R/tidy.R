@@ -16,8 +16,9 @@
 #'   errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
 #'   the probability that it is another, as of a fit by mclust in broom; and again by the names of
-#'   tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. Of a sample: a row per particle, with its variables,
-#'   `.confidence`, `.log_density` where it is known, `.class` and `.uncertainty`.
+#'   tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. Of a sample: a row
+#'   per particle, with its variables, `.confidence`, `.log_density` where it is known, `.class` and
+#'   `.uncertainty`.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' tidy(mixture)

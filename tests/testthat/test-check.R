@@ -55,7 +55,8 @@ test_that("no function swallows an argument that it does not know", {
   names <- union(getNamespaceExports(home), getNamespaceInfo(home, "S3methods")[, 3])
   # these hand everything on to a function that looks, or to R, or are errors whatever comes
   passes <- c("as_gaussmix.formula", "as_gaussmix.default", "guidance_report",
-              "update.mixguide_object", "update.mixguide_table", "confidence.default", "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
+              "update.mixguide_object", "update.mixguide_table", "confidence.default",
+              "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
               # mice passes every method what others take
               "mice.impute.gaussmix")
   looked_at <- 0
@@ -123,7 +124,8 @@ test_that("a table's columns go by name, or not at all", {
   expect_mixguide_error(as_gaussmix(twice, class = "Species"), "x")
   expect_mixguide_error(as_gaussmix(cbind(iris, iris["Species"]), class = "Species"), "x")
   m <- as_gaussmix(Species ~ ., iris)
-  expect_error(predict(m, stats::setNames(iris, tolower(names(iris)))), "did you mean `sepal.length`")
+  lower <- stats::setNames(iris, tolower(names(iris)))
+  expect_error(predict(m, lower), "did you mean `sepal.length`")
 })
 
 # One table as each kind of table that users have: numbers alone for those that hold nothing else.
@@ -360,7 +362,8 @@ test_that("what has a number for each variable goes by their names, whatever the
 slips <- list(
   guidance = c(setsoa = "`setosa`", ersicolor = "`versicolor`"),
   class = c(setsoa = "`setosa`", VIRGINCA = "`virginica`"),
-  samplers = c(ddmi = "sampler_ddim()"), sampler = c(ddmi = "sampler_ddim()", sampler_hen = "sampler_heun()"),
+  samplers = c(ddmi = "sampler_ddim()"),
+  sampler = c(ddmi = "sampler_ddim()", sampler_hen = "sampler_heun()"),
   schedule = c(cosin = "schedule_cosine()", vpp = "schedule_vp()"),
   method = c(dnm = "zero_shot_ddnm()", zero_shot_repant = "zero_shot_repaint()"),
   start = c(excat = "`exact`"), points = c(sobl = "`sobol`"),
@@ -405,9 +408,9 @@ test_that("a wrong name is an error that names the argument and the nearest that
         stats::setNames(paste0("`", choices, "`"), slip(choices))
       } else if (!paste(export, arg) %in% other_names) slips[[arg]]
       for (name in names(wrong)) {
-        given <- legal[setdiff(c(needed, if (export %in% guided_only) "guidance", if (arg == "method") {
-          intersect(names(own), "observation")
-        }), c("...", arg))]
+        also <- c(if (export %in% guided_only) "guidance",
+                  if (arg == "method") intersect(names(own), "observation"))
+        given <- legal[setdiff(c(needed, also), c("...", arg))]
         value <- if (arg == "observation") stats::setNames(5, name) else name
         call <- paste0(export, "(", arg, " = ", name, ")")
         error <- tryCatch(do.call(f, c(given, stats::setNames(list(value), arg))),

@@ -440,7 +440,8 @@ test_that("a bar shows itself where someone waits for more than 3 seconds, and i
 test_that("a watched run has the same bits, and an interrupted one says what is kept", {
   size <- chunk_size(plan_of(line, 10, sampler_ddim(2), class = NULL, log_density = "none"))
   run <- function(...) {
-    guided_sample(line, 3 * size, sampler = sampler_ddim(2), log_density = "none", key = c(1, 2), ...)
+    guided_sample(line, 3 * size, sampler = sampler_ddim(2), log_density = "none", key = c(1, 2),
+                  ...)
   }
   plain <- run()
   folder <- withr::local_tempdir()
