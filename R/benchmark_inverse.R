@@ -137,7 +137,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
                 steps = length(times) - 1, directions = directions, p = p, maximum = maximum)
   failed <- sum(!is.na(table$error))
   new_table(table, "benchmark_inverse",
-            c(paste0(distance_words(setup), " to the exact conditional law, ", setup$steps,
+            c(paste0(distance_words(setup), " to the exact law, ", setup$steps,
                      " steps"),
               format(sampler), format(schedule),
               "mean (standard error): over instances"),

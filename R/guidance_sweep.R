@@ -111,9 +111,8 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     setup$runs <- setups
   }
   keys <- sweep_keys(rows)
-  # of several classes without what is 1 + strength, so that the rows fit the screen
-  shown <- c(keys, "strength", if (!"class" %in% keys) "scale", "confidence", "gain", "entropy",
-             down = "fraction_down")
+  # without the scale, which is 1 + strength, the rows fit the screen
+  shown <- c(keys, "strength", "confidence", "gain", "entropy", down = "fraction_down")
   table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
                      keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
                      foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))

@@ -54,9 +54,12 @@ test_that("no function swallows an argument that it does not know", {
   home <- asNamespace("mixguide")
   names <- union(getNamespaceExports(home), getNamespaceInfo(home, "S3methods")[, 3])
   # these hand everything on to a function that looks, or to R, or are errors whatever comes
-  passes <- c("as_gaussmix.formula", "as_gaussmix.default", "guidance_report",
+  passes <- c("as_gaussmix.formula", "as_gaussmix.default", "as_gaussmix.model_fit",
+              "as_gaussmix.cluster_fit", "as_gaussmix.workflow", "guidance_report",
               "update.mixguide_object", "update.mixguide_table", "confidence.default",
               "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
+              # what these take depends on their first argument
+              "guidance_rule", "strength_profile",
               # mice passes every method what others take
               "mice.impute.gaussmix")
   looked_at <- 0
@@ -389,7 +392,7 @@ test_that("a wrong name is an error that names the argument and the nearest that
                 method = zero_shot_bo(), strength = 1, samplers = sampler_heun, rho = 20, m = 3,
                 error = .1, predictor = sampler_ddim(5), horizon = 5,
                 corrector = corrector_langevin(.1), guidance = "setosa", y = iris[1:4],
-                name = "mine")
+                name = "mine", score = function(x, t, class) x)
   one <- gaussmix(c(1, 0, 0), m$means, 1, class = m$class)
   slip <- function(name) paste0(substr(name, 1, 2), "q", substring(name, 3))
   tried <- 0
