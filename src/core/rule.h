@@ -3,6 +3,8 @@
 #ifndef GM_RULE_H
 #define GM_RULE_H
 
+#include "gm.h"
+#include "product.h"
 #include "vmath.h"
 
 /* x / y, and `none` where y is 0 */

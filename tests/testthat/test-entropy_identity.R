@@ -32,7 +32,7 @@ test_that("without guidance towards one Gaussian nothing is random", {
   # diag(2, .2) at the end, all but N(0, I) at the start
   expect_equal(unname(terms[c("start", "guidance")]), c(log(2 * pi * exp(1)), 0))
   expect_equal(terms[["flow"]], log(.4) / 2, tolerance = 1e-3)
-  expect_output(print(found), "trace formula.*start +2.838 +exact.*guidance +0 \\(0\\)")
+  expect_output(print(found), "trace formula.*start +2.838 +exact.*guidance +0 +Monte Carlo")
   expect_output(print(found[1, ]), "log_density")
   expect_identical(class(as.data.frame(found)), "data.frame")
 })

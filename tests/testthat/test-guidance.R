@@ -236,8 +236,8 @@ test_that("kinds that cannot be are answered by name", {
   for (power in list(-1, -2, NA, "1", 1:2, Inf)) {
     expect_mixguide_error(guidance("a", 1, power = power), "power")
   }
-  expect_mixguide_error(guidance("a", power = 1) + guidance("b"), "power")
-  expect_mixguide_error(guidance("a") + guidance("b", power = 1), "power")
+  expect_mixguide_error(guidance("a", power = 1) + guidance("b"), "guidance")
+  expect_mixguide_error(guidance("a") + guidance("b", power = 1), "guidance")
   expect_mixguide_error(guidance("a") + 1, "e2")
   expect_mixguide_error("a" + guidance("a"), "e1")
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, negative = "c")), "negative")
@@ -248,7 +248,7 @@ test_that("kinds that cannot be are answered by name", {
   expect_mixguide_error(guided_sample(m, 2, guidance("a") + guidance("c")), "guidance")
   expect_mixguide_error(guided_sample(m, 2, guidance("a", 1, power = 1), log_density = "map"),
                         "log_density")
-  expect_mixguide_error(score_jacobian(m, 0, guidance = guidance("a", 1, power = 1)), "power")
+  expect_mixguide_error(score_jacobian(m, 0, guidance = guidance("a", 1, power = 1)), "guidance")
 })
 
 test_that("powers and biases are the same for every engine, block and number of threads", {

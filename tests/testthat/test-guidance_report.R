@@ -16,7 +16,8 @@ figures <- c("classes", "samples", "mixture", "samplers", "limits", "sampled", "
 
 test_that("a report answers its five questions, for one class and one variable too", {
   m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("<b>", "a|b"))
-  report <- quick(m)
+  # with time enough for nothing to be given up
+  report <- quick(m, seconds = 90)
   expect_length(report$answers, 5)
   expect_identical(report$classes, c("<b>", "a|b"))
   expect_null(report$imputing)
@@ -24,7 +25,7 @@ test_that("a report answers its five questions, for one class and one variable t
   for (what in c("samples", "sampled")) expect_drawn(autoplot(report, what))
   expect_mixguide_error(autoplot(report, "imputing"), "what")
   # all that is drawn is settled by the key
-  expect_identical(quick(m)[c("sampled", "outside", "limits")],
+  expect_identical(quick(m, seconds = 90)[c("sampled", "outside", "limits")],
                    report[c("sampled", "outside", "limits")])
   alone <- quick(gaussmix(1, 0, 1))
   expect_match(alone$answers[[1]], "single class")
