@@ -423,7 +423,9 @@ plan_makers <- function(samplers, inner) {
   if (is.character(samplers)) {
     unknown <- setdiff(samplers, names(made_here))
     if (length(unknown) || !length(samplers)) {
-      abort_input("samplers", paste("among", toString(names(made_here))), toString(unknown))
+      abort_input("samplers", paste("among", toString(names(made_here))),
+                  unknown_names(paste0("sampler_", sub("^sampler_", "", unknown)),
+                                names(made_here), toString(unknown, 60)))
     }
     return(made_here[samplers])
   }
