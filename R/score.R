@@ -118,6 +118,11 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
     abort_input("guidance", "one whose coefficients sum to 1 where a = 0", describe(t))
   }
   if (curved) refuse_nonlinear(guidance, "for a Jacobian")
+  own_space <- guide$linear || identical(guide$rule$space, "denoised")
+  if (want == "denoised" && level$a == 0 && !own_space) {
+    abort_input("t", paste("a time before the data are forgotten (a > 0) for guidance with",
+                           nonlinear_words(guide)), describe(t))
+  }
   value <- if (guide$linear) {
     core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want)
   } else driven_score(pool, x, t, schedule, guide, want)

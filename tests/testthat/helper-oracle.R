@@ -105,6 +105,12 @@ expect_mixguide_error <- function(code, arg) {
   }
 }
 
+# What is printed says so, wherever lines end.
+expect_said <- function(code, text, ...) {
+  said <- paste(trimws(utils::capture.output(code)), collapse = " ")
+  testthat::expect_match(said, text, ...)
+}
+
 # The squares of `z` average to 1 if standard errors are honest, with a false alarm of 1e-6.
 expect_honest <- function(z) {
   n <- length(z)

@@ -138,8 +138,8 @@ test_that("what a rule cannot do is refused", {
 })
 
 test_that("a rule says what it is", {
-  expect_output(print(guidance("a", 4, rule = guidance_rule("apg", radius = 3))),
-                "by the rule \"apg\"\\s+\\(radius = 3\\)")
+  expect_said(print(guidance("a", 4, rule = guidance_rule("apg", radius = 3))),
+              "by the rule \"apg\" (radius = 3)", fixed = TRUE)
   expect_output(print(guidance_rule("ep", space = "noise")), "space = \"noise\"")
 })
 

@@ -192,7 +192,7 @@ test_that("other schedules are the same process by another clock, and names are 
   x <- lipschitz(m, .2, vp, center = data.frame(v = .3, u = -.1), radius = 1)
   y <- lipschitz(m, -log(vp$a(.2)), center = c(-.1, .3), radius = 1)
   expect_equal(x$lipschitz, y$lipschitz, tolerance = 1e-7)
-  expect_output(print(x), "around \\(-0.1, 0.3\\) to radius 1")
+  expect_said(print(x), "around \\(-0.1, 0.3\\) to radius 1")
 })
 
 test_that("what is out of place is named", {

@@ -157,12 +157,12 @@ test_that("DPOM and DPUM have the known mean, variance and divergence for N(1.5,
 })
 
 test_that("DPOM prints what it is, and bad input to correctors names the argument", {
-  expect_output(print(sampler_dpom(4, .025, .0125, 3, 1e-4)),
-                paste("DPOM (L = 4, predictor_step = 0.025, corrector_step = 0.0125, scores =",
-                      "367), 127 steps, given grid to t = 1e-04, stochastic"), fixed = TRUE)
-  expect_output(print(sampler_corrected(sampler_ddim(10), corrector_underdamped(.1, 3), after = 5)),
-                paste("DDIM (eta = 0), corrected after 1 step by 3 underdamped Langevin steps of",
-                      "0.1 with friction 2, 10 steps"), fixed = TRUE)
+  expect_said(print(sampler_dpom(4, .025, .0125, 3, 1e-4)),
+              paste("DPOM (L = 4, predictor_step = 0.025, corrector_step = 0.0125, scores =",
+                    "367), 127 steps, given grid to t = 1e-04, stochastic"), fixed = TRUE)
+  expect_said(print(sampler_corrected(sampler_ddim(10), corrector_underdamped(.1, 3), after = 5)),
+              paste("DDIM (eta = 0), corrected after 1 step by 3 underdamped Langevin steps of",
+                    "0.1 with friction 2, 10 steps"), fixed = TRUE)
   bad <- expect_mixguide_error
   bad(sampler_corrected("ddim"), "predictor")
   bad(sampler_corrected(sampler_ddim(), "langevin"), "corrector")

@@ -439,7 +439,7 @@ test_that("bad arguments are answered by name", {
     expect_mixguide_error(f(m, x, .1, "ou"), "schedule")
   }
   for (f in list(score, score_jacobian, denoise)) {
-    expect_mixguide_error(f(m, x, .1, guidance = "c"), "class")
+    expect_mixguide_error(f(m, x, .1, guidance = "c"), "guidance")
     expect_mixguide_error(f(m, x, .1, guidance = NA), "guidance")
     expect_mixguide_error(f(m, x, .1, guidance = list("a")), "guidance")
     for (bad in list(NaN, Inf, "1", 1:2)) {

@@ -92,5 +92,5 @@ test_that("a function that fails is an error that says where", {
   input(path_kl(one, score_error = own))
   input(error_budget(one, score_error = own))
   input(plan_sampler(one, score_error = own))
-  expect_output(print(own), "returns the score")
+  expect_said(print(own), "returns the score")
 })
