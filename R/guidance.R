@@ -206,7 +206,9 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
              negative = maybe(function(of) is.character(of) || is_mixture(of)),
-             others = is.list, rule = maybe(function(rule) inherits(rule, "guidance_rule")))
+             others = is.list, by = is_number,
+             profile = maybe(function(of) is.function(of) || inherits(of, "strength_profile")),
+             rule = maybe(function(rule) inherits(rule, "guidance_rule")))
   if (!is.null(x$rule)) check_rule(x$rule)
   for (other in x$others) check_guidance(other, arg)
   x
