@@ -30,6 +30,22 @@ test_that("each statement names a vignette, which uses its function", {
   }
 })
 
+test_that("each box of a vignette has a name, what it assumes and a status", {
+  pages <- test_path("..", "..", "vignettes")
+  skip_if_not(dir.exists(pages), "vignettes are in the sources only")
+  for (page in list.files(pages, "\\.Rmd$", full.names = TRUE)) {
+    lines <- readLines(page)
+    for (start in grep("^::: \\{\\.theorem", lines)) {
+      end <- start + which(lines[-seq_len(start)] == ":::")[1]
+      box <- paste(lines[start:end], collapse = "\n")
+      where <- paste0(basename(page), ":", start)
+      expect_match(box, "\n\\*\\*[^*]+\\.\\*\\* \\*Assumes?\\*", label = where)
+      known <- "theorem|conclusion|derived here|observed|not established"
+      expect_match(box, paste0("\n\n\\*Status:\\*[^*]*(", known, ")"), label = where)
+    }
+  }
+})
+
 test_that("the vignettes need neither a script nor the network", {
   pages <- test_path("..", "..", "vignettes")
   skip_if_not(dir.exists(pages), "vignettes are in the sources only")
