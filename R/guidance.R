@@ -110,7 +110,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   }
   structure(list(class = unique(label_text(class)), strength = at, interval = interval,
                  label = label, scale = scale, negative = negative, power = power, rule = rule,
-                 profile = profile, by = 1, others = list()),
+                 profile = profile, multiple = 1, others = list()),
             class = object_class("mixguide_guidance"))
 }
 
@@ -206,7 +206,9 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
              negative = maybe(function(of) is.character(of) || is_mixture(of)),
-             others = is.list, rule = maybe(function(rule) inherits(rule, "guidance_rule")))
+             others = is.list, multiple = is_number,
+             profile = maybe(function(of) is.function(of) || inherits(of, "strength_profile")),
+             rule = maybe(function(rule) inherits(rule, "guidance_rule")))
   if (!is.null(x$rule)) check_rule(x$rule)
   for (other in x$others) check_guidance(other, arg)
   x
@@ -226,7 +228,7 @@ with_strength <- function(guidance, strength) {
     function(t) strength * by_time(t)
   }, guidance$interval)
   guidance[c("strength", "label", "scale")] <- new[c("strength", "label", "scale")]
-  guidance$by <- guidance$by * strength
+  guidance$multiple <- guidance$multiple * strength
   guidance
 }
 

@@ -164,7 +164,7 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
     guidance$strength <- unsettled(needs)
     return(guidance)
   }
-  by <- guidance$by
+  by <- guidance$multiple
   at <- run_facts_at(schedule, times)
   guidance$strength <- if (inherits(profile, "strength_profile")) {
     shape <- profiles[[profile$shape]]

@@ -168,7 +168,7 @@ test_that("guided samples leave the support of the class as the strength grows",
 
 test_that("bad arguments are answered by name", {
   expect_mixguide_error(tilted_law(1, "1"), "mixture")
-  expect_mixguide_error(tilted_law(A2, "3"), "class")
+  expect_mixguide_error(tilted_law(A2, "3"), "guidance")
   expect_mixguide_error(tilted_law(A2, guidance("1", NA)), "strength")
   expect_mixguide_error(tilted_law(A2, list("1")), "guidance")
   for (odd in list(guidance("1", 1) + guidance("2"), guidance("1", 1, negative = "2"),

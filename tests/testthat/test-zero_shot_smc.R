@@ -113,7 +113,7 @@ test_that("MCGdiff resamples at every step if asked, and then few particles do w
   run <- conditional_sample(m, 300, y, own, schedule = schedule_etc(50), sampler = to_data)
   expect_identical(run$history$resampled, c(rep(1, 50), 0))
   expect_lt(max(abs(colMeans(run$x) - exact$mean)), .3)
-  expect_output(print(own), "resampling = every step")
+  expect_said(print(own), "resampling = every step")
   expect_output(print(zero_shot_mcgdiff(64)), "particles = 64, kappa = 1e-04)", fixed = TRUE)
   expect_mixguide_error(zero_shot_mcgdiff(resampling = "never"), "resampling")
 })
