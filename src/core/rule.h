@@ -36,6 +36,12 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
                                     vd *B) {
   const vd one = vset(1), w = vset(c[1]), rest = vset(1 - c[1]);
   vd pp = inner[0], pq = inner[1], qq = inner[2], f = one;
+  if ((int)c[0] == GM_RULE_ADG || (int)c[0] == GM_RULE_TCFG) { /* their products overflow */
+    vd most = vmax(pp, qq);
+    pp = gm_ratio(pp, most, 0);
+    pq = gm_ratio(pq, most, 0);
+    qq = gm_ratio(qq, most, 0);
+  }
   *A = w;
   *B = rest;
   switch ((gm_rule)(int)c[0]) {

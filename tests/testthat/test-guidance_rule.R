@@ -64,6 +64,17 @@ test_that("rules are their formulas", {
   }
 })
 
+test_that("units do not matter to a rule in the denoised point", {
+  unit <- 1e100
+  large <- gaussmix(mixture$weights, unit * mixture$means, unit^2, class = mixture$class)
+  for (kind in setdiff(names(rules), "perp_neg")) {
+    at <- guidance("a", 2, rule = guidance_rule(kind, space = "denoised"))
+    # noise of size 1 is nothing there, so that the denoised point is x/a for every model
+    expect_equal(denoise(large, unit * x, t, guidance = at) / unit, x / exp(-t),
+                 tolerance = 1e-12, info = kind)
+  }
+})
+
 test_that("without strength a rule is the class, and runs meet the same as score()", {
   for (kind in setdiff(names(rules), "perp_neg")) {
     expect_equal(rule_score(kind, 0), score(mixture, x, t, guidance = "a"), tolerance = 1e-12,
