@@ -102,7 +102,7 @@ function finish(error) {
   chromium.kill();
   process.exit(failed ? 1 : 0);
 }
-setTimeout(() => finish(new Error('no end after 100 s')), 100000).unref();
+setTimeout(() => finish(new Error('no end after 300 s')), 300000).unref();
 
 async function main() {
   const target = await send('Target.createTarget', { url: 'about:blank' });
