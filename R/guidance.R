@@ -313,7 +313,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     return(list(models = rbind(models[[1]]), power = 0, linear = TRUE, sources = sources,
                 coef = function(t, of = "guided") (of == "guided") + 0 * t))
   }
-  add(1, guidance$class, "guidance")
+  add(1, guidance$class)
   add(1)
   terms <- guidance_terms(guidance)
   used <- if (is.null(model)) 1 else 2

@@ -68,7 +68,7 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
       break;
     }
     case GM_RULE_MAMBO: {
-      vd part = vexp(vmax(-vset(c[2]) * vsqrt(gm_ratio(inner[3], qq, INFINITY)), vset(-700)));
+      vd part = vexp(vmax(-vset(c[2]) * vsqrt(gm_ratio(inner[3], qq, DBL_MAX)), vset(-700)));
       *A = one + w * part;
       *B = -w * part;
       break;
