@@ -345,6 +345,7 @@ confidence.mixguide_law <- function(x, class = NULL, ...) {
 entropy.mixguide_law <- function(x, ...) {
   check_dots(...)
   row <- law_mean(x, -x$log_density)
+  row$se <- max(row$se, x$off)
   if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
   estimate_table("entropy", row, x$label)
 }

@@ -128,6 +128,39 @@ test_that("sweeps run a rule at each strength, laws and particles agree", {
   expect_gt(abs(sweep$confidence[2] - sweep$confidence[1]), 20 * sweep$confidence_se[2])
 })
 
+test_that("laws of deterministic samplers under rules come from differences of the map", {
+  # this rule is guidance as usual, whose Jacobian the core carries along
+  usual <- guidance_rule("apg", parallel = 1)
+  law <- function(mixture, sampler, ...) guided_law(mixture, guidance("1", 2, ...), sampler)
+  for (name in c("D3", "H3")) for (sampler in list(sampler_ddim(20), sampler_ddpm(20))) {
+    m <- named_mixture(name)
+    by_rule <- law(m, sampler, rule = usual)
+    plain <- law(m, sampler)
+    expect_equal(entropy(by_rule)$estimate, entropy(plain)$estimate, tolerance = 1e-11)
+    expect_lt(by_rule$off, 1e-10)
+    target <- gaussmix(1, m$means[1, , drop = FALSE], 1)
+    expect_equal(law_distance(by_rule, target)$estimate, law_distance(plain, target)$estimate,
+                 tolerance = 1e-9)
+  }
+  # in one dimension the distribution function needs no derivative: it goes along the map
+  rule <- guidance_rule("mambo_g", rate = .5)
+  m <- named_mixture("D3")
+  by_rule <- law(m, sampler_ddim(20), rule = rule)
+  ends <- function(z) {
+    guided_sample(m, guidance = guidance("1", 2, rule = rule), sampler = sampler_ddim(20),
+                  horizon = by_rule$times[1], start = matrix(z))$x[, 1]
+  }
+  z <- seq(-2, 2, .25)
+  expect_equal(quantile(by_rule, pnorm(z), names = FALSE), ends(z), tolerance = 1e-6)
+  slope <- (ends(z + 1e-4) - ends(z - 1e-4)) / 2e-4
+  expect_equal(law_density(by_rule, ends(z)), dnorm(z) / slope, tolerance = 1e-6)
+  # a cut has kinks, and its error says so
+  cut <- entropy(law(named_mixture("H3"), sampler_ddim(20),
+                     rule = guidance_rule("apg", radius = 2.5)))
+  expect_gt(cut$se, 1e-9)
+  expect_lt(cut$se, 5e-3)
+})
+
 test_that("what a rule cannot do is refused", {
   one <- named_mixture("D3")
   input <- function(code) expect_error(code, class = "mixguide_error_input")
@@ -143,7 +176,8 @@ test_that("what a rule cannot do is refused", {
   input(score_jacobian(mixture, x, .5, guidance = guidance("a", 1, rule = "apg")))
   input(guided_sample(mixture, 10, guidance("a", 1, rule = "apg"), log_density = "map"))
   input(guided_sample(mixture, 10, guidance("a", 1, rule = "apg"), sampler_rk4(5)))
-  input(guided_law(one, guidance("1", 1, rule = "ep"), sampler_ddim(10)))
+  input(guided_law(one, guidance("1", 1, rule = "ep"), sampler_ddim(10),
+                   log_density = "divergence"))
   input(tilted_law(one, guidance("1", 1, rule = "ep")))
   input(coupled_paths(one, guidance("1", 1, rule = "ep"), n = 10))
 })

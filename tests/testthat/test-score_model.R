@@ -57,6 +57,10 @@ test_that("laws, sweeps and summaries take it", {
   at <- guidance("1", 2)
   expect_equal(confidence(guided_law(m, at, sampler_em(10), score_error = error))$estimate,
                confidence(guided_law(m, at, sampler_em(10)))$estimate, tolerance = 1e-8)
+  for (sampler in list(sampler_ddim(10), sampler_ddpm(10))) {
+    expect_equal(entropy(guided_law(m, at, sampler, score_error = error))$estimate,
+                 entropy(guided_law(m, at, sampler))$estimate, tolerance = 1e-7)
+  }
   sweep <- function(...) {
     guidance_sweep(m, "1", strength = c(0, 1, 3), n = 1024, sampler = sampler_ddim(10),
                    key = c(1, 2), exact = FALSE, ...)$confidence
@@ -88,7 +92,6 @@ test_that("a function that fails is an error that says where", {
   input(guided_sample(mixture, 10, "a", sampler_ddpm(5, variance = "matched"), score_error = own))
   one <- named_mixture("D3")
   own <- score_error(model = as_function(one, "score"))
-  input(guided_law(one, "1", sampler_ddim(10), score_error = own))
   input(path_kl(one, score_error = own))
   input(error_budget(one, score_error = own))
   input(plan_sampler(one, score_error = own))
