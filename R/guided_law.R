@@ -423,6 +423,7 @@ chain_law <- function(run) {
   }
   density <- as.vector(grid$density)
   mass <- sum(density) * grid$cell
+  if (!isTRUE(mass > 0)) abort_overflow()
   added <- max((added + attr(grid$density, "added")) / grid_variance(grid$x, density))
   if (coarse > 1) {
     warn_law("the grid is too coarse by a factor of ", format(coarse, digits = 2),

@@ -27,12 +27,13 @@
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [guidance_rule()], [strength_profile()],
 #'   [capped_strength()], [score_error()], [score_model()]; [guided_sample()], [guidance_sweep()],
-#'   [guided_summary()], [coupled_paths()], [tilted_sample()]; [mixguide_threads()]; [explorer()]
+#'   [compare_guidance()], [guided_summary()], [coupled_paths()], [tilted_sample()];
+#'   [mixguide_threads()]; [explorer()]
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_report()], [guidance_condition()], [step_condition()],
-#'   [gain_bound()], [strength_limit()], [split_threshold()], [folding()], [bifurcation()],
-#'   [sde_identities()], [entropy_identity()]
+#'   [gain_bound()], [strength_limit()], [best_strength()], [split_threshold()], [folding()],
+#'   [bifurcation()], [sde_identities()], [entropy_identity()]
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
 #'   [convergence_order()], [plan_sampler()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],

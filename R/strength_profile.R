@@ -171,7 +171,7 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
     run <- if (!is.null(times)) at(times[-length(times)])
     function(t) by * shape$value(profile$strength, profile$params, at(t), run)
   } else {
-    function(t) by * do.call(profile, c(list(t), as.list(at(t)[needs])))
+    function(t) by * do.call(profile, c(list(t), at(t)[needs]))
   }
   guidance
 }
@@ -183,16 +183,15 @@ run_facts_at <- function(schedule, times) {
     a <- schedule$a(t)
     ifelse(a > 0, sqrt(schedule$b2(t)) / a, Inf)
   }
-  if (is.null(times)) return(function(t) data.frame(t = t, sigma = sigma(t)))
+  if (is.null(times)) return(function(t) list(t = t, sigma = sigma(t)))
   n <- length(times) - 1
   noise <- sigma(times)
   function(t) {
     # the step from times[k] to times[k + 1] has the times above its end
     k <- pmin(pmax(n + 1 - findInterval(t, rev(times), left.open = TRUE), 1), n)
     behind <- (times[k] - t) / (times[k] - times[k + 1])
-    data.frame(t = t, sigma = sigma(t), fraction = pmin(pmax((k - 1 + behind) / n, 0), 1),
-               to = times[k + 1], r = ifelse(noise[k] < Inf, noise[k + 1] / noise[k], 0),
-               a = schedule$a(times[k]), a_to = schedule$a(times[k + 1]),
-               b2 = schedule$b2(times[k]))
+    list(t = t, sigma = sigma(t), fraction = pmin(pmax((k - 1 + behind) / n, 0), 1),
+         to = times[k + 1], r = ifelse(noise[k] < Inf, noise[k + 1] / noise[k], 0),
+         a = schedule$a(times[k]), a_to = schedule$a(times[k + 1]), b2 = schedule$b2(times[k]))
   }
 }

@@ -1,0 +1,335 @@
+#' The best strength along a run
+#'
+#' The strength of guidance, as a function of how far the run is, whose output is nearest to a
+#' target law, at a wanted confidence: for this sampler and these steps. Beside it stand a constant
+#' strength and the published profiles, each at the multiple that gives the same confidence: how far
+#' is each from the best?
+#'
+#' @details
+#' The strength is linear between `knots` equidistant places of the run, and all its values are
+#' free, below 0 too. What is minimised is computed from the exact law of the sampler's output
+#' ([guided_law()]) or, in more dimensions than it can have, as a mean over `n` particles of a
+#' deterministic sampler that carry their density along, the same for all strengths. The wanted
+#' confidence is a constraint, by an augmented Lagrangian; the unconstrained problems are solved by
+#' the method of Broyden, Fletcher, Goldfarb and Shanno with gradients by differences, from the
+#' constant strength and from the best of the profiles. The best that was found is a local minimum;
+#' that none of its knots alone can better it is checked.
+#'
+#' The target at a wanted confidence is worth a thought: of all laws with that mean confidence, the
+#' tilted law of some strength is the nearest to the class in `KL(. || class)` only if log
+#' confidence is held; so both targets may be asked for.
+#'
+#' @inheritParams guided_sample
+#' @param guidance The class, or a [guidance()] towards it, whose strength is not used.
+#' @param confidence `NULL`, or the mean confidence that the output must have.
+#' @param target `"class"` or `"tilt"`, the [tilted_law()] of strength `tilt`.
+#' @param tilt For the tilt: its strength.
+#' @param measure What is minimised: `"kl_reverse"`, `KL(output || target)`, or
+#'   `"total_variation"`.
+#' @param knots Number of values of the strength, at least 2.
+#' @param profiles Names of profiles of [strength_profile()] to compare with, beside a constant.
+#' @param n Number of particles, where there are particles.
+#' @return An object of class `best_strength`: a list with
+#'   * `guidance`: a [guidance()] of the best strength, to be run by the same number of steps;
+#'   * `knots`: a data frame with the `fraction` of the run and the `strength` there;
+#'   * `tried`: a data frame with a row for the best, the constant and each profile, and columns
+#'     `schedule`, `multiple` (by which the profile of strength 1 was multiplied), `confidence` and
+#'     the measure with their standard errors, and `excess`, the measure less that of the best; `NA`
+#'     where no multiple reaches the confidence, or the measure is not known;
+#'   * `measure`, `target`, `wanted` and what made it.
+#' @section Errors: Of class `mixguide_error`: for arguments that do not fit, and where no constant
+#'   strength reaches the confidence.
+#' @source Derived for this package. The profiles: see [strength_profile()].
+#' @seealso [compare_guidance()], [strength_profile()], [capped_strength()].
+#' @examples
+#' best <- best_strength(named_mixture("A2"), "1", sampler_ddim(6), target = "tilt", tilt = 2,
+#'                       profiles = "linear", knots = 3)
+#' best
+#' plot(best)
+#' # it is guidance like any other
+#' guided_law(named_mixture("A2"), best$guidance, sampler_ddim(6))
+#' @export
+best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "tilt"), tilt = 1,
+                          measure = c("kl_reverse", "total_variation"), knots = 5,
+                          profiles = c("interval", "triangle", "linear", "cosine", "exponential",
+                                       "beta", "dg"),
+                          n = 4096) {
+  d <- as_diffusion(mixture, ...)
+  plain_guidance(d)
+  target <- check_choice(target, c("class", "tilt"), "target")
+  measure <- check_choice(measure, c("kl_reverse", "total_variation"), "measure")
+  check_number(tilt, "tilt")
+  if (!is.null(confidence)) check_number(confidence, "confidence", 0, 1, open = TRUE)
+  if (is.null(confidence) && target == "class") {
+    abort_input("confidence", 'given where the target is "class": strength 0 is its guidance',
+                "NULL")
+  }
+  knots <- check_count(knots, "knots", min = 2, max = 50)
+  profiles <- check_profiles(profiles)
+  n <- check_count(n, "n", min = 16)
+  d$key <- run_key(d)
+  faults <- warn_faults(diffusion_faults(d))
+  judge <- strength_judge(d, target, tilt, measure, n)
+  class <- d$guidance$class
+  rivals <- c(list(constant = function(by) guidance(class, by)),
+              lapply(stats::setNames(nm = profiles), function(shape) {
+                of_one <- guidance(class, strength_profile(shape, 1))
+                function(by) with_strength(of_one, by)
+              }))
+  tried <- lapply(rivals, best_multiple, judge, confidence)
+  if (is.na(tried$constant$multiple)) {
+    abort_input("confidence",
+                paste0("between ", format(tried$constant$range[1], digits = 4), " and ",
+                       format(tried$constant$range[2], digits = 4),
+                       ", which constant strengths reach"), format(confidence))
+  }
+  places <- seq(0, 1, length.out = knots)
+  value <- function(row) replace(row$value$estimate, is.na(row$value$estimate), Inf)
+  starts <- unique(c(1, which.min(vapply(tried, value, 0))))
+  found <- lapply(starts, function(i) {
+    begin <- strength_at(rivals[[i]](tried[[i]]$multiple), d, places)
+    descend_strength(begin, function(values) piecewise_guidance(class, places, values), judge,
+                     confidence)
+  })
+  best <- found[[which.min(vapply(found, value, 0))]]
+  all <- c(list(best = c(list(multiple = NA_real_), best)), tried)
+  rows_of <- function(what, column) vapply(all, function(row) row[[what]][[column]], 0)
+  rows <- data.frame(schedule = names(all), multiple = vapply(all, `[[`, 0, "multiple"),
+                     confidence = rows_of("confidence", "estimate"),
+                     confidence_se = rows_of("confidence", "se"),
+                     value = rows_of("value", "estimate"), value_se = rows_of("value", "se"),
+                     row.names = NULL)
+  rows$excess <- rows$value - rows$value[1]
+  names(rows)[5:6] <- paste0(measure, c("", "_se"))
+  exact <- best$value$method != "Monte Carlo"
+  shapes <- Map(function(rival, row) if (!is.na(row$multiple)) rival(row$multiple), rivals, tried)
+  structure(list(guidance = piecewise_guidance(class, places, best$at),
+                 knots = data.frame(fraction = places, strength = best$at), tried = rows,
+                 measure = measure, target = target, tilt = if (target == "tilt") tilt,
+                 wanted = confidence, gap = best$gap, exact = exact, rivals = shapes,
+                 mixture = d$mixture, class = class, sampler = d$sampler,
+                 schedule = d$schedule, horizon = d$horizon, times = d$times,
+                 n = if (!exact) n, key = d$key, faults = faults),
+            class = object_class("best_strength"))
+}
+
+# Profiles that a multiple does not make stronger in their own way.
+WITHOUT_MULTIPLE <- c("line", "cfgpp", "terminal")
+
+check_profiles <- function(names) {
+  known <- setdiff(names(profiles), WITHOUT_MULTIPLE)
+  vapply(names, check_choice, "", known, "profiles", USE.NAMES = FALSE)
+}
+
+piecewise_guidance <- function(class, places, values) {
+  force(places)
+  force(values)
+  guidance(class, function(t, fraction) stats::approx(places, values, fraction)$y)
+}
+
+# A strength at places of the run.
+strength_at <- function(guide, d, places) {
+  guide <- settle_guidance(guide, d$schedule, d$times)
+  at <- stats::approx(seq(0, 1, length.out = length(d$times)), d$times, places)$y
+  # a profile may not be defined at the very end
+  last <- length(at)
+  at[last] <- min(at[last - 1], d$times[length(d$times) - 1])
+  guidance_strength(guide, at)
+}
+
+# What guidance is judged by: `at` returns its `value` (Inf where that is not known) and its mean
+# `confidence`, on points that are the same for all, the nodes of a quadrature or particles; `final`
+# the rows of both, by the exact law where there is one.
+strength_judge <- function(d, target, tilt, measure, n) {
+  goal <- compared_goal(d, if (target == "tilt") tilt)
+  if (goal$singular) {
+    abort_input("mixture", "without singular covariances at the end of the run", format(d$mixture))
+  }
+  log_target <- if (target == "tilt") function(x) log_tilt_at(goal, x) else {
+    function(x) dgaussmix(x, goal$part, log = TRUE)
+  }
+  quantity <- if (target == "tilt") paste0("tilt_", measure) else measure
+  points <- judged_points(d, n)
+  at <- function(guide) {
+    out <- if_error(points(guide), function(e) NULL)
+    if (is.null(out) || anyNA(out$x) || out$folded > 1e-3) {
+      return(list(value = Inf, confidence = sum(out$weights * out$confidence)))
+    }
+    there <- out$weights > 0
+    u <- (log_target(out$x) - out$log_density)[there]
+    w <- out$weights[there]
+    value <- if (measure == "kl_reverse") -sum(w * u) else sum(w * pmax(-expm1(pmin(u, 700)), 0))
+    list(value = if (is.finite(value)) value else Inf, confidence = sum(w * out$confidence[there]))
+  }
+  final <- function(guide) {
+    setting <- change_diffusion(d, list(guidance = guide))
+    rows <- rows_of_law(setting, goal)
+    if (is.null(rows)) {
+      run <- without_faults(guided_sample(setting, n, points = default_points(d, n)$points))
+      rows <- c(particle_rows(run, goal), particle_distances(run, goal))
+    }
+    list(value = rows[[quantity]], confidence = rows$confidence)
+  }
+  list(at = at, final = final)
+}
+
+# The output of a guidance as points with weights, log-density and confidence.
+judged_points <- function(d, n) {
+  if (with_noise(d$sampler, d$score_error)$stochastic) {
+    return(function(guide) {
+      law <- suppressWarnings(guided_law(change_diffusion(d, list(guidance = guide)),
+                                         reduce = FALSE))
+      list(x = law$x, weights = law$weights, log_density = law$log_density,
+           confidence = exp(law$log_confidence), folded = 0)
+    })
+  }
+  nodes <- mixture_dim(d$mixture) == 1 && identical(d$start, "normal")
+  begin <- sweep_start(d, nodes, 2001)
+  setting <- replace(default_points(d, n), "start", list(begin$start))
+  plan <- sampling_plan(setting, n, log_density = "map")
+  weights <- begin$weights
+  if (is.null(weights)) weights <- rep(1 / plan$begin$n, plan$begin$n)
+  function(guide) {
+    run <- run_plan(plan, settle_guidance(guide, d$schedule, d$times), d$key)
+    list(x = run$x, weights = weights, log_density = run$log_density, confidence = run$confidence,
+         folded = sum(weights * run$folded))
+  }
+}
+
+# The multiple of a shape that has the wanted confidence, or the least value.
+best_multiple <- function(shape, judge, wanted, most = 256) {
+  none <- list(multiple = NA_real_, confidence = unknown_row(), value = unknown_row())
+  at <- function(by) judge$at(shape(by))
+  if (is.null(wanted)) {
+    found <- stats::optimize(function(log_by) min(at(expm1(log_by))$value, 1e9), log1p(c(0, most)),
+                             tol = 1e-4)
+    by <- expm1(found$minimum)
+    return(c(list(multiple = by), judge$final(shape(by))))
+  }
+  off <- function(by) at(by)$confidence - wanted
+  # strengths below 0 lower it
+  low <- if (isTRUE(off(0) > 0)) -1 else 0
+  at_low <- off(low)
+  high <- low
+  at_high <- at_low
+  while (isTRUE(at_high < 0) && high < most) {
+    low <- high
+    at_low <- at_high
+    high <- if (high <= 0) high + .5 else 1.5 * high
+    at_high <- off(high)
+  }
+  if (!isTRUE(at_low <= 0) || !isTRUE(at_high >= 0)) {
+    none$range <- wanted + range(c(at_low, at_high), na.rm = TRUE)
+    return(none)
+  }
+  by <- stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high, tol = 1e-6)$root
+  found <- with_confidence(shape, by, judge, wanted)
+  c(list(multiple = found$by), found[c("confidence", "value")])
+}
+
+# From where the points have the confidence to where the law has it: the slope is that of the points.
+with_confidence <- function(shape, by, judge, wanted, step = 1e-3 * max(1, abs(by))) {
+  slope <- (judge$at(shape(by + step))$confidence - judge$at(shape(by - step))$confidence) /
+    (2 * step)
+  final <- judge$final(shape(by))
+  for (i in 1:5) {
+    off <- final$confidence$estimate - wanted
+    if (!isTRUE(abs(off) > 1e-7) || !isTRUE(slope > 0)) break
+    by <- by - off / slope
+    final <- judge$final(shape(by))
+  }
+  c(list(by = by), final)
+}
+
+# The least value over the strengths at places of the run, with the wanted confidence: by an
+# augmented Lagrangian.
+descend_strength <- function(begin, guide, judge, wanted) {
+  at <- function(values) judge$at(guide(values))
+  penalised <- function(values, multiplier, weight) {
+    found <- at(values)
+    off <- if (is.null(wanted)) 0 else found$confidence - wanted
+    total <- found$value + multiplier * off + weight / 2 * off^2
+    if (is.finite(total)) total else 1e6
+  }
+  slopes <- function(values, ..., h = 1e-6) {
+    here <- penalised(values, ...)
+    vapply(seq_along(values), function(i) {
+      (penalised(replace(values, i, values[i] + h), ...) - here) / h
+    }, 0)
+  }
+  values <- begin
+  multiplier <- 0
+  for (weight in if (is.null(wanted)) 0 else c(10, 100, 100, 100)) {
+    values <- stats::optim(values, penalised, slopes, method = "BFGS", multiplier = multiplier,
+                           weight = weight, control = list(maxit = 50, reltol = 1e-8))$par
+    if (!is.null(wanted)) multiplier <- multiplier + weight * (at(values)$confidence - wanted)
+  }
+  final <- if (is.null(wanted)) c(list(by = 0), judge$final(guide(values))) else {
+    with_confidence(function(by) guide(values + by), 0, judge, wanted)
+  }
+  # does a knot alone better it, at the price that the confidence has?
+  price <- function(values) penalised(values, multiplier, 0)
+  moved <- vapply(seq_along(values), function(i) {
+    step <- replace(0 * values, i, .05)
+    min(price(values + step), price(values - step))
+  }, 0)
+  list(at = values + final$by, value = final$value, confidence = final$confidence,
+       gap = price(values) - min(moved))
+}
+
+#' @export
+print.best_strength <- function(x, ...) {
+  check_dots(..., also = print.default)
+  aim <- aim_words(x$class)
+  of <- if (x$target == "class") paste("class", aim) else tilt_words(x$class, x$tilt)
+  say(paste0("<best_strength> towards ", aim, ", by ", if (x$exact) "exact laws" else {
+    paste(number(x$n), "particles")
+  }), indent = 0)
+  say(short_run(x))
+  say(paste0(DIVERGENCES[[x$measure]], " is least; target: ", of,
+             if (!is.null(x$wanted)) paste0("; at confidence ", format(x$wanted))))
+  print_rows(data.frame("fraction of the run" = format(x$knots$fraction, digits = 3),
+                        strength = format(x$knots$strength, digits = 4), check.names = FALSE), 4)
+  print_rows(table_words(x$tried, 4), 4)
+  if (isTRUE(x$gap > 1e-6)) {
+    say(paste("a step of one knot would still gain", format(x$gap, digits = 2)))
+  }
+  print_faults(x$faults)
+  invisible(x)
+}
+
+#' @rdname best_strength
+#' @param object A `best_strength`.
+#' @export
+autoplot.best_strength <- function(object, ...) {
+  check_dots(...)
+  d <- object[c("schedule", "times")]
+  last <- length(object$times) - 1
+  places <- unique(c(seq(0, (last - 1) / last, length.out = 201), object$knots$fraction))
+  places <- sort(places[places <= (last - 1) / last])
+  rivals <- object$rivals[lengths(object$rivals) > 0]
+  value <- stats::setNames(object$tried[[object$measure]], object$tried$schedule)
+  label <- function(name) paste0(name, " (", format(value[[name]], digits = 3), ")")
+  curves <- lapply(names(rivals), function(name) {
+    data.frame(fraction = places, strength = strength_at(rivals[[name]], d, places),
+               schedule = label(name))
+  })
+  best <- data.frame(fraction = places, schedule = label("best"),
+                     strength = stats::approx(object$knots$fraction, object$knots$strength,
+                                              places)$y)
+  curves <- do.call(rbind, c(list(best), curves))
+  order <- object$tried$schedule[order(object$tried[[object$measure]])]
+  order <- intersect(order, c("best", names(rivals)))
+  curves$schedule <- factor(curves$schedule, vapply(order, label, ""))
+  colours <- c(ink, class_palette(max(length(order) - 1, 1)))[seq_along(order)]
+  ggplot(curves, aes(.data$fraction, .data$strength, colour = .data$schedule,
+                     linewidth = .data$schedule)) +
+    geom_line() +
+    scale_colour_manual(values = colours, name = NULL) +
+    scale_linewidth_manual(values = c(1.2, rep(.5, length(order) - 1)), name = NULL) +
+    labs(x = "fraction of the run", y = "strength") + look() +
+    words(paste("The best strength towards", aim_words(object$class)), short_run(object),
+          c(paste0("In brackets: ", DIVERGENCES[[object$measure]],
+                   if (!is.null(object$wanted)) paste(", all at confidence", object$wanted)),
+            fault_words(object$faults)))
+}

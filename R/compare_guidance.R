@@ -1,0 +1,482 @@
+#' Compare kinds of guidance
+#'
+#' What does each way to guide do, at the same sampler and the same steps? Confidence and entropy,
+#' where the samples are and how far they spread, how far their law is from that of the class and
+#' from the tilted law, how many leave the class's region, how many paths lose confidence, and what
+#' it costs.
+#'
+#' @details
+#' In one and two dimensions, and in more where a run reduces to these, confidence, entropy, mean,
+#' spread and distances are those of the exact law of the sampler's output ([guided_law()]). What
+#' has no such law is found by `n` particles, which all kinds of guidance share: in more
+#' dimensions the density of deterministic samplers is carried along, or, for rules, comes from
+#' differences of the map; of stochastic samplers there is none, and the distances are not known.
+#' The shares `outside` and `fraction_down` are always those of particles.
+#'
+#' | quantity | what it is | of the class itself |
+#' |---|---|---|
+#' | `confidence` | mean of `p(class | x)` | |
+#' | `entropy` | differential entropy, in nats | |
+#' | `shift` | distance of the mean from the class's, in its standard deviations (root mean square over variables) | 0 |
+#' | `spread` | standard deviation over the class's (root mean square over variables) | 1 |
+#' | `total_variation`, `kl_reverse` | from the class: `KL(output || class)` | 0 |
+#' | `tilt_total_variation`, `tilt_kl_reverse` | the same from the [tilted_law()] | |
+#' | `outside` | share of the particles beyond the 99 % ellipse of every component of the class | at most .01 |
+#' | `fraction_down` | share of the paths that end with less confidence than at strength 0 | 0 |
+#' | `evaluations` | evaluations of a model's score, per particle | |
+#'
+#' The last rows are those of the class itself and of the tilted law.
+#'
+#' @inheritParams guided_sample
+#' @param guidance A list of guidances towards one class, whose names are shown; or one
+#'   [guidance()], whose class and strength all rules of [guidance_rule()] then get with their
+#'   usual arguments, beside plain guidance and the power law of exponent 1. Rules that are not
+#'   defined here are left out.
+#' @param n Number of particles, a power of two for [net] at their best.
+#' @param tilt Strength of the tilted law; `NULL`: that of the first guidance whose strength is one
+#'   number.
+#' @return A table of estimates ([mixguide_table]) of class `guidance_comparison`, with a row for
+#'   each `quantity` and `guidance`. `print()` and `plot()` show a row or a panel for each.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for guidances
+#'   towards different classes.
+#' @source Derived for this package. That the tilted law is not what guidance samples: Chidambaram,
+#'   Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074}.
+#' @seealso [guidance_sweep()] for strengths, samplers and steps of one kind of guidance;
+#'   [best_strength()] for the strength that comes nearest.
+#' @examples
+#' m <- named_mixture("D3")
+#' compared <- compare_guidance(m, list(
+#'   plain = guidance("1", 3),
+#'   interval = guidance("1", strength_profile("interval", 3)),
+#'   power = guidance("1", 3, power = 1)
+#' ), sampler_ddim(20))
+#' compared
+#' plot(compared)
+#' @export
+compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NULL) {
+  one <- if (!is.list(guidance) || is.object(guidance)) guidance
+  d <- as_diffusion(mixture, ..., own = list(guidance = one), takes_points = TRUE)
+  n <- check_particles(n, min = 2)
+  d <- default_points(d, n)
+  guides <- compared_guides(guidance, d)
+  left_out <- attr(guides, "left_out")
+  check_class_of_all(guides)
+  if (is.null(tilt)) tilt <- first_strength(guides) else check_number(tilt, "tilt")
+  d$key <- run_key(d)
+  d <- change_diffusion(d, list(guidance = guides[[1]]))
+  goal <- compared_goal(d, tilt)
+  warn_faults(diffusion_faults(d))
+  plain <- without_faults(guided_sample(d, n, guidance = guidance(goal$class), key = d$key))
+  rows <- lapply(names(guides), function(name) {
+    setting <- change_diffusion(d, list(guidance = guides[[name]]))
+    data.frame(guidance = name, without_faults(judged_guidance(setting, n, goal, plain)))
+  })
+  rows <- do.call(rbind, c(rows, goal_rows(goal)))
+  rows <- rows[c("quantity", setdiff(names(rows), "quantity"))]
+  foot <- c(if (!is.null(left_out)) paste("left out, since not defined here:", toString(left_out)),
+            paste("shift: of the mean, in the class's sd; spread: sd over the class's; outside:",
+                  "beyond the 99 % ellipses of the class; down: paths that end with less",
+                  "confidence than at strength 0; TV, KL(output || .): total variation and",
+                  "divergence from the class, or from the tilt; scores: evaluations of a model",
+                  "per particle"))
+  new_table(rows, "guidance_comparison",
+            c(paste("towards", aim_words(goal$class)), process_lines(d, without = "guidance")),
+            setup_of(d, n = n, tilt = tilt, faults = diffusion_faults(d)),
+            labels = COMPARED, foot = foot)
+}
+
+COMPARED <- c(confidence = "confidence", entropy = "entropy", shift = "shift", spread = "spread",
+              total_variation = "TV class", kl_reverse = "KL class",
+              tilt_total_variation = "TV tilt", tilt_kl_reverse = "KL tilt", outside = "outside",
+              fraction_down = "down", evaluations = "scores")
+
+# ---- What is compared
+
+compared_guides <- function(guidance, d) {
+  if (!is.list(guidance) || is.object(guidance)) return(every_rule(d))
+  if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
+  guides <- lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE))
+  names <- names(guides)
+  if (is.null(names)) names <- rep("", length(guides))
+  plain <- names == ""
+  names[plain] <- vapply(guides[plain], format_strength, "")
+  stats::setNames(guides, make.unique(names, " "))
+}
+
+# Each rule at the class and the strength of one guidance, as far as it is defined.
+every_rule <- function(d) {
+  from <- d$guidance
+  if (is.null(from)) {
+    abort_input("guidance", "a guidance with a strength, or a list of guidances", "NULL")
+  }
+  refuse_nonlinear(from, "where all rules are to be compared")
+  if (length(from$others)) abort_input("guidance", "one guidance, or a list", "a sum")
+  with_rule <- function(kind) replace(from, "rule", list(guidance_rule(kind)))
+  guides <- c(list(plain = from), list(power = replace(from, "power", 1)),
+              lapply(stats::setNames(nm = names(rules)), with_rule))
+  undefined <- c(if (is.null(from$negative)) "perp_neg",
+                 if (mixture_dim(d$mixture) == 1) "rescale")
+  structure(guides[setdiff(names(guides), undefined)], left_out = undefined)
+}
+
+check_class_of_all <- function(guides) {
+  classes <- lapply(guides, `[[`, "class")
+  other <- which(!vapply(classes, setequal, NA, classes[[1]]))
+  if (length(other)) {
+    abort_input("guidance", paste("a list of guidances towards one class, as the first is towards",
+                                  aim_words(classes[[1]])),
+                paste("one towards", aim_words(classes[[other[1]]])))
+  }
+}
+
+# NULL if there is none.
+first_strength <- function(guides) {
+  constant <- Filter(function(guide) !is.null(guide$scale) && is.null(guide$interval), guides)
+  if (length(constant)) constant[[1]]$scale - 1
+}
+
+# ---- What it is compared with
+
+# The class and the tilt at the end of the run, in the variables of the mixture.
+compared_goal <- function(d, tilt) {
+  class <- d$guidance$class
+  last <- d$times[length(d$times)]
+  law <- diffuse(d$mixture, last, d$schedule)
+  part <- class_law(law, class)
+  at <- moments(part)
+  singular <- is_singular(law)
+  tilted <- NULL
+  if (!is.null(tilt) && !singular) {
+    tilted <- if_error(tilted_law(d$mixture, guidance(class, tilt), last, d$schedule),
+                       function(e) NULL)
+  }
+  goal <- list(class = class, law = law, part = part, mean = at$mean, sd = sqrt(diag(at$cov)),
+               tilt = tilt, tilted = tilted, key = stream(d$key, "target"), singular = singular)
+  if (!is.null(tilt) && !singular && is.null(tilted)) {
+    goal$log_z <- log_of_mean(mean_of_draws(part, 2^16, function(x) {
+      exp(tilt * log_class_probability(law, class)(x))
+    }, goal$key))
+  }
+  goal
+}
+
+log_of_mean <- function(row) {
+  row$se <- row$se / row$estimate
+  row$estimate <- log(row$estimate)
+  row
+}
+
+# The log-density of the tilt, where there is one.
+log_tilt_at <- function(goal, x) {
+  if (!is.null(goal$tilted)) return(law_density(goal$tilted, x, log = TRUE))
+  dgaussmix(x, goal$part, log = TRUE) + goal$tilt * log_class_probability(goal$law, goal$class)(x) -
+    goal$log_z$estimate
+}
+
+goal_rows <- function(goal) {
+  exact <- function(value) estimate_row(value, 0, "exact")
+  rows_of <- function(name, rows) {
+    data.frame(guidance = name, quantity = names(rows), do.call(rbind, unname(rows)))
+  }
+  class <- list(shift = exact(0), spread = exact(1), total_variation = exact(0),
+                kl_reverse = exact(0), fraction_down = exact(0))
+  if (!goal$singular) {
+    q <- function(x) exp(log_class_probability(goal$law, goal$class)(x))
+    class$confidence <- mean_of_draws(goal$part, 2^16, q, goal$key)
+    class$entropy <- if (!is.null(goal$tilted)) {
+      own <- tilted_law(goal$law, guidance(goal$class))
+      class$confidence <- confidence(own)[ESTIMATE]
+      tilt_distances <- law_distance(goal$tilted, own)
+      class[c("tilt_total_variation", "tilt_kl_reverse")] <- list(
+        row_of(tilt_distances, "total_variation")[ESTIMATE], row_of(tilt_distances, "kl")[ESTIMATE])
+      entropy(own)[ESTIMATE]
+    } else entropy(goal$part)[1, ESTIMATE]
+    class$outside <- if (sum(goal$part$weights > 0) == 1) exact(.01) else {
+      mean_of_draws(goal$part, 2^16, function(x) is_outside(x, goal$part), goal$key)
+    }
+  }
+  tilted <- if (!is.null(goal$tilted)) {
+    distances <- law_distance(goal$tilted, goal$part)
+    rows_of(paste0("(the tilt, ", format(goal$tilt), ")"),
+            c(law_rows(goal$tilted, goal),
+              list(total_variation = row_of(distances, "total_variation")[ESTIMATE],
+                   kl_reverse = row_of(distances, "kl_reverse")[ESTIMATE],
+                   tilt_total_variation = exact(0), tilt_kl_reverse = exact(0))))
+  }
+  list(rows_of("(the class)", class), tilted)
+}
+
+# ---- One of them
+
+judged_guidance <- function(d, n, goal, plain) {
+  plan <- sampling_plan(d, n)
+  aim <- plan_aim(plan, d$guidance)
+  run <- run_plan(plan, d$guidance, d$key)
+  rows <- if (spread_of(apply(run$x, 2, stats::var), goal) < MOST_SPREAD) rows_of_law(d, goal)
+  if (is.null(rows)) {
+    if (is.null(run$log_density) && !goal$singular) run <- with_density(run, d)
+    rows <- c(particle_rows(run, goal), particle_distances(run, goal))
+  }
+  rows$outside <- if (goal$singular) unknown_row("a covariance is singular") else {
+    share_row(run, is_outside(run$x, goal$part))
+  }
+  same <- identical(run$confidence, plain$confidence)
+  rows$fraction_down <- if (same) estimate_row(0, 0, "exact") else {
+    share_row(run, run$confidence < plain$confidence - 1e-9)
+  }
+  rows$evaluations <- estimate_row(model_evaluations(plan, aim), 0, "exact")
+  data.frame(quantity = names(rows), do.call(rbind, unname(rows)))
+}
+
+# That none of n are so does not say that none would be: two standard errors are 3/n.
+share_row <- function(run, are) {
+  row <- particle_mean(run, as.double(are))
+  if (row$estimate %in% 0:1) row$se <- 1.5 / length(are)
+  row
+}
+
+# Laws that are spread wider than this over the class's take grids that are too large.
+MOST_SPREAD <- 10
+
+# What the exact law tells, NULL where there is none. A rule that jumps has images that no grid
+# resolves: in the plane two grids tell by how much that matters.
+rows_of_law <- function(d, goal) {
+  from <- function(...) {
+    law <- if_error(suppressWarnings(guided_law(d, ...)), function(e) NULL)
+    if (!is.null(law)) c(law_rows(law, goal), law_distances(law, goal))
+  }
+  jumps <- with_noise(d$sampler, d$score_error)$stochastic && !is.null(nonlinear_words(d$guidance))
+  if (!jumps || mixture_dim(d$mixture) != 2) return(from())
+  fine <- from(nodes = 257)
+  rough <- from(nodes = 129)
+  if (is.null(fine) || is.null(rough)) return(NULL)
+  Map(function(fine, rough) {
+    replace(fine, "se", pmax(fine$se, abs(fine$estimate - rough$estimate)))
+  }, fine, rough)
+}
+
+# How many scores of a model a particle takes: those of one place and time count once.
+model_evaluations <- function(plan, aim) {
+  program <- if (is.null(aim$program)) plan$program else aim$program
+  op <- program$op
+  kind <- op_kinds(program)
+  used <- matrix(aim$levels$coef, nrow(aim$models)) != 0
+  total <- sum(kind == "call")
+  place <- NULL
+  models <- rep(FALSE, nrow(used))
+  for (i in which(writes_register(kind))) {
+    # those with a scalar look at log-densities
+    if (kind[i] == "eval" && op["n", i] < 0) {
+      level <- op["at", i] + 1
+      here <- c(program$level_times[level], op["from", i])
+      if (!identical(here, place)) models[] <- FALSE
+      place <- here
+      total <- total + sum(used[, level] & !models)
+      models <- models | used[, level]
+    }
+    if (op["to", i] %in% place[2]) place <- NULL
+  }
+  total
+}
+
+# Beyond the 99 % ellipse of every component.
+is_outside <- function(x, mixture) {
+  used <- which(mixture$weights > 0)
+  outside <- rep(TRUE, nrow(x))
+  for (k in used) {
+    cov <- unname(component_cov(mixture, k))
+    distance <- stats::mahalanobis(unname(x), unname(mixture$means[k, ]), cov)
+    outside <- outside & !(distance <= stats::qchisq(.99, ncol(x)))
+  }
+  outside
+}
+
+law_rows <- function(law, goal) {
+  at <- moments(law)
+  by_nodes <- function(value) estimate_row(value, 0, "quadrature")
+  list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
+       shift = by_nodes(shift_of(at$mean, goal)), spread = by_nodes(spread_of(diag(at$cov), goal)))
+}
+
+shift_of <- function(mean, goal) {
+  shift <- sqrt(mean(in_sd(mean - goal$mean, goal)^2))
+  # what is left by rounding
+  if (shift < 1e-12) 0 else shift
+}
+
+spread_of <- function(variance, goal) sqrt(mean(in_sd(sqrt(variance), goal)^2))
+
+# Of a variable that does not vary, what does not either is alike.
+in_sd <- function(x, goal) ifelse(x == 0, 0, x / goal$sd)
+
+law_distances <- function(law, goal) {
+  if (goal$singular) return(unknown_distances("a covariance is singular"))
+  from <- function(target) {
+    if (is_folded(law)) {
+      if (inherits(target, "gaussmix")) target <- mixture_as_law(target, law)
+      at <- law_ratio(law, target)
+      alike <- max(unlist(at$rest)) < 1e-12
+      return(folded_rows(if (alike) node_variation(at) else NA))
+    }
+    rows <- law_distance(law, target)
+    rows <- lapply(c("total_variation", "kl_reverse"), function(name) row_of(rows, name)[ESTIMATE])
+    # as far as the densities are known
+    lapply(rows, function(row) replace(row, "se", max(row$se, law$off)))
+  }
+  c(stats::setNames(from(goal$part), FROM_CLASS),
+    if (!is.null(goal$tilted)) stats::setNames(from(goal$tilted), FROM_TILT))
+}
+
+FROM_CLASS <- c("total_variation", "kl_reverse")
+FROM_TILT <- paste0("tilt_", FROM_CLASS)
+
+unknown_distances <- function(note) {
+  stats::setNames(rep(list(unknown_row(note)), 4), c(FROM_CLASS, FROM_TILT))
+}
+
+# Where steps fold starts onto each other the density is known of each branch alone.
+folded_rows <- function(variation, se = 0) {
+  note <- "at least: steps fold starts onto others, and densities are known of each branch alone"
+  list(if (is.na(variation)) unknown_row(note) else estimate_row(variation, se, "bound", note),
+       unknown_row("unknown where steps fold starts onto others"))
+}
+
+# ---- By particles
+
+particle_rows <- function(run, goal) {
+  x <- run$x
+  mean <- colMeans(x)
+  shift <- shift_of(mean, goal)
+  spread <- spread_of(colMeans(sweep(x, 2, mean)^2), goal)
+  # both are roots of means of smooth functions: their errors by the delta method
+  z <- sweep(sweep(x, 2, mean), 2, goal$sd, "/")
+  d <- ncol(x)
+  off <- in_sd(mean - goal$mean, goal)
+  se <- function(value) particle_mean(run, value)$se
+  h <- entropy_of_run(run)
+  list(confidence = particle_mean(run, run$confidence), entropy = h,
+       shift = estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)), "Monte Carlo"),
+       spread = estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread), "Monte Carlo"))
+}
+
+entropy_of_run <- function(run) {
+  if (is.null(run$log_density)) {
+    # neighbours of nets are too far apart
+    if (!is.null(run$family)) run <- without_faults(stats::update(run, points = "random"))
+    return(if_error(entropy(run)[1, ESTIMATE], function(e) unknown_row(no_density_note(run))))
+  }
+  row <- particle_mean(run, -run$log_density)
+  row$se <- sqrt(row$se^2 + off_of(run)^2)
+  row
+}
+
+# By how much densities that come from differences are off.
+off_of <- function(run) if (is.null(run$off)) 0 else mean(pmin(run$off, 1))
+
+no_density_note <- function(run) {
+  if (!run$sampler$stochastic) return("no log-density is carried along")
+  if (ncol(run$x) > 2) return("no density is known of a stochastic sampler in so many dimensions")
+  "no grid resolves the law"
+}
+
+particle_distances <- function(run, goal) {
+  if (goal$singular) return(unknown_distances("a covariance is singular"))
+  if (is.null(run$log_density)) return(unknown_distances(no_density_note(run)))
+  folds <- mean(run$folded) > 1e-3
+  off <- off_of(run)
+  from <- function(log_target, extra = 0) {
+    u <- log_target - run$log_density
+    variation <- particle_mean(run, pmax(-expm1(pmin(u, 700)), 0))
+    if (folds) return(folded_rows(variation$estimate, variation$se))
+    rows <- list(variation, particle_mean(run, -u))
+    lapply(rows, function(row) replace(row, "se", sqrt(row$se^2 + off^2 + extra^2)))
+  }
+  rows <- c(from(dgaussmix(run$x, goal$part, log = TRUE)), if (!is.null(goal$tilt)) {
+    from(log_tilt_at(goal, run$x), if (is.null(goal$log_z)) 0 else goal$log_z$se)
+  })
+  stats::setNames(rows, c(FROM_CLASS, FROM_TILT)[seq_along(rows)])
+}
+
+# A deterministic run with the density that differences of its map tell.
+with_density <- function(run, d) {
+  if (run$sampler$stochastic || !is.null(run$score_error$noise)) return(run)
+  start <- run_starts(d, nrow(run$x))
+  law <- if_error(start_law(process_diffusion(d)$start, in_process(d$mixture), d$guidance$class,
+                            d$schedule, d$horizon), function(e) NULL)
+  if (is.null(law)) return(run)
+  z <- to_process(start, d$mixture)
+  go <- function(z) {
+    guided_sample(d, start = from_process(z, d$mixture), log_density = "none", key = d$key)$x
+  }
+  det <- det_by_differences(go, z, 1e-3 * start_scale(law))
+  # per unit of the process at the start, of the variables at the end
+  run$log_density <- dgaussmix(z, law, log = TRUE) - det$log
+  run$folded <- det$negative
+  run$off <- det$off
+  run
+}
+
+# The starts of a run: what a sampler makes of them that does nothing.
+run_starts <- function(d, n) {
+  idle <- change_diffusion(d, list(sampler = idle_sampler(d$horizon), guidance = NULL))
+  guided_sample(idle, n, log_density = "none", reduce = FALSE)$x
+}
+
+# ---- Print and picture
+
+#' @export
+print.guidance_comparison <- function(x, digits = 3, ...) {
+  check_dots(..., also = print.default)
+  digits <- check_count(digits, "digits", min = 1)
+  print_head(x)
+  rows <- plain_table(x)
+  names <- unique(rows$guidance)
+  cell <- function(quantity) {
+    own <- rows[rows$quantity == quantity, ]
+    own <- own[match(names, own$guidance), ]
+    own$method[is.na(own$method)] <- "unknown"
+    shown <- show_estimate(own$estimate, own$se, own$method, digits, quantity %in% OF_SIZE_ONE)
+    shown <- paste0(ifelse(own$method == "bound", ">= ", ""), shown)
+    replace(shown, is.na(own$estimate), "")
+  }
+  block <- c(1, 1, 1, 1, 3, 3, 3, 3, 2, 2, 2)
+  for (part in split(names(COMPARED), block)) {
+    part <- intersect(part, rows$quantity[!is.na(rows$estimate)])
+    cells <- stats::setNames(lapply(part, cell), COMPARED[part])
+    print_rows(data.frame(guidance = names, cells, check.names = FALSE), digits)
+  }
+  print_foot(x)
+  invisible(x)
+}
+
+#' @rdname compare_guidance
+#' @param object A `guidance_comparison`.
+#' @export
+autoplot.guidance_comparison <- function(object, ...) {
+  check_dots(...)
+  rows <- plain_table(object)
+  rows <- rows[is.finite(rows$estimate) & rows$quantity != "evaluations", ]
+  reference <- startsWith(rows$guidance, "(")
+  panel <- function(rows) factor(COMPARED[rows$quantity], COMPARED)
+  lines <- data.frame(rows[reference, c("estimate", "guidance")], panel = panel(rows[reference, ]))
+  shown <- rows[!reference, ]
+  shown$panel <- panel(shown)
+  shown$guidance <- factor(shown$guidance, rev(unique(shown$guidance)))
+  shown$reach <- ifelse(is.finite(shown$se), 2 * shown$se, 0)
+  shown$known <- ifelse(shown$method == "bound", "at least", "this")
+  lines <- lines[lines$panel %in% shown$panel, ]
+  ggplot(shown, aes(.data$estimate, .data$guidance)) +
+    geom_vline(aes(xintercept = .data$estimate, linetype = .data$guidance), lines,
+               colour = "grey45") +
+    geom_segment(aes(x = .data$estimate - .data$reach, xend = .data$estimate + .data$reach,
+                     yend = .data$guidance), colour = class_palette(1)) +
+    geom_point(aes(shape = .data$known), colour = class_palette(1), size = 1.8) +
+    scale_shape_manual(values = c(this = 16, "at least" = 62), guide = "none") +
+    facet_wrap(vars(.data$panel), scales = "free_x", nrow = 2) +
+    labs(x = NULL, y = NULL, linetype = NULL) + look() +
+    words(paste("Kinds of guidance towards", aim_words(attr(object, "setup")$class)),
+          short_run(attr(object, "setup")),
+          c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
+                   if (any(shown$known != "this")) ". >: at least this"),
+            fault_words(attr(object, "setup")$faults)))
+}

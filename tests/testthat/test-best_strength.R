@@ -1,0 +1,64 @@
+test_that("the best strength is what the exact law says, and no profile betters it", {
+  m <- named_mixture("A2")
+  best <- best_strength(m, "1", sampler_ddim(8), confidence = .9, knots = 3,
+                        profiles = c("linear", "interval"))
+  law <- guided_law(m, best$guidance, sampler_ddim(8))
+  expect_equal(confidence(law)$estimate, .9, tolerance = 1e-6)
+  distances <- law_distance(law, gaussmix(1, 1, 1))
+  expect_equal(best$tried$kl_reverse[1], distances$estimate[2], tolerance = 1e-7)
+  expect_true(all(best$tried$excess[-1] > 0))
+  expect_equal(best$tried$confidence, rep(.9, 4), tolerance = 1e-6)
+  # the constant, by bisection of its own
+  of <- function(by) confidence(guided_law(m, guidance("1", by), sampler_ddim(8)))$estimate - .9
+  expect_equal(best$tried$multiple[2], uniroot(of, c(0, 2), tol = 1e-9)$root, tolerance = 1e-5)
+  # nothing near it with the same confidence is better
+  set.seed(1)
+  for (i in 1:2) {
+    near <- best$knots$strength + rnorm(3, sd = .2)
+    guide <- function(by) guidance("1", function(t, fraction) {
+      approx(best$knots$fraction, near + by, fraction)$y
+    })
+    of <- function(by) confidence(guided_law(m, guide(by), sampler_ddim(8)))$estimate - .9
+    by <- uniroot(of, c(-1, 1), extendInt = "yes", tol = 1e-8)$root
+    other <- law_distance(guided_law(m, guide(by), sampler_ddim(8)), gaussmix(1, 1, 1))
+    expect_gt(other$estimate[2], distances$estimate[2] - 1e-7)
+  }
+  expect_said(print(best), "is least; target: class 1; at confidence 0.9")
+  expect_s3_class(ggplot2::ggplot_build(autoplot(best))$plot, "ggplot")
+})
+
+test_that("without a wanted confidence the tilt is what is aimed at; particles serve beyond laws", {
+  m <- named_mixture("D3")
+  best <- suppressWarnings(best_strength(m, "1", sampler_ddim(8), target = "tilt", tilt = 1,
+                                         knots = 3, profiles = "linear",
+                                         measure = "total_variation"))
+  law <- guided_law(m, best$guidance, sampler_ddim(8))
+  tilt <- tilted_law(m, guidance("1", 1))
+  expect_equal(best$tried$total_variation[1], law_distance(law, tilt)$estimate[3], tolerance = 1e-6)
+  expect_true(all(best$tried$excess >= 0))
+  set.seed(1)
+  wide <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
+                   list(diag(c(1, .5, .3)), crossprod(matrix(rnorm(9), 3)) / 3 + diag(.2, 3)),
+                   class = c("a", "b"))
+  drawn <- best_strength(wide, "a", sampler_heun(6), confidence = .85, knots = 2, n = 1024,
+                         profiles = "linear", key = c(1, 2))
+  expect_equal(drawn$tried$confidence[1], .85, tolerance = 1e-6)
+  expect_gt(drawn$tried$kl_reverse_se[1], 0)
+  expect_lte(drawn$tried$kl_reverse[1], drawn$tried$kl_reverse[2] + 1e-4)
+})
+
+test_that("what cannot be is refused", {
+  m <- named_mixture("D3")
+  input <- function(...) {
+    expect_error(best_strength(m, "1", sampler_ddim(5), ...), class = "mixguide_error_input")
+  }
+  input()
+  input(confidence = 1)
+  # three in a row: guidance of the class between does not reach it
+  input(confidence = .99999, profiles = "linear")
+  input(confidence = .9, profiles = "terminal")
+  input(confidence = .9, knots = 1)
+  input(confidence = .9, target = "whole")
+  expect_error(best_strength(m, guidance("1", 1, power = 1), confidence = .9),
+               class = "mixguide_error_input")
+})
