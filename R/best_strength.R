@@ -55,7 +55,6 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
                                        "beta", "dg"),
                           n = 4096) {
   d <- as_diffusion(mixture, ...)
-  plain_guidance(d)
   target <- check_choice(target, c("class", "tilt"), "target")
   measure <- check_choice(measure, c("kl_reverse", "total_variation"), "measure")
   check_number(tilt, "tilt")
@@ -66,6 +65,7 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
   }
   knots <- check_count(knots, "knots", min = 2, max = 50)
   profiles <- check_profiles(profiles)
+  plain_guidance(d)
   n <- check_count(n, "n", min = 16)
   d$key <- run_key(d)
   faults <- warn_faults(diffusion_faults(d))
