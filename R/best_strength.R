@@ -59,13 +59,13 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
   measure <- check_choice(measure, c("kl_reverse", "total_variation"), "measure")
   check_number(tilt, "tilt")
   if (!is.null(confidence)) check_number(confidence, "confidence", 0, 1, open = TRUE)
+  knots <- check_count(knots, "knots", min = 2, max = 50)
+  profiles <- check_profiles(profiles)
+  plain_guidance(d)
   if (is.null(confidence) && target == "class") {
     abort_input("confidence", 'given where the target is "class": strength 0 is its guidance',
                 "NULL")
   }
-  knots <- check_count(knots, "knots", min = 2, max = 50)
-  profiles <- check_profiles(profiles)
-  plain_guidance(d)
   n <- check_count(n, "n", min = 16)
   d$key <- run_key(d)
   faults <- warn_faults(diffusion_faults(d))
@@ -206,7 +206,16 @@ best_multiple <- function(shape, judge, wanted, most = 256) {
     by <- expm1(found$minimum)
     return(c(list(multiple = by), judge$final(shape(by))))
   }
-  off <- function(by) at(by)$confidence - wanted
+  reached <- multiple_for(function(by) at(by)$confidence, wanted, most)
+  if (is.null(reached$by)) return(c(none, reached["range"]))
+  found <- with_confidence(shape, reached$by, judge, wanted)
+  c(list(multiple = found$by), found[c("confidence", "value")])
+}
+
+# The multiple `by` at which a confidence that rises with it is the wanted one; or the `range` of
+# those that were seen.
+multiple_for <- function(confidence, wanted, most) {
+  off <- function(by) confidence(by) - wanted
   # strengths below 0 lower it
   low <- if (isTRUE(off(0) > 0)) -1 else 0
   at_low <- off(low)
@@ -219,15 +228,13 @@ best_multiple <- function(shape, judge, wanted, most = 256) {
     at_high <- off(high)
   }
   if (!isTRUE(at_low <= 0) || !isTRUE(at_high >= 0)) {
-    none$range <- wanted + range(c(at_low, at_high), na.rm = TRUE)
-    return(none)
+    return(list(range = wanted + range(c(at_low, at_high), na.rm = TRUE)))
   }
-  by <- stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high, tol = 1e-6)$root
-  found <- with_confidence(shape, by, judge, wanted)
-  c(list(multiple = found$by), found[c("confidence", "value")])
+  list(by = stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high,
+                           tol = 1e-6)$root)
 }
 
-# From where the points have the confidence to where the law has it: the slope is that of the points.
+# From where the points have the confidence to where the law has it, by the slope of the points.
 with_confidence <- function(shape, by, judge, wanted, step = 1e-3 * max(1, abs(by))) {
   slope <- (judge$at(shape(by + step))$confidence - judge$at(shape(by - step))$confidence) /
     (2 * step)

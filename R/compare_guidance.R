@@ -17,13 +17,15 @@
 #' |---|---|---|
 #' | `confidence` | mean of `p(class | x)` | |
 #' | `entropy` | differential entropy, in nats | |
-#' | `shift` | distance of the mean from the class's, in its standard deviations (root mean square over variables) | 0 |
-#' | `spread` | standard deviation over the class's (root mean square over variables) | 1 |
+#' | `shift` | distance of the mean from the class's, over its sd (*) | 0 |
+#' | `spread` | standard deviation over the class's (*) | 1 |
 #' | `total_variation`, `kl_reverse` | from the class: `KL(output || class)` | 0 |
 #' | `tilt_total_variation`, `tilt_kl_reverse` | the same from the [tilted_law()] | |
-#' | `outside` | share of the particles beyond the 99 % ellipse of every component of the class | at most .01 |
+#' | `outside` | share beyond the 99 % ellipse of every component of the class | at most .01 |
 #' | `fraction_down` | share of the paths that end with less confidence than at strength 0 | 0 |
 #' | `evaluations` | evaluations of a model's score, per particle | |
+#'
+#' (*) The root mean square over variables.
 #'
 #' The last rows are those of the class itself and of the tilted law.
 #'
@@ -35,6 +37,10 @@
 #' @param n Number of particles, a power of two for [net] at their best.
 #' @param tilt Strength of the tilted law; `NULL`: that of the first guidance whose strength is one
 #'   number.
+#' @param confidence `NULL`, or the mean confidence that each kind of guidance is to have, so that
+#'   the rest is compared at one and the same: the strength of each is the least multiple of its own
+#'   (of 1, where that is a number) that has it for the particles, `strength` in the table. What
+#'   never has it is left out.
 #' @return A table of estimates ([mixguide_table]) of class `guidance_comparison`, with a row for
 #'   each `quantity` and `guidance`. `print()` and `plot()` show a row or a panel for each.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for guidances
@@ -53,11 +59,13 @@
 #' compared
 #' plot(compared)
 #' @export
-compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NULL) {
+compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NULL,
+                             confidence = NULL) {
   one <- if (!is.list(guidance) || is.object(guidance)) guidance
   d <- as_diffusion(mixture, ..., own = list(guidance = one), takes_points = TRUE)
   n <- check_particles(n, min = 2)
   d <- default_points(d, n)
+  if (!is.null(confidence)) check_number(confidence, "confidence", 0, 1, open = TRUE)
   guides <- compared_guides(guidance, d)
   left_out <- attr(guides, "left_out")
   check_class_of_all(guides)
@@ -65,15 +73,34 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   d$key <- run_key(d)
   d <- change_diffusion(d, list(guidance = guides[[1]]))
   goal <- compared_goal(d, tilt)
+  multiples <- NULL
+  if (!is.null(confidence)) {
+    multiples <- vapply(guides, confident_multiple, 0, d, min(n, 4096), confidence)
+    has <- !is.na(multiples)
+    guides <- Map(with_strength, guides[has], multiples[has])
+    if (!length(guides)) {
+      abort_input("confidence", "one that some guidance has", format(confidence))
+    }
+  }
   warn_faults(diffusion_faults(d))
   plain <- without_faults(guided_sample(d, n, guidance = guidance(goal$class), key = d$key))
   rows <- lapply(names(guides), function(name) {
     setting <- change_diffusion(d, list(guidance = guides[[name]]))
-    data.frame(guidance = name, without_faults(judged_guidance(setting, n, goal, plain)))
+    rows <- without_faults(judged_guidance(setting, n, goal, plain))
+    if (!is.null(multiples)) {
+      found <- estimate_row(multiples[[name]], 0, "Monte Carlo")
+      rows <- rbind(data.frame(quantity = "strength", found), rows)
+    }
+    data.frame(guidance = name, rows)
   })
   rows <- do.call(rbind, c(rows, goal_rows(goal)))
   rows <- rows[c("quantity", setdiff(names(rows), "quantity"))]
+  never <- names(multiples)[is.na(multiples)]
   foot <- c(if (!is.null(left_out)) paste("left out, since not defined here:", toString(left_out)),
+            if (length(never)) {
+              paste0("left out, since never of confidence ", format(confidence), ": ",
+                     toString(never))
+            },
             paste("shift: of the mean, in the class's sd; spread: sd over the class's; outside:",
                   "beyond the 99 % ellipses of the class; down: paths that end with less",
                   "confidence than at strength 0; TV, KL(output || .): total variation and",
@@ -81,11 +108,11 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
                   "per particle"))
   new_table(rows, "guidance_comparison",
             c(paste("towards", aim_words(goal$class)), process_lines(d, without = "guidance")),
-            setup_of(d, n = n, tilt = tilt, faults = diffusion_faults(d)),
+            setup_of(d, n = n, tilt = tilt, confidence = confidence, faults = diffusion_faults(d)),
             labels = COMPARED, foot = foot)
 }
 
-COMPARED <- c(confidence = "confidence", entropy = "entropy", shift = "shift", spread = "spread",
+COMPARED <- c(strength = "strength", confidence = "confidence", entropy = "entropy", shift = "shift", spread = "spread",
               total_variation = "TV class", kl_reverse = "KL class",
               tilt_total_variation = "TV tilt", tilt_kl_reverse = "KL tilt", outside = "outside",
               fraction_down = "down", evaluations = "scores")
@@ -133,6 +160,16 @@ check_class_of_all <- function(guides) {
 first_strength <- function(guides) {
   constant <- Filter(function(guide) !is.null(guide$scale) && is.null(guide$interval), guides)
   if (length(constant)) constant[[1]]$scale - 1
+}
+
+# NA where no multiple up to 64 has the wanted confidence.
+confident_multiple <- function(guide, d, n, wanted) {
+  at <- function(by) {
+    setting <- change_diffusion(d, list(guidance = with_strength(guide, by)))
+    mean(without_faults(guided_sample(setting, n, log_density = "none"))$confidence)
+  }
+  found <- multiple_for(at, wanted, 64)$by
+  if (is.null(found)) NA_real_ else found
 }
 
 # ---- What it is compared with
@@ -439,7 +476,7 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
     shown <- paste0(ifelse(own$method == "bound", ">= ", ""), shown)
     replace(shown, is.na(own$estimate), "")
   }
-  block <- c(1, 1, 1, 1, 3, 3, 3, 3, 2, 2, 2)
+  block <- c(1, 1, 1, 1, 1, 3, 3, 3, 3, 2, 2, 2)
   for (part in split(names(COMPARED), block)) {
     part <- intersect(part, rows$quantity[!is.na(rows$estimate)])
     cells <- stats::setNames(lapply(part, cell), COMPARED[part])
@@ -455,7 +492,7 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
 autoplot.guidance_comparison <- function(object, ...) {
   check_dots(...)
   rows <- plain_table(object)
-  rows <- rows[is.finite(rows$estimate) & rows$quantity != "evaluations", ]
+  rows <- rows[is.finite(rows$estimate) & !rows$quantity %in% c("evaluations", "strength"), ]
   reference <- startsWith(rows$guidance, "(")
   panel <- function(rows) factor(COMPARED[rows$quantity], COMPARED)
   lines <- data.frame(rows[reference, c("estimate", "guidance")], panel = panel(rows[reference, ]))

@@ -92,6 +92,23 @@ test_that("all rules come with one guidance; what is not defined is left out", {
     diffusion(named_mixture("D3"), sampler = sampler_ddim(10))$times[1:10] <= .1))
 })
 
+test_that("at one confidence each has the strength that gives it", {
+  m <- named_mixture("D3")
+  x <- compare_guidance(m, list(plain = guidance("1", 1),
+                                linear = guidance("1", strength_profile("linear", 1)),
+                                nothing = guidance("1", 1, rule = "cfg_zero")),
+                        sampler_ddim(20), n = 4096, confidence = .9, key = c(1, 2))
+  expect_setequal(unique(x$guidance), c("plain", "linear", "(the class)", "(the tilt, 1)"))
+  for (name in c("plain", "linear")) {
+    expect_equal(value(x, "confidence", name), .9, tolerance = 1e-3)
+  }
+  by <- uniroot(function(by) {
+    confidence(guided_law(m, guidance("1", by), sampler_ddim(20)))$estimate - .9
+  }, c(0, 2), tol = 1e-8)$root
+  expect_equal(value(x, "strength", "plain"), by, tolerance = 1e-2)
+  expect_said(print(x), "left out, since never of confidence 0.9: nothing")
+})
+
 test_that("units do not matter", {
   m <- gaussmix(c(.4, .6), rbind(c(0, 0), c(2, 1)), diag(c(1, .5)), class = c("a", "b"))
   large <- standardise(gaussmix(c(.4, .6), rbind(c(5, 3), c(2005, 3.001)), diag(c(1e6, .5e-6)),
@@ -117,6 +134,7 @@ test_that("point masses, strange output and wrong arguments", {
   input(compare_guidance(m, guidance("1", 1) + guidance("2", 1)))
   input(compare_guidance(m, guidance("1", 1), n = 1))
   input(compare_guidance(m, guidance("1", 1), tilt = "a"))
+  input(compare_guidance(m, guidance("1", 1), confidence = 1))
 })
 
 test_that("print and plot", {
