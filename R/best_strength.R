@@ -297,7 +297,9 @@ print.best_strength <- function(x, ...) {
              if (!is.null(x$wanted)) paste0("; at confidence ", format(x$wanted))))
   print_rows(data.frame("fraction of the run" = format(x$knots$fraction, digits = 3),
                         strength = format(x$knots$strength, digits = 4), check.names = FALSE), 4)
-  print_rows(table_words(x$tried, 4), 4)
+  tried <- table_words(x$tried, 4)
+  tried$multiple <- c("", format(tried$multiple[-1], digits = 3))
+  print_rows(tried, 4)
   if (isTRUE(x$gap > 1e-6)) {
     say(paste("a step of one knot would still gain", format(x$gap, digits = 2)))
   }

@@ -112,10 +112,11 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
             labels = COMPARED, foot = foot)
 }
 
-COMPARED <- c(strength = "strength", confidence = "confidence", entropy = "entropy", shift = "shift", spread = "spread",
-              total_variation = "TV class", kl_reverse = "KL class",
-              tilt_total_variation = "TV tilt", tilt_kl_reverse = "KL tilt", outside = "outside",
-              fraction_down = "down", evaluations = "scores")
+COMPARED <- c(strength = "strength", confidence = "confidence", entropy = "entropy",
+              shift = "shift", spread = "spread", total_variation = "TV class",
+              kl_reverse = "KL class", tilt_total_variation = "TV tilt",
+              tilt_kl_reverse = "KL tilt", outside = "outside", fraction_down = "down",
+              evaluations = "scores")
 
 # ---- What is compared
 
@@ -476,7 +477,7 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
     shown <- paste0(ifelse(own$method == "bound", ">= ", ""), shown)
     replace(shown, is.na(own$estimate), "")
   }
-  block <- c(1, 1, 1, 1, 1, 3, 3, 3, 3, 2, 2, 2)
+  block <- c(1, 1, 1, 1, 2, 3, 3, 3, 3, 2, 2, 2)
   for (part in split(names(COMPARED), block)) {
     part <- intersect(part, rows$quantity[!is.na(rows$estimate)])
     cells <- stats::setNames(lapply(part, cell), COMPARED[part])
@@ -492,7 +493,9 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
 autoplot.guidance_comparison <- function(object, ...) {
   check_dots(...)
   rows <- plain_table(object)
-  rows <- rows[is.finite(rows$estimate) & !rows$quantity %in% c("evaluations", "strength"), ]
+  setup <- attr(object, "setup")
+  same <- c("evaluations", "strength", if (!is.null(setup$confidence)) "confidence")
+  rows <- rows[is.finite(rows$estimate) & !rows$quantity %in% same, ]
   reference <- startsWith(rows$guidance, "(")
   panel <- function(rows) factor(COMPARED[rows$quantity], COMPARED)
   lines <- data.frame(rows[reference, c("estimate", "guidance")], panel = panel(rows[reference, ]))
@@ -510,10 +513,13 @@ autoplot.guidance_comparison <- function(object, ...) {
     geom_point(aes(shape = .data$known), colour = class_palette(1), size = 1.8) +
     scale_shape_manual(values = c(this = 16, "at least" = 62), guide = "none") +
     facet_wrap(vars(.data$panel), scales = "free_x", nrow = 2) +
-    labs(x = NULL, y = NULL, linetype = NULL) + look() +
-    words(paste("Kinds of guidance towards", aim_words(attr(object, "setup")$class)),
-          short_run(attr(object, "setup")),
+    scale_x_continuous(n.breaks = 3) +
+    labs(x = NULL, y = NULL, linetype = NULL) + look() + theme(legend.position = "bottom") +
+    words(paste("Kinds of guidance towards", aim_words(setup$class)),
+          c(short_run(setup), if (!is.null(setup$confidence)) {
+            paste("All at confidence", format(setup$confidence))
+          }),
           c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
                    if (any(shown$known != "this")) ". >: at least this"),
-            fault_words(attr(object, "setup")$faults)))
+            fault_words(setup$faults)))
 }

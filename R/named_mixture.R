@@ -38,12 +38,18 @@
 #' has weights .3, .4, .3, means (-2, -1); (0, 1.5); (2, -.5), and covariances (.5 .2; .2 .4);
 #' (.3 -.1; -.1 .6); diag(.4, .3).
 #'
+#' A large one is `"karras"`: two classes, `"a"` and `"b"`, each a tree of 127 branches in the plane
+#' with 8 components each, after the example of Karras et al. (2024) on which guidance cuts off the
+#' thin branches that autoguidance keeps. It is built by their recipe from random numbers of our own
+#' and has mean 0 and standard deviation 1/2 in both variables.
+#'
 #' @param name One of the names below, or nothing.
 #' @return A [gaussmix()]; without `name`, the names.
 #' @source The mixtures are this package's own. Setting: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; Liang, Shi, Song and Zhou (2024),
 #'   \doi{10.48550/arXiv.2405.16418}; Liang, Ju, Liang and Shroff (2024),
-#'   \doi{10.48550/arXiv.2410.13746}.
+#'   \doi{10.48550/arXiv.2410.13746}; Karras, Aittala, Kynkaanniemi, Lehtinen, Aila and Laine (2024),
+#'   \doi{10.48550/arXiv.2406.02507}, section 3, for the tree.
 #' @seealso [guidance_condition()], which tells what is proved of guidance for each.
 #' @examples
 #' named_mixture()
@@ -52,7 +58,44 @@
 #' @export
 named_mixture <- function(name) {
   if (missing(name)) return(names(named_mixtures))
-  do.call(gaussmix, named_mixtures[[check_choice(name, names(named_mixtures), "name")]])
+  args <- named_mixtures[[check_choice(name, names(named_mixtures), "name")]]
+  do.call(gaussmix, if (is.function(args)) args() else args)
+}
+
+# Two trees that grow from one place in opposite directions: a branch of length l and its two
+# children, which are shorter and turn to either side; 8 components along each, of weight
+# proportional to l and halved at each fork.
+karras_tree <- function() {
+  z <- drop(keyed_draws(gaussmix(1, 0, 1), 2 * 3 * 127, c(2024, 6)))
+  used <- 0
+  normal <- function() z[used <<- used + 1]
+  branch <- function(depth, from, angle) {
+    if (depth == 7) return(NULL)
+    length <- .292 * .8^depth * (1 + .2 * normal())
+    along <- c(cos(angle), sin(angle))
+    across <- c(-along[2], along[1])
+    cov <- tcrossprod(.06 * length * along) + tcrossprod(.012 * .8^depth * across)
+    own <- lapply(seq(.07, .93, length.out = 8), function(part) {
+      c(length * .5^depth, from + part * length * along, cov)
+    })
+    turns <- .7^depth * (1 + .2 * c(normal(), normal())) * c(1, -1)
+    c(own, unlist(lapply(turns, function(turn) {
+      branch(depth + 1, from + length * along, angle + turn)
+    }), recursive = FALSE))
+  }
+  rows <- do.call(rbind, c(branch(0, c(0, 0), pi / 4), branch(0, c(0, 0), 5 * pi / 4)))
+  weights <- rows[, 1] / sum(rows[, 1])
+  half <- nrow(rows) / 2
+  class <- rep(c("a", "b"), each = half)
+  weights <- weights / (2 * rep(rowsum(weights, class), each = half))
+  # mean 0 and standard deviation 1/2
+  means <- rows[, 2:3]
+  means <- sweep(means, 2, colSums(weights * means))
+  scale <- .5 / sqrt(colSums(weights * (means^2 + rows[, c(4, 7)])))
+  covs <- lapply(seq_len(nrow(rows)), function(k) {
+    matrix(rows[k, 4:7], 2) * tcrossprod(scale)
+  })
+  list(weights, sweep(means, 2, scale, `*`), covs, class)
 }
 
 # The arguments of gaussmix().
@@ -76,6 +119,7 @@ named_mixtures <- local({
     NC2 = list(c(.0098, .9894, .0009), rbind(c(-.419, .471), c(2.373, 2.821), c(-1.548, -.128)),
                1),
     M2 = list(c(.3, .4, .3), rbind(c(-2, -1), c(0, 1.5), c(2, -.5)),
-              list(sym(.5, .2, .4), sym(.3, -.1, .6), sym(.4, 0, .3)))
+              list(sym(.5, .2, .4), sym(.3, -.1, .6), sym(.4, 0, .3))),
+    karras = function() karras_tree()
   )
 })
