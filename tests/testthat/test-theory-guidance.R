@@ -9,7 +9,7 @@ skip_slow <- function() {
 expect_within <- function(x, bound) expect_lt(max(abs(x)), bound)
 
 test_that("the names lead to mixtures with a class per component, and others are refused", {
-  mixtures <- lapply(named_mixture(), named_mixture)
+  mixtures <- lapply(setdiff(named_mixture(), "karras"), named_mixture)
   expect_length(mixtures, 15)
   for (m in mixtures) expect_identical(m$class, as.character(seq_along(m$weights)))
   expect_error(named_mixture("B3"), "`name`.*\"B2-guidance\"", class = "mixguide_error")

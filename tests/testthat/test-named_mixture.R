@@ -1,0 +1,32 @@
+test_that("the trees of Karras et al. are as the recipe says, and the same everywhere", {
+  tree <- named_mixture("karras")
+  expect_equal(as.vector(table(tree$class)), c(1016, 1016))
+  expect_equal(sum(tree$weights[tree$class == "a"]), .5)
+  at <- moments(tree)
+  expect_equal(at$mean, c(0, 0), tolerance = 1e-12, ignore_attr = TRUE)
+  expect_equal(sqrt(diag(at$cov)), c(.5, .5), tolerance = 1e-12, ignore_attr = TRUE)
+  expect_equal(tree$means[c(1, 1016, 2032), ],
+               rbind(c(.0470, .0146), tree$means[1016, ], tree$means[2032, ]), tolerance = 2e-3,
+               ignore_attr = TRUE)
+  # a trunk, from which the classes grow in opposite directions
+  expect_gt(sum(diff(tree$means[c(1, 8), ])), 0)
+  expect_lt(sum(diff(tree$means[1016 + c(1, 8), ])), 0)
+})
+
+test_that("guidance leaves the trunk, autoguidance keeps it", {
+  tree <- named_mixture("karras")
+  wider <- apply(covariances(tree), 3, function(cov) cov + diag(.01, 2), simplify = FALSE)
+  blurred <- gaussmix(tree$weights, tree$means, wider, class = tree$class)
+  trunk <- function(guide) {
+    run <- guided_sample(tree, 1000, guide, sampler_heun(32, "karras", end = .002),
+                         schedule = schedule_ve(.002, 5), start = "exact", log_density = "none",
+                         key = c(1, 2))
+    # nearer to the 8 components of the trunk than to any other of the class
+    own <- tree$means[tree$class == "a", ]
+    mean(apply(run$x, 1, function(x) which.min(colSums((t(own) - x)^2))) <= 8)
+  }
+  class <- trunk(guidance("a"))
+  expect_lt(abs(class - 2 * sum(tree$weights[1:8])), .06)
+  expect_lt(trunk(guidance("a", 3)), .05)
+  expect_gt(trunk(guidance("a", 2, negative = blurred)), .7 * class)
+})
