@@ -21,14 +21,17 @@
 #' * **Rules** that turn, clip or hold to a length what is added: see [guidance_rule()].
 #' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
 #'   `strength = function(t) if (t > 1) -2 else 4`.
+#' * **Strength that depends on q**, the probability of the class given `x_t = x`: `strength =
+#'   function(t, q)`, or one of the named ones, see [strength_profile()].
 #'
 #' None of this is known to sample a named law: neither does plain guidance sample
 #' `p(x | y) p(y | x)^strength`.
 #'
 #' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
-#' @param strength A number; a function of time `t` (the schedule's clock) that returns one; or a
-#'   [strength_profile()]. 0 is plain conditional sampling, -1 unconditional.
+#' @param strength A number; a function of time `t` (the schedule's clock) that returns one, or of
+#'   more, see [strength_profile()]; or one of these profiles. 0 is plain conditional sampling, -1
+#'   unconditional.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
@@ -69,6 +72,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   at <- strength
   scale <- NULL
   profile <- NULL
+  needs <- character()
   if (inherits(strength, "strength_profile") || is.function(strength)) {
     needs <- strength_needs(strength)
     if (inherits(strength, "strength_profile")) {
@@ -108,6 +112,12 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
       abort_input("negative", "what the rule \"perp_neg\" leads away from", "NULL")
     }
   }
+  if (any(needs %in% q_facts)) {
+    of_q <- "in a guidance whose strength depends on q"
+    if (!is.null(negative)) abort_input("negative", paste("NULL", of_q))
+    if (power != 0) abort_input("power", paste("0", of_q), power)
+    if (!is.null(rule)) abort_input("rule", paste("NULL", of_q), format(rule))
+  }
   structure(list(class = unique(label_text(class)), strength = at, interval = interval,
                  label = label, scale = scale, negative = negative, power = power, rule = rule,
                  profile = profile, multiple = 1, others = list()),
@@ -140,7 +150,7 @@ check_of_time <- function(f, arg, or) {
   check_guidance(e1, "e1", optional = FALSE)
   check_guidance(e2, "e2", optional = FALSE)
   e1$others <- c(e1$others, guidance_terms(e2))
-  for (term in guidance_terms(e1)) refuse_nonlinear(term, "in a sum")
+  for (term in guidance_terms(e1)) refuse_odd(term, "in a sum")
   e1
 }
 
@@ -234,9 +244,13 @@ with_strength <- function(guidance, strength) {
 
 # At each of the times t.
 guidance_strength <- function(guidance, t) {
-  interval <- guidance$interval
-  acts <- if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
+  acts <- guidance_acts(guidance, t)
   replace(double(length(t)), acts, at_times(guidance$strength, t[acts], "strength"))
+}
+
+guidance_acts <- function(guidance, t) {
+  interval <- guidance$interval
+  if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
 }
 
 # f at each of the times t: `size` finite numbers (or one for all), a column per time.
@@ -286,7 +300,9 @@ check_same_variables <- function(x, mixture, arg) {
 #   "gain"    what guidance adds to it per unit of strength: grad log p(class | x)
 #   "push"    with a power p: c (s_class - s_negative), where |c|^p c is the strength
 #   "class", "away", "whole"  s_class, s_negative and s_all, for rules
-# and the strength at given times.
+# and the strength at given times. A strength that depends on q leaves the class's own score to
+# `coef`; `push` is what it adds, as a function of times and `of` (a column of numbers for each, see
+# gm_push in gm.h; NULL: nothing), and `ask` the function that an "ask" puts to the user's.
 guidance_models <- function(guidance, mixture, model = NULL) {
   if (inherits(model, "score_model")) {
     guide <- guidance_models(guidance, mixture)
@@ -297,11 +313,13 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   models <- list()
   made <- list()
   # the number of a model, which is made if no other has its source and its set of classes
-  add <- function(source, class = NULL, arg = "guidance") {
-    what <- list(source, sort(class))
+  # (or of all the others, which there may not be: then NULL)
+  add <- function(source, class = NULL, arg = "guidance", not = FALSE) {
+    what <- list(source, sort(class), not)
     if (!any(vapply(made, identical, NA, what))) {
       of <- sources[[source]]
-      keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
+      keep <- if (is.null(class)) TRUE else class_components(of, class, arg) != not
+      if (!any(of$weights[keep] > 0)) return(NULL)
       rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
       models <<- c(models, list(replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))))
       made <<- c(made, list(what))
@@ -311,6 +329,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   if (is.null(guidance)) {
     add(1)
     return(list(models = rbind(models[[1]]), power = 0, linear = TRUE, sources = sources,
+                push = function(t, of) NULL,
                 coef = function(t, of = "guided") (of == "guided") + 0 * t))
   }
   add(1, guidance$class)
@@ -329,6 +348,9 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     }
   }
   all <- add(used)
+  push <- class_push(guidance, sources[[used]], if (depends_on_q(guidance)) {
+    c(class[1], add(used, guidance$class, not = TRUE))
+  })
   J <- length(models)
   unit <- function(j) outer(seq_len(J), j, `==`) + 0
   gain <- unit(class[1]) - unit(negative[1])
@@ -344,7 +366,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     coef[, of == "away"] <- unit(negative[1])
     coef[, of == "whole"] <- unit(all)
     guided <- of == "guided"
-    if (p != 0) coef[, guided] <- unit(class) else {
+    if (p != 0 || depends_on_q(guidance)) coef[, guided] <- unit(class) else {
       eta <- vapply(terms, guidance_strength, double(sum(guided)), t[guided])
       eta <- matrix(eta, length(terms), byrow = TRUE)
       rest <- (1 - length(terms)) * unit(all)
@@ -353,6 +375,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     as.vector(coef)
   }
   list(models = do.call(rbind, models), coef = coef, power = p, rule = guidance$rule,
+       push = push$at, ask = push$ask,
        zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))

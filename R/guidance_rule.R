@@ -128,6 +128,14 @@ refuse_nonlinear <- function(guidance, what) {
   if (!is.null(words)) abort_input("guidance", paste0("without a power or a rule ", what), words)
 }
 
+# Where guidance is to be what the theory is about: no more than a strength at each time.
+refuse_odd <- function(guidance, what) {
+  refuse_nonlinear(guidance, what)
+  if (depends_on_q(guidance)) {
+    abort_input("guidance", paste("of a strength of time alone", what), format_strength(guidance))
+  }
+}
+
 # A quantity of a space as by_x x + by_score s, at times t.
 space_form <- function(space, t, schedule) {
   a <- schedule$a(t)

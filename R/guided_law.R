@@ -511,7 +511,7 @@ chain_map <- function(run, program, pieces) {
     part$op["at", at_level] <- match(part$op["at", at_level], level) - 1L
     level <- level + 1
     part$levels <- list(a = levels$a[level], b2 = levels$b2[level], want = levels$want[level],
-                        coef = coef[, level])
+                        coef = coef[, level], push = aim$levels$push[, level])
     part$noises <- sum(is_noise(part))
     part$op["at", is_noise(part)] <- seq_len(part$noises) - 1L
     last <- still && k == N

@@ -177,6 +177,7 @@ plan_aim <- function(plan, guidance) {
   guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
   levels <- plan$levels
   levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
+  levels$push <- guide$push(plan$program$level_times, plan$program$level_of)
   if (!is.null(levels$scale)) {
     levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
   }
@@ -219,7 +220,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
 }
 
 # What a worker needs to know: no functions, which might bring their surroundings along, but those
-# of a score_model().
+# that the program asks.
 particle_job <- function(plan, aim, key) {
   left <- c("sampler", "schedule", "error", "wrong", "process", "compile")
   list(plan = plan[setdiff(names(plan), left)], aim = aim, key = key)

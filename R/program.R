@@ -25,9 +25,9 @@ writes_register <- function(kind) op_field(kind, "to") %in% c("write", "maybe", 
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 want_code <- c(score = 0L, denoised = 1L, noise = 2L)
 
-# Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
-# those from `closing` on.
-SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 4, closing = 5)
+# Scalars, counted from 1: what the engine (which has two more) and compile_program() keep in them;
+# log p_j, j = 1..J, in those from `closing` on.
+SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 6, closing = 7)
 
 # `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
 # `start_sd`: the start is drawn from N(0, start_sd^2 I), or NULL when it is given. `save`: keep the
@@ -103,8 +103,8 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
 # `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
-# adds c0 + c1 <from, r>; a "call" has a function `fun` of the time `when` and of what it
-# reads. `of`: which score an "eval" is of, see guidance_models(); `want`: what it makes of it, see
+# adds c0 + c1 <from, r>; a "call" or "ask" has a function `fun` of the time `when`, of a list of
+# what it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of, see guidance_models(); `want`: what it makes of it, see
 # op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
@@ -205,7 +205,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
 program_call <- function(fun, when) {
   if (!length(fun)) return(NULL)
   force(when)
-  function(k, x) fun[[k]](when[k], x)
+  function(k, read, curved) fun[[k]](when[k], read, curved)
 }
 
 takes_root <- function(program) any(op_kinds(program) == "root")

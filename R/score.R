@@ -124,7 +124,9 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
                            nonlinear_words(guide)), describe(t))
   }
   value <- if (guide$linear) {
-    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want)
+    ask <- guide$ask
+    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want,
+              guide$push(t), if (!is.null(ask)) function(zero, ...) ask(t, ...))
   } else driven_score(pool, x, t, schedule, guide, want)
   list(x = x, value = value, units = units)
 }
@@ -135,6 +137,7 @@ driven_score <- function(pool, x, t, schedule, guide, want = "score") {
   program <- assemble_program(operation_table(c(ops, list(new_op("save", "x", from = "s")))))
   levels <- program_levels(program, schedule)
   levels$coef <- guide$coef(program$level_times, program$level_of)
+  levels$push <- guide$push(program$level_times, program$level_of)
   run <- core_run(core_pool(pool, !is_by_coordinate(program)), guide$models, levels, program,
                   nrow(x), start = unname(x))
   name_dims(run$output, rownames(x), variable_names(pool))

@@ -117,7 +117,11 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   rule <- guide$rule
   own <- !is.null(guide$score_model)
   right <- is.null(error$bias) && is.null(error$noise) && is.null(error$scale)
-  if (guide$linear && !own && is.null(error$bias) && is.null(error$noise)) return(ops)
+  asks <- !is.null(guide$ask)
+  asked <- function(op) if (asks && op$op == "eval") list(ask_op(op, guide$ask), op) else list(op)
+  if (guide$linear && !own && is.null(error$bias) && is.null(error$noise)) {
+    return(if (asks) unlist(lapply(ops, asked), recursive = FALSE) else ops)
+  }
   if (own && uses_hessian(ops)) {
     abort_input("sampler", "without the derivative of the score, which a score_model() has not")
   }
@@ -134,7 +138,7 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     if (op$op != "eval") return(list(op))
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
-    before <- list(op)
+    before <- asked(op)
     if (!is.null(rule) || own) {
       before <- if (is.null(rule)) asked_operations(op, guide, schedule) else {
         rule_operations(op, guide, schedule)

@@ -65,6 +65,10 @@ with_classes <- function(model, guidance, mixture) {
     abort_input("guidance", "towards one class and away from a class or the whole, for this model",
                 format(guidance))
   }
+  if (depends_on_q(guidance)) {
+    abort_input("guidance", "of a strength of time alone for a score_model(), which knows no q",
+                format(guidance))
+  }
   c(model, list(class = guidance$class, negative = guidance$negative,
                 names = variable_labels(mixture)))
 }
@@ -94,12 +98,13 @@ asked_operations <- function(op, guide, schedule) {
          })
 }
 
-# The model's score at points of the process, as a function of the time and these.
+# The model's score at points of the process, as the function of a "call".
 model_score <- function(model, class, schedule) {
   force(class)
   force(schedule)
   like <- model$like
-  function(t, from) {
+  function(t, read, curved) {
+    from <- read[[1]]
     x <- from_process(from, like)
     dimnames(x) <- list(NULL, model$names)
     where <- paste0(" at t = ", format(t), ", class ",

@@ -39,6 +39,8 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   gm_score_work work = area->score;
   if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
   for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
+    work.asked = ROW(area->scalar, GM_ASKED) + v;
+    work.apart = lanes;
     gm_score(pool, models, level, job->program->path, from + v, lanes,
              lanes - v < strip ? lanes - v : strip, &work, to ? to + v : NULL,
              logp ? logp + v : NULL);
@@ -188,9 +190,25 @@ static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *
                 ROW(area->reg, op->from * d));
 }
 
-/* The caller stops before it, does it, and goes on after it. */
+/* The caller stops after it, does it, and goes on. */
 static void gm_op_call(const gm_job *job, const gm_op *op, gm_area *area) {
   (void)job, (void)op, (void)area;
+}
+
+/* The log-odds, in place of which the caller then puts the answer. */
+static GM_NOINLINE void gm_op_ask(const gm_job *job, const gm_op *op, gm_area *area) {
+  const gm_pool *pool = job->pool;
+  const gm_models *models = job->models;
+  const gm_level *level = job->program->level + op->at;
+  size_t lanes = job->lanes;
+  double *from = ROW(area->reg, (size_t)op->from * pool->d);
+  double *odds = ROW(area->scalar, GM_ASKED);
+  gm_score_work work = area->score;
+  if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
+  for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
+    gm_log_odds(pool, models, level, job->program->path, from + v, lanes,
+                lanes - v < strip ? lanes - v : strip, &work, odds + v);
+  }
 }
 
 static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {

@@ -43,6 +43,10 @@ GM_OP(RULE, rule, CHANGE, READ, NOTHING, COEF, PLAIN,
       o->n + GM_RULE_SIZE <= p->n_coef && in((int)p->coef[o->n], GM_RULES), 0, 16 * d)
 /* to <- what function number n of the caller makes of register from; no part of a run crosses it */
 GM_OP(CALL, call, WRITE, READ, NOTHING, CALLS, PLAIN, 1, 0, 4 * d)
+/* what function number n of the caller makes of the log-odds of the class at register from, at
+ * level `at`, is the strength there from now on (GM_PUSH_GIVEN); no part of a run crosses it */
+GM_OP(ASK, ask, NOTHING, READ, LEVEL, CALLS, ALWAYS, p->level[o->at].push.kind == GM_PUSH_GIVEN, 0,
+      score)
 
 /* With the Jacobian Ds that the last evaluation took, of register from at level `at`: */
 
