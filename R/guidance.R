@@ -21,6 +21,8 @@
 #' * **Rules** that turn, clip or hold to a length what is added: see [guidance_rule()].
 #' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
 #'   `strength = function(t) if (t > 1) -2 else 4`.
+#' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables that are not named have
+#'   0), or a d x d matrix, as [strength_bands()] makes them: see there.
 #' * **Strength that depends on q**, the probability of the class given `x_t = x`: `strength =
 #'   function(t, q)`, or one of the named ones, see [strength_profile()].
 #'
@@ -30,8 +32,8 @@
 #' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number; a function of time `t` (the schedule's clock) that returns one, or of
-#'   more, see [strength_profile()]; or one of these profiles. 0 is plain conditional sampling, -1
-#'   unconditional.
+#'   more, see [strength_profile()]; one of these profiles; or numbers named by variables, or a
+#'   matrix, see [strength_bands()]. 0 is plain conditional sampling, -1 unconditional.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
@@ -73,7 +75,12 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   scale <- NULL
   profile <- NULL
   needs <- character()
-  if (inherits(strength, "strength_profile") || is.function(strength)) {
+  matrix <- NULL
+  if (is_matrix_strength(strength)) {
+    matrix <- check_strength_matrix(strength)
+    label <- matrix_words(matrix)
+    at <- function(t) 1
+  } else if (inherits(strength, "strength_profile") || is.function(strength)) {
     needs <- strength_needs(strength)
     if (inherits(strength, "strength_profile")) {
       label <- paste("profile", format(strength))
@@ -118,9 +125,15 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     if (power != 0) abort_input("power", paste("0", of_q), power)
     if (!is.null(rule)) abort_input("rule", paste("NULL", of_q), format(rule))
   }
-  structure(list(class = unique(label_text(class)), strength = at, interval = interval,
-                 label = label, scale = scale, negative = negative, power = power, rule = rule,
-                 profile = profile, multiple = 1, others = list()),
+  if (!is.null(matrix)) {
+    if (power != 0) abort_input("power", "0 in a guidance with a strength per variable", power)
+    if (!is.null(rule)) {
+      abort_input("rule", "NULL in a guidance with a strength per variable", format(rule))
+    }
+  }
+  structure(list(class = unique(label_text(class)), strength = at, matrix = matrix,
+                 interval = interval, label = label, scale = scale, negative = negative,
+                 power = power, rule = rule, profile = profile, multiple = 1, others = list()),
             class = object_class("mixguide_guidance"))
 }
 
@@ -216,7 +229,7 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
              negative = maybe(function(of) is.character(of) || is_mixture(of)),
-             others = is.list, multiple = is_number,
+             others = is.list, multiple = is_number, matrix = maybe(is.numeric),
              profile = maybe(function(of) is.function(of) || inherits(of, "strength_profile")),
              rule = maybe(function(rule) inherits(rule, "guidance_rule")))
   if (!is.null(x$rule)) check_rule(x$rule)
@@ -375,6 +388,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     as.vector(coef)
   }
   list(models = do.call(rbind, models), coef = coef, power = p, rule = guidance$rule,
+       matrix = strength_matrix(guidance$matrix, mixture),
        push = push$at, ask = push$ask,
        zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,

@@ -131,6 +131,10 @@ refuse_nonlinear <- function(guidance, what) {
 # Where guidance is to be what the theory is about: no more than a strength at each time.
 refuse_odd <- function(guidance, what) {
   refuse_nonlinear(guidance, what)
+  if (!is.null(guidance$matrix)) {
+    abort_input("guidance", paste("of one strength for all variables", what),
+                format_strength(guidance))
+  }
   if (depends_on_q(guidance)) {
     abort_input("guidance", paste("of a strength of time alone", what), format_strength(guidance))
   }

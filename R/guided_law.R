@@ -171,7 +171,7 @@ reduced_run <- function(run, affine) {
 # the mixture.
 is_inner <- function(guidance, mixture) {
   guide <- guidance_models(guidance, mixture)
-  length(guide$sources) == 1 && guide$linear
+  length(guide$sources) == 1 && guide$linear && is.null(guide$matrix)
 }
 
 # The components that a guided score is made of.

@@ -119,7 +119,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
   whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$rule) ||
-    !is.null(guide$score_model)
+    !is.null(guide$score_model) || !is.null(guide$matrix)
   space <- if (!whole) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
@@ -152,8 +152,9 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   net <- if (identical(setting$points, "sobol") && is.null(noise)) {
     net_plan(begin$n, program, begin, rest, mixture_dim(inner))
   }
-  # rules and models of one's own have the strength in the program
-  compile <- if (!is.null(guide$rule) || !is.null(guide$score_model)) function(guide) {
+  # rules, matrices and models of one's own have the strength in the program
+  in_program <- !is.null(guide$rule) || !is.null(guide$score_model) || !is.null(guide$matrix)
+  compile <- if (in_program) function(guide) {
     compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
   }
   list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,

@@ -165,7 +165,8 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   of_linear <- rep(kind == "linear", table$count)
   term <- rbind(register = id(table$register), at = coef_at, by_coordinate = table$size > 1)
   term <- term[, of_linear, drop = FALSE]
-  if (derivative == "divergence" && any(term["by_coordinate", ] == 1)) no_divergence()
+  uneven <- any(term["by_coordinate", ] == 1) || any(kind == "matrix")
+  if (derivative == "divergence" && uneven) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
   fields <- lapply(c(to = "to", at = "at", n = "n"), function(field) op_field(kind, field))
@@ -224,7 +225,7 @@ check_root <- function(program, d) {
 is_by_coordinate <- function(program) {
   kind <- op_kinds(program)
   rule <- program$coef[program$op["n", kind == "rule"] + 1]
-  any(program$term["by_coordinate", ] == 1) || any(kind %in% c("solve", "call")) ||
+  any(program$term["by_coordinate", ] == 1) || any(kind %in% c("solve", "call", "matrix")) ||
     rules$rescale$code %in% rule
 }
 

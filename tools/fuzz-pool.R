@@ -30,6 +30,7 @@ g <- list(
   power = guidance("a", 2, power = .5), class = guidance("a", 2, negative = "b"),
   sum = guidance("a", 2) + guidance("b", -2), union = guidance(ab, 1),
   rule = guidance("a", 2, rule = "apg"), profile = guidance("a", strength_profile("cosine", 2)),
+  variable = guidance("a", c(x1 = 2)), matrix = guidance("a", strength_bands(2, c(0, 3))),
   worse = guidance("a", 2, negative = m$line)
 )
 s <- list(
@@ -154,6 +155,7 @@ special <- list(
   guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
     n = "20", steps = "20", methods = "list(z$ddnm)"),
+  strength_bands = list(d = "3", strength = c("1", "c(0, 2)"), widths = "NULL"),
   split_threshold = list(m = "2", strength = c("NULL", "1", "c(0, 30)")),
   information = list(quantity = c("'second_moment'", "'fisher'", "c('entropy', 'curvature')")),
   sliced_wasserstein = list(x = "matrix(1:4, 2)", y = "matrix(4:1, 2)", p = "2"),

@@ -190,6 +190,33 @@ static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *
                 ROW(area->reg, op->from * d));
 }
 
+/* Columns of d rows, `count` of them, times the matrix; `made`: scratch of d rows. */
+static void gm_times_matrix(int d, const double *m, int count, size_t lanes, double *columns,
+                            double *made) {
+  size_t size = d * lanes;
+  for (int b = 0; b < count; b++) {
+    double *column = columns + b * size;
+    gm_product(d, d, (gm_matrix){m, 1, d}, NULL, 0, (gm_rows){column, lanes}, lanes, made);
+    memcpy(column, made, sizeof(double) * size);
+  }
+}
+
+static GM_NOINLINE void gm_op_matrix(const gm_job *job, const gm_op *op, gm_area *area) {
+  const double *m = job->program->coef + op->n;
+  size_t lanes = job->lanes;
+  int d = job->pool->d;
+  gm_times_matrix(d, m, 1, lanes, ROW(area->reg, (size_t)op->to * d), area->H);
+  if (job->program->derivative != GM_TANGENT) return;
+  gm_tangent_kind *kind = area->shared->kind + op->to;
+  double *tangent = TANGENT(op->to);
+  if (*kind == GM_FULL) gm_times_matrix(d, m, d, lanes, tangent, area->H);
+  if (*kind != GM_IDENTITY) return;
+  for (int j = 0; j < d * d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(tangent, j) + v) = vset(m[j]);
+  }
+  *kind = GM_FULL;
+}
+
 /* The caller stops after it, does it, and goes on. */
 static void gm_op_call(const gm_job *job, const gm_op *op, gm_area *area) {
   (void)job, (void)op, (void)area;

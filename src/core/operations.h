@@ -41,6 +41,9 @@ GM_OP(POWER, power, CHANGE, NOTHING, NOTHING, COEF, PLAIN, p->coef[o->n] >= -1, 
 /* to <- A to + B from, by the rule coef[n] with the coefficients after it (see rule.h) */
 GM_OP(RULE, rule, CHANGE, READ, NOTHING, COEF, PLAIN,
       o->n + GM_RULE_SIZE <= p->n_coef && in((int)p->coef[o->n], GM_RULES), 0, 16 * d)
+/* to <- M to, M the d x d coefficients from n on, column by column */
+GM_OP(MATRIX, matrix, CHANGE, NOTHING, NOTHING, COEF, ALWAYS,
+      p->derivative != GM_TRACE && o->n + d * d <= p->n_coef, d, 2 * d * d + 2 * cube)
 /* to <- what function number n of the caller makes of register from; no part of a run crosses it */
 GM_OP(CALL, call, WRITE, READ, NOTHING, CALLS, PLAIN, 1, 0, 4 * d)
 /* what function number n of the caller makes of the log-odds of the class at register from, at
