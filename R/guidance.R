@@ -39,7 +39,8 @@
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
-#' @param rule `NULL`, for guidance as usual; the name of a rule; or a [guidance_rule()].
+#' @param rule `NULL`, for guidance as usual; the name of a rule; a function of inner products; or a
+#'   [guidance_rule()].
 #' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a
 #'   number or a function of time.
 #' @param e1,e2 Guidances to be added, without powers or rules.

@@ -27,6 +27,19 @@
 #' * `"perp_neg"`: `o + w (P - weight N_across)`, where `o` is of the whole mixture, `P = c - o`,
 #'   `N = u - o`, and `N_across` its part across `P`; `weight = 1`; needs `negative`. (Score;
 #'   second-hand.)
+#' * `"adaptive"`: `d`, until the cosine between `c` and `u` is above `cosine = 0.991` at an
+#'   evaluation, and for the rest of the run `c`: the two are as good as one, and a network would be
+#'   spared. For each particle by itself. From a long horizon it is over at once, with exact scores:
+#'   there both noises are `x/b`. (Noise; second-hand.)
+#'
+#' **A rule of your own** is a function of a time and of the inner products at many particles, as
+#' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance
+#' at `t`. `inner` is a list of vectors, an element for each particle: `xx`, `xc`, `xu`, `cc`, `cu`,
+#' `uu` of the point x, in the coordinates of the process, and of `c` and `u`; and `gg`, of `c - u`
+#' with itself. The function returns a list of what x, c and u are multiplied by, as
+#' `list(c = 1 + strength, u = -strength)`: one number for all particles or one for each. What is
+#' left out is 0. The engine stops at every evaluation to ask, as for a [score_model()], and a
+#' folder of chunks is refused.
 #'
 #' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
 #' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
@@ -37,17 +50,18 @@
 #' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and
 #' `"cfg_zero"` leave no guidance at all, by their formulas, and `"rescale"` is not defined.
 #'
-#' @param kind Name of a rule, see the details.
+#' @param kind Name of a rule, or a function, see the details.
 #' @param ... Its arguments, by name.
-#' @param space `NULL`, for that of its authors; or `"score"`, `"denoised"`, `"noise"` or
-#'   `"velocity"`, in which it acts.
-#' @return An object of class `guidance_rule`: a list of `kind`, `params` and `space`.
+#' @param space `NULL`, for that of its authors (of a function: the score); or `"score"`,
+#'   `"denoised"`, `"noise"` or `"velocity"`, in which it acts.
+#' @return An object of class `guidance_rule`: a list of `kind`, `params` and `space`, and of a rule
+#'   of one's own `fun`.
 #' @source APG Sadat et al. (2024), \doi{10.48550/arXiv.2410.02416}; CFG-Zero* Fan et al. (2025),
 #'   \doi{10.48550/arXiv.2503.18886}; rescaling Lin et al. (2023), \doi{10.48550/arXiv.2305.08891};
 #'   EP-CFG \doi{10.48550/arXiv.2412.09966}; renormalisation \doi{10.48550/arXiv.2503.21758};
 #'   MAMBO-G \doi{10.48550/arXiv.2508.03442}; ADG \doi{10.48550/arXiv.2506.11039}; TCFG
 #'   \doi{10.48550/arXiv.2503.18137}; Perp-Neg Armandpour et al. (2023),
-#'   \doi{10.48550/arXiv.2304.04968}.
+#'   \doi{10.48550/arXiv.2304.04968}; adaptive guidance \doi{10.48550/arXiv.2312.12487}.
 #' @seealso [guidance()]; its `power` is another rule of this kind.
 #' @examples
 #' m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
@@ -55,15 +69,25 @@
 #' apg
 #' score(m, rbind(c(2, 2)), .5, guidance = apg)
 #' confidence(guided_sample(m, 1000, apg, sampler_ddim(50)))
+#'
+#' # at most as long as the class's own score
+#' short <- function(t, inner, strength) {
+#'   size <- sqrt((1 + strength)^2 * inner$cc - 2 * strength * (1 + strength) * inner$cu +
+#'                  strength^2 * inner$uu)
+#'   by <- pmin(sqrt(inner$cc) / size, 1)
+#'   list(c = by * (1 + strength), u = -by * strength)
+#' }
+#' confidence(guided_sample(m, 1000, guidance("a", 4, rule = short), sampler_ddim(50)))
 #' @export
 guidance_rule <- function(kind, ..., space = NULL) {
+  if (is.function(kind)) return(own_rule(kind, ..., space = space))
   kind <- check_choice(kind, names(rules), "kind")
   rule <- rules[[kind]]
   params <- own_params(rule, list(...), c("kind", "space"))
   if (kind == "cfg_zero") check_count(params$zero_steps, "zero_steps")
   if (is.null(space)) space <- rule$space
   structure(list(kind = kind, params = params,
-                 space = check_choice(space, c(names(want_code), "velocity"), "space")),
+                 space = check_choice(space, rule_spaces, "space")),
             class = object_class("guidance_rule"))
 }
 
@@ -92,24 +116,43 @@ rules <- local({
     tcfg = list(params = list(), space = "score", range = list(), code = 6,
                 core = function(eta, p) list(1 + eta, 0, 0)),
     perp_neg = list(params = list(weight = 1), space = "score", range = list(weight = any),
-                    code = 7, core = function(eta, p) list(1 + eta, p$weight, 0))
+                    code = 7, core = function(eta, p) list(1 + eta, p$weight, 0)),
+    adaptive = list(params = list(cosine = .991), space = "noise", range = list(cosine = c(-1, 1)),
+                    code = 8, core = function(eta, p) list(1 + eta, p$cosine, 0))
   )
 })
 
+own_rule <- function(fun, ..., space) {
+  check_dots(...)
+  if (!takes_arguments(fun, 2)) {
+    abort_input("kind", "the name of a rule, or a function of t and inner products", describe(fun))
+  }
+  if (is.null(space)) space <- "score"
+  structure(list(kind = "own", params = list(), space = check_choice(space, rule_spaces, "space"),
+                 fun = fun),
+            class = object_class("guidance_rule"))
+}
+
+rule_spaces <- c("score", "denoised", "noise", "velocity")
+
 as_rule <- function(rule) {
   if (is.null(rule)) return(NULL)
+  if (is.function(rule)) rule <- guidance_rule(rule)
   if (is.character(rule)) rule <- guidance_rule(check_choice(rule, names(rules), "rule"))
   check_rule(rule)
 }
 
 check_rule <- function(rule) {
-  check_class(rule, "guidance_rule", "rule", "NULL, the name of a rule or a guidance_rule()")
-  check_made(rule, "rule", "guidance_rule()", kind = is_text, params = is.list, space = is_text)
+  check_class(rule, "guidance_rule", "rule",
+              "NULL, the name of a rule, a function or a guidance_rule()")
+  check_made(rule, "rule", "guidance_rule()", kind = is_text, params = is.list, space = is_text,
+             fun = maybe(is.function))
 }
 
 #' @export
 format.guidance_rule <- function(x, ...) {
   check_dots(..., also = format.default)
+  if (x$kind == "own") return(paste0("by a rule of one's own (space = \"", x$space, "\")"))
   other <- if (x$space != rules[[x$kind]]$space) paste0("space = \"", x$space, "\"")
   words <- toString(c(param_words(x$params, rules[[x$kind]]$params), other))
   paste0("by the rule \"", x$kind, "\"", if (nzchar(words)) paste0(" (", words, ")"))
@@ -119,7 +162,10 @@ format.guidance_rule <- function(x, ...) {
 nonlinear_words <- function(guidance) {
   if (is.null(guidance)) return(NULL)
   if (!is.null(guidance$score_model)) return("a score_model()")
-  if (!is.null(guidance$rule)) return(paste0("the rule \"", guidance$rule$kind, "\""))
+  rule <- guidance$rule$kind
+  if (!is.null(rule)) return(if (rule == "own") "a rule of one's own" else {
+    paste0("the rule \"", rule, "\"")
+  })
   if (guidance$power != 0) "a power"
 }
 
@@ -196,14 +242,64 @@ rule_operations <- function(op, guide, schedule) {
   if (against) {
     ops <- c(ops, taken("(whole)", "whole"), less_whole(to, -1), less_whole("(away)", -1))
   }
-  coef <- c(list(rules[[rule$kind]]$code),
-            rules[[rule$kind]]$core(guide$strength(t), rule$params))
-  if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
-    coef[[3]] <- as.numeric(t <= guide$zero_until)
+  mix <- if (rule$kind == "own") {
+    new_op("mix", to = to, from = other, coef = named(list(0), op$from),
+           fun = mixed_by_rule(rule$fun, guide$strength), when = t)
+  } else {
+    coef <- c(list(rules[[rule$kind]]$code),
+              rules[[rule$kind]]$core(guide$strength(t), rule$params))
+    if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
+      coef[[3]] <- as.numeric(t <= guide$zero_until)
+    }
+    memory <- if (rule$kind == "adaptive") "(over)" else to
+    new_op("rule", to = to, from = other, coef = named(coef, rep(memory, 4)))
   }
-  ops <- c(ops, list(new_op("rule", to = to, from = other, coef = named(coef, rep(to, 4)))),
-           if (against) less_whole(to, 1))
+  ops <- c(ops, list(mix), if (against) less_whole(to, 1))
   c(ops, if (back) {
     list(op_linear(to, named(list(1 / form$by_score, -form$by_x / form$by_score), c(to, op$from))))
+  })
+}
+
+# What a rule of the user's makes of what an operation hands over: the class's vectors, those of the
+# other model, and the points.
+mixed_by_rule <- function(fun, strength) {
+  of_strength <- "strength" %in% names(formals(args(fun)))
+  force(strength)
+  function(t, read, curved) {
+    eta <- if (of_strength) strength(t)
+    vectors <- read[c(3, 1, 2)]
+    dot <- function(i, j) rowSums(vectors[[i]] * vectors[[j]])
+    inner <- list(xx = dot(1, 1), xc = dot(1, 2), xu = dot(1, 3), cc = dot(2, 2), cu = dot(2, 3),
+                  uu = dot(3, 3), gg = rowSums((vectors[[2]] - vectors[[3]])^2))
+    # particles that overflowed have none
+    there <- is.finite(Reduce(`+`, inner))
+    inner <- lapply(inner, `[`, there)
+    where <- paste(" at t =", format(t))
+    value <- from_user(if (of_strength) fun(t, inner, strength = eta) else fun(t, inner), "rule",
+                       where)
+    coef <- rule_coefficients(value, sum(there), where)
+    mixed <- matrix(NaN, length(there), ncol(read[[1]]))
+    mixed[there, ] <- Reduce(`+`, lapply(1:3, function(i) {
+      coef[[i]] * vectors[[i]][there, , drop = FALSE]
+    }))
+    mixed
+  }
+}
+
+rule_coefficients <- function(value, n, where) {
+  wanted <- paste0("a function that returns a list of x, c and u (left out: 0), each one finite ",
+                   "number or ", n, " of them")
+  named <- is.list(value) && length(value) && !is.null(names(value)) &&
+    all(names(value) %in% c("x", "c", "u")) && !anyDuplicated(names(value))
+  if (!named) abort_input("rule", wanted, paste0(describe(value), where))
+  lapply(c("x", "c", "u"), function(name) {
+    of <- value[[name]]
+    if (is.null(of)) return(0)
+    whole <- is.numeric(of) && length(of) %in% c(1, n)
+    if (!whole || !all(is.finite(of))) {
+      came <- if (whole) of[!is.finite(of)][1] else describe(of)
+      abort_input("rule", wanted, paste0(came, " for ", name, where))
+    }
+    as.double(of)
   })
 }

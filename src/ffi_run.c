@@ -164,12 +164,16 @@ static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t 
                       double *work, size_t work_size) {
   size_t end = to * job->lanes, n = (end < job->n ? end : job->n) - from * job->lanes;
   R_xlen_t d = job->pool->d;
-  int asks = op->code == GM_ASK;
-  ffi_rows in = {asks, asks ? GM_ASKED : op->from, asks ? 1 : d};
-  ffi_rows out = {asks, asks ? GM_ASKED : op->to, asks ? 2 : d};
-  SEXP read = PROTECT(Rf_allocVector(VECSXP, 1));
-  SET_VECTOR_ELT(read, 0, Rf_allocMatrix(REALSXP, (int)n, (int)in.columns));
-  copy_blocks(job, in, from, to, work, work_size, REAL(VECTOR_ELT(read, 0)), 0);
+  int asks = op->code == GM_ASK, mixes = op->code == GM_MIX, parts = mixes ? 3 : 1;
+  const ffi_rows asked = {1, GM_ASKED, 1}, answer = {1, GM_ASKED, 2}, of_to = {0, op->to, d};
+  const ffi_rows in[] = {asks ? asked : mixes ? of_to : (ffi_rows){0, op->from, d},
+                         {0, op->from, d}, {0, op->at, d}};
+  const ffi_rows out = asks ? answer : of_to;
+  SEXP read = PROTECT(Rf_allocVector(VECSXP, parts));
+  for (int i = 0; i < parts; i++) {
+    SET_VECTOR_ELT(read, i, Rf_allocMatrix(REALSXP, (int)n, (int)in[i].columns));
+    copy_blocks(job, in[i], from, to, work, work_size, REAL(VECTOR_ELT(read, i)), 0);
+  }
   SEXP number = PROTECT(Rf_ScalarInteger(op->n + 1));
   SEXP curved = PROTECT(Rf_ScalarLogical(job->program->path == GM_DERIVED));
   SEXP call = PROTECT(Rf_lang4(function, number, read, curved));

@@ -187,7 +187,7 @@ static GM_NOINLINE void gm_op_power(const gm_job *job, const gm_op *op, gm_area 
 static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *area) {
   size_t lanes = job->lanes, d = job->pool->d;
   gm_rule_apply(job->program->coef + op->n, d, lanes, ROW(area->reg, op->to * d),
-                ROW(area->reg, op->from * d));
+                ROW(area->reg, op->from * d), ROW(area->reg, op->at * d));
 }
 
 /* Columns of d rows, `count` of them, times the matrix; `made`: scratch of d rows. */
@@ -219,6 +219,10 @@ static GM_NOINLINE void gm_op_matrix(const gm_job *job, const gm_op *op, gm_area
 
 /* The caller stops after it, does it, and goes on. */
 static void gm_op_call(const gm_job *job, const gm_op *op, gm_area *area) {
+  (void)job, (void)op, (void)area;
+}
+
+static void gm_op_mix(const gm_job *job, const gm_op *op, gm_area *area) {
   (void)job, (void)op, (void)area;
 }
 

@@ -111,6 +111,7 @@ typedef enum {
   GM_RULE_ADG,        /* strength, largest angle */
   GM_RULE_TCFG,       /* scale */
   GM_RULE_PERP_NEG,   /* scale, weight; p: class less whole, q: negative less whole */
+  GM_RULE_ADAPTIVE,   /* scale, cosine; remembers in the first coordinate: it is over */
   GM_RULES
 } gm_rule;
 enum { GM_RULE_SIZE = 4 }; /* the rule itself and its parameters */

@@ -88,6 +88,7 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
       *A = w + w * vset(c[2]) * gm_ratio(pq, pp, 0);
       *B = -w * vset(c[2]);
       break;
+    case GM_RULE_ADAPTIVE: /* needs what it remembers: see gm_rule_apply() */
     case GM_RULES: break;
   }
   if ((int)c[0] == GM_RULE_RESCALE || (int)c[0] == GM_RULE_NORM) {
@@ -96,9 +97,10 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
   }
 }
 
-/* p <- A p + B q, for vectors of d rows; c: which rule, and its parameters. */
+/* p <- A p + B q, for vectors of d rows; c: which rule, and its parameters; memory: d rows, all 0
+ * when a run begins. */
 static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, double *p,
-                                      const double *q) {
+                                      const double *q, double *memory) {
   for (size_t v = 0; v < lanes; v += GM_VL) {
     vd inner[4] = {vset(0), vset(0), vset(0), vset(0)}, spread[3] = {vset(0), vset(0), vset(0)};
     vd p_mean = vset(0), q_mean = vset(0), A, B;
@@ -120,6 +122,13 @@ static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, d
       spread[2] += y * y;
     }
     gm_rule_coefficients(c, inner, spread, &A, &B);
+    if ((int)c[0] == GM_RULE_ADAPTIVE) {
+      vd cosine = gm_ratio(inner[1], vsqrt(inner[0]) * vsqrt(inner[2]), 1);
+      vu over = vless(vset(c[2]), cosine) | vless(vset(0), LD(memory + v));
+      AT(memory + v) = vselect(over, vset(1), vset(0));
+      A = vselect(over, vset(1), A);
+      B = vselect(over, vset(0), B);
+    }
     for (size_t j = 0; j < d; j++) {
       AT(ROW(p, j) + v) = A * LD(ROW(p, j) + v) + B * LD(ROW(q, j) + v);
     }
