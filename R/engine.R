@@ -62,7 +62,7 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
               start = start, noise = noise, key = as.double(key),
               first = as.double(first), lanes = as.integer(lanes), net = net, at = at)
   models <- t(models[, pool$used, drop = FALSE])
-  result <- .Call(ffi_run, pool, list(log_weight = models), levels, program, job)
+  result <- counting_unsolved(.Call(ffi_run, pool, list(log_weight = models), levels, program, job))
   if (!is.null(basis)) result$output <- rotate_slices(result$output, t(basis))
   result
 }

@@ -73,7 +73,7 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   }
   if (!is.null(run$rest)) run$rest$mixture <- target
   range <- process_range(run)
-  law <- solve(nodes, steps, range)
+  law <- counting_unsolved(solve(nodes, steps, range))
   half <- solve(ceiling(nodes / 2), ceiling(steps / 2), range)
   change <- function(of) abs(of(law)$estimate - of(half)$estimate)
   law$error <- c(confidence = if (!is.null(guidance)) change(confidence), entropy = change(entropy))

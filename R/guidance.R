@@ -390,6 +390,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   }
   list(models = do.call(rbind, models), coef = coef, power = p, rule = guidance$rule,
        matrix = strength_matrix(guidance$matrix, mixture),
+       class_law = if (is_uneven(guidance)) class_law(mixture, guidance$class),
        push = push$at, ask = push$ask,
        zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,

@@ -76,7 +76,7 @@ law_of_run <- function(run, mixture) {
   schedule <- run$schedule
   times <- run$times
   rest <- run$rest
-  law <- if (run$sampler$stochastic) chain_law(run) else pushed_law(run)
+  law <- counting_unsolved(if (run$sampler$stochastic) chain_law(run) else pushed_law(run))
   closing <- closing_time(run$mixture, times, schedule)
   log_confidence <- if (!is.null(guidance)) {
     log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
@@ -171,7 +171,7 @@ reduced_run <- function(run, affine) {
 # the mixture.
 is_inner <- function(guidance, mixture) {
   guide <- guidance_models(guidance, mixture)
-  length(guide$sources) == 1 && guide$linear && is.null(guide$matrix)
+  length(guide$sources) == 1 && guide$linear && !is_uneven(guide)
 }
 
 # The components that a guided score is made of.

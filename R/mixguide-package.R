@@ -26,8 +26,9 @@
 #'   of `op_*`: [eval][op_eval], [noise][op_noise], [linear][op_linear], [product][op_product],
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [guidance_rule()], [strength_profile()],
-#'   [strength_bands()], [capped_strength()], [score_error()], [score_model()]; [guided_sample()], [guidance_sweep()],
-#'   [guided_summary()], [coupled_paths()], [tilted_sample()]; [mixguide_threads()]; [explorer()]
+#'   [strength_bands()], [recfg_weights()], [capped_strength()], [score_error()], [score_model()];
+#'   [guided_sample()], [guidance_sweep()], [guided_summary()], [coupled_paths()],
+#'   [tilted_sample()]; [mixguide_threads()]; [explorer()]
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_report()], [guidance_condition()], [step_condition()],

@@ -118,12 +118,13 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
     abort_input("guidance", "one whose coefficients sum to 1 where a = 0", describe(t))
   }
   if (curved) refuse_nonlinear(guidance, "for a Jacobian")
-  own_space <- guide$linear || identical(guide$rule$space, "denoised")
+  own_space <- guide$linear && !identical(guide$rule$kind, "recfg") ||
+    identical(guide$rule$space, "denoised")
   if (want == "denoised" && level$a == 0 && !own_space) {
     abort_input("t", paste("a time before the data are forgotten (a > 0) for guidance with",
-                           nonlinear_words(guide)), describe(t))
+                           format(guide$rule)), describe(t))
   }
-  value <- if (guide$linear && is.null(guide$matrix)) {
+  value <- if (guide$linear && !is_uneven(guide)) {
     ask <- guide$ask
     core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want,
               guide$push(t), if (!is.null(ask)) function(zero, ...) ask(t, ...))

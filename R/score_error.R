@@ -103,7 +103,7 @@ error_min <- function(name) if (name == "noise") 0 else -Inf
 # The steps of a sampler whose score is another than the kernel's linear one. A bias has one number
 # per coordinate, which operations for all steps at once cannot have; so has a strength.
 driven_steps <- function(sampler, times, schedule, guide, error, d) {
-  alike <- d == 1 || is.null(error$bias) && is.null(guide$matrix)
+  alike <- d == 1 || is.null(error$bias) && !is_uneven(guide)
   steps <- sampler_program(sampler, times, schedule, alike)
   lapply(steps, drive_operations, guide, error, d, schedule)
 }
@@ -120,7 +120,7 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   right <- is.null(error$bias) && is.null(error$noise) && is.null(error$scale)
   asks <- !is.null(guide$ask)
   asked <- function(op) if (asks && op$op == "eval") list(ask_op(op, guide$ask), op) else list(op)
-  uneven <- !is.null(guide$matrix)
+  uneven <- is_uneven(guide)
   if (guide$linear && !uneven && !own && is.null(error$bias) && is.null(error$noise)) {
     return(if (asks) unlist(lapply(ops, asked), recursive = FALSE) else ops)
   }
@@ -139,7 +139,8 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")
   }
   wanted <- unique(unlist(lapply(ops, `[[`, "want")))
-  as_wanted <- right && (uneven && !own || !is.null(rule) && identical(wanted, rule$space))
+  as_wanted <- right && (!is.null(guide$matrix) && !own ||
+                           !is.null(rule) && identical(wanted, rule$space))
   if (!as_wanted) ops <- score_form(ops, schedule)
   unlist(lapply(ops, function(op) {
     if (op$op != "eval") return(list(op))

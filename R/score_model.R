@@ -65,6 +65,9 @@ with_classes <- function(model, guidance, mixture) {
     abort_input("guidance", "towards one class and away from a class or the whole, for this model",
                 format(guidance))
   }
+  if (any(guidance$rule$kind %in% names(other_rules))) {
+    abort_input("guidance", "with a rule of inner products for a score_model()", format(guidance))
+  }
   if (depends_on_q(guidance)) {
     abort_input("guidance", "of a strength of time alone for a score_model(), which knows no q",
                 format(guidance))

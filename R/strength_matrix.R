@@ -1,7 +1,7 @@
 #' A strength per variable, or per band
 #'
-#' A strength of [guidance()] that is a matrix `E`: to the class's score `s_c` it adds `E g` in place
-#' of `strength * g`, where `g = s_c - s_all` is what guidance adds per unit of strength. With
+#' A strength of [guidance()] that is a matrix `E`: to the class's score `s_c` it adds `E g` in
+#' place of `strength * g`, where `g = s_c - s_all` is what guidance adds per unit of strength. With
 #' numbers named by variables `E` is diagonal, and only the variables with a strength are guided;
 #' with projectors `P_k` on bands of frequencies `E = sum_k eta_k P_k`, as `strength_bands()` makes
 #' it, is frequency-decoupled guidance.
@@ -73,8 +73,12 @@ check_strength_matrix <- function(x) {
   if (is.matrix(x)) x + 0 else stats::setNames(as.double(x), names(x))
 }
 
+# Is what is added linear in the scores, but not the same multiple in every coordinate?
+is_uneven <- function(guide) !is.null(guide$matrix) || identical(guide$rule$kind, "recfg")
+
 # The matrix for the variables of a mixture: d numbers, without names, where it is diagonal, else
-# d x d; such numbers stay what they are. It turns what guidance adds to the denoised point; in variables that are divided by `scale` it is another.
+# d x d; such numbers stay what they are. It turns what guidance adds to the
+# denoised point; in variables that are divided by `scale` it is another.
 strength_matrix <- function(matrix, mixture, scale = NULL) {
   if (is.null(matrix)) return(NULL)
   d <- mixture_dim(mixture)

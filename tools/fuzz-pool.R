@@ -31,6 +31,7 @@ g <- list(
   sum = guidance("a", 2) + guidance("b", -2), union = guidance(ab, 1),
   rule = guidance("a", 2, rule = "apg"), profile = guidance("a", strength_profile("cosine", 2)),
   variable = guidance("a", c(x1 = 2)), matrix = guidance("a", strength_bands(2, c(0, 3))),
+  recfg = guidance("a", 2, rule = "recfg"), equation = guidance("a", 2, rule = "characteristic"),
   worse = guidance("a", 2, negative = m$line)
 )
 s <- list(
@@ -155,6 +156,7 @@ special <- list(
   guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
     n = "20", steps = "20", methods = "list(z$ddnm)"),
+  recfg_weights = list(n = "1024", t = c("1", "c(.1, 2)"), guidance = "g$*"),
   strength_bands = list(d = "3", strength = c("1", "c(0, 2)"), widths = "NULL"),
   split_threshold = list(m = "2", strength = c("NULL", "1", "c(0, 30)")),
   information = list(quantity = c("'second_moment'", "'fisher'", "c('entropy', 'curvature')")),
