@@ -377,7 +377,8 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   }
   list(models = do.call(rbind, models), coef = coef, power = p, rule = guidance$rule,
        push = push$at, ask = push$ask,
-       zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
+       zero_until = guidance$zero_until, grid = guidance$grid,
+       linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }
