@@ -392,7 +392,8 @@ guidance_models <- function(guidance, mixture, model = NULL) {
        matrix = strength_matrix(guidance$matrix, mixture),
        class_law = if (is_uneven(guidance)) class_law(mixture, guidance$class),
        push = push$at, ask = push$ask,
-       zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
+       zero_until = guidance$zero_until, grid = guidance$grid,
+       linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }

@@ -32,6 +32,7 @@
 #'   spared. For each particle by itself. From a long horizon it is over at once, with exact scores:
 #'   there both noises are `x/b`. (Noise; second-hand.)
 #'
+<<<<<<< HEAD
 #' Two are of another kind, and know no space:
 #'
 #' * `"recfg"`: `w s_c + gamma s_u`, whose weights do not sum to 1: `gamma` differs from coordinate
@@ -44,6 +45,20 @@
 #'   nowhere, to `tol = 1e-8` noise levels in at most `most = 50` steps; where that fails plain
 #'   guidance takes its place, and a warning counts how often. R does this between evaluations: it
 #'   takes some ten times as long as plain guidance. (Read; theirs is Anderson's method to 1e-4.)
+=======
+#' * `"feedback"`, `"dng"`: feedback guidance and dynamic negative guidance by their running
+#'   estimates, where [strength_profile()] has the exact ones; `strength = 1` is the authors'. In
+#'   steps from t to t' a number is kept for each particle, which grows by `tau` times the log-ratio
+#'   of two densities at x_t': those of the steps of DDPM from x_t by `c` and by `u`. It is the
+#'   logarithm of L, from 0, grows by `offset` too, and is held between where the scale is `most =
+#'   10` and 3; the scale is `L/(L - 1 + pi)`, `pi = 0.95`. Unless given, `offset` and `tau` are
+#'   chosen by `onset = 0.5` and `rise = 0.4`, parts of the run that remain: `offset` alone would
+#'   bring the scale to 3 at the one, and `tau` is in proportion to the variance of the step at the
+#'   other. Or it is the logarithm of q, from `prior = 0.01`, with `tau = 0.2`; `offset = 0` over
+#'   twice the variance is added, and q held between 1e-6 and `most = 0.99`; the score is
+#'   `u - lambda q/(1 - q) (c - u)`, `lambda = 5`. For samplers that take the score once in a step.
+#'   (Denoised; read.)
+>>>>>>> strength
 #'
 #' **A rule of your own** is a function of a time and of the inner products at many particles, as
 #' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance
@@ -74,9 +89,15 @@
 #'   EP-CFG \doi{10.48550/arXiv.2412.09966}; renormalisation \doi{10.48550/arXiv.2503.21758};
 #'   MAMBO-G \doi{10.48550/arXiv.2508.03442}; ADG \doi{10.48550/arXiv.2506.11039}; TCFG
 #'   \doi{10.48550/arXiv.2503.18137}; Perp-Neg Armandpour et al. (2023),
+<<<<<<< HEAD
 #'   \doi{10.48550/arXiv.2304.04968}; adaptive guidance \doi{10.48550/arXiv.2312.12487}; ReCFG
 #'   \doi{10.48550/arXiv.2410.18737}; characteristic guidance Zheng and Lan (2024),
 #'   \doi{10.48550/arXiv.2312.07586}.
+=======
+#'   \doi{10.48550/arXiv.2304.04968}; adaptive guidance \doi{10.48550/arXiv.2312.12487}; feedback
+#'   guidance Koulischer et al. (2025), \doi{10.48550/arXiv.2506.06085}; dynamic negative guidance
+#'   Koulischer et al. (2024), \doi{10.48550/arXiv.2410.14398}.
+>>>>>>> strength
 #' @seealso [guidance()]; its `power` is another rule of this kind.
 #' @examples
 #' m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
@@ -105,7 +126,9 @@ guidance_rule <- function(kind, ..., space = NULL) {
   }
   if (is.null(space)) space <- rule$space
   structure(list(kind = kind, params = params,
-                 space = check_choice(space, rule_spaces, "space")),
+                 space = check_choice(space, if (kind %in% estimating_rules) "denoised" else {
+                   rule_spaces
+                 }, "space")),
             class = object_class("guidance_rule"))
 }
 
@@ -136,9 +159,27 @@ rules <- local({
     perp_neg = list(params = list(weight = 1), space = "score", range = list(weight = any),
                     code = 7, core = function(eta, p) list(1 + eta, p$weight, 0)),
     adaptive = list(params = list(cosine = .991), space = "noise", range = list(cosine = c(-1, 1)),
-                    code = 8, core = function(eta, p) list(1 + eta, p$cosine, 0))
+                    code = 8, core = function(eta, p) list(1 + eta, p$cosine, 0)),
+    feedback = list(params = list(pi = .95, most = 10, onset = .5, rise = .4, tau = NA,
+                                  offset = NA), space = "denoised",
+                    range = list(pi = c(1e-6, 1 - 1e-6), most = c(1 + 1e-6, 1e6),
+                                 onset = c(0, .999), rise = c(0, .999), tau = any, offset = any),
+                    code = 9, core = function(eta, p) {
+                      list(eta, p$pi, log((1 - p$pi) * p$most / (p$most - 1)))
+                    }),
+    dng = list(params = list(lambda = 5, prior = .01, tau = .2, offset = 0, most = .99),
+               range = list(lambda = any, prior = c(1e-6, 1 - 1e-6), tau = any, offset = any,
+                            most = c(1e-6, 1 - 1e-6)), space = "denoised", code = 10,
+               core = function(eta, p) list(eta, p$lambda, log(p$most)))
   )
 })
+estimate_code <- 11
+# Those that remember a number of each particle, and those for which that is a running estimate.
+remembering_rules <- c("adaptive", "feedback", "dng")
+estimating_rules <- c("feedback", "dng")
+has_memory <- function(rule) {
+  isTRUE(rule$kind %in% remembering_rules || rule$kind == "apg" && rule$params$momentum != 0)
+}
 
 # Rules that are not made of inner products: what makes their operations, as rule_operations().
 other_rules <- list(
@@ -276,6 +317,7 @@ rule_operations <- function(op, guide, schedule) {
   if (against) {
     ops <- c(ops, taken("(whole)", "whole"), less_whole(to, -1), less_whole("(away)", -1))
   }
+  if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
   mix <- if (rule$kind == "own") {
     new_op("mix", to = to, from = other, coef = named(list(0), op$from),
            fun = mixed_by_rule(rule$fun, guide$strength), when = t)
@@ -285,7 +327,7 @@ rule_operations <- function(op, guide, schedule) {
     if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
       coef[[3]] <- as.numeric(t <= guide$zero_until)
     }
-    memory <- if (rule$kind == "adaptive") "(over)" else to
+    memory <- if (rule$kind %in% remembering_rules) "(known)" else to
     new_op("rule", to = to, from = other, coef = named(coef, rep(memory, 4)))
   }
   ops <- c(ops, list(mix), if (against) less_whole(to, 1))
@@ -336,4 +378,69 @@ rule_coefficients <- function(value, n, where) {
     }
     as.double(of)
   })
+}
+
+# The running estimate of log L or log q, in the first coordinate of "(known)", after an evaluation
+# that has left the denoised points in `op$to` and "(away)". From where it was a step before, x
+# would have come to m = (b'^2 a/(b^2 a')) x + k a' D of a denoised point D, with variance v a'^2,
+# where k = 1 - (s'/s)^2, v = s'^2 k, s = b/a, by the step of DDPM; the estimate grows by tau times
+# the log-ratio of the two densities at where it has come.
+estimate_operations <- function(op, guide, schedule) {
+  t <- op$t
+  before <- step_before(t, guide$grid)
+  first <- is.na(before)
+  from <- ifelse(first, t, before)
+  a <- cbind(schedule$a(from), schedule$a(t))
+  b2 <- cbind(schedule$b2(from), schedule$b2(t))
+  s2 <- b2[, 2] / a[, 2]^2
+  r2 <- s2 * a[, 1]^2 / b2[, 1]
+  k <- ifelse(first, 0, 1 - r2)
+  p <- estimate_params(guide, schedule)
+  add <- ifelse(first, p$at_first, p$add + p$by_variance / (2 * s2 * k * a[, 2]^2))
+  by <- ifelse(first, 0, p$tau / (s2 * a[, 2]))
+  gap <- list(1 + 0 * t, ifelse(first, 0, -s2 * a[, 2] * a[, 1] / b2[, 1]), -k * a[, 2])
+  list(op_linear("(gap)", stats::setNames(gap, c(op$from, "(was)", "(held)"))),
+       new_op("rule", to = "(known)", from = "(gap)",
+              coef = stats::setNames(list(estimate_code, add, by, k * a[, 2] / 2),
+                                     rep("(push)", 4))),
+       op_linear("(was)", stats::setNames(list(1), op$from)),
+       op_linear("(held)", list("(away)" = 1)),
+       op_linear("(push)", stats::setNames(list(1, -1), c(op$to, "(away)"))))
+}
+
+# The time of the step before, NA for the first one or where no steps are known.
+step_before <- function(t, grid) {
+  if (is.null(grid)) return(NA * t)
+  at <- match(t, grid[-length(grid)])
+  if (anyNA(at)) {
+    refuse_estimate(paste("the score at t =", format(t[is.na(at)][1])))
+  }
+  c(NA, grid)[at]
+}
+
+refuse_estimate <- function(came) {
+  abort_input("sampler", paste("one that takes the score once in a step, at its beginning, for a",
+                               "rule that estimates along the run"), came)
+}
+
+# Of the estimate: where it begins, and what it is multiplied by and added to, by the authors' code.
+estimate_params <- function(guide, schedule) {
+  p <- guide$rule$params
+  if (guide$rule$kind == "dng") {
+    return(list(at_first = log(p$prior), tau = p$tau, add = 0, by_variance = p$offset))
+  }
+  grid <- guide$grid
+  if (is.null(grid)) return(list(at_first = 0, tau = 0, add = 0, by_variance = 0))
+  n <- length(grid) - 1
+  if (is.na(p$offset)) p$offset <- log(1.5 * (1 - p$pi)) / ((1 - p$onset) * n)
+  if (is.na(p$tau)) {
+    s2 <- schedule$b2(grid) / schedule$a(grid)^2
+    variance <- s2[-1] * (1 - s2[-1] / s2[-(n + 1)])
+    # counted from the data, between two steps
+    at <- if (n == 1) variance else {
+      stats::approx(seq_len(n) - 1, rev(variance), p$rise * n, rule = 2)$y
+    }
+    p$tau <- abs(2 * at / 10 * p$offset)
+  }
+  list(at_first = 0, tau = p$tau, add = p$offset, by_variance = 0)
 }

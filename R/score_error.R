@@ -138,6 +138,10 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   if (d == 1 && identical(rule$kind, "rescale")) {
     abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")
   }
+  if (isTRUE(rule$kind %in% estimating_rules)) {
+    evals <- sum(vapply(ops, `[[`, "", "op") == "eval")
+    if (evals > 1) refuse_estimate(paste(evals, "scores in a step"))
+  }
   wanted <- unique(unlist(lapply(ops, `[[`, "want")))
   as_wanted <- right && (!is.null(guide$matrix) && !own ||
                            !is.null(rule) && identical(wanted, rule$space))

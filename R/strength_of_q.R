@@ -53,8 +53,10 @@ asked_push <- function(guidance, t, odds, curved, h = 1e-3) {
 
 # The user's strength at one time and log-odds of the class.
 strength_of_q <- function(guidance, t, odds) {
-  facts <- list(q = stats::plogis(odds), log_q = stats::plogis(odds, log.p = TRUE),
-                log_not_q = stats::plogis(-odds, log.p = TRUE))
+  facts <- lapply(c(q = "q", log_q = "log_q", log_not_q = "log_not_q"), function(fact) {
+    if (!fact %in% strength_needs(guidance$profile)) return(NULL)
+    stats::plogis(odds, lower.tail = fact != "log_not_q", log.p = fact != "q")
+  })
   value <- from_user(guidance$of_q(t, facts), "strength", paste(" at t =", format(t)))
   wanted <- paste("a function that returns one finite number for each of", length(odds),
                   "values of q, or one for all")
@@ -65,7 +67,7 @@ strength_of_q <- function(guidance, t, odds) {
   if (!all_finite(value)) {
     bad <- which(!is.finite(value))[1]
     abort_input("strength", wanted, paste(value[bad], "at t =", format(t), "and q =",
-                                          format(facts$q[bad])))
+                                          format(stats::plogis(odds[bad]))))
   }
   value
 }

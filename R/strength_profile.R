@@ -215,6 +215,7 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
     zero <- min(guidance$rule$params$zero_steps, length(times) - 1)
     guidance$zero_until <- times[zero + 1]
   }
+  if (!is.null(guidance$rule)) guidance$grid <- times
   profile <- guidance$profile
   if (is.null(profile)) return(guidance)
   needs <- strength_needs(profile)

@@ -111,7 +111,11 @@ typedef enum {
   GM_RULE_ADG,        /* strength, largest angle */
   GM_RULE_TCFG,       /* scale */
   GM_RULE_PERP_NEG,   /* scale, weight; p: class less whole, q: negative less whole */
-  GM_RULE_ADAPTIVE,   /* scale, cosine; remembers in the first coordinate: it is over */
+  /* those that remember a number, in the first coordinate of a register: */
+  GM_RULE_ADAPTIVE,   /* scale, cosine; 1: it is over */
+  GM_RULE_FEEDBACK,   /* strength, pi, least logarithm of the ratio, which is remembered */
+  GM_RULE_AWAY,       /* strength, lambda, largest logarithm of q, which is remembered */
+  GM_RULE_ESTIMATE,   /* p[0] += c1 + c2 (<q, m> - c3 <m, m>), where m is what is remembered */
   GM_RULES
 } gm_rule;
 enum { GM_RULE_SIZE = 4 }; /* the rule itself and its parameters */

@@ -76,11 +76,12 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
   size_t count[] = {R * d, program->n_scalar, trace ? R : 0, tangent ? R * d * d : 0,
                     tangent ? d * d : program->matrix, 1};
   double **parts[] = {&score->u, &score->e, &score->top, &score->sum, &score->slope, &score->coef,
-                      &score->part, &score->push, &score->dx, &score->g, &score->r, &score->rho,
-                      &score->s};
-  size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2, program->pushes ? 3 : 0,
+                      &score->part, &score->dx, &score->g, &score->r, &score->rho, &score->s,
+                      &score->push};
+  size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2,
                          full || (derivative && !trace) ? 3 * d : 0, derivative ? K * d : 0,
-                         derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0};
+                         derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0,
+                         program->pushes ? 3 : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;
   used = (sizeof(gm_shared) + 63) / 64 * 8;

@@ -194,6 +194,80 @@ test_that("adaptive guidance is over for good, for each particle", {
                class = "mixguide_error_input")
 })
 
+# The authors' loops, in y = x/a and s = b/a, of steps of DDPM with the noise z or of DDIM without.
+plain_estimate <- function(x, times, z, scale, begin, grow) {
+  ou <- schedule_ou()
+  s2 <- ou$b2(times) / ou$a(times)^2
+  y <- x / ou$a(times[1])
+  known <- rep(begin, nrow(x))
+  all <- known
+  for (i in seq_len(length(times) - 1)) {
+    c <- denoise(mixture, y * ou$a(times[i]), times[i], guidance = "a")
+    u <- denoise(mixture, y * ou$a(times[i]), times[i])
+    D <- u + scale(known) * (c - u)
+    r2 <- s2[i + 1] / s2[i]
+    v <- s2[i + 1] * (1 - r2)
+    new <- if (is.null(z)) D + sqrt(r2) * (y - D) else {
+      r2 * y + (1 - r2) * D + sqrt(v) * z[, , i]
+    }
+    off <- function(D) rowSums((new - r2 * y - (1 - r2) * D)^2)
+    known <- grow(known, off(c) - off(u), v, ou$a(times[i + 1])^2)
+    all <- c(all, known)
+    y <- new
+  }
+  list(x = y * ou$a(times[length(times)]), known = all)
+}
+
+test_that("running estimates are those of the authors", {
+  times <- c(3, 2, 1.4, 1, .7, .5, .3, .2, .1, .05, .01)
+  set.seed(3)
+  z <- array(rnorm(6 * 2 * 10), c(6, 2, 10))
+  s2 <- exp(2 * times) - 1
+  v <- rev(s2[-1] * (1 - s2[-1] / s2[-11]))
+  pi <- .9
+  feedback <- function(tau, offset) list(function(known) {
+    exp(known) / (exp(known) - (1 - pi))
+  }, 0, function(known, diff, v, a2) {
+    pmax(pmin(known - tau / (2 * v) * diff + offset, 3), log((1 - pi) * 5 / 4))
+  })
+  offset <- log(1.5 * .1) / (.5 * 10)
+  cases <- list(
+    list(guidance_rule("feedback", pi = pi, most = 5, tau = .3, offset = -.1), feedback(.3, -.1)),
+    list(guidance_rule("feedback", pi = pi, most = 5, rise = .45),
+         feedback(abs(.2 * mean(v[5:6]) * offset), offset)),
+    list(guidance_rule("dng", lambda = 2, prior = .1, offset = .02, most = .8), list(function(p) {
+      -2 * exp(p) / (1 - exp(p))
+    }, log(.1), function(known, diff, v, a2) {
+      log(pmax(pmin(exp(known + (-.2 * diff + .02 / a2) / (2 * v)), .8), 1e-6))
+    }))
+  )
+  for (case in cases) {
+    at <- guidance("a", 1, rule = case[[1]])
+    same <- function(sampler, noise) {
+      run <- guided_sample(mixture, guidance = at, sampler = sampler, start = x, noise = noise)
+      plain <- do.call(plain_estimate, c(list(x, times, noise), case[[2]]))
+      expect_gt(length(unique(plain$known)), 20)
+      expect_equal(run$x, plain$x, tolerance = 1e-9, ignore_attr = TRUE)
+    }
+    same(sampler_ddpm(grid = times, variance = "posterior"), z)
+    same(sampler_ddim(grid = times), NULL)
+  }
+  # steps that are compiled together, and sweeps
+  at <- guidance("a", 1, rule = "feedback")
+  run <- guided_sample(mixture, 100, at, sampler_ddim(30), key = c(1, 2))
+  sweep <- guidance_sweep(mixture, guidance("a", rule = "feedback"), c(0, 1), n = 100,
+                          key = c(1, 2), sampler = sampler_ddim(30), points = "random")
+  expect_equal(sweep$confidence[2], mean(run$confidence), tolerance = 1e-12)
+  input <- function(code, ...) expect_error(code, ..., class = "mixguide_error_input")
+  input(guided_sample(mixture, 5, at, sampler_heun(5)), "2 scores in a step")
+  input(guided_sample(mixture, 5, at, sampler_dpm_2(5)), "in a step")
+  for (rule in list("dng", "adaptive", guidance_rule("apg", momentum = -.5))) {
+    input(fokker_planck(named_mixture("D3"), guidance("1", 1, rule = rule)), "remembers")
+  }
+  input(guided_law(named_mixture("D3"), guidance("1", 1, rule = "dng"), sampler_em(10)))
+  input(guidance_rule("dng", space = "score"), "space")
+})
+
 test_that("units do not matter to a rule in the denoised point", {
   unit <- 1e100
   large <- gaussmix(mixture$weights, unit * mixture$means, unit^2, class = mixture$class)
