@@ -314,6 +314,7 @@ check_same_variables <- function(x, mixture, arg) {
 #   "gain"    what guidance adds to it per unit of strength: grad log p(class | x)
 #   "push"    with a power p: c (s_class - s_negative), where |c|^p c is the strength
 #   "class", "away", "whole"  s_class, s_negative and s_all, for rules
+#   "at 2"    plain guidance of strength 2, or whatever the number is, whatever else there is
 # and the strength at given times. A strength that depends on q leaves the class's own score to
 # `coef`; `push` is what it adds, as a function of times and `of` (a column of numbers for each, see
 # gm_push in gm.h; NULL: nothing), and `ask` the function that an "ask" puts to the user's.
@@ -344,7 +345,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     add(1)
     return(list(models = rbind(models[[1]]), power = 0, linear = TRUE, sources = sources,
                 push = function(t, of) NULL,
-                coef = function(t, of = "guided") (of == "guided") + 0 * t))
+                coef = function(t, of = "guided") is_guided(of) + 0 * t))
   }
   add(1, guidance$class)
   add(1)
@@ -379,11 +380,15 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     coef[, of == "class"] <- unit(class[1])
     coef[, of == "away"] <- unit(negative[1])
     coef[, of == "whole"] <- unit(all)
+    rest <- (1 - length(terms)) * unit(all)
+    fixed <- is_fixed(of)
+    eta <- fixed_strength(of[fixed])
+    coef[, fixed] <- rowSums(unit(class)) %o% (1 + eta) - rowSums(unit(negative)) %o% eta +
+      as.vector(rest)
     guided <- of == "guided"
     if (p != 0 || depends_on_q(guidance)) coef[, guided] <- unit(class) else {
       eta <- vapply(terms, guidance_strength, double(sum(guided)), t[guided])
       eta <- matrix(eta, length(terms), byrow = TRUE)
-      rest <- (1 - length(terms)) * unit(all)
       coef[, guided] <- unit(class) %*% (1 + eta) - unit(negative) %*% eta + as.vector(rest)
     }
     as.vector(coef)

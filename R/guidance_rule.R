@@ -31,21 +31,6 @@
 #'   evaluation, and for the rest of the run `c`: the two are as good as one, and a network would be
 #'   spared. For each particle by itself. From a long horizon it is over at once, with exact scores:
 #'   there both noises are `x/b`. (Noise; second-hand.)
-#'
-<<<<<<< HEAD
-#' Two are of another kind, and know no space:
-#'
-#' * `"recfg"`: `w s_c + gamma s_u`, whose weights do not sum to 1: `gamma` differs from coordinate
-#'   to coordinate and from time to time, see [recfg_weights()]. It is linear in the scores, so that
-#'   log-densities, laws and [score_jacobian()] stay. (Read.)
-#' * `"characteristic"`: `w s_c(x + eta Delta) - eta s_u(x + w Delta)`, where `Delta = b^2 (s_c(x +
-#'   eta Delta) - s_u(x + w Delta))`, the scores of both at other points. For two Gaussians that is
-#'   exactly the score of the tilted law with noise added, where plain guidance is not. The equation
-#'   is solved at each particle by Newton's method with the exact Jacobian, halving steps that lead
-#'   nowhere, to `tol = 1e-8` noise levels in at most `most = 50` steps; where that fails plain
-#'   guidance takes its place, and a warning counts how often. R does this between evaluations: it
-#'   takes some ten times as long as plain guidance. (Read; theirs is Anderson's method to 1e-4.)
-=======
 #' * `"feedback"`, `"dng"`: feedback guidance and dynamic negative guidance by their running
 #'   estimates, where [strength_profile()] has the exact ones; `strength = 1` is the authors'. In
 #'   steps from t to t' a number is kept for each particle, which grows by `tau` times the log-ratio
@@ -58,7 +43,19 @@
 #'   twice the variance is added, and q held between 1e-6 and `most = 0.99`; the score is
 #'   `u - lambda q/(1 - q) (c - u)`, `lambda = 5`. For samplers that take the score once in a step.
 #'   (Denoised; read.)
->>>>>>> strength
+#'
+#' Two are of another kind, and know no space:
+#'
+#' * `"recfg"`: `w s_c + gamma s_u`, whose weights do not sum to 1: `gamma` differs from coordinate
+#'   to coordinate and from time to time, see [recfg_weights()]. It is linear in the scores, so that
+#'   log-densities, laws and [score_jacobian()] stay. (Read.)
+#' * `"characteristic"`: `w s_c(x + eta Delta) - eta s_u(x + w Delta)`, where `Delta = b^2 (s_c(x +
+#'   eta Delta) - s_u(x + w Delta))`, the scores of both at other points. For two Gaussians that is
+#'   exactly the score of the tilted law with noise added, where plain guidance is not. The equation
+#'   is solved at each particle by Newton's method with the exact Jacobian, halving steps that lead
+#'   nowhere, to `tol = 1e-8` noise levels in at most `most = 50` steps; where that fails plain
+#'   guidance takes its place, and a warning counts how often. R does this between evaluations: it
+#'   takes some ten times as long as plain guidance. (Read; theirs is Anderson's method to 1e-4.)
 #'
 #' **A rule of your own** is a function of a time and of the inner products at many particles, as
 #' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance
@@ -89,15 +86,11 @@
 #'   EP-CFG \doi{10.48550/arXiv.2412.09966}; renormalisation \doi{10.48550/arXiv.2503.21758};
 #'   MAMBO-G \doi{10.48550/arXiv.2508.03442}; ADG \doi{10.48550/arXiv.2506.11039}; TCFG
 #'   \doi{10.48550/arXiv.2503.18137}; Perp-Neg Armandpour et al. (2023),
-<<<<<<< HEAD
-#'   \doi{10.48550/arXiv.2304.04968}; adaptive guidance \doi{10.48550/arXiv.2312.12487}; ReCFG
-#'   \doi{10.48550/arXiv.2410.18737}; characteristic guidance Zheng and Lan (2024),
-#'   \doi{10.48550/arXiv.2312.07586}.
-=======
 #'   \doi{10.48550/arXiv.2304.04968}; adaptive guidance \doi{10.48550/arXiv.2312.12487}; feedback
 #'   guidance Koulischer et al. (2025), \doi{10.48550/arXiv.2506.06085}; dynamic negative guidance
-#'   Koulischer et al. (2024), \doi{10.48550/arXiv.2410.14398}.
->>>>>>> strength
+#'   Koulischer et al. (2024), \doi{10.48550/arXiv.2410.14398}; ReCFG
+#'   \doi{10.48550/arXiv.2410.18737}; characteristic guidance Zheng and Lan (2024),
+#'   \doi{10.48550/arXiv.2312.07586}.
 #' @seealso [guidance()]; its `power` is another rule of this kind.
 #' @examples
 #' m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))

@@ -22,7 +22,8 @@
 #'   [em][sampler_em], [exponential][sampler_exponential], [heun][sampler_heun],
 #'   [rk4][sampler_rk4], [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m],
 #'   [dpom][sampler_dpom], [dpum][sampler_dpum], [corrected][sampler_corrected] by a
-#'   [corrector()], [corrector_langevin()] or [corrector_underdamped()]; your own by [sampler()]
+#'   [corrector()], [corrector_langevin()] or [corrector_underdamped()], [pcg][sampler_pcg],
+#'   [zigzag][sampler_zigzag]; your own by [sampler()]
 #'   of `op_*`: [eval][op_eval], [noise][op_noise], [linear][op_linear], [product][op_product],
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [guidance_rule()], [strength_profile()],

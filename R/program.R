@@ -104,13 +104,8 @@ no_divergence <- function() {
 # its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
 # `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
 # adds c0 + c1 <from, r>; a "call", "mix" or "ask" has a function `fun` of the time `when`, of a
-<<<<<<< HEAD
-# list of what it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of, see
-# guidance_models(); `want`: what it makes of it, see op_eval().
-=======
 # list of what it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of,
 # see guidance_models(); `want`: what it makes of it, see op_eval().
->>>>>>> strength
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -238,7 +233,7 @@ is_by_coordinate <- function(program) {
 # NULL: by 1).
 program_levels <- function(program, schedule, scale = NULL) {
   t <- program$level_times
-  guided <- program$level_of == "guided"
+  guided <- is_guided(program$level_of)
   scale <- if (is.null(scale)) rep(1, length(t)) else {
     replace(rep(1, length(t)), guided, at_times(scale, t[guided], "scale"))
   }

@@ -1,9 +1,9 @@
 #' Weights of ReCFG
 #'
-#' Guidance by the rule `"recfg"` (see [guidance_rule()]) is `w s_c + gamma s_u`, `w = 1 +
-#' strength`, of the scores of the class and of the whole. In each coordinate, at each time, `gamma` is the
-#' multiple of `s_u` that is nearest to `-(w - 1) s_c` in the mean square under the noised law of
-#' the class, `gamma = -(w - 1) E[s_c s_u]/E[s_u^2]`, where plain guidance has `-(w - 1)`.
+#' Guidance by the rule `"recfg"` (see [guidance_rule()]) is `w s_c + gamma s_u`, with `w = 1 +
+#' strength`, of the scores of the class and of the whole. In each coordinate, at each time, `gamma`
+#' is the multiple of `s_u` that is nearest to `-(w - 1) s_c` in the mean square under the noised law
+#' of the class, `gamma = -(w - 1) E[s_c s_u]/E[s_u^2]`, where plain guidance has `-(w - 1)`.
 #'
 #' @details That is the formula of the authors' code, which estimates both expectations from the
 #' noise that a network predicts. The formula that is printed in the paper is `-(w - 1)

@@ -119,7 +119,10 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   own <- !is.null(guide$score_model)
   right <- is.null(error$bias) && is.null(error$noise) && is.null(error$scale)
   asks <- !is.null(guide$ask)
-  asked <- function(op) if (asks && op$op == "eval") list(ask_op(op, guide$ask), op) else list(op)
+  fixed <- function(op) !is.null(op$of) && is_fixed(op$of)
+  asked <- function(op) {
+    if (asks && op$op == "eval" && !fixed(op)) list(ask_op(op, guide$ask), op) else list(op)
+  }
   uneven <- is_uneven(guide)
   if (guide$linear && !uneven && !own && is.null(error$bias) && is.null(error$noise)) {
     return(if (asks) unlist(lapply(ops, asked), recursive = FALSE) else ops)
@@ -151,14 +154,16 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
     before <- asked(op)
-    if (!is.null(rule) || uneven || own) {
-      operations <- if (!is.null(rule)) rule_operations else
-        if (uneven) matrix_operations else asked_operations
+    usual <- !fixed(op)
+    if (!usual && right && !own) return(list(op))
+    if (own || usual && (!is.null(rule) || uneven)) {
+      operations <- if (usual && !is.null(rule)) rule_operations else
+        if (usual && uneven) matrix_operations else asked_operations
       before <- operations(op, guide, schedule)
-      if (right && power == 0) return(before)
+      if (right && (power == 0 || !usual)) return(before)
       if (!is.null(error$scale)) terms[[1]] <- at("scale")
     }
-    if (power != 0) {
+    if (power != 0 && usual) {
       push <- new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push")
       before <- c(before, if (own) asked_operations(push, guide, schedule) else list(push),
                   list(new_op("power", to = "(push)", coef = list(x = power))))

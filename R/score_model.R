@@ -88,9 +88,10 @@ asked_operations <- function(op, guide, schedule) {
          op_linear(op$to, stats::setNames(list(by_class, by_other), c(op$to, "(away)"))))
   }
   of <- if (is.null(model$class)) "whole" else if (is.null(op$of)) "guided" else op$of
-  if (of == "guided") {
-    eta <- guide$strength(op$t)
-    if (guide$power == 0 && any(eta != 0)) return(less(1 + eta, -eta))
+  if (is_guided(of)) {
+    plain <- guide$power == 0 || is_fixed(of)
+    eta <- if (is_fixed(of)) fixed_strength(of) else guide$strength(op$t)
+    if (plain && any(eta != 0)) return(less(1 + eta, -eta))
     of <- "class"
   }
   switch(of, whole = list(ask(op$to, NULL)), class = list(ask(op$to, model$class)),

@@ -41,6 +41,7 @@ s <- list(
   heun = sampler_heun(5, end = .01), rk4 = sampler_rk4(5, end = .01), to_zero = sampler_heun(5),
   multi = sampler_dpmpp_2m(5), logsnr = sampler_ddim(5, grid = "logsnr", end = .01),
   times = sampler_ddim(grid = c(1, .5, .1)), corrected = sampler_corrected(sampler_ddim(4)),
+  pcg = sampler_pcg(4), zigzag = sampler_zigzag(4),
   dpum = sampler_dpum(2, horizon = 1, end = .1),
   own = sampler("own", function(k, times, schedule) {
     list(op_eval("s", t = times[k]), op_linear("x", c(x = 1, s = times[k] - times[k + 1])))
