@@ -165,7 +165,7 @@ each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
     value <- workers$value
   }
   done <- 0
-  withCallingHandlers(
+  counting_unsolved(withCallingHandlers(
     for (i in seq_along(first)) {
       result <- value(i)
       collect(result, first[i], count[i])
@@ -177,7 +177,7 @@ each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
       run$progress(end = TRUE)
       if (length(first) > 1) message(kept_words(run, done))
     }
-  )
+  ))
 }
 
 # What is left of a run that was interrupted after `done` chunks.

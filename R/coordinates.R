@@ -98,6 +98,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
   } else if (inherits(x, "mixguide_guidance")) {
     if (inherits(x$negative, "gaussmix")) x$negative <- in_process(x$negative, mixture, "negative")
     x$others <- lapply(x$others, in_process, mixture)
+    x["matrix"] <- list(strength_matrix(x$matrix, mixture, scale))
   } else if (inherits(x, "score_error")) {
     # the score in u is that in x times the scale
     if (!is.null(x$bias)) {

@@ -111,6 +111,9 @@ path_geometry <- function(plan, class) {
   if (!is.null(geometry$vectors) && is_by_coordinate(plan$program)) {
     return(list(why = "the sampler has a coefficient per coordinate"))
   }
+  if (any(is_fixed(plan$program$level_of))) {
+    return(list(why = "the sampler has scores with a strength of their own"))
+  }
   if (takes_root(plan$program)) {
     return(list(why = "the sampler's noise depends on the derivative of the score"))
   }

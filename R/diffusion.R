@@ -272,7 +272,7 @@ plain_guidance <- function(d) {
   guidance <- check_guidance(d$guidance, optional = FALSE)
   plain <- is.null(guidance$negative) && !length(guidance$others)
   if (!plain) abort_input("guidance", "towards one class, without other models")
-  refuse_nonlinear(guidance, "here")
+  refuse_odd(guidance, "here")
   guidance
 }
 

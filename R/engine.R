@@ -62,7 +62,7 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
               start = start, noise = noise, key = as.double(key),
               first = as.double(first), lanes = as.integer(lanes), net = net, at = at)
   models <- t(models[, pool$used, drop = FALSE])
-  result <- .Call(ffi_run, pool, list(log_weight = models), levels, program, job)
+  result <- counting_unsolved(.Call(ffi_run, pool, list(log_weight = models), levels, program, job))
   if (!is.null(basis)) result$output <- rotate_slices(result$output, t(basis))
   result
 }
@@ -107,12 +107,15 @@ rotate_slices <- function(x, basis) {
 # The kernel itself at the points x (n x d), at one noise level: x_t = a x_0 + sqrt(b2) z. `models`
 # is J x K log-weights, `coef` J. `what`: the "score" (n x d), its "divergence" (n) or "jacobian"
 # (n x d x d), or "logp", a list of the n log-densities of each model; "all": a list of these but
-# the divergence. `want`: "denoised" or "noise" for these in place of the score.
-core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score") {
-  program <- eval_program(what, nrow(models))
+# the divergence. `want`: "denoised" or "noise" for these in place of the score. `push`, `ask`: see
+# guidance_models().
+core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score", push = NULL,
+                      ask = NULL) {
+  program <- eval_program(what, nrow(models), ask)
   scalars <- if (what %in% c("logp", "all")) operations()$scalars + seq_len(nrow(models)) else
     if (what == "divergence") 1
-  levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef, want = want_code[[want]])
+  levels <- list(a = as.double(a), b2 = as.double(b2), coef = coef, want = want_code[[want]],
+                 push = push)
   rotate <- !what %in% c("jacobian", "all") && !is_far(mixture, a, b2)
   pool <- core_pool(mixture, rotate = rotate)
   run <- core_run(pool, models, levels, program, nrow(x), scalars, start = x)
@@ -125,19 +128,20 @@ core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score") {
 
 # Its programs are few, and made once: to make one takes as long as to evaluate at 1000 points.
 eval_programs <- new.env(parent = emptyenv())
-eval_program <- function(what, n_models) {
+eval_program <- function(what, n_models, ask = NULL) {
   name <- paste(what, n_models)
-  if (is.null(eval_programs[[name]])) {
-    own <- operations()$scalars
-    s <- op_eval("s", t = 0)
-    ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = own + 1)),
-                  score = list(s, new_op("save", "x", from = "s")),
-                  divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
-                  jacobian = list(s, new_op("save_jacobian", "x", from = "s")),
-                  all = list(replace(s, "scalar", own + 1), new_op("save", "x", from = "s"),
-                             new_op("save_jacobian", "x", from = "s")))
-    derivative <- switch(what, jacobian = , all = "map", divergence = "divergence", "none")
-    eval_programs[[name]] <- assemble_program(operation_table(ops), derivative, own + n_models)
-  }
-  eval_programs[[name]]
+  if (is.null(ask) && !is.null(eval_programs[[name]])) return(eval_programs[[name]])
+  own <- operations()$scalars
+  s <- op_eval("s", t = 0)
+  ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = own + 1)),
+                score = list(s, new_op("save", "x", from = "s")),
+                divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
+                jacobian = list(s, new_op("save_jacobian", "x", from = "s")),
+                all = list(replace(s, "scalar", own + 1), new_op("save", "x", from = "s"),
+                           new_op("save_jacobian", "x", from = "s")))
+  if (!is.null(ask)) ops <- c(list(ask_op(s, ask)), ops)
+  derivative <- switch(what, jacobian = , all = "map", divergence = "divergence", "none")
+  program <- assemble_program(operation_table(ops), derivative, own + n_models)
+  if (is.null(ask)) eval_programs[[name]] <- program
+  program
 }

@@ -49,6 +49,9 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   mixture <- process$mixture
   # in continuous time there are no steps
   guidance <- settle_guidance(process$guidance, schedule)
+  if (has_memory(guidance$rule)) {
+    abort_input("guidance", "without a rule that remembers the steps before", format(guidance$rule))
+  }
   faults <- warn_faults(if (identical(d$start, "normal")) {
     start_fault(mixture, schedule, times[1], TRUE)
   })
@@ -73,7 +76,7 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   }
   if (!is.null(run$rest)) run$rest$mixture <- target
   range <- process_range(run)
-  law <- solve(nodes, steps, range)
+  law <- counting_unsolved(solve(nodes, steps, range))
   half <- solve(ceiling(nodes / 2), ceiling(steps / 2), range)
   change <- function(of) abs(of(law)$estimate - of(half)$estimate)
   law$error <- c(confidence = if (!is.null(guidance)) change(confidence), entropy = change(entropy))

@@ -128,8 +128,9 @@ check_folder <- function(folder) {
 task_digest <- function(task) {
   job <- task$job
   if (!is.null(job$plan$program$call)) {
-    abort_input("folder", paste("NULL for a run with a score_model(): nobody can tell whether a",
-                                "function is what it was"))
+    abort_input("folder", paste("NULL for a run that asks a function, as one with a score_model()",
+                                "or a strength of q does: nobody can tell whether it is what it",
+                                "was"))
   }
   if (is.null(job$plan$begin$x)) job$plan$begin$n <- NULL
   file <- tempfile("digest-")

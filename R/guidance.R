@@ -21,20 +21,26 @@
 #' * **Rules** that turn, clip or hold to a length what is added: see [guidance_rule()].
 #' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
 #'   `strength = function(t) if (t > 1) -2 else 4`.
+#' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables that are not named have
+#'   0), or a d x d matrix, as [strength_bands()] makes them: see there.
+#' * **Strength that depends on q**, the probability of the class given `x_t = x`: `strength =
+#'   function(t, q)`, or one of the named ones, see [strength_profile()].
 #'
 #' None of this is known to sample a named law: neither does plain guidance sample
 #' `p(x | y) p(y | x)^strength`.
 #'
 #' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
-#' @param strength A number; a function of time `t` (the schedule's clock) that returns one; or a
-#'   [strength_profile()]. 0 is plain conditional sampling, -1 unconditional.
+#' @param strength A number; a function of time `t` (the schedule's clock) that returns one, or of
+#'   more, see [strength_profile()]; one of these profiles; or numbers named by variables, or a
+#'   matrix, see [strength_bands()]. 0 is plain conditional sampling, -1 unconditional.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
 #'   several; or another [gaussmix()] with the class to guide to.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
-#' @param rule `NULL`, for guidance as usual; the name of a rule; or a [guidance_rule()].
+#' @param rule `NULL`, for guidance as usual; the name of a rule; a function of inner products; or a
+#'   [guidance_rule()].
 #' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a
 #'   number or a function of time.
 #' @param e1,e2 Guidances to be added, without powers or rules.
@@ -69,7 +75,13 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   at <- strength
   scale <- NULL
   profile <- NULL
-  if (inherits(strength, "strength_profile") || is.function(strength)) {
+  needs <- character()
+  matrix <- NULL
+  if (is_matrix_strength(strength)) {
+    matrix <- check_strength_matrix(strength)
+    label <- matrix_words(matrix)
+    at <- function(t) 1
+  } else if (inherits(strength, "strength_profile") || is.function(strength)) {
     needs <- strength_needs(strength)
     if (inherits(strength, "strength_profile")) {
       label <- paste("profile", format(strength))
@@ -108,9 +120,21 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
       abort_input("negative", "what the rule \"perp_neg\" leads away from", "NULL")
     }
   }
-  structure(list(class = unique(label_text(class)), strength = at, interval = interval,
-                 label = label, scale = scale, negative = negative, power = power, rule = rule,
-                 profile = profile, multiple = 1, others = list()),
+  if (any(needs %in% q_facts)) {
+    of_q <- "in a guidance whose strength depends on q"
+    if (!is.null(negative)) abort_input("negative", paste("NULL", of_q))
+    if (power != 0) abort_input("power", paste("0", of_q), power)
+    if (!is.null(rule)) abort_input("rule", paste("NULL", of_q), format(rule))
+  }
+  if (!is.null(matrix)) {
+    if (power != 0) abort_input("power", "0 in a guidance with a strength per variable", power)
+    if (!is.null(rule)) {
+      abort_input("rule", "NULL in a guidance with a strength per variable", format(rule))
+    }
+  }
+  structure(list(class = unique(label_text(class)), strength = at, matrix = matrix,
+                 interval = interval, label = label, scale = scale, negative = negative,
+                 power = power, rule = rule, profile = profile, multiple = 1, others = list()),
             class = object_class("mixguide_guidance"))
 }
 
@@ -140,7 +164,7 @@ check_of_time <- function(f, arg, or) {
   check_guidance(e1, "e1", optional = FALSE)
   check_guidance(e2, "e2", optional = FALSE)
   e1$others <- c(e1$others, guidance_terms(e2))
-  for (term in guidance_terms(e1)) refuse_nonlinear(term, "in a sum")
+  for (term in guidance_terms(e1)) refuse_odd(term, "in a sum")
   e1
 }
 
@@ -206,7 +230,7 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
              negative = maybe(function(of) is.character(of) || is_mixture(of)),
-             others = is.list, multiple = is_number,
+             others = is.list, multiple = is_number, matrix = maybe(is.numeric),
              profile = maybe(function(of) is.function(of) || inherits(of, "strength_profile")),
              rule = maybe(function(rule) inherits(rule, "guidance_rule")))
   if (!is.null(x$rule)) check_rule(x$rule)
@@ -234,9 +258,13 @@ with_strength <- function(guidance, strength) {
 
 # At each of the times t.
 guidance_strength <- function(guidance, t) {
-  interval <- guidance$interval
-  acts <- if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
+  acts <- guidance_acts(guidance, t)
   replace(double(length(t)), acts, at_times(guidance$strength, t[acts], "strength"))
+}
+
+guidance_acts <- function(guidance, t) {
+  interval <- guidance$interval
+  if (is.null(interval)) rep(TRUE, length(t)) else t >= interval[1] & t <= interval[2]
 }
 
 # f at each of the times t: `size` finite numbers (or one for all), a column per time.
@@ -286,7 +314,10 @@ check_same_variables <- function(x, mixture, arg) {
 #   "gain"    what guidance adds to it per unit of strength: grad log p(class | x)
 #   "push"    with a power p: c (s_class - s_negative), where |c|^p c is the strength
 #   "class", "away", "whole"  s_class, s_negative and s_all, for rules
-# and the strength at given times.
+#   "at 2"    plain guidance of strength 2, or whatever the number is, whatever else there is
+# and the strength at given times. A strength that depends on q leaves the class's own score to
+# `coef`; `push` is what it adds, as a function of times and `of` (a column of numbers for each, see
+# gm_push in gm.h; NULL: nothing), and `ask` the function that an "ask" puts to the user's.
 guidance_models <- function(guidance, mixture, model = NULL) {
   if (inherits(model, "score_model")) {
     guide <- guidance_models(guidance, mixture)
@@ -297,11 +328,13 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   models <- list()
   made <- list()
   # the number of a model, which is made if no other has its source and its set of classes
-  add <- function(source, class = NULL, arg = "guidance") {
-    what <- list(source, sort(class))
+  # (or of all the others, which there may not be: then NULL)
+  add <- function(source, class = NULL, arg = "guidance", not = FALSE) {
+    what <- list(source, sort(class), not)
     if (!any(vapply(made, identical, NA, what))) {
       of <- sources[[source]]
-      keep <- if (is.null(class)) TRUE else class_components(of, class, arg)
+      keep <- if (is.null(class)) TRUE else class_components(of, class, arg) != not
+      if (!any(of$weights[keep] > 0)) return(NULL)
       rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
       models <<- c(models, list(replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))))
       made <<- c(made, list(what))
@@ -311,7 +344,8 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   if (is.null(guidance)) {
     add(1)
     return(list(models = rbind(models[[1]]), power = 0, linear = TRUE, sources = sources,
-                coef = function(t, of = "guided") (of == "guided") + 0 * t))
+                push = function(t, of) NULL,
+                coef = function(t, of = "guided") is_guided(of) + 0 * t))
   }
   add(1, guidance$class)
   add(1)
@@ -329,6 +363,9 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     }
   }
   all <- add(used)
+  push <- class_push(guidance, sources[[used]], if (depends_on_q(guidance)) {
+    c(class[1], add(used, guidance$class, not = TRUE))
+  })
   J <- length(models)
   unit <- function(j) outer(seq_len(J), j, `==`) + 0
   gain <- unit(class[1]) - unit(negative[1])
@@ -343,17 +380,25 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     coef[, of == "class"] <- unit(class[1])
     coef[, of == "away"] <- unit(negative[1])
     coef[, of == "whole"] <- unit(all)
+    rest <- (1 - length(terms)) * unit(all)
+    fixed <- is_fixed(of)
+    eta <- fixed_strength(of[fixed])
+    coef[, fixed] <- rowSums(unit(class)) %o% (1 + eta) - rowSums(unit(negative)) %o% eta +
+      as.vector(rest)
     guided <- of == "guided"
-    if (p != 0) coef[, guided] <- unit(class) else {
+    if (p != 0 || depends_on_q(guidance)) coef[, guided] <- unit(class) else {
       eta <- vapply(terms, guidance_strength, double(sum(guided)), t[guided])
       eta <- matrix(eta, length(terms), byrow = TRUE)
-      rest <- (1 - length(terms)) * unit(all)
       coef[, guided] <- unit(class) %*% (1 + eta) - unit(negative) %*% eta + as.vector(rest)
     }
     as.vector(coef)
   }
   list(models = do.call(rbind, models), coef = coef, power = p, rule = guidance$rule,
-       zero_until = guidance$zero_until, linear = is.null(nonlinear_words(guidance)),
+       matrix = strength_matrix(guidance$matrix, mixture),
+       class_law = if (is_uneven(guidance)) class_law(mixture, guidance$class),
+       push = push$at, ask = push$ask,
+       zero_until = guidance$zero_until, grid = guidance$grid,
+       linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }

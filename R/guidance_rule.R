@@ -27,6 +27,44 @@
 #' * `"perp_neg"`: `o + w (P - weight N_across)`, where `o` is of the whole mixture, `P = c - o`,
 #'   `N = u - o`, and `N_across` its part across `P`; `weight = 1`; needs `negative`. (Score;
 #'   second-hand.)
+#' * `"adaptive"`: `d`, until the cosine between `c` and `u` is above `cosine = 0.991` at an
+#'   evaluation, and for the rest of the run `c`: the two are as good as one, and a network would be
+#'   spared. For each particle by itself. From a long horizon it is over at once, with exact scores:
+#'   there both noises are `x/b`. (Noise; second-hand.)
+#' * `"feedback"`, `"dng"`: feedback guidance and dynamic negative guidance by their running
+#'   estimates, where [strength_profile()] has the exact ones; `strength = 1` is the authors'. In
+#'   steps from t to t' a number is kept for each particle, which grows by `tau` times the log-ratio
+#'   of two densities at x_t': those of the steps of DDPM from x_t by `c` and by `u`. It is the
+#'   logarithm of L, from 0, grows by `offset` too, and is held between where the scale is `most =
+#'   10` and 3; the scale is `L/(L - 1 + pi)`, `pi = 0.95`. Unless given, `offset` and `tau` are
+#'   chosen by `onset = 0.5` and `rise = 0.4`, parts of the run that remain: `offset` alone would
+#'   bring the scale to 3 at the one, and `tau` is in proportion to the variance of the step at the
+#'   other. Or it is the logarithm of q, from `prior = 0.01`, with `tau = 0.2`; `offset = 0` over
+#'   twice the variance is added, and q held between 1e-6 and `most = 0.99`; the score is
+#'   `u - lambda q/(1 - q) (c - u)`, `lambda = 5`. For samplers that take the score once in a step.
+#'   (Denoised; read.)
+#'
+#' Two are of another kind, and know no space:
+#'
+#' * `"recfg"`: `w s_c + gamma s_u`, whose weights do not sum to 1: `gamma` differs from coordinate
+#'   to coordinate and from time to time, see [recfg_weights()]. It is linear in the scores, so that
+#'   log-densities, laws and [score_jacobian()] stay. (Read.)
+#' * `"characteristic"`: `w s_c(x + eta Delta) - eta s_u(x + w Delta)`, where `Delta = b^2 (s_c(x +
+#'   eta Delta) - s_u(x + w Delta))`, the scores of both at other points. For two Gaussians that is
+#'   exactly the score of the tilted law with noise added, where plain guidance is not. The equation
+#'   is solved at each particle by Newton's method with the exact Jacobian, halving steps that lead
+#'   nowhere, to `tol = 1e-8` noise levels in at most `most = 50` steps; where that fails plain
+#'   guidance takes its place, and a warning counts how often. R does this between evaluations: it
+#'   takes some ten times as long as plain guidance. (Read; theirs is Anderson's method to 1e-4.)
+#'
+#' **A rule of your own** is a function of a time and of the inner products at many particles, as
+#' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance
+#' at `t`. `inner` is a list of vectors, an element for each particle: `xx`, `xc`, `xu`, `cc`, `cu`,
+#' `uu` of the point x, in the coordinates of the process, and of `c` and `u`; and `gg`, of `c - u`
+#' with itself. The function returns a list of what x, c and u are multiplied by, as
+#' `list(c = 1 + strength, u = -strength)`: one number for all particles or one for each. What is
+#' left out is 0. The engine stops at every evaluation to ask, as for a [score_model()], and a
+#' folder of chunks is refused.
 #'
 #' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
 #' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
@@ -37,17 +75,22 @@
 #' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and
 #' `"cfg_zero"` leave no guidance at all, by their formulas, and `"rescale"` is not defined.
 #'
-#' @param kind Name of a rule, see the details.
+#' @param kind Name of a rule, or a function, see the details.
 #' @param ... Its arguments, by name.
-#' @param space `NULL`, for that of its authors; or `"score"`, `"denoised"`, `"noise"` or
-#'   `"velocity"`, in which it acts.
-#' @return An object of class `guidance_rule`: a list of `kind`, `params` and `space`.
+#' @param space `NULL`, for that of its authors (of a function: the score); or `"score"`,
+#'   `"denoised"`, `"noise"` or `"velocity"`, in which it acts.
+#' @return An object of class `guidance_rule`: a list of `kind`, `params` and `space`, and of a rule
+#'   of one's own `fun`.
 #' @source APG Sadat et al. (2024), \doi{10.48550/arXiv.2410.02416}; CFG-Zero* Fan et al. (2025),
 #'   \doi{10.48550/arXiv.2503.18886}; rescaling Lin et al. (2023), \doi{10.48550/arXiv.2305.08891};
 #'   EP-CFG \doi{10.48550/arXiv.2412.09966}; renormalisation \doi{10.48550/arXiv.2503.21758};
 #'   MAMBO-G \doi{10.48550/arXiv.2508.03442}; ADG \doi{10.48550/arXiv.2506.11039}; TCFG
 #'   \doi{10.48550/arXiv.2503.18137}; Perp-Neg Armandpour et al. (2023),
-#'   \doi{10.48550/arXiv.2304.04968}.
+#'   \doi{10.48550/arXiv.2304.04968}; adaptive guidance \doi{10.48550/arXiv.2312.12487}; feedback
+#'   guidance Koulischer et al. (2025), \doi{10.48550/arXiv.2506.06085}; dynamic negative guidance
+#'   Koulischer et al. (2024), \doi{10.48550/arXiv.2410.14398}; ReCFG
+#'   \doi{10.48550/arXiv.2410.18737}; characteristic guidance Zheng and Lan (2024),
+#'   \doi{10.48550/arXiv.2312.07586}.
 #' @seealso [guidance()]; its `power` is another rule of this kind.
 #' @examples
 #' m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
@@ -55,15 +98,30 @@
 #' apg
 #' score(m, rbind(c(2, 2)), .5, guidance = apg)
 #' confidence(guided_sample(m, 1000, apg, sampler_ddim(50)))
+#'
+#' # at most as long as the class's own score
+#' short <- function(t, inner, strength) {
+#'   size <- sqrt((1 + strength)^2 * inner$cc - 2 * strength * (1 + strength) * inner$cu +
+#'                  strength^2 * inner$uu)
+#'   by <- pmin(sqrt(inner$cc) / size, 1)
+#'   list(c = by * (1 + strength), u = -by * strength)
+#' }
+#' confidence(guided_sample(m, 1000, guidance("a", 4, rule = short), sampler_ddim(50)))
 #' @export
 guidance_rule <- function(kind, ..., space = NULL) {
-  kind <- check_choice(kind, names(rules), "kind")
-  rule <- rules[[kind]]
+  if (is.function(kind)) return(own_rule(kind, ..., space = space))
+  kind <- check_choice(kind, names(all_rules()), "kind")
+  rule <- all_rules()[[kind]]
   params <- own_params(rule, list(...), c("kind", "space"))
   if (kind == "cfg_zero") check_count(params$zero_steps, "zero_steps")
+  if (!is.null(space) && kind %in% names(other_rules)) {
+    abort_input("space", "NULL for a rule that knows none", describe(space))
+  }
   if (is.null(space)) space <- rule$space
   structure(list(kind = kind, params = params,
-                 space = check_choice(space, c(names(want_code), "velocity"), "space")),
+                 space = check_choice(space, if (kind %in% estimating_rules) "denoised" else {
+                   rule_spaces
+                 }, "space")),
             class = object_class("guidance_rule"))
 }
 
@@ -92,26 +150,75 @@ rules <- local({
     tcfg = list(params = list(), space = "score", range = list(), code = 6,
                 core = function(eta, p) list(1 + eta, 0, 0)),
     perp_neg = list(params = list(weight = 1), space = "score", range = list(weight = any),
-                    code = 7, core = function(eta, p) list(1 + eta, p$weight, 0))
+                    code = 7, core = function(eta, p) list(1 + eta, p$weight, 0)),
+    adaptive = list(params = list(cosine = .991), space = "noise", range = list(cosine = c(-1, 1)),
+                    code = 8, core = function(eta, p) list(1 + eta, p$cosine, 0)),
+    feedback = list(params = list(pi = .95, most = 10, onset = .5, rise = .4, tau = NA,
+                                  offset = NA), space = "denoised",
+                    range = list(pi = c(1e-6, 1 - 1e-6), most = c(1 + 1e-6, 1e6),
+                                 onset = c(0, .999), rise = c(0, .999), tau = any, offset = any),
+                    code = 9, core = function(eta, p) {
+                      list(eta, p$pi, log((1 - p$pi) * p$most / (p$most - 1)))
+                    }),
+    dng = list(params = list(lambda = 5, prior = .01, tau = .2, offset = 0, most = .99),
+               range = list(lambda = any, prior = c(1e-6, 1 - 1e-6), tau = any, offset = any,
+                            most = c(1e-6, 1 - 1e-6)), space = "denoised", code = 10,
+               core = function(eta, p) list(eta, p$lambda, log(p$most)))
   )
 })
+estimate_code <- 11
+# Those that remember a number of each particle, and those for which that is a running estimate.
+remembering_rules <- c("adaptive", "feedback", "dng")
+estimating_rules <- c("feedback", "dng")
+has_memory <- function(rule) {
+  isTRUE(rule$kind %in% remembering_rules || rule$kind == "apg" && rule$params$momentum != 0)
+}
+
+# Rules that are not made of inner products: what makes their operations, as rule_operations().
+other_rules <- list(
+  recfg = list(params = list(n = 4096), range = list(n = c(1024, 2^20)), space = "score",
+               operations = function(...) recfg_operations(...)),
+  characteristic = list(params = list(tol = 1e-8, most = 50), space = "score",
+                        range = list(tol = c(1e-14, 1), most = c(1, 1e4)),
+                        operations = function(...) characteristic_operations(...))
+)
+
+all_rules <- function() c(rules, other_rules)
+
+own_rule <- function(fun, ..., space) {
+  check_dots(...)
+  if (!takes_arguments(fun, 2)) {
+    abort_input("kind", "the name of a rule, or a function of t and inner products", describe(fun))
+  }
+  if (is.null(space)) space <- "score"
+  structure(list(kind = "own", params = list(), space = check_choice(space, rule_spaces, "space"),
+                 fun = fun),
+            class = object_class("guidance_rule"))
+}
+
+rule_spaces <- c("score", "denoised", "noise", "velocity")
 
 as_rule <- function(rule) {
   if (is.null(rule)) return(NULL)
-  if (is.character(rule)) rule <- guidance_rule(check_choice(rule, names(rules), "rule"))
+  if (is.function(rule)) rule <- guidance_rule(rule)
+  if (is.character(rule)) rule <- guidance_rule(check_choice(rule, names(all_rules()), "rule"))
   check_rule(rule)
 }
 
 check_rule <- function(rule) {
-  check_class(rule, "guidance_rule", "rule", "NULL, the name of a rule or a guidance_rule()")
-  check_made(rule, "rule", "guidance_rule()", kind = is_text, params = is.list, space = is_text)
+  check_class(rule, "guidance_rule", "rule",
+              "NULL, the name of a rule, a function or a guidance_rule()")
+  check_made(rule, "rule", "guidance_rule()", kind = is_text, params = is.list, space = is_text,
+             fun = maybe(is.function))
 }
 
 #' @export
 format.guidance_rule <- function(x, ...) {
   check_dots(..., also = format.default)
-  other <- if (x$space != rules[[x$kind]]$space) paste0("space = \"", x$space, "\"")
-  words <- toString(c(param_words(x$params, rules[[x$kind]]$params), other))
+  if (x$kind == "own") return(paste0("by a rule of one's own (space = \"", x$space, "\")"))
+  usual <- all_rules()[[x$kind]]
+  other <- if (x$space != usual$space) paste0("space = \"", x$space, "\"")
+  words <- toString(c(param_words(x$params, usual$params), other))
   paste0("by the rule \"", x$kind, "\"", if (nzchar(words)) paste0(" (", words, ")"))
 }
 
@@ -119,13 +226,29 @@ format.guidance_rule <- function(x, ...) {
 nonlinear_words <- function(guidance) {
   if (is.null(guidance)) return(NULL)
   if (!is.null(guidance$score_model)) return("a score_model()")
-  if (!is.null(guidance$rule)) return(paste0("the rule \"", guidance$rule$kind, "\""))
+  rule <- guidance$rule$kind
+  if (identical(rule, "recfg")) return(NULL)
+  if (!is.null(rule)) return(if (rule == "own") "a rule of one's own" else {
+    paste0("the rule \"", rule, "\"")
+  })
   if (guidance$power != 0) "a power"
 }
 
 refuse_nonlinear <- function(guidance, what) {
   words <- nonlinear_words(guidance)
   if (!is.null(words)) abort_input("guidance", paste0("without a power or a rule ", what), words)
+}
+
+# Where guidance is to be what the theory is about: no more than a strength at each time.
+refuse_odd <- function(guidance, what) {
+  refuse_nonlinear(guidance, what)
+  if (is_uneven(guidance)) {
+    abort_input("guidance", paste("of one strength for all variables", what),
+                format_strength(guidance))
+  }
+  if (depends_on_q(guidance)) {
+    abort_input("guidance", paste("of a strength of time alone", what), format_strength(guidance))
+  }
 }
 
 # A quantity of a space as by_x x + by_score s, at times t.
@@ -152,6 +275,9 @@ space_form <- function(space, t, schedule) {
 # came.
 rule_operations <- function(op, guide, schedule) {
   rule <- guide$rule
+  if (rule$kind %in% names(other_rules)) {
+    return(other_rules[[rule$kind]]$operations(op, guide, schedule))
+  }
   t <- op$t
   to <- op$to
   own <- !is.null(guide$score_model)
@@ -184,14 +310,130 @@ rule_operations <- function(op, guide, schedule) {
   if (against) {
     ops <- c(ops, taken("(whole)", "whole"), less_whole(to, -1), less_whole("(away)", -1))
   }
-  coef <- c(list(rules[[rule$kind]]$code),
-            rules[[rule$kind]]$core(guide$strength(t), rule$params))
-  if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
-    coef[[3]] <- as.numeric(t <= guide$zero_until)
+  if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
+  mix <- if (rule$kind == "own") {
+    new_op("mix", to = to, from = other, coef = named(list(0), op$from),
+           fun = mixed_by_rule(rule$fun, guide$strength), when = t)
+  } else {
+    coef <- c(list(rules[[rule$kind]]$code),
+              rules[[rule$kind]]$core(guide$strength(t), rule$params))
+    if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
+      coef[[3]] <- as.numeric(t <= guide$zero_until)
+    }
+    memory <- if (rule$kind %in% remembering_rules) "(known)" else to
+    new_op("rule", to = to, from = other, coef = named(coef, rep(memory, 4)))
   }
-  ops <- c(ops, list(new_op("rule", to = to, from = other, coef = named(coef, rep(to, 4)))),
-           if (against) less_whole(to, 1))
+  ops <- c(ops, list(mix), if (against) less_whole(to, 1))
   c(ops, if (back) {
     list(op_linear(to, named(list(1 / form$by_score, -form$by_x / form$by_score), c(to, op$from))))
   })
+}
+
+# What a rule of the user's makes of what an operation hands over: the class's vectors, those of the
+# other model, and the points.
+mixed_by_rule <- function(fun, strength) {
+  of_strength <- "strength" %in% names(formals(args(fun)))
+  force(strength)
+  function(t, read, curved) {
+    eta <- if (of_strength) strength(t)
+    vectors <- read[c(3, 1, 2)]
+    dot <- function(i, j) rowSums(vectors[[i]] * vectors[[j]])
+    inner <- list(xx = dot(1, 1), xc = dot(1, 2), xu = dot(1, 3), cc = dot(2, 2), cu = dot(2, 3),
+                  uu = dot(3, 3), gg = rowSums((vectors[[2]] - vectors[[3]])^2))
+    # particles that overflowed have none
+    there <- is.finite(Reduce(`+`, inner))
+    inner <- lapply(inner, `[`, there)
+    where <- paste(" at t =", format(t))
+    value <- from_user(if (of_strength) fun(t, inner, strength = eta) else fun(t, inner), "rule",
+                       where)
+    coef <- rule_coefficients(value, sum(there), where)
+    mixed <- matrix(NaN, length(there), ncol(read[[1]]))
+    mixed[there, ] <- Reduce(`+`, lapply(1:3, function(i) {
+      coef[[i]] * vectors[[i]][there, , drop = FALSE]
+    }))
+    mixed
+  }
+}
+
+rule_coefficients <- function(value, n, where) {
+  wanted <- paste0("a function that returns a list of x, c and u (left out: 0), each one finite ",
+                   "number or ", n, " of them")
+  named <- is.list(value) && length(value) && !is.null(names(value)) &&
+    all(names(value) %in% c("x", "c", "u")) && !anyDuplicated(names(value))
+  if (!named) abort_input("rule", wanted, paste0(describe(value), where))
+  lapply(c("x", "c", "u"), function(name) {
+    of <- value[[name]]
+    if (is.null(of)) return(0)
+    whole <- is.numeric(of) && length(of) %in% c(1, n)
+    if (!whole || !all(is.finite(of))) {
+      came <- if (whole) of[!is.finite(of)][1] else describe(of)
+      abort_input("rule", wanted, paste0(came, " for ", name, where))
+    }
+    as.double(of)
+  })
+}
+
+# The running estimate of log L or log q, in the first coordinate of "(known)", after an evaluation
+# that has left the denoised points in `op$to` and "(away)". From where it was a step before, x
+# would have come to m = (b'^2 a/(b^2 a')) x + k a' D of a denoised point D, with variance v a'^2,
+# where k = 1 - (s'/s)^2, v = s'^2 k, s = b/a, by the step of DDPM; the estimate grows by tau times
+# the log-ratio of the two densities at where it has come.
+estimate_operations <- function(op, guide, schedule) {
+  t <- op$t
+  before <- step_before(t, guide$grid)
+  first <- is.na(before)
+  from <- ifelse(first, t, before)
+  a <- cbind(schedule$a(from), schedule$a(t))
+  b2 <- cbind(schedule$b2(from), schedule$b2(t))
+  s2 <- b2[, 2] / a[, 2]^2
+  r2 <- s2 * a[, 1]^2 / b2[, 1]
+  k <- ifelse(first, 0, 1 - r2)
+  p <- estimate_params(guide, schedule)
+  add <- ifelse(first, p$at_first, p$add + p$by_variance / (2 * s2 * k * a[, 2]^2))
+  by <- ifelse(first, 0, p$tau / (s2 * a[, 2]))
+  gap <- list(1 + 0 * t, ifelse(first, 0, -s2 * a[, 2] * a[, 1] / b2[, 1]), -k * a[, 2])
+  list(op_linear("(gap)", stats::setNames(gap, c(op$from, "(was)", "(held)"))),
+       new_op("rule", to = "(known)", from = "(gap)",
+              coef = stats::setNames(list(estimate_code, add, by, k * a[, 2] / 2),
+                                     rep("(push)", 4))),
+       op_linear("(was)", stats::setNames(list(1), op$from)),
+       op_linear("(held)", list("(away)" = 1)),
+       op_linear("(push)", stats::setNames(list(1, -1), c(op$to, "(away)"))))
+}
+
+# The time of the step before, NA for the first one or where no steps are known.
+step_before <- function(t, grid) {
+  if (is.null(grid)) return(NA * t)
+  at <- match(t, grid[-length(grid)])
+  if (anyNA(at)) {
+    refuse_estimate(paste("the score at t =", format(t[is.na(at)][1])))
+  }
+  c(NA, grid)[at]
+}
+
+refuse_estimate <- function(came) {
+  abort_input("sampler", paste("one that takes the score once in a step, at its beginning, for a",
+                               "rule that estimates along the run"), came)
+}
+
+# Of the estimate: where it begins, and what it is multiplied by and added to, by the authors' code.
+estimate_params <- function(guide, schedule) {
+  p <- guide$rule$params
+  if (guide$rule$kind == "dng") {
+    return(list(at_first = log(p$prior), tau = p$tau, add = 0, by_variance = p$offset))
+  }
+  grid <- guide$grid
+  if (is.null(grid)) return(list(at_first = 0, tau = 0, add = 0, by_variance = 0))
+  n <- length(grid) - 1
+  if (is.na(p$offset)) p$offset <- log(1.5 * (1 - p$pi)) / ((1 - p$onset) * n)
+  if (is.na(p$tau)) {
+    s2 <- schedule$b2(grid) / schedule$a(grid)^2
+    variance <- s2[-1] * (1 - s2[-1] / s2[-(n + 1)])
+    # counted from the data, between two steps
+    at <- if (n == 1) variance else {
+      stats::approx(seq_len(n) - 1, rev(variance), p$rise * n, rule = 2)$y
+    }
+    p$tau <- abs(2 * at / 10 * p$offset)
+  }
+  list(at_first = 0, tau = p$tau, add = p$offset, by_variance = 0)
 }

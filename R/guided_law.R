@@ -79,7 +79,7 @@ law_of_run <- function(run, mixture) {
   schedule <- run$schedule
   times <- run$times
   rest <- run$rest
-  law <- if (run$sampler$stochastic) chain_law(run) else pushed_law(run)
+  law <- counting_unsolved(if (run$sampler$stochastic) chain_law(run) else pushed_law(run))
   closing <- closing_time(run$mixture, times, schedule)
   log_confidence <- if (!is.null(guidance)) {
     log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
@@ -174,7 +174,7 @@ reduced_run <- function(run, affine) {
 # the mixture.
 is_inner <- function(guidance, mixture) {
   guide <- guidance_models(guidance, mixture)
-  length(guide$sources) == 1 && guide$linear
+  length(guide$sources) == 1 && guide$linear && !is_uneven(guide)
 }
 
 # The components that a guided score is made of.
@@ -538,7 +538,7 @@ chain_map <- function(run, program, pieces) {
     part$op["at", at_level] <- match(part$op["at", at_level], level) - 1L
     level <- level + 1
     part$levels <- list(a = levels$a[level], b2 = levels$b2[level], want = levels$want[level],
-                        coef = coef[, level])
+                        coef = coef[, level], push = aim$levels$push[, level])
     part$noises <- sum(is_noise(part))
     part$op["at", is_noise(part)] <- seq_len(part$noises) - 1L
     last <- still && k == N

@@ -91,7 +91,7 @@ affine_map <- function(program, levels, values) {
     abort_input("sampler", paste0("one without op_", kind[strange][1], "()"), kind = "program")
   }
   guided <- kind == "eval" & program$op["to", ] >= 0
-  guided[guided] <- program$level_of[at[guided]] == "guided"
+  guided[guided] <- is_guided(program$level_of[at[guided]])
   score <- matrix(0, length(values), length(kind))
   shift <- variance <- 0 * values
   weight <- matrix(rep(1:0, c(1, program$registers - 1)), length(values), program$registers,
@@ -124,7 +124,7 @@ affine_map <- function(program, levels, values) {
 gaussian_levels <- function(program, levels, values) {
   precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
   # one Gaussian has no "gain" (see guidance_models()), and so no power of it
-  precision[, program$level_of != "guided"] <- 0
+  precision[, !is_guided(program$level_of)] <- 0
   if (!all(is.finite(precision))) {
     abort_input("sampler", "one that evaluates no score where the Gaussian is singular",
                 paste0("t = ", program$level_times[colSums(!is.finite(precision)) > 0][1],

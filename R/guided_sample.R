@@ -119,7 +119,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
   whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$rule) ||
-    !is.null(guide$score_model)
+    !is.null(guide$score_model) || !is.null(guide$matrix)
   space <- if (!whole) reduced_space(pool)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
@@ -152,8 +152,9 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   net <- if (identical(setting$points, "sobol") && is.null(noise)) {
     net_plan(begin$n, program, begin, rest, mixture_dim(inner))
   }
-  # rules and models of one's own have the strength in the program
-  compile <- if (!is.null(guide$rule) || !is.null(guide$score_model)) function(guide) {
+  # rules, matrices and models of one's own have the strength in the program
+  in_program <- !is.null(guide$rule) || !is.null(guide$score_model) || !is.null(guide$matrix)
+  compile <- if (in_program) function(guide) {
     compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
   }
   list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,
@@ -177,6 +178,7 @@ plan_aim <- function(plan, guidance) {
   guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
   levels <- plan$levels
   levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
+  levels$push <- guide$push(plan$program$level_times, plan$program$level_of)
   if (!is.null(levels$scale)) {
     levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
   }
@@ -219,7 +221,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
 }
 
 # What a worker needs to know: no functions, which might bring their surroundings along, but those
-# of a score_model().
+# that the program asks.
 particle_job <- function(plan, aim, key) {
   left <- c("sampler", "schedule", "error", "wrong", "process", "compile")
   list(plan = plan[setdiff(names(plan), left)], aim = aim, key = key)

@@ -22,13 +22,14 @@
 #'   [em][sampler_em], [exponential][sampler_exponential], [heun][sampler_heun],
 #'   [rk4][sampler_rk4], [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m],
 #'   [dpom][sampler_dpom], [dpum][sampler_dpum], [corrected][sampler_corrected] by a
-#'   [corrector()], [corrector_langevin()] or [corrector_underdamped()]; your own by [sampler()]
+#'   [corrector()], [corrector_langevin()] or [corrector_underdamped()], [pcg][sampler_pcg],
+#'   [zigzag][sampler_zigzag]; your own by [sampler()]
 #'   of `op_*`: [eval][op_eval], [noise][op_noise], [linear][op_linear], [product][op_product],
 #'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [guidance_rule()], [strength_profile()],
-#'   [capped_strength()], [score_error()], [score_model()]; [guided_sample()], [guidance_sweep()],
-#'   [compare_guidance()], [guided_summary()], [coupled_paths()], [tilted_sample()];
-#'   [mixguide_threads()]; [explorer()]
+#'   [strength_bands()], [recfg_weights()], [capped_strength()], [score_error()], [score_model()];
+#'   [guided_sample()], [guidance_sweep()], [compare_guidance()], [guided_summary()],
+#'   [coupled_paths()], [tilted_sample()]; [mixguide_threads()]; [explorer()]
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_report()], [guidance_condition()], [step_condition()],

@@ -2,15 +2,48 @@
 
 #' @rdname sampler
 #' @export
-op_eval <- function(to, from = "x", t, want = "score") {
+op_eval <- function(to, from = "x", t, want = "score", strength = NULL) {
   if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
   if (!are_numbers(t) || any(t < 0)) abort_input("t", "one finite number >= 0", describe(t))
   wanted <- is.character(want) && length(want) && all(want %in% names(want_code))
   if (!wanted) abort_input("want", toString(dQuote(names(want_code), FALSE)), describe(want))
   check_string(to, "to")
   check_string(from, "from")
-  if (all(want == "score")) new_op("eval", to = to, from = from, t = t) else {
+  op <- if (all(want == "score")) new_op("eval", to = to, from = from, t = t) else {
     new_op("eval", to = to, from = from, t = t, want = want)
+  }
+  if (!is.null(strength)) op$of <- of_strength(check_number(strength, "strength"))
+  op
+}
+
+# Evaluations with a strength of their own, in the words of guidance_models().
+of_strength <- function(strength) paste("at", format(strength, digits = 17))
+
+is_fixed <- function(of) startsWith(of, "at ")
+
+fixed_strength <- function(of) as.numeric(sub("at ", "", of, fixed = TRUE))
+
+# A score that guides, be it with the strength of the guidance or with its own.
+is_guided <- function(of) of == "guided" | is_fixed(of)
+
+# The same operations with another strength, where they have none of their own.
+with_own_strength <- function(ops, strength) {
+  if (is.null(strength)) return(ops)
+  lapply(ops, function(op) {
+    if (op$op == "eval" && is.null(op$of)) op$of <- of_strength(strength)
+    op
+  })
+}
+
+has_fixed <- function(steps) {
+  of <- lapply(unlist(steps, recursive = FALSE), `[[`, "of")
+  any(is_fixed(as.character(unlist(of))))
+}
+
+# For what is rewritten with one strength at each time.
+refuse_own_strength <- function(steps, label) {
+  if (has_fixed(steps)) {
+    abort_input("sampler", "one whose scores all have the strength of the guidance, here", label)
   }
 }
 
@@ -102,7 +135,10 @@ format.mixguide_op <- function(x, ...) {
   right <- switch(
     x$op,
     eval = paste0(if (is.null(x$want)) "score" else x$want[1], "(", x$from, ", t = ",
-                  format(x$t, digits = 4), ")"),
+                  format(x$t, digits = 4),
+                  if (!is.null(x$of) && is_fixed(x$of)) {
+                    paste0(", strength ", format(fixed_strength(x$of), digits = 4))
+                  }, ")"),
     noise = "noise",
     root = ,
     product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds(", x$from, ", t = ",

@@ -25,9 +25,9 @@ writes_register <- function(kind) op_field(kind, "to") %in% c("write", "maybe", 
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 want_code <- c(score = 0L, denoised = 1L, noise = 2L)
 
-# Scalars, counted from 1: what the engine and compile_program() keep in them; log p_j, j = 1..J, in
-# those from `closing` on.
-SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 4, closing = 5)
+# Scalars, counted from 1: what the engine (which has two more) and compile_program() keep in them;
+# log p_j, j = 1..J, in those from `closing` on.
+SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 6, closing = 7)
 
 # `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
 # `start_sd`: the start is drawn from N(0, start_sd^2 I), or NULL when it is given. `save`: keep the
@@ -103,9 +103,9 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
 # `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
-# adds c0 + c1 <from, r>; a "call" has a function `fun` of the time `when` and of what it
-# reads. `of`: which score an "eval" is of, see guidance_models(); `want`: what it makes of it, see
-# op_eval().
+# adds c0 + c1 <from, r>; a "call", "mix" or "ask" has a function `fun` of the time `when`, of a
+# list of what it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of,
+# see guidance_models(); `want`: what it makes of it, see op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -165,7 +165,8 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   of_linear <- rep(kind == "linear", table$count)
   term <- rbind(register = id(table$register), at = coef_at, by_coordinate = table$size > 1)
   term <- term[, of_linear, drop = FALSE]
-  if (derivative == "divergence" && any(term["by_coordinate", ] == 1)) no_divergence()
+  uneven <- any(term["by_coordinate", ] == 1) || any(kind == "matrix")
+  if (derivative == "divergence" && uneven) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
   fields <- lapply(c(to = "to", at = "at", n = "n"), function(field) op_field(kind, field))
@@ -205,7 +206,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
 program_call <- function(fun, when) {
   if (!length(fun)) return(NULL)
   force(when)
-  function(k, x) fun[[k]](when[k], x)
+  function(k, read, curved) fun[[k]](when[k], read, curved)
 }
 
 takes_root <- function(program) any(op_kinds(program) == "root")
@@ -224,7 +225,7 @@ check_root <- function(program, d) {
 is_by_coordinate <- function(program) {
   kind <- op_kinds(program)
   rule <- program$coef[program$op["n", kind == "rule"] + 1]
-  any(program$term["by_coordinate", ] == 1) || any(kind %in% c("solve", "call")) ||
+  any(program$term["by_coordinate", ] == 1) || any(kind %in% c("solve", "call", "matrix")) ||
     rules$rescale$code %in% rule
 }
 
@@ -232,7 +233,7 @@ is_by_coordinate <- function(program) {
 # NULL: by 1).
 program_levels <- function(program, schedule, scale = NULL) {
   t <- program$level_times
-  guided <- program$level_of == "guided"
+  guided <- is_guided(program$level_of)
   scale <- if (is.null(scale)) rep(1, length(t)) else {
     replace(rep(1, length(t)), guided, at_times(scale, t[guided], "scale"))
   }

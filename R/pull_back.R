@@ -88,8 +88,8 @@ newton_step <- function(z, at, gap, miss, h = 1e-6) {
   step
 }
 
-# x of A x = b for each row of `b`; NA where A is singular. In the plane by Cramer's rule, all at
-# once.
+# x of A x = b for each row of `b`; not finite where A is singular. In the plane by Cramer's rule,
+# beyond by elimination, all at once.
 solve_each <- function(A, b) {
   if (ncol(b) == 1) return(b / A[, , 1])
   if (ncol(b) == 2) {
@@ -97,9 +97,31 @@ solve_each <- function(A, b) {
     return(cbind(A[, 2, 2] * b[, 1] - A[, 1, 2] * b[, 2],
                  A[, 1, 1] * b[, 2] - A[, 2, 1] * b[, 1]) / det)
   }
-  t(vapply(seq_len(nrow(b)), function(i) {
-    if_error(solve(A[i, , ], b[i, ]), function(e) rep(NA_real_, ncol(b)))
-  }, double(ncol(b))))
+  d <- ncol(b)
+  rows <- seq_len(nrow(b))
+  for (k in seq_len(d)) {
+    below <- k:d
+    size <- abs(matrix(A[, below, k], nrow(b)))
+    pivot <- cbind(rows, k - 1L + max.col(replace(size, is.na(size), 0), "first"))
+    for (j in below) {
+      top <- A[cbind(pivot, j)]
+      A[cbind(pivot, j)] <- A[, k, j]
+      A[, k, j] <- top
+    }
+    top <- b[pivot]
+    b[pivot] <- b[, k]
+    b[, k] <- top
+    for (i in setdiff(below, k)) {
+      by <- A[, i, k] / A[, k, k]
+      A[, i, below] <- A[, i, below] - by * A[, k, below]
+      b[, i] <- b[, i] - by * b[, k]
+    }
+  }
+  for (k in rev(seq_len(d))) {
+    b[, k] <- b[, k] / A[, k, k]
+    for (i in seq_len(k - 1)) b[, i] <- b[, i] - A[, i, k] * b[, k]
+  }
+  b
 }
 
 # The flow of the run's ODE from its end to the horizon, by the classical Runge-Kutta method.

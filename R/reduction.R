@@ -163,8 +163,10 @@ reduction_label <- function(space, stochastic) {
 # particles.
 rest_change <- function(v, program, levels) {
   J <- program$scalars - SCALAR$closing + 1
-  total <- levels$scale * (program$level_of == "guided")
+  total <- levels$scale * is_guided(program$level_of)
   levels$coef <- rbind(total, matrix(0, J - 1, length(total)))
+  # one Gaussian has no class, whose probability could be asked for
+  program$op <- program$op[, op_kinds(program) != "ask", drop = FALSE]
   pool <- core_pool(gaussmix(1, 0, v))
   unlist(core_run(pool, matrix(0, J, 1), levels, program, 1, seq_len(SCALAR$start))$scalar)
 }

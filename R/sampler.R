@@ -6,8 +6,8 @@
 #'
 #' @details
 #' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
-#' * `op_eval(to, from, t, want)`: register `to` becomes the guided score `s` of register `from` at
-#'   time `t`, or the denoised point or the noise that belong to it,
+#' * `op_eval(to, from, t, want, strength)`: register `to` becomes the guided score `s` of register
+#'   `from` at time `t`, or the denoised point or the noise that belong to it,
 #' * `op_noise(to)`: register `to` becomes fresh standard normal noise,
 #' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers, among which may
 #'   be `to` itself,
@@ -53,6 +53,8 @@
 #' @param to,from Names of registers.
 #' @param t A time.
 #' @param want `"score"`, `"denoised"` or `"noise"`.
+#' @param strength `NULL`, for the score of the run's guidance, or a number: then it is that of plain
+#'   guidance of this strength, whatever else the guidance is (0: the class; -1: the whole).
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
 #' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an

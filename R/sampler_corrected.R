@@ -34,6 +34,8 @@
 #' @param order Does the correction come `"after"` the step, or `"before"` it?
 #' @param step For `corrector()`, a function of `t` and `schedule` that returns a list of
 #'   operations. For the others the size `h` of a step, positive: a number, or a function of time.
+#' @param strength The strength of the guidance in the predictor's scores, in place of the
+#'   guidance's own, which the corrector keeps; `NULL` for the same.
 #' @param steps Number of Langevin steps of one correction.
 #' @param friction The friction `gamma`, positive.
 #' @param name What to print.
@@ -44,7 +46,8 @@
 #'   with its noise is the exponential integrator of Cheng, Chatterji, Bartlett and Jordan (2018),
 #'   \doi{10.48550/arXiv.1707.03663} (recalled, not verified against the paper; the covariance is
 #'   checked by quadrature in the tests).
-#' @seealso [sampler_dpom()] and [sampler_dpum()], of which guarantees are known.
+#' @seealso [sampler_pcg()], whose predictor and corrector have strengths of their own;
+#'   [sampler_dpom()] and [sampler_dpum()], of which guarantees are known.
 #' @family samplers
 #' @examples
 #' # one Gaussian, exactly: the corrector removes most of the error that the start leaves
@@ -56,7 +59,7 @@
 #' sampler_corrected(sampler_ddim(100), corrector_underdamped(.1, 3), after = seq(10, 100, 10))
 #' @export
 sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), after = NULL,
-                              order = c("after", "before")) {
+                              order = c("after", "before"), strength = NULL) {
   check_sampler(predictor, "predictor")
   if (!inherits(corrector, "mixguide_corrector")) {
     abort_input("corrector", "a corrector such as corrector_langevin()", describe(corrector))
@@ -68,9 +71,10 @@ sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), af
     if (!ok) abort_input("after", paste("whole numbers from 1 to", most), describe(after))
   }
   order <- check_choice(order, c("after", "before"), "order")
+  if (!is.null(strength)) check_number(strength, "strength")
   before <- order == "before"
   step <- function(k, times, schedule) {
-    ops <- predictor$step(k, times, schedule)
+    ops <- with_own_strength(predictor$step(k, times, schedule), strength)
     if (!is.null(after) && !k %in% after) return(ops)
     if (before) return(c(corrector$step(times[k], schedule), ops))
     c(ops, corrector$step(times[k + 1], schedule))
@@ -78,7 +82,9 @@ sampler_corrected <- function(predictor, corrector = corrector_langevin(.05), af
   when <- if (!is.null(after)) paste0(" ", order, " ", count_of(length(unique(after)), "step")) else
     if (before) " before each step"
   sampler("corrected", step, predictor$steps, predictor$grid, predictor$end, stochastic = TRUE,
-          label = paste0(format_label(predictor), ", corrected", when, " by ", corrector$name),
+          label = paste0(format_label(predictor), if (!is.null(strength)) {
+            paste0(" at strength ", format(strength, digits = 4))
+          }, ", corrected", when, " by ", corrector$name),
           vectorised = predictor$vectorised && is.null(after) && corrector$vectorised)
 }
 

@@ -118,26 +118,34 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
     abort_input("guidance", "one whose coefficients sum to 1 where a = 0", describe(t))
   }
   if (curved) refuse_nonlinear(guidance, "for a Jacobian")
-  own_space <- guide$linear || identical(guide$rule$space, "denoised")
+  own_space <- guide$linear && !identical(guide$rule$kind, "recfg") ||
+    identical(guide$rule$space, "denoised")
   if (want == "denoised" && level$a == 0 && !own_space) {
     abort_input("t", paste("a time before the data are forgotten (a > 0) for guidance with",
-                           nonlinear_words(guide)), describe(t))
+                           format(guide$rule)), describe(t))
   }
-  value <- if (guide$linear) {
-    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want)
-  } else driven_score(pool, x, t, schedule, guide, want)
+  value <- if (guide$linear && !is_uneven(guide)) {
+    ask <- guide$ask
+    core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want,
+              guide$push(t), if (!is.null(ask)) function(zero, ...) ask(t, ...))
+  } else driven_score(pool, x, t, schedule, guide, want, curved)
   list(x = x, value = value, units = units)
 }
 
 # What a sampler would meet as the score, or as what else it wants, by the operations of its steps.
-driven_score <- function(pool, x, t, schedule, guide, want = "score") {
-  ops <- drive_operations(list(op_eval("s", t = t, want = want)), guide, NULL, ncol(x), schedule)
-  program <- assemble_program(operation_table(c(ops, list(new_op("save", "x", from = "s")))))
+driven_score <- function(pool, x, t, schedule, guide, want = "score", curved = FALSE) {
+  d <- ncol(x)
+  ops <- drive_operations(list(op_eval("s", t = t, want = want)), guide, NULL, d, schedule)
+  save <- new_op(if (curved) "save_jacobian" else "save", "x", from = "s")
+  program <- assemble_program(operation_table(c(ops, list(save)), d), if (curved) "map" else "none")
   levels <- program_levels(program, schedule)
   levels$coef <- guide$coef(program$level_times, program$level_of)
-  run <- core_run(core_pool(pool, !is_by_coordinate(program)), guide$models, levels, program,
-                  nrow(x), start = unname(x))
-  name_dims(run$output, rownames(x), variable_names(pool))
+  levels$push <- guide$push(program$level_times, program$level_of)
+  run <- core_run(core_pool(pool, !curved && !is_by_coordinate(program)), guide$models, levels,
+                  program, nrow(x), start = unname(x))
+  names <- variable_names(pool)
+  if (curved) return(name_dims(run$jacobian, rownames(x), names, names))
+  name_dims(run$output, rownames(x), names)
 }
 
 # The mixture whose coordinates an evaluation runs in: those of its process, if there is noise, else

@@ -101,9 +101,10 @@ with_noise <- function(sampler, error) {
 error_min <- function(name) if (name == "noise") 0 else -Inf
 
 # The steps of a sampler whose score is another than the kernel's linear one. A bias has one number
-# per coordinate, which operations for all steps at once cannot have.
+# per coordinate, which operations for all steps at once cannot have; so has a strength.
 driven_steps <- function(sampler, times, schedule, guide, error, d) {
-  steps <- sampler_program(sampler, times, schedule, is.null(error$bias) || d == 1)
+  alike <- d == 1 || is.null(error$bias) && !is_uneven(guide)
+  steps <- sampler_program(sampler, times, schedule, alike)
   lapply(steps, drive_operations, guide, error, d, schedule)
 }
 
@@ -117,7 +118,15 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   rule <- guide$rule
   own <- !is.null(guide$score_model)
   right <- is.null(error$bias) && is.null(error$noise) && is.null(error$scale)
-  if (guide$linear && !own && is.null(error$bias) && is.null(error$noise)) return(ops)
+  asks <- !is.null(guide$ask)
+  fixed <- function(op) !is.null(op$of) && is_fixed(op$of)
+  asked <- function(op) {
+    if (asks && op$op == "eval" && !fixed(op)) list(ask_op(op, guide$ask), op) else list(op)
+  }
+  uneven <- is_uneven(guide)
+  if (guide$linear && !uneven && !own && is.null(error$bias) && is.null(error$noise)) {
+    return(if (asks) unlist(lapply(ops, asked), recursive = FALSE) else ops)
+  }
   if (own && uses_hessian(ops)) {
     abort_input("sampler", "without the derivative of the score, which a score_model() has not")
   }
@@ -125,24 +134,36 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     abort_input("guidance", paste("without a power or a rule for a sampler that uses the",
                                   "derivative of the score"), nonlinear_words(guide))
   }
+  if (uneven && uses_hessian(ops)) {
+    abort_input("guidance", paste("of one strength for all variables, for a sampler that uses the",
+                                  "derivative of the score"))
+  }
   if (d == 1 && identical(rule$kind, "rescale")) {
     abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")
   }
+  if (isTRUE(rule$kind %in% estimating_rules)) {
+    evals <- sum(vapply(ops, `[[`, "", "op") == "eval")
+    if (evals > 1) refuse_estimate(paste(evals, "scores in a step"))
+  }
   wanted <- unique(unlist(lapply(ops, `[[`, "want")))
-  if (is.null(rule) || !right || !identical(wanted, rule$space)) ops <- score_form(ops, schedule)
+  as_wanted <- right && (!is.null(guide$matrix) && !own ||
+                           !is.null(rule) && identical(wanted, rule$space))
+  if (!as_wanted) ops <- score_form(ops, schedule)
   unlist(lapply(ops, function(op) {
     if (op$op != "eval") return(list(op))
     at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
-    before <- list(op)
-    if (!is.null(rule) || own) {
-      before <- if (is.null(rule)) asked_operations(op, guide, schedule) else {
-        rule_operations(op, guide, schedule)
-      }
-      if (right && power == 0) return(before)
+    before <- asked(op)
+    usual <- !fixed(op)
+    if (!usual && right && !own) return(list(op))
+    if (own || usual && (!is.null(rule) || uneven)) {
+      operations <- if (usual && !is.null(rule)) rule_operations else
+        if (usual && uneven) matrix_operations else asked_operations
+      before <- operations(op, guide, schedule)
+      if (right && (power == 0 || !usual)) return(before)
       if (!is.null(error$scale)) terms[[1]] <- at("scale")
     }
-    if (power != 0) {
+    if (power != 0 && usual) {
       push <- new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push")
       before <- c(before, if (own) asked_operations(push, guide, schedule) else list(push),
                   list(new_op("power", to = "(push)", coef = list(x = power))))

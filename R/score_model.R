@@ -65,6 +65,13 @@ with_classes <- function(model, guidance, mixture) {
     abort_input("guidance", "towards one class and away from a class or the whole, for this model",
                 format(guidance))
   }
+  if (any(guidance$rule$kind %in% names(other_rules))) {
+    abort_input("guidance", "with a rule of inner products for a score_model()", format(guidance))
+  }
+  if (depends_on_q(guidance)) {
+    abort_input("guidance", "of a strength of time alone for a score_model(), which knows no q",
+                format(guidance))
+  }
   c(model, list(class = guidance$class, negative = guidance$negative,
                 names = variable_labels(mixture)))
 }
@@ -81,9 +88,10 @@ asked_operations <- function(op, guide, schedule) {
          op_linear(op$to, stats::setNames(list(by_class, by_other), c(op$to, "(away)"))))
   }
   of <- if (is.null(model$class)) "whole" else if (is.null(op$of)) "guided" else op$of
-  if (of == "guided") {
-    eta <- guide$strength(op$t)
-    if (guide$power == 0 && any(eta != 0)) return(less(1 + eta, -eta))
+  if (is_guided(of)) {
+    plain <- guide$power == 0 || is_fixed(of)
+    eta <- if (is_fixed(of)) fixed_strength(of) else guide$strength(op$t)
+    if (plain && any(eta != 0)) return(less(1 + eta, -eta))
     of <- "class"
   }
   switch(of, whole = list(ask(op$to, NULL)), class = list(ask(op$to, model$class)),
@@ -94,12 +102,13 @@ asked_operations <- function(op, guide, schedule) {
          })
 }
 
-# The model's score at points of the process, as a function of the time and these.
+# The model's score at points of the process, as the function of a "call".
 model_score <- function(model, class, schedule) {
   force(class)
   force(schedule)
   like <- model$like
-  function(t, from) {
+  function(t, read, curved) {
+    from <- read[[1]]
     x <- from_process(from, like)
     dimnames(x) <- list(NULL, model$names)
     where <- paste0(" at t = ", format(t), ", class ",

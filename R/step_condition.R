@@ -242,6 +242,9 @@ allowed_by_weights <- function(geometry, d) {
   schedule <- d$schedule
   steps <- sampler_program(d$sampler, times, schedule, one_is_enough = TRUE)
   need_memory(times, schedule, "this condition")
+  if (has_fixed(steps)) {
+    return(structure(NA_real_, why = "nothing is proved: scores with a strength of their own"))
+  }
   program <- compile_program(steps, times, length(geometry$values))
   if (is_by_coordinate(program)) {
     return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))

@@ -1,7 +1,8 @@
 #' Strength that varies along a run
 #'
-#' A strength of [guidance()] that depends on where a run is: in time, in noise, in its steps. Each
-#' profile is a published schedule, at a given average strength.
+#' A strength of [guidance()] that depends on where a run is: in time, in noise, in its steps, or in
+#' how probable the class is there. Most profiles are published schedules, at a given average
+#' strength.
 #'
 #' @details Below, `f` is the fraction of the run's steps that lie behind, `sigma = b/a` the noise
 #'   beside the signal, `r` the ratio of `sigma` after a step to that before, and `w = 1 + strength`
@@ -22,17 +23,44 @@
 #' * `"cfgpp"`: the scale is `lambda/(1 - r)`, `lambda = 0.6`: CFG++. (Checked.)
 #' * `"terminal"`: `(r - r^w)/(1 - r)`, which long steps can bear. (Second-hand.)
 #'
+#' Three depend on `q = p_t(class | x)`, which only a mixture knows:
+#'
+#' * `"feedback"`: feedback guidance by the exact ratio. The model's own conditional is taken to be
+#'   `pi p(x | class) + (1 - pi) p(x)`, `pi = 0.95`, and its scale to be `L/(L - 1 + pi)`, at most
+#'   `most = Inf`, where `L` is its ratio to `p(x)`. Without a cap that is exactly the class, at all
+#'   times, since mixing commutes with adding noise. In terms of the exact score the strength is
+#'   `min(most pi R/(pi R + 1 - pi), 1) - 1`, `R = p(x | class)/p(x)`. With `mixed = 0` the model is
+#'   exact and the scale is still `R/(R - 1 + pi)`, and `most` where that is negative. (Checked.)
+#' * `"dng"`: dynamic negative guidance, away from the class: the score `s_all - lambda q/(1 - q)
+#'   (s_class - s_all)`; `lambda = 1`, by the exact q, is exactly all but the class. (Checked.)
+#' * `"q_power"`: `strength q^sure (1 - q)^unsure`; `sure = 0`, `unsure = 1`: no more strength where
+#'   the class is reached. (Ours.)
+#'
+#' The published forms of the first two estimate L and q along the run.
+#'
 #' CFG++ at a fixed `lambda` is guidance whose strength grows like `lambda` over the step length: it
 #' has no limit in continuous time, and twice the steps are another sampler. That `"cfgpp"` is CFG++
 #' holds for [sampler_ddim()] without noise; others renoise by another model.
 #'
 #' A strength of one's own may also ask for these: `function(t, fraction) 8 * fraction` is a
 #' function of `t` and of any of `sigma`, `fraction`, `to` (the time at the step's end) and `r`, by
-#' these names, and is called for one time after the other.
+#' these names, and is called for one time after the other. One that has `q`, or its logarithm
+#' `log_q`, or that of `1 - q`, `log_not_q` (which 1 - q has lost where q is nearly 1), among its
+#' arguments, as `function(t, q) 8 * (1 - q)`, gets the q of many particles at a time, and returns a
+#' number for each, or one for all. The engine stops at every evaluation to ask it.
+#'
+#' Guidance of a strength that depends on q is still a gradient: `s_class + eta(t, q) g`, `g = grad
+#' log q`, is the gradient of `log p(x | class) + H(log q)` with `H' = eta`, and its divergence is
+#' `div s_class + eta tr Dg + (d eta/d log q) |g|^2`. So all that plain guidance has is there:
+#' log-densities, [score_jacobian()], laws, [fokker_planck()], all samplers and reductions. For a
+#' function of one's own the derivative of eta is taken by differences (of five points, 0.001 apart
+#' in the log-odds of q), only where one is needed. Refused are such strengths in sums of
+#' guidances, with `negative`, a power or a rule, for a [score_model()], and in statements about
+#' plain guidance.
 #'
 #' A profile is worked out where the steps are known, in [diffusion()]; [score()] knows a time and
-#' no steps, and takes `"interval"` and `"line"` alone. Sweeps multiply a profile by their
-#' strengths.
+#' no steps, and takes `"interval"`, `"line"` and those of q alone. Sweeps multiply a profile by
+#' their strengths.
 #'
 #' @param shape Name of a profile, see the details.
 #' @param strength A number, the average strength where a profile has one.
@@ -42,7 +70,10 @@
 #'   \doi{10.48550/arXiv.2509.22007}; ramps \doi{10.48550/arXiv.2404.13040}; exponential
 #'   \doi{10.48550/arXiv.2603.08155}; beta \doi{10.48550/arXiv.2502.10574}; DG
 #'   \doi{10.48550/arXiv.2607.19725}; line \doi{10.48550/arXiv.2602.00716}; CFG++ Chung et al.
-#'   (2024), \doi{10.48550/arXiv.2406.08070}; terminal \doi{10.48550/arXiv.2607.07665}.
+#'   (2024), \doi{10.48550/arXiv.2406.08070}; terminal \doi{10.48550/arXiv.2607.07665}; feedback
+#'   \doi{10.48550/arXiv.2506.06085}, read in the authors' code; dynamic negative guidance
+#'   \doi{10.48550/arXiv.2410.14398}. That strengths of q leave a gradient is derived for this
+#'   package.
 #' @seealso [guidance()], [capped_strength()].
 #' @examples
 #' m <- named_mixture("D3")
@@ -51,6 +82,13 @@
 #' confidence(guided_sample(m, 1000, ramp, sampler_ddim(20)))
 #' late <- guidance("1", function(t, fraction) if (fraction > .5) 4 else 0)
 #' confidence(guided_sample(m, 1000, late, sampler_ddim(20)))
+#'
+#' # away from class 1 is, at lambda = 1, the two others
+#' away <- guidance("1", strength_profile("dng"))
+#' score(m, c(-1, 0, 2), .5, guidance = away)
+#' score(m, c(-1, 0, 2), .5, guidance = c("2", "3"))
+#' # as strong as the class is still in doubt; with its exact law
+#' guided_law(m, guidance("1", function(t, q) 8 * (1 - q)), sampler_em(50))
 #' @export
 strength_profile <- function(shape, strength = 1, ...) {
   shape <- check_choice(shape, names(profiles), "shape")
@@ -59,12 +97,16 @@ strength_profile <- function(shape, strength = 1, ...) {
   if (shape == "interval" && params$high <= params$low) {
     abort_input("high", paste("above `low`, which is", format(params$low)), params$high)
   }
+  if (shape == "feedback" && params$mixed == 0 && params$most == Inf) {
+    abort_input("most", "finite where `mixed` is 0")
+  }
   structure(list(shape = shape, strength = strength, params = params),
             class = object_class("strength_profile"))
 }
 
 # Of each: its parameters and their ranges, what of a run it needs, and its values there. `at`: what
-# is known of the times wanted, a row each; `run`: of the beginning of each step.
+# is known of the times wanted, a row each; `run`: of the beginning of each step. Those that depend
+# on q have in place of values `push`, their code in gm.h and its parameters, or NULL for none.
 profiles <- local({
   any <- c(-Inf, Inf)
   up <- c(0, Inf)
@@ -98,7 +140,18 @@ profiles <- local({
     cfgpp = list(params = list(lambda = .6), range = list(lambda = any), needs = "r",
                  value = function(s, p, at, run) p$lambda / (1 - at$r) - 1),
     terminal = list(params = list(), range = list(), needs = "r",
-                    value = function(s, p, at, run) (at$r - at$r^(1 + s)) / (1 - at$r))
+                    value = function(s, p, at, run) (at$r - at$r^(1 + s)) / (1 - at$r)),
+    feedback = list(params = list(pi = .95, most = Inf, mixed = 1), needs = "q",
+                    range = list(pi = c(1e-6, 1), most = c(1, Inf), mixed = c(0, 1)),
+                    push = function(s, p, log_prior) {
+                      if (p$most == Inf || p$pi == 1) return(NULL) # nothing is left to add
+                      c(2, p$pi, p$most, log_prior, p$mixed)
+                    }),
+    dng = list(params = list(lambda = 1), range = list(lambda = any), needs = "q",
+               push = function(s, p, log_prior) c(3, p$lambda, 0, 0, 0)),
+    q_power = list(params = list(sure = 0, unsure = 1), needs = "q",
+                   range = list(sure = up, unsure = c(-1, Inf)),
+                   push = function(s, p, log_prior) c(4, s, p$sure, p$unsure, 0))
   )
 })
 
@@ -125,31 +178,36 @@ param_words <- function(params, usual) {
 #' @export
 format.strength_profile <- function(x, ...) {
   check_dots(..., also = format.default)
-  of_strength <- x$shape != "cfgpp"
+  of_strength <- !x$shape %in% c("cfgpp", "feedback", "dng")
   words <- c(if (of_strength) paste("strength =", format(x$strength, digits = 4)),
              param_words(x$params, profiles[[x$shape]]$params))
   paste0("\"", x$shape, "\"", if (length(words)) paste0(" (", toString(words), ")"))
 }
 
-# What of a run a strength needs to know beside the time.
+# What a strength may need to know beside the time: of a run, and of q = p(class | x).
 run_facts <- c("sigma", "fraction", "to", "r")
+q_facts <- c("q", "log_q", "log_not_q")
 
 strength_needs <- function(strength) {
   if (inherits(strength, "strength_profile")) return(profiles[[strength$shape]]$needs)
-  intersect(names(formals(args(strength))), run_facts)
+  if (is.null(strength)) return(character())
+  intersect(names(formals(args(strength))), c(run_facts, q_facts))
 }
 
-# A strength that knows no run yet.
+depends_on_q <- function(guidance) any(strength_needs(guidance$profile) %in% q_facts)
+
+# A strength that knows no run yet, or that is no function of time.
 unsettled <- function(needs) {
   force(needs)
   function(t) {
-    abort_input("guidance", "of a strength that depends on time alone, where no steps are known",
+    abort_input("guidance", paste0("of a strength that depends on time alone",
+                                   if (any(needs %in% run_facts)) ", where no steps are known"),
                 paste("one that depends on", toString(setdiff(needs, "run"))))
   }
 }
 
 # The guidance with its strengths as functions of time alone, for a run on these times, or, without
-# times, for a schedule.
+# times, for a schedule. What depends on q gets `of_q`, a function of time and of the facts of q.
 settle_guidance <- function(guidance, schedule, times = NULL) {
   if (is.null(guidance)) return(NULL)
   guidance$others <- lapply(guidance$others, settle_guidance, schedule, times)
@@ -157,15 +215,24 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
     zero <- min(guidance$rule$params$zero_steps, length(times) - 1)
     guidance$zero_until <- times[zero + 1]
   }
+  if (!is.null(guidance$rule)) guidance$grid <- times
   profile <- guidance$profile
   if (is.null(profile)) return(guidance)
   needs <- strength_needs(profile)
-  if (is.null(times) && length(setdiff(needs, "sigma"))) {
+  guidance$of_q <- NULL
+  if (is.null(times) && length(setdiff(needs, c("sigma", q_facts)))) {
     guidance$strength <- unsettled(needs)
     return(guidance)
   }
   by <- guidance$multiple
   at <- run_facts_at(schedule, times)
+  if (depends_on_q(guidance)) {
+    of_run <- intersect(needs, run_facts)
+    guidance$of_q <- if (is.function(profile)) function(t, facts) {
+      do.call(profile, c(list(t), as.list(at(t)[of_run]), facts[intersect(needs, q_facts)]))
+    }
+    return(guidance)
+  }
   guidance$strength <- if (inherits(profile, "strength_profile")) {
     shape <- profiles[[profile$shape]]
     run <- if (!is.null(times)) at(times[-length(times)])

@@ -77,7 +77,9 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
 check_tilt <- function(guidance) {
   odd <- c("several terms" = length(guidance$others) > 0,
            "another negative model" = !is.null(guidance$negative),
-           "a power or a rule" = !is.null(nonlinear_words(guidance)))
+           "a power or a rule" = !is.null(nonlinear_words(guidance)),
+           "a strength per variable" = is_uneven(guidance),
+           "a strength that depends on q" = depends_on_q(guidance))
   if (any(odd)) {
     abort_input("guidance",
                 "towards one class or union, away from the whole, without a power or a rule",

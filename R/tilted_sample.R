@@ -316,6 +316,7 @@ FIRST <- SCALAR$closing + 3:4
 # The programs between the looks, with their levels.
 weighted_parts <- function(plan, aim, strength, kind, looks) {
   steps <- sampler_program(plan$sampler, plan$times, plan$schedule)
+  refuse_own_strength(steps, plan$sampler$label)
   ops <- switch(kind, path = path_weights, feynman_kac)(plan, steps, looks, strength)
   lapply(seq_along(looks), function(i) {
     k <- seq(if (i == 1) 1 else looks[i - 1] + 1, looks[i])

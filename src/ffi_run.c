@@ -33,6 +33,15 @@ static gm_models models_of(SEXP x, int K) {
   return models;
 }
 
+/* Its numbers, in the order of gm_push; models count from 0. */
+static gm_push push_of(const double *x, int J) {
+  gm_push push = {(gm_push_kind)x[0], (int)x[1], (int)x[2], x[3], x[4], {x[5], x[6], x[7], x[8]}};
+  int ok = x[0] >= GM_PUSH_NONE && x[0] < GM_PUSHES && x[1] >= 0 && x[1] < J && x[2] >= 0 &&
+           x[2] < J;
+  if (!ok) Rf_error("internal error: 'push'");
+  return push;
+}
+
 static const gm_level *levels_of(SEXP x, const gm_pool *pool, const gm_models *models, int n) {
   int J = models->J;
   gm_level *level = (gm_level *)R_alloc(n, sizeof(gm_level));
@@ -45,7 +54,9 @@ static const gm_level *levels_of(SEXP x, const gm_pool *pool, const gm_models *m
     size += gm_level_size(pool, (gm_want)want[i]);
   }
   double *table = (double *)R_alloc(size, sizeof(double));
+  const double *push = ffi_doubles_or_null(x, "push", (R_xlen_t)n * GM_PUSH_SIZE);
   for (int i = 0; i < n; i++) {
+    level[i].push = push ? push_of(push + (size_t)i * GM_PUSH_SIZE, J) : (gm_push){GM_PUSH_NONE};
     level[i].a = a[i];
     level[i].b2 = b2[i];
     level[i].want = (gm_want)want[i];
@@ -133,28 +144,48 @@ static void copy_rows(const gm_job *job, double *rows, R_xlen_t columns, size_t 
   }
 }
 
-/* What R's function makes of an operation's register, for the blocks [from, to). */
-static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t from, size_t to,
-                      double *work, size_t work_size) {
+/* What an operation hands over to R, or takes back: the rows of a register, or those of scalars. */
+typedef struct { int scalar, at; R_xlen_t columns; } ffi_rows;
+
+static void copy_blocks(const gm_job *job, ffi_rows of, size_t from, size_t to, double *work,
+                        size_t work_size, double *matrix, int back) {
   size_t first = from * job->lanes, end = to * job->lanes;
   size_t n = (end < job->n ? end : job->n) - first;
+  for (size_t block = from; block < to; block++, work += work_size) {
+    double *rows = of.scalar ? gm_scalar_rows(job, work, of.at)
+                             : gm_register_rows(job, work, of.at);
+    copy_rows(job, rows, of.columns, block, first, n, matrix, back);
+  }
+}
+
+/* R's function of its number, of a list of matrices and of whether derivatives are wanted, for the
+ * blocks [from, to). */
+static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t from, size_t to,
+                      double *work, size_t work_size) {
+  size_t end = to * job->lanes, n = (end < job->n ? end : job->n) - from * job->lanes;
   R_xlen_t d = job->pool->d;
-  SEXP x = PROTECT(Rf_allocMatrix(REALSXP, (int)n, (int)d));
-  for (size_t block = from; block < to; block++) {
-    double *rows = gm_register_rows(job, work + (block - from) * work_size, op->from);
-    copy_rows(job, rows, d, block, first, n, REAL(x), 0);
+  int asks = op->code == GM_ASK, mixes = op->code == GM_MIX, parts = mixes ? 3 : 1;
+  const ffi_rows asked = {1, GM_ASKED, 1}, answer = {1, GM_ASKED, 2}, of_to = {0, op->to, d};
+  const ffi_rows in[] = {asks ? asked : mixes ? of_to : (ffi_rows){0, op->from, d},
+                         {0, op->from, d}, {0, op->at, d}};
+  const ffi_rows out = asks ? answer : of_to;
+  SEXP read = PROTECT(Rf_allocVector(VECSXP, parts));
+  for (int i = 0; i < parts; i++) {
+    SET_VECTOR_ELT(read, i, Rf_allocMatrix(REALSXP, (int)n, (int)in[i].columns));
+    copy_blocks(job, in[i], from, to, work, work_size, REAL(VECTOR_ELT(read, i)), 0);
   }
   SEXP number = PROTECT(Rf_ScalarInteger(op->n + 1));
-  SEXP call = PROTECT(Rf_lang3(function, number, x)), value = PROTECT(Rf_eval(call, R_BaseEnv));
-  if (TYPEOF(value) != REALSXP || Rf_xlength(value) != (R_xlen_t)n * d) {
+  SEXP curved = PROTECT(Rf_ScalarLogical(job->program->path == GM_DERIVED));
+  SEXP call = PROTECT(Rf_lang4(function, number, read, curved));
+  SEXP value = PROTECT(Rf_eval(call, R_BaseEnv));
+  if (TYPEOF(value) != REALSXP || Rf_xlength(value) != (R_xlen_t)n * out.columns) {
     Rf_error("internal error: what a function of a program returned");
   }
-  for (size_t block = from; block < to; block++) {
-    double *rows = gm_register_rows(job, work + (block - from) * work_size, op->to);
-    copy_rows(job, rows, d, block, first, n, REAL(value), 1);
-  }
-  UNPROTECT(4); /* value, call, number, x */
+  copy_blocks(job, out, from, to, work, work_size, REAL(value), 1);
+  UNPROTECT(5); /* value, call, curved, number, read */
 }
+
+static int calls(const gm_op *op) { return gm_operations[op->code].n == GM_CALLS; }
 
 /* All blocks of a program with functions of R between its operations, as many at a time as have
  * room: a call of R costs as much as hundreds of particles. */
@@ -168,15 +199,14 @@ static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size
   double *work = (double *)R_alloc(batch * work_size, sizeof(double));
   for (size_t from = 0; from < blocks; from += batch) {
     size_t to = batch < blocks - from ? from + batch : blocks;
-    for (int op = 0; op <= program->n_op; op++) {
-      int next = op;
-      while (next < program->n_op && program->op[next].code != GM_CALL) next++;
-      gm_run(ffi_engine_in_use()->run, job, from, to, op, next, threads, 1, work, work_size);
+    for (int op = 0, end; op < program->n_op; op = end) {
+      end = op + 1;
+      while (end < program->n_op && !calls(program->op + end - 1)) end++;
+      gm_run(ffi_engine_in_use()->run, job, from, to, op, end, threads, 1, work, work_size);
       R_CheckUserInterrupt();
-      if (next < program->n_op) {
-        call_back(job, program->op + next, function, from, to, work, work_size);
+      if (calls(program->op + end - 1)) {
+        call_back(job, program->op + end - 1, function, from, to, work, work_size);
       }
-      op = next;
     }
   }
 }
@@ -232,7 +262,7 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.jacobian = jacobian ? REAL(VECTOR_ELT(result, 2)) : NULL;
   SEXP function = ffi_element(ffi_program, "call");
   for (int i = 0; i < program.n_op; i++) {
-    if (program.op[i].code == GM_CALL && !Rf_isFunction(function)) {
+    if (calls(program.op + i) && !Rf_isFunction(function)) {
       Rf_error("internal error: the step program has no function");
     }
   }

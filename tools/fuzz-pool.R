@@ -30,6 +30,8 @@ g <- list(
   power = guidance("a", 2, power = .5), class = guidance("a", 2, negative = "b"),
   sum = guidance("a", 2) + guidance("b", -2), union = guidance(ab, 1),
   rule = guidance("a", 2, rule = "apg"), profile = guidance("a", strength_profile("cosine", 2)),
+  variable = guidance("a", c(x1 = 2)), matrix = guidance("a", strength_bands(2, c(0, 3))),
+  recfg = guidance("a", 2, rule = "recfg"), equation = guidance("a", 2, rule = "characteristic"),
   worse = guidance("a", 2, negative = m$line)
 )
 s <- list(
@@ -39,6 +41,7 @@ s <- list(
   heun = sampler_heun(5, end = .01), rk4 = sampler_rk4(5, end = .01), to_zero = sampler_heun(5),
   multi = sampler_dpmpp_2m(5), logsnr = sampler_ddim(5, grid = "logsnr", end = .01),
   times = sampler_ddim(grid = c(1, .5, .1)), corrected = sampler_corrected(sampler_ddim(4)),
+  pcg = sampler_pcg(4), zigzag = sampler_zigzag(4),
   dpum = sampler_dpum(2, horizon = 1, end = .1),
   own = sampler("own", function(k, times, schedule) {
     list(op_eval("s", t = times[k]), op_linear("x", c(x = 1, s = times[k] - times[k + 1])))
@@ -158,6 +161,8 @@ special <- list(
   guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
     n = "20", steps = "20", methods = "list(z$ddnm)"),
+  recfg_weights = list(n = "1024", t = c("1", "c(.1, 2)"), guidance = "g$*"),
+  strength_bands = list(d = "3", strength = c("1", "c(0, 2)"), widths = "NULL"),
   split_threshold = list(m = "2", strength = c("NULL", "1", "c(0, 30)")),
   information = list(quantity = c("'second_moment'", "'fisher'", "c('entropy', 'curvature')")),
   sliced_wasserstein = list(x = "matrix(1:4, 2)", y = "matrix(4:1, 2)", p = "2"),

@@ -287,6 +287,8 @@ gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *m
       level = o->at;
     }
   }
+  p->pushes = 0;
+  for (int i = 0; i < p->n_level; i++) p->pushes |= p->level[i].push.kind != GM_PUSH_NONE;
   p->path = curved || p->derivative != GM_NONE        ? GM_DERIVED
             : pool->vector                            ? GM_TURNED
             : models->first[models->G] <= GM_COMPONENTS ? GM_KEPT
@@ -305,6 +307,12 @@ double *gm_register_rows(const gm_job *job, double *work, int r) {
   gm_area area;
   gm_layout(job->pool, job->models, job->program, job->lanes, work, &area);
   return area.reg + (size_t)r * job->pool->d * job->lanes;
+}
+
+double *gm_scalar_rows(const gm_job *job, double *work, int i) {
+  gm_area area;
+  gm_layout(job->pool, job->models, job->program, job->lanes, work, &area);
+  return area.scalar + (size_t)i * job->lanes;
 }
 
 /* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a

@@ -39,6 +39,8 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   gm_score_work work = area->score;
   if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
   for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
+    work.asked = ROW(area->scalar, GM_ASKED) + v;
+    work.apart = lanes;
     gm_score(pool, models, level, job->program->path, from + v, lanes,
              lanes - v < strip ? lanes - v : strip, &work, to ? to + v : NULL,
              logp ? logp + v : NULL);
@@ -185,12 +187,59 @@ static GM_NOINLINE void gm_op_power(const gm_job *job, const gm_op *op, gm_area 
 static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *area) {
   size_t lanes = job->lanes, d = job->pool->d;
   gm_rule_apply(job->program->coef + op->n, d, lanes, ROW(area->reg, op->to * d),
-                ROW(area->reg, op->from * d));
+                ROW(area->reg, op->from * d), ROW(area->reg, op->at * d));
 }
 
-/* The caller stops before it, does it, and goes on after it. */
+/* Columns of d rows, `count` of them, times the matrix; `made`: scratch of d rows. */
+static void gm_times_matrix(int d, const double *m, int count, size_t lanes, double *columns,
+                            double *made) {
+  size_t size = d * lanes;
+  for (int b = 0; b < count; b++) {
+    double *column = columns + b * size;
+    gm_product(d, d, (gm_matrix){m, 1, d}, NULL, 0, (gm_rows){column, lanes}, lanes, made);
+    memcpy(column, made, sizeof(double) * size);
+  }
+}
+
+static GM_NOINLINE void gm_op_matrix(const gm_job *job, const gm_op *op, gm_area *area) {
+  const double *m = job->program->coef + op->n;
+  size_t lanes = job->lanes;
+  int d = job->pool->d;
+  gm_times_matrix(d, m, 1, lanes, ROW(area->reg, (size_t)op->to * d), area->H);
+  if (job->program->derivative != GM_TANGENT) return;
+  gm_tangent_kind *kind = area->shared->kind + op->to;
+  double *tangent = TANGENT(op->to);
+  if (*kind == GM_FULL) gm_times_matrix(d, m, d, lanes, tangent, area->H);
+  if (*kind != GM_IDENTITY) return;
+  for (int j = 0; j < d * d; j++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(tangent, j) + v) = vset(m[j]);
+  }
+  *kind = GM_FULL;
+}
+
+/* The caller stops after it, does it, and goes on. */
 static void gm_op_call(const gm_job *job, const gm_op *op, gm_area *area) {
   (void)job, (void)op, (void)area;
+}
+
+static void gm_op_mix(const gm_job *job, const gm_op *op, gm_area *area) {
+  (void)job, (void)op, (void)area;
+}
+
+/* The log-odds, in place of which the caller then puts the answer. */
+static GM_NOINLINE void gm_op_ask(const gm_job *job, const gm_op *op, gm_area *area) {
+  const gm_pool *pool = job->pool;
+  const gm_models *models = job->models;
+  const gm_level *level = job->program->level + op->at;
+  size_t lanes = job->lanes;
+  double *from = ROW(area->reg, (size_t)op->from * pool->d);
+  double *odds = ROW(area->scalar, GM_ASKED);
+  gm_score_work work = area->score;
+  if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
+  for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
+    gm_log_odds(pool, models, level, job->program->path, from + v, lanes,
+                lanes - v < strip ? lanes - v : strip, &work, odds + v);
+  }
 }
 
 static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {

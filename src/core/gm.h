@@ -38,6 +38,29 @@ typedef struct {
 /* What an evaluation gives: the score s, the denoised point (x + b^2 s)/a, or the noise -b s. */
 typedef enum { GM_SCORE, GM_DENOISED, GM_NOISE_IN } gm_want;
 
+/* Strengths that depend on q, the probability of a class given x (strength_of_q.h), in the order of
+ * `profiles` in R/strength_profile.R. With the parameters of each: */
+typedef enum {
+  GM_PUSH_NONE,     /* there is none: coefficients are numbers */
+  GM_PUSH_GIVEN,    /* as the block's scalars say */
+  GM_PUSH_FEEDBACK, /* pi, largest scale, log-probability of the class, 1: of the mixed model */
+  GM_PUSH_AWAY,     /* lambda */
+  GM_PUSH_POWER,    /* strength, power of q, power of 1 - q */
+  GM_PUSHES
+} gm_push_kind;
+enum { GM_PUSH_SIZE = 9 }; /* all of a gm_push */
+
+/* The score is that of model `inside`, the class, as it is, and psi times what it has beyond that
+ * of model `outside`, all but the class: psi = by eta(q) (1 - q), since grad log q is 1 - q times
+ * the difference. */
+typedef struct {
+  gm_push_kind kind;
+  int inside, outside;
+  double log_odds; /* of the two models' weights */
+  double by;
+  double p[4];
+} gm_push;
+
 /* A noise level: x_t = a x_0 + sqrt(b2) z, the coefficient c_j of each model's score, and what is
  * wanted there. Component k gives v_k = start_k + B_k (x - a mu_k), where B_k has the eigenvectors
  * of the covariance and the eigenvalues `gain`: 0 and -P_k for its score, 0 and b P_k for its
@@ -48,6 +71,7 @@ typedef struct {
   gm_want want;
   int far;                 /* components so far apart that logits are taken by distances */
   const double *coef;      /* J */
+  gm_push push;            /* what depends on q; coef[inside] is then a factor of all */
   double total;            /* sum of coef */
   double lack;             /* times x: what sum_k rho_k v_k lacks of what is wanted */
   double outer;            /* of sum_j c_j sum_k r_jk (v_k - v_j)(v_k - v_j)' in the derivative */
@@ -87,6 +111,11 @@ typedef enum {
   GM_RULE_ADG,        /* strength, largest angle */
   GM_RULE_TCFG,       /* scale */
   GM_RULE_PERP_NEG,   /* scale, weight; p: class less whole, q: negative less whole */
+  /* those that remember a number, in the first coordinate of a register: */
+  GM_RULE_ADAPTIVE,   /* scale, cosine; 1: it is over */
+  GM_RULE_FEEDBACK,   /* strength, pi, least logarithm of the ratio, which is remembered */
+  GM_RULE_AWAY,       /* strength, lambda, largest logarithm of q, which is remembered */
+  GM_RULE_ESTIMATE,   /* p[0] += c1 + c2 (<q, m> - c3 <m, m>), where m is what is remembered */
   GM_RULES
 } gm_rule;
 enum { GM_RULE_SIZE = 4 }; /* the rule itself and its parameters */
@@ -152,8 +181,9 @@ typedef enum {
 
 /* Scalars that the engine itself writes: the change of the log-density since the start; 1 for a
  * particle whose map folded (negative determinant) at some step; 1 for one at which a negative
- * eigenvalue of a root's matrix was taken as 0. */
-enum { GM_LOG_DENSITY, GM_FOLDED, GM_CLIPPED, GM_OWN_SCALARS };
+ * eigenvalue of a root's matrix was taken as 0; and what the caller was asked for last, the psi of
+ * a gm_push and its derivative by the log-odds. */
+enum { GM_LOG_DENSITY, GM_FOLDED, GM_CLIPPED, GM_ASKED, GM_ASKED_SLOPE, GM_OWN_SCALARS };
 enum { GM_MAX_REGISTERS = 24 };
 
 typedef struct {
@@ -166,6 +196,7 @@ typedef struct {
   /* of gm_program_scan(): how scores are taken, and doubles per particle for matrices */
   gm_path path;
   size_t matrix;
+  int pushes; /* has a level a push? */
 } gm_program;
 
 /* Normals from scrambled Sobol nets: particle i is point i % per of the net of replicate i / per.
@@ -204,8 +235,9 @@ typedef struct {
 gm_status gm_program_scan(gm_program *program, const gm_pool *pool, const gm_models *models);
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program);
 size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */
-/* The rows of register r of a block, in its work area. */
+/* The rows of register r, and of scalar i, of a block, in its work area. */
 double *gm_register_rows(const gm_job *job, double *work, int r);
+double *gm_scalar_rows(const gm_job *job, double *work, int i);
 double gm_block_cost(const gm_job *job); /* rough flops of one block */
 
 /* A reduced run: the program moves y = Q'x, of r coordinates among d, and what is left of x moves

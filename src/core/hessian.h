@@ -16,11 +16,37 @@ GM_INLINE int gm_next_member(const gm_models *models, int m, int k, int *i) {
   return ++*i < models->groups[m] ? models->first[group[*i]] : -1;
 }
 
+GM_INLINE int gm_pushed(const gm_level *level, int m) {
+  return level->push.kind != GM_PUSH_NONE && (m == level->push.inside || m == level->push.outside);
+}
+
 /* A model of one component has no spread of its g_k, and so no share in the derivative. */
 GM_INLINE int gm_spreads(const gm_models *models, const gm_level *level, int m) {
   int g = models->group[(size_t)m * models->G];
-  return level->coef[m] != 0 &&
+  return (level->coef[m] != 0 || gm_pushed(level, m)) &&
          (models->groups[m] > 1 || models->first[g + 1] - models->first[g] > 1);
+}
+
+/* The coefficient of model m at some particles, times `outer`. */
+GM_INLINE vd gm_outer(const gm_level *level, const gm_score_work *work, int m, size_t lanes,
+                      size_t v) {
+  if (!gm_pushed(level, m)) return vset(level->outer * level->coef[m]);
+  return vset(level->outer) * LD(ROW(work->push, m == level->push.outside) + v);
+}
+
+/* A push adds D psi (s_in - s_out)' to the derivative, where D psi is its derivative by the
+ * log-odds times their gradient, again s_in - s_out: here the factor of the square of the two's
+ * difference, and coordinate j of that. */
+GM_INLINE vd gm_push_outer(const gm_level *level, const gm_score_work *work, size_t lanes,
+                           size_t v) {
+  return vset(level->outer) * LD(ROW(work->push, 2) + v);
+}
+
+GM_INLINE vd gm_push_gap(const gm_pool *pool, const gm_level *level, const gm_score_work *work,
+                         int j, size_t lanes, size_t v) {
+  size_t d = pool->d;
+  return LD(ROW(work->s, level->push.inside * d + j) + v) -
+         LD(ROW(work->s, level->push.outside * d + j) + v);
 }
 
 /* Model scores s_j, after gm_score for the derivative. */
@@ -28,7 +54,7 @@ GM_INLINE void gm_model_scores(const gm_pool *pool, const gm_models *models, con
                                size_t lanes, gm_score_work *work) {
   int K = models->first[models->G], d = pool->d;
   for (int m = 0; m < models->J; m++) {
-    if (!gm_spreads(models, level, m)) continue;
+    if (!gm_spreads(models, level, m) && !gm_pushed(level, m)) continue;
     for (int j = 0; j < d; j++) {
       for (size_t v = 0; v < lanes; v += GM_VL) {
         vd sum = vset(0);
@@ -57,7 +83,6 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
   }
   for (int m = 0; m < models->J; m++) {
     if (!gm_spreads(models, level, m)) continue;
-    double c = level->outer * level->coef[m];
     for (GM_MEMBERS(m, k)) {
       const double *r = ROW(work->r, (size_t)m * K + k);
       for (size_t v = 0; v < lanes; v += GM_VL) {
@@ -66,9 +91,17 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
           vd h = LD(ROW(work->g, (size_t)k * d + j) + v) - LD(ROW(work->s, (size_t)m * d + j) + v);
           q += h * h;
         }
-        AT(divergence + v) += vset(c) * (LD(r + v) * q);
+        AT(divergence + v) += gm_outer(level, work, m, lanes, v) * (LD(r + v) * q);
       }
     }
+  }
+  for (size_t v = 0; level->push.kind != GM_PUSH_NONE && v < lanes; v += GM_VL) {
+    vd q = vset(0);
+    for (int j = 0; j < d; j++) {
+      vd h = gm_push_gap(pool, level, work, j, lanes, v);
+      q += h * h;
+    }
+    AT(divergence + v) += gm_push_outer(level, work, lanes, v) * q;
   }
 }
 
@@ -107,7 +140,6 @@ GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const g
   for (int m = 0; m < models->J; m++) {
     if (!gm_spreads(models, level, m)) continue;
     const double *s = ROW(work->s, (size_t)m * d);
-    double c = level->outer * level->coef[m];
     for (GM_MEMBERS(m, k)) {
       const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
       double *u = work->dx;
@@ -118,11 +150,19 @@ GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const g
       }
       for (int b = 0; b < n; b++) {
         for (size_t v = 0; v < lanes; v += GM_VL) {
-          vd w = vset(c) * LD(r + v) * LD(ROW(u, b) + v);
+          vd w = gm_outer(level, work, m, lanes, v) * LD(r + v) * LD(ROW(u, b) + v);
           for (int a = 0; a <= b; a++) {
             AT(ROW(H, (size_t)b * n + a) + v) += w * LD(ROW(u, a) + v);
           }
         }
+      }
+    }
+  }
+  for (int b = 0; level->push.kind != GM_PUSH_NONE && b < n; b++) {
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      vd w = gm_push_outer(level, work, lanes, v) * gm_push_gap(pool, level, work, b, lanes, v);
+      for (int a = 0; a <= b; a++) {
+        AT(ROW(H, (size_t)b * n + a) + v) += w * gm_push_gap(pool, level, work, a, lanes, v);
       }
     }
   }
@@ -164,7 +204,6 @@ GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_l
   for (int m = 0; m < models->J; m++) {
     if (!gm_spreads(models, level, m)) continue;
     const double *s = ROW(work->s, (size_t)m * d);
-    double c = level->outer * level->coef[m];
     for (GM_MEMBERS(m, k)) {
       const double *g = ROW(work->g, (size_t)k * d), *r = ROW(work->r, (size_t)m * K + k);
       for (size_t v = 0; v < lanes; v += GM_VL) {
@@ -172,11 +211,21 @@ GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_l
         for (int j = 0; j < d; j++) {
           q += (LD(ROW(g, j) + v) - LD(ROW(s, j) + v)) * LD(ROW(x, j) + v);
         }
-        q *= vset(c) * LD(r + v);
+        q *= gm_outer(level, work, m, lanes, v) * LD(r + v);
         for (int j = 0; j < d; j++) {
           AT(ROW(y, j) + v) += q * (LD(ROW(g, j) + v) - LD(ROW(s, j) + v));
         }
       }
+    }
+  }
+  for (size_t v = 0; level->push.kind != GM_PUSH_NONE && v < lanes; v += GM_VL) {
+    vd q = vset(0);
+    for (int j = 0; j < d; j++) {
+      q += gm_push_gap(pool, level, work, j, lanes, v) * LD(ROW(x, j) + v);
+    }
+    q *= gm_push_outer(level, work, lanes, v);
+    for (int j = 0; j < d; j++) {
+      AT(ROW(y, j) + v) += q * gm_push_gap(pool, level, work, j, lanes, v);
     }
   }
 }

@@ -21,6 +21,9 @@ typedef struct {
   double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k gain_k */
   double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g */
   double *part;  /* G rows, and two at least: scratch */
+  double *push;  /* 3 rows: of a level with a push, see gm_push_rows() */
+  const double *asked; /* psi and its derivative, if the caller was asked, */
+  size_t apart;        /* so far from each other */
   double *dx;    /* 3 x d rows: scratch of the full form, and of the Jacobian */
   double *P;     /* precision matrices of the full form, and d x ld of scratch */
   double *g;     /* K x d rows: component scores, for the derivative, which alone needs the rest */
@@ -73,10 +76,12 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
   size_t count[] = {R * d, program->n_scalar, trace ? R : 0, tangent ? R * d * d : 0,
                     tangent ? d * d : program->matrix, 1};
   double **parts[] = {&score->u, &score->e, &score->top, &score->sum, &score->slope, &score->coef,
-                      &score->part, &score->dx, &score->g, &score->r, &score->rho, &score->s};
+                      &score->part, &score->dx, &score->g, &score->r, &score->rho, &score->s,
+                      &score->push};
   size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2,
                          full || (derivative && !trace) ? 3 * d : 0, derivative ? K * d : 0,
-                         derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0};
+                         derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0,
+                         program->pushes ? 3 : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;
   used = (sizeof(gm_shared) + 63) / 64 * 8;

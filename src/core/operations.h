@@ -38,11 +38,21 @@ GM_OP(BEGIN, begin, READ, NOTHING, NOTHING, NOTHING, ALWAYS, 1, 0, 4)
 GM_OP(CONSTANT, constant, WRITE, NOTHING, NOTHING, COEF, ALWAYS, 1, 0, 4 * d)
 /* to <- |to|^coef[n] to */
 GM_OP(POWER, power, CHANGE, NOTHING, NOTHING, COEF, PLAIN, p->coef[o->n] >= -1, 0, 8 * d)
-/* to <- A to + B from, by the rule coef[n] with the coefficients after it (see rule.h) */
-GM_OP(RULE, rule, CHANGE, READ, NOTHING, COEF, PLAIN,
+/* to <- A to + B from, by the rule coef[n] with the coefficients after it (see rule.h); register at
+ * is what the rule remembers, if it does */
+GM_OP(RULE, rule, CHANGE, READ, READ, COEF, PLAIN,
       o->n + GM_RULE_SIZE <= p->n_coef && in((int)p->coef[o->n], GM_RULES), 0, 16 * d)
+/* to <- M to, M the d x d coefficients from n on, column by column */
+GM_OP(MATRIX, matrix, CHANGE, NOTHING, NOTHING, COEF, ALWAYS,
+      p->derivative != GM_TRACE && o->n + d * d <= p->n_coef, d, 2 * d * d + 2 * cube)
 /* to <- what function number n of the caller makes of register from; no part of a run crosses it */
 GM_OP(CALL, call, WRITE, READ, NOTHING, CALLS, PLAIN, 1, 0, 4 * d)
+/* to <- what function number n of the caller makes of to, from and register at */
+GM_OP(MIX, mix, CHANGE, READ, READ, CALLS, PLAIN, 1, 0, 8 * d)
+/* what function number n of the caller makes of the log-odds of the class at register from, at
+ * level `at`, is the strength there from now on (GM_PUSH_GIVEN); no part of a run crosses it */
+GM_OP(ASK, ask, NOTHING, READ, LEVEL, CALLS, ALWAYS, p->level[o->at].push.kind == GM_PUSH_GIVEN, 0,
+      score)
 
 /* With the Jacobian Ds that the last evaluation took, of register from at level `at`: */
 

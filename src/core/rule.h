@@ -88,7 +88,7 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
       *A = w + w * vset(c[2]) * gm_ratio(pq, pp, 0);
       *B = -w * vset(c[2]);
       break;
-    case GM_RULES: break;
+    default: break; /* those that remember: see below */
   }
   if ((int)c[0] == GM_RULE_RESCALE || (int)c[0] == GM_RULE_NORM) {
     *A *= f;
@@ -96,10 +96,48 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
   }
 }
 
-/* p <- A p + B q, for vectors of d rows; c: which rule, and its parameters. */
+/* The coefficients of rules that remember a number, and the number for the next time. */
+GM_INLINE void gm_rule_remember(const double *c, const vd inner[4], double *memory, vd *A, vd *B) {
+  const double least_q = -13.815510557964274, most_ratio = 3; /* log(1e-6) and log L */
+  vd eta = vset(c[1]), known = LD(memory);
+  switch ((gm_rule)(int)c[0]) {
+    case GM_RULE_ADAPTIVE: {
+      vd cosine = gm_ratio(inner[1], vsqrt(inner[0]) * vsqrt(inner[2]), 1);
+      vu over = vless(vset(c[2]), cosine) | vless(vset(0), known);
+      AT(memory) = vselect(over, vset(1), vset(0));
+      eta = vselect(over, vset(0), vset(c[1] - 1));
+      break;
+    }
+    case GM_RULE_FEEDBACK:
+      AT(memory) = known = vmin(vmax(known, vset(c[3])), vset(most_ratio));
+      eta *= vset(1 - c[2]) / (vexp(known) - vset(1 - c[2]));
+      break;
+    case GM_RULE_AWAY: {
+      AT(memory) = known = vmin(vmax(known, vset(least_q)), vset(c[3]));
+      vd q = vexp(known);
+      eta *= -(vset(1) + vset(c[2]) * q / (vset(1) - q));
+      break;
+    }
+    default: break;
+  }
+  *A = vset(1) + eta;
+  *B = -eta;
+}
+
+/* p <- A p + B q, for vectors of d rows; c: which rule, and its parameters; memory: d rows, all 0
+ * when a run begins. */
 static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, double *p,
-                                      const double *q) {
-  for (size_t v = 0; v < lanes; v += GM_VL) {
+                                      const double *q, double *memory) {
+  int rule = (int)c[0];
+  for (size_t v = 0; rule == GM_RULE_ESTIMATE && v < lanes; v += GM_VL) {
+    vd sum = vset(0);
+    for (size_t j = 0; j < d; j++) {
+      vd m = LD(ROW(memory, j) + v);
+      sum += (LD(ROW(q, j) + v) - vset(c[3]) * m) * m;
+    }
+    AT(p + v) += vset(c[1]) + vset(c[2]) * sum;
+  }
+  for (size_t v = 0; rule != GM_RULE_ESTIMATE && v < lanes; v += GM_VL) {
     vd inner[4] = {vset(0), vset(0), vset(0), vset(0)}, spread[3] = {vset(0), vset(0), vset(0)};
     vd p_mean = vset(0), q_mean = vset(0), A, B;
     for (size_t j = 0; j < d; j++) {
@@ -113,13 +151,17 @@ static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, d
     }
     p_mean *= vset(1 / (double)d);
     q_mean *= vset(1 / (double)d);
-    for (size_t j = 0; (int)c[0] == GM_RULE_RESCALE && j < d; j++) {
+    for (size_t j = 0; rule == GM_RULE_RESCALE && j < d; j++) {
       vd x = LD(ROW(p, j) + v) - p_mean, y = LD(ROW(q, j) + v) - q_mean;
       spread[0] += x * x;
       spread[1] += x * y;
       spread[2] += y * y;
     }
-    gm_rule_coefficients(c, inner, spread, &A, &B);
+    if (rule < GM_RULE_ADAPTIVE) {
+      gm_rule_coefficients(c, inner, spread, &A, &B);
+    } else {
+      gm_rule_remember(c, inner, memory + v, &A, &B);
+    }
     for (size_t j = 0; j < d; j++) {
       AT(ROW(p, j) + v) = A * LD(ROW(p, j) + v) + B * LD(ROW(q, j) + v);
     }

@@ -19,6 +19,7 @@
 #define GM_SCORE_H
 
 #include "groups.h"
+#include "strength_of_q.h"
 
 /* s = sum_g coef_g A_g, less the part in x. */
 GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const gm_level *level,
@@ -152,18 +153,12 @@ GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_
   return 0;
 }
 
-/* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
- * into logp (or NULL); rows of these three lie `stride` apart. The derivative keeps g, r and rho.
- *
- * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
- * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components
- * that are far apart (`far`). */
-GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                        gm_path path, const double *x, size_t stride, size_t lanes,
-                        gm_score_work *work, double *s, double *logp) {
+/* The sums of all groups at x; A_g only if the score is wanted. */
+GM_INLINE void gm_group_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                             gm_path path, const double *x, size_t stride, size_t lanes, int score,
+                             gm_score_work *work) {
   int K = models->first[models->G], d = pool->d, G = models->G;
   int derivative = path == GM_DERIVED, kept = derivative || path == GM_KEPT;
-  if (s && !logp && !derivative && gm_try_few(pool, models, level, x, stride, lanes, s)) return;
   for (int j = 0; j < d; j++) {
     for (size_t v = 0; v < lanes; v += GM_VL) {
       AT(ROW(work->u, j) + v) = LD(x + j * stride + v) - vset(level->origin[j]);
@@ -178,14 +173,65 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
       gm_absorb(ROW(work->e, models->first[g]), models->first[g + 1] - models->first[g], 0, lanes,
                 ROW(work->top, g), ROW(work->sum, g), NULL);
     } else {
-      gm_group(pool, models, level, g, lanes, s != NULL, work);
+      gm_group(pool, models, level, g, lanes, score, work);
     }
   }
+}
+
+/* The log-odds of the class of a level's push. */
+GM_INLINE void gm_log_odds(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                           gm_path path, const double *x, size_t stride, size_t lanes,
+                           gm_score_work *work, double *odds) {
+  const gm_push *push = &level->push;
+  double *outside = ROW(work->push, 1);
+  gm_group_sums(pool, models, level, path, x, stride, lanes, 0, work);
+  memset(work->coef, 0, sizeof(double) * models->G * lanes);
+  gm_mix(models, push->inside, 0, lanes, work, work->push, NULL);
+  gm_mix(models, push->outside, 0, lanes, work, outside, NULL);
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    AT(odds + v) = LD(work->push + v) - LD(outside + v) + vset(push->log_odds);
+  }
+}
+
+/* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
+ * into logp (or NULL); rows of these three lie `stride` apart. The derivative keeps g, r and rho.
+ *
+ * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
+ * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components
+ * that are far apart (`far`). */
+GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                        gm_path path, const double *x, size_t stride, size_t lanes,
+                        gm_score_work *work, double *s, double *logp) {
+  int K = models->first[models->G], d = pool->d, G = models->G;
+  int derivative = path == GM_DERIVED, kept = derivative || path == GM_KEPT;
+  const gm_push *push = level->push.kind == GM_PUSH_NONE ? NULL : &level->push;
+  if (s && !logp && !derivative && !push &&
+      gm_try_few(pool, models, level, x, stride, lanes, s)) {
+    return;
+  }
+  gm_group_sums(pool, models, level, path, x, stride, lanes, s != NULL, work);
   memset(work->coef, 0, sizeof(double) * G * lanes);
   for (int j = 0; j < models->J; j++) {
-    if (level->coef[j] == 0 && !logp) continue;
-    gm_mix(models, j, level->coef[j], lanes, work, logp ? logp + j * stride : NULL,
-           derivative ? ROW(work->r, (size_t)j * K) : NULL);
+    double *r = derivative ? ROW(work->r, (size_t)j * K) : NULL;
+    double *row = logp ? logp + j * stride : NULL;
+    if (push && (j == push->inside || j == push->outside)) {
+      /* no other model has their groups, whose coefficients are multiplied below */
+      double *own = ROW(work->push, j == push->outside);
+      gm_mix(models, j, 1, lanes, work, own, r);
+      if (row) memcpy(row, own, sizeof(double) * lanes);
+    } else if (level->coef[j] != 0 || logp) {
+      gm_mix(models, j, level->coef[j], lanes, work, row, r);
+    }
+  }
+  if (push) {
+    gm_push_rows(push, level->coef[push->inside], work->asked, work->apart, lanes, work->push);
+    for (int i = 0; i < 2; i++) {
+      int j = i ? push->outside : push->inside;
+      const int *group = models->group + (size_t)j * G;
+      for (int g = 0; g < models->groups[j]; g++) {
+        gm_scale_rows(ROW(work->coef, group[g]), 1, ROW(work->push, i), lanes);
+      }
+    }
   }
   if (logp && pool->common) {
     for (size_t v = 0; v < lanes; v += GM_VL) {

@@ -64,6 +64,210 @@ test_that("rules are their formulas", {
   }
 })
 
+# The compiled rules that are functions of inner products, as functions of the user's.
+plain_rules <- list(
+  apg = list(list(parallel = .2, radius = .5), function(t, inner, strength) with(inner, {
+    cut <- pmin(.5 / sqrt(gg), 1) * strength
+    list(c = 1 + cut * (1 - .8 * (cc - cu) / cc), u = -cut)
+  })),
+  cfg_zero = list(list(zero_steps = 0), function(t, inner, strength) with(inner, {
+    list(c = 1 + strength, u = -strength * cu / uu)
+  })),
+  ep = list(list(ratio = .9), function(t, inner, strength) with(inner, {
+    w <- 1 + strength
+    by <- .9 * sqrt(cc / (w^2 * cc - 2 * w * strength * cu + strength^2 * uu))
+    list(c = by * w, u = -by * strength)
+  })),
+  renorm = list(list(), function(t, inner, strength) with(inner, {
+    w <- 1 + strength
+    by <- pmin(sqrt(cc / (w^2 * cc - 2 * w * strength * cu + strength^2 * uu)), 1)
+    list(c = by * w, u = -by * strength)
+  })),
+  mambo_g = list(list(rate = 2), function(t, inner, strength) {
+    by <- strength * exp(-2 * sqrt(inner$gg / inner$uu))
+    list(c = 1 + by, u = -by)
+  }),
+  adg = list(list(most = 1), function(t, inner, strength) with(inner, {
+    sine <- sqrt(pmax(cc * uu - cu^2, 0))
+    angle <- atan2(sine, cu)
+    by <- pmin(strength * angle, 1)
+    alike <- sine == 0
+    list(c = ifelse(alike, 1, sin(angle + by) / sin(angle)),
+         u = ifelse(alike, 0, -sqrt(cc / uu) * sin(by) / sin(angle)))
+  })),
+  tcfg = list(list(), function(t, inner, strength) with(inner, {
+    half <- (cc - uu) / 2
+    root <- sqrt(half^2 + cu^2)
+    a <- ifelse(half > 0, root + half, cu)
+    b <- ifelse(half > 0, cu, root - half)
+    list(c = 1 + strength - strength * a * b / (a^2 + b^2), u = -strength * b^2 / (a^2 + b^2))
+  }))
+)
+
+test_that("a rule of one's own is the compiled one along a run", {
+  for (name in names(plain_rules)) {
+    of <- plain_rules[[name]]
+    for (space in c("score", "denoised", "noise", "velocity")) {
+      named <- do.call(guidance_rule, c(list(name), of[[1]], space = space))
+      run <- function(rule, ...) {
+        guided_sample(mixture, guidance = guidance("a", 2, rule = rule), start = x, ...)$x
+      }
+      own <- guidance_rule(of[[2]], space = space)
+      # vectors that are nearly parallel have half their digits in the sine of their angle
+      expect_equal(run(own, sampler_ddim(12)), run(named, sampler_ddim(12)),
+                   tolerance = if (name == "adg") 1e-7 else 1e-12, info = paste(name, space))
+    }
+    expect_equal(run(own, sampler_heun(6, end = .01), score_error = score_error(.1, 1.1)),
+                 run(named, sampler_heun(6, end = .01), score_error = score_error(.1, 1.1)),
+                 tolerance = if (name == "adg") 1e-7 else 1e-12, info = name)
+  }
+  # one that needs the point: the origin of the class's posterior, in plain R
+  pull <- function(t, inner) list(x = -inner$xc / inner$xx, c = 2)
+  c <- score(mixture, x, t, guidance = "a")
+  expect_equal(score(mixture, x, t, guidance = guidance("a", rule = pull)),
+               2 * c - along(c, x), tolerance = 1e-12)
+  # away from another class; sweeps; a model of one's own
+  own <- function(t, inner, strength) list(c = 1 + strength, u = -strength)
+  expect_equal(score(mixture, x, t, guidance = guidance("a", 3, negative = "b", rule = own)),
+               score(mixture, x, t, guidance = guidance("a", 3, negative = "b")), tolerance = 1e-12)
+  sweep <- function(rule) {
+    guidance_sweep(mixture, guidance("a", rule = rule), c(0, 3), n = 50, key = c(1, 2),
+                   sampler = sampler_ddim(5))$confidence
+  }
+  expect_equal(sweep(own), sweep(NULL), tolerance = 1e-10)
+  exact <- score_error(model = score_model(function(x, t, class) score(mixture, x, t,
+                                                                       guidance = class)))
+  own <- guidance_rule(plain_rules$mambo_g[[2]], space = "velocity")
+  expect_equal(run(own, sampler_ddim(5), score_error = exact),
+               run(guidance_rule("mambo_g", rate = 2), sampler_ddim(5)), tolerance = 1e-10)
+  law <- function(rule) {
+    guided_law(named_mixture("D3"), guidance("1", 2, rule = rule), sampler_em(10))$log_density
+  }
+  expect_equal(law(own), law(guidance_rule("mambo_g", rate = 2)), tolerance = 1e-10)
+})
+
+test_that("bad rules of one's own are named with their time", {
+  fails <- function(rule, text) {
+    expect_error(guided_sample(mixture, 10, guidance("a", 2, rule = rule), sampler_ddim(3)), text,
+                 class = "mixguide_error")
+  }
+  fails(function(t, inner) stop("oh"), "`rule` failed at t = .*oh")
+  fails(function(t, inner) inner$cc, "`rule` must be a function that returns a list.* at t = ")
+  fails(function(t, inner) list(c = NA_real_), "NA for c at t = ")
+  fails(function(t, inner) list(c = inner$cc / 0), "Inf for c at t = ")
+  fails(function(t, inner) list(u = inner$cc[-1]), "length 9.* for u at t = ")
+  fails(function(t, inner) list(cc = 1), "at t = ")
+  input <- function(code, ...) expect_error(code, ..., class = "mixguide_error_input")
+  input(guidance_rule(function(t) 1), "kind")
+  input(guidance_rule(function(t, inner) 1, space = "nowhere"), "space")
+  expect_error(guidance_rule(function(t, inner) 1, radius = 1), "radius", class = "mixguide_error")
+  own <- guidance("a", 2, rule = function(t, inner) list(c = 1))
+  input(guided_sample(mixture, 5, own, folder = withr::local_tempdir()), "folder")
+  input(guided_sample(mixture, 5, own, log_density = "map"), "a rule of one's own")
+  expect_said(print(own), "by a rule of one's own (space = \"score\")", fixed = TRUE)
+})
+
+test_that("adaptive guidance is over for good, for each particle", {
+  at <- guidance("a", 3, rule = guidance_rule("adaptive", cosine = .9))
+  # at a late horizon: from a long one both noises are x/b, and it is over at once
+  run <- guided_sample(mixture, guidance = at, sampler = sampler_ddim(12), start = x, horizon = .4)
+  ou <- schedule_ou()
+  state <- x
+  over <- logical(nrow(x))
+  when <- integer(nrow(x))
+  for (k in 1:12) {
+    time <- run$times[k]
+    c <- score(mixture, state, time, guidance = "a")
+    u <- score(mixture, state, time)
+    alike <- dot(c, u) / size(c) / size(u) > .9
+    over <- over | alike
+    when <- when + !over
+    s <- ifelse(over, 0, 3) * (c - u) + c
+    a <- ou$a(run$times[k + 0:1])
+    b <- sqrt(ou$b2(run$times[k + 0:1]))
+    state <- a[2] * (state + b[1]^2 * s) / a[1] - b[2] * b[1] * s
+  }
+  expect_equal(run$x, state, tolerance = 1e-10, ignore_attr = TRUE)
+  expect_gt(length(unique(when)), 1)
+  # not a chain of x alone
+  expect_error(guided_law(named_mixture("D3"), guidance("1", 2, rule = "adaptive"), sampler_em(10)),
+               class = "mixguide_error_input")
+})
+
+# The authors' loops, in y = x/a and s = b/a, of steps of DDPM with the noise z or of DDIM without.
+plain_estimate <- function(x, times, z, scale, begin, grow) {
+  ou <- schedule_ou()
+  s2 <- ou$b2(times) / ou$a(times)^2
+  y <- x / ou$a(times[1])
+  known <- rep(begin, nrow(x))
+  all <- known
+  for (i in seq_len(length(times) - 1)) {
+    c <- denoise(mixture, y * ou$a(times[i]), times[i], guidance = "a")
+    u <- denoise(mixture, y * ou$a(times[i]), times[i])
+    D <- u + scale(known) * (c - u)
+    r2 <- s2[i + 1] / s2[i]
+    v <- s2[i + 1] * (1 - r2)
+    new <- if (is.null(z)) D + sqrt(r2) * (y - D) else {
+      r2 * y + (1 - r2) * D + sqrt(v) * z[, , i]
+    }
+    off <- function(D) rowSums((new - r2 * y - (1 - r2) * D)^2)
+    known <- grow(known, off(c) - off(u), v, ou$a(times[i + 1])^2)
+    all <- c(all, known)
+    y <- new
+  }
+  list(x = y * ou$a(times[length(times)]), known = all)
+}
+
+test_that("running estimates are those of the authors", {
+  times <- c(3, 2, 1.4, 1, .7, .5, .3, .2, .1, .05, .01)
+  set.seed(3)
+  z <- array(rnorm(6 * 2 * 10), c(6, 2, 10))
+  s2 <- exp(2 * times) - 1
+  v <- rev(s2[-1] * (1 - s2[-1] / s2[-11]))
+  pi <- .9
+  feedback <- function(tau, offset) list(function(known) {
+    exp(known) / (exp(known) - (1 - pi))
+  }, 0, function(known, diff, v, a2) {
+    pmax(pmin(known - tau / (2 * v) * diff + offset, 3), log((1 - pi) * 5 / 4))
+  })
+  offset <- log(1.5 * .1) / (.5 * 10)
+  cases <- list(
+    list(guidance_rule("feedback", pi = pi, most = 5, tau = .3, offset = -.1), feedback(.3, -.1)),
+    list(guidance_rule("feedback", pi = pi, most = 5, rise = .45),
+         feedback(abs(.2 * mean(v[5:6]) * offset), offset)),
+    list(guidance_rule("dng", lambda = 2, prior = .1, offset = .02, most = .8), list(function(p) {
+      -2 * exp(p) / (1 - exp(p))
+    }, log(.1), function(known, diff, v, a2) {
+      log(pmax(pmin(exp(known + (-.2 * diff + .02 / a2) / (2 * v)), .8), 1e-6))
+    }))
+  )
+  for (case in cases) {
+    at <- guidance("a", 1, rule = case[[1]])
+    same <- function(sampler, noise) {
+      run <- guided_sample(mixture, guidance = at, sampler = sampler, start = x, noise = noise)
+      plain <- do.call(plain_estimate, c(list(x, times, noise), case[[2]]))
+      expect_gt(length(unique(plain$known)), 20)
+      expect_equal(run$x, plain$x, tolerance = 1e-9, ignore_attr = TRUE)
+    }
+    same(sampler_ddpm(grid = times, variance = "posterior"), z)
+    same(sampler_ddim(grid = times), NULL)
+  }
+  # steps that are compiled together, and sweeps
+  at <- guidance("a", 1, rule = "feedback")
+  run <- guided_sample(mixture, 100, at, sampler_ddim(30), key = c(1, 2))
+  sweep <- guidance_sweep(mixture, guidance("a", rule = "feedback"), c(0, 1), n = 100,
+                          key = c(1, 2), sampler = sampler_ddim(30), points = "random")
+  expect_equal(sweep$confidence[2], mean(run$confidence), tolerance = 1e-12)
+  input <- function(code, ...) expect_error(code, ..., class = "mixguide_error_input")
+  input(guided_sample(mixture, 5, at, sampler_heun(5)), "2 scores in a step")
+  input(guided_sample(mixture, 5, at, sampler_dpm_2(5)), "in a step")
+  for (rule in list("dng", "adaptive", guidance_rule("apg", momentum = -.5))) {
+    input(fokker_planck(named_mixture("D3"), guidance("1", 1, rule = rule)), "remembers")
+  }
+  input(guided_law(named_mixture("D3"), guidance("1", 1, rule = "dng"), sampler_em(10)))
+  input(guidance_rule("dng", space = "score"), "space")
+})
+
 test_that("units do not matter to a rule in the denoised point", {
   unit <- 1e100
   large <- gaussmix(mixture$weights, unit * mixture$means, unit^2, class = mixture$class)

@@ -204,7 +204,9 @@ test_that("every constructor takes steps, grid and end, then its own, and is shi
     expect_identical(formals(make)$grid, eval(formals(time_grid)$type)[1])
   }
   shipped <- shipped_samplers()
-  expect_setequal(sub("[(].*", "", names(shipped)), exported)
+  # those of several strengths are kinds of guidance, which no plan is to choose
+  expect_setequal(sub("[(].*", "", names(shipped)),
+                  setdiff(exported, c("sampler_pcg", "sampler_zigzag")))
   for (call in names(shipped)) {
     named <- sub("^(sampler_[a-z0-9_]+)[(]?", "\\1(7, 'uniform', .1, ", sub("[)]$", "", call))
     named <- eval(parse(text = paste0(sub(", $", "", named), ")")))

@@ -1,0 +1,75 @@
+# Characteristic guidance: the scores of the class and of the other model at points that solve an
+# equation, see guidance_rule().
+
+characteristic_operations <- function(op, guide, schedule) {
+  list(new_op("call", to = op$to, from = op$from, fun = characteristic_score(guide, schedule),
+              when = op$t))
+}
+
+# The rule's score, as the function of a "call".
+characteristic_score <- function(guide, schedule) {
+  pool <- guidance_pool(guide)
+  params <- guide$rule$params
+  force(schedule)
+  function(t, read, curved) {
+    x <- read[[1]]
+    a <- schedule$a(t)
+    b2 <- schedule$b2(t)
+    eta <- guide$strength(t)
+    of <- function(x, of, what) {
+      core_eval(pool, x, a, b2, guide$models, guide$coef(t, of), what)
+    }
+    if (eta == 0) return(of(x, "class", "score"))
+    plain <- (1 + eta) * of(x, "class", "score") - eta * of(x, "away", "score")
+    # particles that overflowed stay lost
+    there <- is.finite(rowSums(plain))
+    if (b2 == 0 || !any(there)) return(plain)
+    found <- solve_characteristic(x[there, , drop = FALSE], eta, b2,
+                                  function(x, model) of(x, model, "all"), params)
+    unsolved$asked <- unsolved$asked + sum(there)
+    unsolved$failed <- unsolved$failed + sum(!found$found)
+    plain[which(there)[found$found], ] <- found$score[found$found, ]
+    plain
+  }
+}
+
+# Delta = b^2 (s_c(x + eta Delta) - s_u(x + (1 + eta) Delta)), and what it leads to. `of`: score and
+# Jacobian at points, of the class or the other model.
+solve_characteristic <- function(x, eta, b2, of, params) {
+  n <- nrow(x)
+  d <- ncol(x)
+  score <- matrix(0, n, d)
+  slope <- array(0, c(n, d, d))
+  miss <- function(z, at) {
+    here <- x[at, , drop = FALSE]
+    s_c <- of(here + eta * z, "class")
+    s_u <- of(here + (1 + eta) * z, "away")
+    gap <- z - b2 * (s_c$score - s_u$score)
+    score[at, ] <<- (1 + eta) * s_c$score - eta * s_u$score
+    slope[at, , ] <<- rep(diag(d), each = length(at)) -
+      b2 * (eta * s_c$jacobian - (1 + eta) * s_u$jacobian)
+    size <- sqrt(rowSums(gap^2))
+    list(gap = gap, there = size <= params$tol * (sqrt(b2) + sqrt(rowSums(z^2))))
+  }
+  newton <- function(at, z, gap) -solve_each(slope[at, , , drop = FALSE], gap)
+  state <- descend(list(z = 0 * x, found = logical(n)), miss, newton, params$most)
+  list(delta = state$z, found = state$found & is.finite(rowSums(score)), score = score)
+}
+
+# How many equations were asked for, and how many not solved, until the outermost of the calls that
+# count comes back and says it.
+unsolved <- new.env(parent = emptyenv())
+unsolved$asked <- unsolved$failed <- unsolved$depth <- 0
+
+counting_unsolved <- function(expr) {
+  if (unsolved$depth == 0) unsolved$asked <- unsolved$failed <- 0
+  unsolved$depth <- unsolved$depth + 1
+  on.exit(unsolved$depth <- unsolved$depth - 1)
+  value <- expr
+  if (unsolved$depth == 1 && unsolved$failed > 0) {
+    warning("characteristic guidance: ", number(unsolved$failed), " of ", number(unsolved$asked),
+            " equations were not solved (a particle at an evaluation each); plain guidance took ",
+            "their place", call. = FALSE)
+  }
+  value
+}

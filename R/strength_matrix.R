@@ -1,0 +1,138 @@
+#' A strength per variable, or per band
+#'
+#' A strength of [guidance()] that is a matrix `E`: to the class's score `s_c` it adds `E g` in
+#' place of `strength * g`, where `g = s_c - s_all` is what guidance adds per unit of strength. With
+#' numbers named by variables `E` is diagonal, and only the variables with a strength are guided;
+#' with projectors `P_k` on bands of frequencies `E = sum_k eta_k P_k`, as `strength_bands()` makes
+#' it, is frequency-decoupled guidance.
+#'
+#' @details `guidance("a", c(x1 = 2, x2 = 0))` guides the first variable; those that are not named
+#' have 0. A d x d matrix need not
+#' be symmetric; if it has names, they are those of the variables.
+#'
+#' `E` is about the variables of the mixture: the denoised point is that of the class and `E` times
+#' what it is more than that of the whole, in these variables, also where the process runs in others
+#' (see [standardise()]). For one strength per variable that makes no difference.
+#'
+#' As it is linear in the scores, log-densities (by the map, up to 16 dimensions unless asked for),
+#' laws of samplers in one and two dimensions and [score_jacobian()] are those of any guidance; but
+#' unless `E` is a multiple of the identity this is not the gradient of anything, the Jacobian is
+#' not symmetric, and no run reduces to fewer dimensions. `log_density = "divergence"`, sums of
+#' guidances, powers, rules and what is proved of a strength that is a number are refused. A sweep
+#' over strengths takes multiples of `E`.
+#'
+#' @param d Number of variables, taken as a series in their order.
+#' @param strength A number for each band, from low frequencies to high.
+#' @param widths Number of frequencies in each band, together `d`; by default as equal as can be.
+#' @return A symmetric d x d matrix.
+#' @source Frequency-decoupled guidance Sadat et al. (2025), \doi{10.48550/arXiv.2506.19713}, read
+#'   in the code of package diffusers, with Laplacian pyramids of images for bands, which are no
+#'   projectors; these here are those of the orthonormal cosine basis.
+#' @seealso [guidance()]
+#' @examples
+#' m <- gaussmix(c(.5, .5), rbind(c(-1, -1), c(1, 1)), .3, class = c("a", "b"))
+#' one <- guidance("b", c(x1 = 3))
+#' one
+#' colMeans(guided_sample(m, 1000, one, sampler_ddim(50))$x)
+#'
+#' # a level and a slope, of a series of 8
+#' E <- strength_bands(8, c(0, 4), widths = c(1, 7))
+#' series <- gaussmix(c(.5, .5), rbind(rep(0, 8), 1:8 / 8), .2, class = c("flat", "rising"))
+#' guidance("rising", E)
+#' score(series, rep(0, 8), t = .5, guidance = guidance("rising", E))
+#' @export
+strength_bands <- function(d, strength, widths = NULL) {
+  d <- check_count(d, "d")
+  if (!is.numeric(strength) || !length(strength) || !all(is.finite(strength)) ||
+        length(strength) > d) {
+    abort_input("strength", paste("at most", count_of(d, "finite number")), describe(strength))
+  }
+  bands <- length(strength)
+  if (is.null(widths)) widths <- tabulate(ceiling(seq_len(d) * bands / d), bands)
+  ok <- is.numeric(widths) && length(widths) == bands && all(widths %in% seq_len(d)) &&
+    sum(widths) == d
+  if (!ok) abort_input("widths", paste(bands, "counts with the sum", d), describe(widths))
+  frequency <- seq_len(d) - 1
+  basis <- cos(outer(seq_len(d) - .5, frequency) * pi / d) * rep(sqrt(c(1, rep(2, d - 1)) / d),
+                                                               each = d)
+  tcrossprod(basis * rep(rep(strength, widths), each = d), basis)
+}
+
+is_matrix_strength <- function(x) {
+  is.numeric(x) && (is.matrix(x) || length(x) > 0 && !is.null(names(x)))
+}
+
+check_strength_matrix <- function(x) {
+  if (!all(is.finite(x))) abort_input("strength", "finite numbers", describe(x))
+  if (is.matrix(x) && nrow(x) != ncol(x)) {
+    abort_input("strength", "a matrix with a row and a column for each variable", describe(x))
+  }
+  if (!is.matrix(x) && (anyDuplicated(names(x)) || !all(nzchar(names(x))))) {
+    abort_input("strength", "named by variables, each once", toString(names(x), 60))
+  }
+  if (is.matrix(x)) x + 0 else stats::setNames(as.double(x), names(x))
+}
+
+# Is what is added linear in the scores, but not the same multiple in every coordinate?
+is_uneven <- function(guide) !is.null(guide$matrix) || identical(guide$rule$kind, "recfg")
+
+# The matrix for the variables of a mixture: d numbers, without names, where it is diagonal, else
+# d x d; such numbers stay what they are. It turns what guidance adds to the
+# denoised point; in variables that are divided by `scale` it is another.
+strength_matrix <- function(matrix, mixture, scale = NULL) {
+  if (is.null(matrix)) return(NULL)
+  d <- mixture_dim(mixture)
+  variables <- variable_names(mixture)
+  if (is.null(variables)) variables <- variable_labels(mixture)
+  wanted <- function(what) {
+    abort_input("strength", paste(what, "the variables", toString(variables, 100)),
+                if (is.matrix(matrix)) describe(matrix) else toString(names(matrix), 60))
+  }
+  if (is.matrix(matrix)) {
+    if (nrow(matrix) != d) wanted("a matrix with a row for each of")
+    names <- dimnames(matrix)
+    names <- names[lengths(names) > 0]
+    for (of in names) if (!setequal(of, variables)) wanted("a matrix named by")
+    if (!is.null(rownames(matrix))) matrix <- matrix[variables, , drop = FALSE]
+    if (!is.null(colnames(matrix))) matrix <- matrix[, variables, drop = FALSE]
+    if (!is.null(scale)) matrix <- matrix * outer(1 / scale, scale)
+    off <- matrix
+    diag(off) <- 0
+    return(if (all(off == 0)) unname(diag(matrix)) else unname(matrix))
+  }
+  if (!is.null(names(matrix))) {
+    at <- match(names(matrix), variables)
+    if (anyNA(at)) wanted("numbers named by")
+    return(replace(double(d), at, matrix))
+  }
+  matrix
+}
+
+matrix_words <- function(x) {
+  if (is.matrix(x)) return(paste0("a ", nrow(x), " x ", ncol(x), " matrix"))
+  words <- vapply(x, format, "", digits = 4)
+  if (!is.null(names(x))) words <- paste(names(x), "=", words)
+  toString(words, 60)
+}
+
+# The operations of an evaluation with such a strength: the class's and the other's, and what is
+# made of them. What they give is what the evaluation wants, be it the score or not, since the
+# coefficients sum to the identity.
+matrix_operations <- function(op, guide, schedule) {
+  to <- op$to
+  by <- guide$strength(op$t)
+  eval <- function(to, of) {
+    op$to <- to
+    op$of <- of
+    if (is.null(guide$score_model)) list(op) else asked_operations(op, guide, schedule)
+  }
+  ops <- c(eval(to, "class"), eval("(away)", "away"))
+  named <- function(...) stats::setNames(list(...), c(to, "(away)"))
+  if (is.matrix(guide$matrix)) {
+    return(c(ops, list(op_linear("(away)", named(1, -1)),
+                       new_op("matrix", to = "(away)", coef = list(x = as.vector(guide$matrix))),
+                       op_linear(to, named(1, by)))))
+  }
+  by <- by * guide$matrix
+  c(ops, list(op_linear(to, named(1 + by, -by))))
+}
