@@ -102,6 +102,75 @@ static double det3(const double *m) {
          m[6] * (m[1] * m[5] - m[2] * m[4]);
 }
 
+/* A class and the rest of one component each, with a strength that depends on q: its score. */
+static void plain_push(const gm_push *push, const double *x, double *s) {
+  double l[K], g[K][D], lack = 1 - push->p[0], eta;
+  for (int k = 0; k < K; k++) {
+    l[k] = 0;
+    for (int j = 0; j < D; j++) {
+      double v = 0.64 * value[k * D + j] + 0.36, dx = x[j] - 0.8 * mean[k * D + j];
+      l[k] -= 0.5 * (dx * dx / v + log(v));
+      g[k][j] = -dx / v;
+    }
+  }
+  double q = 1 / (1 + exp(l[1] - l[0] - push->log_odds)), L = q / exp(push->p[2]);
+  if (push->kind == GM_PUSH_AWAY) {
+    eta = -1 - push->p[0] * q / (1 - q);
+  } else if (push->kind == GM_PUSH_POWER) {
+    eta = push->p[0] * pow(q, push->p[1]) * pow(1 - q, push->p[2]);
+  } else if (push->p[3] != 0) {
+    double own = push->p[0] * L + lack;
+    eta = fmin(fmin(own / (push->p[0] * L), push->p[1]) * push->p[0] * L / own, 1) - 1;
+  } else {
+    eta = L > lack ? fmin(L / (L - lack), push->p[1]) - 1 : push->p[1] - 1;
+  }
+  for (int j = 0; j < D; j++) {
+    s[j] = g[0][j] + push->by * eta * (1 - q) * (g[0][j] - g[1][j]);
+  }
+}
+
+static void check_push(const char *isa, gm_push push, const double *vector) {
+  enum { SCALARS = GM_OWN_SCALARS + 2 };
+  const double weights[2 * K] = {0, -INFINITY, -INFINITY, 0};
+  double table[64], level_table[128], coef[2] = {1, 0};
+  static double output[N * D * 2], scalars[N * SCALARS], jacobian[N * D * D];
+  double *scalar[SCALARS];
+  gm_models two;
+  gm_pool pool = pool_of(vector);
+  CHECK(gm_models_size(K, 2) <= 64);
+  CHECK(gm_models_fill(K, 2, weights, &two, table) == GM_OK);
+  gm_level level = {.a = 0.8, .b2 = 0.36, .coef = coef, .push = push};
+  CHECK(gm_level_fill(&pool, &two, &level, level_table) == GM_OK);
+  gm_program program = {.n_op = 9, .n_term = 2, .n_coef = 8, .n_level = 1, .n_register = 4,
+                        .n_scalar = SCALARS, .n_output = 2, .n_noise = 1, .op = step,
+                        .term = terms, .coef = coefs, .level = &level, .derivative = GM_TANGENT};
+  CHECK(gm_program_scan(&program, &pool, &two) == GM_OK);
+  for (int i = 0; i < SCALARS; i++) scalar[i] = scalars + i * N;
+  gm_job job = {&pool, &two, &program, N, 16, 42, 0, NULL, NULL, {NULL, NULL}, output, scalar,
+                jacobian};
+  double *work = malloc(gm_work_size(&job) * sizeof(double));
+  gm_run(gm_engine_choose(isa)->run, &job, 0, (N + 15) / 16, 0, 9, 1, 0, work, 0);
+  free(work);
+  for (int p = 0; p < N; p++) {
+    double x[D], s[D];
+    for (int j = 0; j < D; j++) x[j] = output[p + N * j] - 0.5 * output[p + N * (j + D)];
+    plain_push(&push, x, s);
+    for (int j = 0; j < D; j++) CHECK_NEAR(output[p + N * (j + D)], s[j], 1e-12);
+    for (int j = 0; j < D; j++) {
+      double h = 1e-5, up[D], down[D], y[D];
+      memcpy(y, x, sizeof y);
+      y[j] = x[j] + h;
+      plain_push(&push, y, up);
+      y[j] = x[j] - h;
+      plain_push(&push, y, down);
+      for (int l = 0; l < D; l++) {
+        CHECK_NEAR(jacobian[p + N * (l + D * j)],
+                   (l == j) + 0.5 * (up[l] - down[l]) / (2 * h), 1e-7);
+      }
+    }
+  }
+}
+
 int main(void) {
   CHECK(gm_models_size(K, 1) <= 64);
   CHECK(gm_models_fill(K, 1, log_weight, &models, models_table) == GM_OK);
@@ -181,6 +250,19 @@ int main(void) {
     CHECK(run(isa[i], NULL, 8, 2, 3, rooted, b) == GM_OK && !memcmp(a, b, sizeof *a));
     CHECK(run(isa[i], identity, 16, 1, 1, rooted, b) == GM_OK);
     for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
+  }
+  /* strengths that depend on q */
+  const gm_push pushes[] = {
+    {GM_PUSH_FEEDBACK, 0, 1, 0.4, 1, {0.9, 1e6, -0.5, 1}},
+    {GM_PUSH_FEEDBACK, 0, 1, 0.4, 0.8, {0.9, 5, -0.5, 0}},
+    {GM_PUSH_FEEDBACK, 0, 1, 0.4, 1, {0.7, 2, -0.5, 1}},
+    {GM_PUSH_AWAY, 0, 1, 0.4, 1, {0.7}}, {GM_PUSH_AWAY, 0, 1, 0.4, 0.8, {5}},
+    {GM_PUSH_POWER, 0, 1, 0.4, 0.8, {2, 1, 0.5}}, {GM_PUSH_POWER, 0, 1, -2, 1, {-3, 0, 1}}};
+  for (int i = 0; i < 7; i++) {
+    for (int e = 0; e < 3; e++) {
+      check_push(isa[e], pushes[i], NULL);
+      check_push(isa[e], pushes[i], identity);
+    }
   }
   /* programs that name what is not there are refused */
   gm_op bad[9];
