@@ -68,8 +68,9 @@
 #'
 #' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
 #' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
-#' formula in another space is another rule. All but `"score"` depend on where the origin of the
-#' data is: on the coordinates of the process (see [gaussmix()]), not on those of the variables.
+#' formula in another space is another rule. In the denoised point and the velocity, and for a rule
+#' of your own that uses x, it matters where the origin of the data is: that of the coordinates of the
+#' process (see [gaussmix()]), not that of the variables.
 #'
 #' None of these is the gradient of anything in two or more dimensions, so that no log-density is
 #' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and

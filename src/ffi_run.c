@@ -35,11 +35,11 @@ static gm_models models_of(SEXP x, int K) {
 
 /* Its numbers, in the order of gm_push; models count from 0. */
 static gm_push push_of(const double *x, int J) {
-  gm_push push = {(gm_push_kind)x[0], (int)x[1], (int)x[2], x[3], x[4], {x[5], x[6], x[7], x[8]}};
   int ok = x[0] >= GM_PUSH_NONE && x[0] < GM_PUSHES && x[1] >= 0 && x[1] < J && x[2] >= 0 &&
            x[2] < J;
   if (!ok) Rf_error("internal error: 'push'");
-  return push;
+  return (gm_push){(gm_push_kind)x[0], (int)x[1], (int)x[2], x[3], x[4],
+                   {x[5], x[6], x[7], x[8]}};
 }
 
 static const gm_level *levels_of(SEXP x, const gm_pool *pool, const gm_models *models, int n) {

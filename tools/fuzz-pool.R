@@ -29,7 +29,10 @@ g <- list(
   time = guidance("a", function(t) 2 * t), interval = guidance("a", 4, c(.1, 1)),
   power = guidance("a", 2, power = .5), class = guidance("a", 2, negative = "b"),
   sum = guidance("a", 2) + guidance("b", -2), union = guidance(ab, 1),
-  rule = guidance("a", 2, rule = "apg"), profile = guidance("a", strength_profile("cosine", 2)),
+  rule = guidance("a", 2, rule = "apg"), known = guidance("a", 1, rule = "feedback"),
+  own = guidance("a", 2, rule = function(t, inner) list(c = 2, u = -inner$cu / inner$uu)),
+  of_q = guidance("a", function(t, q) 4 * (1 - q)), dng = guidance("a", strength_profile("dng")),
+  profile = guidance("a", strength_profile("cosine", 2)),
   variable = guidance("a", c(x1 = 2)), matrix = guidance("a", strength_bands(2, c(0, 3))),
   recfg = guidance("a", 2, rule = "recfg"), equation = guidance("a", 2, rule = "characteristic"),
   worse = guidance("a", 2, negative = m$line)

@@ -282,6 +282,7 @@ gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *m
     size_t matrix = matrix_of(p, o, d);
     if (matrix > p->matrix) p->matrix = matrix;
     if (writes && o->to == point) point = -1;
+    if (o->code == GM_ASK) point = -1; /* takes the place of what that left */
     if (o->code == GM_EVAL) {
       point = o->to < 0 ? -1 : o->from;
       level = o->at;

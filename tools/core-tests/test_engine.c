@@ -35,8 +35,13 @@ static const gm_op rooted[] = {
   {GM_LINEAR, 3, 0, 0, 1},
   {GM_ROOT, 2, 0, 0, 1}, {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0},
   {GM_SAVE, 0, 3, 1, 0}};
+/* x -> M M x, with its derivative */
+static const gm_op turned[] = {
+  {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_LINEAR, 1, 0, 0, 1}, {GM_MATRIX, 0, 0, 0, 8},
+  {GM_MATRIX, 0, 0, 0, 8}, {GM_SAVE_JACOBIAN, 0, 0, 0, 0}, {GM_END, 0, 0, 0, 0},
+  {GM_SAVE, 0, 0, 0, 0}, {GM_SAVE, 0, 1, 1, 0}};
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
-static const double coefs[] = {1, 0.5, 0, 1, 2, 0.5, 3, 4};
+static const double coefs[] = {1, 0.5, 0, 1, 2, 0.5, 3, 4, 2, 0, -1, 0.3, 1, 0, 0, 0.7, 1.5};
 
 /* what evaluations give, and by how much the means are stretched */
 static gm_want want = GM_SCORE;
@@ -57,7 +62,7 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   gm_status status = gm_level_fill(&pool, &models, &level, table);
   if (status != GM_OK) return status;
   int tangent = ops[0].code == GM_NOISE && ops[1].code == GM_BEGIN;
-  gm_program program = {.n_op = 9, .n_term = 2, .n_coef = 8, .n_level = 1, .n_register = 4,
+  gm_program program = {.n_op = 9, .n_term = 2, .n_coef = 17, .n_level = 1, .n_register = 4,
                         .n_scalar = GM_OWN_SCALARS + 1, .n_output = 2, .n_noise = 1, .op = ops,
                         .term = terms, .coef = coefs, .level = &level,
                         .derivative = tangent ? GM_TANGENT : GM_NONE};
@@ -100,6 +105,75 @@ static double plain_step(const double *x, double *s) {
 static double det3(const double *m) {
   return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[3] * (m[1] * m[8] - m[2] * m[7]) +
          m[6] * (m[1] * m[5] - m[2] * m[4]);
+}
+
+/* A class and the rest of one component each, with a strength that depends on q: its score. */
+static void plain_push(const gm_push *push, const double *x, double *s) {
+  double l[K], g[K][D], lack = 1 - push->p[0], eta;
+  for (int k = 0; k < K; k++) {
+    l[k] = 0;
+    for (int j = 0; j < D; j++) {
+      double v = 0.64 * value[k * D + j] + 0.36, dx = x[j] - 0.8 * mean[k * D + j];
+      l[k] -= 0.5 * (dx * dx / v + log(v));
+      g[k][j] = -dx / v;
+    }
+  }
+  double q = 1 / (1 + exp(l[1] - l[0] - push->log_odds)), L = q / exp(push->p[2]);
+  if (push->kind == GM_PUSH_AWAY) {
+    eta = -1 - push->p[0] * q / (1 - q);
+  } else if (push->kind == GM_PUSH_POWER) {
+    eta = push->p[0] * pow(q, push->p[1]) * pow(1 - q, push->p[2]);
+  } else if (push->p[3] != 0) {
+    double own = push->p[0] * L + lack;
+    eta = fmin(fmin(own / (push->p[0] * L), push->p[1]) * push->p[0] * L / own, 1) - 1;
+  } else {
+    eta = L > lack ? fmin(L / (L - lack), push->p[1]) - 1 : push->p[1] - 1;
+  }
+  for (int j = 0; j < D; j++) {
+    s[j] = g[0][j] + push->by * eta * (1 - q) * (g[0][j] - g[1][j]);
+  }
+}
+
+static void check_push(const char *isa, gm_push push, const double *vector) {
+  enum { SCALARS = GM_OWN_SCALARS + 2 };
+  const double weights[2 * K] = {0, -INFINITY, -INFINITY, 0};
+  double table[64], level_table[128], coef[2] = {1, 0};
+  static double output[N * D * 2], scalars[N * SCALARS], jacobian[N * D * D];
+  double *scalar[SCALARS];
+  gm_models two;
+  gm_pool pool = pool_of(vector);
+  CHECK(gm_models_size(K, 2) <= 64);
+  CHECK(gm_models_fill(K, 2, weights, &two, table) == GM_OK);
+  gm_level level = {.a = 0.8, .b2 = 0.36, .coef = coef, .push = push};
+  CHECK(gm_level_fill(&pool, &two, &level, level_table) == GM_OK);
+  gm_program program = {.n_op = 9, .n_term = 2, .n_coef = 8, .n_level = 1, .n_register = 4,
+                        .n_scalar = SCALARS, .n_output = 2, .n_noise = 1, .op = step,
+                        .term = terms, .coef = coefs, .level = &level, .derivative = GM_TANGENT};
+  CHECK(gm_program_scan(&program, &pool, &two) == GM_OK);
+  for (int i = 0; i < SCALARS; i++) scalar[i] = scalars + i * N;
+  gm_job job = {&pool, &two, &program, N, 16, 42, 0, NULL, NULL, {NULL, NULL}, output, scalar,
+                jacobian};
+  double *work = malloc(gm_work_size(&job) * sizeof(double));
+  gm_run(gm_engine_choose(isa)->run, &job, 0, (N + 15) / 16, 0, 9, 1, 0, work, 0);
+  free(work);
+  for (int p = 0; p < N; p++) {
+    double x[D], s[D];
+    for (int j = 0; j < D; j++) x[j] = output[p + N * j] - 0.5 * output[p + N * (j + D)];
+    plain_push(&push, x, s);
+    for (int j = 0; j < D; j++) CHECK_NEAR(output[p + N * (j + D)], s[j], 1e-12);
+    for (int j = 0; j < D; j++) {
+      double h = 1e-5, up[D], down[D], y[D];
+      memcpy(y, x, sizeof y);
+      y[j] = x[j] + h;
+      plain_push(&push, y, up);
+      y[j] = x[j] - h;
+      plain_push(&push, y, down);
+      for (int l = 0; l < D; l++) {
+        CHECK_NEAR(jacobian[p + N * (l + D * j)],
+                   (l == j) + 0.5 * (up[l] - down[l]) / (2 * h), 1e-7);
+      }
+    }
+  }
 }
 
 int main(void) {
@@ -181,6 +255,43 @@ int main(void) {
     CHECK(run(isa[i], NULL, 8, 2, 3, rooted, b) == GM_OK && !memcmp(a, b, sizeof *a));
     CHECK(run(isa[i], identity, 16, 1, 1, rooted, b) == GM_OK);
     for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
+  }
+  for (int i = 0; i < 3; i++) {
+    const double *M = coefs + 8;
+    CHECK(run(isa[i], NULL, 16, 1, 1, turned, a) == GM_OK);
+    for (int p = 0; p < N; p++) {
+      double m[D * D];
+      for (int l = 0; l < D; l++) {
+        double y = 0;
+        for (int j = 0; j < D; j++) {
+          double square = 0;
+          for (int k = 0; k < D; k++) square += M[l + D * k] * M[k + D * j];
+          m[l + D * j] = a->jacobian[p + N * (l + D * j)];
+          CHECK_NEAR(m[l + D * j], square, 1e-14);
+          y += square * a->output[p + N * (j + D)];
+        }
+        CHECK_NEAR(a->output[p + N * l], y, 1e-13);
+      }
+      CHECK_NEAR(a->scalar[p], -log(fabs(det3(m))), 1e-13);
+    }
+    CHECK(run(isa[i], NULL, 8, 2, 3, turned, b) == GM_OK && !memcmp(a, b, sizeof *a));
+  }
+  gm_op beyond[9];
+  memcpy(beyond, turned, sizeof turned);
+  beyond[3].n = 9;
+  CHECK(run(isa[0], NULL, 16, 1, 1, beyond, b) == GM_ERR_PROGRAM);
+  /* strengths that depend on q */
+  const gm_push pushes[] = {
+    {GM_PUSH_FEEDBACK, 0, 1, 0.4, 1, {0.9, 1e6, -0.5, 1}},
+    {GM_PUSH_FEEDBACK, 0, 1, 0.4, 0.8, {0.9, 5, -0.5, 0}},
+    {GM_PUSH_FEEDBACK, 0, 1, 0.4, 1, {0.7, 2, -0.5, 1}},
+    {GM_PUSH_AWAY, 0, 1, 0.4, 1, {0.7}}, {GM_PUSH_AWAY, 0, 1, 0.4, 0.8, {5}},
+    {GM_PUSH_POWER, 0, 1, 0.4, 0.8, {2, 1, 0.5}}, {GM_PUSH_POWER, 0, 1, -2, 1, {-3, 0, 1}}};
+  for (int i = 0; i < 7; i++) {
+    for (int e = 0; e < 3; e++) {
+      check_push(isa[e], pushes[i], NULL);
+      check_push(isa[e], pushes[i], identity);
+    }
   }
   /* programs that name what is not there are refused */
   gm_op bad[9];
