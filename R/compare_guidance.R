@@ -96,7 +96,7 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   rows <- do.call(rbind, c(rows, goal_rows(goal)))
   rows <- rows[c("quantity", setdiff(names(rows), "quantity"))]
   never <- names(multiples)[is.na(multiples)]
-  foot <- c(if (!is.null(left_out)) paste("left out, since not defined here:", toString(left_out)),
+  foot <- c(if (length(left_out)) paste("left out, since not defined here:", toString(left_out)),
             if (length(never)) {
               paste0("left out, since never of confidence ", format(confidence), ": ",
                      toString(never))
@@ -131,7 +131,8 @@ compared_guides <- function(guidance, d) {
   stats::setNames(guides, make.unique(names, " "))
 }
 
-# Each rule at the class and the strength of one guidance, as far as it is defined.
+# Each rule at the class and the strength of one guidance, as far as it is defined there. One leads
+# away from the class.
 every_rule <- function(d) {
   from <- d$guidance
   if (is.null(from)) {
@@ -140,11 +141,17 @@ every_rule <- function(d) {
   refuse_nonlinear(from, "where all rules are to be compared")
   if (length(from$others)) abort_input("guidance", "one guidance, or a list", "a sum")
   with_rule <- function(kind) replace(from, "rule", list(guidance_rule(kind)))
+  kinds <- setdiff(names(all_rules()), "dng")
   guides <- c(list(plain = from), list(power = replace(from, "power", 1)),
-              lapply(stats::setNames(nm = names(rules)), with_rule))
-  undefined <- c(if (is.null(from$negative)) "perp_neg",
-                 if (mixture_dim(d$mixture) == 1) "rescale")
-  structure(guides[setdiff(names(guides), undefined)], left_out = undefined)
+              lapply(stats::setNames(nm = kinds), with_rule))
+  defined <- vapply(guides, function(guide) {
+    if_error({
+      check_guidance(do.call(guidance, guide[c("class", "negative", "rule")]))
+      sampling_plan(change_diffusion(d, list(guidance = guide)), 2)
+      TRUE
+    }, function(e) FALSE)
+  }, NA)
+  structure(guides[defined], left_out = names(guides)[!defined])
 }
 
 check_class_of_all <- function(guides) {
@@ -250,7 +257,11 @@ judged_guidance <- function(d, n, goal, plain) {
   plan <- sampling_plan(d, n)
   aim <- plan_aim(plan, d$guidance)
   run <- run_plan(plan, d$guidance, d$key)
-  rows <- if (spread_of(apply(run$x, 2, stats::var), goal) < MOST_SPREAD) rows_of_law(d, goal)
+  program <- if (is.null(aim$program)) plan$program else aim$program
+  # nodes in the plane are too many for what R is asked at each
+  slow <- !is.null(program$call) && mixture_dim(d$mixture) > 1
+  wide <- spread_of(apply(run$x, 2, stats::var), goal) >= MOST_SPREAD
+  rows <- if (!slow && !wide) rows_of_law(d, goal)
   if (is.null(rows)) {
     if (is.null(run$log_density) && !goal$singular) run <- with_density(run, d)
     rows <- c(particle_rows(run, goal), particle_distances(run, goal))
@@ -262,7 +273,9 @@ judged_guidance <- function(d, n, goal, plain) {
   rows$fraction_down <- if (same) estimate_row(0, 0, "exact") else {
     share_row(run, run$confidence < plain$confidence - 1e-9)
   }
-  rows$evaluations <- estimate_row(model_evaluations(plan, aim), 0, "exact")
+  rows$evaluations <- if (identical(d$guidance$rule$kind, "characteristic")) {
+    unknown_row("as many scores as the solution of its equation takes")
+  } else estimate_row(model_evaluations(program, aim), 0, "exact")
   data.frame(quantity = names(rows), do.call(rbind, unname(rows)))
 }
 
@@ -294,8 +307,7 @@ rows_of_law <- function(d, goal) {
 }
 
 # How many scores of a model a particle takes: those of one place and time count once.
-model_evaluations <- function(plan, aim) {
-  program <- if (is.null(aim$program)) plan$program else aim$program
+model_evaluations <- function(program, aim) {
   op <- program$op
   kind <- op_kinds(program)
   used <- matrix(aim$levels$coef, nrow(aim$models)) != 0

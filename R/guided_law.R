@@ -424,6 +424,12 @@ chain_law <- function(run) {
   density <- as.vector(grid$density)
   mass <- sum(density) * grid$cell
   if (!isTRUE(mass > 0)) abort_overflow()
+  # of a sum that is no integral nothing is right
+  if (abs(mass - 1) > .01) {
+    abort(paste0("no grid resolves the law: its total mass is ", format(mass, digits = 3),
+                 "; take more `nodes`, fewer steps near the data, or a sampler with a later `end`"),
+          "nodes")
+  }
   added <- max((added + attr(grid$density, "added")) / grid_variance(grid$x, density))
   if (coarse > 1) {
     warn_law("the grid is too coarse by a factor of ", format(coarse, digits = 2),

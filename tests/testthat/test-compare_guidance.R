@@ -72,15 +72,15 @@ test_that("differences of the map tell the density of rules in any dimension", {
 })
 
 test_that("all rules come with one guidance; what is not defined is left out", {
-  x <- compare_guidance(named_mixture("D3"), guidance("1", 2), sampler_ddim(10), n = 1024)
+  x <- compare_guidance(named_mixture("D3"), guidance("1", 2), sampler_ddim(5), n = 64)
   expect_setequal(unique(x$guidance),
-                  c("plain", "power", setdiff(names(rules), c("perp_neg", "rescale")),
+                  c("plain", "power", setdiff(names(all_rules()), c("perp_neg", "rescale", "dng")),
                     "(the class)", "(the tilt, 2)"))
   # in one dimension this is no guidance
   expect_equal(value(x, "confidence", "cfg_zero"),
                confidence(guided_law(named_mixture("D3"),
                                      guidance("1", 0, rule = "cfg_zero"),
-                                     sampler_ddim(10)))$estimate, tolerance = 1e-8)
+                                     sampler_ddim(5)))$estimate, tolerance = 1e-8)
   scores <- function(...) {
     value(compare_guidance(named_mixture("D3"), list(a = guidance("1", ...)), sampler_ddim(10),
                            n = 64), "evaluations", "a")

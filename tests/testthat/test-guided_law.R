@@ -417,3 +417,10 @@ test_that("numbers of a law whose nodes miss what the map does have an error", {
   expect_identical(sweep$confidence_se[1], 0)
   expect_gt(sweep$confidence_se[2], 1e-5)
 })
+
+test_that("a law whose sum is no integral is an error, not a number", {
+  class <- gaussmix(1, 1.3, 1, class = "a")
+  expect_error(suppressWarnings(
+    guided_law(class, "a", sampler_em(500, "logsnr", end = 1e-3), schedule = schedule_ve(1e-3, 1000))
+  ), "no grid resolves the law: its total mass is", class = "mixguide_error")
+})
