@@ -52,8 +52,35 @@ solve_characteristic <- function(x, eta, b2, of, params) {
     list(gap = gap, there = size <= params$tol * (sqrt(b2) + sqrt(rowSums(z^2))))
   }
   newton <- function(at, z, gap) -solve_each(slope[at, , , drop = FALSE], gap)
-  state <- descend(list(z = 0 * x, found = logical(n)), miss, newton, params$most)
+  state <- descend(list(z = 0 * x, found = logical(n)), miss, newton, min(params$most, 20))
+  state$z[!state$found, ] <- 0
+  state <- settle_down(state, miss, slope_at = function(at) slope[at, , , drop = FALSE],
+                       params$most)
   list(delta = state$z, found = state$found & is.finite(rowSums(score)), score = score)
+}
+
+# Where Newton's method halves its steps away: implicit Euler steps of dz/dtau = -gap(z), longer as
+# the gap falls (pseudo-transient continuation), until everything is found.
+settle_down <- function(state, miss, slope_at, most) {
+  length_of <- rep(1, nrow(state$z))
+  before <- rep(NA_real_, nrow(state$z))
+  for (i in seq_len(most)) {
+    left <- which(!state$found & is.finite(rowSums(state$z)))
+    if (!length(left)) break
+    z <- state$z[left, , drop = FALSE]
+    at <- miss(z, left)
+    state$found[left] <- at$there %in% TRUE
+    size <- sqrt(rowSums(at$gap^2))
+    fell <- before[left] / size
+    grow <- ifelse(is.na(fell), 1, pmin(pmax(fell, .1), 10))
+    length_of[left] <- pmin(length_of[left] * grow, 1e12)
+    before[left] <- size
+    A <- slope_at(left)
+    for (j in seq_len(ncol(z))) A[, j, j] <- A[, j, j] + 1 / length_of[left]
+    move <- !state$found[left]
+    state$z[left[move], ] <- (z - solve_each(A, at$gap))[move, ]
+  }
+  state
 }
 
 # How many equations were asked for, and how many not solved, until the outermost of the calls that

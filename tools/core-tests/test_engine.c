@@ -308,7 +308,7 @@ int main(void) {
     if (i == 0) bad[4].from = 1;
     if (i == 1) bad[4].to = 0;
     if (i == 2) bad[3].to = 0;
-    if (i == 3) bad[5].n = 6;
+    if (i == 3) bad[5].n = 16;
     CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
   }
   /* the denoised point and the noise are made of the score; far components alone count */
