@@ -155,7 +155,8 @@ test_that("threads do not change a bit", {
 })
 
 test_that("a grid that is too coarse is warned of", {
-  expect_warning(em_law("A2", 1, 100, nodes = 20), "too coarse")
+  expect_warning(em_law("A2", 1, 100, nodes = 60), "too coarse")
+  expect_error(em_law("A2", 1, 100, nodes = 20), class = "mixguide_error_nodes")
   law <- em_law("A2", 1, 20, nodes = 101)
   expect_identical(nrow(law$x), 101L)
   expect_lt(abs(law$mass - 1), 1e-9)
