@@ -365,7 +365,7 @@ location_fault <- function(shift, n) {
 
 # The start that all strengths share: as given, or the nodes and weights of the quadrature, over
 # `reach` standard deviations to each side.
-sweep_start <- function(d, exact, n, reach = 9) {
+sweep_start <- function(d, exact, n, reach = 9, least = 2001) {
   noisy <- with_noise(d$sampler, d$score_error)$stochastic
   possible <- mixture_dim(d$mixture) == 1 && !noisy && identical(d$start, "normal")
   exact <- if (is.null(exact)) possible else check_flag(exact, "exact")
@@ -374,7 +374,7 @@ sweep_start <- function(d, exact, n, reach = 9) {
     abort_input("exact", 'FALSE unless d = 1, the sampler is deterministic and start is "normal"')
   }
   sd <- start_sd(d$schedule, d$horizon)
-  z <- seq(-reach, reach, length.out = max(n, 2001))
+  z <- seq(-reach, reach, length.out = max(n, least))
   x <- from_process(matrix(sd * z), d$mixture)
   volume <- log(sd) + log_units(d$mixture)
   attr(x, "log_density") <- stats::dnorm(z, log = TRUE) - volume
