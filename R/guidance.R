@@ -42,7 +42,7 @@
 #' @param rule `NULL`, for guidance as usual; the name of a rule; a function of inner products; or a
 #'   [guidance_rule()].
 #' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a
-#'   number or a function of time.
+#'   number or a function of time, or of more as a strength is.
 #' @param e1,e2 Guidances to be added, without powers or rules.
 #' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
 #'   function, `label`, what to print of it, and `others`, the guidances added to this one.
@@ -141,7 +141,12 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
 strength_of_scale <- function(scale) {
   if (!is.function(scale)) return(check_number(scale, "scale") - 1)
   check_of_time(scale, "scale", "a number")
-  function(t) scale(t) - 1
+  needs <- strength_needs(scale)
+  if (!length(needs)) return(function(t) scale(t) - 1)
+  # what it asks for beside the time is asked for by the names of arguments
+  strength <- function(t) do.call(scale, c(list(t), mget(needs, environment()))) - 1
+  formals(strength) <- c(formals(strength), stats::setNames(rep(alist(x = ), length(needs)), needs))
+  strength
 }
 
 check_labels_named <- function(x, arg, wanted) {

@@ -84,7 +84,7 @@ plain_rules <- list(
     list(c = by * w, u = -by * strength)
   })),
   mambo_g = list(list(rate = 2), function(t, inner, strength) {
-    by <- strength * exp(-2 * sqrt(inner$gg / inner$uu))
+    by <- strength * ifelse(inner$uu > 0, exp(-2 * sqrt(inner$gg / inner$uu)), 0)
     list(c = 1 + by, u = -by)
   }),
   adg = list(list(most = 1), function(t, inner, strength) with(inner, {

@@ -341,6 +341,18 @@ test_that("what has no meaning is refused, and bad functions are named with thei
   input(guided_sample(mixture, 10, guidance("a", q), folder = withr::local_tempdir()), "folder")
 })
 
+test_that("a scale is one more than a strength, whatever it asks for", {
+  scale <- guidance("a", scale = function(t, q, sigma) sigma + q + 1)
+  strength <- guidance("a", function(t, q, sigma) sigma + q)
+  expect_equal(score(mixture, x, t, guidance = scale), score(mixture, x, t, guidance = strength),
+               tolerance = 1e-13)
+  of_run <- function(...) {
+    guided_sample(mixture, guidance = guidance("a", ...), sampler = sampler_ddim(4), start = x)$x
+  }
+  expect_equal(of_run(scale = function(t, fraction) 2 + fraction),
+               of_run(function(t, fraction) 1 + fraction), tolerance = 1e-13)
+})
+
 test_that("such a strength says what it is", {
   expect_said(print(guidance("a", function(t, q) q)), "strength function of t, q", fixed = TRUE)
   expect_output(print(strength_profile("dng", lambda = 2)), "\"dng\" (lambda = 2)", fixed = TRUE)
