@@ -394,10 +394,11 @@ autoplot.step_condition <- function(object, ...) {
   at <- setup$at
   curves <- do.call(rbind, lapply(claims[-1], function(claim) {
     known <- object$strength[object$claim == claim] > 0
-    data.frame(t = at$t, strength = at[[claim]], claim = rep(claim, length(at$t)))[known, ]
+    rows <- data.frame(t = at$t, strength = at[[claim]], claim = rep(claim, length(at$t)))
+    rows[known, , drop = FALSE]
   }))
   # no steps at all where nothing is proved
-  if (length(curves)) curves <- curves[is.finite(curves$strength), ]
+  if (length(curves)) curves <- curves[is.finite(curves$strength), , drop = FALSE]
   if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
   ggplot(curves, aes(.data$t, .data$strength, colour = .data$claim)) +
     geom_hline(yintercept = if (setup$strength > 0) setup$strength, linetype = "22",

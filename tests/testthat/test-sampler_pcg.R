@@ -122,6 +122,7 @@ test_that("what is proved of one strength is not said of several", {
   m <- named_mixture("A2")
   at <- step_condition(m, guidance = guidance("1", 2), sampler = sampler_pcg(20))
   expect_true(all(!(at$strength > 0)))
+  expect_mixguide_error(autoplot(at), "object")
   expect_true(all(!(step_condition(m, guidance = guidance("1", 2),
                                    sampler = sampler_zigzag(20))$strength > 0)))
   expect_mixguide_error(tilted_sample(m, 100, guidance = guidance("1", 1),
