@@ -54,9 +54,9 @@
 #'   exactly the score of the tilted law with noise added, where plain guidance is not. The equation
 #'   is solved at each particle by Newton's method with the exact Jacobian, halving steps that lead
 #'   nowhere, and where that does not help by implicit steps along its flow, to `tol = 1e-8` noise
-#'   levels in at most `most = 50` steps; there may be several solutions, of which this is one. Where
-#'   it fails plain guidance takes its place, and a warning counts how often: on A2 never, in 8
-#'   dimensions, where the equation is stiff at late times, for up to a fifth. R does this between
+#'   levels in at most `most = 50` steps; there may be several solutions, of which this is one.
+#'   Where it fails plain guidance takes its place, and a warning counts how often: on A2 never, in
+#'   8 dimensions, where the equation is stiff at late times, for up to a fifth. R does this between
 #'   evaluations, which takes 30 times as long as plain guidance and much more in many dimensions.
 #'   (Read; theirs is Anderson's method to 1e-4.)
 #'
@@ -72,8 +72,8 @@
 #' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
 #' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
 #' formula in another space is another rule. In the denoised point and the velocity, and for a rule
-#' of your own that uses x, it matters where the origin of the data is: that of the coordinates of the
-#' process (see [gaussmix()]), not that of the variables.
+#' of your own that uses x, it matters where the origin of the data is: that of the coordinates of
+#' the process (see [gaussmix()]), not that of the variables.
 #'
 #' None of these is the gradient of anything in two or more dimensions, so that no log-density is
 #' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and

@@ -48,8 +48,8 @@
 #' @source The mixtures are this package's own. Setting: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; Liang, Shi, Song and Zhou (2024),
 #'   \doi{10.48550/arXiv.2405.16418}; Liang, Ju, Liang and Shroff (2024),
-#'   \doi{10.48550/arXiv.2410.13746}; Karras, Aittala, Kynkaanniemi, Lehtinen, Aila and Laine (2024),
-#'   \doi{10.48550/arXiv.2406.02507}, section 3, for the tree.
+#'   \doi{10.48550/arXiv.2410.13746}; for the trees Karras, Aittala, Kynkaanniemi, Lehtinen, Aila
+#'   and Laine (2024), \doi{10.48550/arXiv.2406.02507}.
 #' @seealso [guidance_condition()], which tells what is proved of guidance for each.
 #' @examples
 #' named_mixture()

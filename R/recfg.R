@@ -2,8 +2,8 @@
 #'
 #' Guidance by the rule `"recfg"` (see [guidance_rule()]) is `w s_c + gamma s_u`, with `w = 1 +
 #' strength`, of the scores of the class and of the whole. In each coordinate, at each time, `gamma`
-#' is the multiple of `s_u` that is nearest to `-(w - 1) s_c` in the mean square under the noised law
-#' of the class, `gamma = -(w - 1) E[s_c s_u]/E[s_u^2]`, where plain guidance has `-(w - 1)`.
+#' is the multiple of `s_u` that is nearest to `-(w - 1) s_c` in the mean square under the noised
+#' law of the class, `gamma = -(w - 1) E[s_c s_u]/E[s_u^2]`, where plain guidance has `-(w - 1)`.
 #'
 #' @details That is the formula of the authors' code, which estimates both expectations from the
 #' noise that a network predicts. The formula that is printed in the paper is `-(w - 1)
@@ -12,8 +12,8 @@
 #' `E[s_c]/E[s_u]`, which is 0 but for its error.
 #'
 #' The expectations are sums over nodes in one dimension, with no error to speak of, and beyond
-#' means over `n` draws of the class by scrambled Sobol nets in 16 replicates. Their key is fixed, so
-#' that the rule is the same wherever it is met; `se` is the error that this leaves in `gamma`.
+#' means over `n` draws of the class by scrambled Sobol nets in 16 replicates. Their key is fixed,
+#' so that the rule is the same wherever it is met; `se` is the error that this leaves in `gamma`.
 #'
 #' @param mixture A [gaussmix()].
 #' @param guidance A [guidance()], with or without the rule, towards one class.

@@ -53,8 +53,8 @@
 #' @param to,from Names of registers.
 #' @param t A time.
 #' @param want `"score"`, `"denoised"` or `"noise"`.
-#' @param strength `NULL`, for the score of the run's guidance, or a number: then it is that of plain
-#'   guidance of this strength, whatever else the guidance is (0: the class; -1: the whole).
+#' @param strength `NULL`, for the score of the run's guidance, or a number: then it is that of
+#'   plain guidance of this strength, whatever else the guidance is (0: the class; -1: the whole).
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
 #' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an

@@ -140,8 +140,8 @@ plain_form <- function(form, program, registers) {
       unit(1 + sum(score) + sum(noise[seq_len(s)]))
     } else if (score[s]) {
       now <- sum(score[seq_len(s)])
-      # the denoised point and the noise are no scores, see score_form(), and a score with a strength
-      # of its own is not that of the guidance
+      # the denoised point and the noise are no scores, see score_form(), and a score with a
+      # strength of its own is not that of the guidance
       usual <- program$level_want[level[now]] == 0 && program$level_of[level[now]] == "guided"
       value <- if (usual) unit(1 + now) else blur(double(width))
       noisy <- -seq_len(1 + sum(score))

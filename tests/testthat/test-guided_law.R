@@ -422,6 +422,7 @@ test_that("numbers of a law whose nodes miss what the map does have an error", {
 test_that("a law whose sum is no integral is an error, not a number", {
   class <- gaussmix(1, 1.3, 1, class = "a")
   expect_error(suppressWarnings(
-    guided_law(class, "a", sampler_em(500, "logsnr", end = 1e-3), schedule = schedule_ve(1e-3, 1000))
+    guided_law(class, "a", sampler_em(500, "logsnr", end = 1e-3),
+               schedule = schedule_ve(1e-3, 1000))
   ), "no grid resolves the law: its total mass is", class = "mixguide_error")
 })

@@ -8,7 +8,7 @@ statements <- function() {
 
 test_that("each statement names an exported function, a test file and a status", {
   rows <- statements()
-  expect_setequal(rows$paper, c("guidance", "smoothness", "mismatch"))
+  expect_setequal(rows$paper, c("guidance", "smoothness", "mismatch", "methods"))
   expect_gt(nrow(rows), 25)
   unknown <- setdiff(rows[["function"]], getNamespaceExports("mixguide"))
   expect_identical(unknown, character())
