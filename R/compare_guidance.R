@@ -235,7 +235,7 @@ goal_rows <- function(goal) {
       class[c("tilt_total_variation", "tilt_kl_reverse")] <- list(
         row_of(tilt_distances, "total_variation")[ESTIMATE], row_of(tilt_distances, "kl")[ESTIMATE])
       entropy(own)[ESTIMATE]
-    } else entropy(goal$part)[1, ESTIMATE]
+    } else entropy(goal$part, key = goal$key)[1, ESTIMATE]
     class$outside <- if (sum(goal$part$weights > 0) == 1) exact(.01) else {
       mean_of_draws(goal$part, 2^16, function(x) is_outside(x, goal$part), goal$key)
     }
