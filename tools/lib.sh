@@ -32,7 +32,7 @@ install_sanitized() {
 CFLAGS = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS = -fsanitize=address,undefined
 EOF
-  R_MAKEVARS_USER="$tmp/Makevars" install_package "$1" --no-test-load
+  MIXGUIDE_DEBUG=yes R_MAKEVARS_USER="$tmp/Makevars" install_package "$1" --no-test-load
 }
 
 # under_sanitizers COMMAND...: R itself is not instrumented, so the runtime comes first by
