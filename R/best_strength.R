@@ -20,7 +20,8 @@
 #' confidence is held; so both targets may be asked for.
 #'
 #' @inheritParams guided_sample
-#' @param guidance The class, or a [guidance()] towards it, whose strength is not used.
+#' @param ... Arguments of [diffusion()] that follow the mixture there. Of the `guidance` only the
+#'   class counts, not the strength.
 #' @param confidence `NULL`, or the mean confidence that the output must have.
 #' @param target `"class"` or `"tilt"`, the [tilted_law()] of strength `tilt`.
 #' @param tilt For the tilt: its strength.
