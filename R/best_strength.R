@@ -20,7 +20,8 @@
 #' confidence is held; so both targets may be asked for.
 #'
 #' @inheritParams guided_sample
-#' @param guidance The class, or a [guidance()] towards it, whose strength is not used.
+#' @param ... Arguments of [diffusion()] that follow the mixture there. Of the `guidance` only the
+#'   class counts, not the strength.
 #' @param confidence `NULL`, or the mean confidence that the output must have.
 #' @param target `"class"` or `"tilt"`, the [tilted_law()] of strength `tilt`.
 #' @param tilt For the tilt: its strength.
@@ -266,9 +267,9 @@ descend_strength <- function(begin, guide, judge, wanted) {
   }
   values <- begin
   multiplier <- 0
-  for (weight in if (is.null(wanted)) 0 else c(10, 100, 100)) {
+  for (weight in if (is.null(wanted)) 0 else c(10, 100, 100, 100)) {
     values <- stats::optim(values, penalised, slopes, method = "BFGS", multiplier = multiplier,
-                           weight = weight, control = list(maxit = 40, reltol = 1e-8))$par
+                           weight = weight, control = list(maxit = 60, reltol = 1e-9))$par
     if (!is.null(wanted)) multiplier <- multiplier + weight * (at(values)$confidence - wanted)
   }
   final <- if (is.null(wanted)) c(list(by = 0), judge$final(guide(values))) else {

@@ -176,8 +176,8 @@ table_words <- function(x, digits) {
   rows <- plain_table(x)
   shown <- look$shown
   if (is_estimates(rows)) {
-    rows$estimate <- show_estimate(rows$estimate, rows$se, rows$method, digits,
-                                   rows$quantity %in% OF_SIZE_ONE)
+    of_one <- if (is.null(rows$quantity)) FALSE else rows$quantity %in% OF_SIZE_ONE
+    rows$estimate <- show_estimate(rows$estimate, rows$se, rows$method, digits, of_one)
     rows$se <- NULL
   } else {
     for (name in sweep_quantities(x)) {

@@ -3,7 +3,7 @@
 #define GM_STRENGTH_OF_Q_H
 
 #include "gm.h"
-#include "simd.h"
+#include "product.h"
 #include "vmath.h"
 
 /* psi = eta(q) (1 - q) and its derivative by the log-odds of the class, from these. Both q and

@@ -186,7 +186,10 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
                          grids = "quadratic"),
     tilted_sample = drawn(tilted_sample, space, 200, guide, sde),
     conditional_sample = drawn(conditional_sample, space, 5, seen, zero_shot_tds(4),
-                               schedule = schedule_etc(10))
+                               schedule = schedule_etc(10)),
+    compare_guidance = drawn(compare_guidance, space, list(guidance("a", 1)), ode, n = 64),
+    best_strength = drawn(best_strength, space, "a", ode, target = "tilt", knots = 2,
+                          profiles = "linear", n = 64)
   )
   own <- asked()
   own <- lapply(stats::setNames(nm = names(own)), function(name) {

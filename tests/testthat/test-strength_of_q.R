@@ -29,7 +29,7 @@ kinds <- function(p) {
     ifelse(L > .1 & .1 < 4 * (L - .1), .1 / (L - .1), 4)
   }
   by_log <- function(f) function(q) numDeriv::grad(function(l) f(exp(l)), log(q))
-  list(
+  kinds <- list(
     one = list(function(t, q) 4 * q * (1 - q)^2, function(q) 4 * q * (1 - q)^2),
     logs = list(function(t, log_q, log_not_q) 1 - exp(log_q) * log_not_q,
                 function(q) 1 - q * log1p(-q)),
@@ -39,7 +39,8 @@ kinds <- function(p) {
                function(q) -.7 * q / (1 - q)^2),
     q_power = list(strength_profile("q_power", 2, sure = 1, unsure = .5),
                    function(q) 2 * q * sqrt(1 - q))
-  ) |> lapply(function(kind) if (length(kind) == 3) kind else c(kind, by_log(kind[[2]])))
+  )
+  lapply(kinds, function(kind) if (length(kind) == 3) kind else c(kind, by_log(kind[[2]])))
 }
 
 test_that("scores and their derivatives are the formulas, for every form of covariances", {
