@@ -309,15 +309,17 @@ explorer_theorems <- function(env, s, cache) {
                                                  steps = steps$error))
 }
 
-# step_condition() of the run. The strength up to which a claim is proved does not depend on the
-# strength asked for, so that one look (which searches for numbers of steps) serves a whole slider.
+# step_condition() of the run, without its search for numbers of steps. The strength up to which a
+# claim is proved does not depend on the strength asked for, so that one look serves a whole slider.
 proved_steps <- function(env, s, strength, cache) {
   if (is.null(strength) || !s$kind %in% c("plain", "none")) {
     return(as.data.frame(step_condition(env$d)))
   }
   key <- c("steps", unlist(s[c("class", "sampler", "steps", "schedule")]))
   rows <- kept(cache, key, {
-    as.data.frame(step_condition(env$d, guidance = guidance(s$class)))
+    d <- as_diffusion(env$d, guidance = guidance(s$class), without = "score_error")
+    geometry <- step_geometry(in_process(d$mixture), s$class)
+    claims_at(0, geometry, d, steps_allow(geometry, d))
   })
   rows$holds <- rows$holds %in% TRUE & strength <= rows$strength
   rows

@@ -82,12 +82,7 @@ step_condition <- function(mixture, ...) {
   mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, d$guidance$class)
   at <- steps_allow(geometry, d)
-  rows <- do.call(rbind, lapply(claims, function(claim) {
-    allowed <- allowed_strength(claim, geometry, d, at)
-    data.frame(claim = claim, holds = if (isTRUE(strength <= allowed)) TRUE else NA,
-               strength = if (is.na(allowed)) 0 else as.double(allowed), steps = NA_real_,
-               why = attr(allowed, "why"))
-  }))
+  rows <- claims_at(strength, geometry, d, at)
   rows$steps <- unname(steps_needed(geometry, d, strength))
   new_table(rows, "step_condition", c(format(d$mixture), process_lines(d)),
             replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
@@ -98,6 +93,16 @@ step_condition <- function(mixture, ...) {
 }
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
+
+# The rows of a step_condition(), but for the search for numbers of steps, which takes longer.
+claims_at <- function(strength, geometry, d, at) {
+  do.call(rbind, lapply(claims, function(claim) {
+    allowed <- allowed_strength(claim, geometry, d, at)
+    data.frame(claim = claim, holds = if (isTRUE(strength <= allowed)) TRUE else NA,
+               strength = if (is.na(allowed)) 0 else as.double(allowed), steps = NA_real_,
+               why = attr(allowed, "why"))
+  }))
+}
 
 # The strength in question, of guidance towards one class.
 claimed_strength <- function(d) {
@@ -295,6 +300,8 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
         low <- floor(low / 2)
       }
     } else {
+      # a form that steps have not, more of them have not either
+      if (claim != "confidence" && is.null(known[[paste(high)]][[1]])) return(NA_real_)
       while (high <= most && !holds(claim, high)) {
         low <- high
         high <- 2 * high
