@@ -56,7 +56,8 @@ static const gm_level *levels_of(SEXP x, const gm_pool *pool, const gm_models *m
   double *table = (double *)R_alloc(size, sizeof(double));
   const double *push = ffi_doubles_or_null(x, "push", (R_xlen_t)n * GM_PUSH_SIZE);
   for (int i = 0; i < n; i++) {
-    level[i].push = push ? push_of(push + (size_t)i * GM_PUSH_SIZE, J) : (gm_push){GM_PUSH_NONE};
+    level[i].push =
+        push ? push_of(push + (size_t)i * GM_PUSH_SIZE, J) : (gm_push){.kind = GM_PUSH_NONE};
     level[i].a = a[i];
     level[i].b2 = b2[i];
     level[i].want = (gm_want)want[i];
