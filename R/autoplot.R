@@ -94,7 +94,8 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   lost <- nrow(object$x) - length(finite)
   shown <- every_kth(finite, if (moving) paths else if (flat) Inf else max_points)
   layers <- if (!flat) cloud_layers else if (moving) path_layers else histogram_layers
-  note <- if (!flat) region_words(law, if (moving) "dots are the ends of paths") else
+  ends <- if (moving && !flat) "dots are the ends of paths"
+  note <- if (!is.null(law$unknown)) ends else if (!flat) region_words(law, ends) else
     if (moving) path_words(aim) else histogram_words(law, aim)
   ggplot() + layers(object, law, shown, aim, moving) +
     words(run_title(number(nrow(object$x)), aim), c(run_words(object, aim), note),
@@ -117,7 +118,9 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
       cbind(rows, variable = factor(rep(label, nrow(rows)), labels))
     }))
   }
-  curves <- each(function(label) aim_curves(marginal(law, label), aim))
+  curves <- each(function(label) {
+    if (is.null(law$unknown)) aim_curves(marginal(law, label), aim) else data.frame()
+  })
   masses <- each(function(label) point_masses(marginal(law, label)))
   outside <- sum(object$histogram$below[labels] + object$histogram$above[labels])
   ggplot() +
@@ -295,10 +298,13 @@ region_layers <- function(law, points) {
 # A sample in more than one dimension: particles, or paths with their ends, over the classes.
 cloud_layers <- function(object, law, shown, aim, moving) {
   labels <- variable_labels(law)
-  lines <- class_lines(law)
-  lines$role <- "each class"
-  if (!is.null(aim)) lines$role <- ifelse(lines$class == aim, paste("class", aim), "other classes")
+  known <- is.null(law$unknown)
   ends <- particle_table(object, shown)
+  lines <- if (known) class_lines(law) else pairwise(ends, labels)
+  lines$role <- rep("each class", nrow(lines))
+  if (known && !is.null(aim)) {
+    lines$role <- ifelse(lines$class == aim, paste("class", aim), "other classes")
+  }
   list(
     if (moving) {
       geom_path(aes(.data$x, .data$y, colour = .data$.confidence, group = .data$.particle),
@@ -306,9 +312,11 @@ cloud_layers <- function(object, law, shown, aim, moving) {
     },
     geom_point(aes(.data$x, .data$y, colour = .data$.confidence), pairwise(ends, labels),
                size = .7, alpha = opacity(ends)),
-    geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
-              colour = ink),
-    role_scale(aim), confidence_scale(aim, "colour"), panes(labels, lines)
+    if (known) {
+      list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
+                     colour = ink), role_scale(aim))
+    },
+    confidence_scale(aim, "colour"), panes(labels, lines)
   )
 }
 
@@ -320,7 +328,7 @@ histogram_layers <- function(object, law, shown, aim, moving) {
   list(
     geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                   fill = .data$value), bars),
-    role_curves(aim_curves(law, aim), aim),
+    if (is.null(law$unknown)) role_curves(aim_curves(law, aim), aim),
     geom_vline(aes(xintercept = .data$x), point_masses(law), linetype = "12", colour = ink),
     confidence_scale(aim, "fill"),
     labs(x = variable_labels(law), y = "density"), look()
@@ -341,7 +349,9 @@ path_layers <- function(object, law, shown, aim, moving) {
   names(paths)[names(paths) == variable_labels(law)] <- ".x"
   reach <- range(paths$.x, law$means[, 1] + outer(univariate_sd(law), c(-3, 3)))
   list(
-    geom_raster(aes(.data$t, .data$x, fill = .data$density), law_in_time(object, reach)),
+    if (is.null(law$unknown)) {
+      geom_raster(aes(.data$t, .data$x, fill = .data$density), law_in_time(object, reach))
+    },
     geom_path(aes(.data$.t, .data$.x, colour = .data$.confidence, group = .data$.particle), paths,
               linewidth = .3, alpha = .7),
     scale_fill_gradient(low = "white", high = "grey60", guide = "none"), scale_x_reverse(),
@@ -378,6 +388,12 @@ show_variables <- function(mixture, variables) {
 
 # The exact law at the last time of a run, the classes aimed at as one.
 law_behind <- function(object, aim, variables) {
+  if (inherits(object$mixture, "score_model")) {
+    # nothing is known behind a model by itself, but its variables
+    law <- show_variables(stand_in(object$mixture), variables)
+    law$unknown <- TRUE
+    return(law)
+  }
   law <- diffuse(object$mixture, object$times[length(object$times)], object$schedule)
   law$class[law$class %in% object$guidance$class] <- aim
   merge_classes(show_variables(law, variables), keep = aim)

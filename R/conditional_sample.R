@@ -1,7 +1,9 @@
 #' Zero-shot conditional sampling
 #'
-#' Draws from a mixture given an [observation()] by one of the [zero_shot] methods, which know the
-#' unconditional score alone. The exact answer is there to compare with: [condition()].
+#' Draws given an [observation()] by one of the [zero_shot] methods, which know the
+#' unconditional score alone: of the mixture, or of a [score_model()], by itself or as the
+#' `score_error` of a mixture. For a mixture the exact answer is there to compare with:
+#' [condition()].
 #'
 #' @details
 #' A run is that of [guided_sample()], with the same engine and random numbers: `set.seed()` rules,
@@ -9,7 +11,8 @@
 #' [sampler()]; `zero_shot_ccdf()`, `zero_shot_repaint()`, `zero_shot_dps()` and `zero_shot_mcg()`
 #' add to the sampler's steps; `zero_shot_ddnm_plus()` takes the variance of the steps from
 #' [sampler_ddpm()]; `zero_shot_ddrm()` takes the times alone. All start from the normal law at the
-#' horizon.
+#' horizon. A [score_model()] drives those that ask for the score alone, not for its derivative:
+#' DDNM, BO-DDNM, CCDF, RePaint, DDNM+ and DDRM.
 #'
 #' The default stops at `t = 1` of the schedule, where the variance of the noise still is `delta`:
 #' without noise in the observation the conditional law has no density at `t = 0`. To go on to the
@@ -26,7 +29,8 @@
 #'   [scaling].
 #' @param cloud Return all particles of a particle method, too?
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `sampler`, the
-#'   unconditional one of which the method makes another, `schedule`, `horizon` and `key`. The
+#'   unconditional one of which the method makes another, `schedule`, `horizon`, `score_error` (a
+#'   [score_model()] alone) and `key`. The
 #'   default is the process of the theorems, `sampler_ddpm(NULL, variance = "scaled", end = 1)`
 #'   on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
@@ -55,9 +59,11 @@
 #' @export
 conditional_sample <- function(mixture, n, observation, method, ..., folder = NULL,
                                cloud = FALSE) {
-  d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = not_zero_shot)
+  d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = c("guidance", "start"),
+                    takes_model = TRUE)
   check_flag(cloud, "cloud")
   call <- call_of("conditional_sample", d)
+  model <- zero_shot_model(d, method)
   n <- check_particles(n)
   observation <- as_observation(observation, d$mixture)
   mixture <- d$mixture
@@ -69,16 +75,17 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
     abort_input("cloud", "FALSE for a method without particles", "TRUE")
   }
   key <- run_key(d)
-  given <- list(mixture = mixture, observation = observation)
+  given <- list(mixture = said_mixture(mixture), observation = observation)
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
-  faults <- run_faults(mixture, schedule, times, "normal", exact = FALSE)
+  faults <- c(run_faults(mixture, schedule, times, "normal", exact = FALSE),
+              model_faults(model, NULL, mixture_dim(mixture), schedule, times[1], "normal"))
   warn_faults(faults)
   run <- if (!is.null(method$twist)) {
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
                         folder, cloud)
   } else {
-    task <- zero_shot_task(mixture, observation, method, sampler, times, schedule)
+    task <- zero_shot_task(mixture, observation, method, sampler, times, schedule, model)
     plan <- zero_shot_plan(task$mixture, n, task$steps, times, schedule,
                            rotate = method$name == "exact")
     list(x = task$back(run_particles(plan, plain_aim(task$mixture, plan), key, folder)$x))
@@ -88,7 +95,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   if (cloud) run$cloud$x <- to_user(run$cloud$x)
   run <- structure(c(run, given, list(method = method, sampler = sampler, schedule = schedule,
                                       times = times, horizon = times[1], key = key,
-                                      faults = faults)),
+                                      score_error = d$score_error, faults = faults)),
                    class = object_class("conditional_sample"))
   with_call(run, call, key)
 }
@@ -99,6 +106,22 @@ zero_shot_default <- function() {
 }
 
 not_zero_shot <- c("guidance", "score_error", "start")
+
+# The user's own score_model() that drives a method, in the coordinates of the process, or NULL.
+zero_shot_model <- function(d, method) {
+  error <- d$score_error
+  if (is.null(error)) return(NULL)
+  own <- inherits(error, "score_error") && inherits(error$model, "score_model")
+  if (!own || !is.null(error$bias) || !is.null(error$scale) || !is.null(error$noise)) {
+    abort_input("score_error", "NULL or a score_model(), without bias, scale and noise",
+                format(error))
+  }
+  # generalised BO asks for the moments of what is observed
+  if (method$name == "exact" || !is.null(method$twist) || method$range == "posterior") {
+    abort_input("method", "one that follows the score alone, for a score_model()", format(method))
+  }
+  c(in_process(error, d$mixture)$model, list(names = variable_labels(d$mixture)))
+}
 
 # A plan as of sampling_plan(), for run_particles().
 zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {
@@ -193,6 +216,7 @@ print.conditional_sample <- function(x, ...) {
   line <- function(...) say(paste0(...))
   line("given:    ", format(x$observation))
   line("method:   ", format(x$method))
+  if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
   line("sampler:  ", format(x$sampler))
   line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
        format(x$times[length(x$times)]))
@@ -209,12 +233,16 @@ print.conditional_sample <- function(x, ...) {
 summary.conditional_sample <- function(object, ...) {
   check_dots(...)
   x <- object$x
-  exact <- moments(exact_target(object))
-  variables <- data.frame(mean = colMeans(x), se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
-                          exact_mean = exact$mean, sd = apply(x, 2, stats::sd),
-                          exact_sd = sqrt(diag(exact$cov)),
+  sd <- apply(x, 2, stats::sd)
+  variables <- data.frame(mean = colMeans(x), se = sd / sqrt(nrow(x)), sd = sd,
                           row.names = variable_labels(object$mixture))
-  residual <- cbind(run_residual(object), exact = expected_residual(exact, object$observation))
+  residual <- run_residual(object)
+  if (!inherits(object$mixture, "score_model")) {
+    exact <- moments(exact_target(object))
+    variables <- cbind(variables[c("mean", "se")], exact_mean = exact$mean, sd = sd,
+                       exact_sd = sqrt(diag(exact$cov)))
+    residual <- cbind(residual, exact = expected_residual(exact, object$observation))
+  }
   structure(list(sample = object, variables = variables, residual = residual),
             class = "summary.conditional_sample")
 }
@@ -223,7 +251,9 @@ summary.conditional_sample <- function(object, ...) {
 print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
   check_dots(..., also = print.default)
   print(x$sample)
-  cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
+  if (!is.null(x$residual$exact)) {
+    cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
+  }
   print(utils::head(x$variables, max), digits = digits)
   more <- nrow(x$variables) - max
   if (more > 0) cat("... and", count_of(more, "more variable"), "\n")
@@ -234,6 +264,9 @@ print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
 #' @export
 autoplot.conditional_sample <- function(object, variables = NULL, ...) {
   check_dots(..., also = autoplot.gaussmix)
+  if (inherits(object$mixture, "score_model")) {
+    abort_input("object", "of a mixture, whose exact conditional law is shown", "a score_model()")
+  }
   law <- exact_target(object)
   law$class[] <- merged
   # crosses are where there is something

@@ -54,7 +54,7 @@ confidence.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
 
 # A row for each class.
 class_rows <- function(mixture, class, row) {
-  class_components(mixture, class)
+  class_components(if (inherits(mixture, "score_model")) stand_in(mixture) else mixture, class)
   class <- label_text(class)
   cbind(class = class, do.call(rbind, lapply(class, row)), stringsAsFactors = FALSE)
 }
@@ -64,7 +64,7 @@ class_rows <- function(mixture, class, row) {
 confidence.guided_sample <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
-    if (is.null(x$confidence)) no_class()
+    if (is.null(x$confidence)) no_class(x)
     return(estimate_table("confidence", particle_mean(x, x$confidence), particle_words(x)))
   }
   q <- sample_posterior(x)
@@ -82,6 +82,11 @@ particle_words <- function(x) {
 # p(class | x) of the points of a guided_sample, a column per class: as its confidence, at the last
 # time at which the law has a density. NaN where a particle overflowed.
 sample_posterior <- function(x) {
+  if (inherits(x$mixture, "score_model")) {
+    q <- model_posterior(x$mixture, x$x)
+    if (is.null(q)) no_class(x)
+    return(q)
+  }
   t <- closing_time(x$mixture, x$times, x$schedule)
   there <- rowSums(!is.finite(x$x)) == 0
   q <- posterior(x$mixture, x$x[there, , drop = FALSE], t, x$schedule)
@@ -90,8 +95,10 @@ sample_posterior <- function(x) {
   all
 }
 
-no_class <- function() {
-  abort("`x` was sampled without guidance: there is no class to be confident of", "input")
+no_class <- function(x) {
+  model <- inherits(x$mixture, "score_model") && is.null(x$mixture$classifier)
+  abort(if (model) "`x` is of a score_model() without a classifier: nobody knows its confidence"
+        else "`x` was sampled without guidance: there is no class to be confident of", "input")
 }
 
 #' @rdname confidence

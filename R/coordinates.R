@@ -29,7 +29,7 @@
 #' An isotropic mixture is no longer isotropic where the variables' spreads differ, so that some
 #' reductions (see [guided_sample()]) and conditions of theorems are lost: units come first.
 #'
-#' @param mixture A mixture, see [gaussmix()].
+#' @param mixture A mixture, see [gaussmix()], or a [score_model()] by itself, which needs numbers.
 #' @param center,scale As of [base::scale()]: `TRUE` for the mean and the standard deviations of the
 #'   mixture, `FALSE` for 0 and 1, or a number for each variable (or one for all). A variable that
 #'   does not vary has scale 1.
@@ -46,8 +46,12 @@
 #' diffuse(m, t = .5)
 #' @export
 standardise <- function(mixture, center = TRUE, scale = TRUE) {
-  check_mixture(mixture)
-  of <- moments(mixture)
+  alone <- inherits(mixture, "score_model")
+  of <- moments(if (alone) stand_in(mixture) else check_mixture(mixture))
+  if (alone && (isTRUE(center) || isTRUE(scale))) {
+    abort_input(if (isTRUE(center)) "center" else "scale",
+                "FALSE or numbers, since the moments of a score_model() are not known", "TRUE")
+  }
   given <- is.numeric(center) || is.numeric(scale)
   center <- coordinate_numbers(center, "center", 0, of$mean, mixture)
   sd <- sqrt(diag(of$cov))
@@ -55,7 +59,7 @@ standardise <- function(mixture, center = TRUE, scale = TRUE) {
   scale <- coordinate_numbers(scale, "scale", 1, sd, mixture)
   if (!all(scale > 0)) abort_input("scale", "positive", toString(scale[scale <= 0], 40))
   own <- all(center == 0) && all(scale == 1)
-  if (given && !own) {
+  if (given && !own && !alone) {
     away <- abs(center - of$mean) / scale
     # as check_extent() has it, in the coordinates
     if (!isTRUE(all(sd / scale < 1e120 & scale < 1e120))) {
@@ -93,8 +97,10 @@ in_process <- function(x, mixture = x, arg = "mixture") {
   if (inherits(x, "gaussmix")) {
     other <- inherits(mixture, "gaussmix") && !identical(x, mixture)
     if (other) check_same_variables(x, mixture, arg)
+    model <- x$model
     x <- moved_mixture(x, center, scale)
     x["coordinates"] <- list(NULL)
+    x$model <- model
   } else if (inherits(x, "mixguide_guidance")) {
     if (inherits(x$negative, "gaussmix")) x$negative <- in_process(x$negative, mixture, "negative")
     x$others <- lapply(x$others, in_process, mixture)

@@ -19,7 +19,7 @@
 #' grid: `sampler_ddim(200)` is theirs. A theorem about another process has the sampler of its
 #' process as its default, and prints it.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [gaussmix()]; or, for the analyses that its page names, a [score_model()].
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or
 #'   several for their union, which is guidance of strength 0: the class itself.
 #' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`; `NULL` for the
@@ -61,6 +61,11 @@
 diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = schedule_ou(),
                       horizon = NULL, start = "normal", score_error = NULL, key = NULL,
                       points = NULL) {
+  whole <- mixture
+  if (inherits(mixture, "score_model")) {
+    mixture <- stand_in(mixture)
+    refuse_beside(start, score_error)
+  }
   check_mixture(mixture)
   check_schedule(schedule)
   guidance <- as_guidance(guidance)
@@ -69,7 +74,7 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
   sampler <- if (is.null(sampler)) default_sampler(schedule, horizon) else check_sampler(sampler)
   times <- sampler_times(sampler, schedule, horizon, mixture)
   guidance <- settle_guidance(guidance, schedule, times)
-  structure(list(mixture = mixture, guidance = guidance, sampler = sampler, schedule = schedule,
+  structure(list(mixture = whole, guidance = guidance, sampler = sampler, schedule = schedule,
                  horizon = times[1], start = check_start(start, mixture),
                  score_error = if (is.function(score_error)) score_error else {
                    check_score_error(score_error)
@@ -96,16 +101,19 @@ check_start <- function(start, mixture) {
 # The experiment of an analysis: a diffusion, with what is given by name in its place, or a mixture
 # and the arguments of diffusion(). `default`: arguments that an analysis has in place of those of
 # diffusion(). `own`: those that are arguments of the analysis itself, where a NULL is as none.
-# `without`: what it cannot take into account, and so refuses.
+# `without`: what it cannot take into account, and so refuses. `takes_model`: does it do with a
+# score_model() by itself? (Then the mixture is its stand-in.)
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
-                         takes_points = FALSE) {
+                         takes_points = FALSE, takes_model = FALSE) {
   args <- diffusion_arguments(c(own, list(...)), sys.function(sys.parent()))
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
   d <- if (inherits(mixture, "mixguide_diffusion")) {
     change_diffusion(check_diffusion(mixture), args)
   } else {
-    if (!inherits(mixture, "gaussmix")) {
-      abort_input("mixture", "a gaussmix or a diffusion", came_instead(mixture))
+    if (!inherits(mixture, c("gaussmix", if (takes_model) "score_model"))) {
+      abort_input("mixture", if (inherits(mixture, "score_model")) model_alone else {
+        "a gaussmix or a diffusion"
+      }, came_instead(mixture))
     }
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
   }
@@ -118,7 +126,10 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
                              ", since this analysis does not take it into account"),
                 if (part == "start") start_words(value) else format(value)[1])
   }
-  d
+  if (!takes_model && inherits(d$mixture, "score_model")) {
+    abort_input("mixture", model_alone, "a diffusion of one")
+  }
+  driven_by_model(d)
 }
 
 # Arguments of diffusion() by their names.
@@ -145,7 +156,9 @@ change_diffusion <- function(d, args) {
 # A diffusion whose parts are what they were.
 check_diffusion <- function(x, arg = "mixture") {
   check_made(x, arg, "diffusion()", times = is.numeric, horizon = is_number, given = is.list)
-  check_mixture(x$mixture)
+  if (inherits(x$mixture, "score_model")) check_score_model(x$mixture, arg) else {
+    check_mixture(x$mixture)
+  }
   check_guidance(x$guidance)
   check_sampler(x$sampler)
   check_schedule(x$schedule)
@@ -234,9 +247,11 @@ start_words <- function(start) {
 print.mixguide_diffusion <- function(x, ...) {
   check_dots(..., also = print.default)
   mixture <- x$mixture
-  cat("<diffusion> of ", count_of(mixture_size(mixture), "component"), " in ",
-      count_of(mixture_dim(mixture), "dimension"), "\n", sep = "")
-  print_diffusion_lines(x)
+  alone <- inherits(mixture, "score_model")
+  cat("<diffusion> of ", if (alone) "a score_model()" else {
+    count_of(mixture_size(mixture), "component")
+  }, " in ", count_of(mixture_dim(mixture), "dimension"), "\n", sep = "")
+  print_diffusion_lines(driven_by_model(x))
   print_faults(diffusion_faults(x))
   invisible(x)
 }
@@ -255,14 +270,14 @@ process_lines <- function(x, without = character(), ...) {
 
 # What made a table, of an experiment, and what else there is to say of it.
 setup_of <- function(d, ...) {
-  c(unclass(d)[c("mixture", "guidance", "sampler", "schedule", "horizon", "times", "score_error",
-                 "key")],
+  c(list(mixture = said_mixture(d$mixture)),
+    unclass(d)[c("guidance", "sampler", "schedule", "horizon", "times", "score_error", "key")],
     list(start = start_words(d$start), class = d$guidance$class, ...))
 }
 
 # What is wrong with the start and the steps of a diffusion (see ?horizon).
 diffusion_faults <- function(d) {
-  run_faults(in_process(d$mixture), d$schedule, d$times, d$start)
+  run_faults(in_process(driven_by_model(d)$mixture), d$schedule, d$times, d$start)
 }
 
 run_key <- function(d) own_key(d$key)

@@ -282,13 +282,21 @@ check_psd <- function(values, arg) {
 
 # ---- What the rest of the package asks of a mixture
 
-mixture_dim <- function(mixture) ncol(mixture$means)
+# Also of a score_model() by itself, as are the variables' names.
+mixture_dim <- function(mixture) {
+  variables <- mixture$variables
+  if (is.null(variables)) ncol(mixture$means) else
+    if (is.character(variables)) length(variables) else variables
+}
 
 mixture_size <- function(mixture) length(mixture$weights)
 
 mixture_classes <- function(mixture) unique(mixture$class)
 
-variable_names <- function(mixture) colnames(mixture$means)
+variable_names <- function(mixture) {
+  variables <- mixture$variables
+  if (is.null(variables)) colnames(mixture$means) else if (is.character(variables)) variables
+}
 
 # Names for tables and plots, made up where the user gave none.
 variable_labels <- function(mixture) {

@@ -37,7 +37,8 @@
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
 #' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
-#'   several; or another [gaussmix()] with the class to guide to.
+#'   several; another [gaussmix()] with the class to guide to; or, where a [score_model()] drives
+#'   the run, another of those, which is asked for the score of the class.
 #' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
 #' @param rule `NULL`, for guidance as usual; the name of a rule; a function of inner products; or a
 #'   [guidance_rule()].
@@ -108,8 +109,10 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     if (!ok) abort_input("interval", "NULL or two increasing times", describe(interval))
     label <- paste0(label, " on [", paste(format(interval), collapse = ", "), "]")
   }
-  if (!is.null(negative) && !inherits(negative, "gaussmix")) {
-    check_labels_named(negative, "negative", "NULL, class labels or a gaussmix")
+  if (inherits(negative, "score_model")) {
+    check_score_model(negative, "negative")
+  } else if (!is.null(negative) && !inherits(negative, "gaussmix")) {
+    check_labels_named(negative, "negative", "NULL, class labels, a gaussmix or a score_model()")
     negative <- unique(label_text(negative, "negative"))
   }
   check_number(power, "power", min = -1, open = TRUE)
@@ -202,6 +205,7 @@ format_kind <- function(guidance) {
   if (inherits(negative, "gaussmix")) {
     negative <- paste("another model (a", sub("^G", "g", paste0(format(negative), ")")))
   }
+  if (inherits(negative, "score_model")) negative <- "another score_model()"
   paste0(if (!is.null(negative)) paste0(", away from ", paste(negative, collapse = " or ")),
          if (guidance$power != 0) paste0(", times |g|^", format(guidance$power)),
          if (!is.null(guidance$rule)) paste0(", ", format(guidance$rule)),
@@ -222,7 +226,8 @@ print.mixguide_guidance <- function(x, ...) {
 
 # `class = levels(x)` may have been meant as each of the classes.
 all_classes_note <- function(mixture, class) {
-  if (length(class) > 1 && all(mixture$weights[!mixture$class %in% class] == 0)) {
+  present <- if (is.null(mixture$weights)) TRUE else mixture$weights > 0
+  if (length(class) > 1 && all(mixture$class[present] %in% class)) {
     paste("note:     these are all the classes: their union is the whole mixture, and its",
           "confidence 1")
   }
@@ -235,7 +240,9 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
   check_made(x, arg, "guidance()", class = function(class) is.character(class) && length(class),
              strength = is.function, power = is_number, label = is_text, scale = maybe(is_number),
              interval = maybe(function(times) is.numeric(times) && length(times) == 2),
-             negative = maybe(function(of) is.character(of) || is_mixture(of)),
+             negative = maybe(function(of) {
+               is.character(of) || is_mixture(of) || inherits(of, "score_model")
+             }),
              others = is.list, multiple = is_number, matrix = maybe(is.numeric),
              profile = maybe(function(of) is.function(of) || inherits(of, "strength_profile")),
              rule = maybe(function(rule) inherits(rule, "guidance_rule")))
@@ -326,8 +333,14 @@ check_same_variables <- function(x, mixture, arg) {
 # gm_push in gm.h; NULL: nothing), and `ask` the function that an "ask" puts to the user's.
 guidance_models <- function(guidance, mixture, model = NULL) {
   if (inherits(model, "score_model")) {
-    guide <- guidance_models(guidance, mixture)
+    judged <- guidance
+    if (inherits(guidance$negative, "score_model")) judged["negative"] <- list(NULL)
+    guide <- guidance_models(judged, mixture)
     return(c(guide, list(score_model = with_classes(model, guidance, mixture))))
+  }
+  if (inherits(guidance$negative, "score_model")) {
+    abort_input("guidance", "away from another score_model() only where one drives the run",
+                format(guidance))
   }
   sources <- guidance_sources(guidance, mixture, model)
   size <- vapply(sources, mixture_size, 0)

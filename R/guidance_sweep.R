@@ -72,7 +72,11 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
                            keep = FALSE, reduce = TRUE, folder = NULL) {
   one <- function(x) if (!is.list(x) || is.object(x)) x
   d <- as_diffusion(mixture, ..., own = list(guidance = one(guidance), sampler = one(sampler)),
-                    takes_points = TRUE)
+                    takes_points = TRUE, takes_model = TRUE)
+  if (!is.null(d$mixture$model) && is.null(d$mixture$model$classifier)) {
+    abort_input("mixture", "a score_model() with a classifier, for a sweep of the confidence",
+                format(d$mixture$model))
+  }
   strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
   call <- call_of("guidance_sweep", d)
@@ -329,6 +333,7 @@ sample_part <- function(run, first, count) {
 
 # What perfect sampling of the class at the last time would show.
 class_target <- function(class, plan, key) {
+  if (!is.null(plan$mixture$model)) return(NULL)
   law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
   if (is_singular(law)) return(NULL)
   part <- class_law(law, class)
@@ -368,7 +373,8 @@ location_fault <- function(shift, n) {
 sweep_start <- function(d, exact, n, reach = 9, least = 2001) {
   noisy <- with_noise(d$sampler, d$score_error)$stochastic
   possible <- mixture_dim(d$mixture) == 1 && !noisy && identical(d$start, "normal")
-  exact <- if (is.null(exact)) possible else check_flag(exact, "exact")
+  # how narrow a model by itself may be is not known, and so not whether nodes see it
+  exact <- if (is.null(exact)) possible && is.null(d$mixture$model) else check_flag(exact, "exact")
   if (!exact) return(list(start = d$start))
   if (!possible) {
     abort_input("exact", 'FALSE unless d = 1, the sampler is deterministic and start is "normal"')

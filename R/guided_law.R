@@ -60,14 +60,20 @@
 #' @export
 guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "divergence"),
                        reduce = TRUE) {
-  d <- as_diffusion(mixture, ...)
+  d <- as_diffusion(mixture, ..., takes_model = TRUE)
   check_flag(reduce, "reduce")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   log_density <- check_choice(log_density, c("map", "divergence"), "log_density")
   process <- process_diffusion(d)
   law <- law_of_run(law_run(process, nodes, log_density, reduce), process$mixture)
   law <- law_from_process(law, d$mixture)
-  law$faults <- warn_faults(diffusion_faults(d))
+  if (!is.null(d$mixture$model)) law$mixture <- d$mixture$model
+  guide <- guidance_models(process$guidance, process$mixture, process$score_error$model)
+  law$faults <- warn_faults(c(
+    diffusion_faults(d),
+    model_faults(guide$score_model, d$guidance$class, mixture_dim(d$mixture), d$schedule, d$horizon,
+                 d$start)
+  ))
   law
 }
 
@@ -81,8 +87,11 @@ law_of_run <- function(run, mixture) {
   rest <- run$rest
   law <- counting_unsolved(if (run$sampler$stochastic) chain_law(run) else pushed_law(run))
   closing <- closing_time(run$mixture, times, schedule)
+  model <- run$mixture$model
   log_confidence <- if (!is.null(guidance)) {
-    log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
+    if (!is.null(model)) {
+      model_log_confidence(model, from_process(law$x, model), guidance$class)
+    } else log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
   }
   last <- times[length(times)]
   if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)

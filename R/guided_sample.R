@@ -40,7 +40,8 @@
 #' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
 #' taken at the last time at which a score was.
 #'
-#' @param mixture A [diffusion()], or a [gaussmix()].
+#' @param mixture A [diffusion()], or a [gaussmix()]; some functions also take a [score_model()] by
+#'   itself, see there.
 #' @param n Number of particles (ignored if `start` is a matrix).
 #' @param ... Arguments of [diffusion()] that follow the mixture there: `guidance`, `sampler`,
 #'   `schedule`, `horizon`, `start`, `score_error`, `key`, `points`.
@@ -87,7 +88,7 @@
 guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
                           log_density = c("auto", "map", "divergence", "none"),
                           trajectory = FALSE, reduce = TRUE, folder = NULL) {
-  d <- as_diffusion(mixture, ..., takes_points = TRUE)
+  d <- as_diffusion(mixture, ..., takes_points = TRUE, takes_model = TRUE)
   call <- call_of("guided_sample", d)
   refuse_noise(d, noise)
   plan <- sampling_plan(d, n, noise, log_density, trajectory, reduce)
@@ -157,9 +158,10 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   compile <- if (in_program) function(guide) {
     compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
   }
-  list(mixture = mixture, process = process, sampler = sampler, schedule = schedule,
+  list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        compile = compile, times = times, begin = begin,
-       faults = run_faults(process, schedule, times, begin$label),
+       faults = c(run_faults(process, schedule, times, begin$label),
+                  model_faults(guide$score_model, class, d, schedule, times[1], begin$label)),
        method = method, closing = closing, program = program, levels = levels,
        pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
        wrong = wrong,
@@ -190,7 +192,7 @@ plan_aim <- function(plan, guidance) {
 }
 
 made_by <- function(plan, guidance, key) {
-  list(mixture = plan$mixture, guidance = guidance, sampler = plan$sampler,
+  list(mixture = said_mixture(plan$mixture), guidance = guidance, sampler = plan$sampler,
        schedule = plan$schedule, times = plan$times, horizon = plan$times[1],
        start = plan$begin$label, key = key, density_method = plan$method,
        points = if (!is.null(plan$net)) "sobol", confidence_time = plan$closing,
@@ -373,7 +375,12 @@ read_chunk <- function(result, plan, log_prior) {
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
   if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$clipped]] > 0
-  if (!is.null(log_prior)) {
+  if (!is.null(plan$mixture$model)) {
+    if (!is.null(plan$class)) {
+      part$log_confidence <- model_log_confidence(plan$mixture$model, part$x, plan$class)
+      if (!is.null(part$log_confidence)) part$confidence <- exp(part$log_confidence)
+    }
+  } else if (!is.null(log_prior)) {
     odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
     part$log_confidence <- pmin(log_prior + odds, 0)
     part$confidence <- exp(part$log_confidence)

@@ -61,7 +61,7 @@ guided_summary <- function(mixture, n = 1e4, ...,
                            log_density = c("auto", "map", "divergence", "none"), bins = 2000,
                            range = NULL, covariance = NULL, reduce = TRUE, folder = NULL) {
   n <- check_count(n, "n", min = 2, max = 2^53)
-  setting <- as_diffusion(mixture, ..., takes_points = TRUE)
+  setting <- as_diffusion(mixture, ..., takes_points = TRUE, takes_model = TRUE)
   call <- call_of("guided_summary", setting)
   setting <- default_points(setting, n)
   mixture <- setting$mixture
@@ -251,7 +251,7 @@ confidence.guided_summary <- function(x, class = NULL, ...) {
   check_dots(...)
   row <- if (!is.null(x$confidence)) estimate_table("confidence", x$confidence, particle_words(x))
   if (!is.null(class)) return(aimed_row(row, class, x$guidance$class))
-  if (is.null(row)) no_class()
+  if (is.null(row)) no_class(x)
   row
 }
 

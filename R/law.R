@@ -330,11 +330,17 @@ law_mean <- function(law, value) {
 confidence.mixguide_law <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
-    if (is.null(x$log_confidence)) no_class()
+    if (is.null(x$log_confidence)) no_class(x)
     return(estimate_table("confidence", law_mean(x, exp(x$log_confidence)), x$label))
   }
   # the mixture at the time of the law, in the coordinates of the nodes
   mixture <- if (is.null(x$rest)) x$mixture else x$rest$mixture
+  if (inherits(mixture, "score_model")) {
+    q <- model_posterior(mixture, x$x)
+    if (is.null(q)) no_class(x)
+    return(estimate_table("confidence", class_rows(mixture, class, function(y) law_mean(x, q[, y])),
+                          x$label))
+  }
   if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
   rows <- class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
   estimate_table("confidence", rows, x$label)
@@ -430,6 +436,7 @@ autoplot.mixguide_law <- function(object, ...) {
   check_dots(...)
   aim <- aim_words(object$class)
   mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
+  if (inherits(mixture, "score_model")) mixture <- NULL
   if (!is.null(mixture)) {
     colnames(mixture$means) <- colnames(object$x)
     mixture$class[mixture$class %in% object$class] <- aim

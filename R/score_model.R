@@ -1,16 +1,33 @@
 #' A model of one's own
 #'
 #' A score that is not that of a mixture: a network that was trained, another family of laws, a
-#' kernel density. As the `model` of [score_error()] it drives every sampler, with every guidance,
-#' and the mixture, which stands for the truth, judges what comes out.
+#' kernel density. Every sampler runs with it, with every guidance, in two ways:
+#' * **beside a mixture**, as the `model` of [score_error()]: the mixture, which stands for the
+#'   truth, judges what comes out;
+#' * **by itself**, in the place of the mixture, if its `variables` are named:
+#'   `guided_sample(model, 1000, guidance("a", 2))`. Then there are no exact densities, and what
+#'   needs them refuses it. The confidence is that of a `classifier`, if there is one.
 #'
 #' @details The function is called as `score(x, t, class)`, with an n x d matrix of points, in the
-#' variables of the mixture and with their names; one time; and the class whose score is wanted, as
-#' labels, or `NULL` for the score without a class. It returns an n x d matrix, and treats the
-#' points one by one: how many come at a time is settled by the size of the run. `type` says what it
-#' is: the score; the denoised point, which is the mean of the data given `x`; or the noise that was
-#' added, in the coordinates of the process (see [gaussmix()]). At `x_t = a x_0 + b z` these are
-#' one: `s = (a D - x)/b^2 = -z/b`.
+#' variables of the mixture (or of the model) and with their names; one time; and the class whose
+#' score is wanted, as labels, or `NULL` for the score without a class. It returns an n x d matrix,
+#' and treats the points one by one: how many come at a time is settled by the size of the run.
+#' `type` says what it is: the score; the denoised point, which is the mean of the data given `x`;
+#' or the noise that was added, in the coordinates of the process (see [standardise()]). At
+#' \eqn{x_t = a x_0 + b z}{x_t = a x_0 + b z} these are one:
+#' \eqn{s = (a D - x)/b^2 = -z/b}{s = (a D - x)/b^2 = -z/b}.
+#'
+#' A model with a classifier whose gradient is `g(x, t, class)` in place of a score of each class is
+#' `function(x, t, class) s(x, t) + if (!is.null(class)) g(x, t, class) else 0`. A second model, to
+#' be led away from, is the `negative` of [guidance()].
+#'
+#' **By itself** a model runs in [guided_sample()], [guided_summary()], [guidance_sweep()] (with a
+#' classifier), [guided_law()] (in one and two dimensions) and [conditional_sample()]. The noise is
+#' added in the variables as they are, around 0, unless `standardise(model, center, scale)` says
+#' where and how wide the data are: it should, or the start is far from where the noised data are.
+#' Nobody can tell from a function whether the steps are right for it: compare with a run of twice
+#' as many. Whether it knows the law of the start is looked at, and is a warning if not: at the
+#' horizon the score must be nearly `-x/s^2`, that of `N(0, s^2 I)`.
 #'
 #' The engine stops at every evaluation, asks, and goes on: for some thousand particles a run takes
 #' as long as the function, and little more. With such a model no log-density is carried along, a
@@ -19,7 +36,13 @@
 #'
 #' @param score A function of `x`, `t` and `class`.
 #' @param type What it returns: `"score"`, `"denoised"` or `"noise"`.
-#' @return An object of class `score_model`: a list of `score` and `type`.
+#' @param variables `NULL` for a model beside a mixture; or the variables' names, or their number.
+#' @param class The labels of the classes of a model by itself, or `NULL`.
+#' @param classifier `NULL`, or a function of points (m x d) that returns the probabilities of the
+#'   classes at time 0: an m x K matrix, with the labels as names of its columns or in the order of
+#'   `class`.
+#' @return An object of class `score_model`: a list of the arguments, with `coordinates`, as a
+#'   mixture has them, after [standardise()].
 #' @source Tweedie's formula for the three parametrisations, as in Ho, Jain and Abbeel (2020),
 #'   \doi{10.48550/arXiv.2006.11239}.
 #' @seealso [score_error()], which takes it; [guidance()].
@@ -30,23 +53,171 @@
 #' run <- guided_sample(m, 1000, guidance("a", 2), sampler_ddim(20),
 #'                      score_error = score_error(model = denoiser))
 #' confidence(run)
+#'
+#' # by itself: two bumps that are no Gaussians, of which `denoised` is known
+#' one_point <- function(x, t, class) {
+#'   a <- exp(-t)
+#'   b2 <- 1 - a^2
+#'   at <- if (is.null(class)) c(-2, 2) else c(low = -2, high = 2)[class]
+#'   log_weight <- outer(a * x[, 1] / b2, at) # of two points
+#'   weight <- exp(log_weight - apply(log_weight, 1, max))
+#'   cbind(weight %*% at / rowSums(weight))
+#' }
+#' points <- score_model(one_point, "denoised", variables = "x", class = c("low", "high"),
+#'                       classifier = function(x) cbind(low = x[, 1] < 0, high = x[, 1] >= 0) + 0)
+#' guided_sample(points, 1000, sampler = sampler_ddim(20))
+#' confidence(guided_sample(points, 1000, guidance("high", 1), sampler_ddim(20)))
 #' @export
-score_model <- function(score, type = c("score", "denoised", "noise")) {
+score_model <- function(score, type = c("score", "denoised", "noise"), variables = NULL,
+                        class = NULL, classifier = NULL) {
   if (!is.function(score) || !takes_arguments(score, 3)) {
     abort_input("score", "a function of x, t and class", describe(score))
   }
-  structure(list(score = score, type = check_choice(type, names(want_code), "type")),
+  if (is.numeric(variables)) {
+    variables <- check_count(variables, "variables", min = 1)
+  } else if (!is.null(variables)) {
+    named <- is.character(variables) && length(variables) && !anyNA(variables) &&
+      all(variables != "") && !anyDuplicated(variables)
+    if (!named) {
+      abort_input("variables", "NULL, different names or a number of variables",
+                  describe(variables))
+    }
+  }
+  if (!is.null(class)) {
+    check_labels_named(class, "class", "NULL or class labels")
+    class <- unique(label_text(class, "class"))
+  }
+  if (!is.null(classifier)) {
+    if (!is.function(classifier)) {
+      abort_input("classifier", "NULL or a function of points", describe(classifier))
+    }
+    if (is.null(class)) abort_input("class", "labels where there is a classifier", "NULL")
+  }
+  if (is.null(variables) && !is.null(class)) {
+    abort_input("variables", "names or a number for a model with classes of its own", "NULL")
+  }
+  structure(list(score = score, type = check_choice(type, names(want_code), "type"),
+                 variables = variables, class = class, classifier = classifier),
             class = object_class("score_model"))
 }
 
 check_score_model <- function(x, arg) {
-  check_made(x, arg, "score_model()", score = is.function, type = is_text)
+  check_made(x, arg, "score_model()", score = is.function, type = is_text,
+             class = maybe(is.character), classifier = maybe(is.function),
+             variables = maybe(function(of) is.character(of) || is_number(of)),
+             coordinates = maybe(is.list))
+}
+
+# ---- A model by itself
+
+# Why an analysis refuses one.
+model_alone <- "a gaussmix: this analysis asks for densities, which a score_model() has not"
+
+# The mixture that stands where a program, a grid or a name is made from one: a standard normal, in
+# the coordinates of the process, for each class. Only what takes a model by itself meets it, and
+# never a user: what was run is said to be of its `model`.
+stand_in <- function(model) {
+  check_score_model(model, "mixture")
+  if (is.null(model$variables)) {
+    abort_input("mixture", "a score_model() with `variables`, to run by itself", format(model))
+  }
+  named <- is.character(model$variables)
+  d <- if (named) length(model$variables) else model$variables
+  class <- if (is.null(model$class)) "all" else model$class
+  K <- length(class)
+  place <- model$coordinates
+  center <- if (is.null(place)) rep(0, d) else place$center
+  scale <- if (is.null(place)) rep(1, d) else place$scale
+  means <- matrix(center, K, d, byrow = TRUE,
+                  dimnames = list(NULL, if (named) model$variables))
+  like <- gaussmix(rep(1 / K, K), means, rep(list(scale^2), K), class)
+  like <- standardise(like, center, scale)
+  like$model <- model
+  like
+}
+
+# What an experiment of a model by itself cannot have.
+refuse_beside <- function(start, score_error) {
+  if (identical(start, "exact")) {
+    abort_input("start", "another than the exact law, which is not known of a score_model()",
+                '"exact"')
+  }
+  if (is.function(score_error) || !is.null(score_error$model)) {
+    abort_input("score_error", "without a model, where the model takes the mixture's place",
+                if (is.function(score_error)) "a function" else format(score_error))
+  }
+}
+
+# Does a model know the law of the start? If p_T is the normal law there, its score at the horizon
+# is -x/sd^2. Half the Fisher divergence between the two is their KL divergence, if both are
+# Gaussians of one variance. This finds models in another time, of another type or scale, at a
+# glance. What is trained is never exact: a twentieth per variable is let pass.
+model_faults <- function(model, class, d, schedule, horizon, start) {
+  if (is.null(model) || !identical(start, "normal")) return(NULL)
+  sd <- start_sd(schedule, horizon)
+  x <- keyed_draws(gaussmix(1, t(rep(0, d)), sd^2), 256, c(0, 0))
+  s <- model_score(model, class, schedule)(horizon, list(x), NULL)
+  half <- mean(rowSums((sd * s + x / sd)^2)) / 2
+  if (half <= .05 * d) return(NULL)
+  c(start = paste0(
+    "the score of the model is not that of the start: at t = ", format(horizon, digits = 4),
+    " half the Fisher divergence between them is ", format(half, digits = 2), " (wanted: at most ",
+    format(.05 * d), "); is the model's time that of the schedule, its `type` right, the horizon ",
+    "long enough, and where the data are known to it (see standardise())?"
+  ))
+}
+
+# What was run, as users know it.
+said_mixture <- function(mixture) if (is.null(mixture$model)) mixture else mixture$model
+
+# An experiment of a model by itself as one of its stand-in with a wrong score, which is the model.
+driven_by_model <- function(d) {
+  if (!inherits(d$mixture, "score_model")) return(d)
+  error <- if (is.null(d$score_error)) score_error() else d$score_error
+  error$model <- d$mixture
+  replace(d, c("mixture", "score_error"), list(stand_in(d$mixture), error))
+}
+
+# p(class | x) by the model's own classifier: of each class a column, NULL if it has none. NaN where
+# x is not finite.
+model_posterior <- function(model, x) {
+  if (is.null(model$classifier)) return(NULL)
+  there <- is.finite(rowSums(x))
+  points <- x[there, , drop = FALSE]
+  q <- from_user(model$classifier(points), "classifier")
+  if (is.data.frame(q)) q <- as.matrix(q)
+  class <- model$class
+  names <- if (is.matrix(q)) colnames(q)
+  wanted <- paste0("a function that returns ", nrow(points), " x ", length(class),
+                   " probabilities of ", toString(class, 60))
+  # of as many classes, each with its name
+  fits <- is.numeric(q) && identical(dim(q), c(nrow(points), length(class))) &&
+    (is.null(names) || setequal(names, class))
+  if (!fits) abort_input("classifier", wanted, describe(q))
+  bad <- which(rowSums(is.na(q) | q < 0) > 0 | !(abs(rowSums(q) - 1) <= 1e-6))
+  if (length(bad)) {
+    abort_input("classifier", paste0(wanted, ", of sum 1 in each row"),
+                paste0(toString(q[bad[1], ], 60), " at ",
+                       toString(paste(variable_labels(model), "=", format(points[bad[1], ])), 80)))
+  }
+  all <- matrix(NaN, nrow(x), length(class), dimnames = list(NULL, class))
+  all[there, ] <- if (is.null(names)) q else q[, class]
+  all
+}
+
+# log p(class | x) for one class, or the union of several.
+model_log_confidence <- function(model, x, class) {
+  q <- model_posterior(model, x)
+  if (!is.null(q)) log(pmin(rowSums(q[, class, drop = FALSE]), 1))
 }
 
 #' @export
 format.score_model <- function(x, ...) {
   check_dots(..., also = format.default)
-  paste0("a function of x, t and class that returns the ",
+  paste0("a function of x, t and class", if (!is.null(x$variables)) {
+    paste0(" (", count_of(mixture_dim(x), "variable"),
+           if (length(x$class)) paste0(", ", count_of(length(x$class), "class", "classes")), ")")
+  }, " that returns the ",
          c(score = "score", denoised = "denoised point", noise = "noise")[[x$type]])
 }
 
@@ -62,8 +233,8 @@ refuse_own_model <- function(d) {
 # evaluation.
 with_classes <- function(model, guidance, mixture) {
   if (length(guidance$others) || inherits(guidance$negative, "gaussmix")) {
-    abort_input("guidance", "towards one class and away from a class or the whole, for this model",
-                format(guidance))
+    abort_input("guidance", paste("towards one class and away from a class, the whole or another",
+                                  "score_model(), for this model"), format(guidance))
   }
   if (any(guidance$rule$kind %in% names(other_rules))) {
     abort_input("guidance", "with a rule of inner products for a score_model()", format(guidance))
@@ -72,30 +243,34 @@ with_classes <- function(model, guidance, mixture) {
     abort_input("guidance", "of a strength of time alone for a score_model(), which knows no q",
                 format(guidance))
   }
-  c(model, list(class = guidance$class, negative = guidance$negative,
+  c(model, list(towards = guidance$class, negative = guidance$negative,
                 names = variable_labels(mixture)))
 }
 
 # The operations of an evaluation of one's own model, as a score.
 asked_operations <- function(op, guide, schedule) {
   model <- guide$score_model
-  ask <- function(to, class) {
-    new_op("call", to = to, from = op$from, fun = model_score(model, class, schedule),
-           when = op$t)
+  ask <- function(to, class, of = model) {
+    new_op("call", to = to, from = op$from, fun = model_score(of, class, schedule), when = op$t)
+  }
+  away <- function(to) {
+    other <- model$negative
+    if (!inherits(other, "score_model")) return(ask(to, other))
+    ask(to, model$towards, c(other, model[c("names", "like")]))
   }
   less <- function(by_class, by_other) {
-    list(ask(op$to, model$class), ask("(away)", model$negative),
+    list(ask(op$to, model$towards), away("(away)"),
          op_linear(op$to, stats::setNames(list(by_class, by_other), c(op$to, "(away)"))))
   }
-  of <- if (is.null(model$class)) "whole" else if (is.null(op$of)) "guided" else op$of
+  of <- if (is.null(model$towards)) "whole" else if (is.null(op$of)) "guided" else op$of
   if (is_guided(of)) {
     plain <- guide$power == 0 || is_fixed(of)
     eta <- if (is_fixed(of)) fixed_strength(of) else guide$strength(op$t)
     if (plain && any(eta != 0)) return(less(1 + eta, -eta))
     of <- "class"
   }
-  switch(of, whole = list(ask(op$to, NULL)), class = list(ask(op$to, model$class)),
-         away = list(ask(op$to, model$negative)), push = {
+  switch(of, whole = list(ask(op$to, NULL)), class = list(ask(op$to, model$towards)),
+         away = list(away(op$to)), push = {
            eta <- guide$strength(op$t)
            by <- sign(eta) * abs(eta)^(1 / (1 + guide$power))
            less(by, -by)

@@ -98,7 +98,8 @@ glance.guided_sample <- function(x, ...) {
 #' @export
 augment.guided_sample <- function(x, ...) {
   check_dots(...)
-  cbind(as.data.frame(x), classified(sample_posterior(x)))
+  unjudged <- inherits(x$mixture, "score_model") && is.null(x$mixture$classifier)
+  if (unjudged) as.data.frame(x) else cbind(as.data.frame(x), classified(sample_posterior(x)))
 }
 
 classified <- function(probability) {

@@ -327,13 +327,30 @@ zero_shot_frame <- function(mixture, observation, method) {
 
 # What a method without particles runs: the steps on a mixture, and the function that turns its
 # points (rows) back.
-zero_shot_task <- function(mixture, observation, method, sampler, times, schedule) {
+zero_shot_task <- function(mixture, observation, method, sampler, times, schedule, model = NULL) {
   exact <- method$name == "exact"
   frame <- if (!exact) zero_shot_frame(mixture, observation, method)
+  steps <- zero_shot_program(method, frame, sampler, times, schedule)
   list(mixture = if (exact) exact_posterior(mixture, observation) else {
     turned_mixture(mixture, frame)
-  }, steps = zero_shot_program(method, frame, sampler, times, schedule),
+  }, steps = if (is.null(model)) steps else asked_steps(steps, model, frame, method, schedule),
   back = function(x) if (exact) x else tcrossprod(x, frame$complete))
+}
+
+# The same steps by the score of a score_model(), which is asked for it at the points turned back.
+asked_steps <- function(steps, model, frame, method, schedule) {
+  if (uses_hessian(unlist(steps, recursive = FALSE))) {
+    abort_input("method", paste("one that does not ask for the derivative of the score, which a",
+                                "score_model() has not"), format(method))
+  }
+  asked <- model_score(model, NULL, schedule)
+  turned <- function(t, read, curved) {
+    asked(t, list(tcrossprod(read[[1]], frame$complete)), curved) %*% frame$complete
+  }
+  lapply(steps, lapply, function(op) {
+    if (op$op != "eval") return(op)
+    new_op("call", to = op$to, from = op$from, fun = turned, when = op$t)
+  })
 }
 
 # The mixture given the observation, in all variables.

@@ -60,6 +60,8 @@ o <- list(x = observation(.5, variables = 1), both = observation(c(.1, .2), vari
 z <- list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(), repaint = zero_shot_repaint(2),
           ddrm = zero_shot_ddrm(), dps = zero_shot_dps(), pigdm = zero_shot_pigdm(),
           tmpd = zero_shot_tmpd(), exact = zero_shot_exact(), tds = zero_shot_tds(8))
+own <- score_model(function(x, t, class) -x, variables = 2, class = c("a", "b"),
+                   classifier = function(x) cbind(a = plogis(x[, 1]), b = plogis(-x[, 1])))
 e <- list(bias = score_error(.1), scale = score_error(scale = 1.2), noise = score_error(noise = .1),
           time = score_error(function(t) .1 * t), model = score_error(model = m$line))
 f <- list(boom = function(...) stop("boom"), na = function(...) NA, vector = function(...) 1:3,
@@ -103,7 +105,7 @@ tamper <- function(x, i, how) {
 }
 
 legal <- list(
-  mixture = c("m$*", "diffusion(m$line)"), target = "m$*", model = c("m$line", "m$iso"),
+  mixture = c("m$*", "diffusion(m$line)", "own"), target = "m$*", model = c("m$line", "m$iso"),
   guidance = c("NULL", "g$*", "'a'", "c('a', 'b')"),
   sampler = "s$*", predictor = "s$*", schedule = "sc$*", observation = "o$*", method = "z$*",
   points = c("NULL", "'random'", "'sobol'"),

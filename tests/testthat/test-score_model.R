@@ -78,9 +78,9 @@ test_that("a function that fails is an error that says where", {
   }
   expect_error(run(function(x, t, class) stop("no such layer")), "class a: no such layer",
                class = "mixguide_error")
-  expect_error(run(function(x, t, class) x[1, ]), "20 x 2 numbers", class = "mixguide_error")
-  expect_error(run(function(x, t, class) x * NA), "20 x 2 numbers", class = "mixguide_error")
-  expect_error(run(function(x, t, class) if (is.null(class)) "a" else x), "class NULL",
+  expect_error(run(function(x, t, class) x[1, ]), "x 2 numbers", class = "mixguide_error")
+  expect_error(run(function(x, t, class) x * NA), "x 2 numbers", class = "mixguide_error")
+  expect_error(run(function(x, t, class) if (is.null(class)) "a" else -x), "class NULL",
                class = "mixguide_error")
   input <- function(code) expect_error(code, class = "mixguide_error_input")
   input(score_model(3))
@@ -96,4 +96,210 @@ test_that("a function that fails is an error that says where", {
   input(error_budget(one, score_error = own))
   input(plan_sampler(one, score_error = own))
   expect_said(print(own), "returns the score")
+})
+
+# The mixture `m` as a model by itself.
+alone <- function(m, type = "score", schedule = schedule_ou(), classes = unique(m$class)) {
+  model <- score_model(as_function(m, type, schedule)$score, type,
+                       variables = if (is.null(colnames(m$means))) ncol(m$means) else
+                         colnames(m$means), class = classes,
+                       classifier = function(x) posterior(m, x))
+  at <- m$coordinates
+  if (is.null(at)) model else standardise(model, at$center, at$scale)
+}
+
+test_that("a model by itself gives the run that it gives beside its mixture", {
+  named <- mixture
+  colnames(named$means) <- c("u", "v")
+  stretched <- standardise(named, c(2, 3), c(1, 4))
+  for (m in list(mixture, named, stretched)) {
+    for (type in c("score", "denoised")) {
+      for (at in list(NULL, guidance("a", 2), c("a", "c"), guidance("b", 1, negative = "a"))) {
+        run <- function(of, ...) {
+          quiet_sample(of, 300, at, sampler_ddim(8), horizon = 5, key = c(1, 2),
+                       log_density = "none", reduce = FALSE, ...)
+        }
+        own <- run(alone(m, type))
+        plain <- run(m)
+        expect_equal(own$x, plain$x, tolerance = 1e-9)
+        expect_equal(own$confidence, plain$confidence, tolerance = 1e-9)
+        expect_equal(run(alone(m, type), score_error = score_error(bias = .1))$x,
+                     run(m, score_error = score_error(bias = .1))$x, tolerance = 1e-9)
+      }
+    }
+  }
+})
+
+test_that("confidences of a model by itself are its classifier's, in every result", {
+  model <- alone(mixture)
+  at <- guidance("a", 1)
+  d <- diffusion(model, at, sampler_ddim(8), horizon = 5, key = c(1, 2))
+  run <- guided_sample(d, 500)
+  plain <- guided_sample(mixture, 500, at, sampler_ddim(8), horizon = 5, key = c(1, 2),
+                         reduce = FALSE)
+  expect_equal(confidence(run, c("a", "b")), confidence(plain, c("a", "b")), tolerance = 1e-9)
+  expect_identical(run$mixture, model)
+  expect_identical(update(run, n = 20)$x, run$x[1:20, ])
+  expect_equal(augment(run)$.uncertainty, augment(plain)$.uncertainty, tolerance = 1e-7)
+  total <- guided_summary(d, 500, points = "random")
+  expect_equal(confidence(total)$estimate, confidence(run)$estimate, tolerance = 1e-12)
+  sweep <- guidance_sweep(d, strength = c(0, 2), n = 400, points = "random")
+  other <- guidance_sweep(mixture, at, c(0, 2), 400, sampler_ddim(8), horizon = 5, key = c(1, 2),
+                          points = "random", reduce = FALSE)
+  expect_equal(sweep$confidence, other$confidence, tolerance = 1e-9)
+  expect_equal(sweep$fraction_down, other$fraction_down)
+  one <- named_mixture("D3")
+  law <- guided_law(alone(one), guidance("1", 2), sampler_em(10), horizon = 5)
+  exact <- guided_law(one, guidance("1", 2), sampler_em(10), horizon = 5)
+  expect_equal(confidence(law)$estimate, confidence(exact)$estimate, tolerance = 1e-7)
+  expect_equal(entropy(law)$estimate, entropy(exact)$estimate, tolerance = 1e-7)
+  expect_equal(confidence(law, "2")$estimate, confidence(exact, "2")$estimate, tolerance = 1e-6)
+  for (result in list(run, total, sweep, law)) expect_said(print(result), "returns the score")
+})
+
+test_that("a second model is what a run is led away from", {
+  worse <- gaussmix(mixture$weights, mixture$means, 3, class = mixture$class)
+  at <- guidance("a", 2, negative = as_function(worse, "denoised"))
+  for (of in list(alone(mixture), alone(mixture, "noise"))) {
+    own <- quiet_sample(of, 200, at, sampler_ddim(8), horizon = 5, key = c(1, 2))
+    plain <- quiet_sample(mixture, 200, guidance("a", 2, negative = worse), sampler_ddim(8),
+                          horizon = 5, key = c(1, 2), log_density = "none", reduce = FALSE)
+    expect_equal(own$x, plain$x, tolerance = 1e-9)
+  }
+  expect_error(guided_sample(mixture, 5, at), "where one drives", class = "mixguide_error_input")
+})
+
+test_that("zero-shot methods that follow the score follow a model's", {
+  m <- standardise(gaussmix(c(.3, .7), rbind(c(x = 3, y = 1), c(1, 3)), diag(c(1, 2))))
+  y <- observation(2.5, H = cbind(1, .5), noise = .1)
+  s <- schedule_etc(40)
+  for (method in list(zero_shot_ddnm(), zero_shot_bo(), zero_shot_ccdf(), zero_shot_repaint(2),
+                      zero_shot_ddnm_plus(), zero_shot_ddrm())) {
+    run <- function(of, ...) {
+      without_faults(conditional_sample(of, 100, y, method, schedule = s, key = c(1, 2), ...))
+    }
+    exact <- run(m)
+    expect_equal(run(alone(m, "denoised", s))$x, exact$x, tolerance = 1e-8)
+    beside <- run(m, score_error = score_error(model = as_function(m, "noise", s)))
+    expect_equal(beside$x, exact$x, tolerance = 1e-8)
+    expect_said(summary(beside), "exact_mean")
+    expect_false(any(grepl("exact", capture.output(summary(run(alone(m, "score", s)))))))
+  }
+  for (method in list(zero_shot_exact(), zero_shot_bo(general = TRUE), zero_shot_tmpd(),
+                      zero_shot_dps(), zero_shot_tds(8))) {
+    expect_error(conditional_sample(alone(m, "score", s), 10, y, method, schedule = s), "score",
+                 class = "mixguide_error_input")
+  }
+  expect_error(conditional_sample(m, 10, y, zero_shot_bo(), score_error = score_error(scale = 2)),
+               "without bias", class = "mixguide_error_input")
+})
+
+test_that("what needs densities refuses a model by itself, and bad ones are errors", {
+  model <- alone(mixture)
+  input <- function(code) expect_error(code, class = "mixguide_error_input")
+  for (f in list(guided_error, path_kl, compare_guidance, tilted_sample, step_condition,
+                 guidance_condition, fokker_planck, coupled_paths, plan_sampler)) {
+    input(f(model, guidance("a", 1)))
+    input(f(diffusion(model, "a")))
+  }
+  input(posterior(model, cbind(1, 2)))
+  input(guided_sample(model, 10, start = "exact"))
+  input(guided_sample(model, 10, "z"))
+  input(guided_sample(model, 10, score_error = score_error(model = model)))
+  input(guided_sample(score_model(model$score), 10))
+  input(standardise(model))
+  input(standardise(model, c(1, 2, 3), 1))
+  input(score_model(model$score, variables = c("x", "x")))
+  input(score_model(model$score, variables = 0))
+  input(score_model(model$score, class = "a"))
+  input(score_model(model$score, variables = 2, classifier = model$classifier))
+  unjudged <- score_model(model$score, variables = 2, class = c("a", "b", "c"))
+  run <- guided_sample(unjudged, 10, "a", sampler_ddim(4))
+  expect_null(run$confidence)
+  expect_error(confidence(run), "without a classifier", class = "mixguide_error_input")
+  expect_identical(names(augment(run)), c("x1", "x2"))
+  input(guidance_sweep(unjudged, "a"))
+  judged <- function(q) {
+    score_model(model$score, variables = 2, class = c("a", "b", "c"), classifier = q)
+  }
+  for (q in list(function(x) 1, function(x) x, function(x) posterior(mixture, x) * NA,
+                 function(x) 2 * posterior(mixture, x))) {
+    expect_error(guided_sample(judged(q), 10, "a", sampler_ddim(4)), "probabilities of a, b, c",
+                 class = "mixguide_error_input")
+  }
+  expect_error(guided_sample(judged(function(x) stop("no net")), 10, "a", sampler_ddim(4)),
+               "`classifier` failed: no net", class = "mixguide_error")
+})
+
+test_that("laws that are no mixtures are sampled: Student's t and the logistic law", {
+  # t is normal given a chi-squared variable, of which log u is summed over a grid
+  v <- seq(-9, 4, length.out = 101)
+  log_p <- dchisq(3 * exp(v), 3, log = TRUE) + v
+  student <- function(x, t, class) {
+    variance <- exp(-2 * t - v) + 1 - exp(-2 * t)
+    log_w <- outer(x[, 1]^2, variance, function(x, s) -x / 2 / s) +
+      rep(log_p - log(variance) / 2, each = nrow(x))
+    w <- exp(log_w - apply(log_w, 1, max))
+    cbind(-x[, 1] * drop(w %*% (1 / variance)) / rowSums(w))
+  }
+  # of any density: the mean of x0 given x = a x0 + b z, by the trapezoidal rule
+  logistic <- function(x, t, class) {
+    a <- exp(-t)
+    b <- sqrt(1 - a^2)
+    low <- pmax((x[, 1] - 8 * b) / a, -40)
+    high <- pmin((x[, 1] + 8 * b) / a, 40)
+    y <- low + outer(high - low, seq(0, 1, length.out = 101))
+    w <- dnorm(x[, 1], a * y, b) * dlogis(y)
+    cbind(rowSums(w * y) / rowSums(w))
+  }
+  end <- function(score, type) {
+    model <- score_model(score, type, variables = "x")
+    u <- cbind(qnorm(ppoints(200)))
+    # the map from the normal start is the monotone one, which takes quantiles to quantiles
+    guided_sample(model, sampler = sampler_rk4(60, "logsnr", end = 1e-5), horizon = 9,
+                  start = u)$x[, 1]
+  }
+  expect_equal(end(student, "score"), qt(ppoints(200), 3), tolerance = 2e-3)
+  expect_equal(end(logistic, "denoised"), qlogis(ppoints(200)), tolerance = 2e-3)
+})
+
+test_that("a model that does not know the law of the start is a warning", {
+  start_warning <- function(code) expect_warning(code, class = "mixguide_warning_start")
+  m <- standardise(mixture)
+  wrong <- list(alone(m, "score", schedule_etc(100)),               # another clock
+                score_model(as_function(m, "noise")$score, "score", # another type
+                            variables = 2, class = c("a", "b", "c")),
+                standardise(alone(m), c(20, 3), 1))                 # another place
+  for (model in wrong) {
+    start_warning(guided_sample(model, 10, "a", sampler_ddim(4)))
+    start_warning(conditional_sample(model, 10, c(x1 = 2), zero_shot_bo(),
+                                     sampler = sampler_ddim(4), schedule = schedule_ou()))
+  }
+  start_warning(guided_sample(m, 10, "a", sampler_ddim(40), horizon = 9,
+                              score_error = score_error(model = wrong[[2]])))
+  start_warning(guided_sample(alone(m), 10, "a", sampler_ddim(4), horizon = .5))
+  one <- named_mixture("D3")
+  start_warning(guided_law(standardise(alone(one), 20, 1), "1", sampler_em(4)))
+  expect_silent(guided_sample(alone(m), 10, "a", sampler_ddim(4)))
+  expect_silent(guided_sample(alone(m), 10, "a", sampler_ddim(4), horizon = .5,
+                              start = matrix(0, 3, 2)))
+})
+
+test_that("pictures of a model by itself show what is known", {
+  skip_if_not_installed("ggplot2")
+  model <- alone(mixture)
+  at <- guidance("a", 2)
+  run <- guided_sample(model, 50, at, sampler_ddim(4), trajectory = TRUE)
+  flat <- score_model(function(x, t, class) -x, variables = "w")
+  line <- guided_sample(flat, 50, sampler = sampler_ddim(4), trajectory = TRUE)
+  for (result in list(run, update(run, trajectory = FALSE), line, update(line, trajectory = FALSE),
+                      guided_summary(model, 100, at, sampler_ddim(4)),
+                      guided_law(flat, sampler = sampler_em(4)),
+                      guidance_sweep(model, at, c(0, 2), 50, sampler_ddim(4)))) {
+    file <- tempfile(fileext = ".png")
+    on.exit(unlink(file))
+    grDevices::png(file)
+    expect_silent(print(ggplot2::autoplot(result)))
+    grDevices::dev.off()
+  }
 })
