@@ -378,6 +378,7 @@ slips <- list(
 # Where an argument of such a name takes something else: another name, or labels of its own.
 other_names <- c("corrector name", "sampler name", "schedule name", "gaussmix class",
                  "guidance class", "observation variables", "fokker_planck grid",
+                 "score_model variables", "score_model class",
                  # of data that were seen, in a column of theirs
                  "impute class", "judge_samples observation")
 
