@@ -114,8 +114,8 @@ path_geometry <- function(plan, class) {
   if (any(is_fixed(plan$program$level_of))) {
     return(list(why = "the sampler has scores with a strength of their own"))
   }
-  if (takes_root(plan$program)) {
-    return(list(why = "the sampler's noise depends on the derivative of the score"))
+  if (any(reads_hessian(op_kinds(plan$program)))) {
+    return(list(why = "the sampler takes the derivative of the score"))
   }
   need_memory(plan$times, plan$schedule, "this identity")
   c(geometry, affine_map(plan$program, plan$levels, geometry$values)[c("score", "score_time")])

@@ -175,6 +175,7 @@ shipped_samplers <- function() {
        'sampler_ddpm(variance = "large")' = with_own(sampler_ddpm, variance = "large"),
        'sampler_ddpm(variance = "scaled")' = with_own(sampler_ddpm, variance = "scaled"),
        'sampler_ddpm(variance = "matched")' = with_own(sampler_ddpm, variance = "matched"),
+       'sampler_ddpm(variance = "accelerated")' = with_own(sampler_ddpm, variance = "accelerated"),
        "sampler_exponential(stochastic = TRUE)" = with_own(sampler_exponential, stochastic = TRUE),
        sampler_em = sampler_em)
 }

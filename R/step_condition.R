@@ -254,7 +254,7 @@ allowed_by_weights <- function(geometry, d) {
   if (is_by_coordinate(program)) {
     return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))
   }
-  if (takes_root(program)) {
+  if (any(reads_hessian(op_kinds(program)))) {
     return(structure(NA_real_, why = "nothing is proved: the noise depends on the score"))
   }
   values <- geometry$values[geometry$needed]

@@ -438,10 +438,11 @@ zero_shot_program <- function(method, frame, sampler, times, schedule) {
     need_memory(times, schedule, method$label)
     steps <- lapply(steps, score_form, schedule)
   }
-  rooted <- vapply(unlist(steps, recursive = FALSE), function(op) op$op == "root", NA)
   # it would give the noise the shape of the unconditional score
-  if (method$name != "exact" && any(rooted)) {
-    abort_input("sampler", paste("one without op_root() for", method$label), format(sampler))
+  if (method$name != "exact" && uses_hessian(unlist(steps, recursive = FALSE))) {
+    abort_input("sampler",
+                paste("one that does not take the derivative of the score, for", method$label),
+                format(sampler))
   }
   if (!is.null(method$score)) {
     score <- function(op) {

@@ -126,7 +126,7 @@ test_that("where there is no identity it says why", {
   why <- function(...) coupled_paths(..., n = 5)$why
   expect_match(why(named_mixture("B2"), "1", 1), "covariances")
   expect_match(why(named_mixture("C2"), "1", 1, sampler = sampler_ddpm(5, variance = "matched")),
-               "noise")
+               "derivative")
   two <- gaussmix(c(1, 1, 1), c(0, 1, 2), 1, class = c("a", "a", "b"))
   expect_match(why(two, "a", 1), "several components")
   dots <- gaussmix(c(1, 1), c(0, 1), 0)

@@ -351,7 +351,8 @@ test_that("whether a sampler draws noise is read off its operations", {
 
 test_that("every sampler says of itself what its operations tell", {
   samplers <- list(sampler_ddim(4), sampler_ddim(4, eta = .5), sampler_ddpm(4),
-                   sampler_ddpm(4, variance = "matched"), sampler_em(4), sampler_euler(4),
+                   sampler_ddpm(4, variance = "matched"),
+                   sampler_ddpm(4, variance = "accelerated"), sampler_em(4), sampler_euler(4),
                    sampler_heun(4),
                    sampler_rk4(4), sampler_dpm_2(4), sampler_dpmpp_2m(4),
                    sampler_exponential(4, stochastic = TRUE), sampler_exponential(4),
@@ -420,7 +421,8 @@ test_that("samplers that cannot start there say so", {
   schedule <- zero_snr()
   for (sampler in list(sampler_euler(9), sampler_heun(9), sampler_rk4(9), sampler_em(9),
                        sampler_exponential(9), sampler_ddpm(NULL, variance = "scaled"),
-                       sampler_ddpm(NULL, variance = "matched"))) {
+                       sampler_ddpm(NULL, variance = "matched"),
+                       sampler_ddpm(NULL, variance = "accelerated"))) {
     expect_error(guided_sample(m, 5, NULL, sampler, schedule), "denoised",
                  class = "mixguide_error_forgotten")
   }
@@ -462,6 +464,11 @@ test_that("a late step takes the denoised point and is the step that it was", {
     e <- eigen((.5 / a)^2 * beta * (diag(2) + beta * J[i, , ]), symmetric = TRUE)
     root <- e$vectors %*% (sqrt(pmax(e$values, 0)) * t(e$vectors))
     expect_equal(matched[i, ], mean[i, ] + drop(root %*% c(1, 1)), tolerance = 1e-6)
+  }
+  accelerated <- take(sampler_ddpm(variance = "accelerated", grid = times[1:2]))$x
+  for (i in 1:5) {
+    root <- (.5 / a) * sqrt(beta) * (diag(2) + beta / 2 * J[i, , ])
+    expect_equal(accelerated[i, ], mean[i, ] + drop(root %*% c(1, 1)), tolerance = 1e-6)
   }
   # two scores: with the middle at (a/b)_r = sqrt((a/b)(a'/b'))
   r <- 1 - sqrt(a / b) / (1 + sqrt(a / b))

@@ -87,3 +87,48 @@ test_that("matched noise is refused where there is none", {
   x <- guided_sample(points, 500, sampler = sampler_ddpm(60, variance = "matched"))$x
   expect_lt(max(abs(abs(x) - 1)), .5)
 })
+
+test_that("the accelerated step is its formula, and of second order", {
+  m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(2, 1)), list(c(.25, .5), c(.5, .3)), c("a", "b"))
+  aim <- guidance("a", 2)
+  s <- schedule_ou()
+  x <- matrix(c(.3, -1, 2, .1, .5, -.4), 3)
+  times <- c(.8, .5)
+  beta <- s$b2(.8) - (s$a(.8) / s$a(.5))^2 * s$b2(.5)
+  J <- score_jacobian(m, x, .8, s, aim)
+  z <- matrix(c(1, -1, .5, .2, -.3, 2), 3)
+  noise <- t(vapply(1:3, function(i) z[i, ] + beta / 2 * drop(J[i, , ] %*% z[i, ]), double(2)))
+  by_hand <- s$a(.5) / s$a(.8) * (x + beta * score(m, x, .8, s, aim) + sqrt(beta) * noise)
+  run <- guided_sample(m, 3, aim, sampler_ddpm(grid = times, variance = "accelerated"), s,
+                       start = x, noise = array(z, c(3, 2, 1)))
+  expect_equal(run$x, by_hand, tolerance = 1e-12, ignore_attr = TRUE)
+
+  # one Gaussian of variance v: each step is exact but for beta^2/4 Ds^2 of its noise
+  grid <- time_grid(20, 3, "uniform")
+  v <- .25
+  own <- 1
+  for (k in 1:20) {
+    t <- grid[k + 0:1]
+    beta <- s$b2(t[1]) - (s$a(t[1]) / s$a(t[2]))^2 * s$b2(t[2])
+    p <- 1 / (s$a(t[1])^2 * v + s$b2(t[1]))
+    ratio <- s$a(t[2]) / s$a(t[1])
+    own <- ratio^2 * ((1 - beta * p)^2 * own + beta * (1 - beta * p / 2)^2)
+  }
+  at <- guided_moments(gaussmix(1, 0, v), sampler = sampler_ddpm(20, "uniform",
+                                                                 variance = "accelerated"),
+                       horizon = 3)
+  expect_equal(at$cov[[1]], own, tolerance = 1e-12)
+
+  order <- function(variance) {
+    errors <- vapply(c(50, 100), function(steps) {
+      law <- guided_law(named_mixture("A1"), NULL, sampler_ddpm(steps, "exponential", end = .01,
+                                                                variance = variance),
+                        horizon = 6, start = "exact")
+      target <- diffuse(named_mixture("A1"), .01)
+      law_distance(law, target)$estimate[3]
+    }, 0)
+    log2(errors[1] / errors[2])
+  }
+  expect_gt(order("accelerated"), 1.7)
+  expect_lt(order("scaled"), 1.3)
+})
