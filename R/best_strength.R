@@ -7,12 +7,12 @@
 #'
 #' @details
 #' The strength is linear between `knots` equidistant places of the run, and all its values are
-#' free, below 0 too. What is minimised is computed from the exact law of the sampler's output
+#' free, below 0 too, but for a bound of 50 on either side. What is minimised is computed from the exact law of the sampler's output
 #' ([guided_law()]) or, in more dimensions than it can have, as a mean over `n` particles of a
 #' deterministic sampler that carry their density along, the same for all strengths. The wanted
-#' confidence is a constraint, by an augmented Lagrangian; the unconstrained problems are solved by
-#' the method of Broyden, Fletcher, Goldfarb and Shanno with gradients by differences, from the
-#' constant strength and from the best of the profiles. The best that was found is a local minimum;
+#' confidence is a constraint, by an augmented Lagrangian; the problems that are left are solved by
+#' [stats::nlminb()] with gradients by differences, from the constant strength and from the best of
+#' the profiles. The best that was found is a local minimum;
 #' that none of its knots alone can better it is checked.
 #'
 #' The target at a wanted confidence is worth a thought: of all laws with that mean confidence, the
@@ -125,7 +125,9 @@ check_profiles <- function(names) {
 piecewise_guidance <- function(class, places, values) {
   force(places)
   force(values)
-  guidance(class, function(t, fraction) stats::approx(places, values, fraction)$y)
+  guide <- guidance(class, function(t, fraction) stats::approx(places, values, fraction)$y)
+  guide$vectorised <- TRUE
+  guide
 }
 
 # A strength at places of the run.
@@ -249,6 +251,9 @@ with_confidence <- function(shape, by, judge, wanted, step = 1e-3 * max(1, abs(b
   c(list(by = by), final)
 }
 
+# Where both models agree, as at the start of a run, a strength means next to nothing.
+MOST_STRENGTH <- 50
+
 # The least value over the strengths at places of the run, with the wanted confidence: by an
 # augmented Lagrangian.
 descend_strength <- function(begin, guide, judge, wanted) {
@@ -265,11 +270,12 @@ descend_strength <- function(begin, guide, judge, wanted) {
       (penalised(replace(values, i, values[i] + h), ...) - here) / h
     }, 0)
   }
-  values <- begin
+  values <- pmin(pmax(begin, -MOST_STRENGTH), MOST_STRENGTH)
   multiplier <- 0
-  for (weight in if (is.null(wanted)) 0 else c(10, 100, 100, 100)) {
-    values <- stats::optim(values, penalised, slopes, method = "BFGS", multiplier = multiplier,
-                           weight = weight, control = list(maxit = 60, reltol = 1e-9))$par
+  for (weight in if (is.null(wanted)) 0 else c(10, 100, 100)) {
+    values <- stats::nlminb(values, penalised, slopes, multiplier = multiplier, weight = weight,
+                            control = list(iter.max = 100, rel.tol = 1e-8),
+                            lower = -MOST_STRENGTH, upper = MOST_STRENGTH)$par
     if (!is.null(wanted)) multiplier <- multiplier + weight * (at(values)$confidence - wanted)
   }
   final <- if (is.null(wanted)) c(list(by = 0), judge$final(guide(values))) else {

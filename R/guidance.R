@@ -269,10 +269,13 @@ with_strength <- function(guidance, strength) {
   guidance
 }
 
-# At each of the times t.
+# At each of the times t; a function of our own may take all of them at once.
 guidance_strength <- function(guidance, t) {
   acts <- guidance_acts(guidance, t)
-  replace(double(length(t)), acts, at_times(guidance$strength, t[acts], "strength"))
+  at <- if (isTRUE(guidance$vectorised)) guidance$strength(t[acts]) else {
+    at_times(guidance$strength, t[acts], "strength")
+  }
+  replace(double(length(t)), acts, at)
 }
 
 guidance_acts <- function(guidance, t) {
