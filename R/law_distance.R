@@ -28,7 +28,7 @@ law_distance <- function(law, target) {
     kl <- law_kl(at)
     by_nodes <- function(value) estimate_row(value, 0, "quadrature")
     rbind(kl$kl, kl$kl_reverse,
-          if (alike) by_nodes(node_variation(at)) else {
+          if (alike) known_variation(node_variation(at)) else {
             unknown_row("what the reductions leave differs: see guided_error()")
           },
           if (alike && ncol(law$x) == 1 && is.null(law$rest)) {
@@ -39,6 +39,12 @@ law_distance <- function(law, target) {
             c(paste("distances of", law$label), paste("from the target,", target$label)),
             labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
+}
+
+# A total variation above 1 is none: densities that change from node to node have no sum.
+known_variation <- function(value) {
+  if (isTRUE(value > 1 + 1e-6)) unknown_row("the nodes do not resolve the laws: take more `nodes`")
+  else estimate_row(min(value, 1), 0, "quadrature")
 }
 
 # Does too much of a law know the density of one branch alone, where steps fold?
