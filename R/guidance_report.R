@@ -231,7 +231,7 @@ report_theorems <- function(report, class) {
   d <- towards(report, class, 1)
   time <- guidance_condition(d)
   if (!report$given) d <- towards(report, class, 1, sampler_ddim())
-  steps <- step_condition(d)
+  steps <- step_claims(as_diffusion(d, without = "score_error"), search = FALSE)
   continuous <- time$holds[c("ode", "sde")] %in% TRUE
   why <- c(rep(if (is.null(time$why)) "" else time$why, 2), steps$why)
   data.frame(class = class,
