@@ -500,7 +500,10 @@ loser_words <- function(report) {
   rows <- as.data.frame(report$sweep)
   worst <- rows[which.max(rows$fraction_down), ]
   if (!NROW(worst)) return(NULL)
-  if (worst$fraction_down == 0) return("No single path was seen to lose confidence.")
+  if (worst$fraction_down == 0) {
+    return(paste0("No single path was seen to lose confidence, to strength ",
+                  format(max(report$strength)), "."))
+  }
   lost <- report$lost
   by <- lost$lost[lost$class == worst$class & lost$strength == worst$strength]
   paste0("Single paths: up to ", percent(worst$fraction_down), " lose confidence",
