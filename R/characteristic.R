@@ -11,8 +11,7 @@ characteristic_score <- function(guide, schedule) {
   pool <- guidance_pool(guide)
   params <- guide$rule$params
   force(schedule)
-  function(t, read, curved) {
-    x <- read[[1]]
+  function(t, x, curved) {
     a <- schedule$a(t)
     b2 <- schedule$b2(t)
     eta <- guide$strength(t)

@@ -71,19 +71,28 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
 # not the noise that a sampler meets under that key, but that of another one.
 keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   d <- mixture_dim(mixture)
-  program <- assemble_program(operation_table(list(
-    op_noise("x"), op_noise("z"), new_op("save", "x"), new_op("save", "x", from = "z")
-  )))
   plain <- gaussmix(1, t(rep(0, d)), 1)
   levels <- list(a = double(), b2 = double(), coef = double())
   # one number chooses the component
   at <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
-  z <- core_run(core_pool(plain), rbind(0), levels, program, n, key = stream(key, "draws"),
+  z <- core_run(core_pool(plain), rbind(0), levels, draws_program(), n, key = stream(key, "draws"),
                 first = first, net = keyed_net(net, key), at = at)$output
   component <- findInterval(stats::pnorm(z[, 1, 2]), cumsum(mixture$weights)) + 1
   component <- pmin(component, max(which(mixture$weights > 0)))
   place_draws(mixture, component, matrix(z[, , 1], n, d))
 }
+
+draws_program <- local({
+  program <- NULL
+  function() {
+    if (is.null(program)) {
+      program <<- assemble_program(operation_table(list(
+        op_noise("x"), op_noise("z"), new_op("save", "x"), new_op("save", "x", from = "z")
+      )))
+    }
+    program
+  }
+})
 
 # The value of `expr`, whose runs are refused once the seconds are over: an error of class
 # `mixguide_error_late`.

@@ -19,6 +19,7 @@
 #'   that end with less confidence than at strength 0.
 #' * **outside**: the share of the particles where the class itself is rare: where its density is
 #'   below that at 99% of its own draws. Of a run that samples the class it is 1%.
+#' * **lost**: how much confidence the paths lose, on average, that lose any.
 #' * **limits**: [strength_limit()] up to strength 64, to 5%, for the sampler of the run and for
 #'   DDIM with `evaluations` steps; and `paths`, what was seen on the way.
 #' * **theorems**: [guidance_condition()], and [step_condition()] at strength 1, for the sampler of
@@ -32,8 +33,9 @@
 #'
 #' and of the mixture as a whole:
 #' * **plan**: [plan_sampler()] for `evaluations`, without guidance.
-#' * **imputing**: of draws of the mixture one variable at a time is deleted, and the share of its
-#'   variance that the mean of [impute()]'s exact conditional law explains is estimated.
+#' * **imputing**: of draws of the mixture one variable at a time is deleted; the share of its
+#'   variance that the others explain is 1 less the mean variance of [impute()]'s exact conditional
+#'   law over its own.
 #'
 #' A difference counts as established beyond four standard errors. What could not be computed is
 #' listed with the reason.
@@ -50,8 +52,8 @@
 #' @param seconds Computing that would last longer is given up, and said to be missing. An eighth is
 #'   for [plan_sampler()].
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`, the
-#'   tables `sweep`, `outside`, `limits`, `paths`, `theorems`, `sampled` and `imputing` (each `NULL`
-#'   where it does not apply), the `plan` of [plan_sampler()], `split` of [split_threshold()] (or
+#'   tables `sweep`, `outside`, `lost`, `limits`, `paths`, `theorems`, `sampled` and `imputing` (each
+#'   `NULL` where it does not apply), the `plan` of [plan_sampler()], `split` of [split_threshold()] (or
 #'   `NULL`), `points` (the data, where `x` holds them, and their `label`), `missing` (what is not
 #'   computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
 #'   samples, which `augment(report$sweep)` gives. `plot()` draws the figure of a question.
@@ -185,6 +187,7 @@ report_parts <- function(report, seconds) {
       found$sampled <- stacked(sampled, "rows")
       found$outside <- stacked(sampled, "outside")
       found$odds <- stacked(sampled, "odds")
+      found$lost <- stacked(sampled, "lost")
     }
     found$theorems <- do.call(rbind, each("theorems", report_theorems))
     found$split <- part("split", report_split(report))
@@ -228,13 +231,13 @@ report_theorems <- function(report, class) {
   d <- towards(report, class, 1)
   time <- guidance_condition(d)
   if (!report$given) d <- towards(report, class, 1, sampler_ddim())
-  steps <- step_condition(d)
+  steps <- step_claims(as_diffusion(d, without = "score_error"), search = FALSE)
   continuous <- time$holds[c("ode", "sde")] %in% TRUE
   why <- c(rep(if (is.null(time$why)) "" else time$why, 2), steps$why)
   data.frame(class = class,
              claim = c("no path loses confidence by guidance, in continuous time (ODE)",
                        "no path loses confidence by guidance, in continuous time (SDE)",
-                       paste0(claim_words[steps$claim], ", by ", format(d$sampler))),
+                       paste0(claim_words[steps$claim], ", by ", sampler_words(format(d$sampler)))),
              proved = c(continuous, steps$holds %in% TRUE),
              "up to strength" = c(ifelse(continuous, Inf, 0), steps$strength),
              why = sub("^nothing is proved: ", "", why), row.names = NULL, check.names = FALSE)
@@ -292,9 +295,18 @@ report_sampled <- function(report, class) {
     data.frame(class = class, strength = report$strength[i], quantity = "outside",
                particle_mean(runs[[i]], as.double(rare)))
   })
+  # what the paths lose that lose
+  before <- runs[[1]]$confidence
+  lost <- vapply(runs, function(run) {
+    less <- before - run$confidence
+    some <- which(less > 1e-9)
+    w <- if (is.null(run$weights)) rep(1, length(less)) else run$weights
+    if (length(some)) sum(w[some] * less[some]) / sum(w[some]) else 0
+  }, 0)
   equal <- function(x) rep(1 / nrow(x), nrow(x))
   curve <- function(law, odds, weights) data.frame(class = class, law = law, odds, weights)
   list(rows = do.call(rbind, rows), outside = do.call(rbind, outside),
+       lost = data.frame(class = class, strength = report$strength, lost = lost),
        odds = rbind(curve("run", run_odds, if (is.null(run$weights)) equal(run$x) else run$weights),
                     curve("class", class_odds, equal(draws$x)),
                     curve("tilt", class_odds, draws$weights)))
@@ -317,7 +329,7 @@ report_imputing <- function(report) {
     holes <- draws
     holes[, j] <- NA
     cells <- summary(impute(mixture, holes, m = 1, key = report$diffusion$key))
-    left <- sample_mean((draws[, j] - cells$mean)^2 / total[j])
+    left <- sample_mean(cells$sd^2 / total[j])
     data.frame(variable = labels[j], quantity = "explained",
                estimate_row(1 - left$estimate, left$se, "Monte Carlo"))
   })
@@ -347,30 +359,40 @@ report_answers <- function(report) {
   stats::setNames(answers, report_questions(report)$question)
 }
 
-# An estimate as it is read: a share of all but nothing is not told apart from 1.
+# An estimate as it is read; without a standard error, or with one of 0, the number stands alone.
 shown <- function(row) {
-  # without a standard error, or with one of 0, the number stands alone
   drawn <- row$method == "Monte Carlo" && is.finite(row$se) && !is_rounding(row$se, row$estimate)
-  value <- show_estimate(row$estimate, row$se, if (drawn) "Monte Carlo" else "quadrature")
-  if (row$method == "exact") paste(value, "exact") else value
+  show_estimate(row$estimate, row$se, if (drawn) "Monte Carlo" else "quadrature")
 }
 
-share <- function(row) if (isTRUE(row$estimate > 1 - 1e-6)) "> 0.999999" else shown(row)
+# The same with no more decimals than tell something.
+brief <- function(row, decimals) {
+  value <- shown(row)
+  if (isTRUE(row$se >= .5 * 10^-decimals) && nchar(value) < 16) return(value)
+  formatC(row$estimate, digits = decimals, format = "f")
+}
+
+# A probability: next to 1 is not told apart from 1.
+share <- function(row) if (isTRUE(row$estimate > .99995)) "> 0.9999" else brief(row, 4)
 
 percent <- function(x) {
-  if (x == 0) "0%" else if (x < 1e-3) "< 0.1%" else paste0(format(100 * x, digits = 2), "%")
+  if (x <= 0) return("0%")
+  if (x < 1e-3) return("< 0.1%")
+  if (x < 1 && x > .9995) return("> 99.9%")
+  paste0(format(100 * x, digits = if (x > .99) 3 else 2), "%")
 }
 
-# "up (a, b); down (c)", or "up (every class)".
+# "rises (classes a, b); falls (class c)", or "rises (all classes)".
 by_verdict <- function(classes, verdicts) {
   groups <- split(classes, factor(verdicts, unique(verdicts)))
   all <- length(groups) == 1 && length(classes) > 1
-  paste0(names(groups), " (", if (all) "every class" else vapply(groups, some_names, ""), ")",
+  paste0(names(groups), " (", if (all) "all classes" else vapply(groups, some_classes, ""), ")",
          collapse = "; ")
 }
 
-some_names <- function(x) {
-  if (length(x) > 4) toString(c(x[1:3], paste(length(x) - 3, "others"))) else toString(x)
+some_classes <- function(x) {
+  if (length(x) > 4) return(paste(length(x), "classes"))
+  paste(if (length(x) > 1) "classes" else "class", toString(x))
 }
 
 # The sweep's rows of a class: a quantity at the first and last strengths.
@@ -397,13 +419,17 @@ answer_classes <- function(report) {
   if (is.null(report$sweep)) return("Not known (see below).")
   confidence <- vapply(report$classes, function(y) {
     gain <- sweep_ends(report, y, "gain")$last
-    verdict(gain$estimate, gain$se, c("up", "down", "no change seen"))
+    ends <- sweep_ends(report, y, "confidence")
+    near <- min(ends$first$estimate, ends$last$estimate) > .995
+    verdict(gain$estimate, gain$se,
+            c("rises", "falls", if (near) "stays near 1" else "no change beyond the errors"))
   }, "")
   entropy <- vapply(report$classes, function(y) {
     ends <- sweep_ends(report, y, "entropy")
     verdict(ends$last$estimate - ends$first$estimate,
             sqrt(sum(ends$last$se^2, ends$first$se^2)),
-            c("up, the sample spreads out", "down, the sample draws together", "no change seen"))
+            c("rises, the sample spreads out", "falls, the sample draws together",
+              "no change beyond the errors"))
   }, "")
   c(paste0("Confidence, strength 0 to ", format(max(report$strength)), ": ",
            by_verdict(report$classes, confidence), "."),
@@ -417,10 +443,10 @@ table_classes <- function(report) {
   rows <- lapply(report$classes, function(y) {
     p <- sweep_ends(report, y, "confidence")
     h <- sweep_ends(report, y, "entropy")
-    data.frame(y, share(p$first), share(p$last), shown(h$first), shown(h$last))
+    data.frame(y, share(p$first), share(p$last), brief(h$first, 3), brief(h$last, 3))
   })
-  stats::setNames(do.call(rbind, rows), c("class", paste("confidence", ends[1]), ends[2],
-                                          paste("entropy", ends[1]), ends[2]))
+  stats::setNames(do.call(rbind, rows),
+                  c("class", paste("confidence", ends), paste("entropy", ends)))
 }
 
 answer_sampler <- function(report) {
@@ -430,7 +456,11 @@ answer_sampler <- function(report) {
   distance <- plan$measure == "distance"
   c(paste0(format(plan$sampler), ", from t = ", format(plan$horizon, digits = 4), "."),
     paste0(if (distance) paste0("Particles end ", shown(plan$error), " sd from the exact flow") else
-      paste0(plan_measure(plan), ": ", shown(plan$error)), ", without guidance."),
+      paste("From the mixture:", plan_measure(plan), shown(plan$error)),
+      ", without guidance."),
+    paste0("To run it: guided_sample(m, 1000, ", if (length(present_classes(report$mixture)) > 1) {
+      paste0(dQuote(report$classes[1], FALSE), ", ")
+    }, "sampler = report$plan$sampler, horizon = report$plan$horizon)."),
     if (!plan$complete) "The search ended early.",
     if (distance) {
       paste("The distance is the root mean square per variable, from the same starts;",
@@ -444,28 +474,43 @@ answer_limits <- function(report) {
     theorem_words(report))
 }
 
+# "DDIM, 20 steps"
+sampler_words <- function(x) sub("^([^,]*?)( \\(eta = 0\\))?(, [0-9]+ steps?)?(,.*)?$", "\\1\\3", x,
+                                 perl = TRUE)
+
 limit_words <- function(report) {
   rows <- report$limits
   if (is.null(rows)) return("Limits of the strength: not known (see below).")
-  by <- sub("( \\(eta = 0\\))?,.*", "", rows$sampler)
-  lost <- is.finite(rows$estimate)
-  c(vapply(which(lost)[order(rows$estimate[lost])], function(i) {
-    paste0("Mean confidence is lost from strength ", shown(rows[i, ]), " on (", rows$class[i],
-           ", by ", by[i], ").")
-  }, ""), if (any(!lost)) {
-    paste0("No loss of confidence up to strength 64: ", if (any(lost)) {
-      by_verdict(rows$class[!lost], by[!lost])
-    } else paste(unique(by), collapse = " or "), ".")
-  })
+  by <- sampler_words(rows$sampler)
+  lost <- which(is.finite(rows$estimate))
+  if (!length(lost)) {
+    return(paste0("Mean confidence: never below that without guidance, to strength 64 (",
+                  paste(unique(by), collapse = "; "), ")."))
+  }
+  lost <- lost[order(rows$estimate[lost])]
+  first <- utils::head(lost, 3)
+  at <- paste0(vapply(rows$estimate[first], format, "", digits = 3), " (class ",
+               rows$class[first], "; ", by[first], ")")
+  more <- length(lost) - length(first)
+  paste0("Mean confidence falls below that without guidance from strength ", toString(at),
+         if (more) paste(" and", more, "more"), "; else not, to 64.")
 }
 
 loser_words <- function(report) {
   rows <- as.data.frame(report$sweep)
   worst <- rows[which.max(rows$fraction_down), ]
   if (!NROW(worst)) return(NULL)
-  if (worst$fraction_down == 0) return("No single path loses confidence by guidance.")
-  paste0("Single paths: up to ", percent(worst$fraction_down), " lose confidence (", worst$class,
-         ", strength ", format(worst$strength), ").")
+  if (worst$fraction_down == 0) {
+    return(paste0("No single path was seen to lose confidence, to strength ",
+                  format(max(report$strength)), "."))
+  }
+  lost <- report$lost
+  by <- lost$lost[lost$class == worst$class & lost$strength == worst$strength]
+  paste0("Single paths: up to ", percent(worst$fraction_down), " lose confidence",
+         if (length(by)) {
+           paste0(", ", if (by < 1e-4) "< 0.0001" else format(by, digits = 1, scientific = FALSE),
+                  " on average")
+         }, " (", worst$class, ", strength ", format(worst$strength), ").")
 }
 
 outside_words <- function(report) {
@@ -474,10 +519,10 @@ outside_words <- function(report) {
   rows <- rows[rows$strength == max(rows$strength), ]
   worst <- rows[which.max(rows$estimate), ]
   if (!NROW(worst)) return(NULL)
-  paste0("Strength ", format(worst$strength), ": ", if (worst$estimate > .02) {
-    paste0(percent(worst$estimate), " of the sample lie where 1% of the class does (", worst$class,
-           ").")
-  } else "the sample keeps to where the classes are.")
+  paste0("At strength ", format(worst$strength), if (worst$estimate > .02) {
+    paste0(", ", percent(worst$estimate), " of the sample lie where only 1% of class ",
+           worst$class, " does.")
+  } else " the samples keep to where their classes are.")
 }
 
 split_words <- function(report) {
@@ -493,12 +538,11 @@ theorem_words <- function(report) {
   proved <- rows[rows$proved, ]
   if (!nrow(proved)) {
     why <- unique(rows$why[nzchar(rows$why)])
-    return(paste0("No theorem applies: ", paste(utils::head(why, 2), collapse = "; "),
-                  "; the figures are computed."))
+    return(paste0("No theorem tells it in advance (", paste(utils::head(why, 2), collapse = "; "),
+                  "): all this is computed."))
   }
   claims <- split(proved$class, factor(proved$claim, unique(proved$claim)))
-  paste0("Proved at strength 1: ", names(claims), " (",
-         vapply(claims, some_names, ""), ").")
+  paste0("Proved at strength 1: ", names(claims), " (", vapply(claims, some_classes, ""), ").")
 }
 
 # Which of the two laws the run is not.
@@ -525,18 +569,28 @@ answer_sampled <- function(report) {
             "FALSE TRUE" = "the class, as far as seen",
             "FALSE FALSE" = "class or tilt, not told apart")
   verdicts <- sampled_verdicts(report)
-  p <- rows[rows$quantity == "confidence", ]
+  pick <- function(y, law, of) rows[rows$class == y & rows$law == law & rows$quantity == of, ]
   gap <- vapply(names(verdicts), function(y) {
-    own <- p[p$class == y, ]
-    abs(own$estimate[own$law == "run"] - own$estimate[own$law == "tilt"])
+    abs(pick(y, "run", "confidence")$estimate - pick(y, "tilt", "confidence")$estimate)
   }, 0)
   y <- names(verdicts)[which.max(gap)]
-  own <- p[p$class == y, ]
-  c(paste0("Sampled at strength ", format(tilt_of(report)), ": ",
-           by_verdict(names(verdicts), said[verdicts]), "."),
-    paste0("Confidence of ", y, ": class ", share(own[own$law == "class", ]), ", tilt ",
-           share(own[own$law == "tilt", ]), ", run ", share(own[own$law == "run", ]), "."),
-    "The tilt is p(x | class) p(class | x)^strength; tilted_sample() samples it.")
+  # next to 1 the odds say more
+  near <- min(pick(y, c("class", "tilt", "run"), "confidence")$estimate) > .995
+  of <- if (near) "log-odds" else "confidence"
+  value <- function(law) {
+    row <- pick(y, law, of)
+    sub(" \\(.*", "", if (near) shown(row) else share(row))
+  }
+  strength <- format(tilt_of(report))
+  tilt <- paste0("p(x | class) p(class | x)", if (strength != "1") paste0("^", strength))
+  alike <- length(unique(verdicts)) == 1
+  c(paste0("Strength ", strength, ": ",
+           by_verdict(names(verdicts), sub("tilt", paste0("tilt", if (alike) paste0(" ", tilt)),
+                                           said[verdicts])), "."),
+    paste0("Mean ", of, " of ", y, ": class ", value("class"), ", tilt ", value("tilt"), ", run ",
+           value("run"), "."),
+    if (alike) "tilted_sample() samples the tilt." else
+      paste0("The tilt is ", tilt, "; tilted_sample() samples it."))
 }
 
 answer_imputing <- function(report) {
@@ -545,13 +599,14 @@ answer_imputing <- function(report) {
     return(if (mixture_dim(report$mixture) > 1) "Not known (see below)." else
       "There is one variable: nothing else tells of it.")
   }
-  ends <- rows[order(-rows$estimate)[unique(c(1, nrow(rows)))], ]
-  told <- paste(vapply(seq_len(nrow(ends)), function(i) shown(ends[i, ]), ""), "of", ends$variable)
+  ends <- rows[order(rows$estimate)[unique(c(1, nrow(rows)))], ]
+  told <- vapply(ends$estimate, percent, "")
+  all <- length(unique(told)) == 1
+  told <- if (all) told[1] else paste0(told, " (", ends$variable, ")", collapse = " to ")
   c("impute(m, data) draws missing values from their exact law, given the others.",
-    if (any(mapply(established, rows$estimate, rows$se))) {
-      c(paste0("Explained: ", paste(told, collapse = " to "), "."),
-        "That is the share of a variable's variance that the others explain.")
-    } else "Nothing is seen to be explained by the others.")
+    if (max(rows$estimate) < 1e-3) "The variables tell nothing of one another." else
+      paste0("The others explain ", told, " of ", if (all) "each" else "a",
+             " variable's variance."))
 }
 
 #' @export
@@ -688,7 +743,8 @@ figure_samples <- function(report, classes = 4, each = 400) {
     }, geom_point(aes(.data[[labels[1]]], .data[[labels[2]]]), panes(drawn), size = .7, alpha = .5,
                   colour = class_palette(2)[2]), labs(x = labels[1], y = labels[2]))
   }
-  ggplot() + layers + facet_grid(vars(.data$.class), vars(.data$.strength)) + look() +
+  ggplot() + layers + facet_grid(vars(.data$.class), vars(.data$.strength)) +
+    scale_x_continuous(n.breaks = 4) + look() +
     words("What is drawn at growing strength",
           paste0("Orange: ", each, " particles", if (!is.null(data)) "; grey: the data"),
           c(margin_words(marginal(mixture, labels), mixture, "those that tell the classes apart"),
@@ -704,9 +760,10 @@ figure_limits <- function(report) {
   ticks <- c(0, 1, 4, 16, 64)
   ggplot(rows, aes(asinh(.data$strength), .data$gain, colour = .data$sampler,
                    linetype = .data$sampler)) +
-    geom_hline(yintercept = 0, colour = "grey50") + geom_line() +
+    geom_hline(yintercept = 0, colour = "grey50") +
     geom_ribbon(aes(ymin = .data$gain - 2 * .data$gain_se, ymax = .data$gain + 2 * .data$gain_se,
                     group = .data$sampler), fill = "grey50", alpha = .2, colour = NA) +
+    geom_line(linewidth = .7) +
     geom_blank(data = data.frame(strength = 0, gain = c(-.002, .002), sampler = rows$sampler[1])) +
     facet_wrap(vars(.data$class), scales = "free_y") +
     line_scales(class_palette(2), c("solid", "22"), levels(rows$sampler)) +
@@ -730,7 +787,7 @@ figure_sampled <- function(report) {
     facet_wrap(vars(.data$class), scales = "free") +
     line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"),
                 laws) +
-    labs(x = "log-odds of the class", y = "density") + look() +
+    scale_x_continuous(n.breaks = 4) + labs(x = "log-odds of the class", y = "density") + look() +
     theme(legend.position = "bottom") +
     words(paste("What strength", format(tilt_of(report)), "samples"),
           "Where the solid line meets neither of the others, neither is sampled",

@@ -333,29 +333,26 @@ rule_operations <- function(op, guide, schedule) {
   })
 }
 
-# What a rule of the user's makes of what an operation hands over: the class's vectors, those of the
-# other model, and the points.
+# What x, c and u are multiplied by, by a rule of the user's: the function of a "mix", which is
+# handed their inner products.
 mixed_by_rule <- function(fun, strength) {
   of_strength <- "strength" %in% names(formals(args(fun)))
   force(strength)
-  function(t, read, curved) {
+  where <- function(t) paste(" at t =", format(t))
+  function(t, inner, curved) {
     eta <- if (of_strength) strength(t)
-    vectors <- read[c(3, 1, 2)]
-    dot <- function(i, j) rowSums(vectors[[i]] * vectors[[j]])
-    inner <- list(xx = dot(1, 1), xc = dot(1, 2), xu = dot(1, 3), cc = dot(2, 2), cu = dot(2, 3),
-                  uu = dot(3, 3), gg = rowSums((vectors[[2]] - vectors[[3]])^2))
-    # particles that overflowed have none
-    there <- is.finite(Reduce(`+`, inner))
-    inner <- lapply(inner, `[`, there)
-    where <- paste(" at t =", format(t))
+    names(inner) <- c("xx", "xc", "xu", "cc", "cu", "uu", "gg")
+    there <- NULL
+    n <- length(inner$xx)
+    if (!is.finite(sum(vapply(inner, sum, 0)))) {
+      # particles that overflowed have none
+      there <- is.finite(Reduce(`+`, inner))
+      inner <- lapply(inner, `[`, there)
+    }
     value <- from_user(if (of_strength) fun(t, inner, strength = eta) else fun(t, inner), "rule",
-                       where)
-    coef <- rule_coefficients(value, sum(there), where)
-    mixed <- matrix(NaN, length(there), ncol(read[[1]]))
-    mixed[there, ] <- Reduce(`+`, lapply(1:3, function(i) {
-      coef[[i]] * vectors[[i]][there, , drop = FALSE]
-    }))
-    mixed
+                       where(t))
+    coef <- rule_coefficients(value, length(inner$xx), where(t))
+    if (is.null(there)) coef else lapply(coef, function(by) replace(rep(NaN, n), there, by))
   }
 }
 
@@ -369,7 +366,7 @@ rule_coefficients <- function(value, n, where) {
     of <- value[[name]]
     if (is.null(of)) return(0)
     whole <- is.numeric(of) && length(of) %in% c(1, n)
-    if (!whole || !all(is.finite(of))) {
+    if (!whole || !all_finite(of)) {
       came <- if (whole) of[!is.finite(of)][1] else describe(of)
       abort_input("rule", wanted, paste0(came, " for ", name, where))
     }

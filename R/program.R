@@ -103,8 +103,8 @@ no_divergence <- function() {
 # times and coefficients consist. Operations that stand for several steps come once for each, with
 # its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
 # `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
-# adds c0 + c1 <from, r>; a "call", "mix" or "ask" has a function `fun` of the time `when`, of a
-# list of what it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of,
+# adds c0 + c1 <from, r>; a "call", "mix" or "ask" has a function `fun` of the time `when`, of what
+# it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of,
 # see guidance_models(); `want`: what it makes of it, see op_eval().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time

@@ -282,24 +282,28 @@ model_score <- function(model, class, schedule) {
   force(class)
   force(schedule)
   like <- model$like
-  function(t, read, curved) {
-    from <- read[[1]]
+  where <- function(t) {
+    paste0(" at t = ", format(t), ", class ", if (is.null(class)) "NULL" else toString(class))
+  }
+  # nothing is copied that need not be: a copy takes as long as a simple score
+  function(t, from, curved) {
     x <- from_process(from, like)
     dimnames(x) <- list(NULL, model$names)
-    where <- paste0(" at t = ", format(t), ", class ",
-                    if (is.null(class)) "NULL" else toString(class))
-    value <- from_user(model$score(x, t, class), "score", where)
+    value <- from_user(model$score(x, t, class), "score", where(t))
     shape <- is.numeric(value) && length(value) == length(x) &&
       (is.null(dim(value)) && ncol(x) == 1 || identical(dim(value), dim(x)))
     if (!shape || anyNA(value)) {
       abort_input("score", paste("a function that returns", nrow(x), "x", ncol(x), "numbers"),
-                  paste0(describe(value), where))
+                  paste0(describe(value), where(t)))
     }
-    value <- matrix(as.double(value), nrow(x))
+    if (is.object(value) || !is.double(value) || !is.matrix(value)) {
+      value <- matrix(as.double(value), nrow(x))
+    }
     a <- schedule$a(t)
     b2 <- schedule$b2(t)
-    unit <- if (is.null(like)) 1 else rep(like$coordinates$scale, each = nrow(x))
-    switch(model$type, noise = -value / sqrt(b2), score = value * unit,
+    switch(model$type, noise = -value / sqrt(b2),
+           score = if (is.null(like)) value else
+             value * rep(like$coordinates$scale, each = nrow(x)),
            denoised = (a * to_process(value, like) - from) / b2)
   }
 }

@@ -77,13 +77,18 @@
 #' plot(between)
 #' @export
 step_condition <- function(mixture, ...) {
-  d <- as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()), without = "score_error")
+  step_claims(as_diffusion(mixture, ..., default = list(sampler = sampler_ddim()),
+                           without = "score_error"))
+}
+
+# `search`: for the numbers of steps, too, which takes longer than all else.
+step_claims <- function(d, search = TRUE) {
   strength <- claimed_strength(d)
   mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, d$guidance$class)
   at <- steps_allow(geometry, d)
   rows <- claims_at(strength, geometry, d, at)
-  rows$steps <- unname(steps_needed(geometry, d, strength))
+  if (search) rows$steps <- unname(steps_needed(geometry, d, strength))
   new_table(rows, "step_condition", c(format(d$mixture), process_lines(d)),
             replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
             keys = "claim", methods = c(strength = "bound", steps = "bound"), body = claim_rows,

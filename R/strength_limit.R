@@ -64,7 +64,7 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
   baseline <- confidences(0)
   path <- list()
   lost <- function(eta) {
-    part <- confidences(eta)
+    part <- if (eta == 0) baseline else confidences(eta)
     confidence <- sample_mean(part, weights)
     gain <- sample_mean(part - baseline, weights)
     path[[length(path) + 1]] <<- data.frame(
@@ -105,10 +105,14 @@ strength_runs <- function(d, n, exact, reduce) {
   exact <- exact_means(exact, d)
   faults <- warn_faults(diffusion_faults(d))
   begin <- sweep_start(d, exact == "nodes", n)
+  setting <- replace(d, c("guidance", "start"), list(shape, begin$start))
+  plan <- if (exact != "law") {
+    without_faults(sampling_plan(setting, n, log_density = "none", reduce = reduce))
+  }
   at <- function(eta) {
-    setting <- replace(d, c("guidance", "start"), list(with_strength(shape, eta), begin$start))
-    if (exact == "law") return(quiet_law(setting, reduce = reduce))
-    quiet_sample(setting, n, log_density = "none", reduce = reduce)
+    guide <- with_strength(shape, eta)
+    if (exact == "law") return(quiet_law(replace(setting, "guidance", list(guide)), reduce = reduce))
+    without_faults(run_plan(plan, guide, d$key))
   }
   list(at = at, weights = begin$weights, exact = exact, key = d$key, faults = faults)
 }

@@ -23,7 +23,7 @@ class_push <- function(guidance, mixture, models) {
     push[5, guided] <- guidance$multiple * guidance_acts(guidance, t[guided])
     push
   }
-  list(at = at, ask = if (own) function(t, read, curved) asked_push(guidance, t, read[[1]], curved))
+  list(at = at, ask = if (own) function(t, odds, curved) asked_push(guidance, t, odds, curved))
 }
 
 ask_op <- function(op, ask) {
@@ -33,22 +33,22 @@ ask_op <- function(op, ask) {
 # psi = eta (1 - q) and, if wanted, its derivative by the log-odds, a column each. Of the user's eta
 # that is taken by differences.
 asked_push <- function(guidance, t, odds, curved, h = 1e-3) {
-  push <- matrix(0, length(odds), 2)
-  if (!guidance_acts(guidance, t)) return(push)
-  # particles that overflowed have no odds
-  lost <- is.na(odds)
-  odds <- odds[!lost]
   n <- length(odds)
+  if (!guidance_acts(guidance, t)) return(double(2 * n))
+  lost <- is.na(odds)
+  if (any(lost)) {
+    # particles that overflowed have no odds
+    push <- matrix(NaN, n, 2)
+    push[!lost, ] <- asked_push(guidance, t, odds[!lost], curved, h)
+    return(push)
+  }
   at <- if (curved) c(odds, odds - 2 * h, odds - h, odds + h, odds + 2 * h) else odds
-  eta <- matrix(strength_of_q(guidance, t, at), n)
+  eta <- strength_of_q(guidance, t, at)
   rest <- stats::plogis(-odds)
-  slope <- if (curved) {
-    by_odds <- (8 * (eta[, 4] - eta[, 3]) - (eta[, 5] - eta[, 2])) / (12 * h)
-    (by_odds - eta[, 1] * stats::plogis(odds)) * rest
-  } else 0
-  push[!lost, ] <- c(eta[, 1] * rest, rep_len(slope, n))
-  push[lost, ] <- NaN
-  push
+  if (!curved) return(c(eta * rest, double(n)))
+  eta <- matrix(eta, n)
+  by_odds <- (8 * (eta[, 4] - eta[, 3]) - (eta[, 5] - eta[, 2])) / (12 * h)
+  c(eta[, 1] * rest, (by_odds - eta[, 1] * stats::plogis(odds)) * rest)
 }
 
 # The user's strength at one time and log-odds of the class.

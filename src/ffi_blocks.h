@@ -13,4 +13,7 @@ const gm_engine *ffi_engine_in_use(void);
 void ffi_run_blocks(gm_block *run, const void *job, size_t blocks, size_t work_size, double cost,
                     int n_op);
 
+/* As many threads as are allowed and worth it, of rough flops between two waits for one another. */
+int ffi_team(double cost);
+
 #endif

@@ -159,30 +159,78 @@ static void copy_blocks(const gm_job *job, ffi_rows of, size_t from, size_t to, 
   }
 }
 
-/* R's function of its number, of a list of matrices and of whether derivatives are wanted, for the
- * blocks [from, to). */
+/* The vectors of a "mix" in a block: points, to and from. */
+typedef struct { double *x, *c, *u; } ffi_vectors;
+
+static ffi_vectors mixed_vectors(const gm_job *job, const gm_op *op, double *work) {
+  return (ffi_vectors){gm_register_rows(job, work, op->at), gm_register_rows(job, work, op->to),
+                       gm_register_rows(job, work, op->from)};
+}
+
+/* Their inner products, a list of as many vectors. */
+static SEXP inner_products(const gm_job *job, const gm_op *op, size_t n, double *work,
+                           size_t work_size) {
+  SEXP result = PROTECT(Rf_allocVector(VECSXP, GM_INNER));
+  double *to[GM_INNER];
+  for (int i = 0; i < GM_INNER; i++) {
+    SET_VECTOR_ELT(result, i, Rf_allocVector(REALSXP, (R_xlen_t)n));
+    to[i] = REAL(VECTOR_ELT(result, i));
+  }
+  for (size_t at = 0; at < n; at += job->lanes, work += work_size) {
+    ffi_vectors v = mixed_vectors(job, op, work);
+    gm_inner(job->pool->d, job->lanes, n - at < job->lanes ? n - at : job->lanes, v.x, v.c, v.u,
+             to);
+    for (int i = 0; i < GM_INNER; i++) to[i] += job->lanes;
+  }
+  UNPROTECT(1); /* result */
+  return result;
+}
+
+/* The register becomes x, c and u by what R's list says of each: one number, or one per particle. */
+static void mix(const gm_job *job, const gm_op *op, size_t n, double *work, size_t work_size,
+                SEXP by) {
+  const double *coef[3];
+  size_t step[3];
+  for (int i = 0; i < 3; i++) {
+    SEXP one = TYPEOF(by) == VECSXP && Rf_xlength(by) == 3 ? VECTOR_ELT(by, i) : R_NilValue;
+    R_xlen_t length = Rf_xlength(one);
+    if (TYPEOF(one) != REALSXP || (length != 1 && length != (R_xlen_t)n)) {
+      Rf_error("internal error: what a rule of a program returned");
+    }
+    coef[i] = REAL_RO(one);
+    step[i] = length > 1;
+  }
+  for (size_t at = 0; at < n; at += job->lanes, work += work_size) {
+    ffi_vectors v = mixed_vectors(job, op, work);
+    gm_mix_by(job->pool->d, job->lanes, n - at < job->lanes ? n - at : job->lanes, v.x, v.c, v.u,
+           coef, step);
+    for (int i = 0; i < 3; i++) coef[i] += step[i] * job->lanes;
+  }
+}
+
+/* R's function of its number, of what the operation hands over (a matrix, or the inner products of
+ * a "mix") and of whether derivatives are wanted, for the blocks [from, to). */
 static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t from, size_t to,
                       double *work, size_t work_size) {
   size_t end = to * job->lanes, n = (end < job->n ? end : job->n) - from * job->lanes;
   R_xlen_t d = job->pool->d;
-  int asks = op->code == GM_ASK, mixes = op->code == GM_MIX, parts = mixes ? 3 : 1;
-  const ffi_rows asked = {1, GM_ASKED, 1}, answer = {1, GM_ASKED, 2}, of_to = {0, op->to, d};
-  const ffi_rows in[] = {asks ? asked : mixes ? of_to : (ffi_rows){0, op->from, d},
-                         {0, op->from, d}, {0, op->at, d}};
-  const ffi_rows out = asks ? answer : of_to;
-  SEXP read = PROTECT(Rf_allocVector(VECSXP, parts));
-  for (int i = 0; i < parts; i++) {
-    SET_VECTOR_ELT(read, i, Rf_allocMatrix(REALSXP, (int)n, (int)in[i].columns));
-    copy_blocks(job, in[i], from, to, work, work_size, REAL(VECTOR_ELT(read, i)), 0);
-  }
+  int asks = op->code == GM_ASK, mixes = op->code == GM_MIX;
+  const ffi_rows in = asks ? (ffi_rows){1, GM_ASKED, 1} : (ffi_rows){0, op->from, d};
+  const ffi_rows out = asks ? (ffi_rows){1, GM_ASKED, 2} : (ffi_rows){0, op->to, d};
+  SEXP read = PROTECT(mixes ? inner_products(job, op, n, work, work_size)
+                            : Rf_allocMatrix(REALSXP, (int)n, (int)in.columns));
+  if (!mixes) copy_blocks(job, in, from, to, work, work_size, REAL(read), 0);
   SEXP number = PROTECT(Rf_ScalarInteger(op->n + 1));
   SEXP curved = PROTECT(Rf_ScalarLogical(job->program->path == GM_DERIVED));
   SEXP call = PROTECT(Rf_lang4(function, number, read, curved));
   SEXP value = PROTECT(Rf_eval(call, R_BaseEnv));
-  if (TYPEOF(value) != REALSXP || Rf_xlength(value) != (R_xlen_t)n * out.columns) {
+  if (mixes) {
+    mix(job, op, n, work, work_size, value);
+  } else if (TYPEOF(value) == REALSXP && Rf_xlength(value) == (R_xlen_t)n * out.columns) {
+    copy_blocks(job, out, from, to, work, work_size, REAL(value), 1);
+  } else {
     Rf_error("internal error: what a function of a program returned");
   }
-  copy_blocks(job, out, from, to, work, work_size, REAL(value), 1);
   UNPROTECT(5); /* value, call, curved, number, read */
 }
 
@@ -194,7 +242,9 @@ static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size
   const size_t room = 1 << 23;
   const gm_program *program = job->program;
   size_t batch = room / work_size + 1;
-  int threads = mg_threads();
+  int stops = 1;
+  for (int op = 0; op < program->n_op; op++) stops += calls(program->op + op);
+  int threads = ffi_team(gm_block_cost(job) * (double)blocks / stops);
   if (batch < (size_t)threads) batch = (size_t)threads;
   if (batch > blocks) batch = blocks;
   double *work = (double *)R_alloc(batch * work_size, sizeof(double));

@@ -316,6 +316,32 @@ double *gm_scalar_rows(const gm_job *job, double *work, int i) {
   return area.scalar + (size_t)i * job->lanes;
 }
 
+void gm_inner(size_t d, size_t lanes, size_t n, const double *x, const double *c, const double *u,
+              double *const inner[GM_INNER]) {
+  for (int k = 0; k < GM_INNER; k++) memset(inner[k], 0, n * sizeof(double));
+  for (size_t j = 0; j < d; j++, x += lanes, c += lanes, u += lanes) {
+    for (size_t i = 0; i < n; i++) {
+      double gap = c[i] - u[i];
+      inner[0][i] += x[i] * x[i];
+      inner[1][i] += x[i] * c[i];
+      inner[2][i] += x[i] * u[i];
+      inner[3][i] += c[i] * c[i];
+      inner[4][i] += c[i] * u[i];
+      inner[5][i] += u[i] * u[i];
+      inner[6][i] += gap * gap;
+    }
+  }
+}
+
+void gm_mix_by(size_t d, size_t lanes, size_t n, const double *x, double *c, const double *u,
+            const double *const by[3], const size_t step[3]) {
+  for (size_t j = 0; j < d; j++, x += lanes, c += lanes, u += lanes) {
+    for (size_t i = 0; i < n; i++) {
+      c[i] = by[0][i * step[0]] * x[i] + by[1][i * step[1]] * c[i] + by[2][i * step[2]] * u[i];
+    }
+  }
+}
+
 /* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a
  * block makes its own precision matrices, it is wide enough to pay for them. */
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {

@@ -40,7 +40,7 @@ test_that("without a wanted confidence the tilt is what is aimed at; particles s
   wide <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
                    list(diag(c(1, .5, .3)), crossprod(matrix(rnorm(9), 3)) / 3 + diag(.2, 3)),
                    class = c("a", "b"))
-  drawn <- best_strength(wide, "a", sampler_heun(6), confidence = .85, knots = 2, n = 1024,
+  drawn <- best_strength(wide, "a", sampler_heun(6), confidence = .85, knots = 2, n = 512,
                          profiles = "linear", key = c(1, 2))
   expect_equal(drawn$tried$confidence[1], .85, tolerance = 1e-6)
   expect_gt(drawn$tried$kl_reverse_se[1], 0)

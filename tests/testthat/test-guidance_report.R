@@ -1,5 +1,5 @@
 quick <- function(..., seconds = 12) {
-  suppressMessages(guidance_report(..., n = 200, strength = c(0, 1, 2), evaluations = 8,
+  suppressMessages(guidance_report(..., n = 200, strength = c(0, 1, 2), evaluations = 4,
                                    key = c(1, 2), seconds = seconds))
 }
 
@@ -17,16 +17,13 @@ figures <- c("classes", "samples", "mixture", "samplers", "limits", "sampled", "
 test_that("a report answers its five questions, for one class and one variable too", {
   m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("<b>", "a|b"))
   # with time enough for nothing to be given up
-  report <- quick(m, seconds = 90)
+  report <- quick(m, sampler = sampler_rk4(12), seconds = 90)
   expect_length(report$answers, 5)
   expect_identical(report$classes, c("<b>", "a|b"))
   expect_null(report$imputing)
   expect_screen(report)
   for (what in c("samples", "sampled")) expect_drawn(autoplot(report, what))
   expect_mixguide_error(autoplot(report, "imputing"), "what")
-  # all that is drawn is settled by the key
-  expect_identical(quick(m, seconds = 90)[c("sampled", "outside", "limits")],
-                   report[c("sampled", "outside", "limits")])
   alone <- quick(gaussmix(1, 0, 1))
   expect_match(alone$answers[[1]], "single class")
   expect_screen(alone)
@@ -60,6 +57,32 @@ test_that("a report says what is sampled, by numbers that are known otherwise", 
                report$sweep$confidence[report$sweep$strength == 1])
 })
 
+test_that("verdicts are what the tables say", {
+  # far apart nothing can rise; what a variable tells of another is known
+  far <- gaussmix(c(.5, .5), rbind(c(-9, 0), c(9, 0)), matrix(c(1, .6, .6, 1), 2),
+                  class = c("a", "b"))
+  report <- quick(far, classes = "a", sampler = sampler_ddim(20))
+  expect_match(report$answers[[1]][1], "stays near 1 (class a)", fixed = TRUE)
+  expect_match(report$answers[[3]], "No single path was seen", all = FALSE)
+  expect_match(report$answers[[4]], "log-odds of a", all = FALSE)
+  expect_equal(report$imputing$estimate[2], .6^2, tolerance = 1e-10)
+  expect_match(report$answers[[5]], "to 36% (x2) of a variable's", fixed = TRUE, all = FALSE)
+  # of a narrow class within a wide one the mean rises, and paths lose
+  within <- gaussmix(c(.5, .5), c(0, 1), c(.05, 1), class = c("a", "b"))
+  report <- quick(within, classes = "a", sampler = sampler_ddim(20))
+  expect_match(report$answers[[1]][1], "rises (class a)", fixed = TRUE)
+  expect_identical(report$lost$lost > 0, report$sweep$fraction_down > 0)
+  expect_true(any(report$lost$lost > 0))
+  expect_match(report$answers[[3]], "Single paths: up to .* lose confidence, [0<]", all = FALSE)
+  # a class between two others loses
+  again <- function() quick(named_mixture("D3"), classes = "1", sampler = sampler_ddim(8))
+  between <- again()
+  expect_match(between$answers[[3]], "falls below that without guidance from strength", all = FALSE)
+  # all that is drawn is settled by the key
+  drawn <- c("sampled", "outside", "lost", "limits")
+  expect_identical(again()[drawn], between[drawn])
+})
+
 test_that("three in a row have their threshold, and only they", {
   row <- function(m, w = .25) gaussmix(c(w, .5, .5 - w), c(-m, 0, m), 1, class = c("l", "m", "r"))
   d <- function(m) list(mixture = m, diffusion = diffusion(m), classes = c("l", "m", "r"))
@@ -75,7 +98,7 @@ test_that("whatever people hold leads to a report: fits, data, fits within fits"
   skip_if_not_installed("mclust")
   mclustBIC <- mclust::mclustBIC
   fit <- mclust::Mclust(iris[3:4], G = 2, verbose = FALSE)
-  report <- quick(fit, classes = "1")
+  report <- quick(fit, classes = "1", sampler = sampler_rk4(30))
   expect_identical(nrow(report$points$x), 150L)
   expect_identical(report$points$label, as.character(fit$classification))
   for (what in figures) expect_drawn(autoplot(report, what))
@@ -114,10 +137,13 @@ test_that("what cannot be computed, or not in time, is said", {
 })
 
 test_that("a report of many classes and of long labels fits a screen, and makes a page", {
-  long <- paste(strrep("very long ", 4), 1:6)
-  m <- gaussmix(rep(1 / 6, 6), 4 * cbind(1:6, (1:6)^2 / 6), 1, class = long)
-  report <- quick(m)
-  expect_screen(report)
+  long <- paste(strrep("very long ", 4), 1:5)
+  m <- gaussmix(rep(1 / 5, 5), 4 * cbind(1:5, (1:5)^2 / 6), 1, class = long)
+  report <- quick(m, sampler = sampler_ddim(20))
+  lines <- expect_screen(report)
+  # no number is cut, however long the labels
+  expect_match(grep("^  very", lines, value = TRUE), "[0-9)]$")
+  expect_match(lines, "and 2 more classes", all = FALSE)
   skip_if_not_installed("rmarkdown")
   skip_if_not(rmarkdown::pandoc_available())
   file <- tempfile(fileext = ".html")

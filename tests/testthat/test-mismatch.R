@@ -105,7 +105,7 @@ test_that("bias on the mixture M2 is the known one", {
   for (i in seq_len(nrow(known))) {
     y <- observation(.8, cbind(1, .5), known$noise[i]^2)
     # NULL for "none"
-    x <- parts_of(M2, y, methods[[known$method[i]]], schedule_etc(200))
+    x <- parts_of(M2, y, methods[[known$method[i]]], schedule_etc(200), nodes = 30)
     expect_lt(max(abs(x[c("bias", "range")] - unlist(known[i, 3:4]))), 1e-5)
   }
 })
