@@ -156,7 +156,7 @@ model_faults <- function(model, class, d, schedule, horizon, start) {
   if (is.null(model) || !identical(start, "normal")) return(NULL)
   sd <- start_sd(schedule, horizon)
   x <- keyed_draws(gaussmix(1, t(rep(0, d)), sd^2), 256, c(0, 0))
-  s <- model_score(model, class, schedule)(horizon, list(x), NULL)
+  s <- model_score(model, class, schedule)(horizon, x, NULL)
   half <- mean(rowSums((sd * s + x / sd)^2)) / 2
   if (half <= .05 * d) return(NULL)
   c(start = paste0(

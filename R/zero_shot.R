@@ -344,8 +344,8 @@ asked_steps <- function(steps, model, frame, method, schedule) {
                                 "score_model() has not"), format(method))
   }
   asked <- model_score(model, NULL, schedule)
-  turned <- function(t, read, curved) {
-    asked(t, list(tcrossprod(read[[1]], frame$complete)), curved) %*% frame$complete
+  turned <- function(t, from, curved) {
+    asked(t, tcrossprod(from, frame$complete), curved) %*% frame$complete
   }
   lapply(steps, lapply, function(op) {
     if (op$op != "eval") return(op)

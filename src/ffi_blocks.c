@@ -14,8 +14,8 @@ SEXP ffi_threads(SEXP ffi_n) {
   return Rf_ScalarInteger(mg_threads());
 }
 
-/* Of a quarter of a millisecond a team saves less than it costs, far less on a busy machine. */
-int ffi_team(double cost) { return cost < 5e5 ? 1 : mg_threads(); }
+/* Of two milliseconds a team saves at most one, and costs as much where the machine is busy. */
+int ffi_team(double cost) { return cost < 4e6 ? 1 : mg_threads(); }
 
 /* Blocks in batches, so that the user can interrupt some ten times a second: an interrupt leaves
  * by a long jump, and all memory here is R's. Blocks that are long in themselves (many steps,
