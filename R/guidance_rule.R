@@ -295,12 +295,13 @@ rule_operations <- function(op, guide, schedule) {
   named <- function(values, names) stats::setNames(values, names)
   back <- is.null(op$want) && rule$space != "score"
   if (back || want != rule$space) form <- space_form(rule$space, t, schedule)
-  taken <- function(register, of) {
-    c(eval(register, of), if (want != rule$space) {
+  in_space <- function(register) {
+    if (want != rule$space) {
       list(op_linear(register, named(list(form$by_x, form$by_score), c(op$from, register))))
-    })
+    }
   }
-  ops <- c(taken(to, "class"), taken("(away)", "away"))
+  # one after the other, so that the engine takes their sums once
+  ops <- c(eval(to, "class"), eval("(away)", "away"), in_space(to), in_space("(away)"))
   other <- "(away)"
   if (rule$kind == "apg") {
     other <- "(push)"
@@ -312,7 +313,8 @@ rule_operations <- function(op, guide, schedule) {
   }
   against <- rule$kind == "perp_neg"
   if (against) {
-    ops <- c(ops, taken("(whole)", "whole"), less_whole(to, -1), less_whole("(away)", -1))
+    ops <- c(ops, eval("(whole)", "whole"), in_space("(whole)"), less_whole(to, -1),
+             less_whole("(away)", -1))
   }
   if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
   mix <- if (rule$kind == "own") {

@@ -294,6 +294,8 @@ gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *m
             : pool->vector                            ? GM_TURNED
             : models->first[models->G] <= GM_COMPONENTS ? GM_KEPT
                                                       : GM_STREAMED;
+  p->twins = 0;
+  for (int i = 0; i < p->n_op; i++) p->twins |= p->op[i].code == GM_EVAL && gm_twin(p, p->op + i);
   return GM_OK;
 }
 

@@ -28,6 +28,10 @@ static void gm_multiply(int d, const double *A, const double *B, size_t lanes, d
 }
 
 static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *area) {
+  if (area->shared->ahead == op) { /* the evaluation before has done it */
+    area->shared->ahead = NULL;
+    return;
+  }
   const gm_pool *pool = job->pool;
   const gm_models *models = job->models;
   const gm_level *level = job->program->level + op->at;
@@ -36,14 +40,18 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   double *from = ROW(area->reg, (size_t)op->from * d);
   double *to = op->to < 0 ? NULL : ROW(area->reg, (size_t)op->to * d);
   double *logp = op->n < 0 ? NULL : ROW(area->scalar, op->n);
+  const gm_op *next = gm_twin(job->program, op);
+  const gm_level *twin = next ? job->program->level + next->at : NULL;
+  double *to_twin = next ? ROW(area->reg, (size_t)next->to * d) : NULL;
+  area->shared->ahead = next;
   gm_score_work work = area->score;
   if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
   for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
     work.asked = ROW(area->scalar, GM_ASKED) + v;
     work.apart = lanes;
-    gm_score(pool, models, level, job->program->path, from + v, lanes,
+    gm_score(pool, models, level, twin, job->program->path, from + v, lanes,
              lanes - v < strip ? lanes - v : strip, &work, to ? to + v : NULL,
-             logp ? logp + v : NULL);
+             to_twin ? to_twin + v : NULL, logp ? logp + v : NULL);
   }
   if (job->program->path != GM_DERIVED) return;
   gm_model_scores(pool, models, level, lanes, &work);
@@ -361,6 +369,7 @@ static void gm_block_start(const gm_job *job, gm_area *area) {
     memset(area->trace, 0, sizeof(double) * program->n_register * lanes);
   }
   area->shared->has_spare = 0;
+  area->shared->ahead = NULL;
   for (int r = 0; r < GM_MAX_REGISTERS; r++) area->shared->kind[r] = GM_ZERO;
   gm_rebase(job, area, 0);
   if (program->n_noise && !job->noise) {

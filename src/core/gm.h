@@ -197,6 +197,7 @@ typedef struct {
   gm_path path;
   size_t matrix;
   int pushes; /* has a level a push? */
+  int twins;  /* are there evaluations of the same points and time, one after the other? */
 } gm_program;
 
 /* Normals from scrambled Sobol nets: particle i is point i % per of the net of replicate i / per.

@@ -9,6 +9,7 @@ typedef enum { GM_ZERO, GM_IDENTITY, GM_FULL } gm_tangent_kind;
 /* The part of a block's state that all its particles share. */
 typedef struct {
   int has_spare;
+  const gm_op *ahead; /* an evaluation that has been done with the one before */
   gm_tangent_kind kind[GM_MAX_REGISTERS];
 } gm_shared;
 
@@ -28,7 +29,7 @@ typedef struct {
   double *P;     /* precision matrices of the full form, and d x ld of scratch */
   double *g;     /* K x d rows: component scores, for the derivative, which alone needs the rest */
   double *r;     /* J x K rows: responsibilities */
-  double *rho;   /* K rows */
+  double *rho;   /* K rows; also for twins */
   double *s;     /* J x d rows: model scores */
 } gm_score_work;
 
@@ -47,6 +48,21 @@ typedef struct {
 
 /* Distance of the rows of a precision matrix. */
 static inline size_t gm_padded(size_t d) { return (d + 7) / 8 * 8; }
+
+/* The evaluation after this one, if it is of the same points, time and kind, and of other
+ * coefficients: what a rule of guidance needs. */
+static inline const gm_op *gm_twin(const gm_program *program, const gm_op *op) {
+  const gm_op *next = op + 1;
+  if (next >= program->op + program->n_op || next->code != GM_EVAL) return NULL;
+  const gm_level *a = program->level + op->at, *b = program->level + next->at;
+  int plain = op->to >= 0 && next->to >= 0 && op->n < 0 && next->n < 0 &&
+              program->derivative == GM_NONE && program->path != GM_DERIVED &&
+              a->push.kind == GM_PUSH_NONE && b->push.kind == GM_PUSH_NONE;
+  return plain && next->from == op->from && next->to != op->to && a->a == b->a &&
+                 a->b2 == b->b2 && a->want == b->want
+             ? next
+             : NULL;
+}
 
 /* Lanes that the score takes at a time: with eigenvectors, as many as have room in the L1 cache
  * beside a matrix. The derivative keeps all of a block. */
@@ -80,7 +96,9 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                       &score->push};
   size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2,
                          full || (derivative && !trace) ? 3 * d : 0, derivative ? K * d : 0,
-                         derivative ? J * K : 0, derivative ? K : 0, derivative ? J * d : 0,
+                         derivative ? J * K : 0,
+                         derivative ? K : program->twins && program->path == GM_KEPT ? tile : 0,
+                         derivative ? J * d : 0,
                          program->pushes ? 3 : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   area->shared = (gm_shared *)base;

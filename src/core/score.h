@@ -48,12 +48,12 @@ GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
-/* The same by rho, if all e_k have been kept. */
+/* The same by rho, for which there is room, if all e_k have been kept. */
 GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
                                 const gm_level *level, size_t lanes, gm_score_work *work,
-                                double *s) {
+                                double *rho, double *s) {
   int K = models->first[models->G], d = pool->d;
-  double *rho = work->e, *t = work->slope;
+  double *t = work->slope;
   gm_rows rows = {rho, lanes};
   gm_rho(models, lanes, work, rho);
   if (level->far) {
@@ -193,23 +193,13 @@ GM_INLINE void gm_log_odds(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
-/* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
- * into logp (or NULL); rows of these three lie `stride` apart. The derivative keeps g, r and rho.
- *
- * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
- * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components
- * that are far apart (`far`). */
-GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                        gm_path path, const double *x, size_t stride, size_t lanes,
-                        gm_score_work *work, double *s, double *logp) {
+/* What a level makes of the sums of its groups, see gm_score(); `last`: nobody needs e_k after it. */
+GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                          gm_path path, const double *x, size_t stride, size_t lanes, int last,
+                          gm_score_work *work, double *s, double *logp) {
   int K = models->first[models->G], d = pool->d, G = models->G;
   int derivative = path == GM_DERIVED, kept = derivative || path == GM_KEPT;
   const gm_push *push = level->push.kind == GM_PUSH_NONE ? NULL : &level->push;
-  if (s && !logp && !derivative && !push &&
-      gm_try_few(pool, models, level, x, stride, lanes, s)) {
-    return;
-  }
-  gm_group_sums(pool, models, level, path, x, stride, lanes, s != NULL, work);
   memset(work->coef, 0, sizeof(double) * G * lanes);
   for (int j = 0; j < models->J; j++) {
     double *r = derivative ? ROW(work->r, (size_t)j * K) : NULL;
@@ -249,7 +239,7 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
   if (!kept) {
     gm_assemble(pool, models, level, lanes, work, s, stride);
   } else if (!derivative) {
-    gm_assemble_kept(pool, models, level, lanes, work, s);
+    gm_assemble_kept(pool, models, level, lanes, work, last ? work->e : work->rho, s);
   } else {
     gm_rho(models, lanes, work, work->rho);
     for (int j = 0; j < d; j++) {
@@ -267,6 +257,28 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
       AT(s + j * stride + v) += vset(level->lack) * LD(x + j * stride + v);
     }
   }
+}
+
+/* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
+ * into logp (or NULL); rows of these three lie `stride` apart. The derivative keeps g, r and rho.
+ * Also into `s_twin` what a level `twin` wants (NULL: there is none), which differs in its
+ * coefficients alone: it takes the same sums.
+ *
+ * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
+ * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components
+ * that are far apart (`far`). */
+GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                        const gm_level *twin, gm_path path, const double *x, size_t stride,
+                        size_t lanes, gm_score_work *work, double *s, double *s_twin,
+                        double *logp) {
+  if (s && !logp && path != GM_DERIVED && level->push.kind == GM_PUSH_NONE &&
+      gm_try_few(pool, models, level, x, stride, lanes, s) &&
+      (!twin || gm_try_few(pool, models, twin, x, stride, lanes, s_twin))) {
+    return;
+  }
+  gm_group_sums(pool, models, level, path, x, stride, lanes, s != NULL, work);
+  gm_of_sums(pool, models, level, path, x, stride, lanes, !twin, work, s, logp);
+  if (twin) gm_of_sums(pool, models, twin, path, x, stride, lanes, 1, work, s_twin, NULL);
 }
 
 #endif

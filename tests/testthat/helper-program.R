@@ -10,6 +10,8 @@ interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jaco
       eval = score_fun(register[[op$from]], op$t),
       noise = noise_fun(drawn <- drawn + 1),
       root = by_root(jacobian_fun(register[[op$from]], op$t), op$coef[[1]], register[[op$to]]),
+      product = by_product(jacobian_fun(register[[op$from]], op$t), op$coef[[1]],
+                           register[[op$to]]),
       # a coefficient is a number or one number per column
       linear = Reduce(`+`, lapply(names(op$coef), function(r) {
         register[[r]] * rep(op$coef[[r]], each = nrow(x0), length.out = length(x0))
@@ -24,6 +26,14 @@ by_root <- function(J, c, z) {
   for (i in seq_len(nrow(z))) {
     parts <- eigen(diag(ncol(z)) + c * matrix(J[i, , ], ncol(z)), symmetric = TRUE)
     z[i, ] <- parts$vectors %*% (sqrt(pmax(parts$values, 0)) * crossprod(parts$vectors, z[i, ]))
+  }
+  z
+}
+
+# (I + c J) z for each row.
+by_product <- function(J, c, z) {
+  for (i in seq_len(nrow(z))) {
+    z[i, ] <- z[i, ] + c * drop(matrix(J[i, , ], ncol(z)) %*% z[i, ])
   }
   z
 }

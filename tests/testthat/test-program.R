@@ -42,7 +42,8 @@ read_program <- function(program, registers) {
       end = paste("end of", name(op[2]), numbers(op[5], 1)),
       save = paste("save", name(op[3]), "in", op[4]),
       begin = paste("begin at", name(op[2])),
-      root = paste(name(op[2]), "<- root of", score_at, "by", numbers(op[5], 1))
+      root = paste(name(op[2]), "<- root of", score_at, "by", numbers(op[5], 1)),
+      product = paste(name(op[2]), "<- product with", score_at, "by", numbers(op[5], 1))
     )
   })
 }
@@ -59,6 +60,8 @@ write_program <- function(steps, d, sd, derivative, save, closing) {
            noise = paste(op$to, "<- noise", noises <<- noises + 1),
            root = paste(op$to, "<- root of", op$from, "at", number(op$t), "by",
                         number(op$coef[[1]])),
+           product = paste(op$to, "<- product with", op$from, "at", number(op$t), "by",
+                           number(op$coef[[1]])),
            linear = {
              terms <- vapply(names(op$coef), function(r) {
                paste(toString(number(op$coef[[r]])), r)
@@ -119,7 +122,7 @@ test_that("all steps together give the program that they give one by one", {
     }
   }
   vectorised <- vapply(samplers(), `[[`, NA, "vectorised")
-  expect_identical(sum(vectorised), 14L)
+  expect_identical(sum(vectorised), 15L)
 })
 
 test_that("a vectorised sampler of one's own samples as the same sampler step by step", {
