@@ -188,8 +188,8 @@ expected_residual <- function(moments, observation) {
 #' @export
 print.conditional_sample <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
-      count_of(ncol(x$x), "dimension"), "\n", sep = "")
+  say(paste0("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
+             count_of(ncol(x$x), "dimension")), indent = 0)
   line <- function(...) say(paste0(...))
   line("given:    ", format(x$observation))
   line("method:   ", format(x$method))
@@ -223,8 +223,10 @@ summary.conditional_sample <- function(object, ...) {
 print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
   check_dots(..., also = print.default)
   print(x$sample)
-  cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
-  print(utils::head(x$variables, max), digits = digits)
+  say(paste("exact value:", format(x$residual$exact, digits = digits)))
+  rows <- data.frame(variable = rownames(x$variables), x$variables)
+  names(rows)[names(rows) == "se"] <- "mean_se"
+  print_rows(table_words(utils::head(rows, max), digits), digits)
   more <- nrow(x$variables) - max
   if (more > 0) cat("... and", count_of(more, "more variable"), "\n")
   invisible(x)

@@ -360,7 +360,7 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
                  observed_mean = mean(observed, na.rm = TRUE), imputed_mean = mean(cells$mean),
                  cell_sd = sqrt(mean(cells$sd^2)))
     }))
-    print(table, digits = digits, row.names = FALSE)
+    print_rows(table, digits)
   }
   if (any(x$rows$probability < UNLIKELY, na.rm = TRUE)) {
     say(unlikely_words(x), exdent = 2)

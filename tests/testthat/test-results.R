@@ -13,11 +13,13 @@ test_that("every class that prints is among the results", {
   expect_identical(setdiff(classes, c(have, tables, "mixguide_plan")), character())
 })
 
-test_that("prints fit a screen of 80 columns, and no exact value has an error of 0", {
-  withr::local_options(width = 80)
-  said <- printed(results)
-  wide <- vapply(said, function(lines) max(nchar(lines)), 0)
-  expect_identical(names(wide)[wide > 80], character())
+test_that("prints fit the screen, and no exact value has an error of 0", {
+  for (width in c(60, 120, 80)) {
+    withr::local_options(width = width)
+    said <- printed(results)
+    wide <- vapply(said, function(lines) max(nchar(lines)), 0)
+    expect_identical(names(wide)[wide > width], character())
+  }
   zero <- vapply(said, function(lines) any(grepl("\\(0(\\.0*)?\\)", lines)), NA)
   expect_identical(names(zero)[zero], character())
   # rows of rounding
