@@ -15,8 +15,8 @@
 #'
 #' @inheritParams conditional_sample
 #' @param mixture A [gaussmix()] with one component.
-#' @return As of [moments()], a list with `mean` (d) and `cov` (d x d) of the output; `target`, a list with those of
-#'   the exact conditional law at the time of the end; and `kl`, the divergence
+#' @return As of [moments()], a list with `mean` (d) and `cov` (d x d) of the output; `target`, a
+#'   list with those of the exact conditional law at the time of the end; and `kl`, the divergence
 #'   KL(target || output), `NA` if the target is singular, `Inf` if only the output is.
 #' @section Errors: Of class `mixguide_error`, for a mixture of several components and a method that
 #'   is not affine.

@@ -197,7 +197,7 @@ print.conditional_sample <- function(x, ...) {
   line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
        format(x$times[length(x$times)]))
   if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
-  if (!is.null(x$history)) {
+  if (!is.null(x$history) && nrow(x$x)) {
     line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
          x$method$params$particles, " on average, at its least")
   }
@@ -210,7 +210,8 @@ summary.conditional_sample <- function(object, ...) {
   check_dots(...)
   x <- object$x
   exact <- moments(exact_target(object))
-  variables <- data.frame(mean = colMeans(x), se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
+  variables <- data.frame(mean = if (nrow(x)) colMeans(x) else NA_real_,
+                          se = apply(x, 2, stats::sd) / sqrt(nrow(x)),
                           exact_mean = exact$mean, sd = apply(x, 2, stats::sd),
                           exact_sd = sqrt(diag(exact$cov)),
                           row.names = variable_labels(object$mixture))

@@ -395,7 +395,7 @@ free_parameters <- function(mixture) {
 #'   given that class.
 #' @param ... For methods.
 #' @return `moments()`: an object of class `mixguide_moments`, a list of `mean` (`d`), `cov`
-#'   (`d` x `d`), `second_moment` (a number) and `method` (`"exact"`), which prints as means, standard
+#'   (`d` x `d`), `second_moment` (a number) and `method` (`"exact"`), printed as means, standard
 #'   deviations and correlations. `as.data.frame()`: a row per variable, with `variable`, `mean` and
 #'   `sd` (and `target_mean`, `target_sd` of [conditional_moments()]). `mean()`: the mean alone.
 #' @seealso [marginal()], [diffuse()] for the moments at a later time.

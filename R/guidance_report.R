@@ -76,11 +76,13 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   args <- list(...)
   of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
   if (!length(of_run)) of_run <- rep(FALSE, length(args))
-  mixture <- if (inherits(x, "gaussmix")) x else do.call(as_gaussmix, c(list(x), args[!of_run]))
+  mixture <- if (inherits(x, "gaussmix")) x else {
+    do.call(as_gaussmix, c(list(x), args[!of_run]), quote = TRUE)
+  }
   if (inherits(x, "gaussmix") && any(!of_run)) {
     abort_input("...", "arguments of diffusion(), for a gaussmix", toString(names(args)[!of_run]))
   }
-  d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]))
+  d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]), quote = TRUE)
   d$key <- run_key(d)
   faults <- diffusion_faults(d)
   warn_faults(faults)

@@ -12,9 +12,9 @@
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
 #'   `guidance`. The coefficients of the `sampler` must be single numbers. `start` may also be a
 #'   list with `mean` and `cov`.
-#' @return As of [moments()], a list with `mean` (length d), `cov` (d x d), and `kl`, the Kullback-Leibler divergence
-#'   KL(target || output), where the target is the Gaussian at the last time of the grid; `NA` if
-#'   the target is singular, `Inf` if only the output is.
+#' @return As of [moments()], a list with `mean` (length d), `cov` (d x d), and `kl`, the
+#'   Kullback-Leibler divergence KL(target || output), where the target is the Gaussian at the last
+#'   time of the grid; `NA` if the target is singular, `Inf` if only the output is.
 #' @examples
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' # the bias of Euler steps: halving the step halves it

@@ -357,7 +357,10 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
       cells <- x$cells[x$cells$variable == variable, ]
       observed <- x$data[[variable]]
       data.frame(variable = variable, missing = nrow(cells),
-                 observed_mean = mean(observed, na.rm = TRUE), imputed_mean = mean(cells$mean),
+                 observed_mean = if (all(is.na(observed))) NA_real_ else {
+                   mean(observed, na.rm = TRUE)
+                 },
+                 imputed_mean = mean(cells$mean),
                  cell_sd = sqrt(mean(cells$sd^2)))
     }))
     print_rows(table, digits)
