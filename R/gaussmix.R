@@ -445,7 +445,7 @@ print.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
     say("correlations:")
     scale <- ifelse(rows$sd > 0, rows$sd, NA)
     cor <- x$cov / outer(scale, scale)
-    shown <- ifelse(lower.tri(cor), formatC(cor, digits = 2, format = "f"), "")
+    shown <- ifelse(lower.tri(cor), formatC(cor, 2, 5, "f"), "")
     colnames(shown) <- rows$variable
     print_rows(data.frame(variable = rows$variable, shown, check.names = FALSE)[-1, -(d + 1)],
                digits)

@@ -80,7 +80,9 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
     do.call(as_gaussmix, c(list(x), args[!of_run]), quote = TRUE)
   }
   if (inherits(x, "gaussmix") && any(!of_run)) {
-    abort_input("...", "arguments of diffusion(), for a gaussmix", toString(names(args)[!of_run]))
+    strange <- if (is.null(names(args))) "" else names(args)[!of_run]
+    abort_input("...", "named arguments of diffusion() for a gaussmix (the class is `classes`)",
+                toString(ifelse(nzchar(strange), strange, "one without a name")))
   }
   d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]), quote = TRUE)
   d$key <- run_key(d)

@@ -286,7 +286,9 @@ note_lines <- function(x) {
   fit_lines(vapply(notes, function(note) {
     of <- unique(name[rows$note == note])
     many <- !length(key) && length(of) > 4
-    paste0(if (many) count_of(sum(rows$note == note), "row") else toString(of), ": ", note)
+    apart <- if (any(grepl(",", of, fixed = TRUE))) "; " else ", "
+    paste0(if (many) count_of(sum(rows$note == note), "row") else paste(of, collapse = apart), ": ",
+           note)
   }, ""))
 }
 
