@@ -25,7 +25,8 @@
 #' **Other software.** The result is an `imputationList` as \pkg{mitools} makes it, so that its
 #' `with()` and `MIcombine()` work, and `as.data.frame()` gives the long form (columns `.imp`, 0 for
 #' the data as they came, and `.id`) that \pkg{mice} reads: `pool(with(as.mids(as.data.frame(x)),
-#' ...))`. [mice.impute.gaussmix()] is a method for \pkg{mice} itself.
+#' ...))`. Its `as.mids()` is no generic: of the imputations themselves it says that `.imp` is not
+#' found. [mice.impute.gaussmix()] is a method for \pkg{mice} itself.
 #'
 #' @param mixture The law of a row: a [gaussmix()].
 #' @param data A data frame or matrix with missing cells (`NA`). Its columns are matched to the

@@ -64,9 +64,10 @@ test_that("results of no or one particle print what is known, and no spread", {
   M2 <- named_mixture("M2")
   y <- observation(.8, H = cbind(1, .5), noise = .3^2)
   for (n in 0:1) {
-    run <- guided_sample(m, n, guidance("setosa", 2), sampler_rk4(5), key = 1:2)
+    run <- suppressWarnings(guided_sample(m, n, guidance("setosa", 2), sampler_rk4(5), key = 1:2))
     expect_identical(summary(run)$variables$sd, rep(NA_real_, 4))
-    drawn <- conditional_sample(M2, n, y, zero_shot_tds(8), schedule = schedule_etc(20), key = 1:2)
+    drawn <- suppressWarnings(conditional_sample(M2, n, y, zero_shot_tds(8), key = 1:2,
+                                                 schedule = schedule_etc(20)))
     imputed <- impute(m, replace(iris[seq_len(n), 1:4], 2, rep(NA_real_, n)), m = 1, key = 1:2)
     for (x in list(run, summary(run), drawn, summary(drawn), imputed)) {
       said <- suppressWarnings(capture.output(print(x)))
