@@ -489,11 +489,14 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
     shown <- paste0(ifelse(own$method == "bound", ">= ", ""), shown)
     replace(shown, is.na(own$estimate), "")
   }
+  # the scale is the strength and 1
+  short <- sub(" \\(guidance scale [^()]*\\)", "", names)
+  short <- if (anyDuplicated(short)) names else short
   block <- c(1, 1, 1, 1, 2, 3, 3, 3, 3, 2, 2, 2)
   for (part in split(names(COMPARED), block)) {
     part <- intersect(part, rows$quantity[!is.na(rows$estimate)])
     cells <- stats::setNames(lapply(part, cell), COMPARED[part])
-    print_rows(data.frame(guidance = names, cells, check.names = FALSE), digits)
+    print_rows(data.frame(guidance = short, cells, check.names = FALSE), digits)
   }
   print_foot(x)
   invisible(x)

@@ -15,8 +15,8 @@
 #'
 #' @inheritParams conditional_sample
 #' @param mixture A [gaussmix()] with one component.
-#' @return A list with `mean` (d) and `cov` (d x d) of the output; `target`, a list with those of
-#'   the exact conditional law at the time of the end; and `kl`, the divergence
+#' @return As of [moments()], a list with `mean` (d) and `cov` (d x d) of the output; `target`, a
+#'   list with those of the exact conditional law at the time of the end; and `kl`, the divergence
 #'   KL(target || output), `NA` if the target is singular, `Inf` if only the output is.
 #' @section Errors: Of class `mixguide_error`, for a mixture of several components and a method that
 #'   is not affine.
@@ -60,10 +60,10 @@ conditional_moments <- function(mixture, observation, method, ...) {
   V <- component_axes(target)
   names <- variable_names(mixture)
   in_x <- moments_from_process(mean, (cov + t(cov)) / 2, units)
-  list(mean = stats::setNames(in_x$mean, names), cov = name_dims(in_x$cov, names, names),
-       target = moments_from_process(exact$mean, exact$cov, units),
-       kl = gaussian_kl(drop(exact$mean %*% V), target$values[, 1], drop(mean %*% V),
-                        crossprod(V, cov %*% V)))
+  new_moments(stats::setNames(in_x$mean, names), name_dims(in_x$cov, names, names),
+              target = moments_from_process(exact$mean, exact$cov, units),
+              kl = gaussian_kl(drop(exact$mean %*% V), target$values[, 1], drop(mean %*% V),
+                               crossprod(V, cov %*% V)))
 }
 
 not_affine <- function(method) {

@@ -211,8 +211,8 @@ expected_residual <- function(moments, observation) {
 #' @export
 print.conditional_sample <- function(x, ...) {
   check_dots(..., also = print.default)
-  cat("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
-      count_of(ncol(x$x), "dimension"), "\n", sep = "")
+  say(paste0("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
+             count_of(ncol(x$x), "dimension")), indent = 0)
   line <- function(...) say(paste0(...))
   line("given:    ", format(x$observation))
   line("method:   ", format(x$method))
@@ -221,7 +221,7 @@ print.conditional_sample <- function(x, ...) {
   line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
        format(x$times[length(x$times)]))
   if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
-  if (!is.null(x$history)) {
+  if (!is.null(x$history) && nrow(x$x)) {
     line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
          x$method$params$particles, " on average, at its least")
   }
@@ -234,7 +234,8 @@ summary.conditional_sample <- function(object, ...) {
   check_dots(...)
   x <- object$x
   sd <- apply(x, 2, stats::sd)
-  variables <- data.frame(mean = colMeans(x), se = sd / sqrt(nrow(x)), sd = sd,
+  variables <- data.frame(mean = if (nrow(x)) colMeans(x) else NA_real_, se = sd / sqrt(nrow(x)),
+                          sd = sd,
                           row.names = variable_labels(object$mixture))
   residual <- run_residual(object)
   if (!inherits(object$mixture, "score_model")) {
@@ -252,9 +253,11 @@ print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
   check_dots(..., also = print.default)
   print(x$sample)
   if (!is.null(x$residual$exact)) {
-    cat("  exact value: ", format(x$residual$exact, digits = digits), "\n", sep = "")
+    say(paste("exact value:", format(x$residual$exact, digits = digits)))
   }
-  print(utils::head(x$variables, max), digits = digits)
+  rows <- data.frame(variable = rownames(x$variables), x$variables)
+  names(rows)[names(rows) == "se"] <- "mean_se"
+  print_rows(table_words(utils::head(rows, max), digits), digits)
   more <- nrow(x$variables) - max
   if (more > 0) cat("... and", count_of(more, "more variable"), "\n")
   invisible(x)

@@ -150,8 +150,8 @@ print.convergence_order <- function(x, quantity = "total_variation", digits = 4,
                      last <- finest[finest$quantity == quantity, ]
                      order_words(last$order, last$order_se)
                    })
-  shown <- cbind(formatC(table, digits = digits, format = "g"), do.call(cbind, orders))
-  print(shown, quote = FALSE, right = TRUE)
+  print_rows(data.frame(sampler = rownames(table), formatC(table, digits = digits, format = "g"),
+                        orders, check.names = FALSE), digits)
   print_foot(x)
   invisible(x)
 }

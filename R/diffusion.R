@@ -115,7 +115,8 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
         "a gaussmix or a diffusion"
       }, came_instead(mixture))
     }
-    do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]))
+    do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]),
+            quote = TRUE)
   }
   # whoever takes particles for independent draws gets such ones
   if (!takes_points) d["points"] <- list(NULL)
@@ -150,7 +151,7 @@ change_diffusion <- function(d, args) {
   kept <- unclass(d)[names(formals(diffusion))]
   # what was not given is chosen anew
   kept[names(d$given)] <- d$given
-  do.call(diffusion, c(kept[setdiff(names(kept), names(args))], args))
+  do.call(diffusion, c(kept[setdiff(names(kept), names(args))], args), quote = TRUE)
 }
 
 # A diffusion whose parts are what they were.
@@ -213,9 +214,10 @@ update.mixguide_object <- function(object, ...) {
   if (is.null(kept$mixture)) kept$mixture <- object$mixture
   kept[names(call$given)] <- call$given
   changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
-  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed))
+  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed),
+               quote = TRUE)
   args <- call$args[setdiff(names(call$args), names(given))]
-  do.call(f, c(list(d), args, given[own]))
+  do.call(f, c(list(d), args, given[own]), quote = TRUE)
 }
 
 #' @rdname diffusion

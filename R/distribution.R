@@ -196,15 +196,18 @@ place_draws <- function(mixture, component, z) {
 #' @param object A mixture, see [gaussmix()].
 #' @param newdata Points, as `x` of [dgaussmix()].
 #' @param type What to predict: the most probable class, the posterior probabilities of the
-#'   classes, the density, or the score, the gradient of the log-density.
+#'   classes, both as a data frame, the density, or the score, the gradient of the log-density.
 #' @param nsim The number of draws.
 #' @param seed `NULL` to go on from the current state of R's random numbers, or a number for
 #'   [set.seed()], after which that state is put back as it was.
 #' @param ... For `simulate()`, the `class` argument of [rgaussmix()].
 #'
 #' @return
-#' * `predict()`: a factor of `n` classes (the first of equally probable ones); an `n` x classes
-#'   matrix of probabilities; `n` densities; or an `n` x `d` matrix of scores.
+#' * `predict()`: a factor of `n` classes (the first of equally probable ones) and an `n` x classes
+#'   matrix of probabilities, which is what R's own methods give for these types; with
+#'   `type = "frame"` a data frame of both by the names of tidymodels, `.pred_class` and
+#'   `.pred_<label>` of each class (as `augment()` puts them beside the data); `n` densities; or an
+#'   `n` x `d` matrix of scores.
 #' * `logLik()`: the log-likelihood \eqn{\sum_i \log p(x_i)}{sum_i log p(x_i)} of the points
 #'   without their labels, with `df` and `nobs`, so that [stats::AIC()] and [stats::BIC()] work:
 #'   of `newdata`, or of the data that the mixture was fitted to. `df` is that of the fit, or the
@@ -219,6 +222,7 @@ place_draws <- function(mixture, component, z) {
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' table(predict(mixture, iris), iris$Species)
+#' predict(mixture, iris[c(1, 71, 134), ], type = "frame")
 #' AIC(mixture)
 #' x <- simulate(mixture, 100, seed = 1, class = "setosa")
 #' colMeans(x)
@@ -227,17 +231,16 @@ NULL
 
 #' @rdname predict.gaussmix
 #' @exportS3Method stats::predict gaussmix
-predict.gaussmix <- function(object, newdata, type = c("class", "prob", "density", "score"), ...) {
+predict.gaussmix <- function(object, newdata,
+                             type = c("class", "prob", "frame", "density", "score"), ...) {
   check_dots(...)
-  type <- check_choice(type, c("class", "prob", "density", "score"), "type")
+  type <- check_choice(type, c("class", "prob", "frame", "density", "score"), "type")
   if (missing(newdata)) abort_input("newdata", "given: the points to predict at")
   newdata <- check_points(newdata, object, "newdata")
   switch(type, density = dgaussmix(newdata, object), score = score(object, newdata), {
     probability <- posterior(object, newdata)
-    if (type == "prob") probability else {
-      classes <- mixture_classes(object)
-      factor(classes[max.col(probability, "first")], classes)
-    }
+    switch(type, prob = probability, class = classified(probability)$.class,
+           frame = pred_columns(probability))
   })
 }
 

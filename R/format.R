@@ -26,9 +26,7 @@ fit_lines <- function(x, indent = 2, exdent = 4) {
 
 say <- function(x, indent = 2, exdent = 4) writeLines(fit_lines(x, indent, exdent))
 
-# At most `max` rows, evenly spread.
-every_row <- function(table, max) {
-  table[unique(round(seq(1, nrow(table), length.out = min(max, nrow(table))))), ]
-}
+# At most `max` of the numbers from 1 to n, evenly spread.
+evenly <- function(n, max) unique(round(seq(1, n, length.out = min(max, n))))
 
 every_kth <- function(rows, max) rows[seq_along(rows) %% max(1, ceiling(length(rows) / max)) == 0]

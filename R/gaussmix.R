@@ -402,8 +402,10 @@ free_parameters <- function(mixture) {
 #' @param class `NULL` for the whole mixture, or the labels of one or more classes for the law
 #'   given that class.
 #' @param ... For methods.
-#' @return `moments()`: a list of `mean` (`d`), `cov` (`d` x `d`), `second_moment` (a number) and
-#'   `method` (`"exact"`). `mean()`: the mean alone.
+#' @return `moments()`: an object of class `mixguide_moments`, a list of `mean` (`d`), `cov`
+#'   (`d` x `d`), `second_moment` (a number) and `method` (`"exact"`), printed as means, standard
+#'   deviations and correlations. `as.data.frame()`: a row per variable, with `variable`, `mean` and
+#'   `sd` (and `target_mean`, `target_sd` of [conditional_moments()]). `mean()`: the mean alone.
 #' @seealso [marginal()], [diffuse()] for the moments at a later time.
 #' @examples
 #' mixture <- gaussmix(c(.5, .5), cbind(x = c(-1, 1), y = 0), .25, class = c("a", "b"))
@@ -422,7 +424,61 @@ moments.gaussmix <- function(x, class = NULL, ...) {
     Reduce(`+`, lapply(which(w > 0), function(k) w[k] * component_cov(x, k)))
   }
   cov <- within + crossprod(sqrt(w) * sweep(x$means, 2, mean))
-  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
+  new_moments(mean, cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
+}
+
+# What all moments are: a list with `mean` and `cov`, and what else is known.
+new_moments <- function(mean, cov, ...) {
+  structure(list(mean = mean, cov = cov, ...), class = object_class("mixguide_moments"))
+}
+
+# Means and standard deviations at a glance, beside those of a `target`, if there is one, and
+# correlations as far as they are readable.
+#' @rdname moments
+#' @param digits,max Number of significant digits, and the largest number of variables that are
+#'   printed.
+#' @export
+print.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
+  check_dots(..., also = print.default)
+  digits <- check_count(digits, "digits", min = 1)
+  max <- check_count(max, "max", min = 1)
+  d <- length(x$mean)
+  say(paste0("<moments> in ", count_of(d, "dimension"), if (!is.null(x$method)) {
+    paste0(", ", x$method)
+  }), indent = 0)
+  rows <- as.data.frame(x)
+  print_rows(utils::head(rows, max), digits)
+  if (d > max) say(paste("... and", count_of(d - max, "more variable")))
+  if (d > 1 && d <= max) {
+    say("correlations:")
+    scale <- ifelse(rows$sd > 0, rows$sd, NA)
+    cor <- x$cov / outer(scale, scale)
+    shown <- ifelse(lower.tri(cor), formatC(cor, 2, 5, "f"), "")
+    colnames(shown) <- rows$variable
+    print_rows(data.frame(variable = rows$variable, shown, check.names = FALSE)[-1, -(d + 1)],
+               digits)
+  }
+  if (!is.null(x$second_moment)) {
+    say(paste("second moment E|x|^2:", format(x$second_moment, digits = digits)))
+  }
+  if (!is.null(x$kl)) say(paste("KL(target || output):", format(x$kl, digits = digits)))
+  invisible(x)
+}
+
+#' @rdname moments
+#' @param row.names,optional As in [as.data.frame()].
+#' @export
+as.data.frame.mixguide_moments <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots(..., also = frame_dots)
+  names <- names(x$mean)
+  if (is.null(names)) names <- if (length(x$mean) == 1) "x" else paste0("x", seq_along(x$mean))
+  sd <- function(cov) unname(sqrt(diag(cov)))
+  rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov), row.names = row.names)
+  if (!is.null(x$target)) {
+    rows$target_mean <- unname(x$target$mean)
+    rows$target_sd <- sd(x$target$cov)
+  }
+  rows
 }
 
 mixture_sd <- function(mixture) unname(sqrt(diag(moments(mixture)$cov)))
@@ -526,12 +582,12 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
   print(x$mixture, digits = digits, max = max)
   if (nrow(x$classes) < nrow(x$components)) {
     cat("\nClasses:\n")
-    print(utils::head(x$classes, max), digits = digits, row.names = FALSE)
+    print_rows(utils::head(x$classes, max), digits)
   }
   cat("\nWhole mixture:\n")
-  whole <- data.frame(mean = x$moments$mean, sd = sqrt(diag(x$moments$cov)),
-                      row.names = variable_labels(x$mixture))
-  print(utils::head(whole, max), digits = digits)
+  whole <- data.frame(variable = variable_labels(x$mixture), mean = x$moments$mean,
+                      sd = sqrt(diag(x$moments$cov)))
+  print_rows(utils::head(whole, max), digits)
   invisible(x)
 }
 

@@ -78,11 +78,15 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   args <- list(...)
   of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
   if (!length(of_run)) of_run <- rep(FALSE, length(args))
-  mixture <- if (inherits(x, "gaussmix")) x else do.call(as_gaussmix, c(list(x), args[!of_run]))
-  if (inherits(x, "gaussmix") && any(!of_run)) {
-    abort_input("...", "arguments of diffusion(), for a gaussmix", toString(names(args)[!of_run]))
+  mixture <- if (inherits(x, "gaussmix")) x else {
+    do.call(as_gaussmix, c(list(x), args[!of_run]), quote = TRUE)
   }
-  d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]))
+  if (inherits(x, "gaussmix") && any(!of_run)) {
+    strange <- if (is.null(names(args))) "" else names(args)[!of_run]
+    abort_input("...", "named arguments of diffusion() for a gaussmix (the class is `classes`)",
+                toString(ifelse(nzchar(strange), strange, "one without a name")))
+  }
+  d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]), quote = TRUE)
   d$key <- run_key(d)
   faults <- diffusion_faults(d)
   warn_faults(faults)
@@ -617,7 +621,7 @@ format.guidance_report <- function(x, ...) {
          count_of(mixture_size(m), "component"), ", ", count_of(mixture_dim(m), "variable"))
 }
 
-# At most 24 lines of 80 columns: what is more is in `answers` and on the page.
+# At most 24 lines of 80 columns, and more of fewer: what is more is in `answers` and on the page.
 #' @export
 print.guidance_report <- function(x, ...) {
   check_dots(..., also = print.default)
@@ -626,39 +630,42 @@ print.guidance_report <- function(x, ...) {
   # lines for each answer, by what there is
   full <- length(x$missing) > 0
   most <- c(2, 2, 4 - full, if (NROW(table) > 3) 2 else 3, 2)
+  width <- min(79, getOption("width"))
+  most <- ceiling(most * 79 / width)
   for (i in seq_along(x$answers)) {
-    writeLines(substring(names(x$answers)[i], 1, 79))
-    few_lines(x$answers[[i]], most[i])
-    if (i == 1) few_rows(table, 3)
+    writeLines(substring(names(x$answers)[i], 1, width))
+    few_lines(x$answers[[i]], most[i], width)
+    if (i == 1) few_rows(table, 3, width)
   }
   if (length(x$missing)) {
     writeLines(paste0("Not computed (see `missing`): ",
-                      toString(unique(sub(",.*", "", names(x$missing))), 48)))
+                      toString(unique(sub(",.*", "", names(x$missing))), width - 31)))
   }
   writeLines(substring(paste0("Errors in brackets; entropy in nats; ", number(x$n),
-                              " particles by ", x$diffusion$sampler$label), 1, 79))
+                              " particles by ", x$diffusion$sampler$label), 1, width))
   invisible(x)
 }
 
 # As many whole sentences as fit.
-few_lines <- function(text, most) {
-  lines <- lapply(text, strwrap, 79, indent = 2, exdent = 4)
+few_lines <- function(text, most, width) {
+  lines <- lapply(text, strwrap, width, indent = 2, exdent = 4)
   first <- lines[[1]]
   if (length(first) > most) lines <- list(c(first[seq_len(most - 1)], "    ..."))
   writeLines(unlist(lines[cumsum(lengths(lines)) <= most]))
 }
 
-few_rows <- function(table, most) {
+few_rows <- function(table, most, width) {
   if (is.null(table)) return(invisible())
   more <- nrow(table) > most + 1
   rows <- if (more) table[seq_len(most), ] else table
   cells <- rbind(names(rows), as.matrix(rows))
   # labels make room for the numbers
-  width <- max(76 - sum(apply(nchar(cells), 2, max)[-1] + 1), 6)
-  long <- nchar(cells[, 1]) > width
-  cells[long, 1] <- paste0(substring(cells[long, 1], 1, width - 2), "..")
+  room <- max(width - 3 - sum(apply(nchar(cells), 2, max)[-1] + 1), 6)
+  long <- nchar(cells[, 1]) > room
+  cells[long, 1] <- paste0(substring(cells[long, 1], 1, room - 2), "..")
   lines <- do.call(paste, lapply(seq_len(ncol(cells)), function(j) format(cells[, j])))
-  writeLines(substring(sub(" +$", "", paste0("  ", lines)), 1, 79))
+  lines <- sub(" +$", "", paste0("  ", lines))
+  if (max(nchar(lines)) <= width) writeLines(lines) else print_rows(rows, 4)
   if (more) writeLines(paste0("  and ", nrow(table) - most, " more classes"))
 }
 

@@ -12,9 +12,9 @@
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
 #'   `guidance`. The coefficients of the `sampler` must be single numbers. `start` may also be a
 #'   list with `mean` and `cov`.
-#' @return A list with `mean` (length d), `cov` (d x d), and `kl`, the Kullback-Leibler divergence
-#'   KL(target || output), where the target is the Gaussian at the last time of the grid; `NA` if
-#'   the target is singular, `Inf` if only the output is.
+#' @return As of [moments()], a list with `mean` (length d), `cov` (d x d), and `kl`, the
+#'   Kullback-Leibler divergence KL(target || output), where the target is the Gaussian at the last
+#'   time of the grid; `NA` if the target is singular, `Inf` if only the output is.
 #' @examples
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' # the bias of Euler steps: halving the step halves it
@@ -55,9 +55,9 @@ guided_moments <- function(mixture, ...) {
   cov <- map$gain * t(map$gain * start_cov) + diag(map$variance, d)
   names <- variable_names(mixture)
   output <- moments_from_process(drop(V %*% mean), V %*% cov %*% t(V), like)
-  list(mean = stats::setNames(output$mean, names),
-       cov = structure(output$cov, dimnames = if (!is.null(names)) list(names, names)),
-       kl = gaussian_kl(drop(target$means %*% V), drop(target$values), mean, cov))
+  new_moments(stats::setNames(output$mean, names),
+              structure(output$cov, dimnames = if (!is.null(names)) list(names, names)),
+              kl = gaussian_kl(drop(target$means %*% V), drop(target$values), mean, cov))
 }
 
 # The Gaussian from which the sampler starts, as a mixture with one component.

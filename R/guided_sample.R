@@ -436,7 +436,9 @@ summary.guided_sample <- function(object, ...) {
   rows <- lapply(seq_len(ncol(x)), function(j) {
     mean <- particle_mean(object, x[, j])
     square <- particle_mean(object, (x[, j] - mean$estimate)^2)
-    data.frame(mean = mean$estimate, mean_se = mean$se, sd = sqrt(square$estimate))
+    # one particle has no spread
+    sd <- if (nrow(x) > 1) sqrt(square$estimate) else NA_real_
+    data.frame(mean = mean$estimate, mean_se = mean$se, sd = sd)
   })
   variables <- do.call(rbind, rows)
   rownames(variables) <- variable_labels(object$mixture)

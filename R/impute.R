@@ -25,7 +25,8 @@
 #' **Other software.** The result is an `imputationList` as \pkg{mitools} makes it, so that its
 #' `with()` and `MIcombine()` work, and `as.data.frame()` gives the long form (columns `.imp`, 0 for
 #' the data as they came, and `.id`) that \pkg{mice} reads: `pool(with(as.mids(as.data.frame(x)),
-#' ...))`. [mice.impute.gaussmix()] is a method for \pkg{mice} itself.
+#' ...))`. Its `as.mids()` is no generic: of the imputations themselves it says that `.imp` is not
+#' found. [mice.impute.gaussmix()] is a method for \pkg{mice} itself.
 #'
 #' @param mixture The law of a row: a [gaussmix()].
 #' @param data A data frame or matrix with missing cells (`NA`). Its columns are matched to the
@@ -357,10 +358,13 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
       cells <- x$cells[x$cells$variable == variable, ]
       observed <- x$data[[variable]]
       data.frame(variable = variable, missing = nrow(cells),
-                 observed_mean = mean(observed, na.rm = TRUE), imputed_mean = mean(cells$mean),
+                 observed_mean = if (all(is.na(observed))) NA_real_ else {
+                   mean(observed, na.rm = TRUE)
+                 },
+                 imputed_mean = mean(cells$mean),
                  cell_sd = sqrt(mean(cells$sd^2)))
     }))
-    print(table, digits = digits, row.names = FALSE)
+    print_rows(table, digits)
   }
   if (any(x$rows$probability < UNLIKELY, na.rm = TRUE)) {
     say(unlikely_words(x), exdent = 2)

@@ -374,7 +374,7 @@ moments.mixguide_law <- function(x, ...) {
     names(mean) <- names
     dimnames(cov) <- list(names, names)
   }
-  list(mean = mean, cov = cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "quadrature")
+  new_moments(mean, cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "quadrature")
 }
 
 #' @export

@@ -4,7 +4,8 @@
 #' @export
 law_distance <- function(law, target) {
   check_law(law)
-  if (inherits(target, "gaussmix")) {
+  two_laws <- !inherits(target, "gaussmix")
+  if (!two_laws) {
     if (mixture_dim(target) != law_dim(law)) {
       abort_input("target", paste("of", count_of(law_dim(law), "dimension"), "like `law`"),
                   format(target))
@@ -35,9 +36,14 @@ law_distance <- function(law, target) {
             by_nodes(wasserstein(law, target))
           } else unknown_row("in one dimension only"))
   }
-  new_table(data.frame(quantity = quantities, rows), "mixguide_estimates",
-            c(paste("distances of", law$label), paste("from the target,", target$label)),
-            labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
+  from <- if (two_laws) "law 1" else "law"
+  to <- if (two_laws) "law 2" else "target"
+  head <- if (two_laws) {
+    c(paste("distances of law 1 from law 2; law 1:", law$label), paste("law 2:", target$label))
+  } else c(paste("distances of", law$label), paste("from the target,", target$label))
+  divergence <- function(p, q) paste0("KL(", p, " || ", q, ")")
+  new_table(data.frame(quantity = quantities, rows), "mixguide_estimates", head,
+            labels = c(kl = divergence(to, from), kl_reverse = divergence(from, to),
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
 }
 

@@ -567,9 +567,9 @@ format.plan_sampler <- function(x, ...) {
 #' @export
 print.plan_sampler <- function(x, ...) {
   check_dots(..., also = print.default)
-  line <- function(...) cat("  ", ..., "\n", sep = "")
+  line <- function(...) say(paste0(...))
   budget <- !is.null(x$budget)
-  cat("<plan_sampler> ", plan_words(x), "\n", sep = "")
+  say(paste0("<plan_sampler> ", plan_words(x)), indent = 0)
   line(format(x$mixture))
   line(format(x))
   if (!is.null(x$sampler)) {
@@ -583,23 +583,22 @@ print.plan_sampler <- function(x, ...) {
     line(if (budget) "others, with their errors:" else {
       "others that meet it, with their evaluations:"
     })
-    line("  ", paste0(others$sampler, " (", others$grid,
-                      ifelse(others$end > 0, paste(" to", others$end), ""), ", from ",
-                      format(others$horizon, digits = 4), ") ",
-                      if (budget) format(others$error, digits = 2) else others$evaluations,
-                      collapse = "\n    "))
+    say(paste0(others$sampler, " (", others$grid,
+               ifelse(others$end > 0, paste(" to", others$end), ""), ", from ",
+               format(others$horizon, digits = 4), ") ",
+               if (budget) format(others$error, digits = 2) else others$evaluations),
+        indent = 4, exdent = 6)
   }
   lost <- setdiff(x$tried$sampler, x$tried$sampler[!is.na(x$tried$error)])
   if (length(lost) && !budget) {
-    writeLines(strwrap(paste("more than is worth while, or not met:", toString(lost)), 96, 2, 4))
+    line("more than is worth while, or not met: ", toString(lost))
   }
   if (!is.null(x$reference)) {
-    writeLines(strwrap(paste0(
-      "ranked by the root mean square distance of ", number(x$reference$n),
-      " particles' ends to those of a fine ",
-      "Runge-Kutta 4 from the same starts, per coordinate, in standard deviations of the mixture; ",
-      "Runge-Kutta's own doubt: ", format(signif(x$reference$estimate, 2)),
-      "; the start at the horizon is not counted; deterministic samplers only"), 96, 2, 4))
+    line("ranked by the root mean square distance of ", number(x$reference$n),
+         " particles' ends to those of a fine Runge-Kutta 4 from the same starts, per coordinate, ",
+         "in standard deviations of the mixture; Runge-Kutta's own doubt: ",
+         format(signif(x$reference$estimate, 2)),
+         "; the start at the horizon is not counted; deterministic samplers only")
   }
   if (!is.null(x$guaranteed)) {
     steps <- signif(x$guaranteed, 2)

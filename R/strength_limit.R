@@ -152,16 +152,14 @@ print.strength_limit <- function(x, ...) {
              if (x$method != "Monte Carlo") paste0(", by ", x$method)), indent = 0)
   say(short_run(x))
   row <- function(part) show_estimate(part[[1]], part[[2]], x$method)
-  cat("  confidence without guidance: ", row(x$path[x$path$strength == 0, 2:3]),
-      "\n  best of those tried:         ", row(x$best[2:3]), " at strength ",
-      format(x$best$strength, digits = 4), "\n", sep = "")
-  if (is.finite(x$estimate)) {
-    cat("  lost (by more than ", format(x$loss), ") from strength ",
-        row(x[c("estimate", "se")]), " on\n  bisected to between ",
-        paste(format(x$bracket, digits = 6), collapse = " and "), "\n", sep = "")
-  } else {
-    cat("  not lost up to strength ", format(x$bracket[1]), "\n", sep = "")
-  }
+  say(c(paste("confidence without guidance:", row(x$path[x$path$strength == 0, 2:3])),
+        paste0("best of those tried:         ", row(x$best[2:3]), " at strength ",
+               format(x$best$strength, digits = 4)),
+        if (is.finite(x$estimate)) {
+          c(paste0("lost (by more than ", format(x$loss), ") from strength ",
+                   row(x[c("estimate", "se")]), " on"),
+            paste("bisected to between", paste(format(x$bracket, digits = 6), collapse = " and ")))
+        } else paste("not lost up to strength", format(x$bracket[1]))))
   print_faults(x$faults)
   invisible(x)
 }

@@ -152,8 +152,8 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
   max <- check_count(max, "max", min = 1)
   print_head(x)
   body <- attr(x, "look")$body
-  print_rows(table_words(if (is.null(body)) x else body(x), digits), digits, max,
-             attr(x, "look")$groups)
+  words <- table_words(if (is.null(body)) x else body(x), digits)
+  print_rows(words, digits, max, attr(x, "look")$groups, shown_keys(x, words))
   print_foot(x)
   invisible(x)
 }
@@ -206,34 +206,74 @@ labelled <- function(keys, labels) {
   keys
 }
 
-# Text, and estimates with their errors, from the left; numbers from the right.
-print_rows <- function(rows, digits, max = Inf, groups = NULL) {
+# The columns that say what a row is, of a table in `words`: the first, and the keys as they are
+# headed.
+shown_keys <- function(table, words) {
+  look <- attr(table, "look")
+  keys <- if (is_estimates(table)) key_columns(table) else look$keys
+  intersect(names(words), c(names(words)[1], keys, names(look$shown)[look$shown %in% keys]))
+}
+
+# Text, and estimates with their errors, from the left; numbers from the right. Rows that are wider
+# than the screen come in pieces, each of which starts with the columns `keys`: class by class
+# where each class has its line.
+print_rows <- function(rows, digits, max = Inf, groups = NULL, keys = names(rows)[1]) {
   if (!nrow(rows)) return(cat("  (no rows)\n"))
-  part <- every_row(rows, min(max, nrow(rows)))
-  group <- part$class
+  at <- evenly(nrow(rows), max)
+  part <- rows[at, , drop = FALSE]
   if (length(groups)) part$class <- NULL
-  text <- which(vapply(part, function(x) is.character(x) || is.factor(x), NA))
-  for (j in text) {
-    cells <- format(c(names(part)[j], ifelse(is.na(part[[j]]), "NA", as.character(part[[j]]))))
-    part[[j]] <- cells[-1]
-    names(part)[j] <- cells[1]
+  group <- if (length(groups)) rows$class[at] else rep("", nrow(part))
+  pieces <- row_pieces(column_lines(part, digits), names(part) %in% keys, at)
+  apart <- length(pieces) > 1
+  for (of in unique(group)) {
+    here <- group == of
+    if (length(groups) && apart) say(groups[[of]], indent = 1)
+    for (lines in pieces) {
+      if (apart || of == group[1]) writeLines(lines[1])
+      if (length(groups) && !apart) say(groups[[of]], indent = 1)
+      writeLines(lines[-1][here])
+    }
   }
-  lines <- utils::capture.output(print(part, digits = digits, row.names = FALSE))
-  if (length(groups) && length(lines) == nrow(part) + 1) {
-    starts <- which(!duplicated(group))
-    writeLines(lines[1])
-    for (i in seq_along(starts)) {
-      say(groups[[group[starts[i]]]], indent = 1)
-      writeLines(lines[1 + which(group == group[starts[i]])])
+  if (length(at) < nrow(rows)) cat("  ", length(at), " of ", nrow(rows), " rows\n", sep = "")
+}
+
+# Each column as lines of one width, the first its name.
+column_lines <- function(rows, digits) {
+  Map(function(name, x) {
+    text <- is.character(x) || is.factor(x)
+    cells <- if (!text) format(x, digits = digits) else ifelse(is.na(x), "NA", as.character(x))
+    # a text that no screen holds
+    most <- getOption("width") - 5
+    long <- nchar(cells, "width") > most
+    cells[long] <- paste0(strtrim(cells[long], most - 3), "...")
+    paste0(" ", format(c(name, cells), justify = if (text) "left" else "right"))
+  }, names(rows), rows)
+}
+
+# Columns side by side in as few pieces as the screen allows. Where the keys leave no room beside
+# them it is the number of the row that every piece starts with.
+row_pieces <- function(columns, is_key, at) {
+  width <- vapply(columns, function(lines) nchar(lines[1], "width"), 0)
+  room <- getOption("width")
+  paste_lines <- function(columns) do.call(paste0, unname(columns))
+  if (sum(width) <= room) return(list(paste_lines(columns)))
+  if (sum(width[is_key]) + max(width[!is_key], 0) > room) {
+    columns <- c(list(paste0(" ", format(c("", at), justify = "right"))), columns)
+    is_key <- c(TRUE, rep(FALSE, length(is_key)))
+    width <- c(nchar(columns[[1]][1]), width)
+  }
+  room <- room - sum(width[is_key])
+  piece <- 1
+  used <- 0
+  of <- vapply(width[!is_key], function(w) {
+    if (used > 0 && used + w > room) {
+      piece <<- piece + 1
+      used <<- 0
     }
-  } else if (length(groups)) {
-    # rows too wide for the screen come in several pieces
-    for (class in unique(group)) {
-      say(groups[[class]], indent = 1)
-      print(part[group == class, ], digits = digits, row.names = FALSE)
-    }
-  } else writeLines(lines)
-  if (nrow(part) < nrow(rows)) cat("  ", nrow(part), " of ", nrow(rows), " rows\n", sep = "")
+    used <<- used + w
+    piece
+  }, 0)
+  lapply(split(columns[!is_key], of), function(part) paste_lines(c(columns[is_key], part)))
 }
 
 # Every note once, with the rows of which it is said.
@@ -246,7 +286,9 @@ note_lines <- function(x) {
   fit_lines(vapply(notes, function(note) {
     of <- unique(name[rows$note == note])
     many <- !length(key) && length(of) > 4
-    paste0(if (many) count_of(sum(rows$note == note), "row") else toString(of), ": ", note)
+    apart <- if (any(grepl(",", of, fixed = TRUE))) "; " else ", "
+    paste0(if (many) count_of(sum(rows$note == note), "row") else paste(of, collapse = apart), ": ",
+           note)
   }, ""))
 }
 

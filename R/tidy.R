@@ -63,9 +63,14 @@ augment.gaussmix <- function(x, data, ...) {
   check_dots(...)
   if (missing(data)) abort_input("data", "given: the points to classify")
   probability <- posterior(x, check_points(data, x, "data"))
-  known <- classified(probability)
+  cbind(as.data.frame(data), classified(probability), pred_columns(probability))
+}
+
+# By the names of tidymodels.
+pred_columns <- function(probability) {
+  class <- classified(probability)$.class
   colnames(probability) <- paste0(".pred_", colnames(probability))
-  cbind(as.data.frame(data), known, .pred_class = known$.class, probability)
+  data.frame(.pred_class = class, probability, check.names = FALSE)
 }
 
 #' @rdname tidy.gaussmix

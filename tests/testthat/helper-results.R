@@ -24,6 +24,7 @@ all_results <- function() {
     method = zero_shot_tds(8), op = op_noise("z"),
     capped = capped_strength(m, guidance("a", 100), ddim),
     confidence = confidence(m), entropy = entropy(m), moments = moments(m),
+    moments_of_several = moments(fit), two_laws = law_distance(law, law),
     mutual_information = mutual_information(M2, 1), run = run, summary_of_run = summary(run),
     summed = summed, law = law, summary_of_law = summary(law), distance = law_distance(law, m),
     tilted_law = tilted_law(m, "a", 1), limit = guided_limit(m, sampler = sampler_em(8, "uniform")),

@@ -267,3 +267,19 @@ test_that("a run is run again with something changed, and the same noise", {
   expect_mixguide_error(update(coupled_paths(m, "a", 0:1, n = 5, sampler = ddim)), "object")
   expect_mixguide_error(update(information(m, 1)), "object")
 })
+
+test_that("a call or a name given as data is refused, and never evaluated", {
+  m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
+  touched <- FALSE
+  for (wrong in list(quote(touched <<- TRUE), quote(nowhere))) {
+    expect_mixguide_error(guided_summary(m, 50, score_error = wrong), "score_error")
+    expect_mixguide_error(guided_sample(m, 5, wrong), "guidance")
+    expect_mixguide_error(guided_sample(m, 5, "a", wrong), "sampler")
+    expect_mixguide_error(guidance_sweep(m, "a", 0:1, n = 50, sampler = wrong), "sampler")
+    expect_mixguide_error(guided_summary(diffusion(m), 50, key = wrong), "key")
+    run <- guided_sample(m, 5, "a", sampler_ddim(5), key = 1:2)
+    expect_mixguide_error(update(run, sampler = wrong), "sampler")
+    expect_mixguide_error(update(run, n = wrong), "n")
+  }
+  expect_false(touched)
+})

@@ -193,6 +193,12 @@ test_that("predict gives classes, probabilities, densities and scores", {
   expect_identical(colnames(predict(mixture, x, "prob")), c("a", "b"))
   expect_identical(predict(mixture, x),
                    factor(c("a", "b")[1 + (joint[, "b"] > joint[, "a"])], c("a", "b")))
+  frame <- predict(mixture, x, "frame")
+  expect_named(frame, c(".pred_class", ".pred_a", ".pred_b"))
+  expect_identical(frame$.pred_class, predict(mixture, x))
+  expect_identical(unname(as.matrix(frame[-1])), unname(predict(mixture, x, "prob")))
+  expect_identical(augment(mixture, x)[names(frame)], frame)
+  expect_identical(dim(predict(mixture, matrix(0, 0, 1), "frame")), c(0L, 3L))
   slope <- (predict(mixture, x + 1e-5, "density") - predict(mixture, x - 1e-5, "density")) / 2e-5
   expect_equal(as.vector(predict(mixture, x, "score")), slope / rowSums(joint), tolerance = 1e-6)
   expect_length(predict(mixture, matrix(0, 0, 1)), 0)

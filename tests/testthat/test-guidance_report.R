@@ -8,6 +8,9 @@ expect_screen <- function(report) {
   lines <- capture.output(print(report))
   expect_lte(length(lines), 24)
   expect_lte(max(nchar(lines)), 80)
+  withr::with_options(list(width = 60), {
+    expect_lte(max(nchar(capture.output(print(report)))), 60)
+  })
   for (question in names(report$answers)) expect_true(question %in% lines)
   lines
 }

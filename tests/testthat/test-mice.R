@@ -68,6 +68,8 @@ test_that("imputations are pooled by mice and by mitools as by hand", {
   estimate <- sapply(fits, coef)
   within <- rowMeans(sapply(fits, function(fit) diag(vcov(fit))))
   se <- sqrt(within + (1 + 1 / 5) * apply(estimate, 1, var))
+  # no generic, which takes the long form alone: what the help page says of it
+  expect_error(mice::as.mids(filled), ".imp", fixed = TRUE)
   mids <- mice::as.mids(as.data.frame(filled))
   pooled <- summary(mice::pool(with(mids, lm(Ozone ~ Wind + Temp))))
   expect_equal(pooled$estimate, unname(rowMeans(estimate)))

@@ -24,10 +24,14 @@ test_that("estimates print with their errors, or alone", {
   shown(confidence(m))
   shown(entropy(m))
   shown(mutual_information(M2, 1))
+  shown(moments(m))
+  shown(moments(M2))
+  shown(conditional_moments(gaussmix(1, t(c(0, 0)), 1), y, zero_shot_bo(), schedule = few))
   law <- guided_law(m, guidance("a", 1), sampler_heun(20))
   shown(law)
   shown(summary(law))
   shown(law_distance(law, m))
+  shown(law_distance(law, tilted_law(m, "a", 1)))
   rows <- estimate_row(c(.9993123, 12.3456, 2.71828, NA), c(1.23e-4, .234, 0, NA),
                        c("Monte Carlo", "Monte Carlo", "exact", "unknown"),
                        c("", "", "", "nobody knows"))

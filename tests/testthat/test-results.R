@@ -13,11 +13,13 @@ test_that("every class that prints is among the results", {
   expect_identical(setdiff(classes, c(have, tables, "mixguide_plan")), character())
 })
 
-test_that("prints fit a screen of 80 columns, and no exact value has an error of 0", {
-  withr::local_options(width = 80)
-  said <- printed(results)
-  wide <- vapply(said, function(lines) max(nchar(lines)), 0)
-  expect_identical(names(wide)[wide > 80], character())
+test_that("prints fit the screen, and no exact value has an error of 0", {
+  for (width in c(60, 120, 80)) {
+    withr::local_options(width = width)
+    said <- printed(results)
+    wide <- vapply(said, function(lines) max(nchar(lines)), 0)
+    expect_identical(names(wide)[wide > width], character())
+  }
   zero <- vapply(said, function(lines) any(grepl("\\(0(\\.0*)?\\)", lines)), NA)
   expect_identical(names(zero)[zero], character())
   # rows of rounding
@@ -55,4 +57,24 @@ test_that("tables of results are tables for knitr", {
     expect_length(lines, nrow(x) + 2)
     for (name in names(x)) expect_match(lines[1], name, fixed = TRUE)
   }
+})
+
+test_that("results of no or one particle print what is known, and no spread", {
+  m <- as_gaussmix(Species ~ ., iris)
+  M2 <- named_mixture("M2")
+  y <- observation(.8, H = cbind(1, .5), noise = .3^2)
+  for (n in 0:1) {
+    run <- suppressWarnings(guided_sample(m, n, guidance("setosa", 2), sampler_rk4(5), key = 1:2))
+    expect_identical(summary(run)$variables$sd, rep(NA_real_, 4))
+    drawn <- suppressWarnings(conditional_sample(M2, n, y, zero_shot_tds(8), key = 1:2,
+                                                 schedule = schedule_etc(20)))
+    imputed <- impute(m, replace(iris[seq_len(n), 1:4], 2, rep(NA_real_, n)), m = 1, key = 1:2)
+    for (x in list(run, summary(run), drawn, summary(drawn), imputed)) {
+      said <- suppressWarnings(capture.output(print(x)))
+      expect_true(nzchar(said[1]))
+      expect_false(any(grepl("NaN", said)))
+    }
+  }
+  none <- new_table(data.frame(t = double(), value = double()), "mixguide_estimates", "nothing")
+  expect_output(print(none), "no rows")
 })

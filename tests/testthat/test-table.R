@@ -109,3 +109,43 @@ test_that("an estimate is printed to the digits that its standard error leaves",
   error <- as.numeric(sub(".*\\((.*)\\)", "\\1", words))
   expect_true(all(abs(error / se - 1) <= .5))
 })
+
+test_that("every piece of wide rows starts with what a row is, and none is wider than the screen", {
+  withr::local_seed(1)
+  for (trial in 1:60) {
+    n <- sample(4, 1)
+    d <- sample(12, 1)
+    word <- function(size) strrep("w", sample(size, 1))
+    keys <- data.frame(key = replicate(n, word(30)), of = seq_len(n))
+    rows <- cbind(keys, setNames(as.data.frame(matrix(round(rnorm(n * d), 3), n)),
+                                 paste0("v", seq_len(d), strrep("x", sample(9, d, TRUE)))))
+    rows$text <- replicate(n, word(90))
+    for (width in c(40, 60, 80)) {
+      withr::local_options(width = width)
+      lines <- capture.output(print_rows(rows, 4, keys = names(keys)))
+      expect_lte(max(nchar(lines)), width)
+      # whole pieces: a head and n rows, each of which starts with the keys, or its number
+      expect_identical(length(lines) %% (n + 1), 0)
+      blocks <- split(lines, (seq_along(lines) - 1) %/% (n + 1))
+      start <- vapply(blocks, function(block) substr(block[2], 1, 2), "")
+      expect_length(unique(start), 1)
+      # every number once, whatever the pieces
+      cells <- unlist(strsplit(trimws(lines), " +"))
+      for (j in 2 + seq_len(d)) expect_identical(sum(cells == names(rows)[j]), 1L)
+    }
+  }
+})
+
+test_that("a sweep of several classes that is too wide prints class by class", {
+  m <- gaussmix(rep(1 / 3, 3), rbind(c(0, 0), c(3, 0), c(0, 3)), .5, class = c("a", "b", "c"))
+  sweep <- guidance_sweep(m, strength = c(0, 2), n = 64, key = 1:2,
+                          sampler = list(sampler_ddim(20), sampler_em(20)))
+  withr::local_options(width = 60)
+  lines <- capture.output(print(sweep))
+  heads <- grep("^ sampler +strength", lines)
+  expect_gt(length(heads), 3)
+  expect_identical(length(heads) %% 3L, 0L)
+  expect_length(grep("^ towards [abc]; the class itself", lines), 3)
+  # a row starts with its keys in every piece
+  expect_length(grep("^ DDIM +[02] ", lines), 2 * length(heads))
+})
