@@ -239,21 +239,24 @@ refuse_singular <- function(mixture, ...) {
 # Sizes and types, by which the C code goes, and what a run cannot be without: of a mixture that was
 # tampered with, or read from a file. What costs more than reading the means is left alone.
 is_whole_mixture <- function(x) {
-  numbers <- c("weights", "means", "values")
-  if (!is.list(x) || !all(vapply(numbers, function(field) is.double(x[[field]]), NA))) return(FALSE)
+  if (!is.list(x)) return(FALSE)
+  # asked with every evaluation: `$` of what has a class looks for methods first
+  x <- unclass(x)
+  if (!is.double(x$weights) || !is.double(x$means) || !is.double(x$values)) return(FALSE)
   size <- dim(x$means)
-  forms <- c("isotropic", "diagonal", "full")
   if (length(size) != 2 || any(size == 0) || length(dim(x$values)) != 2 || !is.character(x$form) ||
-      !isTRUE(x$form %in% c(forms, paste("common", forms)))) return(FALSE)
+      !isTRUE(x$form %in% FORMS)) return(FALSE)
   spectra <- if (startsWith(x$form, "common")) 1 else size[1]
   length(x$weights) == size[1] && length(x$class) == size[1] && is.character(x$class) &&
     all(dim(x$values) == c(size[2], spectra)) &&
     (!endsWith(x$form, "full") ||
        is.double(x$vectors) && length(x$vectors) == size[2]^2 * spectra) &&
-    all(vapply(numbers, function(field) all_finite(x[[field]]), NA)) &&
+    all_finite(x$weights) && all_finite(x$means) && all_finite(x$values) &&
     all(x$weights >= 0) && abs(sum(x$weights) - 1) < 1e-6 && all(x$values >= 0) &&
     is_whole_place(x$coordinates, size[2])
 }
+
+FORMS <- c("isotropic", "diagonal", "full", "common isotropic", "common diagonal", "common full")
 
 is_whole_place <- function(at, d) {
   whole <- function(x) is.double(x) && length(x) == d && all_finite(x)

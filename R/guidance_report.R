@@ -425,8 +425,8 @@ answer_classes <- function(report) {
     gain <- sweep_ends(report, y, "gain")$last
     ends <- sweep_ends(report, y, "confidence")
     near <- min(ends$first$estimate, ends$last$estimate) > .995
-    verdict(gain$estimate, gain$se,
-            c("rises", "falls", if (near) "stays near 1" else "no change beyond the errors"))
+    verdict(gain$estimate, gain$se, if (near) c("stays near 1", "falls", "stays near 1") else
+      c("rises", "falls", "no change beyond the errors"))
   }, "")
   entropy <- vapply(report$classes, function(y) {
     ends <- sweep_ends(report, y, "entropy")
@@ -609,8 +609,8 @@ answer_imputing <- function(report) {
   told <- if (all) told[1] else paste0(told, " (", ends$variable, ")", collapse = " to ")
   c("impute(m, data) draws missing values from their exact law, given the others.",
     if (max(rows$estimate) < 1e-3) "The variables tell nothing of one another." else
-      paste0("The others explain ", told, " of ", if (all) "each" else "a",
-             " variable's variance."))
+      paste0("The others explain ", told, " of ", if (all) "each variable's" else "the",
+             " variance."))
 }
 
 #' @export
