@@ -9,3 +9,5 @@ if (nzchar(Sys.which("pngquant"))) {
 if (requireNamespace("ggplot2", quietly = TRUE)) {
   ggplot2::theme_set(ggplot2::theme_minimal(base_size = 11))
 }
+# One thread: the short runs of these pages gain nothing by a second, which waits busily for them.
+mixguide::mixguide_threads(1)
