@@ -14,8 +14,14 @@ SEXP ffi_threads(SEXP ffi_n) {
   return Rf_ScalarInteger(mg_threads());
 }
 
-/* Of two milliseconds a team saves at most one, and costs as much where the machine is busy. */
-int ffi_team(double cost) { return cost < 4e6 ? 1 : mg_threads(); }
+/* The threads that blocks of that cost are worth. Of a few milliseconds a team saves less than it
+ * costs: its members wait busily for what comes next, some milliseconds long, and on a busy machine
+ * for each other. */
+int ffi_team(size_t blocks, double cost) {
+  int threads = mg_threads();
+  if (cost * (double)blocks < 5e6) return 1;
+  return (size_t)threads > blocks ? (int)blocks : threads;
+}
 
 /* Blocks in batches, so that the user can interrupt some ten times a second: an interrupt leaves
  * by a long jump, and all memory here is R's. Blocks that are long in themselves (many steps,
@@ -23,8 +29,7 @@ int ffi_team(double cost) { return cost < 4e6 ? 1 : mg_threads(); }
 void ffi_run_blocks(gm_block *run, const void *job, size_t blocks, size_t work_size, double cost,
                     int n_op) {
   const double budget = 2e8; /* rough flops of a thread in a tenth of a second */
-  int threads = ffi_team(cost * (double)blocks);
-  if ((size_t)threads > blocks) threads = (int)blocks;
+  int threads = ffi_team(blocks, cost);
   double *work = (double *)R_alloc(threads * work_size, sizeof(double));
   int parts = (int)(cost / budget) + 1;
   if (parts > n_op) parts = n_op;

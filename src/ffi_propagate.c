@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/propagate.h"
-#include "threads.h"
+#include "ffi_blocks.h"
 
 /* `job`: x (n x r), mass (n), sd, low (r), step (r), size (r), own (n or n x 3, or NULL). The
  * densities, first axis first. */
@@ -44,7 +44,7 @@ SEXP ffi_spread(SEXP ffi_job) {
   }
   job.size = sizes;
   size_t stride = gm_spread_stride(&job);
-  int threads = r == 2 ? mg_threads() : 1;
+  int threads = r == 2 ? ffi_team(job.n, gm_spread_nodes(&job)) : 1;
   job.density = (double *)R_alloc(stride * sizes[1], sizeof(double));
   double *work = (double *)R_alloc((size_t)threads * gm_spread_work_size(&job), sizeof(double));
   memset(job.density, 0, sizeof(double) * stride * sizes[1]);

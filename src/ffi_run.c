@@ -242,11 +242,12 @@ static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size
   const size_t room = 1 << 23;
   const gm_program *program = job->program;
   size_t batch = room / work_size + 1;
-  int stops = 1;
-  for (int op = 0; op < program->n_op; op++) stops += calls(program->op + op);
-  int threads = ffi_team(gm_block_cost(job) * (double)blocks / stops);
-  if (batch < (size_t)threads) batch = (size_t)threads;
+  if (batch < (size_t)mg_threads()) batch = (size_t)mg_threads();
   if (batch > blocks) batch = blocks;
+  /* what counts is the work from one call to the next */
+  int stretches = 1;
+  for (int i = 0; i < program->n_op; i++) stretches += calls(program->op + i);
+  int threads = ffi_team(batch, gm_block_cost(job) / stretches);
   double *work = (double *)R_alloc(batch * work_size, sizeof(double));
   for (size_t from = 0; from < blocks; from += batch) {
     size_t to = batch < blocks - from ? from + batch : blocks;

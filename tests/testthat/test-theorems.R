@@ -56,3 +56,14 @@ test_that("the vignettes need neither a script nor the network", {
     }
   }
 })
+
+test_that("pandoc makes MathML of every formula of the vignettes", {
+  pages <- test_path("..", "..", "vignettes")
+  skip_if_not(dir.exists(pages), "vignettes are in the sources only")
+  skip_if_not(nzchar(Sys.which("pandoc")), "no pandoc")
+  for (page in list.files(pages, "\\.Rmd$", full.names = TRUE)) {
+    said <- system2("pandoc", c("-f", "markdown", "-t", "html", "--mathml", "-o", tempfile(),
+                                shQuote(page)), stdout = TRUE, stderr = TRUE)
+    expect_identical(grep("TeX", said, value = TRUE), character(), label = basename(page))
+  }
+})
