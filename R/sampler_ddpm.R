@@ -27,8 +27,8 @@
 #' in [guided_sample()]). It takes a root of a d x d matrix for each particle and step: d is at most
 #' 32, after what reductions there are, and guidance may have no power.
 #'
-#' `"accelerated"` is the same to order `beta^2`, in any dimension; under guidance, too, `Ds` is that
-#' of the guided score. Where `beta` times an eigenvalue of `Ds` is below -2, steps are too long for
+#' `"accelerated"` is the same to order `beta^2`, in any dimension; its `Ds`, too, is that of the
+#' guided score. Where `beta` times an eigenvalue of `Ds` is below -2, steps are too long for
 #' it, and the noise is of the other sign.
 #'
 #' The noise of the last step is kept, as in the analyses; some programs leave it out.

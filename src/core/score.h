@@ -193,7 +193,7 @@ GM_INLINE void gm_log_odds(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
-/* What a level makes of the sums of its groups, see gm_score(); `last`: nobody needs e_k after it. */
+/* What a level makes of the sums of its groups, see gm_score(). last: nobody needs e_k after it. */
 GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
                           gm_path path, const double *x, size_t stride, size_t lanes, int last,
                           gm_score_work *work, double *s, double *logp) {
