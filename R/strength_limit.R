@@ -111,7 +111,9 @@ strength_runs <- function(d, n, exact, reduce) {
   }
   at <- function(eta) {
     guide <- with_strength(shape, eta)
-    if (exact == "law") return(quiet_law(replace(setting, "guidance", list(guide)), reduce = reduce))
+    if (exact == "law") {
+      return(quiet_law(replace(setting, "guidance", list(guide)), reduce = reduce))
+    }
     without_faults(run_plan(plan, guide, d$key))
   }
   list(at = at, weights = begin$weights, exact = exact, key = d$key, faults = faults)

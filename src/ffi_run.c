@@ -185,7 +185,7 @@ static SEXP inner_products(const gm_job *job, const gm_op *op, size_t n, double 
   return result;
 }
 
-/* The register becomes x, c and u by what R's list says of each: one number, or one per particle. */
+/* The register becomes x, c and u by what R's list says of each: a number, or one per particle. */
 static void mix(const gm_job *job, const gm_op *op, size_t n, double *work, size_t work_size,
                 SEXP by) {
   const double *coef[3];

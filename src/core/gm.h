@@ -238,8 +238,8 @@ size_t gm_work_size(const gm_job *job); /* doubles for one block in flight */
 /* The rows of register r, and of scalar i, of a block, in its work area. */
 double *gm_register_rows(const gm_job *job, double *work, int r);
 double *gm_scalar_rows(const gm_job *job, double *work, int i);
-/* For a "mix", of n particles of a block, d rows of `lanes` each: the inner products xx, xc, xu, cc,
- * cu, uu and |c - u|^2; and c <- by[0] x + by[1] c + by[2] u, where step[i] is 1 if by[i] has a
+/* For a "mix", of n particles of a block, d rows of `lanes` each: the inner products xx, xc, xu,
+ * cc, cu, uu and |c - u|^2; and c <- by[0] x + by[1] c + by[2] u, where step[i] is 1 if by[i] has a
  * number for each particle, 0 if one for all. */
 enum { GM_INNER = 7 };
 void gm_inner(size_t d, size_t lanes, size_t n, const double *x, const double *c, const double *u,

@@ -47,8 +47,8 @@ GM_OP(MATRIX, matrix, CHANGE, NOTHING, NOTHING, COEF, ALWAYS,
       p->derivative != GM_TRACE && o->n + d * d <= p->n_coef, d, 2 * d * d + 2 * cube)
 /* to <- what function number n of the caller makes of register from; no part of a run crosses it */
 GM_OP(CALL, call, WRITE, READ, NOTHING, CALLS, PLAIN, 1, 0, 4 * d)
-/* to <- the sum of register at, to and from times what function number n of the caller makes of their
- * inner products */
+/* to <- the sum of register at, to and from times what function number n of the caller makes of
+ * their inner products */
 GM_OP(MIX, mix, CHANGE, READ, READ, CALLS, PLAIN, 1, 0, 8 * d)
 /* what function number n of the caller makes of the log-odds of the class at register from, at
  * level `at`, is the strength there from now on (GM_PUSH_GIVEN); no part of a run crosses it */
