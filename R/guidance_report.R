@@ -51,12 +51,13 @@
 #' @param file `NULL`, or the name of an HTML file to write, which needs \pkg{rmarkdown} and pandoc.
 #' @param seconds Computing that would last longer is given up, and said to be missing. An eighth is
 #'   for [plan_sampler()].
-#' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`, the
-#'   tables `sweep`, `outside`, `lost`, `limits`, `paths`, `theorems`, `sampled` and `imputing`
+#' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`,
+#'   the tables `sweep`, `outside`, `lost`, `limits`, `paths`, `theorems`, `sampled` and `imputing`
 #'   (each `NULL` where it does not apply), the `plan` of [plan_sampler()], `split` of
 #'   [split_threshold()] (or `NULL`), `points` (the data, where `x` holds them, and their `label`),
-#'   `missing` (what is not computed, and why) and `answers`, the sentences under their questions. The sweep keeps its
-#'   samples, which `augment(report$sweep)` gives. `plot()` draws the figure of a question.
+#'   `missing` (what is not computed, and why) and `answers`, the sentences under their questions.
+#'   The sweep keeps its samples, which `augment(report$sweep)` gives. `plot()` draws the figure of
+#'   a question.
 #' @seealso [guidance_sweep()], [strength_limit()], [plan_sampler()], [impute()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
