@@ -123,9 +123,8 @@ check_profiles <- function(names) {
 }
 
 piecewise_guidance <- function(class, places, values) {
-  force(places)
-  force(values)
-  guidance(class, function(t, fraction) stats::approx(places, values, fraction)$y)
+  at <- stats::approxfun(places, values)
+  guidance(class, function(t, fraction) at(fraction))
 }
 
 # A strength at places of the run.
