@@ -123,9 +123,8 @@ check_profiles <- function(names) {
 }
 
 piecewise_guidance <- function(class, places, values) {
-  force(places)
-  force(values)
-  guide <- guidance(class, function(t, fraction) stats::approx(places, values, fraction)$y)
+  at <- stats::approxfun(places, values)
+  guide <- guidance(class, function(t, fraction) at(fraction))
   guide$vectorised <- TRUE
   guide
 }

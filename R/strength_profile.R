@@ -238,13 +238,14 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
     run <- if (!is.null(times)) at(times[-length(times)])
     function(t) by * shape$value(profile$strength, profile$params, at(t), run)
   } else {
-    function(t) by * do.call(profile, c(list(t), at(t)[needs]))
+    wanted <- run_facts_at(schedule, times, needs)
+    function(t) by * do.call(profile, c(list(t), wanted(t)[needs]))
   }
   guidance
 }
 
-# What is known of times, as a function of them.
-run_facts_at <- function(schedule, times) {
+# What is known of times, or those of it that are `wanted`, as a function of them.
+run_facts_at <- function(schedule, times, wanted = NULL) {
   force(schedule)
   sigma <- function(t) {
     a <- schedule$a(t)
@@ -252,13 +253,26 @@ run_facts_at <- function(schedule, times) {
   }
   if (is.null(times)) return(function(t) list(t = t, sigma = sigma(t)))
   n <- length(times) - 1
+  rising <- rev(times)
   noise <- sigma(times)
+  # in step k, from times[k] to times[k + 1]
+  facts <- list(
+    t = function(t, k) t,
+    sigma = function(t, k) sigma(t),
+    fraction = function(t, k) {
+      behind <- (times[k] - t) / (times[k] - times[k + 1])
+      pmin(pmax((k - 1 + behind) / n, 0), 1)
+    },
+    to = function(t, k) times[k + 1],
+    r = function(t, k) ifelse(noise[k] < Inf, noise[k + 1] / noise[k], 0),
+    a = function(t, k) schedule$a(times[k]),
+    a_to = function(t, k) schedule$a(times[k + 1]),
+    b2 = function(t, k) schedule$b2(times[k])
+  )
+  if (!is.null(wanted)) facts <- facts[wanted]
   function(t) {
-    # the step from times[k] to times[k + 1] has the times above its end
-    k <- pmin(pmax(n + 1 - findInterval(t, rev(times), left.open = TRUE), 1), n)
-    behind <- (times[k] - t) / (times[k] - times[k + 1])
-    list(t = t, sigma = sigma(t), fraction = pmin(pmax((k - 1 + behind) / n, 0), 1),
-         to = times[k + 1], r = ifelse(noise[k] < Inf, noise[k + 1] / noise[k], 0),
-         a = schedule$a(times[k]), a_to = schedule$a(times[k + 1]), b2 = schedule$b2(times[k]))
+    # a step has the times above its end
+    k <- pmin(pmax(n + 1 - findInterval(t, rising, left.open = TRUE), 1), n)
+    lapply(facts, function(fact) fact(t, k))
   }
 }
