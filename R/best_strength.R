@@ -10,10 +10,10 @@
 #' free, below 0 too, but for a bound of 50 on either side. What is minimised is computed from the
 #' exact law of the sampler's output ([guided_law()]) or, in more dimensions than it can have, as a
 #' mean over `n` particles of a deterministic sampler that carry their density along, the same for
-#' all strengths. The wanted confidence is a constraint, by an augmented Lagrangian; the problems that are left are solved by
-#' [stats::nlminb()] with gradients by differences, from the constant strength and from the best of
-#' the profiles. The best that was found is a local minimum;
-#' that none of its knots alone can better it is checked.
+#' all strengths. The wanted confidence is a constraint, by an augmented Lagrangian; the problems
+#' that are left are solved by [stats::nlminb()] with gradients by differences, from the constant
+#' strength and from the best of the profiles. The best that was found is a local minimum; that none
+#' of its knots alone can better it is checked.
 #'
 #' The target at a wanted confidence is worth a thought: of all laws with that mean confidence, the
 #' tilted law of some strength is the nearest to the class in `KL(. || class)` only if log
