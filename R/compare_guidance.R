@@ -172,9 +172,11 @@ first_strength <- function(guides) {
 
 # NA where no multiple up to 64 has the wanted confidence.
 confident_multiple <- function(guide, d, n, wanted) {
+  setting <- change_diffusion(d, list(guidance = guide))
+  plan <- sampling_plan(setting, n, log_density = "none")
+  key <- run_key(setting)
   at <- function(by) {
-    setting <- change_diffusion(d, list(guidance = with_strength(guide, by)))
-    mean(without_faults(guided_sample(setting, n, log_density = "none"))$confidence)
+    mean(suppressWarnings(run_plan(plan, with_strength(setting$guidance, by), key))$confidence)
   }
   found <- multiple_for(at, wanted, 64)$by
   if (is.null(found)) NA_real_ else found
