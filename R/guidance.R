@@ -148,7 +148,7 @@ strength_of_scale <- function(scale) {
   if (!length(needs)) return(function(t) scale(t) - 1)
   # what it asks for beside the time is asked for by the names of arguments
   strength <- function(t) do.call(scale, c(list(t), mget(needs, environment()))) - 1
-  asked <- stats::setNames(rep(list(quote(expr = )), length(needs)), needs)
+  asked <- stats::setNames(rep(as.list(formals(function(x) NULL)), length(needs)), needs)
   formals(strength) <- c(formals(strength), asked)
   strength
 }

@@ -217,9 +217,13 @@ static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t 
   int asks = op->code == GM_ASK, mixes = op->code == GM_MIX;
   const ffi_rows in = asks ? (ffi_rows){1, GM_ASKED, 1} : (ffi_rows){0, op->from, d};
   const ffi_rows out = asks ? (ffi_rows){1, GM_ASKED, 2} : (ffi_rows){0, op->to, d};
-  SEXP read = PROTECT(mixes ? inner_products(job, op, n, work, work_size)
-                            : Rf_allocMatrix(REALSXP, (int)n, (int)in.columns));
-  if (!mixes) copy_blocks(job, in, from, to, work, work_size, REAL(read), 0);
+  SEXP read;
+  if (mixes) {
+    read = PROTECT(inner_products(job, op, n, work, work_size));
+  } else {
+    read = PROTECT(Rf_allocMatrix(REALSXP, (int)n, (int)in.columns));
+    copy_blocks(job, in, from, to, work, work_size, REAL(read), 0);
+  }
   SEXP number = PROTECT(Rf_ScalarInteger(op->n + 1));
   SEXP curved = PROTECT(Rf_ScalarLogical(job->program->path == GM_DERIVED));
   SEXP call = PROTECT(Rf_lang4(function, number, read, curved));
