@@ -807,9 +807,9 @@ figure_imputing <- function(report) {
   rows$variable <- factor(rows$variable, rev(rows$variable))
   ggplot(rows, aes(.data$estimate, .data$variable)) +
     geom_col(fill = "grey85", width = .6) +
-    geom_errorbarh(aes(xmin = .data$estimate - 2 * .data$se, xmax = .data$estimate + 2 * .data$se),
-                   height = .2, colour = ink) +
+    geom_linerange(aes(xmin = .data$estimate - 2 * .data$se, xmax = .data$estimate + 2 * .data$se),
+                   colour = ink) +
     scale_x_continuous(limits = c(min(0, rows$estimate - 2 * rows$se), NA)) +
     labs(x = "share of the variance that the other variables explain", y = NULL) + look() +
-    words("How well each variable can be imputed", caption = "Bars: 2 standard errors")
+    words("How well each variable can be imputed", caption = "Dark lines: 2 standard errors to each side")
 }
