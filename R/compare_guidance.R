@@ -176,7 +176,7 @@ confident_multiple <- function(guide, d, n, wanted) {
   plan <- sampling_plan(setting, n, log_density = "none")
   key <- run_key(setting)
   at <- function(by) {
-    mean(suppressWarnings(run_plan(plan, with_strength(setting$guidance, by), key))$confidence)
+    mean(run_plan(plan, with_strength(setting$guidance, by), key)$confidence)
   }
   found <- multiple_for(at, wanted, 64)$by
   if (is.null(found)) NA_real_ else found

@@ -79,7 +79,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
   faults <- c(run_faults(mixture, schedule, times, "normal", exact = FALSE),
-              model_faults(model, NULL, mixture_dim(mixture), schedule, times[1], "normal"))
+              model_faults(model, NULL, mixture, schedule, times[1], "normal"))
   warn_faults(faults)
   run <- if (!is.null(method$twist)) {
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
@@ -120,7 +120,9 @@ zero_shot_model <- function(d, method) {
   if (method$name == "exact" || !is.null(method$twist) || method$range == "posterior") {
     abort_input("method", "one that follows the score alone, for a score_model()", format(method))
   }
-  c(in_process(error, d$mixture)$model, list(names = variable_labels(d$mixture)))
+  model <- in_process(error, d$mixture)$model
+  model$names <- variable_labels(d$mixture)
+  model
 }
 
 # A plan as of sampling_plan(), for run_particles().

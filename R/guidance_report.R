@@ -811,5 +811,6 @@ figure_imputing <- function(report) {
                    colour = ink) +
     scale_x_continuous(limits = c(min(0, rows$estimate - 2 * rows$se), NA)) +
     labs(x = "share of the variance that the other variables explain", y = NULL) + look() +
-    words("How well each variable can be imputed", caption = "Dark lines: 2 standard errors to each side")
+    words("How well each variable can be imputed",
+          caption = "Dark lines: 2 standard errors to each side")
 }

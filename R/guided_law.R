@@ -68,10 +68,9 @@ guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "diver
   law <- law_of_run(law_run(process, nodes, log_density, reduce), process$mixture)
   law <- law_from_process(law, d$mixture)
   if (!is.null(d$mixture$model)) law$mixture <- d$mixture$model
-  guide <- guidance_models(process$guidance, process$mixture, process$score_error$model)
   law$faults <- warn_faults(c(
     diffusion_faults(d),
-    model_faults(guide$score_model, d$guidance$class, mixture_dim(d$mixture), d$schedule, d$horizon,
+    model_faults(process$score_error$model, d$guidance$class, d$mixture, d$schedule, d$horizon,
                  d$start)
   ))
   law

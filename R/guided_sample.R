@@ -161,7 +161,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        compile = compile, times = times, begin = begin,
        faults = c(run_faults(process, schedule, times, begin$label),
-                  model_faults(guide$score_model, class, d, schedule, times[1], begin$label)),
+                  model_faults(wrong$model, class, mixture, schedule, times[1], begin$label)),
        method = method, closing = closing, program = program, levels = levels,
        pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
        wrong = wrong,

@@ -121,15 +121,14 @@ stand_in <- function(model) {
   if (is.null(model$variables)) {
     abort_input("mixture", "a score_model() with `variables`, to run by itself", format(model))
   }
-  named <- is.character(model$variables)
-  d <- if (named) length(model$variables) else model$variables
+  d <- mixture_dim(model)
   class <- if (is.null(model$class)) "all" else model$class
   K <- length(class)
   place <- model$coordinates
   center <- if (is.null(place)) rep(0, d) else place$center
   scale <- if (is.null(place)) rep(1, d) else place$scale
   means <- matrix(center, K, d, byrow = TRUE,
-                  dimnames = list(NULL, if (named) model$variables))
+                  dimnames = list(NULL, variable_names(model)))
   like <- gaussmix(rep(1 / K, K), means, rep(list(scale^2), K), class)
   like <- standardise(like, center, scale)
   like$model <- model
@@ -152,8 +151,10 @@ refuse_beside <- function(start, score_error) {
 # is -x/sd^2. Half the Fisher divergence between the two is their KL divergence, if both are
 # Gaussians of one variance. This finds models in another time, of another type or scale, at a
 # glance. What is trained is never exact: a twentieth per variable is let pass.
-model_faults <- function(model, class, d, schedule, horizon, start) {
-  if (is.null(model) || !identical(start, "normal")) return(NULL)
+model_faults <- function(model, class, mixture, schedule, horizon, start) {
+  if (!inherits(model, "score_model") || !identical(start, "normal")) return(NULL)
+  d <- mixture_dim(mixture)
+  model$names <- variable_labels(mixture)
   sd <- start_sd(schedule, horizon)
   x <- keyed_draws(gaussmix(1, t(rep(0, d)), sd^2), 256, c(0, 0))
   s <- model_score(model, class, schedule)(horizon, x, NULL)
