@@ -271,14 +271,18 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
                         const gm_level *twin, gm_path path, const double *x, size_t stride,
                         size_t lanes, gm_score_work *work, double *s, double *s_twin,
                         double *logp) {
-  if (s && !logp && path != GM_DERIVED && level->push.kind == GM_PUSH_NONE &&
-      gm_try_few(pool, models, level, x, stride, lanes, s) &&
-      (!twin || gm_try_few(pool, models, twin, x, stride, lanes, s_twin))) {
-    return;
+  /* loops, so that the code of a level is not inlined once for each */
+  int levels = twin ? 2 : 1;
+  int few = s && !logp && path != GM_DERIVED && level->push.kind == GM_PUSH_NONE;
+  for (int i = 0; few && i < levels; i++) {
+    few = gm_try_few(pool, models, i ? twin : level, x, stride, lanes, i ? s_twin : s);
   }
+  if (few) return;
   gm_group_sums(pool, models, level, path, x, stride, lanes, s != NULL, work);
-  gm_of_sums(pool, models, level, path, x, stride, lanes, !twin, work, s, logp);
-  if (twin) gm_of_sums(pool, models, twin, path, x, stride, lanes, 1, work, s_twin, NULL);
+  for (int i = 0; i < levels; i++) {
+    gm_of_sums(pool, models, i ? twin : level, path, x, stride, lanes, i == levels - 1, work,
+               i ? s_twin : s, i ? NULL : logp);
+  }
 }
 
 #endif
