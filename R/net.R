@@ -61,6 +61,31 @@ NETS <- 16
 # Fewer particles make replicates of a few points, which are no better than independent ones.
 LEAST_EVEN <- 1024
 
+# The leading `bits` of Sobol's generating matrices, one integer for each of their columns
+# (bits x coordinates). The first are given (tools/sobol-table says how); the others follow by
+# v[k] = v[k - s] ^ (v[k - s] >> s) ^ the v[k - i] of the polynomial's taps i < s, its degree.
+sobol_matrices <- function(bits, coordinates) {
+  degree <- SOBOL$degree[seq_len(coordinates)]
+  v <- matrix(0L, bits, coordinates)
+  given <- seq_len(min(bits, nrow(SOBOL$first)))
+  first <- SOBOL$first[given, seq_len(coordinates), drop = FALSE]
+  v[given, ] <- first * as.integer(2^(bits - given))
+  # the first coordinate has no polynomial
+  v[, 1] <- as.integer(2^(bits - seq_len(bits)))
+  for (k in seq_len(bits)) {
+    made <- which(degree > 0 & degree < k)
+    s <- degree[made]
+    back <- v[cbind(k - s, made)]
+    new <- bitwXor(back, back %/% as.integer(2^s))
+    for (i in seq_len(max(0, s - 1))) {
+      tap <- i < s & bitwAnd(SOBOL$taps[made], as.integer(2^pmax(s - 1 - i, 0))) > 0
+      new[tap] <- bitwXor(new[tap], v[k - i, made[tap]])
+    }
+    v[k, made] <- new
+  }
+  v
+}
+
 # The nets of a plan, NULL if it draws nothing: `per`, particles of a replicate; `sobol`, the
 # generating matrices; the coordinates that normals take, counted from 0, -1 for independent ones:
 # `draws` of a start that is drawn from a law, `at` of the program, `start` and `rest` of the two
@@ -68,10 +93,11 @@ LEAST_EVEN <- 1024
 net_plan <- function(n, program, begin, reduction, inner) {
   per <- max(1, ceiling(n / max(NETS, n / 2^26)))
   used <- 0
+  coordinates <- length(SOBOL$degree)
   take <- function(count) {
     at <- used + seq_len(count) - 1
     used <<- used + count
-    as.integer(ifelse(at < ncol(SOBOL), at, -1))
+    as.integer(ifelse(at < coordinates, at, -1))
   }
   # the component first
   draws <- if (!is.null(begin$law)) take(1 + mixture_dim(begin$law))
@@ -86,9 +112,7 @@ net_plan <- function(n, program, begin, reduction, inner) {
   rest <- if (!is.null(reduction$sd)) take(d)
   if (used == 0) return(NULL)
   columns <- max(1, ceiling(log2(per)))
-  sobol <- SOBOL[seq_len(columns), seq_len(min(used, ncol(SOBOL))), drop = FALSE]
-  # the leading bits
-  sobol <- sobol %/% as.integer(2^(nrow(SOBOL) - columns))
+  sobol <- sobol_matrices(columns, min(used, coordinates))
   list(per = per, sobol = sobol, draws = draws, at = c(at), start = start, rest = rest)
 }
 

@@ -4,8 +4,7 @@ key <- c(11, 12)
 
 net_of <- function(n, d) {
   columns <- log2(n / 16)
-  sobol <- SOBOL[seq_len(columns), seq_len(d + 1)] %/% as.integer(2^(26 - columns))
-  list(per = n / 16, sobol = sobol, draws = seq_len(d + 1) - 1L)
+  list(per = n / 16, sobol = sobol_matrices(columns, d + 1), draws = seq_len(d + 1) - 1L)
 }
 
 test_that("the table has the direction numbers of Joe and Kuo", {
@@ -13,7 +12,8 @@ test_that("the table has the direction numbers of Joe and Kuo", {
   known <- list(c(1, 0, 1), c(2, 1, 1, 3), c(3, 1, 1, 3, 1), c(3, 2, 1, 1, 1),
                 c(4, 1, 1, 1, 3, 3), c(4, 4, 1, 3, 5, 13), c(5, 2, 1, 1, 5, 5, 17),
                 c(5, 4, 1, 1, 5, 5, 5), c(5, 7, 1, 1, 7, 11, 19))
-  expect_equal(SOBOL[, 1], 2^(25:0))
+  sobol <- sobol_matrices(26, 10)
+  expect_equal(sobol[, 1], 2^(25:0))
   for (j in seq_along(known)) {
     s <- known[[j]][1]
     a <- as.integer(intToBits(known[[j]][2]))[seq_len(s - 1)]
@@ -26,8 +26,12 @@ test_that("the table has the direction numbers of Joe and Kuo", {
       }
       direction[k] <- new
     }
-    expect_equal(SOBOL[, j + 1], direction * 2^(25:0), info = j)
+    expect_equal(sobol[, j + 1], direction * 2^(25:0), info = j)
   }
+  # a net of fewer points has the leading bits of the whole table, and its sum is that of the source
+  all <- sobol_matrices(26, 1024)
+  expect_equal(sobol_matrices(12, 700), all[1:12, 1:700] %/% 2^14)
+  expect_equal(sum(all %% 9973 * col(all)), 69495761616)
 })
 
 test_that("each net has one point in every elementary interval, and replicates differ", {
