@@ -4,7 +4,7 @@ knitr::opts_chunk$set(collapse = TRUE, comment = "#>", fig.width = 6, fig.height
                       fig.align = "center", R.options = list(digits = 4, width = 95))
 if (nzchar(Sys.which("pngquant"))) {
   knitr::knit_hooks$set(pngquant = knitr::hook_pngquant)
-  knitr::opts_chunk$set(pngquant = "--speed=1 --quality=0-80 64")
+  knitr::opts_chunk$set(pngquant = "--speed=1 --quality=0-80 --nofs 48")
 }
 if (requireNamespace("ggplot2", quietly = TRUE)) {
   ggplot2::theme_set(ggplot2::theme_minimal(base_size = 11))
