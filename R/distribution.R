@@ -75,7 +75,7 @@ pgaussmix <- function(q, mixture, lower.tail = TRUE, log.p = FALSE) {
   if (!is.numeric(q) || anyNA(q)) abort_input("q", "numbers, none missing", describe(q))
   check_flag(lower.tail, "lower.tail")
   check_flag(log.p, "log.p")
-  tails <- log_tails(as.vector(q), mixture)
+  tails <- log_tails(as.vector(q), univariate_parts(mixture))
   p <- if (lower.tail) tails$lower else tails$upper
   if (log.p) p else exp(p)
 }
@@ -97,16 +97,16 @@ qgaussmix <- function(p, mixture, lower.tail = TRUE, log.p = FALSE) {
     list(lower = log1mexp(p), upper = p)
   }
   below <- target$lower <= target$upper
+  parts <- univariate_parts(mixture)
   # TRUE where P(X <= x) >= p, compared in the tail where p is small
   reached <- function(x) {
-    tails <- log_tails(x, mixture)
+    tails <- log_tails(x, parts)
     ifelse(below, tails$lower >= target$lower, tails$upper <= target$upper)
   }
   # The quantile lies between the smallest and the largest of the components'; the slack covers
   # the error of qnorm() far out (1e-5 of log p before R 4.3).
   z <- stats::qnorm(p, lower.tail = lower.tail, log.p = TRUE)
   slack <- ifelse(is.finite(z), 1e-4 * (1 + abs(z)), 0)
-  parts <- univariate_parts(mixture)
   of_components <- function(z) Map(function(mean, sd) mean + if (sd > 0) sd * z else 0 * slack,
                                    parts$mean, parts$sd)
   low <- do.call(pmin, of_components(z - slack))
@@ -134,8 +134,7 @@ check_univariate <- function(mixture, arg = "mixture") {
 
 # log P(X <= x) and log P(X > x). Each is the sum over components where it is the smaller tail,
 # and 1 minus the other where it is not: accurate in relative terms on both sides.
-log_tails <- function(x, mixture) {
-  parts <- univariate_parts(mixture)
+log_tails <- function(x, parts) {
   tail <- function(lower.tail) {
     log_sum(Map(function(weight, mean, sd) {
       log(weight) + stats::pnorm(x, mean, sd, lower.tail, log.p = TRUE)
@@ -151,8 +150,9 @@ log_tails <- function(x, mixture) {
 
 # The components that are present, in one dimension.
 univariate_parts <- function(mixture) {
-  data.frame(weight = mixture$weights, mean = mixture$means[, 1],
-             sd = sqrt(mixture$values[1, ]))[mixture$weights > 0, ]
+  there <- mixture$weights > 0
+  sd <- rep_len(sqrt(mixture$values[1, ]), length(there))
+  list(weight = mixture$weights[there], mean = mixture$means[there, 1], sd = sd[there])
 }
 
 # log(1 - exp(x)) for x <= 0, by whichever of the two forms does not cancel (Maechler, 2012).

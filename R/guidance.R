@@ -353,15 +353,17 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   # (or of all the others, which there may not be: then NULL)
   add <- function(source, class = NULL, arg = "guidance", not = FALSE) {
     what <- list(source, sort(class), not)
-    if (!any(vapply(made, identical, NA, what))) {
+    number <- which(vapply(made, identical, NA, what))
+    if (!length(number)) {
       of <- sources[[source]]
       keep <- if (is.null(class)) TRUE else class_components(of, class, arg) != not
       if (!any(of$weights[keep] > 0)) return(NULL)
       rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
       models <<- c(models, list(replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))))
       made <<- c(made, list(what))
+      number <- length(made)
     }
-    which(vapply(made, identical, NA, what))
+    number
   }
   if (is.null(guidance)) {
     add(1)
@@ -389,7 +391,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     c(class[1], add(used, guidance$class, not = TRUE))
   })
   J <- length(models)
-  unit <- function(j) outer(seq_len(J), j, `==`) + 0
+  unit <- function(j) diag(J)[, j, drop = FALSE]
   gain <- unit(class[1]) - unit(negative[1])
   p <- guidance$power
   coef <- function(t, of = "guided") {

@@ -267,11 +267,11 @@ sweep_batch <- function(job, first, count) {
   tails <- list()
   baseline <- previous <- NULL
   moments <- lapply(seq_along(job$aim), function(i) {
-    collect_garbage(i, 4)
     part <- if (is.null(job$samples)) {
       aim <- job$aim[[i]]
       read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
+    if (length(part$x) > 2^16) collect_garbage(i, 4)
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))
     sums[[i]] <<- location_sums(part$x, job$weights)
@@ -408,10 +408,10 @@ sweep_rows <- function(strength, sweep, plan, begin) {
     # as many columns again, each beside its estimate
     values <- rbind(at$estimate, at$se)
     names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))
-    data.frame(strength = strength, scale = 1 + strength,
-               t(stats::setNames(c(values), names)), inverse_confidence_tail = k)
+    c(strength = strength, scale = 1 + strength, stats::setNames(c(values), names),
+      inverse_confidence_tail = k)
   }, strength, sweep$moments, sweep$tails)
-  rows <- do.call(rbind, unname(rows))
+  rows <- as.data.frame(do.call(rbind, unname(rows)))
   if (plan$method == "none") rows[c("entropy", "entropy_se")] <- NA_real_
   rows$folded_se <- NULL
   rows$method <- if (exact) "quadrature" else "Monte Carlo"

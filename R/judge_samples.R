@@ -244,7 +244,8 @@ method_runs <- function(mixture, observation, methods, n, key, ...) {
   runs <- list()
   faults_once(for (i in seq_along(methods)) {
     seconds[i] <- system.time(
-      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]], key = key, ...)
+      runs[[i]] <- conditional_sample(mixture, n[i], observation, methods[[i]], key = key, ...),
+      gcFirst = FALSE
     )[["elapsed"]]
   })
   structure(runs, names = names(methods), seconds = seconds)
