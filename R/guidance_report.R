@@ -608,10 +608,10 @@ answer_imputing <- function(report) {
   told <- vapply(ends$estimate, percent, "")
   all <- length(unique(told)) == 1
   told <- if (all) told[1] else paste0(told, " (", ends$variable, ")", collapse = " to ")
-  c("impute(m, data) draws missing values from their exact law, given the others.",
-    if (max(rows$estimate) < 1e-3) "The variables tell nothing of one another." else
-      paste0("The others explain ", told, " of ", if (all) "each variable's" else "the",
-             " variance."))
+  # one sentence, which the print does not cut
+  paste0("impute(m, data) draws missing values from their exact law, given the others, which ",
+         if (max(rows$estimate) < 1e-3) "tell nothing of them." else
+           paste0("explain ", told, " of ", if (all) "each variable's" else "the", " variance."))
 }
 
 #' @export
