@@ -230,6 +230,7 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
     }
     label <- class
   }
+  check_complete(x)
   label <- class_factor(label, nrow(x), "row (or the name of a column)")
   points <- check_table(x, "x")
   if (method == "mclust") return(fit_mclust(points, label, standardise, ...))
@@ -240,6 +241,7 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
 #' @export
 as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = TRUE, ...) {
   check_dots(...)
+  check_complete(x)
   x <- check_table(x, "x")
   n <- nrow(x)
   d <- ncol(x)
@@ -258,6 +260,16 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
   covs <- list(bandwidth = check_covariance(bandwidth, d, "bandwidth", colnames(x)))
   from_data(assemble_gaussmix(rep(1 / n, n), x, covs, check_labels(class, n, "point")),
             standardise = standardise)
+}
+
+check_complete <- function(x) {
+  holes <- which(rowSums(is.na(x)) > 0)
+  if (length(holes)) {
+    abort_input("x", paste("without missing values (na.omit() takes the complete rows,",
+                           "MGMM::FitGMM() fits all, see ?as_gaussmix)"),
+                paste0("NA in ", length(holes), " of ", count_of(nrow(x), "row"), ", first in row ",
+                       holes[1]))
+  }
 }
 
 # The last step of every way from data, or from a fit to data, to a mixture.
