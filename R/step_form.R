@@ -79,7 +79,11 @@ alive_after <- function(op, term, registers) {
   read_at <- c(changed, from, other, rep(linear, op["n", linear]))
   written_at <- is("to", c("write", "maybe"))
   written <- op["to", written_at]
-  next_of <- function(at) c(sort(at), Inf)[findInterval(seq_along(kind), sort(at)) + 1]
+  next_of <- function(at) {
+    following <- rep(Inf, length(kind) + 1)
+    following[at] <- at
+    rev(cummin(rev(following)))[-1]
+  }
   alive <- vapply(seq_len(registers - 1), function(r) {
     at <- next_of(read_at[read == r])
     # an operation reads before it writes
