@@ -139,6 +139,7 @@ test_that("a class of several components has its mixture's score, and strength e
 })
 
 test_that("guidance is the gradient of the log posterior of the class", {
+  skip_if_not_installed("numDeriv")
   set.seed(108)
   m <- random_mixture("diagonal", 2, 6, classes = 3)$mixture
   x <- matrix(rnorm(8), 4)
