@@ -1,6 +1,6 @@
-# What tools/fuzz.R calls with: objects under short names, legal values for arguments by their
-# names, and hostile ones. A value is text; "m$*" stands for any element of m, MIX for the mixture
-# of the call, DIM for its dimension.
+# What tools/fuzz.R calls with, and tools/sanitize.R: objects under short names, legal values for
+# arguments by their names, and hostile ones. A value is text; "m$*" stands for any element of m, MIX
+# for the mixture of the call, DIM for its dimension.
 ab <- c("a", "b")
 plane <- cbind(c(-1, 1), c(0, 1))
 tilted <- matrix(c(1, .5, .5, 1), 2)
@@ -102,6 +102,20 @@ tamper <- function(x, i, how) {
   fields[i] <- list(switch(how, NULL, c(fields[[i]], fields[[i]]), NA, "a", list(), -1, f$boom))
   attributes(fields) <- kept
   fields
+}
+
+# The functions of the package, in an environment in which `.Call` is `call`.
+with_call <- function(call) {
+  ns <- asNamespace("mixguide")
+  shadow <- new.env(parent = ns)
+  for (name in ls(ns, all.names = TRUE)) {
+    value <- get(name, ns)
+    # what keeps something in an environment of its own stays there
+    if (is.function(value) && identical(environment(value), ns)) environment(value) <- shadow
+    assign(name, value, shadow)
+  }
+  shadow$.Call <- call
+  shadow
 }
 
 legal <- list(

@@ -229,20 +229,14 @@ watch <- function(call) {
 # export by functions whose `.Call` is ours.
 real_arguments <- function() {
   kept <- list()
-  shadow <- new.env(parent = ns)
-  for (name in ls(ns, all.names = TRUE)) {
-    value <- get(name, ns)
-    if (is.function(value) && !is.primitive(value)) environment(value) <- shadow
-    assign(name, value, shadow)
-  }
-  shadow$.Call <- function(.NAME, ...) {
+  shadow <- pool$with_call(function(.NAME, ...) {
     arguments <- list(...)
     if (length(kept[[.NAME$name]]) < 40 && utils::object.size(arguments) < 3e5) {
       copy <- unserialize(serialize(arguments, NULL))
       kept[[.NAME$name]] <<- c(kept[[.NAME$name]], list(copy))
     }
     base::.Call(.NAME, ...)
-  }
+  })
   env <- list2env(as.list(pool), parent = shadow)
   for (name in rep(exports, 2)) evaluate(export_call(name, 0)$text, env)
   kept

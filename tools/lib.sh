@@ -25,13 +25,12 @@ install_package() {
   quietly R CMD INSTALL --no-docs --library="$1" "${@:2}" "$tmp"/source/mixguide_*.tar.gz
 }
 
-# install_sanitized LIB: with the address and undefined-behaviour sanitizers, whose first report
-# ends R
+# install_sanitized LIB [SANITIZER]: with the address and undefined-behaviour sanitizers, whose first
+# report ends R, or another; with "" none, for valgrind
 install_sanitized() {
-  cat >"$tmp/Makevars" <<'EOF'
-CFLAGS = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-LDFLAGS = -fsanitize=address,undefined
-EOF
+  local flags=${2-address,undefined}
+  flags=${flags:+-fsanitize=$flags -fno-sanitize-recover=all}
+  printf '%s\n' "CFLAGS = -g -O1 -fno-omit-frame-pointer $flags" "LDFLAGS = $flags" >"$tmp/Makevars"
   MIXGUIDE_DEBUG=yes R_MAKEVARS_USER="$tmp/Makevars" install_package "$1" --no-test-load
 }
 

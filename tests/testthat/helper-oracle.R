@@ -60,11 +60,13 @@ oracle_guided <- function(plain, class, strength, a, b2, field) {
 # Differentiated at 0, where numDeriv's step does not depend on the size of x.
 STEP <- list(eps = 1e-3, r = 2)
 by_gradient <- function(law) {
+  testthat::skip_if_not_installed("numDeriv")
   function(x) numDeriv::grad(function(u) law$logp(x + u), 0 * x, method.args = STEP)
 }
 by_formula <- function(law) law$score
 
 oracle_jacobian <- function(f) {
+  testthat::skip_if_not_installed("numDeriv")
   function(x) {
     as.vector(numDeriv::jacobian(function(u) f(x + u), 0 * x, method.args = STEP))
   }

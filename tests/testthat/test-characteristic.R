@@ -1,6 +1,7 @@
 # Characteristic guidance against its equation, and against the tilted law with noise added.
 
 test_that("its score is that of its equation", {
+  skip_if_not_installed("numDeriv")
   m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), cbind(c(1, .3), c(.3, .7)),
                 class = c("a", "b", "c"))
   x <- cbind(c(-1, 0, 2, 3, 1.5, 5), c(.5, 3, 2, -1, 1.5, 7))

@@ -29,9 +29,27 @@ with_workers <- function(strategy, code) {
   force(code)
 }
 
+# Functions of the package in place of its own, as long as the caller runs.
+local_replaced <- function(..., frame = parent.frame()) {
+  home <- asNamespace("mixguide")
+  put <- function(functions) {
+    for (name in names(functions)) {
+      unlockBinding(name, home)
+      assign(name, functions[[name]], home)
+      lockBinding(name, home)
+    }
+  }
+  new <- list(...)
+  old <- mget(names(new), home)
+  force(frame)
+  put(new)
+  withr::defer(put(old), frame)
+}
+
 skip_without_workers <- function() {
   skip_on_cran()
   skip_if_not_installed("future")
+  skip_if(nzchar(Sys.getenv("MIXGUIDE_SANITIZE")), "what workers compute is tried without them")
   # workers load the package as it is installed
   skip_if_not(basename(find.package("mixguide")) == "mixguide" &&
                 file.exists(system.file("libs", package = "mixguide")))
@@ -204,18 +222,15 @@ test_that("particle filters are the same on workers", {
 test_that("sweeps and summaries are the same on workers", {
   skip_without_workers()
   # chunks of some seconds are too long for a test
-  expensive <- sampler_ddpm(2000)
-  plan <- plan_of(line, 10, expensive)
-  n <- summary_chunk_size(plan, 2) + 1000
+  local_replaced(summary_chunk_size = function(plan, runs = 1) batch_size(plan))
+  sampler <- sampler_ddpm(40)
+  n <- 2 * batch_size(plan_of(line, 10, sampler)) + 1000
   runs <- function() {
-    sweep <- guidance_sweep(line, "a", 0:1, 1000 + summary_chunk_size(plan, 2), expensive,
-                            key = c(1, 2))
-    summary <- guided_summary(line, summary_chunk_size(plan) + 1000, guidance("a", 1), expensive,
-                              key = c(1, 2))
+    sweep <- guidance_sweep(line, "a", 0:1, n, sampler, key = c(1, 2))
+    summary <- guided_summary(line, n, guidance("a", 1), sampler, key = c(1, 2))
     list(as.data.frame(sweep), summary[setdiff(names(summary), c("sampler", "schedule",
                                                                  "guidance"))])
   }
-  skip_if(n > 2e5)
   expect_identical(with_workers("multisession", runs()), runs())
 })
 
@@ -381,23 +396,6 @@ test_that("progress is signalled once per chunk, and shown to nobody who has not
   expect_identical(count(run(10)), 0L)
   expect_silent(run(6 * chunk + 1))
 })
-
-# Functions of the package in place of its own, as long as the caller runs.
-local_replaced <- function(..., frame = parent.frame()) {
-  home <- asNamespace("mixguide")
-  put <- function(functions) {
-    for (name in names(functions)) {
-      unlockBinding(name, home)
-      assign(name, functions[[name]], home)
-      lockBinding(name, home)
-    }
-  }
-  new <- list(...)
-  old <- mget(names(new), home)
-  force(frame)
-  put(new)
-  withr::defer(put(old), frame)
-}
 
 test_that("a bar shows itself where someone waits for more than 3 seconds, and is wiped out", {
   expect_false(is_watched()) # in tests, in scripts, where it is turned off, in documents

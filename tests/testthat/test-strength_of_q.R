@@ -23,6 +23,7 @@ plain_jacobian <- function(m, x, t, class, eta, slope) {
 
 # Of each kind: the strength, eta and its derivative by log q. The class has probability p.
 kinds <- function(p) {
+  skip_if_not_installed("numDeriv")
   capped <- function(q) pmin(3 * .9 * q / p / (.9 * q / p + .1), 1) - 1
   free <- function(q) {
     L <- q / p
@@ -65,6 +66,7 @@ test_that("scores and their derivatives are the formulas, for every form of cova
 })
 
 test_that("the derivative is that of the score, also of a denoised point", {
+  skip_if_not_installed("numDeriv")
   for (kind in kinds(.3)[c("one", "unmixed", "dng")]) {
     towards <- guidance("a", kind[[1]])
     J <- score_jacobian(mixture, x, t, guidance = towards)
