@@ -1,0 +1,137 @@
+# The time to a standard error: Rscript bench/digits.R TABLE.csv [PYTHON [KEYS]]
+#
+# By evenly spread points (?net) and by independent ones, and by independent particles in numpy and
+# torch where there is a Python that has them, all on two threads and in one run. Independent
+# particles are as many as their variance asks for, at the time per particle of a large run; of
+# evenly spread ones runs of growing size are made until the standard error is reached, which is the
+# root mean square over KEYS keys (8).
+suppressPackageStartupMessages(library(mixguide))
+options(warn = -1)
+arguments <- commandArgs(TRUE)
+python <- if (length(arguments) > 1 && nzchar(arguments[2])) arguments[2]
+keys <- if (length(arguments) > 2) as.integer(arguments[3]) else 8L
+mixguide_threads(2)
+
+cube <- function(d, cov) {
+  means <- outer(0:4, seq_len(d), function(k, j) .6 * sin(1.3 * k + .7 * j + .5 * k * j))
+  gaussmix(rep(1, 5), means, cov, class = c("a", "a", "b", "b", "b"))
+}
+set.seed(1)
+species <- factor(iris$Species, c("versicolor", "setosa", "virginica"))
+cases <- list(
+  "iris, d = 4" = as_gaussmix(as.data.frame(scale(iris[1:4])), species, standardise = FALSE),
+  "A2 in the plane" = gaussmix(c(1, 1), rbind(c(1, 0), c(-1, 0)), 1, c("a", "b")),
+  "diagonal, d = 16" = cube(16, lapply(1:5, function(k) .1 + .4 * (k * 7 + 1:16) %% 5 / 4)),
+  "full, d = 64" = cube(64, lapply(1:5, function(k) {
+    A <- matrix(rnorm(64^2), 64)
+    .5 * tcrossprod(A) / 64 + diag(.2, 64)
+  }))
+)
+samplers <- list(DDIM = sampler_ddim(50), DDPM = sampler_ddpm(50))
+targets <- c(confidence = 1e-4, entropy = 1e-3, moments = 1e-3)
+
+# Seconds and squared standard errors: of the confidence, the entropy, and the worst of mean and
+# covariance in standard deviations.
+measure <- function(d, n, points, key) {
+  time <- system.time(run <- guided_summary(d, n, key = c(key, 1), points = points))
+  moments <- c(run$mean_se / run$sd, run$cov_se / outer(run$sd, run$sd))
+  c(seconds = time[["elapsed"]], confidence = run$confidence$se^2,
+    entropy = if (is.null(run$entropy)) NA else run$entropy$se^2, moments = max(moments)^2)
+}
+measures <- function(d, n, points) {
+  rowMeans(vapply(seq_len(keys), function(key) measure(d, n, points, key), double(4)))
+}
+
+# Seconds to each target.
+independent <- function(d, n) {
+  of <- measures(d, n, "random")
+  list(seconds = of[["seconds"]] / n * (n * of[names(targets)] / targets^2),
+       particles = n * of[names(targets)] / targets^2)
+}
+spread <- function(d, most) {
+  n <- 2^(8:most)
+  seconds <- stats::setNames(rep(NA_real_, 3), names(targets))
+  before <- NULL
+  for (size in n) {
+    of <- measures(d, size, "sobol")
+    left <- of[names(targets)] / targets^2
+    for (what in names(targets)) {
+      if (!is.na(seconds[what]) || !isTRUE(left[[what]] <= 1)) next
+      # between this size and the one before, on a scale of logarithms
+      part <- if (is.null(before)) 1 else {
+        log(before$left[[what]]) / (log(before$left[[what]]) - log(left[[what]]))
+      }
+      seconds[what] <- if (is.null(before)) of[["seconds"]] else {
+        exp((1 - part) * log(before$seconds) + part * log(of[["seconds"]]))
+      }
+    }
+    before <- list(left = left, seconds = of[["seconds"]])
+    if (!any(is.na(seconds) & !is.na(left))) break
+  }
+  seconds
+}
+
+# What Python is to do: everything in the variables that are diffused.
+write_case <- function(d, n, entropy, file) {
+  m <- d$mixture
+  steps <- mixguide:::one_score_steps(d$sampler, d$times, d$schedule)
+  form <- sub("common ", "", m$form)
+  covs <- covariances(m)
+  jsonlite::write_json(list(
+    n = n, weights = m$weights, means = m$means, form = form, strength = 1, entropy = entropy,
+    cov = switch(form, isotropic = covs[1, 1, 1], diagonal = t(apply(covs, 3, diag)),
+                 full = aperm(covs, c(3, 1, 2))),
+    towards = sum(m$class == d$guidance$class), steps = with(steps, cbind(alpha, beta, sigma, a^2))
+  ), file, digits = NA, auto_unbox = TRUE)
+}
+in_python <- function(d, n, entropy, library) {
+  file <- tempfile(fileext = ".json")
+  write_case(d, n, entropy, file)
+  said <- system(paste("OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2", python, "bench/digits.py", file,
+                       library), intern = TRUE)
+  stats::setNames(scan(text = said, sep = ",", quiet = TRUE),
+                  c("seconds", "confidence", "confidence_se", "entropy", "entropy_se"))
+}
+# The same numbers, or none.
+check_peer <- function(found, run, entropy) {
+  z <- (found[["confidence"]] - run$confidence$estimate) / found[["confidence_se"]]
+  if (entropy) z <- c(z, (found[["entropy"]] - run$entropy$estimate) / found[["entropy_se"]])
+  if (any(abs(z) > 5)) stop("a peer computes something else: ", toString(z))
+}
+
+rows <- list()
+for (case in names(cases)) {
+  m <- cases[[case]]
+  wide <- ncol(m$means) > 16
+  for (name in names(samplers)) {
+    d <- diffusion(m, guidance(m$class[1], 1), samplers[[name]], start = "normal")
+    alone <- independent(d, if (wide) 2^12 else 2^15)
+    net <- spread(d, if (wide) 13 else 20)
+    peers <- list()
+    if (!is.null(python)) {
+      run <- guided_summary(d, if (wide) 2^12 else 2^16, key = c(99, 1))
+      for (library in c("numpy", "torch")) {
+        each <- vapply(c(FALSE, name == "DDIM"), function(entropy) {
+          found <- in_python(d, if (wide && entropy) 500 else 20000, entropy, library)
+          check_peer(found, run, entropy)
+          found[["seconds"]]
+        }, 0)
+        peers[[library]] <- alone$particles * each[c(1, 2, 1)]
+      }
+    }
+    for (what in names(targets)) {
+      if (is.na(alone$particles[[what]])) next
+      row <- data.frame(
+        case, sampler = name, quantity = what, "standard error" = targets[[what]],
+        "mixguide, s" = net[[what]], "independent, s" = alone$seconds[[what]],
+        independent = alone$seconds[[what]] / net[[what]], check.names = FALSE
+      )
+      for (library in names(peers)) row[[library]] <- peers[[library]][[what]] / net[[what]]
+      rows <- c(rows, list(row))
+      print(row, digits = 3, row.names = FALSE)
+    }
+  }
+}
+table <- do.call(rbind, rows)
+table[-(1:4)] <- signif(table[-(1:4)], 3)
+utils::write.csv(table, arguments[1], row.names = FALSE)
