@@ -416,7 +416,7 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   rows$folded_se <- NULL
   rows$method <- if (exact) "quadrature" else "Monte Carlo"
   heavy <- !exact & is.na(rows$mean_inverse_confidence) & !is.na(rows$inverse_confidence_tail)
-  rows$note <- ifelse(heavy, "mean of 1/confidence has a heavy tail: no number", "")
+  rows$note <- ifelse(heavy, "no mean_inverse_confidence, for its tail is heavy", "")
   rows
 }
 

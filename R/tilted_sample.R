@@ -47,7 +47,7 @@
 #'
 #' **Heavy tails.** Guidance leads away from where the tilt has a part of its mass; the few
 #' particles that stay there then carry all the weight, and while none has, every estimate is wrong
-#' and looks precise. Estimates are `NA`, with the method `"heavy tail"`, where the weights have a
+#' and looks precise. Estimates are `NA`, with a note, where the weights have a
 #' Pareto tail with `k` above 1/2 (without resampling; see [guidance_sweep()]), where the relative
 #' standard error of the normalising constant is above 10%, or where the constant is not what draws
 #' of the class itself say (by more than 3 standard errors and, where `"feynman-kac"` weights have
