@@ -157,29 +157,10 @@ benchmark_unit <- function(job, first, count) {
     key <- c(unit$seed, unit$d_x * 2^10 + unit$d_y)
     table <- judge_samples(problem$mixture, NULL, problem$observation, methods = method, n = unit$n,
                            key = key, directions = unit$directions, schedule = job$schedule,
-                           sampler = job$sampler)
+                           sampler = job$sampler, p = job$p, maximum = job$maximum)
     row <- plain_table(table)[1, setdiff(names(table), "sampler")]
-    if (job$p != 2 || job$maximum) row <- c(row, other_distance(problem, method, unit, job, key))
     data.frame(row, error = NA_character_)
   }, function(e) data.frame(n = unit$n, error = conditionMessage(e)))
-}
-
-# The distance of another order, or the largest over directions, of the same run; and that of exact
-# draws.
-other_distance <- function(problem, method, unit, job, key) {
-  run <- conditional_sample(problem$mixture, unit$n, problem$observation, method,
-                            schedule = job$schedule, sampler = job$sampler, key = key)
-  target <- exact_target(run)
-  u <- if (unit$d_x > 1) random_directions(unit$d_x, unit$directions, key) else matrix(1)
-  exact <- lapply(1:2, function(i) {
-    sorted_columns(unname(keyed_draws(target, unit$n, stream(key, "exact", i))) %*% u, NULL)
-  })
-  distance <- function(x) {
-    powers <- quantile_gaps(x, exact[[1]], job$p)
-    (if (job$maximum) max(powers) else mean(powers))^(1 / job$p)
-  }
-  list(distance = distance(sorted_columns(unname(run$x) %*% u, NULL)),
-       distance_floor = distance(exact[[2]]))
 }
 
 check_even <- function(n, arg) {
@@ -187,13 +168,10 @@ check_even <- function(n, arg) {
   n
 }
 
-# The columns of a distance and its floor, by which a benchmark judges.
-judged_by <- function(x) {
-  if ("distance" %in% names(x)) c("distance", "distance_floor") else c("sw2", "floor")
-}
-
 distance_words <- function(setup) {
-  if (is.null(setup$p) || setup$p == 2 && !setup$maximum) return("sliced Wasserstein distance")
+  if (is.null(setup$p) || !is_other_distance(setup$p, setup$maximum)) {
+    return("sliced Wasserstein distance")
+  }
   paste0(if (setup$maximum) "largest" else "sliced", " Wasserstein distance of order ",
          format(setup$p))
 }

@@ -20,6 +20,7 @@
 #' | `residual` | `E abs(y - H x)^2`, if there is an observation | `residual_exact` |
 #' | `coverage` | exact probability of the sample's central intervals, over variables | `level` |
 #' | `kl_reverse`, `total_variation` | distances of the sample from the exact law, on cells | 0 |
+#' | `distance` | as `sw2`, by `p` and `maximum`, if they are not the default | `distance_floor` |
 #'
 #' **Coverage** is that of a user who takes the sample for the posterior: the probability, under the
 #' exact law, of the interval between the sample's quantiles. Its standard error is by the jackknife
@@ -43,6 +44,9 @@
 #'   samples.
 #' @param level Probability of the credible intervals.
 #' @param directions Number of directions of the sliced Wasserstein distance.
+#' @param p,maximum Order of a further Wasserstein distance, and whether to take the largest over the
+#'   directions, see [sliced_wasserstein()]. But for the default they add columns `distance` and
+#'   `distance_floor`, by which `print()` and `plot()` then go.
 #' @param cells Number of cells, at least 4.
 #' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the exact
 #'   draws, the directions and, for a mixture, the runs.
@@ -69,12 +73,13 @@
 #' @export
 judge_samples <- function(samples, target = NULL, observation = NULL, level = .9,
                           directions = 500, cells = 100, key = NULL, methods = NULL, n = 1000,
-                          ...) {
+                          ..., p = 2, maximum = FALSE) {
   check_dots(..., also = c("schedule", "sampler", "horizon"))
   key <- own_key(check_key(key))
   if (inherits(samples, c("gaussmix", "mixguide_diffusion"))) {
     runs <- method_runs(samples, observation, methods, n, key, ...)
-    table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"))
+    table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"), p = p,
+                           maximum = maximum)
     table$seconds <- c(attr(runs, "seconds"), NA)
     table$evaluations <- c(vapply(runs, zero_shot_cost, 0), NA)
     return(table)
@@ -97,6 +102,8 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   level <- check_number(level, "level", 0, 1, open = TRUE)
   directions <- check_count(directions, "directions", min = 2)
   cells <- check_count(cells, "cells", min = 4)
+  p <- check_number(p, "p", min = 1)
+  maximum <- check_flag(maximum, "maximum")
   points <- lapply(seq_along(runs), function(i) {
     run <- runs[[i]]
     x <- check_points(if (is_run(run)) run$x else run, target, paste0("samples[[", i, "]]"))
@@ -112,25 +119,31 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   draw <- function(n, i) unname(keyed_draws(target, n, stream(key, "exact", i)))
   points$"exact draws" <- draw(max(size), 1)
   compare <- draw(max(size), 2)
-  distance <- distance_to(compare, directions, 2, key)
-  distance_alone <- distance_to(compare, directions, 2, key, draws = FALSE)
   # one floor for each size, of several exact samples: one alone tells little
   sizes <- unique(size)
-  floor <- vapply(sizes, function(n) {
-    sqrt(mean(vapply(2 + seq_len(5), function(i) distance_alone(draw(n, i))$estimate, 0)^2))
-  }, 0)
+  floors <- lapply(sizes, function(n) lapply(2 + seq_len(5), function(i) draw(n, i)))
+  measure <- function(p, maximum) {
+    to <- function(draws) distance_to(compare, directions, p, key, NULL, draws, maximum)
+    alone <- to(FALSE)
+    floor <- vapply(floors, function(exact) {
+      mean(vapply(exact, function(x) alone(x)$estimate, 0)^p)^(1 / p)
+    }, 0)
+    list(of = to(TRUE), floor = floor)
+  }
+  sw2 <- measure(2, FALSE)
+  other <- if (is_other_distance(p, maximum)) measure(p, maximum)
   exact <- moments(target)
   rows <- lapply(names(points), function(name) {
     x <- points[[name]]
     n <- nrow(x)
-    sw2 <- distance(x)
+    by_sw2 <- sw2$of(x)
     gap <- colMeans(x) - exact$mean
     mean_error <- sqrt(sum(gap^2))
     total <- rowSums((x - rep(colMeans(x), each = n))^2)
     spread <- sqrt(mean(total) / sum(diag(exact$cov)))
     covered <- interval_coverage(x, target, level)
-    row <- data.frame(sampler = name, n = n + 0, sw2 = sw2$estimate, sw2_se = sw2$se,
-                      floor = floor[match(n, sizes)], mean_error = mean_error,
+    row <- data.frame(sampler = name, n = n + 0, sw2 = by_sw2$estimate, sw2_se = by_sw2$se,
+                      floor = sw2$floor[match(n, sizes)], mean_error = mean_error,
                       mean_error_se = sqrt(mean(total) / n), spread = spread,
                       spread_se = stats::sd(total) / sqrt(n) / mean(total) * spread / 2,
                       coverage = covered$estimate, coverage_se = covered$se)
@@ -140,19 +153,29 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     }
     u <- rosenblatt(target, x)
     if (!is.null(u)) row <- cbind(row, cell_distances(u, cells))
+    if (!is.null(other)) {
+      by_other <- other$of(x)
+      row$distance <- by_other$estimate
+      row$distance_se <- by_other$se
+      row$distance_floor <- other$floor[match(n, sizes)]
+    }
     row
   })
   table <- do.call(rbind, rows)
   if (!is.null(observation)) table$residual_exact <- expected_residual(exact, observation)
   table$method <- "Monte Carlo"
-  setup <- c(given, list(level = level, directions = directions,
+  setup <- c(given, list(level = level, directions = directions, p = p, maximum = maximum,
                          faults = faults[!duplicated(faults)]))
-  shown <- c("sampler", "n", SW2 = "sw2", "floor", "mean error" = "mean_error", "spread",
+  by <- judged_by(table)
+  label <- distance_label(p, maximum)
+  shown <- c("sampler", "n", stats::setNames(by, c(label, "floor")), "mean error" = "mean_error",
+             "spread",
              "E|y-Hx|^2" = "residual", "coverage", KL = "kl_reverse")
-  right <- c(paste0("Right would be: SW2 the floor, spread 1, coverage ", format(level), ","),
+  right <- c(paste0("Right would be: ", label, " the floor, spread 1, coverage ", format(level), ","),
              if (!is.null(observation)) {
                paste0("E|y-Hx|^2 ", format(table$residual_exact[1], digits = 3), ",")
-             }, "else 0. Standard errors are over the draws (of SW2 over the directions too).")
+             }, "else 0. Standard errors are over the draws",
+             if (!maximum) paste0("(of ", label, " over the directions too)."))
   new_table(table, "sampler_judgement",
             c(paste("by", format(given$target)),
               if (!is.null(observation)) paste("given:", format(given$observation))),
@@ -263,7 +286,7 @@ zero_shot_cost <- function(run) {
 
 # Exact draws last.
 best_first <- function(x) {
-  order <- order(x$sampler == "exact draws", x$sw2)
+  order <- order(x$sampler == "exact draws", x[[judged_by(x)[1]]])
   x[] <- plain_table(x)[order, ]
   x
 }
@@ -275,7 +298,9 @@ autoplot.sampler_judgement <- function(object, ...) {
   check_dots(...)
   setup <- attr(object, "setup")
   last <- nrow(object)
-  panels <- c(sw2 = "SW2 (lines: floor)", spread = "spread", residual = "E|y - Hx|^2",
+  by <- judged_by(object)
+  panels <- c(stats::setNames(paste(distance_label(setup$p, setup$maximum), "(lines: floor)"), by[1]),
+              spread = "spread", residual = "E|y - Hx|^2",
               coverage = "coverage", kl_reverse = "KL on cells")
   panels <- panels[names(panels) %in% names(object)]
   if (length(panels) == 5) panels <- panels[names(panels) != "spread"]
@@ -283,12 +308,12 @@ autoplot.sampler_judgement <- function(object, ...) {
     data.frame(sampler = object$sampler, value = object[[name]],
                se = object[[paste0(name, "_se")]], panel = factor(panels[[name]], panels))
   }))
-  long$sampler <- factor(long$sampler, object$sampler[order(-object$sw2)])
-  right <- c(sw2 = NA, spread = 1, residual = object$residual_exact[1], coverage = setup$level,
-             kl_reverse = 0)[names(panels)]
+  long$sampler <- factor(long$sampler, object$sampler[order(-object[[by[1]]])])
+  right <- c(stats::setNames(NA, by[1]), spread = 1, residual = object$residual_exact[1],
+             coverage = setup$level, kl_reverse = 0)[names(panels)]
   right <- data.frame(value = right, panel = factor(panels, panels))
-  floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)), value = object$floor,
-                      panel = factor(panels[["sw2"]], panels))
+  floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)), value = object[[by[2]]],
+                      panel = factor(panels[[by[1]]], panels))
   ggplot(long, aes(.data$value, .data$sampler)) +
     geom_vline(aes(xintercept = .data$value), right[!is.na(right$value), ], linetype = "22",
                colour = "grey50") +

@@ -88,6 +88,14 @@ coverage_cases <- local({
       rows_of(rbind(at(M2), at(diffuse(M2, .3)), at(diffuse(M2, 1))),
               c("same law", "near", "far"))
     }),
+    "largest distance" = list(run = function() {
+      at <- function(other) {
+        sliced_wasserstein(rgaussmix(400, M2), rgaussmix(400, other), directions = 100, p = 1,
+                           key = c(1, 0), maximum = TRUE)
+      }
+      rows_of(rbind(at(M2), at(diffuse(M2, .3)), at(diffuse(M2, 1))),
+              c("same law", "near", "far"))
+    }),
     "judge_samples" = list(run = function() {
       x <- rgaussmix(400, diffuse(M2, .2))
       at <- judge_samples(x, M2, y, directions = 30, cells = 25, key = draw_key())[1, ]

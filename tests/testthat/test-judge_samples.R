@@ -113,6 +113,31 @@ test_that("a judgement prints and draws itself", {
   expect_drawn(autoplot(three))
 })
 
+test_that("another distance can be asked for, by which the table then goes", {
+  set.seed(7)
+  x <- rgaussmix(300, M2)
+  samples <- list(far = x + 1, near = x + .1, half = x[1:150, ])
+  judged <- function(...) judge_samples(samples, M2, directions = 60, key = c(2, 0), ...)
+  usual <- judged()
+  expect_null(usual$distance)
+  expect_identical(judged(p = 2, maximum = FALSE), usual)
+  wide <- judged(p = 1, maximum = TRUE)
+  kept <- setdiff(names(usual), "method")
+  expect_equal(as.data.frame(wide)[kept], as.data.frame(usual)[kept])
+  expect_identical(names(wide)[ncol(wide) - 3:1], c("distance", "distance_se", "distance_floor"))
+  # the same exact draws and directions as those of sw2
+  compare <- unname(mixguide:::keyed_draws(M2, 300, mixguide:::stream(c(2, 0), "exact", 2)))
+  row <- sliced_wasserstein(x + 1, compare, 60, p = 1, key = c(2, 0), maximum = TRUE)
+  expect_equal(wide$distance[1], row$estimate)
+  expect_equal(wide$distance_se[1], row$se)
+  expect_gt(wide$distance_floor[3], wide$distance_floor[1])
+  expect_output(print(wide), "max-SW1")
+  expect_output(print(wide), "max-SW1 the floor")
+  expect_drawn(autoplot(wide))
+  expect_mixguide_error(judged(p = .5), "p")
+  expect_mixguide_error(judged(maximum = NA), "maximum")
+})
+
 test_that("each sample is judged by itself, whatever its name", {
   set.seed(6)
   x <- rgaussmix(50, M2)

@@ -41,6 +41,57 @@ test_that("a shift by v is at distance |v|/sqrt(d), within the standard error", 
   }
 })
 
+test_that("of any order it is that of the quantile functions: normals on a line", {
+  # W_p of N(0, 1) and N(m, s^2): of order 1 the mean of |m + (s - 1) z|
+  n <- 20000
+  z <- qnorm(ppoints(n))
+  for (case in list(c(.5, 1), c(.3, 2), c(0, .4))) {
+    gap <- function(z) abs(case[1] + (case[2] - 1) * z)
+    for (p in c(1, 2, 3)) {
+      truth <- integrate(function(z) gap(z)^p * dnorm(z), -12, 12, rel.tol = 1e-9,
+                         subdivisions = 500)$value^(1 / p)
+      at <- function(maximum) {
+        sliced_wasserstein(z, case[1] + case[2] * z, p = p, draws = FALSE, maximum = maximum)
+      }
+      expect_equal(at(FALSE)$estimate, truth, tolerance = 2e-3)
+      expect_identical(at(TRUE), at(FALSE))
+    }
+  }
+})
+
+test_that("the largest over directions of a shift by v is |v|, of every order", {
+  set.seed(4)
+  for (d in c(2, 3)) {
+    x <- matrix(rnorm(200 * d), ncol = d)
+    v <- rnorm(d)
+    moved <- sweep(x, 2, v, `+`)
+    u <- mixguide:::random_directions(d, 600, c(5, 0))
+    for (p in c(1, 2)) {
+      at <- function(...) {
+        sliced_wasserstein(x, moved, directions = 600, p = p, key = c(5, 0), ...)
+      }
+      row <- at(maximum = TRUE)
+      expect_equal(row$estimate, max(abs(v %*% u)), tolerance = 1e-12)
+      expect_equal(row$estimate, sqrt(sum(v^2)), tolerance = 5e-3)
+      expect_identical(row$covers, "draws")
+      given <- at(maximum = TRUE, draws = FALSE)
+      expect_identical(c(given$method, given$covers), c("bound", "nothing"))
+      # of the mean of |u'v|^p the moments of a direction are known
+      mean_power <- c(gamma(d / 2) / (sqrt(pi) * gamma((d + 1) / 2)), 1 / d)[p]
+      row <- at()
+      expect_lt(abs(row$estimate - sqrt(sum(v^2)) * mean_power^(1 / p)), 5 * row$se)
+    }
+  }
+  # by brute force, of other laws and weights
+  y <- matrix(rexp(50 * 3), ncol = 3)
+  w <- sample(1:4, 50, TRUE)
+  u40 <- mixguide:::random_directions(3, 40, c(6, 0))
+  by_hand <- apply(u40, 2, function(u) brute_force(x %*% u, y %*% u, 1, wy = w))
+  row <- sliced_wasserstein(x, y, 40, p = 1, weights_y = w, key = c(6, 0), maximum = TRUE)
+  expect_equal(row$estimate, max(by_hand), tolerance = 2e-3)
+  expect_mixguide_error(sliced_wasserstein(x, y, maximum = 1), "maximum")
+})
+
 test_that("directions are settled by the key and fall evenly", {
   set.seed(3)
   x <- matrix(rnorm(200), ncol = 2)
