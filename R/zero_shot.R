@@ -33,7 +33,8 @@
 #'   Assumes that the data have covariance `v I` (`prior_variance`); `v = 1` is the published `r^2
 #'   = b^2` of variance-preserving schedules.
 #' * `zero_shot_tmpd()`: `s + J'H'(H C H' + R)^-1 (y - H x0)` with `C = (b^2/a) J`, the covariance
-#'   of `x_0` given `x_t`. Assumes that `x_0` given `x_t` is normal; exact for one Gaussian.
+#'   of `x_0` given `x_t`. Assumes that `x_0` given `x_t` is normal; exact for one Gaussian. MMPS is
+#'   the same score, which its authors approximate by a few conjugate gradients; here it is solved.
 #'
 #' No score that is `s` on `N` can mend what all of that class lack: what the observed part tells of
 #' the rest is lost (`zero_shot_ddnm()`, `zero_shot_bo()`).
@@ -57,6 +58,14 @@
 #'   `informed = TRUE` the start is the authors': `x/a = y_i + sqrt(q^2 - nu_i) z` on `P`, where
 #'   `q^2 > nu_i`.
 #'
+#' * `zero_shot_diffpir()`: the denoised point meets `y` half way: `x0'` minimises `|y - H x0'|^2 +
+#'   rho |x0' - x0|^2` in the metric of the noise, `rho = lambda sigma^2 a^2/b^2`, which on `P` is
+#'   `x0' = x0 + g_i (y_i - x0)`, `g_i = q^2/(q^2 + lambda nu_i)`; then the noise of `x`, `e = (x - a
+#'   x0')/b`, is kept in part: `x' = a' x0' + b' (sqrt(1 - zeta) e + sqrt(zeta) z)`. Only the times of
+#'   the sampler count. `lambda` stands for what the prior's variance is in that of the process, so
+#'   that 1 is right where the data are far wider than the noise; fresh noise of a fixed share
+#'   `zeta` per step, however short, draws the points to the middle of modes.
+#'
 #' DPS and MCG measure `y - H x0` without regard to the noise, so that the units of `y` matter to
 #' them: of a mixture with coordinates (see [standardise()]) each row of `H` is taken to have length
 #' 1 there. Of an `H` with dependent rows they see what [observation()] makes of it.
@@ -74,10 +83,14 @@
 #'   of them. What the grid leaves between `tau_i` and `nu_i` is made good by a weight at the end,
 #'   exact at `t = 0` (derived for this package). Where `nu_i` is below the noise of the end, `V_i
 #'   = b^2 + a^2 (nu_i + kappa)` throughout. Exact for many particles, small steps and `kappa`.
+#' * `zero_shot_smcdiffopt()`: particles move by the sampler's unconditional steps, and are weighted
+#'   by `psi(x')/psi(x)`, `psi(x) = N(a y; H x, b^2 HH' + a^2 R)`, at the start by `psi(x)`. Exact for
+#'   many particles and small steps, as `zero_shot_tds()`, but `psi` takes `x_t` where it should take
+#'   what `x_t` tells of `x_0`, and nothing leads the particles, so that more of them are needed.
 #'
 #' Sets of particles whose effective size falls below half are resampled systematically, each set
 #' by itself. With `resampling = "every step"` all are, by independent draws (multinomially), as in
-#' the authors' program, which makes few particles much worse. MCGdiff takes samplers whose last
+#' the program of MCGdiff's authors, which makes few particles much worse. MCGdiff takes samplers whose last
 #' step has no noise, as [sampler_ddpm()] with the variance `"posterior"` down to `t = 0`.
 #'
 #' @param general Use the exact mean and covariance of the observed part given `y`?
@@ -86,7 +99,10 @@
 #'   does not determine, and how far coordinates that it does are moved to it; from 0 to 1.
 #' @param informed Start from what the observation tells, not from noise alone?
 #' @param zeta Size of the steps towards the observation. (Where the gradient is that of the squared
-#'   norm of `y - H x0`, over the norm, as the authors write it, their 1 is 2 here.)
+#'   norm of `y - H x0`, over the norm, as the authors write it, their 1 is 2 here.) Of
+#'   `zero_shot_diffpir()`: the share of fresh noise, from 0 to 1.
+#' @param lambda How much the denoised point weighs against `y`, at least 0: 0 takes `y` for free of
+#'   noise. It and `zeta` are the authors' for noisy images.
 #' @param prior_variance The variance of the data that the method assumes, `Inf` for a flat prior.
 #' @param particles Number of particles of each draw.
 #' @param kappa Variance that an observed coordinate keeps at the time at which it goes free.
@@ -104,7 +120,11 @@
 #'   MCG: Chung, Sim, Ryu and Ye (2022), \doi{10.48550/arXiv.2206.00941}; TMPD: Boys et al. (2023),
 #'   \doi{10.48550/arXiv.2310.06721}; PiGDM: Song, Vahdat, Mardani and Kautz (2023); TDS: Wu,
 #'   Trippe, Naesseth, Blei and Cunningham (2023), \doi{10.48550/arXiv.2306.17775}; MCGdiff:
-#'   Cardoso, El Idrissi, Le Corff and Moulines (2023), \doi{10.48550/arXiv.2308.07983}.
+#'   Cardoso, El Idrissi, Le Corff and Moulines (2023), \doi{10.48550/arXiv.2308.07983}. Read in
+#'   their authors' programs: DiffPIR: Zhu et al. (2023), \doi{10.48550/arXiv.2305.08995}; MMPS: Rozet,
+#'   Andry, Lanusse and Louppe (2024), \doi{10.48550/arXiv.2405.13712}; SMCDiffOpt: Dowling (2024), his
+#'   thesis at Imperial College London and its program, which agree but for the start: as printed,
+#'   the first step divides by a `psi` that was not there.
 #'   Generalised BO and the forms for any schedule: derived for this package.
 #' @family zero-shot conditional sampling
 #' @examples
@@ -127,8 +147,9 @@ new_zero_shot <- function(name, label, params = list(), score = NULL, step = NUL
 all_methods <- function() {
   methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_bo(general = TRUE),
                   zero_shot_ccdf(), zero_shot_repaint(), zero_shot_ddnm_plus(), zero_shot_ddrm(),
-                  zero_shot_dps(), zero_shot_mcg(), zero_shot_pigdm(), zero_shot_tmpd(),
-                  zero_shot_tds(32), zero_shot_mcgdiff(32))
+                  zero_shot_diffpir(), zero_shot_dps(), zero_shot_mcg(), zero_shot_pigdm(),
+                  zero_shot_tmpd(), zero_shot_tds(32), zero_shot_mcgdiff(32),
+                  zero_shot_smcdiffopt(32))
   stats::setNames(methods, vapply(methods, `[[`, "", "label"))
 }
 
@@ -233,6 +254,22 @@ informed_start <- function(one, frame) {
   noise <- ifelse(seen, one$a * sqrt(pmax(missing, 0)) / one$start_sd, 1)
   c(constant_one, list(linear_op("x", x = fill_range(noise, frame, 1),
                                  "(one)" = fill_range(one$a * frame$target * seen, frame))))
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_diffpir <- function(lambda = 1, zeta = .1) {
+  lambda <- check_number(lambda, "lambda", min = 0)
+  zeta <- check_number(zeta, "zeta", min = 0, max = 1)
+  new_zero_shot("diffpir", "DiffPIR", list(lambda = lambda, zeta = zeta),
+                step = function(ops, one, frame) {
+                  q2 <- one$b2 / one$a^2
+                  to_y <- q2 / (q2 + lambda * frame$nu)
+                  kept <- sqrt((1 - zeta) * one$b2_next / one$b2) # of x - a x0'
+                  gain <- one$a_next - kept * one$a
+                  from_x0(ops, one, frame, x0 = gain * c(1 - to_y, 1), x = kept, y = gain * to_y,
+                          z = sqrt(zeta * one$b2_next))
+                })
 }
 
 #' @rdname zero_shot

@@ -15,12 +15,26 @@ zero_shot_tds <- function(particles = 64, prior_variance = 1) {
 #' @export
 zero_shot_mcgdiff <- function(particles = 64, kappa = 1e-4,
                               resampling = c("adaptive", "every step")) {
-  resampling <- check_choice(resampling, c("adaptive", "every step"), "resampling")
   new_zero_shot("mcgdiff", "MCGdiff",
                 c(list(particles = check_count(particles, "particles", min = 1),
                        kappa = check_number(kappa, "kappa", min = 0, open = TRUE)),
-                  if (resampling != "adaptive") list(resampling = resampling)),
+                  resampled_how(resampling)),
                 twist = "mcgdiff")
+}
+
+#' @rdname zero_shot
+#' @export
+zero_shot_smcdiffopt <- function(particles = 64, resampling = c("adaptive", "every step")) {
+  new_zero_shot("smcdiffopt", "SMCDiffOpt",
+                c(list(particles = check_count(particles, "particles", min = 1)),
+                  resampled_how(resampling)),
+                twist = "smcdiffopt")
+}
+
+# What is not the default is a parameter.
+resampled_how <- function(resampling) {
+  resampling <- check_choice(resampling, c("adaptive", "every step"), "resampling")
+  if (resampling != "adaptive") list(resampling = resampling)
 }
 
 run_particle_method <- function(mixture, n, observation, method, sampler, schedule, times, key,
@@ -37,7 +51,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
   list(x = turned_back(run$x),
        cloud = if (cloud) list(x = turned_back(run$cloud), weights = matrix(run$weights, M)),
        history = run$history,
-       log_evidence = if (method$twist == "tds") {
+       log_evidence = if (method$twist %in% c("tds", "smcdiffopt")) {
          run$log_evidence - sum(log(frame$scale)) + frame$log_rest
        })
 }
@@ -49,12 +63,14 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
   steps <- sampler_program(sampler, times, schedule)
   a <- schedule$a(times)
   b2 <- schedule$b2(times)
-  at <- switch(method$twist, tds = tds_weights, mcgdiff = mcgdiff_weights)(method, frame, a, b2,
-                                                                          times)
+  weights <- switch(method$twist, tds = tds_weights, mcgdiff = mcgdiff_weights,
+                    smcdiffopt = smcdiffopt_weights)
+  at <- weights(method, frame, a, b2, times)
   # the last program only looks
   programs <- lapply(seq_along(times), function(k) {
-    # without noise there is no weight by the density of a step, but MCGdiff has none in the last
-    still <- method$twist == "mcgdiff" && k == length(times) - 1
+    # without noise there is no weight by the density of a step, but MCGdiff has none in the last,
+    # and SMCDiffOpt never
+    still <- switch(method$twist, tds = FALSE, mcgdiff = k == length(times) - 1, smcdiffopt = TRUE)
     ops <- if (k < length(times)) one_kernel(steps[[k]], k, times[k], still)
     particle_program(ops, frame, times[k], a[k], b2[k], at$twist[[k]])
   })
@@ -113,11 +129,22 @@ particle_program <- function(kernel, frame, t, a, b2, twist) {
 tds_weights <- function(method, frame, a, b2, times) {
   v <- method$params$prior_variance
   twist <- lapply(seq_along(times), function(k) spread_given(v, a[k], b2[k]) + frame$nu)
-  if (any(twist[[length(twist)]] == 0)) {
-    abort(paste("TDS needs noise in the observation, or noise at the end:",
+  need_likelihood(twist[[length(twist)]], method)
+  list(twist = twist)
+}
+
+# SMCDiffOpt: the variances of the coordinates of x_t around a target_i.
+smcdiffopt_weights <- function(method, frame, a, b2, times) {
+  V <- outer(frame$nu, a^2) + rep(b2, each = frame$r)
+  need_likelihood(V[, length(times)], method)
+  list(twist = vector("list", length(times)), weights = list(V = V))
+}
+
+need_likelihood <- function(variance, method) {
+  if (any(variance == 0)) {
+    abort(paste(method$label, "needs noise in the observation, or noise at the end:",
                 "take a sampler with `end` > 0"), "singular")
   }
-  list(twist = twist)
 }
 
 # MCGdiff: coordinate i is held to N(a target_i, V_i(t)) down to the time tau_i at which the noise
@@ -150,10 +177,10 @@ particle_chunk <- function(job, first, count) {
   plan <- job$plan
   normal <- gaussmix(1, t(double(nrow(plan$pool$mean))), 1)
   z <- unname(keyed_draws(normal, count, job$key, first))
-  x <- switch(job$kind, tds = plan$start_sd * z,
-              mcgdiff = held_draw(0 * z, z, plan$start_sd, plan, 1))
-  propose <- switch(job$kind, tds = tds_propose, mcgdiff = mcgdiff_propose)
-  weigh <- switch(job$kind, tds = tds_weigh, mcgdiff = mcgdiff_weigh)
+  x <- if (job$kind == "mcgdiff") held_draw(0 * z, z, plan$start_sd, plan, 1) else plan$start_sd * z
+  propose <- switch(job$kind, tds = tds_propose, mcgdiff = mcgdiff_propose,
+                    smcdiffopt = smcdiffopt_propose)
+  weigh <- switch(job$kind, tds = tds_weigh, mcgdiff = mcgdiff_weigh, smcdiffopt = smcdiffopt_weigh)
   move <- function(state, k) {
     if (k > 1) state <- propose(state, plan, k - 1)
     weigh(state, particle_look(plan, k, state$own$x, job$key, first), plan, k)
@@ -201,29 +228,49 @@ tds_propose <- function(state, plan, k) {
   state
 }
 
+# The weights hold log psi of where the particles are.
+smcdiffopt_weigh <- function(state, look, plan, k) {
+  x <- state$own$x
+  log_psi <- log_normals(x, seq_len(plan$r), plan$a[k] * plan$target, plan$weights$V[, k])
+  before <- if (k > 1) state$own$log_psi else 0
+  state$log_w <- state$log_w + log_psi - before
+  if (k == length(plan$times)) return(state)
+  state$own$log_psi <- log_psi
+  state$own$x <- look$mean
+  state$z <- look$z
+  state
+}
+
+smcdiffopt_propose <- function(state, plan, k) {
+  state$own$x <- state$own$x + plan$programs[[k]]$kernel$sd * state$z
+  state
+}
+
+# The log-densities of columns i of x, by rows.
+log_normals <- function(x, i, mean, variance) {
+  x <- x[, i, drop = FALSE]
+  rowSums((x - rep(mean, each = nrow(x)))^2 * rep(-1 / (2 * variance), each = nrow(x))) -
+    sum(log(2 * pi * variance)) / 2
+}
+
 # The weight of the step to come is that of its mean; after the last step, that of the grid.
 mcgdiff_weigh <- function(state, look, plan, k) {
   w <- plan$weights
   x <- state$own$x
-  gauss <- function(x, i, mean, variance) {
-    x <- x[, i, drop = FALSE]
-    rowSums((x - rep(mean, each = nrow(x)))^2 * rep(-1 / (2 * variance), each = nrow(x))) -
-      sum(log(2 * pi * variance)) / 2
-  }
   if (k == length(plan$times)) {
     seen <- x / plan$a[k]
     free <- plan$b2[k] / plan$a[k]^2
     i <- which(w$off > 0)
-    log_w <- gauss(seen, i, plan$target[i], free + w$nu[i])
+    log_w <- log_normals(seen, i, plan$target[i], free + w$nu[i])
     i <- which(w$off > 0 & w$off < Inf)
-    log_w <- log_w - gauss(seen, i, plan$target[i], free + w$nu[i] + w$off[i])
+    log_w <- log_w - log_normals(seen, i, plan$target[i], free + w$nu[i] + w$off[i])
     state$log_w <- state$log_w + log_w
     return(state)
   }
   i <- which(w$held[, k + 1])
   spread <- plan$programs[[k]]$kernel$sd^2 + w$V[i, k + 1]
-  state$log_w <- state$log_w + gauss(look$mean, i, plan$a[k + 1] * plan$target[i], spread) -
-    gauss(x, i, plan$a[k] * plan$target[i], w$V[i, k])
+  state$log_w <- state$log_w + log_normals(look$mean, i, plan$a[k + 1] * plan$target[i], spread) -
+    log_normals(x, i, plan$a[k] * plan$target[i], w$V[i, k])
   state$own$x <- look$mean
   state$z <- look$z
   state

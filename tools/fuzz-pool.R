@@ -59,6 +59,7 @@ o <- list(x = observation(.5, variables = 1), both = observation(c(.1, .2), vari
           before = observation(variables = 1, noise = .1))
 z <- list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(), repaint = zero_shot_repaint(2),
           ddrm = zero_shot_ddrm(), dps = zero_shot_dps(), pigdm = zero_shot_pigdm(),
+          diffpir = zero_shot_diffpir(), smcdiffopt = zero_shot_smcdiffopt(8),
           tmpd = zero_shot_tmpd(), exact = zero_shot_exact(), tds = zero_shot_tds(8))
 own <- score_model(function(x, t, class) -x, variables = 2, class = c("a", "b"),
                    classifier = function(x) cbind(a = plogis(x[, 1]), b = plogis(-x[, 1])))

@@ -20,7 +20,7 @@ test_that("mean and covariance are those of simulated draws, for every affine me
   y <- observation(c(.4, -.9), rbind(c(1, .5, 0), c(0, -.3, 1)), diag(c(.2, .05)))
   methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(), zero_shot_bo(TRUE),
                   zero_shot_ccdf(), zero_shot_repaint(2), zero_shot_ddnm_plus(), zero_shot_ddrm(),
-                  zero_shot_pigdm(), zero_shot_tmpd())
+                  zero_shot_diffpir(.5, .3), zero_shot_pigdm(), zero_shot_tmpd())
   n <- 10000
   for (method in methods) {
     law <- conditional_moments(prior, y, method, schedule = schedule_etc(40))

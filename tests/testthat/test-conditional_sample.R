@@ -77,7 +77,8 @@ test_that("one Gaussian: methods that are exact have the exact law, in any dimen
 
 test_that("a run obeys set.seed(), the key and nothing else", {
   for (method in list(zero_shot_bo(), zero_shot_dps(), zero_shot_tmpd(), zero_shot_exact(),
-                      zero_shot_tds(8), zero_shot_mcgdiff(8))) {
+                      zero_shot_tds(8), zero_shot_mcgdiff(8), zero_shot_smcdiffopt(8),
+                      zero_shot_diffpir())) {
     run <- function(...) conditional_sample(m2, 100, given, method, schedule = schedule_etc(20),
                                             ...)
     set.seed(3)
@@ -104,7 +105,7 @@ test_that("names, one dimension, everything observed, one component, other sampl
   for (method in list(zero_shot_bo(), zero_shot_bo(TRUE), zero_shot_dps(), zero_shot_mcg(),
                       zero_shot_tmpd(), zero_shot_pigdm(), zero_shot_ddrm(), zero_shot_ddnm_plus(),
                       zero_shot_repaint(2), zero_shot_exact(), zero_shot_tds(4),
-                      zero_shot_mcgdiff(4))) {
+                      zero_shot_mcgdiff(4), zero_shot_smcdiffopt(4), zero_shot_diffpir())) {
     run <- conditional_sample(line, 20, observation(1, variables = 1, noise = .2), method,
                               schedule = schedule_etc(20))
     expect_identical(dim(run$x), c(20L, 1L))
@@ -130,7 +131,8 @@ test_that("point masses, impossible distances and other schedules end in numbers
   points <- gaussmix(c(.5, .5, 0), rbind(c(0, 0), c(1, 2), c(5, 5)), list(0, 0, 1))
   methods <- list(zero_shot_exact(), zero_shot_ddnm(), zero_shot_bo(TRUE), zero_shot_ccdf(),
                   zero_shot_ddnm_plus(), zero_shot_ddrm(), zero_shot_mcg(), zero_shot_pigdm(),
-                  zero_shot_tmpd(), zero_shot_tds(4), zero_shot_mcgdiff(4))
+                  zero_shot_tmpd(), zero_shot_tds(4), zero_shot_mcgdiff(4), zero_shot_smcdiffopt(4),
+                  zero_shot_diffpir())
   finite <- function(...) all(is.finite(conditional_sample(...)$x))
   H <- cbind(1, .5)
   for (method in methods) {

@@ -97,9 +97,9 @@ test_that("all methods run under their names", {
   expect_setequal(vapply(mixguide:::all_methods(),
                          `[[`, "", "name"), sub("zero_shot_", "", exported))
   x <- judge_samples(M2, observation = y, n = 40, schedule = schedule_etc(20), directions = 10)
-  expect_identical(nrow(x), 15L)
+  expect_identical(nrow(x), 17L)
   expect_true(all(is.finite(x$sw2)))
-  expect_identical(x$evaluations[x$sampler == "TDS"], 32 * 20)
+  expect_identical(x$evaluations[x$sampler %in% c("TDS", "SMCDiffOpt")], c(32, 32) * 20)
 })
 
 test_that("a judgement prints and draws itself", {

@@ -174,7 +174,7 @@ test_that("zero-shot methods that follow the score follow a model's", {
   y <- observation(2.5, H = cbind(1, .5), noise = .1)
   s <- schedule_etc(40)
   for (method in list(zero_shot_ddnm(), zero_shot_bo(), zero_shot_ccdf(), zero_shot_repaint(2),
-                      zero_shot_ddnm_plus(), zero_shot_ddrm())) {
+                      zero_shot_ddnm_plus(), zero_shot_ddrm(), zero_shot_diffpir())) {
     run <- function(of, ...) {
       without_faults(conditional_sample(of, 100, y, method, schedule = s, key = c(1, 2), ...))
     }

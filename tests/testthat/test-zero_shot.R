@@ -190,6 +190,73 @@ test_that("DDNM+ and DDRM take each singular vector by its noise", {
   }
 })
 
+test_that("DiffPIR solves for y near the denoised point, and adds noise anew in part", {
+  for (noise in c("variance", "covariance", "none")) {
+    o <- step_case(seed = 6, noise = noise)
+    for (lambda in c(0, 1, 7)) {
+      for (zeta in c(0, .3, 1)) {
+        got <- one_step(o, zero_shot_diffpir(lambda, zeta), 1)
+        near <- by_row(o$x0, function(i) {
+          rho <- lambda * o$a^2 / o$v
+          if (noise == "none" || lambda == 0) {
+            # nearest of all that meet y
+            return(drop(o$x0[i, ] + o$plus %*% (o$y - o$H %*% o$x0[i, ])))
+          }
+          solve(t(o$H) %*% solve(o$R, o$H) + rho * diag(3),
+                t(o$H) %*% solve(o$R, o$y) + rho * o$x0[i, ])
+        })
+        e <- (o$x - o$a * near) / sqrt(o$v)
+        expect_equal(got$x, o$a1 * near + sqrt(o$v1) * (sqrt(1 - zeta) * e +
+                                                          sqrt(zeta) * got$z[, , 1]),
+                     tolerance = 1e-10)
+      }
+    }
+  }
+  # the authors' rho for noise of standard deviation sigma: the normal equations of |y - H x|^2 +
+  # lambda sigma^2/q^2 |x - x0|^2
+  o <- step_case(seed = 7)
+  rho <- 2 * .2 / (o$v / o$a^2)
+  near <- by_row(o$x0, function(i) {
+    solve(crossprod(o$H) + rho * diag(3), crossprod(o$H, o$y) + rho * o$x0[i, ])
+  })
+  got <- one_step(o, zero_shot_diffpir(2, 1), 1)
+  expect_equal(got$x, o$a1 * near + sqrt(o$v1) * got$z[, , 1], tolerance = 1e-10)
+})
+
+test_that("on one Gaussian DiffPIR has the law of its recursion, and its draws have it", {
+  S <- matrix(c(1, .7, .7, 2), 2)
+  m <- gaussmix(1, t(c(.5, 0)), S)
+  noise <- .3
+  y <- observation(1.2, variables = 1, noise = noise)
+  lambda <- 1.5
+  zeta <- .4
+  mean <- c(0, 0)
+  V <- diag(2)
+  for (t in 30:2) {
+    a <- etc$a(t)
+    v <- etc$b2(t)
+    a1 <- etc$a(t - 1)
+    v1 <- etc$b2(t - 1)
+    G <- a * S %*% solve(a^2 * S + v * diag(2)) # x0 = mu + G (x - a mu)
+    x0 <- c(.5, 0) - drop(G %*% (a * c(.5, 0)))
+    g <- diag(c(v / (v + lambda * a^2 * noise), 0))
+    A <- (diag(2) - g) %*% G
+    shift <- drop((diag(2) - g) %*% x0 + g %*% c(1.2, 0))
+    kept <- sqrt((1 - zeta) * v1 / v)
+    M <- (a1 - kept * a) * A + kept * diag(2)
+    mean <- drop(M %*% mean) + (a1 - kept * a) * shift
+    V <- M %*% V %*% t(M) + zeta * v1 * diag(2)
+  }
+  method <- zero_shot_diffpir(lambda, zeta)
+  law <- conditional_moments(m, y, method, schedule = etc)
+  expect_equal(unname(law$mean), mean, tolerance = 1e-10)
+  expect_equal(unname(law$cov), V, tolerance = 1e-10)
+  set.seed(9)
+  x <- conditional_sample(m, 4000, y, method, schedule = etc)$x
+  expect_lt(max(abs(colMeans(x) - mean) / sqrt(diag(V) / 4000)), 4.5)
+  expect_lt(max(abs(cov(x) - V) / sqrt(outer(diag(V), diag(V)) / 2000)), 4.5)
+})
+
 test_that("methods say what they are and refuse what they cannot do", {
   expect_output(print(zero_shot_bo()), "<zero_shot_method> BO-DDNM: a score", fixed = TRUE)
   expect_output(print(zero_shot_dps(2)), "DPS (zeta = 2): a step of its own", fixed = TRUE)
@@ -200,6 +267,10 @@ test_that("methods say what they are and refuse what they cannot do", {
   expect_mixguide_error(zero_shot_ddrm(2), "eta")
   expect_mixguide_error(zero_shot_ddrm(eta_b = -1), "eta_b")
   expect_mixguide_error(zero_shot_dps(-1), "zeta")
+  expect_mixguide_error(zero_shot_diffpir(-1), "lambda")
+  expect_mixguide_error(zero_shot_diffpir(zeta = 1.1), "zeta")
+  expect_mixguide_error(zero_shot_smcdiffopt(0), "particles")
+  expect_mixguide_error(zero_shot_smcdiffopt(resampling = "never"), "resampling")
   expect_mixguide_error(zero_shot_mcg("a"), "zeta")
   expect_mixguide_error(zero_shot_pigdm(0), "prior_variance")
   expect_mixguide_error(zero_shot_tds(0), "particles")

@@ -4,14 +4,13 @@ m2 <- named_mixture("M2")
 given <- observation(.8, cbind(1, .5), .3^2)
 to_data <- sampler_ddpm(NULL, variance = "scaled")
 
-test_that("TDS estimates the evidence of its own chain without bias", {
+test_that("TDS and SMCDiffOpt estimate the evidence of their own chain without bias", {
   schedule <- schedule_etc(30)
   set.seed(1)
   chain <- guided_sample(m2, 1e5, sampler = to_data, schedule = schedule)$x
   truth <- dnorm(.8, chain %*% c(1, .5), .3)
-  for (v in c(1, 8)) {
-    run <- conditional_sample(m2, 500, given, zero_shot_tds(16, v), schedule = schedule,
-                              sampler = to_data)
+  for (method in list(zero_shot_tds(16, 1), zero_shot_tds(16, 8), zero_shot_smcdiffopt(16))) {
+    run <- conditional_sample(m2, 500, given, method, schedule = schedule, sampler = to_data)
     z <- exp(run$log_evidence)
     se <- sqrt(var(z) / 500 + var(truth) / 1e5)
     expect_lt(abs(mean(z) - mean(truth)) / se[1], 4.5)
@@ -34,13 +33,59 @@ test_that("particle methods come close to the posterior of M2", {
   skip_on_cran()
   set.seed(3)
   truth <- moments(exact_posterior(m2, given))
-  for (method in list(zero_shot_tds(64), zero_shot_mcgdiff(64))) {
+  for (method in list(zero_shot_tds(64), zero_shot_mcgdiff(64), zero_shot_smcdiffopt(128))) {
     run <- conditional_sample(m2, 500, given, method, sampler = to_data)
     # steps of T = 100 spread by some 8 % more; 500 draws err by .03 and .05
     expect_lt(max(abs(colMeans(run$x) - truth$mean)), .15, format(method))
     expect_lt(max(abs(cov(run$x) / truth$cov - 1)), .35, format(method))
     residual <- mean((run$x %*% c(1, .5) - .8)^2)
     expect_lt(abs(residual - .0764), .02)
+  }
+})
+
+test_that("SMCDiffOpt moves its particles freely, and weighs them by psi", {
+  H <- rbind(c(1, .5, 0), c(0, 1, -1))
+  R <- matrix(c(1.2, .3, .3, .9), 2)
+  y <- c(.5, -.2)
+  set.seed(11)
+  m <- random_mixture("full", 3, 2)$mixture
+  schedule <- schedule_ou()
+  times <- c(.3, .1, .02)
+  draw <- function(...) {
+    conditional_sample(m, 1, observation(y, H, R), zero_shot_smcdiffopt(6, ...), cloud = TRUE,
+                       schedule = schedule, sampler = sampler_ddpm(grid = times, variance = "scaled"),
+                       key = c(2, 3))
+  }
+  run <- draw()
+  expect_identical(run$history$resampled, c(0, 0, 0))
+  psi <- function(x, t) {
+    a <- schedule$a(t)
+    S <- schedule$b2(t) * H %*% t(H) + a^2 * R
+    apply(x, 1, function(x) {
+      u <- a * y - drop(H %*% x)
+      exp(-sum(u * solve(S, u)) / 2) / sqrt(det(2 * pi * S))
+    })
+  }
+  # what was not resampled has the weights of its end, whatever the way
+  w <- psi(run$cloud$x, times[3])
+  expect_equal(run$cloud$weights[, 1], w / sum(w), tolerance = 1e-10)
+  expect_equal(run$history$ess[3], sum(w)^2 / sum(w^2), tolerance = 1e-10)
+  expect_identical(draw(resampling = "every step")$history$resampled, c(1, 1, 0))
+  expect_error(conditional_sample(m, 2, observation(y, H), zero_shot_smcdiffopt(4),
+                                  sampler = to_data, schedule = schedule_etc(10)),
+               "SMCDiffOpt needs noise", class = "mixguide_error_singular")
+})
+
+test_that("SMCDiffOpt has the law of one Gaussian, and needs no noise in its steps", {
+  set.seed(12)
+  m <- gaussmix(1, t(c(0, .5)), matrix(c(1, .7, .7, 1), 2))
+  y <- observation(1.2, variables = 1, noise = .2)
+  exact <- moments(exact_posterior(m, y))
+  for (sampler in list(to_data, sampler_ddim(60, end = 0))) {
+    run <- conditional_sample(m, 500, y, zero_shot_smcdiffopt(64), schedule = schedule_etc(60),
+                              sampler = sampler)
+    expect_lt(max(abs(colMeans(run$x) - exact$mean)), .2)
+    expect_lt(max(abs(cov(run$x) - exact$cov)), .2)
   }
 })
 
