@@ -10,9 +10,9 @@
 #' and results do not depend on the number of threads. Methods that change the score work with any
 #' [sampler()]; `zero_shot_ccdf()`, `zero_shot_repaint()`, `zero_shot_dps()` and `zero_shot_mcg()`
 #' add to the sampler's steps; `zero_shot_ddnm_plus()` takes the variance of the steps from
-#' [sampler_ddpm()]; `zero_shot_ddrm()` and `zero_shot_diffpir()` take the times alone. All start from the normal law at the
-#' horizon. A [score_model()] drives those that ask for the score alone, not for its derivative:
-#' DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM and DiffPIR.
+#' [sampler_ddpm()]; `zero_shot_ddrm()` and `zero_shot_diffpir()` take the times alone. All start
+#' from the normal law at the horizon. A [score_model()] drives those that ask for the score alone,
+#' not for its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM and DiffPIR.
 #'
 #' The default stops at `t = 1` of the schedule, where the variance of the noise still is `delta`:
 #' without noise in the observation the conditional law has no density at `t = 0`. To go on to the
@@ -38,9 +38,9 @@
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `history`, a data
 #'   frame of the mean effective sample size of a set, `ess`, at each time `t` and the share of the
 #'   sets that were `resampled` then; of `zero_shot_tds()` and `zero_shot_smcdiffopt()` also
-#'   `log_evidence`: the logarithms of n estimates of the density of `y`, without bias for the law that the unconditional steps make if
-#'   they go to `t = 0`; with `cloud`, `cloud`: a list of `x`, the particles of one set after the
-#'   other, and `weights`, a column per set, of sum 1. Methods for `print`, `summary` (means and
+#'   `log_evidence`: the logarithms of n estimates of the density of `y`, without bias for the law
+#'   that the unconditional steps make if they go to `t = 0`; with `cloud`, `cloud`: a list of `x`,
+#'   the particles of one set after the other, and `weights`, a column per set, of sum 1. Methods for `print`, `summary` (means and
 #'   standard deviations beside the exact ones, and `E|y - H x|^2`), `as.matrix`, `as.data.frame`
 #'   and `plot`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning

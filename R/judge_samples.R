@@ -44,9 +44,9 @@
 #'   samples.
 #' @param level Probability of the credible intervals.
 #' @param directions Number of directions of the sliced Wasserstein distance.
-#' @param p,maximum Order of a further Wasserstein distance, and whether to take the largest over the
-#'   directions, see [sliced_wasserstein()]. But for the default they add columns `distance` and
-#'   `distance_floor`, by which `print()` and `plot()` then go.
+#' @param p,maximum Order of a further Wasserstein distance, and whether to take the largest over
+#'   the directions, see [sliced_wasserstein()]. Others than the defaults add the columns `distance`,
+#'   `distance_se` and `distance_floor`, by which `print()` and `plot()` then go.
 #' @param cells Number of cells, at least 4.
 #' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the exact
 #'   draws, the directions and, for a mixture, the runs.
@@ -78,8 +78,8 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   key <- own_key(check_key(key))
   if (inherits(samples, c("gaussmix", "mixguide_diffusion"))) {
     runs <- method_runs(samples, observation, methods, n, key, ...)
-    table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"), p = p,
-                           maximum = maximum)
+    table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"),
+                           p = p, maximum = maximum)
     table$seconds <- c(attr(runs, "seconds"), NA)
     table$evaluations <- c(vapply(runs, zero_shot_cost, 0), NA)
     return(table)
@@ -169,13 +169,13 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   by <- judged_by(table)
   label <- distance_label(p, maximum)
   shown <- c("sampler", "n", stats::setNames(by, c(label, "floor")), "mean error" = "mean_error",
-             "spread",
-             "E|y-Hx|^2" = "residual", "coverage", KL = "kl_reverse")
-  right <- c(paste0("Right would be: ", label, " the floor, spread 1, coverage ", format(level), ","),
+             "spread", "E|y-Hx|^2" = "residual", "coverage", KL = "kl_reverse")
+  over <- if (maximum) "" else paste0(" (of ", label, " over the directions too)")
+  right <- c(paste0("Right would be: ", label, " the floor, spread 1,"),
+             paste0("coverage ", format(level), ","),
              if (!is.null(observation)) {
                paste0("E|y-Hx|^2 ", format(table$residual_exact[1], digits = 3), ",")
-             }, "else 0. Standard errors are over the draws",
-             if (!maximum) paste0("(of ", label, " over the directions too)."))
+             }, paste0("else 0. Standard errors are over the draws", over, "."))
   new_table(table, "sampler_judgement",
             c(paste("by", format(given$target)),
               if (!is.null(observation)) paste("given:", format(given$observation))),
@@ -299,8 +299,8 @@ autoplot.sampler_judgement <- function(object, ...) {
   setup <- attr(object, "setup")
   last <- nrow(object)
   by <- judged_by(object)
-  panels <- c(stats::setNames(paste(distance_label(setup$p, setup$maximum), "(lines: floor)"), by[1]),
-              spread = "spread", residual = "E|y - Hx|^2",
+  label <- paste(distance_label(setup$p, setup$maximum), "(lines: floor)")
+  panels <- c(stats::setNames(label, by[1]), spread = "spread", residual = "E|y - Hx|^2",
               coverage = "coverage", kl_reverse = "KL on cells")
   panels <- panels[names(panels) %in% names(object)]
   if (length(panels) == 5) panels <- panels[names(panels) != "spread"]
@@ -312,8 +312,8 @@ autoplot.sampler_judgement <- function(object, ...) {
   right <- c(stats::setNames(NA, by[1]), spread = 1, residual = object$residual_exact[1],
              coverage = setup$level, kl_reverse = 0)[names(panels)]
   right <- data.frame(value = right, panel = factor(panels, panels))
-  floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)), value = object[[by[2]]],
-                      panel = factor(panels[[by[1]]], panels))
+  floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)),
+                      value = object[[by[2]]], panel = factor(panels[[by[1]]], panels))
   ggplot(long, aes(.data$value, .data$sampler)) +
     geom_vline(aes(xintercept = .data$value), right[!is.na(right$value), ], linetype = "22",
                colour = "grey50") +

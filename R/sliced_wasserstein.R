@@ -9,9 +9,9 @@
 #' weights: the integral over `q` from 0 to 1 of the `p`-th power of the difference of the two
 #' quantile functions, which are steps. The directions are uniform on the sphere. With the same
 #' `key` they are the same, so that the distances of several samples can be compared. A shift by `v`
-#' is at distance `|v|/sqrt(d)` for `p = 2`, and at the largest `|u'v|`, just below `|v|`, with
-#' `maximum`: which is the largest over the directions drawn, no search over the sphere, and so
-#' depends on their number, the more the higher d is.
+#' is at distance `|v|/sqrt(d)` for `p = 2`, and with `maximum` at the largest `|u'v|`, at most
+#' `|v|`. That is the largest over the directions drawn, no search over the sphere: it grows with
+#' their number, and the higher d is the further it stays below the largest over all.
 #'
 #' @section Two samples of one law are not at distance 0:
 #' The distance of two independent samples of the same law is the *floor* that no sampler can get
@@ -21,9 +21,9 @@
 #' @section Standard errors: Points that are `draws` are cut into up to 20 parts, each of `x`
 #' against one of `y`. The distances of parts of n/20 points spread `sqrt(20)` times as much as that
 #' of all, whether the laws are the same or not. With it comes the error of the mean over
-#' directions, which a maximum, being that of the directions drawn, has not. Points that are not
-#' draws, or of which there are fewer than 20, have the error of directions only. The column `covers`
-#' says what is covered.
+#' directions; a maximum, being that over the directions drawn, has none. Points that are not draws,
+#' or of which there are fewer than 20, have the error of directions only. The column `covers` says
+#' what is covered.
 #'
 #' @param x,y Points: matrices or data frames with the same columns, by name where both have names
 #'   and otherwise by place, or vectors for d = 1.
@@ -39,8 +39,8 @@
 #'   `"directions"` or `"nothing"` (d = 1, exact; a `maximum` of given points is a lower bound of
 #'   that over all directions).
 #' @source Rabin, Peyre, Delon and Bernot (2012), \doi{10.1007/978-3-642-24785-9_37} (recalled, not
-#'   verified against the paper). The maximum over drawn directions as in `max_sliced_wasserstein_`
-#'   `distance()` of Python's POT.
+#'   verified against the paper). The maximum over drawn directions: as in Python's package POT,
+#'   `ot.sliced.max_sliced_wasserstein_distance()`.
 #' @examples
 #' m <- named_mixture("M2")
 #' set.seed(1)

@@ -57,13 +57,12 @@
 #'   + eta_b y_i + sqrt(q'^2 - eta_b^2 nu_i) z`. Only the times of the sampler count. With
 #'   `informed = TRUE` the start is the authors': `x/a = y_i + sqrt(q^2 - nu_i) z` on `P`, where
 #'   `q^2 > nu_i`.
-#'
 #' * `zero_shot_diffpir()`: the denoised point meets `y` half way: `x0'` minimises `|y - H x0'|^2 +
 #'   rho |x0' - x0|^2` in the metric of the noise, `rho = lambda sigma^2 a^2/b^2`, which on `P` is
-#'   `x0' = x0 + g_i (y_i - x0)`, `g_i = q^2/(q^2 + lambda nu_i)`; then the noise of `x`, `e = (x - a
-#'   x0')/b`, is kept in part: `x' = a' x0' + b' (sqrt(1 - zeta) e + sqrt(zeta) z)`. Only the times of
-#'   the sampler count. `lambda` stands for what the prior's variance is in that of the process, so
-#'   that 1 is right where the data are far wider than the noise; fresh noise of a fixed share
+#'   `x0' = x0 + g_i (y_i - x0)`, `g_i = q^2/(q^2 + lambda nu_i)`; then the noise of `x`, `e = (x -
+#'   a x0')/b`, is kept in part: `x' = a' x0' + b' (sqrt(1 - zeta) e + sqrt(zeta) z)`. Only the times
+#'   of the sampler count. It takes `q^2/lambda` for the variance of `x_0` given `x_t`, which for
+#'   `lambda = 1` is right where the data are far wider than the noise. Fresh noise of a fixed share
 #'   `zeta` per step, however short, draws the points to the middle of modes.
 #'
 #' DPS and MCG measure `y - H x0` without regard to the noise, so that the units of `y` matter to
@@ -84,14 +83,14 @@
 #'   exact at `t = 0` (derived for this package). Where `nu_i` is below the noise of the end, `V_i
 #'   = b^2 + a^2 (nu_i + kappa)` throughout. Exact for many particles, small steps and `kappa`.
 #' * `zero_shot_smcdiffopt()`: particles move by the sampler's unconditional steps, and are weighted
-#'   by `psi(x')/psi(x)`, `psi(x) = N(a y; H x, b^2 HH' + a^2 R)`, at the start by `psi(x)`. Exact for
-#'   many particles and small steps, as `zero_shot_tds()`, but `psi` takes `x_t` where it should take
-#'   what `x_t` tells of `x_0`, and nothing leads the particles, so that more of them are needed.
+#'   by `psi(x')/psi(x)`, `psi(x) = N(a y; H x, b^2 HH' + a^2 R)`, at the start by `psi(x)`. Exact
+#'   for many particles and small steps, as `zero_shot_tds()`; but `psi` looks at `x_t`, not at what
+#'   it tells of `x_0`, and nothing leads the particles, so that more of them are needed.
 #'
 #' Sets of particles whose effective size falls below half are resampled systematically, each set
 #' by itself. With `resampling = "every step"` all are, by independent draws (multinomially), as in
-#' the program of MCGdiff's authors, which makes few particles much worse. MCGdiff takes samplers whose last
-#' step has no noise, as [sampler_ddpm()] with the variance `"posterior"` down to `t = 0`.
+#' the program of MCGdiff's authors, which makes few particles much worse. MCGdiff takes samplers
+#' whose last step has no noise, as [sampler_ddpm()] with the variance `"posterior"` down to `t = 0`.
 #'
 #' @param general Use the exact mean and covariance of the observed part given `y`?
 #' @param repeats How often each step is made.
@@ -121,11 +120,11 @@
 #'   \doi{10.48550/arXiv.2310.06721}; PiGDM: Song, Vahdat, Mardani and Kautz (2023); TDS: Wu,
 #'   Trippe, Naesseth, Blei and Cunningham (2023), \doi{10.48550/arXiv.2306.17775}; MCGdiff:
 #'   Cardoso, El Idrissi, Le Corff and Moulines (2023), \doi{10.48550/arXiv.2308.07983}. Read in
-#'   their authors' programs: DiffPIR: Zhu et al. (2023), \doi{10.48550/arXiv.2305.08995}; MMPS: Rozet,
-#'   Andry, Lanusse and Louppe (2024), \doi{10.48550/arXiv.2405.13712}; SMCDiffOpt: Dowling (2024), his
-#'   thesis at Imperial College London and its program, which agree but for the start: as printed,
-#'   the first step divides by a `psi` that was not there.
-#'   Generalised BO and the forms for any schedule: derived for this package.
+#'   their authors' programs: DiffPIR: Zhu et al. (2023), \doi{10.48550/arXiv.2305.08995}; MMPS:
+#'   Rozet, Andry, Lanusse and Louppe (2024), \doi{10.48550/arXiv.2405.13712}; SMCDiffOpt: Dowling
+#'   (2024), his thesis at Imperial College London and its program. As printed, its first step
+#'   divides by a `psi` that was not there; the program has the start right, but returns the
+#'   particles without their weights. Generalised BO and the forms for any schedule: derived for this package.
 #' @family zero-shot conditional sampling
 #' @examples
 #' zero_shot_bo()

@@ -133,6 +133,8 @@ test_that("another distance can be asked for, by which the table then goes", {
   expect_gt(wide$distance_floor[3], wide$distance_floor[1])
   expect_output(print(wide), "max-SW1")
   expect_output(print(wide), "max-SW1 the floor")
+  expect_output(print(wide), "errors are over the draws.", fixed = TRUE)
+  expect_output(print(usual), "draws (of SW2 over the directions too).", fixed = TRUE)
   expect_drawn(autoplot(wide))
   expect_mixguide_error(judged(p = .5), "p")
   expect_mixguide_error(judged(maximum = NA), "maximum")

@@ -58,7 +58,9 @@ test_that("no chunk, no thread and no folder changes a bit, in either use", {
     function(...) tilt(203, key = c(1, 2), start = "exact", ...),
     function(...) tilt(130, key = c(1, 2), start = gaussmix(1, .1, 2), ...),
     function(...) zero_shot(11, zero_shot_tds(6), key = c(1, 2), cloud = TRUE, ...),
-    function(...) zero_shot(11, zero_shot_mcgdiff(6, resampling = "every step"), key = c(1, 2), ...),
+    function(...) {
+      zero_shot(11, zero_shot_mcgdiff(6, resampling = "every step"), key = c(1, 2), ...)
+    },
     function(...) zero_shot(11, zero_shot_smcdiffopt(6), key = c(1, 2), cloud = TRUE, ...)
   )
   for (use in uses) {

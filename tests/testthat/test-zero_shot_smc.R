@@ -52,9 +52,11 @@ test_that("SMCDiffOpt moves its particles freely, and weighs them by psi", {
   schedule <- schedule_ou()
   times <- c(.3, .1, .02)
   draw <- function(...) {
-    conditional_sample(m, 1, observation(y, H, R), zero_shot_smcdiffopt(6, ...), cloud = TRUE,
-                       schedule = schedule, sampler = sampler_ddpm(grid = times, variance = "scaled"),
-                       key = c(2, 3))
+    without_faults(
+      conditional_sample(m, 1, observation(y, H, R), zero_shot_smcdiffopt(6, ...), cloud = TRUE,
+                         schedule = schedule, key = c(2, 3),
+                         sampler = sampler_ddpm(grid = times, variance = "scaled"))
+    )
   }
   run <- draw()
   expect_identical(run$history$resampled, c(0, 0, 0))
@@ -71,8 +73,8 @@ test_that("SMCDiffOpt moves its particles freely, and weighs them by psi", {
   expect_equal(run$cloud$weights[, 1], w / sum(w), tolerance = 1e-10)
   expect_equal(run$history$ess[3], sum(w)^2 / sum(w^2), tolerance = 1e-10)
   expect_identical(draw(resampling = "every step")$history$resampled, c(1, 1, 0))
-  expect_error(conditional_sample(m, 2, observation(y, H), zero_shot_smcdiffopt(4),
-                                  sampler = to_data, schedule = schedule_etc(10)),
+  expect_error(conditional_sample(m2, 2, observation(.8, cbind(1, .5)), zero_shot_smcdiffopt(4),
+                                  sampler = to_data, schedule = schedule_etc(100)),
                "SMCDiffOpt needs noise", class = "mixguide_error_singular")
 })
 
