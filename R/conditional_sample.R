@@ -40,9 +40,9 @@
 #'   sets that were `resampled` then; of `zero_shot_tds()` and `zero_shot_smcdiffopt()` also
 #'   `log_evidence`: the logarithms of n estimates of the density of `y`, without bias for the law
 #'   that the unconditional steps make if they go to `t = 0`; with `cloud`, `cloud`: a list of `x`,
-#'   the particles of one set after the other, and `weights`, a column per set, of sum 1. Methods for `print`, `summary` (means and
-#'   standard deviations beside the exact ones, and `E|y - H x|^2`), `as.matrix`, `as.data.frame`
-#'   and `plot`.
+#'   the particles of one set after the other, and `weights`, a column per set, of sum 1. Methods
+#'   for `print`, `summary` (means and standard deviations beside the exact ones, and `E|y - H
+#'   x|^2`), `as.matrix`, `as.data.frame` and `plot`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning
 #'   that counts them.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting.

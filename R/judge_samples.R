@@ -45,7 +45,7 @@
 #' @param level Probability of the credible intervals.
 #' @param directions Number of directions of the sliced Wasserstein distance.
 #' @param p,maximum Order of a further Wasserstein distance, and whether to take the largest over
-#'   the directions, see [sliced_wasserstein()]. Others than the defaults add the columns `distance`,
+#'   the directions, see [sliced_wasserstein()]. Others than the defaults add columns `distance`,
 #'   `distance_se` and `distance_floor`, by which `print()` and `plot()` then go.
 #' @param cells Number of cells, at least 4.
 #' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the exact

@@ -60,10 +60,10 @@
 #' * `zero_shot_diffpir()`: the denoised point meets `y` half way: `x0'` minimises `|y - H x0'|^2 +
 #'   rho |x0' - x0|^2` in the metric of the noise, `rho = lambda sigma^2 a^2/b^2`, which on `P` is
 #'   `x0' = x0 + g_i (y_i - x0)`, `g_i = q^2/(q^2 + lambda nu_i)`; then the noise of `x`, `e = (x -
-#'   a x0')/b`, is kept in part: `x' = a' x0' + b' (sqrt(1 - zeta) e + sqrt(zeta) z)`. Only the times
-#'   of the sampler count. It takes `q^2/lambda` for the variance of `x_0` given `x_t`, which for
-#'   `lambda = 1` is right where the data are far wider than the noise. Fresh noise of a fixed share
-#'   `zeta` per step, however short, draws the points to the middle of modes.
+#'   a x0')/b`, is kept in part: `x' = a' x0' + b' (sqrt(1 - zeta) e + sqrt(zeta) z)`. Only the
+#'   times of the sampler count. It takes `q^2/lambda` for the variance of `x_0` given `x_t`, which
+#'   for `lambda = 1` is right where the data are far wider than the noise. Fresh noise of a fixed
+#'   share `zeta` per step, however short, draws the points to the middle of modes.
 #'
 #' DPS and MCG measure `y - H x0` without regard to the noise, so that the units of `y` matter to
 #' them: of a mixture with coordinates (see [standardise()]) each row of `H` is taken to have length
@@ -90,7 +90,8 @@
 #' Sets of particles whose effective size falls below half are resampled systematically, each set
 #' by itself. With `resampling = "every step"` all are, by independent draws (multinomially), as in
 #' the program of MCGdiff's authors, which makes few particles much worse. MCGdiff takes samplers
-#' whose last step has no noise, as [sampler_ddpm()] with the variance `"posterior"` down to `t = 0`.
+#' whose last step has no noise, as [sampler_ddpm()] with the variance `"posterior"` down to `t =
+#' 0`.
 #'
 #' @param general Use the exact mean and covariance of the observed part given `y`?
 #' @param repeats How often each step is made.
@@ -124,7 +125,8 @@
 #'   Rozet, Andry, Lanusse and Louppe (2024), \doi{10.48550/arXiv.2405.13712}; SMCDiffOpt: Dowling
 #'   (2024), his thesis at Imperial College London and its program. As printed, its first step
 #'   divides by a `psi` that was not there; the program has the start right, but returns the
-#'   particles without their weights. Generalised BO and the forms for any schedule: derived for this package.
+#'   particles without their weights. Generalised BO and the forms for any schedule: derived for
+#'   this package.
 #' @family zero-shot conditional sampling
 #' @examples
 #' zero_shot_bo()
