@@ -157,7 +157,8 @@ legal <- list(
   alpha = "c(.9, .8)", coef = "c(x = 1)", diagonal = "1", to_register = "'s'",
   a = "function(t) exp(-t)",
   b2 = "function(t) -expm1(-2 * t)", max = "9", samplers = "NULL", lipschitz = c("NULL", "2"),
-  shape = "NULL"
+  shape = "NULL", maximum = c("FALSE", "TRUE"), lambda = c("0", "2"), zeta = c("0", "1"),
+  particles = c("1", "8"), kappa = "1e-3", resampling = "'every step'"
 )
 # where a name means something else
 special <- list(
@@ -180,12 +181,13 @@ special <- list(
   condition = list(observation = c("o$*", "c(x = 1)", "data.frame(x = 1:3)")),
   guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
   benchmark_inverse = list(
-    n = "20", steps = "20", methods = "list(z$ddnm)"),
+    n = "20", steps = "20", methods = "list(z$ddnm)", p = c("1", "2")),
+  judge_samples = list(p = c("1", "2")),
   recfg_weights = list(n = "1024", t = c("1", "c(.1, 2)"), guidance = "g$*"),
   strength_bands = list(d = "3", strength = c("1", "c(0, 2)"), widths = "NULL"),
   split_threshold = list(m = "2", strength = c("NULL", "1", "c(0, 30)")),
   information = list(quantity = c("'second_moment'", "'fisher'", "c('entropy', 'curvature')")),
-  sliced_wasserstein = list(x = "matrix(1:4, 2)", y = "matrix(4:1, 2)", p = "2"),
+  sliced_wasserstein = list(x = "matrix(1:4, 2)", y = "matrix(4:1, 2)", p = c("1", "2")),
   time_grid = list(horizon = "1"),
   law_density = list(x = c("0", "cbind(0, 0)")), schedule_etc = list(steps = "20"),
   score_error = list(scale = "1.1")
