@@ -30,3 +30,39 @@ test_that("guidance leaves the trunk, autoguidance keeps it", {
   expect_lt(trunk(guidance("a", 3)), .05)
   expect_gt(trunk(guidance("a", 2, negative = blurred)), .7 * class)
 })
+
+test_that("a blurred model: autoguidance removes what is outside and keeps the branches", {
+  # the claims of Karras et al. (2024), figure 1; there the model is a network
+  tree <- named_mixture("karras")
+  blurred <- function(sd) {
+    wider <- apply(covariances(tree), 3, function(cov) cov + diag(sd^2, 2), simplify = FALSE)
+    gaussmix(tree$weights, tree$means, wider, class = tree$class)
+  }
+  own <- which(tree$class == "a")
+  branch <- rep(1:127, each = 8)
+  mass <- 2 * drop(rowsum(tree$weights[own], branch))
+  covs <- covariances(tree)
+  # share beyond the 99 % ellipse of every component, mass of the branches that get next to nothing
+  judge <- function(guide) {
+    x <- guided_sample(blurred(.02), 800, guide, sampler_heun(32, "karras", end = .002),
+                       schedule = schedule_ve(.002, 5), start = "exact", log_density = "none",
+                       key = c(1, 2))$x
+    far <- vapply(own, function(k) mahalanobis(x, tree$means[k, ], covs[, , k]), double(800))
+    log_part <- -far / 2 + rep(log(tree$weights[own]) - apply(covs[, , own], 3, function(cov) {
+      log(det(cov)) / 2
+    }), each = 800)
+    part <- exp(log_part - apply(log_part, 1, max))
+    share <- drop(rowsum(colMeans(part / rowSums(part)), branch))
+    c(outside = mean(apply(far, 1, min) > qchisq(.99, 2)), lost = sum(mass[share < mass / 10]))
+  }
+  class <- judge(guidance("a"))
+  plain <- judge(guidance("a", 3))
+  auto <- judge(guidance("a", 2, negative = blurred(.1)))
+  expect_gt(class[["outside"]], .15)
+  expect_lt(auto[["outside"]], class[["outside"]] / 3)
+  expect_lt(class[["lost"]], .08)
+  expect_lt(auto[["lost"]], .1)
+  expect_gt(plain[["lost"]], .3)
+  # what the paper says of guidance, that it also removes what is outside, is not so here
+  expect_gt(plain[["outside"]], class[["outside"]])
+})
