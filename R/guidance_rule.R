@@ -275,8 +275,8 @@ space_form <- function(space, t, schedule) {
 
 # The operations of an evaluation by a rule: `op$to` becomes what the rule makes of the class's
 # model and of what guidance leads away from, as a score, or as what the evaluation wants if that is
-# the space of the rule. Nothing else than the two is in the space: what comes out goes back as it
-# came.
+# the space of the rule. Nothing else than the two is in the space, into which the rule itself takes
+# them; what comes out goes back as it came.
 rule_operations <- function(op, guide, schedule) {
   rule <- guide$rule
   if (rule$kind %in% names(other_rules)) {
@@ -285,53 +285,70 @@ rule_operations <- function(op, guide, schedule) {
   t <- op$t
   to <- op$to
   own <- !is.null(guide$score_model)
+  space <- rule$space
+  form <- if (space != "score") space_form(space, t, schedule)
+  params <- rule$params
+  back <- is.null(op$want)
+  remembers <- isTRUE(params$momentum != 0)
+  # rules know angles and ratios, but for a length given; and this one knows differences alone
+  scaled <- space == "noise" && rule$kind != "own" && !remembers
+  if (back && (scaled || rule$kind == "perp_neg")) {
+    if (rule$kind == "apg") params$radius <- params$radius / abs(form$by_score)
+    space <- "score"
+  }
   # what a function returns is made the score first
-  want <- if (own || rule$space == "velocity") "score" else rule$space
+  want <- if (own || space == "velocity") "score" else space
   eval <- function(to, of) {
     made <- new_op("eval", to = to, from = op$from, t = t, of = of)
     if (want != "score") made$want <- want
     if (own) asked_operations(made, guide, schedule) else list(made)
   }
   named <- function(values, names) stats::setNames(values, names)
-  back <- is.null(op$want) && rule$space != "score"
-  if (back || want != rule$space) form <- space_form(rule$space, t, schedule)
-  in_space <- function(register) {
-    if (want != rule$space) {
-      list(op_linear(register, named(list(form$by_x, form$by_score), c(op$from, register))))
-    }
+  linear <- function(to, registers, ...) list(op_linear(to, named(list(...), registers)))
+  # of the rule, and the way back
+  into <- if (want != space) form else list(by_x = 0, by_score = 1)
+  out <- if (back && space != "score") {
+    list(by_x = -form$by_x / form$by_score, by_score = 1 / form$by_score)
+  } else {
+    list(by_x = 0, by_score = 1)
   }
+  point <- op$from
   # one after the other, so that the engine takes their sums once
-  ops <- c(eval(to, "class"), eval("(away)", "away"), in_space(to), in_space("(away)"))
-  other <- "(away)"
-  if (rule$kind == "apg") {
-    other <- "(push)"
-    parts <- named(list(1, -1, rule$params$momentum), c(to, "(away)", "(push)"))
-    ops <- c(ops, list(op_linear("(push)", parts[c(TRUE, TRUE, rule$params$momentum != 0)])))
+  ops <- c(eval(to, "class"), eval("(away)", "away"))
+  alone <- rule$kind %in% c(remembering_rules, "own")
+  if (alone) {
+    if (want != space) {
+      for (register in c(to, "(away)")) {
+        ops <- c(ops, linear(register, c(point, register), form$by_x, form$by_score))
+      }
+    }
+    if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
+  } else if (rule$kind == "perp_neg") {
+    ops <- c(ops, eval("(whole)", "whole"))
+    point <- "(whole)"
+    into <- list(by_x = -1, by_score = 1)
+    out <- list(by_x = 1, by_score = 1)
+  } else if (remembers) {
+    ops <- c(ops, linear("(push)", c(to, "(away)", "(push)"), into$by_score, -into$by_score,
+                         params$momentum),
+             linear("(away)", c(to, "(push)"), 1, -1 / into$by_score))
   }
-  less_whole <- function(register, sign) {
-    list(op_linear(register, named(list(1, sign), c(register, "(whole)"))))
-  }
-  against <- rule$kind == "perp_neg"
-  if (against) {
-    ops <- c(ops, eval("(whole)", "whole"), in_space("(whole)"), less_whole(to, -1),
-             less_whole("(away)", -1))
-  }
-  if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
   mix <- if (rule$kind == "own") {
-    new_op("mix", to = to, from = other, coef = named(list(0), op$from),
+    new_op("mix", to = to, from = "(away)", coef = named(list(0), point),
            fun = mixed_by_rule(rule$fun, guide$strength), when = t)
   } else {
-    coef <- c(list(rules[[rule$kind]]$code),
-              rules[[rule$kind]]$core(guide$strength(t), rule$params))
+    coef <- c(list(rules[[rule$kind]]$code), rules[[rule$kind]]$core(guide$strength(t), params),
+              if (alone) list(0, 1, 0, 1) else c(unname(into), unname(out)))
     if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
       coef[[3]] <- as.numeric(t <= guide$zero_until)
     }
-    memory <- if (rule$kind %in% remembering_rules) "(known)" else to
-    new_op("rule", to = to, from = other, coef = named(coef, rep(memory, 4)))
+    at <- if (rule$kind %in% remembering_rules) "(known)" else point
+    new_op("rule", to = to, from = "(away)", coef = named(coef, rep(at, 8)))
   }
-  ops <- c(ops, list(mix), if (against) less_whole(to, 1))
-  c(ops, if (back) {
-    list(op_linear(to, named(list(1 / form$by_score, -form$by_x / form$by_score), c(to, op$from))))
+  c(ops, list(mix), if (alone && back && space != "score") {
+    linear(to, c(to, op$from), out$by_score, out$by_x)
+  } else if (rule$kind == "perp_neg" && want != space) {
+    linear(to, c(to, op$from), form$by_score, form$by_x)
   })
 }
 
@@ -397,8 +414,8 @@ estimate_operations <- function(op, guide, schedule) {
   gap <- list(1 + 0 * t, ifelse(first, 0, -s2 * a[, 2] * a[, 1] / b2[, 1]), -k * a[, 2])
   list(op_linear("(gap)", stats::setNames(gap, c(op$from, "(was)", "(held)"))),
        new_op("rule", to = "(known)", from = "(gap)",
-              coef = stats::setNames(list(estimate_code, add, by, k * a[, 2] / 2),
-                                     rep("(push)", 4))),
+              coef = stats::setNames(list(estimate_code, add, by, k * a[, 2] / 2, 0, 1, 0, 1),
+                                     rep("(push)", 8))),
        op_linear("(was)", stats::setNames(list(1), op$from)),
        op_linear("(held)", list("(away)" = 1)),
        op_linear("(push)", stats::setNames(list(1, -1), c(op$to, "(away)"))))

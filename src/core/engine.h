@@ -45,7 +45,7 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   double *to_twin = next ? ROW(area->reg, (size_t)next->to * d) : NULL;
   area->shared->ahead = next;
   gm_score_work work = area->score;
-  if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
+  if (work.P) gm_precisions(pool, models, level, work.P);
   for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
     work.asked = ROW(area->scalar, GM_ASKED) + v;
     work.apart = lanes;
@@ -243,7 +243,7 @@ static GM_NOINLINE void gm_op_ask(const gm_job *job, const gm_op *op, gm_area *a
   double *from = ROW(area->reg, (size_t)op->from * pool->d);
   double *odds = ROW(area->scalar, GM_ASKED);
   gm_score_work work = area->score;
-  if (work.P && level->want == GM_SCORE) gm_precisions(pool, models, level, work.P);
+  if (work.P) gm_precisions(pool, models, level, work.P);
   for (size_t v = 0, strip = gm_strip(job->program, lanes); v < lanes; v += strip) {
     gm_log_odds(pool, models, level, job->program->path, from + v, lanes,
                 lanes - v < strip ? lanes - v : strip, &work, odds + v);

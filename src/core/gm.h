@@ -100,17 +100,16 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
 enum { GM_COMPONENTS = 32, GM_MAX_PRECISION = 128, GM_MAX_ROOT = 32 };
 
 /* Rules of guidance (rule.h), in the order of `rules` in R/guidance_rule.R. p is what the class's
- * model says and q what guidance leads away from, but for the first and the last. With the
- * parameters of each: */
+ * model says and q what guidance leads away from, but for the last. With the parameters of each: */
 typedef enum {
-  GM_RULE_APG,        /* strength, part that stays of q along p, longest q; q: the push */
+  GM_RULE_APG,        /* strength, part that stays of q along p, longest push p - q */
   GM_RULE_CFG_ZERO,   /* scale, 0: nothing at all */
   GM_RULE_RESCALE,    /* scale, amount */
   GM_RULE_NORM,       /* scale, ratio, 1: at most that */
   GM_RULE_MAMBO,      /* strength, rate */
   GM_RULE_ADG,        /* strength, largest angle */
   GM_RULE_TCFG,       /* scale */
-  GM_RULE_PERP_NEG,   /* scale, weight; p: class less whole, q: negative less whole */
+  GM_RULE_PERP_NEG,   /* scale, weight; p, q: less what the whole says */
   /* those that remember a number, in the first coordinate of a register: */
   GM_RULE_ADAPTIVE,   /* scale, cosine; 1: it is over */
   GM_RULE_FEEDBACK,   /* strength, pi, least logarithm of the ratio, which is remembered */
@@ -118,7 +117,7 @@ typedef enum {
   GM_RULE_ESTIMATE,   /* p[0] += c1 + c2 (<q, m> - c3 <m, m>), where m is what is remembered */
   GM_RULES
 } gm_rule;
-enum { GM_RULE_SIZE = 4 }; /* the rule itself and its parameters */
+enum { GM_RULE_SIZE = 8 }; /* the rule itself, its parameters, and where it acts */
 
 /* See operations.h. */
 typedef enum {

@@ -20,7 +20,7 @@ typedef struct {
   double *top;   /* G rows: what the e_k of a group are relative to */
   double *sum;   /* G rows: S_g */
   double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k gain_k */
-  double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g */
+  double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g; and as many for a twin */
   double *part;  /* G rows, and two at least: scratch */
   double *push;  /* 3 rows: of a level with a push, see gm_push_rows() */
   const double *asked; /* psi and its derivative, if the caller was asked, */
@@ -29,7 +29,7 @@ typedef struct {
   double *P;     /* precision matrices of the full form, and d x ld of scratch */
   double *g;     /* K x d rows: component scores, for the derivative, which alone needs the rest */
   double *r;     /* J x K rows: responsibilities */
-  double *rho;   /* K rows; also for twins */
+  double *rho;   /* K rows */
   double *s;     /* J x d rows: model scores */
 } gm_score_work;
 
@@ -57,7 +57,7 @@ static inline const gm_op *gm_twin(const gm_program *program, const gm_op *op) {
   const gm_level *a = program->level + op->at, *b = program->level + next->at;
   int plain = op->to >= 0 && next->to >= 0 && op->n < 0 && next->n < 0 &&
               program->derivative == GM_NONE && program->path != GM_DERIVED &&
-              a->push.kind == GM_PUSH_NONE && b->push.kind == GM_PUSH_NONE;
+              a->push.kind == GM_PUSH_NONE && b->push.kind == GM_PUSH_NONE && !a->far;
   return plain && next->from == op->from && next->to != op->to && a->a == b->a &&
                  a->b2 == b->b2 && a->want == b->want
              ? next
@@ -94,10 +94,10 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
   double **parts[] = {&score->u, &score->e, &score->top, &score->sum, &score->slope, &score->coef,
                       &score->part, &score->dx, &score->g, &score->r, &score->rho, &score->s,
                       &score->push};
-  size_t part_count[] = {d, tile, G, G, sums, G, G > 2 ? G : 2,
+  size_t part_count[] = {d, tile, G, G, sums, program->twins ? 2 * G : G, G > 2 ? G : 2,
                          full || (derivative && !trace) ? 3 * d : 0, derivative ? K * d : 0,
                          derivative ? J * K : 0,
-                         derivative ? K : program->twins && program->path == GM_KEPT ? tile : 0,
+                         derivative ? K : 0,
                          derivative ? J * d : 0,
                          program->pushes ? 3 : 0};
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);

@@ -5,14 +5,17 @@
 #include "layout.h"
 #include "product.h"
 
-/* Rounding errors of P x grow with the condition of P; those of the eigenvectors' form do not. */
-GM_INLINE int gm_well_conditioned(int d, const double *precision) {
+/* Is a full component taken by its precision matrix? Rounding errors of P x grow with the condition
+ * of P, and of what the denoised point lacks, 1 - b^2 P, with what is left of 1; those of the
+ * eigenvectors' form do not. */
+GM_INLINE int gm_by_precision(int d, const gm_level *level, const double *precision) {
   double least = precision[0], most = least;
   for (int j = 1; j < d; j++) {
     if (precision[j] < least) least = precision[j];
     if (precision[j] > most) most = precision[j];
   }
-  return most <= 1e4 * least;
+  return d <= GM_MAX_PRECISION && most <= 1e4 * least &&
+         (level->want != GM_DENOISED || level->b2 * most <= 0.9999);
 }
 
 /* The precision matrices of a level, once for all particles of a block. */
@@ -20,7 +23,10 @@ GM_INLINE void gm_precisions(const gm_pool *pool, const gm_models *models, const
                              double *P) {
   size_t d = pool->d, ld = gm_padded(d), K = pool->K;
   for (size_t i = 0; i < (size_t)models->first[models->G]; i++) {
-    gm_precision((int)d, pool->vector + models->order[i] * d * d, level->precision + i * d, ld,
+    /* the Jacobian wants them all, of the score */
+    const double *precision = level->precision + i * d;
+    if (level->want != GM_SCORE && !gm_by_precision((int)d, level, precision)) continue;
+    gm_precision((int)d, pool->vector + models->order[i] * d * d, precision, ld,
                  P + K * d * ld, P + i * d * ld);
   }
 }
@@ -45,9 +51,15 @@ GM_INLINE void gm_full_component(const gm_pool *pool, const gm_models *models,
       AT(ROW(dx, j) + v) = vset(mean[j]) - LD(ROW(work->u, j) + v);
     }
   }
-  if (level->want == GM_SCORE && d <= GM_MAX_PRECISION && gm_well_conditioned(d, prec)) {
+  if (gm_by_precision(d, level, prec)) {
     size_t ld = gm_padded(d);
+    int denoised = level->want == GM_DENOISED;
     gm_quadratic(d, work->P + i * d * ld, ld, dx, lanes, g, logit);
+    double by = denoised ? level->b2 / level->a : -sqrt(level->b2);
+    double less = denoised ? 1 / level->a : 0;
+    for (size_t v = 0; g && level->want != GM_SCORE && v < (size_t)d * lanes; v += GM_VL) {
+      AT(g + v) = vset(by) * LD(g + v) - vset(less) * LD(dx + v);
+    }
   } else {
     gm_product(d, d, (gm_matrix){V, d, 1}, NULL, 0, (gm_rows){dx, lanes}, lanes, y);
     for (size_t v = 0; v < lanes; v += GM_VL) {

@@ -38,8 +38,8 @@ GM_OP(BEGIN, begin, READ, NOTHING, NOTHING, NOTHING, ALWAYS, 1, 0, 4)
 GM_OP(CONSTANT, constant, WRITE, NOTHING, NOTHING, COEF, ALWAYS, 1, 0, 4 * d)
 /* to <- |to|^coef[n] to */
 GM_OP(POWER, power, CHANGE, NOTHING, NOTHING, COEF, PLAIN, p->coef[o->n] >= -1, 0, 8 * d)
-/* to <- A to + B from, by the rule coef[n] with the coefficients after it (see rule.h); register at
- * is what the rule remembers, if it does */
+/* to <- A to + B from + C at, by the rule coef[n] with the coefficients after it (see rule.h), or
+ * without C, where register at is what the rule remembers */
 GM_OP(RULE, rule, CHANGE, READ, READ, COEF, PLAIN,
       o->n + GM_RULE_SIZE <= p->n_coef && in((int)p->coef[o->n], GM_RULES), 0, 16 * d)
 /* to <- M to, M the d x d coefficients from n on, column by column */

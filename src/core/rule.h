@@ -13,79 +13,77 @@ GM_INLINE vd gm_ratio(vd x, vd y, double none) {
   return vselect(some, x / vselect(some, y, vset(1)), vset(none));
 }
 
+/* What rules know of p and q at one place: their inner products, with z = p - q for itself, since
+ * a difference of products has few digits where the two are nearly alike; and <p,p>, <p,q> and
+ * <q,q> of the entries less their mean. */
+typedef struct { vd pp, pq, qq, pz, zz, spread[3]; } gm_gram;
+
 /* Turns p away from q, in their plane, by `strength` times their angle, `most` at most. */
-static void gm_turn(vd pp, vd pq, vd qq, double strength, double most, vd *A, vd *B) {
-  double a[GM_VL], b[GM_VL], c[GM_VL];
-  memcpy(a, &pp, sizeof pp);
-  memcpy(b, &pq, sizeof pq);
-  memcpy(c, &qq, sizeof qq);
-  for (int l = 0; l < GM_VL; l++) {
-    double sine = sqrt(fmax(a[l] * c[l] - b[l] * b[l], 0)), angle = atan2(sine, b[l]);
-    double by = fmin(strength * angle, most), size = sqrt(a[l] * c[l]);
-    int alike = !(sine > 0) || isinf(size);
-    a[l] = alike ? 1 : sin(angle + by) / sin(angle);
-    b[l] = alike ? 0 : -size / c[l] * sin(by) / sin(angle);
-  }
-  memcpy(A, a, sizeof a);
-  memcpy(B, b, sizeof b);
+GM_INLINE void gm_turn(const gm_gram *of, double strength, double most, vd *A, vd *B) {
+  /* p, q and z over the longer of p and q, since products of four may overflow */
+  vd scale = gm_ratio(vset(1), vmax(of->pp, of->qq), 0);
+  vd pp = of->pp * scale, pq = of->pq * scale, pz = of->pz * scale;
+  vd area = vsqrt(vmax(pp * (of->zz * scale) - pz * pz, vset(0)));
+  vu apart = vless(vset(0), area); /* not so if they are alike, or not finite */
+  vd sine, cosine, by = vmin(vset(strength) * vangle(area, pq), vset(most));
+  vsincos2pi(by * vset(0.15915494309189535), &sine, &cosine);
+  sine /= vselect(apart, area, vset(1));
+  *A = vselect(apart, cosine + sine * pq, vset(1));
+  *B = vselect(apart, -sine * pp, vset(0));
 }
 
-/* The coefficients at one place. `inner`: <p,p>, <p,q>, <q,q>, |p - q|^2; `spread`: the first
- * three of their entries less the mean of these. */
-GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd spread[3], vd *A,
-                                    vd *B) {
+/* The coefficients at one place. */
+GM_INLINE void gm_rule_coefficients(const double *c, const gm_gram *of, vd *A, vd *B) {
   const vd one = vset(1), w = vset(c[1]), rest = vset(1 - c[1]);
-  vd pp = inner[0], pq = inner[1], qq = inner[2], f = one;
-  if ((int)c[0] == GM_RULE_ADG || (int)c[0] == GM_RULE_TCFG) { /* their products overflow */
-    vd most = vmax(pp, qq);
-    pp = gm_ratio(pp, most, 0);
-    pq = gm_ratio(pq, most, 0);
-    qq = gm_ratio(qq, most, 0);
-  }
+  vd f = one;
   *A = w;
   *B = rest;
   switch ((gm_rule)(int)c[0]) {
     case GM_RULE_APG:
-      if (c[3] < INFINITY) f = vmin(one, gm_ratio(vset(c[3]), vsqrt(qq), 1));
+      if (c[3] < INFINITY) f = vmin(one, gm_ratio(vset(c[3]), vsqrt(of->zz), 1));
       f *= w;
-      *A = one - f * vset(1 - c[2]) * gm_ratio(pq, pp, 0);
-      *B = f;
+      *A = one + f * (one - vset(1 - c[2]) * gm_ratio(of->pz, of->pp, 0));
+      *B = -f;
       break;
     case GM_RULE_CFG_ZERO:
       *A *= vset(c[2]);
-      *B *= gm_ratio(pq, qq, 0) * vset(c[2]);
+      *B *= gm_ratio(of->pq, of->qq, 0) * vset(c[2]);
       break;
     case GM_RULE_RESCALE: {
-      vd was = spread[0];
-      vd is = w * w * spread[0] + vset(2) * w * rest * spread[1] + rest * rest * spread[2];
-      f = vset(1 - c[2]) + vset(c[2]) * vsqrt(gm_ratio(was, vmax(is, vset(0)), 1));
+      const vd *s = of->spread;
+      vd is = w * w * s[0] + vset(2) * w * rest * s[1] + rest * rest * s[2];
+      f = vset(1 - c[2]) + vset(c[2]) * vsqrt(gm_ratio(s[0], vmax(is, vset(0)), 1));
       break;
     }
     case GM_RULE_NORM: {
-      vd is = w * w * pp + vset(2) * w * rest * pq + rest * rest * qq;
-      f = vset(c[2]) * vsqrt(gm_ratio(pp, vmax(is, vset(0)), 1));
+      vd is = w * w * of->pp + vset(2) * w * rest * of->pq + rest * rest * of->qq;
+      f = vset(c[2]) * vsqrt(gm_ratio(of->pp, vmax(is, vset(0)), 1));
       if (c[3] != 0) f = vmin(f, one);
       break;
     }
     case GM_RULE_MAMBO: {
-      vd part = vexp(vmax(-vset(c[2]) * vsqrt(gm_ratio(inner[3], qq, DBL_MAX)), vset(-700)));
+      vd part = vexp(vmax(-vset(c[2]) * vsqrt(gm_ratio(of->zz, of->qq, DBL_MAX)), vset(-700)));
       *A = one + w * part;
       *B = -w * part;
       break;
     }
-    case GM_RULE_ADG: gm_turn(pp, pq, qq, c[1], c[2], A, B); break;
+    case GM_RULE_ADG: gm_turn(of, c[1], c[2], A, B); break;
     case GM_RULE_TCFG: {
-      /* of the longest direction of (p, q), in which it is x p + y q */
-      vd half = (pp - qq) * vset(0.5), root = vsqrt(half * half + pq * pq);
-      vu p_longer = vless(qq, pp);
+      /* of the longest direction of (p, q), in which it is x p + y q; products of four may overflow
+       */
+      vd scale = gm_ratio(one, vmax(of->pp, of->qq), 0), pq = of->pq * scale;
+      vd half = (of->pp * scale - of->qq * scale) * vset(0.5);
+      vd root = vsqrt(half * half + pq * pq);
+      vu p_longer = vless(of->qq, of->pp);
       vd x = vselect(p_longer, root + half, pq), y = vselect(p_longer, pq, root - half);
-      vd size = x * x + y * y;
-      *A = w + rest * gm_ratio(x * y, size, 0);
-      *B = rest * gm_ratio(y * y, size, 1);
+      /* both are 0 where p and q are */
+      vd share = gm_ratio(rest * y, x * x + y * y, 0);
+      *A = w + share * x;
+      *B = share * y;
       break;
     }
     case GM_RULE_PERP_NEG:
-      *A = w + w * vset(c[2]) * gm_ratio(pq, pp, 0);
+      *A = w + w * vset(c[2]) * gm_ratio(of->pq, of->pp, 0);
       *B = -w * vset(c[2]);
       break;
     default: break; /* those that remember: see below */
@@ -97,12 +95,13 @@ GM_INLINE void gm_rule_coefficients(const double *c, const vd inner[4], const vd
 }
 
 /* The coefficients of rules that remember a number, and the number for the next time. */
-GM_INLINE void gm_rule_remember(const double *c, const vd inner[4], double *memory, vd *A, vd *B) {
+GM_INLINE void gm_rule_remember(const double *c, const gm_gram *of, double *memory, vd *A,
+                                vd *B) {
   const double least_q = -13.815510557964274, most_ratio = 3; /* log(1e-6) and log L */
   vd eta = vset(c[1]), known = LD(memory);
   switch ((gm_rule)(int)c[0]) {
     case GM_RULE_ADAPTIVE: {
-      vd cosine = gm_ratio(inner[1], vsqrt(inner[0]) * vsqrt(inner[2]), 1);
+      vd cosine = gm_ratio(of->pq, vsqrt(of->pp) * vsqrt(of->qq), 1);
       vu over = vless(vset(c[2]), cosine) | vless(vset(0), known);
       AT(memory) = vselect(over, vset(1), vset(0));
       eta = vselect(over, vset(0), vset(c[1] - 1));
@@ -124,46 +123,108 @@ GM_INLINE void gm_rule_remember(const double *c, const vd inner[4], double *memo
   *B = -eta;
 }
 
-/* p <- A p + B q, for vectors of d rows; c: which rule, and its parameters; memory: d rows, all 0
- * when a run begins. */
-static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, double *p,
-                                      const double *q, double *memory) {
-  int rule = (int)c[0];
-  for (size_t v = 0; rule == GM_RULE_ESTIMATE && v < lanes; v += GM_VL) {
+/* The inner products that rules need, see gm_gram. */
+enum { GM_PP = 1, GM_PQ = 2, GM_QQ = 4, GM_PZ = 8, GM_ZZ = 16, GM_SPREAD = 32 };
+
+/* Those of `need`, at one place. p and q stand for by_x x + by_p p and by_x x + by_p q. */
+GM_INLINE void gm_gram_of(const int need, const int moved, const double *c, size_t d, size_t lanes,
+                          const double *p, const double *q, const double *x, gm_gram *of) {
+  const vd none = vset(0), share = vset(1 / (double)d), by_x = vset(c[4]), by_p = vset(c[5]);
+  vd p_mean = none, q_mean = none;
+  *of = (gm_gram){none, none, none, none, none, {none, none, none}};
+  for (int centred = 0; centred <= (need & GM_SPREAD) / GM_SPREAD; centred++) {
+    for (size_t j = 0; j < d; j++) {
+      vd y = LD(ROW(p, j)), z = LD(ROW(q, j));
+      if (moved) {
+        vd start = by_x * LD(ROW(x, j));
+        y = start + by_p * y;
+        z = start + by_p * z;
+      }
+      if (centred) {
+        y -= p_mean;
+        z -= q_mean;
+        of->spread[0] += y * y;
+        of->spread[1] += y * z;
+        of->spread[2] += z * z;
+        continue;
+      }
+      if (need & GM_PP) of->pp += y * y;
+      if (need & GM_PQ) of->pq += y * z;
+      if (need & GM_QQ) of->qq += z * z;
+      if (need & GM_PZ) of->pz += y * (y - z);
+      if (need & GM_ZZ) of->zz += (y - z) * (y - z);
+      if (need & GM_SPREAD) {
+        p_mean += share * y;
+        q_mean += share * z;
+      }
+    }
+  }
+}
+
+GM_INLINE void gm_gram_for(int rule, const int moved, const double *c, size_t d, size_t lanes,
+                           const double *p, const double *q, const double *x, gm_gram *of) {
+#define GM_NEED(need) gm_gram_of(need, moved, c, d, lanes, p, q, x, of)
+  switch ((gm_rule)rule) {
+    case GM_RULE_APG: GM_NEED(GM_PP | GM_PZ | GM_ZZ); break;
+    case GM_RULE_CFG_ZERO: GM_NEED(GM_PQ | GM_QQ); break;
+    case GM_RULE_RESCALE: GM_NEED(GM_SPREAD); break;
+    case GM_RULE_MAMBO: GM_NEED(GM_QQ | GM_ZZ); break;
+    case GM_RULE_ADG: GM_NEED(GM_PP | GM_PQ | GM_QQ | GM_PZ | GM_ZZ); break;
+    case GM_RULE_FEEDBACK:
+    case GM_RULE_AWAY: break;
+    default: GM_NEED(GM_PP | GM_PQ | GM_QQ);
+  }
+#undef GM_NEED
+}
+
+/* The running estimate: p[0] += c1 + c2 (<q, m> - c3 <m, m>), m: d rows. */
+static void gm_rule_estimate(const double *c, size_t d, size_t lanes, double *p, const double *q,
+                             const double *m) {
+  for (size_t v = 0; v < lanes; v += GM_VL) {
     vd sum = vset(0);
     for (size_t j = 0; j < d; j++) {
-      vd m = LD(ROW(memory, j) + v);
-      sum += (LD(ROW(q, j) + v) - vset(c[3]) * m) * m;
+      vd mj = LD(ROW(m, j) + v);
+      sum += (LD(ROW(q, j) + v) - vset(c[3]) * mj) * mj;
     }
     AT(p + v) += vset(c[1]) + vset(c[2]) * sum;
   }
-  for (size_t v = 0; rule != GM_RULE_ESTIMATE && v < lanes; v += GM_VL) {
-    vd inner[4] = {vset(0), vset(0), vset(0), vset(0)}, spread[3] = {vset(0), vset(0), vset(0)};
-    vd p_mean = vset(0), q_mean = vset(0), A, B;
-    for (size_t j = 0; j < d; j++) {
-      vd x = LD(ROW(p, j) + v), y = LD(ROW(q, j) + v), z = x - y;
-      inner[0] += x * x;
-      inner[1] += x * y;
-      inner[2] += y * y;
-      inner[3] += z * z;
-      p_mean += x;
-      q_mean += y;
-    }
-    p_mean *= vset(1 / (double)d);
-    q_mean *= vset(1 / (double)d);
-    for (size_t j = 0; rule == GM_RULE_RESCALE && j < d; j++) {
-      vd x = LD(ROW(p, j) + v) - p_mean, y = LD(ROW(q, j) + v) - q_mean;
-      spread[0] += x * x;
-      spread[1] += x * y;
-      spread[2] += y * y;
-    }
-    if (rule < GM_RULE_ADAPTIVE) {
-      gm_rule_coefficients(c, inner, spread, &A, &B);
+}
+
+/* p <- c6 x + c7 (A p' + B q'), for vectors of d rows, where p' = c4 x + c5 p and q' = c4 x + c5 q
+ * are what the rule is about; c0 .. c3: which rule, and its parameters. With rules that remember, x
+ * is their memory, d rows, all 0 when a run begins, and p' and q' are p and q. */
+static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, double *p,
+                                      const double *q, double *x) {
+  int rule = (int)c[0], remembers = rule >= GM_RULE_ADAPTIVE;
+  int moved = !remembers && (c[4] != 0 || c[5] != 1);
+  int plain = remembers || (c[4] == 0 && c[6] == 0);
+  const vd by_x = vset(c[6]), by_sum = vset(c[4] * c[7]), by_p = vset(c[5] * c[7]);
+  if (rule == GM_RULE_ESTIMATE) {
+    gm_rule_estimate(c, d, lanes, p, q, x);
+    return;
+  }
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    gm_gram of;
+    vd A, B;
+    if (moved) {
+      gm_gram_for(rule, 1, c, d, lanes, p + v, q + v, x + v, &of);
     } else {
-      gm_rule_remember(c, inner, memory + v, &A, &B);
+      gm_gram_for(rule, 0, c, d, lanes, p + v, q + v, NULL, &of);
     }
-    for (size_t j = 0; j < d; j++) {
+    if (remembers) {
+      gm_rule_remember(c, &of, x + v, &A, &B);
+    } else {
+      gm_rule_coefficients(c, &of, &A, &B);
+    }
+    vd C = by_x + by_sum * (A + B);
+    A *= by_p;
+    B *= by_p;
+    for (size_t j = 0; plain && j < d; j++) {
       AT(ROW(p, j) + v) = A * LD(ROW(p, j) + v) + B * LD(ROW(q, j) + v);
+    }
+    for (size_t j = 0; !plain && j < d; j++) {
+      AT(ROW(p, j) + v) =
+        C * LD(ROW(x, j) + v) + (A * LD(ROW(p, j) + v) + B * LD(ROW(q, j) + v));
     }
   }
 }

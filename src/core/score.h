@@ -48,12 +48,12 @@ GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
-/* The same by rho, for which there is room, if all e_k have been kept. */
+/* The same by rho, which takes the place of the e_k, if all have been kept. */
 GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
                                 const gm_level *level, size_t lanes, gm_score_work *work,
-                                double *rho, double *s) {
+                                double *s) {
   int K = models->first[models->G], d = pool->d;
-  double *t = work->slope;
+  double *t = work->slope, *rho = work->e;
   gm_rows rows = {rho, lanes};
   gm_rho(models, lanes, work, rho);
   if (level->far) {
@@ -71,6 +71,103 @@ GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
       for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) += vset(b) * LD(u + v);
     } else {
       for (size_t v = 0; v < lanes; v += GM_VL) AT(to + v) += LD(tj + v) * LD(u + v);
+    }
+  }
+}
+
+/* The same for two levels that differ in their coefficients alone, whose rows lie one after the
+ * other: R rows of both scores, from row j on, of C vectors. b: the part in u of each. */
+GM_INLINE void gm_assemble_tile(const int R, const int C, const int apart, const size_t G,
+                                const int *first, const double *offset, const double *gain,
+                                const double *b, const size_t d, const size_t lanes,
+                                const double *e, const double *coef, const double *u, double *s,
+                                double *s_twin) {
+  vd sum[4][2], other[4][2];
+  GM_UNROLL
+  for (int r = 0; r < R; r++) {
+    GM_UNROLL
+    for (int c = 0; c < C; c++) sum[r][c] = other[r][c] = vset(0);
+  }
+  for (size_t g = 0; g < G; g++) {
+    vd slope[4][2], by_u[4][2];
+    GM_UNROLL
+    for (int r = 0; r < R; r++) {
+      GM_UNROLL
+      for (int c = 0; c < C; c++) slope[r][c] = by_u[r][c] = vset(0);
+    }
+    for (size_t k = first[g]; k < (size_t)first[g + 1]; k++) {
+      vd ek[2];
+      GM_UNROLL
+      for (int c = 0; c < C; c++) ek[c] = LD(ROW(e, k) + c * GM_VL);
+      GM_UNROLL
+      for (int r = 0; r < R; r++) {
+        GM_UNROLL
+        for (int c = 0; c < C; c++) {
+          slope[r][c] = vfma(vset(offset[k * d + r]), ek[c], slope[r][c]);
+          if (apart) by_u[r][c] = vfma(vset(gain[k * d + r]), ek[c], by_u[r][c]);
+        }
+      }
+    }
+    GM_UNROLL
+    for (int c = 0; c < C; c++) {
+      vd by = LD(ROW(coef, g) + c * GM_VL), by_other = LD(ROW(coef, G + g) + c * GM_VL);
+      GM_UNROLL
+      for (int r = 0; r < R; r++) {
+        vd t = slope[r][c];
+        if (apart) t = vfma(by_u[r][c], LD(ROW(u, r) + c * GM_VL), t);
+        sum[r][c] = vfma(by, t, sum[r][c]);
+        other[r][c] = vfma(by_other, t, other[r][c]);
+      }
+    }
+  }
+  GM_UNROLL
+  for (int r = 0; r < R; r++) {
+    GM_UNROLL
+    for (int c = 0; c < C; c++) {
+      vd x = LD(ROW(u, r) + c * GM_VL);
+      if (!apart) {
+        sum[r][c] = vfma(vset(b[2 * r]), x, sum[r][c]);
+        other[r][c] = vfma(vset(b[2 * r + 1]), x, other[r][c]);
+      }
+      AT(ROW(s, r) + c * GM_VL) = sum[r][c];
+      AT(ROW(s_twin, r) + c * GM_VL) = other[r][c];
+    }
+  }
+}
+
+static GM_NOINLINE void gm_assemble_both(const gm_pool *pool, const gm_models *models,
+                                         const gm_level *level, const gm_level *twin, size_t lanes,
+                                         const gm_score_work *work, double *s, double *s_twin) {
+  enum { most = 4 };
+  const int wide = GM_VL == 8 ? 2 : 1, *first = models->first;
+  const size_t d = pool->d, G = models->G;
+  for (size_t j = 0, rows; j < d; j += rows) {
+    const double *offset = level->offset + j, *gain = level->gain + j;
+    const double *e = work->e, *coef = work->coef, *u = ROW(work->u, j);
+    double b[2 * most] = {0}, *to = ROW(s, j), *to_twin = ROW(s_twin, j);
+    rows = d - j >= most ? most : d - j >= 2 ? 2 : 1;
+    for (size_t r = 0; pool->common && r < rows; r++) {
+      b[2 * r] = level->total * gain[r];
+      b[2 * r + 1] = twin->total * gain[r];
+    }
+    for (size_t v = 0, step; v < lanes; v += step) {
+      int both = pool->common && v + wide * GM_VL <= lanes;
+      step = (both ? wide : 1) * GM_VL;
+#define GM_RUN(R, C, apart)                                                                     \
+  gm_assemble_tile(R, C, apart, G, first, offset, gain, b, d, lanes, e + v, coef + v, u + v,    \
+                   to + v, to_twin + v)
+      switch (8 * rows + 2 * pool->common + both) {
+        case 8 * most + 3: GM_RUN(most, wide, 0); break;
+        case 16 + 3: GM_RUN(2, wide, 0); break;
+        case 8 + 3: GM_RUN(1, wide, 0); break;
+        case 8 * most + 2: GM_RUN(most, 1, 0); break;
+        case 16 + 2: GM_RUN(2, 1, 0); break;
+        case 8 + 2: GM_RUN(1, 1, 0); break;
+        case 8 * most: GM_RUN(most, 1, 1); break;
+        case 16: GM_RUN(2, 1, 1); break;
+        case 8: GM_RUN(1, 1, 1); break;
+      }
+#undef GM_RUN
     }
   }
 }
@@ -193,12 +290,11 @@ GM_INLINE void gm_log_odds(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
-/* What a level makes of the sums of its groups, see gm_score(). last: nobody needs e_k after it. */
-GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                          gm_path path, const double *x, size_t stride, size_t lanes, int last,
-                          gm_score_work *work, double *s, double *logp) {
-  int K = models->first[models->G], d = pool->d, G = models->G;
-  int derivative = path == GM_DERIVED, kept = derivative || path == GM_KEPT;
+/* The coefficients of a level, and log p_j (or NULL), from the sums of its groups. */
+GM_INLINE void gm_mix_all(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                          gm_path path, size_t stride, size_t lanes, gm_score_work *work,
+                          double *logp) {
+  int K = models->first[models->G], d = pool->d, G = models->G, derivative = path == GM_DERIVED;
   const gm_push *push = level->push.kind == GM_PUSH_NONE ? NULL : &level->push;
   memset(work->coef, 0, sizeof(double) * G * lanes);
   for (int j = 0; j < models->J; j++) {
@@ -235,11 +331,17 @@ GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm
       for (int m = 0; m < models->J; m++) AT(logp + m * stride + v) += q;
     }
   }
-  if (!s) return;
-  if (!kept) {
+}
+
+/* What a level makes of them, see gm_score(). */
+GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                          gm_path path, const double *x, size_t stride, size_t lanes,
+                          gm_score_work *work, double *s) {
+  int K = models->first[models->G], d = pool->d;
+  if (path == GM_KEPT) {
+    gm_assemble_kept(pool, models, level, lanes, work, s);
+  } else if (path != GM_DERIVED) {
     gm_assemble(pool, models, level, lanes, work, s, stride);
-  } else if (!derivative) {
-    gm_assemble_kept(pool, models, level, lanes, work, last ? work->e : work->rho, s);
   } else {
     gm_rho(models, lanes, work, work->rho);
     for (int j = 0; j < d; j++) {
@@ -250,11 +352,6 @@ GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm
         }
         AT(s + j * stride + v) = sum;
       }
-    }
-  }
-  for (int j = 0; level->lack != 0 && j < d; j++) {
-    for (size_t v = 0; v < lanes; v += GM_VL) {
-      AT(s + j * stride + v) += vset(level->lack) * LD(x + j * stride + v);
     }
   }
 }
@@ -278,10 +375,25 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
     few = gm_try_few(pool, models, i ? twin : level, x, stride, lanes, i ? s_twin : s);
   }
   if (few) return;
+  int both = twin && path == GM_KEPT;
   gm_group_sums(pool, models, level, path, x, stride, lanes, s != NULL, work);
   for (int i = 0; i < levels; i++) {
-    gm_of_sums(pool, models, i ? twin : level, path, x, stride, lanes, i == levels - 1, work,
-               i ? s_twin : s, i ? NULL : logp);
+    const gm_level *of = i ? twin : level;
+    gm_score_work at = *work;
+    if (both) at.coef = ROW(work->coef, i * models->G);
+    gm_mix_all(pool, models, of, path, stride, lanes, &at, i ? NULL : logp);
+    if (s && !both) gm_of_sums(pool, models, of, path, x, stride, lanes, &at, i ? s_twin : s);
+  }
+  if (both) {
+    gm_assemble_both(pool, models, level, twin, lanes, work, s, s_twin);
+  }
+  for (int i = 0; s && i < levels; i++) {
+    double *to = i ? s_twin : s, lack = (i ? twin : level)->lack;
+    for (int j = 0; lack != 0 && j < pool->d; j++) {
+      for (size_t v = 0; v < lanes; v += GM_VL) {
+        AT(to + j * stride + v) += vset(lack) * LD(x + j * stride + v);
+      }
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-/* exp, log, sin/cos and normal quantiles of vectors. The polynomials of the first three interpolate
- * at Chebyshev nodes; their errors (5e-18, 1e-20, 5e-18 and 3e-20 in the order below) lie below the
- * rounding error. */
+/* exp, log, sin/cos, angles and normal quantiles of vectors. The polynomials of all but the last
+ * interpolate at Chebyshev nodes; their errors (5e-18, 1e-20, 5e-18, 3e-20 and 5e-18 in the order
+ * below) lie below the rounding error. */
 #ifndef GM_VMATH_H
 #define GM_VMATH_H
 
@@ -67,7 +67,7 @@ GM_INLINE vd vlog(vd x) {
                  vlog_normal(x) + (x - x));
 }
 
-/* sin and cos of 2 pi u, 0 <= u < 1; the reduction to [-pi/4, pi/4] is exact. */
+/* sin and cos of 2 pi u, |u| < 2^48; the reduction to [-pi/4, pi/4] is exact. */
 GM_INLINE void vsincos2pi(vd u, vd *sine, vd *cosine) {
   vd t = u * vset(4.0) + vset(GM_ROUND);
   vd r = u * vset(4.0) - (t - vset(GM_ROUND));
@@ -91,6 +91,28 @@ GM_INLINE void vsincos2pi(vd u, vd *sine, vd *cosine) {
   vu odd = -(q & 1);      /* sin and cos change places */
   *sine = vd_of(vu_of(vselect(odd, c, s)) ^ ((q & 2) << 62));
   *cosine = vd_of(vu_of(vselect(odd, s, c)) ^ (((q + 1) & 2) << 62));
+}
+
+/* The angle between (1, 0) and (x, y), y >= 0: from 0 to pi; of (0, 0) it is 0. */
+GM_INLINE vd vangle(vd y, vd x) {
+  vd along = vabs(x);
+  vu steep = vless(along, y), left = vless(x, vset(0));
+  vd under = vselect(steep, y, along), over = vselect(steep, along, y);
+  under = vselect(vless(vset(0), under), under, vset(1));
+  /* beyond pi/8 by the angle to pi/4 */
+  vu wide = vless(vset(0.41421356237309503) * under, over);
+  vd s = vselect(wide, over - under, over) / vselect(wide, over + under, under);
+  vd z = s * s, z2 = z * z, z4 = z2 * z2;
+  vd q = ((vset(-0.01917688711906226) * z + vset(0.03923165829558719)) * z +
+          vset(-0.0508544973794026)) * (z4 * z4) +
+         ((vset(0.0585814891280221) * z + vset(-0.06664511447381948)) * z2 +
+          (vset(0.07692183190826087) * z + vset(-0.09090904578123903))) * z4 +
+         ((vset(0.11111111015256361) * z + vset(-0.14285714284666542)) * z2 +
+          (vset(0.1999999999999552) * z + vset(-0.3333333333333333)));
+  vd angle = s + s * z * q;
+  angle = vselect(wide, vset(0.78539816339744831) + angle, angle);
+  angle = vselect(steep, vset(1.5707963267948966) - angle, angle);
+  return vselect(left, vset(3.1415926535897931) - angle, angle);
 }
 
 /* Quotients of polynomials of Wichura's (1988, AS 241) PPND16, whose error is 1e-16. */

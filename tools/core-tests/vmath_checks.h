@@ -35,6 +35,7 @@
 #define EXP_ULP 2.0
 #define LOG_ULP 2.0
 #define SINCOS_ULP 2.0
+#define ANGLE_ULP 2.0
 #define NORMAL_ULP 4.0
 #define QUANTILE_ULP 8.0
 
@@ -87,6 +88,8 @@ static void f_cos(const double *x, double *y) {
   vd sine;
   vsincos2pi(*(const vd *)x, &sine, (vd *)y);
 }
+/* of (x, 1) */
+static void f_angle(const double *x, double *y) { *(vd *)y = vangle(vset(1), *(const vd *)x); }
 
 /* sin and cos of 2 pi u: quarter turns are taken off exactly */
 static long double turned(double u, int quarters) {
@@ -96,6 +99,7 @@ static long double turned(double u, int quarters) {
   return (quarters & 2 ? -1 : 1) * (quarters & 1 ? cosl(r) : sinl(r));
 }
 static long double true_exp(double x) { return expl(x); }
+static long double true_angle(double x) { return atan2l(1, x); }
 static long double true_log(double x) { return logl(x); }
 static long double true_sqrt(double x) { return sqrtl(x); }
 static long double true_sin(double u) { return turned(u, 0); }
@@ -220,6 +224,24 @@ static void check_sincos(double *x) {
   printf(", sine %.3f, cosine %.3f", most_sin, most_cos);
 }
 
+static void check_angle(double *x) {
+  int n = 0;
+  for (int i = 0; i < POINTS / 2; i++) x[n++] = 4 * random_double() - 2;
+  for (int i = 0; i < POINTS / 2; i++) {
+    x[n++] = (i % 2 ? 1 : -1) * exp2(60 * (random_double() - 0.5));
+  }
+  double most = worst(f_angle, true_angle, x, n);
+  CHECK_MESSAGE(most < ANGLE_ULP + slack, "the angle is off by %.2f ulp", most);
+  /* of multiples of the axes, and of nothing */
+  const double along[] = {3, 0, -3, 0}, up[] = {0, 1e-300, 0, 0}, pi = acos(-1);
+  const double angle[] = {0, pi / 2, pi, 0};
+  for (int k = 0; k < 4; k++) {
+    vd y = vangle(vset(up[k]), vset(along[k]));
+    CHECK(*(double *)&y == angle[k]);
+  }
+  printf(", angle %.3f", most);
+}
+
 /* The points of nets are odd multiples of 2^-53. */
 static void check_quantile(double *x) {
   int n = 0;
@@ -331,6 +353,7 @@ static void check_all(void) {
   check_exp(x);
   check_log(x);
   check_sincos(x);
+  check_angle(x);
   check_quantile(x);
   check_simd(x);
   free(x);
