@@ -248,20 +248,30 @@ with_classes <- function(model, guidance, mixture) {
                 names = variable_labels(mixture)))
 }
 
-# The operations of an evaluation of one's own model, as a score.
+# The operations of an evaluation of one's own model, as a score: what its function returns, and then
+# its score, by the engine, since R makes a copy of each product and sum.
 asked_operations <- function(op, guide, schedule) {
   model <- guide$score_model
+  other <- model$negative
+  second <- inherits(other, "score_model")
+  other <- if (second) c(other, model[c("names", "like")]) else model
   ask <- function(to, class, of = model) {
-    new_op("call", to = to, from = op$from, fun = model_score(of, class, schedule), when = op$t)
+    new_op("call", to = to, from = op$from, fun = model_value(of, class), when = op$t)
   }
-  away <- function(to) {
-    other <- model$negative
-    if (!inherits(other, "score_model")) return(ask(to, other))
-    ask(to, model$towards, c(other, model[c("names", "like")]))
+  away <- function(to) ask(to, if (second) model$towards else model$negative, other)
+  # of what was asked: the models, by what their scores are multiplied, and the registers
+  sum_of <- function(asked, models, by, registers = op$to) {
+    forms <- lapply(models, value_form, op$t, schedule)
+    coef <- stats::setNames(Map(function(form, by) by * form$by_value, forms, by), registers)
+    of_x <- Reduce(`+`, Map(function(form, by) by * form$by_x, forms, by))
+    if (any(of_x != 0)) coef[[op$from]] <- of_x
+    as_it_is <- length(coef) == 1 && all(coef[[1]] == 1)
+    c(asked, if (!as_it_is) list(op_linear(op$to, coef)))
   }
+  one <- function(class) sum_of(list(ask(op$to, class)), list(model), list(1))
   less <- function(by_class, by_other) {
-    list(ask(op$to, model$towards), away("(away)"),
-         op_linear(op$to, stats::setNames(list(by_class, by_other), c(op$to, "(away)"))))
+    sum_of(list(ask(op$to, model$towards), away("(away)")), list(model, other),
+           list(by_class, by_other), c(op$to, "(away)"))
   }
   of <- if (is.null(model$towards)) "whole" else if (is.null(op$of)) "guided" else op$of
   if (is_guided(of)) {
@@ -270,18 +280,33 @@ asked_operations <- function(op, guide, schedule) {
     if (plain && any(eta != 0)) return(less(1 + eta, -eta))
     of <- "class"
   }
-  switch(of, whole = list(ask(op$to, NULL)), class = list(ask(op$to, model$towards)),
-         away = list(away(op$to)), push = {
+  switch(of, whole = one(NULL), class = one(model$towards),
+         away = sum_of(list(away(op$to)), list(other), list(1)), push = {
            eta <- guide$strength(op$t)
            by <- sign(eta) * abs(eta)^(1 / (1 + guide$power))
            less(by, -by)
          })
 }
 
-# The model's score at points of the process, as the function of a "call".
-model_score <- function(model, class, schedule) {
+# The score as by_x x + by_value (what the model's function returns), in the coordinates of the
+# process, at times t.
+value_form <- function(model, t, schedule) {
+  a <- schedule$a(t)
+  b2 <- schedule$b2(t)
+  if (model$type != "score" && any(b2 == 0)) {
+    abort_input("sampler", paste("one that asks for no score without noise, for a model that",
+                                 "returns another than the score: take `end` > 0"),
+                paste("one that does at t =", format(t[b2 == 0][1])))
+  }
+  switch(model$type, score = list(by_x = 0 * t, by_value = 1 + 0 * t),
+         noise = list(by_x = 0 * t, by_value = -1 / sqrt(b2)),
+         denoised = list(by_x = -1 / b2, by_value = a / b2))
+}
+
+# What the model's function says at points of the process, in its coordinates, as the function of a
+# "call".
+model_value <- function(model, class) {
   force(class)
-  force(schedule)
   like <- model$like
   where <- function(t) {
     paste0(" at t = ", format(t), ", class ", if (is.null(class)) "NULL" else toString(class))
@@ -300,11 +325,18 @@ model_score <- function(model, class, schedule) {
     if (is.object(value) || !is.double(value) || !is.matrix(value)) {
       value <- matrix(as.double(value), nrow(x))
     }
-    a <- schedule$a(t)
-    b2 <- schedule$b2(t)
-    switch(model$type, noise = -value / sqrt(b2),
-           score = if (is.null(like)) value else
-             value * rep(like$coordinates$scale, each = nrow(x)),
-           denoised = (a * to_process(value, like) - from) / b2)
+    if (is.null(like) || model$type == "noise") return(value)
+    if (model$type == "denoised") return(to_process(value, like))
+    value * rep(like$coordinates$scale, each = nrow(x))
+  }
+}
+
+# The model's score, so.
+model_score <- function(model, class, schedule) {
+  value <- model_value(model, class)
+  force(schedule)
+  function(t, from, curved) {
+    form <- value_form(model, t, schedule)
+    form$by_x * from + form$by_value * value(t, from, curved)
   }
 }

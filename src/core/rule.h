@@ -171,7 +171,7 @@ GM_INLINE void gm_gram_for(int rule, const int moved, const double *c, size_t d,
     case GM_RULE_MAMBO: GM_NEED(GM_QQ | GM_ZZ); break;
     case GM_RULE_ADG: GM_NEED(GM_PP | GM_PQ | GM_QQ | GM_PZ | GM_ZZ); break;
     case GM_RULE_FEEDBACK:
-    case GM_RULE_AWAY: break;
+    case GM_RULE_AWAY: GM_NEED(0); break;
     default: GM_NEED(GM_PP | GM_PQ | GM_QQ);
   }
 #undef GM_NEED

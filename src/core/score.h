@@ -335,8 +335,8 @@ GM_INLINE void gm_mix_all(const gm_pool *pool, const gm_models *models, const gm
 
 /* What a level makes of them, see gm_score(). */
 GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
-                          gm_path path, const double *x, size_t stride, size_t lanes,
-                          gm_score_work *work, double *s) {
+                          gm_path path, size_t stride, size_t lanes, gm_score_work *work,
+                          double *s) {
   int K = models->first[models->G], d = pool->d;
   if (path == GM_KEPT) {
     gm_assemble_kept(pool, models, level, lanes, work, s);
@@ -382,7 +382,7 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
     gm_score_work at = *work;
     if (both) at.coef = ROW(work->coef, i * models->G);
     gm_mix_all(pool, models, of, path, stride, lanes, &at, i ? NULL : logp);
-    if (s && !both) gm_of_sums(pool, models, of, path, x, stride, lanes, &at, i ? s_twin : s);
+    if (s && !both) gm_of_sums(pool, models, of, path, stride, lanes, &at, i ? s_twin : s);
   }
   if (both) {
     gm_assemble_both(pool, models, level, twin, lanes, work, s, s_twin);

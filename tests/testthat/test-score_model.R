@@ -303,3 +303,11 @@ test_that("pictures of a model by itself show what is known", {
     grDevices::dev.off()
   }
 })
+
+test_that("a score without noise is refused to a model that cannot tell it", {
+  none <- function(x, t, class) 0 * x
+  for (type in c("denoised", "noise")) {
+    model <- score_model(none, type, variables = 2)
+    expect_mixguide_error(guided_sample(model, 5, sampler = sampler_heun(4, end = 0)), "sampler")
+  }
+})
