@@ -52,15 +52,20 @@ solve_characteristic <- function(x, eta, b2, of, params) {
   }
   newton <- function(at, z, gap) -solve_each(slope[at, , , drop = FALSE], gap)
   state <- descend(list(z = 0 * x, found = logical(n)), miss, newton, min(params$most, 20))
-  state$z[!state$found, ] <- 0
-  state <- settle_down(state, miss, slope_at = function(at) slope[at, , , drop = FALSE],
-                       params$most)
+  # in long steps, and where these go round in circles in shorter ones
+  for (attempt in 1:2) {
+    state$z[!state$found, ] <- 0
+    state <- settle_down(state, miss, slope_at = function(at) slope[at, , , drop = FALSE],
+                         attempt * params$most, longer = c(1.5, 1.15)[attempt])
+  }
   list(delta = state$z, found = state$found & is.finite(rowSums(score)), score = score)
 }
 
 # Where Newton's method halves its steps away: implicit Euler steps of dz/dtau = -gap(z), longer as
-# the gap falls (pseudo-transient continuation), until everything is found.
-settle_down <- function(state, miss, slope_at, most) {
+# the gap falls (pseudo-transient continuation), until everything is found. Steps also become
+# `longer` by and by where it does not rise: where there is much noise the gap is small and even
+# over a long way.
+settle_down <- function(state, miss, slope_at, most, longer) {
   length_of <- rep(1, nrow(state$z))
   before <- rep(NA_real_, nrow(state$z))
   for (i in seq_len(most)) {
@@ -71,7 +76,8 @@ settle_down <- function(state, miss, slope_at, most) {
     state$found[left] <- at$there %in% TRUE
     size <- sqrt(rowSums(at$gap^2))
     fell <- before[left] / size
-    grow <- ifelse(is.na(fell), 1, pmin(pmax(fell, .1), 10))
+    grow <- pmin(pmax(fell, ifelse(fell > .9, longer, .1)), 10)
+    grow[is.na(grow)] <- 1
     length_of[left] <- pmin(length_of[left] * grow, 1e12)
     before[left] <- size
     A <- slope_at(left)

@@ -139,22 +139,25 @@ test_that("extremes and what is refused", {
 
 test_that("where Newton's steps lead nowhere the flow does", {
   m <- gaussmix(rep(1, 8), matrix(sin(1:64), 8) * 3, .5, class = rep(c("a", "b"), 4))
-  t <- 1
-  b2 <- 1 - exp(-2 * t)
   set.seed(3)
-  x <- rgaussmix(100, diffuse(m, t))
-  attributes(x) <- list(dim = dim(x))
-  guide <- guidance_models(guidance("a", 2, rule = "characteristic"), m)
-  of <- function(x, model) {
-    core_eval(guidance_pool(guide), x, exp(-t), b2, guide$models, guide$coef(t, model), "all")
+  # where there is much noise solutions are far away
+  for (t in c(.3, 1, 4)) {
+    b2 <- 1 - exp(-2 * t)
+    x <- rgaussmix(100, diffuse(m, t))
+    attributes(x) <- list(dim = dim(x))
+    guide <- guidance_models(guidance("a", 2, rule = "characteristic"), m)
+    of <- function(x, model) {
+      core_eval(guidance_pool(guide), x, exp(-t), b2, guide$models, guide$coef(t, model), "all")
+    }
+    found <- solve_characteristic(x, 2, b2, of, list(tol = 1e-8, most = 50))
+    expect_gte(mean(found$found), .99)
+    Delta <- found$delta[found$found, ]
+    x <- x[found$found, ]
+    gap <- Delta - b2 * (score(m, x + 2 * Delta, t, guidance = "a") - score(m, x + 3 * Delta, t))
+    expect_lt(max(abs(gap)), 1e-6)
+    expect_equal(found$score[found$found, ], 3 * score(m, x + 2 * Delta, t, guidance = "a") -
+                   2 * score(m, x + 3 * Delta, t), tolerance = 1e-10)
   }
-  found <- solve_characteristic(x, 2, b2, of, list(tol = 1e-8, most = 200))
-  expect_true(all(found$found))
-  Delta <- found$delta
-  gap <- Delta - b2 * (score(m, x + 2 * Delta, t, guidance = "a") - score(m, x + 3 * Delta, t))
-  expect_lt(max(abs(gap)), 1e-6)
-  expect_equal(found$score, 3 * score(m, x + 2 * Delta, t, guidance = "a") -
-                 2 * score(m, x + 3 * Delta, t), tolerance = 1e-10)
 })
 
 test_that("many linear systems are solved at once", {
