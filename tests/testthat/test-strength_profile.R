@@ -29,6 +29,23 @@ test_that("profiles are their formulas, at the average that is asked for", {
                tolerance = 1e-2)
 })
 
+test_that("beta guidance with a power of its length is its formula along a run", {
+  m <- named_mixture("H3")
+  x <- cbind(c(-1, 0, 2), c(.5, -2, 1))
+  at <- guidance("1", strength_profile("beta", 3), power = -.4)
+  run <- guided_sample(m, guidance = at, sampler = sampler_ddim(6), start = x)
+  for (k in 1:6) {
+    t <- run$times[k + 0:1]
+    c <- score(m, x, t[1], guidance = "1")
+    g <- c - score(m, x, t[1])
+    s <- c + 3 * dbeta((k - 1) / 6, 2, 2) * g / rowSums(g^2)^.2
+    a <- exp(-t)
+    b <- sqrt(1 - a^2)
+    x <- a[2] / a[1] * (x + b[1]^2 * s) - b[2] * b[1] * s
+  }
+  expect_equal(run$x, x, tolerance = 1e-10, ignore_attr = TRUE)
+})
+
 test_that("CFG++ is guidance by lambda/(1 - r) on DDIM", {
   mixture <- named_mixture("C3")
   x <- cbind(c(-1, 0, 2, 8), c(.5, 3, 2, -4))
