@@ -30,8 +30,8 @@ det_by_differences <- function(f, x, h) {
   result
 }
 
-# f(x + k step e_j) - f(x - k step e_j), k = 1, 2, 3, for each coordinate j; as many points at a time
-# as a million, since each call of f takes as long as thousands.
+# f(x + k step e_j) - f(x - k step e_j), k = 1, 2, 3, for each coordinate j; up to a million points
+# at a time, since each call of f takes as long as thousands.
 central_pairs <- function(f, x, step) {
   n <- nrow(x)
   d <- ncol(x)

@@ -248,8 +248,8 @@ with_classes <- function(model, guidance, mixture) {
                 names = variable_labels(mixture)))
 }
 
-# The operations of an evaluation of one's own model, as a score: what its function returns, and then
-# its score, by the engine, since R makes a copy of each product and sum.
+# The operations of an evaluation of one's own model, as a score: what its function returns, and
+# then its score, by the engine, since R makes a copy of each product and sum.
 asked_operations <- function(op, guide, schedule) {
   model <- guide$score_model
   other <- model$negative

@@ -14,9 +14,9 @@
 #' * `"linear"`, `"cosine"`: from 0 up to `2 strength`; with `down = 1` from there to 0.
 #'   (Second-hand.)
 #' * `"exponential"`: the scale is as `exp(rate f)`, of average `w`; `rate = 1`. (Second-hand.)
-#' * `"beta"`: `strength` times the density of Beta(`shape1 = 2`, `shape2 = 2`) at `f`. The published
-#'   one also divides what guidance adds by a power of its length, which is a negative `power` of
-#'   [guidance()]. (Second-hand.)
+#' * `"beta"`: `strength` times the density of Beta(`shape1 = 2`, `shape2 = 2`) at `f`. The
+#'   published one also divides what guidance adds by a power of its length, which is a negative
+#'   `power` of [guidance()]. (Second-hand.)
 #' * `"dg"`: as `b^2 a/beta`, where `1 - beta` is the square of the step's ratio of `a`, of average
 #'   `strength` over the steps. (Second-hand.)
 #' * `"line"`: `strength + slope t`, `slope = 1`: with a negative `strength` away from the class
