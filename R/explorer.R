@@ -37,9 +37,9 @@
 #' }
 #' @export
 explorer <- function(x, ..., n = 2000) {
-  need_packages("explorer()", c("shiny", "bslib"))
-  n <- check_count(n, "n", min = 2, max = 1e5)
   if (missing(x)) check_dots(...)
+  n <- check_count(n, "n", min = 2, max = 1e5)
+  need_packages("explorer()", c("shiny", "bslib"))
   own <- if (!missing(x)) explorer_source(x, ..., code = substitute(list(x, ...)))
   shiny::shinyApp(explorer_page(own), explorer_server(own, n))
 }

@@ -1,6 +1,6 @@
 # What tools/fuzz.R calls with, and tools/sanitize.R: objects under short names, legal values for
-# arguments by their names, and hostile ones. A value is text; "m$*" stands for any element of m, MIX
-# for the mixture of the call, DIM for its dimension.
+# arguments by their names, and hostile ones. A value is text; "m$*" stands for any element of m,
+# MIX for the mixture of the call, DIM for its dimension.
 ab <- c("a", "b")
 plane <- cbind(c(-1, 1), c(0, 1))
 tilted <- matrix(c(1, .5, .5, 1), 2)

@@ -29,7 +29,7 @@ results <- as.data.frame(testthat::test_dir(
   package = "mixguide", load_package = "installed", stop_on_failure = FALSE
 ))
 
-# A file that takes more than a seventh of its part is over its budget, three times what the slow ones
+# A file that takes more than a seventh of its part is over its budget, twice what the slowest ones
 # take: a share, so that the budget is as good on a slow machine.
 seconds <- sort(tapply(results$real, results$file, sum), decreasing = TRUE)
 slow <- seconds[seconds > 2]

@@ -71,6 +71,7 @@ test_that("theorems are those of guidance_condition() and step_condition(), at a
   expect_false(seen(own)$theorems$proved[1])
   acute <- seen(start(named_mixture("C3")), kind = "power")
   expect_false(any(acute$theorems$proved))
+  skip_if_not_installed("shiny")
   expect_match(as.character(theorem_boxes(seen(own)$theorems)[[1]]), "Not proved", fixed = TRUE)
 })
 
