@@ -4,12 +4,12 @@
 # torch where there is a Python that has them, all on two threads and in one run. Independent
 # particles are as many as their variance asks for, at the time per particle of a large run; of
 # evenly spread ones runs of growing size are made until the standard error is reached, which is the
-# root mean square over KEYS keys (8).
+# root mean square over KEYS keys (4); beyond the largest run they count as independent ones.
 suppressPackageStartupMessages(library(mixguide))
 options(warn = -1)
 arguments <- commandArgs(TRUE)
 python <- if (length(arguments) > 1 && nzchar(arguments[2])) arguments[2]
-keys <- if (length(arguments) > 2) as.integer(arguments[3]) else 8L
+keys <- if (length(arguments) > 2) as.integer(arguments[3]) else 4L
 mixguide_threads(2)
 
 cube <- function(d, cov) {
@@ -68,6 +68,8 @@ spread <- function(d, most) {
     before <- list(left = left, seconds = of[["seconds"]])
     if (!any(is.na(seconds) & !is.na(left))) break
   }
+  beyond <- is.na(seconds)
+  seconds[beyond] <- of[["seconds"]] * left[beyond]
   seconds
 }
 
@@ -94,8 +96,11 @@ in_python <- function(d, n, entropy, library) {
 }
 # The same numbers, or none.
 check_peer <- function(found, run, entropy) {
-  z <- (found[["confidence"]] - run$confidence$estimate) / found[["confidence_se"]]
-  if (entropy) z <- c(z, (found[["entropy"]] - run$entropy$estimate) / found[["entropy_se"]])
+  off <- function(what) {
+    (found[[what]] - run[[what]]$estimate) /
+      sqrt(found[[paste0(what, "_se")]]^2 + run[[what]]$se^2)
+  }
+  z <- c(off("confidence"), if (entropy) off("entropy"))
   if (any(abs(z) > 5)) stop("a peer computes something else: ", toString(z))
 }
 
@@ -106,7 +111,7 @@ for (case in names(cases)) {
   for (name in names(samplers)) {
     d <- diffusion(m, guidance(m$class[1], 1), samplers[[name]], start = "normal")
     alone <- independent(d, if (wide) 2^12 else 2^15)
-    net <- spread(d, if (wide) 13 else 20)
+    net <- spread(d, if (wide) 12 else 20)
     peers <- list()
     if (!is.null(python)) {
       run <- guided_summary(d, if (wide) 2^12 else 2^16, key = c(99, 1))
@@ -120,7 +125,8 @@ for (case in names(cases)) {
       }
     }
     for (what in names(targets)) {
-      if (is.na(alone$particles[[what]])) next
+      # where a handful would do there is no question
+      if (!isTRUE(alone$particles[[what]] >= 100)) next
       row <- data.frame(
         case, sampler = name, quantity = what, "standard error" = targets[[what]],
         "mixguide, s" = net[[what]], "independent, s" = alone$seconds[[what]],
