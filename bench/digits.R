@@ -30,47 +30,40 @@ cases <- list(
 samplers <- list(DDIM = sampler_ddim(50), DDPM = sampler_ddpm(50))
 targets <- c(confidence = 1e-4, entropy = 1e-3, moments = 1e-3)
 
-# Seconds and squared standard errors: of the confidence, the entropy, and the worst of mean and
-# covariance in standard deviations.
-measure <- function(d, n, points, key) {
-  time <- system.time(run <- guided_summary(d, n, key = c(key, 1), points = points))
+# Seconds and squared standard errors: of the entropy, or, by runs that carry no density along, of
+# the confidence and the worst of mean and covariance in standard deviations.
+measure <- function(d, n, points, key, entropy) {
+  carried <- if (!entropy) list(log_density = "none")
+  call <- c(list(d, n, key = c(key, 1), points = points), carried)
+  time <- system.time(run <- do.call(guided_summary, call))[["elapsed"]]
+  if (entropy) return(c(seconds = time, entropy = run$entropy$se^2))
   moments <- c(run$mean_se / run$sd, run$cov_se / outer(run$sd, run$sd))
-  c(seconds = time[["elapsed"]], confidence = run$confidence$se^2,
-    entropy = if (is.null(run$entropy)) NA else run$entropy$se^2, moments = max(moments)^2)
+  c(seconds = time, confidence = run$confidence$se^2, moments = max(moments)^2)
 }
-measures <- function(d, n, points) {
-  rowMeans(vapply(seq_len(keys), function(key) measure(d, n, points, key), double(4)))
+measures <- function(d, n, points, entropy) {
+  keyed <- lapply(seq_len(keys), function(key) measure(d, n, points, key, entropy))
+  mean <- Reduce(`+`, keyed) / keys
+  list(seconds = mean[["seconds"]], left = mean[-1] / targets[names(mean)[-1]]^2)
 }
 
 # Seconds to each target.
-independent <- function(d, n) {
-  of <- measures(d, n, "random")
-  list(seconds = of[["seconds"]] / n * (n * of[names(targets)] / targets^2),
-       particles = n * of[names(targets)] / targets^2)
+independent <- function(d, n, entropy) {
+  of <- measures(d, n, "random", entropy)
+  list(seconds = of$seconds * of$left, particles = n * of$left)
 }
-spread <- function(d, most) {
-  n <- 2^(8:most)
-  seconds <- stats::setNames(rep(NA_real_, 3), names(targets))
+spread <- function(d, most, entropy) {
   before <- NULL
-  for (size in n) {
-    of <- measures(d, size, "sobol")
-    left <- of[names(targets)] / targets^2
-    for (what in names(targets)) {
-      if (!is.na(seconds[what]) || !isTRUE(left[[what]] <= 1)) next
-      # between this size and the one before, on a scale of logarithms
-      part <- if (is.null(before)) 1 else {
-        log(before$left[[what]]) / (log(before$left[[what]]) - log(left[[what]]))
-      }
-      seconds[what] <- if (is.null(before)) of[["seconds"]] else {
-        exp((1 - part) * log(before$seconds) + part * log(of[["seconds"]]))
-      }
-    }
-    before <- list(left = left, seconds = of[["seconds"]])
-    if (!any(is.na(seconds) & !is.na(left))) break
+  seconds <- NA
+  for (n in 2^(8:most)) {
+    of <- measures(d, n, "sobol", entropy)
+    # between this size and the one before, on a scale of logarithms
+    part <- if (is.null(before)) 1 else log(before$left) / log(before$left / of$left)
+    from <- if (is.null(before)) of$seconds else before$seconds
+    seconds <- ifelse(is.na(seconds) & of$left <= 1, from^(1 - part) * of$seconds^part, seconds)
+    if (!anyNA(seconds)) break
+    before <- of
   }
-  beyond <- is.na(seconds)
-  seconds[beyond] <- of[["seconds"]] * left[beyond]
-  seconds
+  ifelse(is.na(seconds), of$seconds * of$left, seconds)
 }
 
 # What Python is to do: everything in the variables that are diffused.
@@ -108,31 +101,27 @@ rows <- list()
 for (case in names(cases)) {
   m <- cases[[case]]
   wide <- ncol(m$means) > 16
-  for (name in names(samplers)) {
+  for (name in names(samplers)) for (entropy in c(FALSE, if (name == "DDIM" && !wide) TRUE)) {
     d <- diffusion(m, guidance(m$class[1], 1), samplers[[name]], start = "normal")
-    alone <- independent(d, if (wide) 2^12 else 2^15)
-    net <- spread(d, if (wide) 12 else 20)
+    alone <- independent(d, if (wide) 2^12 else 2^15, entropy)
+    net <- spread(d, if (wide) 12 else 20, entropy)
     peers <- list()
     if (!is.null(python)) {
       run <- guided_summary(d, if (wide) 2^12 else 2^16, key = c(99, 1))
       for (library in c("numpy", "torch")) {
-        each <- vapply(c(FALSE, name == "DDIM"), function(entropy) {
-          found <- in_python(d, if (wide && entropy) 500 else 20000, entropy, library)
-          check_peer(found, run, entropy)
-          found[["seconds"]]
-        }, 0)
-        peers[[library]] <- alone$particles * each[c(1, 2, 1)]
+        found <- in_python(d, 20000, entropy, library)
+        check_peer(found, run, entropy)
+        peers[[library]] <- alone$particles * found[["seconds"]] / net
       }
     }
-    for (what in names(targets)) {
-      # where a handful would do there is no question
-      if (!isTRUE(alone$particles[[what]] >= 100)) next
+    # where a handful would do there is no question
+    for (what in names(net)[alone$particles >= 100]) {
       row <- data.frame(
         case, sampler = name, quantity = what, "standard error" = targets[[what]],
-        "mixguide, s" = net[[what]], "independent, s" = alone$seconds[[what]],
-        independent = alone$seconds[[what]] / net[[what]], check.names = FALSE
+        "mixguide, s" = net[[what]], independent = alone$seconds[[what]] / net[[what]],
+        check.names = FALSE
       )
-      for (library in names(peers)) row[[library]] <- peers[[library]][[what]] / net[[what]]
+      for (library in names(peers)) row[[library]] <- peers[[library]][[what]]
       rows <- c(rows, list(row))
       print(row, digits = 3, row.names = FALSE)
     }
