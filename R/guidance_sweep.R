@@ -271,6 +271,7 @@ sweep_batch <- function(job, first, count) {
       aim <- job$aim[[i]]
       read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
+    # of few particles it does not add up, and to collect it takes as long as to run them
     if (length(part$x) > 2^16) collect_garbage(i, 4)
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))

@@ -123,12 +123,11 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   sizes <- unique(size)
   floors <- lapply(sizes, function(n) lapply(2 + seq_len(5), function(i) draw(n, i)))
   measure <- function(p, maximum) {
-    to <- function(draws) distance_to(compare, directions, p, key, NULL, draws, maximum)
-    alone <- to(FALSE)
+    of <- distance_to(compare, directions, p, key, maximum = maximum)
     floor <- vapply(floors, function(exact) {
-      mean(vapply(exact, function(x) alone(x)$estimate, 0)^p)^(1 / p)
+      mean(vapply(exact, function(x) of(x, draws = FALSE)$estimate, 0)^p)^(1 / p)
     }, 0)
-    list(of = to(TRUE), floor = floor)
+    list(of = of, floor = floor)
   }
   sw2 <- measure(2, FALSE)
   other <- if (is_other_distance(p, maximum)) measure(p, maximum)

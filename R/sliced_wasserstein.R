@@ -68,19 +68,19 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
   key <- check_key(key)
   draws <- check_flag(draws, "draws")
   maximum <- check_flag(maximum, "maximum")
-  row <- distance_to(y, directions, p, key, wy, draws, maximum)(x, wx)
+  row <- distance_to(y, directions, p, key, wy, maximum)(x, wx, draws)
   estimate_table("sliced_wasserstein", row,
                  paste(count_of(number(nrow(x)), "point"), "and", number(nrow(y)), "in",
                        count_of(ncol(x), "dimension")))
 }
 
-# The distance from any x to y: the projections of y are sorted once.
-distance_to <- function(y, directions, p, key, wy = NULL, draws = TRUE, maximum = FALSE) {
+# The distance from any x to y: the projections of y are sorted once. `draws`: with their error?
+distance_to <- function(y, directions, p, key, wy = NULL, maximum = FALSE) {
   u <- if (ncol(y) > 1) random_directions(ncol(y), directions, own_key(key)) else matrix(1)
   over <- if (maximum) max else mean
   of_y <- y %*% u
   sorted_y <- sorted_columns(of_y, wy)
-  function(x, wx = NULL) {
+  function(x, wx = NULL, draws = TRUE) {
     of_x <- x %*% u
     powers <- quantile_gaps(sorted_columns(of_x, wx), sorted_y, p)
     estimate <- over(powers)^(1 / p)

@@ -47,13 +47,13 @@
 #'
 #' **Heavy tails.** Guidance leads away from where the tilt has a part of its mass; the few
 #' particles that stay there then carry all the weight, and while none has, every estimate is wrong
-#' and looks precise. Estimates are `NA`, with a note, where the weights have a
-#' Pareto tail with `k` above 1/2 (without resampling; see [guidance_sweep()]), where the relative
-#' standard error of the normalising constant is above 10%, or where the constant is not what draws
-#' of the class itself say (by more than 3 standard errors and, where `"feynman-kac"` weights have
-#' the error of the steps, 15%; these draws' own weights are at most 1). What helps is
-#' more particles, guidance of less strength than the tilt (with `"path"` weights), or draws of the
-#' class, weighted by `p(class | x)^eta`.
+#' and looks precise. Estimates are `NA`, with a note, where the weights have a Pareto tail with `k`
+#' above 1/2 (without resampling; see [guidance_sweep()]), where the relative standard error of the
+#' normalising constant is above 10%, or where the constant is not what draws of the class itself
+#' say (by more than 3 standard errors and, where `"feynman-kac"` weights have the error of the
+#' steps, 15%; these draws' own weights are at most 1). What helps is more particles, guidance of
+#' less strength than the tilt (with `"path"` weights), or draws of the class, weighted by `p(class
+#' | x)^eta`.
 #'
 #' **Random numbers.** With `resample = 0`, and for deterministic samplers, the particles are those
 #' of an unreduced [guided_sample()] with the same `key`.
