@@ -66,7 +66,9 @@ no_such_argument <- function(name, known, more) {
 # The known name that someone who wrote `name` may have meant, if one is near.
 nearest_name <- function(name, known) {
   # a text of that length is no name, and is more than adist() takes
-  if (!length(known) || is.na(name) || nchar(name) > 100) return(NULL)
+  if (!length(known) || is.na(name)) return(NULL)
+  name <- encodeString(name)
+  if (nchar(name) > 100) return(NULL)
   distance <- drop(utils::adist(name, known, ignore.case = TRUE))
   # a beginning, or a part, is near too
   part <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
@@ -76,8 +78,13 @@ nearest_name <- function(name, known) {
   if (distance[best] <= max(1, nchar(name) / 2) && distance[best] < nchar(name)) known[best]
 }
 
+# Text in the encoding that it is said to have: bytes that are none have neither letters nor width.
+is_readable <- function(x) validEnc(x) & Encoding(x) != "bytes"
+
+listed <- function(x, width = 60) toString(if (is.character(x)) encodeString(x) else x, width)
+
 # Names that are not among those `known`: with the nearest of these, as words.
-unknown_names <- function(names, known, said = toString(names, 60)) {
+unknown_names <- function(names, known, said = listed(names)) {
   near <- unique(unlist(lapply(utils::head(names, 3), nearest_name, known)))
   paste0(said, if (length(near)) paste0("; did you mean ", toString(paste0("`", near, "`")), "?"))
 }
@@ -128,11 +135,10 @@ describe <- function(x) {
     return(paste0("a ", paste(dim(x), collapse = " x "), " ", typeof(x), " array"))
   }
   if (length(x) == 1) {
-    return(if (is.character(x)) paste0('"', toString(x, 60), '"') else format(x, digits = 6))
+    return(if (is.character(x)) paste0('"', listed(x), '"') else format(x, digits = 6))
   }
   if (!length(x)) return(paste0(typeof(x), "(0)"))
-  paste0("a ", typeof(x), " vector of length ", length(x), " (", toString(utils::head(x, 4), 60),
-         ")")
+  paste0("a ", typeof(x), " vector of length ", length(x), " (", listed(utils::head(x, 4)), ")")
 }
 
 # Numbers as R's own doubles or integers, in whatever vector, matrix or data frame they come: a
@@ -288,7 +294,8 @@ came_instead <- function(x, class = NULL) {
     sort(grep(paste0("^", prefix), getNamespaceExports(topenv()), value = TRUE))
   }
   if (is_text(x)) {
-    near <- nearest_name(sub(paste0("^", prefix), "", x), sub(paste0("^", prefix), "", makers))
+    bare <- function(name) sub(paste0("^", prefix), "", encodeString(name))
+    near <- nearest_name(bare(x), bare(makers))
     return(paste0(describe(x), if (!is.null(near)) paste0("; did you mean ", prefix, near, "()?")))
   }
   made_by <- Filter(function(name) identical(x, get(name, topenv())), makers)

@@ -175,6 +175,7 @@ label_text <- function(x, arg = "class") {
                 "integer64 above 2^53")
   }
   text <- as.character(x)
+  if (!all(is_readable(text))) abort_input(arg, "labels that are text", "bytes in no encoding")
   if (is.numeric(x)) {
     short <- which(grepl("e", text, fixed = TRUE))
     text[short] <- vapply(x[short], format, "", scientific = FALSE, digits = 15, trim = TRUE)
@@ -257,7 +258,7 @@ by_names <- function(S, names, arg) {
     if (anyDuplicated(own) || !setequal(own, names) || length(unique(came)) > 1) {
       abort_input(arg, paste("without names, or with those of the variables:",
                              toString(names, 60)),
-                  unknown_names(setdiff(own, names), names, toString(own, 60)))
+                  unknown_names(setdiff(own, names), names, listed(own)))
     }
     order <- match(names, own)
     S <- if (is.matrix(S)) S[order, order] else S[order]

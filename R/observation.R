@@ -100,7 +100,7 @@ check_observed <- function(variables, names) {
                                    "them, or give `H`)"), describe(chosen))
   }
   if (is.character(variables) && !is.null(names) && !identical(variables, names)) {
-    abort_input("variables", paste("those that `y` is named by,", toString(names, 60)),
+    abort_input("variables", paste("those that `y` is named by,", listed(names)),
                 toString(variables, 60))
   }
   unname(chosen)
@@ -194,7 +194,7 @@ short_observation <- function(x, mixture, arg, seen) {
   if (is.numeric(x) && !is.null(names) && !identical(names, variable_labels(mixture)[x])) {
     abort_input(arg, "names or numbers of variables, or an observation() of named numbers",
                 unknown_names(setdiff(names, variable_labels(mixture)), variable_labels(mixture),
-                              paste("numbers named", toString(names, 60))))
+                              paste("numbers named", listed(names))))
   }
   observation(variables = unname(x))
 }
@@ -218,7 +218,7 @@ observed_rows <- function(observation, mixture, arg) {
   if (ncol(H) != d || named && !setequal(given, labels)) {
     abort_input(arg, paste("of the variables", toString(labels, 200)),
                 if (is.null(given)) count_of(ncol(H), "of them") else {
-                  unknown_names(setdiff(given, labels), labels, toString(given, 60))
+                  unknown_names(setdiff(given, labels), labels, listed(given))
                 })
   }
   if (named) H[, labels, drop = FALSE] else H

@@ -383,11 +383,15 @@ other_names <- c("corrector name", "sampler name", "schedule name", "gaussmix cl
                  # of data that were seen, in a column of theirs
                  "impute class", "judge_samples observation")
 
-test_that("a very long text is no name, which is said in one line", {
+test_that("a very long text, or bytes that are none, are no name, which is said in one line", {
   long <- strrep("x", 1e5)
+  bytes <- "\xff\xfe"
+  Encoding(bytes) <- "bytes"
   m <- gaussmix(1, t(c(x = 0)), 1)
   for (call in expression(zero_shot_mcgdiff(resampling = long), guided_sample(m, 2, long),
-                          guided_sample(m, 2, guidance("1"), long), marginal(m, long))) {
+                          guided_sample(m, 2, guidance("1"), long), marginal(m, long),
+                          zero_shot_mcgdiff(resampling = bytes), guided_sample(m, bytes),
+                          marginal(m, c(bytes, "y")))) {
     error <- tryCatch(eval(call), error = identity)
     expect_s3_class(error, "mixguide_error")
     expect_lt(nchar(conditionMessage(error)), 300)
