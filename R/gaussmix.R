@@ -516,6 +516,7 @@ class_law <- function(mixture, class = NULL) {
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' marginal(mixture, c("Petal.Length", "Petal.Width"))
 #' # a sum of two variables, measured with an error of variance .04
+#' marginal(mixture, observation(H = rbind(petal = c(0, 0, 1, 1)), noise = .04))
 #' @export
 marginal <- function(mixture, variables) {
   check_mixture(mixture)

@@ -46,7 +46,7 @@
 #' @return A [law] with these further elements: `sampler`, `schedule`, `times`, `mass` (the total
 #'   that the quadrature found, 1 up to its error) and `folded` (the share of the mass at which
 #'   steps folded; `NULL` for stochastic samplers).
-#' @section Errors: errors are of class `mixguide_error`, for arguments that do not fit, for a
+#' @section Errors: Errors are of class `mixguide_error`, for arguments that do not fit, for a
 #' sampler whose steps do not have the form above and for a run in more than two dimensions.
 #' @source Kernel propagation and its accuracy are derived for this package. The chains: see the
 #'   samplers. Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.

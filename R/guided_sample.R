@@ -71,7 +71,7 @@
 #'   * the inputs and choices of the run: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`,
 #'     `start`, `key`, `density_method`, `confidence_time`, `score_error`; `reduced`, the reduction
 #'     or `NULL`; `faults`, the faults of its start and steps ([horizon]).
-#' @section Errors and warnings: errors are of class `mixguide_error`. Warnings of class
+#' @section Errors and warnings: Errors are of class `mixguide_error`. Warnings of class
 #' `mixguide_warning` say that the start or the last step is not right for the mixture, see
 #' [horizon]. A run in which particles overflow (Euler steps with a very large strength) ends with a
 #' warning that counts them. A lost worker is an error of class `mixguide_error_chunk`, see

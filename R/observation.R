@@ -40,7 +40,7 @@
 #'   names of `y`.
 #' @return An object of class `mixguide_observation`, with `format` and `print`: a list with `y`,
 #'   `H` (a matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise`.
-#' @section Errors: errors are of class `mixguide_error`, for arguments of the wrong kind. Errors
+#' @section Errors: Errors are of class `mixguide_error`, for arguments of the wrong kind. Errors
 #' that depend on the mixture come where the observation is used: unknown variables, and an
 #' impossible `y`, such as one outside the range of `H` without noise (`mixguide_error_impossible`).
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for `H+ y` and
