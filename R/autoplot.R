@@ -383,6 +383,9 @@ present_classes <- function(mixture) unique(mixture$class[mixture$weights > 0])
 show_variables <- function(mixture, variables) {
   colnames(mixture$means) <- variable_labels(mixture)
   if (is.null(variables) && mixture_dim(mixture) <= 5) return(mixture)
+  if (inherits(variables, "mixguide_observation")) {
+    abort_input("variables", "names or numbers of the mixture's variables", describe(variables))
+  }
   marginal(mixture, if (is.null(variables)) 1:5 else variables)
 }
 

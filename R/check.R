@@ -65,7 +65,8 @@ no_such_argument <- function(name, known, more) {
 
 # The known name that someone who wrote `name` may have meant, if one is near.
 nearest_name <- function(name, known) {
-  if (!length(known) || is.na(name)) return(NULL)
+  # a text of that length is no name, and is more than adist() takes
+  if (!length(known) || is.na(name) || nchar(name) > 100) return(NULL)
   distance <- drop(utils::adist(name, known, ignore.case = TRUE))
   # a beginning, or a part, is near too
   part <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
@@ -126,7 +127,9 @@ describe <- function(x) {
   if (!is.null(dim(x))) {
     return(paste0("a ", paste(dim(x), collapse = " x "), " ", typeof(x), " array"))
   }
-  if (length(x) == 1) return(if (is.character(x)) paste0('"', x, '"') else format(x, digits = 6))
+  if (length(x) == 1) {
+    return(if (is.character(x)) paste0('"', toString(x, 60), '"') else format(x, digits = 6))
+  }
   if (!length(x)) return(paste0(typeof(x), "(0)"))
   paste0("a ", typeof(x), " vector of length ", length(x), " (", toString(utils::head(x, 4), 60),
          ")")
@@ -286,7 +289,7 @@ came_instead <- function(x, class = NULL) {
   }
   if (is_text(x)) {
     near <- nearest_name(sub(paste0("^", prefix), "", x), sub(paste0("^", prefix), "", makers))
-    return(paste0('"', x, '"', if (!is.null(near)) paste0("; did you mean ", prefix, near, "()?")))
+    return(paste0(describe(x), if (!is.null(near)) paste0("; did you mean ", prefix, near, "()?")))
   }
   made_by <- Filter(function(name) identical(x, get(name, topenv())), makers)
   if (length(made_by)) return(paste0("a function; did you mean ", made_by[1], "()?"))

@@ -276,6 +276,7 @@ simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
   if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)
   before <- get(".Random.seed", globalenv(), inherits = FALSE)
   if (!is.null(seed)) {
+    check_count(seed, "seed", -.Machine$integer.max)
     on.exit(assign(".Random.seed", before, globalenv()))
     set.seed(seed)
   }

@@ -136,7 +136,8 @@ export_call <- function(name = pick(exports), share = .6) {
   list(text = call_text(name, values), legal = legal)
 }
 
-# A call of a method for an object of its class. Arguments of base R's own generics get no values.
+# A call of a generic for an object of a class that has a method. Arguments of base R's own generics
+# get no values.
 method_call <- function() {
   row <- method_table[sample.int(nrow(method_table), 1), ]
   f <- get(paste0(row$generic, ".", row$class), ns)
@@ -152,8 +153,9 @@ method_call <- function() {
       values[argument] <- hostile_value()
     }
   }
-  name <- paste0("mixguide:::", paste0("`", row$generic, ".", row$class, "`"))
-  list(text = call_text(name, values), legal = legal)
+  seen <- exists(row$generic, pool, mode = "function")
+  name <- if (seen) row$generic else paste0(row$generic, ".", row$class)
+  list(text = call_text(paste0(if (!seen) "mixguide:::", "`", name, "`"), values), legal = legal)
 }
 
 call_text <- function(name, values) {

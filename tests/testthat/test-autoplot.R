@@ -245,6 +245,8 @@ test_that("bad arguments are named", {
   expect_error(autoplot(plane, data = "a"), "`data`", class = "mixguide_error")
   expect_error(autoplot(plane, data = diag(2), label = "a"), "`label`", class = "mixguide_error")
   expect_error(autoplot(plane, variables = "z"), "`variables`", class = "mixguide_error")
+  sum <- observation(1, rbind(c(1, 1)))
+  expect_error(autoplot(plane, variables = sum), "`variables`", class = "mixguide_error")
   expect_error(autoplot(plane, t = -1), "`t`", class = "mixguide_error")
   expect_error(autoplot(plane, schedule = 1), "`schedule`", class = "mixguide_error")
   expect_error(autoplot(run, max_points = 0), "`max_points`", class = "mixguide_error")

@@ -383,6 +383,17 @@ other_names <- c("corrector name", "sampler name", "schedule name", "gaussmix cl
                  # labels of the user's rows, or the name of a column
                  "impute class", "judge_samples observation")
 
+test_that("a very long text is no name, which is said in one line", {
+  long <- strrep("x", 1e5)
+  m <- gaussmix(1, t(c(x = 0)), 1)
+  for (call in expression(zero_shot_mcgdiff(resampling = long), guided_sample(m, 2, long),
+                          guided_sample(m, 2, guidance("1"), long), marginal(m, long))) {
+    error <- tryCatch(eval(call), error = identity)
+    expect_s3_class(error, "mixguide_error")
+    expect_lt(nchar(conditionMessage(error)), 300)
+  }
+})
+
 guided_only <- c("capped_strength", "tilted_sample")
 
 test_that("a wrong name is an error that names the argument and the nearest that there is", {

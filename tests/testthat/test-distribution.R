@@ -258,4 +258,6 @@ test_that("bad arguments are errors that name the argument", {
   expect_input_error(predict(mixture, c(0, 0), "classes"), "type")
   expect_input_error(predict(mixture, c(0, 0, 0)), "newdata")
   expect_input_error(simulate(mixture, -1), "nsim")
+  expect_input_error(simulate(mixture, 1, seed = 1e12), "seed")
+  expect_input_error(simulate(mixture, 1, seed = "a"), "seed")
 })
