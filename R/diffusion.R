@@ -1,27 +1,26 @@
-#' A diffusion: what is run
+#' A diffusion: everything that determines a run
 #'
-#' One object says what is run: a mixture, the guidance, the sampler, the forward process, where it
-#' starts and by which score. All that is asked of it, samples, laws, errors, bounds, is then about
-#' one and the same process.
+#' A diffusion is one object with a mixture, the guidance, the sampler, the forward process, its
+#' start and its score. Samples, laws, errors and bounds of one diffusion are about the same
+#' process.
 #'
 #' @details
-#' Every function that takes a diffusion also takes a mixture with the same arguments after it, by
-#' name or in this order:
-#' `guided_sample(diffusion(m, "a", sampler_ddim(50)))` is `guided_sample(m, guidance = "a", sampler
-#' = sampler_ddim(50))`. Given with a diffusion, they replace its own:
-#' `guided_law(d, schedule = schedule_vp())`.
+#' Every function that takes a diffusion also takes a mixture followed by the same arguments, by
+#' name or in this order: `guided_sample(diffusion(m, "a", sampler_ddim(50)))` is
+#' `guided_sample(m, guidance = "a", sampler = sampler_ddim(50))`. Arguments given with a diffusion
+#' replace its own: `guided_law(d, schedule = schedule_vp())`.
 #'
 #' **The default sampler** is `sampler_rk4(50, "logsnr", end = 1e-5)`: 200 scores on a grid that is
-#' equispaced in `log(a/b)`, so that it suits any schedule and components of any width. On mixtures
+#' equispaced in `log(a/b)`, which suits any schedule and components of any width. On mixtures
 #' fitted to real data its particles end within .003 of a standard deviation from those of
 #' continuous time up to strength 32, where 200 steps of DDIM are off by .02 to .4. Schedules that
-#' have discrete steps or forget the data wholly (`schedule_ddpm()`, `schedule_etc()`) have no such
-#' grid: `sampler_ddim(200)` is theirs. A theorem about another process has the sampler of its
-#' process as its default, and prints it.
+#' have discrete steps or forget the data completely (`schedule_ddpm()`, `schedule_etc()`) have no
+#' such grid; their default is `sampler_ddim(200)`. An analysis of a theorem about another process
+#' has the sampler of that process as its default, and prints it.
 #'
-#' @param mixture A [gaussmix()]; or, for the analyses that its page names, a [score_model()].
+#' @param mixture A [gaussmix()]; some analyses also take a [score_model()], as their pages say.
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or
-#'   several for their union, which is guidance of strength 0: the class itself.
+#'   several labels for their union, which means guidance of strength 0: the class itself.
 #' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`; `NULL` for the
 #'   default.
 #' @param schedule The forward process, see [schedule].
@@ -31,19 +30,19 @@
 #'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
 #'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
 #'   numbers, if a log-density is to be carried along).
-#' @param score_error `NULL`, or how the score that drives the sampler is wrong, see
-#'   [score_error()].
-#' @param key `NULL`, to draw one from R's generator, so that [set.seed()] rules, or two whole
-#'   numbers, which settle all draws and leave R's generator alone: the `key` of another run, to
-#'   meet the same noise, see [guided_sample()]. So it is for every `key` in this package.
-#' @param points `NULL`, for what suits the analysis; `"random"`, for independent particles; or
+#' @param score_error `NULL`, or an error of the score that drives the sampler, see [score_error()].
+#' @param key Determines all random numbers. `NULL` draws a key from R's generator, so that
+#'   [set.seed()] determines the run. Two whole numbers, such as the `key` of another run, give the
+#'   same noise as that run and leave R's generator alone, see [guided_sample()]. Every `key` in
+#'   this package works this way.
+#' @param points `NULL`, for the default of the analysis; `"random"`, for independent particles; or
 #'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
-#'   [guided_summary()] and [guidance_sweep()] take it; what else draws does so independently.
-#' @param object,x A diffusion; for `update()` also what [guided_sample()], [guided_summary()],
-#'   [guidance_sweep()], [tilted_sample()] or [conditional_sample()] returns.
+#'   [guided_summary()] and [guidance_sweep()] use it; all other functions draw independently.
+#' @param object,x A diffusion; for `update()` also a result of [guided_sample()],
+#'   [guided_summary()], [guidance_sweep()], [tilted_sample()] or [conditional_sample()].
 #' @param ... `update()`: arguments to replace, of the diffusion or of the function that made the
-#'   run, by name. A run keeps its key, so that the new one meets the same noise; `key = NULL` draws
-#'   another. Otherwise nothing.
+#'   run, by name. A run keeps its key, so that the new run meets the same noise; `key = NULL` draws
+#'   another key. Other methods: must be empty.
 #' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`,
 #'   the grid of the sampler.
 #' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()],
@@ -98,10 +97,12 @@ check_start <- function(start, mixture) {
   start
 }
 
-# The experiment of an analysis: a diffusion, with what is given by name in its place, or a mixture
-# and the arguments of diffusion(). `default`: arguments that an analysis has in place of those of
-# diffusion(). `own`: those that are arguments of the analysis itself, where a NULL is as none.
-# `without`: what it cannot take into account, and so refuses. `takes_model`: does it do with a
+# The diffusion of an analysis: a given diffusion with some arguments replaced by name, or a new one
+# from a mixture and the arguments of diffusion(). `default`: defaults of the analysis that differ
+# from those of diffusion(). `own`: arguments that the analysis itself also has; a NULL counts as
+# missing. `without`: arguments that the analysis cannot take into account, and so refuses.
+# `takes_model`: does it accept a score_model() that stands alone? (The mixture then is its
+# stand-in.)
 # score_model() by itself? (Then the mixture is its stand-in.)
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
                          takes_points = FALSE, takes_model = FALSE) {
@@ -118,7 +119,7 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]),
             quote = TRUE)
   }
-  # whoever takes particles for independent draws gets such ones
+  # analyses that assume independent particles get independent ones
   if (!takes_points) d["points"] <- list(NULL)
   for (part in without) {
     value <- d[[part]]
@@ -149,12 +150,12 @@ diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1])
 change_diffusion <- function(d, args) {
   if (!length(args)) return(d)
   kept <- unclass(d)[names(formals(diffusion))]
-  # what was not given is chosen anew
+  # arguments that were not given are chosen anew
   kept[names(d$given)] <- d$given
   do.call(diffusion, c(kept[setdiff(names(kept), names(args))], args), quote = TRUE)
 }
 
-# A diffusion whose parts are what they were.
+# A diffusion from parts that have been checked before.
 check_diffusion <- function(x, arg = "mixture") {
   check_made(x, arg, "diffusion()", times = is.numeric, horizon = is_number, given = is.list)
   if (inherits(x$mixture, "score_model")) check_score_model(x$mixture, arg) else {
@@ -176,16 +177,16 @@ update.mixguide_diffusion <- function(object, ...) {
                                        names(formals(diffusion))))
 }
 
-# ---- A run again, with something changed
+# ---- Running again with changes
 
-# What update() needs of the call of a function of ours: its diffusion and its own arguments.
+# The parts of a call of our function that update() needs: its diffusion and its own arguments.
 call_of <- function(of, d, frame = parent.frame()) {
   own <- setdiff(names(formals(get(of, topenv()))), c("mixture", "...", "folder"))
   list(of = of, diffusion = unclass(d)[names(formals(diffusion))], given = d$given,
        args = mget(own, frame))
 }
 
-# The mixture stays where it is in a run, and is not kept twice.
+# The mixture stays in the result and is not stored twice.
 with_call <- function(result, call, key) {
   call$diffusion["key"] <- list(key)
   if (is.list(result) && identical(result$mixture, call$diffusion$mixture)) {
@@ -224,7 +225,7 @@ update.mixguide_object <- function(object, ...) {
 #' @export
 update.mixguide_table <- update.mixguide_object
 
-# The lines that say what was run, in every print.
+# The head lines of every print: mixture, guidance, sampler, schedule.
 diffusion_lines <- function(x) {
   c(guidance = if (is.null(x$guidance)) "none" else format(x$guidance),
     score = if (!is.null(x$score_error)) format(x$score_error),
@@ -234,7 +235,7 @@ diffusion_lines <- function(x) {
     points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
 }
 
-# The same in one line.
+# The head in one line.
 short_run <- function(x) {
   paste0(format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon, digits = 4))
 }
@@ -260,7 +261,7 @@ print.mixguide_diffusion <- function(x, ...) {
 
 print_diffusion_lines <- function(x) say(process_lines(x))
 
-# The same as the lines of a head, without some, and some by other words.
+# The head as lines, with some left out and some replaced.
 process_lines <- function(x, without = character(), ...) {
   lines <- diffusion_lines(x)
   words <- unlist(list(...))
@@ -270,21 +271,21 @@ process_lines <- function(x, without = character(), ...) {
     if (!"guidance" %in% without) all_classes_note(x$mixture, x$guidance$class))
 }
 
-# What made a table, of an experiment, and what else there is to say of it.
+# The `setup` of a table: its diffusion, and further elements.
 setup_of <- function(d, ...) {
   c(list(mixture = said_mixture(d$mixture)),
     unclass(d)[c("guidance", "sampler", "schedule", "horizon", "times", "score_error", "key")],
     list(start = start_words(d$start), class = d$guidance$class, ...))
 }
 
-# What is wrong with the start and the steps of a diffusion (see ?horizon).
+# The faults of the start and the steps of a diffusion (see ?horizon).
 diffusion_faults <- function(d) {
   run_faults(in_process(driven_by_model(d)$mixture), d$schedule, d$times, d$start)
 }
 
 run_key <- function(d) own_key(d$key)
 
-# Guidance towards one class that is no more than a strength.
+# Is the guidance towards one class, with nothing but a strength?
 plain_guidance <- function(d) {
   guidance <- check_guidance(d$guidance, optional = FALSE)
   plain <- is.null(guidance$negative) && !length(guidance$others)
@@ -293,7 +294,7 @@ plain_guidance <- function(d) {
   guidance
 }
 
-# The strength of a guidance that does not vary.
+# The strength of a guidance with a constant strength.
 constant_strength <- function(guidance) {
   if (is.null(guidance$scale) || !is.null(guidance$interval)) {
     abort_input("guidance", "of one strength at all times", format(guidance))
@@ -301,10 +302,10 @@ constant_strength <- function(guidance) {
   guidance$strength(0)
 }
 
-# The same run in the coordinates of its process, for all that takes a run apart.
+# The diffusion in the coordinates of its process, for analyses that work there.
 process_diffusion <- function(d, error = check_score_error(d$score_error)) {
   like <- d$mixture
-  # what was chosen for the mixture stays
+  # the choices made for the mixture stay
   d$given <- list(sampler = d$sampler, horizon = d$horizon)
   replace(d, c("mixture", "guidance", "start", "score_error"),
           list(in_process(like), in_process(d$guidance, like), process_start(d$start, like),

@@ -1,55 +1,53 @@
-# The law of the data: p(x) = sum_k w_k N(x; mu_k, Sigma_k), each component owned by a class.
-# A covariance is kept as its spectrum, because that is all that noise changes: at time t it is
-# a^2 lambda + b^2 in the same eigenvectors.
+# The law of the data: p(x) = sum_k w_k N(x; mu_k, Sigma_k). Each component belongs to a class. A
+# covariance is stored as its spectrum, because noise changes its eigenvalues only: at time t they
+# are a^2 lambda + b^2, with the same eigenvectors.
 
 #' A Gaussian mixture whose components belong to classes
 #'
-#' `gaussmix()` writes down a mixture of \eqn{K} Gaussians in \eqn{d} dimensions,
+#' `gaussmix()` makes a mixture of \eqn{K} Gaussians in \eqn{d} dimensions,
 #' \deqn{p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k).}{p(x) = sum_k w_k N(x; mu_k, Sigma_k).}
-#' Every component belongs to a class, and a class may own several components, so that the law
-#' inside a class may itself be a mixture. Use [as_gaussmix()] to take a mixture from a fit or
-#' from data.
+#' Every component belongs to a class, and a class may have several components, so the law of a
+#' class may itself be a mixture. [as_gaussmix()] makes a mixture from a fit or from data.
 #'
 #' @param weights `K` numbers >= 0, at least one of them positive; they are divided by their sum.
-#' @param means The component means: a `K` x `d` matrix or data frame, whose column names are
-#'   kept as the names of the variables. A vector is `K` means if `d = 1`, and one mean if
-#'   `K = 1`.
+#' @param means The component means: a `K` x `d` matrix or data frame; its column names become the
+#'   names of the variables. A vector is `K` means if `d = 1`, and one mean if `K = 1`.
 #' @param cov The covariances, in one of these forms:
 #'   * a number: `cov` times the identity for all components (0 makes point masses);
 #'   * a `d` x `d` matrix: the same covariance for all components;
 #'   * a list of `K`, each a number (isotropic), `d` variances (diagonal) or a `d` x `d` matrix;
 #'   * a `d` x `d` x `K` array;
 #'   * if `d = 1`, a vector of `K` variances.
-#' @param class `K` labels, the class of each component; by default `"1"`, `"2"`, ..., a class
-#'   for each component. Labels are kept as text, numbers in full (1e5 as `"100000"`), and may be
+#' @param class `K` labels, the class of each component; by default `"1"`, `"2"`, ..., a class for
+#'   each component. Labels are stored as text, numbers in full (1e5 as `"100000"`); they may be
 #'   neither missing nor empty.
 #'
 #' @return An object of class `gaussmix`, with methods for `print`, `format`, `summary`, `mean`,
 #'   `as.data.frame`, `predict`, `logLik`, `nobs`, `simulate` and `plot`. It is a list with
 #'   * `weights` (`K`, summing to 1), `means` (`K` x `d`) and `class` (`K` labels);
 #'   * `form`: `"isotropic"`, `"diagonal"` or `"full"`, preceded by `"common "` if all components
-#'     have the same covariance; always the simplest that holds the covariances exactly;
-#'   * `values`, the eigenvalues of the covariances, a `d` x `K` matrix (one column if common),
-#'     and `vectors`, their eigenvectors, `d` x `d` x `K` (a `d` x `d` matrix if common; `NULL`
-#'     unless the form is full);
-#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the fit that it came from;
+#'     have the same covariance; the simplest form that represents the covariances exactly;
+#'   * `values`, the eigenvalues of the covariances, a `d` x `K` matrix (one column if common), and
+#'     `vectors`, their eigenvectors, `d` x `d` x `K` (a `d` x `d` matrix if common; `NULL` unless
+#'     the form is full);
+#'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the original fit;
 #'   * `coordinates`: `NULL`, or the `center` and `scale` of the coordinates in which noise is
 #'     added, see [standardise()];
-#'   * `terms`, if new data are to be read by the formula that it came from: see [as_gaussmix()].
+#'   * `terms`: for a mixture from a formula, the terms that read new data, see [as_gaussmix()].
 #'
 #'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
 #'   standard deviation of each variable.
 #'
-#' @details A covariance may be singular, even zero: such a mixture has no density, but noise
-#'   gives it one, see [diffuse()]. Rounding is judged variable by variable, so that variances may
-#'   differ by any factor (the smallest are as exact as the largest): a matrix must be symmetric to
-#'   1e-8 of the standard deviations. Eigenvalues (of the correlations, where variances differ by
-#'   more than 100) may be negative by at most 1e-10 of the largest one, and count as zero then;
-#'   those of a full matrix that are smaller than its rounding error count as zero too.
+#' @details A covariance may be singular, even zero. Such a mixture has no density, but it has one
+#' after noise is added, see [diffuse()]. Rounding is judged variable by variable, so variances may
+#' differ by any factor, and the smallest are as exact as the largest. A matrix must be symmetric to
+#' 1e-8 of the standard deviations. Eigenvalues (of the correlations, if variances differ by more
+#' than 100) may be negative by at most 1e-10 of the largest one, and then count as zero.
+#' Eigenvalues of a full matrix below its rounding error count as zero, too.
 #'
-#'   Eigenvectors are settled by the covariance alone, whatever LAPACK is installed: their signs,
-#'   and the basis of those whose eigenvalues are equal. (Where eigenvalues differ by little more
-#'   than rounding, that of the covariance decides.)
+#'   The signs of eigenvectors, and the basis of those with equal eigenvalues, depend on the
+#'   covariance alone, not on the installed LAPACK. (Eigenvalues that differ by little more than
+#'   rounding count as different.)
 #'
 #' @seealso [as_gaussmix()], [dgaussmix()], [moments()], [marginal()]
 #' @examples
@@ -78,8 +76,8 @@ new_gaussmix <- function(weights, means, form, values, vectors = NULL,
             class = object_class("gaussmix"))
 }
 
-# The mixture in the simplest form that holds `covs` exactly: a list of one common covariance or
-# one per component, each as simplify_cov() leaves it, named as the user knows it.
+# The mixture in the simplest form that represents `covs` exactly. `covs` is a list of one common
+# covariance or one per component, simplified by simplify_cov() and named as in the user's call.
 assemble_gaussmix <- function(weights, means, covs, class) {
   d <- ncol(means)
   vectors <- NULL
@@ -98,7 +96,8 @@ assemble_gaussmix <- function(weights, means, covs, class) {
   new_gaussmix(weights, means, form, matrix(values, d), unname(vectors), class)
 }
 
-# The weights and classes of a mixture with other means, and with cov(k) for its k-th covariance.
+# A mixture with the weights and classes of another, with other means, and with cov(k) as k-th
+# covariance.
 with_covariances <- function(mixture, means, cov) {
   covs <- lapply(seq_len(ncol(mixture$values)), function(k) simplify_cov(cov(k)))
   names(covs) <- paste("component", seq_along(covs))
@@ -183,7 +182,7 @@ label_text <- function(x, arg = "class") {
   text
 }
 
-# Which class each row belongs to, as a factor: in the order of a factor's levels, or sorted.
+# The class of each row, as a factor: levels in the order of a factor's, or sorted.
 class_factor <- function(class, n, owner) {
   labels <- check_labels(class, n, owner)
   if (is.factor(class)) return(droplevels(class))
@@ -224,7 +223,7 @@ check_covariances <- function(cov, K, d, arg = "cov", names = NULL) {
   Map(check_covariance, cov, d, names(cov), list(names))
 }
 
-# `names`: those of the variables, if they have any.
+# `names`: the names of the variables, if any.
 check_covariance <- function(S, d, arg, names = NULL) {
   S <- plain_numbers(S)
   shape <- is.null(dim(S)) && length(S) %in% c(1, d) || identical(dim(S), c(d, d))
@@ -281,9 +280,9 @@ check_psd <- function(values, arg) {
   pmax(values, 0)
 }
 
-# ---- What the rest of the package asks of a mixture
+# ---- Queries about a mixture
 
-# Also of a score_model() by itself, as are the variables' names.
+# These also take a score_model() that stands alone, as do the variables' names.
 mixture_dim <- function(mixture) {
   variables <- mixture$variables
   if (is.null(variables)) ncol(mixture$means) else
@@ -299,7 +298,7 @@ variable_names <- function(mixture) {
   if (is.null(variables)) colnames(mixture$means) else if (is.character(variables)) variables
 }
 
-# Names for tables and plots, made up where the user gave none.
+# Names for tables and plots, invented if the user gave none.
 variable_labels <- function(mixture) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
@@ -344,7 +343,7 @@ diffused_values <- function(mixture, a, b2) a^2 * mixture$values + b2
 
 is_singular <- function(mixture) any(used_values(mixture) == 0)
 
-# Variances of the components that have a weight.
+# Variances of the components with positive weight.
 used_values <- function(mixture) {
   values <- mixture$values
   if (ncol(values) == 1) values else values[, mixture$weights > 0, drop = FALSE]
@@ -382,7 +381,7 @@ join_mixtures <- function(mixtures) {
   assemble_gaussmix(unlist(pick("weights")) / length(mixtures), means, covs, unlist(pick("class")))
 }
 
-# Weights, means and covariances that the form leaves free.
+# The number of free parameters: weights, means and covariances of the form.
 free_parameters <- function(mixture) {
   d <- mixture_dim(mixture)
   per_covariance <- switch(sub("common ", "", mixture$form),
@@ -428,13 +427,13 @@ moments.gaussmix <- function(x, class = NULL, ...) {
   new_moments(mean, cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
 }
 
-# What all moments are: a list with `mean` and `cov`, and what else is known.
+# The common structure of moments: a list with `mean`, `cov`, and further known elements.
 new_moments <- function(mean, cov, ...) {
   structure(list(mean = mean, cov = cov, ...), class = object_class("mixguide_moments"))
 }
 
-# Means and standard deviations at a glance, beside those of a `target`, if there is one, and
-# correlations as far as they are readable.
+# Prints means and standard deviations, next to those of a `target`, if there is one, and
+# correlations if they fit.
 #' @rdname moments
 #' @param digits,max Number of significant digits, and the largest number of variables that are
 #'   printed.
@@ -491,12 +490,12 @@ mean.gaussmix <- function(x, class = NULL, ...) {
   moments(x, class)$mean
 }
 
-# The weights of the law of `class` (NULL: everything), zero for the other components.
+# The weights of the law of `class` (NULL: the whole mixture), zero for the other components.
 class_weights <- function(mixture, class = NULL) {
   exp(log_weights(mixture, if (is.null(class)) TRUE else class_components(mixture, class)))
 }
 
-# That law, as a mixture.
+# The law of `class`, as a mixture.
 class_law <- function(mixture, class = NULL) {
   if (is.null(class)) return(mixture)
   mixture$weights <- class_weights(mixture, class)
@@ -506,18 +505,18 @@ class_law <- function(mixture, class = NULL) {
 
 #' The mixture of some of the variables
 #'
-#' The exact law of some coordinates, or of all in another order, or of what is observed of them,
-#' `y = H x + n`: again a mixture, with the same weights and classes.
+#' `marginal()` gives the exact law of some variables, of all in another order, or of an observation
+#' `y = H x + n`. The law is a mixture with the same weights and classes.
 #'
 #' @param mixture A mixture, see [gaussmix()].
 #' @param variables Names or numbers of the variables to keep, each at most once; or an
-#'   [observation()], with or without `y`, which does not count: then the law is that of `y`.
-#' @return A `gaussmix` in as many dimensions as there are variables, or numbers observed, without a
-#'   `fit` or `terms`. Variables keep their names; otherwise rows of `H` give theirs.
+#'   [observation()], for the law of its `y` (a value of `y` is ignored).
+#' @return A `gaussmix` with a dimension for each variable or observed number, without `fit` or
+#'   `terms`. Variables keep their names; the rows of `H` name observed numbers.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' marginal(mixture, c("Petal.Length", "Petal.Width"))
-#' # a sum, and what a scale with an error of variance .04 would say of it
+#' # a sum of two variables, measured with an error of variance .04
 #' marginal(mixture, observation(H = rbind(petal = c(0, 0, 1, 1)), noise = .04))
 #' @export
 marginal <- function(mixture, variables) {
@@ -534,7 +533,7 @@ marginal <- function(mixture, variables) {
   law
 }
 
-# ---- Showing
+# ---- Printing
 
 #' @export
 format.gaussmix <- function(x, ...) {
@@ -592,7 +591,7 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
   invisible(x)
 }
 
-# Weights and means at a glance: at most `max` components and 6 variables.
+# A short print of weights and means: at most `max` components and 6 variables.
 print_components <- function(mixture, max, digits) {
   K <- mixture_size(mixture)
   d <- mixture_dim(mixture)

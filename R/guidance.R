@@ -1,57 +1,58 @@
 #' Guidance
 #'
-#' Guidance towards a class `y` adds a multiple of the gradient of `log p(y | x_t)` to the score
-#' from which a sampler works:
-#' `s_class + strength * (s_class - s_all) = (1 + strength) s_class - strength s_all`.
+#' Guidance towards a class `y` adds a multiple of the gradient of `log p(y | x_t)` to the score of
+#' a sampler: `s_class + strength * (s_class - s_all) = (1 + strength) s_class - strength s_all`.
 #' With exact scores, as here, classifier guidance and classifier-free guidance are the same.
 #'
-#' @details Other kinds of guidance are other weights and other coefficients:
+#' @details Other kinds of guidance have other weights and coefficients:
 #' * **Another negative model.** With `negative` a class, `(1 + strength) s_class - strength
 #'   s_negative`, the negative prompt of image generators. With `negative` a mixture,
 #'   `(1 + strength) s_class - strength s'_class`, where `s'_class` is the class's score in that
 #'   mixture, which must have the class: autoguidance by a worse version of the model.
 #' * **Several classes.** Guidances can be added: `guidance("a", 2) + guidance("b", -2)` has the
 #'   score `s_all + sum_i (1 + strength_i) g_i` with `g_i` the gradient of `log p(class_i | x)`,
-#'   here `s_all + 3 g_a - g_b`. A term of strength -1 thus does nothing, one below it leads away.
-#'   (With its own negative model a term adds `(1 + strength) s_class - strength s_negative -
-#'   s_all`.) The confidence of a run is that of the first class named.
-#' * **Power law.** With `power = p` the score is `s_class + strength |g|^p g`, `g = s_class -
-#'   s_negative`: stronger where the models differ more, if `p > 0`. No log-density is carried along
-#'   then.
-#' * **Rules** that turn, clip or hold to a length what is added: see [guidance_rule()].
+#'   here `s_all + 3 g_a - g_b`. A term of strength -1 has no effect; a term below -1 leads away
+#'   from its class. (A term with its own negative model adds
+#'   `(1 + strength) s_class - strength s_negative - s_all`.) The confidence of a run is that of the
+#'   first class named.
+#' * **Power law.** With `power = p` the score is `s_class + strength |g|^p g`,
+#'   `g = s_class - s_negative`. For `p > 0` guidance is stronger where the models differ more. Such
+#'   a run has no log-density.
+#' * **Rules** that turn, clip or normalise the guidance term: see [guidance_rule()].
 #' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
 #'   `strength = function(t) if (t > 1) -2 else 4`.
-#' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables that are not named have
-#'   0), or a d x d matrix, as [strength_bands()] makes them: see there.
-#' * **Strength that depends on q**, the probability of the class given `x_t = x`: `strength =
-#'   function(t, q)`, or one of the named ones, see [strength_profile()].
+#' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables without a name have 0),
+#'   or a d x d matrix, see [strength_bands()].
+#' * **Strength that depends on q**, the probability of the class given `x_t = x`:
+#'   `strength = function(t, q)`, or a named one, see [strength_profile()].
 #'
-#' None of this is known to sample a named law: neither does plain guidance sample
+#' In general guidance samples no law that has a formula: plain guidance does not sample
 #' `p(x | y) p(y | x)^strength`.
 #'
 #' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
-#' @param strength A number; a function of time `t` (the schedule's clock) that returns one, or of
-#'   more, see [strength_profile()]; one of these profiles; or numbers named by variables, or a
-#'   matrix, see [strength_bands()]. 0 is plain conditional sampling, -1 unconditional.
+#' @param strength A number; a function of time `t` (the schedule's clock), or of further quantities
+#'   of the run, that returns a number, see [strength_profile()]; one of these profiles; or numbers
+#'   named by variables, or a matrix, see [strength_bands()]. 0 samples the class without guidance,
+#'   -1 the whole mixture.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
 #'   is 0 outside (Kynkaanniemi et al. 2024).
-#' @param negative What is led away from: `NULL`, the mixture as a whole; labels of a class or
-#'   several; another [gaussmix()] with the class to guide to; or, where a [score_model()] drives
-#'   the run, another of those, which is asked for the score of the class.
-#' @param power Exponent, above -1, of the power law; 0 for guidance as usual.
-#' @param rule `NULL`, for guidance as usual; the name of a rule; a function of inner products; or a
+#' @param negative The model to lead away from: `NULL`, the mixture as a whole; labels of a class or
+#'   several; another [gaussmix()] with the class to guide to; or, if a [score_model()] drives the
+#'   run, another score model, for its score of the class.
+#' @param power Exponent, above -1, of the power law; 0 for plain guidance.
+#' @param rule `NULL`, for plain guidance; the name of a rule; a function of inner products; or a
 #'   [guidance_rule()].
 #' @param scale In place of `strength`, the guidance scale of other software, `1 + strength`: a
-#'   number or a function of time, or of more as a strength is.
+#'   number or a function, as for `strength`.
 #' @param e1,e2 Guidances to be added, without powers or rules.
 #' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
-#'   function, `label`, what to print of it, and `others`, the guidances added to this one.
+#'   function, `label`, the text of the print, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
 #'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.
 #'   (2024), \doi{10.48550/arXiv.2406.02507}; power law after Pavasovic et al. (2025),
-#'   \doi{10.48550/arXiv.2502.07849}. The sums are this package's way to write several classes.
+#'   \doi{10.48550/arXiv.2502.07849}. Sums for several classes are this package's own notation.
 #' @seealso [score_error()] for guidance by wrong scores, [capped_strength()] for a strength that
 #'   long steps can bear, [tilted_law()] for the law named above.
 #' @examples
@@ -146,7 +147,7 @@ strength_of_scale <- function(scale) {
   check_of_time(scale, "scale", "a number")
   needs <- strength_needs(scale)
   if (!length(needs)) return(function(t) scale(t) - 1)
-  # what it asks for beside the time is asked for by the names of arguments
+  # its other arguments are the quantities of the run with these names
   strength <- function(t) do.call(scale, c(list(t), mget(needs, environment()))) - 1
   asked <- stats::setNames(rep(as.list(formals(function(x) NULL)), length(needs)), needs)
   formals(strength) <- c(formals(strength), asked)
@@ -177,7 +178,7 @@ check_of_time <- function(f, arg, or) {
   e1
 }
 
-# The guidances of which one is the sum.
+# The terms of a guidance that is a sum.
 guidance_terms <- function(guidance) {
   others <- guidance$others
   guidance$others <- list()
@@ -191,8 +192,8 @@ format.mixguide_guidance <- function(x, ...) {
          if (length(x$class) > 1) " (their union)", ", ", format_strength(x))
 }
 
-# A strength that is one number at all times also as the scale of other software; and what else
-# there is to a guidance.
+# The printed strength, with the scale of other software if it is one constant number; then the
+# other properties of a guidance.
 format_strength <- function(guidance) {
   scale <- if (is.null(guidance$interval)) guidance$scale
   paste0("strength ", guidance$label,
@@ -224,7 +225,7 @@ print.mixguide_guidance <- function(x, ...) {
   invisible(x)
 }
 
-# `class = levels(x)` may have been meant as each of the classes.
+# `class = levels(x)` may be meant as each class in turn.
 all_classes_note <- function(mixture, class) {
   present <- if (is.null(mixture$weights)) TRUE else mixture$weights > 0
   if (length(class) > 1 && all(mixture$class[present] %in% class)) {
@@ -251,14 +252,14 @@ check_guidance <- function(x, arg = "guidance", optional = TRUE) {
   x
 }
 
-# NULL and guidances as they are; labels of classes as guidance to them.
+# NULL and guidances stay; labels of classes become guidance of strength 0 towards them.
 as_guidance <- function(x, arg = "guidance") {
   if (is.null(x) || inherits(x, "mixguide_guidance")) return(check_guidance(x, arg))
   check_labels_named(x, arg, "NULL, one or more class labels, or a guidance()")
   guidance(x)
 }
 
-# The same with another strength, by which one that is a function of time is multiplied.
+# The guidance with another strength; a strength that is a function of time is multiplied by it.
 with_strength <- function(guidance, strength) {
   by_time <- if (is.null(guidance$scale)) guidance$strength
   new <- guidance(guidance$class, if (is.null(by_time)) strength else {
@@ -269,7 +270,7 @@ with_strength <- function(guidance, strength) {
   guidance
 }
 
-# At each of the times t; a function of our own may take all of them at once.
+# The strength at each of the times t; a function of the package may take all of them at once.
 guidance_strength <- function(guidance, t) {
   acts <- guidance_acts(guidance, t)
   at <- if (isTRUE(guidance$vectorised)) guidance$strength(t[acts]) else {
@@ -297,10 +298,10 @@ at_times <- function(f, t, arg, size = 1, min = -Inf) {
   vapply(values, rep_len, double(size), size)
 }
 
-# The mixtures whose components a run needs: the true one, which judges it, the `model` that takes
-# its place in the scores if there is one, and those that guidance leads away from.
+# The mixtures whose components a run needs: the true mixture, which judges the run; the `model`
+# that replaces it in the scores, if there is one; and the mixtures that guidance leads away from.
 guidance_sources <- function(guidance, mixture, model = NULL) {
-  # one's own has no components
+  # a user's function has no components
   if (inherits(model, "score_model")) model <- NULL
   if (!is.null(model)) check_same_variables(model, mixture, "model")
   if (is.null(guidance)) return(list(if (is.null(model)) mixture else model))
@@ -310,7 +311,7 @@ guidance_sources <- function(guidance, mixture, model = NULL) {
   c(list(mixture), if (!is.null(model)) list(model), negative)
 }
 
-# Names may be left out of either.
+# Names may be missing in either.
 check_same_variables <- function(x, mixture, arg) {
   names <- list(variable_names(x), variable_names(mixture))
   same <- any(vapply(names, is.null, NA)) || identical(names[[1]], names[[2]])
@@ -320,20 +321,19 @@ check_same_variables <- function(x, mixture, arg) {
   }
 }
 
-# What the core needs to know of a guidance: the models (rows of log-weights over the components of
-# all `sources`), the coefficients of the models' scores at given times (those of one time after the
-# other), the log-probability of the class (NULL if unguided) and the power. The first two models
-# are the class and the whole in truth, of which the confidence is made. `of`: for each time, which
-# score it is:
+# The core's description of a guidance: the models (rows of log-weights over the components of all
+# `sources`), the coefficients of the models' scores at given times (one time after the other), the
+# log-probability of the class (NULL if unguided) and the power. The first two models are the true
+# class and the true whole, which give the confidence. `of`: for each time, the score wanted:
 #   "guided"  sum_i ((1 + eta_i) s_class - eta_i s_negative) + (1 - how many) s_all;
 #             with a power, s_class alone; with a rule, nothing
-#   "gain"    what guidance adds to it per unit of strength: grad log p(class | x)
+#   "gain"    the guidance term per unit of strength: grad log p(class | x)
 #   "push"    with a power p: c (s_class - s_negative), where |c|^p c is the strength
 #   "class", "away", "whole"  s_class, s_negative and s_all, for rules
-#   "at 2"    plain guidance of strength 2, or whatever the number is, whatever else there is
+#   "at 2"    plain guidance of strength 2 (or another number), whatever the guidance itself is
 # and the strength at given times. A strength that depends on q leaves the class's own score to
-# `coef`; `push` is what it adds, as a function of times and `of` (a column of numbers for each, see
-# gm_push in gm.h; NULL: nothing), and `ask` the function that an "ask" puts to the user's.
+# `coef`. `push` is the rest, as a function of times and `of` (a column of numbers for each, see
+# gm_push in gm.h; NULL: nothing), and `ask` the user's function that an "ask" calls.
 guidance_models <- function(guidance, mixture, model = NULL) {
   if (inherits(model, "score_model")) {
     judged <- guidance
@@ -349,8 +349,8 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   size <- vapply(sources, mixture_size, 0)
   models <- list()
   made <- list()
-  # the number of a model, which is made if no other has its source and its set of classes
-  # (or of all the others, which there may not be: then NULL)
+  # the number of a model; a new model is made if no other has its source and its set of classes (or
+  # all the other classes: NULL if there are none)
   add <- function(source, class = NULL, arg = "guidance", not = FALSE) {
     what <- list(source, sort(class), not)
     number <- which(vapply(made, identical, NA, what))
@@ -427,7 +427,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }
 
-# The components of all sources as one mixture, without those that no model weighs.
+# The components of all sources as one mixture, without those that have weight zero in every model.
 guidance_pool <- function(guide) {
   pool <- join_mixtures(guide$sources)
   pool$weights[colSums(guide$models > -Inf) == 0] <- 0

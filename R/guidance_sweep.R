@@ -1,38 +1,36 @@
 #' Compare strengths of guidance
 #'
-#' Runs the same particles, with the same noise, under each strength, and reports the confidence,
-#' its gain over the first strength, the entropy and how many paths lose confidence.
+#' A sweep runs the same particles, with the same noise, under each strength. It reports the
+#' confidence, its gain over the first strength, the entropy and the share of paths that lose
+#' confidence.
 #'
-#' @details The runs are coupled (see [guided_sample()]), so that the gain is a paired difference
-#'   with a paired standard error, far smaller than that of two independent runs.
+#' @details The runs are coupled (see [guided_sample()]), so the gain is a paired difference. Its
+#' standard error is far smaller than that of two independent runs.
 #'
 #' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an
-#' integral over the start, which is done by the trapezoidal rule over 9 standard deviations to
-#' each side (`n` nodes, but at least 2001): `method` is then `"quadrature"`, and standard errors
-#' are 0, or, where the map tears or folds what lies between nodes, by how much the value changes if
-#' every other node is left out. The value is that of the sampler with its steps, not of
-#' continuous time.
+#' integral over the start, computed by the trapezoidal rule over 9 standard deviations to each side
+#' (`n` nodes, but at least 2001). `method` is then `"quadrature"`. Standard errors are 0; if the
+#' map tears or folds the space between nodes, they are the change of the value when every other
+#' node is left out. The value is that of the sampler with its steps, not of continuous time.
 #'
-#' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
-#' [guided_sample()]), `NA` otherwise.
+#' **Entropy** exists for deterministic samplers (see [entropy()] and the `log_density` of
+#' [guided_sample()]); otherwise it is `NA`.
 #'
 #' @inheritParams guided_sample
 #' @param guidance Label of the class to guide to, or several labels for their union; or a
-#'   [guidance()] of any kind, of which each strength takes the place of its own (that of the first,
-#'   in a sum; a strength that is a function of time is multiplied by each instead); or a list of
-#'   these. `NULL`: the guidance of the diffusion, or each class of the mixture in turn.
-#' @param strength Numbers, in the order in which they are to be compared; the first is the
-#'   baseline.
+#'   [guidance()] of any kind, whose strength each of `strength` replaces (that of the first term,
+#'   in a sum; a strength that is a function of time is multiplied instead); or a list of these.
+#'   `NULL`: the guidance of the diffusion, or each class of the mixture in turn.
+#' @param strength Numbers, in the order of comparison; the first is the baseline.
 #' @param n Number of particles, or of quadrature nodes.
-#' @param sampler `NULL` for that of the diffusion, a sampler, or a list of samplers, whose names
-#'   are shown.
-#' @param steps `NULL`, or numbers of steps, which each sampler then takes in turn: where strong
-#'   guidance needs short steps, it shows.
-#' @param exact Use quadrature? Default: where it is possible, that is for d = 1, a deterministic
-#'   sampler and a `"normal"` start. `TRUE` for a stochastic sampler of one score and d = 1:
-#'   confidence, gain and entropy are those of its exact [guided_law()].
-#' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory that a
-#'   sweep takes does not grow with `n`.
+#' @param sampler `NULL` for that of the diffusion, a sampler, or a named list of samplers.
+#' @param steps `NULL`, or numbers of steps, which each sampler takes in turn; they show where
+#'   strong guidance needs shorter steps.
+#' @param exact Use quadrature? By default yes if it is possible: for d = 1, a deterministic sampler
+#'   and a `"normal"` start. With `TRUE`, a stochastic sampler of one score and d = 1 gets
+#'   confidence, gain and entropy from its exact [guided_law()].
+#' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory of a
+#'   sweep does not grow with `n`.
 #' @return An object of class `guidance_sweep`, a data frame with a row per class, sampler, number
 #'   of steps and strength, and columns
 #'   * `class`, `sampler`, `steps`, `strength`; `scale` = 1 + strength, the guidance scale of other
@@ -40,24 +38,22 @@
 #'   * `confidence`, `confidence_se`: mean of `p(class | x)`;
 #'   * `gain`, `gain_se`: paired difference to the first row;
 #'   * `entropy`, `entropy_se`: differential entropy of the output, in nats;
-#'   * `fraction_down`, `fraction_down_previous`: share of the paths whose confidence is below
-#'     that of the first, or the previous, row (by more than 1e-9);
-#'   * `mean_inverse_confidence`, `mean_inverse_confidence_se`: `E 1/p(class | x)`, both `NA` where
-#'     a few particles carry the mean: where `inverse_confidence_tail`, the Pareto `k` of the
-#'     largest values (Vehtari et al. 2024), is above 1/2, for the variance is infinite then
-#'     (`1 - 1/log10(n)` if that is less);
-#'   * `folded`: share of particles at which the map folded, which makes the entropy an upper bound;
+#'   * `fraction_down`, `fraction_down_previous`: share of the paths whose confidence is below that
+#'     of the first, or the previous, row (by more than 1e-9);
+#'   * `mean_inverse_confidence`, `mean_inverse_confidence_se`: `E 1/p(class | x)`. Both are `NA` if
+#'     a few particles carry the mean: if `inverse_confidence_tail`, the Pareto `k` of the largest
+#'     values (Vehtari et al. 2024), is above 1/2, where the variance is infinite (or above
+#'     `1 - 1/log10(n)`, if that is less);
+#'   * `folded`: share of particles at which the map folded; the entropy is then an upper bound;
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`.
 #'
-#'   Attribute `setup` holds what made it, and `target`: confidence and entropy of the class
-#'   itself, which a sampler without error shows at strength 0; of several sweeps it has `runs`, a
-#'   list of the setups. `print()` shortens `..._se` to
-#'   `se` and `fraction_down` to `down`.
+#'   Attribute `setup` holds the inputs, and `target`: confidence and entropy of the class itself,
+#'   which a sampler without error has at strength 0. For several sweeps it has `runs`, a list of
+#'   the setups. `print()` shortens `..._se` to `se` and `fraction_down` to `down`.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
-#' @seealso [coupled_paths()] to keep the paths,
-#'   [strength_limit()] for the strength from which guidance loses; [guidance_condition()] for what
-#'   is proved.
+#' @seealso [coupled_paths()] to keep the paths, [strength_limit()] for the strength from which
+#'   guidance loses, [guidance_condition()] for the proved statements.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
 #' sweep <- guidance_sweep(m, "a", strength = c(0, 1, 4), sampler = sampler_rk4(60, "quadratic"))
@@ -80,7 +76,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
   call <- call_of("guidance_sweep", d)
-  # what is one of each is in the diffusion
+  # single values are part of the diffusion
   call$args <- call$args[!(names(call$args) %in% c("guidance", "sampler") &
                              vapply(call$args, function(x) !is.null(one(x)) || is.null(x), NA))]
   refuse_noise(d, noise)
@@ -115,7 +111,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     setup$runs <- setups
   }
   keys <- sweep_keys(rows)
-  # without the scale, which is 1 + strength, the rows fit the screen
+  # the rows fit the screen without the scale, which is 1 + strength
   shown <- c(keys, "strength", "confidence", "gain", "entropy", down = "fraction_down")
   table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
                      keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
@@ -123,7 +119,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   with_call(table, call, d$key)
 }
 
-# What is led to: that of the experiment, or each of a list, or, if none is named, each class.
+# The guidances of a sweep: that of the diffusion, each of a list, or, by default, each class.
 sweep_guides <- function(guidance, d) {
   if (is.list(guidance) && !is.object(guidance)) {
     if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
@@ -158,8 +154,8 @@ sweep_samplers <- function(sampler, steps, d) {
   stats::setNames(unlist(several, recursive = FALSE), rep(labels, each = length(steps)))
 }
 
-# The strengths of one sampler and one guidance. `quiet`: that steps are coarse is what is to be
-# seen.
+# The strengths of one sampler and one guidance. `quiet`: no warning about coarse steps, because the
+# sweep is meant to show their effect.
 one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, folder, quiet) {
   template <- d$guidance
   by_law <- isTRUE(exact) && is_by_law(d)
@@ -179,7 +175,7 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
   warn_faults(warned)
   guides <- lapply(strength, with_strength, guidance = template)
   sweep <- sweep_runs(plan, begin, guides, d$key, keep, folder)
-  # more nodes where a strength tears neighbouring starts apart
+  # more nodes where a strength moves neighbouring starts apart
   while (sweep$torn > 1e-6 && plan$begin$n < 1e5) {
     begin <- sweep_start(d, exact, 4 * plan$begin$n)
     plan <- plan_for(begin)
@@ -206,7 +202,7 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
                            samples = sweep$samples)))
 }
 
-# Are the output's confidence and entropy to be had from its exact law, where no nodes give them?
+# Can confidence and entropy of the output come from its exact law, if nodes do not give them?
 is_by_law <- function(d) {
   mixture_dim(d$mixture) == 1 && is.null(d$score_error) && exact_means(TRUE, d) == "law"
 }
@@ -222,8 +218,8 @@ exact_rows <- function(rows, guides, d) {
   rows
 }
 
-# All strengths, chunk by chunk: of the particles only sums over the columns of a sweep remain, for
-# each strength, unless samples are to be kept.
+# Runs all strengths, chunk by chunk. For each strength only sums over the columns of a sweep
+# remain, unless samples are kept.
 sweep_runs <- function(plan, begin, guides, key, keep, folder) {
   n <- plan$begin$n
   aims <- lapply(guides, function(guide) plan_aim(plan, guide))
@@ -271,7 +267,7 @@ sweep_batch <- function(job, first, count) {
       aim <- job$aim[[i]]
       read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
-    # of few particles it does not add up, and to collect it takes as long as to run them
+    # a few particles need little memory, and collecting it takes as long as to run them
     if (length(part$x) > 2^16) collect_garbage(i, 4)
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))
@@ -297,7 +293,7 @@ location_sums <- function(x, w = NULL) {
   if (is.null(w)) c(nrow(x), colSums(x)) else c(sum(w), colSums(w * x))
 }
 
-# What a sweep averages, for each particle; NA where it is not known.
+# The values that a sweep averages, for each particle; NA if unknown.
 averaged_columns <- function(part, baseline, previous, entropy_known) {
   unknown <- rep(NA_real_, length(part$confidence))
   cbind(
@@ -310,8 +306,8 @@ averaged_columns <- function(part, baseline, previous, entropy_known) {
   )
 }
 
-# What the entropy averages: minus the change of the log-density where the entropy of the start is
-# known, minus the log-density where it is not.
+# The values that the entropy averages: minus the change of the log-density if the entropy of the
+# start is known, otherwise minus the log-density.
 surprise <- function(part, entropy_known, none = NULL) {
   if (is.null(part$log_density)) return(none)
   -(if (entropy_known) part$density_change else part$log_density)
@@ -324,7 +320,7 @@ merge_sweeps <- function(a, b) {
        sums = Map(`+`, a$sums, b$sums), torn = max(a$torn, b$torn))
 }
 
-# Some particles of a sample, as read_chunk() has them.
+# Some particles of a sample, in the form of read_chunk().
 sample_part <- function(run, first, count) {
   fields <- c("confidence", "log_confidence", "log_density", "density_change", "folded")
   rows <- first + seq_len(count)
@@ -332,7 +328,7 @@ sample_part <- function(run, first, count) {
     list(x = run$x[rows, , drop = FALSE], lost = 0))
 }
 
-# What perfect sampling of the class at the last time would show.
+# The result of perfect sampling of the class at the last time.
 class_target <- function(class, plan, key) {
   if (!is.null(plan$mixture$model)) return(NULL)
   law <- diffuse(plan$process, plan$times[length(plan$times)], plan$schedule)
@@ -353,8 +349,8 @@ class_target <- function(class, plan, key) {
   target
 }
 
-# How far the mean of a run at strength 0 is from that of the class: in the variable that is the
-# furthest off, in its standard deviations.
+# The distance of the mean of a run at strength 0 from that of the class: in the variable with the
+# largest distance, in its standard deviations.
 class_shift <- function(sweep, zero, plan, class) {
   sums <- sweep$sums[[zero]]
   at <- moments(diffuse(plan$mixture, plan$times[length(plan$times)], plan$schedule), class)
@@ -369,12 +365,12 @@ location_fault <- function(shift, n) {
                       "are not right for this mixture"))
 }
 
-# The start that all strengths share: as given, or the nodes and weights of the quadrature, over
+# The start that all strengths share: a given one, or the nodes and weights of the quadrature, over
 # `reach` standard deviations to each side.
 sweep_start <- function(d, exact, n, reach = 9, least = 2001) {
   noisy <- with_noise(d$sampler, d$score_error)$stochastic
   possible <- mixture_dim(d$mixture) == 1 && !noisy && identical(d$start, "normal")
-  # how narrow a model by itself may be is not known, and so not whether nodes see it
+  # the width of a model that stands alone is unknown, so nodes might miss it
   exact <- if (is.null(exact)) possible && is.null(d$mixture$model) else check_flag(exact, "exact")
   if (!exact) return(list(start = d$start))
   if (!possible) {
@@ -395,10 +391,10 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   rows <- Map(function(strength, moments, tail) {
     at <- moment_estimates(moments, !is.null(plan$net))
     if (!is.null(entropy)) at$estimate["entropy"] <- at$estimate["entropy"] + entropy
-    # of the same gain, or the same change of an entropy, everywhere only rounding is left
+    # if all gains, or all changes of an entropy, are the same, only rounding is left
     if (exact) at$se[] <- moments[[1]]$error else {
       at$se[is_rounding(at$se, pmax(1, abs(at$estimate)))] <- 0
-      # that none of n paths lost does not say that none would: two standard errors are 3/n
+      # none of n paths lost, which does not prove none at all: two standard errors are 3/n
       none <- startsWith(names(at$estimate), "fraction_") & at$estimate %in% 0:1
       if (at$se[["gain"]] > 0) at$se[none] <- 1.5 / plan$begin$n
     }
@@ -406,7 +402,7 @@ sweep_rows <- function(strength, sweep, plan, begin) {
     if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]])) {
       at$estimate["mean_inverse_confidence"] <- at$se["mean_inverse_confidence"] <- NA
     }
-    # as many columns again, each beside its estimate
+    # as many columns again, each next to its estimate
     values <- rbind(at$estimate, at$se)
     names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))
     c(strength = strength, scale = 1 + strength, stats::setNames(c(values), names),
@@ -428,7 +424,7 @@ sweep_column <- function(x, column, ...) {
   new_table(rows, "mixguide_estimates", attr(x, "look")$head)
 }
 
-# What else than the strength tells the rows of a sweep apart.
+# The columns besides the strength that distinguish the rows of a sweep.
 sweep_keys <- function(x) {
   keys <- c("class", "sampler", "steps")
   keys[vapply(x[keys], function(key) length(unique(key)) > 1, NA)]

@@ -1,59 +1,59 @@
 #' Exact law of a sampler's output
 #'
-#' The distribution of what a sampler with its steps and its guidance puts out, without particles:
-#' its density on nodes, and from it entropy, confidence, moments and distances, with no sampling
-#' error. For one and two dimensions, and for any number of them if the run reduces to one or two
-#' (see the Details of [guided_sample()]).
+#' `guided_law()` computes the distribution of a sampler's output, with its steps and its guidance,
+#' without particles: its density on nodes, and from it entropy, confidence, moments and distances,
+#' with no sampling error. It works in one and two dimensions, and in any number of dimensions if
+#' the run reduces to one or two (see the Details of [guided_sample()]).
 #'
-#' @details **Stochastic samplers** are Markov chains with Gaussian kernels wherever the state `x`
-#' alone is remembered: from there to the next such place the operations make `x' = m(x) + sd z`,
-#' with a map `m` of the state and fresh normal noise `z` that no score sees before it is in `x`. So
-#' are all stochastic samplers of the package, with one such piece per step or, as
-#' predictor-corrector samplers have, with several; steps that draw no noise are part of the map of
-#' the next piece. Only several underdamped Langevin steps in a row ([sampler_dpum()] with
-#' `corrector_step` below `1/sqrt(lipschitz)`) are not, since they remember a velocity too, nor is a
-#' noisy score in a step of several scores.
+#' @details **Stochastic samplers** are Markov chains with Gaussian kernels between the places where
+#' the state `x` alone is remembered. From one such place to the next the operations make
+#' `x' = m(x) + sd z`, with a map `m` of the state and fresh normal noise `z` that no score sees
+#' before it is in `x`. All stochastic samplers of the package have this form, with one such piece
+#' per step or, for predictor-corrector samplers, with several; steps without noise are part of the
+#' map of the next piece. Two cases do not: several underdamped Langevin steps in a row
+#' ([sampler_dpum()] with `corrector_step` below `1/sqrt(lipschitz)`), which remember a velocity,
+#' too, and a noisy score in a step of several scores.
 #'
-#' Then `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule turns into a sum
-#' over the nodes of a grid; noise may also have a covariance that depends on `x`, as that of
-#' `sampler_ddpm(variance = "matched")` (where that is too narrow for the grid it is widened to 0.8
-#' of the nodes' distance, and the law's `note`, or a warning, says how much variance that adds).
-#' Each time has its own grid, whose range follows the mass (down to 1e-20 of the largest density,
-#' 1e-16 in two dimensions) and whose spacing follows the noise before and after it, so that the sum
-#' is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for images `m(x)` that lie `s` apart,
-#' 4e-14 for `s = 0.8 sd`. Where `nodes` forbids that, or mass gets lost, a warning says so. A last
-#' step without noise moves the nodes and their densities.
+#' The density then obeys `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule
+#' turns into a sum over the nodes of a grid. The noise may have a covariance that depends on `x`,
+#' as that of `sampler_ddpm(variance = "matched")`. If this noise is too narrow for the grid, it is
+#' widened to 0.8 of the nodes' distance, and the law's `note`, or a warning, gives the added
+#' variance. Each time has its own grid. Its range follows the mass (down to 1e-20 of the largest
+#' density, 1e-16 in two dimensions), and its spacing follows the noise before and after it, so that
+#' the sum is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for images `m(x)` at distance
+#' `s`, 4e-14 for `s = 0.8 sd`. If `nodes` does not allow this, or mass gets lost, a warning says
+#' so. A last step without noise moves the nodes and their densities.
 #'
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
-#' each side, or more) and carry the log-density along; in one dimension with as many nodes as it
-#' takes to see what happens between them, and where steps fold starts onto each other the branches
-#' are added. Nodes of no mass, further out, tell the density as far as the mixture goes. With a
+#' each side, or more) together with the log-density. In one dimension the number of nodes is large
+#' enough to resolve the space between them, and if steps fold starts onto each other the branches
+#' are added. Nodes of no mass, further out, give the density as far as the mixture extends. With a
 #' power, a [guidance_rule()] or a [score_model()] the Jacobian comes from central differences of
-#' order 6 of the whole map, and the standard error of the entropy is by how much order 4 changes
-#' it: 1e-13 where rules are smooth, more at the kinks of those that cut.
+#' order 6 of the whole map. The standard error of the entropy is then the change under differences
+#' of order 4: 1e-13 for smooth rules, more at the kinks of rules that clip.
 #'
-#' The law is that of the discrete chain. For that of continuous time see [guided_limit()] and
-#' [fokker_planck()].
+#' The law is that of the discrete chain. [guided_limit()] and [fokker_planck()] give the law of
+#' continuous time.
 #'
 #' @inheritParams guided_sample
 #' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
 #'   and 1025 in two.
-#' @param log_density For deterministic samplers, how the log-density is carried along: `"map"`, by
-#'   the Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
+#' @param log_density For deterministic samplers, how to compute the log-density: `"map"`, by the
+#'   Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Here `start` is
-#'   `"normal"`, `"exact"` or a [gaussmix()]; a `score_error` with a `bias` (if d > 1) or a
-#'   `model` does not reduce.
-#' @return A [law]. Besides what every law has: `sampler`, `schedule`, `times`, `mass` (the total
+#'   `"normal"`, `"exact"` or a [gaussmix()]; a `score_error` with a `bias` (if d > 1) or a `model`
+#'   does not reduce.
+#' @return A [law] with these further elements: `sampler`, `schedule`, `times`, `mass` (the total
 #'   that the quadrature found, 1 up to its error) and `folded` (the share of the mass at which
 #'   steps folded; `NULL` for stochastic samplers).
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for a sampler whose
-#'   steps are not of the form above and for a run in more than two dimensions.
+#' @section Errors: Errors are of class `mixguide_error`, for arguments that do not fit, for a
+#' sampler whose steps do not have the form above and for a run in more than two dimensions.
 #' @source Kernel propagation and its accuracy are derived for this package. The chains: see the
 #'   samplers. Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @seealso [law], [guided_moments()] for a single Gaussian in any dimension.
 #' @examples
 #' m <- named_mixture("D3")
-#' # guidance lowers the entropy of the chain, until its steps are too coarse for it
+#' # guidance lowers the entropy of the chain, until it is too strong for its steps
 #' for (strength in c(0, 2, 12)) {
 #'   print(entropy(guided_law(m, guidance("1", strength), sampler_em(50, "uniform"))))
 #' }
@@ -78,7 +78,7 @@ guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "diver
 
 quiet_law <- function(...) without_faults(guided_law(...))
 
-# The law of a run, in the variables of the mixture that it was made for.
+# The law of a run, in the variables of the run's mixture.
 law_of_run <- function(run, mixture) {
   guidance <- run$guidance
   schedule <- run$schedule
@@ -102,8 +102,8 @@ law_of_run <- function(run, mixture) {
           unsummed = law$unsummed)
 }
 
-# All that the law of a diffusion in the coordinates of its process is computed from, in those of a
-# reduction if there is one: then `rest` is what it leaves. `visit`: see chain_law().
+# Everything needed for the law of a diffusion in the coordinates of its process, or of a reduction
+# if there is one; `rest` then is the part outside it. `visit`: see chain_law().
 law_run <- function(process, nodes = NULL, log_density = "map", reduce = TRUE, visit = NULL) {
   run <- unclass(process)
   mixture <- check_extent(run$mixture)
@@ -129,7 +129,7 @@ check_low <- function(run, most = 2) {
   }
 }
 
-# Squares of distances are to be numbers.
+# Squares of distances must not overflow.
 check_extent <- function(mixture, arg = "mixture") {
   used <- mixture$weights > 0
   size <- max(abs(mixture$means[used, ]), sqrt(max(used_values(mixture))))
@@ -153,8 +153,8 @@ start_law <- function(start, mixture, class, schedule, horizon) {
   law
 }
 
-# What the sampler makes of one Gaussian, as a function of its variances (see affine_map()); NULL if
-# its coordinates are not alike.
+# The effect of the sampler on one Gaussian, as a function of its variances (see affine_map()); NULL
+# if the sampler treats coordinates differently.
 sampler_map <- function(run) {
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture))
   if (is_by_coordinate(program)) return(NULL)
@@ -163,7 +163,7 @@ sampler_map <- function(run) {
 }
 
 # A run in the coordinates of the subspace to which it reduces, mixture and start, with the exact
-# Gaussian across it as `rest`. The run itself where nothing reduces.
+# Gaussian outside it as `rest`. The run itself if nothing reduces.
 reduced_run <- function(run, affine) {
   space <- if (!is.null(affine)) reduced_space(run$mixture)
   if (is.null(space)) return(run)
@@ -178,29 +178,29 @@ reduced_run <- function(run, affine) {
   replace(run, c("mixture", "start", "rest"), list(space$mixture, start$inner, rest))
 }
 
-# Does the guidance know the components of the mixture only, and linear pushes? Then it reduces with
+# Does the guidance use only the components of the mixture, and linear terms? Then it reduces with
 # the mixture.
 is_inner <- function(guidance, mixture) {
   guide <- guidance_models(guidance, mixture)
   length(guide$sources) == 1 && guide$linear && !is_uneven(guide)
 }
 
-# The components that a guided score is made of.
+# The components whose scores a guided score combines.
 score_pool <- function(run) {
   guidance_pool(guidance_models(run$guidance, run$mixture, run$score_error$model))
 }
 
-# The models, and their coefficients at the levels, by which a run's program is driven.
+# The models of a run's program, and their coefficients at the levels.
 program_aim <- function(run, program, levels, method = "none") {
   plan_aim(list(process = run$mixture, program = program, levels = levels, method = method,
                 wrong = run$score_error), run$guidance)
 }
 
-# The directions within a reduced space and across it, in the variables of the mixture; across, the
-# `mean` of every component and which eigenvalue each direction belongs to.
+# The directions within a reduced space and across it, in the variables of the mixture. For the
+# directions across: the `mean` of every component, and the eigenvalue of each direction.
 reduced_axes <- function(space) {
   turn <- function(x) if (is.null(space$basis)) x else space$basis %*% x
-  # what is left of each eigenspace, in the eigenvectors of the first covariance
+  # the rest of each eigenspace, in the eigenvectors of the first covariance
   across <- lapply(seq_along(space$values), function(g) {
     rows <- which(space$group == g)
     inside <- space$within[rows, colSums(space$within[rows, , drop = FALSE]^2) > .5, drop = FALSE]
@@ -218,24 +218,24 @@ reduced_axes <- function(space) {
 
 #' The limit of small steps
 #'
-#' What a sampler's law tends to as its steps shrink, by Richardson extrapolation: the exact laws
-#' ([guided_law()]) for a quarter, half and all of its steps, of which each is nearer to that of
-#' the continuous process by a known factor.
+#' `guided_limit()` computes the limit of a sampler's law for ever shorter steps, by Richardson
+#' extrapolation: it takes the exact laws ([guided_law()]) for a quarter, half and all of its steps.
+#' From one to the next the error falls by a known factor.
 #'
-#' @details With `q_n` a number of the law for `n` steps and an error of order `p` in `1/n`, the
-#' limit is `q_n + (q_n - q_{n/2})/(2^p - 1)`. That of `n/2` and `n/4` steps stands beside it: the
-#' difference of the two is given as `se`, an indication and no bound (for smooth `q` it is some
-#' `2^{p+1}` times the error that is left).
+#' @details Let `q_n` be a number of the law for `n` steps, with an error of order `p` in `1/n`. The
+#' limit is `q_n + (q_n - q_{n/2})/(2^p - 1)`. `se` is the difference of this limit to that of `n/2`
+#' and `n/4` steps: an indication, not a bound (for smooth `q` it is some `2^{p+1}` times the
+#' remaining error).
 #'
 #' Euler-Maruyama, DDPM and the exponential integrators have order 1, in the law as for paths with
 #' additive noise.
 #'
 #' @inheritParams guided_law
-#' @param order The order `p` of the sampler, which has a multiple of 4 steps and a grid that is not
-#'   given by its times; the default is `sampler_em(200, "uniform")`.
+#' @param order The order `p` of the sampler. The sampler has a multiple of 4 steps and a grid that
+#'   is not given by its times; the default is `sampler_em(200, "uniform")`.
 #' @return A table of estimates ([mixguide_table]) of class `guided_limit` with the rows of
-#'   `summary()` of a law: `estimate` is the limit, `se` the difference of the two limits, and the
-#'   column `finest` is for all steps.
+#'   `summary()` of a law. `estimate` is the limit, `se` the difference of the two limits, and
+#'   column `finest` the value for all steps.
 #' @source The extrapolation is Richardson's; its use here is derived for this package.
 #' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
 #' @examples
@@ -251,7 +251,7 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
     abort_input("sampler", "one with a multiple of 4 steps on a grid that it makes itself",
                 format(sampler))
   }
-  # the faults of the finest are those that matter
+  # only the faults of the finest grid matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
     law_of <- if (n == steps) guided_law else quiet_law
     law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
@@ -284,7 +284,7 @@ pushed_law <- function(run) {
     torn <- if (flat) {
       unresolved(out$x, weights, narrowest(run$mixture, run$times, run$schedule))
     } else 0
-    # where branches meet the density has a pole, which takes more nodes
+    # the density has a pole where branches meet, which needs more nodes
     enough <- if (torn > 1e-6) 1e5 else if (flat && any(out$folded)) 2e4 else 0
     if (size >= enough || !is.null(run$nodes)) break
     size <- 4 * size
@@ -301,7 +301,7 @@ pushed_law <- function(run) {
   }
   if (flat && any(out$folded)) {
     branches <- out[c("x", "log_density")]
-    # of chaos, and of points that rounding puts in order, there is no sum over branches
+    # a chaotic map, or points that rounding puts in order, have no sum over branches
     density <- no_density_between
     if (length(turning_nodes(branches$x[, 1])) <= MOST_BRANCHES) {
       density <- function(x) branch_density(x[, 1], branches$x[, 1], branches$log_density)
@@ -321,8 +321,8 @@ pushed_law <- function(run) {
        unsummed = if (is.null(note)) 0 else folded)
 }
 
-# The images of points under a deterministic sampler, which needs no key, with their log-densities;
-# those of guidance that is not linear by differences, with what these may be `off`.
+# The images of points under a deterministic sampler (which needs no key), with their log-densities.
+# If guidance is not linear, these come from differences, with their possible error `off`.
 push <- function(run, x, log_density = run$log_density) {
   go <- function(x, log_density) {
     quiet_sample(run$mixture, guidance = run$guidance, sampler = run$sampler,
@@ -342,14 +342,14 @@ push <- function(run, x, log_density = run$log_density) {
 
 start_scale <- function(start) sqrt(min(used_values(start)))
 
-# Does the core carry the derivative of this guidance along?
+# Can the core carry the derivative of this guidance along?
 is_carried <- function(run) {
   guide <- guidance_models(run$guidance, run$mixture, run$score_error$model)
   is.null(nonlinear_words(guide))
 }
 
 # In one dimension: nodes of no mass further out, to each side, so that the density is known where
-# the mixture may be. Their images go on from `image` as long as they are in order and reach it.
+# the mixture may be. Their images continue from `image` as long as they are in order and reach it.
 outer_nodes <- function(run, range, image) {
   target <- start_range(diffuse(run$mixture, run$times[length(run$times)], run$schedule))
   width <- diff(range) / 2
@@ -373,12 +373,12 @@ outer_nodes <- function(run, range, image) {
 
 MOST_BRANCHES <- 500
 
-# By how much densities from differences are off, on average.
+# The mean error of densities from differences.
 mean_off <- function(off, weights) {
   if (!is.null(off)) sum((weights * pmin(off, 1))[weights > 1e-16])
 }
 
-# What moves the nodes carries their log-density along.
+# Methods that move the nodes carry the log-density along.
 abort_hessian <- function(label) {
   abort_input("sampler", "one without the derivative of the score in steps without noise", label)
 }
@@ -392,9 +392,9 @@ warn_law <- function(...) warning(..., call. = FALSE)
 # ---- Stochastic samplers
 
 # A chain of Gaussian kernels, piece by piece (see chain_pieces()). Each piece starts on its own
-# grid, made from the range of the law there and from the noise just before and just after; the last
-# grid also sees the components of the mixture. A function run$visit(k, x, mass), if there is one,
-# is shown the law at each time.
+# grid, which depends on the range of the law there and on the noise just before and just after it;
+# the last grid also depends on the components of the mixture. A function run$visit(k, x, mass), if
+# there is one, is called with the law at each time.
 chain_law <- function(run) {
   check_low(run)
   program <- compile_program(run$steps, run$times, mixture_dim(run$mixture), derivative = "map")
@@ -432,7 +432,7 @@ chain_law <- function(run) {
   density <- as.vector(grid$density)
   mass <- sum(density) * grid$cell
   if (!isTRUE(mass > 0)) abort_overflow()
-  # of a sum that is no integral nothing is right
+  # if the sum does not approximate an integral, no number is right
   if (abs(mass - 1) > .01) {
     abort(paste0("no grid resolves the law: its total mass is ", format(mass, digits = 3),
                  "; take more `nodes`, fewer steps near the data, or a sampler with a later `end`"),
@@ -451,7 +451,7 @@ chain_law <- function(run) {
                   "by some", format(added, digits = 1))
     if (added > 1e-3) warn_law(note, " of themselves; take more `nodes`")
   }
-  # the kernels end at 9 standard deviations, and masses next to nothing are left out
+  # the kernels end at 9 standard deviations, and negligible masses are left out
   law <- list(x = grid$x, weights = density * grid$cell, log_density = log(density / mass),
               axes = grid$axes, mass = mass, floor = log(if (ncol(grid$x) == 1) 1e-16 else 1e-12),
               note = note)
@@ -465,14 +465,14 @@ chain_law <- function(run) {
   law
 }
 
-# The operations cut into pieces x' = m(x) + sd z with fresh noise z: a piece ends as soon as there
-# is noise in x while no other register is alive, so that the next one starts from x alone. Steps
-# without noise are part of the next piece; what comes after the last noise is a piece of its own,
-# with sd = 0. The `piece` of each operation (0: the final save), the `sd` of each piece (NA: the
-# covariance depends on x), and whether they are the steps.
+# Cuts the operations into pieces x' = m(x) + sd z with fresh noise z. A piece ends as soon as x
+# contains noise while no other register is alive, so that the next piece starts from x alone. Steps
+# without noise are part of the next piece; operations after the last noise are a piece of their
+# own, with sd = 0. Returns the `piece` of each operation (0: the final save), the `sd` of each
+# piece (NA: the covariance depends on x), and whether pieces are the steps.
 chain_pieces <- function(program, label) {
   kind <- op_kinds(program)
-  # how much of each noise of the piece is in each register
+  # the coefficient of each noise of the piece in each register
   none <- matrix(0, program$registers, 0)
   held <- none
   end <- integer()
@@ -515,10 +515,10 @@ abort_chain <- function(label) {
               paste(label, "(which keeps a velocity, an earlier score or the like)"))
 }
 
-# The maps m as a function of points and the number of the piece: x; of a last piece without noise
-# the `change` of the log-density; and the `least` (at each point, or of all) and the `most` of the
-# noise's standard deviations, with its covariance in `cov` if that depends on the point. All pieces
-# are compiled together; one runs with its operations and levels.
+# The maps m as a function of points and the number of the piece. They return x; for a last piece
+# without noise the `change` of the log-density; and the `least` (at each point, or of all) and the
+# `most` of the noise's standard deviations, with its covariance in `cov` if that depends on the
+# point. All pieces are compiled together; one runs with its operations and levels.
 chain_map <- function(run, program, pieces) {
   sd <- pieces$sd
   N <- length(sd)
@@ -536,11 +536,11 @@ chain_map <- function(run, program, pieces) {
   coef <- matrix(aim$levels$coef, nrow(aim$models))
   is_noise <- function(part) op_kinds(part) == "noise"
   d <- mixture_dim(run$mixture)
-  # the images of x when the part's noises are z (a column for each coordinate of each noise)
+  # the images of x for noises z of the piece (a column for each coordinate of each noise)
   go <- function(part, x, z, change) {
     n <- nrow(x)
     noise <- array(rep(z, each = n), c(n, d, part$noises))
-    # few nodes are one block: two threads would only wait for each other
+    # a few nodes are one block, for which a second thread would only wait
     core_run(pool, aim$models, part$levels, part, n, if (change) SCALAR$change, x,
              noise, lanes = min(512, 8 * ceiling(n / 8)))
   }
@@ -568,7 +568,7 @@ chain_map <- function(run, program, pieces) {
       y[c("change", "off")] <- list(-det$log, det$off)
     }
     if (!is.na(sd[k])) return(y)
-    # what a unit of each noise adds is a column of a root of the covariance
+    # the effect of a unit of each noise is a column of a root of the covariance
     columns <- lapply(seq_along(none), function(i) {
       go(part, x, replace(none, i, 1), FALSE)$output - y$x
     })
@@ -576,8 +576,8 @@ chain_map <- function(run, program, pieces) {
   }
 }
 
-# The normal noise with covariance sum c c' over the columns c, a row for each point: its entries
-# (1, 1), (1, 2) and (2, 2) in `cov`.
+# The normal noise with covariance sum c c' over the columns c, a row for each point: `cov` has the
+# entries (1, 1), (1, 2) and (2, 2).
 noise_form <- function(columns) {
   entry <- function(i, j) Reduce(`+`, lapply(columns, function(c) c[, i] * c[, j]))
   if (ncol(columns[[1]]) == 1) {
@@ -595,8 +595,8 @@ noise_form <- function(columns) {
   list(least = sqrt(low), most = most, cov = cbind(a, b, c))
 }
 
-# Noise that the grid cannot show is widened to what it can: as gm_spread() takes the noise of each
-# point, and the variance that this adds along each axis.
+# Widens noise that is too narrow for the grid. Returns the noise of each point as gm_spread() takes
+# it, and the added variance along each axis.
 grid_noise <- function(y, mass, step) {
   least <- (.8 * step)^2
   if (ncol(y$cov) == 1) {
@@ -619,11 +619,12 @@ check_noise_form <- function(most) {
   }
 }
 
-# Nodes over `range` (2 x r) before piece k, with the density there that `fill` makes, and the
-# images `y` under the piece's map of those that it keeps. The spacing: `per_sd` nodes for each sd
-# of the noise before and `ahead` at least, and images no further apart than the sd ahead over 1.5
-# (coarse > 1: further than .8 sd). After the last piece there is none to `move` them; then what is
-# ahead is the narrowest component, and there may be kinks: nodes are many.
+# Nodes over `range` (2 x r) before piece k, with the density there from `fill`, and, for the nodes
+# that it keeps, the images `y` under the piece's map. The spacing has at least `per_sd` nodes per
+# sd of the noise `before` and `ahead`, and images no further apart than the sd ahead over 1.5
+# (coarse > 1: further than .8 sd). After the last piece there is no map to `move` the nodes. The
+# noise ahead is then replaced by the narrowest component, and because kinks are possible there are
+# many nodes.
 chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
   flat <- ncol(range) == 1
   per_sd <- if (flat) 2.5 else 1.5
@@ -645,7 +646,7 @@ chain_grid <- function(run, range, before, ahead, fill, move = NULL, k = NULL) {
     now <- max(vapply(axes, step_of, 0))
     # without the far tails, where the derivative of the score may be large
     seen <- level[keep] > if (flat) 0 else 1e-10
-    # noise that is much narrower in some places than in others is left to grid_noise()
+    # grid_noise() treats noise that is much narrower in some places than in others
     if (length(y$least) > 1) y$least <- max(min(y$least[seen]), y$most * if (flat) .01 else .25)
     ahead <- if (is.null(y) || y$least == 0) Inf else y$least
     apart <- if (is.null(y)) 0 else spacing(y$x[seen, , drop = FALSE], keep[seen], lengths(axes))
@@ -663,7 +664,7 @@ grid_variance <- function(x, density) {
   colSums(w * sweep(x, 2, colSums(w * x))^2)
 }
 
-# The largest distance between the images of neighbours on a grid, of which `at` are there.
+# The largest distance between the images of neighbours on a grid, for its nodes `at`.
 spacing <- function(y, at, size) {
   max(0, vapply(seq_len(ncol(y)), function(j) {
     image <- matrix(NA_real_, size[1], prod(size[-1]))
@@ -672,7 +673,8 @@ spacing <- function(y, at, size) {
   }, 0))
 }
 
-# The density at the nodes of a grid of masses at y, spread by their noise, and what that added.
+# The density at the nodes of a grid, of masses at y that are spread by their noise; and the added
+# variance.
 spread <- function(y, mass, axes) {
   step <- vapply(axes, step_of, 0)
   noise <- if (is.null(y$cov)) list(most = y$most, added = 0) else grid_noise(y, mass, step)
@@ -684,7 +686,7 @@ spread <- function(y, mass, axes) {
 
 # ---- Grids
 
-# In standard deviations: further out is less than 1e-22 of a normal density's peak.
+# In standard deviations: further out a normal density is less than 1e-22 of its peak.
 GRID_REACH <- 10
 
 start_range <- function(law, reach = GRID_REACH) {

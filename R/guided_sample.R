@@ -1,78 +1,81 @@
 #' Sample from a mixture by guided diffusion
 #'
-#' Draws n particles from noise at the horizon and carries them to the data by a sampler whose score
-#' is the exact, guided score of the mixture.
+#' `guided_sample()` draws n particles from noise at the horizon and moves them to the data by a
+#' sampler, whose score is the exact, guided score of the mixture.
 #'
 #' @details
-#' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`; the key is drawn from
-#' R's generator, so that [set.seed()] rules. Runs with the same `key` meet the same noise, whatever
-#' the strength, the class or the number of threads: they are coupled, and differences between them
-#' have small standard errors. (Within a mixture: for a common full covariance the noise is that of
-#' its eigenbasis; and a stochastic run that is reduced meets other noise than one that is not.)
+#' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. The key is drawn from
+#' R's generator, so that [set.seed()] determines the run. Runs with the same `key` meet the same
+#' noise, whatever the strength, the class or the number of threads: they are coupled, and
+#' differences between them have small standard errors. (This holds for one mixture: the noise of a
+#' common full covariance is that of its eigenbasis, and a stochastic run meets other noise with a
+#' reduction than without.)
 #'
-#' **Log-density.** For deterministic samplers the density of the result is carried along:
-#' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps; the exact log-density of
-#'   the output as long as no step folds (has a negative determinant somewhere). Costs about d
+#' **Log-density.** A deterministic sampler computes the density of the result:
+#' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps. It is the exact log-density
+#'   of the output as long as no step folds (has a negative determinant somewhere). It costs about d
 #'   score evaluations per step.
-#' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature;
-#'   approximates the log-density of the continuous-time law. For samplers of the ODE. With
-#'   first-order samplers (Euler, DDIM) it converges slowly: narrow components change the density
-#'   of a step by much more than the divergence at its start tells.
+#' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature. It
+#'   approximates the log-density of the continuous-time law, for samplers of the ODE. With
+#'   first-order samplers (Euler, DDIM) it converges slowly, because within a step narrow components
+#'   change the density by much more than the divergence at its start.
 #' * `"auto"`: `"map"` for deterministic samplers if d <= 16 (after a reduction), the density of the
-#'   start is known and that of the result exists, otherwise `"none"`.
+#'   start is known and that of the result exists; otherwise `"none"`.
 #'
-#' **Reductions.** Where components differ in a subspace only, of r dimensions, the run takes place
-#' there: guided scores do not mix it with what is left, on which all models are one Gaussian. The
-#' subspace is the smallest that holds the differences of the means, is invariant under the
-#' covariances, and outside which these are the same:
+#' **Reductions.** If components differ in a subspace only, of r dimensions, the run takes place
+#' there. Guided scores do not mix the subspace with the other directions, on which all models are
+#' one Gaussian. The subspace is the smallest that contains the differences of the means, is
+#' invariant under the covariances, and outside which the covariances are equal:
 #' * a common isotropic covariance: the span of the mean differences, r <= K - 1;
 #' * another common covariance: their projections onto each of its eigenspaces, r <= K - 1 for each
-#'   distinct eigenvalue, so that something is gained where eigenvalues repeat or means agree;
-#' * a covariance for each component: also all in which they differ, which leaves equal blocks.
+#'   distinct eigenvalue; this helps if eigenvalues repeat or means agree;
+#' * a covariance for each component: also all directions in which they differ; equal blocks remain
+#'   outside.
 #'
 #' Deterministic samplers then take every particle to the same place as without reduction, up to
-#' rounding (differences below 1e-13 of the scale of the mixture count as rounding). Stochastic ones
-#' have exactly the same law: what is left is drawn, once, from the Gaussian that the steps make of
-#' it. The log-density, confidence and entropy are those of all d dimensions. `print()` reports a
-#' reduction. There is none for `trajectory = TRUE`, for `noise` that is given, for samplers with
-#' one coefficient per coordinate, and for a log-density where the steps fold what is left.
+#' rounding (differences below 1e-13 of the scale of the mixture count as rounding). Stochastic
+#' samplers have exactly the same law: the other directions are drawn, once, from the Gaussian that
+#' the steps produce there. Log-density, confidence and entropy are those of all d dimensions.
+#' `print()` reports a reduction. There is none for `trajectory = TRUE`, for a given `noise`, for
+#' samplers with one coefficient per coordinate, and for a log-density if the steps fold the other
+#' directions.
 #'
-#' **Point masses** have no score at `t = 0`; samplers never take one there, and their confidence is
-#' taken at the last time at which a score was.
+#' **Point masses** have no score at `t = 0`. Samplers never evaluate one there, and the confidence
+#' is that at the last time with a score.
 #'
-#' @param mixture A [diffusion()], or a [gaussmix()]; some functions also take a [score_model()] by
-#'   itself, see there.
+#' @param mixture A [diffusion()], or a [gaussmix()]; some functions also take a [score_model()]
+#'   that stands alone, see there.
 #' @param n Number of particles (ignored if `start` is a matrix).
 #' @param ... Arguments of [diffusion()] that follow the mixture there: `guidance`, `sampler`,
 #'   `schedule`, `horizon`, `start`, `score_error`, `key`, `points`.
 #' @param noise `NULL`, or the noise itself: an n x d x m array, or a function of n, d and m that
-#'   returns one, where m is the number of noise terms that the sampler and the `score_error` draw
-#'   (one per step for `sampler_em()`), plus one, the first, for a `"normal"` start.
-#' @param log_density What to compute of the log-density, see Details.
+#'   returns one. m is the number of noise terms that the sampler and the `score_error` draw (one
+#'   per step for `sampler_em()`), plus one, the first, for a `"normal"` start.
+#' @param log_density How to compute the log-density, see Details.
 #' @param trajectory Keep the particles at every time?
-#' @param reduce Run in fewer dimensions where that is exact? See Details.
-#' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, so
-#'   that a run that was interrupted can be resumed: see [scaling].
+#' @param reduce Run in fewer dimensions if this is exact? See Details.
+#' @param folder `NULL`, or the name of a folder for finished chunks of the run, from which an
+#'   interrupted run can be resumed: see [scaling].
 #' @return An object of class `guided_sample`: a list with
 #'   * `x`: n x d matrix, with the names of the variables;
 #'   * `log_density`: n log-densities of the law of the output, or `NULL`;
 #'   * `confidence`: n probabilities `p(class | x)`, or `NULL` without guidance; `log_confidence`,
 #'     their logarithms;
-#'   * `folded`: n, did a step fold at this particle (or `NULL`);
-#'   * `clipped`: n, did a covariance of the noise have a negative eigenvalue, which was taken as 0
-#'     (`sampler_ddpm(variance = "matched")`, otherwise not there);
+#'   * `folded`: n, did a step fold at this particle? (or `NULL`);
+#'   * `clipped`: n, did a covariance of the noise have a negative eigenvalue, which was taken as 0?
+#'     (only for `sampler_ddpm(variance = "matched")`);
 #'   * `trajectory`: times x n x d array, or `NULL`; `times`, the N + 1 times;
-#'   * `family`: of [net] that are spread evenly, the replicate of each particle;
+#'   * `family`: for evenly spread points (see [net]), the replicate of each particle;
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
 #'     dimension), otherwise `NULL`;
-#'   * what made it: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`, `start`, `key`,
-#'     `density_method`, `confidence_time`, `score_error`; `reduced`, how the
-#'     run was reduced, or `NULL`; `faults`, what is wrong with its start and steps ([horizon]).
-#' @section Errors and warnings: errors are of class `mixguide_error`. Warnings of class
-#'   `mixguide_warning` say that the start or the last step is not right for the mixture, see
-#'   [horizon]. A run in which particles overflow (Euler steps with a
-#'   very large strength) ends with a warning that counts them. A lost worker is an error of class
-#'   `mixguide_error_chunk`, see [scaling].
+#'   * the inputs and choices of the run: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`,
+#'     `start`, `key`, `density_method`, `confidence_time`, `score_error`; `reduced`, the reduction
+#'     or `NULL`; `faults`, the faults of its start and steps ([horizon]).
+#' @section Errors and warnings: Errors are of class `mixguide_error`. Warnings of class
+#' `mixguide_warning` say that the start or the last step is not right for the mixture, see
+#' [horizon]. A run in which particles overflow (Euler steps with a very large strength) ends with a
+#' warning that counts them. A lost worker is an error of class `mixguide_error_chunk`, see
+#' [scaling].
 #' @seealso [guidance_sweep()] to compare strengths; [guided_summary()] for more particles than
 #'   memory holds; [guided_law()] for the law of the output without particles; [tilted_sample()] to
 #'   sample `p(x | class) p(class | x)^strength`, which guidance does not; [scaling] for several
@@ -99,8 +102,8 @@ guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
 
 quiet_sample <- function(...) without_faults(guided_sample(...))
 
-# All of a run but the guidance's strength and the key: checked, compiled, with its start. The
-# components that the run meets, in `pool`, may be more than the mixture's.
+# All of a run except the guidance's strength and the key: checked, compiled, with its start. `pool`
+# has the components that the run uses; they may be more than the mixture's.
 sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajectory = FALSE,
                           reduce = TRUE) {
   check_flag(trajectory, "trajectory")
@@ -153,7 +156,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   net <- if (identical(setting$points, "sobol") && is.null(noise)) {
     net_plan(begin$n, program, begin, rest, mixture_dim(inner))
   }
-  # rules, matrices and models of one's own have the strength in the program
+  # rules, matrices and users' models have the strength in the program
   in_program <- !is.null(guide$rule) || !is.null(guide$score_model) || !is.null(guide$matrix)
   compile <- if (in_program) function(guide) {
     compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
@@ -174,8 +177,8 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
   structure(c(run, made_by(plan, guidance, key)), class = object_class("guided_sample"))
 }
 
-# What a run towards one guidance adds to its plan: models and coefficients, the scalars wanted, and
-# the log-probability of the class (NULL if unguided).
+# The parts that a guidance adds to a plan: models and coefficients, the scalars wanted, and the
+# log-probability of the class (NULL if unguided).
 plan_aim <- function(plan, guidance) {
   guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
   levels <- plan$levels
@@ -199,7 +202,7 @@ made_by <- function(plan, guidance, key) {
        score_error = plan$error, reduced = plan$reduction$label, faults = plan$faults)
 }
 
-# All particles of a plan, chunk by chunk, as the first elements of a guided_sample.
+# All particles of a plan, chunk by chunk, as the first elements of a guided_sample().
 run_particles <- function(plan, aim, key, folder = NULL,
                           size = chunk_size(plan, is_shared(folder))) {
   n <- plan$begin$n
@@ -222,8 +225,8 @@ run_particles <- function(plan, aim, key, folder = NULL,
   run
 }
 
-# What a worker needs to know: no functions, which might bring their surroundings along, but those
-# that the program asks.
+# The parts of a plan that a worker needs. Functions would bring their environments along, so the
+# list has only those that the program calls.
 particle_job <- function(plan, aim, key) {
   left <- c("sampler", "schedule", "error", "wrong", "process", "compile")
   list(plan = plan[setdiff(names(plan), left)], aim = aim, key = key)
@@ -236,7 +239,7 @@ sample_chunk <- function(job, first, count) {
   read_chunk(result, plan, aim$log_prior)
 }
 
-# A start that comes from a law is drawn: the plan that is returned has it.
+# Draws a start that is given as a law, and returns the plan with it.
 draw_start <- function(plan, key) {
   law <- plan$begin$law
   if (is.null(law)) return(plan)
@@ -247,8 +250,8 @@ draw_start <- function(plan, key) {
   plan
 }
 
-# The `count` particles after the first `first`, as if they were all there is: what a particle
-# meets depends on its number alone.
+# The `count` particles after the first `first`, as if there were no others: the noise of a particle
+# depends on its number alone.
 run_chunk <- function(plan, aim, key, first, count) {
   models <- aim$models
   levels <- aim$levels
@@ -267,9 +270,9 @@ run_chunk <- function(plan, aim, key, first, count) {
            net = keyed_net(plan$net, key), at = plan$net$at)
 }
 
-# Where a run starts, in the coordinates of its process: n, and x with its log-density (NULL if
-# unknown), or the sd of a normal that the engine draws, or a law to draw from. `entropy`: of the
-# start, in the variables of the mixture, where it is exact.
+# The start of a run, in the coordinates of its process: n, and x with its log-density (NULL if
+# unknown), or the sd of a normal that the engine draws, or a law to draw from. `entropy`: that of
+# the start, in the variables of the mixture, if it is exact.
 run_start <- function(start, mixture, n, class, schedule, horizon) {
   d <- mixture_dim(mixture)
   if (is.character(start)) {
@@ -322,13 +325,13 @@ check_density_method <- function(method, sampler, begin, d, singular, nonlinear 
   method
 }
 
-# The time at which the confidence is taken: the last, or the last with noise for point masses.
+# The time of the confidence: the last, or for point masses the last with noise.
 closing_time <- function(mixture, times, schedule) {
   last <- times[length(times)]
   if (is_singular(mixture) && schedule$b2(last) == 0) times[length(times) - 1] else last
 }
 
-# Heun and Runge-Kutta steps take the score at their end, where point masses have none at t = 0.
+# Heun and Runge-Kutta steps evaluate the score at their end; point masses have none at t = 0.
 check_levels <- function(mixture, levels, times) {
   without <- levels$a^2 * min(used_values(mixture)) + levels$b2 <= 0
   if (any(without)) {
@@ -351,7 +354,8 @@ check_noise <- function(noise, n, d, m) {
   noise
 }
 
-# What the core returns of some particles, in the words of a guided_sample; and how many are lost.
+# The core's results for some particles, as elements of a guided_sample(); and the number of lost
+# particles.
 read_chunk <- function(result, plan, log_prior) {
   scalar <- result$scalar
   x <- result$output
@@ -386,7 +390,7 @@ read_chunk <- function(result, plan, log_prior) {
     part$confidence <- exp(part$log_confidence)
   }
   part$lost <- 0
-  # beyond, squares overflow, and densities with them
+  # larger values overflow when squared, and so do densities
   if (!all_finite(x, 1e149)) {
     lost <- rowSums(is.na(x) | abs(x) > 1e149) > 0
     part$lost <- sum(lost) + 0
@@ -404,7 +408,7 @@ warn_lost <- function(lost, n) {
           call. = FALSE)
 }
 
-# The head of what is printed of a run.
+# The head lines of a run's print.
 print_setup <- function(x, n, d) {
   cat("<", class_word(x), "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
       sep = "")

@@ -1,13 +1,14 @@
 # A distribution that is known on nodes, exactly or by quadrature: the law of a sampler's output, of
-# a stochastic process, or a tilted target. No random numbers: what is computed from it is exact up
+# a stochastic process, or a tilted target. It has no random numbers; results from it are exact up
 # to quadrature.
 
-# x: m x r nodes, r <= 2; weights: the probability at each (normalised here); log_density,
+# x: m x r nodes, r <= 2; weights: the probability at each node (normalised here); log_density,
 # log_confidence (log p(class | x), or NULL): at the nodes. axes: r vectors if the nodes are their
-# tensor grid, first fastest, else NULL: then they are, in order, the images of a grid. density: the
-# log-density as a function of an n x r matrix (known within `span`, if there is one), or NULL to
-# interpolate. rest: of a reduced law, what is independent of these coordinates (see law_rest()).
-# label: in words, what it is the law of. `...`: what made it, and the `floor`: see density_parts().
+# tensor grid, first axis fastest; NULL if the nodes are the images of a grid, in its order.
+# density: the log-density as a function of an n x r matrix (known within `span`, if there is one),
+# or NULL to interpolate. rest: for a reduced law, the independent other coordinates (see
+# law_rest()). label: the name of the law in words. `...`: its inputs, and the `floor`: see
+# density_parts().
 new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NULL, class = NULL,
                     rest = NULL, axes = NULL, density = NULL, label = "a law", ...) {
   x <- as.matrix(x)
@@ -20,8 +21,8 @@ new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NU
             class = object_class("mixguide_law"))
 }
 
-# A law in the coordinates of a process as one in the variables of the mixture. Reduced coordinates
-# stay what they are: then `rest` says how to get there.
+# Converts a law in the coordinates of a process to the variables of the mixture. Reduced
+# coordinates stay; `rest` then has the map to the variables.
 law_from_process <- function(law, mixture) {
   if (is.null(mixture$coordinates)) return(law)
   volume <- log_units(mixture)
@@ -43,8 +44,8 @@ law_from_process <- function(law, mixture) {
   law
 }
 
-# What a reduction leaves: x = within u + across v, with orthonormal columns, u on the nodes and
-# v_i ~ N(mean_i, variance_i), all independent. `mixture`: the mixture in the coordinates u.
+# The part outside a reduction: x = within u + across v, with orthonormal columns, u on the nodes
+# and v_i ~ N(mean_i, variance_i), all independent. `mixture`: the mixture in the coordinates u.
 law_rest <- function(within, across, mean, variance, mixture) {
   list(within = within, across = across, mean = mean, variance = variance, mixture = mixture,
        entropy = sum(log(2 * pi * exp(1) * variance)) / 2)
@@ -52,37 +53,36 @@ law_rest <- function(within, across, mean, variance, mixture) {
 
 #' Laws on nodes
 #'
-#' The distribution of a sampler's output ([guided_law()]), of the continuous-time process
-#' ([fokker_planck()], [guided_limit()]) or of a tilted target, known exactly or by quadrature on
-#' nodes in one or two dimensions (more, if the rest is an independent Gaussian). There are no
-#' random numbers in it: `se` of its numbers is 0, or, in one dimension, by how much they change if
-#' every other node is left out, where nodes do not see all that a map tears apart or folds.
+#' A law is the distribution of a sampler's output ([guided_law()]), of the continuous-time process
+#' ([fokker_planck()], [guided_limit()]) or of a tilted target. It is known exactly or by quadrature
+#' on nodes in one or two dimensions (more, if the rest is an independent Gaussian). It has no
+#' random numbers: `se` of its numbers is 0. In one dimension, where a map tears or folds the space
+#' between nodes, `se` is the change of the number when every other node is left out.
 #'
 #' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
-#' [entropy()], [moments()], `summary()` and `plot()` say what there is to say of one.
+#' [entropy()], [moments()], `summary()` and `plot()` describe one.
 #'
 #' @details **Between the nodes** the log-density is interpolated: in one dimension by a cubic
 #' spline; in two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond
-#' what the nodes know it goes on as the tail of a Gaussian, a concave quadratic through three of
-#' them (in two dimensions along the ray from the highest node). Where a deterministic sampler folds
-#' its starts onto each other the density is the sum over the branches, each interpolated linearly;
-#' of more than 500 there is none.
+#' the nodes it continues as the tail of a Gaussian, a concave quadratic through three nodes (in two
+#' dimensions along the ray from the highest node). If a deterministic sampler folds its starts onto
+#' each other, the density is the sum over the branches, each interpolated linearly; with more than
+#' 500 branches there is no density.
 #'
-#' **Distances.** Each divergence is a mean over the nodes of its first law, which are where that
-#' has its mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)`
-#' over those of `law` for `KL(law || target)`. So mass of one law that the nodes of the other do
-#' not see counts in full. Where a density had to be continued beyond its nodes, the part of the
-#' divergence that this makes is its error: `note` tells of it, and if it is more than a tenth of
-#' the whole the divergence is not known: `NA`. The total variation is `sum w_i (1 - r_i)_+` over
-#' nodes of mass `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the
-#' integral of the absolute difference of the distribution functions, is given in one dimension, to
-#' some eight digits.
+#' **Distances.** Each divergence is a mean over the nodes of its first law, where that law has its
+#' mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)` over
+#' those of `law` for `KL(law || target)`. So mass of one law counts in full, even if the nodes of
+#' the other do not see it. If a density is continued beyond its nodes, the part of the divergence
+#' that comes from there is its error. `note` reports it, and if it is more than a tenth of the
+#' whole, the divergence is `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
+#' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
+#' absolute difference of the distribution functions, exists in one dimension, to some eight digits.
 #'
 #' @param law,object A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
-#' @param class One or more classes; `NULL`: that which the law was made towards.
+#' @param class One or more classes; `NULL`: the class that the law is guided to.
 #' @param log Whether to return the logarithm.
-#' @param target What the law is held against: a [gaussmix()] in the same variables, or another law.
+#' @param target The law to compare with: a [gaussmix()] in the same variables, or another law.
 #' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
@@ -133,8 +133,8 @@ law_density <- function(law, x, log = FALSE) {
 # In the coordinates of the nodes.
 log_density_at <- function(law, x) density_parts(law, x)$value
 
-# The log-density and whether it is known there: of nodes it is, as far as they go, and down to
-# the law's `floor`, below which rounding and truncation are all that the nodes have.
+# The log-density, and whether it is known there. Nodes know it as far as they go, and down to the
+# law's `floor`; below it their values are rounding and truncation.
 density_parts <- function(law, x) {
   if (!is.null(law$density)) {
     known <- if (is.null(law$span)) rep(TRUE, nrow(x)) else {
@@ -168,8 +168,8 @@ line_density <- function(at, x, log_density, floor = -Inf) {
        known = at >= span[1] & at <= span[2])
 }
 
-# One dimension. Where the nodes do not rise (or fall) throughout there is a branch for each stretch
-# in which they do, with a pole of the density at its ends: nothing for a spline.
+# One dimension. If the nodes do not rise (or fall) throughout, each stretch in which they do is a
+# branch, with a pole of the density at its ends, which no spline can follow.
 branch_density <- function(at, x, log_density) {
   keep <- is.finite(log_density) & c(TRUE, diff(x) != 0)
   x <- x[keep]
@@ -179,7 +179,7 @@ branch_density <- function(at, x, log_density) {
   if (!length(turns)) return(continued_spline(at, x, log_density))
   from <- c(1, turns)
   to <- c(turns, length(x))
-  # each branch is asked at the places that it reaches
+  # each branch is evaluated at the places that it reaches
   order <- order(at, na.last = NA)
   sorted <- at[order]
   first <- findInterval(pmin(x[from], x[to]), sorted, left.open = TRUE)
@@ -198,13 +198,13 @@ branch_density <- function(at, x, log_density) {
   value
 }
 
-# Of a map that has no density.
+# The error for a map without a density.
 abort_rounding <- function(...) {
   abort(paste0("the map ", ..., ": rounding is left of it; take a sampler with an `end` > 0, or a ",
                "smaller strength"), "folds")
 }
 
-# Where the nodes turn back; some may stand still.
+# The places where the nodes turn back; some may stand still.
 turning_nodes <- function(x) {
   moving <- which(diff(x) != 0)
   moving[-1][diff(sign(diff(x)[moving])) != 0]
@@ -224,7 +224,7 @@ continued_spline <- function(at, x, y) {
   value
 }
 
-# The tail at the distances `s` beyond the first of some nodes, whose distances from it are `r`.
+# The tail at distances `s` beyond the first of some nodes; the nodes' distances from it are `r`.
 end_tail <- function(s, r, y) {
   if (!length(s)) return(double())
   higher <- function(by, after) {
@@ -236,11 +236,11 @@ end_tail <- function(s, r, y) {
   gaussian_tail(s, r[i1], r[i2], y[1], y[i1], y[i2])
 }
 
-# Nodes are so much higher than the last one that rounding does not matter to the tail.
+# The height of nodes above the last one that makes rounding irrelevant to the tail.
 TAIL_RISE <- c(2, 6)
 
-# Beyond the last node a log-density goes on as the quadratic through it and two others, at the
-# distances r1 < r2 inwards: the tail of a Gaussian, concave and falling whatever the nodes do.
+# Beyond the last node a log-density continues as the quadratic through it and two others, at the
+# distances r1 < r2 inwards: the tail of a Gaussian, concave and falling for any nodes.
 gaussian_tail <- function(s, r1, r2, y0, y1, y2) {
   slope <- ifelse(r1 > 0 & y1 > y0, (y1 - y0) / r1, 0)
   bend <- ifelse(r2 > r1 & slope > 0, ((y2 - y1) / (r2 - r1) - slope) / r2, 0)
@@ -248,11 +248,11 @@ gaussian_tail <- function(s, r1, r2, y0, y1, y2) {
   replace(y0 - slope * s + pmin(bend, 0) * s * (s + r1), rep_len(slope <= 0, length(s)), -Inf)
 }
 
-# Two dimensions, on equispaced axes. Beyond what the grid knows, the tail along the ray from the
+# Two dimensions, on equispaced axes. Beyond the grid's known part, the tail along the ray from the
 # highest node.
 plane_density <- function(x, axes, value, floor = -Inf) {
   low <- max(max(value) + floor, min(value[is.finite(value)]))
-  # polynomials through the border of what is known should not see a cliff
+  # polynomials through the border of the known part should not see a cliff
   value[!(value > low - 20)] <- low - 20
   inside <- Reduce(`&`, lapply(1:2, function(j) {
     x[, j] >= axes[[j]][1] & x[, j] <= axes[[j]][length(axes[[j]])]
@@ -272,7 +272,7 @@ ray_tail <- function(x, axes, value, low, steps = 64) {
   top <- arrayInd(which.max(value), lengths(axes))
   top <- c(axes[[1]][top[1]], axes[[2]][top[2]])
   ray <- x - rep(top, each = nrow(x))
-  # how far the ray is on the grid, whether x is or not: nodes do not depend on how far x is
+  # the length of the ray on the grid, the same for all x on it, so that nodes do not depend on x
   exit <- lapply(1:2, function(j) {
     edge <- ifelse(ray[, j] > 0, axes[[j]][length(axes[[j]])], axes[[j]][1]) - top[j]
     ifelse(ray[, j] == 0, Inf, edge / ray[, j])
@@ -317,7 +317,7 @@ grid_interpolation <- function(x, axes, value, points = 6) {
   result
 }
 
-# ---- What there is to say of a law
+# ---- Numbers of a law
 
 law_mean <- function(law, value) {
   there <- law$weights > 0
@@ -457,7 +457,7 @@ autoplot.mixguide_law <- function(object, ...) {
 
 law_curve <- function(law, mixture, aim) {
   density <- exp(law$log_density)
-  # what one sees of it
+  # the visible part
   keep <- range(law$x[density > 1e-4 * max(density), 1])
   x <- sort(unique(law$x[law$x[, 1] >= keep[1] & law$x[, 1] <= keep[2], 1]))
   curves <- data.frame(x = x, density = exp(log_density_at(law, matrix(x))), role = "this law")

@@ -1,49 +1,48 @@
-# A linear observation y = H x + n, and the coordinates in which it is simple: an orthonormal basis
-# [Q, N] of R^d in which what y tells of the first r coordinates are r independent numbers, and of
-# the others nothing.
+# A linear observation y = H x + n, and the coordinates in which it is diagonal: an orthonormal
+# basis [Q, N] of R^d in which y gives an independent number for each of the first r coordinates and
+# no information about the others.
 
 #' A linear observation
 #'
-#' `y = H x + n`, where `x` comes from a mixture and the noise `n` is Gaussian of mean zero and
-#' independent of it: what [condition()], [conditional_sample()] and the like are conditional on.
-#' Without `y` it is what is observed, not what was seen: [marginal()] gives the law of `y` then,
-#' and [mutual_information()] and [mismatch()] say what to expect of it.
+#' An observation is `y = H x + n`, where `x` comes from a mixture and the noise `n` is Gaussian
+#' with mean zero and independent of `x`. [condition()], [conditional_sample()] and other functions
+#' are conditional on it. Without `y` an observation describes the measurement before its result:
+#' [marginal()] gives the law of `y`, and [mutual_information()] and [mismatch()] say what to expect
+#' of it.
 #'
 #' @details
-#' **Shorthand.** Functions with an argument `observation` take numbers that are named by variables
-#' of the mixture too, a vector or a row of a table, in place of `observation()` of them. Where `y`
-#' does not count, the names or numbers of variables will do.
+#' **Shorthand.** An argument `observation` also takes numbers named by variables of the mixture, as
+#' a vector or a row of a table. If a function ignores `y`, names or numbers of variables are
+#' enough.
 #'
-#' **The range.** Zero-shot methods see `y` through the pseudo-inverse `H+` of `H`: `H+ y` estimates
-#' the part of `x` in the range of `H'`, with an error of covariance `H+ R H+'`, `R` the covariance
-#' of `n`, and says nothing of the rest. In the eigenvectors of `H+ R H+'`, the first `r` of an
-#' orthonormal basis of all `d` dimensions, that are `r` independent observations
-#' `y_i = x_i + sqrt(nu_i) z_i`. If `R` is a variance times the identity, these are the right
-#' singular vectors of `H` and `nu_i` is the variance over `s_i^2`, with `s_i` the singular values.
-#' A row of `H` that depends on others to 1e-10 of its length counts as one that does. Rows and
-#' noises may differ by any factor: all of this is computed to the precision of each.
+#' **The range.** Zero-shot methods use `y` through the pseudo-inverse `H+` of `H`: `H+ y` estimates
+#' the part of `x` in the range of `H'`, with an error of covariance `H+ R H+'`, where `R` is the
+#' covariance of `n`, and says nothing about the rest. The eigenvectors of `H+ R H+'` are the first
+#' `r` vectors of an orthonormal basis of all `d` dimensions. In this basis `H+ y` consists of `r`
+#' independent observations `y_i = x_i + sqrt(nu_i) z_i`. If `R` is a variance times the identity,
+#' the vectors are the right singular vectors of `H`, and `nu_i` is the variance over `s_i^2`, with
+#' `s_i` the singular values. A row of `H` counts as dependent on others if they explain it up to
+#' 1e-10 of its length. Rows and noises may differ by any factor, and each keeps its own precision.
 #'
-#' If rows of `H` depend on each other, part of `y` is noise alone. Where it is correlated with the
-#' rest, it tells of the noise there, which is taken into account first: the `r` numbers are always
-#' all that `y` tells of `x`. (Derived for this package: if `U` spans the range of `H`, and `W` what
-#' is orthogonal to it, `U'y` is replaced by `U'y - B W'y` and its noise by `U'RU - B W'RU`, `B =
-#' U'RW (W'RW)^+`.)
+#' If rows of `H` depend on each other, part of `y` is noise alone. If this part is correlated with
+#' the other noise, it informs about that noise, and is used first: the `r` numbers contain all
+#' information of `y` about `x`. (Derived for this package: if `U` spans the range of `H`, and `W`
+#' its orthogonal complement, `U'y` is replaced by `U'y - B W'y` and its noise by `U'RU - B W'RU`,
+#' `B = U'RW (W'RW)^+`.)
 #'
-#' @param y The p numbers that were observed. A matrix or a data frame of p columns has an
-#'   observation per row, for [condition()]. `NULL`: what is observed, before it was seen.
-#' @param H A p x d matrix. Its columns are matched to the variables by their names, if they have
-#'   those; the variables of a mixture without names are called `"x1"`, `"x2"`, ... (`"x"` if
-#'   d = 1).
+#' @param y The p observed numbers. A matrix or a data frame of p columns has an observation per
+#'   row, for [condition()]. `NULL`: the observation before its result.
+#' @param H A p x d matrix. Its columns are matched to the variables by name, if they have names;
+#'   the variables of a mixture without names are called `"x1"`, `"x2"`, ... (`"x"` if d = 1).
 #' @param noise The covariance of the noise: a variance (times the identity), p variances (a
 #'   diagonal) or a p x p matrix, of any rank; 0 for observations without error.
-#' @param variables In place of `H`, the variables that were observed: their names or numbers.
-#'   `NULL`: those by which `y` is named.
+#' @param variables In place of `H`, the observed variables: their names or numbers. `NULL`: the
+#'   names of `y`.
 #' @return An object of class `mixguide_observation`, with `format` and `print`: a list with `y`,
 #'   `H` (a matrix, or `NULL`), `variables` (names or numbers, or `NULL`) and `noise`.
-#' @section Errors: of class `mixguide_error`, for arguments of the wrong kind. What only a mixture
-#'   can tell is an error where the observation is used: variables that it does not have, and a `y`
-#'   that is impossible, such as one outside the range of `H` without noise
-#'   (`mixguide_error_impossible`).
+#' @section Errors: Errors are of class `mixguide_error`, for arguments of the wrong kind. Errors
+#' that depend on the mixture come where the observation is used: unknown variables, and an
+#' impossible `y`, such as one outside the range of `H` without noise (`mixguide_error_impossible`).
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for `H+ y` and
 #'   `R = sigma^2 I`.
 #' @seealso [condition()] for the exact law given an observation.
@@ -54,7 +53,7 @@
 #' # some of the variables of a mixture, without error
 #' observation(c(Petal.Length = 4))
 #' observation(c(4, 1.5), variables = 3:4)
-#' # what is observed, not what was seen
+#' # an observation before its result
 #' observation(variables = "Petal.Length", noise = .01)
 #' @export
 observation <- function(y = NULL, H = NULL, noise = 0, variables = NULL) {
@@ -106,7 +105,7 @@ check_observed <- function(variables, names) {
   unname(chosen)
 }
 
-# H as a finite matrix, with the names that it has.
+# H as a finite matrix, with its names.
 check_operator <- function(H) {
   if (!is.matrix(H) && !is.data.frame(H)) {
     abort_input("H", paste("a matrix, as cbind(1, .5) for one number (chosen variables, by name or",
@@ -152,9 +151,9 @@ print.mixguide_observation <- function(x, ...) {
   invisible(x)
 }
 
-# What is observed of a mixture, whether an observation or shorthand for one: an observation whose
-# `H` is a matrix in the variables of the mixture. `seen`: "one" y, a vector; "any" number of them;
-# or "none", where only H and the noise count and y is 0.
+# An observation of a mixture, from an observation() or shorthand: its `H` is a matrix in the
+# variables of the mixture. `seen`: "one" y, a vector; "any" number of them; or "none", where only H
+# and the noise count and y is 0.
 as_observation <- function(x, mixture, arg = "observation", seen = "one") {
   if (!inherits(x, "mixguide_observation")) {
     x <- short_observation(plain_numbers(x), mixture, arg, seen)
@@ -180,7 +179,7 @@ as_observation <- function(x, mixture, arg = "observation", seen = "one") {
   x
 }
 
-# Numbers that are named by variables; or the variables alone, if what was seen does not count.
+# Numbers named by variables; or the variables alone, if y is ignored.
 short_observation <- function(x, mixture, arg, seen) {
   names <- if (is.null(dim(x))) names(x) else colnames(x)
   if (seen != "none") {
@@ -190,7 +189,7 @@ short_observation <- function(x, mixture, arg, seen) {
   if (!(is.numeric(x) || is.character(x)) || !is.null(dim(x))) {
     abort_input(arg, "names or numbers of variables, or an observation()", describe(x))
   }
-  # is c(x1 = 2) the second variable, or 2 seen of the first?
+  # is c(x1 = 2) the second variable, or the value 2 of the first?
   if (is.numeric(x) && !is.null(names) && !identical(names, variable_labels(mixture)[x])) {
     abort_input(arg, "names or numbers of variables, or an observation() of named numbers",
                 unknown_names(setdiff(names, variable_labels(mixture)), variable_labels(mixture),
@@ -199,7 +198,7 @@ short_observation <- function(x, mixture, arg, seen) {
   observation(variables = unname(x))
 }
 
-# H in the variables of a mixture, whose order its columns follow.
+# H in the variables of a mixture, with columns in their order.
 observed_rows <- function(observation, mixture, arg) {
   labels <- variable_labels(mixture)
   d <- length(labels)
@@ -224,10 +223,11 @@ observed_rows <- function(observation, mixture, arg) {
   if (named) H[, labels, drop = FALSE] else H
 }
 
-# What y tells of x: `target` = target_i = x_i + sqrt(nu_i) z_i in the r orthonormal columns of
-# `basis`. `by`: these are the eigenvectors of the error's covariance ("noise"), or the right
-# singular vectors of H ("operator": without nu). `scale`: the singular values; `log_rest`: the
-# log-density of the part of y that is noise alone. `sd`: those of the variables.
+# The information of y about x: `target` = target_i = x_i + sqrt(nu_i) z_i in the r orthonormal
+# columns of `basis`. `by`: the columns are the eigenvectors of the error's covariance ("noise"), or
+# the right singular vectors of H ("operator": without nu). `scale`: the singular values;
+# `log_rest`: the log-density of the part of y that is noise alone. `sd`: standard deviations of the
+# variables.
 observed_range <- function(observation, by = "noise", sd = NULL) {
   y <- observation$y
   R <- observation$noise
@@ -235,14 +235,14 @@ observed_range <- function(observation, by = "noise", sd = NULL) {
   rows <- space$rows
   r <- length(rows)
   if (r == 0) abort_input("H", "of rank 1 at least", "rank 0")
-  # x = Q z + what is not seen, y = L z + noise; r rows of L are a triangle
+  # x = Q z + the unobserved part, y = L z + noise; r rows of L are a triangle
   front <- space$lower[rows, , drop = FALSE]
   noise <- noise_root(R, length(y))
   target <- drop(solve_lower(front, y[rows]))
   root <- solve_lower(front, noise[rows, , drop = FALSE])
   log_rest <- 0
   if (length(y) > r) {
-    # what the others add is noise alone, and may tell of that of the first
+    # the other rows are noise alone, which may inform about the noise of the first r
     follow <- space$lower[-rows, , drop = FALSE]
     known <- y[-rows] - drop(follow %*% target)
     size <- pmax(abs(y[-rows]), drop(abs(follow) %*% abs(target)), .Machine$double.xmin)
@@ -272,8 +272,8 @@ observed_range <- function(observation, by = "noise", sd = NULL) {
 }
 
 # H = L Q', Q with orthonormal columns; the rows `rows` of L, `lower`, are a triangle, in this
-# order. A row depends on others if these leave 1e-10 of it, in the units of the variables, `sd`:
-# where these are not known, the columns of H are taken to be alike.
+# order. A row depends on others if 1e-10 of it or less is left after them, in the units of the
+# variables, `sd`. If these are unknown, all columns of H count as equally large.
 row_space <- function(H, sd) {
   picked <- picked_variables(H)
   if (!is.null(picked)) return(picked)
@@ -293,14 +293,14 @@ row_space <- function(H, sd) {
 singular_values <- function(space) {
   lower <- space$lower
   if (all(lower[row(lower) != col(lower)] == 0)) {
-    # as they stand: LAPACK may mix vectors where values repeat
+    # as they are: LAPACK may mix vectors of repeated values
     return(list(scale = abs(diag(lower)), vectors = diag(ncol(lower))))
   }
   e <- root_spectrum(t(lower), 0)
   list(scale = sqrt(e$values), vectors = e$vectors)
 }
 
-# The row space of a matrix that picks variables: coordinates that are axes keep diagonal
+# The row space of a matrix that selects variables. Its coordinates are axes, which keep diagonal
 # covariances diagonal.
 picked_variables <- function(H) {
   there <- H != 0
@@ -313,8 +313,8 @@ picked_variables <- function(H) {
   list(rows = seq_len(p), lower = diag(abs(value), p), Q = Q)
 }
 
-# The range in the eigenvectors of a covariance in it: the basis itself, if that is diagonal.
-# `root`: one of the covariance, if there is one.
+# The range in the eigenvectors of its error covariance: the basis itself, if that is diagonal.
+# `root`: a root of the covariance, if known.
 turn_range <- function(basis, target, cov, root = NULL) {
   if (all(cov[row(cov) != col(cov)] == 0)) {
     return(list(basis = basis, target = target, nu = pmax(diag(cov), 0)))
@@ -327,10 +327,10 @@ turn_range <- function(basis, target, cov, root = NULL) {
   list(basis = basis %*% e$vectors, target = drop(crossprod(e$vectors, target)), nu = e$values)
 }
 
-# ---- The frame of a run: all d coordinates
+# ---- The basis of a run: all d coordinates
 
-# An orthonormal basis whose first r columns are those of a range (observed_range()): `turn` takes
-# columns of numbers into it.
+# An orthonormal basis whose first r columns span the range of observed_range(): `turn` maps columns
+# of numbers into it.
 complete_basis <- function(range) {
   Q <- range$basis
   d <- nrow(Q)
@@ -353,7 +353,7 @@ complete_basis <- function(range) {
   c(range, list(d = d, r = r, complete = basis, order = if (axes) order, turn = turn))
 }
 
-# A mixture in these coordinates. Nothing is decomposed anew: eigenvectors are turned.
+# A mixture in these coordinates. Eigenvectors are rotated, so nothing is decomposed anew.
 turned_mixture <- function(mixture, frame) {
   means <- t(frame$turn(t(unname(mixture$means))))
   form <- mixture$form

@@ -1,28 +1,30 @@
 #' Samplers as step programs
 #'
-#' A sampler turns noise into data. Here it is a description, not a loop: a function that returns,
-#' for each step, a short list of operations on registers (each an n x d matrix). One engine runs
-#' all samplers, so that a new one is the twenty lines of R below and runs as fast as the others.
+#' A sampler turns noise into data. In this package a sampler is a description, not a loop: a
+#' function that returns, for each step, a short list of operations on registers (each an n x d
+#' matrix). One engine runs all samplers, so a new one takes about twenty lines of R and runs as
+#' fast as the others.
 #'
 #' @details
 #' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
 #' * `op_eval(to, from, t, want, strength)`: register `to` becomes the guided score `s` of register
-#'   `from` at time `t`, or the denoised point or the noise that belong to it,
+#'   `from` at time `t`, or the denoised point or the noise,
 #' * `op_noise(to)`: register `to` becomes fresh standard normal noise,
-#' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers, among which may
-#'   be `to` itself,
-#' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix that is made
-#'   of the derivative of the score.
+#' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers; `to` itself may
+#'   be one of them,
+#' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix made from
+#'   the derivative of the score.
 #'
-#' The denoised point `(x + b^2 s)/a` is not made from the score: it is the mean of the components'
-#' own denoised points, so that it has all its digits where `a` is small, and also where `a = 0`.
-#' (Under a score that is wrong by a factor there is none at `a = 0`.) The noise is `-b s`.
+#' The denoised point `(x + b^2 s)/a` is not computed from the score. It is the mean of the
+#' components' own denoised points, so it keeps all its digits where `a` is small, and exists where
+#' `a = 0`. (It does not exist at `a = 0` for a score that is wrong by a factor.) The noise is
+#' `-b s`.
 #'
-#' The state is register `x`, which the last operation of every step writes. The other registers
-#' come into being when first written and keep their value from step to step, so that a multistep
-#' method simply reads what an earlier step left.
+#' The state is register `x`; the last operation of every step writes it. Another register exists
+#' once it is written, and keeps its value from step to step, so a multistep method reads the value
+#' of an earlier step.
 #'
-#' Most samplers discretise one of two processes in the reversed time `T - t`, which share the
+#' Most samplers discretise one of two processes in the reversed time `T - t`, which have the
 #' marginal laws of the forward process (`f` and `G^2` as in [schedule], `s` the score): the
 #' ordinary differential equation `dx = (-f x + G^2 s/2) dt` and the stochastic one
 #' `dx = (-f x + G^2 s) dt + G dB`.
@@ -32,29 +34,29 @@
 #'   the operations of step `k`.
 #' @param steps Number of steps. `NULL`: the sampler follows a schedule with discrete steps
 #'   ([schedule_ddpm()]) through every whole time between the horizon and `end`.
-#' @param grid The kind of [time_grid()], or the times themselves, decreasing from the horizon: then
-#'   they settle `steps` and `end`. The default takes short steps near the data, where components of
-#'   small variance need them.
+#' @param grid The kind of [time_grid()], or the times themselves, decreasing from the horizon;
+#'   these determine `steps` and `end`. The default takes short steps near the data, where
+#'   components of small variance need them.
 #' @param end The time at which to stop.
-#' @param stochastic Does the sampler draw noise? `NULL`: as its operations tell with
-#'   [schedule_ou()] ([schedule_etc()] if `steps` is `NULL`); yes, where they cannot be had there.
-#'   A run whose operations draw noise though this is `FALSE` is an error, since its log-density
-#'   would be wrong.
+#' @param stochastic Does the sampler draw noise? `NULL`: its operations with [schedule_ou()] tell
+#'   ([schedule_etc()] if `steps` is `NULL`); if they cannot be computed there, it counts as
+#'   stochastic. A run whose operations draw noise despite `FALSE` is an error, since its
+#'   log-density would be wrong.
 #' @param divergence Does the divergence of the guided score, summed along the path, give the
 #'   log-density of the result to the order of the sampler? It does for ODE steps of two forms:
 #'   `alpha x + beta s`, and `x` plus a Runge-Kutta combination of registers `-f y + G^2 s/2`. If
 #'   not, the log-density comes from the Jacobian of the steps.
-#' @param label What to print.
+#' @param label The printed name.
 #' @param params A named list of settings, to print.
 #' @param vectorised May `step` be called with several `k` at once? Then the times and coefficients
 #'   in its operations are vectors along `k` (coefficients in a list), or single numbers, and the
 #'   operations are otherwise the same in every step. A run then calls `step` once, not once per
-#'   step, which some thousand steps notice.
+#'   step, which saves time with thousands of steps.
 #' @param to,from Names of registers.
 #' @param t A time.
 #' @param want `"score"`, `"denoised"` or `"noise"`.
-#' @param strength `NULL`, for the score of the run's guidance, or a number: then it is that of
-#'   plain guidance of this strength, whatever else the guidance is (0: the class; -1: the whole).
+#' @param strength `NULL`, for the score of the run's guidance; or a number, for plain guidance of
+#'   this strength, whatever the run's guidance (0: the class; -1: the whole).
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
 #' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an
@@ -64,8 +66,8 @@
 #'   of a new one.
 #' @family samplers
 #' @examples
-#' # Annealed Langevin dynamics (Song and Ermon 2019): at every time a Langevin step for the law of
-#' # that time, of a size in proportion to the variance of the noise.
+#' # Annealed Langevin dynamics (Song and Ermon 2019): at every time a Langevin step for the law at
+#' # that time, with a size proportional to the variance of the noise.
 #' sampler_annealed <- function(steps = 200, grid = "quadratic", end = .01, size = .2) {
 #'   step <- function(k, times, schedule) {
 #'     t <- times[k + 1]
@@ -81,7 +83,7 @@
 #' }
 #' sampler_annealed()
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
-#' # one Gaussian, exactly: steps in proportion to the noise come too late for it
+#' # the exact law for one Gaussian shows the bias of these steps
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' guided_moments(gaussian, sampler = sampler_annealed())
 #' @export
@@ -112,8 +114,8 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
             class = object_class("mixguide_sampler"))
 }
 
-# Does a step draw noise? Yes, if it cannot be asked: a noise that is not seen would make the
-# log-density wrong, one that is not there only costs it.
+# Does a step draw noise? If `step` cannot be called, the answer is yes: missed noise would make the
+# log-density wrong, and assumed noise only costs the log-density.
 step_draws <- function(step, steps, grid, end, vectorised) {
   schedule <- if (is.null(steps)) schedule_etc(10) else schedule_ou()
   asked <- list(step = step, steps = steps, grid = grid, end = end, vectorised = vectorised,
@@ -129,7 +131,7 @@ draws_noise <- function(steps) {
   any(vapply(unlist(steps, recursive = FALSE), .subset2, "", "op") == "noise")
 }
 
-# The same operations with scores alone, for what rewrites or reads scores.
+# The operations rewritten with scores alone, for code that rewrites or reads scores.
 score_form <- function(ops, schedule) {
   wanted <- !vapply(ops, function(op) is.null(op$want), NA)
   if (!any(wanted)) return(ops)
@@ -160,7 +162,8 @@ check_sampler <- function(x, arg = "sampler") {
              stochastic = is_flag, divergence = is_flag, vectorised = is_flag, params = is.list)
 }
 
-# The samplers of the package as functions of steps, grid and end, by the calls that make them.
+# The samplers of the package as functions of steps, grid and end, named by the calls that make
+# them.
 shipped_samplers <- function() {
   with_own <- function(make, ...) function(steps, grid, end) make(steps, grid, end, ...)
   list(sampler_heun = sampler_heun,
@@ -182,14 +185,14 @@ shipped_samplers <- function() {
 
 #' Score evaluations of a sampler
 #'
-#' How many scores one particle's run takes: what samplers should be compared by, rather than by
-#' steps.
+#' The number of scores in one particle's run. Samplers should be compared at equal numbers of
+#' scores, not of steps.
 #'
 #' @param sampler A [sampler()].
 #' @param schedule,horizon The forward process, see [schedule], and the time at which the sampler
 #'   starts.
-#' @return A whole number. Guidance takes the scores of the class and of the whole together, and
-#'   counts once.
+#' @return A whole number. Guidance evaluates the scores of the class and of the whole together,
+#'   which counts once.
 #' @family samplers
 #' @examples
 #' evaluations(sampler_heun(50))
@@ -204,7 +207,7 @@ evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
   sum(kinds == "eval") * (length(times) - 1) / length(steps)
 }
 
-# The times of one run, of a mixture if its horizon is to be found.
+# The times of one run; the mixture is needed to choose a horizon.
 sampler_times <- function(sampler, schedule, horizon = NULL, mixture = NULL) {
   grid <- sampler$grid
   if (is.numeric(grid)) {
@@ -225,8 +228,8 @@ sampler_times <- function(sampler, schedule, horizon = NULL, mixture = NULL) {
   time_grid(steps, horizon, grid, sampler$end, schedule)
 }
 
-# The operations of a run: one list per step; or, where one is enough for a vectorised sampler, a
-# single list for all steps together.
+# The operations of a run: one list per step; or a single list for all steps together, if the
+# sampler is vectorised.
 sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   k <- seq_len(length(times) - 1)
   steps <- lapply(if (one_is_enough && sampler$vectorised) list(k) else k, function(k) {
@@ -249,7 +252,7 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   steps
 }
 
-# Every register that an operation reads has been written by an earlier one; x is there.
+# Checks that an earlier operation has written every register that an operation reads; x is there.
 check_reads <- function(steps) {
   ops <- unlist(steps, recursive = FALSE)
   reads <- lapply(ops, function(op) c(.subset2(op, "from"), names(.subset2(op, "coef"))))
@@ -269,7 +272,7 @@ reverse_drift <- function(schedule, t, stochastic = FALSE) {
   list(x = -schedule$drift(t), s = schedule$diffusion2(t) * if (stochastic) 1 else 1 / 2)
 }
 
-# For samplers that need the score itself, and so a > 0 at every time at which they take one.
+# For samplers that need the score itself, and so a > 0 at every time of an evaluation.
 need_score <- function(k, times, schedule, label) {
   forgotten <- times[k][schedule$a(times[k]) == 0]
   if (length(forgotten)) {
@@ -280,7 +283,7 @@ need_score <- function(k, times, schedule, label) {
   }
 }
 
-# For what else needs a > 0 at the start of a run.
+# For other code that needs a > 0 at the start of a run.
 need_memory <- function(times, schedule, what) {
   if (any(schedule$a(times) == 0)) {
     abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) for ",

@@ -1,5 +1,5 @@
-# The cases, and how a measurement is made and written: sourced by ours.R, peers.R and report.R.
-# peers.py says the same in Python.
+# The cases, and the functions that measure and write: sourced by ours.R, peers.R and report.R.
+# peers.py is the same in Python.
 #
 # S1 to S4: guided ancestral sampling (DDPM), strength 1 towards the first `towards` components.
 # S5: the score of a kernel density. D1 to D3: the log-density of the mixtures of S1 to S3. E1: a
@@ -67,7 +67,7 @@ diffusion <- function(case) {
 # The same points in every language.
 points_of <- function(n, d) 2 * sin(outer(seq_len(n), sqrt(seq_len(d) + 1)))
 
-# Seconds of CPU and on the wall of one call, the mean of as many as fill `least` seconds.
+# Seconds of CPU and wall time of one call: the mean over as many calls as fill `least` seconds.
 time_of <- function(call, least = .2) {
   gc()
   calls <- 0
@@ -81,7 +81,7 @@ time_of <- function(call, least = .2) {
   c(cpu = spent[["user.self"]] + spent[["sys.self"]], wall = spent[["elapsed"]]) / calls
 }
 
-# One line of measurements.csv, to which bench/run adds the round.
+# One line of measurements.csv; bench/run adds the round.
 columns <- c("case", "who", "blas", "threads", "engine", "vary", "at", "metric", "value", "unit",
              "round")
 emit <- function(case, who, metric, value, unit, vary = "", at = "") {
@@ -96,8 +96,8 @@ emit_time <- function(case, who, seconds, particle_steps) {
   }
 }
 
-# What all who run a case must agree on: moments of its particles to sampling error (`se`), or the
-# mean of deterministic values to rounding.
+# The numbers that all programs must agree on for a case: moments of particles up to sampling error
+# (`se`), or the mean of deterministic values up to rounding.
 emit_check <- function(case, who, x) {
   if (!startsWith(case$name, "S") || identical(case$cov, "kernel")) {
     emit(case, who, "value", mean(x), "")

@@ -1,10 +1,10 @@
 # The time to a standard error: Rscript bench/digits.R TABLE.csv [PYTHON [KEYS]]
 #
-# By evenly spread points (?net) and by independent ones, and by independent particles in numpy and
-# torch where there is a Python that has them, all on two threads and in one run. Independent
-# particles are as many as their variance asks for, at the time per particle of a large run; of
-# evenly spread ones runs of growing size are made until the standard error is reached, which is the
-# root mean square over KEYS keys (4); beyond the largest run they count as independent ones.
+# Compares evenly spread points (?net) with independent particles, also in numpy and torch if a
+# Python has them, on two threads in one run. The number of independent particles follows
+# from their variance; their time is that per particle of a large run. Evenly spread points run at
+# growing sizes until the standard error is reached, the root mean square over KEYS keys (4). Beyond
+# the largest run they count as independent.
 suppressPackageStartupMessages(library(mixguide))
 options(warn = -1)
 arguments <- commandArgs(TRUE)
@@ -30,8 +30,8 @@ cases <- list(
 samplers <- list(DDIM = sampler_ddim(50), DDPM = sampler_ddpm(50))
 targets <- c(confidence = 1e-4, entropy = 1e-3, moments = 1e-3)
 
-# Seconds and squared standard errors: of the entropy, or, by runs that carry no density along, of
-# the confidence and the worst of mean and covariance in standard deviations.
+# Seconds and squared standard errors: of the entropy, or, from runs without a density, of the
+# confidence and the worst of mean and covariance in standard deviations.
 measure <- function(d, n, points, key, entropy) {
   carried <- if (!entropy) list(log_density = "none")
   call <- c(list(d, n, key = c(key, 1), points = points), carried)
@@ -56,7 +56,7 @@ spread <- function(d, most, entropy) {
   seconds <- NA
   for (n in 2^(8:most)) {
     of <- measures(d, n, "sobol", entropy)
-    # between this size and the one before, on a scale of logarithms
+    # interpolates between this size and the one before, on a scale of logarithms
     part <- if (is.null(before)) 1 else log(before$left) / log(before$left / of$left)
     from <- if (is.null(before)) of$seconds else before$seconds
     seconds <- ifelse(is.na(seconds) & of$left <= 1, from^(1 - part) * of$seconds^part, seconds)
@@ -66,7 +66,7 @@ spread <- function(d, most, entropy) {
   ifelse(is.na(seconds), of$seconds * of$left, seconds)
 }
 
-# What Python is to do: everything in the variables that are diffused.
+# The task for Python, with everything in the variables that are diffused.
 write_case <- function(d, n, entropy, file) {
   m <- d$mixture
   steps <- mixguide:::one_score_steps(d$sampler, d$times, d$schedule)
@@ -87,7 +87,7 @@ in_python <- function(d, n, entropy, library) {
   stats::setNames(scan(text = said, sep = ",", quiet = TRUE),
                   c("seconds", "confidence", "confidence_se", "entropy", "entropy_se"))
 }
-# The same numbers, or none.
+# The results agree, or there are none.
 check_peer <- function(found, run, entropy) {
   off <- function(what) {
     (found[[what]] - run[[what]]$estimate) /
@@ -114,7 +114,7 @@ for (case in names(cases)) {
         peers[[library]] <- alone$particles * found[["seconds"]] / net
       }
     }
-    # where a handful would do there is no question
+    # a few particles would do, so there is nothing to compare
     for (what in names(net)[alone$particles >= 100]) {
       row <- data.frame(
         case, sampler = name, quantity = what, "standard error" = targets[[what]],

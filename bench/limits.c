@@ -1,7 +1,7 @@
-/* What one core can do at best with one instruction set, in lines of measurements.csv. bench/run
- * compiles it for each set, with -DGM_VL and the flags of that set, and passes the set's name and
- * the case beside which it measures.
- * exp and normals are the package's own primitives, alone and in the first-level cache. */
+/* Measures the best speed of one core with one instruction set, in lines of measurements.csv.
+ * bench/run compiles it for each set, with -DGM_VL and the flags of that set, and passes the set's
+ * name and the case that runs next to it. exp and normals are the package's own primitives, alone
+ * and in the first-level cache. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -51,8 +51,8 @@ static int compare(const void *x, const void *y) {
   return (a > b) - (a < b);
 }
 
-/* The median CPU time of many calls, in ns: what is compared with it is a mean, under the same
- * neighbours. */
+/* The median CPU time of many calls, in ns. It is compared with a mean under the same neighbours.
+ * */
 static double median_time(void (*work)(void)) {
   double times[REPEATS];
   for (int r = 0; r < REPEATS; r++) {

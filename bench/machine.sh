@@ -1,4 +1,4 @@
-# Sourced by run, whose variables it reads: what the measurements were made on, as CSV.
+# Sourced by run, whose variables it reads: describes the machine and its software, as CSV.
 
 row() { printf '%s,"%s"\n' "$1" "$2"; }
 of_cpu() { lscpu | sed -n "s/^$1: *//p"; }

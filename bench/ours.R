@@ -1,5 +1,5 @@
 # mixguide on the cases: Rscript bench/ours.R speed|check|memory|scaling CASE [NUMBER]
-# Whole calls are measured: checks, tables, all steps, copying out. check: NUMBER particles.
+# It measures whole calls: checks, tables, all steps, copying out. check: NUMBER particles.
 # memory: the summary mode on NUMBER particles, if given.
 source("bench/cases.R")
 suppressPackageStartupMessages(library(mixguide))
@@ -17,7 +17,8 @@ mixture_of <- function(case) {
   gaussmix(part$weights, part$means, cov, class)
 }
 
-# A function of what more to tell the call of a case; the mixture and the points are made before.
+# Returns a function of further arguments of the case's call; the mixture and the points are made
+# before.
 call_of <- function(case) {
   if (case$name == "E1") return(diffusion_call(case))
   mixture <- mixture_of(case)
@@ -32,8 +33,8 @@ call_of <- function(case) {
   }
 }
 
-# The steps as fokker_planck() takes them, without the scores, which the peers do not have either:
-# the linear drift alone.
+# The steps as fokker_planck() takes them, without the scores, because the peers have none: the
+# linear drift alone.
 diffusion_call <- function(case) {
   job <- diffusion(case)
   function(...) {
@@ -45,7 +46,7 @@ diffusion_call <- function(case) {
 
 with_sizes <- function(case, ...) utils::modifyList(case, list(...))
 
-# Where the package has exact reductions, they can be turned off.
+# Exact reductions can be turned off.
 reduces <- "reduce" %in% names(formals(guided_sample))
 variants <- function(case) {
   both <- reduces && case$name == "S4"
@@ -70,8 +71,8 @@ check <- function() {
   }
 }
 
-# Peak memory of a call above what there was before, without the result itself; and that of the
-# whole process.
+# Peak memory of a call, beyond the memory before it and the result; and the peak of the whole
+# process.
 memory <- function() {
   summary <- !is.na(number)
   if (summary && !"guided_summary" %in% getNamespaceExports("mixguide")) return()
@@ -82,7 +83,7 @@ memory <- function() {
     as.numeric(gsub("[^0-9]", "", line)) / 1024
   }
   gc()
-  writeLines("5", "/proc/self/clear_refs")  # the peak begins anew
+  writeLines("5", "/proc/self/clear_refs")  # the peak starts anew
   before <- megabytes("VmRSS")
   result <- if (summary) call(sample = mixguide::guided_summary) else call()
   peak <- megabytes("VmHWM")
@@ -92,8 +93,8 @@ memory <- function() {
   emit(case, who, "peak of process", peak, "MB", "n", case$n)
 }
 
-# Seconds of whole calls as one size grows. What does not grow with it (compiling the steps, the
-# noise as K grows) should be small at the smallest size already.
+# Seconds of whole calls as one size grows. Parts that do not grow with it (compiling the steps, the
+# noise as K grows) should be small at the smallest size.
 scales <- list(
   S1 = list(n = list(n = 1e5 * 2^(0:4), steps = 200), steps = list(n = 1e5, steps = 100 * 2^(0:4)),
             K = list(n = 4e4, steps = 100, K = 16 * 2^(0:4)),

@@ -18,8 +18,8 @@ row_max <- function(x) {
   top
 }
 
-# Coefficients of the components in (1 + w) score of the class - w score of all, w = 1; `logits` are
-# n x K, the class is the first columns.
+# Coefficients of the components in (1 + w) score of the class - w score of the whole, w = 1.
+# `logits` are n x K; the class has the first columns.
 guided_weights <- function(logits, towards, w = 1) {
   all <- exp(logits - row_max(logits))
   of_class <- logits[, seq_len(towards), drop = FALSE]

@@ -1,4 +1,4 @@
-# Tables and plots of what bench/run measured: Rscript bench/report.R DIRECTORY
+# Tables and plots of the measurements of bench/run: Rscript bench/report.R DIRECTORY
 # The directory has measurements.csv and machine.csv; it gets report.md, tables/*.csv and *.png.
 source("bench/cases.R")
 library(ggplot2)
@@ -9,10 +9,10 @@ machine <- utils::read.csv(file.path(directory, "machine.csv"))
 engines <- unique(measured$engine[measured$who == "machine"])
 native <- engines[1]
 
-# ---- What the package has set itself
+# ---- The goals
 
-# Times faster with two threads each, by a case; `share` of the machine's limit by one thread.
-# With AVX2 two thirds of this; with 128-bit vectors 5 times R on S1 to S3.
+# Times faster with two threads each, by case; `share` is that of the machine's limit by one thread.
+# The goals with AVX2 are two thirds of these; with 128-bit vectors 5 times R on S1 to S3.
 goals <- utils::read.csv(text = "
 case,ours,R,numpy,torch,share
 S1,mixguide,55,40,40,.55
@@ -38,8 +38,8 @@ goal <- function(row, peer, engine) {
   if (peer == "R" && goals$case[row] %in% c("S1", "S2", "S3")) 5 else NA
 }
 
-# The least work of a particle-step: flops of the products that a score is made of, exps and
-# normals. A reduced S4 is an S1 whose other 254 normals come once.
+# The necessary work of a particle-step: flops of the matrix products of a score, exps and normals.
+# A reduced S4 is an S1 whose other 254 normals are drawn once.
 work <- utils::read.csv(text = "
 case,ours,flops,exps,normals
 S1,mixguide,48,2,2
@@ -51,7 +51,7 @@ S5,mixguide,14000,1000,0")
 
 # ---- Figures
 
-# Values by round of one who ran a case.
+# Values by round of one program on a case.
 values <- function(case, who, clock, threads, engine = "", blas = NULL) {
   rows <- measured[measured$case == case & measured$who == who & measured$metric == clock &
                      measured$vary == "" & measured$engine == engine &
@@ -60,9 +60,9 @@ values <- function(case, who, clock, threads, engine = "", blas = NULL) {
   stats::setNames(rows$value, rows$round)
 }
 
-# Times faster than a peer, by round: only what was measured in one round is compared.
+# Times faster than a peer, by round: a ratio compares measurements of one round.
 ratios <- function(case, peer, clock, threads, blas, engine = native, ours = "mixguide") {
-  # the reference BLAS knows no threads: one run serves both comparisons
+  # the reference BLAS has one thread, so one run serves both comparisons
   of_peer <- values(case, peer, clock, if (blas == "reference") 1 else threads, blas = blas)
   of_ours <- values(case, ours, clock, threads, engine)
   both <- intersect(names(of_peer), names(of_ours))
@@ -110,7 +110,7 @@ primitives <- function(engine) {
     triad = best("triad", max))
 }
 
-# The bound of a particle-step in ns, by round: from what the machine did just before and after.
+# The bound of a particle-step in ns, by round, from the machine's speed just before and after.
 bound <- function(row, engine) {
   mean_of <- function(metric) {
     of_case <- primitive(engine, metric)
@@ -161,7 +161,7 @@ sampler_targets <- function(engine) {
   }))
 }
 
-# Cases of one thread against one thread.
+# Cases of one thread each.
 single_targets <- function(goals) {
   do.call(rbind, lapply(which(goals$case %in% measured_cases), function(row) {
     case <- goals$case[row]
@@ -191,7 +191,7 @@ memory_targets <- function() {
   do.call(rbind, c(rows, if ("S1" %in% measured_cases) of_summary))
 }
 
-# Slope of log time against log size; of several rounds the fastest.
+# Slope of log time against log size, from the fastest of several rounds.
 scaling <- measured[measured$vary %in% c("n", "steps", "K", "d") & measured$metric == "cpu", ]
 if (nrow(scaling)) {
   scaling <- stats::aggregate(value ~ case + vary + at, scaling, min)
@@ -205,7 +205,7 @@ slopes <- do.call(rbind, lapply(split(scaling, list(scaling$case, scaling$vary),
 scaling_targets <- function() {
   do.call(rbind, lapply(seq_len(NROW(slopes)), function(i) {
     line <- slopes[i, ]
-    # What does not grow with K or d, such as the noise with K, flattens the slope.
+    # Parts that do not grow with K or d, such as the noise with K, flatten the slope.
     below <- if (line$vary %in% c("n", "steps")) .05 else .25
     judge(line$case, paste("slope of log time in log", line$vary), line$slope, line$power - below,
           line$power + .05)
@@ -306,7 +306,7 @@ slope_table <- if (NROW(slopes)) with(slopes, data.frame(
   expected = power
 ))
 
-# The largest difference from mixguide: in standard errors for samples, else relative.
+# The largest difference from mixguide: in standard errors for samples, otherwise relative.
 agreement <- function(case, who) {
   of <- function(who, engine) {
     rows <- measured[measured$case == case & measured$who == who & measured$engine == engine &
@@ -376,7 +376,7 @@ save_plot <- function(plot, name, width, height) {
   grDevices::png(file, width, height, "in", res = 120, type = "cairo", antialias = "gray")
   print(plot)
   grDevices::dev.off()
-  # vignette performance shows them: with 64 colours they take a third
+  # vignette performance shows them; with 64 colours they take a third of the size
   if (nzchar(Sys.which("pngquant"))) {
     system2("pngquant", c("--force", "--ext=.png", "--speed=1", 64, shQuote(file)))
   }

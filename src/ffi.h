@@ -1,5 +1,5 @@
-/* The boundary: the only code that knows SEXP. Checks type and size, allocates, calls the core,
- * turns a status into an R error. No arithmetic. */
+/* The boundary: the only code that knows SEXP. It checks types and sizes, allocates, calls the core
+ * and turns a status into an R error. It does no arithmetic. */
 #ifndef MIXGUIDE_FFI_H
 #define MIXGUIDE_FFI_H
 
@@ -29,18 +29,18 @@ SEXP ffi_threads(SEXP ffi_n);
 
 /* Element `name` of a list; R_NilValue if absent. */
 SEXP ffi_element(SEXP list, const char *name);
-/* The same, of a given type and length (length < 0: any); errors otherwise. */
+/* The element of a given type and length (length < 0: any length); an error otherwise. */
 const double *ffi_doubles(SEXP list, const char *name, R_xlen_t length);
 const int *ffi_integers(SEXP list, const char *name, R_xlen_t length);
-/* NULL where the element is absent or NULL. */
+/* NULL if the element is absent or NULL. */
 const double *ffi_doubles_or_null(SEXP list, const char *name, R_xlen_t length);
 R_xlen_t ffi_length(SEXP list, const char *name);
 int ffi_count(SEXP list, const char *name);
-/* One double in [least, most]: NaN and what would overflow a size are errors. */
+/* One double in [least, most]. NaN and values that overflow a size are errors. */
 double ffi_number(SEXP list, const char *name, double least, double most);
-/* The two 32-bit halves of a key, in doubles, as one number. */
+/* The two 32-bit halves of a key, given as doubles, joined to one number. */
 uint64_t ffi_key(SEXP list, const char *name);
-/* An error unless all n numbers lie in [least, most]; NULL is fine. */
+/* An error unless all n numbers lie in [least, most]. NULL is allowed. */
 void ffi_check_range(const double *x, R_xlen_t n, double least, double most, const char *name);
 
 #endif

@@ -1,5 +1,5 @@
-/* Arguments from lists made by R/engine.R. A mismatch is a fault of the package, not of its user,
- * who has been answered in R before; but it must not crash. */
+/* Arguments from lists made by R/engine.R. R has checked the user's input before, so a mismatch
+ * here is a fault of the package; it must not crash R. */
 #include "ffi.h"
 
 #include <string.h>

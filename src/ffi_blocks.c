@@ -14,21 +14,21 @@ SEXP ffi_threads(SEXP ffi_n) {
   return Rf_ScalarInteger(mg_threads());
 }
 
-/* The threads that blocks of that cost are worth. Of a few milliseconds a team saves less than it
- * costs: its members wait busily for what comes next, some milliseconds long, and on a busy machine
- * for each other. */
+/* How many threads blocks of that cost are worth. A team costs more than it saves on a few
+ * milliseconds of work: its members wait busily for more work for some milliseconds, and wait for
+ * each other on a busy machine. */
 int ffi_team(size_t blocks, double cost) {
   int threads = mg_threads();
   if (cost * (double)blocks < 5e6) return 1;
   return (size_t)threads > blocks ? (int)blocks : threads;
 }
 
-/* Blocks in batches, so that the user can interrupt some ten times a second: an interrupt leaves
- * by a long jump, and all memory here is R's. Blocks that are long in themselves (many steps,
- * components or dimensions) run a group at a time, each program in parts. */
+/* Runs blocks in batches, so that the user can interrupt some ten times a second. An interrupt
+ * leaves by a long jump; no memory is lost, because R owns all of it. Blocks that take long (many
+ * steps, components or dimensions) run a group at a time, each program in parts. */
 void ffi_run_blocks(gm_block *run, const void *job, size_t blocks, size_t work_size, double cost,
                     int n_op) {
-  const double budget = 2e8; /* rough flops of a thread in a tenth of a second */
+  const double budget = 2e8; /* rough flops that a thread does in a tenth of a second */
   int threads = ffi_team(blocks, cost);
   double *work = (double *)R_alloc(threads * work_size, sizeof(double));
   int parts = (int)(cost / budget) + 1;

@@ -1,5 +1,5 @@
-/* The two ends of a reduced run: a start to the coordinates that the program moves, and the result
- * of the program to all d. */
+/* The two ends of a reduced run. A start becomes the coordinates that the program moves; the result
+ * of the program becomes all d coordinates. */
 #include "ffi_blocks.h"
 #include "ffi_net.h"
 
@@ -35,7 +35,7 @@ static void run_all(const gm_expansion *x, gm_block *run) {
                  gm_expansion_cost(x), 1);
 }
 
-/* A list of start (n x r), and square (n): |z|^2 of normals drawn for it. */
+/* A list of start (n x r) and square (n), the |z|^2 of the normals drawn for each start. */
 SEXP ffi_project(SEXP ffi_space, SEXP ffi_job) {
   gm_expansion x = expansion_of(ffi_space, ffi_job);
   const char *names[] = {"start", "square", ""};

@@ -1,10 +1,11 @@
-/* Nets from what R/net.R says of them. */
+/* Makes nets from the lists of R/net.R. */
 #include "ffi_net.h"
 
 #include <string.h>
 
-/* job$net: NULL, or a list of per (particles of a replicate), key, and sobol, columns of generating
- * matrices for each coordinate. The tables of the replicates of the job's particles. */
+/* Makes the tables of the replicates that the job's particles belong to. job$net is NULL, or a list
+ * of per (particles of a replicate), key, and sobol (columns of the generating matrices for each
+ * coordinate). */
 const gm_net *ffi_net(SEXP job, uint64_t first, R_xlen_t n) {
   SEXP list = ffi_element(job, "net");
   if (list == R_NilValue || n == 0) return NULL;
@@ -23,7 +24,8 @@ const gm_net *ffi_net(SEXP job, uint64_t first, R_xlen_t n) {
   return net;
 }
 
-/* job[[name]]: the coordinate of each row of normals, counted from 0; -1: none. */
+/* job[[name]]: for each row of normals its coordinate of the net, counted from 0, or -1 for none.
+ * */
 gm_points ffi_points(const gm_net *net, SEXP job, const char *name, R_xlen_t rows) {
   gm_points points = {net, NULL};
   if (!net) return points;

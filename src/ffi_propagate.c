@@ -34,9 +34,9 @@ SEXP ffi_spread(SEXP ffi_job) {
   ffi_check_range(job.x, n * r, -DBL_MAX, DBL_MAX, "x");
   ffi_check_range(job.mass, n, 0, DBL_MAX, "mass");
   ffi_check_range(job.low, r, -DBL_MAX, DBL_MAX, "low");
-  /* 0 where a grid of large numbers collapsed: then no mass has a place on it */
+  /* 0 if a grid of large numbers collapsed to a point: no mass has a place on it */
   ffi_check_range(job.step, r, 0, DBL_MAX, "step");
-  /* windows have room for `sd` */
+  /* the windows have room for `sd` */
   ffi_check_range(job.own, n, DBL_MIN, job.sd, "own");
   if (job.own && r == 2) {
     ffi_check_range(job.own + n, n, -DBL_MAX, DBL_MAX, "own");
@@ -48,7 +48,7 @@ SEXP ffi_spread(SEXP ffi_job) {
   job.density = (double *)R_alloc(stride * sizes[1], sizeof(double));
   double *work = (double *)R_alloc((size_t)threads * gm_spread_work_size(&job), sizeof(double));
   memset(job.density, 0, sizeof(double) * stride * sizes[1]);
-  /* some 10^8 nodes at a time, for Ctrl-C */
+  /* some 10^8 nodes at a time, so that Ctrl-C works */
   size_t some = (size_t)(1e8 / gm_spread_nodes(&job)) + 1;
   for (size_t i = 0; i < job.n; i += some) {
     gm_spread(&job, i, i + some < job.n ? i + some : job.n, threads, work);
@@ -62,8 +62,8 @@ SEXP ffi_spread(SEXP ffi_job) {
   return result;
 }
 
-/* The density p after the steps dt (N): low and h of the grid, diffusion2 (N), drift (N) and score
- * (n - 1 x N, or NULL) at their middles. */
+/* The density p after N steps of lengths dt. low and h: first node and spacing of the grid. At the
+ * middles of the steps: diffusion2 (N), drift (N) and score (n - 1 x N, or NULL). */
 SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job) {
   R_xlen_t n = Rf_xlength(ffi_p), steps = ffi_length(ffi_job, "dt");
   if (TYPEOF(ffi_p) != REALSXP || n < 2) Rf_error("internal error: 'p'");

@@ -1,4 +1,4 @@
-/* Runs a step program: the one way into the core. */
+/* Runs a step program. All runs enter the core here. */
 #include "ffi_blocks.h"
 #include "ffi_net.h"
 
@@ -21,7 +21,7 @@ static gm_pool pool_of(SEXP x) {
   return pool;
 }
 
-/* log_weight is K x J; -Inf: not in the model. */
+/* log_weight is K x J; -Inf means that the component is not in the model. */
 static gm_models models_of(SEXP x, int K) {
   R_xlen_t length = ffi_length(x, "log_weight");
   int J = (int)(length / K);
@@ -33,7 +33,7 @@ static gm_models models_of(SEXP x, int K) {
   return models;
 }
 
-/* Its numbers, in the order of gm_push; models count from 0. */
+/* The numbers of a push, in the order of gm_push; models count from 0. */
 static gm_push push_of(const double *x, int J) {
   int ok = x[0] >= GM_PUSH_NONE && x[0] < GM_PUSHES && x[1] >= 0 && x[1] < J && x[2] >= 0 &&
            x[2] < J;
@@ -113,7 +113,7 @@ static SEXP array3(R_xlen_t a, R_xlen_t b, R_xlen_t c) {
   return x;
 }
 
-/* What R needs to know of operations, a row for each, and the limits of the engine. */
+/* For R: a row for each operation, and the limits of the engine. */
 SEXP ffi_operations(void) {
   static const char *const field[] = {"nothing", "read", "write", "maybe", "change", "point",
                                       "level", "scalar", "logp", "noises", "outputs", "terms",
@@ -135,7 +135,7 @@ SEXP ffi_operations(void) {
   return result;
 }
 
-/* Rows of a block's particles to those of a matrix of n, or back. */
+/* Copies rows of a block's particles to rows of a matrix of n, or back. */
 static void copy_rows(const gm_job *job, double *rows, R_xlen_t columns, size_t block, size_t first,
                       size_t n, double *matrix, int back) {
   size_t at = block * job->lanes, count = job->n - at < job->lanes ? job->n - at : job->lanes;
@@ -145,7 +145,7 @@ static void copy_rows(const gm_job *job, double *rows, R_xlen_t columns, size_t 
   }
 }
 
-/* What an operation hands over to R, or takes back: the rows of a register, or those of scalars. */
+/* What an operation gives to R, or takes from R: the rows of a register, or of scalars. */
 typedef struct { int scalar, at; R_xlen_t columns; } ffi_rows;
 
 static void copy_blocks(const gm_job *job, ffi_rows of, size_t from, size_t to, double *work,
@@ -159,7 +159,7 @@ static void copy_blocks(const gm_job *job, ffi_rows of, size_t from, size_t to, 
   }
 }
 
-/* The vectors of a "mix" in a block: points, to and from. */
+/* The vectors of a "mix" in a block: inputs and output. */
 typedef struct { double *x, *c, *u; } ffi_vectors;
 
 static ffi_vectors mixed_vectors(const gm_job *job, const gm_op *op, double *work) {
@@ -167,7 +167,7 @@ static ffi_vectors mixed_vectors(const gm_job *job, const gm_op *op, double *wor
                        gm_register_rows(job, work, op->from)};
 }
 
-/* Their inner products, a list of as many vectors. */
+/* The inner products of these vectors, a list with a vector for each. */
 static SEXP inner_products(const gm_job *job, const gm_op *op, size_t n, double *work,
                            size_t work_size) {
   SEXP result = PROTECT(Rf_allocVector(VECSXP, GM_INNER));
@@ -186,7 +186,8 @@ static SEXP inner_products(const gm_job *job, const gm_op *op, size_t n, double 
   return result;
 }
 
-/* The register becomes x, c and u by what R's list says of each: a number, or one per particle. */
+/* The register becomes a combination of x, c and u. R's list has their coefficients: a number each,
+ * or one number per particle. */
 static void mix(const gm_job *job, const gm_op *op, size_t n, double *work, size_t work_size,
                 SEXP by) {
   const double *coef[3];
@@ -208,8 +209,8 @@ static void mix(const gm_job *job, const gm_op *op, size_t n, double *work, size
   }
 }
 
-/* R's function of its number, of what the operation hands over (a matrix, or the inner products of
- * a "mix") and of whether derivatives are wanted, for the blocks [from, to). */
+/* Calls R's function for the blocks [from, to). Its arguments are its number, the operation's input
+ * (a matrix, or the inner products of a "mix") and whether derivatives are wanted. */
 static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t from, size_t to,
                       double *work, size_t work_size) {
   size_t end = to * job->lanes, n = (end < job->n ? end : job->n) - from * job->lanes;
@@ -240,15 +241,15 @@ static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t 
 
 static int calls(const gm_op *op) { return gm_operations[op->code].n == GM_CALLS; }
 
-/* All blocks of a program with functions of R between its operations, as many at a time as have
- * room: a call of R costs as much as hundreds of particles. */
+/* Runs all blocks of a program that has functions of R between its operations. It takes as many
+ * blocks at a time as have room, because a call of R costs as much as hundreds of particles. */
 static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size_t work_size) {
   const size_t room = 1 << 23;
   const gm_program *program = job->program;
   size_t batch = room / work_size + 1;
   if (batch < (size_t)mg_threads()) batch = (size_t)mg_threads();
   if (batch > blocks) batch = blocks;
-  /* what counts is the work from one call to the next */
+  /* the cost of the work between two calls of R */
   int stretches = 1;
   for (int i = 0; i < program->n_op; i++) stretches += calls(program->op + i);
   int threads = ffi_team(batch, gm_block_cost(job) / stretches);
@@ -305,7 +306,7 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
   job.program = &program;
   job.n = (size_t)n;
   job.lanes = lanes ? (size_t)lanes : gm_lanes(&pool, &models, &program);
-  /* no wider than a thread's share */
+  /* a block is no wider than a thread's share */
   size_t share = ((size_t)n / (size_t)mg_threads() + 8) / 8 * 8;
   if (!lanes && job.lanes > share) job.lanes = share;
   job.key = ffi_key(ffi_job, "key");

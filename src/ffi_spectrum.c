@@ -5,7 +5,7 @@
 
 #include "core/spectrum.h"
 
-/* A spectrum to be filled in: n values and d x n vectors. */
+/* A spectrum with room for n values and d x n vectors. */
 static SEXP new_spectrum(int d, int n) {
   const char *names[] = {"values", "vectors", ""};
   SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
@@ -33,8 +33,8 @@ SEXP ffi_spectrum(SEXP ffi_root, SEXP ffi_least) {
   return result;
 }
 
-/* spectrum: values (n, decreasing) and vectors (d x n); tolerance: absolute and relative. A copy
- * that is unique. */
+/* A copy of a spectrum whose vectors are unique. spectrum: values (n, decreasing) and vectors (d x
+ * n); tolerance: absolute and relative. */
 SEXP ffi_settle(SEXP ffi_spectrum, SEXP ffi_tolerance) {
   R_xlen_t n = ffi_length(ffi_spectrum, "values"), size = ffi_length(ffi_spectrum, "vectors");
   int d = n ? (int)(size / n) : 0;

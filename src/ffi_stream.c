@@ -1,7 +1,8 @@
 #include "core/stream.h"
 #include "ffi.h"
 
-/* job: key, two whole numbers below 2^32; purpose; i. The key of that use of the key. */
+/* Returns the key of the i-th use of a key for a purpose. job: key (two whole numbers below 2^32),
+ * purpose, i. */
 SEXP ffi_stream(SEXP job) {
   uint64_t purpose = (uint64_t)ffi_number(job, "purpose", 1, 9007199254740992.);
   uint64_t i = (uint64_t)ffi_number(job, "i", 0, 9007199254740992.);

@@ -1,4 +1,4 @@
-/* Sums over the particles of a chunk, and its place in the whole. */
+/* Sums over the particles of a chunk, and copying a chunk into the whole. */
 #include "ffi.h"
 
 #include <float.h>
@@ -28,7 +28,7 @@ static SEXP pair_of(SEXP first, const char *first_name, SEXP second, const char 
   return pair;
 }
 
-/* Columns in blocks of `block`: mean p x blocks, cross p^2 x blocks. */
+/* Moments of columns in blocks of `block`: mean is p x blocks, cross p^2 x blocks. */
 SEXP ffi_moments(SEXP ffi_x, SEXP ffi_centre, SEXP ffi_block, SEXP ffi_squares) {
   check_type(ffi_x, REALSXP, "x");
   check_type(ffi_centre, REALSXP, "centre");
@@ -53,7 +53,7 @@ SEXP ffi_moments(SEXP ffi_x, SEXP ffi_centre, SEXP ffi_block, SEXP ffi_squares) 
   return result;
 }
 
-/* Bins of a width for each column: count (bins + 2) x columns, and the extremes 2 x columns. */
+/* Histograms of the columns: count is (bins + 2) x columns, the extremes 2 x columns. */
 SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins) {
   check_type(ffi_x, REALSXP, "x");
   check_type(ffi_low, REALSXP, "low");
@@ -81,9 +81,9 @@ SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins) {
   return result;
 }
 
-/* Copies the particles of a chunk to where they belong in `target`, which is changed in place: the
- * caller has made it and nobody else has seen it. Both consist of `columns` stretches, in each of
- * which the part begins at `offset`. */
+/* Copies the particles of a chunk to their rows in `target`. `target` is changed in place, which is
+ * safe because the caller has just made it and no one else refers to it. Both consist of `columns`
+ * stretches; the chunk begins at `offset` in each. */
 SEXP ffi_place(SEXP ffi_target, SEXP ffi_part, SEXP ffi_columns, SEXP ffi_offset) {
   check_type(ffi_part, (SEXPTYPE)TYPEOF(ffi_target), "part");
   int real = TYPEOF(ffi_target) == REALSXP;

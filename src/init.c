@@ -4,7 +4,7 @@
 #include <R_ext/Rdynload.h>
 #include <R_ext/Visibility.h>
 
-/* by way of the one type that compilers take for any function */
+/* through the one type that compilers accept for any function */
 #define CALLDEF(name, n) {#name, (DL_FUNC)(void (*)(void))name, n}
 
 static const R_CallMethodDef calls[] = {
@@ -27,7 +27,7 @@ static const R_CallMethodDef calls[] = {
   {NULL, NULL, 0}
 };
 
-void attribute_visible R_init_mixguide(DllInfo *dll); /* R calls it; no header has it */
+void attribute_visible R_init_mixguide(DllInfo *dll); /* R calls it */
 
 void attribute_visible R_init_mixguide(DllInfo *dll) {
   R_registerRoutines(dll, NULL, calls, NULL, NULL);

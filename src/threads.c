@@ -25,12 +25,12 @@ void mg_threads_set(int n) {
     return;
   }
 #ifndef _WIN32
-  home = 0; /* no process */
+  home = 0; /* no process has this number */
 #endif
 }
 
 #ifdef _OPENMP
-/* Read anew each time: OpenMP itself looked once, before R could set anything. */
+/* The variable is read at each call: OpenMP reads it once, before R can set it. */
 static int least(int n, const char *variable) {
   const char *value = getenv(variable);
   int limit = value ? atoi(value) : 0;
@@ -43,7 +43,7 @@ int mg_threads(void) {
   int n = least(least(wanted < 256 ? wanted : 256, "OMP_THREAD_LIMIT"), "OMP_NUM_THREADS");
   if (n > omp_get_thread_limit()) n = omp_get_thread_limit();
 #ifndef _WIN32
-  /* a forked child (parallel::mclapply) would hang in libgomp's inherited pool */
+  /* a forked child (parallel::mclapply) would hang in the pool that libgomp inherits */
   if (getpid() != home) n = 1;
 #endif
   return n < 1 ? 1 : n;

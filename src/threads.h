@@ -1,10 +1,11 @@
-/* The number of threads: ours alone, and never more than the user and the environment allow. */
+/* The number of threads, for this package alone: never more than the user and the environment
+ * allow. */
 #ifndef MIXGUIDE_THREADS_H
 #define MIXGUIDE_THREADS_H
 
 void mg_threads_init(void);
-/* 0: this process is a forked child, in which the package was loaded: one thread, whatever is asked
- * for later, since what the parent has left of OpenMP does not work here. */
+/* 0 if the package was loaded in a forked child. Such a process uses one thread, whatever the user
+ * asks for later, because the parent's OpenMP does not work in it. */
 void mg_threads_set(int n);
 int mg_threads(void);
 

@@ -1,4 +1,4 @@
-# Run by tools/cluster-test, on the cluster that it has built.
+# The tests of tools/cluster-test, which runs this file on the cluster that it has built.
 library(mixguide)
 options(digits = 4, warn = 0)
 work <- Sys.getenv("CLUSTER_WORK")
@@ -64,15 +64,15 @@ same <- function(where) {
           identical(there, truth(name)))
   }
 }
-# each chunk to a job, though they are short
+# each chunk becomes a job, although chunks are short
 options(mixguide.worker_start = 0)
 slurm <- function(walltime = 600, ncpus = 1) {
   future::plan(future.batchtools::batchtools_slurm, workers = 4,
                template = system.file("batchtools", "slurm.tmpl", package = "mixguide"),
                resources = list(ncpus = ncpus, walltime = walltime, memory = 500))
 }
-# Six chunks, the first short, the others of 3 s; one takes longer while `trap` is there, a file
-# with the number of its first particle and its seconds.
+# Six chunks, the first short, the others of 3 s. One chunk takes longer while the file `trap`
+# exists; the file has the number of the chunk's first particle and its seconds.
 slow_task <- function(folder, trap = file.path(work, "trap")) {
   task <- list(name = "slow", uneven = TRUE,
                job = list(plan = list(begin = list(n = 60)), key = c(1, 2), trap = trap),

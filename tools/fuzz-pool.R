@@ -1,6 +1,6 @@
-# What tools/fuzz.R calls with, and tools/sanitize.R: objects under short names, legal values for
-# arguments by their names, and hostile ones. A value is text; "m$*" stands for any element of m,
-# MIX for the mixture of the call, DIM for its dimension.
+# The values with which tools/fuzz.R and tools/sanitize.R make calls: objects under short names,
+# legal values for arguments by their names, and hostile values. A value is text. "m$*" stands for
+# any element of m, MIX for the mixture of the call, DIM for its dimension.
 ab <- c("a", "b")
 plane <- cbind(c(-1, 1), c(0, 1))
 tilted <- matrix(c(1, .5, .5, 1), 2)
@@ -94,7 +94,7 @@ evil <- c(f, list(
   infs = c(-Inf, 0, Inf), rising = c(0, 1, 2, 4), ties = c(1, 1), falling = c(3, 2, 1),
   path = "/nonexistent/folder/x", device = "/dev/null", numbers = rep(1, 1e5)))
 
-# One field of an object replaced, dropped or doubled.
+# One field of an object, replaced, dropped or doubled.
 tamper <- function(x, i, how) {
   if (!is.list(x) || !length(x)) return(x)
   i <- (i - 1) %% length(x) + 1
@@ -111,7 +111,7 @@ with_call <- function(call) {
   shadow <- new.env(parent = ns)
   for (name in ls(ns, all.names = TRUE)) {
     value <- get(name, ns)
-    # what keeps something in an environment of its own stays there
+    # objects that keep state in an environment of their own leave it unchanged
     if (is.function(value) && identical(environment(value), ns)) environment(value) <- shadow
     assign(name, value, shadow)
   }
@@ -160,7 +160,7 @@ legal <- list(
   shape = "NULL", maximum = c("FALSE", "TRUE"), lambda = c("0", "2"), zeta = c("0", "1"),
   particles = c("1", "8"), kappa = "1e-3", resampling = "'every step'"
 )
-# where a name means something else
+# names that have another meaning in some functions
 special <- list(
   as_gaussmix = list(x = c("iris[1:4]", "rgaussmix(40, m$iso)")),
   confidence = list(x = "obj$*"), entropy = list(x = "obj$*"), moments = list(x = "m$*"),
@@ -192,7 +192,7 @@ special <- list(
   law_density = list(x = c("0", "cbind(0, 0)")), schedule_etc = list(steps = "20"),
   score_error = list(scale = "1.1")
 )
-# sizes, which decide how long a call takes
+# sizes determine how long a call takes
 always <- c("n", "nodes", "directions", "times", "steps", "sampler", "methods", "n_sets", "seeds",
   "d_x",
             "d_y", "seconds", "most", "name")

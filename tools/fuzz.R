@@ -1,8 +1,8 @@
 #!/usr/bin/env Rscript
 # Calls everything that mixguide exports, its methods and its compiled routines, with legal, hostile
-# and tampered arguments: tools/fuzz has the options. Children make the calls, so that the death of
-# one is a finding and not the end. A call is text over the objects of fuzz-pool.R, so that it is
-# its own reproduction:
+# and tampered arguments; tools/fuzz lists the options. Child processes make the calls, so that a
+# crash is a finding and does not end the run. A call is text over the objects of fuzz-pool.R, and
+# this line repeats it:
 #   Rscript tools/fuzz.R eval='guided_sample(m$one, n = evil$na)'
 # Call i of a mode depends on the seed and on i alone.
 options(warn = 1, keep.source = FALSE)
@@ -18,8 +18,8 @@ bad <- outcomes[6:11]
 
 # ---- The parent: one mode after the other, and a table
 
-# Runs children until the calls or the seconds are spent. A child writes a line per call before it
-# makes it (`now`) and one after it (`done`).
+# Runs children until the calls or the seconds are used up. A child writes a line before each call
+# (`now`) and a line after it (`done`).
 run_mode <- function(mode, end) {
   file <- function(name) file.path(opt$out, paste0(mode, "-", name))
   now <- function() {
@@ -88,7 +88,7 @@ parent <- function() {
 
 pick <- function(x) x[[sample.int(length(x), 1)]]
 
-# One value of those that `choices` name.
+# One of the values named by `choices`.
 legal_value <- function(choices, mixture) {
   text <- pick(choices)
   if (grepl("$*", text, fixed = TRUE)) {
@@ -110,17 +110,18 @@ hostile_value <- function() {
   sprintf("tamper(%s, %d, %d)", object(), sample.int(12, 1), sample.int(7, 1))
 }
 
-# A call of an exported function: its legal arguments, and in `share` of all calls hostile ones.
+# A call of an exported function with legal arguments, and with hostile ones in `share` of all
+# calls.
 export_call <- function(name = pick(exports), share = .6) {
   f <- getExportedValue("mixguide", name)
   formal <- formals(args(f))
   if ("as_diffusion" %in% all.names(body(f))) {
-    # what `...` passes on
+    # the arguments that `...` passes on
     more <- formals(getExportedValue("mixguide", "diffusion"))
     formal <- c(formal, more[setdiff(names(more), names(formal))])
   }
   formal <- formal[names(formal) != "..."]
-  # what has no default is a symbol without a name
+  # an argument without a default is a symbol without a name
   required <- names(formal)[vapply(formal, function(x) is.symbol(x) && !nzchar(x), NA)]
   wanted <- names(formal) %in% c(required, pool$always) | runif(length(formal)) < .25
   mixture <- legal_value("m$*", "m$one")
@@ -135,8 +136,8 @@ export_call <- function(name = pick(exports), share = .6) {
   list(text = call_text(name, values), legal = legal)
 }
 
-# A call of a generic for an object of a class that has a method. What base R's generics have of
-# their own is left to them.
+# A call of a generic for an object of a class that has a method. Arguments of base R's own generics
+# get no values.
 method_call <- function() {
   row <- method_table[sample.int(nrow(method_table), 1), ]
   f <- get(paste0(row$generic, ".", row$class), ns)
@@ -163,9 +164,9 @@ call_text <- function(name, values) {
   paste0(name, "(", paste(text, collapse = ", "), ")")
 }
 
-# ---- One call, and what became of it
+# ---- One call, and its outcome
 
-# Warnings are part of the answer: what is NaN with a warning is not silent.
+# Warnings are part of the result: NaN with a warning is not silent.
 evaluate <- function(text, env = pool) {
   warned <- FALSE
   begun <- proc.time()[["elapsed"]]
@@ -201,7 +202,7 @@ outcome_of <- function(answer, legal) {
   if (grepl(own, message)) "R's own error" else "foreign error"
 }
 
-# What a call may not change. The seed of random numbers is not among it.
+# The state that a call may not change; the seed of random numbers is not part of it.
 session <- function() {
   list(options = options(), folder = getwd(), kind = RNGkind(), search = search(),
        sinks = sink.number(), connections = nrow(showConnections()), devices = dev.list(),
@@ -226,8 +227,8 @@ watch <- function(call) {
 
 # ---- Compiled routines
 
-# The arguments with which functions of the package call them, kept from one legal call of each
-# export by functions whose `.Call` is ours.
+# The arguments with which functions of the package call their routines. Copies of the functions
+# whose `.Call` is ours record them in one legal call of each export.
 real_arguments <- function() {
   kept <- list()
   shadow <- pool$with_call(function(.NAME, ...) {
@@ -243,7 +244,7 @@ real_arguments <- function() {
   kept
 }
 
-# A number somewhere in the arguments, or the shape of something, is changed.
+# Changes a number somewhere in the arguments, or the shape of an argument.
 mutate <- function(x) {
   if (is.list(x) && !is.data.frame(x) && length(x) && runif(1) < .95) {
     i <- sample.int(length(x), 1)
@@ -260,7 +261,7 @@ mutate <- function(x) {
          x * if (is.integer(x)) -1L else -1)
 }
 
-# Any error is an answer here: what counts is that R lives and the limit is obeyed.
+# Any error is a legal result here: R must survive, and the time limit must hold.
 call_routine <- function(real) {
   name <- pick(names(routines))
   count <- routines[[name]]$numParameters
@@ -299,7 +300,7 @@ load_pool <- function() {
   pool$obj <- list()
   stored <- file.path(opt$out, "objects.rds")
   if (file.exists(stored)) pool$obj <- readRDS(stored) else {
-    # an object of each export: twice, for what takes one
+    # an object of each export, and a second round for exports that take an object
     for (name in c("guided_law", exports, exports)) if (is.null(pool$obj[[name]])) {
       set.seed(1)
       for (try in 1:5) {

@@ -7,12 +7,12 @@ trap 'rm -rf "$tmp"' EXIT
 export LC_ALL=C.UTF-8 TZ="${TZ:-UTC}" MAKEFLAGS="${MAKEFLAGS:--j2}"
 passed=0 failed=0
 
-# quietly COMMAND...: its output is shown only if it fails
+# quietly COMMAND...: runs COMMAND and shows its output only if it fails
 quietly() {
   "$@" >"$tmp/log" 2>&1 || { tail -n 80 "$tmp/log"; echo "failed: $*"; return 1; }
 }
 
-# build_package DIR [OPTION...]: the source package in DIR
+# build_package DIR [OPTION...]: builds the source package in DIR
 build_package() {
   (cd "$1" && quietly R CMD build "${@:2}" "$root")
 }
@@ -25,8 +25,8 @@ install_package() {
   quietly R CMD INSTALL --no-docs --library="$1" "${@:2}" "$tmp"/source/mixguide_*.tar.gz
 }
 
-# install_sanitized LIB [SANITIZER]: with the address and undefined-behaviour sanitizers, whose first
-# report ends R, or another; with "" none, for valgrind
+# install_sanitized LIB [SANITIZER]: installs into LIB with the address and undefined-behaviour
+# sanitizers, whose first report ends R, or with SANITIZER; "" means none, for valgrind
 install_sanitized() {
   local flags=${2-address,undefined}
   flags=${flags:+-fsanitize=$flags -fno-sanitize-recover=all}
@@ -34,9 +34,9 @@ install_sanitized() {
   MIXGUIDE_DEBUG=yes R_MAKEVARS_USER="$tmp/Makevars" install_package "$1" --no-test-load
 }
 
-# under_sanitizers COMMAND...: R itself is not instrumented, so the runtime comes first by
-# LD_PRELOAD; libstdc++ with it, because the runtime looks for the function that throws C++
-# exceptions (mvnfast's) at its start
+# under_sanitizers COMMAND...: runs COMMAND with the sanitizers' runtime. R itself is not
+# instrumented, so LD_PRELOAD loads the runtime first. It loads libstdc++, too, because the runtime
+# looks at its start for the function that throws C++ exceptions (mvnfast's)
 under_sanitizers() (
   LD_PRELOAD="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libstdc++.so)"
   export LD_PRELOAD
@@ -44,8 +44,8 @@ under_sanitizers() (
   "$@"
 )
 
-# run_tests LIB [FILTER...]: the testthat tests against the package in LIB, by two R processes that
-# share the files, ending with a count
+# run_tests LIB [FILTER...]: runs the testthat tests against the package in LIB, by two R processes
+# that share the files; the output ends with a count
 run_tests() {
   local library=$1 part p f s passed=0 failed=0 skipped=0
   shift

@@ -46,7 +46,7 @@ grid::grid.newpage()
 print(samples, vp = grid::viewport(0, .5, .66, 1, just = c("left", "centre")))
 print(curves, vp = grid::viewport(.68, .5, .32, 1, just = c("left", "centre")))
 invisible(grDevices::dev.off())
-# a palette of 64 colours, which R's devices do not write: a quarter of the size
+# pngquant writes a palette of 64 colours, a quarter of the size; R's devices cannot
 if (nzchar(Sys.which("pngquant"))) {
   system2("pngquant", c("--force", "--ext=.png", "--speed=1", 64, "man/figures/README-sweep.png"))
 }

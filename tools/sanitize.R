@@ -1,7 +1,8 @@
 # A sample of calls that reaches every compiled routine and every operation of the engine, for tools
-# that are too slow for the tests; tools/sanitize has the modes: Rscript tools/sanitize.R LIBRARY
-# [--gctorture]. What the sample does not reach is a failure. --gctorture: R collects garbage at
-# every allocation within a routine, which must change nothing.
+# that are too slow for the tests; tools/sanitize lists them. Usage: Rscript tools/sanitize.R
+# LIBRARY [--gctorture]. A routine or operation that the sample does not reach is a failure. With
+# --gctorture R collects garbage at every allocation within a routine; the results must stay the
+# same.
 options(warn = 1, mixguide.threads = 2)
 given <- commandArgs(TRUE)
 torture <- "--gctorture" %in% given
@@ -11,7 +12,7 @@ here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value =
 pool <- new.env()
 source(file.path(here, "fuzz-pool.R"), local = pool)
 
-# Each object of fuzz-pool.R in turn, and then what takes other routines.
+# Each object of fuzz-pool.R in turn, and then calls that need other routines.
 each <- function(group, text) sprintf(text, paste0(group, "$", names(pool[[group]])))
 calls <- c(
   each("m", "guided_sample(%s, 9, 'a', s$ddim, key = 1:2)"),
@@ -40,7 +41,7 @@ calls <- c(
   "guided_law(m$iso, 'a', s$em, nodes = 60)"
 )
 
-# ---- Which routines and operations were called, and with arguments of which kind
+# ---- The routines and operations that were called, and the kinds of their arguments
 
 routines <- names(getDLLRegisteredRoutines("mixguide")$.Call)
 operations <- ns$operations()$name
@@ -56,7 +57,7 @@ shadow <- pool$with_call(function(.NAME, ...) {
   tortured <<- union(tortured, used)
   arguments <- list(...)
   if (.NAME$name == "ffi_run" && is.function(arguments[[4]]$call)) {
-    # the routine's own allocations, not those of the functions of R that it asks
+    # the routine's own allocations, not those of the R functions that it calls
     asked <- arguments[[4]]$call
     arguments[[4]]$call <- function(...) {
       gctorture(FALSE)
@@ -70,7 +71,7 @@ shadow <- pool$with_call(function(.NAME, ...) {
 })
 parent.env(pool) <- shadow
 
-# An error of ours is an answer, too: not all go together.
+# Our own errors are legal: not all arguments fit together.
 answer <- function(text) {
   set.seed(1)
   tryCatch(suppressMessages(suppressWarnings(eval(parse(text = text)[[1]], pool))),

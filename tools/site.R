@@ -7,13 +7,13 @@ all_of <- function(x, path) xml2::xml_find_all(x, path)
 
 # ---- Built
 
-# pkgdown would run every vignette again. It is given the built page in place of the source: text
-# that knitr and pandoc pass on as it is.
+# pkgdown would run every vignette again. Instead it gets the built page as the source: text that
+# knitr and pandoc pass through unchanged.
 article_of <- function(page) {
   x <- xml2::read_html(page)
   body <- xml2::xml_find_first(x, "//body")
   xml2::xml_remove(all_of(body, "./h1[contains(@class, 'title')] | ./div[@id='TOC'] | .//script"))
-  # pandoc's line numbers: anchors that nobody sees
+  # pandoc's line numbers are anchors that no reader sees
   xml2::xml_remove(all_of(body, ".//pre//a[@aria-hidden]"))
   fence <- strrep("`", 20)
   writeLines(c("---", paste0("title: ", dQuote(xml2::xml_text(all_of(x, "//title")), FALSE)), "---",
@@ -21,7 +21,7 @@ article_of <- function(page) {
              file.path(sources, "vignettes", sub("html$", "Rmd", basename(page))))
 }
 pages <- dir(file.path(sources, "inst", "doc"), "[.]html$", full.names = TRUE)
-sheet <- grepl("cheatsheet", pages) # a page by itself, in its own style
+sheet <- grepl("cheatsheet", pages) # the cheat sheet is a separate page with its own style
 unlink(file.path(sources, "vignettes", "*.Rmd"))
 for (page in pages[!sheet]) article_of(page)
 
@@ -50,7 +50,7 @@ pkgdown::build_articles(pkg, preview = FALSE)
 pkgdown::build_news(pkg, preview = FALSE)
 file.copy(pages[sheet], file.path(site, "articles"))
 
-# The contents of a page, which pkgdown leaves to a script.
+# The table of contents of a page, which pkgdown leaves to a script.
 add_contents <- function(page) {
   x <- xml2::read_html(page)
   place <- xml2::xml_find_first(x, "//nav[@id='toc']")
@@ -84,7 +84,7 @@ check <- function(what, faults) {
 parsed <- lapply(stats::setNames(pages, normalizePath(pages)), xml2::read_html)
 ids <- lapply(parsed, function(x) xml2::xml_text(all_of(x, "//@id | //a/@name")))
 
-# dead: the links of a page that lead nowhere in the site
+# dead: links of a page without a target in the site
 dead <- function(page) {
   urls <- unique(xml2::xml_text(all_of(parsed[[page]], "//@href | //@src")))
   urls <- urls[!grepl("^(https?|mailto|data):", urls)]
@@ -99,7 +99,7 @@ dead <- function(page) {
   }, to, anchor)
   urls[!(inside & there)]
 }
-# foreign: what a page asks other hosts for when it is shown
+# foreign: files that a page requests from other hosts when it is shown
 foreign <- function(page) {
   found <- all_of(parsed[[page]], "//script/@src | //link/@href | //img/@src")
   grep("^(https?:|//)", xml2::xml_text(found), value = TRUE)

@@ -1,5 +1,5 @@
-# Runs the tests against the installed package: Rscript tools/test.R PART PARTS [filter ...]: every
-# PARTS-th of the files, from the PART-th on.
+# Runs the tests against the installed package: Rscript tools/test.R PART PARTS [filter ...]. The
+# part consists of every PARTS-th file, from the PART-th on.
 arguments <- commandArgs(TRUE)
 part <- as.integer(arguments[1:2])
 files <- sub("^test-(.*)[.]R$", "\\1", dir("tests/testthat", "^test-.*[.]R$"))
@@ -10,11 +10,11 @@ if (!length(files)) {
   cat("0 passed, 0 failed, 0 skipped\n")
   quit()
 }
-set.seed(1) # what no test settles itself is the same in every run
+set.seed(1) # random numbers without a seed of their test are the same in every run
 options(testthat.summary.max_reports = 50, device = function(...) grDevices::pdf(NULL))
 
-# Tests take coarse steps and early starts on purpose: what a run says of these is tested where it
-# is made, and would hide other warnings here.
+# Tests use coarse steps and early starts on purpose. The tests of these warnings call them
+# directly; elsewhere they would hide other warnings.
 known <- "the last step is coarse|do not have the law of the start|at strength 0 the mean of a"
 Reporter <- R6::R6Class("Reporter", inherit = testthat::SummaryReporter, public = list(
   add_result = function(context, test, result) {
@@ -29,8 +29,8 @@ results <- as.data.frame(testthat::test_dir(
   package = "mixguide", load_package = "installed", stop_on_failure = FALSE
 ))
 
-# A file that takes more than a seventh of its part is over its budget, twice what the slowest ones
-# take: a share, so that the budget is as good on a slow machine.
+# A file that takes more than a seventh of its part's time is over budget, twice the time of the
+# slowest ones. A share is fair on slow machines, too.
 seconds <- sort(tapply(results$real, results$file, sum), decreasing = TRUE)
 slow <- seconds[seconds > 2]
 if (length(slow)) cat("\nSlowest:", paste0(names(slow), " ", round(slow), " s", collapse = ", "))

@@ -32,8 +32,8 @@ GM_INLINE void gm_scale_column(double *M, int rows, int p, size_t lanes, size_t 
   }
 }
 
-/* Destroys M. Each of the n_other matrices X becomes X M^-1: the same column operations.
- * log|det M| is added to logdet, and folded is set to 1 where det M < 0. */
+/* Adds log|det M| to logdet, and sets folded to 1 where det M < 0. Destroys M. Each of the n_other
+ * matrices X becomes X M^-1, by the same column operations. */
 GM_INLINE void gm_determinant(int d, double *M, double **other, int n_other, size_t lanes,
                               double *logdet, double *folded) {
   for (size_t v = 0; v < lanes; v += GM_VL) {

@@ -16,7 +16,7 @@ size_t gm_models_size(int K, int J) {
   return (ints * sizeof(int) + sizeof(double) - 1) / sizeof(double) + K + (size_t)K * J;
 }
 
-/* Does every model weigh a and b alike, but for the factor between their own log-weights? */
+/* Do all models give a and b the same weights, up to a constant factor? */
 static int alike(int K, int J, const double *log_weight, int a, double of_a, int b, double of_b) {
   for (int j = 0; j < J; j++) {
     double x = log_weight[(size_t)j * K + a], y = log_weight[(size_t)j * K + b];
@@ -27,7 +27,7 @@ static int alike(int K, int J, const double *log_weight, int a, double of_a, int
   return 1;
 }
 
-/* log_weight: K x J, -Inf where a component is not in a model. */
+/* log_weight is K x J, -Inf where a component is not in a model. */
 gm_status gm_models_fill(int K, int J, const double *log_weight, gm_models *models,
                          double *table) {
   double *base = table, *shift = base + K;
@@ -68,14 +68,14 @@ size_t gm_level_size(const gm_pool *pool, gm_want want) {
   return 2 * d * (pool->common ? 1 : K) + d + K + tables * d * K;
 }
 
-/* The eigenvalue of B_k that belongs to a variance of Sigma_k and its precision at the level. */
+/* The eigenvalue of B_k, from a variance of Sigma_k and its precision at the level. */
 static double gain_of(const gm_level *level, double value, double precision) {
   if (level->want == GM_DENOISED) return level->a * value * precision;
   return level->want == GM_NOISE_IN ? sqrt(level->b2) * precision : -precision;
 }
 
-/* What (x + b^2 s)/a has beyond sum_k rho_k v_k if the coefficients sum to c: (1 - c) x/a. A sum
- * that misses 1 by rounding, as (1 + eta) - eta does, is 1. */
+/* The coefficient of x in (x + b^2 s)/a beyond sum_k rho_k v_k. It is (1 - c) x/a if the
+ * coefficients sum to c. A sum that misses 1 by rounding, as (1 + eta) - eta does, counts as 1. */
 static double lack_of(const gm_level *level, int J) {
   double size = 1, total = level->total;
   for (int j = 0; j < J; j++) size += fabs(level->coef[j]);
@@ -87,8 +87,8 @@ static double lack_of(const gm_level *level, int J) {
 gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *level,
                         double *table) {
   const double log_2pi = 1.8378770664093454836;
-  /* Logits that are linear in x, or of x and means from one origin, lose the square of these many
-   * standard deviations, times 1e-16. */
+  /* Logits that are linear in x, or in x and the means from one origin, have an error of 1e-16
+   * times the square of these many standard deviations. */
   const double far = 500;
   size_t d = pool->d, K = models->first[models->G], columns = pool->common ? 1 : pool->K;
   double *precision = table, *gain = precision + d * columns, *origin = gain + d * columns;
@@ -176,7 +176,7 @@ const gm_operation gm_operations[GM_CODES] = {
 
 static int in(int i, int n) { return i >= 0 && i < n; }
 
-/* What the last columns of operations.h say. */
+/* The conditions in the last columns of operations.h. */
 static int is_valid(const gm_program *p, const gm_op *o, int d) {
   switch ((gm_code)o->code) {
 #define GM_OP(CODE, name, to, from, at, n, when, valid, ...) case GM_##CODE: return valid;
@@ -204,7 +204,7 @@ static double cost_of(const gm_job *job, const gm_op *o) {
   double d = job->pool->d, K = job->pool->K, J = job->models->J;
   double score = K * (job->pool->vector ? 4 * d * d : 8 * d) + 20 * K * J, forming = 0;
   double square = p->derivative == GM_TANGENT ? d * d : 0, cube = square * d;
-  /* the precision matrices, once per block */
+  /* the precision matrices, made once per block */
   if (job->pool->vector && (cube > 0 || d <= GM_MAX_PRECISION)) {
     forming = 2 * K * d * d * d / (double)job->lanes;
   }
@@ -217,7 +217,7 @@ static double cost_of(const gm_job *job, const gm_op *o) {
   return 0;
 }
 
-/* Does what a field names exist? */
+/* Does the register, level or table entry of a field exist? */
 static int field_exists(const gm_program *p, gm_field field, int i, const gm_op *o, int J) {
   switch (field) {
     case GM_MAYBE: return i < 0 || in(i, p->n_register);
@@ -250,8 +250,8 @@ static int may_come(gm_when when, gm_derivative derivative) {
   return 1;
 }
 
-/* Looks at a program once: fills in how it is run, and checks, operation by operation, that every
- * index that the engine will follow exists. */
+/* Looks at a program once. It fills in how the program is run, and checks for every operation that
+ * all indices exist. */
 gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *models) {
   int d = pool->d, J = models->J, point = -1, level = -1, curved = 0;
   p->matrix = 0;
@@ -271,18 +271,18 @@ gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *m
     int ok = field_exists(p, is->to, o->to, o, J) && field_exists(p, is->from, o->from, o, J) &&
              field_exists(p, is->at, o->at, o, J) && field_exists(p, is->n, o->n, o, J) &&
              may_come(is->when, p->derivative) && is_valid(p, o, d);
-    /* a register is not written while it is read, but for sums */
+    /* a register must not be written while it is read, except by sums */
     if (writes && is->from != GM_NOTHING && o->to == o->from) ok = 0;
     if (is->from == GM_POINT) {
       curved = 1;
-      /* the last evaluation was there, and the register has stayed what it was */
+      /* the last evaluation was at this register, and the register has not changed since */
       if (o->from != point || o->at != level) ok = 0;
     }
     if (!ok) return GM_ERR_PROGRAM;
     size_t matrix = matrix_of(p, o, d);
     if (matrix > p->matrix) p->matrix = matrix;
     if (writes && o->to == point) point = -1;
-    if (o->code == GM_ASK) point = -1; /* takes the place of what that left */
+    if (o->code == GM_ASK) point = -1; /* overwrites what the earlier operation left */
     if (o->code == GM_EVAL) {
       point = o->to < 0 ? -1 : o->from;
       level = o->at;
@@ -301,7 +301,7 @@ gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *m
 
 size_t gm_work_size(const gm_job *job) {
   gm_area area;
-  /* rounded up to whole cache lines, and one between neighbours */
+  /* rounded up to whole cache lines, plus one line between neighbours */
   size_t used = gm_layout(job->pool, job->models, job->program, job->lanes, NULL, &area);
   return (used + 15) / 8 * 8;
 }
@@ -344,8 +344,8 @@ void gm_mix_by(size_t d, size_t lanes, size_t n, const double *x, double *c, con
   }
 }
 
-/* Particles in a block: the registers and tables of a block should stay in the L2 cache; where a
- * block makes its own precision matrices, it is wide enough to pay for them. */
+/* Particles in a block. The registers and tables of a block should stay in the L2 cache. A block
+ * that makes its own precision matrices is wide enough to be worth their cost. */
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {
   int strips = program->path == GM_TURNED;
   const size_t cache = (strips ? 1 << 20 : 1 << 17) / sizeof(double), most = 512;
@@ -355,7 +355,7 @@ size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *
   size_t per_lane = (gm_layout(pool, models, program, 64, NULL, &area) - base) / 32 + 1;
   size_t lanes = cache / per_lane / 32 * 32;
   lanes = lanes < least ? least : lanes > most ? most : lanes;
-  /* a tile of components even in the L1 cache */
+  /* a tile of components should stay in the L1 cache */
   return lanes * pool->K > 4096 && !strips && lanes > 128 ? 128 : lanes;
 }
 

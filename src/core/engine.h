@@ -1,5 +1,5 @@
-/* The interpreter of step programs, for one block of particles: all steps on it, then the next.
- * Included once per instruction set by engine_*.c. */
+/* The interpreter of step programs for one block of particles: it runs all steps on a block before
+ * the next block. Included once per instruction set by engine_*.c. */
 #ifndef GM_ENGINE_H
 #define GM_ENGINE_H
 
@@ -28,7 +28,7 @@ static void gm_multiply(int d, const double *A, const double *B, size_t lanes, d
 }
 
 static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *area) {
-  if (area->shared->ahead == op) { /* the evaluation before has done it */
+  if (area->shared->ahead == op) { /* the evaluation before has computed it */
     area->shared->ahead = NULL;
     return;
   }
@@ -57,7 +57,7 @@ static GM_NOINLINE void gm_op_eval(const gm_job *job, const gm_op *op, gm_area *
   gm_model_scores(pool, models, level, lanes, &work);
   if (job->program->derivative == GM_NONE) return;
   if (job->program->derivative == GM_TRACE) {
-    /* the divergence is that of the field at this point, whatever led to it */
+    /* the divergence is that of the field at this point, however the point was reached */
     for (size_t v = 0; v < lanes; v += GM_VL) AT(ROW(area->trace, op->from) + v) = vset(d);
     gm_divergence(pool, models, level, lanes, &work, ROW(area->trace, op->to));
     return;
@@ -98,7 +98,7 @@ GM_INLINE double gm_coef(const gm_program *program, const gm_term *term, int j) 
   return program->coef[term->at + (term->per_coordinate ? j : 0)];
 }
 
-/* Element by element, so that the target may be among the sources. */
+/* Works element by element, so that the target may be among the sources. */
 static GM_NOINLINE void gm_op_linear(const gm_job *job, const gm_op *op, gm_area *area) {
   const gm_program *program = job->program;
   const gm_term *term = program->term + op->at;
@@ -177,15 +177,15 @@ static GM_NOINLINE void gm_op_constant(const gm_job *job, const gm_op *op, gm_ar
   area->shared->kind[op->to] = GM_ZERO;
 }
 
-/* |y|^p y as exp(p log|y|) y, for y = 0 zero */
+/* |y|^p y, computed as exp(p log|y|) y; zero for y = 0 */
 static GM_NOINLINE void gm_op_power(const gm_job *job, const gm_op *op, gm_area *area) {
   size_t lanes = job->lanes, d = job->pool->d;
   double *to = ROW(area->reg, op->to * d);
-  const double least = 1e-300; /* of |y|^2, far from the denormal */
+  const double least = 1e-300; /* of |y|^2, far from the denormal numbers */
   for (size_t v = 0; v < lanes; v += GM_VL) {
     vd sum = vset(0);
     for (size_t j = 0; j < d; j++) sum += LD(ROW(to, j) + v) * LD(ROW(to, j) + v);
-    /* beyond 709 it is too large in any case */
+    /* beyond 709 the result is too large anyway */
     vd factor = vexp(vmin(vset(0.5 * job->program->coef[op->n]) * vlog(sum), vset(709)));
     factor = vselect(vless(sum, vset(least)), vset(0), factor);
     for (size_t j = 0; j < d; j++) AT(ROW(to, j) + v) = LD(ROW(to, j) + v) * factor;
@@ -198,7 +198,7 @@ static GM_NOINLINE void gm_op_rule(const gm_job *job, const gm_op *op, gm_area *
                 ROW(area->reg, op->from * d), ROW(area->reg, op->at * d));
 }
 
-/* Columns of d rows, `count` of them, times the matrix; `made`: scratch of d rows. */
+/* Multiplies `count` columns of d rows by the matrix; `made`: scratch of d rows. */
 static void gm_times_matrix(int d, const double *m, int count, size_t lanes, double *columns,
                             double *made) {
   size_t size = d * lanes;
@@ -225,7 +225,7 @@ static GM_NOINLINE void gm_op_matrix(const gm_job *job, const gm_op *op, gm_area
   *kind = GM_FULL;
 }
 
-/* The caller stops after it, does it, and goes on. */
+/* The engine stops here; the caller computes the register and resumes. */
 static void gm_op_call(const gm_job *job, const gm_op *op, gm_area *area) {
   (void)job, (void)op, (void)area;
 }
@@ -234,7 +234,7 @@ static void gm_op_mix(const gm_job *job, const gm_op *op, gm_area *area) {
   (void)job, (void)op, (void)area;
 }
 
-/* The log-odds, in place of which the caller then puts the answer. */
+/* Hands the log-odds to the caller, who overwrites them with its answer. */
 static GM_NOINLINE void gm_op_ask(const gm_job *job, const gm_op *op, gm_area *area) {
   const gm_pool *pool = job->pool;
   const gm_models *models = job->models;
@@ -288,7 +288,7 @@ static GM_NOINLINE void gm_op_root(const gm_job *job, const gm_op *op, gm_area *
   gm_root((int)d, H, H + n, lanes, to, ROW(area->scalar, GM_CLIPPED));
 }
 
-/* Register r becomes the variable that derivatives refer to. */
+/* Register r becomes the variable of all derivatives. */
 GM_INLINE void gm_rebase(const gm_job *job, gm_area *area, int r) {
   size_t lanes = job->lanes;
   area->shared->kind[r] = GM_IDENTITY;
@@ -300,8 +300,8 @@ static void gm_op_begin(const gm_job *job, const gm_op *op, gm_area *area) {
   gm_rebase(job, area, op->to);
 }
 
-/* The end of a step x' = F(x): the log-density falls by log|det DF|. The trace form is
- * d log alpha + tr(DF) / alpha - d, exact in the linear part alpha x of F. */
+/* The end of a step x' = F(x): the log-density falls by log|det DF|. The trace form is d log alpha
+ * + tr(DF) / alpha - d, which is exact for the linear part alpha x of F. */
 static GM_NOINLINE void gm_op_end(const gm_job *job, const gm_op *op, gm_area *area) {
   const gm_program *program = job->program;
   size_t lanes = job->lanes;
@@ -317,7 +317,7 @@ static GM_NOINLINE void gm_op_end(const gm_job *job, const gm_op *op, gm_area *a
     double *other[GM_MAX_REGISTERS], *logdet = area->score.dx;
     int n_other = 0;
     if (kind[x] == GM_FULL) {
-      /* registers that outlive the step (multistep methods) are rebased on the new state; an
+      /* registers that outlive the step (multistep methods) get the new state as their variable; an
        * identity is written out first */
       for (int r = 0; r < program->n_register; r++) {
         if (r == x || kind[r] == GM_ZERO || !(op->at >> r & 1)) continue;
@@ -357,11 +357,12 @@ static void gm_op_save_jacobian(const gm_job *job, const gm_op *op, gm_area *are
   gm_store(TANGENT(op->from), job->n, d * d, area->first, area->count, lanes, job->jacobian);
 }
 
-/* Start of a block: scalars zero, register 0 at the start, its derivative the identity. */
+/* Start of a block: scalars are zero, register 0 is the start, and its derivative is the identity.
+ * */
 static void gm_block_start(const gm_job *job, gm_area *area) {
   const gm_program *program = job->program;
   size_t lanes = job->lanes, d = job->pool->d;
-  /* also the lanes beyond the last particle hold numbers */
+  /* lanes beyond the last particle hold numbers, too */
   memset(area->reg, 0, sizeof(double) * program->n_register * d * lanes);
   memset(area->scalar, 0, sizeof(double) * program->n_scalar * lanes);
   if (job->start) gm_load(job->start, job->n, d, area->first, area->count, lanes, area->reg);

@@ -1,5 +1,6 @@
-/* The engine for AVX2 and FMA, compiled for that target whatever the flags. On Windows in 128-bit
- * vectors: compilers there may keep 256- and 512-bit spills on a 16-byte-aligned stack. */
+/* The engine for AVX2 and FMA, compiled for that target whatever the flags. It uses 128-bit vectors
+ * on Windows, because compilers there may spill 256- and 512-bit vectors to a stack with 16-byte
+ * alignment. */
 #include "gm.h"
 
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(GM_NO_VECTORS)
@@ -15,7 +16,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #ifdef _WIN32
-#pragma GCC target("prefer-vector-width=128") /* no wider copies either */
+#pragma GCC target("prefer-vector-width=128") /* wider copies are off, too */
 #endif
 #endif
 #include "engine.h"

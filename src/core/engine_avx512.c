@@ -1,5 +1,5 @@
-/* The engine for AVX-512, compiled for that target whatever the flags. Not on Windows, whose
- * compilers may keep 256- and 512-bit spills on a 16-byte-aligned stack. */
+/* The engine for AVX-512, compiled for that target whatever the flags. It is not built on Windows,
+ * whose compilers may spill 256- and 512-bit vectors to a stack with 16-byte alignment. */
 #include "gm.h"
 
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(_WIN32) && !defined(GM_NO_VECTORS)

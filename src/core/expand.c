@@ -1,8 +1,8 @@
-/* The plans of the two ends of a reduced run. */
+/* Block widths and costs of the two ends of a reduced run. */
 #include "gm.h"
 #include "layout.h"
 
-/* As gm_lanes(): a block should stay in the L2 cache. */
+/* As in gm_lanes(), a block should stay in the L2 cache. */
 size_t gm_expansion_lanes(const gm_expansion *job) {
   const size_t cache = 131072 / sizeof(double), least = 16, most = 256;
   size_t lanes = cache / (2 * job->d + 2 * job->r) / 8 * 8;

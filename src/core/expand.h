@@ -31,12 +31,12 @@ static GM_NOINLINE void gm_draw(uint64_t key, const gm_points *points, uint64_t 
   gm_normals(points, 0, first, area->rng, area->spare, &has_spare, (int)d, lanes, z);
 }
 
-/* Rows of lanes from and to `count` rows of a matrix with n rows, from row `first` on. */
+/* Copies rows of lanes from or to `count` rows of a matrix with n rows, from row `first` on. */
 static void gm_load(const double *from, size_t n, size_t d, size_t first, size_t count,
                     size_t lanes, double *to) {
   for (size_t j = 0; j < d; j++) {
     memcpy(ROW(to, j), from + first + n * j, sizeof(double) * count);
-    /* also the lanes beyond the last particle hold numbers */
+    /* lanes beyond the last particle hold numbers, too */
     memset(ROW(to, j) + count, 0, sizeof(double) * (lanes - count));
   }
 }
@@ -48,7 +48,7 @@ static void gm_store(const double *from, size_t n, size_t d, size_t first, size_
   }
 }
 
-/* The start in the coordinates of the subspace's basis. */
+/* The start, in the coordinates of the subspace. */
 static const double *gm_begin(const gm_expansion *job, size_t first, size_t count,
                               const gm_expansion_area *area) {
   size_t d = job->d, lanes = job->lanes;

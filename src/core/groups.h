@@ -5,11 +5,11 @@
 #include "logits.h"
 #include "vmath.h"
 
-/* Takes `count` rows of logits into the sums of a group: they become e_k = exp(logit - top). Older
- * sums, relative to an older top, are to be multiplied by the row `scale`. */
+/* Takes `count` rows of logits into the sums of a group. The logits become e_k = exp(logit - top).
+ * The caller multiplies older sums, relative to an older top, by the row `scale`. */
 GM_INLINE void gm_absorb(double *e, int count, int older, size_t lanes, double *top, double *sum,
                          double *scale) {
-  if (!older && count == 1) { /* no exp, and exactly 1 */
+  if (!older && count == 1) { /* exp is not needed: the value is exactly 1 */
     memcpy(top, e, sizeof(double) * lanes);
     for (size_t v = 0; v < lanes; v += GM_VL) AT(e + v) = AT(sum + v) = vset(1);
     return;
@@ -45,7 +45,8 @@ GM_INLINE void gm_scale_rows(double *x, int rows, const double *scale, size_t la
   }
 }
 
-/* The sums of group g, from a tile of its components at a time; A_g only if the score is wanted. */
+/* The sums of group g, from a tile of its components at a time. A_g is computed only if the score
+ * is wanted. */
 GM_INLINE void gm_group(const gm_pool *pool, const gm_models *models, const gm_level *level, int g,
                         size_t lanes, int score, gm_score_work *work) {
   size_t d = pool->d;
@@ -85,7 +86,8 @@ GM_INLINE void gm_group(const gm_pool *pool, const gm_models *models, const gm_l
 }
 
 /* Model j mixes its groups: p_j = sum_g exp(top_g + shift_jg) S_g. Adds c_j (share of g) / S_g to
- * the coefficients of its groups; log p_j to row logp, responsibilities to rows r, if not NULL. */
+ * the coefficients of its groups. Writes log p_j to row logp and responsibilities to rows r, unless
+ * these are NULL. */
 GM_INLINE void gm_mix(const gm_models *models, int j, double c, size_t lanes, gm_score_work *work,
                       double *logp, double *r) {
   const double *shift = models->shift + (size_t)j * models->G;
@@ -148,7 +150,7 @@ GM_INLINE void gm_mix(const gm_models *models, int j, double c, size_t lanes, gm
   }
 }
 
-/* rho_k = coef_g e_k, if all e_k have been kept; may take their place. */
+/* rho_k = coef_g e_k, if all e_k have been kept; rho may overwrite e. */
 GM_INLINE void gm_rho(const gm_models *models, size_t lanes, const gm_score_work *work,
                       double *rho) {
   for (int g = 0; g < models->G; g++) {

@@ -4,7 +4,7 @@
 
 #include "score.h"
 
-/* All components k of model m, as for (GM_MEMBERS(m, k)) */
+/* Loops over all components k of model m, as for (GM_MEMBERS(m, k)). */
 #define GM_MEMBERS(m, k) \
   int i_ = 0, k = models->first[models->group[(size_t)(m) * models->G]]; \
   i_ < models->groups[m]; \
@@ -20,7 +20,7 @@ GM_INLINE int gm_pushed(const gm_level *level, int m) {
   return level->push.kind != GM_PUSH_NONE && (m == level->push.inside || m == level->push.outside);
 }
 
-/* A model of one component has no spread of its g_k, and so no share in the derivative. */
+/* A model of one component has no spread of its g_k, so it adds nothing to the derivative. */
 GM_INLINE int gm_spreads(const gm_models *models, const gm_level *level, int m) {
   int g = models->group[(size_t)m * models->G];
   return (level->coef[m] != 0 || gm_pushed(level, m)) &&
@@ -34,9 +34,9 @@ GM_INLINE vd gm_outer(const gm_level *level, const gm_score_work *work, int m, s
   return vset(level->outer) * LD(ROW(work->push, m == level->push.outside) + v);
 }
 
-/* A push adds D psi (s_in - s_out)' to the derivative, where D psi is its derivative by the
- * log-odds times their gradient, again s_in - s_out: here the factor of the square of the two's
- * difference, and coordinate j of that. */
+/* A push adds D psi (s_in - s_out)' to the derivative. D psi is the derivative of psi by the
+ * log-odds times their gradient, which is s_in - s_out again. These functions give the factor of
+ * the square of the difference, and coordinate j of the difference. */
 GM_INLINE vd gm_push_outer(const gm_level *level, const gm_score_work *work, size_t lanes,
                            size_t v) {
   return vset(level->outer) * LD(ROW(work->push, 2) + v);
@@ -49,7 +49,7 @@ GM_INLINE vd gm_push_gap(const gm_pool *pool, const gm_level *level, const gm_sc
          LD(ROW(work->s, level->push.outside * d + j) + v);
 }
 
-/* Model scores s_j, after gm_score for the derivative. */
+/* Model scores s_j; gm_score has kept its parts for the derivative before. */
 GM_INLINE void gm_model_scores(const gm_pool *pool, const gm_models *models, const gm_level *level,
                                size_t lanes, gm_score_work *work) {
   int K = models->first[models->G], d = pool->d;
@@ -105,7 +105,7 @@ GM_INLINE void gm_divergence(const gm_pool *pool, const gm_models *models, const
   }
 }
 
-/* Entry a, b of B_k of the full form; that of the score has been formed, as -P, if there is P. */
+/* Entry a, b of B_k of the full form. For the score B_k = -P, read from P if P has been formed. */
 GM_INLINE double gm_gain_entry(const gm_pool *pool, const gm_models *models, const gm_level *level,
                                const gm_score_work *work, int k, int a, int b) {
   size_t d = pool->d;

@@ -1,4 +1,4 @@
-/* Where things lie in the work area of a block. */
+/* The places of all tables in the work area of a block. */
 #ifndef GM_LAYOUT_H
 #define GM_LAYOUT_H
 
@@ -9,25 +9,25 @@ typedef enum { GM_ZERO, GM_IDENTITY, GM_FULL } gm_tangent_kind;
 /* The part of a block's state that all its particles share. */
 typedef struct {
   int has_spare;
-  const gm_op *ahead; /* an evaluation that has been done with the one before */
+  const gm_op *ahead; /* an evaluation that was computed together with the one before */
   gm_tangent_kind kind[GM_MAX_REGISTERS];
 } gm_shared;
 
-/* Where the kernel of score.h works. */
+/* The work area of the kernel in score.h. */
 typedef struct {
   double *u;     /* d rows: x - origin */
   double *e;     /* a tile of components (all, for the derivative): logits, then e_k */
-  double *top;   /* G rows: what the e_k of a group are relative to */
+  double *top;   /* G rows: the top of each group; its e_k are relative to it */
   double *sum;   /* G rows: S_g */
   double *slope; /* G x d rows: A_g, and G x d more if precisions differ: sum_k e_k gain_k */
-  double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g; and as many for a twin */
+  double *coef;  /* G rows: sum_j c_j (share of group g in model j) / S_g; also for a twin */
   double *part;  /* G rows, and two at least: scratch */
   double *push;  /* 3 rows: of a level with a push, see gm_push_rows() */
   const double *asked; /* psi and its derivative, if the caller was asked, */
-  size_t apart;        /* so far from each other */
+  size_t apart;        /* the distance between the two rows */
   double *dx;    /* 3 x d rows: scratch of the full form, and of the Jacobian */
   double *P;     /* precision matrices of the full form, and d x ld of scratch */
-  double *g;     /* K x d rows: component scores, for the derivative, which alone needs the rest */
+  double *g;     /* K x d rows: component scores; this and the rest for the derivative only */
   double *r;     /* J x K rows: responsibilities */
   double *rho;   /* K rows */
   double *s;     /* J x d rows: model scores */
@@ -39,7 +39,7 @@ typedef struct {
   double *scalar;  /* n_scalar rows */
   double *trace;   /* n_register rows (GM_TRACE) */
   double *tangent; /* n_register x d x d rows, column-major in each (GM_TANGENT) */
-  double *H;       /* d x d rows (GM_TANGENT), or what operations need for matrices */
+  double *H;       /* d x d rows: with GM_TANGENT, or for operations that need matrices */
   double *spare;   /* 1 row */
   uint64_t *rng;   /* 4 rows */
   gm_score_work score;
@@ -49,8 +49,8 @@ typedef struct {
 /* Distance of the rows of a precision matrix. */
 static inline size_t gm_padded(size_t d) { return (d + 7) / 8 * 8; }
 
-/* The evaluation after this one, if it is of the same points, time and kind, and of other
- * coefficients: what a rule of guidance needs. */
+/* The next evaluation, if it shares points, time and kind with this one and differs in its
+ * coefficients. Rules of guidance need such pairs. */
 static inline const gm_op *gm_twin(const gm_program *program, const gm_op *op) {
   const gm_op *next = op + 1;
   if (next >= program->op + program->n_op || next->code != GM_EVAL) return NULL;
@@ -64,15 +64,16 @@ static inline const gm_op *gm_twin(const gm_program *program, const gm_op *op) {
              : NULL;
 }
 
-/* Lanes that the score takes at a time: with eigenvectors, as many as have room in the L1 cache
- * beside a matrix. The derivative keeps all of a block. */
+/* Lanes that the score takes at a time. With eigenvectors, as many as have room in the L1 cache
+ * beside a matrix. The derivative takes all lanes of a block. */
 static inline size_t gm_strip(const gm_program *program, size_t lanes) {
   const size_t strip = 32;
   return program->path != GM_TURNED || lanes < strip ? lanes : strip;
 }
 
-/* Cuts `base` into a gm_area; with base = NULL only counts. Returns the doubles used. Rows lie on
- * cache lines, whatever `base`: vectors that straddle two cost twice as much. */
+/* Cuts `base` into a gm_area; with base = NULL only counts. Returns the number of doubles used.
+ * Rows lie on cache lines, whatever `base`, because vectors that straddle two lines cost twice as
+ * much. */
 static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
                                const gm_program *program, size_t lanes, double *base,
                                gm_area *area) {

@@ -5,9 +5,9 @@
 #include "layout.h"
 #include "product.h"
 
-/* Is a full component taken by its precision matrix? Rounding errors of P x grow with the condition
- * of P, and of what the denoised point lacks, 1 - b^2 P, with what is left of 1; those of the
- * eigenvectors' form do not. */
+/* Is the full component computed by its precision matrix? The rounding errors of P x grow with the
+ * condition of P. Those of the denoised point grow with the cancellation in 1 - b^2 P. The form by
+ * eigenvectors has neither. */
 GM_INLINE int gm_by_precision(int d, const gm_level *level, const double *precision) {
   double least = precision[0], most = least;
   for (int j = 1; j < d; j++) {
@@ -18,12 +18,12 @@ GM_INLINE int gm_by_precision(int d, const gm_level *level, const double *precis
          (level->want != GM_DENOISED || level->b2 * most <= 0.9999);
 }
 
-/* The precision matrices of a level, once for all particles of a block. */
+/* Makes the precision matrices of a level, once for all particles of a block. */
 GM_INLINE void gm_precisions(const gm_pool *pool, const gm_models *models, const gm_level *level,
                              double *P) {
   size_t d = pool->d, ld = gm_padded(d), K = pool->K;
   for (size_t i = 0; i < (size_t)models->first[models->G]; i++) {
-    /* the Jacobian wants them all, of the score */
+    /* the Jacobian wants all of them, for the score */
     const double *precision = level->precision + i * d;
     if (level->want != GM_SCORE && !gm_by_precision((int)d, level, precision)) continue;
     gm_precision((int)d, pool->vector + models->order[i] * d * d, precision, ld,
@@ -81,8 +81,8 @@ GM_INLINE void gm_full_component(const gm_pool *pool, const gm_models *models,
   }
 }
 
-/* Logits of components far apart: of differences x - a mu_k that have all their digits, where the
- * other forms take x and a mu_k from one origin. (With a common covariance, without the norm.) */
+/* Logits of components far apart. Differences x - a mu_k keep all their digits; the other forms
+ * take x and a mu_k from one origin. (With a common covariance, without the norm.) */
 static GM_NOINLINE void gm_far_logits(const gm_pool *pool, const gm_level *level, int i, int count,
                                       size_t lanes, const double *x, double *logit) {
   int d = pool->d;
@@ -100,7 +100,7 @@ static GM_NOINLINE void gm_far_logits(const gm_pool *pool, const gm_level *level
   }
 }
 
-/* y = sum_k e_k v_k of the same, added to y if `add`. */
+/* y = sum_k e_k v_k of such components, added to y if `add`. */
 static GM_NOINLINE void gm_far_values(const gm_pool *pool, const gm_models *models,
                                       const gm_level *level, int i, int count, int add,
                                       size_t lanes, const double *x, const double *e, double *y) {
@@ -121,7 +121,7 @@ static GM_NOINLINE void gm_far_values(const gm_pool *pool, const gm_models *mode
   }
 }
 
-/* Logits of `count` components from number i on; of the forms without eigenvectors. */
+/* Logits of `count` components from number i on, for the forms without eigenvectors. */
 GM_INLINE void gm_logits(const gm_pool *pool, const gm_level *level, int i, int count,
                          size_t lanes, gm_score_work *work, double *logit) {
   size_t d = pool->d;
@@ -137,7 +137,7 @@ GM_INLINE void gm_logits(const gm_pool *pool, const gm_level *level, int i, int 
   }
 }
 
-/* The same, and v_k, which is kept, for the derivative. */
+/* The logits, and v_k, which the derivative needs later. */
 GM_INLINE void gm_component_scores(const gm_pool *pool, const gm_models *models,
                                    const gm_level *level, int i, size_t lanes,
                                    gm_score_work *work) {

@@ -1,5 +1,5 @@
-/* Scrambled Sobol nets: Matousek's (1998) random linear scramble, after which means have the
- * variance of Owen's scramble at the price of a digital shift. */
+/* Scrambled Sobol nets. Matousek's (1998) random linear scramble gives means the variance of Owen's
+ * scramble, at the cost of a digital shift. */
 #include "gm.h"
 #include "stream.h"
 
@@ -9,7 +9,7 @@ void gm_net_fill(uint64_t key, const int *sobol, uint64_t *table, gm_net *net) {
     for (int c = 0; c < net->coordinates; c++) {
       uint64_t random = gm_stream(key, net->from + r, (uint64_t)c), image[64];
       *table++ = gm_splitmix(&random);
-      /* bit b, from the top, of a column becomes itself and random bits below */
+      /* bit b from the top of a column becomes itself followed by random bits */
       for (int b = 0; b < m; b++) {
         uint64_t top = 0x8000000000000000ULL >> b;
         image[b] = top | (gm_splitmix(&random) & (top - 1));

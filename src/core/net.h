@@ -1,20 +1,20 @@
-/* Normals of particles that are points of scrambled Sobol nets (gm_net in gm.h), not independent.
- * What a particle gets depends on its number alone, as with rng.h. */
+/* Normals of particles that are points of scrambled Sobol nets (gm_net in gm.h). As in rng.h, the
+ * normals of a particle depend on its number alone. */
 #ifndef GM_NET_H
 #define GM_NET_H
 
 #include "gm.h"
 #include "rng.h"
 
-/* Which bit is the lowest? */
+/* The position of the lowest bit. */
 static inline int gm_lowest(size_t i) {
   int b = 0;
   while (!(i >> b & 1)) b++;
   return b;
 }
 
-/* A row of coordinate `at` for the particles from number `first` on, in the order of Antonov and
- * Saleev (1979), where each point is the one before but for a column. */
+/* A row of coordinate `at` for the particles from number `first` on. The order is that of Antonov
+ * and Saleev (1979): each point differs from the one before in one column. */
 static GM_NOINLINE void gm_net_row(const gm_net *net, int at, uint64_t first, size_t lanes,
                                    double *row) {
   size_t stride = 1 + (size_t)net->columns;
@@ -42,7 +42,7 @@ static GM_NOINLINE void gm_net_row(const gm_net *net, int at, uint64_t first, si
   }
 }
 
-/* `rows` rows of normals, of which the first is number `row`: of the net, or independent. */
+/* `rows` rows of normals, from row number `row` on: points of the net, or independent. */
 static void gm_normals(const gm_points *points, int row, uint64_t first, uint64_t *state,
                        double *spare, int *has_spare, int rows, size_t lanes, double *out) {
   if (!points->net) {

@@ -17,13 +17,13 @@
 GM_OP(EVAL, eval, MAYBE, READ, LEVEL, LOGP, ALWAYS,
       o->to >= 0 || (o->n >= 0 && p->derivative == GM_NONE), 0,
       score + 2 * cube + K * J * square + forming)
-/* to <- standard normals, the `at`-th slice if the caller supplies the noise */
+/* to <- standard normals; the `at`-th slice if the caller supplies the noise */
 GM_OP(NOISE, noise, WRITE, NOTHING, NOISES, NOTHING, ALWAYS, 1, 0, 20 * d)
 /* to <- sum of the n terms from `at` on */
 GM_OP(LINEAR, linear, WRITE, NOTHING, TERMS, COUNT, ALWAYS, 1, 0, 4 * d + square)
 /* scalar to += coef[n] + coef[n + 1] * <register from, register at> */
 GM_OP(DOT, dot, SCALAR, READ, READ, COEF, ALWAYS, o->n + 1 < p->n_coef, 0, 4 * d)
-/* register to is the new state; coef[n]: its coefficient on the old one */
+/* register to becomes the new state; coef[n] is its coefficient on the old state */
 GM_OP(END, end, READ, NOTHING, ALIVE, COEF, ALWAYS,
       p->derivative != GM_TRACE || p->coef[o->n] > 0, 0, 2 * cube + 20 * d)
 /* output slice `at` <- register from */
@@ -32,26 +32,27 @@ GM_OP(SAVE, save, NOTHING, READ, OUTPUTS, NOTHING, ALWAYS, 1, 0, 4 * d)
 GM_OP(SAVE_DIVERGENCE, save_divergence, NOTHING, READ, SCALAR, NOTHING, WITH_TRACE, 1, 0, 4)
 /* jacobian output <- derivative of register from */
 GM_OP(SAVE_JACOBIAN, save_jacobian, NOTHING, READ, NOTHING, NOTHING, WITH_TANGENT, 1, 0, square)
-/* derivatives are with respect to register to as it is now (the end of a step does so too) */
+/* derivatives are with respect to the present value of register to (the end of a step does this,
+ * too) */
 GM_OP(BEGIN, begin, READ, NOTHING, NOTHING, NOTHING, ALWAYS, 1, 0, 4)
 /* to <- coef[n] in every coordinate */
 GM_OP(CONSTANT, constant, WRITE, NOTHING, NOTHING, COEF, ALWAYS, 1, 0, 4 * d)
 /* to <- |to|^coef[n] to */
 GM_OP(POWER, power, CHANGE, NOTHING, NOTHING, COEF, PLAIN, p->coef[o->n] >= -1, 0, 8 * d)
-/* to <- A to + B from + C at, by the rule coef[n] with the coefficients after it (see rule.h), or
- * without C, where register at is what the rule remembers */
+/* to <- A to + B from + C at, by the rule coef[n] with the coefficients after it (see rule.h). A
+ * rule that remembers has no C; register at is its memory */
 GM_OP(RULE, rule, CHANGE, READ, READ, COEF, PLAIN,
       o->n + GM_RULE_SIZE <= p->n_coef && in((int)p->coef[o->n], GM_RULES), 0, 16 * d)
 /* to <- M to, M the d x d coefficients from n on, column by column */
 GM_OP(MATRIX, matrix, CHANGE, NOTHING, NOTHING, COEF, ALWAYS,
       p->derivative != GM_TRACE && o->n + d * d <= p->n_coef, d, 2 * d * d + 2 * cube)
-/* to <- what function number n of the caller makes of register from; no part of a run crosses it */
+/* to <- value of the caller's function number n at register from; no part of a run crosses it */
 GM_OP(CALL, call, WRITE, READ, NOTHING, CALLS, PLAIN, 1, 0, 4 * d)
-/* to <- the sum of register at, to and from times what function number n of the caller makes of
- * their inner products */
+/* to <- the sum of registers at, to and from, weighted by the caller's function number n of their
+ * inner products */
 GM_OP(MIX, mix, CHANGE, READ, READ, CALLS, PLAIN, 1, 0, 8 * d)
-/* what function number n of the caller makes of the log-odds of the class at register from, at
- * level `at`, is the strength there from now on (GM_PUSH_GIVEN); no part of a run crosses it */
+/* the caller's function number n of the log-odds of the class, at register from and level `at`, is
+ * the strength there from now on (GM_PUSH_GIVEN); no part of a run crosses it */
 GM_OP(ASK, ask, NOTHING, READ, LEVEL, CALLS, ALWAYS, p->level[o->at].push.kind == GM_PUSH_GIVEN, 0,
       score)
 

@@ -1,5 +1,5 @@
-/* Products of a matrix that all particles share with rows of particles, in register tiles of
- * 4 rows x GM_TILE vectors. What a lane gets does not depend on its place in the block. */
+/* Products of a matrix that all particles share with rows of particles, in register tiles of 4 rows
+ * x GM_TILE vectors. The result of a lane does not depend on its place in the block. */
 #ifndef GM_PRODUCT_H
 #define GM_PRODUCT_H
 
@@ -9,16 +9,17 @@
 #define AT(p) (*(vd *)(p))
 #define LD(p) (*(const vd *)(p))
 
-#define GM_TILE (GM_VL == 8 ? 4 : 2) /* as many as there are registers for */
+#define GM_TILE (GM_VL == 8 ? 4 : 2) /* as many as the processor has registers for */
 
-/* Beyond 1e150 standard deviations components tie: no difference of infinities. */
+/* Beyond 1e150 standard deviations components count as equally likely, so that infinities are never
+ * subtracted. */
 #define GM_FAR 1e300
 
-/* A matrix with rows at distance si and columns at distance sj, and rows of particles. */
+/* A matrix with rows at distance si and columns at distance sj, and the rows of particles. */
 typedef struct { const double *m; size_t si, sj; } gm_matrix;
 typedef struct { const double *at; size_t stride; } gm_rows;
 
-/* acc[r][c] += sum_j m_rj x_j, or -= sum_j (m_rj x_j - n_rj)^2 if there is an n. */
+/* acc[r][c] += sum_j m_rj x_j; if there is an n, acc[r][c] -= sum_j (m_rj x_j - n_rj)^2. */
 GM_INLINE void gm_tile_add(const int R, const int C, int cols, gm_matrix m, const double *n,
                            gm_rows x, vd acc[4][4]) {
   for (int j = 0; j < cols; j++) {
@@ -42,7 +43,7 @@ GM_INLINE void gm_tile_add(const int R, const int C, int cols, gm_matrix m, cons
   }
 }
 
-/* One tile of y = start + (that sum): start is a number per row, or y itself if `add`, or 0. */
+/* One tile of y = start + that sum. start is a number per row, or y itself if `add`, or 0. */
 GM_INLINE void gm_tile(const int R, const int C, int cols, gm_matrix m, const double *n,
                        const double *start, int add, gm_rows x, double *y, size_t stride) {
   vd acc[4][4];
@@ -129,7 +130,7 @@ GM_INLINE void gm_quadratic_tile(const int R, const int C, int i, int d, const d
     for (int c = 0; c < C; c++) acc[r][c] = vset(0);
   }
   gm_tile_add(R, C, i, (gm_matrix){P + i * ld, ld, 1}, NULL, x, acc);
-  if (!y) { /* by symmetry twice what is left of the diagonal blocks, and these once */
+  if (!y) { /* symmetry: entries outside the diagonal blocks count twice */
     GM_UNROLL
     for (int r = 0; r < R; r++) {
       GM_UNROLL

@@ -6,9 +6,9 @@
 #include <omp.h>
 #endif
 
-enum { LANES = 8 }; /* additions at a time, which need not wait for each other */
+enum { LANES = 8 }; /* independent additions at a time */
 
-/* Nodes within reach of a mass, and room for whole lanes. */
+/* Nodes that a mass reaches, with room for whole lanes. */
 static size_t window_size(const gm_spreading *job, int axis) {
   double nodes = 2 * GM_SPREAD_REACH * job->sd / job->step[axis] + 2;
   double most = (double)job->size[axis];
@@ -26,9 +26,9 @@ double gm_spread_nodes(const gm_spreading *job) {
 }
 
 /* The normal density with its mean at `at` (in grid steps from the first node) and standard
- * deviation 1/s steps, at the nodes within reach among size of them: their number, the first of
- * them and the values. From the middle outwards each value is the last times a ratio, which shrinks
- * by the same factor every time: three exponentials for all. */
+ * deviation 1/s steps. Returns the number of nodes within reach among `size`, the first of them,
+ * and the values. From the middle outwards each value is the last one times a ratio, and the ratio
+ * shrinks by a constant factor: three exponentials are enough. */
 static size_t window(double at, double s, size_t size, size_t *first, double *value) {
   double reach = GM_SPREAD_REACH / s, last = (double)(size - 1);
   double from = ceil(at - reach), to = floor(at + reach);
@@ -61,7 +61,7 @@ static void add_row(double c, const double *value, size_t count, double *row) {
   }
 }
 
-/* The normal density around `at` along axis 1, with zeros up to whole lanes. */
+/* The normal density around `at` along axis 1, filled with zeros up to whole lanes. */
 typedef struct { size_t left, count, padded; } gm_along;
 
 static gm_along along_row(const gm_spreading *job, double at, double sd, double *along) {
@@ -73,7 +73,7 @@ static gm_along along_row(const gm_spreading *job, double at, double sd, double 
   return row;
 }
 
-/* The masses [first, last) into the rows [from, to) of the grid. */
+/* Adds the masses [first, last) to the rows [from, to) of the grid. */
 static void spread_rows(const gm_spreading *job, size_t first, size_t last, size_t from, size_t to,
                         double *work) {
   size_t stride = gm_spread_stride(job), n = job->n;
@@ -109,7 +109,7 @@ static void spread_rows(const gm_spreading *job, size_t first, size_t last, size
 
 void gm_spread(const gm_spreading *job, size_t first, size_t last, int threads, double *work) {
   size_t rows = job->r == 2 ? job->size[1] : 1;
-  /* bands, more than threads: masses lie in the middle */
+  /* more bands than threads, because most masses lie in the middle */
   size_t bands = threads > 1 ? (size_t)threads * 3 : 1;
   if (bands > rows) bands = rows;
   (void)threads;
@@ -126,29 +126,29 @@ void gm_spread(const gm_spreading *job, size_t first, size_t last, int threads, 
   }
 }
 
-/* A half of the grid, from its end towards the middle: what the last node eliminated leaves behind.
- * Its equation reads p'_here = y + ratio p'_next, and half a step's flow through the interface
- * between it and the next node is toward p_here - back p_next. */
+/* A half of the grid, eliminated from its end towards the middle. The last eliminated node has the
+ * equation p'_here = y + ratio p'_next. In half a step, toward p_here - back p_next flows through
+ * the interface between it and the next node. */
 typedef struct { double toward, back, ratio, y; } half_grid;
 
-/* x coth x, to 2e-8 by its series where x is small, as on a fine grid. On a coarse one it must tend
- * to |x|, or the flux spreads more than the upwind one does. */
+/* x coth x, to 2e-8 by its series where x is small, as on a fine grid. On a coarse grid it must
+ * tend to |x|; otherwise the flux spreads more than the upwind flux does. */
 static inline double x_coth_x(double x2) {
   if (x2 < .1) return 1 + x2 * (1. / 3 - x2 * (1. / 45 - x2 * (2. / 945)));
   double x = sqrt(x2);
   return x + 2 * x / expm1(2 * x);
 }
 
-/* Half of b h / D between the nodes i and i + 1: its linear part begins and rises, the score counts
- * h times. */
+/* Half of b h / D between the nodes i and i + 1. Its linear part is begins at the first node and
+ * rises; the score counts h times. */
 typedef struct { double begin, rise, h; const double *score; } half_drift;
 static inline double half_drift_at(const half_drift *x, size_t i) {
   return x->begin + x->rise * (double)i + (x->score ? x->h * x->score[i] : 0);
 }
 
-/* x: half of b h / D at the interface ahead, positive towards the middle. The flux there is
- * (D/h) ((e + x) p_here - (e - x) p_next), e = x coth x, for which the stationary law of a constant
- * b is exact (Chang and Cooper); neither flow is negative, since e >= |x|. */
+/* x is half of b h / D at the interface ahead, positive towards the middle. The flux there is (D/h)
+ * ((e + x) p_here - (e - x) p_next) with e = x coth x, exact for the stationary law of a constant b
+ * (Chang and Cooper). No flow is negative, because e >= |x|. */
 static inline void eliminate(half_grid *half, double x, double scale, double before, double here,
                              double next, double *y, double *ratio) {
   double e = x_coth_x(x * x);
@@ -161,8 +161,8 @@ static inline void eliminate(half_grid *half, double x, double scale, double bef
   half->back = back;
 }
 
-/* (I - dt L/2) p' = (I + dt L/2) p is solved from both ends towards the middle: two chains of
- * divisions, of which neither waits for the other (a "twisted" factorisation). */
+/* (I - dt L/2) p' = (I + dt L/2) p is solved from both ends towards the middle (a "twisted"
+ * factorisation): two independent chains of divisions. */
 void gm_fokker_planck_step(const gm_fokker_planck *step, double *p, double *work) {
   size_t n = step->n;
   double *y = work, *ratio = work + n, h = step->h;

@@ -1,6 +1,6 @@
-/* Normals: one xoshiro256++ state (Blackman and Vigna 2021) for each particle, seeded by
- * splitmix64 from (key, particle) alone, so that neither the block, the thread nor the machine
- * that runs a particle changes its noise; Box-Muller pairs. */
+/* Normals: one xoshiro256++ state (Blackman and Vigna 2021) for each particle, seeded by splitmix64
+ * from (key, particle) alone. The noise of a particle therefore does not depend on its block,
+ * thread or machine. Box-Muller makes pairs of normals. */
 #ifndef GM_RNG_H
 #define GM_RNG_H
 
@@ -10,7 +10,7 @@
 /* States of `lanes` particles from number `first` on: 4 x lanes words. */
 GM_INLINE void gm_rng_seed(uint64_t key, uint64_t first, size_t lanes, uint64_t *state) {
   for (size_t i = 0; i < lanes; i++) {
-    uint64_t k = ~key, p = first + i; /* ~: (key, p) and (p, key) must not meet */
+    uint64_t k = ~key, p = first + i; /* ~ keeps the seeds of (key, p) and (p, key) apart */
     uint64_t z = gm_splitmix(&k) ^ gm_splitmix(&p);
     for (int w = 0; w < 4; w++) state[w * lanes + i] = gm_splitmix(&z);
   }
@@ -43,8 +43,8 @@ GM_INLINE void vnormal_pair(gm_xoshiro *s, vd *z1, vd *z2) {
   *z2 = radius * sine;
 }
 
-/* `rows` rows of `lanes` normals. An odd number of rows leaves its last sine in `spare` for the
- * next call: all lanes run in step, so one flag serves them. */
+/* `rows` rows of `lanes` normals. If the number of rows is odd, the last sine waits in `spare` for
+ * the next call. One flag serves all lanes, because they run in step. */
 GM_INLINE void gm_rng_normal(uint64_t *state, double *spare, int *has_spare, int rows, size_t lanes,
                              double *out) {
   int first = rows > 0 && *has_spare, pairs = (rows - first) / 2, odd = (rows - first) % 2;

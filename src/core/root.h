@@ -5,11 +5,11 @@
 
 #include "product.h"
 
-/* z <- A_+^(1/2) z, with the negative eigenvalues of A taken as 0; `negative` becomes 1 where there
- * are any beyond rounding. Destroys A; V is scratch of its size. A lane is left alone as soon as
- * its matrix is diagonal, so that what its neighbours need does not matter to it. */
+/* z <- A_+^(1/2) z, where negative eigenvalues of A count as 0. `negative` becomes 1 where an
+ * eigenvalue is negative beyond rounding. Destroys A; V is scratch of its size. A lane stops
+ * changing once its matrix is diagonal, so its result does not depend on its neighbours. */
 GM_INLINE void gm_root(int d, double *A, double *V, size_t lanes, double *z, double *negative) {
-  const int most_sweeps = 30; /* some six are enough */
+  const int most_sweeps = 30; /* some six sweeps are enough */
 #define ENTRY(M, i, j) (ROW(M, (size_t)(j) * d + (i)) + v)
   for (size_t v = 0; v < lanes; v += GM_VL) {
     vd size = vset(0);
@@ -29,7 +29,7 @@ GM_INLINE void gm_root(int d, double *A, double *V, size_t lanes, double *z, dou
           vu mask = vless(small, vabs(a));
           if (!vany(mask)) continue;
           moved = 1;
-          /* tan of the angle that makes the entry 0, the smaller one */
+          /* tan of the smaller angle that makes the entry 0 */
           vd by = LD(ENTRY(A, q, q)) - LD(ENTRY(A, p, p));
           vd two = vselect(mask, a + a, vset(1)), theta = by / two;
           vd t = vset(1) / (vabs(theta) + vsqrt(theta * theta + vset(1)));
@@ -38,7 +38,7 @@ GM_INLINE void gm_root(int d, double *A, double *V, size_t lanes, double *z, dou
           AT(ENTRY(A, p, p)) -= t * a;
           AT(ENTRY(A, q, q)) += t * a;
           AT(ENTRY(A, p, q)) = vselect(mask, vset(0), a);
-          for (int i = 0; i < d; i++) { /* A above the diagonal only */
+          for (int i = 0; i < d; i++) { /* only the part of A above the diagonal is used */
             double *x = i < p ? ENTRY(A, i, p) : ENTRY(A, p, i);
             double *y = i < q ? ENTRY(A, i, q) : ENTRY(A, q, i);
             double *f = ENTRY(V, i, p), *g = ENTRY(V, i, q);
@@ -54,7 +54,7 @@ GM_INLINE void gm_root(int d, double *A, double *V, size_t lanes, double *z, dou
         }
       }
     }
-    /* V' z, each times the root of its eigenvalue, takes the place of A's diagonal */
+    /* V' z, times the roots of the eigenvalues, overwrites the diagonal of A */
     vd below = vset(0);
     for (int j = 0; j < d; j++) {
       vd value = LD(ENTRY(A, j, j)), sum = vset(0);

@@ -1,5 +1,5 @@
-/* Rules of guidance: two vectors p and q of each particle become A p + B q, where the coefficients
- * depend on their inner products. */
+/* Rules of guidance: two vectors p and q of each particle become A p + B q. The coefficients depend
+ * on their inner products. */
 #ifndef GM_RULE_H
 #define GM_RULE_H
 
@@ -7,24 +7,25 @@
 #include "product.h"
 #include "vmath.h"
 
-/* x / y, and `none` where y is 0 */
+/* x / y, or `none` if y is 0 */
 GM_INLINE vd gm_ratio(vd x, vd y, double none) {
   vu some = vless(vset(0), vabs(y));
   return vselect(some, x / vselect(some, y, vset(1)), vset(none));
 }
 
-/* What rules know of p and q at one place: their inner products, with z = p - q for itself, since
- * a difference of products has few digits where the two are nearly alike; and <p,p>, <p,q> and
- * <q,q> of the entries less their mean. */
+/* The inner products of p and q at one place. z = p - q has its own, because a difference of
+ * products has few digits where p and q are nearly alike. The list also has <p,p>, <p,q> and <q,q>
+ * of the entries less their mean. */
 typedef struct { vd pp, pq, qq, pz, zz, spread[3]; } gm_gram;
 
-/* Turns p away from q, in their plane, by `strength` times their angle, `most` at most. */
+/* Turns p away from q, in their plane, by `strength` times the angle between them, at most by
+ * `most`. */
 GM_INLINE void gm_turn(const gm_gram *of, double strength, double most, vd *A, vd *B) {
-  /* p, q and z over the longer of p and q, since products of four may overflow */
+  /* p, q and z are divided by the longer of p and q, because products of four may overflow */
   vd scale = gm_ratio(vset(1), vmax(of->pp, of->qq), 0);
   vd pp = of->pp * scale, pq = of->pq * scale, pz = of->pz * scale;
   vd area = vsqrt(vmax(pp * (of->zz * scale) - pz * pz, vset(0)));
-  vu apart = vless(vset(0), area); /* not so if they are alike, or not finite */
+  vu apart = vless(vset(0), area); /* false if p and q are alike, or not finite */
   vd sine, cosine, by = vmin(vset(strength) * vangle(area, pq), vset(most));
   vsincos2pi(by * vset(0.15915494309189535), &sine, &cosine);
   sine /= vselect(apart, area, vset(1));
@@ -32,7 +33,7 @@ GM_INLINE void gm_turn(const gm_gram *of, double strength, double most, vd *A, v
   *B = vselect(apart, -sine * pp, vset(0));
 }
 
-/* The coefficients at one place. */
+/* The coefficients A and B at one place. */
 GM_INLINE void gm_rule_coefficients(const double *c, const gm_gram *of, vd *A, vd *B) {
   const vd one = vset(1), w = vset(c[1]), rest = vset(1 - c[1]);
   vd f = one;
@@ -69,14 +70,13 @@ GM_INLINE void gm_rule_coefficients(const double *c, const gm_gram *of, vd *A, v
     }
     case GM_RULE_ADG: gm_turn(of, c[1], c[2], A, B); break;
     case GM_RULE_TCFG: {
-      /* of the longest direction of (p, q), in which it is x p + y q; products of four may overflow
-       */
+      /* the longest direction of (p, q) is x p + y q; products of four may overflow */
       vd scale = gm_ratio(one, vmax(of->pp, of->qq), 0), pq = of->pq * scale;
       vd half = (of->pp * scale - of->qq * scale) * vset(0.5);
       vd root = vsqrt(half * half + pq * pq);
       vu p_longer = vless(of->qq, of->pp);
       vd x = vselect(p_longer, root + half, pq), y = vselect(p_longer, pq, root - half);
-      /* both are 0 where p and q are */
+      /* both are 0 where p and q are 0 */
       vd share = gm_ratio(rest * y, x * x + y * y, 0);
       *A = w + share * x;
       *B = share * y;
@@ -86,7 +86,7 @@ GM_INLINE void gm_rule_coefficients(const double *c, const gm_gram *of, vd *A, v
       *A = w + w * vset(c[2]) * gm_ratio(of->pq, of->pp, 0);
       *B = -w * vset(c[2]);
       break;
-    default: break; /* those that remember: see below */
+    default: break; /* rules that remember: see below */
   }
   if ((int)c[0] == GM_RULE_RESCALE || (int)c[0] == GM_RULE_NORM) {
     *A *= f;
@@ -94,7 +94,7 @@ GM_INLINE void gm_rule_coefficients(const double *c, const gm_gram *of, vd *A, v
   }
 }
 
-/* The coefficients of rules that remember a number, and the number for the next time. */
+/* The coefficients of rules that remember a number, and the next value of the number. */
 GM_INLINE void gm_rule_remember(const double *c, const gm_gram *of, double *memory, vd *A,
                                 vd *B) {
   const double least_q = -13.815510557964274, most_ratio = 3; /* log(1e-6) and log L */
@@ -123,10 +123,11 @@ GM_INLINE void gm_rule_remember(const double *c, const gm_gram *of, double *memo
   *B = -eta;
 }
 
-/* The inner products that rules need, see gm_gram. */
+/* The inner products of gm_gram that the rule uses. */
 enum { GM_PP = 1, GM_PQ = 2, GM_QQ = 4, GM_PZ = 8, GM_ZZ = 16, GM_SPREAD = 32 };
 
-/* Those of `need`, at one place. p and q stand for by_x x + by_p p and by_x x + by_p q. */
+/* The inner products in `need`, at one place. The vectors are by_x x + by_p p and by_x x + by_p q.
+ * */
 GM_INLINE void gm_gram_of(const int need, const int moved, const double *c, size_t d, size_t lanes,
                           const double *p, const double *q, const double *x, gm_gram *of) {
   const vd none = vset(0), share = vset(1 / (double)d), by_x = vset(c[4]), by_p = vset(c[5]);
@@ -177,7 +178,7 @@ GM_INLINE void gm_gram_for(int rule, const int moved, const double *c, size_t d,
 #undef GM_NEED
 }
 
-/* The running estimate: p[0] += c1 + c2 (<q, m> - c3 <m, m>), m: d rows. */
+/* Updates the running estimate: p[0] += c1 + c2 (<q, m> - c3 <m, m>), m: d rows. */
 static void gm_rule_estimate(const double *c, size_t d, size_t lanes, double *p, const double *q,
                              const double *m) {
   for (size_t v = 0; v < lanes; v += GM_VL) {
@@ -190,9 +191,9 @@ static void gm_rule_estimate(const double *c, size_t d, size_t lanes, double *p,
   }
 }
 
-/* p <- c6 x + c7 (A p' + B q'), for vectors of d rows, where p' = c4 x + c5 p and q' = c4 x + c5 q
- * are what the rule is about; c0 .. c3: which rule, and its parameters. With rules that remember, x
- * is their memory, d rows, all 0 when a run begins, and p' and q' are p and q. */
+/* p <- c6 x + c7 (A p' + B q') for vectors of d rows, where the rule acts on p' = c4 x + c5 p and
+ * q' = c4 x + c5 q. c0 .. c3 are the rule and its parameters. A rule that remembers has its memory
+ * in x, d rows that are 0 when a run begins, and p' = p, q' = q. */
 static GM_NOINLINE void gm_rule_apply(const double *c, size_t d, size_t lanes, double *p,
                                       const double *q, double *x) {
   int rule = (int)c[0], remembers = rule >= GM_RULE_ADAPTIVE;

@@ -21,7 +21,7 @@
 #include "groups.h"
 #include "strength_of_q.h"
 
-/* s = sum_g coef_g A_g, less the part in x. */
+/* s = sum_g coef_g A_g, without the part in x. */
 GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const gm_level *level,
                            size_t lanes, gm_score_work *work, double *s, size_t stride) {
   size_t d = pool->d, G = models->G;
@@ -48,7 +48,7 @@ GM_INLINE void gm_assemble(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
-/* The same by rho, which takes the place of the e_k, if all have been kept. */
+/* The same sum by rho, which overwrites the e_k, if all of them have been kept. */
 GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
                                 const gm_level *level, size_t lanes, gm_score_work *work,
                                 double *s) {
@@ -75,8 +75,8 @@ GM_INLINE void gm_assemble_kept(const gm_pool *pool, const gm_models *models,
   }
 }
 
-/* The same for two levels that differ in their coefficients alone, whose rows lie one after the
- * other: R rows of both scores, from row j on, of C vectors. b: the part in u of each. */
+/* The same sum for two levels that differ in their coefficients alone, with their rows one after
+ * the other: R rows of both scores, from row j on, of C vectors. b: the part in u of each. */
 GM_INLINE void gm_assemble_tile(const int R, const int C, const int apart, const size_t G,
                                 const int *first, const double *offset, const double *gain,
                                 const double *b, const size_t d, const size_t lanes,
@@ -172,14 +172,15 @@ static GM_NOINLINE void gm_assemble_both(const gm_pool *pool, const gm_models *m
   }
 }
 
-/* The same for few components that share a covariance, in fewer dimensions (as a reduced mixture
- * has, see R/reduction.R): a vector of particles goes from x to s in registers. */
+/* The score for few components that share a covariance, in few dimensions (as a reduced mixture
+ * has, see R/reduction.R). A vector of particles stays in registers from x to s. */
 enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 3, GM_FEW_MODELS = 4 };
 
 GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
                             const gm_level *level, const double *x, size_t stride, size_t lanes,
                             double *s) {
-  /* models of one component have responsibility 1; by: what the other models add to a logit */
+  /* models of one component have responsibility 1; by: the number that the other models add to a
+   * logit */
   double one[GM_FEW_COMPONENTS] = {0}, by[GM_FEW_MODELS][GM_FEW_COMPONENTS], c[GM_FEW_MODELS];
   int n = 0;
   for (int j = 0; j < models->J; j++) {
@@ -233,7 +234,7 @@ GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
   }
 }
 
-/* Is it such a case? Then does it. */
+/* Does the level qualify for these loops? If so, runs them. */
 GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_level *level,
                          const double *x, size_t stride, size_t lanes, double *s) {
   if (!pool->common || models->J > GM_FEW_MODELS || level->far || level->lack != 0) return 0;
@@ -301,7 +302,7 @@ GM_INLINE void gm_mix_all(const gm_pool *pool, const gm_models *models, const gm
     double *r = derivative ? ROW(work->r, (size_t)j * K) : NULL;
     double *row = logp ? logp + j * stride : NULL;
     if (push && (j == push->inside || j == push->outside)) {
-      /* no other model has their groups, whose coefficients are multiplied below */
+      /* no other model shares their groups, so their coefficients can be multiplied below */
       double *own = ROW(work->push, j == push->outside);
       gm_mix(models, j, 1, lanes, work, own, r);
       if (row) memcpy(row, own, sizeof(double) * lanes);
@@ -322,7 +323,7 @@ GM_INLINE void gm_mix_all(const gm_pool *pool, const gm_models *models, const gm
   if (logp && pool->common) {
     for (size_t v = 0; v < lanes; v += GM_VL) {
       vd q = vset(0);
-      /* else the logits have it all but the norm */
+      /* otherwise the logits lack the norm only */
       for (int j = 0; !level->far && j < d; j++) {
         vd uj = LD(ROW(work->u, j) + v);
         q += vset(level->precision[j]) * uj * uj;
@@ -333,7 +334,7 @@ GM_INLINE void gm_mix_all(const gm_pool *pool, const gm_models *models, const gm
   }
 }
 
-/* What a level makes of them, see gm_score(). */
+/* The score of a level from these sums, see gm_score(). */
 GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm_level *level,
                           gm_path path, size_t stride, size_t lanes, gm_score_work *work,
                           double *s) {
@@ -356,19 +357,17 @@ GM_INLINE void gm_of_sums(const gm_pool *pool, const gm_models *models, const gm
   }
 }
 
-/* Guided score of the particles x, or what else the level wants, into s (NULL: not wanted), log p_j
- * into logp (or NULL); rows of these three lie `stride` apart. The derivative keeps g, r and rho.
- * Also into `s_twin` what a level `twin` wants (NULL: there is none), which differs in its
- * coefficients alone: it takes the same sums.
- *
- * With one covariance for all, x'Px drops out of the softmax: logits are linear in u = x - origin,
- * and s_j = sum_k r_jk slope_k - P u. That is also right at any distance, but not for components
- * that are far apart (`far`). */
+/* Computes the guided score of the particles x, or the level's other quantity, into s, and log p_j
+ * into logp; each may be NULL. Rows of these three lie `stride` apart. The derivative keeps g, r
+ * and rho. s_twin receives the value of the level `twin` (NULL: there is none), which differs in
+ * its coefficients alone and so shares the sums. With one covariance for all, x'Px drops out of the
+ * softmax: logits are linear in u = x - origin, and s_j = sum_k r_jk slope_k - P u. This form is
+ * right at any distance, but not for components that are far apart (`far`). */
 GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_level *level,
                         const gm_level *twin, gm_path path, const double *x, size_t stride,
                         size_t lanes, gm_score_work *work, double *s, double *s_twin,
                         double *logp) {
-  /* loops, so that the code of a level is not inlined once for each */
+  /* loops, so that the code of a level is not inlined for each of them */
   int levels = twin ? 2 : 1;
   int few = s && !logp && path != GM_DERIVED && level->push.kind == GM_PUSH_NONE;
   for (int i = 0; few && i < levels; i++) {

@@ -1,12 +1,12 @@
-/* Vectors of GM_VL doubles on GCC/Clang vector types. The including file sets GM_VL (and the
- * target by a pragma); a compiler without vector types gets GM_VL = 1 and plain loops.
- * Everything is static inline: this header and those built on it are compiled once for each
- * instruction set, and no vector ever crosses a function that is not inlined. */
+/* Vectors of GM_VL doubles on GCC/Clang vector types. The including file sets GM_VL (and the target
+ * by a pragma); a compiler without vector types gets GM_VL = 1 and plain loops. All functions are
+ * static inline: this header and those built on it are compiled once for each instruction set, and
+ * no vector is an argument of a function that is not inlined. */
 #ifndef GM_SIMD_H
 #define GM_SIMD_H
 
-/* In the 80 bits of the x87, which 32-bit Debian's flags ask for, the roundings of vmath.h would
- * not round. */
+/* The x87 computes with 80 bits, which 32-bit Debian's flags select; the rounding tricks of vmath.h
+ * would fail. */
 #if defined(__i386__) && defined(__GNUC__) && !defined(__clang__)
 #pragma GCC target("sse2,fpmath=sse")
 #endif
@@ -37,7 +37,7 @@
 #if defined(__clang__)
 #define GM_UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)
-#define GM_UNROLL _Pragma("GCC unroll 8") /* else -O2 keeps arrays of vectors in memory */
+#define GM_UNROLL _Pragma("GCC unroll 8") /* otherwise -O2 keeps arrays of vectors in memory */
 #else
 #define GM_UNROLL
 #endif
@@ -56,8 +56,8 @@ typedef double vd;
 typedef int64_t vi;
 typedef uint64_t vu;
 #else
-/* aligned(8): R's vectors are aligned to 16 bytes only; and a stack slot that asks for no more
- * than 8 cannot be misaligned by a compiler that keeps a 16-byte stack (64-bit Windows). */
+/* aligned(8): R's vectors are aligned to 16 bytes only. A stack slot with 8-byte alignment is also
+ * safe with a compiler that keeps a 16-byte stack (64-bit Windows). */
 typedef double vd __attribute__((vector_size(8 * GM_VL), aligned(8), may_alias));
 typedef int64_t vi __attribute__((vector_size(8 * GM_VL), aligned(8), may_alias));
 typedef uint64_t vu __attribute__((vector_size(8 * GM_VL), aligned(8), may_alias));
@@ -91,7 +91,7 @@ GM_INLINE vu vless(vd a, vd b) {
 GM_INLINE vd vselect(vu mask, vd yes, vd no) {
   return vd_of((vu_of(yes) & mask) | (vu_of(no) & ~mask));
 }
-/* Does it hold in any lane? */
+/* Does the comparison hold in any lane? */
 GM_INLINE int vany(vu mask) {
 #if GM_VL == 1
   return mask != 0;
@@ -103,7 +103,7 @@ GM_INLINE int vany(vu mask) {
 }
 GM_INLINE vd vabs(vd a) { return vd_of(vu_of(a) & 0x7fffffffffffffffULL); }
 
-/* The larger, the smaller; a NaN in the first argument stays. */
+/* The larger, and the smaller. A NaN in the first argument stays. */
 GM_INLINE vd vmax(vd a, vd b) {
 #if GM_VL == 8
   return (vd)_mm512_max_pd((__m512d)b, (__m512d)a);
@@ -117,8 +117,8 @@ GM_INLINE vd vmax(vd a, vd b) {
 }
 GM_INLINE vd vmin(vd a, vd b) { return -vmax(-a, -b); }
 
-/* a b + c, rounded once where the instruction set can: said outright, since whether a compiler
- * fuses a product and a sum depends on the code around them. */
+/* a b + c, rounded once if the instruction set can. The fused form is explicit, because a
+ * compiler's choice to fuse depends on the code around the product and sum. */
 GM_INLINE vd vfma(vd a, vd b, vd c) {
 #if GM_VL == 8
   return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);

@@ -4,9 +4,9 @@
 
 #include "product.h"
 
-/* x = A^-1 x for positive definite matrices A of n x n rows, which become A = L D L' (L below the
- * diagonal, 1/D on it). A pivot is held at 1e-13 of `scale`, n numbers of which A is a difference:
- * below, rounding left it without digits. */
+/* x = A^-1 x for positive definite matrices A of n x n rows. A becomes L D L' (L below the
+ * diagonal, 1/D on it). A is a difference of the n numbers `scale`, so a pivot below 1e-13 of
+ * `scale` has no correct digit; it is raised to that bound. */
 GM_INLINE void gm_solve(int n, double *A, const double *scale, size_t lanes, double *x) {
 #define ENTRY(i, j) (ROW(A, (size_t)(j) * n + (i)) + v)
   for (size_t v = 0; v < lanes; v += GM_VL) {

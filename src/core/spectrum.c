@@ -19,9 +19,9 @@ static void scale(size_t n, double by, double *x) {
 }
 
 /* Reflections that make X (c x d, the rows of a root as columns) upper triangular in the columns
- * order[0], order[1], ...: the longest first, so that the triangle is graded as the columns are,
- * and its largest entry first, so that small rows stay small (Cox and Higham, 1998). The other
- * columns, from order[rank] on, depend on these. */
+ * order[0], order[1], .... The longest column comes first, so that the triangle is graded as the
+ * columns are, and its largest entry comes first, so that small rows stay small (Cox and Higham,
+ * 1998). The columns from order[rank] on depend on the earlier ones. */
 static int triangle(size_t d, size_t c, double *X, const double *least, size_t *order) {
   size_t rank = 0;
   for (size_t j = 0; j < d; j++) order[j] = j;
@@ -31,7 +31,7 @@ static int triangle(size_t d, size_t c, double *X, const double *least, size_t *
     for (size_t k = rank; k < d; k++) {
       double *x = X + order[k] * c + rank, length = sqrt(dot(n, x, x));
       if (length <= least[order[k]]) {
-        memset(x, 0, sizeof(double) * n); /* rounding, which may be large beside other columns */
+        memset(x, 0, sizeof(double) * n); /* rounding errors may exceed others */
       } else if (length > most) {
         most = length;
         best = k;
@@ -63,10 +63,10 @@ static int triangle(size_t d, size_t c, double *X, const double *least, size_t *
   return (int)rank;
 }
 
-/* Rotates the n columns of G (d x n) until they are orthogonal: to the rounding of the products
- * that are summed, which is less than that of the lengths where columns are graded. */
+/* Rotates the n columns of G (d x n) until they are orthogonal, up to the rounding of the summed
+ * products. For graded columns this rounding is smaller than that of the lengths. */
 static void orthogonalise(size_t d, size_t n, double *G, double *square) {
-  const int most_sweeps = 60; /* some ten are enough */
+  const int most_sweeps = 60; /* some ten sweeps are enough */
   const double small = 2 * DBL_EPSILON * sqrt((double)d);
   for (int sweep = 0, moved = 1; moved && sweep < most_sweeps; sweep++) {
     moved = 0;
@@ -126,7 +126,7 @@ int gm_spectrum(int dim, int columns, const double *root, const double *least, d
     scale(d, 1 / sqrt(square[best]), vector + k * d);
     square[best] = -1;
   }
-  /* A column that depends on the others, as their combination, is a vector that L' makes 0. */
+  /* A column that is a combination of the others gives a vector that L' maps to 0. */
   for (size_t k = rank; k < d; k++) {
     double *w = vector + k * d, *x = X + order[k] * c;
     value[k] = 0;
@@ -145,8 +145,8 @@ int gm_spectrum(int dim, int columns, const double *root, const double *least, d
   return (int)rank;
 }
 
-/* The pivoted Cholesky factor of the projector V V' onto the span of n orthonormal columns is an
- * orthonormal basis of it that does not depend on V. */
+/* The projector V V' onto the span of n orthonormal columns has a pivoted Cholesky factor. The
+ * factor is an orthonormal basis of the span that does not depend on V. */
 static void settle_span(size_t d, size_t n, double *V, double *basis, double *left) {
   for (size_t i = 0; i < d; i++) {
     left[i] = 0;
@@ -156,7 +156,7 @@ static void settle_span(size_t d, size_t n, double *V, double *basis, double *le
     double most = 0, *x = basis + k * d;
     size_t pivot = 0;
     for (size_t i = 0; i < d; i++) most = left[i] > most ? left[i] : most;
-    while (left[pivot] < most * (1 - 1e-6)) pivot++; /* rounding decides between no two */
+    while (left[pivot] < most * (1 - 1e-6)) pivot++; /* no choice by rounding */
     if (n == 1) {
       if (V[pivot] < 0) scale(d, -1, V);
       return;
@@ -180,7 +180,7 @@ void gm_settle(int dim, int columns, double *value, double *vector, double absol
     double sum = 0, top = value[from];
     double within = relative * top > absolute ? relative * top : absolute;
     for (n = 0; from + n < all && top - value[from + n] <= within; n++) sum += value[from + n];
-    if (n == 0) n = 1; /* not a number */
+    if (n == 0) n = 1; /* NaN */
     for (size_t k = from; n > 1 && k < from + n; k++) value[k] = sum / (double)n;
     settle_span(d, n, vector + from * d, work, work + d * n);
   }

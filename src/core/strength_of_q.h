@@ -6,8 +6,8 @@
 #include "product.h"
 #include "vmath.h"
 
-/* psi = eta(q) (1 - q) and its derivative by the log-odds of the class, from these. Both q and
- * `rest` = 1 - q have all their digits. */
+/* psi = eta(q) (1 - q) and its derivative by the log-odds of the class, from q and `rest` = 1 - q.
+ * Both q and `rest` have all their digits. */
 GM_INLINE void gm_push_at(const gm_push *push, vd odds, vd *psi, vd *slope) {
   const vd zero = vset(0), one = vset(1);
   vd f = vexp(-vabs(odds)), large = one / (one + f), small = f * large;
@@ -45,13 +45,14 @@ GM_INLINE void gm_push_at(const gm_push *push, vd odds, vd *psi, vd *slope) {
       *slope = *psi * (vset(p[1]) * rest - vset(p[2] + 1) * q);
       break;
     }
-    default: /* the others are not computed */
+    default: /* the other strengths are not computed here */
       *psi = *slope = zero;
   }
 }
 
-/* Rows of the log-densities of the models inside and outside become rows of their coefficients, and
- * a third one that of the derivative by the log-odds. `factor`: of all; `asked`: see layout.h. */
+/* Rows of the log-densities of the models inside and outside become rows of their coefficients; a
+ * third row gets the coefficient of the derivative by the log-odds. `factor`: of all coefficients;
+ * `asked`: see layout.h. */
 GM_INLINE void gm_push_rows(const gm_push *push, double factor, const double *asked, size_t apart,
                             size_t lanes, double *rows) {
   double *inside = rows, *outside = ROW(rows, 1), *by = ROW(rows, 2);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Sums in eight lanes, so that an addition need not wait for the one before. */
+/* Sums in eight independent lanes, so that no addition waits for the one before. */
 static double sum_of(const double *a) {
   double sum[8] = {0};
   for (size_t i = 0; i < GM_TALLY_ROWS; i += 8) {
@@ -19,7 +19,7 @@ static double dot(const double *a, const double *b) {
   return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
 }
 
-/* A tile of `count` numbers about their mean, filled up with zeros; returns the mean. */
+/* Copies a tile of `count` numbers less their mean, filled up with zeros; returns the mean. */
 static double centred(double *tile, size_t count) {
   memset(tile + count, 0, sizeof(double) * (GM_TALLY_ROWS - count));
   double mean = sum_of(tile) / (double)count;
@@ -27,7 +27,7 @@ static double centred(double *tile, size_t count) {
   return mean;
 }
 
-/* Tile by tile, merged as in Chan, Golub and LeVeque (1983). */
+/* Tiles are merged one by one, as in Chan, Golub and LeVeque (1983). */
 void gm_moments(const double *x, size_t n, size_t m, const double *centre, int squares,
                 double *mean, double *cross, double *work) {
   size_t p = squares ? 2 * m : m;

@@ -1,21 +1,21 @@
-/* exp, log, sin/cos, angles and normal quantiles of vectors. The polynomials of all but the last
- * interpolate at Chebyshev nodes; their errors (5e-18, 1e-20, 5e-18, 3e-20 and 5e-18 in the order
- * below) lie below the rounding error. */
+/* exp, log, sin/cos, angles and normal quantiles of vectors. The polynomials, except those of the
+ * quantiles, interpolate at Chebyshev nodes. Their errors (5e-18, 1e-20, 5e-18, 3e-20 and 5e-18 in
+ * the order below) lie below the rounding error. */
 #ifndef GM_VMATH_H
 #define GM_VMATH_H
 
 #include "simd.h"
 
-/* Adding 1.5 * 2^52 rounds to the nearest integer, which then stands in the low bits. */
+/* Adding 1.5 * 2^52 rounds to the nearest integer and leaves it in the low bits. */
 #define GM_ROUND 6755399441055744.0
 #define GM_LN2_HI 0.69314717873930931091 /* last 24 bits zero: n * GM_LN2_HI is exact */
 #define GM_LN2_LO 1.820635998504146224e-09
 
-/* exp(x) for x <= 709; 0 for x < -690, so that a product with a weight is never denormal
- * (denormals would slow a softmax fivefold). */
+/* exp(x) for x <= 709; 0 for x < -690, so that a product with a weight is never denormal (denormals
+ * slow a softmax fivefold). */
 GM_INLINE vd vexp(vd x) {
 #if GM_VL == 8
-  vd z = x; /* what comes of x < -690 is left out in the end */
+  vd z = x; /* results for x < -690 are masked at the end */
 #else
   vd z = vmax(x, vset(-690.0));
 #endif
@@ -52,7 +52,7 @@ GM_INLINE vd vlog_normal(vd x) {
   vd f = m - vset(1.0);
   vd s = f / (m + vset(1.0));
   vd z = s * s, z2 = z * z, z4 = z2 * z2;
-  /* in pairs, since each step of a chain waits for the one before */
+  /* in pairs, because each step of a chain waits for the one before */
   vd q = ((vset(0.13086767009948175) * z + vset(0.13268759668560612)) * z2 +
           (vset(0.15386240205813478) * z + vset(0.18181795630884753))) * z4 +
          ((vset(0.2222222239180047) * z + vset(0.28571428570803231)) * z2 +
@@ -93,13 +93,13 @@ GM_INLINE void vsincos2pi(vd u, vd *sine, vd *cosine) {
   *cosine = vd_of(vu_of(vselect(odd, s, c)) ^ (((q + 1) & 2) << 62));
 }
 
-/* The angle between (1, 0) and (x, y), y >= 0: from 0 to pi; of (0, 0) it is 0. */
+/* The angle between (1, 0) and (x, y), y >= 0, from 0 to pi. The angle of (0, 0) is 0. */
 GM_INLINE vd vangle(vd y, vd x) {
   vd along = vabs(x);
   vu steep = vless(along, y), left = vless(x, vset(0));
   vd under = vselect(steep, y, along), over = vselect(steep, along, y);
   under = vselect(vless(vset(0), under), under, vset(1));
-  /* beyond pi/8 by the angle to pi/4 */
+  /* angles beyond pi/8 are taken from pi/4 */
   vu wide = vless(vset(0.41421356237309503) * under, over);
   vd s = vselect(wide, over - under, over) / vselect(wide, over + under, under);
   vd z = s * s, z2 = z * z, z4 = z2 * z2;
@@ -115,7 +115,7 @@ GM_INLINE vd vangle(vd y, vd x) {
   return vselect(left, vset(3.1415926535897931) - angle, angle);
 }
 
-/* Quotients of polynomials of Wichura's (1988, AS 241) PPND16, whose error is 1e-16. */
+/* Wichura's (1988, AS 241) PPND16: quotients of polynomials, with an error of 1e-16. */
 GM_INLINE vd vpoly7(const double *c, vd x) {
   vd y = vset(c[7]);
   GM_UNROLL for (int i = 6; i >= 0; i--) y = vfma(y, x, vset(c[i]));

@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Is |x| <= limit (>= 0) for every x, and none NaN? Without their sign, doubles are ordered as
- * integers are, and NaN lies beyond infinity: no branch in the loop, and four at a time. */
+/* Is |x| <= limit (>= 0) for every x, and none NaN? Doubles without their sign have the order of
+ * integers, and NaN lies beyond infinity. So the loop needs no branch and takes four numbers at a
+ * time. */
 static inline int gm_all_within(const double *x, size_t n, double limit) {
   uint64_t most, bits[4], beyond[4] = {0};
   size_t i = 0;

@@ -1,6 +1,7 @@
-# Every estimate of the package that has a standard error, to be made many times over:
-# tools/validate-coverage does so at length, test-coverage.R briefly. A case returns a matrix of
-# estimates and standard errors, a named row for each quantity; NA where it gives no number.
+# Every estimate of the package that has a standard error, in a form that can be repeated many
+# times. tools/validate-coverage repeats each at length, test-coverage.R briefly. A case returns a
+# matrix of estimates and standard errors with a named row for each quantity, NA for a number that
+# is withheld.
 
 rows_of <- function(rows, names) {
   found <- as.matrix(as.data.frame(rows)[c("estimate", "se")])
@@ -8,7 +9,7 @@ rows_of <- function(rows, names) {
   found
 }
 
-# From columns x, x_se of one row of a table.
+# The columns x and x_se of one row of a table, for several names x.
 columns_of <- function(table, names) {
   found <- cbind(unlist(table[names]), unlist(table[paste0(names, "_se")]))
   rownames(found) <- names
@@ -78,7 +79,7 @@ coverage_cases <- local({
     }),
     "tilted, path" = list(truth = tilt, run = tilted(weights = "path")),
     "tilted, no resampling" = list(truth = tilt, run = tilted(weights = "path", resample = 0)),
-    # the errors hold a bias, that of the steps, and so are more than the spread
+    # these errors include the bias of the steps, so they exceed the spread
     "tilted, Feynman-Kac" = list(truth = tilt, run = tilted(), bias = TRUE),
     "sliced distance" = list(run = function() {
       at <- function(other) {
@@ -147,9 +148,9 @@ summary_residual <- function(run) {
   c(mean(r), stats::sd(r) / sqrt(length(r)))
 }
 
-# What `reps` repetitions show of each quantity: the root mean square of the stated standard errors
-# over the spread of the estimates, in what share of the repetitions two of them cover the truth
-# (else the mean over the repetitions), and in what share a number is given.
+# Summary of `reps` repetitions, for each quantity: the root mean square of the stated standard
+# errors over the spread of the estimates; the share of repetitions in which two standard errors
+# cover the truth (or the mean over the repetitions); the share in which a number is given.
 coverage_of <- function(case, reps, seed = 1) {
   made <- lapply(seq_len(reps), function(i) withr::with_seed(seed * 1000 + i, case$run()))
   estimate <- vapply(made, function(x) x[, 1], made[[1]][, 1])

@@ -1,10 +1,10 @@
-# The numbers of the theory, which are in theory/<name>.csv. tests/REFERENCES.md says what each is
-# and how it was computed. Tools source this file with chdir = TRUE.
+# The numbers of the theory, from theory/<name>.csv. tests/REFERENCES.md says for each its meaning
+# and its computation. Tools source this file with chdir = TRUE.
 
 theory_files <- normalizePath(dir("theory", "[.]csv$", full.names = TRUE))
 names(theory_files) <- sub("[.]csv$", "", basename(theory_files))
 
-# A table of the theory; with text = TRUE as it is written, for its digits.
+# A table of the theory. With text = TRUE numbers stay as written, with all their digits.
 theory <- function(name, text = FALSE) {
   table <- utils::read.csv(theory_files[[name]], colClasses = "character")
   if (text) return(table)

@@ -1,10 +1,10 @@
-# Slow, obvious R twins of what the core computes. They work on a mixture as it was written down
-# (weights, means, covariance matrices), never on its spectrum.
+# Slow, obvious R versions of what the core computes. They use the weights, means and covariance
+# matrices of a mixture, never its spectrum.
 
 FORMS <- c("common isotropic", "common diagonal", "common full", "isotropic", "diagonal", "full")
 
-# A mixture of a given form, by gaussmix() and as a plain list. Its classes take turns, so that with
-# K > 2 components a class has several.
+# A mixture of a given form, by gaussmix() and as a plain list. Components go to the classes in
+# turn, so with K > 2 components a class has several.
 random_mixture <- function(form, d, K, classes = 2, spread = 1.5) {
   one <- function() {
     switch(sub("common ", "", form),
@@ -20,7 +20,7 @@ random_mixture <- function(form, d, K, classes = 2, spread = 1.5) {
   plain
 }
 
-# The law of x_t = a x_0 + sqrt(b2) z, of the components in `keep` only: functions of one point.
+# The law of x_t = a x_0 + sqrt(b2) z for the components in `keep` only, as functions of one point.
 oracle <- function(plain, a = 1, b2 = 0, keep = rep(TRUE, length(plain$weights))) {
   d <- ncol(plain$means)
   w <- plain$weights[keep] / sum(plain$weights[keep])
@@ -48,7 +48,7 @@ oracle <- function(plain, a = 1, b2 = 0, keep = rep(TRUE, length(plain$weights))
   )
 }
 
-# The guided score from its definition. `field`: how the score of one law comes about.
+# The guided score from its definition. `field` computes the score of one law.
 oracle_guided <- function(plain, class, strength, a, b2, field) {
   all <- oracle(plain, a, b2)
   if (is.null(class)) return(field(all))
@@ -57,7 +57,7 @@ oracle_guided <- function(plain, class, strength, a, b2, field) {
   function(x) (1 + strength) * inside(x) - strength * outside(x)
 }
 
-# Differentiated at 0, where numDeriv's step does not depend on the size of x.
+# Differentiated at 0, because numDeriv's step depends on the size of x elsewhere.
 STEP <- list(eps = 1e-3, r = 2)
 by_gradient <- function(law) {
   testthat::skip_if_not_installed("numDeriv")
@@ -72,7 +72,7 @@ oracle_jacobian <- function(f) {
   }
 }
 
-# The Jacobian of a map of points (rows) at one point z, by a five-point stencil: all in one call.
+# The Jacobian of a map of points (rows) at one point z, by a five-point stencil, in one call.
 slopes_of_map <- function(map, z, h = 1e-3) {
   d <- length(z)
   at <- function(step) map(rep(z, each = d) + diag(step, d))
@@ -83,7 +83,7 @@ oracle_rows <- function(f, x) {
   matrix(t(apply(x, 1, f)), nrow(x), dimnames = NULL)
 }
 
-# Largest error, relative to the largest number in the same row (the same point), beyond `slack`.
+# Largest error, relative to the largest number of the same row (the same point), beyond `slack`.
 relative_error <- function(x, truth, slack = 0) {
   x <- matrix(as.double(x), nrow(x))
   truth <- matrix(as.double(truth), nrow(truth))
@@ -92,7 +92,7 @@ relative_error <- function(x, truth, slack = 0) {
   if (anyNA(error)) Inf else max(error)
 }
 
-# What a score owes to the rounding of x and the means: a few units in their last place, times the
+# The score's error by rounding of x and the means: a few units in their last place, times the
 # largest precision.
 rounding <- function(plain, x, t = 0) {
   narrow <- min(vapply(plain$covs, function(S) min(eigen(S, TRUE)$values), 0))
@@ -107,13 +107,13 @@ expect_mixguide_error <- function(code, arg) {
   }
 }
 
-# What is printed says so, wherever lines end.
+# The printed text contains the words, wherever its lines end.
 expect_said <- function(code, text, ...) {
   said <- paste(trimws(utils::capture.output(code)), collapse = " ")
   testthat::expect_match(said, text, ...)
 }
 
-# The squares of `z` average to 1 if standard errors are honest, with a false alarm of 1e-6.
+# The squares of `z` average to 1 if the standard errors are right; false alarm 1e-6.
 expect_honest <- function(z) {
   n <- length(z)
   testthat::expect_gt(sum(z^2), stats::qchisq(5e-7, n))
@@ -121,7 +121,7 @@ expect_honest <- function(z) {
   testthat::expect_lt(abs(mean(z)), stats::qnorm(1 - 5e-7) / sqrt(n))
 }
 
-# Runs code under one instruction set; the engine that really runs is in ffi_engine.
+# Runs code under one instruction set. ffi_engine names the engine that really runs.
 with_engine <- function(name, code) withr::with_envvar(c(MIXGUIDE_ENGINE = name), code)
 
 with_threads <- function(n, code) {
@@ -130,9 +130,9 @@ with_threads <- function(n, code) {
   code
 }
 
-# The random numbers of particle `i` (from 0) of a key, by the published algorithms in limbs of 16
-# bits: splitmix64 makes the state of xoshiro256++, whose top 52 bits are the uniforms of Box and
-# Muller. The first `n` normals.
+# The first `n` normals of particle `i` (from 0) of a key, by the published algorithms in limbs of
+# 16 bits: splitmix64 makes the state of xoshiro256++, and its top 52 bits are the uniforms of Box
+# and Muller.
 oracle_normals <- function(key, i, n) {
   limbs <- function(x) floor(x / 2^(16 * 0:3)) %% 65536
   hex <- function(x) strtoi(substring(x, c(13, 9, 5, 1), c(16, 12, 8, 4)), 16)
@@ -160,7 +160,7 @@ oracle_normals <- function(key, i, n) {
     x <- multiply(xor(x, right(x, 27)), hex("94d049bb133111eb"))
     xor(x, right(x, 31))
   }
-  state <- 65535 - c(limbs(key[2])[1:2], limbs(key[1])[1:2])  # not the key, lest (k, i) be (i, k)
+  state <- 65535 - c(limbs(key[2])[1:2], limbs(key[1])[1:2])  # so that (k, i) and (i, k) differ
   mixed <- splitmix()
   state <- limbs(i)
   state <- xor(mixed, splitmix())

@@ -1,4 +1,4 @@
-# Builds and draws without a warning or a message, and returns the plot.
+# Builds and draws a plot without a warning or a message, and returns the plot.
 expect_drawn <- function(plot) {
   expect_true(inherits(plot, "ggplot"))
   grDevices::pdf(NULL)

@@ -12,7 +12,7 @@ interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jaco
       root = by_root(jacobian_fun(register[[op$from]], op$t), op$coef[[1]], register[[op$to]]),
       product = by_product(jacobian_fun(register[[op$from]], op$t), op$coef[[1]],
                            register[[op$to]]),
-      # a coefficient is a number or one number per column
+      # a coefficient is one number, or one number per column
       linear = Reduce(`+`, lapply(names(op$coef), function(r) {
         register[[r]] * rep(op$coef[[r]], each = nrow(x0), length.out = length(x0))
       }))
@@ -21,7 +21,7 @@ interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jaco
   register$x
 }
 
-# (I + c J)^(1/2) z for each row, negative eigenvalues as 0.
+# (I + c J)^(1/2) z for each row; negative eigenvalues count as 0.
 by_root <- function(J, c, z) {
   for (i in seq_len(nrow(z))) {
     parts <- eigen(diag(ncol(z)) + c * matrix(J[i, , ], ncol(z)), symmetric = TRUE)

@@ -1,4 +1,4 @@
-# One result of every class that prints, made with a key where anything is drawn.
+# One result of every class that prints, with a key if anything is drawn.
 all_results <- function() {
   m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
   three <- gaussmix(rep(1 / 3, 3), rbind(c(0, 0), c(3, 0), c(0, 3)), .5, class = c("a", "b", "c"))

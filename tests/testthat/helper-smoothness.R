@@ -1,5 +1,5 @@
-# The tables of smoothness theory that are about whole samplers: errors of the law of the output in
-# total variation. tools/validate-smoothness compares all of them, the tests some.
+# The tables of smoothness theory about whole samplers: errors of the output's law in total
+# variation. tools/validate-smoothness compares all of them, the tests some.
 
 # Samplers as functions of steps, grid and end.
 smooth_samplers <- c(
@@ -13,10 +13,11 @@ smooth_samplers <- c(
 )
 
 # theory/orders.csv: for each mixture and grid the total variation from p_T, T = 3, as a matrix of
-# samplers by steps, and as text with the orders of it and of the divergence between the last two.
+# samplers by steps. As text: the orders of the total variation and of the divergence between the
+# last two columns.
 theory_orders <- local({
   rows <- theory("orders", text = TRUE)
-  # RK4 has other numbers of steps
+  # RK4 has its own numbers of steps
   title <- paste0(rows$mixture, " ", rows$grid, ifelse(rows$sampler == "RK4", ", RK4", ""))
   lapply(split(rows, factor(title, unique(title))), function(rows) {
     steps <- unique(rows$steps)
@@ -29,7 +30,7 @@ theory_orders <- local({
   })
 })
 
-# The same by the package: errors and orders of some of the samplers at some numbers of steps.
+# The package's values: errors and orders of some of the samplers at some numbers of steps.
 measured_orders <- function(x, samplers = rownames(x$table), steps = x$steps, ...) {
   makers <- lapply(smooth_samplers[samplers], function(make) {
     function(n) make(n, grid = x$grid, end = x$end)
@@ -37,8 +38,8 @@ measured_orders <- function(x, samplers = rownames(x$table), steps = x$steps, ..
   convergence_order(named_mixture(x$mixture), makers, steps, horizon = 3, ...)
 }
 
-# The times of theory/exponential.csv: steps h min(max(t, 1/(4 L)), 1), a last one of less than
-# half of that merged into the one before.
+# The times of theory/exponential.csv: steps h min(max(t, 1/(4 L)), 1); a last step shorter than
+# half of that is merged into the one before.
 exponential_times <- function(h, L = 15.197216, horizon = 3) {
   t <- horizon
   repeat {

@@ -1,5 +1,5 @@
-# The tables of guidance theory for named mixtures, and how far a sweep is from them. The setting is
-# that of Wu et al. (2024): horizon 5, start N(0, I), guided towards the first class.
+# The tables of guidance theory for named mixtures, and the deviations of a sweep from them. The
+# setting is that of Wu et al. (2024): horizon 5, start N(0, I), guided towards the first class.
 
 # Reverse ODE by Runge-Kutta 4 (60 quadratic steps; A2: 90), 1e5 coupled particles.
 theory_ode <- by_mixture(theory("ode"))
@@ -10,15 +10,15 @@ theory_sde <- by_mixture(theory("sde"))
 # Reverse ODE in continuous time by quadrature; 1/q is known to six decimals.
 theory_exact <- by_mixture(theory("continuous"))
 
-# Euler-Maruyama in uniform steps, by propagating the density on a grid: confidence and entropy, a
-# row each, at the strengths of the table.
+# Euler-Maruyama in uniform steps, by propagating the density on a grid. Rows are confidence and
+# entropy at the strengths of the table.
 theory_em <- function(mixture, steps) {
   rows <- theory("em")
   rows <- rows[rows$mixture == mixture & rows$steps == steps, ]
   `colnames<-`(t(rows[c("confidence", "entropy")]), rows$strength)
 }
 
-# The sweep of a table. The divergence gives the entropy of continuous time, as in the tables.
+# The sweep of a table. The divergence form gives the entropy of continuous time, as in the tables.
 ode_sweep <- function(rows, n = 4000, steps = 60, exact = FALSE) {
   guidance_sweep(named_mixture(rows$mixture[1]), "1", rows$strength, n,
                  sampler_rk4(steps, "quadratic"), horizon = 5, log_density = "divergence",
@@ -30,8 +30,8 @@ sde_sweep <- function(rows, n = 4000) {
                  sampler_em(if (rows$mixture[1] == "A2") 250 else 200, "uniform"), horizon = 5)
 }
 
-# Deviations of a sweep from its table, strengths x quantities, in combined standard errors: the
-# sweep's, the table's (1e5 particles) and that of rounding to five decimals (four for fractions).
+# Deviations of a sweep from its table, strengths x quantities, in combined standard errors: those
+# of the sweep, of the table (1e5 particles) and of rounding to five decimals (four for fractions).
 coupled_deviation <- function(sweep, rows) {
   n <- attr(sweep, "setup")$n
   sapply(names(rows)[names(rows) %in% c("confidence", "gain", "entropy", "fraction_down",
@@ -51,8 +51,8 @@ exact_deviation <- function(sweep, rows) {
   sapply(names(rows)[-(1:2)], function(what) sweep[[what]] - rows[[what]])
 }
 
-# Confidence and entropy of a one-dimensional sampler with steps x' = f(x) + sd z, from the
-# operations it is made of and score(), by carrying the density on the equispaced grid x.
+# Confidence and entropy of a one-dimensional sampler with steps x' = f(x) + sd z, computed from its
+# operations and score() by carrying the density on the equispaced grid x.
 grid_law <- function(mixture, sampler, strength, x, horizon = 5) {
   times <- time_grid(sampler$steps, horizon, sampler$grid)
   size <- x[2] - x[1]

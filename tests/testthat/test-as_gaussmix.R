@@ -12,7 +12,7 @@ test_that("each model of Mclust gives its density and the simplest form", {
             VEI = "diagonal", EVI = "diagonal", VVI = "diagonal", EEE = "common full",
             VEE = "full", EVE = "full", VVE = "full", EEV = "full", VEV = "full", EVV = "full",
             VVV = "full")
-  withr::local_package("mclust")  # its functions look for each other on the search path
+  withr::local_package("mclust")  # its functions find each other on the search path
   for (model in names(form)) {
     fit <- Mclust(iris[1:4], G = 2, modelNames = model, verbose = FALSE)
     mixture <- as_gaussmix(fit)
@@ -81,7 +81,7 @@ test_that("fits of mixtools have its likelihood, whatever was held equal", {
     fit <- fits[[i]]
     mixture <- as_gaussmix(fit)
     x <- if (fit$ft == "normalmixEM") waiting else both
-    # mixtools' likelihood is that of the parameters before its last step
+    # mixtools reports the likelihood of the parameters before its last step
     expect_equal(as.numeric(logLik(mixture, x)), fit$loglik, tolerance = 1e-6)
     expect_equal(attr(logLik(mixture), "df"), df[i])
     expect_equal(nobs(mixture), 272)
@@ -127,7 +127,7 @@ test_that("a formula, a column name and a vector of labels are the same", {
 
 test_that("one Mclust fit per class is the MclustDA model", {
   skip_if_not_installed("mclust")
-  # before mclust is attached: the package must not need that
+  # before mclust is attached, because the package must not need that
   mixture <- as_gaussmix(Species ~ ., iris, method = "mclust", G = 2, modelNames = "EEE")
   withr::local_package("mclust")
   oracle <- as_gaussmix(MclustDA(iris[1:4], iris$Species, G = 2, modelNames = "EEE",
@@ -137,7 +137,8 @@ test_that("one Mclust fit per class is the MclustDA model", {
   expect_equal(mixture$class, rep(levels(iris$Species), each = 2))
   expect_equal(mixture$fit$loglik, oracle$fit$loglik)
   expect_equal(mixture$fit$df, oracle$fit$df)
-  # weights of classes and within them, means, three covariances of 10: for any version of mclust
+  # weights of classes and within them, means, three covariances of 10; valid for any version of
+  # mclust
   expect_identical(mixture$fit$df, 2 + 3 * 1 + 6 * 4 + 3 * 10)
 })
 
@@ -224,7 +225,7 @@ test_that("one Gaussian needs no class", {
   logs <- as_gaussmix(~ log(Petal.Width), iris)
   expect_equal(as.vector(logs$means), mean(log(iris$Petal.Width)))
   expect_identical(dim(posterior(logs, iris)), c(150L, 1L))
-  # a column that is not there is no wish for one class
+  # a missing column does not mean that one class is wanted
   expect_mixguide_error(as_gaussmix(iris[1:4], class = iris$Speces), "class")
   expect_error(as_gaussmix(iris, class = "Speces"), "`class`.*did you mean `Species`",
                class = "mixguide_error")
@@ -232,7 +233,7 @@ test_that("one Gaussian needs no class", {
 })
 
 test_that("fits to incomplete data are taken, with the likelihood of what was seen", {
-  # not in DESCRIPTION, since nothing of ours needs it
+  # not in DESCRIPTION, because no code of the package needs it
   package <- "MGMM"
   skip_if_not_installed(package)
   fit <- getExportedValue(package, "FitGMM")

@@ -1,5 +1,5 @@
-# Oracles: ggplot2::layer_data() is what is drawn; densities from dnorm(), probabilities by
-# Monte Carlo with draws that the plot has not seen.
+# Oracles: ggplot2::layer_data() returns the drawn data; densities come from dnorm(), probabilities
+# from Monte Carlo with draws that the plot did not use.
 
 line <- gaussmix(c(.2, .5, .3), c(-3, 0, 2), c(.2, 1, .05), class = c("a", "b", "a"))
 plane <- gaussmix(c(.5, .3, .2), cbind(x = c(-2, 2, 2), y = c(0, -1, 1)),
@@ -106,7 +106,7 @@ test_that("a histogram of points has area 1 and compares with the weighted densi
     expect_equal(sum(with(bars_of(x, .2), (to - from) * density)), 1)
   }
   expect_gt(nrow(bars_of(1e-6 * 1:5, .2)), 3)
-  # of the variable that is shown
+  # the value of the variable that is shown
   y <- cbind(x = rnorm(50), y = rnorm(50, 9))
   bars <- autoplot(plane, data = y, variables = "y")$layers[[1]]$data
   expect_equal(range(bars$from, bars$to), range(y[, "y"]), tolerance = .1)

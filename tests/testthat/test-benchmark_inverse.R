@@ -13,7 +13,7 @@ test_that("an instance has the shape of the problem, and is settled by its seed"
   expect_lt(one$observation$noise, s[1]^2)
   residual <- one$observation$y - drop(one$observation$H %*% one$x)
   expect_lt(sum(residual^2) / one$observation$noise, qchisq(1 - 1e-7, 3))
-  # weights are chi-squared, singular values and noise uniform, over many instances
+  # over many instances weights are chi-squared, singular values and noise uniform
   many <- lapply(1:60, function(seed) inverse_problem(4, 1, seed))
   w <- unlist(lapply(many, function(p) p$mixture$weights * 25))
   expect_gt(ks.test(w / mean(w), "pchisq", 1)$p.value, 1e-6)
@@ -34,7 +34,7 @@ test_that("a benchmark finds the exact score at the floor, and resumes from its 
   }
   first <- run(0, methods[1:2])
   expect_identical(length(list.files(folder)), 4L)
-  # spoil nothing, add instances and methods
+  # the folder survives damage, and takes more instances and methods
   table <- run(0:1, methods)
   expect_identical(length(list.files(folder)), 16L)
   expect_identical(table$method[1:4], c("exact", "BO-DDNM", "generalised BO", "TDS"))
@@ -45,7 +45,7 @@ test_that("a benchmark finds the exact score at the floor, and resumes from its 
   expect_lt(max(exact$sw2 / exact$floor), 3)
   expect_true(all(table$sw2[table$method == "BO-DDNM"] > exact$sw2))
   expect_identical(unique(table$evaluations[table$method == "TDS"]), 160)
-  # the same without a folder, but for the clock
+  # the result without a folder is the same, except for the times
   again <- benchmark_inverse(8, 4, 1, methods[1:2], n = 200, n_sets = 40, steps = 40,
                              directions = 40)
   same <- table[table$d_y == 4 & table$seed == 1 & table$method %in% c("exact", "BO-DDNM"), ]
@@ -73,7 +73,7 @@ test_that("BO loses by far at small singular values, and generalised BO repairs 
     parts <- summary(mismatch(m, y, method, schedule_etc(30)))
     parts$estimate[parts$quantity == "bias"]
   }
-  # and yet has the smaller bias
+  # BO has the smaller bias nevertheless
   expect_lt(B(zero_shot_bo()), B(zero_shot_ddnm()))
 })
 
@@ -110,13 +110,13 @@ test_that("other schedules, samplers and distances can be asked for", {
   expect_output(print(wide), "largest Wasserstein distance of order 2")
   expect_identical(names(summary(wide))[5:6], c("distance", "distance_se"))
   expect_drawn(autoplot(wide))
-  # of any order: less for the first
+  # distances of any order p; that of order 1 is smaller
   one <- run(steps = 20, p = 1)
   expect_true(all(one$distance < wide$distance))
   other <- run(schedule = schedule_vp(), sampler = sampler_ddpm(15, end = .01, variance = "scaled"))
   expect_identical(other$evaluations, c(15, 15))
   expect_output(print(other), "15 steps\n  DDPM.*\n  variance preserving")
-  # each is kept by itself
+  # each file is kept by itself
   expect_identical(length(list.files(folder)), 8L)
   expect_identical(run(steps = 20, p = 1)$seconds, one$seconds)
   expect_mixguide_error(run(p = .5), "p")
@@ -124,7 +124,7 @@ test_that("other schedules, samplers and distances can be asked for", {
 })
 
 test_that("a time limit ends a benchmark", {
-  # of a minute
+  # the whole would take minutes
   expect_error({
     setTimeLimit(elapsed = .5, transient = TRUE)
     suppressWarnings(benchmark_inverse(80, 1, 0:200, list(zero_shot_repaint(20)), n = 2000))

@@ -8,10 +8,10 @@ test_that("the best strength is what the exact law says, and no profile betters 
   expect_equal(best$tried$kl_reverse[1], distances$estimate[2], tolerance = 1e-7)
   expect_true(all(best$tried$excess[-1] > 0))
   expect_equal(best$tried$confidence, rep(.9, 4), tolerance = 1e-6)
-  # the constant, by bisection of its own
+  # the constant strength, by a bisection written here
   of <- function(by) confidence(guided_law(m, guidance("1", by), sampler_ddim(8)))$estimate - .9
   expect_equal(best$tried$multiple[2], uniroot(of, c(0, 2), tol = 1e-9)$root, tolerance = 1e-5)
-  # nothing near it with the same confidence is better
+  # no strength near it with the same confidence is better
   set.seed(1)
   for (i in 1:2) {
     near <- best$knots$strength + rnorm(3, sd = .2)
@@ -54,7 +54,7 @@ test_that("what cannot be is refused", {
   }
   input()
   input(confidence = 1)
-  # three in a row: guidance of the class between does not reach it
+  # three classes in a row: guidance of the middle class does not reach it
   input(confidence = .99999, profiles = "linear")
   input(confidence = .9, profiles = "terminal")
   input(confidence = .9, knots = 1)

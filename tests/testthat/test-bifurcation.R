@@ -27,14 +27,14 @@ test_that("DDPM on the aligned example: the transition of confidence is exact", 
   split <- bifurcation(D3, "1", known$strength, sampler = sampler_em(50, "uniform"), horizon = 5)
   expect_lt(max(abs(split$path$confidence - known$confidence)), 1e-6)
   expect_lt(max(abs(split$path$sd - known$sd)), 1e-5)
-  # modes at 3.60, 4.48, 6.00 and the density at 0 relative to them
+  # modes at 3.60, 4.48, 6.00, and the density at 0 relative to the modes
   x <- split$edges[-1] - diff(split$edges) / 2
   peak <- vapply(8:10, function(i) abs(x[which.max(split$density[, i])]), 0)
   expect_lt(max(abs(peak - c(3.60, 4.48, 6.00))), diff(x)[1])
   middle <- split$density[which.min(abs(x)), 8] / max(split$density[, 8])
   expect_lt(abs(middle - .741), .01)
   expect_output(print(split), "exact law")
-  # twice as far apart the transition is at the same strengths
+  # with twice the distance the transition is at the same strengths
   far <- bifurcation(gaussmix(c(1, 1, 1), c(0, -6, 6), 1), "1", c(8, 10, 12, 15),
                      sampler = sampler_em(50, "uniform"), horizon = 5)
   expect_lt(max(abs(far$path$confidence - c(.9967, .7489, .2465, .0232))), 1e-4)

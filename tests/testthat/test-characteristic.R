@@ -88,7 +88,7 @@ test_that("what is not solved is counted, and plain guidance takes its place", {
   once <- guidance("1", 2, rule = guidance_rule("characteristic", most = 1))
   expect_warning(s <- score(m, x, .5, guidance = once), "13 of 13 equations were not solved")
   expect_equal(s, score(m, x, .5, guidance = guidance("1", 2)), tolerance = 1e-12)
-  # one warning for a run and for a law, whatever the chunks
+  # one warning for a run and for a law, whatever the number of chunks
   seen <- 0
   count <- function(code) {
     seen <<- 0
@@ -116,7 +116,7 @@ test_that("extremes and what is refused", {
   m <- named_mixture("A2")
   expect_equal(score(m, x, .5, guidance = guidance("1", 0, rule = "characteristic")),
                score(m, x, .5, guidance = "1"), tolerance = 1e-12)
-  # without noise there is nothing to solve
+  # without noise there is no equation to solve
   expect_equal(score(m, x, 0, guidance = at), score(m, x, 0, guidance = guidance("1", 2)),
                tolerance = 1e-12)
   expect_equal(score(m, x, 1e-9, guidance = at), score(m, x, 1e-9, guidance = guidance("1", 2)),
@@ -140,7 +140,7 @@ test_that("extremes and what is refused", {
 test_that("where Newton's steps lead nowhere the flow does", {
   m <- gaussmix(rep(1, 8), matrix(sin(1:64), 8) * 3, .5, class = rep(c("a", "b"), 4))
   set.seed(3)
-  # where there is much noise solutions are far away
+  # at high noise solutions are far away
   for (t in c(.3, 1, 4)) {
     b2 <- 1 - exp(-2 * t)
     x <- rgaussmix(100, diffuse(m, t))

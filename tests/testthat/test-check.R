@@ -20,7 +20,7 @@ test_that("a mixture that was tampered with is refused where it enters", {
                    gaussmix(c(.3, .7), diag(2), matrix(c(1, .5, .5, 1), 2)),
                    gaussmix(c(.3, .7), diag(2), list(matrix(c(1, .5, .5, 1), 2), 1)),
                    gaussmix(c(.3, .7), diag(2), list(c(1, 2), 1)), named_mixture("A2"))
-  # a field changed; NULL takes it away
+  # changes a field; NULL removes it
   set <- function(field, f) {
     function(m) {
       m[[field]] <- f(m[[field]])
@@ -53,20 +53,20 @@ test_that("a mixture that was tampered with is refused where it enters", {
 test_that("no function swallows an argument that it does not know", {
   home <- asNamespace("mixguide")
   names <- union(getNamespaceExports(home), getNamespaceInfo(home, "S3methods")[, 3])
-  # these hand everything on to a function that looks, or to R, or are errors whatever comes
+  # these pass everything on to a function that checks, or to R, or always fail
   passes <- c("as_gaussmix.formula", "as_gaussmix.default", "as_gaussmix.model_fit",
               "as_gaussmix.cluster_fit", "as_gaussmix.workflow", "guidance_report",
               "update.mixguide_object", "update.mixguide_table", "confidence.default",
               "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
-              # what these take depends on their first argument
+              # the legal arguments of these depend on the first argument
               "guidance_rule", "strength_profile",
-              # mice passes every method what others take
+              # mice passes to every method the arguments of the others
               "mice.impute.gaussmix")
   looked_at <- 0
   for (name in setdiff(names, passes)) {
     f <- get(name, home)
     if (!"..." %in% names(formals(f)) || "UseMethod" %in% all.names(body(f))) next
-    # a plot is a picture: the method of autoplot() looks
+    # a plot is a picture: the method of autoplot() checks
     if (identical(body(f), quote(show_plot(x, ...)))) next
     error <- tryCatch(f(no_such_argument = 1), error = identity)
     expect_s3_class(error, "mixguide_error")
@@ -91,7 +91,7 @@ test_that("an unknown argument is answered by the nearest one", {
   expect_error(predict(m, 1, tpye = "prob"), "did you mean `type`")
   expect_error(confidence(m, colour = 1), "it takes x, class, n, key")
   expect_error(confidence(m, "1", 10, NULL, 20), "an argument too many")
-  # what R hands down by itself is none of the user's business
+  # arguments that R itself passes are not checked
   expect_output(print(list(guidance("a"), m), digits = 2, quote = FALSE), "towards a")
   expect_identical(data.frame(m, stringsAsFactors = TRUE)$component, 1:3)
   skip_if_not_installed("mclust")
@@ -132,7 +132,7 @@ test_that("a table's columns go by name, or not at all", {
   expect_error(predict(m, lower), "did you mean `sepal.length`")
 })
 
-# One table as each kind of table that users have: numbers alone for those that hold nothing else.
+# One table in each class of tables that users have; purely numeric classes for a numeric table.
 table_makers <- function() {
   numbers <- function(x) as.matrix(x[vapply(x, is.numeric, NA)])
   c(list(data.frame = identity, matrix = numbers, ts = function(x) stats::ts(numbers(x))),
@@ -208,17 +208,17 @@ test_that("impute() gives back the table that it got, completed", {
       expect_identical(attr(whole$Sepal.Width, "unit"), "cm")
       expect_false(anyNA(whole$Sepal.Width))
       expect_identical(row.names(whole), row.names(table))
-      # what was a key need not be one of what was imputed
+      # the imputed table need not be sorted by its key any more
       expect_null(attr(whole, "sorted"))
     }
     expect_identical(nrow(as.data.frame(filled)), as.integer(3 * n))
   }
   if (!is.null(makers$data.table)) {
-    # data.table does not complain of a copy that it did not make
+    # data.table does not complain about a copy that it did not make
     whole <- impute(m, data.table::data.table(iris, n = 1:150)[, c(1:5, 6)], m = 1)$imputations[[1]]
     expect_silent(data.table::set(whole, j = "new", value = 1))
   }
-  # integers that nothing is missing of stay integers
+  # integers without missing values stay integers
   counts <- data.frame(a = c(NA, 2L), b = 3:4)
   whole <- impute(named_mixture("M2"), counts, m = 1)$imputations[[1]]
   expect_identical(whole$b, 3:4)
@@ -229,7 +229,7 @@ test_that("an integer64 is the number that it stands for, wherever it comes in",
   # as its bits: k times the smallest double
   long <- function(k) structure(k * 2^-1074, class = "integer64")
   expect_identical(plain_numbers(long(c(0, 1, 5, 2^40))), c(0, 1, 5, 2^40))
-  # of two words of 32 bits each, the lower first; NA is the word -2^31
+  # an integer64 is two words of 32 bits, the lower first; R's NA stands for the word -2^31
   words <- rbind(c(-5L, -1L), c(-1L, .Machine$integer.max), c(1L, NA), c(0L, 1L), c(NA, 0L),
                  c(NA, -1L), c(-1L, -2L), c(0L, NA))
   bits <- writeBin(as.vector(t(words)), raw(), endian = "little")
@@ -272,7 +272,7 @@ test_that("labels are text, the same for the same number, and never empty", {
     expect_mixguide_error(as_gaussmix(data.frame(x = 1:2), class = bad), "class")
     expect_mixguide_error(guidance(bad), "class")
   }
-  # any other text is a label, and sets of labels are compared as sets
+  # any other text is a label; sets of labels are compared as sets
   m <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "a\rb"))
   truth <- gaussmix(c(.3, .3, .4), c(-1, 0, 2), 1, class = c("a", "b", "c"))
   x <- c(-1, .5, 3)
@@ -298,7 +298,7 @@ test_that("a time limit is never taken for a failure", {
   for (limit in c("elapsed", "CPU", "session elapsed", "session CPU")) {
     struck <- function() stop(gettext(paste("reached", limit, "time limit"), domain = "R"))
     expect_error(if_error(struck(), function(e) NULL), "time limit", class = "simpleError")
-    # whatever is told of a chunk that fails
+    # the message about a failed chunk
     job <- list(plan = list(begin = list(n = 1)), key = 1:2)
     task <- list(work = function(...) struck(), job = job)
     failed <- tryCatch(each_chunk(task, 1, 1, identity, here = TRUE), error = identity)
@@ -306,7 +306,7 @@ test_that("a time limit is never taken for a failure", {
     expect_match(conditionMessage(failed), "time limit")
   }
   expect_identical(if_error(stop("another"), conditionMessage), "another")
-  # nobody catches all errors but by if_error()
+  # only if_error() may catch all errors
   catches <- function(code) {
     if (is.function(code)) return(catches(body(code)))
     if (!is.call(code)) return(FALSE)
@@ -362,7 +362,7 @@ test_that("what has a number for each variable goes by their names, whatever the
   expect_mixguide_error(condition(m, observation(y, noise = other)), "noise")
 })
 
-# Names with slips of the pen, by the argument that takes them: each with what was meant.
+# Misspelt names, by the argument that takes them, each with the name meant.
 slips <- list(
   guidance = c(setsoa = "`setosa`", ersicolor = "`versicolor`"),
   class = c(setsoa = "`setosa`", VIRGINCA = "`virginica`"),
@@ -376,11 +376,11 @@ slips <- list(
   variable = c(Sepal.Lenght = "`Sepal.Length`"), variables = c(Sepal.Widht = "`Sepal.Width`"),
   observation = c(Sepal.Wdith = "`Sepal.Width`")
 )
-# Where an argument of such a name takes something else: another name, or labels of its own.
+# Arguments of such a name that accept another kind of value: another name, or labels of their own.
 other_names <- c("corrector name", "sampler name", "schedule name", "gaussmix class",
                  "guidance class", "observation variables", "fokker_planck grid",
                  "score_model variables", "score_model class",
-                 # of data that were seen, in a column of theirs
+                 # labels of the user's rows, or the name of a column
                  "impute class", "judge_samples observation")
 
 test_that("a very long text, or bytes that are none, are no name, which is said in one line", {
@@ -419,7 +419,7 @@ test_that("a wrong name is an error that names the argument and the nearest that
     runs <- identical(names(own)[1], "mixture") && "..." %in% names(own)
     needed <- names(Filter(function(x) is.name(x) && !nzchar(x), own))
     takes <- union(names(own), if (runs) names(formals(diffusion)))
-    # which R takes for the longer name
+    # R completes `sampler` to `samplers`
     for (arg in setdiff(takes, if ("samplers" %in% takes) "sampler")) {
       choices <- if (is.call(own[[arg]]) && identical(own[[arg]][[1]], quote(c))) eval(own[[arg]])
       wrong <- if (is.character(choices)) {

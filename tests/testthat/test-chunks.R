@@ -9,7 +9,7 @@ plan_of <- function(mixture, n, sampler, class = "a", start = "normal", noise = 
                 trajectory)
 }
 
-# The same particles in chunks of each size, against all of them at once.
+# The particles from chunks of each size, compared with those of one run.
 expect_no_seams <- function(plan, sizes = c(1, 7, 64), key = c(5, 6)) {
   aim <- plan_aim(plan, guidance("a", 2))
   whole <- run_particles(plan, aim, key, size = Inf)
@@ -18,7 +18,7 @@ expect_no_seams <- function(plan, sizes = c(1, 7, 64), key = c(5, 6)) {
 
 # Runs `code` under a plan of package future with two processes of this machine.
 with_workers <- function(strategy, code) {
-  # also of chunks that would be done before a worker has begun
+  # sends chunks to workers even if they would be done before a worker starts
   withr::local_options(mixguide.worker_start = 0)
   before <- switch(strategy, multisession = future::plan(future::multisession, workers = 2),
                    cluster = future::plan(future::cluster, workers = 2))
@@ -29,7 +29,7 @@ with_workers <- function(strategy, code) {
   force(code)
 }
 
-# Functions of the package in place of its own, as long as the caller runs.
+# Replaces functions of the package until the caller returns.
 local_replaced <- function(..., frame = parent.frame()) {
   home <- asNamespace("mixguide")
   put <- function(functions) {
@@ -50,7 +50,7 @@ skip_without_workers <- function() {
   skip_on_cran()
   skip_if_not_installed("future")
   skip_if(nzchar(Sys.getenv("MIXGUIDE_SANITIZE")), "what workers compute is tried without them")
-  # workers load the package as it is installed
+  # workers load the installed package
   skip_if_not(basename(find.package("mixguide")) == "mixguide" &&
                 file.exists(system.file("libs", package = "mixguide")))
 }
@@ -106,11 +106,11 @@ test_that("chunks have sizes that bound memory, settled by the run alone", {
       expect_lte(chunk_size(plan) * d, 2^21)
       expect_identical(summary_chunk_size(plan) %% batch_size(plan), 0)
       expect_identical(chunk_size(plan_of(wide, 1e6, sampler_ddpm(steps))), chunk_size(plan))
-      # an expensive run has smaller chunks, but not so small that they cost more than they do
+      # an expensive run has smaller chunks, down to a size that is worth its overhead
       expect_gte(chunk_size(plan), min(batch_size(plan), 2^11))
     }
   }
-  # also a law to draw the start from takes room
+  # a law to draw the start from takes room, too
   expect_lt(batch_size(plan_of(m, 10, sampler_ddim(3), start = "exact")),
             batch_size(plan_of(m, 10, sampler_ddim(3))))
 })
@@ -159,7 +159,7 @@ test_that("an error in a chunk names the chunk, its particles and the key", {
   expect_identical(unclass(error)[c("chunk", "chunks", "first", "last", "key")],
                    list(chunk = 2L, chunks = 3L, first = 5, last = 8, key = c(3, 4)))
   expect_identical(conditionMessage(error$parent), "no luck")
-  # with a folder, what is finished stays, and the next call begins there
+  # with a folder, finished chunks stay, and the next call begins there
   folder <- withr::local_tempdir()
   error <- tryCatch(each_chunk(task, 10, 4, function(...) NULL, folder), error = identity)
   expect_match(conditionMessage(error), "key = c(3, 4)", fixed = TRUE)
@@ -185,7 +185,7 @@ test_that("a worker computes with one thread unless the user says", {
 test_that("runs are the same on any workers, and leave R's random numbers alone", {
   skip_without_workers()
   n <- 3e5 # three chunks
-  # steps that are coarse, but not beside what is left of the noise
+  # the steps are coarse, but not compared with the noise that is left
   quick <- sampler_ddim(3, end = .5)
   runs <- function() {
     set.seed(12)
@@ -241,7 +241,7 @@ test_that("chunks whose values are small go to workers in groups, with the same 
                                                        key = c(1, 2)),
                work = function(job, first, count) {
                  if (first == 50 && file.exists(job$trap)) stop("no luck")
-                 # the rows that were sent, in its own numbers
+                 # the rows that were sent, in the task's own numbers
                  rows <- first - if (is.null(job$plan$first)) 0 else job$plan$first
                  list(pid = Sys.getpid(), sum = sum(job$plan$begin$x[rows + seq_len(count), ]))
                })
@@ -265,7 +265,7 @@ test_that("chunks whose values are small go to workers in groups, with the same 
   expect_length(list.files(folder), 50)
 })
 
-# A task of 50 particles that looks whether the file `trap` is there; `work` runs on workers.
+# A task of 50 particles that looks for the file `trap`; `work` runs on workers.
 trapped_task <- function(trap, work) {
   environment(work) <- globalenv()
   list(name = "test", work = work,
@@ -325,13 +325,13 @@ test_that("another version or instruction set of a worker is an error with the c
                "node7 has mixguide 0.9, this session has 1.0: install the same")
   expect_match(worker_fault(replace(same, "engine", "avx2"), home), fixed = TRUE,
                'Sys.setenv(MIXGUIDE_ENGINE = "avx2")')
-  # a worker tells before it computes
+  # a worker reports its version before it computes
   sent <- list(version = "0.0.1", engine = .Call(ffi_engine), work = function(...) stop("ran"))
   expect_identical(run_on_worker(sent)$version, package_version_text())
   sent <- list(version = package_version_text(), engine = "none", work = sent$work)
   answer <- run_on_worker(sent)
   expect_false(identical(answer$engine, "none") || "values" %in% names(answer))
-  # and computes as the session does
+  # a worker computes with the session's instruction set
   withr::local_envvar(MIXGUIDE_ENGINE = NA)
   sent <- list(version = package_version_text(), engine = "portable", threads = 1, id = "test",
                folder = "", job = list(), first = 0, count = 1,
@@ -352,7 +352,7 @@ test_that("a worker keeps what it finishes, up to the chunk that fails", {
   expect_identical(answer[c("values", "kept", "error")],
                    list(values = list(0, 5), kept = c(FALSE, FALSE), error = "no luck"))
   expect_length(list.files(folder), 0)
-  # it sees the folder of the session
+  # the worker sees the folder of the session
   file.create(file.path(folder, "draft-here"))
   expect_identical(run_chunks(work, NULL, sent)$kept, c(TRUE, TRUE))
   expect_identical(folder_at(folder, "digest")$has(sent$first, sent$count), c(TRUE, TRUE, FALSE))
@@ -398,15 +398,16 @@ test_that("progress is signalled once per chunk, and shown to nobody who has not
 })
 
 test_that("a bar shows itself where someone waits for more than 3 seconds, and is wiped out", {
-  expect_false(is_watched()) # in tests, in scripts, where it is turned off, in documents
+  # no bar appears in tests, in scripts, in documents, or after it is turned off
+  expect_false(is_watched())
   withr::local_envvar(TESTTHAT = "")
   expect_true(is_watched(TRUE))
   expect_false(is_watched(FALSE))
   expect_false(withr::with_options(list(mixguide.progress = FALSE), is_watched(TRUE)))
   expect_false(withr::with_options(list(knitr.in.progress = TRUE), is_watched(TRUE)))
-  # which gets the chunks where it is loaded
+  # progressr receives the chunks if it is loaded
   local_replaced(has_progress = function() FALSE)
-  # what is on the terminal after chunks that take so many seconds, by a clock that we set
+  # the terminal's text after chunks that take these seconds, by a clock that the test sets
   seen <- function(seconds, read = FALSE, end = FALSE) {
     file <- withr::local_tempfile()
     out <- file(file, "wt")
@@ -428,10 +429,10 @@ test_that("a bar shows itself where someone waits for more than 3 seconds, and i
   expect_match(slow, "10 %, 9 s left", fixed = TRUE)
   expect_match(slow, "90 %, 1 s left", fixed = TRUE)
   expect_identical(sub(".*\r( *)\r$", "\\1", slow), strrep(" ", 49))
-  # a run that gets slower shows itself when it does; one that is cut short leaves nothing
+  # a run that slows down shows its bar then; a run that is cut short leaves no bar
   expect_match(seen(c(.1, .1, 5, 5)), "75 %", fixed = TRUE)
   expect_match(seen(rep(1, 10), end = TRUE), "\r *\r$")
-  # chunks that were kept tell nothing of what is to come
+  # kept chunks say nothing about the time of the remaining ones
   expect_identical(seen(rep(.01, 1000), read = TRUE), "")
 })
 

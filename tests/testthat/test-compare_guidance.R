@@ -22,7 +22,7 @@ test_that("a comparison has the numbers of the exact laws", {
     }
     expect_true(all(x$method[x$quantity == "confidence"] == "quadrature"))
   }
-  # of the class and of the tilt, by quadrature on the line
+  # distances to the class and to the tilt, by quadrature on the line
   p <- function(x) dnorm(x)
   q <- function(x) dnorm(x) / (dnorm(x) + dnorm(x, -3) + dnorm(x, 3))
   z <- integrate(function(x) p(x) * q(x)^2, -10, 10, rel.tol = 1e-10)$value
@@ -58,7 +58,7 @@ test_that("differences of the map tell the density of rules in any dimension", {
   m <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
                 list(diag(c(1, .5, .3)), crossprod(matrix(rnorm(9), 3)) / 3 + diag(.2, 3)),
                 class = c("a", "b"))
-  # this rule is guidance as usual, whose density is carried along
+  # this rule equals plain guidance, whose density is carried along
   d <- diffusion(m, guidance("a", 1, rule = guidance_rule("apg", parallel = 1)), sampler_ddim(10),
                  key = c(1, 2))
   for (points in c("random", "sobol")) {
@@ -76,7 +76,7 @@ test_that("all rules come with one guidance; what is not defined is left out", {
   expect_setequal(unique(x$guidance),
                   c("plain", "power", setdiff(names(all_rules()), c("perp_neg", "rescale", "dng")),
                     "(the class)", "(the tilt, 2)"))
-  # in one dimension this is no guidance
+  # in one dimension this rule gives no guidance
   expect_equal(value(x, "confidence", "cfg_zero"),
                confidence(guided_law(named_mixture("D3"),
                                      guidance("1", 0, rule = "cfg_zero"),

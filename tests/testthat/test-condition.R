@@ -1,5 +1,5 @@
-# Conditioning against the joint Gaussian of (x, y) written out, quadrature, and the known posterior
-# of M2 (tests/REFERENCES.md).
+# Conditioning, against the joint Gaussian of (x, y) written out, quadrature, and the known
+# posterior of M2 (tests/REFERENCES.md).
 
 # x | y by the blocks of the joint covariance, component by component.
 oracle_condition <- function(plain, y, H, R) {
@@ -33,7 +33,7 @@ test_that("the posterior of M2 is the known one", {
   whole <- moments(law)
   expect_lt(max(abs(whole$mean - c(.32704049, .99912014))), 1e-7)
   expect_lt(max(abs(whole$cov - matrix(c(.4470012, -.71160774, -.71160774, 1.3675023), 2))), 1e-7)
-  # observed exactly: mean and standard deviation of the other variable
+  # one variable observed exactly: mean and standard deviation of the other
   known <- list(x1 = rbind(c(-1.5, -.6616, .8369), c(0, 1.4736, .7809), c(.8, .8208, 1.0236)),
                 x2 = rbind(c(-1.5, -1.2729, 1.8961), c(0, .9339, 1.5993), c(.8, .2510, .7822)))
   for (name in names(known)) {
@@ -77,7 +77,7 @@ test_that("one after the other is both at once, whatever the ranks", {
   plain <- random_mixture("full", 4, 3)
   H1 <- matrix(rnorm(8), 2)
   H2 <- rbind(c(1, 0, 0, 0), rnorm(4))
-  # noise of rank 1 beside none
+  # noise of rank 1, and one row without noise
   R2 <- tcrossprod(c(0, .7))
   y <- c(H1 %*% rnorm(4), .3, -.2)
   both <- condition(plain$mixture, observation(y, rbind(H1, H2), rbind(0, 0, cbind(0, 0, R2))),
@@ -88,7 +88,7 @@ test_that("one after the other is both at once, whatever the ranks", {
   expect_law(second, both$weights, both$means, lapply(1:3, component_cov, mixture = both), 1e-7)
   expect_lt(max(abs(both$means %*% t(H1) - rep(y[1:2], each = 3))), 1e-12)
   expect_lt(max(abs(both$means[, 1] - .3)), 1e-12)
-  # what was observed exactly has no variance left, and rows said twice change nothing
+  # exactly observed variables have no variance left, and repeated rows change nothing
   expect_lt(max(abs(H1 %*% component_cov(both, 1))), 1e-12)
   again <- condition(plain$mixture, observation(y[c(1, 2, 1)], H1[c(1, 2, 1), ]))
   expect_law(again, first$weights, first$means, lapply(1:3, component_cov, mixture = first), 1e-9)
@@ -104,7 +104,7 @@ test_that("little noise tends to none, and is right at 1e-9 of the prior", {
   # the variance along H is that of the noise
   H <- cbind(1, .5)
   for (k in 1:3) expect_equal(near$values[2, k] * sum(H^2), 1e-18, tolerance = 1e-6)
-  # noise without end says nothing
+  # infinite noise gives no information
   expect_equal(condition(m, observation(.8, H, 1e30))$means, m$means, tolerance = 1e-9)
 })
 
@@ -123,7 +123,7 @@ test_that("variables are observed by name, and drop out", {
   expect_equal(unname(whole$means[1, 3:4]), c(4, 1.5), tolerance = 1e-14)
   expect_true(all(component_cov(whole, 2)[3:4, ] == 0))
   expect_equal(marginal(whole, 1:2)$means, law$means)
-  # many at once, columns of H by their names
+  # many observations at once, columns of H by their names
   table <- data.frame(Petal.Length = c(4, 5), Petal.Width = c(1.5, 2), row.names = c("a", "b"))
   laws <- condition(m, table)
   expect_named(laws, c("a", "b"))
@@ -132,7 +132,7 @@ test_that("variables are observed by name, and drop out", {
   colnames(named) <- names(iris)[1:4]
   expect_equal(condition(m, observation(c(4, 1.5), named[, 4:1])), whole)
   expect_identical(colnames(marginal(m, 2:1)$means), names(iris)[2:1])
-  # what has noise, or an H, goes another way
+  # observations with noise, or with an H, take another path
   two <- observation(H = named[, 4:1], noise = 0)
   expect_equal(moments(marginal(m, two)), moments(marginal(m, 3:4)), ignore_attr = TRUE)
 })
@@ -154,7 +154,7 @@ test_that("observations far away keep their weights", {
   expect_identical(law$weights, c(0, 1))
   m <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1e-6, 0)), 1)
   expect_equal(condition(m, c(x1 = 1e6))$weights[2], plogis(1), tolerance = 1e-9)
-  # a component of weight zero is not there
+  # a component of weight zero has no effect
   m <- gaussmix(c(0, 1), rbind(c(0, 0), c(1, 0)), 1)
   expect_identical(condition(m, c(x1 = 0))$weights, c(0, 1))
 })
@@ -165,7 +165,7 @@ test_that("point masses, and components in fewer dimensions", {
                c(.2, .8) * dnorm(.4, c(0, 2)) / sum(c(.2, .8) * dnorm(.4, c(0, 2))))
   expect_identical(condition(atoms, c(x1 = 2))$weights, c(0, 1))
   expect_error(condition(atoms, c(x1 = 1)), "impossible", class = "mixguide_error_impossible")
-  # a point mass that can have made y takes all from a density
+  # a point mass that can produce y has all the weight, whatever the densities
   mixed <- gaussmix(c(.1, .9), rbind(c(1, 5), c(0, 0)), list(0, 1))
   expect_identical(condition(mixed, c(x1 = 1))$weights, c(1, 0))
   expect_identical(condition(mixed, c(x1 = 1.5))$weights, c(0, 1))
@@ -175,7 +175,7 @@ test_that("point masses, and components in fewer dimensions", {
   expect_error(condition(line, observation(c(1, 2), diag(2))), "impossible",
                class = "mixguide_error_impossible")
   expect_equal(unname(condition(line, observation(c(1, 1), diag(2)))$means), t(c(1, 1)))
-  # an observation of nothing
+  # an observation of no variables
   nothing <- condition(line, observation(0, cbind(0, 0)))
   expect_law(nothing, 1, t(c(0, 0)), list(matrix(1, 2, 2)))
   expect_error(condition(line, observation(1, cbind(0, 0))), class = "mixguide_error_impossible")
@@ -232,6 +232,6 @@ test_that("what is observed altogether is a point, whatever the covariances", {
   expect_equal(moments(law)$mean, c(.3, .2))
   expect_equal(moments(law)$cov, matrix(0, 2, 2))
   expect_equal(condition(m, observation(c(.3, .2), diag(2)))$weights, law$weights)
-  # and noise can be added
+  # with added noise
   expect_equal(moments(diffuse(law, .5))$cov, schedule_ou()$b2(.5) * diag(2))
 })

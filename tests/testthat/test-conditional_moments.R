@@ -25,7 +25,7 @@ test_that("mean and covariance are those of simulated draws, for every affine me
   for (method in methods) {
     law <- conditional_moments(prior, y, method, schedule = schedule_etc(40))
     x <- conditional_sample(prior, n, y, method, schedule = schedule_etc(40), key = c(3, 4))$x
-    # Hotelling's statistic, and the largest deviation of the covariance of whitened draws
+    # Hotelling's statistic, and the largest deviation of the covariance of the whitened draws
     root <- chol(law$cov)
     white <- (x - rep(law$mean, each = n)) %*% solve(root)
     expect_lt(n * sum(colMeans(white)^2), qchisq(1 - 1e-6, 3))
@@ -54,7 +54,7 @@ test_that("TMPD is the exact score for one Gaussian, and other samplers work", {
   tmpd <- conditional_moments(pair, y, zero_shot_tmpd(), schedule = schedule_etc(50))
   exact <- conditional_moments(pair, y, zero_shot_exact(), schedule = schedule_etc(50))
   expect_equal(tmpd, exact, tolerance = 1e-9)
-  # the exact score is the unconditional one of the exact conditional law
+  # the exact score is the unconditional score of the exact conditional law
   plain <- guided_moments(condition(pair, observation(1, cbind(1, 0), .09)),
                           sampler = sampler_heun(30, end = .01),
                            horizon = 3)
@@ -108,7 +108,7 @@ test_that("what is not affine, or no Gaussian, is an error that names the argume
 
 test_that("the exact score of one Gaussian is that of its posterior, however it is asked", {
   y <- observation(.7, H = rbind(c(1, .5)), noise = .2^2)
-  # from where the data are forgotten by the denoised point; with the noise of matched steps
+  # from a horizon where the denoised point forgets the data; with the noise of matched steps
   forgotten <- schedule_ddpm(c(rep(.7, 6), .5, 0))
   for (case in list(list(sampler_ddim(NULL), forgotten), list(sampler_ddpm(NULL), forgotten),
                     list(sampler_ddpm(10, variance = "matched", end = .1), schedule_ou()),

@@ -1,5 +1,5 @@
-# Runs of zero-shot methods: the simulation table (theory/zero-shot-samples.csv), and what must not
-# matter.
+# Runs of zero-shot methods: the simulation table (theory/zero-shot-samples.csv), and changes that
+# must not affect a run.
 
 m2 <- named_mixture("M2")
 given <- observation(.8, cbind(1, .5), .3^2)
@@ -15,8 +15,8 @@ test_that("the posterior of M2 is the known one", {
                tolerance = 1e-6)
 })
 
-# Means and covariances of 8000 draws at T = 100: 4000 of RePaint. The theory's own draws err by
-# .013 in the means; it allows .05 for means and .08 for covariances.
+# Means and covariances of 8000 draws at T = 100 (RePaint: 4000). The theory's own draws have an
+# error of .013 in the means; the theory allows .05 for means and .08 for covariances.
 methods <- list(
   exact = zero_shot_exact(), repaint = zero_shot_repaint(5), ddrm = zero_shot_ddrm(),
   tmpd = zero_shot_tmpd(), pigdm = zero_shot_pigdm(), mcg = zero_shot_mcg(),
@@ -46,7 +46,7 @@ test_that("without noise BO and DDNM are the same run, and miss the weights of t
   expect_equal(conditional_sample(m2, 4000, y, zero_shot_ddnm(), schedule = schedule_etc(200))$x,
                bo$x)
   expect_lt(max(abs(colMeans(bo$x) - c(.52, .55))), .08)
-  # where the truth is
+  # the place of the truth
   expect_equal(unname(moments(exact_posterior(m2, y))$mean), c(.2686, 1.0629), tolerance = 1e-3)
 })
 
@@ -99,7 +99,7 @@ test_that("names, one dimension, everything observed, one component, other sampl
   run <- conditional_sample(m, 200, observation(c(b = .5)), zero_shot_ddnm(),
                             schedule = schedule_etc(30))
   expect_identical(colnames(run$x), c("a", "b"))
-  # the range is y plus the noise of the end
+  # the range is y plus the noise that is left at the end
   expect_lt(max(abs(run$x[, "b"] - .5)), 6 * sqrt(schedule_etc(30)$b2(1) * 2))
   line <- gaussmix(c(.4, .6), c(-1, 2), .5)
   for (method in list(zero_shot_bo(), zero_shot_bo(TRUE), zero_shot_dps(), zero_shot_mcg(),
@@ -142,7 +142,7 @@ test_that("point masses, impossible distances and other schedules end in numbers
     expect_true(finite(m2, 8, given, method, schedule = schedule_ve(),
                        sampler = sampler_ddpm(20, end = .01, variance = "scaled")))
   }
-  # the only point that y = 2 leaves
+  # the only point that y = 2 allows
   run <- conditional_sample(points, 200, observation(2, H), zero_shot_exact(),
                             schedule = schedule_etc(100))
   expect_lt(max(abs(colMeans(run$x) - c(1, 2))), .02)
@@ -167,7 +167,7 @@ test_that("BO spreads too far at small singular values, which generalised BO rep
   spread <- function(method) {
     var(conditional_sample(m, n, y, method, schedule = schedule_etc(300), key = c(9, 0))$x[, 2])
   }
-  # .5, which steps make .525; BO takes the noise's 1 for it, generalised BO is exact here
+  # the exact value is .5, and .525 with steps; BO uses the noise's 1, generalised BO is exact here
   general <- zero_shot_bo(general = TRUE)
   exact <- conditional_moments(m, y, general, schedule = schedule_etc(300))$cov[2, 2]
   expect_lt(abs(spread(general) / exact - 1), 4.5 * sqrt(2 / n))
@@ -190,7 +190,7 @@ test_that("what is wrong is said", {
                         "sampler")
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4), sampler = matched),
                         "sampler")
-  # no noise in the last step: no weights
+  # no noise in the last step, so there are no weights
   expect_mixguide_error(conditional_sample(m2, 5, given, zero_shot_tds(4),
                                            schedule = schedule_etc(20),
                                          sampler = sampler_ddpm(NULL,
@@ -199,7 +199,7 @@ test_that("what is wrong is said", {
                                   schedule = schedule_etc(20),
                                   sampler = sampler_ddpm(NULL, variance = "scaled")),
                class = "mixguide_error_singular")
-  # Heun takes the score at t = 0, where it does not exist
+  # Heun needs the score at t = 0, where it does not exist
   expect_error(conditional_sample(m2, 5, observation(.8, cbind(1, .5)), zero_shot_ddnm(),
                                 schedule = schedule_ou(), sampler = sampler_heun(9)),
                class = "mixguide_error_singular")

@@ -2,7 +2,7 @@ line <- gaussmix(c(.5, .5), c(1, -1), 1, class = c("a", "b"))
 plane <- gaussmix(c(.3, .3, .4), cbind(u = c(-1, 0, 2), v = c(0, 1, 0)),
                   list(.5, c(1, .3), matrix(c(.6, .2, .2, .4), 2)), class = c("a", "b", "a"))
 
-# E f(X) by integrate(), cut into pieces at every component's scale, to 12 standard deviations.
+# E f(X) by integrate(), in pieces at every component's scale, to 12 standard deviations.
 slow_expectation <- function(weights, means, sds, f, all_means = means, all_sds = sds) {
   cuts <- sort(unique(c(outer(c(-12, -6, -3, -1, 1, 3, 6, 12), all_sds) +
                           rep(all_means, each = 8))))
@@ -62,7 +62,7 @@ test_that("in the plane it is an integral, and beyond a mean with an honest stan
   row <- confidence(plane, "b")
   expect_identical(unlist(row[c("se", "method")]), c(se = "0", method = "quadrature"))
   expect_equal(row$estimate, truth, tolerance = 1e-9)
-  # a third variable that tells nothing
+  # a third variable without information about the class
   solid <- gaussmix(plane$weights, cbind(plane$means, 0), lapply(1:3, function(k) {
     rbind(cbind(mixguide:::component_cov(plane, k), 0), c(0, 0, .5))
   }), class = plane$class)
@@ -81,7 +81,7 @@ test_that("the confidence of a guided sample is a mean with an honest standard e
   expect_identical(names(rows[[1]]), c("quantity", "estimate", "se", "method", "note"))
   expect_identical(rows[[1]]$method, "Monte Carlo")
   expect_honest(vapply(rows, function(r) (r$estimate - exact$confidence) / r$se, 0))
-  # unguided there is none, and of no particles none is known
+  # an unguided run has no gain, and a run without particles has no estimate
   unguided <- guided_sample(line, 5, sampler = sampler_ddim(5))
   expect_error(confidence(unguided), class = "mixguide_error")
   none <- confidence(guided_sample(line, 0, guidance("a"), sampler_ddim(5)))
@@ -120,7 +120,7 @@ test_that("of points the confidence in any class is computed", {
   }
   expect_error(confidence(run, "d"), "`class`", class = "mixguide_error_input")
 
-  # point masses: at the last time with noise
+  # point masses, at the last time with noise
   points <- gaussmix(c(.5, .5), c(-1, 1), 0, class = c("a", "b"))
   run <- guided_sample(points, 50, guidance("b", 0), sampler_ddim(10))
   expect_equal(confidence(run, c("b", "a"))$estimate, confidence(run)$estimate * c(1, -1) + 0:1)
@@ -175,7 +175,7 @@ test_that("draws for a mean are made in blocks, however many variables there are
     rowMeans(x)
   }, c(1, 2))
   expect_identical(sizes, c(20L, 20L, 20L))
-  # each draw's mean is that of its component, to 4 standard errors
+  # the mean of each draw is that of its component, to 4 standard errors
   expect_true(all(pmin(abs(x), abs(x - 1)) < 5 / sqrt(d)))
   expect_true(sum(x > .5) %in% 15:45)
   expect_identical(x, rowMeans(keyed_draws(m, 60, c(1, 2))))

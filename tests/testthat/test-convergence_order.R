@@ -52,13 +52,13 @@ test_that("a start that is not the true law is a floor: the order ends at 0", {
                          start = "normal")
   x <- summary(x)
   expect_lt(max(abs(x$order)), .05)
-  # KL(p_T || g) at T = 1 is carried to the end unchanged
+  # KL(p_T || g) at T = 1 is unchanged at the end
   expect_equal(x$estimate[x$quantity == "kl"], 1.383032e-2, tolerance = 1e-3)
 })
 
 test_that("where errors are drawn the orders have standard errors", {
   withr::local_seed(701)
-  # all three covariances differ: three dimensions to which nothing reduces
+  # all three covariances differ, so the three dimensions do not reduce
   m <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 0, 1)), list(c(.3, .5, .7), c(.6, .4, .9)))
   x <- convergence_order(m, sampler_euler(grid = "uniform"), c(10, 20), horizon = 2, n = 4000)
   expect_identical(unique(x$method), "Monte Carlo")
@@ -96,7 +96,7 @@ test_that("names come from the list, and else from the samplers", {
   expect_identical(of(list(function(n) sampler_em(n),
                            function(n) sampler_ddpm(n, variance = "large"))),
                    c("Euler-Maruyama (SDE)", "DDPM (variance = large)"))
-  # steps of another size are no other sampler
+  # the same sampler with steps of another size
   expect_identical(of(function(n) sampler_dpom(4, .5 / n, .2, 1, .01)), "DPOM")
 })
 

@@ -1,4 +1,4 @@
-# A process in coordinates of its own is the plain process of the mixture moved there.
+# A process in its own coordinates is the plain process of the transformed mixture.
 
 cov2 <- function(a, b, c) matrix(c(a, b, b, c), 2)
 plain_frame <- function(x) {
@@ -91,7 +91,7 @@ test_that("runs are those of the moved mixture", {
   expect_equal(a$log_density, b$log_density - at$volume, tolerance = 1e-8)
   expect_equal(a$trajectory[7, , ], at$back(b$trajectory[7, , ]), tolerance = 1e-9)
   expect_equal(entropy(a)$estimate, entropy(b)$estimate + at$volume, tolerance = 1e-8)
-  # other starts: a law, points with a log-density, the exact one
+  # other starts: a law, points with a log-density, the exact start
   law <- gaussmix(1, t(c(.2, -.1)), 1.5)
   start <- gaussmix(1, at$back(law$means), list(1.5 * at$scale^2))
   points <- rgaussmix(30, law)
@@ -106,7 +106,7 @@ test_that("runs are those of the moved mixture", {
     expect_equal(a$x, at$back(b$x), tolerance = 1e-8)
     expect_equal(a$log_density, b$log_density - at$volume, tolerance = 1e-7)
   }
-  # another model to lead away from, a wrong score
+  # guidance away from another model, and a wrong score
   worse <- gaussmix(1, at$back(t(c(0, 0))), list(4 * at$scale^2), "b")
   bad <- gaussmix(1, t(c(0, 0)), 4, "b")
   a <- guided_sample(at$x, 30, guidance("b", 1, negative = worse), step,
@@ -215,7 +215,7 @@ test_that("one Gaussian's sampler has its moments in the variables of the mixtur
 
 test_that("zero-shot methods run in the coordinates of the process", {
   at <- moved_pair()
-  # of length 1, as the rows of an observation are in coordinates
+  # of length 1, as the rows of an observation are in these coordinates
   H <- t(c(.8, -.6))
   y <- .3
   in_x <- observation(drop(y + H %*% (at$center / at$scale)), H / at$scale, .04)
@@ -253,7 +253,7 @@ test_that("units of the data, and of what was observed, change nothing", {
                             x$class),
                    x$coordinates$center * to$D + to$c, x$coordinates$scale * to$D)
   key <- c(1, 2)
-  # the first variable by its name, two sums in units of their own
+  # the first variable by its name, and two sums in their own units
   one <- function(m) observation(c(x1 = place(t(c(.3, 0)), m)[1]), noise = .1 * units(m)$D[1]^2)
   two <- function(m) {
     H <- rbind(c(1, 2), c(.5, -1)) / rep(units(m)$D, each = 2)
@@ -320,7 +320,7 @@ test_that("units of the data, and of what was observed, change nothing", {
     expect_equal(suppressWarnings(calls[[name]](y)), suppressWarnings(calls[[name]](x)),
                  tolerance = 1e-5, label = name)
   }
-  # the second way to observe the same is the same to methods that know no noise
+  # the second form of the observation is equivalent for methods that ignore noise
   of <- function(obs) zero_shot(x, obs, zero_shot_dps(.1))[[1]]
   expect_equal(of(rough), of(two),
                tolerance = 1e-6)
@@ -354,7 +354,7 @@ test_that("a mixture of the same variables in another order is refused, wherever
   expect_mixguide_error(mismatch(m, model = other, nodes = 3), "model")
   expect_mixguide_error(law_distance(tilted_law(m, "a"), other), "target")
   expect_mixguide_error(law_distance(tilted_law(m, "a"), tilted_law(other, "a")), "target")
-  # points have names of their own
+  # points with their own names
   x <- rgaussmix(50, m)
   expect_identical(judge_samples(x[, 2:1], m, directions = 5, key = c(1, 2)),
                    judge_samples(x, m, directions = 5, key = c(1, 2)))

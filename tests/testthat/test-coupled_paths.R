@@ -40,7 +40,8 @@ test_that("for other schedules, starts, intervals and given noise as well", {
 })
 
 test_that("the identity is the sum of G_kj times the posterior of the rivals", {
-  # isotropic: weights delta a for Euler, 2 delta a (1 - delta)^remaining for Euler-Maruyama
+  # weights for isotropic covariance: delta a for Euler, 2 delta a (1 - delta)^remaining for
+  # Euler-Maruyama
   m <- named_mixture("H3")
   D <- rep(m$means[1, ], each = 2) - m$means[2:3, ]
   delta <- .25
@@ -99,7 +100,7 @@ test_that("in E3 paths lose confidence though the mean rises, in C3 none does", 
   expect_true(all(diff(E3$table$confidence) > 0))
   share <- c(.1992, .2104, .2048, .1458)
   expect_lt(max(abs(E3$table$fraction_down[-1] - share) / sqrt(share * (1 - share) / 4000)), 4)
-  # the worst path known loses .0247 at strength 2
+  # the worst known path loses .0247 at strength 2
   expect_lt(abs(E3$table$min_gain[4] + .0247), 2e-4)
   C3 <- coupled_paths(named_mixture("C3"), "1", c(.5, 1, 2, 4), 4000, sampler_rk4(60), horizon = 5)
   expect_identical(C3$table$fraction_down, rep(0, 5))

@@ -15,7 +15,7 @@ test_that("covariances are those that the mixture was made of", {
       expect_equal(as.vector(x[, , k]), as.vector(whole(if (is.list(cov)) cov[[k]] else cov)),
                    tolerance = 1e-12)
     }
-    # and make it again
+    # and gaussmix() makes the mixture from them again
     again <- gaussmix(rep(1, K), means, x, class = labels)
     expect_equal(covariances(again), x, tolerance = 1e-12)
   }

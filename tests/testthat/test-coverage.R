@@ -1,19 +1,19 @@
-# Standard errors are what they say: two of them cover the truth in 95 of 100 repetitions. With 40,
-# what is allowed is what chance does once in 1e5 if it is .91 or .98; tools/validate-coverage has
+# Two standard errors cover the truth in 95 of 100 repetitions. This test makes 40. Its bounds have
+# a false alarm of 1e-5 if the true coverage lies between .91 and .98; tools/validate-coverage makes
 # 200.
 
 skip_on_cran()
 
 for (name in names(coverage_cases)) {
   case <- coverage_cases[[name]]
-  # left to those who mend it
+  # a known failure
   if (isTRUE(case$known)) next
   test_that(paste("two standard errors cover the truth:", name), {
     at <- coverage_of(case, 40)
     for (i in seq_len(nrow(at))) {
       label <- paste0(at$quantity[i], ": ", at$hits[i], " of ", at$of[i], " covered")
       if (isTRUE(case$rarely)) {
-        # a number is withheld, or right
+        # a number is either withheld or right
         expect_gte(at$hits[i] + 40 - at$of[i], qbinom(1e-5, 40, .91), label = label)
         expect_lt(at$given[i], .9)
       } else {

@@ -5,8 +5,8 @@ ode <- sampler_ddim(8)
 sde <- sampler_em(8, "uniform")
 key <- c(3, 4)
 
-# Every function that takes a diffusion: what it is asked here, the diffusion, and its other
-# arguments.
+# Every function that takes a diffusion, with the quantity compared here, the diffusion, and its
+# other arguments.
 asked <- function() {
   ddpm <- sampler_ddpm(NULL, end = 1, variance = "scaled")
   y <- observation(.5, H = diag(1), noise = .1)
@@ -58,7 +58,7 @@ test_that("whoever knows guided_sample() can guess every other call", {
       changed <- do.call(answer, c(list(diffusion(m)), given[-1], rest, list(key = key)))
       expect_identical(changed, by_object, label = name)
     }
-    # all say by which sampler, or that time is continuous
+    # every print names its sampler, or says that time is continuous
     if (!name %in% c("guided_moments", "conditional_moments", "guidance_condition", "gain_bound",
                      "fokker_planck")) {
       expect_match(paste(by_object, collapse = " "), given$sampler$label, fixed = TRUE,
@@ -196,7 +196,7 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
     c(list(f = getExportedValue("mixguide", name)), own[[name]][[1]], own[[name]][-1])
   })
   calls <- c(calls, own[setdiff(names(own), names(calls))])
-  # nobody with a key, its own or that of a diffusion, is left out
+  # every function with a key argument, its own or that of a diffusion, is in the list
   takes_key <- Filter(function(name) {
     f <- getExportedValue("mixguide", name)
     is.function(f) && ("key" %in% names(formals(f)) || "as_diffusion" %in% all.names(body(f)))
@@ -206,7 +206,7 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
   withr::local_preserve_seed()
   numbers <- function(call, ...) {
     result <- suppressWarnings(do.call(call$f, c(call[-1], list(...))))
-    # seconds are nobody's draws
+    # timings differ between runs
     result <- unclass(result)[setdiff(names(result), "seconds")]
     rapply(result, identity, c("numeric", "integer"), how = "unlist")
   }
@@ -255,7 +255,7 @@ test_that("a run is run again with something changed, and the same noise", {
     if (!is.null(call$guidance)) {
       expect_identical(again(guidance = guidance("b", 2)), ask(guidance = guidance("b", 2)))
     }
-    # written down and read
+    # written to a file and read
     expect_equal(values(suppressWarnings(update(unserialize(serialize(run, NULL))))), values(run))
     expect_error(update(run, smapler = ddim), "`smapler` is not.*update\\(\\).*`sampler`",
                  class = "mixguide_error")

@@ -39,7 +39,7 @@ test_that("the density agrees with mclust", {
                tolerance = 1e-10)
 })
 
-# dgaussmix() looks at points only where a log-density is not finite, or that of a point far out.
+# dgaussmix() looks at single points only if a log-density is not finite, or if a point is far out.
 test_that("a point that is not finite has no finite log-density, whatever the form", {
   withr::local_seed(2)
   for (form in forms) for (d in c(1, 3)) for (K in c(1, 4)) {
@@ -112,7 +112,7 @@ test_that("probabilities are the integral of the density, in both tails and in l
   for (lower in c(TRUE, FALSE)) for (log in c(TRUE, FALSE)) {
     expect_equal(pgaussmix(q, one, lower, log), pnorm(q, 2, 3, lower, log), tolerance = 1e-13)
   }
-  # 1 - 1e-300 in logs: the sum over components would give 0
+  # 1 - 1e-300 in logs; the sum over components would give 0
   expect_equal(pgaussmix(38, gaussmix(c(.3, .7), c(0, 0), c(1, 1)), log.p = TRUE),
                pnorm(38, log.p = TRUE), tolerance = 1e-13)
 })
@@ -128,10 +128,10 @@ test_that("quantiles invert probabilities in the far tails, in logs and at the e
   expect_identical(qgaussmix(c(0, 1), mixture), c(-Inf, Inf))
   expect_equal(qgaussmix(c(.001, .5, .9), gaussmix(1, 3, 4)), qnorm(c(.001, .5, .9), 3, 2),
                tolerance = 1e-14)
-  # the density is 1e-6 at this median, so probabilities fix it to 1e-10 only
+  # the density at this median is 1e-6, so probabilities determine it to 1e-10 only
   expect_lt(abs(qgaussmix(.5, gaussmix(c(1, 1), c(-5, 5), 1))), 1e-9)
   expect_identical(qgaussmix(numeric(), mixture), numeric())
-  # point masses: the smallest x that has reached p
+  # point masses: the quantile is the smallest x that reaches p
   expect_identical(qgaussmix(c(.2, .5, .6), gaussmix(c(1, 1), c(3, 7), 0)), c(3, 3, 7))
 })
 

@@ -1,12 +1,13 @@
-# The compiled engine against the slow interpreter of helper-program.R, the slow scores of
-# helper-oracle.R and what must not matter: lanes, threads, instruction set, chunks.
+# The compiled engine, against the slow interpreter of helper-program.R, the slow scores of
+# helper-oracle.R, and under changes that must not affect a run: lanes, threads, instruction set,
+# chunks.
 
 every_sampler <- function(steps = 12, grid = "quadratic", end = .01) {
   c(lapply(unname(mixguide:::shipped_samplers()), function(make) make(steps, grid, end)),
     list(sampler_ddim(steps, grid, end, eta = .6)))
 }
 
-# The same run by slow R, from the noise that guided_sample() is given.
+# The run in slow R, from the noise that guided_sample() is given.
 slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, strength = 0) {
   times <- sampler_times(sampler, schedule, horizon)
   score_at <- function(x, t) {
@@ -21,7 +22,7 @@ slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, str
                     function(i) slice(i + 1), jacobian_at)
 }
 
-# A run of the engine, prepared up to what does not matter for its result.
+# A run of the engine, prepared except for the settings that must not affect its result.
 prepared <- function(mixture, sampler, guide = guidance("a", 1), derivative = "none", save = FALSE,
                      horizon = 3) {
   schedule <- schedule_ou()
@@ -40,8 +41,8 @@ prepared <- function(mixture, sampler, guide = guidance("a", 1), derivative = "n
   }
 }
 
-# The log-density that a run carries along against log|det| by differentiation of its whole map, and
-# the flag against the sign of the determinant.
+# The log-density that a run carries along, against log|det| of its whole map by numerical
+# differentiation; and the flag of folds, against the sign of the determinant.
 map_error <- function(m, sampler, z, guide, horizon = 2) {
   map <- function(z, how = "none") {
     guided_sample(m, nrow(z), guide, sampler, horizon = horizon, noise = array(z, c(dim(z), 1)),
@@ -113,7 +114,7 @@ test_that("coefficients may differ from coordinate to coordinate", {
     run <- guided_sample(plain$mixture, 2, guidance("a", 2), sampler, horizon = 1, noise = noise)
     slow <- slow_run(plain, sampler, schedule_ou(), 1, noise, "a", 2)
     expect_lt(max(abs(run$x - slow)), 1e-12 * max(abs(slow)))
-    # and their map has the right determinant
+    # their map has the right determinant, too
     expect_lt(max(map_error(plain$mixture, still, noise[1, , 1], NULL, 1)), 1e-8)
     # the divergence form takes scalars only
     expect_mixguide_error(guided_sample(plain$mixture, 1, NULL, still, horizon = 1,
@@ -122,7 +123,7 @@ test_that("coefficients may differ from coordinate to coordinate", {
 })
 
 test_that("a register keeps its value from step to step", {
-  # two-step Adams-Bashforth: reads the score of the step before
+  # two-step Adams-Bashforth reads the score of the step before
   step <- function(k, times, schedule) {
     h <- times[k] - times[k + 1]
     if (k == 1) return(list(op_eval("s", "x", times[k]), op_linear("old", c(s = 1)),
@@ -219,11 +220,11 @@ test_that("the determinant is right in nine dimensions, where pivots change plac
       expect_lt(map_error(m, sampler, rnorm(9), guidance("b", 2))["error"], 1e-7)
     }
   }
-  # Jacobians c I - P with zeros on the diagonal need an exchange: determinants -q^2 and q^2 p
+  # Jacobians c I - P with zeros on the diagonal need a pivot exchange: determinants -q^2 and q^2 p
   P <- matrix(c(2, 1, 0, 1, 2, 0, 0, 0, 3), 3)
   step <- function(k, times, schedule) list(op_eval("s", "x", 0), op_linear("x", c(x = 2, s = 1)))
   for (d in 2:3) {
-    # a second component, far away, that keeps the covariances apart
+    # a second component, far away, keeps the covariances different
     m <- gaussmix(c(1, 1), rbind(rep(0, d), rep(1e3, d)), list(solve(P[1:d, 1:d]), 1))
     exchange <- sampler("exchange", step, 1, divergence = FALSE)
     run <- guided_sample(m, 5, NULL, exchange,
@@ -243,13 +244,13 @@ test_that("in one dimension the density follows by the change of variables", {
       run <- guided_sample(m, 4001, guide, sampler, noise = array(z, c(4001, 1, 1)))
       x <- run$x[, 1]
       expect_true(all(diff(x) > 0) && !any(run$folded))
-      # the density between neighbours is the probability that started between them
+      # the density between neighbours equals the probability that started between them
       middle <- (run$log_density[-1] + run$log_density[-4001]) / 2
       expect_equal(exp(middle[1000:3000]), (diff(pnorm(z)) / diff(x))[1000:3000], tolerance = 1e-4)
       expect_equal(sum(exp(middle) * diff(x)), 1, tolerance = 1e-4)
     }
   }
-  # unguided, with fine steps, it is the density of the mixture itself
+  # unguided, with fine steps, the density is that of the mixture itself
   run <- guided_sample(m, 4001, NULL, sampler_rk4(100, "quadratic"), horizon = 8,
                        noise = array(z, c(4001, 1, 1)))
   inside <- abs(z) < 3
@@ -298,7 +299,7 @@ test_that("folds are flagged where the map of D3 folds (theory/folds.csv), and n
     expect_gt(found$flag, .1)
     expect_true(found$seen)
   }
-  # the entropy of 2.8: .3122 at strength 1, -6.1537 at 4, 3.3794 at 30
+  # the entropy of theory section 2.8: .3122 at strength 1, -6.1537 at 4, 3.3794 at 30
   entropy <- function(strength) {
     n <- 40001
     z <- seq(-9, 9, length.out = n)
@@ -307,7 +308,7 @@ test_that("folds are flagged where the map of D3 folds (theory/folds.csv), and n
     sum(-run$log_density * dnorm(z)) / sum(dnorm(z))
   }
   expect_equal(c(entropy(1), entropy(4), entropy(30)), c(.3122, -6.1537, 3.3794), tolerance = 2e-4)
-  # two folds in one step make a positive determinant, and the flag sees its sign only
+  # two folds in one step give a positive determinant, and the flag uses its sign only
   flat <- sampler("flip", function(k, times, schedule) list(op_linear("x", c(x = -1))), 1)
   expect_true(all(guided_sample(D3, 5, NULL, flat)$folded))
   expect_false(any(guided_sample(gaussmix(1, c(0, 0), 1), 5, NULL, flat)$folded))
@@ -336,7 +337,7 @@ test_that("trajectories lead from the start to x, and keep bits", {
       expect_identical(unname(run$trajectory[8, , ]), unname(run$x))
       expect_identical(short$x, run$x)
       expect_null(short$trajectory)
-      # each state is the start of the run from there on
+      # each state is the start of the rest of the run
       later <- mixguide::sampler("later", sampler$step, grid = run$times[5:8])
       if (sampler$name != "dpmpp_2m") {
         rest <- guided_sample(m, guidance = guidance("a", 1), sampler = later,

@@ -23,7 +23,7 @@ test_that("one Gaussian has its closed form", {
   expect_equal(entropy(gaussmix(1, 0, 4))$estimate, log(2 * pi * exp(1) * 4) / 2, tolerance = 1e-14)
   expect_identical(entropy(plane, "b")$method, "exact")
   expect_equal(entropy(plane, "b")$estimate, log((2 * pi * exp(1))^2 * .3) / 2, tolerance = 1e-14)
-  # also where the others have weight zero
+  # the same with further components of weight zero
   expect_identical(entropy(gaussmix(c(0, 1), c(0, 1), c(1, 4)))$method, "exact")
   wide <- gaussmix(1, rep(0, 50), 1e-12)
   expect_equal(entropy(wide)$estimate, 25 * log(2 * pi * exp(1) * 1e-12), tolerance = 1e-13)
@@ -35,11 +35,11 @@ test_that("in one dimension the entropy of a mixture is an integral", {
   expect_identical(result$method, "quadrature")
   expect_identical(result$se, 0)
   expect_equal(result$estimate, slow_entropy(c(.3, .7), c(1, -1), c(1, .5)), tolerance = 1e-10)
-  # far apart: the entropies and that of the weights add
+  # far apart, the entropies of components and that of the weights add up
   expect_equal(entropy(gaussmix(c(.3, .7), c(0, 1e4), c(1, 4)))$estimate,
                log(2 * pi * exp(1)) / 2 + .7 * log(2) - .3 * log(.3) - .7 * log(.7),
                tolerance = 1e-12)
-  # of a class
+  # the entropy of a class
   three <- gaussmix(c(.2, .3, .5), c(0, 1, 3), c(1, .3, .5), class = c("a", "b", "a"))
   expect_equal(entropy(three, "a")$estimate,
                slow_entropy(c(2, 5) / 7, c(0, 3), sqrt(c(1, .5))), tolerance = 1e-10)
@@ -81,7 +81,7 @@ test_that("the entropy of a guided sample has an honest standard error", {
   })
   expect_identical(rows[[1]]$method, "Monte Carlo")
   expect_honest(vapply(rows, function(r) (r$estimate - exact$entropy) / r$se, 0))
-  # strength 0 and one component: the map is affine, and the entropy exact
+  # at strength 0 and with one component the map is affine, and the entropy exact
   row <- entropy(guided_sample(line, 100, guidance("a", 0), sampler_ddim(20)))
   law <- guided_moments(gaussmix(1, 1, 1), sampler = sampler_ddim(20))
   expect_equal(row$estimate, log(2 * pi * exp(1) * law$cov[1]) / 2, tolerance = 1e-12)
@@ -121,7 +121,7 @@ test_that("entropy, confidence and information know components at any distance",
     row <- information(m)
     expect_equal(row$entropy, at(c(.3, .7), 1:2), tolerance = 1e-13)
     expect_equal(row$fisher, .3 + .7 / 2, tolerance = 1e-12)
-    # two that overlap, beside one far off: in any place
+    # two components overlap, one is far off; at any place
     three <- gaussmix(c(.2, .3, .5), c(apart, 0, 1), c(1, .25, .25), class = c("far", "a", "b"))
     two <- gaussmix(c(.3, .5) / .8, c(0, 1), .25, class = c("a", "b"))
     expect_equal(entropy(three)$estimate,
@@ -144,7 +144,7 @@ test_that("the entropy of a map that folds is printed as the bound that it is", 
 
 test_that("stochastic samplers have an entropy by nearest neighbours, with an honest error", {
   skip_if_not_installed("FNN")
-  # across the first variable all is Gaussian, so that the law of each is known
+  # across the first variable the law is Gaussian, so the law of each component is known
   wide <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 0, 0)), cov = diag(c(.3, 1, 2)),
                    class = c("a", "b"))
   narrow <- gaussmix(c(.5, .5), c(1, -1), cov = .3, class = c("a", "b"))
@@ -162,12 +162,12 @@ test_that("stochastic samplers have an entropy by nearest neighbours, with an ho
   expect_lt(max(abs(z)), 4)
   expect_lt(abs(mean(z)), 1)
   expect_gt(stats::sd(z), .3)
-  # in any units, by a key
+  # in any units, with a key
   run <- quiet_sample(wide, 2000, guidance("a", 1), sampler, key = c(1, 2))
   before <- entropy(run)
   expect_identical(entropy(run), before)
   expect_equal(neighbour_surprise(1e-6 * run$x), neighbour_surprise(run$x) + 3 * log(1e-6))
-  # what has none says so
+  # objects without an entropy give an error that says so
   expect_error(entropy(quiet_sample(wide, 2000, sampler = sampler, points = "sobol")),
                "independent particles", class = "mixguide_error")
   expect_error(entropy(quiet_sample(wide, 50, sampler = sampler_ddim(5), log_density = "none")),

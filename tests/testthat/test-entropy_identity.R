@@ -7,7 +7,7 @@ test_that("the entropy from the log-density and the trace formula agree with the
     both <- found[1:2, ]
     expect_identical(both$quantity, c("log_density", "trace_formula"))
     expect_lt(max(abs(both$estimate - rows$entropy[i]) / both$se), 4)
-    # the same particles: far closer to each other
+    # the two sides use the same particles, so they agree far beyond their standard errors
     expect_lt(abs(diff(both$estimate)), 1e-3)
     terms <- by_quantity(found)[c("start", "flow", "guidance")]
     expect_equal(sum(unlist(terms)), by_quantity(found)$trace_formula)
@@ -29,7 +29,7 @@ test_that("without guidance towards one Gaussian nothing is random", {
   found <- entropy_identity(named_mixture("F2"), guidance = guidance("1", 0), n = 50)
   expect_identical(found$se[2], 0)
   terms <- unlist(by_quantity(found))
-  # diag(2, .2) at the end, all but N(0, I) at the start
+  # covariance diag(2, .2) at the end, nearly N(0, I) at the start
   expect_equal(unname(terms[c("start", "guidance")]), c(log(2 * pi * exp(1)), 0))
   expect_equal(terms[["flow"]], log(.4) / 2, tolerance = 1e-3)
   expect_output(print(found), "trace formula.*start +2.838 +exact.*guidance +0 +Monte Carlo")
@@ -38,7 +38,7 @@ test_that("without guidance towards one Gaussian nothing is random", {
 })
 
 test_that("guidance lowers the covariance of the SDE on C3, as tabulated", {
-  # the differences of the means lie in the one eigenspace: Cov(eta) <= Cov(0)
+  # the differences of the means lie in one eigenspace: Cov(eta) <= Cov(0)
   steps <- sampler_em(100, "uniform")
   covs <- c(list(guided_moments(gaussmix(1, t(c(2, 0)), 1), sampler = steps, horizon = 5)$cov),
             lapply(c(1, 4), function(eta) {

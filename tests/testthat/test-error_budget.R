@@ -81,7 +81,7 @@ test_that("bounds of F and I hold at all times, in up to three dimensions", {
       expect_lt(exact$fisher - 4 * exact$fisher_se, bound[["fisher"]])
     }
   }
-  # of one Gaussian, the bound with B its precision is the truth, and those at infinity are d
+  # for one Gaussian the bound with B its precision is the truth, and d at infinity
   one <- mixguide:::precision_pieces(gaussmix(1, c(1, 2), matrix(c(2, .5, .5, 1), 2)))
   truth <- information(gaussmix(1, c(1, 2), matrix(c(2, .5, .5, 1), 2)))$curvature
   expect_equal(mixguide:::curvature_bound(one, 1, 0)[["sharp"]], truth)
@@ -104,7 +104,7 @@ test_that("published rates are the stated formulas, and are there only where the
     budget <- error_budget(mixture, sampler = sampler, ..., measure = FALSE)
     stats::setNames(budget$estimate[budget$kind == "rate"], budget$statement[budget$kind == "rate"])
   }
-  # e0 = .1, T = 2, N = 10, L = 15.2 and, of A1, m2^2 = 2.807, KL(p0 || N) = .5607811889
+  # e0 = .1, T = 2, N = 10, L = 15.2 and, for A1, m2^2 = 2.807, KL(p0 || N) = .5607811889
   found <- rates(A1, exponential_sde(10), horizon = 2, score_error = score_error(bias = .1),
                  lipschitz = 15.2)
   expect_equal(found[["Chen, Chewi et al. 2023"]],
@@ -127,7 +127,7 @@ test_that("published rates are the stated formulas, and are there only where the
   found <- rates(A1, sampler_dpom(15.2, 1 / 30.4, 1 / 60.8, 3, .001))
   expect_equal(unname(found), (1 + sqrt(2.807)) * exp(-3) + 15.2^2 * 3 / 30.4 +
                  15.2^1.5 * 3 / sqrt(60.8), tolerance = 1e-8)
-  # L >= 1 is supposed
+  # the statement supposes L >= 1
   expect_identical(rates(A1, exponential_sde(5), lipschitz = .5),
                    rates(A1, exponential_sde(5), lipschitz = 1))
   expect_length(rates(A1, sampler_heun(5)), 0)
@@ -143,7 +143,7 @@ test_that("the slope of the bound of a total variation is its derivative", {
 
 test_that("odd cases are in the table, with the reason", {
   A1 <- named_mixture("A1")
-  # a field is no score_error(), which a run takes
+  # a run needs a score_error(), so the error of a bare field is not measured
   budget <- error_budget(A1, sampler = exponential_sde(5), score_error = function(x, t) .1 * x)
   expect_identical(value_of(budget, "measured"), NA_real_)
   expect_match(budget$note[1], "score_error")
@@ -154,7 +154,7 @@ test_that("odd cases are in the table, with the reason", {
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   budget <- error_budget(points, sampler = exponential_sde(5, c(2, 1, .3, .1)), horizon = 2)
   expect_false(anyNA(budget$estimate[budget$kind != "rate"]))
-  # every number that is not there has its reason
+  # every missing number has its reason
   expect_match(budget$note[is.na(budget$estimate)], "infinite|covariance")
   one <- error_budget(gaussmix(1, t(1:3), diag(1:3)), sampler = exponential_sde(5), horizon = 1)
   expect_false(anyNA(one$estimate[one$kind != "rate"]))

@@ -5,7 +5,7 @@ seen <- function(own, ..., n = 200) {
   explorer_result(own, utils::modifyList(own$settings, list(...)), n)
 }
 
-# What the last lines of the code print, as numbers.
+# The last printed lines of the code, as numbers.
 by_code <- function(result, env = new.env(parent = globalenv())) {
   values <- lapply(parse(text = result$code)[-1], eval, env)
   estimates <- Filter(function(x) inherits(x, "mixguide_estimates"), values)
@@ -32,7 +32,7 @@ test_that("the code that is shown gives the numbers that are shown", {
   env <- new.env(parent = globalenv())
   values <- lapply(parse(text = zero$code)[-1], eval, env)
   expect_equal(zero$numbers$estimate, unname(c(values[[6]][2], values[[7]])))
-  # the exact law of x2 given x1, by the formula of a Gaussian for each component
+  # the exact law of x2 given x1, by the Gaussian formula for each component
   m <- named_mixture("M2")
   own <- vapply(1:3, function(k) {
     S <- covariances(m)[, , k]
@@ -140,7 +140,7 @@ test_that("every control changes what it should", {
       set(session, s)
       expect_false(identical(result()$numbers$estimate, before), label = change[2])
     }
-    # what belongs to another mixture waits for the browser; what cannot be is said
+    # inputs of another mixture wait for the browser; impossible ones give a message
     set(session, utils::modifyList(own$settings, list(strength = NA_real_)))
     expect_match(output$messages$html, "`strength` must be one finite number", fixed = TRUE)
     coarse <- list(schedule = "vp", sampler = "euler", steps = 3)

@@ -1,6 +1,6 @@
-# ?mixguide lists what the package exports: each function in one family.
+# ?mixguide lists the exports of the package, each function in one family.
 
-# The page: as installed, or that of the sources where the package has no help pages.
+# The help page as installed, or from the sources if the package has no help pages.
 mixguide_page <- function() {
   if (nzchar(system.file("help", package = "mixguide"))) {
     return(tools::Rd_db("mixguide")[["mixguide-package.Rd"]])
@@ -21,7 +21,7 @@ linked_topics <- function(rd) {
 
 part_of_page <- function(page, is) Filter(is, page)[[1]]
 
-# The section of that title.
+# The section with a given title.
 page_section <- function(page, title) {
   part_of_page(page, function(x) {
     tag_of(x) == "\\section" && identical(as.character(x[[1]][[1]]), title)
@@ -92,7 +92,7 @@ test_that("the answers of ?mixguide are calls that work", {
   }
 })
 
-# Exports of ours that are another object under the name of one of `package`.
+# Our exports that have the name of an export of `package`, but are another object.
 redefined <- function(package) {
   both <- intersect(getNamespaceExports("mixguide"), getNamespaceExports(package))
   Filter(function(name) {
@@ -110,7 +110,7 @@ test_that("a name of a package that we import or suggest is re-exported, not red
   fields <- utils::packageDescription("mixguide")[c("Imports", "Suggests")]
   packages <- sub("\\s*[(].*", "", trimws(unlist(strsplit(unlist(fields), ","))))
   expect_true(all(c("ggplot2", "generics", "mclust", "dplyr") %in% packages))
-  # decided in ARCHITECTURE: those of others are of draws of a discrete variable, or of points
+  # decided in ARCHITECTURE: theirs are about draws of a discrete variable, or points
   decided <- list(posterior = "entropy", FNN = "entropy")
   for (package in Filter(function(name) requireNamespace(name, quietly = TRUE), packages)) {
     expect_identical(setdiff(redefined(package), decided[[package]]), character(), info = package)

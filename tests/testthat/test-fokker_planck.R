@@ -5,14 +5,14 @@ test_that("the Fokker-Planck equation and the limit of small steps agree", {
     law <- fokker_planck(named_mixture("A2"), guidance("1", strength), horizon = 5)
     limit <- guided_limit(named_mixture("A2"), guidance("1", strength), horizon = 5)
     at <- stats::setNames(limit$estimate, limit$quantity)
-    # the error of second order that is left in the limit is a third of what it shows
+    # the second-order error that is left in the limit is a third of the stated error
     error <- stats::setNames(limit$se, limit$quantity)
     expect_lt(abs(confidence(law)$estimate - at["confidence"]),
               .5 * error["confidence"] + law$error["confidence"])
     expect_lt(abs(entropy(law)$estimate - at["entropy"]),
               .5 * error["entropy"] + law$error["entropy"])
   }
-  # with the second order taken out of the limit as well
+  # the same after removing the second order from the limit, too
   laws <- lapply(50 * 2^(0:2), function(n) {
     guided_law(named_mixture("A2"), guidance("1", 8), sampler_em(n, "uniform"), horizon = 5)
   })
@@ -60,7 +60,7 @@ test_that("errors are of second order in the step of the grid and of time", {
 
 test_that("the step solves the equations of a slow solver", {
   withr::local_seed(611)
-  # weak drifts, and such as a coarse grid does not resolve
+  # weak drifts, and drifts that a coarse grid does not resolve
   for (case in list(c(2, 1), c(3, 1), c(4, 1), c(17, 1), c(50, 1), c(17, 30), c(17, 1e3))) {
     n <- case[1]
     h <- .3

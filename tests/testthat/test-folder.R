@@ -9,14 +9,14 @@ test_that("a run that is kept is read again, with only what is missing run", {
   fields <- c("x", "log_density", "confidence", "log_confidence", "folded", "density_change")
   expect_identical(kept[fields], plain[fields])
   files <- list.files(folder, all.files = TRUE, no.. = TRUE)
-  expect_length(files, 3) # and no drafts
+  expect_length(files, 3) # no unfinished files
   times <- file.mtime(file.path(folder, files))
   unlink(file.path(folder, files[2]))
   expect_identical(run(folder = folder)[fields], plain[fields])
-  # the same particles have the same checksum
+  # the same particles give the same checksum
   expect_identical(list.files(folder), files)
   expect_identical(file.mtime(file.path(folder, files))[-2], times[-2])
-  # a longer run goes on from there, its last chunk excepted
+  # a longer run continues from there, except for the last chunk
   longer <- run(4e5, folder = folder)
   expect_identical(longer$x, run(4e5)$x)
   expect_length(setdiff(list.files(folder), files), 2)
@@ -147,7 +147,7 @@ test_that("only plain data are read, whatever the checksum", {
     structure(1, f = function() 1), list(a = list(quote(x + y))), y ~ x, asNamespace("stats")
   )
   for (x in code) expect_false(is_plain_data(serialize(x, NULL, version = 2)))
-  # nor what was cut, grew or changed in a way that leads out of it
+  # files that are cut, longer or changed, and paths that lead out of the folder
   bytes <- serialize(list(1:3, c(a = 1)), NULL, version = 2)
   for (n in seq_along(bytes)) expect_false(is_plain_data(bytes[seq_len(n - 1)]))
   expect_false(is_plain_data(c(bytes, as.raw(0))))
@@ -161,7 +161,7 @@ test_that("only plain data are read, whatever the checksum", {
       }
     }
   }
-  # in a folder
+  # damage in the folder of a run
   folder <- withr::local_tempdir()
   run <- function() guided_sample(m, 50, sampler = sampler_ddim(3, end = .5), key = c(1, 2),
                                   folder = folder)$x
@@ -184,7 +184,7 @@ test_that("what cannot be written is an error with the cure", {
   expect_identical(at$has(c(0, 5, 0), c(5, 5, 4)), c(TRUE, FALSE, FALSE))
   gone <- folder_at(file.path(folder, "gone"), "digest")
   expect_error(gone$put(list(1), 0, 5), "could not write .*gone.*is there room")
-  # a device that is always full: an error at the end, as a full disk has it
+  # a device that is always full: the error comes at the end, as on a full disk
   skip_if_not(file.exists("/dev/full"))
   expect_match(.Call(ffi_write, "/dev/full", raw(10)), "space", ignore.case = TRUE)
   expect_null(.Call(ffi_write, file.path(folder, "file"), as.raw(1:3)))

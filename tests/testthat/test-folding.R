@@ -14,7 +14,7 @@ test_that("the entropy of a folded map is that of its output: D3 in 20 Euler ste
   expect_identical(x$pieces[1], 1)
   expect_lt(max(abs(x$entropy - x$entropy_bound)[1:4]), 1e-7)
   expect_lt(max(abs(x$entropy - x$entropy_bound)[5]), 3e-4)
-  # known from a histogram, which blurs the peaks where the map turns
+  # the known value is from a histogram, which blurs the peaks where the map turns
   expect_lt(abs(x$entropy[6] - 2.8964), 1e-2)
   expect_lt(x$entropy[6], 2.8964)
   law <- guided_law(D3, guidance("1", 30), sampler_euler(20, "uniform"), horizon = 5)

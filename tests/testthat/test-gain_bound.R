@@ -9,7 +9,7 @@ test_that("one rival: gain and bounds have all the digits known", {
   expect_equal(at(2, "gain"), c(1.4000, 3.8174, 7.2248), tolerance = 5e-5)
   expect_equal(at(3, "gain"), c(.2679, .9776, 3.0710), tolerance = 1e-4)
   expect_equal(at(1, "bound_one"), c(.2173, .6908, 1.6362), tolerance = 1e-4)
-  # the theory's sup is over a grid: up to 1e-4 below
+  # the theory's supremum is over a grid, up to 1e-4 too low
   known <- rbind(c(.3624, 1.2154, 3.2828), c(.798, 1.966, 3.920), c(.1184, .4577, 1.6330))
   found <- rbind(at(1, "bound"), at(2, "bound"), at(3, "bound"))
   expect_lt(max(abs(found[-2, ] - known[-2, ])), 1.1e-4)
@@ -29,7 +29,7 @@ test_that("the gain is that of a sampler with many steps, for any schedule and v
   withr::local_seed(1)
   mixtures <- list(gaussmix(c(.3, .7), rbind(c(1, 2, 0), c(-1, 0, 1)), .6),
                    gaussmix(c(.2, .3, .5), rbind(c(0, 0, 0), c(2, .5, 0), c(1, 2, 1)), 1.4),
-                   # along one eigenvector, in a plane of the others
+                   # D along one eigenvector, the others in a plane
                    gaussmix(c(.4, .6), rbind(c(0, 0, 0), c(2, 0, 0)), diag(c(.5, 3, .1))))
   odds <- function(run) {
     q <- posterior(run$mixture, run$x)
@@ -52,13 +52,13 @@ test_that("bounds hold, for one rival and for several, and the best is no worse 
   one <- gain_bound(named_mixture("B2-guidance"), "1", c(.1, 1, 10, 100), n = 100)
   expect_true(all(one$bound >= one$bound_one * (1 - 1e-12)))
   expect_true(all(one$gain > one$bound & one$bound_one > 0))
-  # median ratios that the theory measured: from .036 to .052, of 200 paths
+  # the median ratios in the theory, from 200 paths, lie between .036 and .052
   several <- gain_bound(named_mixture("C3"), "1", c(.5, 2, 8), n = 1000)
   expect_true(all(several$gain > several$bound & several$bound > 0))
   ratio <- tapply(several$ratio, several$strength, median)
   expect_true(all(ratio > .026 & ratio < .077))
   expect_true(all(is.na(several$bound_one)))
-  # a right angle promises nothing, and what is gained is what the rival's own push gives
+  # at a right angle the other rivals guarantee no gain, so the bound is 0
   expect_identical(unique(gain_bound(named_mixture("G4"), "1", 2, n = 20)$bound), 0)
 })
 

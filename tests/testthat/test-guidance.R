@@ -73,7 +73,7 @@ test_that("coefficients at several times are those at each", {
 
 # ---- Other kinds
 
-# The scores of some classes of a mixture (all of them: NULL), from densities written down.
+# The scores of some classes of a mixture (NULL: all classes), from densities written out.
 scores_of <- function(plain, classes, t) {
   at <- function(class) {
     keep <- if (is.null(class)) rep(TRUE, length(plain$class)) else plain$class %in% class
@@ -83,14 +83,14 @@ scores_of <- function(plain, classes, t) {
   function(x) lapply(fields, function(field) oracle_rows(field, x))
 }
 
-# The run of a deterministic sampler under the score `field(x, t)`, in plain R.
+# The run of a deterministic sampler with the score `field(x, t)`, in plain R.
 slow_path <- function(x, sampler, field) {
   times <- sampler_times(sampler, schedule_ou())
   interpret_program(sampler_program(sampler, times, schedule_ou()), x, field)
 }
 
-# Kinds of guidance with their scores by definition: s holds those of a, b, everything and of a in
-# a worse model.
+# Kinds of guidance with their scores by definition. s holds the scores of a, b, the whole mixture,
+# and of a in a worse model.
 kinds_of <- function(worse) {
   power <- function(g, p) rowSums(g^2)^(p / 2) * g
   list(
@@ -155,7 +155,7 @@ test_that("reduced runs of every kind end where whole ones do, with the same den
     }
     expect_identical(is.null(whole$log_density), kind[[1]]$power != 0)
   }
-  # in law, for a stochastic sampler: the rest of a power's run is that of the class
+  # equal in law for a stochastic sampler: outside the reduced space the run follows the class
   noisy <- function(reduce) {
     guided_sample(narrow$mixture, 4000, guidance("a", 2, power = .5), sampler_em(8),
                   reduce = reduce, key = c(3, 4))$x
@@ -172,10 +172,10 @@ test_that("kinds that say the same do the same", {
   expect_equal(run(guidance("a", 2) + guidance("b", -1)), plain, tolerance = 1e-13)
   expect_equal(run(guidance("a", 2, negative = c("b", "a"))), plain, tolerance = 1e-13)
   expect_equal(run(guidance("a", 0, negative = "b")), run(guidance("a", 0)), tolerance = 1e-13)
-  # led away from the same class of the same mixture: not at all
+  # guidance away from the same class of the same mixture is no guidance
   expect_equal(run(guidance("a", 2, negative = m)), run(guidance("a", 0)), tolerance = 1e-12)
   expect_equal(run(guidance("a", 0, power = 2)), run(guidance("a", 0)), tolerance = 1e-13)
-  # the mixture in which only a is scaled by a power of |g|: d = 1, p -> 0
+  # a power near 0 is plain guidance
   expect_equal(run(guidance("a", 2, power = 1e-12)), plain, tolerance = 1e-9)
   one <- guided_sample(m, 20, guidance("a", 2), sampler_em(30), key = c(1, 2))
   two <- guided_sample(m, 20, guidance("a", 2) + guidance("b", -1), sampler_em(30), key = c(1, 2))
@@ -204,7 +204,7 @@ test_that("a sweep takes any kind as its template", {
     expect_equal(sweep$confidence[2], confidence(run)$estimate, tolerance = 1e-14)
     expect_identical(is.na(sweep$entropy[2]), kind$power != 0)
   }
-  # a function of time is multiplied
+  # a strength that is a function of time is multiplied
   shape <- guidance_sweep(m, guidance("a", function(t) exp(-t)), c(1, 5), 50, sampler_ddim(9))
   run <- guidance_sweep(m, guidance("a", function(t) 5 * exp(-t)), 1, 50, sampler_ddim(9))
   expect_identical(shape$confidence[2], run$confidence)
@@ -274,7 +274,7 @@ test_that("powers and biases are the same for every engine, block and number of 
   })
   expect_identical(blocks[[1]], blocks[[2]])
   expect_identical(blocks[[1]], blocks[[3]])
-  # a power has no derivative, and neither is below -1
+  # a power has no derivative, and powers of -1 or less are errors
   bad <- plan$program
   bad$derivative <- 2L
   run_bad <- function(program) core_run(plan$pool, aim$models, aim$levels, program, 100, start = x)

@@ -1,11 +1,12 @@
-# For which classes no path loses (tests/REFERENCES.md, guidance: pathwise identity and conditions).
+# Conditions under which no path loses (tests/REFERENCES.md, guidance: pathwise identity and
+# conditions).
 
-# Positive for a common covariance, but only without noise: the counterexample of 2.2.
+# The products are positive without noise only: the counterexample of theory section 2.2.
 deceptive <- gaussmix(c(.0019, .2864, .7117),
                       rbind(c(-1.092, .122), c(.048, -6.256), c(-1.03, 3.672)),
                       diag(c(.00764, 2.7)))
 
-# Means at given cosines from that of the first component, which is at the origin.
+# Means at given cosines from that of the first component, which lies at the origin.
 random_means <- function(d, K, accept) {
   repeat {
     D <- matrix(rnorm((K - 1) * d, sd = 2), K - 1)
@@ -28,7 +29,7 @@ test_that("the acute-angle form decides for a common isotropic covariance", {
   for (name in c("D3", "E3", "H3", "NC1", "NC2")) {
     expect_identical(verdict(name)$holds, c(ode = FALSE, sde = FALSE), info = name)
   }
-  # 60 degrees; and the cosine of NC2, known to three decimals
+  # 60 degrees; and NC2, whose cosine is known to three decimals
   expect_equal(verdict("C3")$pairs$ode, .5)
   expect_equal(verdict("C3")$pairs$sde, .5)
   expect_equal(verdict("NC2")$pairs$ode, -.978, tolerance = 1e-3)
@@ -41,7 +42,7 @@ test_that("what is proved, observed or neither is told apart", {
   expect_identical(claims(named_mixture("C3"))$monotone, c("observed", "observed"))
   expect_identical(claims(named_mixture("G4"))$monotone, c("proved", "proved"))
   expect_identical(claims(named_mixture("E3"))$above_unguided, c("not proved", "not proved"))
-  # two classes whose means differ along no eigenvector: comparison with strength 0 only
+  # two classes whose means differ along no eigenvector: only comparison with strength 0 is proved
   expect_identical(claims(named_mixture("F2"))$above_unguided, c("proved", "proved"))
   expect_identical(claims(named_mixture("F2"))$monotone, c("observed", "not proved"))
   # an end of a line, and a corner along two eigenvectors of different variance
@@ -60,14 +61,14 @@ test_that("positive products with the inverse covariance are not enough", {
   expect_identical(condition$holds, c(ode = FALSE, sde = FALSE))
   at <- as.data.frame(condition, t = .5)
   expect_equal(at$ode, -5.05, tolerance = 5e-4)
-  # by matrices, not eigenvalues
+  # the products by matrices instead of eigenvalues
   S <- exp(-1) * diag(c(.00764, 2.7)) + (1 - exp(-1)) * diag(2)
   root <- diag(c(.00764, 2.7)^-.5 * diag(S)^-1.5)
   expect_equal(at$ode, drop(D[1, ] %*% root %*% D[2, ]))
   expect_equal(at$sde, drop(D[1, ] %*% solve(S %*% S, D[2, ])))
   expect_output(print(condition), "not enough")
 
-  # and a path shows it: .98799 falls to .50241, 7 % of the paths lose, the mean rises
+  # a path shows the failure: .98799 falls to .50241; 7 % of the paths lose, the mean rises
   withr::local_seed(1)
   paths <- coupled_paths(deceptive, "1", 1, 3000, sampler_rk4(300, "exponential"), horizon = 5)
   expect_lt(abs(paths$table$fraction_down[2] - .07) / sqrt(.07 * .93 / 3000 + 1e-4 / 12), 4)
@@ -110,7 +111,7 @@ test_that("nothing is proved for different covariances or a class of several com
   several <- gaussmix(c(1, 1, 1), c(0, 1, 2), 1, class = c("a", "a", "b"))
   expect_match(guidance_condition(several, "a")$why, "several components")
   expect_identical(guidance_condition(several, c("a", "b"))$holds, c(ode = NA, sde = NA))
-  # a rival may have several, and components without weight do not count
+  # a rival may have several components; components without weight do not count
   expect_identical(guidance_condition(several, "b")$pairs$rival, "a[1]")
   expect_true(guidance_condition(several, "b")$monotone)
   absent <- gaussmix(c(1, 1, 0), c(0, 1, 2), c(1, 1, 3), class = c("a", "b", "a"))
@@ -158,7 +159,7 @@ test_that("its picture has a curve for each process and pair", {
   expect_length(unique(picture$data[[3]]$colour), 2)
 })
 
-# ---- The random search of 2.2, in a smaller sample
+# ---- The random search of theory section 2.2, in a smaller sample
 
 test_that("in random mixtures with acute angles no path loses, not even between strengths", {
   skip_on_cran()
@@ -185,7 +186,7 @@ test_that("in random mixtures with acute angles no path loses, not even between 
   expect_identical(search(6, acute, sde), c(unguided = 0, previous = 0))
   expect_identical(search(8, "right", ode), c(unguided = 0, previous = 0))
   expect_identical(search(4, "right", sde), c(unguided = 0, previous = 0))
-  # the controls: 43 % of 400 along the ODE, 61 % of 100 along the SDE, for other random mixtures
+  # the controls: other random mixtures fail, 43 % of 400 along the ODE, 61 % of 100 along the SDE
   expect_gt(search(12, obtuse, ode)[["unguided"]], 0)
   expect_gt(search(6, obtuse, sde)[["unguided"]], 0)
 })

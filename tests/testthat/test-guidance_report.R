@@ -3,7 +3,7 @@ quick <- function(..., seconds = 12) {
                                    key = c(1, 2), seconds = seconds))
 }
 
-# as a screen has it
+# as a screen shows it
 expect_screen <- function(report) {
   lines <- capture.output(print(report))
   expect_lte(length(lines), 24)
@@ -19,7 +19,7 @@ figures <- c("classes", "samples", "mixture", "samplers", "limits", "sampled", "
 
 test_that("a report answers its five questions, for one class and one variable too", {
   m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("<b>", "a|b"))
-  # with time enough for nothing to be given up
+  # with enough time that nothing is left out
   report <- quick(m, sampler = sampler_rk4(12), seconds = 90)
   expect_length(report$answers, 5)
   expect_identical(report$classes, c("<b>", "a|b"))
@@ -32,7 +32,7 @@ test_that("a report answers its five questions, for one class and one variable t
   expect_screen(alone)
   expect_drawn(autoplot(alone))
   expect_mixguide_error(guidance_report(m, strength = 1:2), "strength")
-  # what follows goes to as_gaussmix() or diffusion(), which look
+  # the other arguments go to as_gaussmix() or diffusion(), which check them
   expect_error(guidance_report(m, no_such_argument = 1), "no_such_argument",
                class = "mixguide_error")
 })
@@ -42,7 +42,7 @@ test_that("a report says what is sampled, by numbers that are known otherwise", 
   report <- quick(m, classes = "a", sampler = sampler_rk4(40))
   rows <- report$sampled
   at <- function(law, quantity) rows[rows$law == law & rows$quantity == quantity, ]
-  # the log-odds of the class are linear in x: mean 2, and of the tilt by integration
+  # the log-odds of the class are linear in x with mean 2; those of the tilt by integration
   p <- function(x) stats::plogis(-2 * x)
   class <- function(f) stats::integrate(function(x) f(x) * stats::dnorm(x, -1), -12, 12)$value
   near <- function(row, value) expect_lt(abs(row$estimate - value), 5 * row$se)
@@ -50,18 +50,18 @@ test_that("a report says what is sampled, by numbers that are known otherwise", 
   near(at("class", "confidence"), class(p))
   near(at("tilt", "confidence"), class(function(x) p(x)^2) / class(p))
   near(at("tilt", "log-odds"), class(function(x) -2 * x * p(x)) / class(p))
-  # which is not what is sampled
+  # which is not the law that is sampled
   expect_match(report$answers[[4]][1], "neither class nor tilt")
-  # where the class is rare: 1% of itself at strength 0
+  # the share of draws where the class is rare, 1% at strength 0
   outside <- report$outside
   expect_lt(outside$estimate[1], .03)
-  # one run for each strength: that of the sweep
+  # one run for each strength, shared with the sweep
   expect_equal(at("run", "confidence")$estimate,
                report$sweep$confidence[report$sweep$strength == 1])
 })
 
 test_that("verdicts are what the tables say", {
-  # far apart nothing can rise; what a variable tells of another is known
+  # far apart, the confidence cannot rise; the information between variables is known
   far <- gaussmix(c(.5, .5), rbind(c(-9, 0), c(9, 0)), matrix(c(1, .6, .6, 1), 2),
                   class = c("a", "b"))
   report <- quick(far, classes = "a", sampler = sampler_ddim(20))
@@ -70,14 +70,14 @@ test_that("verdicts are what the tables say", {
   expect_match(report$answers[[4]], "log-odds of a", all = FALSE)
   expect_equal(report$imputing$estimate[2], .6^2, tolerance = 1e-10)
   expect_match(report$answers[[5]], "to 36% (x2) of the variance", fixed = TRUE, all = FALSE)
-  # of a narrow class within a wide one the mean rises, and paths lose
+  # for a narrow class within a wide one the mean rises, and paths lose
   within <- gaussmix(c(.5, .5), c(0, 1), c(.05, 1), class = c("a", "b"))
   report <- quick(within, classes = "a", sampler = sampler_ddim(20))
   expect_match(report$answers[[1]][1], "rises (class a)", fixed = TRUE)
   expect_identical(report$lost$lost > 0, report$sweep$fraction_down > 0)
   expect_true(any(report$lost$lost > 0))
   expect_match(report$answers[[3]], "Single paths: up to .* lose confidence, [0<]", all = FALSE)
-  # all that is drawn is settled by the key
+  # the key determines all draws
   again <- quick(within, classes = "a", sampler = sampler_ddim(20))
   drawn <- c("sampled", "outside", "lost", "limits")
   expect_identical(again[drawn], report[drawn])
@@ -108,7 +108,7 @@ test_that("whatever people hold leads to a report: fits, data, fits within fits"
   expect_identical(report$points$label, as.character(fit$classification))
   for (what in figures) expect_drawn(autoplot(report, what))
   expect_screen(report)
-  # as parsnip, tidyclust and workflows keep them
+  # as parsnip, tidyclust and workflows store them
   bare <- as_gaussmix(fit)
   cluster <- structure(list(spec = 1, fit = fit), class = c("_Mclust", "cluster_fit"))
   model <- structure(list(lvl = NULL, fit = fit), class = c("_x", "model_fit"))
@@ -117,7 +117,7 @@ test_that("whatever people hold leads to a report: fits, data, fits within fits"
   for (each in list(cluster, model, flow)) expect_identical(as_gaussmix(each), bare)
   points <- function(x, ...) mixguide:::report_points(x, list(...), as_gaussmix(x, ...))
   expect_identical(points(flow)$x, report$points$x)
-  # rows that are not whole are no points; labels of all kinds of ways in
+  # incomplete rows are dropped; labels of all classes are allowed
   holes <- rbind(iris, NA)
   two <- points(Species ~ Petal.Length + Petal.Width, data = holes, na.action = na.omit)
   expect_identical(two$label, as.character(iris$Species))
@@ -146,7 +146,7 @@ test_that("a report of many classes and of long labels fits a screen, and makes 
   m <- gaussmix(rep(1 / 5, 5), 4 * cbind(1:5, (1:5)^2 / 6), 1, class = long)
   report <- quick(m, sampler = sampler_ddim(20))
   lines <- expect_screen(report)
-  # no number is cut, however long the labels
+  # no number is cut off, however long the labels
   expect_match(grep("^  very", lines, value = TRUE), "[0-9)]$")
   expect_match(lines, "and 2 more classes", all = FALSE)
   skip_if_not_installed("rmarkdown")

@@ -4,7 +4,7 @@ mixture <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = 
 x <- cbind(c(-1, 0, 2, 3, 1.5, 5), c(.5, 3, 2, -1, 1.5, 7))
 t <- .5
 
-# Of the class, of the whole and of class b, in a space, and the way back to the score.
+# The values for the class, the whole and class b in a space, and the way back to the score.
 space_parts <- function(space, schedule = schedule_ou()) {
   a <- schedule$a(t)
   b2 <- schedule$b2(t)
@@ -64,7 +64,7 @@ test_that("rules are their formulas", {
   }
 })
 
-# The compiled rules that are functions of inner products, as functions of the user's.
+# The compiled rules that are functions of inner products, written as user's functions.
 plain_rules <- list(
   apg = list(list(parallel = .2, radius = .5), function(t, inner, strength) with(inner, {
     cut <- pmin(.5 / sqrt(gg), 1) * strength
@@ -120,12 +120,12 @@ test_that("a rule of one's own is the compiled one along a run", {
                  run(named, sampler_heun(6, end = .01), score_error = score_error(.1, 1.1)),
                  tolerance = 1e-12, info = name)
   }
-  # one that needs the point: the origin of the class's posterior, in plain R
+  # a rule that needs the point: the origin of the class's posterior, in plain R
   pull <- function(t, inner) list(x = -inner$xc / inner$xx, c = 2)
   c <- score(mixture, x, t, guidance = "a")
   expect_equal(score(mixture, x, t, guidance = guidance("a", rule = pull)),
                2 * c - along(c, x), tolerance = 1e-12)
-  # away from another class; sweeps; a model of one's own
+  # guidance away from another class; sweeps; a model of the user
   own <- function(t, inner, strength) list(c = 1 + strength, u = -strength)
   expect_equal(score(mixture, x, t, guidance = guidance("a", 3, negative = "b", rule = own)),
                score(mixture, x, t, guidance = guidance("a", 3, negative = "b")), tolerance = 1e-12)
@@ -168,7 +168,7 @@ test_that("bad rules of one's own are named with their time", {
 
 test_that("adaptive guidance is over for good, for each particle", {
   at <- guidance("a", 3, rule = guidance_rule("adaptive", cosine = .9))
-  # at a late horizon: from a long one both noises are x/b, and it is over at once
+  # at a late horizon both noises are x/b, so guidance ends at once
   run <- guided_sample(mixture, guidance = at, sampler = sampler_ddim(12), start = x, horizon = .4)
   ou <- schedule_ou()
   state <- x
@@ -188,12 +188,12 @@ test_that("adaptive guidance is over for good, for each particle", {
   }
   expect_equal(run$x, state, tolerance = 1e-10, ignore_attr = TRUE)
   expect_gt(length(unique(when)), 1)
-  # not a chain of x alone
+  # not a chain in x alone
   expect_error(guided_law(named_mixture("D3"), guidance("1", 2, rule = "adaptive"), sampler_em(10)),
                class = "mixguide_error_input")
 })
 
-# The authors' loops, in y = x/a and s = b/a, of steps of DDPM with the noise z or of DDIM without.
+# The authors' loops, in y = x/a and s = b/a: steps of DDPM with the noise z, or of DDIM without.
 plain_estimate <- function(x, times, z, scale, begin, grow) {
   ou <- schedule_ou()
   s2 <- ou$b2(times) / ou$a(times)^2
@@ -272,7 +272,7 @@ test_that("units do not matter to a rule in the denoised point", {
   large <- gaussmix(mixture$weights, unit * mixture$means, unit^2, class = mixture$class)
   for (kind in setdiff(names(rules), "perp_neg")) {
     at <- guidance("a", 2, rule = guidance_rule(kind, space = "denoised"))
-    # noise of size 1 is nothing there, so that the denoised point is x/a for every model
+    # at this horizon noise of size 1 has no effect, so the denoised point of every model is x/a
     expect_equal(denoise(large, unit * x, t, guidance = at) / unit, x / exp(-t),
                  tolerance = 1e-12, info = kind)
   }
@@ -284,7 +284,7 @@ test_that("without strength a rule is the class, and runs meet the same as score
                  info = kind)
     # one Euler step by hand
     at <- guidance("a", 2, rule = kind)
-    # a rule that holds its tongue in the first steps has no other here
+    # cfg_zero gives no guidance in its first steps, and there is only one step here
     if (kind == "cfg_zero") at <- guidance("a", 2, rule = guidance_rule(kind, zero_steps = 0))
     run <- guided_sample(mixture, guidance = at, sampler = sampler_euler(1, end = .3),
                          horizon = .5, start = x)
@@ -330,7 +330,7 @@ test_that("a rule is its formula in every form of the kernel", {
   set.seed(4)
   means <- function(K, d) matrix(rnorm(K * d), K)
   full <- function(d) crossprod(matrix(rnorm(d^2), d)) / d + diag(.3, d)
-  # one covariance, diagonal ones, full ones, with little noise; many components; far ones
+  # common, diagonal and full covariances with little noise; many components; components far apart
   cases <- list(list(means(5, 7), 1), list(means(3, 9), lapply(1:3, function(k) diag(k / 1:9))),
                 list(means(3, 6), lapply(1:3, function(k) full(6))),
                 list(means(40, 3), 1), list(means(40, 3), lapply(1:40, function(k) full(3))),
@@ -370,7 +370,7 @@ test_that("sweeps run a rule at each strength, laws and particles agree", {
 })
 
 test_that("laws of deterministic samplers under rules come from differences of the map", {
-  # this rule is guidance as usual, whose Jacobian the core carries along
+  # this rule equals plain guidance, whose Jacobian the core carries along
   usual <- guidance_rule("apg", parallel = 1)
   law <- function(mixture, sampler, ...) guided_law(mixture, guidance("1", 2, ...), sampler)
   for (name in c("D3", "H3")) for (sampler in list(sampler_ddim(20), sampler_ddpm(20))) {
@@ -383,7 +383,7 @@ test_that("laws of deterministic samplers under rules come from differences of t
     expect_equal(law_distance(by_rule, target)$estimate, law_distance(plain, target)$estimate,
                  tolerance = 1e-9)
   }
-  # in one dimension the distribution function needs no derivative: it goes along the map
+  # in one dimension the distribution function follows the map without a derivative
   rule <- guidance_rule("mambo_g", rate = .5)
   m <- named_mixture("D3")
   by_rule <- law(m, sampler_ddim(20), rule = rule)
@@ -395,7 +395,7 @@ test_that("laws of deterministic samplers under rules come from differences of t
   expect_equal(quantile(by_rule, pnorm(z), names = FALSE), ends(z), tolerance = 1e-6)
   slope <- (ends(z + 1e-4) - ends(z - 1e-4)) / 2e-4
   expect_equal(law_density(by_rule, ends(z)), dnorm(z) / slope, tolerance = 1e-6)
-  # a cut has kinks, and its error says so
+  # a clipped rule has kinks, and its stated error includes them
   cut <- entropy(law(named_mixture("H3"), sampler_ddim(20),
                      rule = guidance_rule("apg", radius = 2.5)))
   expect_gt(cut$se, 1e-9)

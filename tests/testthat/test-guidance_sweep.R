@@ -42,7 +42,7 @@ test_that("its numbers are those of coupled runs", {
     gain <- q - runs[[1]]$confidence
     expect_equal(kept$gain[i], mean(gain))
     expect_equal(kept$gain_se[i], sd(gain) / sqrt(300))
-    # no number where the tail is heavy
+    # no number if the tail is heavy
     inverse <- mean_of_weights(-log(q))
     expect_equal(kept$mean_inverse_confidence[i], inverse$estimate)
     expect_equal(kept$mean_inverse_confidence_se[i], inverse$se)
@@ -103,7 +103,7 @@ test_that("Monte Carlo agrees with quadrature within its standard error", {
   expect_identical(unique(drawn$method), "Monte Carlo")
   for (column in c("confidence", "gain", "entropy", "mean_inverse_confidence")) {
     se <- pmax(drawn[[paste0(column, "_se")]], 1e-6)
-    # at strength 0 the k of the tail of 1/confidence is about 1/2: there may be no number
+    # at strength 0 the tail of 1/confidence has k of about 1/2, so there may be no number
     rows <- if (column == "mean_inverse_confidence") 2:3 else 1:3
     expect_lt(max((abs(drawn[[column]] - exact[[column]]) / se)[rows]), 5.5, label = column)
   }

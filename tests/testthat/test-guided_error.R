@@ -27,7 +27,7 @@ test_that("the total variation of two normals is the integral", {
     known <- integrate(function(x) abs(dnorm(x) - dnorm(x, to[1], sqrt(to[2]))) / 2, -12, 12,
                        rel.tol = 1e-10, subdivisions = 5000)$value
     expect_equal(mixguide:::normal_variation(0, 1, to[1], to[2]), known, tolerance = 1e-6)
-    # units do not matter, nor which is first
+    # units and the order of variables do not matter
     expect_equal(mixguide:::normal_variation(100 + 10 * to[1], 100 * to[2], 100, 100), known,
                  tolerance = 1e-6)
   }
@@ -59,7 +59,7 @@ test_that("a constant error of the score has the tabulated effect on A1", {
 test_that("B2 has the tabulated error: total variation, and divergence as far as its grid knows", {
   found <- from_target(B2, sampler_exponential(50, "uniform", stochastic = TRUE))
   expect_equal(found[3], .10008, tolerance = 1e-3)
-  # the table has 3.3493e-2; a sum over all pairs of nodes, on 161 x 161 over +-8, has this
+  # the table has 3.3493e-2; a sum over all pairs of nodes, on 161 x 161 over +-8, has this value
   expect_equal(found[1], 3.348906021e-2, tolerance = 1e-8)
   expect_equal(c(from_target(B2, sampler_euler(50, "uniform"))[3],
                  from_target(B2, sampler_exponential(50, grid = "uniform"))[3]),
@@ -110,7 +110,7 @@ test_that("by particles the error is the same, within its standard error", {
 
 test_that("what a reduction leaves counts in all three", {
   withr::local_seed(612)
-  # one Gaussian, as a mixture of two that are alike: one dimension on nodes, two as they are
+  # one Gaussian, as a mixture of two equal ones: one dimension on nodes, two analytically
   single <- gaussmix(1, t(c(1, -1, 2)), .25)
   double <- gaussmix(c(.5, .5), rbind(single$means, single$means), .25)
   for (sampler in list(sampler_em(40), sampler_heun(10))) {
@@ -152,7 +152,7 @@ test_that("what a reduction leaves may be much narrower in the target", {
 })
 
 test_that("the total variation of two Gaussians holds at the extremes", {
-  # narrow, far and equal ones
+  # narrow components, far ones and equal ones
   expect_identical(normal_variation(1e3, 1e-300, 1, .5), 1)
   expect_identical(normal_variation(0, 1, 1e200, 1), 1)
   expect_identical(normal_variation(-60, 1e-6, 1, .5), 1)
@@ -191,7 +191,7 @@ test_that("it prints, is a data frame, and refuses by name what it cannot do", {
 test_that("a mode that the output lacks counts in full, or the divergence is unknown", {
   m <- gaussmix(c(.9991, .0009), c(0, 20), 1)
   lacking <- score_error(model = gaussmix(1, 0, 1))
-  # the output is the standard normal, but for 5e-5 of its variance
+  # the output is the standard normal, except for 5e-5 of its variance
   known <- c(.1728, 9.004e-4, 9e-4)
   nodes <- guided_error(m, sampler = sampler_heun(40), score_error = lacking)
   expect_lt(max(abs(nodes$estimate / known - 1)), 1e-3)
@@ -253,7 +253,7 @@ test_that("where steps fold, draws bound the total variation that the sum over b
     expect_lte(least, whole)
     expect_gt(least, .85 * whole)
   }
-  # cells tell laws apart, and do not tell a law from itself
+  # cells distinguish laws, and find a law equal to itself
   for (d in 1:2) {
     for (shift in c(0, .5, 2)) {
       x <- matrix(rnorm(6000 * d), 6000)

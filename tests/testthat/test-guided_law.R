@@ -26,7 +26,7 @@ test_that("the centre of D3 splits in 50 coarse steps of the SDE as tabulated", 
     found <- c(numbers(law), sqrt(moments(law)$cov))
     expect_lt(max(abs(found - unlist(known[i, 4:6])) / c(1e-6, 1e-5, 1e-5)), .51)
   }
-  # where modes are, and how deep it is between them
+  # the places of modes, and the depth between them
   law <- em_law("D3", 12, 50)
   x <- seq(0, 8, .001)
   density <- law_density(law, x)
@@ -80,7 +80,7 @@ test_that("one Gaussian has the law that guided_moments() gives", {
 })
 
 test_that("in two dimensions the law of a product is the product of the laws", {
-  # the second coordinate is alike in both components and has noise of its own
+  # the second coordinate is the same in both components and has its own noise
   plane <- gaussmix(c(.5, .5), rbind(c(1, 0), c(-1, 0)), diag(c(1, .5)))
   steps <- sampler_em(15, "uniform")
   law <- guided_law(plane, guidance("1", 2), steps, horizon = 3, reduce = FALSE)
@@ -92,7 +92,7 @@ test_that("in two dimensions the law of a product is the product of the laws", {
   x <- cbind(c(.3, 2, -1), c(-1, 0, .7))
   expect_equal(law_density(law, x),
                law_density(line, x[, 1]) * law_density(other, x[, 2]), tolerance = 1e-3)
-  # and that is what the reduction is
+  # the law uses this reduction
   reduced <- guided_law(plane, guidance("1", 2), steps, horizon = 3)
   expect_identical(ncol(reduced$x), 1L)
   expect_equal(summary(reduced)$estimate, summary(law)$estimate, tolerance = 1e-7)
@@ -134,7 +134,7 @@ test_that("branches of a folded map add up to a density, and to less entropy", {
   coarse <- sampler_euler(20, "uniform")
   fold <- guided_law(named_mixture("D3"), guidance("1", 30), coarse, horizon = 5)
   expect_equal(fold$folded, 1, tolerance = 1e-9)
-  # where mass is: between the branch points
+  # the places of the mass: between the branch points
   x <- seq(-40, 40, length.out = 400001)
   expect_equal(sum(law_density(fold, x)) * (x[2] - x[1]), 1, tolerance = 2e-2)
   # without the fold 3.3794; a histogram has 2.8964
@@ -224,7 +224,7 @@ test_that("guidance by another model, by several classes and by a power has its 
     limit <- guided_limit(mixture, guide, sampler_em(80, "uniform"))
     expect_lt(abs(confidence(process)$estimate - limit$estimate[1]), limit$se[1] + 1e-3)
   }
-  # a model in other directions than the mixture's: no reduction to the mixture's own
+  # a model in other directions than the mixture's: the mixture's own reduction does not hold
   plane <- named_mixture("B2-guidance")
   other <- guidance("1", 1, negative = gaussmix(1, t(c(1, -2)), 2))
   law <- guided_law(plane, other, sampler_em(10))
@@ -282,7 +282,7 @@ test_that("noise in some steps, several times in one, and in the middle of one h
   for (sampler in list(sampler_dpom(4, .1, .1, 3, .01), sampler_dpum(4, .1, .5, 3, .01))) {
     expect_moments(named_mixture("G1"), sampler)
   }
-  # predictor, then two Langevin steps: three pieces a step
+  # predictor, then two Langevin steps: three parts per step
   corrected <- sampler_corrected(sampler_em(6), corrector_langevin(.1, 2))
   law <- guided_law(named_mixture("E3"), guidance("1", 1), corrected)
   withr::local_seed(604)
@@ -290,7 +290,7 @@ test_that("noise in some steps, several times in one, and in the middle of one h
   row <- confidence(run)
   expect_lt(abs(row$estimate - confidence(law)$estimate) / row$se, 4)
   expect_lt(abs(mean(run$x^3) - sum(law$weights * law$x^3)) / (sd(run$x^3) / sqrt(2e4)), 4)
-  # a velocity that outlives its step, and noise that only the next step puts into x
+  # a velocity that outlives its step, and noise that enters x in the next step only
   late <- sampler("late", function(k, times, schedule) {
     list(if (k == 1) op_noise("v") else op_linear("v", c(v = .5)), op_linear("x", c(x = 1, v = .1)))
   }, steps = 5, stochastic = TRUE)
@@ -305,7 +305,7 @@ test_that("noise with a covariance that depends on the place has its law", {
   expect_moments(named_mixture("G1"), matched)
   tilted <- gaussmix(1, t(c(1, -1)), matrix(c(1, .4, .4, .5), 2))
   expect_moments(tilted, matched)
-  # a product of mixtures, turned, so that covariances have no common axes
+  # a product of mixtures, rotated, so that covariances share no axes
   mean <- c(-1, 1.5)
   variance <- c(.3, .5)
   line <- gaussmix(c(.4, .6), mean, variance)
@@ -329,7 +329,7 @@ test_that("wrong scores have their laws", {
   law <- function(error, mixture = G1, ...) {
     guided_law(mixture, sampler = steps, horizon = 3, score_error = error, ...)
   }
-  # the model's own law
+  # the law of the model itself
   model <- gaussmix(1, -1, .7)
   exact <- guided_moments(model, sampler = steps, horizon = 3)
   found <- moments(law(score_error(model = model)))
@@ -382,7 +382,7 @@ test_that("matched noise that guidance makes vanish in places leaves mass and mo
   at <- moments(law)
   expect_lt(abs(mean(x) - at$mean) / sqrt(at$cov / n), 4.5)
   expect_lt(abs(var(x) - at$cov) / sqrt((mean((x - mean(x))^4) - at$cov^2) / n), 4.5)
-  # in the plane where both eigenvalues are 0
+  # in the plane, at points where both eigenvalues are 0
   form <- noise_form(list(cbind(c(1, 0), c(0, 0)), cbind(c(0, 0), c(2, 0))))
   expect_identical(form$least, c(1, 0))
   wide <- grid_noise(form, c(.5, .5), c(.1, .1))

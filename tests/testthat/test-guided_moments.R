@@ -12,7 +12,7 @@ test_that("every sampler has the known mean, variance and divergence for N(1.5, 
   for (i in seq_len(nrow(known))) {
     check(smooth_samplers[[known$sampler[i]]](known$steps[i], "uniform", 0), known[i, ])
   }
-  # noise of matched variance is exact for a Gaussian, in one step as in a hundred
+  # noise of matched variance is exact for a Gaussian, in one step and in a hundred
   check(sampler_ddpm(1, variance = "matched"), known[known$sampler == "MM", ])
 })
 

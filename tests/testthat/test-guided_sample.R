@@ -38,7 +38,7 @@ test_that("the confidence is the posterior of the class at the result", {
                ignore_attr = TRUE)
   both <- guided_sample(m, 50, guidance(c("a", "b"), 1), quick)
   expect_identical(both$confidence, rep(1, 50))
-  # its logarithm goes on where the number itself rounds to 0
+  # the logarithm stays exact if the number itself rounds to 0
   far <- guided_sample(line, guidance = guidance("b", -1), start = matrix(c(50, 500)),
                        sampler = sampler_ddim(1, end = 4.99))
   expect_equal(far$log_confidence, plogis(-2 * exp(-4.99) * far$x[, 1], log.p = TRUE),
@@ -53,7 +53,7 @@ test_that("set.seed() rules, and a run takes one key from R's random numbers", {
   two <- guided_sample(m, 5, guidance("a"), sampler_ddpm(5))
   expect_identical(two$x, one$x)
   expect_false(identical(guided_sample(m, 5, guidance("a"), sampler_ddpm(5))$x, one$x))
-  # as much as any other run, whatever n, and nothing if the key is given
+  # a run advances R's generator by the same amount for any n, and not at all if the key is given
   set.seed(1)
   guided_sample(line, 1000, sampler = sampler_rk4(3))
   expect_identical(runif(1), after)
@@ -66,7 +66,7 @@ test_that("set.seed() rules, and a run takes one key from R's random numbers", {
   key <- draw_key()
   expect_identical(runif(1), after)
   expect_identical(key, one$key)
-  # errors take nothing
+  # errors leave R's generator alone
   set.seed(1)
   state <- .Random.seed
   try(guided_sample(m, -1), silent = TRUE)
@@ -77,7 +77,7 @@ test_that("runs of the same key meet the same noise", {
   one <- guided_sample(m, 30, guidance("a", 0), sampler_ddpm(20), key = c(8, 9), trajectory = TRUE)
   two <- guided_sample(m, 30, guidance("b", 3), sampler_ddpm(20), key = c(8, 9), trajectory = TRUE)
   expect_identical(one$trajectory[1, , ], two$trajectory[1, , ])
-  # a longer run begins with the shorter one
+  # a longer run begins with the particles of the shorter one
   longer <- guided_sample(m, 40, guidance("a", 0), sampler_ddpm(20), key = c(8, 9))
   expect_identical(longer$x[1:30, ], one$x)
   expect_lt(var(two$x[, 1] - one$x[, 1]), var(one$x[, 1]))
@@ -117,11 +117,11 @@ test_that("particles may start anywhere", {
                                  start = as.data.frame(x0))$x, run$x)
   expect_identical(guided_sample(line, sampler = quick, start = c(1, 2, 3))$x,
                    guided_sample(line, sampler = quick, start = cbind(1:3))$x)
-  # the noise does not depend on where they start
+  # the noise does not depend on the start
   one <- guided_sample(m, sampler = sampler_em(5), start = x0, key = c(1, 2))
   two <- guided_sample(m, sampler = sampler_em(5), start = 0 * x0, key = c(1, 2))
   expect_false(identical(one$x, two$x))
-  # "exact": the diffused class; unguided fine steps then give the mixture itself
+  # "exact" is the diffused class; unguided fine steps then give the mixture itself
   set.seed(301)
   run <- guided_sample(m, 20000, guidance("a"), sampler_rk4(30, "quadratic"), horizon = 2,
                        start = "exact")
@@ -130,13 +130,13 @@ test_that("particles may start anywhere", {
   expect_equal(run$log_density, dgaussmix(run$x, class_law(m, "a"), log = TRUE),
                tolerance = 1e-2)
   expect_identical(run$start, "exact")
-  # a mixture as the law of the start, also of point masses
+  # a mixture as the law of the start, also one of point masses
   law <- gaussmix(1, c(1, 2), .25)
   run <- guided_sample(m, 20000, sampler = sampler_ddim(1, end = 4.999), start = law)
   expect_lt(max(abs(colMeans(run$x) - c(1, 2)) / sqrt(.25 / 20000)), 6)
   run <- guided_sample(m, 4, sampler = quick, start = gaussmix(1, c(1, 2), 0), log_density = "none")
   expect_identical(run$x, guided_sample(m, sampler = quick, start = cbind(rep(1, 4), 2))$x)
-  # without variance preservation noise has the variance of the horizon
+  # without variance preservation the noise has the variance of the horizon
   run <- guided_sample(line, 20000, sampler = sampler_ddim(1, grid = c(1, .9999)),
                        schedule = schedule_ve(), trajectory = TRUE)
   expect_lt(abs(var(run$trajectory[1, , 1]) / schedule_ve()$b2(1) - 1), 5 * sqrt(2 / 20000))
@@ -174,7 +174,7 @@ test_that("the log-density comes by the method asked for", {
   expect_identical(method(quick, log_density = "none"), "none")
   expect_identical(method(sampler_em(5)), "none")
   expect_identical(method(sampler_dpmpp_2m(5)), "map")
-  # d evaluations of the Jacobian a step are too many for a default
+  # d evaluations of the Jacobian per step are too many for a default
   wide <- gaussmix(c(1, 1), rbind(rep(0, 40), rep(1, 40)), 1)
   expect_identical(guided_sample(wide, 2, sampler = quick, reduce = FALSE)$density_method, "none")
   run <- guided_sample(wide, 2, sampler = quick, log_density = "map")
@@ -268,14 +268,14 @@ test_that("a run gives its memory back and stays below the result and 64 MB", {
   }
   skip_if_not(file.exists("/proc/self/clear_refs") && file.access("/proc/self/clear_refs", 2) == 0)
   invisible(gc(full = TRUE))
-  writeLines("5", "/proc/self/clear_refs")  # the peak from here on
+  writeLines("5", "/proc/self/clear_refs")  # measures the peak from here on
   before <- peak()
   run <- guided_sample(line, 2e6, guidance("a", 1), sampler_ddim(3))
   # x, log_density, confidence, log_confidence, density_change (double), folded (logical)
   result <- as.numeric(utils::object.size(run)) / 1024
   expect_lt(peak() - before, result + 64 * 1024)
   expect_lt(result, 2e6 * 50 / 1024)
-  # a sweep has no particles in its result
+  # the result of a sweep has no particles
   rm(run)
   invisible(gc(full = TRUE))
   writeLines("5", "/proc/self/clear_refs")

@@ -1,4 +1,4 @@
-# Oracle: guided_sample() of the same key has the same particles, of which R computes the same.
+# Oracle: guided_sample() with the same key has the same particles, and R computes their summaries.
 
 m <- gaussmix(c(.3, .3, .4), cbind(u = c(-1, 0, 2), v = c(0, 1, 0)),
               list(.5, c(1, .3), matrix(c(.6, .2, .2, .4), 2)), class = c("a", "b", "a"))
@@ -10,7 +10,7 @@ expect_sums_up <- function(s, r) {
   n <- nrow(x)
   if (!is.null(r$confidence)) {
     expect_equal(confidence(s), confidence(r), tolerance = 1e-10)
-    # no number where the tail is heavy
+    # no number if the tail is heavy
     inverse <- mean_of_weights(-r$log_confidence)
     if (!is.na(inverse$estimate)) inverse <- sample_mean(1 / r$confidence, family = r$family)
     expect_equal(s$inverse_confidence, inverse, tolerance = 1e-10)
@@ -205,7 +205,7 @@ test_that("memory does not grow with the number of particles", {
     guided_summary(m, n, guidance("a", 1), sampler_ddim(2))
     status("VmHWM") - before
   }
-  peak(2e5) # the allocator gets to know the sizes
+  peak(2e5) # the allocator learns the sizes
   small <- peak(1e6)
   expect_lt(small, 64)
   expect_lt(peak(8e6), small + 16)

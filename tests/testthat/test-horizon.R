@@ -12,11 +12,11 @@ test_that("the bound of the start is that of each class, exact for one Gaussian"
          log(det(S / sd^2))) / 2
     }, 0)
     w <- plain$weights
-    # the oracle takes differences of numbers near 2
+    # the oracle subtracts numbers near 2
     expect_equal(unname(kl), c(sum(w[c(1, 3)] * each[c(1, 3)]) / sum(w[c(1, 3)]), each[2]),
                  tolerance = 1e-9)
   }
-  # it bounds the divergence by quadrature
+  # the value bounds the divergence by quadrature
   m <- named_mixture("A1")
   begin <- start_error(diffuse(m, 1), m, schedule_ou(), 1, "normal")
   whole <- m
@@ -39,11 +39,11 @@ test_that("the horizon that is chosen has a start that is near enough, and not b
       expect_lte(at, if (i %% 2) START_GOAL else START_LIMIT)
     }
   }
-  # written down near the origin: the schedule's own, as published numbers have it
+  # parameters near the origin: the schedule's own horizon, as published numbers have it
   for (name in named_mixture()) {
     expect_identical(chosen_horizon(named_mixture(name), schedule_ou()), 5)
   }
-  # other schedules end where they end
+  # other schedules end at their own maximum
   far <- gaussmix(1, 1e4, 1)
   for (schedule in list(schedule_vp(), schedule_ve(), schedule_flow(), schedule_cosine())) {
     expect_identical(chosen_horizon(far, schedule), schedule$horizon)
@@ -78,7 +78,7 @@ test_that("a start that is too near the data is a warning with the figure and th
   expect_no_warning(guided_sample(far, 10))
   expect_no_warning(guided_sample(far, 10, horizon = 5, start = "exact"))
   expect_no_warning(guided_sample(standardise(far), 10, horizon = 8))
-  # a schedule that ends too early, a short sequence
+  # a schedule that ends too early, and a short sequence
   wide <- gaussmix(c(.5, .5), c(-100, 100), 1)
   expect_warning(guided_sample(wide, 10, schedule = schedule_ve(sigma_max = 50)), "more noise",
                  class = "mixguide_warning_start")
@@ -118,7 +118,7 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     }
   )
   for (name in names(calls)) {
-    # the schedules in turn
+    # each schedule
     early <- if (match(name, names(calls)) %% 2) list(horizon = 2) else {
       list(schedule = schedule_ve(sigma_max = 10))
     }
@@ -141,7 +141,7 @@ test_that("a last step that is coarser than a component is a warning", {
                  "last step is coarse", class = "mixguide_warning_steps")
   expect_output(print(run), "Warning: the last step is coarse")
   expect_no_warning(guided_sample(narrow, 10, sampler = sampler_ddim(500)))
-  # a run that ends before the data aims at what is there
+  # a run that ends before the data is compared with the law at its end
   expect_no_warning(guided_sample(narrow, 10, sampler = sampler_ddim(100, grid = "logsnr",
                                                                       end = 1e-3)))
 })

@@ -34,7 +34,7 @@ test_that("draws have the conditional law, and keep what is observed", {
                             lapply(1:3, component_cov, mixture = m)), data, m = 4000)
   draws <- vapply(filled$imputations, function(x) as.matrix(x[1:2]), matrix(0, 3, 2))
   expect_true(all(draws[1, 1, ] == .8) && all(draws[2, 2, ] == 0))
-  # mean and sd of what is missing (tests/REFERENCES.md, posterior of M2)
+  # mean and sd of the missing value (tests/REFERENCES.md, posterior of M2)
   cells <- filled$cells
   expect_lt(max(abs(cells$mean[1:2] - c(.8208, .9339))), 5.1e-5)
   expect_lt(max(abs(cells$sd[1:2] - c(1.0236, 1.5993))), 5.1e-5)
@@ -43,12 +43,12 @@ test_that("draws have the conditional law, and keep what is observed", {
     (mean(draws[where[i, 1], where[i, 2], ]) - cells$mean[i]) / (cells$sd[i] / sqrt(4000))
   }, 0)
   expect_honest(z)
-  # of the whole distribution, and of the dependence between two missing cells
+  # tests of the whole distribution, and of the dependence between two missing cells
   law <- condition(m, c(x1 = .8))
   expect_gt(suppressWarnings(ks.test(draws[1, 2, ], pgaussmix, law))$p.value, 1e-6)
   mean_of <- moments(m)$mean
   both <- crossprod(t(draws[3, , ]) - rep(mean_of, each = 4000)) / 4000
-  # fourth moments by draws, of which there are many more
+  # fourth moments from far more draws
   products <- apply(rgaussmix(1e5, m) - rep(mean_of, each = 1e5), 1, tcrossprod)
   z <- (both - moments(m)$cov) / (apply(products, 1, sd) / sqrt(4000))
   expect_honest(z[c(1, 2, 4)])
@@ -127,7 +127,7 @@ test_that("nothing, or all, is missing; columns of NA; one variable", {
   expect_equal(all$cells$sd^2, unname(diag(moments(m)$cov)))
   one <- impute(named_mixture("A1"), data.frame(x = c(NA, 1)), m = 1)
   expect_equal(one$cells$mean, unname(mean(named_mixture("A1"))))
-  # a variable that the observed one settles
+  # a variable that the observed one determines
   line <- impute(gaussmix(1, t(c(0, 0)), matrix(1, 2, 2)), cbind(.7, NA), m = 1)
   expect_equal(line$imputations[[1]][1, 2], .7)
   expect_identical(line$cells$sd, 0)
@@ -162,7 +162,7 @@ test_that("how unlikely a point is: against closed forms and quadrature, in any 
   withr::local_seed(67)
   x <- c(0, 1, 3, 5, 7)
   for (unit in c(1e-6, 1, 1e6)) {
-    # one Gaussian, and two that are one
+    # one Gaussian, and two equal ones
     S <- matrix(c(1, .6, .6, 2), 2) * unit^2
     direction <- drop(t(chol(S)) %*% c(.6, .8))
     for (law in list(gaussmix(1, t(c(3, -2) * unit), S),
@@ -180,7 +180,7 @@ test_that("how unlikely a point is: against closed forms and quadrature, in any 
     }, 0)
     expect_equal(density_tail(m, matrix(at)), truth, tolerance = .03)
   }
-  # data from the mixture: uniform
+  # data from the mixture give uniform values
   for (i in 1:6) {
     d <- sample(4, 1)
     spread <- sample(c(.3, 1.5, 5), 1)
@@ -204,7 +204,7 @@ test_that("tables from the mixture raise no alarm, and rows from elsewhere do", 
   expect_identical(clean$rows$row, which(rowSums(is.na(x)) > 0))
   expect_identical(clean$rows$observed, as.integer(rowSums(!is.na(x)))[clean$rows$row])
   expect_true(all(clean$rows$probability[clean$rows$observed == 0] == 1))
-  # one far row of many, and many that are a little off
+  # one far row among many, and many rows that are a little off
   far <- rbind(x[1:50, ], c(NA, 40, -40))
   expect_warning(filled <- impute(m, far, m = 1), class = "mixguide_warning_unlikely")
   expect_identical(filled$rows$row[filled$rows$probability < 1e-9], 51L)
@@ -212,13 +212,13 @@ test_that("tables from the mixture raise no alarm, and rows from elsewhere do", 
   off <- x[1:500, ]
   off[, 3] <- off[, 3] + 9
   expect_warning(impute(m, off, m = 0), "extrapolates", class = "mixguide_warning_unlikely")
-  # under the class that is known
+  # under the known class
   iris_mixture <- as_gaussmix(Species ~ ., iris)
   row <- replace(iris[1, ], 2, NA)
   expect_silent(impute(iris_mixture, row, m = 0, class = "setosa"))
   expect_warning(impute(iris_mixture, row, m = 0, class = "virginica"),
                  class = "mixguide_warning_unlikely")
-  # no density, nothing to compare
+  # there is no density, so nothing to compare
   atoms <- gaussmix(c(.5, .5), diag(2), 0)
   expect_identical(impute(atoms, rbind(c(1, NA)), m = 0)$rows$probability, NA_real_)
 })

@@ -8,7 +8,7 @@ test_that("A1, B2 and C2 have the known entropy, information and curvature at t 
   at <- lapply(names(known), function(name) information(named_mixture(name)))
   near(values(at[[1]]), unlist(known$A1[1, 3:5]), 6e-11)
   near(values(at[[2]]), unlist(known$B2[1, 3:5]), 6e-9)
-  # the last digit of the third is 4 in the table; a finer rule has 3
+  # the table has 4 as the last digit of the third number; a finer rule has 3
   near(values(at[[3]]), unlist(known$C2[1, 3:5]), c(6e-9, 6e-9, 7e-9))
   expect_identical(vapply(at, `[[`, "", "method"), rep("quadrature", 3))
   expect_equal(vapply(at, `[[`, 0, "second_moment"), c(2.807, 3.1415, 3.0565), tolerance = 1e-14)
@@ -44,8 +44,8 @@ test_that("the integrals of information and curvature from 0 to 3 are the known 
     m <- named_mixture(name)
     found <- colSums(weight * values(information(m, t)))[-1]
     near(found, known, tolerance)
-    # the same by the identities, from the ends alone: the digits of the plane that the theory has
-    # from its own integral over time are good to 6e-8
+    # the same numbers by the identities, from the two ends alone. In the plane the theory's digits
+    # are good to 6e-8, because they come from its own integral over time
     ends <- values(information(m, c(0, 3)))
     by_ends <- ends[2, 1] - ends[1, 1] + 3 * mixture_dim(m)
     near(found, by_ends - c(0, (ends[2, 2] - ends[1, 2]) / 2), 1e-8)
@@ -120,7 +120,7 @@ test_that("a mixture that differs in a subspace has that of the subspace and of 
   found <- information(wide, t)
   expect_identical(found$method, rep("quadrature", 2))
   expect_equal(values(found), values(information(line, t)) + rest, tolerance = 1e-9)
-  # in the plane the same number comes from any axes
+  # in the plane any axes give the same number
   turn <- function(angle) matrix(c(cos(angle), sin(angle), -sin(angle), cos(angle)), 2)
   B2 <- named_mixture("B2")
   R <- turn(1)
@@ -199,7 +199,7 @@ test_that("a common full covariance has nodes in the plane too", {
   expect_true(all(is.finite(found$estimate)))
 })
 
-# The second moment alone, and bounds of it.
+# The second moment alone, and its bounds.
 
 second_moment <- function(mixture, t = 0, schedule = schedule_ou()) {
   information(mixture, t, schedule, quantity = "second_moment")

@@ -36,7 +36,8 @@ test_that("exact draws are at the floor in every column", {
 })
 
 test_that("a law that is off shows it, by as much as it is", {
-  # quantiles of N(.5, 1) and N(0, 4) in place of draws: only what they are compared to is drawn
+  # quantiles of N(.5, 1) and N(0, 4) replace the draws: only the sample they are compared with is
+  # drawn
   n <- 40000
   target <- gaussmix(1, 0, 1)
   x <- judge_samples(list(shifted = qnorm(ppoints(n), .5), wide = qnorm(ppoints(n), 0, 2)), target,
@@ -50,7 +51,7 @@ test_that("a law that is off shows it, by as much as it is", {
     expect_equal(x$kl_reverse[i], sum(share * log(50 * share)) - 49 / (2 * n), tolerance = 1e-3)
     expect_equal(x$total_variation[i], sum(abs(share - 1 / 50)) / 2, tolerance = 1e-3)
   }
-  # the central 90% of N(0, 4) hold 99.9% of N(0, 1)
+  # the central 90% of N(0, 4) contain 99.9% of N(0, 1)
   expect_equal(x$coverage[2], 2 * pnorm(2 * qnorm(.95)) - 1, tolerance = 1e-4)
   expect_equal(x$coverage[1], pnorm(qnorm(.95) + .5) - pnorm(qnorm(.05) + .5), tolerance = 1e-4)
 })
@@ -79,12 +80,12 @@ test_that("methods rank as in the simulation of theory/zero-shot-samples.csv", {
   expect_identical(.Random.seed, before)
   rownames(x) <- x$sampler
   expect_identical(order(x$sw2[1:4])[1:2], c(1L, 4L))
-  # sliced distances there: exact .0489, RePaint .2370, BO .4478, DDNM .4630
+  # sliced distances in the table: exact .0489, RePaint .2370, BO .4478, DDNM .4630
   expect_lt(x["exact conditional score", "sw2"], .12)
   expect_lt(abs(x["DDNM", "sw2"] - .463), .1)
   expect_lt(abs(x["BO-DDNM", "sw2"] - .448), .1)
   expect_lt(abs(x["RePaint", "sw2"] - .237), .1)
-  # BO repairs the spread along H, DDNM has none
+  # BO restores the spread along H, DDNM has none
   expect_lt(abs(x["BO-DDNM", "residual"] - .1003), .015)
   expect_lt(x["DDNM", "residual"], .003)
   expect_equal(x$evaluations, c(99, 99, 99, 5 * 99, NA))

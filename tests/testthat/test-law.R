@@ -1,4 +1,4 @@
-# A law on nodes made from a mixture, whose numbers are known otherwise.
+# The law of a mixture on nodes, against numbers known by other means.
 
 law_of <- function(mixture, class = NULL, size = 801, target = mixture) {
   mean <- moments(target)$mean
@@ -23,7 +23,7 @@ test_that("confidence, entropy and moments of a law are those of the mixture it 
     expect_identical(unlist(entropy(law)[c("se", "method")]), c(se = "0", method = "quadrature"))
     expect_equal(entropy(law)$estimate, entropy(part)$estimate, tolerance = 1e-9)
     rows <- summary(law)
-    # E 1/p(class | x) over the class is 1 over its weight
+    # over the class, the mean of 1/p(class | x) is 1 over its weight
     expect_equal(rows$estimate[rows$quantity == "mean inverse confidence"],
                  1 / mixture$weights[1], tolerance = 1e-8)
   }
@@ -75,7 +75,7 @@ test_that("distances between Gaussians are the known ones", {
   expect_equal(plane$total_variation, 2 * pnorm(sqrt(5) / 2) - 1, tolerance = 1e-3)
   expect_identical(plane$wasserstein, NA_real_)
   expect_equal(plane$kl_reverse, 2.5, tolerance = 1e-8)
-  # the nodes do not see the second
+  # the nodes do not reach the second component
   unseen <- row_of(law_distance(from, gaussmix(1, 20, 1)), "kl")
   expect_identical(unseen$estimate, NA_real_)
   expect_identical(unseen$method, "unknown")
@@ -86,7 +86,7 @@ test_that("distances between Gaussians are the known ones", {
 })
 
 test_that("what a reduction leaves counts in every number", {
-  # N((1, 2, 3), diag(1, .5, .5)): the first coordinate on nodes, the other two as they are
+  # N((1, 2, 3), diag(1, .5, .5)): the first coordinate on nodes, the other two in closed form
   line <- law_of(gaussmix(1, 1, 1))
   whole <- gaussmix(1, t(c(1, 2, 3)), diag(c(1, .5, .5)))
   rest <- mixguide:::law_rest(diag(3)[, 1, drop = FALSE], diag(3)[, 2:3], c(2, 3), c(.5, .5),
@@ -149,8 +149,8 @@ test_that("laws whose rest has no variance are at no distance from themselves", 
   expect_identical(by_quantity(law_distance(wide, law))$kl, Inf)
 })
 
-# Both divergences, the total variation and W1 of two mixtures on the line, by trapezoids that
-# follow every component.
+# Both divergences, the total variation and W1 of two mixtures on the line, by a trapezoidal rule
+# that resolves every component.
 slow_distance <- function(f, g) {
   x <- sort(unique(unlist(lapply(list(f, g), function(m) {
     outer(sqrt(rep_len(m$values, length(m$weights))), seq(-11, 11, length.out = 3001)) +
@@ -164,7 +164,7 @@ slow_distance <- function(f, g) {
     wasserstein = area(abs(pgaussmix(x, f) - pgaussmix(x, g))))
 }
 
-# A mixture, and the same with one more component of a small weight somewhere off.
+# A mixture, and the mixture with one more component of a small weight at a distance.
 with_and_without <- function() {
   K <- sample(3, 1)
   w <- runif(K, .2, 1)
@@ -187,7 +187,7 @@ test_that("mass that one of two laws does not have counts in full", {
     found <- law_distance(tilted_law(pair[[1]], "a"), pair[[2]])
     expect_lt(max(abs(unlist(by_quantity(found)[columns]) - truth) / (truth + 1e-5)), 1e-4)
     expect_identical(found$note, rep("", 4))
-    # known at its nodes alone: right, or unknown with a note
+    # a density known at its nodes alone: the result is right, or unknown with a note
     nodes <- tilted_law(pair[[1]], "a")
     nodes["density"] <- list(NULL)
     rows <- law_distance(nodes, pair[[2]])
@@ -216,10 +216,10 @@ test_that("what the nodes do not know is continued as the tail of a Gaussian", {
                          rep(top, each = 241), log = TRUE)
     far <- ray[-(1:60)]
     expect_true(all(is.finite(far)) && all(diff(far) < 0))
-    # concave out there
+    # the log-density is concave out there
     expect_lt(max(diff(far, differences = 2)), 1e-6 * max(abs(diff(far))))
   }
-  # a Gaussian on nodes is one beyond them
+  # a Gaussian known on nodes is a Gaussian beyond them
   law <- law_of(gaussmix(1, t(c(1, -2)), matrix(c(1, .5, .5, .7), 2)), size = 161)
   far <- rbind(c(30, 4), c(-1, -40), c(100, 100))
   expect_equal(law_density(law, far, log = TRUE),

@@ -1,5 +1,5 @@
-# Lipschitz constants (theory/lipschitz.csv, balls.csv). Searches are below what they look for, so
-# that each bound is also tested against points at random.
+# Lipschitz constants (theory/lipschitz.csv, balls.csv). A search gives a lower bound of the
+# maximum, so each bound is also tested against points at random.
 
 of <- function(x, statement, column = "lipschitz") x[[column]][x$statement == statement]
 theory_lipschitz <- by_mixture(theory("lipschitz"))
@@ -12,7 +12,7 @@ test_that("along the diffusion C2 has the known constants, which are those of th
   expect_equal(of(x, "global")[1], 19.694444, tolerance = 3e-8)
   expect_equal(of(x, "common"), of(x, "global"), tolerance = 1e-9)
   expect_identical(of(x, "global", "status"), rep("exact", 8))
-  # ||P|| + ||P||^2 diam^2/4, which the bound improves
+  # ||P|| + ||P||^2 diam^2/4, which the package's bound improves
   expect_equal(1 / .3 + max(dist(named_mixture("C2")$means))^2 / .09 / 4, 26.36, tolerance = 1e-4)
 })
 
@@ -21,7 +21,7 @@ test_that("A1 has the known constants and largest eigenvalues, found far out at 
   known <- theory_lipschitz$A1
   expect_lt(max(abs(of(x, "global") - known$lipschitz)), 6e-7)
   expect_lt(max(abs(of(x, "global", "upper") - known$upper)), 6e-7)
-  # a window of 12 around the mean misses it at t = 3
+  # a window of 12 around the mean misses the maximum at t = 3
   near <- range(score_jacobian(named_mixture("A1"), seq(-12, 12, by = .01), 3))
   expect_gt(near[1], of(x, "global", "lower")[8] + 1e-6)
   expect_equal(score_jacobian(named_mixture("A1"), 5.7543)[1], of(x, "global")[1],
@@ -34,7 +34,7 @@ test_that("in balls around the mean of B2 search and bounds have the known digit
   known <- theory("balls")
   for (i in seq_len(nrow(known))) {
     x <- lipschitz(named_mixture("B2"), radius = known$radius[i])
-    # ours is above the theory's, which is a search, too: 31.1388, 147.503
+    # our value is above the theory's, which is a search, too: 31.1388, 147.503
     expect_equal(of(x, "local"), known$local[i], tolerance = 3e-5)
     expect_equal(of(x, "affine"), known$affine[i], tolerance = 2e-4)
     expect_equal(of(x, "ball"), known$ball[i], tolerance = 4e-4)
@@ -55,7 +55,7 @@ test_that("two components of one covariance have the exact constant, of any scal
     top <- max(eigen(tcrossprod(D) / 4 - P, TRUE)$values)
     expect_equal(of(x, "global"), max(eigen(P)$values, top), tolerance = 1e-13)
     expect_equal(of(x, "global", "upper"), top, tolerance = 1e-12)
-    # reached where the two are equally likely
+    # reached where the two components are equally likely
     tie <- colMeans(plain$means) - log(plain$weights[1] / plain$weights[2]) *
       (plain$means[1, ] - plain$means[2, ]) / sum(D * (plain$means[1, ] - plain$means[2, ]))
     expect_equal(of(lipschitz(plain$mixture, center = tie), "point", "upper"), top,
@@ -80,7 +80,7 @@ test_that("one covariance: the search is below the bound and above every point",
     expect_gte(seen[1], of(x, "global", "lower") - 1e-9)
     of(x, "global") / of(x, "common")
   }, 0)
-  # the ratio over random mixtures that the theory measured: median .89, at most 1
+  # the theory's ratio over random mixtures: median .89, at most 1
   expect_gt(median(ratio), .7)
 })
 
@@ -126,7 +126,7 @@ test_that("where no constant exists it says so, and the derivative grows as said
   # in three dimensions, and with a third component that is thinner along the tie
   thin <- gaussmix(rep(1, 3), matrix(0, 3, 3), list(c(1, 4, 1), c(4, 1, 1), .5))
   expect_identical(of(lipschitz(thin), "global"), Inf)
-  # a tie on the parabola x = (1 + log 2)/2 - y^2/4
+  # the components tie on the parabola x = (1 + log 2)/2 - y^2/4
   parabola <- gaussmix(c(1, 1), rbind(c(0, 0), c(1, 0)), list(1, c(1, 2)))
   expect_identical(of(lipschitz(parabola), "global"), Inf)
   y <- c(10, 100)
@@ -137,7 +137,7 @@ test_that("where no constant exists it says so, and the derivative grows as said
 test_that("where one exists for different covariances it is found, above every point", {
   withr::local_seed(4)
   nested <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1, 2)), list(1, 2))
-  # a wide third one rules where the first two tie
+  # a wide third component dominates where the first two tie
   covered <- gaussmix(c(.5, .4, .1), rbind(c(0, 0), c(0, 1), c(0, 0)), list(c(1, 2), c(2, 1), 3))
   line <- gaussmix(c(.5, .5), rbind(c(0, 0), c(0, 1)), list(c(1, 1), c(1, 2)))
   at <- matrix(runif(4e4, -15, 15), ncol = 2)
@@ -222,7 +222,7 @@ test_that("a centre goes by the names of the variables, also as a vector", {
 })
 
 # The largest eigenvalue of H along rays from the mean, at and beside all places where two
-# components tie on a ray: a lower bound, by another way than that of the search.
+# components tie on a ray. It is a lower bound, found in another way than the search.
 along_rays <- function(m, n = 1500) {
   P <- lapply(seq_along(m$weights), function(k) solve(component_cov(m, k)))
   level <- log(m$weights) + vapply(P, function(P) log(det(P)) / 2, 0)

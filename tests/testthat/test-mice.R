@@ -1,4 +1,4 @@
-# A mixture as an imputation method of mice, and imputations as mice and mitools take them.
+# A mixture as an imputation method of mice, and imputations as objects of mice and mitools.
 skip_if_not_installed("mice")
 skip_if_not_installed("mclust")
 by_mice <- function(data, ..., seed = 1) {
@@ -6,7 +6,7 @@ by_mice <- function(data, ..., seed = 1) {
 }
 
 test_that("mice calls the method by its name, and imputes from the law given the predictors", {
-  # two branches: y is near x or near -x, and never between
+  # two branches: y is near x or near -x, never between them
   withr::local_seed(1)
   x <- runif(600, 2, 4)
   y <- x * sample(c(-1, 1), 600, TRUE) + rnorm(600, sd = .1)
@@ -19,7 +19,7 @@ test_that("mice calls the method by its name, and imputes from the law given the
     # 200 draws of a sign
     expect_lt(abs(mean(drawn > 0) - .5), 4 * .5 / sqrt(200))
   }
-  # the seed settles them
+  # the seed determines them
   expect_identical(mice::complete(by_mice(data, m = 2, maxit = 1), 1), mice::complete(filled, 1))
 })
 
@@ -68,7 +68,7 @@ test_that("imputations are pooled by mice and by mitools as by hand", {
   estimate <- sapply(fits, coef)
   within <- rowMeans(sapply(fits, function(fit) diag(vcov(fit))))
   se <- sqrt(within + (1 + 1 / 5) * apply(estimate, 1, var))
-  # no generic, which takes the long form alone: what the help page says of it
+  # the function is no generic and takes the long form alone, as the help page says
   expect_error(mice::as.mids(filled), ".imp", fixed = TRUE)
   mids <- mice::as.mids(as.data.frame(filled))
   pooled <- summary(mice::pool(with(mids, lm(Ozone ~ Wind + Temp))))

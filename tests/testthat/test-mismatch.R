@@ -1,4 +1,4 @@
-# The bivariate Gaussian of theory/zero-shot-bias.csv, of which the first variable is observed.
+# The bivariate Gaussian of theory/zero-shot-bias.csv, with its first variable observed.
 pair <- gaussmix(1, t(c(0, 0)), matrix(c(1, .8, .8, 1), 2))
 first <- function(sd, y = 1) observation(y, cbind(1, 0), sd^2)
 parts_of <- function(...) {
@@ -56,7 +56,7 @@ test_that("the parts add up to the divergence of the paths, computed from the jo
   expect_equal(parts$estimate[parts$quantity == "path"], known, tolerance = 1e-10)
   expect_identical(parts$method[1], "quadrature")
   expect_equal(sum(parts$estimate[parts$quantity != "path"]), known, tolerance = 1e-10)
-  # a function, and without an error by the rule of 2 d nodes
+  # an error that is a function, and no error, by the rule of 2 d nodes
   same <- function(x, t) (scale - 1) * score(model, x, t, schedule) + rep(bias, each = nrow(x))
   expect_equal(summary(mismatch(target, schedule = schedule, model = model, score_error = same)),
                parts)
@@ -84,7 +84,7 @@ test_that("bias and path divergence of the bivariate Gaussian are the known ones
     bo <- bias_of(zero_shot_bo())
     ddnm <- bias_of(zero_shot_ddnm())
     expect_lt(max(abs(c(bo[c("bias", "range")], ddnm["bias"]) - unlist(known[i, 3:5]))), 1e-5)
-    # the class shares what it does not see
+    # both methods use the unconditional score for the unobserved part
     expect_equal(ddnm["null"], bo["null"], tolerance = 1e-10)
   }
 })
@@ -126,7 +126,7 @@ test_that("as delta goes to 0 the bias of DDNM grows without bound, and that of 
     parts_of(pair, first(.3), method, schedule_etc(2000, delta = delta))[["bias"]]
   }
   expect_equal(B(zero_shot_bo(), 1e-5), .2829, tolerance = 2e-4)
-  # the growth of DDNM's is noise/delta times the steps' share: a shorter chain shows it
+  # the B of DDNM grows by noise/delta times the steps' share; a shorter chain shows it
   ddnm <- vapply(c(1e-2, 1e-3, 1e-4), function(delta) {
     parts_of(pair, first(.3), zero_shot_ddnm(), schedule_etc(150, delta = delta))[["bias"]]
   }, 0)
@@ -146,7 +146,7 @@ test_that("BO has the smaller bias on random Gaussians, and the score class one 
     best <- parts_of(prior, y, zero_shot_bo(TRUE), schedule)
     expect_lt(bo["bias"], ddnm["bias"])
     expect_equal(bo["null"], ddnm["null"], tolerance = 1e-8)
-    # the bound holds of the output
+    # the bound holds for the output
     kl <- conditional_moments(prior, y, zero_shot_bo(), schedule = schedule)$kl
     expect_lt(kl, bo["path"])
   }
@@ -156,7 +156,7 @@ test_that("draws agree with quadrature, within honest standard errors", {
   set.seed(6)
   M2 <- named_mixture("M2")
   y <- observation(.8, cbind(1, .5), .09)
-  # two independent coordinates more, of which the second is observed: four dimensions
+  # two more independent coordinates, the second of them observed: four dimensions
   covs <- lapply(1:3, function(k) {
     S <- diag(c(0, 0, 1.3, .6))
     S[1:2, 1:2] <- component_cov(M2, k)
@@ -194,7 +194,7 @@ test_that("in one dimension the field is that of the definition, and continuous 
     expect_equal(x$beta[k], -expm1(-2 * h))
   }
   expect_equal(x$fisher, information(target, times[1:6])$fisher, tolerance = 1e-6)
-  # the same score: no bias
+  # the same score has no bias
   expect_equal(mismatch(target, schedule = schedule_ou(), times = times, model = target)$bias,
                rep(0, 6))
 })

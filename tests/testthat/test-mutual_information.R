@@ -15,7 +15,7 @@ test_that("mutual information of a Gaussian is the closed form, for variables an
   known <- log(det_of(2:3) * det_of(c(1, 4)) / det(S)) / 2
   expect_equal(mutual_information(g, c("b", "c"))$estimate, known)
   expect_equal(mutual_information(g, c(1, 4))$estimate, known)
-  # only the range of H counts, nor what was seen
+  # only the range of H counts, not the observed value
   H <- rbind(c(0, 1, 2, 0), c(0, 3, -1, 0), c(0, 1, 1, 0))
   expect_equal(mutual_information(g, observation(H = H))$estimate, known)
   expect_equal(mutual_information(g, observation(c(5, 6), H[1:2, ], 3))$estimate, known)
@@ -34,7 +34,7 @@ test_that("that of M2 is the integral over the plane, and draws agree", {
   expect_identical(x$method, "quadrature")
   # the known value is from draws, with standard error .0010 (tests/REFERENCES.md)
   expect_lt(abs(x$estimate - .5176), 4 * .0010)
-  # two more coordinates that know nothing of the rest
+  # two more coordinates, independent of the rest
   covs <- lapply(1:3, function(k) {
     S <- diag(c(0, 0, 1, 1 + k))
     S[1:2, 1:2] <- component_cov(M2, k)
@@ -78,7 +78,7 @@ test_that("E B of H and of its complement approach the information in three dime
   }, 0)
   expect_lt(max(share), 1)
   expect_gt(share[2], .93)
-  # the rest shrinks as log T/T
+  # the remainder shrinks as log T/T
   limit <- share[2] + (share[2] - share[1]) /
     ((log(100) / 100) / (log(400) / 400) - 1)
   expect_equal(limit, 1, tolerance = .03)
@@ -110,7 +110,7 @@ test_that("with noise and by draws, in honest standard errors", {
     S[1:2, 1:2] <- component_cov(M2, k)
     S
   })
-  # a coordinate that is independent and not observed adds nothing
+  # an independent unobserved coordinate adds nothing
   three <- gaussmix(M2$weights, cbind(M2$means, 0), covs)
   set.seed(4)
   z <- replicate(8, {

@@ -21,7 +21,7 @@ test_that("guidance leaves the trunk, autoguidance keeps it", {
     run <- guided_sample(tree, 1000, guide, sampler_heun(32, "karras", end = .002),
                          schedule = schedule_ve(.002, 5), start = "exact", log_density = "none",
                          key = c(1, 2))
-    # nearer to the 8 components of the trunk than to any other of the class
+    # nearer to the 8 components of the trunk than to any other component of the class
     own <- tree$means[tree$class == "a", ]
     mean(apply(run$x, 1, function(x) which.min(colSums((t(own) - x)^2))) <= 8)
   }
@@ -32,7 +32,7 @@ test_that("guidance leaves the trunk, autoguidance keeps it", {
 })
 
 test_that("a blurred model: autoguidance removes what is outside and keeps the branches", {
-  # the claims of Karras et al. (2024), figure 1; there the model is a network
+  # the claims of Karras et al. (2024), figure 1; their model is a network
   tree <- named_mixture("karras")
   blurred <- function(sd) {
     wider <- apply(covariances(tree), 3, function(cov) cov + diag(sd^2, 2), simplify = FALSE)
@@ -42,7 +42,8 @@ test_that("a blurred model: autoguidance removes what is outside and keeps the b
   branch <- rep(1:127, each = 8)
   mass <- 2 * drop(rowsum(tree$weights[own], branch))
   covs <- covariances(tree)
-  # share beyond the 99 % ellipse of every component, mass of the branches that get next to nothing
+  # share beyond the 99 % ellipse of every component, and mass of the branches that get next to
+  # nothing
   judge <- function(guide) {
     x <- guided_sample(blurred(.02), 800, guide, sampler_heun(32, "karras", end = .002),
                        schedule = schedule_ve(.002, 5), start = "exact", log_density = "none",
@@ -63,6 +64,6 @@ test_that("a blurred model: autoguidance removes what is outside and keeps the b
   expect_lt(class[["lost"]], .08)
   expect_lt(auto[["lost"]], .1)
   expect_gt(plain[["lost"]], .3)
-  # what the paper says of guidance, that it also removes what is outside, is not so here
+  # the paper says that guidance, too, removes points outside; this does not hold here
   expect_gt(plain[["outside"]], class[["outside"]])
 })

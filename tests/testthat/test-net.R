@@ -28,7 +28,8 @@ test_that("the table has the direction numbers of Joe and Kuo", {
     }
     expect_equal(sobol[, j + 1], direction * 2^(25:0), info = j)
   }
-  # a net of fewer points has the leading bits of the whole table, and its sum is that of the source
+  # a net of fewer points uses the leading bits of the whole table; the table's sum is that of the
+  # source
   all <- sobol_matrices(26, 1024)
   expect_equal(sobol_matrices(12, 700), all[1:12, 1:700] %/% 2^14)
   expect_equal(sum(all %% 9973 * col(all)), 69495761616)
@@ -95,7 +96,7 @@ test_that("starts, reductions and masses come by nets, too", {
       plain <- without_faults(guided_summary(wide, 2^13, guidance("a", 1), sampler, start = start,
                                              key = key, points = "random"))
       expect_identical(s$points, "sobol")
-      # all that is linear in the noise is averaged away
+      # the mean of every linear function of the noise is exact
       expect_lt(max(s$mean_se / plain$mean_se), .2)
       expect_lt(max(abs(s$mean[-1])), 1e-3)
       expect_lt(abs(s$mean[1] - plain$mean[1]), 4 * plain$mean_se[1])
@@ -163,7 +164,7 @@ test_that("points are random unless asked for, or few, and others draw independe
   expect_error(guided_sample(m, 8, "a", sampler_ddim(2), noise = function(n, d, m) {
     array(0, c(n, d, m))
   }, points = "sobol"), class = "mixguide_error_input")
-  # fewer particles than replicates, one, none
+  # fewer particles than replicates, one particle, none
   for (n in c(0, 1, 5, 33)) {
     expect_equal(nrow(guided_sample(m, n, "a", sampler_ddpm(2), points = "sobol")$x), n)
   }

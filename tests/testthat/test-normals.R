@@ -1,5 +1,6 @@
-# The engine's normals as R meets them. Larger samples, and the generators themselves, are tested in
-# tools/core-tests. All is seeded; false alarm 1e-6 for each bound, whatever it is a maximum over.
+# The engine's normals, as a user of R sees them. tools/core-tests has larger samples, and tests the
+# generators themselves. All seeds are fixed; each bound has a false alarm of 1e-6, also bounds of a
+# maximum.
 
 BOUND <- 5e-7
 quick <- nzchar(Sys.getenv("MIXGUIDE_SANITIZE")) || Sys.getenv("NOT_CRAN") != "true"
@@ -16,7 +17,7 @@ draw_normals <- function(n, d = 3, draws = 4, key = c(2026, 7), first = 0, ...) 
 }
 
 # The largest correlation of a column of x with one of y, and of their squares, in standard errors,
-# over what it should stay below. With y = NULL: of different columns of x.
+# relative to its bound. With y = NULL, of different columns of x.
 largest_correlation <- function(x, y = NULL) {
   largest <- function(f) {
     r <- abs(crossprod(f(x), f(if (is.null(y)) x else y))) / sqrt(nrow(x))
@@ -34,7 +35,7 @@ expect_uniform <- function(cells, count) {
 
 test_that("the normals are those of the published generators, under every instruction set", {
   keys <- list(c(0, 0), c(1, 2), c(4294967295, 4294967295), c(123456789, 987654321))
-  # also across 32 and 48 bits of the number of the particle
+  # also for particle numbers around 2^32 and 2^48
   first <- c(11, 11, 2^32 - 3, 2^48 + 2^33 + 5)
   for (k in seq_along(keys)) {
     truth <- t(vapply(first[k] + 0:4, oracle_normals, double(12), key = keys[[k]], n = 12))
@@ -62,7 +63,7 @@ test_that("the law of a normal is normal", {
   expect_lt(max(abs(z)), 8.5)
   uniform <- pnorm(matrix(z, dim(z)[1]))
   expect_uniform(floor(1000 * uniform) + 1, 1000)
-  # pairs along a particle: both of one Box-Muller pair (1, 2), and across pairs
+  # pairs of draws of one particle: both of one Box-Muller pair (1, 2), and of different pairs
   for (pair in list(1:2, 2:3, 3:4, c(1, 4), c(1, 12))) {
     expect_uniform(floor(32 * uniform[, pair[1]]) * 32 + floor(32 * uniform[, pair[2]]) + 1, 1024)
   }
@@ -87,7 +88,7 @@ test_that("keys that differ in one bit give unrelated noise", {
   z <- vapply(keys, function(key) as.vector(draw_normals(n, 1, 1, key)), double(n))
   expect_lt(largest_correlation(z), 1)
   expect_identical(anyDuplicated(as.vector(z)), 0L)
-  # a key and a particle that change places
+  # a key and a particle number that change places
   few <- 100
   swap <- vapply(seq_len(few), function(k) {
     matrix(draw_normals(few, 4, 1, c(0, k), first = 1), few)
@@ -99,12 +100,12 @@ test_that("keys that differ in one bit give unrelated noise", {
 })
 
 test_that("a particle has one stream, however its numbers are taken", {
-  # an odd number of coordinates leaves the second of a pair to the next draw
+  # with an odd number of coordinates the second of a pair waits for the next draw
   whole <- matrix(draw_normals(37, 60, 1), 37)
   for (d in c(1, 2, 3, 4, 5, 12, 15)) {
     expect_identical(matrix(draw_normals(37, d, 60 / d), 37), whole)
   }
-  # and whoever its neighbours are
+  # and for any neighbours
   for (lanes in c(8L, 24L, 64L)) {
     expect_identical(matrix(draw_normals(37, 3, 20, lanes = lanes), 37), whole)
   }

@@ -1,4 +1,4 @@
-# Classes of ours and methods of other packages.
+# Our classes, and methods of other packages.
 
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 objects <- function() {

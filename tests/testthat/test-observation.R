@@ -1,4 +1,4 @@
-# Observations and the frame in which they are simple: against plain linear algebra.
+# Observations and the coordinates in which they are diagonal, against plain linear algebra.
 
 random_observation <- function(p, d, rank = min(p, d), noise_rank = p) {
   H <- matrix(rnorm(p * rank), p) %*% matrix(rnorm(rank * d), rank)
@@ -45,7 +45,7 @@ test_that("the frame is orthonormal, and a mixture in it has the same density", 
       inner <- turned_mixture(p$mixture, frame)
       expect_equal(dgaussmix(x %*% W, inner, TRUE), dgaussmix(x, p$mixture, TRUE),
                    tolerance = 1e-10)
-      # picked variables leave diagonal covariances diagonal
+      # chosen variables keep diagonal covariances diagonal
       if (any(H == 0)) expect_identical(sub("full", "", inner$form), sub("full", "", form))
     }
   }
@@ -63,7 +63,7 @@ test_that("of dependent rows all that y tells is used: the posterior is the same
     range <- observed_range(observation(o$y, o$H, o$R))
     expect_length(range$target, 2)
     seen <- posterior(t(range$basis), diag(range$nu), range$target, S)
-    # of singular noise a nonsingular neighbour
+    # singular noise, with a nonsingular neighbour
     truth <- posterior(o$H, o$R + diag(1e-9 * (noise_rank < 4), 4), o$y, S)
     expect_equal(seen, truth, tolerance = if (noise_rank < 4) 1e-5 else 1e-9)
   }
@@ -104,7 +104,7 @@ test_that("whoever takes an observation takes numbers named by variables, and no
     for (y in list(short, observation(short), observation(short, variables = c("c", "a")))) {
       expect_equal(f(y), known, tolerance = 1e-12)
     }
-    # without names it is not known which; without y, what was seen
+    # without names the variable is unknown; without y, the observed value
     expect_mixguide_error(f(c(1.5, -.5)), "observation")
     expect_mixguide_error(f("a"), "observation")
     expect_mixguide_error(f(c(z = 1)), "observation")
@@ -138,7 +138,7 @@ test_that("where y does not count, variables do, and what might be either is ask
 })
 
 test_that("what is wrong is said", {
-  # a vector is no H: it might be coefficients, or the numbers of variables
+  # a vector is no H: it might be coefficients, or numbers of variables
   for (H in list(1, 1:2, c(1, .5), c(a = 1, b = 0), "a", sum)) {
     expect_error(observation(1, H), "`H` must be a matrix.*`variables = `",
                  class = "mixguide_error")
@@ -156,7 +156,7 @@ test_that("what is wrong is said", {
   expect_mixguide_error(observation(1:2, diag(2), noise = c(1, -1)), "noise")
   expect_mixguide_error(observation(1:2, diag(2), noise = matrix(c(1, 2, 2, 1), 2)), "noise")
   expect_mixguide_error(observation(1:2, diag(2), noise = 1:3), "noise")
-  # y outside the range of H, without noise and with noise that is not there either
+  # y outside the range of H, without noise and with noise that vanishes there
   twice <- rbind(c(1, 0), c(1, 0))
   expect_error(observed_range(observation(c(1, 2), twice)), "`y`",
                class = "mixguide_error_impossible")
@@ -198,10 +198,10 @@ test_that("a row is no less for being small, and is nothing where it is others'"
   expect_equal(observed_range(observation(1, cbind(2, 0)))$scale, 2)
   H <- diag(c(1, 1e-12))
   expect_equal(observed_range(observation(c(1, 0), H))$scale, c(1, 1e-12))
-  # (1, 1) twice, but for 1e-11
+  # (1, 1) twice, up to 1e-11
   H <- rbind(c(1, 1), 1e-12 * c(1, 1 + 1e-11))
   expect_length(observed_range(observation(c(1, 1e-12), H))$scale, 1)
-  # what is rounding for variables of one size is none where units differ
+  # rounding for variables of one size is not rounding if units differ
   H <- rbind(c(1, 0), c(1, 1e-16))
   y <- observation(c(1, 1), H)
   expect_length(observed_range(y, sd = c(1, 1))$scale, 1)

@@ -1,5 +1,5 @@
-# The derivative of the score as an operation: products and solutions against the matrix itself,
-# which test-score.R holds against numerical derivatives.
+# The derivative of the score as an operation: products and solutions, against the matrix itself.
+# test-score.R tests the matrix against numerical derivatives.
 
 # s, w = (I + .3 Ds) (u x) and v = (diag(2, 3) + .05 Ds)^-1 (u x) on the first two coordinates.
 curved_run <- function(mixture, x, t, u, lanes = 0L) {
@@ -66,7 +66,7 @@ test_that("the operations say what they are, and what is wrong with them", {
   expect_mixguide_error(op_solve("w", "x", 1, 1:2, 1), "coef")
 })
 
-# x + .1 w, where w is the score after `what` has been done to it.
+# x + .1 w, where w is the score after the operations `what`.
 curved_sampler <- function(what, steps = 1, ...) {
   sampler("curved", function(k, times, schedule) {
     list(op_eval("w", "x", times[k]), what(times[k]), op_linear("x", c(x = 1, w = .1)))
@@ -113,7 +113,7 @@ test_that("what the engine could not do is said in words", {
   expect_mixguide_error(guided_sample(m, 2, sampler = late), "step")
 })
 
-# (I + c Ds)^(1/2) u, a row for each point; and where an eigenvalue was negative.
+# (I + c Ds)^(1/2) u, a row for each point, and a flag where an eigenvalue was negative.
 root_run <- function(mixture, x, t, c, u, guide = NULL, lanes = 0L) {
   ops <- list(op_eval("s", "x", t), op_linear("w", c(x = 0, s = 0)),
               new_op("constant", "w", coef = list(x = 1)), op_linear("w", list(w = u)),
@@ -139,7 +139,7 @@ test_that("roots are symmetric, and those of the eigenvectors", {
                    tolerance = 1e-10)
       expect_identical(got$clipped, double(19))
       expect_identical(root_run(m, x, .3, b2, u, lanes = 8L), got)
-      # a particle does not feel what its neighbours take
+      # a particle's result does not depend on its neighbours
       expect_identical(root_run(m, x[5, , drop = FALSE], .3, b2, u)$w[1, ], got$w[5, ])
       expect_equal(with_engine("portable", root_run(m, x, .3, b2, u)), got, tolerance = 1e-10)
     }

@@ -1,5 +1,4 @@
-# The one particle filter, in both of its uses: islands of tilted_sample(), sets of
-# conditional_sample().
+# The particle filter in both of its uses: islands of tilted_sample(), sets of conditional_sample().
 
 A2 <- named_mixture("A2")
 gauss <- gaussmix(1, t(c(.5, -.2)), matrix(c(1, .6, .6, 1), 2))
@@ -27,7 +26,7 @@ test_that("the evidence is unbiased in both uses, with and without resampling", 
     expect_lt(abs(mean(ratio) - 1) / (sd(ratio) / sqrt(25)), 4)
     expect_lt(sd(ratio) / sqrt(25), .02)
   }
-  # of one Gaussian the chain's own law is Gaussian, and so is what it says of y
+  # for one Gaussian the chain's own law is Gaussian, and so is its evidence of y
   chain <- guided_moments(gauss, sampler = to_data, schedule = schedule_etc(15))
   h <- c(1, .5)
   known <- dnorm(1.4, sum(h * chain$mean), sqrt(drop(h %*% chain$cov %*% h) + .3^2))
@@ -126,13 +125,13 @@ test_that("resampling draws in proportion to the weights, in each set for itself
   }
   p <- w / rep(colSums(w), each = 5)
   expect_true(all(counts[w == 0] == 0))
-  # of 1000 draws per set, each count within one of its share in every round
+  # with 1000 draws per set, each count is within one of its share in every round
   expect_lt(max(abs(counts / 1000 - p)), .06)
   one <- systematic(w, runif(40), 1)
   expect_true(all(one %in% which(w > 0)))
   expect_identical((one - 1L) %/% 5L, 0:39)
   expect_identical(one[7], 35L)
-  # the numbers of a set never lead out of it, nor to what has no weight
+  # the indices of a set stay within it, and never choose a particle of weight zero
   for (u in c(1e-300, 1)) {
     chosen <- systematic(w, rep(u, 40))
     expect_identical((chosen - 1L) %/% 5L, rep(0:39, each = 5))
@@ -149,7 +148,7 @@ test_that("multinomial draws are independent and in proportion to the weights", 
     own <- draws[1:3 + 3 * (j - 1), ] - 3 * (j - 1)
     p <- w[, j] / sum(w[, j])
     expect_true(all(abs(tabulate(own, 3) / (3 * n) - p) <= 4.5 * sqrt(p * (1 - p) / (3 * n))))
-    # the first tells nothing of the second
+    # the first set is independent of the second
     both <- mean(own[1, ] == 3 & own[2, ] == 3)
     expect_lte(abs(both - p[3]^2), 4.5 * sqrt(p[3]^2 * (1 - p[3]^2) / n))
   }

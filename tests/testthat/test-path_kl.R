@@ -51,15 +51,15 @@ test_that("the error of the start is right far away from it, and in any dimensio
   far <- function(p, start, horizon = 1) {
     mixguide:::start_error(p, p, schedule_ou(), horizon, start, n = 1e5)
   }
-  # a far component is on its own: KL of each, and the entropy of the weights
+  # a component far away counts alone: KL of each, and the entropy of the weights
   p <- gaussmix(c(.3, .7), c(-40, 40), 1)
   expect_equal(far(p, "normal")$estimate[1], 800 + .3 * log(.3) + .7 * log(.7), tolerance = 1e-9)
   expect_equal(far(p, "normal")$estimate[3], 1, tolerance = 1e-9)
   near <- far(diffuse(named_mixture("B2"), 1), "normal")
   expect_equal(near$estimate[1], 4.58791697e-3, tolerance = 1e-7)
-  # with independent variables beside it, first all alike, then not
-  # the first axis points the way that eigenvectors do: mirrored nodes are others, and differ where
-  # densities cross
+  # with independent variables beside it, first equal for all components, then different. The first
+  # axis has the sign of the eigenvectors: mirrored nodes are other nodes, and give another result
+  # where densities cross
   Q <- -qr.Q(qr(matrix(c(1, 2, 0, 1, 0, 1, 3, 1, 1, 0, 1, 2, 0, 2, 1, 1), 4)))
   place <- function(values) {
     gaussmix(c(.3, .7), c(-1, 1) %o% Q[, 1], list(Q %*% (c(.5, values) * t(Q)),
@@ -76,13 +76,13 @@ test_that("the error of the start is right far away from it, and in any dimensio
   expect_lt(max(abs(drawn$estimate - uneven$estimate) / c(drawn$se[1:2], 2 * drawn$se[3])), 5)
 })
 
-# One Gaussian in one dimension, where scores are affine and everything has a closed form.
+# One Gaussian in one dimension: scores are affine, and everything has a closed form.
 gaussian_case <- function(sampler, times, scale = 1, bias = 0, m = 1.5, v = .25,
                           schedule = schedule_ou(), start_sd = 1) {
   a <- schedule$a(times)
   variance <- a^2 * v + schedule$b2(times)
   N <- length(times) - 1
-  # of the true states, from the last time to the first
+  # covariances of the true states, from the last time to the first
   true <- outer(a, a) * outer(variance / a^2, variance / a^2, pmin)
   step <- mixguide:::one_score_steps(sampler, times, schedule)
   slope <- step$alpha - step$beta * scale / variance[-(N + 1)]
@@ -138,7 +138,8 @@ test_that("paths of one Gaussian have the integral of the squared difference of 
       cov <- matrix(c(S[1], a[2] / a[1] * S[1], a[2] / a[1] * S[1], S[2]), 2)
       G2 <- schedule$diffusion2(t)
       f <- schedule$drift(t)
-      # score at each: -(x - a m)/S; frozen gives coefficients of x_k and of its score
+      # the score at each time is -(x - a m)/S; freezing it gives coefficients of x_k and of its
+      # score
       k <- frozen(t, a[2] / a[1], f, G2)
       on <- c(-f - G2 / S[1], 0)
       constant <- G2 * a[1] * m / S[1]
@@ -199,7 +200,8 @@ test_that("errors of the score add what the identity says, in whatever form they
     expect_equal(run(score_error(model = A1, scale = .9), sampler),
                  run(score_error(scale = .9), sampler), tolerance = 1e-8)
   }
-  # noise: its mean square times the length of the run; at grid times a wider step
+  # noise adds its mean square times the length of the run; noise at grid times acts over a wider
+  # step
   expect_equal(run(score_error(noise = .3)), .09 * 3, tolerance = 1e-12)
   noisy <- run(score_error(noise = .3), along = "grid")
   expect_gt(noisy, 0)
@@ -249,7 +251,7 @@ test_that("what has no path divergence says so", {
                class = "mixguide_error_singular")
   # a last step without noise
   expect_identical(path_kl(A1, sampler = sampler_ddpm(5), along = "grid")$estimate[4], Inf)
-  # point masses are fine with some noise left; far means too
+  # point masses work if some noise is left; so do far means
   points <- gaussmix(c(.5, .5, 0), c(-1, 1, 50), 0)
   expect_true(is.finite(path_kl(points, sampler = sampler_em(10, end = .05))$estimate[4]))
   far <- gaussmix(c(.5, .5), c(-300, 300), 1)

@@ -7,11 +7,11 @@ test_that("a plan meets the wanted error with the fewest evaluations of what was
   expect_equal(plan$error$estimate, made$estimate[3])
   expect_identical(plan$evaluations, evaluations(plan$sampler, horizon = plan$horizon))
   expect_identical(plan$evaluations, min(plan$tried$evaluations, na.rm = TRUE))
-  # one step fewer does not do
+  # one step fewer misses the error
   fewer <- sampler_heun(plan$sampler$steps - 1)
   expect_identical(plan$sampler$name, "heun")
   expect_gt(guided_error(A1, sampler = fewer, horizon = plan$horizon)$estimate[3], .03)
-  # guarantees ask for far more
+  # guarantees need far more steps
   expect_gt(plan$guaranteed, 100 * plan$evaluations)
   expect_output(print(plan), "Heun")
   expect_output(print(plan), "a guarantee would ask for some")
@@ -50,7 +50,7 @@ test_that("plans are made for divergences, other schedules, given horizons and o
   expect_identical(plan$sampler$end, .05)
   plan <- plan_sampler(points, .05, end = .1, samplers = "sampler_heun", grids = "quadratic")
   expect_lte(plan$error$estimate, .05)
-  # a schedule of a thousand steps, whose times are numbers that the OU process does not get to
+  # a schedule of a thousand steps, whose times the OU process does not reach
   discrete <- schedule_ddpm(1 - seq(1e-4, .02, length.out = 1000))
   plan <- plan_sampler(A1, .05, samplers = "sampler_heun", grids = "uniform", schedule = discrete)
   expect_lte(plan$error$estimate, .05)
@@ -84,11 +84,11 @@ test_that("the end is part of the search, against the mixture itself", {
   expect_true(all(still$tried$end == 0) && !"logsnr" %in% still$tried$grid)
   late <- free$tried[free$tried$grid == "logsnr", ]
   expect_true(all(late$end > 0) && all(free$tried$end[free$tried$grid != "logsnr"] == 0))
-  # what stopping leaves is in the error: the law of the output against the mixture, not its law
-  # then
+  # the error includes the noise that stopping leaves: it compares the law of the output with the
+  # mixture, not with the mixture at that time
   row <- late[!is.na(late$error), ][1, ]
   maker <- list(sampler_dpmpp_2m = sampler_dpmpp_2m, sampler_heun = sampler_heun)[[row$sampler]]
-  # (a horizon with a share of the error is too short for a run by itself)
+  # (a horizon that has a share of the error is too short for a plain run)
   made <- suppressWarnings(guided_law(D3, sampler = maker(row$steps, "logsnr", row$end),
                                        horizon = row$horizon))
   expect_equal(by_quantity(law_distance(made, D3))$total_variation, row$error, tolerance = 1e-6)
@@ -106,7 +106,7 @@ test_that("a budget is spent as well as may be", {
   expect_lt(plan$error$estimate, .01)
   expect_output(print(plan), "least total variation for at most 20 score evaluations")
   expect_drawn(autoplot(plan))
-  # no worse than the defaults of the same cost
+  # at least as good as the defaults at the same cost
   for (s in list(sampler_heun(10), sampler_dpmpp_2m(20))) {
     expect_lte(plan$error$estimate, guided_error(D3, sampler = s)$estimate[3])
   }
@@ -124,14 +124,14 @@ test_that("a search ends when its time is over, and obeys a time limit", {
   expect_false(plan$complete)
   expect_identical(nrow(plan$tried), 1L)
   expect_output(print(plan), "its\\s+time was over")
-  # some seconds' work, and a limit that may strike any call in it
+  # some seconds of work, and a limit that may end any call in it
   for (limit in c(.05, .1, .2, .4)) {
     expect_error({
       setTimeLimit(elapsed = limit, transient = TRUE)
       plan_sampler(named_mixture("A1"), 1e-4, seconds = 20)
     }, "time limit")
   }
-  # one that strikes where the search asks a sampler
+  # a limit that ends a call of the user's sampler
   struck <- function(steps, grid, end) {
     sampler("struck", steps, grid, end, step = function(...) {
       stop(gettext("reached elapsed time limit", domain = "R"))
@@ -154,9 +154,9 @@ test_that("above two dimensions a budget is planned by particles, which says so"
   expect_lte(max(plan$tried$evaluations), 20)
   expect_false(is.unsorted(plan$tried$error))
   expect_output(print(plan), "standard\\s+deviations of the mixture")
-  # the fine run itself is far nearer to its limit than any candidate is to it
+  # the fine run is far nearer to its own limit than any candidate is
   expect_lt(plan$reference$estimate, .01 * plan$error$estimate)
-  # more scores, less distance
+  # more scores give a smaller distance
   more <- plan_sampler(m, evaluations = 80, samplers = some, grids = "quadratic", n = 2000)
   expect_lt(more$error$estimate, plan$error$estimate)
   expect_mixguide_error(plan_sampler(m, evaluations = 9, samplers = "sampler_em"), "samplers")
@@ -167,7 +167,7 @@ test_that("a budget has an answer within its time, by particles above one dimens
   m <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
   within <- function(seconds, ...) {
     took <- system.time(plan <- plan_sampler(m, evaluations = 20, seconds = seconds, ...))
-    # one run may have begun when the time was over
+    # one run may have begun before the time was over
     expect_lt(took[["elapsed"]], seconds + 2)
     plan
   }
@@ -175,11 +175,11 @@ test_that("a budget has an answer within its time, by particles above one dimens
   expect_identical(plan$measure, "distance")
   expect_true(plan$complete)
   expect_identical(plan$reference$n, 200)
-  # an exact law in the plane, given up within
+  # an exact law in the plane, given up during the call
   plan <- suppressMessages(within(.5, measure = "total_variation"))
   expect_false(plan$complete)
   expect_output(print(plan), "give it more `seconds`")
-  # slow ones take fewer particles, and have an answer
+  # slow samplers get fewer particles, and have an answer
   job <- list(n = 2e4, seconds = 2, elapsed = function() 0)
   slow <- function(n) Sys.sleep(.01 + n / 4000)
   some <- mixguide:::affordable_particles(slow, 200, 4000, job)
@@ -191,7 +191,7 @@ test_that("what runs too long is given up, and only that", {
   m <- named_mixture("A1")
   expect_error(mixguide:::within_seconds(-1, score(m, matrix(0), 1)),
                class = "mixguide_error_late")
-  # an inner limit does not lengthen an outer one
+  # an inner limit does not extend an outer one
   expect_error(mixguide:::within_seconds(-1, mixguide:::within_seconds(9, score(m, 0, 1))),
                class = "mixguide_error_late")
   expect_length(score(m, matrix(0), 1), 1)

@@ -1,4 +1,4 @@
-# The prints of results, as they are: a change of one is seen in tests/testthat/_snaps/prints.md.
+# The prints of results: tests/testthat/_snaps/prints.md has them, and shows every change.
 
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 M2 <- named_mixture("M2")
@@ -64,11 +64,11 @@ test_that("sweeps and runs print", {
 })
 
 test_that("prints with draws have errors in brackets", {
-  # the key alone decides
+  # the key alone determines the print
   shown(guided_sample(m, 400, guidance("a", 2), ddim, key = c(1, 2)))
   shown(guided_summary(m, 400, guidance("a", 2), ddim, key = c(1, 2)))
   paths <- coupled_paths(m, "a", c(0, 2), n = 100, sampler = ddim, key = c(1, 2))
-  # to what two sums agree is rounding
+  # the difference of two equal sums is rounding
   expect_snapshot(paths, transform = function(x) sub("agree to .*", "agree", x), cran = FALSE)
   shown(tilted_sample(m, 4000, guidance("a", 1), sampler_em(20), key = c(1, 2)))
   shown(conditional_sample(M2, 100, y, zero_shot_bo(), schedule = few, key = c(1, 2)))

@@ -1,4 +1,4 @@
-# The compiled tables against the operations from which they come, read back by other means.
+# The compiled tables, read back by other means, against the operations that they encode.
 
 samplers <- function(steps = 5) {
   multistep <- function(k, times, schedule) {
@@ -21,7 +21,7 @@ samplers <- function(steps = 5) {
          sampler("momentum", momentum, steps, stochastic = TRUE)))
 }
 
-# A program as text, an operation a line, with the names that registers have in `ops`.
+# A program as text, one operation per line, with the registers' names in `ops`.
 read_program <- function(program, registers) {
   name <- function(id) if (id < 0) "nothing" else registers[id + 1]
   apply(program$op, 2, function(op) {
@@ -48,7 +48,7 @@ read_program <- function(program, registers) {
   })
 }
 
-# The same from the operations, one after the other.
+# The text from the operations themselves, one after the other.
 write_program <- function(steps, d, sd, derivative, save, closing) {
   last <- if (derivative == "none") "nothing" else "(closing)"
   noises <- saves <- -1
@@ -90,7 +90,7 @@ test_that("a program says what the sampler's operations say, in their order", {
     steps <- sampler_program(sampler, times, vp)
     written <- unique(c("x", unlist(lapply(unlist(steps, FALSE), `[[`, "to"))))
     for (derivative in c("none", "map", if (sampler$divergence) "divergence")) {
-      # the last evaluation needs no register where no derivative runs through it
+      # the last evaluation needs no register if no derivative runs through it
       registers <- c(written, if (derivative != "none") "(closing)")
       program <- compile_program(steps, times, 2, sd, derivative, save, times[5], 3)
       text <- read_program(program, registers)
@@ -131,7 +131,7 @@ test_that("a vectorised sampler of one's own samples as the same sampler step by
     h <- t - times[k + 1]
     list(op_eval("s", t = t), op_noise("z"),
          op_linear("x", list(x = 1 + h, s = 2 * h, z = sqrt(2 * h))),
-         op_eval("s", t = 1),  # and now numbers for all steps
+         op_eval("s", t = 1),  # the coefficients are now numbers for all steps
          op_linear("x", list(x = 1, s = .01)))
   }
   m <- gaussmix(c(.3, .7), c(-1, 2), .5)

@@ -1,5 +1,5 @@
-# What a new user does first: a formula, a class, nothing but defaults. At strength 0 the class
-# itself must come out.
+# A new user's first calls: a formula, a class, and defaults only. At strength 0 the result must be
+# the class itself.
 
 real_data <- function() {
   as_factor <- function(data, column) replace(data, column, list(factor(data[[column]])))
@@ -47,7 +47,7 @@ test_that("a default run at strength 0 has the mean and the confidence of the cl
       shift <- abs(colMeans(run$x) - target$mean) / sqrt(diag(target$cov))
       expect_lt(max(shift), .02 + 4 / sqrt(n), label = paste(label, "mean"))
       q <- posterior(fit, rgaussmix(2e4, class_law(fit, class)))[, class]
-      # the run may have missed rare points, which the exact law's draws know of
+      # the run may have missed rare points that occur among the exact law's draws
       se <- sqrt(max(confidence(run)$se^2, var(q) / n) + var(q) / length(q))
       expect_lt(abs(confidence(run)$estimate - mean(q)), 4 * se, label = paste(label, "confidence"))
     }
@@ -62,7 +62,7 @@ test_that("the units of the data do not matter", {
     x <- matrix(rnorm(90 * d), 90) %*% (diag(d) + .4) + 1.5 * as.integer(label)
     D <- 10^runif(d, -6, 6)
     c <- if (i %% 2) 10^runif(d, -2, 6) * D * apply(x, 2, sd) else double(d)
-    # what a shift leaves of the digits
+    # the digits that a shift leaves
     digits <- 1e-13 * max(1, abs(c / D))
     y <- x * rep(D, each = 90) + rep(c, each = 90)
     m <- as_gaussmix(as.data.frame(x), label)
@@ -72,7 +72,7 @@ test_that("the units of the data do not matter", {
     two <- guided_sample(u, 100, guidance("b", 1), key = key)
     sd <- sqrt(diag(moments(m)$cov))
     off <- (two$x - rep(c, each = 100)) / rep(D, each = 100) - one$x
-    # signs of eigenvectors are settled, so that paths are the same, too
+    # signs of eigenvectors are fixed, so that paths are the same, too
     expect_lt(max(abs(off) / rep(sd, each = 100)), 1e7 * digits)
     sweeps <- lapply(list(m, u), guidance_sweep, "a", c(0, 2), n = 200, key = key,
                      sampler = sampler_ddim(50))

@@ -1,4 +1,4 @@
-# ReCFG against its formula, with expectations by integrate() and by plain draws.
+# ReCFG against its formula, with expectations by integrate() and by draws.
 
 test_that("weights on the line are their integrals", {
   m <- gaussmix(c(.2, .3, .5), c(-1, .5, 2), c(.3, .2, .6), class = c("a", "a", "b"))
@@ -15,7 +15,7 @@ test_that("weights on the line are their integrals", {
     expect_equal(at$class, 4)
     expect_equal(at$other, -3 * ratio, tolerance = 1e-7)
     expect_identical(at$se, 0)
-    # the printed formula, with exact scores, has a numerator of 0
+    # the printed formula has a numerator of 0 for exact scores
     expect_lt(abs(at$printed), 1e-10)
     # by parts: E s_c f = -E f'
     expect_equal(ratio, -mean_of(function(x) score_jacobian(m, matrix(x), t)[, 1, 1]) /
@@ -69,7 +69,7 @@ test_that("the rule is these weights, in scores, runs and laws", {
     y <- a(s) * (y - b(t) * eps) / a(t) + b(s) * eps
   }
   expect_equal(run$x, y, tolerance = 1e-11)
-  # one dimension: the density that the map carries is that of the law's nodes
+  # one dimension: the map carries the density of the law's nodes
   line <- gaussmix(c(.2, .3, .5), c(-1, .5, 2), c(.3, .2, .6), class = c("a", "a", "b"))
   law <- guided_law(line, guidance = at, sampler = sampler_ddim(60))
   sample <- guided_sample(line, 2e4, at, sampler_ddim(60), key = c(1, 1))
@@ -78,7 +78,7 @@ test_that("the rule is these weights, in scores, runs and laws", {
 })
 
 test_that("extremes and what is refused", {
-  # one component: class and whole are one, and so is every weight
+  # one component: class and whole are the same, and so is every weight
   one <- gaussmix(1, 2, .5)
   expect_equal(recfg_weights(one, guidance("1", 3), .5)$other, -3, tolerance = 1e-12)
   m <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1, 1)), 0, class = c("a", "b"))
@@ -96,7 +96,7 @@ test_that("extremes and what is refused", {
   expect_mixguide_error(guidance_rule("recfg", n = 10), "n")
   expect_mixguide_error(tilted_law(m, guidance("a", 2, rule = "recfg")), "guidance")
   expect_mixguide_error(step_condition(m, guidance = guidance("a", 2, rule = "recfg")), "guidance")
-  # where the data are forgotten the coefficients would have to sum to 1
+  # if the data are forgotten the coefficients would have to sum to 1
   flow <- named_mixture("A2")
   expect_mixguide_error(guided_sample(flow, 5, guidance("1", 2, rule = "recfg"), sampler_ddim(5),
                                       schedule = schedule_flow(), horizon = 1), "horizon")

@@ -1,4 +1,4 @@
-# Mixtures in 20 dimensions with something to reduce, and the dimensions that should be left.
+# Mixtures in 20 dimensions that reduce, and the dimensions that remain.
 rotation <- function(d) qr.Q(qr(matrix(stats::rnorm(d * d), d)))
 symmetric <- function(S) (S + t(S)) / 2
 
@@ -35,7 +35,7 @@ reducible <- function(d = 20) {
 mixtures <- reducible()
 mixture <- function(name) mixtures[[name]][[1]]
 
-# The same run with and without reduction; the first one must be reduced.
+# A run with and without reduction; the first one must be reduced.
 both <- function(mixture, sampler = sampler_ddim(15), ..., strength = 1.5, n = 20, key = c(5, 6)) {
   run <- function(reduce) {
     guided_sample(mixture, n, guidance("a", strength), sampler, key = key, reduce = reduce, ...)
@@ -64,18 +64,18 @@ test_that("the subspace is the smallest in which components differ", {
     used <- which(m$weights > 0)
     S <- lapply(used, function(k) component_cov(m, k))
     outside <- function(x) max(abs(x - W %*% crossprod(W, x)))
-    # it holds the mean differences, is invariant, and covariances agree outside
+    # the subspace contains the mean differences, is invariant, and covariances agree outside it
     expect_lt(outside(t(m$means[used, , drop = FALSE]) - m$means[used[1], ]), 1e-12)
     for (cov in S) {
       expect_lt(outside(cov %*% W), 1e-12)
       expect_lt(outside(cov - S[[1]]), 1e-12)
     }
-    # the mixture inside has these means and covariances, in a form no more general
+    # the mixture inside has these means and covariances, in a form that is no more general
     expect_equal(space$mixture$means, m$means[used, , drop = FALSE] %*% W, ignore_attr = TRUE)
     for (k in seq_along(used)) {
       expect_equal(component_cov(space$mixture, k), crossprod(W, S[[k]] %*% W))
     }
-    # no smaller one does: the Krylov space of what it must hold is all of it
+    # no smaller subspace qualifies: the Krylov space of the required directions is all of it
     seed <- cbind(t(m$means[used, , drop = FALSE]) - m$means[used[1], ],
                   do.call(cbind, lapply(S, `-`, S[[1]])))
     krylov <- seed
@@ -110,7 +110,7 @@ test_that("what does not reduce is left alone", {
     expect_identical(unclass(run)[names(run)], unclass(whole)[names(whole)])
   }
   expect_null(reduced_space(gaussmix(1, 0, 1)))
-  # a difference is neglected only where rounding made it
+  # a difference is neglected only if it is rounding
   near <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(0, 1e-9, 0)), .5)
   expect_identical(ncol(reduced_space(near)$within), 1L)
   bent <- gaussmix(c(.2, .3, .5), rbind(c(1, 0, 0), c(2, 1e-9, 0), c(-1, 0, 0)), .5)
@@ -166,7 +166,7 @@ test_that("wherever particles start", {
       expect_lt(gap(runs, "log_density"), 1e-11)
     }
   }
-  # a program that does not move anything shows the start itself
+  # a program that moves nothing returns the start itself
   stay <- sampler("stay", function(k, times, schedule) list(op_linear("x", c(x = 1))), 1)
   runs <- both(mixture("rotated blocks"), stay, start = given)
   expect_equal(unname(runs[[1]]$x), given, tolerance = 1e-13, ignore_attr = TRUE)
@@ -191,7 +191,7 @@ test_that("the log-density, the folds and the entropy are those of all dimension
                log_density = "map")
   expect_true(any(runs[[2]]$folded) && !all(runs[[2]]$folded))
   expect_identical(runs[[1]]$folded, runs[[2]]$folded)
-  # steps that fold what is left are not reduced, lest the flag be lost
+  # steps that fold the other dimensions are not reduced; otherwise the flag would be lost
   long <- sampler("long", function(k, times, schedule) {
     list(op_eval("s", t = times[k]), op_linear("x", c(x = 1, s = 1.5)))
   }, 2)
@@ -206,7 +206,7 @@ test_that("a log-density is affordable if it is so in the dimensions that are le
   expect_identical(run$density_method, "map")
   expect_identical(guided_sample(m, 4, sampler = sampler_ddim(20), reduce = FALSE)$density_method,
                    "none")
-  # orthogonal to the line of the means it is a Gaussian, whose law is known
+  # orthogonal to the line of the means the law is a known Gaussian
   line <- gaussmix(c(.3, .3, .4), c(-1, 0, 2) * .1 * sqrt(256), .25, class = class)
   inside <- guidance_sweep(line, "a", 0, sampler = sampler_ddim(20))
   across <- guided_moments(gaussmix(1, 0, .25), sampler = sampler_ddim(20))$cov
@@ -214,7 +214,7 @@ test_that("a log-density is affordable if it is so in the dimensions that are le
   estimate <- entropy(run)
   expect_lt(abs(estimate$estimate - truth), 5 * estimate$se)
   expect_lt(estimate$se, .05)
-  # point masses have no density: not even one that rounding would make up
+  # point masses have no density, and rounding must not give them one
   run <- guided_sample(mixture("point masses"), 3, NULL, sampler_ddim())
   expect_identical(run$density_method, "none")
 })
@@ -250,7 +250,7 @@ test_that("stochastic samplers keep their law", {
       }
     }
   }
-  # nobody is further out than the largest of so many normals, and the spread is theirs
+  # no particle is further out than the largest of as many normals; the spread is theirs
   expect_lt(max(abs(z)), -qnorm(1e-6 / length(z)))
   expect_lt(abs(mean(z^2) - 1), .1)
 })
@@ -263,7 +263,7 @@ test_that("across the subspace a stochastic run has the moments of a Gaussian's"
   exact <- guided_moments(gaussmix(1, m$means[1, , drop = FALSE], component_cov(m, 1)),
                           sampler = sampler)
   space <- reduced_space(m)
-  # an orthonormal basis of what is left, in the coordinates of the particles
+  # an orthonormal basis of the other dimensions, in the coordinates of the particles
   N <- space$basis %*% qr.Q(qr(space$within), complete = TRUE)[, -(1:8)]
   x <- run$x %*% N
   mean <- drop(exact$mean %*% N)
@@ -271,7 +271,7 @@ test_that("across the subspace a stochastic run has the moments of a Gaussian's"
   expect_honest((colMeans(x) - mean) / sqrt(diag(cov) / n))
   se <- sqrt((cov^2 + tcrossprod(diag(cov))) / n)
   expect_lt(max(abs(cov(x) - cov) / se), 4.7)
-  # and is independent of the coordinates inside, and Gaussian
+  # the rest is independent of the coordinates inside, and Gaussian
   inside <- run$x %*% space$basis %*% space$within
   expect_lt(max(abs(cor(x, inside))) * sqrt(n), 4.5)
   expect_lt(max(abs(cor(x^2, inside^2))) * sqrt(n), 4.5)
@@ -287,10 +287,10 @@ test_that("runs of one key are coupled, whatever the strength", {
   space <- reduced_space(m)
   N <- space$basis %*% qr.Q(qr(space$within), complete = TRUE)[, -(1:8)]
   expect_equal(runs[[1]] %*% N, runs[[2]] %*% N, tolerance = 1e-12)
-  # a longer run begins with the shorter one
+  # a longer run begins with the particles of the shorter one
   longer <- guided_sample(m, 333, guidance("a", 4), sampler_ddpm(10), key = c(1, 2))$x
   expect_identical(longer[1:50, ], runs[[2]])
-  # neither the complement and the inside nor neighbours share their noise
+  # the complement and the inside use different noise, and so do neighbours
   x <- guided_sample(gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 0, 0)), .5), 1e4,
                      sampler = sampler_em(1), key = c(1, 2))$x
   expect_lt(max(abs(cor(x)[upper.tri(diag(3))])), .05)
@@ -334,7 +334,7 @@ test_that("bits do not depend on chunks, threads or blocks", {
   for (engine in c("portable", "avx2")) {
     with_engine(engine, expect_equal(run(), with_engine("", run()), tolerance = 1e-12))
   }
-  # blocks of any size, in the two ends themselves
+  # blocks of any size, at the two ends themselves
   space <- list(within = rotation(9)[, 1:4], from = rotation(9), to = rotation(9))
   ends <- function(lanes) {
     job <- list(n = 77L, start = NULL, start_sd = 2, key = c(1, 2), first = 5, lanes = lanes)
@@ -404,7 +404,7 @@ test_that("noise that is given, trajectories and coefficients per coordinate nee
   run <- guided_sample(m, 3, sampler = uneven, key = c(1, 2))
   expect_null(run$reduced)
   expect_identical(run$x, guided_sample(m, 3, sampler = uneven, key = c(1, 2), reduce = FALSE)$x)
-  # a sampler that does not say that it is stochastic
+  # a sampler that wrongly says that it is deterministic
   liar <- sampler_em(5)
   liar$stochastic <- FALSE
   liar$divergence <- FALSE

@@ -1,4 +1,4 @@
-# Every class of results: how it prints, and that it outlives the session.
+# Every class of results prints, and can be read back in a new session.
 
 results <- suppressWarnings(all_results())
 printed <- function(results) {
@@ -22,7 +22,7 @@ test_that("prints fit the screen, and no exact value has an error of 0", {
   }
   zero <- vapply(said, function(lines) any(grepl("\\(0(\\.0*)?\\)", lines)), NA)
   expect_identical(names(zero)[zero], character())
-  # rows of rounding
+  # rows that are rounding
   tiny <- vapply(said, function(lines) any(grepl("[0-9]e-(1[6-9]|[2-9][0-9])", lines)), NA)
   expect_identical(names(tiny)[tiny], character())
 })
@@ -30,7 +30,7 @@ test_that("prints fit the screen, and no exact value has an error of 0", {
 test_that("results read in a new session print the same", {
   skip_on_cran()
   files <- withr::local_tempfile(pattern = c("results", "said", "script"))
-  # that of a corrector or a user's function is R's own matter
+  # R prints correctors and users' functions itself
   saveRDS(results, files[1])
   script <- c(sprintf(".libPaths(%s)", paste(deparse(.libPaths()), collapse = "")),
               "suppressPackageStartupMessages(library(mixguide))", "options(width = 80)",

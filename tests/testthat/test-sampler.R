@@ -16,7 +16,7 @@ direct_score <- function(schedule) {
   }
 }
 
-# The program of a sampler against a loop over x <- step(x, t, t', s, z), from the same start and
+# The program of a sampler against a loop over x <- step(x, t, t', s, z), with the same start and
 # noise.
 expect_program <- function(sampler, schedule, step, horizon = NULL) {
   times <- sampler_times(sampler, schedule, horizon)
@@ -99,7 +99,7 @@ test_that("the exponential integrator of order 2 is ETD2RK", {
     y <- x + spread / 2 * s(x, t)
     x + spread / 4 * (s(x, t) + s(y, u))
   })
-  # the weight of the change, by quadrature, on both sides of where its series takes over
+  # the weight of the change, by quadrature, on both sides of the point where its series takes over
   for (h in c(1e-6, .019, .021, 3)) {
     seen <- integrate(function(r) exp(h - r) * r / h, 0, h, rel.tol = 1e-12)$value / expm1(h)
     expect_equal(change_weight(h), seen, tolerance = 1e-11)
@@ -193,7 +193,7 @@ test_that("coefficients may differ between coordinates and registers may feed on
 
 test_that("every constructor takes steps, grid and end, then its own, and is shipped", {
   exported <- grep("^sampler_", getNamespaceExports("mixguide"), value = TRUE)
-  # made of other samplers, on times that their sizes settle, and no constructor
+  # made of other samplers, on times that their sizes determine; sampler_limit() is no constructor
   exported <- setdiff(exported, c("sampler_corrected", "sampler_dpom", "sampler_dpum",
                                   "sampler_limit"))
   for (name in exported) {
@@ -204,7 +204,7 @@ test_that("every constructor takes steps, grid and end, then its own, and is shi
     expect_identical(formals(make)$grid, eval(formals(time_grid)$type)[1])
   }
   shipped <- shipped_samplers()
-  # those of several strengths are kinds of guidance, which no plan is to choose
+  # samplers with several strengths are kinds of guidance, so no plan may choose them
   expect_setequal(sub("[(].*", "", names(shipped)),
                   setdiff(exported, c("sampler_pcg", "sampler_zigzag")))
   for (call in names(shipped)) {
@@ -337,7 +337,7 @@ test_that("whether a sampler draws noise is read off its operations", {
   expect_false(sampler("own", noisy, grid = c(9, 7, 5))$stochastic)
   expect_false(sampler("own", still, steps = NULL)$stochastic)
   expect_false(sampler("own", still, end = 20)$stochastic)
-  # what cannot be asked may be noise
+  # if the answer is unknown, the method counts as stochastic
   expect_true(sampler("own", function(k, times, schedule) schedule$none(1))$stochastic)
 
   m <- gaussmix(c(.5, .5), c(-1, 1), 1)
@@ -365,7 +365,7 @@ test_that("every sampler says of itself what its operations tell", {
 
 # ---- Starts at which the data are forgotten, or nearly
 
-# diffusers' way to zero terminal signal-to-noise ratio: sqrt(alpha-bar) shifted and stretched
+# the zero terminal signal-to-noise ratio of diffusers: sqrt(alpha-bar), shifted and stretched
 zero_snr <- function(steps = 30, last = 0) {
   root <- sqrt(cumprod(1 - seq(.003, .3, length.out = steps)))
   bar <- ((root - root[steps]) * root[1] / (root[1] - root[steps]))^2
@@ -393,7 +393,8 @@ test_that("samplers that use the denoised point start where nothing is left of t
       expect_equal(run$log_density, dnorm(drop(run$x), exact$mean, sd, log = TRUE),
                    tolerance = 1e-9)
     }
-    # as near to nothing as one likes: the same, but for what DPM-Solver++ makes of steps' lengths
+    # as near to pure noise as one likes the result is the same, except where DPM-Solver++ uses
+    # lengths of steps
     run <- guided_sample(m, 40, guidance("a", 2), sampler, schedule, key = c(3, 4))
     almost <- guided_sample(m, 40, guidance("a", 2), sampler, zero_snr(last = 1e-100),
                             key = c(3, 4))
@@ -402,7 +403,7 @@ test_that("samplers that use the denoised point start where nothing is left of t
     expect_equal(almost$log_density, run$log_density, tolerance = same)
     expect_true(all(is.finite(run$x)))
   }
-  # all at once, and cut in steps within the last one
+  # the whole run in one step, and several steps within the schedule's last interval
   run <- guided_sample(m, 9, NULL, sampler_ddim(1), schedule)
   expect_equal(run$x, matrix(mean(m), 9, 2, byrow = TRUE), tolerance = 1e-13)
   expect_true(all(is.finite(guided_sample(m, 9, NULL, sampler_ddpm(90, grid = "uniform"),
@@ -457,7 +458,7 @@ test_that("a late step takes the denoised point and is the step that it was", {
                tolerance = 1e-10)
   expect_equal(take(sampler_ddpm(variance = "large", grid = times[1:2]))$x, mean + sqrt(beta),
                tolerance = 1e-10)
-  # the whole covariance is that of x_.5 given x, here by the oracle's Jacobian
+  # the whole covariance is that of x_.5 given x, computed here with the oracle's Jacobian
   matched <- take(sampler_ddpm(variance = "matched", grid = times[1:2]))$x
   J <- score_jacobian(m, x, times[1], flow, guidance("a", 2))
   for (i in 1:5) {
@@ -475,7 +476,7 @@ test_that("a late step takes the denoised point and is the step that it was", {
   y <- (1 - r) / a * (x + b^2 * at(x, times[1])) - r * b * at(x, times[1])
   expect_equal(take(sampler_dpm_2(grid = times[1:2]))$x,
                .5 / a * x - .5 * (b / a - 1) * -r * at(y, r), tolerance = 1e-8)
-  # the predicted point of a late step serves the next one
+  # the predicted point of a late step serves as the next one
   D <- (x + b^2 * at(x, times[1])) / a
   x1 <- .5 / b * x + (.5 - a * .5 / b) * D
   h <- log(c(b / a, 9))
@@ -483,7 +484,7 @@ test_that("a late step takes the denoised point and is the step that it was", {
   q <- h[2] / (2 * h[1])
   expect_equal(take(sampler_dpmpp_2m(grid = times))$x,
                .2 * x1 + (.9 - .5 * .2) * ((1 + q) * D1 - q * D), tolerance = 1e-9)
-  # a step that is not late asks for the score, as ever
+  # a step that is not late evaluates the score as usual
   expect_identical(sampler_ddim(10)$step(1, time_grid(10, 5), schedule_ou())[[1]],
                    op_eval("s", from = "x", t = 5))
 })
@@ -491,7 +492,7 @@ test_that("a late step takes the denoised point and is the step that it was", {
 test_that("op_eval() gives what is wanted", {
   expect_identical(format(op_eval("d", t = .5, want = "denoised")), "d <- denoised(x, t = 0.5)")
   expect_error(op_eval("d", t = 1, want = "data"), "`want`", class = "mixguide_error")
-  # three ways to one DDIM sampler; the law and the moments of each, and under a wrong score
+  # three ways to one DDIM sampler: its law, its moments, and the same under a wrong score
   step <- function(want) function(k, times, schedule) {
     one <- step_constants(k, times, schedule)
     b <- sqrt(one$b2)
@@ -525,7 +526,7 @@ test_that("op_eval() gives what is wanted", {
   line <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5), c("a", "b"))
   laws <- lapply(all, function(s) guided_law(line, guidance("a", 1), s))
   expect_equal(entropy(laws[[2]])$estimate, entropy(laws[[1]])$estimate, tolerance = 1e-9)
-  # rewritten as scores
+  # rewritten with scores
   ops <- score_form(all[[2]]$step(3, time_grid(12, 5, end = .01), schedule_ou()), schedule_ou())
   expect_identical(vapply(ops, `[[`, "", "op"), c("eval", "linear", "linear"))
 })

@@ -1,4 +1,4 @@
-# A run of operations against a loop that draws the same noises in the same order.
+# A run of operations, against a loop that draws the same noises in the same order.
 expect_loop <- function(sampler, loop, horizon = 1) {
   withr::local_seed(1)
   times <- sampler_times(sampler, schedule_ou(), horizon)
@@ -38,7 +38,7 @@ test_that("an overdamped corrector is the unadjusted Langevin algorithm, where i
 
 test_that("an underdamped corrector is the exponential integrator of Langevin dynamics", {
   one <- underdamped_constants(.1, 4)
-  # the covariance of (xi, eta) by quadrature: noise that enters at time r before the end
+  # the covariance of (xi, eta) by quadrature over the times r before the end at which noise enters
   g <- 4
   root <- function(f) integrate(f, 0, .1, rel.tol = 1e-13)$value
   of_v <- function(r) exp(-g * r)
@@ -50,7 +50,7 @@ test_that("an underdamped corrector is the exponential integrator of Langevin dy
                tolerance = 1e-10)
   L <- matrix(c(one$sd_x, one$of_x, 0, one$sd_v), 2)
   expect_equal(L %*% t(L), V, tolerance = 1e-12)
-  # so small that the closed form has no digit left: 2 g h^3/3
+  # so small that the closed form has no correct digit: 2 g h^3/3
   tiny <- underdamped_constants(1e-6, 4)
   expect_equal(tiny$sd_x^2, 2 * 4 * 1e-18 / 3, tolerance = 1e-5)
   # the series and the closed form meet
@@ -69,7 +69,7 @@ test_that("an underdamped corrector is the exponential integrator of Langevin dy
                     slope <- s(x, u)
                     z1 <- z()
                     moved <- x + one$psi * v + one$phi * slope + L[1, 1] * z1
-                    # what the last velocity would be is not drawn
+                    # the last velocity is not used, so it is not drawn
                     if (i < 3) v <- one$e * v + one$psi * slope + L[2, 1] * z1 + L[2, 2] * z()
                     x <- moved
                   }
@@ -93,7 +93,7 @@ test_that("correctors have the law that they should, up to a bias that vanishes 
   for (h in c(.1, .05)) {
     expect_equal(bias(corrector_langevin(h, 400)), 1 / (1 - h * p / 2) - 1, tolerance = 1e-6)
   }
-  # underdamped, many steps without a new velocity: first order too
+  # underdamped, many steps without a new velocity: also of first order
   under <- vapply(c(.05, .025), function(h) bias(corrector_underdamped(h, 40 / h)), 0)
   expect_equal(under[1] / under[2], 2, tolerance = .015)
   expect_lt(abs(under[2]), .01)
@@ -119,7 +119,7 @@ test_that("any sampler can be corrected, on any schedule, and all steps at once"
   sampler <- sampler_corrected(sampler_ddpm(NULL), corrector_langevin(.01), after = c(10, 20))
   expect_identical(evaluations(sampler, discrete), 52)
   expect_true(all(is.finite(guided_sample(m, 10, sampler = sampler, schedule = discrete)$x)))
-  # no score of a point mass at t = 0
+  # a point mass has no score at t = 0
   expect_error(guided_sample(gaussmix(1, 0, 0), 5, sampler = sampler_corrected(sampler_ddim(5))),
                "`sampler`", class = "mixguide_error")
 })
@@ -148,7 +148,7 @@ test_that("DPOM and DPUM have the known mean, variance and divergence for N(1.5,
     expect_lt(abs(law$mean - row$mean), 1e-11)
     expect_lt(abs(law$cov - row$variance), 1e-11)
   }
-  # sizes that fit 1/L but for rounding
+  # sizes that fit 1/L up to rounding
   L <- 15.2
   expect_identical(evaluations(sampler_dpom(L, 1 / (2 * L), 1 / L, 3, 1e-3)) -
                      evaluations(sampler_exponential(
@@ -215,7 +215,7 @@ test_that("a corrector may come before the step", {
                   x
                 })
   }
-  # one Gaussian: it mends a start that is too early, and needs no score at the end
+  # for one Gaussian it repairs a start that is too early, and needs no score at the end
   gaussian <- gaussmix(1, 1.5, .25)
   kl <- function(...) {
     guided_moments(gaussian,

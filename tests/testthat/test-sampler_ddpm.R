@@ -1,5 +1,5 @@
-# What "matched" noise does in a run; that the operations are right is in test-op.R and
-# test-engine.R, and that a Gaussian is reproduced in test-guided_moments.R.
+# The effect of "matched" noise in a run. test-op.R and test-engine.R test its operations,
+# test-guided_moments.R that it reproduces a Gaussian.
 
 B2 <- named_mixture("B2")
 
@@ -23,11 +23,11 @@ test_that("one matched step from the exact law keeps mean and covariance, whatev
     inside <- lapply(seq_along(m$weights), function(k) m$weights[k] * component_cov(m, k))
     unname(crossprod(centred, m$weights * centred) + Reduce(`+`, inside))
   }
-  # a step that is long: neither "posterior" nor "large" would do
+  # a step so long that neither "posterior" nor "large" is accurate
   check(B2, schedule_ou(), c(.8, .1))
   check(B2, schedule_cosine(), c(.6, 0))
   check(named_mixture("A1"), schedule_ve(.01, 5), c(.9, .5))
-  # a reduction draws what is left from its own Gaussian
+  # a reduction draws the other dimensions from their own Gaussian
   flat <- gaussmix(c(.4, .6), rbind(c(-1, 0, 1), c(1, 0, 0)), .3)
   check(flat, schedule_ou(), c(.8, .1))
   check(flat, schedule_ou(), c(.8, .1), reduce = FALSE)
@@ -41,7 +41,7 @@ test_that("matched steps approach the target faster than the others", {
                        start = "exact")$x
     suppressWarnings(stats::ks.test(x, function(q) pgaussmix(q, m))$statistic)
   }
-  # the distance of 4e4 draws of the target itself is some .005
+  # 4e4 draws of the target itself have a distance of some .005
   expect_lt(gap("matched"), .025)
   expect_gt(gap("large"), .03)
 })
@@ -79,7 +79,7 @@ test_that("matched noise is refused where there is none", {
                                       sampler_ddpm(3, variance = "matched")), "guidance")
   expect_mixguide_error(guided_sample(B2, 5, NULL, sampler_ddpm(3, variance = "matched"),
                                       log_density = "map"), "log_density")
-  # but not where components differ in a few dimensions only, or at a point mass
+  # no error where components differ in a few dimensions only, or at a point mass
   few <- gaussmix(rep(1, 3), matrix(rnorm(3 * 60), 3), 1)
   expect_true(all(is.finite(guided_sample(few, 5,
                                           sampler = sampler_ddpm(3, variance = "matched"))$x)))
@@ -103,7 +103,7 @@ test_that("the accelerated step is its formula, and of second order", {
                        start = x, noise = array(z, c(3, 2, 1)))
   expect_equal(run$x, by_hand, tolerance = 1e-12, ignore_attr = TRUE)
 
-  # one Gaussian of variance v: each step is exact but for beta^2/4 Ds^2 of its noise
+  # one Gaussian of variance v: each step is exact, except for beta^2/4 Ds^2 of its noise
   grid <- time_grid(20, 3, "uniform")
   v <- .25
   own <- 1

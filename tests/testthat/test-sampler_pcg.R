@@ -20,7 +20,7 @@ test_that("predictor and corrector have their own strengths", {
     for (i in 1:2) y <- y + h * s_at(y, t[2], 3) + sqrt(2 * h) * z[, , 2 * k - 2 + i]
   }
   expect_equal(run$x, y, tolerance = 1e-11)
-  # the same, put together by hand
+  # the same sampler, assembled by hand
   once <- quiet_sample(mixture, guidance = guidance("a", 3), start = x, noise = z[, , 1:2],
                        horizon = 1, sampler = sampler_corrected(
                          sampler_ddim(2, end = .01), corrector_langevin(.1), strength = -1))
@@ -50,7 +50,7 @@ test_that("Z-sampling goes back with the weaker score", {
     }
     expect_equal(run$x, y, tolerance = 1e-11)
   }
-  # with one strength back and forth it is DDIM, but for the error of the inversion
+  # with one strength back and forth it is DDIM, except for the error of the inversion
   line <- named_mixture("A2")
   at <- guidance("1", 2)
   ends <- function(sampler) guided_sample(line, guidance = at, sampler = sampler,
@@ -70,9 +70,9 @@ test_that("predictor-corrector guidance of scale 2 w - 1 tends to DDPM of scale 
     law_distance(law(2, sampler_pcg(n)), law(1, sampler_ddpm(n)))$estimate[3]
   }, 0)
   expect_lt(away[1], .05)
-  # like the length of the steps
+  # the error is proportional to the length of the steps
   expect_equal(away[-1] / away[-3], c(.5, .5), tolerance = .1)
-  # another strength stays away
+  # with two strengths the difference stays
   expect_gt(law_distance(law(3, sampler_pcg(200)), law(1, sampler_ddpm(200)))$estimate[3],
             5 * away[3])
 })

@@ -159,7 +159,7 @@ test_that("schedules print in two lines and plot", {
   for (schedule in all_schedules()) expect_identical(plot(schedule), schedule)
 })
 
-# ---- Schedules of one's own
+# ---- Schedules of the user
 
 test_that("schedule() derives what is not given", {
   for (known in all_schedules()[1:6]) {
@@ -238,7 +238,7 @@ test_that("an edited schedule is an error, its horizon apart", {
   later <- schedule_ou()
   later$horizon <- 7
   expect_identical(guided_sample(m, 5, schedule = later)$horizon, 7)
-  # written and read, it is what it was
+  # a schedule that is written and read is the same
   file <- withr::local_tempfile()
   saveRDS(schedule_cosine(), file)
   expect_s3_class(check_schedule(readRDS(file)), "mixguide_schedule")

@@ -1,4 +1,4 @@
-# The oracle (helper-oracle.R) is slow R on the mixture as it was written down.
+# The oracle (helper-oracle.R) is slow R on the mixture's weights, means and covariances.
 
 agreement <- function(form, d, K, t, schedule = schedule_ou(), n = 1) {
   plain <- random_mixture(form, d, K)
@@ -162,7 +162,7 @@ test_that("at strength 1000 the guided score keeps its digits", {
     J <- score_jacobian(plain$mixture, x, guidance = guidance("a", 1000))
     truth <- oracle_rows(oracle_jacobian(f), x)
     expect_lt(relative_error(J, truth), 1e-6)
-    # far out, where class and mixture agree, the extrapolation adds nothing
+    # far out, where class and mixture agree, guidance adds nothing
     far <- rbind(1e4 * (plain$means[1, ] - colMeans(plain$means)))
     if (startsWith(form, "common")) {
       direction <- plain$class[which.max(far %*% solve(plain$covs[[1]], t(plain$means)))]
@@ -258,21 +258,21 @@ test_that("point masses have a score as soon as there is noise", {
 
 test_that("nearly singular covariances are right", {
   set.seed(111)
-  # exact in the spectrum: diagonal forms
+  # diagonal forms are exact in the spectrum
   narrow <- list(weights = c(.4, .6), means = rbind(c(0, 0), c(1, 2)),
                  covs = list(diag(c(1e-12, 1)), diag(c(1, 1e-12))))
   m <- gaussmix(narrow$weights, narrow$means, narrow$covs)
   x <- rbind(c(1e-6, 1), c(1, 2 + 2e-6), c(.5, .5), c(0, 2))
   expect_lt(relative_error(score(m, x), oracle_rows(oracle(narrow)$score, x), rounding(narrow, x)),
             1e-12)
-  # a full covariance small as a whole
+  # a full covariance that is small as a whole
   plain <- random_mixture("full", 3, 3)
   plain$covs <- lapply(plain$covs, `*`, 1e-12)
   m <- gaussmix(plain$weights, plain$means, plain$covs)
   x <- plain$means + 1e-6 * rnorm(9)
   expect_lt(relative_error(score(m, x), oracle_rows(oracle(plain)$score, x), rounding(plain, x)),
             1e-11)
-  # a full covariance of condition 1e12: what its entries determine, some four digits
+  # a full covariance of condition 1e12: its entries determine some four digits
   V <- qr.Q(qr(matrix(rnorm(9), 3)))
   S <- V %*% diag(c(1, 1, 1e-12)) %*% t(V)
   m <- gaussmix(c(.5, .5), rbind(0, c(3, 0, 0)), (S + t(S)) / 2)
@@ -369,7 +369,7 @@ test_that("the Jacobian is symmetric to the last bit, and far in time the score 
 
 test_that("exp and the logarithm of the engine are right to the last digits", {
   # at the mean of one component the score is that of the other, (m, m), times its responsibility;
-  # |m|^2/2 under its covariance is m^2
+  # the squared length of m under its covariance, halved, is m^2
   S <- matrix(c(2, 1, 1, 2), 2)
   other <- matrix(c(2, -1, -1, 2), 2)
   for (m in seq(.01, 26, .41)) for (w in c(1, 1e3, 1e-3)) {
@@ -447,15 +447,15 @@ test_that("bad arguments are answered by name", {
       expect_mixguide_error(f(m, x, .1, guidance = guidance("a", bad)), "strength")
     }
   }
-  # where the data are forgotten every point tells the same of them
+  # if the data are forgotten, the posterior is the same at every point
   expect_equal(denoise(m, x, 1, schedule_flow()),
                unname(matrix(mean(m), nrow(rbind(x)), length(mean(m)), byrow = TRUE)))
 })
 
 # ---- The denoised point and the noise, late times
 
-# sum_k rho_k m_k, m_k = mu_k + a S_k P_k (x - a mu_k), and its derivative, for coefficients of
-# several models (rows of log-weights): of one point.
+# sum_k rho_k m_k, m_k = mu_k + a S_k P_k (x - a mu_k), and its derivative, at one point, for
+# coefficients of several models (rows of log-weights).
 oracle_denoised <- function(plain, models, coef, a, b2) {
   d <- ncol(plain$means)
   P <- lapply(plain$covs, function(S) solve(a^2 * S + diag(b2, d)))
@@ -521,7 +521,7 @@ test_that("denoise() keeps its digits at late times", {
   m <- gaussmix(c(.3, .7), c(-1, 2), c(.25, .5))
   expect_equal(vapply(c(36, 40, 300, 800), function(t) drop(denoise(m, 1.3, t)), 0), rep(1.1, 4),
                tolerance = 1e-13)
-  # guidance with a power has a denoised point as long as anything is remembered
+  # guidance with a power has a denoised point unless the data are forgotten
   aim <- guidance("1", 2, power = .5)
   expect_equal(denoise(m, 1.3, 1, guidance = aim),
                (1.3 + (1 - exp(-2)) * score(m, 1.3, 1, guidance = aim)) / exp(-1),
@@ -537,7 +537,7 @@ test_that("components far apart are as right as any", {
     for (K in c(3, 45)) {
       d <- sample(3, 1)
       plain <- random_mixture(form, d, K)
-      # a common full covariance is turned for a score only if that costs no digits
+      # a common full covariance is rotated for a score only if no digits are lost
       plain$means <- plain$means * 10^runif(K * d, 0, 9)
       plain$mixture <- gaussmix(plain$weights, plain$means, plain$covs, plain$class)
       near <- sample(K, 3)
@@ -564,7 +564,7 @@ test_that("components far apart are as right as any", {
   # a missing-value code among the data
   expect_equal(dgaussmix(.05, as_gaussmix(c(0, 1, 3, 999999999), bandwidth = .1), log = TRUE),
                log(.25) + dnorm(.05, 0, .1, log = TRUE), tolerance = 1e-14)
-  # two that overlap, beside one far off
+  # two components overlap, one is far off
   three <- gaussmix(c(.3, .3, .4), c(1e7, 0, 1), 1, class = c("far", "a", "b"))
   expect_equal(posterior(three, .2)[, "a"], c(a = 1 / (1 + 4 / 3 * exp(.2 - .5))),
                tolerance = 1e-13)
@@ -583,7 +583,7 @@ test_that("of points far out the posterior is right, or there is an error", {
       lost <- lost + 1
       next
     }
-    # logits less that of the first, in units of |x|: what is left is of order 1 and 1/|x|
+    # logits relative to the first, in units of |x|: the differences are of order 1 and 1/|x|
     unit <- max(abs(x))
     P <- lapply(plain$covs, solve)
     w <- log(plain$weights) + vapply(P, function(p) sum(log(diag(chol(p)))), 0)
@@ -604,7 +604,7 @@ test_that("of points far out the posterior is right, or there is an error", {
   expect_identical(posterior(m, c(-1e17, 1e17))[, "a"], c(1, 0))
   three <- gaussmix(c(.3, .3, .4), c(-1, 1, 0), c(1, 1, .25), class = c("a", "b", "c"))
   expect_identical(posterior(three, c(-1e17, 1e17))[, "a"], c(1, 0))
-  # the widest in this direction are two that tie to rounding
+  # two components tie, up to rounding, as the widest in this direction
   tied <- gaussmix(c(.5, .5), rbind(c(0, 1e-6), 0), list(c(1, 4), c(4, 1)))
   for (f in list(score, posterior, score_jacobian)) {
     expect_error(f(tied, c(1e10, 1e10)), class = "mixguide_error_far")

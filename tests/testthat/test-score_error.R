@@ -1,7 +1,7 @@
 m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), .5, class = c("a", "b"))
 
-# Euler's steps of the reverse ODE or SDE in plain R, whose score passes through `wrong(s, k, t)`:
-# the whole path.
+# Euler's steps of the reverse ODE or SDE in plain R, with the score `wrong(s, k, t)`: the whole
+# path.
 euler_path <- function(x, times, score_at, wrong, noise = NULL) {
   path <- list(x)
   for (k in seq_len(length(times) - 1)) {
@@ -29,7 +29,7 @@ test_that("a wrong score is scaled, shifted and made noisy as it says", {
     plain <- random_mixture(form, 3, 3)
     z <- array(rnorm(4 * 3 * 13), c(4, 3, 13))
     slice <- function(i) matrix(z[, , i], 4)
-    # the noise of the score comes before the sampler's own
+    # the noise of the score is drawn before the sampler's own
     errors <- list(
       list(score_error(scale = .8), function(s, i, t) .8 * s, 0),
       list(score_error(bias = shift), function(s, i, t) s + rep(shift, each = 4), 0),
@@ -106,7 +106,7 @@ test_that("noise of the score adds its variance, in all dimensions of a reduced 
   expect_match(x$reduced, "10 -> 1")
   expect_lt(abs(mean(x$x^2) / sd^2 - 1) * sqrt(2e4 / 2), 4.5)
   expect_lt(abs(mean(x$x)) / sd * sqrt(2e4), 4.5)
-  # noise of size 0 is drawn all the same
+  # noise of size 0 is drawn nevertheless
   none <- guided_sample(m, 9, sampler = sampler_em(5), key = c(1, 2))$x
   zero <- guided_sample(m, 9, sampler = sampler_em(5), key = c(1, 2),
                         score_error = score_error(noise = 0))$x
@@ -148,11 +148,11 @@ test_that("a reduced run holds what both mixtures differ in", {
                   start = matrix(sin(1:72), 9), reduce = reduce,
                   score_error = score_error(scale = 1.2, model = model))
   }
-  # the difference of the means and the shift between the models
+  # the difference of the means, and the shift between the models
   expect_match(run(TRUE)$reduced, "8 -> 2")
   expect_equal(run(TRUE)$x, run(FALSE)$x, tolerance = 1e-12)
   expect_lt(max(abs(run(TRUE)$log_confidence - run(FALSE)$log_confidence)), 1e-13)
-  # a bias leaves no reduction
+  # a bias prevents reduction
   biased <- guided_sample(true$mixture, 2, guidance("a", 2), sampler_ddim(6),
                           score_error = score_error(bias = .1))
   expect_null(biased$reduced)
@@ -170,8 +170,8 @@ test_that("points in place of the law are remembered, and judged with the last n
 })
 
 test_that("the gain identity of guidance holds with what the wrong model estimates", {
-  # the pathwise identity (tests/REFERENCES.md) for Sigma = I and Euler steps: the sum over steps of
-  # h a q_j (mu_y - mu_j) is the gain
+  # the pathwise identity (tests/REFERENCES.md) for Sigma = I and Euler steps: the gain is the sum
+  # over steps of h a q_j (mu_y - mu_j)
   withr::local_seed(45)
   true <- gaussmix(rep(1, 3), matrix(rnorm(6), 3), 1, c("a", "b", "c"))
   means <- true$means + rnorm(6, 0, .3)
@@ -192,8 +192,8 @@ test_that("the gain identity of guidance holds with what the wrong model estimat
 })
 
 test_that("for two classes with Sigma = I the ODE forgives biases and scales, not wrong turns", {
-  # derived in the vignette "Ten questions": the coupled gain in log-odds is eta <D, D'> times
-  # something positive, where D' is the difference of the means in the model
+  # vignette "questions" derives this: the coupled gain in log-odds is eta <D, D'> times a positive
+  # number, where D' is the difference of the means in the model
   true <- gaussmix(c(.4, .6), rbind(c(1, 0), c(-1, 0)), 1, c("a", "b"))
   down <- function(error) {
     guidance_sweep(true, "a", c(0, 1, 4), 500, sampler_euler(40), horizon = 5, key = c(1, 2),
@@ -222,7 +222,7 @@ test_that("sweeps and summaries take a wrong score as samples do", {
                             score_error = error)
   expect_equal(summary$confidence$estimate, mean(run$confidence), tolerance = 1e-12)
   expect_output(print(summary), "score: ")
-  # in one dimension still a quadrature, unless the score is noisy
+  # in one dimension there is still a quadrature, unless the score is noisy
   line <- gaussmix(c(.5, .5), c(-1, 1), 1)
   expect_identical(guidance_sweep(line, "1", 1, 9, score_error = error)$method, "quadrature")
   noisy <- guidance_sweep(line, "1", 1, 9, sampler_ddim(5), score_error = score_error(noise = .1))

@@ -1,6 +1,6 @@
 mixture <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
 
-# The mixture itself as a function, in each parametrisation.
+# The mixture itself as a function, with each type of output.
 as_function <- function(m, type, schedule = schedule_ou()) {
   score_model(function(x, t, class) {
     s <- score(m, x, t, schedule, guidance = class)
@@ -16,7 +16,7 @@ test_that("a model that is the mixture gives the run of the mixture", {
                 guidance("a", 2, rule = "cfg_zero"),
                 guidance("a", 2, rule = "perp_neg", negative = "b"))
   samplers <- list(sampler_ddim(8), sampler_em(8), sampler_dpmpp_2m(8), sampler_heun(4, end = 1e-3))
-  # each kind with each sampler, and each type with each of both
+  # each kind of guidance with each sampler, and each type of output with each of both
   types <- c("score", "denoised", "noise")
   for (m in list(mixture, standardise(mixture))) {
     errors <- lapply(types, function(type) score_error(model = as_function(m, type)))
@@ -98,7 +98,7 @@ test_that("a function that fails is an error that says where", {
   expect_said(print(own), "returns the score")
 })
 
-# The mixture `m` as a model by itself.
+# The mixture `m` as a model that stands alone.
 alone <- function(m, type = "score", schedule = schedule_ou(), classes = unique(m$class)) {
   model <- score_model(as_function(m, type, schedule)$score, type,
                        variables = if (is.null(colnames(m$means))) ncol(m$means) else
@@ -232,7 +232,7 @@ test_that("what needs densities refuses a model by itself, and bad ones are erro
 })
 
 test_that("laws that are no mixtures are sampled: Student's t and the logistic law", {
-  # t is normal given a chi-squared variable, of which log u is summed over a grid
+  # t is normal given a chi-squared variable u; the density is a sum over a grid of log u
   v <- seq(-9, 4, length.out = 101)
   log_p <- dchisq(3 * exp(v), 3, log = TRUE) + v
   student <- function(x, t, class) {
@@ -242,7 +242,7 @@ test_that("laws that are no mixtures are sampled: Student's t and the logistic l
     w <- exp(log_w - apply(log_w, 1, max))
     cbind(-x[, 1] * drop(w %*% (1 / variance)) / rowSums(w))
   }
-  # of any density: the mean of x0 given x = a x0 + b z, by the trapezoidal rule
+  # for any density: the mean of x0 given x = a x0 + b z, by the trapezoidal rule
   logistic <- function(x, t, class) {
     a <- exp(-t)
     b <- sqrt(1 - a^2)
@@ -255,7 +255,7 @@ test_that("laws that are no mixtures are sampled: Student's t and the logistic l
   end <- function(score, type) {
     model <- score_model(score, type, variables = "x")
     u <- cbind(qnorm(ppoints(200)))
-    # the map from the normal start is the monotone one, which takes quantiles to quantiles
+    # the map from the normal start is monotone, so it maps quantiles to quantiles
     guided_sample(model, sampler = sampler_rk4(60, "logsnr", end = 1e-5), horizon = 9,
                   start = u)$x[, 1]
   }

@@ -13,7 +13,7 @@ test_that("both sides of both identities agree to 1e-3 in continuous time, and w
   expect_lt(max(abs(log_q$integral - known$integral)), 1e-3)
   expect_lt(max(abs(inverse$end - known$end)), 1e-5)
   expect_lt(max(abs(log_q$gap)), 1e-3)
-  # where the confidence is near 0 uniform steps are coarse
+  # uniform steps are coarse where the confidence is near 0
   expect_lt(max(abs(inverse$gap)), 3e-3)
   sides <- sde_identities(A2, "1", c(0, 2), sampler = sampler_em(120), horizon = 5, limit = TRUE)
   expect_lt(max(abs(sides$gap)), 1e-3)
@@ -27,7 +27,7 @@ test_that("they hold for unequal covariances, classes of several components, oth
                    sampler = sampler_exponential(80, stochastic = TRUE)),
     sde_identities(m, "a", 1, schedule = schedule_flow(), horizon = .9,
                    sampler = sampler_em(60, "uniform"), limit = TRUE),
-    # no geometric condition: the angle is obtuse
+    # no geometric condition is needed: the angle is obtuse
     sde_identities(named_mixture("H3"), "1", 1, sampler = sampler_em(36), limit = TRUE)
   )
   for (sides in cases) {

@@ -1,4 +1,4 @@
-# W_p of two weighted samples on a line, by brute force over a fine grid of quantiles
+# W_p of two weighted samples on a line, by brute force over a fine grid of quantiles.
 brute_force <- function(x, y, p, wx = rep(1, length(x)), wy = rep(1, length(y)), m = 20000) {
   quantile_of <- function(x, w, q) {
     o <- order(x)
@@ -24,7 +24,7 @@ test_that("in one dimension it is the Wasserstein distance, for any sizes and we
     expect_equal(sliced_wasserstein(x, y, p = p, weights_x = wx, weights_y = wy)$estimate,
                  brute_force(x, y, p, wx, wy), tolerance = 2e-3)
   }
-  # a weight of 2 is the point twice
+  # a weight of 2 counts as the point twice
   expect_equal(sliced_wasserstein(c(0, 5), c(1, 2, 4), weights_x = c(2, 1))$estimate,
                sliced_wasserstein(c(0, 0, 5), c(1, 2, 4))$estimate)
 })
@@ -76,13 +76,13 @@ test_that("the largest over directions of a shift by v is |v|, of every order", 
       expect_identical(row$covers, "draws")
       given <- at(maximum = TRUE, draws = FALSE)
       expect_identical(c(given$method, given$covers), c("bound", "nothing"))
-      # of the mean of |u'v|^p the moments of a direction are known
+      # the moments over a random direction u of |u'v|^p are known
       mean_power <- c(gamma(d / 2) / (sqrt(pi) * gamma((d + 1) / 2)), 1 / d)[p]
       row <- at()
       expect_lt(abs(row$estimate - sqrt(sum(v^2)) * mean_power^(1 / p)), 5 * row$se)
     }
   }
-  # by brute force, of other laws and weights
+  # by brute force, for other laws and weights
   y <- matrix(rexp(50 * 3), ncol = 3)
   w <- sample(1:4, 50, TRUE)
   u40 <- mixguide:::random_directions(3, 40, c(6, 0))

@@ -1,6 +1,6 @@
-# Graded covariances: variances, noises and rows of H that differ by up to 1e18, against numbers of
-# 80 digits (tools/graded-values.py) and against the same in other units; and what the signs, the
-# order and the basis of eigenvectors must not change.
+# Graded covariances: variances, noises and rows of H that differ by up to 1e18. They are tested
+# against numbers of 80 digits (tools/graded-values.py) and against the same problem in other units.
+# Signs, order and basis of eigenvectors must not affect a result.
 
 graded_cases <- function() {
   table <- utils::read.csv(test_path("graded-values.csv"), colClasses = "character")
@@ -16,7 +16,7 @@ mixture_of_case <- function(case) {
   gaussmix(c(.25, .75), rbind(t(case$mean1), t(case$mean2)), covs)
 }
 
-# Numbers beside the standard deviations, a covariance beside sd_i sd_j.
+# Errors relative to the standard deviations; those of a covariance relative to sd_i sd_j.
 expect_near <- function(x, known, size = max(abs(known)), tolerance = 1e-10) {
   expect_lt(max(abs(unname(x) - unname(known)) / size), tolerance)
 }
@@ -143,7 +143,7 @@ test_that("results do not depend on the units of observations", {
     expect_near(dgaussmix(t(y * by),
                           marginal(m, observation(H = H * by, noise = R * outer(by, by))), TRUE),
                 density - sum(log(by)), tolerance = 1e-11)
-    # another way to the same: what y tells of the range of H' alone
+    # another way to the same numbers: the information of y on the range of H' alone
     range <- observed_range(observation(y, H, R), sd = this$sd)
     expect_length(range$target, rank)
     seen <- condition(m, observation(range$target, t(range$basis), range$nu))
@@ -158,13 +158,13 @@ test_that("results do not depend on the units of observations", {
 test_that("an observation counts by its own noise, however much or little", {
   m <- gaussmix(c(.5, .5), rbind(c(a = 0, b = 0), c(1, 1)), matrix(c(1, .5, .5, 1), 2))
   y <- c(a = 3, b = .4)
-  # hardly observed: as if not at all
+  # an almost uninformative observation equals none
   law <- condition(m, observation(y, noise = c(1e20, 1)))
   expect_identical(colnames(law$means), c("a", "b"))
   known <- condition(m, observation(.4, cbind(0, 1), 1))
   expect_near(law$means, known$means, 1, 1e-9)
   expect_equal(moments(law)$cov, moments(known)$cov, tolerance = 1e-9)
-  # hardly any noise: the variance left is that of the noise
+  # almost no noise: the remaining variance is that of the noise
   law <- condition(m, observation(y, noise = c(1, 1e-16)))
   expect_identical(colnames(law$means), c("a", "b"))
   expect_equal(moments(law)$cov[2, 2], 1e-16, tolerance = 1e-12)
@@ -175,7 +175,7 @@ test_that("an observation counts by its own noise, however much or little", {
   expect_equal(moments(condition(m, observation(c(.2, .4e-9), H), drop = FALSE))$mean,
                c(a = .2, b = .4))
   expect_false(is_singular(marginal(m, observation(H = H))))
-  # the same number twice, with little noise: half the variance
+  # one number twice, with little noise: half the variance
   twice <- rbind(c(1, 1), c(1, 1))
   law <- condition(m, observation(c(1, 1), twice, 1e-22))
   direction <- c(1, 1) / sqrt(2)
@@ -191,13 +191,13 @@ test_that("singular is what is so after scaling", {
   expect_cov(component_cov(m, 1), S, 1e-13)
   expect_equal(crossprod(m$vectors), diag(3), tolerance = 1e-14)
   expect_near(S %*% (m$vectors[, 3]), 0, sd * sum(sd * abs(m$vectors[, 3])), 1e-14)
-  # a constant beside variables of any size
+  # a constant among variables of any size
   S <- rbind(0, cbind(0, random_graded(2, c(1e-8, 1))))
   m <- gaussmix(1, t(rep(0, 3)), S)
   expect_identical(m$values[3, 1], 0)
   expect_identical(m$vectors[, 3], c(1, 0, 0))
   expect_cov(component_cov(m, 1)[-1, -1], S[-1, -1], 1e-14)
-  # what is no covariance is found at any size
+  # a matrix that is no covariance is found at any size
   bad <- function(S) gaussmix(1, t(rep(0, nrow(S))), S)
   expect_error(bad(matrix(c(1e-18, 2e-9, 2e-9, 1), 2)), "of the correlations",
                class = "mixguide_error")
@@ -208,7 +208,7 @@ test_that("singular is what is so after scaling", {
 })
 
 test_that("components that differ in a small variance only do differ", {
-  # one sd apart, beside one that is far off
+  # two components one sd apart, one far off
   m <- gaussmix(rep(1, 3), rbind(c(0, 0), c(1e10, 0), c(0, 1e-5)), diag(c(1, 1e-10)))
   expect_null(reduced_space(m))
   tiny <- 1e-9^2 * c(1, 1.0001)
@@ -218,7 +218,7 @@ test_that("components that differ in a small variance only do differ", {
 
 # ---- Signs, order and basis of eigenvectors
 
-# The same mixture by other eigenvectors: signs flipped, and those of equal values rotated.
+# The same mixture with other eigenvectors: signs flipped, and those of equal values rotated.
 by_other_vectors <- function(mixture) {
   d <- mixture_dim(mixture)
   K <- ncol(mixture$values)
@@ -236,7 +236,7 @@ by_other_vectors <- function(mixture) {
   mixture
 }
 
-# 1, 1, 1, 4 and smaller ones, in a random basis; or as it is
+# eigenvalues 1, 1, 1, 4 and smaller ones, in a random basis or in the given one
 repeated_cov <- function(d) {
   Q <- qr.Q(qr(matrix(stats::rnorm(d * d), d)))
   S <- Q %*% (rep_len(c(1, 1, 4, 1, .2), d) * t(Q))
@@ -299,7 +299,7 @@ test_that("eigenvectors are settled by the covariance", {
     expect_identical(anyDuplicated(round(other$values)) > 0, anyDuplicated(other$values) > 0)
     expect_equal(settle(1, cbind(-abs(Q[, 1])), 0, 0)$vectors, cbind(abs(Q[, 1])))
   }
-  # equal correlations: all but one value are the same
+  # equal correlations: all values but one are the same
   S <- matrix(.5, 6, 6) + diag(.5, 6)
   expect_equal(gaussmix(1, t(rep(0, 6)), S)$vectors,
                gaussmix(1, t(rep(0, 6)), S[6:1, 6:1])$vectors, tolerance = 1e-12)
@@ -309,7 +309,7 @@ test_that("runs in an eigenbasis or a reduced space are settled by the covarianc
   set.seed(9)
   S <- repeated_cov(5)
   m <- gaussmix(c(.5, .5), rbind(rnorm(5), rnorm(5)), S, class = c("a", "b"))
-  # what LAPACK makes of a matrix that differs by rounding
+  # LAPACK's result for a matrix that differs by rounding
   near <- m
   e <- eigen(S * (1 + 1e-15 * outer(1:5, 1:5) %% 3), symmetric = TRUE)
   e$vectors <- e$vectors %*% diag(c(1, -1, -1, 1, -1))
@@ -320,7 +320,7 @@ test_that("runs in an eigenbasis or a reduced space are settled by the covarianc
     guided_sample(m, 20, guidance("a", 1), sampler_ddpm(20))$x
   }
   expect_equal(run(near), run(m), tolerance = 1e-9)
-  # a subspace by other vectors of its span
+  # a subspace with other basis vectors
   x <- matrix(rnorm(12), 6)
   expect_equal(span(x %*% matrix(c(1, 1, -2, 1), 2), 1e-13, matrix(0, 6, 0)),
                span(x, 1e-13, matrix(0, 6, 0)), tolerance = 1e-12)

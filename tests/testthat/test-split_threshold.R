@@ -16,7 +16,7 @@ test_that("the thresholds have the known digits, and are maxima of the slope", {
     expect_lt(abs(2 / slope(known$b[i]) - known$ddim[i]), 1e-9)
     expect_equal(1 / known$ddim[i], known$kappa[i], tolerance = 1e-12)
   }
-  # where the means are too close for the maximum, it is at the end
+  # if the means are too close for the maximum, it is at the end
   near <- split_threshold(2, m = 1)
   kappa <- 2 * exp(-.5)
   expect_equal(near$ddim, 2 * (1 + kappa) / kappa)
@@ -71,7 +71,7 @@ test_that("the Lyapunov sum has the known values, those of the Jacobians along t
   expect_equal(lyapunov(7, sampler_em(50, "uniform")),
                sum(log(abs(1 - .1 - 2 * 7 * .1 * f))))
   expect_error(lyapunov(1, sampler_heun(10)), "`sampler`.*one score", class = "mixguide_error")
-  # one row for each strength, whose thresholds are those without it
+  # one row for each strength, with the thresholds of the call without strengths
   both <- as.data.frame(split_threshold(2, 3, .1, c(4, 7), sampler_em(50, "uniform"), horizon = 5))
   expect_identical(both$lyapunov[2], lyapunov(7, sampler_em(50, "uniform")))
   expect_identical(both[1, setdiff(names(both), c("strength", "lyapunov"))],

@@ -17,7 +17,7 @@ test_that("one-score steps have the coefficients of the literature", {
     expect_equal(step$alpha, rep(case[[2]][1], 50))
     expect_equal(step$beta, rep(case[[2]][2], 50))
     expect_equal(step$t, 5 - 0:49 / 10)
-    # whether written for one step or for all
+    # written for one step or for all steps
     case[[1]]$vectorised <- FALSE
     expect_equal(one_score_steps(case[[1]], time_grid(50, 5, "uniform"), schedule_ou()), step)
   }
@@ -76,7 +76,8 @@ test_that("with the identity as covariance the step may be any for DDIM, 1 and l
 })
 
 test_that("other covariances bound the step by their smallest eigenvalue", {
-  # Euler DDIM: step <= v/(1 - v), DDPM: step <= v/(2 - v), where v is the variance at that time
+  # Euler DDIM: step <= v/(1 - v), DDPM: step <= v/(2 - v), where v is the variance at the step's
+  # time
   narrow <- gaussmix(c(.5, .5), c(1, -1), .05)
   fails <- function(sampler, factor) {
     t <- sampler_times(sampler, schedule_ou(), 5)
@@ -140,7 +141,7 @@ test_that("what is said to be guaranteed holds on random mixtures", {
         cov(guided_sample(mixture, 2000, guidance("1", eta), sampler, horizon = 5, key = c(i, 1),
                           log_density = "none")$x)
       })
-      # no direction is wider than without guidance, by more than noise
+      # no direction is wider than without guidance, up to noise
       expect_gt(min(eigen(spread[[1]] * 1.2 - spread[[2]])$values), 0)
     }
   }
@@ -174,7 +175,7 @@ test_that("the largest variance of the means is a maximum, or a bound", {
   # two means: a quarter of the square of their distance
   expect_equal(largest_variance(step_geometry(two, "1"), .3, 1), 4)
   expect_equal(largest_variance(step_geometry(named_mixture("C3"), "1"), 1, c(1, 1)), 3)
-  # on a line in the plane, as on the line
+  # on a line in the plane the result is that on the line
   line <- gaussmix(c(1, 1, 1), rbind(c(0, 0), c(-3, 0), c(3, 0)), 1)
   expect_equal(largest_variance(step_geometry(line, "1"), .5, c(1, 1)),
                largest_variance(geometry, .5, 1))
@@ -227,7 +228,7 @@ test_that("it prints what is known, and bad input is refused", {
                class = "mixguide_error")
   expect_error(step_condition(two, guidance("1", -1)), "`strength`", class = "mixguide_error")
   expect_error(step_condition(two, "3"), "`guidance`", class = "mixguide_error")
-  # one component: nothing to guide away from, but a stochastic sampler has no map
+  # one component: there is no rival; a stochastic sampler has no map that could fold
   alone <- gaussmix(1, 0, .01)
   expect_identical(step_condition(alone, guidance("1", 1), em(5))$holds, c(TRUE, TRUE, TRUE, NA))
   expect_identical(step_condition(alone, guidance("1", 1), sampler_ddim(5))$holds[4], TRUE)

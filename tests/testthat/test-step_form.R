@@ -1,4 +1,4 @@
-# What a step makes of x, its scores and its noises.
+# The form of a step: its coefficients of x, of scores and of noises.
 
 test_that("a step's form is what the step does", {
   withr::local_seed(1)
@@ -13,7 +13,7 @@ test_that("a step's form is what the step does", {
                       op_linear(to, stats::setNames(stats::rnorm(2), sample(names, 2))))
              }), list(op_linear("x", c(x = stats::rnorm(1), a = 1, z = 2))))
     form <- step_form(ops)
-    # the same by numbers: scores and noises are any
+    # the same by numbers: scores and noises are arbitrary
     held <- list(x = x0)
     for (op in ops) {
       held[[op$to]] <- switch(op$op, linear = sum(op$coef * unlist(held[names(op$coef)])), {
@@ -34,10 +34,10 @@ test_that("what is no number times x, scores or noises is NA, and only that", {
   form <- function(...) step_form(list(op_eval("s", t = 1), op_noise("z"), ...))$x[1, ]
   step <- op_linear("x", c(x = 1, s = 2, z = 3))
   expect_equal(form(step), c(1, 2, 3))
-  # a score of what the noise is in
+  # a score at a point that contains the noise
   expect_identical(form(step, op_eval("u", t = 1), op_linear("x", c(x = 1, u = 1))),
                    c(1, 2, 1, NA))
-  # by coordinate, or times a matrix: the noise still has its number, unless it is in there
+  # by coordinate, or times a matrix: the noise keeps its number, unless it is in the state
   expect_identical(form(op_linear("x", list(x = 1:2, s = 1, z = 3)), op_linear("x", c(x = 1))),
                    c(NA, 1, 3))
   expect_identical(form(op_linear("x", list(x = 1, z = 1:2))), c(1, 0, NA))
@@ -45,13 +45,13 @@ test_that("what is no number times x, scores or noises is NA, and only that", {
                         op_linear("x", c(w = 1, z = 3))), c(NA, NA, 3))
   expect_identical(form(op_root("z", "x", 1, .1), op_linear("x", c(x = 1, z = 3))),
                    c(NA_real_, NA, NA))
-  # the denoised point is no score until score_form() has made it of one
+  # a denoised point is no score until score_form() rewrites it
   point <- list(op_eval("s", t = 1, want = "denoised"), op_linear("x", c(x = 1, s = 2)))
   expect_null(one_score_step(point))
   level <- schedule_ou()
   expect_equal(unlist(one_score_step(score_form(point, level))[c("alpha", "beta")]),
                c(alpha = 1 + 2 / level$a(1), beta = 2 * level$b2(1) / level$a(1)))
-  # of an earlier step
+  # the value of an earlier step
   expect_identical(form(op_linear("x", c(x = 1, old = 1, z = 2))), c(NA, NA, 2))
   steps <- step_form(list(op_eval("s", t = 3:1), op_linear("x", list(x = 1:3, s = 2))), 3)
   expect_equal(steps$x, cbind(1:3, 2))
@@ -80,7 +80,7 @@ static void gm_op_square(const gm_job *job, const gm_op *op, gm_area *area) {
   for (size_t v = 0; v < d * lanes; v += GM_VL) AT(to + v) = vset(c) * LD(to + v) * LD(to + v);
 }
 ", "^static void gm_run_block")
-  # and a sampler is one file
+  # a sampler is one file
   writeLines('sampler_squared <- function(steps) {
     sampler("squared", function(k, times, schedule) {
       list(new_op("square", "x", coef = list(x = 2)), op_linear("x", c(x = 1)))

@@ -1,4 +1,4 @@
-# Derived random streams: none meets another.
+# Derived random streams differ from each other.
 
 test_that("the derived key is that of the formula, in slow arithmetic", {
   # 64-bit words as four 16-bit limbs, the lowest first
@@ -62,7 +62,7 @@ test_that("directions of a comparison are not the starts of what is compared", {
 })
 
 test_that("noises of a long grid do not come round again", {
-  # the streams of 4096 and 8192 once were those of 0
+  # once the streams of 4096 and 8192 were those of 0
   m <- gaussmix(c(.5, .5), rbind(double(4), 1), 1)
   at <- environment(field_points(m, FALSE, 5, 20, c(1, 2))$at)
   seen <- lapply(c(0, 1, 4095, 4096, 8191), function(i) {

@@ -67,11 +67,11 @@ test_that("it is found for several dimensions, classes of several components, an
   expect_identical(as.data.frame(limit), limit$path)
   expect_output(print(limit), "lost .by more than 0.001. from strength [0-9.]+ \\([0-9.]+\\) on")
   expect_drawn(autoplot(limit))
-  # point masses have no exact law, particles do
+  # point masses have no exact law; particles work
   points <- strength_limit(gaussmix(c(1, 1), c(0, 1), 0), "1", sampler_em(10, end = .1), n = 50,
                            range = c(1, 2))
   expect_identical(points$method, "Monte Carlo")
-  # one component: there is nothing to lose
+  # one component: the confidence cannot fall
   expect_identical(strength_limit(gaussmix(1, 0, 1), "1", n = 11)$estimate, Inf)
 })
 

@@ -75,8 +75,8 @@ test_that("samplers meet the same, with the log-density of their map", {
   }
   expect_equal(run$x, y, tolerance = 1e-11)
   expect_equal(run$log_density, -2 + change, tolerance = 1e-10)
-  # (in the mixture's own axes, in which noise then is the same)
-  # one strength for all is plain guidance, by whatever a step wants
+  # (in the mixture's own axes, so that the noise is the same) one strength for all variables is
+  # plain guidance, for every quantity that a step evaluates
   for (s in list(sampler_ddim(20), sampler_rk4(5, "logsnr", end = 1e-3), sampler_em(20))) {
     plain <- guided_sample(even, 50, guidance("a", 2), s, key = c(1, 2), reduce = FALSE)
     same <- guided_sample(even, 50, guidance("a", diag(2, 2) + 1e-300), s, key = c(1, 2))
@@ -91,7 +91,8 @@ test_that("laws of samplers have it, too", {
   law <- guided_law(m, guidance = at, sampler = sampler_ddim(30))
   run <- guided_sample(m, 4e4, at, sampler_ddim(30), key = c(3, 1))
   expect_equal(moments(law)$mean, colMeans(run$x), tolerance = .02, ignore_attr = TRUE)
-  # the other variable is guided through the first alone: another law than plain guidance's
+  # guidance moves the other variable through the first one only, so the law differs from plain
+  # guidance's
   plain <- guided_law(m, guidance = guidance("b", 3), sampler = sampler_ddim(30))
   expect_gt(moments(plain)$mean[2] - moments(law)$mean[2], .1)
   line <- named_mixture("A2")
@@ -146,7 +147,7 @@ test_that("what a strength per variable has not is refused", {
   expect_mixguide_error(guidance("a", E, power = 1), "power")
   expect_mixguide_error(guidance("a", E, rule = "apg"), "rule")
   expect_mixguide_error(guidance("a", c(x1 = 1, x2 = NA)), "strength")
-  # strengths to be tried one after the other, perhaps
+  # a vector could mean strengths to be tried one after the other
   expect_mixguide_error(guidance("a", c(1, 2)), "strength")
   expect_mixguide_error(guidance("a", matrix(1, 2, 3)), "strength")
   expect_mixguide_error(guidance("a", c(x1 = 1, x1 = 2)), "strength")

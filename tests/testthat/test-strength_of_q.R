@@ -1,17 +1,17 @@
-# Strengths that depend on q = p(class | x): against the formula in plain R, against theorems, and
+# Strengths that depend on q = p(class | x), against the formula in plain R, against theorems, and
 # against plain guidance where they are constant.
 
 mixture <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
 x <- cbind(c(-1, 0, 2, 3, 1.5, 5), c(.5, 3, 2, -1, 1.5, 7))
 t <- .5
 
-# s_c + eta g, with g = s_c - s and q as posterior() has it.
+# s_c + eta g, with g = s_c - s and q from posterior().
 plain_score <- function(m, x, t, class, eta) {
   s_c <- score(m, x, t, guidance = class)
   s_c + eta(posterior(m, x, t)[, class]) * (s_c - score(m, x, t))
 }
 
-# D s_c + eta Dg + eta'(log q) g g' at each point; `slope`: eta'(log q).
+# D s_c + eta Dg + eta'(log q) g g' at each point; `slope` is eta'(log q).
 plain_jacobian <- function(m, x, t, class, eta, slope) {
   q <- posterior(m, x, t)[, class]
   J <- score_jacobian(m, x, t, guidance = class)
@@ -21,7 +21,7 @@ plain_jacobian <- function(m, x, t, class, eta, slope) {
   J
 }
 
-# Of each kind: the strength, eta and its derivative by log q. The class has probability p.
+# For each kind: the strength, eta and its derivative by log q. The class has probability p.
 kinds <- function(p) {
   skip_if_not_installed("numDeriv")
   capped <- function(q) pmin(3 * .9 * q / p / (.9 * q / p + .1), 1) - 1
@@ -103,7 +103,7 @@ test_that("the derivative is that of the score, also of a denoised point", {
 })
 
 test_that("feedback guidance gives the score of the class back from a mixed model", {
-  # the model's conditional is pi p(x | a) + (1 - pi) p(x): a mixture of all components
+  # the model's conditional law is pi p(x | a) + (1 - pi) p(x), a mixture of all components
   pi <- .8
   mixed <- gaussmix(pi * (mixture$class == "a") + (1 - pi) * mixture$weights, mixture$means, 1)
   a <- exp(-t)
@@ -115,7 +115,7 @@ test_that("feedback guidance gives the score of the class back from a mixed mode
     expect_equal(score(mixture, x, t, guidance = at), learned, tolerance = 1e-10)
     if (most == Inf) expect_equal(learned, score(mixture, x, t, guidance = "a"), tolerance = 1e-10)
   }
-  # also far from the class, where a cap is met; with one, laws are those of the class nowhere
+  # also far from the class, where the scale reaches its cap; a capped strength is not exact there
   one <- named_mixture("A2")
   law <- function(...) guided_law(one, guidance("1", ...), sampler_em(40))
   exact <- law(strength_profile("feedback", pi = .95))
@@ -133,7 +133,7 @@ test_that("dynamic negative guidance of 1 is not the class", {
     expect_equal(score_jacobian(mixture, x, t, guidance = dng),
                  score_jacobian(mixture, x, t, guidance = c("b", "c")), tolerance = 1e-10)
   }
-  # where q is 1 to rounding, and the two scores of the printed formula are the same
+  # where q is 1 up to rounding, and the two scores of the printed formula are the same
   deep <- rbind(c(60, -20))
   expect_equal(score(mixture, deep, t, guidance = dng), score(mixture, deep, t,
                                                               guidance = c("b", "c")),
@@ -203,7 +203,7 @@ test_that("runs reduce, and stay what they are", {
     expect_equal(small$x, large$x, tolerance = 1e-10)
     expect_equal(small$log_density, large$log_density, tolerance = 1e-10)
   }
-  # the function and the compiled one
+  # the function, and the compiled one
   run <- function(strength) guided_sample(m, 200, guidance("a", strength), key = c(1, 2))
   expect_equal(run(function(t, q) 4 * (1 - q))[c("x", "log_density")],
                run(strength_profile("q_power", 4))[c("x", "log_density")], tolerance = 1e-9)
@@ -285,7 +285,7 @@ test_that("extremes stay numbers", {
     expect_true(all(is.finite(score(far, at, .01, guidance = towards))))
     expect_true(all(is.finite(score_jacobian(far, at, .01, guidance = towards))))
   }
-  # a class that is all there is, and a mixture of one component
+  # a class that is the whole mixture, and a mixture of one component
   for (m in list(gaussmix(1, 0, 1, class = "a"), gaussmix(c(.5, .5), c(0, 1), 1,
                                                           class = c("a", "a")))) {
     for (strength in list(function(t, q) stop("no one asks"), strength_profile("dng"))) {

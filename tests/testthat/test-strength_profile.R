@@ -1,4 +1,4 @@
-# The strengths that a run meets at the beginning of each step.
+# The strengths at the beginning of each step of a run.
 met <- function(profile, steps = 10, mixture = named_mixture("D3"), ...) {
   d <- diffusion(mixture, guidance("1", profile), sampler_ddim(steps), ...)
   list(t = d$times[-(steps + 1)], to = d$times[-1],
@@ -71,7 +71,7 @@ test_that("one's own strength may ask for what is known of a run", {
   linear <- met(strength_profile("linear", .5))
   r <- with(linear, sqrt((exp(2 * to) - 1) / (exp(2 * t) - 1)))
   expect_equal(met(own)$strength, linear$strength + 10 * r)
-  # every part of a sum; another grid settles it anew; sweeps multiply it
+  # every part of a sum; another grid determines it anew; sweeps multiply it
   d <- diffusion(named_mixture("D3"), guidance("1") + guidance("2", own), sampler_ddim(4))
   expect_equal(guidance_strength(d$guidance$others[[1]], d$times[3]), .5 + 10 * sqrt(
     (exp(2 * d$times[4]) - 1) / (exp(2 * d$times[3]) - 1)))

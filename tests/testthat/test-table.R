@@ -1,4 +1,4 @@
-# Results that are tables: a part, or several together, are data frames.
+# Results are tables: parts of them, and several bound together, are data frames.
 
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 tables <- function() {
@@ -29,7 +29,7 @@ test_that("a whole table prints with its head, a part as a data frame with all c
     }
     expect_identical(rbind(x, x, x)[[1]], rep(x[[1]], 3))
     expect_identical(x[, 1], x[[1]])
-    # a cell that is changed leaves the rest
+    # changing a cell leaves the others
     expect_identical(class(replace(x, 1, x[[1]])), class(x))
   }
 })
@@ -60,7 +60,7 @@ test_that("every table has a long form of the same columns, and one line", {
     expect_identical(names(long)[1], "quantity", info = class)
     expect_identical(utils::tail(names(long), 4), c("estimate", "se", "method", "note"))
     expect_true(all(long$method %in% methods), info = class)
-    # what is not known has no number, and what was not drawn no sampling error
+    # an unknown row has no number, and a number without draws no sampling error
     expect_false(anyNA(long$estimate[long$method == "exact"]), info = class)
     expect_true(all(long$se[long$method == "exact"] %in% 0), info = class)
     expect_false(anyDuplicated(long[setdiff(names(long), ESTIMATE)]) > 0, info = class)
@@ -95,11 +95,11 @@ test_that("an estimate is printed to the digits that its standard error leaves",
   expect_identical(drawn(1, c(0, NA)), c("1", "1 (NA)"))
   expect_identical(show_estimate(c(pi, NA, 2), c(0, NA, .1), c("exact", "unknown", "quadrature")),
                    c("3.142", "NA", "2.0 (0.1)"))
-  # of what was not drawn, an error below the digits that are shown says nothing; rounding is none
+  # an error without draws is not printed below the digits shown; rounding prints as 0 or < 1e-15
   expect_identical(show_estimate(c(.5, .5), c(1e-9, 1e-3), "quadrature"), c("0.5", "0.500 (0.001)"))
   expect_identical(show_estimate(c(3e-17, -3e-17, 0, 2e-14), 0, "exact", of_one = TRUE),
                    c("< 1e-15", "0", "0", "2e-14"))
-  # whatever the numbers, what is printed is the estimate to within its error
+  # the printed number is the estimate to within its error, for all numbers
   withr::local_seed(7)
   estimate <- stats::rnorm(200) * 10^stats::runif(200, -9, 9)
   se <- abs(estimate) * 10^stats::runif(200, -8, 1)
@@ -124,12 +124,12 @@ test_that("every piece of wide rows starts with what a row is, and none is wider
       withr::local_options(width = width)
       lines <- capture.output(print_rows(rows, 4, keys = names(keys)))
       expect_lte(max(nchar(lines)), width)
-      # whole pieces: a head and n rows, each of which starts with the keys, or its number
+      # whole pieces: a head and n rows, each starting with the keys or its number
       expect_identical(length(lines) %% (n + 1), 0)
       blocks <- split(lines, (seq_along(lines) - 1) %/% (n + 1))
       start <- vapply(blocks, function(block) substr(block[2], 1, 2), "")
       expect_length(unique(start), 1)
-      # every number once, whatever the pieces
+      # every number occurs once, in any pieces
       cells <- unlist(strsplit(trimws(lines), " +"))
       for (j in 2 + seq_len(d)) expect_identical(sum(cells == names(rows)[j]), 1L)
     }

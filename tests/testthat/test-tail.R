@@ -1,4 +1,4 @@
-# Means that a few draws carry.
+# Means that depend on a few draws.
 
 pareto <- function(n, k) (stats::runif(n)^-k - 1) / k
 
@@ -7,11 +7,11 @@ test_that("the shape of a Pareto tail is found", {
   for (k in c(.1, .4, .7, 1.2)) {
     found <- replicate(40, pareto_k(tail_of(log(pareto(4000, k)), tail_size(4000))))
     m <- tail_size(4000)
-    # drawn towards 1/2 by 10 values; its standard deviation is about (1 + k)/sqrt(m)
+    # shrunk towards 1/2 by 10 values; the standard deviation is about (1 + k)/sqrt(m)
     expect_lt(abs(mean(found) - (m * k + 5) / (m + 10)), 4 * (1 + k) / sqrt(40 * m) + .02)
     expect_lt(stats::sd(found), 1.5 * (1 + k) / sqrt(m))
   }
-  # the exponential, and what is bounded
+  # the exponential, and bounded variables
   expect_lt(abs(pareto_k(tail_of(log(stats::rexp(1e5)), 900))), .15)
   expect_lt(pareto_k(tail_of(log(stats::runif(1e5)), 900)), -.5)
 })
@@ -80,7 +80,7 @@ test_that("an error of 0 is printed where it is exact only", {
   expect_identical(entropy(sweep)$method, c("exact", "Monte Carlo"))
   expect_identical(sweep$entropy_se[1], 0)
   expect_equal(sweep$entropy[1], entropy(run)$estimate)
-  # all alike: a bracket with 0 would say what nobody knows
+  # all draws are equal: a standard error of 0 would be false
   expect_identical(format_estimate(sample_mean(rep(.1, 7) + 1e-17)), "0.1")
   expect_identical(format_estimate(estimate_row(3e-15, 1e-16, "Monte Carlo")), "3.0e-15 (1e-16)")
 })

@@ -34,7 +34,7 @@ test_that("merged moments are those of the whole", {
   none <- moments_of(x[0, ], c(1, 1), 2, TRUE)
   merged <- Reduce(merge_moments, c(list(NULL, none), parts, list(none)))
   expect_equal(merged, moments_of(x, c(1, 1), 2, TRUE), tolerance = 1e-13)
-  # an infinite mean stays so, and has no standard error
+  # an infinite mean stays infinite, and has no standard error
   infinite <- merge_moments(moments_of(cbind(a = c(1, Inf))), moments_of(cbind(a = 1:3 + 0)))
   at <- moment_estimates(list(infinite), FALSE)
   expect_identical(at$estimate, c(a = Inf))
@@ -45,7 +45,7 @@ test_that("sums over more particles than R's integers count are right", {
   set.seed(5)
   x <- cbind(a = rnorm(1000), b = rexp(1000))
   one <- moments_of(x)
-  # as if each row came 2^22 times
+  # as if each row occurred 2^22 times
   many <- one
   for (i in 1:22) many <- merge_moments(many, many)
   expect_identical(many$n, 1000 * 2^22)
@@ -142,7 +142,7 @@ test_that("what does not fit is an error at the boundary, not a crash", {
   bad(.Call(ffi_spread, replace(job, "sd", 0)))
   bad(.Call(ffi_spread, replace(job, "size", 0L)))
   bad(.Call(ffi_spread, replace(two, "size", list(c(50000L, 50000L)))))
-  # wider than there is room for
+  # wider than the table has room for
   bad(.Call(ffi_spread, replace(job, "own", list(c(1, 1.1)))))
   for (i in c(1, 5)) bad(.Call(ffi_spread, replace(two, "own", list(replace(two$own, i, 2)))))
   bad(.Call(ffi_spread, replace(two, "own", list(replace(two$own, 3, NaN)))))

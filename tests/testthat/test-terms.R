@@ -1,4 +1,4 @@
-# New data are read as the formula reads the data that the mixture came from.
+# The formula of a mixture reads new data as it read the original data.
 
 test_that("a formula is applied to new data, by whatever takes points", {
   m <- as_gaussmix(Species ~ log(Sepal.Length) + sqrt(Petal.Length), iris, standardise = FALSE)
@@ -15,7 +15,7 @@ test_that("a formula is applied to new data, by whatever takes points", {
   expect_identical(dgaussmix(new[0, ], m), double())
   expect_identical(dim(posterior(m, new[0, ])), c(0L, 3L))
   expect_mixguide_error(as_gaussmix(Species ~ log(Sepal.Length), iris[0, ]), "x")
-  # by name if the variables themselves come, by place without names
+  # by name if the variables themselves are given, by place without names
   colnames(by_hand) <- variable_names(m)
   expect_equal(dgaussmix(by_hand[, 2:1], m), dgaussmix(unname(by_hand), m))
   expect_equal(mixguide:::class_law(m, "setosa")$terms, m$terms)
@@ -62,7 +62,7 @@ test_that("terms carry what they name, and nothing else of where they were made"
   unit <- 1
   at <- cbind(iris$Sepal.Length / 2, iris$Petal.Length / 10)
   expect_equal(dgaussmix(iris, again), dgaussmix(at, m))
-  # variables from where the formula was written, without data
+  # a formula without data takes variables from its environment
   here <- iris$Sepal.Length
   label <- iris$Species
   free <- as_gaussmix(label ~ log(here))
@@ -102,7 +102,7 @@ test_that("a formula is refused where R would guess", {
   expect_error(as_gaussmix(Species ~ nowhere, iris), "nowhere", class = "mixguide_error")
   expect_error(as_gaussmix(Species ~ ., iris, weights = 1), "`weights` is not an argument",
                class = "mixguide_error")
-  # whole numbers of few values are classes
+  # whole numbers with few values are classes
   expect_identical(mixture_classes(as_gaussmix(cyl ~ mpg, mtcars)), c("4", "6", "8"))
   m <- as_gaussmix(Species ~ log(Sepal.Length), iris)
   expect_error(predict(m, transform(iris, Sepal.Length = "5")), class = "mixguide_error")

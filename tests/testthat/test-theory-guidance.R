@@ -1,6 +1,6 @@
-# The statements of guidance theory on mixtures whose numbers are known (tests/REFERENCES.md).
+# The statements of guidance theory, on mixtures with known numbers (tests/REFERENCES.md).
 
-# Seconds and more: not on CRAN, nor under the sanitizers.
+# The tests take seconds and more: not on CRAN, nor under the sanitizers.
 skip_slow <- function() {
   skip_on_cran()
   skip_if(nzchar(Sys.getenv("MIXGUIDE_SANITIZE")), "slow under the sanitizers")
@@ -34,7 +34,7 @@ for (name in names(theory_ode)) {
 test_that("in one dimension quadrature gives confidence, entropy and E[1/q] to 1e-6", {
   skip_slow()
   for (rows in theory_exact) {
-    # 120 steps: at strength 32 the entropy of 60 is off by 8e-6
+    # 120 steps, because at strength 32 the entropy with 60 is off by 8e-6
     sweep <- ode_sweep(rows, 1001, 120, exact = TRUE)
     expect_identical(unique(sweep$method), "quadrature")
     expect_within(exact_deviation(sweep, rows), 1e-6)
@@ -104,8 +104,8 @@ test_that("guidance lowers the entropy of the ODE for any mixture of common cova
 })
 
 test_that("coarse Euler steps fold the map of D3, which the log-determinants follow and flag", {
-  # Beyond strength 4 the slope at the class is negative in some steps; up to 10 the doubly covered
-  # mass is negligible and the entropy that of a histogram.
+  # Beyond strength 4 the slope at the class is negative in some steps. Up to 10 the doubly covered
+  # mass is negligible, and the entropy is that of a histogram.
   known <- theory("folds")
   sweep <- guidance_sweep(named_mixture("D3"), "1", known$strength, n = 2e4,
                           sampler = sampler_euler(20, "uniform"), horizon = 5)

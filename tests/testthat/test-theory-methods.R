@@ -23,7 +23,7 @@ test_that("guidance on Gaussians in closed form: ODE, SDE and tilt", {
       expect_equal(sde$cov[[1]], sde_variance[i], tolerance = 1e-2)
     }
   }
-  # the closed form behind the column of the ODE's mean
+  # the closed form behind the table's mean of the ODE
   form <- function(w) {
     2^((1 - w) / 2) * w / 2 *
       integrate(function(v) (1 + v)^((w - 1) / 2) / sqrt(v), 0, 1, rel.tol = 1e-10)$value
@@ -31,7 +31,7 @@ test_that("guidance on Gaussians in closed form: ODE, SDE and tilt", {
   expect_equal(vapply(w, form, 0), phi, tolerance = 1e-5)
 })
 
-# The reverse ODE of Ornstein-Uhlenbeck, guided from class to whole, of starts on the line: by
+# The reverse ODE of Ornstein-Uhlenbeck, guided from class to whole, for starts on the line, by
 # Runge-Kutta in plain R. `class`, `whole`: weights, means and the variance of their components.
 line_score <- function(law, t) {
   a <- exp(-t)
@@ -69,7 +69,8 @@ test_that("overshoot and shrinkage in high dimensions: gone by noise, not by the
     at <- moments(guided_law(m, guidance("1", strength), sampler, horizon = horizon))
     c(at$mean[[1]] - sqrt(d), at$cov[[1]])
   }
-  # dx/du = 1 + 2 strength/(1 + exp(2 u x)), u = a |m|, has d in its limits alone: the shift stays
+  # dx/du = 1 + 2 strength/(1 + exp(2 u x)), u = a |m|, depends on d through its limits alone: the
+  # shift stays
   ode <- vapply(d, law_of, c(0, 0), sampler_rk4(100, "quadratic"), 14)
   x <- qnorm((1:1000 - .5) / 1000)
   h <- 4 / 1000
@@ -79,9 +80,9 @@ test_that("overshoot and shrinkage in high dimensions: gone by noise, not by the
   }
   expect_equal(ode[1, 3:5], rep(mean(x) - 4, 3), tolerance = 1e-3)
   expect_equal(ode[2, 3:5], rep(mean((x - mean(x))^2), 3), tolerance = 2e-3)
-  # relative to |m| it vanishes like 1/sqrt(d), and so does the mean shrinkage over variables
+  # relative to |m| the shift vanishes like 1/sqrt(d), and so does the mean shrinkage over variables
   expect_lt(ode[1, 5] / sqrt(d[5]), .1)
-  # noise forgets: what is left of the push at time log(m) is 1/m
+  # noise forgets: of the push at time log(m), 1/m is left
   sde <- vapply(d, law_of, c(0, 0), sampler_ddpm(200, "quadratic"), 8)
   expect_equal(sde[1, 2:4] / sde[1, 3:5], rep(2, 3), tolerance = .05)
   expect_true(all(diff(sde[2, ]) > 0))
@@ -95,7 +96,8 @@ test_that("overshoot and shrinkage in high dimensions: gone by noise, not by the
 })
 
 test_that("distortion stays if classes are exponentially many; a negative window undoes it", {
-  # K classes N(mu_k, I/4), mu_k from N(0, I): mean along mu_1 and variance, relative to the class's
+  # K classes N(mu_k, I/4), mu_k from N(0, I): the mean along mu_1 and the variance, relative to the
+  # class's own
   strength <- 2
   scan <- function(d, K, guide = guidance("1", strength), centres = 4, n = 300) {
     found <- vapply(seq_len(centres), function(key) {
@@ -107,18 +109,18 @@ test_that("distortion stays if classes are exponentially many; a negative window
     }, double(3))
     rowMeans(found)
   }
-  # few classes: what is lost falls like 1/d, since they differ in 3 directions
+  # few classes: the loss falls like 1/d, since they differ in 3 directions
   few <- vapply(c(4, 16, 64, 256), scan, double(3), K = 4)
   expect_true(all(diff(few[1, ]) < -.02))
   expect_true(all(diff(few[2, ]) > 0))
   expect_gt(few[2, 4], .96)
-  # e^(.4 d) of them: as many as it takes for the distortion to stay
+  # e^(.4 d) classes: enough that the distortion stays
   many <- vapply(c(8, 14, 20), function(d) scan(d, round(exp(.4 * d))), double(3))
   expect_true(all(many[2, ] < .72))
   expect_true(all(many[1, ] > 1.3))
   expect_true(all(many[3, ] > .98))
-  # In the limit the others look like N(0, 5/4) until the class itself outweighs them (a random
-  # energy model). Along that path x = p mu + r z, by midpoint steps.
+  # In the limit the other classes look like N(0, 5/4) until the class itself outweighs them (a
+  # random energy model). The path is x = p mu + r z, by midpoint steps.
   limit <- function(alpha, steps = 6000, h = 6 / steps) {
     p <- 0
     r <- 1
@@ -138,8 +140,9 @@ test_that("distortion stays if classes are exponentially many; a negative window
   expect_equal(many[2, 3], limit(.4)[2], tolerance = .25)
   expect_equal(limit(.01), c(1, 1), tolerance = .1)
 
-  # So many that the whole is N(0, 5/4) at all times. Then the ODE multiplies the variance by
-  # exp(-2 int eta (1/v - 1/V) dt), below 1 for every strength that is nowhere negative.
+  # Here the whole is N(0, 5/4) at all times, because there are so many classes. The ODE then
+  # multiplies the variance by exp(-2 int eta (1/v - 1/V) dt), below 1 for every strength that is
+  # nowhere negative.
   rate <- function(t) {
     v <- 1 - .75 * exp(-2 * t)
     1 / v - 1 / (v + exp(-2 * t))
@@ -159,13 +162,13 @@ test_that("distortion stays if classes are exponentially many; a negative window
   expect_equal(crowd[1:2], plain * c(1, 4), tolerance = .1, ignore_attr = TRUE)
   shapes <- c("interval", "triangle", "linear", "cosine", "exponential", "beta", "dg", "terminal")
   for (shape in shapes) expect_lt(4 * at(strength_profile(shape, strength))[[2]], .8)
-  # the signed line that has the variance of the class, and its mean further out
+  # a strength of both signs that keeps the variance of the class has its mean further out
   slope <- uniroot(function(s) log(factor_of(function(t) s * t - 1)), c(1, 20), tol = 1e-10)$root
   signed <- at(strength_profile("line", -1, slope = slope))
   expect_equal(4 * signed[[2]], 1, tolerance = 1e-4)
   expect_gt(signed[[1]], 1.05)
-  # a window of negative strength helps where the class is still in doubt (`limit()` says until
-  # .8), and nothing does once others are out of reach
+  # a window of negative strength helps while the class is in doubt (until .8 by `limit()`), and
+  # nothing helps once the other classes are out of reach
   windowed <- function(window) {
     scan(14, round(exp(.4 * 14)), guidance("1", function(t) {
       if (t < window[1]) 0 else if (t < window[2]) -1.8 else strength
@@ -178,7 +181,7 @@ test_that("distortion stays if classes are exponentially many; a negative window
 })
 
 test_that("with exact scores guided steps end at point masses, however strong", {
-  # within the noise of the last time, b, times what two dimensions make of it
+  # within the noise b of the last time, times its factor in two dimensions
   points <- rbind(c(0, 0), c(1, 1), c(-1, .5), c(.3, -1))
   m <- gaussmix(rep(1, 4), points, 0, class = c("a", "b", "a", "b"))
   b <- sqrt(-expm1(-2 * .001))
@@ -192,7 +195,7 @@ test_that("with exact scores guided steps end at point masses, however strong", 
     # DDPM: the noise of the last time alone, |N(0, I)|
     sde <- away(strength, sampler_ddpm(50, "logsnr", end = .001))
     expect_gt(ks.test(sde^2 / 2, "pexp")$p.value, 1e-4)
-    # DDIM: where one point is left, x - a mu shrinks like b
+    # DDIM: near the only point that is left, x - a mu shrinks like b
     for (steps in c(20, 50)) {
       expect_lt(max(away(strength, sampler_ddim(steps, "logsnr", end = .001))), 12)
     }
@@ -215,7 +218,7 @@ test_that("with exact scores guided steps end at point masses, however strong", 
   run <- guided_sample(m, 20, guidance("a", 10), sampler_ddim(20, "logsnr", end = .001),
                        horizon = 5, start = start, log_density = "none")
   expect_equal(run$x, x, tolerance = 1e-8, ignore_attr = TRUE)
-  # it takes the points: with covariances a strong one leaves the class's ellipses
+  # the paper uses points; with covariances a strong guidance leaves the class's ellipses
   wide <- gaussmix(rep(1, 4), points, .1, class = m$class)
   x <- guided_sample(wide, 2000, guidance("a", 10), sampler_ddim(50, "logsnr", end = .001),
                      horizon = 5, log_density = "none", key = c(1, 1))$x
@@ -223,7 +226,7 @@ test_that("with exact scores guided steps end at point masses, however strong", 
 })
 
 test_that("three stages of a class of two modes: their shares early, their widths late", {
-  # the mode at 2 lies before the other class, the one at 4.5 behind it
+  # the mode at 2 lies before the other class, the mode at 4.5 behind it
   weights <- c(.35, .15, .5)
   means <- c(2, 4.5, -2)
   m <- gaussmix(weights, means, .3, class = c("a", "a", "b"))
@@ -241,16 +244,16 @@ test_that("three stages of a class of two modes: their shares early, their width
   }
   none <- stage(0)
   expect_equal(none[1], .3, tolerance = .02)
-  # early: the mode behind gains, whatever its weight, and the later the less
+  # early guidance increases the share of the mode behind, whatever its weight; later guidance less
   early <- stage(3, c(1.5, 6))
   middle <- stage(3, c(.6, 1))
   late <- stage(3, c(0, .4))
   expect_gt(early[1], .7)
   expect_lt(abs(middle[1] - none[1]), .05)
-  # late: shares are settled, the mode shrinks
+  # late guidance leaves the shares, and the mode shrinks
   expect_equal(late[1], none[1], tolerance = 1e-3)
   expect_lt(late[2], .75)
-  # by the share of starts that end behind: paths on the line keep their order
+  # by the share of starts that end behind, since paths on the line keep their order
   share <- function(strength) {
     z <- qnorm((1:300 - .5) / 300)
     mean(line_flow(z, class, whole, strength, 6, 1e-3, 200) >= 3.25)

@@ -1,5 +1,5 @@
-# Numbers of smoothness theory (tests/REFERENCES.md); tolerances are half a unit of the last digit
-# known, or better.
+# Numbers of smoothness theory (tests/REFERENCES.md). Tolerances are half a unit of the last known
+# digit, or better.
 
 expect_near <- function(x, known, tolerance = 1e-9) {
   expect_lt(max(abs(unname(drop(x)) - known)), tolerance)
@@ -132,7 +132,7 @@ test_that("the horizon is a trade-off: steps against the error of the start", {
                                                                          0), horizon = t))
     }, 0)
     expect_equal(tv, known[[sampler]], tolerance = 1e-3)
-    # the best of 1, 2 and 3 is another for each
+    # the best of 1, 2 and 3 differs between the samplers
     expect_identical(which.min(tv), match(sampler, c("EI", "ODE", "Heun")))
   }
 })

@@ -57,10 +57,10 @@ test_that("a forked child works after its parent ran in parallel", {
         stop("the child hangs")
       }
       suppressWarnings(parallel::mccollect(job))
-      # in a child one thread, and the same bits
+      # a forked child uses one thread, and gets the same bits
       expect_identical(unname(done), list(list(1L, here[[key]])))
     }
-    # and the parent goes on
+    # the parent continues
     expect_identical(run(1), here[[1]])
     expect_identical(parallel::mclapply(1:2, run, mc.cores = 2), here)
   })
@@ -72,7 +72,7 @@ test_that("a forked child that loads the package itself does not hang either", {
   skip_if_not_installed("data.table")
   lib <- dirname(system.file(package = "mixguide"))
   skip_if(system.file("libs", package = "mixguide") == "", "not installed")
-  # another package has run OpenMP in the parent
+  # another package has used OpenMP in the parent
   code <- paste(
     ".libPaths(c('%s', .libPaths())); data.table::setDTthreads(2)",
     "x <- data.table::data.table(a = runif(2e6), b = sample(1e6, 2e6, TRUE))",

@@ -90,7 +90,7 @@ test_that("a sweep's tables are its columns, in long form", {
   }
   expect_equal(table$se[table$quantity == "gain"], sweep$gain_se)
   p <- sweep$fraction_down
-  # none of 50 is not none
+  # none of 50 draws does not prove none at all
   none <- ifelse(p == 0 & sweep$strength > 0, 1.5 / 50, 0)
   expect_equal(table$se[table$quantity == "fraction_down"], pmax(sqrt(p * (1 - p) / 50), none))
   expect_equal(glance(sweep)$n, 50)

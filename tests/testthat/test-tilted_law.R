@@ -1,4 +1,5 @@
-# The tilt p(x | y) p(y | x)^eta by its own quadrature, by integrate(), and beside the ODE's law.
+# The tilt p(x | y) p(y | x)^eta by its own quadrature, by integrate(), and compared with the ODE's
+# law.
 
 A2 <- named_mixture("A2")
 mixed <- list(weights = c(.3, .4, .3), means = c(-1, .5, 2), sds = c(.7, 1.2, .4),
@@ -77,7 +78,7 @@ test_that("strength 0 is the class, -1 the whole mixture, at any time", {
                  dgaussmix(x, later),
                  tolerance = 1e-10)
   }
-  # nothing to tilt by
+  # one component: no tilt
   one <- tilted_law(gaussmix(1, 2, 3), guidance("1", 5))
   expect_equal(c(mean(one), moments(one)$cov), c(x = 2, 3), tolerance = 1e-10)
   expect_equal(one$log_normaliser, 0)
@@ -116,14 +117,14 @@ test_that("in the plane, and where more dimensions reduce to it, the density is 
     # the normaliser is E[p(class | x)^1.5 | class]
     draws <- posterior(m, rgaussmix(4e4, m, case[[2]]))[, case[[2]]]^1.5
     expect_lt(abs(mean(draws) - exp(law$log_normaliser)), 4 * sd(draws) / 200)
-    # and so is the confidence a ratio of such means
+    # the confidence is a ratio of such means
     expect_lt(abs(mean(draws^(5 / 3)) / mean(draws) - confidence(law)$estimate), .01)
   }
 })
 
 test_that("the reduced law of a sampler is compared with the reduced tilt", {
-  # H3 in four dimensions, turned: what is beyond its plane is the same for tilt and ODE but for the
-  # bias of the start
+  # H3 in four dimensions, rotated: outside its plane tilt and ODE agree, except for the bias of the
+  # start
   withr::local_seed(2)
   plane <- named_mixture("H3")
   means <- cbind(plane$means, 0, 0) %*% qr.Q(qr(matrix(rnorm(16), 4)))
@@ -161,7 +162,7 @@ test_that("guided samples leave the support of the class as the strength grows",
   expect_close(reach, known$x, 5e-5)
   exponent <- diff(log(reach)) / log(4)
   expect_true(all(exponent > .42 & exponent < .455))
-  # the tilt grows like a logarithm
+  # the tilt grows like a logarithm of the strength
   tilt <- vapply(known$strength, function(eta) mean(tilted_law(A2, guidance("1", eta)))[[1]], 0)
   expect_true(all(diff(tilt) > 0 & diff(tilt) < .6))
 })

@@ -1,4 +1,4 @@
-# Weighted guided particles against the tilt itself.
+# Weighted guided particles, against the tilt itself.
 
 A2 <- named_mixture("A2")
 flat <- withr::with_seed(1, random_mixture("full", 2, 3)$mixture)
@@ -69,12 +69,12 @@ test_that("the SDE's particles, weighted, have the tilt's moments; unweighted th
   run <- tilted_sample(A2, 4e4, guidance("1", 2), sampler_em(400, "uniform"), horizon = 6,
                        start = "exact", resample = 0, key = c(5, 6))
   law <- tilted_law(A2, guidance("1", 2))
-  # the tail is too heavy for standard errors that could be trusted, which it says
+  # the tail is too heavy for trustworthy standard errors, and the result says so
   expect_match(confidence(run)$note, "heavy tail")
   run$heavy <- NULL
   expect_lt(max(abs(deviations(run, law)), na.rm = TRUE), 4)
   expect_lt(abs(mean(run$x) - 1.757), 4 * sqrt(.581 / 4e4 * 2))
-  # so few of them carry the weight (.195 there)
+  # few particles carry the weight (.195 in the table)
   expect_gt(run$ess / 4e4, .05)
   expect_lt(run$ess / 4e4, .3)
   plain <- guided_sample(A2, 4e4, guidance("1", 2), sampler_em(400, "uniform"), horizon = 6,
@@ -88,7 +88,7 @@ test_that("between ODE and SDE the Feynman-Kac weights are the same", {
   law <- tilted_law(A2, guidance("1", 1))
   run <- tilted_sample(A2, 4000, guidance("1", 1), sampler_ddim(200, eta = .5), resample = 0)
   expect_lt(max(abs(deviations(run, law))), 4.5)
-  # without weights it is neither
+  # without weights the mean confidence is above that of the tilt
   expect_gt(mean(run$confidence), confidence(law)$estimate + .03)
 })
 
@@ -117,7 +117,8 @@ test_that("standard errors of weighted means are honest", {
 })
 
 test_that("errors of Feynman-Kac weights hold that of the steps, near and far from the data", {
-  # particles alone would cover the entropy 1 time in 20 where a mode is 20 standard deviations away
+  # errors from particles alone would cover the entropy 1 time in 20 with a mode 20 standard
+  # deviations away
   for (far in c(2, 20)) {
     m <- gaussmix(c(.3, .3, .4), c(0, far, 1.5), 1, class = c("a", "a", "b"))
     law <- tilted_law(m, guidance("a", 1))
@@ -127,7 +128,7 @@ test_that("errors of Feynman-Kac weights hold that of the steps, near and far fr
     }, double(4))
     expect_gt(mean(abs(z) < 2, na.rm = TRUE), .9)
     expect_gt(mean(is.finite(z)), .3)
-    # a class by its name has the same error
+    # a class given by its name has the same error
     run <- tilted_sample(m, 500, guidance("a", 1), sampler_em(50), key = c(1, 77))
     expect_equal(confidence(run, "a")$se, confidence(run)$se)
     expect_equal(confidence(run, "b")$se, confidence(run)$se)
@@ -144,7 +145,7 @@ test_that("resampling keeps the weights right, in more dimensions and for severa
   })
   expect_true(all(vapply(runs, function(run) sum(run$history$resampled) >= 1, NA)))
   z <- vapply(runs, deviations, double(5), law)
-  # systematic resampling is better than its standard error, which is that of multinomial
+  # systematic resampling is better than its standard error, which is that of multinomial resampling
   expect_lt(max(abs(rowMeans(z))), 4 / 5)
   expect_lt(max(rowMeans(z^2)), 1.9)
   run <- runs[[1]]

@@ -32,7 +32,7 @@ test_that("the spacing of each grid is the one documented", {
   times <- time_grid(100, 3, "exponential", end = 1e-4)
   ratio <- -diff(times) / pmin(times[-101], 1)
   expect_equal(ratio, rep(ratio[1], 100), tolerance = 1e-10)
-  # Chen, Lee and Lu's rule for L-Lipschitz scores, walked down with the h that was found
+  # Chen, Lee and Lu's rule for L-Lipschitz scores, followed down with the h that was found
   L <- 15.2
   times <- time_grid(69, 3, "exponential", floor = 1 / (4 * L))
   h <- (3 - times[2]) / 1
@@ -40,7 +40,7 @@ test_that("the spacing of each grid is the one documented", {
   walk <- 3
   for (k in 1:69) walk <- c(walk, walk[k] - h * min(max(walk[k], 1 / (4 * L)), 1))
   expect_equal(walk, times, tolerance = 1e-10)
-  # as many steps as the horizon is long need steps longer than the time that is left
+  # with as many steps as the horizon is long, steps exceed the remaining time
   expect_true(all(diff(time_grid(2, 5, "exponential", end = .01)) < 0))
 })
 

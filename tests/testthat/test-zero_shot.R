@@ -1,5 +1,5 @@
-# Zero-shot methods one evaluation or one step at a time, against their formulas in the coordinates
-# of the data, by plain linear algebra.
+# Zero-shot methods for one evaluation or one step, against their formulas in the coordinates of the
+# data, by plain linear algebra.
 
 pinv <- function(H) {
   s <- svd(H)
@@ -82,8 +82,8 @@ test_that("PiGDM and TMPD guide as their formulas say", {
   }
 })
 
-# One step of the DDPM sampler from t = 10 to 9 by a method, from points x, with the noise in the
-# coordinates of the data: x' and the noises.
+# One step of the DDPM sampler from t = 10 to 9 by a method, from points x. The noise is in the
+# coordinates of the data. Returns x' and the noises.
 one_step <- function(o, method, noises, noise = o$R, variance = "scaled") {
   ob <- seen(o, noise)
   frame <- zero_shot_frame(o$m, ob, method)
@@ -199,7 +199,7 @@ test_that("DiffPIR solves for y near the denoised point, and adds noise anew in 
         near <- by_row(o$x0, function(i) {
           rho <- lambda * o$a^2 / o$v
           if (noise == "none" || lambda == 0) {
-            # nearest of all that meet y
+            # the nearest of all points that satisfy y
             return(drop(o$x0[i, ] + o$plus %*% (o$y - o$H %*% o$x0[i, ])))
           }
           solve(t(o$H) %*% solve(o$R, o$H) + rho * diag(3),
@@ -299,10 +299,10 @@ test_that("DDRM's own start knows the observation, where the noise of the start 
   ops <- informed_start(one, frame)
   expect_identical(ops[[2]]$to, "x")
   coef <- ops[[2]]$coef
-  # x/a = y + sqrt(q^2 - nu) z; the second is as noisy as the start
+  # x/a = y + sqrt(q^2 - nu) z; the second coordinate is as noisy as the start
   expect_equal(coef[["(one)"]], c(.2 * 3, 0, 0))
   expect_equal(coef$x, c(.2 * sqrt(.96 / .04 - 4), 1, 1))
-  # a run of it is closer in few steps from an early time
+  # with few steps a run from an early time is closer
   m <- gaussmix(1, t(c(0, 0)), matrix(c(4, 1, 1, 1), 2))
   y <- observation(2.5, variables = 1, noise = .01)
   law <- moments(exact_posterior(m, y))

@@ -1,5 +1,5 @@
-# Real data with values removed: airquality, a Gaussian fitted to every other row, the logarithm of
-# Ozone hidden in the rest.
+# Real data with values removed: airquality, with a Gaussian fitted to every other row and the
+# logarithm of Ozone hidden in the rest.
 test_that("zero-shot imputation is too wide on real data, exact imputation covers", {
   x <- na.omit(airquality[1:4])
   x$Ozone <- log(x$Ozone)
@@ -21,7 +21,7 @@ test_that("zero-shot imputation is too wide on real data, exact imputation cover
   expect_lt(abs(mean(rows["exact", ]) - .9), 3.5 * sqrt(.09 / n))
   gain <- rows["zero_shot_width", ] / rows["width", ]
   expect_gt(mean(gain) - 4 * sd(gain) / sqrt(n), 1.2)
-  # which the mutual information said before
+  # the mutual information predicts this
   about <- mutual_information(mixture, c("Solar.R", "Wind", "Temp"))
   expect_identical(about$method, "exact")
   expect_gt(about$estimate, .3)

@@ -18,7 +18,7 @@ test_that("TDS and SMCDiffOpt estimate the evidence of their own chain without b
 })
 
 test_that("the evidence is the density of y, whatever the units of H", {
-  # one Gaussian with Pi-GDM's variance: the twist is exact, and all weights are nearly alike
+  # one Gaussian with Pi-GDM's variance: the twist is exact, and all weights are nearly equal
   m <- gaussmix(1, t(c(.5, 0)), 1)
   y <- observation(c(2, 1), diag(c(3, .5)), c(.5, .2))
   set.seed(2)
@@ -35,7 +35,7 @@ test_that("particle methods come close to the posterior of M2", {
   truth <- moments(exact_posterior(m2, given))
   for (method in list(zero_shot_tds(64), zero_shot_mcgdiff(64), zero_shot_smcdiffopt(128))) {
     run <- conditional_sample(m2, 500, given, method, sampler = to_data)
-    # steps of T = 100 spread by some 8 % more; 500 draws err by .03 and .05
+    # the steps of T = 100 spread draws by some 8 % more; 500 draws have errors of .03 and .05
     expect_lt(max(abs(colMeans(run$x) - truth$mean)), .15, format(method))
     expect_lt(max(abs(cov(run$x) / truth$cov - 1)), .35, format(method))
     residual <- mean((run$x %*% c(1, .5) - .8)^2)
@@ -68,7 +68,7 @@ test_that("SMCDiffOpt moves its particles freely, and weighs them by psi", {
       exp(-sum(u * solve(S, u)) / 2) / sqrt(det(2 * pi * S))
     })
   }
-  # what was not resampled has the weights of its end, whatever the way
+  # particles that were not resampled keep the weight of their end, on any path
   w <- psi(run$cloud$x, times[3])
   expect_equal(run$cloud$weights[, 1], w / sum(w), tolerance = 1e-10)
   expect_equal(run$history$ess[3], sum(w)^2 / sum(w^2), tolerance = 1e-10)
@@ -108,7 +108,7 @@ test_that("MCGdiff has the law of one Gaussian, with noises of several sizes and
 
 test_that("more particles come closer", {
   skip_on_cran()
-  # two components that differ in the weight y gives them
+  # two components that differ in the weight that y gives them
   m <- gaussmix(c(.5, .5), rbind(c(-2, -2), c(2, 2)), .25)
   y <- observation(.5, variables = 1, noise = 1)
   right <- exact_posterior(m, y)$weights[2]
@@ -188,7 +188,7 @@ test_that("the particles of a set are there if asked for", {
   expect_identical(run$x, plain$x)
   expect_identical(dim(run$cloud$x), c(96L, 2L))
   expect_equal(colSums(run$cloud$weights), rep(1, 6))
-  # each draw is one of its set
+  # each draw belongs to its set
   for (i in 1:6) {
     gap <- abs(t(run$cloud$x[16 * (i - 1) + 1:16, ]) - run$x[i, ])
     expect_lt(min(colSums(gap)), 1e-12)

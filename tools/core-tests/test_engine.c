@@ -1,4 +1,4 @@
-/* The engine on programs small enough to know the answer, for every instruction set. */
+/* The engine on programs small enough that their results are known, for every instruction set. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,7 +43,7 @@ static const gm_op turned[] = {
 static const gm_term terms[] = {{0, 0, 0}, {1, 1, 0}};
 static const double coefs[] = {1, 0.5, 0, 1, 2, 0.5, 3, 4, 2, 0, -1, 0.3, 1, 0, 0, 0.7, 1.5};
 
-/* what evaluations give, and by how much the means are stretched */
+/* the value of each kind of evaluation, and the factor by which the means are stretched */
 static gm_want want = GM_SCORE;
 static double stretch = 1;
 
@@ -82,7 +82,7 @@ static gm_status run(const char *isa, const double *vector, size_t lanes, int th
   return GM_OK;
 }
 
-/* The same step written out. */
+/* The step written out. */
 static double plain_step(const double *x, double *s) {
   double density[K], g[K][D], sum = 0;
   for (int k = 0; k < K; k++) {
@@ -107,7 +107,7 @@ static double det3(const double *m) {
          m[6] * (m[1] * m[5] - m[2] * m[4]);
 }
 
-/* A class and the rest of one component each, with a strength that depends on q: its score. */
+/* The score of a strength that depends on q, for a class and a rest of one component each. */
 static void plain_push(const gm_push *push, const double *x, double *s) {
   double l[K], g[K][D], lack = 1 - push->p[0], eta;
   for (int k = 0; k < K; k++) {
@@ -293,7 +293,7 @@ int main(void) {
       check_push(isa[e], pushes[i], identity);
     }
   }
-  /* programs that name what is not there are refused */
+  /* programs that name missing registers or tables are refused */
   gm_op bad[9];
   const int changes[][2] = {{0, 0}, {2, 1}, {2, 2}, {3, 2}, {7, 2}, {8, 3}};
   for (int i = 0; i < 6; i++) {
@@ -302,7 +302,7 @@ int main(void) {
     *field = 99;
     CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
   }
-  /* and so are those that take the Jacobian where none has been taken */
+  /* so are programs that use the Jacobian before an evaluation takes it */
   for (int i = 0; i < 4; i++) {
     memcpy(bad, curved, sizeof bad);
     if (i == 0) bad[4].from = 1;
@@ -311,7 +311,7 @@ int main(void) {
     if (i == 3) bad[5].n = 16;
     CHECK(run(NULL, NULL, 16, 1, 1, bad, b) == GM_ERR_PROGRAM);
   }
-  /* the denoised point and the noise are made of the score; far components alone count */
+  /* the denoised point and the noise follow from the score; components far apart count alone */
   for (int i = 0; i < 4; i++) {
     const double *vector = i % 2 ? identity : NULL;
     stretch = i < 2 ? 1 : 1e6;

@@ -1,5 +1,6 @@
-/* Normals from scrambled nets: every interval of 2^-m has one of the 2^m points of a replicate,
- * whatever the lanes, the engine and the range of particles; what no net has is independent. */
+/* Normals from scrambled nets. Every interval of 2^-m has one of the 2^m points of a replicate,
+ * whatever the lanes, the engine and the range of particles. Normals beyond the net's coordinates
+ * are independent. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,10 +9,10 @@
 
 enum { M = 6, PER = 1 << M, N = 4 * PER, COORDINATES = 2, ROWS = 3 };
 
-/* Two normals from coordinates 1 and 0, and one that is independent, of the particles after the
- * first `first`. */
+/* Two normals from coordinates 1 and 0, and one independent normal, of the particles from number
+ * `first` on. */
 static void draw(const char *isa, size_t first, size_t n, size_t lanes, double *out) {
-  /* van der Corput's sequence, and Sobol's second coordinate, whose numbers are Pascal's mod 2 */
+  /* van der Corput's sequence, and Sobol's second coordinate, whose matrix is Pascal's mod 2 */
   int sobol[COORDINATES * M];
   for (int k = 0; k < M; k++) {
     int number = 0;

@@ -1,6 +1,6 @@
-/* The engine's normals: that they are standard and independent, along the stream of a particle,
- * across particles and across keys, and that nothing but (key, particle) settles them. All is
- * seeded: these tests pass always or never. Bounds: 6 standard errors, or as rare. */
+/* The engine's normals are standard and independent, along the stream of a particle, across
+ * particles and across keys, and (key, particle) alone determines them. All seeds are fixed, so
+ * each test passes always or never. Bounds are 6 standard errors, or equally rare. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ enum { SCALE = 4, ROUNDS = 8 };
 #endif
 enum { N = 1024 * SCALE, L = 512, LAGS = 16, CELLS = 64, BINS = 1 << 16 };
 
-/* `draws` normals of each of n particles, taken d at a time: out[i + n * l] is the l-th of particle
+/* `draws` normals of each of n particles, drawn d at a time: out[i + n * l] is the l-th of particle
  * first + i. */
 static void draw(const char *isa, uint64_t key, uint64_t first, size_t n, int d, int draws,
                  size_t lanes, double *out) {
@@ -43,14 +43,15 @@ static void draw(const char *isa, uint64_t key, uint64_t first, size_t n, int d,
   free(zero);
 }
 
-static double worst_z; /* the largest |z| met, to be printed */
+static double worst_z; /* the largest |z| seen, for the report */
 
 static void check_z(double z, const char *what, int i) {
   worst_z = fmax(worst_z, fabs(z));
   CHECK_MESSAGE(fabs(z) < 6, "%s %d: %.2f standard errors", what, i, z);
 }
 
-/* A chi-square of so many degrees of freedom as a standard normal (Wilson and Hilferty). */
+/* A chi-square variable with that many degrees of freedom, as a standard normal (Wilson and
+ * Hilferty). */
 static double chi_z(double chi2, double df) {
   return (cbrt(chi2 / df) - (1 - 2 / (9 * df))) / sqrt(2 / (9 * df));
 }
@@ -66,7 +67,7 @@ static int cell(double u, int cells) {
   return i < 0 ? 0 : i >= cells ? cells - 1 : i;
 }
 
-/* Two series: their correlation, that of their squares, and the cells of their joint law. */
+/* Tests two series: their correlation, that of their squares, and the cells of their joint law. */
 typedef struct {
   double n, xy, squares, count[CELLS * CELLS];
 } joint;
@@ -82,20 +83,21 @@ static void check_joint(const joint *j, const char *what, int i) {
   check_z(j->squares / sqrt(j->n), what, i);
 }
 
-/* x and y of n numbers each, as one joint law */
+/* x and y, of n numbers each, as one joint law */
 static void check_pair(const double *x, const double *y, size_t n, const char *what, int i) {
   joint j = {.n = 0};
   for (size_t k = 0; k < n; k++) joint_add(&j, x[k], y[k]);
   check_joint(&j, what, i);
 }
 
-/* The law of one, and of two at some lag along a stream or in neighbouring particles. */
+/* The law of one number, and of two numbers at some lag along a stream or in neighbouring
+ * particles. */
 static void check_law(void) {
   const double edge[] = {1, 2, 3, 4, 5};
   double *z = malloc(sizeof(double) * N * L), *u = malloc(sizeof(double) * N * L);
   double *bins = calloc(BINS, sizeof(double)), total = (double)ROUNDS * N * L;
   double power[2][7] = {{0}}, tail[2][5] = {{0}}, largest = 0;
-  /* along the stream: lags 1, 2, ..., of the first (even) and second member of a pair apart;
+  /* along the stream: lags 1, 2, ..., separately for the first (even) and second member of a pair;
    * then across particles: lags 1, 2, 3, 8 */
   joint *along = calloc(2 * LAGS, sizeof(joint)), *across = calloc(4, sizeof(joint));
   const int step[] = {1, 2, 3, 8};
@@ -141,7 +143,7 @@ static void check_law(void) {
               k + 1);
     }
   }
-  /* 52 bits or more reach sqrt(2 * 52 log 2) = 8.5; so few draws do not come near it */
+  /* 52 bits or more reach sqrt(2 * 52 log 2) = 8.5; this number of draws stays well below */
   CHECK_MESSAGE(largest > 4.5 && largest < 7.5, "largest %g", largest);
   double below = 0, distance = 0, coarse[1024] = {0};
   for (int b = 0; b < BINS; b++) {
@@ -174,7 +176,7 @@ static void check_law(void) {
   free(across);
 }
 
-/* Keys and particles that differ in one bit, that change places, that lie on a grid. */
+/* Keys and particle numbers that differ in one bit, that change places, or that lie on a grid. */
 static void check_keys(void) {
   enum { n = 2048 * SCALE, l = 8, side = 64 };
   const uint64_t key = 0x0123456789abcdefu;
@@ -210,12 +212,12 @@ static void check_keys(void) {
   check_z(fourfold / sqrt(terms), "two keys by two particles", 0);
 }
 
-/* A particle's stream is one, however its numbers are taken and whoever its neighbours are; the
+/* A particle's stream does not depend on how its numbers are drawn or on its neighbours; the
  * instruction sets agree. */
 static void check_stream(const char *isa) {
   enum { n = 53, draws = 60 };
   static double want[n * draws], got[n * draws];
-  const int dims[] = {2, 3, 4, 5, 6, 10, 15, 20, 60}; /* odd ones leave a sine to the next call */
+  const int dims[] = {2, 3, 4, 5, 6, 10, 15, 20, 60}; /* odd rows leave a sine */
   const size_t lanes[] = {8, 16, 24, 64};
   draw(isa, 9, 77, n, 1, draws, 64, want);
   for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {

@@ -1,5 +1,5 @@
-/* Densities on grids: against sums and equations taken term by term. The areas handed over have
- * exactly the sizes asked for, so that the sanitizers see what goes beyond them. */
+/* Densities on grids, against sums and equations computed term by term. All buffers have exactly
+ * the sizes asked for, so that the sanitizers see accesses beyond them. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ static double normal_density(double x, double sd) {
   return exp(-x * x / (2 * sd * sd)) / (sd * sqrt(2 * acos(-1)));
 }
 
-/* The whole table, rows with what pads them, by two calls; the caller frees it. */
+/* The whole table, rows with their padding, by two calls; the caller frees it. */
 static double *spread(gm_spreading job, int threads) {
   size_t rows = job.r == 2 ? job.size[1] : 1;
   double *work = malloc(sizeof(double) * (size_t)threads * gm_spread_work_size(&job));
@@ -32,8 +32,8 @@ static double *spread(gm_spreading job, int threads) {
   return density;
 }
 
-/* n masses over the grid and, some of them, far outside of it or nowhere; each with a covariance of
- * its own, if wanted */
+/* n masses over the grid, some of them far outside it or infinite; each with its own covariance, if
+ * wanted */
 static void check_spread(int r, size_t size0, size_t size1, double sd, int each) {
   enum { n = 40 };
   const double low[2] = {-1, 2}, step[2] = {.1, .07};
@@ -48,7 +48,7 @@ static void check_spread(int r, size_t size0, size_t size1, double sd, int each)
   x[0] = 1e300;
   x[1] = -INFINITY;
   x[2] = NAN;
-  x[n + 3] = INFINITY; /* an axis that one dimension does not have */
+  x[n + 3] = INFINITY; /* an axis that does not exist in one dimension */
   double own[3 * n], largest = sd;
   for (int i = 0; i < n; i++) {
     own[i] = sd * (1 + uniform());
@@ -89,7 +89,7 @@ static void check_spread(int r, size_t size0, size_t size1, double sd, int each)
   free(density);
 }
 
-/* (I - dt L/2) p' = (I + dt L/2) p, with the exact coth: the residual, the mass. */
+/* The residual of (I - dt L/2) p' = (I + dt L/2) p, with the exact coth, and the mass. */
 static void check_step(size_t n, double strength) {
   double h = .3, dt = .2, D = .7, mass = 0, now = 0;
   double *score = malloc(sizeof(double) * (n - 1)), *p = malloc(sizeof(double) * n);
@@ -105,7 +105,7 @@ static void check_step(size_t n, double strength) {
     now += q[i];
   }
   double scale = 10;
-  for (size_t i = 0; i + 1 < n; i++) { /* what flows from i to i + 1 */
+  for (size_t i = 0; i + 1 < n; i++) { /* the flow from i to i + 1 */
     double drift = 2 * D * score[i] - .4 * (-1 + h * ((double)i + .5));
     double x = drift * h / (2 * D), e = x == 0 ? 1 : x / tanh(x);
     double here = (e + x) * (p[i] + q[i]), next = (e - x) * (p[i + 1] + q[i + 1]);

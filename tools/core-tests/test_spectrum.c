@@ -1,5 +1,5 @@
-/* Spectra of graded covariances: against the covariance itself, entry by entry. The areas handed
- * over have exactly the sizes asked for, so that the sanitizers see what goes beyond them. */
+/* Spectra of graded covariances, against the covariance itself, entry by entry. All buffers have
+ * exactly the sizes asked for, so that the sanitizers see accesses beyond them. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,8 @@ static void check_orthonormal(int d, int n, const double *V, double tolerance) {
   }
 }
 
-/* A root of d rows and c columns, rank of them independent, rows of size 10^(-grade .. grade). */
+/* A root of d rows and c columns, rank of them independent, with rows of size 10^(-grade .. grade).
+ * */
 static void check_spectrum(int d, int c, int rank, double grade) {
   double *root = numbers(d * c), *least = numbers(d), *value = numbers(d), *vector = numbers(d * d);
   double *sd = numbers(d), *mix = numbers(rank * c);
@@ -51,7 +52,7 @@ static void check_spectrum(int d, int c, int rank, double grade) {
   for (int k = 0; k + 1 < d; k++) CHECK(value[k] >= value[k + 1]);
   for (int k = rank; k < d; k++) {
     CHECK(value[k] == 0);
-    for (int i = 0; i < c; i++) { /* L'w = 0, beside its terms */
+    for (int i = 0; i < c; i++) { /* L'w = 0, relative to its terms */
       double size = 0;
       for (int j = 0; j < d; j++) size += fabs(root[i * d + j] * vector[k * d + j]);
       double sum = product(d, root + i * d, 1, vector + k * d, 1);
@@ -65,7 +66,7 @@ static void check_spectrum(int d, int c, int rank, double grade) {
       if (sd[a] > 0 && sd[b] > 0) CHECK_NEAR((sum - S) / sd[a] / sd[b], 0, 1e-13);
     }
   }
-  /* P = V diag(1/value) V' is as exact: P S is the identity, beside sd_b / sd_a */
+  /* P = V diag(1/value) V' is equally exact: P S is the identity, relative to sd_b / sd_a */
   for (int a = 0; rank == d && a < d; a++) {
     for (int b = 0; b < d; b++) {
       double sum = 0;
@@ -86,7 +87,8 @@ static void check_spectrum(int d, int c, int rank, double grade) {
   free(work);
 }
 
-/* n vectors of d numbers, all of one value: any other basis of their span gives the same. */
+/* n vectors of d numbers with equal eigenvalues: any other basis of their span gives the same
+ * result. */
 static void check_settled(int d, int n) {
   double *V = numbers(d * n), *W = numbers(d * n), *value = numbers(n);
   double *work = malloc(sizeof(double) * (size_t)(d * (n + 1)));
@@ -138,7 +140,7 @@ int main(void) {
   for (int d = 1; d <= 8; d++) {
     for (int n = 1; n <= d; n++) check_settled(d, n);
   }
-  /* vectors of different values keep their own: the largest entry becomes positive */
+  /* vectors of different values stay, with a positive largest entry */
   double value[] = {3, 2, 1}, work[12];
   double vector[] = {-.6, -.8, 0, .8, -.6, 0, 0, 0, -1};
   const double known[] = {.6, .8, 0, .8, -.6, 0, 0, 0, 1};

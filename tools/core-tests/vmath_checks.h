@@ -1,6 +1,6 @@
-/* The vector functions against the C library's in long double, in units in the last place, and the
- * generators against their authors' outputs and a plain version; for the GM_VL of the including
- * file. QUICK takes fewer points. */
+/* The vector functions, against the C library's in long double, in units in the last place; and the
+ * generators, against their authors' outputs and a plain version. For the GM_VL of the including
+ * file. QUICK uses fewer points. */
 #include <float.h>
 #include <stdlib.h>
 
@@ -31,7 +31,7 @@
 #ifdef CPU_RUNS_IT
 #include "rng.h"
 
-/* The errors that are promised, in units in the last place of the truth. */
+/* The promised errors, in units in the last place of the truth. */
 #define EXP_ULP 2.0
 #define LOG_ULP 2.0
 #define SINCOS_ULP 2.0
@@ -45,10 +45,10 @@ enum { POINTS = 1 << 13 };
 enum { POINTS = 1 << 18 };
 #endif
 
-/* Without an extended long double the truth itself is half a unit off. */
+/* Without an extended long double the truth itself has an error of half a unit. */
 static const double slack = LDBL_MANT_DIG > DBL_MANT_DIG ? 0 : 0.5;
 
-/* A plain splitmix64 and xoshiro256++, from their papers' words. */
+/* A plain splitmix64 and xoshiro256++, from the words of their papers. */
 static uint64_t plain_splitmix(uint64_t *state) {
   uint64_t z = *state = *state + 11400714819323198485u; /* 2^64 over the golden ratio */
   z = (z ^ z >> 30) * 13787848793156543929u;
@@ -67,7 +67,7 @@ static uint64_t plain_xoshiro(uint64_t s[4]) {
   return rotated(a + e, 23) + a;
 }
 
-static uint64_t source = 20260; /* of all random points */
+static uint64_t source = 20260; /* over all random points */
 
 static double random_double(void) { /* [0, 1) */
   return (double)(plain_splitmix(&source) >> 11) / 9007199254740992.0;
@@ -91,7 +91,7 @@ static void f_cos(const double *x, double *y) {
 /* of (x, 1) */
 static void f_angle(const double *x, double *y) { *(vd *)y = vangle(vset(1), *(const vd *)x); }
 
-/* sin and cos of 2 pi u: quarter turns are taken off exactly */
+/* sin and cos of 2 pi u; quarter turns are subtracted exactly */
 static long double turned(double u, int quarters) {
   double k = floor(4 * u + 0.5);
   long double r = 6.283185307179586476925286766559L * (u - k / 4);
@@ -139,7 +139,8 @@ static double ulps(double got, long double want) {
   return isnan(distance) ? INFINITY : distance;
 }
 
-/* The largest error over the points; a value depends neither on its lane nor on the others. */
+/* The largest error over the points. A value must depend neither on its lane nor on the other
+ * lanes. */
 static double worst(function *f, reference *truth, double *x, int n) {
   double most = 0;
   int same = 1;
@@ -209,7 +210,7 @@ static void check_sincos(double *x) {
   int n = 0;
   for (int i = 0; i < POINTS; i++) x[n++] = (double)i / POINTS;
   for (int i = 0; i < POINTS; i++) x[n++] = random_double();
-  for (int i = 0; i < POINTS / 4; i++) { /* near the zeros of either */
+  for (int i = 0; i < POINTS / 4; i++) { /* near the zeros of sin and cos */
     double k = (double)(i % 4) / 4, off = exp2(-54 * random_double()) / 8;
     x[n++] = k == 0 || i & 4 ? k + off : k - off;
   }
@@ -232,7 +233,7 @@ static void check_angle(double *x) {
   }
   double most = worst(f_angle, true_angle, x, n);
   CHECK_MESSAGE(most < ANGLE_ULP + slack, "the angle is off by %.2f ulp", most);
-  /* of multiples of the axes, and of nothing */
+  /* multiples of the axes, and the zero vector */
   const double along[] = {3, 0, -3, 0}, up[] = {0, 1e-300, 0, 0}, pi = acos(-1);
   const double angle[] = {0, pi / 2, pi, 0};
   for (int k = 0; k < 4; k++) {
@@ -305,7 +306,7 @@ static void check_generators(void) {
   for (int l = 0; l < GM_VL; l++) {
     for (int w = 0; w < 4; w++) CHECK(state[w][l] == plain[l][w]);
   }
-  /* a particle's state: that of (key, number), whatever the range that it is seeded in */
+  /* a particle's state depends on (key, number), not on the range in which it is seeded */
   enum { lanes = 16 };
   uint64_t a[4 * lanes], b[4 * lanes];
   const uint64_t first[] = {0, 100, (uint64_t)1 << 48, ~(uint64_t)0 - 8};

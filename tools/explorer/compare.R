@@ -1,4 +1,4 @@
-# Runs the code that the app showed and compares what it gives with the numbers that it showed:
+# Runs the code that the app showed, and compares its result with the numbers that the app showed:
 # Rscript tools/explorer/compare.R FOLDER
 suppressPackageStartupMessages(library(mixguide))
 folder <- commandArgs(TRUE)
@@ -11,7 +11,7 @@ for (name in c("three", "tilt", "zero", "iris", "em")) {
   shown <- readLines(file.path(folder, paste0(name, ".txt")), warn = FALSE, encoding = "UTF-8")
   found <- Filter(function(x) inherits(x, "mixguide_estimates"), values)
   rows <- if (name == "zero") {
-    # of the variable that is not observed
+    # the variable that is not observed
     formatC(c(mean(env$run$x[, 2]), unname(mean(env$exact))), digits = 2, format = "f")
   } else vapply(found, mixguide:::format_estimate, "")
   ok <- length(rows) >= 2 &&
