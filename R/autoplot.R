@@ -231,10 +231,7 @@ sweep_map <- function(object, quantity) {
           c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults))
 }
 
-#' @rdname plot.gaussmix
-#' @export
-autoplot.mixguide_schedule <- function(object, ...) {
-  check_dots(...)
+picture.mixguide_schedule <- function(object, ...) {
   t <- seq(0, object$horizon, length.out = 401)
   names <- c("a: factor of the data", "b: standard deviation of the noise")
   curves <- data.frame(t = t, value = c(object$a(t), sqrt(object$b2(t))),

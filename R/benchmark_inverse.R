@@ -203,15 +203,15 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
             class = object_class("inverse_problem"))
 }
 
-#' @export
-print.inverse_problem <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste("<inverse_problem> seed", x$seed), indent = 0)
+in_words.inverse_problem <- function(x) paste("seed", x$seed)
+
+print_body.inverse_problem <- function(x, ...) {
   say(c(format(x$mixture), paste("given:", format(x$observation))))
-  invisible(x)
 }
 
 #' @rdname benchmark_inverse
+#' @param object A `benchmark_inverse`.
+#' @param ... Must be empty.
 #' @export
 summary.benchmark_inverse <- function(object, ...) {
   check_dots(...)
@@ -241,12 +241,7 @@ benchmark_rows <- function(x) {
           "evaluations")]
 }
 
-#' @rdname benchmark_inverse
-#' @param object A `benchmark_inverse`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.benchmark_inverse <- function(object, ...) {
-  check_dots(...)
+picture.benchmark_inverse <- function(object, setup) {
   table <- object[is.na(object$error), ]
   by <- judged_by(table)
   table$value <- table[[by[1]]]
@@ -256,7 +251,6 @@ autoplot.benchmark_inverse <- function(object, ...) {
   table$panel <- paste0("d_x = ", table$d_x, ", d_y = ", table$d_y)
   table$panel <- factor(table$panel, unique(table$panel))
   centre <- stats::aggregate(value ~ method + panel, table, stats::median)
-  setup <- attr(object, "setup")
   ggplot(as.data.frame(table), aes(.data$value, .data$method)) +
     geom_point(aes(.data$least), shape = 124, size = 3, colour = "grey60") +
     geom_point(colour = class_palette(1), alpha = .5, size = 1.4) +

@@ -290,14 +290,15 @@ descend_strength <- function(begin, guide, judge, wanted) {
        gap = price(values) - min(moved))
 }
 
-#' @export
-print.best_strength <- function(x, ...) {
-  check_dots(..., also = print.default)
-  aim <- aim_words(x$class)
-  of <- if (x$target == "class") paste("class", aim) else tilt_words(x$class, x$tilt)
-  say(paste0("<best_strength> towards ", aim, ", by ", if (x$exact) "exact laws" else {
-    paste(number(x$n), "particles")
-  }), indent = 0)
+in_words.best_strength <- function(x) {
+  paste0("towards ", aim_words(x$class), ", by ",
+         if (x$exact) "exact laws" else paste(number(x$n), "particles"))
+}
+
+print_body.best_strength <- function(x, ...) {
+  of <- if (x$target == "class") paste("class", aim_words(x$class)) else {
+    tilt_words(x$class, x$tilt)
+  }
   say(short_run(x))
   say(paste0(DIVERGENCES[[x$measure]], " is least; target: ", of,
              if (!is.null(x$wanted)) paste0("; at confidence ", format(x$wanted))))
@@ -309,15 +310,9 @@ print.best_strength <- function(x, ...) {
   if (isTRUE(x$gap > 1e-6)) {
     say(paste("a step of one knot would still gain", format(x$gap, digits = 2)))
   }
-  print_faults(x$faults)
-  invisible(x)
 }
 
-#' @rdname best_strength
-#' @param object A `best_strength`.
-#' @export
-autoplot.best_strength <- function(object, ...) {
-  check_dots(...)
+picture.best_strength <- function(object, ...) {
   d <- object[c("schedule", "times")]
   last <- length(object$times) - 1
   places <- unique(c(seq(0, (last - 1) / last, length.out = 201), object$knots$fraction))

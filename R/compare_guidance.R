@@ -504,13 +504,8 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
   invisible(x)
 }
 
-#' @rdname compare_guidance
-#' @param object A `guidance_comparison`.
-#' @export
-autoplot.guidance_comparison <- function(object, ...) {
-  check_dots(...)
+picture.guidance_comparison <- function(object, setup) {
   rows <- plain_table(object)
-  setup <- attr(object, "setup")
   same <- c("evaluations", "strength", if (!is.null(setup$confidence)) "confidence")
   rows <- rows[is.finite(rows$estimate) & !rows$quantity %in% same, ]
   reference <- startsWith(rows$guidance, "(")

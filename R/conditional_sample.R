@@ -210,25 +210,22 @@ expected_residual <- function(moments, observation) {
   sum((observation$y - drop(H %*% moments$mean))^2) + sum((H %*% unname(moments$cov)) * H)
 }
 
-#' @export
-print.conditional_sample <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
-             count_of(ncol(x$x), "dimension")), indent = 0)
-  line <- function(...) say(paste0(...))
-  line("given:    ", format(x$observation))
-  line("method:   ", format(x$method))
-  if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
-  line("sampler:  ", format(x$sampler))
-  line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
-       format(x$times[length(x$times)]))
-  if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
+in_words.conditional_sample <- function(x) {
+  in_dimensions(count_of(nrow(x$x), "draw"), ncol(x$x))
+}
+
+print_body.conditional_sample <- function(x, ...) {
+  say_line("given:    ", format(x$observation))
+  say_line("method:   ", format(x$method))
+  if (!is.null(x$score_error)) say_line("score:    ", format(x$score_error))
+  say_line("sampler:  ", format(x$sampler))
+  say_line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
+           format(x$times[length(x$times)]))
+  if (nrow(x$x) > 1) say_line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
   if (!is.null(x$history) && nrow(x$x)) {
-    line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
-         x$method$params$particles, " on average, at its least")
+    say_line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
+             x$method$params$particles, " on average, at its least")
   }
-  print_faults(x$faults)
-  invisible(x)
 }
 
 #' @export

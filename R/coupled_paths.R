@@ -177,12 +177,12 @@ strength_table <- function(paths) {
              }, largest))
 }
 
-#' @export
-print.coupled_paths <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
-             count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class)),
-      indent = 0)
+in_words.coupled_paths <- function(x) {
+  paste0(in_dimensions(count_of(nrow(x$confidence), "path"), dim(x$x)[2]), ", towards ",
+         aim_words(x$guidance$class))
+}
+
+print_body.coupled_paths <- function(x, digits = 4, ...) {
   say(short_run(x))
   shown <- c(strength = "strength", confidence = "confidence", gain = "gain", min_gain = "least",
              fraction_down = "down", fraction_down_previous = "prev",
@@ -199,8 +199,6 @@ print.coupled_paths <- function(x, digits = 4, ...) {
           paste("Log-odds gained and guidance met along the path agree to",
                 format(max(x$table$identity_error, 0, na.rm = TRUE), digits = 2))
         } else paste("No gain identity:", x$why)))
-  print_faults(x$faults)
-  invisible(x)
 }
 
 #' @export

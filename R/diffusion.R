@@ -244,21 +244,16 @@ start_words <- function(start) {
   if (inherits(start, "gaussmix")) "mixture" else "given"
 }
 
-#' @rdname diffusion
-#' @export
-print.mixguide_diffusion <- function(x, ...) {
-  check_dots(..., also = print.default)
-  mixture <- x$mixture
-  alone <- inherits(mixture, "score_model")
-  cat("<diffusion> of ", if (alone) "a score_model()" else {
-    count_of(mixture_size(mixture), "component")
-  }, " in ", count_of(mixture_dim(mixture), "dimension"), "\n", sep = "")
-  print_diffusion_lines(driven_by_model(x))
-  print_faults(diffusion_faults(x))
-  invisible(x)
+in_words.mixguide_diffusion <- function(x) {
+  alone <- inherits(x$mixture, "score_model")
+  paste("of", if (alone) "a score_model()" else count_of(mixture_size(x$mixture), "component"),
+        "in", count_of(mixture_dim(x$mixture), "dimension"))
 }
 
-print_diffusion_lines <- function(x) say(process_lines(x))
+print_body.mixguide_diffusion <- function(x, ...) {
+  say(process_lines(driven_by_model(x)))
+  print_faults(diffusion_faults(x))
+}
 
 # The same as the lines of a head, without some, and some by other words.
 process_lines <- function(x, without = character(), ...) {

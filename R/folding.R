@@ -69,12 +69,7 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
             map = do.call(rbind, lapply(results, `[[`, "map")))
 }
 
-#' @rdname folding
-#' @param object A `folding`.
-#' @export
-autoplot.mixguide_folding <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_folding <- function(object, setup) {
   sd <- start_sd(setup$schedule, setup$horizon)
   map <- attr(object, "map")
   map <- map[abs(to_process(matrix(map$start), setup$mixture)) < 4 * sd, ]

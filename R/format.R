@@ -2,6 +2,8 @@
 
 count_of <- function(n, one, many = paste0(one, "s")) paste(n, if (n == 1) one else many)
 
+in_dimensions <- function(what, d) paste(what, "in", count_of(d, "dimension"))
+
 number <- function(n) format(n, big.mark = ",", scientific = FALSE)
 
 aim_words <- function(class) {
@@ -25,6 +27,8 @@ fit_lines <- function(x, indent = 2, exdent = 4) {
 }
 
 say <- function(x, indent = 2, exdent = 4) writeLines(fit_lines(x, indent, exdent))
+
+say_line <- function(...) say(paste0(...))
 
 # At most `max` of the numbers from 1 to n, evenly spread.
 evenly <- function(n, max) unique(round(seq(1, n, length.out = min(max, n))))

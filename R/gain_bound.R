@@ -51,8 +51,7 @@
 #' @param n Number of paths, unless `start` is a matrix.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is
 #'   continuous, so that the `sampler` counts for nothing. `start`: the points from which the
-#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator. For
-#'   `plot()`: passed to `autoplot()`.
+#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator.
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
@@ -253,12 +252,7 @@ gain_rows <- function(x) {
              "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE)
 }
 
-#' @rdname gain_bound
-#' @param object A `gain_bound`.
-#' @export
-autoplot.gain_bound <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.gain_bound <- function(object, setup) {
   one <- length(setup$rivals) == 1
   kinds <- c(gain = "gain", bound = if (one) "best bound" else "bound",
              bound_one = "bound, tau* = 1")[c("gain", "bound", if (one) "bound_one")]

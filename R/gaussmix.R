@@ -432,20 +432,15 @@ new_moments <- function(mean, cov, ...) {
   structure(list(mean = mean, cov = cov, ...), class = object_class("mixguide_moments"))
 }
 
+in_words.mixguide_moments <- function(x) {
+  paste0("in ", count_of(length(x$mean), "dimension"),
+         if (!is.null(x$method)) paste0(", ", x$method))
+}
+
 # Means and standard deviations at a glance, beside those of a `target`, if there is one, and
 # correlations as far as they are readable.
-#' @rdname moments
-#' @param digits,max Number of significant digits, and the largest number of variables that are
-#'   printed.
-#' @export
-print.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
-  check_dots(..., also = print.default)
-  digits <- check_count(digits, "digits", min = 1)
-  max <- check_count(max, "max", min = 1)
+print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
   d <- length(x$mean)
-  say(paste0("<moments> in ", count_of(d, "dimension"), if (!is.null(x$method)) {
-    paste0(", ", x$method)
-  }), indent = 0)
   rows <- as.data.frame(x)
   print_rows(utils::head(rows, max), digits)
   if (d > max) say(paste("... and", count_of(d - max, "more variable")))
@@ -459,10 +454,9 @@ print.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
                digits)
   }
   if (!is.null(x$second_moment)) {
-    say(paste("second moment E|x|^2:", format(x$second_moment, digits = digits)))
+    say_line("second moment E|x|^2: ", format(x$second_moment, digits = digits))
   }
-  if (!is.null(x$kl)) say(paste("KL(target || output):", format(x$kl, digits = digits)))
-  invisible(x)
+  if (!is.null(x$kl)) say_line("KL(target || output): ", format(x$kl, digits = digits))
 }
 
 #' @rdname moments
@@ -535,9 +529,7 @@ marginal <- function(mixture, variables) {
 
 # ---- Showing
 
-#' @export
-format.gaussmix <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.gaussmix <- function(x) {
   K <- mixture_size(x)
   classes <- length(mixture_classes(x))
   paste0("Gaussian mixture: ", count_of(K, "component"),

@@ -244,32 +244,30 @@ condition_claims <- function(x) {
              })
 }
 
-#' @export
-print.guidance_condition <- function(x, ...) {
-  check_dots(..., also = print.default)
-  line <- function(...) say(paste0(...))
-  say(paste0("<guidance_condition> towards ", aim_words(x$class), ": ",
-             count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form,
-             " covariance", if (x$standardised) ", standardised"), indent = 0)
+in_words.guidance_condition <- function(x) {
+  paste0("towards ", aim_words(x$class), ": ", count_of(sum(x$mixture$weights > 0), "component"),
+         ", ", x$mixture$form, " covariance", if (x$standardised) ", standardised")
+}
+
+print_body.guidance_condition <- function(x, ...) {
   if (!is.null(x$why)) {
-    line("Nothing is proved about the confidence: ", x$why, ".")
+    say_line("Nothing is proved about the confidence: ", x$why, ".")
   } else {
     if (nrow(x$pairs)) {
       same <- one_eigenspace(x$geometry)
-      for (process in c("ode", if (!same) "sde")) line(angle_words(x, process, same))
+      for (process in c("ode", if (!same) "sde")) say(angle_words(x, process, same))
       if (!all(x$holds) && all(x$pairs$precision >= 0)) {
-        line("The products D' Sigma^-1 D are positive, but that is not enough.")
+        say("The products D' Sigma^-1 D are positive, but that is not enough.")
       }
-      if (x$searched) line("(The smallest at 201 noise levels.)")
+      if (x$searched) say("(The smallest at 201 noise levels.)")
     } else {
-      line(rival_words(x))
+      say(rival_words(x))
     }
-    say_claims(x$claims, line)
+    say_claims(x$claims)
   }
   if (!is.null(x$why) || length(x$geometry$rivals)) {
-    line("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
+    say("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
   }
-  invisible(x)
 }
 
 angle_words <- function(x, process, same) {
@@ -288,13 +286,13 @@ claim_sentences <- c(
   monotone = "confidence grows with every increase of the strength, path by path"
 )
 
-say_claims <- function(claims, line) {
+say_claims <- function(claims) {
   what <- claim_sentences
   how <- c(proved = "Proved", observed = "Observed, not proved", "not proved" = "Not proved here")
   for (claim in names(what)) for (status in names(how)) {
     processes <- claims$process[claims[[claim]] == status]
     if (length(processes)) {
-      line(how[[status]], " (", paste(processes, collapse = " and "), "): ", what[[claim]], ".")
+      say_line(how[[status]], " (", paste(processes, collapse = " and "), "): ", what[[claim]], ".")
     }
   }
 }

@@ -614,19 +614,14 @@ answer_imputing <- function(report) {
            paste0("explain ", told, " of ", if (all) "each variable's" else "the", " variance."))
 }
 
-#' @export
-format.guidance_report <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.guidance_report <- function(x) {
   m <- x$mixture
   paste0(count_of(length(present_classes(m)), "class", "classes"), ", ",
          count_of(mixture_size(m), "component"), ", ", count_of(mixture_dim(m), "variable"))
 }
 
 # At most 24 lines of 80 columns, and more of fewer: what is more is in `answers` and on the page.
-#' @export
-print.guidance_report <- function(x, ...) {
-  check_dots(..., also = print.default)
-  writeLines(paste0("<guidance_report> ", format(x)))
+print_body.guidance_report <- function(x, ...) {
   table <- table_classes(x)
   # lines for each answer, by what there is
   full <- length(x$missing) > 0
@@ -644,7 +639,6 @@ print.guidance_report <- function(x, ...) {
   }
   writeLines(substring(paste0("Errors in brackets; entropy in nats; ", number(x$n),
                               " particles by ", x$diffusion$sampler$label), 1, width))
-  invisible(x)
 }
 
 # As many whole sentences as fit.

@@ -48,7 +48,7 @@
 #'   `second_moment`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
 #'   by its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
 #'   `"quadrature"` or `"Monte Carlo"`. For the second moment alone: `t`, `second_moment`,
-#'   `bound_component`, `bound_paper` and `method`.
+#'   `bound_component`, `bound_paper` and `method`. `plot()` draws them against time.
 #' @section Errors: Of class `mixguide_error`, for arguments of the wrong kind; of class
 #'   `mixguide_error_singular` where a covariance is singular and there is no noise, but for the
 #'   second moment alone.
@@ -202,14 +202,7 @@ information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher informatio
 moment_words <- c(second_moment = "exact", bound_component = "bound: largest component",
                   bound_paper = "bound of the paper's kind (recalled)")
 
-#' @rdname information
-#' @param object An `information`; `plot()` draws `h`, `I` and `F` against time, or the second
-#'   moment and its bounds.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.mixguide_information <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_information <- function(object, setup) {
   shown <- intersect(names(information_words), names(object))
   if (!length(shown)) return(plot_moments(object, setup))
   gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)

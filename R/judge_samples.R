@@ -53,8 +53,7 @@
 #' @param methods For a mixture: a list of [zero_shot] methods; if it has names, they are shown.
 #'   `NULL`: all of them with their default settings, and 32 particles.
 #' @param n For a mixture: the number of draws, one for all or one per method.
-#' @param ... For a mixture: `schedule`, `sampler` and `horizon` of [conditional_sample()]. For
-#'   `plot()`, passed to `autoplot()`.
+#' @param ... For a mixture: `schedule`, `sampler` and `horizon` of [conditional_sample()].
 #' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
 #'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
 #'   over the draws, of `sw2` also over directions; and `method`. Of methods also `seconds` and
@@ -290,12 +289,7 @@ best_first <- function(x) {
   x
 }
 
-#' @rdname judge_samples
-#' @param object A `sampler_judgement`.
-#' @export
-autoplot.sampler_judgement <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.sampler_judgement <- function(object, setup) {
   last <- nrow(object)
   by <- judged_by(object)
   label <- paste(distance_label(setup$p, setup$maximum), "(lines: floor)")

@@ -227,13 +227,7 @@ center_words <- function(setup) {
   }
 }
 
-#' @rdname lipschitz
-#' @param object A `lipschitz`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.mixguide_lipschitz <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_lipschitz <- function(object, setup) {
   rows <- as.data.frame(object)
   none <- any(rows$status == "none")
   rows <- rows[is.finite(rows$lipschitz) & rows$lipschitz > 0, ]

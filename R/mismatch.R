@@ -78,7 +78,8 @@
 #'   `beta`; `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of
 #'   the step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`,
 #'   the part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or `"Monte
-#'   Carlo"`. Without `y` only the bias is known.
+#'   Carlo"`. Without `y` only the bias is known. `plot()` shows how the parts, without the start,
+#'   add up from noise to data.
 #'
 #'   `summary()`: a table of estimates ([mixguide_table]); the column `quantity` is
 #'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
@@ -414,14 +415,7 @@ start_excess <- function(x, log_p, horizon, schedule) {
   log_p + ncol(x) / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
 }
 
-#' @rdname mismatch
-#' @param object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
-#'   that of the start, add up from noise to data.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.mixguide_mismatch <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_mismatch <- function(object, setup) {
   words_of <- c(bias = "bias B", range = "bias B, range part", discretisation = "discretisation",
                 score_error = "score error", cross = "cross term")
   shown <- words_of[names(words_of) %in% names(object)]

@@ -50,7 +50,6 @@
 #' @inheritParams guidance_sweep
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
 #'   towards one class with the strength in question; the default `sampler` is `sampler_ddim()`.
-#'   For `plot()`: passed to `autoplot()`.
 #' @return A data frame of class `step_condition`, with a row for each `claim` above and the columns
 #'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
 #'   * `strength`: the largest strength for which it is guaranteed at these steps (`Inf`: any; 0:
@@ -62,7 +61,7 @@
 #'
 #'   Attribute `setup` holds what it is about, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
-#'   `no fold` that each step allows.
+#'   `no fold` that each step allows, which `plot()` draws.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}, of which these are not the theorems: conditions and proofs are
 #'   derived for this package.
@@ -397,12 +396,7 @@ claim_rows <- function(x) {
              steps = ifelse(is.na(x$steps), "-", x$steps), check.names = FALSE)
 }
 
-#' @rdname step_condition
-#' @param object A `step_condition`; `plot()` shows the strengths that each step allows.
-#' @export
-autoplot.step_condition <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.step_condition <- function(object, setup) {
   at <- setup$at
   curves <- do.call(rbind, lapply(claims[-1], function(claim) {
     known <- object$strength[object$claim == claim] > 0

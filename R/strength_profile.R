@@ -176,9 +176,7 @@ param_words <- function(params, usual) {
   if (length(changed)) paste(names(changed), "=", vapply(changed, format, "", digits = 4))
 }
 
-#' @export
-format.strength_profile <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.strength_profile <- function(x) {
   of_strength <- !x$shape %in% c("cfgpp", "feedback", "dng")
   words <- c(if (of_strength) paste("strength =", format(x$strength, digits = 4)),
              param_words(x$params, profiles[[x$shape]]$params))

@@ -24,12 +24,14 @@
 #' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; what was not drawn
 #' stands without brackets.
 #'
-#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()].
+#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()]. For `print()`
+#'   any object of this package.
 #' @param i,j,drop As for data frames.
 #' @param digits Number of significant digits; of what was drawn, the standard error decides.
 #' @param max The largest number of rows that are printed, evenly spread.
-#' @param ... For `plot()`, what the `autoplot()` method takes; for `rbind()`, tables; otherwise as
-#'   for data frames.
+#' @param ... For `plot()`, what the `autoplot()` method takes; for `print()` of what is no table,
+#'   `digits` and `max`, where it shows numbers or rows; for `rbind()`, tables; otherwise as for data
+#'   frames.
 #' @param deparse.level As in [rbind()].
 #' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot;
 #'   where a table has no picture of its own, its estimates with bars of two standard errors.
@@ -160,8 +162,8 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
 
 print_head <- function(x) {
   head <- attr(x, "look")$head
-  say(paste0("<", class_word(x), "> ", head[1]), indent = 0)
-  if (length(head) > 1) say(head[-1])
+  print_title(x, head[1])
+  say(head[-1])
 }
 
 # Notes, what the table says of itself, and what is wrong with it.
@@ -311,6 +313,10 @@ plot.mixguide_table <- function(x, ...) show_plot(x, ...)
 #' @export
 autoplot.mixguide_table <- function(object, ...) {
   check_dots(...)
+  picture(object, attr(object, "setup"))
+}
+
+picture.mixguide_table <- function(object, setup) {
   rows <- as.data.frame(object)
   if (!is_estimates(rows)) {
     abort_input("object", "a table of estimates", paste("a", class_word(object)))
