@@ -167,8 +167,7 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
     (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
                          linetype = "22", colour = "grey50")) +
     (if (length(breaks) > 1) geom_line()) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se,
-                      ymax = .data$estimate + 2 * .data$se),
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
                   long[!exact & long$se > 0, ],
                   width = diff(range(asinh(breaks))) / 40) +
     geom_point(aes(shape = .data$bound), fill = "white", size = 1.8) +

@@ -54,10 +54,9 @@
 #'
 #'   `benchmark_inverse()`: a data frame of class `benchmark_inverse` with a row per instance and
 #'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()], and
-#'   `error`. `summary()`: a data frame with a row per pair of dimensions
-#'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
-#'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
-#'   median.
+#'   `error`. `summary()`: a data frame with a row per pair of dimensions and method: `instances`;
+#'   `sw2` (or `distance`), the mean over instances, with its `..._se`; `median`; `floor`, the mean
+#'   floor; `seconds` and `evaluations` on average; sorted by the median.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
 #'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as
 #'   reference: this package.
@@ -137,10 +136,8 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
                 steps = length(times) - 1, directions = directions, p = p, maximum = maximum)
   failed <- sum(!is.na(table$error))
   new_table(table, "benchmark_inverse",
-            c(paste0(distance_words(setup), " to the exact law, ", setup$steps,
-                     " steps"),
-              format(sampler), format(schedule),
-              "mean (standard error): over instances"),
+            c(paste0(distance_words(setup), " to the exact law, ", setup$steps, " steps"),
+              format(sampler), format(schedule), "mean (standard error): over instances"),
             setup, keys = c("d_x", "d_y", "seed"), body = benchmark_rows,
             foot = if (failed) paste(count_of(failed, "unit"), "failed: see column error"))
 }

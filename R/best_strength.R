@@ -232,8 +232,7 @@ multiple_for <- function(confidence, wanted, most) {
   if (!isTRUE(at_low <= 0) || !isTRUE(at_high >= 0)) {
     return(list(range = wanted + range(c(at_low, at_high), na.rm = TRUE)))
   }
-  list(by = stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high,
-                           tol = 1e-6)$root)
+  list(by = stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high, tol = 1e-6)$root)
 }
 
 # From where the points have the confidence to where the law has it, by the slope of the points.

@@ -1,9 +1,8 @@
 #' Zero-shot conditional sampling
 #'
-#' Draws given an [observation()] by one of the [zero_shot] methods, which know the
-#' unconditional score alone: of the mixture, or of a [score_model()], by itself or as the
-#' `score_error` of a mixture. For a mixture the exact answer is there to compare with:
-#' [condition()].
+#' Draws given an [observation()] by one of the [zero_shot] methods, which know the unconditional
+#' score alone: of the mixture, or of a [score_model()], by itself or as the `score_error` of a
+#' mixture. For a mixture the exact answer is there to compare with: [condition()].
 #'
 #' @details
 #' A run is that of [guided_sample()], with the same engine and random numbers: `set.seed()` rules,
@@ -30,9 +29,8 @@
 #' @param cloud Return all particles of a particle method, too?
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `sampler`, the
 #'   unconditional one of which the method makes another, `schedule`, `horizon`, `score_error` (a
-#'   [score_model()] alone) and `key`. The
-#'   default is the process of the theorems, `sampler_ddpm(NULL, variance = "scaled", end = 1)`
-#'   on `schedule_etc(100)`.
+#'   [score_model()] alone) and `key`. The default is the process of the theorems,
+#'   `sampler_ddpm(NULL, variance = "scaled", end = 1)` on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
 #'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `history`, a data

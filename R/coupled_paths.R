@@ -32,11 +32,10 @@
 #'   `sampler` is `sampler_euler()`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `coupled_paths`, a list with
 #'   * `table`: a data frame with a row per strength: `confidence` and its paired `gain` over
-#'     strength 0, with standard errors; `min_gain`, the smallest gain of a path;
-#'     `fraction_down`, `fraction_down_previous`, the shares of the paths whose confidence is below
-#'     that of strength 0, or of the previous one (by more than 1e-9); `min_log_odds_gain`, the
-#'     smallest over paths and rivals; `identity_error`, the largest difference between the two
-#'     sides of the identity;
+#'     strength 0, with standard errors; `min_gain`, the smallest gain of a path; `fraction_down`,
+#'     `fraction_down_previous`, the shares of the paths whose confidence is below that of strength
+#'     0, or of the previous one (by more than 1e-9); `min_log_odds_gain`, the smallest over paths
+#'     and rivals; `identity_error`, the largest difference between the two sides of the identity;
 #'   * `confidence`: n x strengths; `x`: n x d x strengths, the ends of the paths; `trajectory`:
 #'     times x n x d x strengths; `times`;
 #'   * `log_odds`: n x rivals x strengths, and `log_odds_gain`, `guidance_met`, the two sides of the

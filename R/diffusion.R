@@ -6,9 +6,8 @@
 #'
 #' @details
 #' Every function that takes a diffusion also takes a mixture with the same arguments after it, by
-#' name or in this order:
-#' `guided_sample(diffusion(m, "a", sampler_ddim(50)))` is `guided_sample(m, guidance = "a", sampler
-#' = sampler_ddim(50))`. Given with a diffusion, they replace its own:
+#' name or in this order: `guided_sample(diffusion(m, "a", sampler_ddim(50)))` is `guided_sample(m,
+#' guidance = "a", sampler = sampler_ddim(50))`. Given with a diffusion, they replace its own:
 #' `guided_law(d, schedule = schedule_vp())`.
 #'
 #' **The default sampler** is `sampler_rk4(50, "logsnr", end = 1e-5)`: 200 scores on a grid that is
@@ -214,8 +213,7 @@ update.mixguide_object <- function(object, ...) {
   if (is.null(kept$mixture)) kept$mixture <- object$mixture
   kept[names(call$given)] <- call$given
   changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
-  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed),
-               quote = TRUE)
+  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed), quote = TRUE)
   args <- call$args[setdiff(names(call$args), names(given))]
   do.call(f, c(list(d), args, given[own]), quote = TRUE)
 }

@@ -77,8 +77,7 @@ explorer_presets <- function() {
       label = "Zero-shot against exact", make = quote(named_mixture("M2")),
       note = paste("The first variable is observed. The curve is the exact law of the second one",
                    "given it, the histogram what the zero-shot method draws."),
-      settings = list(kind = "zero", sampler = "ddpm", steps = 100, observed = 0,
-                      shown = 2)),
+      settings = list(kind = "zero", sampler = "ddpm", steps = 100, observed = 0, shown = 2)),
     iris = list(
       label = "Iris", make = quote(as_gaussmix(Species ~ ., iris)),
       note = "One Gaussian for each species, fitted to four measurements of 150 flowers.",
@@ -112,9 +111,8 @@ explorer_choices <- function(own) {
                "away from a negative class" = "negative", "none: the class itself" = "none"),
              if (mixture_dim(own$mixture) > 1) c("zero-shot: first variable observed" = "zero")),
     sampler = c(given, "Runge-Kutta 4 (ODE)" = "rk4", "Heun (ODE)" = "heun",
-                "Euler (ODE)" = "euler",
-                "DDIM" = "ddim", "DPM-Solver++ 2M" = "dpmpp_2m", "Euler-Maruyama (SDE)" = "em",
-                "DDPM" = "ddpm"),
+                "Euler (ODE)" = "euler", "DDIM" = "ddim", "DPM-Solver++ 2M" = "dpmpp_2m",
+                "Euler-Maruyama (SDE)" = "em", "DDPM" = "ddpm"),
     schedule = c(given, "Ornstein-Uhlenbeck" = "ou", "variance preserving" = "vp",
                  "cosine" = "cosine", "variance exploding" = "ve", "linear flow" = "flow"),
     method = c("BO" = "bo", "DDNM" = "ddnm", "CCDF" = "ccdf", "RePaint" = "repaint",
@@ -140,8 +138,7 @@ explorer_calls <- function(own, s, n = 2000) {
     return(list(
       d = as.call(c(change, mixture, parts)),
       y = call("observation", observed, variables = as.double(s$first)),
-      run = call("conditional_sample", quote(d), n, quote(y),
-                 call(paste0("zero_shot_", s$method))),
+      run = call("conditional_sample", quote(d), n, quote(y), call(paste0("zero_shot_", s$method))),
       exact = quote(condition(m, y))))
   }
   list(g = guidance_call(own, s),
@@ -195,8 +192,7 @@ explorer_code <- function(own, s, n = 2000, failed = character()) {
   wrong <- intersect(names(asked), names(failed))
   lines[wrong] <- paste0("# ", lines[wrong], " is an error: ", gsub("\n", " ", failed[wrong]))
   attach <- text(call("library", quote(mixguide)))
-  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines),
-        collapse = "\n")
+  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines), collapse = "\n")
 }
 
 # ---- Computing
@@ -544,8 +540,7 @@ explorer_page <- function(own) {
     control(numeric("observed", "Observed value of the first variable", 0, .1),
             select("method", "Zero-shot method"), when = "input.kind == 'zero'"),
     select("sampler", "Sampler"),
-    control(range_input("steps", "Steps", 2, 200, 50, 1),
-            when = "input.sampler != 'given'"),
+    control(range_input("steps", "Steps", 2, 200, 50, 1), when = "input.sampler != 'given'"),
     select("schedule", "Schedule"),
     select("first", "First variable"),
     select("second", "Second variable"),

@@ -20,8 +20,7 @@ fit_lines <- function(x, indent = 2, exdent = 4) {
   lines <- unlist(lapply(gsub(" ([=|]) ", paste0(glue, "\\1", glue), x), function(line) {
     label <- regmatches(line, regexpr("^[^:]{1,30}: +|^ +", line))
     rest <- if (length(label)) substring(line, nchar(label) + 1) else line
-    strwrap(rest, width, initial = paste0(strrep(" ", indent), label),
-            prefix = strrep(" ", exdent))
+    strwrap(rest, width, initial = paste0(strrep(" ", indent), label), prefix = strrep(" ", exdent))
   }))
   gsub(glue, " ", lines, fixed = TRUE)
 }

@@ -4,16 +4,14 @@
 
 #' A Gaussian mixture whose components belong to classes
 #'
-#' `gaussmix()` writes down a mixture of \eqn{K} Gaussians in \eqn{d} dimensions,
-#' \deqn{p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k).}{p(x) = sum_k w_k N(x; mu_k, Sigma_k).}
-#' Every component belongs to a class, and a class may own several components, so that the law
-#' inside a class may itself be a mixture. Use [as_gaussmix()] to take a mixture from a fit or
-#' from data.
+#' `gaussmix()` writes down a mixture of \eqn{K} Gaussians in \eqn{d} dimensions, \deqn{p(x) =
+#' \sum_k w_k N(x; \mu_k, \Sigma_k).}{p(x) = sum_k w_k N(x; mu_k, Sigma_k).} Every component belongs
+#' to a class, and a class may own several components, so that the law inside a class may itself be
+#' a mixture. Use [as_gaussmix()] to take a mixture from a fit or from data.
 #'
 #' @param weights `K` numbers >= 0, at least one of them positive; they are divided by their sum.
-#' @param means The component means: a `K` x `d` matrix or data frame, whose column names are
-#'   kept as the names of the variables. A vector is `K` means if `d = 1`, and one mean if
-#'   `K = 1`.
+#' @param means The component means: a `K` x `d` matrix or data frame, whose column names are kept
+#'   as the names of the variables. A vector is `K` means if `d = 1`, and one mean if `K = 1`.
 #' @param cov The covariances, in one of these forms:
 #'   * a number: `cov` times the identity for all components (0 makes point masses);
 #'   * a `d` x `d` matrix: the same covariance for all components;
@@ -66,8 +64,7 @@ gaussmix <- function(weights, means, cov, class = NULL) {
   weights <- check_weights(weights)
   means <- check_means(means, length(weights))
   covs <- check_covariances(cov, nrow(means), ncol(means), names = colnames(means))
-  assemble_gaussmix(weights, means, covs,
-                    check_labels(class, length(weights), "component"))
+  assemble_gaussmix(weights, means, covs, check_labels(class, length(weights), "component"))
 }
 
 new_gaussmix <- function(weights, means, form, values, vectors = NULL,
@@ -255,8 +252,7 @@ by_names <- function(S, names, arg) {
   for (own in unique(came)) {
     if (is.null(names) || is.null(own) || identical(own, names)) next
     if (anyDuplicated(own) || !setequal(own, names) || length(unique(came)) > 1) {
-      abort_input(arg, paste("without names, or with those of the variables:",
-                             toString(names, 60)),
+      abort_input(arg, paste("without names, or with those of the variables:", toString(names, 60)),
                   unknown_names(setdiff(own, names), names, toString(own, 60)))
     }
     order <- match(names, own)

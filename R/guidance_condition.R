@@ -98,9 +98,8 @@ guidance_condition <- function(mixture, ..., end = 0) {
   geometry <- class_geometry(mixture, class)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, standardised = standardised, class = class,
-                 schedule = schedule, times = c(horizon, end), geometry = geometry,
-                 why = geometry$why)
+  result <- list(mixture = mixture, standardised = standardised, class = class, schedule = schedule,
+                 times = c(horizon, end), geometry = geometry, why = geometry$why)
   if (is.null(geometry$why)) {
     noise_level(mixture, end, schedule)
     result <- c(result, condition_holds(result))

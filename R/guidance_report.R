@@ -93,8 +93,7 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   warn_faults(faults)
   report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
                  points = if_error(report_points(x, args, mixture), function(e) NULL),
-                 faults = unname(faults),
-                 given = "sampler" %in% names(args), strength = strength,
+                 faults = unname(faults), given = "sampler" %in% names(args), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report, seconds))
   report$answers <- report_answers(report)
@@ -718,8 +717,7 @@ figure_samples <- function(report, classes = 4, each = 400) {
     rows <- systematic(matrix(w), .5, min(each, nrow(run$x)))
     x <- run$x[rows, , drop = FALSE]
     colnames(x) <- variable_labels(mixture)
-    data.frame(as.data.frame(x)[labels], .strength = strength, .class = class,
-               check.names = FALSE)
+    data.frame(as.data.frame(x)[labels], .strength = strength, .class = class, check.names = FALSE)
   }, cells$strength, cells$class))
   panes <- function(rows) {
     rows$.strength <- factor(paste("strength", rows$.strength), paste("strength", shown))
@@ -782,13 +780,11 @@ figure_sampled <- function(report) {
   rows$class <- factor(paste("towards", rows$class), unique(paste("towards", rows$class)))
   laws <- c(class = "the class", tilt = "the tilt", run = "what is sampled")
   rows$law <- factor(laws[rows$law], laws)
-  ggplot(rows, aes(.data$odds, weight = .data$weights, colour = .data$law,
-                   linetype = .data$law)) +
+  ggplot(rows, aes(.data$odds, weight = .data$weights, colour = .data$law, linetype = .data$law)) +
     geom_line(stat = "density", linewidth = .8) +
     geom_vline(xintercept = 0, colour = "grey50") +
     facet_wrap(vars(.data$class), scales = "free") +
-    line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"),
-                laws) +
+    line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"), laws) +
     scale_x_continuous(n.breaks = 4) + labs(x = "log-odds of the class", y = "density") + look() +
     theme(legend.position = "bottom") +
     words(paste("What strength", format(tilt_of(report)), "samples"),

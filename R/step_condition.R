@@ -170,9 +170,8 @@ steps_allow <- function(geometry, d) {
   at
 }
 
-# The largest variance, along any direction, of P mu_k under probabilities
-# q_k ~ w_k exp(a x'P mu_k - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a
-# bound.
+# The largest variance, along any direction, of P mu_k under probabilities q_k ~ w_k exp(a x'P mu_k
+# - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a bound.
 largest_variance <- function(geometry, a, P) {
   K <- length(geometry$weights)
   if (K == 1) return(0)

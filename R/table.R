@@ -329,8 +329,7 @@ picture.mixguide_table <- function(object, setup) {
   rows <- rows[is.finite(rows$estimate), ]
   rows$reach <- ifelse(is.finite(rows$se), 2 * rows$se, 0)
   ggplot(rows, aes(.data$estimate, .data$what)) +
-    geom_pointrange(aes(xmin = .data$estimate - .data$reach,
-                        xmax = .data$estimate + .data$reach)) +
+    geom_pointrange(aes(xmin = .data$estimate - .data$reach, xmax = .data$estimate + .data$reach)) +
     labs(x = "estimate", y = NULL) + look() +
     words(gsub("_", " ", class_word(object)), look$head,
           if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)))
