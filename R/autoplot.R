@@ -181,17 +181,16 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
     scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
     scale_colour_manual(values = if (one) ink else class_palette(nlevels(long$run)), name = NULL,
                         guide = if (one) "none" else "legend") +
-    labs(x = "strength of guidance (guidance scale - 1)", y = NULL) + look() +
-    theme(legend.position = "bottom") +
-    words(paste(c("Guidance", if (!"class" %in% keys) c("towards", aim_words(setup$class)),
-                  "at growing strength"), collapse = " "),
-          c(if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
-          c(if (exact) "Exact, by quadrature" else {
-              paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
-            },
-            if (one) paste("Dashed lines: strength", format(baseline)),
-            if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
-            fault_words(setup$faults)))
+    finish(paste(c("Guidance", if (!"class" %in% keys) c("towards", aim_words(setup$class)),
+                   "at growing strength"), collapse = " "),
+           c(if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
+           c(if (exact) "Exact, by quadrature" else {
+               paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
+             },
+             if (one) paste("Dashed lines: strength", format(baseline)),
+             if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
+             fault_words(setup$faults)),
+           x = "strength of guidance (guidance scale - 1)", y = NULL, legend = "bottom")
 }
 
 # One quantity of a sweep, steps x strengths.
@@ -240,11 +239,10 @@ picture.mixguide_schedule <- function(object, ...) {
     # where the noise dwarfs the data, one axis cannot show both
     (if (max(curves$value) > 2) facet_wrap(vars(.data$curve), scales = "free_y")) +
     scale_colour_manual(values = class_palette(2)) +
-    labs(x = if (is.null(object$steps)) "time t" else "time t (discrete steps)", y = NULL,
-         colour = NULL, linetype = NULL) +
-    look() + theme(legend.position = "bottom") +
-    words(paste("Schedule:", object$label),
-          paste0("x_t = a(t) x_0 + b(t) z", format_params(object$params)))
+    finish(paste("Schedule:", object$label),
+           paste0("x_t = a(t) x_0 + b(t) z", format_params(object$params)),
+           x = if (is.null(object$steps)) "time t" else "time t (discrete steps)", y = NULL,
+           colour = NULL, linetype = NULL, legend = "bottom")
 }
 
 show_plot <- function(x, ...) {
@@ -700,9 +698,15 @@ line_scales <- function(colours, types, names = NULL) {
 
 opacity <- function(points) if (nrow(points) > 1000) .25 else .7
 
-look <- function() {
+look <- function(legend = "right") {
   theme_minimal(base_size = 11) +
-    theme(panel.grid.minor = element_blank(), plot.title.position = "plot",
-          plot.caption.position = "plot", plot.title = element_text(size = rel(1.1)),
+    theme(legend.position = legend, panel.grid.minor = element_blank(),
+          plot.title.position = "plot", plot.caption.position = "plot",
+          plot.title = element_text(size = rel(1.1)),
           plot.subtitle = element_text(size = rel(.85), colour = "grey30"))
+}
+
+# What every picture ends with: its words, the names of its axes and scales (`...`), its look.
+finish <- function(title, subtitle = NULL, caption = NULL, ..., legend = "right") {
+  list(labs(...), words(title, subtitle, caption), look(legend))
 }

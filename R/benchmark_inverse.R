@@ -253,8 +253,8 @@ picture.benchmark_inverse <- function(object, setup) {
     geom_point(colour = class_palette(1), alpha = .5, size = 1.4) +
     geom_point(data = centre, shape = 5, size = 2.4, colour = ink) +
     facet_wrap(vars(.data$panel)) + scale_x_log10() +
-    labs(x = distance_words(setup), y = NULL) + look() +
-    words("Inverse problems: distance to the exact conditional law",
-          if (!is.null(setup)) paste0(setup$steps, " steps; dots: instances, diamonds: medians"),
-          "Grey lines: the floor, two samples of the exact law")
+    finish("Inverse problems: distance to the exact conditional law",
+           if (!is.null(setup)) paste0(setup$steps, " steps; dots: instances, diamonds: medians"),
+           "Grey lines: the floor, two samples of the exact law",
+           x = distance_words(setup), y = NULL)
 }

@@ -336,9 +336,8 @@ picture.best_strength <- function(object, ...) {
     geom_line() +
     scale_colour_manual(values = colours, name = NULL) +
     scale_linewidth_manual(values = c(1.2, rep(.5, length(order) - 1)), name = NULL) +
-    labs(x = "fraction of the run", y = "strength") + look() +
-    words(paste("The best strength towards", aim_words(object$class)), short_run(object),
-          c(paste0("In brackets: ", DIVERGENCES[[object$measure]],
-                   if (!is.null(object$wanted)) paste(", all at confidence", object$wanted)),
-            fault_words(object$faults)))
+    finish(paste("The best strength towards", aim_words(object$class)), short_run(object),
+           c(paste0("In brackets: ", DIVERGENCES[[object$measure]],
+                    if (!is.null(object$wanted)) paste(", all at confidence", object$wanted)),
+             fault_words(object$faults)), x = "fraction of the run", y = "strength")
 }

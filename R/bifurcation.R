@@ -143,9 +143,8 @@ picture.mixguide_bifurcation <- function(object, ...) {
     geom_blank(aes(y = .data$y), data.frame(y = 0:1, panel = panels[2])) +
     scale_fill_gradient(low = "white", high = class_palette(1), guide = "none") +
     facet_wrap(vars(.data$panel), ncol = 1, scales = "free_y") +
-    labs(x = "strength of guidance", y = NULL) + look() +
-    words(paste("Where particles guided towards", aim_words(object$class), "end"),
-          c(format(object$sampler), schedule_words(object)),
-          c("Shading: root of the density, relative to its maximum at each strength",
-            fault_words(object$faults)))
+    finish(paste("Where particles guided towards", aim_words(object$class), "end"),
+           c(format(object$sampler), schedule_words(object)),
+           c("Shading: root of the density, relative to its maximum at each strength",
+             fault_words(object$faults)), x = "strength of guidance", y = NULL)
 }

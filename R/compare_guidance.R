@@ -526,12 +526,11 @@ picture.guidance_comparison <- function(object, setup) {
     scale_shape_manual(values = c(this = 16, "at least" = 62), guide = "none") +
     facet_wrap(vars(.data$panel), scales = "free_x", nrow = 2) +
     scale_x_continuous(n.breaks = 3) +
-    labs(x = NULL, y = NULL, linetype = NULL) + look() + theme(legend.position = "bottom") +
-    words(paste("Kinds of guidance towards", aim_words(setup$class)),
-          c(short_run(setup), if (!is.null(setup$confidence)) {
-            paste("All at confidence", format(setup$confidence))
-          }),
-          c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
-                   if (any(shown$known != "this")) ". >: at least this"),
-            fault_words(setup$faults)))
+    finish(paste("Kinds of guidance towards", aim_words(setup$class)),
+           c(short_run(setup), if (!is.null(setup$confidence)) {
+             paste("All at confidence", format(setup$confidence))
+           }),
+           c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
+                    if (any(shown$known != "this")) ". >: at least this"),
+             fault_words(setup$faults)), x = NULL, y = NULL, linetype = NULL, legend = "bottom")
 }

@@ -199,10 +199,9 @@ autoplot.convergence_order <- function(object, quantity = "total_variation",
     # the last colour of a long palette is too light for lines
     scale_colour_manual(values = class_palette(length(label) + 1)[seq_along(label)]) +
     scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2, 0, 5, 6, 3, 4, 8), length(label))) +
-    labs(colour = "sampler: order", shape = "sampler: order",
-         x = if (against == "steps") "steps" else "evaluations of the score",
-         y = DIVERGENCES[[quantity]]) + look() +
-    words("Error of the sampler's law", c(format(setup$mixture),
-                                          paste0(format(setup$schedule), ", from t = ",
-                                                 format(setup$horizon))))
+    finish("Error of the sampler's law", c(format(setup$mixture),
+                                           paste0(format(setup$schedule), ", from t = ",
+                                                  format(setup$horizon))),
+           colour = "sampler: order", shape = "sampler: order", y = DIVERGENCES[[quantity]],
+           x = if (against == "steps") "steps" else "evaluations of the score")
 }

@@ -251,10 +251,9 @@ autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
     scale_shape_manual(values = c("keeps or gains" = 19, "loses confidence" = 17), name = NULL) +
     ggplot2::guides(colour = ggplot2::guide_legend(override.aes = list(alpha = 1, size = 2))) +
     scale_x_continuous(breaks = c(0, .5, 1)) + coord_equal(xlim = c(0, 1), ylim = c(0, 1)) +
-    labs(x = "unguided confidence", y = "guided confidence") + look() +
-    theme(legend.position = "bottom") +
-    words(paste("Paths with the same noise, guided towards", aim_words(object$guidance$class)),
-          c(format(object$sampler), schedule_words(object)),
-          c("A dot per path; below the line guidance has cost it confidence",
-            shown_words(shown, n, "paths"), fault_words(object$faults)))
+    finish(paste("Paths with the same noise, guided towards", aim_words(object$guidance$class)),
+           c(format(object$sampler), schedule_words(object)),
+           c("A dot per path; below the line guidance has cost it confidence",
+             shown_words(shown, n, "paths"), fault_words(object$faults)),
+           x = "unguided confidence", y = "guided confidence", legend = "bottom")
 }

@@ -435,9 +435,9 @@ picture.error_budget <- function(object, setup) {
                                                    class_palette(1), "grey55"), roles),
                         name = NULL) +
     scale_shape_manual(values = stats::setNames(c(19, 18, 1, 4), roles), name = NULL) +
-    labs(x = NULL, y = NULL) + look() + theme(legend.position = "bottom") +
-    words("What is measured and what is guaranteed",
-          c(paste0(format(setup$sampler), ", from t = ", format(setup$times[1])),
-            format(setup$mixture)),
-          if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds")
+    finish("What is measured and what is guaranteed",
+           c(paste0(format(setup$sampler), ", from t = ", format(setup$times[1])),
+             format(setup$mixture)),
+           if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds",
+           x = NULL, y = NULL, legend = "bottom")
 }

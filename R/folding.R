@@ -79,7 +79,6 @@ picture.mixguide_folding <- function(object, setup) {
   ggplot(map, aes(.data$start, .data$end)) +
     geom_line(colour = class_palette(1)) +
     facet_wrap(vars(.data$panel), scales = "free_y") +
-    labs(x = "start", y = "end") + look() +
-    words("The map from noise to data", c(format(setup$sampler), schedule_words(setup)),
-          fault_words(setup$faults))
+    finish("The map from noise to data", c(format(setup$sampler), schedule_words(setup)),
+           fault_words(setup$faults), x = "start", y = "end")
 }

@@ -272,8 +272,9 @@ picture.gain_bound <- function(object, setup) {
     facet_wrap(vars(.data$strength), scales = "free_y") +
     line_scales(class_palette(3), c("solid", "22", "12")) +
     scale_shape_manual(values = c(19, 17), name = NULL) +
-    labs(x = "unguided log-odds of the class", y = "gain in log-odds") + look() +
-    theme(legend.position = "bottom") +
-    words(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
-          if (one) "One rival: gain and bounds are exact" else "One bound for all rivals of a path")
+    finish(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
+           if (one) "One rival: gain and bounds are exact" else {
+             "One bound for all rivals of a path"
+           },
+           x = "unguided log-odds of the class", y = "gain in log-odds", legend = "bottom")
 }

@@ -327,10 +327,10 @@ claims_picture <- function(x) {
     ggplot2::geom_text(aes(label = .data$status), colour = ink) +
     ggplot2::scale_fill_manual(values = stats::setNames(c("#b8dcc4", "#f1dfa6", "grey85"), status),
                       guide = "none") +
-    labs(x = NULL, y = NULL) + look() +
-    words(paste("What is proved of guidance towards", aim_words(x$class)),
-          if (!is.null(x$why)) paste0("Nothing, since ", x$why) else rival_words(x),
-          "Conditions are sufficient only: not proved does not say that it is wrong")
+    finish(paste("What is proved of guidance towards", aim_words(x$class)),
+           if (!is.null(x$why)) paste0("Nothing, since ", x$why) else rival_words(x),
+           "Conditions are sufficient only: not proved does not say that it is wrong",
+           x = NULL, y = NULL)
 }
 
 rival_words <- function(x) {
@@ -366,8 +366,8 @@ autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
     facet_wrap(vars(.data$pair)) +
     line_scales(class_palette(2), c("solid", "22")) +
     ggplot2::scale_x_log10() + ggplot2::coord_cartesian(ylim = c(-1, 1)) +
-    labs(x = "noise level b/a", y = "cosine") + look() +
-    words(paste("Cosines at class", aim_words(object$class)),
-          "Where all are >= 0, no path loses confidence by guidance",
-          "Dotted: the cosine of the products with the inverse covariance, which is not enough")
+    finish(paste("Cosines at class", aim_words(object$class)),
+           "Where all are >= 0, no path loses confidence by guidance",
+           "Dotted: the cosine of the products with the inverse covariance, which is not enough",
+           x = "noise level b/a", y = "cosine")
 }

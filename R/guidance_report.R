@@ -768,11 +768,11 @@ figure_limits <- function(report) {
     facet_wrap(vars(.data$class), scales = "free_y") +
     line_scales(class_palette(2), c("solid", "22"), levels(rows$sampler)) +
     scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
-    labs(x = "strength of guidance", y = "gain in mean confidence") + look() +
-    theme(legend.position = "bottom", legend.direction = "vertical") +
-    words("Where the mean confidence is lost",
-          "Below the line guidance makes the sample less like its class",
-          "Bands: 2 standard errors of the paired difference")
+    finish("Where the mean confidence is lost",
+           "Below the line guidance makes the sample less like its class",
+           "Bands: 2 standard errors of the paired difference",
+           x = "strength of guidance", y = "gain in mean confidence", legend = "bottom") +
+    theme(legend.direction = "vertical")
 }
 
 figure_sampled <- function(report) {
@@ -785,11 +785,11 @@ figure_sampled <- function(report) {
     geom_vline(xintercept = 0, colour = "grey50") +
     facet_wrap(vars(.data$class), scales = "free") +
     line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"), laws) +
-    scale_x_continuous(n.breaks = 4) + labs(x = "log-odds of the class", y = "density") + look() +
-    theme(legend.position = "bottom") +
-    words(paste("What strength", format(tilt_of(report)), "samples"),
-          "Where the solid line meets neither of the others, neither is sampled",
-          "Right of 0 the class is likelier than all others together")
+    scale_x_continuous(n.breaks = 4) +
+    finish(paste("What strength", format(tilt_of(report)), "samples"),
+           "Where the solid line meets neither of the others, neither is sampled",
+           "Right of 0 the class is likelier than all others together",
+           x = "log-odds of the class", y = "density", legend = "bottom")
 }
 
 figure_imputing <- function(report) {
@@ -800,7 +800,7 @@ figure_imputing <- function(report) {
     geom_linerange(aes(xmin = .data$estimate - 2 * .data$se, xmax = .data$estimate + 2 * .data$se),
                    colour = ink) +
     scale_x_continuous(limits = c(min(0, rows$estimate - 2 * rows$se), NA)) +
-    labs(x = "share of the variance that the other variables explain", y = NULL) + look() +
-    words("How well each variable can be imputed",
-          caption = "Dark lines: 2 standard errors to each side")
+    finish("How well each variable can be imputed",
+           caption = "Dark lines: 2 standard errors to each side",
+           x = "share of the variance that the other variables explain", y = NULL)
 }

@@ -301,7 +301,9 @@ summary.guided_summary <- function(object, ...) {
   as.data.frame(object)
 }
 
-in_words.guided_summary <- function(x) in_dimensions(count_of(number(x$n), "particle"), length(x$mean))
+in_words.guided_summary <- function(x) {
+  in_dimensions(count_of(number(x$n), "particle"), length(x$mean))
+}
 
 print_body.guided_summary <- function(x, digits = 4, ...) {
   say_setup(x)

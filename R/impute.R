@@ -408,8 +408,8 @@ picture.mixguide_imputed <- function(object, ...) {
     geom_rug(data = values[values$.imp > 0, ], alpha = .5, show.legend = FALSE) +
     facet_wrap(vars(.data$variable), scales = "free") +
     scale_colour_manual(values = class_palette(2), name = NULL) +
-    labs(x = NULL, y = "density") + look() +
-    words("Observed values, and those imputed",
-          paste0(count_of(length(object$imputations), "imputation"), " of ",
-                 count_of(nrow(object$cells), "missing cell"), ": a line each, and ticks"))
+    finish("Observed values, and those imputed",
+           paste0(count_of(length(object$imputations), "imputation"), " of ",
+                  count_of(nrow(object$cells), "missing cell"), ": a line each, and ticks"),
+           x = NULL, y = "density")
 }

@@ -222,10 +222,10 @@ picture.mixguide_information <- function(object, setup) {
     facet_wrap(vars(.data$what), scales = "free_y", ncol = 1) +
     scale_linetype_manual(values = c("the mixture" = "solid",
                                      "a Gaussian of the same covariance" = "22"), name = NULL) +
-    labs(x = "time t", y = NULL) + look() + theme(legend.position = "bottom") +
-    words("Entropy and information along the diffusion",
-          c(format(setup$mixture), format(setup$schedule)),
-          if (drawn) "Shading: 2 standard errors" else "There is no sampling error")
+    finish("Entropy and information along the diffusion",
+           c(format(setup$mixture), format(setup$schedule)),
+           if (drawn) "Shading: 2 standard errors" else "There is no sampling error",
+           x = "time t", y = NULL, legend = "bottom")
 }
 
 plot_moments <- function(object, setup) {
@@ -236,9 +236,8 @@ plot_moments <- function(object, setup) {
   ggplot(rows, aes(.data$t, .data$value, colour = .data$kind, linetype = .data$kind)) +
     (if (nrow(object) > 1) geom_line(linewidth = .8) else geom_point(size = 2)) +
     line_scales(c(ink, class_palette(2)), c("solid", "22", "12")) +
-    labs(x = "time t", y = expression(E * "|" * x[t] * "|"^2)) + look() +
-    theme(legend.position = "bottom") +
-    words("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)))
+    finish("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)),
+           x = "time t", y = expression(E * "|" * x[t] * "|"^2), legend = "bottom")
 }
 
 # The Gaussian of the same mean and covariance.

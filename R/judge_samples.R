@@ -290,7 +290,6 @@ best_first <- function(x) {
 }
 
 picture.sampler_judgement <- function(object, setup) {
-  last <- nrow(object)
   by <- judged_by(object)
   label <- paste(distance_label(setup$p, setup$maximum), "(lines: floor)")
   panels <- c(stats::setNames(label, by[1]), spread = "spread", residual = "E|y - Hx|^2",
@@ -315,8 +314,8 @@ picture.sampler_judgement <- function(object, setup) {
                      yend = .data$sampler), colour = class_palette(1)) +
     geom_point(colour = class_palette(1), size = 1.8) +
     facet_wrap(vars(.data$panel), scales = "free_x", nrow = if (length(panels) <= 3) 1 else 2) +
-    labs(x = NULL, y = NULL) + look() +
-    words("Samplers judged by the exact law",
-          if (!is.null(setup$observation)) format(setup$observation),
-          c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)))
+    finish("Samplers judged by the exact law",
+           if (!is.null(setup$observation)) format(setup$observation),
+           c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)),
+           x = NULL, y = NULL)
 }

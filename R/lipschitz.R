@@ -246,7 +246,7 @@ picture.mixguide_lipschitz <- function(object, setup) {
     return(ggplot(rows, aes(.data$lipschitz, .data$kind, shape = .data$role)) +
              geom_point(size = 2.5, colour = ink) + scale_x_log10() +
              scale_shape_manual(values = c("exact or found" = 19, bound = 1), name = NULL) +
-             labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
+             labs(x = "constant", y = NULL) + look("bottom") + title)
   }
   bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
   ggplot(rows, aes(.data$t, .data$lipschitz, colour = .data$kind, linetype = .data$kind)) +

@@ -427,11 +427,9 @@ picture.mixguide_mismatch <- function(object, setup) {
     geom_line(linewidth = .8) + scale_x_reverse() +
     line_scales(class_palette(length(shown)),
                 c("solid", "22", "42", "12", "4212")[seq_along(shown)]) +
-    labs(x = "time t, from noise to data", y = "nats so far") + look() +
-    theme(legend.position = "bottom") +
-    words("What mismatch and steps add to the divergence of paths",
-          if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
-          if (object$method[1] != "Monte Carlo") "There is no sampling error" else {
-            paste("Monte Carlo,", number(setup$n), "draws")
-          })
+    finish("What mismatch and steps add to the divergence of paths",
+           if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
+           if (object$method[1] != "Monte Carlo") "There is no sampling error" else {
+             paste("Monte Carlo,", number(setup$n), "draws")
+           }, x = "time t, from noise to data", y = "nats so far", legend = "bottom")
 }

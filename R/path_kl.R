@@ -426,11 +426,10 @@ picture.path_kl <- function(object, setup) {
                   fill = .data$part), colour = NA) +
     facet_wrap(vars(.data$part), scales = "free_y", ncol = 1) + scale_x_reverse() +
     class_colours(levels(rows$part)) +
-    labs(x = "time t, from noise to data", y = "nats per unit of time") + look() +
-    theme(legend.position = "none") +
-    words("What each step adds to the path divergence",
-          c(format(setup$sampler), format(setup$mixture)),
-          paste0("Areas add up to the path KL of ",
-                 format(row_of(object, "path_kl")$estimate, digits = 4), ", with ",
-                 format(row_of(object, "initialisation")$estimate, digits = 2), " of the start"))
+    finish("What each step adds to the path divergence",
+           c(format(setup$sampler), format(setup$mixture)),
+           paste0("Areas add up to the path KL of ",
+                  format(row_of(object, "path_kl")$estimate, digits = 4), ", with ",
+                  format(row_of(object, "initialisation")$estimate, digits = 2), " of the start"),
+           x = "time t, from noise to data", y = "nats per unit of time", legend = "none")
 }

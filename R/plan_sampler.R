@@ -626,9 +626,9 @@ picture.plan_sampler <- function(object, ...) {
     geom_point(size = 2.6) +
     scale_colour_manual(values = class_palette(length(unique(rows$grid)))) +
     scale_x_log10() +
-    labs(x = if (budget) plan_measure(object) else "score evaluations", y = NULL) +
-    look() + theme(legend.position = "bottom") +
-    words(paste0(if (!budget) "What it takes: ", sub("^least", "Least", plan_words(object))),
-          c(format(object), format(object$mixture)),
-          "Each at the best horizon and end that were tried for it")
+    finish(paste0(if (!budget) "What it takes: ", sub("^least", "Least", plan_words(object))),
+           c(format(object), format(object$mixture)),
+           "Each at the best horizon and end that were tried for it",
+           x = if (budget) plan_measure(object) else "score evaluations", y = NULL,
+           legend = "bottom")
 }

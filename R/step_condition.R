@@ -410,7 +410,7 @@ picture.step_condition <- function(object, setup) {
                colour = "grey50") +
     geom_line() + geom_point(size = .8) + scale_x_reverse() + scale_y_log10() +
     scale_colour_manual(values = stats::setNames(class_palette(3), claims[-1]), name = "claim") +
-    labs(x = "time t of the step, from noise to data", y = "largest strength") + look() +
-    words("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),
-          paste("Dashed: strength", format(setup$strength)))
+    finish("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),
+           paste("Dashed: strength", format(setup$strength)),
+           x = "time t of the step, from noise to data", y = "largest strength")
 }

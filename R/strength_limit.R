@@ -179,12 +179,11 @@ picture.strength_limit <- function(object, ...) {
                   path[path$confidence_se > 0, ], colour = ink, width = .05) +
     geom_point(colour = ink, size = 1) +
     scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
-    labs(x = "strength of guidance", y = "mean confidence") + look() +
-    words(paste("Where guidance towards", aim_words(object$class), "is lost"),
-          c(format(object$sampler), schedule_words(object)),
-          c("Dashed: without guidance", if (nrow(marks)) {
-            paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
-          }, fault_words(object$faults)))
+    finish(paste("Where guidance towards", aim_words(object$class), "is lost"),
+           c(format(object$sampler), schedule_words(object)),
+           c("Dashed: without guidance", if (nrow(marks)) {
+             paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
+           }, fault_words(object$faults)), x = "strength of guidance", y = "mean confidence")
 }
 
 # Strengths to label on an asinh axis.

@@ -30,8 +30,8 @@
 #' @param digits Number of significant digits; of what was drawn, the standard error decides.
 #' @param max The largest number of rows that are printed, evenly spread.
 #' @param ... For `plot()`, what the `autoplot()` method takes; for `print()` of what is no table,
-#'   `digits` and `max`, where it shows numbers or rows; for `rbind()`, tables; otherwise as for data
-#'   frames.
+#'   `digits` and `max`, where it shows numbers or rows; for `rbind()`, tables; otherwise as for
+#'   data frames.
 #' @param deparse.level As in [rbind()].
 #' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot;
 #'   where a table has no picture of its own, its estimates with bars of two standard errors.
@@ -330,9 +330,9 @@ picture.mixguide_table <- function(object, setup) {
   rows$reach <- ifelse(is.finite(rows$se), 2 * rows$se, 0)
   ggplot(rows, aes(.data$estimate, .data$what)) +
     geom_pointrange(aes(xmin = .data$estimate - .data$reach, xmax = .data$estimate + .data$reach)) +
-    labs(x = "estimate", y = NULL) + look() +
-    words(gsub("_", " ", class_word(object)), look$head,
-          if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)))
+    finish(gsub("_", " ", class_word(object)), look$head,
+           if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)),
+           x = "estimate", y = NULL)
 }
 
 # ---- The generics of broom

@@ -438,7 +438,9 @@ entropy.tilted_sample <- function(x, ...) {
   estimate_table("entropy", row, particle_words(x))
 }
 
-in_words.tilted_sample <- function(x) in_dimensions(count_of(number(nrow(x$x)), "particle"), ncol(x$x))
+in_words.tilted_sample <- function(x) {
+  in_dimensions(count_of(number(nrow(x$x)), "particle"), ncol(x$x))
+}
 
 print_body.tilted_sample <- function(x, ...) {
   say_setup(x)
