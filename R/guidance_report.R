@@ -96,7 +96,11 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
                  faults = unname(faults), given = "sampler" %in% names(args), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report, seconds))
-  report$answers <- report_answers(report)
+  report$answers <- stats::setNames(
+    list(answer_classes(report), answer_sampler(report), c(report$faults, answer_limits(report)),
+         answer_sampled(report), answer_imputing(report)),
+    report_questions(report)$question
+  )
   report <- structure(report, class = object_class("guidance_report"))
   if (!is.null(target)) report_render(report, target)
   report
@@ -354,13 +358,6 @@ report_questions <- function(report) {
              paste0("strength_limit(m, guidance = ", y, ")"),
              paste0("tilted_sample(m, guidance = ", y, ")"), "impute(m, data)")
   )
-}
-
-report_answers <- function(report) {
-  answers <- list(answer_classes(report), answer_sampler(report),
-                  c(report$faults, answer_limits(report)), answer_sampled(report),
-                  answer_imputing(report))
-  stats::setNames(answers, report_questions(report)$question)
 }
 
 # An estimate as it is read; without a standard error, or with one of 0, the number stands alone.

@@ -54,13 +54,13 @@
 #' quadrature is the largest difference to those with a half and two thirds of the nodes, which is
 #' more than it is off by.
 #'
+#' @inheritParams information
 #' @param mixture The law of `x` before anything was observed, a [gaussmix()]; without an
 #'   observation the law that one wants to sample, which may be singular if the grid stops early.
 #' @param observation An [observation()], or numbers named by the variables observed; one without
 #'   `y` for the mean over `y`. `NULL`: the target is the mixture.
 #' @param method With an observation: one of the [zero_shot] methods that are a score; `NULL`: the
 #'   unconditional score, which ignores `y`.
-#' @param schedule The forward process, see [schedule].
 #' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon
 #'   to 1, as in the analyses.
 #' @param model Without an observation: whose score is in use, a [gaussmix()], or a function of `x`
@@ -71,9 +71,6 @@
 #'   single Gaussians. Counts only for a single Gaussian as target, and without score error.
 #' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
 #'   two or three dimensions (20 without `y`).
-#' @param n Number of draws where quadrature is not possible.
-#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
-#'   see [guided_sample()].
 #' @return A data frame of class `mixguide_mismatch` with a row per step and columns `t`, `t_next`,
 #'   `beta`; `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of
 #'   the step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`,

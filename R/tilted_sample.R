@@ -274,9 +274,7 @@ class_draws <- function(run) {
   part <- class_law(law, run$guidance$class)
   x <- unname(keyed_draws(part, n, stream(run$key, "check")))
   log_q <- log_class_probability(law, run$guidance$class)(x)
-  z <- mean_of_weights(run$tilt * log_q)
-  z$se <- z$se / z$estimate
-  z$estimate <- log(z$estimate)
+  z <- log_of_mean(mean_of_weights(run$tilt * log_q))
   own <- list(x = name_dims(from_process(x, run$mixture), NULL, variable_names(run$mixture)),
               log_density = dgaussmix(x, part, log = TRUE) + run$tilt * log_q - z$estimate -
                 log_units(run$mixture),
