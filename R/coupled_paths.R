@@ -206,9 +206,7 @@ summary.coupled_paths <- function(object, ...) {
   object$table
 }
 
-#' @export
-as.data.frame.coupled_paths <- function(x, ...) {
-  check_dots(..., also = frame_dots)
+as_table.coupled_paths <- function(x) {
   n <- nrow(x$confidence)
   rows <- data.frame(path = rep(seq_len(n), length(x$strength)),
                      strength = rep(x$strength, each = n),

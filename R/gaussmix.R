@@ -455,15 +455,11 @@ print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
   if (!is.null(x$kl)) say_line("KL(target || output): ", format(x$kl, digits = digits))
 }
 
-#' @rdname moments
-#' @param row.names,optional As in [as.data.frame()].
-#' @export
-as.data.frame.mixguide_moments <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
+as_table.mixguide_moments <- function(x) {
   names <- names(x$mean)
   if (is.null(names)) names <- if (length(x$mean) == 1) "x" else paste0("x", seq_along(x$mean))
   sd <- function(cov) unname(sqrt(diag(cov)))
-  rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov), row.names = row.names)
+  rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov))
   if (!is.null(x$target)) {
     rows$target_mean <- unname(x$target$mean)
     rows$target_sd <- sd(x$target$cov)
@@ -543,13 +539,11 @@ print.gaussmix <- function(x, digits = 3, max = 10, ...) {
   invisible(x)
 }
 
-#' @export
-as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
+as_table.gaussmix <- function(x) {
   numbers <- cbind(x$means, t(component_sd(x)))
   colnames(numbers) <- outer(variable_labels(x), c("mean.", "sd."), function(x, of) paste0(of, x))
   data.frame(component = seq_len(mixture_size(x)), class = x$class, weight = x$weights, numbers,
-             row.names = row.names, check.names = FALSE)
+             row.names = NULL, check.names = FALSE)
 }
 
 #' @export

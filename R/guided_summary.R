@@ -286,13 +286,11 @@ quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
                                                 names(h$low)))
 }
 
-#' @export
-as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
+as_table.guided_summary <- function(x) {
   quantiles <- t(stats::quantile(x, c(.025, .25, .5, .75, .975)))
   colnames(quantiles) <- c("q2.5", "q25", "median", "q75", "q97.5")
   data.frame(variable = names(x$mean), mean = x$mean, mean_se = x$mean_se, sd = x$sd,
-             sd_se = x$sd_se, quantiles, row.names = row.names)
+             sd_se = x$sd_se, quantiles, row.names = NULL)
 }
 
 #' @export

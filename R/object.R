@@ -10,7 +10,7 @@ class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 
 # ---- What a class says of itself
 #
-# The methods of these four are found in the package and are not registered: format(), print() and
+# The methods of these are found in the package and are not registered: format(), print() and
 # autoplot() have one method each for all of them, which checks. Only a class whose picture has
 # arguments of its own has a method of autoplot().
 
@@ -66,10 +66,18 @@ autoplot.mixguide_object <- function(object, ...) {
   picture(object)
 }
 
-# Points, with what is known of each; or the table that a result is about.
+#' @rdname mixguide_table
 #' @export
 as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
+  table <- as_table(x)
+  if (!is.null(row.names)) row.names(table) <- row.names
+  table
+}
+
+# The table that a result is about; or its points, with what is known of each.
+as_table <- function(x) UseMethod("as_table")
+as_table.default <- function(x) {
   table <- if (!is.null(x$path)) x$path else x$tried
   if (!is.null(table)) return(table)
   of_law <- inherits(x, "mixguide_law")
@@ -84,7 +92,7 @@ as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE,
   }
   columns$.log_density <- x$log_density
   if (of_law || !is.null(x$tilt)) columns$.weight <- x$weights
-  do.call(data.frame, c(columns, list(row.names = row.names, check.names = FALSE)))
+  do.call(data.frame, c(columns, list(row.names = NULL, check.names = FALSE)))
 }
 
 #' @export

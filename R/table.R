@@ -26,7 +26,7 @@
 #'
 #' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()]. For `print()`
 #'   any object of this package.
-#' @param i,j,drop As for data frames.
+#' @param i,j,drop,row.names,optional As for data frames.
 #' @param digits Number of significant digits; of what was drawn, the standard error decides.
 #' @param max The largest number of rows that are printed, evenly spread.
 #' @param ... For `plot()`, what the `autoplot()` method takes; for `print()` of what is no table,
