@@ -59,7 +59,6 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
                     default = list(sampler = sampler_euler()), without = "score_error")
   template <- plain_guidance(d)
-  class <- template$class
   strength <- unique(c(0, check_strengths(strength, min = 0)))
   guides <- lapply(strength, with_strength, guidance = template)
   sampler <- d$sampler
@@ -69,7 +68,7 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   warn_faults(plan$faults)
   key <- run_key(d)
   plan <- draw_start(plan, key)
-  geometry <- path_geometry(plan, class)
+  geometry <- path_geometry(plan, template$class)
   runs <- lapply(guides, path_run, plan, key, geometry)
   paths <- c(list(table = NULL, strength = strength, confidence = stack_runs(runs, "confidence"),
                   x = stack_runs(runs, "x"), trajectory = stack_runs(runs, "trajectory"),

@@ -436,9 +436,8 @@ picture.mixguide_law <- function(object, ...) {
   }
   flat <- ncol(object$x) == 1
   layers <- if (flat) law_curve(object, mixture, aim) else law_surface(object, mixture, aim)
-  label <- object$label
   ggplot() + layers + look() +
-    words(paste("Law of", label),
+    words(paste("Law of", object$label),
           c(if (!is.null(object$guidance)) {
             strength <- format_strength(object$guidance)
             paste0("S", substring(strength, 2), ", towards ", aim)
