@@ -38,7 +38,7 @@
 #' @param points `NULL`, for what suits the analysis; `"random"`, for independent particles; or
 #'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
 #'   [guided_summary()] and [guidance_sweep()] take it; what else draws does so independently.
-#' @param object,x A diffusion; for `update()` also what [guided_sample()], [guided_summary()],
+#' @param object A diffusion; for `update()` also what [guided_sample()], [guided_summary()],
 #'   [guidance_sweep()], [tilted_sample()] or [conditional_sample()] returns.
 #' @param ... `update()`: arguments to replace, of the diffusion or of the function that made the
 #'   run, by name. A run keeps its key, so that the new one meets the same noise; `key = NULL` draws
