@@ -316,9 +316,9 @@ cloud_layers <- function(object, law, shown, aim, moving) {
 
 # A sample in one dimension: bars with their mean confidence, the density aimed at and the whole.
 histogram_layers <- function(object, law, shown, aim, moving) {
-  weight <- if (is.null(object$weights)) 1 / nrow(object$x) else object$weights[shown]
   particles <- particle_table(object, shown)
-  bars <- bars_of(particles[[variable_labels(law)]], weight, particles$.confidence)
+  bars <- bars_of(particles[[variable_labels(law)]], run_weights(object)[shown],
+                  particles$.confidence)
   list(
     geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                   fill = .data$value), bars),
@@ -601,6 +601,15 @@ density_levels <- function(mixture, content) {
   order <- order(log_density, decreasing = TRUE)
   held <- cumsum(rep(mixture$weights / size, each = size)[order])
   log_density[order][findInterval(content, held) + 1]
+}
+
+# The columns of a table that have `words`, one below the other, with their standard errors.
+long_form <- function(table, words, keys) {
+  do.call(rbind, lapply(names(words), function(name) {
+    long <- data.frame(table[keys], value = table[[name]], kind = factor(words[[name]], words))
+    long$se <- table[[paste0(name, "_se")]]
+    long
+  }))
 }
 
 # ---- Words, colours, looks

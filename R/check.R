@@ -75,6 +75,9 @@ nearest_name <- function(name, known) {
   if (distance[best] <= max(1, nchar(name) / 2) && distance[best] < nchar(name)) known[best]
 }
 
+# The names of a list, "" where there is none.
+names_of <- function(x) if (is.null(names(x))) character(length(x)) else names(x)
+
 # Names that are not among those `known`: with the nearest of these, as words.
 unknown_names <- function(names, known, said = toString(names, 60)) {
   near <- unique(unlist(lapply(utils::head(names, 3), nearest_name, known)))

@@ -124,8 +124,7 @@ compared_guides <- function(guidance, d) {
   if (!is.list(guidance) || is.object(guidance)) return(every_rule(d))
   if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
   guides <- lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE))
-  names <- names(guides)
-  if (is.null(names)) names <- rep("", length(guides))
+  names <- names_of(guides)
   plain <- names == ""
   names[plain] <- vapply(guides[plain], format_strength, "")
   stats::setNames(guides, make.unique(names, " "))

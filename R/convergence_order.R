@@ -107,8 +107,7 @@ sampler_makers <- function(x, steps) {
     abort_input("samplers", "a sampler, a function that returns one, or a list of these",
                 came_instead(x, "mixguide_sampler"))
   }
-  names <- names(x)
-  if (is.null(names)) names <- rep("", length(x))
+  names <- names_of(x)
   makers <- lapply(x, function(one) {
     if (is.function(one)) {
       return(function(n) from_user(one(n), "samplers", paste(" of", n, "steps")))

@@ -134,7 +134,7 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
 
 # Arguments of diffusion() by their names.
 diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1]) {
-  given <- if (is.null(names(args))) rep("", length(args)) else names(args)
+  given <- names_of(args)
   own <- setdiff(names(formals(of)), "...")
   unknown <- setdiff(given, c("", known))
   if (length(unknown)) no_such_argument(unknown[1], own, known)
@@ -205,7 +205,7 @@ update.mixguide_object <- function(object, ...) {
   }
   f <- get(call$of, topenv())
   given <- list(...)
-  if (length(given) && (is.null(names(given)) || !all(nzchar(names(given))))) {
+  if (!all(nzchar(names_of(given)))) {
     no_such_argument("", c(setdiff(names(formals(f)), "..."), names(formals(diffusion))[-1]), NULL)
   }
   own <- names(given) %in% setdiff(names(formals(f)), c("mixture", "..."))

@@ -59,14 +59,15 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
                           method = "quadrature"),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
-  new_table(do.call(rbind, lapply(results, `[[`, "row")), "mixguide_folding",
+  tables <- together(results)
+  new_table(tables$row, "mixguide_folding",
             c("of the map from noise to data, by quadrature",
               process_lines(d, guidance = paste("towards", aim_words(template$class)))),
             setup_of(d, n = n, faults = faults), keys = "strength",
             foot = paste("entropy_bound: as if nothing folded; folded: the share of starts whose",
                          "end another branch reaches; pieces: monotone parts of the map;",
                          "turns: a step has a negative slope somewhere"),
-            map = do.call(rbind, lapply(results, `[[`, "map")))
+            map = tables$map)
 }
 
 picture.mixguide_folding <- function(object, setup) {

@@ -257,11 +257,8 @@ picture.gain_bound <- function(object, setup) {
   kinds <- c(gain = "gain", bound = if (one) "best bound" else "bound",
              bound_one = "bound, tau* = 1")[c("gain", "bound", if (one) "bound_one")]
   rows <- as.data.frame(object)
-  long <- do.call(rbind, lapply(names(kinds), function(kind) {
-    data.frame(log_odds = rows$log_odds, strength = paste("strength", rows$strength),
-               value = rows[[kind]], kind = factor(kinds[[kind]], kinds))
-  }))
-  long$strength <- factor(long$strength, paste("strength", sort(unique(rows$strength))))
+  long <- long_form(rows, kinds, c("log_odds", "strength"))
+  long$strength <- factor(long$strength, labels = paste("strength", sort(unique(rows$strength))))
   long <- long[order(long$log_odds), ]
   layer <- if (one) {
     geom_line(aes(linetype = .data$kind), linewidth = .8)

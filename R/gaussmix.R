@@ -296,10 +296,11 @@ variable_names <- function(mixture) {
 
 # Names for tables and plots, made up where the user gave none.
 variable_labels <- function(mixture) {
-  d <- mixture_dim(mixture)
   names <- variable_names(mixture)
-  if (!is.null(names)) names else if (d == 1) "x" else paste0("x", seq_len(d))
+  if (is.null(names)) numbered_variables(mixture_dim(mixture)) else names
 }
+
+numbered_variables <- function(d) if (d == 1) "x" else paste0("x", seq_len(d))
 
 component_cov <- function(mixture, k) {
   names <- variable_names(mixture)
@@ -457,7 +458,7 @@ print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
 
 as_table.mixguide_moments <- function(x) {
   names <- names(x$mean)
-  if (is.null(names)) names <- if (length(x$mean) == 1) "x" else paste0("x", seq_along(x$mean))
+  if (is.null(names)) names <- numbered_variables(length(x$mean))
   sd <- function(cov) unname(sqrt(diag(cov)))
   rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov))
   if (!is.null(x$target)) {

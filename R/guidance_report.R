@@ -177,7 +177,6 @@ report_parts <- function(report, seconds) {
   each <- function(name, f) {
     lapply(report$classes, function(y) part(paste0(name, ", ", y), f(report, y)))
   }
-  stacked <- function(parts, name) do.call(rbind, lapply(parts, `[[`, name))
   found <- list()
   given <- report$diffusion$given
   found$plan <- part("samplers", do.call(plan_sampler, c(
@@ -190,18 +189,10 @@ report_parts <- function(report, seconds) {
     found$sweep <- part("classes", guidance_sweep(report$diffusion, as.list(report$classes),
                                                   report$strength, report$n, keep = TRUE))
     report$sweep <- found$sweep
-    if (!is.null(found$sweep)) {
-      sampled <- each("sampled", report_sampled)
-      found$sampled <- stacked(sampled, "rows")
-      found$outside <- stacked(sampled, "outside")
-      found$odds <- stacked(sampled, "odds")
-      found$lost <- stacked(sampled, "lost")
-    }
+    if (!is.null(found$sweep)) found <- c(found, together(each("sampled", report_sampled)))
     found$theorems <- do.call(rbind, each("theorems", report_theorems))
     found$split <- part("split", report_split(report))
-    limits <- each("limits", report_limits)
-    found$limits <- stacked(limits, "rows")
-    found$paths <- stacked(limits, "path")
+    found <- c(found, together(each("limits", report_limits)))
   }
   c(found, list(missing = lacking))
 }
@@ -226,13 +217,11 @@ report_limits <- function(report, class) {
     limit <- strength_limit(towards(report, class, 1, sampler), n = report$n, range = c(.25, 64),
                             tol = .05)
     of <- data.frame(class = class, sampler = format(sampler))
-    list(rows = data.frame(of, estimate_row(limit$estimate, limit$se, limit$method,
-                                            if (is.finite(limit$estimate)) "" else
-                                              "not lost up to 64")),
-         path = data.frame(of, limit$path))
+    note <- if (is.finite(limit$estimate)) "" else "not lost up to 64"
+    list(limits = data.frame(of, estimate_row(limit$estimate, limit$se, limit$method, note)),
+         paths = data.frame(of, limit$path))
   })
-  list(rows = do.call(rbind, lapply(each, `[[`, "rows")),
-       path = do.call(rbind, lapply(each, `[[`, "path")))
+  together(each)
 }
 
 report_theorems <- function(report, class) {
@@ -311,12 +300,11 @@ report_sampled <- function(report, class) {
     w <- if (is.null(run$weights)) rep(1, length(less)) else run$weights
     if (length(some)) sum(w[some] * less[some]) / sum(w[some]) else 0
   }, 0)
-  equal <- function(x) rep(1 / nrow(x), nrow(x))
   curve <- function(law, odds, weights) data.frame(class = class, law = law, odds, weights)
-  list(rows = do.call(rbind, rows), outside = do.call(rbind, outside),
+  list(sampled = do.call(rbind, rows), outside = do.call(rbind, outside),
        lost = data.frame(class = class, strength = report$strength, lost = lost),
-       odds = rbind(curve("run", run_odds, if (is.null(run$weights)) equal(run$x) else run$weights),
-                    curve("class", class_odds, equal(draws$x)),
+       odds = rbind(curve("run", run_odds, run_weights(run)),
+                    curve("class", class_odds, 1 / length(class_odds)),
                     curve("tilt", class_odds, draws$weights)))
 }
 
@@ -710,11 +698,9 @@ figure_samples <- function(report, classes = 4, each = 400) {
   cells <- expand.grid(strength = shown, class = classes, stringsAsFactors = FALSE)
   drawn <- do.call(rbind, Map(function(strength, class) {
     run <- report_runs(report, class)[[match(strength, report$strength)]]
-    w <- if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights
-    rows <- systematic(matrix(w), .5, min(each, nrow(run$x)))
-    x <- run$x[rows, , drop = FALSE]
-    colnames(x) <- variable_labels(mixture)
-    data.frame(as.data.frame(x)[labels], .strength = strength, .class = class, check.names = FALSE)
+    rows <- systematic(matrix(run_weights(run)), .5, min(each, nrow(run$x)))
+    x <- as_columns(run$x[rows, , drop = FALSE], mixture)
+    data.frame(x[labels], .strength = strength, .class = class, check.names = FALSE)
   }, cells$strength, cells$class))
   panes <- function(rows) {
     rows$.strength <- factor(paste("strength", rows$.strength), paste("strength", shown))
@@ -724,9 +710,8 @@ figure_samples <- function(report, classes = 4, each = 400) {
   points <- report$points$x
   data <- NULL
   if (!is.null(points)) {
-    colnames(points) <- variable_labels(mixture)
     points <- points[every_kth(seq_len(nrow(points)), 1000), , drop = FALSE]
-    data <- as.data.frame(points)[labels]
+    data <- as_columns(points, mixture)[labels]
   }
   flat <- length(labels) == 1
   grey <- "grey75"

@@ -206,12 +206,7 @@ picture.mixguide_information <- function(object, setup) {
   shown <- intersect(names(information_words), names(object))
   if (!length(shown)) return(plot_moments(object, setup))
   gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)
-  long <- function(table, law) {
-    do.call(rbind, lapply(shown, function(what) {
-      data.frame(t = table$t, value = table[[what]], se = table[[paste0(what, "_se")]],
-                 what = factor(information_words[[what]], information_words), law = law)
-    }))
-  }
+  long <- function(table, law) cbind(long_form(table, information_words[shown], "t"), law = law)
   rows <- rbind(long(object, "the mixture"), long(gauss, "a Gaussian of the same covariance"))
   drawn <- any(rows$se > 0)
   ggplot(rows, aes(.data$t, .data$value, linetype = .data$law)) +
@@ -219,7 +214,7 @@ picture.mixguide_information <- function(object, setup) {
                                 ymax = .data$value + 2 * .data$se), rows[rows$se > 0, ],
                             fill = class_palette(1), alpha = .3, show.legend = FALSE)) +
     (if (nrow(object) > 1) geom_line(colour = ink) else geom_point(aes(shape = .data$law))) +
-    facet_wrap(vars(.data$what), scales = "free_y", ncol = 1) +
+    facet_wrap(vars(.data$kind), scales = "free_y", ncol = 1) +
     scale_linetype_manual(values = c("the mixture" = "solid",
                                      "a Gaussian of the same covariance" = "22"), name = NULL) +
     finish("Entropy and information along the diffusion",
@@ -229,10 +224,7 @@ picture.mixguide_information <- function(object, setup) {
 }
 
 plot_moments <- function(object, setup) {
-  rows <- do.call(rbind, lapply(names(moment_words), function(kind) {
-    data.frame(t = object$t, value = object[[kind]],
-               kind = factor(moment_words[[kind]], moment_words))
-  }))
+  rows <- long_form(object, moment_words, "t")
   ggplot(rows, aes(.data$t, .data$value, colour = .data$kind, linetype = .data$kind)) +
     (if (nrow(object) > 1) geom_line(linewidth = .8) else geom_point(size = 2)) +
     line_scales(c(ink, class_palette(2)), c("solid", "22", "12")) +

@@ -183,8 +183,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
 
 # Each sample by a name of its own, which is not that of the exact draws.
 sample_names <- function(runs) {
-  names <- names(runs)
-  if (is.null(names)) names <- rep("", length(runs))
+  names <- names_of(runs)
   none <- is.na(names) | names == ""
   names[none] <- paste("sample", seq_along(runs))[none]
   make.unique(c("exact draws", names), " ")[-1]
@@ -296,16 +295,13 @@ picture.sampler_judgement <- function(object, setup) {
               coverage = "coverage", kl_reverse = "KL on cells")
   panels <- panels[names(panels) %in% names(object)]
   if (length(panels) == 5) panels <- panels[names(panels) != "spread"]
-  long <- do.call(rbind, lapply(names(panels), function(name) {
-    data.frame(sampler = object$sampler, value = object[[name]],
-               se = object[[paste0(name, "_se")]], panel = factor(panels[[name]], panels))
-  }))
+  long <- long_form(object, panels, "sampler")
   long$sampler <- factor(long$sampler, object$sampler[order(-object[[by[1]]])])
   right <- c(stats::setNames(NA, by[1]), spread = 1, residual = object$residual_exact[1],
              coverage = setup$level, kl_reverse = 0)[names(panels)]
-  right <- data.frame(value = right, panel = factor(panels, panels))
+  right <- data.frame(value = right, kind = factor(panels, panels))
   floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)),
-                      value = object[[by[2]]], panel = factor(panels[[by[1]]], panels))
+                      value = object[[by[2]]], kind = factor(panels[[by[1]]], panels))
   ggplot(long, aes(.data$value, .data$sampler)) +
     geom_vline(aes(xintercept = .data$value), right[!is.na(right$value), ], linetype = "22",
                colour = "grey50") +
@@ -313,7 +309,7 @@ picture.sampler_judgement <- function(object, setup) {
     geom_segment(aes(x = .data$value - 2 * .data$se, xend = .data$value + 2 * .data$se,
                      yend = .data$sampler), colour = class_palette(1)) +
     geom_point(colour = class_palette(1), size = 1.8) +
-    facet_wrap(vars(.data$panel), scales = "free_x", nrow = if (length(panels) <= 3) 1 else 2) +
+    facet_wrap(vars(.data$kind), scales = "free_x", nrow = if (length(panels) <= 3) 1 else 2) +
     finish("Samplers judged by the exact law",
            if (!is.null(setup$observation)) format(setup$observation),
            c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)),

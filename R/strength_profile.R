@@ -159,7 +159,7 @@ profiles <- local({
 # The parameters of one of a table of kinds, with those given in their place.
 own_params <- function(kind, given, others) {
   params <- kind$params
-  names <- if (is.null(names(given))) rep("", length(given)) else names(given)
+  names <- names_of(given)
   unknown <- setdiff(names, names(params))
   if (length(unknown)) no_such_argument(unknown[1], c(others, names(params)), NULL)
   for (arg in names) {

@@ -80,6 +80,9 @@ row_of <- function(table, quantity, key = "quantity") {
   as.data.frame(table)[at, , drop = FALSE]
 }
 
+# Of lists that have the same tables, one list of these, each of all.
+together <- function(lists) do.call(Map, c(rbind, Filter(length, lists)))
+
 # Without what made it.
 plain_table <- function(x) {
   attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
