@@ -167,8 +167,7 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
     (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
                          linetype = "22", colour = "grey50")) +
     (if (length(breaks) > 1) geom_line()) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se,
-                      ymax = .data$estimate + 2 * .data$se),
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
                   long[!exact & long$se > 0, ],
                   width = diff(range(asinh(breaks))) / 40) +
     geom_point(aes(shape = .data$bound), fill = "white", size = 1.8) +
@@ -182,17 +181,16 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
     scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
     scale_colour_manual(values = if (one) ink else class_palette(nlevels(long$run)), name = NULL,
                         guide = if (one) "none" else "legend") +
-    labs(x = "strength of guidance (guidance scale - 1)", y = NULL) + look() +
-    theme(legend.position = "bottom") +
-    words(paste(c("Guidance", if (!"class" %in% keys) c("towards", aim_words(setup$class)),
-                  "at growing strength"), collapse = " "),
-          c(if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
-          c(if (exact) "Exact, by quadrature" else {
-              paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
-            },
-            if (one) paste("Dashed lines: strength", format(baseline)),
-            if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
-            fault_words(setup$faults)))
+    finish(paste(c("Guidance", if (!"class" %in% keys) c("towards", aim_words(setup$class)),
+                   "at growing strength"), collapse = " "),
+           c(if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
+           c(if (exact) "Exact, by quadrature" else {
+               paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
+             },
+             if (one) paste("Dashed lines: strength", format(baseline)),
+             if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
+             fault_words(setup$faults)),
+           x = "strength of guidance (guidance scale - 1)", y = NULL, legend = "bottom")
 }
 
 # One quantity of a sweep, steps x strengths.
@@ -231,10 +229,7 @@ sweep_map <- function(object, quantity) {
           c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults))
 }
 
-#' @rdname plot.gaussmix
-#' @export
-autoplot.mixguide_schedule <- function(object, ...) {
-  check_dots(...)
+picture.mixguide_schedule <- function(object, ...) {
   t <- seq(0, object$horizon, length.out = 401)
   names <- c("a: factor of the data", "b: standard deviation of the noise")
   curves <- data.frame(t = t, value = c(object$a(t), sqrt(object$b2(t))),
@@ -244,11 +239,10 @@ autoplot.mixguide_schedule <- function(object, ...) {
     # where the noise dwarfs the data, one axis cannot show both
     (if (max(curves$value) > 2) facet_wrap(vars(.data$curve), scales = "free_y")) +
     scale_colour_manual(values = class_palette(2)) +
-    labs(x = if (is.null(object$steps)) "time t" else "time t (discrete steps)", y = NULL,
-         colour = NULL, linetype = NULL) +
-    look() + theme(legend.position = "bottom") +
-    words(paste("Schedule:", object$label),
-          paste0("x_t = a(t) x_0 + b(t) z", format_params(object$params)))
+    finish(paste("Schedule:", object$label),
+           paste0("x_t = a(t) x_0 + b(t) z", format_params(object$params)),
+           x = if (is.null(object$steps)) "time t" else "time t (discrete steps)", y = NULL,
+           colour = NULL, linetype = NULL, legend = "bottom")
 }
 
 show_plot <- function(x, ...) {
@@ -322,9 +316,9 @@ cloud_layers <- function(object, law, shown, aim, moving) {
 
 # A sample in one dimension: bars with their mean confidence, the density aimed at and the whole.
 histogram_layers <- function(object, law, shown, aim, moving) {
-  weight <- if (is.null(object$weights)) 1 / nrow(object$x) else object$weights[shown]
   particles <- particle_table(object, shown)
-  bars <- bars_of(particles[[variable_labels(law)]], weight, particles$.confidence)
+  bars <- bars_of(particles[[variable_labels(law)]], run_weights(object)[shown],
+                  particles$.confidence)
   list(
     geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                   fill = .data$value), bars),
@@ -612,6 +606,15 @@ density_levels <- function(mixture, content) {
   log_density[order][findInterval(content, held) + 1]
 }
 
+# The columns of a table that have `words`, one below the other, with their standard errors.
+long_form <- function(table, words, keys) {
+  do.call(rbind, lapply(names(words), function(name) {
+    long <- data.frame(table[keys], value = table[[name]], kind = factor(words[[name]], words))
+    long$se <- table[[paste0(name, "_se")]]
+    long
+  }))
+}
+
 # ---- Words, colours, looks
 
 words <- function(title, subtitle = NULL, caption = NULL) {
@@ -707,9 +710,15 @@ line_scales <- function(colours, types, names = NULL) {
 
 opacity <- function(points) if (nrow(points) > 1000) .25 else .7
 
-look <- function() {
+look <- function(legend = "right") {
   theme_minimal(base_size = 11) +
-    theme(panel.grid.minor = element_blank(), plot.title.position = "plot",
-          plot.caption.position = "plot", plot.title = element_text(size = rel(1.1)),
+    theme(legend.position = legend, panel.grid.minor = element_blank(),
+          plot.title.position = "plot", plot.caption.position = "plot",
+          plot.title = element_text(size = rel(1.1)),
           plot.subtitle = element_text(size = rel(.85), colour = "grey30"))
+}
+
+# What every picture ends with: its words, the names of its axes and scales (`...`), its look.
+finish <- function(title, subtitle = NULL, caption = NULL, ..., legend = "right") {
+  list(labs(...), words(title, subtitle, caption), look(legend))
 }

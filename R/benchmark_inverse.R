@@ -54,10 +54,9 @@
 #'
 #'   `benchmark_inverse()`: a data frame of class `benchmark_inverse` with a row per instance and
 #'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()], and
-#'   `error`. `summary()`: a data frame with a row per pair of dimensions
-#'   and method: `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
-#'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
-#'   median.
+#'   `error`. `summary()`: a data frame with a row per pair of dimensions and method: `instances`;
+#'   `sw2` (or `distance`), the mean over instances, with its `..._se`; `median`; `floor`, the mean
+#'   floor; `seconds` and `evaluations` on average; sorted by the median.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
 #'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as
 #'   reference: this package.
@@ -137,10 +136,8 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
                 steps = length(times) - 1, directions = directions, p = p, maximum = maximum)
   failed <- sum(!is.na(table$error))
   new_table(table, "benchmark_inverse",
-            c(paste0(distance_words(setup), " to the exact law, ", setup$steps,
-                     " steps"),
-              format(sampler), format(schedule),
-              "mean (standard error): over instances"),
+            c(paste0(distance_words(setup), " to the exact law, ", setup$steps, " steps"),
+              format(sampler), format(schedule), "mean (standard error): over instances"),
             setup, keys = c("d_x", "d_y", "seed"), body = benchmark_rows,
             foot = if (failed) paste(count_of(failed, "unit"), "failed: see column error"))
 }
@@ -203,15 +200,15 @@ inverse_problem <- function(d_x, d_y, seed = 0) {
             class = object_class("inverse_problem"))
 }
 
-#' @export
-print.inverse_problem <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste("<inverse_problem> seed", x$seed), indent = 0)
+in_words.inverse_problem <- function(x) paste("seed", x$seed)
+
+print_body.inverse_problem <- function(x, ...) {
   say(c(format(x$mixture), paste("given:", format(x$observation))))
-  invisible(x)
 }
 
 #' @rdname benchmark_inverse
+#' @param object A `benchmark_inverse`.
+#' @param ... Must be empty.
 #' @export
 summary.benchmark_inverse <- function(object, ...) {
   check_dots(...)
@@ -241,12 +238,7 @@ benchmark_rows <- function(x) {
           "evaluations")]
 }
 
-#' @rdname benchmark_inverse
-#' @param object A `benchmark_inverse`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.benchmark_inverse <- function(object, ...) {
-  check_dots(...)
+picture.benchmark_inverse <- function(object, setup) {
   table <- object[is.na(object$error), ]
   by <- judged_by(table)
   table$value <- table[[by[1]]]
@@ -256,14 +248,13 @@ autoplot.benchmark_inverse <- function(object, ...) {
   table$panel <- paste0("d_x = ", table$d_x, ", d_y = ", table$d_y)
   table$panel <- factor(table$panel, unique(table$panel))
   centre <- stats::aggregate(value ~ method + panel, table, stats::median)
-  setup <- attr(object, "setup")
   ggplot(as.data.frame(table), aes(.data$value, .data$method)) +
     geom_point(aes(.data$least), shape = 124, size = 3, colour = "grey60") +
     geom_point(colour = class_palette(1), alpha = .5, size = 1.4) +
     geom_point(data = centre, shape = 5, size = 2.4, colour = ink) +
     facet_wrap(vars(.data$panel)) + scale_x_log10() +
-    labs(x = distance_words(setup), y = NULL) + look() +
-    words("Inverse problems: distance to the exact conditional law",
-          if (!is.null(setup)) paste0(setup$steps, " steps; dots: instances, diamonds: medians"),
-          "Grey lines: the floor, two samples of the exact law")
+    finish("Inverse problems: distance to the exact conditional law",
+           if (!is.null(setup)) paste0(setup$steps, " steps; dots: instances, diamonds: medians"),
+           "Grey lines: the floor, two samples of the exact law",
+           x = distance_words(setup), y = NULL)
 }

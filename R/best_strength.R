@@ -232,8 +232,7 @@ multiple_for <- function(confidence, wanted, most) {
   if (!isTRUE(at_low <= 0) || !isTRUE(at_high >= 0)) {
     return(list(range = wanted + range(c(at_low, at_high), na.rm = TRUE)))
   }
-  list(by = stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high,
-                           tol = 1e-6)$root)
+  list(by = stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high, tol = 1e-6)$root)
 }
 
 # From where the points have the confidence to where the law has it, by the slope of the points.
@@ -290,14 +289,15 @@ descend_strength <- function(begin, guide, judge, wanted) {
        gap = price(values) - min(moved))
 }
 
-#' @export
-print.best_strength <- function(x, ...) {
-  check_dots(..., also = print.default)
-  aim <- aim_words(x$class)
-  of <- if (x$target == "class") paste("class", aim) else tilt_words(x$class, x$tilt)
-  say(paste0("<best_strength> towards ", aim, ", by ", if (x$exact) "exact laws" else {
-    paste(number(x$n), "particles")
-  }), indent = 0)
+in_words.best_strength <- function(x) {
+  paste0("towards ", aim_words(x$class), ", by ",
+         if (x$exact) "exact laws" else paste(number(x$n), "particles"))
+}
+
+print_body.best_strength <- function(x, ...) {
+  of <- if (x$target == "class") paste("class", aim_words(x$class)) else {
+    tilt_words(x$class, x$tilt)
+  }
   say(short_run(x))
   say(paste0(DIVERGENCES[[x$measure]], " is least; target: ", of,
              if (!is.null(x$wanted)) paste0("; at confidence ", format(x$wanted))))
@@ -309,15 +309,9 @@ print.best_strength <- function(x, ...) {
   if (isTRUE(x$gap > 1e-6)) {
     say(paste("a step of one knot would still gain", format(x$gap, digits = 2)))
   }
-  print_faults(x$faults)
-  invisible(x)
 }
 
-#' @rdname best_strength
-#' @param object A `best_strength`.
-#' @export
-autoplot.best_strength <- function(object, ...) {
-  check_dots(...)
+picture.best_strength <- function(object, ...) {
   d <- object[c("schedule", "times")]
   last <- length(object$times) - 1
   places <- unique(c(seq(0, (last - 1) / last, length.out = 201), object$knots$fraction))
@@ -342,9 +336,8 @@ autoplot.best_strength <- function(object, ...) {
     geom_line() +
     scale_colour_manual(values = colours, name = NULL) +
     scale_linewidth_manual(values = c(1.2, rep(.5, length(order) - 1)), name = NULL) +
-    labs(x = "fraction of the run", y = "strength") + look() +
-    words(paste("The best strength towards", aim_words(object$class)), short_run(object),
-          c(paste0("In brackets: ", DIVERGENCES[[object$measure]],
-                   if (!is.null(object$wanted)) paste(", all at confidence", object$wanted)),
-            fault_words(object$faults)))
+    finish(paste("The best strength towards", aim_words(object$class)), short_run(object),
+           c(paste0("In brackets: ", DIVERGENCES[[object$measure]],
+                    if (!is.null(object$wanted)) paste(", all at confidence", object$wanted)),
+             fault_words(object$faults)), x = "fraction of the run", y = "strength")
 }

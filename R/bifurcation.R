@@ -105,27 +105,22 @@ end_limits <- function(runs) {
   limits + c(-1, 1) * max(.05 * diff(limits), 1e-8)
 }
 
-#' @export
-print.mixguide_bifurcation <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<bifurcation> of ", x$variable, ", towards ", aim_words(x$class), ", ",
-             if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
-               paste("by quadrature over", x$n, "starts")
-             } else paste(x$n, "coupled particles")), indent = 0)
+in_words.mixguide_bifurcation <- function(x) {
+  paste0("of ", x$variable, ", towards ", aim_words(x$class), ", ",
+         if (is.null(x$n)) "exact law" else if (x$method == "quadrature") {
+           paste("by quadrature over", x$n, "starts")
+         } else paste(x$n, "coupled particles"))
+}
+
+print_body.mixguide_bifurcation <- function(x, digits = 4, ...) {
   say(short_run(x))
   path <- x$path
   path$mean <- mean_to_show(path$mean, path$sd)
   path$method <- x$method
   print_rows(table_words(path, digits), digits, 12)
-  print_faults(x$faults)
-  invisible(x)
 }
 
-#' @rdname bifurcation
-#' @param object A `bifurcation`.
-#' @export
-autoplot.mixguide_bifurcation <- function(object, ...) {
-  check_dots(...)
+picture.mixguide_bifurcation <- function(object, ...) {
   path <- object$path
   strength <- path$strength
   half <- if (length(strength) > 1) diff(strength) / 2 else .5
@@ -148,9 +143,8 @@ autoplot.mixguide_bifurcation <- function(object, ...) {
     geom_blank(aes(y = .data$y), data.frame(y = 0:1, panel = panels[2])) +
     scale_fill_gradient(low = "white", high = class_palette(1), guide = "none") +
     facet_wrap(vars(.data$panel), ncol = 1, scales = "free_y") +
-    labs(x = "strength of guidance", y = NULL) + look() +
-    words(paste("Where particles guided towards", aim_words(object$class), "end"),
-          c(format(object$sampler), schedule_words(object)),
-          c("Shading: root of the density, relative to its maximum at each strength",
-            fault_words(object$faults)))
+    finish(paste("Where particles guided towards", aim_words(object$class), "end"),
+           c(format(object$sampler), schedule_words(object)),
+           c("Shading: root of the density, relative to its maximum at each strength",
+             fault_words(object$faults)), x = "strength of guidance", y = NULL)
 }

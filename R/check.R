@@ -83,6 +83,9 @@ is_readable <- function(x) validEnc(x) & Encoding(x) != "bytes"
 
 listed <- function(x, width = 60) toString(if (is.character(x)) encodeString(x) else x, width)
 
+# The names of a list, "" where there is none.
+names_of <- function(x) if (is.null(names(x))) character(length(x)) else names(x)
+
 # Names that are not among those `known`: with the nearest of these, as words.
 unknown_names <- function(names, known, said = listed(names)) {
   near <- unique(unlist(lapply(utils::head(names, 3), nearest_name, known)))

@@ -124,8 +124,7 @@ compared_guides <- function(guidance, d) {
   if (!is.list(guidance) || is.object(guidance)) return(every_rule(d))
   if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
   guides <- lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE))
-  names <- names(guides)
-  if (is.null(names)) names <- rep("", length(guides))
+  names <- names_of(guides)
   plain <- names == ""
   names[plain] <- vapply(guides[plain], format_strength, "")
   stats::setNames(guides, make.unique(names, " "))
@@ -504,13 +503,8 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
   invisible(x)
 }
 
-#' @rdname compare_guidance
-#' @param object A `guidance_comparison`.
-#' @export
-autoplot.guidance_comparison <- function(object, ...) {
-  check_dots(...)
+picture.guidance_comparison <- function(object, setup) {
   rows <- plain_table(object)
-  setup <- attr(object, "setup")
   same <- c("evaluations", "strength", if (!is.null(setup$confidence)) "confidence")
   rows <- rows[is.finite(rows$estimate) & !rows$quantity %in% same, ]
   reference <- startsWith(rows$guidance, "(")
@@ -531,12 +525,11 @@ autoplot.guidance_comparison <- function(object, ...) {
     scale_shape_manual(values = c(this = 16, "at least" = 62), guide = "none") +
     facet_wrap(vars(.data$panel), scales = "free_x", nrow = 2) +
     scale_x_continuous(n.breaks = 3) +
-    labs(x = NULL, y = NULL, linetype = NULL) + look() + theme(legend.position = "bottom") +
-    words(paste("Kinds of guidance towards", aim_words(setup$class)),
-          c(short_run(setup), if (!is.null(setup$confidence)) {
-            paste("All at confidence", format(setup$confidence))
-          }),
-          c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
-                   if (any(shown$known != "this")) ". >: at least this"),
-            fault_words(setup$faults)))
+    finish(paste("Kinds of guidance towards", aim_words(setup$class)),
+           c(short_run(setup), if (!is.null(setup$confidence)) {
+             paste("All at confidence", format(setup$confidence))
+           }),
+           c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
+                    if (any(shown$known != "this")) ". >: at least this"),
+             fault_words(setup$faults)), x = NULL, y = NULL, linetype = NULL, legend = "bottom")
 }

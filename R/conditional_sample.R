@@ -1,9 +1,8 @@
 #' Zero-shot conditional sampling
 #'
-#' Draws given an [observation()] by one of the [zero_shot] methods, which know the
-#' unconditional score alone: of the mixture, or of a [score_model()], by itself or as the
-#' `score_error` of a mixture. For a mixture the exact answer is there to compare with:
-#' [condition()].
+#' Draws given an [observation()] by one of the [zero_shot] methods, which know the unconditional
+#' score alone: of the mixture, or of a [score_model()], by itself or as the `score_error` of a
+#' mixture. For a mixture the exact answer is there to compare with: [condition()].
 #'
 #' @details
 #' A run is that of [guided_sample()], with the same engine and random numbers: `set.seed()` rules,
@@ -30,9 +29,8 @@
 #' @param cloud Return all particles of a particle method, too?
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `sampler`, the
 #'   unconditional one of which the method makes another, `schedule`, `horizon`, `score_error` (a
-#'   [score_model()] alone) and `key`. The
-#'   default is the process of the theorems, `sampler_ddpm(NULL, variance = "scaled", end = 1)`
-#'   on `schedule_etc(100)`.
+#'   [score_model()] alone) and `key`. The default is the process of the theorems,
+#'   `sampler_ddpm(NULL, variance = "scaled", end = 1)` on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
 #'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
 #'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `history`, a data
@@ -210,25 +208,22 @@ expected_residual <- function(moments, observation) {
   sum((observation$y - drop(H %*% moments$mean))^2) + sum((H %*% unname(moments$cov)) * H)
 }
 
-#' @export
-print.conditional_sample <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<conditional_sample> ", count_of(nrow(x$x), "draw"), " in ",
-             count_of(ncol(x$x), "dimension")), indent = 0)
-  line <- function(...) say(paste0(...))
-  line("given:    ", format(x$observation))
-  line("method:   ", format(x$method))
-  if (!is.null(x$score_error)) line("score:    ", format(x$score_error))
-  line("sampler:  ", format(x$sampler))
-  line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
-       format(x$times[length(x$times)]))
-  if (nrow(x$x) > 1) line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
+in_words.conditional_sample <- function(x) {
+  in_dimensions(count_of(nrow(x$x), "draw"), ncol(x$x))
+}
+
+print_body.conditional_sample <- function(x, ...) {
+  say_line("given:    ", format(x$observation))
+  say_line("method:   ", format(x$method))
+  if (!is.null(x$score_error)) say_line("score:    ", format(x$score_error))
+  say_line("sampler:  ", format(x$sampler))
+  say_line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
+           format(x$times[length(x$times)]))
+  if (nrow(x$x) > 1) say_line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
   if (!is.null(x$history) && nrow(x$x)) {
-    line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
-         x$method$params$particles, " on average, at its least")
+    say_line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",
+             x$method$params$particles, " on average, at its least")
   }
-  print_faults(x$faults)
-  invisible(x)
 }
 
 #' @export

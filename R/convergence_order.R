@@ -107,8 +107,7 @@ sampler_makers <- function(x, steps) {
     abort_input("samplers", "a sampler, a function that returns one, or a list of these",
                 came_instead(x, "mixguide_sampler"))
   }
-  names <- names(x)
-  if (is.null(names)) names <- rep("", length(x))
+  names <- names_of(x)
   makers <- lapply(x, function(one) {
     if (is.function(one)) {
       return(function(n) from_user(one(n), "samplers", paste(" of", n, "steps")))
@@ -199,10 +198,9 @@ autoplot.convergence_order <- function(object, quantity = "total_variation",
     # the last colour of a long palette is too light for lines
     scale_colour_manual(values = class_palette(length(label) + 1)[seq_along(label)]) +
     scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2, 0, 5, 6, 3, 4, 8), length(label))) +
-    labs(colour = "sampler: order", shape = "sampler: order",
-         x = if (against == "steps") "steps" else "evaluations of the score",
-         y = DIVERGENCES[[quantity]]) + look() +
-    words("Error of the sampler's law", c(format(setup$mixture),
-                                          paste0(format(setup$schedule), ", from t = ",
-                                                 format(setup$horizon))))
+    finish("Error of the sampler's law", c(format(setup$mixture),
+                                           paste0(format(setup$schedule), ", from t = ",
+                                                  format(setup$horizon))),
+           colour = "sampler: order", shape = "sampler: order", y = DIVERGENCES[[quantity]],
+           x = if (against == "steps") "steps" else "evaluations of the score")
 }

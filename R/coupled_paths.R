@@ -32,11 +32,10 @@
 #'   `sampler` is `sampler_euler()`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `coupled_paths`, a list with
 #'   * `table`: a data frame with a row per strength: `confidence` and its paired `gain` over
-#'     strength 0, with standard errors; `min_gain`, the smallest gain of a path;
-#'     `fraction_down`, `fraction_down_previous`, the shares of the paths whose confidence is below
-#'     that of strength 0, or of the previous one (by more than 1e-9); `min_log_odds_gain`, the
-#'     smallest over paths and rivals; `identity_error`, the largest difference between the two
-#'     sides of the identity;
+#'     strength 0, with standard errors; `min_gain`, the smallest gain of a path; `fraction_down`,
+#'     `fraction_down_previous`, the shares of the paths whose confidence is below that of strength
+#'     0, or of the previous one (by more than 1e-9); `min_log_odds_gain`, the smallest over paths
+#'     and rivals; `identity_error`, the largest difference between the two sides of the identity;
 #'   * `confidence`: n x strengths; `x`: n x d x strengths, the ends of the paths; `trajectory`:
 #'     times x n x d x strengths; `times`;
 #'   * `log_odds`: n x rivals x strengths, and `log_odds_gain`, `guidance_met`, the two sides of the
@@ -60,7 +59,6 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
                     default = list(sampler = sampler_euler()), without = "score_error")
   template <- plain_guidance(d)
-  class <- template$class
   strength <- unique(c(0, check_strengths(strength, min = 0)))
   guides <- lapply(strength, with_strength, guidance = template)
   sampler <- d$sampler
@@ -70,7 +68,7 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   warn_faults(plan$faults)
   key <- run_key(d)
   plan <- draw_start(plan, key)
-  geometry <- path_geometry(plan, class)
+  geometry <- path_geometry(plan, template$class)
   runs <- lapply(guides, path_run, plan, key, geometry)
   paths <- c(list(table = NULL, strength = strength, confidence = stack_runs(runs, "confidence"),
                   x = stack_runs(runs, "x"), trajectory = stack_runs(runs, "trajectory"),
@@ -177,12 +175,12 @@ strength_table <- function(paths) {
              }, largest))
 }
 
-#' @export
-print.coupled_paths <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<coupled_paths> ", count_of(nrow(x$confidence), "path"), " in ",
-             count_of(dim(x$x)[2], "dimension"), ", towards ", aim_words(x$guidance$class)),
-      indent = 0)
+in_words.coupled_paths <- function(x) {
+  paste0(in_dimensions(count_of(nrow(x$confidence), "path"), dim(x$x)[2]), ", towards ",
+         aim_words(x$guidance$class))
+}
+
+print_body.coupled_paths <- function(x, digits = 4, ...) {
   say(short_run(x))
   shown <- c(strength = "strength", confidence = "confidence", gain = "gain", min_gain = "least",
              fraction_down = "down", fraction_down_previous = "prev",
@@ -199,8 +197,6 @@ print.coupled_paths <- function(x, digits = 4, ...) {
           paste("Log-odds gained and guidance met along the path agree to",
                 format(max(x$table$identity_error, 0, na.rm = TRUE), digits = 2))
         } else paste("No gain identity:", x$why)))
-  print_faults(x$faults)
-  invisible(x)
 }
 
 #' @export
@@ -209,9 +205,7 @@ summary.coupled_paths <- function(object, ...) {
   object$table
 }
 
-#' @export
-as.data.frame.coupled_paths <- function(x, ...) {
-  check_dots(..., also = frame_dots)
+as_table.coupled_paths <- function(x) {
   n <- nrow(x$confidence)
   rows <- data.frame(path = rep(seq_len(n), length(x$strength)),
                      strength = rep(x$strength, each = n),
@@ -254,10 +248,9 @@ autoplot.coupled_paths <- function(object, max_points = 2000, ...) {
     scale_shape_manual(values = c("keeps or gains" = 19, "loses confidence" = 17), name = NULL) +
     ggplot2::guides(colour = ggplot2::guide_legend(override.aes = list(alpha = 1, size = 2))) +
     scale_x_continuous(breaks = c(0, .5, 1)) + coord_equal(xlim = c(0, 1), ylim = c(0, 1)) +
-    labs(x = "unguided confidence", y = "guided confidence") + look() +
-    theme(legend.position = "bottom") +
-    words(paste("Paths with the same noise, guided towards", aim_words(object$guidance$class)),
-          c(format(object$sampler), schedule_words(object)),
-          c("A dot per path; below the line guidance has cost it confidence",
-            shown_words(shown, n, "paths"), fault_words(object$faults)))
+    finish(paste("Paths with the same noise, guided towards", aim_words(object$guidance$class)),
+           c(format(object$sampler), schedule_words(object)),
+           c("A dot per path; below the line guidance has cost it confidence",
+             shown_words(shown, n, "paths"), fault_words(object$faults)),
+           x = "unguided confidence", y = "guided confidence", legend = "bottom")
 }

@@ -6,8 +6,7 @@
 # changes with the order of the differences, 6 or 4. Where that is much, as next to a kink, they
 # are taken closer.
 det_by_differences <- function(f, x, h) {
-  result <- list(log = rep(NA_real_, nrow(x)), negative = logical(nrow(x)),
-                 off = rep(Inf, nrow(x)))
+  result <- list(log = rep(NA_real_, nrow(x)), negative = logical(nrow(x)), off = rep(Inf, nrow(x)))
   rows <- seq_len(nrow(x))
   for (step in h * c(1, .1, .01)) {
     at <- x[rows, , drop = FALSE]

@@ -38,7 +38,7 @@
 #' @param points `NULL`, for the default of the analysis; `"random"`, for independent particles; or
 #'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
 #'   [guided_summary()] and [guidance_sweep()] use it; all other functions draw independently.
-#' @param object,x A diffusion; for `update()` also a result of [guided_sample()],
+#' @param object A diffusion; for `update()` also a result of [guided_sample()],
 #'   [guided_summary()], [guidance_sweep()], [tilted_sample()] or [conditional_sample()].
 #' @param ... `update()`: arguments to replace, of the diffusion or of the function that made the
 #'   run, by name. A run keeps its key, so that the new run meets the same noise; `key = NULL` draws
@@ -136,7 +136,7 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
 
 # Arguments of diffusion() by their names.
 diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1]) {
-  given <- if (is.null(names(args))) rep("", length(args)) else names(args)
+  given <- names_of(args)
   own <- setdiff(names(formals(of)), "...")
   unknown <- setdiff(given, c("", known))
   if (length(unknown)) no_such_argument(unknown[1], own, known)
@@ -207,7 +207,7 @@ update.mixguide_object <- function(object, ...) {
   }
   f <- get(call$of, topenv())
   given <- list(...)
-  if (length(given) && (is.null(names(given)) || !all(nzchar(names(given))))) {
+  if (!all(nzchar(names_of(given)))) {
     no_such_argument("", c(setdiff(names(formals(f)), "..."), names(formals(diffusion))[-1]), NULL)
   }
   own <- names(given) %in% setdiff(names(formals(f)), c("mixture", "..."))
@@ -215,8 +215,7 @@ update.mixguide_object <- function(object, ...) {
   if (is.null(kept$mixture)) kept$mixture <- object$mixture
   kept[names(call$given)] <- call$given
   changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
-  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed),
-               quote = TRUE)
+  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed), quote = TRUE)
   args <- call$args[setdiff(names(call$args), names(given))]
   do.call(f, c(list(d), args, given[own]), quote = TRUE)
 }
@@ -245,21 +244,16 @@ start_words <- function(start) {
   if (inherits(start, "gaussmix")) "mixture" else "given"
 }
 
-#' @rdname diffusion
-#' @export
-print.mixguide_diffusion <- function(x, ...) {
-  check_dots(..., also = print.default)
-  mixture <- x$mixture
-  alone <- inherits(mixture, "score_model")
-  cat("<diffusion> of ", if (alone) "a score_model()" else {
-    count_of(mixture_size(mixture), "component")
-  }, " in ", count_of(mixture_dim(mixture), "dimension"), "\n", sep = "")
-  print_diffusion_lines(driven_by_model(x))
-  print_faults(diffusion_faults(x))
-  invisible(x)
+in_words.mixguide_diffusion <- function(x) {
+  alone <- inherits(x$mixture, "score_model")
+  paste("of", if (alone) "a score_model()" else count_of(mixture_size(x$mixture), "component"),
+        "in", count_of(mixture_dim(x$mixture), "dimension"))
 }
 
-print_diffusion_lines <- function(x) say(process_lines(x))
+print_body.mixguide_diffusion <- function(x, ...) {
+  say(process_lines(driven_by_model(x)))
+  print_faults(diffusion_faults(x))
+}
 
 # The head as lines, with some left out and some replaced.
 process_lines <- function(x, without = character(), ...) {

@@ -252,8 +252,7 @@ logLik.gaussmix <- function(object, newdata = NULL, ...) {
   if (!is.null(newdata)) {
     newdata <- check_points(newdata, object, "newdata")
     df <- if (is.null(fit)) free_parameters(object) else fit$df
-    fit <- list(loglik = sum(dgaussmix(newdata, object, log = TRUE)), df = df,
-                nobs = nrow(newdata))
+    fit <- list(loglik = sum(dgaussmix(newdata, object, log = TRUE)), df = df, nobs = nrow(newdata))
   }
   if (is.null(fit)) abort_input("newdata", "given for a mixture that is not a fit to data")
   structure(fit$loglik, df = fit$df, nobs = fit$nobs, class = "logLik")

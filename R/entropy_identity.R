@@ -47,7 +47,6 @@ entropy_identity <- function(mixture, n = 1e4, ...) {
   }
   if (d$sampler$stochastic) abort_input("sampler", "deterministic", format(d$sampler))
   volume <- log_units(mixture)
-  units <- mixture
   mixture <- in_process(mixture)
   run <- guided_sample(process_diffusion(d), n, log_density = "map", trajectory = TRUE)
   need_memory(run$times, schedule, "this identity")

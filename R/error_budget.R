@@ -68,13 +68,12 @@
 #'   dimensions that takes some seconds.
 #' @param n Number of draws where there are any.
 #' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
-#'   For `plot()`: passed to `autoplot()`.
 #' @return A table of estimates ([mixguide_table]) of class `error_budget` with the columns
 #'   `quantity` (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement`,
 #'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 where there is none),
 #'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
 #'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
-#'   `path` is the [path_kl()] or `NULL`.
+#'   `path` is the [path_kl()] or `NULL`. `plot()` draws the numbers on a logarithmic axis.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
 #'   to mixtures: their numbered statements and constants were not available and are not claimed.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
@@ -418,12 +417,7 @@ rate_rows <- function(run) {
 
 # ---- Showing
 
-#' @rdname error_budget
-#' @param object An `error_budget`; `plot()` draws its numbers on a logarithmic axis.
-#' @export
-autoplot.error_budget <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.error_budget <- function(object, setup) {
   rows <- object[is.finite(object$estimate) & object$estimate > 0, ]
   if (!nrow(rows)) abort_input("object", "a budget of positive numbers", "one without any")
   roles <- c(measured = "measured", part = "part", bound = "bound",
@@ -441,9 +435,9 @@ autoplot.error_budget <- function(object, ...) {
                                                    class_palette(1), "grey55"), roles),
                         name = NULL) +
     scale_shape_manual(values = stats::setNames(c(19, 18, 1, 4), roles), name = NULL) +
-    labs(x = NULL, y = NULL) + look() + theme(legend.position = "bottom") +
-    words("What is measured and what is guaranteed",
-          c(paste0(format(setup$sampler), ", from t = ", format(setup$times[1])),
-            format(setup$mixture)),
-          if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds")
+    finish("What is measured and what is guaranteed",
+           c(paste0(format(setup$sampler), ", from t = ", format(setup$times[1])),
+             format(setup$mixture)),
+           if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds",
+           x = NULL, y = NULL, legend = "bottom")
 }

@@ -49,6 +49,11 @@ particle_mean <- function(object, x) {
   sample_mean(x, object$weights, object$family)
 }
 
+# The weights of particles, equal where they have none.
+run_weights <- function(run) {
+  if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights
+}
+
 # The standard error of a sum over particles, of mean zero, of which only different families are
 # independent. One family tells nothing of it.
 families_se <- function(x, family) {

@@ -77,8 +77,7 @@ explorer_presets <- function() {
       label = "Zero-shot against exact", make = quote(named_mixture("M2")),
       note = paste("The first variable is observed. The curve is the exact law of the second one",
                    "given it, the histogram what the zero-shot method draws."),
-      settings = list(kind = "zero", sampler = "ddpm", steps = 100, observed = 0,
-                      shown = 2)),
+      settings = list(kind = "zero", sampler = "ddpm", steps = 100, observed = 0, shown = 2)),
     iris = list(
       label = "Iris", make = quote(as_gaussmix(Species ~ ., iris)),
       note = "One Gaussian for each species, fitted to four measurements of 150 flowers.",
@@ -112,9 +111,8 @@ explorer_choices <- function(own) {
                "away from a negative class" = "negative", "none: the class itself" = "none"),
              if (mixture_dim(own$mixture) > 1) c("zero-shot: first variable observed" = "zero")),
     sampler = c(given, "Runge-Kutta 4 (ODE)" = "rk4", "Heun (ODE)" = "heun",
-                "Euler (ODE)" = "euler",
-                "DDIM" = "ddim", "DPM-Solver++ 2M" = "dpmpp_2m", "Euler-Maruyama (SDE)" = "em",
-                "DDPM" = "ddpm"),
+                "Euler (ODE)" = "euler", "DDIM" = "ddim", "DPM-Solver++ 2M" = "dpmpp_2m",
+                "Euler-Maruyama (SDE)" = "em", "DDPM" = "ddpm"),
     schedule = c(given, "Ornstein-Uhlenbeck" = "ou", "variance preserving" = "vp",
                  "cosine" = "cosine", "variance exploding" = "ve", "linear flow" = "flow"),
     method = c("BO" = "bo", "DDNM" = "ddnm", "CCDF" = "ccdf", "RePaint" = "repaint",
@@ -140,8 +138,7 @@ explorer_calls <- function(own, s, n = 2000) {
     return(list(
       d = as.call(c(change, mixture, parts)),
       y = call("observation", observed, variables = as.double(s$first)),
-      run = call("conditional_sample", quote(d), n, quote(y),
-                 call(paste0("zero_shot_", s$method))),
+      run = call("conditional_sample", quote(d), n, quote(y), call(paste0("zero_shot_", s$method))),
       exact = quote(condition(m, y))))
   }
   list(g = guidance_call(own, s),
@@ -181,22 +178,18 @@ number_calls <- function(s) {
        own_entropy = call("entropy", quote(m), class, key = key_call(s)))
 }
 
-theorem_calls <- function(s) {
-  if (s$kind == "zero") return(list())
-  list(continuous = quote(guidance_condition(d)), steps = quote(step_condition(d)))
-}
-
 # `failed`: by their names, messages of calls that are an error, which so become comments.
 explorer_code <- function(own, s, n = 2000, failed = character()) {
   text <- function(call) paste(deparse(call, width.cutoff = 90), collapse = "\n")
   made <- c(list(m = own$make), explorer_calls(own, s, n))
-  asked <- c(number_calls(s), theorem_calls(s))
+  asked <- c(number_calls(s), if (s$kind != "zero") {
+    list(continuous = quote(guidance_condition(d)), steps = quote(step_condition(d)))
+  })
   lines <- vapply(asked, text, "")
   wrong <- intersect(names(asked), names(failed))
   lines[wrong] <- paste0("# ", lines[wrong], " is an error: ", gsub("\n", " ", failed[wrong]))
   attach <- text(call("library", quote(mixguide)))
-  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines),
-        collapse = "\n")
+  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines), collapse = "\n")
 }
 
 # ---- Computing
@@ -247,16 +240,12 @@ explorer_numbers <- function(env, s, cache) {
   calls <- number_calls(s)
   one <- function(call) {
     row <- heard(eval(call, env))
-    if (is.null(row$value)) {
-      data.frame(estimate = NA_real_, se = NA_real_, words = row$error, failed = TRUE)
-    } else {
-      data.frame(estimate = row$value$estimate, se = row$value$se,
-                 words = format_estimate(row$value), failed = FALSE)
-    }
+    failed <- is.null(row$value)
+    value <- if (failed) unknown_row() else row$value
+    data.frame(value[c("estimate", "se")], failed = failed,
+               words = if (failed) row$error else format_estimate(value))
   }
-  base <- kept(cache, c("class", class, s$key), {
-    lapply(calls[3:4], one)
-  })
+  base <- kept(cache, c("class", class, s$key), lapply(calls[3:4], one))
   rows <- do.call(rbind, c(lapply(calls[1:2], one), base))
   failed <- stats::setNames(rows$words, names(calls))[rows$failed]
   structure(data.frame(quantity = c("confidence", "entropy"),
@@ -371,10 +360,6 @@ explorer_lines <- function(own, s, cache) {
 
 # ---- Drawing
 
-explorer_aim <- function(result) {
-  if (result$settings$kind != "zero") result$env$g$class
-}
-
 draw_frame <- function(xlim, ylim, xlab, ylab) {
   graphics::par(mar = c(3.4, 4.2, .6, .6), mgp = c(2.1, .6, 0), las = 1, tcl = -.25, cex = 1)
   graphics::plot.new()
@@ -417,7 +402,7 @@ draw_cloud <- function(result) {
   if (is.null(lines) || !nrow(lines)) return(invisible())
   classes <- mixture_classes(result$env$m)
   inks <- stats::setNames(class_palette(length(classes)), classes)
-  aim <- explorer_aim(result)
+  aim <- if (s$kind != "zero") result$env$g$class
   for (part in split(lines, factor(lines$group, unique(lines$group)))) {
     own <- part$class[1] %in% aim
     ink <- unname(inks[part$class[1]])
@@ -544,8 +529,7 @@ explorer_page <- function(own) {
     control(numeric("observed", "Observed value of the first variable", 0, .1),
             select("method", "Zero-shot method"), when = "input.kind == 'zero'"),
     select("sampler", "Sampler"),
-    control(range_input("steps", "Steps", 2, 200, 50, 1),
-            when = "input.sampler != 'given'"),
+    control(range_input("steps", "Steps", 2, 200, 50, 1), when = "input.sampler != 'given'"),
     select("schedule", "Schedule"),
     select("first", "First variable"),
     select("second", "Second variable"),
@@ -629,15 +613,11 @@ explorer_server <- function(own, n) {
       if (is.null(preset)) format(source()$mixture) else preset$note
     })
     output$messages <- shiny::renderUI(message_boxes(result()))
-    output$cloud <- shiny::renderPlot(draw_cloud(result()), alt = shiny::reactive({
-      "The particles over the lines of equal density of each class"
-    }))
-    output$law <- shiny::renderPlot(draw_law(result()), alt = shiny::reactive({
-      "Histogram of one variable of the particles, with exact densities"
-    }))
-    output$paths <- shiny::renderPlot(draw_paths(result()), alt = shiny::reactive({
-      "Paths of particles from the start to the end"
-    }))
+    drawn <- function(draw, alt) shiny::renderPlot(draw(result()), alt = shiny::reactive(alt))
+    output$cloud <- drawn(draw_cloud, "The particles over the lines of equal density of each class")
+    output$law <- drawn(draw_law,
+                        "Histogram of one variable of the particles, with exact densities")
+    output$paths <- drawn(draw_paths, "Paths of particles from the start to the end")
     output$numbers <- shiny::renderTable({
       numbers <- result()$numbers
       if (is.null(numbers)) return(NULL)

@@ -59,22 +59,18 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
                           method = "quadrature"),
          map = data.frame(strength = eta, start = drop(begin$start), end = end))
   })
-  new_table(do.call(rbind, lapply(results, `[[`, "row")), "mixguide_folding",
+  tables <- together(results)
+  new_table(tables$row, "mixguide_folding",
             c("of the map from noise to data, by quadrature",
               process_lines(d, guidance = paste("towards", aim_words(template$class)))),
             setup_of(d, n = n, faults = faults), keys = "strength",
             foot = paste("entropy_bound: as if nothing folded; folded: the share of starts whose",
                          "end another branch reaches; pieces: monotone parts of the map;",
                          "turns: a step has a negative slope somewhere"),
-            map = do.call(rbind, lapply(results, `[[`, "map")))
+            map = tables$map)
 }
 
-#' @rdname folding
-#' @param object A `folding`.
-#' @export
-autoplot.mixguide_folding <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_folding <- function(object, setup) {
   sd <- start_sd(setup$schedule, setup$horizon)
   map <- attr(object, "map")
   map <- map[abs(to_process(matrix(map$start), setup$mixture)) < 4 * sd, ]
@@ -84,7 +80,6 @@ autoplot.mixguide_folding <- function(object, ...) {
   ggplot(map, aes(.data$start, .data$end)) +
     geom_line(colour = class_palette(1)) +
     facet_wrap(vars(.data$panel), scales = "free_y") +
-    labs(x = "start", y = "end") + look() +
-    words("The map from noise to data", c(format(setup$sampler), schedule_words(setup)),
-          fault_words(setup$faults))
+    finish("The map from noise to data", c(format(setup$sampler), schedule_words(setup)),
+           fault_words(setup$faults), x = "start", y = "end")
 }

@@ -2,6 +2,8 @@
 
 count_of <- function(n, one, many = paste0(one, "s")) paste(n, if (n == 1) one else many)
 
+in_dimensions <- function(what, d) paste(what, "in", count_of(d, "dimension"))
+
 number <- function(n) format(n, big.mark = ",", scientific = FALSE)
 
 aim_words <- function(class) {
@@ -18,13 +20,14 @@ fit_lines <- function(x, indent = 2, exdent = 4) {
   lines <- unlist(lapply(gsub(" ([=|]) ", paste0(glue, "\\1", glue), x), function(line) {
     label <- regmatches(line, regexpr("^[^:]{1,30}: +|^ +", line))
     rest <- if (length(label)) substring(line, nchar(label) + 1) else line
-    strwrap(rest, width, initial = paste0(strrep(" ", indent), label),
-            prefix = strrep(" ", exdent))
+    strwrap(rest, width, initial = paste0(strrep(" ", indent), label), prefix = strrep(" ", exdent))
   }))
   gsub(glue, " ", lines, fixed = TRUE)
 }
 
 say <- function(x, indent = 2, exdent = 4) writeLines(fit_lines(x, indent, exdent))
+
+say_line <- function(...) say(paste0(...))
 
 # At most `max` of the numbers from 1 to n, evenly spread.
 evenly <- function(n, max) unique(round(seq(1, n, length.out = min(max, n))))

@@ -51,8 +51,7 @@
 #' @param n Number of paths, unless `start` is a matrix.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is
 #'   continuous, so that the `sampler` counts for nothing. `start`: the points from which the
-#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator. For
-#'   `plot()`: passed to `autoplot()`.
+#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator.
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
@@ -253,21 +252,13 @@ gain_rows <- function(x) {
              "best ratio" = each(function(x) max(x$ratio)), check.names = FALSE)
 }
 
-#' @rdname gain_bound
-#' @param object A `gain_bound`.
-#' @export
-autoplot.gain_bound <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.gain_bound <- function(object, setup) {
   one <- length(setup$rivals) == 1
   kinds <- c(gain = "gain", bound = if (one) "best bound" else "bound",
              bound_one = "bound, tau* = 1")[c("gain", "bound", if (one) "bound_one")]
   rows <- as.data.frame(object)
-  long <- do.call(rbind, lapply(names(kinds), function(kind) {
-    data.frame(log_odds = rows$log_odds, strength = paste("strength", rows$strength),
-               value = rows[[kind]], kind = factor(kinds[[kind]], kinds))
-  }))
-  long$strength <- factor(long$strength, paste("strength", sort(unique(rows$strength))))
+  long <- long_form(rows, kinds, c("log_odds", "strength"))
+  long$strength <- factor(long$strength, labels = paste("strength", sort(unique(rows$strength))))
   long <- long[order(long$log_odds), ]
   layer <- if (one) {
     geom_line(aes(linetype = .data$kind), linewidth = .8)
@@ -278,8 +269,9 @@ autoplot.gain_bound <- function(object, ...) {
     facet_wrap(vars(.data$strength), scales = "free_y") +
     line_scales(class_palette(3), c("solid", "22", "12")) +
     scale_shape_manual(values = c(19, 17), name = NULL) +
-    labs(x = "unguided log-odds of the class", y = "gain in log-odds") + look() +
-    theme(legend.position = "bottom") +
-    words(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
-          if (one) "One rival: gain and bounds are exact" else "One bound for all rivals of a path")
+    finish(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
+           if (one) "One rival: gain and bounds are exact" else {
+             "One bound for all rivals of a path"
+           },
+           x = "unguided log-odds of the class", y = "gain in log-odds", legend = "bottom")
 }

@@ -64,8 +64,7 @@ gaussmix <- function(weights, means, cov, class = NULL) {
   weights <- check_weights(weights)
   means <- check_means(means, length(weights))
   covs <- check_covariances(cov, nrow(means), ncol(means), names = colnames(means))
-  assemble_gaussmix(weights, means, covs,
-                    check_labels(class, length(weights), "component"))
+  assemble_gaussmix(weights, means, covs, check_labels(class, length(weights), "component"))
 }
 
 new_gaussmix <- function(weights, means, form, values, vectors = NULL,
@@ -300,10 +299,11 @@ variable_names <- function(mixture) {
 
 # Names for tables and plots, invented if the user gave none.
 variable_labels <- function(mixture) {
-  d <- mixture_dim(mixture)
   names <- variable_names(mixture)
-  if (!is.null(names)) names else if (d == 1) "x" else paste0("x", seq_len(d))
+  if (is.null(names)) numbered_variables(mixture_dim(mixture)) else names
 }
+
+numbered_variables <- function(d) if (d == 1) "x" else paste0("x", seq_len(d))
 
 component_cov <- function(mixture, k) {
   names <- variable_names(mixture)
@@ -432,20 +432,15 @@ new_moments <- function(mean, cov, ...) {
   structure(list(mean = mean, cov = cov, ...), class = object_class("mixguide_moments"))
 }
 
+in_words.mixguide_moments <- function(x) {
+  paste0("in ", count_of(length(x$mean), "dimension"),
+         if (!is.null(x$method)) paste0(", ", x$method))
+}
+
 # Prints means and standard deviations, next to those of a `target`, if there is one, and
 # correlations if they fit.
-#' @rdname moments
-#' @param digits,max Number of significant digits, and the largest number of variables that are
-#'   printed.
-#' @export
-print.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
-  check_dots(..., also = print.default)
-  digits <- check_count(digits, "digits", min = 1)
-  max <- check_count(max, "max", min = 1)
+print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
   d <- length(x$mean)
-  say(paste0("<moments> in ", count_of(d, "dimension"), if (!is.null(x$method)) {
-    paste0(", ", x$method)
-  }), indent = 0)
   rows <- as.data.frame(x)
   print_rows(utils::head(rows, max), digits)
   if (d > max) say(paste("... and", count_of(d - max, "more variable")))
@@ -459,21 +454,16 @@ print.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
                digits)
   }
   if (!is.null(x$second_moment)) {
-    say(paste("second moment E|x|^2:", format(x$second_moment, digits = digits)))
+    say_line("second moment E|x|^2: ", format(x$second_moment, digits = digits))
   }
-  if (!is.null(x$kl)) say(paste("KL(target || output):", format(x$kl, digits = digits)))
-  invisible(x)
+  if (!is.null(x$kl)) say_line("KL(target || output): ", format(x$kl, digits = digits))
 }
 
-#' @rdname moments
-#' @param row.names,optional As in [as.data.frame()].
-#' @export
-as.data.frame.mixguide_moments <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
+as_table.mixguide_moments <- function(x) {
   names <- names(x$mean)
-  if (is.null(names)) names <- if (length(x$mean) == 1) "x" else paste0("x", seq_along(x$mean))
+  if (is.null(names)) names <- numbered_variables(length(x$mean))
   sd <- function(cov) unname(sqrt(diag(cov)))
-  rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov), row.names = row.names)
+  rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov))
   if (!is.null(x$target)) {
     rows$target_mean <- unname(x$target$mean)
     rows$target_sd <- sd(x$target$cov)
@@ -535,9 +525,7 @@ marginal <- function(mixture, variables) {
 
 # ---- Printing
 
-#' @export
-format.gaussmix <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.gaussmix <- function(x) {
   K <- mixture_size(x)
   classes <- length(mixture_classes(x))
   paste0("Gaussian mixture: ", count_of(K, "component"),
@@ -555,13 +543,11 @@ print.gaussmix <- function(x, digits = 3, max = 10, ...) {
   invisible(x)
 }
 
-#' @export
-as.data.frame.gaussmix <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
+as_table.gaussmix <- function(x) {
   numbers <- cbind(x$means, t(component_sd(x)))
   colnames(numbers) <- outer(variable_labels(x), c("mean.", "sd."), function(x, of) paste0(of, x))
   data.frame(component = seq_len(mixture_size(x)), class = x$class, weight = x$weights, numbers,
-             row.names = row.names, check.names = FALSE)
+             row.names = NULL, check.names = FALSE)
 }
 
 #' @export

@@ -185,9 +185,7 @@ guidance_terms <- function(guidance) {
   c(list(guidance), others)
 }
 
-#' @export
-format.mixguide_guidance <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.mixguide_guidance <- function(x) {
   paste0("towards ", paste(x$class, collapse = " or "),
          if (length(x$class) > 1) " (their union)", ", ", format_strength(x))
 }
@@ -214,15 +212,11 @@ format_kind <- function(guidance) {
                 collapse = ""))
 }
 
-#' @export
-print.mixguide_guidance <- function(x, ...) {
-  check_dots(..., also = print.default)
-  NextMethod()
+print_body.mixguide_guidance <- function(x, ...) {
   if (length(x$others)) {
     say(paste("score: s + sum of (guidance scale) grad log p(class | x); confidence: that of",
               paste(x$class, collapse = " or ")))
   }
-  invisible(x)
 }
 
 # `class = levels(x)` may be meant as each class in turn.

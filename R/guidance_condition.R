@@ -98,9 +98,8 @@ guidance_condition <- function(mixture, ..., end = 0) {
   geometry <- class_geometry(mixture, class)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, standardised = standardised, class = class,
-                 schedule = schedule, times = c(horizon, end), geometry = geometry,
-                 why = geometry$why)
+  result <- list(mixture = mixture, standardised = standardised, class = class, schedule = schedule,
+                 times = c(horizon, end), geometry = geometry, why = geometry$why)
   if (is.null(geometry$why)) {
     noise_level(mixture, end, schedule)
     result <- c(result, condition_holds(result))
@@ -244,32 +243,30 @@ condition_claims <- function(x) {
              })
 }
 
-#' @export
-print.guidance_condition <- function(x, ...) {
-  check_dots(..., also = print.default)
-  line <- function(...) say(paste0(...))
-  say(paste0("<guidance_condition> towards ", aim_words(x$class), ": ",
-             count_of(sum(x$mixture$weights > 0), "component"), ", ", x$mixture$form,
-             " covariance", if (x$standardised) ", standardised"), indent = 0)
+in_words.guidance_condition <- function(x) {
+  paste0("towards ", aim_words(x$class), ": ", count_of(sum(x$mixture$weights > 0), "component"),
+         ", ", x$mixture$form, " covariance", if (x$standardised) ", standardised")
+}
+
+print_body.guidance_condition <- function(x, ...) {
   if (!is.null(x$why)) {
-    line("Nothing is proved about the confidence: ", x$why, ".")
+    say_line("Nothing is proved about the confidence: ", x$why, ".")
   } else {
     if (nrow(x$pairs)) {
       same <- one_eigenspace(x$geometry)
-      for (process in c("ode", if (!same) "sde")) line(angle_words(x, process, same))
+      for (process in c("ode", if (!same) "sde")) say(angle_words(x, process, same))
       if (!all(x$holds) && all(x$pairs$precision >= 0)) {
-        line("The products D' Sigma^-1 D are positive, but that is not enough.")
+        say("The products D' Sigma^-1 D are positive, but that is not enough.")
       }
-      if (x$searched) line("(The smallest at 201 noise levels.)")
+      if (x$searched) say("(The smallest at 201 noise levels.)")
     } else {
-      line(rival_words(x))
+      say(rival_words(x))
     }
-    say_claims(x$claims, line)
+    say_claims(x$claims)
   }
   if (!is.null(x$why) || length(x$geometry$rivals)) {
-    line("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
+    say("Without any condition (SDE): from the exact start guidance lowers E 1/p(class | x).")
   }
-  invisible(x)
 }
 
 angle_words <- function(x, process, same) {
@@ -288,13 +285,13 @@ claim_sentences <- c(
   monotone = "confidence grows with every increase of the strength, path by path"
 )
 
-say_claims <- function(claims, line) {
+say_claims <- function(claims) {
   what <- claim_sentences
   how <- c(proved = "Proved", observed = "Observed, not proved", "not proved" = "Not proved here")
   for (claim in names(what)) for (status in names(how)) {
     processes <- claims$process[claims[[claim]] == status]
     if (length(processes)) {
-      line(how[[status]], " (", paste(processes, collapse = " and "), "): ", what[[claim]], ".")
+      say_line(how[[status]], " (", paste(processes, collapse = " and "), "): ", what[[claim]], ".")
     }
   }
 }
@@ -330,10 +327,10 @@ claims_picture <- function(x) {
     ggplot2::geom_text(aes(label = .data$status), colour = ink) +
     ggplot2::scale_fill_manual(values = stats::setNames(c("#b8dcc4", "#f1dfa6", "grey85"), status),
                       guide = "none") +
-    labs(x = NULL, y = NULL) + look() +
-    words(paste("What is proved of guidance towards", aim_words(x$class)),
-          if (!is.null(x$why)) paste0("Nothing, since ", x$why) else rival_words(x),
-          "Conditions are sufficient only: not proved does not say that it is wrong")
+    finish(paste("What is proved of guidance towards", aim_words(x$class)),
+           if (!is.null(x$why)) paste0("Nothing, since ", x$why) else rival_words(x),
+           "Conditions are sufficient only: not proved does not say that it is wrong",
+           x = NULL, y = NULL)
 }
 
 rival_words <- function(x) {
@@ -369,8 +366,8 @@ autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
     facet_wrap(vars(.data$pair)) +
     line_scales(class_palette(2), c("solid", "22")) +
     ggplot2::scale_x_log10() + ggplot2::coord_cartesian(ylim = c(-1, 1)) +
-    labs(x = "noise level b/a", y = "cosine") + look() +
-    words(paste("Cosines at class", aim_words(object$class)),
-          "Where all are >= 0, no path loses confidence by guidance",
-          "Dotted: the cosine of the products with the inverse covariance, which is not enough")
+    finish(paste("Cosines at class", aim_words(object$class)),
+           "Where all are >= 0, no path loses confidence by guidance",
+           "Dotted: the cosine of the products with the inverse covariance, which is not enough",
+           x = "noise level b/a", y = "cosine")
 }

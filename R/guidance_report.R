@@ -93,11 +93,14 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   warn_faults(faults)
   report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
                  points = if_error(report_points(x, args, mixture), function(e) NULL),
-                 faults = unname(faults),
-                 given = "sampler" %in% names(args), strength = strength,
+                 faults = unname(faults), given = "sampler" %in% names(args), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report, seconds))
-  report$answers <- report_answers(report)
+  report$answers <- stats::setNames(
+    list(answer_classes(report), answer_sampler(report), c(report$faults, answer_limits(report)),
+         answer_sampled(report), answer_imputing(report)),
+    report_questions(report)$question
+  )
   report <- structure(report, class = object_class("guidance_report"))
   if (!is.null(target)) report_render(report, target)
   report
@@ -174,7 +177,6 @@ report_parts <- function(report, seconds) {
   each <- function(name, f) {
     lapply(report$classes, function(y) part(paste0(name, ", ", y), f(report, y)))
   }
-  stacked <- function(parts, name) do.call(rbind, lapply(parts, `[[`, name))
   found <- list()
   given <- report$diffusion$given
   found$plan <- part("samplers", do.call(plan_sampler, c(
@@ -187,18 +189,10 @@ report_parts <- function(report, seconds) {
     found$sweep <- part("classes", guidance_sweep(report$diffusion, as.list(report$classes),
                                                   report$strength, report$n, keep = TRUE))
     report$sweep <- found$sweep
-    if (!is.null(found$sweep)) {
-      sampled <- each("sampled", report_sampled)
-      found$sampled <- stacked(sampled, "rows")
-      found$outside <- stacked(sampled, "outside")
-      found$odds <- stacked(sampled, "odds")
-      found$lost <- stacked(sampled, "lost")
-    }
+    if (!is.null(found$sweep)) found <- c(found, together(each("sampled", report_sampled)))
     found$theorems <- do.call(rbind, each("theorems", report_theorems))
     found$split <- part("split", report_split(report))
-    limits <- each("limits", report_limits)
-    found$limits <- stacked(limits, "rows")
-    found$paths <- stacked(limits, "path")
+    found <- c(found, together(each("limits", report_limits)))
   }
   c(found, list(missing = lacking))
 }
@@ -223,13 +217,11 @@ report_limits <- function(report, class) {
     limit <- strength_limit(towards(report, class, 1, sampler), n = report$n, range = c(.25, 64),
                             tol = .05)
     of <- data.frame(class = class, sampler = format(sampler))
-    list(rows = data.frame(of, estimate_row(limit$estimate, limit$se, limit$method,
-                                            if (is.finite(limit$estimate)) "" else
-                                              "not lost up to 64")),
-         path = data.frame(of, limit$path))
+    note <- if (is.finite(limit$estimate)) "" else "not lost up to 64"
+    list(limits = data.frame(of, estimate_row(limit$estimate, limit$se, limit$method, note)),
+         paths = data.frame(of, limit$path))
   })
-  list(rows = do.call(rbind, lapply(each, `[[`, "rows")),
-       path = do.call(rbind, lapply(each, `[[`, "path")))
+  together(each)
 }
 
 report_theorems <- function(report, class) {
@@ -308,12 +300,11 @@ report_sampled <- function(report, class) {
     w <- if (is.null(run$weights)) rep(1, length(less)) else run$weights
     if (length(some)) sum(w[some] * less[some]) / sum(w[some]) else 0
   }, 0)
-  equal <- function(x) rep(1 / nrow(x), nrow(x))
   curve <- function(law, odds, weights) data.frame(class = class, law = law, odds, weights)
-  list(rows = do.call(rbind, rows), outside = do.call(rbind, outside),
+  list(sampled = do.call(rbind, rows), outside = do.call(rbind, outside),
        lost = data.frame(class = class, strength = report$strength, lost = lost),
-       odds = rbind(curve("run", run_odds, if (is.null(run$weights)) equal(run$x) else run$weights),
-                    curve("class", class_odds, equal(draws$x)),
+       odds = rbind(curve("run", run_odds, run_weights(run)),
+                    curve("class", class_odds, 1 / length(class_odds)),
                     curve("tilt", class_odds, draws$weights)))
 }
 
@@ -355,13 +346,6 @@ report_questions <- function(report) {
              paste0("strength_limit(m, guidance = ", y, ")"),
              paste0("tilted_sample(m, guidance = ", y, ")"), "impute(m, data)")
   )
-}
-
-report_answers <- function(report) {
-  answers <- list(answer_classes(report), answer_sampler(report),
-                  c(report$faults, answer_limits(report)), answer_sampled(report),
-                  answer_imputing(report))
-  stats::setNames(answers, report_questions(report)$question)
 }
 
 # An estimate as it is read; without a standard error, or with one of 0, the number stands alone.
@@ -614,19 +598,14 @@ answer_imputing <- function(report) {
            paste0("explain ", told, " of ", if (all) "each variable's" else "the", " variance."))
 }
 
-#' @export
-format.guidance_report <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.guidance_report <- function(x) {
   m <- x$mixture
   paste0(count_of(length(present_classes(m)), "class", "classes"), ", ",
          count_of(mixture_size(m), "component"), ", ", count_of(mixture_dim(m), "variable"))
 }
 
 # At most 24 lines of 80 columns, and more of fewer: what is more is in `answers` and on the page.
-#' @export
-print.guidance_report <- function(x, ...) {
-  check_dots(..., also = print.default)
-  writeLines(paste0("<guidance_report> ", format(x)))
+print_body.guidance_report <- function(x, ...) {
   table <- table_classes(x)
   # lines for each answer, by what there is
   full <- length(x$missing) > 0
@@ -644,7 +623,6 @@ print.guidance_report <- function(x, ...) {
   }
   writeLines(substring(paste0("Errors in brackets; entropy in nats; ", number(x$n),
                               " particles by ", x$diffusion$sampler$label), 1, width))
-  invisible(x)
 }
 
 # As many whole sentences as fit.
@@ -720,12 +698,9 @@ figure_samples <- function(report, classes = 4, each = 400) {
   cells <- expand.grid(strength = shown, class = classes, stringsAsFactors = FALSE)
   drawn <- do.call(rbind, Map(function(strength, class) {
     run <- report_runs(report, class)[[match(strength, report$strength)]]
-    w <- if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights
-    rows <- systematic(matrix(w), .5, min(each, nrow(run$x)))
-    x <- run$x[rows, , drop = FALSE]
-    colnames(x) <- variable_labels(mixture)
-    data.frame(as.data.frame(x)[labels], .strength = strength, .class = class,
-               check.names = FALSE)
+    rows <- systematic(matrix(run_weights(run)), .5, min(each, nrow(run$x)))
+    x <- as_columns(run$x[rows, , drop = FALSE], mixture)
+    data.frame(x[labels], .strength = strength, .class = class, check.names = FALSE)
   }, cells$strength, cells$class))
   panes <- function(rows) {
     rows$.strength <- factor(paste("strength", rows$.strength), paste("strength", shown))
@@ -735,9 +710,8 @@ figure_samples <- function(report, classes = 4, each = 400) {
   points <- report$points$x
   data <- NULL
   if (!is.null(points)) {
-    colnames(points) <- variable_labels(mixture)
     points <- points[every_kth(seq_len(nrow(points)), 1000), , drop = FALSE]
-    data <- as.data.frame(points)[labels]
+    data <- as_columns(points, mixture)[labels]
   }
   flat <- length(labels) == 1
   grey <- "grey75"
@@ -776,11 +750,11 @@ figure_limits <- function(report) {
     facet_wrap(vars(.data$class), scales = "free_y") +
     line_scales(class_palette(2), c("solid", "22"), levels(rows$sampler)) +
     scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
-    labs(x = "strength of guidance", y = "gain in mean confidence") + look() +
-    theme(legend.position = "bottom", legend.direction = "vertical") +
-    words("Where the mean confidence is lost",
-          "Below the line guidance makes the sample less like its class",
-          "Bands: 2 standard errors of the paired difference")
+    finish("Where the mean confidence is lost",
+           "Below the line guidance makes the sample less like its class",
+           "Bands: 2 standard errors of the paired difference",
+           x = "strength of guidance", y = "gain in mean confidence", legend = "bottom") +
+    theme(legend.direction = "vertical")
 }
 
 figure_sampled <- function(report) {
@@ -788,18 +762,16 @@ figure_sampled <- function(report) {
   rows$class <- factor(paste("towards", rows$class), unique(paste("towards", rows$class)))
   laws <- c(class = "the class", tilt = "the tilt", run = "what is sampled")
   rows$law <- factor(laws[rows$law], laws)
-  ggplot(rows, aes(.data$odds, weight = .data$weights, colour = .data$law,
-                   linetype = .data$law)) +
+  ggplot(rows, aes(.data$odds, weight = .data$weights, colour = .data$law, linetype = .data$law)) +
     geom_line(stat = "density", linewidth = .8) +
     geom_vline(xintercept = 0, colour = "grey50") +
     facet_wrap(vars(.data$class), scales = "free") +
-    line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"),
-                laws) +
-    scale_x_continuous(n.breaks = 4) + labs(x = "log-odds of the class", y = "density") + look() +
-    theme(legend.position = "bottom") +
-    words(paste("What strength", format(tilt_of(report)), "samples"),
-          "Where the solid line meets neither of the others, neither is sampled",
-          "Right of 0 the class is likelier than all others together")
+    line_scales(c("grey45", class_palette(1), class_palette(2)[2]), c("22", "44", "solid"), laws) +
+    scale_x_continuous(n.breaks = 4) +
+    finish(paste("What strength", format(tilt_of(report)), "samples"),
+           "Where the solid line meets neither of the others, neither is sampled",
+           "Right of 0 the class is likelier than all others together",
+           x = "log-odds of the class", y = "density", legend = "bottom")
 }
 
 figure_imputing <- function(report) {
@@ -810,7 +782,7 @@ figure_imputing <- function(report) {
     geom_linerange(aes(xmin = .data$estimate - 2 * .data$se, xmax = .data$estimate + 2 * .data$se),
                    colour = ink) +
     scale_x_continuous(limits = c(min(0, rows$estimate - 2 * rows$se), NA)) +
-    labs(x = "share of the variance that the other variables explain", y = NULL) + look() +
-    words("How well each variable can be imputed",
-          caption = "Dark lines: 2 standard errors to each side")
+    finish("How well each variable can be imputed",
+           caption = "Dark lines: 2 standard errors to each side",
+           x = "share of the variance that the other variables explain", y = NULL)
 }

@@ -217,9 +217,7 @@ check_rule <- function(rule) {
              fun = maybe(is.function))
 }
 
-#' @export
-format.guidance_rule <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.guidance_rule <- function(x) {
   if (x$kind == "own") return(paste0("by a rule of one's own (space = \"", x$space, "\")"))
   usual <- all_rules()[[x$kind]]
   other <- if (x$space != usual$space) paste0("space = \"", x$space, "\"")

@@ -95,11 +95,10 @@ law_of_run <- function(run, mixture) {
   last <- times[length(times)]
   if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)
   new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
-          guidance$class, rest, law$axes, law$density,
-          label = format(run$sampler), guidance = guidance, sampler = run$sampler,
-          schedule = schedule, times = times, score_error = run$score_error, mass = law$mass,
-          folded = law$folded, off = law$off, note = law$note, floor = law$floor, span = law$span,
-          unsummed = law$unsummed)
+          guidance$class, rest, law$axes, law$density, label = format(run$sampler),
+          guidance = guidance, sampler = run$sampler, schedule = schedule, times = times,
+          score_error = run$score_error, mass = law$mass, folded = law$folded, off = law$off,
+          note = law$note, floor = law$floor, span = law$span, unsummed = law$unsummed)
 }
 
 # Everything needed for the law of a diffusion in the coordinates of its process, or of a reduction

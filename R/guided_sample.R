@@ -409,28 +409,22 @@ warn_lost <- function(lost, n) {
 }
 
 # The head lines of a run's print.
-print_setup <- function(x, n, d) {
-  cat("<", class_word(x), "> ", count_of(n, "particle"), " in ", count_of(d, "dimension"), "\n",
-      sep = "")
-  print_diffusion_lines(x)
-  if (!is.null(x$reduced)) say(paste0("reduced:  ", x$reduced))
+say_setup <- function(x) {
+  say(c(process_lines(x), if (!is.null(x$reduced)) paste0("reduced:  ", x$reduced)))
 }
 
-#' @export
-print.guided_sample <- function(x, ...) {
-  check_dots(..., also = print.default)
-  print_setup(x, nrow(x$x), ncol(x$x))
-  line <- function(...) say(paste0(...))
+in_words.guided_sample <- function(x) in_dimensions(count_of(nrow(x$x), "particle"), ncol(x$x))
+
+print_body.guided_sample <- function(x, ...) {
+  say_setup(x)
   if (nrow(x$x)) {
-    if (!is.null(x$confidence)) line("confidence: ", format_estimate(confidence(x)))
-    if (!is.null(x$log_density)) line("entropy:    ", format_entropy(x))
+    if (!is.null(x$confidence)) say_line("confidence: ", format_estimate(confidence(x)))
+    if (!is.null(x$log_density)) say_line("entropy:    ", format_entropy(x))
   }
   if (any(x$clipped)) {
-    line("clipped:    negative eigenvalues of the noise's covariance at ",
-         format(mean(x$clipped), digits = 3), " of the particles")
+    say_line("clipped:    negative eigenvalues of the noise's covariance at ",
+             format(mean(x$clipped), digits = 3), " of the particles")
   }
-  print_faults(x$faults)
-  invisible(x)
 }
 
 #' @export

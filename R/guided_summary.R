@@ -286,13 +286,11 @@ quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
                                                 names(h$low)))
 }
 
-#' @export
-as.data.frame.guided_summary <- function(x, row.names = NULL, optional = FALSE, ...) {
-  check_dots(..., also = frame_dots)
+as_table.guided_summary <- function(x) {
   quantiles <- t(stats::quantile(x, c(.025, .25, .5, .75, .975)))
   colnames(quantiles) <- c("q2.5", "q25", "median", "q75", "q97.5")
   data.frame(variable = names(x$mean), mean = x$mean, mean_se = x$mean_se, sd = x$sd,
-             sd_se = x$sd_se, quantiles, row.names = row.names)
+             sd_se = x$sd_se, quantiles, row.names = NULL)
 }
 
 #' @export
@@ -301,23 +299,22 @@ summary.guided_summary <- function(object, ...) {
   as.data.frame(object)
 }
 
-#' @export
-print.guided_summary <- function(x, digits = 4, ...) {
-  check_dots(..., also = print.default)
-  print_setup(x, number(x$n), length(x$mean))
-  line <- function(...) say(paste0(...))
+in_words.guided_summary <- function(x) {
+  in_dimensions(count_of(number(x$n), "particle"), length(x$mean))
+}
+
+print_body.guided_summary <- function(x, digits = 4, ...) {
+  say_setup(x)
   if (!is.null(x$confidence)) {
-    line("confidence: ", format_estimate(x$confidence))
-    line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))
+    say_line("confidence: ", format_estimate(x$confidence))
+    say_line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))
   }
-  if (!is.null(x$entropy)) line("entropy:    ", format_entropy(x))
+  if (!is.null(x$entropy)) say_line("entropy:    ", format_entropy(x))
   if (!is.null(x$folded) && x$folded > 0) {
-    line("folded:     ", format(x$folded, digits = 3), " of the particles")
+    say_line("folded:     ", format(x$folded, digits = 3), " of the particles")
   }
-  if (x$lost) line("lost:       ", count_of(number(x$lost), "particle"), " overflowed")
+  if (x$lost) say_line("lost:       ", count_of(number(x$lost), "particle"), " overflowed")
   outside <- sum(x$histogram$below + x$histogram$above)
   print_rows(table_words(as.data.frame(x), digits), digits)
-  if (outside) line("Outside the histograms: ", number(outside), " of the coordinates")
-  print_faults(x$faults)
-  invisible(x)
+  if (outside) say_line("Outside the histograms: ", number(outside), " of the coordinates")
 }

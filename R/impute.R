@@ -345,13 +345,19 @@ law_quantiles <- function(law, p) {
   high
 }
 
+in_words.mixguide_imputed <- function(x) {
+  paste0(count_of(length(x$imputations), "imputation"), " of ",
+         count_of(nrow(x$cells), "missing cell"), " in ", length(unique(x$cells$row)), " of ",
+         count_of(nrow(x$data), "row"), " (exact draws)")
+}
+
+# Registered, since the class has that of other packages, too.
 #' @export
 print.mixguide_imputed <- function(x, digits = 3, ...) {
-  check_dots(..., also = print.default)
-  filled <- length(unique(x$cells$row))
-  say(paste0("<imputed> ", count_of(length(x$imputations), "imputation"), " of ",
-             count_of(nrow(x$cells), "missing cell"), " in ", filled, " of ",
-             count_of(nrow(x$data), "row"), " (exact draws)"), indent = 0)
+  print.mixguide_object(x, digits = digits, ...)
+}
+
+print_body.mixguide_imputed <- function(x, digits, ...) {
   if (nrow(x$cells)) {
     variables <- unique(x$cells$variable[order(match(x$cells$variable, names(x$data)))])
     table <- do.call(rbind, lapply(variables, function(variable) {
@@ -369,7 +375,6 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
   if (any(x$rows$probability < UNLIKELY, na.rm = TRUE)) {
     say(unlikely_words(x), exdent = 2)
   }
-  invisible(x)
 }
 
 #' @rdname impute
@@ -383,10 +388,7 @@ as.data.frame.mixguide_imputed <- function(x, row.names = NULL, optional = FALSE
   }))
 }
 
-#' @rdname impute
-#' @export
-autoplot.mixguide_imputed <- function(object, ...) {
-  check_dots(...)
+picture.mixguide_imputed <- function(object, ...) {
   long <- as.data.frame(object)
   variables <- unique(object$cells$variable)
   if (!length(variables)) abort_input("object", "imputations of something", "no missing cell")
@@ -406,8 +408,8 @@ autoplot.mixguide_imputed <- function(object, ...) {
     geom_rug(data = values[values$.imp > 0, ], alpha = .5, show.legend = FALSE) +
     facet_wrap(vars(.data$variable), scales = "free") +
     scale_colour_manual(values = class_palette(2), name = NULL) +
-    labs(x = NULL, y = "density") + look() +
-    words("Observed values, and those imputed",
-          paste0(count_of(length(object$imputations), "imputation"), " of ",
-                 count_of(nrow(object$cells), "missing cell"), ": a line each, and ticks"))
+    finish("Observed values, and those imputed",
+           paste0(count_of(length(object$imputations), "imputation"), " of ",
+                  count_of(nrow(object$cells), "missing cell"), ": a line each, and ticks"),
+           x = NULL, y = "density")
 }

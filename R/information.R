@@ -48,7 +48,7 @@
 #'   `second_moment`, exact; `entropy` (nats), `fisher` and `curvature`, each followed
 #'   by its standard error (`entropy_se`, ...), 0 where there is none; and `method`: `"exact"`,
 #'   `"quadrature"` or `"Monte Carlo"`. For the second moment alone: `t`, `second_moment`,
-#'   `bound_component`, `bound_paper` and `method`.
+#'   `bound_component`, `bound_paper` and `method`. `plot()` draws them against time.
 #' @section Errors: Of class `mixguide_error`, for arguments of the wrong kind; of class
 #'   `mixguide_error_singular` where a covariance is singular and there is no noise, but for the
 #'   second moment alone.
@@ -202,23 +202,11 @@ information_words <- c(entropy = "entropy h (nats)", fisher = "Fisher informatio
 moment_words <- c(second_moment = "exact", bound_component = "bound: largest component",
                   bound_paper = "bound of the paper's kind (recalled)")
 
-#' @rdname information
-#' @param object An `information`; `plot()` draws `h`, `I` and `F` against time, or the second
-#'   moment and its bounds.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.mixguide_information <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_information <- function(object, setup) {
   shown <- intersect(names(information_words), names(object))
   if (!length(shown)) return(plot_moments(object, setup))
   gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)
-  long <- function(table, law) {
-    do.call(rbind, lapply(shown, function(what) {
-      data.frame(t = table$t, value = table[[what]], se = table[[paste0(what, "_se")]],
-                 what = factor(information_words[[what]], information_words), law = law)
-    }))
-  }
+  long <- function(table, law) cbind(long_form(table, information_words[shown], "t"), law = law)
   rows <- rbind(long(object, "the mixture"), long(gauss, "a Gaussian of the same covariance"))
   drawn <- any(rows$se > 0)
   ggplot(rows, aes(.data$t, .data$value, linetype = .data$law)) +
@@ -226,26 +214,22 @@ autoplot.mixguide_information <- function(object, ...) {
                                 ymax = .data$value + 2 * .data$se), rows[rows$se > 0, ],
                             fill = class_palette(1), alpha = .3, show.legend = FALSE)) +
     (if (nrow(object) > 1) geom_line(colour = ink) else geom_point(aes(shape = .data$law))) +
-    facet_wrap(vars(.data$what), scales = "free_y", ncol = 1) +
+    facet_wrap(vars(.data$kind), scales = "free_y", ncol = 1) +
     scale_linetype_manual(values = c("the mixture" = "solid",
                                      "a Gaussian of the same covariance" = "22"), name = NULL) +
-    labs(x = "time t", y = NULL) + look() + theme(legend.position = "bottom") +
-    words("Entropy and information along the diffusion",
-          c(format(setup$mixture), format(setup$schedule)),
-          if (drawn) "Shading: 2 standard errors" else "There is no sampling error")
+    finish("Entropy and information along the diffusion",
+           c(format(setup$mixture), format(setup$schedule)),
+           if (drawn) "Shading: 2 standard errors" else "There is no sampling error",
+           x = "time t", y = NULL, legend = "bottom")
 }
 
 plot_moments <- function(object, setup) {
-  rows <- do.call(rbind, lapply(names(moment_words), function(kind) {
-    data.frame(t = object$t, value = object[[kind]],
-               kind = factor(moment_words[[kind]], moment_words))
-  }))
+  rows <- long_form(object, moment_words, "t")
   ggplot(rows, aes(.data$t, .data$value, colour = .data$kind, linetype = .data$kind)) +
     (if (nrow(object) > 1) geom_line(linewidth = .8) else geom_point(size = 2)) +
     line_scales(c(ink, class_palette(2)), c("solid", "22", "12")) +
-    labs(x = "time t", y = expression(E * "|" * x[t] * "|"^2)) + look() +
-    theme(legend.position = "bottom") +
-    words("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)))
+    finish("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)),
+           x = "time t", y = expression(E * "|" * x[t] * "|"^2), legend = "bottom")
 }
 
 # The Gaussian of the same mean and covariance.

@@ -53,8 +53,7 @@
 #' @param methods For a mixture: a list of [zero_shot] methods; if it has names, they are shown.
 #'   `NULL`: all of them with their default settings, and 32 particles.
 #' @param n For a mixture: the number of draws, one for all or one per method.
-#' @param ... For a mixture: `schedule`, `sampler` and `horizon` of [conditional_sample()]. For
-#'   `plot()`, passed to `autoplot()`.
+#' @param ... For a mixture: `schedule`, `sampler` and `horizon` of [conditional_sample()].
 #' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
 #'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
 #'   over the draws, of `sw2` also over directions; and `method`. Of methods also `seconds` and
@@ -184,8 +183,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
 
 # Each sample by a name of its own, which is not that of the exact draws.
 sample_names <- function(runs) {
-  names <- names(runs)
-  if (is.null(names)) names <- rep("", length(runs))
+  names <- names_of(runs)
   none <- is.na(names) | names == ""
   names[none] <- paste("sample", seq_along(runs))[none]
   make.unique(c("exact draws", names), " ")[-1]
@@ -290,29 +288,20 @@ best_first <- function(x) {
   x
 }
 
-#' @rdname judge_samples
-#' @param object A `sampler_judgement`.
-#' @export
-autoplot.sampler_judgement <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
-  last <- nrow(object)
+picture.sampler_judgement <- function(object, setup) {
   by <- judged_by(object)
   label <- paste(distance_label(setup$p, setup$maximum), "(lines: floor)")
   panels <- c(stats::setNames(label, by[1]), spread = "spread", residual = "E|y - Hx|^2",
               coverage = "coverage", kl_reverse = "KL on cells")
   panels <- panels[names(panels) %in% names(object)]
   if (length(panels) == 5) panels <- panels[names(panels) != "spread"]
-  long <- do.call(rbind, lapply(names(panels), function(name) {
-    data.frame(sampler = object$sampler, value = object[[name]],
-               se = object[[paste0(name, "_se")]], panel = factor(panels[[name]], panels))
-  }))
+  long <- long_form(object, panels, "sampler")
   long$sampler <- factor(long$sampler, object$sampler[order(-object[[by[1]]])])
   right <- c(stats::setNames(NA, by[1]), spread = 1, residual = object$residual_exact[1],
              coverage = setup$level, kl_reverse = 0)[names(panels)]
-  right <- data.frame(value = right, panel = factor(panels, panels))
+  right <- data.frame(value = right, kind = factor(panels, panels))
   floor <- data.frame(sampler = factor(object$sampler, levels(long$sampler)),
-                      value = object[[by[2]]], panel = factor(panels[[by[1]]], panels))
+                      value = object[[by[2]]], kind = factor(panels[[by[1]]], panels))
   ggplot(long, aes(.data$value, .data$sampler)) +
     geom_vline(aes(xintercept = .data$value), right[!is.na(right$value), ], linetype = "22",
                colour = "grey50") +
@@ -320,9 +309,9 @@ autoplot.sampler_judgement <- function(object, ...) {
     geom_segment(aes(x = .data$value - 2 * .data$se, xend = .data$value + 2 * .data$se,
                      yend = .data$sampler), colour = class_palette(1)) +
     geom_point(colour = class_palette(1), size = 1.8) +
-    facet_wrap(vars(.data$panel), scales = "free_x", nrow = if (length(panels) <= 3) 1 else 2) +
-    labs(x = NULL, y = NULL) + look() +
-    words("Samplers judged by the exact law",
-          if (!is.null(setup$observation)) format(setup$observation),
-          c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)))
+    facet_wrap(vars(.data$kind), scales = "free_x", nrow = if (length(panels) <= 3) 1 else 2) +
+    finish("Samplers judged by the exact law",
+           if (!is.null(setup$observation)) format(setup$observation),
+           c("Dashed: the right value; bars: 2 standard errors", fault_words(setup$faults)),
+           x = NULL, y = NULL)
 }

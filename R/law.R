@@ -402,27 +402,23 @@ summary.mixguide_law <- function(object, ...) {
   estimate_table(names(rows), do.call(rbind, unname(rows)), object$label)
 }
 
-#' @export
-print.mixguide_law <- function(x, ...) {
-  check_dots(..., also = print.default)
-  line <- function(...) say(paste0(...))
+in_words.mixguide_law <- function(x) paste("of", x$label)
+
+print_body.mixguide_law <- function(x, ...) {
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
-  say(paste0("<law> of ", x$label), indent = 0)
-  line("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
-       if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
-  if (!is.null(x$guidance)) line("guidance:   ", format(x$guidance))
-  if (!is.null(x$score_error)) line("score:      ", format(x$score_error))
-  if (!is.null(x$log_confidence)) line("confidence: ", format_estimate(confidence(x)))
-  line("entropy:    ", format_estimate(entropy(x)))
+  say_line("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
+           if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
+  if (!is.null(x$guidance)) say_line("guidance:   ", format(x$guidance))
+  if (!is.null(x$score_error)) say_line("score:      ", format(x$score_error))
+  if (!is.null(x$log_confidence)) say_line("confidence: ", format_estimate(confidence(x)))
+  say_line("entropy:    ", format_estimate(entropy(x)))
   at <- moments(x)
   shown <- seq_len(min(d, 6))
   sd <- sqrt(diag(at$cov))
-  line("mean (sd):  ", toString(paste0(format(mean_to_show(at$mean, sd)[shown], digits = 4), " (",
-                                       format(sd[shown], digits = 4), ")")),
-       if (d > 6) ", ...")
-  if (!is.null(x$note)) line(x$note)
-  print_faults(x$faults)
-  invisible(x)
+  say_line("mean (sd):  ",
+           toString(paste0(format(mean_to_show(at$mean, sd)[shown], digits = 4), " (",
+                           format(sd[shown], digits = 4), ")")), if (d > 6) ", ...")
+  say(x$note)
 }
 
 # A mean of 1e-14 is rounding.
@@ -430,10 +426,7 @@ mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
 
 # ---- Pictures
 
-#' @rdname plot.gaussmix
-#' @export
-autoplot.mixguide_law <- function(object, ...) {
-  check_dots(...)
+picture.mixguide_law <- function(object, ...) {
   aim <- aim_words(object$class)
   mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
   if (inherits(mixture, "score_model")) mixture <- NULL
@@ -443,9 +436,8 @@ autoplot.mixguide_law <- function(object, ...) {
   }
   flat <- ncol(object$x) == 1
   layers <- if (flat) law_curve(object, mixture, aim) else law_surface(object, mixture, aim)
-  label <- object$label
   ggplot() + layers + look() +
-    words(paste("Law of", label),
+    words(paste("Law of", object$label),
           c(if (!is.null(object$guidance)) {
             strength <- format_strength(object$guidance)
             paste0("S", substring(strength, 2), ", towards ", aim)

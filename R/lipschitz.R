@@ -227,13 +227,7 @@ center_words <- function(setup) {
   }
 }
 
-#' @rdname lipschitz
-#' @param object A `lipschitz`.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.mixguide_lipschitz <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_lipschitz <- function(object, setup) {
   rows <- as.data.frame(object)
   none <- any(rows$status == "none")
   rows <- rows[is.finite(rows$lipschitz) & rows$lipschitz > 0, ]
@@ -252,7 +246,7 @@ autoplot.mixguide_lipschitz <- function(object, ...) {
     return(ggplot(rows, aes(.data$lipschitz, .data$kind, shape = .data$role)) +
              geom_point(size = 2.5, colour = ink) + scale_x_log10() +
              scale_shape_manual(values = c("exact or found" = 19, bound = 1), name = NULL) +
-             labs(x = "constant", y = NULL) + look() + theme(legend.position = "bottom") + title)
+             labs(x = "constant", y = NULL) + look("bottom") + title)
   }
   bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
   ggplot(rows, aes(.data$t, .data$lipschitz, colour = .data$kind, linetype = .data$kind)) +

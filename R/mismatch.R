@@ -54,13 +54,13 @@
 #' quadrature is the largest difference to those with a half and two thirds of the nodes, which is
 #' more than it is off by.
 #'
+#' @inheritParams information
 #' @param mixture The law of `x` before anything was observed, a [gaussmix()]; without an
 #'   observation the law that one wants to sample, which may be singular if the grid stops early.
 #' @param observation An [observation()], or numbers named by the variables observed; one without
 #'   `y` for the mean over `y`. `NULL`: the target is the mixture.
 #' @param method With an observation: one of the [zero_shot] methods that are a score; `NULL`: the
 #'   unconditional score, which ignores `y`.
-#' @param schedule The forward process, see [schedule].
 #' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon
 #'   to 1, as in the analyses.
 #' @param model Without an observation: whose score is in use, a [gaussmix()], or a function of `x`
@@ -71,14 +71,12 @@
 #'   single Gaussians. Counts only for a single Gaussian as target, and without score error.
 #' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
 #'   two or three dimensions (20 without `y`).
-#' @param n Number of draws where quadrature is not possible.
-#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
-#'   see [guided_sample()].
 #' @return A data frame of class `mixguide_mismatch` with a row per step and columns `t`, `t_next`,
 #'   `beta`; `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of
 #'   the step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`,
 #'   the part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or `"Monte
-#'   Carlo"`. Without `y` only the bias is known.
+#'   Carlo"`. Without `y` only the bias is known. `plot()` shows how the parts, without the start,
+#'   add up from noise to data.
 #'
 #'   `summary()`: a table of estimates ([mixguide_table]); the column `quantity` is
 #'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
@@ -414,14 +412,7 @@ start_excess <- function(x, log_p, horizon, schedule) {
   log_p + ncol(x) / 2 * log(2 * pi * variance) + rowSums(x^2) / (2 * variance)
 }
 
-#' @rdname mismatch
-#' @param object A `mismatch`. `plot()` shows how the parts of the path's divergence, without
-#'   that of the start, add up from noise to data.
-#' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
-#' @export
-autoplot.mixguide_mismatch <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.mixguide_mismatch <- function(object, setup) {
   words_of <- c(bias = "bias B", range = "bias B, range part", discretisation = "discretisation",
                 score_error = "score error", cross = "cross term")
   shown <- words_of[names(words_of) %in% names(object)]
@@ -433,11 +424,9 @@ autoplot.mixguide_mismatch <- function(object, ...) {
     geom_line(linewidth = .8) + scale_x_reverse() +
     line_scales(class_palette(length(shown)),
                 c("solid", "22", "42", "12", "4212")[seq_along(shown)]) +
-    labs(x = "time t, from noise to data", y = "nats so far") + look() +
-    theme(legend.position = "bottom") +
-    words("What mismatch and steps add to the divergence of paths",
-          if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
-          if (object$method[1] != "Monte Carlo") "There is no sampling error" else {
-            paste("Monte Carlo,", number(setup$n), "draws")
-          })
+    finish("What mismatch and steps add to the divergence of paths",
+           if (!is.null(setup)) c(paste("Score in use:", setup$model), format(setup$schedule)),
+           if (object$method[1] != "Monte Carlo") "There is no sampling error" else {
+             paste("Monte Carlo,", number(setup$n), "draws")
+           }, x = "time t, from noise to data", y = "nats so far", legend = "bottom")
 }

@@ -20,12 +20,10 @@
 #' steps `B` was smaller than its limit wherever we looked (observed, not proved). `E_y B` is what
 #' [mismatch()] computes for an observation without `y`.
 #'
+#' @inheritParams information
 #' @param mixture A [gaussmix()] with a density.
 #' @param observation What is observed: names or numbers of variables, or an [observation()], of
 #'   which only the range of `H` counts: neither `y` nor the noise.
-#' @param n Number of draws where quadrature is not possible.
-#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the draws,
-#'   see [guided_sample()].
 #' @return A table of estimates ([mixguide_table]) with one row.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}.

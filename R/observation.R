@@ -117,9 +117,7 @@ check_operator <- function(H) {
   name_dims(H, rows, colnames(H))
 }
 
-#' @export
-format.mixguide_observation <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.mixguide_observation <- function(x) {
   p <- if (is.null(x$variables)) nrow(x$H) else length(x$variables)
   noise <- if (identical(x$noise, 0)) "without noise" else paste0("noise ", switch(
     if (is.matrix(x$noise)) "covariance" else if (length(x$noise) > 1) "variances" else "variance",
@@ -139,16 +137,11 @@ format.mixguide_observation <- function(x, ...) {
   paste0(if (several) paste(count_of(nrow(x$y), "observation"), "of "), what, ", ", noise)
 }
 
-#' @export
-print.mixguide_observation <- function(x, ...) {
-  check_dots(..., also = print.default)
-  NextMethod()
+print_body.mixguide_observation <- function(x, ...) {
   if (is.null(x$variables)) {
     scale <- singular_values(row_space(unname(x$H), NULL))$scale
-    cat("  rank ", length(scale), ", singular values ", toString(format(scale, digits = 3), 40),
-        "\n", sep = "")
+    say_line("rank ", length(scale), ", singular values ", toString(format(scale, digits = 3), 40))
   }
-  invisible(x)
 }
 
 # An observation of a mixture, from an observation() or shorthand: its `H` is a matrix in the

@@ -129,9 +129,7 @@ new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
   new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
 }
 
-#' @export
-format.mixguide_op <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.mixguide_op <- function(x) {
   right <- switch(
     x$op,
     eval = paste0(if (is.null(x$want)) "score" else x$want[1], "(", x$from, ", t = ",

@@ -64,13 +64,14 @@
 #'   `sampler`: a stochastic one with one score in each step; the default is that of the theorems,
 #'   `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`: `"normal"`, `"exact"`
 #'   or a [gaussmix()]. `score_error` may also be a function of points (n x d) and a time that
-#'   returns what is added to the score there (n x d). For `plot()`: passed to `autoplot()`.
+#'   returns what is added to the score there (n x d).
 #' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
 #'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
 #'   `"path_kl"`, their sum. The standard error of the discretisation is that over
 #'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
 #'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
-#'   `score_error` and `score_square`, the mean square of the error.
+#'   `score_error` and `score_square`, the mean square of the error. `plot()` draws what each adds
+#'   per unit of time.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for samplers that are
 #'   deterministic (their paths have no density), take several scores in a step or stop where a
 #'   covariance is singular.
@@ -411,12 +412,7 @@ mixture_distance <- function(p, q, n) {
 
 # ---- Showing
 
-#' @rdname path_kl
-#' @param object A `path_kl`; `plot()` draws what each step adds, per unit of time, against time.
-#' @export
-autoplot.path_kl <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.path_kl <- function(object, setup) {
   steps <- attr(object, "steps")
   parts <- c(discretisation = "discretisation", score_error = "error of the score")
   parts <- parts[vapply(names(parts), function(part) any(steps[[part]] != 0), NA)]
@@ -430,11 +426,10 @@ autoplot.path_kl <- function(object, ...) {
                   fill = .data$part), colour = NA) +
     facet_wrap(vars(.data$part), scales = "free_y", ncol = 1) + scale_x_reverse() +
     class_colours(levels(rows$part)) +
-    labs(x = "time t, from noise to data", y = "nats per unit of time") + look() +
-    theme(legend.position = "none") +
-    words("What each step adds to the path divergence",
-          c(format(setup$sampler), format(setup$mixture)),
-          paste0("Areas add up to the path KL of ",
-                 format(row_of(object, "path_kl")$estimate, digits = 4), ", with ",
-                 format(row_of(object, "initialisation")$estimate, digits = 2), " of the start"))
+    finish("What each step adds to the path divergence",
+           c(format(setup$sampler), format(setup$mixture)),
+           paste0("Areas add up to the path KL of ",
+                  format(row_of(object, "path_kl")$estimate, digits = 4), ", with ",
+                  format(row_of(object, "initialisation")$estimate, digits = 2), " of the start"),
+           x = "time t, from noise to data", y = "nats per unit of time", legend = "none")
 }

@@ -77,14 +77,14 @@
 #' @param seconds The time after which the search ends.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
 #'   `guidance` or `start`: `schedule`, `horizon` (`NULL`: chosen) and `score_error`. The `sampler`
-#'   does not count. For `plot()`: passed to `autoplot()`.
+#'   does not count.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
 #'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
 #'   `end`, `steps`, `evaluations`, `error` (`NA` where the search ended early); `guaranteed`, the
 #'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
 #'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
-#'   did the time run out?).
+#'   did the time run out?). `plot()` draws what each sampler needs on each grid, or its error.
 #' @source Derived for this package.
 #' @seealso [error_budget()], [convergence_order()].
 #' @examples
@@ -550,9 +550,7 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
 
 # ---- Showing
 
-#' @export
-format.plan_sampler <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.plan_sampler <- function(x) {
   if (is.null(x$sampler)) {
     return(if (!x$complete) "none was found in the time: give it more `seconds`" else {
       if (is.null(x$budget)) "no sampler that was tried meets it" else {
@@ -564,23 +562,20 @@ format.plan_sampler <- function(x, ...) {
          count_of(number(x$evaluations), "score evaluation"))
 }
 
-#' @export
-print.plan_sampler <- function(x, ...) {
-  check_dots(..., also = print.default)
-  line <- function(...) say(paste0(...))
+headline.plan_sampler <- function(x) plan_words(x)
+
+print_body.plan_sampler <- function(x, ...) {
   budget <- !is.null(x$budget)
-  say(paste0("<plan_sampler> ", plan_words(x)), indent = 0)
-  line(format(x$mixture))
-  line(format(x))
+  say(c(format(x$mixture), format(x)))
   if (!is.null(x$sampler)) {
-    line(if (x$measure == "distance") "its distance: " else "its error: ",
-         format_estimate(x$error))
+    say_line(if (x$measure == "distance") "its distance: " else "its error: ",
+             format_estimate(x$error))
   }
   others <- x$tried[!is.na(x$tried$error), ][-1, ]
   others <- others[!duplicated(others$sampler), ]
   others <- others[others$sampler != x$tried$sampler[1], ]
   if (nrow(others)) {
-    line(if (budget) "others, with their errors:" else {
+    say(if (budget) "others, with their errors:" else {
       "others that meet it, with their evaluations:"
     })
     say(paste0(others$sampler, " (", others$grid,
@@ -591,25 +586,24 @@ print.plan_sampler <- function(x, ...) {
   }
   lost <- setdiff(x$tried$sampler, x$tried$sampler[!is.na(x$tried$error)])
   if (length(lost) && !budget) {
-    line("more than is worth while, or not met: ", toString(lost))
+    say_line("more than is worth while, or not met: ", toString(lost))
   }
   if (!is.null(x$reference)) {
-    line("ranked by the root mean square distance of ", number(x$reference$n),
-         " particles' ends to those of a fine Runge-Kutta 4 from the same starts, per coordinate, ",
-         "in standard deviations of the mixture; Runge-Kutta's own doubt: ",
-         format(signif(x$reference$estimate, 2)),
-         "; the start at the horizon is not counted; deterministic samplers only")
+    say_line("ranked by the root mean square distance of ", number(x$reference$n),
+             " particles' ends to those of a fine Runge-Kutta 4 from the same starts, per ",
+             "coordinate, in standard deviations of the mixture; Runge-Kutta's own doubt: ",
+             format(signif(x$reference$estimate, 2)),
+             "; the start at the horizon is not counted; deterministic samplers only")
   }
   if (!is.null(x$guaranteed)) {
     steps <- signif(x$guaranteed, 2)
-    line("a guarantee would ask for some ",
-         count_of(if (steps < 1e7) number(steps) else format(steps), "step"),
-         " (exponential integrator of the SDE)")
+    say_line("a guarantee would ask for some ",
+             count_of(if (steps < 1e7) number(steps) else format(steps), "step"),
+             " (exponential integrator of the SDE)")
   }
-  line(count_of(nrow(x$tried), "combination"), " of sampler and grid, ",
-       count_of(number(x$count), "error"), " computed",
-       if (!x$complete) "; ended early, since its time was over")
-  invisible(x)
+  say_line(count_of(nrow(x$tried), "combination"), " of sampler and grid, ",
+           count_of(number(x$count), "error"), " computed",
+           if (!x$complete) "; ended early, since its time was over")
 }
 
 plan_measure <- function(x) {
@@ -622,12 +616,7 @@ plan_words <- function(x) {
         count_of(number(x$budget), "score evaluation"))
 }
 
-#' @rdname plan_sampler
-#' @param object A `plan_sampler`; `plot()` draws what each sampler needs on each grid, or,
-#'   for a budget, its error.
-#' @export
-autoplot.plan_sampler <- function(object, ...) {
-  check_dots(...)
+picture.plan_sampler <- function(object, ...) {
   rows <- object$tried[!is.na(object$tried$error), ]
   if (!nrow(rows)) abort_input("object", "a plan that found a sampler", "one that found none")
   rows$sampler <- factor(rows$sampler, rev(unique(rows$sampler)))
@@ -637,9 +626,9 @@ autoplot.plan_sampler <- function(object, ...) {
     geom_point(size = 2.6) +
     scale_colour_manual(values = class_palette(length(unique(rows$grid)))) +
     scale_x_log10() +
-    labs(x = if (budget) plan_measure(object) else "score evaluations", y = NULL) +
-    look() + theme(legend.position = "bottom") +
-    words(paste0(if (!budget) "What it takes: ", sub("^least", "Least", plan_words(object))),
-          c(format(object), format(object$mixture)),
-          "Each at the best horizon and end that were tried for it")
+    finish(paste0(if (!budget) "What it takes: ", sub("^least", "Least", plan_words(object))),
+           c(format(object), format(object$mixture)),
+           "Each at the best horizon and end that were tried for it",
+           x = if (budget) plan_measure(object) else "score evaluations", y = NULL,
+           legend = "bottom")
 }

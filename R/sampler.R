@@ -291,9 +291,7 @@ need_memory <- function(times, schedule, what) {
   }
 }
 
-#' @export
-format.mixguide_sampler <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.mixguide_sampler <- function(x) {
   grid <- if (is.numeric(x$grid)) "given" else x$grid
   steps <- if (is.null(x$steps)) "the schedule's steps" else count_of(x$steps, "step")
   paste0(format_label(x), ", ", steps, ", ", grid, " grid",
@@ -302,10 +300,6 @@ format.mixguide_sampler <- function(x, ...) {
 
 format_label <- function(sampler) paste0(sampler$label, format_params(sampler$params))
 
-#' @export
-print.mixguide_sampler <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<sampler> ", format(x), ", ", if (x$stochastic) "stochastic" else "deterministic"),
-      indent = 0)
-  invisible(x)
+headline.mixguide_sampler <- function(x) {
+  paste0(format(x), ", ", if (x$stochastic) "stochastic" else "deterministic")
 }

@@ -170,8 +170,4 @@ underdamped_constants <- function(h, g) {
        sd_v = sqrt(pmax(-expm1(-2 * r) - of_x^2, 0)))
 }
 
-#' @export
-format.mixguide_corrector <- function(x, ...) {
-  check_dots(..., also = format.default)
-  x$name
-}
+in_words.mixguide_corrector <- function(x) x$name

@@ -1,9 +1,8 @@
 #' DDIM sampler
 #'
 #' The denoising diffusion implicit model of Song, Meng and Ermon. With `x0hat = (x + b^2 s)/a` and
-#' `ehat = -b s`, the data and the noise that the score predicts,
-#' `x' = a' x0hat + sqrt(b'^2 - v) ehat + sqrt(v) z`, `v = eta^2 (b'^2/b^2) beta`,
-#' `beta = b^2 - (a/a')^2 b'^2`.
+#' `ehat = -b s`, the data and the noise that the score predicts, `x' = a' x0hat + sqrt(b'^2 - v)
+#' ehat + sqrt(v) z`, `v = eta^2 (b'^2/b^2) beta`, `beta = b^2 - (a/a')^2 b'^2`.
 #'
 #' @details With `eta = 0` it is deterministic, a first-order solver of the probability-flow ODE.
 #' With `eta = 1` it is `sampler_ddpm(variance = "posterior")`.

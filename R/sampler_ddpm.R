@@ -84,8 +84,7 @@ sampler_ddpm <- function(steps = 200, grid = "quadratic", end = 0,
         bend <- ifelse(one$late, one$a * half / (1 - half), bend)
       }
     }
-    c(list(op_eval("s", from = "x", t = times[k], want = one$want),
-           op_noise("z")),
+    c(list(op_eval("s", from = "x", t = times[k], want = one$want), op_noise("z")),
       if (variance == "matched") list(op_root("z", from = "x", t = times[k], coef = bend)),
       if (variance == "accelerated") list(op_product("z", from = "x", t = times[k], coef = bend)),
       list(op_linear("x", coef)))

@@ -5,12 +5,11 @@
 #'
 #' @details
 #' With `ehat(x, t) = -b s` the noise that the score predicts, `h = lambda' - lambda` and `r` the
-#' time between `t` and `t'` at which `lambda` is half-way,
-#' `y = (a_r/a) x - b_r (e^(h/2) - 1) ehat(x, t)` and
-#' `x' = (a'/a) x - b' (e^h - 1) ehat(y, r)`. A last step to `t = 0` (where `h` is infinite) has no
-#' middle and is one of [sampler_ddim()], by the second score; so is, by the first, a step from
-#' where `a = 0`, or so small that the difference of two predictions would be lost in rounding
-#' (`e^h > 1e15`). Order 2 shows on a `"logsnr"` grid that ends above 0.
+#' time between `t` and `t'` at which `lambda` is half-way, `y = (a_r/a) x - b_r (e^(h/2) - 1)
+#' ehat(x, t)` and `x' = (a'/a) x - b' (e^h - 1) ehat(y, r)`. A last step to `t = 0` (where `h` is
+#' infinite) has no middle and is one of [sampler_ddim()], by the second score; so is, by the first,
+#' a step from where `a = 0`, or so small that the difference of two predictions would be lost in
+#' rounding (`e^h > 1e15`). Order 2 shows on a `"logsnr"` grid that ends above 0.
 #'
 #' The divergence of the score would give the log-density to first order only, so that it comes from
 #' the Jacobian of the steps.
@@ -57,8 +56,7 @@ late_dpm_2 <- function(one, a, b2, t, middle) {
                s = ifelse(late, a - one$a * shrink, a / one$a * one$b2 - sqrt(b2 * one$b2)))
   to_x <- list(x = ifelse(late, shrink_next, one$ratio),
                first = ifelse(late, one$a_next - one$a * shrink_next - change, 0),
-               s = ifelse(late, change,
-                          sqrt(b2) * (one$ratio * sqrt(one$b2) - sqrt(one$b2_next))))
+               s = ifelse(late, change, sqrt(b2) * (one$ratio * sqrt(one$b2) - sqrt(one$b2_next))))
   list(op_eval("first", from = "x", t = t, want = one$want),
        op_linear("y", stats::setNames(to_y, c("x", "first"))),
        op_eval("s", from = "y", t = middle, want = one$want),

@@ -27,8 +27,7 @@
 #' samplers: `horizon` and `end` are where they begin and stop.
 #'
 #' For other schedules, predictors or sizes: [sampler_corrected()], of which these are made. The
-#' predictor alone, on the same times, is
-#' `sampler_exponential(grid = sampler_dpom(...)$grid)`.
+#' predictor alone, on the same times, is `sampler_exponential(grid = sampler_dpom(...)$grid)`.
 #'
 #' @param lipschitz The Lipschitz constant `L` of the score that the sizes are made for, positive.
 #' @param predictor_step Size of the predictor's steps, at most `1/lipschitz`.

@@ -71,7 +71,6 @@ runge_kutta <- function(tableau) {
              op_linear(velocity[i],
                        stats::setNames(reverse_drift(schedule, t), c(at, velocity[i])))))
     }
-    c(unlist(lapply(seq_along(velocity), stage), recursive = FALSE),
-      list(from_x("x", tableau$b)))
+    c(unlist(lapply(seq_along(velocity), stage), recursive = FALSE), list(from_x("x", tableau$b)))
   }
 }

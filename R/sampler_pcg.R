@@ -49,8 +49,7 @@ sampler_pcg <- function(steps = 200, grid = "quadratic", end = 0, corrections = 
                     op_linear("x", list(x = 1, "(s)" = h, "(z)" = sqrt(2 * h))))
     c(with_own_strength(predictor$step(k, times, schedule), 0), rep(correct, corrections))
   }
-  sampler("pcg", step, steps, grid, end, stochastic = TRUE,
-          label = "predictor-corrector guidance",
+  sampler("pcg", step, steps, grid, end, stochastic = TRUE, label = "predictor-corrector guidance",
           params = list(corrections = corrections, size = size), vectorised = TRUE)
 }
 

@@ -427,11 +427,7 @@ gain_between <- function(schedule, t, s) {
   half * drop(value %*% rep(rule$weight, 8))
 }
 
-#' @export
-format.mixguide_schedule <- function(x, ...) {
-  check_dots(..., also = format.default)
-  paste0(x$label, format_params(x$params))
-}
+in_words.mixguide_schedule <- function(x) paste0(x$label, format_params(x$params))
 
 # " (s = 0.008)"; long parameters are not shown
 format_params <- function(params) {
@@ -440,15 +436,11 @@ format_params <- function(params) {
   if (length(params)) paste0(" (", toString(paste(names(params), "=", values)), ")")
 }
 
-#' @export
-print.mixguide_schedule <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<schedule> ", format(x)), indent = 0)
+print_body.mixguide_schedule <- function(x, ...) {
   say(paste0(if (!is.null(x$steps)) paste0(count_of(x$steps, "discrete step"), ", "),
              "t from 0 to ", x$max, ", samplers start at ", x$horizon,
              ": a = ", format(x$a(x$horizon), digits = 3),
              ", b = ", format(sqrt(x$b2(x$horizon)), digits = 3)))
-  invisible(x)
 }
 
 # The standard deviation of a "normal" start.

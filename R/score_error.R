@@ -68,9 +68,7 @@ score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
             class = object_class("score_error"))
 }
 
-#' @export
-format.score_error <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.score_error <- function(x) {
   words <- x$words
   part <- function(name, before, after = "") {
     if (name %in% names(words)) paste0(before, words[[name]], after)

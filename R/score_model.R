@@ -212,9 +212,7 @@ model_log_confidence <- function(model, x, class) {
   if (!is.null(q)) log(pmin(rowSums(q[, class, drop = FALSE]), 1))
 }
 
-#' @export
-format.score_model <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.score_model <- function(x) {
   paste0("a function of x, t and class", if (!is.null(x$variables)) {
     paste0(" (", count_of(mixture_dim(x), "variable"),
            if (length(x$class)) paste0(", ", count_of(length(x$class), "class", "classes")), ")")

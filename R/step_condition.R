@@ -50,7 +50,6 @@
 #' @inheritParams guidance_sweep
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
 #'   towards one class with the strength in question; the default `sampler` is `sampler_ddim()`.
-#'   For `plot()`: passed to `autoplot()`.
 #' @return A data frame of class `step_condition`, with a row for each `claim` above and the columns
 #'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
 #'   * `strength`: the largest strength for which it is guaranteed at these steps (`Inf`: any; 0:
@@ -62,7 +61,7 @@
 #'
 #'   Attribute `setup` holds what it is about, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
-#'   `no fold` that each step allows.
+#'   `no fold` that each step allows, which `plot()` draws.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}, of which these are not the theorems: conditions and proofs are
 #'   derived for this package.
@@ -171,9 +170,8 @@ steps_allow <- function(geometry, d) {
   at
 }
 
-# The largest variance, along any direction, of P mu_k under probabilities
-# q_k ~ w_k exp(a x'P mu_k - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a
-# bound.
+# The largest variance, along any direction, of P mu_k under probabilities q_k ~ w_k exp(a x'P mu_k
+# - a^2 mu_k'P mu_k/2): over all x where the means are on a line, else a bound.
 largest_variance <- function(geometry, a, P) {
   K <- length(geometry$weights)
   if (K == 1) return(0)
@@ -397,12 +395,7 @@ claim_rows <- function(x) {
              steps = ifelse(is.na(x$steps), "-", x$steps), check.names = FALSE)
 }
 
-#' @rdname step_condition
-#' @param object A `step_condition`; `plot()` shows the strengths that each step allows.
-#' @export
-autoplot.step_condition <- function(object, ...) {
-  check_dots(...)
-  setup <- attr(object, "setup")
+picture.step_condition <- function(object, setup) {
   at <- setup$at
   curves <- do.call(rbind, lapply(claims[-1], function(claim) {
     known <- object$strength[object$claim == claim] > 0
@@ -417,7 +410,7 @@ autoplot.step_condition <- function(object, ...) {
                colour = "grey50") +
     geom_line() + geom_point(size = .8) + scale_x_reverse() + scale_y_log10() +
     scale_colour_manual(values = stats::setNames(class_palette(3), claims[-1]), name = "claim") +
-    labs(x = "time t of the step, from noise to data", y = "largest strength") + look() +
-    words("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),
-          paste("Dashed: strength", format(setup$strength)))
+    finish("The strength that each step allows", c(format(setup$sampler), format(setup$schedule)),
+           paste("Dashed: strength", format(setup$strength)),
+           x = "time t of the step, from noise to data", y = "largest strength")
 }

@@ -147,14 +147,14 @@ limit_estimate <- function(path, low, high, found, exact) {
   list(estimate = (low + high) / 2, se = se, method = method, bracket = c(low, high))
 }
 
-#' @export
-print.strength_limit <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<strength_limit> towards ", aim_words(x$class),
-             if (x$method != "Monte Carlo") paste0(", by ", x$method)), indent = 0)
-  say(short_run(x))
+in_words.strength_limit <- function(x) {
+  paste0("towards ", aim_words(x$class), if (x$method != "Monte Carlo") paste0(", by ", x$method))
+}
+
+print_body.strength_limit <- function(x, ...) {
   row <- function(part) show_estimate(part[[1]], part[[2]], x$method)
-  say(c(paste("confidence without guidance:", row(x$path[x$path$strength == 0, 2:3])),
+  say(c(short_run(x),
+        paste("confidence without guidance:", row(x$path[x$path$strength == 0, 2:3])),
         paste0("best of those tried:         ", row(x$best[2:3]), " at strength ",
                format(x$best$strength, digits = 4)),
         if (is.finite(x$estimate)) {
@@ -162,15 +162,9 @@ print.strength_limit <- function(x, ...) {
                    row(x[c("estimate", "se")]), " on"),
             paste("bisected to between", paste(format(x$bracket, digits = 6), collapse = " and ")))
         } else paste("not lost up to strength", format(x$bracket[1]))))
-  print_faults(x$faults)
-  invisible(x)
 }
 
-#' @rdname strength_limit
-#' @param object A `strength_limit`.
-#' @export
-autoplot.strength_limit <- function(object, ...) {
-  check_dots(...)
+picture.strength_limit <- function(object, ...) {
   path <- object$path
   marks <- data.frame(strength = object$estimate)
   marks <- marks[is.finite(marks$strength), , drop = FALSE]
@@ -185,12 +179,11 @@ autoplot.strength_limit <- function(object, ...) {
                   path[path$confidence_se > 0, ], colour = ink, width = .05) +
     geom_point(colour = ink, size = 1) +
     scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
-    labs(x = "strength of guidance", y = "mean confidence") + look() +
-    words(paste("Where guidance towards", aim_words(object$class), "is lost"),
-          c(format(object$sampler), schedule_words(object)),
-          c("Dashed: without guidance", if (nrow(marks)) {
-            paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
-          }, fault_words(object$faults)))
+    finish(paste("Where guidance towards", aim_words(object$class), "is lost"),
+           c(format(object$sampler), schedule_words(object)),
+           c("Dashed: without guidance", if (nrow(marks)) {
+             paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
+           }, fault_words(object$faults)), x = "strength of guidance", y = "mean confidence")
 }
 
 # Strengths to label on an asinh axis.

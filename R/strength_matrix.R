@@ -7,8 +7,7 @@
 #' it, is frequency-decoupled guidance.
 #'
 #' @details `guidance("a", c(x1 = 2, x2 = 0))` guides the first variable; those that are not named
-#' have 0. A d x d matrix need not
-#' be symmetric; if it has names, they are those of the variables.
+#' have 0. A d x d matrix need not be symmetric; if it has names, they are those of the variables.
 #'
 #' `E` is about the variables of the mixture: the denoised point is that of the class and `E` times
 #' what it is more than that of the whole, in these variables, also where the process runs in others

@@ -159,7 +159,7 @@ profiles <- local({
 # The parameters of one of a table of kinds, with those given in their place.
 own_params <- function(kind, given, others) {
   params <- kind$params
-  names <- if (is.null(names(given))) rep("", length(given)) else names(given)
+  names <- names_of(given)
   unknown <- setdiff(names, names(params))
   if (length(unknown)) no_such_argument(unknown[1], c(others, names(params)), NULL)
   for (arg in names) {
@@ -176,9 +176,7 @@ param_words <- function(params, usual) {
   if (length(changed)) paste(names(changed), "=", vapply(changed, format, "", digits = 4))
 }
 
-#' @export
-format.strength_profile <- function(x, ...) {
-  check_dots(..., also = format.default)
+in_words.strength_profile <- function(x) {
   of_strength <- !x$shape %in% c("cfgpp", "feedback", "dng")
   words <- c(if (of_strength) paste("strength =", format(x$strength, digits = 4)),
              param_words(x$params, profiles[[x$shape]]$params))

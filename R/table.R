@@ -24,12 +24,14 @@
 #' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; what was not drawn
 #' stands without brackets.
 #'
-#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()].
-#' @param i,j,drop As for data frames.
+#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()]. For `print()`
+#'   any object of this package.
+#' @param i,j,drop,row.names,optional As for data frames.
 #' @param digits Number of significant digits; of what was drawn, the standard error decides.
 #' @param max The largest number of rows that are printed, evenly spread.
-#' @param ... For `plot()`, what the `autoplot()` method takes; for `rbind()`, tables; otherwise as
-#'   for data frames.
+#' @param ... For `plot()`, what the `autoplot()` method takes; for `print()` of what is no table,
+#'   `digits` and `max`, where it shows numbers or rows; for `rbind()`, tables; otherwise as for
+#'   data frames.
 #' @param deparse.level As in [rbind()].
 #' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot;
 #'   where a table has no picture of its own, its estimates with bars of two standard errors.
@@ -77,6 +79,9 @@ row_of <- function(table, quantity, key = "quantity") {
   }
   as.data.frame(table)[at, , drop = FALSE]
 }
+
+# Of lists that have the same tables, one list of these, each of all.
+together <- function(lists) do.call(Map, c(rbind, Filter(length, lists)))
 
 # Without what made it.
 plain_table <- function(x) {
@@ -160,8 +165,8 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
 
 print_head <- function(x) {
   head <- attr(x, "look")$head
-  say(paste0("<", class_word(x), "> ", head[1]), indent = 0)
-  if (length(head) > 1) say(head[-1])
+  print_title(x, head[1])
+  say(head[-1])
 }
 
 # Notes, what the table says of itself, and what is wrong with it.
@@ -311,6 +316,10 @@ plot.mixguide_table <- function(x, ...) show_plot(x, ...)
 #' @export
 autoplot.mixguide_table <- function(object, ...) {
   check_dots(...)
+  picture(object, attr(object, "setup"))
+}
+
+picture.mixguide_table <- function(object, setup) {
   rows <- as.data.frame(object)
   if (!is_estimates(rows)) {
     abort_input("object", "a table of estimates", paste("a", class_word(object)))
@@ -323,11 +332,10 @@ autoplot.mixguide_table <- function(object, ...) {
   rows <- rows[is.finite(rows$estimate), ]
   rows$reach <- ifelse(is.finite(rows$se), 2 * rows$se, 0)
   ggplot(rows, aes(.data$estimate, .data$what)) +
-    geom_pointrange(aes(xmin = .data$estimate - .data$reach,
-                        xmax = .data$estimate + .data$reach)) +
-    labs(x = "estimate", y = NULL) + look() +
-    words(gsub("_", " ", class_word(object)), look$head,
-          if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)))
+    geom_pointrange(aes(xmin = .data$estimate - .data$reach, xmax = .data$estimate + .data$reach)) +
+    finish(gsub("_", " ", class_word(object)), look$head,
+           if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)),
+           x = "estimate", y = NULL)
 }
 
 # ---- The generics of broom

@@ -274,9 +274,7 @@ class_draws <- function(run) {
   part <- class_law(law, run$guidance$class)
   x <- unname(keyed_draws(part, n, stream(run$key, "check")))
   log_q <- log_class_probability(law, run$guidance$class)(x)
-  z <- mean_of_weights(run$tilt * log_q)
-  z$se <- z$se / z$estimate
-  z$estimate <- log(z$estimate)
+  z <- log_of_mean(mean_of_weights(run$tilt * log_q))
   own <- list(x = name_dims(from_process(x, run$mixture), NULL, variable_names(run$mixture)),
               log_density = dgaussmix(x, part, log = TRUE) + run$tilt * log_q - z$estimate -
                 log_units(run$mixture),
@@ -438,33 +436,32 @@ entropy.tilted_sample <- function(x, ...) {
   estimate_table("entropy", row, particle_words(x))
 }
 
-#' @export
-print.tilted_sample <- function(x, ...) {
-  check_dots(..., also = print.default)
-  print_setup(x, number(nrow(x$x)), ncol(x$x))
-  line <- function(...) say(paste0(...))
-  line("tilted:   p(x | ", aim_words(x$guidance$class), ") p(", aim_words(x$guidance$class),
-       " | x)^", format(x$tilt), " by ",
-       c("feynman-kac" = "Feynman-Kac", path = "path")[[x$weighting]], " weights")
+in_words.tilted_sample <- function(x) {
+  in_dimensions(count_of(number(nrow(x$x)), "particle"), ncol(x$x))
+}
+
+print_body.tilted_sample <- function(x, ...) {
+  say_setup(x)
+  aim <- aim_words(x$guidance$class)
+  say_line("tilted:   p(x | ", aim, ") p(", aim, " | x)^", format(x$tilt), " by ",
+           c("feynman-kac" = "Feynman-Kac", path = "path")[[x$weighting]], " weights")
   if (!is.null(x$ancestor)) {
     times <- sum(x$history$resampled > 0)
-    line("weights:  effective sample size ", number(round(x$ess)),
-         if (times) paste0("; resampled ", if (times == 1) "once" else paste(times, "times"),
-                           ", from ", count_of(number(x$families), "start")))
+    say_line("weights:  effective sample size ", number(round(x$ess)),
+             if (times) paste0("; resampled ", if (times == 1) "once" else paste(times, "times"),
+                               ", from ", count_of(number(x$families), "start")))
   }
-  line("confidence: ", format_estimate(confidence(x)))
-  line("entropy:    ", format_estimate(entropy(x)))
+  say_line("confidence: ", format_estimate(confidence(x)))
+  say_line("entropy:    ", format_estimate(entropy(x)))
   if (!is.null(x$log_normaliser_check)) {
-    line("log of the normaliser: ", format_estimate(x$log_normaliser))
-    line("  by draws of the class: ", format_estimate(x$log_normaliser_check))
+    say_line("log of the normaliser: ", format_estimate(x$log_normaliser))
+    say_line("  by draws of the class: ", format_estimate(x$log_normaliser_check))
   }
   if (!is.null(x$heavy)) {
-    line("Few particles carry the weight: ", x$heavy)
+    say_line("Few particles carry the weight: ", x$heavy)
   } else if (!is.null(x$ancestor) && round(min(x$ess, x$families)) < 100) {
-    line("Few particles carry the weight: estimates and standard errors are unreliable")
+    say("Few particles carry the weight: estimates and standard errors are unreliable")
   }
-  print_faults(x$faults)
-  invisible(x)
 }
 
 #' @rdname plot.gaussmix

@@ -325,20 +325,13 @@ check_prior_variance <- function(x) {
   check_number(x, "prior_variance", min = 0, open = TRUE)
 }
 
-#' @export
-format.zero_shot_method <- function(x, ...) {
-  check_dots(..., also = format.default)
-  paste0(x$label, format_params(x$params))
-}
+in_words.zero_shot_method <- function(x) paste0(x$label, format_params(x$params))
 
-#' @export
-print.zero_shot_method <- function(x, ...) {
-  check_dots(..., also = print.default)
+headline.zero_shot_method <- function(x) {
   kind <- if (!is.null(x$score)) "a score" else if (!is.null(x$step)) "a step of its own" else {
     if (is.null(x$twist)) "the conditional law itself" else "weighted particles"
   }
-  say(paste0("<zero_shot_method> ", format(x), ": ", kind), indent = 0)
-  invisible(x)
+  paste0(format(x), ": ", kind)
 }
 
 check_zero_shot <- function(x, arg = "method") {

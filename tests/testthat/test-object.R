@@ -30,3 +30,33 @@ test_that("methods of other packages for classes of one word leave ours alone", 
   for (name in foreign) assign(name, function(x, ...) cat("foreign\n"), home)
   expect_identical(lapply(objects(), function(x) capture.output(print(x))), before)
 })
+
+test_that("print, format and autoplot have one method for all objects, and few besides", {
+  methods <- getNamespaceInfo("mixguide", "S3methods")
+  own <- function(generic) methods[methods[, 1] == generic, 2]
+  expect_setequal(own("format"), c("mixguide_object", "capped_strength"))
+  expect_lte(length(own("print")), 11)
+  # the others' pictures have arguments of their own
+  for (class in setdiff(own("autoplot"), c("mixguide_object", "mixguide_table"))) {
+    method <- get(paste0("autoplot.", class), asNamespace("mixguide"))
+    expect_gt(length(formals(method)), 2, label = class)
+  }
+  skip_on_cran()
+  expect_lt(length(readLines(system.file("NAMESPACE", package = "mixguide"))), 250)
+})
+
+test_that("a user's class of an object prints and is drawn as what it extends", {
+  for (x in list(sampler_ddim(), schedule_ou(), tilted_law(m, "a", 1))) {
+    mine <- structure(x, class = c("mine", class(x)))
+    expect_identical(format(mine), format(x))
+    expect_identical(capture.output(print(mine))[-1], capture.output(print(x))[-1])
+    if (!inherits(x, "mixguide_sampler")) {
+      expect_identical(autoplot(mine)$labels, autoplot(x)$labels)
+    }
+  }
+  expect_error(autoplot(sampler_ddim()), "picture of; got a sampler", class = "mixguide_error")
+  for (f in list(print, format, autoplot)) {
+    expect_error(f(schedule_ou(), other = 1), "`other` is not an argument", class = "mixguide_error")
+  }
+  expect_error(print(moments(m), digits = 0), "`digits`", class = "mixguide_error")
+})

@@ -6,8 +6,8 @@ printed <- function(results) {
 }
 
 test_that("every class that prints is among the results", {
-  methods <- getNamespaceInfo("mixguide", "S3methods")
-  classes <- methods[methods[, 1] == "print", 2]
+  methods <- ls(asNamespace("mixguide"), pattern = "^(print|print_body|in_words|headline)[.]")
+  classes <- setdiff(sub("^[a-z_]+[.]", "", methods), "default")
   tables <- c("benchmark_inverse", "guidance_report", "mixguide_explorer")
   have <- unique(unlist(lapply(results, class)))
   expect_identical(setdiff(classes, c(have, tables, "mixguide_plan")), character())
