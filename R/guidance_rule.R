@@ -304,50 +304,48 @@ rule_operations <- function(op, guide, schedule) {
   }
   named <- function(values, names) stats::setNames(values, names)
   linear <- function(to, registers, ...) list(op_linear(to, named(list(...), registers)))
-  # of the rule, and the way back
-  into <- if (want != space) form else list(by_x = 0, by_score = 1)
+  # From what is evaluated into the space of the rule, and out of it to what is wanted: by the rule
+  # itself, or by sums before and after it. Perp-Neg is about differences from the whole.
+  same <- list(by_x = 0, by_score = 1)
+  into <- if (want != space) form else same
   out <- if (back && space != "score") {
     list(by_x = -form$by_x / form$by_score, by_score = 1 / form$by_score)
-  } else {
-    list(by_x = 0, by_score = 1)
-  }
-  point <- op$from
+  } else same
+  how <- if (rule$kind %in% c(remembering_rules, "own")) "around" else rule$kind
+  at <- switch(how,
+    around = list(before = into, into = same, out = same, after = out, point = op$from),
+    perp_neg = list(before = same, into = list(by_x = -1, by_score = 1),
+                    out = list(by_x = 1, by_score = 1), after = into, point = "(whole)"),
+    list(before = same, into = into, out = out, after = same, point = op$from)
+  )
   # one after the other, so that the engine takes their sums once
   ops <- c(eval(to, "class"), eval("(away)", "away"))
-  alone <- rule$kind %in% c(remembering_rules, "own")
-  if (alone) {
-    if (want != space) {
-      for (register in c(to, "(away)")) {
-        ops <- c(ops, linear(register, c(point, register), form$by_x, form$by_score))
-      }
+  if (at$point == "(whole)") ops <- c(ops, eval("(whole)", "whole"))
+  if (!identical(at$before, same)) {
+    for (register in c(to, "(away)")) {
+      ops <- c(ops, linear(register, c(op$from, register), form$by_x, form$by_score))
     }
-    if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
-  } else if (rule$kind == "perp_neg") {
-    ops <- c(ops, eval("(whole)", "whole"))
-    point <- "(whole)"
-    into <- list(by_x = -1, by_score = 1)
-    out <- list(by_x = 1, by_score = 1)
-  } else if (remembers) {
+  }
+  if (rule$kind %in% estimating_rules) ops <- c(ops, estimate_operations(op, guide, schedule))
+  if (remembers) {
     ops <- c(ops, linear("(push)", c(to, "(away)", "(push)"), into$by_score, -into$by_score,
                          params$momentum),
              linear("(away)", c(to, "(push)"), 1, -1 / into$by_score))
   }
   mix <- if (rule$kind == "own") {
-    new_op("mix", to = to, from = "(away)", coef = named(list(0), point),
+    new_op("mix", to = to, from = "(away)", coef = named(list(0), at$point),
            fun = mixed_by_rule(rule$fun, guide$strength), when = t)
   } else {
     coef <- c(list(rules[[rule$kind]]$code), rules[[rule$kind]]$core(guide$strength(t), params),
-              if (alone) list(0, 1, 0, 1) else c(unname(into), unname(out)))
+              unname(at$into), unname(at$out))
     if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
       coef[[3]] <- as.numeric(t <= guide$zero_until)
     }
-    at <- if (rule$kind %in% remembering_rules) "(known)" else point
-    new_op("rule", to = to, from = "(away)", coef = named(coef, rep(at, 8)))
+    beside <- if (rule$kind %in% remembering_rules) "(known)" else at$point
+    new_op("rule", to = to, from = "(away)", coef = named(coef, rep(beside, 8)))
   }
-  c(ops, list(mix), if (alone && back && space != "score") {
-    linear(to, c(to, op$from), out$by_score, out$by_x)
-  } else if (rule$kind == "perp_neg" && want != space) {
-    linear(to, c(to, op$from), form$by_score, form$by_x)
+  c(ops, list(mix), if (!identical(at$after, same)) {
+    linear(to, c(to, op$from), at$after$by_score, at$after$by_x)
   })
 }
 

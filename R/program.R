@@ -199,14 +199,18 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
        scalars = as.integer(scalars), outputs = count("outputs"), noises = count("noises"),
        derivative = derivative_code[[derivative]], level_times = table$t[first],
        level_of = of[first], level_want = as.integer(want[first]),
-       call = program_call(table$fun, table$when))
+       call = program_call(table$fun, table$when), columns = lapply(table$fun, attr, "columns"))
 }
 
-# The functions of a program as one, of their number and what the operation hands over.
+# The functions of a program as one, of their number and what the operation hands over. One that has
+# an attribute `columns` gets its points with these names, which here would cost a copy.
 program_call <- function(fun, when) {
   if (!length(fun)) return(NULL)
   force(when)
-  function(k, read, curved) fun[[k]](when[k], read, curved)
+  function(k, read, curved) {
+    on.exit(read <- NULL) # as in model_value()
+    fun[[k]](when[k], read, curved)
+  }
 }
 
 takes_root <- function(program) any(op_kinds(program) == "root")

@@ -171,11 +171,7 @@ one_score_steps <- function(sampler, times, schedule) {
   cbind(rows, a = schedule$a(rows$t), b2 = schedule$b2(rows$t))
 }
 
-one_score_step <- function(ops) {
-  row <- one_score_form(step_forms(list(ops))[[1]])
-  if (!is.null(row)) as.list(row)
-}
-
+# The same of one form, NULL if it is another.
 one_score_form <- function(form) {
   if (!identical(form$fresh, TRUE) || anyNA(form$x)) return(NULL)
   c(t = form$t, alpha = form$x[1], beta = form$x[2], sigma = sqrt(sum(form$x[-(1:2)]^2)))

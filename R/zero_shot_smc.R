@@ -66,13 +66,14 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
   weights <- switch(method$twist, tds = tds_weights, mcgdiff = mcgdiff_weights,
                     smcdiffopt = smcdiffopt_weights)
   at <- weights(method, frame, a, b2, times)
+  rows <- lapply(step_forms(steps), one_score_form)
   # the last program only looks
   programs <- lapply(seq_along(times), function(k) {
     # without noise there is no weight by the density of a step, but MCGdiff has none in the last,
     # and SMCDiffOpt never
     still <- switch(method$twist, tds = FALSE, mcgdiff = k == length(times) - 1, smcdiffopt = TRUE)
-    ops <- if (k < length(times)) one_kernel(steps[[k]], k, times[k], still)
-    particle_program(ops, frame, times[k], a[k], b2[k], at$twist[[k]])
+    kernel <- if (k < length(times)) one_kernel(rows[[k]], k, times[k], still)
+    particle_program(kernel, frame, times[k], a[k], b2[k], at$twist[[k]])
   })
   level_times <- unique(unlist(lapply(programs, function(p) p$program$level_times)))
   check_levels(mixture, list(a = schedule$a(level_times), b2 = schedule$b2(level_times)),
@@ -82,16 +83,17 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
        target = frame$target, start_sd = start_sd(schedule, times[1]))
 }
 
-# The coefficients of a step x' = alpha x + beta s + sd z from time t; `still`: sd may be 0.
-one_kernel <- function(ops, k, t, still = FALSE) {
-  step <- one_score_step(ops)
-  if (is.null(step) || step$t != t || !(step$sigma > 0 || still)) {
+# The coefficients of a step x' = alpha x + beta s + sd z from time t, given one_score_form();
+# `still`: sd may be 0.
+one_kernel <- function(step, k, t, still = FALSE) {
+  fits <- !is.null(step) && step[["t"]] == t && (step[["sigma"]] > 0 || still)
+  if (!fits) {
     abort_input("sampler", paste("one whose steps take one score and add noise,",
                                  if (!still) "also the last,", "as",
                                  'sampler_ddpm(variance = "scaled")'),
                 paste("another at step", k))
   }
-  list(alpha = step$alpha, beta = step$beta, sd = step$sigma)
+  list(alpha = step[["alpha"]], beta = step[["beta"]], sd = step[["sigma"]])
 }
 
 # A program that saves m and z of a step (`kernel`, or NULL: only looks), and for a twist also what

@@ -209,26 +209,48 @@ static void mix(const gm_job *job, const gm_op *op, size_t n, double *work, size
   }
 }
 
+/* How R is called: its function, the names of columns by its number, and an environment in which
+ * `read` is what the operation hands over. */
+typedef struct { SEXP function, columns, place, read; PROTECT_INDEX at; } ffi_caller;
+
+/* A matrix to hand over: that of the last call, if nothing of R's has kept it (a large one costs
+ * more to allocate than to fill). */
+static SEXP matrix_for(ffi_caller *r, size_t n, R_xlen_t d, SEXP names) {
+  SEXP dim = r->read == R_NilValue ? R_NilValue : Rf_getAttrib(r->read, R_DimSymbol);
+  int again = dim != R_NilValue && !MAYBE_REFERENCED(r->read) && INTEGER_RO(dim)[0] == (int)n &&
+              INTEGER_RO(dim)[1] == (int)d;
+  if (!again) REPROTECT(r->read = Rf_allocMatrix(REALSXP, (int)n, (int)d), r->at);
+  SEXP names_of = PROTECT(names == R_NilValue ? R_NilValue : Rf_allocVector(VECSXP, 2));
+  if (names != R_NilValue) SET_VECTOR_ELT(names_of, 1, names);
+  Rf_setAttrib(r->read, R_DimNamesSymbol, names_of);
+  UNPROTECT(1); /* names_of */
+  return r->read;
+}
+
 /* Calls R's function for the blocks [from, to). Its arguments are its number, the operation's input
  * (a matrix, or the inner products of a "mix") and whether derivatives are wanted. */
-static void call_back(const gm_job *job, const gm_op *op, SEXP function, size_t from, size_t to,
+static void call_back(const gm_job *job, const gm_op *op, ffi_caller *r, size_t from, size_t to,
                       double *work, size_t work_size) {
   size_t end = to * job->lanes, n = (end < job->n ? end : job->n) - from * job->lanes;
   R_xlen_t d = job->pool->d;
   int asks = op->code == GM_ASK, mixes = op->code == GM_MIX;
   const ffi_rows in = asks ? (ffi_rows){1, GM_ASKED, 1} : (ffi_rows){0, op->from, d};
   const ffi_rows out = asks ? (ffi_rows){1, GM_ASKED, 2} : (ffi_rows){0, op->to, d};
-  SEXP read;
+  SEXP symbol = Rf_install("read"), read;
   if (mixes) {
     read = PROTECT(inner_products(job, op, n, work, work_size));
   } else {
-    read = PROTECT(Rf_allocMatrix(REALSXP, (int)n, (int)in.columns));
+    SEXP names = op->n < Rf_xlength(r->columns) ? VECTOR_ELT(r->columns, op->n) : R_NilValue;
+    read = PROTECT(matrix_for(r, n, in.columns, names));
     copy_blocks(job, in, from, to, work, work_size, REAL(read), 0);
   }
   SEXP number = PROTECT(Rf_ScalarInteger(op->n + 1));
   SEXP curved = PROTECT(Rf_ScalarLogical(job->program->path == GM_DERIVED));
-  SEXP call = PROTECT(Rf_lang4(function, number, read, curved));
-  SEXP value = PROTECT(Rf_eval(call, R_BaseEnv));
+  /* by its name, since a call, which R may keep, would hold what is in it */
+  SEXP call = PROTECT(Rf_lang4(r->function, number, symbol, curved));
+  Rf_defineVar(symbol, read, r->place);
+  SEXP value = PROTECT(Rf_eval(call, r->place));
+  Rf_defineVar(symbol, R_NilValue, r->place);
   if (mixes) {
     mix(job, op, n, work, work_size, value);
   } else if (TYPEOF(value) == REALSXP && Rf_xlength(value) == (R_xlen_t)n * out.columns) {
@@ -243,7 +265,8 @@ static int calls(const gm_op *op) { return gm_operations[op->code].n == GM_CALLS
 
 /* Runs all blocks of a program that has functions of R between its operations. It takes as many
  * blocks at a time as have room, because a call of R costs as much as hundreds of particles. */
-static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size_t work_size) {
+static void run_with_calls(const gm_job *job, SEXP function, SEXP columns, size_t blocks,
+                           size_t work_size) {
   const size_t room = 1 << 23;
   const gm_program *program = job->program;
   size_t batch = room / work_size + 1;
@@ -254,6 +277,10 @@ static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size
   for (int i = 0; i < program->n_op; i++) stretches += calls(program->op + i);
   int threads = ffi_team(batch, gm_block_cost(job) / stretches);
   double *work = (double *)R_alloc(batch * work_size, sizeof(double));
+  SEXP new_env = PROTECT(Rf_lang1(Rf_install("new.env")));
+  ffi_caller r = {.function = function, .columns = columns, .read = R_NilValue};
+  r.place = PROTECT(Rf_eval(new_env, R_BaseEnv));
+  PROTECT_WITH_INDEX(r.read, &r.at);
   for (size_t from = 0; from < blocks; from += batch) {
     size_t to = batch < blocks - from ? from + batch : blocks;
     for (int op = 0, end; op < program->n_op; op = end) {
@@ -262,10 +289,11 @@ static void run_with_calls(const gm_job *job, SEXP function, size_t blocks, size
       gm_run(ffi_engine_in_use()->run, job, from, to, op, end, threads, 1, work, work_size);
       R_CheckUserInterrupt();
       if (calls(program->op + end - 1)) {
-        call_back(job, program->op + end - 1, function, from, to, work, work_size);
+        call_back(job, program->op + end - 1, &r, from, to, work, work_size);
       }
     }
   }
+  UNPROTECT(3); /* r.read, r.place, new_env */
 }
 
 SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job) {
@@ -324,7 +352,8 @@ SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, 
     }
   }
   if (n > 0 && function != R_NilValue) {
-    run_with_calls(&job, function, ((size_t)n - 1) / job.lanes + 1, gm_work_size(&job));
+    run_with_calls(&job, function, ffi_element(ffi_program, "columns"),
+                   ((size_t)n - 1) / job.lanes + 1, gm_work_size(&job));
   } else if (n > 0) {
     ffi_run_blocks(ffi_engine_in_use()->run, &job, ((size_t)n - 1) / job.lanes + 1,
                    gm_work_size(&job), gm_block_cost(&job), program.n_op);

@@ -51,6 +51,32 @@ test_that("bits depend neither on blocks nor on threads, and errors of the score
   expect_equal(whole, plain$x, tolerance = 1e-10)
 })
 
+test_that("points that a model keeps are never written over, and have the names of variables", {
+  seen <- sums <- list()
+  asks <- function(keeps) score_model(function(x, t, class) {
+    if (keeps) seen <<- c(seen, list(x))
+    sums <<- c(sums, sum(x))
+    x[] <- -x
+    x
+  }, variables = c("u", "v"))
+  run <- function(keeps) {
+    sums <<- list()
+    guided_sample(asks(keeps), 300, sampler = sampler_ddim(6), key = c(1, 2))$x
+  }
+  kept <- run(TRUE)
+  expect_gt(length(seen), 5)
+  expect_identical(lapply(seen, sum), sums)
+  expect_identical(unique(lapply(seen, dimnames)), list(list(NULL, c("u", "v"))))
+  expect_identical(run(FALSE), kept)
+  # what is returned may be what was given
+  same <- score_model(function(x, t, class) x, variables = 2)
+  copy <- score_model(function(x, t, class) x + 0, variables = 2)
+  by <- function(model) {
+    suppressWarnings(guided_sample(model, 50, sampler = sampler_ddim(6), key = c(1, 2)))$x
+  }
+  expect_identical(by(same), by(copy))
+})
+
 test_that("laws, sweeps and summaries take it", {
   m <- named_mixture("D3")
   error <- score_error(model = as_function(m, "score"))

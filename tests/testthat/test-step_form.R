@@ -47,9 +47,10 @@ test_that("what is no number times x, scores or noises is NA, and only that", {
                    c(NA_real_, NA, NA))
   # a denoised point is no score until score_form() rewrites it
   point <- list(op_eval("s", t = 1, want = "denoised"), op_linear("x", c(x = 1, s = 2)))
-  expect_null(one_score_step(point))
+  of_one_score <- function(ops) one_score_form(step_forms(list(ops))[[1]])
+  expect_null(of_one_score(point))
   level <- schedule_ou()
-  expect_equal(unlist(one_score_step(score_form(point, level))[c("alpha", "beta")]),
+  expect_equal(of_one_score(score_form(point, level))[c("alpha", "beta")],
                c(alpha = 1 + 2 / level$a(1), beta = 2 * level$b2(1) / level$a(1)))
   # the value of an earlier step
   expect_identical(form(op_linear("x", c(x = 1, old = 1, z = 2))), c(NA, NA, 2))

@@ -31,6 +31,42 @@ test_that("guidance on Gaussians in closed form: ODE, SDE and tilt", {
   expect_equal(vapply(w, form, 0), phi, tolerance = 1e-5)
 })
 
+test_that("a strength of three terms on the flow: the variance that is published", {
+  class <- gaussmix(1, .9, .6, class = "a")
+  # their time is 1 at the data
+  towards <- guidance("a", function(t) .9 - 1.7 * (1 - t) + .4 * sin(7 * (1 - t)),
+                      negative = gaussmix(1, 0, 1.7, class = "a"))
+  law <- guided_law(class, towards, sampler_rk4(200, "uniform", end = 0),
+                    schedule = schedule_flow(), horizon = 1 - 1e-7)
+  expect_equal(moments(law)$cov[[1]], .59997559927, tolerance = 1e-9)
+  # the same by the integral of the slope of the velocity
+  slope <- function(s, v) (s * v - (1 - s)) / (s^2 * v + (1 - s)^2)
+  guided <- function(s) {
+    slope(s, .6) + towards$strength(1 - s) * (slope(s, .6) - slope(s, 1.7))
+  }
+  by_integral <- exp(2 * integrate(guided, 0, 1, rel.tol = 1e-12)$value)
+  expect_equal(by_integral, .59997559927, tolerance = 1e-10)
+})
+
+test_that("the wrong side has a probability of exp(-Omega(w^2)), what is below sqrt(w) has more", {
+  # the ODE is monotone, so that the law of what comes out is that of the start, at its place
+  m <- named_mixture("A2")
+  tails <- vapply(c(1, 2, 4, 8), function(w) {
+    start_of <- function(at) {
+      end <- function(z) {
+        guided_sample(m, guidance = guidance("1", w - 1), sampler = sampler_rk4(200), horizon = 5,
+                      start = matrix(z), log_density = "none")$x[[1]] - at
+      }
+      uniroot(end, c(-20, 5), tol = 1e-6)$root
+    }
+    -pnorm(c(start_of(0), start_of(sqrt(w))), log.p = TRUE) / c(w^2, w)
+  }, double(2))
+  expect_true(all(tails[1, ] > 1.1))
+  # -log P(x < sqrt w)/w falls throughout: no sign of the bound exp(-Omega(w)), as it was
+  # handed down, with the constant 1 before sqrt(w)
+  expect_equal(tails[2, ], c(.688, .427, .289, .191), tolerance = .01)
+})
+
 # The reverse ODE of Ornstein-Uhlenbeck, guided from class to whole, for starts on the line, by
 # Runge-Kutta in plain R. `class`, `whole`: weights, means and the variance of their components.
 line_score <- function(law, t) {
