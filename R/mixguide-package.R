@@ -20,7 +20,7 @@
 #'   [score()], [score_jacobian()], [denoise()], [posterior()], [information()], [lipschitz()]
 #' * **Samplers**: `sampler_*`: [ddim][sampler_ddim], [ddpm][sampler_ddpm], [euler][sampler_euler],
 #'   [em][sampler_em], [exponential][sampler_exponential], [heun][sampler_heun],
-#'   [rk4][sampler_rk4], [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m],
+#'   [rk4][sampler_rk4], [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m], [dpmpp_3m][sampler_dpmpp_3m],
 #'   [dpom][sampler_dpom], [dpum][sampler_dpum], [corrected][sampler_corrected] by a
 #'   [corrector()], [corrector_langevin()] or [corrector_underdamped()], [pcg][sampler_pcg],
 #'   [zigzag][sampler_zigzag]; your own by [sampler()]
