@@ -15,7 +15,7 @@ known_confidence <- function(d, plan, aim) {
   output <- gaussmix(1, t(unname(end$mean)), unname(end$cov + t(end$cov)) / 2)
   at <- diffuse(d$mixture, plan$closing, d$schedule)
   # some more than the particles, each of which takes many steps
-  n <- min(max(4 * plan$begin$n, 2^14), 2^20)
+  n <- min(max(4 * plan$begin$n, 2^14), 2^18)
   mean_of_draws(output, n, class_probability(at, plan$class), stream(d$key, "control"))
 }
 

@@ -16,7 +16,7 @@
 #' **What is known at strength 0.** Where the class is one Gaussian and guidance adds a multiple of a
 #' difference of scores, a run at strength 0 is an affine map of normals: the law of its output, with
 #' whatever its steps do, is that of [guided_moments()]. Its confidence is then the mean over `4 n`
-#' points of that law (at least 2^14), without steps. If points are nets (see [net]) the others use it: from the mean
+#' points of that law (2^14 to 2^18), without steps. If points are nets (see [net]) the others use it: from the mean
 #' of each replicate is taken what the same particles are off by at strength 0, times the slope of a
 #' regression over the other replicates, so that nothing is biased. This is done where it leaves half
 #' of the variance or less, and said in `note`: on overlapping classes, for strengths up to some 0.5,
@@ -443,8 +443,9 @@ controlled_rows <- function(rows, sweep, guides, plan, d) {
   made <- controlled(y, replicate_sizes(sweep$moments[[zero]]), zero, known)
   rows[c("confidence", "confidence_se", "gain", "gain_se")] <-
     made[c("estimate", "se", "gain", "gain_se")]
-  note <- replace(ifelse(made$used, "confidence by that known at strength 0", ""), zero,
-                  "confidence by the known law of the run")
+  known_by <- replace(rep("confidence by that known at strength 0", nrow(rows)), zero,
+                      "confidence by the known law of the run")
+  note <- ifelse(made$used, known_by, "")
   rows$note <- ifelse(nzchar(rows$note) & nzchar(note), paste(note, rows$note, sep = "; "),
                       paste0(note, rows$note))
   rows
