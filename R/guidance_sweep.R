@@ -13,14 +13,15 @@
 #' every other node is left out. The value is that of the sampler with its steps, not of
 #' continuous time.
 #'
-#' **What is known at strength 0.** Where the class is one Gaussian and guidance adds a multiple of a
-#' difference of scores, a run at strength 0 is an affine map of normals: the law of its output, with
-#' whatever its steps do, is that of [guided_moments()]. Its confidence is then the mean over `4 n`
-#' points of that law (2^14 to 2^18), without steps. If points are nets (see [net]) the others use it: from the mean
-#' of each replicate is taken what the same particles are off by at strength 0, times the slope of a
-#' regression over the other replicates, so that nothing is biased. This is done where it leaves half
-#' of the variance or less, and said in `note`: on overlapping classes, for strengths up to some 0.5,
-#' a tenth of the variance is left. A gain over strength 0 is against the known confidence.
+#' **What is known at strength 0.** Where the class is one Gaussian and guidance adds a multiple of
+#' a difference of scores, a run at strength 0 is an affine map of normals: the law of its output,
+#' with whatever its steps do, is that of [guided_moments()]. Its confidence is then the mean over
+#' `4 n` points of that law (2^14 to 2^18), without steps. If points are nets (see [net]) the others
+#' use it: from the mean of each replicate is taken what the same particles are off by at strength
+#' 0, times the slope of a regression over the other replicates, so that nothing is biased. This is
+#' done where it leaves half of the variance or less, and said in `note`: on overlapping classes,
+#' for strengths up to some 0.5, a tenth of the variance is left. A gain over strength 0 is against
+#' the known confidence.
 #'
 #' **Entropy** is there for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]), `NA` otherwise.

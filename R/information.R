@@ -18,8 +18,8 @@
 #' than any power of the step; steps are shortened by the root of 2 until all three change by less
 #' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components that
 #' differ in a subspace only are integrated there: across it the law is an independent Gaussian. All
-#' else, and what would take more than a million nodes, is averaged over `n` draws, points of nets if
-#' there are 1024 or more (see [net]); the same ones at all times, so that curves are smooth and
+#' else, and what would take more than a million nodes, is averaged over `n` draws, points of nets
+#' if there are 1024 or more (see [net]); the same ones at all times, so that curves are smooth and
 #' differences more precise than the standard errors say.
 #'
 #' **The second moment** has a closed form for every mixture, point masses included. Guarantees of

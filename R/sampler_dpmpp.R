@@ -12,8 +12,9 @@
 #' 3M integrates `D` exactly as the parabola in `lambda` through its last three values; its second
 #' step is that of 2M. (The code that goes with the paper takes half of the parabola's curvature,
 #' which leaves order 2.) Its first two steps are of lower order, which shows little where they are
-#' taken in noise. On other grids than `"logsnr"` 2M is often the better one. On a `"logsnr"` grid to `t = .003` its ends are off by, root mean square per
-#' coordinate in units of the process, for so many score evaluations:
+#' taken in noise. On other grids than `"logsnr"` 2M is often the better one. On a `"logsnr"` grid
+#' to `t = .003` its ends are off by, root mean square per coordinate in units of the process, for
+#' so many score evaluations:
 #'
 #' | | 8 | 12 | 20 | 40 |
 #' |---|---|---|---|---|

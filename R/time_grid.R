@@ -37,8 +37,8 @@
 #' | A2 | Heun | .0028 | .0033 | .0052 | .0040 |
 #' | D3 | Heun | .0068 | .011 | .010 | .011 |
 #'
-#' DDIM gained on all of them. DPM-Solver++ (2M) gained on some and lost on others (at `d = 16`, from
-#' `"logsnr"`, twice the error).
+#' DDIM gained on all of them. DPM-Solver++ (2M) gained on some and lost on others (at `d = 16`,
+#' from `"logsnr"`, twice the error).
 #'
 #' @param steps Number of steps `N`, at least 1.
 #' @param horizon First time, positive and finite; `NULL` for the schedule's own.
@@ -52,8 +52,9 @@
 #'   (`1/steps` if `end` is 0). For a score that is `L`-Lipschitz the theory takes `1/(4 L)`; give
 #'   the times themselves to a sampler: `sampler_em(grid = time_grid(50, 3, "exponential", floor =
 #'   1/(4 * L)))`.
-#' @param mixture `NULL`, or a [gaussmix()] to which the grid is adapted, with its `schedule`. Give the
-#'   times to a sampler: `sampler_heun(20, grid = time_grid(20, 5, "logsnr", .003, mixture = m))`.
+#' @param mixture `NULL`, or a [gaussmix()] to which the grid is adapted, with its `schedule`. Give
+#'   the times to a sampler:
+#'   `sampler_heun(20, grid = time_grid(20, 5, "logsnr", .003, mixture = m))`.
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
 #' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}. Karras:
