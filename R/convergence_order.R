@@ -14,7 +14,7 @@
 #'
 #' The grid matters: on a uniform one down to `t = 0` the samplers that count in `log(a/b)` (DDIM,
 #' DDPM with the posterior variance, the DPM-Solvers) lose their order to the last steps, which on
-#' the default grid all but [sampler_dpmpp_2m()] keep (observed, not proved).
+#' the default grid all but [sampler_dpmpp_2m()] and 3M keep (observed, not proved).
 #'
 #' Where the output has a smooth density the divergences are quadratic in the error of the density
 #' and the total variation linear: they have twice its order. Guarantees promise less: for samplers

@@ -18,8 +18,9 @@
 #' than any power of the step; steps are shortened by the root of 2 until all three change by less
 #' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components that
 #' differ in a subspace only are integrated there: across it the law is an independent Gaussian. All
-#' else, and what would take more than a million nodes, is averaged over `n` draws; the same ones at
-#' all times, so that curves are smooth and differences more precise than the standard errors say.
+#' else, and what would take more than a million nodes, is averaged over `n` draws, points of nets
+#' if there are 1024 or more (see [net]); the same ones at all times, so that curves are smooth and
+#' differences more precise than the standard errors say.
 #'
 #' **The second moment** has a closed form for every mixture, point masses included. Guarantees of
 #' samplers ask for a finite one. Asked for alone, it stands beside two bounds that hold for any
@@ -124,7 +125,7 @@ information_rows <- function(mixture, t, schedule, n, key) {
     rest <- list(values = space$values, count = space$rest)
   }
   if (!is.null(inner)) inner <- along_axes(inner)
-  draws <- NULL
+  drawn <- NULL
   batches <- list()
   a <- schedule$a(t)
   b2 <- schedule$b2(t)
@@ -132,12 +133,13 @@ information_rows <- function(mixture, t, schedule, n, key) {
     at <- if (!is.null(inner)) diffuse(inner, t[i], schedule)
     row <- if (is.null(at)) information_row(rep(0, 3), method = "exact") else node_information(at)
     if (is.null(row)) {
-      if (is.null(draws)) {
-        key <- own_key(key)
-        draws <<- list(x = unname(keyed_draws(inner, n, key)),
-                       z = fresh_normals(n, key)(mixture_dim(inner)))
+      if (is.null(drawn)) {
+        net <- draws_net(inner, n)
+        drawn <<- list(key = own_key(key), net = net, family = replicate_of(net, 0, n))
       }
-      row <- drawn_information(at, a[i] * draws$x + sqrt(b2[i]) * draws$z)
+      # the same normals at all times
+      row <- drawn_information(at, unname(keyed_draws(at, n, drawn$key, net = drawn$net)),
+                               if (!is.null(drawn$net)) drawn$family)
     }
     v <- a[i]^2 * rest$values + b2[i]
     more <- colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
@@ -187,12 +189,14 @@ information_sums <- function(mixture, x, weight) {
   sums
 }
 
-drawn_information <- function(mixture, x) {
+# `family`: the replicates, where the draws are points of nets.
+drawn_information <- function(mixture, x, family = NULL) {
   terms <- information_terms(mixture, x)
   n <- nrow(x)
-  row <- information_row(colMeans(terms), apply(terms, 2, stats::sd) / sqrt(n), "Monte Carlo")
+  row <- do.call(rbind, lapply(1:3, function(j) sample_mean(terms[, j], family = family)))
+  row <- information_row(row$estimate, row$se, "Monte Carlo")
   # what makes one number of many times needs the errors of all together
-  batch <- rep_len(seq_len(max(1, min(20, n %/% 2))), n)
+  batch <- if (is.null(family)) rep_len(seq_len(max(1, min(20, n %/% 2))), n) else family
   sums <- rowsum(cbind(terms, 1), batch)
   structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))
 }

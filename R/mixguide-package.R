@@ -19,13 +19,13 @@
 #'   [ddpm][schedule_ddpm], [etc][schedule_etc]; [time_grid()], [standardise()]; [diffuse()],
 #'   [score()], [score_jacobian()], [denoise()], [posterior()], [information()], [lipschitz()]
 #' * **Samplers**: `sampler_*`: [ddim][sampler_ddim], [ddpm][sampler_ddpm], [euler][sampler_euler],
-#'   [em][sampler_em], [exponential][sampler_exponential], [heun][sampler_heun],
-#'   [rk4][sampler_rk4], [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m],
-#'   [dpom][sampler_dpom], [dpum][sampler_dpum], [corrected][sampler_corrected] by a
-#'   [corrector()], [corrector_langevin()] or [corrector_underdamped()], [pcg][sampler_pcg],
-#'   [zigzag][sampler_zigzag]; your own by [sampler()]
-#'   of `op_*`: [eval][op_eval], [noise][op_noise], [linear][op_linear], [product][op_product],
-#'   [solve][op_solve], [root][op_root]; [evaluations()] counts what one costs
+#'   [em][sampler_em], [exponential][sampler_exponential], [heun][sampler_heun], [rk4][sampler_rk4],
+#'   [dpm_2][sampler_dpm_2], [dpmpp_2m][sampler_dpmpp_2m], [dpmpp_3m][sampler_dpmpp_3m],
+#'   [dpom][sampler_dpom], [dpum][sampler_dpum], [corrected][sampler_corrected] by a [corrector()],
+#'   [corrector_langevin()] or [corrector_underdamped()], [pcg][sampler_pcg],
+#'   [zigzag][sampler_zigzag]; your own by [sampler()] of `op_*`: [eval][op_eval],
+#'   [noise][op_noise], [linear][op_linear], [product][op_product], [solve][op_solve],
+#'   [root][op_root]; [evaluations()] counts what one costs
 #' * **Runs**: [diffusion()] is what is run; [guidance()], [guidance_rule()], [strength_profile()],
 #'   [strength_bands()], [recfg_weights()], [capped_strength()], [score_error()], [score_model()];
 #'   [guided_sample()], [guidance_sweep()], [compare_guidance()], [guided_summary()],

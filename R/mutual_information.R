@@ -60,10 +60,11 @@ information_of <- function(mixture, frame, n, key) {
       return(estimate_row(sum(c(-1, 1, 1) * rows$entropy), 0, method))
     }
   }
-  x <- keyed_draws(whole, check_count(n, "n", min = 2), own_key(key))
-  log_p <- Map(dgaussmix, list(x, x[, inside, drop = FALSE], x[, -inside, drop = FALSE]), parts,
-               log = TRUE)
-  sample_mean(log_p[[1]] - log_p[[2]] - log_p[[3]])
+  mean_of_draws(whole, check_count(n, "n", min = 2), function(x) {
+    log_p <- Map(dgaussmix, list(x, x[, inside, drop = FALSE], x[, -inside, drop = FALSE]), parts,
+                 log = TRUE)
+    log_p[[1]] - log_p[[2]] - log_p[[3]]
+  }, own_key(key))
 }
 
 # The frame (see complete_basis()) of what is observed, in the coordinates of the process.

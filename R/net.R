@@ -26,7 +26,9 @@
 #' [guided_summary()] and [guidance_sweep()] use nets unless told otherwise, from 1024 particles on.
 #' The particles of [guided_sample()] are independent unless `points = "sobol"` is asked for: what
 #' takes them for a random sample elsewhere is then right about their law, and not about its
-#' errors. All other analyses draw independently.
+#' errors. [confidence()], [entropy()], [information()] and [mutual_information()] of mixtures use
+#' nets, too: at 8192 draws the variance is 5 to 100 times smaller, but for the curvature of narrow
+#' components, for which nets gain nothing. All other analyses draw independently.
 #' @source Owen (1997), \doi{10.1214/aos/1031594731}; Matousek (1998),
 #'   \doi{10.1006/jcom.1998.0489}; Joe and Kuo (2008), \doi{10.1137/070709359}.
 #' @examples

@@ -171,6 +171,7 @@ shipped_samplers <- function() {
        sampler_dpm_2 = sampler_dpm_2,
        sampler_rk4 = sampler_rk4,
        sampler_dpmpp_2m = sampler_dpmpp_2m,
+       sampler_dpmpp_3m = sampler_dpmpp_3m,
        sampler_ddim = sampler_ddim,
        sampler_exponential = sampler_exponential,
        sampler_euler = sampler_euler,

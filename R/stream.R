@@ -18,7 +18,8 @@ STREAMS <- c(
   analysis = 13, # what an analysis draws from R's generator
   imputation = 14, # the i-th imputation, by the numbers of rows
   points = 15, # the scrambles of nets
-  neighbours = 16 # particles whose entropy is known
+  neighbours = 16, # particles whose entropy is known
+  control = 17 # draws of a run's law that is known
 )
 
 # The key of the i-th stream of a purpose.

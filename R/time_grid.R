@@ -20,6 +20,26 @@
 #'   clock, in which the Ornstein-Uhlenbeck process has `dX = -X/2 dt + dB`, runs twice as fast as
 #'   that of `schedule_ou()`, in which the rule is taken here.)
 #'
+#' **Adapted to a mixture.** What a sampler decides between noise and data is to which component a
+#' point belongs, and steps are best short where that is decided. With a `mixture` half of the steps
+#' follow `type` and half the entropy of the component given `x_t`: equal steps in the mean of the
+#' share of the steps that a grid of the type would have taken, and the share of the entropy that is
+#' gone. The entropy is a mean over 2048 points of a net, the same ones at every call. Errors (root
+#' mean square distance of the ends from those of the exact flow, per coordinate, in units of the
+#' process; 20 steps to `t = .003`), of the types alone and adapted:
+#'
+#' | mixture | sampler | `"quadratic"` | adapted | `"logsnr"` | adapted |
+#' |---|---|---|---|---|---|
+#' | iris, d = 4 | Heun | .026 | .012 | .025 | .0076 |
+#' | iris, d = 4 | DDIM | .097 | .081 | .12 | .085 |
+#' | diagonal, d = 16 | Heun | .0066 | .0039 | .0099 | .0042 |
+#' | B2 | Heun | .0049 | .0027 | .0090 | .0032 |
+#' | A2 | Heun | .0028 | .0033 | .0052 | .0040 |
+#' | D3 | Heun | .0068 | .011 | .010 | .011 |
+#'
+#' DDIM gained on all of them. DPM-Solver++ (2M) gained on some and lost on others (at `d = 16`,
+#' from `"logsnr"`, twice the error).
+#'
 #' @param steps Number of steps `N`, at least 1.
 #' @param horizon First time, positive and finite; `NULL` for the schedule's own.
 #' @param type `"quadratic"`, `"uniform"`, `"logsnr"`, `"karras"`, `"exponential"`, or the times
@@ -32,12 +52,17 @@
 #'   (`1/steps` if `end` is 0). For a score that is `L`-Lipschitz the theory takes `1/(4 L)`; give
 #'   the times themselves to a sampler: `sampler_em(grid = time_grid(50, 3, "exponential", floor =
 #'   1/(4 * L)))`.
+#' @param mixture `NULL`, or a [gaussmix()] to which the grid is adapted, with its `schedule`. Give
+#'   the times to a sampler:
+#'   `sampler_heun(20, grid = time_grid(20, 5, "logsnr", .003, mixture = m))`.
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
 #' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}. Karras:
 #'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with `rho =
 #'   7`. Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not
-#'   verified against the paper).
+#'   verified against the paper). That the entropy of the component governs the error:
+#'   \doi{10.48550/arXiv.2601.21943} (recalled, not verified against the paper); the mean of both
+#'   shares was found by measurement.
 #' @examples
 #' time_grid(5)
 #' time_grid(5, type = "uniform")
@@ -45,10 +70,12 @@
 #' time_grid(5, type = "karras", end = .01)
 #' time_grid(5, type = "exponential", end = .01)
 #' time_grid(8, 3, "exponential", floor = 1/(4 * 15))
+#' # short steps where components part
+#' time_grid(5, 5, mixture = named_mixture("D3"))
 #' @export
 time_grid <- function(steps, horizon = NULL,
                       type = c("quadratic", "uniform", "logsnr", "karras", "exponential"), end = 0,
-                      schedule = schedule_ou(), floor = NULL) {
+                      schedule = schedule_ou(), floor = NULL, mixture = NULL) {
   check_schedule(schedule)
   steps <- check_steps(steps)
   horizon <- check_horizon(horizon, schedule, forgotten = TRUE)
@@ -56,6 +83,11 @@ time_grid <- function(steps, horizon = NULL,
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
   if (is.numeric(type)) return(check_grid(type, steps, horizon, end))
   type <- check_choice(type, eval(formals()$type), "type")
+  if (!is.null(mixture)) {
+    check_mixture(mixture)
+    fine <- time_grid(256, horizon, type, end, schedule, floor)
+    return(adapted_grid(steps, fine, mixture, schedule))
+  }
   left <- (steps - 0:steps) / steps
   times <- switch(
     type,
@@ -93,6 +125,37 @@ log_snr <- function(t, schedule) log(schedule$a(t)) - log(schedule$b2(t)) / 2
 logsnr_time <- function(target, low, high, schedule) {
   # infinities compare, where their difference is no number
   bisection(function(t) (log_snr(t, schedule) <= target) - .5, low, high)
+}
+
+# Equal steps in the mean of two shares: that of the fine grid, and that of the entropy of the
+# component given x_t which is gone.
+adapted_grid <- function(steps, fine, mixture, schedule) {
+  # times at which every law has a density
+  at <- fine[fine > 0]
+  h <- component_entropy(in_process(mixture), at, schedule)
+  # with time entropy grows: what falls is rounding
+  gone <- cummax(h[1] - h)
+  gone <- c(gone, rep(gone[length(gone)], length(fine) - length(at)))
+  even <- seq(0, 1, length.out = length(fine))
+  most <- gone[length(gone)]
+  share <- if (most > 1e-9) (gone / most + even) / 2 else even
+  times <- stats::approx(share, fine, (0:steps) / steps, rule = 2)$y
+  times[c(1, steps + 1)] <- fine[c(1, length(fine))]
+  times
+}
+
+# The entropy of the component given x_t, at times t: a mean over points that are the same at every
+# call and at all times.
+component_entropy <- function(mixture, t, schedule) {
+  mixture <- keep_components(mixture, mixture$weights > 0)
+  mixture$class <- as.character(seq_len(mixture_size(mixture)))
+  n <- min(2048, max(256, floor(2^22 / mixture_size(mixture))))
+  net <- draws_net(mixture, n)
+  vapply(t, function(t) {
+    x <- unname(keyed_draws(diffuse(mixture, t, schedule), n, c(0, 0), net = net))
+    p <- posterior(mixture, x, t, schedule)
+    -sum(p * log(pmax(p, .Machine$double.xmin))) / n
+  }, 0)
 }
 
 exponential_grid <- function(steps, horizon, end, floor) {

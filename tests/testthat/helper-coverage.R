@@ -105,6 +105,12 @@ coverage_cases <- local({
     "information" = list(run = function() {
       columns_of(information(G4, .3, n = 300), c("entropy", "fisher", "curvature"))
     }),
+    "information by nets" = list(run = function() {
+      columns_of(information(G4, .3, n = 1024), c("entropy", "fisher", "curvature"))
+    }),
+    "mutual_information by nets" = list(run = function() {
+      rows_of(rbind(mutual_information(G4, 1:2, n = 1024)), "information")
+    }),
     "mutual_information" = list(run = function() {
       rows_of(rbind(mutual_information(G4, 1:2, n = 500)), "information")
     }),

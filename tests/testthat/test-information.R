@@ -246,3 +246,17 @@ test_that("the second moments are printed and drawn", {
   expect_drawn(autoplot(x))
   expect_identical(class(as.data.frame(x)), "data.frame")
 })
+
+test_that("nets gain what is claimed of them, where neither rule nor closed form is possible", {
+  four <- gaussmix(c(1, 2, 1), rbind(c(1, 0, 0, 0), c(-1, 0, 0, 1), c(0, 1.5, 1, 0)),
+                   list(diag(4), diag(c(1, .5, .7, 1)), .5 * diag(4)))
+  at <- function(n, key) information(four, c(.1, .5), n = n, key = c(key, 0))
+  nets <- lapply(1:8, at, n = 1024)
+  plain <- lapply(1:8, at, n = 1023)
+  for (what in c("entropy", "fisher", "curvature")) {
+    se <- function(runs) sqrt(mean(sapply(runs, `[[`, paste0(what, "_se"))^2))
+    mean_of <- function(runs) rowMeans(sapply(runs, `[[`, what))
+    expect_lt(se(nets)^2, se(plain)^2 / 3)
+    expect_lt(max(abs(mean_of(nets) - mean_of(plain))), 4 * se(plain) / sqrt(8))
+  }
+})

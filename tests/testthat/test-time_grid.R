@@ -113,3 +113,54 @@ test_that("bad input to time_grid() names the argument", {
   bad(time_grid(2, 4, c(5, 1, 0)), "type")
   bad(time_grid(2, 5, c(5, 1, 0), end = .1), "type")
 })
+
+test_that("a grid that is adapted to a mixture has equal steps in both shares, and gains", {
+  D3 <- named_mixture("D3")
+  times <- time_grid(12, 4, "uniform", .1, mixture = D3)
+  expect_length(times, 13)
+  expect_identical(times[c(1, 13)], c(4, .1))
+  # the shares, by quadrature
+  h <- vapply(times, function(t) {
+    at <- diffuse(D3, t)
+    at$class <- as.character(seq_along(at$weights))
+    side <- seq(-12, 12, by = .01)
+    p <- posterior(at, side)
+    sum(dgaussmix(side, at) * -rowSums(ifelse(p > 0, p * log(p), 0))) * .01
+  }, 0)
+  share <- ((h[1] - h) / (h[1] - h[13]) + (4 - times) / 3.9) / 2
+  expect_lt(max(abs(share - 0:12 / 12)), .01)
+  # deterministic, and nothing of R's generator is drawn
+  set.seed(1)
+  before <- .Random.seed
+  expect_identical(time_grid(12, 4, "uniform", .1, mixture = D3), times)
+  expect_identical(.Random.seed, before)
+  # one component has nothing to decide
+  one <- gaussmix(1, 0, 1)
+  expect_equal(time_grid(7, 5, "logsnr", .01, mixture = one), time_grid(7, 5, "logsnr", .01),
+               tolerance = 1e-3)
+  # point masses, and zero terminal signal-to-noise ratio
+  points <- gaussmix(c(1, 1), c(-1, 1), 0)
+  expect_true(all(diff(time_grid(5, 5, mixture = points)) < 0))
+  ddpm <- schedule_ddpm(c(rep(.9, 9), 0))
+  expect_true(all(diff(time_grid(5, type = "uniform", schedule = ddpm, mixture = D3)) < 0))
+  expect_error(time_grid(5, mixture = 1), class = "mixguide_error_input")
+  # exact errors of DDIM on A2 and D3
+  for (mixture in list(named_mixture("A2"), D3)) {
+    error <- function(grid) {
+      at <- guided_error(mixture, sampler = sampler_ddim(20, grid), horizon = 5)
+      at$estimate[at$quantity == "total_variation"]
+    }
+    expect_lt(error(time_grid(20, 5, mixture = mixture)), error(time_grid(20, 5)))
+  }
+  # ends of iris, from the same starts
+  fit <- as_gaussmix(Species ~ ., iris)
+  ends <- function(sampler) {
+    quiet_sample(fit, 500, sampler = sampler, horizon = 5, key = c(1, 1), log_density = "none")$x
+  }
+  exact <- ends(sampler_rk4(300, end = .003))
+  off <- function(...) {
+    x <- ends(sampler_heun(20, time_grid(20, 5, "logsnr", .003, ...), .003))
+    sqrt(mean(scale(x - exact, FALSE, apply(exact, 2, sd))^2))
+  }
+  expect_lt(off(mixture = fit), off() / 2)
+})
