@@ -13,15 +13,15 @@
 #' map tears or folds the space between nodes, they are the change of the value when every other
 #' node is left out. The value is that of the sampler with its steps, not of continuous time.
 #'
-#' **Known at strength 0.** If the class is one Gaussian and guidance adds a multiple of a difference
-#' of scores, a run at strength 0 is an affine map of normals. The law of its output, with the errors
-#' of its steps, is that of [guided_moments()], and its confidence is the mean over `4 n` points of
-#' that law (2^14 to 2^18), without steps. If points are nets (see [net]), the other strengths use
-#' it as a control variate: each replicate subtracts the error of the same particles at strength 0,
-#' times the slope of a regression over the other replicates, so nothing is biased. This is done if
-#' it leaves at most half of the variance, and `note` says so. On overlapping classes a tenth of the
-#' variance is left for strengths up to some 0.5. A gain over strength 0 is against the known
-#' confidence.
+#' **Known at strength 0.** If the class is one Gaussian and guidance adds a multiple of a
+#' difference of scores, a run at strength 0 is an affine map of normals. The law of its output,
+#' with the errors of its steps, is that of [guided_moments()], and its confidence is the mean over
+#' `4 n` points of that law (2^14 to 2^18), without steps. If points are nets (see [net]), the
+#' other strengths use it as a control variate: each replicate subtracts the error of the same
+#' particles at strength 0, times the slope of a regression over the other replicates, so nothing
+#' is biased. This is done if it leaves at most half of the variance, and `note` says so. On
+#' overlapping classes a tenth of the variance is left for strengths up to some 0.5. A gain over
+#' strength 0 is against the known confidence.
 #'
 #' **Entropy** exists for deterministic samplers (see [entropy()] and the `log_density` of
 #' [guided_sample()]); otherwise it is `NA`.

@@ -41,7 +41,8 @@
 #'   of its process, but for the entropy, which is that of its variables.
 #' @param t Times, 0 or later, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
-#' @param n Number of draws where quadrature is not possible.
+#' @param n Number of draws where quadrature is not possible; from 1024 on they are points of nets,
+#'   see [net].
 #' @param quantity One or several of `"second_moment"`, `"entropy"`, `"fisher"`, `"curvature"`.
 #' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
 #'   that settle them.
