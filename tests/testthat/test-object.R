@@ -56,7 +56,8 @@ test_that("a user's class of an object prints and is drawn as what it extends", 
   }
   expect_error(autoplot(sampler_ddim()), "picture of; got a sampler", class = "mixguide_error")
   for (f in list(print, format, autoplot)) {
-    expect_error(f(schedule_ou(), other = 1), "`other` is not an argument", class = "mixguide_error")
+    expect_error(f(schedule_ou(), other = 1), "`other` is not an argument",
+                 class = "mixguide_error")
   }
   expect_error(print(moments(m), digits = 0), "`digits`", class = "mixguide_error")
 })
