@@ -38,8 +38,8 @@ panel_nodes <- function(mixture) {
   lapply(split(seq_along(low), piece), function(k) {
     narrow <- k[which.min(sd[k])]
     from <- mean[narrow]
-    # panels no wider than any component's sd where that component lives; thinned, so that the many
-    # components of a kernel density share them
+    # panels are no wider than the sd of any component there; thinned, so that the many components
+    # of a kernel density share them
     cuts <- sort(as.vector(outer(sd[k], -reach:reach) + (mean[k] - from)))
     cuts <- cuts[!duplicated(floor(cuts / (sd[narrow] / 2)))]
     c(list(from = from), panel_rule(cuts, 16))
