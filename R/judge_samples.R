@@ -7,9 +7,8 @@
 #'
 #' @details
 #' The last row judges independent exact draws, as many as the largest sample: its values are due to
-#' chance alone. All columns are in the coordinates of the target's process (see [standardise()]).
-#' In these the variables of a mixture from data have equal weight and the rows of `H` have length
-#' 1.
+#' chance alone. All columns are in the coordinates of the target's process (see [standardise()]):
+#' the variables of a mixture from data have equal weight, and the rows of `H` have length 1.
 #'
 #' | column | meaning | right value |
 #' |---|---|---|

@@ -77,8 +77,8 @@
 #' @inheritParams information
 #' @param center A point `x` at time `t` (not scaled by `a`). `NULL`: no statements about a point,
 #'   and balls around the mean of the mixture at time `t`.
-#' @param radius Radius of the ball around `center` (in the coordinates of the process), a number
-#'   >= 0. `NULL`: no statements about balls.
+#' @param radius Radius of the ball around `center`, in the coordinates of the process, at least 0.
+#'   `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
 #' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and
