@@ -45,8 +45,8 @@
 #'   each `quantity` and `guidance`. `print()` and `plot()` show a row or a panel for each.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for guidances
 #'   towards different classes.
-#' @source Derived for this package. That the tilted law is not what guidance samples: Chidambaram,
-#'   Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074}.
+#' @source Derived for this package. Chidambaram, Gatmiry, Chen, Lee and Lu (2024),
+#'   \doi{10.48550/arXiv.2409.13074}, show that guidance does not sample the tilted law.
 #' @seealso [guidance_sweep()] for strengths, samplers and steps of one kind of guidance;
 #'   [best_strength()] for the strength nearest to a target.
 #' @examples

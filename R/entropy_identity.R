@@ -3,9 +3,9 @@
 #' Guidance lowers the entropy of the probability-flow ODE by a term with a formula. This function
 #' evaluates both sides: the entropy from the log-densities of the particles, and the formula.
 #'
-#' @details For components of a common covariance, `S_t = a^2 Sigma + b^2 I`, `P = S_t^-1`, and with
-#' `C_all`, `C_class` the covariance of the component means under the responsibilities of all
-#' components and of those of the class, at the place of the particle,
+#' @details For components of a common covariance let `S_t = a^2 Sigma + b^2 I`, `P = S_t^-1`, and
+#' let `C_all`, `C_class` be the covariance of the component means under the responsibilities of all
+#' components and of those of the class, at the particle. Then
 #' `h(end) = h(start) + (log det S_end - log det S_start)/2
 #'           + int (G^2/2) a^2 E[(1 + eta) tr(P C_class P) - eta tr(P C_all P)] dt`.
 #' The first two terms are exact. If the class is one Gaussian they belong to its own flow; then

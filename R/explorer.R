@@ -27,7 +27,7 @@
 #'   and score error are kept; missing: the presets.
 #' @param ... Arguments of [as_gaussmix()], such as `class` for a data frame.
 #' @param n Number of particles.
-#' @return An app, of class `shiny.appobj`, which runs where it is printed.
+#' @return An app, of class `shiny.appobj`; printing it runs it.
 #' @section Errors: of class `mixguide_error`, also if shiny or bslib is not installed.
 #' @seealso [guided_sample()], [guidance_sweep()], [step_condition()].
 #' @examples

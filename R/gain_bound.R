@@ -1,6 +1,6 @@
 # Lower bounds of the gain by guidance: closed forms if few log-odds determine the confidence.
 
-#' Lower bounds of what guidance gains
+#' Lower bounds of the gain by guidance
 #'
 #' If a common covariance is isotropic for the differences of the means, the log-odds of a path of
 #' the ODE obey equations of their own, in any dimension. These give the gain of each path exactly,

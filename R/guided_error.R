@@ -98,7 +98,7 @@ guided_error <- function(mixture, ..., parts = FALSE,
             labels = DIVERGENCES)
 }
 
-# A sampler that leaves the start as it is: its error is that of the initialisation.
+# A sampler that does not move the start: its error is that of the initialisation.
 idle_sampler <- function(horizon) {
   sampler("idle", function(k, times, schedule) list(op_linear("x", c(x = 1))),
           grid = c(horizon, horizon / 2))

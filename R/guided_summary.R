@@ -4,9 +4,9 @@
 #' million particles take no more memory than a million.
 #'
 #' @details
-#' The particles are those of `guided_sample()` with the same `key`, in the same order, and so are
-#' the estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same
-#' to the last bit for any number of threads or workers, see [scaling].
+#' The particles are those of `guided_sample()` with the same `key`, in the same order. So are the
+#' estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same to
+#' the last bit for any number of threads or workers, see [scaling].
 #'
 #' **Standard errors** are those of independent particles: for a mean `sd / sqrt(n)`; for a
 #' covariance from the fourth moments, `sqrt(var((x_i - m_i)(x_j - m_j)) / n)`.

@@ -1,6 +1,6 @@
 # The start of a run, and faults of its start and of its last step that the mixture shows.
 
-#' Where runs start, and what can be wrong with it
+#' The start of a run, and its faults
 #'
 #' A sampler starts from `N(0, s^2 I)` at the horizon. This is right only if the noised data have
 #' nearly this law there. Their divergence is known for each component in closed form, and bounded

@@ -1,6 +1,6 @@
 # The distance of the score in use from the score of the target, and its cost along the path.
 
-#' Score mismatch and what it costs
+#' Score mismatch and its cost
 #'
 #' `mismatch()` measures the error of a sampler that runs on another score than its target's. It
 #' measures the difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process

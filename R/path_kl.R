@@ -417,7 +417,7 @@ picture.path_kl <- function(object, setup) {
   parts <- c(discretisation = "discretisation", score_error = "error of the score")
   parts <- parts[vapply(names(parts), function(part) any(steps[[part]] != 0), NA)]
   rows <- do.call(rbind, lapply(names(parts), function(part) {
-    # bars whose areas add up to the divergence
+    # bars with areas that add up to the divergence
     data.frame(from = steps$from, to = steps$to, part = factor(parts[[part]], parts),
                density = steps[[part]] / (steps$from - steps$to))
   }))

@@ -1,4 +1,4 @@
-#' What is guaranteed at a given number of steps
+#' Guarantees at a given number of steps
 #'
 #' In continuous time guidance provably raises the confidence, path by path, if no two differences
 #' of the class's mean from others make an obtuse angle, and lowers the entropy. Discrete steps that
