@@ -66,7 +66,7 @@ scan_points <- function(mixture) {
   # doubles do not resolve which component is on top in a tie further out
   roots <- roots[which(abs(roots$x) < 1e7 * max(sqrt(v), abs(m)) & roots$slope > 0), ]
   if (!nrow(roots)) return(as.vector(local))
-  # keep ties above all other components
+  # keep ties near the top of all components
   l <- vapply(seq_len(K), function(k) {
     level[k] + roots$x * m[k] / v[k] - roots$x^2 / (2 * v[k])
   }, roots$x)

@@ -133,7 +133,7 @@ report_points <- function(x, args, mixture) {
   list(x = points[whole, , drop = FALSE], label = if (known) label[whole])
 }
 
-# The full name of a writable file, after a check that rmarkdown works.
+# The full name of a page's file, if rmarkdown, pandoc and its folder are there.
 report_file <- function(file) {
   if (is.null(file)) return(NULL)
   if (!is_text(file) || !nzchar(file)) {
