@@ -1,4 +1,4 @@
-# Mixtures from what people hold: a fit by another package, labelled data, points.
+# Mixtures from a fit by another package, from labelled data or from points.
 
 #' Take a Gaussian mixture from a fit or from data
 #'
@@ -6,50 +6,50 @@
 #'   * a fit by \pkg{mclust}: `Mclust`, `densityMclust` (a class per component) or `MclustDA`
 #'     (its classes, each of one or more components);
 #'   * a fit by `normalmixEM()` or `mvnormalmixEM()` of \pkg{mixtools};
-#'   * a fit of \pkg{parsnip} or \pkg{tidyclust}, or a workflow of it, whose engine is one of these;
-#'   * a fit by `FitGMM()` of \pkg{MGMM}, which takes data with missing values, as other fits do
-#'     not, and is right where what is missing depends on what is seen alone (missing at random);
+#'   * a fit of \pkg{parsnip} or \pkg{tidyclust}, or its workflow, with one of these engines;
+#'   * a fit by `FitGMM()` of \pkg{MGMM}: it takes data with missing values, and is right if the
+#'     chance to be missing depends on the observed values alone (missing at random);
 #'   * a formula `class ~ x + y` or `class ~ .`, as for `lda()` of \pkg{MASS}, with `data`; or a
-#'     data frame (or tibble, or data.table) of numeric variables, with `class`: one Gaussian, or
-#'     one `Mclust` fit, is fitted to each class, and weighted by the share of the class; of a
-#'     formula `~ x + y` or a data frame alone to all rows;
+#'     data frame (or tibble, or data.table) of numeric variables, with `class`: each class gets
+#'     one Gaussian, or one `Mclust` fit, weighted by the share of the class. A formula `~ x + y`
+#'     or a data frame alone makes one class of all rows;
 #'   * a numeric matrix (`n` x `d`), vector or time series (`d = 1`) of points: a kernel density,
 #'     the mixture of `n` equal Gaussians around them.
-#' @param class The classes: for a data frame the name of its class column, or a vector with a
-#'   label per row (components come in the order of the factor levels, classes without rows are
-#'   left out; numbers are labels if they are whole and at most 20 different ones); for a fit a
-#'   label per component, and for points a label per point, by default `"1"`, `"2"`, ...
-#' @param method `"gaussian"`: one Gaussian per class, by maximum likelihood; `"mclust"`: for each
-#'   class the mixture that [mclust::Mclust()] selects.
+#' @param class The classes. For a data frame: the name of its class column, or a vector with a
+#'   label per row. Components come in the order of the factor levels, and classes without rows are
+#'   left out; numbers are labels if they are whole and at most 20 different ones. For a fit: a
+#'   label per component. For points: a label per point, by default `"1"`, `"2"`, ...
+#' @param method `"gaussian"`: one Gaussian per class, by maximum likelihood; `"mclust"`: the
+#'   mixture that [mclust::Mclust()] selects for each class.
 #' @param form The covariances of `method = "gaussian"`: free, diagonal or proportional to the
 #'   identity, for each class or common to all.
 #' @param data A data frame with the variables of the formula.
-#' @param subset,na.action As of [stats::lm()]: which rows of `data` to take, an expression in its
-#'   variables, and what to do with missing values. By default they are an error; where
-#'   [stats::na.omit()] leaves rows out a warning says what that assumes.
+#' @param subset,na.action As of [stats::lm()]: an expression in the variables of `data` that
+#'   chooses rows, and a function that treats missing values. By default missing values are an
+#'   error. If [stats::na.omit()] drops rows, a warning says what the result assumes.
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
-#'   matrix; 0 for point masses, the empirical distribution. By default Scott's rule, the
+#'   matrix; 0 makes point masses, the empirical distribution. The default is Scott's rule, the
 #'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
-#' @param standardise Let the forward process run in standardised variables, so that runs do not
-#'   depend on units? See [standardise()].
+#' @param standardise Whether the forward process runs in standardised variables, so that runs do
+#'   not depend on units, see [standardise()].
 #' @param ... For a formula, `method`, `form` and so on; for `method = "mclust"`, arguments of
 #'   [mclust::Mclust()], such as `G` and `modelNames`.
 #'
 #' @return A `gaussmix`, see [gaussmix()], with the names of the variables. For fits its `fit`
-#'   holds `source`, `loglik` (the log-likelihood of the points without their labels, as
-#'   \pkg{mclust} has it), `df` and `nobs`. A class whose covariance is singular gives a warning
-#'   and no `fit`: such a mixture has a density only at times > 0. `df` counts free weights (of
-#'   classes, and of components within a class), means and covariances; for `MclustDA` and
-#'   `method = "mclust"` \pkg{mclust}'s own count has changed from version to version, and leaves
-#'   out the weights of the classes.
+#'   holds `source`, `loglik` (the log-likelihood of the points without their labels, as in
+#'   \pkg{mclust}), `df` and `nobs`. A class with a singular covariance gives a warning and no
+#'   `fit`: such a mixture has a density only at times > 0. `df` counts free weights (of classes,
+#'   and of components within a class), means and covariances. For `MclustDA` and
+#'   `method = "mclust"` it is not the count of \pkg{mclust}, which changed between versions and
+#'   leaves out the weights of the classes.
 #'
 #' @section Formulas: Variables must be numeric: factors, text and logical values are an error, not
-#'   dummy variables. If a variable is not a column as it is, as in `class ~ log(x)`, the mixture
-#'   keeps the formula's `terms`, and new data that have the formula's variables are read by them
-#'   wherever points are taken ([predict()][predict.gaussmix], [dgaussmix()], [score()], ...). What
-#'   `poly()` or `scale()` learn from the data is kept, and so are constants and functions that the
-#'   formula names; variables that depend on other rows in any other way, such as `x - mean(x)`, are
-#'   an error. [impute()], [condition()] and a [marginal()] mixture take the mixture's own
+#'   dummy variables. If a variable is not itself a column, as in `class ~ log(x)`, the mixture
+#'   keeps the formula's `terms`. New data then need the formula's variables wherever points are
+#'   taken ([predict()][predict.gaussmix], [dgaussmix()], [score()], ...). The mixture also keeps
+#'   the constants that `poly()` or `scale()` learn from the data, and constants and functions named
+#'   in the formula. A variable that depends on other rows in another way, such as `x - mean(x)`,
+#'   is an error. [impute()], [condition()] and a [marginal()] mixture take the mixture's own
 #'   variables, `log(x)`, by their names.
 #'
 #' @section Errors: Of class `mixguide_error`. Missing values are an error unless `na.action` drops
@@ -124,10 +124,10 @@ as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
   from_data(mixture, fit_of(x$ft, x$loglik, df, NROW(x$x)), standardise)
 }
 
-# Of the fits of tidymodels, in a workflow or not, the engine's own fit.
+# The engine's own fit inside a fit of tidymodels, in a workflow or not.
 engine_fit <- function(x) {
   while (inherits(x, c("model_fit", "cluster_fit", "workflow")) && !is.null(x$fit)) x <- x$fit
-  # what a workflow keeps around its model's fit
+  # a workflow keeps its model's fit in a stage
   if (inherits(x, "stage_fit")) engine_fit(x$fit) else x
 }
 
@@ -163,7 +163,7 @@ as_gaussmix.mvn <- function(x, class = NULL, standardise = TRUE, ...) {
   incomplete_fit(1, t(x@Mean), list(x@Covariance), x@Data, class, standardise)
 }
 
-# A fit to rows of which parts are missing.
+# A fit to rows with missing parts.
 incomplete_fit <- function(weights, means, covs, data, class, standardise) {
   colnames(means) <- colnames(data)
   mixture <- gaussmix(unname(weights), means, covs, class)
@@ -171,7 +171,7 @@ incomplete_fit <- function(weights, means, covs, data, class, standardise) {
                             nrow(data)), standardise)
 }
 
-# The log-likelihood of what was observed: for each pattern that of its variables.
+# The log-likelihood of the observed values: for each pattern of missingness, of its variables.
 observed_loglik <- function(mixture, data) {
   data <- unname(data)
   pattern <- apply(!is.na(data), 1, function(seen) paste(which(seen), collapse = " "))
@@ -207,7 +207,7 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
   check_dots(..., also = if (method == "mclust") mclust_arguments())
   form <- check_choice(form, eval(formals()$form), "form")
   x <- as.data.frame(x)
-  # a column that is not there is NULL too
+  # a missing column is NULL too
   if (!missing(class) && is.null(class)) {
     abort_input("class", "the name of the class column or a label per row", "NULL")
   }
@@ -272,7 +272,7 @@ check_complete <- function(x) {
   }
 }
 
-# The last step of every way from data, or from a fit to data, to a mixture.
+# The last step from data, or from a fit to data, to a mixture.
 from_data <- function(mixture, fit = NULL, standardise = TRUE) {
   mixture["fit"] <- list(fit)
   if (check_flag(standardise, "standardise")) standardise(mixture) else mixture
@@ -284,8 +284,8 @@ fit_of <- function(source, loglik, df, nobs) {
   list(source = source, loglik = as.double(loglik), df = df, nobs = nobs)
 }
 
-# The maximum of the likelihood, in closed form: the scatter of each class, or of all about the
-# class means, over its number of points; its diagonal; the mean of its diagonal.
+# The maximum of the likelihood, in closed form: the scatter of each class, or of all rows about
+# their class means, over the number of rows; the diagonal of this; the mean of this diagonal.
 fit_gaussian <- function(points, label, form, standardise) {
   n <- nrow(points)
   count <- tabulate(label)
@@ -330,20 +330,20 @@ fit_mclust <- function(points, label, standardise, ...) {
 }
 
 # The free parameters of one fit per class: weights (of classes, and of components within each),
-# means and covariances. mclust's own count for MclustDA has changed from version to version.
+# means and covariances. mclust's own count for MclustDA changed between versions.
 mclust_df <- function(fits, type = "MclustDA") {
   G <- vapply(fits, `[[`, 0, "G")
   d <- fits[[1]]$d
   name <- vapply(fits, `[[`, "", "modelName")
-  # EDDA holds parts of the covariances equal across classes
+  # in EDDA classes share parts of the covariances
   covariances <- if (type == "EDDA") volume_shape_df(name[[1]], d, length(fits)) else {
     sum(mapply(volume_shape_df, name, d, G))
   }
   sum(G) - 1 + sum(G) * d + covariances
 }
 
-# What one of mclust's models leaves free of G covariances: each letter, of volume, shape and
-# orientation, is E or X if all have one, V if each has its own, I if there is nothing to choose.
+# The free parameters of G covariances in a model of mclust. Each letter (volume, shape,
+# orientation) is E or X for a common one, V for one each, I if there is nothing to choose.
 volume_shape_df <- function(model, d, G) {
   letters <- strsplit(model, "")[[1]]
   free <- c(1, d - 1, d * (d - 1) / 2)[seq_along(letters)]
@@ -367,7 +367,7 @@ mclust_parts <- function(fit, variables) {
        })
 }
 
-# One mixture of the named mixtures `parts`, one for each class, in the proportions `share`.
+# One mixture of the named mixtures `parts`, a class each, with weights `share`.
 join_classes <- function(parts, share) {
   pick <- function(what) unname(lapply(parts, `[[`, what))
   weights <- Map(`*`, pick("weights"), share)

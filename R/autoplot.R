@@ -1,5 +1,5 @@
-# Plots that need no explanation beside them. What is drawn of a mixture is exact: curves are its
-# densities, and the lines around a class hold a stated share of its probability.
+# Plots that need no explanation beside them. A mixture is shown exactly: curves are its densities,
+# and the lines around a class hold a stated share of its probability.
 
 #' Plots of mixtures, samples, summaries, sweeps and schedules
 #'
@@ -8,45 +8,45 @@
 #'
 #' @details
 #' **A mixture** in one dimension: the density of the whole and of each class times its weight. In
-#' two: around each class, the lines of equal density inside which it has 50% and 95% of its
-#' probability, and crosses at the means of the components. In more: the same for each pair of the
-#' first five variables (`variables` takes others), from their exact [marginal()] laws. Point
-#' masses are spikes in one dimension; components that are singular in two have their ellipses
-#' drawn, which may be lines or points.
+#' two: around each class, the lines of equal density that hold 50% and 95% of its probability, and
+#' crosses at the means of the components. In more: the same for each pair of the first five
+#' variables (`variables` takes others), from their exact [marginal()] laws. A point mass is a spike
+#' in one dimension. A component that is singular in two is drawn by its ellipse, which may be a
+#' line or a point.
 #'
-#' **A guided sample** is drawn over the classes, the one aimed at in solid lines, and coloured by
-#' the confidence `p(class | x)`; in one dimension as a histogram, with the mean confidence in each
-#' bar. If its trajectories were kept, some of the paths are drawn instead: in one dimension
-#' against time, over a shading that is the exact law of the class at each time.
+#' **A guided sample** is drawn over the classes, with the class aimed at in solid lines. The
+#' confidence `p(class | x)` is its colour. In one dimension the sample is a histogram, coloured by
+#' the mean confidence in each bar. If the run kept its trajectories, some paths are drawn instead;
+#' in one dimension against time, over the exact law of the class at each time.
 #'
 #' **A summary** of a run: the histogram of each variable, with the exact density of the class
 #' aimed at (solid) and of the whole mixture (dashed).
 #'
 #' **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
-#' lose confidence, against strength, with bars of 2 standard errors (none where numbers are
-#' exact). The axis of strengths is linear near 0 and logarithmic further out (`asinh`).
+#' lose confidence, against strength. Bars are 2 standard errors; exact numbers have none. The axis
+#' of strengths is linear near 0 and logarithmic further out (`asinh`).
 #'
-#' **A law** (see [law]): its density, over that of the class aimed at and of the whole mixture in
-#' one dimension, over the lines of the classes in two.
+#' **A law** (see [law]): its density. In one dimension it is drawn over the densities of the class
+#' aimed at and of the mixture, in two over the lines of the classes.
 #'
 #' **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
 #'
 #' @section Numerical notes:
-#' The lines of a class with one component are exact ellipses. For others the level is a quantile
-#' of the density over a lattice of equally probable points in each component, 4000 or more in
-#' all, which errs by about 0.001 in probability; the line is that of a grid that is denser near
-#' the means. No random numbers are drawn: of more than `max_points` points every k-th is shown,
-#' and the caption says so.
+#' The lines of a class with one component are exact ellipses. For other classes the level is a
+#' quantile of the density over equally probable points of each component, 4000 or more in all. It
+#' errs by about 0.001 in probability. The line is read from a grid that is denser near the means.
+#' Plots draw no random numbers: of more than `max_points` points they show every k-th, and the
+#' caption says so.
 #'
 #' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()],
 #'   a [law] or a [schedule].
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
-#' @param label Their classes, to colour them by: a label per point, or `NULL`. The draws of
-#'   [rgaussmix()] bring their own.
+#' @param label The classes of the points, for colours: a label per point, or `NULL`. Draws of
+#'   [rgaussmix()] carry their labels.
 #' @param variables Names or numbers of the variables to show; `NULL` for all, at most five.
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
-#' @param paths The number of paths to draw if the trajectories were kept; 0 for the sample itself.
+#' @param paths The number of paths to draw if the run kept trajectories; 0 draws the sample.
 #' @param quantity For a sweep of several numbers of steps, the column to draw: `"confidence"`,
 #'   `"gain"`, `"entropy"` or `"fraction_down"`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
@@ -236,7 +236,7 @@ picture.mixguide_schedule <- function(object, ...) {
                        curve = rep(factor(names), each = length(t)))
   ggplot(curves, aes(.data$t, .data$value, colour = .data$curve, linetype = .data$curve)) +
     geom_line(linewidth = .8) +
-    # where the noise dwarfs the data, one axis cannot show both
+    # where the noise is much larger than the data, one axis cannot show both
     (if (max(curves$value) > 2) facet_wrap(vars(.data$curve), scales = "free_y")) +
     scale_colour_manual(values = class_palette(2)) +
     finish(paste("Schedule:", object$label),
@@ -314,7 +314,7 @@ cloud_layers <- function(object, law, shown, aim, moving) {
   )
 }
 
-# A sample in one dimension: bars with their mean confidence, the density aimed at and the whole.
+# A sample in one dimension: bars with their mean confidence, the densities of class and mixture.
 histogram_layers <- function(object, law, shown, aim, moving) {
   particles <- particle_table(object, shown)
   bars <- bars_of(particles[[variable_labels(law)]], run_weights(object)[shown],
@@ -329,7 +329,7 @@ histogram_layers <- function(object, law, shown, aim, moving) {
   )
 }
 
-# Point masses have no curves, and a scale of their roles would have nothing to name.
+# Point masses have no curves, so their plot has no scale of roles.
 role_curves <- function(curves, aim) {
   if (nrow(curves)) {
     list(geom_line(aes(.data$x, .data$density, linetype = .data$role), curves, colour = ink),
@@ -373,7 +373,7 @@ panes <- function(labels, lines) {
 
 present_classes <- function(mixture) unique(mixture$class[mixture$weights > 0])
 
-# The law of the variables asked for, all of them named.
+# The law of the chosen variables, all of them named.
 show_variables <- function(mixture, variables) {
   colnames(mixture$means) <- variable_labels(mixture)
   if (is.null(variables) && mixture_dim(mixture) <= 5) return(mixture)
@@ -383,10 +383,10 @@ show_variables <- function(mixture, variables) {
   marginal(mixture, if (is.null(variables)) 1:5 else variables)
 }
 
-# The exact law at the last time of a run, the classes aimed at as one.
+# The exact law at the last time of a run, with the classes aimed at merged into one.
 law_behind <- function(object, aim, variables) {
   if (inherits(object$mixture, "score_model")) {
-    # nothing is known behind a model by itself, but its variables
+    # of a model alone only the variables are known
     law <- show_variables(stand_in(object$mixture), variables)
     law$unknown <- TRUE
     return(law)
@@ -396,7 +396,7 @@ law_behind <- function(object, aim, variables) {
   merge_classes(show_variables(law, variables), keep = aim)
 }
 
-# Too many classes to tell apart are drawn as one.
+# Classes too many to tell apart are drawn as one.
 merge_classes <- function(mixture, keep = NULL, most = 12) {
   rest <- !mixture$class %in% keep
   if (length(unique(mixture$class[rest])) > most) mixture$class[rest] <- merged
@@ -432,14 +432,14 @@ path_table <- function(object, shown) {
         .t = rep(object$times, length(shown)), ends)
 }
 
-# The rows of `wide` once per pair of the variables `labels`, those as x and y.
+# The rows of `wide` once per pair of the variables `labels`, as columns x and y.
 pairwise <- function(wide, labels) {
   in_pairs(labels, function(pair) {
     cbind(data.frame(x = wide[[pair[1]]], y = wide[[pair[2]]]), wide[startsWith(names(wide), ".")])
   })
 }
 
-# `table(pair)` for each pair of the variables, labelled with the panel it belongs to.
+# `table(pair)` for each pair of the variables, labelled with its panel.
 in_pairs <- function(labels, table) {
   panel <- function(pair) {
     rows <- table(pair)
@@ -536,7 +536,7 @@ resolving_grid <- function(mean, sd, size) {
   sort(unique(c(even, every_kth(around, size))))
 }
 
-# d = 1: the law of the class aimed at (or of everything) over time, relative to its mode.
+# d = 1: the law of the class aimed at (or of the mixture) over time, relative to its mode.
 law_in_time <- function(object, range, size = 120) {
   law <- object$mixture
   aim <- if (is.null(object$guidance)) law$class else object$guidance$class
@@ -702,7 +702,7 @@ role_scale <- function(aim) {
                         name = NULL, guide = if (is.null(aim)) "none" else "legend")
 }
 
-# One legend, without a title, for lines that differ in colour and type.
+# One legend, without a title, for lines with their own colours and types.
 line_scales <- function(colours, types, names = NULL) {
   list(scale_colour_manual(values = stats::setNames(colours, names), name = NULL),
        scale_linetype_manual(values = stats::setNames(types, names), name = NULL))
@@ -718,7 +718,7 @@ look <- function(legend = "right") {
           plot.subtitle = element_text(size = rel(.85), colour = "grey30"))
 }
 
-# What every picture ends with: its words, the names of its axes and scales (`...`), its look.
+# The last layers of every plot: titles, names of axes and scales (`...`), and the theme.
 finish <- function(title, subtitle = NULL, caption = NULL, ..., legend = "right") {
   list(labs(...), words(title, subtitle, caption), look(legend))
 }

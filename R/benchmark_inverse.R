@@ -1,34 +1,34 @@
 #' A benchmark of inverse problems with exact answers
 #'
-#' The mixture problem on which particle methods for linear inverse problems are compared in the
-#' literature, over dimensions and random instances, for any [zero_shot] methods: distance to the
-#' exact conditional law beside its floor, and cost. `inverse_problem()` makes one instance.
+#' Runs [zero_shot] methods on the mixture problem by which the literature compares particle methods
+#' for linear inverse problems, over dimensions and random instances. It returns the distance to the
+#' exact conditional law, the floor of this distance, and the cost. `inverse_problem()` makes one
+#' instance.
 #'
 #' @details
-#' **The problem.** 25 components with means `(8 i, 8 j, 8 i, 8 j, ...)`, `i, j = -2, ..., 2`, unit
-#' covariance and weights in proportion to draws of chi-squared with 1 degree of freedom; `H` is a
+#' **The problem.** 25 components have means `(8 i, 8 j, 8 i, 8 j, ...)`, `i, j = -2, ..., 2`, unit
+#' covariance and weights in proportion to draws of chi-squared with 1 degree of freedom. `H` is a
 #' `d_y` x `d_x` matrix of standard normals, whose singular values are replaced by sorted uniform
-#' numbers on (0, 1); the standard deviation of the noise is another uniform number times the
-#' largest of them; `x` is drawn from the mixture, and `y = H x + noise`. All random numbers come
-#' from the package's own generator and the seed.
+#' numbers on (0, 1). The standard deviation of the noise is a uniform number times the largest of
+#' them. `x` is drawn from the mixture, and `y = H x + noise`. All random numbers come from the
+#' package's own generator and the seed.
 #'
-#' **The run.** Each instance and method is one unit of work: units run in this process, or on the
-#' workers of the plan of package future if there is one (see [scaling]), and finished units are
-#' kept in `folder`, from where the same call, or one with more seeds, dimensions or methods, takes
-#' them. Within an instance all methods meet the same noise. A unit that fails has `NA`s, and its
-#' message in column `error`; it is not kept.
+#' **The run.** Each instance and method is one unit of work. Units run in this process, or on the
+#' workers of a plan of package future (see [scaling]). `folder` keeps finished units; the same
+#' call, or one with more seeds, dimensions or methods, reads them from there. Within an instance
+#' all methods meet the same noise. A unit that fails has `NA`s, and its message in column `error`;
+#' it is not kept.
 #'
-#' **Published tables** differ in more than the methods, and numbers should be compared only if
-#' these are made equal:
+#' **Published tables** differ in more than the methods. Numbers compare only if these are equal:
 #' * *schedule and steps*: here [schedule_etc()] down to `t = 1`; others by `schedule` and
 #'   `sampler`;
 #' * *metric*: here the root of the mean, over `directions`, of squared Wasserstein distances to the
 #'   exact conditional law; others by `p` and `maximum`;
-#' * *particles*: here a set of its own for each of `n_sets` draws, of which one is returned, so
-#'   that draws are independent; authors take the particles of one large set for the sample, as
-#'   [conditional_sample()] returns them with `cloud = TRUE`;
-#' * *resampling*: MCGdiff's own is `zero_shot_mcgdiff(resampling = "every step")`; where sets are
-#'   small it is far worse than resampling when it is needed, which is the default;
+#' * *particles*: here each of `n_sets` draws has its own set, which returns one particle, so that
+#'   draws are independent; authors take the particles of one large set as the sample, as
+#'   [conditional_sample()] does with `cloud = TRUE`;
+#' * *resampling*: MCGdiff's own is `zero_shot_mcgdiff(resampling = "every step")`; for small sets
+#'   it is far worse than the default, resampling on need;
 #' * *DPS*: the authors' `zeta = 1` is `zero_shot_dps(2)`;
 #' * *DDRM*: the authors' start is `zero_shot_ddrm(informed = TRUE)`.
 #'
@@ -36,18 +36,18 @@
 #'
 #' @param d_x,d_y Dimensions of `x` (even numbers) and of `y`: one each for `inverse_problem()`, any
 #'   number for `benchmark_inverse()`, which takes all pairs with `d_y <= d_x`.
-#' @param seed,seeds Whole numbers >= 0 that settle the instances.
-#' @param methods A list of [zero_shot] methods; if it has names, they are shown. `NULL`: all,
+#' @param seed,seeds Whole numbers >= 0 that determine the instances.
+#' @param methods A list of [zero_shot] methods; names, if any, appear in the result. `NULL`: all,
 #'   with their default settings and 32 particles.
 #' @param n Number of draws of each method.
-#' @param n_sets The same for particle methods, which run a whole set of particles for each draw.
+#' @param n_sets Number of draws of each particle method, which runs a set of particles per draw.
 #' @param steps,c,delta Settings of [schedule_etc()].
 #' @param directions Directions of the sliced Wasserstein distance.
 #' @param schedule,sampler `NULL`: `schedule_etc(steps, c, delta)`, and the default of
 #'   [conditional_sample()]; or others.
 #' @param p,maximum Order of the Wasserstein distance, and whether to take the largest over the
-#'   directions instead of the mean of its powers. But for the default they add columns `distance`
-#'   and `distance_floor`, which `summary()`, `print()` and `plot()` then take.
+#'   directions instead of the mean of its powers. Values other than the default add columns
+#'   `distance` and `distance_floor`, which `summary()`, `print()` and `plot()` then show.
 #' @param folder `NULL`, or the name of a folder for finished units.
 #' @return `inverse_problem()`: a list of class `inverse_problem` with `mixture`, `observation`, `x`
 #'   (the truth) and `seed`.
@@ -89,7 +89,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   times <- sampler_times(check_sampler(sampler), check_schedule(schedule))
   p <- check_number(p, "p", min = 1)
   check_flag(maximum, "maximum")
-  # what the two are, without their functions: a file is named by that
+  # schedule and sampler without their functions: a digest of this names the file
   how <- list(format(schedule), format(sampler), times, schedule$a(times), schedule$b2(times), p,
               maximum)
   directions <- check_count(directions, "directions", min = 2)
@@ -113,7 +113,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   if (length(missing)) {
     job <- list(plan = list(begin = list(n = length(missing))), units = units[missing],
                 schedule = schedule, sampler = sampler, p = p, maximum = maximum, key = c(0, 0))
-    # those that failed are run again
+    # failed units run again
     put <- function(row, first, count) {
       if (is.na(row$error)) kept[[missing[first + 1]]]$put(row, 0, 1)
       row
@@ -124,7 +124,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
       results[[missing[first + 1]]] <<- row
     })
   }
-  # those that failed have fewer columns
+  # failed units have fewer columns
   columns <- unique(unlist(lapply(results, names)))
   rows <- lapply(results, function(row) {
     row[setdiff(columns, names(row))] <- NA
@@ -142,8 +142,8 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
             foot = if (failed) paste(count_of(failed, "unit"), "failed: see column error"))
 }
 
-# One instance and method: a row of a judgement. On a worker, the method is made anew: what has
-# been compiled in the meantime would change a digest.
+# One instance and method: a row of a judgement. A worker makes the method anew, because compiled
+# parts would change a digest.
 benchmark_unit <- function(job, first, count) {
   unit <- job$units[[first + 1]]
   if_error({

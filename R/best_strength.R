@@ -1,44 +1,43 @@
 #' The best strength along a run
 #'
-#' The strength of guidance, as a function of how far the run is, whose output is nearest to a
-#' target law, at a wanted confidence: for this sampler and these steps. Beside it stand a constant
-#' strength and the published profiles, each at the multiple that gives the same confidence: how far
-#' is each from the best?
+#' Finds the strength of guidance, a function of the fraction of the run, whose output is nearest to
+#' a target law for this sampler and these steps, at a wanted confidence if one is given. A constant
+#' strength and the published profiles, each at the multiple with the same confidence, show how far
+#' they are from the best.
 #'
 #' @details
-#' The strength is linear between `knots` equidistant places of the run, and all its values are
-#' free, below 0 too, but for a bound of 50 on either side. What is minimised is computed from the
-#' exact law of the sampler's output ([guided_law()]) or, in more dimensions than it can have, as a
-#' mean over `n` particles of a deterministic sampler that carry their density along, the same for
-#' all strengths. The wanted confidence is a constraint, by an augmented Lagrangian; the problems
-#' that are left are solved by [stats::nlminb()] with gradients by differences, from the constant
-#' strength and from the best of the profiles. The best that was found is a local minimum; that none
-#' of its knots alone can better it is checked.
+#' The strength is linear between `knots` equidistant places of the run. Its values are free, also
+#' below 0, within a bound of 50 on either side. The measure is computed from the exact law of the
+#' sampler's output ([guided_law()]). In dimensions without one it is a mean over `n` particles of a
+#' deterministic sampler with their densities, the same for all strengths. The wanted confidence is
+#' a constraint, handled by an augmented Lagrangian. [stats::nlminb()] solves the unconstrained
+#' problems with gradients by differences, from the constant strength and from the best profile.
+#' The result is a local minimum; a check confirms that no knot alone improves it.
 #'
-#' The target at a wanted confidence is worth a thought: of all laws with that mean confidence, the
-#' tilted law of some strength is the nearest to the class in `KL(. || class)` only if log
-#' confidence is held; so both targets may be asked for.
+#' The target matters at a wanted confidence: of all laws with one mean log confidence, a tilted
+#' law is the nearest to the class in `KL(. || class)`. With a fixed mean confidence this does not
+#' hold, so both targets are offered.
 #'
 #' @inheritParams guided_sample
-#' @param ... Arguments of [diffusion()] that follow the mixture there. Of the `guidance` only the
-#'   class counts, not the strength.
+#' @param ... Arguments of [diffusion()] that follow the mixture there. The strength of `guidance`
+#'   is ignored; its class counts.
 #' @param confidence `NULL`, or the mean confidence that the output must have.
 #' @param target `"class"` or `"tilt"`, the [tilted_law()] of strength `tilt`.
 #' @param tilt For the tilt: its strength.
-#' @param measure What is minimised: `"kl_reverse"`, `KL(output || target)`, or
+#' @param measure The measure to minimise: `"kl_reverse"`, `KL(output || target)`, or
 #'   `"total_variation"`.
 #' @param knots Number of values of the strength, at least 2.
-#' @param profiles Names of profiles of [strength_profile()] to compare with, beside a constant.
-#' @param n Number of particles, where there are particles.
+#' @param profiles Names of profiles of [strength_profile()] to compare, beside a constant.
+#' @param n Number of particles, if particles are used.
 #' @return An object of class `best_strength`: a list with
-#'   * `guidance`: a [guidance()] of the best strength, to be run by the same number of steps;
+#'   * `guidance`: a [guidance()] of the best strength, for the same number of steps;
 #'   * `knots`: a data frame with the `fraction` of the run and the `strength` there;
 #'   * `tried`: a data frame with a row for the best, the constant and each profile, and columns
-#'     `schedule`, `multiple` (by which the profile of strength 1 was multiplied), `confidence` and
-#'     the measure with their standard errors, and `excess`, the measure less that of the best; `NA`
-#'     where no multiple reaches the confidence, or the measure is not known;
-#'   * `measure`, `target`, `wanted` and what made it.
-#' @section Errors: Of class `mixguide_error`: for arguments that do not fit, and where no constant
+#'     `schedule`, `multiple` (the factor of the profile of strength 1), `confidence` and the
+#'     measure with their standard errors, and `excess`, the measure less that of the best; `NA` if
+#'     no multiple reaches the confidence, or the measure is not known;
+#'   * `measure`, `target`, `wanted`, and the arguments of the run.
+#' @section Errors: Of class `mixguide_error`: for arguments that do not fit, and if no constant
 #'   strength reaches the confidence.
 #' @source Derived for this package. The profiles: see [strength_profile()].
 #' @seealso [compare_guidance()], [strength_profile()], [capped_strength()].
@@ -114,7 +113,7 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
             class = object_class("best_strength"))
 }
 
-# Profiles that a multiple does not make stronger in their own way.
+# Profiles that a multiple does not strengthen in their own way.
 WITHOUT_MULTIPLE <- c("line", "cfgpp", "terminal")
 
 check_profiles <- function(names) {
@@ -139,9 +138,9 @@ strength_at <- function(guide, d, places) {
   guidance_strength(guide, at)
 }
 
-# What guidance is judged by: `at` returns its `value` (Inf where that is not known) and its mean
-# `confidence`, on points that are the same for all, the nodes of a quadrature or particles; `final`
-# the rows of both, by the exact law where there is one.
+# The judge of a guidance. `at` returns its `value` (Inf if unknown) and its mean `confidence`, on
+# points that are the same for all guidances: nodes of a quadrature or particles. `final` returns
+# the rows of both, by the exact law if there is one.
 strength_judge <- function(d, target, tilt, measure, n) {
   goal <- compared_goal(d, if (target == "tilt") tilt)
   if (goal$singular) {
@@ -198,7 +197,7 @@ judged_points <- function(d, n) {
   }
 }
 
-# The multiple of a shape that has the wanted confidence, or the least value.
+# The multiple of a shape with the wanted confidence, or with the least value.
 best_multiple <- function(shape, judge, wanted, most = 256) {
   none <- list(multiple = NA_real_, confidence = unknown_row(), value = unknown_row())
   at <- function(by) judge$at(shape(by))
@@ -214,11 +213,11 @@ best_multiple <- function(shape, judge, wanted, most = 256) {
   c(list(multiple = found$by), found[c("confidence", "value")])
 }
 
-# The multiple `by` at which a confidence that rises with it is the wanted one; or the `range` of
-# those that were seen.
+# The multiple `by` with the wanted confidence, which rises with it; or the `range` of the
+# confidences found.
 multiple_for <- function(confidence, wanted, most) {
   off <- function(by) confidence(by) - wanted
-  # strengths below 0 lower it
+  # strengths below 0 lower the confidence
   low <- if (isTRUE(off(0) > 0)) -1 else 0
   at_low <- off(low)
   high <- low
@@ -235,7 +234,7 @@ multiple_for <- function(confidence, wanted, most) {
   list(by = stats::uniroot(off, c(low, high), f.lower = at_low, f.upper = at_high, tol = 1e-6)$root)
 }
 
-# From where the points have the confidence to where the law has it, by the slope of the points.
+# Corrects a multiple from the confidence of the points to that of the law, by the points' slope.
 with_confidence <- function(shape, by, judge, wanted, step = 1e-3 * max(1, abs(by))) {
   slope <- (judge$at(shape(by + step))$confidence - judge$at(shape(by - step))$confidence) /
     (2 * step)
@@ -249,11 +248,11 @@ with_confidence <- function(shape, by, judge, wanted, step = 1e-3 * max(1, abs(b
   c(list(by = by), final)
 }
 
-# Where both models agree, as at the start of a run, a strength means next to nothing.
+# Where both models agree, as at the start of a run, a strength has almost no effect.
 MOST_STRENGTH <- 50
 
-# The least value over the strengths at places of the run, with the wanted confidence: by an
-# augmented Lagrangian.
+# The least value over strengths at places of the run, at the wanted confidence, by an augmented
+# Lagrangian.
 descend_strength <- function(begin, guide, judge, wanted) {
   at <- function(values) judge$at(guide(values))
   penalised <- function(values, multiplier, weight) {
@@ -279,7 +278,7 @@ descend_strength <- function(begin, guide, judge, wanted) {
   final <- if (is.null(wanted)) c(list(by = 0), judge$final(guide(values))) else {
     with_confidence(function(by) guide(values + by), 0, judge, wanted)
   }
-  # does a knot alone better it, at the price that the confidence has?
+  # does one knot alone improve it, with the multiplier as the price of confidence?
   price <- function(values) penalised(values, multiplier, 0)
   moved <- vapply(seq_along(values), function(i) {
     step <- replace(0 * values, i, .05)

@@ -1,15 +1,15 @@
 #' Where guided particles end, against strength
 #'
-#' The density of one variable of the output for each of many strengths, with the confidence below:
-#' how a class contracts under guidance and, beyond what the steps can bear, splits.
+#' The density of one variable of the output for each of many strengths, and the confidence. A class
+#' contracts under guidance and, with too few steps for the strength, splits.
 #'
-#' @details For d = 1 nothing is drawn: the output of a deterministic sampler comes from the nodes
-#'   of a quadrature (see [guidance_sweep()]), that of a stochastic one is the density of
+#' @details For d = 1 there are no random numbers: the output of a deterministic sampler comes from
+#'   the nodes of a quadrature (see [guidance_sweep()]), the density of a stochastic one from
 #'   [guided_law()]. Otherwise particles meet the same noise under all strengths.
 #'
 #' @inheritParams guidance_sweep
-#' @param guidance A class or several, or a [guidance()] whose strength, if a function of time,
-#'   is multiplied by each of the strengths.
+#' @param guidance A class or several, or a [guidance()]. A strength that is a function of time is
+#'   multiplied by each of the strengths.
 #' @param sampler A [sampler()]; `NULL` for that of the diffusion.
 #' @param strength Numbers, in increasing order.
 #' @param variable Name or number of the variable to show.
@@ -19,8 +19,8 @@
 #' @param ... Further arguments of [diffusion()] that follow the mixture there.
 #' @return An object of class `mixguide_bifurcation`: a list with `density`, a matrix (bins x
 #'   strengths) of the probability of each bin over its width; `edges` of the bins; `path`, a data
-#'   frame with `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and what made it.
-#'   `as.data.frame()` gives the path.
+#'   frame with `strength`, `confidence`, `confidence_se`, `mean`, `sd`; `method`; and the arguments
+#'   of the run. `as.data.frame()` gives the path.
 #' @source Phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
 #' split <- bifurcation(named_mixture("D3"), "1", seq(0, 20, 2),
@@ -80,8 +80,8 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
             class = object_class("mixguide_bifurcation"))
 }
 
-# The probability of each bin over its width: a histogram, or, where the nodes are a grid, from the
-# distribution function between them.
+# The probability of each bin over its width: a histogram, or differences of the distribution
+# function between nodes on a grid.
 binned_density <- function(run, edges) {
   bins <- length(edges) - 1
   if (run$smooth) {

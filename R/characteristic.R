@@ -32,8 +32,8 @@ characteristic_score <- function(guide, schedule) {
   }
 }
 
-# Delta = b^2 (s_c(x + eta Delta) - s_u(x + (1 + eta) Delta)), and what it leads to. `of`: score and
-# Jacobian at points, of the class or the other model.
+# Solves Delta = b^2 (s_c(x + eta Delta) - s_u(x + (1 + eta) Delta)) and returns the score at the
+# solution. `of`: score and Jacobian at points, of the class or the other model.
 solve_characteristic <- function(x, eta, b2, of, params) {
   n <- nrow(x)
   d <- ncol(x)
@@ -52,7 +52,7 @@ solve_characteristic <- function(x, eta, b2, of, params) {
   }
   newton <- function(at, z, gap) -solve_each(slope[at, , , drop = FALSE], gap)
   state <- descend(list(z = 0 * x, found = logical(n)), miss, newton, min(params$most, 20))
-  # in long steps, and where these go round in circles in shorter ones
+  # long steps first; shorter ones for points whose long steps run in circles
   for (attempt in 1:2) {
     state$z[!state$found, ] <- 0
     state <- settle_down(state, miss, slope_at = function(at) slope[at, , , drop = FALSE],
@@ -61,10 +61,10 @@ solve_characteristic <- function(x, eta, b2, of, params) {
   list(delta = state$z, found = state$found & is.finite(rowSums(score)), score = score)
 }
 
-# Where Newton's method halves its steps away: implicit Euler steps of dz/dtau = -gap(z), longer as
-# the gap falls (pseudo-transient continuation), until everything is found. Steps also become
-# `longer` by and by where it does not rise: where there is much noise the gap is small and even
-# over a long way.
+# For points at which Newton's method halves its steps to nothing: implicit Euler steps of
+# dz/dtau = -gap(z), longer as the gap falls (pseudo-transient continuation), until all points are
+# solved. Steps also become `longer` while the gap does not rise: with much noise it is small and
+# flat over a long way.
 settle_down <- function(state, miss, slope_at, most, longer) {
   length_of <- rep(1, nrow(state$z))
   before <- rep(NA_real_, nrow(state$z))
@@ -88,8 +88,8 @@ settle_down <- function(state, miss, slope_at, most, longer) {
   state
 }
 
-# How many equations were asked for, and how many not solved, until the outermost of the calls that
-# count comes back and says it.
+# The numbers of equations posed and not solved, until the outermost counting call returns and
+# reports them.
 unsolved <- new.env(parent = emptyenv())
 unsolved$asked <- unsolved$failed <- unsolved$depth <- 0
 

@@ -1,5 +1,5 @@
-# Every message to the user about an argument is made here: it names the argument, says what was
-# wanted and what came, and has class `mixguide_error`.
+# Every message to the user about an argument is made here. It names the argument, the value wanted
+# and the value given, and has class `mixguide_error`.
 
 abort_input <- function(arg, wanted, got = NULL, kind = "input", call = user_call()) {
   message <- paste0("`", arg, "` must be ", wanted, if (!is.null(got)) paste0("; got ", got))
@@ -11,8 +11,8 @@ abort <- function(message, kind, call = user_call()) {
                       call = call))
 }
 
-# `expr`, or what `failed` makes of its error. A time limit (setTimeLimit()) is R's own error and
-# the user's wish: it is never taken for a failure of `expr`, whichever call it strikes.
+# The value of `expr`, or of `failed` called with its error. A time limit (setTimeLimit()) is R's
+# own error and the user's wish: it never counts as a failure of `expr`, whichever call it strikes.
 if_error <- function(expr, failed) {
   tryCatch(expr, error = function(e) if (is_time_limit(e)) stop(e) else failed(e))
 }
@@ -32,8 +32,8 @@ user_call <- function() {
   NULL
 }
 
-# A method whose generic has `...` must not swallow an argument that it does not know. `also`: the
-# names of more arguments that belong to the generic, or a function that has them.
+# An error if a method with `...` gets an argument that it does not know. `also`: the names of more
+# arguments that belong to the generic, or a function with these arguments.
 check_dots <- function(..., also = NULL) {
   if (!...length()) return(invisible())
   given <- names(substitute(list(...)))[-1]
@@ -43,7 +43,7 @@ check_dots <- function(..., also = NULL) {
   if (length(unknown)) no_such_argument(unknown[1], setdiff(own, "..."), more)
 }
 
-# What print() hands down to the elements of a list, and data.frame() to as.data.frame().
+# Arguments that print() passes to elements of a list, and data.frame() to as.data.frame().
 frame_dots <- c("optional", "stringsAsFactors")
 
 no_such_argument <- function(name, known, more) {
@@ -63,22 +63,22 @@ no_such_argument <- function(name, known, more) {
   } else paste0("; did you mean `", near, "`?")), "input", call)
 }
 
-# The known name that someone who wrote `name` may have meant, if one is near.
+# The known name nearest to `name`, if one is near enough to be meant.
 nearest_name <- function(name, known) {
-  # a text of that length is no name, and is more than adist() takes
+  # a text of this length is no name, and exceeds the limit of adist()
   if (!length(known) || is.na(name)) return(NULL)
   name <- encodeString(name)
   if (nchar(name) > 100) return(NULL)
   distance <- drop(utils::adist(name, known, ignore.case = TRUE))
-  # a beginning, or a part, is near too
+  # a name that begins with the text, or contains it, is near too
   part <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
   distance[part] <- pmin(distance[part], 1)
   best <- which.min(distance)
-  # of a name of one letter no other is near
+  # no other name is near to a name of one letter
   if (distance[best] <= max(1, nchar(name) / 2) && distance[best] < nchar(name)) known[best]
 }
 
-# Text in the encoding that it is said to have: bytes that are none have neither letters nor width.
+# Is text valid in its declared encoding? Invalid bytes have neither letters nor width.
 is_readable <- function(x) validEnc(x) & Encoding(x) != "bytes"
 
 listed <- function(x, width = 60) toString(if (is.character(x)) encodeString(x) else x, width)
@@ -86,14 +86,14 @@ listed <- function(x, width = 60) toString(if (is.character(x)) encodeString(x) 
 # The names of a list, "" where there is none.
 names_of <- function(x) if (is.null(names(x))) character(length(x)) else names(x)
 
-# Names that are not among those `known`: with the nearest of these, as words.
+# An error text for names that are not among those `known`, with the nearest known ones.
 unknown_names <- function(names, known, said = listed(names)) {
   near <- unique(unlist(lapply(utils::head(names, 3), nearest_name, known)))
   paste0(said, if (length(near)) paste0("; did you mean ", toString(paste0("`", near, "`")), "?"))
 }
 
-# What a function of the user's returns. An error in it becomes one of ours that says which function
-# failed and `where`; an error of ours goes on as it is.
+# The value of a user's function. An error in it becomes an error of this package that names the
+# function and says `where`; an error of this package passes unchanged.
 from_user <- function(value, arg, where = NULL) {
   if_error(value, function(e) {
     if (inherits(e, "mixguide_error")) stop(e)
@@ -102,11 +102,11 @@ from_user <- function(value, arg, where = NULL) {
   })
 }
 
-# Seconds, of which differences count.
+# A clock in seconds; only differences have a meaning.
 now <- function() proc.time()[["elapsed"]]
 
-# A long computation of n parts says what is to come, once that is more than ten
-# seconds: what comes back is called with the number of parts that are done.
+# Announces a computation of n parts if it will take more than ten seconds. The returned function is
+# called with the number of finished parts.
 forecast <- function(what, n) {
   begun <- now()
   told <- FALSE
@@ -144,9 +144,9 @@ describe <- function(x) {
   paste0("a ", typeof(x), " vector of length ", length(x), " (", listed(utils::head(x, 4)), ")")
 }
 
-# Numbers as R's own doubles or integers, in whatever vector, matrix or data frame they come: a
-# data.table or a tibble becomes a data frame, a time series a vector or a matrix, an integer64
-# (whose bits are read as those of doubles by all who do not know it) a double.
+# Numbers as R's own doubles or integers, from any vector, matrix or data frame: a data.table or a
+# tibble becomes a data frame, a time series a vector or a matrix, an integer64 a double (functions
+# that do not know integer64 read its bits as those of doubles).
 plain_numbers <- function(x) {
   if (is.data.frame(x)) {
     # as.data.frame() may be a method that leaves the class
@@ -155,7 +155,7 @@ plain_numbers <- function(x) {
     x[long] <- lapply(x[long], plain_numbers)
     return(x)
   }
-  # what a data frame without rows becomes as a matrix
+  # a data frame without rows becomes a logical matrix
   if (is.logical(x) && is.matrix(x) && !length(x)) storage.mode(x) <- "double"
   if (!is.object(x) || !is.numeric(x)) return(x)
   shape <- attributes(x)[c("dim", "dimnames", "names")]
@@ -201,7 +201,7 @@ check_strengths <- function(x, min = -Inf) {
   as.double(x)
 }
 
-# 2^31 - 1: the largest number of rows that an R matrix can have. `more`: what takes more than max.
+# The largest number of rows of an R matrix is 2^31 - 1. `more`: the functions for larger counts.
 check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL) {
   x <- plain_numbers(x)
   one <- is.numeric(x) && length(x) == 1 && !is.na(x)
@@ -217,7 +217,7 @@ check_particles <- function(n, min = 0) {
   check_count(n, "n", min, more = "guided_summary() takes more")
 }
 
-# A list of operations is made for each step, so that many more are a slip of the pen.
+# Each step has a list of operations, so more steps than this are a slip of the pen.
 check_steps <- function(x, arg = "steps", min = 1) check_count(x, arg, min, max = 1e6)
 
 check_flag <- function(x, arg) {
@@ -248,11 +248,11 @@ refuse_singular <- function(mixture, ...) {
   if (is_singular(mixture)) abort(paste(...), "singular")
 }
 
-# Sizes and types, by which the C code goes, and what a run cannot be without: of a mixture that was
-# tampered with, or read from a file. What costs more than reading the means is left alone.
+# Does a mixture have the fields, sizes and types on which the C code and a run rely? A mixture may
+# be edited or read from a file. Checks that cost more than reading the means are left out.
 is_whole_mixture <- function(x) {
   if (!is.list(x)) return(FALSE)
-  # asked with every evaluation: `$` of what has a class looks for methods first
+  # every evaluation calls this: `$` of an object with a class looks for methods first
   x <- unclass(x)
   if (!is.double(x$weights) || !is.double(x$means) || !is.double(x$values)) return(FALSE)
   size <- dim(x$means)
@@ -279,13 +279,13 @@ check_class <- function(x, class, arg, wanted) {
   if (!inherits(x, class)) abort_input(arg, wanted, came_instead(x, class))
 }
 
-# The arguments to which objects of ours belong.
+# The arguments that take the objects of this package.
 OWN_ARGUMENTS <- c(mixguide_guidance = "guidance", mixguide_sampler = "sampler",
                    mixguide_schedule = "schedule", mixguide_observation = "observation",
                    zero_shot_method = "method", score_error = "score_error")
 
-# What came in place of an object of `class`: the name of a function that makes one, or such a
-# function itself, or what belongs to another argument, is answered by what may have been meant.
+# Describes the value given in place of an object of `class`. If the value is the name of a function
+# that makes one, this function itself, or an object for another argument, it suggests the remedy.
 came_instead <- function(x, class = NULL) {
   own <- intersect(names(OWN_ARGUMENTS), class(x))
   if (length(own)) {
@@ -306,8 +306,8 @@ came_instead <- function(x, class = NULL) {
   paste("a", class_word(x))
 }
 
-# An object of ours whose fields are what they were: each function of `...` is TRUE of the field of
-# its name. `by`: what makes such an object.
+# Checks that the fields of an object of this package are intact: each function of `...` is TRUE of
+# the field of its name. `by`: the function that makes the object.
 check_made <- function(object, arg, by, ...) {
   kinds <- list(...)
   fields <- if (is.list(object)) unclass(object)
@@ -337,9 +337,9 @@ frame_to_matrix <- function(x, arg) {
   x
 }
 
-# Points as an n x d double matrix. Columns go by name where they and the mixture have names, and
-# by place where either has none; a vector is n points if d = 1 and one point if its length is d.
-# `look`: all of them finite.
+# Points as an n x d double matrix. Columns are matched by name if they and the mixture have names,
+# otherwise by place. A vector is n points if d = 1, and one point if its length is d. `look`: check
+# that all points are finite.
 check_points <- function(x, mixture, arg = "x", look = TRUE) {
   d <- mixture_dim(mixture)
   names <- variable_names(mixture)
@@ -366,8 +366,8 @@ check_points <- function(x, mixture, arg = "x", look = TRUE) {
   name_dims(x, rownames(x), names)
 }
 
-# The columns of a table that are the mixture's variables: those of their names or, for a mixture
-# that came from a formula, what the formula makes of the table.
+# The columns of a table that hold the mixture's variables: by name or, for a mixture from a
+# formula, computed from the table by the formula.
 own_columns <- function(x, mixture, arg) {
   names <- variable_names(mixture)
   came <- colnames(x)
@@ -379,7 +379,7 @@ own_columns <- function(x, mixture, arg) {
   x[, names, drop = FALSE]
 }
 
-# All of the columns wanted are there, once.
+# An error unless each wanted column is there exactly once.
 check_columns <- function(wanted, came, arg) {
   lacking <- setdiff(wanted, came)
   if (length(lacking)) {
@@ -407,7 +407,7 @@ all_finite <- function(x, limit = .Machine$double.xmax) .Call(ffi_all_within, x,
 name_dims <- function(x, ...) {
   names <- list(...)
   if (all(vapply(names, is.null, NA))) names <- NULL
-  # what is right already is left alone: an assignment would copy x
+  # dimnames that are right stay: an assignment would copy x
   if (!identical(dimnames(x), names)) dimnames(x) <- names
   x
 }
@@ -448,7 +448,7 @@ check_key <- function(key) {
   as.double(key)
 }
 
-# Suggested packages without which something cannot be done.
+# An error unless the suggested packages that a task needs are installed.
 need_packages <- function(what, packages) {
   lacking <- packages[!vapply(packages, requireNamespace, NA, quietly = TRUE)]
   if (length(lacking)) {

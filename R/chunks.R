@@ -1,78 +1,78 @@
-# A run is cut into chunks of particles, in sizes that depend on the run alone: so that its memory
-# is bounded, that workers can share it, and that what is finished can be kept.
+# A run is cut into chunks of particles, in sizes that depend on the run alone. Chunks bound the
+# memory, let workers share a run, and let finished parts be kept.
 
 #' Large runs
 #'
 #' [guided_sample()], [guided_summary()] and [guidance_sweep()] run their particles in chunks: one
-#' after the other in this process, or, if a plan of package future is set, on its workers. What a
-#' particle meets depends on its number and the key of the run alone, so that the result is the
-#' same, to the last bit, in one process, on any number of workers, and resumed.
+#' after the other in this process or, with a plan of package future, on its workers. The noise of a
+#' particle depends on its number and the key of the run alone. The result therefore is the same, to
+#' the last bit, in one process, on any number of workers, and resumed.
 #'
 #' @details
-#' **Memory.** A chunk of a sample holds a few million numbers, and is put in its place in the
-#' result at once: a run takes the memory of its result, of the mixture, and some 40 MB more (of 64
+#' **Memory.** A chunk of a sample holds a few million numbers, and is copied to its place in the
+#' result at once. A run takes the memory of its result, of the mixture, and some 40 MB more (of 64
 #' particles, if these are more). [guided_summary()] and [guidance_sweep()] (unless it keeps its
-#' samples) take the same for any number of particles; a summary of many variables also some copies
-#' of its histograms, `bins` numbers per variable, and of its fourth moments, which of d variables
-#' with covariances are `4 d^2` numbers.
+#' samples) take the same memory for any number of particles. A summary of many variables also holds
+#' some copies of its histograms, `bins` numbers per variable, and of its fourth moments, `4 d^2`
+#' numbers for d variables with covariances.
 #'
 #' **Workers.** After `future::plan(future::multisession, workers = 4)`, or another plan of package
 #' future (`cluster` for several hosts, `future.batchtools::batchtools_slurm` for a batch system),
-#' runs of several chunks (a chunk is about a second of work of one core, a few in a summary) are
-#' sent to the workers, on which mixguide must be installed. The first chunk is run in this session,
-#' which tells how long one takes: what remains goes in groups of chunks that are worth the start of
-#' a worker, or stays here if nothing is. The mixture is sent once to each worker, or job. A worker
-#' tells its version of the package and its instruction set before it computes: another version is
-#' an error, and a newer processor computes as that of this session does.
+#' runs of several chunks go to the workers, on which mixguide must be installed. (A chunk is about
+#' a second of work of one core, a few in a summary.) This session runs the first chunk and measures
+#' its time. The other chunks go in groups that are worth the start of a worker, or stay here if
+#' none is. Each worker, or job, gets the mixture once. A worker reports its version of the package
+#' and its instruction set before it computes: another version is an error, and a newer processor
+#' computes with the instructions of this session's.
 #'
-#' Four options of the calling session rule this (and `mixguide.progress` the bar, see below):
+#' Four options of the calling session control this (`mixguide.progress` is for the bar, see below):
 #' * `mixguide.worker_threads`: threads of a worker; the default is 1, and in a job of a batch
-#'   system the CPUs that the job has got;
+#'   system the number of CPUs of the job;
 #' * `mixguide.worker_start`: seconds until a worker begins; the default is 0.1, or 15 in a batch
 #'   system;
-#' * `mixguide.worker_timeout`: seconds after which a group of chunks that has not come back is
-#'   given up. The default is 20 times as long as such a group takes, and at least 600; never in a
-#'   batch system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
+#' * `mixguide.worker_timeout`: seconds after which a group of chunks without an answer is given up.
+#'   The default is 20 times the expected time of the group, and at least 600. There is no limit in
+#'   a batch system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
 #' * `mixguide.threads`, see [mixguide_threads()].
 #'
 #' Workers with the same instruction set give the same bits; between AVX-512, AVX2 and other
 #' processors results agree to rounding.
 #'
-#' **Hosts over ssh.** Where the link to a host goes down nothing tells R, unless ssh looks:
+#' **Hosts over ssh.** If the link to a host breaks, R does not notice unless ssh checks:
 #' `future::plan(future::cluster, workers = hosts, rshopts = c("-o", "ServerAliveInterval=10", "-o",
 #' "ServerAliveCountMax=3"), timeout = 600, connectTimeout = 60)` ends the connection after 30
-#' seconds without an answer, and the worker counts as lost; `timeout` and `connectTimeout` end the
-#' waiting of R itself, which is 30 days otherwise, where a worker is lost while it is read or
-#' started anew.
+#' seconds without an answer, and the worker counts as lost. `timeout` and `connectTimeout` limit
+#' R's own waiting, otherwise 30 days, for a worker that is lost while R reads from it or starts it
+#' anew.
 #'
 #' **Progress.** In an interactive session a run of several chunks that will take more than 3
-#' seconds shows a bar with the time left; `options(mixguide.progress = FALSE)` turns it off. Where
-#' package progressr is loaded it gets the chunks instead, and shows what you ask for by
+#' seconds shows a bar with the time left; `options(mixguide.progress = FALSE)` turns it off. If
+#' package progressr is loaded, it gets the chunks instead, and shows them as you choose by
 #' `progressr::handlers(global = TRUE)` or `progressr::with_progress()`. Scripts, documents of knitr
 #' and tests show nothing.
 #'
-#' **Ctrl-C** ends a run; a message says how much of it is kept in the `folder`, and by which call
-#' it resumes.
+#' **Ctrl-C** ends a run; a message says how much of the run is kept in the `folder`, and which call
+#' resumes it.
 #'
-#' **Errors.** A group of chunks whose worker is lost is sent once more. If that fails too, or a
-#' chunk ends with an error, the run ends with an error of class `mixguide_error_chunk` (and
-#' `mixguide_error`) that names the chunk and its particles; its fields `chunk` (the number of the
-#' chunk, or numbers), `chunks` (how many there are), `first` and `last` (the numbers of the
-#' particles, from 1), `key` and `parent` (the error itself) hold the same for programs. Jobs of the
-#' run in a batch system are cancelled then, and when it is interrupted; the message names chunks at
-#' which other workers still are.
+#' **Errors.** A group of chunks whose worker is lost is sent once more. If the group fails again,
+#' or a chunk ends with an error, the run ends with an error of class `mixguide_error_chunk` (and
+#' `mixguide_error`) that names the chunk and its particles. Its fields are `chunk` (the number of
+#' the chunk, or numbers), `chunks` (their total number), `first` and `last` (the numbers of the
+#' particles, from 1), `key` and `parent` (the original error). Jobs of the run in a batch system
+#' are then cancelled, and also on an interrupt; the message names the chunks that other workers are
+#' still computing.
 #'
-#' **Keeping and resuming.** With `folder = "name"` each chunk is written to that folder as soon as
-#' it is finished: by the worker, if it sees the folder, as on a shared disk, otherwise by this
-#' session when it comes. What is finished so survives a worker that hangs and a session that is
-#' killed. The same call again takes the chunks that are there and runs the others; so does one with
-#' a larger `n`, if particles are independent (`points = "random"`). The key must be the same: give
-#' `key`, or call [set.seed()] before each; the error above tells the key. A file's name is made
-#' from a digest of all that settles its content (mixture, guidance, sampler, times, start, key,
-#' version and instruction set), so that a folder can hold many runs, also at the same time, and
-#' never gives the chunk of another, and from a checksum: a file that is damaged or cut short is
-#' removed, with a warning, and its chunk run again. Files hold numbers and text; one with code in
-#' it counts as damaged, whatever its checksum. Delete the folder when you no longer need it.
+#' **Keeping and resuming.** With `folder = "name"` each finished chunk is written to this folder at
+#' once: by the worker, if it sees the folder, as on a shared disk, otherwise by this session. So
+#' finished chunks survive a worker that hangs and a session that is killed. The same call reads the
+#' chunks in the folder and runs the others. A call with a larger `n` does the same, if particles
+#' are independent (`points = "random"`). The key must be the same: give `key`, or call [set.seed()]
+#' before each call; the error above tells the key. The name of a file contains a digest of all that
+#' determines its content (mixture, guidance, sampler, times, start, key, version and instruction
+#' set). A folder can therefore hold many runs, also at the same time, and never returns the chunk
+#' of another run. The name also contains a checksum: a damaged or truncated file is removed, with a
+#' warning, and its chunk runs again. Files hold numbers and text; a file with code counts as
+#' damaged, whatever its checksum. Delete the folder when you no longer need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples
@@ -85,9 +85,9 @@
 #' @name scaling
 NULL
 
-# ---- Sizes: powers of two, settled by the run
+# ---- Sizes: powers of two, determined by the run
 
-# Particles in memory at a time, with what is computed from them: some `numbers`.
+# Particles in memory at a time, with their intermediate results: some `numbers`.
 batch_size <- function(plan, numbers = 2^20) {
   power_of_two(max(64, numbers / particle_numbers(plan)))
 }
@@ -97,23 +97,23 @@ particle_numbers <- function(plan) {
   mixture_dim(plan$mixture) * (plan$program$outputs + drawn) + 8
 }
 
-# Particles of a sample that are run, sent and kept together: about a second of one core, and larger
-# batches, for each is copied to its place. A small run is not cut if nobody asks for chunks.
+# Particles of a sample that are run, sent and kept together: about a second of one core, in larger
+# batches because each is copied to its place. A small run is cut only if chunks are asked for.
 chunk_size <- function(plan, cut = TRUE) {
   n <- plan$begin$n
   if (!cut && n * particle_numbers(plan) <= 6e6) return(max(n, 1))
   min(batch_size(plan, 2^21), max(2^11, power_of_two(2^34 / particle_work(plan))))
 }
 
-# The same where only summaries are sent: some seconds' work in whole batches. `runs`: how often
-# each particle is run.
+# The chunk size of a run that returns summaries: some seconds' work in whole batches. `runs`: the
+# number of runs of each particle.
 summary_chunk_size <- function(plan, runs = 1) {
   max(batch_size(plan), power_of_two(2^36 / particle_work(plan) / runs))
 }
 
-# R collects garbage when its heap is full, and the heap grows with the result: after every few
-# chunks the young garbage goes, before it adds up. (Nothing that has become garbage may still have
-# a name then: what survives is looked at again much later.)
+# R collects garbage when its heap is full, and the heap grows with the result. Collecting the young
+# garbage after every few chunks keeps it from adding up. (Garbage must have no name by then:
+# objects that survive are examined again much later.)
 collect_garbage <- function(i, every) if (i %% every == 0) gc(FALSE, full = FALSE)
 
 power_of_two <- function(x) 2^floor(log2(x))
@@ -146,11 +146,11 @@ plan_part <- function(plan, first, count) {
 
 # ---- The chunks of a run
 
-# Runs all chunks of a task over n particles and hands what comes out to collect(value, first,
+# Runs all chunks of a task over n particles and passes each result to collect(value, first,
 # count), in the order of the particles. A task is a list of `work`, a function of this package
-# that is called as work(job, first, count), here or on a worker; `job`, all that it needs to know:
-# a list with `plan` and `key`; `uneven`, if chunks differ in what they cost; and `kept`, where its
-# chunks are kept if not in a folder. `here`: in this process, whatever the plan.
+# called as work(job, first, count), here or on a worker; `job`, a list with `plan`, `key` and all
+# else that it needs; `uneven`, if chunks differ in cost; and `kept`, the place of its kept chunks
+# if not a folder. `here`: in this process, whatever the plan.
 each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   first <- seq(0, by = min(size, max(n, 1)), length.out = max(1, ceiling(n / size)))
   count <- pmin(size, n - first)
@@ -180,7 +180,7 @@ each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   ))
 }
 
-# What is left of a run that was interrupted after `done` chunks.
+# The message about a run that was interrupted after `done` chunks.
 kept_words <- function(run, done) {
   chunks <- length(run$first)
   if (is.null(run$folder)) {
@@ -198,7 +198,7 @@ resume_words <- function(run) {
          ") resumes")
 }
 
-# The value of a chunk, in this process: read if it is kept, and kept if it is run.
+# The value of a chunk, in this process: read from the folder, or run and kept there.
 run_here <- function(run, i, signal = TRUE) {
   first <- run$first[i]
   count <- run$count[i]
@@ -212,7 +212,7 @@ run_here <- function(run, i, signal = TRUE) {
   value
 }
 
-# `still`: chunks that workers are at and that could not be cancelled.
+# `still`: chunks that workers are computing and that could not be cancelled.
 abort_chunk <- function(error, ids, run, still = NULL) {
   last <- ids[length(ids)]
   end <- run$first[last] + run$count[last]
@@ -250,21 +250,21 @@ each_batch <- function(first, count, size, run) {
   }
 }
 
-# Whoever has asked to see progress has loaded progressr.
+# A user who wants progress from progressr has loaded it.
 has_progress <- function() isNamespaceLoaded("progressr")
 
-# Does somebody sit before the screen who has not turned the bar off?
+# Is the session interactive, and the bar not turned off?
 is_watched <- function(interactive = base::interactive()) {
   interactive && isTRUE(getOption("mixguide.progress", TRUE)) &&
     !isTRUE(getOption("knitr.in.progress")) && !identical(Sys.getenv("TESTTHAT"), "true")
 }
 
-# Does anybody but this process want to have a run in chunks?
+# Does a folder, a worker or a progress bar need the run in chunks?
 is_shared <- function(folder) {
   !is.null(folder) || has_workers() || has_progress() || is_watched()
 }
 
-# A function to be called after each chunk, was it `read`, or run?, and at the `end`.
+# A function to call after each chunk, with whether it was `read` or run, and at the `end`.
 chunk_progress <- function(chunks, frame, watched = is_watched()) {
   if (chunks == 1 || !has_progress() && !watched) return(function(read = FALSE, end = FALSE) NULL)
   show <- if (has_progress()) {
@@ -284,8 +284,8 @@ chunk_progress <- function(chunks, frame, watched = is_watched()) {
 
 left_words <- function(seconds) paste(time_words(seconds), "left")
 
-# A line of the terminal that is written over, once a run will take more than 3 seconds, and wiped
-# out where the share is 1, or NULL at the end of what was interrupted.
+# A terminal line that is overwritten, shown once a run will take more than 3 seconds. It is erased
+# when the share is 1, or NULL at the end of an interrupted run.
 progress_bar <- function(out = stderr()) {
   shown <- 0
   put <- function(text) {
@@ -307,10 +307,10 @@ time_words <- function(seconds) {
   if (seconds < 5400) paste(round(seconds / 60), "min") else paste(round(seconds / 3600, 1), "h")
 }
 
-# ---- Where chunks come together
+# ---- Assembling chunks
 
-# Room for n particles of the kind that `part`, of fewer, holds: a vector, or an array whose last
-# dimension but one is the particles'.
+# Room for n particles, shaped like `part`, which holds fewer: a vector, or an array whose last
+# dimension but one counts particles.
 room_for <- function(part, n) {
   size <- dim(part)
   if (is.null(size)) return(vector(typeof(part), n))
@@ -321,7 +321,7 @@ room_for <- function(part, n) {
   room
 }
 
-# Puts part, the particles after the first `first`, where they belong in `room`: in place.
+# Copies part, the particles after the first `first`, to its place in `room`, without a copy of it.
 put_part <- function(room, part, first, count) {
   size <- dim(part)
   columns <- if (is.null(size)) 1 else size[length(size)]

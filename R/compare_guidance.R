@@ -1,19 +1,19 @@
 #' Compare kinds of guidance
 #'
-#' What does each way to guide do, at the same sampler and the same steps? Confidence and entropy,
-#' where the samples are and how far they spread, how far their law is from that of the class and
-#' from the tilted law, how many leave the class's region, how many paths lose confidence, and what
-#' it costs.
+#' For each kind of guidance, at the same sampler and steps: confidence and entropy, the place and
+#' the spread of the samples, the distances of their law from the law of the class and from the
+#' tilted law, the shares of particles outside the class's region and of paths that lose
+#' confidence, and the cost.
 #'
 #' @details
-#' In one and two dimensions, and in more where a run reduces to these, confidence, entropy, mean,
-#' spread and distances are those of the exact law of the sampler's output ([guided_law()]). What
-#' has no such law is found by `n` particles, which all kinds of guidance share: in more
-#' dimensions the density of deterministic samplers is carried along, or, for rules, comes from
-#' differences of the map; of stochastic samplers there is none, and the distances are not known.
-#' The shares `outside` and `fraction_down` are always those of particles.
+#' In one and two dimensions, and for runs that reduce to these, confidence, entropy, mean, spread
+#' and distances come from the exact law of the sampler's output ([guided_law()]). Otherwise they
+#' come from `n` particles, which all kinds of guidance share. For the distances deterministic
+#' samplers carry the density along or, with rules, get it from differences of the map; stochastic
+#' samplers have none, and their distances are not known. The shares `outside` and `fraction_down`
+#' always come from particles.
 #'
-#' | quantity | what it is | of the class itself |
+#' | quantity | meaning | value of the class itself |
 #' |---|---|---|
 #' | `confidence` | mean of `p(class | x)` | |
 #' | `entropy` | differential entropy, in nats | |
@@ -27,28 +27,28 @@
 #'
 #' (*) The root mean square over variables.
 #'
-#' The last rows are those of the class itself and of the tilted law.
+#' The last rows are of the class itself and of the tilted law.
 #'
 #' @inheritParams guided_sample
 #' @param guidance A list of guidances towards one class, whose names are shown; or one
-#'   [guidance()], whose class and strength all rules of [guidance_rule()] then get with their
-#'   usual arguments, beside plain guidance and the power law of exponent 1. Rules that are not
-#'   defined here are left out.
-#' @param n Number of particles, a power of two for [net] at their best.
-#' @param tilt Strength of the tilted law; `NULL`: that of the first guidance whose strength is one
+#'   [guidance()]: plain guidance, the power law of exponent 1 and all rules of [guidance_rule()]
+#'   with their usual arguments then run at its class and strength. Rules that are not defined for
+#'   this run are left out.
+#' @param n Number of particles; a power of two makes the best use of [net].
+#' @param tilt Strength of the tilted law; `NULL`: the first strength in `guidance` that is one
 #'   number.
-#' @param confidence `NULL`, or the mean confidence that each kind of guidance is to have, so that
-#'   the rest is compared at one and the same: the strength of each is the least multiple of its own
-#'   (of 1, where that is a number) that has it for the particles, `strength` in the table. What
-#'   never has it is left out.
+#' @param confidence `NULL`, or a mean confidence at which all kinds of guidance are compared. Each
+#'   kind then runs at the least multiple of its own strength (of 1, if that is a number) at which
+#'   the particles have this confidence, `strength` in the table. Kinds that never reach it are left
+#'   out.
 #' @return A table of estimates ([mixguide_table]) of class `guidance_comparison`, with a row for
 #'   each `quantity` and `guidance`. `print()` and `plot()` show a row or a panel for each.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for guidances
 #'   towards different classes.
-#' @source Derived for this package. That the tilted law is not what guidance samples: Chidambaram,
-#'   Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074}.
+#' @source Derived for this package. Chidambaram, Gatmiry, Chen, Lee and Lu (2024),
+#'   \doi{10.48550/arXiv.2409.13074}, show that guidance does not sample the tilted law.
 #' @seealso [guidance_sweep()] for strengths, samplers and steps of one kind of guidance;
-#'   [best_strength()] for the strength that comes nearest.
+#'   [best_strength()] for the strength nearest to a target.
 #' @examples
 #' m <- named_mixture("D3")
 #' compared <- compare_guidance(m, list(
@@ -118,7 +118,7 @@ COMPARED <- c(strength = "strength", confidence = "confidence", entropy = "entro
               tilt_kl_reverse = "KL tilt", outside = "outside", fraction_down = "down",
               evaluations = "scores")
 
-# ---- What is compared
+# ---- The guidances
 
 compared_guides <- function(guidance, d) {
   if (!is.list(guidance) || is.object(guidance)) return(every_rule(d))
@@ -130,8 +130,8 @@ compared_guides <- function(guidance, d) {
   stats::setNames(guides, make.unique(names, " "))
 }
 
-# Each rule at the class and the strength of one guidance, as far as it is defined there. One leads
-# away from the class.
+# Each rule at the class and the strength of one guidance, as far as it is defined. The rule that
+# leads away from the class is left out.
 every_rule <- function(d) {
   from <- d$guidance
   if (is.null(from)) {
@@ -169,7 +169,7 @@ first_strength <- function(guides) {
   if (length(constant)) constant[[1]]$scale - 1
 }
 
-# NA where no multiple up to 64 has the wanted confidence.
+# NA if no multiple up to 64 has the wanted confidence.
 confident_multiple <- function(guide, d, n, wanted) {
   setting <- change_diffusion(d, list(guidance = guide))
   plan <- sampling_plan(setting, n, log_density = "none")
@@ -181,9 +181,9 @@ confident_multiple <- function(guide, d, n, wanted) {
   if (is.null(found)) NA_real_ else found
 }
 
-# ---- What it is compared with
+# ---- The targets
 
-# The class and the tilt at the end of the run, in the variables of the mixture.
+# The class and the tilted law at the end of the run, in the variables of the mixture.
 compared_goal <- function(d, tilt) {
   class <- d$guidance$class
   last <- d$times[length(d$times)]
@@ -212,7 +212,7 @@ log_of_mean <- function(row) {
   row
 }
 
-# The log-density of the tilt, where there is one.
+# The log-density of the tilted law, if it has one.
 log_tilt_at <- function(goal, x) {
   if (!is.null(goal$tilted)) return(law_density(goal$tilted, x, log = TRUE))
   dgaussmix(x, goal$part, log = TRUE) + goal$tilt * log_class_probability(goal$law, goal$class)(x) -
@@ -252,14 +252,14 @@ goal_rows <- function(goal) {
   list(rows_of("(the class)", class), tilted)
 }
 
-# ---- One of them
+# ---- One guidance
 
 judged_guidance <- function(d, n, goal, plain) {
   plan <- sampling_plan(d, n)
   aim <- plan_aim(plan, d$guidance)
   run <- run_plan(plan, d$guidance, d$key)
   program <- if (is.null(aim$program)) plan$program else aim$program
-  # nodes in the plane are too many for what R is asked at each
+  # nodes in the plane are too many for a rule that calls R at each
   slow <- !is.null(program$call) && mixture_dim(d$mixture) > 1
   wide <- spread_of(apply(run$x, 2, stats::var), goal) >= MOST_SPREAD
   rows <- if (!slow && !wide) rows_of_law(d, goal)
@@ -280,18 +280,18 @@ judged_guidance <- function(d, n, goal, plain) {
   data.frame(quantity = names(rows), do.call(rbind, unname(rows)))
 }
 
-# That none of n are so does not say that none would be: two standard errors are 3/n.
+# A share of 0 in n still has an error: two standard errors are 3/n.
 share_row <- function(run, are) {
   row <- particle_mean(run, as.double(are))
   if (row$estimate %in% 0:1) row$se <- 1.5 / length(are)
   row
 }
 
-# Laws that are spread wider than this over the class's take grids that are too large.
+# A law with a larger spread, over the class's, would need too large a grid.
 MOST_SPREAD <- 10
 
-# What the exact law tells, NULL where there is none. A rule that jumps has images that no grid
-# resolves: in the plane two grids tell by how much that matters.
+# The rows from the exact law, NULL if there is none. A rule that jumps has images that no grid
+# resolves: in the plane the difference of two grids measures the error.
 rows_of_law <- function(d, goal) {
   from <- function(...) {
     law <- if_error(suppressWarnings(guided_law(d, ...)), function(e) NULL)
@@ -307,7 +307,7 @@ rows_of_law <- function(d, goal) {
   }, fine, rough)
 }
 
-# How many scores of a model a particle takes: those of one place and time count once.
+# The number of model scores per particle: scores at the same place and time count once.
 model_evaluations <- function(program, aim) {
   op <- program$op
   kind <- op_kinds(program)
@@ -316,7 +316,7 @@ model_evaluations <- function(program, aim) {
   place <- NULL
   models <- rep(FALSE, nrow(used))
   for (i in which(writes_register(kind))) {
-    # those with a scalar look at log-densities
+    # evaluations with a scalar read log-densities
     if (kind[i] == "eval" && op["n", i] < 0) {
       level <- op["at", i] + 1
       here <- c(program$level_times[level], op["from", i])
@@ -351,13 +351,13 @@ law_rows <- function(law, goal) {
 
 shift_of <- function(mean, goal) {
   shift <- sqrt(mean(in_sd(mean - goal$mean, goal)^2))
-  # what is left by rounding
+  # a shift by rounding
   if (shift < 1e-12) 0 else shift
 }
 
 spread_of <- function(variance, goal) sqrt(mean(in_sd(sqrt(variance), goal)^2))
 
-# Of a variable that does not vary, what does not either is alike.
+# If a variable does not vary in the class, a shift or spread of 0 stays 0.
 in_sd <- function(x, goal) ifelse(x == 0, 0, x / goal$sd)
 
 law_distances <- function(law, goal) {
@@ -371,7 +371,7 @@ law_distances <- function(law, goal) {
     }
     rows <- law_distance(law, target)
     rows <- lapply(c("total_variation", "kl_reverse"), function(name) row_of(rows, name)[ESTIMATE])
-    # as far as the densities are known
+    # the densities have an error of their own
     lapply(rows, function(row) replace(row, "se", max(row$se, law$off)))
   }
   c(stats::setNames(from(goal$part), FROM_CLASS),
@@ -385,7 +385,7 @@ unknown_distances <- function(note) {
   stats::setNames(rep(list(unknown_row(note)), 4), c(FROM_CLASS, FROM_TILT))
 }
 
-# Where steps fold starts onto each other the density is known of each branch alone.
+# Where steps fold starts onto each other, only the density of each branch is known.
 folded_rows <- function(variation, se = 0) {
   note <- "at least: steps fold starts onto others, and densities are known of each branch alone"
   list(if (is.na(variation)) unknown_row(note) else estimate_row(variation, se, "bound", note),
@@ -412,7 +412,7 @@ particle_rows <- function(run, goal) {
 
 entropy_of_run <- function(run) {
   if (is.null(run$log_density)) {
-    # neighbours of nets are too far apart
+    # points of nets are too far from their neighbours
     if (!is.null(run$family)) run <- without_faults(stats::update(run, points = "random"))
     return(if_error(entropy(run)[1, ESTIMATE], function(e) unknown_row(no_density_note(run))))
   }
@@ -421,7 +421,7 @@ entropy_of_run <- function(run) {
   row
 }
 
-# By how much densities that come from differences are off.
+# The mean error of log-densities that come from differences.
 off_of <- function(run) if (is.null(run$off)) 0 else mean(pmin(run$off, 1))
 
 no_density_note <- function(run) {
@@ -448,7 +448,7 @@ particle_distances <- function(run, goal) {
   stats::setNames(rows, c(FROM_CLASS, FROM_TILT)[seq_along(rows)])
 }
 
-# A deterministic run with the density that differences of its map tell.
+# A deterministic run with its density from differences of its map.
 with_density <- function(run, d) {
   if (run$sampler$stochastic || !is.null(run$score_error$noise)) return(run)
   start <- run_starts(d, nrow(run$x))
@@ -460,14 +460,14 @@ with_density <- function(run, d) {
     guided_sample(d, start = from_process(z, d$mixture), log_density = "none", key = d$key)$x
   }
   det <- det_by_differences(go, z, 1e-3 * start_scale(law))
-  # per unit of the process at the start, of the variables at the end
+  # a density per unit of the process at the start, and of the variables at the end
   run$log_density <- dgaussmix(z, law, log = TRUE) - det$log
   run$folded <- det$negative
   run$off <- det$off
   run
 }
 
-# The starts of a run: what a sampler makes of them that does nothing.
+# The starts of a run: the output of a sampler without steps.
 run_starts <- function(d, n) {
   idle <- change_diffusion(d, list(sampler = idle_sampler(d$horizon), guidance = NULL))
   guided_sample(idle, n, log_density = "none", reduce = FALSE)$x

@@ -1,15 +1,14 @@
-# Exact conditioning on y = H x + n. Everything is done by roots of covariances, L L' = Sigma_k and
-# N N' = R, so that standard deviations, not variances, meet the rounding. Reflections of the
-# standard normals make H L = [F, 0] with a triangle F: x - mu = B e + C z, and y tells of e alone.
-# Others make [F, N] a triangle, [T, 0]: y - H mu = T f and e = G f + E g. The posterior of x has
-# mean mu + B G f and root [B E, C]. Rows and columns keep their own scale throughout
-# (lower_form()).
+# Exact conditioning on y = H x + n. All steps use roots of covariances, L L' = Sigma_k and
+# N N' = R, so that rounding affects standard deviations, not variances. Reflections of the standard
+# normals make H L = [F, 0] with a triangle F: x - mu = B e + C z, and y depends on e alone. Others
+# make [F, N] a triangle, [T, 0]: y - H mu = T f and e = G f + E g. The posterior of x has mean
+# mu + B G f and root [B E, C]. Rows and columns keep their own scale throughout (lower_form()).
 
 #' Condition a mixture on a linear observation
 #'
 #' The exact law of `x` given `y = H x + n`, where `x` comes from a mixture and `n` is independent
-#' Gaussian noise of mean zero: again a mixture, with the same classes. The law of `y` itself
-#' is a [marginal()].
+#' Gaussian noise of mean zero. The law is again a mixture, with the same classes. The law of `y`
+#' itself is a [marginal()].
 #'
 #' @details
 #' Given the observation, component `k` has (with `S_k = H Sigma_k H' + R`, `K_k = Sigma_k H'
@@ -19,34 +18,34 @@
 #' * the mean `mu_k + K_k (y - H mu_k)`;
 #' * the covariance `(I - K_k H) Sigma_k (I - K_k H)' + K_k R K_k'`.
 #'
-#' `H` may have any rank and `R`, the covariance of the noise, too, 0 included; where `S_k` is
-#' singular, `S_k^+` is its pseudo-inverse and the density is that on its range. A component that
-#' cannot have made `y` gets the weight 0; if none can, that is an error. Where components live in
-#' spaces of different dimension, those of the smallest that can have made `y` share all the weight,
+#' `H` and the covariance `R` of the noise may have any rank, 0 included. If `S_k` is singular,
+#' `S_k^+` is its pseudo-inverse and the density is the one on its range. A component that cannot
+#' have made `y` gets the weight 0; if none can, this is an error. If components live in spaces of
+#' different dimension, those of the smallest dimension that can have made `y` share all the weight,
 #' as a point mass does beside a density.
 #'
-#' With noise in every direction of `y` the posterior has a density if the prior has. Observed
-#' exactly, a direction of `x` has variance 0: variables observed so are left out of the result
-#' (`drop`), or it has no density before noise is added ([diffuse()]).
+#' With noise in every direction of `y` the posterior has a density if the prior has. A direction of
+#' `x` that is observed exactly has variance 0. `drop` leaves such variables out of the result;
+#' otherwise it has no density before noise is added ([diffuse()]).
 #'
 #' @section Numerical notes:
 #' Weights are computed in logarithms: they are right for observations at any distance. Roots of
-#' covariances are decomposed, never `S_k`, and what is rounding is judged row by row, so that
-#' results do not depend on units: variances of the noise, rows of `H` and variances of `x` may
-#' differ by any factor (`noise = c(1e20, 1)` says that the first number was hardly observed). A row
-#' of `H` that depends on others to 1e-13 counts as one that does; where it has no noise, `y` must
-#' agree with the model to 1e-8 of the size of its terms.
+#' covariances are decomposed, never `S_k`, and rounding is judged row by row, so that results do
+#' not depend on units. Variances of the noise, rows of `H` and variances of `x` may differ by any
+#' factor (`noise = c(1e20, 1)`: the first number was hardly observed). A row of `H` counts as
+#' dependent on others if it is to 1e-13. If such a row has no noise, `y` must agree with the model
+#' to 1e-8 of the size of its terms.
 #'
 #' @param mixture The law of `x`: a [gaussmix()].
-#' @param observation An [observation()] of one `y` or of several, or numbers named by the variables
-#'   observed: a vector, or a matrix or data frame with an observation per row.
-#' @param drop Whether to leave out variables that are observed without noise. `NULL`: yes, if the
+#' @param observation An [observation()] of one or several `y`, or numbers named by the observed
+#'   variables: a vector, or a matrix or data frame with an observation per row.
+#' @param drop Whether to leave out variables that are observed without noise. `NULL`: only if the
 #'   observation is of chosen variables, not of an `H`.
 #' @return A [gaussmix()] with the names and classes of `mixture` and no `fit`, and with one
-#'   covariance if `mixture` has; of a `y` with rows, a list of them, one per row, that share their
-#'   covariances.
-#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` for a `y` that no
-#'   component can have made.
+#'   covariance if `mixture` has one. For a `y` with rows: a list of such mixtures, one per row,
+#'   that share their covariances.
+#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` if no component
+#'   can have made `y`.
 #' @source Textbook formulas; roots and the rule for spaces of different dimension are derived for
 #'   this package. Setting: Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}.
 #' @seealso [impute()] for data with missing values, [marginal()], [rgaussmix()] for conditional
@@ -105,7 +104,7 @@ law_of_observed <- function(mixture, observation) {
   if (is.null(mixture$coordinates)) law else standardise(law)
 }
 
-# For each row of H L the size of the terms of which it is the sum.
+# For each row of H L, the size of the terms in its sum.
 size_of_terms <- function(H, L) sqrt(rowSums((abs(H) %*% abs(L))^2))
 
 # A root of the covariance of the noise, without columns of zeros.
@@ -119,16 +118,16 @@ noise_root <- function(noise, m) {
   of_noise$vectors[, there, drop = FALSE] * rep(sqrt(of_noise$values[there]), each = m)
 }
 
-# For each covariance of the mixture what an observation makes of the variables `keep`: y - H mu =
-# `lower` f, whose rows `rows`, in this order, are a triangle, from which the others follow;
-# per unit of f, `gain`; and a root of the covariance that is left. See the head of this file.
+# For each covariance of the mixture, the effect of an observation on the variables `keep`: y - H mu
+# = `lower` f, whose rows `rows`, in this order, are a triangle that determines the others; `gain`,
+# per unit of f; and a root of the remaining covariance. See the head of this file.
 conditional_parts <- function(mixture, H, noise, keep = rep(TRUE, ncol(H))) {
   parts <- lapply(seq_len(ncol(mixture$values)), function(k) {
     L <- component_root(mixture, k)
     terms <- size_of_terms(H, L)
     own <- L[keep, , drop = FALSE]
     of_noise <- sqrt(rowSums(noise^2))
-    # the most precise number first: what it settles is not blurred by the others
+    # the most precise number first: its value is not blurred by the others
     signal <- lower_form(H %*% L, own, 1e-13 * c(terms, sqrt(rowSums(own^2))),
                          1 / pmax(of_noise, 1e-16 * terms))
     part <- list(rows = signal$rows, lower = signal$A, gain = signal$B, root = signal$rest)
@@ -154,12 +153,12 @@ log_volume <- function(lower, rows) {
   sum(log(abs(diag(square))))
 }
 
-# Householder's reflections of the columns of A and B: one row of A after the other gets zeros
-# beyond its place in a triangle, first those of `rows` and then that of the longest rest times
-# `prefer`. A rest of length `least` (for each row of A, then of B) is rounding, and becomes 0. Of
-# the entries of a row the largest is the pivot: what is added to a column is then no larger than
-# the column is (Cox and Higham, 1998, turned on its side). The columns of B are split where the
-# triangle ends. `weigh`: what columns are multiplied by where lengths are taken.
+# Householder's reflections of the columns of A and B. One row of A after the other gets zeros
+# beyond its place in a triangle: first those of `rows`, then the row with the longest rest times
+# `prefer`. A rest of length `least` (for each row of A, then of B) is rounding, and becomes 0. The
+# largest entry of a row is the pivot: the number added to a column is then no larger than the
+# column (Cox and Higham, 1998, for columns instead of rows). The columns of B are split where the
+# triangle ends. `weigh`: the factors of columns in lengths.
 lower_form <- function(A, B, least, prefer, rows = integer(), weigh = rep(1, ncol(A))) {
   m <- nrow(A)
   M <- rbind(A, B)
@@ -187,7 +186,7 @@ lower_form <- function(A, B, least, prefer, rows = integer(), weigh = rep(1, nco
   }
   r <- length(rows)
   first <- seq_len(ncol(M)) <= r
-  # what is left of the last reflection
+  # the remains of the last reflection
   size <- sqrt(drop(M[, !first, drop = FALSE]^2 %*% weigh[!first]^2))
   M[size <= least, !first] <- 0
   of_B <- m + seq_len(nrow(B))
@@ -195,9 +194,9 @@ lower_form <- function(A, B, least, prefer, rows = integer(), weigh = rep(1, nco
        rest = M[of_B, !first, drop = FALSE])
 }
 
-# Observations (n x m): the weights of the components given each, n x K (zero where none can have
-# made it), and their means, n x K x d. `prior`: log-weights, n x K or alike for all. `rows`, `arg`:
-# what an error calls them.
+# For observations y (n x m): the weights of the components given each, n x K (zero if none can have
+# made it), and their means, n x K x d. `prior`: log-weights, n x K or the same for all. `rows`,
+# `arg`: their names in errors.
 condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg = "y",
                            rows = if (nrow(y) > 1) seq_len(nrow(y))) {
   n <- nrow(y)
@@ -213,7 +212,7 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
     at <- drop(given$H %*% given$means[k, ])
     rest <- y - rep(at, each = n)
     e <- t(solve_lower(part$lower[part$rows, , drop = FALSE], t(rest[, part$rows, drop = FALSE])))
-    # the rows that follow from the others, beside the terms that they consist of
+    # the rows that depend on the others, relative to the size of their terms
     late <- setdiff(seq_along(at), part$rows)
     follow <- part$lower[late, , drop = FALSE]
     terms <- pmax(part$terms, drop(abs(given$H) %*% abs(given$means[k, ])))[late]
@@ -250,7 +249,7 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
 # `sizes`: see root_spectrum(), one for each root.
 rooted_mixture <- function(mixture, means, roots, sizes = list(0)) {
   d <- ncol(means)
-  # only what was diagonal, or has one variable, can be diagonal
+  # only a diagonal covariance, or one variable, gives a diagonal one
   covs <- if (d == 1 || is.null(mixture$vectors)) lapply(roots, diagonal_cov)
   if (length(covs) && !any(vapply(covs, is.null, NA))) {
     names(covs) <- paste("component", seq_along(covs))

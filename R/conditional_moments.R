@@ -1,23 +1,24 @@
 #' Exact law of a zero-shot sampler on one Gaussian
 #'
-#' For a single Gaussian every [zero_shot] method whose steps are affine puts out a Gaussian, whose
-#' mean, covariance and divergence from the exact conditional law are computed without simulation.
+#' For a single Gaussian every [zero_shot] method with affine steps has a Gaussian output. This
+#' function computes its mean, covariance and divergence from the exact conditional law, without
+#' simulation.
 #'
 #' @details Every operation of the run (see [sampler()]) is applied to the mean and the joint
-#' covariance of all registers, as full matrices: the score of a Gaussian is affine and its
-#' derivative constant, so that the score class (DDNM, BO, exact), CCDF, RePaint, DDNM+, DDRM, PiGDM
-#' and TMPD are all exact. For a score `g = G x + c` with the steps of
+#' covariance of all registers, as full matrices. The score of a Gaussian is affine with a constant
+#' derivative, so the score class (DDNM, BO, exact), CCDF, RePaint, DDNM+, DDRM, PiGDM and TMPD
+#' are all exact. For a score `g = G x + c` with the steps of
 #' `sampler_ddpm(variance = "scaled")` this is the recursion
 #' `m' = M m + (a'/a) beta c`, `V' = M V M' + (a'/a)^2 beta I`, `M = (a'/a) (I + beta G)`.
 #'
-#' DPS and MCG divide by the size of the residual, and particle methods resample: they are not
-#' affine.
+#' DPS, MCG and particle methods have no such law: DPS and MCG divide by the size of the residual,
+#' and particle methods resample.
 #'
 #' @inheritParams conditional_sample
 #' @param mixture A [gaussmix()] with one component.
 #' @return As of [moments()], a list with `mean` (d) and `cov` (d x d) of the output; `target`, a
-#'   list with those of the exact conditional law at the time of the end; and `kl`, the divergence
-#'   KL(target || output), `NA` if the target is singular, `Inf` if only the output is.
+#'   list with the `mean` and `cov` of the exact conditional law at the end time; and `kl`, the
+#'   divergence KL(target || output), `NA` if the target is singular, `Inf` if only the output is.
 #' @section Errors: Of class `mixguide_error`, for a mixture of several components and a method that
 #'   is not affine.
 #' @source Derived for this package; the setting: Liang, Ju, Liang and Shroff (2024),
@@ -70,9 +71,8 @@ not_affine <- function(method) {
   abort_input("method", "one whose steps are affine for a Gaussian", format(method))
 }
 
-# Mean and covariance of x at the end of a program on one Gaussian, from N(0, sd^2 I). The registers
-# that are alive at a cut of program_forms() are carried along as one Gaussian, d coordinates of
-# each.
+# Mean and covariance of x at the end of a program on one Gaussian, from N(0, sd^2 I). The live
+# registers at a cut of program_forms() are propagated as one Gaussian, d coordinates for each.
 gaussian_program <- function(program, gaussian, levels, sd) {
   d <- mixture_dim(gaussian)
   level <- gaussian_levels(program, levels, gaussian$values[, 1])
@@ -83,7 +83,7 @@ gaussian_program <- function(program, gaussian, levels, sd) {
   cov <- diag(sd^2, d)
   for (form in program_forms(program)) {
     noise <- form$kind == "noise"
-    # each column as a matrix times what is carried and the noises, and a shift in the last column
+    # a matrix times the carried registers and the noises; the last column is a shift
     width <- (length(alive) + sum(noise)) * d
     nothing <- matrix(0, d, width + 1)
     unit <- function(j) {

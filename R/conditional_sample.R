@@ -1,46 +1,46 @@
 #' Zero-shot conditional sampling
 #'
-#' Draws given an [observation()] by one of the [zero_shot] methods, which know the unconditional
+#' Draws `x` given an [observation()] by one of the [zero_shot] methods. They use the unconditional
 #' score alone: of the mixture, or of a [score_model()], by itself or as the `score_error` of a
-#' mixture. For a mixture the exact answer is there to compare with: [condition()].
+#' mixture. For a mixture [condition()] gives the exact law to compare with.
 #'
 #' @details
-#' A run is that of [guided_sample()], with the same engine and random numbers: `set.seed()` rules,
-#' and results do not depend on the number of threads. Methods that change the score work with any
-#' [sampler()]; `zero_shot_ccdf()`, `zero_shot_repaint()`, `zero_shot_dps()` and `zero_shot_mcg()`
-#' add to the sampler's steps; `zero_shot_ddnm_plus()` takes the variance of the steps from
-#' [sampler_ddpm()]; `zero_shot_ddrm()` and `zero_shot_diffpir()` take the times alone. All start
-#' from the normal law at the horizon. A [score_model()] drives those that ask for the score alone,
-#' not for its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM and DiffPIR.
+#' A run uses the engine and random numbers of [guided_sample()]: `set.seed()` determines it, and
+#' results do not depend on the number of threads. Methods that change the score work with any
+#' [sampler()]. `zero_shot_ccdf()`, `zero_shot_repaint()`, `zero_shot_dps()` and `zero_shot_mcg()`
+#' add to the sampler's steps. `zero_shot_ddnm_plus()` takes the variance of the steps from
+#' [sampler_ddpm()]. `zero_shot_ddrm()` and `zero_shot_diffpir()` take the times alone. All start
+#' from the normal law at the horizon. A [score_model()] drives methods that use the score without
+#' its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM and DiffPIR.
 #'
-#' The default stops at `t = 1` of the schedule, where the variance of the noise still is `delta`:
-#' without noise in the observation the conditional law has no density at `t = 0`. To go on to the
-#' data take `end = 0`. [summary()] compares with the exact conditional law at the time of the end.
+#' The default stops at `t = 1` of the schedule, where the variance of the noise is still `delta`:
+#' without noise in the observation the conditional law has no density at `t = 0`. `end = 0` goes
+#' on to the data. [summary()] compares with the exact conditional law at the end time.
 #'
-#' **Particle methods** run `n` independent sets of `particles` particles, of each of which one is
-#' returned in the end, drawn by the weights.
+#' **Particle methods** run `n` independent sets of `particles` particles. Each set returns one
+#' particle, drawn by the weights at the end.
 #'
-#' @param mixture A [diffusion()], or a [gaussmix()], the law of `x` before anything was observed.
+#' @param mixture A [diffusion()], or a [gaussmix()], the law of `x` before the observation.
 #' @param n Number of draws.
 #' @param observation An [observation()], or numbers named by the variables observed.
 #' @param method One of the [zero_shot] methods.
-#' @param folder `NULL`, or the name of a folder in which finished chunks of the run are kept, see
+#' @param folder `NULL`, or the name of a folder that keeps finished chunks of the run, see
 #'   [scaling].
-#' @param cloud Return all particles of a particle method, too?
+#' @param cloud Whether to return all particles of a particle method.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `sampler`, the
-#'   unconditional one of which the method makes another, `schedule`, `horizon`, `score_error` (a
+#'   unconditional one that the method modifies, `schedule`, `horizon`, `score_error` (a
 #'   [score_model()] alone) and `key`. The default is the process of the theorems,
 #'   `sampler_ddpm(NULL, variance = "scaled", end = 1)` on `schedule_etc(100)`.
 #' @return `conditional_sample()`: an object of class `conditional_sample`, a list with `x`, the n x
-#'   d draws with the names of the variables; `times`; and what made it: `mixture`, `observation`,
-#'   `method`, `sampler`, `schedule`, `horizon`, `key`. Of a particle method also `history`, a data
-#'   frame of the mean effective sample size of a set, `ess`, at each time `t` and the share of the
-#'   sets that were `resampled` then; of `zero_shot_tds()` and `zero_shot_smcdiffopt()` also
-#'   `log_evidence`: the logarithms of n estimates of the density of `y`, without bias for the law
-#'   that the unconditional steps make if they go to `t = 0`; with `cloud`, `cloud`: a list of `x`,
-#'   the particles of one set after the other, and `weights`, a column per set, of sum 1. Methods
-#'   for `print`, `summary` (means and standard deviations beside the exact ones, and `E|y - H
-#'   x|^2`), `as.matrix`, `as.data.frame` and `plot`.
+#'   d draws with the names of the variables; `times`; and the arguments: `mixture`, `observation`,
+#'   `method`, `sampler`, `schedule`, `horizon`, `key`. A particle method also has `history`, a data
+#'   frame with, at each time `t`, the mean effective sample size `ess` of a set and the share of
+#'   sets `resampled`. `zero_shot_tds()` and `zero_shot_smcdiffopt()` also have `log_evidence`: the
+#'   logarithms of n estimates of the density of `y`, unbiased for the law of the unconditional
+#'   steps if they go to `t = 0`. With `cloud` there is `cloud`: a list of `x`, the particles of one
+#'   set after the other, and `weights`, a column per set, of sum 1. There are methods for `print`,
+#'   `summary` (means and standard deviations beside the exact ones, and `E|y - H x|^2`),
+#'   `as.matrix`, `as.data.frame` and `plot`.
 #' @section Errors: of class `mixguide_error`. A run in which particles overflow ends with a warning
 #'   that counts them.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting.
@@ -98,7 +98,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   with_call(run, call, key)
 }
 
-# The process of the zero-shot methods: DDPM through the steps of its own schedule.
+# The default process of the zero-shot methods: DDPM over all steps of its own schedule.
 zero_shot_default <- function() {
   list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"))
 }
@@ -114,7 +114,7 @@ zero_shot_model <- function(d, method) {
     abort_input("score_error", "NULL or a score_model(), without bias, scale and noise",
                 format(error))
   }
-  # generalised BO asks for the moments of what is observed
+  # generalised BO needs the moments of the observed variables
   if (method$name == "exact" || !is.null(method$twist) || method$range == "posterior") {
     abort_input("method", "one that follows the score alone, for a score_model()", format(method))
   }
@@ -153,7 +153,7 @@ check_method <- function(method, sampler) {
 #' @param t One time, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
 #' @return `conditional_score()`: the n x d matrix of the score that a method follows; an error for
-#'   methods that have a step of their own, or particles.
+#'   methods with a step of their own, or particles.
 #' @export
 conditional_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
   check_mixture(mixture)
@@ -165,7 +165,7 @@ conditional_score <- function(mixture, x, t, observation, method, schedule = sch
   name_dims(value, rownames(x), variable_names(mixture))
 }
 
-# The same as a function of points and a time: what does not depend on them is made once.
+# conditional_score() as a function of points and a time; all else is computed once.
 conditional_scorer <- function(mixture, observation, method, schedule) {
   if (method$name == "exact") {
     law <- exact_posterior(mixture, observation)
@@ -188,9 +188,9 @@ conditional_scorer <- function(mixture, observation, method, schedule) {
   }
 }
 
-# ---- What there is to say of it
+# ---- Summary and plot
 
-# The exact law of what a run aims at: at the time at which it ends.
+# The exact conditional law at the end time of a run.
 exact_target <- function(x) {
   law <- exact_posterior(x$mixture, x$observation)
   diffuse(law, x$times[length(x$times)], x$schedule)
@@ -269,7 +269,7 @@ autoplot.conditional_sample <- function(object, variables = NULL, ...) {
   }
   law <- exact_target(object)
   law$class[] <- merged
-  # crosses are where there is something
+  # no crosses at components without weight
   law$weights[law$weights < 1e-3] <- 0
   law$weights <- law$weights / sum(law$weights)
   there <- rowSums(!is.finite(object$x)) == 0

@@ -1,24 +1,24 @@
 #' Classification confidence
 #'
 #' The mean probability `E p(class | x)` that the mixture's own classifier gives to the class aimed
-#' at. For a mixture, `x` comes from the class itself: the confidence that perfect conditional
-#' sampling has. For a guided sample, `x` is the output of the sampler.
+#' at. For a mixture, `x` comes from the class itself: this is the confidence of perfect conditional
+#' sampling. For a guided sample, `x` is the output of the sampler.
 #'
-#' @details Of a sample, a sweep that kept its samples (`keep = TRUE`) and a law, the confidence in
-#'   any class can be had, from its points; of a summary and other sweeps only that in the class
-#'   that they aimed at was kept, and another one is an error.
+#' @details For a sample, a sweep that kept its samples (`keep = TRUE`) and a law, the confidence in
+#'   any class, from their points. A summary and other sweeps kept only the confidence in the class
+#'   aimed at; another class is an error.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [tilted_sample()], a [guided_summary()], a
 #'   [guidance_sweep()] or a [law].
-#' @param class One or more classes, each of which has a row. `NULL`: of a mixture each of its
-#'   classes, otherwise the class (or the union of classes) aimed at.
-#' @param n Number of draws where quadrature is not possible (mixtures with d > 2).
-#' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
-#'   that settle them.
+#' @param class One or more classes, a row each. `NULL`: each class of a mixture, otherwise the
+#'   class (or the union of classes) aimed at.
+#' @param n Number of draws if quadrature is not possible (mixtures with d > 2).
+#' @param key `NULL`, to draw a key from R's generator if draws are needed, or two whole numbers
+#'   that determine the draws.
 #' @param ... Must be empty.
 #' @return A table of estimates ([mixguide_table]) with the columns `quantity`; `class` for a
 #'   mixture or where it was given; `strength` for a sweep; `estimate`, `se`, `method` and `note`.
-#'   Where a few weights carry the mean (see [tilted_sample()]) it is `NA` and the note says so.
+#'   If a few weights dominate the mean (see [tilted_sample()]) it is `NA` and the note says so.
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
@@ -72,7 +72,7 @@ confidence.guided_sample <- function(x, class = NULL, ...) {
   estimate_table("confidence", rows, particle_words(x))
 }
 
-# A run in a line.
+# One line about a run.
 particle_words <- function(x) {
   n <- if (is.null(x$n)) nrow(x$x) else x$n
   paste0(count_of(number(n), "particle"),
@@ -117,7 +117,7 @@ confidence.guidance_sweep <- function(x, class = NULL, ...) {
   new_table(do.call(rbind, unname(rows)), "mixguide_estimates", attr(x, "look")$head)
 }
 
-# What was kept for the class aimed at alone: with it, or an error if another one is asked for.
+# The row kept for the class aimed at; an error if another class is asked for.
 aimed_row <- function(row, class, aim) {
   if (!(is.atomic(class) && length(aim) == 1 && identical(label_text(class), aim))) {
     abort_input("class", paste0("NULL", if (length(aim) == 1) paste0(' or "', aim, '"'),
@@ -144,7 +144,7 @@ log_class_probability <- function(mixture, class) {
   }
 }
 
-# f of n draws, points of nets if there are some, in blocks of 2^22 numbers.
+# f of n draws, or of points of nets, in blocks of 2^22 numbers.
 mapped_draws <- function(mixture, n, f, key, net = NULL) {
   from <- seq(0, n - 1, by = max(1, floor(2^22 / mixture_dim(mixture))))
   unlist(Map(function(first, last) f(keyed_draws(mixture, last - first, key, first, net)), from,

@@ -1,38 +1,38 @@
-# Where noise is added. The forward process of a mixture with `coordinates` runs in
+# The coordinates of the noise. The forward process of a mixture with `coordinates` runs in
 # u = (x - center)/scale: u_t = a u_0 + b z, hence x_t = center + a (x_0 - center) + b scale z. All
-# that knows a process works in u, on in_process(mixture), and maps points back by from_process();
-# what knows the data alone (densities, draws, conditioning) works in x and never asks.
+# functions of a process work in u, on in_process(mixture), and map points back by from_process();
+# functions of the data alone (densities, draws, conditioning) work in x.
 
 #' The coordinates in which noise is added
 #'
-#' A forward process adds noise of the same size to every variable, around the origin. What it does
-#' to data therefore depends on their units, unless it runs in standardised variables:
+#' A forward process adds noise of the same size to every variable, around the origin. Its effect on
+#' data therefore depends on their units, unless it runs in standardised variables:
 #' \deqn{u = (x - m)/s, \qquad u_t = a(t) u_0 + b(t) z.}{u = (x - m)/s,  u_t = a(t) u_0 + b(t) z.}
-#' In the variables themselves that is
+#' In the original variables the process is
 #' \eqn{x_t = m + a(t)(x_0 - m) + b(t) s z}{x_t = m + a(t) (x_0 - m) + b(t) s z}: noise in
 #' proportion to each variable's own spread, around the centre of the data.
 #'
 #' @details
-#' Mixtures that come from data or from a fit ([as_gaussmix()]) are standardised, by their mean and
-#' the standard deviation of each variable. A default run then does not depend on units: if the data
-#' are multiplied by `D` and shifted by `c`, so are the points of a run; confidence and gain stay,
-#' and the entropy grows by `log|D|`. Mixtures that are written down ([gaussmix()],
+#' Mixtures from data or from a fit ([as_gaussmix()]) are standardised, by their mean and the
+#' standard deviation of each variable. A default run then does not depend on units: if the data are
+#' multiplied by `D` and shifted by `c`, the points of a run are, too; confidence and gain do not
+#' change, and the entropy grows by `log|D|`. Mixtures made by hand ([gaussmix()],
 #' [named_mixture()]) keep their own coordinates.
 #'
-#' The process alone is another: densities, draws, margins, conditioning and the posterior at
-#' `t = 0` do not change. [diffuse()], [score()], [denoise()] and [posterior()] at later times, all
-#' samplers and laws follow the process, and return points, scores and densities in the variables
-#' of the mixture. What is said of the process itself is said in its own coordinates: Lipschitz
-#' constants, Fisher information, second moments at a time, bounds, conditions on means and
-#' covariances, and the size of a [score_error()]'s noise.
+#' Only the process changes: densities, draws, margins, conditioning and the posterior at `t = 0`
+#' do not. [diffuse()], [score()], [denoise()] and [posterior()] at later times, all samplers and
+#' laws follow the process, and return points, scores and densities in the variables of the
+#' mixture. Statements about the process itself are in its own coordinates: Lipschitz constants,
+#' Fisher information, second moments at a time, bounds, conditions on means and covariances, and
+#' the size of a [score_error()]'s noise.
 #'
-#' An isotropic mixture is no longer isotropic where the variables' spreads differ, so that some
-#' reductions (see [guided_sample()]) and conditions of theorems are lost: units come first.
+#' Standardising makes an isotropic mixture anisotropic if the spreads of the variables differ. Some
+#' reductions (see [guided_sample()]) and conditions of theorems are then lost.
 #'
 #' @param mixture A mixture, see [gaussmix()], or a [score_model()] by itself, which needs numbers.
 #' @param center,scale As of [base::scale()]: `TRUE` for the mean and the standard deviations of the
-#'   mixture, `FALSE` for 0 and 1, or a number for each variable (or one for all). A variable that
-#'   does not vary has scale 1.
+#'   mixture, `FALSE` for 0 and 1, or a number for each variable (or one for all). The scale of a
+#'   constant variable is 1.
 #' @return The same mixture, with an element `coordinates`: `NULL` if the process runs in the
 #'   mixture's own coordinates, else a list of `center` and `scale`.
 #' @seealso [schedule], [diffuse()]
@@ -61,7 +61,7 @@ standardise <- function(mixture, center = TRUE, scale = TRUE) {
   own <- all(center == 0) && all(scale == 1)
   if (given && !own && !alone) {
     away <- abs(center - of$mean) / scale
-    # as check_extent() has it, in the coordinates
+    # the limits of check_extent(), in the coordinates
     if (!isTRUE(all(sd / scale < 1e120 & scale < 1e120))) {
       abort_input("scale", "such that x and (x - center)/scale stay below 1e120",
                   toString(scale, 40))
@@ -86,9 +86,9 @@ coordinate_numbers <- function(x, arg, none, of_mixture, mixture) {
   if (length(x) == 1) rep(as.double(x), d) else as.vector(check_points(x, mixture, arg))
 }
 
-# What `x` is in the coordinates of the process of `mixture`: another mixture, a guidance or a score
-# error with the mixtures that they hold, an observation (as of as_observation()), a start. By
-# default the mixture itself.
+# `x` in the coordinates of the process of `mixture`: another mixture, a guidance or a score error
+# with its mixtures, an observation (as of as_observation()), or a start. By default the mixture
+# itself.
 in_process <- function(x, mixture = x, arg = "mixture") {
   coordinates <- mixture$coordinates
   if (is.null(coordinates) || is.null(x)) return(x)
@@ -118,7 +118,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
     H <- unname(x$H)
     y <- x$y - drop(H %*% center)
     H <- H * rep(scale, each = nrow(H))
-    # in units in which rows have length 1, so that those of y do not matter either
+    # rows of length 1, so that the units of y do not matter either
     unit <- sqrt(rowSums(H^2))
     unit[unit == 0] <- 1
     x[c("y", "H")] <- list(y / unit, H / unit)
@@ -128,7 +128,7 @@ in_process <- function(x, mixture = x, arg = "mixture") {
     of_x <- x
     x <- function(u, t) {
       value <- of_x(from_process(u, mixture), t)
-      # other answers are refused where they are used
+      # other values are refused by their user
       if (is.numeric(value) && length(value) == length(u)) value * rep(scale, each = nrow(u)) else
         value
     }
@@ -179,8 +179,8 @@ from_process <- function(u, mixture) {
   u * rep(at$scale, each = nrow(u)) + rep(at$center, each = nrow(u))
 }
 
-# Matrices or arrays of derivatives, whose last dimension (or last two) are the coordinates: those
-# in u as those in x.
+# Derivatives in u as derivatives in x: matrices or arrays, whose last dimension (or last two) are
+# the coordinates.
 derivative_from_process <- function(g, mixture) {
   scale <- mixture$coordinates$scale
   if (is.null(scale)) return(g)
@@ -189,7 +189,7 @@ derivative_from_process <- function(g, mixture) {
   g / rep(outer(scale, scale), each = n)
 }
 
-# A mean or a covariance in u as that in x.
+# A mean or a covariance in u, moved to x.
 moments_from_process <- function(mean, cov, mixture) {
   scale <- mixture$coordinates$scale
   if (is.null(scale)) return(list(mean = mean, cov = cov))
@@ -197,13 +197,13 @@ moments_from_process <- function(mean, cov, mixture) {
        cov = cov * outer(scale, scale))
 }
 
-# log dx/du: a log-density in x is that in u less this, an entropy is that in u and this.
+# log dx/du: a log-density in x is the one in u minus this, an entropy the one in u plus this.
 log_units <- function(mixture) {
   if (is.null(mixture$coordinates)) 0 else sum(log(mixture$coordinates$scale))
 }
 
-# The law of (x - center)/scale. To decompose a full covariance takes longer than all else that an
-# evaluation does, so that the last result is kept.
+# The law of (x - center)/scale. The last result is kept, because decomposing a full covariance
+# takes longer than the rest of an evaluation.
 moved_mixture <- function(mixture, center, scale) {
   if (is.null(mixture$vectors)) return(move_mixture(mixture, center, scale))
   what <- list(mixture, center, scale)
@@ -236,10 +236,10 @@ move_mixture <- function(mixture, center, scale) {
   result
 }
 
-# Those of some of the variables.
+# The coordinates of some of the variables.
 kept_coordinates <- function(mixture, keep) {
   if (!is.null(mixture$coordinates)) lapply(mixture$coordinates, `[`, keep)
 }
 
-# In print, behind a schedule.
+# Words that follow a schedule in prints.
 coordinate_words <- function(mixture) if (!is.null(mixture$coordinates)) ", standardised"

@@ -1,33 +1,34 @@
-# Paths under several strengths of guidance that meet the same noise, and what guidance did to each.
+# Paths under several strengths of guidance with the same noise, and the gain of each path.
 
 #' Coupled paths under several strengths of guidance
 #'
 #' Runs the same particles, with the same noise, unguided and under each strength, keeps the paths,
-#' and accounts for what each path gained: the log-odds of the class against every other component
-#' that it has more than without guidance are, to rounding, a sum over the guidance that it met.
+#' and explains the gain of each path. The gain is the increase of the log-odds of the class against
+#' every other component over the unguided path: to rounding, a sum over the guidance on the path.
 #'
 #' @details
 #' **The gain identity.** Let all components share one covariance `Sigma` and let the class be a
 #' single component `y`. Then the score of the class is linear in `x`, and the difference `e` of a
-#' guided path from the unguided one obeys a linear equation that guidance alone drives. In
-#' continuous time this leads to the integral in [guidance_condition()]. For a sampler, whose steps
-#' are linear in the scores that they take, it is the sum over all scores that the run took
+#' guided path from the unguided one obeys a linear equation driven by guidance alone. In continuous
+#' time this gives the integral in [guidance_condition()]. The steps of a sampler are linear in
+#' their scores, and the difference is the sum over all scores of the run
 #'
-#' `e = sum_i strength(t_i) W_i g_i`, `g_i = grad log p(y | x)` where and when score `i` was taken,
+#' `e = sum_i strength(t_i) W_i g_i`, with `g_i = grad log p(y | x)` at the point and time of score
+#' `i`,
 #'
-#' exactly, for every sampler and number of steps: `W_i`, a number per eigenvalue of `Sigma`, is
-#' the weight with which score `i` enters the result if the class is all there is. The gain in the
-#' log-odds against component `k` is then `D_k' S^-1 a e` with `D_k = mu_y - mu_k` and `a`, `S` of
-#' the last time. `identity_error` tells how far the two sides are apart.
+#' exactly, for every sampler and number of steps. `W_i`, a number per eigenvalue of `Sigma`, is
+#' the weight of score `i` in the result if the class is the whole mixture. The gain in the log-odds
+#' against component `k` is then `D_k' S^-1 a e` with `D_k = mu_y - mu_k` and `a`, `S` of the last
+#' time. `identity_error` is the difference between the two sides.
 #'
-#' There is no such identity where covariances differ, for a class of several components, for
+#' The identity does not hold if covariances differ, for a class of several components, for
 #' covariances that are singular at the last time, or for samplers with one coefficient per
-#' coordinate unless the covariance is diagonal; the reason is in `why` then.
+#' coordinate unless the covariance is diagonal. `why` then holds the reason.
 #'
 #' @inheritParams guidance_sweep
 #' @param strength Numbers; 0 comes first in any case.
-#' @param n Number of paths. All of them are kept: n x d numbers for each time and strength, and as
-#'   many again for the guidance at each score while a strength runs.
+#' @param n Number of paths. All are kept: n x d numbers for each time and strength, and as many
+#'   again for the guidance at each score while a strength runs.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there; the default
 #'   `sampler` is `sampler_euler()`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `coupled_paths`, a list with
@@ -40,13 +41,13 @@
 #'     times x n x d x strengths; `times`;
 #'   * `log_odds`: n x rivals x strengths, and `log_odds_gain`, `guidance_met`, the two sides of the
 #'     identity; `NULL` if there is none, and `why`;
-#'   * `strength`, and what made it, as in [guided_sample()].
+#'   * `strength`, and the arguments, as in [guided_sample()].
 #'
 #'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`, and `plot()`
 #'   draws guided against unguided confidence, a dot per path.
 #' @source The identity is derived for this package; coupling as in the comparison theorems of Wu,
 #'   Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
-#' @seealso [guidance_condition()] for when no path can lose, [guidance_sweep()] for many particles.
+#' @seealso [guidance_condition()] for when no path loses, [guidance_sweep()] for many particles.
 #' @examples
 #' set.seed(1)
 #' coupled_paths(named_mixture("C3"), "1", c(1, 4), n = 50, sampler = sampler_em(50, "uniform"))
@@ -81,13 +82,13 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   structure(paths, class = object_class("coupled_paths"))
 }
 
-# The same sampler, which beside each score evaluates and saves what guidance adds to it there.
+# A sampler that also evaluates and saves the guidance term at each score.
 observe_gain <- function(sampler) {
   step <- sampler$step
   sampler$step <- function(...) {
     ops <- lapply(step(...), function(op) {
       if (op$op != "eval") return(list(op))
-      # before it: operations with the derivative of a score use that of the last one
+      # before the score: operations with a derivative use that of the last score
       list(new_op("eval", to = "(gain)", from = op$from, t = op$t, of = "gain"),
            new_op("save", to = "x", from = "(gain)"), op)
     })
@@ -96,8 +97,8 @@ observe_gain <- function(sampler) {
   sampler
 }
 
-# The geometry of the class, with what the identity needs of the program: when scores are taken, and
-# the weight of each in the result, per eigenvalue (d x scores).
+# The geometry of the class, and two parts of the program for the identity: the times of the scores,
+# and the weight of each score in the result, per eigenvalue (d x scores).
 path_geometry <- function(plan, class) {
   geometry <- class_geometry(plan$process, class)
   if (!is.null(geometry$why)) return(geometry)
@@ -145,7 +146,7 @@ path_run <- function(guide, plan, key, geometry) {
               guidance_met = name_dims(tcrossprod(e, slope), NULL, geometry$rivals)))
 }
 
-# What all runs have, less a baseline, in an array whose last dimension is the run.
+# One field of all runs, minus a baseline, in an array whose last dimension is the run.
 stack_runs <- function(runs, field, baseline = 0) {
   first <- runs[[1]][[field]]
   if (is.null(first)) return(NULL)

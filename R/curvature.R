@@ -1,4 +1,4 @@
-# Where the Hessian H of the log-density is largest: evaluations at many points, and climbing from
+# Finds where the Hessian H of the log-density is largest: evaluates many points, and climbs from
 # the best of them.
 
 # The smallest and the largest eigenvalue of H at points, n x 2.
@@ -6,7 +6,7 @@ curvature_range <- function(mixture, x) {
   eigen_range(core_eval(mixture, x, 1, 0, rbind(log_weights(mixture)), 1, "jacobian"))
 }
 
-# Of symmetric matrices: one, or n x d x d.
+# The same for symmetric matrices: one, or n x d x d.
 eigen_range <- function(H) {
   if (length(dim(H)) == 2) H <- array(H, c(1, dim(H)))
   d <- dim(H)[2]
@@ -20,7 +20,7 @@ eigen_range <- function(H) {
 }
 
 # One dimension: on an interval, or everywhere. H has features around components, and where two of
-# them tie; far out it tends to -1/variance of the widest.
+# them tie. Far out it tends to -1/variance of the widest component.
 scan_range <- function(mixture, interval = c(-Inf, Inf)) {
   x <- scan_points(mixture)
   x <- x[x > interval[1] & x < interval[2]]
@@ -31,7 +31,7 @@ scan_range <- function(mixture, interval = c(-Inf, Inf)) {
   found <- H(x)
   most <- function(sign) {
     peaks <- order(sign * found, decreasing = TRUE)[1]
-    # and the best one of each other hill
+    # and the best point of each other hill
     hills <- which(diff(sign(diff(sign * found))) < 0) + 1
     hills <- hills[order(sign * found[hills], decreasing = TRUE)]
     peaks <- unique(c(peaks, utils::head(hills, 3)))
@@ -63,17 +63,17 @@ scan_points <- function(mixture) {
   q <- -(B + ifelse(B < 0, -1, 1) * sqrt(replace(square, square < 0, NA)))
   roots <- data.frame(x = c(q / A, 2 * C / q), slope = 0, i = i)
   roots$slope <- abs(A * roots$x + B)
-  # of what ties further out doubles do not resolve which is on top
+  # doubles do not resolve which component is on top in a tie further out
   roots <- roots[which(abs(roots$x) < 1e7 * max(sqrt(v), abs(m)) & roots$slope > 0), ]
   if (!nrow(roots)) return(as.vector(local))
-  # where they tie on top
+  # keep ties near the top of all components
   l <- vapply(seq_len(K), function(k) {
     level[k] + roots$x * m[k] / v[k] - roots$x^2 / (2 * v[k])
   }, roots$x)
   l <- matrix(l, ncol = K)
   on_top <- l[cbind(seq_len(nrow(roots)), roots$i)] >= apply(l, 1, max) - 60
   roots <- roots[on_top, ]
-  # of very many the steepest, where H may be largest, and the outermost
+  # of very many ties keep the steepest, where H may be largest, and the outermost
   if (nrow(roots) > 600) {
     roots <- roots[unique(c(order(-roots$slope)[1:300], order(-abs(roots$x))[1:300])), ]
   }
@@ -85,7 +85,7 @@ scan_points <- function(mixture) {
 # others vanish far out on it, if the pair is an edge of the hull of the P mu.
 common_top <- function(mixture) {
   g <- component_slopes(mixture, 0 * mixture$means[1, ])
-  # of very many the outer ones
+  # of very many pairs keep the outer ones
   outer_ones <- order(rowSums((g - rep(colMeans(g), each = nrow(g)))^2), decreasing = TRUE)
   pairs <- utils::combn(utils::head(outer_ones, 40), 2)
   apart <- sqrt(rowSums((g[pairs[1, ], , drop = FALSE] - g[pairs[2, ], , drop = FALSE])^2))
@@ -93,27 +93,27 @@ common_top <- function(mixture) {
   starts <- each_pair(pairs, function(i, j) {
     D <- mixture$means[i, ] - mixture$means[j, ]
     along <- g[i, ] - g[j, ]
-    # where the two tie on the line through their means
+    # the tie of the two on the line through their means
     tie <- (mixture$means[i, ] + mixture$means[j, ]) / 2 -
       log(mixture$weights[i] / mixture$weights[j]) / sum(D * along) * D
-    # how far the others are behind, on the plane of the tie
+    # the lead over the others on the plane of the tie
     behind <- rep(g[i, ], each = nrow(g) - 2) - g[-c(i, j), , drop = FALSE]
     behind <- behind - outer(drop(behind %*% along) / sum(along^2), along)
     away <- nearest_in_hull(behind)
     lead <- sqrt(sum(away^2))
     if (!is.finite(lead) || lead < 1e-9 * max(apart)) return(t(tie))
-    # so far that they are down by these exponents
+    # distances at which the others are down by these exponents
     t(tie + outer(away / lead, c(0, 1, 5, 20, 100, 1000) / lead))
   })
   starts <- rbind(starts, points_around(mixture))
   starts_range(mixture, starts[is.finite(rowSums(starts)), , drop = FALSE])[2]
 }
 
-# The rows that a function makes of each pair.
+# The rows that a function returns for each pair, in one matrix.
 each_pair <- function(pairs, f) do.call(rbind, Map(f, pairs[1, ], pairs[2, ]))
 
-# The point of the convex hull of the rows of q that is nearest to 0 (Gilbert's algorithm): its
-# direction is that in which the least of them is largest.
+# The point of the convex hull of the rows of q nearest to 0 (Gilbert's algorithm). In its direction
+# the smallest projection of the rows is largest.
 nearest_in_hull <- function(q) {
   v <- q[which.min(rowSums(q^2)), ]
   for (i in 1:200) {
@@ -161,9 +161,9 @@ spread_range <- function(mixture) {
   starts_range(mixture, rbind(points_around(mixture), pair_points(mixture), tie_points(mixture)))
 }
 
-# Points of the surfaces where two components tie above all others, however far out: H grows along
-# them, up to where they close or a third component takes over. The pairs whose precisions are most
-# alike tie furthest out.
+# Points of the surfaces where two components tie above all others, at any distance. H grows along
+# a surface, until it closes or a third component takes over. The pairs with the most similar
+# precisions tie furthest out.
 tie_points <- function(mixture, most = 100) {
   K <- mixture_size(mixture)
   P <- precisions(mixture)
@@ -186,7 +186,7 @@ tie_points <- function(mixture, most = 100) {
     tie <- list(A = P[[i]] - P[[j]], b = P[[i]] %*% mixture$means[i, ] -
                   P[[j]] %*% mixture$means[j, ],
                 c = diff(logits(0 * mixture$means[1, , drop = FALSE])[c(j, i)]))
-    # by how much the two are above all others, or (negative) below
+    # the lead of the two over all others (negative: behind)
     lead <- function(x) {
       if (K == 2) return(rep(Inf, nrow(x)))
       l <- logits(x)
@@ -222,7 +222,7 @@ tie_arcs <- function(tie, scale) {
   }
   if (flat || !any(curved)) {
     if (!flat) return(list())
-    # solved for y along b, everything else is free
+    # solved for y along b, all other coordinates are free
     along <- slope / sum(slope^2)
     arc <- function(y) {
       y <- y - outer(drop(y %*% slope) / sum(slope^2), slope)
@@ -265,8 +265,8 @@ tie_arcs <- function(tie, scale) {
   })
 }
 
-# Of an arc where two components tie: the points at which they are on top, the highest of them more
-# exactly, and those around places where a third component takes over.
+# Points of an arc where two components tie: those at which they are on top, the highest more
+# exactly, and points around places where a third component takes over.
 arc_points <- function(arc, lead, height) {
   x <- if (is.null(arc$at)) arc$x else arc$point(arc$at)
   top <- lead(x)
@@ -333,7 +333,7 @@ climb <- function(f, x, scale, value = f(x)) {
                         control = list(fnscale = -1, maxit = if (d > 20) 30 else 200,
                                        reltol = 1e-13))
     best <- max(best, end$value)
-    # the next from another hill
+    # the next start, from another hill
     apart <- rowSums((x - rep(top, each = nrow(x)))^2) > (2 * scale)^2
     x <- x[apart, , drop = FALSE]
     value <- value[apart]
@@ -361,7 +361,7 @@ into_ball <- function(x, center, radius) {
   rep(center, each = nrow(x)) + z / pmax(far, 1)
 }
 
-# As many as their matrices H allow.
+# The number of points whose matrices H fit in memory.
 some_points <- function(d) max(200, min(2000, floor(2e5 / d^2)))
 
 # For each two components (the first 200 pairs): points between their means, and points near the
@@ -402,7 +402,7 @@ even_points <- function(n, d) {
   (outer(seq_len(n), root^-seq_len(d)) + .5) %% 1
 }
 
-# The logarithm of the least density that a search finds in a ball.
+# The logarithm of the least density found in a ball.
 log_density_floor <- function(mixture, center, radius) {
   f <- function(x) -dgaussmix(into_ball(x, center, radius), mixture, log = TRUE)
   -climb(f, ball_points(center, radius), sqrt(min(mixture$values)))

@@ -1,10 +1,10 @@
-# Jacobian determinants by differences, of maps whose derivative the core does not carry along:
-# those with a power, a rule or a model of one's own.
+# Jacobian determinants by differences, for maps without a derivative in the core: those with a
+# power, a rule or a user's model.
 
-# f takes and returns n x d matrices and treats their rows one by one. At each row of x: `log`, log
-# |det| of its derivative; `negative`, is the determinant below 0; `off`, by how much the logarithm
-# changes with the order of the differences, 6 or 4. Where that is much, as next to a kink, they
-# are taken closer.
+# f takes and returns n x d matrices and maps their rows one by one. For each row of x: `log`, log
+# |det| of its derivative; `negative`, is the determinant below 0; `off`, the change of the
+# logarithm between differences of order 6 and 4. If the change is large, as next to a kink, the
+# steps of the differences are shortened.
 det_by_differences <- function(f, x, h) {
   result <- list(log = rep(NA_real_, nrow(x)), negative = logical(nrow(x)), off = rep(Inf, nrow(x)))
   rows <- seq_len(nrow(x))

@@ -1,10 +1,10 @@
-# The way into the C core: a pool of components, models (the pool under other weights), noise levels
-# and a compiled program.
+# The interface to the C core: a pool of components, models (weights of the pool), noise levels and
+# a compiled program.
 
 # A common covariance is diagonal in its eigenbasis, where a score costs O(K d) instead of
 # O(K d^2): the whole run takes place there, and `basis` leads back.
 core_pool <- function(mixture, rotate = TRUE) {
-  # a component of weight zero is not there: its 0 * Inf could only do harm
+  # components of weight zero are dropped: their 0 * Inf would be NaN
   used <- mixture$weights > 0
   means <- mixture$means[used, , drop = FALSE]
   values <- mixture$values
@@ -26,8 +26,8 @@ core_pool <- function(mixture, rotate = TRUE) {
        vector = if (!is.null(vectors)) as.double(vectors), basis = basis, used = used)
 }
 
-# Are components so far apart that an eigenbasis, in which the place of one is a number of the size
-# of the distance, would cost digits? As in gm_level_fill().
+# Are components so far apart that an eigenbasis would cost digits? In it the coordinates of a
+# component are as large as the distance. The same rule as in gm_level_fill().
 is_far <- function(mixture, a, b2) {
   if (mixture$form != "common full") return(FALSE)
   means <- mixture$means[mixture$weights > 0, , drop = FALSE]
@@ -41,7 +41,7 @@ log_weights <- function(mixture, keep = TRUE) {
   log(w) - log(sum(w))
 }
 
-# A key for the core's random numbers, drawn from R's: 64 bits as two whole numbers.
+# A key for the core's random numbers, drawn from R's generator: 64 bits as two whole numbers.
 draw_key <- function() floor(stats::runif(2) * 2^32)
 
 # Runs a compiled program on n particles. `start` n x d or NULL (zero); `noise` n x d x noises or
@@ -67,8 +67,8 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
   result
 }
 
-# Draws from a mixture by the core's generator, settled by the key and the particles' numbers alone:
-# not the noise that a sampler meets under that key, but that of another one.
+# Draws from a mixture by the core's generator, determined by the key and the particles' numbers
+# alone. They are independent of the noise of a sampler under this key.
 keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   d <- mixture_dim(mixture)
   plain <- gaussmix(1, t(rep(0, d)), 1)
@@ -94,8 +94,7 @@ draws_program <- local({
   }
 })
 
-# The value of `expr`, whose runs are refused once the seconds are over: an error of class
-# `mixguide_error_late`.
+# The value of `expr`. Runs that begin after `seconds` are an error of class `mixguide_error_late`.
 within_seconds <- function(seconds, expr) {
   before <- deadline$at
   on.exit(deadline$at <- before)
@@ -135,7 +134,7 @@ core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score", pus
          all = list(score = run$output, logp = run$scalar[scalars], jacobian = run$jacobian))
 }
 
-# Its programs are few, and made once: to make one takes as long as to evaluate at 1000 points.
+# The programs of core_eval() are kept: making one takes as long as evaluating 1000 points.
 eval_programs <- new.env(parent = emptyenv())
 eval_program <- function(what, n_models, ask = NULL) {
   name <- paste(what, n_models)

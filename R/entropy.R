@@ -1,33 +1,31 @@
 #' Differential entropy
 #'
-#' `-E log p(x)`, in nats. For a mixture of itself (or of one class): closed form for one
-#' component, quadrature in one or two dimensions, Monte Carlo beyond. For a guided sample of the
-#' law of its output, from the log-density that rode along: no density is estimated.
+#' `-E log p(x)`, in nats. For a mixture (or one of its classes): closed form for one component,
+#' quadrature in one or two dimensions, Monte Carlo beyond. For a guided sample: the entropy of the
+#' law of its output, from the log-density of each particle; no density is estimated.
 #'
 #' @details
 #' For a sample with a `"normal"` start the entropy `h` of the start is exact and only the change of
-#' the log-density is averaged, which makes the standard error small:
+#' the log-density is averaged, so the standard error is small:
 #' `h + E sum log|det|` (Wu et al.'s identity for DDIM in its discrete form). An affine map changes
-#' it by the same number everywhere: the entropy of what the run puts out is then exact, which is
-#' not to say that the run puts out what it should. Where steps fold the
-#' number is an upper bound; `summary()` of the sample tells, and in one dimension [folding()] has
-#' the entropy itself.
+#' the log-density by the same number everywhere, so the entropy of the run's output is exact. (The
+#' output itself may still be far from the target.) If steps fold, the number is an upper bound;
+#' `summary()` of the sample shows folds, and [folding()] gives the entropy in one dimension.
 #'
 #' **Stochastic samplers** carry no log-density. In one and two dimensions [entropy()] of their
-#' [guided_law()] is without random numbers. Of a sample in up to 16 dimensions it is estimated
-#' by the distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth, in variables
-#' that are whitened; package FNN), of 1e5 particles at most. Such estimates are off by some
-#' hundredths of a nat, so that the same is done with as many particles of the default sampler,
-#' whose entropy rides along, and what its estimate is off by is taken away. The standard error
-#' counts both samples, and half of what was taken away. Particles that overlap or lie in fewer
-#' dimensions have none.
+#' [guided_law()] needs no random numbers. The entropy of a sample in up to 16 dimensions is
+#' estimated from the distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth, in
+#' whitened variables; package FNN), of 1e5 particles at most. Such estimates are biased by some
+#' hundredths of a nat. The bias is measured by as many particles of the default sampler, whose
+#' entropy is known, and subtracted. The standard error counts both samples, and half of the
+#' subtracted bias. Particles that overlap or lie in fewer dimensions have no entropy.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].
 #' @param class For a mixture: the class, or `NULL` for the whole.
-#' @param n Number of draws where neither a closed form nor quadrature is possible.
-#' @param key `NULL`, to draw one from R's generator where there are draws, or two whole numbers
-#'   that settle them.
+#' @param n Number of draws if neither a closed form nor quadrature is possible.
+#' @param key `NULL`, to draw a key from R's generator if draws are needed, or two whole numbers
+#'   that determine the draws.
 #' @param ... Must be empty.
 #' @inherit confidence return
 #' @source Wu et al. (2024), \doi{10.48550/arXiv.2403.01639}; Kozachenko and Leonenko (1987),
@@ -75,19 +73,19 @@ entropy.guided_sample <- function(x, ...) {
   if (is.null(x$start_entropy)) {
     return(estimate_table("entropy", particle_mean(x, -x$log_density), particle_words(x)))
   }
-  # of an affine map the change is the same everywhere
+  # an affine map changes all log-densities by one number
   row <- exact_if_constant(particle_mean(x, -x$density_change))
   row$estimate <- row$estimate + x$start_entropy
   estimate_table("entropy", row, particle_words(x))
 }
 
-# Where steps fold several starts end in one place, and their density is more than each one tells.
+# If steps fold, several starts end in one place, and its density is the sum over them.
 format_entropy <- function(x) {
   paste0(if (any(x$folded > 0, na.rm = TRUE)) "at most ", format_estimate(entropy(x)))
 }
 
-# The entropy of a sample without log-density, from what its nearest neighbours tell of it and of
-# another sample whose entropy is known.
+# The entropy of a sample without log-density, from its nearest neighbours and those of another
+# sample with known entropy.
 neighbour_entropy <- function(x) {
   if (!x$sampler$stochastic || ncol(x$x) > 16) no_log_density()
   if (!nrow(x$x)) return(unknown_row("no particles"))
@@ -110,8 +108,8 @@ neighbour_entropy <- function(x) {
   estimate_row(mean(own) - off, se, "Monte Carlo", "by nearest neighbours")
 }
 
-# Minus the log-density at each point, but for a constant mean error, from the distance of its k-th
-# neighbour; NULL where points lie in fewer dimensions.
+# Minus the log-density at each point, up to a constant mean error, from the distance of its k-th
+# neighbour; NULL if points lie in fewer dimensions.
 neighbour_surprise <- function(x, k = 4) {
   x <- x[rowSums(!is.finite(x)) == 0, , drop = FALSE]
   x <- x[seq_len(min(nrow(x), 1e5)), , drop = FALSE]

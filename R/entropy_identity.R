@@ -1,22 +1,21 @@
 #' The entropy of guided deterministic sampling, two ways
 #'
-#' Guidance lowers the entropy of the probability-flow ODE by a term that can be written down. This
-#' function evaluates both sides: the entropy from the log-density that rides along with the
-#' particles, and the formula.
+#' Guidance lowers the entropy of the probability-flow ODE by a term with a formula. This function
+#' evaluates both sides: the entropy from the log-densities of the particles, and the formula.
 #'
-#' @details For components of a common covariance, `S_t = a^2 Sigma + b^2 I`, `P = S_t^-1`, and with
-#' `C_all`, `C_class` the covariance of the component means under the responsibilities of all
-#' components and of those of the class, at the place of the particle,
+#' @details For components of a common covariance let `S_t = a^2 Sigma + b^2 I`, `P = S_t^-1`, and
+#' let `C_all`, `C_class` be the covariance of the component means under the responsibilities of all
+#' components and of those of the class, at the particle. Then
 #' `h(end) = h(start) + (log det S_end - log det S_start)/2
 #'           + int (G^2/2) a^2 E[(1 + eta) tr(P C_class P) - eta tr(P C_all P)] dt`.
-#' The first two terms are exact and those of the class's own flow if it is one Gaussian; then
-#' `C_class = 0` and what guidance adds, `-eta int (G^2/2) a^2 E tr(P C_all P) dt`, is negative for
-#' any weights, means and covariance: that is the theorem of Wu et al. on the entropy of DDIM. The
-#' expectation is over the guided particles themselves.
+#' The first two terms are exact. If the class is one Gaussian they belong to its own flow; then
+#' `C_class = 0` and the term of guidance, `-eta int (G^2/2) a^2 E tr(P C_all P) dt`, is negative
+#' for any weights, means and covariance. This is the theorem of Wu et al. on the entropy of DDIM.
+#' The expectation is over the guided particles.
 #'
 #' The integral is taken along the trajectories by the trapezoidal rule over the times of the
-#' sampler. The log-density with `"map"` is that of the discrete steps, so that the two agree up to
-#' the discretisation and, both being averages over the same particles, their standard errors.
+#' sampler. The log-density with `"map"` is that of the discrete steps. The two results, both means
+#' over the same particles, agree up to the discretisation and their standard errors.
 #'
 #' @inheritParams guided_sample
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`

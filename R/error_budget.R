@@ -1,10 +1,10 @@
-# What is measured, what is proved and what is published of a sampler's error, side by side.
+# The error of a sampler: measurements, bounds and published rates, side by side.
 
 #' The error of a sampler beside its guarantees
 #'
-#' A table of everything that can be said of how far a sampler's output is from its target: the
-#' error itself, the path divergence that bounds it and the parts of that, bounds with explicit
-#' constants, and the published rates. Each row says what kind of statement it is.
+#' A table of all that is known about the distance of a sampler's output from its target: the error
+#' itself, the path divergence that bounds it and its parts, bounds with explicit constants, and the
+#' published rates. Each row names its kind of statement.
 #'
 #' @details For stochastic samplers with one score in each step and variance-preserving schedules,
 #' in the clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}`
@@ -12,43 +12,43 @@
 #'
 #' `KL(target || output) <= path KL on the grid <= path KL <= bound without L <= bound with L`
 #'
-#' (the last one where it is usual: both are bounds of the path KL). Their differences are what the
-#' proofs give away.
+#' (The last step usually holds: both are bounds of the path KL.) The differences are the losses of
+#' the proofs.
 #' * **path KL**: see [path_kl()]. *Derived for this package*, exact.
 #' * **bound without L**: holds for every mixture, needs no Lipschitz constant and no number of
 #'   components, and is explicit in the dimension. *Derived for this package.* With `P_i` the
 #'   precisions of the components at time `t`,
 #'   `F(t) <= sum_i w_i ((tr P_i)^2 + 3 |P_i|_F^2)` and `I(t) <= sum_i w_i tr P_i`, and for any
 #'   matrix `B` and vector `m`, with `c = B (mu_i - m)` and `V = (B - P_i) S_i (B - P_i)`,
-#'   `F(t) <= sum_i w_i (|P_i|_F^2 + (|c|^2 + tr V)^2 + 2 tr V^2 + 4 c'V c)`, of which the least is
-#'   taken over `B = 0`, `I` and the precision of `p_t`, `m` its mean (*sharper F*). Then
+#'   `F(t) <= sum_i w_i (|P_i|_F^2 + (|c|^2 + tr V)^2 + 2 tr V^2 + 4 c'V c)`; the least is taken
+#'   over `B = 0`, `I` and the precision of `p_t`, with `m` its mean (*sharper F*). Then
 #'   `D_k <= int F (1 - e^(-2 (t - t_{k+1}))) dt + I(t_k) (r - 2 (1 - e^-r) + (1 - e^(-2r))/2)`
 #'   (*integrated*: by Gauss and Legendre's rule), or `D_k <= r^2 F + r^3/3 I` with each eigenvalue
 #'   of `P_i` at its larger end of the step (*simple*), or with the sharper `F` at the smaller time
 #'   of each step (*stepwise*; that the sharper bound falls with `t` is *observed, not proved*).
-#' * **bound with L**: where the score is `L`-Lipschitz at all times, `F <= d L^2`, `I <= d L`, so
-#'   that `sum D_k <= d L^2 sum r^2 + d L sum r^3/3`. *Derived for this package*; the published form
-#'   with its constant. There is often no such `L`, see [lipschitz()].
-#' * For Euler-Maruyama steps `sum (d r^2/4 + m r^3/12 + 2 d (sinh r - r))` is added to these, `m`
-#'   the larger second moment at the two ends. *Derived for this package.*
+#' * **bound with L**: if the score is `L`-Lipschitz at all times, `F <= d L^2`, `I <= d L`, and
+#'   `sum D_k <= d L^2 sum r^2 + d L sum r^3/3`. *Derived for this package*; the published form with
+#'   its constant. Often no such `L` exists, see [lipschitz()].
+#' * Euler-Maruyama steps add `sum (d r^2/4 + m r^3/12 + 2 d (sinh r - r))` to these bounds, with
+#'   `m` the larger second moment at the two ends. *Derived for this package.*
 #' * **initialisation**: from `N(0, I)`, `KL(p_T || N) <= e^(-2T) KL(p_0 || N)` (the logarithmic
 #'   Sobolev inequality) and `<= sum_i w_i (e^(-2T) |mu_i|^2 + sum_j (c_ij - 1 - log c_ij))/2`,
-#'   `c_ij = 1 + e^(-2T) (lambda_ij - 1)` (convexity). Totals take the exact number in their place,
-#'   and the exact part of the score's error.
+#'   `c_ij = 1 + e^(-2T) (lambda_ij - 1)` (convexity). Totals use the exact numbers instead, for
+#'   this part and for the part of the score's error.
 #' * **total variation**: from a divergence `K`, the smaller of `sqrt(K/2)` (Pinsker) and
 #'   `sqrt(1 - e^-K)` (Bretagnolle and Huber).
 #'
-#' For deterministic samplers there is no path divergence. The exact flow is a bijection, which
-#' carries the error of the start to the end unchanged; so the table has that error, that of the
+#' Deterministic samplers have no path divergence. The exact flow is a bijection, and carries the
+#' error of the start to the end unchanged. The table therefore has this error, the error of the
 #' sampler from the exact start, and their sum, which bounds the total variation by the triangle
 #' inequality.
 #'
-#' **Published rates** are given with the constant that their `O()` hides set to 1: *they are no
-#' bounds*, and only their dependence on the settings means something. They are for the start
-#' `N(0, I)`, whatever `start` is, for steps of at most some constant over `L`, which is not
-#' checked, and for `L >= 1`: a smaller one counts as 1. `NA` where another assumption fails, and
-#' `note` says which. With `T` and `h` (the longest step) in the clock of the Ornstein-Uhlenbeck
-#' process, `M^2` the second moment, `N` steps and `e0` the root mean square error of the score:
+#' **Published rates** have the constant that their `O()` hides set to 1: *they are no bounds*, and
+#' only their dependence on the settings has a meaning. They are for the start `N(0, I)`, whatever
+#' `start` is; for steps of at most some constant over `L`, which is not checked; and for `L >= 1`:
+#' a smaller `L` counts as 1. They are `NA` if another assumption fails, and `note` names it. With
+#' `T` and `h` (the longest step) in the clock of the Ornstein-Uhlenbeck process, `M^2` the
+#' second moment, `N` steps and `e0` the root mean square error of the score:
 #' * Chen, Chewi, Li, Li, Salim and Zhang (2023), theorem 2, stored:
 #'   `TV: sqrt(KL(p_0 || N)) e^-T + (L sqrt(d h) + L M h) sqrt(T) + e0 sqrt(T)`.
 #' * Chen, Lee and Lu (2023), recalled, not verified against the paper; their clock is twice this
@@ -63,17 +63,17 @@
 #'
 #' @inheritParams path_kl
 #' @param lipschitz `NULL`: the largest global Lipschitz constant of the score, by [lipschitz()], at
-#'   17 times of the run; or a positive number that is known to hold at all times.
-#' @param measure Measure the error itself ([guided_error()])? For stochastic samplers in two
-#'   dimensions that takes some seconds.
-#' @param n Number of draws where there are any.
+#'   17 times of the run; or a positive number known to hold at all times.
+#' @param measure Whether to measure the error itself ([guided_error()]). For stochastic samplers in
+#'   two dimensions this takes some seconds.
+#' @param n Number of draws, if draws are needed.
 #' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
 #' @return A table of estimates ([mixguide_table]) of class `error_budget` with the columns
 #'   `quantity` (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement`,
-#'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 where there is none),
-#'   `method` (how it is known; published rates, whose constants are not, are `"unknown"`) and
-#'   `note` (where a bound is from, `"derived for this package"`, ..., and what it needs). Attribute
-#'   `path` is the [path_kl()] or `NULL`. `plot()` draws the numbers on a logarithmic axis.
+#'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 if there is none),
+#'   `method` (`"unknown"` for published rates, whose constants are unknown) and `note` (the source
+#'   of a bound, such as `"derived for this package"`, and its assumptions). Attribute `path` is the
+#'   [path_kl()] or `NULL`. `plot()` draws the numbers on a logarithmic axis.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
 #'   to mixtures: their numbered statements and constants were not available and are not claimed.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
@@ -130,7 +130,7 @@ budget_row <- function(quantity, statement, kind, row, note = "") {
              estimate_row(row$estimate, row$se, row$method, note))
 }
 
-# What is proved to be at least the error.
+# A proved upper bound of the error.
 bound_row <- function(quantity, statement, value, se = 0, note = "", kind = "bound") {
   se <- ifelse(is.na(value), NA_real_, se)
   budget_row(quantity, statement, kind,
@@ -141,14 +141,14 @@ derived <- "derived for this package"
 
 variation_bound <- function(kl) pmin(sqrt(kl / 2), sqrt(-expm1(-kl)))
 
-# Its derivative, of the smaller one.
+# The derivative of the smaller bound.
 variation_slope <- function(kl) {
   kl <- pmax(kl, .Machine$double.xmin)
   pinsker <- kl / 2 <= -expm1(-kl)
   ifelse(pinsker, 1 / sqrt(8 * kl), exp(-kl) / (2 * sqrt(-expm1(-kl))))
 }
 
-# The largest of the global constants at times of the run, none of them a lower bound only.
+# The largest of the global constants at times of the run, if none of them is only a lower bound.
 global_lipschitz <- function(run, given) {
   if (!is.null(given)) return(list(value = given, note = "L as given"))
   few <- unique(stats::approx(seq_along(run$times), run$times,
@@ -176,7 +176,7 @@ score_square <- function(run) {
   score_part(run$score_error, run$mixture, t, run$schedule, fisher, none, run$n)$square
 }
 
-# ---- What is measured
+# ---- Measurements
 
 measure_error <- function(run, ...) {
   tryCatch(guided_error(replace(run$process, "key", list(NULL)), ..., n = run$n),
@@ -191,7 +191,7 @@ measured_rows <- function(run) {
   both_rows(at, "measured", "measured")
 }
 
-# Of an error in several quantities those that a budget is about.
+# The rows of an error for the two quantities of a budget.
 both_rows <- function(rows, statement, kind, note = "") {
   do.call(rbind, lapply(c("kl", "total_variation"), function(quantity) {
     budget_row(quantity, statement, kind, row_of(rows, quantity), note)
@@ -212,7 +212,7 @@ flow_rows <- function(run, measure) {
   ))
 }
 
-# ---- What is proved of stochastic samplers
+# ---- Bounds for stochastic samplers
 
 path_rows <- function(run) {
   at <- information_along(run$mixture, run$times, run$schedule, run$n)
@@ -243,7 +243,7 @@ path_rows <- function(run) {
   ))
 }
 
-# Bounds of the path KL: of its discretisation, and what else it consists of.
+# Bounds of the path KL: of its discretisation and its other parts.
 bound_rows <- function(run, path) {
   if (!run$schedule$vp) return(NULL)
   kind <- path_steps(run$sampler, run$times, run$schedule, "paths")$kind[1]
@@ -277,7 +277,7 @@ discretisation_bounds <- function(mixture, schedule, times, kind, L = NA_real_) 
   }, 0)
   fisher <- ends["fisher", k]
   frozen <- if (kind == "best") 0 else r + 2 * expm1(-r) - expm1(-2 * r) / 2
-  # what Euler-Maruyama adds to the exponential integrator
+  # the additional term of Euler-Maruyama over the exponential integrator
   second <- second_moments(mixture, times, schedule)
   more <- if (kind == "euler") {
     sum(d * r^2 / 4 + pmax(second[k], second[k + 1]) * r^3 / 12 + 2 * d * (sinh(r) - r))
@@ -310,7 +310,7 @@ start_bounds <- function(run) {
                   start_by_convexity(run$mixture, run$times[1], run$schedule), kind = "part"))
 }
 
-# The components that have a weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
+# The components of positive weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
 precision_pieces <- function(mixture) {
   used <- which(mixture$weights > 0)
   d <- mixture_dim(mixture)
@@ -324,7 +324,7 @@ simple_curvature <- function(weights, values) {
   sum(weights * (colSums(values)^2 + 3 * colSums(values^2)))
 }
 
-# Bounds of F (the simple one and the least) and of I, at a level of noise.
+# Bounds of F (the simple and the least) and of I, at a level of noise.
 curvature_bound <- function(pieces, a, b2) {
   values <- a^2 * pieces$values + b2
   w <- pieces$weights
@@ -349,7 +349,7 @@ curvature_bound <- function(pieces, a, b2) {
     fisher = sum(w * colSums(1 / values)))
 }
 
-# ---- What is published, with 1 for constants that are not
+# ---- Published rates, with 1 for unknown constants
 
 rate_rows <- function(run) {
   sampler <- run$sampler
@@ -372,12 +372,12 @@ rate_rows <- function(run) {
     budget_row(quantity, statement, "rate", estimate_row(value, se, "unknown", status), note)
   }
   need_L <- if (is.na(L)) run$lipschitz$note else ""
-  # the papers suppose L >= 1, which a larger constant is too
+  # the papers assume L >= 1; a larger L is a Lipschitz constant too
   L <- max(L, 1)
   if (name %in% c("dpom", "dpum")) {
     h <- sampler$params
     corrector <- if (name == "dpom") sqrt(h$corrector_step) else h$corrector_step
-    # the L that the sampler was made for
+    # the L given to the sampler's constructor
     L <- max(h$L, 1)
     value <- (sqrt(d) + sqrt(M2)) * exp(-horizon) + L^2 * horizon * sqrt(d) * h$predictor_step +
       L^1.5 * horizon * sqrt(d) * corrector + sqrt(L * e2) * horizon

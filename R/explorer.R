@@ -1,34 +1,34 @@
-# The explorer. What is seen is made by calls of the package's own functions. The same calls are
-# evaluated and shown as code, so that the code cannot but reproduce the numbers. Computing and
-# drawing are plain functions; shiny wires them up at the end of the file.
+# The explorer. Every number shown comes from calls of the package's functions. The app evaluates
+# these calls and shows the same calls as code, so the code reproduces the numbers. Computing and
+# drawing are plain functions; the end of the file connects them to shiny.
 
 #' Explore guidance in the browser
 #'
-#' Opens a 'shiny' app: choose two variables, the class, the kind and the strength of guidance, the
-#' sampler, its steps and the forward process, and see the cloud over the exact density lines, the
-#' law of one variable, paths, confidence and entropy beside those of the class itself, which
-#' theorems apply, and the R code that reproduces the numbers.
+#' Opens a 'shiny' app. You choose two variables, the class, the kind and the strength of guidance,
+#' the sampler, its steps and the forward process. The app shows the cloud over the exact density
+#' lines, the law of one variable, paths, confidence and entropy beside those of the class itself,
+#' the theorems that apply, and the R code that reproduces the numbers.
 #'
 #' @details
 #' The *presets* are three components in a row, whose particles split; the tilted law
-#' `p(x | y) p(y | x)^strength`, which guidance is often said to sample, and does not; a zero-shot
+#' `p(x | y) p(y | x)^strength`, which guidance is often, wrongly, said to sample; a zero-shot
 #' method beside the exact conditional law; and the iris data.
 #'
-#' The *theorems* panel says for each statement whether it is proved for the mixture, the class and
-#' the process that are seen, by [guidance_condition()] and [step_condition()]. "Not proved" does
-#' not mean that the statement is wrong, since the conditions are sufficient and not necessary.
+#' The *theorems* panel says for each statement whether it is proved for this mixture, class and
+#' process, by [guidance_condition()] and [step_condition()]. "Not proved" does not mean that the
+#' statement is wrong: the conditions are sufficient and not necessary.
 #'
 #' Guidance *zero-shot* draws given an observation of the first variable without noise, by
-#' [conditional_sample()]; class and strength play no part then.
+#' [conditional_sample()]. Class and strength then have no effect.
 #'
 #' Warnings and errors of the package are shown in the app as text. Nothing comes from the network.
 #'
-#' @param x A [gaussmix()], what [as_gaussmix()] takes, or a [diffusion()], whose horizon, start and
-#'   score error are kept; missing: the presets.
+#' @param x A [gaussmix()], an input of [as_gaussmix()], or a [diffusion()], whose horizon, start
+#'   and score error are kept; missing: the presets.
 #' @param ... Arguments of [as_gaussmix()], such as `class` for a data frame.
 #' @param n Number of particles.
-#' @return An app, of class `shiny.appobj`, which runs where it is printed.
-#' @section Errors: of class `mixguide_error`, where shiny or bslib is not installed too.
+#' @return An app, of class `shiny.appobj`; printing it runs it.
+#' @section Errors: of class `mixguide_error`, also if shiny or bslib is not installed.
 #' @seealso [guided_sample()], [guidance_sweep()], [step_condition()].
 #' @examples
 #' if (interactive()) {
@@ -44,15 +44,15 @@ explorer <- function(x, ..., n = 2000) {
   shiny::shinyApp(explorer_page(own), explorer_server(own, n))
 }
 
-# ---- What is explored
+# ---- Input
 
-# A mixture, the code that makes it, a diffusion if it came as one, and the settings to begin with.
+# A mixture, the code that makes it, the diffusion if one was given, and the first settings.
 explorer_source <- function(x, ..., code = quote(list(x, ...)), settings = list()) {
   d <- if (inherits(x, "mixguide_diffusion")) check_diffusion(x, "x")
   if (!is.null(d) && ...length()) abort_input("...", "empty for a diffusion")
   mixture <- if (is.null(d)) as_gaussmix(x, ...) else d$mixture
   given <- code[-1]
-  # an object in place of an expression, as do.call() gives it, has no code
+  # an object in place of an expression, as from do.call(), has no code
   if (!is.language(given[[1]])) given[[1]] <- quote(x)
   make <- if (!is.null(d)) call("$", given[[1]], quote(mixture)) else {
     if (inherits(x, "gaussmix")) given[[1]] else as.call(c(quote(as_gaussmix), as.list(given)))
@@ -122,7 +122,7 @@ explorer_choices <- function(own) {
 
 # ---- Calls
 
-# The calls that make what is seen, in the order in which they are made. The mixture is `m`.
+# The calls that compute the results shown, in order. The mixture is `m`.
 explorer_calls <- function(own, s, n = 2000) {
   for (field in c("kind", "sampler", "schedule", "method")) {
     check_choice(s[[field]], unname(explorer_choices(own)[[field]]), field)
@@ -178,7 +178,7 @@ number_calls <- function(s) {
        own_entropy = call("entropy", quote(m), class, key = key_call(s)))
 }
 
-# `failed`: by their names, messages of calls that are an error, which so become comments.
+# `failed`: messages of calls that ended in an error, by name; these calls become comments.
 explorer_code <- function(own, s, n = 2000, failed = character()) {
   text <- function(call) paste(deparse(call, width.cutoff = 90), collapse = "\n")
   made <- c(list(m = own$make), explorer_calls(own, s, n))
@@ -194,7 +194,7 @@ explorer_code <- function(own, s, n = 2000, failed = character()) {
 
 # ---- Computing
 
-# A value with what was said on the way: warnings, and the error in whose place the value is NULL.
+# A value with the warnings on the way, and the error if the value is NULL because of one.
 heard <- function(expr) {
   said <- character()
   value <- if_error(withCallingHandlers(expr, warning = function(w) {
@@ -205,8 +205,8 @@ heard <- function(expr) {
   list(value = if (!failed) value, warnings = unique(said), error = if (failed) value$message)
 }
 
-# All that is seen: the run, numbers, theorems, code and what was said. `cache`: an environment that
-# keeps what does not depend on the strength.
+# All results shown: the run, numbers, theorems, code and messages. `cache`: an environment for
+# results that do not depend on the strength.
 explorer_result <- function(own, s, n = 2000, cache = new.env()) {
   run <- heard(explorer_run(own, s, n))
   if (!is.null(run$error)) return(list(error = run$error, warnings = run$warnings, settings = s))
@@ -218,14 +218,14 @@ explorer_result <- function(own, s, n = 2000, cache = new.env()) {
        code = explorer_code(own, s, n, failed), lines = explorer_lines(own, s, cache))
 }
 
-# The environment in which the calls were evaluated.
+# The environment in which the calls are evaluated.
 explorer_run <- function(own, s, n) {
   for (field in c("first", "second", "shown")) {
     check_count(s[[field]], field, min = 1, max = mixture_dim(own$mixture))
   }
   env <- new.env(parent = topenv())
   env$m <- own$mixture
-  # the code names a diffusion by the expression that it was given by, which may be any
+  # the code refers to a diffusion by the user's expression for it, which may be any
   env$given <- own$diffusion
   own$given <- quote(given)
   calls <- explorer_calls(own, s, n)
@@ -233,7 +233,7 @@ explorer_run <- function(own, s, n) {
   env
 }
 
-# A row for each number: of the run and of what it is held against, or why there is none.
+# A row for each number of the run and of its reference laws, or the reason for its absence.
 explorer_numbers <- function(env, s, cache) {
   if (s$kind == "zero") return(zero_numbers(env, s))
   class <- env$g$class
@@ -298,8 +298,8 @@ explorer_theorems <- function(env, s, cache) {
                                                  steps = steps$error))
 }
 
-# step_condition() of the run, without its search for numbers of steps. The strength up to which a
-# claim is proved does not depend on the strength asked for, so that one look serves a whole slider.
+# step_condition() of the run, without its search for numbers of steps. The largest strength with a
+# proof does not depend on the current strength, so one search serves a whole slider.
 proved_steps <- function(env, s, strength, cache) {
   if (is.null(strength) || !s$kind %in% c("plain", "none")) {
     return(as.data.frame(step_condition(env$d)))
@@ -349,7 +349,7 @@ steps_theorems <- function(steps) {
               paste0(limit, steps$why))
 }
 
-# The lines of the classes in the two variables; of one variable there are none.
+# The lines of the classes in the two variables; none for one variable.
 explorer_lines <- function(own, s, cache) {
   if (s$first == s$second) return(NULL)
   kept(cache, c("lines", s$first, s$second), {
@@ -412,7 +412,7 @@ draw_cloud <- function(result) {
   draw_legend(unique(lines$class), inks, aim)
 }
 
-# Fonts of a web page's pictures may be wider than R thinks.
+# Fonts in plots of a web page may be wider than R assumes.
 draw_key_of <- function(place, labels, col, lty, lwd = 1, ...) {
   graphics::legend(place, labels, col = col, lty = lty, lwd = lwd, bg = "#FFFFFFCC", box.col = NA,
                    cex = .85, text.width = 1.3 * max(graphics::strwidth(labels, cex = .85)), ...)
@@ -451,7 +451,7 @@ draw_law <- function(result) {
               c(1, seq_along(curves)), c(8, rep(2, length(curves))))
 }
 
-# Exact densities at the points `at`; those that do not exist are left out.
+# Exact densities at the points `at`; laws without a density are left out.
 law_curves <- function(result, at) {
   s <- result$settings
   env <- result$env
@@ -564,7 +564,7 @@ explorer_page <- function(own) {
 
 explorer_file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
 
-# The browser's own slider, since that of shiny 1.7 fails where it is moved by keys.
+# The browser's own slider, because that of shiny 1.7 fails when moved by keys.
 range_input <- function(id, label, min, max, value, step) {
   tags <- shiny::tags
   tags$div(class = "form-group",
@@ -590,7 +590,7 @@ explorer_server <- function(own, n) {
     settings <- shiny::reactive({
       s <- lapply(stats::setNames(nm = fields), function(field) input[[field]])
       for (field in c("first", "second", "shown")) s[[field]] <- as.integer(s[[field]])
-      # until the browser has heard of another mixture its inputs are those of the one before
+      # after a change of mixture the browser sends the old inputs until it is updated
       of <- source()
       known <- s$class %in% mixture_classes(of$mixture) &&
         s$negative %in% mixture_classes(of$mixture) && s$kind %in% explorer_choices(of)$kind
@@ -602,7 +602,7 @@ explorer_server <- function(own, n) {
     })
     result <- shiny::reactive({
       begun <- now()
-      # forced here: what shiny interrupts is no error of a run
+      # forced here, so that an interrupt by shiny does not count as an error of a run
       of <- source()
       s <- settings()
       found <- explorer_result(of, s, n, of$cache)

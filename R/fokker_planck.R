@@ -6,12 +6,12 @@
 #' @details The process `dX = (-f X + G^2 s) dt + G dB` in the reversed time, with the guided score
 #' `s` (see [sampler()]), has the density `p_t = -((-f x + G^2 s) p)_x + (G^2/2) p_xx`. It is solved
 #' on an equispaced grid with the flux of Chang and Cooper, which keeps the mass and is exact for
-#' stationary laws, and with the rule of Crank and Nicolson in time (scores are taken in the middle
-#' of a step). Both are of second order. Nothing flows through the ends of the grid; it is widened
-#' until next to nothing lies there.
+#' stationary laws, and in time with the rule of Crank and Nicolson (scores are taken in the middle
+#' of a step). Both are of second order. Nothing flows through the ends of the grid, which is
+#' widened until almost no mass lies there.
 #'
-#' **Accuracy.** The whole is solved once more with half the nodes and half the steps; the change of
-#' confidence and entropy, about three times the error that is left, is `error` and printed.
+#' **Accuracy.** The equation is solved again with half the nodes and half the steps. The change of
+#' confidence and entropy, about three times the remaining error, is `error` and printed.
 #'
 #' @inheritParams guided_law
 #' @param end Time at which to stop: 0, or later for mixtures with point masses.
@@ -19,13 +19,13 @@
 #' @param steps Number of time steps.
 #' @param grid The kind of [time_grid()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there; time is continuous,
-#'   so that the `sampler` counts for nothing. `start` is `"normal"`, `"exact"` or a [gaussmix()].
+#'   so the `sampler` has no effect. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
 #'   guidance) and `entropy` from half the nodes and steps.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that
-#'   does not reduce to one dimension, or whose components are too narrow for the nodes to see how
-#'   the process gets there; a warning where mass reaches the ends of the grid, or where
-#'   half the nodes and steps change confidence or entropy by more than 0.05.
+#'   does not reduce to one dimension, or whose components are too narrow for the nodes to resolve
+#'   the way of the process to them; a warning if mass reaches the ends of the grid, or if half the
+#'   nodes and steps change confidence or entropy by more than 0.05.
 #' @source Chang and Cooper (1970), \doi{10.1016/0021-9991(70)90001-X}; the equation: Song et al.
 #'   (2021), \doi{10.48550/arXiv.2011.13456}. The solution of the tridiagonal systems from both ends
 #'   is derived for this package.
@@ -47,7 +47,7 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   need_memory(times, schedule, "continuous time")
   process <- process_diffusion(d)
   mixture <- process$mixture
-  # in continuous time there are no steps
+  # continuous time has no steps
   guidance <- settle_guidance(process$guidance, schedule)
   if (has_memory(guidance$rule)) {
     abort_input("guidance", "without a rule that remembers the steps before", format(guidance$rule))
@@ -90,8 +90,8 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   law_from_process(law, units)
 }
 
-# The reverse SDE on one Gaussian of given variances, exactly: it draws x_end from its law given
-# x_horizon. In the form of affine_map().
+# The reverse SDE on one Gaussian of given variances, exactly: the law of x_end given x_horizon, in
+# the form of affine_map().
 process_map <- function(schedule, horizon, end) {
   a <- schedule$a(c(end, horizon))
   b2 <- schedule$b2(c(end, horizon))
@@ -102,7 +102,7 @@ process_map <- function(schedule, horizon, end) {
   }
 }
 
-# Where the process may go: from the start to the class aimed at, and as far beyond as coarse
+# The range of the process: from the start to the class aimed at, and beyond as far as coarse
 # solutions find mass.
 process_range <- function(run) {
   target <- diffuse(run$mixture, run$end, run$schedule)
@@ -125,7 +125,7 @@ process_density <- function(run, nodes, steps, range) {
   x <- seq(range[1], range[2], length.out = nodes)
   between <- matrix(x[-1] - (x[2] - x[1]) / 2)
   density <- dgaussmix(x, run$start)
-  # the scores of some steps at a time: they should stay in cache
+  # scores of a few steps at a time, so that they stay in cache
   for (k in split(seq_len(steps), (seq_len(steps) - 1) %/% 20)) {
     middle <- (times[k] + times[k + 1]) / 2
     density <- fokker_planck_steps(density, x, times[k] - times[k + 1],

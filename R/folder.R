@@ -1,18 +1,18 @@
 # Finished chunks on disk. A chunk's file is named <digest>-<first>-<count>-<md5>.rds: the digest of
-# all that settles its content, its particles, and the checksum of the file itself.
+# all that determines its content, its particles, and the checksum of the file.
 
-# How to get() a chunk that is there (or NULL), to put() one, which returns it, and which of several
-# a folder has().
+# Functions to get() a kept chunk (or NULL), to put() one, which returns it, and to ask which of
+# several chunks the folder has().
 chunk_folder <- function(folder, task) {
   if (is.null(folder)) return(kept_by(function(value, first, count) value))
   check_folder(folder)
-  # drafts of sessions that were killed
+  # drafts left by killed sessions
   drafts <- list.files(folder, "^draft-", full.names = TRUE)
   unlink(drafts[difftime(Sys.time(), file.mtime(drafts), units = "days") > 7])
   folder_at(folder, task_digest(task))
 }
 
-# Nothing is found, and what is to be kept goes to put().
+# A folder in which nothing is found, and which passes chunks to put().
 kept_by <- function(put) {
   list(get = function(first, count) NULL, put = put, has = function(first, count) 0 * first > 0)
 }
@@ -25,7 +25,7 @@ folder_at <- function(folder, digest) {
       path <- file.path(folder, file)
       bytes <- if_error(readBin(path, "raw", file.size(path)), function(e) raw())
       whole <- endsWith(file, paste0(tools::md5sum(path), ".rds"))
-      # what was cut short before it got its name agrees with its checksum
+      # a file truncated before it was named agrees with its checksum
       value <- if (whole && is_plain_data(bytes)) {
         if_error(unserialize(bytes), function(e) NULL)
       }
@@ -36,7 +36,7 @@ folder_at <- function(folder, digest) {
   }
   put <- function(value, first, count) {
     bytes <- serialize(value, NULL, version = 2)
-    # renamed when it is whole: a file of that name is always complete. Processes on several hosts
+    # renamed when complete: a file with the final name is always whole. Processes on several hosts
     # may have the same number.
     draft <- tempfile(paste("draft", make.names(Sys.info()[["nodename"]]), Sys.getpid(), "",
                             sep = "-"), folder)
@@ -65,7 +65,7 @@ folder_at <- function(folder, digest) {
 }
 
 # Are these the bytes of serialize(version = 2) of vectors, lists and their attributes, and nothing
-# else? What has code in it, or a place for code, is not read, whatever its checksum.
+# else? Data with code, or with a place for code, are not read, whatever their checksum.
 is_plain_data <- function(bytes) {
   at <- 14
   size <- length(bytes)
@@ -124,7 +124,7 @@ check_folder <- function(folder) {
   }
 }
 
-# The number of particles does not count: a longer run goes on from a shorter one.
+# The digest ignores the number of particles: a longer run continues a shorter one.
 task_digest <- function(task) {
   job <- task$job
   if (!is.null(job$plan$program$call)) {
@@ -135,7 +135,7 @@ task_digest <- function(task) {
   if (is.null(job$plan$begin$x)) job$plan$begin$n <- NULL
   file <- tempfile("digest-")
   on.exit(unlink(file))
-  # the older format writes a sequence like any other vector
+  # the older format has no special form for sequences
   saveRDS(list(task$name, package_version_text(), .Call(ffi_engine), job), file, version = 2,
           compress = FALSE)
   substr(unname(tools::md5sum(file)), 1, 16)

@@ -2,18 +2,18 @@
 #'
 #' A deterministic sampler is a map. Guidance that is too strong for the steps folds it: several
 #' starts lead to the same place, and the sum of `log|det|` that gives the entropy along the paths
-#' ([entropy()]) becomes an upper bound. In one dimension both numbers are computed here, and what
-#' lies between them: how much the output no longer tells about the start.
+#' ([entropy()]) becomes an upper bound. In one dimension this function computes the bound, the
+#' entropy, and their difference: the information about the start that the output has lost.
 #'
 #' @details With the map `F` and the density `p` of the start, the density of the output at `y` is
 #' `sum p(x)/|F'(x)|` over all `x` with `F(x) = y`. The runs of `n` starts, over 9 standard
-#' deviations to each side, are cut where `F` turns, and each branch is interpolated between them.
-#' The entropy that is lost by folding, `entropy_bound - entropy`, is the mean entropy of the
-#' branch, given the output.
+#' deviations to each side, are cut at the turns of `F`, and each branch is interpolated between
+#' them. The entropy lost by folding, `entropy_bound - entropy`, is the mean entropy of the branch,
+#' given the output.
 #'
-#' @section Numerical notes: nodes see a fold that is wider than they are apart. Where guidance
-#'   tears neighbouring starts far apart, the number of `pieces` is not to be trusted, and the
-#'   entropy is good to two or three digits.
+#' @section Numerical notes: nodes resolve folds wider than their distance. If guidance tears
+#'   neighbouring starts far apart, the number of `pieces` is unreliable, and the entropy has two or
+#'   three correct digits.
 #'
 #' @inheritParams guidance_sweep
 #' @param mixture A [gaussmix()] in one dimension.
@@ -21,14 +21,14 @@
 #' @param ... Further arguments of [diffusion()] that follow the mixture there; the `sampler`
 #'   must be deterministic.
 #' @return A data frame of class `mixguide_folding`, with a row per strength and columns `strength`;
-#'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, that of the output; `folded`, the
-#'   probability that another start with the same end, drawn from all that lead there, lies on
+#'   `entropy_bound`, `h(start) + E sum log|det|`; `entropy`, of the output; `folded`, the
+#'   probability that another start with the same end, drawn from all of these, lies on
 #'   another branch; `pieces`, the number of monotone pieces of the map; `injective`, is `folded`
 #'   below 1e-6; `turns`, does a step have a negative slope at some start; `confidence`; and
 #'   `method`. Attribute `map` has the maps, a data frame with `strength`, `start`, `end`.
 #' @source Derived for this package; the identity without folds is that of Wu, Chen, Li, Wang and
 #'   Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
-#' @seealso [step_condition()], whose claim "no fold" says up to which strength nothing folds.
+#' @seealso [step_condition()], whose claim "no fold" gives the strength up to which nothing folds.
 #' @examples
 #' folds <- folding(named_mixture("D3"), "1", c(1, 8, 30), sampler_euler(20, "uniform"),
 #'                  horizon = 5, n = 5001)

@@ -12,8 +12,8 @@ aim_words <- function(class) {
   if (n) paste(class, collapse = " or ")
 }
 
-# Text in lines that fit the screen. A line whose label stands before a colon keeps it, and no
-# equation is torn.
+# Text in lines that fit the screen. A label before a colon stays with its line, and equations are
+# not broken.
 fit_lines <- function(x, indent = 2, exdent = 4) {
   width <- min(96, getOption("width") + 1)
   glue <- "\u00a0"

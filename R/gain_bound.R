@@ -1,14 +1,14 @@
-# How much guidance gains, at least: closed forms where the confidence is a matter of few log-odds.
+# Lower bounds of the gain by guidance: closed forms if few log-odds determine the confidence.
 
-#' Lower bounds of what guidance gains
+#' Lower bounds of the gain by guidance
 #'
-#' For a common covariance that the differences of the means see as isotropic, the log-odds of a
-#' path of the ODE obey equations of their own, whatever the dimension. They give the gain of each
-#' path exactly, and lower bounds of it in closed form.
+#' If a common covariance is isotropic for the differences of the means, the log-odds of a path of
+#' the ODE obey equations of their own, in any dimension. These give the gain of each path exactly,
+#' and lower bounds in closed form.
 #'
 #' @details Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one
-#' eigenspace of the common covariance, with variance `v` (for an isotropic covariance they do; so
-#' does any single `D_k` along an eigenvector). With the clock `tau = a sqrt(v/(a^2 v + b^2))`,
+#' eigenspace of the common covariance, with variance `v`. (This holds for an isotropic covariance,
+#' and for a single `D_k` along an eigenvector.) With the clock `tau = a sqrt(v/(a^2 v + b^2))`,
 #' which goes from about 0 at the horizon to 1 at the data, the log-odds of an unguided path against
 #' component `k` are
 #'
@@ -18,8 +18,8 @@
 #'
 #' `du_k/dtau = eta sum_j <D_k, D_j>/v q_j`, with `q_j` the probability of `j` under `l + tau u`,
 #'
-#' so that `u_k` at `tau = 1` is the gain. This is exact, and integrated by Runge-Kutta steps that
-#' are halved until nothing changes by more than 1e-9 of the largest gain (or 1e-9, if that is
+#' so that `u_k` at `tau = 1` is the gain. This is exact. It is integrated by Runge-Kutta steps,
+#' halved until no value changes by more than 1e-9 of the largest gain (or by 1e-9, if that is
 #' more).
 #'
 #' **One rival** (`|D|^2` for `|D|^2/v`). For every `tau*` between the horizon's `tau_T` and 1, with
@@ -36,29 +36,29 @@
 #' loose: a few per cent of the gain are common.
 #'
 #' Both bounds are derived for this package; whether they are those of Wu et al. is not known. They
-#' are about the ODE in continuous time.
+#' are for the ODE in continuous time.
 #'
 #' @section Numerical notes:
-#' The roots are found by Newton's method from above, on an equation scaled so that nothing
-#' overflows, for any strength and start; Lambert's function is never formed. `bound` searches 100
-#' values of `tau*` and refines the best; any of them gives a valid bound. The infimum along the
-#' unguided path (several rivals) is taken over 1001 values of the clock.
+#' Newton's method finds the roots from above, on an equation scaled so that nothing overflows, for
+#' any strength and start; Lambert's function is never formed. `bound` searches 100 values of `tau*`
+#' and refines the best; each value gives a valid bound. The infimum along the unguided path
+#' (several rivals) is taken over 1001 values of the clock.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()].
-#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
-#'   the diffusion.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for the class
+#'   of the diffusion.
 #' @param strength Strengths, numbers >= 0.
 #' @param n Number of paths, unless `start` is a matrix.
-#' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is
-#'   continuous, so that the `sampler` counts for nothing. `start`: the points from which the
-#'   paths start, an n x d matrix, or `"normal"` or `"exact"`, drawn by R's generator.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is continuous,
+#'   so the `sampler` has no effect. `start`: the first points of the paths, an n x d matrix, or
+#'   `"normal"` or `"exact"`, drawn by R's generator.
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
-#'   over `gain`. Nothing in it is simulated but the start. `plot()` draws gain and bounds against
-#'   the unguided log-odds.
-#' @section Errors: of class `mixguide_error` for a mixture and class to which the bounds do not
-#'   apply, with the reason.
+#'   over `gain`. Only the start is random. `plot()` draws gain and bounds against the unguided
+#'   log-odds.
+#' @section Errors: of class `mixguide_error`, with the reason, for a mixture and class to which the
+#'   bounds do not apply.
 #' @source Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @seealso [guidance_condition()] for the sign of the gain, [coupled_paths()] for samplers.
 #' @examples
@@ -183,8 +183,8 @@ exact_gain <- function(odds, eta) {
   fine
 }
 
-# One rival: what each path gains at least by what happens up to the time s of the clock. The
-# unguided log-odds are convex in r, so that they are largest at an end.
+# One rival: a lower bound of each path's gain from the clock up to the time s. The unguided
+# log-odds are convex in r, so they are largest at an end.
 gain_at_least <- function(odds, eta, s) {
   most <- pmax(odds$at(odds$from)[, 1], odds$at(s)[, 1])
   gain_root(most, s, eta * odds$product[1] * (s - odds$from))
@@ -209,7 +209,7 @@ best_gain_bound <- function(odds, eta, size = 100) {
   pmax(bounds[cbind(seq_along(best), best)], gain_at_least(odds, eta, (low + high) / 2))
 }
 
-# Several rivals: the bound that all log-odds of a path share.
+# Several rivals: the common bound of all log-odds of a path.
 joint_gain_bound <- function(odds, eta) {
   clock <- seq(odds$from, 1, length.out = 1001)
   # log sum_k e^(-l_k), the smallest along the path
@@ -235,7 +235,7 @@ gain_root <- function(m, s, target) {
   next_u
 }
 
-# Of many paths, means and extremes for each strength.
+# For many paths: means and extremes for each strength.
 gain_rows <- function(x) {
   rows <- plain_table(x)
   one <- length(unique(rows$rival)) == 1

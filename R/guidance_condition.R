@@ -1,80 +1,77 @@
-# When guidance provably raises the confidence: the geometry of the means, seen through the noise.
+# Proofs that guidance raises the confidence: from the angles between the means at each noise level.
 
 #' Is it proved that guidance raises the confidence?
 #'
-#' Looks at the means from the class aimed at: if no two of its differences from other components
-#' make an obtuse angle, at any noise level, then no path loses confidence by guidance. The result
-#' says whether that holds for a mixture and a class, and what is then proved, for which process.
+#' If no two differences of the class's mean from those of other components make an obtuse angle, at
+#' any noise level, no path loses confidence by guidance. The result says whether this holds for a
+#' mixture and a class, which statements are then proved, and for which process.
 #'
 #' @details Let all components have the covariance `Sigma`, let the class `y` be a single one of
 #' them, and let `D_k = mu_y - mu_k` for the others. Guidance adds a multiple of `grad log p_t(y |
 #' x) = a P sum_k p_t(k | x) D_k` to the score, with `P` the inverse of `S = a^2 Sigma + b^2 I`. For
-#' two runs that start at the same point and meet the same noise, one guided and one not, the
-#' difference of the log-odds `l_k = log p(y | x)/p(k | x)` at the end is therefore (`f` and `G^2`
-#' as in [schedule])
+#' two runs from the same point with the same noise, one guided and one not, the difference of the
+#' log-odds `l_k = log p(y | x)/p(k | x)` at the end is therefore (`f` and `G^2` as in [schedule])
 #'
 #' `l_k^eta - l_k^0 = eta int sum_j G_kj(t) p_t(j | x_t^eta) dt`,
 #' * ODE: `G_kj = (a G^2/2) D_k' Sigma^(-1/2) S^(-3/2) D_j`,
 #' * SDE: `G_kj = (a^2 G^2) D_k' S^(-2) D_j`.
 #'
-#' **Theorem** (conclusion of Wu et al. 2024; this condition and its proof, which is the line above,
-#' derived for this package). If `G_kj(t) >= 0` for all `k`, `j` and `t`, every coupled path ends
-#' with at least the confidence that it has at strength 0, whatever the strength (`>= 0`, even a
-#' function of time). With one rival, `K = 2`, this always holds.
+#' **Theorem** (conclusion of Wu et al. 2024; this condition and its proof, the line above, derived
+#' for this package). If `G_kj(t) >= 0` for all `k`, `j` and `t`, every coupled path ends with at
+#' least its confidence at strength 0, for every strength (`>= 0`, even a function of time). With
+#' one rival, `K = 2`, this always holds.
 #'
-#' A common isotropic covariance leaves the *acute-angle form*: no angle between two `D_k` is
-#' obtuse. Otherwise there is a condition for each noise level, and as `G_kj` is an inner product
-#' of `D_k` and `D_j`, it is told here by its cosine. That the products `D_k' Sigma^-1 D_j`, on
-#' which the log-odds of the data depend, are positive is *not enough* (see the example).
+#' For a common isotropic covariance this is the *acute-angle form*: no angle between two `D_k` is
+#' obtuse. Otherwise there is a condition for each noise level. `G_kj` is an inner product of `D_k`
+#' and `D_j`, and is reported here by its cosine. Positive products `D_k' Sigma^-1 D_j`, on which
+#' the log-odds of the data depend, are *not enough* (see the example).
 #'
 #' **Monotone in the strength** (derived for this package). If the `D_k` lie along orthogonal
 #' eigenvectors of `Sigma`, several perhaps along one but none against another, the log-odds obey
-#' a cooperative system whose drift grows with the strength, so that by Kamke's comparison theorem
-#' each path's confidence grows with every increase of it. (A single `D_k` along an eigenvector,
-#' right angles at `mu_y` for an isotropic covariance, and `y` the first or last of components on a
-#' line are such cases.) For acute angles in general this is *observed, not proved*: there was no
-#' path that lost confidence between two strengths in 4000 random isotropic mixtures along the ODE
+#' a cooperative system whose drift grows with the strength. By Kamke's comparison theorem each
+#' path's confidence then grows with every increase of the strength. (Such cases are a single `D_k`
+#' along an eigenvector, right angles at `mu_y` for an isotropic covariance, and `y` the first or
+#' last of components on a line.) For acute angles in general this is *observed, not proved*: no
+#' path lost confidence between two strengths in 4000 random isotropic mixtures along the ODE
 #' and 600 along the SDE, nor in 1500 anisotropic ones along the ODE.
 #'
-#' **Nothing is proved** here where covariances differ, for a class of several components, or where
-#' an angle is obtuse: paths, and even the mean confidence, can fall then (`named_mixture("E3")`,
+#' **Nothing is proved** here if covariances differ, for a class of several components, or if an
+#' angle is obtuse: paths, and even the mean confidence, can then fall (`named_mixture("E3")`,
 #' `"NC1"`, `"NC2"`), though they need not. Without any condition on the mixture, `E 1/p(class | x)`
 #' along the SDE from the exact start falls (Li and Jiao 2025).
 #'
-#' All this is about continuous time; a discretised sampler needs steps that are small enough, or of
-#' the right kind: see [coupled_paths()], which computes the same identity for the steps of a
-#' sampler.
+#' All this is for continuous time. A discretised sampler needs small enough steps, or steps of the
+#' right kind: see [coupled_paths()], which computes the same identity for the steps of a sampler.
 #'
 #' @section Numerical notes:
 #' `G_kj` is a sum over the eigenvalues `lambda` of `Sigma` with weights that are powers of
 #' `lambda + b^2/a^2`, a totally positive kernel. If the terms change sign at most once as `lambda`
 #' grows, `G_kj` does so at most once in the noise level (variation diminishing, Karlin 1968), and
-#' its two ends decide. Otherwise the condition is looked at for 201 noise levels, and `print()`
-#' says so. Cosines above
-#' -1e-10 count as not obtuse.
+#' its two ends decide. Otherwise the condition is checked at 201 noise levels, and `print()` says
+#' so. Cosines above -1e-10 count as not obtuse.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()].
-#' @param end Time at which it stops; above 0 for singular covariances.
-#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`, of
-#'   which the class counts, `schedule` and `horizon`. For `plot()`: passed to `autoplot()`.
+#' @param end Time at which the process stops; above 0 for singular covariances.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance` (only its
+#'   class counts), `schedule` and `horizon`. For `plot()`: passed to `autoplot()`.
 #' @return An object of class `guidance_condition`, a list with
-#'   * `holds`: does the condition hold, for `ode` and `sde`; `NA` where nothing is proved anyway,
-#'     for the reason in `why`;
-#'   * `monotone`: is it proved that confidence grows with every increase of the strength?
+#'   * `holds`: whether the condition holds, for `ode` and `sde`; `NA` if no theorem applies, for
+#'     the reason in `why`;
+#'   * `monotone`: whether confidence provably grows with every increase of the strength;
 #'   * `pairs`: a data frame with a row per pair of `rival` and `other`, and the cosines between
 #'     their differences from the class's mean: `euclidean`; `precision`, of the products with
 #'     `Sigma^-1`; `ode` and `sde`, the smallest over all noise levels, at times `ode_time` and
 #'     `sde_time`;
-#'   * `claims`: a data frame with what is `"proved"`, `"observed"` (and not proved) or
-#'     `"not proved"` of each process;
-#'   * `searched`: were noise levels searched (see the numerical notes)?
+#'   * `claims`: a data frame of statements that are `"proved"`, `"observed"` (and not proved) or
+#'     `"not proved"` for each process;
+#'   * `searched`: whether noise levels were searched (see the numerical notes).
 #'
 #'   `as.data.frame()` gives `pairs`, or at times `t`, if given, the products
 #'   `D_k' Sigma^(-1/2) S^(-3/2) D_j` (`ode`) and `D_k' S^(-2) D_j` (`sde`) with their cosines.
 #'   `plot()` draws the cosines against the noise level.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; Li and Jiao (2025),
 #'   \doi{10.48550/arXiv.2505.01382}; Karlin (1968), *Total Positivity*, chapter 5.
-#' @seealso [coupled_paths()] for paths, [gain_bound()] for how much they gain.
+#' @seealso [coupled_paths()] for paths, [gain_bound()] for bounds of their gain.
 #' @examples
 #' guidance_condition(named_mixture("C3"), "1")
 #' guidance_condition(named_mixture("E3"), "1")
@@ -111,8 +108,8 @@ guidance_condition <- function(mixture, ..., end = 0) {
   structure(result, class = object_class("guidance_condition"))
 }
 
-# What the theorems look at: the differences D_k of the class's mean from those of its rivals (a row
-# each) in the eigenvectors of the common covariance. Where they do not apply, `why`, in words.
+# The input of the theorems: the differences D_k of the class's mean from those of its rivals (a row
+# each) in the eigenvectors of the common covariance. If they do not apply, `why`, in words.
 class_geometry <- function(mixture, class) {
   check_extent(mixture)
   used <- mixture$weights > 0
@@ -197,7 +194,7 @@ condition_holds <- function(x, tol = 1e-10) {
        searched = length(times) > 1 && any(sign_changes(geometry) > 1))
 }
 
-# How often the terms of G_kj change sign from the smallest eigenvalue to the largest.
+# The number of sign changes of the terms of G_kj from the smallest eigenvalue to the largest.
 sign_changes <- function(geometry) {
   D <- geometry$differ
   K <- nrow(D)
@@ -226,7 +223,7 @@ along_eigenvectors <- function(geometry, tol = 1e-10) {
   is.nan(value) | off <= (tol * max(geometry$values))^2 * rowSums(D2)
 }
 
-# Are they all, with the same eigenvalue? Then noise levels differ by a factor only.
+# Are all differences eigenvectors of one eigenvalue? Then noise levels differ by a factor only.
 one_eigenspace <- function(geometry) {
   values <- geometry$values[colSums(geometry$differ^2) > 0]
   all(along_eigenvectors(geometry)) &&
@@ -313,7 +310,7 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
   do.call(rbind, rows)
 }
 
-# What is proved and what is not, where there are no cosines to draw.
+# A table of the claims, for a plot without cosines.
 claims_picture <- function(x) {
   status <- c("proved", "observed", "not proved")
   claims <- names(claim_sentences)
@@ -339,8 +336,7 @@ rival_words <- function(x) {
 }
 
 #' @rdname guidance_condition
-#' @param object A `guidance_condition`. Where there are no cosines to draw, `plot()` shows what is
-#'   proved.
+#' @param object A `guidance_condition`. Without cosines to draw, `plot()` shows the claims.
 #' @param max_pairs The largest number of pairs to draw, those of smallest cosine first.
 #' @export
 autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {

@@ -1,11 +1,11 @@
-# One line to a report: the questions of a newcomer, answered with figures. What is computed is
-# here; inst/report/report.Rmd shows it.
+# A report in one call: the questions of a newcomer, answered with figures. This file computes;
+# inst/report/report.Rmd shows the results.
 
 #' A report on what guidance does to a mixture
 #'
-#' From a fit, labelled data or a mixture to the answers to five questions: What does guidance do to
-#' my classes? Which sampler for 20 score evaluations? Where does it break? What is sampled? How do
-#' I impute? In the console and, with `file`, as a page of HTML.
+#' Answers five questions about a fit, labelled data or a mixture: What does guidance do to my
+#' classes? Which sampler for 20 score evaluations? Where does it break? What is sampled? How do I
+#' impute? The answers are printed and, with `file`, written as a page of HTML.
 #'
 #' @details One question alone, with `m <- as_gaussmix(fit)`:
 #' 1. What does guidance do to my classes? `guidance_sweep(m)`
@@ -14,50 +14,50 @@
 #' 4. What is sampled? `tilted_sample(m, class)` beside `guided_sample(m, guidance = class)`
 #' 5. How do I impute? `impute(m, data)`
 #'
-#' What is computed, for each class:
+#' Results for each class:
 #' * **sweep**: a [guidance_sweep()]: confidence, gain and entropy, and the share of the paths
 #'   that end with less confidence than at strength 0.
-#' * **outside**: the share of the particles where the class itself is rare: where its density is
-#'   below that at 99% of its own draws. Of a run that samples the class it is 1%.
-#' * **lost**: how much confidence the paths lose, on average, that lose any.
+#' * **outside**: the share of the particles where the class itself is rare: its density there is
+#'   below that at 99% of its own draws. A run that samples the class has a share of 1%.
+#' * **lost**: the mean loss of confidence of the paths that lose any.
 #' * **limits**: [strength_limit()] up to strength 64, to 5%, for the sampler of the run and for
-#'   DDIM with `evaluations` steps; and `paths`, what was seen on the way.
+#'   DDIM with `evaluations` steps; and `paths`, the strengths tried by it.
 #' * **theorems**: [guidance_condition()], and [step_condition()] at strength 1, for the sampler of
-#'   the run if it is given, otherwise for [sampler_ddim()]; [split_threshold()] where the mixture
-#'   is its three in a row.
+#'   the run if it is given, otherwise for [sampler_ddim()]; [split_threshold()] if the mixture is
+#'   its three components in a row.
 #' * **sampled**: at strength 1 (or the first above 0) confidence and mean log-odds of the run, of
-#'   the class, and of the tilt, with density proportional to `p(x | class) p(class | x)^strength`,
-#'   by draws of the class and their weights. Where the run differs from one of them by more than
-#'   four standard errors, that is not what is sampled; where not, that is neither proved nor
-#'   refuted.
+#'   the class, and of the tilted law, with density proportional to
+#'   `p(x | class) p(class | x)^strength`, by weighted draws of the class. If the run differs from
+#'   one of these laws by more than four standard errors, it does not sample this law; otherwise the
+#'   claim is neither proved nor refuted.
 #'
-#' and of the mixture as a whole:
+#' and for the mixture as a whole:
 #' * **plan**: [plan_sampler()] for `evaluations`, without guidance.
-#' * **imputing**: of draws of the mixture one variable at a time is deleted; the share of its
-#'   variance that the others explain is 1 less the mean variance of [impute()]'s exact conditional
-#'   law over its own.
+#' * **imputing**: in draws of the mixture one variable at a time is deleted. The share of its
+#'   variance explained by the others is 1 minus the mean variance of [impute()]'s exact conditional
+#'   law over its own variance.
 #'
-#' A difference counts as established beyond four standard errors. What could not be computed is
-#' listed with the reason.
+#' A difference counts as established beyond four standard errors. Results that could not be
+#' computed are listed with the reason.
 #'
-#' @param x What [as_gaussmix()] takes: a fit of \pkg{mclust} or \pkg{mixtools}, a formula (then
+#' @param x An input of [as_gaussmix()]: a fit of \pkg{mclust} or \pkg{mixtools}, a formula (then
 #'   `data` follows), points; or a [gaussmix()].
 #' @param ... Arguments of [as_gaussmix()] (`data`, `class`, ...), and those of [diffusion()]
 #'   (`sampler`, `schedule`, `horizon`, `key`). For `autoplot()` and `plot()`: unused.
 #' @param classes Labels of the classes to report on; `NULL`: all, or the eight of largest weight.
 #' @param strength Strengths of the sweep, increasing from 0.
-#' @param evaluations For how many score evaluations a sampler is looked for.
+#' @param evaluations Number of score evaluations of the sampler to be found.
 #' @param n Number of particles of each run.
 #' @param file `NULL`, or the name of an HTML file to write, which needs \pkg{rmarkdown} and pandoc.
-#' @param seconds Computing that would last longer is given up, and said to be missing. An eighth is
-#'   for [plan_sampler()].
+#' @param seconds Limit of the computing time. Results that would take longer are listed as missing.
+#'   An eighth is for [plan_sampler()].
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`,
 #'   the tables `sweep`, `outside`, `lost`, `limits`, `paths`, `theorems`, `sampled` and `imputing`
-#'   (each `NULL` where it does not apply), the `plan` of [plan_sampler()], `split` of
-#'   [split_threshold()] (or `NULL`), `points` (the data, where `x` holds them, and their `label`),
-#'   `missing` (what is not computed, and why) and `answers`, the sentences under their questions.
-#'   The sweep keeps its samples, which `augment(report$sweep)` gives. `plot()` draws the figure of
-#'   a question.
+#'   (each `NULL` if it does not apply), the `plan` of [plan_sampler()], `split` of
+#'   [split_threshold()] (or `NULL`), `points` (the data, if `x` holds them, and their `label`),
+#'   `missing` (results not computed, and why) and `answers`, the sentences under their questions.
+#'   The sweep keeps its samples, which `augment(report$sweep)` returns. `plot()` draws the figure
+#'   of a question.
 #' @seealso [guidance_sweep()], [strength_limit()], [plan_sampler()], [impute()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
@@ -133,7 +133,7 @@ report_points <- function(x, args, mixture) {
   list(x = points[whole, , drop = FALSE], label = if (known) label[whole])
 }
 
-# The full name of a file that can be written, by a rmarkdown that is there.
+# The full name of a page's file, if rmarkdown, pandoc and its folder are there.
 report_file <- function(file) {
   if (is.null(file)) return(NULL)
   if (!is_text(file) || !nzchar(file)) {
@@ -153,7 +153,7 @@ report_render <- function(report, file) {
   on.exit(unlink(work, recursive = TRUE))
   source <- file.path(work, "report.Rmd")
   file.copy(system.file("report", "report.Rmd", package = "mixguide"), source)
-  # the page is written in terms of this file
+  # the code of the page uses this file's functions
   space <- new.env(parent = topenv())
   space$report <- report
   rmarkdown::render(source, output_file = file, envir = space, quiet = TRUE)
@@ -164,7 +164,7 @@ report_render <- function(report, file) {
 report_parts <- function(report, seconds) {
   lacking <- character()
   begun <- now()
-  # The value of a part, or NULL, and why.
+  # The value of a part, or NULL and the reason.
   part <- function(name, value) {
     tryCatch(within_seconds(seconds - (now() - begun), without_faults(value)),
              mixguide_error = function(e) {
@@ -201,7 +201,7 @@ towards <- function(report, class, strength, sampler = report$diffusion$sampler)
   change_diffusion(report$diffusion, list(guidance = guidance(class, strength), sampler = sampler))
 }
 
-# The strength at which run and tilt are compared.
+# The strength at which the run and the tilted law are compared.
 tilt_of <- function(report) if (1 %in% report$strength) 1 else report$strength[2]
 
 # The runs of the sweep towards a class, one for each strength.
@@ -261,8 +261,8 @@ report_split <- function(report) {
   NULL
 }
 
-# At one strength: confidence and log-odds of the run, and of class and tilt, by weighted draws of
-# the class; and for each strength how much of the run is where the class is rare.
+# At one strength: confidence and log-odds of the run, and of class and tilted law, by weighted
+# draws of the class; and for each strength the share of the run where the class is rare.
 report_sampled <- function(report, class) {
   if (is_singular(report$mixture)) {
     abort("the mixture has a singular covariance: neither class nor tilt has a density", "singular")
@@ -292,7 +292,7 @@ report_sampled <- function(report, class) {
     data.frame(class = class, strength = report$strength[i], quantity = "outside",
                particle_mean(runs[[i]], as.double(rare)))
   })
-  # what the paths lose that lose
+  # the loss of the paths that lose confidence
   before <- runs[[1]]$confidence
   lost <- vapply(runs, function(run) {
     less <- before - run$confidence
@@ -308,13 +308,13 @@ report_sampled <- function(report, class) {
                     curve("tilt", class_odds, draws$weights)))
 }
 
-# log p(class | x) - log p(others | x), which keeps its digits where either is next to nothing.
+# log p(class | x) - log p(others | x), which keeps its digits if either is almost 0.
 log_odds <- function(x, mixture, class) {
   rivals <- setdiff(present_classes(mixture), class)
   log_class_probability(mixture, class)(x) - log_class_probability(mixture, rivals)(x)
 }
 
-# How much of each variable the others explain, by the exact conditional law of impute().
+# The share of each variable explained by the others, by the exact conditional law of impute().
 report_imputing <- function(report) {
   mixture <- report$mixture
   draws <- keyed_draws(mixture, min(report$n, 500), stream(report$diffusion$key, "check"))
@@ -348,20 +348,20 @@ report_questions <- function(report) {
   )
 }
 
-# An estimate as it is read; without a standard error, or with one of 0, the number stands alone.
+# An estimate in words; without a standard error, or with one of 0, the number stands alone.
 shown <- function(row) {
   drawn <- row$method == "Monte Carlo" && is.finite(row$se) && !is_rounding(row$se, row$estimate)
   show_estimate(row$estimate, row$se, if (drawn) "Monte Carlo" else "quadrature")
 }
 
-# The same with no more decimals than tell something.
+# The same with only as many decimals as are significant.
 brief <- function(row, decimals) {
   value <- shown(row)
   if (isTRUE(row$se >= .5 * 10^-decimals) && nchar(value) < 16) return(value)
   formatC(row$estimate, digits = decimals, format = "f")
 }
 
-# A probability: next to 1 is not told apart from 1.
+# A probability; values almost 1 are not told apart from 1.
 share <- function(row) if (isTRUE(row$estimate > .99995)) "> 0.9999" else brief(row, 4)
 
 percent <- function(x) {
@@ -395,7 +395,7 @@ established <- function(change, se) {
   isTRUE(abs(change) > max(4 * se, 1e-9, na.rm = TRUE))
 }
 
-# What became of a quantity: `words` if it rose, fell, or neither is established.
+# The change of a quantity: `words` for a rise, a fall, or neither established.
 verdict <- function(change, se, words) {
   if (!is.finite(change)) return("not known")
   words[if (!established(change, se)) 3 else if (change > 0) 1 else 2]
@@ -534,7 +534,7 @@ theorem_words <- function(report) {
   paste0("Proved at strength 1: ", names(claims), " (", vapply(claims, some_classes, ""), ").")
 }
 
-# Which of the two laws the run is not.
+# Words about which of the two laws the run does not sample.
 sampled_verdicts <- function(report) {
   rows <- report$sampled
   vapply(unique(rows$class), function(y) {
@@ -563,7 +563,7 @@ answer_sampled <- function(report) {
     abs(pick(y, "run", "confidence")$estimate - pick(y, "tilt", "confidence")$estimate)
   }, 0)
   y <- names(verdicts)[which.max(gap)]
-  # next to 1 the odds say more
+  # for confidences almost 1 the odds say more
   near <- min(pick(y, c("class", "tilt", "run"), "confidence")$estimate) > .995
   of <- if (near) "log-odds" else "confidence"
   value <- function(law) {
@@ -592,7 +592,7 @@ answer_imputing <- function(report) {
   told <- vapply(ends$estimate, percent, "")
   all <- length(unique(told)) == 1
   told <- if (all) told[1] else paste0(told, " (", ends$variable, ")", collapse = " to ")
-  # one sentence, which the print does not cut
+  # one sentence, which print() does not cut
   paste0("impute(m, data) draws missing values from their exact law, given the others, which ",
          if (max(rows$estimate) < 1e-3) "tell nothing of them." else
            paste0("explain ", told, " of ", if (all) "each variable's" else "the", " variance."))
@@ -604,10 +604,10 @@ in_words.guidance_report <- function(x) {
          count_of(mixture_size(m), "component"), ", ", count_of(mixture_dim(m), "variable"))
 }
 
-# At most 24 lines of 80 columns, and more of fewer: what is more is in `answers` and on the page.
+# At most 24 lines of 80 columns. The rest is in `answers` and on the page.
 print_body.guidance_report <- function(x, ...) {
   table <- table_classes(x)
-  # lines for each answer, by what there is
+  # lines for each answer, depending on the parts there are
   full <- length(x$missing) > 0
   most <- c(2, 2, 4 - full, if (NROW(table) > 3) 2 else 3, 2)
   width <- min(79, getOption("width"))
@@ -638,7 +638,7 @@ few_rows <- function(table, most, width) {
   more <- nrow(table) > most + 1
   rows <- if (more) table[seq_len(most), ] else table
   cells <- rbind(names(rows), as.matrix(rows))
-  # labels make room for the numbers
+  # labels are shortened to make room for the numbers
   room <- max(width - 3 - sum(apply(nchar(cells), 2, max)[-1] + 1), 6)
   long <- nchar(cells[, 1]) > room
   cells[long, 1] <- paste0(substring(cells[long, 1], 1, room - 2), "..")
@@ -654,7 +654,7 @@ few_rows <- function(table, most, width) {
 #' @param object A `guidance_report`.
 #' @param what The figure: `"classes"` (confidence and entropy against strength), `"samples"` (over
 #'   the data), `"mixture"`, `"samplers"`, `"limits"` (gain up to strength 64), `"sampled"` (run,
-#'   class and tilt) or `"imputing"`.
+#'   class and tilted law) or `"imputing"`.
 #' @export
 autoplot.guidance_report <- function(object, what = c("classes", "samples", "mixture", "samplers",
                                                       "limits", "sampled", "imputing"), ...) {
@@ -689,7 +689,7 @@ figure_mixture <- function(report) {
   autoplot(report$mixture, points$x, points$label, variables = report_variables(report$mixture))
 }
 
-# What is drawn at strength 0, at that of the tilt and at the last, over the data.
+# Samples at strength 0, at the strength of the tilted law and at the last, over the data.
 figure_samples <- function(report, classes = 4, each = 400) {
   mixture <- report$mixture
   labels <- variable_labels(mixture)[report_variables(mixture)]

@@ -1,64 +1,63 @@
 #' How far a sampler's output is from its target
 #'
-#' Both Kullback-Leibler divergences and the total variation between what a sampler with its steps,
-#' its start and the errors of its score puts out, and the mixture at the last time of its grid:
-#' exactly or by quadrature where that is possible, and otherwise by Monte Carlo with standard
-#' errors.
+#' Computes both Kullback-Leibler divergences and the total variation between the output of a
+#' sampler (with its steps, its start and the errors of its score) and the mixture at the last time
+#' of its grid: exactly or by quadrature if possible, otherwise by Monte Carlo with standard errors.
 #'
 #' @details With `q` the law of the output, `p` the target and their ratio `r`, `p/q`,
 #' `KL(target || output) = E_p log r`, `KL(output || target) = -E_q log r` and the total variation
-#' is `E_q (1 - r)_+`: each divergence takes points where its first law has its mass, so that what
-#' the other law lacks counts in full. They are found
-#' * in closed form for a single Gaussian and an exact score (see [guided_moments()]), but for the
-#'   total variation in more than one dimension, which is a mean over draws;
-#' * by quadrature, over the nodes of the [guided_law()], in one or two dimensions or where the run
-#'   reduces to them. What the reduction leaves adds exactly to the divergences; the total
-#'   variation is then a mean over draws of it;
+#' is `E_q (1 - r)_+`. Each divergence takes points where its first law has its mass, so that mass
+#' missing from the other law counts in full. The three are computed
+#' * in closed form for a single Gaussian and an exact score (see [guided_moments()]); only the
+#'   total variation in more than one dimension is a mean over draws;
+#' * by quadrature, over the nodes of the [guided_law()], in one or two dimensions or if the run
+#'   reduces to them. The remaining dimensions add exactly to the divergences; the total variation
+#'   is then a mean over draws of them;
 #' * by Monte Carlo for deterministic samplers in any dimension, with half of the draws from each of
 #'   the two laws (from each component of the target, however light). Particles carry the
-#'   log-density of the chain along (`log_density = "map"` of [guided_sample()]); for draws from the
-#'   target the starts that lead there are found by iteration, with the flow of the sampler's ODE.
-#'   With both, every mean is of what is bounded but for a logarithm.
+#'   log-density of the chain along (`log_density = "map"` of [guided_sample()]). For draws from the
+#'   target the starts that lead to them are found by iteration, with the flow of the sampler's ODE.
+#'   With both, every mean is over a function that is bounded except for a logarithm.
 #'
-#' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` where the
-#' density of the output at the target's mass is not known (a stochastic sampler that lacks a mode
-#' of the target: its law ends at its nodes; a draw to which no start leads), and all three where
-#' steps fold more than 0.1% of the starts onto others, since a particle or a node then knows the
-#' density of its own branch only; in one dimension quadrature adds the branches.
+#' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` if the
+#' density of the output at the target's mass is not known. This happens if a stochastic sampler
+#' lacks a mode of the target (its law ends at its nodes), or if no start leads to a draw. All three
+#' are unknown if steps fold more than 0.1% of the starts onto others, because a particle or a node
+#' then knows the density of its own branch only; in one dimension quadrature adds the branches.
 #'
-#' Stochastic samplers in more dimensions have no density that could be computed.
+#' The density of stochastic samplers in more dimensions cannot be computed.
 #'
 #' **Digits.** By quadrature, divergences have some eight digits, and the total variation four, in
 #' one dimension and for stochastic samplers in two. Deterministic samplers in two dimensions start
-#' from 401 x 401 nodes over 7 standard deviations to each side, which leave up to 0.1% where steps
-#' are unstable in the tails, as those of high order are (`nodes = 801` leaves less).
+#' from 401 x 401 nodes over 7 standard deviations to each side. This leaves up to 0.1% if steps are
+#' unstable in the tails, as for high orders (`nodes = 801` leaves less).
 #'
-#' **Parts.** The total variation obeys the triangle inequality: that of the whole is at most that
-#' between the start and the true law at the horizon (`"initialisation"`) plus that of the same
+#' **Parts.** The total variation obeys the triangle inequality: the whole is at most the distance
+#' between the start and the true law at the horizon (`"initialisation"`) plus the error of the same
 #' sampler from this law (`"exact start"`). The exact flow of the ODE is a bijection: it carries
 #' both divergences and the total variation of the initialisation to the end unchanged. The exact
-#' SDE contracts them. With a `score_error` the last part is given for the exact score too
+#' SDE contracts them. With a `score_error` the last part is also given for the exact score
 #' (`"exact start and score"`).
 #'
 #' @inheritParams guided_sample
-#' @param parts Give the parts too?
-#' @param method `"auto"`, the first way of the Details that is possible, or one of `"exact"`,
+#' @param parts Whether to give the parts too.
+#' @param method `"auto"`, the first possible way of the Details, or one of `"exact"`,
 #'   `"quadrature"`, `"Monte Carlo"`.
-#' @param n Number of draws, where there are any.
+#' @param n Number of draws, if draws are needed.
 #' @param nodes As for [guided_law()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. With a `guidance`
-#'   the target is the law of its class: its distance from what guidance of strength > 0 makes is
-#'   no error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
+#'   the target is the law of its class. Its distance from a law guided with strength > 0 is not an
+#'   error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A table of estimates ([mixguide_table]) of class `guided_error` with the rows `"kl"`,
 #'   which is `KL(target || output)`, `"kl_reverse"`, `KL(output || target)` (both in nats), and
 #'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`, named in the
-#'   first column. By quadrature `se` is 0, or the part of a divergence that lies where the density
-#'   of the output is continued beyond its nodes.
+#'   first column. By quadrature `se` is 0, or the part of a divergence from places where the
+#'   density of the output is extrapolated beyond its nodes.
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
-#'   \doi{10.48550/arXiv.2405.16418}, and of the papers on solvers that they apply, which bound what
-#'   is computed here.
+#'   \doi{10.48550/arXiv.2405.16418}, and of the papers on solvers that they apply, which bound the
+#'   errors computed here.
 #' @seealso [guided_law()] and [law_distance()] for other targets, such as a [tilted_law()].
 #' @examples
 #' m <- named_mixture("A1")
@@ -99,13 +98,13 @@ guided_error <- function(mixture, ..., parts = FALSE,
             labels = DIVERGENCES)
 }
 
-# A sampler that leaves the start as it is: its error is that of the initialisation.
+# A sampler that does not move the start: its error is that of the initialisation.
 idle_sampler <- function(horizon) {
   sampler("idle", function(k, times, schedule) list(op_linear("x", c(x = 1))),
           grid = c(horizon, horizon / 2))
 }
 
-# The three rows of one run, of which a diffusion in the coordinates of its process tells.
+# The three rows of one run, given as a diffusion in the coordinates of its process.
 error_rows <- function(target, process, method, n, nodes) {
   mixture <- process$mixture
   start <- process$start
@@ -120,13 +119,13 @@ error_rows <- function(target, process, method, n, nodes) {
   }
   if (method != "Monte Carlo") {
     run <- law_run(process, nodes)
-    # where steps are unstable, far out, errors are no smooth functions: close nodes
+    # errors are not smooth far out, where steps are unstable: close nodes
     plane <- mixture_dim(run$mixture) == 2 && !run$sampler$stochastic
     if (plane) run$reach <- 7
     if (plane && is.null(nodes)) run$nodes <- 401
     if (method == "quadrature" || run$sampler$stochastic || mixture_dim(run$mixture) <= 2) {
       law <- law_of_run(run, mixture)
-      # between the images of a grid in the plane nothing is known but by way of their starts
+      # between the images of a grid in the plane the density is known only by way of the starts
       if (plane && isTRUE(law$folded < 1e-9)) {
         law$density <- function(x) pull_back(run, x)$log_density
       }
@@ -141,9 +140,9 @@ quantity_rows <- function(kl, kl_reverse, total_variation) {
              row.names = NULL)
 }
 
-# Draws from both laws, the output and the target, with u = log r at each: a mean over their sum is
-# one over the draws of each, of what is bounded but for the logarithm, however far one law is from
-# the other. Where steps fold, the density that a draw carries is that of its branch alone.
+# Draws from both laws, the output and the target, with u = log r at each. A mean over their sum is
+# a mean over the draws of each, of a function that is bounded except for the logarithm, however far
+# apart the laws are. If steps fold, the density of a draw is that of its branch alone.
 particle_error <- function(target, process, n) {
   if (with_noise(process$sampler, process$score_error)$stochastic) {
     abort_input("method", 'other than "Monte Carlo" where steps draw noise: no density is known')
@@ -164,7 +163,7 @@ particle_error <- function(target, process, n) {
   drawn <- stratified_draws(target, n)
   at <- pull_back(run, drawn$x)
   v <- dgaussmix(drawn$x, target, log = TRUE) - at$log_density
-  # where no start was found the output is taken to be as unlikely as anywhere, which is an error
+  # without a start the output counts as unlikely as anywhere, which is an error
   lost <- mean(is.na(v))
   most <- max(v, 1, na.rm = TRUE)
   v[is.na(v)] <- most
@@ -187,10 +186,10 @@ particle_error <- function(target, process, n) {
   rows
 }
 
-# How much more likely some cells are under the law of x than under that of y (n x d draws of each):
-# no more than the total variation, whatever the densities. The cells are those in which a third of
-# the draws has more of x, on the grid for which a second third finds the most; the last tells how
-# much it is.
+# The excess probability of some cells under the law of x over that under the law of y (n x d draws
+# of each). It is at most the total variation, whatever the densities. A third of the draws chooses
+# the cells with more of x, a second third the grid with the largest excess; the last third
+# estimates the excess.
 cell_difference <- function(x, y) {
   third <- rep_len(1:3, nrow(x))
   low <- apply(rbind(x, y), 2, min)
@@ -223,7 +222,7 @@ unknown_rows <- function(note) {
 }
 
 # Some draws from each component, however light: the points, and the mean of a function's values
-# there, over the mixture. Of very many components the draws are as they come.
+# there, over the mixture. For very many components the draws are not stratified.
 stratified_draws <- function(mixture, n, least = 50) {
   used <- which(mixture$weights > 0)
   if (length(used) * least > n) return(list(x = unname(rgaussmix(n, mixture)), mean = sample_mean))
@@ -262,8 +261,8 @@ law_error <- function(law, target, n) {
   rows
 }
 
-# E (1 - r R)_+ over the nodes and over draws of what a reduction leaves, whose density ratio is R:
-# for each R, over the nodes at which r < 1/R.
+# E (1 - r R)_+ over the nodes and over draws of the dimensions outside a reduction, whose density
+# ratio is R: for each R, over the nodes with r < 1/R.
 rest_variation <- function(at, from, to, n) {
   v <- from$mean + sqrt(from$variance) * matrix(stats::rnorm(n * length(from$mean)), ncol = n)
   log_density <- function(rest) stats::dnorm(v, rest$mean, sqrt(rest$variance), log = TRUE)
@@ -276,7 +275,7 @@ rest_variation <- function(at, from, to, n) {
                 exp(log_R + log(c(0, cumsum(exp(log(w) + at$log[order]))))[below]))
 }
 
-# One Gaussian: the output is another.
+# One Gaussian: the output is a Gaussian too.
 gaussian_error <- function(target, process, n) {
   start <- process$start
   if (inherits(start, "gaussmix")) {
@@ -285,7 +284,7 @@ gaussian_error <- function(target, process, n) {
   output <- guided_moments(replace(process, "guidance", list(NULL)))
   mean <- unname(target$means[1, ])
   cov <- unname(component_cov(target, 1))
-  # not output$kl, whose target is the law at the sampler's end: here another may be given
+  # not output$kl, whose target is the law at the sampler's end: the target here may be another
   kl <- function(m0, S0, m1, S1) {
     e <- eigen(S0, symmetric = TRUE)
     if (min(e$values) <= 0) return(Inf)
@@ -311,7 +310,7 @@ gaussian_error <- function(target, process, n) {
 # taken as a difference.
 normal_variation <- function(m, v, M, V) {
   sd <- sqrt(sort(c(v, V)))
-  # further away there is nothing left but 1
+  # further away the total variation is 1
   delta <- min(abs(c(M - m)) / sd[2], 1e100)
   root <- sd[1] / sd[2]
   log_rho <- 2 * log(root)

@@ -1,12 +1,12 @@
 #' Exact law of a sampler on one Gaussian
 #'
-#' For a single Gaussian the score is affine, so that the output of every sampler is an affine map
-#' of independent normals. Its mean and covariance are computed without simulation: discretisation
-#' error, bias of the start, order of convergence.
+#' For a single Gaussian the score is affine, so the output of every sampler is an affine map of
+#' independent normals. This function computes its mean and covariance without simulation: they show
+#' discretisation error, bias of the start, and order of convergence.
 #'
-#' @details Everything is done in the eigenvectors of the covariance, where the coordinates do not
-#' mix: backward from the end, the weight that each register has in the result gives that of the
-#' start, of the mean and of every noise.
+#' @details All is computed in the eigenvectors of the covariance, where the coordinates do not
+#' mix. A pass backward from the end takes the weight of each register in the result, and gives the
+#' weights of the start, of the mean and of every noise.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()], with one component.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no
@@ -77,14 +77,14 @@ start_gaussian <- function(start, exact, noise_variance) {
 
 # A compiled program on one Gaussian, coordinate by coordinate: x at the end is gain * (x at the
 # start) + shift * mean + sqrt(variance) * z, for each of the variances `values` of the Gaussian.
-# Backward from the end: `weight` is that of each register, as it is then, in the x of the end.
-# `score`: that of each guided score, values x scores, which is taken at `score_time`.
+# The pass goes backward from the end: `weight` is the weight of each register at that point in the
+# final x. `score`: the weight of each guided score, values x scores, taken at `score_time`.
 affine_map <- function(program, levels, values) {
   level <- gaussian_levels(program, levels, values)
   kind <- op_kinds(program)
   at <- program$op["at", ] + 1
   n <- program$op["n", ] + 1
-  # a power is one of what guidance adds, which is nothing here
+  # a power of the guidance term, which is 0 here
   known <- c("eval", "noise", "linear", "product", "root", "power")
   strange <- writes_register(kind) & !kind %in% known
   if (any(strange)) {
@@ -119,11 +119,11 @@ affine_map <- function(program, levels, values) {
        score = score[, guided, drop = FALSE], score_time = program$level_times[at[guided]])
 }
 
-# What the evaluations of a program make of one Gaussian with the variances `values`: at each level,
-# a column of these matrices, by_x x + by_mean mean, which is by_score times the score.
+# The evaluations of a program on one Gaussian with the variances `values`: at each level, a column
+# of these matrices, the result is by_x x + by_mean mean, which is by_score times the score.
 gaussian_levels <- function(program, levels, values) {
   precision <- 1 / (outer(values, levels$a^2) + rep(levels$b2, each = length(values)))
-  # one Gaussian has no "gain" (see guidance_models()), and so no power of it
+  # one Gaussian has no "gain" (see guidance_models()), hence no power of it
   precision[, !is_guided(program$level_of)] <- 0
   if (!all(is.finite(precision))) {
     abort_input("sampler", "one that evaluates no score where the Gaussian is singular",
@@ -153,7 +153,7 @@ gaussian_levels <- function(program, levels, values) {
   list(by_x = by_x, by_mean = by_mean, by_score = by_score)
 }
 
-# KL of N(m1, cov) from N(m0, diag(values)), which is the first argument of the divergence.
+# KL(N(m0, diag(values)) || N(m1, cov)).
 gaussian_kl <- function(m0, values, m1, cov) {
   if (any(values == 0)) return(NA_real_)
   root <- if_error(chol(cov), function(e) NULL)

@@ -1,25 +1,25 @@
 #' Summarise a guided run of any size
 #'
-#' The same run as that of [guided_sample()], of which only sums, moments and histograms are kept: a
-#' thousand million particles take no more memory than a million.
+#' Runs the particles of [guided_sample()] and keeps only sums, moments and histograms: a thousand
+#' million particles take no more memory than a million.
 #'
 #' @details
-#' The particles are those of `guided_sample()` with the same `key`, in the same order, and so are
-#' the estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same
-#' to the last bit for any number of threads or workers, see [scaling].
+#' The particles are those of `guided_sample()` with the same `key`, in the same order. So are the
+#' estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same to
+#' the last bit for any number of threads or workers, see [scaling].
 #'
 #' **Standard errors** are those of independent particles: for a mean `sd / sqrt(n)`; for a
 #' covariance from the fourth moments, `sqrt(var((x_i - m_i)(x_j - m_j)) / n)`.
 #'
 #' **Quantiles** come from histograms with `bins` bins of equal width per variable. The bins span
-#' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; what lies
-#' outside is counted below and above. A quantile is interpolated in the bin in which the
-#' particles' own quantile lies (that of type 1 of [stats::quantile()]), so that they differ by at
-#' most the bin's width, `histogram$width`; by more only outside, between the last edge and the
-#' extreme particle. The smallest and the largest particle are exact.
+#' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; particles
+#' outside are counted below and above. A quantile is interpolated in the bin of the particles' own
+#' quantile (type 1 of [stats::quantile()]). The two differ by at most the bin's width,
+#' `histogram$width`; by more only between the last edge and the extreme particle. The smallest and
+#' the largest particle are exact.
 #'
 #' **Lost particles**, which overflowed, are counted in `lost`, with a warning; all estimates are
-#' of the others.
+#' over the others.
 #'
 #' @inheritParams guided_sample
 #' @param n Number of particles, at least 2; not limited by memory, nor by the 2^31 - 1 of R's
@@ -32,18 +32,18 @@
 #' @return An object of class `guided_summary`: a list with
 #'   * `n`, `lost`: numbers of particles, and of those that overflowed;
 #'   * `confidence`, `inverse_confidence` (the mean of `1 / p(class | x)`), `entropy` (nats): data
-#'     frames with `estimate`, `se` and `method`, or `NULL` where there is no class or no
-#'     log-density, see [confidence()] and [entropy()]; the second is `NA` where its tail is heavy,
-#'     see [guidance_sweep()];
+#'     frames with `estimate`, `se` and `method`, or `NULL` if there is no class or no log-density,
+#'     see [confidence()] and [entropy()]; the second is `NA` if its tail is heavy, see
+#'     [guidance_sweep()];
 #'   * `folded`: share of the particles at which a step folded, or `NULL`;
 #'   * `mean`, `mean_se`, `sd`, `sd_se`: d numbers each; `cov`, `cov_se`: d x d, or `NULL`;
 #'   * `histogram`: a list of `low` and `width` (d), `count` (bins x d), `below`, `above`, `least`,
 #'     `most` (d);
-#'   * what made it, as in a [guided_sample()].
+#'   * the arguments, as in a [guided_sample()].
 #'
 #'   `as.data.frame()` and `summary()` have a row per variable, with mean, standard deviation and
-#'   quantiles; `quantile()` any others (probabilities x d); `plot()` and [autoplot()] show the
-#'   histograms.
+#'   quantiles. `quantile()` gives other quantiles (probabilities x d). `plot()` and [autoplot()]
+#'   show the histograms.
 #' @inheritSection guided_sample Errors and warnings
 #' @source Moments are merged as in Chan, Golub and LeVeque (1983), \doi{10.2307/2683386}.
 #' @seealso [guided_sample()] for the particles themselves, [scaling] for workers and for resuming.
@@ -87,7 +87,7 @@ guided_summary <- function(mixture, n = 1e4, ...,
   total <- NULL
   task <- list(name = "summary", work = summary_chunk, job = job)
   size <- summary_chunk_size(plan)
-  # what is known of each chunk takes memory too
+  # the parts kept of each chunk take memory too
   check_count(n, "n", max = 1e6 * size, more = "a million chunks of some seconds")
   each_chunk(task, n, size, folder = folder,
              collect = function(value, first, count) total <<- merge_summaries(total, value))
@@ -97,8 +97,8 @@ guided_summary <- function(mixture, n = 1e4, ...,
   with_call(run, call, key)
 }
 
-# Bins and the point about which moments are taken, from the first particles of the run: 1024 of
-# them unless they are few.
+# The bins, and the centre of the moments, from the first particles of the run: 1024, unless they
+# are few.
 histogram_setting <- function(job, range, bins) {
   n <- job$plan$begin$n
   x <- sample_chunk(job, 0, min(n, 1024, max(64, ceiling(n / 16))))$x
@@ -111,7 +111,7 @@ histogram_setting <- function(job, range, bins) {
     # point masses
     flat <- width <= 1e-8 * size
     width[flat] <- ifelse(size[flat] > 0, size[flat] / 50, 1)
-    # not a round share of the bins: the ends of the pilot should not be edges
+    # not a round share of the bins: the extremes of the pilot should not be edges
     range <- range + outer(c(-.55, .55), width)
   }
   list(centre = unname(colMeans(x)), low = range[1, ], width = (range[2, ] - range[1, ]) / bins,
@@ -143,7 +143,7 @@ summarise_particles <- function(part, replicate, job) {
                    entropy = surprise(part, !is.null(job$plan$begin$entropy)),
                    folded = part$folded)
   list(lost = lost,
-       # fourth moments tell errors where particles are independent
+       # fourth moments give the errors of independent particles
        x = replicate_moments(x, replicate, job$centre, if (job$covariance) ncol(x) else 1,
                              squares = is.null(job$plan$net)),
        scalars = if (!is.null(scalars)) replicate_moments(scalars, replicate),
@@ -187,8 +187,8 @@ read_summary <- function(total, plan, job) {
     )))
 }
 
-# Mean and covariance with standard errors, from the moments of y = x - centre and of y^2: all of
-# them in one block, or (variances only) a block for each variable.
+# Mean and covariance with standard errors, from the moments of y = x - centre and of y^2: in one
+# block, or (variances only) in a block for each variable.
 variable_moments <- function(moments, centre, labels) {
   n <- moments$n
   d <- length(centre)
@@ -218,7 +218,7 @@ variable_moments <- function(moments, centre, labels) {
        sd_se = named(diagonal(cov_se) / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
 }
 
-# The same of replicates that are nets, from their means and covariances about the centre.
+# The same for replicates that are nets, from their means and covariances about the centre.
 net_moments <- function(replicates, centre, labels) {
   sizes <- replicate_sizes(replicates)
   d <- length(centre)
@@ -275,7 +275,7 @@ quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
     edges <- c(min(h$least[j], edges[1]), edges, max(h$most[j], edges[length(edges)]))
     held <- cumsum(c(0, h$below[j], h$count[, j], h$above[j]))
     at <- probs * held[length(held)]
-    # the bin that holds it: the first whose end is reached
+    # the bin of the quantile: the first whose end is reached
     i <- pmax(findInterval(at, held, left.open = TRUE), 1)
     part <- (at - held[i]) / (held[i + 1] - held[i])
     value <- edges[i] + ifelse(is.finite(part), part, 0) * (edges[i + 1] - edges[i])

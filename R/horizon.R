@@ -1,33 +1,34 @@
-# Where a run starts, and what the mixture says of its start and of its last step.
+# The start of a run, and faults of its start and of its last step that the mixture shows.
 
-#' Where runs start, and what can be wrong with it
+#' The start of a run, and its faults
 #'
-#' A sampler starts from `N(0, s^2 I)` at the horizon. That is right only if the noised data have
-#' nearly this law there. How far they are from it is known: for each component in closed form, and
+#' A sampler starts from `N(0, s^2 I)` at the horizon. This is right only if the noised data have
+#' nearly this law there. Their divergence is known for each component in closed form, and bounded
 #' by convexity for each class,
 #' \deqn{KL(p_T(\cdot | c) \| N(0, s^2 I)) \le \sum_{k \in c} \frac{w_k}{2 w_c} \Big(
 #'   \frac{a^2 |\mu_k|^2}{s^2} + \sum_i (r_{ki} - \log(1 + r_{ki})) \Big),}{ KL(p_T(. | c) || N(0,
 #'   s^2 I)) <= sum_(k in c) w_k/w_c (a^2 |mu_k|^2/s^2 + sum_i (r_ki - log(1 + r_ki)))/2,} with the
 #'   eigenvalues \eqn{s^2 (1 + r_{ki})}{s^2 (1 + r_ki)} of \eqn{a^2 \Sigma_k + b^2 I}{a^2 Sigma_k +
-#'   b^2 I}. The largest of these, over the classes, is what a run knows of its start: a sampler of
-#'   the reverse process without other errors passes on this divergence at most, and a total
-#'   variation of at most the root of half of it.
+#'   b^2 I}. The largest bound over the classes measures the start of a run: a sampler of the
+#'   reverse process without other errors ends with at most this divergence, and a total variation
+#'   of at most the root of half of it.
 #'
 #' @details **`horizon = NULL`** is the schedule's own horizon if the divergence there is at most
 #' 1e-6 (1e-3 for a mixture in its own coordinates, see [standardise()], so that published numbers
-#' keep their horizon). Else it is the time at which it is 1e-6, if the schedule goes on for ever
-#' (`schedule_ou()`); other schedules end where they end.
+#' keep their horizon). Otherwise it is the time at which the divergence is 1e-6, if the schedule is
+#' unbounded (`schedule_ou()`); other schedules end at their own horizon.
 #'
-#' **Warnings** have the class `mixguide_warning` and one of their own, and stand in what is printed
-#' of the run and below its plots:
+#' **Warnings** have the class `mixguide_warning` and one of their own. The print of the run and its
+#' plots repeat them:
 #' * `mixguide_warning_start`: the divergence is above 1e-3. The horizon is too short, or the
 #'   schedule ends too early: `schedule_ve()` with a `sigma_max` below the spread of the data, a
-#'   sequence for `schedule_ddpm()` whose last `a` is not small, a mixture in units in which its
-#'   means are large. A longer horizon, another schedule, `start = "exact"` or [standardise()] cures
-#'   it.
-#' * `mixguide_warning_steps`: the last step is coarser than the narrowest component. It takes away
-#'   noise of a larger variance than the component has at the end, so that the score at its start
-#'   does not see the component. More steps, or a grid with shorter ones near the data, cure it.
+#'   sequence for `schedule_ddpm()` whose last `a` is not small, or a mixture with large means in
+#'   its units. The cure is a longer horizon, another schedule, `start = "exact"` or
+#'   [standardise()].
+#' * `mixguide_warning_steps`: the last step is coarser than the narrowest component. The step
+#'   removes noise of a larger variance than the component has at the end, and the score at its
+#'   start does not resolve the component. The cure is more steps, or a grid with shorter ones near
+#'   the data.
 #'
 #' @name horizon
 #' @seealso [guided_sample()], [schedule], [time_grid()]
@@ -39,7 +40,7 @@
 #' run
 NULL
 
-# The divergence above which a start is a fault, and that which a chosen horizon reaches.
+# The divergence above which a start is a fault, and the divergence at a chosen horizon.
 START_LIMIT <- 1e-3
 START_GOAL <- 1e-6
 
@@ -49,7 +50,7 @@ start_kl <- function(process, schedule, t) {
   a2 <- schedule$a(t)^2
   s2 <- start_sd(schedule, t)^2
   values <- used_values(process)
-  # b^2 = 1 - a^2 where the start has variance 1, else the start has variance b^2
+  # for a start of variance 1, b^2 = 1 - a^2; otherwise the start has variance b^2
   r <- if (schedule$vp) a2 * (values - 1) else a2 * values / s2
   of_covariance <- colSums(r - log1p(r)) / 2
   kl <- a2 * rowSums(process$means[used, , drop = FALSE]^2) / (2 * s2) + of_covariance
@@ -82,8 +83,8 @@ enough_noise <- function(worst, from) {
   from
 }
 
-# What is wrong with a run, as sentences named by the kind of warning. `exact`: could it start
-# exactly?
+# The faults of a run, as sentences named by the kind of warning. `exact`: whether it could start
+# exactly.
 run_faults <- function(process, schedule, times, start, exact = TRUE) {
   c(if (identical(start, "normal")) start_fault(process, schedule, times[1], exact),
     steps_fault(process, schedule, times))
@@ -138,12 +139,12 @@ warn_faults <- function(faults) {
   faults
 }
 
-# For those who have warned of a run's faults, or measure what they do.
+# Runs `code` without warnings of faults, if they were given before or their effect is measured.
 without_faults <- function(code) {
   withCallingHandlers(code, mixguide_warning = function(w) invokeRestart("muffleWarning"))
 }
 
-# For those who make several runs: one warning of each fault.
+# Runs `code`, which makes several runs, with one warning for each fault.
 faults_once <- function(code) {
   told <- character()
   withCallingHandlers(code, mixguide_warning = function(w) {

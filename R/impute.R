@@ -1,59 +1,59 @@
 #' Impute missing values from a mixture
 #'
 #' Fills the missing cells of a table by draws from their exact law given the observed cells of the
-#' same row: multiple imputations, each a completed table. Rows are taken as independent draws from
-#' the mixture, and values as missing at random.
+#' same row: multiple imputations, each a completed table. The rows are assumed to be independent
+#' draws from the mixture, and the values missing at random.
 #'
 #' @details
-#' Given what is observed of a row the missing part follows a mixture ([condition()], without
-#' noise). Its covariances are the same for all rows that miss the same variables: they are computed
-#' once for each such pattern. Draws need no iterations and are independent of each other; their
+#' Given the observed cells of a row, the missing cells follow a mixture ([condition()], without
+#' noise). Its covariances are the same for all rows that miss the same variables, and are computed
+#' once for each such pattern. Draws need no iterations and are independent of each other. Their
 #' mean and standard deviation need no draws at all.
 #'
 #' **Extrapolation.** `rows` has, for each row with a missing cell, the probability that the same
-#' variables of a draw from the mixture (given the class, where it is known) have a density as low
-#' as those observed. For one Gaussian that is the chi-squared probability of the Mahalanobis
-#' distance, exactly; for more it comes from up to 10,000 draws whose distances are spread over all
-#' tail probabilities down to 1e-14, with a relative error of some 3%. It is `NA` where what is
-#' observed has no density. Where data come from the mixture these probabilities are uniform.
-#' `impute()` warns (`mixguide_warning_unlikely`) if the smallest, or the number of those below
-#' 1e-4, is what a table of draws has once in 5,000 times; `print()` names the rows.
+#' variables of a draw from the mixture (given the class, if known) have a density as low as the
+#' observed ones. For one Gaussian this is the chi-squared probability of the Mahalanobis distance,
+#' exactly. For more components it comes from up to 10,000 draws whose distances are spread over all
+#' tail probabilities down to 1e-14, with a relative error of some 3%. It is `NA` if the observed
+#' values have no density. For data from the mixture these probabilities are uniform. `impute()`
+#' warns (`mixguide_warning_unlikely`) if the smallest, or the number of those below 1e-4, is one
+#' that a table of draws has once in 5,000 times; `print()` names the rows.
 #'
-#' The mixture is taken as known. Imputations for an analysis that is to be honest about its
-#' estimation too take a mixture per imputation, each fitted to a bootstrap sample, say.
+#' The mixture is taken as known. To include the error of its estimation, use a mixture per
+#' imputation, each fitted to a bootstrap sample, for example.
 #'
 #' **Other software.** The result is an `imputationList` as \pkg{mitools} makes it, so that its
 #' `with()` and `MIcombine()` work, and `as.data.frame()` gives the long form (columns `.imp`, 0 for
-#' the data as they came, and `.id`) that \pkg{mice} reads: `pool(with(as.mids(as.data.frame(x)),
-#' ...))`. Its `as.mids()` is no generic: of the imputations themselves it says that `.imp` is not
-#' found. [mice.impute.gaussmix()] is a method for \pkg{mice} itself.
+#' the data as given, and `.id`) that \pkg{mice} reads: `pool(with(as.mids(as.data.frame(x)),
+#' ...))`. Its `as.mids()` is no generic: given the imputations themselves it says that `.imp` is
+#' not found. [mice.impute.gaussmix()] is a method for \pkg{mice} itself.
 #'
 #' @param mixture The law of a row: a [gaussmix()].
 #' @param data A data frame or matrix with missing cells (`NA`). Its columns are matched to the
-#'   variables of the mixture by their names, in any order, and others are left as they are; if the
-#'   mixture has no names there must be d columns, in its order.
+#'   variables of the mixture by name, in any order; other columns stay as they are. If the mixture
+#'   has no names there must be d columns, in its order.
 #' @param m The number of imputations; 0 for the means and standard deviations alone.
-#' @param class What is known of the classes of the rows: the name of a column of `data`, or a label
-#'   per row; missing where unknown. `NULL`: nothing.
-#' @param key `NULL`, to draw one from R's generator if there is something to draw, or two whole
-#'   numbers that settle the imputations.
+#' @param class The known classes of the rows: the name of a column of `data`, or a label per row;
+#'   missing if unknown. `NULL`: all are unknown.
+#' @param key `NULL`, to draw a key from R's generator if draws are needed, or two whole numbers
+#'   that determine the imputations.
 #' @return An object of classes `imputed` and `imputationList`, a list of
 #'   * `imputations`: `m` tables like `data` (a tibble or a data.table stays one, a data.table
 #'     without its key; a matrix becomes a data frame), without missing cells in the variables of
 #'     the mixture;
 #'   * `cells`: a data frame with a row per missing cell: `row`, `variable`, and the exact `mean`
 #'     and `sd` of its law;
-#'   * `patterns`: a data frame with a row per set of variables that is missing somewhere: `missing`
-#'     (their names) and `rows` (how many);
-#'   * `rows`: a data frame with a row per row of `data` that misses something: `row`, `observed`
-#'     (how many variables) and `probability` (see Details);
+#'   * `patterns`: a data frame with a row per set of variables missing together: `missing` (their
+#'     names) and `rows` (the number of rows);
+#'   * `rows`: a data frame with a row per row of `data` with missing cells: `row`, `observed` (the
+#'     number of observed variables) and `probability` (see Details);
 #'   * `data`, `mixture`, `law` (the weights, means and standard deviations of each cell's mixture)
 #'     and `call`.
 #'
-#'   `summary()` gives `cells` with the ends `lower` and `upper` of the interval that holds a cell
-#'   with probability `level`, equal tails, by exact quantiles. `as.data.frame()` is the long form.
-#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` for a row that no
-#'   component can have made.
+#'   `summary()` gives `cells` with the ends `lower` and `upper` of the equal-tailed interval of
+#'   probability `level`, by exact quantiles. `as.data.frame()` is the long form.
+#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` if no component
+#'   can have made a row.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting; the
 #'   formulas are those of [condition()].
 #' @seealso [condition()] for one law, and for observations with noise.
@@ -82,7 +82,7 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   if (is.matrix(data)) data <- as.data.frame(plain_numbers(data))
   frame <- plain_numbers(data)
   columns <- imputed_columns(mixture, frame)
-  # R takes a column of nothing but NA for a logical one; what is drawn is no integer
+  # R reads a column of NA alone as logical; draws are not integers
   frame[columns] <- lapply(frame[columns], function(x) {
     if (anyNA(x) && (is.numeric(x) || all(is.na(x)))) storage.mode(x) <- "double"
     x
@@ -100,7 +100,7 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   some <- which(rowSums(missing) > 0)
   pattern <- vapply(some, function(i) paste(which(missing[i, ]), collapse = " "), "")
   groups <- split(some, factor(pattern, unique(pattern)))
-  # a row meets the same numbers whatever else is missing elsewhere
+  # the draws of a row do not depend on missing cells elsewhere
   drawn <- if (length(some)) seq_len(m)
   if (length(drawn)) key <- own_key(key)
   normal <- gaussmix(1, t(double(ncol(x) + 1)), 1)
@@ -153,15 +153,15 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
 # The data, of whatever class, with columns replaced.
 with_columns <- function(data, columns, values) {
   own <- inherits(data, "data.table")
-  # no key: it need not hold of what is imputed
+  # drop the key: imputed values need not follow its order
   if (own) data <- as.data.frame(data)
   data[columns] <- values
   own <- own && requireNamespace("data.table", quietly = TRUE)
   if (own) data.table::as.data.table(data) else data
 }
 
-# For each row with something missing, how likely what is observed of it is: the probability that a
-# draw of the same variables has a density as low. NA where there is none to compare.
+# For each row with missing cells the probability that a draw of its observed variables has a
+# density as low. NA if there is no density.
 observed_tail <- function(mixture, x, prior, groups) {
   names <- seq_len(mixture_dim(mixture))
   probability <- rep(NA_real_, nrow(x))
@@ -172,7 +172,7 @@ observed_tail <- function(mixture, x, prior, groups) {
       next
     }
     law <- marginal(mixture, seen)
-    # rows that know of their class, by what they know
+    # rows by their known classes
     if (nrow(prior) > 1) {
       kind <- apply(prior[rows, , drop = FALSE] > -Inf, 1, function(x) paste(+x, collapse = ""))
     } else kind <- rep("", length(rows))
@@ -189,10 +189,11 @@ observed_tail <- function(mixture, x, prior, groups) {
              probability = probability[rows])
 }
 
-# P(p(X) <= p(x)) for X from the mixture: of one Gaussian a chi-squared probability, exactly. Of
-# more by draws of X, spread over the tail probability of their distance from the component's mean
-# and over its logarithm, and weighted for that: tails down to 1e-13 are seen as well as the middle.
-# The draws are nodes of a quadrature, always the same: a row's probability depends on no key.
+# P(p(X) <= p(x)) for X from the mixture. For one Gaussian it is a chi-squared probability, exactly.
+# For more components it comes from draws of X, spread over the tail probability of their distance
+# from the component's mean and over its logarithm, and weighted accordingly: tails down to 1e-13
+# are covered as well as the middle. The draws are fixed nodes of a quadrature: a row's probability
+# depends on no key.
 density_tail <- function(law, x) {
   at <- dgaussmix(unname(x), law, log = TRUE)
   d <- mixture_dim(law)
@@ -219,8 +220,8 @@ density_tail <- function(law, x) {
   c(0, mass / mass[n])[findInterval(at, drawn[order]) + 1]
 }
 
-# More unlikely rows than a table of draws from the mixture has but once in 5,000 times: one that is
-# too far, or too many below UNLIKELY.
+# Rows so unlikely that a table of draws from the mixture has them once in 5,000 times: one that is
+# too far out, or too many below UNLIKELY.
 UNLIKELY <- 1e-4
 
 too_unlikely <- function(rows) {
@@ -254,7 +255,7 @@ imputed_columns <- function(mixture, data) {
   match(names, names(data))
 }
 
-# The log-weights that the components have before a row is looked at: n x K, or 1 x K.
+# The log-weights of the components before a row is read: n x K, or 1 x K.
 known_classes <- function(mixture, data, class) {
   prior <- t(log_weights(mixture))
   if (is.null(class)) return(prior)
@@ -269,9 +270,9 @@ known_classes <- function(mixture, data, class) {
   prior
 }
 
-# Rows that miss the same variables: draws (rows x variables x m), and for each cell, the rows of a
-# variable after those of the one before, the mixture that it follows, its mean and its sd. `noise`:
-# for each of m imputations normals (rows x (d + 1)), the last of which choose components.
+# Rows that miss the same variables: draws (rows x variables x m), and for each cell its mixture,
+# its mean and its sd, with the rows of one variable after those of another. `noise`: for each of m
+# imputations normals (rows x (d + 1)), the last of which choose components.
 impute_rows <- function(mixture, x, prior, rows, noise) {
   gone <- is.na(x[rows[1], ])
   K <- mixture_size(mixture)
@@ -304,8 +305,8 @@ impute_rows <- function(mixture, x, prior, rows, noise) {
        sd = sqrt(rowSums(weights * (variances + (means - mean)^2))))
 }
 
-# D R^(1/2) for a root of D R D, R the correlations: the draws that it makes are the same whatever
-# root was given, in any units.
+# D R^(1/2) for a root of D R D, with correlations R: its draws are the same for every root and in
+# any units.
 symmetric_root <- function(root) {
   sd <- sqrt(rowSums(root^2))
   whole <- svd(root / pmax(sd, .Machine$double.xmin), nv = 0)
@@ -318,7 +319,7 @@ cumulate_rows <- function(x) {
 }
 
 #' @rdname impute
-#' @param x,object What `impute()` returns.
+#' @param x,object A result of `impute()`.
 #' @param level The probability of the intervals.
 #' @param row.names,optional Not used.
 #' @param ... Must be empty.
@@ -351,7 +352,7 @@ in_words.mixguide_imputed <- function(x) {
          count_of(nrow(x$data), "row"), " (exact draws)")
 }
 
-# Registered, since the class has that of other packages, too.
+# Registered, because the class is also one of another package.
 #' @export
 print.mixguide_imputed <- function(x, digits = 3, ...) {
   print.mixguide_object(x, digits = digits, ...)
@@ -401,7 +402,7 @@ picture.mixguide_imputed <- function(object, ...) {
   }))
   values$variable <- factor(values$variable, variables)
   values$what <- factor(values$what, c("observed", "imputed"))
-  # a curve through a few values says nothing
+  # a curve through a few values has no meaning
   many <- stats::ave(values$value, values$variable, values$.imp, FUN = length) >= 5
   ggplot(values, aes(.data$value, colour = .data$what, group = .data$.imp)) +
     geom_line(data = values[many, ], stat = "density") +

@@ -1,17 +1,16 @@
 #' Judge samplers by the exact law
 #'
-#' A table, and a picture, of how far samples are from a mixture that they are meant to come from:
-#' sliced Wasserstein distance beside its floor, means, spread, calibration of the observation,
-#' coverage of credible intervals and, in one or two dimensions, the Kullback-Leibler divergence and
-#' total variation. Of a mixture and an observation it runs [zero_shot] methods and judges them.
+#' A table of the distances of samples from the mixture that they should come from: sliced
+#' Wasserstein distance beside its floor, means, spread, calibration of the observation, coverage of
+#' credible intervals and, in one or two dimensions, the Kullback-Leibler divergence and total
+#' variation. Given a mixture and an observation it runs [zero_shot] methods and judges them.
 #'
 #' @details
-#' The last row judges independent exact draws, as many as the largest sample: what it shows is due
-#' to chance alone. All columns are in the coordinates of the target's process (see
-#' [standardise()]), in which the variables of a mixture from data count alike and the rows of `H`
-#' have length 1.
+#' The last row judges independent exact draws, as many as the largest sample: its values are due to
+#' chance alone. All columns are in the coordinates of the target's process (see [standardise()]):
+#' the variables of a mixture from data have equal weight, and the rows of `H` have length 1.
 #'
-#' | column | what it is | what is right |
+#' | column | meaning | right value |
 #' |---|---|---|
 #' | `sw2` | [sliced_wasserstein()] distance to exact draws, as many as in the largest | `floor` |
 #' | `floor` | the same for as many exact draws as the sample has (5 such samples) | |
@@ -22,41 +21,40 @@
 #' | `kl_reverse`, `total_variation` | distances of the sample from the exact law, on cells | 0 |
 #' | `distance` | as `sw2`, by `p` and `maximum`, if they are not the default | `distance_floor` |
 #'
-#' **Coverage** is that of a user who takes the sample for the posterior: the probability, under the
-#' exact law, of the interval between the sample's quantiles. Its standard error is by the jackknife
-#' over 20 groups of draws.
+#' **Coverage** is for a user who takes the sample as the posterior: the probability, under the
+#' exact law, of the interval between the sample's quantiles. Its standard error comes from the
+#' jackknife over 20 groups of draws.
 #'
 #' **Cells.** The Rosenblatt transform makes the exact law uniform on the unit interval or square,
 #' which is cut into `cells` cells of equal probability (a square number of them in the plane). The
-#' divergence `KL(sample || exact law)`, which is called `kl_reverse` as everywhere in this package
-#' (`kl` is that of the target from the output), and the total variation of the shares of the draws
-#' from equal ones are lower bounds for those of the laws (data processing), plus what chance makes
-#' of them: about
-#' `(cells - 1)/(2 n)` is taken off the first; the second has its value for exact draws in the last
-#' row. A density estimate is not made: of a law that is nearly singular it would be wrong.
+#' shares of the draws are compared with equal shares. The divergence `KL(sample || exact law)`,
+#' called `kl_reverse` as everywhere in this package (`kl` is that of the target from the output),
+#' and the total variation are lower bounds for those of the laws (data processing), plus an effect
+#' of chance: about `(cells - 1)/(2 n)` is subtracted from the first; the last row has the second
+#' for exact draws. There is no density estimate: for a nearly singular law it would be wrong.
 #'
 #' @param samples Draws: an n x d matrix or data frame, a [conditional_sample()] or a
-#'   [guided_sample()]; or a named list of such. Or the law of `x` before anything was observed, a
+#'   [guided_sample()]; or a named list of these. Or the law of `x` before the observation, a
 #'   [gaussmix()] or [diffusion()]: then `methods` draw from it, given `observation`.
 #' @param target The exact law, a [gaussmix()]; `NULL` for zero-shot samples: the exact conditional
-#'   law at the time at which the first of them ended.
+#'   law at the end time of the first sample.
 #' @param observation `NULL`, or the [observation()] for the column `residual`; taken from zero-shot
 #'   samples.
 #' @param level Probability of the credible intervals.
 #' @param directions Number of directions of the sliced Wasserstein distance.
 #' @param p,maximum Order of a further Wasserstein distance, and whether to take the largest over
-#'   the directions, see [sliced_wasserstein()]. Others than the defaults add columns `distance`,
-#'   `distance_se` and `distance_floor`, by which `print()` and `plot()` then go.
+#'   the directions, see [sliced_wasserstein()]. Values other than the defaults add columns
+#'   `distance`, `distance_se` and `distance_floor`, which `print()` and `plot()` then use.
 #' @param cells Number of cells, at least 4.
-#' @param key `NULL`, to draw one from R's generator, or two whole numbers that settle the exact
-#'   draws, the directions and, for a mixture, the runs.
-#' @param methods For a mixture: a list of [zero_shot] methods; if it has names, they are shown.
+#' @param key `NULL`, to draw a key from R's generator, or two whole numbers that determine the
+#'   exact draws, the directions and, for a mixture, the runs.
+#' @param methods For a mixture: a list of [zero_shot] methods; names, if any, are shown.
 #'   `NULL`: all of them with their default settings, and 32 particles.
 #' @param n For a mixture: the number of draws, one for all or one per method.
 #' @param ... For a mixture: `schedule`, `sampler` and `horizon` of [conditional_sample()].
 #' @return A data frame of class `sampler_judgement` with a row per sample and one of exact draws,
-#'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`:
-#'   over the draws, of `sw2` also over directions; and `method`. Of methods also `seconds` and
+#'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`
+#'   (over the draws; for `sw2` also over directions); and `method`. For methods also `seconds` and
 #'   `evaluations` (scores per draw).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
@@ -107,7 +105,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     run <- runs[[i]]
     x <- check_points(if (is_run(run)) run$x else run, target, paste0("samples[[", i, "]]"))
     if (nrow(x) < 40) abort_input("samples", "of 40 draws at least", nrow(x))
-    # in the coordinates of the process no variable counts for more than another
+    # in the coordinates of the process all variables count alike
     to_process(unname(x), target)
   })
   names(points) <- names(runs)
@@ -118,7 +116,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   draw <- function(n, i) unname(keyed_draws(target, n, stream(key, "exact", i)))
   points$"exact draws" <- draw(max(size), 1)
   compare <- draw(max(size), 2)
-  # one floor for each size, of several exact samples: one alone tells little
+  # one floor for each size, from several exact samples: one is too random
   sizes <- unique(size)
   floors <- lapply(sizes, function(n) lapply(2 + seq_len(5), function(i) draw(n, i)))
   measure <- function(p, maximum) {
@@ -181,7 +179,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
             methods = c(residual_exact = "exact"), body = best_first)
 }
 
-# Each sample by a name of its own, which is not that of the exact draws.
+# A name for each sample, other than that of the exact draws.
 sample_names <- function(runs) {
   names <- names_of(runs)
   none <- is.na(names) | names == ""
@@ -251,7 +249,7 @@ cell_distances <- function(u, cells) {
              total_variation_se = stats::sd(sign) / 2 / sqrt(n))
 }
 
-# A run of each method under one key, and the seconds that it took.
+# A run of each method under one key, and its time in seconds.
 method_runs <- function(mixture, observation, methods, n, key, ...) {
   about <- if (inherits(mixture, "mixguide_diffusion")) mixture$mixture else mixture
   observation <- as_observation(observation, about)
@@ -271,7 +269,7 @@ method_runs <- function(mixture, observation, methods, n, key, ...) {
   structure(runs, names = names(methods), seconds = seconds)
 }
 
-# Scores that each draw of a run took.
+# The number of scores per draw of a run.
 zero_shot_cost <- function(run) {
   method <- run$method
   # a score for each particle at each time

@@ -47,16 +47,16 @@ law_distance <- function(law, target) {
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
 }
 
-# A total variation above 1 is none: densities that change from node to node have no sum.
+# A total variation above 1 is not valid: such densities change too much from node to node.
 known_variation <- function(value) {
   if (isTRUE(value > 1 + 1e-6)) unknown_row("the nodes do not resolve the laws: take more `nodes`")
   else estimate_row(min(value, 1), 0, "quadrature")
 }
 
-# Does too much of a law know the density of one branch alone, where steps fold?
+# Do steps fold too much of a law, so that only the density of one branch is known?
 is_folded <- function(law) isTRUE(law$unsummed > 1e-3)
 
-# Its density is at least that of the branch, so that the total variation is at least the one found.
+# The density is at least that of the branch, so the total variation is at least the one found.
 fold_note <- function(share, variation = NULL) {
   paste0("steps fold ", format(share, digits = 2), " of the starts onto others, and the density ",
          "is known of each branch alone: distances are unknown",
@@ -67,8 +67,9 @@ fold_note <- function(share, variation = NULL) {
 
 law_dim <- function(law) if (is.null(law$rest)) ncol(law$x) else nrow(law$rest$within)
 
-# What distances are made of: what each law's nodes see of the other, and what a reduction leaves
-# adds to both divergences. `back` is NULL where the density of `from` is known at its nodes only.
+# The parts of distances: a view of the other law from each law's nodes, and the contribution of the
+# dimensions outside a reduction to both divergences. `back` is NULL if the density of `from` is
+# known at its nodes only.
 law_ratio <- function(from, to) {
   back <- if (between_known(from)) {
     law_view(if (is.null(to$nodes)) to else to$nodes(), from)
@@ -82,14 +83,14 @@ between_known <- function(law) {
            mixguide_error = function(e) FALSE)
 }
 
-# The masses w of the nodes of one law, log r = log(other/law) there, whether that is known, and the
-# mass of the other that the nodes see. box: what the nodes span, beyond which they see nothing.
+# The masses w of the nodes of one law, log r = log(other/law) there, whether it is known, and the
+# mass of the other law at the nodes. box: the range of the nodes, beyond which nothing is known.
 law_view <- function(law, other) {
   there <- law$weights > 0
   w <- law$weights[there]
   x <- unname(law$x[there, , drop = FALSE])
   at <- density_parts(other, x)
-  # of what is not known at all the ratio still should be a number
+  # an unknown ratio still needs a number
   value <- replace(at$value, !at$known & !is.finite(at$value), -1e4)
   log_r <- value - law$log_density[there]
   # one exponential: far out r may overflow
@@ -112,8 +113,8 @@ law_kl <- function(at) {
   list(kl = kl, kl_reverse = kl_reverse)
 }
 
-# Do the nodes see all of the other law? Then sums have w (r - 1) in them that add up to nothing but
-# what is beyond the nodes: no term is negative, what is small has its digits, and errors of the
+# Do the nodes cover all of the other law? Sums then contain w (r - 1), which adds up to the mass
+# beyond the nodes alone. No term is negative, small distances keep their digits, and errors of the
 # densities count only where these differ.
 sees_all <- function(view) isTRUE(abs(view$seen - 1) < 1e-7)
 
@@ -125,7 +126,7 @@ excess <- function(view) {
   more
 }
 
-# KL(law || other), from the nodes of the law; those of the other see what is beyond them.
+# KL(law || other), from the nodes of the law; those of the other law cover the mass beyond.
 view_kl <- function(view, other) {
   term <- -view$w * view$log
   error <- sum(abs(term[!view$known]))
@@ -135,7 +136,7 @@ view_kl <- function(view, other) {
   kl_row(estimate, error, sum(view$w[!view$known]))
 }
 
-# KL(other || law), from the nodes of the law if they see all, else from those of the other.
+# KL(other || law), from the nodes of the law if they cover all, else from those of the other.
 reverse_kl <- function(view, other) {
   if (!sees_all(view)) return(view_kl(other, view))
   out <- beyond(other, view$box)
@@ -150,8 +151,8 @@ own_sum <- function(view) {
   sum(ifelse(wr > 0, wr * view$log, 0) - excess(view))
 }
 
-# The same where only the nodes of the law are to be had: what they do not see of the other is taken
-# to be as unlikely as what they hardly see.
+# The same with the nodes of the law alone: mass of the other law outside them counts as unlikely
+# as at the nodes that hardly cover it.
 unmatched_kl <- function(view) {
   unseen <- abs(view$seen - 1)
   most <- max(view$log[log(view$w) + view$log > log(1e-12)], 30)
@@ -161,16 +162,15 @@ unmatched_kl <- function(view) {
 kl_row <- function(estimate, error, unseen) {
   note <- paste("the nodes do not see", format(unseen, digits = 2), "of the mass")
   if (!isTRUE(error <= .1 * estimate + 1e-13)) return(unknown_row(note))
-  # less than eight digits deserve a word
+  # fewer than eight digits get a note
   good <- error <= 1e-8 * estimate + 1e-13
   estimate_row(estimate, if (good) 0 else error, "quadrature", if (good) "" else note)
 }
 
-# sum w (1 - r)_+, over the nodes of the law that sees the other better. In one dimension, over the
-# nodes of a grid in their order: where f = w (1 - r) changes its sign, a share u of a cell away
-# from a node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times the change of f (Euler and
-# Maclaurin). In the plane u takes all values along the curve on which f is 0, and the mean of that
-# is zero.
+# sum w (1 - r)_+, over the nodes of the law that covers the other better. In one dimension, over
+# the nodes of a grid in order: where f = w (1 - r) changes its sign, a share u of a cell from a
+# node, the trapezoidal rule errs by (u^2 - u + 1/6)/2 times the change of f (Euler and Maclaurin).
+# In the plane u takes all values along the curve f = 0, and the mean of this error is zero.
 node_variation <- function(at) {
   view <- at$forth
   back <- at$back
@@ -187,7 +187,7 @@ node_variation <- function(at) {
   sum(pmax(f, 0)) + sum((u^2 - u + 1 / 6) / 2 * change)
 }
 
-# The reduced coordinates of two laws of one mixture are the same.
+# Are the coordinates outside the reductions of two laws of one mixture the same?
 same_rest <- function(a, b) {
   if (is.null(a) || is.null(b)) return(is.null(a) && is.null(b))
   isTRUE(all.equal(a$within, b$within)) && isTRUE(all.equal(a$across, b$across))
@@ -195,7 +195,7 @@ same_rest <- function(a, b) {
 
 rest_kl <- function(a, b) {
   if (is.null(a)) return(0)
-  # what has no variance in the first has none in the second, or infinity
+  # coordinates without variance in the first law have none in the second, or the result is infinite
   point <- a$variance == 0
   if (any(point & (b$variance > 0 | a$mean != b$mean))) return(Inf)
   if (all(point)) return(0)
@@ -204,7 +204,7 @@ rest_kl <- function(a, b) {
 }
 
 # A mixture as the second law of a distance, in the coordinates of a reduction if there is one, with
-# nodes of its own that also see where `from` has its mass.
+# its own nodes, some of them at the mass of `from`.
 mixture_as_law <- function(mixture, from) {
   refuse_singular(mixture, "`target` has a singular covariance and no density;",
                   "add noise by diffuse() first")
@@ -225,7 +225,7 @@ mixture_as_law <- function(mixture, from) {
           cdf = if (flat) function(x) pgaussmix(x, inner), cuts = cuts)
 }
 
-# A mixture whose components are alike across a reduction, and independent of what is within.
+# A mixture whose components are equal across a reduction, and independent of the part within.
 split_mixture <- function(mixture, rest) {
   used <- which(mixture$weights > 0)
   means <- unname(mixture$means[used, , drop = FALSE])
@@ -250,7 +250,7 @@ split_mixture <- function(mixture, rest) {
 
 # ---- Nodes of a mixture
 
-# As a law: an own node for all that it is made of, and for what `from` is.
+# As a law, with nodes for all its components and for `from`.
 mixture_nodes <- function(mixture, cuts, from) {
   nodes <- if (!is.null(cuts)) panel_rule(cuts) else {
     box <- box_nodes(mixture, .35, 3e5)
@@ -262,7 +262,7 @@ mixture_nodes <- function(mixture, cuts, from) {
 }
 
 # Ends of panels on the line, a standard deviation wide around every component; and some of the
-# nodes of another law, where it has its mass.
+# nodes of another law, at its mass.
 line_cuts <- function(mixture, from) {
   sd <- univariate_sd(mixture)
   x <- from$x[from$weights > 1e-22, 1]
@@ -273,8 +273,8 @@ line_cuts <- function(mixture, from) {
 
 # ---- Distribution functions
 
-# The integral of |F - G|, by Gauss and Legendre's rule between the nodes of both and where the
-# distribution functions F and G are the same.
+# The integral of |F - G| of distribution functions F and G, by Gauss and Legendre's rule between
+# the nodes of both and the points where F = G.
 wasserstein <- function(from, to) {
   cuts_of <- function(law) if (is.null(law$cuts)) law$x[law$weights > 0, 1] else law$cuts
   cuts <- sort(unique(c(cuts_of(from), cuts_of(to))))
@@ -289,7 +289,7 @@ wasserstein <- function(from, to) {
   sum(rule$weight * abs(gap(rule$x[, 1])))
 }
 
-# Where functions that rise through 0 between low and high (one each) are 0.
+# The zeros of functions that rise through 0 between low and high (one each).
 bisection <- function(f, low, high) {
   if (!length(low)) return(double())
   for (i in 1:80) {
@@ -301,9 +301,9 @@ bisection <- function(f, low, high) {
   (low + high) / 2
 }
 
-# The distribution function in one dimension. Of nodes in their order: the integral of their masses,
-# taken as a smooth function of their number, and between them the cubic that has the slope of the
-# density too, if that rises. Where nodes turn back: half of a node's mass lies below it.
+# The distribution function in one dimension. For nodes in order: the integral of their masses, as a
+# smooth function of the node number, and between nodes the cubic with the slope of the density, if
+# it rises. For nodes that turn back: half of a node's mass lies below it.
 law_cdf <- function(law) {
   if (!is.null(law$cdf)) return(law$cdf)
   x <- law$x[, 1]
@@ -341,7 +341,7 @@ law_cdf <- function(law) {
 
 #' @rdname law
 #' @param probs Probabilities.
-#' @param names Name the quantiles by their probabilities?
+#' @param names Whether to name the quantiles by their probabilities.
 #' @exportS3Method stats::quantile mixguide_law
 quantile.mixguide_law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) {
   check_dots(...)
@@ -354,7 +354,7 @@ quantile.mixguide_law <- function(x, probs = seq(0, 1, .25), names = TRUE, ...) 
   range <- range(x$x[x$weights > 0, 1])
   value <- bisection(function(q) cdf(q) - probs, rep(range[1], length(probs)),
                      rep(range[2], length(probs)))
-  # the law of nodes ends at none of them
+  # the law extends beyond its nodes
   value[probs == 0] <- -Inf
   value[probs == 1] <- Inf
   if (names) names(value) <- paste0(format(100 * probs, trim = TRUE), "%")

@@ -1,39 +1,38 @@
-# How fast the score can change: what guarantees of samplers assume, what can be proved for a
-# mixture, and what is true. With g_i = -P_i (x - mu_i) and responsibilities r the derivative of the
+# Lipschitz constants of the score: those assumed by guarantees of samplers, bounds proved for a
+# mixture, and true values. With g_i = -P_i (x - mu_i) and responsibilities r the derivative of the
 # score is H = Cov_r(g) - E_r[P], from which all bounds follow.
 
 #' Lipschitz constants of the score
 #'
 #' The score of a mixture at time `t` is Lipschitz with constant `L` on a convex domain exactly if
 #' no eigenvalue of its derivative `H`, the Hessian of the log-density, is larger than `L` in size
-#' there. `lipschitz()` puts the true constant, where it can be computed or found, beside what can
-#' be proved and beside the bound that a paper gives. There may be no constant for the whole space:
-#' then it says so.
+#' there. `lipschitz()` gives the true constant, if it can be computed or found, proved bounds, and
+#' the bound of a paper. If there is no constant for the whole space, the result says so.
 #'
 #' @details
-#' All is about the mixture at time `t`: means `mu_i`, precisions `P_i = S_i^-1`, and `smin`, `smax`
-#' the least and the largest eigenvalue of any `S_i`. Each row of the result has a `statement`:
+#' All statements are for the mixture at time `t`: means `mu_i`, precisions `P_i = S_i^-1`, and the
+#' least and largest eigenvalue `smin`, `smax` of any `S_i`. Each row has a `statement`:
 #'
 #' **"global"**, the least constant for the whole space, with the range of the eigenvalues of `H`.
 #' * One component; or two with one covariance, where the largest eigenvalue is that of
 #'   `P D D'P/4 - P`, `D = mu_1 - mu_2`, if it is larger than `-1/smax`: exact.
-#' * Three or more with one covariance: the largest eigenvalue is found by optimisation. Where that
+#' * Three or more with one covariance: the largest eigenvalue is found by optimisation. If it
 #'   reaches the bound "common" (or cannot matter), the constant is exact; otherwise it is a lower
 #'   bound.
 #' * One dimension, or components that differ along one line: by a scan around all components and
-#'   around all points where two of them tie, however far out. At late times the least eigenvalue is
-#'   reached there, where few would look.
+#'   around all points where two of them tie, at any distance. At late times the least eigenvalue is
+#'   reached far out, at such points.
 #' * Otherwise: **there is no constant in general**. If two components tie along a direction `u`,
 #'   `u'P_i u = u'P_j u`, where no third one is above them, and `P_i u` is not `P_j u`, then `H`
-#'   grows like `abs(x)^2` along the surface on which they tie; adding noise does not change that.
+#'   grows like `abs(x)^2` along the surface on which they tie, with added noise too.
 #'   Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and `N(0,
 #'   diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is `9 r^2/64 - 5/8`.
 #'   Then `lipschitz` is `Inf`. A constant exists if for every two components `P_i - P_j` is zero or
-#'   definite, or a third component rules far out where one of the two would tie; then it is found
-#'   by optimisation, a lower bound. Where neither can be shown it is `NA`.
+#'   definite, or a third component dominates far out where one of the two would tie; then it is
+#'   found by optimisation, a lower bound. If neither can be shown it is `NA`.
 #'
-#' **"loewner"** (a): `-1/smin I <= H(x) <= -1/smax I + Cov_r(g)(x)` everywhere, so that only the
-#' upper side can be large. It is evaluated at `center`, if there is one.
+#' **"loewner"** (a): `-1/smin I <= H(x) <= -1/smax I + Cov_r(g)(x)` everywhere, so only the upper
+#' side can be large. It is evaluated at `center`, if there is one.
 #'
 #' **"common"** (b), for one covariance, everywhere: `max(1/smin, D^2/4 - 1/smax)`, `D` the largest
 #' distance of two `P mu_i`.
@@ -52,45 +51,46 @@
 #' **"paper"**: the bound of the paper's kind, for `R >= 1`, `gamma < 1/10`, and all
 #' `abs(x - mu_i) >= beta`, `beta < 1/10`: `(1/smin + 2 R^2/smin^2) (1/gamma + 1/gamma^2)
 #' (1/((2 pi)^d det) + 1/((2 pi)^(d/2) det^(1/2))) exp(-beta^2/(2 smax))`, `det` the least
-#' determinant of any `S_i`. It has no `k` in it. With `beta = 0` it is at least "density", which
-#' proves it; for `beta > 0` no proof is known to us, because what is left of a ball is not convex.
+#' determinant of any `S_i`. It does not depend on `k`. With `beta = 0` it is at least "density",
+#' which proves it; for `beta > 0` we know no proof, because the remaining part of a ball is not
+#' convex.
 #'
 #' **"point"** and **"local"**: the eigenvalues of `H` at `center`, exact, and their extremes in the
 #' ball, found by optimisation: a lower bound of the constant there.
 #'
 #' @section What is established:
 #' (a) to (e), "density", and the criteria for and against a global constant are derived for this
-#' package. The form of "paper" is recalled, not verified against the paper (least of all
-#' its condition with `beta`). That its bound does not depend on the number of components is what
-#' the abstract says.
+#' package. The form of "paper" is recalled, not verified against the paper (least of all its
+#' condition with `beta`). The abstract says that its bound does not depend on the number of
+#' components.
 #'
 #' @section Numerical notes:
-#' Searches start from the best of some thousand points, evenly spread, between the components and
-#' along the surfaces on which two of them tie (in the plane with the places where a third takes
-#' over), however far out, and climb by quasi-Newton steps. Components that differ in a subspace
-#' only are searched there; across it `H` is constant. In one dimension ties are seen up to 1e7
-#' standard deviations (of the widest component) away, beyond which doubles do not resolve them.
-#' Bounds that overflow are `Inf`. Gamma, if not given, is the least density that a search finds in
-#' the ball; what of it exceeds 1/10 is not used by "paper". Of more than 200 components in one
-#' dimension no ties are visited.
+#' Searches start from the best of some thousand points: evenly spread, between the components and
+#' along the surfaces on which two of them tie, at any distance (in the plane with the places where
+#' a third takes over). They climb by quasi-Newton steps. Components that differ in a subspace only
+#' are searched there; across it `H` is constant. In one dimension ties are found up to 1e7 standard
+#' deviations (of the widest component) away, beyond which doubles do not resolve them. Bounds that
+#' overflow are `Inf`. By default `gamma` is the least density found by a search in the ball;
+#' "paper" uses 1/10 if that is less. With more than 200 components in one dimension ties are not
+#' visited.
 #'
 #' @inheritParams information
-#' @param center A point `x` at time `t` (not scaled by `a`), or `NULL`: no statements about a
-#'   point, and balls are around the mean of the mixture at time `t`.
-#' @param radius Radius of the ball around it (in the coordinates of the process), a number >= 0,
-#'   or `NULL`: no statements about balls.
+#' @param center A point `x` at time `t` (not scaled by `a`). `NULL`: no statements about a point,
+#'   and balls around the mean of the mixture at time `t`.
+#' @param radius Radius of the ball around `center`, in the coordinates of the process, at least 0.
+#'   `NULL`: no statements about balls.
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
 #' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and
-#'   columns `t`; `statement`; `lipschitz`, the constant; `lower` and `upper`, what the
-#'   eigenvalues of `H` are between (`NA` where the statement is about the constant only);
+#'   columns `t`; `statement`; `lipschitz`, the constant; `lower` and `upper`, bounds of the
+#'   eigenvalues of `H` (`NA` if the statement is about the constant only);
 #'   `domain`; `status`: `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation),
 #'   `"scan"` (one dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and
 #'   `why`. The density is log-concave where `upper <= 0`. `plot()` draws the constants, against
 #'   time if there are several times.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
-#' @seealso [score_jacobian()], [information()], which bounds errors without any such constant.
+#' @seealso [score_jacobian()], [information()], which bounds errors without such a constant.
 #' @examples
 #' lipschitz(named_mixture("C2"), t = c(0, .25, 1))
 #' lipschitz(named_mixture("B2"), radius = 2)
@@ -128,7 +128,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   })
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
-  # a search may have missed the largest
+  # a search may have missed the largest value
   rows$method <- ifelse(rows$status %in% c("exact", "bound"), rows$status, "unknown")
   setup <- list(mixture = units, schedule = schedule, center = center, radius = radius)
   times <- unique(rows$t)
@@ -140,7 +140,7 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
             foot = lipschitz_foot(rows))
 }
 
-# What was found for the whole space is at least what was found at a point or in a ball.
+# The value found for the whole space is at least the values found at a point or in a ball.
 nowhere_above <- function(rows) {
   found <- rows$statement %in% c("point", "local")
   global <- which(rows$statement == "global" & rows$status %in% c("search", "scan"))
@@ -165,15 +165,15 @@ statement_row <- function(statement, lower, upper, domain, status = "bound",
              domain = domain, status = status, source = source, why = why)
 }
 
-# The components that have a weight, in their simplest form.
+# The components of positive weight, in their simplest form.
 present_components <- function(mixture) {
   used <- mixture$weights > 0
   if (all(used)) return(mixture)
   marginal(keep_components(mixture, used), seq_len(mixture_dim(mixture)))
 }
 
-# What all statements are made of: the mixture `at` the time; the least and largest variance; and,
-# of a reduction, the `inner` mixture, how points get there (`turn`) and the eigenvalues of H across
+# The input of all statements: the mixture `at` the time; the least and largest variance; and, for a
+# reduction, the `inner` mixture, the map of points to it (`turn`) and the eigenvalues of H across
 # it (`rest`), which do not depend on x.
 score_parts <- function(at, space, a, b2) {
   parts <- list(at = at, smin = min(at$values), smax = max(at$values), inner = at,
@@ -191,11 +191,11 @@ score_parts <- function(at, space, a, b2) {
 
 with_rest <- function(range, parts) range(range, parts$rest)
 
-# Of one time a row per statement, of several a column.
+# A row per statement for one time, a column for each of several times.
 lipschitz_rows <- function(x) {
   words <- unname(lipschitz_words[as.character(x$statement)])
   if (length(unique(x$t)) == 1) {
-    # that of (c) need not be said again
+    # the domain of (c) need not be repeated
     domain <- sub("^.* for all i, density", "as (c), p", sub(" for all i$", "", x$domain))
     return(data.frame(statement = words, L = x$lipschitz, lower = x$lower, upper = x$upper,
                       status = x$status, domain = domain))
@@ -295,7 +295,7 @@ component_logs <- function(mixture, x) {
   }, double(nrow(x))), nrow(x))
 }
 
-# The bound that differences D of the g_i make (Popoviciu: a variance is at most range^2/4).
+# The bound from differences D of the g_i (Popoviciu: a variance is at most range^2/4).
 spread_bound <- function(parts, statement, D, domain) {
   statement_row(statement, -1 / parts$smin, D^2 / 4 - 1 / parts$smax, domain)
 }
@@ -309,7 +309,7 @@ point_statements <- function(parts, center) {
 
 max_distance <- function(points) {
   if (nrow(points) == 1) return(0)
-  # of thousands of points a ball that holds them
+  # thousands of points are replaced by a ball that holds them
   if (nrow(points) > 2000) {
     return(2 * sqrt(max(rowSums((points - rep(colMeans(points), each = nrow(points)))^2))))
   }
@@ -332,7 +332,7 @@ ball_statements <- function(parts, center, radius, density, beta) {
     })
   }
   d <- mixture_dim(at)
-  # logarithms, for gamma may be very small
+  # logarithms, because gamma may be very small
   M <- -d / 2 * log(2 * pi) - min(colSums(log(at$values))) / 2
   derived <- exp(M - gamma) * (1 / smin + R^2 / smin^2) + exp(2 * (M - gamma)) * (R / smin)^2
   known <- min(gamma, log(.1))
@@ -360,8 +360,7 @@ affine_spread <- function(mixture, center, radius) {
   max(as.matrix(stats::dist(g)) + radius * precision_distances(mixture))
 }
 
-# ||P_i - P_j|| in spectral norm, K x K; of many full precisions a bound of it, by their
-# eigenvalues.
+# ||P_i - P_j|| in spectral norm, K x K; for many full precisions a bound by their eigenvalues.
 precision_distances <- function(mixture) {
   p <- 1 / mixture$values
   K <- ncol(p)
@@ -392,7 +391,7 @@ global_constant <- function(parts) {
     # differences of the P mu do not leave the subspace of a reduction
     g <- component_slopes(parts$inner, 0 * parts$inner$means[1, ])
     bound <- spread_bound(parts, "common", max_distance(g), "everywhere")
-    # far out one component rules, and H is -P
+    # far out one component dominates, and H is -P
     least <- -1 / c(smin, parts$smax)
     if (K == 2) {
       top <- eigen_range(crossprod(g[1, , drop = FALSE] - g[2, ]) / 4 -
@@ -420,9 +419,9 @@ global_constant <- function(parts) {
                        "not known whether there is a constant"))
 }
 
-# Is H bounded? For two components the range of |g_i - g_j| matters on the surface where they tie;
-# it is bounded if P_i - P_j is zero or definite, or if a component of a flatter tail (P_k < P_i)
-# rules there. It is not if a tie along u stays on top, with P_i u != P_j u.
+# Is H bounded? For two components the range of |g_i - g_j| on the surface where they tie matters.
+# It is bounded if P_i - P_j is zero or definite, or if a component of a flatter tail (P_k < P_i)
+# dominates there. It is not bounded if a tie along u stays on top, with P_i u != P_j u.
 score_growth <- function(mixture) {
   P <- precisions(mixture)
   K <- length(P)
@@ -438,7 +437,7 @@ score_growth <- function(mixture) {
   kind <- vapply(P, function(second) {
     vapply(P, function(first) sign_of(first - second), "")
   }, rep("", K))
-  # those that a flatter one outlives in every direction
+  # components with a flatter one above them far out in every direction
   outlived <- apply(kind == "positive", 1, any)
   open <- which(kind %in% c("indefinite", "semidefinite") & upper.tri(kind) &
                   !outer(outlived, outlived, "|"))
@@ -486,7 +485,7 @@ tie_directions <- function(A, n = 500) {
     rbind(t(stats::qnorm(even_points(n, d))))
   }
   w <- z * sqrt(abs(e$values))
-  # the parts that A stretches and those that it flips, made equal
+  # scales the parts on which A is positive and negative to cancel
   share <- function(on) sqrt(colSums(w[on, , drop = FALSE]^2))
   z[up, ] <- z[up, , drop = FALSE] / rep(share(up), each = sum(up))
   z[!up, ] <- z[!up, , drop = FALSE] / rep(share(!up), each = sum(!up))

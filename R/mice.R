@@ -1,25 +1,23 @@
 #' An imputation method for mice
 #'
-#' `mice(data, method = "gaussmix")` of package \pkg{mice} calls this function by its name: to the
-#' rows whose variable is observed a Gaussian mixture is fitted, of the variable together with its
-#' predictors, and what is missing is drawn from its exact law given the predictors of its row.
+#' `mice(data, method = "gaussmix")` of package \pkg{mice} calls this function by its name. A
+#' Gaussian mixture of the variable and its predictors is fitted to the rows with the variable
+#' observed. Missing values are drawn from their exact law given the predictors of their row.
 #'
 #' @details
 #' The mixture is the one that [mclust::Mclust()] selects by BIC for a bootstrap sample of those
-#' rows, so that imputations differ by what is not known of the mixture, too. Draws are from R's
-#' generator.
+#' rows, so that imputations include the uncertainty of the mixture. Draws are from R's generator.
 #'
-#' Use it where a regression is not linear, has several branches or other spreads in other places.
-#' [impute()] takes one mixture for all variables, needs no iterations and is exact for that
-#' mixture; this function lets \pkg{mice} chain a mixture per variable, with whatever methods the
-#' other variables have.
+#' Use it if a regression is not linear, has several branches or a varying spread. [impute()] takes
+#' one mixture for all variables, needs no iterations and is exact for that mixture; this function
+#' lets \pkg{mice} chain a mixture per variable, with any methods for the other variables.
 #'
-#' @param y The variable: numbers, of which those that `ry` marks are observed.
-#' @param ry Which are observed, a logical vector.
+#' @param y The variable: numbers, observed where `ry` is `TRUE`.
+#' @param ry Whether each is observed, a logical vector.
 #' @param x The predictors: a numeric matrix without missing values, a row per element of `y`.
-#' @param wy Which to impute, a logical vector; `NULL`: those that are not observed.
+#' @param wy Whether to impute each, a logical vector; `NULL`: those not observed.
 #' @param ... Arguments of [mclust::Mclust()], such as `G` and `modelNames`; others, which
-#'   \pkg{mice} passes to every method, do not count.
+#'   \pkg{mice} passes to every method, are ignored.
 #' @return The imputed values, a number for each `TRUE` in `wy`.
 #' @section Errors: Of class `mixguide_error`.
 #' @source Derived for this package; the interface is that of van Buuren and Groothuis-Oudshoorn
@@ -44,7 +42,7 @@ mice.impute.gaussmix <- function(y, ry, x, wy = NULL, ...) {
   if (nrow(x) != length(y)) abort_input("x", paste("of", count_of(length(y), "row")), describe(x))
   if (!any(wy)) return(double())
   joint <- stats::setNames(data.frame(x, y), c(paste0("x", seq_len(ncol(x))), "y"))
-  # predictors without spread tell nothing, and would make covariances singular
+  # predictors without spread carry no information, and would make covariances singular
   spread <- vapply(joint[ry, , drop = FALSE], function(v) length(unique(v)) > 1, NA)
   if (!spread[["y"]]) return(rep(y[ry][1], sum(wy)))
   joint <- joint[spread]

@@ -1,13 +1,13 @@
-# How far the score in use is from that of the law one wants, and what that costs along the path.
+# The distance of the score in use from the score of the target, and its cost along the path.
 
-#' Score mismatch and what it costs
+#' Score mismatch and its cost
 #'
-#' A sampler that is driven by another score than that of its target: `mismatch()` measures the
-#' difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process of the
-#' target, and splits the Kullback-Leibler divergence between the path of the true reverse process
-#' and that of the sampler into its start, its steps, its mismatch and its score error. The target
-#' is the exact conditional law given an `observation` and the score that of a zero-shot `method`;
-#' or the target is the mixture itself and the score that of a `model`.
+#' `mismatch()` measures the error of a sampler that runs on another score than its target's. It
+#' measures the difference of the two fields, `D_t = grad log q_t - g_t`, along the forward process
+#' of the target, and splits the Kullback-Leibler divergence between the path of the true reverse
+#' process and that of the sampler into its start, its steps, its mismatch and its score error. The
+#' target is the exact conditional law given an `observation`, with the score of a zero-shot
+#' `method`; or the mixture itself, with the score of a `model`.
 #'
 #' @details The sampler is `sampler_ddpm(variance = "scaled")`, that of the analyses: `x' = (a'/a)
 #' (x + beta g_t(x)) + sqrt(v) z` with `beta = b^2 - (a/a')^2 b'^2`, `v = (a'/a)^2 beta`; on the
@@ -22,66 +22,65 @@
 #'       + sum over steps of (beta/2) E|e_t|^2                                 score error
 #'       - sum over steps of beta E<D_t, e_t>                                  cross term
 #'
-#' with all expectations under `q_t`: an identity, derived for this package. The direction is that
-#' of `kl` everywhere in this package, target from output: by the data-processing inequality the sum
-#' bounds `KL(q_end || law of the output)`. `B` is a part of that bound, not a divergence: in the
-#' example the output is nearer than `B`. In continuous time `B` becomes
-#' `(1/2) int G^2 E|D_t|^2 dt`.
+#' with all expectations under `q_t`: an identity, derived for this package. As everywhere in this
+#' package `kl` is from target to output: by the data-processing inequality the sum bounds
+#' `KL(q_end || law of the output)`. `B` is a part of that bound, not a divergence: in the example
+#' the output is nearer than `B`. In continuous time `B` becomes `(1/2) int G^2 E|D_t|^2 dt`.
 #'
-#' **Zero-shot methods.** With `P` the projection on what is observed and `N = I - P`,
+#' **Zero-shot methods.** With `P` the projection on the observed directions and `N = I - P`,
 #' `|D|^2 = |P D|^2 + |N D|^2`. The methods `g = N s + f` with `f` in the range of `P` (DDNM, BO,
 #' generalised BO) share the second part. On the range the best `f` is that of the exact conditional
-#' score, which without noise is DDNM's; with noise it takes the prior, which BO approximates (see
+#' score. Without noise this is DDNM's; with noise it needs the prior, which BO approximates (see
 #' [zero_shot]).
 #'
 #' Two cautions, both measured, see `vignette("zero-shot", "mixguide")`. A smaller `B` is not a
-#' smaller Wasserstein distance: where `H` has small singular values BO has far the smaller `B` than
-#' DDNM and can lie further from the target. And at coarse steps the discretisation may make up for
-#' a part of the mismatch, so that a larger `B` goes with a smaller divergence of the output.
+#' smaller Wasserstein distance: if `H` has small singular values, BO has a far smaller `B` than
+#' DDNM and can lie further from the target. At coarse steps the discretisation may compensate a
+#' part of the mismatch, so that a larger `B` can come with a smaller divergence of the output.
 #'
-#' **Without `y`** the observation stands for all that might be seen: `B` is its expectation over
-#' `y`, for any noise, of `zero_shot_bo()`, `zero_shot_ddnm()` or the unconditional score. `y` and
-#' `x_t` are jointly a mixture, whose score in `x_t` is that of the exact conditional law: no law
-#' has to be conditioned on each `y`. Beside it stands the [mutual_information()]; in continuous
-#' time and without noise `B` is at most that.
+#' **Without `y`** the result is for all possible observations: `B` is its expectation over `y`, for
+#' any noise, of `zero_shot_bo()`, `zero_shot_ddnm()` or the unconditional score. `y` and `x_t` are
+#' jointly a mixture, whose score in `x_t` is that of the exact conditional law, so no law is
+#' conditioned on each `y`. The result also has the [mutual_information()]; in continuous time and
+#' without noise `B` is at most that.
 #'
-#' **How.** If target and model are single Gaussians, or the target is and `affine` says that the
-#' difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of degree
-#' 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each component.
-#' Beyond: Monte Carlo over `n` draws of the target, with noise that is drawn anew at each time;
-#' there `I` is taken by `E|s|^2 = d/b^2 - E|s + z/b|^2`, which spreads far less than `|s|^2`.
-#' (Without `y` the dimensions are those of `y` and `x` together.) The standard error of a sum by
-#' quadrature is the largest difference to those with a half and two thirds of the nodes, which is
-#' more than it is off by.
+#' **Methods.** If target and model are single Gaussians, or the target is and `affine` says that
+#' the difference of the fields is affine: a rule of `2 d` nodes that is exact for polynomials of
+#' degree 3. In up to three dimensions: `nodes` Gauss-Hermite nodes along each axis of each
+#' component. Beyond: Monte Carlo over `n` draws of the target, with new noise at each time; there
+#' `I` comes from `E|s|^2 = d/b^2 - E|s + z/b|^2`, which varies far less than `|s|^2`. (Without `y`
+#' the dimensions are those of `y` and `x` together.) The standard error of a sum by quadrature is
+#' its largest difference from the sums with a half and two thirds of the nodes, which exceeds its
+#' error.
 #'
 #' @inheritParams information
-#' @param mixture The law of `x` before anything was observed, a [gaussmix()]; without an
-#'   observation the law that one wants to sample, which may be singular if the grid stops early.
-#' @param observation An [observation()], or numbers named by the variables observed; one without
+#' @param mixture The law of `x` before the observation, a [gaussmix()]; without an observation the
+#'   target, which may be singular if the grid stops early.
+#' @param observation An [observation()], or numbers named by the observed variables; one without
 #'   `y` for the mean over `y`. `NULL`: the target is the mixture.
 #' @param method With an observation: one of the [zero_shot] methods that are a score; `NULL`: the
 #'   unconditional score, which ignores `y`.
 #' @param times Decreasing times; `NULL`: the whole times of a discrete schedule, from the horizon
 #'   to 1, as in the analyses.
-#' @param model Without an observation: whose score is in use, a [gaussmix()], or a function of `x`
-#'   (n x d) and `t` that returns n x d numbers.
-#' @param score_error `NULL`, a function of `x` and `t` that returns what is added to the score in
+#' @param model Without an observation: the source of the score in use, a [gaussmix()], or a
+#'   function of `x` (n x d) and `t` that returns n x d numbers.
+#' @param score_error `NULL`, a function of `x` and `t` that returns an error to add to the score in
 #'   use (n x d), or a [score_error()] without a model of its own.
-#' @param affine Is the difference of the two scores an affine function of `x`? `NULL`: yes for two
-#'   single Gaussians. Counts only for a single Gaussian as target, and without score error.
+#' @param affine Whether the difference of the two scores is an affine function of `x`. `NULL`: yes
+#'   for two single Gaussians. Used only for a single Gaussian as target, and without score error.
 #' @param nodes Gauss-Hermite nodes along each axis; `NULL`: 200, 60 or 20 in one,
 #'   two or three dimensions (20 without `y`).
 #' @return A data frame of class `mixguide_mismatch` with a row per step and columns `t`, `t_next`,
 #'   `beta`; `mismatch`, `E|D_t|^2`, with `mismatch_se`; `fisher`, `E|grad log q_t|^2`; the parts of
 #'   the step, `bias`, `discretisation`, `score_error`, `cross`; with an observation also `range`,
-#'   the part of `bias` along what is observed; and `method`: `"exact"`, `"quadrature"` or `"Monte
-#'   Carlo"`. Without `y` only the bias is known. `plot()` shows how the parts, without the start,
-#'   add up from noise to data.
+#'   the part of `bias` along the observed directions; and `method`: `"exact"`, `"quadrature"` or
+#'   `"Monte Carlo"`. Without `y` only the bias is known. `plot()` shows the cumulative parts,
+#'   without the start, from noise to data.
 #'
 #'   `summary()`: a table of estimates ([mixguide_table]); the column `quantity` is
 #'   `"initialisation"`, `"discretisation"`, `"bias"`, `"score_error"` and `"cross"` (if there is an
-#'   error), `"path"`, their sum; with an observation `"range"` and `"null"`, of which the bias
-#'   consists; for one without `y` `"mutual_information"`.
+#'   error), `"path"`, their sum; with an observation `"range"` and `"null"`, the parts of the bias;
+#'   for one without `y` `"mutual_information"`.
 #' @source Setting, and the names of the parts: Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746} (recalled, not verified against the paper, which drops the
 #'   constant 1/2), also for the class and BO. The identity, and that BO is the best of the class
@@ -141,7 +140,7 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
   mismatch_table(target, field, schedule, times, error, nodes, n, key, range)
 }
 
-# `range`: an orthonormal basis (d x r) of what is observed, or NULL.
+# `range`: an orthonormal basis (d x r) of the observed directions, or NULL.
 mismatch_table <- function(target, field, schedule, times, error, nodes, n, key, range) {
   times <- mismatch_times(times, schedule)
   target <- keep_components(target, target$weights > 0)
@@ -182,8 +181,8 @@ mismatch_table <- function(target, field, schedule, times, error, nodes, n, key,
   new_mismatch(at, format(target), field$label, schedule, times, one$beta, n)
 }
 
-# Sums over a rule of so many nodes. By quadrature two coarser rules tell how far it is off, at
-# most: their sums differ from it by more than it does from the truth.
+# Sums over a rule with the given nodes. For quadrature two coarser rules give an error bound: their
+# sums differ from the sum by more than it differs from the truth.
 by_rules <- function(nodes, sums) {
   at <- sums(nodes)
   if (at$method != "quadrature") return(at)
@@ -202,8 +201,8 @@ mismatch_steps <- function(times, schedule) {
   step_constants(seq_len(length(times) - 1), times, schedule)
 }
 
-# A row for each step of what `step(k, beta/2)` makes at the points, and the parts that these add
-# up to: without an `initialisation` only those of the bias are known.
+# A row for each step with the values of `step(k, beta/2)` at the points, and the sums of the parts:
+# without an `initialisation` only those of the bias are known.
 sum_steps <- function(points, beta, step, initialisation = NULL) {
   # before the steps move the points
   force(initialisation)
@@ -266,7 +265,7 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
   inner <- turned_mixture(keep_components(process, process$weights > 0), frame)
   d <- frame$d
   r <- frame$r
-  # (y, x_0), and what noise there will be
+  # (y, x_0), and room for the noise
   map <- rbind(diag(d)[seq_len(r), , drop = FALSE], diag(d))
   joint <- function(a, b2) {
     image <- map * rep(c(1, a), c(r, d))
@@ -312,7 +311,7 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
                method_label(method), schedule, times, one$beta, n, foot)
 }
 
-# n x d normals, others at each call.
+# n x d normals, new ones at each call.
 fresh_normals <- function(n, key) {
   drawn <- 0
   function(d) {
@@ -336,7 +335,7 @@ mismatch_times <- function(times, schedule) {
   times
 }
 
-# A score in use: at(x, t), n x d; is it affine? a label.
+# A score in use: at(x, t), n x d; whether it is affine; a label.
 score_field <- function(model, schedule) {
   if (inherits(model, "gaussmix")) {
     return(list(at = function(x, t) score(model, x, t, schedule), label = format(model),
@@ -349,7 +348,7 @@ score_field <- function(model, schedule) {
        affine = FALSE)
 }
 
-# The score that a zero-shot method follows. Of one Gaussian every one of them is affine.
+# The score that a zero-shot method follows. For one Gaussian each of them is affine.
 method_field <- function(mixture, observation, method, schedule) {
   list(at = if (is.null(method)) function(x, t) score(mixture, x, t, schedule) else {
     conditional_scorer(mixture, observation, method, schedule)
@@ -371,7 +370,7 @@ check_field <- function(f, x, t, arg) {
   unname(value)
 }
 
-# What is added to the score: its mean (n x d) and the standard deviation of its noise.
+# The error of the score: its mean (n x d) and the standard deviation of its noise.
 error_moments <- function(error, schedule) {
   if (is.null(error)) return(NULL)
   if (!is.function(error) && !is.null(check_score_error(error)$model)) {
@@ -381,9 +380,9 @@ error_moments <- function(error, schedule) {
   list(at = function(x, t, g) list(mean = field(x, t, g), sd = error_noise(error, t)))
 }
 
-# Points under the law of x_t, with their weights: at(law, a, b2), where `law` is that law itself.
-# With the variances `noise` of an observation of the leading coordinates they are points (y, x_t)
-# under the joint law.
+# Points under the law of x_t, with their weights: at(law, a, b2), with `law` that law itself. With
+# the variances `noise` of an observation of the leading coordinates they are points (y, x_t) under
+# the joint law.
 field_points <- function(mixture, affine, nodes, n, key, noise = NULL) {
   d <- mixture_dim(mixture)
   rule <- quadrature_points(mixture$weights, length(noise) + d, affine, nodes)

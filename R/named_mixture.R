@@ -1,11 +1,11 @@
 #' The test mixtures of the theory
 #'
-#' Small mixtures on which numbers are known to many digits. The package's own tests use them; they
-#' are also good first examples, because each shows one thing.
+#' Small mixtures with results known to many digits. The package's own tests use them. They are also
+#' good first examples, because each shows one thing.
 #'
 #' @details
-#' Every component is a class of its own, `"1"` to `"K"`; in the guidance series `"1"` is the one to
-#' aim at. A number as covariance is that multiple of the identity.
+#' Every component is a class of its own, `"1"` to `"K"`; in the guidance series `"1"` is the class
+#' to aim at. A number as covariance is a multiple of the identity.
 #'
 #' Smoothness of the diffused mixture, after Liang, Shi et al. (2024):
 #'
@@ -18,7 +18,7 @@
 #'
 #' Guidance, in the setting of Wu et al. (2024), with a covariance common to all components:
 #'
-#' | name | weights | means | covariance | what it is |
+#' | name | weights | means | covariance | property |
 #' |---|---|---|---|---|
 #' | "A2" | .5, .5 | 1; -1 | 1 | two classes, all is monotone |
 #' | "B2-guidance" | .3, .7 | (0, 0); (2, 1) | 1 | the same with unequal weights |
@@ -39,9 +39,9 @@
 #' (.3 -.1; -.1 .6); diag(.4, .3).
 #'
 #' A large one is `"karras"`: two classes, `"a"` and `"b"`, each a tree of 127 branches in the plane
-#' with 8 components each, after the example of Karras et al. (2024) on which guidance cuts off the
-#' thin branches that autoguidance keeps. It is built by their recipe from random numbers of our own
-#' and has mean 0 and standard deviation 1/2 in both variables.
+#' with 8 components each. It follows the example of Karras et al. (2024), in which guidance cuts
+#' off thin branches that autoguidance keeps. It is built by their recipe from random numbers of our
+#' own, with mean 0 and standard deviation 1/2 in both variables.
 #'
 #' @param name One of the names below, or nothing.
 #' @return A [gaussmix()]; without `name`, the names.
@@ -50,7 +50,7 @@
 #'   \doi{10.48550/arXiv.2405.16418}; Liang, Ju, Liang and Shroff (2024),
 #'   \doi{10.48550/arXiv.2410.13746}; for the trees Karras, Aittala, Kynkaanniemi, Lehtinen, Aila
 #'   and Laine (2024), \doi{10.48550/arXiv.2406.02507}.
-#' @seealso [guidance_condition()], which tells what is proved of guidance for each.
+#' @seealso [guidance_condition()], for the proofs about guidance that apply to each.
 #' @examples
 #' named_mixture()
 #' named_mixture("C3")
@@ -62,9 +62,9 @@ named_mixture <- function(name) {
   do.call(gaussmix, if (is.function(args)) args() else args)
 }
 
-# Two trees that grow from one place in opposite directions: a branch of length l and its two
-# children, which are shorter and turn to either side; 8 components along each, of weight
-# proportional to l and halved at each fork.
+# Two trees that grow from one place in opposite directions: a branch of length l has two shorter
+# children, one to either side. Each branch has 8 components, of weight proportional to l and halved
+# at each fork.
 karras_tree <- function() {
   z <- drop(keyed_draws(gaussmix(1, 0, 1), 2 * 3 * 127, c(2024, 6)))
   used <- 0

@@ -15,7 +15,7 @@ row_max <- function(x) {
   if (ncol(x)) x[cbind(seq_len(nrow(x)), max.col(x, "first"))] else double(nrow(x))
 }
 
-# backsolve() knows no matrix without rows
+# backsolve() fails for a matrix without rows
 solve_lower <- function(L, x) if (nrow(L)) backsolve(L, x, upper.tri = FALSE) else x
 
 # W0(exp(log_x)): w + log w = log_x, in u = log w, where the left side is convex and rises: Newton

@@ -1,31 +1,31 @@
-# What the package's lists have in common: mixtures, schedules, samplers and their like, and results
-# that are no tables. What a class adds is in its own file.
+# The common parts of the package's lists: mixtures, schedules, samplers and the like, and results
+# that are no tables. The methods of a class are in its own file.
 
 # A class whose name would be a plain word ("law", "sampler") is called "mixguide_<word>": of two
 # packages with methods for one name the later loaded would silently replace the other's.
 object_class <- function(class) c(class, "mixguide_object")
 
-# What a value is called in prints and messages.
+# The word for a value in prints and messages.
 class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 
-# ---- What a class says of itself
+# ---- The generics that a class implements
 #
-# The methods of these are found in the package and are not registered: format(), print() and
-# autoplot() have one method each for all of them, which checks. Only a class whose picture has
-# arguments of its own has a method of autoplot().
+# The methods of these are found in the package and are not registered. format(), print() and
+# autoplot() have one method for all classes, which checks. Only a class whose picture has arguments
+# of its own has a method of autoplot().
 
-# What format() gives: the object in a line.
+# The value of format(): the object in a line.
 in_words <- function(x) UseMethod("in_words")
 
-# What print() says beside the class, where that is not the same.
+# The first line of print() after the class, if it differs from in_words().
 headline <- function(x) UseMethod("headline")
 headline.default <- function(x) in_words(x)
 
-# What print() shows below that; `digits` and `max`, if the user gave them, are checked.
+# The lines of print() below the first; `digits` and `max`, if the user gave them, are checked.
 print_body <- function(x, ...) UseMethod("print_body")
 print_body.default <- function(x, ...) NULL
 
-# What autoplot() gives, of a table with its `setup`.
+# The value of autoplot(), for a table with its `setup`.
 picture <- function(object, setup) UseMethod("picture")
 picture.default <- function(object, setup) {
   abort_input("object", "what there is a picture of", paste("a", class_word(object)))
@@ -53,7 +53,7 @@ print.mixguide_object <- function(x, ...) {
 
 print_title <- function(x, words) say(paste0("<", class_word(x), "> ", words), indent = 0)
 
-# ---- Generics of others
+# ---- Generics of other packages
 
 #' @rdname plot.gaussmix
 #' @export
@@ -75,7 +75,7 @@ as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE,
   table
 }
 
-# The table that a result is about; or its points, with what is known of each.
+# The table of a result; or its points, with the values known of each.
 as_table <- function(x) UseMethod("as_table")
 as_table.default <- function(x) {
   table <- if (!is.null(x$path)) x$path else x$tried

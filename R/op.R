@@ -1,4 +1,4 @@
-# The operations of which steps are made, see sampler() and src/core/operations.h.
+# The operations in the steps of a sampler, see sampler() and src/core/operations.h.
 
 #' @rdname sampler
 #' @export
@@ -23,10 +23,10 @@ is_fixed <- function(of) startsWith(of, "at ")
 
 fixed_strength <- function(of) as.numeric(sub("at ", "", of, fixed = TRUE))
 
-# A score that guides, be it with the strength of the guidance or with its own.
+# Is it a guided score, with the strength of the guidance or its own?
 is_guided <- function(of) of == "guided" | is_fixed(of)
 
-# The same operations with another strength, where they have none of their own.
+# The same operations with another strength, unless they have their own.
 with_own_strength <- function(ops, strength) {
   if (is.null(strength)) return(ops)
   lapply(ops, function(op) {
@@ -40,7 +40,7 @@ has_fixed <- function(steps) {
   any(is_fixed(as.character(unlist(of))))
 }
 
-# For what is rewritten with one strength at each time.
+# An error for methods that rewrite steps with one strength at each time.
 refuse_own_strength <- function(steps, label) {
   if (has_fixed(steps)) {
     abort_input("sampler", "one whose scores all have the strength of the guidance, here", label)
@@ -67,7 +67,7 @@ op_linear <- function(to, coef) {
   new_op("linear", to = check_string(to, "to"), coef = coef)
 }
 
-# Without structure(), which takes longer than all the rest of a step.
+# structure() would take longer than the rest of a step.
 new_op <- function(op, to, ...) {
   x <- list(op = op, to = to, ...)
   class(x) <- object_class("mixguide_op")
@@ -76,28 +76,27 @@ new_op <- function(op, to, ...) {
 
 #' Operations with the derivative of the score
 #'
-#' Parts of a [sampler()]'s step: a register times, or divided by, a matrix that is made of the
-#' derivative `Ds` of the score at each particle.
+#' Parts of a [sampler()]'s step: a register times, or divided by, a matrix made from the derivative
+#' `Ds` of the score at each particle.
 #'
-#' @details They come after the [op_eval()] of the same `from` and `t`, the last one before them,
-#' whose register `from` has not been written since: they use what that left.
+#' @details They use the derivative from the last [op_eval()] before them, which must have the same
+#' `from` and `t`, and whose register `from` must not have been written since.
 #' * `op_product(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t)) to`, in any
 #'   dimension, without the matrix. With `coef = b^2(t)`, `a` times the derivative of the denoised
 #'   `from`.
 #' * `op_solve(to, from, t, coef, diagonal)`: the leading r coordinates of `to`, as many as
 #'   `diagonal` has, become `(diag(diagonal) + coef Ds(from, t))^-1` times themselves, with the
-#'   leading r x r block of `Ds`; the others stay. The matrix is to be positive definite: what
-#'   elimination leaves on its diagonal is held at 1e-13 of `diagonal`.
+#'   leading r x r block of `Ds`; the others stay. The matrix should be positive definite: pivots of
+#'   the elimination are at least 1e-13 of `diagonal`.
 #' * `op_root(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t))^(1/2) to`, with the
 #'   symmetric root, in at most 32 dimensions (of the run: see the reductions of [guided_sample()]).
-#'   Negative eigenvalues, which guidance can make, are taken as 0. It turns noise into noise of
+#'   Negative eigenvalues, which guidance can make, count as 0. It turns noise into noise of
 #'   covariance `I + coef Ds`.
 #'
-#' After an evaluation that wants the denoised point or the noise, `Ds` is the derivative of that.
+#' After an evaluation of the denoised point or the noise, `Ds` is its derivative.
 #'
-#' `Ds` is the derivative of the kernel's score: of a [score_error()] it is that of the part without
-#' noise; guidance with a power is refused. A run with these operations carries no log-density
-#' along.
+#' `Ds` is the derivative of the kernel's score: for a [score_error()] that of the part without
+#' noise; guidance with a power is refused. A run with these operations has no log-density.
 #'
 #' @inheritParams sampler
 #' @param coef A number.
@@ -121,7 +120,7 @@ op_solve <- function(to, from = "x", t, coef, diagonal) {
 #' @export
 op_root <- function(to, from = "x", t, coef) new_hessian_op("root", to, from, t, coef, NULL)
 
-# The engine wants the numbers together, for a solution after their number.
+# The engine takes the numbers together, for a solution after their count.
 new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
   at <- op_eval(to, from, t)
   if (!are_numbers(coef)) abort_input("coef", "a finite number", describe(coef))

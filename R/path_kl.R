@@ -1,13 +1,13 @@
-# The Kullback-Leibler divergence of the paths of a sampler from those of the reverse process: what
-# every proof about stochastic samplers bounds. For steps that take one score it is exact, for it
-# needs entropies, Fisher informations and second moments at the grid times only.
+# The Kullback-Leibler divergence of the paths of a sampler from those of the reverse process, which
+# every proof about stochastic samplers bounds. For steps with one score it is exact: it needs only
+# entropies, Fisher informations and second moments at the grid times.
 
 #' Path divergence of a stochastic sampler
 #'
-#' How far the whole paths of a sampler are from those of the exact reverse process, as a
-#' Kullback-Leibler divergence, and what it consists of: the start, the discretisation (step by
-#' step) and the error of the score. It bounds the error of the output:
-#' `KL(target || output) <= path KL`. By [error_budget()] one sees how far below it that is.
+#' The Kullback-Leibler divergence of the whole paths of a sampler from those of the exact reverse
+#' process, and its parts: the start, the discretisation (step by step) and the error of the score.
+#' It bounds the error of the output: `KL(target || output) <= path KL`. [error_budget()] shows the
+#' distance between the two.
 #'
 #' @details
 #' With `p_t` the law of the mixture at time `t`, `h`, `I` and `F` its entropy, Fisher information
@@ -16,7 +16,7 @@
 #'
 #' `KL(target || output) <= KL(p_T || start) + sum_k D_k + sum_k E_k`.
 #'
-#' *Derived for this package* is that all of it can be computed. The one fact behind it: `c s_k(y) =
+#' All terms can be computed (*derived for this package*), from one fact: `c s_k(y) =
 #' E[s_t(X_t) | X_k = y]`, so that `E<s_t, s_k> = c I(t_k)` and `E|s_t - c s_k|^2 = I(t) - c^2
 #' I(t_k)`; and `h' = f d + G^2 I/2`. Every step begins with the loss of the best step of its kind,
 #'
@@ -37,8 +37,8 @@
 #'   E|e|^2 - (e^r - 1 - r) E<x, e> - 2 (sinh r - r) E<s, e>`.
 #'
 #' The first two are for every schedule (with integrals of `G^2/2` and `c G^2/2` in place of `r` and
-#' `1 - e^-r`), the third where drift and noise are constant in each step (`schedule_ou()`, and
-#' `schedule_ddpm()` through its whole times): elsewhere its paths have a noise of another size, and
+#' `1 - e^-r`). The third needs drift and noise that are constant in each step (`schedule_ou()`, and
+#' `schedule_ddpm()` through its whole times). Otherwise its paths have noise of another size, and
 #' their divergence is infinite.
 #'
 #' **Grid** (`along = "grid"`): the divergence of the states at the grid times only, which is at
@@ -52,26 +52,26 @@
 #' integrator and `(T/N) int (F - I + d/4)` for Euler-Maruyama. The divergence of paths falls as
 #' `1/N`, that of the output as `1/N^2`: a path divergence compares grids and samplers poorly.
 #'
-#' **Errors of the score.** Of a [score_error()] without a `model` the moments are closed forms; of
-#' one with a model, or of a function, they are found by quadrature in one and two dimensions,
-#' beyond by `n` draws. Noise in the score adds its variance to the step's (`"grid"`), or
+#' **Errors of the score.** The moments of a [score_error()] without a `model` are closed forms.
+#' Those of one with a model, or of a function, come from quadrature in one and two dimensions, and
+#' from `n` draws beyond. Noise in the score adds its variance to that of the step (`"grid"`), or
 #' `int G^2/2` times its mean square (`"paths"`: the divergence of paths and noise together).
 #'
 #' @inheritParams guided_sample
 #' @param along `"paths"` or `"grid"`, see Details.
-#' @param n Number of draws where quadrature is not possible.
+#' @param n Number of draws if quadrature is not possible.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, but no `guidance`.
 #'   `sampler`: a stochastic one with one score in each step; the default is that of the theorems,
 #'   `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`: `"normal"`, `"exact"`
 #'   or a [gaussmix()]. `score_error` may also be a function of points (n x d) and a time that
-#'   returns what is added to the score there (n x d).
+#'   returns an error to add to the score there (n x d).
 #' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
 #'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
 #'   `"path_kl"`, their sum. The standard error of the discretisation is that over
 #'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
 #'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
-#'   `score_error` and `score_square`, the mean square of the error. `plot()` draws what each adds
-#'   per unit of time.
+#'   `score_error` and `score_square`, the mean square of the error. `plot()` draws the contribution
+#'   of each per unit of time.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for samplers that are
 #'   deterministic (their paths have no density), take several scores in a step or stop where a
 #'   covariance is singular.
@@ -102,12 +102,12 @@ path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
   path_kl_table(d, process, along, n, at)
 }
 
-# The process of the guarantees: the reverse SDE by exponential steps.
+# The default process of the guarantees: the reverse SDE by exponential steps.
 stochastic_default <- function() {
   list(sampler = sampler_exponential(200, "uniform", stochastic = TRUE))
 }
 
-# The same of a diffusion and of what that is in its process, from what information_along() says.
+# path_kl() for a diffusion and its form in the process, given the result of information_along().
 path_kl_table <- function(d, process, along, n, at) {
   mixture <- process$mixture
   schedule <- d$schedule
@@ -127,7 +127,7 @@ path_kl_table <- function(d, process, along, n, at) {
     estimate_row(sum(loss), batches_se(at, weight$fisher), at$method[1]),
     estimate_row(sum(error$step), error$se, error$method)
   )
-  # the draws of one part are not those of another
+  # the parts have separate draws
   whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
   new_table(
     data.frame(quantity = path_parts, rbind(parts, whole)),
@@ -142,8 +142,8 @@ path_kl_table <- function(d, process, along, n, at) {
 
 path_parts <- c("initialisation", "discretisation", "score_error", "path_kl")
 
-# Second moment, Fisher information and J (see path_kl()) of each step; by draws, attribute
-# `batches` has what each batch of them says of `loss` and `fisher` (steps x batches).
+# Second moment, Fisher information and J (see path_kl()) of each step. With draws, attribute
+# `batches` has the values of `loss` and `fisher` from each batch (steps x batches).
 information_along <- function(mixture, times, schedule, n) {
   N <- length(times) - 1
   k <- seq_len(N)
@@ -158,7 +158,7 @@ information_along <- function(mixture, times, schedule, n) {
     loss <- h[k] - h[k + 1] - size2[k] * at$fisher[k] * shrunk / 2
     return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k]))
   }
-  # By draws: the integral of F, of which nothing cancels, along smooth curves through a few times.
+  # By draws: the integral of F, without cancellation, along smooth curves through a few times.
   few <- stats::approx(seq_along(times), times, seq(1, N + 1, length.out = 41))$y
   few_clock <- ou_clock(few, schedule)
   few2 <- schedule$a(few)^2 + schedule$b2(few)
@@ -234,12 +234,12 @@ path_steps <- function(sampler, times, schedule, along) {
   at
 }
 
-# What the moments are multiplied by in the divergence of each step beyond J: I (`fisher`), the
-# `second` moment and 1 (`one`) of the law at its beginning; E|e|^2 (`square`), E<s, e> and E<x, e>
-# of an error e of the score. `noise`: the standard deviation of what is random in the score.
+# The factors of the moments in the divergence of each step beyond J: of I (`fisher`), the `second`
+# moment and 1 (`one`) of the law at its beginning; of E|e|^2 (`square`), E<s, e> and E<x, e> for an
+# error e of the score. `noise`: the standard deviation of the random part of the score.
 step_weights <- function(step, along, noise, d) {
   if (along == "grid") {
-    # what the step lacks of the exact conditional mean (x + shrunk s)/c is p x + q s
+    # the difference of the step from the exact conditional mean (x + shrunk s)/c is p x + q s
     p <- 1 / step$c - step$alpha
     q <- step$shrunk / step$c - step$beta
     variance <- step$sigma^2 + (step$beta * noise)^2
@@ -298,7 +298,7 @@ error_noise <- function(error, t) {
   as.vector(at_times(error$noise, t, "noise", min = error_min("noise")))
 }
 
-# What a score_error() or a function adds to the score s at points x.
+# The error that a score_error() or a function adds to the score s at points x.
 error_field <- function(error, schedule) {
   if (is.function(error)) return(function(x, t, s) check_field(error, x, t, "score_error"))
   of <- function(name, t, size, none) {
@@ -310,7 +310,7 @@ error_field <- function(error, schedule) {
   }
 }
 
-# What the error of the score adds to each step, whose scores are taken at times t, with the
+# The contribution of the score's error to each step, whose scores are taken at times t, with the
 # standard error of the sum.
 score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   if (is.null(error)) return(list(step = 0 * t, square = 0 * t, se = 0, method = "exact"))
@@ -355,8 +355,8 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   answer(t(means), "Monte Carlo", sample_mean(total)$se)
 }
 
-# The error of the start alone, where `target` should be, as rows of guided_error(); not by nodes
-# of the start, which need not be where the target is.
+# The error of the start alone, compared with `target`, as rows of guided_error(). It does not use
+# nodes of the start, which need not be where the target is.
 start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   p <- keep_components(target, target$weights > 0)
   q <- start_law(start, mixture, NULL, schedule, horizon)
@@ -386,17 +386,17 @@ start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   rows
 }
 
-# Of two mixtures, over nodes that follow both, or over draws of the first.
+# The same for two mixtures, over nodes of both, or over draws of the first.
 mixture_distance <- function(p, q, n) {
   nodes <- quadrature_nodes(join_mixtures(list(p, q)))
   x <- if (is.null(nodes)) unname(rgaussmix(n, p)) else nodes$x
   log_p <- dgaussmix(x, p, log = TRUE)
   log_q <- dgaussmix(x, q, log = TRUE)
-  # p/q = e^l; what is added to the logarithm has mean 0 and leaves nothing negative
+  # p/q = e^l; the term added to the logarithm has mean 0 and leaves nothing negative
   l <- log_p - log_q
   near <- l + expm1(-l)
   if (is.null(nodes)) {
-    # 1 - r + r log r of r = q/p, which has the tail of the ratio
+    # 1 - r + r log r with r = q/p, which has the tail of the ratio
     back <- mean_of_weights(-l, -l * exp(-l) - expm1(-l))
     return(quantity_rows(sample_mean(if (stats::sd(near) < stats::sd(l)) near else l), back,
                          sample_mean(pmax(-expm1(-l), 0))))
@@ -417,7 +417,7 @@ picture.path_kl <- function(object, setup) {
   parts <- c(discretisation = "discretisation", score_error = "error of the score")
   parts <- parts[vapply(names(parts), function(part) any(steps[[part]] != 0), NA)]
   rows <- do.call(rbind, lapply(names(parts), function(part) {
-    # bars whose areas add up to the divergence
+    # bars with areas that add up to the divergence
     data.frame(from = steps$from, to = steps$to, part = factor(parts[[part]], parts),
                density = steps[[part]] / (steps$from - steps$to))
   }))

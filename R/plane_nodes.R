@@ -1,7 +1,7 @@
 # Quadrature over mixtures in the plane, on the grid of box_nodes() or one for each component.
 
-# E f(X) for X from a mixture in the plane, where f varies as fast as the components of `cut_at` do;
-# NULL where that takes too many nodes.
+# E f(X) for X from a mixture in the plane, if f varies as fast as the components of `cut_at`. NULL
+# if this needs too many nodes.
 plane_expectation <- function(mixture, f, cut_at = mixture) {
   value <- settled_sums(cut_at, function(nodes) {
     sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture))
@@ -9,8 +9,8 @@ plane_expectation <- function(mixture, f, cut_at = mixture) {
   if (!is.null(value)) estimate_row(value, 0, "quadrature")
 }
 
-# Where a box in the plane would be too large: a grid of its own around each component, whose
-# weights are relative to the whole mixture.
+# If a box in the plane would be too large: a grid around each component, with weights relative to
+# the whole mixture.
 component_nodes <- function(mixture, step = .4) {
   z <- axis_nodes(rep(list(seq(-8.4, 8.4, by = step)), 2))
   K <- mixture_size(mixture)

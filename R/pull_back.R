@@ -1,7 +1,7 @@
-# The density of a deterministic sampler's output at given points, in any dimension: the starts that
-# lead there are found, and carry their density along.
+# The density of a deterministic sampler's output at given points, in any dimension. It finds the
+# starts that lead to the points, and carries their density along.
 
-# run: see law_run(), unreduced or not. For each row of x: `log_density`, NA where no start was
+# run: see law_run(), unreduced or not. For each row of x: `log_density`, NA if no start was
 # `found`; and whether steps `folded` there.
 pull_back <- function(run, x) {
   n <- nrow(x)
@@ -14,13 +14,13 @@ pull_back <- function(run, x) {
 }
 
 # Let F be the sampler and E the flow of its own ODE back to the horizon: E F is near the identity,
-# and z' = z + E(x) - E(F(z)) tends to the start that leads to x; for the few points for which it
-# does not, by the method of Newton.
+# and z' = z + E(x) - E(F(z)) tends to the start that leads to x. Newton's method solves the few
+# points for which it does not.
 pull_some <- function(run, x) {
   encode <- flow_back(run)
   goal <- encode(x)
   near <- 1e-9 * narrowest(run$mixture, run$times, run$schedule)
-  # at starts z for the points `at`: E(F(z)) - E(x), and is F(z) there?
+  # at starts z of the points `at`: E(F(z)) - E(x), and whether F(z) is the point
   miss <- function(z, at) {
     image <- push(run, z, "none")$x
     list(gap = encode(image) - goal[at, , drop = FALSE],
@@ -44,8 +44,8 @@ pull_some <- function(run, x) {
   list(log_density = log_density, found = found, folded = folded)
 }
 
-# Steps in a direction, a function of the points `at`, their starts and what these miss, until
-# everything is found; where one leads no nearer it is halved.
+# Steps in a direction, a function of the points `at`, their starts and their misses, until all
+# starts are found. A step that leads no nearer is halved.
 descend <- function(state, miss, direction, most) {
   z <- state$z
   found <- state$found
@@ -66,7 +66,7 @@ descend <- function(state, miss, direction, most) {
       step[go] <- pmin(1.5 * step[go], 1)
       z[go, ] <- z[go, , drop = FALSE] + step[go] * move[go, , drop = FALSE]
     }
-    # back by half of the step that led nowhere
+    # back by half of the failed step
     back <- left[!better & !at$there]
     step[back] <- step[back] / 2
     z[back, ] <- z[back, , drop = FALSE] - step[back] * move[back, , drop = FALSE]
@@ -88,8 +88,8 @@ newton_step <- function(z, at, gap, miss, h = 1e-6) {
   step
 }
 
-# x of A x = b for each row of `b`; not finite where A is singular. In the plane by Cramer's rule,
-# beyond by elimination, all at once.
+# The solution x of A x = b for each row of `b`; not finite if A is singular. All at once, by
+# Cramer's rule in the plane and by elimination beyond.
 solve_each <- function(A, b) {
   if (ncol(b) == 1) return(b / A[, , 1])
   if (ncol(b) == 2) {

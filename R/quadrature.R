@@ -1,8 +1,8 @@
-# Nodes and weights in one dimension and in several, and what they leave unresolved.
+# Nodes and weights in one dimension and in several, and checks of their resolution.
 
 # E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. `f_of`
-# returns the function in coordinates that count from a place, of an n x d matrix; in one or two
-# dimensions it may vary as fast as the components of `cut_at` do.
+# returns the function of an n x d matrix in coordinates relative to a place. In one or two
+# dimensions it may vary as fast as the components of `cut_at`.
 expectation <- function(mixture, f_of, n, cut_at = mixture, key = NULL) {
   d <- mixture_dim(mixture)
   if (d > 1) n <- check_count(n, "n", 2)
@@ -16,15 +16,15 @@ expectation <- function(mixture, f_of, n, cut_at = mixture, key = NULL) {
   estimate_row(sum(parts), 0, "quadrature")
 }
 
-# The mixture in coordinates that count from `from`.
+# The mixture in coordinates relative to `from`.
 moved <- function(mixture, from) {
   mixture$means <- mixture$means - rep(from, each = mixture_size(mixture))
   mixture
 }
 
-# Integrals over the line of what varies as fast as the components: for each piece where components
-# live, nodes (n x 1), which count from the place `from`, and weights. Between the pieces there is
-# nothing; and a node far from 0 would be rounded to more than a component's width.
+# Integrals over the line of functions that vary as fast as the components: for each interval with
+# components, nodes (n x 1), relative to the place `from`, and weights. There is no mass between the
+# intervals; and a node far from 0 would be rounded by more than a component's width.
 panel_nodes <- function(mixture) {
   used <- mixture$weights > 0
   mean <- mixture$means[used, 1]
@@ -38,8 +38,8 @@ panel_nodes <- function(mixture) {
   lapply(split(seq_along(low), piece), function(k) {
     narrow <- k[which.min(sd[k])]
     from <- mean[narrow]
-    # panels no wider than any component's sd where that component lives; thinned, so that the many
-    # components of a kernel density share them
+    # panels are no wider than the sd of any component there; thinned, so that the many components
+    # of a kernel density share them
     cuts <- sort(as.vector(outer(sd[k], -reach:reach) + (mean[k] - from)))
     cuts <- cuts[!duplicated(floor(cuts / (sd[narrow] / 2)))]
     c(list(from = from), panel_rule(cuts, 16))
@@ -71,8 +71,8 @@ gauss_legendre <- function(n) {
   list(node = rule$node, weight = 2 * rule$weight)
 }
 
-# The tensor rule for N(0, I) in d dimensions, without what is lost in rounding: more than half of
-# the nodes of the plane, and most of those of space.
+# The tensor rule for N(0, I) in d dimensions, without weights lost in rounding: more than half of
+# the nodes in the plane, and most of those in space.
 hermite_nodes <- function(nodes, d) {
   rule <- golub_welsch(sqrt(seq_len(nodes - 1)))
   x <- unname(as.matrix(expand.grid(rep(list(rule$node), d))))
@@ -82,7 +82,7 @@ hermite_nodes <- function(nodes, d) {
 }
 
 # A rule for a mixture of Gaussians with these weights: standard normal nodes `z` to be moved to
-# `component`; exact to degree 3 if all that is wanted is quadratic. NULL where there is none.
+# `component`; exact to degree 3 if only quadratics are needed. NULL if there is none.
 quadrature_points <- function(weights, d, quadratic, nodes) {
   if (!quadratic && d > 3) return(NULL)
   rule <- if (quadratic) {
@@ -122,8 +122,8 @@ box_nodes <- function(mixture, step, most = 1e6) {
 }
 
 # Sums over box_nodes(), a function of these, at ever shorter steps, until they change by `tol` at
-# most (relative, or absolute below 1); NULL where that takes too many nodes or leads to no number.
-# The error at a step over the root of 2 is that at this step to the power of the root of 2.
+# most (relative, or absolute below 1). NULL if this needs too many nodes or gives no number. The
+# error at a step over the root of 2 is that at this step to the power of the root of 2.
 settled_sums <- function(mixture, sums, tol, most = 1e6) {
   step <- .7
   value <- Inf
@@ -138,8 +138,8 @@ settled_sums <- function(mixture, sums, tol, most = 1e6) {
   }
 }
 
-# The same law in other axes, in which a box around it is small: those of a common covariance, in
-# which it is diagonal, else those of the law's covariance.
+# The same law in other axes, with a small box around it: the axes of a common covariance, in which
+# it is diagonal, or those of the law's covariance.
 along_axes <- function(mixture) {
   form <- mixture$form
   if (grepl("diagonal", form) || mixture_dim(mixture) == 1) return(mixture)
@@ -156,13 +156,13 @@ along_axes <- function(mixture) {
   mixture
 }
 
-# Nodes and weights of integrals of what is like the mixture's density; NULL where draws are better.
+# Nodes and weights for integrals of functions like the mixture's density; NULL if draws are better.
 quadrature_nodes <- function(mixture) {
   used <- keep_components(mixture, mixture$weights > 0)
   switch(min(mixture_dim(used), 3), line_nodes(used), box_nodes(used, .4), NULL)
 }
 
-# Those of panel_nodes(), as places on the line; NULL where these would be rounded too much.
+# Those of panel_nodes(), as places on the line; NULL if rounding would move them too much.
 line_nodes <- function(mixture) {
   pieces <- panel_nodes(mixture)
   x <- unlist(lapply(pieces, function(piece) piece$x + piece$from))
@@ -170,8 +170,8 @@ line_nodes <- function(mixture) {
   list(x = matrix(x), weight = unlist(lapply(pieces, `[[`, "weight")))
 }
 
-# Weights of the times of a grid for the integral over it: in each interval that of the polynomial
-# through the `order` nearest times.
+# Weights of the times of a grid for the integral over it: in each interval the integral of the
+# polynomial through the `order` nearest times.
 grid_quadrature <- function(times, order) {
   N <- length(times) - 1
   order <- min(order, N + 1)
@@ -187,16 +187,16 @@ grid_quadrature <- function(times, order) {
   weight
 }
 
-# The share of the start in intervals between quadrature nodes whose ends come to lie further apart
-# than the narrowest component is wide: what happens there the nodes do not see.
+# The share of the start in intervals between quadrature nodes whose ends move further apart than
+# the width of the narrowest component: the nodes do not resolve these.
 unresolved <- function(x, w, width) {
   if (is.null(w)) return(0)
   torn <- which(abs(diff(x[, 1])) > width)
   sum(pmax(w[-1], w[-length(w)])[torn])
 }
 
-# By how much means over nodes on a line change if every other node is left out: 0, up to rounding,
-# of what is smooth between them, as maps are that do not tear neighbours apart.
+# The change of means over nodes on a line if every other node is left out. It is 0, up to rounding,
+# for functions that are smooth between nodes, such as maps that do not tear neighbours apart.
 node_error <- function(values, weights) {
   values <- as.matrix(values)
   mean_of <- function(rows) {

@@ -5,15 +5,14 @@
 #' is the multiple of `s_u` that is nearest to `-(w - 1) s_c` in the mean square under the noised
 #' law of the class, `gamma = -(w - 1) E[s_c s_u]/E[s_u^2]`, where plain guidance has `-(w - 1)`.
 #'
-#' @details That is the formula of the authors' code, which estimates both expectations from the
-#' noise that a network predicts. The formula that is printed in the paper is `-(w - 1)
-#' E[s_c]/E[s_u]`; with exact scores its numerator is 0 at all times, as the mean of a score under
-#' its own law is, so that nothing would be taken away at all: `printed` is the ratio
-#' `E[s_c]/E[s_u]`, which is 0 but for its error.
+#' @details This is the formula of the authors' code, which estimates both expectations from the
+#' noise that a network predicts. The formula printed in the paper is `-(w - 1) E[s_c]/E[s_u]`. With
+#' exact scores its numerator is 0 at all times, because a score has mean 0 under its own law, so
+#' nothing would be subtracted: `printed` is the ratio `E[s_c]/E[s_u]`, which is 0 up to its error.
 #'
-#' The expectations are sums over nodes in one dimension, with no error to speak of, and beyond
+#' The expectations are sums over nodes in one dimension, with negligible error. Beyond, they are
 #' means over `n` draws of the class by scrambled Sobol nets in 16 replicates. Their key is fixed,
-#' so that the rule is the same wherever it is met; `se` is the error that this leaves in `gamma`.
+#' so that the rule is the same everywhere; `se` is the remaining error of `gamma`.
 #'
 #' @param mixture A [gaussmix()].
 #' @param guidance A [guidance()], with or without the rule, towards one class.
@@ -63,8 +62,8 @@ recfg_operations <- function(op, guide, schedule) {
                                           c(op$to, "(away)")))))
 }
 
-# E[s_c s_u]/E[s_u^2] in each coordinate under the law of the class at a time. Runs ask again for
-# the same times: the last guidance's are kept.
+# E[s_c s_u]/E[s_u^2] in each coordinate under the law of the class at a time. The values of the
+# last guidance are kept, because runs ask again for the same times.
 recfg_ratio <- function(guide, t, schedule) {
   a <- schedule$a(t)
   b2 <- schedule$b2(t)

@@ -1,9 +1,9 @@
 # Exact reductions: a run whose components differ in a subspace W only takes place in W. Let W hold
-# the differences of the means, be invariant under every covariance, and hold all that covariances
-# differ in. Across W the scores of all models are those of one Gaussian, linear and blind to what
-# happens in W, and so is the guided score: the coefficients of the models sum to 1, or to the scale
-# of a wrong score. (Those of what guidance adds sum to 0, which leaves nothing.) What is
-# left of a particle therefore moves by one affine map per eigenvalue (affine_map()).
+# the differences of the means, be invariant under every covariance, and hold all differences of
+# covariances. Across W the scores of all models are those of one Gaussian, linear and independent
+# of the part in W. So is the guided score, because the coefficients of the models sum to 1, or to
+# the scale of a wrong score. (Those of the guidance term sum to 0, and it vanishes across W.) The
+# part of a particle across W therefore moves by one affine map per eigenvalue (affine_map()).
 
 # The smallest W: in each eigenspace of the first covariance, the span of the projections of the
 # mean differences and of the columns of the other covariances minus the first. NULL if that is all
@@ -12,10 +12,10 @@
 #   mixture: the components in these r coordinates;  mean: of one of them, in all d;
 #   values: the distinct eigenvalues;  group: which of them each of the d coordinates has;
 #   rest: the dimensions of each eigenspace that are not in W;  how: W in words.
-# What is neglected moves a particle by `tol` of the largest scale at most, and by 1000 times that
+# The neglected parts move a particle by `tol` of the largest scale at most, and by 1000 times that
 # of its own.
 #
-# Where nothing reduces this costs three products of d x d matrices, and an SVD if an eigenvalue
+# If nothing reduces, the search costs three products of d x d matrices, and an SVD if an eigenvalue
 # repeats; the run itself makes a d x d matrix per component and noise level.
 reduced_space <- function(mixture, tol = 1e-13) {
   d <- mixture_dim(mixture)
@@ -23,10 +23,10 @@ reduced_space <- function(mixture, tol = 1e-13) {
   parts <- in_eigenbasis(mixture)
   values <- parts$values
   first <- values[, 1]
-  # by how much a variance may change without moving its square root by more than that
+  # the change of a variance that moves its square root by no more than that
   slack <- function(x, y) 2 * tol * sqrt(pmin(max(values), 1e6 * pmax(x, y)) * pmax(x, y))
   group <- same_values(first, slack)
-  # coordinates whose variances differ are in W, each by itself
+  # each coordinate whose variances differ is in W
   own <- rep(FALSE, d)
   if (mixture$form != "full") own <- rowSums(abs(values - first) > slack(values, first)) > 0
   group[own] <- -which(own)
@@ -42,12 +42,12 @@ reduced_space <- function(mixture, tol = 1e-13) {
                            spans[several])
   }
   dims <- function() vapply(spans, ncol, 0L)
-  # in standard deviations, and of each component beside the largest of its own
+  # in standard deviations, and for each component relative to the largest of its own
   sd <- sqrt(pmax(first, min(c(first[first > 0], 1))))
   differ <- parts$differ / if (any(first > 0)) sd else max(abs(parts$differ), .Machine$double.xmin)
   most <- if (ncol(differ)) apply(abs(differ), 2, max) else double()
   grow(cbind(differ / rep(pmax(most, 1), each = d), own))
-  # which covariances are the first one
+  # the covariances that equal the first one
   same <- seq_len(ncol(values)) == 1
   if (mixture$form == "full") {
     unit <- pmax(outer(first, first, slack) / tol, tol^2 * max(values))
@@ -60,7 +60,7 @@ reduced_space <- function(mixture, tol = 1e-13) {
   }
   if (sum(dims()) == d) return(NULL)
   alike <- sum(dims()) == 0
-  # the program needs a coordinate to run in
+  # a program needs at least one coordinate
   if (alike) spans[[1]] <- matrix(replace(0 * rows[[1]], 1, 1))
 
   column <- rep(seq_along(rows), dims())
@@ -82,7 +82,7 @@ reduced_space <- function(mixture, tol = 1e-13) {
        values = first[leading], group = group, rest = lengths(rows) - dims(), how = how)
 }
 
-# The components that have a weight, in the eigenvectors of the first one's covariance: means and
+# The components of positive weight, in the eigenvectors of the first one's covariance: means and
 # their differences from the first, a column each; covariance k is tcrossprod(root(k)).
 in_eigenbasis <- function(mixture) {
   used <- which(mixture$weights > 0)
@@ -99,7 +99,7 @@ in_eigenbasis <- function(mixture) {
        root = function(k) turn(vectors(k)) * rep(sqrt(values[, k]), each = d))
 }
 
-# Which numbers are the same: neighbours in size that differ by `slack` at most.
+# Groups of equal numbers: neighbours in size that differ by `slack` at most.
 same_values <- function(x, slack) {
   by_size <- order(x)
   x <- x[by_size]
@@ -108,9 +108,9 @@ same_values <- function(x, slack) {
   number
 }
 
-# An orthonormal basis of the span of `basis` and of the columns of x, of which parts of size tol
-# are left out; the one that the span alone settles. A slice at a time: of a thousand columns in
-# general position the first m tell all.
+# An orthonormal basis of the span of `basis` and of the columns of x, without parts of size tol. It
+# depends on the span alone. A slice at a time: of a thousand columns in general position the first
+# m determine it.
 span <- function(x, tol, basis) {
   m <- nrow(x)
   width <- max(m, 64)
@@ -121,7 +121,7 @@ span <- function(x, tol, basis) {
     rest <- rest - basis %*% crossprod(basis, rest)
     rest <- rest[, colSums(rest^2) > tol^2, drop = FALSE]
     if (!ncol(rest)) next
-    # cheaper than the singular values, and enough where everything is spanned
+    # cheaper than the singular values, and enough if everything is spanned
     if (ncol(rest) >= left && qr(rest)$rank >= left) return(diag(m))
     new <- svd(rest, nu = min(dim(rest)), nv = 0)
     basis <- qr.Q(qr(cbind(basis, new$u[, new$d > tol])))
@@ -130,12 +130,12 @@ span <- function(x, tol, basis) {
   if (ncol(basis)) settle(rep(1, ncol(basis)), basis, 0, 0)$vectors else basis
 }
 
-# What is left of a particle, in the coordinates of the space: shift + gain * start + sd * normals.
-# `change`: that of the log-density there. NULL if a step folds there, which the run would not see.
+# The part of a particle across W, in the coordinates of the space: shift + gain * start + sd *
+# normals. `change`: of its log-density. NULL if a step folds there, which the run would not see.
 reduction <- function(space, program, levels, begin, stochastic, full) {
   rest <- space$rest > 0
   map <- affine_map(program, levels, space$values)
-  # nothing where W is all there is
+  # nothing if W is the whole space
   spread <- function(x) (x * rest)[space$group]
   change <- 0
   if (program$derivative > 0) {
@@ -144,7 +144,7 @@ reduction <- function(space, program, levels, begin, stochastic, full) {
     change <- sum(space$rest[rest] * vapply(change, `[[`, 0, SCALAR$change))
   }
   drawn <- !is.null(begin$sd)
-  # normals are drawn in the coordinates in which the unreduced run draws them
+  # normals are drawn in the coordinates of the unreduced run
   turned <- !drawn || full
   list(space = list(within = space$within, from = if (turned) space$basis, to = space$basis),
        gain = if (!(drawn && stochastic)) spread(map$gain), shift = spread(map$shift) * space$mean,
@@ -159,13 +159,13 @@ reduction_label <- function(space, stochastic) {
          if (stochastic) "drawn" else "mapped", " exactly")
 }
 
-# Scalars of a run on one Gaussian of variance v in one dimension, where they are the same for all
+# Scalars of a run on one Gaussian of variance v in one dimension, if they are the same for all
 # particles.
 rest_change <- function(v, program, levels) {
   J <- program$scalars - SCALAR$closing + 1
   total <- levels$scale * is_guided(program$level_of)
   levels$coef <- rbind(total, matrix(0, J - 1, length(total)))
-  # one Gaussian has no class, whose probability could be asked for
+  # one Gaussian has no class probability to ask for
   program$op <- program$op[, op_kinds(program) != "ask", drop = FALSE]
   pool <- core_pool(gaussmix(1, 0, v))
   unlist(core_run(pool, matrix(0, J, 1), levels, program, 1, seq_len(SCALAR$start))$scalar)
@@ -181,7 +181,7 @@ run_reduced <- function(plan, models, levels, scalars, key, first, count, start)
   result <- core_run(plan$pool, models, levels, plan$program, count, scalars, begin$start,
                      key = key, first = first, net = job$net, at = plan$net$at)
   map$inside <- result$output
-  # not the normals that the program meets
+  # other normals than those of the program
   map$noise_key <- stream(key, "rest")
   result$output <- .Call(ffi_expand, map$space, job, map)
   if (plan$method != "none") {

@@ -1,8 +1,8 @@
 #' Predictor-corrector samplers
 #'
-#' A sampler whose steps are followed by steps of Langevin dynamics at the time reached: these leave
-#' the law `p_t` of that time as it is, and so lead back to it what the predictor has led astray. Or
-#' come before them, at the time at which a step begins: then also the start is corrected, and no
+#' A sampler with steps of Langevin dynamics after its own steps, at the time reached. They leave
+#' the law `p_t` of that time as it is, and so reduce the predictor's error. They may also come
+#' before the steps, at the time at which a step begins: then the start is corrected too, and no
 #' score is taken at the last time, where point masses have none.
 #'
 #' @details
@@ -18,27 +18,27 @@
 #'   with `Var xi = (2/gamma) (h - 2 psi + (1 - e^2)/(2 gamma))`, `Var eta = 1 - e^2` and
 #'   `Cov(xi, eta) = (1 - e)^2/gamma`.
 #'
-#' Neither rejects steps, so that each has a bias that vanishes with `h` only.
+#' Neither rejects steps, so each has a bias that vanishes only with `h`.
 #'
-#' `corrector()` makes one of your own, from a function that returns operations on registers as a
-#' [sampler()]'s step does: the last writes `x`, and registers of the predictor that its later steps
-#' read must not be written. Names in brackets are free.
+#' `corrector()` makes your own, from a function that returns operations on registers as a
+#' [sampler()]'s step does. The last operation writes `x`; registers of the predictor that its later
+#' steps read must not be written. Names in brackets are free.
 #'
 #' A stochastic sampler carries no log-density; for its law see [guided_law()], and
 #' [guided_moments()] for one Gaussian.
 #'
 #' @param predictor A [sampler()], which also gives the time grid.
-#' @param corrector What follows its steps: `corrector_langevin()`, `corrector_underdamped()` or a
+#' @param corrector The corrector: `corrector_langevin()`, `corrector_underdamped()` or a
 #'   `corrector()`.
 #' @param after The numbers of the steps that are corrected; `NULL`: all.
-#' @param order Does the correction come `"after"` the step, or `"before"` it?
+#' @param order Whether the correction comes `"after"` the step, or `"before"` it.
 #' @param step For `corrector()`, a function of `t` and `schedule` that returns a list of
 #'   operations. For the others the size `h` of a step, positive: a number, or a function of time.
-#' @param strength The strength of the guidance in the predictor's scores, in place of the
-#'   guidance's own, which the corrector keeps; `NULL` for the same.
+#' @param strength The strength of the guidance in the predictor's scores; `NULL` for the guidance's
+#'   own, which the corrector always keeps.
 #' @param steps Number of Langevin steps of one correction.
 #' @param friction The friction `gamma`, positive.
-#' @param name What to print.
+#' @param name The name in prints.
 #' @return `sampler_corrected()`: a [sampler()]. The others: an object of class
 #'   `mixguide_corrector`, a list with `name` and `step`.
 #' @source Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021),
@@ -47,7 +47,7 @@
 #'   \doi{10.48550/arXiv.1707.03663} (recalled, not verified against the paper; the covariance is
 #'   checked by quadrature in the tests).
 #' @seealso [sampler_pcg()], whose predictor and corrector have strengths of their own;
-#'   [sampler_dpom()] and [sampler_dpum()], of which guarantees are known.
+#'   [sampler_dpom()] and [sampler_dpum()], which have guarantees.
 #' @family samplers
 #' @examples
 #' # one Gaussian, exactly: the corrector removes most of the error that the start leaves
@@ -164,7 +164,7 @@ underdamped_constants <- function(h, g) {
   var_x <- ifelse(r < 1, drop(series), 2 * r - 3 + 4 * e - e^2) / g^2
   cov <- expm1(-r)^2 / g
   sd_x <- sqrt(var_x)
-  # what is shared, given that a step of size 0 has no noise
+  # the shared part; a step of size 0 has no noise
   of_x <- ifelse(sd_x > 0, cov / sd_x, 0)
   list(e = e, psi = psi, phi = (h - psi) / g, sd_x = sd_x, of_x = of_x,
        sd_v = sqrt(pmax(-expm1(-2 * r) - of_x^2, 0)))

@@ -7,9 +7,9 @@
 #' @details With `eta = 0` it is deterministic, a first-order solver of the probability-flow ODE.
 #' With `eta = 1` it is `sampler_ddpm(variance = "posterior")`.
 #'
-#' Where a step leads from an `a` to one a thousand times as large, `x0hat` comes from the engine as
-#' such and not from the score (see [op_eval()]), so that no digits are lost; `a` may even be 0 at
-#' the start (zero terminal signal-to-noise ratio), where
+#' If a step multiplies `a` by a thousand or more, the engine gives `x0hat` directly and not by the
+#' score (see [op_eval()]), so that no digits are lost. `a` may even be 0 at the start (zero
+#' terminal signal-to-noise ratio), where
 #' `x' = a' x0hat + sqrt(b'^2 - v) x/b + sqrt(v) z`.
 #'
 #' @inheritParams sampler

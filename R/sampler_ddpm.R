@@ -13,27 +13,27 @@
 #'   the analyses of Liang et al.;
 #' * `"matched"`: not a number but the exact conditional covariance of `x_t'` given `x_t = x`,
 #'   `(a'/a)^2 beta (I + beta Ds_t(x))`, with the derivative `Ds` of the score. Mean and covariance
-#'   of every step are then exact, so that a single Gaussian is reproduced by any number of steps,
-#'   and the order is 2 where the others have 1 (observed, not proved);
+#'   of every step are then exact, so a single Gaussian is reproduced by any number of steps, and
+#'   the order is 2 instead of 1 for the others (observed, not proved);
 #' * `"accelerated"`: the noise of `"scaled"` times `I + (beta/2) Ds_t(x)`, the first two terms of
-#'   the root of the matched covariance, which takes a product where that takes a root: the
-#'   accelerated sampler of Liang et al., who prove that it is of second order.
+#'   the root of the matched covariance, with a product in place of the root: the accelerated
+#'   sampler of Liang et al., who prove that it is of second order.
 #'
 #' For `"matched"` let `rho = a/a'`. Given `x_t'`, `x_t = rho x_t' + sqrt(beta) z`, and Tweedie's
 #' formulas for this channel give `E(x_t' | x_t) = (x + beta s)/rho` and
 #' `Cov(x_t' | x_t) = (beta/rho^2) (I + beta Ds)`, where `s` and `Ds` are those of the law at `t`.
-#' Under guidance `Ds` is that of the guided score, of which this covariance is the formal one;
-#' where it has negative eigenvalues, and is none, they are taken as 0, and a run says so (`clipped`
-#' in [guided_sample()]). It takes a root of a d x d matrix for each particle and step: d is at most
-#' 32, after what reductions there are, and guidance may have no power.
+#' Under guidance `Ds` is that of the guided score, and this covariance is only formal. Negative
+#' eigenvalues, with which it is no covariance, count as 0, and a run says so (`clipped` in
+#' [guided_sample()]). Each particle and step takes a root of a d x d matrix: d is at most 32, after
+#' reductions, and guidance may have no power.
 #'
 #' `"accelerated"` is the same to order `beta^2`, in any dimension; its `Ds`, too, is that of the
-#' guided score. Where `beta` times an eigenvalue of `Ds` is below -2, steps are too long for
-#' it, and the noise is of the other sign.
+#' guided score. If `beta` times an eigenvalue of `Ds` is below -2, its steps are too long, and the
+#' noise has the other sign.
 #'
 #' The noise of the last step is kept, as in the analyses; some programs leave it out.
 #'
-#' Where a step leads from an `a` to one a thousand times as large, the mean is
+#' If a step multiplies `a` by a thousand or more, the mean is
 #' `(a/a')(b'^2/b^2) x + (a' beta/b^2) x0hat` of the denoised point `x0hat` (see [op_eval()]), which
 #' is the same without the digits that cancel; for `"posterior"` and `"large"` `a` may even be 0 at
 #' the start (zero terminal signal-to-noise ratio). The other variances are infinite there.

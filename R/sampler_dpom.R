@@ -1,8 +1,8 @@
 #' DPOM and DPUM samplers
 #'
-#' The predictor-corrector samplers of the probability-flow ODE for which polynomial guarantees are
-#' known: exponential-integrator steps of the ODE, which after every stretch of time `1/L` are
-#' followed by Langevin steps at the time reached, overdamped (DPOM) or underdamped (DPUM).
+#' The predictor-corrector samplers of the probability-flow ODE with known polynomial guarantees:
+#' exponential-integrator steps of the ODE, followed after every stretch of time `1/L` by Langevin
+#' steps at the time reached, overdamped (DPOM) or underdamped (DPUM).
 #'
 #' @details
 #' `L = lipschitz`, times of the Ornstein-Uhlenbeck process. There are
@@ -16,20 +16,20 @@
 #'
 #' The guarantees (for a score and an estimate of it that are `L`-Lipschitz at all times, and errors
 #' up to constants that the paper does not give) need `L^3 d/error^2` score evaluations for DPOM and
-#' `L^2 sqrt(d)/error` for DPUM. They are for the worst case: on mixtures with an exact score the
-#' predictor alone has been observed, not proved, to need fewer evaluations for the same error; what
-#' correctors do remove is the error of the start.
+#' `L^2 sqrt(d)/error` for DPUM. They are for the worst case. On mixtures with an exact score the
+#' predictor alone needs fewer evaluations for the same error (observed, not proved); correctors
+#' remove the error of the start.
 #'
-#' Most mixtures in several dimensions have no global Lipschitz constant, so that no `lipschitz`
-#' makes the assumption true.
+#' Most mixtures in several dimensions have no global Lipschitz constant: no `lipschitz` makes the
+#' assumption true.
 #'
-#' The sizes settle the times, so that there are no `steps` and `grid` to choose as for other
-#' samplers: `horizon` and `end` are where they begin and stop.
+#' The sizes determine the times, so there are no `steps` and `grid` as for other samplers;
+#' `horizon` and `end` are the first and the last time.
 #'
-#' For other schedules, predictors or sizes: [sampler_corrected()], of which these are made. The
+#' For other schedules, predictors or sizes: [sampler_corrected()], which makes these two. The
 #' predictor alone, on the same times, is `sampler_exponential(grid = sampler_dpom(...)$grid)`.
 #'
-#' @param lipschitz The Lipschitz constant `L` of the score that the sizes are made for, positive.
+#' @param lipschitz The Lipschitz constant `L` of the score that determines the sizes, positive.
 #' @param predictor_step Size of the predictor's steps, at most `1/lipschitz`.
 #' @param corrector_step Size of the corrector's steps.
 #' @param horizon The time at which to start.
@@ -91,7 +91,7 @@ blocks_sampler <- function(name, lipschitz, predictor_step, corrector_step, hori
   corrected
 }
 
-# A number that is whole but for rounding, or the next one up (`ceiling`) or down (`floor`).
+# A number that is whole up to rounding, or the next one up (`ceiling`) or down (`floor`).
 whole <- function(x, next_one) {
   near <- round(x)
   if (abs(x - near) <= 1e-9 * near) near else next_one(x)

@@ -1,7 +1,7 @@
 #' Exponential-integrator samplers
 #'
-#' The score is frozen at its value at the start of the step; what is left of the reverse ODE or SDE
-#' is linear and is solved exactly.
+#' The score is frozen at its value at the start of the step. The remaining reverse ODE or SDE is
+#' linear and is solved exactly.
 #'
 #' @details
 #' From `t` to `t' < t`, with `g = int_t'^t a(t')/a(u) G^2(u)/2 du`,
@@ -16,9 +16,9 @@
 #' linearly in `log a`, from `s` to `s' = s_t'(y)`: `x' = y + g w (s' - s)` with
 #' `w = 1/h - 1/(e^h - 1)`, `h = log(a'/a)`, so that `g w = (e^h - 1 - h)/h` for every
 #' variance-preserving schedule. For the others `w` is the same function (1/2 where `a` is
-#' constant), which keeps the order. It looks at the score at the end of the step: for a mixture
-#' with point masses the grid must stop at `end > 0`. As with [sampler_dpmpp_2m()] the divergence
-#' would give the log-density to first order only, so that it comes from the Jacobian of the steps.
+#' constant), which keeps the order. The step takes the score at its end: for a mixture with point
+#' masses the grid must stop at `end > 0`. As with [sampler_dpmpp_2m()] the divergence would give
+#' the log-density to first order only, so it comes from the Jacobian of the steps.
 #'
 #' @inheritParams sampler
 #' @param order 1, or 2 for the ODE.
@@ -27,7 +27,7 @@
 #' @source Zhang and Chen (2023), \doi{10.48550/arXiv.2204.13902}; for the SDE, Chen, Lee and Lu
 #'   (2023), \doi{10.48550/arXiv.2211.01916}. Order 2: Cox and Matthews (2002),
 #'   \doi{10.1006/jcph.2002.6995}, their ETD2RK (recalled, not verified against the paper); that `w`
-#'   serves every schedule is derived for this package.
+#'   holds for every schedule is derived for this package.
 #' @family samplers
 #' @examples
 #' sampler_exponential(steps = 100)
@@ -63,6 +63,6 @@ sampler_exponential <- function(steps = 200, grid = "quadratic", end = 0, order 
           label = paste0("Exponential integrator (", kind, ")"), vectorised = TRUE)
 }
 
-# int_0^h e^(h - r) (r/h) dr / (e^h - 1): how much of a change of the score, linear in r, a step
-# sees. By its series where the difference would cancel.
+# int_0^h e^(h - r) (r/h) dr / (e^h - 1): the share of a linear change of the score that enters a
+# step. By its series if the difference would cancel.
 change_weight <- function(h) ifelse(h < .02, 1 / 2 - h / 12 + h^3 / 720, 1 / h - 1 / expm1(h))

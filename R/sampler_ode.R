@@ -6,10 +6,10 @@
 #'
 #' @details
 #' For the Ornstein-Uhlenbeck process Euler's step is `x' = x + h (x + s)`. The Heun and Runge-Kutta
-#' steps look at the score at the end of the step: for a mixture with point masses the
-#' grid must stop at `end > 0`.
+#' steps take the score at the end of the step: for a mixture with point masses the grid must stop
+#' at `end > 0`.
 #'
-#' Of two samplers compare the number of score evaluations, not of steps.
+#' Compare samplers by the number of score evaluations, not of steps.
 #'
 #' @inheritParams sampler
 #' @return A [sampler()].

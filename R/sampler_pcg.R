@@ -2,31 +2,31 @@
 #'
 #' `sampler_pcg()` is predictor-corrector guidance: a step of DDIM with the class's own score, then
 #' Langevin steps with the guided one. `sampler_zigzag()` is Z-sampling: a step of DDIM with the
-#' guided score, back by the inverse step with a weaker one, and forward again.
+#' guided score, an inverse step with a weaker one, and the step forward again.
 #'
-#' @details The guidance of the run is that of the corrector, and of the steps forward; the other
+#' @details The run's guidance is that of the corrector, and of the steps forward; the other
 #' strength belongs to the sampler.
 #'
 #' * `sampler_pcg()`: `x <- DDIM(x)` with the score of strength 0; then `corrections` times
 #'   `x <- x + h s + sqrt(2 h) z` at the time t' that was reached, `h = size beta/2`, where `beta =
 #'   b^2 - (a/a')^2 b'^2` is the variance of the noise that leads back from t' to t. With one
 #'   correction of size 1 and ever more steps it is the reverse SDE with plain guidance of half the
-#'   strength: [sampler_ddpm()] of scale w is predictor-corrector guidance of scale 2 w - 1, so far
-#'   as steps are short. On A2 with strengths 1 and 2 the total variation between the two laws is
+#'   strength: for short steps, [sampler_ddpm()] of scale w is predictor-corrector guidance of scale
+#'   2 w - 1. On A2 with strengths 1 and 2 the total variation between the two laws is
 #'   .044, .023, .012 and .0063 at 50, 100, 200 and 400 steps: it falls like their length.
 #' * `sampler_zigzag()`: in all steps but the last, `x' <- DDIM(x)`, then `rounds` times
 #'   `x <- (a/a') x' + (b - (a/a') b') e`, with the noise `e` that a score of strength `low` sees in
 #'   x' at the time t of the step's beginning, and `x' <- DDIM(x)` anew. `low = -1` is the authors'
-#'   guidance scale of 0, the whole; with `low` the strength of the guidance itself the way back and
-#'   forth cancels but for the error of the inversion. Its log-density is that of the map.
+#'   guidance scale of 0, the whole mixture; with `low` the strength of the guidance itself the way
+#'   back and forth cancels up to the error of the inversion. Its log-density is that of the map.
 #'
-#' What is proved of samplers with one strength is not claimed for these.
+#' Results proved for samplers with one strength are not claimed for these.
 #'
 #' @inheritParams sampler
 #' @param corrections Number of Langevin steps after each step.
-#' @param size Size of these, relative to the step, positive.
+#' @param size Size of the Langevin steps, relative to the step, positive.
 #' @param low Strength of the inverse steps.
-#' @param rounds How often a step is taken back.
+#' @param rounds How many times a step is taken back.
 #' @return A [sampler()].
 #' @source Bradley and Nakkiran (2024), \doi{10.48550/arXiv.2408.09000}, algorithm 2 (second-hand;
 #'   the limit is derived, and computed in the tests); Bai et al. (2024),

@@ -5,23 +5,23 @@
 #' `x_t = x`, and `posterior()` the probability of each class given `x_t = x`.
 #'
 #' @details At time `t` component `k` is `N(a mu_k, S_k)`, `S_k = a^2 Sigma_k + b^2 I` (see
-#'   [diffuse()]), in the coordinates of the process ([standardise()]); points, scores and Jacobians
-#'   are those in the variables of the mixture. With responsibilities `r_k`, `P_k = S_k^-1` and
+#'   [diffuse()]), in the coordinates of the process ([standardise()]). Points, scores and Jacobians
+#'   are in the variables of the mixture. With responsibilities `r_k`, `P_k = S_k^-1` and
 #'   `g_k = -P_k (x - a mu_k)`,
 #'
 #' * score `s = sum_k r_k g_k`;
 #' * Jacobian `sum_k r_k (g_k - s)(g_k - s)' - sum_k r_k P_k`;
-#' * denoiser `sum_k r_k m_k`, `m_k = mu_k + a Sigma_k P_k (x - a mu_k)`; by Tweedie's formula that
-#'   is `(x + b^2 s)/a`, whose digits cancel at late times, where `a` is small.
+#' * denoiser `sum_k r_k m_k`, `m_k = mu_k + a Sigma_k P_k (x - a mu_k)`; by Tweedie's formula it
+#'   equals `(x + b^2 s)/a`, whose digits cancel at late times, where `a` is small.
 #'
 #' With `guidance` the score is that of the guided sampler, `(1 + strength) s_class - strength
-#' s_all` or what else [guidance()] says, at the strength of time `t`. `denoise()` is what Tweedie's
-#' formula makes of it, as samplers do; for a strength other than 0 it is no conditional
+#' s_all` or another formula of [guidance()], at the strength of time `t`. `denoise()` applies
+#' Tweedie's formula to it, as samplers do; for a strength other than 0 the result is no conditional
 #' expectation. Guidance with a power has no Jacobian here.
 #'
-#' Responsibilities are computed in logarithms, so that they are right far out (60 standard
-#' deviations and more) and for weights as small as 1e-300. The Jacobian is centred as written
-#' above, which keeps its digits where `sum r g g' - s s'` loses them.
+#' Responsibilities are computed in logarithms, so they are right far out (60 standard deviations
+#' and more) and for weights as small as 1e-300. The Jacobian is centred as written above, which
+#' keeps the digits that `sum r g g' - s s'` loses.
 #'
 #' @param mixture A [gaussmix()].
 #' @param x Points: an n x d matrix or data frame, a vector of n points if d = 1, or one point as
@@ -29,8 +29,8 @@
 #' @param t One time, 0 or later, in the clock of the schedule. At `t = 0` every covariance must be
 #'   nonsingular.
 #' @param schedule The forward process, see [schedule].
-#' @param guidance A [guidance()], or the label of a class (or several, for their union), whose own
-#'   score it then is; `NULL` for the plain score.
+#' @param guidance A [guidance()], or the label of a class (or several, for their union) for the
+#'   score of the class; `NULL` for the plain score.
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
 #'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
 #'   classes matrix whose rows sum to 1.
@@ -108,8 +108,8 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
   level <- noise_level(pool, t, schedule, singular_ok = want == "denoised")
   if (want == "denoised" && level$b2 == 0) return(list(x = x, value = x / level$a, units = units))
   far <- far_rows(pool, x, level$a, level$b2)
-  # the kernel takes logits by distances, unless a common covariance is diagonal; among components
-  # of one covariance only the Jacobian depends on them so far out
+  # the kernel takes logits by distances, unless a common covariance is diagonal; for components of
+  # one covariance only the Jacobian depends on logits so far out
   curved <- what == "jacobian"
   if (length(far) && (!startsWith(pool$form, "common") || curved && pool$form == "common full")) {
     far_logits(pool, x[far, , drop = FALSE], level$a, level$b2, by_distance = curved)
@@ -132,7 +132,7 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
   list(x = x, value = value, units = units)
 }
 
-# What a sampler would meet as the score, or as what else it wants, by the operations of its steps.
+# The score, or another quantity that a sampler wants, by the operations of its steps.
 driven_score <- function(pool, x, t, schedule, guide, want = "score", curved = FALSE) {
   d <- ncol(x)
   ops <- drive_operations(list(op_eval("s", t = t, want = want)), guide, NULL, d, schedule)
@@ -148,16 +148,16 @@ driven_score <- function(pool, x, t, schedule, guide, want = "score", curved = F
   name_dims(run$output, rownames(x), names)
 }
 
-# The mixture whose coordinates an evaluation runs in: those of its process, if there is noise, else
-# none.
+# The mixture whose coordinates an evaluation runs in: those of its process if there is noise,
+# otherwise its own.
 units_at <- function(mixture, level) {
   if (level$b2 == 0) mixture["coordinates"] <- list(NULL)
   mixture
 }
 
 # Points so far from all means that differences of their squared distances lose digits: beyond 3e4
-# standard deviations, where the rounding error of a logit may reach 1e-6. Where the square
-# overflows there is an error.
+# standard deviations, where the rounding error of a logit may reach 1e-6. An error if the square
+# overflows.
 far_rows <- function(mixture, x, a, b2) {
   used <- mixture$weights > 0
   sd <- sqrt(a^2 * min(used_values(mixture)) + b2)
@@ -171,10 +171,10 @@ far_rows <- function(mixture, x, a, b2) {
   which(rowSums(abs(x) > size) > 0)
 }
 
-# The logits of the components that have a weight, less the largest, n x K. Those of one covariance
-# differ by what is linear in x, and keep their digits at any distance. Others differ by their
-# squared distances; an error where that difference is lost in rounding. `by_distance`: also for
-# those of one covariance, as the kernel takes them.
+# The logits of the components of positive weight, minus the largest, n x K. For one covariance they
+# differ by a linear function of x, and keep their digits at any distance. Otherwise they differ by
+# squared distances; an error if rounding loses the difference. `by_distance`: use distances also
+# for one covariance, as the kernel does.
 far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
   used <- which(mixture$weights > 0)
   weights <- mixture$weights[used]
@@ -189,7 +189,7 @@ far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
   }
   logits <- vapply(seq_len(nrow(x)), function(i) {
     at <- x[i, ]
-    # in units in which no square overflows
+    # in units without overflow of squares
     unit <- max(abs(at))
     q <- vapply(seq_along(used), function(k) {
       sum(crossprod(frame(k), at / unit - means[k, ] / unit)^2 / variance[, k])

@@ -1,37 +1,36 @@
 #' Errors of the score
 #'
-#' A sampler that is driven by a wrong score, as a trained network gives it, in place of the exact
-#' one: what becomes of guidance then? Given to [guided_sample()], [guided_summary()] or
-#' [guidance_sweep()]; the confidence of what comes out is still judged by the true mixture.
+#' Replaces the exact score of a sampler by a wrong one, as a trained network gives it. It is an
+#' argument of [guided_sample()], [guided_summary()] or [guidance_sweep()], and shows its effect on
+#' guidance: the confidence of the output is still judged by the true mixture.
 #'
-#' @details Wherever the sampler takes the guided score `s` it gets
-#' `scale(t) s + bias(t) + noise(t) z`, with fresh standard normals `z` at each evaluation; `s` is
-#' the guided score of `model` if there is one. Estimated scores are usually trained to predict the
-#' noise, `-b s`, to a certain accuracy: an error of that size in the score is
-#' `function(t) size / sqrt(schedule$b2(t))`.
+#' @details In place of the guided score `s` the sampler gets `scale(t) s + bias(t) + noise(t) z`,
+#' with new standard normals `z` at each evaluation; `s` is the guided score of `model` if there is
+#' one. Estimated scores are usually trained to predict the noise, `-b s`, to a certain accuracy: an
+#' error of this size in the score is `function(t) size / sqrt(schedule$b2(t))`.
 #'
 #' A bias and a scale leave the run deterministic, with the log-density of its own map; noise makes
-#' any sampler stochastic. The `z` come from the particles' own streams, after which the sampler's
-#' noise differs: to couple a run without this noise to one with it, give it `noise = 0`, which
-#' draws what it does not use.
+#' any sampler stochastic. The `z` come from the particles' own streams, and change the sampler's
+#' noise after them. To couple a run without this noise to one with it, give it `noise = 0`, which
+#' draws the `z` but does not use them.
 #'
-#' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. What
-#' theory proves of guidance by exact scores is not proved here.
+#' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. The
+#' theorems on guidance by exact scores do not apply.
 #'
-#' @param bias `NULL`, or what is added to the score: one number for all coordinates, d of them, or
-#'   a function of time that returns either.
-#' @param scale What the score is multiplied by: a number or a function of time.
-#' @param noise `NULL`, or the standard deviation, in each coordinate, of what is added at random: a
-#'   number or a function of time.
-#' @param model `NULL`, or what gives the score in place of the true mixture: a [gaussmix()],
-#'   another guess of weights, means or covariances, or a fit to some points by [as_gaussmix()],
-#'   with the variables and, for a guided run, the classes of the true mixture; or a
-#'   [score_model()], a function of one's own.
+#' @param bias `NULL`, or a term added to the score: one number for all coordinates, d of them, or a
+#'   function of time that returns either.
+#' @param scale A factor of the score: a number or a function of time.
+#' @param noise `NULL`, or the standard deviation, in each coordinate, of a random term: a number or
+#'   a function of time.
+#' @param model `NULL`, or a model of the score in place of the true mixture: a [gaussmix()] with
+#'   other weights, means or covariances, or a fit to some points by [as_gaussmix()], with the
+#'   variables and, for a guided run, the classes of the true mixture; or a [score_model()], your
+#'   own function.
 #' @return An object of class `score_error`, with `format` and `print`: a list of the arguments, the
 #'   first three as functions of time or `NULL`.
 #' @source The question is that of score errors in Wu et al. (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the model of the error is this package's.
-#' @seealso [guidance()] with a worse mixture as `negative`, which makes use of a wrong model.
+#' @seealso [guidance()] with a worse mixture as `negative`, which uses a wrong model on purpose.
 #' @examples
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
 #' score_error(bias = c(.2, 0), noise = .1)
@@ -98,19 +97,19 @@ with_noise <- function(sampler, error) {
 # A standard deviation is not negative.
 error_min <- function(name) if (name == "noise") 0 else -Inf
 
-# The steps of a sampler whose score is another than the kernel's linear one. A bias has one number
-# per coordinate, which operations for all steps at once cannot have; so has a strength.
+# The steps of a sampler whose score is not the kernel's linear one. A bias has one number per
+# coordinate, which operations for all steps at once cannot have; nor can they have a strength.
 driven_steps <- function(sampler, times, schedule, guide, error, d) {
   alike <- d == 1 || is.null(error$bias) && !is_uneven(guide)
   steps <- sampler_program(sampler, times, schedule, alike)
   lapply(steps, drive_operations, guide, error, d, schedule)
 }
 
-# The operations of a sampler whose score is another than the kernel's linear one: each evaluation
-# s is followed by
+# The operations of a sampler whose score is not the kernel's linear one: each evaluation s is
+# followed by
 #   s <- s + scale |g|^p g + bias + noise z
-# where s has been scaled already, by the coefficients of its level (program_levels()), and g is
-# the "push" of guidance_models(). With a rule s is what that makes, see rule_operations().
+# where s is already scaled by the coefficients of its level (program_levels()), and g is the "push"
+# of guidance_models(). With a rule, s is the result of the rule, see rule_operations().
 drive_operations <- function(ops, guide, error, d, schedule) {
   power <- guide$power
   rule <- guide$rule

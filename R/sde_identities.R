@@ -5,35 +5,36 @@
 #' * `E log q(end) - E log q(start) = (1 + 2 eta) int E|g|^2 G^2/2 dt`,
 #' * `E 1/q(end) - E 1/q(start) = -2 eta int E[|g|^2/q] G^2/2 dt`.
 #'
-#' So the mean of `log q` rises and that of `1/q` does not, whatever the geometry, for
-#' `eta >= 0`. (Neither says that the mean of `q` itself rises with `eta`: it may fall.) The
-#' function computes both sides.
+#' So the mean of `log q` rises and that of `1/q` does not, whatever the geometry, for `eta >= 0`.
+#' (Neither implies that the mean of `q` itself rises with `eta`: it may fall.) The function
+#' computes both sides.
 #'
 #' @details The integrals over the times of the sampler, of expectations that are smooth in time,
-#' are done to fourth order. The identities are of continuous time: with steps of size `h` the sides
+#' have fourth order. The identities hold in continuous time: with steps of size `h` the sides
 #' differ by O(h). `limit = TRUE` therefore runs `steps` and `2 steps` and extrapolates, twice the
 #' finer minus the coarser one, which leaves O(h^2).
 #'
 #' @inheritParams guided_sample
-#' @param guidance Label of the class to guide to, or several for their union; `NULL` for that of
-#'   the diffusion.
+#' @param guidance Label of the class to guide to, or several for their union; `NULL` for the class
+#'   of the diffusion.
 #' @param strength Strengths of the guidance.
 #' @param sampler A sampler of the reverse SDE: [sampler_em()], the default with 100 steps,
 #'   [sampler_exponential()] with `stochastic = TRUE`, [sampler_ddpm()].
 #' @param n `NULL`: by the exact law of the chain on a grid (see [guided_law()]), in one or two
-#'   dimensions or what reduces to them. A number: by as many particles.
-#' @param limit Extrapolate to continuous time?
+#'   dimensions or in runs that reduce to them. A number: by as many particles.
+#' @param limit Whether to extrapolate to continuous time.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. `start`:
 #'   `"normal"` or `"exact"`; from the exact start `E 1/q(start) = 1/p(class)`.
 #' @return A data frame of class `sde_identities` with two rows per strength: `strength`; `mean_of`
 #'   (`"log q"` or `"1/q"`); its `start` and `end`; `change`, the difference of the two, and
-#'   `integral`, what the identity says it is; `gap = change - integral`; for particles also
+#'   `integral`, its value by the identity; `gap = change - integral`; for particles also
 #'   `change_se`, `integral_se` and `gap_se`, which is paired (0 for quadrature); `method`; and
 #'   `note`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for point masses
 #'   down to `t = 0`.
-#' @source Derived for this package. Kin: Li and Jiao (2025), \doi{10.48550/arXiv.2505.01382}, for
-#'   `1/q`; Azangulov et al. (2025), \doi{10.48550/arXiv.2505.19367}, for the martingale.
+#' @source Derived for this package. Related: Li and Jiao (2025),
+#'   \doi{10.48550/arXiv.2505.01382}, for `1/q`; Azangulov et al. (2025),
+#'   \doi{10.48550/arXiv.2505.19367}, for the martingale.
 #' @seealso [guidance_sweep()], whose `mean_inverse_confidence` is `E 1/q(end)`.
 #' @examples
 #' # a mixture for which the mean of q itself falls along the ODE
@@ -119,7 +120,7 @@ sde_sides <- function(process, strength, n) {
   sides <- list(start = begin, end = end, change = end - begin, integral = integral,
                 gap = end - begin - integral)
   if (is.null(n)) return(data.frame(sides, method = "quadrature", note = ""))
-  # means of 1/q at the start, at the end, and of the integral, which is one of them too
+  # means of 1/q at the start, at the end, and of the integral, which is such a mean too
   heavy <- any(vapply(list(begin, end, integral), function(side) {
     is.na(mean_of_weights(log(abs(side[, 2])), side[, 2])$estimate)
   }, NA))

@@ -1,41 +1,40 @@
 #' Sliced Wasserstein distance between samples
 #'
-#' The Wasserstein distance of order `p` between two clouds of points, seen from many directions:
+#' The Wasserstein distance of order `p` between two clouds of points, over many directions:
 #' `(mean over directions u of W_p(u'X, u'Y)^p)^(1/p)`, or, with `maximum`, the largest of them
 #' ("max-sliced"). In one dimension it is the Wasserstein distance itself.
 #'
 #' @details
 #' In each direction the distance between the two empirical laws is exact, whatever their sizes and
 #' weights: the integral over `q` from 0 to 1 of the `p`-th power of the difference of the two
-#' quantile functions, which are steps. The directions are uniform on the sphere. With the same
-#' `key` they are the same, so that the distances of several samples can be compared. A shift by `v`
-#' is at distance `|v|/sqrt(d)` for `p = 2`, and with `maximum` at the largest `|u'v|`, at most
-#' `|v|`. That is the largest over the directions drawn, no search over the sphere: it grows with
-#' their number, and the higher d is the further it stays below the largest over all.
+#' quantile functions, which are steps. The directions are uniform on the sphere, and the same for
+#' the same `key`, so that distances of several samples can be compared. A shift by `v` is at
+#' distance `|v|/sqrt(d)` for `p = 2`. With `maximum` it is at the largest `|u'v|`, at most `|v|`.
+#' This is the largest over the directions drawn, not a search over the sphere: it grows with their
+#' number, and falls further short of the largest over all directions the higher d is.
 #'
 #' @section Two samples of one law are not at distance 0:
-#' The distance of two independent samples of the same law is the *floor* that no sampler can get
-#' below at that size; it falls about as `n^(-1/2)`, more slowly for heavy tails. [judge_samples()]
-#' reports it, and what the distance estimates is its mean at these sizes, above the floor.
+#' The distance of two independent samples of the same law is the *floor*: no sampler can get below
+#' it at that size. It falls about as `n^(-1/2)`, more slowly for heavy tails. [judge_samples()]
+#' reports it. The distance estimates its own mean at these sizes, which is above the floor.
 #'
 #' @section Standard errors: Points that are `draws` are cut into up to 20 parts, each of `x`
-#' against one of `y`. The distances of parts of n/20 points spread `sqrt(20)` times as much as that
-#' of all, whether the laws are the same or not. With it comes the error of the mean over
-#' directions; a maximum, being that over the directions drawn, has none. Points that are not draws,
-#' or of which there are fewer than 20, have the error of directions only. The column `covers` says
-#' what is covered.
+#' against one of `y`. The distances of parts of n/20 points vary `sqrt(20)` times as much as the
+#' distance of all, whether the laws are the same or not. The error of the mean over directions is
+#' added; a maximum, being that over the directions drawn, has none. Points that are not draws, or
+#' fewer than 20, have the error of directions only. The column `covers` names the errors covered.
 #'
 #' @param x,y Points: matrices or data frames with the same columns, by name where both have names
 #'   and otherwise by place, or vectors for d = 1.
 #' @param directions Number of directions.
 #' @param p Order, at least 1.
 #' @param weights_x,weights_y `NULL`, or a weight >= 0 for each point.
-#' @param key `NULL`, to draw one from R's generator if d > 1, or two whole numbers that settle the
-#'   directions.
-#' @param draws Are the points independent draws, in an order that means nothing?
-#' @param maximum Take the largest distance over the directions, instead of the mean of the powers?
-#' @return A table of estimates ([mixguide_table]) with one row and, besides, a column `covers`:
-#'   what the standard error is of, `"draws, directions"`, `"draws"` (d = 1, or `maximum`),
+#' @param key `NULL`, to draw a key from R's generator if d > 1, or two whole numbers that determine
+#'   the directions.
+#' @param draws Whether the points are independent draws, in an order without meaning.
+#' @param maximum Whether to take the largest distance over the directions, not a mean of powers.
+#' @return A table of estimates ([mixguide_table]) with one row and a further column `covers`, the
+#'   sources of the standard error: `"draws, directions"`, `"draws"` (d = 1, or `maximum`),
 #'   `"directions"` or `"nothing"` (d = 1, exact; a `maximum` of given points is a lower bound of
 #'   that over all directions).
 #' @source Rabin, Peyre, Delon and Bernot (2012), \doi{10.1007/978-3-642-24785-9_37} (recalled, not
@@ -74,7 +73,7 @@ sliced_wasserstein <- function(x, y, directions = 500, p = 2, weights_x = NULL, 
                        count_of(ncol(x), "dimension")))
 }
 
-# The distance from any x to y: the projections of y are sorted once. `draws`: with their error?
+# The distance from any x to y: the projections of y are sorted once. `draws`: with their error.
 distance_to <- function(y, directions, p, key, wy = NULL, maximum = FALSE) {
   u <- if (ncol(y) > 1) random_directions(ncol(y), directions, own_key(key)) else matrix(1)
   over <- if (maximum) max else mean
@@ -91,26 +90,26 @@ distance_to <- function(y, directions, p, key, wy = NULL, maximum = FALSE) {
     } else 0
     parts <- if (draws) min(20, nrow(x) %/% 10, nrow(y) %/% 10) else 0
     if (parts > 1) {
-      # 50 directions tell how a mean spreads, but not how a maximum does
+      # 50 directions show how a mean varies, but not how a maximum does
       some <- if (maximum) seq_len(ncol(u)) else seq_len(min(ncol(u), 50))
       of_parts <- part_distances(of_x[, some, drop = FALSE], of_y[, some, drop = FALSE], wx, wy,
                                  parts, p, over)
       se <- sqrt(se^2 + replicates_se(of_parts)^2)
     }
     covers <- c(if (parts > 1) "draws", if (by_direction) "directions")
-    # of given points, the largest over some directions is a lower bound of that over all
+    # for given points, the largest over some directions is a lower bound of that over all
     known <- if (ncol(u) > 1) "bound" else "exact"
     cbind(estimate_row(estimate, se, if (length(covers)) "Monte Carlo" else known),
           covers = if (length(covers)) toString(covers) else "nothing")
   }
 }
 
-# The distances of disjoint parts, of whose spread the standard error over draws is made.
+# The distances of disjoint parts, whose spread gives the standard error over draws.
 part_distances <- function(of_x, of_y, wx, wy, parts, p, over) {
   part_of <- function(of, w, i) {
     rows <- which(rep_len(seq_len(parts), nrow(of)) == i)
     w <- w[rows]
-    # without weight there is no law
+    # parts without weight have no law
     if (!is.null(w)) w <- if (sum(w) > 0) w / sum(w) else w + 1 / length(w)
     sorted_columns(of[rows, , drop = FALSE], w)
   }
@@ -119,7 +118,7 @@ part_distances <- function(of_x, of_y, wx, wy, parts, p, over) {
   }, 0)
 }
 
-# Tables have the sliced distance of order 2, and another if it is asked for, by which they then go.
+# Tables use another sliced distance than that of order 2 if it is asked for.
 is_other_distance <- function(p, maximum) p != 2 || maximum
 
 judged_by <- function(table) {
@@ -149,8 +148,8 @@ random_directions <- function(d, n, key) {
   u / rep(sqrt(colSums(u^2)), each = d)
 }
 
-# Each column sorted, and up to which level each number is the quantile: one column of levels for
-# all if the weights are equal.
+# Each column sorted, and the level up to which each number is the quantile: one column of levels
+# for all if the weights are equal.
 sorted_columns <- function(x, w) {
   n <- nrow(x)
   if (is.null(w)) {
@@ -184,7 +183,7 @@ quantile_gaps <- function(a, b, p) {
   }, 0)
 }
 
-# The intervals of levels on which two quantile functions are constant, and which numbers they are.
+# The intervals of levels on which two quantile functions are constant, and the numbers' indices.
 common_steps <- function(a, b) {
   q <- sort(unique(c(a, b)))
   middle <- (c(0, q[-length(q)]) + q) / 2

@@ -1,8 +1,8 @@
 # Spectra of covariances whose variances may differ by any factor: rounding is judged variable by
-# variable, never beside the largest. Eigenvectors are settled by the covariance alone.
+# variable, never relative to the largest. The covariance alone determines the eigenvectors.
 
-# Eigenvalues and eigenvectors, the same whatever LAPACK makes of signs and repeated values. Its own
-# are right to the rounding of the largest variance; where variances differ much, ours are to that
+# Eigenvalues and eigenvectors, with signs and bases that do not depend on LAPACK. LAPACK's are
+# right to the rounding of the largest variance; if variances differ much, these are right to that
 # of each.
 spectrum <- function(S, d, arg) {
   if (!is.matrix(S)) S <- diag(S, d)
@@ -14,11 +14,11 @@ spectrum <- function(S, d, arg) {
   settle(values, decomposition$vectors, rounding, 0)
 }
 
-# Do variances differ by so much that two digits of the smallest could be lost?
+# Do variances differ so much that two digits of the smallest could be lost?
 is_graded <- function(variances) max(variances) > 100 * min(variances)
 
-# A root of S by the Cholesky factor of the correlations: what is singular, and what no covariance,
-# is so whatever the units.
+# A root of S by the Cholesky factor of the correlations, so that units do not affect whether S
+# counts as singular, or as no covariance.
 cov_root <- function(S, arg) {
   variances <- check_psd(diag(S), arg)
   d <- length(variances)
@@ -45,8 +45,8 @@ cov_root <- function(S, arg) {
   root
 }
 
-# The spectrum of L L'. A row of L of which the others leave less than `least` of it, or of `size`,
-# is taken to depend on them.
+# The spectrum of L L'. A row of L counts as dependent on the others if they leave less than `least`
+# of it, or of `size`.
 root_spectrum <- function(root, least = 1e-13, size = 0) {
   d <- nrow(root)
   size <- rep_len(pmax(size, sqrt(rowSums(root^2))), d)
@@ -63,8 +63,8 @@ root_spectrum <- function(root, least = 1e-13, size = 0) {
   list(values = whole$values^2, vectors = whole$vectors)
 }
 
-# Signs of eigenvectors, and the basis of those whose values are equal, that depend on the
-# covariance alone. Values within `absolute`, or within `relative` of themselves, are equal.
+# Signs of eigenvectors, and bases for equal eigenvalues, that depend on the covariance alone.
+# Values within `absolute`, or within `relative` of themselves, are equal.
 settle <- function(values, vectors, absolute, relative) {
   .Call(ffi_settle, list(values = values, vectors = vectors), c(absolute, relative))
 }

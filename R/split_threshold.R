@@ -4,7 +4,7 @@
 #' weight, guided to the one in the middle. In continuous time guidance draws everything to it,
 #' whatever the strength. Discrete steps that are too long for the strength overshoot: the centre
 #' repels, particles jump from side to side, and the sample ends in two clusters on the wrong sides.
-#' `split_threshold()` says from which strength times step.
+#' `split_threshold()` gives the strength times step from which this happens.
 #'
 #' @details Ornstein-Uhlenbeck clock, uniform Euler steps of length `step`; `rho` is the weight of
 #' the two outer components together over that of the middle one. With `b = a^2 m^2` (`a = exp(-t)`)
@@ -17,18 +17,18 @@
 #' * a DDPM step, [sampler_em()], has slope `1 - step - 2 strength step f`, and it repels if
 #'   `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles off the centre at once: a
 #'   DDPM splits close to this threshold;
-#' * without noise a DDIM splits later: particles are drawn in before the centre repels, and then
-#'   have to get away again. What counts is the sum over the steps.
+#' * without noise a DDIM splits later: particles first move to the centre before it repels, and
+#'   then have to move away again. The sum over the steps decides.
 #'
 #' **The sum over the steps.** With `strength` the column `lyapunov` has the sum of `log|slope|` at
-#' the centre over the steps of `sampler`: the logarithm of the factor by which the whole run takes
-#' what starts near the centre away from it. A sample without noise splits if the sum is positive,
-#' or a little earlier, since the tails go first. With a step `x' = alpha x + beta s + sigma z`,
+#' the centre over the steps of `sampler`: the logarithm of the factor by which the run moves
+#' points near the centre away from it. A sample without noise splits if the sum is positive, or a
+#' little earlier, because the tails go first. With a step `x' = alpha x + beta s + sigma z`,
 #' variance `v = a^2 + b^2` of a component at the time of the step and `kappa = rho exp(-a^2 m^2/(2
 #' v))` the slope is `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps
-#' of the Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run, because
-#' in a run near the threshold particles come closer to the centre than numbers can tell (1e-22),
-#' and rounding decides what happens to them.
+#' of the Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run: in a run
+#' near the threshold particles come closer to the centre than numbers can resolve (1e-22), and
+#' rounding decides their fate.
 #'
 #' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If `strength step
 #' <= 2/S`, no DDIM step takes a particle further away from the centre, and the confidence of every
@@ -43,10 +43,10 @@
 #' @param rho Weight of both outer components together over that of the middle one, positive.
 #' @param m Distance of the outer means from the middle, in standard deviations of a component.
 #' @param step Length of the steps of the thresholds `ddim` and `ddpm`, below 2.
-#' @param strength Strengths for the sum over the steps (for which `m` is finite); `NULL`: without
-#'   it. `rho`, `m`, `step` and `strength` may be vectors, of one length or of length 1.
-#' @param sampler,schedule,horizon What the sum over the steps is of: a sampler whose steps take one
-#'   score, at their start, its forward process, and the time at which it starts.
+#' @param strength Strengths for the sum over the steps (which needs a finite `m`); `NULL`: no sum.
+#'   `rho`, `m`, `step` and `strength` may be vectors, of one length or of length 1.
+#' @param sampler,schedule,horizon The process of the sum over the steps: a sampler whose steps take
+#'   one score, at their start, its forward process, and the time at which it starts.
 #' @return A data frame of class `split_threshold` with the columns `rho`, `m`, `step`, and
 #'   `strength` if it is given; `kappa` and `b`, at which the slope is greatest (`kappa*` and `b*`
 #'   unless `m^2 < b*`); and the thresholds of `strength * step`: `ddim` and `ddpm`, above which the

@@ -1,72 +1,71 @@
-#' What is guaranteed at a given number of steps
+#' Guarantees at a given number of steps
 #'
-#' In continuous time guidance provably raises the confidence, path by path, where the class does
-#' not look at two others under an obtuse angle, and lowers the entropy. Discrete steps that are too
-#' long break such statements. `step_condition()` checks, for a mixture, a class, a sampler and a
-#' strength, what remains guaranteed, up to which strength, and from how many steps.
+#' In continuous time guidance provably raises the confidence, path by path, if no two differences
+#' of the class's mean from others make an obtuse angle, and lowers the entropy. Discrete steps that
+#' are too long break such statements. `step_condition()` checks, for a mixture, a class, a sampler
+#' and a strength, which remain guaranteed, up to which strength, and from how many steps.
 #'
-#' @details All statements are about mixtures whose components have one common covariance, a class
-#' of one component, exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is
-#' `NA`; it is also `NA` where the condition, which is sufficient and not necessary, fails.
+#' @details All statements are for mixtures with one common covariance, a class of one component,
+#' exact scores and strengths `>= 0`. Otherwise nothing is proved, and `holds` is `NA`. It is also
+#' `NA` if the condition fails, because conditions are sufficient and not necessary.
 #'
-#' **confidence**: *every particle's confidence is at least that which it has, with the same noise,
+#' **confidence**: *every particle's confidence is at least its confidence, with the same noise,
 #' without guidance.* Guidance is `g = a P sum_j q_j D_j`, with the differences of the means
 #' `D_j = mu_class - mu_j`, probabilities `q_j` and `P` the common precision at that time. Scores
-#' are affine but for `g`, so that what a run of any sampler adds to the log-odds against component
-#' `k` is a sum over its evaluations of the score, `strength * sum_i sum_j G^i_kj q_j` with
-#' `G^i_kj = a_0 D_k' P_0 W_i a_i P_i D_j`: `W_i`, a number for each eigenvalue of the covariance,
-#' is the weight that evaluation `i` has in the result, computed from the sampler's own coefficients
+#' are affine except for `g`. In a run of any sampler guidance therefore adds to the log-odds
+#' against component `k` a sum over the evaluations of the score, `strength * sum_i sum_j G^i_kj
+#' q_j` with `G^i_kj = a_0 D_k' P_0 W_i a_i P_i D_j`: `W_i`, a number for each eigenvalue of the
+#' covariance, is the weight of evaluation `i` in the result, from the sampler's own coefficients
 #' (index 0: the time at which the confidence is taken). The condition is `G^i_kj >= 0` for all `i`,
-#' `k`, `j`; it then holds for every strength, also one that varies. With steps
-#' `x' = alpha x + beta s + sigma z` and covariance the identity it is that no angle between two `D`
-#' is obtuse, and that `alpha >= beta` from the second step on: any step for Euler's DDIM, steps up
-#' to 1 for Euler's DDPM (log 2 for the exponential integrator).
+#' `k`, `j`; the claim then holds for every strength, also a varying one. With steps
+#' `x' = alpha x + beta s + sigma z` and covariance the identity, the condition is that no angle
+#' between two `D` is obtuse, and that `alpha >= beta` from the second step on: any step for
+#' Euler's DDIM, steps up to 1 for Euler's DDPM (log 2 for the exponential integrator).
 #'
 #' **monotone**: *of two strengths the larger gives every particle at least the confidence that the
-#' smaller gives it.* For two components, or differences `D_k` at right angles, that are
-#' eigenvectors of the covariance (of eigenvalue `1/p_k` at the time of the step), and steps of the
-#' form above: if `strength beta a^2 p_k^2 |D_k|^2/4 <= alpha - beta p_k` from the second step on.
-#' For Euler's DDIM and covariance the identity that is `strength step a^2 |D|^2 <= 4`. Whether
-#' acute angles suffice is not known: no counterexample is, in some thousand random mixtures.
+#' smaller gives it.* The conditions are: two components, or differences `D_k` at right angles, that
+#' are eigenvectors of the covariance (of eigenvalue `1/p_k` at the time of the step); steps of the
+#' form above; and `strength beta a^2 p_k^2 |D_k|^2/4 <= alpha - beta p_k` from the second step on.
+#' For Euler's DDIM and covariance the identity this is `strength step a^2 |D|^2 <= 4`. Whether
+#' acute angles suffice is not known: some thousand random mixtures gave no counterexample.
 #'
-#' **entropy**: *the entropy of the output is at most that without guidance.* For all `D_k` in one
-#' eigenspace of the covariance, a `"normal"` start and steps of the form above with
-#' `alpha >= beta p`, if `strength beta a^2 p^2 V <= 2 (alpha - beta p)` in every step, `V` the
-#' largest variance along a direction that the means can have under probabilities `q`. Then a step
-#' contracts at least as much as without guidance, Poincare's inequality keeps the constant, and
-#' with it the covariance, `Cov(X) <= Cov(X without guidance)`, whose Gaussian has the entropy
+#' **entropy**: *the entropy of the output is at most that without guidance.* The conditions are:
+#' all `D_k` in one eigenspace of the covariance; a `"normal"` start; steps of the form above with
+#' `alpha >= beta p`; and `strength beta a^2 p^2 V <= 2 (alpha - beta p)` in every step, with `V`
+#' the largest variance along a direction that the means can have under probabilities `q`. Then a
+#' step contracts at least as much as without guidance. Poincare's inequality keeps the constant,
+#' and with it the covariance, `Cov(X) <= Cov(X without guidance)`, whose Gaussian has the entropy
 #' without guidance. This is for deterministic and stochastic samplers.
 #'
-#' **no fold**: *the map from start to output is injective*, so that the entropy that is summed from
-#' `log|det|` is exact (see [folding()]). For deterministic samplers, any common covariance and
-#' steps of the form above, if in every step `strength beta a^2 V < alpha - beta p`, where `V` is
-#' the largest variance of the means times `P` and `p` the largest eigenvalue of `P`. The entropy is
-#' then at most that without guidance, because every Jacobian is at most that without guidance.
+#' **no fold**: *the map from start to output is injective*, so that the entropy summed from
+#' `log|det|` is exact (see [folding()]). The conditions are: a deterministic sampler, a common
+#' covariance, steps of the form above, and `strength beta a^2 V < alpha - beta p` in every step,
+#' with `V` the largest variance of the means times `P` and `p` the largest eigenvalue of `P`. Every
+#' Jacobian, and therefore the entropy, is then at most that without guidance.
 #'
-#' `V` is found by maximisation where the means lie on a line, otherwise bounded by a quarter of the
+#' `V` is found by maximisation if the means lie on a line, otherwise bounded by a quarter of the
 #' square of the largest distance. With several eigenspaces the entropy claim, for deterministic
-#' samplers, is that of maps that do not fold.
+#' samplers, follows from "no fold".
 #'
 #' @inheritParams guidance_sweep
-#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance`
-#'   towards one class with the strength in question; the default `sampler` is `sampler_ddim()`.
+#' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance` towards
+#'   one class with the strength to check; the default `sampler` is `sampler_ddim()`.
 #' @return A data frame of class `step_condition`, with a row for each `claim` above and the columns
 #'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
-#'   * `strength`: the largest strength for which it is guaranteed at these steps (`Inf`: any; 0:
-#'     none);
-#'   * `steps`: the number of steps, on a grid of the same kind, from which it is guaranteed at this
-#'     strength, found by doubling or halving and bisection (`NA`: none up to 1024, or the grid is
-#'     given, or nothing is proved at all);
-#'   * `why`: in words.
+#'   * `strength`: the largest strength with a guarantee at these steps (`Inf`: any; 0: none);
+#'   * `steps`: the number of steps, on a grid of the same kind, from which the claim is guaranteed
+#'     at this strength, found by doubling or halving and bisection (`NA`: none up to 1024, or the
+#'     grid is given, or nothing is proved);
+#'   * `why`: the reason.
 #'
-#'   Attribute `setup` holds what it is about, with a data frame `at` of the steps (`NULL` for other
+#'   Attribute `setup` holds the experiment, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
 #'   `no fold` that each step allows, which `plot()` draws.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
-#'   \doi{10.48550/arXiv.2403.01639}, of which these are not the theorems: conditions and proofs are
+#'   \doi{10.48550/arXiv.2403.01639}. These are not their theorems: conditions and proofs are
 #'   derived for this package.
-#' @seealso [capped_strength()], which keeps a strength within them; [strength_limit()], which finds
-#'   by computation how far one can go.
+#' @seealso [capped_strength()], which keeps a strength within these limits; [strength_limit()],
+#'   which finds the limit by computation.
 #' @examples
 #' step_condition(named_mixture("C3"), guidance("1", 1), sampler_em(50, "uniform"), horizon = 5)
 #' # the class lies between two others: nothing is proved of the confidence of its particles
@@ -80,7 +79,7 @@ step_condition <- function(mixture, ...) {
                            without = "score_error"))
 }
 
-# `search`: for the numbers of steps, too, which takes longer than all else.
+# `search`: also find the numbers of steps, which takes longer than the rest.
 step_claims <- function(d, search = TRUE) {
   strength <- claimed_strength(d)
   mixture <- in_process(d$mixture)
@@ -98,7 +97,7 @@ step_claims <- function(d, search = TRUE) {
 
 claims <- c("confidence", "monotone", "entropy", "no fold")
 
-# The rows of a step_condition(), but for the search for numbers of steps, which takes longer.
+# The rows of a step_condition(), without the search for numbers of steps.
 claims_at <- function(strength, geometry, d, at) {
   do.call(rbind, lapply(claims, function(claim) {
     allowed <- allowed_strength(claim, geometry, d, at)
@@ -108,12 +107,12 @@ claims_at <- function(strength, geometry, d, at) {
   }))
 }
 
-# The strength in question, of guidance towards one class.
+# The strength to check, of guidance towards one class.
 claimed_strength <- function(d) {
   check_number(constant_strength(plain_guidance(d)), "strength", min = 0)
 }
 
-# What the proofs need of class_geometry(), with columns for rows: the means (d x K) and the
+# The parts of class_geometry() for the proofs, with columns for rows: the means (d x K) and the
 # differences D. `problem` says why nothing is proved.
 step_geometry <- function(mixture, class) {
   shared <- class_geometry(mixture, class)
@@ -123,7 +122,7 @@ step_geometry <- function(mixture, class) {
   used <- mixture$weights > 0
   values <- shared$values
   D <- t(shared$differ)
-  # directions in which means agree play no part
+  # directions in which the means agree do not matter
   needed <- rowSums(abs(D)) > 1e-13 * max(abs(D), 0)
   products <- crossprod(D)
   norm2 <- diag(products)
@@ -141,7 +140,7 @@ step_geometry <- function(mixture, class) {
        norm2 = norm2)
 }
 
-# For each step of the run `d`, the strengths that it allows.
+# For each step of the run `d`, the strengths it allows.
 steps_allow <- function(geometry, d) {
   at <- if (is.null(geometry$problem)) one_score_steps(d$sampler, d$times, d$schedule)
   if (is.null(at)) return(NULL)
@@ -152,7 +151,7 @@ steps_allow <- function(geometry, d) {
   p <- precision(geometry$own)
   at$monotone <- lowest(most(at$alpha - at$beta * p,
                              at$beta * at$a^2 * p^2 * rep(geometry$norm2, each = nrow(at)) / 4))
-  # to the first step all strengths come with the same particles
+  # all strengths have the same particles before the first step
   at$monotone[1] <- Inf
   p <- precision(geometry$values[geometry$needed][1])[, 1]
   if (!any(geometry$needed)) p <- 1 / at$b2
@@ -164,7 +163,7 @@ steps_allow <- function(geometry, d) {
   at$entropy <- most(2 * (at$alpha - at$beta * p), at$beta * at$a^2 * V)
   at[["no fold"]] <- most(at$alpha - at$beta * do.call(pmax, as.data.frame(P)),
                           at$beta * at$a^2 * V)
-  # what does not fold has no larger determinant than without guidance, in any eigenspaces
+  # a map without folds has no larger determinant than without guidance, in any eigenspaces
   if (!geometry$one_space) at$entropy <- at[["no fold"]]
   if (any(at$beta < 0)) at[c("monotone", "entropy", "no fold")] <- NA
   at
@@ -177,14 +176,14 @@ largest_variance <- function(geometry, a, P) {
   if (K == 1) return(0)
   means <- P * (geometry$means - geometry$means[, 1])
   pairs <- geometry$pairs
-  # of very many means a ball that holds them
+  # very many means are replaced by a ball that holds them
   if (is.null(pairs)) return(max(colSums((means - rowMeans(means))^2)))
   gap2 <- colSums((means[, pairs[1, ], drop = FALSE] - means[, pairs[2, ], drop = FALSE])^2)
   if (K == 2 || max(gap2) == 0) return(max(gap2) / 4)
   far <- means[, which.max(colSums(means^2))]
   y <- colSums(means * far) / sqrt(sum(far^2))
   if (sum(means^2) - sum(y^2) > 1e-12 * sum(y^2)) return(max(gap2) / 4)
-  # on a line q_k ~ exp(level_k + theta y_k), and any theta comes up
+  # on a line q_k ~ exp(level_k + theta y_k), with any theta
   level <- log(geometry$weights) - a^2 * colSums(geometry$means * P * geometry$means) / 2
   gap <- y[pairs[1, ]] - y[pairs[2, ]]
   even <- ((level[pairs[2, ]] - level[pairs[1, ]]) / gap)[gap != 0]
@@ -203,7 +202,7 @@ largest_variance <- function(geometry, a, P) {
                   maximum = TRUE, tol = 1e-6)$objective
 }
 
-# Why a claim is out of reach whatever the steps, or NULL.
+# The reason why no number of steps can prove a claim, or NULL.
 out_of_reach <- function(claim, geometry, sampler) {
   if (!is.null(geometry$problem)) return(geometry$problem)
   # without a rival only the steps of the class itself can fold
@@ -225,7 +224,7 @@ out_of_reach <- function(claim, geometry, sampler) {
   if (!is.null(why)) paste("nothing is proved:", why)
 }
 
-# The largest strength for which a claim is guaranteed, NA if for none, with the reason.
+# The largest strength with a guarantee of a claim, NA if none, with the reason.
 allowed_strength <- function(claim, geometry, d, at) {
   answer <- function(strength, ...) structure(strength, why = paste(...))
   why <- out_of_reach(claim, geometry, d$sampler)
@@ -277,8 +276,8 @@ allowed_by_weights <- function(geometry, d) {
   structure(NA_real_, why = paste("not guaranteed: what is added at t =", t, "may lower log-odds"))
 }
 
-# From how many steps, on the sampler's kind of grid, each claim is guaranteed: from the steps that
-# there are by halving or doubling, then by bisection.
+# The number of steps, on the sampler's kind of grid, from which each claim is guaranteed: from the
+# present number by halving or doubling, then by bisection.
 steps_needed <- function(geometry, d, strength, most = 1024) {
   sampler <- d$sampler
   none <- stats::setNames(rep(NA_real_, length(claims)), claims)
@@ -303,7 +302,7 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
         low <- floor(low / 2)
       }
     } else {
-      # a form that steps have not, more of them have not either
+      # more steps have the same form
       if (claim != "confidence" && is.null(known[[paste(high)]][[1]])) return(NA_real_)
       while (high <= most && !holds(claim, high)) {
         low <- high
@@ -322,17 +321,17 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
 
 #' Strength that the steps can bear
 #'
-#' A strength that is cut, step by step, to what [step_condition()] allows: the cure where long
-#' steps and strong guidance split a class. Give it to [guidance()].
+#' A strength that is reduced, step by step, to the limit of [step_condition()]: the cure if long
+#' steps and strong guidance split a class. It is an argument of [guidance()].
 #'
 #' @inheritParams step_condition
-#' @param claim What is to remain guaranteed: `"entropy"` (no step takes particles further apart
-#'   than it does without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
-#' @param share The share of what is allowed that is taken, above 0 and at most 1. With all of it a
-#'   step may lead many particles to the same place.
+#' @param claim The claim to keep guaranteed: `"entropy"` (no step takes particles further apart
+#'   than without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
+#' @param share The share of the limit to use, above 0 and at most 1. With all of it a step may lead
+#'   many particles to the same place.
 #' @return A function of time, for the `strength` of a [guidance()]: constant between the times at
 #'   which the sampler takes scores.
-#' @section Errors: of class `mixguide_error`; among others where nothing is proved.
+#' @section Errors: of class `mixguide_error`; among others if nothing is proved.
 #' @source Derived for this package.
 #' @examples
 #' mixture <- named_mixture("D3")
@@ -402,7 +401,7 @@ picture.step_condition <- function(object, setup) {
     rows <- data.frame(t = at$t, strength = at[[claim]], claim = rep(claim, length(at$t)))
     rows[known, , drop = FALSE]
   }))
-  # no steps at all where nothing is proved
+  # no steps if nothing is proved
   if (length(curves)) curves <- curves[is.finite(curves$strength), , drop = FALSE]
   if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
   ggplot(curves, aes(.data$t, .data$strength, colour = .data$claim)) +

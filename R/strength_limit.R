@@ -1,41 +1,41 @@
 #' The strength from which a sampler loses by guidance
 #'
-#' Guidance that is too strong for its steps throws particles past the class. `strength_limit()`
+#' Guidance that is too strong for its steps moves particles past the class. `strength_limit()`
 #' finds, for any mixture, class and sampler, the smallest strength at which the mean confidence
-#' falls by `loss` below that at strength 0, and on the way the strength at which it is greatest.
+#' falls by `loss` below that at strength 0, and also the strength with the greatest confidence.
 #'
 #' @details Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
-#' bisection settles the rest. A loss that is made good within one such factor is not seen.
+#' bisection refines the limit. A loss that recovers within one such factor is not seen.
 #'
 #' For d = 1 the mean is taken by quadrature: over `n` starts for deterministic samplers with a
-#' `"normal"` start, as in [guidance_sweep()], else over the exact law, see [guided_law()], which
-#' is used with `exact = TRUE` for other runs that reduce to one or two dimensions, too. Otherwise
-#' it is taken over `n` particles that meet the same noise under each strength, and `se` is that of
-#' the paired difference at the limit over its slope there. Far beyond the step
-#' conditions a map tears neighbouring particles apart, and the limit depends on the nodes, and on
-#' rounding, in the third digit.
+#' `"normal"` start, as in [guidance_sweep()], otherwise over the exact law, see [guided_law()].
+#' With `exact = TRUE` the exact law also serves other runs that reduce to one or two dimensions.
+#' Otherwise the mean is over `n` particles with the same noise under each strength, and `se` is
+#' that of the paired difference at the limit over its slope there. Far beyond the step conditions
+#' a map tears neighbouring particles apart, and the limit depends on the nodes, and on rounding, in
+#' the third digit.
 #'
 #' @inheritParams guidance_sweep
-#' @param loss How far the mean confidence may fall below that at strength 0.
+#' @param loss The fall of the mean confidence below that at strength 0 which defines the limit.
 #' @param range The smallest and the largest strength to try.
 #' @param tol Relative accuracy of the bisection.
-#' @param exact Use quadrature? Default: for d = 1, where it is possible.
+#' @param exact Whether to use quadrature. Default: for d = 1, if it is possible.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. A strength of the
-#'   `guidance` that is a function of time is the shape of those that are tried, which are
-#'   multiples of it; any other counts for nothing.
+#'   `guidance` that is a function of time is the shape of the strengths tried, which are multiples
+#'   of it; any other strength is ignored.
 #' @return An object of class `strength_limit`: a list with
 #'   * `estimate`, `se`, `method`: the limit, `Inf` if there is none up to `range[2]`;
 #'   * `bracket`: two strengths, between which it lies;
-#'   * `best`: a row of `path`, that with the greatest confidence;
+#'   * `best`: the row of `path` with the greatest confidence;
 #'   * `path`: a data frame of all strengths tried, with `strength`, `confidence`, `confidence_se`,
 #'     `gain`, `gain_se`;
-#'   * what made it: `mixture`, `class`, `sampler`, `schedule`, `horizon`, `loss`, `n`, `key`.
+#'   * the arguments: `mixture`, `class`, `sampler`, `schedule`, `horizon`, `loss`, `n`, `key`.
 #'
 #'   `as.data.frame()` gives the path, `plot()` shows it.
 #' @source The phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}. The
 #'   definition of the limit is this package's.
-#' @seealso [split_threshold()] for what is known in closed form; [step_condition()] for what is
-#'   guaranteed below.
+#' @seealso [split_threshold()] for a case in closed form; [step_condition()] for strengths with
+#'   guarantees.
 #' @examples
 #' limit <- strength_limit(named_mixture("D3"), "1", sampler_euler(10, "uniform"), horizon = 5,
 #'                         n = 2001)
@@ -56,7 +56,7 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
   by_law <- runs$exact == "law"
   confidences <- function(eta) {
     if (by_law) return(confidence(runs$at(eta))$estimate)
-    # what overflows is counted as lost
+    # particles that overflow count as lost
     part <- suppressWarnings(runs$at(eta))$confidence
     replace(part, is.nan(part), 0)
   }
@@ -95,9 +95,9 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
             class = object_class("strength_limit"))
 }
 
-# The runs of an experiment under strengths that are tried, with the same noise: `at` one of them,
-# which is a law or a sample. A strength that is a function of time is a shape, by which numbers are
-# multiplied. `exact`, `reduce`: as in guidance_sweep(), see exact_means().
+# The runs of an experiment under trial strengths, with the same noise: `at` returns one, a law or a
+# sample. A strength that is a function of time is a shape, multiplied by numbers. `exact`,
+# `reduce`: as in guidance_sweep(), see exact_means().
 strength_runs <- function(d, n, exact, reduce) {
   shape <- plain_guidance(d)
   if (!is.null(shape$scale)) shape <- with_strength(shape, 1)
@@ -119,7 +119,7 @@ strength_runs <- function(d, n, exact, reduce) {
   list(at = at, weights = begin$weights, exact = exact, key = d$key, faults = faults)
 }
 
-# How means over the output are taken: over the "nodes" of a quadrature, over the exact "law" (see
+# The way to take means over the output: over the "nodes" of a quadrature, over the exact "law" (see
 # guided_law()), or over "particles".
 exact_means <- function(exact, d) {
   flat <- mixture_dim(d$mixture) == 1
@@ -131,8 +131,8 @@ exact_means <- function(exact, d) {
   if (nodes && exact) "nodes" else if (exact) "law" else "particles"
 }
 
-# The limit with its standard error: that of the gain there, over the slope of the gain through the
-# strengths next to it that are some standard errors apart.
+# The limit with its standard error: that of the gain there, over the slope of the gain between the
+# nearest strengths that are some standard errors apart.
 limit_estimate <- function(path, low, high, found, exact) {
   method <- if (exact) "quadrature" else "Monte Carlo"
   if (!found) return(list(estimate = Inf, se = 0, method = method, bracket = c(high, Inf)))

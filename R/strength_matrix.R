@@ -1,28 +1,29 @@
 #' A strength per variable, or per band
 #'
-#' A strength of [guidance()] that is a matrix `E`: to the class's score `s_c` it adds `E g` in
-#' place of `strength * g`, where `g = s_c - s_all` is what guidance adds per unit of strength. With
-#' numbers named by variables `E` is diagonal, and only the variables with a strength are guided;
-#' with projectors `P_k` on bands of frequencies `E = sum_k eta_k P_k`, as `strength_bands()` makes
-#' it, is frequency-decoupled guidance.
+#' A strength of [guidance()] that is a matrix `E`: it adds `E g` to the class's score `s_c` in
+#' place of `strength * g`, where `g = s_c - s_all` is the guidance term of strength 1. With numbers
+#' named by variables `E` is diagonal, and only the variables with a strength are guided. With
+#' projectors `P_k` on bands of frequencies `E = sum_k eta_k P_k`, made by `strength_bands()`, it is
+#' frequency-decoupled guidance.
 #'
-#' @details `guidance("a", c(x1 = 2, x2 = 0))` guides the first variable; those that are not named
-#' have 0. A d x d matrix need not be symmetric; if it has names, they are those of the variables.
+#' @details `guidance("a", c(x1 = 2, x2 = 0))` guides the first variable; variables without a name
+#' have strength 0. A d x d matrix need not be symmetric; its names, if any, are those of the
+#' variables.
 #'
-#' `E` is about the variables of the mixture: the denoised point is that of the class and `E` times
-#' what it is more than that of the whole, in these variables, also where the process runs in others
-#' (see [standardise()]). For one strength per variable that makes no difference.
+#' `E` refers to the variables of the mixture, also if the process runs in others (see
+#' [standardise()]): the denoised point is that of the class plus `E` times its difference from that
+#' of the whole mixture. For one strength per variable the process makes no difference.
 #'
-#' As it is linear in the scores, log-densities (by the map, up to 16 dimensions unless asked for),
-#' laws of samplers in one and two dimensions and [score_jacobian()] are those of any guidance; but
-#' unless `E` is a multiple of the identity this is not the gradient of anything, the Jacobian is
-#' not symmetric, and no run reduces to fewer dimensions. `log_density = "divergence"`, sums of
-#' guidances, powers, rules and what is proved of a strength that is a number are refused. A sweep
-#' over strengths takes multiples of `E`.
+#' Guidance by `E` is linear in the scores. Log-densities (by the map, up to 16 dimensions unless
+#' asked for), laws of samplers in one and two dimensions and [score_jacobian()] are as for any
+#' guidance. Unless `E` is a multiple of the identity it is not a gradient, the Jacobian is not
+#' symmetric, and no run reduces to fewer dimensions. `log_density = "divergence"`, sums of
+#' guidances, powers, rules and theorems for a strength that is a number are refused. A sweep over
+#' strengths takes multiples of `E`.
 #'
 #' @param d Number of variables, taken as a series in their order.
 #' @param strength A number for each band, from low frequencies to high.
-#' @param widths Number of frequencies in each band, together `d`; by default as equal as can be.
+#' @param widths Number of frequencies in each band, together `d`; by default as equal as possible.
 #' @return A symmetric d x d matrix.
 #' @source Frequency-decoupled guidance Sadat et al. (2025), \doi{10.48550/arXiv.2506.19713}, read
 #'   in the code of package diffusers, with Laplacian pyramids of images for bands, which are no
@@ -72,12 +73,12 @@ check_strength_matrix <- function(x) {
   if (is.matrix(x)) x + 0 else stats::setNames(as.double(x), names(x))
 }
 
-# Is what is added linear in the scores, but not the same multiple in every coordinate?
+# Is the guidance term linear in the scores, but not the same multiple in every coordinate?
 is_uneven <- function(guide) !is.null(guide$matrix) || identical(guide$rule$kind, "recfg")
 
-# The matrix for the variables of a mixture: d numbers, without names, where it is diagonal, else
-# d x d; such numbers stay what they are. It turns what guidance adds to the
-# denoised point; in variables that are divided by `scale` it is another.
+# The matrix for the variables of a mixture: d numbers, without names, if it is diagonal, else d x
+# d; numbers without names are returned unchanged. It multiplies the guidance term of the denoised
+# point; in variables divided by `scale` it is another matrix.
 strength_matrix <- function(matrix, mixture, scale = NULL) {
   if (is.null(matrix)) return(NULL)
   d <- mixture_dim(mixture)
@@ -114,9 +115,9 @@ matrix_words <- function(x) {
   toString(words, 60)
 }
 
-# The operations of an evaluation with such a strength: the class's and the other's, and what is
-# made of them. What they give is what the evaluation wants, be it the score or not, since the
-# coefficients sum to the identity.
+# The operations of an evaluation with such a strength: evaluations of the class and the other
+# model, and their combination. Its coefficients sum to the identity, so the result is the quantity
+# that the evaluation wants, the score or another.
 matrix_operations <- function(op, guide, schedule) {
   to <- op$to
   by <- guide$strength(op$t)

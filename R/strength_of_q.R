@@ -1,9 +1,9 @@
-# Strengths of guidance that are functions of q = p(class | x), by which guidance stays a gradient:
-# s_class + eta(q) g, where g = grad log q. The engine takes them as what a level adds to the score
-# of the class (gm_push in src/core/gm.h).
+# Strengths of guidance that are functions of q = p(class | x), for which guidance stays a gradient:
+# s_class + eta(q) g, with g = grad log q. The engine takes them as a term that a level adds to the
+# score of the class (gm_push in src/core/gm.h).
 
-# What such a strength adds to the score of the class, see guidance_models(). `models`: the numbers
-# of the class and of all others; none if there are no others, and so nothing to add.
+# The term that such a strength adds to the score of the class, see guidance_models(). `models`: the
+# numbers of the class and of all others; none if there are no others, and no term.
 class_push <- function(guidance, mixture, models) {
   profile <- guidance$profile
   own <- is.function(profile)
@@ -13,7 +13,7 @@ class_push <- function(guidance, mixture, models) {
     profiles[[profile$shape]]$push(profile$strength, profile$params, log_prior)
   }
   if (is.null(kind)) return(list(at = function(t, of) NULL))
-  # a function that knows no run yet says so
+  # a function that needs the facts of a run gives its error here
   if (own && is.null(guidance$of_q)) guidance$strength(0)
   odds <- log_prior - log(sum(mixture$weights[!inside]))
   at <- function(t, of = "guided") {
@@ -30,8 +30,8 @@ ask_op <- function(op, ask) {
   new_op("ask", to = "", from = op$from, t = op$t, fun = ask, when = op$t)
 }
 
-# psi = eta (1 - q) and, if wanted, its derivative by the log-odds, a column each. Of the user's eta
-# that is taken by differences.
+# psi = eta (1 - q) and, if wanted, its derivative by the log-odds, a column each. For the user's
+# eta the derivative is taken by differences.
 asked_push <- function(guidance, t, odds, curved, h = 1e-3) {
   n <- length(odds)
   if (!guidance_acts(guidance, t)) return(double(2 * n))

@@ -1,70 +1,70 @@
 #' Strength that varies along a run
 #'
-#' A strength of [guidance()] that depends on where a run is: in time, in noise, in its steps, or in
-#' how probable the class is there. Most profiles are published schedules, at a given average
-#' strength.
+#' A strength of [guidance()] that varies along a run: with time, noise, the steps, or the
+#' probability of the class at the particle. Most profiles are published schedules, at a given
+#' average strength.
 #'
-#' @details Below, `f` is the fraction of the run's steps that lie behind, `sigma = b/a` the noise
-#'   beside the signal, `r` the ratio of `sigma` after a step to that before, and `w = 1 + strength`
-#'   the scale. In brackets how we know the formula: read in the authors' code, second-hand, from a
-#'   catalogue, or checked.
+#' @details Below, `f` is the fraction of the run's steps that are done, `sigma = b/a` the noise
+#'   relative to the signal, `r` the ratio of `sigma` after a step to that before, and
+#'   `w = 1 + strength` the scale. Brackets give the source of the formula: read in the authors'
+#'   code, second-hand, from a catalogue, or checked.
 #'
 #' * `"interval"`: `strength` while `low = 0.28 < sigma <= high = 2.9`, else 0. (Read.)
 #' * `"triangle"`: the scale goes from 1 up to `2 w - 1` and back. (Second-hand.)
 #' * `"linear"`, `"cosine"`: from 0 up to `2 strength`; with `down = 1` from there to 0.
 #'   (Second-hand.)
-#' * `"exponential"`: the scale is as `exp(rate f)`, of average `w`; `rate = 1`. (Second-hand.)
+#' * `"exponential"`: the scale is proportional to `exp(rate f)`, of average `w`; `rate = 1`.
+#'   (Second-hand.)
 #' * `"beta"`: `strength` times the density of Beta(`shape1 = 2`, `shape2 = 2`) at `f`. The
-#'   published one also divides what guidance adds by a power of its length, which is a negative
-#'   `power` of [guidance()]. (Second-hand.)
-#' * `"dg"`: as `b^2 a/beta`, where `1 - beta` is the square of the step's ratio of `a`, of average
-#'   `strength` over the steps. (Second-hand.)
-#' * `"line"`: `strength + slope t`, `slope = 1`: with a negative `strength` away from the class
-#'   late. (Second-hand.)
+#'   published one also divides the guidance term by a power of its length, a negative `power` of
+#'   [guidance()]. (Second-hand.)
+#' * `"dg"`: proportional to `b^2 a/beta`, where `1 - beta` is the square of the step's ratio of
+#'   `a`, of average `strength` over the steps. (Second-hand.)
+#' * `"line"`: `strength + slope t`, `slope = 1`: with a negative `strength` it leads away from the
+#'   class late. (Second-hand.)
 #' * `"cfgpp"`: the scale is `lambda/(1 - r)`, `lambda = 0.6`: CFG++. (Checked.)
-#' * `"terminal"`: `(r - r^w)/(1 - r)`, which long steps can bear. (Second-hand.)
+#' * `"terminal"`: `(r - r^w)/(1 - r)`, which is stable for long steps. (Second-hand.)
 #'
-#' Three depend on `q = p_t(class | x)`, which only a mixture knows:
+#' Three depend on `q = p_t(class | x)`, which needs a mixture:
 #'
-#' * `"feedback"`: feedback guidance by the exact ratio. The model's own conditional is taken to be
-#'   `pi p(x | class) + (1 - pi) p(x)`, `pi = 0.95`, and its scale to be `L/(L - 1 + pi)`, at most
-#'   `most = Inf`, where `L` is its ratio to `p(x)`. Without a cap that is exactly the class, at all
-#'   times, since mixing commutes with adding noise. In terms of the exact score the strength is
+#' * `"feedback"`: feedback guidance by the exact ratio. The model's own conditional is assumed to
+#'   be `pi p(x | class) + (1 - pi) p(x)`, `pi = 0.95`, and its scale `L/(L - 1 + pi)`, at most
+#'   `most = Inf`, where `L` is its ratio to `p(x)`. Without a cap this is exactly the class, at all
+#'   times, because mixing commutes with adding noise. In terms of the exact score the strength is
 #'   `min(most pi R/(pi R + 1 - pi), 1) - 1`, `R = p(x | class)/p(x)`. With `mixed = 0` the model is
-#'   exact and the scale is still `R/(R - 1 + pi)`, and `most` where that is negative. (Checked.)
+#'   exact and the scale is still `R/(R - 1 + pi)`, and `most` if this is negative. (Checked.)
 #' * `"dng"`: dynamic negative guidance, away from the class: the score `s_all - lambda q/(1 - q)
 #'   (s_class - s_all)`; `lambda = 1`, by the exact q, is exactly all but the class. (Checked.)
-#' * `"q_power"`: `strength q^sure (1 - q)^unsure`; `sure = 0`, `unsure = 1`: no more strength where
-#'   the class is reached. (Ours.)
+#' * `"q_power"`: `strength q^sure (1 - q)^unsure`; `sure = 0`, `unsure = 1`: no strength once the
+#'   class is reached. (Ours.)
 #'
 #' The published forms of the first two estimate L and q along the run.
 #'
-#' CFG++ at a fixed `lambda` is guidance whose strength grows like `lambda` over the step length: it
-#' has no limit in continuous time, and twice the steps are another sampler. That `"cfgpp"` is CFG++
-#' holds for [sampler_ddim()] without noise; others renoise by another model.
+#' CFG++ at a fixed `lambda` is guidance whose strength grows like `lambda` over the step length. It
+#' has no limit in continuous time: twice the steps make another sampler. `"cfgpp"` is CFG++ for
+#' [sampler_ddim()] without noise; other samplers renoise by another model.
 #'
-#' A strength of one's own may also ask for these: `function(t, fraction) 8 * fraction` is a
+#' Your own strength may depend on the same facts: `function(t, fraction) 8 * fraction` is a
 #' function of `t` and of any of `sigma`, `fraction`, `to` (the time at the step's end) and `r`, by
-#' these names, and is called for one time after the other. One that has `q`, or its logarithm
-#' `log_q`, or that of `1 - q`, `log_not_q` (which 1 - q has lost where q is nearly 1), among its
-#' arguments, as `function(t, q) 8 * (1 - q)`, gets the q of many particles at a time, and returns a
-#' number for each, or one for all. The engine stops at every evaluation to ask it.
+#' these names, and is called with one time after the other. If it has an argument `q`, `log_q` (its
+#' logarithm), or `log_not_q` (the logarithm of `1 - q`, which keeps its digits if q is nearly 1),
+#' as `function(t, q) 8 * (1 - q)`, it gets the q of many particles at a time, and returns a number
+#' for each, or one for all. The engine stops at every evaluation to ask it.
 #'
 #' Guidance of a strength that depends on q is still a gradient: `s_class + eta(t, q) g`, `g = grad
 #' log q`, is the gradient of `log p(x | class) + H(log q)` with `H' = eta`, and its divergence is
-#' `div s_class + eta tr Dg + (d eta/d log q) |g|^2`. So all that plain guidance has is there:
-#' log-densities, [score_jacobian()], laws, [fokker_planck()], all samplers and reductions. For a
-#' function of one's own the derivative of eta is taken by differences (of five points, 0.001 apart
-#' in the log-odds of q), only where one is needed. Refused are such strengths in sums of
-#' guidances, with `negative`, a power or a rule, for a [score_model()], and in statements about
-#' plain guidance.
+#' `div s_class + eta tr Dg + (d eta/d log q) |g|^2`. So it has all that plain guidance has:
+#' log-densities, [score_jacobian()], laws, [fokker_planck()], all samplers and reductions. For your
+#' own function the derivative of eta is taken by differences (of five points, 0.001 apart in the
+#' log-odds of q), only if one is needed. Such strengths are refused in sums of guidances, with
+#' `negative`, a power or a rule, for a [score_model()], and in statements about plain guidance.
 #'
-#' A profile is worked out where the steps are known, in [diffusion()]; [score()] knows a time and
-#' no steps, and takes `"interval"`, `"line"` and those of q alone. Sweeps multiply a profile by
-#' their strengths.
+#' [diffusion()], which knows the steps, computes a profile. [score()] has a time and no steps, and
+#' takes `"interval"`, `"line"` and profiles of q alone. Sweeps multiply a profile by their
+#' strengths.
 #'
 #' @param shape Name of a profile, see the details.
-#' @param strength A number, the average strength where a profile has one.
+#' @param strength A number, the average strength if a profile has one.
 #' @param ... The profile's own arguments, by name.
 #' @return An object of class `strength_profile`: a list of `shape`, `strength` and `params`.
 #' @source Interval Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; triangle
@@ -105,9 +105,9 @@ strength_profile <- function(shape, strength = 1, ...) {
             class = object_class("strength_profile"))
 }
 
-# Of each: its parameters and their ranges, what of a run it needs, and its values there. `at`: what
-# is known of the times wanted, a row each; `run`: of the beginning of each step. Those that depend
-# on q have in place of values `push`, their code in gm.h and its parameters, or NULL for none.
+# For each profile: its parameters and their ranges, the facts of a run that it needs, and its
+# values. `at`: facts of the times wanted, a row each; `run`: of the beginning of each step.
+# Profiles of q have `push` in place of values: their code in gm.h and its parameters, or NULL.
 profiles <- local({
   any <- c(-Inf, Inf)
   up <- c(0, Inf)
@@ -156,7 +156,7 @@ profiles <- local({
   )
 })
 
-# The parameters of one of a table of kinds, with those given in their place.
+# The parameters of a kind from a table, replaced by those given.
 own_params <- function(kind, given, others) {
   params <- kind$params
   names <- names_of(given)
@@ -170,7 +170,7 @@ own_params <- function(kind, given, others) {
   params
 }
 
-# Those that are not as they come, in words.
+# The parameters that differ from the usual ones, in words.
 param_words <- function(params, usual) {
   changed <- params[!vapply(names(params), function(p) identical(params[[p]], usual[[p]]), NA)]
   if (length(changed)) paste(names(changed), "=", vapply(changed, format, "", digits = 4))
@@ -183,7 +183,7 @@ in_words.strength_profile <- function(x) {
   paste0("\"", x$shape, "\"", if (length(words)) paste0(" (", toString(words), ")"))
 }
 
-# What a strength may need to know beside the time: of a run, and of q = p(class | x).
+# The facts that a strength may need besides the time: of a run, and of q = p(class | x).
 run_facts <- c("sigma", "fraction", "to", "r")
 q_facts <- c("q", "log_q", "log_not_q")
 
@@ -195,7 +195,7 @@ strength_needs <- function(strength) {
 
 depends_on_q <- function(guidance) any(strength_needs(guidance$profile) %in% q_facts)
 
-# A strength that knows no run yet, or that is no function of time.
+# A strength that is not yet tied to a run, or is no function of time.
 unsettled <- function(needs) {
   force(needs)
   function(t) {
@@ -206,7 +206,7 @@ unsettled <- function(needs) {
 }
 
 # The guidance with its strengths as functions of time alone, for a run on these times, or, without
-# times, for a schedule. What depends on q gets `of_q`, a function of time and of the facts of q.
+# times, for a schedule. A strength of q gets `of_q`, a function of time and of the facts of q.
 settle_guidance <- function(guidance, schedule, times = NULL) {
   if (is.null(guidance)) return(NULL)
   guidance$others <- lapply(guidance$others, settle_guidance, schedule, times)
@@ -243,7 +243,7 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
   guidance
 }
 
-# What is known of times, or those of it that are `wanted`, as a function of them.
+# The facts of times, or the `wanted` ones, as a function of the times.
 run_facts_at <- function(schedule, times, wanted = NULL) {
   force(schedule)
   sigma <- function(t) {

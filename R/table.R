@@ -1,18 +1,17 @@
 #' Tables of results
 #'
-#' What most analyses return is a data frame that knows what made it: it prints with a head that
-#' says so, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several of them
-#' bound together, [summary()] and [as.data.frame()] are plain data frames, of which every column is
-#' shown.
+#' Most analyses return a data frame with its experiment: it prints with a head that describes the
+#' experiment, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several bound
+#' together, [summary()] and [as.data.frame()] are plain data frames, which show every column.
 #'
-#' @details A table of *estimates* has the columns that say what a row is, first of all `quantity`,
-#' and then
-#' * `estimate`, the number, `NA` where it is not known;
-#' * `se`, its standard error: 0 where nothing was drawn, `NA` where nothing is known of it. A
-#'   number found by quadrature may have an error too;
-#' * `method`, how the number is known: `"exact"` (a closed form), `"quadrature"`, `"Monte Carlo"`,
+#' @details A table of *estimates* has columns that identify a row, first of all `quantity`, and
+#' then
+#' * `estimate`, the number, `NA` if it is not known;
+#' * `se`, its standard error: 0 if nothing was drawn, `NA` if it is not known. A number by
+#'   quadrature may have an error too;
+#' * `method`, the source of the number: `"exact"` (a closed form), `"quadrature"`, `"Monte Carlo"`,
 #'   `"bound"` or `"unknown"`, and nothing else;
-#' * `note`, what else there is to say of it, or `""`.
+#' * `note`, a remark, or `""`.
 #'
 #' Divergences are called `kl` (from the first law to the second; of a target and an output,
 #' `KL(target || output)`), `kl_reverse` and `total_variation`.
@@ -21,25 +20,24 @@
 #' wide: a row per run, a column per quantity with its standard error in `<quantity>_se`, and
 #' `method`. `tidy()` gives it the columns of a table of estimates, a row per run and quantity.
 #'
-#' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; what was not drawn
-#' stands without brackets.
+#' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; a number without draws
+#' has no brackets.
 #'
 #' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()]. For `print()`
 #'   any object of this package.
 #' @param i,j,drop,row.names,optional As for data frames.
-#' @param digits Number of significant digits; of what was drawn, the standard error decides.
-#' @param max The largest number of rows that are printed, evenly spread.
-#' @param ... For `plot()`, what the `autoplot()` method takes; for `print()` of what is no table,
-#'   `digits` and `max`, where it shows numbers or rows; for `rbind()`, tables; otherwise as for
-#'   data frames.
+#' @param digits Number of significant digits; for Monte Carlo the standard error determines them.
+#' @param max The largest number of rows printed, evenly spread.
+#' @param ... For `plot()`, arguments of the `autoplot()` method; for `print()` of other objects,
+#'   `digits` and `max`, if they print numbers or rows; for `rbind()`, tables; otherwise as for data
+#'   frames.
 #' @param deparse.level As in [rbind()].
 #' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot;
-#'   where a table has no picture of its own, its estimates with bars of two standard errors.
-#'   `plot()` and `print()`: `x`. `tidy()`: a data frame with the columns of a table of estimates.
-#'   `glance()`: a row that says how the table was made. `augment()`: a row per particle, where the
-#'   table kept its samples (`guidance_sweep(keep = TRUE)`), as of [guided_sample()], with
-#'   `.strength`.
-#' @seealso [autoplot.gaussmix()] for what is not a table; [tidy.gaussmix()].
+#'   for a table without its own plot, the estimates with bars of two standard errors. `plot()` and
+#'   `print()`: `x`. `tidy()`: a data frame with the columns of a table of estimates. `glance()`: a
+#'   row with the experiment. `augment()`: a row per particle, if the table kept its samples
+#'   (`guidance_sweep(keep = TRUE)`), as of [guided_sample()], with `.strength`.
+#' @seealso [autoplot.gaussmix()] for other objects; [tidy.gaussmix()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
 #' sweep <- guidance_sweep(m, "a", 0:2, n = 100)
@@ -50,13 +48,13 @@
 #' @name mixguide_table
 NULL
 
-# The one constructor of tables. `setup` is a list of what made it (with its `faults`). The rest is
-# for print(): `head`, lines that say what it is; `shown`, the columns, named by their labels;
-# `labels`, words for quantities; `foot`, lines below; `body`, a function of the table, whose value
-# is printed in place of its rows; `groups`, a line to be printed above the rows of each class,
-# named by the classes. Of a sweep `keys` are the columns that say what a row is, and
-# `methods` those of single quantities. What else a table holds are attributes of their own (`...`),
-# among them its `summary`, where that is another table.
+# The one constructor of tables. `setup` is a list of the experiment (with its `faults`). Other
+# arguments are for print(): `head`, lines that describe it; `shown`, the columns, named by their
+# labels; `labels`, words for quantities; `foot`, lines below; `body`, a function of the table,
+# whose value is printed in place of its rows; `groups`, a line to be printed above the rows of each
+# class, named by the classes. For a sweep `keys` are the columns that identify a row, and `methods`
+# those of single quantities. Other parts of a table are attributes of their own (`...`), among them
+# its `summary`, if this is another table.
 new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, shown = NULL,
                       labels = NULL, foot = NULL, body = NULL, groups = NULL, ...) {
   rownames(rows) <- NULL
@@ -66,7 +64,7 @@ new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = 
                         body = body, groups = groups), ...)
 }
 
-# Estimates of a quantity, with a head that says of what they are.
+# Estimates of a quantity, with a head that names their object.
 estimate_table <- function(quantity, rows, of) {
   new_table(data.frame(quantity = quantity, rows), "mixguide_estimates", of)
 }
@@ -80,10 +78,10 @@ row_of <- function(table, quantity, key = "quantity") {
   as.data.frame(table)[at, , drop = FALSE]
 }
 
-# Of lists that have the same tables, one list of these, each of all.
+# One list from lists of the same tables, with the rows of all in each.
 together <- function(lists) do.call(Map, c(rbind, Filter(length, lists)))
 
-# Without what made it.
+# The table without its experiment.
 plain_table <- function(x) {
   attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
   x
@@ -91,16 +89,16 @@ plain_table <- function(x) {
 
 is_estimates <- function(rows) all(ESTIMATE %in% names(rows))
 
-# The columns that say what a row of estimates is.
+# The columns that identify a row of estimates.
 key_columns <- function(rows) names(rows)[seq_len(match("estimate", names(rows)) - 1)]
 
-# Of a sweep, the columns that are numbers, each perhaps with its standard error beside it.
+# The numeric columns of a sweep, each perhaps with its standard error beside it.
 sweep_quantities <- function(x) {
   numbers <- names(x)[vapply(x, is.numeric, NA)]
   setdiff(numbers[!endsWith(numbers, "_se")], attr(x, "look")$keys)
 }
 
-# How a column of a sweep is known, in each row.
+# The method of a column of a sweep, in each row.
 quantity_method <- function(x, name) {
   given <- attr(x, "look")$methods
   if (name %in% names(given)) return(rep(given[[name]], nrow(x)))
@@ -143,7 +141,7 @@ rbind.mixguide_table <- function(..., deparse.level = 1) {
   do.call(rbind, c(plain, deparse.level = deparse.level))
 }
 
-# dplyr's verbs ask what their results are.
+# The class of results of dplyr's verbs.
 #' @exportS3Method dplyr::dplyr_reconstruct
 dplyr_reconstruct.mixguide_table <- function(data, template) plain_table(data)
 
@@ -169,7 +167,7 @@ print_head <- function(x) {
   say(head[-1])
 }
 
-# Notes, what the table says of itself, and what is wrong with it.
+# Notes, the table's own remarks, and its faults.
 print_foot <- function(x) {
   writeLines(c(note_lines(x), fit_lines(attr(x, "look")$foot)))
   print_faults(attr(x, "setup")$faults)
@@ -211,17 +209,17 @@ labelled <- function(keys, labels) {
   keys
 }
 
-# The columns that say what a row is, of a table in `words`: the first, and the keys as they are
-# headed.
+# The columns that identify a row, for a table in `words`: the first, and the keys by their printed
+# names.
 shown_keys <- function(table, words) {
   look <- attr(table, "look")
   keys <- if (is_estimates(table)) key_columns(table) else look$keys
   intersect(names(words), c(names(words)[1], keys, names(look$shown)[look$shown %in% keys]))
 }
 
-# Text, and estimates with their errors, from the left; numbers from the right. Rows that are wider
-# than the screen come in pieces, each of which starts with the columns `keys`: class by class
-# where each class has its line.
+# Text, and estimates with their errors, are aligned to the left, numbers to the right. Rows wider
+# than the screen are split, and each piece starts with the columns `keys`: class by class if each
+# class has its line.
 print_rows <- function(rows, digits, max = Inf, groups = NULL, keys = names(rows)[1]) {
   if (!nrow(rows)) return(cat("  (no rows)\n"))
   at <- evenly(nrow(rows), max)
@@ -247,7 +245,7 @@ column_lines <- function(rows, digits) {
   Map(function(name, x) {
     text <- is.character(x) || is.factor(x)
     cells <- if (!text) format(x, digits = digits) else ifelse(is.na(x), "NA", as.character(x))
-    # a text that no screen holds
+    # a text too wide for the screen
     most <- getOption("width") - 5
     long <- nchar(cells, "width") > most
     cells[long] <- paste0(strtrim(cells[long], most - 3), "...")
@@ -255,8 +253,8 @@ column_lines <- function(rows, digits) {
   }, names(rows), rows)
 }
 
-# Columns side by side in as few pieces as the screen allows. Where the keys leave no room beside
-# them it is the number of the row that every piece starts with.
+# Columns side by side in as few pieces as the screen allows. If the keys leave no room beside them,
+# every piece starts with the number of the row.
 row_pieces <- function(columns, is_key, at) {
   width <- vapply(columns, function(lines) nchar(lines[1], "width"), 0)
   room <- getOption("width")
@@ -281,7 +279,7 @@ row_pieces <- function(columns, is_key, at) {
   lapply(split(columns[!is_key], of), function(part) paste_lines(c(columns[is_key], part)))
 }
 
-# Every note once, with the rows of which it is said.
+# Every note once, with its rows.
 note_lines <- function(x) {
   if (is.null(x$note) || !any(nzchar(x$note))) return(character())
   rows <- plain_table(x)
@@ -297,7 +295,7 @@ note_lines <- function(x) {
   }, ""))
 }
 
-# The rows of a sweep in words, by the keys that tell them apart.
+# Words for the rows of a sweep, by the keys that distinguish them.
 run_names <- function(x) {
   rows <- plain_table(x)
   keys <- setdiff(attr(x, "look")$keys, "scale")

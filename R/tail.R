@@ -1,8 +1,8 @@
-# Means of weights and of reciprocals. A few draws may carry them, or the draws that should carry
-# them may never have been made; then neither the mean nor its standard error can be believed.
+# Means of weights and of reciprocals. A few draws may dominate them, or the draws that should
+# dominate may be missing. Then neither the mean nor its standard error is reliable.
 
-# The largest values that tell of the tail of n draws: as many as in Vehtari et al. (2024), at most
-# 2000.
+# The number of largest values that describe the tail of n draws: as in Vehtari et al. (2024), at
+# most 2000.
 tail_size <- function(n) ceiling(min(.2 * n, 3 * sqrt(n), 2000))
 
 # The largest of log-values, in order, and the one below them.
@@ -13,9 +13,9 @@ tail_of <- function(log_x, size) {
   utils::head(sort.int(log_x, decreasing = TRUE), size + 1)
 }
 
-# The shape k of a generalised Pareto law of what exceeds the least of some log-values: the r-th
-# moment is finite for r < 1/k. NA for fewer than 5. The fit is that of Zhang and Stephens (2009),
-# drawn towards 1/2 by the weight of 10 values as in Vehtari et al. (2024).
+# The shape k of a generalised Pareto law of the excesses over the least of some log-values: the
+# r-th moment is finite for r < 1/k. NA for fewer than 5. The fit is that of Zhang and Stephens
+# (2009), shrunk towards 1/2 by the weight of 10 values as in Vehtari et al. (2024).
 pareto_k <- function(log_tail) {
   m <- length(log_tail) - 1
   if (m < 5 || anyNA(log_tail)) return(NA_real_)
@@ -23,7 +23,7 @@ pareto_k <- function(log_tail) {
   if (max(log_tail) == -Inf) return(-Inf)
   x <- sort(exp(log_tail - max(log_tail)))
   x <- (x - x[1])[-1]
-  # all the same, to rounding
+  # all are equal, to rounding
   if (x[m] <= 1e-12) return(-Inf)
   x <- x[x > 0]
   n <- length(x)
@@ -38,9 +38,9 @@ pareto_k <- function(log_tail) {
   (n * k + 5) / (n + 10)
 }
 
-# Is the mean of n draws not to be believed? For k above 1/2 the variance is infinite, and so is
-# what a standard error estimates; few draws need a lighter tail still, 1 - 1/log10(n). It does no
-# harm where what exceeds the rest is next to nothing beside the sum, as if 1/q is 1 but for
+# Is the mean of n draws unreliable? For k above 1/2 the variance is infinite, and so is the
+# quantity that a standard error estimates; few draws need a lighter tail still, 1 - 1/log10(n). The
+# tail does not matter if the excesses are negligible beside the sum, as if 1/q is 1 up to
 # rounding.
 is_heavy <- function(log_tail, n, mean) {
   k <- pareto_k(log_tail)
@@ -49,7 +49,7 @@ is_heavy <- function(log_tail, n, mean) {
   !isTRUE(share < 1e-4)
 }
 
-# A mean that has none: a number would be taken for one.
+# The row of an unreliable mean, without a number.
 heavy_row <- function() unknown_row("heavy tail: a mean of the draws would say nothing")
 
 # The mean of weights or reciprocals, whose logarithms are given.

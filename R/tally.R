@@ -1,5 +1,5 @@
-# Sums over particles that can be merged, chunk by chunk: in the order of the chunks, so that the
-# last bit does not depend on who summed what.
+# Sums over particles that can be merged, chunk by chunk, in the order of the chunks, so that the
+# last bit does not depend on who computes which sum.
 
 # Moments of the columns of x about `centre`, with the squares beside them if wanted, in blocks of
 # columns that are multiplied with each other: `mean`, p x blocks, and `cross`, p^2 x blocks, the
@@ -25,12 +25,12 @@ merge_moments <- function(a, b) {
        cross = a$cross + b$cross + a$n * share * products)
 }
 
-# moments_of() the rows of each replicate, by its number: of all particles together where they are
+# moments_of() the rows of each replicate, by its number, or of all particles together if they are
 # independent.
 replicate_moments <- function(x, replicate, ...) {
   n <- nrow(x)
   numbers <- if (n) replicate[1]:replicate[n] else 1
-  # where each ends: numbers never fall
+  # the end of each: numbers never fall
   last <- findInterval(numbers, replicate)
   first <- c(0, last[-length(last)]) + 1
   moments <- lapply(seq_along(numbers), function(i) {
@@ -48,7 +48,7 @@ merge_replicates <- function(a, b) {
 # The moments of all particles.
 all_moments <- function(replicates) Reduce(merge_moments, replicates)
 
-# The standard error of a mean of replicates, of which each has so many particles, and this mean (a
+# The standard error of a mean of replicates, from the number of particles and the mean of each (a
 # column each).
 nets_se <- function(n, means) {
   off <- (means - drop(means %*% n) / sum(n)) * rep(n / sum(n), each = nrow(means))

@@ -1,8 +1,8 @@
-# The formula that a mixture came from, and how new data are read by it, as lm() does: the terms
-# are kept with what they refer to beyond the data, and with nothing else of where they were made.
+# The formula of a mixture, and how it reads new data, as in lm(). The terms are kept with the
+# values that they refer to beyond the data, and with nothing else of their environment.
 
-# The table of a formula's variables, of labels of classes, and, unless each variable is a column as
-# it is, the terms that new data need.
+# The table of a formula's variables, the labels of classes, and, unless each variable is itself a
+# column, the terms for new data.
 formula_data <- function(formula, data, subset, na.action) {
   frame <- formula_frame(formula, data, "x", subset, na.action)
   warn_omitted(length(attr(frame, "na.action")), nrow(frame))
@@ -18,7 +18,7 @@ formula_data <- function(formula, data, subset, na.action) {
   list(columns = columns, class = stats::model.response(frame), terms = predictors)
 }
 
-# Complete cases alone are another population unless values are missing by chance.
+# A warning: complete cases are another population unless values are missing by chance.
 warn_omitted <- function(omitted, left) {
   if (omitted) {
     warning(count_of(omitted, "row"), " of ", omitted + left, " with missing values left out: ",
@@ -27,7 +27,7 @@ warn_omitted <- function(omitted, left) {
   }
 }
 
-# What R says of a formula that it cannot evaluate, as an error about the argument `arg`.
+# R's error about a formula that it cannot evaluate, as an error about the argument `arg`.
 formula_frame <- function(formula, data, arg, subset = NULL, na.action = stats::na.pass) {
   wanted <- if (arg == "x") "a formula that can be evaluated in `data`" else {
     "such that the mixture's formula can be evaluated in it"
@@ -69,8 +69,8 @@ term_columns <- function(terms, data, arg) {
   columns
 }
 
-# The terms in an environment of their own, with the constants and functions that they name; its
-# parent is the package or the workspace in which they were written. What is as long as the data is
+# The terms in an environment of their own, with the constants and functions that they name. Its
+# parent is the package or the workspace in which they were written. A value as long as the data is
 # a variable, and must come with new data.
 lean_terms <- function(terms, data, formula) {
   from <- environment(formula)
@@ -83,7 +83,7 @@ lean_terms <- function(terms, data, formula) {
     if (name %in% names(data) || !is.null(value) && !is.function(value) && NROW(value) == n) {
       needed <- c(needed, name)
     } else if (!is.null(value)) {
-      # the text of a function would bring that of its whole file
+      # the source text of a function would keep that of its whole file
       if (is.function(value) && !is.primitive(value)) value <- utils::removeSource(value)
       assign(name, value, home)
     }
@@ -91,7 +91,7 @@ lean_terms <- function(terms, data, formula) {
   structure(terms, .Environment = home, needed = intersect(all.vars(terms), needed))
 }
 
-# What a name means to whom wrote it, short of packages.
+# The value of a name where the formula was written, short of packages.
 written_value <- function(name, env) {
   repeat {
     if (exists(name, env, inherits = FALSE)) return(get(name, env, inherits = FALSE))

@@ -1,12 +1,11 @@
 #' Number of threads
 #'
-#' Gets or sets the number of threads that the core uses. Results do not depend on it: they are the
-#' same to the last bit for any number.
+#' Gets or sets the number of threads of the core. Results do not depend on it, to the last bit.
 #'
 #' @details The default is 2, or the option `mixguide.threads` when the package is loaded. It is
 #'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1
-#'   in a forked process (as [parallel::mclapply()] makes them) and where R was built without
-#'   OpenMP. Runs of a few milliseconds take one.
+#'   in a forked process (made by [parallel::mclapply()]) and if R was built without OpenMP. Runs of
+#'   a few milliseconds use one.
 #' @param n A whole number >= 1 (more than 256 count as 256), or `NULL` to leave it as it is.
 #' @return The number of threads in use, before the change; invisibly if `n` is given.
 #' @examples
@@ -30,7 +29,7 @@ mixguide_threads <- function(n = NULL) {
   })
 }
 
-# Is this a child of parallel::mclapply() and the like? The C code sees only forks after it was
+# Is this a child of parallel::mclapply() or the like? The C code detects only forks after it was
 # loaded, and another package may have used OpenMP in the parent.
 is_forked <- function() {
   isNamespaceLoaded("parallel") && get("isChild", asNamespace("parallel"))()

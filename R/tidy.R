@@ -1,7 +1,7 @@
 #' Tidy tables, by the generics of broom
 #'
-#' Methods for `tidy()`, `glance()` and `augment()`, which are those of package \pkg{generics}, as
-#' in \pkg{broom}, whose names of columns they use. They return plain data frames.
+#' Methods for the generics `tidy()`, `glance()` and `augment()` of package \pkg{generics}, with the
+#' column names of \pkg{broom}. They return plain data frames.
 #'
 #' @param x A [gaussmix()] or a [guided_sample()]; for tables of results see [mixguide_table].
 #' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
@@ -12,13 +12,13 @@
 #'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`.
 #' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables
 #'   and, `NA` unless it is a fit, `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df`
-#'   and `nobs`. Of a sample: how it was made, and its confidence and entropy with their standard
+#'   and `nobs`. Of a sample: its experiment, and its confidence and entropy with their standard
 #'   errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
-#'   the probability that it is another, as of a fit by mclust in broom; and again by the names of
-#'   tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. Of a sample: a row
-#'   per particle, with its variables, `.confidence`, `.log_density` where it is known, `.class` and
-#'   `.uncertainty`.
+#'   the probability of the other classes, as broom has it for fits by mclust; and the same by the
+#'   names of tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. Of a
+#'   sample: a row per particle, with its variables, `.confidence`, `.log_density` if it is known,
+#'   `.class` and `.uncertainty`.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' tidy(mixture)
@@ -66,7 +66,7 @@ augment.gaussmix <- function(x, data, ...) {
   cbind(as.data.frame(data), classified(probability), pred_columns(probability))
 }
 
-# By the names of tidymodels.
+# The probabilities of classes by the names of tidymodels.
 pred_columns <- function(probability) {
   class <- classified(probability)$.class
   colnames(probability) <- paste0(".pred_", colnames(probability))

@@ -1,36 +1,36 @@
 #' The tilted law
 #'
-#' The law with density proportional to `p(x | class) p(class | x)^strength`, of which guidance is
-#' often thought to sample: by quadrature in one or two dimensions, and in more where the mixture
-#' can be reduced to two (see [guided_sample()]), since what is left is then a Gaussian that the
-#' tilt does not touch.
+#' The law with density proportional to `p(x | class) p(class | x)^strength`, which guidance is
+#' often thought to sample. It is computed by quadrature in one or two dimensions, and in more if
+#' the mixture reduces to two (see [guided_sample()]): the rest is then a Gaussian, which the tilt
+#' does not change.
 #'
 #' @details With `strength = eta`, this is `p(x | class)^(1 + eta) / p(x)^eta` up to a constant. At
 #'   strength 0 it is the class itself, at -1 the whole mixture. At `t > 0` it is the tilt of the
-#'   laws at time `t`, which is *not* the law at time `t` of the diffused tilt: that is why
-#'   guidance, whose score is that of the tilt at each time, samples something else (Chidambaram et
-#'   al. 2024). [law_distance()] tells how far from it a sampler's law is, and [tilted_sample()]
-#'   weighs guided particles so that they do sample it.
+#'   laws at time `t`, which is *not* the law at time `t` of the diffused tilt. Guidance uses the
+#'   score of the tilt at each time, and therefore samples another law (Chidambaram et al. 2024).
+#'   [law_distance()] gives the distance of a sampler's law from the tilt, and [tilted_sample()]
+#'   weights guided particles so that they sample it.
 #'
-#' A strength >= -1 always gives a law; a smaller one may not, where covariances differ.
+#' A strength >= -1 always gives a law; a smaller one may not, if covariances differ.
 #'
 #' @inheritParams diffuse
 #' @param guidance The class and the strength of the tilt: labels, for the law of their union
 #'   (strength 0), or a [guidance()] of one term, without a power and without another negative
 #'   model. `NULL`: the mixture itself.
 #' @param t The tilt of the laws at this time, with the strength of that time.
-#' @param nodes Number of nodes (on each of two axes); `NULL`: 2001 (201), or as many more, up to
-#'   20001 (601), as make the normalising constant the same to 1e-10 when every other is left out.
+#' @param nodes Number of nodes (on each of two axes); `NULL`: 2001 (201), or more, up to 20001
+#'   (601), until the normalising constant changes by at most 1e-10 without every other node.
 #' @return A [law]: its density is known everywhere, not only on the nodes. It also has `strength`
 #'   and `log_normaliser`, the logarithm of `E[p(class | x)^strength | class]`.
 #' @section Errors: Of class `mixguide_error`: more than two dimensions that cannot be reduced,
-#'   covariances that are singular at time `t`, and strengths at which there is no such law.
+#'   covariances that are singular at time `t`, and strengths without a law.
 #' @section Numerical notes: The nodes are equispaced and span the region in which the log-density
 #'   is within 45 of its largest value; the trapezoidal rule then converges faster than any power of
 #'   their distance. A warning says if the largest number of nodes does not suffice.
 #' @source Chidambaram, Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074};
 #'   quadrature derived for this package.
-#' @seealso [law] for what can be asked of it.
+#' @seealso [law] for its methods.
 #' @examples
 #' m <- named_mixture("A2")
 #' tilt <- tilted_law(m, guidance("1", 4))
@@ -73,7 +73,7 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
   law_from_process(law, units)
 }
 
-# The tilt by a class and a strength has a name; that of other kinds of guidance is not computed.
+# An error for guidance other than by one class and a strength, whose tilt is not computed.
 check_tilt <- function(guidance) {
   odd <- c("several terms" = length(guidance$others) > 0,
            "another negative model" = !is.null(guidance$negative),
@@ -96,7 +96,7 @@ tilt_words <- function(class, strength) {
 # The grid on which exp(f) is integrated: its nodes, their axes and the size of a cell.
 tilt_grid <- function(f, mixture, nodes) {
   d <- mixture_dim(mixture)
-  # where it may live: coarsely, but with the scale of every component
+  # the range of the law: coarsely, but with the scale of every component
   used <- which(mixture$weights > 0)
   sd <- sqrt(vapply(used, function(k) diag(component_cov(mixture, k)), double(d)))
   dim(sd) <- c(d, length(used))
@@ -104,7 +104,7 @@ tilt_grid <- function(f, mixture, nodes) {
     resolving_grid(mixture$means[used, j], 3 * sd[j, ], if (d == 1) 2048 else 80)
   })
   box <- tilt_box(f, own)
-  # closer, and further out where it does not end at the border
+  # closer, and further out if the law does not end at the border
   for (i in 1:8) {
     box <- tilt_box(f, Map(function(range, own) {
       range <- range + c(-1, 1) * box$open * diff(range)
@@ -132,8 +132,8 @@ tilt_grid <- function(f, mixture, nodes) {
   list(x = x, axes = axes, cell = prod(vapply(axes, function(a) a[2] - a[1], 0)))
 }
 
-# The box that holds all of f within 45 of its largest value on the grid, a cell wider; is it open,
-# that is, does f reach so high at the border?
+# The box that holds all of f within 45 of its largest value on the grid, a cell wider; and whether
+# it is open, that is, f is so high at the border.
 tilt_box <- function(f, axes) {
   value <- f(unname(as.matrix(expand.grid(axes))))
   high <- array(value > max(value) - 45, lengths(axes))
@@ -144,7 +144,7 @@ tilt_box <- function(f, axes) {
        open = any(mapply(function(span, last) span[1] == 1 || span[2] == last, spans, last)))
 }
 
-# What is left of a mixture that reduces to one or two dimensions, see law_rest().
+# The part of a mixture outside a reduction to one or two dimensions, see law_rest().
 plain_rest <- function(mixture) {
   space <- reduced_space(mixture)
   if (is.null(space) || ncol(space$within) > 2) {

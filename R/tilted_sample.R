@@ -1,91 +1,88 @@
-# Guidance does not sample the tilted law p(x | y) p(y | x)^eta. Weights make it: particles carry
-# how much more of the tilt than of the sampler's law there is where they are.
+# Guidance does not sample the tilted law p(x | y) p(y | x)^eta. Weighted particles do: a weight is
+# the density of the tilted law over that of the sampler's law at the particle.
 
 #' Sample from the tilted law, by weights
 #'
 #' Guidance of strength `eta` is often thought to sample the tilted law, with density
 #' proportional to `p(x | class) p(class | x)^eta` (see [tilted_law()]). It does not, but its
-#' particles can be weighted so that they do. `tilted_sample()` runs a guided sampler, weighs its
-#' particles, and resamples them on the way when too few of them carry the weight.
+#' particles can be weighted so that they do. `tilted_sample()` runs a guided sampler, weights its
+#' particles, and resamples them during the run when too few of them carry the weight.
 #'
 #' @details Let `gamma_t(x) = p_t(x | class) p_t(class | x)^eta` and `g = grad log p_t(class | x)`.
 #'
-#' **`"feynman-kac"` weights.** In continuous time, `gamma_t` is carried along exactly, by the
-#' guided ODE, the guided SDE and everything between them, if a particle's weight grows by `d log W
-#' = eta (1 + eta) |g|^2 G^2/2 dt`, where `G^2` is that of the [schedule] (`G^2/2 = 1` for the
-#' Ornstein-Uhlenbeck process); `eta` must be one number. Here the paths have steps: the error is
-#' that of the sampler, and the integral is done to fourth order along the paths of deterministic
-#' samplers, by the trapezoidal rule along the others.
+#' **`"feynman-kac"` weights.** In continuous time the guided ODE, the guided SDE and everything
+#' between them follow `gamma_t` exactly, if a particle's weight grows by `d log W = eta (1 + eta)
+#' |g|^2 G^2/2 dt`, where `G^2` is that of the [schedule] (`G^2/2 = 1` for the Ornstein-Uhlenbeck
+#' process); `eta` must be one number. Here the paths have steps: the error is that of the sampler.
+#' The integral has fourth order along the paths of deterministic samplers; along the others it is
+#' done by the trapezoidal rule.
 #'
 #' **`"path"` weights.** A stochastic sampler draws `x' = m(x) + sd z` in each step. The weight of
 #' its path is `gamma(x_0) prod N(x; (a/a') x', beta I) / (q(x_T) prod N(x'; m(x), sd^2 I))`, where
 #' the products are over the steps from `t` to `t'`, the numerator is the forward process that leads
-#' from the tilt back to the path, and `q` is the density of the start. That of a deterministic
-#' sampler is `gamma(x_0)` divided by the density of the result, as long as no step folds (a warning
-#' says so). These weights are exact for *any* number of steps and any guidance, also one of another
-#' strength than the tilt, one that changes with time or acts in an interval only; what is paid for
-#' coarse steps is variance. They need noise in every step: not the `"posterior"` variance of
+#' from the tilted law back to the path, and `q` is the density of the start. For a deterministic
+#' sampler the weight is `gamma(x_0)` divided by the density of the result, as long as no step folds
+#' (a warning says so). These weights are exact for *any* number of steps and any guidance, also of
+#' another strength than the tilt, changing with time or in an interval only; coarse steps cost
+#' variance. The weights need noise in every step: not the `"posterior"` variance of
 #' [sampler_ddpm()] down to `t = 0`.
 #'
-#' **The start** is weighted as well, by `gamma_T(x) / q(x)`: the result has no error of a finite
-#' horizon.
+#' **The start** is weighted too, by `gamma_T(x) / q(x)`: a finite horizon causes no error.
 #'
 #' **Resampling.** The particles of a stochastic sampler are divided into 16 islands (fewer if there
-#' are less than 128). At some 50 times, where the effective sample size `1 / sum(w^2)` of an island
-#' is below `resample` times its size, its particles are drawn anew in proportion to their weights,
-#' which then are equal (systematic resampling; the resampled ones go apart in the steps that
-#' follow), and the island keeps its mean weight. Deterministic samplers would only make copies, and
-#' are not resampled.
+#' are less than 128). At some 50 times an island is resampled if its effective sample size
+#' `1 / sum(w^2)` is below `resample` times its size: its particles are drawn anew in proportion to
+#' their weights, which then are equal (systematic resampling; copies separate in the steps that
+#' follow), and the island keeps its mean weight. Particles of deterministic samplers are not
+#' resampled, because they would only be copied.
 #'
 #' **Standard errors** are those of a ratio of means, by the delta method (for the normalising
-#' constant on the log scale), over what is independent: the particles, or the islands if any was
-#' resampled, of which there are few, so that two standard errors cover what they should by
-#' Student's law. With `"feynman-kac"` weights estimates have the error of the steps too: for
-#' strengths >= 0, where the normalising constant, the confidence, the entropy or a mean in
-#' `summary()` differs from what 1e4 draws or more of the class itself say, which have no such
-#' error, by more than the error of the particles, the difference is the standard error.
+#' constant on the log scale), over independent units: the particles, or the islands if any was
+#' resampled. Islands are few, so two standard errors cover as under Student's law. With
+#' `"feynman-kac"` weights estimates also have the error of the steps. For strengths >= 0 the
+#' normalising constant, the confidence, the entropy and the means in `summary()` are compared with
+#' 1e4 draws or more of the class itself, which have no such error: if they differ by more than the
+#' error of the particles, the difference is the standard error.
 #'
-#' **Heavy tails.** Guidance leads away from where the tilt has a part of its mass; the few
-#' particles that stay there then carry all the weight, and while none has, every estimate is wrong
-#' and looks precise. Estimates are `NA`, with a note, where the weights have a Pareto tail with `k`
-#' above 1/2 (without resampling; see [guidance_sweep()]), where the relative standard error of the
-#' normalising constant is above 10%, or where the constant is not what draws of the class itself
-#' say (by more than 3 standard errors and, where `"feynman-kac"` weights have the error of the
-#' steps, 15%; these draws' own weights are at most 1). What helps is more particles, guidance of
-#' less strength than the tilt (with `"path"` weights), or draws of the class, weighted by `p(class
-#' | x)^eta`.
+#' **Heavy tails.** Guidance leads away from a part of the mass of the tilted law. The few particles
+#' that stay there carry all the weight, and if there are none, every estimate is wrong and looks
+#' precise. Estimates are `NA`, with a note, in three cases: the weights have a Pareto tail with `k`
+#' above 1/2 (without resampling; see [guidance_sweep()]); the relative standard error of the
+#' normalising constant is above 10%; or the constant differs from that by draws of the class itself
+#' (by more than 3 standard errors and, if `"feynman-kac"` weights have the error of the steps, 15%;
+#' the weights of these draws are at most 1). The cure is more particles, guidance of less strength
+#' than the tilt (with `"path"` weights), or draws of the class, weighted by `p(class | x)^eta`.
 #'
 #' **Random numbers.** With `resample = 0`, and for deterministic samplers, the particles are those
 #' of an unreduced [guided_sample()] with the same `key`.
 #'
 #' @inheritParams guided_sample
-#' @param strength Strength `eta` of the tilt; `NULL` for that of the guidance. `"feynman-kac"`
-#'   weights know no other.
+#' @param strength Strength `eta` of the tilt; `NULL` for that of the guidance, the only one for
+#'   `"feynman-kac"` weights.
 #' @param weights The kind of weights.
-#' @param resample Share of its particles below which the effective sample size of an island leads
-#'   to resampling; 1: at every look, 0: never.
-#' @param exact Quadrature in place of draws? For d = 1, a deterministic sampler and a `"normal"`
-#'   start: the start's `n` nodes (at least 4001) span 20 standard deviations to each side, for the
-#'   tilt may be made of the start's tails.
+#' @param resample An island is resampled if its effective sample size is below this share of its
+#'   particles; 1: at every look, 0: never.
+#' @param exact Whether to use quadrature instead of draws. It needs d = 1, a deterministic sampler
+#'   and a `"normal"` start. The start's `n` nodes (at least 4001) span 20 standard deviations to
+#'   each side, because the tilted law may come from the start's tails.
 #' @param folder As in [guided_sample()]; chunks are whole islands.
-#' @param ... Further arguments of [diffusion()] that follow the mixture there. `guidance`
-#'   towards one class; the default `sampler` is `sampler_em()`, and `"path"` weights need one
-#'   whose steps draw one noise each, and add it in the end; a `start` that is a matrix needs its
+#' @param ... Further arguments of [diffusion()] that follow the mixture there. `guidance` is
+#'   towards one class. The default `sampler` is `sampler_em()`; `"path"` weights need one whose
+#'   steps draw one noise each, and add it at the end. A `start` that is a matrix needs its
 #'   attribute `log_density`.
 #' @return An object of class `tilted_sample`, a [guided_sample()] in which
 #'   * `weights`: n weights, which sum to 1; [confidence()], [entropy()] and `summary()` use them;
-#'   * `log_density`: that of the *tilted* law, with its normalising constant as estimated;
-#'   * `ess`: the effective sample size, which counts copies as if they were independent;
-#'     `families`, the number of starts from which particles descend; `ancestor`, n numbers of these
-#'     starts; `family`, n numbers of what is independent of each other, particles or islands
-#'     (`NULL` if exact);
+#'   * `log_density`: of the *tilted* law, with its estimated normalising constant;
+#'   * `ess`: the effective sample size, which counts copies as independent; `families`, the number
+#'     of starts from which particles descend; `ancestor`, n numbers of these starts; `family`, n
+#'     numbers of the independent units, particles or islands (`NULL` if exact);
 #'   * `log_normaliser`: `log E[p(class | x)^eta | class]`, a data frame with `estimate`, `se` and
 #'     `method`; `log_normaliser_check`: the same by draws of the class, or `NULL` if exact or for
 #'     `eta < 0`;
-#'   * `heavy`: `NULL`, or why no estimate is given;
-#'   * `history`: a data frame of the times at which it was considered whether to resample, `t`,
-#'     with the mean effective sample size of an island, `ess`, and the share of the islands that
-#'     were `resampled` (`NULL` if exact);
+#'   * `heavy`: `NULL`, or the reason for giving no estimate;
+#'   * `history`: a data frame of the looks, the times `t` at which islands may be resampled, with
+#'     the mean effective sample size of an island, `ess`, and the share of the islands that were
+#'     `resampled` (`NULL` if exact);
 #'   * `tilt`, the strength, and `weighting`, the kind of weights.
 #' @section Errors: of class `mixguide_error`: for point masses down to `t = 0`, starts without a
 #'   density, and samplers or guidance that a kind of weights cannot follow.
@@ -95,7 +92,7 @@
 #'   \doi{10.1111/j.1467-9868.2006.00553.x}. Islands, and the comparison with draws of the class,
 #'   are this package's. Pareto tails of weights: Vehtari, Simpson, Gelman, Yao and Gabry (2024),
 #'   \doi{10.48550/arXiv.1507.02646}.
-#' @seealso [tilted_law()] for the tilt itself in low dimension.
+#' @seealso [tilted_law()] for the tilted law itself in low dimension.
 #' @examples
 #' m <- named_mixture("A2")
 #' set.seed(1)
@@ -149,7 +146,7 @@ tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "pat
   with_call(if (exact) run else judge_weights(run), call, key)
 }
 
-# The strength of the tilt that a guidance is to be weighted to.
+# The strength of the tilt to which the particles of a guidance are weighted.
 tilt_strength <- function(guidance, strength, kind) {
   own <- if (is.null(guidance$interval) && !is.null(guidance$scale)) guidance$strength(0)
   if (is.null(strength)) {
@@ -164,7 +161,7 @@ tilt_strength <- function(guidance, strength, kind) {
   strength
 }
 
-# log p(x | class) p(class | x)^eta, from the log-densities of the class and of everything.
+# log p(x | class) p(class | x)^eta, from the log-densities of the class and of the mixture.
 log_tilt <- function(log_class, log_all, log_prior, strength) {
   log_class + strength * pmin(log_prior + log_class - log_all, 0)
 }
@@ -216,7 +213,7 @@ island_chunk <- function(job, first, count) {
       own$tilt <- tilt(part$first)
       log_w <- log_w + own$tilt - log_start
     }
-    # what the path weights telescope to; the others integrate it
+    # the path weights telescope to the density; Feynman-Kac weights integrate it
     if (i == job$looks || job$kind == "path") {
       before <- own$tilt
       own$tilt <- tilt(part$closing)
@@ -231,13 +228,13 @@ island_chunk <- function(job, first, count) {
        folded = run$folded, ancestor = own$ancestor, history = run$history)
 }
 
-# Why the weights tell nothing, if so; what then is no number says it.
+# The reason why the weights are unreliable, if they are; it is the note of the missing numbers.
 judge_weights <- function(run) {
   z <- run$log_normaliser
   n <- length(run$weights)
   path <- run$weighting == "path"
   check <- if (run$tilt >= 0) class_draws(run)
-  # is it farther from what draws of the class say than both errors explain? Feynman-Kac weights
+  # is it farther from the value by draws of the class than both errors explain? Feynman-Kac weights
   # have the error of the steps, too
   apart <- function(row, other, most) {
     # errors from 16 islands: beyond 4 of them lies 1 run in 1000
@@ -266,8 +263,8 @@ judge_weights <- function(run) {
   run
 }
 
-# Another sample of the same tilt: draws of the class, whose weights p(class | x)^eta are at most 1
-# and know no steps.
+# Another sample of the same tilted law: draws of the class, whose weights p(class | x)^eta are at
+# most 1 and have no error of steps.
 class_draws <- function(run) {
   n <- max(1e4, min(nrow(run$x), 1e5))
   law <- diffuse(in_process(run$mixture), run$times[length(run$times)], run$schedule)
@@ -286,8 +283,8 @@ class_draws <- function(run) {
   run
 }
 
-# Feynman-Kac weights have the error of the steps as well: by how much an estimate differs from that
-# of the draws of the class, beyond their own error, is its standard error if that is more.
+# Feynman-Kac weights also have the error of the steps. The difference of an estimate from that by
+# draws of the class, beyond its own error, is its standard error if it is larger.
 with_step_error <- function(rows, run, estimate, check = class_draws(run)) {
   sure <- run$weighting != "feynman-kac" || is.null(run$family) || run$tilt < 0
   if (sure || !is.null(run$heavy)) return(rows)
@@ -323,7 +320,7 @@ weighted_parts <- function(plan, aim, strength, kind, looks) {
     own <- ops[k]
     if (i == 1) {
       look <- new_op("eval", to = "", from = "x", t = times[1], scalar = FIRST[1])
-      # with a derivative an evaluation needs a register
+      # an evaluation with a derivative needs a register
       if (plan$method == "map") look$to <- "(first)"
       own[[1]] <- c(list(look), own[[1]])
     }
@@ -337,8 +334,8 @@ weighted_parts <- function(plan, aim, strength, kind, looks) {
   })
 }
 
-# Runs one of these. Returns the particles, by how much the logarithms of the weights grew, and log
-# p_j at the start and at the end, where they are wanted.
+# Runs one of these programs. Returns the particles, the growth of their log-weights, and log p_j at
+# the start and at the end, if they are wanted.
 run_part <- function(plan, models, part, x, n, key, first) {
   wanted <- c(unlist(SCALAR[c("change", "folded", "start")]), SCALAR$closing + 0:4)
   run <- core_run(plan$pool, models, part$levels, part$program, n, wanted, x, key = key,
@@ -350,7 +347,7 @@ run_part <- function(plan, models, part, x, n, key, first) {
        first = scalar[FIRST], folded = if (map) scalar[[SCALAR$folded]] > 0)
 }
 
-# Operations of all steps, with those that add eta (1 + eta) |g|^2 G^2/2 times the coefficients of a
+# Operations of all steps, and those that add eta (1 + eta) |g|^2 G^2/2 times the coefficients of a
 # quadrature over the times between two looks.
 feynman_kac <- function(plan, steps, looks, strength) {
   times <- plan$times
@@ -402,7 +399,7 @@ step_noise <- function(ops, k) {
   list(register = form$held, sd = sd)
 }
 
-# ---- What there is to say of it
+# ---- Methods
 
 #' @export
 confidence.tilted_sample <- function(x, class = NULL, ...) {
@@ -471,7 +468,7 @@ autoplot.tilted_sample <- function(object, variables = NULL, ...) {
   flat <- length(variables) == 1 || ncol(object$x) == 1
   shown <- object
   if (!flat) {
-    # a cloud of equal points, placed where the weights are
+    # a cloud of equal points, resampled by the weights
     chosen <- systematic(matrix(object$weights), .5)
     shown$x <- object$x[chosen, , drop = FALSE]
     shown$confidence <- object$confidence[chosen]

@@ -1,13 +1,13 @@
-# Chunks on the workers of a plan of package future. Consecutive chunks go in groups, by the time
-# that they take; a worker keeps what it has finished; what comes back is checked, put in its order,
-# and sent once more if its worker was lost.
+# Chunks on the workers of a plan of package future. Consecutive chunks go in groups, by their time.
+# A worker keeps its finished chunks. Results are checked and put in order; a group is sent once
+# more if its worker was lost.
 
 # The user's plan, if there is one.
 has_workers <- function() {
   isNamespaceLoaded("future") && !inherits(future::plan(), "sequential")
 }
 
-# value(i): that of chunk i of a run, asked for in order; stop() ends what is still running.
+# value(i): the value of chunk i of a run, asked for in order; stop() ends the running chunks.
 on_workers <- function(run) {
   pool <- worker_pool()
   chunks <- length(run$first)
@@ -47,7 +47,7 @@ on_workers <- function(run) {
     }
   }
 
-  # The first chunk is run here: now it is known how long they take, and what they weigh.
+  # The first chunk is run here: it gives the time and the size of a chunk.
   measured <- function(i) {
     began <- now()
     result <- run_here(run, i)
@@ -65,7 +65,7 @@ on_workers <- function(run) {
                     max(2 * pool$start_up, length(rest) * seconds / (4 * pool$workers)))
         min(most, max(1, floor(time / seconds)))
       }
-      # what has arrived and waits for its turn is in memory, unless it is on disk
+      # results that wait for their turn are in memory, unless they are on disk
       if (is.null(run$folder) && rest[1] - i > 4 * pool$workers * size) return()
       ids <- rest[seq_len(min(size, length(rest)))]
       ids <- ids[ids < ids[1] + size]
@@ -99,7 +99,7 @@ on_workers <- function(run) {
       shipped <<- shipped + group$job
       return()
     }
-    # a future that cannot be launched may tell of the end of another
+    # an error at launch may belong to the end of another future
     error <- group$future
     other <- attr(error, "future")$label
     if (isTRUE(other %in% names(out))) {
@@ -108,7 +108,7 @@ on_workers <- function(run) {
     } else lost(group, error)
   }
 
-  # Takes in what has come; waits for as long as it took to look, several times over.
+  # Collects results; waits several times as long as a look takes.
   look <- function(i) {
     began <- now()
     came <- FALSE
@@ -117,7 +117,7 @@ on_workers <- function(run) {
       answer <- if_error(if (future::resolved(group$future)) list(future::value(group$future)),
                          identity)
       if (inherits(answer, "error")) {
-        # a batch system may forget a job before its result is seen, or be out of reach for a while
+        # a batch system may drop a job before its result is seen, or be unreachable for a while
         if (is.null(group$doubt)) out[[group$label]]$doubt <<- group$doubt <- now()
         grace <- pool$grace * if (inherits(answer, "FutureError")) 1 else 10
         if (now() - group$doubt >= grace) lost(group, answer)
@@ -148,7 +148,7 @@ on_workers <- function(run) {
                            function(e) fail(e, id))
       }
       run$progress()
-      # far from its turn it is read again
+      # a result far from its turn is read again later
       far <- !is.null(run$folder) && id - i > 2 * pool$workers
       arrived[[id]] <<- list(value = if (!far) result)
       there[id] <<- far
@@ -159,7 +159,7 @@ on_workers <- function(run) {
     if (answer$seconds > 0) seconds <<- answer$seconds / length(group$ids)
   }
 
-  # A group without an answer: once more, unless it is a user's error.
+  # A group without an answer: sent once more, unless it is a user's error.
   lost <- function(group, error) {
     out[[group$label]] <<- NULL
     if (group$again || !inherits(error, "FutureError") || pool$workers < 1) {
@@ -167,7 +167,7 @@ on_workers <- function(run) {
     }
     group$again <- TRUE
     group$job <- TRUE
-    # what it has finished is on disk
+    # its finished chunks are on disk
     kept <- run$kept$has(run$first[group$ids], run$count[group$ids])
     there[group$ids[kept]] <<- TRUE
     group$ids <- group$ids[!kept]
@@ -179,7 +179,7 @@ on_workers <- function(run) {
     if (is.null(limit)) limit <- max(600, 20 * seconds * length(group$ids))
     if (isTRUE(task$uneven) && is.null(pool$timeout)) limit <- Inf
     if (now() - group$began <= limit) return()
-    # its worker is not asked again
+    # its worker is not used again
     pool$workers <<- pool$workers - 1
     message <- paste0("no answer for ", format(limit, digits = 3),
                       " s: is a host or its link down? options(mixguide.worker_timeout = ) ",
@@ -192,8 +192,8 @@ on_workers <- function(run) {
     abort_chunk(error, ids, run, still)
   }
 
-  # Cancels what is running; what cannot be cancelled may yet end in `patience` seconds, and is
-  # kept. Returns the chunks of what still runs.
+  # Cancels running chunks. Those that cannot be cancelled may still end in `patience` seconds, and
+  # are kept. Returns the chunks that still run.
   halt <- function(patience = 0) {
     groups <- out
     out <<- list()
@@ -224,8 +224,8 @@ on_workers <- function(run) {
   list(value = value, stop = halt)
 }
 
-# What is known of the plan's workers: how many, how long it takes until one begins, how long one
-# should be busy, do they stay for the next group? After `timeout` seconds one is given up.
+# The plan's workers: their number, the time until one begins, how long one should be busy, and
+# whether they stay for the next group. After `timeout` seconds a worker is given up.
 worker_pool <- function() {
   batch <- any(grepl("batchtools", class(future::plan())))
   option <- function(name, default) {
@@ -242,9 +242,9 @@ worker_pool <- function() {
        timeout = option("worker_timeout", if (batch) Inf))
 }
 
-# What every worker is told of this session and of the run.
+# The facts of this session and of the run that every worker gets.
 worker_home <- function(run, batch) {
-  # a job of a batch system takes the CPUs that it has got
+  # a job of a batch system uses all its CPUs
   threads <- getOption("mixguide.worker_threads", if (batch) 0 else 1)
   check_count(threads, "options(mixguide.worker_threads)", min = if (batch) 0 else 1)
   home <- list(version = package_version_text(), engine = .Call(ffi_engine), threads = threads,
@@ -261,7 +261,7 @@ worker_home <- function(run, batch) {
 
 package_version_text <- function() as.character(utils::packageVersion("mixguide"))
 
-# Rows of a start or of noise that were given: those of a group go with it, the rest of a job once.
+# Rows of a given start or noise: those of a group go with it, the rest of a job once.
 row_fields <- c("x", "log_density")
 start_rows <- function(plan) {
   list(begin = plan$begin[intersect(c(row_fields, "n"), names(plan$begin))], noise = plan$noise,
@@ -284,7 +284,7 @@ with_rows <- function(job, rows) {
 # The job of the last run, on a worker.
 worker_memory <- new.env(parent = emptyenv())
 
-# Runs on a worker, whose package may be another: first of all it tells which.
+# Runs on a worker, whose package may be another version: it reports its version first.
 run_on_worker <- function(sent) {
   own <- list(version = as.character(utils::packageVersion("mixguide")),
               host = Sys.info()[["nodename"]])
@@ -293,7 +293,7 @@ run_on_worker <- function(sent) {
   on.exit(if (is.na(before)) Sys.unsetenv("MIXGUIDE_ENGINE") else {
     Sys.setenv(MIXGUIDE_ENGINE = before)
   })
-  # a newer processor computes as the session's does
+  # a newer processor uses the instructions of the session's
   Sys.setenv(MIXGUIDE_ENGINE = sent$engine)
   own$engine <- .Call(ffi_engine)
   if (own$engine != sent$engine) return(own)
@@ -312,7 +312,7 @@ job_cores <- function() {
   future::availableCores(methods = c("Slurm", "PBS", "SGE", "LSF"), default = 1)
 }
 
-# The chunks one after the other, each kept as soon as it is there, up to the first that fails.
+# The chunks one after the other, each kept as soon as it is finished, up to the first that fails.
 run_chunks <- function(work, job, sent) {
   kept <- sees_folder(sent)
   put <- if (kept) folder_at(sent$folder, sent$digest)$put else function(value, ...) value
@@ -334,7 +334,7 @@ sees_folder <- function(sent) {
   nzchar(sent$folder) && file.exists(file.path(sent$folder, sent$marker))
 }
 
-# What is wrong with the worker that gave an answer, with the cure.
+# The fault of the worker that gave an answer, with the cure.
 worker_fault <- function(answer, home) {
   if (is.null(answer$version)) return("a worker gave no answer that this version understands")
   if (answer$version != home$version) {
@@ -348,7 +348,7 @@ worker_fault <- function(answer, home) {
   }
 }
 
-# Takes a job of a batch system away; another worker ends with its group. Was it possible?
+# Cancels a job of a batch system; other workers end with their group. Returns whether it could.
 cancel_future <- function(future) {
   if (!inherits(future, "BatchtoolsFuture")) return(FALSE)
   if_error({
