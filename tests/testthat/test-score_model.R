@@ -89,7 +89,7 @@ test_that("laws, sweeps and summaries take it", {
   }
   sweep <- function(...) {
     guidance_sweep(m, "1", strength = c(0, 1, 3), n = 1024, sampler = sampler_ddim(10),
-                   key = c(1, 2), exact = FALSE, ...)$confidence
+                   key = c(1, 2), exact = FALSE, points = "random", ...)$confidence
   }
   expect_equal(sweep(score_error = error), sweep(), tolerance = 1e-6)
   total <- function(...) guided_summary(m, 1024, at, sampler_ddim(10), key = c(1, 2), ...)

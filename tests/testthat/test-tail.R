@@ -64,7 +64,7 @@ test_that("a mean with a heavy tail is no number, and says so", {
   expect_identical(is.na(sweep$mean_inverse_confidence), c(TRUE, FALSE))
   expect_identical(is.na(sweep$mean_inverse_confidence_se), c(TRUE, FALSE))
   expect_gt(sweep$inverse_confidence_tail[1], .5)
-  expect_output(print(sweep), "no mean_inverse_confidence, for its tail is heavy")
+  expect_said(print(sweep), "no mean_inverse_confidence, for its tail is heavy")
   s <- guided_summary(m, 4000, guidance("1", 0), sampler_em(20), key = c(4, 2))
   expect_identical(s$inverse_confidence, heavy_row())
   expect_output(print(s), "1/confidence: unknown: heavy tail")
