@@ -91,7 +91,7 @@ coverage_cases <- local({
     }),
     "largest distance" = list(run = function() {
       at <- function(other) {
-        sliced_wasserstein(rgaussmix(400, M2), rgaussmix(400, other), directions = 100, p = 1,
+        sliced_wasserstein(rgaussmix(400, M2), rgaussmix(400, other), directions = 40, p = 1,
                            key = c(1, 0), maximum = TRUE)
       }
       rows_of(rbind(at(M2), at(diffuse(M2, .3)), at(diffuse(M2, 1))),
