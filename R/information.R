@@ -136,11 +136,11 @@ information_rows <- function(mixture, t, schedule, n, key) {
     if (is.null(row)) {
       if (is.null(drawn)) {
         net <- draws_net(inner, n)
-        drawn <<- list(key = own_key(key), net = net, family = replicate_of(net, 0, n))
+        drawn <<- list(key = own_key(key), net = net, family = draws_family(net, n))
       }
       # the same normals at all times
-      row <- drawn_information(at, unname(keyed_draws(at, n, drawn$key, net = drawn$net)),
-                               if (!is.null(drawn$net)) drawn$family)
+      x <- unname(keyed_draws(at, n, drawn$key, net = drawn$net))
+      row <- drawn_information(at, x, drawn$family)
     }
     v <- a[i]^2 * rest$values + b2[i]
     more <- colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))

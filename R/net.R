@@ -127,9 +127,11 @@ draws_net <- function(mixture, n) {
 # The mean of f over n draws of a mixture.
 mean_of_draws <- function(mixture, n, f, key) {
   net <- draws_net(mixture, n)
-  sample_mean(mapped_draws(mixture, n, f, key, net),
-              family = if (!is.null(net)) replicate_of(net, 0, n))
+  sample_mean(mapped_draws(mixture, n, f, key, net), family = draws_family(net, n))
 }
+
+# The replicate of each of n draws, for sample_mean(); NULL for independent draws.
+draws_family <- function(net, n) if (!is.null(net)) replicate_of(net, 0, n)
 
 # What the engine needs to know of it, for the normals of one program.
 keyed_net <- function(net, key) {
