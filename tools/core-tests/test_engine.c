@@ -251,6 +251,7 @@ int main(void) {
   for (int i = 0; i < 3; i++) {
     double *normals = b->output;
     CHECK(run(isa[i], NULL, 16, 1, 1, step, b) == GM_OK);
+    memcpy(a, b, sizeof *a);
     CHECK(run(isa[i], NULL, 16, 1, 1, rooted, a) == GM_OK);
     for (int p = 0; p < N; p++) {
       double L[D][D];
