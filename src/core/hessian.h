@@ -195,8 +195,8 @@ GM_INLINE void gm_rank_add(const int T, int n, const double *u, double *A) {
   }
 }
 
-/* A = I + by Ds for the vector of particles at v, as a triangle, after gm_model_scores. u: scratch
- * of 4 d + 4 vectors. */
+/* A = by Ds for the vector of particles at v, as a triangle, after gm_model_scores. u: scratch of
+ * 4 d + 4 vectors. */
 static GM_NOINLINE void gm_curvature(const gm_pool *pool, const gm_models *models,
                                      const gm_level *level, size_t lanes, size_t v,
                                      const gm_score_work *work, double by, double *u, double *A) {
@@ -209,7 +209,7 @@ static GM_NOINLINE void gm_curvature(const gm_pool *pool, const gm_models *model
                                    : level->gain[(pool->common ? 0 : (size_t)k * d) + b];
         sum = vfma(vset(gain), LD(ROW(work->rho, k) + v), sum);
       }
-      AT(TRIANGLE(A, b, a)) = vfma(vset(by), sum, vset(a == b));
+      AT(TRIANGLE(A, b, a)) = vset(by) * sum;
     }
     for (int a = 0; !pool->vector && a < b; a++) AT(TRIANGLE(A, b, a)) = vset(0);
   }
