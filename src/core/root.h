@@ -19,8 +19,6 @@
 #define SQUARE(A, i, j) ((A) + ((size_t)(j) * d + (i)) * GM_VL)
 #define PLACE(z, i) ((z) + (size_t)(i) * GM_VL)
 
-
-
 /* R rows from i on of column j of L. What a row has left of its diagonal entry stands there. */
 GM_INLINE void gm_cholesky_rows(const int R, int i, int j, vd inverse, double *A) {
   vd sum[8];
