@@ -392,8 +392,8 @@ rule_coefficients <- function(value, n, where) {
 
 # The running estimate of log L or log q, in the first coordinate of "(known)", after an evaluation
 # that has left the denoised points in `op$to` and "(away)". From its place a step before, x would
-# have come, by the step of DDPM, to m = (b'^2 a/(b^2 a')) x + k a' D with variance v a'^2, where D is
-# a denoised point, k = 1 - (s'/s)^2, v = s'^2 k and s = b/a. The estimate grows by tau times the
+# have come, by the step of DDPM, to m = (b'^2 a/(b^2 a')) x + k a' D with variance v a'^2, where D
+# is a denoised point, k = 1 - (s'/s)^2, v = s'^2 k and s = b/a. The estimate grows by tau times the
 # log-ratio of the two densities at the present x.
 estimate_operations <- function(op, guide, schedule) {
   t <- op$t
