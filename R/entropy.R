@@ -67,13 +67,16 @@ entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
 #' @export
 entropy.guided_sample <- function(x, ...) {
   check_dots(...)
-  row <- if (is.null(x$log_density)) neighbour_entropy(x) else
-    if (is.null(x$start_entropy)) particle_mean(x, -x$log_density) else {
-      # an affine map changes all log-densities by one number
-      change <- exact_if_constant(particle_mean(x, -x$density_change))
-      replace(change, "estimate", change$estimate + x$start_entropy)
-    }
-  estimate_table("entropy", row, particle_words(x))
+  estimate_table("entropy", sample_entropy(x), particle_words(x))
+}
+
+sample_entropy <- function(x) {
+  if (is.null(x$log_density)) return(neighbour_entropy(x))
+  if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
+  # an affine map changes all log-densities by one number
+  row <- exact_if_constant(particle_mean(x, -x$density_change))
+  row$estimate <- row$estimate + x$start_entropy
+  row
 }
 
 # If steps fold, several starts end in one place, and its density is the sum over them.
