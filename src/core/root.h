@@ -17,8 +17,6 @@
 /* Matrices of one vector of particles are triangles (hessian.h) or squares, whose entry i, j is */
 #define SQUARE(A, i, j) ((A) + ((size_t)(j) * d + (i)) * GM_VL)
 
-
-
 /* R rows from i on of column j of L. What a row has left of its diagonal entry stands there. */
 GM_INLINE void gm_cholesky_rows(const int R, int i, int j, vd inverse, double *A) {
   vd sum[8];
@@ -39,11 +37,11 @@ GM_INLINE void gm_cholesky_rows(const int R, int i, int j, vd inverse, double *A
 }
 
 /* The triangle A becomes L. A pivot that rounding alone may have made is raised to the size of
- * rounding, (d + 1) eps of its diagonal entry, which changes L L' by no more than that. Returns the
- * lanes in which no pivot was. */
+ * rounding, (d + 1) eps of its diagonal entry, which changes L L' by no more than that. The first
+ * vector of `safe`, d vectors, becomes 1 in lanes where no pivot was raised, else 0. */
 static GM_NOINLINE void gm_cholesky(int d, double *A, double *safe) {
   vu good = vless(vset(0), vset(1));
-  for (int j = 0; j < d; j++) { /* the bounds wait where the pivots' reciprocals go */
+  for (int j = 0; j < d; j++) { /* the bounds, of the diagonal as it was */
     AT(PLACE(safe, j)) = vset((d + 1) * DBL_EPSILON) * vabs(LD(TRIANGLE(A, j, j)));
   }
   for (int j = 0; j < d; j++) {
@@ -51,9 +49,9 @@ static GM_NOINLINE void gm_cholesky(int d, double *A, double *safe) {
     vd pivot = LD(own), least = LD(PLACE(safe, j));
     vu above = vless(least, pivot);
     good &= above;
-    /* of a row of zeros the factor is 0 */
-    pivot = vselect(above, pivot, vmax(least, vset(DBL_MIN)));
-    vd inverse = vset(1) / vsqrt(pivot);
+    pivot = vselect(above, pivot, least);
+    /* of a row of zeros the factor is exactly 0, by which the noise of a point mass is known */
+    vd inverse = vset(1) / vsqrt(vmax(pivot, vset(DBL_MIN)));
     AT(own) = pivot * inverse;
     int i = j + 1;
     for (; i + 8 <= d; i += 8) gm_cholesky_rows(8, i, j, inverse, A);

@@ -18,8 +18,11 @@ slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, str
   jacobian_at <- function(x, t) {
     score_jacobian(plain$mixture, x, t, schedule, if (!is.null(class)) guidance(class, strength))
   }
+  # the engine runs along the eigenvectors of a common covariance
+  common <- plain$mixture$form == "common full"
   interpret_program(sampler_program(sampler, times, schedule), sd * slice(1), score_at,
-                    function(i) slice(i + 1), jacobian_at)
+                    function(i) slice(i + 1), jacobian_at,
+                    if (common) plain$mixture$vectors else diag(ncol(noise)))
 }
 
 # A run of the engine, prepared except for the settings that must not affect its result.
