@@ -183,8 +183,8 @@ conditional_scorer <- function(mixture, observation, method, schedule) {
              list(new_op("save", "x", from = "s")))
     program <- assemble_program(operation_table(ops, frame$d))
     run <- core_run(pool, rbind(log_weights(inner)), c(level, coef = 1), program, nrow(x),
-                    start = x %*% frame$complete)
-    tcrossprod(run$output, frame$complete)
+                    start = t(frame$turn(t(x))))
+    frame$back(run$output)
   }
 }
 

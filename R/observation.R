@@ -323,7 +323,8 @@ turn_range <- function(basis, target, cov, root = NULL) {
 # ---- The basis of a run: all d coordinates
 
 # An orthonormal basis whose first r columns span the range of observed_range(): `turn` maps columns
-# of numbers into it.
+# of numbers into it, `back` rows of particles out of it. The reflections that make it are
+# I - B Y' with r columns: a product with the d x d basis would take as long as a whole run.
 complete_basis <- function(range) {
   Q <- range$basis
   d <- nrow(Q)
@@ -333,17 +334,30 @@ complete_basis <- function(range) {
     at <- max.col(t(Q != 0), "first")
     order <- c(at, setdiff(seq_len(d), at))
     sign <- c(Q[cbind(at, seq_len(r))], rep(1, d - r))
-    basis <- matrix(0, d, d)
-    basis[cbind(order, seq_len(d))] <- sign
     turn <- function(x) x[order, , drop = FALSE] * sign
+    back <- function(x) {
+      x[, order] <- x * rep(sign, each = nrow(x))
+      x
+    }
   } else {
     reflections <- qr(Q)
     # of orthonormal columns the triangle is a diagonal of signs
     sign <- c(sign(diag(qr.R(reflections))), rep(1, d - r))
-    basis <- qr.Q(reflections, complete = TRUE) * rep(sign, each = d)
     turn <- function(x) qr.qty(reflections, x) * sign
+    # the vectors of the reflections, as LINPACK keeps them; in the last of d there is none
+    first <- seq_len(min(r, d - 1))
+    Y <- reflections$qr[, first, drop = FALSE]
+    Y[row(Y) < col(Y)] <- 0
+    Y[cbind(first, first)] <- reflections$qraux[first]
+    unit <- diag(1, d, length(first))
+    B <- (unit - qr.qy(reflections, unit)) %*% t(solve(Y[first, , drop = FALSE]))
+    # not by qr.qy(), which stops at particles that overflowed
+    back <- function(x) {
+      x <- x * rep(sign, each = nrow(x))
+      x - tcrossprod(x %*% Y, B)
+    }
   }
-  c(range, list(d = d, r = r, complete = basis, order = if (axes) order, turn = turn))
+  c(range, list(d = d, r = r, order = if (axes) order, turn = turn, back = back))
 }
 
 # A mixture in these coordinates. Eigenvectors are rotated, so nothing is decomposed anew.

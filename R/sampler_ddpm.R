@@ -25,9 +25,9 @@
 #' Under guidance `Ds` is that of the guided score, and this covariance is only formal. Negative
 #' eigenvalues, with which it is no covariance, count as 0, and a run says so (`clipped` in
 #' [guided_sample()]). Each particle and step takes a root of a d x d matrix, by Cholesky's
-#' factorisation, so that a step of 3 components costs some 3, 8 and 14 times
-#' one of the other variances in 4, 16 and 32 dimensions, and more where eigenvalues are negative. d
-#' is at most 32, after reductions, and guidance may have no power.
+#' factorisation, so that a step of 3 components costs some 2.5, 5 and 9 times one
+#' of the other variances in 4, 16 and 32 dimensions, and up to 25 times where eigenvalues are
+#' negative. d is at most 32, after reductions, and guidance may have no power.
 #'
 #' `"accelerated"` is the same to order `beta^2`, in any dimension; its `Ds`, too, is that of the
 #' guided score. If `beta` times an eigenvalue of `Ds` is below -2, its steps are too long, and the

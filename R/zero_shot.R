@@ -361,7 +361,7 @@ zero_shot_task <- function(mixture, observation, method, sampler, times, schedul
   list(mixture = if (exact) exact_posterior(mixture, observation) else {
     turned_mixture(mixture, frame)
   }, steps = if (is.null(model)) steps else asked_steps(steps, model, frame, method, schedule),
-  back = function(x) if (exact) x else tcrossprod(x, frame$complete))
+  back = function(x) if (exact) x else frame$back(x))
 }
 
 # The same steps by the score of a score_model(), which is asked for it at the points turned back.
@@ -372,7 +372,7 @@ asked_steps <- function(steps, model, frame, method, schedule) {
   }
   asked <- model_score(model, NULL, schedule)
   turned <- function(t, from, curved) {
-    asked(t, tcrossprod(from, frame$complete), curved) %*% frame$complete
+    t(frame$turn(t(asked(t, frame$back(from), curved))))
   }
   lapply(steps, lapply, function(op) {
     if (op$op != "eval") return(op)

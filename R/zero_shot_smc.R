@@ -47,9 +47,8 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
               key = key, kind = method$twist, cloud = cloud, each = M, looks = length(times),
               resample = if (often) Inf else .5, multinomial = often)
   run <- run_filter("particles", particle_chunk, job, n * M, 2^20 / frame$d, times, folder)
-  turned_back <- function(x) tcrossprod(x, frame$complete)
-  list(x = turned_back(run$x),
-       cloud = if (cloud) list(x = turned_back(run$cloud), weights = matrix(run$weights, M)),
+  list(x = frame$back(run$x),
+       cloud = if (cloud) list(x = frame$back(run$cloud), weights = matrix(run$weights, M)),
        history = run$history,
        log_evidence = if (method$twist %in% c("tds", "smcdiffopt")) {
          run$log_evidence - sum(log(frame$scale)) + frame$log_rest

@@ -255,6 +255,7 @@ static int may_come(gm_when when, gm_derivative derivative) {
 gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *models) {
   int d = pool->d, J = models->J, point = -1, level = -1, curved = 0;
   p->matrix = 0;
+  p->roots = 0;
   if (!in(p->n_register - 1, GM_MAX_REGISTERS) || p->n_scalar < GM_OWN_SCALARS) {
     return GM_ERR_PROGRAM;
   }
@@ -281,6 +282,7 @@ gm_status gm_program_scan(gm_program *p, const gm_pool *pool, const gm_models *m
     if (!ok) return GM_ERR_PROGRAM;
     size_t matrix = matrix_of(p, o, d);
     if (matrix > p->matrix) p->matrix = matrix;
+    p->roots |= o->code == GM_ROOT;
     if (writes && o->to == point) point = -1;
     if (o->code == GM_ASK) point = -1; /* overwrites what the earlier operation left */
     if (o->code == GM_EVAL) {
@@ -349,7 +351,8 @@ void gm_mix_by(size_t d, size_t lanes, size_t n, const double *x, double *c, con
 size_t gm_lanes(const gm_pool *pool, const gm_models *models, const gm_program *program) {
   int strips = program->path == GM_TURNED;
   const size_t cache = (strips ? 1 << 20 : 1 << 17) / sizeof(double), most = 512;
-  const size_t least = program->path == GM_DERIVED ? 32 : 64;
+  /* roots of few particles wait until they fill a vector */
+  const size_t least = program->roots ? 128 : program->path == GM_DERIVED ? 32 : 64;
   gm_area area;
   size_t base = gm_layout(pool, models, program, 32, NULL, &area);
   size_t per_lane = (gm_layout(pool, models, program, 64, NULL, &area) - base) / 32 + 1;

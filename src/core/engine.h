@@ -274,18 +274,28 @@ static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area 
   gm_solve(r, H, c + 2, lanes, to);
 }
 
+/* I + by Ds of one vector of particles. The product is rounded before the sum, so that the noise of
+ * a point mass is exactly 0. */
+static void gm_covariance(const gm_job *job, const gm_op *op, const gm_area *area, size_t v,
+                          double *u, double *A) {
+  gm_curvature(job->pool, job->models, job->program->level + op->at, job->lanes, v, &area->score,
+               job->program->coef[op->n], u, A);
+  for (int j = 0; j < job->pool->d; j++) AT(TRIANGLE(A, j, j)) += vset(1);
+}
+
 static GM_NOINLINE void gm_op_root(const gm_job *job, const gm_op *op, gm_area *area) {
-  const double *c = job->program->coef + op->n;
-  size_t lanes = job->lanes, d = job->pool->d, n = d * d * lanes;
-  double *H = area->H, *to = ROW(area->reg, op->to * d);
-  gm_score_work work = area->score;
-  gm_jacobian(job->pool, job->models, job->program->level + op->at, (int)d, lanes, &work, H);
-  for (size_t v = 0; v < n; v += GM_VL) AT(H + v) *= vset(*c);
-  for (size_t j = 0; j < d; j++) {
-    double *h = ROW(H, j * d + j);
-    for (size_t v = 0; v < lanes; v += GM_VL) AT(h + v) += vset(1);
+  size_t lanes = job->lanes;
+  int d = job->pool->d;
+  double *z = ROW(area->reg, (size_t)op->to * d);
+  double *u = area->H, *clipped = ROW(area->scalar, GM_CLIPPED);
+  gm_roots roots = gm_roots_in(d, PLACE(u, 4 * (d + 1)));
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    gm_covariance(job, op, area, v, u, roots.A);
+    if (gm_root(d, &roots, lanes, v, z)) continue;
+    gm_covariance(job, op, area, v, u, roots.A);
+    gm_root_later(d, &roots, lanes, v, z, clipped);
   }
-  gm_root((int)d, H, H + n, lanes, to, ROW(area->scalar, GM_CLIPPED));
+  gm_root_waiting(d, &roots, lanes, z, clipped);
 }
 
 /* Register r becomes the variable of all derivatives. */

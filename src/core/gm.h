@@ -198,6 +198,7 @@ typedef struct {
   /* filled by gm_program_scan(): the path of the kernel, and doubles per particle for matrices */
   gm_path path;
   size_t matrix;
+  int roots;  /* is there a root? */
   int pushes; /* does a level have a push? */
   int twins;  /* do two successive evaluations share their points and time? */
 } gm_program;

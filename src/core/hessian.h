@@ -173,6 +173,73 @@ GM_INLINE void gm_jacobian(const gm_pool *pool, const gm_models *models, const g
   }
 }
 
+/* Of one vector of particles: entry i, j <= i, of a triangle, and entry i of a vector. */
+#define TRIANGLE(A, i, j) ((A) + ((size_t)(i) * ((i) + 1) / 2 + (j)) * GM_VL)
+#define PLACE(z, i) ((z) + (size_t)(i) * GM_VL)
+
+/* A += sum_t w_t u_t u_t' over T terms; u: n vectors u_t and then w_t, for each of them. */
+GM_INLINE void gm_rank_add(const int T, int n, const double *u, double *A) {
+  for (int b = 0; b < n; b++) {
+    double *row = TRIANGLE(A, b, 0);
+    vd w[4];
+    GM_UNROLL
+    for (int t = 0; t < T; t++) {
+      w[t] = LD(PLACE(u, t * (n + 1) + n)) * LD(PLACE(u, t * (n + 1) + b));
+    }
+    for (int a = 0; a <= b; a++) {
+      vd sum = LD(PLACE(row, a));
+      GM_UNROLL
+      for (int t = 0; t < T; t++) sum = vfma(w[t], LD(PLACE(u, t * (n + 1) + a)), sum);
+      AT(PLACE(row, a)) = sum;
+    }
+  }
+}
+
+/* A = by Ds for the vector of particles at v, as a triangle, after gm_model_scores. u: scratch of
+ * 4 d + 4 vectors. */
+static GM_NOINLINE void gm_curvature(const gm_pool *pool, const gm_models *models,
+                                     const gm_level *level, size_t lanes, size_t v,
+                                     const gm_score_work *work, double by, double *u, double *A) {
+  int K = models->first[models->G], d = pool->d, T = 0;
+  for (int b = 0; b < d; b++) {
+    for (int a = pool->vector ? 0 : b; a <= b; a++) {
+      vd sum = vset(a == b ? level->lack : 0);
+      for (int k = 0; k < K; k++) {
+        double gain = pool->vector ? gm_gain_entry(pool, models, level, work, k, a, b)
+                                   : level->gain[(pool->common ? 0 : (size_t)k * d) + b];
+        sum = vfma(vset(gain), LD(ROW(work->rho, k) + v), sum);
+      }
+      AT(TRIANGLE(A, b, a)) = vset(by) * sum;
+    }
+    for (int a = 0; !pool->vector && a < b; a++) AT(TRIANGLE(A, b, a)) = vset(0);
+  }
+  for (int m = 0; m < models->J; m++) {
+    if (!gm_spreads(models, level, m)) continue;
+    const double *s = ROW(work->s, (size_t)m * d) + v;
+    vd outer = vset(by) * gm_outer(level, work, m, lanes, v);
+    for (GM_MEMBERS(m, k)) {
+      const double *g = ROW(work->g, (size_t)k * d) + v;
+      double *to = PLACE(u, T * (d + 1));
+      for (int j = 0; j < d; j++) AT(PLACE(to, j)) = LD(ROW(g, j)) - LD(ROW(s, j));
+      AT(PLACE(to, d)) = outer * LD(ROW(work->r, (size_t)m * K + k) + v);
+      if (++T < 4) continue;
+      gm_rank_add(4, d, u, A);
+      T = 0;
+    }
+  }
+  if (level->push.kind != GM_PUSH_NONE) {
+    double *to = PLACE(u, T++ * (d + 1));
+    for (int j = 0; j < d; j++) AT(PLACE(to, j)) = gm_push_gap(pool, level, work, j, lanes, v);
+    AT(PLACE(to, d)) = vset(by) * gm_push_outer(level, work, lanes, v);
+  }
+  switch (T) {
+    case 1: gm_rank_add(1, d, u, A); break;
+    case 2: gm_rank_add(2, d, u, A); break;
+    case 3: gm_rank_add(3, d, u, A); break;
+    case 4: gm_rank_add(4, d, u, A); break;
+  }
+}
+
 /* y = Ds x for rows x and y of d, after gm_model_scores; no d x d matrix is made. */
 GM_INLINE void gm_curve(const gm_pool *pool, const gm_models *models, const gm_level *level,
                         size_t lanes, gm_score_work *work, const double *x, double *y) {

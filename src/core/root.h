@@ -12,12 +12,10 @@
 #ifndef GM_ROOT_H
 #define GM_ROOT_H
 
-#include "product.h"
+#include "hessian.h"
 
-/* Matrices of one vector of particles. Entry i, j of a triangle, j <= i, and of a square: */
-#define TRIANGLE(A, i, j) ((A) + ((size_t)(i) * ((i) + 1) / 2 + (j)) * GM_VL)
+/* Matrices of one vector of particles are triangles (hessian.h) or squares, whose entry i, j is */
 #define SQUARE(A, i, j) ((A) + ((size_t)(j) * d + (i)) * GM_VL)
-#define PLACE(z, i) ((z) + (size_t)(i) * GM_VL)
 
 /* R rows from i on of column j of L. What a row has left of its diagonal entry stands there. */
 GM_INLINE void gm_cholesky_rows(const int R, int i, int j, vd inverse, double *A) {
@@ -89,11 +87,11 @@ static GM_NOINLINE void gm_lower_times(int d, const double *L, double *z) {
   for (; i > 0; i--) gm_lower_rows(1, i - 1, L, z);
 }
 
-/* The triangle `plus` <- A_+, by Jacobi's rotations; `negative` (a vector) becomes 1 where an
- * eigenvalue is negative beyond rounding. Destroys the square A, of which the part above the
- * diagonal is used; V is scratch of its size. A lane stops changing once its matrix is diagonal, so
+/* The square A, of which the part above the diagonal is used, becomes the triangle of A_+, by
+ * Jacobi's rotations; `negative` (a vector) becomes 1 where an eigenvalue is negative beyond
+ * rounding. V is scratch of the size of A. A lane stops changing once its matrix is diagonal, so
  * its result does not depend on its neighbours. */
-static GM_NOINLINE void gm_clip(int d, double *A, double *V, double *plus, double *negative) {
+static GM_NOINLINE void gm_clip(int d, double *A, double *V, double *negative) {
   const int most_sweeps = 30; /* some six sweeps are enough */
   vd size = vset(0);
   for (int j = 0; j < d; j++) {
@@ -148,76 +146,75 @@ static GM_NOINLINE void gm_clip(int d, double *A, double *V, double *plus, doubl
     for (int j = 0; j <= i; j++) {
       vd sum = vset(0);
       for (int l = 0; l < d; l++) sum = vfma(LD(SQUARE(V, i, l)), LD(SQUARE(V, j, l)), sum);
-      AT(TRIANGLE(plus, i, j)) = sum;
+      AT(TRIANGLE(A, i, j)) = sum;
     }
   }
   AT(negative) = vselect(vless(below, vset(-1e-10) * (size + vset(1))), vset(1), vset(0));
 }
 
-/* z <- L z in the lanes that wait: matrices in the square A, vectors in z. `at`: their places in
- * the rows z_of and `negative`. */
-GM_INLINE void gm_root_waiting(int d, double *A, double *V, double *plus, double *z, double *safe,
-                               const size_t *at, int waiting, size_t lanes, double *z_of,
-                               double *negative) {
+/* What a root needs for one vector of particles, and the lanes that are not safely positive
+ * definite, which wait until they fill a vector. */
+typedef struct {
+  double *A, *z, *safe;      /* a triangle, d and d vectors */
+  double *late, *late_z, *V; /* a square, d vectors and a square */
+  size_t at[GM_VL];          /* their places */
+  int waiting;
+} gm_roots;
+
+/* Takes 3 d^2 + 3 d doubles of `work` for each lane of a vector. */
+GM_INLINE gm_roots gm_roots_in(int d, double *work) {
+  const size_t row = (size_t)d * GM_VL, square = row * d, triangle = (square + row) / 2;
+  double *z = work + triangle, *late = z + 2 * row;
+  return (gm_roots){work, z, z + row, late, late + square, late + square + row, {0}, 0};
+}
+
+/* z <- L z in the lanes that wait. */
+GM_INLINE void gm_root_waiting(int d, gm_roots *roots, size_t lanes, double *z, double *negative) {
   double flag[GM_VL];
+  int waiting = roots->waiting;
   if (!waiting) return;
+  roots->waiting = 0;
   for (int w = waiting; w < GM_VL; w++) {
-    for (int i = 0; i < d * d; i++) A[i * GM_VL + w] = 0;
-    for (int i = 0; i < d; i++) PLACE(z, i)[w] = 0;
+    for (int i = 0; i < d * d; i++) roots->late[i * GM_VL + w] = 0;
+    for (int i = 0; i < d; i++) PLACE(roots->late_z, i)[w] = 0;
   }
-  gm_clip(d, A, V, plus, flag);
-  gm_cholesky(d, plus, safe);
-  gm_lower_times(d, plus, z);
+  gm_clip(d, roots->late, roots->V, flag);
+  gm_cholesky(d, roots->late, roots->V);
+  gm_lower_times(d, roots->late, roots->late_z);
   for (int w = 0; w < waiting; w++) {
-    for (int i = 0; i < d; i++) ROW(z_of, i)[at[w]] = PLACE(z, i)[w];
-    if (flag[w] != 0) negative[at[w]] = 1;
+    for (int i = 0; i < d; i++) ROW(z, i)[roots->at[w]] = PLACE(roots->late_z, i)[w];
+    if (flag[w] != 0) negative[roots->at[w]] = 1;
   }
 }
 
-/* z <- L z for rows z, and the upper halves of d x d rows A; `negative` becomes 1 where an
- * eigenvalue is negative beyond rounding. Lanes that are not safely positive definite wait until
- * they fill a vector. work: 3 d^2 + 3 d doubles for each lane of a vector. */
-GM_INLINE void gm_root(int d, const double *A, double *work, size_t lanes, double *z,
-                       double *negative) {
-  const size_t triangle = (size_t)d * (d + 1) / 2 * GM_VL;
-  double *L = work, *own = L + triangle, *safe = own + (size_t)d * GM_VL;
-  double *V = safe + (size_t)d * GM_VL, *late = V + (size_t)d * d * GM_VL;
-  double *late_z = late + (size_t)d * d * GM_VL, *plus = L;
-  size_t at[GM_VL];
-  int waiting = 0;
-  for (size_t v = 0; v < lanes; v += GM_VL) {
-    for (int i = 0; i < d; i++) {
-      AT(PLACE(own, i)) = LD(ROW(z, i) + v);
-      for (int j = 0; j <= i; j++) {
-        AT(TRIANGLE(L, i, j)) = LD(ROW(A, (size_t)i * d + j) + v);
-      }
-    }
-    gm_cholesky(d, L, safe);
-    gm_lower_times(d, L, own);
-    vu good = vless(vset(0.5), LD(safe));
-    for (int i = 0; i < d; i++) {
-      AT(ROW(z, i) + v) = vselect(good, LD(PLACE(own, i)), LD(ROW(z, i) + v));
-    }
-    for (int lane = 0; lane < GM_VL; lane++) {
-      if (safe[lane] > 0.5) continue;
-      for (int j = 0; j < d; j++) {
-        PLACE(late_z, j)[waiting] = ROW(z, j)[v + lane];
-        for (int i = 0; i <= j; i++) {
-          SQUARE(late, i, j)[waiting] = ROW(A, (size_t)j * d + i)[v + lane];
-          SQUARE(late, j, i)[waiting] = 0; /* not used */
-        }
-        SQUARE(late, j, j)[waiting] = ROW(A, (size_t)j * d + j)[v + lane];
-      }
-      at[waiting++] = v + lane;
-      if (waiting < GM_VL) continue;
-      gm_root_waiting(d, late, V, plus, late_z, own, at, waiting, lanes, z, negative);
-      waiting = 0;
-    }
+/* z <- L z for the vector at v of the rows z, in the lanes whose matrix, the triangle roots->A, is
+ * safely positive definite. Are they all? Destroys the matrix. */
+GM_INLINE int gm_root(int d, gm_roots *roots, size_t lanes, size_t v, double *z) {
+  for (int i = 0; i < d; i++) AT(PLACE(roots->z, i)) = LD(ROW(z, i) + v);
+  gm_cholesky(d, roots->A, roots->safe);
+  gm_lower_times(d, roots->A, roots->z);
+  vu good = vless(vset(0.5), LD(roots->safe));
+  for (int i = 0; i < d; i++) {
+    AT(ROW(z, i) + v) = vselect(good, LD(PLACE(roots->z, i)), LD(ROW(z, i) + v));
   }
-  gm_root_waiting(d, late, V, plus, late_z, own, at, waiting, lanes, z, negative);
+  return !vany(~good);
 }
 
-#undef TRIANGLE
+/* The other lanes, with the matrix made anew. `negative` becomes 1 where an eigenvalue is negative
+ * beyond rounding. */
+GM_INLINE void gm_root_later(int d, gm_roots *roots, size_t lanes, size_t v, double *z,
+                             double *negative) {
+  for (int lane = 0; lane < GM_VL; lane++) {
+    if (roots->safe[lane] > 0.5) continue;
+    int w = roots->waiting++;
+    for (int j = 0; j < d; j++) {
+      PLACE(roots->late_z, j)[w] = ROW(z, j)[v + lane];
+      for (int i = 0; i <= j; i++) SQUARE(roots->late, i, j)[w] = TRIANGLE(roots->A, j, i)[lane];
+    }
+    roots->at[w] = v + lane;
+    if (roots->waiting == GM_VL) gm_root_waiting(d, roots, lanes, z, negative);
+  }
+}
+
 #undef SQUARE
-#undef PLACE
 #endif

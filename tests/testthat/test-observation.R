@@ -38,7 +38,7 @@ test_that("the frame is orthonormal, and a mixture in it has the same density", 
     x <- matrix(rnorm(20), 5)
     for (H in list(matrix(rnorm(8), 2), rbind(c(0, 0, -2, 0), c(1, 0, 0, 0)))) {
       frame <- complete_basis(observed_range(observation(c(1, 2), H, c(.1, .2))))
-      W <- frame$complete
+      W <- t(frame$back(diag(4)))
       expect_equal(crossprod(W), diag(4), tolerance = 1e-12)
       expect_equal(W[, 1:2], frame$basis, tolerance = 1e-12)
       expect_equal(frame$turn(t(x)), t(x %*% W), tolerance = 1e-12)
@@ -215,4 +215,26 @@ test_that("an observation of everything without noise has its exact law", {
   run <- conditional_sample(m, 2000, y, zero_shot_exact(), schedule = schedule_etc(50))
   expect_equal(colMeans(run$x), c(.3, .2), tolerance = .02)
   expect_output(print(summary(run)), "exact")
+})
+
+test_that("the basis of a run turns rows back as its matrix does, also those that overflowed", {
+  set.seed(11)
+  for (d in c(1, 2, 5, 40)) for (r in unique(pmin(d, c(1, 2, d)))) for (axes in c(TRUE, FALSE)) {
+    Q <- if (axes) diag(c(-1, rep(1, d - 1)), d)[, sample(d, r), drop = FALSE] else {
+      qr.Q(qr(matrix(rnorm(d * r), d)))
+    }
+    frame <- complete_basis(list(basis = Q))
+    expect_identical(!is.null(frame$order), axes || d == 1)
+    complete <- t(frame$turn(diag(d)))
+    expect_equal(complete[, seq_len(r), drop = FALSE], Q, tolerance = 1e-13)
+    expect_equal(crossprod(complete), diag(d), tolerance = 1e-13)
+    x <- rbind(matrix(rnorm(3 * d), 3), 1e300)
+    expect_equal(frame$back(x), tcrossprod(x, complete), tolerance = 1e-13)
+    expect_equal(frame$back(x[1:3, , drop = FALSE]), tcrossprod(x[1:3, , drop = FALSE], complete),
+                 tolerance = 1e-13)
+    bad <- rbind(x[1, ], NaN, Inf)
+    expect_equal(frame$back(bad)[1, ], frame$back(x)[1, ], tolerance = 1e-13)
+    expect_false(any(is.finite(frame$back(bad)[2, ])))
+    expect_identical(dim(frame$back(x[0, , drop = FALSE])), c(0L, as.integer(d)))
+  }
 })

@@ -95,9 +95,10 @@ one_step <- function(o, method, noises, noise = o$R, variance = "scaled") {
   z <- array(rnorm(15 * noises), c(5, 3, noises))
   inner <- turned_mixture(o$m, frame)
   levels <- c(program_levels(program, etc), list(coef = rep(1, length(program$level_times))))
+  complete <- t(frame$back(diag(frame$d)))
   run <- core_run(core_pool(inner, rotate = FALSE), rbind(log_weights(inner)), levels, program, 5,
-                  start = o$x %*% frame$complete, noise = rotate_slices(z, frame$complete))
-  list(x = run$output %*% t(frame$complete), z = z)
+                  start = o$x %*% complete, noise = rotate_slices(z, complete))
+  list(x = tcrossprod(run$output, complete), z = z)
 }
 
 step_case <- function(...) {
