@@ -195,8 +195,10 @@ static void gm_rule_estimate(const double *c, size_t d, size_t lanes, double *p,
 }
 
 /* The rows of gm_rule_apply(), for one rule. `moved`: with x; else c4 .. c7 are 0, 1, 0, 1. */
-GM_INLINE void gm_rule_rows(const int rule, const int moved, const double *c, size_t d,
+GM_INLINE void gm_rule_rows(const int rule, const int moved, const double *of_rule, size_t d,
                             size_t lanes, double *p, const double *q, double *x) {
+  double c[GM_RULE_SIZE]; /* a copy, which the stores below do not touch: it stays in registers */
+  memcpy(c, of_rule, sizeof c);
   const vd by_x = vset(c[6]), by_sum = vset(c[4] * c[7]), by_p = vset(c[5] * c[7]);
   for (size_t v = 0; v < lanes; v += GM_VL) {
     gm_gram of;
