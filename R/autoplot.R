@@ -564,9 +564,7 @@ class_lines <- function(law, content = c(.5, .95)) {
 }
 
 # The points z, drawn from N(0, I) or around its mean, moved to component k.
-to_component <- function(z, mixture, k) {
-  place_draws(mixture, rep.int(k, nrow(z)), z)
-}
+to_component <- function(z, mixture, k) place_draws(mixture, rep.int(k, nrow(z)), z)
 
 ellipses <- function(mixture, content) {
   angle <- seq(0, 2 * pi, length.out = 121)

@@ -126,7 +126,7 @@ particle_work <- function(plan) {
   score <- K * (20 + if (is.null(plan$pool$vector)) 8 * d else 4 * d^2)
   derivative <- switch(plan$method, none = 0, divergence = 8 * K * d, map = K * d^2 + 2 * d^3)
   1 + sum(kind == "eval") * (score + derivative) + sum(kind == "noise") * 20 * d +
-    sum(kind == "root") * (K * d^2 + 50 * d^3)
+    sum(kind == "root") * (K * d^2 + d^3)
 }
 
 # The part of a plan that the `count` particles after the first `first` need.

@@ -174,9 +174,7 @@ confident_multiple <- function(guide, d, n, wanted) {
   setting <- change_diffusion(d, list(guidance = guide))
   plan <- sampling_plan(setting, n, log_density = "none")
   key <- run_key(setting)
-  at <- function(by) {
-    mean(run_plan(plan, with_strength(setting$guidance, by), key)$confidence)
-  }
+  at <- function(by) mean(run_plan(plan, with_strength(setting$guidance, by), key)$confidence)
   found <- multiple_for(at, wanted, 64)$by
   if (is.null(found)) NA_real_ else found
 }

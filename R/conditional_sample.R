@@ -208,9 +208,7 @@ expected_residual <- function(moments, observation) {
   sum((observation$y - drop(H %*% moments$mean))^2) + sum((H %*% unname(moments$cov)) * H)
 }
 
-in_words.conditional_sample <- function(x) {
-  in_dimensions(count_of(nrow(x$x), "draw"), ncol(x$x))
-}
+in_words.conditional_sample <- function(x) in_dimensions(count_of(nrow(x$x), "draw"), ncol(x$x))
 
 print_body.conditional_sample <- function(x, ...) {
   say_line("given:    ", format(x$observation))

@@ -91,7 +91,7 @@ with_orders <- function(rows) {
   n <- nrow(rows)
   e <- rows$estimate
   log_ratio <- log(rows$steps[-1] / rows$steps[-n])
-  # what rounding and quadrature may leave of an error of 0
+  # the largest value that rounding and quadrature leave of an error of 0
   floor <- if (rows$quantity[1] == "total_variation") 1e-12 else 1e-15
   seen <- e[-1] > floor
   relative <- rows$se / e
@@ -125,7 +125,7 @@ sampler_makers <- function(x, steps) {
   names[unnamed] <- vapply(makers[unnamed], function(make) {
     made <- lapply(steps[1:2], function(n) check_sampler(make(n), "samplers"))
     labels <- unique(vapply(made, format_label, ""))
-    # parameters that change with the steps are no name
+    # parameters that change with the steps are not part of the name
     if (length(labels) == 1) labels else made[[1]]$label
   }, "")
   stats::setNames(makers, make.unique(names, " "))
@@ -162,7 +162,7 @@ se_words <- function(x) {
   paste0("standard errors up to ", format(100 * share, digits = 2), "%")
 }
 
-# Two decimals; with the standard error where there is one.
+# Two decimals, with the standard error if there is one.
 order_words <- function(order, se) {
   ifelse(is.na(order), "-", paste0(formatC(order, digits = 2, format = "f"),
                                    ifelse(se > 0, paste0(" (", format(se, digits = 1), ")"), "")))

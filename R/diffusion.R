@@ -103,7 +103,6 @@ check_start <- function(start, mixture) {
 # missing. `without`: arguments that the analysis cannot take into account, and so refuses.
 # `takes_model`: does it accept a score_model() that stands alone? (The mixture then is its
 # stand-in.)
-# score_model() by itself? (Then the mixture is its stand-in.)
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
                          takes_points = FALSE, takes_model = FALSE) {
   args <- diffusion_arguments(c(own, list(...)), sys.function(sys.parent()))

@@ -171,28 +171,15 @@ rgaussmix <- function(n, mixture, class = NULL) {
   x
 }
 
-# Draws of given components from standard normals z (n x d), by the symmetric root of the
-# covariance, V sqrt(lambda) V': it does not depend on the signs, order or basis of the
+# Draws of given components from standard normals, the first n x d numbers of z, by the symmetric
+# root of the covariance, V sqrt(lambda) V': it does not depend on the signs, order or basis of the
 # eigenvectors, exists for singular covariances, and keeps the digits of the smallest variances as
 # the eigenvectors do.
 place_draws <- function(mixture, component, z) {
-  n <- nrow(z)
-  column <- if (ncol(mixture$values) == 1) rep.int(1L, n) else component
-  sd <- sqrt(t(mixture$values)[column, , drop = FALSE])
-  V <- mixture$vectors
-  if (is.null(V)) z <- z * sd
-  if (length(dim(V)) == 2) z <- tcrossprod((z %*% V) * sd, V)
-  if (length(dim(V)) == 3) {
-    # not by split(), whose factor would take longer than all the rest
-    by <- order(component)
-    last <- cumsum(tabulate(component, mixture_size(mixture)))
-    for (k in unique(component)) {
-      rows <- by[seq(c(0, last)[k] + 1, last[k])]
-      Vk <- matrix(V[, , k], ncol(z))
-      z[rows, ] <- tcrossprod((z[rows, , drop = FALSE] %*% Vk) * sd[rows, , drop = FALSE], Vk)
-    }
-  }
-  mixture$means[component, , drop = FALSE] + z
+  laws <- list(mean = mixture$means, sd = sqrt(mixture$values), vector = mixture$vectors)
+  x <- .Call(ffi_draw, laws, as.integer(component), z)
+  colnames(x) <- colnames(mixture$means)
+  x
 }
 
 #' A mixture as a classifier and as a fitted model

@@ -77,9 +77,16 @@ keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   at <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
   z <- core_run(core_pool(plain), rbind(0), levels, draws_program(), n, key = stream(key, "draws"),
                 first = first, net = keyed_net(net, key), at = at)$output
-  component <- findInterval(stats::pnorm(z[, 1, 2]), cumsum(mixture$weights)) + 1
-  component <- pmin(component, max(which(mixture$weights > 0)))
-  place_draws(mixture, component, matrix(z[, , 1], n, d))
+  place_draws(mixture, choose_components(mixture$weights, z[, 1, 2]), z)
+}
+
+# The component that a standard normal number chooses.
+choose_components <- function(weights, z) {
+  used <- which(weights > 0)
+  if (length(used) == 1) return(rep.int(used, length(z)))
+  # the last component has what rounding leaves
+  cuts <- stats::qnorm(pmin(cumsum(weights[used]), 1))[-length(used)]
+  used[findInterval(z, cuts) + 1L]
 }
 
 draws_program <- local({

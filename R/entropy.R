@@ -51,15 +51,15 @@ entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
   if (is_singular(x)) {
     abort("`x` has a singular covariance: its differential entropy is -Inf", "singular")
   }
-  if (length(used) == 1) {
+  row <- if (length(used) == 1) {
     values <- x$values[, min(used, ncol(x$values))]
-    row <- estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact")
-    return(estimate_table("entropy", row, format(x)))
+    estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact")
+  } else {
+    expectation(x, function(from) {
+      x <- moved(x, from)
+      function(z) -dgaussmix(z, x, log = TRUE)
+    }, n, key = key)
   }
-  row <- expectation(x, function(from) {
-    x <- moved(x, from)
-    function(z) -dgaussmix(z, x, log = TRUE)
-  }, n, key = key)
   estimate_table("entropy", row, format(x))
 }
 
@@ -67,16 +67,16 @@ entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
 #' @export
 entropy.guided_sample <- function(x, ...) {
   check_dots(...)
-  if (is.null(x$log_density)) {
-    return(estimate_table("entropy", neighbour_entropy(x), particle_words(x)))
-  }
-  if (is.null(x$start_entropy)) {
-    return(estimate_table("entropy", particle_mean(x, -x$log_density), particle_words(x)))
-  }
+  estimate_table("entropy", sample_entropy(x), particle_words(x))
+}
+
+sample_entropy <- function(x) {
+  if (is.null(x$log_density)) return(neighbour_entropy(x))
+  if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
   # an affine map changes all log-densities by one number
   row <- exact_if_constant(particle_mean(x, -x$density_change))
   row$estimate <- row$estimate + x$start_entropy
-  estimate_table("entropy", row, particle_words(x))
+  row
 }
 
 # If steps fold, several starts end in one place, and its density is the sum over them.

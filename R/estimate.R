@@ -10,8 +10,8 @@ DIVERGENCES <- c(kl = "KL(target || output)", kl_reverse = "KL(output || target)
 # The columns of every estimate.
 ESTIMATE <- c("estimate", "se", "method", "note")
 
-# The one constructor of estimates. What there is to say beyond the method is a note. Made some
-# hundred times in one table: data.frame() would take thirty times as long.
+# The one constructor of estimates. A note says more than the method does. One table may need some
+# hundred rows, for which data.frame() would take thirty times as long.
 estimate_row <- function(estimate, se, method, note = "") {
   if (!all(method %in% METHODS)) {
     stop("internal error: no such method: ", toString(setdiff(method, METHODS)))
@@ -23,11 +23,11 @@ estimate_row <- function(estimate, se, method, note = "") {
 
 unknown_row <- function(note = "") estimate_row(NA_real_, NA_real_, "unknown", note)
 
-# The method of what is made of several estimates: that of the least certain.
+# The method of a number that is made of several estimates: the least certain of theirs.
 joint_method <- function(methods) METHODS[max(match(methods, METHODS))]
 
-# The mean of f over draws, or over quadrature nodes where there are weights; over draws that have
-# weights if it is known which of them are dependent, by the number of their `family`.
+# The mean of f over draws. With weights alone the points are quadrature nodes. With weights and a
+# `family` they are weighted draws, and draws of one family depend on each other.
 sample_mean <- function(x, weights = NULL, family = NULL) {
   if (is.null(weights) && !is.null(family)) weights <- rep(1 / length(x), length(x))
   if (is.null(weights)) {
@@ -49,13 +49,13 @@ particle_mean <- function(object, x) {
   sample_mean(x, object$weights, object$family)
 }
 
-# The weights of particles, equal where they have none.
+# The weights of particles; equal ones if the run has none.
 run_weights <- function(run) {
   if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights
 }
 
-# The standard error of a sum over particles, of mean zero, of which only different families are
-# independent. One family tells nothing of it.
+# The standard error of a sum of mean zero over particles. Only different families are independent,
+# so that a single family does not determine it.
 families_se <- function(x, family) {
   sums <- rowsum(x, family)
   if (length(sums) < 2) return(NA_real_)
@@ -68,16 +68,14 @@ replicates_se <- function(x) {
   if (n < 2) NA_real_ else stats::sd(x) * sqrt((n - 1) / n) / sqrt(n) * few_factor(n)
 }
 
-# What a root of the mean square of n deviations from their mean is multiplied by, so that twice the
-# result covers what two standard errors should, by Student's law.
-few_factor <- function(n) {
-  sqrt(n / (n - 1)) * stats::qt(stats::pnorm(2), n - 1) / 2
-}
+# The factor of a standard deviation of n values, by Student's law: twice the result then covers as
+# much as two standard errors should.
+few_factor <- function(n) sqrt(n / (n - 1)) * stats::qt(stats::pnorm(2), n - 1) / 2
 
-# Is what is left of a constant's standard error rounding?
+# Is a standard error so small that it is the rounding error of a constant?
 is_rounding <- function(se, scale) !is.na(se) & se <= 1e-13 * abs(scale)
 
-# The mean of what is the same for all particles where a map is affine: then it is exact.
+# The mean of a value that affine maps make the same for all particles; it is exact for these.
 exact_if_constant <- function(row) {
   if (row$method == "Monte Carlo" && is_rounding(row$se, max(1, abs(row$estimate)))) {
     row$se <- 0
@@ -86,19 +84,19 @@ exact_if_constant <- function(row) {
   row
 }
 
-# What is a difference of numbers of the size of 1, so that below 1e-15 there is only rounding.
+# Quantities that are differences of numbers near 1: below 1e-15 they are rounding errors.
 OF_SIZE_ONE <- c(names(DIVERGENCES), "gain", "initialisation", "discretisation", "bias", "range",
                  "null", "score_error", "cross", "path", "gap")
 
-# "0.9993 (0.0001)": as many decimals as one digit of the standard error takes. What has no error,
-# or one below the digits that are shown of what was not drawn, stands alone. `of_one`: is it a
-# number of which less than 1e-15 is rounding?
+# "0.9993 (0.0001)": the decimals end with the first digit of the standard error. An estimate stands
+# alone if it has no error, or if it was not drawn and its error is below the digits shown.
+# `of_one`: is the number rounding if it is below 1e-15?
 show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
   one <- function(estimate, se, method, of_one) {
     if (of_one && isTRUE(abs(estimate) < 1e-15)) return(if (estimate > 0) "< 1e-15" else "0")
     bare <- format(estimate, digits = digits)
     if (is.na(estimate)) return(bare)
-    # as many nines as there are take the screen
+    # a long row of nines would fill the screen
     if (isTRUE(se > 0) && estimate < 1 && 1 - estimate < 1e-6) {
       return(paste("1 -", one(1 - estimate, se, method, FALSE)))
     }
@@ -119,7 +117,7 @@ show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
   as.character(unlist(Map(one, estimate, se, method, of_one)))
 }
 
-# One estimate in a line of print: how it is known too, unless it was drawn.
+# One estimate in a line of print, with its method unless it was drawn.
 format_estimate <- function(row, digits = 4) {
   if (row$method == "unknown" && is.na(row$estimate)) {
     return(paste0("unknown", if (nzchar(row$note)) paste0(": ", row$note)))

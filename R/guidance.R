@@ -124,17 +124,13 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
       abort_input("negative", "what the rule \"perp_neg\" leads away from", "NULL")
     }
   }
-  if (any(needs %in% q_facts)) {
-    of_q <- "in a guidance whose strength depends on q"
-    if (!is.null(negative)) abort_input("negative", paste("NULL", of_q))
-    if (power != 0) abort_input("power", paste("0", of_q), power)
-    if (!is.null(rule)) abort_input("rule", paste("NULL", of_q), format(rule))
-  }
-  if (!is.null(matrix)) {
-    if (power != 0) abort_input("power", "0 in a guidance with a strength per variable", power)
-    if (!is.null(rule)) {
-      abort_input("rule", "NULL in a guidance with a strength per variable", format(rule))
-    }
+  by_q <- any(needs %in% q_facts)
+  if (by_q || !is.null(matrix)) {
+    where <- paste("in a guidance", if (by_q) "whose strength depends on q" else
+      "with a strength per variable")
+    if (by_q && !is.null(negative)) abort_input("negative", paste("NULL", where))
+    if (power != 0) abort_input("power", paste("0", where), power)
+    if (!is.null(rule)) abort_input("rule", paste("NULL", where), format(rule))
   }
   structure(list(class = unique(label_text(class)), strength = at, matrix = matrix,
                  interval = interval, label = label, scale = scale, negative = negative,

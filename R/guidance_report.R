@@ -391,9 +391,7 @@ sweep_ends <- function(report, class, quantity) {
   list(first = rows[1, ], last = rows[nrow(rows), ])
 }
 
-established <- function(change, se) {
-  isTRUE(abs(change) > max(4 * se, 1e-9, na.rm = TRUE))
-}
+established <- function(change, se) isTRUE(abs(change) > max(4 * se, 1e-9, na.rm = TRUE))
 
 # The change of a quantity: `words` for a rise, a fall, or neither established.
 verdict <- function(change, se, words) {

@@ -130,8 +130,8 @@ guidance_rule <- function(kind, ..., space = NULL) {
             class = object_class("guidance_rule"))
 }
 
-# In the order of the core (gm_rule in gm.h), but that "ep" and "renorm" are one there. `core`: what
-# it is given of the strength and the parameters.
+# In the order of the core (gm_rule in gm.h), but "ep" and "renorm" are one there. `core`: the
+# numbers that it gets, from the strength and the parameters.
 rules <- local({
   any <- c(-Inf, Inf)
   up <- c(0, Inf)
@@ -172,14 +172,14 @@ rules <- local({
   )
 })
 estimate_code <- 11
-# Those that remember a number of each particle, and those for which that is a running estimate.
+# Rules that keep a number for each particle, and those whose number is a running estimate.
 remembering_rules <- c("adaptive", "feedback", "dng")
 estimating_rules <- c("feedback", "dng")
 has_memory <- function(rule) {
   isTRUE(rule$kind %in% remembering_rules || rule$kind == "apg" && rule$params$momentum != 0)
 }
 
-# Rules that are not made of inner products: what makes their operations, as rule_operations().
+# Rules that are not made of inner products. `operations` makes theirs, like rule_operations().
 other_rules <- list(
   recfg = list(params = list(n = 4096), range = list(n = c(1024, 2^20)), space = "score",
                operations = function(...) recfg_operations(...)),
@@ -225,7 +225,7 @@ in_words.guidance_rule <- function(x) {
   paste0("by the rule \"", x$kind, "\"", if (nzchar(words)) paste0(" (", words, ")"))
 }
 
-# What makes a guidance another than the linear one, in words, or NULL.
+# The part of a guidance that is not linear, in words, or NULL.
 nonlinear_words <- function(guidance) {
   if (is.null(guidance)) return(NULL)
   if (!is.null(guidance$score_model)) return("a score_model()")
@@ -242,7 +242,7 @@ refuse_nonlinear <- function(guidance, what) {
   if (!is.null(words)) abort_input("guidance", paste0("without a power or a rule ", what), words)
 }
 
-# Where guidance is to be what the theory is about: no more than a strength at each time.
+# Refuses guidances outside the theory, which is about one strength at each time.
 refuse_odd <- function(guidance, what) {
   refuse_nonlinear(guidance, what)
   if (is_uneven(guidance)) {
@@ -272,10 +272,10 @@ space_form <- function(space, t, schedule) {
   form
 }
 
-# The operations of an evaluation by a rule: `op$to` becomes what the rule makes of the class's
-# model and of what guidance leads away from, as a score, or as what the evaluation wants if that is
-# the space of the rule. Nothing else than the two is in the space, into which the rule itself takes
-# them; what comes out goes back as it came.
+# The operations of an evaluation by a rule. The rule combines the vectors of the class and of the
+# model that guidance leads away from, and the result is written to `op$to`: as a score, or as the
+# quantity that the evaluation wants if this is the rule's space. Only the two vectors and their
+# combination are in that space; the rule converts them into it and back.
 rule_operations <- function(op, guide, schedule) {
   rule <- guide$rule
   if (rule$kind %in% names(other_rules)) {
@@ -289,13 +289,13 @@ rule_operations <- function(op, guide, schedule) {
   params <- rule$params
   back <- is.null(op$want)
   remembers <- isTRUE(params$momentum != 0)
-  # rules know angles and ratios, but for a length given; and this one knows differences alone
+  # rules use angles and ratios, except for a given radius; Perp-Neg uses differences only
   scaled <- space == "noise" && rule$kind != "own" && !remembers
   if (back && (scaled || rule$kind == "perp_neg")) {
     if (rule$kind == "apg") params$radius <- params$radius / abs(form$by_score)
     space <- "score"
   }
-  # what a function returns is made the score first
+  # the value of a user's function becomes a score first
   want <- if (own || space == "velocity") "score" else space
   eval <- function(to, of) {
     made <- new_op("eval", to = to, from = op$from, t = t, of = of)
@@ -304,8 +304,8 @@ rule_operations <- function(op, guide, schedule) {
   }
   named <- function(values, names) stats::setNames(values, names)
   linear <- function(to, registers, ...) list(op_linear(to, named(list(...), registers)))
-  # From what is evaluated into the space of the rule, and out of it to what is wanted: by the rule
-  # itself, or by sums before and after it. Perp-Neg is about differences from the whole.
+  # Conversions from the evaluated quantity into the rule's space, and out of it to the wanted one:
+  # by the rule itself, or by sums before and after it. Perp-Neg uses differences from the whole.
   same <- list(by_x = 0, by_score = 1)
   into <- if (want != space) form else same
   out <- if (back && space != "score") {
@@ -349,8 +349,8 @@ rule_operations <- function(op, guide, schedule) {
   })
 }
 
-# What x, c and u are multiplied by, by a rule of the user's: the function of a "mix", which is
-# handed their inner products.
+# The function of a "mix" for a rule of the user's: it gets the inner products of x, c and u, and
+# returns their coefficients.
 mixed_by_rule <- function(fun, strength) {
   of_strength <- "strength" %in% names(formals(args(fun)))
   force(strength)
@@ -361,7 +361,7 @@ mixed_by_rule <- function(fun, strength) {
     there <- NULL
     n <- length(inner$xx)
     if (!is.finite(sum(vapply(inner, sum, 0)))) {
-      # particles that overflowed have none
+      # particles that overflowed have no inner products
       there <- is.finite(Reduce(`+`, inner))
       inner <- lapply(inner, `[`, there)
     }
@@ -391,10 +391,10 @@ rule_coefficients <- function(value, n, where) {
 }
 
 # The running estimate of log L or log q, in the first coordinate of "(known)", after an evaluation
-# that has left the denoised points in `op$to` and "(away)". From where it was a step before, x
-# would have come to m = (b'^2 a/(b^2 a')) x + k a' D of a denoised point D, with variance v a'^2,
-# where k = 1 - (s'/s)^2, v = s'^2 k, s = b/a, by the step of DDPM; the estimate grows by tau times
-# the log-ratio of the two densities at where it has come.
+# that has left the denoised points in `op$to` and "(away)". From its place a step before, x would
+# have come, by the step of DDPM, to m = (b'^2 a/(b^2 a')) x + k a' D with variance v a'^2, where D
+# is a denoised point, k = 1 - (s'/s)^2, v = s'^2 k and s = b/a. The estimate grows by tau times the
+# log-ratio of the two densities at the present x.
 estimate_operations <- function(op, guide, schedule) {
   t <- op$t
   before <- step_before(t, guide$grid)
@@ -433,7 +433,7 @@ refuse_estimate <- function(came) {
                                "rule that estimates along the run"), came)
 }
 
-# Of the estimate: where it begins, and what it is multiplied by and added to, by the authors' code.
+# The first value, the factor and the summand of the estimate, by the authors' code.
 estimate_params <- function(guide, schedule) {
   p <- guide$rule$params
   if (guide$rule$kind == "dng") {

@@ -192,7 +192,6 @@ read_summary <- function(total, plan, job) {
 variable_moments <- function(moments, centre, labels) {
   n <- moments$n
   d <- length(centre)
-  whole <- ncol(moments$mean) == 1
   p <- nrow(moments$mean)
   cross <- array(moments$cross, c(p, p, ncol(moments$mean))) / n
   y <- seq_len(p / 2)
@@ -210,12 +209,20 @@ variable_moments <- function(moments, centre, labels) {
   variance <- squares - 2 * (mixed * other(m) + turned * m) + 4 * linear * m * other(m) +
     v * other(v) - linear^2
   cov <- linear * n / (n - 1)
-  cov_se <- sqrt(pmax(variance, 0) / n)
-  sd <- sqrt(diagonal(cov))
+  summary_moments(centre + m, sqrt(diagonal(cov)) / sqrt(n), cov, sqrt(pmax(variance, 0) / n),
+                  labels)
+}
+
+# Moments and their standard errors. `cov` and `cov_se`: d x d numbers, or d variances.
+summary_moments <- function(mean, mean_se, cov, cov_se, labels) {
+  d <- length(labels)
+  whole <- length(cov) == d^2
+  diagonal <- if (whole) seq(1, d^2, by = d + 1) else seq_len(d)
+  sd <- sqrt(cov[diagonal])
   named <- function(x) stats::setNames(x, labels)
-  square <- function(x) if (whole || d == 1) matrix(x, d, d, dimnames = list(labels, labels))
-  list(mean = named(centre + m), mean_se = named(sd / sqrt(n)), sd = named(sd),
-       sd_se = named(diagonal(cov_se) / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
+  square <- function(x) if (whole) matrix(x, d, d, dimnames = list(labels, labels))
+  list(mean = named(mean), mean_se = named(mean_se), sd = named(sd),
+       sd_se = named(cov_se[diagonal] / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
 }
 
 # The same for replicates that are nets, from their means and covariances about the centre.
@@ -236,13 +243,7 @@ net_moments <- function(replicates, centre, labels) {
   }, double(length(all$cross)))
   dim(covs) <- c(length(all$cross), length(sizes))
   cov <- c(all$cross) / (n - 1)
-  cov_se <- nets_se(sizes, covs)
-  diagonal <- if (whole) seq(1, d^2, by = d + 1) else seq_len(d)
-  sd <- sqrt(cov[diagonal])
-  named <- function(x) stats::setNames(x, labels)
-  square <- function(x) if (whole || d == 1) matrix(x, d, d, dimnames = list(labels, labels))
-  list(mean = named(centre + m), mean_se = named(nets_se(sizes, means)), sd = named(sd),
-       sd_se = named(cov_se[diagonal] / (2 * sd)), cov = square(cov), cov_se = square(cov_se))
+  summary_moments(centre + m, nets_se(sizes, means), cov, nets_se(sizes, covs), labels)
 }
 
 #' @rdname confidence

@@ -153,6 +153,4 @@ faults_once <- function(code) {
   })
 }
 
-print_faults <- function(faults) {
-  if (length(faults)) say(fault_words(faults))
-}
+print_faults <- function(faults) if (length(faults)) say(fault_words(faults))

@@ -1,5 +1,5 @@
-# Second moment, entropy, Fisher information and mean squared Hessian along the diffusion: what the
-# discretisation of a sampler costs is made of these.
+# Second moment, entropy, Fisher information and mean squared Hessian along the diffusion: the
+# error of discretisation is made of these.
 
 #' Entropy, information and second moment along the diffusion
 #'
@@ -116,7 +116,7 @@ information_rows <- function(mixture, t, schedule, n, key) {
   used <- keep_components(mixture, mixture$weights > 0)
   d <- mixture_dim(mixture)
   inner <- used
-  # what is independent of the inner coordinates: `count` Gaussians of each variance
+  # the part that is independent of the inner coordinates: `count` Gaussians of each variance
   rest <- list(values = numeric(), count = numeric())
   if (mixture_size(used) == 1) {
     inner <- NULL
@@ -158,7 +158,7 @@ information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
              curvature = mean[3], curvature_se = se[3], method = method, stringsAsFactors = FALSE)
 }
 
-# By quadrature, or NULL where there is no rule for it.
+# By quadrature; NULL if there is no rule.
 node_information <- function(mixture) {
   if (mixture_dim(mixture) > 2) return(NULL)
   if (mixture_dim(mixture) == 1) {
@@ -196,7 +196,7 @@ drawn_information <- function(mixture, x, family = NULL) {
   n <- nrow(x)
   row <- do.call(rbind, lapply(1:3, function(j) sample_mean(terms[, j], family = family)))
   row <- information_row(row$estimate, row$se, "Monte Carlo")
-  # what makes one number of many times needs the errors of all together
+  # a number made of several times needs the joint errors
   batch <- if (is.null(family)) rep_len(seq_len(max(1, min(20, n %/% 2))), n) else family
   sums <- rowsum(cbind(terms, 1), batch)
   structure(row, batches = unname(sums[, 1:3, drop = FALSE] / sums[, 4]))

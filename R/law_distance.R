@@ -174,9 +174,7 @@ kl_row <- function(estimate, error, unseen) {
 node_variation <- function(at) {
   view <- at$forth
   back <- at$back
-  missed <- function(view, other) {
-    abs(view$seen + sum(other$w[beyond(other, view$box)]) - 1)
-  }
+  missed <- function(view, other) abs(view$seen + sum(other$w[beyond(other, view$box)]) - 1)
   if (!is.null(back) && missed(view, back) > 1e-3 && missed(back, view) < missed(view, back)) {
     return(sum(pmax(-back$w * expm1(pmin(back$log, 700)), 0)))
   }

@@ -73,6 +73,4 @@ generics::glance
 #' @export
 generics::augment
 
-.onUnload <- function(libpath) {
-  library.dynam.unload("mixguide", libpath)
-}
+.onUnload <- function(libpath) library.dynam.unload("mixguide", libpath)

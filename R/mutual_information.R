@@ -67,7 +67,7 @@ information_of <- function(mixture, frame, n, key) {
   }, own_key(key))
 }
 
-# The frame (see complete_basis()) of what is observed, in the coordinates of the process.
+# The frame of an observation (see complete_basis()), in the coordinates of the process.
 observed_frame <- function(observation, mixture) {
   observation <- in_process(observation, mixture)
   complete_basis(observed_range(observation, sd = mixture_sd(in_process(mixture))))

@@ -92,9 +92,7 @@ karras_tree <- function() {
   means <- rows[, 2:3]
   means <- sweep(means, 2, colSums(weights * means))
   scale <- .5 / sqrt(colSums(weights * (means^2 + rows[, c(4, 7)])))
-  covs <- lapply(seq_len(nrow(rows)), function(k) {
-    matrix(rows[k, 4:7], 2) * tcrossprod(scale)
-  })
+  covs <- lapply(seq_len(nrow(rows)), function(k) matrix(rows[k, 4:7], 2) * tcrossprod(scale))
   list(weights, sweep(means, 2, scale, `*`), covs, class)
 }
 

@@ -88,10 +88,11 @@ new_op <- function(op, to, ...) {
 #'   `diagonal` has, become `(diag(diagonal) + coef Ds(from, t))^-1` times themselves, with the
 #'   leading r x r block of `Ds`; the others stay. The matrix should be positive definite: pivots of
 #'   the elimination are at least 1e-13 of `diagonal`.
-#' * `op_root(to, from, t, coef)`: register `to` becomes `(I + coef Ds(from, t))^(1/2) to`, with the
-#'   symmetric root, in at most 32 dimensions (of the run: see the reductions of [guided_sample()]).
-#'   Negative eigenvalues, which guidance can make, count as 0. It turns noise into noise of
-#'   covariance `I + coef Ds`.
+#' * `op_root(to, from, t, coef)`: register `to` becomes `L to`, where `L` is lower triangular and
+#'   `L L' = I + coef Ds(from, t)`, in at most 32 dimensions (of the run: see the reductions of
+#'   [guided_sample()]). Negative eigenvalues, which guidance can make, count as 0. It is for noise,
+#'   which becomes noise of covariance `I + coef Ds`. `L` is triangular in the coordinates of the
+#'   run, which may be eigenvectors of a common covariance; the law of the noise is the same in all.
 #'
 #' After an evaluation of the denoised point or the noise, `Ds` is its derivative.
 #'

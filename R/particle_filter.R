@@ -1,11 +1,11 @@
-# The one particle filter: particles in sets are moved and weighed, and each set draws who goes on
-# in proportion to the weights. A set is an island of tilted_sample(), or the particles of one draw
-# of conditional_sample().
+# The one particle filter. Particles in sets are moved and weighed, and each set draws the particles
+# that continue, in proportion to their weights. A set is an island of tilted_sample(), or the
+# particles of one draw of conditional_sample().
 
 # All sets of a task over n particles, in chunks of whole sets. A job says how many particles a set
 # has (`each`), at how many `looks` they are weighed, and below which share of its size the
-# effective sample size of a set leads to resampling (`resample`). What `work` returns of its chunk
-# is joined, and its history becomes the mean over sets at the times of the looks.
+# effective sample size of a set leads to resampling (`resample`). The values that `work` returns
+# for its chunks are joined. Their histories become means over sets at the times of the looks.
 run_filter <- function(name, work, job, n, size, times, folder = NULL, here = FALSE) {
   size <- job$each * max(1, floor(size / job$each))
   parts <- list()
@@ -19,12 +19,12 @@ run_filter <- function(name, work, job, n, size, times, folder = NULL, here = FA
   c(run, list(history = data.frame(t = times, ess = history[, 1], resampled = history[, 2])))
 }
 
-# The sets of the `count` particles after the first `first`. The state that move(state, i) takes and
-# returns is a list of what particles `own`, by rows or numbers, which those that go on hand on;
-# `log_w`; and what else the next move needs. The last state is returned with the weights of the
-# last look (a column for each set), the logarithms of their means, and for each look the sum of the
-# sets' effective sample sizes and how many sets were resampled. Sets are of one size but for the
-# last one, whose column is filled up.
+# The sets of the `count` particles after the first `first`. move(state, i) takes and returns a
+# state: a list of `own`, the values of each particle (rows or numbers), which particles that
+# continue pass on; `log_w`; and all else that the next move needs. The last state is returned with
+# the weights of the last look (a column for each set), the logarithms of their means, and for each
+# look the sum of the sets' effective sample sizes and the number of sets that were resampled. All
+# sets but the last have one size; the column of the last set is filled up.
 particle_filter <- function(state, move, job, first, count) {
   sets <- ceiling(count / job$each)
   size <- pmin(job$each, count - job$each * (seq_len(sets) - 1))
@@ -41,7 +41,7 @@ particle_filter <- function(state, move, job, first, count) {
     total <- colSums(w)
     log_mean <- top + log(total / size)
     ess <- total^2 / pmax(colSums(w^2), .Machine$double.xmin)
-    # not where there is no weight, nor where all are alike
+    # sets without weight, or with equal weights, are not resampled
     again <- i < job$looks & total > 0 & ess < job$resample * size * (1 - 1e-9)
     history[i, ] <- c(sum(ess), sum(again))
     w[, total == 0] <- 1
@@ -58,7 +58,7 @@ particle_filter <- function(state, move, job, first, count) {
   c(state, list(w = w, log_mean = log_mean, history = history))
 }
 
-# Who goes on after look i, all sets one after the other.
+# The particles that continue after look i, all sets one after the other.
 next_parents <- function(w, size, job, i, first) {
   if (isTRUE(job$multinomial)) {
     u <- keyed_uniforms(length(w), stream(job$key, "multinomial", i), first)
@@ -76,8 +76,8 @@ keyed_uniforms <- function(n, key, first) {
   stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, key, first)[, 1])
 }
 
-# `size` draws from each column of w, in proportion to it and at equal distances, which one number u
-# in (0, 1) for each column settles. Numbers of elements of w, in order.
+# `size` draws from each column of w, in proportion to it and at equal distances. One number u in
+# (0, 1) for each column determines them. Returns the numbers of elements of w, in order.
 systematic <- function(w, u, size = nrow(w)) {
   share <- cumulated(w)
   size <- rep(rep_len(size, ncol(w)), each = nrow(w))
@@ -88,8 +88,7 @@ systematic <- function(w, u, size = nrow(w)) {
   rep(seq_along(w), upto - as.vector(before))
 }
 
-# As many independent draws from each column of w as it has elements, which as many numbers u
-# settle.
+# As many independent draws from each column of w as it has elements, determined by as many u.
 multinomial <- function(w, u) {
   share <- cumulated(w)
   unlist(lapply(seq_len(ncol(w)), function(j) {

@@ -1,7 +1,7 @@
 # Compiles operations (see sampler()) into the tables that the C engine runs.
 
-# What the engine knows of each operation (src/core/operations.h): what its fields are, by name, and
-# the engine's limits.
+# The engine's table of operations (src/core/operations.h): the meaning of their fields, by name,
+# and the engine's limits.
 operations <- local({
   table <- NULL
   function() {
@@ -12,7 +12,7 @@ operations <- local({
 
 op_code <- function(name) match(name, operations()$name) - 1L
 
-# What the fields `to`, `from`, `at` and `n` of operations of this kind are.
+# The meaning of the fields `to`, `from`, `at` and `n` for operations of a kind.
 op_field <- function(kind, field) operations()[[field]][match(kind, operations()$name)]
 
 # The kinds of the operations of a compiled program.
@@ -25,8 +25,8 @@ writes_register <- function(kind) op_field(kind, "to") %in% c("write", "maybe", 
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 want_code <- c(score = 0L, denoised = 1L, noise = 2L)
 
-# Scalars, counted from 1: what the engine (which has two more) and compile_program() keep in them;
-# log p_j, j = 1..J, in those from `closing` on.
+# The scalars by their use in the engine (which has two more) and in compile_program(), counted from
+# 1. Those from `closing` on hold log p_j, j = 1..J.
 SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 6, closing = 7)
 
 # `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
@@ -63,8 +63,8 @@ compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none
 
 uses_hessian <- function(ops) any(reads_hessian(vapply(ops, .subset2, "", "op")))
 
-# The derivative of the score is that of the evaluation before, at the same place and time. Each of
-# the steps is one, or stands for several.
+# Operations that read the derivative of the score need an evaluation before them, at the same place
+# and time. An element of `steps` is one step, or stands for several.
 check_hessian_ops <- function(steps, d, several = 1) {
   if (!uses_hessian(unlist(steps, recursive = FALSE))) return(invisible())
   wrong <- function(wanted, op, k) {
@@ -149,8 +149,8 @@ check_sizes <- function(x, most, arg) {
   }
 }
 
-# The program of a table: names become numbers, by what the fields of each operation are, and what
-# is counted is counted in its order.
+# The program of a table. Names become numbers, by the meaning of each operation's fields, and
+# noises, levels and scalars are counted in the order of the operations.
 assemble_program <- function(table, derivative = "none", scalars = operations()$scalars) {
   kind <- table$kind
   registers <- setdiff(c("x", table$to, table$from, table$register), "")
@@ -224,8 +224,7 @@ check_root <- function(program, d) {
   }
 }
 
-# Does it treat coordinates differently? Then they must stay what they are: no other basis, no
-# reduction.
+# Does a program treat coordinates differently? Then no other basis and no reduction is allowed.
 is_by_coordinate <- function(program) {
   kind <- op_kinds(program)
   rule <- program$coef[program$op["n", kind == "rule"] + 1]
@@ -233,8 +232,7 @@ is_by_coordinate <- function(program) {
     rules$rescale$code %in% rule
 }
 
-# The noise levels of a program, and by what the score is multiplied there (a function of time, or
-# NULL: by 1).
+# The noise levels of a program, and the factor of the score there (a function of time; NULL: 1).
 program_levels <- function(program, schedule, scale = NULL) {
   t <- program$level_times
   guided <- is_guided(program$level_of)
@@ -247,7 +245,7 @@ program_levels <- function(program, schedule, scale = NULL) {
   list(a = schedule$a(t), b2 = schedule$b2(t), want = want, scale = scale)
 }
 
-# The numbers by which a term multiplies its register.
+# The factors of a term's register.
 term_coefs <- function(program, term, d) {
   wide <- program$term["by_coordinate", term] == 1
   program$coef[program$term["at", term] + seq_len(if (wide) d else 1)]

@@ -98,9 +98,7 @@ recfg_ratio_at <- function(guide, t, schedule, a, b2) {
     x <- nodes$x
     weight <- nodes$weight * dgaussmix(x, law)
   }
-  of <- function(of) {
-    unname(core_eval(pool, x, a, b2, guide$models, guide$coef(t, of), "score"))
-  }
+  of <- function(of) unname(core_eval(pool, x, a, b2, guide$models, guide$coef(t, of), "score"))
   s_c <- of("class")
   s_u <- of("away")
   # scores are as large as 1/b

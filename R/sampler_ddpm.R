@@ -24,8 +24,10 @@
 #' `Cov(x_t' | x_t) = (beta/rho^2) (I + beta Ds)`, where `s` and `Ds` are those of the law at `t`.
 #' Under guidance `Ds` is that of the guided score, and this covariance is only formal. Negative
 #' eigenvalues, with which it is no covariance, count as 0, and a run says so (`clipped` in
-#' [guided_sample()]). Each particle and step takes a root of a d x d matrix: d is at most 32, after
-#' reductions, and guidance may have no power.
+#' [guided_sample()]). Each particle and step takes a root of a d x d matrix, by Cholesky's
+#' factorisation, so that a step of 3 components costs some 3, 8 and 14 times
+#' one of the other variances in 4, 16 and 32 dimensions, and more where eigenvalues are negative. d
+#' is at most 32, after reductions, and guidance may have no power.
 #'
 #' `"accelerated"` is the same to order `beta^2`, in any dimension; its `Ds`, too, is that of the
 #' guided score. If `beta` times an eigenvalue of `Ds` is below -2, its steps are too long, and the

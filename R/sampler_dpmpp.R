@@ -51,11 +51,11 @@ sampler_dpmpp_3m <- function(steps = 200, grid = "quadratic", end = 0) {
           label = "DPM-Solver++ (3M)")
 }
 
-# A step that remembers what `order` - 1 steps before it predicted.
+# A step that uses the predictions of the `order` - 1 steps before it.
 dpmpp_step <- function(order) {
   function(k, times, schedule) {
     one <- step_constants(k, times, schedule)
-    # registers that take turns: what this step predicts the next ones find
+    # registers that take turns: they keep a prediction for the next steps
     current <- paste0("d", k %% order)
     seen <- min(order, k)
     if (one$b2_next == 0) seen <- 1
@@ -65,7 +65,7 @@ dpmpp_step <- function(order) {
     weight <- switch(seen, 1, c(1, 0) + c(1, -1) * h[1] / (2 * h[2]), parabola_weights(h))
     data <- stats::setNames(weight, paste0("d", (k - seq_len(seen) + 1) %% order))
     shrink <- sqrt(one$b2_next / one$b2)
-    # the next steps use what this one predicts
+    # the next steps use this prediction
     last <- times[min(k + order, length(times))]
     late <- max(one$a_next, schedule$a(last)) > 1e3 * one$a
     # a' (1 - e^-h) = a' - a b'/b

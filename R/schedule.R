@@ -228,7 +228,7 @@ new_schedule <- function(name, label, a, b2, drift, diffusion2 = function(t) -2 
             made_of = schedule[schedule_functions])
 }
 
-# What belongs together in a schedule: check_schedule() sees to it that none is exchanged.
+# The functions that belong together: check_schedule() refuses schedules with an exchanged one.
 schedule_functions <- c("a", "b2", "drift", "diffusion2", "gain", "vp")
 
 #' @rdname schedule
@@ -320,7 +320,7 @@ schedule_ddpm <- function(alpha) {
   }
   slope <- log(as.double(alpha)) / 2
   at_whole <- c(0, cumsum(slope))
-  # not by pmin() and pmax(), which take longer than all the rest
+  # pmin() and pmax() would take longer than all the rest
   interval <- function(t) {
     k <- ceiling(t)
     k[k < 1] <- 1
@@ -410,8 +410,8 @@ check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon", fo
   horizon
 }
 
-# int_s^t a(s)/a(u) G^2(u)/2 du: what a score frozen at time t adds to the solution of the reverse
-# ODE at time s < t when the linear part is solved exactly.
+# int_s^t a(s)/a(u) G^2(u)/2 du: the factor of a score frozen at time t in the solution of the
+# reverse ODE at time s < t, if the linear part is solved exactly.
 reverse_gain <- function(schedule, t, s) schedule$a(s) * gain_between(schedule, t, s)
 
 # int_s^t G^2(u)/(2 a(u)) du
@@ -446,7 +446,7 @@ print_body.mixguide_schedule <- function(x, ...) {
 # The standard deviation of a "normal" start.
 start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
 
-# What the one-step formulas of the literature are made of. For a step from t to t' (here `next`):
+# The constants of the one-step formulas in the literature. For a step from t to t' (here `next`):
 # a, b^2 at both, a'/a and a/a' (`back`), and beta = Var(x_t | x_t'), which is Ho et al.'s beta_t.
 # `late`: a' is so much larger than a that a'/a times the score would be a difference of large
 # numbers, or infinite; such steps take the denoised point (`want`).

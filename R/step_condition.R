@@ -156,9 +156,7 @@ steps_allow <- function(geometry, d) {
   p <- precision(geometry$values[geometry$needed][1])[, 1]
   if (!any(geometry$needed)) p <- 1 / at$b2
   P <- precision(geometry$values)
-  V <- vapply(seq_len(nrow(at)), function(k) {
-    largest_variance(geometry, at$a[k], P[k, ])
-  }, 0)
+  V <- vapply(seq_len(nrow(at)), function(k) largest_variance(geometry, at$a[k], P[k, ]), 0)
   # V is of the means times P; in one eigenspace P is the number p
   at$entropy <- most(2 * (at$alpha - at$beta * p), at$beta * at$a^2 * V)
   at[["no fold"]] <- most(at$alpha - at$beta * do.call(pmax, as.data.frame(P)),
@@ -249,16 +247,11 @@ allowed_by_weights <- function(geometry, d) {
   schedule <- d$schedule
   steps <- sampler_program(d$sampler, times, schedule, one_is_enough = TRUE)
   need_memory(times, schedule, "this condition")
-  if (has_fixed(steps)) {
-    return(structure(NA_real_, why = "nothing is proved: scores with a strength of their own"))
-  }
+  nothing <- function(why) structure(NA_real_, why = paste("nothing is proved:", why))
+  if (has_fixed(steps)) return(nothing("scores with a strength of their own"))
   program <- compile_program(steps, times, length(geometry$values))
-  if (is_by_coordinate(program)) {
-    return(structure(NA_real_, why = "nothing is proved: one coefficient per coordinate"))
-  }
-  if (any(reads_hessian(op_kinds(program)))) {
-    return(structure(NA_real_, why = "nothing is proved: the noise depends on the score"))
-  }
+  if (is_by_coordinate(program)) return(nothing("one coefficient per coordinate"))
+  if (any(reads_hessian(op_kinds(program)))) return(nothing("the noise depends on the score"))
   values <- geometry$values[geometry$needed]
   D <- geometry$D[geometry$needed, , drop = FALSE]
   map <- affine_map(program, program_levels(program, schedule), values)

@@ -1,13 +1,13 @@
-# What programs make of their registers, read off their operations in one pass. What form a step
-# has, where a chain can be cut and what a program makes of one Gaussian is asked of this.
+# One pass over a program writes its registers as sums. From these follow the form of a step, the
+# places where a chain can be cut, and the effect of a program on one Gaussian.
 
 # The forms of a compiled program, from each cut to the next. Cuts are the ends of steps; with
 # `alone` also all places where x is written while no other register is alive.
 #
 # A register is a sum of columns, each times a number. The first columns are the registers as they
 # were at the cut before. Then there is one for each source: a score, a noise, a constant, or a
-# register times a matrix, a power or numbers by coordinate. So nothing is left out, and the kind of
-# a source says what is not affine. Of each form
+# register times a matrix, a power or numbers by coordinate. The sums are complete, and the kind of
+# a source says which terms are not affine. A form has
 #   end: the operation before the next cut;
 #   to: each register there, a row of these numbers;
 #   alive: the registers that are read later, x among them;
@@ -98,13 +98,13 @@ weigh_rows <- function(weights, x) {
   replace(weights %*% replace(x, unknown, 0), (weights != 0) %*% unknown > 0, NA)
 }
 
-# What a step makes of x, of its scores and of its noises, as numbers. An entry is NA where x
-# depends on that in another way. There is a row for each of the n steps that the operations may
-# stand for.
+# The coefficients of x, the scores and the noises of a step. A coefficient is NA if x depends on
+# its source in another way. There is a row for each of the n steps that the operations may stand
+# for.
 #
-# Of the new `x` these numbers, with columns for x as it was, `scores` and `noises`; the time `t` of
-# each score, a column each; `fresh`: is each taken at x as it was; `held`: the registers that hold
-# the noises in the end, NA where nothing does.
+# Returns the coefficients of the new `x`, with columns for the old x, `scores` and `noises`; the
+# time `t` of each score, a column each; `fresh`: is each score taken at the old x; `held`: the
+# registers that hold the noises at the end, NA for noises that none holds.
 step_form <- function(ops, n = 1) {
   steps <- step_forms(list(ops), n)
   each <- function(part) do.call(rbind, lapply(steps, `[[`, part))
@@ -131,9 +131,9 @@ plain_form <- function(form, program, registers) {
   level <- program$op["at", form$op[score]] + 1
   width <- 1 + sum(score) + sum(noise)
   unit <- function(column) as.double(seq_len(width) == column)
-  # depends on x and the scores in any way
+  # registers that depend on x or on scores in any way
   blur <- function(row) replace(row, seq_len(1 + sum(score)), NA)
-  # what an earlier step left knows nothing of these noises
+  # registers that an earlier step left do not contain these noises
   R <- nrow(form$to)
   column <- rbind(unit(1), matrix(blur(double(width)), R - 1, width, byrow = TRUE),
                   matrix(0, length(score), width))

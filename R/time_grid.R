@@ -127,13 +127,13 @@ logsnr_time <- function(target, low, high, schedule) {
   bisection(function(t) (log_snr(t, schedule) <= target) - .5, low, high)
 }
 
-# Equal steps in the mean of two shares: that of the fine grid, and that of the entropy of the
-# component given x_t which is gone.
+# Equal steps in the mean of two shares: of the steps of the fine grid, and of the lost entropy of
+# the component given x_t.
 adapted_grid <- function(steps, fine, mixture, schedule) {
   # times at which every law has a density
   at <- fine[fine > 0]
   h <- component_entropy(in_process(mixture), at, schedule)
-  # with time entropy grows: what falls is rounding
+  # the entropy grows with time: a fall is rounding
   gone <- cummax(h[1] - h)
   gone <- c(gone, rep(gone[length(gone)], length(fine) - length(at)))
   even <- seq(0, 1, length.out = length(fine))

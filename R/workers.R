@@ -3,9 +3,7 @@
 # more if its worker was lost.
 
 # The user's plan, if there is one.
-has_workers <- function() {
-  isNamespaceLoaded("future") && !inherits(future::plan(), "sequential")
-}
+has_workers <- function() isNamespaceLoaded("future") && !inherits(future::plan(), "sequential")
 
 # value(i): the value of chunk i of a run, asked for in order; stop() ends the running chunks.
 on_workers <- function(run) {

@@ -1,8 +1,8 @@
 # Zero-shot conditional methods: how an unconditional sampler is made to see an observation without
 # a new model. All work in the frame of the observation (complete_basis()): the first r coordinates
 # are observed one by one, y_i = x_i + sqrt(nu_i) z_i, the others not at all. A method then is
-#   score: what each evaluation of the unconditional score is followed by, to become another; or
-#   step:  what becomes of the operations of a whole step of the sampler; or
+#   score: operations that replace each evaluation of the unconditional score; or
+#   step:  operations that replace those of a whole step of the sampler; or
 #   twist: a particle method, see zero_shot_smc.R.
 
 #' Zero-shot conditional methods
@@ -248,7 +248,7 @@ zero_shot_ddrm <- function(eta = .85, eta_b = 1, informed = FALSE) {
   })
 }
 
-# Where the noise of the start is above that of y, x/a = y + the noise that is missing.
+# If the start has more noise than y, its x/a is y plus the missing noise.
 informed_start <- function(one, frame) {
   missing <- one$b2 / one$a^2 - frame$nu
   seen <- missing > 0
@@ -275,15 +275,11 @@ zero_shot_diffpir <- function(lambda = 1, zeta = .1) {
 
 #' @rdname zero_shot
 #' @export
-zero_shot_dps <- function(zeta = 1) {
-  pulling_method("dps", "DPS", zeta)
-}
+zero_shot_dps <- function(zeta = 1) pulling_method("dps", "DPS", zeta)
 
 #' @rdname zero_shot
 #' @export
-zero_shot_mcg <- function(zeta = 1) {
-  pulling_method("mcg", "MCG", zeta, after = replace_range)
-}
+zero_shot_mcg <- function(zeta = 1) pulling_method("mcg", "MCG", zeta, after = replace_range)
 
 pulling_method <- function(name, label, zeta, after = function(one, frame) NULL) {
   zeta <- check_number(zeta, "zeta", min = 0)
@@ -356,8 +352,8 @@ zero_shot_frame <- function(mixture, observation, method) {
   complete_basis(range)
 }
 
-# What a method without particles runs: the steps on a mixture, and the function that turns its
-# points (rows) back.
+# The run of a method without particles: a mixture, the steps on it, and the function that turns
+# its points (rows) back.
 zero_shot_task <- function(mixture, observation, method, sampler, times, schedule, model = NULL) {
   exact <- method$name == "exact"
   frame <- if (!exact) zero_shot_frame(mixture, observation, method)
@@ -387,7 +383,7 @@ asked_steps <- function(steps, model, frame, method, schedule) {
 # The mixture given the observation, in all variables.
 exact_posterior <- function(mixture, observation) condition(mixture, observation, drop = FALSE)
 
-# Numbers of the range, and one for what is not observed.
+# Numbers for the range, and one for all unobserved coordinates.
 fill_range <- function(x, frame, rest = 0) c(x, rep(rest, frame$d - frame$r))
 ends <- function(x, frame) {
   if (length(x) %in% c(1, frame$d)) return(x)
@@ -469,7 +465,7 @@ zero_shot_program <- function(method, frame, sampler, times, schedule) {
     need_memory(times, schedule, method$label)
     steps <- lapply(steps, score_form, schedule)
   }
-  # it would give the noise the shape of the unconditional score
+  # such a step would give the noise the shape of the unconditional score
   if (method$name != "exact" && uses_hessian(unlist(steps, recursive = FALSE))) {
     abort_input("sampler",
                 paste("one that does not take the derivative of the score, for", method$label),

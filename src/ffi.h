@@ -17,6 +17,7 @@ SEXP ffi_expand(SEXP ffi_space, SEXP ffi_job, SEXP ffi_map);
 SEXP ffi_moments(SEXP ffi_x, SEXP ffi_centre, SEXP ffi_block, SEXP ffi_squares);
 SEXP ffi_histogram(SEXP ffi_x, SEXP ffi_low, SEXP ffi_width, SEXP ffi_bins);
 SEXP ffi_place(SEXP ffi_target, SEXP ffi_part, SEXP ffi_columns, SEXP ffi_offset);
+SEXP ffi_draw(SEXP laws, SEXP component, SEXP z);
 SEXP ffi_write(SEXP ffi_path, SEXP ffi_bytes);
 SEXP ffi_spread(SEXP ffi_job);
 SEXP ffi_fokker_planck(SEXP ffi_p, SEXP ffi_job);

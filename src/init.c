@@ -15,6 +15,7 @@ static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_moments, 4),
   CALLDEF(ffi_histogram, 4),
   CALLDEF(ffi_place, 4),
+  CALLDEF(ffi_draw, 3),
   CALLDEF(ffi_write, 2),
   CALLDEF(ffi_spread, 1),
   CALLDEF(ffi_fokker_planck, 2),

@@ -65,6 +65,6 @@ GM_OP(PRODUCT, product, CHANGE, POINT, LEVEL, COEF, PLAIN, 1, 0, score)
 GM_OP(SOLVE, solve, CHANGE, POINT, LEVEL, COEF, PLAIN,
       p->coef[o->n] >= 1 && p->coef[o->n] <= d && o->n + 1 + (int)p->coef[o->n] < p->n_coef,
       p->coef[o->n] * p->coef[o->n], K * p->coef[o->n] * p->coef[o->n] + 8 * d)
-/* to <- (I + coef[n] Ds)_+^(1/2) to, the symmetric root */
-GM_OP(ROOT, root, CHANGE, POINT, LEVEL, COEF, PLAIN, d <= GM_MAX_ROOT, 2. * d * d,
-      K * J * d * d + 50 * d * d * d)
+/* to <- L to, L L' = (I + coef[n] Ds)_+, L lower triangular (root.h) */
+GM_OP(ROOT, root, CHANGE, POINT, LEVEL, COEF, PLAIN, d <= GM_MAX_ROOT, 4. * d * d + 3. * d,
+      K * J * d * d + d * d * d)

@@ -1,7 +1,8 @@
 # The oracle of the C engine: runs the operations of sampler_program() on an n x d matrix.
 # score_fun(x, t) is n x d; noise_fun(i) gives the noise, n x d, of the i-th noise operation;
-# jacobian_fun(x, t) is n x d x d.
-interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jacobian_fun = NULL) {
+# jacobian_fun(x, t) is n x d x d. Roots are triangular in coordinates along `basis`.
+interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jacobian_fun = NULL,
+                              basis = diag(ncol(x0))) {
   register <- list(x = x0)
   drawn <- 0
   for (op in unlist(ops_by_step, recursive = FALSE)) {
@@ -9,7 +10,8 @@ interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jaco
       op$op,
       eval = score_fun(register[[op$from]], op$t),
       noise = noise_fun(drawn <- drawn + 1),
-      root = by_root(jacobian_fun(register[[op$from]], op$t), op$coef[[1]], register[[op$to]]),
+      root = by_root(jacobian_fun(register[[op$from]], op$t), op$coef[[1]], register[[op$to]],
+                     basis),
       product = by_product(jacobian_fun(register[[op$from]], op$t), op$coef[[1]],
                            register[[op$to]]),
       # a coefficient is one number, or one number per column
@@ -21,13 +23,23 @@ interpret_program <- function(ops_by_step, x0, score_fun, noise_fun = NULL, jaco
   register$x
 }
 
-# (I + c J)^(1/2) z for each row; negative eigenvalues count as 0.
-by_root <- function(J, c, z) {
+# L z for each row, where L is the lower triangular factor of I + c J without its negative
+# eigenvalues, along `basis`.
+by_root <- function(J, c, z, basis = diag(ncol(z))) {
+  z <- z %*% basis
   for (i in seq_len(nrow(z))) {
-    parts <- eigen(diag(ncol(z)) + c * matrix(J[i, , ], ncol(z)), symmetric = TRUE)
-    z[i, ] <- parts$vectors %*% (sqrt(pmax(parts$values, 0)) * crossprod(parts$vectors, z[i, ]))
+    slope <- crossprod(basis, matrix(J[i, , ], ncol(z)) %*% basis)
+    parts <- eigen(diag(ncol(z)) + c * slope, symmetric = TRUE)
+    R <- qr.R(qr(sqrt(pmax(parts$values, 0)) * t(parts$vectors), tol = 0))
+    z[i, ] <- z[i, ] %*% (ifelse(diag(R) < 0, -1, 1) * R)
   }
-  z
+  tcrossprod(z, basis)
+}
+
+# The matrix without its negative eigenvalues.
+clipped <- function(A) {
+  parts <- eigen(A, symmetric = TRUE)
+  parts$vectors %*% (pmax(parts$values, 0) * t(parts$vectors))
 }
 
 # (I + c J) z for each row.

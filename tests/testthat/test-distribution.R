@@ -261,3 +261,40 @@ test_that("bad arguments are errors that name the argument", {
   expect_input_error(simulate(mixture, 1, seed = 1e12), "seed")
   expect_input_error(simulate(mixture, 1, seed = "a"), "seed")
 })
+
+test_that("draws of components are their means plus the symmetric roots of covariances", {
+  set.seed(7)
+  d <- 3
+  means <- matrix(rnorm(4 * d, sd = 1e3), 4)
+  spread <- replicate(4, crossprod(matrix(rnorm(d^2), d)))
+  spread[, , 4] <- tcrossprod(1:3) # of rank one
+  z <- matrix(rnorm(50 * d), 50)
+  component <- c(sample.int(4, 49, TRUE), 4)
+  root <- function(A) {
+    parts <- eigen(A, TRUE)
+    # eigenvalues of size rounding are 0, and the root of one is not small
+    values <- ifelse(parts$values < 1e-12 * parts$values[1], 0, parts$values)
+    parts$vectors %*% (sqrt(values) * t(parts$vectors))
+  }
+  of_forms <- list(1.7, diag(c(.5, 0, 2)), spread[, , 1], spread)
+  for (cov in of_forms) {
+    m <- gaussmix(rep(.25, 4), means, cov)
+    full <- covariances(m)
+    by_hand <- t(vapply(1:50, function(i) {
+      means[component[i], ] + drop(root(full[, , component[i]]) %*% z[i, ])
+    }, double(d)))
+    expect_equal(place_draws(m, component, z), by_hand, tolerance = 1e-12)
+  }
+  expect_identical(dim(place_draws(m, integer(), z[0, ])), c(0L, 3L))
+  expect_error(place_draws(m, rep(5L, 50), z), "internal error")
+  expect_error(place_draws(m, rep(1L, 51), z), "internal error")
+})
+
+test_that("a normal number chooses each component as often as its weight says", {
+  choose <- function(weights, u) choose_components(weights, qnorm(u))
+  expect_identical(choose(c(0, 1, 0), c(1e-300, .5, 1 - 1e-16)), c(2L, 2L, 2L))
+  expect_identical(choose(c(.2, 0, .3, .5, 0), c(1e-300, .199, .201, .499, .501, 1 - 1e-16)),
+                   c(1L, 1L, 3L, 3L, 4L, 4L))
+  expect_identical(choose(c(1e-300, 1), c(1e-301, 1e-299)), 1:2)
+  expect_identical(choose(rep(.1, 10), 1 - 1e-16), 10L)
+})

