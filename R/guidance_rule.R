@@ -77,8 +77,9 @@
 #' the process (see [gaussmix()]), not that of the variables.
 #'
 #' None of these is the gradient of anything in two or more dimensions, so that no log-density is
-#' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and
-#' `"cfg_zero"` leave no guidance at all, by their formulas, and `"rescale"` is not defined.
+#' carried along. Deterministic runs reduce to fewer dimensions, though to some more than by plain
+#' guidance (see [guided_sample()]); stochastic ones do not. In one dimension `"apg"` and `"cfg_zero"` leave no
+#' guidance at all, by their formulas, and `"rescale"` is not defined.
 #'
 #' @param kind Name of a rule, or a function, see the details.
 #' @param ... Its arguments, by name.
@@ -189,6 +190,9 @@ other_rules <- list(
 )
 
 all_rules <- function() c(rules, other_rules)
+
+# Is a rule the same in every orthonormal basis? Deviations over the coordinates are not.
+is_inner_rule <- function(rule) !rule$kind %in% c("rescale", names(other_rules))
 
 own_rule <- function(fun, ..., space) {
   check_dots(...)

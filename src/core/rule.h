@@ -7,12 +7,6 @@
 #include "product.h"
 #include "vmath.h"
 
-/* x / y, or `none` if y is 0 */
-GM_INLINE vd gm_ratio(vd x, vd y, double none) {
-  vu some = vless(vset(0), vabs(y));
-  return vselect(some, x / vselect(some, y, vset(1)), vset(none));
-}
-
 /* A power of two that brings x >= 0 near 1, without a division: products of four may overflow. */
 GM_INLINE vd gm_near_one(vd x) {
   vu exponent = vu_of(vmin(x, vset(1e300))) & 0x7ff0000000000000ULL;
