@@ -5,8 +5,8 @@
 
 #include <float.h>
 
-/* `space`: within (d x r), from and to (d x d or NULL), across (d or NULL). `job`: n, start (n x d or
- * NULL), start_sd, key, first, lanes (0: as many as suit). */
+/* `space`: within (d x r), from and to (d x d or NULL), across (d or NULL). `job`: n, start (n x d
+ * or NULL), start_sd, key, first, lanes (0: as many as suit). */
 static gm_expansion expansion_of(SEXP space, SEXP job) {
   SEXP dim = Rf_getAttrib(ffi_element(space, "within"), R_DimSymbol);
   if (Rf_xlength(dim) != 2) Rf_error("internal error: 'within'");
@@ -42,7 +42,8 @@ static void run_all(const gm_expansion *x, gm_block *run) {
                  gm_expansion_cost(x), 1);
 }
 
-/* A list of start (n x r, and lengths) and square (n), the |z|^2 of the normals drawn for each start. */
+/* A list of start (n x r, and lengths) and square (n), the |z|^2 of the normals drawn for each
+ * start. */
 SEXP ffi_project(SEXP ffi_space, SEXP ffi_job) {
   gm_expansion x = expansion_of(ffi_space, ffi_job);
   const char *names[] = {"start", "square", ""};
