@@ -81,10 +81,10 @@
 #' formulas, and `"rescale"` is not defined.
 #'
 #' Deterministic runs reduce to fewer dimensions, though to one or two more than by plain guidance
-#' for each eigenvalue of the covariance (see [guided_sample()]). They take 1.2 to 1.9 times as long
-#' as by plain guidance; by `"adg"`, `"feedback"` and `"dng"` up to 2.7 times as long, on mixtures of
-#' a few components. Stochastic runs, and those by `"rescale"`, do not reduce: where plain guidance
-#' does, they take longer by as much as that saves.
+#' for each eigenvalue of the covariance (see [guided_sample()]). They take 1.2 to 1.9 times as
+#' long as by plain guidance; by `"adg"`, `"feedback"` and `"dng"` up to 2.7 times as long, on
+#' mixtures of a few components. Stochastic runs, and those by `"rescale"`, do not reduce: where
+#' plain guidance does, they take longer by as much as that saves.
 #'
 #' @param kind Name of a rule, or a function, see the details.
 #' @param ... Its arguments, by name.

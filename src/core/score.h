@@ -173,8 +173,8 @@ static GM_NOINLINE void gm_assemble_both(const gm_pool *pool, const gm_models *m
 }
 
 /* The score for few components that share a covariance, in few dimensions (as a reduced mixture
- * has, see R/reduction.R). A vector of particles stays in registers from x to s. For levels in which
- * one model at most needs exponentials: more share them by their groups. */
+ * has, see R/reduction.R). A vector of particles stays in registers from x to s. For levels in
+ * which one model at most needs exponentials: more share them by their groups. */
 enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 4 };
 
 /* Is the model one component, of responsibility 1? */
