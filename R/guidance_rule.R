@@ -77,8 +77,14 @@
 #' the process (see [gaussmix()]), not that of the variables.
 #'
 #' None of these is the gradient of anything in two or more dimensions, so that no log-density is
-#' carried along, and runs do not reduce to fewer dimensions. In one dimension `"apg"` and
-#' `"cfg_zero"` leave no guidance at all, by their formulas, and `"rescale"` is not defined.
+#' carried along. In one dimension `"apg"` and `"cfg_zero"` leave no guidance at all, by their
+#' formulas, and `"rescale"` is not defined.
+#'
+#' Deterministic runs reduce to fewer dimensions, though to one or two more than by plain guidance
+#' for each eigenvalue of the covariance (see [guided_sample()]). They take 1.2 to 1.9 times as
+#' long as by plain guidance; by `"adg"`, `"feedback"` and `"dng"` up to 2.7 times as long, on
+#' mixtures of a few components. Stochastic runs, and those by `"rescale"`, do not reduce: where
+#' plain guidance does, they take longer by as much as that saves.
 #'
 #' @param kind Name of a rule, or a function, see the details.
 #' @param ... Its arguments, by name.
@@ -189,6 +195,9 @@ other_rules <- list(
 )
 
 all_rules <- function() c(rules, other_rules)
+
+# Is a rule the same in every orthonormal basis? Deviations over the coordinates are not.
+is_inner_rule <- function(rule) !rule$kind %in% c("rescale", names(other_rules))
 
 own_rule <- function(fun, ..., space) {
   check_dots(...)

@@ -40,6 +40,12 @@
 #' samplers with one coefficient per coordinate, and for a log-density if the steps fold the other
 #' directions.
 #'
+#' A [guidance_rule()] is no linear map of the other directions. But what it does is the same in
+#' every orthonormal basis (except by `"rescale"`, `"recfg"` and `"characteristic"`), and without
+#' noise it only lengthens or shortens the rest of a particle. Such a run of a deterministic sampler
+#' takes place in the span of the means themselves, r <= K, and in one dimension more for each
+#' distinct eigenvalue outside it: the length of the rest.
+#'
 #' **Point masses** have no score at `t = 0`. Samplers never evaluate one there, and the confidence
 #' is that at the last time with a score.
 #'
@@ -122,9 +128,10 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   begin <- run_start(setting$start, mixture, n, class, schedule, times[1])
   closing <- if (!is.null(class)) closing_time(pool, times, schedule)
   d <- mixture_dim(mixture)
-  whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$rule) ||
-    !is.null(guide$score_model) || !is.null(guide$matrix)
-  space <- if (!whole) reduced_space(pool)
+  by_rule <- !is.null(guide$rule)
+  whole <- !reduce || trajectory || !is.null(noise) || !is.null(guide$score_model) ||
+    !is.null(guide$matrix) || by_rule && (sampler$stochastic || !is_inner_rule(guide$rule))
+  space <- if (!whole) reduced_space(pool, by_length = by_rule)
   inner <- if (is.null(space)) pool else space$mixture
   singular <- closing_time(pool, times, schedule) > times[length(times)]
   steps <- driven_steps(sampler, times, schedule, guide, wrong, d)
@@ -157,7 +164,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
     net_plan(begin$n, program, begin, rest, mixture_dim(inner))
   }
   # rules, matrices and users' models have the strength in the program
-  in_program <- !is.null(guide$rule) || !is.null(guide$score_model) || !is.null(guide$matrix)
+  in_program <- by_rule || !is.null(guide$score_model) || !is.null(guide$matrix)
   compile <- if (in_program) function(guide) {
     compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
   }
@@ -264,7 +271,7 @@ run_chunk <- function(plan, aim, key, first, count) {
   if (!all && !is.null(start)) start <- start[rows, , drop = FALSE]
   if (!all && !is.null(noise)) noise <- noise[rows, , , drop = FALSE]
   if (!is.null(plan$reduction)) {
-    return(run_reduced(plan, models, levels, scalars, key, first, count, start))
+    return(run_reduced(plan, models, levels, program, scalars, key, first, count, start))
   }
   core_run(plan$pool, models, levels, program, count, scalars, start, noise, key, first,
            net = keyed_net(plan$net, key), at = plan$net$at)

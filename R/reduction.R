@@ -4,6 +4,12 @@
 # of the part in W. So is the guided score, because the coefficients of the models sum to 1, or to
 # the scale of a wrong score. (Those of the guidance term sum to 0, and it vanishes across W.) The
 # part of a particle across W therefore moves by one affine map per eigenvalue (affine_map()).
+#
+# A rule of guidance multiplies scores by numbers that differ from particle to particle, and its
+# inner products need all of a vector. But without noise the part of a particle across W, in each
+# eigenspace, then stays a multiple of what it was at the start, if W holds the means themselves.
+# Turned onto one axis it is one coordinate more, its length, and the run in these coordinates is
+# the whole run: nothing in it depends on the basis.
 
 # The smallest W: in each eigenspace of the first covariance, the span of the projections of the
 # mean differences and of the columns of the other covariances minus the first. NULL if that is all
@@ -12,12 +18,15 @@
 #   mixture: the components in these r coordinates;  mean: of one of them, in all d;
 #   values: the distinct eigenvalues;  group: which of them each of the d coordinates has;
 #   rest: the dimensions of each eigenspace that are not in W;  how: W in words.
+# With `by_length`, W holds the means, and each eigenspace that is not in W has a last coordinate of
+# `mixture`, for the length across W;  across: which of them belongs to each of the d coordinates,
+# counted from 0, or -1.
 # The neglected parts move a particle by `tol` of the largest scale at most, and by 1000 times that
 # of its own.
 #
 # If nothing reduces, the search costs three products of d x d matrices, and an SVD if an eigenvalue
 # repeats; the run itself makes a d x d matrix per component and noise level.
-reduced_space <- function(mixture, tol = 1e-13) {
+reduced_space <- function(mixture, by_length = FALSE, tol = 1e-13) {
   d <- mixture_dim(mixture)
   if (d == 1) return(NULL)
   parts <- in_eigenbasis(mixture)
@@ -44,7 +53,8 @@ reduced_space <- function(mixture, tol = 1e-13) {
   dims <- function() vapply(spans, ncol, 0L)
   # in standard deviations, and for each component relative to the largest of its own
   sd <- sqrt(pmax(first, min(c(first[first > 0], 1))))
-  differ <- parts$differ / if (any(first > 0)) sd else max(abs(parts$differ), .Machine$double.xmin)
+  differ <- cbind(parts$differ, if (by_length) parts$means[, 1])
+  differ <- differ / if (any(first > 0)) sd else max(abs(differ), .Machine$double.xmin)
   most <- if (ncol(differ)) apply(abs(differ), 2, max) else double()
   grow(cbind(differ / rep(pmax(most, 1), each = d), own))
   # the covariances that equal the first one
@@ -66,20 +76,31 @@ reduced_space <- function(mixture, tol = 1e-13) {
   column <- rep(seq_along(rows), dims())
   within <- matrix(0, d, length(column))
   for (g in seq_along(rows)) within[rows[[g]], column == g] <- spans[[g]]
+  rest <- lengths(rows) - dims()
+  longer <- if (by_length) which(rest > 0)
+  if (length(column) + length(longer) == d) return(NULL)
   leading <- vapply(rows, `[`, 0L, 1)
   covs <- lapply(seq_len(ncol(values)), function(k) {
-    if (mixture$form == "full" && !same[k]) return(tcrossprod(crossprod(within, parts$root(k))))
-    ifelse(own[leading], values[leading, k], first[leading])[column]
+    of <- ifelse(own[leading], values[leading, k], first[leading])[c(column, longer)]
+    if (mixture$form != "full" || same[k]) return(of)
+    inside <- seq_along(column)
+    S <- diag(of, length(of))
+    S[inside, inside] <- tcrossprod(crossprod(within, parts$root(k)))
+    S
   })
   names(covs) <- paste("component", seq_along(covs))
-  reduced <- assemble_gaussmix(parts$weights, crossprod(parts$means, within),
-                               lapply(covs, simplify_cov), parts$class)
+  means <- cbind(crossprod(parts$means, within), matrix(0, ncol(parts$means), length(longer)))
+  reduced <- assemble_gaussmix(parts$weights, means, lapply(covs, simplify_cov), parts$class)
   if (is_singular(reduced) && !is_singular(mixture)) return(NULL)
-  how <- if (alike) "all components are one Gaussian" else if (mixture$form == "common isotropic") {
-    "span of the mean differences"
-  } else if (ncol(values) == 1) "mean differences in each eigenspace" else "where components differ"
+  differing <- if (by_length) "means" else "mean differences"
+  how <- if (alike) "all components are one Gaussian" else if (ncol(values) > 1) {
+    "where components differ"
+  } else if (mixture$form == "common isotropic") paste("span of the", differing) else {
+    paste(differing, "in each eigenspace")
+  }
   list(basis = parts$basis, within = within, mixture = reduced, mean = parts$means[, 1],
-       values = first[leading], group = group, rest = lengths(rows) - dims(), how = how)
+       values = first[leading], group = group, rest = rest, how = how,
+       across = if (by_length) match(group, longer, 0L) - 1L)
 }
 
 # The components of positive weight, in the eigenvectors of the first one's covariance: means and
@@ -133,8 +154,18 @@ span <- function(x, tol, basis) {
 # The part of a particle across W, in the coordinates of the space: shift + gain * start + sd *
 # normals. `change`: of its log-density. NULL if a step folds there, which the run would not see.
 reduction <- function(space, program, levels, begin, stochastic, full) {
+  drawn <- !is.null(begin$sd)
+  # normals are drawn in the coordinates of the unreduced run
+  turned <- !drawn || full
+  map <- list(space = list(within = space$within, across = space$across,
+                           from = if (turned) space$basis, to = space$basis),
+              start_sd = if (drawn) begin$sd else 0, label = reduction_label(space, stochastic))
+  if (!is.null(space$across)) {
+    d <- nrow(space$within)
+    return(c(map, list(gain = rep(1, d), shift = double(d), change = 0)))
+  }
   rest <- space$rest > 0
-  map <- affine_map(program, levels, space$values)
+  affine <- affine_map(program, levels, space$values)
   # nothing if W is the whole space
   spread <- function(x) (x * rest)[space$group]
   change <- 0
@@ -143,20 +174,20 @@ reduction <- function(space, program, levels, begin, stochastic, full) {
     if (any(vapply(change, `[[`, 0, SCALAR$folded) > 0)) return(NULL)
     change <- sum(space$rest[rest] * vapply(change, `[[`, 0, SCALAR$change))
   }
-  drawn <- !is.null(begin$sd)
-  # normals are drawn in the coordinates of the unreduced run
-  turned <- !drawn || full
-  list(space = list(within = space$within, from = if (turned) space$basis, to = space$basis),
-       gain = if (!(drawn && stochastic)) spread(map$gain), shift = spread(map$shift) * space$mean,
-       sd = if (any(map$variance > 0)) spread(sqrt(map$variance)),
-       start_sd = if (drawn) begin$sd else 0, change = change,
-       label = reduction_label(space, stochastic))
+  c(map, list(gain = if (!(drawn && stochastic)) spread(affine$gain),
+              shift = spread(affine$shift) * space$mean,
+              sd = if (any(affine$variance > 0)) spread(sqrt(affine$variance)), change = change))
 }
 
 reduction_label <- function(space, stochastic) {
-  d <- dim(space$within)
-  paste0(d[1], " -> ", count_of(d[2], "dimension"), " (", space$how, "); the rest is Gaussian, ",
-         if (stochastic) "drawn" else "mapped", " exactly")
+  d <- nrow(space$within)
+  r <- mixture_dim(space$mixture)
+  longer <- r - ncol(space$within)
+  paste0(d, " -> ", count_of(r, "dimension"), " (", space$how,
+         if (longer) paste(", and", count_of(longer, "length")), "); the rest ",
+         if (longer) "keeps its directions" else {
+           paste("is Gaussian,", if (stochastic) "drawn" else "mapped", "exactly")
+         })
 }
 
 # Scalars of a run on one Gaussian of variance v in one dimension, if they are the same for all
@@ -172,13 +203,13 @@ rest_change <- function(v, program, levels) {
 }
 
 # run_chunk() of a reduced run.
-run_reduced <- function(plan, models, levels, scalars, key, first, count, start) {
+run_reduced <- function(plan, models, levels, program, scalars, key, first, count, start) {
   map <- plan$reduction
   job <- list(n = as.integer(count), start = start, start_sd = map$start_sd, key = as.double(key),
               first = as.double(first), lanes = 0L, net = keyed_net(plan$net, key),
               at = plan$net$start, rest = plan$net$rest)
   begin <- if (!is.null(map$gain)) .Call(ffi_project, map$space, job)
-  result <- core_run(plan$pool, models, levels, plan$program, count, scalars, begin$start,
+  result <- core_run(plan$pool, models, levels, program, count, scalars, begin$start,
                      key = key, first = first, net = job$net, at = plan$net$at)
   map$inside <- result$output
   # other normals than those of the program

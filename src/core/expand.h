@@ -6,6 +6,7 @@
 #include "layout.h"
 #include "net.h"
 #include "product.h"
+#include "vmath.h"
 
 /* Y = M X, or Y += M X; element (i, l) of M is m[i * si + l * sj]. */
 static void gm_combine(size_t rows, size_t cols, const double *m, size_t si, size_t sj,
@@ -69,6 +70,36 @@ static const double *gm_begin(const gm_expansion *job, size_t first, size_t coun
   return area->s;
 }
 
+/* The lengths of the parts of x across Q, into the rows of h below Q'x, which are there. t: d rows
+ * of scratch. */
+static void gm_lengths(const gm_expansion *job, const double *x, double *t, double *h) {
+  size_t d = job->d, r = job->r, lanes = job->lanes;
+  double *length = ROW(h, r);
+  for (size_t i = 0; i < d * lanes; i += GM_VL) AT(t + i) = -LD(x + i);
+  gm_combine(d, r, job->within, 1, d, h, lanes, 1, t);
+  memset(length, 0, sizeof(double) * job->lengths * lanes);
+  for (size_t j = 0; j < d; j++) {
+    if (job->across[j] < 0) continue;
+    double *sum = ROW(length, job->across[j]);
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(sum + v) += LD(ROW(t, j) + v) * LD(ROW(t, j) + v);
+    }
+  }
+  for (size_t i = 0; i < job->lengths * lanes; i += GM_VL) AT(length + i) = vsqrt(LD(length + i));
+}
+
+/* Multiplies the parts of x by final / first length; these are the last rows of y and of h. */
+static void gm_lengthen(const gm_expansion *job, const double *y, const double *h, double *x) {
+  size_t lanes = job->lanes;
+  for (size_t j = 0; j < job->d; j++) {
+    if (job->across[j] < 0) continue;
+    const double *final = ROW(y, job->r + job->across[j]), *first = ROW(h, job->r + job->across[j]);
+    for (size_t v = 0; v < lanes; v += GM_VL) {
+      AT(ROW(x, j) + v) *= gm_ratio(LD(final + v), LD(first + v), 0);
+    }
+  }
+}
+
 static void gm_project_block(const void *of, size_t block, int op_from, int op_to, double *work) {
   const gm_expansion *job = of;
   size_t d = job->d, r = job->r, n = job->n, lanes = job->lanes, first = block * lanes;
@@ -78,7 +109,8 @@ static void gm_project_block(const void *of, size_t block, int op_from, int op_t
   gm_expansion_layout(job, work, &area);
   const double *start = gm_begin(job, first, count, &area);
   gm_combine(r, d, job->within, d, 1, start, lanes, 0, area.h);
-  gm_store(area.h, n, r, first, count, lanes, job->output);
+  if (job->lengths) gm_lengths(job, start, area.u, area.h);
+  gm_store(area.h, n, r + job->lengths, first, count, lanes, job->output);
   if (job->square) memcpy(job->square + first, area.square, sizeof(double) * count);
 }
 
@@ -100,9 +132,14 @@ static void gm_expand_block(const void *of, size_t block, int op_from, int op_to
     gm_draw(job->noise_key, &job->rest, job->first + first, d, lanes, &area, area.z);
     gm_add_rows(d, job->sd, area.z, lanes, u);
   }
-  /* u + Q (y - Q'u) */
+  gm_load(job->inside, n, r + job->lengths, first, count, lanes, area.y);
   gm_combine(r, d, job->within, d, 1, u, lanes, 0, area.h);
-  gm_load(job->inside, n, r, first, count, lanes, area.y);
+  if (job->lengths) {
+    gm_lengths(job, u, area.z, area.h);
+    gm_lengthen(job, area.y, area.h, u);
+    gm_combine(r, d, job->within, d, 1, u, lanes, 0, area.h);
+  }
+  /* u + Q (y - Q'u) */
   for (size_t i = 0; i < r * lanes; i += GM_VL) AT(area.y + i) -= LD(area.h + i);
   gm_combine(d, r, job->within, 1, d, area.y, lanes, 1, u);
   if (job->to) {

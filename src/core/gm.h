@@ -255,18 +255,24 @@ double gm_block_cost(const gm_job *job); /* rough flops of one block */
 
 /* A reduced run: the program moves y = Q'x, with r of the d coordinates. The other coordinates move
  * linearly, independently of y. `from` and `to` are d x d: V_from' z leads from the coordinates of
- * the start to those of Q, V_to x from those of Q to those of the output. */
+ * the start to those of Q, V_to x from those of Q to those of the output.
+ *
+ * With `lengths`, the other coordinates of the start fall into that many parts, whose lengths are
+ * further coordinates of y. In the end, part i is multiplied by what the program has multiplied
+ * its length by (the gain is 1 then). */
 typedef struct {
   size_t d, r, n, lanes;           /* lanes: a multiple of 8 */
+  size_t lengths;
+  const int *across;               /* d: the part of each coordinate, -1 if all of it is in y */
   const double *within;            /* Q: d x r, orthonormal columns */
   const double *from, *to;         /* d x d, or NULL: the identity */
   const double *start;             /* n x d, or NULL: start_sd times the normals of `key` */
   double start_sd;
   gm_points points, rest;          /* of the start's normals, and of xi; d indices each */
   const double *gain, *shift, *sd; /* d each; gain or sd NULL: zero */
-  const double *inside;            /* y: n x r */
+  const double *inside;            /* y: n x (r + lengths) */
   uint64_t key, noise_key, first;  /* as in gm_job; xi uses noise_key */
-  double *output;                  /* n x r (project) or n x d (expand) */
+  double *output;                  /* n x (r + lengths) (project) or n x d (expand) */
   double *square;                  /* n: |z|^2 of the start's normals, or NULL */
 } gm_expansion;
 

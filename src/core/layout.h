@@ -123,14 +123,14 @@ static inline size_t gm_layout(const gm_pool *pool, const gm_models *models,
 /* The same for the two ends of a reduced run. */
 typedef struct {
   double *z, *s, *u; /* d rows each */
-  double *y, *h;     /* r rows each */
+  double *y, *h;     /* r + lengths rows each */
   double *spare, *square;
   uint64_t *rng; /* 4 rows */
 } gm_expansion_area;
 
 static inline size_t gm_expansion_layout(const gm_expansion *job, double *base,
                                          gm_expansion_area *area) {
-  size_t d = job->d, r = job->r, used = 4 * job->lanes;
+  size_t d = job->d, r = job->r + job->lengths, used = 4 * job->lanes;
   if (base) base += (64 - (uintptr_t)base % 64) % 64 / sizeof(double);
   double **rows[] = {&area->z, &area->s, &area->u, &area->y, &area->h, &area->spare,
                      &area->square};

@@ -173,29 +173,33 @@ static GM_NOINLINE void gm_assemble_both(const gm_pool *pool, const gm_models *m
 }
 
 /* The score for few components that share a covariance, in few dimensions (as a reduced mixture
- * has, see R/reduction.R). A vector of particles stays in registers from x to s. */
-enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 3, GM_FEW_MODELS = 4 };
+ * has, see R/reduction.R). A vector of particles stays in registers from x to s. For levels in
+ * which one model at most needs exponentials: more share them by their groups. */
+enum { GM_FEW_COMPONENTS = 4, GM_FEW_DIMENSIONS = 4 };
+
+/* Is the model one component, of responsibility 1? */
+GM_INLINE int gm_is_single(const gm_models *models, int j) {
+  int g = models->group[(size_t)j * models->G];
+  return models->groups[j] == 1 && models->first[g + 1] - models->first[g] == 1;
+}
 
 GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
                             const gm_level *level, const double *x, size_t stride, size_t lanes,
                             double *s) {
-  /* models of one component have responsibility 1; by: the number that the other models add to a
-   * logit */
-  double one[GM_FEW_COMPONENTS] = {0}, by[GM_FEW_MODELS][GM_FEW_COMPONENTS], c[GM_FEW_MODELS];
-  int n = 0;
+  /* of single components; the coefficient of the other model, and what it adds to a logit */
+  double one[GM_FEW_COMPONENTS] = {0}, c = 0, by[GM_FEW_COMPONENTS] = {0};
   for (int j = 0; j < models->J; j++) {
-    const double *shift = models->shift + (size_t)j * models->G;
-    int g = models->group[(size_t)j * models->G], k = models->first[g];
     if (level->coef[j] == 0) continue;
-    if (models->groups[j] == 1 && models->first[g + 1] - k == 1) {
-      one[k] += level->coef[j];
+    if (gm_is_single(models, j)) {
+      one[models->first[models->group[(size_t)j * models->G]]] += level->coef[j];
       continue;
     }
-    c[n] = level->coef[j];
-    for (g = 0; g < models->G; g++) {
-      for (k = models->first[g]; k < models->first[g + 1]; k++) by[n][k] = shift[g];
+    c = level->coef[j];
+    for (int g = 0; g < models->G; g++) {
+      for (int k = models->first[g]; k < models->first[g + 1]; k++) {
+        by[k] = models->shift[(size_t)j * models->G + g];
+      }
     }
-    n++;
   }
   for (size_t v = 0; v < lanes; v += GM_VL) {
     vd u[GM_FEW_DIMENSIONS], l[GM_FEW_COMPONENTS], rho[GM_FEW_COMPONENTS];
@@ -208,11 +212,11 @@ GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
       GM_UNROLL
       for (int i = 0; i < d; i++) l[k] += vset(level->slope[k * d + i]) * u[i];
     }
-    for (int j = 0; j < n; j++) {
-      vd e[GM_FEW_COMPONENTS], top = l[0] + vset(by[j][0]), sum = vset(0);
+    if (c != 0) {
+      vd e[GM_FEW_COMPONENTS], top = l[0] + vset(by[0]), sum = vset(0);
       GM_UNROLL
       for (int k = 0; k < K; k++) {
-        e[k] = l[k] + vset(by[j][k]);
+        e[k] = l[k] + vset(by[k]);
         top = vmax(top, e[k]);
       }
       GM_UNROLL
@@ -220,7 +224,7 @@ GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
         e[k] = vexp(e[k] - top);
         sum += e[k];
       }
-      vd weight = vset(c[j]) / sum;
+      vd weight = vset(c) / sum;
       GM_UNROLL
       for (int k = 0; k < K; k++) rho[k] += weight * e[k];
     }
@@ -234,18 +238,30 @@ GM_INLINE void gm_score_few(const int K, const int d, const gm_models *models,
   }
 }
 
-/* Does the level qualify for these loops? If so, runs them. */
+/* Do a level and its twin (NULL: there is none) qualify for these loops, if their size does? */
+GM_INLINE int gm_is_few(const gm_pool *pool, const gm_models *models, const gm_level *level,
+                        const gm_level *twin) {
+  if (!pool->common || level->far || level->lack != 0 || (twin && twin->lack != 0)) return 0;
+  int softmaxes = 0;
+  for (int j = 0; j < models->J; j++) {
+    int used = level->coef[j] != 0 || (twin && twin->coef[j] != 0);
+    softmaxes += used && !gm_is_single(models, j);
+  }
+  return softmaxes <= 1;
+}
+
+/* Runs the loops if there are some of this size. */
 GM_INLINE int gm_try_few(const gm_pool *pool, const gm_models *models, const gm_level *level,
                          const double *x, size_t stride, size_t lanes, double *s) {
-  if (!pool->common || models->J > GM_FEW_MODELS || level->far || level->lack != 0) return 0;
 #define GM_FEW(K, d)                                                 \
   case 8 * (d) + (K):                                                \
     gm_score_few(K, d, models, level, x, stride, lanes, s);          \
     return 1
   switch (8 * pool->d + models->first[models->G]) {
     GM_FEW(2, 1); GM_FEW(3, 1); GM_FEW(4, 1);
-    GM_FEW(3, 2); GM_FEW(4, 2);
-    GM_FEW(4, 3);
+    GM_FEW(2, 2); GM_FEW(3, 2); GM_FEW(4, 2);
+    GM_FEW(2, 3); GM_FEW(3, 3); GM_FEW(4, 3);
+    GM_FEW(3, 4);
   }
 #undef GM_FEW
   return 0;
@@ -369,7 +385,8 @@ GM_INLINE void gm_score(const gm_pool *pool, const gm_models *models, const gm_l
                         double *logp) {
   /* loops, so that the code of a level is not inlined for each of them */
   int levels = twin ? 2 : 1;
-  int few = s && !logp && path != GM_DERIVED && level->push.kind == GM_PUSH_NONE;
+  int few = s && !logp && path != GM_DERIVED && level->push.kind == GM_PUSH_NONE &&
+            gm_is_few(pool, models, level, twin);
   for (int i = 0; few && i < levels; i++) {
     few = gm_try_few(pool, models, i ? twin : level, x, stride, lanes, i ? s_twin : s);
   }

@@ -11,6 +11,12 @@
 #define GM_LN2_HI 0.69314717873930931091 /* last 24 bits zero: n * GM_LN2_HI is exact */
 #define GM_LN2_LO 1.820635998504146224e-09
 
+/* x / y, or `none` if y is 0 */
+GM_INLINE vd gm_ratio(vd x, vd y, double none) {
+  vu some = vless(vset(0), vabs(y));
+  return vselect(some, x / vselect(some, y, vset(1)), vset(none));
+}
+
 /* exp(x) for x <= 709; 0 for x < -690, so that a product with a weight is never denormal (denormals
  * slow a softmax fivefold). */
 GM_INLINE vd vexp(vd x) {

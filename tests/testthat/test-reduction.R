@@ -374,6 +374,21 @@ test_that("the two ends of a reduced run are what their formulas say", {
         begin <- .Call(ffi_project, space, job)
         expect_equal(begin$start, s %*% Q, tolerance = 1e-13)
         if (given) expect_null(begin$square) else expect_equal(begin$square, rowSums(z^2))
+        # two lengths, of the parts of some coordinates across Q
+        longer <- c(space, list(across = c(0L, -1L, 1L, 0L, 0L, 1L, -1L)[seq_len(d)]))
+        across <- s - s %*% Q %*% t(Q)
+        lengths <- sapply(0:1, function(i) sqrt(rowSums(across[, longer$across == i]^2)))
+        if (r < 6) {
+          expect_equal(.Call(ffi_project, longer, job)$start, cbind(s %*% Q, lengths),
+                       tolerance = 1e-13)
+          final <- matrix(rnorm(2 * n), n)
+          by <- cbind(final / lengths, 1)[, replace(longer$across + 1, longer$across < 0, 3)]
+          x <- y %*% t(Q) + s * by - (s * by) %*% Q %*% t(Q)
+          used <- list(shift = double(d), gain = rep(1, d), noise_key = c(3, 4),
+                       inside = cbind(y, final))
+          expect_equal(.Call(ffi_expand, longer, job, used), if (turned) x %*% t(to) else x,
+                       tolerance = 1e-12)
+        }
         for (part in list(character(), "gain", "sd")) {
           used <- map
           used[part] <- list(NULL)
@@ -386,6 +401,96 @@ test_that("the two ends of a reduced run are what their formulas say", {
       }
     }
   }
+})
+
+# The rules that are the same in every basis.
+turned_rules <- function() {
+  kinds <- setdiff(names(rules), c("rescale", "perp_neg"))
+  own <- function(t, inner, strength) {
+    list(x = .01 / (1 + inner$xx), c = 1 + strength, u = -strength / (1 + inner$cu^2))
+  }
+  c(lapply(kinds, guidance_rule),
+    list(guidance_rule("apg", momentum = .4, radius = 2, parallel = .3), own))
+}
+
+test_that("a run by a rule is the whole run, with a length for each eigenspace that is left", {
+  withr::local_seed(706)
+  d <- 12
+  R <- rotation(d)
+  class <- c("a", "b", "b")
+  mix <- function(means, cov, ...) gaussmix(rep(1 / nrow(means), nrow(means)), means, cov, ...)
+  means <- matrix(rnorm(3 * d), 3)
+  centred <- sweep(means, 2, colMeans(means))
+  plane <- cbind(means[, 1:2], matrix(0, 3, d - 2))
+  two <- R %*% diag(rep(c(.6, 1.5), c(5, d - 5))) %*% t(R)
+  own <- lapply(c(.5, .8, 1.2), function(v) c(v, rep(.7, d - 1)))
+  cases <- list(list(mix(means, .8, class), 4), list(mix(centred, .8, class), 3),
+                list(mix(means, symmetric(two), class), 8), list(mix(plane, own, class), 3),
+                list(mix(means[c(1, 1, 1), ], .8, class), 2),
+                list(mix(means[1, , drop = FALSE], .8, "a"), 2),
+                list(mix(matrix(0, 1, d), .8, "a"), 2))
+  # on the means, in their span and elsewhere
+  starts <- rbind(0, means, colMeans(means), 2 * matrix(rnorm(3 * d), 3))
+  for (case in cases) {
+    m <- case[[1]]
+    for (rule in turned_rules()) {
+      for (start in list(starts, "normal")) {
+        runs <- lapply(c(TRUE, FALSE), function(reduce) {
+          quiet_sample(m, 8, guidance("a", 1.5, rule = rule), sampler_ddim(12), start = start,
+                       key = c(1, 2), reduce = reduce, horizon = 3)
+        })
+        expect_match(runs[[1]]$reduced, paste("12 ->", case[[2]], "dimensions"))
+        expect_null(runs[[2]]$reduced)
+        expect_lt(gap(runs, "x"), 1e-10)
+        expect_lt(gap(runs, "confidence"), 1e-10)
+      }
+    }
+  }
+})
+
+test_that("so it is in every space, by other samplers, from other starts and in sweeps", {
+  withr::local_seed(707)
+  m <- gaussmix(c(.3, .3, .4), matrix(rnorm(60) / 3, 3), 1, class = c("a", "b", "c"))
+  same <- function(rule, sampler = sampler_ddim(12), ..., negative = NULL) {
+    runs <- lapply(c(TRUE, FALSE), function(reduce) {
+      quiet_sample(m, 8, guidance("a", 1.5, negative = negative, rule = rule), sampler, ...,
+                   key = c(1, 2), reduce = reduce)
+    })
+    expect_match(runs[[1]]$reduced, "20 -> 4 dimensions (span of the means, and 1 length); ",
+                 fixed = TRUE)
+    expect_lt(gap(runs, "x"), 1e-10)
+  }
+  for (space in rule_spaces) {
+    for (kind in c("apg", "tcfg", "ep")) same(guidance_rule(kind, space = space), horizon = 3)
+  }
+  law <- gaussmix(c(.5, .5), matrix(rnorm(40), 2), 1)
+  for (start in list("exact", law)) same("adg", start = start)
+  for (make in list(sampler_heun, sampler_rk4, sampler_dpmpp_2m)) same("apg", make(8, end = .01))
+  same("renorm", score_error = score_error(scale = 1.1))
+  same("perp_neg", negative = "b", horizon = 2)
+  same("apg", points = "sobol")
+  sweep <- function(reduce) {
+    sweep <- guidance_sweep(m, guidance("a", rule = "apg"), c(0, 3), n = 50, key = c(1, 2),
+                            sampler = sampler_ddim(6), reduce = reduce)
+    as.data.frame(sweep)[c("confidence", "entropy")]
+  }
+  expect_equal(sweep(TRUE), sweep(FALSE), tolerance = 1e-10)
+  # bits do not depend on threads or on other particles
+  run <- function(n) quiet_sample(m, n, guidance("a", 2, rule = "adg"), key = c(1, 2))$x
+  few <- run(30)
+  for (threads in c(1, 2, 5)) with_threads(threads, expect_identical(run(700)[1:30, ], few))
+  # what differs between bases, or is noisy, stays as it is
+  whole <- function(rule, sampler = sampler_ddim(12), ...) {
+    expect_null(quiet_sample(m, 2, guidance("a", 1, rule = rule), sampler, ...)$reduced)
+  }
+  whole("rescale")
+  whole("recfg")
+  whole("apg", sampler_ddpm(12))
+  whole("apg", score_error = score_error(bias = rep(.1, 20)))
+  whole("apg", score_error = score_error(noise = .1))
+  # one dimension that is left is not worth its length
+  pair <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(0, 1, 0)), 1, class = c("a", "b"))
+  expect_null(quiet_sample(pair, 2, guidance("a", 1, rule = "apg"))$reduced)
 })
 
 test_that("noise that is given, trajectories and coefficients per coordinate need all dimensions", {

@@ -89,6 +89,29 @@ test_that("a slow formula and the engine agree to the last digits", {
   }
 })
 
+test_that("few components in few dimensions agree, alone and for rules, whatever the classes", {
+  set.seed(114)
+  a <- exp(-.2)
+  b2 <- -expm1(-.4)
+  for (K in 1:5) for (d in 1:5) for (classes in 1:3) {
+    plain <- random_mixture("common isotropic", d, K, classes)
+    x <- matrix(rnorm(11 * d, 0, 3), 11)
+    taken <- function(strength, ...) {
+      score(plain$mixture, x, .2, guidance = guidance("a", strength, ...))
+    }
+    truth <- function(strength) {
+      oracle_rows(oracle_guided(plain, "a", strength, a, b2, by_formula), x)
+    }
+    for (strength in c(-1, 0, 3)) {
+      expect_lt(relative_error(taken(strength), truth(strength), 1e-14), 1e-11)
+    }
+    # a rule that returns the vector of one model, or of the other
+    of <- function(name) function(t, inner) stats::setNames(list(1), name)
+    expect_lt(relative_error(taken(3, rule = of("c")), truth(0), 1e-14), 1e-11)
+    expect_lt(relative_error(taken(3, rule = of("u")), truth(-1), 1e-14), 1e-11)
+  }
+})
+
 test_that("the density is that of mvnfast and of mclust", {
   skip_if_not_installed("mvnfast")
   skip_if_not_installed("mclust")
