@@ -137,10 +137,12 @@ class_probability <- function(mixture, class) {
 }
 
 log_class_probability <- function(mixture, class) {
-  guide <- guidance_models(guidance(class), mixture)
+  inside <- class_components(mixture, class)
+  models <- rbind(log_weights(mixture, inside), log_weights(mixture))
+  log_prior <- log(sum(mixture$weights[inside]))
   function(z) {
-    logp <- core_eval(mixture, z, 1, 0, guide$models, c(0, 0), "logp")
-    pmin(guide$log_prior + logp[[1]] - logp[[2]], 0)
+    logp <- core_eval(mixture, z, 1, 0, models, c(0, 0), "logp")
+    pmin(log_prior + logp[[1]] - logp[[2]], 0)
   }
 }
 

@@ -410,7 +410,7 @@ sweep_rows <- function(strength, sweep, plan, begin) {
       if (at$se[["gain"]] > 0) at$se[none] <- 1.5 / plan$begin$n
     }
     k <- if (exact) NA_real_ else pareto_k(tail$log)
-    if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]])) {
+    if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]], k)) {
       at$estimate["mean_inverse_confidence"] <- at$se["mean_inverse_confidence"] <- NA
     }
     # as many columns again, each next to its estimate

@@ -133,7 +133,7 @@ stand_in <- function(model) {
   means <- matrix(center, K, d, byrow = TRUE,
                   dimnames = list(NULL, variable_names(model)))
   like <- gaussmix(rep(1 / K, K), means, rep(list(scale^2), K), class)
-  like <- standardise(like, center, scale)
+  like["coordinates"] <- list(place)
   like$model <- model
   like
 }
