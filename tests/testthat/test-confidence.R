@@ -170,13 +170,16 @@ test_that("draws for a mean are made in blocks, however many variables there are
   d <- 2e5
   m <- gaussmix(c(.5, .5), rbind(rep(1, d), rep(0, d)), 1)
   sizes <- NULL
-  x <- mapped_draws(m, 60, function(x) {
-    sizes <<- c(sizes, nrow(x))
-    rowMeans(x)
+  x <- NULL
+  mean <- mean_of_draws(m, 60, function(drawn) {
+    sizes <<- c(sizes, nrow(drawn))
+    x <<- c(x, rowMeans(drawn))
+    rowMeans(drawn)
   }, c(1, 2))
   expect_identical(sizes, c(20L, 20L, 20L))
   # the mean of each draw is that of its component, to 4 standard errors
   expect_true(all(pmin(abs(x), abs(x - 1)) < 5 / sqrt(d)))
   expect_true(sum(x > .5) %in% 15:45)
   expect_identical(x, rowMeans(keyed_draws(m, 60, c(1, 2))))
+  expect_identical(mean, sample_mean(x))
 })
