@@ -100,8 +100,8 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     abort_input("folder", "NULL for a sweep of several classes or samplers", describe(folder))
   }
   sweeps <- faults_once(lapply(seq_len(nrow(cells)), function(i) {
-    setting <- change_diffusion(d, list(guidance = guides[[cells$guide[i]]],
-                                        sampler = samplers[[cells$sampler[i]]]))
+    cell <- list(guidance = guides[[cells$guide[i]]], sampler = samplers[[cells$sampler[i]]])
+    setting <- if (identical(cell, unclass(d)[names(cell)])) d else change_diffusion(d, cell)
     one_sweep(setting, strength, n, noise, log_density, exact, keep, reduce, folder,
               quiet = !is.null(steps))
   }))
