@@ -14,7 +14,7 @@
 #'   class (or the union of classes) aimed at.
 #' @param n Number of draws if quadrature is not possible (mixtures with d > 2).
 #' @param key `NULL`, to draw a key from R's generator if draws are needed, or two whole numbers
-#'   that determine the draws.
+#'   that determine the draws. All classes have the same random numbers.
 #' @param ... Must be empty.
 #' @return A table of estimates ([mixguide_table]) with the columns `quantity`; `class` for a
 #'   mixture or where it was given; `strength` for a sweep; `estimate`, `se`, `method` and `note`.

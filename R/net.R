@@ -127,7 +127,7 @@ draws_net <- function(mixture, n) {
 # The mean of f over n draws of a mixture.
 mean_of_draws <- function(mixture, n, f, key) means_of_draws(list(mixture), n, list(f), key)[[1]]
 
-# The mean of each f over n draws of its law, all from the same numbers, in blocks of 2^22 numbers.
+# The mean of each f over n draws of its law, all of the same numbers, in blocks of 2^22 of them.
 means_of_draws <- function(laws, n, f, key) {
   d <- mixture_dim(laws[[1]])
   net <- draws_net(laws[[1]], n)

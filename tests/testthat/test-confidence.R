@@ -183,3 +183,17 @@ test_that("draws for a mean are made in blocks, however many variables there are
   expect_identical(x, rowMeans(keyed_draws(m, 60, c(1, 2))))
   expect_identical(mean, sample_mean(x))
 })
+
+test_that("all classes of a mixture have the draws of one key", {
+  m <- gaussmix(c(.2, .3, .5), rbind(0, c(1, 2, 0), c(-1, 0, 2)), list(1, .5, 2),
+                class = c("a", "b", "c"))
+  set.seed(1)
+  drawn <- confidence(m, n = 2000)
+  set.seed(1)
+  key <- draw_key()
+  expect_identical(drawn, confidence(m, n = 2000, key = key))
+  for (class in m$class) {
+    expect_identical(drawn[drawn$class == class, "estimate"],
+                     confidence(m, class, n = 2000, key = key)$estimate)
+  }
+})
