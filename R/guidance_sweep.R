@@ -347,7 +347,8 @@ class_target <- function(class, plan, key) {
   part <- class_law(law, class)
   q <- function(from) class_probability(moved(law, from), class)
   target <- if (mixture_dim(law) == 1) {
-    list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)[ESTIMATE])
+    list(confidence = expectations(list(part), list(q), 0, law)[[1]],
+         entropy = entropy(part)[ESTIMATE])
   } else {
     mean_of <- function(f) mean_of_draws(part, 2^14, f, stream(key, "target"))
     one <- sum(part$weights > 0) == 1

@@ -136,10 +136,7 @@ means_of_draws <- function(laws, n, f, key) {
     z <- keyed_normals(d, last - first, key, first, net)
     Map(function(law, f) f(draws_from(law, z)), laws, f)
   }, from, c(from[-1], n))
-  family <- draws_family(net, n)
-  lapply(seq_along(laws), function(i) {
-    sample_mean(unlist(lapply(values, `[[`, i)), family = family)
-  })
+  lapply(do.call(Map, c(c, values)), sample_mean, family = draws_family(net, n))
 }
 
 # The replicate of each of n draws, for sample_mean(); NULL for independent draws.

@@ -497,8 +497,8 @@ plan_cost <- function(sampler, schedule, horizon) {
   })
 }
 
-# The least number of steps that meets the error, as far as `limit` evaluations. (More steps may miss
-# an error that fewer meet, so the largest number cannot come first, to tell whether there is one.)
+# The least number of steps that meets the error, as far as `limit` evaluations. More steps may miss
+# an error that fewer meet, so the largest number cannot come first, to tell whether there is one.
 plan_steps <- function(maker, grid, horizon, end, job, limit) {
   limit <- min(limit, job$most)
   at <- function(steps) {

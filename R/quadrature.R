@@ -1,20 +1,14 @@
 # Nodes and weights in one dimension and in several, and checks of their resolution.
 
-# E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. `f_of`
-# returns the function of an n x d matrix in coordinates relative to a place. In one or two
-# dimensions it may vary as fast as the components of `cut_at`.
-expectation <- function(mixture, f_of, n, cut_at = mixture, key = NULL) {
-  expectations(list(mixture), list(f_of), n, cut_at, key)[[1]]
-}
-
-# The same for several laws, each with its own `f_of`: draws are of the same numbers.
+# E f(X) for X from each of some laws: quadrature in one or two dimensions, Monte Carlo beyond, from
+# the same numbers. Its `f_of` returns the function of an n x d matrix in coordinates relative to a
+# place. In one or two dimensions it may vary as fast as the components of `cut_at`.
 expectations <- function(laws, f_of, n, cut_at, key = NULL) {
   d <- mixture_dim(cut_at)
   if (d == 1) return(Map(line_expectation, laws, f_of, list(cut_at)))
   n <- check_count(n, "n", 2)
   f <- lapply(f_of, function(f_of) f_of(0))
-  rows <- vector("list", length(laws))
-  if (d == 2) rows <- Map(plane_expectation, laws, f, list(cut_at))
+  rows <- if (d > 2) vector("list", length(f)) else Map(plane_expectation, laws, f, list(cut_at))
   drawn <- vapply(rows, is.null, NA)
   if (any(drawn)) rows[drawn] <- means_of_draws(laws[drawn], n, f[drawn], own_key(key))
   rows
