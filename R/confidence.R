@@ -14,7 +14,7 @@
 #'   class (or the union of classes) aimed at.
 #' @param n Number of draws if quadrature is not possible (mixtures with d > 2).
 #' @param key `NULL`, to draw a key from R's generator if draws are needed, or two whole numbers
-#'   that determine the draws.
+#'   that determine the draws. All classes have the same random numbers.
 #' @param ... Must be empty.
 #' @return A table of estimates ([mixguide_table]) with the columns `quantity`; `class` for a
 #'   mixture or where it was given; `strength` for a sweep; `estimate`, `se`, `method` and `note`.
@@ -43,20 +43,21 @@ confidence.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
   if (is_singular(x)) {
     abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
   }
-  rows <- class_rows(x, if (is.null(class)) mixture_classes(x) else class, function(y) {
-    inside <- class_components(x, y)
-    part <- class_law(x, y)
-    if (all(x$weights[!inside] == 0)) return(estimate_row(1, 0, "exact"))
-    expectation(part, function(from) class_probability(moved(x, from), y), n, x, key)
+  rows <- class_rows(x, if (is.null(class)) mixture_classes(x) else class, rows = function(class) {
+    others <- vapply(class, function(y) sum(x$weights[!class_components(x, y)]), 0)
+    if (all(others == 0)) return(list(estimate_row(1, 0, "exact"))[rep(1, length(class))])
+    expectations(lapply(class, class_law, mixture = x), lapply(class, function(y) {
+      function(from) class_probability(moved(x, from), y)
+    }), n, x, key)
   })
   estimate_table("confidence", rows, format(x))
 }
 
-# A row for each class.
-class_rows <- function(mixture, class, row) {
+# A row for each class, or a list of all `rows` at once.
+class_rows <- function(mixture, class, row, rows = function(class) lapply(class, row)) {
   class_components(if (inherits(mixture, "score_model")) stand_in(mixture) else mixture, class)
   class <- label_text(class)
-  cbind(class = class, do.call(rbind, lapply(class, row)), stringsAsFactors = FALSE)
+  cbind(class = class, do.call(rbind, rows(class)), stringsAsFactors = FALSE)
 }
 
 #' @rdname confidence
@@ -137,16 +138,11 @@ class_probability <- function(mixture, class) {
 }
 
 log_class_probability <- function(mixture, class) {
-  guide <- guidance_models(guidance(class), mixture)
+  inside <- class_components(mixture, class)
+  models <- rbind(log_weights(mixture, inside), log_weights(mixture))
+  log_prior <- log(sum(mixture$weights[inside]))
   function(z) {
-    logp <- core_eval(mixture, z, 1, 0, guide$models, c(0, 0), "logp")
-    pmin(guide$log_prior + logp[[1]] - logp[[2]], 0)
+    logp <- core_eval(mixture, z, 1, 0, models, c(0, 0), "logp")
+    pmin(log_prior + logp[[1]] - logp[[2]], 0)
   }
-}
-
-# f of n draws, or of points of nets, in blocks of 2^22 numbers.
-mapped_draws <- function(mixture, n, f, key, net = NULL) {
-  from <- seq(0, n - 1, by = max(1, floor(2^22 / mixture_dim(mixture))))
-  unlist(Map(function(first, last) f(keyed_draws(mixture, last - first, key, first, net)), from,
-             c(from[-1], n)))
 }

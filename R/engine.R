@@ -70,13 +70,20 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
 # Draws from a mixture by the core's generator, determined by the key and the particles' numbers
 # alone. They are independent of the noise of a sampler under this key.
 keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
-  d <- mixture_dim(mixture)
-  plain <- gaussmix(1, t(rep(0, d)), 1)
+  draws_from(mixture, keyed_normals(mixture_dim(mixture), n, key, first, net))
+}
+
+# The normals of which they are made, n x d x 2.
+keyed_normals <- function(d, n, key, first = 0, net = NULL) {
+  plain <- list(mean = matrix(0, d), value = rep(1, d), used = TRUE)
   levels <- list(a = double(), b2 = double(), coef = double())
   # one number chooses the component
   at <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
-  z <- core_run(core_pool(plain), rbind(0), levels, draws_program(), n, key = stream(key, "draws"),
-                first = first, net = keyed_net(net, key), at = at)$output
+  core_run(plain, rbind(0), levels, draws_program(), n, key = stream(key, "draws"), first = first,
+           net = keyed_net(net, key), at = at)$output
+}
+
+draws_from <- function(mixture, z) {
   place_draws(mixture, choose_components(mixture$weights, z[, 1, 2]), z)
 }
 

@@ -55,10 +55,10 @@ entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
     values <- x$values[, min(used, ncol(x$values))]
     estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact")
   } else {
-    expectation(x, function(from) {
+    expectations(list(x), list(function(from) {
       x <- moved(x, from)
       function(z) -dgaussmix(z, x, log = TRUE)
-    }, n, key = key)
+    }), n, x, key)[[1]]
   }
   estimate_table("entropy", row, format(x))
 }

@@ -29,16 +29,19 @@ joint_method <- function(methods) METHODS[max(match(methods, METHODS))]
 # The mean of f over draws. With weights alone the points are quadrature nodes. With weights and a
 # `family` they are weighted draws, and draws of one family depend on each other.
 sample_mean <- function(x, weights = NULL, family = NULL) {
-  if (is.null(weights) && !is.null(family)) weights <- rep(1 / length(x), length(x))
-  if (is.null(weights)) {
+  if (is.null(weights) && is.null(family)) {
     mean <- mean(x)
     se <- stats::sd(x) / sqrt(length(x))
     return(estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo"))
   }
-  there <- weights > 0
-  mean <- sum((weights * x)[there])
+  if (is.null(weights)) weights <- 1 / length(x) else if (!all(there <- weights > 0)) {
+    x <- x[there]
+    weights <- weights[there]
+    family <- family[there]
+  }
+  mean <- sum(weights * x)
   if (is.null(family)) return(estimate_row(mean, 0, "quadrature"))
-  se <- families_se((weights * (x - mean))[there], family[there])
+  se <- families_se(weights * (x - mean), family)
   estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo")
 }
 

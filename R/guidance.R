@@ -260,11 +260,12 @@ with_strength <- function(guidance, strength) {
   guidance
 }
 
-# The strength at each of the times t; a function of the package may take all of them at once.
+# The strength at each of the times t; a function of the package may take all of them at once, and
+# one that has a scale is constant.
 guidance_strength <- function(guidance, t) {
   acts <- guidance_acts(guidance, t)
   at <- if (isTRUE(guidance$vectorised)) guidance$strength(t[acts]) else {
-    at_times(guidance$strength, t[acts], "strength")
+    at_times(guidance$strength, if (is.null(guidance$scale)) t[acts] else 0, "strength")
   }
   replace(double(length(t)), acts, at)
 }

@@ -100,8 +100,8 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     abort_input("folder", "NULL for a sweep of several classes or samplers", describe(folder))
   }
   sweeps <- faults_once(lapply(seq_len(nrow(cells)), function(i) {
-    setting <- change_diffusion(d, list(guidance = guides[[cells$guide[i]]],
-                                        sampler = samplers[[cells$sampler[i]]]))
+    cell <- list(guidance = guides[[cells$guide[i]]], sampler = samplers[[cells$sampler[i]]])
+    setting <- if (identical(cell, unclass(d)[names(cell)])) d else change_diffusion(d, cell)
     one_sweep(setting, strength, n, noise, log_density, exact, keep, reduce, folder,
               quiet = !is.null(steps))
   }))
@@ -347,7 +347,8 @@ class_target <- function(class, plan, key) {
   part <- class_law(law, class)
   q <- function(from) class_probability(moved(law, from), class)
   target <- if (mixture_dim(law) == 1) {
-    list(confidence = expectation(part, q, 0, cut_at = law), entropy = entropy(part)[ESTIMATE])
+    list(confidence = expectations(list(part), list(q), 0, law)[[1]],
+         entropy = entropy(part)[ESTIMATE])
   } else {
     mean_of <- function(f) mean_of_draws(part, 2^14, f, stream(key, "target"))
     one <- sum(part$weights > 0) == 1
@@ -410,7 +411,7 @@ sweep_rows <- function(strength, sweep, plan, begin) {
       if (at$se[["gain"]] > 0) at$se[none] <- 1.5 / plan$begin$n
     }
     k <- if (exact) NA_real_ else pareto_k(tail$log)
-    if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]])) {
+    if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]], k)) {
       at$estimate["mean_inverse_confidence"] <- at$se["mean_inverse_confidence"] <- NA
     }
     # as many columns again, each next to its estimate

@@ -125,9 +125,18 @@ draws_net <- function(mixture, n) {
 }
 
 # The mean of f over n draws of a mixture.
-mean_of_draws <- function(mixture, n, f, key) {
-  net <- draws_net(mixture, n)
-  sample_mean(mapped_draws(mixture, n, f, key, net), family = draws_family(net, n))
+mean_of_draws <- function(mixture, n, f, key) means_of_draws(list(mixture), n, list(f), key)[[1]]
+
+# The mean of each f over n draws of its law, all of the same numbers, in blocks of 2^22 of them.
+means_of_draws <- function(laws, n, f, key) {
+  d <- mixture_dim(laws[[1]])
+  net <- draws_net(laws[[1]], n)
+  from <- seq(0, n - 1, by = max(1, floor(2^22 / d)))
+  values <- Map(function(first, last) {
+    z <- keyed_normals(d, last - first, key, first, net)
+    Map(function(law, f) f(draws_from(law, z)), laws, f)
+  }, from, c(from[-1], n))
+  lapply(do.call(Map, c(c, values)), sample_mean, family = draws_family(net, n))
 }
 
 # The replicate of each of n draws, for sample_mean(); NULL for independent draws.
@@ -142,5 +151,6 @@ keyed_net <- function(net, key) {
 # The replicate of each particle.
 replicate_of <- function(net, first, count) {
   if (is.null(net)) return(rep(1L, count))
-  as.integer((first + seq_len(count) - 1) %/% net$per) + 1L
+  # as %/%, which takes five times as long; numbers are below 2^53
+  as.integer((first + seq_len(count) - 1) / net$per) + 1L
 }

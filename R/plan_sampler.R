@@ -138,8 +138,8 @@ plan_sampler <- function(mixture, error = NULL, ...,
                   seconds)
   candidates <- expand.grid(sampler = names(makers), grid = grids, stringsAsFactors = FALSE)
   ends <- if (free && "logsnr" %in% grids) plan_ends(mixture, schedule)
-  job$try <- function(i, horizon, end) {
-    row <- plan_one(makers[[candidates$sampler[i]]], candidates$grid[i], horizon, end, job)
+  job$try <- function(i, horizon, end, most = Inf) {
+    row <- plan_one(makers[[candidates$sampler[i]]], candidates$grid[i], horizon, end, job, most)
     data.frame(candidates[i, , drop = FALSE], row, candidate = i)
   }
   if (measure == "distance") {
@@ -207,10 +207,11 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job) {
     horizons_for(shares * job$wanted)
   }
   tried <- NULL
-  try_all <- function(rows, horizons, ends) {
+  # `most`: the evaluations of each that another horizon or end is to beat
+  try_all <- function(rows, horizons, ends, most = rep(Inf, length(rows))) {
     for (k in seq_along(rows)) {
       if (!is.null(tried) && job$late()) return()
-      row <- job$try(rows[k], horizons[k], ends[k])
+      row <- job$try(rows[k], horizons[k], ends[k], most[k])
       if (!is.na(row$error)) {
         job$state$best <- min(job$state$best, if (budget) row$error else row$evaluations)
       }
@@ -242,13 +243,13 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job) {
     rows <- near()
     for (share in which(!duplicated(horizons))[-1]) {
       on <- if (shares[share] <= 1) rows else rows[rows$stochastic, ]
-      try_all(on$candidate, rep(horizons[share], nrow(on)), on$end)
+      try_all(on$candidate, rep(horizons[share], nrow(on)), on$end, on$evaluations)
     }
   }
   for (e in ends[-1]) {
     rows <- near()
     rows <- rows[rows$grid == "logsnr", ]
-    try_all(rows$candidate, rows$horizon, rep(e, nrow(rows)))
+    try_all(rows$candidate, rows$horizon, rep(e, nrow(rows)), rows$evaluations)
   }
   current()
 }
@@ -346,10 +347,11 @@ plan_announce <- function(candidates, job) {
 }
 
 # One candidate: for a wanted error the least number of steps that meets it, for a budget what it
-# pays for.
-plan_one <- function(maker, grid, horizon, end, job) {
+# pays for. `most`: of no use are more evaluations, for a wanted error.
+plan_one <- function(maker, grid, horizon, end, job, most = Inf) {
   if (is.null(job$budget)) {
-    return(plan_steps(maker, grid, horizon, end, job, 4 * job$state$best))
+    most <- min(4 * job$state$best, most, na.rm = TRUE)
+    return(plan_steps(maker, grid, horizon, end, job, most))
   }
   steps <- job$budget
   repeat {
@@ -495,7 +497,8 @@ plan_cost <- function(sampler, schedule, horizon) {
   })
 }
 
-# The least number of steps that meets the error, as far as `limit` evaluations.
+# The least number of steps that meets the error, as far as `limit` evaluations. More steps may miss
+# an error that fewer meet, so the largest number cannot come first, to tell whether there is one.
 plan_steps <- function(maker, grid, horizon, end, job, limit) {
   limit <- min(limit, job$most)
   at <- function(steps) {

@@ -1,14 +1,20 @@
 # Nodes and weights in one dimension and in several, and checks of their resolution.
 
-# E f(X) for X from a mixture: quadrature in one or two dimensions, Monte Carlo beyond. `f_of`
-# returns the function of an n x d matrix in coordinates relative to a place. In one or two
-# dimensions it may vary as fast as the components of `cut_at`.
-expectation <- function(mixture, f_of, n, cut_at = mixture, key = NULL) {
-  d <- mixture_dim(mixture)
-  if (d > 1) n <- check_count(n, "n", 2)
-  in_plane <- if (d == 2) plane_expectation(mixture, f_of(0), cut_at)
-  if (!is.null(in_plane)) return(in_plane)
-  if (d > 1) return(mean_of_draws(mixture, n, f_of(0), own_key(key)))
+# E f(X) for X from each of some laws: quadrature in one or two dimensions, Monte Carlo beyond, from
+# the same numbers. Its `f_of` returns the function of an n x d matrix in coordinates relative to a
+# place. In one or two dimensions it may vary as fast as the components of `cut_at`.
+expectations <- function(laws, f_of, n, cut_at, key = NULL) {
+  d <- mixture_dim(cut_at)
+  if (d == 1) return(Map(line_expectation, laws, f_of, list(cut_at)))
+  n <- check_count(n, "n", 2)
+  f <- lapply(f_of, function(f_of) f_of(0))
+  rows <- if (d > 2) vector("list", length(f)) else Map(plane_expectation, laws, f, list(cut_at))
+  drawn <- vapply(rows, is.null, NA)
+  if (any(drawn)) rows[drawn] <- means_of_draws(laws[drawn], n, f[drawn], own_key(key))
+  rows
+}
+
+line_expectation <- function(mixture, f_of, cut_at) {
   parts <- vapply(panel_nodes(cut_at), function(piece) {
     mixture <- moved(mixture, piece$from)
     sum(piece$weight * f_of(piece$from)(piece$x) * dgaussmix(piece$x, mixture))

@@ -130,10 +130,9 @@ stand_in <- function(model) {
   place <- model$coordinates
   center <- if (is.null(place)) rep(0, d) else place$center
   scale <- if (is.null(place)) rep(1, d) else place$scale
-  means <- matrix(center, K, d, byrow = TRUE,
-                  dimnames = list(NULL, variable_names(model)))
-  like <- gaussmix(rep(1 / K, K), means, rep(list(scale^2), K), class)
-  like <- standardise(like, center, scale)
+  means <- name_dims(matrix(center, K, d, byrow = TRUE), NULL, variable_names(model))
+  like <- assemble_gaussmix(rep(1 / K, K), means, list(scale = simplify_cov(scale^2)), class)
+  like["coordinates"] <- list(place)
   like$model <- model
   like
 }
@@ -159,7 +158,7 @@ model_faults <- function(model, class, mixture, schedule, horizon, start) {
   d <- mixture_dim(mixture)
   model$names <- variable_labels(mixture)
   sd <- start_sd(schedule, horizon)
-  x <- keyed_draws(gaussmix(1, t(rep(0, d)), sd^2), 256, c(0, 0))
+  x <- matrix(sd * keyed_normals(d, 256, c(0, 0))[, , 1], 256)
   s <- model_score(model, class, schedule)(horizon, x, NULL)
   half <- mean(rowSums((sd * s + x / sd)^2)) / 2
   if (half <= .05 * d) return(NULL)

@@ -42,8 +42,7 @@ pareto_k <- function(log_tail) {
 # quantity that a standard error estimates; few draws need a lighter tail still, 1 - 1/log10(n). The
 # tail does not matter if the excesses are negligible beside the sum, as if 1/q is 1 up to
 # rounding.
-is_heavy <- function(log_tail, n, mean) {
-  k <- pareto_k(log_tail)
+is_heavy <- function(log_tail, n, mean, k = pareto_k(log_tail)) {
   if (is.na(k) || k <= min(.5, 1 - 1 / log10(n))) return(FALSE)
   share <- (exp(max(log_tail)) - exp(min(log_tail))) / (n * mean)
   !isTRUE(share < 1e-4)

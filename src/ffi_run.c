@@ -267,7 +267,8 @@ static int calls(const gm_op *op) { return gm_operations[op->code].n == GM_CALLS
  * blocks at a time as have room, because a call of R costs as much as hundreds of particles. */
 static void run_with_calls(const gm_job *job, SEXP function, SEXP columns, size_t blocks,
                            size_t work_size) {
-  const size_t room = 1 << 23;
+  /* more would go through memory, where the copies take longer than a simple function */
+  const size_t room = 1 << 20;
   const gm_program *program = job->program;
   size_t batch = room / work_size + 1;
   if (batch < (size_t)mg_threads()) batch = (size_t)mg_threads();

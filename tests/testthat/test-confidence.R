@@ -170,13 +170,30 @@ test_that("draws for a mean are made in blocks, however many variables there are
   d <- 2e5
   m <- gaussmix(c(.5, .5), rbind(rep(1, d), rep(0, d)), 1)
   sizes <- NULL
-  x <- mapped_draws(m, 60, function(x) {
-    sizes <<- c(sizes, nrow(x))
-    rowMeans(x)
+  x <- NULL
+  mean <- mean_of_draws(m, 60, function(drawn) {
+    sizes <<- c(sizes, nrow(drawn))
+    x <<- c(x, rowMeans(drawn))
+    rowMeans(drawn)
   }, c(1, 2))
   expect_identical(sizes, c(20L, 20L, 20L))
   # the mean of each draw is that of its component, to 4 standard errors
   expect_true(all(pmin(abs(x), abs(x - 1)) < 5 / sqrt(d)))
   expect_true(sum(x > .5) %in% 15:45)
   expect_identical(x, rowMeans(keyed_draws(m, 60, c(1, 2))))
+  expect_identical(mean, sample_mean(x))
+})
+
+test_that("all classes of a mixture have the draws of one key", {
+  m <- gaussmix(c(.2, .3, .5), rbind(0, c(1, 2, 0), c(-1, 0, 2)), list(1, .5, 2),
+                class = c("a", "b", "c"))
+  set.seed(1)
+  drawn <- confidence(m, n = 2000)
+  set.seed(1)
+  key <- draw_key()
+  expect_identical(drawn, confidence(m, n = 2000, key = key))
+  for (class in m$class) {
+    expect_identical(drawn[drawn$class == class, "estimate"],
+                     confidence(m, class, n = 2000, key = key)$estimate)
+  }
 })
