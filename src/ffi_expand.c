@@ -47,9 +47,9 @@ static void run_all(const gm_expansion *x, gm_block *run) {
 SEXP ffi_project(SEXP ffi_space, SEXP ffi_job) {
   gm_expansion x = expansion_of(ffi_space, ffi_job);
   const char *names[] = {"start", "square", ""};
+  int columns = (int)(x.r + x.lengths);
   SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
-  SEXP start = Rf_allocMatrix(REALSXP, (int)x.n, (int)(x.r + x.lengths));
-  SET_VECTOR_ELT(result, 0, start);
+  SET_VECTOR_ELT(result, 0, Rf_allocMatrix(REALSXP, (int)x.n, columns));
   x.output = REAL(VECTOR_ELT(result, 0));
   if (!x.start) {
     SET_VECTOR_ELT(result, 1, Rf_allocVector(REALSXP, (R_xlen_t)x.n));
