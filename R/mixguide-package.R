@@ -36,7 +36,7 @@
 #'   [gain_bound()], [strength_limit()], [best_strength()], [split_threshold()], [folding()],
 #'   [bifurcation()], [sde_identities()], [entropy_identity()]
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
-#'   [convergence_order()], [plan_sampler()]
+#'   [convergence_order()], [plan_sampler()], [best_grid()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
 #'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores:
 #'   [conditional_sample()], [conditional_score()], [conditional_moments()] with `zero_shot_*`:
