@@ -71,11 +71,10 @@ best_grid <- function(mixture, ..., n = 256) {
   key <- run_key(d)
   ends <- function(sampler, n) {
     setting <- list(sampler = sampler, horizon = own[1], key = key)
-    quiet_sample(change_diffusion(d, setting), n, log_density = "none")$x
+    suppressWarnings(guided_sample(change_diffusion(d, setting), n, log_density = "none"))$x
   }
-  # uniform in log(a/b) where both ends have one
-  even <- d$sampler$end > 0 && d$schedule$a(own[1]) > 0
-  exact <- ends(sampler_rk4(200, if (even) "logsnr" else "quadratic", end = d$sampler$end), 2 * n)
+  grid <- if (d$sampler$end > 0) "logsnr" else "quadratic"
+  exact <- ends(sampler_rk4(200, grid, end = d$sampler$end), 2 * n)
   scale <- apply(exact, 2, stats::sd)
   # the mean square of each particle; the first n choose, the others judge
   squares <- function(times, rows) {
@@ -153,6 +152,12 @@ refuse_own_grid <- function(d) {
   sampler <- d$sampler
   if (with_noise(sampler, d$score_error)$stochastic || is.null(sampler$steps)) {
     abort_input("sampler", "a deterministic sampler with a number of steps", format(sampler))
+  }
+  # what the exact ends need
+  noise_level(d$mixture, sampler$end, d$schedule)
+  if (d$schedule$a(d$horizon) == 0) {
+    abort_input("schedule", "one that keeps something of the data at the horizon (a > 0)",
+                format(d$schedule))
   }
   if (is.matrix(d$start)) {
     abort_input("start", '"normal", "exact" or a gaussmix', describe(d$start))

@@ -100,4 +100,7 @@ test_that("what a grid cannot be chosen for is refused", {
   bad("guidance", guidance = guidance("1", 1, rule = "cfg_zero"), sampler = ddim)
   bad("guidance", guidance = guidance("1", strength_profile("linear", 2)), sampler = ddim)
   bad("n", sampler = ddim, n = 1)
+  bad("schedule", sampler = ddim, schedule = schedule_flow(), horizon = 1)
+  points <- gaussmix(c(1, 1), c(-1, 1), 0)
+  expect_error(best_grid(points, sampler = ddim), class = "mixguide_error_singular")
 })
