@@ -190,7 +190,7 @@ as_table.best_grid <- function(x) {
 
 picture.best_grid <- function(object, ...) {
   rows <- as_table(object)
-  label <- paste0(c("own", "best"), " (", format(object$error$estimate, digits = 2), ")")
+  label <- paste0(c("own", "best"), " (", vapply(signif(object$error$estimate, 2), format, ""), ")")
   rows <- data.frame(step = rows$step, time = c(rows$own, rows$best),
                      grid = factor(rep(label, each = nrow(rows)), label))
   ggplot(rows[rows$time > 0, ], aes(.data$step, .data$time, colour = .data$grid)) +
