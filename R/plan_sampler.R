@@ -332,7 +332,7 @@ plan_order <- function(tried, budget) {
   }
 }
 
-# Says what is to come, after the first candidate of several.
+# Announces a long search, after the first candidate of several.
 plan_announce <- function(candidates, job) {
   expected <- job$elapsed() * (candidates - 1) * 2
   if (expected > 10) {
@@ -466,14 +466,14 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
   }
   last <- if (is.finite(schedule$max)) schedule$horizon else 20
   first <- end + (last - end) / 1000
-  # all bisections share what they find; errors span decades
+  # one table of errors serves all bisections; errors span decades
   t <- exp(seq(log(first), log(last), length.out = if (law_dimension(mixture) > 1) 13 else 25))
   # exp(log(t)) may exceed t
   t <- pmin(t, last)
   # at early times nodes may not see a narrow law: then the error is near its largest anyway
   e <- suppressWarnings(vapply(t, at, 0))
   e <- rev(cummax(rev(pmax(e, .Machine$double.xmin))))
-  # where a = 0 nothing is left of the data: no time between is known then
+  # where a = 0 nothing is left of the data, so times there are not interpolated
   gone <- schedule$a(t) == 0
   keep <- !duplicated(e) & !gone
   if (sum(keep) < 2) return(rep(if (any(gone)) t[gone][1] else last, length(errors)))
@@ -482,8 +482,8 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
   signif(pmin(pmax(guess, first), last), 3)
 }
 
-# What a run costs: more than there is for samplers that cannot start at the horizon, as those that
-# need the score where a = 0.
+# The score evaluations of a run; Inf for samplers that cannot start at the horizon, such as those
+# that need the score where a = 0.
 plan_cost <- function(sampler, schedule, horizon) {
   tryCatch(evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
     if (inherits(e, "mixguide_error_function")) stop(e)
@@ -508,7 +508,7 @@ plan_steps <- function(maker, grid, horizon, end, job, limit) {
     now <- at(2 * low)
   }
   if (now$over && now$steps > 2) {
-    # what is left below the limit
+    # the most steps that the limit allows
     top <- at(max(low, floor(low * limit / at_cost(now, low))))
     if (top$met) now <- top
   }
@@ -521,7 +521,7 @@ plan_steps <- function(maker, grid, horizon, end, job, limit) {
              error = if (now$met) now$error$estimate else NA_real_, stochastic = now$stochastic)
 }
 
-# What `steps` cost, from what more of them do.
+# The cost of `steps`, from the cost of more steps.
 at_cost <- function(now, steps) now$cost * steps / now$steps
 
 # Steps of the exponential integrator of the SDE on a uniform grid for which the bound without L is
