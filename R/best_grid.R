@@ -1,8 +1,8 @@
 #' The best time grid for a sampler
 #'
 #' Chooses the lengths of a sampler's steps by trial runs: of the grids tried, the one whose ends
-#' are nearest to the ends of the exact flow from the same starts. A few steps then do what twice
-#' as many do on a standard grid.
+#' are nearest to the ends of the exact flow from the same starts. A few steps then often do what
+#' twice as many do on a standard grid.
 #'
 #' @details
 #' The search multiplies the steps of the sampler's own grid by factors whose logarithm is a natural
@@ -13,8 +13,8 @@
 #' result is a local minimum. Another `n` particles judge it; if they find the sampler's own grid
 #' better, the own grid is returned.
 #'
-#' The search costs as much as a run of some 50 000 particles, once: a second or two for a small
-#' mixture. The grid is for one mixture, guidance, sampler and number of steps.
+#' With 10 steps the search costs as much as a run of some 100 000 particles, once: a second or two
+#' for a small mixture. The grid is for one mixture, guidance, sampler and number of steps.
 #'
 #' *Before* is the least distance of Heun, RK4, DPM-Solver-2, 2M and 3M on `"logsnr"` from 5 to .003
 #' and on that grid adapted to the mixture ([time_grid()]), for so many score evaluations. *After*
@@ -35,10 +35,11 @@
 #'
 #' **Adaptive step sizes**, one for all particles, by the embedded error of a pair of methods, gain
 #' less. Of DPM-Solver-12 and -23 (of the noise, as in k-diffusion, and of the data),
-#' Bogacki-Shampine 3(2), Dormand-Prince 5(4) and 2M in 3M, the last is the best, with .10, .0070
-#' and .0017 at 10, 20 and 30 evaluations on iris at strength 1, and .44, .012 and .0046 at strength
-#' 4 (the best of 19 tolerances). DPM-Solver-23 of the noise has .040 at 20 and .0056 at 30;
-#' Dormand-Prince has .015 at 40. The steps also depend on the other particles of the run.
+#' Bogacki-Shampine 3(2), Dormand-Prince 5(4) and 2M in 3M, the last is mostly the best, with .10,
+#' .0070 and .0017 at 10, 20 and 30 evaluations on iris at strength 1, and .44, .012 and .0046 at
+#' strength 4 (the best of 19 tolerances). At 20, strength 1, DPM-Solver-23 has .0055 of the data
+#' and .040 of the noise; Dormand-Prince has .015 at 40. The steps also depend on the other
+#' particles of the run.
 #'
 #' @param mixture A [gaussmix()], a [score_model()] or a [diffusion()].
 #' @param ... Arguments of [diffusion()] that follow the mixture there. The sampler must be
