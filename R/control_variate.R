@@ -1,25 +1,25 @@
-# What is known of a run at strength 0, used where it tells of the same particles at other
-# strengths.
+# Control variates: the run at strength 0, whose law may be known, reduces the variance of runs of
+# the same particles at other strengths.
 
-# The mean of p(class | x) at the end of a run at strength 0: an estimate without steps, or NULL
-# where it is not known. `aim` is that of strength 0. Where the class is one Gaussian the run
-# follows its score alone, and its output is an affine map of normals, whatever the steps.
+# The mean of p(class | x) at the end of a run at strength 0, estimated without steps, or NULL if it
+# is not known. It is known if the class is one Gaussian: the run then follows the class's score
+# alone, and its output is an affine map of normals for any steps. `aim` is that of strength 0.
 known_confidence <- function(d, plan, aim) {
   if (is.null(plan$net) || !is.character(d$start) || !follows_class(plan, aim)) return(NULL)
   part <- keep_components(d$mixture, class_weights(d$mixture, plan$class) > 0)
-  # samplers whose steps are no affine map
+  # an error means that the steps are no affine map
   end <- if_error(without_faults(guided_moments(part, sampler = d$sampler, schedule = d$schedule,
                                                 horizon = d$horizon, start = d$start)),
                   function(e) NULL)
   if (is.null(end) || !all(is.finite(end$cov))) return(NULL)
   output <- gaussmix(1, t(unname(end$mean)), unname(end$cov + t(end$cov)) / 2)
   at <- diffuse(d$mixture, plan$closing, d$schedule)
-  # some more than the particles, each of which takes many steps
+  # more draws than particles: a draw is cheap, a particle takes many steps
   n <- min(max(4 * plan$begin$n, 2^14), 2^18)
   mean_of_draws(output, n, class_probability(at, plan$class), stream(d$key, "control"))
 }
 
-# Is the score of every evaluation that of the class, which is one Gaussian?
+# Is the class one Gaussian, and does every evaluation give its score?
 follows_class <- function(plan, aim) {
   one <- sum(is.finite(aim$models[1, ])) == 1 && is.null(plan$mixture$model)
   untouched <- is.null(plan$error) && is.null(plan$wrong) && is.null(aim$program) &&
@@ -27,10 +27,11 @@ follows_class <- function(plan, aim) {
   one && untouched && all(aim$levels$coef == c(1, rep(0, nrow(aim$models) - 1)))
 }
 
-# Means over replicates, controlled: `y`, replicates x strengths, less what the column `zero`, whose
-# mean is `known`, is off by, times the slope of a regression on it. The slope of each replicate is
-# that of the others, so that what is taken away has mean zero: nothing is biased. Only where this
-# leaves half of the variance or less; `of`, the numbers of particles.
+# Means over replicates with the column `zero` of `y` (replicates x strengths), whose mean is
+# `known`, as a control variate: the error of `zero` times a regression slope is subtracted. Each
+# replicate takes the slope of the other replicates, so the subtracted term has mean zero and
+# nothing is biased. A strength is controlled if this halves its variance. `of`: the numbers of
+# particles.
 controlled <- function(y, of, zero, known) {
   control <- y[, zero]
   slope <- vapply(seq_along(control), function(r) {

@@ -5,10 +5,11 @@
 #' `dgaussmix()` and `rgaussmix()` work in any dimension, `pgaussmix()` and `qgaussmix()` for
 #' `d = 1`.
 #'
-#' @param x Points: an `n` x `d` matrix or data frame, or a vector of `n` points if `d = 1`, of one
-#'   point if its length is `d`. Columns are matched to the variables by their names, in any order
-#'   and among others, if both have names (other names are an error), and by place if not. A mixture
-#'   from a formula takes the variables of the formula too, see [as_gaussmix()].
+#' @param x Points: an `n` x `d` matrix or data frame; if `d = 1`, a vector of `n` points; or one
+#'   point, a vector of length `d`. If points and mixture both have names, columns are matched by
+#'   name, in any order and among other columns; a missing variable is an error. Otherwise they are
+#'   matched by place. A mixture from a formula also takes the formula's variables, see
+#'   [as_gaussmix()].
 #' @param q,p A vector of quantiles or probabilities.
 #' @param n The number of draws.
 #' @param mixture A mixture, see [gaussmix()].
@@ -23,16 +24,16 @@
 #'   `"component"` is the number of the component that each row came from, and `"label"` a factor
 #'   with its class. `n = 0` gives no rows.
 #'
-#' @details Computed in logs, by log-sum-exp over components: log-densities and
-#'   log-probabilities are right at any distance from the means and for weights as small as
-#'   1e-300. `pgaussmix()` sums the smaller tail. `qgaussmix()` starts from the smallest and the
-#'   largest quantile of the components, between which that of the mixture lies, and bisects on
-#'   the log-probability of the smaller tail until nothing is left to halve: it returns the
-#'   smallest `x` with \eqn{P(X \le x) \ge p}{P(X <= x) >= p} also where components are point
-#'   masses. `rgaussmix()` uses R's random numbers, so [set.seed()] rules.
+#' @details Sums over components are computed in logarithms (log-sum-exp). Log-densities and
+#'   log-probabilities are therefore right at any distance from the means and for weights as small
+#'   as 1e-300. `pgaussmix()` sums the smaller tail. `qgaussmix()` returns the smallest `x` with
+#'   \eqn{P(X \le x) \ge p}{P(X <= x) >= p}, also if components are point masses. It bisects on the
+#'   log-probability of the smaller tail, to the last digit, between the smallest and the largest
+#'   quantile of the components. `rgaussmix()` uses R's random numbers, so [set.seed()] determines
+#'   the draws.
 #'
-#' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_singular` for the density
-#'   of a mixture with a singular covariance, which does not exist before noise is added: see
+#' @section Errors: Of class `mixguide_error`. The density of a mixture with a singular covariance
+#'   is an error of kind `mixguide_error_singular`: it does not exist before noise is added, see
 #'   [diffuse()].
 #'
 #' @seealso [predict.gaussmix()] for the class of a point.
@@ -53,8 +54,8 @@ dgaussmix <- function(x, mixture, log = FALSE) {
   }
   logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
                     what = "logp")[[1]]
-  # The kernel makes NaN, an infinity or -GM_FAR/2 of a point that is not finite: to look at the
-  # results is cheaper than to look at all coordinates.
+  # For a point that is not finite the kernel returns NaN, an infinity or -GM_FAR/2. Checking the
+  # results is cheaper than checking all coordinates.
   if (!all_finite(logp, 1e299)) {
     check_missing(x, "x")
     infinite <- rowSums(is.infinite(x)) > 0
@@ -103,8 +104,8 @@ qgaussmix <- function(p, mixture, lower.tail = TRUE, log.p = FALSE) {
     tails <- log_tails(x, parts)
     ifelse(below, tails$lower >= target$lower, tails$upper <= target$upper)
   }
-  # The quantile lies between the smallest and the largest of the components'; the slack covers
-  # the error of qnorm() far out (1e-5 of log p before R 4.3).
+  # The quantile lies between the components' smallest and largest. The slack covers the error of
+  # qnorm() far out (1e-5 of log p before R 4.3).
   z <- stats::qnorm(p, lower.tail = lower.tail, log.p = TRUE)
   slack <- ifelse(is.finite(z), 1e-4 * (1 + abs(z)), 0)
   of_components <- function(z) Map(function(mean, sd) mean + if (sd > 0) sd * z else 0 * slack,
@@ -132,8 +133,8 @@ check_univariate <- function(mixture, arg = "mixture") {
   }
 }
 
-# log P(X <= x) and log P(X > x). Each is the sum over components where it is the smaller tail,
-# and 1 minus the other where it is not: accurate in relative terms on both sides.
+# log P(X <= x) and log P(X > x). The smaller tail is the sum over components, the larger one is 1
+# minus the smaller, so both have a small relative error.
 log_tails <- function(x, parts) {
   tail <- function(lower.tail) {
     log_sum(Map(function(weight, mean, sd) {
@@ -148,14 +149,14 @@ log_tails <- function(x, parts) {
   list(lower = lower, upper = upper)
 }
 
-# The components that are present, in one dimension.
+# The components of positive weight, in one dimension.
 univariate_parts <- function(mixture) {
   there <- mixture$weights > 0
   sd <- rep_len(sqrt(mixture$values[1, ]), length(there))
   list(weight = mixture$weights[there], mean = mixture$means[there, 1], sd = sd[there])
 }
 
-# log(1 - exp(x)) for x <= 0, by whichever of the two forms does not cancel (Maechler, 2012).
+# log(1 - exp(x)) for x <= 0, by the one of two forms that does not cancel (Maechler, 2012).
 log1mexp <- function(x) ifelse(x > -log(2), log(-expm1(x)), log1p(-exp(x)))
 
 #' @rdname dgaussmix
@@ -171,10 +172,9 @@ rgaussmix <- function(n, mixture, class = NULL) {
   x
 }
 
-# Draws of given components from standard normals, the first n x d numbers of z, by the symmetric
-# root of the covariance, V sqrt(lambda) V': it does not depend on the signs, order or basis of the
-# eigenvectors, exists for singular covariances, and keeps the digits of the smallest variances as
-# the eigenvectors do.
+# Draws of given components from standard normals, the first n x d numbers of z. The symmetric root
+# of the covariance, V sqrt(lambda) V', does not depend on the signs, order or basis of the
+# eigenvectors. It exists for singular covariances, and keeps the digits of the smallest variances.
 place_draws <- function(mixture, component, z) {
   laws <- list(mean = mixture$means, sd = sqrt(mixture$values), vector = mixture$vectors)
   x <- .Call(ffi_draw, laws, as.integer(component), z)
@@ -186,30 +186,30 @@ place_draws <- function(mixture, component, z) {
 #'
 #' @param object A mixture, see [gaussmix()].
 #' @param newdata Points, as `x` of [dgaussmix()].
-#' @param type What to predict: the most probable class, the posterior probabilities of the
-#'   classes, both as a data frame, the density, or the score, the gradient of the log-density.
+#' @param type The prediction: `"class"`, the most probable class; `"prob"`, the posterior
+#'   probabilities of the classes; `"frame"`, both as a data frame; `"density"`; or `"score"`, the
+#'   gradient of the log-density.
 #' @param nsim The number of draws.
-#' @param seed `NULL` to go on from the current state of R's random numbers, or a number for
-#'   [set.seed()], after which that state is put back as it was.
+#' @param seed `NULL` to continue R's random numbers, or a number for [set.seed()]. The previous
+#'   state of the generator is then restored.
 #' @param ... For `simulate()`, the `class` argument of [rgaussmix()].
 #'
 #' @return
-#' * `predict()`: a factor of `n` classes (the first of equally probable ones) and an `n` x classes
-#'   matrix of probabilities, which is what R's own methods give for these types; with
-#'   `type = "frame"` a data frame of both by the names of tidymodels, `.pred_class` and
-#'   `.pred_<label>` of each class (as `augment()` puts them beside the data); `n` densities; or an
-#'   `n` x `d` matrix of scores.
+#' * `predict()`, by `type`: a factor of `n` classes (of equally probable ones the first); an
+#'   `n` x classes matrix of probabilities; a data frame with the column names of tidymodels,
+#'   `.pred_class` and `.pred_<label>` for each class (those that `augment()` adds to the data); `n`
+#'   densities; or an `n` x `d` matrix of scores.
 #' * `logLik()`: the log-likelihood \eqn{\sum_i \log p(x_i)}{sum_i log p(x_i)} of the points
-#'   without their labels, with `df` and `nobs`, so that [stats::AIC()] and [stats::BIC()] work:
-#'   of `newdata`, or of the data that the mixture was fitted to. `df` is that of the fit, or the
-#'   number of free weights, means and covariances of the mixture's form.
-#' * `nobs()`: the number of observations that the mixture was fitted to.
+#'   without their labels, for `newdata` or the data of the fit. It has `df` and `nobs`, so that
+#'   [stats::AIC()] and [stats::BIC()] work. `df` is that of the fit, or the number of free
+#'   weights, means and covariances of the mixture's form.
+#' * `nobs()`: the number of observations in the data of the fit.
 #' * `simulate()`: as [rgaussmix()], with the attribute `"seed"` of [stats::simulate()].
 #'
-#' @section Errors: Of class `mixguide_error`; `logLik()` without `newdata` and `nobs()` need a
+#' @section Errors: Of class `mixguide_error`. `nobs()`, and `logLik()` without `newdata`, need a
 #'   mixture that came from a fit, see [as_gaussmix()].
 #'
-#' @seealso [posterior()], [score()] and [dgaussmix()], which `predict()` calls.
+#' @seealso `predict()` calls [posterior()], [score()] and [dgaussmix()].
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' table(predict(mixture, iris), iris$Species)
@@ -262,7 +262,7 @@ nobs.gaussmix <- function(object, ...) {
 simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
   check_dots(..., also = rgaussmix)
   nsim <- check_count(nsim, "nsim")
-  # the contract of stats::simulate(): the seed, or the state before
+  # stats::simulate() wants the attribute "seed": the seed, or the state of the generator before
   if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)
   before <- get(".Random.seed", globalenv(), inherits = FALSE)
   if (!is.null(seed)) {

@@ -36,7 +36,7 @@
 #'   [gain_bound()], [strength_limit()], [best_strength()], [split_threshold()], [folding()],
 #'   [bifurcation()], [sde_identities()], [entropy_identity()]
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
-#'   [convergence_order()], [plan_sampler()]
+#'   [convergence_order()], [plan_sampler()], [best_grid()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
 #'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores:
 #'   [conditional_sample()], [conditional_score()], [conditional_moments()] with `zero_shot_*`:
@@ -50,11 +50,11 @@
 #' Results have `print()`, `plot()`, [autoplot()] and `summary()`; most are data frames
 #' ([mixguide_table]), and [tidy()], [glance()] and [augment()] know them.
 #' @section Errors:
-#' What does not fit is an error of class `mixguide_error` whose message names the argument, what
-#' was wanted and what came. A second class says of which kind it is: `mixguide_error_singular`
-#' where a covariance is singular and there is no noise, so that there is no density and no score,
-#' `mixguide_error_impossible` for what no component can have made, `mixguide_error_input` for most.
-#' Help pages mention what is particular to them.
+#' Errors have the class `mixguide_error`. The message names the argument, the wanted value and the
+#' given value. A second class tells the kind: `mixguide_error_singular` if a covariance is singular
+#' and there is no noise, so that density and score do not exist; `mixguide_error_impossible` for
+#' data that no component can have made; `mixguide_error_input` for most others. Help pages mention
+#' the errors of their own functions.
 #' @keywords internal
 #' @useDynLib mixguide, .registration = TRUE
 #' @import ggplot2

@@ -1,39 +1,39 @@
-# Particles that are spread evenly: those of a replicate are the points of one scrambled Sobol net,
-# and the replicates are independent, so that their spread is the standard error.
+# Evenly spread particles: the particles of a replicate are the points of one scrambled Sobol net.
+# The replicates are independent, so their spread gives the standard error.
 
 #' Evenly spread points
 #'
 #' With `points = "sobol"` the random numbers of a run's particles are points of scrambled Sobol
 #' nets, which fill the space of all starts and noises more evenly than independent draws do. Each
-#' particle still has exactly the law of an independent one; means over all of them come much closer
-#' to what they estimate.
+#' particle still has exactly the law of an independent one, and means over all particles have a
+#' much smaller error.
 #'
 #' @details
-#' The particles are cut into 16 replicates of `n/16` (more beyond 2^30 particles). Each is a net of
-#' its own: a random linear scramble (Matousek 1998) of Sobol's sequence with the direction numbers
-#' of Joe and Kuo (2008), and a digital shift. Estimates are means of replicates, which are
-#' independent: the standard error is that of 16 numbers, times 1.09, so that twice of it covers
-#' what Student's law of 15 degrees of freedom says. A net is at its best where `n/16` is a power of
-#' two (2^13 = 8192, 2^14 = 16384, ...).
+#' The particles are cut into 16 replicates of `n/16` (more replicates beyond 2^30 particles). Each
+#' replicate is a net of its own: a random linear scramble (Matousek 1998) of Sobol's sequence with
+#' the direction numbers of Joe and Kuo (2008), and a digital shift. Estimates are means of the
+#' independent replicates. The standard error is that of 16 numbers times 1.09: two of these
+#' standard errors cover as much of Student's law with 15 degrees of freedom as two do of the normal
+#' law. A net is best if `n/16` is a power of two (`n` = 2^13 = 8192, 2^14 = 16384, ...).
 #'
-#' Nets have 1024 coordinates. The start takes the first ones, then the noises of the steps, the
-#' last step first: the last noises stay in the result as they are, so that evenness there tells
-#' most. Noises beyond are independent.
+#' Nets have 1024 coordinates. The start takes the first ones; the noises of the steps follow, the
+#' last step first, because the last noises reach the result unchanged. Noises beyond the 1024
+#' coordinates are independent.
 #'
-#' What a particle meets depends on its number, `n` and the key alone: results are the same for any
-#' number of threads, chunks or workers. Runs of one key are coupled as ever.
+#' The random numbers of a particle depend on its number, `n` and the key alone. Results are the
+#' same for any number of threads, chunks or workers, and runs with the same key are coupled.
 #'
-#' [guided_summary()] and [guidance_sweep()] use nets unless told otherwise, from 1024 particles on.
-#' The particles of [guided_sample()] are independent unless `points = "sobol"` is asked for: what
-#' takes them for a random sample elsewhere is then right about their law, and not about its
-#' errors. [confidence()], [entropy()], [information()] and [mutual_information()] of mixtures use
-#' nets, too: at 8192 draws the variance is 5 to 100 times smaller, but for the curvature of narrow
-#' components, for which nets gain nothing. All other analyses draw independently.
+#' [guided_summary()] and [guidance_sweep()] use nets from 1024 particles on, unless `points` says
+#' otherwise. The particles of [guided_sample()] are independent by default. Code that takes
+#' particles from nets for a random sample gets their law right, but not the errors of its
+#' estimates. [confidence()], [entropy()], [information()] and [mutual_information()] of mixtures
+#' use nets, too: with 8192 draws the variance is 5 to 100 times smaller, except for the curvature
+#' of narrow components, for which nets gain nothing. All other analyses draw independently.
 #' @source Owen (1997), \doi{10.1214/aos/1031594731}; Matousek (1998),
 #'   \doi{10.1006/jcom.1998.0489}; Joe and Kuo (2008), \doi{10.1137/070709359}.
 #' @examples
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
-#' # the standard errors tell what nets gain
+#' # the standard errors show the gain
 #' confidence(guided_sample(m, 4096, guidance("a", 2)))
 #' confidence(guided_sample(m, 4096, guidance("a", 2), points = "sobol"))
 #' @name net
@@ -45,13 +45,13 @@ check_kind_of_points <- function(points) {
   if (is.null(points)) NULL else check_choice(points, POINTS, "points")
 }
 
-# Estimates take nets where nothing else is said, and where replicates are not too small.
+# By default estimates use nets, unless the replicates would be too small.
 default_points <- function(d, n) {
   if (is.null(d$points)) d$points <- if (n >= LEAST_EVEN) "sobol" else "random"
   d
 }
 
-# Noise that is given leaves nothing to spread.
+# A user's own noise replaces the normals that a net would give.
 refuse_noise <- function(d, noise) {
   if (!is.null(noise) && identical(d$points, "sobol")) {
     abort_input("points", 'NULL or "random" where `noise` is given', describe(d$points))
@@ -60,7 +60,7 @@ refuse_noise <- function(d, noise) {
 
 NETS <- 16
 
-# Fewer particles make replicates of a few points, which are no better than independent ones.
+# With fewer particles a replicate has so few points that nets are no better than independent draws.
 LEAST_EVEN <- 1024
 
 # The leading `bits` of Sobol's generating matrices, one integer for each of their columns
@@ -88,10 +88,10 @@ sobol_matrices <- function(bits, coordinates) {
   v
 }
 
-# The nets of a plan, NULL if it draws nothing: `per`, particles of a replicate; `sobol`, the
-# generating matrices; the coordinates that normals take, counted from 0, -1 for independent ones:
-# `draws` of a start that is drawn from a law, `at` of the program, `start` and `rest` of the two
-# ends of a reduced run.
+# The nets of a plan, or NULL if it draws nothing: `per`, the number of particles in a replicate;
+# `sobol`, the generating matrices; and the coordinates of all normals, counted from 0 (-1:
+# independent). `draws` belong to a start that is drawn from a law, `at` to the program, `start` and
+# `rest` to the two ends of a reduced run.
 net_plan <- function(n, program, begin, reduction, inner) {
   per <- max(1, ceiling(n / max(NETS, n / 2^26)))
   used <- 0
@@ -118,7 +118,7 @@ net_plan <- function(n, program, begin, reduction, inner) {
   list(per = per, sobol = sobol, draws = draws, at = c(at), start = start, rest = rest)
 }
 
-# The nets of n draws of a mixture alone, where there are enough of them.
+# The nets of n draws of a mixture, or NULL if n is too small.
 draws_net <- function(mixture, n) {
   if (n < LEAST_EVEN) return(NULL)
   net_plan(n, list(noises = 0), list(law = mixture), NULL, 1)
@@ -142,7 +142,7 @@ means_of_draws <- function(laws, n, f, key) {
 # The replicate of each of n draws, for sample_mean(); NULL for independent draws.
 draws_family <- function(net, n) if (!is.null(net)) replicate_of(net, 0, n)
 
-# What the engine needs to know of it, for the normals of one program.
+# The part of a net that the engine needs for the normals of one program.
 keyed_net <- function(net, key) {
   if (is.null(net)) return(NULL)
   list(per = as.double(net$per), sobol = net$sobol, key = stream(key, "points"))

@@ -1,57 +1,53 @@
-# Which sampler is cheapest for a wanted error: not by a bound, but by computing the errors.
+# The cheapest sampler for a wanted error, found by computing errors instead of bounds.
 
 #' The cheapest sampler for a wanted error, or the best for a budget
 #'
-#' For a mixture and an error that one is willing to accept: the sampler, the number of steps, the
-#' time grid, the horizon and the end that need the fewest score evaluations. Or, for a number of
-#' score evaluations that one can afford, those with the least error. They are found by computing
-#' the error itself ([guided_error()]) of many candidates, not by guarantees, which ask for far
-#' more.
+#' For a mixture and an acceptable error: the sampler, the number of steps, the time grid, the
+#' horizon and the end that need the fewest score evaluations. For an affordable number of score
+#' evaluations: those with the least error. The search computes the error itself ([guided_error()])
+#' of many candidates. Guarantees would ask for far more evaluations.
 #'
 #' @details
-#' The error is that of the whole: it counts what the start `N(0, I)` at a finite horizon does, the
-#' discretisation, what stopping early leaves, and the error of the score if there is one.
+#' The error is that of the whole run: of the start `N(0, I)` at a finite horizon, of the
+#' discretisation, of stopping early, and of the score if it has one.
 #'
-#' **The horizon.** One too short spoils the start and one too long takes steps away from where they
-#' are needed. Horizons are tried at which the start alone makes a given share of the error: half of
-#' it, for all candidates (for a budget first one at which the start makes .02, or .001 nats); then
-#' 0.8, 0.2 and 0.05 of it, for stochastic samplers, which forget the start, also 2 and 8 times, for
-#' the candidates that were within 1.5 times of the best (twice its error).
+#' **The horizon.** A short horizon spoils the start; a long one takes steps from where they are
+#' needed. The search tries horizons at which the start alone makes a given share of the error. All
+#' candidates are tried with a half (for a budget, first where the start makes .02, or .001 nats).
+#' Candidates within 1.5 times the best (for a budget, twice its error) are also tried with 0.8, 0.2
+#' and 0.05, and stochastic samplers, which forget the start, with 2 and 8.
 #'
-#' **The end.** Most grids lead to `t = 0`. One that is uniform in the log-SNR cannot, but may stop
-#' where little noise is left, and often is the best: ends are tried at which the noise has 0.03
-#' times the variance of the narrowest component, for the best candidates also 0.1, 0.01 and 0.003
-#' times. The target is the mixture itself in any case. If `end` is given the target is its law at
-#' that time.
+#' **The end.** Most grids lead to `t = 0`. A grid uniform in the log-SNR cannot; it stops where
+#' little noise is left, and often is the best. Its ends are those at which the noise has 0.03 times
+#' the variance of the narrowest component, for the best candidates also 0.1, 0.01 and 0.003 times.
+#' The target is the mixture itself, unless `end` is given: then it is the law at that time.
 #'
-#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%; a
-#' search ends where it needs four times as much as the best so far. The errors of all samplers have
-#' been observed, not proved, to fall with the number of steps (but for very few steps), which the
-#' bisection takes for granted: the answer meets the wanted error, and could in rare cases be beaten
-#' by a smaller number of steps.
+#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%. The
+#' search for a candidate ends where it needs four times as much as the best so far. Bisection
+#' assumes that errors fall with the number of steps, which is observed for all samplers (except at
+#' very few steps), not proved. The answer meets the wanted error; in rare cases a smaller number of
+#' steps would, too.
 #'
-#' **What it costs.** Some hundred errors: in one dimension, and what reduces to it, seconds; more
-#' in the plane. In three dimensions or more the errors come from draws, `n/10` of them while it
-#' searches. Where more than ten seconds are to be expected a message says so before the search, and
-#' after `seconds` it ends with the best so far, which is printed. An error that is not had by then
-#' is given up.
+#' **Cost.** A search computes some hundred errors, which takes seconds in one dimension (after
+#' reductions) and more in the plane. In three dimensions or more errors come from draws, `n/10`
+#' while it searches. A message announces searches of more than ten seconds. After `seconds` the
+#' search ends with the best so far and gives up the error it is computing; the print says so.
 #'
-#' **Distance of particles.** In two dimensions or more a law takes longer than most have, and
-#' deterministic samplers are ranked by particles: `n/10` starts (fewer where that would take more
-#' than half of the `seconds`), the same for all, are taken to the data by each candidate and by 400
-#' steps of Runge-Kutta 4. The error is the root mean square of the difference of their ends,
-#' per coordinate, in standard deviations of the mixture, with its standard error. It is an upper
-#' bound for the Wasserstein-2 distance of both clouds (in these units, per coordinate), but it is
-#' no total variation, and it does not count the start, which is the same for all: the horizon is
-#' the default one (see [horizon]), and the error that the start brings is bounded there. How far
-#' Runge-Kutta itself is from its own result at half as many steps is printed; candidates nearer
-#' than that to the best are not told apart by it. Stochastic samplers have no such distance, and
-#' are refused.
+#' **Distance of particles.** In two dimensions or more laws take too long, and a budget ranks
+#' deterministic samplers by particles. Each candidate and 400 steps of Runge-Kutta 4 take the same
+#' `n/10` starts (fewer if that would take more than half of the `seconds`) to the data. The error
+#' is the root mean square difference of their ends, per coordinate, in standard deviations of the
+#' mixture, with its standard error. It bounds the Wasserstein-2 distance of both clouds from above
+#' (in these units, per coordinate). It is no total variation. It does not count the start, which is
+#' the same for all, at the default horizon (see [horizon], which bounds the error of the start).
+#' The print shows how far Runge-Kutta is from its own result with half as many steps: smaller
+#' differences between candidates mean nothing. Stochastic samplers have no such distance, and are
+#' refused. [best_grid()] improves the grid of a deterministic sampler further.
 #'
-#' A plan for one mixture, and its exact score, says little of others: it is computed, not proved.
-#' What a guarantee would ask for stands beside it: the number of steps of the exponential
-#' integrator of the SDE, on a uniform grid, for which the bound without Lipschitz constant (see
-#' [error_budget()]) is at most the wanted error, by extrapolation in `1/steps`.
+#' A plan is computed for one mixture and its exact score, and proves nothing about others. Beside
+#' it stands the number of steps that a guarantee asks for: those of the exponential integrator of
+#' the SDE, on a uniform grid, for which the bound without Lipschitz constant (see [error_budget()])
+#' is at most the wanted error, by extrapolation in `1/steps`.
 #'
 #' @inheritParams guided_error
 #' @param error The wanted error, positive: total variation (below 1) or nats. `NULL`: 0.01, unless
@@ -86,7 +82,7 @@
 #'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
 #'   did the time run out?). `plot()` draws what each sampler needs on each grid, or its error.
 #' @source Derived for this package.
-#' @seealso [error_budget()], [convergence_order()].
+#' @seealso [error_budget()], [convergence_order()], [best_grid()].
 #' @examples
 #' plan <- plan_sampler(named_mixture("A1"), error = .05, grids = "quadratic",
 #'                      samplers = c("sampler_heun", "sampler_ddim", "sampler_em"))
@@ -163,7 +159,7 @@ plan_sampler <- function(mixture, error = NULL, ...,
             class = object_class("plan_sampler"))
 }
 
-# What a search needs to know, and in `state` what it has spent.
+# The setting of a search; `state` has the errors computed, the best value and whether time is over.
 plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budget, most, n, inner,
                      seconds) {
   state <- new.env(parent = emptyenv())
@@ -254,7 +250,7 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job) {
   current()
 }
 
-# Deterministic candidates by where they take the same starts as a fine Runge-Kutta does.
+# Deterministic candidates, ranked by the distance of their ends from those of a fine Runge-Kutta.
 plan_by_distance <- function(candidates, makers, d, end, ends, job) {
   key <- run_key(d)
   scale <- sqrt(diag(moments(d$mixture)$cov))
@@ -315,8 +311,8 @@ plan_by_distance <- function(candidates, makers, d, end, ends, job) {
                         estimate_row(tried$error[1], tried$se[1], "Monte Carlo")))
 }
 
-# As many particles as take half of the time that is left, if n/10 take more: `run(n)` takes
-# `pilot` evaluations, of `all` that are to come. What a run takes without particles does not count.
+# The number of particles: n/10, or as many as half of the time left allows. `run(n)` takes `pilot`
+# evaluations, the search will take `all`. The time of a run without particles does not count.
 affordable_particles <- function(run, pilot, all, job) {
   most <- max(200, ceiling(job$n / 10))
   seconds <- function(n) {
@@ -337,7 +333,7 @@ plan_order <- function(tried, budget) {
   }
 }
 
-# Says what is to come, after the first candidate of several.
+# Announces a long search, after the first candidate of several.
 plan_announce <- function(candidates, job) {
   expected <- job$elapsed() * (candidates - 1) * 2
   if (expected > 10) {
@@ -472,14 +468,14 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
   }
   last <- if (is.finite(schedule$max)) schedule$horizon else 20
   first <- end + (last - end) / 1000
-  # all bisections share what they find; errors span decades
+  # one table of errors serves all bisections; errors span decades
   t <- exp(seq(log(first), log(last), length.out = if (law_dimension(mixture) > 1) 13 else 25))
   # exp(log(t)) may exceed t
   t <- pmin(t, last)
   # at early times nodes may not see a narrow law: then the error is near its largest anyway
   e <- suppressWarnings(vapply(t, at, 0))
   e <- rev(cummax(rev(pmax(e, .Machine$double.xmin))))
-  # where a = 0 nothing is left of the data: no time between is known then
+  # where a = 0 nothing is left of the data, so times there are not interpolated
   gone <- schedule$a(t) == 0
   keep <- !duplicated(e) & !gone
   if (sum(keep) < 2) return(rep(if (any(gone)) t[gone][1] else last, length(errors)))
@@ -488,8 +484,8 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
   signif(pmin(pmax(guess, first), last), 3)
 }
 
-# What a run costs: more than there is for samplers that cannot start at the horizon, as those that
-# need the score where a = 0.
+# The score evaluations of a run; Inf for samplers that cannot start at the horizon, such as those
+# that need the score where a = 0.
 plan_cost <- function(sampler, schedule, horizon) {
   tryCatch(evaluations(sampler, schedule, horizon), mixguide_error = function(e) {
     if (inherits(e, "mixguide_error_function")) stop(e)
@@ -515,7 +511,7 @@ plan_steps <- function(maker, grid, horizon, end, job, limit) {
     now <- at(2 * low)
   }
   if (now$over && now$steps > 2) {
-    # what is left below the limit
+    # the most steps that the limit allows
     top <- at(max(low, floor(low * limit / at_cost(now, low))))
     if (top$met) now <- top
   }
@@ -528,7 +524,7 @@ plan_steps <- function(maker, grid, horizon, end, job, limit) {
              error = if (now$met) now$error$estimate else NA_real_, stochastic = now$stochastic)
 }
 
-# What `steps` cost, from what more of them do.
+# The cost of `steps`, from the cost of more steps.
 at_cost <- function(now, steps) now$cost * steps / now$steps
 
 # Steps of the exponential integrator of the SDE on a uniform grid for which the bound without L is

@@ -4,15 +4,17 @@
 #' method in `lambda = log(a/b)`, with the linear part solved exactly. Two scores per step.
 #'
 #' @details
-#' With `ehat(x, t) = -b s` the noise that the score predicts, `h = lambda' - lambda` and `r` the
-#' time between `t` and `t'` at which `lambda` is half-way, `y = (a_r/a) x - b_r (e^(h/2) - 1)
-#' ehat(x, t)` and `x' = (a'/a) x - b' (e^h - 1) ehat(y, r)`. A last step to `t = 0` (where `h` is
-#' infinite) has no middle and is one of [sampler_ddim()], by the second score; so is, by the first,
-#' a step from where `a = 0`, or so small that the difference of two predictions would be lost in
-#' rounding (`e^h > 1e15`). Order 2 shows on a `"logsnr"` grid that ends above 0.
+#' Let `ehat(x, t) = -b s` be the predicted noise, `h = lambda' - lambda`, and `r` the time between
+#' `t` and `t'` at which `lambda` is half-way. Then `y = (a_r/a) x - b_r (e^(h/2) - 1) ehat(x, t)`
+#' and `x' = (a'/a) x - b' (e^h - 1) ehat(y, r)`.
 #'
-#' The divergence of the score would give the log-density to first order only, so that it comes from
-#' the Jacobian of the steps.
+#' Two kinds of steps are steps of [sampler_ddim()]. A last step to `t = 0` has an infinite `h` and
+#' no middle, and uses the second score. A step from `a = 0`, or from an `a` so small that rounding
+#' would hide the difference of the two predictions (`e^h > 1e15`), uses the first score. Order 2
+#' shows on a `"logsnr"` grid that ends above 0.
+#'
+#' The log-density comes from the Jacobian of the steps, because the divergence of the score would
+#' give it to first order only.
 #'
 #' @inheritParams sampler
 #' @return A [sampler()].
@@ -41,7 +43,7 @@ sampler_dpm_2 <- function(steps = 200, grid = "quadratic", end = 0) {
           vectorised = TRUE)
 }
 
-# The same steps by the denoised points D and D_r of both evaluations, where some are late: with
+# The same steps if some are late: these use the denoised points D and D_r of both evaluations. With
 # e = e^h - 1 and c = b_r/b, y = c x + (a_r - a c) D and
 # x' = (b'/b) x + (a' - a b'/b) D + e (b'/b_r) a_r (D_r - D). Without a middle, D_r = D.
 late_dpm_2 <- function(one, a, b2, t, middle) {
@@ -63,8 +65,8 @@ late_dpm_2 <- function(one, a, b2, t, middle) {
        op_linear("x", to_x))
 }
 
-# Between each t and its t' < t, half-way in log(a/b); t itself if there is none (t' = 0, or a = 0
-# at t).
+# The time half-way in log(a/b) between each t and its t' < t, or t itself if no such time exists
+# (t' = 0, or a = 0 at t).
 logsnr_middle <- function(t, t_next, schedule) {
   target <- (log_snr(t, schedule) + log_snr(t_next, schedule)) / 2
   ifelse(is.finite(target), logsnr_time(target, t_next, t, schedule), t)

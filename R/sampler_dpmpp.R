@@ -9,12 +9,12 @@
 #' and a last step to `t = 0` (where `h` is infinite) use `D` alone. Order 2 shows on a `"logsnr"`
 #' grid that ends above 0.
 #'
-#' 3M integrates `D` exactly as the parabola in `lambda` through its last three values; its second
+#' 3M integrates exactly the parabola in `lambda` through the last three values of `D`; its second
 #' step is that of 2M. (The code that goes with the paper takes half of the parabola's curvature,
-#' which leaves order 2.) Its first two steps are of lower order, which shows little where they are
-#' taken in noise. On other grids than `"logsnr"` 2M is often the better one. On a `"logsnr"` grid
-#' to `t = .003` its ends are off by, root mean square per coordinate in units of the process, for
-#' so many score evaluations:
+#' which leaves order 2.) The first two steps are of lower order, which matters little in noise. On
+#' other grids than `"logsnr"` 2M is often the better one. On a `"logsnr"` grid to `t = .003` the
+#' ends have these errors (root mean square per coordinate, in units of the process), by the number
+#' of score evaluations:
 #'
 #' | | 8 | 12 | 20 | 40 |
 #' |---|---|---|---|---|
@@ -23,12 +23,14 @@
 #' | A2 in the plane, 2M | .032 | .024 | .010 | .0027 |
 #' | A2 in the plane, 3M | .11 | .014 | .0014 | .000094 |
 #'
-#' `a` may be 0 at the start (zero terminal signal-to-noise ratio): `h` is infinite there, and `D`
-#' comes from the engine as such and not from the score (see [op_eval()]), as wherever `a` grows so
+#' [best_grid()] finds better times for a mixture, often with a fraction of these errors.
+#'
+#' `a` may be 0 at the start (zero terminal signal-to-noise ratio). There `h` is infinite, and the
+#' engine gives `D` itself and not the score (see [op_eval()]). So it does wherever `a` grows so
 #' fast that digits would cancel.
 #'
-#' The divergence of the score would give the log-density to first order only, so that it comes from
-#' the Jacobian of the steps.
+#' The log-density comes from the Jacobian of the steps, because the divergence of the score would
+#' give it to first order only.
 #'
 #' @inheritParams sampler
 #' @return A [sampler()].

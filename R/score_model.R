@@ -1,44 +1,43 @@
 #' A model of one's own
 #'
-#' A score that is not that of a mixture: a network that was trained, another family of laws, a
-#' kernel density. Every sampler runs with it, with every guidance, in two ways:
-#' * **beside a mixture**, as the `model` of [score_error()]: the mixture, which stands for the
-#'   truth, judges what comes out;
-#' * **by itself**, in the place of the mixture, if its `variables` are named:
-#'   `guided_sample(model, 1000, guidance("a", 2))`. Then there are no exact densities, and what
-#'   needs them refuses it. The confidence is that of a `classifier`, if there is one.
+#' A score that is not the score of a mixture: a trained network, another family of laws, a kernel
+#' density. Every sampler and every guidance run with it, in two ways:
+#' * **beside a mixture**, as the `model` of [score_error()]: the mixture stands for the truth and
+#'   judges the result;
+#' * **by itself**, in place of the mixture, if the model has `variables`:
+#'   `guided_sample(model, 1000, guidance("a", 2))`. Analyses that need exact densities then refuse
+#'   it. The confidence is that of a `classifier`, if there is one.
 #'
-#' @details The function is called as `score(x, t, class)`, with an n x d matrix of points, in the
-#' variables of the mixture (or of the model) and with their names; one time; and the class whose
-#' score is wanted, as labels, or `NULL` for the score without a class. It returns an n x d matrix,
-#' and treats the points one by one: how many come at a time is settled by the size of the run.
-#' `type` says what it is: the score; the denoised point, which is the mean of the data given `x`;
-#' or the noise that was added, in the coordinates of the process (see [standardise()]). At
-#' \eqn{x_t = a x_0 + b z}{x_t = a x_0 + b z} these are one:
-#' \eqn{s = (a D - x)/b^2 = -z/b}{s = (a D - x)/b^2 = -z/b}.
+#' @details The function is called as `score(x, t, class)`: `x` is an n x d matrix of points in the
+#' variables of the mixture (or of the model), with their names; `t` is one time; `class` holds the
+#' labels of the class whose score is wanted, or is `NULL` for the score without a class. The
+#' function returns an n x d matrix and treats each point by itself, because the size of the run
+#' determines how many points a call has. `type` names the values: the score; the denoised point,
+#' which is the mean of the data given `x`; or the added noise, in the coordinates of the process
+#' (see [standardise()]). At \eqn{x_t = a x_0 + b z}{x_t = a x_0 + b z} each follows from the
+#' others: \eqn{s = (a D - x)/b^2 = -z/b}{s = (a D - x)/b^2 = -z/b}.
 #'
-#' A model with a classifier whose gradient is `g(x, t, class)` in place of a score of each class is
+#' A classifier with gradient `g(x, t, class)`, in place of a score of each class, makes the model
 #' `function(x, t, class) s(x, t) + if (!is.null(class)) g(x, t, class) else 0`. A second model, to
-#' be led away from, is the `negative` of [guidance()].
+#' lead away from, is the `negative` of [guidance()].
 #'
 #' **By itself** a model runs in [guided_sample()], [guided_summary()], [guidance_sweep()] (with a
-#' classifier), [guided_law()] (in one and two dimensions) and [conditional_sample()]. The noise is
-#' added in the variables as they are, around 0, unless `standardise(model, center, scale)` says
-#' where and how wide the data are: it should, or the start is far from where the noised data are.
-#' Nobody can tell from a function whether the steps are right for it: compare with a run of twice
-#' as many. Whether it knows the law of the start is looked at, and is a warning if not: at the
-#' horizon the score must be nearly `-x/s^2`, that of `N(0, s^2 I)`.
+#' classifier), [guided_law()] (in one and two dimensions), [conditional_sample()] and
+#' [best_grid()]. `standardise(model, center, scale)` tells where and how wide the data are.
+#' Without it noise is added to the variables as they are, around 0, and the start may be far from
+#' the noised data. The package cannot tell whether the steps suit a function: compare with a run
+#' of twice as many. It does check the law of the start: a warning says if the score at the horizon
+#' is not nearly `-x/s^2`, the score of `N(0, s^2 I)`.
 #'
-#' The engine stops at every evaluation, asks, and goes on. To hand the points over and take the
-#' values back costs some 3 to 7 ns a number, beside which the step itself is small: with ten
-#' thousand particles or more a run takes at most 1.2 times as long as a function that takes 30 ns a
-#' number, as the score of a mixture of three components written in R does, and some twice as long
-#' as the cheapest of all, `-x/v`. With such a model no log-density is carried along, a
-#' run does not reduce to fewer dimensions, and a folder of chunks is refused, as nobody can tell
-#' whether a function is what it was.
+#' The engine calls the function at every evaluation. Passing points and values costs some 3 to 7 ns
+#' a number; the step itself costs little. With ten thousand particles or more a run takes at most
+#' 1.2 times as long as the function alone, if this takes 30 ns a number (the score of three
+#' components, written in R), and some twice as long as the cheapest function, `-x/v`. Runs with
+#' such a model carry no log-density and do not reduce to fewer dimensions. They refuse a folder of
+#' chunks, because a function cannot be compared with that of an earlier run.
 #'
 #' @param score A function of `x`, `t` and `class`.
-#' @param type What it returns: `"score"`, `"denoised"` or `"noise"`.
+#' @param type The kind of its values: `"score"`, `"denoised"` or `"noise"`.
 #' @param variables `NULL` for a model beside a mixture; or the variables' names, or their number.
 #' @param class The labels of the classes of a model by itself, or `NULL`.
 #' @param classifier `NULL`, or a function of points (m x d) that returns the probabilities of the
@@ -116,9 +115,9 @@ check_score_model <- function(x, arg) {
 # Why an analysis refuses one.
 model_alone <- "a gaussmix: this analysis asks for densities, which a score_model() has not"
 
-# The mixture that stands where a program, a grid or a name is made from one: a standard normal, in
-# the coordinates of the process, for each class. Only what takes a model by itself meets it, and
-# never a user: what was run is said to be of its `model`.
+# The mixture from which programs, grids and names are made for a model by itself: a standard
+# normal for each class, in the coordinates of the process. Users never see it: prints show its
+# `model` (said_mixture()).
 stand_in <- function(model) {
   check_score_model(model, "mixture")
   if (is.null(model$variables)) {
@@ -137,7 +136,7 @@ stand_in <- function(model) {
   like
 }
 
-# What an experiment of a model by itself cannot have.
+# Refuses arguments that a model by itself cannot have.
 refuse_beside <- function(start, score_error) {
   if (identical(start, "exact")) {
     abort_input("start", "another than the exact law, which is not known of a score_model()",
@@ -149,10 +148,10 @@ refuse_beside <- function(start, score_error) {
   }
 }
 
-# Does a model know the law of the start? If p_T is the normal law there, its score at the horizon
-# is -x/sd^2. Half the Fisher divergence between the two is their KL divergence, if both are
-# Gaussians of one variance. This finds models in another time, of another type or scale, at a
-# glance. What is trained is never exact: a twentieth per variable is let pass.
+# Does a model fit the law of the start? If the start is normal, the score at the horizon is
+# -x/sd^2. Half the Fisher divergence between the two laws is their KL divergence, if both are
+# Gaussians of one variance. The test finds models of another time, type or scale. A trained model
+# is never exact, so a twentieth per variable is allowed.
 model_faults <- function(model, class, mixture, schedule, horizon, start) {
   if (!inherits(model, "score_model") || !identical(start, "normal")) return(NULL)
   d <- mixture_dim(mixture)
@@ -170,7 +169,7 @@ model_faults <- function(model, class, mixture, schedule, horizon, start) {
   ))
 }
 
-# What was run, as users know it.
+# The mixture or the model that a user gave.
 said_mixture <- function(mixture) if (is.null(mixture$model)) mixture else mixture$model
 
 # An experiment of a model by itself as one of its stand-in with a wrong score, which is the model.
@@ -230,8 +229,7 @@ refuse_own_model <- function(d) {
   }
 }
 
-# The model with the classes of a guidance: what it is asked for in place of each kind of
-# evaluation.
+# The model with the classes of a guidance, which replace each kind of evaluation.
 with_classes <- function(model, guidance, mixture) {
   if (length(guidance$others) || inherits(guidance$negative, "gaussmix")) {
     abort_input("guidance", paste("towards one class and away from a class, the whole or another",
@@ -248,8 +246,8 @@ with_classes <- function(model, guidance, mixture) {
                 names = variable_labels(mixture)))
 }
 
-# The operations of an evaluation of one's own model, as a score: what its function returns, and
-# then its score, by the engine, since R makes a copy of each product and sum.
+# The operations of one evaluation of a user's model: a call of its function, then the conversion to
+# a score. The engine converts, because R would copy at each product and sum.
 asked_operations <- function(op, guide, schedule) {
   model <- guide$score_model
   other <- model$negative
@@ -259,7 +257,7 @@ asked_operations <- function(op, guide, schedule) {
     new_op("call", to = to, from = op$from, fun = model_value(of, class), when = op$t)
   }
   away <- function(to) ask(to, if (second) model$towards else model$negative, other)
-  # of what was asked: the models, by what their scores are multiplied, and the registers
+  # the sum of the asked models' scores times `by`
   sum_of <- function(asked, models, by, registers = op$to) {
     forms <- lapply(models, value_form, op$t, schedule)
     coef <- stats::setNames(Map(function(form, by) by * form$by_value, forms, by), registers)
@@ -303,8 +301,7 @@ value_form <- function(model, t, schedule) {
          denoised = list(by_x = -1 / b2, by_value = a / b2))
 }
 
-# What the model's function says at points of the process, in its coordinates, as the function of a
-# "call".
+# The function of a "call": the values of the model's function at points of the process.
 model_value <- function(model, class) {
   force(class)
   like <- model$like
@@ -312,8 +309,8 @@ model_value <- function(model, class) {
   where <- function(t) {
     paste0(" at t = ", format(t), ", class ", if (is.null(class)) "NULL" else toString(class))
   }
-  # Nothing is copied that need not be: a copy takes as long as a simple score. Nor is anything held
-  # on to, since the engine hands the same matrix over again if nothing has kept it.
+  # A copy takes as long as a simple score, so nothing is copied without need. Nothing is kept
+  # either: the engine then passes the same matrix again.
   value_at <- function(t, from, curved) {
     on.exit(x <- from <- NULL)
     x <- from_process(from, like)

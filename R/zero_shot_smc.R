@@ -1,7 +1,7 @@
-# Particle methods: sets of particles are moved by the sampler's steps, pulled to the observation,
-# and weighted by what that changes, so that the weighted set has the conditional law. Each step is
-# one short program of the engine; particle_filter() weighs and resamples. All constants of a run
-# are data (particle_plan()), so that sets can be run in chunks and on workers.
+# Particle methods: the sampler's steps move sets of particles and pull them to the observation.
+# Weights correct for the pull, so that the weighted set has the conditional law. Each step is one
+# short program of the engine; particle_filter() weighs and resamples. All constants of a run are
+# data (particle_plan()), so that sets can be run in chunks and on workers.
 
 #' @rdname zero_shot
 #' @export
@@ -31,7 +31,7 @@ zero_shot_smcdiffopt <- function(particles = 64, resampling = c("adaptive", "eve
                 twist = "smcdiffopt")
 }
 
-# What is not the default is a parameter.
+# The method of resampling is a parameter only if it is not the default.
 resampled_how <- function(resampling) {
   resampling <- check_choice(resampling, c("adaptive", "every step"), "resampling")
   if (resampling != "adaptive") list(resampling = resampling)
@@ -55,8 +55,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
        })
 }
 
-# Everything that the steps need, as data. A step of the sampler is x' = m(x) + sd z, m = alpha x +
-# beta s.
+# The data of all steps. A step of the sampler is x' = m(x) + sd z with m = alpha x + beta s.
 particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
   need_memory(times, schedule, method$label)
   steps <- sampler_program(sampler, times, schedule)
@@ -66,10 +65,10 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
                     smcdiffopt = smcdiffopt_weights)
   at <- weights(method, frame, a, b2, times)
   rows <- lapply(step_forms(steps), one_score_form)
-  # the last program only looks
+  # the last program moves nothing
   programs <- lapply(seq_along(times), function(k) {
-    # without noise there is no weight by the density of a step, but MCGdiff has none in the last,
-    # and SMCDiffOpt never
+    # A weight by the density of a step needs noise. MCGdiff has no such weight in the last step,
+    # SMCDiffOpt in none.
     still <- switch(method$twist, tds = FALSE, mcgdiff = k == length(times) - 1, smcdiffopt = TRUE)
     kernel <- if (k < length(times)) one_kernel(rows[[k]], k, times[k], still)
     particle_program(kernel, frame, times[k], a[k], b2[k], at$twist[[k]])
@@ -95,8 +94,8 @@ one_kernel <- function(step, k, t, still = FALSE) {
   list(alpha = step[["alpha"]], beta = step[["beta"]], sd = step[["sigma"]])
 }
 
-# A program that saves m and z of a step (`kernel`, or NULL: only looks), and for a twist also what
-# the twisting function adds to m, and its logarithm.
+# A program that saves m and z of a step. With a twist it also saves the twisting function's
+# logarithm and the vector that the function adds to m. Without a `kernel` nothing moves.
 particle_program <- function(kernel, frame, t, a, b2, twist) {
   s <- op_eval("s", from = "x", t = t)
   save <- function(from) new_op("save", "x", from = from)
@@ -107,7 +106,7 @@ particle_program <- function(kernel, frame, t, a, b2, twist) {
     weight <- 1 / sqrt(twist)
     seen <- list(s = fill_range(-weight * b2 / a, frame), x = fill_range(-weight / a, frame),
                  "(one)" = fill_range(weight * frame$target, frame))
-    # at t = 0 there is no noise, and no need of a score
+    # at t = 0 there is no noise, and x0 is x
     if (b2 == 0) seen$s <- NULL
     constant <- -sum(log(2 * pi * twist)) / 2
     ops <- c(if (b2 > 0) list(s), constant_one,
@@ -148,18 +147,18 @@ need_likelihood <- function(variance, method) {
   }
 }
 
-# MCGdiff: coordinate i is held to N(a target_i, V_i(t)) down to the time tau_i at which the noise
-# of the process has come down to that of the observation, b^2/a^2 = nu_i, where to know x_tau is to
-# know y_i; then it goes free. V_i(t) = Var(x_t | x_tau) + kappa (a/a_tau)^2. What the grid leaves
-# between the two noises is made good by a weight in the end. Coordinates that reach the end first
-# are held to it.
+# MCGdiff: coordinate i is held to N(a target_i, V_i(t)), V_i(t) = Var(x_t | x_tau) + kappa
+# (a/a_tau)^2, until the time tau_i at which the noise of the process equals that of the
+# observation, b^2/a^2 = nu_i. There x_tau and y_i hold the same information, and the coordinate is
+# released. tau_i is a time of the grid, so the two noises differ a little; a weight at the end
+# corrects for this. A coordinate whose tau_i is not reached is held to the end.
 mcgdiff_weights <- function(method, frame, a, b2, times) {
   kappa <- method$params$kappa
   last <- length(times)
   ratio <- b2 / a^2
   held <- matrix(FALSE, frame$r, last)
   V <- matrix(0, frame$r, last)
-  off <- double(frame$r) # by what the noise at tau is more than nu; Inf: never held
+  off <- double(frame$r) # the noise at tau less nu; Inf: never held
   for (i in seq_len(frame$r)) {
     nu <- frame$nu[i]
     tau <- if (nu > ratio[last]) max(0, which(ratio >= nu)) else last + 1
@@ -173,7 +172,7 @@ mcgdiff_weights <- function(method, frame, a, b2, times) {
        weights = list(held = held, V = V, off = off, nu = frame$nu))
 }
 
-# Whole sets. A look at the particles also tells where they go from there.
+# A chunk of whole sets. One program gives the weights at a time and the means of the next step.
 particle_chunk <- function(job, first, count) {
   plan <- job$plan
   normal <- gaussmix(1, t(double(nrow(plan$pool$mean))), 1)
@@ -194,8 +193,8 @@ particle_chunk <- function(job, first, count) {
     if (job$cloud) list(cloud = x, weights = as.vector(w / rep(colSums(w), each = job$each))))
 }
 
-# What the k-th program saves: log psi, what the twist adds to the mean of the step, that mean, and
-# the noise.
+# The output of the k-th program: log psi, the twist's addition to the mean of the step (`push`),
+# this mean, and the noise.
 particle_look <- function(plan, k, x, key, first) {
   program <- plan$programs[[k]]$program
   if (is.null(program)) return(NULL)
@@ -209,8 +208,8 @@ particle_look <- function(plan, k, x, key, first) {
   c(list(log_psi = run$scalar[[1]]), stats::setNames(lapply(seq_along(saved), output), saved))
 }
 
-# Adds log psi(x) to the weights, which until then hold log p/q - log psi of where it came from.
-# What the particles own, x, is then the mean of the next step, until they take it.
+# Adds log psi(x) to the weights, which already hold log p/q - log psi of the point before. The x of
+# the particles then holds the mean of the next step, until tds_propose() takes it.
 tds_weigh <- function(state, look, plan, k) {
   state$log_w <- state$log_w + look$log_psi
   if (k == length(plan$times)) return(state)
@@ -229,7 +228,7 @@ tds_propose <- function(state, plan, k) {
   state
 }
 
-# The weights hold log psi of where the particles are.
+# The weights hold log psi at the particles' places.
 smcdiffopt_weigh <- function(state, look, plan, k) {
   x <- state$own$x
   log_psi <- log_normals(x, seq_len(plan$r), plan$a[k] * plan$target, plan$weights$V[, k])
@@ -247,14 +246,15 @@ smcdiffopt_propose <- function(state, plan, k) {
   state
 }
 
-# The log-densities of columns i of x, by rows.
+# The log-density of each row of x in the columns i, which are independent.
 log_normals <- function(x, i, mean, variance) {
   x <- x[, i, drop = FALSE]
   rowSums((x - rep(mean, each = nrow(x)))^2 * rep(-1 / (2 * variance), each = nrow(x))) -
     sum(log(2 * pi * variance)) / 2
 }
 
-# The weight of the step to come is that of its mean; after the last step, that of the grid.
+# Before a step the weight is that of the step's mean. After the last step it corrects for the
+# grid.
 mcgdiff_weigh <- function(state, look, plan, k) {
   w <- plan$weights
   x <- state$own$x
@@ -282,7 +282,8 @@ mcgdiff_propose <- function(state, plan, k) {
   state
 }
 
-# mean + sd z, with the coordinates that are held at the k-th time given that they are to be there.
+# Draws mean + sd z, in which the coordinates that are held at the k-th time are conditioned on
+# their targets.
 held_draw <- function(mean, z, sd, plan, k) {
   n <- nrow(z)
   i <- which(plan$weights$held[, k])

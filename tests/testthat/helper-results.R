@@ -64,6 +64,7 @@ all_results <- function() {
                                               schedule = few),
     judged = judge_samples(list(one = drawn$x, two = drawn$x), M2, y, key = key, directions = 20),
     inverse = inverse_problem(4, 1, 0),
+    grid = best_grid(m, "a", sampler_heun(4), n = 20, key = key),
     plan = plan_sampler(m, .1, samplers = "sampler_heun", grids = "quadratic", n = 200)
   )
 }

@@ -16,6 +16,7 @@ asked <- function() {
     guided_law = list(list(m, guide, ode)),
     guided_error = list(list(m, guide, ode)),
     guided_moments = list(list(one, NULL, ode)),
+    best_grid = list(list(m, guide, ode), n = 20),
     guidance_sweep = list(list(m, guide, ode), strength = 0:1, n = 20),
     coupled_paths = list(list(m, guide, ode), strength = 0:1, n = 20),
     bifurcation = list(list(m, guide, ode), strength = 0:1, n = 20),
