@@ -169,7 +169,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
     compiled(driven_steps(sampler, times, schedule, guide, wrong, d))
   }
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
-       guidance = guidance, compile = compile, times = times, begin = begin,
+       guidance = guidance, guide = guide, compile = compile, times = times, begin = begin,
        faults = c(run_faults(process, schedule, times, begin$label),
                   model_faults(wrong$model, class, mixture, schedule, times[1], begin$label)),
        method = method, closing = closing, program = program, levels = levels,
@@ -187,7 +187,9 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
 # The parts that a guidance adds to a plan: models and coefficients, the scalars wanted, and the
 # log-probability of the class (NULL if unguided).
 plan_aim <- function(plan, guidance) {
-  guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
+  guide <- plan[["guide"]]
+  own <- !is.null(guide) && identical(guidance, plan$guidance)
+  if (!own) guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
   levels <- plan$levels
   levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
   levels$push <- guide$push(plan$program$level_times, plan$program$level_of)
@@ -198,9 +200,7 @@ plan_aim <- function(plan, guidance) {
                if (takes_root(plan$program)) SCALAR$clipped,
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior,
-       program = if (!is.null(plan$compile) && !identical(guidance, plan$guidance)) {
-         plan$compile(guide)
-       })
+       program = if (!is.null(plan$compile) && !own) plan$compile(guide))
 }
 
 made_by <- function(plan, guidance, key) {
@@ -237,7 +237,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
 # The parts of a plan that a worker needs. Functions would bring their environments along, so the
 # list has only those that the program calls.
 particle_job <- function(plan, aim, key) {
-  left <- c("sampler", "schedule", "error", "wrong", "process", "compile", "guidance")
+  left <- c("sampler", "schedule", "error", "wrong", "process", "compile", "guidance", "guide")
   list(plan = plan[setdiff(names(plan), left)], aim = aim, key = key)
 }
 

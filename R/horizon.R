@@ -44,20 +44,23 @@ NULL
 START_LIMIT <- 1e-3
 START_GOAL <- 1e-6
 
-# The bound of ?horizon, for each class of a mixture in the coordinates of its process, at one time.
-start_kl <- function(process, schedule, t) {
+# The bound of ?horizon for each class of a mixture in the coordinates of its process, as a function
+# of time.
+start_kl <- function(process, schedule) {
   used <- process$weights > 0
-  a2 <- schedule$a(t)^2
-  s2 <- start_sd(schedule, t)^2
   values <- used_values(process)
-  # for a start of variance 1, b^2 = 1 - a^2; otherwise the start has variance b^2
-  r <- if (schedule$vp) a2 * (values - 1) else a2 * values / s2
-  of_covariance <- colSums(r - log1p(r)) / 2
-  kl <- a2 * rowSums(process$means[used, , drop = FALSE]^2) / (2 * s2) + of_covariance
+  length2 <- rowSums(process$means[used, , drop = FALSE]^2)
   w <- process$weights[used]
   class <- process$class[used]
-  vapply(split(seq_along(w), factor(class, unique(class))),
-         function(k) sum(w[k] * kl[k]) / sum(w[k]), 0)
+  members <- split(seq_along(w), factor(class, unique(class)))
+  function(t) {
+    a2 <- schedule$a(t)^2
+    s2 <- start_sd(schedule, t)^2
+    # for a start of variance 1, b^2 = 1 - a^2; otherwise the start has variance b^2
+    r <- if (schedule$vp) a2 * (values - 1) else a2 * values / s2
+    kl <- a2 * length2 / (2 * s2) + colSums(r - log1p(r)) / 2
+    vapply(members, function(k) sum(w[k] * kl[k]) / sum(w[k]), 0)
+  }
 }
 
 # The horizon of NULL (see ?horizon).
@@ -65,7 +68,8 @@ chosen_horizon <- function(mixture, schedule) {
   own <- schedule$horizon
   if (is.null(mixture)) return(own)
   process <- in_process(mixture)
-  worst <- function(t) max(start_kl(process, schedule, t))
+  kl <- start_kl(process, schedule)
+  worst <- function(t) max(kl(t))
   near <- if (is.null(mixture$coordinates)) START_LIMIT else START_GOAL
   if (is.finite(schedule$max) || worst(own) <= near) return(own)
   enough_noise(worst, own)
@@ -91,10 +95,11 @@ run_faults <- function(process, schedule, times, start, exact = TRUE) {
 }
 
 start_fault <- function(process, schedule, t, exact) {
-  kl <- start_kl(process, schedule, t)
+  bound <- start_kl(process, schedule)
+  worst <- function(t) max(bound(t))
+  kl <- bound(t)
   kl <- kl[which.max(kl)]
   if (!(kl > START_LIMIT)) return(NULL)
-  worst <- function(t) max(start_kl(process, schedule, t))
   later <- if (is.infinite(schedule$max)) enough_noise(worst, t) else {
     if (schedule$horizon > t && worst(schedule$horizon) <= START_LIMIT) schedule$horizon else t
   }

@@ -32,9 +32,23 @@ SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 6, closing = 7)
 # `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
 # `start_sd`: the start is drawn from N(0, start_sd^2 I), or NULL when it is given. `save`: keep the
 # state at every time, or at the last only. `closing`: the time at which log p_j is taken in the
-# end, or NULL.
-compile_program <- function(steps, times, d, start_sd = NULL, derivative = "none", save = FALSE,
-                            closing = NULL, n_models = 1) {
+# end, or NULL. The last few programs are kept: making one takes as long as a short run.
+compile_program <- local({
+  kept <- list()
+  function(steps, times, d, start_sd = NULL, derivative = "none", save = FALSE, closing = NULL,
+           n_models = 1) {
+    from <- list(steps, times, d, start_sd, derivative, save, closing, n_models)
+    for (one in kept) if (identical(one$from, from)) return(one$program)
+    program <- do.call(new_program, from)
+    # a user's functions, and what they hold, are not kept
+    if (is.null(program$call)) {
+      kept <<- utils::head(c(list(list(from = from, program = program)), kept), 4)
+    }
+    program
+  }
+})
+
+new_program <- function(steps, times, d, start_sd, derivative, save, closing, n_models) {
   check_hessian_ops(steps, d, (length(times) - 1) / length(steps))
   save_x <- list(new_op("save", "x"))
   before <- if (!is.null(start_sd)) {

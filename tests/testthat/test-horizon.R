@@ -3,7 +3,7 @@ test_that("the bound of the start is that of each class, exact for one Gaussian"
   for (schedule in list(schedule_ou(), schedule_ve(sigma_max = 20), schedule_vp())) {
     plain <- random_mixture("full", 2, 3)
     t <- schedule$horizon
-    kl <- start_kl(plain$mixture, schedule, t)
+    kl <- start_kl(plain$mixture, schedule)(t)
     a <- schedule$a(t)
     sd <- if (schedule$vp) 1 else sqrt(schedule$b2(t))
     each <- vapply(1:3, function(k) {
@@ -21,7 +21,7 @@ test_that("the bound of the start is that of each class, exact for one Gaussian"
   begin <- start_error(diffuse(m, 1), m, schedule_ou(), 1, "normal")
   whole <- m
   whole$class[] <- "1"
-  expect_lt(begin$estimate[1], start_kl(whole, schedule_ou(), 1))
+  expect_lt(begin$estimate[1], start_kl(whole, schedule_ou())(1))
 })
 
 test_that("the horizon that is chosen has a start that is near enough, and not before its time", {
@@ -33,7 +33,7 @@ test_that("the horizon that is chosen has a start that is near enough, and not b
                   lapply(1:3, function(k) runif(d, .01, 1) * scale^2))
     if (i %% 2) m <- standardise(m)
     horizon <- chosen_horizon(m, schedule_ou())
-    at <- max(start_kl(in_process(m), schedule_ou(), horizon))
+    at <- max(start_kl(in_process(m), schedule_ou())(horizon))
     expect_gte(horizon, 5)
     if (horizon > 5) expect_equal(at, START_GOAL, tolerance = 1e-6) else {
       expect_lte(at, if (i %% 2) START_GOAL else START_LIMIT)

@@ -125,6 +125,33 @@ test_that("all steps together give the program that they give one by one", {
   expect_identical(sum(vectorised), 15L)
 })
 
+test_that("a kept program is the one asked for, and no function is kept", {
+  schedule <- schedule_ou()
+  times <- sampler_times(sampler_ddim(6), schedule)
+  steps <- sampler_program(sampler_ddim(6), times, schedule)
+  base <- list(steps, times, 3)
+  other <- steps
+  other[[2]][[2]]$coef[[1]] <- other[[2]][[2]]$coef[[1]] + 1e-15
+  asked <- list(base, c(base, start_sd = 2), c(base, derivative = "map"), c(base, save = TRUE),
+                c(base, closing = 1), c(base, n_models = 2), list(other, times, 3))
+  anew <- function(x) do.call(new_program, utils::modifyList(
+    list(start_sd = NULL, derivative = "none", save = FALSE, closing = NULL, n_models = 1),
+    stats::setNames(x, replace(names(x), names(x) == "", c("steps", "times", "d"))),
+    keep.null = TRUE))
+  names(asked[[1]]) <- names(asked[[7]]) <- c("steps", "times", "d")
+  made <- lapply(asked, anew)
+  expect_identical(anyDuplicated(made), 0L)
+  for (i in c(1:7, 7:1, 1, 1, 3, 1)) {
+    expect_identical(do.call(compile_program, asked[[i]]), made[[i]], info = i)
+  }
+  calls <- list(list(new_op("call", "x", coef = list(x = 1), fun = function(t, x, curved) x,
+                            when = 1)))
+  kept <- environment(compile_program)
+  before <- kept$kept
+  compile_program(calls, 1:0, 1)
+  expect_identical(kept$kept, before)
+})
+
 test_that("a vectorised sampler of one's own samples as the same sampler step by step", {
   step <- function(k, times, schedule) {
     t <- times[k]
