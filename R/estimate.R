@@ -34,7 +34,9 @@ sample_mean <- function(x, weights = NULL, family = NULL) {
     se <- stats::sd(x) / sqrt(length(x))
     return(estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo"))
   }
-  if (is.null(weights)) weights <- 1 / length(x) else if (!all(there <- weights > 0)) {
+  if (is.null(weights)) weights <- 1 / length(x)
+  there <- weights > 0
+  if (!all(there)) {
     x <- x[there]
     weights <- weights[there]
     family <- family[there]

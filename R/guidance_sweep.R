@@ -283,7 +283,10 @@ sweep_batch <- function(job, first, count) {
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))
     sums[[i]] <<- location_sums(part$x, job$weights)
-    if (is.null(baseline)) baseline <<- previous <<- part$confidence
+    if (is.null(baseline)) {
+      baseline <<- part$confidence
+      previous <<- part$confidence
+    }
     columns <- averaged_columns(part, baseline, previous, !is.null(plan$begin$entropy))
     previous <<- part$confidence
     tails[[i]] <<- tail_part(-part$log_confidence, job$plan$begin$n)

@@ -84,9 +84,7 @@ affine_map <- function(program, levels, values) {
   kind <- op_kinds(program)
   at <- program$op["at", ] + 1
   n <- program$op["n", ] + 1
-  # a power of the guidance term, which is 0 here
-  known <- c("eval", "noise", "linear", "product", "root", "power")
-  strange <- writes_register(kind) & !kind %in% known
+  strange <- strange_on_gaussian(kind)
   if (any(strange)) {
     abort_input("sampler", paste0("one without op_", kind[strange][1], "()"), kind = "program")
   }
@@ -117,6 +115,11 @@ affine_map <- function(program, levels, values) {
   }
   list(gain = weight[, 1], shift = shift, variance = variance,
        score = score[, guided, drop = FALSE], score_time = program$level_times[at[guided]])
+}
+
+# Operations that affine_map() does not know. A power is of the guidance term, which is 0 there.
+strange_on_gaussian <- function(kind) {
+  writes_register(kind) & !kind %in% c("eval", "noise", "linear", "product", "root", "power")
 }
 
 # The evaluations of a program on one Gaussian with the variances `values`: at each level, a column

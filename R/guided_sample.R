@@ -5,9 +5,9 @@
 #'
 #' @details
 #' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. The key is drawn from
-#' R's generator, so that [set.seed()] determines the run. Runs with the same `key` meet the same
-#' noise, whatever the strength, the class or the number of threads: they are coupled, and
-#' differences between them have small standard errors. (This holds for one mixture: the noise of a
+#' R's generator, so that [set.seed()] determines the run. Runs with the same `key` and `points`
+#' (and, of nets, the same `n`) meet the same noise, whatever the strength, the class or the number
+#' of threads: they are coupled, and differences between them have small standard errors. (This holds for one mixture: the noise of a
 #' common full covariance is that of its eigenbasis, and a stochastic run meets other noise with a
 #' reduction than without.)
 #'
@@ -137,7 +137,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   steps <- driven_steps(sampler, times, schedule, guide, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  nonlinear_words(guide),
-                                 uses_hessian(unlist(steps, recursive = FALSE)))
+                                 unique(kinds_of(unlist(steps, recursive = FALSE))))
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   compiled <- function(steps) {
@@ -151,7 +151,10 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   per_coordinate <- is_by_coordinate(program)
   rest <- NULL
   if (!is.null(space)) {
-    if (!per_coordinate && (sampler$stochastic || program$noises == 0)) {
+    # lengths across W may follow a rule, with its memory
+    kinds <- setdiff(op_kinds(program), if (by_rule) c("rule", "mix", "constant"))
+    reducible <- !per_coordinate && !any(strange_on_gaussian(kinds))
+    if (reducible && (sampler$stochastic || program$noises == 0)) {
       rest <- reduction(space, program, levels, begin, sampler$stochastic, pool$form == "full")
     }
     if (is.null(rest)) {
@@ -189,7 +192,9 @@ run_plan <- function(plan, guidance, key, folder = NULL) {
 plan_aim <- function(plan, guidance) {
   guide <- plan[["guide"]]
   own <- !is.null(guide) && identical(guidance, plan$guidance)
-  if (!own) guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
+  if (!own) {
+    guide <- guidance_models(in_process(guidance, plan$mixture), plan$process, plan$wrong$model)
+  }
   levels <- plan$levels
   levels$coef <- guide$coef(plan$program$level_times, plan$program$level_of)
   levels$push <- guide$push(plan$program$level_times, plan$program$level_of)
@@ -314,22 +319,26 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
 }
 
 check_density_method <- function(method, sampler, begin, d, singular, nonlinear = NULL,
-                                 hessian = FALSE) {
+                                 kinds = character()) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
   if (method == "auto") {
-    possible <- !sampler$stochastic && is.null(nonlinear) && !hessian && known && !singular
+    possible <- !sampler$stochastic && is.null(nonlinear) && all(carries(kinds, "map")) &&
+      known && !singular
     return(if (possible && d <= 16) "map" else "none")
   }
   if (method == "none") return(method)
   wanted <- if (sampler$stochastic) '"none" for a stochastic sampler or a noisy score' else
     if (!is.null(nonlinear)) paste('"none" for a guidance with', nonlinear) else
-      if (hessian) '"none" for a sampler that uses the derivative of the score' else
-        if (!known) '"none" for a start whose density is not known' else
-          if (method == "divergence" && !sampler$divergence) {
-            paste('"map" or "none" for', sampler$label)
-          }
+      if (any(reads_hessian(kinds))) {
+        '"none" for a sampler that uses the derivative of the score'
+      } else if (!known) '"none" for a start whose density is not known' else
+        if (!all(carries(kinds, "map"))) {
+          paste0('"none" for a step with op_', kinds[!carries(kinds, "map")][1], "()")
+        } else if (method == "divergence" && !sampler$divergence) {
+          paste('"map" or "none" for', sampler$label)
+        }
   if (!is.null(wanted)) abort_input("log_density", wanted, describe(method))
   method
 }

@@ -4,12 +4,14 @@
 #' million particles take no more memory than a million.
 #'
 #' @details
-#' The particles are those of `guided_sample()` with the same `key`, in the same order. So are the
-#' estimates, to rounding: `confidence()`, `entropy()`, means and covariances. They are the same to
-#' the last bit for any number of threads or workers, see [scaling].
+#' The particles are those of `guided_sample()` with the same `key`, `n` and `points`, in the same
+#' order. So are the estimates, to rounding: `confidence()`, `entropy()`, means and covariances.
+#' (From 1024 particles on the points of a summary are nets by default, those of a sample are
+#' random, see [net].) They are the same to the last bit for any number of threads or workers, see [scaling].
 #'
-#' **Standard errors** are those of independent particles: for a mean `sd / sqrt(n)`; for a
-#' covariance from the fourth moments, `sqrt(var((x_i - m_i)(x_j - m_j)) / n)`.
+#' **Standard errors** come from the differences between the replicates of a net. Those of
+#' independent particles are `sd / sqrt(n)` for a mean and, from the fourth moments,
+#' `sqrt(var((x_i - m_i)(x_j - m_j)) / n)` for a covariance.
 #'
 #' **Quantiles** come from histograms with `bins` bins of equal width per variable. The bins span
 #' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; particles

@@ -121,9 +121,12 @@ information_rows <- function(mixture, t, schedule, n, key) {
   if (mixture_size(used) == 1) {
     inner <- NULL
     rest <- list(values = used$values[, 1], count = rep(1, d))
-  } else if (!is.null(space <- reduced_space(used))) {
-    inner <- space$mixture
-    rest <- list(values = space$values, count = space$rest)
+  } else {
+    space <- reduced_space(used)
+    if (!is.null(space)) {
+      inner <- space$mixture
+      rest <- list(values = space$values, count = space$rest)
+    }
   }
   if (!is.null(inner)) inner <- along_axes(inner)
   drawn <- NULL

@@ -23,8 +23,10 @@
 #' The random numbers of a particle depend on its number, `n` and the key alone. Results are the
 #' same for any number of threads, chunks or workers, and runs with the same key are coupled.
 #'
-#' [guided_summary()] and [guidance_sweep()] use nets from 1024 particles on, unless `points` says
-#' otherwise. The particles of [guided_sample()] are independent by default. Code that takes
+#' [guided_summary()], [guidance_sweep()] and [compare_guidance()] use nets from 1024 particles on,
+#' unless `points` says otherwise. Confidence, means and, of deterministic samplers, entropy gain
+#' most. Second moments in tens of dimensions and what depends on all noises gain nothing: their
+#' errors are within some 7 % of those of independent particles. The particles of [guided_sample()] are independent by default. Code that takes
 #' particles from nets for a random sample gets their law right, but not the errors of its
 #' estimates. [confidence()], [entropy()], [information()] and [mutual_information()] of mixtures
 #' use nets, too: with 8192 draws the variance is 5 to 100 times smaller, except for the curvature

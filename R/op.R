@@ -145,7 +145,8 @@ in_words.mixguide_op <- function(x) {
                    format(x$coef[[1]][2], digits = 4), " Ds(", x$from, ", t = ",
                    format(x$t, digits = 4), "))^-1 ", x$to),
     linear = paste(vapply(x$coef, function(w) toString(format(w, digits = 4), 30), ""),
-                   names(x$coef), collapse = " + ")
+                   names(x$coef), collapse = " + "),
+    paste0(x$op, "(", x$to, ")")
   )
   paste(x$to, "<-", gsub("+ -", "- ", right, fixed = TRUE))
 }

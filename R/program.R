@@ -18,9 +18,14 @@ op_field <- function(kind, field) operations()[[field]][match(kind, operations()
 # The kinds of the operations of a compiled program.
 op_kinds <- function(program) operations()$name[program$op["code", ] + 1L]
 
-# Does an operation read the derivative of the score, and does it write, or change, `to`?
+# Does an operation read the derivative of the score? Does it write, or change, `to`? May it come
+# with a derivative (a log_density of "map" or "divergence")?
 reads_hessian <- function(kind) op_field(kind, "from") == "point"
 writes_register <- function(kind) op_field(kind, "to") %in% c("write", "maybe", "change")
+carries <- function(kind, derivative) {
+  op_field(kind, "when") %in% c("always", if (derivative != "divergence") "without trace",
+                                if (derivative == "none") "plain")
+}
 
 derivative_code <- c(none = 0L, divergence = 1L, map = 2L)
 want_code <- c(score = 0L, denoised = 1L, noise = 2L)
@@ -75,7 +80,8 @@ new_program <- function(steps, times, d, start_sd, derivative, save, closing, n_
   assemble_program(program, derivative, SCALAR$closing - 1 + n_models)
 }
 
-uses_hessian <- function(ops) any(reads_hessian(vapply(ops, .subset2, "", "op")))
+kinds_of <- function(ops) vapply(ops, .subset2, "", "op")
+uses_hessian <- function(ops) any(reads_hessian(kinds_of(ops)))
 
 # Operations that read the derivative of the score need an evaluation before them, at the same place
 # and time. An element of `steps` is one step, or stands for several.
@@ -179,7 +185,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   of_linear <- rep(kind == "linear", table$count)
   term <- rbind(register = id(table$register), at = coef_at, by_coordinate = table$size > 1)
   term <- term[, of_linear, drop = FALSE]
-  uneven <- any(term["by_coordinate", ] == 1) || any(kind == "matrix")
+  uneven <- any(term["by_coordinate", ] == 1) || any(op_field(kind, "when") == "without trace")
   if (derivative == "divergence" && uneven) no_divergence()
 
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
@@ -242,7 +248,11 @@ check_root <- function(program, d) {
 is_by_coordinate <- function(program) {
   kind <- op_kinds(program)
   rule <- program$coef[program$op["n", kind == "rule"] + 1]
-  any(program$term["by_coordinate", ] == 1) || any(kind %in% c("solve", "call", "matrix")) ||
+  fixed <- op_field(kind, "frame") == "fixed"
+  # 0 in every coordinate stays that
+  constant <- kind == "constant"
+  fixed[constant] <- program$coef[program$op["n", constant] + 1] != 0
+  any(program$term["by_coordinate", ] == 1) || any(fixed) ||
     rules$rescale$code %in% rule
 }
 

@@ -79,8 +79,10 @@ blocks_sampler <- function(name, lipschitz, predictor_step, corrector_step, hori
   n <- whole((horizon - h) * L, floor)
   check_steps(n * per_block, "horizon * (steps per unit of time)", min = 0)
   times <- horizon - seq(0, n * per_block) / (L * per_block)
-  while ((t <- times[length(times)]) > end) {
-    times <- c(times, max(t - if (whole(t / h, ceiling) > 2) h else t / 2, end))
+  t <- times[length(times)]
+  while (t > end) {
+    t <- max(t - if (whole(t / h, ceiling) > 2) h else t / 2, end)
+    times <- c(times, t)
   }
   corrected <- sampler_corrected(sampler_exponential(grid = times), corrector(size, L),
                                  after = c(seq_len(n) * per_block, length(times) - 1))

@@ -76,7 +76,9 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
   found <- lost(0)
   low <- 0
   high <- range[1]
-  while (!(found <- lost(high)) && high < range[2]) {
+  repeat {
+    found <- lost(high)
+    if (found || high >= range[2]) break
     low <- high
     high <- min(high * 2^(1 / 4), range[2])
   }

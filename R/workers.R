@@ -116,7 +116,10 @@ on_workers <- function(run) {
                          identity)
       if (inherits(answer, "error")) {
         # a batch system may drop a job before its result is seen, or be unreachable for a while
-        if (is.null(group$doubt)) out[[group$label]]$doubt <<- group$doubt <- now()
+        if (is.null(group$doubt)) {
+          group$doubt <- now()
+          out[[group$label]] <<- group
+        }
         grace <- pool$grace * if (inherits(answer, "FutureError")) 1 else 10
         if (now() - group$doubt >= grace) lost(group, answer)
       } else if (!is.null(answer)) {

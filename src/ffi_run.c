@@ -118,19 +118,26 @@ SEXP ffi_operations(void) {
   static const char *const field[] = {"nothing", "read", "write", "maybe", "change", "point",
                                       "level", "scalar", "logp", "noises", "outputs", "terms",
                                       "count", "coef", "calls", "alive"};
-  const char *names[] = {"name", "to", "from", "at", "n", "registers", "root", "scalars", ""};
+  static const char *const when[] = {"always", "plain", "without trace", "with trace",
+                                     "with tangent"};
+  static const char *const frame[] = {"turns", "fixed"};
+  const char *names[] = {"name", "to", "from", "at", "n", "when", "frame", "registers", "root",
+                         "scalars", ""};
+  enum { COLUMNS = 7 };
   SEXP result = PROTECT(Rf_mkNamed(VECSXP, names));
-  for (int j = 0; j < 5; j++) SET_VECTOR_ELT(result, j, Rf_allocVector(STRSXP, GM_CODES));
+  for (int j = 0; j < COLUMNS; j++) {
+    SET_VECTOR_ELT(result, j, Rf_allocVector(STRSXP, GM_CODES));
+  }
   for (int i = 0; i < GM_CODES; i++) {
     const gm_operation *is = gm_operations + i;
-    const gm_field fields[] = {is->to, is->from, is->at, is->n};
-    SET_STRING_ELT(VECTOR_ELT(result, 0), i, Rf_mkChar(is->name));
-    for (int j = 0; j < 4; j++) {
-      SET_STRING_ELT(VECTOR_ELT(result, j + 1), i, Rf_mkChar(field[fields[j]]));
+    const char *row[COLUMNS] = {is->name, field[is->to], field[is->from], field[is->at],
+                                field[is->n], when[is->when], frame[is->frame]};
+    for (int j = 0; j < COLUMNS; j++) {
+      SET_STRING_ELT(VECTOR_ELT(result, j), i, Rf_mkChar(row[j]));
     }
   }
   const int limits[] = {GM_MAX_REGISTERS, GM_MAX_ROOT, GM_OWN_SCALARS};
-  for (int j = 0; j < 3; j++) SET_VECTOR_ELT(result, 5 + j, Rf_ScalarInteger(limits[j]));
+  for (int j = 0; j < 3; j++) SET_VECTOR_ELT(result, COLUMNS + j, Rf_ScalarInteger(limits[j]));
   UNPROTECT(1); /* result */
   return result;
 }

@@ -168,8 +168,8 @@ gm_status gm_level_fill(const gm_pool *pool, const gm_models *models, gm_level *
 }
 
 const gm_operation gm_operations[GM_CODES] = {
-#define GM_OP(CODE, name, to, from, at, n, when, ...) \
-  {#name, GM_##to, GM_##from, GM_##at, GM_##n, GM_##when},
+#define GM_OP(CODE, name, to, from, at, n, when, frame, ...) \
+  {#name, GM_##to, GM_##from, GM_##at, GM_##n, GM_##when, GM_##frame},
 #include "operations.h"
 #undef GM_OP
 };
@@ -179,7 +179,7 @@ static int in(int i, int n) { return i >= 0 && i < n; }
 /* The conditions in the last columns of operations.h. */
 static int is_valid(const gm_program *p, const gm_op *o, int d) {
   switch ((gm_code)o->code) {
-#define GM_OP(CODE, name, to, from, at, n, when, valid, ...) case GM_##CODE: return valid;
+#define GM_OP(CODE, name, to, from, at, n, when, frame, valid, ...) case GM_##CODE: return valid;
 #include "operations.h"
 #undef GM_OP
     case GM_CODES: break;
@@ -190,7 +190,7 @@ static int is_valid(const gm_program *p, const gm_op *o, int d) {
 static size_t matrix_of(const gm_program *p, const gm_op *o, int d) {
   (void)p, (void)d;
   switch ((gm_code)o->code) {
-#define GM_OP(CODE, name, to, from, at, n, when, valid, matrix, ...) \
+#define GM_OP(CODE, name, to, from, at, n, when, frame, valid, matrix, ...) \
   case GM_##CODE: return (size_t)(matrix);
 #include "operations.h"
 #undef GM_OP
@@ -209,7 +209,8 @@ static double cost_of(const gm_job *job, const gm_op *o) {
     forming = 2 * K * d * d * d / (double)job->lanes;
   }
   switch ((gm_code)o->code) {
-#define GM_OP(CODE, name, to, from, at, n, when, valid, matrix, cost) case GM_##CODE: return cost;
+#define GM_OP(CODE, name, to, from, at, n, when, frame, valid, matrix, cost) \
+  case GM_##CODE: return cost;
 #include "operations.h"
 #undef GM_OP
     case GM_CODES: break;
@@ -243,6 +244,7 @@ static int field_exists(const gm_program *p, gm_field field, int i, const gm_op 
 static int may_come(gm_when when, gm_derivative derivative) {
   switch (when) {
     case GM_PLAIN: return derivative == GM_NONE;
+    case GM_WITHOUT_TRACE: return derivative != GM_TRACE;
     case GM_WITH_TRACE: return derivative == GM_TRACE;
     case GM_WITH_TANGENT: return derivative == GM_TANGENT;
     case GM_ALWAYS: break;

@@ -150,13 +150,17 @@ typedef enum {
   GM_ALIVE    /* registers that outlive the step, as bits */
 } gm_field;
 
-/* The kinds of derivative with which an operation may come: any, none, or one of these alone. */
-typedef enum { GM_ALWAYS, GM_PLAIN, GM_WITH_TRACE, GM_WITH_TANGENT } gm_when;
+/* The kinds of derivative with which an operation may come: any, none, all but one, or one alone. */
+typedef enum { GM_ALWAYS, GM_PLAIN, GM_WITHOUT_TRACE, GM_WITH_TRACE, GM_WITH_TANGENT } gm_when;
+
+/* Whether an operation commutes with rotations. */
+typedef enum { GM_TURNS, GM_FIXED } gm_frame;
 
 typedef struct {
   const char *name;
   gm_field to, from, at, n;
   gm_when when;
+  gm_frame frame;
 } gm_operation;
 
 extern const gm_operation gm_operations[GM_CODES];

@@ -67,12 +67,15 @@ test_that("an operation that is a line and a function runs, and is known to R", 
   copy <- withr::local_tempdir()
   file.copy(file.path(source, c("DESCRIPTION", "NAMESPACE", "R", "src")), copy, recursive = TRUE)
   unlink(list.files(file.path(copy, "src"), "\\.s?o$", recursive = TRUE, full.names = TRUE))
+  touched <- character()
   add <- function(file, text, before) {
+    touched <<- c(touched, file)
     path <- file.path(copy, "src", "core", file)
     lines <- readLines(path)
     writeLines(append(lines, text, max(grep(before, lines)) - 1), path)
   }
-  add("operations.h", "GM_OP(SQUARE, square, CHANGE, NOTHING, NOTHING, COEF, PLAIN, 1, 0, 2 * d)",
+  add("operations.h", "GM_OP(SQUARE, square, CHANGE, NOTHING, NOTHING, COEF, PLAIN, FIXED,
+      1, 0, 2 * d)",
       "^/\\* With the Jacobian")
   add("engine.h", "
 static void gm_op_square(const gm_job *job, const gm_op *op, gm_area *area) {
@@ -94,11 +97,24 @@ static void gm_op_square(const gm_job *job, const gm_op *op, gm_area *area) {
                  c("CMD", "INSTALL", "--no-docs", "--no-test-load", "--no-byte-compile",
                    paste0("--library=", library), copy))
   expect_true(dir.exists(file.path(library, "mixguide")), info = utils::tail(log, 20))
-  run <- c('m <- mixguide::gaussmix(1, 0, 1)',
-           'squared <- mixguide:::sampler_squared(2)',
-           'x <- mixguide::guided_sample(m, 3, sampler = squared, start = matrix(1:3 / 4))$x',
-           'cat(range(x - 8 * (1:3 / 4)^4))')
-  out <- system2(file.path(R.home("bin"), "Rscript"), c("-e", shQuote(paste(run, collapse = ";"))),
-                 env = paste0("R_LIBS=", library), stdout = TRUE, stderr = FALSE)
-  expect_identical(utils::tail(out, 1), "0 0")
+  # what the operation does in the given coordinates, in one variable and in correlated ones, from
+  # starts that are given and drawn
+  run <- c('library(mixguide)', 'squared <- mixguide:::sampler_squared(2)',
+           'one <- gaussmix(1, 0, 1)', 'two <- gaussmix(1, 0:1, matrix(c(1, .5, .5, 1), 2))',
+           'x <- guided_sample(one, 3, sampler = squared, start = matrix(1:3 / 4))$x',
+           'y <- guided_sample(two, sampler = squared, start = matrix(1:4 / 4, 2))$x',
+           'z <- guided_sample(two, 5, sampler = squared, key = 1:2)',
+           'way <- guided_sample(two, 5, sampler = squared, key = 1:2, trajectory = TRUE)',
+           'from <- way$trajectory[1, , ]',
+           'late <- tryCatch(guided_sample(two, 3, sampler = squared, log_density = "map"),',
+           'mixguide_error_input = function(e) grepl("op_square", conditionMessage(e)))',
+           'words <- format(squared$step(1, 1:0, schedule_ou())[[1]])',
+           'same <- all.equal(cbind(z$x, way$x), 8 * cbind(from, from)^4)',
+           'cat(range(x - 8 * (1:3 / 4)^4, y - 8 * matrix(1:4 / 4, 2)^4), same,',
+           'is.null(z$log_density), late, words)')
+  out <- system2(file.path(R.home("bin"), "Rscript"), env = paste0("R_LIBS=", library),
+                 c("-e", shQuote(paste(run, collapse = "\n"))), stdout = TRUE, stderr = FALSE)
+  expect_identical(utils::tail(out, 1), "0 0 TRUE TRUE TRUE x <- square(x)")
+  # an operation is a line and a function, a sampler a file
+  expect_identical(touched, c("operations.h", "engine.h"))
 })
