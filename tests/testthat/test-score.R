@@ -301,7 +301,7 @@ test_that("nearly singular covariances are right", {
   m <- gaussmix(c(.5, .5), rbind(0, c(3, 0, 0)), (S + t(S)) / 2)
   s <- score(m, t(1e-6 * V[, 3]))
   expect_equal(sum(s * V[, 3]), -1e6, tolerance = 1e-3)
-  expect_equal(drop(s %*% V[, 1:2]), c(0, 0), tolerance = 1)
+  expect_lt(max(abs(s %*% V[, 1:2])), 1e-6)
 })
 
 test_that("times near zero are right", {
