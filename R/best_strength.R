@@ -176,12 +176,17 @@ strength_judge <- function(d, target, tilt, measure, n) {
 
 # The output of a guidance as points with weights, log-density and confidence.
 judged_points <- function(d, n) {
-  if (with_noise(d$sampler, d$score_error)$stochastic) {
+  own <- inherits(d$score_error$model, "score_model")
+  if (own && mixture_dim(d$mixture) > 2) {
+    abort_input("mixture", "of one or two dimensions, where a score_model() drives the run",
+                count_of(mixture_dim(d$mixture), "dimension"))
+  }
+  if (own || with_noise(d$sampler, d$score_error)$stochastic) {
     return(function(guide) {
       law <- suppressWarnings(guided_law(change_diffusion(d, list(guidance = guide)),
                                          reduce = FALSE))
       list(x = law$x, weights = law$weights, log_density = law$log_density,
-           confidence = exp(law$log_confidence), folded = 0)
+           confidence = exp(law$log_confidence), folded = max(law$unsummed, 0))
     })
   }
   nodes <- mixture_dim(d$mixture) == 1 && identical(d$start, "normal")

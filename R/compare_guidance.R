@@ -344,7 +344,8 @@ law_rows <- function(law, goal) {
   at <- moments(law)
   by_nodes <- function(value) estimate_row(value, 0, "quadrature")
   list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = by_nodes(shift_of(at$mean, goal)), spread = by_nodes(spread_of(diag(at$cov), goal)))
+       shift = known_in_sd(by_nodes(shift_of(at$mean, goal)), goal),
+       spread = known_in_sd(by_nodes(spread_of(diag(at$cov), goal)), goal))
 }
 
 shift_of <- function(mean, goal) {
@@ -357,6 +358,13 @@ spread_of <- function(variance, goal) sqrt(mean(in_sd(sqrt(variance), goal)^2))
 
 # If a variable does not vary in the class, a shift or spread of 0 stays 0.
 in_sd <- function(x, goal) ifelse(x == 0, 0, x / goal$sd)
+
+# Any other one is infinite.
+known_in_sd <- function(row, goal) {
+  still <- goal$sd == 0
+  if (is.finite(row$estimate) || !any(still)) return(row)
+  unknown_row(paste("the class does not vary in", toString(variable_labels(goal$law)[still], 60)))
+}
 
 law_distances <- function(law, goal) {
   if (goal$singular) return(unknown_distances("a covariance is singular"))
@@ -399,13 +407,16 @@ particle_rows <- function(run, goal) {
   spread <- spread_of(colMeans(sweep(x, 2, mean)^2), goal)
   # both are roots of means of smooth functions: their errors by the delta method
   z <- sweep(sweep(x, 2, mean), 2, goal$sd, "/")
+  z[, goal$sd == 0] <- 0
   d <- ncol(x)
   off <- in_sd(mean - goal$mean, goal)
   se <- function(value) particle_mean(run, value)$se
   h <- entropy_of_run(run)
   list(confidence = particle_mean(run, run$confidence), entropy = h,
-       shift = estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)), "Monte Carlo"),
-       spread = estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread), "Monte Carlo"))
+       shift = known_in_sd(estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)),
+                                        "Monte Carlo"), goal),
+       spread = known_in_sd(estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread),
+                                         "Monte Carlo"), goal))
 }
 
 entropy_of_run <- function(run) {

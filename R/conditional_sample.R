@@ -11,7 +11,7 @@
 #' add to the sampler's steps. `zero_shot_ddnm_plus()` takes the variance of the steps from
 #' [sampler_ddpm()]. `zero_shot_ddrm()` and `zero_shot_diffpir()` take the times alone. All start
 #' from the normal law at the horizon. A [score_model()] drives methods that use the score without
-#' its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM and DiffPIR.
+#' its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM, DiffPIR, MCGdiff and SMCDiffOpt.
 #'
 #' The default stops at `t = 1` of the schedule, where the variance of the noise is still `delta`:
 #' without noise in the observation the conditional law has no density at `t = 0`. `end = 0` goes
@@ -77,11 +77,11 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
   faults <- c(run_faults(mixture, schedule, times, "normal", exact = FALSE),
-              model_faults(model, NULL, mixture, schedule, times[1], "normal"))
+              model_faults(model, NULL, mixture, schedule, times, "normal"))
   warn_faults(faults)
   run <- if (!is.null(method$twist)) {
     run_particle_method(mixture, n, observation, method, sampler, schedule, times, key,
-                        folder, cloud)
+                        folder, cloud, model)
   } else {
     task <- zero_shot_task(mixture, observation, method, sampler, times, schedule, model)
     plan <- zero_shot_plan(task$mixture, n, task$steps, times, schedule,
@@ -115,9 +115,11 @@ zero_shot_model <- function(d, method) {
                 format(error))
   }
   # generalised BO needs the moments of the observed variables
-  if (method$name == "exact" || !is.null(method$twist) || method$range == "posterior") {
+  if (method$name == "exact" || method$range == "posterior") {
     abort_input("method", "one that follows the score alone, for a score_model()", format(method))
   }
+  if (identical(method$twist, "tds")) refuse_derivative(method)
+  check_beside(error$model, d$mixture, "score_error$model")
   model <- in_process(error, d$mixture)$model
   model$names <- variable_labels(d$mixture)
   model

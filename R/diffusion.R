@@ -210,9 +210,7 @@ update.mixguide_object <- function(object, ...) {
     no_such_argument("", c(setdiff(names(formals(f)), "..."), names(formals(diffusion))[-1]), NULL)
   }
   own <- names(given) %in% setdiff(names(formals(f)), c("mixture", "..."))
-  kept <- call$diffusion
-  if (is.null(kept$mixture)) kept$mixture <- object$mixture
-  kept[names(call$given)] <- call$given
+  kept <- kept_arguments(object)
   changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
   d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed), quote = TRUE)
   args <- call$args[setdiff(names(call$args), names(given))]
@@ -222,6 +220,21 @@ update.mixguide_object <- function(object, ...) {
 #' @rdname diffusion
 #' @export
 update.mixguide_table <- update.mixguide_object
+
+# The arguments of diffusion() that made a result.
+kept_arguments <- function(object) {
+  call <- attr(object, "call_of")
+  kept <- call$diffusion
+  if (is.null(kept$mixture)) kept$mixture <- object$mixture
+  kept[names(call$given)] <- call$given
+  kept
+}
+
+# The diffusion of a run, NULL if the run does not know its call.
+diffusion_of_run <- function(run) {
+  if (is.null(attr(run, "call_of"))) return(NULL)
+  driven_by_model(do.call(diffusion, kept_arguments(run), quote = TRUE))
+}
 
 # The head lines of every print: mixture, guidance, sampler, schedule.
 diffusion_lines <- function(x) {
@@ -273,7 +286,8 @@ setup_of <- function(d, ...) {
 
 # The faults of the start and the steps of a diffusion (see ?horizon).
 diffusion_faults <- function(d) {
-  run_faults(in_process(driven_by_model(d)$mixture), d$schedule, d$times, d$start)
+  c(run_faults(in_process(driven_by_model(d)$mixture), d$schedule, d$times, d$start),
+    profile_faults(d$guidance, d$sampler, d$times))
 }
 
 run_key <- function(d) own_key(d$key)

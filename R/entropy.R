@@ -18,7 +18,12 @@
 #' whitened variables; package FNN), of 1e5 particles at most. Such estimates are biased by some
 #' hundredths of a nat. The bias is measured by as many particles of the default sampler, whose
 #' entropy is known, and subtracted. The standard error counts both samples, and half of the
-#' subtracted bias. Particles that overlap or lie in fewer dimensions have no entropy.
+#' subtracted bias. Particles that overlap or lie in fewer dimensions have no entropy. Where the
+#' guidance is by a rule or a power, those of the default sampler are of the class.
+#'
+#' **Deterministic runs by a rule, a power or a [score_model()]** carry no log-density either. Their
+#' entropy comes from differences of their map, which takes some 6 runs for each dimension; the
+#' standard error counts the error of the differences.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].
@@ -71,7 +76,9 @@ entropy.guided_sample <- function(x, ...) {
 }
 
 sample_entropy <- function(x) {
-  if (is.null(x$log_density)) return(neighbour_entropy(x))
+  if (is.null(x$log_density)) {
+    return(if (x$sampler$stochastic) neighbour_entropy(x) else difference_entropy(x))
+  }
   if (is.null(x$start_entropy)) return(particle_mean(x, -x$log_density))
   # an affine map changes all log-densities by one number
   row <- exact_if_constant(particle_mean(x, -x$density_change))
@@ -87,22 +94,27 @@ format_entropy <- function(x) {
 # The entropy of a sample without log-density, from its nearest neighbours and those of another
 # sample with known entropy.
 neighbour_entropy <- function(x) {
-  if (!x$sampler$stochastic || ncol(x$x) > 16) no_log_density()
+  if (ncol(x$x) > 16 || inherits(x$mixture, "score_model")) no_log_density(x)
   if (!nrow(x$x)) return(unknown_row("no particles"))
   if (!is.null(x$family)) {
     abort(paste("the entropy of a stochastic sampler takes independent particles:",
                 'points = "random"'), "input")
   }
-  if (!x$start %in% c("normal", "exact")) no_log_density()
+  if (!x$start %in% c("normal", "exact")) no_log_density(x)
   need_packages("the entropy of a stochastic sampler", "FNN")
-  known <- quiet_sample(x$mixture, min(nrow(x$x), 1e5), x$guidance, schedule = x$schedule,
+  # a rule, or another model to lead away from, leaves no density of the other sample
+  guide <- x$guidance
+  if (!is.null(nonlinear_words(guide)) || inherits(guide$negative, "score_model")) {
+    guide <- guidance(guide$class)
+  }
+  known <- quiet_sample(x$mixture, min(nrow(x$x), 1e5), guide, schedule = x$schedule,
                         horizon = x$horizon, start = x$start, key = stream(x$key, "neighbours"))
-  if (is.null(known$log_density)) no_log_density()
+  if (is.null(known$log_density)) no_log_density(x)
   other <- entropy(known)
   own <- neighbour_surprise(x$x)
   taken <- neighbour_surprise(known$x)
   if (is.null(own)) return(unknown_row("too few particles, or they lie in fewer dimensions"))
-  if (is.null(taken)) no_log_density()
+  if (is.null(taken)) no_log_density(x)
   off <- mean(taken) - other$estimate
   se <- sqrt(stats::var(own) / length(own) + stats::var(taken) / length(taken) + off^2 / 4)
   estimate_row(mean(own) - off, se, "Monte Carlo", "by nearest neighbours")
@@ -127,9 +139,36 @@ neighbour_surprise <- function(x, k = 4) {
   digamma(n) - digamma(k) + ball + d * log(distance) + sum(log(diag(root) * sd))
 }
 
-no_log_density <- function() {
-  abort(paste("`x` carries no log-density: take a deterministic sampler, or",
-              'log_density = "map" or "divergence"'), "input")
+# The entropy of a deterministic run whose log-density the core does not carry along, by differences
+# of its map.
+difference_entropy <- function(x) {
+  if (is.null(without_density(x)) || is_singular_at_end(x)) no_log_density(x)
+  if (!nrow(x$x)) return(unknown_row("no particles"))
+  d <- diffusion_of_run(x)
+  run <- if (!is.null(d)) without_faults(with_density(x, d))
+  if (is.null(run$log_density)) no_log_density(x)
+  entropy_of_run(run)
+}
+
+is_singular_at_end <- function(x) {
+  !inherits(x$mixture, "score_model") && is_singular(x$mixture) &&
+    x$schedule$b2(x$times[length(x$times)]) == 0
+}
+
+# What a run is by that leaves it without a log-density, in words, or NULL.
+without_density <- function(x) {
+  own <- inherits(x$mixture, "score_model") || inherits(x$score_error$model, "score_model")
+  if (own) "a score_model()" else nonlinear_words(x$guidance)
+}
+
+no_log_density <- function(x) {
+  words <- without_density(x)
+  abort(paste0("`x` carries no log-density", if (is.null(words)) {
+    ': take a deterministic sampler, or log_density = "map" or "divergence"'
+  } else {
+    paste0(" by ", words, ": in one and two dimensions take entropy() of its guided_law()",
+           if (!inherits(x$mixture, "score_model")) ", otherwise see compare_guidance()")
+  }), "input")
 }
 
 #' @rdname entropy

@@ -127,7 +127,8 @@ check_folder <- function(folder) {
 # The digest ignores the number of particles: a longer run continues a shorter one.
 task_digest <- function(task) {
   job <- task$job
-  if (!is.null(job$plan$program$call)) {
+  programs <- c(list(job$plan[["program"]]), lapply(job$plan$programs, `[[`, "program"))
+  if (length(unlist(lapply(programs, `[[`, "call")))) {
     abort_input("folder", paste("NULL for a run that asks a function, as one with a score_model()",
                                 "or a strength of q does: nobody can tell whether it is what it",
                                 "was"))

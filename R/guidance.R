@@ -17,7 +17,7 @@
 #'   first class named.
 #' * **Power law.** With `power = p` the score is `s_class + strength |g|^p g`,
 #'   `g = s_class - s_negative`. For `p > 0` guidance is stronger where the models differ more. Such
-#'   a run has no log-density.
+#'   a run has no log-density. (Second-hand, see [guidance_rule()] for such marks.)
 #' * **Rules** that turn, clip or normalise the guidance term: see [guidance_rule()].
 #' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
 #'   `strength = function(t) if (t > 1) -2 else 4`.
@@ -33,10 +33,10 @@
 #'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number; a function of time `t` (the schedule's clock), or of further quantities
 #'   of the run, that returns a number, see [strength_profile()]; one of these profiles; or numbers
-#'   named by variables, or a matrix, see [strength_bands()]. 0 samples the class without guidance,
-#'   -1 the whole mixture.
-#' @param interval `NULL`, or two times `c(lo, hi)`: the strength acts while `lo <= t <= hi` and
-#'   is 0 outside (Kynkaanniemi et al. 2024).
+#'   named by variables, or a matrix, see [strength_bands()]. 0 samples the class without guidance
+#'   (by most rules, see [guidance_rule()]); -1, of plain guidance, the whole mixture.
+#' @param interval `NULL`, or two times `c(lo, hi)`: the guidance acts while `lo <= t <= hi`, and
+#'   outside the score is the class's (Kynkaanniemi et al. 2024).
 #' @param negative The model to lead away from: `NULL`, the mixture as a whole; labels of a class or
 #'   several; another [gaussmix()] with the class to guide to; or, if a [score_model()] drives the
 #'   run, another score model, for its score of the class.
@@ -142,9 +142,19 @@ strength_of_scale <- function(scale) {
   if (!is.function(scale)) return(check_number(scale, "scale") - 1)
   check_of_time(scale, "scale", "a number")
   needs <- strength_needs(scale)
-  if (!length(needs)) return(function(t) scale(t) - 1)
+  by_q <- any(needs %in% q_facts)
+  # what is wrong is said of the scale, not of the strength
+  less_one <- function(value, t) {
+    value <- from_user(value, "scale", paste(" at t =", format(t)))
+    if (!is.numeric(value) || !(by_q || length(value) == 1) || !all(is.finite(value))) {
+      abort_input("scale", paste("a function that returns", if (by_q) "finite numbers" else
+        "one finite number"), paste(describe(value), "at t =", format(t)))
+    }
+    value - 1
+  }
+  if (!length(needs)) return(function(t) less_one(scale(t), t))
   # its other arguments are the quantities of the run with these names
-  strength <- function(t) do.call(scale, c(list(t), mget(needs, environment()))) - 1
+  strength <- function(t) less_one(do.call(scale, c(list(t), mget(needs, environment()))), t)
   asked <- stats::setNames(rep(as.list(formals(function(x) NULL)), length(needs)), needs)
   formals(strength) <- c(formals(strength), asked)
   strength
@@ -251,6 +261,10 @@ as_guidance <- function(x, arg = "guidance") {
 
 # The guidance with another strength; a strength that is a function of time is multiplied by it.
 with_strength <- function(guidance, strength) {
+  if (identical(guidance$rule$kind, "own") && !knows_strength(guidance$rule)) {
+    abort_input("guidance", "by a rule with an argument `strength`, where the strength is varied",
+                format(guidance$rule))
+  }
   by_time <- if (is.null(guidance$scale)) guidance$strength
   new <- guidance(guidance$class, if (is.null(by_time)) strength else {
     function(t) strength * by_time(t)
@@ -307,7 +321,8 @@ check_same_variables <- function(x, mixture, arg) {
   names <- list(variable_names(x), variable_names(mixture))
   same <- any(vapply(names, is.null, NA)) || identical(names[[1]], names[[2]])
   if (!same || mixture_dim(x) != mixture_dim(mixture)) {
-    abort_input(arg, paste("a mixture of the variables", toString(variable_labels(mixture), 200)),
+    abort_input(arg, paste(if (inherits(x, "score_model")) "a score_model()" else "a mixture",
+                           "of the variables", toString(variable_labels(mixture), 200)),
                 toString(variable_labels(x), 60))
   }
 }
@@ -327,8 +342,12 @@ check_same_variables <- function(x, mixture, arg) {
 # gm_push in gm.h; NULL: nothing), and `ask` the user's function that an "ask" calls.
 guidance_models <- function(guidance, mixture, model = NULL) {
   if (inherits(model, "score_model")) {
+    check_beside(model, mixture, "model")
     judged <- guidance
-    if (inherits(guidance$negative, "score_model")) judged["negative"] <- list(NULL)
+    if (inherits(guidance$negative, "score_model")) {
+      check_beside(guidance$negative, mixture, "negative")
+      judged["negative"] <- list(NULL)
+    }
     guide <- guidance_models(judged, mixture)
     return(c(guide, list(score_model = with_classes(model, guidance, mixture))))
   }
@@ -415,6 +434,7 @@ guidance_models <- function(guidance, mixture, model = NULL) {
        zero_until = guidance$zero_until, grid = guidance$grid,
        linear = is.null(nonlinear_words(guidance)),
        strength = function(t) guidance_strength(guidance, t), sources = sources,
+       acts = function(t) guidance_acts(guidance, t),
        log_prior = log(sum(mixture$weights[class_components(mixture, guidance$class)])))
 }
 

@@ -12,7 +12,8 @@
 #'
 #' * `"apg"`: `c + eta (G_across + parallel G_along)`, after `G` is cut to length `radius`;
 #'   `parallel = 0`, `radius = Inf`. `momentum = 0` is how much of the last `G` is added to each,
-#'   evaluation by evaluation. (Denoised; second-hand.)
+#'   evaluation by evaluation. The authors take `radius` 2.5 to 15, which depends on the size of
+#'   the data, and `momentum` -0.5 to -0.75. (Denoised; second-hand.)
 #' * `"cfg_zero"`: `s u + w (c - s u)` with `s = <c, u>/|u|^2`, and nothing at all in the first
 #'   `zero_steps = 1` steps of a run. (Velocity; read.)
 #' * `"rescale"`: `d (amount sd(c)/sd(d) + 1 - amount)`, sd over the coordinates; `amount = 0.7`.
@@ -60,6 +61,10 @@
 #'   dimensions less than once in a thousand. R does this between evaluations, which takes 30 times
 #'   as long as plain guidance and much more in many dimensions.
 #'   (Read; theirs is Anderson's method to 1e-4.)
+#'
+#' At strength 0 the score is the class's, except by `"cfg_zero"` in its first steps, by `"ep"` and
+#' `"renorm"` with another `ratio` than 1, by `"perp_neg"`, and perhaps by a rule of your own.
+#' Outside the `interval` of a guidance it is the class's by every rule.
 #'
 #' **A rule of your own** is a function of a time and of the inner products at many particles, as
 #' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance
@@ -210,6 +215,18 @@ own_rule <- function(fun, ..., space) {
             class = object_class("guidance_rule"))
 }
 
+# Is the score at strength 0 the class's own?
+zero_is_class <- function(rule) {
+  p <- rule$params
+  switch(rule$kind, own = FALSE, cfg_zero = p$zero_steps == 0, ep = , renorm = p$ratio == 1,
+         perp_neg = p$weight == 0, TRUE)
+}
+
+takes_strength <- function(fun) "strength" %in% names(formals(args(fun)))
+
+# Does a rule use the strength of the guidance? All but some of the user's do.
+knows_strength <- function(rule) rule$kind != "own" || takes_strength(rule$fun)
+
 rule_spaces <- c("score", "denoised", "noise", "velocity")
 
 as_rule <- function(rule) {
@@ -227,7 +244,10 @@ check_rule <- function(rule) {
 }
 
 in_words.guidance_rule <- function(x) {
-  if (x$kind == "own") return(paste0("by a rule of one's own (space = \"", x$space, "\")"))
+  if (x$kind == "own") {
+    return(paste0("by a rule of one's own (space = \"", x$space, "\")",
+                  if (!knows_strength(x)) " that takes no strength"))
+  }
   usual <- all_rules()[[x$kind]]
   other <- if (x$space != usual$space) paste0("space = \"", x$space, "\"")
   words <- toString(c(param_words(x$params, usual$params), other))
@@ -313,6 +333,17 @@ rule_operations <- function(op, guide, schedule) {
   }
   named <- function(values, names) stats::setNames(values, names)
   linear <- function(to, registers, ...) list(op_linear(to, named(list(...), registers)))
+  # where guidance does not act, its score is the class's
+  acts <- guide$acts(t)
+  if (!any(acts) && !has_memory(rule)) {
+    class <- new_op("eval", to = to, from = op$from, t = t, of = "class")
+    class$want <- op$want
+    if (!own) return(list(class))
+    return(c(asked_operations(class, guide, schedule), if (!back) {
+      linear(to, c(to, op$from), form$by_score, form$by_x)
+    }))
+  }
+  blends <- !all(acts) && !zero_is_class(rule) && rule$kind != "own"
   # Conversions from the evaluated quantity into the rule's space, and out of it to the wanted one:
   # by the rule itself, or by sums before and after it. Perp-Neg uses differences from the whole.
   same <- list(by_x = 0, by_score = 1)
@@ -329,6 +360,13 @@ rule_operations <- function(op, guide, schedule) {
   )
   # one after the other, so that the engine takes their sums once
   ops <- c(eval(to, "class"), eval("(away)", "away"))
+  if (blends) {
+    # the class's vector as the result is wanted
+    as <- if (back == (want == "score")) same else if (back) {
+      list(by_x = -form$by_x / form$by_score, by_score = 1 / form$by_score)
+    } else form
+    ops <- c(ops, linear("(class)", c(to, op$from), as$by_score, as$by_x))
+  }
   if (at$point == "(whole)") ops <- c(ops, eval("(whole)", "whole"))
   if (!identical(at$before, same)) {
     for (register in c(to, "(away)")) {
@@ -343,7 +381,7 @@ rule_operations <- function(op, guide, schedule) {
   }
   mix <- if (rule$kind == "own") {
     new_op("mix", to = to, from = "(away)", coef = named(list(0), at$point),
-           fun = mixed_by_rule(rule$fun, guide$strength), when = t)
+           fun = mixed_by_rule(rule$fun, guide$strength, guide$acts), when = t)
   } else {
     coef <- c(list(rules[[rule$kind]]$code), rules[[rule$kind]]$core(guide$strength(t), params),
               unname(at$into), unname(at$out))
@@ -355,16 +393,18 @@ rule_operations <- function(op, guide, schedule) {
   }
   c(ops, list(mix), if (!identical(at$after, same)) {
     linear(to, c(to, op$from), at$after$by_score, at$after$by_x)
-  })
+  }, if (blends) linear(to, c(to, "(class)"), acts + 0, 1 - acts))
 }
 
 # The function of a "mix" for a rule of the user's: it gets the inner products of x, c and u, and
 # returns their coefficients.
-mixed_by_rule <- function(fun, strength) {
-  of_strength <- "strength" %in% names(formals(args(fun)))
+mixed_by_rule <- function(fun, strength, acts) {
+  of_strength <- takes_strength(fun)
   force(strength)
+  force(acts)
   where <- function(t) paste(" at t =", format(t))
   function(t, inner, curved) {
+    if (!acts(t)) return(list(0, 1, 0))
     eta <- if (of_strength) strength(t)
     names(inner) <- c("xx", "xc", "xu", "cc", "cu", "uu", "gg")
     there <- NULL
@@ -388,14 +428,15 @@ rule_coefficients <- function(value, n, where) {
     all(names(value) %in% c("x", "c", "u")) && !anyDuplicated(names(value))
   if (!named) abort_input("rule", wanted, paste0(describe(value), where))
   lapply(c("x", "c", "u"), function(name) {
+    if (!name %in% names(value)) return(0)
     of <- value[[name]]
-    if (is.null(of)) return(0)
     whole <- is.numeric(of) && length(of) %in% c(1, n)
+    if (whole) of <- as.double(of)
     if (!whole || !all_finite(of)) {
       came <- if (whole) of[!is.finite(of)][1] else describe(of)
       abort_input("rule", wanted, paste0(came, " for ", name, where))
     }
-    as.double(of)
+    of
   })
 }
 

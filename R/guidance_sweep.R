@@ -173,10 +173,13 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
     plan <- sampling_plan(replace(d, "start", list(begin$start)), n, noise, log_density,
                           reduce = reduce)
     if (!is.null(begin$entropy)) plan$begin$entropy <- begin$entropy
-    # the nodes stand for a normal start
-    if (!is.null(begin$weights)) {
-      plan$faults <- run_faults(plan$process, d$schedule, plan$times, "normal")
-    }
+    # the nodes stand for a normal start, and a model is asked what its strongest guidance asks
+    start <- if (is.null(begin$weights)) plan$begin$label else "normal"
+    guide <- with_strength(template, strength[which.max(abs(strength))])
+    plan$faults <- c(run_faults(plan$process, d$schedule, plan$times, start),
+                     profile_faults(guide, plan$sampler, plan$times),
+                     model_faults(plan$wrong$model, guide, plan$mixture, d$schedule, plan$times,
+                                  start))
     plan
   }
   begin <- sweep_start(d, if (by_law) FALSE else exact, n)
@@ -195,7 +198,10 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
   rows <- controlled_rows(rows, sweep, guides, plan, d)
   if (sweep$torn > 1e-6) rows$note <- sprintf("unresolved share %.0e", sweep$torn)
   target <- class_target(template$class, plan, d$key)
-  if (!is.null(target) && 0 %in% strength && !length(template$others) && is.null(d$score_error)) {
+  # is strength 0 meant to give the class?
+  meant <- !length(template$others) && is.null(d$score_error) && d$sampler$name != "zigzag" &&
+    (is.null(template$rule) || zero_is_class(template$rule))
+  if (!is.null(target) && 0 %in% strength && meant) {
     target$shift <- class_shift(sweep, match(0, strength), plan, template$class)
     if (!quiet) {
       warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))

@@ -70,8 +70,7 @@ guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "diver
   if (!is.null(d$mixture$model)) law$mixture <- d$mixture$model
   law$faults <- warn_faults(c(
     diffusion_faults(d),
-    model_faults(process$score_error$model, d$guidance$class, d$mixture, d$schedule, d$horizon,
-                 d$start)
+    model_faults(process$score_error$model, d$guidance, d$mixture, d$schedule, d$times, d$start)
   ))
   law
 }

@@ -174,7 +174,8 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        guidance = guidance, guide = guide, compile = compile, times = times, begin = begin,
        faults = c(run_faults(process, schedule, times, begin$label),
-                  model_faults(wrong$model, class, mixture, schedule, times[1], begin$label)),
+                  profile_faults(guidance, sampler, times),
+                  model_faults(wrong$model, guidance, mixture, schedule, times, begin$label)),
        method = method, closing = closing, program = program, levels = levels,
        pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
        wrong = wrong,
@@ -372,6 +373,9 @@ check_noise <- function(noise, n, d, m) {
   noise
 }
 
+# Larger values overflow when squared, and so do densities.
+LARGEST <- 1e149
+
 # The core's results for some particles, as elements of a guided_sample(); and the number of lost
 # particles.
 read_chunk <- function(result, plan, log_prior) {
@@ -408,9 +412,8 @@ read_chunk <- function(result, plan, log_prior) {
     part$confidence <- exp(part$log_confidence)
   }
   part$lost <- 0
-  # larger values overflow when squared, and so do densities
-  if (!all_finite(x, 1e149)) {
-    lost <- rowSums(is.na(x) | abs(x) > 1e149) > 0
+  if (!all_finite(x, LARGEST)) {
+    lost <- rowSums(is.na(x) | abs(x) > LARGEST) > 0
     part$lost <- sum(lost) + 0
     part$x[lost, ] <- NaN
     for (field in c("log_density", "density_change", "log_confidence", "confidence")) {

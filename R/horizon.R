@@ -29,6 +29,10 @@
 #'   removes noise of a larger variance than the component has at the end, and the score at its
 #'   start does not resolve the component. The cure is more steps, or a grid with shorter ones near
 #'   the data.
+#' * `mixguide_warning_model`: a [score_model()] is not of its `type`, does not depend on the class,
+#'   or uses other points. (`mixguide_warning_start` also says if it does not fit the start.)
+#' * `mixguide_warning_strength`: the profile `"cfgpp"` of [strength_profile()] with a sampler for
+#'   which it is not CFG++, or with strengths that explode.
 #'
 #' @name horizon
 #' @seealso [guided_sample()], [schedule], [time_grid()]
@@ -137,9 +141,10 @@ steps_fault <- function(process, schedule, times) {
 }
 
 warn_faults <- function(faults) {
-  for (kind in names(faults)) {
-    warning(warningCondition(faults[[kind]], call = user_call(),
-                             class = c(paste0("mixguide_warning_", kind), "mixguide_warning")))
+  for (i in seq_along(faults)) {
+    warning(warningCondition(faults[[i]], call = user_call(),
+                             class = c(paste0("mixguide_warning_", names(faults)[i]),
+                                       "mixguide_warning")))
   }
   faults
 }

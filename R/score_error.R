@@ -62,6 +62,10 @@ score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
   if (!is.null(noise)) {
     noise <- of_time(noise, "noise", "NULL, one finite number >= 0", function(x) one(x) && x >= 0)
   }
+  if (is.function(model)) {
+    abort_input("model", "a gaussmix or a score_model(), which makes a model of a function",
+                "a function")
+  }
   if (!is.null(model) && !inherits(model, "score_model")) check_mixture(model, "model")
   structure(list(bias = bias, scale = scale, noise = noise, model = model, words = words),
             class = object_class("score_error"))

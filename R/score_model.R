@@ -12,7 +12,8 @@
 #' variables of the mixture (or of the model), with their names; `t` is one time; `class` holds the
 #' labels of the class whose score is wanted, or is `NULL` for the score without a class. The
 #' function returns an n x d matrix and treats each point by itself, because the size of the run
-#' determines how many points a call has. `type` names the values: the score; the denoised point,
+#' determines how many points a call has. Columns with the names of the variables may be in any
+#' order. `type` names the values: the score; the denoised point,
 #' which is the mean of the data given `x`; or the added noise, in the coordinates of the process
 #' (see [standardise()]). At \eqn{x_t = a x_0 + b z}{x_t = a x_0 + b z} each follows from the
 #' others: \eqn{s = (a D - x)/b^2 = -z/b}{s = (a D - x)/b^2 = -z/b}.
@@ -26,8 +27,14 @@
 #' [best_grid()]. `standardise(model, center, scale)` tells where and how wide the data are.
 #' Without it noise is added to the variables as they are, around 0, and the start may be far from
 #' the noised data. The package cannot tell whether the steps suit a function: compare with a run
-#' of twice as many. It does check the law of the start: a warning says if the score at the horizon
-#' is not nearly `-x/s^2`, the score of `N(0, s^2 I)`.
+#' of twice as many.
+#'
+#' **A function is checked** before a run, by 256 points at the horizon and in the middle. Warnings
+#' say if the score of the class, of what guidance leads away from, or of a second model is not
+#' nearly `-x/s^2` at the horizon, the score of the start `N(0, s^2 I)`; if a score or the noise is
+#' called `"denoised"`; if the score does not depend on the class; and if half of the points alone
+#' have other values. These are three calls for each score that a run asks for. Particles that
+#' overflow are lost; values that are not finite elsewhere are an error.
 #'
 #' The engine calls the function at every evaluation. Passing points and values costs some 3 to 7 ns
 #' a number; the step itself costs little. With ten thousand particles or more a run takes at most
@@ -148,25 +155,14 @@ refuse_beside <- function(start, score_error) {
   }
 }
 
-# Does a model fit the law of the start? If the start is normal, the score at the horizon is
-# -x/sd^2. Half the Fisher divergence between the two laws is their KL divergence, if both are
-# Gaussians of one variance. The test finds models of another time, type or scale. A trained model
-# is never exact, so a twentieth per variable is allowed.
-model_faults <- function(model, class, mixture, schedule, horizon, start) {
-  if (!inherits(model, "score_model") || !identical(start, "normal")) return(NULL)
-  d <- mixture_dim(mixture)
-  model$names <- variable_labels(mixture)
-  sd <- start_sd(schedule, horizon)
-  x <- matrix(sd * keyed_normals(d, 256, c(0, 0))[, , 1], 256)
-  s <- model_score(model, class, schedule)(horizon, x, NULL)
-  half <- mean(rowSums((sd * s + x / sd)^2)) / 2
-  if (half <= .05 * d) return(NULL)
-  c(start = paste0(
-    "the score of the model is not that of the start: at t = ", format(horizon, digits = 4),
-    " half the Fisher divergence between them is ", format(half, digits = 2), " (wanted: at most ",
-    format(.05 * d), "); is the model's time that of the schedule, its `type` right, the horizon ",
-    "long enough, and where the data are known to it (see standardise())?"
-  ))
+# Refuses a model beside a mixture, or a second one, that says it is of other variables or classes.
+check_beside <- function(model, mixture, arg) {
+  if (!is.null(model$variables)) check_same_variables(model, mixture, arg)
+  class <- mixture_classes(mixture)
+  if (!is.null(model$class) && !setequal(model$class, class)) {
+    abort_input(arg, paste("a score_model() of the classes", toString(class, 60)),
+                toString(model$class, 60))
+  }
 }
 
 # The mixture or the model that a user gave.
@@ -301,6 +297,165 @@ value_form <- function(model, t, schedule) {
          denoised = list(by_x = -1 / b2, by_value = a / b2))
 }
 
+# ---- Faults of a model
+
+# The evaluations that a run asks for: of which model, which class and in which words.
+asked_models <- function(model, guidance, times) {
+  ask <- function(model, class, second = FALSE) {
+    words <- if (is.null(class)) "the score without a class" else {
+      paste("the score of class", aim_words(class))
+    }
+    list(model = model, class = class, second = second,
+         words = paste0(words, if (second) ", of the second model"))
+  }
+  towards <- guidance$class
+  first <- ask(model, towards)
+  if (is.null(towards)) return(list(first))
+  guided <- !is.null(guidance$rule) || guidance$power != 0 ||
+    any(guidance_strength(guidance, times[-length(times)]) != 0)
+  if (!guided) return(list(first))
+  other <- guidance$negative
+  second <- if (inherits(other, "score_model")) {
+    ask(c(other, model[c("names", "like")]), towards, TRUE)
+  } else ask(model, other)
+  whole <- if (identical(guidance$rule$kind, "perp_neg")) list(ask(model, NULL))
+  c(list(first, second), whole)
+}
+
+# Is a model what it is said to be? A few calls at 256 points, at the horizon and in the middle of
+# the run, find its most common faults. Right models have none of them, also if they are trained.
+model_faults <- function(model, guidance, mixture, schedule, times, start) {
+  if (!inherits(model, "score_model")) return(NULL)
+  d <- mixture_dim(mixture)
+  model$names <- variable_labels(mixture)
+  asked <- asked_models(model, guidance, times)
+  z <- matrix(keyed_normals(d, 256, c(0, 0))[, , 1], 256)
+  horizon <- times[1]
+  middle <- times[(length(times) + 1) %/% 2]
+  width <- c(start_sd(schedule, horizon), sqrt(schedule$a(middle)^2 + schedule$b2(middle)))
+  usual <- identical(start, "normal")
+  at_horizon <- function(of) raw_score(of, horizon, width[1] * z)
+  # where the data are in the middle is not known, so a failure there means nothing
+  in_middle <- function(of, rows = TRUE) {
+    if_error(raw_score(of, middle, width[2] * z[rows, , drop = FALSE]), function(e) NULL)
+  }
+  begin <- lapply(asked, if (usual) at_horizon else function(of) {
+    if_error(at_horizon(of), function(e) NULL)
+  })
+  later <- lapply(asked, in_middle)
+  of_each <- function(fault) {
+    unlist(Map(fault, asked, begin, list(z), list(schedule), list(times)))
+  }
+  faults <- c(if (usual) of_each(start_of_model), of_each(kind_of_model),
+              rows_of_model(asked, later, in_middle, z),
+              class_of_model(asked, begin, later, mixture))
+  faults[!duplicated(faults)]
+}
+
+# What a model's function returns, in the coordinates in which it returns it.
+raw_score <- function(of, t, x) {
+  model_value(replace(of$model, "type", "noise"), of$class)(t, x, NULL)
+}
+
+# The score that these values would be, if they were of a type.
+score_as <- function(raw, type, t, x, model, schedule) {
+  form <- value_form(list(type = type), t, schedule)
+  form$by_x * x + form$by_value * value_in_process(raw, type, model$like)
+}
+
+# Does a model fit the law of the start? If the start is normal, the score at the horizon is
+# -x/sd^2. Half the Fisher divergence between the two laws is their KL divergence, if both are
+# Gaussians of one variance. The test finds models of another time, type or scale. A trained model
+# is never exact, so a twentieth per variable is allowed.
+start_divergence <- function(s, z, sd) mean(rowSums((sd * s + z)^2)) / 2
+
+start_of_model <- function(of, raw, z, schedule, times) {
+  horizon <- times[1]
+  sd <- start_sd(schedule, horizon)
+  s <- score_as(raw, of$model$type, horizon, sd * z, of$model, schedule)
+  half <- start_divergence(s, z, sd)
+  if (half <= .05 * ncol(z)) return(NULL)
+  c(start = paste0(
+    of$words, " is not that of the start: at t = ", format(horizon, digits = 4),
+    " half the Fisher divergence between them is ", format(half, digits = 2), " (wanted: at most ",
+    format(.05 * ncol(z)), "); is the model's time that of the schedule, its `type` right, the ",
+    "horizon long enough, and where the data are known to it (see standardise())?"
+  ))
+}
+
+# A score or a noise called "denoised" hardly changes the score at the horizon. But denoised points
+# hardly depend on x there, while such values are -x/sd^2 or x/sd. Denoised points never fall with
+# x. They may rise like noise if the data are so wide, of variance C by their slope. Then b s, which
+# has a mean square of at most d, is moderate at points of N(a mu, a^2 C + b^2), where a^2 C is
+# 4 b^2; if the values are noise, it is not.
+kind_of_model <- function(of, raw, z, schedule, times) {
+  if (of$model$type != "denoised" || is.null(raw)) return(NULL)
+  horizon <- times[1]
+  sd <- start_sd(schedule, horizon)
+  like <- function(type) {
+    s <- score_as(raw, type, horizon, sd * z, of$model, schedule)
+    start_divergence(s, z, sd) <= .05 * ncol(z)
+  }
+  is <- if (like("score")) "score" else
+    if (like("noise") && is_noise(of, raw, z, schedule, times)) "noise"
+  if (!is.null(is)) {
+    c(model = paste0(of$words, ' is of type "denoised", but the values at t = ',
+                     format(horizon, digits = 4), " are those of a ", is,
+                     ": is the model's `type` right?"))
+  }
+}
+
+is_noise <- function(of, raw, z, schedule, times) {
+  denoised <- value_in_process(raw, "denoised", of$model$like)
+  mu <- colMeans(denoised)
+  sd <- start_sd(schedule, times[1])
+  slope <- sum(z * (denoised - rep(mu, each = nrow(z)))) / (sd * sum(z^2))
+  a <- schedule$a(times)
+  b2 <- schedule$b2(times)
+  if (a[1] == 0) return(TRUE)
+  wide <- slope * b2[1] / a[1]
+  k <- which.min(abs(log(a[b2 > 0]^2 * wide / b2[b2 > 0]) - log(4)))
+  x <- rep(a[k] * mu, each = nrow(z)) + sqrt(a[k]^2 * wide + b2[k]) * z
+  s <- if_error(score_as(raw_score(of, times[k], x), "denoised", times[k], x, of$model, schedule),
+                function(e) NULL)
+  !is.null(s) && mean(rowSums(b2[k] * s^2)) > 2 * ncol(z)
+}
+
+# Half of the points, those on one side, asked again, must have the same values.
+rows_of_model <- function(asked, later, ask, z) {
+  half <- order(z[, 1])[seq_len(nrow(z) / 2)]
+  unlist(Map(function(of, raw) {
+    again <- if (!is.null(raw)) ask(of, half)
+    if (is.null(again)) return(NULL)
+    off <- max(abs(again - raw[half, ]))
+    # batches of other sizes round otherwise
+    if (off <= 5e-3 * max(abs(raw))) return(NULL)
+    c(model = paste0(of$words, " is not a function of the point alone: half of the points, ",
+                     "without the others, have values that differ by up to ",
+                     format(off, digits = 2),
+                     "; does the model use other rows, or random numbers?"))
+  }, asked, later))
+}
+
+# Do the two scores that guidance compares differ anywhere?
+class_of_model <- function(asked, begin, later, mixture) {
+  if (length(asked) < 2 || asked[[2]]$second) return(NULL)
+  class <- asked[[1]]$class
+  other <- asked[[2]]$class
+  all <- present_classes(mixture)
+  if (all(all %in% class) && (is.null(other) || all(all %in% other))) return(NULL)
+  if (setequal(class, other)) return(NULL)
+  seen <- !vapply(c(begin[1:2], later[1:2]), is.null, NA)
+  if (!all(seen) || !identical(begin[[1]], begin[[2]]) || !identical(later[[1]], later[[2]])) {
+    return(NULL)
+  }
+  c(model = paste0("the score does not depend on `class`: ", asked[[1]]$words, " and ",
+                   asked[[2]]$words, " are the same at all of ", nrow(begin[[1]]),
+                   " points, so that guidance has no effect"))
+}
+
+# ---- Evaluations
+
 # The function of a "call": the values of the model's function at points of the process.
 model_value <- function(model, class) {
   force(class)
@@ -315,21 +470,52 @@ model_value <- function(model, class) {
     on.exit(x <- from <- NULL)
     x <- from_process(from, like)
     if (!identical(dimnames(x), names)) dimnames(x) <- names
+    # particles that overflowed have no score, and the others go on
+    there <- NULL
+    if (!all_finite(x, LARGEST)) {
+      there <- rowSums(is.na(x) | abs(x) > LARGEST) == 0
+      n <- nrow(x)
+      if (!any(there)) return(matrix(NaN, n, ncol(x)))
+      x <- x[there, , drop = FALSE]
+    }
     value <- from_user(model$score(x, t, class), "score", where(t))
     shape <- is.numeric(value) && length(value) == length(x) &&
       (is.null(dim(value)) && ncol(x) == 1 || identical(dim(value), dim(x)))
-    if (!shape || anyNA(value)) {
+    if (!shape) {
       abort_input("score", paste("a function that returns", nrow(x), "x", ncol(x), "numbers"),
                   paste0(describe(value), where(t)))
     }
+    value <- in_order(value, model$names)
     if (is.object(value) || !is.double(value) || !is.matrix(value)) {
       value <- matrix(as.double(value), nrow(x))
     }
-    if (is.null(like) || model$type == "noise") return(value)
-    if (model$type == "denoised") return(to_process(value, like))
-    value * rep(like$coordinates$scale, each = nrow(x))
+    if (!all_finite(value)) {
+      bad <- which(!is.finite(value), arr.ind = TRUE)[1, ]
+      at <- paste(model$names, "=", format(x[bad[1], ], digits = 4), collapse = ", ")
+      abort_input("score", "a function that returns finite numbers",
+                  paste0(value[bad[1], bad[2]], " in row ", bad[1], " (", at, ")", where(t)))
+    }
+    if (!is.null(there)) {
+      all <- matrix(NaN, n, ncol(x))
+      all[there, ] <- value
+      value <- all
+    }
+    value_in_process(value, model$type, like)
   }
   structure(value_at, columns = model$names)
+}
+
+value_in_process <- function(value, type, like) {
+  if (is.null(like) || type == "noise") return(value)
+  if (type == "denoised") return(to_process(value, like))
+  value * rep(like$coordinates$scale, each = nrow(value))
+}
+
+# Named columns count by their names, if these are the variables'.
+in_order <- function(value, names) {
+  own <- if (is.matrix(value)) colnames(value)
+  if (is.null(own) || identical(own, names) || !setequal(own, names)) return(value)
+  value[, names, drop = FALSE]
 }
 
 # The model's score, so.

@@ -134,7 +134,12 @@ profiles <- local({
     dg = list(params = list(), range = list(), needs = c("to", "run"),
               value = function(s, p, at, run) {
                 size <- function(x) x$b2 * x$a / (1 - (x$a / x$a_to)^2)
-                s * size(at) / mean(size(run))
+                average <- mean(size(run))
+                if (!is.finite(average)) {
+                  abort_input("schedule", paste('one whose `a` changes in every step, for the',
+                                                'profile "dg"'))
+                }
+                s * size(at) / average
               }),
     line = list(params = list(slope = 1), range = list(slope = any), needs = character(),
                 value = function(s, p, at, run) s + p$slope * at$t),
@@ -274,4 +279,27 @@ run_facts_at <- function(schedule, times, wanted = NULL) {
     k <- pmin(pmax(n + 1 - findInterval(t, rising, left.open = TRUE), 1), n)
     lapply(facts, function(fact) fact(t, k))
   }
+}
+
+# The faults of CFG++ in a run: its scale is that of DDIM's step, and grows with their number.
+profile_faults <- function(guidance, sampler, times) {
+  if (is.null(guidance)) return(NULL)
+  is_cfgpp <- function(term) {
+    inherits(term$profile, "strength_profile") && term$profile$shape == "cfgpp"
+  }
+  terms <- Filter(is_cfgpp, guidance_terms(guidance))
+  if (!length(terms)) return(NULL)
+  from <- times[-length(times)]
+  strength <- unlist(lapply(terms, guidance_strength, from))
+  worst <- which.max(abs(strength))
+  most <- 20
+  c(if (sampler$name != "ddim" || sampler$params$eta != 0) {
+    c(strength = paste0('the profile "cfgpp" is CFG++ for DDIM without noise alone, and with ',
+                        format(sampler), " is another guidance; take sampler_ddim()"))
+  }, if (abs(strength[worst]) > most) {
+    c(strength = paste0('the largest strength of "cfgpp" is ', format(strength[worst], digits = 3),
+                        ", at t = ", format(rep_len(from, length(strength))[worst], digits = 3),
+                        " (wanted: at most ", most, "), because it grows with the number of ",
+                        "steps; take fewer steps, or a smaller `lambda`"))
+  })
 }

@@ -366,18 +366,23 @@ zero_shot_task <- function(mixture, observation, method, sampler, times, schedul
 
 # The same steps by the score of a score_model(), which is asked for it at the points turned back.
 asked_steps <- function(steps, model, frame, method, schedule) {
-  if (uses_hessian(unlist(steps, recursive = FALSE))) {
-    abort_input("method", paste("one that does not ask for the derivative of the score, which a",
-                                "score_model() has not"), format(method))
-  }
+  if (uses_hessian(unlist(steps, recursive = FALSE))) refuse_derivative(method)
+  asked <- asked_op(model, frame, schedule)
+  lapply(steps, lapply, function(op) if (op$op == "eval") asked(op) else op)
+}
+
+refuse_derivative <- function(method) {
+  abort_input("method", paste("one that does not ask for the derivative of the score, which a",
+                              "score_model() has not"), format(method))
+}
+
+# An evaluation as a call of the model, as a function of it.
+asked_op <- function(model, frame, schedule) {
   asked <- model_score(model, NULL, schedule)
   turned <- function(t, from, curved) {
     t(frame$turn(t(asked(t, frame$back(from), curved))))
   }
-  lapply(steps, lapply, function(op) {
-    if (op$op != "eval") return(op)
-    new_op("call", to = op$to, from = op$from, fun = turned, when = op$t)
-  })
+  function(op) new_op("call", to = op$to, from = op$from, fun = turned, when = op$t)
 }
 
 # The mixture given the observation, in all variables.

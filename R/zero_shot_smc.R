@@ -38,12 +38,12 @@ resampled_how <- function(resampling) {
 }
 
 run_particle_method <- function(mixture, n, observation, method, sampler, schedule, times, key,
-                                folder = NULL, cloud = FALSE) {
+                                folder = NULL, cloud = FALSE, model = NULL) {
   frame <- zero_shot_frame(mixture, observation, method)
   M <- method$params$particles
   often <- identical(method$params$resampling, "every step")
   job <- list(plan = particle_plan(turned_mixture(mixture, frame), n * M, method, frame, sampler,
-                                   schedule, times),
+                                   schedule, times, model),
               key = key, kind = method$twist, cloud = cloud, each = M, looks = length(times),
               resample = if (often) Inf else .5, multinomial = often)
   run <- run_filter("particles", particle_chunk, job, n * M, 2^20 / frame$d, times, folder)
@@ -56,7 +56,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
 }
 
 # The data of all steps. A step of the sampler is x' = m(x) + sd z with m = alpha x + beta s.
-particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
+particle_plan <- function(mixture, n, method, frame, sampler, schedule, times, model = NULL) {
   need_memory(times, schedule, method$label)
   steps <- sampler_program(sampler, times, schedule)
   a <- schedule$a(times)
@@ -65,13 +65,14 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times) {
                     smcdiffopt = smcdiffopt_weights)
   at <- weights(method, frame, a, b2, times)
   rows <- lapply(step_forms(steps), one_score_form)
+  ask <- if (is.null(model)) identity else asked_op(model, frame, schedule)
   # the last program moves nothing
   programs <- lapply(seq_along(times), function(k) {
     # A weight by the density of a step needs noise. MCGdiff has no such weight in the last step,
     # SMCDiffOpt in none.
     still <- switch(method$twist, tds = FALSE, mcgdiff = k == length(times) - 1, smcdiffopt = TRUE)
     kernel <- if (k < length(times)) one_kernel(rows[[k]], k, times[k], still)
-    particle_program(kernel, frame, times[k], a[k], b2[k], at$twist[[k]])
+    particle_program(kernel, frame, times[k], a[k], b2[k], at$twist[[k]], ask)
   })
   level_times <- unique(unlist(lapply(programs, function(p) p$program$level_times)))
   check_levels(mixture, list(a = schedule$a(level_times), b2 = schedule$b2(level_times)),
@@ -95,9 +96,10 @@ one_kernel <- function(step, k, t, still = FALSE) {
 }
 
 # A program that saves m and z of a step. With a twist it also saves the twisting function's
-# logarithm and the vector that the function adds to m. Without a `kernel` nothing moves.
-particle_program <- function(kernel, frame, t, a, b2, twist) {
-  s <- op_eval("s", from = "x", t = t)
+# logarithm and the vector that the function adds to m. Without a `kernel` nothing moves. `ask`
+# makes of an evaluation that of a user's model.
+particle_program <- function(kernel, frame, t, a, b2, twist, ask) {
+  s <- ask(op_eval("s", from = "x", t = t))
   save <- function(from) new_op("save", "x", from = from)
   moves <- !is.null(kernel)
   ops <- list()

@@ -62,3 +62,19 @@ test_that("what cannot be is refused", {
   expect_error(best_strength(m, guidance("1", 1, power = 1), confidence = .9),
                class = "mixguide_error_input")
 })
+
+test_that("strengths are tried with a score_model() as with the mixture that it is", {
+  m <- named_mixture("D3")
+  own <- score_error(model = score_model(function(x, t, class) score(m, x, t, guidance = class)))
+  tried <- function(...) {
+    d <- diffusion(m, "1", sampler_ddim(20), key = c(1, 2), ...)
+    unlist(strength_judge(d, "class", NULL, "kl_reverse", 64)$at(guidance("1", .2)))
+  }
+  expect_equal(tried(score_error = own), tried(), tolerance = 1e-4)
+  three <- gaussmix(c(.5, .5), diag(3)[1:2, ], 1, class = c("a", "b"))
+  own <- score_error(model = score_model(function(x, t, class) score(three, x, t)))
+  expect_mixguide_error(best_strength(three, "a", sampler_ddim(4), confidence = .6,
+                                      score_error = own), "mixture")
+  expect_error(guided_error(three, guidance("a", 1), sampler_ddim(4), score_error = own),
+               "a score_model.*no log-density", class = "mixguide_error_input")
+})

@@ -148,3 +148,11 @@ test_that("print and plot", {
   expect_s3_class(ggplot2::ggplot_build(autoplot(x))$plot, "ggplot")
   expect_identical(names(tidy(x))[1:3], c("quantity", "guidance", "estimate"))
 })
+
+test_that("no shift and spread are known where the class does not vary", {
+  m <- gaussmix(c(.5, .5), c(0, 1), 0, class = c("a", "b"))
+  rows <- plain_table(compare_guidance(m, list(plain = guidance("a", 2)), sampler_ddim(5), n = 64))
+  rows <- rows[rows$guidance == "plain" & rows$quantity %in% c("shift", "spread"), ]
+  expect_identical(rows$estimate, c(NA_real_, NA_real_))
+  expect_match(rows$note, "does not vary in x")
+})

@@ -180,3 +180,43 @@ test_that("stochastic samplers have an entropy by nearest neighbours, with an ho
   expect_null(neighbour_surprise(cbind(1:200, 2 * (1:200))))
   expect_null(neighbour_surprise(matrix(rep(rnorm(40), 10), 200, byrow = TRUE)))
 })
+
+test_that("runs by a rule, a power or a model of one's own have an entropy", {
+  m <- gaussmix(c(.3, .3, .4), rbind(c(3, 1), c(1, 3), c(4, 4)), 1, class = c("a", "b", "c"))
+  close <- function(run, exact, extra = 0) {
+    row <- entropy(run)
+    expect_lt(abs(row$estimate - exact) / sqrt(row$se^2 + extra^2), 4.5)
+  }
+  rule <- guidance("a", 2, rule = "mambo_g")
+  d <- diffusion(m, rule, sampler_ddim(10), key = c(1, 2))
+  close(guided_sample(d, 1000), entropy(guided_law(d))$estimate)
+  one <- named_mixture("D3")
+  model <- score_model(function(x, t, class) score(one, x, t, guidance = class), variables = "x",
+                       class = c("1", "2", "3"))
+  plain <- entropy(guided_law(one, guidance("1", 2), sampler_ddim(10)))$estimate
+  for (points in c("random", "sobol")) {
+    run <- function(of, ...) guided_sample(of, 1024, ..., sampler = sampler_ddim(10),
+                                           points = points, key = c(1, 2))
+    close(run(one, guidance("1", 2), score_error = score_error(model = model)), plain)
+    close(run(model, guidance("1", 2)), plain)
+    close(run(one, guidance("1", 2, power = .5)),
+          entropy(guided_law(one, guidance("1", 2, power = .5), sampler_ddim(10)))$estimate)
+  }
+  skip_if_not_installed("FNN")
+  law <- guided_law(one, guidance("1", 2, power = .5), sampler_ddpm(10))
+  close(guided_sample(one, 4000, guidance("1", 2, power = .5), sampler_ddpm(10), key = c(1, 2)),
+        entropy(law)$estimate)
+})
+
+test_that("where no entropy follows, the error names what has one", {
+  m <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1, 1)), 0, class = c("a", "b"))
+  rule <- guidance("a", 2, rule = "mambo_g")
+  says <- function(code, words) expect_error(code, words, class = "mixguide_error_input")
+  says(entropy(guided_sample(m, 50, rule, sampler_ddim(5))), "\"mambo_g\".*guided_law\\(\\)")
+  says(entropy(guided_summary(named_mixture("D3"), 50, guidance("1", 2, power = .5),
+                              sampler_ddim(5))), "a power.*guided_law.*compare_guidance")
+  own <- score_model(function(x, t, class) -x, variables = 2)
+  says(entropy(guided_sample(own, 50, sampler = sampler_ddpm(5))), "score_model.*guided_law")
+  says(entropy(guided_sample(named_mixture("D3"), 50, sampler = sampler_ddim(5),
+                             log_density = "none")), "log_density = \"map\"")
+})

@@ -295,3 +295,15 @@ test_that("labels may hold anything", {
     expect_equal(guided, 3 * to(c("a", "b")) - 2 * to(other), ignore_attr = TRUE)
   }
 })
+
+test_that("what is wrong with a function `scale` is said of `scale`", {
+  m <- named_mixture("D3")
+  says <- function(scale, words) {
+    expect_error(guided_sample(m, 5, guidance("1", scale = scale), sampler_ddim(3)), words,
+                 class = "mixguide_error")
+  }
+  says(function(t) c(3, 4), "`scale` must be .*one finite number; got .*3, 4.* at t = 5")
+  says(function(t) NaN, "`scale` must be .*NaN at t = 5")
+  says(function(t, sigma) stop("oh"), "`scale` failed at t = 5: oh")
+  says(function(t, q) "a", "`scale` must be .*finite numbers")
+})

@@ -145,6 +145,57 @@ test_that("a rule of one's own is the compiled one along a run", {
   expect_equal(law(own), law(guidance_rule("mambo_g", rate = 2)), tolerance = 1e-10)
 })
 
+test_that("a rule of one's own may return whole numbers", {
+  run <- function(rule) {
+    guided_sample(mixture, 20, guidance("a", 2, rule = rule), sampler_ddim(4), key = c(1, 2))$x
+  }
+  expect_identical(run(function(t, inner) list(c = 2L, u = -1L)),
+                   run(function(t, inner) list(c = 2, u = -1)))
+  expect_identical(run(function(t, inner) list(c = ifelse(inner$cu > 0, 2L, 1L))),
+                   run(function(t, inner) list(c = ifelse(inner$cu > 0, 2, 1))))
+})
+
+test_that("outside its interval the guidance of every rule is the class", {
+  own <- function(t, inner) list(c = 3, u = -2)
+  of_strength <- function(t, inner, strength) list(c = 1 + strength, u = .2 * inner$cc)
+  rules <- list(own, of_strength, guidance_rule(own, space = "denoised"),
+                guidance_rule("ep", ratio = .5), guidance_rule("renorm", ratio = .5),
+                guidance_rule("ep", ratio = .5, space = "score"), guidance_rule("perp_neg"),
+                guidance_rule("cfg_zero"), guidance_rule("apg", momentum = .5),
+                guidance_rule("adaptive"), guidance_rule("feedback"), guidance_rule("dng"))
+  for (rule in rules) {
+    name <- if (is.function(rule)) "own" else rule$kind
+    at <- function(interval) guidance("a", 2, interval, negative = "b", rule = rule)
+    # samplers that take the noise, the denoised point and the score
+    for (sampler in list(sampler_ddim(8), sampler_dpmpp_2m(8), sampler_euler(8))) {
+      run <- function(guide, ...) {
+        guided_sample(mixture, 20, guide, sampler, key = c(1, 2), log_density = "none", ...)$x
+      }
+      exact <- score_error(model = score_model(function(x, t, class) {
+        score(mixture, x, t, guidance = class)
+      }))
+      never <- at(c(0, 1e-9))
+      expect_equal(run(never), run("a"), tolerance = 1e-9, info = name)
+      expect_equal(run(never, score_error = exact), run("a"), tolerance = 1e-9, info = name)
+      # exact scores end "adaptive" before
+      changes <- !isTRUE(all.equal(run(at(c(0, 2))), run("a")))
+      expect_identical(changes, name != "adaptive", info = name)
+    }
+    expect_equal(score(mixture, x, t, guidance = at(c(1, 2))),
+                 score(mixture, x, t, guidance = "a"), tolerance = 1e-10, info = name)
+    expect_equal(score(mixture, x, t, guidance = at(c(.1, 2))),
+                 score(mixture, x, t, guidance = at(NULL)), tolerance = 1e-12, info = name)
+  }
+})
+
+test_that("a rule that takes no strength is refused where strengths are varied", {
+  own <- guidance("a", 2, rule = function(t, inner) list(c = 3, u = -2))
+  refused <- function(code) expect_mixguide_error(code, "guidance")
+  refused(guidance_sweep(mixture, own, c(0, 1), 50, sampler_ddim(4)))
+  refused(compare_guidance(mixture, own, sampler_ddim(4), n = 64, confidence = .9))
+  refused(strength_limit(mixture, own, sampler_ddim(4)))
+})
+
 test_that("bad rules of one's own are named with their time", {
   fails <- function(rule, text) {
     expect_error(guided_sample(mixture, 10, guidance("a", 2, rule = rule), sampler_ddim(3)), text,
@@ -156,6 +207,9 @@ test_that("bad rules of one's own are named with their time", {
   fails(function(t, inner) list(c = inner$cc / 0), "Inf for c at t = ")
   fails(function(t, inner) list(u = inner$cc[-1]), "length 9.* for u at t = ")
   fails(function(t, inner) list(cc = 1), "at t = ")
+  fails(function(t, inner) list(c = NULL), "NULL for c at t = ")
+  fails(function(t, inner) list(c = NA_integer_), "NA for c at t = ")
+  fails(function(t, inner) list(c = TRUE), "TRUE for c at t = ")
   input <- function(code, ...) expect_error(code, ..., class = "mixguide_error_input")
   input(guidance_rule(function(t) 1), "kind")
   input(guidance_rule(function(t, inner) 1, space = "nowhere"), "space")
@@ -163,7 +217,8 @@ test_that("bad rules of one's own are named with their time", {
   own <- guidance("a", 2, rule = function(t, inner) list(c = 1))
   input(guided_sample(mixture, 5, own, folder = withr::local_tempdir()), "folder")
   input(guided_sample(mixture, 5, own, log_density = "map"), "a rule of one's own")
-  expect_said(print(own), "by a rule of one's own (space = \"score\")", fixed = TRUE)
+  expect_said(print(own), "by a rule of one's own (space = \"score\") that takes no strength",
+              fixed = TRUE)
 })
 
 test_that("adaptive guidance is over for good, for each particle", {

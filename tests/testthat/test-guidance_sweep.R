@@ -280,3 +280,19 @@ test_that("a sweep of several classes prints class by class", {
   expect_identical(diff(at), 3L)
   expect_no_match(said, "class strength", fixed = TRUE)
 })
+
+test_that("a rule or a sampler that changes strength 0 is no fault of the start", {
+  m <- gaussmix(c(.5, .5), c(-2, 2), .5, class = c("a", "b"))
+  sweep <- function(guide, sampler = sampler_ddim(50)) {
+    guidance_sweep(m, guide, c(0, 1), 500, sampler, key = c(1, 2))
+  }
+  shrinks <- function(t, inner, strength) list(c = .5, u = -strength)
+  for (rule in list(guidance_rule("ep", ratio = .5), guidance_rule("cfg_zero", zero_steps = 30),
+                    shrinks)) {
+    expect_no_warning(sweep(guidance("a", rule = rule)), class = "mixguide_warning_location")
+  }
+  expect_no_warning(sweep("a", sampler_zigzag(50)), class = "mixguide_warning_location")
+  # by another rule it is one
+  expect_warning(sweep(guidance("a", rule = "mambo_g"), sampler_euler(4, "uniform")),
+                 class = "mixguide_warning_location")
+})

@@ -97,6 +97,40 @@ test_that("laws, sweeps and summaries take it", {
                tolerance = 1e-6)
 })
 
+test_that("a particle that overflows is lost, and the others go on", {
+  asked <- list()
+  model <- score_model(function(x, t, class) {
+    asked <<- c(asked, list(x))
+    if (is.null(class)) -x / 2 else -x
+  }, variables = 1, class = "a")
+  run <- function(start) {
+    suppressWarnings(guided_sample(model, guidance = guidance("a", 50), sampler = sampler_euler(20),
+                                   start = start, horizon = 3))$x
+  }
+  expect_warning(guided_sample(model, guidance = guidance("a", 50), sampler = sampler_euler(20),
+                               start = rbind(1, 1e300), horizon = 3), "1 of 2 particles overflowed")
+  both <- run(rbind(1, 1e300))
+  expect_identical(both[, 1], c(run(cbind(1))[, 1], NaN))
+  expect_identical(run(rbind(1e300, 1, 1e300))[, 1], c(NaN, both[1], NaN))
+  expect_identical(run(cbind(1e300))[, 1], NaN)
+  expect_true(all(is.finite(unlist(asked))))
+  # in coordinates of its own
+  moved <- standardise(score_model(function(x, t, class) -(x - 5) / 4, variables = 2), 5, 2)
+  lost <- suppressWarnings(guided_sample(moved, sampler = sampler_euler(5),
+                                         start = cbind(c(6, 1e200), 5)))
+  expect_identical(is.nan(lost$x[, 1]), c(FALSE, TRUE))
+})
+
+test_that("columns with the variables' names are read by them", {
+  run <- function(f) {
+    quiet_sample(score_model(f, variables = c("u", "v")), 20, sampler = sampler_ddim(4),
+                 key = c(1, 2))$x
+  }
+  plain <- run(function(x, t, class) cbind(-x[, "u"], -2 * x[, "v"]))
+  expect_identical(run(function(x, t, class) cbind(v = -2 * x[, "v"], u = -x[, "u"])), plain)
+  expect_identical(run(function(x, t, class) cbind(p = -x[, "u"], q = -2 * x[, "v"])), plain)
+})
+
 test_that("a function that fails is an error that says where", {
   run <- function(f, ...) {
     guided_sample(mixture, 20, guidance("a", 2), sampler_ddim(3),
@@ -105,7 +139,14 @@ test_that("a function that fails is an error that says where", {
   expect_error(run(function(x, t, class) stop("no such layer")), "class a: no such layer",
                class = "mixguide_error")
   expect_error(run(function(x, t, class) x[1, ]), "x 2 numbers", class = "mixguide_error")
-  expect_error(run(function(x, t, class) x * NA), "x 2 numbers", class = "mixguide_error")
+  expect_error(run(function(x, t, class) x * NA),
+               "finite numbers; got NA in row 1 \\(x1 = .*, x2 = .*\\) at t = 5, class a",
+               class = "mixguide_error")
+  late <- function(x, t, class) {
+    if (t < 3 && is.null(class)) x[4, 2] <- Inf
+    -x
+  }
+  expect_error(run(late), "got -Inf in row 4 .* at t = 2.2.*, class NULL", class = "mixguide_error")
   expect_error(run(function(x, t, class) if (is.null(class)) "a" else -x), "class NULL",
                class = "mixguide_error")
   input <- function(code) expect_error(code, class = "mixguide_error_input")
@@ -213,7 +254,8 @@ test_that("zero-shot methods that follow the score follow a model's", {
   }
   for (method in list(zero_shot_exact(), zero_shot_bo(general = TRUE), zero_shot_tmpd(),
                       zero_shot_dps(), zero_shot_tds(8))) {
-    expect_error(conditional_sample(alone(m, "score", s), 10, y, method, schedule = s), "score",
+    expect_error(conditional_sample(alone(m, "score", s), 10, y, method, schedule = s),
+                 "the score alone|derivative of the score",
                  class = "mixguide_error_input")
   }
   expect_error(conditional_sample(m, 10, y, zero_shot_bo(), score_error = score_error(scale = 2)),
@@ -336,4 +378,174 @@ test_that("a score without noise is refused to a model that cannot tell it", {
     model <- score_model(none, type, variables = 2)
     expect_mixguide_error(guided_sample(model, 5, sampler = sampler_heun(4, end = 0)), "sampler")
   }
+})
+
+test_that("what is wrong with a model's function is a warning", {
+  schedule <- schedule_ou()
+  m <- mixture
+  said <- function(code) {
+    kinds <- character()
+    withCallingHandlers(code, mixguide_warning = function(w) {
+      kinds <<- c(kinds, class(w)[1])
+      invokeRestart("muffleWarning")
+    })
+    sub("mixguide_warning_", "", sort(unique(kinds)))
+  }
+  run <- function(model, at = guidance("a", 1), ...) {
+    said(guided_sample(model, 10, at, sampler_ddim(10), ...))
+  }
+  own <- function(f, type) score_model(f, type, variables = 2, class = c("a", "b", "c"))
+  by <- list(score = function(x, t, class) score(m, x, t, guidance = class),
+             denoised = function(x, t, class) denoise(m, x, t, guidance = class),
+             noise = function(x, t, class) -sqrt(schedule$b2(t)) * by$score(x, t, class))
+  for (is in names(by)) for (type in names(by)) {
+    wanted <- if (is == type) character() else if (type == "denoised") "model" else "start"
+    expect_identical(run(own(by[[is]], type)), wanted, info = paste(is, type))
+    # wrong for one of the two that guidance compares
+    half <- function(x, t, class) by[[if (is.null(class)) is else type]](x, t, class)
+    expect_identical(run(own(half, type)), wanted, info = paste(is, type))
+    expect_identical(run(own(half, type), "a"), character())
+    second <- guidance("a", 1, negative = own(by[[is]], type))
+    expect_identical(run(own(by$score, "score"), second), wanted, info = paste(is, type))
+    beside <- score_error(model = score_model(by[[is]], type))
+    expect_identical(said(guided_sample(m, 10, guidance("a", 1), sampler_ddim(10),
+                                        score_error = beside)), wanted)
+  }
+  deaf <- own(function(x, t, class) by$score(x, t, NULL), "score")
+  expect_identical(run(deaf), "model")
+  expect_identical(run(deaf, guidance("a", 1, negative = "b")), "model")
+  for (at in list(guidance(c("a", "b", "c"), 1), guidance("a", 1, negative = "a"), "a", NULL)) {
+    expect_identical(run(deaf, at), character())
+  }
+  heard <- score_model(deaf$score, "score", 2, deaf$class, function(x) posterior(m, x))
+  expect_identical(said(guidance_sweep(heard, "a", c(0, 2), 50, sampler_ddim(4))), "model")
+  expect_identical(said(guided_law(named_mixture("D3"), guidance("1", 1), sampler_em(4),
+                                   score_error = score_error(model = score_model(
+                                     function(x, t, class) score(named_mixture("D3"), x, t))))),
+                   "model")
+  expect_identical(run(own(function(x, t, class) -sweep(x, 2, colMeans(x)), "score"), NULL),
+                   "model")
+  expect_identical(run(own(function(x, t, class) -x + rnorm(length(x), 0, .1), "score"), NULL),
+                   "model")
+  # a model that is never asked without a class need not know its answer
+  known <- own(function(x, t, class) {
+    stopifnot(!is.null(class))
+    by$score(x, t, class)
+  }, "score")
+  expect_identical(run(known, "a"), character())
+})
+
+test_that("right models have no faults: wide, narrow, heavy-tailed and learnt ones", {
+  quiet <- function(model, ..., at = guidance("a", 1)) {
+    expect_no_warning(guided_sample(model, 5, at, sampler_ddim(10), ...))
+  }
+  schedules <- list(schedule_ou(), schedule_vp(), schedule_ve(.01, 1000), schedule_etc(100))
+  for (schedule in schedules) {
+    for (sd in c(1e-3, .5, 1, 3, 12)) {
+      # two points with noise, in one and in several dimensions, and one Gaussian
+      for (m in list(gaussmix(c(.5, .5), c(-sd, sd), (.1 * sd)^2, class = c("a", "b")),
+                     gaussmix(c(.5, .5), rbind(c(-sd, 0, 0), c(sd, 0, 0)), .01 * sd^2,
+                              class = c("a", "b")),
+                     gaussmix(c(.5, .5), c(0, 0), c(1, .5) * sd^2, class = c("a", "b")))) {
+        for (type in c("score", "denoised", "noise")) {
+          model <- as_function(m, type, schedule)
+          model <- score_model(model$score, type, mixture_dim(m), c("a", "b"))
+          quiet(model, schedule = schedule)
+          quiet(model, schedule = schedule, at = NULL)
+        }
+      }
+    }
+  }
+  # a normal law over a chi-squared variable is Student's t: here two of them, shifted
+  v <- seq(-9, 4, length.out = 101)
+  log_p <- dchisq(3 * exp(v), 3, log = TRUE) + v
+  student <- function(x, t, at) {
+    variance <- exp(-2 * t - v) + 1 - exp(-2 * t)
+    y <- x[, 1] - at * exp(-t)
+    log_w <- outer(y^2, variance, function(x, s) -x / 2 / s) +
+      rep(log_p - log(variance) / 2, each = nrow(x))
+    w <- exp(log_w - apply(log_w, 1, max))
+    total <- rowSums(w)
+    list(score = -y * drop(w %*% (1 / variance)) / total,
+         log = log(total) + apply(log_w, 1, max))
+  }
+  two <- function(x, t, class) {
+    parts <- lapply(c(-2, 2), function(at) student(x, t, at))
+    share <- stats::plogis(parts[[1]]$log - parts[[2]]$log)
+    if (!is.null(class)) share <- 0 * share + (class == "a")
+    cbind(share * parts[[1]]$score + (1 - share) * parts[[2]]$score)
+  }
+  quiet(score_model(two, "score", variables = "x", class = c("a", "b")))
+  denoised <- function(x, t, class) (x + (1 - exp(-2 * t)) * two(x, t, class)) / exp(-t)
+  quiet(score_model(denoised, "denoised", variables = "x", class = c("a", "b")))
+  logistic <- function(x, t, class) {
+    a <- exp(-t)
+    b <- sqrt(1 - a^2)
+    low <- pmax((x[, 1] - 8 * b) / a, -40)
+    high <- pmin((x[, 1] + 8 * b) / a, 40)
+    y <- low + outer(high - low, seq(0, 1, length.out = 101))
+    w <- dnorm(x[, 1], a * y, b) * dlogis(y)
+    cbind(rowSums(w * y) / rowSums(w))
+  }
+  quiet(score_model(logistic, "denoised", variables = "x"), at = NULL)
+  # the noise by least squares on random features of x and t
+  set.seed(1)
+  m <- gaussmix(c(.3, .3, .4), rbind(c(-1, 0), c(1, 0), c(0, 1)), .1, class = c("a", "b", "c"))
+  x0 <- rgaussmix(4000, m)
+  t <- runif(4000, .01, 5)
+  z <- matrix(rnorm(8000), 4000)
+  W <- matrix(rnorm(4 * 100), 4)
+  features <- function(x, t) {
+    u <- cbind(1, x, log(expm1(2 * t)) / 2)
+    cbind(u, x / sqrt(-expm1(-2 * t)), tanh(u %*% W))
+  }
+  fit <- lm.fit(features(exp(-t) * x0 + sqrt(-expm1(-2 * t)) * z, t), z)
+  learnt <- function(x, t, class) features(x, rep(t, nrow(x))) %*% fit$coefficients
+  quiet(score_model(learnt, "noise", variables = 2), at = NULL)
+  by_noise <- function(x, t, class) (x - sqrt(-expm1(-2 * t)) * learnt(x, t)) / exp(-t)
+  quiet(score_model(by_noise, "denoised", variables = 2), at = NULL)
+})
+
+test_that("a model beside a mixture is of its variables and classes", {
+  refused <- function(arg, at = guidance("a", 1), ...) {
+    error <- score_error(model = score_model(function(x, t, class) -x, ...))
+    expect_mixguide_error(guided_sample(mixture, 5, at, sampler_ddim(3), score_error = error), arg)
+    expect_mixguide_error(conditional_sample(mixture, 5, c(x1 = 2), zero_shot_bo(),
+                                             sampler = sampler_ddim(3), schedule = schedule_ou(),
+                                             score_error = error), "score_error$model")
+  }
+  refused("model", variables = 3)
+  refused("model", variables = 2, class = c("u", "v"))
+  refused("model", variables = 2, class = c("a", "b"))
+  second <- score_model(function(x, t, class) -x, variables = 2, class = c("u", "v"))
+  expect_mixguide_error(guided_sample(alone(mixture), 5, guidance("a", 1, negative = second),
+                                      sampler_ddim(3)), "negative")
+  right <- score_error(model = alone(mixture))
+  expect_no_error(guided_sample(mixture, 5, guidance("a", 1), sampler_ddim(3),
+                                score_error = right))
+})
+
+test_that("particle methods that do not take the derivative follow a model", {
+  m <- standardise(gaussmix(c(.3, .7), rbind(c(x = 3, y = 1), c(1, 3)), diag(c(1, 2))))
+  y <- observation(2.5, H = cbind(1, .5), noise = .1)
+  s <- schedule_etc(30)
+  for (method in list(zero_shot_mcgdiff(16), zero_shot_smcdiffopt(16))) {
+    run <- function(of, ...) {
+      without_faults(conditional_sample(of, 30, y, method, schedule = s, key = c(1, 2), ...))
+    }
+    exact <- run(m)
+    for (type in c("score", "denoised", "noise")) {
+      error <- score_error(model = as_function(m, type, s))
+      own <- run(m, score_error = error)
+      expect_equal(own$x, exact$x, tolerance = 1e-8)
+      expect_equal(own$log_evidence, exact$log_evidence, tolerance = 1e-8)
+    }
+    expect_equal(run(alone(m, "denoised", s))$x, exact$x, tolerance = 1e-8)
+    expect_mixguide_error(run(m, score_error = error, folder = withr::local_tempdir()), "folder")
+  }
+})
+
+test_that("a bare function is told to be a score_model()", {
+  expect_error(score_error(model = function(x, t, class) -x), "score_model\\(\\)",
+               class = "mixguide_error_input")
 })

@@ -103,3 +103,27 @@ test_that("a profile without a run, or with wrong arguments, is refused", {
   expect_output(print(guidance("1", strength_profile("cfgpp"))), "profile \"cfgpp\"")
   expect_output(print(guidance("1", function(t, r) r)), "function of t, r")
 })
+
+test_that("CFG++ is told to be another guidance, or to explode", {
+  m <- named_mixture("D3")
+  told <- function(sampler, ..., words) {
+    d <- diffusion(m, guidance("1", strength_profile("cfgpp", ...)), sampler)
+    expect_warning(run <- guided_sample(d, 5), words, class = "mixguide_warning_strength")
+    expect_said(print(run), "Warning: the .*cfgpp")
+    expect_said(print(d), "Warning: the .*cfgpp")
+  }
+  told(sampler_ddim(20, eta = 1), words = "DDIM without noise alone")
+  told(sampler_em(20), words = "DDIM without noise alone")
+  told(sampler_ddim(1000), words = "strength of \"cfgpp\" is 1.*; take fewer steps")
+  expect_warning(guidance_sweep(m, guidance("1", strength_profile("cfgpp")), c(0, 8), 50,
+                                sampler_ddim(50)), class = "mixguide_warning_strength")
+  expect_no_warning(guided_sample(m, 5, guidance("1", strength_profile("cfgpp")), sampler_ddim(20)))
+  expect_no_warning(guided_sample(m, 5, guidance("1", strength_profile("cfgpp", lambda = .1)),
+                                  sampler_ddim(100)))
+})
+
+test_that("the profile \"dg\" is refused where `a` does not change", {
+  expect_error(guided_sample(named_mixture("D3"), 5, guidance("1", strength_profile("dg")),
+                             sampler_ddim(5), schedule = schedule_ve(.01, 500)),
+               "whose `a` changes", class = "mixguide_error_input")
+})
