@@ -7,9 +7,9 @@
 #' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. The key is drawn from
 #' R's generator, so that [set.seed()] determines the run. Runs with the same `key` and `points`
 #' (and, of nets, the same `n`) meet the same noise, whatever the strength, the class or the number
-#' of threads: they are coupled, and differences between them have small standard errors. (This holds for one mixture: the noise of a
-#' common full covariance is that of its eigenbasis, and a stochastic run meets other noise with a
-#' reduction than without.)
+#' of threads: they are coupled, and differences between them have small standard errors. (This
+#' holds for one mixture: the noise of a common full covariance is that of its eigenbasis, and a
+#' stochastic run meets other noise with a reduction than without.)
 #'
 #' **Log-density.** A deterministic sampler computes the density of the result:
 #' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps. It is the exact log-density

@@ -7,7 +7,8 @@
 #' The particles are those of `guided_sample()` with the same `key`, `n` and `points`, in the same
 #' order. So are the estimates, to rounding: `confidence()`, `entropy()`, means and covariances.
 #' (From 1024 particles on the points of a summary are nets by default, those of a sample are
-#' random, see [net].) They are the same to the last bit for any number of threads or workers, see [scaling].
+#' random, see [net].) They are the same to the last bit for any number of threads or workers, see
+#' [scaling].
 #'
 #' **Standard errors** come from the differences between the replicates of a net. Those of
 #' independent particles are `sd / sqrt(n)` for a mean and, from the fourth moments,

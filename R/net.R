@@ -26,11 +26,14 @@
 #' [guided_summary()], [guidance_sweep()] and [compare_guidance()] use nets from 1024 particles on,
 #' unless `points` says otherwise. Confidence, means and, of deterministic samplers, entropy gain
 #' most. Second moments in tens of dimensions and what depends on all noises gain nothing: their
-#' errors are within some 7 % of those of independent particles. The particles of [guided_sample()] are independent by default. Code that takes
-#' particles from nets for a random sample gets their law right, but not the errors of its
-#' estimates. [confidence()], [entropy()], [information()] and [mutual_information()] of mixtures
-#' use nets, too: with 8192 draws the variance is 5 to 100 times smaller, except for the curvature
-#' of narrow components, for which nets gain nothing. All other analyses draw independently.
+#' errors are within some 7 % of those of independent particles. The particles of [guided_sample()]
+#' are independent by default. Code that takes particles from nets for a random sample gets their
+#' law right, but not the errors of its estimates.
+#'
+#' [confidence()], [entropy()], [information()], [mutual_information()] and [recfg_weights()] of
+#' mixtures use nets, too: with 8192 draws the variance is 5 to 100 times smaller, except for the
+#' curvature of narrow components, for which nets gain nothing. All other analyses draw
+#' independently.
 #' @source Owen (1997), \doi{10.1214/aos/1031594731}; Matousek (1998),
 #'   \doi{10.1006/jcom.1998.0489}; Joe and Kuo (2008), \doi{10.1137/070709359}.
 #' @examples

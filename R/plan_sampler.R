@@ -141,7 +141,8 @@ plan_sampler <- function(mixture, error = NULL, ...,
   if (measure == "distance") {
     best <- plan_by_distance(candidates, makers, d, end, ends, job)
   } else {
-    tried <- plan_search(candidates, mixture, horizon, end, ends, job)
+    order <- plan_likely(candidates, makers, d, end, ends, job)
+    tried <- plan_search(candidates, mixture, horizon, end, ends, job, order)
     best <- plan_final(tried, makers, job)
   }
   tried <- best$tried[c("sampler", "grid", "horizon", "end", "steps", "evaluations", "error")]
@@ -191,8 +192,20 @@ plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budge
        })
 }
 
+# The order in which candidates are tried: in one dimension as they come; in several, where an error
+# takes seconds, by the distance of a few particles after 20 evaluations.
+plan_likely <- function(candidates, makers, d, end, ends, job) {
+  all <- seq_len(nrow(candidates))
+  stochastic <- vapply(makers, function(make) make(2, "uniform", end)$stochastic, NA)
+  if (job$inner < 2 || !is.null(d$score_error) || any(stochastic)) return(all)
+  quick <- replace(job, c("budget", "n"), list(20, 2000))
+  likely <- if_error(plan_by_distance(candidates, makers, d, end, utils::head(ends, 1), quick),
+                     function(e) NULL)
+  c(likely$tried$candidate, setdiff(all, likely$tried$candidate))
+}
+
 # All candidates at one horizon and end, then those that come near the best at others.
-plan_search <- function(candidates, mixture, horizon, end, ends, job) {
+plan_search <- function(candidates, mixture, horizon, end, ends, job, order) {
   budget <- !is.null(job$budget)
   shares <- c(.5, .8, .2, .05, 2, 8)
   horizons_for <- function(errors) {
@@ -227,10 +240,9 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job) {
     close <- value <= (if (budget) 2 else 1.5) * job$state$best
     now[ifelse(is.na(now$error), !is.finite(job$state$best), close), ]
   }
-  all <- seq_len(nrow(candidates))
   logsnr <- candidates$grid == "logsnr" & length(ends) > 0
-  first_end <- replace(rep(end, length(all)), logsnr, ends[1])
-  try_all(all, rep(horizons[1], length(all)), first_end)
+  first_end <- replace(rep(end, nrow(candidates)), logsnr, ends[1])
+  try_all(order, rep(horizons[1], nrow(candidates)), first_end[order])
   if (is.null(horizon)) {
     if (budget && is.finite(job$state$best)) {
       horizons <- c(horizons, horizons_for(shares * job$state$best))
@@ -289,17 +301,12 @@ plan_by_distance <- function(candidates, makers, d, end, ends, job) {
       abort_input("samplers", 'deterministic for measure = "distance"', format(trial))
     }
     job_one <- job
-    found <- NULL
     job_one$error <- function(sampler, horizon) {
       job$state$count <- job$state$count + 1
-      found <<- if_error(distance(run(sampler, n), truth), function(e) {
-        unknown_row(conditionMessage(e))
-      })
-      found
+      if_error(distance(run(sampler, n), truth), function(e) unknown_row(conditionMessage(e)))
     }
     row <- plan_one(make, grid, d$horizon, todo$end[k], job_one)
-    rows[[k]] <- data.frame(candidates[i, , drop = FALSE], row, candidate = i,
-                            se = if (is.null(found)) NA_real_ else found$se[1])
+    rows[[k]] <- data.frame(candidates[i, , drop = FALSE], row, candidate = i)
   }
   tried <- do.call(rbind, rows)
   tried <- tried[plan_order(tried, TRUE), ]
@@ -357,15 +364,15 @@ plan_one <- function(maker, grid, horizon, end, job, most = Inf) {
     steps <- max(1, min(steps - 1, floor(steps * job$budget / cost)))
   }
   # steps that are more than they cost
-  error <- if (cost <= job$budget) job$error(sampler, horizon)$estimate else NA_real_
-  data.frame(horizon = horizon, end = end, steps = steps, evaluations = cost, error = error,
-             stochastic = sampler$stochastic)
+  error <- if (cost <= job$budget) job$error(sampler, horizon) else unknown_row()
+  data.frame(horizon = horizon, end = end, steps = steps, evaluations = cost,
+             error = error$estimate, se = error$se, stochastic = sampler$stochastic)
 }
 
 # The best, with its error by all nodes or draws; by those of the search where the time is over.
 plan_final <- function(tried, makers, job) {
   if (is.na(tried$error[1])) return(list(tried = tried))
-  first <- tried$error[1]
+  first <- tried[1, ]
   repeat {
     sampler <- makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], tried$end[1])
     row <- job$error(sampler, tried$horizon[1], search = FALSE)
@@ -374,7 +381,7 @@ plan_final <- function(tried, makers, job) {
   }
   if (is.na(row$estimate)) {
     how <- c("quadrature", "quadrature", "Monte Carlo")[min(job$inner, 3)]
-    row[ESTIMATE] <- estimate_row(first, NA_real_, how, if (job$inner > 1) {
+    row[ESTIMATE] <- estimate_row(first$error, first$se, how, if (job$inner > 1) {
       "by the few nodes or draws of the search"
     } else "")
   }
@@ -519,9 +526,10 @@ plan_steps <- function(maker, grid, horizon, end, job, limit) {
     middle <- at(floor((low + now$steps) / 2))
     if (middle$met) now <- middle else low <- middle$steps
   }
+  error <- if (now$met) now$error else unknown_row()
   data.frame(horizon = horizon, end = end, steps = if (now$met) now$steps else NA_real_,
-             evaluations = if (now$met) now$cost else NA_real_,
-             error = if (now$met) now$error$estimate else NA_real_, stochastic = now$stochastic)
+             evaluations = if (now$met) now$cost else NA_real_, error = error$estimate,
+             se = error$se, stochastic = now$stochastic)
 }
 
 # The cost of `steps`, from the cost of more steps.
