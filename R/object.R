@@ -83,7 +83,8 @@ refuse_tableless <- function(x) {
 # The table of a result; or its points, with the values known of each. NULL if it has none.
 as_table <- function(x) UseMethod("as_table")
 as_table.default <- function(x) {
-  table <- if (!is.null(x$path)) x$path else x$tried
+  # "$" would take "paths" for "path"
+  table <- if (!is.null(x[["path"]])) x[["path"]] else x[["tried"]]
   if (!is.null(table)) return(table)
   of_law <- inherits(x, "mixguide_law")
   if (!is.matrix(x$x) || is.null(x$mixture) && !of_law) return(NULL)

@@ -133,7 +133,7 @@ sde_sides <- function(process, strength, n) {
              stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
                              paste0(names(sides)[3:5], "_se")),
              method = c("Monte Carlo", if (heavy) "unknown" else "Monte Carlo"),
-             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""))
+             note = c("", if (heavy) heavy_row()$note else ""))
 }
 
 # log q and |g|^2 at the points x.

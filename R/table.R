@@ -188,7 +188,10 @@ if_kept <- function(before, x) if (identical(before, shape(x))) x else plain_tab
 dplyr_reconstruct.mixguide_table <- function(data, template) plain_table(data)
 
 #' @exportS3Method vctrs::vec_restore
-vec_restore.mixguide_table <- function(x, to, ...) plain_table(x)
+vec_restore.mixguide_table <- function(x, to, ...) {
+  check_dots(...)
+  plain_table(x)
+}
 
 # ---- Print
 
@@ -372,7 +375,6 @@ picture.mixguide_table <- function(object, setup) {
 # The numbers of tidy(): against a key that is a number, a panel for each quantity, the other keys
 # by colour; or else one below the other.
 tidy_picture <- function(long, title, subtitle = NULL, labels = NULL, caption = NULL) {
-  names(long)[1] <- "quantity"
   keys <- setdiff(key_columns(long), c("quantity", "scale"))
   keys <- Filter(function(key) length(unique(long[[key]])) > 1, keys)
   along <- utils::head(Filter(function(key) is.numeric(long[[key]]), keys), 1)

@@ -60,4 +60,7 @@ test_that("a user's class of an object prints and is drawn as what it extends", 
                  class = "mixguide_error")
   }
   expect_error(print(moments(m), digits = 0), "`digits`", class = "mixguide_error")
+  # what is called almost like a table is none
+  mine <- structure(list(paths = data.frame(t = 1)), class = object_class("mine"))
+  expect_error(as.data.frame(mine), "a result that has a table", class = "mixguide_error")
 })
