@@ -53,10 +53,11 @@
 #'   (the truth) and `seed`.
 #'
 #'   `benchmark_inverse()`: a data frame of class `benchmark_inverse` with a row per instance and
-#'   method, and columns `d_x`, `d_y`, `seed`, `method`, the columns of [judge_samples()], and
-#'   `error`. `summary()`: a data frame with a row per pair of dimensions and method: `instances`;
-#'   `sw2` (or `distance`), the mean over instances, with its `..._se`; `median`; `floor`, the mean
-#'   floor; `seconds` and `evaluations` on average; sorted by the median.
+#'   method, and columns `d_x`, `d_y`, `seed`, those of [judge_samples()] (`sampler` is the method's
+#'   name), and `error`. `summary()`: a data frame with a row per pair of dimensions and method:
+#'   `sampler`; `instances`; `sw2` (or `distance`), the mean over instances, with its `..._se`;
+#'   `median`; `floor`, the mean floor; `seconds` and `evaluations` on average; sorted by the
+#'   median.
 #' @source The problem: Cardoso, El Idrissi, Le Corff and Moulines (2023),
 #'   \doi{10.48550/arXiv.2308.07983}, as in its public scripts (recalled). The exact law as
 #'   reference: this package.
@@ -130,7 +131,7 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
     row[setdiff(columns, names(row))] <- NA
     row[columns]
   })
-  table <- data.frame(grid[c("d_x", "d_y", "seed")], method = names(methods)[grid$method],
+  table <- data.frame(grid[c("d_x", "d_y", "seed")], sampler = names(methods)[grid$method],
                       do.call(rbind, rows), row.names = NULL)
   setup <- list(schedule = schedule, sampler = sampler, horizon = times[1],
                 steps = length(times) - 1, directions = directions, p = p, maximum = maximum)
@@ -138,7 +139,8 @@ benchmark_inverse <- function(d_x = c(8, 80, 800), d_y = c(1, 2, 4), seeds = 0:5
   new_table(table, "benchmark_inverse",
             c(paste0(distance_words(setup), " to the exact law, ", setup$steps, " steps"),
               format(sampler), format(schedule), "mean (standard error): over instances"),
-            setup, keys = c("d_x", "d_y", "seed"), body = benchmark_rows,
+            setup, keys = c("d_x", "d_y", "seed", "sampler", "n"),
+            methods = c(residual_exact = "exact", evaluations = "exact"), body = benchmark_rows,
             foot = if (failed) paste(count_of(failed, "unit"), "failed: see column error"))
 }
 
@@ -213,13 +215,13 @@ print_body.inverse_problem <- function(x, ...) {
 summary.benchmark_inverse <- function(object, ...) {
   check_dots(...)
   by <- judged_by(object)
-  method <- factor(object$method, unique(object$method))
-  groups <- split(object, list(method, object$d_y, object$d_x), drop = TRUE)
+  sampler <- factor(object$sampler, unique(object$sampler))
+  groups <- split(object, list(sampler, object$d_y, object$d_x), drop = TRUE)
   table <- do.call(rbind, lapply(groups, function(x) {
     ran <- x[is.na(x$error), ]
     m <- nrow(ran)
     value <- ran[[by[1]]]
-    data.frame(d_x = x$d_x[1], d_y = x$d_y[1], method = x$method[1], instances = m,
+    data.frame(d_x = x$d_x[1], d_y = x$d_y[1], sampler = x$sampler[1], instances = m,
                value = mean(value), se = if (m > 1) stats::sd(value) / sqrt(m) else NA_real_,
                median = if (m) stats::median(value) else NA_real_, floor = mean(ran[[by[2]]]),
                seconds = mean(ran$seconds), evaluations = mean(ran$evaluations))
@@ -234,7 +236,7 @@ benchmark_rows <- function(x) {
   by <- judged_by(x)[1]
   table <- summary.benchmark_inverse(x)
   names(table)[match(c(by, paste0(by, "_se")), names(table))] <- c("mean", "mean_se")
-  table[c("d_x", "d_y", "method", "instances", "median", "mean", "mean_se", "floor", "seconds",
+  table[c("d_x", "d_y", "sampler", "instances", "median", "mean", "mean_se", "floor", "seconds",
           "evaluations")]
 }
 
@@ -243,12 +245,12 @@ picture.benchmark_inverse <- function(object, setup) {
   by <- judged_by(table)
   table$value <- table[[by[1]]]
   table$least <- table[[by[2]]]
-  middle <- tapply(table$value, table$method, stats::median)
-  table$method <- factor(table$method, names(sort(middle, decreasing = TRUE)))
+  middle <- tapply(table$value, table$sampler, stats::median)
+  table$sampler <- factor(table$sampler, names(sort(middle, decreasing = TRUE)))
   table$panel <- paste0("d_x = ", table$d_x, ", d_y = ", table$d_y)
   table$panel <- factor(table$panel, unique(table$panel))
-  centre <- stats::aggregate(value ~ method + panel, table, stats::median)
-  ggplot(as.data.frame(table), aes(.data$value, .data$method)) +
+  centre <- stats::aggregate(value ~ sampler + panel, table, stats::median)
+  ggplot(as.data.frame(table), aes(.data$value, .data$sampler)) +
     geom_point(aes(.data$least), shape = 124, size = 3, colour = "grey60") +
     geom_point(colour = class_palette(1), alpha = .5, size = 1.4) +
     geom_point(data = centre, shape = 5, size = 2.4, colour = ink) +

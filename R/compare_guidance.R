@@ -103,19 +103,20 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
             },
             paste("shift: of the mean, in the class's sd; spread: sd over the class's; outside:",
                   "beyond the 99 % ellipses of the class; down: paths that end with less",
-                  "confidence than at strength 0; TV, KL(output || .): total variation and",
-                  "divergence from the class, or from the tilt; scores: evaluations of a model",
-                  "per particle"))
+                  "confidence than at strength 0; TV, reverse KL: total variation and",
+                  "KL(output || .) from the class, or from the tilt; scores: evaluations of a",
+                  "model per particle"))
   new_table(rows, "guidance_comparison",
             c(paste("towards", aim_words(goal$class)), process_lines(d, without = "guidance")),
             setup_of(d, n = n, tilt = tilt, confidence = confidence, faults = diffusion_faults(d)),
             labels = COMPARED, foot = foot)
 }
 
+# Of the divergences the heads, DIVERGENCE_HEADS.
 COMPARED <- c(strength = "strength", confidence = "confidence", entropy = "entropy",
               shift = "shift", spread = "spread", total_variation = "TV class",
-              kl_reverse = "KL class", tilt_total_variation = "TV tilt",
-              tilt_kl_reverse = "KL tilt", outside = "outside", fraction_down = "down",
+              kl_reverse = "reverse KL class", tilt_total_variation = "TV tilt",
+              tilt_kl_reverse = "reverse KL tilt", outside = "outside", fraction_down = "down",
               evaluations = "scores")
 
 # ---- The guidances

@@ -231,13 +231,14 @@ summary.conditional_sample <- function(object, ...) {
   check_dots(...)
   x <- object$x
   sd <- apply(x, 2, stats::sd)
-  variables <- data.frame(mean = if (nrow(x)) colMeans(x) else NA_real_, se = sd / sqrt(nrow(x)),
+  variables <- data.frame(mean = if (nrow(x)) colMeans(x) else NA_real_,
+                          mean_se = sd / sqrt(nrow(x)),
                           sd = sd,
                           row.names = variable_labels(object$mixture))
   residual <- run_residual(object)
   if (!inherits(object$mixture, "score_model")) {
     exact <- moments(exact_target(object))
-    variables <- cbind(variables[c("mean", "se")], exact_mean = exact$mean, sd = sd,
+    variables <- cbind(variables[c("mean", "mean_se")], exact_mean = exact$mean, sd = sd,
                        exact_sd = sqrt(diag(exact$cov)))
     residual <- cbind(residual, exact = expected_residual(exact, object$observation))
   }
@@ -253,7 +254,6 @@ print.summary.conditional_sample <- function(x, digits = 4, max = 10, ...) {
     say(paste("exact value:", format(x$residual$exact, digits = digits)))
   }
   rows <- data.frame(variable = rownames(x$variables), x$variables)
-  names(rows)[names(rows) == "se"] <- "mean_se"
   print_rows(table_words(utils::head(rows, max), digits), digits)
   more <- nrow(x$variables) - max
   if (more > 0) cat("... and", count_of(more, "more variable"), "\n")

@@ -32,7 +32,7 @@
 #'   `start = "exact"`. For `plot()`: passed to `autoplot()`.
 #' @param method,n,nodes As for [guided_error()].
 #' @return A data frame of class `convergence_order` with a row per sampler, quantity and number of
-#'   steps: `sampler`, `quantity` (the three of [guided_error()]), `steps`, `evaluations` (of the
+#'   steps: `quantity` (the three of [guided_error()]), `sampler`, `steps`, `evaluations` (of the
 #'   score, in one run), the error `estimate` with its `se`, `method` and `note`, and the `order`
 #'   over the row before with its standard error `order_se` (0 for quadrature). The order is `NA`
 #'   where rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()`
@@ -69,7 +69,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
       setting <- change_diffusion(d, list(sampler = check_sampler(samplers[[name]](count),
                                                                   "samplers")))
       error <- as.data.frame(guided_error(setting, method = method, n = n, nodes = nodes))
-      data.frame(sampler = name, quantity = error$quantity, steps = count,
+      data.frame(quantity = error$quantity, sampler = name, steps = count,
                  evaluations = evaluations(setting$sampler, d$schedule, setting$horizon),
                  error[ESTIMATE])
     })
@@ -139,16 +139,16 @@ print.convergence_order <- function(x, quantity = "total_variation", digits = 4,
   check_dots(..., also = print.default)
   quantity <- check_choice(quantity, unique(x$quantity), "quantity")
   print_head(x)
-  say(paste(DIVERGENCES[[quantity]], "at each number of steps; the orders of the last pair are of",
-            "total variation (TV), KL(target || output) and KL(output || target) (reverse KL)"))
+  say(paste0(DIVERGENCES[[quantity]], " at each number of steps; the orders of the last pair are ",
+             "of ", divergence_words(names(DIVERGENCES))))
   of <- x[x$quantity == quantity, ]
   table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
   finest <- summary(x)
-  orders <- lapply(c(TV = "total_variation", KL = "kl", "reverse KL" = "kl_reverse"),
-                   function(quantity) {
-                     last <- finest[finest$quantity == quantity, ]
-                     order_words(last$order, last$order_se)
-                   })
+  orders <- lapply(names(DIVERGENCE_HEADS), function(quantity) {
+    last <- finest[finest$quantity == quantity, ]
+    order_words(last$order, last$order_se)
+  })
+  names(orders) <- DIVERGENCE_HEADS
   print_rows(data.frame(sampler = rownames(table), formatC(table, digits = digits, format = "g"),
                         orders, check.names = FALSE), digits)
   print_foot(x)

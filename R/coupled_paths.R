@@ -41,7 +41,7 @@
 #'     times x n x d x strengths; `times`;
 #'   * `log_odds`: n x rivals x strengths, and `log_odds_gain`, `guidance_met`, the two sides of the
 #'     identity; `NULL` if there is none, and `why`;
-#'   * `strength`, and the arguments, as in [guided_sample()].
+#'   * `n`, the number of paths; `strength`, and the arguments, as in [guided_sample()].
 #'
 #'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`, and `plot()`
 #'   draws guided against unguided confidence, a dot per path.
@@ -71,8 +71,9 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   plan <- draw_start(plan, key)
   geometry <- path_geometry(plan, template$class)
   runs <- lapply(guides, path_run, plan, key, geometry)
-  paths <- c(list(table = NULL, strength = strength, confidence = stack_runs(runs, "confidence"),
-                  x = stack_runs(runs, "x"), trajectory = stack_runs(runs, "trajectory"),
+  paths <- c(list(table = NULL, n = plan$begin$n, strength = strength,
+                  confidence = stack_runs(runs, "confidence"), x = stack_runs(runs, "x"),
+                  trajectory = stack_runs(runs, "trajectory"),
                   log_odds = stack_runs(runs, "log_odds"),
                   log_odds_gain = stack_runs(runs, "log_odds", runs[[1]]$log_odds),
                   guidance_met = stack_runs(runs, "guidance_met"), why = geometry$why),

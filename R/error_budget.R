@@ -114,8 +114,8 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   if (is.null(rows)) rows <- budget_row("", "", "", unknown_row())[0, ]
   rows <- rows[order(rows$quantity, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
   new_table(rows, "error_budget", c(format(d$mixture), process_lines(d, "guidance")), setup_of(d),
-            labels = c(kl = "KL", total_variation = "TV"),
-            foot = c("KL(target || output) in nats; TV: total variation.",
+            labels = DIVERGENCE_HEADS,
+            foot = c(paste0(divergence_words(c("kl", "total_variation")), "; in nats."),
                      if (any(rows$kind == "rate")) {
                        "Kind rate: published rates with the constant 1, no bounds."
                      }),
@@ -154,10 +154,12 @@ global_lipschitz <- function(run, given) {
   few <- unique(stats::approx(seq_along(run$times), run$times,
                               seq(1, length(run$times), length.out = 17))$y)
   rows <- lipschitz(run$mixture, few, run$schedule)
-  if (any(rows$status == "none")) return(list(value = NA_real_, note = "there is no global L"))
+  if (any(rows$lipschitz[rows$statement == "global"] %in% Inf)) {
+    return(list(value = NA_real_, note = "there is no global L"))
+  }
   of <- lapply(split(rows, rows$t), function(at) {
     certain <- at$lipschitz[at$statement == "common" |
-                              at$statement == "global" & at$status %in% c("exact", "scan")]
+                              at$statement == "global" & at$method %in% c("exact", "quadrature")]
     if (length(certain)) min(certain) else NA
   })
   value <- max(unlist(of))
@@ -422,7 +424,7 @@ picture.error_budget <- function(object, setup) {
   if (!nrow(rows)) abort_input("object", "a budget of positive numbers", "one without any")
   roles <- c(measured = "measured", part = "part", bound = "bound",
              rate = "published rate, constant 1")
-  panels <- c(kl = "KL(target || output), nats", total_variation = "total variation")
+  panels <- DIVERGENCES[c("kl", "total_variation")]
   rows$role <- factor(roles[rows$kind], roles)
   rows$panel <- factor(panels[rows$quantity], panels)
   rows$place <- factor(seq_len(nrow(rows)), rev(seq_len(nrow(rows))))

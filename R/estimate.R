@@ -7,6 +7,13 @@ METHODS <- c("exact", "quadrature", "Monte Carlo", "bound", "unknown")
 DIVERGENCES <- c(kl = "KL(target || output)", kl_reverse = "KL(output || target)",
                  total_variation = "total variation")
 
+# The same in the heads of columns, and what these stand for.
+DIVERGENCE_HEADS <- c(kl = "KL", kl_reverse = "reverse KL", total_variation = "TV")
+
+divergence_words <- function(names) {
+  toString(paste0(DIVERGENCE_HEADS[names], ": ", DIVERGENCES[names]))
+}
+
 # The columns of every estimate.
 ESTIMATE <- c("estimate", "se", "method", "note")
 

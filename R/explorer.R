@@ -346,7 +346,7 @@ steps_theorems <- function(steps) {
   limited <- steps$strength > 0 & is.finite(steps$strength)
   limit <- ifelse(limited, paste0("up to strength ", format(steps$strength, digits = 3), "; "), "")
   theorem_row(paste0("these steps: ", words[steps$claim]), steps$holds %in% TRUE,
-              paste0(limit, steps$why))
+              paste0(limit, steps$note))
 }
 
 # The lines of the classes in the two variables; none for one variable.

@@ -456,7 +456,7 @@ print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
   if (!is.null(x$second_moment)) {
     say_line("second moment E|x|^2: ", format(x$second_moment, digits = digits))
   }
-  if (!is.null(x$kl)) say_line("KL(target || output): ", format(x$kl, digits = digits))
+  if (!is.null(x$kl)) say_line(DIVERGENCES[["kl"]], ": ", format(x$kl, digits = digits))
 }
 
 as_table.mixguide_moments <- function(x) {
@@ -469,6 +469,11 @@ as_table.mixguide_moments <- function(x) {
     rows$target_sd <- sd(x$target$cov)
   }
   rows
+}
+
+picture.mixguide_moments <- function(object, ...) {
+  long <- tidy(new_table(as_table(object), "moments", NULL, keys = "variable"))
+  tidy_picture(long, "Moments", format(object))
 }
 
 mixture_sd <- function(mixture) unname(sqrt(diag(moments(mixture)$cov)))

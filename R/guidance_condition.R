@@ -66,9 +66,9 @@
 #'     `"not proved"` for each process;
 #'   * `searched`: whether noise levels were searched (see the numerical notes).
 #'
-#'   `as.data.frame()` gives `pairs`, or at times `t`, if given, the products
-#'   `D_k' Sigma^(-1/2) S^(-3/2) D_j` (`ode`) and `D_k' S^(-2) D_j` (`sde`) with their cosines.
-#'   `plot()` draws the cosines against the noise level.
+#'   `as.data.frame()` gives `pairs` (no row if nothing is proved), or at times `t`, if given, the
+#'   products `D_k' Sigma^(-1/2) S^(-3/2) D_j` (`ode`) and `D_k' S^(-2) D_j` (`sde`) with their
+#'   cosines. `plot()` draws the cosines against the noise level.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; Li and Jiao (2025),
 #'   \doi{10.48550/arXiv.2505.01382}; Karlin (1968), *Total Positivity*, chapter 5.
 #' @seealso [coupled_paths()] for paths, [gain_bound()] for bounds of their gain.
@@ -103,6 +103,7 @@ guidance_condition <- function(mixture, ..., end = 0) {
   } else {
     result$holds <- c(ode = NA, sde = NA)
     result$monotone <- FALSE
+    result$pairs <- angle_rows(character(), character())
   }
   result$claims <- condition_claims(result)
   structure(result, class = object_class("guidance_condition"))
@@ -173,10 +174,9 @@ condition_holds <- function(x, tol = 1e-10) {
   cosine <- function(process, at = end) cosines(gain_products(geometry, at, end, process))
   times <- if (one_eigenspace(geometry)) x$times[2] else condition_times(x, 200)
   below <- lower.tri(diag(length(geometry$rivals)))
-  pairs <- data.frame(rival = geometry$rivals[col(below)[below]],
-                      other = geometry$rivals[row(below)[below]],
-                      euclidean = cosine("euclidean")[below],
-                      precision = cosine("precision")[below])
+  pairs <- angle_rows(geometry$rivals[col(below)[below]], geometry$rivals[row(below)[below]])
+  pairs$euclidean <- cosine("euclidean")[below]
+  pairs$precision <- cosine("precision")[below]
   for (process in c("ode", "sde")) {
     least <- rep(Inf, nrow(pairs))
     time <- rep(NA_real_, nrow(pairs))
@@ -192,6 +192,13 @@ condition_holds <- function(x, tol = 1e-10) {
   corner <- abs(pairs$euclidean) < tol | abs(pairs$euclidean - 1) < tol
   list(holds = holds, monotone = all(corner) && all(along_eigenvectors(geometry)), pairs = pairs,
        searched = length(times) > 1 && any(sign_changes(geometry) > 1))
+}
+
+# Rows for pairs of rivals, without their cosines.
+angle_rows <- function(rival, other) {
+  unknown <- rep(NA_real_, length(rival))
+  data.frame(rival = rival, other = other, euclidean = unknown, precision = unknown, ode = unknown,
+             ode_time = unknown, sde = unknown, sde_time = unknown)
 }
 
 # The number of sign changes of the terms of G_kj from the smallest eigenvalue to the largest.
@@ -292,6 +299,8 @@ say_claims <- function(claims) {
     }
   }
 }
+
+as_table.guidance_condition <- function(x) x$pairs
 
 #' @export
 as.data.frame.guidance_condition <- function(x, ..., t = NULL) {

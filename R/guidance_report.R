@@ -230,14 +230,14 @@ report_theorems <- function(report, class) {
   if (!report$given) d <- towards(report, class, 1, sampler_ddim())
   steps <- step_claims(as_diffusion(d, without = "score_error"), search = FALSE)
   continuous <- time$holds[c("ode", "sde")] %in% TRUE
-  why <- c(rep(if (is.null(time$why)) "" else time$why, 2), steps$why)
+  note <- c(rep(if (is.null(time$why)) "" else time$why, 2), steps$note)
   data.frame(class = class,
              claim = c("no path loses confidence by guidance, in continuous time (ODE)",
                        "no path loses confidence by guidance, in continuous time (SDE)",
                        paste0(claim_words[steps$claim], ", by ", sampler_words(format(d$sampler)))),
              proved = c(continuous, steps$holds %in% TRUE),
              "up to strength" = c(ifelse(continuous, Inf, 0), steps$strength),
-             why = sub("^nothing is proved: ", "", why), row.names = NULL, check.names = FALSE)
+             note = sub("^nothing is proved: ", "", note), row.names = NULL, check.names = FALSE)
 }
 
 # Three in a row, of unit variance in the process, the outer two of equal weight and distance.
@@ -524,7 +524,7 @@ theorem_words <- function(report) {
   if (is.null(rows)) return(NULL)
   proved <- rows[rows$proved, ]
   if (!nrow(proved)) {
-    why <- unique(rows$why[nzchar(rows$why)])
+    why <- unique(rows$note[nzchar(rows$note)])
     return(paste0("No theorem tells it in advance (", paste(utils::head(why, 2), collapse = "; "),
                   "): all this is computed."))
   }

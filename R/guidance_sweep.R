@@ -124,7 +124,8 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   # the rows fit the screen without the scale, which is 1 + strength
   shown <- c(keys, "strength", "confidence", "gain", "entropy", down = "fraction_down")
   table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
-                     keys = c("class", "sampler", "steps", "strength", "scale"), shown = shown,
+                     keys = c("class", "sampler", "steps", "strength", "scale"),
+                     noted = SWEEP_NOTED, shown = shown,
                      foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))
   with_call(table, call, d$key)
 }
@@ -434,9 +435,14 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   rows$folded_se <- NULL
   rows$method <- if (exact) "quadrature" else "Monte Carlo"
   heavy <- !exact & is.na(rows$mean_inverse_confidence) & !is.na(rows$inverse_confidence_tail)
-  rows$note <- ifelse(heavy, "no mean_inverse_confidence, for its tail is heavy", "")
+  rows$note <- ifelse(heavy, names(SWEEP_NOTED)[1], "")
   rows
 }
+
+# Notes of a row, with the quantities that they are about.
+SWEEP_NOTED <- list("no mean_inverse_confidence, for its tail is heavy" = "mean_inverse_confidence",
+                    "confidence by that known at strength 0" = c("confidence", "gain"),
+                    "confidence by the known law of the run" = c("confidence", "gain"))
 
 # Rows whose confidence and gain use what is known of strength 0 (see control_variate.R).
 controlled_rows <- function(rows, sweep, guides, plan, d) {
@@ -450,8 +456,7 @@ controlled_rows <- function(rows, sweep, guides, plan, d) {
   made <- controlled(y, replicate_sizes(sweep$moments[[zero]]), zero, known)
   rows[c("confidence", "confidence_se", "gain", "gain_se")] <-
     made[c("estimate", "se", "gain", "gain_se")]
-  known_by <- replace(rep("confidence by that known at strength 0", nrow(rows)), zero,
-                      "confidence by the known law of the run")
+  known_by <- replace(rep(names(SWEEP_NOTED)[2], nrow(rows)), zero, names(SWEEP_NOTED)[3])
   note <- ifelse(made$used, known_by, "")
   rows$note <- ifelse(nzchar(rows$note) & nzchar(note), paste(note, rows$note, sep = "; "),
                       paste0(note, rows$note))

@@ -50,9 +50,9 @@
 #'   error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A table of estimates ([mixguide_table]) of class `guided_error` with the rows `"kl"`,
 #'   which is `KL(target || output)`, `"kl_reverse"`, `KL(output || target)` (both in nats), and
-#'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`, named in the
-#'   first column. By quadrature `se` is 0, or the part of a divergence from places where the
-#'   density of the output is extrapolated beyond its nodes.
+#'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`. By
+#'   quadrature `se` is 0, or the part of a divergence from places where the density of the output
+#'   is extrapolated beyond its nodes.
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
@@ -92,7 +92,9 @@ guided_error <- function(mixture, ..., parts = FALSE,
                    error_of(target[[1]], start = "exact", score_error = NULL)
                  })
     rows <- rows[lengths(rows) > 0]
-    rows <- data.frame(part = rep(names(rows), vapply(rows, nrow, 0)), do.call(rbind, unname(rows)))
+    of <- rep(names(rows), vapply(rows, nrow, 0))
+    rows <- do.call(rbind, unname(rows))
+    rows <- data.frame(quantity = rows$quantity, part = of, rows[ESTIMATE])
   }
   new_table(rows, "guided_error", c(format(d$mixture), process_lines(d)), setup_of(d),
             labels = DIVERGENCES)

@@ -75,11 +75,8 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   key <- own_key(check_key(key))
   if (inherits(samples, c("gaussmix", "mixguide_diffusion"))) {
     runs <- method_runs(samples, observation, methods, n, key, ...)
-    table <- judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"),
-                           p = p, maximum = maximum)
-    table$seconds <- c(attr(runs, "seconds"), NA)
-    table$evaluations <- c(vapply(runs, zero_shot_cost, 0), NA)
-    return(table)
+    return(judge_samples(runs, target, NULL, level, directions, cells, stream(key, "judge"),
+                         p = p, maximum = maximum))
   }
   check_dots(...)
   if (!is.null(methods)) abort_input("methods", "NULL for given samples", describe(methods))
@@ -160,12 +157,18 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   table <- do.call(rbind, rows)
   if (!is.null(observation)) table$residual_exact <- expected_residual(exact, observation)
   table$method <- "Monte Carlo"
+  # of runs made here
+  seconds <- attr(samples, "seconds")
+  if (!is.null(seconds)) {
+    table$seconds <- c(seconds, NA)
+    table$evaluations <- c(vapply(runs, zero_shot_cost, 0), NA)
+  }
   setup <- c(given, list(level = level, directions = directions, p = p, maximum = maximum,
                          faults = faults[!duplicated(faults)]))
   by <- judged_by(table)
   label <- distance_label(p, maximum)
   shown <- c("sampler", "n", stats::setNames(by, c(label, "floor")), "mean error" = "mean_error",
-             "spread", "E|y-Hx|^2" = "residual", "coverage", KL = "kl_reverse")
+             "spread", "E|y-Hx|^2" = "residual", "coverage", "reverse KL" = "kl_reverse")
   over <- if (maximum) "" else paste0(" (of ", label, " over the directions too)")
   right <- c(paste0("Right would be: ", label, " the floor, spread 1,"),
              paste0("coverage ", format(level), ","),
@@ -176,7 +179,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
             c(paste("by", format(given$target)),
               if (!is.null(observation)) paste("given:", format(given$observation))),
             setup, keys = c("sampler", "n"), shown = shown, foot = paste(right, collapse = " "),
-            methods = c(residual_exact = "exact"), body = best_first)
+            methods = c(residual_exact = "exact", evaluations = "exact"), body = best_first)
 }
 
 # A name for each sample, other than that of the exact draws.
@@ -290,7 +293,7 @@ picture.sampler_judgement <- function(object, setup) {
   by <- judged_by(object)
   label <- paste(distance_label(setup$p, setup$maximum), "(lines: floor)")
   panels <- c(stats::setNames(label, by[1]), spread = "spread", residual = "E|y - Hx|^2",
-              coverage = "coverage", kl_reverse = "KL on cells")
+              coverage = "coverage", kl_reverse = "reverse KL on cells")
   panels <- panels[names(panels) %in% names(object)]
   if (length(panels) == 5) panels <- panels[names(panels) != "spread"]
   long <- long_form(object, panels, "sampler")

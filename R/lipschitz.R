@@ -82,12 +82,13 @@
 #' @param density `gamma`, a number > 0 below the density in the ball; `NULL`: the least one there.
 #' @param beta As above, a number from 0 to 1/10.
 #' @return A data frame of class `mixguide_lipschitz` with a row per time and statement, and
-#'   columns `t`; `statement`; `lipschitz`, the constant; `lower` and `upper`, bounds of the
-#'   eigenvalues of `H` (`NA` if the statement is about the constant only);
-#'   `domain`; `status`: `"exact"`, `"bound"`, `"search"` (a lower bound, found by optimisation),
-#'   `"scan"` (one dimension), `"none"` (there is no constant) or `"unknown"`; `source`; and
-#'   `why`. The density is log-concave where `upper <= 0`. `plot()` draws the constants, against
-#'   time if there are several times.
+#'   columns `t`; `statement`; `lipschitz`, the constant, `Inf` if there is none; `lower` and
+#'   `upper`, bounds of the eigenvalues of `H` (`NA` if the statement is about the constant only);
+#'   `domain`; `source`; and `method` and `note` (see [mixguide_table]). The method is `"exact"`,
+#'   also of `Inf`; `"quadrature"`, a scan in one dimension; `"bound"`, for "global" and "local" a
+#'   lower bound, which a search found, else an upper bound; or `"unknown"`. The density is
+#'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
+#'   times.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without such a constant.
@@ -128,22 +129,22 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   })
   rows <- do.call(rbind, rows)
   rows$statement <- factor(rows$statement, names(lipschitz_words))
-  # a search may have missed the largest value
-  rows$method <- ifelse(rows$status %in% c("exact", "bound"), rows$status, "unknown")
   setup <- list(mixture = units, schedule = schedule, center = center, radius = radius)
   times <- unique(rows$t)
   new_table(rows, "mixguide_lipschitz",
             c(paste("of the score of", format(units)),
               paste0(format(schedule), if (length(times) == 1) paste(", t =", format(times)),
                      center_words(setup))),
-            setup, keys = c("t", "statement", "status"), body = lipschitz_rows,
+            setup, keys = c("t", "statement"),
+            noted = stats::setNames(list(c("lipschitz", "upper")), UPPER_OPEN),
+            labels = if (length(times) == 1) lipschitz_words, body = lipschitz_rows,
             foot = lipschitz_foot(rows))
 }
 
 # The value found for the whole space is at least the values found at a point or in a ball.
 nowhere_above <- function(rows) {
   found <- rows$statement %in% c("point", "local")
-  global <- which(rows$statement == "global" & rows$status %in% c("search", "scan"))
+  global <- which(rows$statement == "global" & rows$method %in% c("bound", "quadrature"))
   if (any(found) && length(global)) {
     rows$lower[global] <- min(rows$lower[c(global, which(found))])
     rows$upper[global] <- max(rows$upper[c(global, which(found))])
@@ -158,11 +159,19 @@ lipschitz_words <- c(global = "the whole space", common = "(b) common covariance
                      affine = "(d) ball, affine form", ball = "(c) balls around means",
                      density = "density floor", paper = "paper's form (recalled)")
 
-statement_row <- function(statement, lower, upper, domain, status = "bound",
-                          source = "derived for this package", why = "",
+statement_row <- function(statement, lower, upper, domain, method = "bound",
+                          source = "derived for this package", note = "",
                           lipschitz = max(-lower, upper)) {
   data.frame(statement = statement, lipschitz = lipschitz, lower = lower, upper = upper,
-             domain = domain, status = status, source = source, why = why)
+             domain = domain, source = source, method = method, note = note)
+}
+
+# How a row is known, in a word: a bound is a lower one if a search found it.
+how_known <- function(rows) {
+  found <- rows$statement %in% c("global", "local")
+  none <- found & rows$lipschitz %in% Inf
+  ifelse(none, "none", ifelse(rows$method == "bound", ifelse(found, "lower bound", "bound"),
+                              ifelse(rows$method == "quadrature", "scan", rows$method)))
 }
 
 # The components of positive weight, in their simplest form.
@@ -198,7 +207,7 @@ lipschitz_rows <- function(x) {
     # the domain of (c) need not be repeated
     domain <- sub("^.* for all i, density", "as (c), p", sub(" for all i$", "", x$domain))
     return(data.frame(statement = words, L = x$lipschitz, lower = x$lower, upper = x$upper,
-                      status = x$status, domain = domain))
+                      known = how_known(x), domain = domain))
   }
   kinds <- unique(as.character(x$statement))
   table <- lapply(kinds, function(kind) x$lipschitz[x$statement == kind])
@@ -209,13 +218,10 @@ lipschitz_foot <- function(rows) {
   several <- length(unique(rows$t)) > 1
   says <- if (several) unlist(lapply(unique(as.character(rows$statement)), function(kind) {
     paste0(kind, ": ", lipschitz_words[[kind]], ", ",
-           toString(unique(rows$status[rows$statement == kind])))
+           toString(unique(how_known(rows)[rows$statement == kind])))
   }))
   c("L: the constant; lower, upper: what the eigenvalues of the score's derivative are between",
-    says, unlist(lapply(c("global", "paper"), function(kind) {
-    why <- setdiff(rows$why[rows$statement == kind], "")
-    if (length(why)) paste0(kind, ": ", why[1])
-  })))
+    says)
 }
 
 center_words <- function(setup) {
@@ -229,12 +235,12 @@ center_words <- function(setup) {
 
 picture.mixguide_lipschitz <- function(object, setup) {
   rows <- as.data.frame(object)
-  none <- any(rows$status == "none")
+  none <- any(how_known(rows) == "none")
   rows <- rows[is.finite(rows$lipschitz) & rows$lipschitz > 0, ]
   if (!nrow(rows)) abort_input("object", "one with a finite constant", "none")
   present <- intersect(names(lipschitz_words), rows$statement)
   rows$kind <- factor(lipschitz_words[as.character(rows$statement)], rev(lipschitz_words[present]))
-  rows$role <- factor(ifelse(rows$status == "bound", "bound", "exact or found"),
+  rows$role <- factor(ifelse(how_known(rows) == "bound", "bound", "exact or found"),
                       c("exact or found", "bound"))
   several <- length(unique(rows$t)) > 1
   note <- if (none) "For the whole space there is no constant"
@@ -275,10 +281,11 @@ component_slopes <- function(mixture, x) {
 
 # ---- Bounds
 
+UPPER_OPEN <- "the upper side depends on x: -1/smax + Cov_r(g)"
+
 loewner_bound <- function(parts, center) {
   if (is.null(center)) {
-    return(statement_row("loewner", -1 / parts$smin, NA, "everywhere", why = paste(
-      "the upper side depends on x: -1/smax + Cov_r(g)")))
+    return(statement_row("loewner", -1 / parts$smin, NA, "everywhere", note = UPPER_OPEN))
   }
   g <- component_slopes(parts$at, center)
   each <- component_logs(parts$at, t(center))
@@ -322,7 +329,8 @@ ball_statements <- function(parts, center, radius, density, beta) {
   R <- max(sqrt(colSums((t(at$means) - center)^2))) + radius
   in_balls <- paste("|x - mu_i| <=", format(R, digits = 4), "for all i")
   in_ball <- paste("|x - center| <=", format(radius, digits = 4))
-  local <- if (mixture_size(at) == 1) -1 / c(smin, parts$smax) else {
+  one <- mixture_size(at) == 1
+  local <- if (one) -1 / c(smin, parts$smax) else {
     with_rest(local_range(parts$inner, drop(parts$turn(t(center))), radius), parts)
   }
   gamma <- if (is.null(density)) log_density_floor(at, center, radius) else log(density)
@@ -340,15 +348,14 @@ ball_statements <- function(parts, center, radius, density, beta) {
     (exp(2 * M) + exp(M)) * exp(-beta^2 / (2 * parts$smax))
   rbind(
     statement_row("local", local[1], local[2], in_ball,
-                  if (mixture_size(at) == 1) "exact" else "search", "computed",
-                  if (mixture_size(at) == 1) "" else "a lower bound of the constant there"),
+                  if (one) "exact" else "bound", "computed", if (one) "" else LEAST_FOUND),
     spread_bound(parts, "affine", affine_spread(at, center, radius), in_ball),
     spread_bound(parts, "ball", 2 * R / smin, in_balls),
     statement_row("density", NA, NA, floor(gamma), lipschitz = derived),
     statement_row("paper", NA, NA, paste0(floor(known), if (beta > 0) {
       paste(", |x - mu_i| >=", beta)
     }), source = "recalled, not verified against the paper", lipschitz = recalled,
-    why = if (beta > 0) "no proof is known for beta > 0" else "")
+    note = if (beta > 0) "no proof is known for beta > 0" else "")
   )
 }
 
@@ -378,13 +385,15 @@ precision_distances <- function(mixture) {
 
 # ---- The constant for the whole space
 
+LEAST_FOUND <- "found by optimisation: a lower bound of the constant"
+
 global_constant <- function(parts) {
   at <- parts$at
   smin <- parts$smin
   K <- mixture_size(at)
-  row <- function(range, status, why = "") {
+  row <- function(range, method, note = "") {
     range <- with_rest(range, parts)
-    statement_row("global", range[1], range[2], "everywhere", status, "computed", why)
+    statement_row("global", range[1], range[2], "everywhere", method, "computed", note)
   }
   if (K == 1) return(row(-1 / c(smin, parts$smax), "exact"))
   if (ncol(at$values) == 1) {
@@ -401,20 +410,19 @@ global_constant <- function(parts) {
     one <- mixture_dim(parts$inner) == 1
     top <- if (one) max(scan_range(parts$inner)) else common_top(parts$inner)
     met <- top >= bound$upper * (1 - 1e-9) || 1 / smin >= bound$upper
-    why <- if (met) "" else if (one) "scanned along the line of the means" else {
-      "the largest eigenvalue is found by optimisation: a lower bound"
-    }
-    return(rbind(row(c(least, top), if (met) "exact" else if (one) "scan" else "search", why),
+    note <- if (met) "" else if (one) "scanned along the line of the means" else LEAST_FOUND
+    return(rbind(row(c(least, top), if (met) "exact" else if (one) "quadrature" else "bound", note),
                  bound))
   }
   if (mixture_dim(parts$inner) == 1) {
-    return(row(scan_range(parts$inner), "scan", "around all components and all ties, far out too"))
+    return(row(scan_range(parts$inner), "quadrature",
+               "scanned around all components and all ties, far out too"))
   }
   growth <- score_growth(parts$inner)
   switch(growth$kind,
-         none = row(c(-1 / smin, Inf), "none", growth$why),
-         exists = row(spread_range(parts$inner), "search",
-                      "a constant exists; found by optimisation: a lower bound"),
+         none = row(c(-1 / smin, Inf), "exact", paste0("there is no constant: ", growth$note)),
+         exists = row(spread_range(parts$inner), "bound",
+                      paste0("a constant exists; ", LEAST_FOUND)),
          statement_row("global", NA, NA, "everywhere", "unknown", "computed",
                        "not known whether there is a constant"))
 }
@@ -456,7 +464,7 @@ score_growth <- function(mixture) {
         apply(q[, others, drop = FALSE], 1, min) > q[, i] + 1e-8 * size
       }
       if (any(above)) {
-        return(list(kind = "none", why = paste(
+        return(list(kind = "none", note = paste(
           "components", i, "and", j, "tie along a direction in which the tails of both are the",
           "flattest, and H grows like |x|^2 there")))
       }
@@ -466,7 +474,7 @@ score_growth <- function(mixture) {
       e <- eigen(A, TRUE)
       free <- abs(e$values) <= tol
       if (max(abs(crossprod(e$vectors[, free], b))) > 1e-8 * sqrt(sum(b^2))) {
-        return(list(kind = "none", why = paste(
+        return(list(kind = "none", note = paste(
           "the two components tie on a paraboloid, along which H grows without bound")))
       }
       return(list(kind = "exists"))

@@ -47,8 +47,8 @@
 #'   [mcgdiff][zero_shot_mcgdiff], [smcdiffopt][zero_shot_smcdiffopt]; [mismatch()],
 #'   [judge_samples()], [benchmark_inverse()], [inverse_problem()]
 #'
-#' Results have `print()`, `plot()`, [autoplot()] and `summary()`; most are data frames
-#' ([mixguide_table]), and [tidy()], [glance()] and [augment()] know them.
+#' Results have `print()`, `plot()`, [autoplot()], `summary()`, [tidy()] and [glance()]; most are
+#' data frames ([mixguide_table]).
 #' @section Errors:
 #' Errors have the class `mixguide_error`. The message names the argument, the wanted value and the
 #' given value. A second class tells the kind: `mixguide_error_singular` if a covariance is singular

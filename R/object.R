@@ -47,7 +47,7 @@ print.mixguide_object <- function(x, ...) {
   }
   print_title(x, headline(x))
   print_body(x, ...)
-  print_faults(x$faults)
+  print_faults(parts_of(x)$faults)
   invisible(x)
 }
 
@@ -71,19 +71,23 @@ autoplot.mixguide_object <- function(object, ...) {
 as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
   table <- as_table(x)
+  if (is.null(table)) refuse_tableless(x)
   if (!is.null(row.names)) row.names(table) <- row.names
   table
 }
 
-# The table of a result; or its points, with the values known of each.
+refuse_tableless <- function(x) {
+  abort_input("x", "a result that has a table", paste("a", class_word(x)))
+}
+
+# The table of a result; or its points, with the values known of each. NULL if it has none.
 as_table <- function(x) UseMethod("as_table")
 as_table.default <- function(x) {
-  table <- if (!is.null(x$path)) x$path else x$tried
+  # "$" would take "paths" for "path"
+  table <- if (!is.null(x[["path"]])) x[["path"]] else x[["tried"]]
   if (!is.null(table)) return(table)
   of_law <- inherits(x, "mixguide_law")
-  if (!is.matrix(x$x) || is.null(x$mixture) && !of_law) {
-    abort_input("x", "a result that has a table", paste("a", class_word(x)))
-  }
+  if (!is.matrix(x$x) || is.null(x$mixture) && !of_law) return(NULL)
   points <- x$x
   if (!of_law) colnames(points) <- variable_labels(x$mixture)
   columns <- list(as.data.frame(points))
@@ -100,4 +104,71 @@ as.matrix.mixguide_object <- function(x, ...) {
   check_dots(...)
   if (!is.matrix(x$x)) abort_input("x", "a result that has points", paste("a", class_word(x)))
   x$x
+}
+
+# The parts of an object; a function has none.
+parts_of <- function(x) if (is.list(x)) x else list()
+
+#' @rdname mixguide_table
+#' @export
+summary.mixguide_object <- function(object, ...) {
+  check_dots(...)
+  table <- as_table(object)
+  if (is.null(table)) object else table
+}
+
+# The table that summary() of a result shows, or is.
+summary_table <- function(x) {
+  table <- summary(x)
+  if (is.data.frame(table)) return(table)
+  rows <- parts_of(table)$variables
+  if (!is.data.frame(rows)) refuse_tableless(x)
+  data.frame(variable = rownames(rows), rows, row.names = NULL)
+}
+
+#' @rdname mixguide_table
+#' @export
+tidy.mixguide_object <- function(x, ...) {
+  check_dots(...)
+  table <- summary_table(x)
+  drawn <- is_drawn(x)
+  # the terms are the variables, if their means are known
+  if (all(c("variable", "mean") %in% names(table))) {
+    se <- table$mean_se
+    if (is.null(se)) se <- rep(if (drawn) NA_real_ else 0, nrow(table))
+    more <- table[setdiff(names(table), c("variable", "mean", "mean_se"))]
+    return(data.frame(term = table$variable, estimate = table$mean, std.error = se, more,
+                      check.names = FALSE))
+  }
+  if (!is_estimates(table)) {
+    text <- names(table)[!vapply(table, is.numeric, NA)]
+    table$method <- rep(if (drawn) "Monte Carlo" else "exact", nrow(table))
+    table <- new_table(table, class(x)[1], NULL, keys = c(names(table)[1], text, "scale"))
+  }
+  long <- tidy(table)
+  # the method of a number without an error of its own is not known
+  more <- setdiff(names(long), c("quantity", "estimate", "se", if (!is_estimates(table)) ESTIMATE))
+  data.frame(term = long$quantity, estimate = long$estimate, std.error = long$se, long[more],
+             check.names = FALSE)
+}
+
+# Are the numbers of a result means over draws?
+is_drawn <- function(x) {
+  x <- parts_of(x)
+  method <- if (is.data.frame(x[["error"]])) x$error$method else x[["method"]]
+  if (is.character(method)) "Monte Carlo" %in% method else !is.null(x[["n"]])
+}
+
+#' @rdname mixguide_table
+#' @export
+glance.mixguide_object <- function(x, ...) {
+  check_dots(...)
+  table <- summary_table(x)
+  setup <- unclass(parts_of(x))
+  if (is.null(setup[["class"]])) setup$class <- setup$guidance$class
+  if (is.null(setup[["n"]]) && !inherits(x, "mixguide_law")) setup$n <- nrow(setup[["x"]])
+  if (is.null(table$method) && is.character(setup[["method"]])) table$method <- setup$method
+  row <- experiment_row(x, table, setup)
+  if (!is.numeric(setup[["estimate"]])) return(row)
+  data.frame(row, estimate = setup$estimate, std.error = setup$se)
 }

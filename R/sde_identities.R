@@ -25,11 +25,11 @@
 #' @param limit Whether to extrapolate to continuous time.
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. `start`:
 #'   `"normal"` or `"exact"`; from the exact start `E 1/q(start) = 1/p(class)`.
-#' @return A data frame of class `sde_identities` with two rows per strength: `strength`; `mean_of`
-#'   (`"log q"` or `"1/q"`); its `start` and `end`; `change`, the difference of the two, and
-#'   `integral`, its value by the identity; `gap = change - integral`; for particles also
-#'   `change_se`, `integral_se` and `gap_se`, which is paired (0 for quadrature); `method`; and
-#'   `note`.
+#' @return A sweep ([mixguide_table]) of class `sde_identities` with a row per strength and
+#'   identity: `strength`; `mean_of`, the function whose mean an identity is about (`"log q"` or
+#'   `"1/q"`); its `start` and `end`; `change`, the difference of the two, and `integral`, its value
+#'   by the identity; `gap = change - integral`; for particles also `change_se`, `integral_se` and
+#'   `gap_se`, which is paired (0 for quadrature); `method`; and `note`.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for point masses
 #'   down to `t = 0`.
 #' @source Derived for this package. Related: Li and Jiao (2025),
@@ -133,7 +133,7 @@ sde_sides <- function(process, strength, n) {
              stats::setNames(lapply(estimates[3:5], function(x) x["se", ]),
                              paste0(names(sides)[3:5], "_se")),
              method = c("Monte Carlo", if (heavy) "unknown" else "Monte Carlo"),
-             note = c("", if (heavy) paste("1/q:", heavy_row()$note) else ""))
+             note = c("", if (heavy) heavy_row()$note else ""))
 }
 
 # log q and |g|^2 at the points x.

@@ -56,7 +56,7 @@
 #'   * `steps`: the number of steps, on a grid of the same kind, from which the claim is guaranteed
 #'     at this strength, found by doubling or halving and bisection (`NA`: none up to 1024, or the
 #'     grid is given, or nothing is proved);
-#'   * `why`: the reason.
+#'   * `note`: the reason for `strength`.
 #'
 #'   Attribute `setup` holds the experiment, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
@@ -89,9 +89,10 @@ step_claims <- function(d, search = TRUE) {
   if (search) rows$steps <- unname(steps_needed(geometry, d, strength))
   new_table(rows, "step_condition", c(format(d$mixture), process_lines(d)),
             replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
-            keys = "claim", methods = c(strength = "bound", steps = "bound"), body = claim_rows,
+            keys = "claim", methods = c(strength = "bound", steps = "bound"),
+            noted = lapply(stats::setNames(nm = unique(rows$note)), function(note) "strength"),
+            body = claim_rows,
             foot = c("Proved up to a strength, and from a number of steps on.",
-                     paste0(claims, ": ", rows$why),
                      "[yes]: proved; [ ? ]: not known, the conditions are sufficient only."))
 }
 
@@ -103,7 +104,7 @@ claims_at <- function(strength, geometry, d, at) {
     allowed <- allowed_strength(claim, geometry, d, at)
     data.frame(claim = claim, holds = if (isTRUE(strength <= allowed)) TRUE else NA,
                strength = if (is.na(allowed)) 0 else as.double(allowed), steps = NA_real_,
-               why = attr(allowed, "why"))
+               note = attr(allowed, "why"))
   }))
 }
 
@@ -323,7 +324,7 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
 #' @param share The share of the limit to use, above 0 and at most 1. With all of it a step may lead
 #'   many particles to the same place.
 #' @return A function of time, for the `strength` of a [guidance()]: constant between the times at
-#'   which the sampler takes scores.
+#'   which the sampler takes scores. `as.data.frame()` has these times `t` and the `strength` there.
 #' @section Errors: of class `mixguide_error`; among others if nothing is proved.
 #' @source Derived for this package.
 #' @examples
@@ -352,19 +353,15 @@ capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monot
   cap <- pmin(strength, share * if (is.infinite(allowed)) Inf else at[[claim]])
   capped <- function(t) at$cap[which.min(abs(at$t - t))]
   environment(capped) <- list2env(list(at = data.frame(t = t, cap = cap)), parent = topenv())
-  structure(capped, class = "capped_strength", strength = strength, claim = claim)
+  structure(capped, class = object_class("capped_strength"), strength = strength, claim = claim)
 }
 
-#' @export
-print.capped_strength <- function(x, ...) {
-  check_dots(..., also = print.default)
-  say(paste0("<capped_strength> ", format(x)), indent = 0)
-  invisible(x)
+as_table.capped_strength <- function(x) {
+  at <- environment(x)$at
+  data.frame(t = at$t, strength = at$cap)
 }
 
-#' @export
-format.capped_strength <- function(x, ...) {
-  check_dots(...)
+in_words.capped_strength <- function(x) {
   at <- environment(x)$at
   below <- at$cap < attr(x, "strength")
   cap <- function(extreme) format(extreme(at$cap), digits = 3)

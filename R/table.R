@@ -1,8 +1,9 @@
 #' Tables of results
 #'
 #' Most analyses return a data frame with its experiment: it prints with a head that describes the
-#' experiment, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), several bound
-#' together, [summary()] and [as.data.frame()] are plain data frames, which show every column.
+#' experiment, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), itself with
+#' other columns, several bound together, [summary()] and [as.data.frame()] are plain data frames,
+#' which show every column.
 #'
 #' @details A table of *estimates* has columns that identify a row, first of all `quantity`, and
 #' then
@@ -14,17 +15,27 @@
 #' * `note`, a remark, or `""`.
 #'
 #' Divergences are called `kl` (from the first law to the second; of a target and an output,
-#' `KL(target || output)`), `kl_reverse` and `total_variation`.
+#' `KL(target || output)`), `kl_reverse` and `total_variation`; in the heads of prints KL, reverse
+#' KL and TV.
 #'
 #' A *sweep* ([guidance_sweep()], [information()] along the diffusion, [judge_samples()], ...) is
-#' wide: a row per run, a column per quantity with its standard error in `<quantity>_se`, and
-#' `method`. `tidy()` gives it the columns of a table of estimates, a row per run and quantity.
+#' wide: columns that identify a run, such as `strength`, a column per quantity with its standard
+#' error in `<quantity>_se`, and `method`. `tidy()` gives it the columns of a table of estimates, a
+#' row per run and quantity. A note goes to the quantities that it is about, and other columns come
+#' last.
+#'
+#' Other results ([strength_limit()], [guided_summary()], [moments()], a [law], ...) are lists with
+#' a table: `summary()` returns it, `glance()` describes their experiment, and `tidy()` has its
+#' numbers by the names of \pkg{broom}: `term`, `estimate`, `std.error`, then the other columns. A
+#' term is a variable, if the means of variables are known, or else a quantity. `std.error` is 0 if
+#' nothing was drawn, and `NA` if it is not known. Of [guided_sample()] and [conditional_sample()]
+#' the table is `summary(x)$variables`.
 #'
 #' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; a number without draws
 #' has no brackets.
 #'
-#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()]. For `print()`
-#'   any object of this package.
+#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()], or another
+#'   result. For `print()` and `summary()` any object of this package.
 #' @param i,j,drop,row.names,optional As for data frames.
 #' @param digits Number of significant digits; for Monte Carlo the standard error determines them.
 #' @param max The largest number of rows printed, evenly spread.
@@ -32,10 +43,12 @@
 #'   `digits` and `max`, if they print numbers or rows; for `rbind()`, tables; otherwise as for data
 #'   frames.
 #' @param deparse.level As in [rbind()].
-#' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames. `autoplot()`: a ggplot;
-#'   for a table without its own plot, the estimates with bars of two standard errors. `plot()` and
-#'   `print()`: `x`. `tidy()`: a data frame with the columns of a table of estimates. `glance()`: a
-#'   row with the experiment. `augment()`: a row per particle, if the table kept its samples
+#' @return `[`, `rbind()`, `summary()` and `as.data.frame()`: data frames; `summary()` of an object
+#'   without a table, such as a sampler: the object. `autoplot()`: a ggplot; for a table without its
+#'   own plot, the estimates of `tidy()` with bars of two standard errors, a panel per quantity.
+#'   `plot()` and `print()`: `x`. `tidy()`: a data frame with the columns of a table of estimates,
+#'   or those of broom. `glance()`: a row with the experiment, and of a [strength_limit()] its
+#'   `estimate` and `std.error`. `augment()`: a row per particle, if the table kept its samples
 #'   (`guidance_sweep(keep = TRUE)`), as of [guided_sample()], with `.strength`.
 #' @seealso [autoplot.gaussmix()] for other objects; [tidy.gaussmix()].
 #' @examples
@@ -52,16 +65,17 @@ NULL
 # arguments are for print(): `head`, lines that describe it; `shown`, the columns, named by their
 # labels; `labels`, words for quantities; `foot`, lines below; `body`, a function of the table,
 # whose value is printed in place of its rows; `groups`, a line to be printed above the rows of each
-# class, named by the classes. For a sweep `keys` are the columns that identify a row, and `methods`
-# those of single quantities. Other parts of a table are attributes of their own (`...`), among them
+# class, named by the classes. For a sweep `keys` are the columns that identify a row, `methods`
+# those of single quantities, and `noted` the quantities of notes that are not about the whole row,
+# a list named by the notes. Other parts of a table are attributes of their own (`...`), among them
 # its `summary`, if this is another table.
-new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, shown = NULL,
-                      labels = NULL, foot = NULL, body = NULL, groups = NULL, ...) {
+new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, noted = NULL,
+                      shown = NULL, labels = NULL, foot = NULL, body = NULL, groups = NULL, ...) {
   rownames(rows) <- NULL
   structure(rows, class = c(class, "mixguide_table", "data.frame"), setup = setup,
-            look = list(head = unlist(head), keys = intersect(keys, names(rows)),
-                        methods = methods, shown = shown, labels = labels, foot = foot,
-                        body = body, groups = groups), ...)
+            look = list(head = unlist(head), keys = unique(intersect(keys, names(rows))),
+                        methods = methods, noted = noted, shown = shown, labels = labels,
+                        foot = foot, body = body, groups = groups), ...)
 }
 
 # Estimates of a quantity, with a head that names their object.
@@ -112,6 +126,17 @@ quantity_method <- function(x, name) {
   method
 }
 
+# The notes of a column of a sweep: all that are not about other columns.
+quantity_note <- function(x, name) {
+  if (is.null(x$note)) return(rep("", nrow(x)))
+  noted <- attr(x, "look")$noted
+  others <- names(noted)[!vapply(noted, function(names) name %in% names, NA)]
+  if (!length(others)) return(x$note)
+  vapply(strsplit(x$note, "; ", fixed = TRUE), function(notes) {
+    paste(setdiff(notes, others), collapse = "; ")
+  }, "")
+}
+
 #' @rdname mixguide_table
 #' @export
 as.data.frame.mixguide_table <- function(x, ...) {
@@ -141,9 +166,32 @@ rbind.mixguide_table <- function(..., deparse.level = 1) {
   do.call(rbind, c(plain, deparse.level = deparse.level))
 }
 
-# The class of results of dplyr's verbs.
+# A table with other columns or rows is not that of its experiment. `before`: shape() of the table.
+shape <- function(x) c(nrow(x), names(x))
+
+if_kept <- function(before, x) if (identical(before, shape(x))) x else plain_table(x)
+
+#' @export
+`$<-.mixguide_table` <- function(x, name, value) if_kept(shape(x), NextMethod())
+
+#' @export
+`[[<-.mixguide_table` <- function(x, i, j, value) if_kept(shape(x), NextMethod())
+
+#' @export
+`[<-.mixguide_table` <- function(x, i, j, value) if_kept(shape(x), NextMethod())
+
+#' @export
+`names<-.mixguide_table` <- function(x, value) if_kept(shape(x), NextMethod())
+
+# The class of results of dplyr's verbs, and of the functions of vctrs.
 #' @exportS3Method dplyr::dplyr_reconstruct
 dplyr_reconstruct.mixguide_table <- function(data, template) plain_table(data)
+
+#' @exportS3Method vctrs::vec_restore
+vec_restore.mixguide_table <- function(x, to, ...) {
+  check_dots(...)
+  plain_table(x)
+}
 
 # ---- Print
 
@@ -283,7 +331,7 @@ row_pieces <- function(columns, is_key, at) {
 note_lines <- function(x) {
   if (is.null(x$note) || !any(nzchar(x$note))) return(character())
   rows <- plain_table(x)
-  key <- intersect(c("statement", "quantity"), names(rows))
+  key <- intersect(c("statement", "quantity", "claim"), names(rows))
   name <- if (length(key)) labelled(rows[[key[1]]], attr(x, "look")$labels) else run_names(x)
   notes <- unique(rows$note[nzchar(rows$note)])
   fit_lines(vapply(notes, function(note) {
@@ -317,23 +365,52 @@ autoplot.mixguide_table <- function(object, ...) {
   picture(object, attr(object, "setup"))
 }
 
+# Without a picture of its own a table shows its estimates.
 picture.mixguide_table <- function(object, setup) {
-  rows <- as.data.frame(object)
-  if (!is_estimates(rows)) {
-    abort_input("object", "a table of estimates", paste("a", class_word(object)))
-  }
   look <- attr(object, "look")
-  rows$quantity <- labelled(rows$quantity, look$labels)
-  keys <- rows[key_columns(rows)]
-  rows$what <- factor(seq_len(nrow(rows)), rev(seq_len(nrow(rows))),
-                      rev(do.call(paste, c(unname(keys), sep = ", "))))
-  rows <- rows[is.finite(rows$estimate), ]
-  rows$reach <- ifelse(is.finite(rows$se), 2 * rows$se, 0)
-  ggplot(rows, aes(.data$estimate, .data$what)) +
-    geom_pointrange(aes(xmin = .data$estimate - .data$reach, xmax = .data$estimate + .data$reach)) +
-    finish(gsub("_", " ", class_word(object)), look$head,
-           if (any(rows$reach > 0)) "Bars: 2 standard errors" else toString(unique(rows$method)),
-           x = "estimate", y = NULL)
+  tidy_picture(tidy(object), gsub("_", " ", class_word(object)), look$head, look$labels,
+               fault_words(setup$faults))
+}
+
+# The numbers of tidy(): against a key that is a number, a panel for each quantity, the other keys
+# by colour; or else one below the other.
+tidy_picture <- function(long, title, subtitle = NULL, labels = NULL, caption = NULL) {
+  keys <- setdiff(key_columns(long), c("quantity", "scale"))
+  keys <- Filter(function(key) length(unique(long[[key]])) > 1, keys)
+  along <- utils::head(Filter(function(key) is.numeric(long[[key]]), keys), 1)
+  rivals <- setdiff(keys, along)
+  long$panel <- factor(long$quantity, unique(long$quantity),
+                       labelled(unique(long$quantity), labels))
+  long$reach <- ifelse(is.finite(long$se), 2 * long$se, 0)
+  long$what <- if (length(rivals)) do.call(paste, c(unname(long[rivals]), sep = ", ")) else {
+    as.character(long$panel)
+  }
+  long <- long[is.finite(long$estimate), ]
+  if (!nrow(long)) abort_input("object", "a table with a finite estimate", "one without any")
+  caption <- c(if (any(long$reach > 0)) "Bars: 2 standard errors" else {
+    toString(unique(long$method))
+  }, caption)
+  panels <- facet_wrap(vars(.data$panel), scales = if (length(along)) "free_y" else "free_x")
+  if (!length(along)) {
+    long$what <- factor(long$what, rev(unique(long$what)))
+    return(ggplot(long, aes(.data$estimate, .data$what)) +
+             geom_pointrange(aes(xmin = .data$estimate - .data$reach,
+                                 xmax = .data$estimate + .data$reach)) +
+             (if (length(keys)) panels) +
+             finish(title, subtitle, caption, x = "estimate", y = NULL))
+  }
+  # without rivals one colour
+  long$what <- if (length(rivals)) factor(long$what, unique(long$what)) else factor("")
+  ggplot(long, aes(.data[[along]], .data$estimate, colour = .data$what, shape = .data$what)) +
+    geom_line(data = long[stats::ave(long$reach, long$panel, long$what, FUN = length) > 1, ]) +
+    geom_pointrange(aes(ymin = .data$estimate - .data$reach, ymax = .data$estimate + .data$reach),
+                    size = .3) +
+    panels + ggplot2::guides(colour = ggplot2::guide_legend(ncol = 2)) +
+    scale_colour_manual(values = class_palette(nlevels(long$what))) +
+    scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2), nlevels(long$what))) +
+    finish(title, subtitle, caption, x = along, y = NULL, colour = paste(rivals, collapse = ",\n"),
+           shape = paste(rivals, collapse = ",\n"),
+           legend = if (length(rivals)) "bottom" else "none")
 }
 
 # ---- The generics of broom
@@ -343,20 +420,19 @@ picture.mixguide_table <- function(object, setup) {
 tidy.mixguide_table <- function(x, ...) {
   check_dots(...)
   rows <- plain_table(x)
-  if (is_estimates(rows)) {
-    keys <- key_columns(rows)
-    return(rows[c(intersect("quantity", keys), setdiff(keys, "quantity"), ESTIMATE)])
-  }
+  if (is_estimates(rows)) return(rows)
   keys <- attr(x, "look")$keys
-  note <- if (is.null(rows$note)) "" else rows$note
-  long <- lapply(sweep_quantities(x), function(name) {
+  quantities <- sweep_quantities(x)
+  more <- setdiff(names(rows), c(keys, quantities, paste0(quantities, "_se"), ESTIMATE))
+  long <- lapply(quantities, function(name) {
     method <- quantity_method(x, name)
     se <- rows[[paste0(name, "_se")]]
-    if (is.null(se)) se <- ifelse(method == "Monte Carlo", NA_real_, 0)
-    known <- !is.na(rows[[name]])
+    if (is.null(se)) se <- replace(rep(0, nrow(rows)), method == "Monte Carlo", NA)
+    unknown <- is.na(rows[[name]])
     data.frame(quantity = rep(name, nrow(rows)), rows[keys],
-               estimate_row(as.double(rows[[name]]), ifelse(known, se, NA_real_),
-                            ifelse(known, method, "unknown"), note))
+               estimate_row(as.double(rows[[name]]), replace(se, unknown, NA),
+                            replace(method, unknown, "unknown"), quantity_note(x, name)),
+               rows[more], row.names = NULL)
   })
   do.call(rbind, long)
 }
@@ -365,17 +441,21 @@ tidy.mixguide_table <- function(x, ...) {
 #' @export
 glance.mixguide_table <- function(x, ...) {
   check_dots(...)
-  setup <- attr(x, "setup")
+  experiment_row(x, x, attr(x, "setup"))
+}
+
+# A row with the experiment of a result, which has a `table`. `setup` has the experiment's parts.
+experiment_row <- function(x, table, setup) {
   words <- function(x) if (is.null(x)) NA_character_ else format(x)
   number <- function(x) if (is.null(x)) NA_real_ else x
-  data.frame(result = class_word(x), rows = nrow(x), n = number(setup$n),
+  data.frame(result = class_word(x), rows = nrow(table), n = number(setup$n),
              variables = number(if (!is.null(setup$mixture)) mixture_dim(setup$mixture)),
              class = if (is.null(setup$class)) NA_character_ else {
                paste(setup$class, collapse = " or ")
              },
              sampler = words(setup$sampler), schedule = words(setup$schedule),
              horizon = number(setup$horizon),
-             method = if (is.null(x$method)) NA_character_ else toString(unique(x$method)),
+             method = if (is.null(table$method)) NA_character_ else toString(unique(table$method)),
              faults = toString(names(setup$faults)))
 }
 

@@ -75,15 +75,6 @@ pred_columns <- function(probability) {
 
 #' @rdname tidy.gaussmix
 #' @export
-tidy.guided_sample <- function(x, ...) {
-  check_dots(...)
-  variables <- summary(x)$variables
-  data.frame(term = rownames(variables), estimate = variables$mean, std.error = variables$mean_se,
-             sd = variables$sd)
-}
-
-#' @rdname tidy.gaussmix
-#' @export
 glance.guided_sample <- function(x, ...) {
   check_dots(...)
   none <- unknown_row()

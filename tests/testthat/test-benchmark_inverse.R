@@ -37,22 +37,27 @@ test_that("a benchmark finds the exact score at the floor, and resumes from its 
   # the folder survives damage, and takes more instances and methods
   table <- run(0:1, methods)
   expect_identical(length(list.files(folder)), 16L)
-  expect_identical(table$method[1:4], c("exact", "BO-DDNM", "generalised BO", "TDS"))
-  old <- table$seed == 0 & table$method %in% c("exact", "BO-DDNM")
+  expect_identical(table$sampler[1:4], c("exact", "BO-DDNM", "generalised BO", "TDS"))
+  old <- table$seed == 0 & table$sampler %in% c("exact", "BO-DDNM")
   expect_identical(as.data.frame(first)$seconds, table$seconds[old])
   expect_identical(table$n, rep(c(200, 200, 200, 40), 4))
-  exact <- table[table$method == "exact", ]
+  exact <- table[table$sampler == "exact", ]
   expect_lt(max(exact$sw2 / exact$floor), 3)
-  expect_true(all(table$sw2[table$method == "BO-DDNM"] > exact$sw2))
-  expect_identical(unique(table$evaluations[table$method == "TDS"]), 160)
+  expect_true(all(table$sw2[table$sampler == "BO-DDNM"] > exact$sw2))
+  expect_identical(unique(table$evaluations[table$sampler == "TDS"]), 160)
   # the result without a folder is the same, except for the times
   again <- benchmark_inverse(8, 4, 1, methods[1:2], n = 200, n_sets = 40, steps = 40,
                              directions = 40)
-  same <- table[table$d_y == 4 & table$seed == 1 & table$method %in% c("exact", "BO-DDNM"), ]
+  same <- table[table$d_y == 4 & table$seed == 1 & table$sampler %in% c("exact", "BO-DDNM"), ]
   expect_identical(again$sw2, same$sw2)
   expect_identical(again$residual, same$residual)
   summary <- summary(table)
-  expect_identical(summary$method[c(1, 5)], c("exact", "exact"))
+  expect_identical(summary$sampler[c(1, 5)], c("exact", "exact"))
+  long <- tidy(table)
+  expect_identical(names(long)[1:7],
+                   c("quantity", "d_x", "d_y", "seed", "sampler", "n", "estimate"))
+  expect_identical(long$estimate[long$quantity == "sw2"], table$sw2)
+  expect_identical(unique(long$method[long$quantity == "spread"]), "Monte Carlo")
   expect_equal(summary$sw2[1], mean(exact$sw2[exact$d_y == 1]))
   expect_output(print(table), "8 +4 exact +2 ")
   expect_drawn(autoplot(table))

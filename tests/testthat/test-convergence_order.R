@@ -103,7 +103,7 @@ test_that("names come from the list, and else from the samplers", {
 test_that("prints as a table of errors and orders, plots as slopes", {
   x <- convergence_order(named_mixture("A1"), uniform, c(25, 50), horizon = 3)
   expect_output(print(x), "<convergence_order>.*from t = 3, start exact; errors by quadrature")
-  expect_output(print(x), "TV +KL +reverse KL *\n Euler .*Heun .*SDE ")
+  expect_output(print(x), "KL +reverse KL +TV *\n Euler .*Heun .*SDE ")
   expect_output(print(x, "kl"), "KL\\(target \\|\\| output\\) at each")
   expect_output(print(as.data.frame(x)[1:2, 1:3]), "sampler")
   expect_identical(class(as.data.frame(x)), "data.frame")

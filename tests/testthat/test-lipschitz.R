@@ -11,7 +11,7 @@ test_that("along the diffusion C2 has the known constants, which are those of th
   expect_lt(max(abs(of(x, "global") - known)), 6e-6)
   expect_equal(of(x, "global")[1], 19.694444, tolerance = 3e-8)
   expect_equal(of(x, "common"), of(x, "global"), tolerance = 1e-9)
-  expect_identical(of(x, "global", "status"), rep("exact", 8))
+  expect_identical(of(x, "global", "method"), rep("exact", 8))
   # ||P|| + ||P||^2 diam^2/4, which the package's bound improves
   expect_equal(1 / .3 + max(dist(named_mixture("C2")$means))^2 / .09 / 4, 26.36, tolerance = 1e-4)
 })
@@ -120,9 +120,10 @@ test_that("where no constant exists it says so, and the derivative grows as said
     expect_equal(of(x, "point", "upper"), 9 * r^2 / 64 - 5 / 8, tolerance = 1e-12)
   }
   expect_identical(of(x, "global"), Inf)
-  expect_identical(of(x, "global", "status"), "none")
+  expect_identical(of(x, "global", "method"), "exact")
+  expect_match(of(x, "global", "note"), "^there is no constant: components 1 and 2 tie")
   expect_identical(of(lipschitz(cross, 2), "global"), Inf)
-  expect_output(print(x), "no|none")
+  expect_output(print(x), "the whole space +Inf .* none .*the whole space: there is no constant")
   # in three dimensions, and with a third component that is thinner along the tie
   thin <- gaussmix(rep(1, 3), matrix(0, 3, 3), list(c(1, 4, 1), c(4, 1, 1), .5))
   expect_identical(of(lipschitz(thin), "global"), Inf)
@@ -148,10 +149,14 @@ test_that("where one exists for different covariances it is found, above every p
     expect_gte(seen[1], of(x, "global", "lower") - 1e-6)
     expect_equal(seen, c(of(x, "global", "lower"), of(x, "global", "upper")), tolerance = 1e-3)
   }
-  expect_identical(of(lipschitz(nested), "global", "status"), "search")
-  expect_identical(of(lipschitz(line), "global", "status"), "scan")
+  # a search gives a lower bound, and says so
+  expect_identical(of(lipschitz(nested), "global", "method"), "bound")
+  expect_match(of(lipschitz(nested), "global", "note"), "a lower bound of the constant")
+  expect_output(print(lipschitz(nested)), "the whole space .* lower bound everywhere")
+  expect_identical(of(lipschitz(line), "global", "method"), "quadrature")
   open <- gaussmix(c(.5, .4, .1), rbind(c(0, 0), c(1, 1), 0), list(1, c(1, 2), c(1, 2.2)))
   expect_identical(of(lipschitz(open), "global"), NA_real_)
+  expect_identical(of(lipschitz(open), "global", "method"), "unknown")
 })
 
 test_that("components that differ in a subspace are searched there", {

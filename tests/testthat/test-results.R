@@ -48,6 +48,56 @@ test_that("results read in a new session print the same", {
   expect_identical(readRDS(files[2]), printed(results))
 })
 
+test_that("every result has its tables, with the same first columns", {
+  # the parts of an experiment have no table
+  parts <- c("mixguide_diffusion", "mixguide_guidance", "mixguide_sampler", "mixguide_corrector",
+             "mixguide_schedule", "mixguide_observation", "score_error", "zero_shot_method",
+             "mixguide_op", "guidance_rule", "strength_profile", "score_model", "inverse_problem")
+  has_class <- function(x, classes) class(x)[1] %in% classes
+  for (x in Filter(function(x) has_class(x, parts), results)) {
+    expect_identical(summary(x), x)
+    for (f in list(tidy, glance, as.data.frame)) expect_error(f(x), class = "mixguide_error")
+  }
+  with_table <- Filter(function(x) {
+    !has_class(x, parts) && !startsWith(class(x)[1], "summary.")
+  }, results)
+  for (name in names(with_table)) {
+    x <- with_table[[name]]
+    of_points <- inherits(x, c("gaussmix", "guided_sample", "conditional_sample"))
+    short <- summary(x)
+    if (!of_points) expect_s3_class(short, "data.frame")
+    long <- tidy(x)
+    row <- glance(x)
+    for (table in list(long, row, as.data.frame(x))) {
+      expect_identical(class(table), "data.frame", info = name)
+    }
+    expect_identical(nrow(row), 1L, info = name)
+    if (inherits(x, "mixguide_table")) {
+      expect_identical(names(long)[1], "quantity", info = name)
+      expect_true(all(c("estimate", "se", "method", "note") %in% names(long)), info = name)
+    } else if (!inherits(x, "gaussmix")) {
+      expect_identical(names(long)[1:3], c("term", "estimate", "std.error"), info = name)
+      expect_type(long$estimate, "double")
+      expect_type(long$std.error, "double")
+      expect_false(any(long$std.error < 0, na.rm = TRUE), info = name)
+    }
+    if (!inherits(x, c("gaussmix", "guided_sample"))) {
+      expect_identical(row$result, class_word(x), info = name)
+      if (!of_points) {
+        expect_identical(row$rows, nrow(if (is.data.frame(x)) x else short), info = name)
+      }
+    }
+  }
+  expect_named(glance(results$limit_of_strength), c(names(glance(results$best)), "estimate",
+                                                   "std.error"))
+  # a number without draws has no error, and one of draws an unknown one if it has no column
+  paths <- tidy(results$paths)
+  expect_true(all(is.na(paths$std.error[paths$term == "min_gain"])))
+  expect_equal(paths$std.error[paths$term == "gain"], results$paths$table$gain_se)
+  expect_equal(tidy(results$moments)[1:3], data.frame(term = "x", estimate = .5, std.error = 0))
+  expect_equal(tidy(results$capped)$estimate, as.data.frame(results$capped)$strength)
+})
+
 test_that("tables of results are tables for knitr", {
   skip_if_not_installed("knitr")
   tables <- Filter(is.data.frame, results)

@@ -96,8 +96,8 @@ test_that("bounds for monotonicity are those of two classes", {
   expect_equal(condition(two, euler(10))$monotone$strength, 4 / (.5 * a2 * 16))
   expect_equal(condition(two, em(10))$monotone$strength, .5 * 2 / (.5 * a2 * 16))
   expect_true(condition(named_mixture("G4"), euler(50))$monotone$holds)
-  expect_match(condition(named_mixture("C3"), euler(50))$monotone$why, "right angles")
-  expect_match(condition(named_mixture("F2"), euler(50))$monotone$why, "eigenvector")
+  expect_match(condition(named_mixture("C3"), euler(50))$monotone$note, "right angles")
+  expect_match(condition(named_mixture("F2"), euler(50))$monotone$note, "eigenvector")
 })
 
 test_that("beyond the bound a stronger guidance lowers the confidence of some, as known", {
@@ -183,11 +183,11 @@ test_that("the largest variance of the means is a maximum, or a bound", {
 
 test_that("nothing is said of other covariances or classes; one component has nothing to lose", {
   of_several <- gaussmix(c(.5, .3, .2), c(0, 1, 2), 1, class = c("1", "1", "2"))
-  expect_match(condition(of_several, em(9))$confidence$why, "several components")
-  expect_match(condition(named_mixture("B2"), em(9))$entropy$why,
+  expect_match(condition(of_several, em(9))$confidence$note, "several components")
+  expect_match(condition(named_mixture("B2"), em(9))$entropy$note,
                "covariances of the components differ")
-  expect_match(condition(gaussmix(c(.5, .5), c(0, 1), 0), em(9))$monotone$why, "singular")
-  expect_match(condition(named_mixture("H3"), em(9))$confidence$why, "obtuse")
+  expect_match(condition(gaussmix(c(.5, .5), c(0, 1), 0), em(9))$monotone$note, "singular")
+  expect_match(condition(named_mixture("H3"), em(9))$confidence$note, "obtuse")
   expect_true(all(vapply(condition(gaussmix(1, 0, 1), euler(5)), `[[`, NA, "holds")))
   zero <- condition(named_mixture("H3"), euler(9), strength = 0)
   expect_true(zero[["no fold"]]$holds)

@@ -43,11 +43,85 @@ test_that("results bound by dplyr are plain, with the column of their names", {
   expect_identical(class(dplyr::filter(x, strength > 0)), "data.frame")
 })
 
+test_that("results bound by vctrs are plain too", {
+  skip_if_not_installed("vctrs")
+  x <- guided_error(m, sampler = sampler_heun(10))
+  expect_identical(vctrs::vec_rbind(x, x), rbind(x, x))
+})
+
 test_that("a table without a picture of its own shows its estimates", {
   x <- guided_error(m, sampler = sampler_heun(10))
   picture <- expect_drawn(autoplot(x))
   expect_identical(ggplot2::layer_data(picture)$x, x$estimate)
-  expect_mixguide_error(autoplot(split_threshold(20, 3, .1)), "object")
+  # a row of several numbers: one below the other
+  one <- split_threshold(20, 3, .1)
+  expect_identical(ggplot2::layer_data(expect_drawn(autoplot(one)))$x, tidy(one)$estimate)
+  # rows that differ in a number: along it, a panel for each quantity, a line for each other key
+  for (n in list(NULL, 100)) {
+    sde <- sde_identities(m, "a", c(0, 1, 2), n = n, sampler = sampler_em(10), key = 1:2)
+    drawn <- ggplot2::layer_data(expect_drawn(autoplot(sde)), 2)
+    long <- tidy(sde)
+    reach <- 2 * ifelse(is.na(long$se), 0, long$se)
+    expect_setequal(drawn$x, 0:2)
+    expect_equal(sort(drawn$y), sort(long$estimate))
+    expect_equal(sort(drawn$ymax), sort(long$estimate + reach))
+    expect_length(unique(drawn$PANEL), 5)
+    # no moment of 1/q is known of draws with a heavy tail
+    expect_length(unique(drawn$colour), if (is.null(n)) 2 else 1)
+  }
+  # rows that differ in words alone
+  several <- moments(gaussmix(1, cbind(one = 1, two = 2), .5))
+  drawn <- ggplot2::layer_data(expect_drawn(autoplot(several)))
+  expect_equal(drawn$x, c(1, 2, rep(sqrt(.5), 2)))
+  none <- new_table(data.frame(t = 1, value = NA_real_), "none", "", keys = "t")
+  expect_mixguide_error(autoplot(none), "object")
+})
+
+test_that("a table with other columns or rows is a plain data frame, which prints as one", {
+  for (x in suppressWarnings(tables())) {
+    info <- class(x)[1]
+    last <- names(x)[ncol(x)]
+    number <- names(x)[vapply(x, is.numeric, NA)][1]
+    changes <- list(
+      removed = function(x) {
+        x[[last]] <- NULL
+        x
+      }, removed_by_name = function(x) {
+        x$method <- NULL
+        x[[number]] <- NULL
+        x
+      }, added = function(x) {
+        x$more <- 1
+        x
+      }, added_in_place = function(x) {
+        x[["more"]] <- 1
+        x
+      }, added_by_bracket = function(x) {
+        x["more"] <- 1
+        x
+      }, renamed = function(x) {
+        names(x)[match(number, names(x))] <- "eta"
+        x
+      }, renamed_as_matrix = function(x) {
+        colnames(x)[1] <- "eta"
+        x
+      }, longer = function(x) {
+        x[nrow(x) + 1, ] <- x[1, ]
+        x
+      }, transformed = function(x) transform(x, more = 1))
+    for (change in changes) {
+      part <- change(x)
+      expect_identical(class(part), "data.frame", info = info)
+      expect_named(attributes(part), c("names", "row.names", "class"), ignore.order = TRUE)
+      expect_output(print(part), names(part)[1], fixed = TRUE)
+    }
+    # other values leave the experiment
+    same <- x
+    same[[number]] <- rev(same[[number]])
+    same[1, number] <- same[[number]][1]
+    names(same) <- names(x)
+    expect_mapequal(attributes(same), attributes(x))
+  }
 })
 
 test_that("every table has a long form of the same columns, and one line", {
@@ -58,18 +132,40 @@ test_that("every table has a long form of the same columns, and one line", {
     long <- tidy(x)
     expect_identical(class(long), "data.frame", info = class)
     expect_identical(names(long)[1], "quantity", info = class)
-    expect_identical(utils::tail(names(long), 4), c("estimate", "se", "method", "note"))
+    expect_identical(names(long)[match("estimate", names(long)) + 0:3],
+                     c("estimate", "se", "method", "note"), info = class)
+    # no column is lost
+    short <- sub("_se$", "", names(x))
+    expect_identical(setdiff(short, c(names(long), long$quantity)), character(), info = class)
     expect_true(all(long$method %in% methods), info = class)
     # an unknown row has no number, and a number without draws no sampling error
     expect_false(anyNA(long$estimate[long$method == "exact"]), info = class)
     expect_true(all(long$se[long$method == "exact"] %in% 0), info = class)
-    expect_false(anyDuplicated(long[setdiff(names(long), ESTIMATE)]) > 0, info = class)
+    expect_false(anyDuplicated(long[key_columns(long)]) > 0, info = class)
     if (all(ESTIMATE %in% names(x))) expect_equal(sort(long$estimate), sort(x$estimate))
     row <- glance(x)
     expect_identical(c(nrow(row), row$rows), c(1L, nrow(x)), info = class)
     expect_mixguide_error(augment(x), "x")
     expect_identical(class(summary(x)), "data.frame", info = class)
   }
+})
+
+test_that("a note of a sweep is of its own quantities", {
+  of <- function(x, name) unique(tidy(x)$note[tidy(x)$quantity == name])
+  rows <- data.frame(strength = 0:1, gain = 1, other = 2, method = "exact",
+                     note = c("about gain; about all", "about all"))
+  x <- new_table(rows, "mixguide_estimates", "", keys = "strength",
+                 noted = list("about gain" = "gain"))
+  expect_identical(tidy(x)$note, c(rows$note, rep("about all", 2)))
+  three <- gaussmix(rep(1, 3), rbind(c(1, 0), c(-1, 0), c(0, 1.5)), .5, class = c("a", "b", "c"))
+  sweep <- guidance_sweep(three, "a", c(0, .1), n = 1024, sampler = sampler_ddim(8), key = 1:2)
+  expect_match(sweep$note, "^confidence by")
+  expect_match(sweep$note, "; no mean_inverse_confidence, for its tail is heavy$")
+  expect_identical(of(sweep, "confidence"), sub("; .*", "", sweep$note))
+  expect_identical(of(sweep, "mean_inverse_confidence"), sub(".*; ", "", sweep$note[1]))
+  expect_identical(of(sweep, "entropy"), "")
+  steps <- step_condition(m, guidance("a", 2))
+  expect_identical(tidy(steps)$note, c(steps$note, rep("", 4)))
 })
 
 test_that("estimates have one of five methods, and rows are found by name or not at all", {
@@ -148,4 +244,17 @@ test_that("a sweep of several classes that is too wide prints class by class", {
   expect_length(grep("^ towards [abc]; the class itself", lines), 3)
   # a row starts with its keys in every piece
   expect_length(grep("^ DDIM +[02] ", lines), 2 * length(heads))
+})
+
+test_that("a head means the same divergence in every print", {
+  expect_named(DIVERGENCE_HEADS, names(DIVERGENCES))
+  expect_identical(unname(COMPARED[c(FROM_CLASS, FROM_TILT)]),
+                   paste(DIVERGENCE_HEADS[FROM_CLASS], rep(c("class", "tilt"), each = 2)))
+  M2 <- named_mixture("M2")
+  judged <- judge_samples(rgaussmix(200, M2), M2, directions = 20, key = 1:2)
+  expect_identical(attr(judged, "look")$shown[["reverse KL"]], "kl_reverse")
+  expect_output(print(judged), "reverse KL")
+  budget <- error_budget(m, sampler = sampler_exponential(10, stochastic = TRUE), measure = FALSE)
+  expect_identical(attr(budget, "look")$labels[["kl"]], "KL")
+  expect_output(print(budget), "KL: KL(target || output), TV: total variation", fixed = TRUE)
 })
