@@ -165,6 +165,7 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
   gaps <- replace(x, cbind(1:30, rep(1:3, 10)), NA)
   drawn <- function(f, ...) list(f = f, ...)
   calls <- list(
+    recfg_weights = drawn(recfg_weights, space, guide, t = .2),
     judge_samples = drawn(judge_samples, x, space, seen, directions = 9, cells = 4),
     judge_samples = drawn(judge_samples, space, observation = seen, methods = zero_shot_bo(),
                           n = 40, schedule = schedule_etc(10), directions = 9, cells = 4),
