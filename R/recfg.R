@@ -15,7 +15,7 @@
 #' remaining error. A run by the rule has the draws of `key = c(0, 0)`, so that the rule is the same
 #' everywhere.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [gaussmix()], or a [diffusion()], with its guidance, schedule and key.
 #' @param guidance A [guidance()], with or without the rule, towards one class.
 #' @param t Times, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
@@ -34,6 +34,7 @@
 #' guided_law(m, guidance = by_recfg, sampler = sampler_ddim(50))
 #' @export
 recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 4096, key = NULL) {
+  unpack_diffusion()
   check_mixture(mixture)
   check_schedule(schedule)
   guidance <- as_guidance(guidance)
