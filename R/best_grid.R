@@ -152,7 +152,7 @@ knot_spline <- function(knots, n) {
 refuse_own_grid <- function(d) {
   sampler <- d$sampler
   if (with_noise(sampler, d$score_error)$stochastic || is.null(sampler$steps)) {
-    abort_input("sampler", "a deterministic sampler with a number of steps", format(sampler))
+    refuse_sampler(d, "a deterministic sampler with a number of steps", "sampler_dpmpp_3m(20)")
   }
   # what the exact ends need
   noise_level(d$mixture, sampler$end, d$schedule)
@@ -178,7 +178,7 @@ in_words.best_grid <- function(x) {
 }
 
 print_body.best_grid <- function(x, digits = 4, ...) {
-  say(short_run(x))
+  say(process_lines(x))
   say("distance from the exact flow, in standard deviations:")
   shown <- show_estimate(x$error$estimate, x$error$se, x$error$method, digits)
   print_rows(data.frame(grid = x$error$grid, distance = shown), digits)

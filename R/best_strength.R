@@ -109,6 +109,7 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
                  wanted = confidence, gap = best$gap, exact = exact, rivals = shapes,
                  mixture = d$mixture, class = class, sampler = d$sampler,
                  schedule = d$schedule, horizon = d$horizon, times = d$times,
+                 start = start_words(d$start), score_error = d$score_error,
                  n = if (!exact) n, key = d$key, faults = faults),
             class = object_class("best_strength"))
 }
@@ -302,7 +303,7 @@ print_body.best_strength <- function(x, ...) {
   of <- if (x$target == "class") paste("class", aim_words(x$class)) else {
     tilt_words(x$class, x$tilt)
   }
-  say(short_run(x))
+  say(process_lines(x, "guidance"))
   say(paste0(DIVERGENCES[[x$measure]], " is least; target: ", of,
              if (!is.null(x$wanted)) paste0("; at confidence ", format(x$wanted))))
   print_rows(data.frame("fraction of the run" = format(x$knots$fraction, digits = 3),
@@ -340,7 +341,8 @@ picture.best_strength <- function(object, ...) {
     geom_line() +
     scale_colour_manual(values = colours, name = NULL) +
     scale_linewidth_manual(values = c(1.2, rep(.5, length(order) - 1)), name = NULL) +
-    finish(paste("The best strength towards", aim_words(object$class)), short_run(object),
+    finish(paste("The best strength towards", aim_words(object$class)),
+           c(format(object$sampler), schedule_words(object)),
            c(paste0("In brackets: ", DIVERGENCES[[object$measure]],
                     if (!is.null(object$wanted)) paste(", all at confidence", object$wanted)),
              fault_words(object$faults)), x = "fraction of the run", y = "strength")

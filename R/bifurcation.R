@@ -75,8 +75,8 @@ bifurcation <- function(mixture, guidance = NULL, strength = seq(0, 20, .5), n =
                  method = if (tried$exact == "particles") "Monte Carlo" else "quadrature",
                  variable = variable_labels(mixture)[column], mixture = mixture,
                  class = d$guidance$class, sampler = d$sampler, schedule = d$schedule,
-                 horizon = d$horizon, n = if (!by_law) length(runs[[1]]$x), key = tried$key,
-                 faults = tried$faults),
+                 horizon = d$horizon, start = start_words(d$start),
+                 n = if (!by_law) length(runs[[1]]$x), key = tried$key, faults = tried$faults),
             class = object_class("mixguide_bifurcation"))
 }
 
@@ -113,7 +113,7 @@ in_words.mixguide_bifurcation <- function(x) {
 }
 
 print_body.mixguide_bifurcation <- function(x, digits = 4, ...) {
-  say(short_run(x))
+  say(process_lines(x, "guidance"))
   path <- x$path
   path$mean <- mean_to_show(path$mean, path$sd)
   path$method <- x$method

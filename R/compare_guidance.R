@@ -536,7 +536,7 @@ picture.guidance_comparison <- function(object, setup) {
     facet_wrap(vars(.data$panel), scales = "free_x", nrow = 2) +
     scale_x_continuous(n.breaks = 3) +
     finish(paste("Kinds of guidance towards", aim_words(setup$class)),
-           c(short_run(setup), if (!is.null(setup$confidence)) {
+           c(format(setup$sampler), schedule_words(setup), if (!is.null(setup$confidence)) {
              paste("All at confidence", format(setup$confidence))
            }),
            c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",

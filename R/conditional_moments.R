@@ -43,10 +43,12 @@ conditional_moments <- function(mixture, observation, method, ...) {
   }
   mixture <- keep_components(mixture, mixture$weights > 0)
   observation <- as_observation(observation, mixture)
-  check_method(method, sampler)
+  check_method(method, d)
   if (!is.null(method$twist)) not_affine(method)
   times <- d$times
   units <- mixture
+  head <- c(paste0("given:    ", format(observation)), paste0("method:   ", format(method)),
+            process_lines(d, "guidance"))
   observation <- in_process(observation, mixture)
   mixture <- in_process(mixture)
   task <- zero_shot_task(mixture, observation, method, sampler, times, schedule)
@@ -64,7 +66,7 @@ conditional_moments <- function(mixture, observation, method, ...) {
   new_moments(stats::setNames(in_x$mean, names), name_dims(in_x$cov, names, names),
               target = moments_from_process(exact$mean, exact$cov, units),
               kl = gaussian_kl(drop(exact$mean %*% V), target$values[, 1], drop(mean %*% V),
-                               crossprod(V, cov %*% V)))
+                               crossprod(V, cov %*% V)), head = head)
 }
 
 not_affine <- function(method) {

@@ -68,7 +68,7 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
-  check_method(method, sampler)
+  check_method(method, d)
   if (cloud && is.null(method$twist)) {
     abort_input("cloud", "FALSE for a method without particles", "TRUE")
   }
@@ -143,10 +143,10 @@ plain_aim <- function(mixture, plan) {
        log_prior = NULL)
 }
 
-check_method <- function(method, sampler) {
+check_method <- function(method, d) {
   check_zero_shot(method)
-  if (method$ddpm && sampler$name != "ddpm") {
-    abort_input("sampler", paste("sampler_ddpm() for", method$label), format(sampler))
+  if (method$ddpm && d$sampler$name != "ddpm") {
+    refuse_sampler(d, paste("sampler_ddpm() for", method$label), "sampler_ddpm(50)")
   }
 }
 
@@ -158,6 +158,7 @@ check_method <- function(method, sampler) {
 #'   methods with a step of their own, or particles.
 #' @export
 conditional_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
+  unpack_diffusion()
   check_mixture(mixture)
   x <- check_points(x, mixture)
   observation <- as_observation(observation, mixture)
@@ -211,6 +212,8 @@ expected_residual <- function(moments, observation) {
 }
 
 in_words.conditional_sample <- function(x) in_dimensions(count_of(nrow(x$x), "draw"), ncol(x$x))
+
+headline.conditional_sample <- function(x) about_process(x, in_words(x))
 
 print_body.conditional_sample <- function(x, ...) {
   say_line("given:    ", format(x$observation))

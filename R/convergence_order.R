@@ -80,7 +80,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
   finest <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
   rownames(finest) <- NULL
   new_table(rows, "convergence_order",
-            c(format(d$mixture),
+            c(paste0(if (identical(d$start, "exact")) "about an exact start, ", format(d$mixture)),
               paste0(schedule_words(d), ", from t = ", format(d$horizon), ", start ",
                      start_words(d$start), "; ", se_words(rows))),
             setup_of(d), labels = DIVERGENCES, summary = finest)

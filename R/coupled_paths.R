@@ -183,7 +183,7 @@ in_words.coupled_paths <- function(x) {
 }
 
 print_body.coupled_paths <- function(x, digits = 4, ...) {
-  say(short_run(x))
+  say(process_lines(x, "guidance"))
   shown <- c(strength = "strength", confidence = "confidence", gain = "gain", min_gain = "least",
              fraction_down = "down", fraction_down_previous = "prev",
              min_log_odds_gain = "log-odds")

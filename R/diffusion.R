@@ -8,15 +8,25 @@
 #' Every function that takes a diffusion also takes a mixture followed by the same arguments, by
 #' name or in this order: `guided_sample(diffusion(m, "a", sampler_ddim(50)))` is
 #' `guided_sample(m, guidance = "a", sampler = sampler_ddim(50))`. Arguments given with a diffusion
-#' replace its own: `guided_law(d, schedule = schedule_vp())`.
+#' replace its own: `guided_law(d, schedule = schedule_vp())`. Properties of a mixture, as
+#' [score()] or [lipschitz()], take of a diffusion its mixture, and for arguments that are not given
+#' its guidance, schedule and key.
 #'
 #' **The default sampler** is `sampler_rk4(50, "logsnr", end = 1e-5)`: 200 scores on a grid that is
 #' equispaced in `log(a/b)`, which suits any schedule and components of any width. On mixtures
 #' fitted to real data its particles end within .003 of a standard deviation from those of
 #' continuous time up to strength 32, where 200 steps of DDIM are off by .02 to .4. Schedules that
 #' have discrete steps or forget the data completely (`schedule_ddpm()`, `schedule_etc()`) have no
-#' such grid; their default is `sampler_ddim(200)`. An analysis of a theorem about another process
-#' has the sampler of that process as its default, and prints it.
+#' such grid; their default is `sampler_ddim(200)`.
+#'
+#' **An analysis of another process** chooses what was not given. The path divergence, for example,
+#' is known of stochastic samplers: if neither the call nor the diffusion was given a sampler,
+#' [path_kl()] takes its own, as its page says, and its print begins with "about the reverse SDE".
+#' So do [error_budget()], [sde_identities()], [guided_limit()], [tilted_sample()] and the zero-shot
+#' methods, which have a schedule of their own, too. [step_condition()], [capped_strength()],
+#' [coupled_paths()] and [entropy_identity()] have other steps for the ODE, and
+#' [convergence_order()] starts exactly. What was given is kept; an analysis that cannot follow it
+#' says what it needs, and `update(d, sampler = ...)` gives it.
 #'
 #' @param mixture A [gaussmix()]; some analyses also take a [score_model()], as their pages say.
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or
@@ -69,7 +79,8 @@ diffusion <- function(mixture, guidance = NULL, sampler = NULL, schedule = sched
   check_schedule(schedule)
   guidance <- as_guidance(guidance)
   if (!is.null(guidance)) class_components(mixture, guidance$class, "guidance")
-  given <- list(sampler = sampler, horizon = horizon)
+  given <- list(sampler = sampler, horizon = horizon, schedule = if (!missing(schedule)) schedule,
+                start = if (!missing(start)) start)
   sampler <- if (is.null(sampler)) default_sampler(schedule, horizon) else check_sampler(sampler)
   times <- sampler_times(sampler, schedule, horizon, mixture)
   guidance <- settle_guidance(guidance, schedule, times)
@@ -98,39 +109,77 @@ check_start <- function(start, mixture) {
 }
 
 # The diffusion of an analysis: a given diffusion with some arguments replaced by name, or a new one
-# from a mixture and the arguments of diffusion(). `default`: defaults of the analysis that differ
-# from those of diffusion(). `own`: arguments that the analysis itself also has; a NULL counts as
-# missing. `without`: arguments that the analysis cannot take into account, and so refuses.
-# `takes_model`: does it accept a score_model() that stands alone? (The mixture then is its
-# stand-in.)
+# from a mixture and the arguments of diffusion(). `default`: what the analysis chooses, in place of
+# diffusion(), where neither the call nor the diffusion was given anything: f(diffusion(m, ...)) is
+# f(m, ...). `own`: arguments that the analysis itself also has; a NULL counts as missing.
+# `without`: arguments that the analysis cannot take into account, and so refuses. `takes_model`:
+# does it accept a score_model() that stands alone? (The mixture then is its stand-in.)
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
                          takes_points = FALSE, takes_model = FALSE) {
-  args <- diffusion_arguments(c(own, list(...)), sys.function(sys.parent()))
+  of <- sys.function(sys.parent())
+  args <- diffusion_arguments(c(own, list(...)), of)
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
-  d <- if (inherits(mixture, "mixguide_diffusion")) {
-    change_diffusion(check_diffusion(mixture), args)
-  } else {
+  known <- if (inherits(mixture, "mixguide_diffusion")) check_diffusion(mixture)
+  if ("n" %in% names(formals(of))) {
+    refuse_count(args$guidance, (if (is.null(known)) mixture else known$mixture)$class)
+  }
+  kept <- known$given[setdiff(names(known$given), names(args))]
+  chosen <- names(Filter(Negate(is.null), c(args, kept)))
+  more <- default[setdiff(names(default), chosen)]
+  args <- c(args[setdiff(names(args), names(more))], more)
+  d <- if (!is.null(known)) change_diffusion(known, args) else {
     if (!inherits(mixture, c("gaussmix", if (takes_model) "score_model"))) {
       abort_input("mixture", if (inherits(mixture, "score_model")) model_alone else {
         "a gaussmix or a diffusion"
       }, came_instead(mixture))
     }
-    do.call(diffusion, c(list(mixture), args, default[setdiff(names(default), names(args))]),
-            quote = TRUE)
+    do.call(diffusion, c(list(mixture), args), quote = TRUE)
   }
   # analyses that assume independent particles get independent ones
   if (!takes_points) d["points"] <- list(NULL)
   for (part in without) {
     value <- d[[part]]
     if (is.null(value) || part == "start" && identical(value, "normal")) next
-    abort_input(part, paste0(if (part == "start") '"normal"' else "NULL",
-                             ", since this analysis does not take it into account"),
+    wanted <- if (part == "start") '"normal"' else "NULL"
+    abort_input(part, paste0(wanted, ", since this analysis does not take it into account (for a ",
+                             "diffusion: update(d, ", part, " = ", wanted, "))"),
                 if (part == "start") start_words(value) else format(value)[1])
   }
   if (!takes_model && inherits(d$mixture, "score_model")) {
     abort_input("mixture", model_alone, "a diffusion of one")
   }
   driven_by_model(d)
+}
+
+# A number in the place of the guidance, in a function that has `n`, was meant for it.
+refuse_count <- function(guidance, classes) {
+  if (is.numeric(guidance) && length(guidance) == 1 && !is.null(classes) &&
+      !as.character(guidance) %in% as.character(classes)) {
+    abort_input("guidance", paste("among the classes", toString(unique(classes), 200)),
+                paste0(format(guidance), " (the number of particles goes by name: n = ",
+                       format(guidance), ")"))
+  }
+}
+
+# For properties of a mixture: if the `mixture` of the calling function is a diffusion, the function
+# goes on with the diffusion's mixture and, in place of its arguments that were not given, with what
+# the diffusion was given.
+unpack_diffusion <- function(frame = parent.frame()) {
+  d <- eval(quote(mixture), frame)
+  if (!inherits(d, "mixguide_diffusion")) return(invisible())
+  check_diffusion(d)
+  own <- list(guidance = d$guidance, schedule = d$given$schedule, score_error = d$score_error,
+              key = d$key)
+  has <- names(own) %in% names(formals(sys.function(sys.parent())))
+  if (!is.null(own$score_error) && !has[3]) {
+    abort_input("score_error", "NULL, since this function does not take it into account",
+                format(own$score_error)[1])
+  }
+  for (part in names(own)[has]) {
+    given <- !eval(call("missing", as.name(part)), frame)
+    if (!given && !is.null(own[[part]])) assign(part, own[[part]], frame)
+  }
+  assign("mixture", d$mixture, frame)
 }
 
 # Arguments of diffusion() by their names.
@@ -147,11 +196,15 @@ diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1])
 }
 
 change_diffusion <- function(d, args) {
-  if (!length(args)) return(d)
-  kept <- unclass(d)[names(formals(diffusion))]
-  # arguments that were not given are chosen anew
-  kept[names(d$given)] <- d$given
-  do.call(diffusion, c(kept[setdiff(names(kept), names(args))], args), quote = TRUE)
+  if (length(args)) remade_diffusion(unclass(d)[names(formals(diffusion))], d$given, args) else d
+}
+
+# diffusion() of some arguments `kept` and others. `given`: by name, the kept arguments that were
+# chosen where nothing was given; these are chosen anew.
+remade_diffusion <- function(kept, given, args) {
+  kept[names(given)] <- given
+  kept <- Filter(Negate(is.null), kept[setdiff(names(kept), names(args))])
+  do.call(diffusion, c(kept, args), quote = TRUE)
 }
 
 # A diffusion from parts that have been checked before.
@@ -210,9 +263,8 @@ update.mixguide_object <- function(object, ...) {
     no_such_argument("", c(setdiff(names(formals(f)), "..."), names(formals(diffusion))[-1]), NULL)
   }
   own <- names(given) %in% setdiff(names(formals(f)), c("mixture", "..."))
-  kept <- kept_arguments(object)
   changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
-  d <- do.call(diffusion, c(kept[setdiff(names(kept), names(changed))], changed), quote = TRUE)
+  d <- remade_diffusion(kept_arguments(object), call$given, changed)
   args <- call$args[setdiff(names(call$args), names(given))]
   do.call(f, c(list(d), args, given[own]), quote = TRUE)
 }
@@ -223,17 +275,16 @@ update.mixguide_table <- update.mixguide_object
 
 # The arguments of diffusion() that made a result.
 kept_arguments <- function(object) {
-  call <- attr(object, "call_of")
-  kept <- call$diffusion
+  kept <- attr(object, "call_of")$diffusion
   if (is.null(kept$mixture)) kept$mixture <- object$mixture
-  kept[names(call$given)] <- call$given
   kept
 }
 
 # The diffusion of a run, NULL if the run does not know its call.
 diffusion_of_run <- function(run) {
-  if (is.null(attr(run, "call_of"))) return(NULL)
-  driven_by_model(do.call(diffusion, kept_arguments(run), quote = TRUE))
+  call <- attr(run, "call_of")
+  if (is.null(call)) return(NULL)
+  driven_by_model(remade_diffusion(kept_arguments(run), call$given, list()))
 }
 
 # The head lines of every print: mixture, guidance, sampler, schedule.
@@ -244,11 +295,6 @@ diffusion_lines <- function(x) {
     schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4), ", start ",
                       start_words(x$start)),
     points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
-}
-
-# The head in one line.
-short_run <- function(x) {
-  paste0(format(x$sampler), "; ", schedule_words(x), ", from t = ", format(x$horizon, digits = 4))
 }
 
 start_words <- function(start) {
@@ -264,6 +310,9 @@ in_words.mixguide_diffusion <- function(x) {
 
 print_body.mixguide_diffusion <- function(x, ...) {
   say(process_lines(driven_by_model(x)))
+  if (is.null(x$given$sampler)) {
+    say("The sampler was not given: an analysis of another process takes its own.")
+  }
   print_faults(diffusion_faults(x))
 }
 
@@ -275,6 +324,19 @@ process_lines <- function(x, without = character(), ...) {
   lines <- lines[setdiff(names(lines), without)]
   c(paste0(formatC(paste0(names(lines), ":"), width = -10), lines),
     if (!"guidance" %in% without) all_classes_note(x$mixture, x$guidance$class))
+}
+
+# The process of an analysis whose own one differs from the default, for the first line of a print.
+about_process <- function(d, rest) {
+  paste0("about the ", if (d$sampler$stochastic) "reverse SDE" else "ODE", ", ", rest)
+}
+
+about_time <- function(rest) paste0("about continuous time, ", rest)
+
+# An error for a sampler that an analysis cannot follow, with one that it can.
+refuse_sampler <- function(d, wanted, such) {
+  abort_input("sampler", paste0(wanted, " (for a diffusion: update(d, sampler = ", such, "))"),
+              format(d$sampler))
 }
 
 # The `setup` of a table: its diffusion, and further elements.
@@ -312,9 +374,10 @@ constant_strength <- function(guidance) {
 # The diffusion in the coordinates of its process, for analyses that work there.
 process_diffusion <- function(d, error = check_score_error(d$score_error)) {
   like <- d$mixture
+  d <- replace(d, c("mixture", "guidance", "start", "score_error"),
+               list(in_process(like), in_process(d$guidance, like), process_start(d$start, like),
+                    in_process(error, like)))
   # the choices made for the mixture stay
-  d$given <- list(sampler = d$sampler, horizon = d$horizon)
-  replace(d, c("mixture", "guidance", "start", "score_error"),
-          list(in_process(like), in_process(d$guidance, like), process_start(d$start, like),
-               in_process(error, like)))
+  d$given <- unclass(d)[names(d$given)]
+  d
 }

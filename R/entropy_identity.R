@@ -44,7 +44,7 @@ entropy_identity <- function(mixture, n = 1e4, ...) {
   if (!startsWith(mixture$form, "common")) {
     abort_input("mixture", "one whose components have a common covariance", mixture$form)
   }
-  if (d$sampler$stochastic) abort_input("sampler", "deterministic", format(d$sampler))
+  if (d$sampler$stochastic) refuse_sampler(d, "deterministic", "sampler_rk4(100)")
   volume <- log_units(mixture)
   mixture <- in_process(mixture)
   run <- guided_sample(process_diffusion(d), n, log_density = "map", trajectory = TRUE)

@@ -113,7 +113,8 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   rows <- rbind(if (measure) measured_rows(run), path$rows, rate_rows(run))
   if (is.null(rows)) rows <- budget_row("", "", "", unknown_row())[0, ]
   rows <- rows[order(rows$quantity, match(rows$kind, c("measured", "part", "bound", "rate"))), ]
-  new_table(rows, "error_budget", c(format(d$mixture), process_lines(d, "guidance")), setup_of(d),
+  new_table(rows, "error_budget",
+            c(about_process(d, format(d$mixture)), process_lines(d, "guidance")), setup_of(d),
             labels = DIVERGENCE_HEADS,
             foot = c(paste0(divergence_words(c("kl", "total_variation")), "; in nats."),
                      if (any(rows$kind == "rate")) {

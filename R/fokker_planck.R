@@ -72,6 +72,7 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
     }
     new_law(at$x, at$density, log(at$density), log_confidence, diffuse(mixture, end, schedule),
             guidance$class, run$rest, list(at$x), label = "the guided SDE in continuous time",
+            horizon = times[1], start = start_words(d$start),
             guidance = guidance, schedule = schedule, times = times, floor = log(1e-12))
   }
   if (!is.null(run$rest)) run$rest$mixture <- target

@@ -41,7 +41,7 @@ folding <- function(mixture, guidance = NULL, strength = c(0, 1, 4, 16), n = 200
                     without = "score_error")
   template <- plain_guidance(d)
   check_univariate(d$mixture)
-  if (d$sampler$stochastic) abort_input("sampler", "a deterministic sampler", format(d$sampler))
+  if (d$sampler$stochastic) refuse_sampler(d, "a deterministic sampler", "sampler_ddim(50)")
   strength <- check_strengths(strength)
   faults <- warn_faults(diffusion_faults(d))
   begin <- sweep_start(d, TRUE, check_count(n, "n", 2))

@@ -98,8 +98,8 @@ gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 20
   one <- length(odds$rivals) == 1
   setup <- setup_of(d, rivals = odds$rivals, n = paths)
   new_table(rows, "gain_bound",
-            c(paste0("log-odds gained along the ODE, towards ", aim_words(setup$class), ", ",
-                     count_of(paths, "path")),
+            c(about_time(paste0("log-odds gained along the ODE, towards ", aim_words(setup$class),
+                                ", ", count_of(paths, "path"))),
               process_lines(d, c("guidance", "sampler"))),
             setup, keys = c("path", "strength", "rival"),
             methods = c(bound = "bound", bound_one = "bound"), body = gain_rows,

@@ -427,9 +427,18 @@ moments.gaussmix <- function(x, class = NULL, ...) {
   new_moments(mean, cov, second_moment = sum(mean^2) + sum(diag(cov)), method = "exact")
 }
 
-# The common structure of moments: a list with `mean`, `cov`, and further known elements.
-new_moments <- function(mean, cov, ...) {
-  structure(list(mean = mean, cov = cov, ...), class = object_class("mixguide_moments"))
+#' @export
+moments.default <- function(x, ...) {
+  abort_input("x", if (inherits(x, "mixguide_diffusion")) {
+    "a gaussmix or a law, such as guided_law(x), the law of a diffusion's output, or x$mixture"
+  } else "a gaussmix or a law", paste("a", class_word(x)))
+}
+
+# The common structure of moments: a list with `mean`, `cov`, and further known elements. `head`:
+# lines for print() that describe the run, if they are of one.
+new_moments <- function(mean, cov, ..., head = NULL) {
+  structure(list(mean = mean, cov = cov, ...), class = object_class("mixguide_moments"),
+            head = head)
 }
 
 in_words.mixguide_moments <- function(x) {
@@ -440,6 +449,7 @@ in_words.mixguide_moments <- function(x) {
 # Prints means and standard deviations, next to those of a `target`, if there is one, and
 # correlations if they fit.
 print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
+  say(attr(x, "head"))
   d <- length(x$mean)
   rows <- as.data.frame(x)
   print_rows(utils::head(rows, max), digits)

@@ -252,7 +252,11 @@ in_words.guidance_condition <- function(x) {
          ", ", x$mixture$form, " covariance", if (x$standardised) ", standardised")
 }
 
+headline.guidance_condition <- function(x) about_time(in_words(x))
+
 print_body.guidance_condition <- function(x, ...) {
+  say(paste0("schedule: ", schedule_words(list(schedule = x$schedule)), ", from t = ",
+             format(x$times[1], digits = 4), " to ", format(x$times[2], digits = 4)))
   if (!is.null(x$why)) {
     say_line("Nothing is proved about the confidence: ", x$why, ".")
   } else {

@@ -41,10 +41,11 @@
 #' computed are listed with the reason.
 #'
 #' @param x An input of [as_gaussmix()]: a fit of \pkg{mclust} or \pkg{mixtools}, a formula (then
-#'   `data` follows), points; or a [gaussmix()].
+#'   `data` follows), points; a [gaussmix()]; or a [diffusion()].
 #' @param ... Arguments of [as_gaussmix()] (`data`, `class`, ...), and those of [diffusion()]
 #'   (`sampler`, `schedule`, `horizon`, `key`). For `autoplot()` and `plot()`: unused.
-#' @param classes Labels of the classes to report on; `NULL`: all, or the eight of largest weight.
+#' @param classes Labels of the classes to report on; `NULL`: those of a diffusion's guidance, or
+#'   else all, or the eight of largest weight.
 #' @param strength Strengths of the sweep, increasing from 0.
 #' @param evaluations Number of score evaluations of the sampler to be found.
 #' @param n Number of particles of each run.
@@ -77,23 +78,29 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   seconds <- check_number(seconds, "seconds", min = 0)
   target <- report_file(file)
   args <- list(...)
+  data <- x
   of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
   if (!length(of_run)) of_run <- rep(FALSE, length(args))
-  mixture <- if (inherits(x, "gaussmix")) x else {
-    do.call(as_gaussmix, c(list(x), args[!of_run]), quote = TRUE)
-  }
-  if (inherits(x, "gaussmix") && any(!of_run)) {
+  ready <- inherits(x, c("gaussmix", "mixguide_diffusion"))
+  if (!ready) x <- do.call(as_gaussmix, c(list(data), args[!of_run]), quote = TRUE)
+  if (ready && any(!of_run)) {
     strange <- if (is.null(names(args))) "" else names(args)[!of_run]
-    abort_input("...", "named arguments of diffusion() for a gaussmix (the class is `classes`)",
+    abort_input("...", paste("named arguments of diffusion() for a gaussmix or a diffusion",
+                             "(the class is `classes`)"),
                 toString(ifelse(nzchar(strange), strange, "one without a name")))
   }
-  d <- do.call(diffusion, c(list(check_mixture(mixture)), args[of_run]), quote = TRUE)
+  d <- do.call(as_diffusion, c(list(x), args[of_run], list(without = "score_error")), quote = TRUE)
+  if (is.null(classes)) classes <- d$guidance$class
+  mixture <- d$mixture
+  d <- change_diffusion(d, list(guidance = NULL))
   d$key <- run_key(d)
   faults <- diffusion_faults(d)
   warn_faults(faults)
   report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
-                 points = if_error(report_points(x, args, mixture), function(e) NULL),
-                 faults = unname(faults), given = "sampler" %in% names(args), strength = strength,
+                 points = if (!ready) {
+                   if_error(report_points(data, args, mixture), function(e) NULL)
+                 },
+                 faults = unname(faults), given = !is.null(d$given$sampler), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report, seconds))
   report$answers <- stats::setNames(
@@ -118,7 +125,6 @@ report_classes <- function(mixture, classes) {
 
 # The points that a fit or its data hold, with their labels if they are classes of the mixture.
 report_points <- function(x, args, mixture) {
-  if (inherits(x, "gaussmix")) return(NULL)
   fit <- engine_fit(x)
   table <- if (inherits(fit, "formula")) args$data else if (is.data.frame(fit)) fit else
     if (inherits(fit, "mixEM")) fit$x else if (is.list(fit)) fit$data else fit

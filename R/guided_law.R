@@ -67,6 +67,7 @@ guided_law <- function(mixture, ..., nodes = NULL, log_density = c("map", "diver
   process <- process_diffusion(d)
   law <- law_of_run(law_run(process, nodes, log_density, reduce), process$mixture)
   law <- law_from_process(law, d$mixture)
+  law[c("horizon", "start")] <- list(d$horizon, start_words(d$start))
   if (!is.null(d$mixture$model)) law$mixture <- d$mixture$model
   law$faults <- warn_faults(c(
     diffusion_faults(d),
@@ -246,8 +247,8 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   sampler <- d$sampler
   steps <- sampler$steps
   if (is.numeric(sampler$grid) || is.null(steps) || steps %% 4) {
-    abort_input("sampler", "one with a multiple of 4 steps on a grid that it makes itself",
-                format(sampler))
+    refuse_sampler(d, "one with a multiple of 4 steps on a grid that it makes itself",
+                   'sampler_em(200, "uniform")')
   }
   # only the faults of the finest grid matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
@@ -260,7 +261,7 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   limit <- q[, -1, drop = FALSE] + (q[, -1, drop = FALSE] - q[, -3, drop = FALSE]) / (2^order - 1)
   estimate <- estimate_row(limit[, 2], abs(limit[, 2] - limit[, 1]), "quadrature")
   new_table(data.frame(quantity = rows[[1]]$quantity, estimate, finest = q[, 3]), "guided_limit",
-            c("of the law of the sampler, as its steps shrink", process_lines(d)),
+            c(about_process(d, "the law as its steps shrink"), process_lines(d)),
             setup_of(d, faults = laws[[3]]$faults),
             foot = "By Richardson extrapolation; in brackets what it changes with half the steps")
 }

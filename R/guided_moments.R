@@ -32,6 +32,7 @@ guided_moments <- function(mixture, ...) {
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times
+  head <- process_lines(d)
   process <- process_diffusion(d)
   mixture <- process$mixture
   start <- start_gaussian(process$start, diffuse(mixture, times[1], schedule),
@@ -57,7 +58,8 @@ guided_moments <- function(mixture, ...) {
   output <- moments_from_process(drop(V %*% mean), V %*% cov %*% t(V), like)
   new_moments(stats::setNames(output$mean, names),
               structure(output$cov, dimnames = if (!is.null(names)) list(names, names)),
-              kl = gaussian_kl(drop(target$means %*% V), drop(target$values), mean, cov))
+              kl = gaussian_kl(drop(target$means %*% V), drop(target$values), mean, cov),
+              head = head)
 }
 
 # The Gaussian from which the sampler starts, as a mixture with one component.

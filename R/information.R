@@ -37,8 +37,9 @@
 #' bound is derived for this package. At time `t` each is `a^2` times what it is at the data,
 #' plus `d b^2`. Along the Ornstein-Uhlenbeck process they go monotonically to `d`.
 #'
-#' @param mixture A [gaussmix()]. One with coordinates (see [standardise()]) is looked at in those
-#'   of its process, but for the entropy, which is that of its variables.
+#' @param mixture A [gaussmix()], or a [diffusion()] of one. One with coordinates (see
+#'   [standardise()]) is looked at in those of its process, but for the entropy, which is that of
+#'   its variables.
 #' @param t Times, 0 or later, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
 #' @param n Number of draws where quadrature is not possible; from 1024 on they are points of nets,
@@ -65,6 +66,7 @@
 information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
                         quantity = c("second_moment", "entropy", "fisher", "curvature"),
                         key = NULL) {
+  unpack_diffusion()
   check_mixture(mixture)
   t <- check_times(t, schedule)
   n <- check_count(n, "n", min = 2)

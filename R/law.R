@@ -404,12 +404,20 @@ summary.mixguide_law <- function(object, ...) {
 
 in_words.mixguide_law <- function(x) paste("of", x$label)
 
+headline.mixguide_law <- function(x) {
+  d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
+  known <- paste0("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
+                  if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
+  # the head has the sampler
+  if (!is.null(x$sampler)) return(known)
+  if (is.null(x$horizon)) paste0(in_words(x), ", ", known) else {
+    about_time(paste0("the guided SDE, ", known))
+  }
+}
+
 print_body.mixguide_law <- function(x, ...) {
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
-  say_line("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
-           if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
-  if (!is.null(x$guidance)) say_line("guidance:   ", format(x$guidance))
-  if (!is.null(x$score_error)) say_line("score:      ", format(x$score_error))
+  if (!is.null(x$horizon)) say(process_lines(x, if (is.null(x$sampler)) "sampler"))
   if (!is.null(x$log_confidence)) say_line("confidence: ", format_estimate(confidence(x)))
   say_line("entropy:    ", format_estimate(entropy(x)))
   at <- moments(x)

@@ -101,6 +101,7 @@
 #' @export
 lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, radius = NULL,
                       density = NULL, beta = 0) {
+  unpack_diffusion()
   check_mixture(mixture)
   t <- check_times(t, schedule)
   if (!is.null(radius)) radius <- check_number(radius, "radius", min = 0)

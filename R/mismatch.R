@@ -54,8 +54,8 @@
 #' error.
 #'
 #' @inheritParams information
-#' @param mixture The law of `x` before the observation, a [gaussmix()]; without an observation the
-#'   target, which may be singular if the grid stops early.
+#' @param mixture The law of `x` before the observation, a [gaussmix()] or a [diffusion()] of one;
+#'   without an observation the target, which may be singular if the grid stops early.
 #' @param observation An [observation()], or numbers named by the observed variables; one without
 #'   `y` for the mean over `y`. `NULL`: the target is the mixture.
 #' @param method With an observation: one of the [zero_shot] methods that are a score; `NULL`: the
@@ -107,6 +107,7 @@
 mismatch <- function(mixture, observation = NULL, method = NULL, schedule = schedule_etc(100),
                      times = NULL, model = NULL, score_error = NULL, affine = NULL, nodes = NULL,
                      n = 1e4, key = NULL) {
+  unpack_diffusion()
   check_mixture(mixture)
   check_schedule(schedule)
   if (!is.null(affine)) check_flag(affine, "affine")

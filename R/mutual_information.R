@@ -21,7 +21,7 @@
 #' [mismatch()] computes for an observation without `y`.
 #'
 #' @inheritParams information
-#' @param mixture A [gaussmix()] with a density.
+#' @param mixture A [gaussmix()] with a density, or a [diffusion()] of one.
 #' @param observation What is observed: names or numbers of variables, or an [observation()], of
 #'   which only the range of `H` counts: neither `y` nor the noise.
 #' @return A table of estimates ([mixguide_table]) with one row.
@@ -34,6 +34,7 @@
 #' mutual_information(as_gaussmix(Species ~ ., iris), "Petal.Length", n = 2000)
 #' @export
 mutual_information <- function(mixture, observation, n = 1e5, key = NULL) {
+  unpack_diffusion()
   check_mixture(mixture)
   key <- check_key(key)
   frame <- observed_frame(as_observation(observation, mixture, seen = "none"), mixture)

@@ -94,7 +94,8 @@ path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
   n <- check_count(n, "n", min = 2)
   check_extent(d$mixture)
   if (!d$sampler$stochastic) {
-    abort_input("sampler", "stochastic: the paths of others have no density", d$sampler$label)
+    refuse_sampler(d, "stochastic: the paths of others have no density",
+                   "sampler_em(100)")
   }
   process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
   start_law(process$start, process$mixture, NULL, d$schedule, d$times[1])
@@ -131,7 +132,7 @@ path_kl_table <- function(d, process, along, n, at) {
   whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
   new_table(
     data.frame(quantity = path_parts, rbind(parts, whole)),
-    "path_kl", c(format(d$mixture), process_lines(d, "guidance"),
+    "path_kl", c(about_process(d, format(d$mixture)), process_lines(d, "guidance"),
                  if (along == "grid") "of the states at the grid times"),
     setup_of(d, along = along), labels = c(path_kl = "path KL"),
     foot = "KL(target || output) is at most the last",

@@ -11,17 +11,20 @@
 #' nothing would be subtracted: `printed` is the ratio `E[s_c]/E[s_u]`, which is 0 up to its error.
 #'
 #' The expectations are sums over nodes in one dimension, with negligible error. Beyond, they are
-#' means over `n` draws of the class by scrambled Sobol nets in 16 replicates. Their key is fixed,
-#' so that the rule is the same everywhere; `se` is the remaining error of `gamma`.
+#' means over `n` draws of the class by scrambled Sobol nets in 16 replicates, and `se` is the
+#' remaining error. A run by the rule has the draws of `key = c(0, 0)`, so that the rule is the same
+#' everywhere.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [gaussmix()], or a [diffusion()], with its guidance, schedule and key.
 #' @param guidance A [guidance()], with or without the rule, towards one class.
 #' @param t Times, in the clock of the schedule.
 #' @param schedule The forward process, see [schedule].
 #' @param n Number of draws in two dimensions or more.
-#' @return A data frame with a row for each time and variable: `t`, `variable`; `class` and `other`,
-#'   the weights `w` and `gamma`; `se` of `gamma`; `method`; and `printed`. An error of class
-#'   `mixguide_error_singular` where the class has no density at a time.
+#' @param key Determines the draws, as in [diffusion()].
+#' @return A table of estimates ([mixguide_table]) with three rows for each time `t` and `variable`:
+#'   of the column `quantity`, `"class"` and `"other"` are the weights `w` and `gamma`, and
+#'   `"printed"` is the ratio above. An error of class `mixguide_error_singular` where the class has
+#'   no density at a time.
 #' @source Xia et al. (2024), \doi{10.48550/arXiv.2410.18737}, and their code.
 #' @seealso [guidance_rule()]
 #' @examples
@@ -30,25 +33,40 @@
 #' by_recfg <- guidance("1", 2, rule = "recfg")
 #' guided_law(m, guidance = by_recfg, sampler = sampler_ddim(50))
 #' @export
-recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 4096) {
+recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 4096, key = NULL) {
+  unpack_diffusion()
   check_mixture(mixture)
   check_schedule(schedule)
   guidance <- as_guidance(guidance)
   check_guidance(guidance, optional = FALSE)
   n <- check_count(n, "n", 1024)
+  key <- check_key(key)
   if (!are_numbers(t) || any(t < 0)) abort_input("t", "finite numbers >= 0", describe(t))
   for (at in t) noise_level(mixture, at, schedule, singular_ok = TRUE)
   guidance <- settle_guidance(guidance, schedule)
   guidance$rule <- guidance_rule("recfg", n = n)
   guide <- guidance_models(in_process(guidance, mixture), in_process(mixture))
   eta <- guidance_strength(guidance, t)
+  # only if there are draws: nodes on the line have none
+  delayedAssign("settled", own_key(key))
   rows <- lapply(seq_along(t), function(i) {
-    at <- recfg_ratio(guide, t[i], schedule)
-    data.frame(t = t[i], variable = variable_labels(mixture), class = 1 + eta[i],
-               other = -eta[i] * at$ratio, se = abs(eta[i]) * at$se, method = at$method,
-               printed = at$printed)
+    at <- recfg_ratio_at(guide, t[i], schedule, schedule$a(t[i]), schedule$b2(t[i]), settled)
+    of <- function(quantity, ...) {
+      data.frame(quantity = quantity, variable = variable_labels(mixture), t = t[i],
+                 estimate_row(...))
+    }
+    rbind(of("class", rep(1 + eta[i], length(at$ratio)), 0, "exact"),
+          of("other", -eta[i] * at$ratio, abs(eta[i]) * at$se, at$method),
+          of("printed", at$printed, at$printed_se, at$method))
   })
-  do.call(rbind, rows)
+  rows <- do.call(rbind, rows)
+  drawn <- "Monte Carlo" %in% rows$method
+  new_table(rows, "recfg_weights",
+            c(format(mixture), paste0("guidance: ", format(guidance)),
+              paste0("schedule: ", schedule_words(list(schedule = schedule)))),
+            list(mixture = mixture, guidance = guidance, class = guidance$class,
+                 schedule = schedule, key = if (drawn) settled, n = if (drawn) n),
+            foot = "class, other: the weights w and gamma; printed: the ratio of the paper")
 }
 
 # w s_c + gamma s_u.
@@ -63,7 +81,8 @@ recfg_operations <- function(op, guide, schedule) {
 }
 
 # E[s_c s_u]/E[s_u^2] in each coordinate under the law of the class at a time. The values of the
-# last guidance are kept, because runs ask again for the same times.
+# last guidance are kept, because runs ask again for the same times. All runs have one key, so that
+# the rule is the same in each.
 recfg_ratio <- function(guide, t, schedule) {
   a <- schedule$a(t)
   b2 <- schedule$b2(t)
@@ -75,14 +94,14 @@ recfg_ratio <- function(guide, t, schedule) {
   }
   level <- paste(format(c(a, b2), digits = 17), collapse = " ")
   if (is.null(last_ratios$of[[level]])) {
-    last_ratios$of[[level]] <- recfg_ratio_at(guide, t, schedule, a, b2)
+    last_ratios$of[[level]] <- recfg_ratio_at(guide, t, schedule, a, b2, c(0, 0))
   }
   last_ratios$of[[level]]
 }
 
 last_ratios <- new.env(parent = emptyenv())
 
-recfg_ratio_at <- function(guide, t, schedule, a, b2) {
+recfg_ratio_at <- function(guide, t, schedule, a, b2, key) {
   law <- diffuse(guide$class_law, t, schedule)
   pool <- guidance_pool(guide)
   refuse_singular(diffuse(pool, t, schedule), "the mixture has no score at t =", format(t))
@@ -91,7 +110,7 @@ recfg_ratio_at <- function(guide, t, schedule, a, b2) {
   if (is.null(nodes)) {
     n <- guide$rule$params$n
     net <- draws_net(law, n)
-    x <- unname(keyed_draws(law, n, c(0, 0), net = net))
+    x <- unname(keyed_draws(law, n, key, net = net))
     family <- replicate_of(net, 0, n)
     weight <- rep(1 / n, n)
   } else {
@@ -106,11 +125,16 @@ recfg_ratio_at <- function(guide, t, schedule, a, b2) {
   s_c <- s_c / unit
   s_u <- s_u / unit
   square <- colSums(weight * s_u^2)
+  mean <- colSums(weight * s_u)
   ratio <- colSums(weight * s_c * s_u) / square
-  se <- if (is.null(family)) 0 * ratio else {
-    rest <- (s_c * s_u - s_u^2 * rep(ratio, each = nrow(x))) * weight
-    apply(rest, 2, families_se, family) / square
+  printed <- colSums(weight * s_c) / mean
+  # of a ratio of two means
+  se <- function(above, below, ratio, mean) {
+    if (is.null(family)) return(0 * ratio)
+    rest <- (above - below * rep(ratio, each = nrow(x))) * weight
+    apply(rest, 2, families_se, family) / abs(mean)
   }
-  list(ratio = ratio, se = se, method = if (is.null(family)) "quadrature" else "Monte Carlo",
-       printed = colSums(weight * s_c) / colSums(weight * s_u))
+  list(ratio = ratio, se = se(s_c * s_u, s_u^2, ratio, square),
+       method = if (is.null(family)) "quadrature" else "Monte Carlo",
+       printed = printed, printed_se = se(s_c, s_u, printed, mean))
 }

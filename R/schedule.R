@@ -356,7 +356,7 @@ schedule_etc <- function(steps, c = 4, delta = 1e-3) {
 #' a mixture with the same weights: component `k` becomes `N(a mu_k, a^2 Sigma_k + b^2 I)`. A
 #' mixture with [coordinates][standardise()] is taken there, and back.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [gaussmix()], or a [diffusion()] of one.
 #' @param t One time, from 0 (the mixture itself) to the largest time of the schedule.
 #' @param schedule The forward process, see [schedule].
 #' @return A [gaussmix()] of the same dimension, classes, variable names and coordinates. Its
@@ -369,6 +369,7 @@ schedule_etc <- function(steps, c = 4, delta = 1e-3) {
 #' diffuse(mixture, t = .5)
 #' @export
 diffuse <- function(mixture, t, schedule = schedule_ou()) {
+  unpack_diffusion()
   check_mixture(mixture)
   check_schedule(schedule)
   t <- check_time(t, schedule)

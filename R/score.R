@@ -23,7 +23,7 @@
 #' and more) and for weights as small as 1e-300. The Jacobian is centred as written above, which
 #' keeps the digits that `sum r g g' - s s'` loses.
 #'
-#' @param mixture A [gaussmix()].
+#' @param mixture A [gaussmix()], or a [diffusion()] of one.
 #' @param x Points: an n x d matrix or data frame, a vector of n points if d = 1, or one point as
 #'   a vector of length d; by name where both have names, as in [dgaussmix()].
 #' @param t One time, 0 or later, in the clock of the schedule. At `t = 0` every covariance must be
@@ -46,6 +46,7 @@
 #' posterior(m, x)
 #' @export
 score <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) {
+  unpack_diffusion()
   at <- guided_eval(mixture, x, t, schedule, guidance, "score")
   derivative_from_process(at$value, at$units)
 }
@@ -53,6 +54,7 @@ score <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) 
 #' @rdname score
 #' @export
 score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) {
+  unpack_diffusion()
   at <- guided_eval(mixture, x, t, schedule, guidance, "jacobian")
   derivative_from_process(at$value, at$units)
 }
@@ -60,6 +62,7 @@ score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance
 #' @rdname score
 #' @export
 denoise <- function(mixture, x, t, schedule = schedule_ou(), guidance = NULL) {
+  unpack_diffusion()
   at <- guided_eval(mixture, x, t, schedule, guidance, "score", want = "denoised")
   from_process(at$value, at$units)
 }
@@ -67,6 +70,7 @@ denoise <- function(mixture, x, t, schedule = schedule_ou(), guidance = NULL) {
 #' @rdname score
 #' @export
 posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
+  unpack_diffusion()
   check_mixture(mixture)
   x <- check_points(x, mixture)
   classes <- mixture_classes(mixture)

@@ -49,7 +49,7 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   strength <- check_strengths(strength)
   if (!is.null(n)) n <- check_count(n, "n", min = 2)
   sampler <- d$sampler
-  if (!sampler$stochastic) abort_input("sampler", "one of the reverse SDE", sampler$label)
+  if (!sampler$stochastic) refuse_sampler(d, "one of the reverse SDE", "sampler_em(100)")
   check_choice(d$start, c("normal", "exact"), "start")
   d$key <- run_key(d)
   faults <- warn_faults(diffusion_faults(d))
@@ -79,8 +79,9 @@ sde_identities <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     }
   }
   new_table(rows, "sde_identities",
-            c(paste0("both sides, ", if (is.null(n)) "by quadrature" else "by particles",
-                     if (limit) ", extrapolated to continuous time"),
+            c(about_process(d, paste0("both sides, ",
+                                      if (is.null(n)) "by quadrature" else "by particles",
+                                      if (limit) ", extrapolated to continuous time")),
               process_lines(d, guidance = paste("towards", aim_words(class)))),
             setup_of(d, n = n, faults = faults), keys = c("strength", "mean_of"),
             foot = paste("change: end - start of the mean, q = p(class | x); integral: what it is",

@@ -92,8 +92,8 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
   structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
               list(best = path[which.max(path$confidence), ], path = path, mixture = d$mixture,
                    class = d$guidance$class, sampler = d$sampler, schedule = d$schedule,
-                   horizon = d$horizon, loss = loss, n = if (!by_law) length(baseline),
-                   key = runs$key, faults = runs$faults)),
+                   horizon = d$horizon, start = start_words(d$start), loss = loss,
+                   n = if (!by_law) length(baseline), key = runs$key, faults = runs$faults)),
             class = object_class("strength_limit"))
 }
 
@@ -155,7 +155,7 @@ in_words.strength_limit <- function(x) {
 
 print_body.strength_limit <- function(x, ...) {
   row <- function(part) show_estimate(part[[1]], part[[2]], x$method)
-  say(c(short_run(x),
+  say(c(process_lines(x, "guidance"),
         paste("confidence without guidance:", row(x$path[x$path$strength == 0, 2:3])),
         paste0("best of those tried:         ", row(x$best[2:3]), " at strength ",
                format(x$best$strength, digits = 4)),

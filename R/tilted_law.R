@@ -41,6 +41,7 @@
 #' plot(tilt)
 #' @export
 tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou(), nodes = NULL) {
+  unpack_diffusion()
   check_extent(check_mixture(mixture))
   guidance <- check_tilt(as_guidance(guidance))
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 16, max = 1e5)

@@ -437,6 +437,8 @@ in_words.tilted_sample <- function(x) {
   in_dimensions(count_of(number(nrow(x$x)), "particle"), ncol(x$x))
 }
 
+headline.tilted_sample <- function(x) about_process(x, in_words(x))
+
 print_body.tilted_sample <- function(x, ...) {
   say_setup(x)
   aim <- aim_words(x$guidance$class)

@@ -57,7 +57,7 @@ test_that("no function swallows an argument that it does not know", {
   passes <- c("as_gaussmix.formula", "as_gaussmix.default", "as_gaussmix.model_fit",
               "as_gaussmix.cluster_fit", "as_gaussmix.workflow", "guidance_report",
               "update.mixguide_object", "update.mixguide_table", "confidence.default",
-              "entropy.default", "[.mixguide_table", "rbind.mixguide_table",
+              "entropy.default", "moments.default", "[.mixguide_table", "rbind.mixguide_table",
               # the legal arguments of these depend on the first argument
               "guidance_rule", "strength_profile",
               # mice passes to every method the arguments of the others

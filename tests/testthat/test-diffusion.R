@@ -34,7 +34,14 @@ asked <- function() {
     conditional_sample = list(list(m, NULL, ddpm, schedule_etc(10)), n = 20, observation = y,
                               method = zero_shot_bo()),
     conditional_moments = list(list(one, NULL, ddpm, schedule_etc(10)), observation = y,
-                               method = zero_shot_bo())
+                               method = zero_shot_bo()),
+    best_strength = list(list(m, guide, ode), target = "tilt", knots = 2, profiles = "linear",
+                         n = 64),
+    guided_limit = list(list(m, guide, sde)),
+    compare_guidance = list(list(m, guide, ode), n = 64),
+    capped_strength = list(list(m, guide)),
+    plan_sampler = list(list(m), error = .1, samplers = "sampler_heun", grids = "quadratic"),
+    convergence_order = list(list(m, guide, ode), steps = c(4, 8))
   )
 }
 
@@ -60,15 +67,185 @@ test_that("whoever knows guided_sample() can guess every other call", {
       expect_identical(changed, by_object, label = name)
     }
     # every print names its sampler, or says that time is continuous
-    if (!name %in% c("guided_moments", "conditional_moments", "guidance_condition", "gain_bound",
-                     "fokker_planck")) {
-      expect_match(paste(by_object, collapse = " "), given$sampler$label, fixed = TRUE,
-                   label = name)
+    if (!is.null(given$sampler)) {
+      said <- paste(by_object, collapse = " ")
+      expect_true(grepl(given$sampler$label, said, fixed = TRUE) ||
+                    grepl("> about continuous time, ", said, fixed = TRUE), label = name)
     }
     expect_error(do.call(f, c(list(d), rest, list(sampeler = ode))),
                  "did you mean `sampler`", class = "mixguide_error", label = name)
     expect_error(do.call(f, c(list(3), rest)), "`mixture`", class = "mixguide_error", label = name)
   }
+})
+
+test_that("ten analyses of one diffusion: the same call, the same head, the same columns", {
+  skip_on_cran()
+  d <- diffusion(m, guidance("a", 2), key = key)
+  guesses <- suppressWarnings(list(
+    guided_sample = guided_sample(d),
+    guided_summary = guided_summary(d),
+    guidance_sweep = guidance_sweep(d),
+    guided_law = guided_law(d),
+    guided_limit = guided_limit(d),
+    guided_error = guided_error(d),
+    fokker_planck = fokker_planck(d),
+    strength_limit = strength_limit(d),
+    coupled_paths = coupled_paths(d),
+    bifurcation = bifurcation(d),
+    folding = folding(d),
+    tilted_sample = tilted_sample(d),
+    sde_identities = sde_identities(d),
+    entropy_identity = entropy_identity(d),
+    guidance_condition = guidance_condition(d),
+    step_condition = step_condition(d),
+    gain_bound = gain_bound(d),
+    compare_guidance = compare_guidance(d)
+  ))
+  for (name in names(guesses)) {
+    expect_identical(names(formals(getExportedValue("mixguide", name)))[1], "mixture", label = name)
+    result <- guesses[[name]]
+    said <- utils::capture.output(print(result))
+    expect_true(any(grepl("towards a\\b", said)), label = paste(name, "names the class"))
+    expect_true(any(grepl("^  sampler: +\\w", said)) || grepl("> about continuous time,", said[1]),
+                label = paste(name, "names the sampler"))
+    expect_true(any(grepl("^  schedule: +Ornstein-Uhlenbeck, from t = 5", said)),
+                label = paste(name, "names the schedule"))
+    if (is.data.frame(result)) {
+      rows <- as.data.frame(result)
+      if (!"estimate" %in% names(rows)) rows <- tidy(result)
+      expect_identical(setdiff(c("quantity", "estimate", "se", "method", "note"), names(rows)),
+                       character(), label = name)
+    }
+  }
+})
+
+# Every function that takes a diffusion, with a mixture, its guidance, and arguments that leave the
+# process to the function.
+unsaid <- function() {
+  y <- observation(.5, H = diag(1), noise = .1)
+  x <- matrix(c(-1, .5))
+  two <- gaussmix(c(.4, .6), rbind(c(-1, 0), c(1, 1)), .5, class = c("a", "b"))
+  few <- list(strength = 0:1, n = 20)
+  list(
+    guided_sample = list(m, guide, n = 20), guided_summary = list(m, guide, n = 20),
+    guided_law = list(m, guide), guided_limit = list(m, guide), guided_error = list(m, guide),
+    guided_moments = list(one, NULL), best_grid = list(m, guide, n = 4),
+    guidance_sweep = c(list(m, guide), few), coupled_paths = c(list(m, guide), few),
+    bifurcation = c(list(m, guide), few), folding = list(m, guide, strength = 0:1, n = 101),
+    gain_bound = list(m, guide, strength = 1, n = 5), tilted_sample = list(m, guide, n = 20),
+    sde_identities = c(list(m, guide), few), entropy_identity = list(m, guide, n = 20),
+    strength_limit = list(m, guide, range = c(1, 2), n = 20), step_condition = list(m, guide),
+    capped_strength = list(m, guidance("a", 1000)), guidance_condition = list(m, guide),
+    fokker_planck = list(m, guide, nodes = 60, steps = 20), path_kl = list(m, NULL),
+    error_budget = list(m, NULL, measure = FALSE), compare_guidance = list(m, guide, n = 64),
+    conditional_sample = list(m, NULL, n = 20, observation = y, method = zero_shot_bo()),
+    conditional_moments = list(one, NULL, observation = y, method = zero_shot_bo()),
+    best_strength = list(m, guide, target = "tilt", knots = 2, profiles = "linear", n = 64),
+    plan_sampler = list(m, NULL, error = .1, samplers = "sampler_heun", grids = "quadratic"),
+    convergence_order = list(m, guide, steps = c(4, 8)),
+    score = list(m, guide, x = x, t = .2), score_jacobian = list(m, guide, x = x, t = .2),
+    denoise = list(m, guide, x = x, t = .2), posterior = list(m, NULL, x = x, t = .2),
+    diffuse = list(m, NULL, t = .2), tilted_law = list(m, guide), information = list(two, NULL),
+    lipschitz = list(m, NULL), mutual_information = list(two, NULL, observation = 1, n = 50),
+    recfg_weights = list(two, guide, t = .2), mismatch = list(m, NULL, model = one),
+    conditional_score = list(m, NULL, x = x, t = 5, observation = y, method = zero_shot_bo()),
+    guidance_report = list(m, NULL, classes = "a", n = 20, strength = 0:1, evaluations = 4)
+  )
+}
+
+takes_diffusion <- function(f) {
+  is.function(f) && any(c("as_diffusion", "unpack_diffusion") %in% all.names(body(f)))
+}
+
+test_that("an analysis of a diffusion is that of its mixture: what was not given is chosen alike", {
+  skip_on_cran()
+  exports <- getNamespaceExports("mixguide")
+  taking <- Filter(function(name) takes_diffusion(getExportedValue("mixguide", name)), exports)
+  expect_setequal(taking, names(unsaid()))
+  for (name in names(unsaid())) {
+    f <- getExportedValue("mixguide", name)
+    case <- unsaid()[[name]]
+    rest <- case[-(1:2)]
+    own <- list(guidance = case[[2]], key = key)
+    own <- own[lengths(own) > 0 &
+                 (names(own) %in% names(formals(f)) | "..." %in% names(formals(f)))]
+    answer <- function(...) {
+      result <- suppressWarnings(suppressMessages(f(...)))
+      if (is.list(result)) result$seconds <- NULL
+      result
+    }
+    of_mixture <- do.call(answer, c(case[1], own, rest))
+    of_diffusion <- do.call(answer, c(list(do.call(diffusion, c(case[1], list(guidance = case[[2]]),
+                                                                key = list(key)))), rest))
+    expect_true(identical(of_diffusion, of_mixture, ignore.environment = TRUE), label = name)
+    expect_identical(capture.output(print(of_diffusion)), capture.output(print(of_mixture)),
+                     label = name)
+  }
+})
+
+test_that("an analysis keeps what was given, or says what it needs and how to give it", {
+  other <- list(ode = diffusion(m, guide, ode), sde = diffusion(m, guide, sde),
+                plain = diffusion(m, sampler = ode))
+  y <- observation(.5, H = diag(1), noise = .1)
+  wanted <- list(
+    function() sde_identities(other$ode), function() entropy_identity(other$sde),
+    function() folding(other$sde), function() best_grid(other$sde),
+    function() path_kl(other$plain), function() guided_limit(diffusion(m, guide, sampler_em(6))),
+    function() conditional_sample(other$plain, 5, y, zero_shot_ddnm_plus()),
+    function() conditional_moments(diffusion(one, sampler = ode), y, zero_shot_ddnm_plus())
+  )
+  for (call in wanted) {
+    expect_error(call(), "`sampler` must be .*update\\(d, sampler = sampler_",
+                 class = "mixguide_error")
+  }
+  expect_error(path_kl(other$sde), "update(d, guidance = NULL)", fixed = TRUE,
+               class = "mixguide_error")
+  # the sampler, the start and the schedule that were given
+  expect_identical(tilted_sample(other$ode, 20)$sampler, ode)
+  expect_identical(coupled_paths(other$ode, strength = 1, n = 5)$sampler, ode)
+  normal <- diffusion(m, start = "normal")
+  expect_identical(attr(convergence_order(normal, list(sampler_heun()), c(4, 8)), "setup")$start,
+                   "normal")
+  expect_identical(attr(convergence_order(diffusion(m), list(sampler_heun()), c(4, 8)),
+                        "setup")$start, "exact")
+  short <- diffusion(m, schedule = schedule_etc(20))
+  expect_identical(conditional_sample(short, 5, y, zero_shot_bo())$schedule, short$schedule)
+  expect_identical(score(diffusion(m, guide), .3, .2, guidance = NULL), score(m, .3, .2))
+  expect_output(print(diffusion(m)), "sampler was not given")
+  expect_false(any(grepl("not given", capture.output(print(other$ode)))))
+})
+
+test_that("a function that cannot use a diffusion says so", {
+  expect_error(moments(diffusion(m)), "guided_law(x)", fixed = TRUE, class = "mixguide_error")
+  expect_mixguide_error(moments(3), "x")
+  wrong <- diffusion(m, guide, score_error = score_error(scale = 1.1))
+  for (f in list(score, tilted_law, lipschitz)) expect_mixguide_error(f(wrong), "score_error")
+  expect_mixguide_error(guidance_report(wrong), "score_error")
+  # every generic of ours has a default method
+  exports <- getNamespaceExports("mixguide")
+  generic <- Filter(function(name) {
+    f <- getExportedValue("mixguide", name)
+    is.function(f) && identical(environment(f), asNamespace("mixguide")) &&
+      "UseMethod" %in% all.names(body(f))
+  }, exports)
+  expect_true("moments" %in% generic)
+  for (name in generic) {
+    expect_error(getExportedValue("mixguide", name)(new.env()), class = "mixguide_error",
+                 label = name)
+  }
+})
+
+test_that("a number of particles in the place of the guidance is told its name", {
+  numbered <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c(100, 200))
+  for (f in list(guidance_sweep, coupled_paths, bifurcation, strength_limit)) {
+    for (x in list(m, diffusion(m))) {
+      expect_error(f(x, 100), "`guidance` must be among the classes a, b; got 100.*n = 100",
+                   class = "mixguide_error")
+    }
+  }
+  expect_identical(strength_limit(numbered, 100, n = 20, range = 1:2)$class, "100")
+  # a law has no particles
+  expect_false(grepl("n = 100", tryCatch(guided_law(m, 100), error = conditionMessage)))
 })
 
 test_that("what an analysis cannot take into account is refused", {
@@ -165,6 +342,7 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
   gaps <- replace(x, cbind(1:30, rep(1:3, 10)), NA)
   drawn <- function(f, ...) list(f = f, ...)
   calls <- list(
+    recfg_weights = drawn(recfg_weights, space, guide, t = .2),
     judge_samples = drawn(judge_samples, x, space, seen, directions = 9, cells = 4),
     judge_samples = drawn(judge_samples, space, observation = seen, methods = zero_shot_bo(),
                           n = 40, schedule = schedule_etc(10), directions = 9, cells = 4),
@@ -202,11 +380,12 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
     f <- getExportedValue("mixguide", name)
     is.function(f) && ("key" %in% names(formals(f)) || "as_diffusion" %in% all.names(body(f)))
   }, getNamespaceExports("mixguide"))
-  expect_identical(setdiff(takes_key, c(names(calls), "diffusion", "guided_limit",
-                                        "capped_strength")), character())
+  expect_identical(setdiff(takes_key, c(names(calls), "diffusion", "guidance_report")),
+                   character())
   withr::local_preserve_seed()
   numbers <- function(call, ...) {
     result <- suppressWarnings(do.call(call$f, c(call[-1], list(...))))
+    if (is.function(result)) result <- as.list(environment(result))
     # timings differ between runs
     result <- unclass(result)[setdiff(names(result), "seconds")]
     rapply(result, identity, c("numeric", "integer"), how = "unlist")

@@ -160,3 +160,16 @@ test_that("a report of many classes and of long labels fits a screen, and makes 
   unlink(file)
   expect_mixguide_error(guidance_report(m, file = 1), "file")
 })
+
+test_that("a report of a diffusion is about its class and by its sampler", {
+  m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
+  d <- diffusion(m, guidance("a", 2), sampler_ddim(10), key = 1:2)
+  report <- quick(d)
+  expect_identical(report$classes, "a")
+  same <- quick(m, sampler = sampler_ddim(10), classes = "a", key = 1:2)
+  expect_identical(as.data.frame(report$sweep), as.data.frame(same$sweep))
+  expect_identical(report$theorems, same$theorems)
+  expect_identical(quick(d, classes = "b")$classes, "b")
+  expect_identical(quick(diffusion(m), schedule = schedule_vp())$diffusion$schedule, schedule_vp())
+  expect_mixguide_error(guidance_report(d, "a"), "...")
+})
