@@ -160,3 +160,11 @@ test_that("a report of many classes and of long labels fits a screen, and makes 
   unlink(file)
   expect_mixguide_error(guidance_report(m, file = 1), "file")
 })
+
+test_that("a report on some of the classes does not say that it looked at all", {
+  report <- list(mixture = named_mixture("D3"))
+  classes <- present_classes(report$mixture)
+  expect_identical(by_verdict(classes[1:2], c("rises", "rises"), report), "rises (classes 1, 2)")
+  expect_identical(by_verdict(classes, rep("rises", length(classes)), report),
+                   "rises (all classes)")
+})
