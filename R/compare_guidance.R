@@ -8,10 +8,12 @@
 #' @details
 #' In one and two dimensions, and for runs that reduce to these, confidence, entropy, mean, spread
 #' and distances come from the exact law of the sampler's output ([guided_law()]). Otherwise they
-#' come from `n` particles, which all kinds of guidance share. For the distances deterministic
-#' samplers carry the density along or, with rules, get it from differences of the map; stochastic
-#' samplers have none, and their distances are not known. The shares `outside` and `fraction_down`
-#' always come from particles.
+#' come from `n` particles, which all kinds of guidance share. For entropy and distances
+#' deterministic samplers carry the density along or, with rules, get it from differences of the
+#' map, for `5e4 / (6 d)` particles at most. If the map jumps, differences are no density, and these
+#' numbers are not known. Stochastic samplers have no density, and their distances are not known.
+#' Where steps fold starts onto each other, the entropy is at most, and the total variation at least
+#' the number given. The shares `outside` and `fraction_down` always come from particles.
 #'
 #' | quantity | meaning | value of the class itself |
 #' |---|---|---|
@@ -33,7 +35,8 @@
 #' @param guidance A list of guidances towards one class, whose names are shown; or one
 #'   [guidance()]: plain guidance, the power law of exponent 1 and all rules of [guidance_rule()]
 #'   with their usual arguments then run at its class and strength. Rules that are not defined for
-#'   this run are left out.
+#'   this run are left out, and so is `"characteristic"` in more than two dimensions, where it is
+#'   slow.
 #' @param n Number of particles; a power of two makes the best use of [net].
 #' @param tilt Strength of the tilted law; `NULL`: the first strength in `guidance` that is one
 #'   number.
@@ -68,7 +71,9 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   if (!is.null(confidence)) check_number(confidence, "confidence", 0, 1, open = TRUE)
   guides <- compared_guides(guidance, d)
   left_out <- attr(guides, "left_out")
+  slow <- attr(guides, "slow")
   check_class_of_all(guides)
+  check_rivals(guides, d$mixture)
   if (is.null(tilt)) tilt <- first_strength(guides) else check_number(tilt, "tilt")
   d$key <- run_key(d)
   d <- change_diffusion(d, list(guidance = guides[[1]]))
@@ -97,6 +102,10 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   rows <- rows[c("quantity", setdiff(names(rows), "quantity"))]
   never <- names(multiples)[is.na(multiples)]
   foot <- c(if (length(left_out)) paste("left out, since not defined here:", toString(left_out)),
+            if (length(slow)) {
+              paste0("left out, since slow in so many dimensions (a list may name it): ",
+                     toString(slow))
+            },
             if (length(never)) {
               paste0("left out, since never of confidence ", format(confidence), ": ",
                      toString(never))
@@ -144,14 +153,19 @@ every_rule <- function(d) {
   kinds <- setdiff(names(all_rules()), "dng")
   guides <- c(list(plain = from), list(power = replace(from, "power", 1)),
               lapply(stats::setNames(nm = kinds), with_rule))
+  slow <- mixture_dim(d$mixture) > 2 & vapply(guides, is_solved, NA)
+  left_slow <- names(guides)[slow]
+  guides <- guides[!slow]
   defined <- vapply(guides, function(guide) {
+    # a rule about an angle, which a line does not have
+    if (identical(guide$rule$kind, "adg") && mixture_dim(d$mixture) == 1) return(FALSE)
     if_error({
       check_guidance(do.call(guidance, guide[c("class", "negative", "rule")]))
       sampling_plan(change_diffusion(d, list(guidance = guide)), 2)
       TRUE
     }, function(e) FALSE)
   }, NA)
-  structure(guides[defined], left_out = names(guides)[!defined])
+  structure(guides[defined], left_out = names(guides)[!defined], slow = left_slow)
 }
 
 check_class_of_all <- function(guides) {
@@ -162,6 +176,15 @@ check_class_of_all <- function(guides) {
                                   aim_words(classes[[1]])),
                 paste("one towards", aim_words(classes[[other[1]]])))
   }
+}
+
+# Guidance needs something to lead away from.
+check_rivals <- function(guides, mixture) {
+  present <- present_classes(mixture)
+  own <- vapply(guides, function(guide) !is.null(guide$negative), NA)
+  if (any(own) || !all(present %in% guides[[1]]$class)) return()
+  abort_input("mixture", "of several classes, not all in the guidance (which then changes nothing)",
+              if (length(present) > 1) "their union" else "a single class")
 }
 
 # NULL if there is none.
@@ -263,8 +286,8 @@ judged_guidance <- function(d, n, goal, plain) {
   wide <- spread_of(apply(run$x, 2, stats::var), goal) >= MOST_SPREAD
   rows <- if (!slow && !wide) rows_of_law(d, goal)
   if (is.null(rows)) {
-    if (is.null(run$log_density) && !goal$singular) run <- with_density(run, d)
-    rows <- c(particle_rows(run, goal), particle_distances(run, goal))
+    dense <- if (is.null(run$log_density) && !goal$singular) density_run(run, d) else run
+    rows <- c(particle_rows(run, goal, dense), particle_distances(dense, goal))
   }
   rows$outside <- if (goal$singular) unknown_row("a covariance is singular") else {
     share_row(run, is_outside(run$x, goal$part))
@@ -273,7 +296,7 @@ judged_guidance <- function(d, n, goal, plain) {
   rows$fraction_down <- if (same) estimate_row(0, 0, "exact") else {
     share_row(run, run$confidence < plain$confidence - 1e-9)
   }
-  rows$evaluations <- if (identical(d$guidance$rule$kind, "characteristic")) {
+  rows$evaluations <- if (is_solved(d$guidance)) {
     unknown_row("as many scores as the solution of its equation takes")
   } else estimate_row(model_evaluations(program, aim), 0, "exact")
   data.frame(quantity = names(rows), do.call(rbind, unname(rows)))
@@ -342,11 +365,10 @@ is_outside <- function(x, mixture) {
 }
 
 law_rows <- function(law, goal) {
-  at <- moments(law)
-  by_nodes <- function(value) estimate_row(value, 0, "quadrature")
+  spread <- function(law) spread_of(diag(moments(law)$cov), goal)
   list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = known_in_sd(by_nodes(shift_of(at$mean, goal)), goal),
-       spread = known_in_sd(by_nodes(spread_of(diag(at$cov), goal)), goal))
+       shift = known_in_sd(law_number(law, function(law) shift_of(moments(law)$mean, goal)), goal),
+       spread = known_in_sd(law_number(law, spread, spread(law)), goal))
 }
 
 shift_of <- function(mean, goal) {
@@ -369,12 +391,15 @@ known_in_sd <- function(row, goal) {
 
 law_distances <- function(law, goal) {
   if (goal$singular) return(unknown_distances("a covariance is singular"))
+  if (!is.null(law$doubt)) return(unknown_distances(law$doubt))
   from <- function(target) {
     if (is_folded(law)) {
       if (inherits(target, "gaussmix")) target <- mixture_as_law(target, law)
       at <- law_ratio(law, target)
       alike <- max(unlist(at$rest)) < 1e-12
-      return(folded_rows(if (alike) node_variation(at) else NA))
+      rows <- folded_rows(if (alike) node_variation(at) else NA)
+      rows[[1]] <- rough_row(rows[[1]], law, at$forth, missing_mass)
+      return(rows)
     }
     rows <- law_distance(law, target)
     rows <- lapply(c("total_variation", "kl_reverse"), function(name) row_of(rows, name)[ESTIMATE])
@@ -401,7 +426,7 @@ folded_rows <- function(variation, se = 0) {
 
 # ---- By particles
 
-particle_rows <- function(run, goal) {
+particle_rows <- function(run, goal, dense = run) {
   x <- run$x
   mean <- colMeans(x)
   shift <- shift_of(mean, goal)
@@ -412,7 +437,7 @@ particle_rows <- function(run, goal) {
   d <- ncol(x)
   off <- in_sd(mean - goal$mean, goal)
   se <- function(value) particle_mean(run, value)$se
-  h <- entropy_of_run(run)
+  h <- entropy_of_run(dense)
   list(confidence = particle_mean(run, run$confidence), entropy = h,
        shift = known_in_sd(estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)),
                                         "Monte Carlo"), goal),
@@ -422,12 +447,13 @@ particle_rows <- function(run, goal) {
 
 entropy_of_run <- function(run) {
   if (is.null(run$log_density)) {
-    # points of nets are too far from their neighbours
-    if (!is.null(run$family)) run <- without_faults(stats::update(run, points = "random"))
     return(if_error(entropy(run)[1, ESTIMATE], function(e) unknown_row(no_density_note(run))))
   }
   row <- particle_mean(run, -run$log_density)
   row$se <- sqrt(row$se^2 + off_of(run)^2)
+  if (any(run$folded)) {
+    row[c("method", "note")] <- list("bound", "at most: steps fold starts onto others")
+  }
   row
 }
 
@@ -435,6 +461,7 @@ entropy_of_run <- function(run) {
 off_of <- function(run) if (is.null(run$off)) 0 else mean(pmin(run$off, 1))
 
 no_density_note <- function(run) {
+  if (!is.null(run$doubt)) return(run$doubt)
   if (!run$sampler$stochastic) return("no log-density is carried along")
   if (ncol(run$x) > 2) return("no density is known of a stochastic sampler in so many dimensions")
   "no grid resolves the law"
@@ -458,6 +485,26 @@ particle_distances <- function(run, goal) {
   stats::setNames(rows, c(FROM_CLASS, FROM_TILT)[seq_along(rows)])
 }
 
+# The same run, or a smaller one, with its density if differences can tell it: they take at least
+# six further runs for each variable. The points of a stochastic sampler become independent, since
+# those of nets are too far from their neighbours for an entropy.
+density_run <- function(run, d) {
+  if (run$sampler$stochastic || !is.null(run$score_error$noise)) {
+    if (is.null(run$family) || ncol(run$x) > 16) return(run)
+    return(guided_sample(replace(d, "points", "random"), nrow(run$x), key = d$key))
+  }
+  solved <- is_solved(d$guidance)
+  if (solved && ncol(run$x) > 2) {
+    run$doubt <- "no density: differences of a rule that solves an equation take too long"
+    return(run)
+  }
+  most <- if (solved) 256 else max(2^floor(log2(5e4 / (6 * ncol(run$x)))), 64)
+  if (nrow(run$x) > most) run <- guided_sample(d, most, log_density = "none", key = d$key)
+  with_density(run, d)
+}
+
+is_solved <- function(guidance) identical(guidance$rule$kind, "characteristic")
+
 # A deterministic run with its density from differences of its map.
 with_density <- function(run, d) {
   if (run$sampler$stochastic || !is.null(run$score_error$noise)) return(run)
@@ -470,6 +517,10 @@ with_density <- function(run, d) {
     guided_sample(d, start = from_process(z, d$mixture), log_density = "none", key = d$key)$x
   }
   det <- det_by_differences(go, z, 1e-3 * start_scale(law))
+  if (mean(!(det$off < .1)) > MOST_APART) {
+    run$doubt <- JUMPS
+    return(run)
+  }
   # a density per unit of the process at the start, and of the variables at the end
   run$log_density <- dgaussmix(z, law, log = TRUE) - det$log
   run$folded <- det$negative
@@ -497,7 +548,8 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
     own <- own[match(names, own$guidance), ]
     own$method[is.na(own$method)] <- "unknown"
     shown <- show_estimate(own$estimate, own$se, own$method, digits, quantity %in% OF_SIZE_ONE)
-    shown <- paste0(ifelse(own$method == "bound", ">= ", ""), shown)
+    side <- if (quantity == "entropy") "<= " else ">= "
+    shown <- paste0(ifelse(own$method == "bound", side, ""), shown)
     replace(shown, is.na(own$estimate), "")
   }
   # the scale is the strength and 1
@@ -524,22 +576,28 @@ picture.guidance_comparison <- function(object, setup) {
   shown$panel <- panel(shown)
   shown$guidance <- factor(shown$guidance, rev(unique(shown$guidance)))
   shown$reach <- ifelse(is.finite(shown$se), 2 * shown$se, 0)
-  shown$known <- ifelse(shown$method == "bound", "at least", "this")
+  shown$known <- ifelse(shown$method != "bound", "this",
+                        ifelse(shown$quantity == "entropy", "at most", "at least"))
   lines <- lines[lines$panel %in% shown$panel, ]
+  sides <- c("at least (>)"[any(shown$known == "at least")],
+             "at most (<)"[any(shown$known == "at most")])
   ggplot(shown, aes(.data$estimate, .data$guidance)) +
     geom_vline(aes(xintercept = .data$estimate, linetype = .data$guidance), lines,
                colour = "grey45") +
     geom_segment(aes(x = .data$estimate - .data$reach, xend = .data$estimate + .data$reach,
                      yend = .data$guidance), colour = class_palette(1)) +
     geom_point(aes(shape = .data$known), colour = class_palette(1), size = 1.8) +
-    scale_shape_manual(values = c(this = 16, "at least" = 62), guide = "none") +
+    scale_shape_manual(values = c(this = 16, "at least" = 62, "at most" = 60), guide = "none") +
     facet_wrap(vars(.data$panel), scales = "free_x", nrow = 2) +
-    scale_x_continuous(n.breaks = 3) +
+    scale_x_continuous(n.breaks = 3, expand = expansion(.1)) +
     finish(paste("Kinds of guidance towards", aim_words(setup$class)),
            c(format(setup$sampler), schedule_words(setup), if (!is.null(setup$confidence)) {
              paste("All at confidence", format(setup$confidence))
            }),
-           c(paste0("Bars: 2 standard errors. Lines: the class itself and the tilted law",
-                    if (any(shown$known != "this")) ". >: at least this"),
-             fault_words(setup$faults)), x = NULL, y = NULL, linetype = NULL, legend = "bottom")
+           c(paste0("Bars: 2 standard errors. Lines: the class itself",
+                    if (any(startsWith(lines$guidance, "(the tilt"))) " and the tilted law"),
+             if (length(sides)) paste("Arrowheads: bounds,", paste(sides, collapse = " and ")),
+             fault_words(setup$faults)), x = NULL, y = NULL, linetype = NULL, legend = "bottom") +
+    # labels of neighbouring panels stay apart
+    theme(panel.spacing.x = unit(1.3, "lines"), plot.margin = margin(6, 16, 6, 6))
 }

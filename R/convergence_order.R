@@ -64,7 +64,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
     names(samplers) <- sub("^sampler_", "", names(samplers))
   }
   samplers <- sampler_makers(samplers, steps)
-  rows <- lapply(names(samplers), function(name) {
+  rows <- unknown_once(lapply(names(samplers), function(name) {
     each <- lapply(steps, function(count) {
       setting <- change_diffusion(d, list(sampler = check_sampler(samplers[[name]](count),
                                                                   "samplers")))
@@ -75,7 +75,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
     })
     each <- do.call(rbind, each)
     do.call(rbind, lapply(split(each, factor(each$quantity, unique(each$quantity))), with_orders))
-  })
+  }))
   rows <- do.call(rbind, rows)
   finest <- rows[!duplicated(rows[c("sampler", "quantity")], fromLast = TRUE), ]
   rownames(finest) <- NULL
@@ -84,6 +84,20 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
               paste0(schedule_words(d), ", from t = ", format(d$horizon), ", start ",
                      start_words(d$start), "; ", se_words(rows))),
             setup_of(d), labels = DIVERGENCES, summary = finest)
+}
+
+# The value of `code`, with a single warning for all errors that are unknown.
+unknown_once <- function(code) {
+  unknown <- character()
+  value <- withCallingHandlers(code, mixguide_warning_unknown = function(w) {
+    unknown <<- c(unknown, conditionMessage(w))
+    invokeRestart("muffleWarning")
+  })
+  n <- length(unknown)
+  if (n) {
+    warn_law(unknown[1], if (n > 1) paste0("; and ", n - 1, " more, see the column `note`"))
+  }
+  value
 }
 
 # The errors of one sampler in one quantity, by rising numbers of steps.

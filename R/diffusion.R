@@ -47,7 +47,8 @@
 #'   this package works this way.
 #' @param points `NULL`, for the default of the analysis; `"random"`, for independent particles; or
 #'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
-#'   [guided_summary()] and [guidance_sweep()] use it; all other functions draw independently.
+#'   [guided_summary()], [guidance_sweep()] and [compare_guidance()] use it; all other functions
+#'   draw independently, and refuse `"sobol"` as an argument of their own.
 #' @param object A diffusion; for `update()` also a result of [guided_sample()],
 #'   [guided_summary()], [guidance_sweep()], [tilted_sample()] or [conditional_sample()].
 #' @param ... `update()`: arguments to replace, of the diffusion or of the function that made the
@@ -136,7 +137,12 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     do.call(diffusion, c(list(mixture), args), quote = TRUE)
   }
   # analyses that assume independent particles get independent ones
-  if (!takes_points) d["points"] <- list(NULL)
+  if (!takes_points) {
+    if (identical(args$points, "sobol")) {
+      abort_input("points", 'NULL or "random", since this analysis draws independently', '"sobol"')
+    }
+    d["points"] <- list(NULL)
+  }
   for (part in without) {
     value <- d[[part]]
     if (is.null(value) || part == "start" && identical(value, "normal")) next

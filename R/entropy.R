@@ -75,7 +75,22 @@ entropy.guided_sample <- function(x, ...) {
   estimate_table("entropy", sample_entropy(x), particle_words(x))
 }
 
+# A class without a density has an entropy while there is noise: the end of the run matters.
+time_note <- function(mixture, class, times) {
+  known <- inherits(mixture, "gaussmix") && is.null(mixture$model)
+  if (!known || !is_singular(class_law(mixture, class))) return("")
+  paste0("at t = ", format(times[length(times)], digits = 2), " (",
+         if (is.null(class)) "the mixture" else "the class", " has no density)")
+}
+
 sample_entropy <- function(x) {
+  row <- carried_entropy(x)
+  note <- time_note(x$mixture, x$guidance$class, x$times)
+  if (row$method != "unknown" && nzchar(note)) row$note <- note
+  row
+}
+
+carried_entropy <- function(x) {
   if (is.null(x$log_density)) {
     return(if (x$sampler$stochastic) neighbour_entropy(x) else difference_entropy(x))
   }

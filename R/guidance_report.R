@@ -377,10 +377,11 @@ percent <- function(x) {
   paste0(format(100 * x, digits = if (x > .99) 3 else 2), "%")
 }
 
-# "rises (classes a, b); falls (class c)", or "rises (all classes)".
-by_verdict <- function(classes, verdicts) {
+# "rises (classes a, b); falls (class c)", or "rises (all classes)" if all were looked at.
+by_verdict <- function(classes, verdicts, report) {
   groups <- split(classes, factor(verdicts, unique(verdicts)))
-  all <- length(groups) == 1 && length(classes) > 1
+  all <- length(groups) == 1 && length(classes) > 1 &&
+    all(present_classes(report$mixture) %in% classes)
   paste0(names(groups), " (", if (all) "all classes" else vapply(groups, some_classes, ""), ")",
          collapse = "; ")
 }
@@ -425,8 +426,8 @@ answer_classes <- function(report) {
               "no change beyond the errors"))
   }, "")
   c(paste0("Confidence, strength 0 to ", format(max(report$strength)), ": ",
-           by_verdict(report$classes, confidence), "."),
-    paste0("Entropy: ", by_verdict(report$classes, entropy), "."))
+           by_verdict(report$classes, confidence, report), "."),
+    paste0("Entropy: ", by_verdict(report$classes, entropy, report), "."))
 }
 
 # Confidence and entropy without and with the strongest guidance, for each class.
@@ -579,7 +580,7 @@ answer_sampled <- function(report) {
   alike <- length(unique(verdicts)) == 1
   c(paste0("Strength ", strength, ": ",
            by_verdict(names(verdicts), sub("tilt", paste0("tilt", if (alike) paste0(" ", tilt)),
-                                           said[verdicts])), "."),
+                                           said[verdicts]), report), "."),
     paste0("Mean ", of, " of ", y, ": class ", value("class"), ", tilt ", value("tilt"), ", run ",
            value("run"), "."),
     if (alike) "tilted_sample() samples the tilt." else

@@ -58,7 +58,11 @@
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`; `note`: a control variate, if one was used.
 #'
 #'   Attribute `setup` holds the inputs, and `target`: confidence and entropy of the class itself,
-#'   which a sampler without error has at strength 0. For several sweeps it has `runs`, a list of
+#'   which a sampler without error has at strength 0, and `off`, how far the run of strength 0 is
+#'   from it: `mean`, of the worst variable in its standard deviations; `sd`, the relative error
+#'   along the worst principal axis of the class (up to 32 variables); `confidence`. The print shows
+#'   the largest, and there is a warning of class `mixguide_warning_location` if mean or sd is off
+#'   by more than `.1 + 4/sqrt(n)`. For several sweeps it has `runs`, a list of
 #'   the setups. `print()` shortens `..._se` to `se` and `fraction_down` to `down`.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
@@ -114,7 +118,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   rownames(rows) <- NULL
   setup <- setups[[1]]
   if (length(setups) > 1) {
-    if ("class" %in% sweep_keys(rows)) setup["target"] <- NULL else setup$target["shift"] <- NULL
+    if ("class" %in% sweep_keys(rows)) setup["target"] <- NULL else setup$target["off"] <- NULL
     setup["samples"] <- NULL
     setup$faults <- unlist(lapply(setups, `[[`, "faults"))
     setup$faults <- setup$faults[!duplicated(setup$faults)]
@@ -203,9 +207,10 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
   meant <- !length(template$others) && is.null(d$score_error) && d$sampler$name != "zigzag" &&
     (is.null(template$rule) || zero_is_class(template$rule))
   if (!is.null(target) && 0 %in% strength && meant) {
-    target$shift <- class_shift(sweep, match(0, strength), plan, template$class)
+    zero <- match(0, strength)
+    target$off <- class_off(sweep$sums[[zero]], plan, rows$confidence[zero], target)
     if (!quiet) {
-      warn_faults(location_fault(target$shift, if (is.null(begin$weights)) n else Inf))
+      warn_faults(location_fault(target$off, if (is.null(begin$weights)) n else Inf))
     }
   }
   if (by_law) rows <- exact_rows(rows, guides, d)
@@ -243,6 +248,7 @@ sweep_runs <- function(plan, begin, guides, key, keep, folder) {
   aims <- lapply(guides, function(guide) plan_aim(plan, guide))
   job <- c(particle_job(plan, aims, key),
            list(weights = begin$weights,
+                axes = class_axes(plan),
                 width = narrowest(plan$mixture, plan$times, plan$schedule)))
   if (keep) {
     job$samples <- lapply(guides, function(guide) {
@@ -289,7 +295,7 @@ sweep_batch <- function(job, first, count) {
     if (length(part$x) > 2^16) collect_garbage(i, 4)
     lost[i] <<- part$lost
     torn <<- max(torn, unresolved(part$x, job$weights, job$width))
-    sums[[i]] <<- location_sums(part$x, job$weights)
+    sums[[i]] <<- location_sums(part$x, job$weights, job$axes)
     if (is.null(baseline)) {
       baseline <<- part$confidence
       previous <<- part$confidence
@@ -304,14 +310,31 @@ sweep_batch <- function(job, first, count) {
   list(moments = moments, tails = tails, lost = lost, torn = torn, sums = sums)
 }
 
-# The weights of the particles that are not lost, and the sums of their coordinates.
-location_sums <- function(x, w = NULL) {
+# The weights of the particles that are not lost, and the sums of their coordinates and of their
+# squares along the class's axes.
+location_sums <- function(x, w = NULL, axes = NULL) {
   there <- is.finite(rowSums(x))
   if (!all(there)) {
     x <- x[there, , drop = FALSE]
     w <- w[there]
   }
-  if (is.null(w)) c(nrow(x), colSums(x)) else c(sum(w), colSums(w * x))
+  if (is.null(w)) w <- rep(1, nrow(x))
+  z <- if (!is.null(axes)) (x - rep(axes$mean, each = nrow(x))) %*% axes$turn
+  c(sum(w), colSums(w * x), if (!is.null(z)) colSums(w * z^2))
+}
+
+# The mean of the class at the end of a run, and directions along which its variance is 1. NULL for
+# many variables, and where there is no class to compare with.
+class_axes <- function(plan) {
+  if (mixture_dim(plan$mixture) > 32 || !is.null(plan$mixture$model)) return(NULL)
+  at <- class_moments(plan)
+  e <- eigen(at$cov, symmetric = TRUE)
+  if (!isTRUE(min(e$values) > 1e-13 * max(e$values))) return(NULL)
+  list(mean = unname(at$mean), turn = e$vectors / rep(sqrt(e$values), each = nrow(e$vectors)))
+}
+
+class_moments <- function(plan) {
+  moments(diffuse(plan$mixture, plan$times[length(plan$times)], plan$schedule), plan$class)
 }
 
 # The values that a sweep averages, for each particle; NA if unknown.
@@ -368,24 +391,41 @@ class_target <- function(class, plan, key) {
          })
   }
   target$entropy$estimate <- target$entropy$estimate + log_units(plan$mixture)
+  target$entropy$note <- time_note(plan$process, class, plan$times)
   target
 }
 
-# The distance of the mean of a run at strength 0 from that of the class: in the variable with the
-# largest distance, in its standard deviations.
-class_shift <- function(sweep, zero, plan, class) {
-  sums <- sweep$sums[[zero]]
-  at <- moments(diffuse(plan$mixture, plan$times[length(plan$times)], plan$schedule), class)
-  max(abs(sums[-1] / sums[1] - at$mean) / sqrt(diag(at$cov)))
+# How far a run at strength 0 is from the class: `mean`, in the standard deviations of the variable
+# with the largest distance; `sd`, the largest relative error along an axis of the class; and
+# `confidence`.
+class_off <- function(sums, plan, confidence, target) {
+  at <- class_moments(plan)
+  d <- length(at$mean)
+  off <- sums[1 + seq_len(d)] / sums[1] - at$mean
+  axes <- class_axes(plan)
+  sd <- if (!is.null(axes)) {
+    squares <- sums[-seq_len(d + 1)] / sums[1]
+    max(abs(sqrt(pmax(squares - drop(off %*% axes$turn)^2, 0)) - 1))
+  }
+  c(mean = max(abs(off) / sqrt(diag(at$cov))), sd = sd,
+    confidence = abs(confidence - target$confidence$estimate))
 }
 
-# Wrong samples may have the right confidence and entropy.
-location_fault <- function(shift, n) {
-  if (isTRUE(shift <= .1 + 4 / sqrt(n))) return(NULL)
-  c(location = paste0("at strength 0 the mean of a variable is off by ", format(shift, digits = 2),
-                      " of its standard deviations from that of the class: the start or the steps ",
-                      "are not right for this mixture"))
+# Wrong samples may have the right confidence and entropy, or the right mean.
+location_fault <- function(off, n) {
+  words <- c(mean = paste("the mean of a variable is off by", format(off[["mean"]], digits = 2),
+                          "of its standard deviations"),
+             sd = if ("sd" %in% names(off)) {
+               paste("the standard deviation along an axis is off by", percent_of(off[["sd"]]))
+             })
+  wrong <- off[names(words)] > .1 + 4 / sqrt(n)
+  if (!any(wrong %in% TRUE)) return(NULL)
+  c(location = paste0("at strength 0 ", paste(words[wrong %in% TRUE], collapse = " and "),
+                      " from that of the class: the start or the steps are not right for this ",
+                      "mixture"))
 }
+
+percent_of <- function(x) paste0(format(100 * x, digits = 2), "%")
 
 # The start that all strengths share: a given one, or the nodes and weights of the quadrature, over
 # `reach` standard deviations to each side.
@@ -496,13 +536,20 @@ sweep_foot <- function(rows, setup, keys) {
   c(paste0("gain: how much the mean confidence rises against strength ", format(rows$strength[1]),
            "; down: the share of the paths on which it falls."),
     if (!"class" %in% keys && !is.null(target)) paste0("The class itself: ", target_words(target)),
-    if (!is.null(target$shift)) {
-      paste0("(mean at strength 0: off by ", format(round(target$shift, 6), digits = 2),
-             " sd in the worst variable)")
-    },
+    if (!is.null(target$off)) off_words(target$off),
     if (any(rows$folded > 0, na.rm = TRUE)) {
       "Some steps fold the map: the entropy is an upper bound (see `folded`)."
     })
+}
+
+# The largest of the errors at strength 0, with its name.
+off_words <- function(off) {
+  worst <- names(which.max(off))
+  size <- round(off[[worst]], 6)
+  paste0("(at strength 0 off by at most: ", switch(worst,
+    mean = paste("the mean,", format(size, digits = 2), "sd in the worst variable"),
+    sd = paste("the sd,", percent_of(size), "along the worst axis"),
+    confidence = paste("confidence,", format(size, digits = 2))), ")")
 }
 
 target_words <- function(target) {

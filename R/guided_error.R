@@ -129,12 +129,19 @@ error_rows <- function(target, process, method, n, nodes) {
       law <- law_of_run(run, mixture)
       # between the images of a grid in the plane the density is known only by way of the starts
       if (plane && isTRUE(law$folded < 1e-9)) {
-        law$density <- function(x) pull_back(run, x)$log_density
+        known <- list(start = axis_nodes(grid_axes(start_range(run$start, run$reach), run$nodes)),
+                      image = law$x)
+        law$density <- function(x) pull_back(run, x, known)$log_density
       }
       return(law_error(law, target, n))
     }
   }
   particle_error(target, process, n)
+}
+
+# A table of several such errors counts these warnings.
+warn_unknown <- function(...) {
+  warning(warningCondition(paste0(...), class = "mixguide_warning_unknown"))
 }
 
 quantity_rows <- function(kl, kl_reverse, total_variation) {
@@ -166,7 +173,7 @@ particle_error <- function(target, process, n) {
     cells <- cell_difference(output$x, rgaussmix(n, target))
     least <- vapply(list(branch, cells), function(row) row$estimate - 2 * row$se, 0)
     note <- fold_note(folded, max(least, 0))
-    warn_law(note)
+    warn_unknown(note)
     return(unknown_rows(note))
   }
   drawn <- stratified_draws(target, n)
@@ -187,7 +194,7 @@ particle_error <- function(target, process, n) {
   if (lost * most > .1 * row_of(rows, "kl")$estimate) {
     note <- paste("for", format(lost, digits = 2),
                   "of the draws from the target no start was found that leads there")
-    warn_law("KL(target || output) is unknown: ", note)
+    warn_unknown("KL(target || output) is unknown: ", note)
     rows <- quantity_rows(unknown_row(note), sample_mean(-u), sample_mean(pmax(-expm1(u), 0)))
   } else rows$se <- rows$se + lost * ifelse(rows$quantity == "kl", most, 1)
   # a fold that is too small to count is an error all the same
@@ -249,17 +256,21 @@ stratified_draws <- function(mixture, n, least = 50) {
 }
 
 law_error <- function(law, target, n) {
+  if (!is.null(law$doubt)) {
+    warn_unknown(law$doubt)
+    return(unknown_rows(law$doubt))
+  }
   to <- mixture_as_law(target, law)
   at <- law_ratio(law, to)
   if (is_folded(law)) {
     note <- fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at))
-    warn_law(note)
+    warn_unknown(note)
     return(unknown_rows(note))
   }
   kl <- law_kl(at)
   if (kl$kl$method == "unknown") {
-    warn_law("KL(target || output) is unknown: ", kl$kl$note,
-             " of the target; take more `nodes`, or another method")
+    warn_unknown("KL(target || output) is unknown: ", kl$kl$note,
+                 " of the target, which the output hardly reaches")
   }
   variation <- if (max(unlist(at$rest)) < 1e-12) {
     estimate_row(node_variation(at), 0, "quadrature")

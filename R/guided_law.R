@@ -30,7 +30,8 @@
 #' are added. Nodes of no mass, further out, give the density as far as the mixture extends. With a
 #' power, a [guidance_rule()] or a [score_model()] the Jacobian comes from central differences of
 #' order 6 of the whole map. The standard error of the entropy is then the change under differences
-#' of order 4: 1e-13 for smooth rules, more at the kinks of rules that clip.
+#' of order 4: 1e-13 for smooth rules, more at the kinks of rules that clip. Rules whose map jumps
+#' have no density by differences (see [law]).
 #'
 #' The law is that of the discrete chain. [guided_limit()] and [fokker_planck()] give the law of
 #' continuous time.
@@ -98,7 +99,9 @@ law_of_run <- function(run, mixture) {
           guidance$class, rest, law$axes, law$density, label = format(run$sampler),
           guidance = guidance, sampler = run$sampler, schedule = schedule, times = times,
           score_error = run$score_error, mass = law$mass, folded = law$folded, off = law$off,
-          note = law$note, floor = law$floor, span = law$span, unsummed = law$unsummed)
+          note = law$note, floor = law$floor, span = law$span, unsummed = law$unsummed,
+          doubt = law$doubt, rough = law$rough,
+          timed = time_note(mixture, guidance$class, times))
 }
 
 # Everything needed for the law of a diffusion in the coordinates of its process, or of a reduction
@@ -298,6 +301,7 @@ pushed_law <- function(run) {
   if (isTRUE(folded > 1e-9)) {
     note <- "steps fold starts onto each other: the entropy is an upper bound"
   }
+  jumps <- !is.null(out$off) && map_jumps(out, weights)
   if (flat && any(out$folded)) {
     branches <- out[c("x", "log_density")]
     # a chaotic map, or points that rounding puts in order, have no sum over branches
@@ -308,6 +312,10 @@ pushed_law <- function(run) {
       note <- NULL
     }
   }
+  unsummed <- if (is.null(note)) 0 else folded
+  # no law has a larger entropy than the Gaussian of its covariance
+  doubt <- if (jumps || !is.null(out$off) && entropy_excess(out, weights) > .05) JUMPS
+  if (!is.null(doubt)) note <- doubt
   span <- if (!is.null(density)) range(out$x)
   if (flat && is.null(density)) {
     tails <- outer_nodes(run, range(axes[[1]]), range(out$x))
@@ -317,7 +325,40 @@ pushed_law <- function(run) {
   }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
        mass = sum(weights), folded = folded, note = note, span = span, off = off,
-       unsummed = if (is.null(note)) 0 else folded)
+       unsummed = unsummed, doubt = doubt,
+       rough = !is.null(out$off) || isTRUE(folded > 1e-9))
+}
+
+JUMPS <- paste("the map jumps, and densities by differences across jumps are wrong: entropy and",
+               "distances are unknown")
+
+# The largest mass whose differences may depend on their order.
+MOST_APART <- .05
+
+# Does the map jump, so that densities by differences are not those of the images? Differences
+# across jumps depend on their order, and on a line neighbours tell the density, too.
+map_jumps <- function(out, weights) {
+  sum(weights[!(out$off < .1)]) > MOST_APART ||
+    ncol(out$x) == 1 && cell_fault(out$x[, 1], out$log_density, weights) > .1
+}
+
+# How much the entropy of a law exceeds that of the Gaussian of its covariance.
+entropy_excess <- function(law, weights) {
+  there <- weights > 0
+  w <- weights[there] / sum(weights)
+  x <- law$x[there, , drop = FALSE]
+  cov <- crossprod(sqrt(w) * sweep(x, 2, colSums(w * x)))
+  -sum(w * law$log_density[there]) - log(det(2 * pi * exp(1) * cov)) / 2
+}
+
+# The mass between neighbours on a line that the density of their images does not account for.
+cell_fault <- function(x, log_density, weights) {
+  density <- exp(log_density)
+  n <- length(x)
+  held <- abs(diff(x)) * (density[-1] + density[-n]) / 2
+  mass <- (weights[-1] + weights[-n]) / 2
+  off <- pmin(abs(held - mass), mass)
+  sum(ifelse(is.na(off), mass, off))
 }
 
 # The images of points under a deterministic sampler (which needs no key), with their log-densities.

@@ -264,6 +264,7 @@ confidence.guided_summary <- function(x, class = NULL, ...) {
 entropy.guided_summary <- function(x, ...) {
   check_dots(...)
   if (is.null(x$entropy)) no_log_density(x)
+  x$entropy$note <- time_note(x$mixture, x$guidance$class, x$times)
   estimate_table("entropy", x$entropy, particle_words(x))
 }
 

@@ -56,8 +56,10 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' A law is the distribution of a sampler's output ([guided_law()]), of the continuous-time process
 #' ([fokker_planck()], [guided_limit()]) or of a tilted target. It is known exactly or by quadrature
 #' on nodes in one or two dimensions (more, if the rest is an independent Gaussian). It has no
-#' random numbers: `se` of its numbers is 0. In one dimension, where a map tears or folds the space
-#' between nodes, `se` is the change of the number when every other node is left out.
+#' random numbers: `se` of its numbers is 0. Where a map tears or folds the space between nodes (in
+#' two dimensions: where it folds, or its Jacobian comes from differences), `se` is the change of
+#' the number when every other node is left out. If that is more than a tenth, a few nodes carry the
+#' number, and it is `"unknown"`.
 #'
 #' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
 #' [entropy()], [moments()], `summary()` and `plot()` describe one.
@@ -68,6 +70,13 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' dimensions along the ray from the highest node). If a deterministic sampler folds its starts onto
 #' each other, the density is the sum over the branches, each interpolated linearly; with more than
 #' 500 branches there is no density.
+#'
+#' **Densities of branches.** Where branches are not summed (in two dimensions, or if there are more
+#' than 500), the entropy is an upper bound, `method` `"bound"`. Where the map jumps, as that of the
+#' rule "ADG" on a line, differences give no density, and entropy and distances are `"unknown"`. The
+#' signs are differences that depend on their order at more than 5% of the mass; on a line more than
+#' 10% of the mass between neighbours that their densities do not account for; and an entropy above
+#' that of the Gaussian of the same covariance.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, where that law has its
 #' mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)` over
@@ -320,9 +329,69 @@ grid_interpolation <- function(x, axes, value, points = 6) {
 # ---- Numbers of a law
 
 law_mean <- function(law, value) {
-  there <- law$weights > 0
-  error <- if (ncol(law$x) == 1) node_error(value, law$weights) else 0
-  estimate_row(sum((law$weights * value)[there]), error, "quadrature")
+  law$value <- value
+  law_number(law, function(law) {
+    there <- law$weights > 0
+    sum((law$weights * law$value)[there])
+  })
+}
+
+# The row of a number f(law), whose error is what changes with a part of the nodes.
+law_number <- function(law, f, scale = max(1, abs(estimate))) {
+  estimate <- f(law)
+  change <- vapply(node_parts(law), function(rows) abs(f(law_part(law, rows)) - estimate), 0)
+  number_row(estimate, max(change, 0), scale)
+}
+
+# If a number changes by more than a tenth of its scale, a few nodes carry it, and more of them
+# would give another one.
+number_row <- function(estimate, change, scale) {
+  # the entropy of a point
+  if (identical(estimate, -Inf)) return(estimate_row(-Inf, 0, "quadrature"))
+  if (!is.finite(estimate)) return(unknown_row("heavy tail: the nodes do not resolve it"))
+  rounding <- 1e-9 * max(1, abs(estimate))
+  if (!isTRUE(change <= max(scale / 10, rounding))) {
+    return(unknown_row(paste0("heavy tail, or not resolved: ", format(estimate, digits = 3),
+                              " changes by ", format(change, digits = 2),
+                              " with a part of the nodes")))
+  }
+  estimate_row(estimate, if (change <= rounding) 0 else change, "quadrature")
+}
+
+# Every other node of a line; in the plane the four grids of every other node along both axes, if
+# the map that moved the nodes may be rough. NULL for nodes that need no check.
+node_parts <- function(law) {
+  n <- nrow(law$x)
+  if (ncol(law$x) == 1) return(list(seq(1, n, by = 2)))
+  if (!isTRUE(law$rough)) return(NULL)
+  odd <- seq_len(round(sqrt(n))) %% 2 == 1
+  both <- function(i, j) which(outer(i, j, "&"))
+  list(both(odd, odd), both(odd, !odd), both(!odd, odd), both(!odd, !odd))
+}
+
+law_part <- function(law, rows) {
+  law$x <- law$x[rows, , drop = FALSE]
+  law$weights <- law$weights[rows] / sum(law$weights[rows])
+  law$value <- law$value[rows]
+  law
+}
+
+# Means and standard deviations of all variables, each with its error. A mean is on the scale of the
+# least standard deviation of any part of the nodes, since a heavy tail makes that of all of them
+# large.
+moment_rows <- function(law) {
+  values <- function(law) {
+    at <- moments(law)
+    c(at$mean, sqrt(diag(at$cov)))
+  }
+  all <- values(law)
+  parts <- lapply(node_parts(law), function(rows) values(law_part(law, rows)))
+  change <- do.call(pmax, c(list(0 * all), lapply(parts, function(part) abs(part - all))))
+  d <- length(all) / 2
+  sd <- d + seq_len(d)
+  scale <- c(do.call(pmin, lapply(c(list(all), parts), `[`, sd)), all[sd])
+  rows <- Map(number_row, unname(all), unname(change), scale)
+  stats::setNames(rows, paste(rep(c("mean of", "sd of"), each = d), names(all)[seq_len(d)]))
 }
 
 #' @rdname law
@@ -350,10 +419,19 @@ confidence.mixguide_law <- function(x, class = NULL, ...) {
 #' @export
 entropy.mixguide_law <- function(x, ...) {
   check_dots(...)
-  row <- law_mean(x, -x$log_density)
-  row$se <- max(row$se, x$off)
-  if (!is.null(x$rest)) row$estimate <- row$estimate + x$rest$entropy
-  estimate_table("entropy", row, x$label)
+  estimate_table("entropy", law_entropy(x), x$label)
+}
+
+# Densities of single branches give an upper bound.
+law_entropy <- function(law) {
+  if (!is.null(law$doubt)) return(unknown_row(law$doubt))
+  row <- law_mean(law, -law$log_density)
+  if (row$method == "unknown") return(row)
+  row$se <- max(row$se, law$off)
+  if (!is.null(law$rest)) row$estimate <- row$estimate + law$rest$entropy
+  if (!is.null(law$timed)) row$note <- law$timed
+  if (isTRUE(law$unsummed > 1e-9)) row[c("method", "note")] <- list("bound", law$note)
+  row
 }
 
 #' @rdname law
@@ -387,17 +465,13 @@ mean.mixguide_law <- function(x, ...) {
 #' @export
 summary.mixguide_law <- function(object, ...) {
   check_dots(...)
-  at <- moments(object)
   rows <- c(
     if (!is.null(object$log_confidence)) {
       list(confidence = confidence(object)[ESTIMATE],
            "mean log confidence" = law_mean(object, object$log_confidence),
            "mean inverse confidence" = law_mean(object, exp(-object$log_confidence)))
     },
-    list(entropy = entropy(object)[ESTIMATE]),
-    lapply(c(stats::setNames(at$mean, paste("mean of", names(at$mean))),
-             stats::setNames(sqrt(diag(at$cov)), paste("sd of", names(at$mean)))),
-           estimate_row, se = 0, method = "quadrature")
+    list(entropy = entropy(object)[ESTIMATE]), moment_rows(object)
   )
   estimate_table(names(rows), do.call(rbind, unname(rows)), object$label)
 }
@@ -419,18 +493,30 @@ print_body.mixguide_law <- function(x, ...) {
   d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
   if (!is.null(x$horizon)) say(process_lines(x, if (is.null(x$sampler)) "sampler"))
   if (!is.null(x$log_confidence)) say_line("confidence: ", format_estimate(confidence(x)))
-  say_line("entropy:    ", format_estimate(entropy(x)))
-  at <- moments(x)
+  h <- law_entropy(x)
+  bound <- h$method == "bound"
+  if (!is.null(x$doubt)) h$note <- "" # which follows
+  say_line("entropy:    ", if (bound) "at most ", format_estimate(if (bound) {
+    replace(h, c("method", "note"), list("quadrature", ""))
+  } else h))
+  at <- moment_rows(x)
+  number <- vapply(at, `[[`, 0, "estimate")
   shown <- seq_len(min(d, 6))
-  sd <- sqrt(diag(at$cov))
-  say_line("mean (sd):  ",
-           toString(paste0(format(mean_to_show(at$mean, sd)[shown], digits = 4), " (",
-                           format(sd[shown], digits = 4), ")")), if (d > 6) ", ...")
-  say(x$note)
+  sd <- number[d + shown]
+  word <- function(x) {
+    known <- !is.na(x)
+    replace(rep("unknown", length(x)), known, format(x[known], digits = 4))
+  }
+  say_line("mean (sd):  ", toString(paste0(word(mean_to_show(number[shown], sd)), " (", word(sd),
+                                           ")")), if (d > 6) ", ...")
+  doubts <- unique(vapply(at, `[[`, "", "note"))
+  if (anyNA(number)) say(paste("unknown:", doubts[nzchar(doubts)][1]))
+  # an entropy that is unknown is no bound
+  if (h$method != "unknown" || !isTRUE(x$unsummed > 0) || !is.null(x$doubt)) say(x$note)
 }
 
 # A mean of 1e-14 is rounding.
-mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd, 0, mean)
+mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd & !is.na(sd), 0, mean)
 
 # ---- Pictures
 

@@ -23,13 +23,15 @@ law_distance <- function(law, target) {
   at <- law_ratio(law, target)
   alike <- at$rest$kl_reverse < 1e-12
   quantities <- c("kl", "kl_reverse", "total_variation", "wasserstein")
-  rows <- if (is_folded(law)) {
+  rows <- if (!is.null(law$doubt)) unknown_row(rep(law$doubt, 4)) else if (is_folded(law)) {
     unknown_row(rep(fold_note(law$unsummed, if (alike) node_variation(at)), 4))
   } else {
     kl <- law_kl(at)
     by_nodes <- function(value) estimate_row(value, 0, "quadrature")
-    rbind(kl$kl, kl$kl_reverse,
-          if (alike) known_variation(node_variation(at)) else {
+    rbind(kl$kl, rough_row(kl$kl_reverse, law, at$forth, function(log_r) -log_r),
+          if (alike) {
+            rough_row(known_variation(node_variation(at)), law, at$forth, missing_mass)
+          } else {
             unknown_row("what the reductions leave differs: see guided_error()")
           },
           if (alike && ncol(law$x) == 1 && is.null(law$rest)) {
@@ -45,6 +47,20 @@ law_distance <- function(law, target) {
   new_table(data.frame(quantity = quantities, rows), "mixguide_estimates", head,
             labels = c(kl = divergence(to, from), kl_reverse = divergence(from, to),
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
+}
+
+missing_mass <- function(log_r) pmax(-expm1(pmin(log_r, 700)), 0)
+
+# The row of a mean of f(log r) over the nodes of a law that may be rough between them, with the
+# error that this mean then has.
+rough_row <- function(row, law, view, f) {
+  if (!isTRUE(law$rough) || ncol(law$x) == 1 || row$method == "unknown") return(row)
+  value <- 0 * law$weights
+  value[law$weights > 0] <- f(view$log)
+  mean <- law_mean(law, value)
+  if (mean$method == "unknown") return(mean)
+  row$se <- max(row$se, mean$se)
+  row
 }
 
 # A total variation above 1 is not valid: such densities change too much from node to node.

@@ -1,13 +1,14 @@
 # The density of a deterministic sampler's output at given points, in any dimension. It finds the
 # starts that lead to the points, and carries their density along.
 
-# run: see law_run(), unreduced or not. For each row of x: `log_density`, NA if no start was
-# `found`; and whether steps `folded` there.
-pull_back <- function(run, x) {
+# run: see law_run(), unreduced or not. known: NULL, or starts and their images, which tell where to
+# begin a search. For each row of x: `log_density`, NA if no start was `found`; and whether steps
+# `folded` there.
+pull_back <- function(run, x, known = NULL) {
   n <- nrow(x)
   result <- list(log_density = rep(NA_real_, n), found = logical(n), folded = logical(n))
   for (rows in split(seq_len(n), (seq_len(n) - 1) %/% 50000)) {
-    part <- pull_some(run, x[rows, , drop = FALSE])
+    part <- pull_some(run, x[rows, , drop = FALSE], known)
     for (name in names(result)) result[[name]][rows] <- part[[name]]
   }
   result
@@ -15,8 +16,8 @@ pull_back <- function(run, x) {
 
 # Let F be the sampler and E the flow of its own ODE back to the horizon: E F is near the identity,
 # and z' = z + E(x) - E(F(z)) tends to the start that leads to x. Newton's method solves the few
-# points for which it does not.
-pull_some <- function(run, x) {
+# points for which it does not, and from the nearest known image those that are left.
+pull_some <- function(run, x, known = NULL) {
   encode <- flow_back(run)
   goal <- encode(x)
   near <- 1e-9 * narrowest(run$mixture, run$times, run$schedule)
@@ -33,6 +34,16 @@ pull_some <- function(run, x) {
   if (left > 0 && left * ncol(x)^2 < 1e6) {
     state <- descend(state, miss, function(at, z, gap) newton_step(z, at, gap, miss), 40)
   }
+  left <- which(!state$found)
+  if (!is.null(known) && length(left) && length(left) <= 5000) {
+    state$z[left, ] <- known$start[nearest_rows(x[left, , drop = FALSE], known$image), ]
+    miss_near <- function(z, at) {
+      gap <- push(run, z, "none")$x - x[at, , drop = FALSE]
+      list(gap = gap, there = rowSums(abs(gap) > near) %in% 0)
+    }
+    newton <- function(at, z, gap) newton_step(z, at, gap, miss_near)
+    state <- descend(state, miss_near, newton, 40)
+  }
   found <- state$found
   log_density <- rep(NA_real_, nrow(x))
   folded <- logical(nrow(x))
@@ -42,6 +53,11 @@ pull_some <- function(run, x) {
     folded[found] <- out$folded
   }
   list(log_density = log_density, found = found, folded = folded)
+}
+
+# For each row of x the nearest row of `to`.
+nearest_rows <- function(x, to) {
+  vapply(seq_len(nrow(x)), function(i) which.min(colSums((t(to) - x[i, ])^2)), 0L)
 }
 
 # Steps in a direction, a function of the points `at`, their starts and their misses, until all

@@ -44,6 +44,11 @@ recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 40
   if (!are_numbers(t) || any(t < 0)) abort_input("t", "finite numbers >= 0", describe(t))
   for (at in t) noise_level(mixture, at, schedule, singular_ok = TRUE)
   guidance <- settle_guidance(guidance, schedule)
+  if (identical(guidance$rule$kind, "recfg")) guidance["rule"] <- list(NULL)
+  if (length(guidance$others)) {
+    abort_input("guidance", "towards one class, not a sum", format(guidance))
+  }
+  refuse_odd(guidance, "here")
   guidance$rule <- guidance_rule("recfg", n = n)
   guide <- guidance_models(in_process(guidance, mixture), in_process(mixture))
   eta <- guidance_strength(guidance, t)

@@ -74,8 +74,8 @@ test_that("differences of the map tell the density of rules in any dimension", {
 test_that("all rules come with one guidance; what is not defined is left out", {
   x <- compare_guidance(named_mixture("D3"), guidance("1", 2), sampler_ddim(5), n = 64)
   expect_setequal(unique(x$guidance),
-                  c("plain", "power", setdiff(names(all_rules()), c("perp_neg", "rescale", "dng")),
-                    "(the class)", "(the tilt, 2)"))
+                  c("plain", "power", "(the class)", "(the tilt, 2)",
+                    setdiff(names(all_rules()), c("perp_neg", "rescale", "dng", "adg"))))
   # in one dimension this rule gives no guidance
   expect_equal(value(x, "confidence", "cfg_zero"),
                confidence(guided_law(named_mixture("D3"),
@@ -133,6 +133,8 @@ test_that("point masses, strange output and wrong arguments", {
   input(compare_guidance(m, list(mean)))
   input(compare_guidance(m, guidance("1", 1) + guidance("2", 1)))
   input(compare_guidance(m, guidance("1", 1), n = 1))
+  expect_error(compare_guidance(gaussmix(1, c(0, 0), 1, class = "a"), guidance("a", 2), n = 64),
+               "`mixture` must be of several classes", class = "mixguide_error_input")
   input(compare_guidance(m, guidance("1", 1), tilt = "a"))
   input(compare_guidance(m, guidance("1", 1), confidence = 1))
 })
@@ -155,4 +157,57 @@ test_that("no shift and spread are known where the class does not vary", {
   rows <- rows[rows$guidance == "plain" & rows$quantity %in% c("shift", "spread"), ]
   expect_identical(rows$estimate, c(NA_real_, NA_real_))
   expect_match(rows$note, "does not vary in x")
+})
+
+test_that("what differences do not tell is unknown, and bounds say which side", {
+  m <- gaussmix(rep(1, 3) / 3, c(.63, -.13, -.49), c(1.53, .46, .38), class = c("L", "M", "H"))
+  x <- compare_guidance(m, list(adg = guidance("M", 2, rule = "adg")), n = 64)
+  rows <- x[x$guidance == "adg", ]
+  unknown <- c("entropy", FROM_CLASS, FROM_TILT)
+  expect_identical(unique(rows$method[rows$quantity %in% unknown]), "unknown")
+  expect_match(rows$note[rows$quantity == "entropy"], "jumps")
+  plane <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, .5)), list(diag(c(.3, .6)), diag(c(.5, .2))),
+                    class = c("a", "b"))
+  y <- compare_guidance(plane, list(adg = guidance("a", 3, rule = "adg")), sampler_ddim(10), n = 64)
+  expect_identical(y$method[y$quantity == "entropy" & y$guidance == "adg"], "bound")
+  lines <- capture.output(print(y))
+  expect_true(any(grepl("adg .*<= ", lines)))
+  expect_true(any(grepl("adg .*>= ", lines)))
+  expect_match(paste(lines, collapse = " "), "the entropy is an upper bound")
+  caption <- autoplot(y)$labels$caption
+  expect_match(caption, "at least (>) and at most (<)", fixed = TRUE)
+  expect_match(caption, "and the tilted law")
+  # heavy tails: no spread, though the nodes have one
+  z <- compare_guidance(plane, list(rescale = guidance("a", 3, rule = "rescale")), sampler_ddim(10),
+                        n = 64)
+  expect_identical(z$method[z$quantity == "spread" & z$guidance == "rescale"], "unknown")
+})
+
+test_that("in more dimensions the slow rule is left out, and densities take few particles", {
+  m <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
+                list(diag(c(1, .5, .3)), diag(c(.4, .6, .8)) + .1), class = c("a", "b"))
+  x <- compare_guidance(m, guidance("a", 1), sampler_ddim(20), n = 64)
+  expect_false("characteristic" %in% x$guidance)
+  expect_false("(the tilt, 1)" %in% x$guidance)
+  expect_said(print(x), "slow in so many dimensions")
+  expect_no_match(autoplot(x)$labels$caption, "tilted law")
+  d <- diffusion(m, guidance("a", 1, rule = "apg"), sampler_ddim(5), key = c(1, 2),
+                 points = "sobol")
+  run <- guided_sample(d, 8192)
+  expect_lte(nrow(density_run(run, d)$x), 5e4 / 18)
+  d$guidance <- guidance("a", 1, rule = "characteristic")
+  slow <- density_run(guided_sample(d, 64), d)
+  expect_null(slow$log_density)
+  expect_match(no_density_note(slow), "too long")
+})
+
+test_that("stochastic samplers are compared by nets in more than two dimensions", {
+  skip_if_not_installed("FNN")
+  m <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
+                list(diag(c(1, .5, .3)), diag(c(.4, .6, .8))), class = c("a", "b"))
+  x <- compare_guidance(m, list(plain = guidance("a", 0)), sampler_ddpm(100), n = 4096,
+                        points = "sobol", key = c(1, 2))
+  row <- x[x$quantity == "entropy" & x$guidance == "plain", ]
+  expect_identical(row$method, "Monte Carlo")
+  expect_lt(abs(row$estimate - entropy(m, "a")$estimate), 4 * row$se + .1)
 })

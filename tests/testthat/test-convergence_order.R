@@ -132,3 +132,14 @@ test_that("what is no sampler, and what is no sequence of steps, is answered by 
   expect_error(autoplot(x, "mean"), "`quantity`", class = "mixguide_error")
   expect_error(convergence_order(3, uniform), "`mixture`", class = "mixguide_error")
 })
+
+test_that("a table whose errors are unknown says so once", {
+  m <- gaussmix(c(.9991, .0009), c(0, 20), 1)
+  told <- testthat::capture_warnings(
+    x <- convergence_order(m, list(em = sampler_em(), ddpm = sampler_ddpm()), c(20, 40),
+                           score_error = score_error(model = gaussmix(1, 0, 1)))
+  )
+  expect_length(grep("is unknown", told), 1)
+  expect_match(told[grep("is unknown", told)], "and 3 more, see the column `note`", fixed = TRUE)
+  expect_identical(x$method[x$quantity == "kl"], rep("unknown", 4))
+})

@@ -173,3 +173,11 @@ test_that("a report of a diffusion is about its class and by its sampler", {
   expect_identical(quick(diffusion(m), schedule = schedule_vp())$diffusion$schedule, schedule_vp())
   expect_mixguide_error(guidance_report(d, "a"), "...")
 })
+
+test_that("a report on some of the classes does not say that it looked at all", {
+  report <- list(mixture = named_mixture("D3"))
+  classes <- present_classes(report$mixture)
+  expect_identical(by_verdict(classes[1:2], c("rises", "rises"), report), "rises (classes 1, 2)")
+  expect_identical(by_verdict(classes, rep("rises", length(classes)), report),
+                   "rises (all classes)")
+})

@@ -265,3 +265,14 @@ test_that("where steps fold, draws bound the total variation that the sum over b
     }
   }
 })
+
+test_that("starts that the flow does not find are found from the nearest nodes", {
+  m <- standardise(gaussmix(c(.36, .64), rbind(c(2.04, 54.5), c(4.29, 80)),
+                            list(matrix(c(.069, .435, .435, 33.7), 2),
+                                 matrix(c(.17, .94, .94, 36), 2))))
+  expect_no_warning(nodes <- guided_error(m, sampler = sampler_ddim(20), nodes = 201))
+  expect_identical(unique(nodes$method), "quadrature")
+  withr::local_seed(616)
+  drawn <- guided_error(m, sampler = sampler_ddim(20), method = "Monte Carlo", n = 4000)
+  expect_lt(max(abs(nodes$estimate - drawn$estimate) / drawn$se), 4)
+})

@@ -426,3 +426,82 @@ test_that("a law whose sum is no integral is an error, not a number", {
                schedule = schedule_ve(1e-3, 1000))
   ), "no grid resolves the law: its total mass is", class = "mixguide_error")
 })
+
+test_that("a map that jumps has no density by differences, and no bound comes of it", {
+  m <- gaussmix(rep(1, 3) / 3, c(.63, -.13, -.49), c(1.53, .46, .38), class = c("L", "M", "H"))
+  of <- function(rule) guided_law(m, guidance("M", 2, rule = rule))
+  normal <- function(law) log(2 * pi * exp(1) * moments(law)$cov[1]) / 2
+  adg <- of("adg")
+  expect_identical(entropy(adg)$method, "unknown")
+  expect_match(entropy(adg)$note, "jumps")
+  expect_output(print(adg), "the map jumps")
+  expect_identical(unique(law_distance(adg, m)$method), "unknown")
+  expect_warning(error <- guided_error(m, guidance("M", 2, rule = "adg"), method = "quadrature"),
+                 "jumps")
+  expect_identical(unique(error$method), "unknown")
+  # its moments need no density: against starts pushed forward
+  z <- matrix(seq(-8, 8, length.out = 1e5))
+  x <- guided_sample(m, start = z, guidance = guidance("M", 2, rule = "adg"),
+                     log_density = "none")$x
+  w <- dnorm(z) / sum(dnorm(z))
+  expect_equal(moments(adg)$mean[[1]], sum(w * x), tolerance = 1e-3)
+  for (rule in c("ep", "renorm", "cfg_zero", "tcfg", "adaptive", "apg")) {
+    law <- of(rule)
+    expect_identical(entropy(law)$method, "quadrature")
+    expect_lt(entropy(law)$estimate, normal(law) + 2 * entropy(law)$se + 1e-6)
+  }
+})
+
+test_that("neighbours tell whether their densities are right", {
+  z <- seq(-6, 6, length.out = 4001) + 1e-4
+  w <- dnorm(z) * (z[2] - z[1])
+  fault <- function(x, slope) cell_fault(x, dnorm(z, log = TRUE) - log(abs(slope)), w)
+  expect_lt(fault(2 * z, 2), 1e-5)
+  # a fold, whose density has a pole
+  expect_lt(fault(z^2, 2 * z), .01)
+  expect_gt(fault(2 * z, 1), .4)
+  wide <- list(x = matrix(2 * z), log_density = dnorm(2 * z, 0, 2, log = TRUE))
+  expect_equal(entropy_excess(wide, w), 0, tolerance = 1e-6)
+})
+
+test_that("the entropy of branches in the plane is a bound, and rough maps have errors", {
+  m <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, .5)), list(diag(c(.3, .6)), diag(c(.5, .2))),
+                class = c("a", "b"))
+  law <- function(rule) {
+    guided_law(m, guidance("a", 3, rule = rule), sampler_ddim(10), nodes = 101)
+  }
+  folded <- law("adg")
+  expect_gt(folded$folded, 1e-3)
+  expect_identical(entropy(folded)$method, "bound")
+  expect_match(entropy(folded)$note, "upper bound")
+  expect_match(summary(folded)$note[4], "upper bound")
+  expect_output(print(folded), "at most")
+  # the runs of other nodes have the same moments, within the errors of both
+  other <- summary(guided_law(m, guidance("a", 3, rule = "adg"), sampler_ddim(10), nodes = 151))
+  rows <- summary(folded)
+  known <- rows$method == "quadrature"
+  expect_true(any(rows$se[known] > 1e-5))
+  expect_true(all(abs(rows$estimate - other$estimate)[known] <= 3 * (rows$se + other$se)[known]))
+  heavy <- summary(law("rescale"))
+  expect_identical(heavy$method[heavy$quantity == "sd of x1"], "unknown")
+  # with the derivative of the core nothing is rough
+  smooth <- guided_law(m, guidance("a", 1), sampler_ddim(40), nodes = 101)
+  expect_false(smooth$rough)
+  expect_identical(max(summary(smooth)$se), 0)
+})
+
+test_that("an entropy at the end of a run to a class without a density says its time", {
+  m <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1, 0)), list(diag(c(1, 0)), diag(c(.5, 0))),
+                class = c("a", "b"))
+  end <- "at t = 1e-05 (the class has no density)"
+  expect_identical(entropy(guided_law(m, guidance("a", 1)))$note, end)
+  expect_identical(entropy(guided_sample(m, 100, guidance("a", 1)))$note, end)
+  expect_identical(entropy(guided_summary(m, 100, guidance("a", 1)))$note, end)
+  expect_output(print(guided_sample(m, 100, guidance("a", 1))), "the class has no density")
+  said <- function(m, class) {
+    lines <- capture.output(print(guidance_sweep(m, class, 0:1, n = 100)))
+    gsub(" +", " ", paste(lines, collapse = " "))
+  }
+  expect_match(said(m, "a"), end, fixed = TRUE)
+  expect_no_match(said(named_mixture("B2-guidance"), "1"), "no density")
+})

@@ -152,8 +152,8 @@ test_that("a sweep says where its mean is, and warns if it is elsewhere", {
   data("banknote", package = "mclust", envir = environment())
   f <- as_gaussmix(Status ~ ., banknote)
   good <- guidance_sweep(f, "genuine", c(0, 1), n = 1000)
-  expect_lt(attr(good, "setup")$target$shift, .15)
-  expect_output(print(good), "mean at strength 0: off by")
+  expect_lt(max(attr(good, "setup")$target$off), .15)
+  expect_output(print(good), "at strength 0 off by at most")
   raw <- standardise(f, FALSE, FALSE)
   step <- sampler_heun(200, "quadratic", 1e-4)
   expect_warning(
@@ -161,7 +161,28 @@ test_that("a sweep says where its mean is, and warns if it is elsewhere", {
                                          horizon = 5), class = "mixguide_warning_start"),
     class = "mixguide_warning_location"
   )
-  expect_gt(attr(bad, "setup")$target$shift, 1)
+  expect_gt(attr(bad, "setup")$target$off[["mean"]], 1)
+})
+
+test_that("a sweep whose samples are too narrow says so, though their mean is right", {
+  m <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, 0)), matrix(c(1, .98, .98, 1), 2),
+                class = c("a", "b"))
+  expect_warning(
+    expect_warning(sweep <- guidance_sweep(m, "a", 0:1, n = 4096, sampler = sampler_ddpm(20)),
+                   class = "mixguide_warning_steps"),
+    "standard deviation along an axis is off", class = "mixguide_warning_location"
+  )
+  off <- attr(sweep, "setup")$target$off
+  # the axes of the class by hand
+  run <- suppressWarnings(guided_sample(m, 4096, "a", sampler_ddpm(20), points = "sobol",
+                                        key = attr(sweep, "setup")$key))
+  narrow <- run$x %*% c(1, -1) / sqrt(2 * .02)
+  expect_equal(off[["sd"]], abs(sqrt(mean((narrow - mean(narrow))^2)) - 1), tolerance = 1e-6)
+  expect_lt(off[["mean"]], .05)
+  expect_output(print(sweep), "the sd, [0-9]+% along the worst axis")
+  # by quadrature, in one dimension
+  line <- gaussmix(c(.5, .5), c(-1, 1), c(.01, .5), class = c("a", "b"))
+  expect_lt(attr(guidance_sweep(line, "a", 0:1), "setup")$target$off[["sd"]], .01)
 })
 
 test_that("a standardised mixture is not told to be standardised", {

@@ -246,3 +246,34 @@ test_that("W1 and quantiles have eight digits", {
   expect_mixguide_error(quantile(law, 2), "probs")
   expect_mixguide_error(quantile(tilted_law(named_mixture("B2"), "1")), "x")
 })
+
+test_that("numbers that a few nodes carry are unknown, and others have the error of their nodes", {
+  z <- seq(-8, 8, length.out = 81)
+  grid <- as.matrix(expand.grid(z, z))
+  log_density <- rowSums(dnorm(grid, log = TRUE))
+  law_at <- function(x) {
+    mixguide:::new_law(x, exp(log_density), log_density, mixture = gaussmix(1, c(0, 0), 1),
+                       rough = TRUE)
+  }
+  smooth <- law_at(grid)
+  expect_identical(unique(summary(smooth)$method), "quadrature")
+  expect_identical(max(summary(smooth)$se), 0)
+  # one node of mass 3e-5 far away carries the variance of x1
+  far <- which.min(rowSums((grid - rep(c(3, 2), each = nrow(grid)))^2))
+  heavy <- law_at(replace(grid, far, 1e4))
+  rows <- summary(heavy)
+  expect_identical(rows$method[rows$quantity %in% c("mean of x1", "sd of x1")],
+                   rep("unknown", 2))
+  expect_match(rows$note[rows$quantity == "sd of x1"], "heavy tail")
+  expect_identical(rows$se[rows$quantity == "sd of x2"], 0)
+  expect_output(print(heavy), "unknown (unknown), 0 (1)", fixed = TRUE)
+  # a little further out than the others it is seen, and tolerated
+  mild <- summary(law_at(replace(grid, far, 30)))
+  se <- mild$se[mild$quantity == "sd of x1"]
+  expect_gt(se, 1e-3)
+  expect_lt(abs(mild$estimate[mild$quantity == "sd of x1"] - 1), se)
+  # nor does an infinite mean pass for a number
+  flat <- law_at(grid)
+  flat$log_confidence <- -abs(grid[, 1]) * 1000
+  expect_identical(summary(flat)$method[3], "unknown")
+})

@@ -172,3 +172,12 @@ test_that("points are random unless asked for, or few, and others draw independe
   long <- quiet_sample(m, 256, "a", sampler_ddpm(600), points = "sobol", key = key)
   expect_true(all(is.finite(long$x)))
 })
+
+test_that("analyses without nets refuse them, but take a diffusion that has them for others", {
+  d <- diffusion(m, guidance("a", 1), points = "sobol")
+  for (f in list(guided_law, tilted_sample, coupled_paths, guided_error, bifurcation)) {
+    expect_error(f(m, guidance = guidance("a", 1), points = "sobol"), "`points` must be NULL",
+                 class = "mixguide_error_input")
+  }
+  expect_s3_class(guided_law(d), "mixguide_law")
+})

@@ -113,6 +113,13 @@ test_that("extremes and what is refused", {
   units <- standardise(gaussmix(c(.5, .5), c(100, 200), 400, class = c("a", "b")))
   expect_true(is.finite(of(recfg_weights(units, guidance("a", 3), .5), "other")))
   expect_mixguide_error(recfg_weights(m, NULL, .1), "guidance")
+  for (odd in list(guidance("a", 2) + guidance("b", 1), guidance("a", 2, power = 1),
+                   guidance("a", diag(2)), guidance("a", 2, rule = "apg"),
+                   guidance("a", function(t, q) q))) {
+    expect_mixguide_error(recfg_weights(m, odd, .1), "guidance")
+  }
+  expect_identical(recfg_weights(m, guidance("a", 2, rule = "recfg"), .1, key = 1:2)$estimate,
+                   recfg_weights(m, guidance("a", 2), .1, key = 1:2)$estimate)
   expect_mixguide_error(recfg_weights(m, "a", -1), "t")
   expect_mixguide_error(recfg_weights(m, "a", .1, n = 10), "n")
   expect_mixguide_error(guidance_rule("recfg", space = "noise"), "space")
