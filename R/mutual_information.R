@@ -35,6 +35,9 @@
 #' @export
 mutual_information <- function(mixture, observation, n = 1e5, key = NULL) {
   check_mixture(mixture)
+  if (missing(observation)) {
+    abort_input("observation", "given: the variables that are observed, or an observation()")
+  }
   key <- check_key(key)
   frame <- observed_frame(as_observation(observation, mixture, seen = "none"), mixture)
   if (is_singular(mixture)) {

@@ -8,6 +8,11 @@ object_class <- function(class) c(class, "mixguide_object")
 # The word for a value in prints and messages.
 class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 
+a_class <- function(x) {
+  word <- class_word(x)
+  paste(if (grepl("^[aeiou]", word)) "an" else "a", word)
+}
+
 # ---- The generics that a class implements
 #
 # The methods of these are found in the package and are not registered. format(), print() and
@@ -28,7 +33,7 @@ print_body.default <- function(x, ...) NULL
 # The value of autoplot(), for a table with its `setup`.
 picture <- function(object, setup) UseMethod("picture")
 picture.default <- function(object, setup) {
-  abort_input("object", "what there is a picture of", paste("a", class_word(object)))
+  abort_input("object", "what there is a picture of", a_class(object))
 }
 
 #' @export
@@ -82,7 +87,7 @@ as_table.default <- function(x) {
   if (!is.null(table)) return(table)
   of_law <- inherits(x, "mixguide_law")
   if (!is.matrix(x$x) || is.null(x$mixture) && !of_law) {
-    abort_input("x", "a result that has a table", paste("a", class_word(x)))
+    abort_input("x", "a result that has a table", a_class(x))
   }
   points <- x$x
   if (!of_law) colnames(points) <- variable_labels(x$mixture)
@@ -98,6 +103,6 @@ as_table.default <- function(x) {
 #' @export
 as.matrix.mixguide_object <- function(x, ...) {
   check_dots(...)
-  if (!is.matrix(x$x)) abort_input("x", "a result that has points", paste("a", class_word(x)))
+  if (!is.matrix(x$x)) abort_input("x", "a result that has points", a_class(x))
   x$x
 }

@@ -320,7 +320,7 @@ autoplot.mixguide_table <- function(object, ...) {
 picture.mixguide_table <- function(object, setup) {
   rows <- as.data.frame(object)
   if (!is_estimates(rows)) {
-    abort_input("object", "a table of estimates", paste("a", class_word(object)))
+    abort_input("object", "a table of estimates", a_class(object))
   }
   look <- attr(object, "look")
   rows$quantity <- labelled(rows$quantity, look$labels)
@@ -389,7 +389,7 @@ augment.mixguide_table <- function(x, ...) {
   }
   if (is.null(samples)) {
     abort_input("x", "a table with its samples, as of guidance_sweep(keep = TRUE)",
-                paste("a", class_word(x), "without"))
+                paste(a_class(x), "without"))
   }
   rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
               samples, x$strength)
