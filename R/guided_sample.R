@@ -170,7 +170,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   }
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        guidance = guidance, guide = guide, compile = compile, times = times, begin = begin,
-       faults = c(run_faults(process, schedule, times, begin$label),
+       faults = c(run_faults(process, schedule, times, given_start(begin)),
                   model_faults(wrong$model, class, mixture, schedule, times[1], begin$label)),
        method = method, closing = closing, program = program, levels = levels,
        pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
@@ -311,6 +311,11 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
                 label = "given"))
   }
   list(n = check_particles(n), law = law, label = label)
+}
+
+# What run_faults() judges: points or a law, if the user gave them, or the kind of the start.
+given_start <- function(begin) {
+  switch(begin$label, given = begin$x, mixture = begin$law, begin$label)
 }
 
 check_density_method <- function(method, sampler, begin, d, singular, nonlinear = NULL,
