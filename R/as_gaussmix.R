@@ -66,7 +66,15 @@
 #' @examplesIf requireNamespace("mclust", quietly = TRUE)
 #' as_gaussmix(Species ~ ., iris, method = "mclust", G = 1:2)
 #' @export
-as_gaussmix <- function(x, ...) UseMethod("as_gaussmix")
+as_gaussmix <- function(x, ...) {
+  if (missing(x)) {
+    named <- "formula" %in% names(substitute(list(...)))
+    abort_input("x", paste0("given: a fit, a formula with `data`, a table or points", if (named) {
+      " (the formula comes first, without a name: as_gaussmix(class ~ x, data))"
+    }))
+  }
+  UseMethod("as_gaussmix")
+}
 
 #' @export
 as_gaussmix.default <- function(x, ...) {
@@ -81,7 +89,7 @@ as_gaussmix.default <- function(x, ...) {
   }
   abort_input("x", paste("a fit (Mclust, densityMclust, MclustDA, normalmixEM, mvnormalmixEM,",
                          "FitGMM), a formula, a data frame, or a numeric matrix or vector"),
-              paste("a", class_word(x)))
+              a_class(x))
 }
 
 #' @rdname as_gaussmix
@@ -233,8 +241,11 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
   check_complete(x)
   label <- class_factor(label, nrow(x), "row (or the name of a column)")
   points <- check_table(x, "x")
-  if (method == "mclust") return(fit_mclust(points, label, standardise, ...))
-  fit_gaussian(points, label, form, standardise)
+  mixture <- if (method == "mclust") fit_mclust(points, label, standardise, ...) else {
+    fit_gaussian(points, label, form, standardise)
+  }
+  if (is.ordered(label)) mixture$ordered <- TRUE
+  mixture
 }
 
 #' @rdname as_gaussmix
@@ -248,6 +259,13 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
   if (is.null(bandwidth)) {
     if (n == 1) abort_input("bandwidth", "given for a single point")
     bandwidth <- apply(x, 2, stats::sd) * n^(-1 / (d + 4))
+    flat <- which(bandwidth == 0)
+    if (length(flat)) {
+      constant <- toString((if (is.null(colnames(x))) numbered_variables(d) else colnames(x))[flat],
+                           60)
+      abort_input("bandwidth", "given where a variable is constant (0 makes point masses)",
+                  paste("constant:", constant))
+    }
   }
   if (!is.matrix(bandwidth)) {
     if (!is.numeric(bandwidth) || !length(bandwidth) %in% c(1, d) ||
@@ -258,8 +276,9 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
     bandwidth <- bandwidth^2
   }
   covs <- list(bandwidth = check_covariance(bandwidth, d, "bandwidth", colnames(x)))
-  from_data(assemble_gaussmix(rep(1 / n, n), x, covs, check_labels(class, n, "point")),
-            standardise = standardise)
+  mixture <- assemble_gaussmix(rep(1 / n, n), x, covs, check_labels(class, n, "point"))
+  mixture$kernel <- TRUE
+  from_data(mixture, standardise = standardise)
 }
 
 check_complete <- function(x) {
@@ -297,15 +316,38 @@ fit_gaussian <- function(points, label, form, standardise) {
     switch(sub("common ", "", form), full = S, diagonal = diag(S), isotropic = mean(diag(S)))
   })
   mixture <- gaussmix(count / n, means, rep_len(unname(covs), nlevels(label)), levels(label))
-  flat <- unique(mixture$class[rep_len(colSums(mixture$values == 0) > 0, nlevels(label))])
+  flat <- which(rep_len(colSums(mixture$values == 0) > 0, nlevels(label)))
   if (length(flat)) {
-    warning("singular covariance in class ", toString(flat, 60), ": the mixture has no density ",
-            "before noise is added; another `form` may have one", call. = FALSE)
+    warning("singular covariance in class ", singular_words(points, label, flat, form),
+            ": the mixture has no density before noise is added; another `form` may have one",
+            call. = FALSE)
   }
   from_data(mixture, if (!length(flat)) {
     fit_of(paste0("one Gaussian", if (nlevels(label) > 1) " per class"),
            sum(dgaussmix(points, mixture, log = TRUE)), free_parameters(mixture), n)
   }, standardise)
+}
+
+# The classes `flat` with the cause of their singular covariance.
+singular_words <- function(points, label, flat, form) {
+  common <- startsWith(form, "common")
+  cause <- vapply(flat, function(k) {
+    x <- points[if (common) TRUE else as.integer(label) == k, , drop = FALSE]
+    if (common) x <- x - (rowsum(x, label) / tabulate(label))[label, , drop = FALSE]
+    constant <- apply(x, 2, function(x) diff(range(x)) <= 1e-10 * max(abs(x)))
+    free <- nrow(x) - if (common) nlevels(label) else 1
+    if (free > 0 && any(constant)) {
+      paste("constant:", toString(variable_labels(list(means = x))[constant], 40))
+    } else if (free < ncol(x) || free == 0) {
+      paste(count_of(nrow(x), "row"), "in", count_of(ncol(x), "variable"))
+    } else "collinear variables"
+  }, "")
+  if (common) {
+    return(paste0(toString(levels(label)[flat], 60), " (common to all; ", cause[1], ")"))
+  }
+  shown <- utils::head(seq_along(flat), 4)
+  toString(c(paste0(levels(label)[flat[shown]], " (", cause[shown], ")"),
+             if (length(flat) > 4) paste(length(flat) - 4, "more")))
 }
 
 mclust_arguments <- function() {

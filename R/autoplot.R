@@ -7,12 +7,13 @@
 #' it.
 #'
 #' @details
-#' **A mixture** in one dimension: the density of the whole and of each class times its weight. In
-#' two: around each class, the lines of equal density that hold 50% and 95% of its probability, and
-#' crosses at the means of the components. In more: the same for each pair of the first five
-#' variables (`variables` takes others), from their exact [marginal()] laws. A point mass is a spike
-#' in one dimension. A component that is singular in two is drawn by its ellipse, which may be a
-#' line or a point.
+#' **A mixture** in one dimension: the density of the whole and of each class times its weight, over
+#' the histograms of the points of each class (for three classes or more, of all points, with a row
+#' of ticks for each class). In two: around each class, the lines of equal density that hold 50% and
+#' 95% of its probability, and crosses at the means of the components. In more: the same for each
+#' pair of the first five variables (`variables` takes others), from their exact [marginal()] laws.
+#' A point mass is a spike in one dimension. A component that is singular in two is drawn by its
+#' ellipse, which may be a line or a point.
 #'
 #' **A guided sample** is drawn over the classes, with the class aimed at in solid lines. The
 #' confidence `p(class | x)` is its colour. In one dimension the sample is a histogram, coloured by
@@ -24,7 +25,12 @@
 #'
 #' **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
 #' lose confidence, against strength. Bars are 2 standard errors; exact numbers have none. The axis
-#' of strengths is linear near 0 and logarithmic further out (`asinh`).
+#' of strengths is linear near 0 and logarithmic further out (`asinh`). Of more than 12 runs, such
+#' as those of many classes, one `quantity` is drawn, in a panel for each run.
+#'
+#' **Many classes.** More than 12 classes (beside the class aimed at) cannot be told apart. They are
+#' drawn as one, the lines are those of their union, and labels have no colours; the subtitle says
+#' so.
 #'
 #' **A law** (see [law]): its density. In one dimension it is drawn over the densities of the class
 #' aimed at and of the mixture, in two over the lines of the classes.
@@ -47,8 +53,8 @@
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
 #' @param paths The number of paths to draw if the run kept trajectories; 0 draws the sample.
-#' @param quantity For a sweep of several numbers of steps, the column to draw: `"confidence"`,
-#'   `"gain"`, `"entropy"` or `"fraction_down"`.
+#' @param quantity For a sweep of several numbers of steps, or of more than 12 runs, the column to
+#'   draw: `"confidence"`, `"gain"`, `"entropy"` or `"fraction_down"`.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
@@ -162,11 +168,15 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
   long <- long[!is.na(long$estimate), ]
   breaks <- unique(object$strength)
   exact <- all(object$method != "Monte Carlo")
-  one <- nlevels(long$run) == 1
+  runs <- nlevels(long$run)
+  one <- runs == 1
+  if (runs > 12) return(sweep_each(long[long$quantity == quantity, ], panels[[quantity]], object))
+  # six colours can be told apart, and twelve pairs of a colour and a type
+  of_six <- (seq_len(runs) - 1) %% 6 + 1
   ggplot(long, aes(asinh(.data$strength), .data$estimate, colour = .data$run)) +
     (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
                          linetype = "22", colour = "grey50")) +
-    (if (length(breaks) > 1) geom_line()) +
+    (if (length(breaks) > 1) geom_line(aes(linetype = .data$run))) +
     geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
                   long[!exact & long$se > 0, ],
                   width = diff(range(asinh(breaks))) / 40) +
@@ -175,22 +185,62 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
     geom_blank(data = data.frame(strength = baseline, estimate = c(0, .05), run = long$run[1],
                                  panel = factor(panels[["fraction_down"]], panels))) +
     facet_wrap(vars(.data$panel), scales = "free_y", ncol = 2) +
-    scale_x_continuous(breaks = asinh(breaks), minor_breaks = NULL,
-                       labels = format(breaks, trim = TRUE, drop0trailing = TRUE),
-                       guide = guide_axis(check.overlap = TRUE)) +
+    strength_axis(breaks) +
     scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
-    scale_colour_manual(values = if (one) ink else class_palette(nlevels(long$run)), name = NULL,
-                        guide = if (one) "none" else "legend") +
-    finish(paste(c("Guidance", if (!"class" %in% keys) c("towards", aim_words(setup$class)),
-                   "at growing strength"), collapse = " "),
-           c(if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
+    scale_colour_manual(values = if (one) ink else class_palette(min(runs, 6))[of_six],
+                        labels = wrapped, name = NULL, guide = if (one) "none" else "legend") +
+    scale_linetype_manual(values = rep(c("solid", "22"), each = 6)[seq_len(runs)],
+                          labels = wrapped, name = NULL, guide = if (one) "none" else "legend") +
+    finish(sweep_title(object), sweep_subtitle(object),
            c(if (exact) "Exact, by quadrature" else {
                paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
              },
              if (one) paste("Dashed lines: strength", format(baseline)),
              if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
              fault_words(setup$faults)),
-           x = "strength of guidance (guidance scale - 1)", y = NULL, legend = "bottom")
+           x = "strength of guidance (guidance scale - 1)", y = NULL, legend = "bottom") +
+    # a longer key, to show the type of a line
+    (if (runs > 6) theme(legend.key.width = unit(2.5, "lines")))
+}
+
+strength_axis <- function(breaks) {
+  scale_x_continuous(breaks = asinh(breaks), minor_breaks = NULL,
+                     labels = format(breaks, trim = TRUE, drop0trailing = TRUE),
+                     guide = guide_axis(check.overlap = TRUE))
+}
+
+sweep_title <- function(object) {
+  aim <- if (!"class" %in% sweep_keys(object)) {
+    c("towards", aim_words(attr(object, "setup")$class))
+  }
+  paste(c("Guidance", aim, "at growing strength"), collapse = " ")
+}
+
+sweep_subtitle <- function(object) {
+  setup <- attr(object, "setup")
+  c(if (!"sampler" %in% sweep_keys(object)) format(setup$sampler), schedule_words(setup))
+}
+
+# One quantity of a sweep of many runs: a panel for each, over the lines of all.
+sweep_each <- function(long, what, object) {
+  setup <- attr(object, "setup")
+  all <- long[names(long) != "run"]
+  all$other <- long$run
+  drawn <- any(long$se > 0)
+  ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
+    geom_line(aes(group = .data$other), all, colour = "grey85") +
+    geom_line(colour = class_palette(1)) +
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
+                  long[long$se > 0, ], colour = class_palette(1),
+                  width = diff(range(asinh(object$strength))) / 20) +
+    geom_point(colour = class_palette(1), size = 1) +
+    facet_wrap(vars(.data$run), labeller = as_labeller(wrapped)) +
+    strength_axis(unique(object$strength)) +
+    finish(sweep_title(object), c(paste0(toupper(substring(what, 1, 1)), substring(what, 2)),
+                                  sweep_subtitle(object)),
+           c(if (drawn) paste("Bars: 2 standard errors of", number(setup$n), "coupled particles"),
+             "Grey: the other runs; `quantity` draws another quantity", fault_words(setup$faults)),
+           x = "strength of guidance (guidance scale - 1)", y = NULL)
 }
 
 # One quantity of a sweep, steps x strengths.
@@ -256,7 +306,7 @@ show_plot <- function(x, ...) {
 curve_layers <- function(law, points) {
   curves <- class_densities(law)
   list(
-    if (NROW(points)) {
+    if (in_lanes(points)) lane_layers(points, curves) else if (NROW(points)) {
       geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density,
                     fill = .data$class), class_bars(points), alpha = .35)
     },
@@ -269,6 +319,30 @@ curve_layers <- function(law, points) {
     geom_segment(aes(.data$x, 0, xend = .data$x, yend = .data$weight, colour = .data$class),
                  point_masses(law), linewidth = 1),
     labs(x = variable_labels(law), y = if (nrow(curves)) "density" else "probability"), look()
+  )
+}
+
+# Histograms of more than two classes would hide each other.
+in_lanes <- function(points) NROW(points) > 0 && length(unique(points$.class)) > 2
+
+MOST_TICKS <- 2000
+
+# The histogram of all points, and below it a lane of ticks for each class.
+lane_layers <- function(points, curves) {
+  whole <- class_bars(transform(points, .class = NA_character_))
+  top <- max(whole$density, whole_density(curves)$density)
+  classes <- unique(points$.class)
+  classes <- c(intersect(curves$class, classes), setdiff(classes, curves$class))
+  height <- top * min(.04, .6 / length(classes))
+  ticks <- points[every_kth(seq_len(nrow(points)), MOST_TICKS), ]
+  ticks <- data.frame(x = ticks[[1]], class = ticks$.class,
+                      y = -height * (match(ticks$.class, classes) - .1))
+  list(
+    geom_rect(aes(xmin = .data$from, xmax = .data$to, ymin = 0, ymax = .data$density), whole,
+              fill = "grey85"),
+    geom_segment(aes(.data$x, .data$y, xend = .data$x, yend = .data$y + .8 * height,
+                     colour = .data$class), ticks, alpha = opacity(ticks), show.legend = FALSE),
+    scale_y_continuous(breaks = function(limits) pretty(c(0, limits[2])))
   )
 }
 
@@ -357,16 +431,31 @@ path_layers <- function(object, law, shown, aim, moving) {
 # One panel for two variables, a triangle of panels for more.
 panes <- function(labels, lines) {
   if (length(labels) == 2) {
-    extent <- apply(lines[c("x", "y")], 2, function(x) diff(range(x)))
-    alike <- max(extent) <= 3 * min(extent)
-    return(list(labs(x = labels[1], y = labels[2]), if (alike) coord_equal(), look()))
+    return(list(labs(x = labels[1], y = labels[2]), equal_axes(lines), look()))
   }
   list(
     geom_rect(data = unique(lines[c("across", "up")]), xmin = -Inf, xmax = Inf, ymin = -Inf,
               ymax = Inf, fill = NA, colour = "grey70", inherit.aes = FALSE),
-    facet_grid(up ~ across, scales = "free", switch = "both"), labs(x = NULL, y = NULL), look(),
+    facet_grid(up ~ across, scales = "free", switch = "both"),
+    scale_x_continuous(breaks = inner_breaks, guide = guide_axis(check.overlap = TRUE)),
+    labs(x = NULL, y = NULL), look(),
     theme(panel.grid = element_blank(), strip.placement = "outside")
   )
+}
+
+# One scale for both axes, unless one would be a line.
+equal_axes <- function(points) {
+  extent <- apply(points[c("x", "y")], 2, function(x) diff(range(x)))
+  if (max(extent) <= 3 * min(extent)) coord_equal()
+}
+
+# Breaks away from the ends, where a label would run into that of the next panel.
+inner_breaks <- function(limits) {
+  breaks <- pretty(limits, 4)
+  room <- .07 * diff(limits)
+  breaks <- breaks[breaks >= limits[1] + room & breaks <= limits[2] - room]
+  wide <- length(breaks) > 2 && max(nchar(format(breaks))) > 5
+  if (wide) breaks[c(TRUE, FALSE)] else breaks
 }
 
 # ---- Tables behind the layers
@@ -399,7 +488,11 @@ law_behind <- function(object, aim, variables) {
 # Classes too many to tell apart are drawn as one.
 merge_classes <- function(mixture, keep = NULL, most = 12) {
   rest <- !mixture$class %in% keep
-  if (length(unique(mixture$class[rest])) > most) mixture$class[rest] <- merged
+  classes <- length(unique(mixture$class[rest]))
+  if (classes > most) {
+    mixture$class[rest] <- merged
+    mixture$merged <- classes
+  }
   mixture
 }
 
@@ -637,14 +730,30 @@ schedule_words <- function(run) paste0(format(run$schedule), coordinate_words(ru
 fault_words <- function(faults) if (length(faults)) paste0("Warning: ", faults)
 
 region_words <- function(law, more = NULL) {
-  what <- if (identical(present_classes(law), merged)) "the whole" else "a class"
-  paste(c(paste("Lines hold 50% and 95% of", what), more), collapse = "; ")
+  shown <- present_classes(law)
+  what <- if (identical(shown, merged)) "the whole" else if (is.null(law$merged)) "a class" else {
+    paste("class", setdiff(shown, merged), "and of the", law$merged, "others, as one")
+  }
+  c(paste(c(paste("Lines hold 50% and 95% of", what), more), collapse = "; "),
+    if (identical(shown, merged)) merged_words(law))
+}
+
+# Of a mixture whose classes are drawn as one.
+merged_words <- function(law) {
+  if (!is.null(law$merged)) {
+    paste(law$merged, "classes, too many to tell apart, are drawn as one, without colours")
+  }
 }
 
 curve_words <- function(law, points) {
   several <- length(present_classes(law)) > 1
   c(if (several) "Dark line: the whole; coloured: each class times its weight",
-    if (!is.null(points)) paste("Bars:", count_of(number(nrow(points)), "point")),
+    merged_words(law),
+    if (!is.null(points)) {
+      paste0("Bars: ", count_of(number(nrow(points)), "point"),
+             if (in_lanes(points)) "; ticks: those of each class",
+             if (in_lanes(points) && nrow(points) > MOST_TICKS) ", some of them")
+    },
     if (nrow(point_masses(law))) "Spikes: point masses, as high as their probability")
 }
 
@@ -678,17 +787,31 @@ class_palette <- function(n) {
   if (n <= length(okabe_ito)) okabe_ito[seq_len(n)] else grDevices::hcl.colors(n, "viridis")
 }
 
+# Labels of legends in lines of some 25 characters.
+wrapped <- function(x, width = 25) {
+  vapply(as.character(x), function(label) {
+    if (is.na(label) || nchar(label) <= width) return(label)
+    short <- gsub(paste0("(\\S{", width, "})(?=\\S)"), "\\1 ", label, perl = TRUE)
+    paste(strwrap(short, width + 1), collapse = "\n")
+  }, "", USE.NAMES = FALSE)
+}
+
 class_colours <- function(classes) {
   n <- length(classes)
-  scale_colour_manual(values = stats::setNames(class_palette(n), classes), breaks = classes,
-                      aesthetics = c("colour", "fill"), name = "class",
-                      guide = if (n > 1 && n <= 12) "legend" else "none")
+  lines <- max(1, lengths(strsplit(wrapped(classes), "\n")))
+  list(
+    scale_colour_manual(values = stats::setNames(class_palette(n), classes), breaks = classes,
+                        labels = wrapped, aesthetics = c("colour", "fill"), name = "class",
+                        guide = if (n > 1 && n <= 12) "legend" else "none"),
+    # labels of several lines would touch
+    if (lines > 1) theme(legend.key.height = unit(lines + .3, "lines"))
+  )
 }
 
 confidence_scale <- function(aim, aesthetic) {
   scale_colour_gradientn(colours = c("#D55E00", "#E69F00", "#56B4E9", "#0072B2"), limits = c(0, 1),
                          na.value = "#0072B2", aesthetics = aesthetic,
-                         name = paste0("p(", aim, " | x)"),
+                         name = wrapped(paste0("p(", aim, " | x)")),
                          guide = if (is.null(aim)) "none" else "colourbar")
 }
 
@@ -697,7 +820,8 @@ role_scale <- function(aim) {
   dashed <- setdiff(c("other classes", "whole mixture"), solid)
   scale_linetype_manual(values = c(stats::setNames(rep("solid", length(solid)), solid),
                                    stats::setNames(rep("22", length(dashed)), dashed)),
-                        name = NULL, guide = if (is.null(aim)) "none" else "legend")
+                        labels = wrapped, name = NULL,
+                        guide = if (is.null(aim)) "none" else "legend")
 }
 
 # One legend, without a title, for lines with their own colours and types.

@@ -58,9 +58,14 @@ no_such_argument <- function(name, known, more) {
     abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
   }
   near <- nearest_name(name, setdiff(c(known, more), "..."))
-  abort(paste0("`", name, "` is not an argument", of, if (is.null(near)) {
-    paste0("; it takes ", toString(known))
-  } else paste0("; did you mean `", near, "`?")), "input", call)
+  takes_guidance <- "guidance" %in% c(known, more)
+  cure <- if (takes_guidance && name %in% names(formals(guidance))) {
+    paste0("; it belongs in guidance: guidance = guidance(\"label of a class\"",
+           if (name != "class") paste0(", ", name, " = ..."), ")")
+  } else if (!is.null(near)) paste0("; did you mean `", near, "`?") else {
+    paste0("; it takes ", toString(c(known, if (takes_guidance) setdiff(more, known))))
+  }
+  abort(paste0("`", name, "` is not an argument", of, cure), "input", call)
 }
 
 # The known name nearest to `name`, if one is near enough to be meant.
@@ -132,7 +137,7 @@ takes_arguments <- function(f, n) {
 describe <- function(x) {
   if (is.null(x)) return("NULL")
   if (is.factor(x) || is.data.frame(x) || is.list(x) || is.function(x)) {
-    return(paste0("a ", class_word(x), if (!is.function(x)) paste(" of length", length(x))))
+    return(paste0(a_class(x), if (!is.function(x)) paste(" of length", length(x))))
   }
   if (!is.null(dim(x))) {
     return(paste0("a ", paste(dim(x), collapse = " x "), " ", typeof(x), " array"))
@@ -289,7 +294,7 @@ OWN_ARGUMENTS <- c(mixguide_guidance = "guidance", mixguide_sampler = "sampler",
 came_instead <- function(x, class = NULL) {
   own <- intersect(names(OWN_ARGUMENTS), class(x))
   if (length(own)) {
-    return(paste0("a ", class_word(x), ", which belongs to `", OWN_ARGUMENTS[[own[1]]],
+    return(paste0(a_class(x), ", which belongs to `", OWN_ARGUMENTS[[own[1]]],
                   "`: arguments go by name, or in their order"))
   }
   prefix <- paste0(sub("_method", "", sub("^mixguide_", "", class)), "_")
@@ -303,7 +308,7 @@ came_instead <- function(x, class = NULL) {
   }
   made_by <- Filter(function(name) identical(x, get(name, topenv())), makers)
   if (length(made_by)) return(paste0("a function; did you mean ", made_by[1], "()?"))
-  paste("a", class_word(x))
+  if (is.null(x)) "nothing (NULL)" else a_class(x)
 }
 
 # Checks that the fields of an object of this package are intact: each function of `...` is TRUE of
@@ -327,7 +332,8 @@ maybe <- function(is) function(x) is.null(x) || is(x)
 
 frame_to_matrix <- function(x, arg) {
   x <- plain_numbers(x)
-  numeric <- vapply(x, is.numeric, NA)
+  # R reads a column of NA alone as logical
+  numeric <- vapply(x, function(x) is.numeric(x) || is.logical(x) && all(is.na(x)), NA)
   if (!all(numeric)) {
     abort_input(arg, "numeric in every column",
                 paste("non-numeric", toString(colnames(x)[!numeric], 60)))
@@ -395,7 +401,10 @@ check_columns <- function(wanted, came, arg) {
 
 check_missing <- function(x, arg) {
   if (anyNA(x)) {
-    abort_input(arg, "without missing values", paste("NA in row", which(rowSums(is.na(x)) > 0)[1]))
+    holes <- which(rowSums(is.na(x)) > 0)
+    abort_input(arg, "without missing values (impute() fills them)",
+                paste0("NA in ", length(holes), " of ", count_of(nrow(x), "row"), ", first in row ",
+                       holes[1]))
   }
 }
 

@@ -60,6 +60,12 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
   d <- as_diffusion(mixture, ..., default = zero_shot_default(), without = c("guidance", "start"),
                     takes_model = TRUE)
   check_flag(cloud, "cloud")
+  needed <- c(n = "the number of draws", observation = "what is observed, see observation()",
+              method = "a zero-shot method, such as zero_shot_bo() or zero_shot_exact()")
+  lacking <- c(missing(n), missing(observation), missing(method))
+  if (any(lacking)) {
+    abort_input(names(needed)[lacking][1], paste("given:", needed[lacking][1]))
+  }
   call <- call_of("conditional_sample", d)
   model <- zero_shot_model(d, method)
   n <- check_particles(n)
@@ -220,8 +226,8 @@ print_body.conditional_sample <- function(x, ...) {
   say_line("method:   ", format(x$method))
   if (!is.null(x$score_error)) say_line("score:    ", format(x$score_error))
   say_line("sampler:  ", format(x$sampler))
-  say_line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon), " to ",
-           format(x$times[length(x$times)]))
+  say_line("schedule: ", schedule_words(x), ", from t = ", format(x$horizon, digits = 4), " to ",
+           format(x$times[length(x$times)], digits = 4))
   if (nrow(x$x) > 1) say_line("E|y - Hx|^2: ", format_estimate(run_residual(x)))
   if (!is.null(x$history) && nrow(x$x)) {
     say_line("effective sample size: ", format(min(x$history$ess), digits = 3), " of ",

@@ -32,7 +32,7 @@ confidence.default <- function(x, ...) no_estimate(x)
 
 no_estimate <- function(x) {
   abort_input("x", "a gaussmix, a guided_sample, a guided_summary, a guidance_sweep or a law",
-              paste("a", class_word(x)))
+              a_class(x))
 }
 
 #' @rdname confidence

@@ -81,7 +81,7 @@ convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 2
   rownames(finest) <- NULL
   new_table(rows, "convergence_order",
             c(paste0(if (identical(d$start, "exact")) "about an exact start, ", format(d$mixture)),
-              paste0(schedule_words(d), ", from t = ", format(d$horizon), ", start ",
+              paste0(schedule_words(d), ", from t = ", format(d$horizon, digits = 4), ", start ",
                      start_words(d$start), "; ", se_words(rows))),
             setup_of(d), labels = DIVERGENCES, summary = finest)
 }
@@ -214,7 +214,7 @@ autoplot.convergence_order <- function(object, quantity = "total_variation",
     scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2, 0, 5, 6, 3, 4, 8), length(label))) +
     finish("Error of the sampler's law", c(format(setup$mixture),
                                            paste0(format(setup$schedule), ", from t = ",
-                                                  format(setup$horizon))),
+                                                  format(setup$horizon, digits = 4))),
            colour = "sampler: order", shape = "sampler: order", y = DIVERGENCES[[quantity]],
            x = if (against == "steps") "steps" else "evaluations of the score")
 }

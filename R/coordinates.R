@@ -26,6 +26,9 @@
 #' Fisher information, second moments at a time, bounds, conditions on means and covariances, and
 #' the size of a [score_error()]'s noise.
 #'
+#' A `start` that is given to a run (see [diffusion()]) is in the variables of the mixture, too: a
+#' point `u` of the process is `u * scale + center`.
+#'
 #' Standardising makes an isotropic mixture anisotropic if the spreads of the variables differ. Some
 #' reductions (see [guided_sample()]) and conditions of theorems are then lost.
 #'

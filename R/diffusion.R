@@ -39,7 +39,9 @@
 #' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
 #'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
 #'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
-#'   numbers, if a log-density is to be carried along).
+#'   numbers, if a log-density is to be carried along). The last two are in the units of the data,
+#'   also if the process is standardised: `N(0, I)` of `"normal"` is a matrix `z` of normals as
+#'   `sweep(sweep(z, 2, at$scale, "*"), 2, at$center, "+")` with `at <- mixture$coordinates`.
 #' @param score_error `NULL`, or an error of the score that drives the sampler, see [score_error()].
 #' @param key Determines all random numbers. `NULL` draws a key from R's generator, so that
 #'   [set.seed()] determines the run. Two whole numbers, such as the `key` of another run, give the
@@ -261,7 +263,7 @@ update.mixguide_object <- function(object, ...) {
     abort_input("object",
                 paste("a diffusion(), or what guided_sample(), guided_summary(),",
                       "guidance_sweep(), tilted_sample() or conditional_sample() returns"),
-                paste("a", class_word(object)))
+                a_class(object))
   }
   f <- get(call$of, topenv())
   given <- list(...)
@@ -354,7 +356,8 @@ setup_of <- function(d, ...) {
 
 # The faults of the start and the steps of a diffusion (see ?horizon).
 diffusion_faults <- function(d) {
-  c(run_faults(in_process(driven_by_model(d)$mixture), d$schedule, d$times, d$start),
+  mixture <- driven_by_model(d)$mixture
+  c(run_faults(in_process(mixture), d$schedule, d$times, process_start(d$start, mixture)),
     profile_faults(d$guidance, d$sampler, d$times))
 }
 

@@ -168,7 +168,8 @@ rgaussmix <- function(n, mixture, class = NULL) {
   component <- sample.int(mixture_size(mixture), n, TRUE, class_weights(mixture, class))
   x <- place_draws(mixture, component, matrix(stats::rnorm(n * d), n, d))
   attr(x, "component") <- component
-  attr(x, "label") <- factor(mixture$class[component], mixture_classes(mixture))
+  attr(x, "label") <- factor(mixture$class[component], mixture_classes(mixture),
+                             ordered = isTRUE(mixture$ordered))
   x
 }
 
@@ -185,7 +186,9 @@ place_draws <- function(mixture, component, z) {
 #' A mixture as a classifier and as a fitted model
 #'
 #' @param object A mixture, see [gaussmix()].
-#' @param newdata Points, as `x` of [dgaussmix()].
+#' @param newdata Points, as `x` of [dgaussmix()]. For the types `"class"`, `"prob"` and `"frame"`
+#'   cells may be missing: a row is classified by the cells that it has, exactly, by their
+#'   [marginal()] law (without any, by the weights of the classes).
 #' @param type The prediction: `"class"`, the most probable class; `"prob"`, the posterior
 #'   probabilities of the classes; `"frame"`, both as a data frame; `"density"`; or `"score"`, the
 #'   gradient of the log-density.
@@ -195,10 +198,10 @@ place_draws <- function(mixture, component, z) {
 #' @param ... For `simulate()`, the `class` argument of [rgaussmix()].
 #'
 #' @return
-#' * `predict()`, by `type`: a factor of `n` classes (of equally probable ones the first); an
-#'   `n` x classes matrix of probabilities; a data frame with the column names of tidymodels,
-#'   `.pred_class` and `.pred_<label>` for each class (those that `augment()` adds to the data); `n`
-#'   densities; or an `n` x `d` matrix of scores.
+#' * `predict()`, by `type`: a factor of `n` classes (of equally probable ones the first; ordered,
+#'   if the classes of the data were); an `n` x classes matrix of probabilities; a data frame with
+#'   the column names of tidymodels, `.pred_class` and `.pred_<label>` for each class (those that
+#'   `augment()` adds to the data); `n` densities; or an `n` x `d` matrix of scores.
 #' * `logLik()`: the log-likelihood \eqn{\sum_i \log p(x_i)}{sum_i log p(x_i)} of the points
 #'   without their labels, for `newdata` or the data of the fit. It has `df` and `nobs`, so that
 #'   [stats::AIC()] and [stats::BIC()] work. `df` is that of the fit, or the number of free
@@ -225,14 +228,49 @@ NULL
 predict.gaussmix <- function(object, newdata,
                              type = c("class", "prob", "frame", "density", "score"), ...) {
   check_dots(...)
+  # predict(t = .01): `t` matches `type`
+  if (is.numeric(type)) {
+    abort_input("type", "a word (posterior(mixture, x, t) takes a time)", describe(type))
+  }
   type <- check_choice(type, c("class", "prob", "frame", "density", "score"), "type")
   if (missing(newdata)) abort_input("newdata", "given: the points to predict at")
-  newdata <- check_points(newdata, object, "newdata")
+  of_points <- type %in% c("density", "score")
+  if (of_points) newdata <- check_points(newdata, object, "newdata")
   switch(type, density = dgaussmix(newdata, object), score = score(object, newdata), {
-    probability <- posterior(object, newdata)
-    switch(type, prob = probability, class = classified(probability)$.class,
-           frame = pred_columns(probability))
+    probability <- observed_posterior(object, newdata, "newdata")
+    switch(type, prob = probability, class = classified(probability, object)$.class,
+           frame = pred_columns(probability, object))
   })
+}
+
+# The probabilities of the classes, n x classes. A row is classified by the cells that it has: their
+# marginal law is known.
+observed_posterior <- function(mixture, data, arg) {
+  check_mixture(mixture)
+  x <- check_points(data, mixture, arg, look = FALSE)
+  if (any(is.infinite(x))) {
+    abort_input(arg, "finite or missing",
+                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
+  }
+  classes <- mixture_classes(mixture)
+  probability <- matrix(0, nrow(x), length(classes), dimnames = list(rownames(x), classes))
+  pattern <- apply(!is.na(x), 1, function(seen) paste(which(seen), collapse = " "))
+  for (rows in split(seq_len(nrow(x)), pattern)) {
+    seen <- which(!is.na(x[rows[1], ]))
+    law <- if (length(seen) == ncol(x)) mixture else if (length(seen)) marginal(mixture, seen)
+    if (is.null(law)) {
+      prior <- rowsum(mixture$weights, factor(mixture$class, classes))
+      probability[rows, ] <- rep(prior, each = length(rows))
+      next
+    }
+    if (is_singular(law)) {
+      abort(paste("the mixture has a singular covariance and its classes no densities: take",
+                  "posterior(mixture, x, t = 0.01), which adds noise, or another `form` in",
+                  "as_gaussmix()"), "singular")
+    }
+    probability[rows, ] <- posterior(law, unname(x[rows, seen, drop = FALSE]))
+  }
+  probability
 }
 
 #' @rdname predict.gaussmix

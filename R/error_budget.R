@@ -439,7 +439,8 @@ picture.error_budget <- function(object, setup) {
                         name = NULL) +
     scale_shape_manual(values = stats::setNames(c(19, 18, 1, 4), roles), name = NULL) +
     finish("What is measured and what is guaranteed",
-           c(paste0(format(setup$sampler), ", from t = ", format(setup$times[1])),
+           c(paste0(format(setup$sampler), ", from t = ",
+                    format(setup$times[1], digits = 4)),
              format(setup$mixture)),
            if (any(rows$kind == "rate")) "Published rates hide a constant: they are no bounds",
            x = NULL, y = NULL, legend = "bottom")

@@ -114,6 +114,8 @@ show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
     }
     drawn <- method == "Monte Carlo"
     if (is.na(se) && !drawn || is_rounding(se, estimate)) return(bare)
+    # one draw has no standard error
+    if (is.na(se)) return(paste(bare, "(error unknown)"))
     if (!is.finite(se) || !is.finite(estimate)) return(paste0(bare, " (", format(se), ")"))
     if (!drawn && signif(estimate + se, digits) == signif(estimate, digits)) return(bare)
     se <- signif(se, 1)

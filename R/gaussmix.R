@@ -23,7 +23,8 @@
 #'   neither missing nor empty.
 #'
 #' @return An object of class `gaussmix`, with methods for `print`, `format`, `summary`, `mean`,
-#'   `as.data.frame`, `predict`, `logLik`, `nobs`, `simulate` and `plot`. It is a list with
+#'   `levels` (the classes, in the order of the components), `as.data.frame`, `predict`, `logLik`,
+#'   `nobs`, `simulate` and `plot`. It is a list with
 #'   * `weights` (`K`, summing to 1), `means` (`K` x `d`) and `class` (`K` labels);
 #'   * `form`: `"isotropic"`, `"diagonal"` or `"full"`, preceded by `"common "` if all components
 #'     have the same covariance; the simplest form that represents the covariances exactly;
@@ -33,7 +34,9 @@
 #'   * `fit`: `NULL`, or the `source`, `loglik`, `df` and `nobs` of the original fit;
 #'   * `coordinates`: `NULL`, or the `center` and `scale` of the coordinates in which noise is
 #'     added, see [standardise()];
-#'   * `terms`: for a mixture from a formula, the terms that read new data, see [as_gaussmix()].
+#'   * `terms`: for a mixture from a formula, the terms that read new data, see [as_gaussmix()];
+#'   * `ordered`: `TRUE` if its classes were those of an ordered factor, and `kernel`: `TRUE` for a
+#'     kernel density; otherwise `NULL`.
 #'
 #'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
 #'   standard deviation of each variable.
@@ -292,6 +295,9 @@ mixture_size <- function(mixture) length(mixture$weights)
 
 mixture_classes <- function(mixture) unique(mixture$class)
 
+#' @export
+levels.gaussmix <- function(x) mixture_classes(x)
+
 variable_names <- function(mixture) {
   variables <- mixture$variables
   if (is.null(variables)) colnames(mixture$means) else if (is.character(variables)) variables
@@ -452,7 +458,7 @@ print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
   say(attr(x, "head"))
   d <- length(x$mean)
   rows <- as.data.frame(x)
-  print_rows(utils::head(rows, max), digits)
+  print_rows(mean_words(utils::head(rows, max), digits), digits)
   if (d > max) say(paste("... and", count_of(d - max, "more variable")))
   if (d > 1 && d <= max) {
     say("correlations:")
@@ -467,6 +473,17 @@ print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
     say_line("second moment E|x|^2: ", format(x$second_moment, digits = digits))
   }
   if (!is.null(x$kl)) say_line(DIVERGENCES[["kl"]], ": ", format(x$kl, digits = digits))
+}
+
+# Rows of variables with their means as text where these need more digits than other columns.
+mean_words <- function(rows, digits) {
+  for (name in intersect(c("mean", "target_mean"), names(rows))) {
+    needed <- mapply(mean_digits, rows[[name]], rows[[sub("mean", "sd", name)]], digits)
+    if (any(needed > digits)) {
+      rows[[name]] <- format(mapply(format, rows[[name]], digits = needed), justify = "right")
+    }
+  }
+  rows
 }
 
 as_table.mixguide_moments <- function(x) {
@@ -535,6 +552,7 @@ marginal <- function(mixture, variables) {
     component_cov(mixture, k)[keep, keep, drop = FALSE]
   })
   law["coordinates"] <- list(kept_coordinates(mixture, keep))
+  law$ordered <- mixture$ordered
   law
 }
 
@@ -553,7 +571,7 @@ in_words.gaussmix <- function(x) {
 #' @export
 print.gaussmix <- function(x, digits = 3, max = 10, ...) {
   check_dots(..., also = print.default)
-  say(c(format(x), fit_line(x$fit)), indent = 0, exdent = 2)
+  say(c(format(x), fit_line(x$fit), kernel_line(x)), indent = 0, exdent = 2)
   print_components(x, max, digits)
   invisible(x)
 }
@@ -586,9 +604,9 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
     print_rows(utils::head(x$classes, max), digits)
   }
   cat("\nWhole mixture:\n")
-  whole <- data.frame(variable = variable_labels(x$mixture), mean = x$moments$mean,
-                      sd = sqrt(diag(x$moments$cov)))
-  print_rows(utils::head(whole, max), digits)
+  whole <- utils::head(as.data.frame(x$moments), max)
+  whole$variable <- utils::head(variable_labels(x$mixture), max)
+  print_rows(mean_words(whole, digits), digits)
   invisible(x)
 }
 
@@ -596,12 +614,18 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
 print_components <- function(mixture, max, digits) {
   K <- mixture_size(mixture)
   d <- mixture_dim(mixture)
-  table <- data.frame(component = seq_len(K), class = mixture$class, weight = mixture$weights,
-                      as_columns(mixture$means, mixture)[seq_len(min(d, 6))], check.names = FALSE)
-  table <- utils::head(table, max)
+  first <- seq_len(min(K, max))
+  means <- as_columns(mixture$means[first, , drop = FALSE], mixture)[seq_len(min(d, 6))]
+  means[] <- Map(function(mean, spread) {
+    as_printed(mean, mean_digits(max(abs(mean)), spread, digits))
+  }, means, mixture_sd(mixture)[seq_along(means)])
+  table <- data.frame(component = first, class = mixture$class[first],
+                      weight = as_printed(mixture$weights[first], digits), means,
+                      check.names = FALSE)
   if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
   cat("Weights and means:\n")
-  print_rows(table, digits)
+  # the columns are rounded already
+  print_rows(table, 15)
   more <- c(if (K > max) count_of(K - max, "more component"),
             if (d > 6) count_of(d - 6, "more variable"))
   if (length(more)) cat("... and", toString(more), "\n")
@@ -613,6 +637,22 @@ fit_line <- function(fit) {
            format(fit$loglik, digits = 6), " (df = ", fit$df, ")")
   }
 }
+
+kernel_line <- function(mixture) {
+  if (isTRUE(mixture$kernel)) {
+    paste0("Kernel density: a component for each of ", count_of(mixture_size(mixture), "point"),
+           " (a Gaussian per class: as_gaussmix() of a data frame)")
+  }
+}
+
+# The digits of a mean that show differences of a hundredth (for 3 digits) of the variable's spread.
+mean_digits <- function(mean, spread, digits) {
+  more <- if (spread > 0) ceiling(digits - 1 + log10(abs(mean) / spread)) else 0
+  min(15, max(digits, more))
+}
+
+# Numbers as they look with these digits.
+as_printed <- function(x, digits) as.numeric(format(x, digits = digits))
 
 # The components `keep` alone, as a mixture.
 keep_components <- function(mixture, keep) {

@@ -29,8 +29,8 @@
 #' In general guidance samples no law that has a formula: plain guidance does not sample
 #' `p(x | y) p(y | x)^strength`.
 #'
-#' @param class Label of the class to guide to, or several labels for their union: `levels(x)` is
-#'   the union of all, which has confidence 1 everywhere (runs say so when they are printed).
+#' @param class Label of the class to guide to, or several labels for their union: `levels(mixture)`
+#'   is the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number; a function of time `t` (the schedule's clock), or of further quantities
 #'   of the run, that returns a number, see [strength_profile()]; one of these profiles; or numbers
 #'   named by variables, or a matrix, see [strength_bands()]. 0 samples the class without guidance

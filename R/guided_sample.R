@@ -173,7 +173,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   }
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        guidance = guidance, guide = guide, compile = compile, times = times, begin = begin,
-       faults = c(run_faults(process, schedule, times, begin$label),
+       faults = c(run_faults(process, schedule, times, given_start(begin)),
                   profile_faults(guidance, sampler, times),
                   model_faults(wrong$model, guidance, mixture, schedule, times, begin$label)),
        method = method, closing = closing, program = program, levels = levels,
@@ -317,6 +317,11 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
                 label = "given"))
   }
   list(n = check_particles(n), law = law, label = label)
+}
+
+# What run_faults() judges: points or a law, if the user gave them, or the kind of the start.
+given_start <- function(begin) {
+  switch(begin$label, given = begin$x, mixture = begin$law, begin$label)
 }
 
 check_density_method <- function(method, sampler, begin, d, singular, nonlinear = NULL,

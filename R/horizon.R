@@ -24,7 +24,10 @@
 #'   schedule ends too early: `schedule_ve()` with a `sigma_max` below the spread of the data, a
 #'   sequence for `schedule_ddpm()` whose last `a` is not small, or a mixture with large means in
 #'   its units. The cure is a longer horizon, another schedule, `start = "exact"` or
-#'   [standardise()].
+#'   [standardise()]. A start that is given, as a [gaussmix()] or as a matrix of 50 rows or more,
+#'   has this warning if its mean is half a standard deviation off, or a standard deviation wrong by
+#'   a factor of 2, by the law of every class and of the whole. The likely cause is its units: these
+#'   are those of the data, see [standardise()].
 #' * `mixguide_warning_steps`: the last step is coarser than the narrowest component. The step
 #'   removes noise of a larger variance than the component has at the end, and the score at its
 #'   start does not resolve the component. The cure is more steps, or a grid with shorter ones near
@@ -91,11 +94,57 @@ enough_noise <- function(worst, from) {
   from
 }
 
-# The faults of a run, as sentences named by the kind of warning. `exact`: whether it could start
-# exactly.
+# The faults of a run, as sentences named by the kind of warning. `start`: its kind, or a matrix or
+# mixture in the coordinates of the process. `exact`: whether it could start exactly.
 run_faults <- function(process, schedule, times, start, exact = TRUE) {
   c(if (identical(start, "normal")) start_fault(process, schedule, times[1], exact),
+    if (is.matrix(start) || inherits(start, "gaussmix")) {
+      given_start_fault(start, process, schedule, times[1])
+    },
     steps_fault(process, schedule, times))
+}
+
+# Is a given start far off the noised law of each class and of the whole?
+given_start_fault <- function(start, process, schedule, t) {
+  if (is.matrix(start)) {
+    # a few points, or one point many times, are no law
+    if (nrow(start) < 50 || !all_finite(start)) return(NULL)
+    mean <- colMeans(start)
+    sd <- sqrt(colMeans((start - rep(mean, each = nrow(start)))^2))
+    if (all(sd == 0)) return(NULL)
+  } else {
+    of <- moments(start)
+    mean <- of$mean
+    sd <- sqrt(diag(of$cov))
+  }
+  a <- schedule$a(t)
+  weights <- process$weights
+  # of each class, and of the whole
+  of <- factor(c(process$class, rep("", length(weights))))
+  total <- as.vector(rowsum(c(weights, weights), of))
+  mean_of <- function(x) rowsum(rbind(x, x) * c(weights, weights), of) / pmax(total, 1e-300)
+  centre <- a * mean_of(process$means)
+  square <- a^2 * mean_of(process$means^2 + t(component_sd(process))^2)
+  spread <- sqrt(pmax(square - centre^2, 0) + schedule$b2(t))
+  there <- total > 0
+  off <- abs(rep(mean, each = nrow(centre)) - centre) / spread
+  ratio <- abs(log2(rep(sd, each = nrow(centre)) / spread))
+  far <- pmax(off / .5, ratio)[there, , drop = FALSE]
+  best <- which.min(row_max(far))
+  worst <- which.max(far[best, ])
+  if (!(far[best, worst] > 1)) return(NULL)
+  figure <- function(mean, sd) {
+    paste("mean", format(round(mean, 2), digits = 2), "and standard deviation",
+          format(sd, digits = 2))
+  }
+  law <- which(there)[best]
+  c(start = paste0(
+    "the given start does not have the law of the noised data: in the coordinates of the process ",
+    variable_labels(process)[worst], " has ", figure(mean[[worst]], sd[[worst]]), ", wanted ",
+    figure(centre[law, worst], spread[law, worst]), "; a start is in the units of the data: ",
+    "for z from N(0, I) give z * scale + center of the mixture's `coordinates` (see ",
+    "?standardise), or take start = \"exact\""
+  ))
 }
 
 start_fault <- function(process, schedule, t, exact) {

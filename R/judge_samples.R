@@ -16,10 +16,14 @@
 #' | `floor` | the same for as many exact draws as the sample has (5 such samples) | |
 #' | `mean_error` | Euclidean distance of the mean from the exact one | about its `se` |
 #' | `spread` | root of the ratio of total variances, sample over exact | 1 |
-#' | `residual` | `E abs(y - H x)^2`, if there is an observation | `residual_exact` |
+#' | `residual` | `E abs(y - H x)^2`, if there is an observation (*) | `residual_exact` |
 #' | `coverage` | exact probability of the sample's central intervals, over variables | `level` |
 #' | `kl_reverse`, `total_variation` | distances of the sample from the exact law, on cells | 0 |
 #' | `distance` | as `sw2`, by `p` and `maximum`, if they are not the default | `distance_floor` |
+#'
+#' (*) of a mixture with standardised variables (see [standardise()]) in these, with each row of `H`
+#' divided by its length there, so that units do not matter. The print of a [conditional_sample()]
+#' has the same in the units of the observation.
 #'
 #' **Coverage** is for a user who takes the sample as the posterior: the probability, under the
 #' exact law, of the interval between the sample's quantiles. Its standard error comes from the
@@ -168,18 +172,25 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   by <- judged_by(table)
   label <- distance_label(p, maximum)
   shown <- c("sampler", "n", stats::setNames(by, c(label, "floor")), "mean error" = "mean_error",
-             "spread", "E|y-Hx|^2" = "residual", "coverage", "reverse KL" = "kl_reverse")
+             "spread", stats::setNames("residual", residual_label(given$target)), "coverage",
+             "reverse KL" = "kl_reverse")
   over <- if (maximum) "" else paste0(" (of ", label, " over the directions too)")
   right <- c(paste0("Right would be: ", label, " the floor, spread 1,"),
              paste0("coverage ", format(level), ","),
              if (!is.null(observation)) {
-               paste0("E|y-Hx|^2 ", format(table$residual_exact[1], digits = 3), ",")
+               paste0(residual_label(given$target), " ",
+                      format(table$residual_exact[1], digits = 3), ",")
              }, paste0("else 0. Standard errors are over the draws", over, "."))
   new_table(table, "sampler_judgement",
             c(paste("by", format(given$target)),
               if (!is.null(observation)) paste("given:", format(given$observation))),
             setup, keys = c("sampler", "n"), shown = shown, foot = paste(right, collapse = " "),
             methods = c(residual_exact = "exact", evaluations = "exact"), body = best_first)
+}
+
+# The residual of a standardised mixture is not in the units of the observation.
+residual_label <- function(target) {
+  paste0("E|y-Hx|^2", if (!is.null(target$coordinates)) " (standardised)")
 }
 
 # A name for each sample, other than that of the exact draws.
@@ -292,7 +303,8 @@ best_first <- function(x) {
 picture.sampler_judgement <- function(object, setup) {
   by <- judged_by(object)
   label <- paste(distance_label(setup$p, setup$maximum), "(lines: floor)")
-  panels <- c(stats::setNames(label, by[1]), spread = "spread", residual = "E|y - Hx|^2",
+  panels <- c(stats::setNames(label, by[1]), spread = "spread",
+              residual = residual_label(setup$target),
               coverage = "coverage", kl_reverse = "reverse KL on cells")
   panels <- panels[names(panels) %in% names(object)]
   if (length(panels) == 5) panels <- panels[names(panels) != "spread"]

@@ -581,5 +581,5 @@ law_surface <- function(law, mixture, aim) {
          list(geom_path(aes(.data$x, .data$y, group = .data$group, linetype = .data$role), lines,
                         colour = ink), role_scale(aim))
        },
-       labs(x = labels[1], y = labels[2]), coord_equal())
+       labs(x = labels[1], y = labels[2]), equal_axes(points))
 }

@@ -243,8 +243,8 @@ new_mismatch <- function(at, target, model, schedule, times, beta, n,
   setup <- list(target = target, model = model, schedule = schedule, horizon = times[1],
                 times = times, n = if (method == "Monte Carlo") n)
   head <- c(paste("of", model), paste("target:", target),
-            paste0(format(schedule), ", from t = ", format(times[1]), " to ",
-                   format(times[length(times)]), " in ", count_of(nrow(rows), "step")))
+            paste0(format(schedule), ", from t = ", format(times[1], digits = 4), " to ",
+                   format(times[length(times)], digits = 4), " in ", count_of(nrow(rows), "step")))
   parts <- new_table(at$parts, "mismatch_parts", head, setup, foot = foot,
                      labels = c(bias = "bias (B)", range = "bias, of it range",
                                 null = "bias, of it null", path = "path, together"))

@@ -36,6 +36,9 @@
 mutual_information <- function(mixture, observation, n = 1e5, key = NULL) {
   unpack_diffusion()
   check_mixture(mixture)
+  if (missing(observation)) {
+    abort_input("observation", "given: the variables that are observed, or an observation()")
+  }
   key <- check_key(key)
   frame <- observed_frame(as_observation(observation, mixture, seen = "none"), mixture)
   if (is_singular(mixture)) {

@@ -8,6 +8,11 @@ object_class <- function(class) c(class, "mixguide_object")
 # The word for a value in prints and messages.
 class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 
+a_class <- function(x) {
+  word <- class_word(x)
+  paste(if (grepl("^[aeiou]", word)) "an" else "a", word)
+}
+
 # ---- The generics that a class implements
 #
 # The methods of these are found in the package and are not registered. format(), print() and
@@ -28,7 +33,7 @@ print_body.default <- function(x, ...) NULL
 # The value of autoplot(), for a table with its `setup`.
 picture <- function(object, setup) UseMethod("picture")
 picture.default <- function(object, setup) {
-  abort_input("object", "what there is a picture of", paste("a", class_word(object)))
+  abort_input("object", "what there is a picture of", a_class(object))
 }
 
 #' @export
@@ -77,7 +82,7 @@ as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE,
 }
 
 refuse_tableless <- function(x) {
-  abort_input("x", "a result that has a table", paste("a", class_word(x)))
+  abort_input("x", "a result that has a table", a_class(x))
 }
 
 # The table of a result; or its points, with the values known of each. NULL if it has none.
@@ -102,7 +107,7 @@ as_table.default <- function(x) {
 #' @export
 as.matrix.mixguide_object <- function(x, ...) {
   check_dots(...)
-  if (!is.matrix(x$x)) abort_input("x", "a result that has points", paste("a", class_word(x)))
+  if (!is.matrix(x$x)) abort_input("x", "a result that has points", a_class(x))
   x$x
 }
 

@@ -565,7 +565,7 @@ in_words.plan_sampler <- function(x) {
       }
     })
   }
-  paste0(format(x$sampler), ", from t = ", format(x$horizon), ": ",
+  paste0(format(x$sampler), ", from t = ", format(x$horizon, digits = 4), ": ",
          count_of(number(x$evaluations), "score evaluation"))
 }
 

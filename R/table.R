@@ -469,7 +469,7 @@ augment.mixguide_table <- function(x, ...) {
   }
   if (is.null(samples)) {
     abort_input("x", "a table with its samples, as of guidance_sweep(keep = TRUE)",
-                paste("a", class_word(x), "without"))
+                paste(a_class(x), "without"))
   }
   rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
               samples, x$strength)

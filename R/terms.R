@@ -9,13 +9,52 @@ formula_data <- function(formula, data, subset, na.action) {
   terms <- attr(frame, "terms")
   check_columns(intersect(all.vars(terms), names(data)), names(data), "data")
   if (!is.null(attr(terms, "offset"))) abort_input("x", "a formula without offset()")
-  predictors <- stats::delete.response(terms)
+  if (!nrow(frame)) {
+    abort_input(if (is.null(subset)) "data" else "subset", "such that rows are left", "no row")
+  }
+  predictors <- used_terms(stats::delete.response(terms))
+  refuse_extraction(predictors, formula)
   columns <- term_matrix(predictors, frame, "x")
   if (!setequal(colnames(columns), all.vars(predictors))) {
     predictors <- lean_terms(predictors, data, formula)
     check_rowwise(predictors, data, formula)
   } else predictors <- NULL
   list(columns = columns, class = stats::model.response(frame), terms = predictors)
+}
+
+# The terms without the variables that the formula leaves out, as `sex` in `~ . - sex`. R keeps
+# these among the variables.
+used_terms <- function(terms) {
+  factors <- attr(terms, "factors")
+  used <- if (length(factors)) rowSums(factors) > 0 else TRUE
+  if (all(used)) return(terms)
+  kept <- attributes(terms)
+  for (part in intersect(c("variables", "predvars"), names(kept))) {
+    kept[[part]] <- kept[[part]][c(TRUE, used)]
+  }
+  kept$factors <- factors[used, , drop = FALSE]
+  kept$dataClasses <- kept$dataClasses[used]
+  terms <- stats::reformulate(kept$term.labels)
+  attributes(terms) <- kept
+  terms
+}
+
+# The names of the variables as columns of a model frame.
+frame_names <- function(terms) {
+  vapply(as.list(attr(terms, "variables"))[-1], function(variable) {
+    paste(deparse(variable, width.cutoff = 500), collapse = " ")
+  }, "")
+}
+
+# Of `iris$Sepal.Length` new data would have no column.
+refuse_extraction <- function(terms, formula) {
+  taken <- vapply(as.list(attr(terms, "variables"))[-1], function(variable) {
+    is.call(variable) && deparse(variable[[1]]) %in% c("$", "[[", "[", "@")
+  }, NA)
+  if (any(taken)) {
+    abort_input("x", "a formula of the names of columns, with `data`: class ~ x, data = table",
+                toString(deparse(formula), 60))
+  }
 }
 
 # A warning: complete cases are another population unless values are missing by chance.
@@ -38,7 +77,7 @@ formula_frame <- function(formula, data, arg, subset = NULL, na.action = stats::
 
 # A column per variable, of numbers only: R would make dummy variables of a factor.
 term_matrix <- function(terms, frame, arg) {
-  kind <- vapply(frame[setdiff(names(frame), response_name(frame))], function(x) {
+  kind <- vapply(frame[frame_names(terms)], function(x) {
     if (is.numeric(x)) "" else class(x)[1]
   }, "")
   other <- which(kind != "")
@@ -54,11 +93,6 @@ term_matrix <- function(terms, frame, arg) {
   quoted <- grepl("^`[^`]*`$", colnames(columns))
   colnames(columns)[quoted] <- gsub("`", "", colnames(columns)[quoted], fixed = TRUE)
   matrix(columns, nrow(frame), ncol(columns), dimnames = list(NULL, colnames(columns)))
-}
-
-response_name <- function(frame) {
-  response <- attr(attr(frame, "terms"), "response")
-  if (response) names(frame)[response]
 }
 
 # The variables of a mixture, for the rows of a data frame.

@@ -16,7 +16,8 @@
 #'   errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
 #'   the probability of the other classes, as broom has it for fits by mclust; and the same by the
-#'   names of tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. Of a
+#'   names of tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. A tibble
+#'   or a data.table stays one, and rows with missing cells are classified by the others. Of a
 #'   sample: a row per particle, with its variables, `.confidence`, `.log_density` if it is known,
 #'   `.class` and `.uncertainty`.
 #' @examples
@@ -62,13 +63,14 @@ glance.gaussmix <- function(x, ...) {
 augment.gaussmix <- function(x, data, ...) {
   check_dots(...)
   if (missing(data)) abort_input("data", "given: the points to classify")
-  probability <- posterior(x, check_points(data, x, "data"))
-  cbind(as.data.frame(data), classified(probability), pred_columns(probability))
+  probability <- observed_posterior(x, data, "data")
+  added <- cbind(classified(probability, x), pred_columns(probability, x))
+  with_columns(if (is.data.frame(data)) data else as.data.frame(data), names(added), added)
 }
 
 # The probabilities of classes by the names of tidymodels.
-pred_columns <- function(probability) {
-  class <- classified(probability)$.class
+pred_columns <- function(probability, mixture) {
+  class <- classified(probability, mixture)$.class
   colnames(probability) <- paste0(".pred_", colnames(probability))
   data.frame(.pred_class = class, probability, check.names = FALSE)
 }
@@ -95,12 +97,14 @@ glance.guided_sample <- function(x, ...) {
 augment.guided_sample <- function(x, ...) {
   check_dots(...)
   unjudged <- inherits(x$mixture, "score_model") && is.null(x$mixture$classifier)
-  if (unjudged) as.data.frame(x) else cbind(as.data.frame(x), classified(sample_posterior(x)))
+  if (unjudged) as.data.frame(x) else {
+    cbind(as.data.frame(x), classified(sample_posterior(x), x$mixture))
+  }
 }
 
-classified <- function(probability) {
-  classes <- colnames(probability)
+classified <- function(probability, mixture) {
   best <- max.col(probability, "first")
-  data.frame(.class = factor(classes[best], classes),
+  classes <- colnames(probability)
+  data.frame(.class = factor(classes[best], classes, ordered = isTRUE(mixture$ordered)),
              .uncertainty = 1 - probability[cbind(seq_along(best), best)])
 }

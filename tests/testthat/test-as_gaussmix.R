@@ -187,7 +187,39 @@ test_that("a class with a singular covariance gives a warning and no fit", {
   expect_null(mixture$fit)
   expect_silent(as_gaussmix(few, class = "Species", form = "common full"))
   flat <- data.frame(x = 1:4, y = 1, class = c("a", "a", "b", "b"))
-  expect_warning(as_gaussmix(flat, class = "class", form = "diagonal"), "class a, b")
+  expect_warning(as_gaussmix(flat, class = "class", form = "diagonal"),
+                 "class a (constant: y), b (constant: y)", fixed = TRUE)
+})
+
+test_that("the warning of a singular covariance has its cause", {
+  few <- iris[c(41:44, 51:100), ]
+  cause <- function(expected, ...) {
+    expect_warning(as_gaussmix(...), paste0("class ", expected, ":"), fixed = TRUE)
+  }
+  cause("setosa (4 rows in 4 variables)", few, class = "Species")
+  cause("setosa (1 row in 4 variables)", few[-(1:3), ], class = "Species", form = "isotropic")
+  sums <- transform(iris, sum = Sepal.Length + Sepal.Width)
+  cause(paste(levels(iris$Species), "(collinear variables)", collapse = ", "),
+        Species ~ Sepal.Length + Sepal.Width + sum, sums)
+  cause("setosa, versicolor, virginica (common to all; collinear variables)",
+        Species ~ Sepal.Length + Sepal.Width + sum, sums, form = "common full")
+  # constant in each class, not in all
+  cause(paste(levels(iris$Species), "(constant: k)", collapse = ", "),
+        Species ~ Sepal.Length + k, transform(iris, k = as.numeric(Species)))
+})
+
+test_that("a kernel density says what it is, and has no bandwidth 0 by default", {
+  expect_output(print(as_gaussmix(as.matrix(USArrests))),
+                "Kernel density: a component for each of 50")
+  expect_input_error(as_gaussmix(c(1, 1, 1)), "bandwidth", "constant: x")
+  expect_input_error(as_gaussmix(cbind(a = 1:3, b = 2)), "bandwidth", "constant: b")
+  expect_true(is_singular(as_gaussmix(c(1, 1, 1), bandwidth = 0)))
+})
+
+test_that("a call without a first argument, or without rows, says what to do", {
+  expect_input_error(as_gaussmix(), "x", "given")
+  expect_input_error(as_gaussmix(formula = Species ~ ., data = iris), "x", "formula comes first")
+  expect_input_error(as_gaussmix(Species ~ ., iris, subset = Species == "none"), "subset", "no row")
 })
 
 test_that("bad data are errors that name the argument", {

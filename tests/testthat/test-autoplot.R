@@ -253,3 +253,81 @@ test_that("bad arguments are named", {
   expect_error(autoplot(run, paths = -1), "`paths`", class = "mixguide_error")
   expect_error(autoplot(run, variables = 3), "`variables`", class = "mixguide_error")
 })
+
+many_classes <- function(K) {
+  gaussmix(rep(1, K), cbind(x = 3 * cos(1:K), y = 3 * sin(1:K)), .01, class = paste("class", 1:K))
+}
+
+test_that("axes have one scale only if neither would be a line", {
+  scaled <- function(y) {
+    m <- gaussmix(c(.5, .5), rbind(c(0, 0), c(1, y)), list(c(1, y^2), c(2, y^2)))
+    law <- guided_law(m, sampler = sampler_heun(10))
+    fixed <- function(plot) isTRUE(plot$coordinates$ratio == 1)
+    c(fixed(expect_drawn(autoplot(law))), fixed(expect_drawn(autoplot(m))))
+  }
+  expect_identical(scaled(1), c(TRUE, TRUE))
+  expect_identical(scaled(1e6), c(FALSE, FALSE))
+})
+
+test_that("classes that are drawn as one are said to be", {
+  m <- many_classes(15)
+  x <- rgaussmix(60, m)
+  expect_match(expect_drawn(autoplot(m, data = x))$labels$subtitle, "15 classes, too many")
+  expect_match(expect_drawn(autoplot(marginal(m, 1)))$labels$subtitle, "15 classes, too many")
+  run <- suppressWarnings(guided_sample(m, 30, guidance("class 3", 1)))
+  expect_match(expect_drawn(autoplot(run))$labels$subtitle,
+               "class class 3\\s+and\\s+of\\s+the\\s+14\\s+others")
+  few <- suppressWarnings(guided_sample(many_classes(5), 30, guidance("class 3", 1)))
+  expect_match(autoplot(few)$labels$subtitle, "95% of a class")
+})
+
+test_that("the lines of a sweep can be told apart", {
+  sweep <- function(K) suppressWarnings(guidance_sweep(many_classes(K), strength = c(0, 1), n = 40))
+  plot <- expect_drawn(autoplot(sweep(9)))
+  of_lines <- vapply(plot$layers, function(layer) inherits(layer$geom, "GeomLine"), NA)
+  lines <- ggplot2::layer_data(plot, which(of_lines))
+  expect_identical(nrow(unique(lines[c("colour", "linetype")])), 9L)
+  # more runs: a panel each
+  table <- sweep(14)
+  plot <- expect_drawn(autoplot(table, quantity = "entropy"))
+  expect_identical(nrow(ggplot2::ggplot_build(plot)$layout$layout), 14L)
+  expect_setequal(ggplot2::layer_data(plot, 2)$y, table$entropy)
+})
+
+test_that("long names of classes are wrapped", {
+  expect_identical(wrapped(c("short", "a  b")), c("short", "a  b"))
+  long <- paste("a very long class name that nobody would use", c("but", strrep("x", 60)))
+  lines <- strsplit(wrapped(long), "\n")
+  expect_lte(max(nchar(unlist(lines))), 25)
+  expect_identical(gsub("[ \n]", "", wrapped(long)), gsub(" ", "", long))
+  m <- gaussmix(c(.5, .5), rbind(c(0, 0), c(2, 2)), 1, class = long)
+  expect_drawn(autoplot(m))
+  run <- guided_sample(m, 20, guidance(long[1], 1))
+  plot <- expect_drawn(autoplot(run))
+  titles <- unlist(lapply(plot$scales$scales, function(scale) {
+    if (is.character(scale$name)) strsplit(scale$name, "\n")
+  }))
+  expect_lte(max(nchar(titles)), 25)
+})
+
+test_that("points of three classes are ticks below one histogram", {
+  m <- gaussmix(rep(1, 3), c(0, 1, 3), .2, class = c("a", "b", "c"))
+  x <- rgaussmix(200, m)
+  plot <- expect_drawn(autoplot(m, data = x))
+  bars <- ggplot2::layer_data(plot, 1)
+  expect_equal(sum((bars$xmax - bars$xmin) * bars$ymax), 1)
+  ticks <- ggplot2::layer_data(plot, 2)
+  expect_identical(nrow(ticks), 200L)
+  expect_lte(max(ticks$yend), 0)
+  label <- as.character(attr(x, "label"))
+  expect_identical(nrow(unique(data.frame(ticks$y, ticks$colour, label))), 3L)
+})
+
+test_that("labels of a panel keep away from the next panel", {
+  for (limits in list(c(0, 10), c(2e9, 4.5e9), c(-.3, .1), c(4.1e-9, 8.2e-9))) {
+    at <- (inner_breaks(limits) - limits[1]) / diff(limits)
+    expect_gte(length(at), 2)
+    expect_true(all(at > .06 & at < .94))
+  }
+  expect_identical(inner_breaks(c(1, 1)), 1)
+})

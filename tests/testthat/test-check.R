@@ -444,3 +444,19 @@ test_that("a wrong name is an error that names the argument and the nearest that
   }
   expect_gt(tried, 200)
 })
+
+test_that("arguments that belong in guidance(), and articles, are right", {
+  m <- named_mixture("A1")
+  said <- function(code) tryCatch(code, mixguide_error = conditionMessage)
+  expect_match(said(guided_sample(m, 10, strength = 2)),
+               "belongs in guidance: guidance = guidance(", fixed = TRUE)
+  expect_match(said(guided_sample(m, 10, nothing = 2)),
+               "it takes mixture, n, .*, guidance, sampler")
+  expect_match(said(guidance_condition(m)), "got nothing (NULL)", fixed = TRUE)
+  expect_match(said(plot(observation(c(x = 1)))), "got an observation")
+  for (missing in list(quote(mutual_information(m)), quote(conditional_sample(m)),
+                       quote(conditional_sample(m, 10)),
+                       quote(conditional_sample(m, 10, observation(1, 1))))) {
+    expect_match(said(eval(missing)), "must be given")
+  }
+})

@@ -50,7 +50,8 @@ test_that("a point that is not finite has no finite log-density, whatever the fo
       for (bad in c(NA, NaN)) {
         x_bad <- x
         x_bad[row, column] <- bad
-        expect_error(dgaussmix(x_bad, mixture), paste("NA in row", row), class = "mixguide_error")
+        expect_error(dgaussmix(x_bad, mixture), paste("NA in 1 of 700 rows, first in row", row),
+                     class = "mixguide_error")
       }
       for (bad in c(Inf, -Inf)) {
         x_bad <- x
@@ -297,4 +298,58 @@ test_that("a normal number chooses each component as often as its weight says", 
                    c(1L, 1L, 3L, 3L, 4L, 4L))
   expect_identical(choose(c(1e-300, 1), c(1e-301, 1e-299)), 1:2)
   expect_identical(choose(rep(.1, 10), 1 - 1e-16), 10L)
+})
+
+test_that("a row with missing cells is classified by the law of its other cells", {
+  m <- as_gaussmix(Species ~ ., iris)
+  x <- iris[c(1, 60, 110, 140, 75), 1:4]
+  x[2, 1] <- x[3, c(2, 4)] <- x[4, ] <- NA
+  probability <- predict(m, x, type = "prob")
+  complete <- c(1, 5)
+  expect_identical(probability[complete, ], posterior(m, x[complete, ]))
+  expect_equal(probability[2, ], posterior(marginal(m, 2:4), x[2, 2:4])[1, ])
+  # by hand: densities of the two cells times the weights
+  by_hand <- vapply(1:3, function(k) {
+    S <- component_cov(m, k)[c(1, 3), c(1, 3)]
+    z <- unlist(x[3, c(1, 3)]) - m$means[k, c(1, 3)]
+    exp(-sum(z * solve(S, z)) / 2) / sqrt(det(S))
+  }, 0)
+  expect_equal(unname(probability[3, ]), by_hand / sum(by_hand))
+  expect_equal(unname(probability[4, ]), rep(1 / 3, 3))
+  expect_identical(predict(m, x), augment(m, x)$.class)
+  expect_equal(augment(m, x)$.pred_setosa, unname(probability[, "setosa"]))
+  # a column of NA alone is logical
+  only <- data.frame(Sepal.Length = NA, Sepal.Width = NA, Petal.Length = 5, Petal.Width = NA)
+  expect_equal(predict(m, only, "prob")[1, ],
+               posterior(marginal(m, "Petal.Length"), data.frame(Petal.Length = 5))[1, ])
+  for (type in c("density", "score")) {
+    expect_error(predict(m, x, type), "NA in 3 of 5 rows, first in row 2 ?$|first in row 2")
+  }
+  expect_mixguide_error(predict(m, replace(x, 1, Inf)), "newdata")
+})
+
+test_that("classes keep their order, and levels() names them", {
+  cars <- transform(mtcars, cyl = factor(cyl, c(8, 4, 6), ordered = TRUE))
+  m <- as_gaussmix(cyl ~ mpg + wt, cars)
+  expect_identical(levels(m), c("8", "4", "6"))
+  expect_true(is.ordered(predict(m, cars)))
+  expect_gt(mean(predict(m, cars) == cars$cyl), .8)
+  expect_true(is.ordered(attr(rgaussmix(3, m), "label")))
+  expect_true(is.ordered(predict(marginal(m, "wt"), cars)))
+  expect_false(is.ordered(predict(as_gaussmix(cyl ~ mpg, mtcars), mtcars)))
+  union <- guided_sample(m, 10, guidance(levels(m), 0))
+  expect_equal(union$confidence, rep(1, 10))
+})
+
+test_that("a singular mixture's prediction names cures that work", {
+  m <- suppressWarnings(as_gaussmix(Species ~ ., iris[c(1:4, 51:150), ]))
+  said <- tryCatch(predict(m, iris), mixguide_error_singular = conditionMessage)
+  expect_match(said, "posterior(mixture, x, t = 0.01)", fixed = TRUE)
+  expect_gt(mean(colnames(posterior(m, iris, t = .01))[
+    max.col(posterior(m, iris, t = .01))] == iris$Species), .9)
+  expect_match(tryCatch(predict(m, iris, t = .01), error = conditionMessage), "posterior(",
+               fixed = TRUE)
+  # the variables without the fault have a law
+  expect_identical(predict(m, transform(iris[1:3, ], Sepal.Width = NA, Petal.Width = NA)),
+                   predict(marginal(m, c(1, 3)), iris[1:3, ]))
 })

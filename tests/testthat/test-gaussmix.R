@@ -194,3 +194,13 @@ test_that("print, format, summary and as.data.frame show what there is", {
   fitted <- as_gaussmix(Species ~ ., iris)
   expect_output(print(fitted), "150 observations: log-likelihood -182.9", fixed = TRUE)
 })
+
+test_that("means are printed to the digits that tell them apart", {
+  m <- gaussmix(rep(1, 3), cbind(far = c(1000000.2, 1000001.3, 1000002), near = 1:3 / 3), .01)
+  said <- capture.output(print(m))
+  for (mean in c("1000000.2", "1000001.3", "1000002.0", "0.333")) {
+    expect_true(any(grepl(mean, said, fixed = TRUE)))
+  }
+  expect_true(any(grepl("1000001.17", capture.output(print(summary(m))), fixed = TRUE)))
+  expect_true(any(grepl("1000001.167", capture.output(print(moments(m))), fixed = TRUE)))
+})

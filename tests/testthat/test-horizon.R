@@ -194,3 +194,35 @@ test_that("a standardised mixture is not told to be standardised", {
   expect_match(words(m), "more noise, or standardise")
   expect_match(words(standardise(m)), "more noise, or start")
 })
+
+test_that("a given start far off the noised law warns, with its figures and a cure", {
+  m <- as_gaussmix(tension ~ breaks, warpbreaks)
+  set.seed(5)
+  z <- matrix(rnorm(400))
+  own <- z * m$coordinates$scale + m$coordinates$center
+  run <- function(start, ...) guided_sample(m, 400, guidance("M", 1), start = start, ...)
+  told <- tryCatch(run(z), mixguide_warning_start = identity)
+  expect_s3_class(told, "mixguide_warning_start")
+  for (part in c("breaks has mean -2.1", "wanted mean 0", "z * scale + center", "start = ")) {
+    expect_match(conditionMessage(told), part, fixed = TRUE)
+  }
+  expect_warning(run(gaussmix(1, 0, 1)), class = "mixguide_warning_start")
+  expect_output(print(diffusion(m, guidance("M", 1), start = z)), "Warning: the given start")
+  # the same points in the units of the data, with the same result as the default's law
+  expect_no_warning(right <- run(own))
+  expect_null(right$faults)
+  expect_no_warning(run(from_process(gaussmix(1, 0, 1), m)))
+  expect_lt(abs(mean(right$x) - mean(run("normal")$x)), 3)
+  # a few points, and many copies of one, are no law
+  expect_no_warning(run(z[1:49, , drop = FALSE]))
+  expect_no_warning(run(matrix(0, 60)))
+  # early, the laws of the classes differ: each may be the start
+  apart <- gaussmix(c(.5, .5), c(-30, 30), 1, class = c("a", "b"))
+  early <- function(start) {
+    guided_sample(apart, 400, guidance("a", 1), start = start, horizon = .5,
+                  sampler = sampler_ddim(50))
+  }
+  expect_no_warning(early(rgaussmix(400, diffuse(apart, .5), class = "b")))
+  expect_no_warning(early(rgaussmix(400, diffuse(apart, .5))))
+  expect_warning(early(matrix(rnorm(400))), class = "mixguide_warning_start")
+})

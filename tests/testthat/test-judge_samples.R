@@ -171,3 +171,13 @@ test_that("what does not fit is an error that names the argument", {
   expect_mixguide_error(judge_samples(M2, observation = y, methods = list()), "methods")
   expect_mixguide_error(judge_samples(M2, observation = y, methods = list(1)), "methods[[1]]")
 })
+
+test_that("the label of the residual says in which units it is", {
+  plain <- gaussmix(1, t(c(x = 0, y = 10)), list(c(1, 100)))
+  y <- observation(c(y = 5))
+  judged <- function(m) {
+    capture.output(print(judge_samples(list(s = unname(rgaussmix(50, m))), m, y, directions = 5)))
+  }
+  expect_false(any(grepl("(standardised)", judged(plain), fixed = TRUE)))
+  expect_true(any(grepl("E|y-Hx|^2 (standardised)", judged(standardise(plain)), fixed = TRUE)))
+})

@@ -188,7 +188,7 @@ test_that("an estimate is printed to the digits that its standard error leaves",
   expect_identical(drawn(1 - 2.19e-9, 8e-11), "1 - 2.19e-09 (8e-11)")
   # an error that rounds up to the next power of ten
   expect_identical(drawn(.5, .0097), "0.50 (0.01)")
-  expect_identical(drawn(1, c(0, NA)), c("1", "1 (NA)"))
+  expect_identical(drawn(1, c(0, NA)), c("1", "1 (error unknown)"))
   expect_identical(show_estimate(c(pi, NA, 2), c(0, NA, .1), c("exact", "unknown", "quadrature")),
                    c("3.142", "NA", "2.0 (0.1)"))
   # an error without draws is not printed below the digits shown; rounding prints as 0 or < 1e-15

@@ -14,7 +14,7 @@ test_that("a formula is applied to new data, by whatever takes points", {
   expect_equal(as.numeric(logLik(m, new)), m$fit$loglik)
   expect_identical(dgaussmix(new[0, ], m), double())
   expect_identical(dim(posterior(m, new[0, ])), c(0L, 3L))
-  expect_mixguide_error(as_gaussmix(Species ~ log(Sepal.Length), iris[0, ]), "x")
+  expect_mixguide_error(as_gaussmix(Species ~ log(Sepal.Length), iris[0, ]), "data")
   # by name if the variables themselves are given, by place without names
   colnames(by_hand) <- variable_names(m)
   expect_equal(dgaussmix(by_hand[, 2:1], m), dgaussmix(unname(by_hand), m))
@@ -106,4 +106,28 @@ test_that("a formula is refused where R would guess", {
   expect_identical(mixture_classes(as_gaussmix(cyl ~ mpg, mtcars)), c("4", "6", "8"))
   m <- as_gaussmix(Species ~ log(Sepal.Length), iris)
   expect_error(predict(m, transform(iris, Sepal.Length = "5")), class = "mixguide_error")
+})
+
+test_that("variables that a formula leaves out may be of any kind, and are not needed later", {
+  crabs <- transform(iris, sex = Species, index = letters[1])
+  m <- as_gaussmix(Species ~ . - sex - index, crabs)
+  expect_equal(m$means, as_gaussmix(Species ~ ., iris)$means)
+  expect_identical(predict(m, iris), predict(as_gaussmix(Species ~ ., iris), iris))
+  # with terms that are kept: a constant learned from the data stays with its variable
+  odd <- stats::setNames(crabs, c("a b", names(crabs)[-1]))
+  m <- as_gaussmix(Species ~ sex + poly(Petal.Length, 2) + log(`a b`) - sex, odd)
+  plain <- as_gaussmix(Species ~ poly(Petal.Length, 2) + log(Sepal.Length), iris)
+  expect_equal(unname(m$means), unname(plain$means))
+  new <- odd[c(3, 70, 140), c("a b", "Petal.Length")]
+  expect_equal(posterior(m, new), posterior(plain, iris[c(3, 70, 140), ]))
+  expect_mixguide_error(as_gaussmix(Species ~ sex + Petal.Length, crabs), "x")
+})
+
+test_that("columns taken from a table are refused with the remedy", {
+  for (wrong in c(iris$Species ~ iris$Sepal.Length, Species ~ iris[["Sepal.Length"]])) {
+    expect_mixguide_error(as_gaussmix(wrong, iris), "x")
+    expect_error(as_gaussmix(wrong, iris), "class ~ x, data = table", fixed = TRUE)
+  }
+  by <- list(unit = 2)
+  expect_identical(mixture_dim(as_gaussmix(Species ~ I(Sepal.Length / by$unit), iris)), 1L)
 })

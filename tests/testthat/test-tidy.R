@@ -101,3 +101,18 @@ test_that("a sweep's tables are its columns, in long form", {
   expect_true(all(tidy(bare)$se %in% c(0, NA)))
   expect_error(augment(bare), "`x`", class = "mixguide_error")
 })
+
+test_that("augment() keeps the kind of table", {
+  m <- as_gaussmix(Species ~ ., iris)
+  plain <- augment(m, iris)
+  expect_identical(class(plain), "data.frame")
+  expect_identical(names(plain)[1:6], c(names(iris), ".class"))
+  for (kind in c(if (requireNamespace("tibble", quietly = TRUE)) "tibble",
+                 if (requireNamespace("data.table", quietly = TRUE)) "data.table")) {
+    table <- if (kind == "tibble") tibble::as_tibble(iris) else data.table::as.data.table(iris)
+    result <- augment(m, table)
+    expect_identical(class(result), class(table))
+    expect_equal(as.data.frame(result), plain, ignore_attr = TRUE)
+    expect_identical(names(table), names(iris))
+  }
+})
