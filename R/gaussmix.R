@@ -437,7 +437,7 @@ moments.gaussmix <- function(x, class = NULL, ...) {
 moments.default <- function(x, ...) {
   abort_input("x", if (inherits(x, "mixguide_diffusion")) {
     "a gaussmix or a law, such as guided_law(x), the law of a diffusion's output, or x$mixture"
-  } else "a gaussmix or a law", paste("a", class_word(x)))
+  } else "a gaussmix or a law", a_class(x))
 }
 
 # The common structure of moments: a list with `mean`, `cov`, and further known elements. `head`:
