@@ -403,7 +403,7 @@ particle_rows <- function(run, goal) {
   off <- in_sd(mean - goal$mean, goal)
   se <- function(value) particle_mean(run, value)$se
   h <- entropy_of_run(run)
-  list(confidence = particle_mean(run, run$confidence), entropy = h,
+  list(confidence = mean_confidence(run), entropy = h,
        shift = estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)), "Monte Carlo"),
        spread = estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread), "Monte Carlo"))
 }
