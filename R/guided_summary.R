@@ -262,7 +262,7 @@ confidence.guided_summary <- function(x, class = NULL, ...) {
 #' @export
 entropy.guided_summary <- function(x, ...) {
   check_dots(...)
-  if (is.null(x$entropy)) no_log_density()
+  if (is.null(x$entropy)) no_log_density(x)
   estimate_table("entropy", x$entropy, particle_words(x))
 }
 
