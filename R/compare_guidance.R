@@ -438,7 +438,7 @@ particle_rows <- function(run, goal, dense = run) {
   off <- in_sd(mean - goal$mean, goal)
   se <- function(value) particle_mean(run, value)$se
   h <- entropy_of_run(dense)
-  list(confidence = particle_mean(run, run$confidence), entropy = h,
+  list(confidence = mean_confidence(run), entropy = h,
        shift = known_in_sd(estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)),
                                         "Monte Carlo"), goal),
        spread = known_in_sd(estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread),

@@ -8,6 +8,11 @@
 #'   any class, from their points. A summary and other sweeps kept only the confidence in the class
 #'   aimed at; another class is an error.
 #'
+#' The mean over particles misses those that were not drawn. If a few particles carry the mean of
+#' `1 - p` (a Pareto tail as in [guidance_sweep()], with excesses above 1e-5), the standard error
+#' also counts what the tail says of larger values, and at most 1.5/n: two standard errors of what n
+#' particles never show are 3/n. The `note` then says so.
+#'
 #' @param x A [gaussmix()], a [guided_sample()] or [tilted_sample()], a [guided_summary()], a
 #'   [guidance_sweep()] or a [law].
 #' @param class One or more classes, a row each. `NULL`: each class of a mixture, otherwise the
@@ -66,10 +71,10 @@ confidence.guided_sample <- function(x, class = NULL, ...) {
   check_dots(...)
   if (is.null(class)) {
     if (is.null(x$confidence)) no_class(x)
-    return(estimate_table("confidence", particle_mean(x, x$confidence), particle_words(x)))
+    return(estimate_table("confidence", mean_confidence(x), particle_words(x)))
   }
   q <- sample_posterior(x)
-  rows <- class_rows(x$mixture, class, function(y) particle_mean(x, q[, y]))
+  rows <- class_rows(x$mixture, class, function(y) mean_confidence(x, q[, y], log(q[, y])))
   estimate_table("confidence", rows, particle_words(x))
 }
 

@@ -5,18 +5,24 @@
 # is not known. It is known if the class is one Gaussian: the run then follows the class's score
 # alone, and its output is an affine map of normals for any steps. `aim` is that of strength 0.
 known_confidence <- function(d, plan, aim) {
-  if (is.null(plan$net) || !is.character(d$start) || !follows_class(plan, aim)) return(NULL)
-  part <- keep_components(d$mixture, class_weights(d$mixture, plan$class) > 0)
-  # an error means that the steps are no affine map
-  end <- if_error(without_faults(guided_moments(part, sampler = d$sampler, schedule = d$schedule,
-                                                horizon = d$horizon, start = d$start)),
-                  function(e) NULL)
-  if (is.null(end) || !all(is.finite(end$cov))) return(NULL)
+  end <- if (!is.null(plan$net)) known_end(d, plan, aim)
+  if (is.null(end)) return(NULL)
   output <- gaussmix(1, t(unname(end$mean)), unname(end$cov + t(end$cov)) / 2)
   at <- diffuse(d$mixture, plan$closing, d$schedule)
   # more draws than particles: a draw is cheap, a particle takes many steps
   n <- min(max(4 * plan$begin$n, 2^14), 2^18)
   mean_of_draws(output, n, class_probability(at, plan$class), stream(d$key, "control"))
+}
+
+# The mean and covariance at the end of a run that follows the score of one Gaussian, or NULL.
+known_end <- function(d, plan, aim) {
+  if (!is.character(d$start) || !follows_class(plan, aim)) return(NULL)
+  part <- keep_components(d$mixture, class_weights(d$mixture, plan$class) > 0)
+  # an error means that the steps are no affine map
+  end <- if_error(without_faults(guided_moments(part, sampler = d$sampler, schedule = d$schedule,
+                                                horizon = d$horizon, start = d$start)),
+                  function(e) NULL)
+  if (is.null(end) || !all(is.finite(end$cov))) NULL else end
 }
 
 # Is the class one Gaussian, and does every evaluation give its score?

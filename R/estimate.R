@@ -61,6 +61,13 @@ particle_mean <- function(object, x) {
   sample_mean(x, object$weights, object$family)
 }
 
+# That of its confidences, or of other probabilities.
+mean_confidence <- function(object, q = object$confidence, log_q = object$log_confidence) {
+  row <- particle_mean(object, q)
+  if (!is.null(object$weights) || !length(q)) return(row)
+  with_unseen(row, tail_of(-log_q[!is.na(log_q)], tail_size(length(q))), length(q))
+}
+
 # The weights of particles; equal ones if the run has none.
 run_weights <- function(run) {
   if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights

@@ -284,7 +284,7 @@ report_sampled <- function(report, class) {
   class_odds <- odds(draws$x)
   run_odds <- odds(run$x)
   laws <- list(
-    run = list(particle_mean(run, run$confidence), particle_mean(run, run_odds)),
+    run = list(mean_confidence(run), particle_mean(run, run_odds)),
     class = lapply(list(draws$confidence, class_odds), sample_mean),
     tilt = lapply(list(draws$confidence, class_odds), sample_mean, draws$weights, draws$family)
   )

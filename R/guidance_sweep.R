@@ -55,7 +55,8 @@
 #'     values (Vehtari et al. 2024), is above 1/2, where the variance is infinite (or above
 #'     `1 - 1/log10(n)`, if that is less);
 #'   * `folded`: share of particles at which the map folded; the entropy is then an upper bound;
-#'   * `method`: `"quadrature"` or `"Monte Carlo"`; `note`: a control variate, if one was used.
+#'   * `method`: `"quadrature"` or `"Monte Carlo"`; `note`: a control variate, if one was used, or
+#'     that a few particles carry `1 - confidence` (see [confidence()]).
 #'
 #'   Attribute `setup` holds the inputs, and `target`: confidence and entropy of the class itself,
 #'   which a sampler without error has at strength 0, and `off`, how far the run of strength 0 is
@@ -129,7 +130,9 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   shown <- c(keys, "strength", "confidence", "gain", "entropy", down = "fraction_down")
   table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
                      keys = c("class", "sampler", "steps", "strength", "scale"),
-                     noted = SWEEP_NOTED, shown = shown,
+                     noted = c(SWEEP_NOTED,
+                               stats::setNames(list(c("confidence", "gain")), FEW_CARRY)),
+                     shown = shown,
                      foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))
   with_call(table, call, d$key)
 }
@@ -201,6 +204,7 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
   }
   rows <- sweep_rows(strength, sweep, plan, begin)
   rows <- controlled_rows(rows, sweep, guides, plan, d)
+  if (is.null(begin$weights)) rows <- unseen_rows(rows, sweep$tails, plan$begin$n)
   if (sweep$torn > 1e-6) rows$note <- sprintf("unresolved share %.0e", sweep$torn)
   target <- class_target(template$class, plan, d$key)
   # is strength 0 meant to give the class?
@@ -497,9 +501,28 @@ controlled_rows <- function(rows, sweep, guides, plan, d) {
   rows[c("confidence", "confidence_se", "gain", "gain_se")] <-
     made[c("estimate", "se", "gain", "gain_se")]
   known_by <- replace(rep(names(SWEEP_NOTED)[2], nrow(rows)), zero, names(SWEEP_NOTED)[3])
-  note <- ifelse(made$used, known_by, "")
-  rows$note <- ifelse(nzchar(rows$note) & nzchar(note), paste(note, rows$note, sep = "; "),
-                      paste0(note, rows$note))
+  rows$note <- joint_notes(ifelse(made$used, known_by, ""), rows$note)
+  rows
+}
+
+joint_notes <- function(a, b) {
+  ifelse(nzchar(a) & nzchar(b), paste(a, b, sep = "; "), paste0(a, b))
+}
+
+# Rows whose confidence and gain allow for particles that were not drawn (see tail.R).
+unseen_rows <- function(rows, tails, n) {
+  unseen <- vapply(seq_along(tails), function(i) {
+    at <- estimate_row(rows$confidence[i], rows$confidence_se[i], "Monte Carlo")
+    row <- with_unseen(at, tails[[i]]$log, n)
+    sqrt(row$se^2 - at$se^2)
+  }, 0)
+  few <- unseen > 0 & !is.na(unseen)
+  unseen[!few] <- 0
+  rows$confidence_se <- sqrt(rows$confidence_se^2 + unseen^2)
+  # a gain of 0 without an error is that of a row against itself
+  own <- rows$gain_se %in% 0
+  rows$gain_se <- ifelse(own, 0, sqrt(rows$gain_se^2 + unseen^2 + unseen[1]^2))
+  rows$note <- joint_notes(rows$note, ifelse(few, FEW_CARRY, ""))
   rows
 }
 

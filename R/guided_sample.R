@@ -69,7 +69,8 @@
 #'     their logarithms;
 #'   * `folded`: n, did a step fold at this particle? (or `NULL`);
 #'   * `clipped`: n, did a covariance of the noise have a negative eigenvalue, which was taken as 0?
-#'     (only for `sampler_ddpm(variance = "matched")`);
+#'     (only for `sampler_ddpm(variance = "matched")`); `reversed`, n, did a step turn its noise
+#'     around? (only for `variance = "accelerated"`);
 #'   * `trajectory`: times x n x d array, or `NULL`; `times`, the N + 1 times;
 #'   * `family`: for evenly spread points (see [net]), the replicate of each particle;
 #'   * `weights`: quadrature weights of the particles (those that [guidance_sweep()] keeps in one
@@ -203,7 +204,7 @@ plan_aim <- function(plan, guidance) {
     levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
   }
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
-               if (takes_root(plan$program)) SCALAR$clipped,
+               if (takes_root(plan$program) || turns_noise(plan$program)) SCALAR$clipped,
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior,
        program = if (!is.null(plan$compile) && !own) plan$compile(guide))
@@ -406,6 +407,7 @@ read_chunk <- function(result, plan, log_prior) {
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
   if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$clipped]] > 0
+  if (turns_noise(plan$program)) part$reversed <- scalar[[SCALAR$clipped]] > 0
   if (!is.null(plan$mixture$model)) {
     if (!is.null(plan$class)) {
       part$log_confidence <- model_log_confidence(plan$mixture$model, part$x, plan$class)
@@ -450,6 +452,10 @@ print_body.guided_sample <- function(x, ...) {
   if (any(x$clipped)) {
     say_line("clipped:    negative eigenvalues of the noise's covariance at ",
              format(mean(x$clipped), digits = 3), " of the particles")
+  }
+  if (any(x$reversed)) {
+    say_line("reversed:   too long steps turn the noise around at ",
+             format(mean(x$reversed), digits = 3), " of the particles")
   }
 }
 

@@ -172,12 +172,14 @@ read_summary <- function(total, plan, job) {
   }
   inverse <- estimate("inverse_confidence")
   if (!is.null(inverse) && is_heavy(total$tail$log, job$n, inverse$estimate)) inverse <- heavy_row()
+  confidence <- estimate("confidence")
+  if (!is.null(confidence)) confidence <- with_unseen(confidence, total$tail$log, job$n)
   entropy <- estimate("entropy", plan$begin$entropy)
   if (!is.null(plan$begin$entropy) && !is.null(entropy)) entropy <- exact_if_constant(entropy)
   bins <- seq_len(job$bins) + 1
   count <- total$histogram$count
   named <- function(x) stats::setNames(x, labels)
-  c(list(confidence = estimate("confidence"), inverse_confidence = inverse,
+  c(list(confidence = confidence, inverse_confidence = inverse,
          entropy = entropy, folded = estimate("folded")$estimate),
     if (nets) net_moments(total$x, job$centre, labels) else {
       variable_moments(all_moments(total$x), job$centre, labels)

@@ -235,6 +235,13 @@ program_call <- function(fun, when) {
 
 takes_root <- function(program) any(op_kinds(program) == "root")
 
+# Is noise multiplied by a matrix that may turn it around?
+turns_noise <- function(program) {
+  kind <- op_kinds(program)
+  at <- which(kind == "product" & c("", kind[-length(kind)]) == "noise")
+  any(program$op["to", at] == program$op["to", at - 1])
+}
+
 # Roots of matrices are taken in a few dimensions only.
 check_root <- function(program, d) {
   most <- operations()$root

@@ -31,7 +31,8 @@
 #'
 #' `"accelerated"` is the same to order `beta^2`, in any dimension; its `Ds`, too, is that of the
 #' guided score. If `beta` times an eigenvalue of `Ds` is below -2, its steps are too long, and the
-#' noise has the other sign.
+#' noise has the other sign. A run counts the particles whose noise a step turns against itself
+#' (`reversed` in [guided_sample()]).
 #'
 #' The noise of the last step is kept, as in the analyses; some programs leave it out.
 #'

@@ -43,13 +43,41 @@ pareto_k <- function(log_tail) {
 # tail does not matter if the excesses are negligible beside the sum, as if 1/q is 1 up to
 # rounding.
 is_heavy <- function(log_tail, n, mean, k = pareto_k(log_tail)) {
-  if (is.na(k) || k <= min(.5, 1 - 1 / log10(n))) return(FALSE)
+  if (is.na(k) || k <= heavy_from(n)) return(FALSE)
   share <- (exp(max(log_tail)) - exp(min(log_tail))) / (n * mean)
   !isTRUE(share < 1e-4)
 }
 
+heavy_from <- function(n) min(.5, 1 - 1 / log10(n))
+
 # The row of an unreliable mean, without a number.
 heavy_row <- function() unknown_row("heavy tail: a mean of the draws would say nothing")
+
+# The mean of probabilities 1 - p is bounded, and useful for any tail; but its standard error misses
+# the few particles that were not drawn. What these add, as a standard error: by the Pareto law of
+# the tail, and at most 1.5/n, because two standard errors of what n particles never show are 3/n. 0
+# if the tail is light, or its excesses are negligible beside 1.
+unseen_share <- function(log_tail, n) {
+  excess <- exp(max(log_tail)) - exp(min(log_tail))
+  k <- pareto_k(log_tail)
+  if (is.na(k) || k <= heavy_from(n) || excess < 1e-5) return(0)
+  # two standard errors of k above it
+  k <- k + 2 * (1 + k) / sqrt(length(log_tail))
+  min(1.5, if (k < 1) excess * k / (1 - k)) / n
+}
+
+# The row of a mean of p, with the error of particles that were not drawn if it is larger than what
+# the row has. `log_tail`: the largest of -log p.
+with_unseen <- function(row, log_tail, n) {
+  if (!row$method %in% "Monte Carlo" || is.na(row$estimate)) return(row)
+  unseen <- unseen_share(log(-expm1(-log_tail)), n)
+  if (!isTRUE(unseen > row$se)) return(row)
+  row$se <- sqrt(row$se^2 + unseen^2)
+  row$note <- FEW_CARRY
+  row
+}
+
+FEW_CARRY <- "a few particles carry 1 - confidence"
 
 # The mean of weights or reciprocals, whose logarithms are given.
 mean_of_weights <- function(log_x, x = exp(log_x)) {

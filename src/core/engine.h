@@ -250,13 +250,23 @@ static GM_NOINLINE void gm_op_ask(const gm_job *job, const gm_op *op, gm_area *a
   }
 }
 
+/* A vector that is turned against itself shows a negative eigenvalue. */
 static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {
   const double *c = job->program->coef + op->n;
   size_t lanes = job->lanes, d = job->pool->d;
-  double *to = ROW(area->reg, op->to * d);
+  double *to = ROW(area->reg, op->to * d), *turned = ROW(area->scalar, GM_CLIPPED);
   gm_score_work work = area->score;
   gm_curve(job->pool, job->models, job->program->level + op->at, lanes, &work, to, work.u);
-  for (size_t v = 0; v < d * lanes; v += GM_VL) AT(to + v) += vset(*c) * LD(work.u + v);
+  for (size_t v = 0; v < lanes; v += GM_VL) {
+    vd along = vset(0);
+    for (size_t j = 0; j < d; j++) {
+      double *one = ROW(to, j) + v;
+      vd before = LD(one);
+      AT(one) += vset(*c) * LD(ROW(work.u, j) + v);
+      along += before * LD(one);
+    }
+    AT(turned + v) += vselect(vless(along, vset(0)), vset(1), vset(0));
+  }
 }
 
 static GM_NOINLINE void gm_op_solve(const gm_job *job, const gm_op *op, gm_area *area) {

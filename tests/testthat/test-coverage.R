@@ -9,6 +9,7 @@ for (name in names(coverage_cases)) {
   # a known failure
   if (isTRUE(case$known)) next
   test_that(paste("two standard errors cover the truth:", name), {
+    if (!is.null(case$needs)) skip_if_not_installed(case$needs)
     at <- coverage_of(case, 40)
     for (i in seq_len(nrow(at))) {
       label <- paste0(at$quantity[i], ": ", at$hits[i], " of ", at$of[i], " covered")

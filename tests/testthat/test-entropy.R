@@ -151,34 +151,89 @@ test_that("stochastic samplers have an entropy by nearest neighbours, with an ho
   sampler <- sampler_ddpm(30)
   of_law <- function(...) entropy(without_faults(guided_law(..., sampler = sampler)))$estimate
   rest <- of_law(gaussmix(1, 0, 1)) + of_law(gaussmix(1, 0, 2))
-  z <- unlist(lapply(c(0, 2), function(strength) {
-    truth <- of_law(narrow, guidance("a", strength)) + rest
-    vapply(1:10, function(i) {
-      row <- entropy(quiet_sample(wide, 4000, guidance("a", strength), sampler, key = c(i, 1)))
-      expect_identical(c(row$method, row$note), c("Monte Carlo", "by nearest neighbours"))
-      (row$estimate - truth) / row$se
-    }, 0)
-  }))
-  expect_lt(max(abs(z)), 4)
-  expect_lt(abs(mean(z)), 1)
-  expect_gt(stats::sd(z), .3)
+  truth <- of_law(narrow, guidance("a", 2)) + rest
+  runs <- lapply(1:20, function(i) {
+    quiet_sample(wide, 4000, guidance("a", 2), sampler, key = c(i, 1))
+  })
+  honest <- function(rows) {
+    z <- vapply(rows, function(row) (row$estimate - truth) / row$se, 0)
+    expect_lt(max(abs(z)), 4)
+    expect_lt(abs(mean(z)), 1)
+    expect_gt(stats::sd(z), .3)
+  }
+  rows <- lapply(runs, entropy)
+  expect_identical(c(rows[[1]]$method, rows[[1]]$note), c("Monte Carlo", "by nearest neighbours"))
+  honest(rows)
+  # neighbours in all coordinates, of which the first alone is not Gaussian
+  all <- lapply(runs, function(run) points_entropy(run$x, wide, run$key))
+  honest(all)
+  expect_lt(sum(vapply(rows, `[[`, 0, "se")^2), sum(vapply(all, `[[`, 0, "se")^2))
   # in any units, with a key
-  run <- quiet_sample(wide, 2000, guidance("a", 1), sampler, key = c(1, 2))
-  before <- entropy(run)
-  expect_identical(entropy(run), before)
-  expect_equal(neighbour_surprise(1e-6 * run$x), neighbour_surprise(run$x) + 3 * log(1e-6))
-  # objects without an entropy give an error that says so
+  run <- runs[[1]]
+  expect_identical(entropy(run), rows[[1]])
+  expect_equal(points_entropy(1e-6 * run$x, NULL, 1:2)$estimate,
+               points_entropy(run$x, NULL, 1:2)$estimate + 3 * log(1e-6))
+  scaled <- standardise(wide)
+  expect_lt(abs(entropy(quiet_sample(scaled, 4000, guidance("a", 2), sampler, key = 1:2))$estimate -
+                  truth), .15)
+  # R's generator is left alone
+  withr::with_seed(1, {
+    before <- .Random.seed
+    entropy(run)
+    expect_identical(.Random.seed, before)
+  })
+  # objects without an entropy give an error with its cure
   expect_error(entropy(quiet_sample(wide, 2000, sampler = sampler, points = "sobol")),
                "independent particles", class = "mixguide_error")
   expect_error(entropy(quiet_sample(wide, 50, sampler = sampler_ddim(5), log_density = "none")),
-               "no log-density", class = "mixguide_error")
+               "no log-density: take log_density =", class = "mixguide_error")
   expect_error(entropy(quiet_sample(wide, 50, sampler = sampler, start = matrix(0, 50, 3))),
-               "no log-density", class = "mixguide_error")
+               "given starts", class = "mixguide_error")
+  expect_error(entropy(without_faults(guided_summary(wide, 50, sampler = sampler))),
+               "entropy\\(\\) of a guided_sample", class = "mixguide_error")
+  many <- gaussmix(c(.5, .5), matrix(0, 2, 20), list(seq(1, 2, length.out = 20), 3))
+  expect_error(entropy(quiet_sample(many, 50, sampler = sampler)), "at most 16",
+               class = "mixguide_error")
   expect_identical(entropy(quiet_sample(wide, 0, sampler = sampler))$note, "no particles")
   expect_match(entropy(quiet_sample(wide, 9, sampler = sampler))$note, "too few")
-  expect_null(neighbour_surprise(cbind(1:200, 1)))
-  expect_null(neighbour_surprise(cbind(1:200, 2 * (1:200))))
-  expect_null(neighbour_surprise(matrix(rep(rnorm(40), 10), 200, byrow = TRUE)))
+  none <- function(x) expect_null(points_entropy(x, NULL, 1:2))
+  none(cbind(1:200, 1))
+  none(cbind(1:200, 2 * (1:200)))
+  none(matrix(rep(rnorm(40), 10), 200, byrow = TRUE))
+})
+
+test_that("the entropy of a stochastic run that follows one Gaussian is exact", {
+  d <- 20
+  m <- gaussmix(c(.5, .5), rbind(rep(0, d), rep(1, d)), list(seq(.1, 2, length.out = d), 1),
+                class = c("a", "b"))
+  part <- gaussmix(1, rep(0, d), diag(seq(.1, 2, length.out = d)))
+  run <- quiet_sample(m, 10, guidance("a", 0), sampler_ddpm(10))
+  law <- without_faults(guided_moments(part, sampler = sampler_ddpm(10), horizon = run$horizon))
+  truth <- c(determinant(2 * pi * exp(1) * law$cov)$modulus) / 2
+  expect_identical(entropy(run)$method, "exact")
+  expect_equal(entropy(run)$estimate, truth, tolerance = 1e-12)
+  one <- quiet_sample(part, 10, sampler = sampler_ddpm(10), horizon = run$horizon)
+  expect_equal(entropy(one)$estimate, truth, tolerance = 1e-12)
+  # in the variables of the mixture
+  units <- quiet_sample(standardise(m), 10, guidance("a", 0), sampler_ddpm(100))
+  expect_equal(entropy(units)$estimate, entropy(part)$estimate, tolerance = .1)
+})
+
+test_that("neighbours see narrow components, and what is left of their bias", {
+  skip_if_not_installed("FNN")
+  # a component of width .01 inside one of width 1
+  m <- gaussmix(c(.5, .5), matrix(0, 2, 3), list(c(1, .1, 1), c(1e-4, .1, 1)))
+  line <- gaussmix(c(.5, .5), c(0, 0), c(1, 1e-4))
+  truth <- entropy(line)$estimate + log((2 * pi * exp(1))^2 * .1) / 2
+  rows <- lapply(1:10, function(i) {
+    x <- withr::with_seed(i, rgaussmix(3000, m))
+    rbind(points_entropy(x, m, c(i, 1)), points_entropy(x, NULL, c(i, 1)))
+  })
+  z <- vapply(rows, function(row) (row$estimate - truth) / row$se, c(0, 0))
+  expect_lt(max(abs(z[1, ])), 4)
+  expect_lt(abs(mean(z[1, ])), 1)
+  # without the components the bias is large, and so is the error
+  expect_gt(mean(vapply(rows, function(row) row$se[2] / row$se[1], 0)), 2)
 })
 
 test_that("runs by a rule, a power or a model of one's own have an entropy", {

@@ -55,6 +55,22 @@ test_that("strong guidance makes covariances that are none, and a run says so", 
   run <- guided_sample(m, 500, NULL, sampler_ddpm(30, variance = "matched"))
   expect_identical(run$clipped, rep(FALSE, 500))
   expect_null(guided_sample(m, 5, NULL, sampler_ddpm(30))$clipped)
+  # in one dimension noise is turned exactly where beta Ds < -2
+  run <- guided_sample(named_mixture("D3"), 500, guidance("1", 50), key = c(1, 2),
+                       sampler_ddpm(3, "uniform", variance = "accelerated"), trajectory = TRUE)
+  turned <- Reduce(`|`, lapply(1:3, function(k) {
+    t <- run$times[k]
+    beta <- run$schedule$b2(t) - (run$schedule$a(t) / run$schedule$a(run$times[k + 1]))^2 *
+      run$schedule$b2(run$times[k + 1])
+    at <- matrix(run$trajectory[k, , ])
+    beta * c(score_jacobian(named_mixture("D3"), at, t, guidance = guidance("1", 50))) < -2
+  }))
+  expect_identical(run$reversed, turned)
+  expect_gt(mean(turned), .1)
+  expect_output(print(run), "reversed: +too long steps")
+  run <- guided_sample(m, 500, NULL, sampler_ddpm(30, variance = "accelerated"))
+  expect_identical(run$reversed, rep(FALSE, 500))
+  expect_null(run$clipped)
   # the reduced run has the same law
   wide <- gaussmix(c(.3, .7), cbind(c(-1, 1), c(0, .5), 0, 0), .4, class = c("a", "b"))
   both <- lapply(c(TRUE, FALSE), function(reduce) {

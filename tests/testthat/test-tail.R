@@ -84,3 +84,34 @@ test_that("an error of 0 is printed where it is exact only", {
   expect_identical(format_estimate(sample_mean(rep(.1, 7) + 1e-17)), "0.1")
   expect_identical(format_estimate(estimate_row(3e-15, 1e-16, "Monte Carlo")), "3.0e-15 (1e-16)")
 })
+
+test_that("a confidence whose rest a few particles carry allows for those that were not drawn", {
+  # 1 - confidence is .00095 at most particles, and near 1 at some in a hundred thousand
+  m <- gaussmix(c(.02, .28, .7), c(3, 0, -1), c(.05, 1, .3), class = c("r", "b", "c"))
+  d <- without_faults(diffusion(m, guidance("b", 8), sampler_ddim(40)))
+  truth <- confidence(without_faults(guided_law(d)))$estimate
+  rows <- do.call(rbind, lapply(1:30, function(i) {
+    rows <- lapply(c("sobol", "random"), function(points) {
+      confidence(without_faults(guided_summary(d, 2000, key = c(i, 3), points = points)))
+    })
+    do.call(rbind, lapply(rows, as.data.frame))
+  }))
+  expect_gt(mean(abs(rows$estimate - truth) < 2 * rows$se), .88)
+  expect_gt(mean(rows$note == "a few particles carry 1 - confidence"), .88)
+  # never more than two standard errors of nothing seen
+  expect_lt(max(rows$se), 2.5 / 2000)
+  run <- without_faults(guided_sample(d, 4000, key = c(1, 2)))
+  expect_match(confidence(run)$note, "few particles")
+  expect_equal(confidence(run, "b")$se, confidence(run)$se, tolerance = 1e-6)
+  sweep <- without_faults(guidance_sweep(d, strength = c(0, 8), n = 4000, exact = FALSE,
+                                         key = c(1, 2)))
+  expect_match(sweep$note[2], "few particles")
+  expect_gt(sweep$confidence_se[2], 1e-4)
+  expect_gt(sweep$gain_se[2], 1e-4)
+  expect_identical(sweep$gain_se[1], 0)
+  # light tails, and those of rounding errors, change nothing
+  for (at in list(list(named_mixture("A2"), "1"), list(as_gaussmix(Species ~ ., iris), "setosa"))) {
+    run <- guided_sample(at[[1]], 4000, guidance(at[[2]], 1), sampler_ddim(20), key = c(1, 2))
+    expect_identical(confidence(run)[ESTIMATE], particle_mean(run, run$confidence))
+  }
+})
