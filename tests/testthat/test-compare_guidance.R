@@ -205,9 +205,15 @@ test_that("stochastic samplers are compared by nets in more than two dimensions"
   skip_if_not_installed("FNN")
   m <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
                 list(diag(c(1, .5, .3)), diag(c(.4, .6, .8))), class = c("a", "b"))
-  x <- compare_guidance(m, list(plain = guidance("a", 0)), sampler_ddpm(100), n = 4096,
-                        points = "sobol", key = c(1, 2))
-  row <- x[x$quantity == "entropy" & x$guidance == "plain", ]
+  x <- compare_guidance(m, list(none = guidance("a", 0), plain = guidance("a", 1)),
+                        sampler_ddpm(100), n = 4096, points = "sobol", key = c(1, 2))
+  # one Gaussian stays one
+  row <- x[x$guidance == "none" & x$quantity == "entropy", ]
+  expect_identical(row$method, "exact")
+  expect_lt(abs(row$estimate - entropy(m, "a")$estimate), .2)
+  row <- x[x$guidance == "plain" & x$quantity == "entropy", ]
   expect_identical(row$method, "Monte Carlo")
-  expect_lt(abs(row$estimate - entropy(m, "a")$estimate), 4 * row$se + .1)
+  sample <- guided_sample(m, 4096, guidance("a", 1), sampler_ddpm(100))
+  other <- entropy(sample)
+  expect_lt(abs(row$estimate - other$estimate), 4 * sqrt(row$se^2 + other$se^2))
 })
