@@ -29,7 +29,8 @@
 #'   error. If [stats::na.omit()] drops rows, a warning says what the result assumes.
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
 #'   matrix; 0 makes point masses, the empirical distribution. The default is Scott's rule, the
-#'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}.
+#'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}; a
+#'   constant variable has none.
 #' @param standardise Whether the forward process runs in standardised variables, so that runs do
 #'   not depend on units, see [standardise()].
 #' @param ... For a formula, `method`, `form` and so on; for `method = "mclust"`, arguments of

@@ -141,9 +141,10 @@ given_start_fault <- function(start, process, schedule, t) {
   c(start = paste0(
     "the given start does not have the law of the noised data: in the coordinates of the process ",
     variable_labels(process)[worst], " has ", figure(mean[[worst]], sd[[worst]]), ", wanted ",
-    figure(centre[law, worst], spread[law, worst]), "; a start is in the units of the data: ",
-    "for z from N(0, I) give z * scale + center of the mixture's `coordinates` (see ",
-    "?standardise), or take start = \"exact\""
+    figure(centre[law, worst], spread[law, worst]), "; ", if (is_standardised(process)) {
+      paste("a start is in the units of the data: for z from N(0, I) give z * scale + center of",
+            "the mixture's `coordinates` (see ?standardise), or take")
+    } else "take a start of this law, or", " start = \"exact\""
   ))
 }
 

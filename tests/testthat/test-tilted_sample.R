@@ -241,5 +241,5 @@ test_that("what cannot be weighted is refused by name", {
 test_that("one start, or one particle, has no standard error", {
   one <- tilted_sample(named_mixture("A2"), 1, guidance("1", 2), sampler_em(5), key = c(6, 1))
   expect_identical(c(confidence(one)$se, entropy(one)$se, one$log_normaliser$se), rep(NA_real_, 3))
-  expect_output(print(one), "confidence: 0.949 \\(NA\\)")
+  expect_output(print(one), "confidence: 0.949 \\(error unknown\\)")
 })
