@@ -15,7 +15,8 @@ characteristic_score <- function(guide, schedule) {
     a <- schedule$a(t)
     b2 <- schedule$b2(t)
     eta <- guide$strength(t)
-    of <- function(x, of, what) core_eval(pool, x, a, b2, guide$models, guide$coef(t, of), what)
+    coef <- list(class = guide$coef(t, "class"), away = guide$coef(t, "away"))
+    of <- function(x, of, what) core_eval(pool, x, a, b2, guide$models, coef[[of]], what)
     if (eta == 0) return(of(x, "class", "score"))
     plain <- (1 + eta) * of(x, "class", "score") - eta * of(x, "away", "score")
     # particles that overflowed stay lost

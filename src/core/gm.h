@@ -150,7 +150,7 @@ typedef enum {
   GM_ALIVE    /* registers that outlive the step, as bits */
 } gm_field;
 
-/* The kinds of derivative with which an operation may come: any, none, all but one, or one alone. */
+/* The derivatives with which an operation may come: any, none, all but one, or one alone. */
 typedef enum { GM_ALWAYS, GM_PLAIN, GM_WITHOUT_TRACE, GM_WITH_TRACE, GM_WITH_TANGENT } gm_when;
 
 /* Whether an operation commutes with rotations. */

@@ -68,5 +68,5 @@ GM_OP(SOLVE, solve, CHANGE, POINT, LEVEL, COEF, PLAIN, FIXED,
       p->coef[o->n] >= 1 && p->coef[o->n] <= d && o->n + 1 + (int)p->coef[o->n] < p->n_coef,
       p->coef[o->n] * p->coef[o->n], K * p->coef[o->n] * p->coef[o->n] + 8 * d)
 /* to <- L to, L L' = (I + coef[n] Ds)_+, L lower triangular (root.h) */
-GM_OP(ROOT, root, CHANGE, POINT, LEVEL, COEF, PLAIN, TURNS, d <= GM_MAX_ROOT, 3. * d * d + 7. * d + 4,
-      K * J * d * d + d * d * d)
+GM_OP(ROOT, root, CHANGE, POINT, LEVEL, COEF, PLAIN, TURNS, d <= GM_MAX_ROOT,
+      3. * d * d + 7. * d + 4, K * J * d * d + d * d * d)
