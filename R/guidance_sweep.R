@@ -569,10 +569,11 @@ sweep_foot <- function(rows, setup, keys) {
 off_words <- function(off) {
   worst <- names(which.max(off))
   size <- round(off[[worst]], 6)
-  paste0("(at strength 0 off by at most: ", switch(worst,
-    mean = paste("the mean,", format(size, digits = 2), "sd in the worst variable"),
-    sd = paste("the sd,", percent_of(size), "along the worst axis"),
-    confidence = paste("confidence,", format(size, digits = 2))), ")")
+  paste0("(at strength 0 ", switch(worst,
+    mean = paste("the mean of the worst variable is off by", format(size, digits = 2), "sd"),
+    sd = paste("the sd along the worst axis is off by", percent_of(size)),
+    confidence = paste("the confidence is off by", format(size, digits = 2))),
+    if (length(off) > 1) ", all else by less", ")")
 }
 
 target_words <- function(target) {

@@ -5,8 +5,11 @@
 op_eval <- function(to, from = "x", t, want = "score", strength = NULL) {
   if (identical(to, from)) abort_input("to", "another register than `from`", describe(to))
   if (!are_numbers(t) || any(t < 0)) abort_input("t", "one finite number >= 0", describe(t))
-  wanted <- is.character(want) && length(want) && all(want %in% names(want_code))
-  if (!wanted) abort_input("want", toString(dQuote(names(want_code), FALSE)), describe(want))
+  known <- is.character(want) && length(want) && all(want %in% c(names(want_code), "velocity"))
+  if (!known || length(unique(want)) > 1 && "velocity" %in% want) {
+    abort_input("want", paste0(toString(dQuote(names(want_code), FALSE)),
+                               ", or \"velocity\" in all steps"), describe(want))
+  }
   check_string(to, "to")
   check_string(from, "from")
   op <- if (all(want == "score")) new_op("eval", to = to, from = from, t = t) else {

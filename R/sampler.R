@@ -8,7 +8,7 @@
 #' @details
 #' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
 #' * `op_eval(to, from, t, want, strength)`: register `to` becomes the guided score `s` of register
-#'   `from` at time `t`, or the denoised point or the noise,
+#'   `from` at time `t`, or the denoised point, the noise or the velocity,
 #' * `op_noise(to)`: register `to` becomes fresh standard normal noise,
 #' * `op_linear(to, coef)`: register `to` becomes a linear combination of registers; `to` itself may
 #'   be one of them,
@@ -18,7 +18,7 @@
 #' The denoised point `(x + b^2 s)/a` is not computed from the score. It is the mean of the
 #' components' own denoised points, so it keeps all its digits where `a` is small, and exists where
 #' `a = 0`. (It does not exist at `a = 0` for a score that is wrong by a factor.) The noise is
-#' `-b s`.
+#' `-b s`, the velocity `f x - G^2 s/2`, the `dx/dt` of the probability flow (see [schedule]).
 #'
 #' The state is register `x`; the last operation of every step writes it. Another register exists
 #' once it is written, and keeps its value from step to step, so a multistep method reads the value
@@ -54,7 +54,7 @@
 #'   step, which saves time with thousands of steps.
 #' @param to,from Names of registers.
 #' @param t A time.
-#' @param want `"score"`, `"denoised"` or `"noise"`.
+#' @param want `"score"`, `"denoised"`, `"noise"` or `"velocity"`.
 #' @param strength `NULL`, for the score of the run's guidance; or a number, for plain guidance of
 #'   this strength, whatever the run's guidance (0: the class; -1: the whole).
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
@@ -250,7 +250,17 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   if (!sampler$stochastic && draws_noise(steps)) {
     abort_input("stochastic", "TRUE, or NULL, for a sampler whose steps have op_noise()", "FALSE")
   }
-  steps
+  lapply(steps, velocity_form, schedule)
+}
+
+# The operations with velocities rewritten as f x - G^2 s/2, which keeps all digits at every time.
+velocity_form <- function(ops, schedule) {
+  unlist(lapply(ops, function(op) {
+    if (!"velocity" %in% op$want) return(list(op))
+    op$want <- NULL
+    coef <- list(schedule$drift(op$t), -schedule$diffusion2(op$t) / 2)
+    list(op, op_linear(op$to, stats::setNames(coef, c(op$from, op$to))))
+  }), recursive = FALSE)
 }
 
 # Checks that an earlier operation has written every register that an operation reads; x is there.

@@ -153,7 +153,7 @@ test_that("a sweep says where its mean is, and warns if it is elsewhere", {
   f <- as_gaussmix(Status ~ ., banknote)
   good <- guidance_sweep(f, "genuine", c(0, 1), n = 1000)
   expect_lt(max(attr(good, "setup")$target$off), .15)
-  expect_output(print(good), "at strength 0 off by at most")
+  expect_output(print(good), "is off by [0-9.]+ sd, all else by")
   raw <- standardise(f, FALSE, FALSE)
   step <- sampler_heun(200, "quadratic", 1e-4)
   expect_warning(
@@ -179,7 +179,7 @@ test_that("a sweep whose samples are too narrow says so, though their mean is ri
   narrow <- run$x %*% c(1, -1) / sqrt(2 * .02)
   expect_equal(off[["sd"]], abs(sqrt(mean((narrow - mean(narrow))^2)) - 1), tolerance = 1e-6)
   expect_lt(off[["mean"]], .05)
-  expect_output(print(sweep), "the sd, [0-9]+% along the worst axis")
+  expect_output(print(sweep), "the sd along the worst axis is off by [0-9]+%")
   # by quadrature, in one dimension
   line <- gaussmix(c(.5, .5), c(-1, 1), c(.01, .5), class = c("a", "b"))
   expect_lt(attr(guidance_sweep(line, "a", 0:1), "setup")$target$off[["sd"]], .01)

@@ -525,6 +525,28 @@ test_that("a late step takes the denoised point and is the step that it was", {
                    op_eval("s", from = "x", t = 5))
 })
 
+test_that("a step by the velocity is one of Euler's method", {
+  flow <- sampler("flow", function(k, times, schedule) {
+    list(op_eval("v", t = times[k], want = "velocity"),
+         op_linear("x", list(x = 1, v = times[k + 1] - times[k])))
+  }, 12, end = .01, vectorised = TRUE)
+  euler <- sampler_euler(12, end = .01)
+  m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(2, 1)), list(c(.25, .5), c(.5, .3)), c("a", "b"))
+  for (schedule in all_schedules()) {
+    for (guide in list(guidance("a", 2), guidance("a", 2, rule = "apg"))) {
+      runs <- lapply(list(flow, euler), function(s) {
+        quiet_sample(m, 20, guide, s, schedule, key = c(1, 2))
+      })
+      expect_equal(runs[[1]]$x, runs[[2]]$x, tolerance = 1e-10, info = schedule$label)
+      expect_equal(runs[[1]]$log_density, runs[[2]]$log_density, tolerance = 1e-9)
+    }
+  }
+  expect_equal(guided_law(m, "a", flow)$x, guided_law(m, "a", euler)$x, tolerance = 1e-10)
+  expect_identical(format(op_eval("v", t = .5, want = "velocity")), "v <- velocity(x, t = 0.5)")
+  expect_error(op_eval("v", t = 1:2, want = c("velocity", "score")), "`want`",
+               class = "mixguide_error")
+})
+
 test_that("op_eval() gives what is wanted", {
   expect_identical(format(op_eval("d", t = .5, want = "denoised")), "d <- denoised(x, t = 0.5)")
   expect_error(op_eval("d", t = 1, want = "data"), "`want`", class = "mixguide_error")
