@@ -313,6 +313,8 @@ load_pool <- function() {
   }
   table <- getNamespaceInfo("mixguide", "S3methods")
   table <- data.frame(generic = table[, 1], class = table[, 2], stringsAsFactors = FALSE)
+  # assignments go on to those of data frames, whose errors they have
+  table <- table[!endsWith(table$generic, "<-"), ]
   groups <- c("m", "g", "s", "sc", "o", "z", "e", "obj")
   objects <- unlist(lapply(groups, function(group) paste0(group, "$", names(pool[[group]]))))
   values <- lapply(objects, function(text) eval(parse(text = text)[[1]], pool))
