@@ -507,7 +507,6 @@ is_solved <- function(guidance) identical(guidance$rule$kind, "characteristic")
 
 # A deterministic run with its density from differences of its map.
 with_density <- function(run, d) {
-  if (run$sampler$stochastic || !is.null(run$score_error$noise)) return(run)
   start <- run_starts(d, nrow(run$x))
   law <- if_error(start_law(process_diffusion(d)$start, in_process(d$mixture), d$guidance$class,
                             d$schedule, d$horizon), function(e) NULL)

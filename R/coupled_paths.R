@@ -66,7 +66,7 @@ coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 2
   d$sampler <- observe_gain(sampler)
   plan <- sampling_plan(d, n, noise, "none", trajectory = TRUE, reduce = FALSE)
   if (!plan$begin$n) abort_input("n", "one path at least", "0")
-  warn_faults(plan$faults)
+  plan$faults <- warn_faults(plan_faults(plan))
   key <- run_key(d)
   plan <- draw_start(plan, key)
   geometry <- path_geometry(plan, template$class)

@@ -117,7 +117,7 @@ format_entropy <- function(x) {
 # The entropy of a run of a stochastic sampler: exact where the law of its output is, otherwise from
 # nearest neighbours, in the coordinates to which the run reduces.
 neighbour_entropy <- function(x) {
-  if (!x$sampler$stochastic || identical(x$start, "given")) no_log_density(x)
+  if (identical(x$start, "given")) no_log_density(x)
   if (!nrow(x$x)) return(unknown_row("no particles"))
   if (!is.null(x$family)) {
     abort(paste("the entropy of a stochastic sampler takes independent particles:",
@@ -144,6 +144,7 @@ neighbour_setting <- function(x) {
   rest <- NULL
   # nobody knows the law of a user's noise, nor that of the rest of another start
   if (is.null(attr(x, "call_of")$args$noise) && x$start %in% c("normal", "exact")) {
+    # from its parts, because samples of a sweep do not know their call
     d <- diffusion(x$mixture, x$guidance, x$sampler, x$schedule, x$horizon, x$start, x$score_error)
     plan <- sampling_plan(d, 1, log_density = "none")
     end <- known_end(d, plan, plan_aim(plan, d$guidance))

@@ -291,7 +291,7 @@ space_form <- function(space, t, schedule) {
                  score = list(by_x = 0 * t, by_score = 1 + 0 * t),
                  denoised = list(by_x = 1 / a, by_score = b2 / a),
                  noise = list(by_x = 0 * t, by_score = -sqrt(b2)),
-                 velocity = list(by_x = schedule$drift(t), by_score = -schedule$diffusion2(t) / 2))
+                 velocity = velocity_of(schedule, t))
   bad <- which(!is.finite(form$by_x) | !is.finite(form$by_score) | form$by_score == 0)
   if (length(bad)) {
     cure <- if (b2[bad[1]] == 0) "take a sampler with `end` > 0" else "take a shorter `horizon`"

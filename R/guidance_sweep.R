@@ -181,26 +181,24 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
     plan <- sampling_plan(replace(d, "start", list(begin$start)), n, noise, log_density,
                           reduce = reduce)
     if (!is.null(begin$entropy)) plan$begin$entropy <- begin$entropy
-    # the nodes stand for a normal start, and a model is asked what its strongest guidance asks
-    start <- if (is.null(begin$weights)) plan$begin$label else "normal"
-    guide <- with_strength(template, strength[which.max(abs(strength))])
-    plan$faults <- c(run_faults(plan$process, d$schedule, plan$times, start),
-                     profile_faults(guide, plan$sampler, plan$times),
-                     model_faults(plan$wrong$model, guide, plan$mixture, d$schedule, plan$times,
-                                  start))
     plan
   }
   begin <- sweep_start(d, if (by_law) FALSE else exact, n)
   plan <- plan_for(begin)
+  # the nodes stand for a normal start, and a model is asked what its strongest guidance asks
+  start <- if (is.null(begin$weights)) given_start(plan$begin) else "normal"
+  strongest <- with_strength(template, strength[which.max(abs(strength))])
+  plan$faults <- plan_faults(plan, strongest, start)
   warned <- if (quiet) plan$faults[names(plan$faults) != "steps"] else plan$faults
   warn_faults(warned)
   guides <- lapply(strength, with_strength, guidance = template)
-  sweep <- sweep_runs(plan, begin, guides, d$key, keep, folder)
+  axes <- class_axes(plan)
+  sweep <- sweep_runs(plan, begin, guides, d$key, axes, keep, folder)
   # more nodes where a strength moves neighbouring starts apart
   while (sweep$torn > 1e-6 && plan$begin$n < 1e5) {
     begin <- sweep_start(d, exact, 4 * plan$begin$n)
-    plan <- plan_for(begin)
-    sweep <- sweep_runs(plan, begin, guides, d$key, keep, folder)
+    plan <- replace(plan_for(begin), "faults", list(plan$faults))
+    sweep <- sweep_runs(plan, begin, guides, d$key, axes, keep, folder)
   }
   rows <- sweep_rows(strength, sweep, plan, begin)
   rows <- controlled_rows(rows, sweep, guides, plan, d)
@@ -212,7 +210,7 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
     (is.null(template$rule) || zero_is_class(template$rule))
   if (!is.null(target) && 0 %in% strength && meant) {
     zero <- match(0, strength)
-    target$off <- class_off(sweep$sums[[zero]], plan, rows$confidence[zero], target)
+    target$off <- class_off(sweep$sums[[zero]], plan, axes, rows$confidence[zero], target)
     if (!quiet) {
       warn_faults(location_fault(target$off, if (is.null(begin$weights)) n else Inf))
     }
@@ -247,12 +245,12 @@ exact_rows <- function(rows, guides, d) {
 
 # Runs all strengths, chunk by chunk. For each strength only sums over the columns of a sweep
 # remain, unless samples are kept.
-sweep_runs <- function(plan, begin, guides, key, keep, folder) {
+sweep_runs <- function(plan, begin, guides, key, axes, keep, folder) {
   n <- plan$begin$n
   aims <- lapply(guides, function(guide) plan_aim(plan, guide))
   job <- c(particle_job(plan, aims, key),
            list(weights = begin$weights,
-                axes = class_axes(plan),
+                axes = axes,
                 width = narrowest(plan$mixture, plan$times, plan$schedule)))
   if (keep) {
     job$samples <- lapply(guides, function(guide) {
@@ -322,9 +320,9 @@ location_sums <- function(x, w = NULL, axes = NULL) {
     x <- x[there, , drop = FALSE]
     w <- w[there]
   }
-  if (is.null(w)) w <- rep(1, nrow(x))
+  weigh <- function(x) colSums(if (is.null(w)) x else w * x)
   z <- if (!is.null(axes)) (x - rep(axes$mean, each = nrow(x))) %*% axes$turn
-  c(sum(w), colSums(w * x), if (!is.null(z)) colSums(w * z^2))
+  c(if (is.null(w)) nrow(x) else sum(w), weigh(x), if (!is.null(z)) weigh(z^2))
 }
 
 # The mean of the class at the end of a run, and directions along which its variance is 1. NULL for
@@ -402,11 +400,10 @@ class_target <- function(class, plan, key) {
 # How far a run at strength 0 is from the class: `mean`, in the standard deviations of the variable
 # with the largest distance; `sd`, the largest relative error along an axis of the class; and
 # `confidence`.
-class_off <- function(sums, plan, confidence, target) {
+class_off <- function(sums, plan, axes, confidence, target) {
   at <- class_moments(plan)
   d <- length(at$mean)
   off <- sums[1 + seq_len(d)] / sums[1] - at$mean
-  axes <- class_axes(plan)
   sd <- if (!is.null(axes)) {
     squares <- sums[-seq_len(d + 1)] / sums[1]
     max(abs(sqrt(pmax(squares - drop(off %*% axes$turn)^2, 0)) - 1))

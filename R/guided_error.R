@@ -156,8 +156,7 @@ particle_error <- function(target, process, n) {
   if (with_noise(process$sampler, process$score_error)$stochastic) {
     abort_input("method", 'other than "Monte Carlo" where steps draw noise: no density is known')
   }
-  own <- inherits(process$score_error$model, "score_model")
-  words <- if (own) "a score_model()" else nonlinear_words(process$guidance)
+  words <- without_density(process)
   if (!is.null(words)) {
     abort_input("method", paste0('other than "Monte Carlo", in one or two dimensions, for a run ',
                                  "by ", words, ", which carries no log-density; see ",

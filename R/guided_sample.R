@@ -102,7 +102,7 @@ guided_sample <- function(mixture, n = 1e4, ..., noise = NULL,
   call <- call_of("guided_sample", d)
   refuse_noise(d, noise)
   plan <- sampling_plan(d, n, noise, log_density, trajectory, reduce)
-  warn_faults(plan$faults)
+  plan$faults <- warn_faults(plan_faults(plan))
   key <- run_key(d)
   with_call(run_plan(plan, d$guidance, key, folder), call, key)
 }
@@ -174,9 +174,6 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   }
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        guidance = guidance, guide = guide, compile = compile, times = times, begin = begin,
-       faults = c(run_faults(process, schedule, times, given_start(begin)),
-                  profile_faults(guidance, sampler, times),
-                  model_faults(wrong$model, guidance, mixture, schedule, times, begin$label)),
        method = method, closing = closing, program = program, levels = levels,
        pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
        wrong = wrong,
@@ -204,7 +201,8 @@ plan_aim <- function(plan, guidance) {
     levels$coef <- levels$coef * rep(levels$scale, each = nrow(guide$models))
   }
   scalars <- c(if (plan$method != "none") unlist(SCALAR[c("change", "folded", "start")]),
-               if (takes_root(plan$program) || turns_noise(plan$program)) SCALAR$clipped,
+               if (takes_root(plan$program)) SCALAR$clipped,
+               if (turns_noise(plan$program)) SCALAR$reversed,
                if (!is.null(guidance)) SCALAR$closing + 0:1)
   list(models = guide$models, levels = levels, scalars = scalars, log_prior = guide$log_prior,
        program = if (!is.null(plan$compile) && !own) plan$compile(guide))
@@ -320,7 +318,13 @@ run_start <- function(start, mixture, n, class, schedule, horizon) {
   list(n = check_particles(n), law = law, label = label)
 }
 
-# What run_faults() judges: points or a law, if the user gave them, or the kind of the start.
+# The faults of a plan's run. `start`: points or a law, if the user gave them, or its kind.
+plan_faults <- function(plan, guidance = plan$guidance, start = given_start(plan$begin)) {
+  c(run_faults(plan$process, plan$schedule, plan$times, start),
+    profile_faults(guidance, plan$sampler, plan$times),
+    model_faults(plan$wrong$model, guidance, plan$mixture, plan$schedule, plan$times, start))
+}
+
 given_start <- function(begin) {
   switch(begin$label, given = begin$x, mixture = begin$law, begin$label)
 }
@@ -407,7 +411,7 @@ read_chunk <- function(result, plan, log_prior) {
     if (plan$method == "map") part$folded <- scalar[[SCALAR$folded]] > 0
   }
   if (takes_root(plan$program)) part$clipped <- scalar[[SCALAR$clipped]] > 0
-  if (turns_noise(plan$program)) part$reversed <- scalar[[SCALAR$clipped]] > 0
+  if (turns_noise(plan$program)) part$reversed <- scalar[[SCALAR$reversed]] > 0
   if (!is.null(plan$mixture$model)) {
     if (!is.null(plan$class)) {
       part$log_confidence <- model_log_confidence(plan$mixture$model, part$x, plan$class)

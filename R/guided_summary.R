@@ -80,7 +80,7 @@ guided_summary <- function(mixture, n = 1e4, ...,
   if (is.matrix(range)) range <- own_columns(range, mixture, "range")
   range <- check_range(range, d)
   plan <- sampling_plan(setting, min(n, 2^30), log_density = log_density, reduce = reduce)
-  warn_faults(plan$faults)
+  plan$faults <- warn_faults(plan_faults(plan))
   if (is.null(plan$begin$x)) plan$begin$n <- n
   n <- as.double(plan$begin$n)
   aim <- plan_aim(plan, setting$guidance)

@@ -32,7 +32,7 @@ want_code <- c(score = 0L, denoised = 1L, noise = 2L)
 
 # The scalars by their use in the engine (which has two more) and in compile_program(), counted from
 # 1. Those from `closing` on hold log p_j, j = 1..J.
-SCALAR <- list(change = 1, folded = 2, clipped = 3, start = 6, closing = 7)
+SCALAR <- list(change = 1, folded = 2, clipped = 3, reversed = 4, start = 7, closing = 8)
 
 # `steps`: a list of operations per step, or a single one for all steps (see sampler_program()).
 # `start_sd`: the start is drawn from N(0, start_sd^2 I), or NULL when it is given. `save`: keep the

@@ -253,13 +253,18 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   lapply(steps, velocity_form, schedule)
 }
 
+# The velocity of the probability flow as by_x x + by_score s.
+velocity_of <- function(schedule, t) {
+  stats::setNames(lapply(reverse_drift(schedule, t), `-`), c("by_x", "by_score"))
+}
+
 # The operations with velocities rewritten as f x - G^2 s/2, which keeps all digits at every time.
 velocity_form <- function(ops, schedule) {
   unlist(lapply(ops, function(op) {
     if (!"velocity" %in% op$want) return(list(op))
     op$want <- NULL
-    coef <- list(schedule$drift(op$t), -schedule$diffusion2(op$t) / 2)
-    list(op, op_linear(op$to, stats::setNames(coef, c(op$from, op$to))))
+    coef <- stats::setNames(velocity_of(schedule, op$t), c(op$from, op$to))
+    list(op, op_linear(op$to, coef))
   }), recursive = FALSE)
 }
 

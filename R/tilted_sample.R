@@ -129,11 +129,10 @@ tilted_sample <- function(mixture, n = 1e4, ..., weights = c("feynman-kac", "pat
     abort_input("start", "of known density (attribute log_density)", plan$begin$label)
   }
   plan$method <- method
-  if (exact) {
-    plan$begin$label <- "normal, by quadrature"
-    plan$faults <- run_faults(plan$process, schedule, plan$times, "normal")
-  }
-  warn_faults(plan$faults)
+  # the nodes stand for a normal start
+  faults <- if (exact) plan_faults(plan, start = "normal") else plan_faults(plan)
+  plan$faults <- warn_faults(faults)
+  if (exact) plan$begin$label <- "normal, by quadrature"
   aim <- guidance_models(guidance, plan$process)
   run <- run_weighted(plan, aim, strength, kind, resample, key, nodes$weights, folder)
   if (any(run$folded)) {

@@ -254,7 +254,7 @@ static GM_NOINLINE void gm_op_ask(const gm_job *job, const gm_op *op, gm_area *a
 static GM_NOINLINE void gm_op_product(const gm_job *job, const gm_op *op, gm_area *area) {
   const double *c = job->program->coef + op->n;
   size_t lanes = job->lanes, d = job->pool->d;
-  double *to = ROW(area->reg, op->to * d), *turned = ROW(area->scalar, GM_CLIPPED);
+  double *to = ROW(area->reg, op->to * d), *turned = ROW(area->scalar, GM_REVERSED);
   gm_score_work work = area->score;
   gm_curve(job->pool, job->models, job->program->level + op->at, lanes, &work, to, work.u);
   for (size_t v = 0; v < lanes; v += GM_VL) {

@@ -187,10 +187,18 @@ typedef enum {
 
 /* Scalars that the engine itself writes: the change of the log-density since the start; 1 for a
  * particle whose map folded (negative determinant) at some step; 1 for a particle where a negative
- * eigenvalue of a root's matrix was taken as 0, and 1 more for each product that turned a vector
+ * eigenvalue of a root's matrix was taken as 0; how many products turned a vector of the particle
  * against itself; the caller's last answer, the psi of a gm_push and its derivative by the
  * log-odds. */
-enum { GM_LOG_DENSITY, GM_FOLDED, GM_CLIPPED, GM_ASKED, GM_ASKED_SLOPE, GM_OWN_SCALARS };
+enum {
+  GM_LOG_DENSITY,
+  GM_FOLDED,
+  GM_CLIPPED,
+  GM_REVERSED,
+  GM_ASKED,
+  GM_ASKED_SLOPE,
+  GM_OWN_SCALARS
+};
 enum { GM_MAX_REGISTERS = 24 };
 
 typedef struct {

@@ -296,3 +296,19 @@ test_that("a rule or a sampler that changes strength 0 is no fault of the start"
   expect_warning(sweep(guidance("a", rule = "mambo_g"), sampler_euler(4, "uniform")),
                  class = "mixguide_warning_location")
 })
+
+test_that("a start that is given is judged as in a single run", {
+  m <- gaussmix(c(.5, .5), c(-1, 1), .3, class = c("a", "b"))
+  far <- matrix(5 + seq(-1, 1, length.out = 60))
+  run <- function() guided_sample(m, 60, "a", sampler_ddim(5), start = far)
+  expect_warning(run(), class = "mixguide_warning_start")
+  seen <- character()
+  withCallingHandlers(
+    guidance_sweep(m, "a", 1:2, start = far, sampler = sampler_ddim(5)),
+    mixguide_warning_start = function(w) {
+      seen <<- c(seen, conditionMessage(w))
+      invokeRestart("muffleWarning")
+    }
+  )
+  expect_length(seen, 1)
+})

@@ -197,3 +197,16 @@ test_that("roots change little where an eigenvalue changes its sign", {
     expect_lt(max(abs(L(at + 1e-10)[k, , ] - L(at - 1e-10)[k, , ])), 1e-4)
   }
 })
+
+test_that("a product that turns a vector around is no clipped covariance", {
+  m <- gaussmix(c(.3, .3, .4), rbind(c(-1, 0), c(1, 1), c(2, -1)), .05)
+  both <- sampler("both", function(k, times, schedule) {
+    t <- times[k]
+    # 1e-6 of the derivative changes no sign, 5 times it does
+    list(op_eval("s", t = t), op_noise("z"), op_root("z", "x", t, 1e-6), op_linear("w", c(x = 1)),
+         op_product("w", "x", t, 5), op_linear("x", list(x = 1, s = .01, z = .1)))
+  }, 4, stochastic = TRUE)
+  run <- quiet_sample(m, 200, sampler = both, key = 1:2)
+  expect_false(any(run$clipped))
+  expect_null(run$reversed)
+})

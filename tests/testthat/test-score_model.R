@@ -299,6 +299,18 @@ test_that("what needs densities refuses a model by itself, and bad ones are erro
                "`classifier` failed: no net", class = "mixguide_error")
 })
 
+# The denoised point of the logistic law: the mean of x0 given x = a x0 + b z, by the trapezoidal
+# rule, which serves any density.
+logistic <- function(x, t, class) {
+  a <- exp(-t)
+  b <- sqrt(1 - a^2)
+  low <- pmax((x[, 1] - 8 * b) / a, -40)
+  high <- pmin((x[, 1] + 8 * b) / a, 40)
+  y <- low + outer(high - low, seq(0, 1, length.out = 101))
+  w <- dnorm(x[, 1], a * y, b) * dlogis(y)
+  cbind(rowSums(w * y) / rowSums(w))
+}
+
 test_that("laws that are no mixtures are sampled: Student's t and the logistic law", {
   # t is normal given a chi-squared variable u; the density is a sum over a grid of log u
   v <- seq(-9, 4, length.out = 101)
@@ -309,16 +321,6 @@ test_that("laws that are no mixtures are sampled: Student's t and the logistic l
       rep(log_p - log(variance) / 2, each = nrow(x))
     w <- exp(log_w - apply(log_w, 1, max))
     cbind(-x[, 1] * drop(w %*% (1 / variance)) / rowSums(w))
-  }
-  # for any density: the mean of x0 given x = a x0 + b z, by the trapezoidal rule
-  logistic <- function(x, t, class) {
-    a <- exp(-t)
-    b <- sqrt(1 - a^2)
-    low <- pmax((x[, 1] - 8 * b) / a, -40)
-    high <- pmin((x[, 1] + 8 * b) / a, 40)
-    y <- low + outer(high - low, seq(0, 1, length.out = 101))
-    w <- dnorm(x[, 1], a * y, b) * dlogis(y)
-    cbind(rowSums(w * y) / rowSums(w))
   }
   end <- function(score, type) {
     model <- score_model(score, type, variables = "x")
@@ -478,15 +480,6 @@ test_that("right models have no faults: wide, narrow, heavy-tailed and learnt on
   quiet(score_model(two, "score", variables = "x", class = c("a", "b")))
   denoised <- function(x, t, class) (x + (1 - exp(-2 * t)) * two(x, t, class)) / exp(-t)
   quiet(score_model(denoised, "denoised", variables = "x", class = c("a", "b")))
-  logistic <- function(x, t, class) {
-    a <- exp(-t)
-    b <- sqrt(1 - a^2)
-    low <- pmax((x[, 1] - 8 * b) / a, -40)
-    high <- pmin((x[, 1] + 8 * b) / a, 40)
-    y <- low + outer(high - low, seq(0, 1, length.out = 101))
-    w <- dnorm(x[, 1], a * y, b) * dlogis(y)
-    cbind(rowSums(w * y) / rowSums(w))
-  }
   quiet(score_model(logistic, "denoised", variables = "x"), at = NULL)
   # the noise by least squares on random features of x and t
   set.seed(1)
@@ -548,4 +541,17 @@ test_that("particle methods that do not take the derivative follow a model", {
 test_that("a bare function is told to be a score_model()", {
   expect_error(score_error(model = function(x, t, class) -x), "score_model\\(\\)",
                class = "mixguide_error_input")
+})
+
+test_that("a sweep checks a function once", {
+  halves <- 0
+  m <- gaussmix(c(.5, .5), c(-1, 1), .3, class = c("a", "b"))
+  counted <- function(x, t, class) {
+    halves <<- halves + (nrow(x) == 128)
+    score(m, x, t, guidance = class)
+  }
+  error <- score_error(model = score_model(counted))
+  guidance_sweep(m, "a", 0:2, n = 64, sampler = sampler_ddim(4), score_error = error)
+  # of the class and of the whole
+  expect_identical(halves, 2)
 })
