@@ -103,9 +103,14 @@ explorer_defaults <- function(mixture, d = NULL) {
        schedule = if (is.null(d)) "ou" else "given", key = 1)
 }
 
+# The choices of every list in the app, by its input.
 explorer_choices <- function(own) {
   given <- if (!is.null(own$diffusion)) c("as in the diffusion" = "given")
+  classes <- mixture_classes(own$mixture)
+  labels <- variable_labels(own$mixture)
+  variables <- stats::setNames(seq_along(labels), labels)
   list(
+    class = classes, negative = classes, first = variables, second = variables, shown = variables,
     kind = c(if (!is.null(own$diffusion$guidance)) given,
              c("plain" = "plain", "within an interval of time" = "interval", "power law" = "power",
                "away from a negative class" = "negative", "none: the class itself" = "none"),
@@ -275,7 +280,7 @@ kept <- function(cache, key, value) {
   cache[[key]]
 }
 
-# Statements with `proved` (TRUE or FALSE) and why, in words.
+# Statements with `proved` (TRUE or FALSE) and why, in words. `failed`: errors of calls.
 explorer_theorems <- function(env, s, cache) {
   if (s$kind == "zero") {
     return(theorem_row("guidance", FALSE, "these theorems are about guidance, not zero-shot runs"))
@@ -287,15 +292,9 @@ explorer_theorems <- function(env, s, cache) {
   }
   continuous <- heard(guidance_condition(env$d))
   steps <- heard(proved_steps(env, s, strength, cache))
-  stochastic <- isTRUE(env$d$sampler$stochastic)
-  in_time <- if (is.null(continuous$value)) {
-    theorem_row(process_words(stochastic), FALSE, continuous$error)
-  } else time_theorem(continuous$value, stochastic)
-  in_steps <- if (is.null(steps$value)) {
-    theorem_row("these steps", FALSE, steps$error)
-  } else steps_theorems(steps$value)
-  structure(rbind(in_time, in_steps), failed = c(continuous = continuous$error,
-                                                 steps = steps$error))
+  process <- if (isTRUE(env$d$sampler$stochastic)) "sde" else "ode"
+  structure(rbind(time_theorem(continuous, process), steps_theorems(steps)),
+            failed = c(continuous = continuous$error, steps = steps$error))
 }
 
 # step_condition() of the run, without its search for numbers of steps. The largest strength with a
@@ -318,16 +317,13 @@ theorem_row <- function(statement, proved, why) {
   data.frame(statement = statement, proved = proved, why = why)
 }
 
-process_words <- function(stochastic) {
-  paste0("continuous time (", if (stochastic) "SDE" else "ODE",
-         "): no path loses confidence by guidance")
-}
-
-time_theorem <- function(condition, stochastic) {
-  process <- if (stochastic) "sde" else "ode"
+# guidance_condition() as it was heard().
+time_theorem <- function(heard, process) {
+  condition <- heard$value
   proved <- isTRUE(condition$holds[[process]])
   pairs <- condition$pairs
-  why <- if (!is.null(condition$why)) condition$why else if (!NROW(pairs)) {
+  why <- c(heard$error, condition$why)[1]
+  if (is.null(why)) why <- if (!NROW(pairs)) {
     "there is at most one rival, so no angle can be obtuse"
   } else {
     least <- which.min(pairs[[process]])
@@ -335,10 +331,14 @@ time_theorem <- function(condition, stochastic) {
            format(pairs[[process]][least], digits = 3), " (rivals ", pairs$rival[least], " and ",
            pairs$other[least], "), ", if (proved) "not obtuse" else "an obtuse angle")
   }
-  theorem_row(process_words(stochastic), proved, why)
+  theorem_row(paste0("continuous time (", toupper(process),
+                     "): no path loses confidence by guidance"), proved, why)
 }
 
-steps_theorems <- function(steps) {
+# step_condition() as it was heard().
+steps_theorems <- function(heard) {
+  steps <- heard$value
+  if (is.null(steps)) return(theorem_row("these steps", FALSE, heard$error))
   words <- c(confidence = "no particle loses confidence by guidance",
              monotone = "more strength, more confidence for each particle",
              entropy = "entropy at most that without guidance",
@@ -400,30 +400,26 @@ draw_cloud <- function(result) {
       if (is.null(confidence)) "draw" else "confidence p(class | x)")
   graphics::points(at, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
   if (is.null(lines) || !nrow(lines)) return(invisible())
-  classes <- mixture_classes(result$env$m)
-  inks <- stats::setNames(class_palette(length(classes)), classes)
-  aim <- if (s$kind != "zero") result$env$g$class
-  for (part in split(lines, factor(lines$group, unique(lines$group)))) {
-    own <- part$class[1] %in% aim
-    ink <- unname(inks[part$class[1]])
-    graphics::lines(part$x, part$y, lwd = if (own) 2.5 else 1.3, lty = if (own) 1 else 2,
-                    col = if (is.na(ink)) "grey50" else ink)
+  all <- mixture_classes(result$env$m)
+  classes <- unique(lines$class)
+  inks <- class_palette(length(all))[match(classes, all)]
+  # classes that are drawn as one
+  inks[is.na(inks)] <- "grey50"
+  own <- classes %in% if (s$kind != "zero") result$env$g$class
+  type <- ifelse(own, 1, 2)
+  width <- ifelse(own, 2.5, 1.3)
+  for (line in split(lines, factor(lines$group, unique(lines$group)))) {
+    k <- match(line$class[1], classes)
+    graphics::lines(line$x, line$y, lwd = width[k], lty = type[k], col = inks[k])
   }
-  draw_legend(unique(lines$class), inks, aim)
+  k <- seq_len(min(8, length(classes)))
+  draw_key_of("topright", classes[k], inks[k], type[k], width[k], title = "class")
 }
 
 # Fonts in plots of a web page may be wider than R assumes.
 draw_key_of <- function(place, labels, col, lty, lwd = 1, ...) {
   graphics::legend(place, labels, col = col, lty = lty, lwd = lwd, bg = "#FFFFFFCC", box.col = NA,
                    cex = .85, text.width = 1.3 * max(graphics::strwidth(labels, cex = .85)), ...)
-}
-
-draw_legend <- function(classes, inks, aim) {
-  classes <- utils::head(classes, 8)
-  own <- classes %in% aim
-  inks <- unname(inks[classes])
-  draw_key_of("topright", classes, ifelse(is.na(inks), "grey50", inks), ifelse(own, 1, 2),
-              ifelse(own, 2.5, 1.3), title = "class")
 }
 
 draw_law <- function(result) {
@@ -443,11 +439,9 @@ draw_law <- function(result) {
              "density")
   graphics::rect(utils::head(bars$breaks, -1), 0, bars$breaks[-1], bars$density, col = "grey85",
                  border = "grey70")
-  inks <- c("#0072B2", "#D55E00", "#009E73")
-  for (i in seq_along(curves)) {
-    graphics::lines(at, curves[[i]], col = inks[i], lty = c(1, 2, 3)[i], lwd = 2)
-  }
-  draw_key_of("topright", c("run", names(curves)), c("grey70", inks[seq_along(curves)]),
+  inks <- class_palette(length(curves))
+  for (i in seq_along(curves)) graphics::lines(at, curves[[i]], col = inks[i], lty = i, lwd = 2)
+  draw_key_of("topright", c("run", names(curves)), c("grey70", inks),
               c(1, seq_along(curves)), c(8, rep(2, length(curves))))
 }
 
@@ -455,23 +449,17 @@ draw_law <- function(result) {
 law_curves <- function(result, at) {
   s <- result$settings
   env <- result$env
-  shown <- s$shown
-  density <- function(law) dgaussmix(at, law)
-  of <- function(law) heard(density(marginal(law, variable_labels(env$m)[shown])))$value
-  named <- env$m
-  colnames(named$means) <- variable_labels(named)
-  if (s$kind == "zero") {
-    exact <- env$exact
-    colnames(exact$means) <- variable_labels(exact)
-    curves <- list("exact law given it" = of(exact), "before observing" = of(named))
+  name <- variable_labels(env$m)[s$shown]
+  density <- function(law) heard(dgaussmix(at, show_variables(law, name)))$value
+  curves <- if (s$kind == "zero") {
+    list("exact law given it" = density(env$exact), "before observing" = density(env$m))
   } else {
-    curves <- list("class itself" = of(class_law(named, env$g$class)), "whole mixture" = of(named),
-                   "tilted law" = if (mixture_dim(env$m) == 1 && s$kind == "plain") {
-                     heard(law_density(tilted_law(env$m, env$g), at))$value
-                   })
+    list("class itself" = density(class_law(env$m, env$g$class)), "whole mixture" = density(env$m),
+         "tilted law" = if (mixture_dim(env$m) == 1 && s$kind == "plain") {
+           heard(law_density(tilted_law(env$m, env$g), at))$value
+         })
   }
-  curves <- curves[!vapply(curves, is.null, NA)]
-  Filter(function(y) all(is.finite(y)), curves)
+  Filter(function(density) !is.null(density) && all(is.finite(density)), curves)
 }
 
 # Paths of the first particles of the run, against the steps.
@@ -576,7 +564,7 @@ range_input <- function(id, label, min, max, value, step) {
 
 explorer_server <- function(own, n) {
   function(input, output, session) {
-    keeps <- function(of) c(of, list(cache = new.env()))
+    keeps <- function(own) c(own, list(cache = new.env()))
     given <- if (!is.null(own)) keeps(own)
     presets <- new.env()
     fields <- names(explorer_defaults(preset_source("three")$mixture))
@@ -591,22 +579,17 @@ explorer_server <- function(own, n) {
       s <- lapply(stats::setNames(nm = fields), function(field) input[[field]])
       for (field in c("first", "second", "shown")) s[[field]] <- as.integer(s[[field]])
       # after a change of mixture the browser sends the old inputs until it is updated
-      of <- source()
-      known <- s$class %in% mixture_classes(of$mixture) &&
-        s$negative %in% mixture_classes(of$mixture) && s$kind %in% explorer_choices(of)$kind
-      shiny::req(known, length(s$first) == 1, length(s$second) == 1, length(s$shown) == 1,
-                 max(s$first, s$second, s$shown) <= mixture_dim(of$mixture),
-                 s$sampler %in% explorer_choices(of)$sampler,
-                 s$schedule %in% explorer_choices(of)$schedule)
+      choices <- explorer_choices(source())
+      known <- function(id) length(s[[id]]) == 1 && s[[id]] %in% choices[[id]]
+      shiny::req(all(vapply(names(choices), known, NA)))
       s
     })
     result <- shiny::reactive({
       begun <- now()
       # forced here, so that an interrupt by shiny does not count as an error of a run
-      of <- source()
+      current <- source()
       s <- settings()
-      found <- explorer_result(of, s, n, of$cache)
-      c(found, list(seconds = now() - begun))
+      c(explorer_result(current, s, n, current$cache), list(seconds = now() - begun))
     })
     output$about <- shiny::renderText({
       preset <- explorer_presets()[[input$preset]]
@@ -635,13 +618,8 @@ explorer_server <- function(own, n) {
 explorer_update <- function(session, own) {
   s <- own$settings
   choices <- explorer_choices(own)
-  classes <- mixture_classes(own$mixture)
-  labels <- variable_labels(own$mixture)
-  variables <- stats::setNames(seq_along(labels), labels)
-  lists <- c(choices, list(class = classes, negative = classes, first = variables,
-                           second = variables, shown = variables))
-  for (id in names(lists)) {
-    shiny::updateSelectInput(session, id, choices = lists[[id]], selected = s[[id]])
+  for (id in names(choices)) {
+    shiny::updateSelectInput(session, id, choices = choices[[id]], selected = s[[id]])
   }
   session$sendInputMessage("strength", list(value = s$strength, max = max(16, s$strength)))
   session$sendInputMessage("steps", list(value = s$steps))
