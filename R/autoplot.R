@@ -1,5 +1,4 @@
-# Plots that need no explanation beside them. A mixture is shown exactly: curves are its densities,
-# and the lines around a class hold a stated share of its probability.
+# Plots that need no explanation beside them.
 
 #' Plots of mixtures, samples, summaries, sweeps and schedules
 #'
@@ -28,12 +27,11 @@
 #' of strengths is linear near 0 and logarithmic further out (`asinh`). Of more than 12 runs, such
 #' as those of many classes, one `quantity` is drawn, in a panel for each run.
 #'
-#' **Many classes.** More than 12 classes (beside the class aimed at) cannot be told apart. They are
-#' drawn as one, the lines are those of their union, and labels have no colours; the subtitle says
-#' so.
+#' **More than 12 classes** (beside the class aimed at) cannot be told apart. They are drawn as one,
+#' the lines are those of their union, and labels have no colours; the subtitle says so.
 #'
-#' **A law** (see [law]): its density. In one dimension it is drawn over the densities of the class
-#' aimed at and of the mixture, in two over the lines of the classes.
+#' **A [law]**: its density, over the densities of the class aimed at and of the mixture, or, in two
+#' dimensions, over the lines of the classes.
 #'
 #' **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
 #'
@@ -47,8 +45,7 @@
 #' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()],
 #'   a [law] or a [schedule].
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
-#' @param label The classes of the points, for colours: a label per point, or `NULL`. Draws of
-#'   [rgaussmix()] carry their labels.
+#' @param label The class of each point, or `NULL`. Draws of [rgaussmix()] carry their labels.
 #' @param variables Names or numbers of the variables to show; `NULL` for all, at most five.
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
@@ -101,8 +98,13 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   shown <- every_kth(finite, if (moving) paths else if (flat) Inf else max_points)
   layers <- if (!flat) cloud_layers else if (moving) path_layers else histogram_layers
   ends <- if (moving && !flat) "dots are the ends of paths"
-  note <- if (!is.null(law$unknown)) ends else if (!flat) region_words(law, ends) else
-    if (moving) path_words(aim) else histogram_words(law, aim)
+  note <- if (!is.null(law$unknown)) ends else if (!flat) region_words(law, ends) else if (moving) {
+    paste0("Shading: exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
+           " at each time, relative to its mode")
+  } else {
+    c(paste0("Bars: the sample", if (!is.null(aim)) ", coloured by mean confidence"),
+      if (nrow(point_masses(law))) "Dotted lines: point masses")
+  }
   ggplot() + layers(object, law, shown, aim, moving) +
     words(run_title(number(nrow(object$x)), aim), c(run_words(object, aim), note),
           c(margin_words(law, object$mixture),
@@ -239,10 +241,8 @@ sweep_map <- function(object, quantity) {
                       value = object[[quantity]])
   cells <- cells[is.finite(cells$value), ]
   if (!nrow(cells)) abort_input("quantity", "a column with values", describe(quantity))
-  size <- cells$value - if (quantity == "confidence") .5 else if (quantity == "gain") 0 else {
-    min(cells$value)
-  }
-  cells$dark <- abs(size) > .7 * max(abs(size))
+  size <- abs(cells$value - switch(quantity, confidence = .5, gain = 0, min(cells$value)))
+  cells$dark <- size > .7 * max(size)
   aim <- aim_words(setup$class)
   what <- c(confidence = "Mean confidence",
             gain = paste("Gain in confidence over strength", format(object$strength[1])),
@@ -251,14 +251,12 @@ sweep_map <- function(object, quantity) {
                  gain = scale_fill_gradient2(low = "#D55E00", high = "#0072B2", name = NULL),
                  scale_fill_gradient(low = "white", high = "#0072B2", name = NULL))
   ggplot(cells, aes(.data$x, .data$y)) +
-    geom_raster(aes(fill = .data$value)) +
+    geom_raster(aes(fill = .data$value)) + fill +
     geom_text(aes(label = formatC(.data$value, digits = 2, format = "f"), colour = .data$dark),
               size = 2.8) +
     scale_colour_manual(values = c("FALSE" = ink, "TRUE" = "white"), guide = "none") +
-    fill +
-    scale_x_continuous(breaks = seq_along(strength), labels = format(strength, trim = TRUE,
-                                                                     drop0trailing = TRUE),
-                       minor_breaks = NULL) +
+    scale_x_continuous(breaks = seq_along(strength), minor_breaks = NULL,
+                       labels = format(strength, trim = TRUE, drop0trailing = TRUE)) +
     scale_y_continuous(breaks = seq_along(steps), labels = steps, minor_breaks = NULL) +
     finish(paste0(what[[quantity]], ", towards ", aim),
            c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults),
@@ -744,16 +742,6 @@ curve_words <- function(law, points) {
              if (in_lanes(points) && nrow(points) > MOST_TICKS) ", some of them")
     },
     if (nrow(point_masses(law))) "Spikes: point masses, as high as their probability")
-}
-
-histogram_words <- function(law, aim) {
-  c(if (is.null(aim)) "Bars: the sample" else "Bars: the sample, coloured by mean confidence",
-    if (nrow(point_masses(law))) "Dotted lines: point masses")
-}
-
-path_words <- function(aim) {
-  paste0("Shading: exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
-         " at each time, relative to its mode")
 }
 
 shown_words <- function(shown, n, what) {

@@ -14,9 +14,9 @@
 #' `p(x | y) p(y | x)^strength`, which guidance is often, wrongly, said to sample; a zero-shot
 #' method beside the exact conditional law; and the iris data.
 #'
-#' The *theorems* panel says for each statement whether it is proved for this mixture, class and
-#' process, by [guidance_condition()] and [step_condition()]. "Not proved" does not mean that the
-#' statement is wrong: the conditions are sufficient and not necessary.
+#' The *theorems* panel says which statements [guidance_condition()] and [step_condition()] prove of
+#' this mixture, class and process. Their conditions are sufficient and not necessary, so a
+#' statement that is not proved may be true.
 #'
 #' Guidance *zero-shot* draws given an observation of the first variable without noise, by
 #' [conditional_sample()]. Class and strength then have no effect.
@@ -133,25 +133,26 @@ explorer_calls <- function(own, s, n = 2000) {
     check_choice(s[[field]], unname(explorer_choices(own)[[field]]), field)
   }
   parts <- list(sampler = sampler_call(own, s),
-                schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)))
-  parts <- c(parts[!vapply(parts, is.null, NA)], list(key = key_call(s)))
-  mixture <- if (is.null(own$diffusion)) quote(m) else own$given
-  change <- if (is.null(own$diffusion)) quote(diffusion) else quote(update)
+                schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)),
+                key = key_call(s))
+  parts <- Filter(Negate(is.null), parts)
+  make <- if (is.null(own$diffusion)) list(quote(diffusion), quote(m)) else {
+    list(quote(update), own$given)
+  }
   if (s$kind == "zero") {
     if (!is.null(own$diffusion)) parts["guidance"] <- list(NULL)
     observed <- check_number(s$observed, "observed")
     return(list(
-      d = as.call(c(change, mixture, parts)),
+      d = as.call(c(make, parts)),
       y = call("observation", observed, variables = as.double(s$first)),
       run = call("conditional_sample", quote(d), n, quote(y), call(paste0("zero_shot_", s$method))),
       exact = quote(condition(m, y))))
   }
-  list(g = guidance_call(own, s),
-       d = as.call(c(change, mixture, list(guidance = quote(g)), parts)),
+  list(g = guidance_call(own, s), d = as.call(c(make, guidance = quote(g), parts)),
        run = call("guided_sample", quote(d), n))
 }
 
-key_call <- function(s) call("c", check_count(s$key, "key", max = .Machine$integer.max), 0)
+key_call <- function(s) call("c", check_count(s$key, "key"), 0)
 
 guidance_call <- function(own, s) {
   if (s$kind == "given") return(call("$", own$given, quote(guidance)))
@@ -243,15 +244,15 @@ explorer_numbers <- function(env, s, cache) {
   if (s$kind == "zero") return(zero_numbers(env, s))
   class <- env$g$class
   calls <- number_calls(s)
-  one <- function(call) {
+  number_row <- function(call) {
     row <- heard(eval(call, env))
     failed <- is.null(row$value)
     value <- if (failed) unknown_row() else row$value
     data.frame(value[c("estimate", "se")], failed = failed,
                words = if (failed) row$error else format_estimate(value))
   }
-  base <- kept(cache, c("class", class, s$key), lapply(calls[3:4], one))
-  rows <- do.call(rbind, c(lapply(calls[1:2], one), base))
+  base <- kept(cache, c("class", class, s$key), lapply(calls[3:4], number_row))
+  rows <- do.call(rbind, c(lapply(calls[1:2], number_row), base))
   failed <- stats::setNames(rows$words, names(calls))[rows$failed]
   structure(data.frame(quantity = c("confidence", "entropy"),
                        of = rep(c("run", "class itself"), each = 2),
@@ -261,17 +262,14 @@ explorer_numbers <- function(env, s, cache) {
 zero_numbers <- function(env, s) {
   x <- env$run$x
   exact <- moments(env$exact)
-  mean <- stats::setNames(exact$mean, variable_labels(env$exact))
-  names <- variable_labels(env$m)
-  left <- match(names(mean), names)
-  se <- apply(x[, left, drop = FALSE], 2, stats::sd) / sqrt(nrow(x))
-  run <- colMeans(x)[left]
-  rows <- data.frame(quantity = paste("mean of", rep(names(mean), 2)),
-                     of = rep(c("run", "exact law"), each = length(mean)),
-                     estimate = c(run, mean), se = c(se, 0 * mean), row.names = NULL)
-  rows$words <- mapply(show_estimate, rows$estimate, rows$se,
-                       rep(c("Monte Carlo", "exact"), each = length(mean)))
-  rows
+  labels <- variable_labels(env$exact)
+  x <- x[, match(labels, variable_labels(env$m)), drop = FALSE]
+  estimate <- c(colMeans(x), exact$mean)
+  se <- c(apply(x, 2, stats::sd) / sqrt(nrow(x)), 0 * exact$mean)
+  known <- rep(c("Monte Carlo", "exact"), each = length(labels))
+  data.frame(quantity = paste("mean of", labels),
+             of = rep(c("run", "exact law"), each = length(labels)), estimate = estimate, se = se,
+             words = show_estimate(estimate, se, known), row.names = NULL)
 }
 
 kept <- function(cache, key, value) {
@@ -388,17 +386,19 @@ draw_text <- function(text) {
 draw_cloud <- function(result) {
   if (!is.null(result$error)) return(draw_text("Nothing to draw: see the message."))
   s <- result$settings
-  x <- result$env$run$x
-  names <- variable_labels(result$env$m)
-  flat <- s$first == s$second
-  confidence <- result$env$run$confidence
-  at <- x[, s$first]
-  up <- if (!flat) x[, s$second] else if (is.null(confidence)) seq_along(at) else confidence
+  run <- result$env$run
+  labels <- variable_labels(result$env$m)
   lines <- result$lines
-  draw_frame(finite_range(at, lines$x), if (flat) c(0, max(1, finite_range(up)[2])) else
-    finite_range(up, lines$y), names[s$first], if (!flat) names[s$second] else
-      if (is.null(confidence)) "draw" else "confidence p(class | x)")
-  graphics::points(at, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
+  across <- run$x[, s$first]
+  up <- run$x[, s$second]
+  ylab <- labels[s$second]
+  # one variable against the confidence, if there is one
+  flat <- s$first == s$second
+  if (flat) up <- if (is.null(run$confidence)) seq_along(across) else run$confidence
+  if (flat) ylab <- if (is.null(run$confidence)) "draw" else "confidence p(class | x)"
+  draw_frame(finite_range(across, lines$x), finite_range(up, lines$y, if (flat) 0:1),
+             labels[s$first], ylab)
+  graphics::points(across, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
   if (is.null(lines) || !nrow(lines)) return(invisible())
   all <- mixture_classes(result$env$m)
   classes <- unique(lines$class)
@@ -471,13 +471,12 @@ draw_paths <- function(result, paths = 40) {
   if (is.null(run$value)) return(draw_text(run$error))
   run <- run$value
   path <- matrix(run$trajectory[, , s$shown], length(run$times))
-  end <- run$confidence
   draw_frame(c(1, nrow(path)), finite_range(path), "step (labels: time)",
              variable_labels(result$env$m)[s$shown])
-  ticks <- unique(round(seq(1, nrow(path), length.out = 6)))
+  ticks <- evenly(nrow(path), 6)
   graphics::axis(3, ticks, vapply(signif(run$times[ticks], 2), format, ""),
                  line = -1.3, tick = FALSE, cex.axis = .8, col.axis = "grey40")
-  sure <- end %in% end[which(end > .5)]
+  sure <- !is.na(run$confidence) & run$confidence > .5
   graphics::matlines(seq_len(nrow(path)), path, lty = ifelse(sure, 1, 2),
                      col = grDevices::adjustcolor(ifelse(sure, "#0072B2", "#D55E00"), .6))
   draw_key_of("bottomright", c("confidence above 1/2 at the end", "at most 1/2"),
@@ -490,12 +489,12 @@ explorer_page <- function(own) {
   tags <- shiny::tags
   presets <- vapply(explorer_presets(), `[[`, "", "label")
   choices <- c(if (!is.null(own)) c("Your own" = "own"), stats::setNames(names(presets), presets))
-  control <- function(..., when) shiny::conditionalPanel(when, ...)
+  when <- shiny::conditionalPanel
   select <- function(id, label, choices = character()) {
     shiny::selectInput(id, label, choices, selectize = FALSE, width = "100%")
   }
-  numeric <- function(id, label, value, step = NA, min = NA, max = NA) {
-    shiny::numericInput(id, label, value, step = step, min = min, max = max, width = "100%")
+  numeric <- function(id, label, value, step = .1, min = NA) {
+    shiny::numericInput(id, label, value, step = step, min = min, width = "100%")
   }
   card <- function(title, ...) {
     bslib::card(bslib::card_header(tags$h2(class = "h6 m-0", title)), bslib::card_body(...))
@@ -506,18 +505,18 @@ explorer_page <- function(own) {
     class = "explorer-controls", `aria-label` = "Settings", onsubmit = "return false",
     select("preset", "Mixture", choices),
     tags$p(class = "small", shiny::textOutput("about", inline = TRUE)),
-    control(select("class", "Class"), when = guided),
+    when(guided, select("class", "Class")),
     select("kind", "Guidance"),
-    control(range_input("strength", "Strength", -1, 16, 2, .25),
-            when = paste(guided, "&& input.kind != 'none' && input.kind != 'given'")),
-    control(numeric("low", "Acts from time", .1, .1), numeric("high", "to time", 2, .1),
-            when = "input.kind == 'interval'"),
-    control(numeric("power", "Power", .5, .1), when = "input.kind == 'power'"),
-    control(select("negative", "Negative class"), when = "input.kind == 'negative'"),
-    control(numeric("observed", "Observed value of the first variable", 0, .1),
-            select("method", "Zero-shot method"), when = "input.kind == 'zero'"),
+    when(paste(guided, "&& input.kind != 'none' && input.kind != 'given'"),
+         range_input("strength", "Strength", -1, 16, 2, .25)),
+    when("input.kind == 'interval'", numeric("low", "Acts from time", .1),
+         numeric("high", "to time", 2)),
+    when("input.kind == 'power'", numeric("power", "Power", .5)),
+    when("input.kind == 'negative'", select("negative", "Negative class")),
+    when("input.kind == 'zero'", numeric("observed", "Observed value of the first variable", 0),
+         select("method", "Zero-shot method")),
     select("sampler", "Sampler"),
-    control(range_input("steps", "Steps", 2, 200, 50, 1), when = "input.sampler != 'given'"),
+    when("input.sampler != 'given'", range_input("steps", "Steps", 2, 200, 50, 1)),
     select("schedule", "Schedule"),
     select("first", "First variable"),
     select("second", "Second variable"),
@@ -535,7 +534,7 @@ explorer_page <- function(own) {
       card("Numbers, with standard errors", shiny::tableOutput("numbers"),
            shiny::textOutput("took")),
       card("Theorems", shiny::uiOutput("theorems"))),
-    control(card("Paths of 40 particles", plot("paths")), when = guided),
+    when(guided, card("Paths of 40 particles", plot("paths"))),
     card("R code of what is seen",
          shiny::tagAppendAttributes(shiny::verbatimTextOutput("code"), tabindex = "0",
                                     role = "region", `aria-label` = "R code"),
@@ -564,15 +563,12 @@ range_input <- function(id, label, min, max, value, step) {
 
 explorer_server <- function(own, n) {
   function(input, output, session) {
-    keeps <- function(own) c(own, list(cache = new.env()))
-    given <- if (!is.null(own)) keeps(own)
-    presets <- new.env()
+    sources <- new.env()
     fields <- names(explorer_defaults(preset_source("three")$mixture))
     source <- shiny::reactive({
-      shiny::req(input$preset)
-      if (input$preset == "own" && !is.null(own)) given else {
-        kept(presets, input$preset, keeps(preset_source(input$preset)))
-      }
+      name <- shiny::req(input$preset)
+      mixture <- function() if (name == "own" && !is.null(own)) own else preset_source(name)
+      kept(sources, name, c(mixture(), list(cache = new.env())))
     })
     shiny::observeEvent(source(), explorer_update(session, source()))
     settings <- shiny::reactive({
