@@ -205,7 +205,7 @@ points_entropy <- function(x, mixture, key, k = c(4, 16)) {
 difference_entropy <- function(x) {
   if (is.null(without_density(x)) || is_singular_at_end(x)) no_log_density(x)
   if (!nrow(x$x)) return(unknown_row("no particles"))
-  d <- diffusion_of_run(x)
+  d <- driven_by_model(run_diffusion(x))
   run <- if (!is.null(d)) without_faults(with_density(x, d))
   if (is.null(run$log_density)) no_log_density(x)
   entropy_of_run(run)

@@ -744,7 +744,6 @@ figure_limits <- function(report) {
   rows <- report$paths
   rows$class <- factor(paste("towards", rows$class), unique(paste("towards", rows$class)))
   rows$sampler <- factor(rows$sampler, unique(rows$sampler))
-  ticks <- c(0, 1, 4, 16, 64)
   ggplot(rows, aes(asinh(.data$strength), .data$gain, colour = .data$sampler,
                    linetype = .data$sampler)) +
     geom_hline(yintercept = 0, colour = "grey50") +
@@ -754,7 +753,7 @@ figure_limits <- function(report) {
     geom_blank(data = data.frame(strength = 0, gain = c(-.002, .002), sampler = rows$sampler[1])) +
     facet_wrap(vars(.data$class), scales = "free_y") +
     line_scales(class_palette(2), c("solid", "22"), levels(rows$sampler)) +
-    scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
+    strength_axis(c(0, 1, 4, 16, 64)) +
     finish("Where the mean confidence is lost",
            "Below the line guidance makes the sample less like its class",
            "Bands: 2 standard errors of the paired difference",

@@ -574,12 +574,6 @@ law_surface <- function(law, mixture, aim) {
        scale_colour_gradientn(colours = c("#E8F1F8", "#56B4E9", "#0072B2", "#00304B"),
                               aesthetics = if (is.null(law$axes)) "colour" else "fill",
                               name = "density"),
-       if (!is.null(lines)) {
-         lines$role <- if (is.null(aim)) "each class" else {
-           ifelse(lines$class == aim, paste("class", aim), "other classes")
-         }
-         list(geom_path(aes(.data$x, .data$y, group = .data$group, linetype = .data$role), lines,
-                        colour = ink), role_scale(aim))
-       },
+       if (!is.null(lines)) role_lines(lines, aim),
        labs(x = labels[1], y = labels[2]), equal_axes(points))
 }

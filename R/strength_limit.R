@@ -170,7 +170,6 @@ picture.strength_limit <- function(object, ...) {
   path <- object$path
   marks <- data.frame(strength = object$estimate)
   marks <- marks[is.finite(marks$strength), , drop = FALSE]
-  ticks <- pretty_strengths(path$strength)
   ggplot(path, aes(asinh(.data$strength), .data$confidence)) +
     geom_hline(yintercept = path$confidence[path$strength == 0], linetype = "22",
                colour = "grey50") +
@@ -180,7 +179,7 @@ picture.strength_limit <- function(object, ...) {
                       ymax = .data$confidence + 2 * .data$confidence_se),
                   path[path$confidence_se > 0, ], colour = ink, width = .05) +
     geom_point(colour = ink, size = 1) +
-    scale_x_continuous(breaks = asinh(ticks), labels = ticks, minor_breaks = NULL) +
+    strength_axis(pretty_strengths(path$strength)) +
     finish(paste("Where guidance towards", aim_words(object$class), "is lost"),
            c(format(object$sampler), schedule_words(object)),
            c("Dashed: without guidance", if (nrow(marks)) {
