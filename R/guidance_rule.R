@@ -283,18 +283,12 @@ refuse_odd <- function(guidance, what) {
   }
 }
 
-# A quantity of a space as by_x x + by_score s, at times t.
+# The quantity of a rule's space, see quantity_form().
 space_form <- function(space, t, schedule) {
-  a <- schedule$a(t)
-  b2 <- schedule$b2(t)
-  form <- switch(space,
-                 score = list(by_x = 0 * t, by_score = 1 + 0 * t),
-                 denoised = list(by_x = 1 / a, by_score = b2 / a),
-                 noise = list(by_x = 0 * t, by_score = -sqrt(b2)),
-                 velocity = velocity_of(schedule, t))
+  form <- quantity_form(space, t, schedule)
   bad <- which(!is.finite(form$by_x) | !is.finite(form$by_score) | form$by_score == 0)
   if (length(bad)) {
-    cure <- if (b2[bad[1]] == 0) "take a sampler with `end` > 0" else "take a shorter `horizon`"
+    cure <- if (schedule$b2(t[bad[1]]) == 0) "take a sampler with `end` > 0" else "take a shorter `horizon`"
     abort_input("rule", paste0("in a space that knows the score at all times, as \"", space,
                                "\" does not at t = ", format(t[bad[1]]), " (", cure, ")"))
   }

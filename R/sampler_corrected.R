@@ -103,11 +103,13 @@ corrector_langevin <- function(step, steps = 1) {
   size <- step_size(step)
   steps <- check_steps(steps)
   new_corrector(corrector_name("Langevin", steps, step), function(t, schedule) {
-    h <- size(t)
-    rep(list(op_eval("(s)", from = "x", t = t),
-             op_noise("(z)"),
-             op_linear("x", list(x = 1, "(s)" = h, "(z)" = sqrt(2 * h)))), steps)
+    rep(langevin_step(t, size(t)), steps)
   })
+}
+
+langevin_step <- function(t, h) {
+  list(op_eval("(s)", t = t), op_noise("(z)"),
+       op_linear("x", list(x = 1, "(s)" = h, "(z)" = sqrt(2 * h))))
 }
 
 #' @rdname sampler_corrected

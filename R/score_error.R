@@ -143,7 +143,7 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")
   }
   if (isTRUE(rule$kind %in% estimating_rules)) {
-    evals <- sum(vapply(ops, `[[`, "", "op") == "eval")
+    evals <- sum(kinds_of(ops) == "eval")
     if (evals > 1) refuse_estimate(paste(evals, "scores in a step"))
   }
   wanted <- unique(unlist(lapply(ops, `[[`, "want")))
