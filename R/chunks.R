@@ -118,20 +118,14 @@ collect_garbage <- function(i, every) if (i %% every == 0) gc(FALSE, full = FALS
 
 power_of_two <- function(x) 2^floor(log2(x))
 
-# Flops of a particle, roughly.
+# Flops of a particle, roughly, by the costs of the engine's operations.
 particle_work <- function(plan) {
-  kind <- op_kinds(plan$program)
-  d <- nrow(plan$pool$mean)
-  K <- ncol(plan$pool$mean)
-  score <- K * (20 + if (is.null(plan$pool$vector)) 8 * d else 4 * d^2)
-  derivative <- switch(plan$method, none = 0, divergence = 8 * K * d, map = K * d^2 + 2 * d^3)
-  1 + sum(kind == "eval") * (score + derivative) + sum(kind == "noise") * 20 * d +
-    sum(kind == "root") * (K * d^2 + d^3)
+  .Call(ffi_cost, plan$pool, plan$program, plan$program$scalars - SCALAR$closing + 1)
 }
 
 # The part of a plan that the `count` particles after the first `first` need.
 plan_part <- function(plan, first, count) {
-  before <- if (is.null(plan$first)) 0 else plan$first
+  before <- particles_before(plan)
   if (before == first && count == plan$begin$n) return(plan)
   if (!is.null(plan$begin$x) || !is.null(plan$noise)) {
     rows <- first - before + seq_len(count)
@@ -143,6 +137,9 @@ plan_part <- function(plan, first, count) {
   plan$first <- first
   plan
 }
+
+# The number of the run's particles before those of a plan.
+particles_before <- function(plan) if (is.null(plan$first)) 0 else plan$first
 
 # ---- The chunks of a run
 

@@ -138,7 +138,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   steps <- driven_steps(sampler, times, schedule, guide, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  nonlinear_words(guide),
-                                 unique(kinds_of(unlist(steps, recursive = FALSE))))
+                                 unique(kinds_in(steps)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   compiled <- function(steps) {
@@ -248,9 +248,7 @@ particle_job <- function(plan, aim, key) {
 
 sample_chunk <- function(job, first, count) {
   plan <- draw_start(plan_part(job$plan, first, count), job$key)
-  aim <- job$aim
-  result <- run_chunk(plan, aim, job$key, first, count)
-  read_chunk(result, plan, aim$log_prior)
+  read_chunk(run_chunk(plan, job$aim, job$key), plan, job$aim$log_prior)
 }
 
 # Draws a start that is given as a law, and returns the plan with it.
@@ -258,30 +256,21 @@ draw_start <- function(plan, key) {
   law <- plan$begin$law
   if (is.null(law)) return(plan)
   plan$begin$law <- NULL
-  first <- if (is.null(plan$first)) 0 else plan$first
-  plan$begin$x <- keyed_draws(law, plan$begin$n, key, first, plan$net)
+  plan$begin$x <- keyed_draws(law, plan$begin$n, key, particles_before(plan), plan$net)
   if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
   plan
 }
 
-# The `count` particles after the first `first`, as if there were no others: the noise of a particle
+# The particles of a plan, or of a plan_part(), as if there were no others: the noise of a particle
 # depends on its number alone.
-run_chunk <- function(plan, aim, key, first, count) {
-  models <- aim$models
-  levels <- aim$levels
-  scalars <- aim$scalars
+run_chunk <- function(plan, aim, key) {
   program <- if (is.null(aim$program)) plan$program else aim$program
-  rows <- first + seq_len(count)
-  all <- count == plan$begin$n
-  start <- plan$begin$x
-  noise <- plan$noise
-  if (!all && !is.null(start)) start <- start[rows, , drop = FALSE]
-  if (!all && !is.null(noise)) noise <- noise[rows, , , drop = FALSE]
-  if (!is.null(plan$reduction)) {
-    return(run_reduced(plan, models, levels, program, scalars, key, first, count, start))
+  net <- keyed_net(plan$net, key)
+  run <- function(start) {
+    core_run(plan$pool, aim$models, aim$levels, program, plan$begin$n, aim$scalars, start,
+             plan$noise, key, particles_before(plan), net = net, at = plan$net$at)
   }
-  core_run(plan$pool, models, levels, program, count, scalars, start, noise, key, first,
-           net = keyed_net(plan$net, key), at = plan$net$at)
+  if (is.null(plan$reduction)) run(plan$begin$x) else run_reduced(plan, key, net, run)
 }
 
 # The start of a run, in the coordinates of its process: n, and x with its log-density (NULL if
@@ -329,27 +318,22 @@ given_start <- function(begin) {
   switch(begin$label, given = begin$x, mixture = begin$law, begin$label)
 }
 
-check_density_method <- function(method, sampler, begin, d, singular, nonlinear = NULL,
-                                 kinds = character()) {
+check_density_method <- function(method, sampler, begin, d, singular, nonlinear, kinds) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
+  if (method == "none") return(method)
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
-  if (method == "auto") {
-    possible <- !sampler$stochastic && is.null(nonlinear) && all(carries(kinds, "map")) &&
-      known && !singular
-    return(if (possible && d <= 16) "map" else "none")
-  }
-  if (method == "none") return(method)
+  without <- kinds[!carries(kinds, "map")]
   wanted <- if (sampler$stochastic) '"none" for a stochastic sampler or a noisy score' else
     if (!is.null(nonlinear)) paste('"none" for a guidance with', nonlinear) else
       if (any(reads_hessian(kinds))) {
         '"none" for a sampler that uses the derivative of the score'
       } else if (!known) '"none" for a start whose density is not known' else
-        if (!all(carries(kinds, "map"))) {
-          paste0('"none" for a step with op_', kinds[!carries(kinds, "map")][1], "()")
-        } else if (method == "divergence" && !sampler$divergence) {
-          paste('"map" or "none" for', sampler$label)
-        }
+        if (length(without)) paste0('"none" for a step with op_', without[1], "()") else
+          if (method == "divergence" && !sampler$divergence) {
+            paste('"map" or "none" for', sampler$label)
+          }
+  if (method == "auto") return(if (is.null(wanted) && !singular && d <= 16) "map" else "none")
   if (!is.null(wanted)) abort_input("log_density", wanted, describe(method))
   method
 }
@@ -415,13 +399,12 @@ read_chunk <- function(result, plan, log_prior) {
   if (!is.null(plan$mixture$model)) {
     if (!is.null(plan$class)) {
       part$log_confidence <- model_log_confidence(plan$mixture$model, part$x, plan$class)
-      if (!is.null(part$log_confidence)) part$confidence <- exp(part$log_confidence)
     }
   } else if (!is.null(log_prior)) {
     odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
     part$log_confidence <- pmin(log_prior + odds, 0)
-    part$confidence <- exp(part$log_confidence)
   }
+  if (!is.null(part$log_confidence)) part$confidence <- exp(part$log_confidence)
   part$lost <- 0
   if (!all_finite(x, LARGEST)) {
     lost <- rowSums(is.na(x) | abs(x) > LARGEST) > 0
@@ -453,14 +436,12 @@ print_body.guided_sample <- function(x, ...) {
     if (!is.null(x$confidence)) say_line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) say_line("entropy:    ", format_entropy(x))
   }
-  if (any(x$clipped)) {
-    say_line("clipped:    negative eigenvalues of the noise's covariance at ",
-             format(mean(x$clipped), digits = 3), " of the particles")
-  }
-  if (any(x$reversed)) {
-    say_line("reversed:   too long steps turn the noise around at ",
-             format(mean(x$reversed), digits = 3), " of the particles")
-  }
+  say_share("clipped:    negative eigenvalues of the noise's covariance at ", x$clipped)
+  say_share("reversed:   too long steps turn the noise around at ", x$reversed)
+}
+
+say_share <- function(words, is) {
+  if (any(is)) say_line(words, format(mean(is), digits = 3), " of the particles")
 }
 
 #' @export
