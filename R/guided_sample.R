@@ -3,48 +3,45 @@
 #' `guided_sample()` draws n particles from noise at the horizon and moves them to the data by a
 #' sampler, whose score is the exact, guided score of the mixture.
 #'
-#' @details
-#' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. The key is drawn from
-#' R's generator, so that [set.seed()] determines the run. Runs with the same `key` and `points`
-#' (and, of nets, the same `n`) meet the same noise, whatever the strength, the class or the number
-#' of threads: they are coupled, and differences between them have small standard errors. (This
-#' holds for one mixture: the noise of a common full covariance is that of its eigenbasis, and a
-#' stochastic run meets other noise with a reduction than without.)
+#' @details **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. Runs with the
+#'   same `key` and `points` (and, of nets, the same `n`) meet the same noise, whatever the
+#'   strength, the class or the number of threads: they are coupled, and differences between them
+#'   have small standard errors. (This holds for one mixture: the noise of a common full covariance
+#'   is that of its eigenbasis, and a stochastic run meets other noise with a reduction than
+#'   without.)
 #'
 #' **Log-density.** A deterministic sampler computes the density of the result:
 #' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps. It is the exact log-density
 #'   of the output as long as no step folds (has a negative determinant somewhere). It costs about d
 #'   score evaluations per step.
 #' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature. It
-#'   approximates the log-density of the continuous-time law, for samplers of the ODE. With
-#'   first-order samplers (Euler, DDIM) it converges slowly, because within a step narrow components
-#'   change the density by much more than the divergence at its start.
+#'   approximates the log-density of the continuous-time law, for samplers of the ODE; slowly with
+#'   first-order ones (Euler, DDIM), because within a step narrow components change the density by
+#'   much more than the divergence at its start.
 #' * `"auto"`: `"map"` for deterministic samplers if d <= 16 (after a reduction), the density of the
 #'   start is known and that of the result exists; otherwise `"none"`.
 #'
 #' **Reductions.** If components differ in a subspace only, of r dimensions, the run takes place
-#' there. Guided scores do not mix the subspace with the other directions, on which all models are
-#' one Gaussian. The subspace is the smallest that contains the differences of the means, is
-#' invariant under the covariances, and outside which the covariances are equal:
+#' there; on the other directions all models are one Gaussian. The subspace is the smallest that
+#' contains the differences of the means, is invariant under the covariances, and outside which the
+#' covariances are equal:
 #' * a common isotropic covariance: the span of the mean differences, r <= K - 1;
 #' * another common covariance: their projections onto each of its eigenspaces, r <= K - 1 for each
 #'   distinct eigenvalue; this helps if eigenvalues repeat or means agree;
-#' * a covariance for each component: also all directions in which they differ; equal blocks remain
-#'   outside.
+#' * a covariance for each component: also all directions in which they differ.
 #'
 #' Deterministic samplers then take every particle to the same place as without reduction, up to
 #' rounding (differences below 1e-13 of the scale of the mixture count as rounding). Stochastic
 #' samplers have exactly the same law: the other directions are drawn, once, from the Gaussian that
 #' the steps produce there. Log-density, confidence and entropy are those of all d dimensions.
-#' `print()` reports a reduction. There is none for `trajectory = TRUE`, for a given `noise`, for
-#' samplers with one coefficient per coordinate, and for a log-density if the steps fold the other
-#' directions.
+#' There is no reduction for `trajectory = TRUE`, for a given `noise`, for samplers with one
+#' coefficient per coordinate, and for a log-density if the steps fold the other directions.
 #'
-#' A [guidance_rule()] is no linear map of the other directions. But what it does is the same in
-#' every orthonormal basis (except by `"rescale"`, `"recfg"` and `"characteristic"`), and without
-#' noise it only lengthens or shortens the rest of a particle. Such a run of a deterministic sampler
-#' takes place in the span of the means themselves, r <= K, and in one dimension more for each
-#' distinct eigenvalue outside it: the length of the rest.
+#' What a [guidance_rule()] does is the same in every orthonormal basis (except by `"rescale"`,
+#' `"recfg"` and `"characteristic"`), and without noise it only lengthens or shortens the rest of a
+#' particle. Such a run of a deterministic sampler takes place in the span of the means themselves,
+#' r <= K, and in one dimension more for each distinct eigenvalue outside it: the length of the
+#' rest.
 #'
 #' **Point masses** have no score at `t = 0`. Samplers never evaluate one there, and the confidence
 #' is that at the last time with a score.
@@ -78,11 +75,10 @@
 #'   * the inputs and choices of the run: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`,
 #'     `start`, `key`, `density_method`, `confidence_time`, `score_error`; `reduced`, the reduction
 #'     or `NULL`; `faults`, the faults of its start and steps ([horizon]).
-#' @section Errors and warnings: Errors are of class `mixguide_error`. Warnings of class
-#' `mixguide_warning` say that the start or the last step is not right for the mixture, see
-#' [horizon]. A run in which particles overflow (Euler steps with a very large strength) ends with a
-#' warning that counts them. A lost worker is an error of class `mixguide_error_chunk`, see
-#' [scaling].
+#' @section Errors and warnings: Errors are of class `mixguide_error`, of a lost worker of class
+#' `mixguide_error_chunk`, see [scaling]. Warnings of class `mixguide_warning` say that the start or
+#' the last step is not right for the mixture, see [horizon]. A run in which particles overflow
+#' (Euler steps with a very large strength) ends with a warning that counts them.
 #' @seealso [guidance_sweep()] to compare strengths; [guided_summary()] for more particles than
 #'   memory holds; [guided_law()] for the law of the output without particles; [tilted_sample()] to
 #'   sample `p(x | class) p(class | x)^strength`, which guidance does not; [scaling] for several

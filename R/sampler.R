@@ -1,9 +1,8 @@
 #' Samplers as step programs
 #'
-#' A sampler turns noise into data. In this package a sampler is a description, not a loop: a
-#' function that returns, for each step, a short list of operations on registers (each an n x d
-#' matrix). One engine runs all samplers, so a new one takes about twenty lines of R and runs as
-#' fast as the others.
+#' A sampler is a description, not a loop: a function that returns, for each step, a short list of
+#' operations on registers (each an n x d matrix). One engine runs all samplers, so a new one takes
+#' about twenty lines of R and runs as fast as the others.
 #'
 #' @details
 #' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
@@ -15,10 +14,12 @@
 #' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix made from
 #'   the derivative of the score.
 #'
-#' The denoised point `(x + b^2 s)/a` is not computed from the score. It is the mean of the
-#' components' own denoised points, so it keeps all its digits where `a` is small, and exists where
-#' `a = 0`. (It does not exist at `a = 0` for a score that is wrong by a factor.) The noise is
-#' `-b s`, the velocity `f x - G^2 s/2`, the `dx/dt` of the probability flow (see [schedule]).
+#' The noise is `-b s`, the velocity `f x - G^2 s/2`, the `dx/dt` of the probability flow (see
+#' [schedule]). The denoised point `(x + b^2 s)/a` is not computed from the score. It is the mean of
+#' the components' own denoised points, so it keeps all its digits where `a` is small, and exists
+#' where `a = 0` (except for a score that is wrong by a factor). DDIM, DDPM and the DPM-Solvers take
+#' it in steps that multiply `a` by a thousand or more, and may start where `a = 0` (zero terminal
+#' signal-to-noise ratio).
 #'
 #' The state is register `x`; the last operation of every step writes it. Another register exists
 #' once it is written, and keeps its value from step to step, so a multistep method reads the value

@@ -1,8 +1,7 @@
 #' Errors of the score
 #'
 #' Replaces the exact score of a sampler by a wrong one, as a trained network gives it. It is an
-#' argument of [guided_sample()], [guided_summary()] or [guidance_sweep()], and shows its effect on
-#' guidance: the confidence of the output is still judged by the true mixture.
+#' argument of [diffusion()]; the output is still judged by the true mixture.
 #'
 #' @details In place of the guided score `s` the sampler gets `scale(t) s + bias(t) + noise(t) z`,
 #' with new standard normals `z` at each evaluation; `s` is the guided score of `model` if there is
@@ -11,11 +10,8 @@
 #'
 #' A bias and a scale leave the run deterministic, with the log-density of its own map; noise makes
 #' any sampler stochastic. The `z` come from the particles' own streams, and change the sampler's
-#' noise after them. To couple a run without this noise to one with it, give it `noise = 0`, which
-#' draws the `z` but does not use them.
-#'
-#' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. The
-#' theorems on guidance by exact scores do not apply.
+#' noise after them: `noise = 0`, which draws the `z` and does not use them, couples a run to one
+#' with this noise. With a bias there is no reduction to fewer dimensions, see [guided_sample()].
 #'
 #' @param bias `NULL`, or a term added to the score: one number for all coordinates, d of them, or a
 #'   function of time that returns either.
@@ -26,8 +22,8 @@
 #'   other weights, means or covariances, or a fit to some points by [as_gaussmix()], with the
 #'   variables and, for a guided run, the classes of the true mixture; or a [score_model()], your
 #'   own function.
-#' @return An object of class `score_error`, with `format` and `print`: a list of the arguments, the
-#'   first three as functions of time or `NULL`.
+#' @return An object of class `score_error`: a list of the arguments, the first three as functions
+#'   of time or `NULL`.
 #' @source The question is that of score errors in Wu et al. (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the model of the error is this package's.
 #' @seealso [guidance()] with a worse mixture as `negative`, which uses a wrong model on purpose.

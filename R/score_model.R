@@ -11,12 +11,10 @@
 #' @details The function is called as `score(x, t, class)`: `x` is an n x d matrix of points in the
 #' variables of the mixture (or of the model), with their names; `t` is one time; `class` holds the
 #' labels of the class whose score is wanted, or is `NULL` for the score without a class. The
-#' function returns an n x d matrix and treats each point by itself, because the size of the run
-#' determines how many points a call has. Columns with the names of the variables may be in any
-#' order. `type` names the values: the score; the denoised point,
-#' which is the mean of the data given `x`; or the added noise, in the coordinates of the process
-#' (see [standardise()]). At \eqn{x_t = a x_0 + b z}{x_t = a x_0 + b z} each follows from the
-#' others: \eqn{s = (a D - x)/b^2 = -z/b}{s = (a D - x)/b^2 = -z/b}.
+#' function returns an n x d matrix and treats each point by itself. Columns with the names of the
+#' variables may be in any order. `type` names the values: the score; the denoised point `D`, which
+#' is the mean of the data given `x`; or the added noise `z`, in the coordinates of the process (see
+#' [standardise()]). At `x_t = a x_0 + b z`, `s = (a D - x)/b^2 = -z/b`.
 #'
 #' A classifier with gradient `g(x, t, class)`, in place of a score of each class, makes the model
 #' `function(x, t, class) s(x, t) + if (!is.null(class)) g(x, t, class) else 0`. A second model, to
@@ -24,10 +22,9 @@
 #'
 #' **By itself** a model runs in [guided_sample()], [guided_summary()], [guidance_sweep()] (with a
 #' classifier), [guided_law()] (in one and two dimensions), [conditional_sample()] and
-#' [best_grid()]. `standardise(model, center, scale)` tells where and how wide the data are.
-#' Without it noise is added to the variables as they are, around 0, and the start may be far from
-#' the noised data. The package cannot tell whether the steps suit a function: compare with a run
-#' of twice as many.
+#' [best_grid()]. `standardise(model, center, scale)` tells where and how wide the data are, without
+#' it around 0 and as wide as 1. The package cannot tell whether the steps suit a function: compare
+#' with a run of twice as many.
 #'
 #' **A function is checked** before a run, by 256 points at the horizon and in the middle. Warnings
 #' say if the score of the class, of what guidance leads away from, or of a second model is not
@@ -40,7 +37,7 @@
 #' a number; the step itself costs little. With ten thousand particles or more a run takes at most
 #' 1.2 times as long as the function alone, if this takes 30 ns a number (the score of three
 #' components, written in R), and some twice as long as the cheapest function, `-x/v`. Runs with
-#' such a model carry no log-density and do not reduce to fewer dimensions. They refuse a folder of
+#' such a model carry no log-density, do not reduce to fewer dimensions, and refuse a folder of
 #' chunks, because a function cannot be compared with that of an earlier run.
 #'
 #' @param score A function of `x`, `t` and `class`.
