@@ -150,7 +150,6 @@ strength_of_scale <- function(scale) {
     }
     value - 1
   }
-  if (!length(needs)) return(function(t) less_one(scale(t), t))
   # its other arguments are the quantities of the run with these names
   strength <- function(t) less_one(do.call(scale, c(list(t), mget(needs, environment()))), t)
   asked <- stats::setNames(rep(as.list(formals(function(x) NULL)), length(needs)), needs)

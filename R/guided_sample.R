@@ -370,18 +370,13 @@ LARGEST <- 1e149
 # particles.
 read_chunk <- function(result, plan, log_prior) {
   scalar <- result$scalar
-  x <- result$output
+  x <- each_slice(result$output, from_process, plan$mixture)
   names <- variable_names(plan$mixture)
   part <- list()
   if (plan$trajectory) {
-    for (k in seq_along(plan$times)) {
-      x[, , k] <- from_process(matrix(x[, , k], dim(x)[1], dim(x)[2]), plan$mixture)
-    }
     part$trajectory <- aperm(x, c(3, 1, 2))
     dimnames(part$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
     x <- matrix(x[, , length(plan$times)], dim(x)[1], dim(x)[2])
-  } else {
-    x <- from_process(x, plan$mixture)
   }
   part$x <- name_dims(x, NULL, names)
   if (plan$method != "none") {

@@ -39,31 +39,30 @@
 #' confidence(guided_sample(m, 1000, guidance("a", 2), score_error = score_error(model = fitted)))
 #' @export
 score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
-  words <- character()
-  of_time <- function(x, arg, wanted, ok) {
-    if (is.function(x)) {
-      words[arg] <<- "function of t"
-      return(check_of_time(x, arg, wanted))
+  terms <- c(if (!is.null(bias)) list(bias = bias), if (!identical(scale, 1)) list(scale = scale),
+             if (!is.null(noise)) list(noise = noise))
+  wanted <- c(bias = "NULL, finite numbers", noise = "NULL, one finite number >= 0",
+              scale = "one finite number")
+  for (arg in names(terms)) {
+    x <- terms[[arg]]
+    if (is.function(x)) check_of_time(x, arg, wanted[[arg]]) else {
+      ok <- are_numbers(x) && (arg == "bias" || length(x) == 1) && all(x >= error_min(arg))
+      if (!ok) abort_input(arg, paste(wanted[[arg]], "or a function of time"), describe(x))
     }
-    if (!(is.numeric(x) && length(x) && all(is.finite(x)) && ok(x))) {
-      abort_input(arg, paste(wanted, "or a function of time"), describe(x))
+  }
+  words <- vapply(terms, function(x) {
+    if (is.function(x)) "function of t" else if (length(x) > 4) describe(x) else {
+      toString(vapply(x, format, "", digits = 4))
     }
-    words[arg] <<- if (length(x) > 4) describe(x) else toString(vapply(x, format, "", digits = 4))
-    x <- as.double(x)
-    function(t) x
-  }
-  one <- function(x) length(x) == 1
-  if (!is.null(bias)) bias <- of_time(bias, "bias", "NULL, finite numbers", function(x) TRUE)
-  scale <- if (!identical(scale, 1)) of_time(scale, "scale", "one finite number", one)
-  if (!is.null(noise)) {
-    noise <- of_time(noise, "noise", "NULL, one finite number >= 0", function(x) one(x) && x >= 0)
-  }
+  }, "")
+  of_time <- lapply(terms, function(x) if (is.function(x)) x else function(t) as.double(x))
   if (is.function(model)) {
     abort_input("model", "a gaussmix or a score_model(), which makes a model of a function",
                 "a function")
   }
   if (!is.null(model) && !inherits(model, "score_model")) check_mixture(model, "model")
-  structure(list(bias = bias, scale = scale, noise = noise, model = model, words = words),
+  structure(list(bias = of_time$bias, scale = of_time$scale, noise = of_time$noise, model = model,
+                 words = words),
             class = object_class("score_error"))
 }
 

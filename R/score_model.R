@@ -252,7 +252,7 @@ asked_operations <- function(op, guide, schedule) {
   away <- function(to) ask(to, if (second) model$towards else model$negative, other)
   # the sum of the asked models' scores times `by`
   sum_of <- function(asked, models, by, registers = op$to) {
-    forms <- lapply(models, value_form, op$t, schedule)
+    forms <- lapply(models, function(model) value_form(model$type, op$t, schedule))
     coef <- stats::setNames(Map(function(form, by) by * form$by_value, forms, by), registers)
     of_x <- Reduce(`+`, Map(function(form, by) by * form$by_x, forms, by))
     if (any(of_x != 0)) coef[[op$from]] <- of_x
@@ -281,17 +281,22 @@ asked_operations <- function(op, guide, schedule) {
 
 # The score as by_x x + by_value (what the model's function returns), in the coordinates of the
 # process, at times t.
-value_form <- function(model, t, schedule) {
+value_form <- function(type, t, schedule) {
   a <- schedule$a(t)
   b2 <- schedule$b2(t)
-  if (model$type != "score" && any(b2 == 0)) {
+  if (type != "score" && any(b2 == 0)) {
     abort_input("sampler", paste("one that asks for no score without noise, for a model that",
                                  "returns another than the score: take `end` > 0"),
                 paste("one that does at t =", format(t[b2 == 0][1])))
   }
-  switch(model$type, score = list(by_x = 0 * t, by_value = 1 + 0 * t),
+  switch(type, score = list(by_x = 0 * t, by_value = 1 + 0 * t),
          noise = list(by_x = 0 * t, by_value = -1 / sqrt(b2)),
          denoised = list(by_x = -1 / b2, by_value = a / b2))
+}
+
+as_score <- function(value, type, t, x, schedule) {
+  form <- value_form(type, t, schedule)
+  form$by_x * x + form$by_value * value
 }
 
 # ---- Faults of a model
@@ -356,8 +361,7 @@ raw_score <- function(of, t, x) {
 
 # The score that these values would be, if they were of a type.
 score_as <- function(raw, type, t, x, model, schedule) {
-  form <- value_form(list(type = type), t, schedule)
-  form$by_x * x + form$by_value * value_in_process(raw, type, model$like)
+  as_score(value_in_process(raw, type, model$like), type, t, x, schedule)
 }
 
 # Does a model fit the law of the start? If the start is normal, the score at the horizon is
@@ -519,8 +523,5 @@ in_order <- function(value, names) {
 model_score <- function(model, class, schedule) {
   value <- model_value(model, class)
   force(schedule)
-  function(t, from, curved) {
-    form <- value_form(model, t, schedule)
-    form$by_x * from + form$by_value * value(t, from, curved)
-  }
+  function(t, from, curved) as_score(value(t, from, curved), model$type, t, from, schedule)
 }
