@@ -263,22 +263,15 @@ worker_home <- function(run, batch) {
 package_version_text <- function() as.character(utils::packageVersion("mixguide"))
 
 # Rows of a given start or noise: those of a group go with it, the rest of a job once.
-row_fields <- c("x", "log_density")
 start_rows <- function(plan) {
-  list(begin = plan$begin[intersect(c(row_fields, "n"), names(plan$begin))], noise = plan$noise,
+  begin <- plan$begin
+  list(begin = begin[intersect(c("x", "log_density", "n"), names(begin))], noise = plan$noise,
        first = plan$first)
 }
 
 without_rows <- function(job) {
-  job$plan$begin[row_fields] <- NULL
+  job$plan$begin[c("x", "log_density")] <- NULL
   job$plan$noise <- NULL
-  job
-}
-
-with_rows <- function(job, rows) {
-  job$plan$begin[names(rows$begin)] <- rows$begin
-  job$plan$noise <- rows$noise
-  job$plan$first <- rows$first
   job
 }
 
@@ -306,7 +299,8 @@ run_on_worker <- function(sent) {
   }
   threads <- mixguide_threads(if (sent$threads > 0) sent$threads else job_cores())
   on.exit(mixguide_threads(threads), add = TRUE)
-  c(own, run_chunks(sent$work, with_rows(worker_memory$job, sent$rows), sent))
+  job <- utils::modifyList(worker_memory$job, list(plan = sent$rows))
+  c(own, run_chunks(sent$work, job, sent))
 }
 
 job_cores <- function() {

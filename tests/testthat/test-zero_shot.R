@@ -97,7 +97,7 @@ one_step <- function(o, method, noises, noise = o$R, variance = "scaled") {
   levels <- c(program_levels(program, etc), list(coef = rep(1, length(program$level_times))))
   complete <- t(frame$back(diag(frame$d)))
   run <- core_run(core_pool(inner, rotate = FALSE), rbind(log_weights(inner)), levels, program, 5,
-                  start = o$x %*% complete, noise = rotate_slices(z, complete))
+                  start = o$x %*% complete, noise = each_slice(z, `%*%`, complete))
   list(x = tcrossprod(run$output, complete), z = z)
 }
 
