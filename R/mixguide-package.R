@@ -45,7 +45,7 @@
 #'   [ddrm][zero_shot_ddrm], [diffpir][zero_shot_diffpir], [dps][zero_shot_dps],
 #'   [mcg][zero_shot_mcg], [pigdm][zero_shot_pigdm], [tmpd][zero_shot_tmpd], [tds][zero_shot_tds],
 #'   [mcgdiff][zero_shot_mcgdiff], [smcdiffopt][zero_shot_smcdiffopt]; [mismatch()],
-#'   [judge_samples()], [benchmark_inverse()], [inverse_problem()]
+#'   [judge_samples()]
 #'
 #' Results have `print()`, `plot()`, [autoplot()], `summary()`, [tidy()] and [glance()]; most are
 #' data frames ([mixguide_table]).

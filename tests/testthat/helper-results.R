@@ -63,7 +63,6 @@ all_results <- function() {
     conditional_moments = conditional_moments(gaussmix(1, t(c(0, 0)), 1), y, zero_shot_bo(),
                                               schedule = few),
     judged = judge_samples(list(one = drawn$x, two = drawn$x), M2, y, key = key, directions = 20),
-    inverse = inverse_problem(4, 1, 0),
     grid = best_grid(m, "a", sampler_heun(4), n = 20, key = key),
     plan = plan_sampler(m, .1, samplers = "sampler_heun", grids = "quadratic", n = 200)
   )
