@@ -30,7 +30,7 @@
 #'   system;
 #' * `mixguide.worker_timeout`: seconds after which a group of chunks without an answer is given up.
 #'   The default is 20 times the expected time of the group, and at least 600. There is no limit in
-#'   a batch system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
+#'   a batch system, where a job may wait.
 #' * `mixguide.threads`, see [mixguide_threads()].
 #'
 #' Between AVX-512, AVX2 and other processors results agree to rounding.
@@ -139,14 +139,13 @@ particles_before <- function(plan) if (is.null(plan$first)) 0 else plan$first
 
 # Runs all chunks of a task over n particles and passes each result to collect(value, first,
 # count), in the order of the particles. A task is a list of `work`, a function of this package
-# called as work(job, first, count), here or on a worker; `job`, a list with `plan`, `key` and all
-# else that it needs; `uneven`, if chunks differ in cost; and `kept`, the place of its kept chunks
-# if not a folder. `here`: in this process, whatever the plan.
+# called as work(job, first, count), here or on a worker; and `job`, a list with `plan`, `key` and
+# all else that it needs. `here`: in this process, whatever the plan.
 each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   first <- seq(0, by = min(size, max(n, 1)), length.out = max(1, ceiling(n / size)))
   count <- pmin(size, n - first)
-  kept <- if (is.null(task$kept)) chunk_folder(folder, task) else task$kept
-  run <- list(task = task, first = first, count = count, folder = folder, kept = kept,
+  run <- list(task = task, first = first, count = count, folder = folder,
+              kept = chunk_folder(folder, task),
               progress = chunk_progress(length(first), environment()))
   on.exit(run$progress(end = TRUE))
   value <- function(i) run_here(run, i)

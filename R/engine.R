@@ -73,6 +73,11 @@ keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   draws_from(mixture, keyed_normals(mixture_dim(mixture), n, key, first, net))
 }
 
+# Standard normal numbers, n x d.
+keyed_noise <- function(d, n, key, first = 0) {
+  unname(keyed_draws(gaussmix(1, t(double(d)), 1), n, key, first))
+}
+
 # The normals of which they are made, n x d x 2.
 keyed_normals <- function(d, n, key, first = 0, net = NULL) {
   plain <- list(mean = matrix(0, d), value = rep(1, d), used = TRUE)

@@ -103,9 +103,8 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   # the draws of a row do not depend on missing cells elsewhere
   drawn <- if (length(some)) seq_len(m)
   if (length(drawn)) key <- own_key(key)
-  normal <- gaussmix(1, t(double(ncol(x) + 1)), 1)
   noise <- lapply(drawn, function(i) {
-    unname(keyed_draws(normal, length(some), stream(key, "imputation", i)))
+    keyed_noise(ncol(x) + 1, length(some), stream(key, "imputation", i))
   })
   parts <- lapply(groups, function(rows) {
     own <- match(rows, some)
@@ -203,7 +202,7 @@ density_tail <- function(law, x) {
     return(stats::pchisq(2 * pmax(top - at, 0), d, lower.tail = FALSE))
   }
   n <- 2 * round(max(1000, min(5000, 2e6 / length(used))))
-  z <- keyed_draws(gaussmix(1, t(double(d)), 1), n, c(1, 0))
+  z <- keyed_noise(d, n, c(1, 0))
   # the golden ratio spreads the components over each range of distances
   component <- findInterval((seq_len(n) * (sqrt(5) - 1) / 2) %% 1, cumsum(law$weights)) + 1
   component <- pmin(component, max(used))

@@ -39,13 +39,13 @@
 #'   [convergence_order()], [plan_sampler()], [best_grid()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
 #'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores:
-#'   [conditional_sample()], [conditional_score()], [conditional_moments()] with `zero_shot_*`:
+#'   [conditional_sample()], [score()] and [guided_moments()] with `zero_shot_*`:
 #'   [exact][zero_shot_exact], [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus],
 #'   [bo][zero_shot_bo], [ccdf][zero_shot_ccdf], [repaint][zero_shot_repaint],
 #'   [ddrm][zero_shot_ddrm], [diffpir][zero_shot_diffpir], [dps][zero_shot_dps],
 #'   [mcg][zero_shot_mcg], [pigdm][zero_shot_pigdm], [tmpd][zero_shot_tmpd], [tds][zero_shot_tds],
 #'   [mcgdiff][zero_shot_mcgdiff], [smcdiffopt][zero_shot_smcdiffopt]; [mismatch()],
-#'   [judge_samples()], [benchmark_inverse()], [inverse_problem()]
+#'   [judge_samples()]
 #'
 #' Results have `print()`, `plot()`, [autoplot()], `summary()`, [tidy()] and [glance()]; most are
 #' data frames ([mixguide_table]).

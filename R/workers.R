@@ -35,8 +35,7 @@ on_workers <- function(run) {
         return(result)
       }
       rest <- which(!sent & !there)
-      quick <- !isTRUE(task$uneven) && length(rest) * seconds <= pool$start_up
-      if (!length(out) && quick) {
+      if (!length(out) && length(rest) * seconds <= pool$start_up) {
         sent[i] <<- TRUE
         return(run_here(run, i))
       }
@@ -58,11 +57,9 @@ on_workers <- function(run) {
 
   launch <- function(i, rest) {
     while (length(rest) && length(out) < pool$workers) {
-      size <- if (isTRUE(task$uneven)) 1 else {
-        time <- min(pool$longest,
-                    max(2 * pool$start_up, length(rest) * seconds / (4 * pool$workers)))
-        min(most, max(1, floor(time / seconds)))
-      }
+      time <- min(pool$longest,
+                  max(2 * pool$start_up, length(rest) * seconds / (4 * pool$workers)))
+      size <- min(most, max(1, floor(time / seconds)))
       # results that wait for their turn are in memory, unless they are on disk
       if (is.null(run$folder) && rest[1] - i > 4 * pool$workers * size) return()
       ids <- rest[seq_len(min(size, length(rest)))]
@@ -178,7 +175,6 @@ on_workers <- function(run) {
   overdue <- function(group) {
     limit <- pool$timeout
     if (is.null(limit)) limit <- max(600, 20 * seconds * length(group$ids))
-    if (isTRUE(task$uneven) && is.null(pool$timeout)) limit <- Inf
     if (now() - group$began <= limit) return()
     # its worker is not used again
     pool$workers <<- pool$workers - 1

@@ -60,10 +60,9 @@ all_results <- function() {
     limit_of_strength = strength_limit(m, "a", n = 201, sampler = ddim, range = c(.5, 8)),
     mismatch = wrong, mismatch_parts = summary(wrong), imputed = imputed,
     drawn = drawn, summary_of_drawn = summary(drawn),
-    conditional_moments = conditional_moments(gaussmix(1, t(c(0, 0)), 1), y, zero_shot_bo(),
-                                              schedule = few),
+    moments_given_y = guided_moments(gaussmix(1, t(c(0, 0)), 1), observation = y,
+                                         method = zero_shot_bo(), schedule = few),
     judged = judge_samples(list(one = drawn$x, two = drawn$x), M2, y, key = key, directions = 20),
-    inverse = inverse_problem(4, 1, 0),
     grid = best_grid(m, "a", sampler_heun(4), n = 20, key = key),
     plan = plan_sampler(m, .1, samplers = "sampler_heun", grids = "quadratic", n = 200)
   )

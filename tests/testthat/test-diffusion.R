@@ -33,8 +33,8 @@ asked <- function() {
     error_budget = list(list(m, NULL, sde)),
     conditional_sample = list(list(m, NULL, ddpm, schedule_etc(10)), n = 20, observation = y,
                               method = zero_shot_bo()),
-    conditional_moments = list(list(one, NULL, ddpm, schedule_etc(10)), observation = y,
-                               method = zero_shot_bo()),
+    "guided_moments given y" = list(list(one, NULL, ddpm, schedule_etc(10)), observation = y,
+                                    method = zero_shot_bo()),
     best_strength = list(list(m, guide, ode), target = "tilt", knots = 2, profiles = "linear",
                          n = 64),
     guided_limit = list(list(m, guide, sde)),
@@ -50,7 +50,7 @@ test_that("whoever knows guided_sample() can guess every other call", {
              "points")
   expect_identical(names(formals(diffusion)), parts)
   for (name in names(asked())) {
-    f <- getExportedValue("mixguide", name)
+    f <- getExportedValue("mixguide", sub(" .*", "", name))
     case <- asked()[[name]]
     given <- stats::setNames(case[[1]], parts[seq_along(case[[1]])])
     rest <- case[-1]
@@ -128,7 +128,8 @@ test_that("an analysis keeps what was given, or says what it needs and how to gi
     function() folding(other$sde), function() best_grid(other$sde),
     function() path_kl(other$plain), function() guided_limit(diffusion(m, guide, sampler_em(6))),
     function() conditional_sample(other$plain, 5, y, zero_shot_ddnm_plus()),
-    function() conditional_moments(diffusion(one, sampler = ode), y, zero_shot_ddnm_plus())
+    function() guided_moments(diffusion(one, sampler = ode), observation = y,
+                              method = zero_shot_ddnm_plus())
   )
   for (call in wanted) {
     expect_error(call(), "`sampler` must be .*update\\(d, sampler = sampler_",
@@ -198,7 +199,8 @@ test_that("what an analysis cannot take into account is refused", {
                      start = "exact")
   refused <- '`start` must be "normal"'
   expect_error(plan_sampler(diffusion(m, start = "exact")), refused, class = "mixguide_error")
-  expect_error(conditional_moments(replace(exact, "mixture", list(one)), y, zero_shot_bo()),
+  expect_error(guided_moments(replace(exact, "mixture", list(one)), observation = y,
+                              method = zero_shot_bo()),
                refused, class = "mixguide_error")
   expect_error(conditional_sample(exact, 5, y, zero_shot_bo()), refused, class = "mixguide_error")
   for (f in list(strength_limit, step_condition, coupled_paths)) {
@@ -308,7 +310,8 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
   )
   own <- asked()
   own <- lapply(stats::setNames(nm = names(own)), function(name) {
-    c(list(f = getExportedValue("mixguide", name)), own[[name]][[1]], own[[name]][-1])
+    f <- getExportedValue("mixguide", sub(" .*", "", name))
+    c(list(f = f), own[[name]][[1]], own[[name]][-1])
   })
   calls <- c(calls, own[setdiff(names(own), names(calls))])
   # every function with a key argument, its own or that of a diffusion, is in the list

@@ -26,7 +26,8 @@ test_that("estimates print with their errors, or alone", {
   shown(mutual_information(M2, 1))
   shown(moments(m))
   shown(moments(M2))
-  shown(conditional_moments(gaussmix(1, t(c(0, 0)), 1), y, zero_shot_bo(), schedule = few))
+  shown(guided_moments(gaussmix(1, t(c(0, 0)), 1), observation = y, method = zero_shot_bo(),
+                       schedule = few))
   law <- guided_law(m, guidance("a", 1), sampler_heun(20))
   shown(law)
   shown(summary(law))
