@@ -21,11 +21,11 @@
 #' **An analysis of another process** chooses what was not given. The path divergence, for example,
 #' is known of stochastic samplers: if neither the call nor the diffusion was given a sampler,
 #' [path_kl()] takes its own, as its page says, and its print begins with "about the reverse SDE".
-#' So do [error_budget()], [sde_identities()], [guided_limit()], [tilted_sample()] and the zero-shot
-#' methods, which have a schedule of their own, too. [step_condition()], [capped_strength()],
-#' [coupled_paths()] and [entropy_identity()] have other steps for the ODE, and
-#' [convergence_order()] starts exactly. What was given is kept; an analysis that cannot follow it
-#' says what it needs, and `update(d, sampler = ...)` gives it.
+#' So do [error_budget()], [guidance_identities()], [guided_limit()], [tilted_sample()] and the
+#' zero-shot methods, which have a schedule of their own, too. [step_condition()],
+#' [capped_strength()] and [coupled_paths()] have other steps for the ODE, and [convergence_order()]
+#' starts exactly. What was given is kept; an analysis that cannot follow it says what it needs, and
+#' `update(d, sampler = ...)` gives it.
 #'
 #' @param mixture A [gaussmix()]; some analyses also take a [score_model()], as their pages say.
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or

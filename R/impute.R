@@ -88,10 +88,7 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
     x
   })
   x <- frame_to_matrix(frame[columns], "data")
-  if (any(is.infinite(x))) {
-    abort_input("data", "finite or missing",
-                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
-  }
+  check_infinite(x, "data", "finite or missing")
   x[is.nan(x)] <- NA
   prior <- known_classes(mixture, frame, class)
   missing <- is.na(x)

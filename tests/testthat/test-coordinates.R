@@ -312,7 +312,7 @@ test_that("units of the data, and of what was observed, change nothing", {
     },
     bend = function(m) bifurcation(m, "a", 0:1, step, n = 50, key = key)$path$confidence,
     identities = function(m) {
-      as.data.frame(sde_identities(m, "a", 1, n = 50, sampler = sampler_em(10), key = key))
+      as.data.frame(guidance_identities(m, 50, "a", 1, sampler_em(10), key = key))
     },
     sharp = function(m) as.data.frame(lipschitz(m, .1, center = place(t(c(1, -1)), m)[1, ]))
   )

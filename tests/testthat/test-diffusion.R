@@ -23,8 +23,7 @@ asked <- function() {
     folding = list(list(m, guide, ode), strength = 0:1, n = 101),
     gain_bound = list(list(m, guide, ode), strength = 1, n = 5),
     tilted_sample = list(list(m, guide, sde), n = 20),
-    sde_identities = list(list(m, guide, sde), strength = 1, n = 20),
-    entropy_identity = list(list(m, guide, sampler_rk4(8)), n = 20),
+    guidance_identities = list(list(m, guide, sde), strength = 1, n = 20),
     strength_limit = list(list(m, guide, ode), range = c(1, 2), n = 20),
     step_condition = list(list(m, guide, ode)),
     guidance_condition = list(list(m, guide, ode)),
@@ -94,8 +93,7 @@ test_that("ten analyses of one diffusion: the same call, the same head, the same
     bifurcation = bifurcation(d),
     folding = folding(d),
     tilted_sample = tilted_sample(d),
-    sde_identities = sde_identities(d),
-    entropy_identity = entropy_identity(d),
+    guidance_identities = guidance_identities(d),
     guidance_condition = guidance_condition(d),
     step_condition = step_condition(d),
     gain_bound = gain_bound(d),
@@ -124,7 +122,7 @@ test_that("an analysis keeps what was given, or says what it needs and how to gi
                 plain = diffusion(m, sampler = ode))
   y <- observation(.5, H = diag(1), noise = .1)
   wanted <- list(
-    function() sde_identities(other$ode), function() entropy_identity(other$sde),
+    function() guidance_identities(other$ode, limit = TRUE),
     function() folding(other$sde), function() best_grid(other$sde),
     function() path_kl(other$plain), function() guided_limit(diffusion(m, guide, sampler_em(6))),
     function() conditional_sample(other$plain, 5, y, zero_shot_ddnm_plus()),
@@ -188,7 +186,7 @@ test_that("a number of particles in the place of the guidance is told its name",
 test_that("what an analysis cannot take into account is refused", {
   wrong <- diffusion(m, guide, ode, score_error = score_error(scale = 1.1))
   for (f in list(strength_limit, step_condition, folding, gain_bound, fokker_planck,
-                 coupled_paths, tilted_sample, sde_identities)) {
+                 coupled_paths, tilted_sample, guidance_identities)) {
     expect_error(f(wrong), "`score_error` must be NULL", class = "mixguide_error")
   }
   for (f in list(path_kl, error_budget, plan_sampler)) {

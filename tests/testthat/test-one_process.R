@@ -19,7 +19,7 @@ unsaid <- function() {
     guidance_sweep = c(list(m, guide), few), coupled_paths = c(list(m, guide), few),
     bifurcation = c(list(m, guide), few), folding = list(m, guide, strength = 0:1, n = 101),
     gain_bound = list(m, guide, strength = 1, n = 5), tilted_sample = list(m, guide, n = 20),
-    sde_identities = c(list(m, guide), few), entropy_identity = list(m, guide, n = 20),
+    guidance_identities = c(list(m, guide), few),
     strength_limit = list(m, guide, range = c(1, 2), n = 20), step_condition = list(m, guide),
     capped_strength = list(m, guidance("a", 1000)), guidance_condition = list(m, guide),
     fokker_planck = list(m, guide, nodes = 60, steps = 20), path_kl = list(m, NULL),
