@@ -38,7 +38,7 @@
 #'
 #' @inheritParams guided_sample
 #' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
-#'   and 1025 in two.
+#'   (32016 if a map folds, 128064 if it tears neighbours apart) and 1025 in two.
 #' @param log_density For deterministic samplers, how to compute the log-density: `"map"`, by the
 #'   Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Here `start` is
@@ -100,7 +100,7 @@ law_of_run <- function(run, mixture) {
           guidance = guidance, sampler = run$sampler, schedule = schedule, times = times,
           score_error = run$score_error, mass = law$mass, folded = law$folded, off = law$off,
           note = law$note, floor = law$floor, span = law$span, unsummed = law$unsummed,
-          doubt = law$doubt, rough = law$rough,
+          doubt = law$doubt, rough = law$rough, from = law$from, branch = law$branch,
           timed = time_note(mixture, guidance$class, times))
 }
 
@@ -256,8 +256,10 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   # only the faults of the finest grid matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
     law_of <- if (n == steps) guided_law else quiet_law
-    law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
-           log_density = log_density, reduce = reduce)
+    law <- law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
+                  log_density = log_density, reduce = reduce)
+    # a fold of coarse steps has no limit
+    replace(law, "from", list(NULL))
   })
   rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
@@ -295,7 +297,8 @@ pushed_law <- function(run) {
     warn_law("the nodes do not see what happens to ", format(min(torn, 1), digits = 1),
              " of the mass")
   }
-  density <- note <- NULL
+  density <- note <- from <- NULL
+  branch <- out$log_density
   off <- mean_off(out$off, weights)
   folded <- if (!is.null(out$folded)) sum(weights * out$folded)
   if (isTRUE(folded > 1e-9)) {
@@ -317,16 +320,20 @@ pushed_law <- function(run) {
   doubt <- if (jumps || !is.null(out$off) && entropy_excess(out, weights) > .05) JUMPS
   if (!is.null(doubt)) note <- doubt
   span <- if (!is.null(density)) range(out$x)
+  if (flat && !is.null(out$folded)) from <- x
   if (flat && is.null(density)) {
     tails <- outer_nodes(run, range(axes[[1]]), range(out$x))
     out$x <- rbind(tails$low$x, out$x, tails$high$x)
-    out$log_density <- c(tails$low$log_density, out$log_density, tails$high$log_density)
+    if (!is.null(from)) from <- rbind(tails$low$from, from, tails$high$from)
+    branch <- c(tails$low$log_density, branch, tails$high$log_density)
+    out$log_density <- branch
     weights <- c(0 * tails$low$log_density, weights, 0 * tails$high$log_density)
   }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
        mass = sum(weights), folded = folded, note = note, span = span, off = off,
        unsummed = unsummed, doubt = doubt,
-       rough = !is.null(out$off) || isTRUE(folded > 1e-9))
+       rough = !is.null(out$off) || isTRUE(folded > 1e-9), from = from,
+       branch = if (!is.null(from)) branch)
 }
 
 JUMPS <- paste("the map jumps, and densities by differences across jumps are wrong: entropy and",
@@ -394,7 +401,9 @@ outer_nodes <- function(run, range, image) {
   target <- start_range(diffuse(run$mixture, run$times[length(run$times)], run$schedule))
   width <- diff(range) / 2
   steps <- width * (cumprod(rep(c(1.1, 1.3), c(70, 50))) - 1)
-  out <- push(run, matrix(c(range[1] - steps, range[2] + steps)))
+  starts <- matrix(c(range[1] - steps, range[2] + steps))
+  out <- push(run, starts)
+  # from the nodes outwards, in the order of the nodes
   side <- function(at, sign, end, goal) {
     x <- sign * out$x[at, 1]
     fine <- is.finite(x) & is.finite(out$log_density[at])
@@ -402,12 +411,12 @@ outer_nodes <- function(run, range, image) {
     fine <- cumsum(!(fine & diff(c(sign * end, x)) > 0)) == 0
     kept <- seq_len(min(sum(fine), sum(x < sign * goal, na.rm = TRUE) + 1))
     if (sign * end >= sign * goal) kept <- integer()
-    list(x = out$x[at[kept], , drop = FALSE], log_density = out$log_density[at[kept]])
+    at <- sort(at[kept], decreasing = sign < 0)
+    list(x = out$x[at, , drop = FALSE], log_density = out$log_density[at],
+         from = starts[at, , drop = FALSE])
   }
   n <- length(steps)
-  low <- side(seq_len(n), -1, image[1], target[1])
-  list(low = lapply(list(x = low$x, log_density = matrix(low$log_density)),
-                    function(x) x[rev(seq_len(nrow(x))), , drop = FALSE]),
+  list(low = side(seq_len(n), -1, image[1], target[1]),
        high = side(n + seq_len(n), 1, image[2], target[2]))
 }
 

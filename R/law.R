@@ -8,7 +8,8 @@
 # density: the log-density as a function of an n x r matrix (known within `span`, if there is one),
 # or NULL to interpolate. rest: for a reduced law, the independent other coordinates (see
 # law_rest()). label: the name of the law in words. `...`: its inputs, and the `floor`: see
-# density_parts().
+# density_parts(). A law with the map of a deterministic sampler on a line has its starts `from`, one
+# for each node, and the log-density `branch` that a node has as if nothing folded.
 new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NULL, class = NULL,
                     rest = NULL, axes = NULL, density = NULL, label = "a law", ...) {
   x <- as.matrix(x)
@@ -36,6 +37,8 @@ law_from_process <- function(law, mixture) {
   if (!is.null(inner)) law$density <- function(x) inner(to_process(x, mixture)) - volume
   law$x <- from_process(law$x, mixture)
   if (!is.null(law$span)) law$span <- drop(from_process(matrix(law$span), mixture))
+  if (!is.null(law$from)) law$from <- from_process(law$from, mixture)
+  if (!is.null(law$branch)) law$branch <- law$branch - volume
   law$log_density <- law$log_density - volume
   if (!is.null(law$axes)) {
     law$axes <- Map(function(axis, center, scale) center + scale * axis, law$axes,
@@ -71,6 +74,19 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' each other, the density is the sum over the branches, each interpolated linearly; with more than
 #' 500 branches there is no density.
 #'
+#' **Folds.** Guidance that is too strong for the steps of a deterministic sampler folds its map `F`
+#' from noise to data. On a line, the density at `y` is `sum p(x)/|F'(x)|` over all starts `x` with
+#' `F(x) = y` and density `p(x)`. The sum of `log|det|` along single paths ([entropy()]) then gives
+#' an upper bound of the entropy. It exceeds the entropy by the information about the start that is
+#' lost, the mean entropy of the branch given the output. `summary()` has the rows `"entropy bound"`,
+#' `h(start) + E sum log|det|`; `"folded"`, the probability that another start with the same end,
+#' drawn from all of these, lies on another branch; `"turns"`, the share of starts at which a step
+#' has a negative slope; and `"pieces"`, the number of monotone pieces of the map. Nodes resolve
+#' folds wider than their distance: if neighbours are torn far apart, `"pieces"` is unreliable and
+#' the entropy has two or three digits. `plot(law, "map")` draws the map. The bound is, without
+#' folds, the identity of Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in
+#' discrete form.
+#'
 #' **Densities of branches.** Where branches are not summed (in two dimensions, or if there are more
 #' than 500), the entropy is an upper bound, `method` `"bound"`. Where the map jumps, as that of the
 #' rule "ADG" on a line, differences give no density, and entropy and distances are `"unknown"`. The
@@ -95,18 +111,15 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
-#' * `law_distance()`: a data frame with one row and columns `kl`, which is
-#'   `KL(target || law)`, in nats, the same direction as in [guided_moments()] and [guided_error()];
-#'   `kl_reverse`, `KL(law || target)`; `total_variation` (`NA` if what a reduction leaves differs,
-#'   see [guided_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is
-#'   not known and why.
+#' * `law_distance()`: a table of estimates ([mixguide_table]) with the rows `kl`,
+#'   `KL(target || law)` in nats; `kl_reverse`, `KL(law || target)`; `total_variation` (unknown if
+#'   what a reduction leaves differs, see [guided_error()]); and `wasserstein` (unknown for d > 1).
 #' * `quantile()`: in one dimension, a vector; 0 and 1 are `-Inf` and `Inf`.
-#' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
-#' * `moments()`: as for a mixture, in all d variables.
-#' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
-#'   entropy, mean and standard deviation of each variable.
+#' * `confidence()`, `entropy()`, `moments()`: as for a mixture, in all d variables.
+#' * `summary()`: a table of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
+#'   entropy, what folds do, mean and standard deviation of each variable.
 #' * `as.data.frame()`: a row per node with its coordinates, `.confidence`, `.log_density`,
-#'   `.weight`.
+#'   `.weight`, and `.start`, from where a deterministic sampler on a line leads there.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a density that
 #'   is not known between the nodes.
 #' @source Derived for this package.
@@ -423,15 +436,27 @@ entropy.mixguide_law <- function(x, ...) {
 }
 
 # Densities of single branches give an upper bound.
-law_entropy <- function(law) {
+law_entropy <- function(law, log_density = law$log_density) {
   if (!is.null(law$doubt)) return(unknown_row(law$doubt))
-  row <- law_mean(law, -law$log_density)
+  row <- law_mean(law, -log_density)
   if (row$method == "unknown") return(row)
   row$se <- max(row$se, law$off)
   if (!is.null(law$rest)) row$estimate <- row$estimate + law$rest$entropy
   if (!is.null(law$timed)) row$note <- law$timed
   if (isTRUE(law$unsummed > 1e-9)) row[c("method", "note")] <- list("bound", law$note)
   row
+}
+
+# What folds do to a law that has the map from noise to data.
+fold_rows <- function(law) {
+  if (is.null(law$from)) return(NULL)
+  by_nodes <- function(number) estimate_row(number, 0, "quadrature")
+  pieces <- length(turning_nodes(law$x[, 1])) + 1
+  folded <- if (!is.null(law$doubt)) unknown_row(law$doubt) else if (pieces > MOST_BRANCHES) {
+    unknown_row(paste("the map turns back", number(pieces - 1), "times: rounding is left of it"))
+  } else law_mean(law, -expm1(law$branch - law$log_density))
+  list("entropy bound" = law_entropy(replace(law, "unsummed", 0), law$branch), folded = folded,
+       turns = by_nodes(law$folded), pieces = by_nodes(pieces))
 }
 
 #' @rdname law
@@ -471,7 +496,7 @@ summary.mixguide_law <- function(object, ...) {
            "mean log confidence" = law_mean(object, object$log_confidence),
            "mean inverse confidence" = law_mean(object, exp(-object$log_confidence)))
     },
-    list(entropy = entropy(object)[ESTIMATE]), moment_rows(object)
+    list(entropy = entropy(object)[ESTIMATE]), fold_rows(object), moment_rows(object)
   )
   estimate_table(names(rows), do.call(rbind, unname(rows)), object$label)
 }
@@ -520,6 +545,42 @@ mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd & !is.na(sd), 0,
 
 # ---- Pictures
 
+#' @rdname law
+#' @param what `"density"`, or `"map"`, the map from noise to data of a deterministic sampler on a
+#'   line.
+#' @export
+autoplot.mixguide_law <- function(object, what = c("density", "map"), ...) {
+  check_dots(...)
+  what <- check_choice(what, c("density", "map"), "what")
+  if (what == "map") law_map(object) else picture(object)
+}
+
+law_map <- function(law) {
+  if (is.null(law$from)) {
+    abort_input("object", "the law of a deterministic sampler on a line", format(law))
+  }
+  # 4 standard deviations of a normal start
+  seen <- law$weights > exp(-8) * max(law$weights)
+  map <- data.frame(start = law$from[seen, 1], end = law$x[seen, 1])
+  folds <- !isTRUE(fold_rows(law)$folded$estimate < 1e-6)
+  ggplot(map, aes(.data$start, .data$end)) +
+    geom_line(colour = class_palette(1)) +
+    finish("The map from noise to data",
+           c(format(law$sampler), schedule_words(law),
+             paste0(if (is.null(law$guidance)) "No guidance" else guidance_words(law),
+                    if (folds) ": folds")),
+           c(reduction_words(law), fault_words(law$faults)))
+}
+
+guidance_words <- function(law) {
+  strength <- format_strength(law$guidance)
+  paste0("S", substring(strength, 2), ", towards ", aim_words(law$class))
+}
+
+reduction_words <- function(law) {
+  if (!is.null(law$rest)) "Coordinates of the reduction; the rest is Gaussian"
+}
+
 picture.mixguide_law <- function(object, ...) {
   aim <- aim_words(object$class)
   mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
@@ -532,12 +593,9 @@ picture.mixguide_law <- function(object, ...) {
   layers <- if (flat) law_curve(object, mixture, aim) else law_surface(object, mixture, aim)
   ggplot() + layers + look() +
     words(paste("Law of", object$label),
-          c(if (!is.null(object$guidance)) {
-            strength <- format_strength(object$guidance)
-            paste0("S", substring(strength, 2), ", towards ", aim)
-          },
+          c(if (!is.null(object$guidance)) guidance_words(object),
             if (!flat && !is.null(mixture)) region_words(mixture)),
-          c(if (!is.null(object$rest)) "Coordinates of the reduction; the rest is Gaussian",
+          c(reduction_words(object),
             "By quadrature: there is no sampling error", fault_words(object$faults)))
 }
 
