@@ -207,11 +207,10 @@ flow_rows <- function(run, measure) {
   rows <- both_rows(run$initial, "error of the start", "part", kept)
   begin <- if (measure) measure_error(run, start = "exact")
   if (is.null(begin) || is.character(begin)) return(list(rows = rows))
-  two <- rbind(row_of(begin, "total_variation"), row_of(run$initial, "total_variation"))
+  two <- sum_row(row_of(begin, "total_variation"), row_of(run$initial, "total_variation"))
   list(rows = rbind(
     rows, both_rows(begin, "sampler from the exact start", "part"),
-    bound_row("total_variation", "sum of the two (triangle inequality)", sum(two$estimate),
-              sqrt(sum(two$se^2)))
+    bound_row("total_variation", "sum of the two (triangle inequality)", two$estimate, two$se)
   ))
 }
 

@@ -182,11 +182,7 @@ particle_error <- function(target, process, n) {
   lost <- mean(is.na(v))
   most <- max(v, 1, na.rm = TRUE)
   v[is.na(v)] <- most
-  both <- function(f) {
-    one <- sample_mean(f(u))
-    two <- drawn$mean(f(v))
-    estimate_row(one$estimate + two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
-  }
+  both <- function(f) sum_row(sample_mean(f(u)), drawn$mean(f(v)))
   rows <- quantity_rows(both(function(u) u * stats::plogis(u) - tanh(u / 2)),
                         both(function(u) tanh(u / 2) - u * stats::plogis(-u)),
                         both(function(u) abs(tanh(u / 2)) / 2))
@@ -219,9 +215,8 @@ cell_difference <- function(x, y) {
     count <- function(at) tabulate(match(at[third == 1], cells), length(cells))
     chosen <- cells[count(at_x) > count(at_y)]
     more <- function(part) {
-      one <- sample_mean(as.double(at_x[third == part] %in% chosen))
-      two <- sample_mean(as.double(at_y[third == part] %in% chosen))
-      estimate_row(one$estimate - two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
+      held <- function(cells, sign) sample_mean(sign * (cells[third == part] %in% chosen))
+      sum_row(held(at_x, 1), held(at_y, -1))
     }
     second <- more(2)$estimate
     if (second > found) {
@@ -255,26 +250,15 @@ stratified_draws <- function(mixture, n, least = 50) {
 }
 
 law_error <- function(law, target, n) {
-  if (!is.null(law$doubt)) {
-    warn_unknown(law$doubt)
-    return(unknown_rows(law$doubt))
-  }
   to <- mixture_as_law(target, law)
-  at <- law_ratio(law, to)
-  if (is_folded(law)) {
-    note <- fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at))
-    warn_unknown(note)
-    return(unknown_rows(note))
-  }
-  kl <- law_kl(at)
-  if (kl$kl$method == "unknown") {
-    warn_unknown("KL(target || output) is unknown: ", kl$kl$note,
+  rows <- law_divergences(law, to, function(view) rest_variation(view, law$rest, to$rest, n))
+  kl <- row_of(rows, "kl")
+  if (!is.null(law$doubt) || is_folded(law)) {
+    warn_unknown(kl$note)
+  } else if (kl$method == "unknown") {
+    warn_unknown("KL(target || output) is unknown: ", kl$note,
                  " of the target, which the output hardly reaches")
   }
-  variation <- if (max(unlist(at$rest)) < 1e-12) {
-    estimate_row(node_variation(at), 0, "quadrature")
-  } else rest_variation(at$forth, law$rest, to$rest, n)
-  rows <- quantity_rows(kl$kl, kl$kl_reverse, variation)
   # a fold that is too small to count is an error all the same
   if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
   rows

@@ -129,7 +129,7 @@ path_kl_table <- function(d, process, along, n, at) {
     estimate_row(sum(error$step), error$se, error$method)
   )
   # the parts have separate draws
-  whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
+  whole <- sum_row(parts)
   new_table(
     data.frame(quantity = path_parts, rbind(parts, whole)),
     "path_kl", c(about_process(d, format(d$mixture)), process_lines(d, "guidance"),
@@ -405,10 +405,10 @@ mixture_distance <- function(p, q, n) {
   mass <- function(log_density) nodes$weight * exp(log_density)
   p <- mass(log_p)
   q <- mass(log_q)
-  sum_row <- function(x) estimate_row(sum(x), 0, "quadrature")
-  quantity_rows(sum_row(ifelse(abs(l) < 1, p * near, p * l + q - p)),
-                sum_row(ifelse(abs(l) < 1, q * (expm1(l) - l), p - q - q * l)),
-                sum_row(abs(p - q) / 2))
+  over_nodes <- function(x) estimate_row(sum(x), 0, "quadrature")
+  quantity_rows(over_nodes(ifelse(abs(l) < 1, p * near, p * l + q - p)),
+                over_nodes(ifelse(abs(l) < 1, q * (expm1(l) - l), p - q - q * l)),
+                over_nodes(abs(p - q) / 2))
 }
 
 # ---- Showing
