@@ -107,6 +107,10 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   run$initial <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
                              run$start, n)
   run$square <- score_square(run)
+  run$kind <- if (sampler$stochastic) {
+    tryCatch(path_steps(sampler, times, schedule, "paths")$kind[1],
+             mixguide_error = function(e) NULL)
+  }
   path <- if (sampler$stochastic && !is.null(one_score_steps(sampler, times, schedule))) {
     path_rows(run)
   } else if (!sampler$stochastic) flow_rows(run, measure)
@@ -187,11 +191,8 @@ measure_error <- function(run, ...) {
 }
 
 measured_rows <- function(run) {
-  at <- measure_error(run)
-  if (is.character(at)) {
-    return(budget_row(c("kl", "total_variation"), "measured", "measured", unknown_row(at)))
-  }
-  both_rows(at, "measured", "measured")
+  rows <- measure_error(run)
+  both_rows(if (is.character(rows)) unknown_rows(rows) else rows, "measured", "measured")
 }
 
 # The rows of an error for the two quantities of a budget.
@@ -248,8 +249,8 @@ path_rows <- function(run) {
 # Bounds of the path KL: of its discretisation and its other parts.
 bound_rows <- function(run, path) {
   if (!run$schedule$vp) return(NULL)
-  kind <- path_steps(run$sampler, run$times, run$schedule, "paths")$kind[1]
-  bounds <- discretisation_bounds(run$mixture, run$schedule, run$times, kind, run$lipschitz$value)
+  bounds <- discretisation_bounds(run$mixture, run$schedule, run$times, run$kind,
+                                  run$lipschitz$value)
   rest <- rbind(row_of(path, "initialisation"), row_of(path, "score_error"))
   rows <- bound_row("kl", names(bounds), unname(bounds) + sum(rest$estimate), sum(rest$se),
                     ifelse(names(bounds) == "bound with L", run$lipschitz$note, ""))
@@ -355,11 +356,7 @@ curvature_bound <- function(pieces, a, b2) {
 
 rate_rows <- function(run) {
   sampler <- run$sampler
-  kind <- if (sampler$stochastic) {
-    tryCatch(path_steps(sampler, run$times, run$schedule, "paths")$kind[1],
-             mixguide_error = function(e) NULL)
-  }
-  name <- if (sampler$name %in% c("dpom", "dpum")) sampler$name else kind
+  name <- if (sampler$name %in% c("dpom", "dpum")) sampler$name else run$kind
   if (!run$schedule$vp || is.null(name)) return(NULL)
   L <- run$lipschitz$value
   d <- run$dim
@@ -386,14 +383,14 @@ rate_rows <- function(run) {
     return(rate("total_variation", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
                 "with the sampler's L"))
   }
-  if (kind == "best") return(NULL)
+  if (name == "best") return(NULL)
   kl0 <- if (!is_singular(run$mixture)) {
     row_of(start_error(run$mixture, run$mixture, run$schedule, run$times[1], "normal", run$n),
            "kl")$estimate
   } else NA
   exponential <- identical(sampler$grid, "exponential")
   twice <- 2 * horizon
-  euler <- kind == "euler"
+  euler <- name == "euler"
   grid <- if (exponential) d^2 * (twice + log(L))^2 / N else d * twice^2 * L^2 / N
   lee <- (M2 + d) * exp(-twice) + twice * e2 + grid + if (euler) twice^3 * M2 / N^2 else 0
   end <- run$clock[N + 1]

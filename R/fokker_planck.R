@@ -157,9 +157,5 @@ guided_scores <- function(run, x, t) {
     c(drive_operations(list(op_eval("s", t = t)), guide, NULL, 1, run$schedule),
       list(new_op("save", "x", from = "s")))
   }), recursive = FALSE)
-  program <- assemble_program(operation_table(ops))
-  levels <- program_levels(program, run$schedule)
-  aim <- program_aim(run, program, levels)
-  out <- core_run(core_pool(score_pool(run)), aim$models, aim$levels, program, nrow(x), start = x)
-  matrix(out$output, nrow(x))
+  matrix(program_map(run, assemble_program(operation_table(ops)))(x), nrow(x))
 }

@@ -8,8 +8,8 @@
 # density: the log-density as a function of an n x r matrix (known within `span`, if there is one),
 # or NULL to interpolate. rest: for a reduced law, the independent other coordinates (see
 # law_rest()). label: the name of the law in words. `...`: its inputs, and the `floor`: see
-# density_parts(). A law with the map of a deterministic sampler on a line has its starts `from`, one
-# for each node, and the log-density `branch` that a node has as if nothing folded.
+# density_parts(). A law with the map of a deterministic sampler on a line has the starts `from`
+# which the nodes came, and the log-density `branch` of each as if nothing folded.
 new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NULL, class = NULL,
                     rest = NULL, axes = NULL, density = NULL, label = "a law", ...) {
   x <- as.matrix(x)
@@ -57,35 +57,30 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' Laws on nodes
 #'
 #' A law is the distribution of a sampler's output ([guided_law()]), of the continuous-time process
-#' ([fokker_planck()], [guided_limit()]) or of a tilted target. It is known exactly or by quadrature
+#' ([fokker_planck()]) or of a tilted target ([tilted_law()]). It is known exactly or by quadrature
 #' on nodes in one or two dimensions (more, if the rest is an independent Gaussian). It has no
 #' random numbers: `se` of its numbers is 0. Where a map tears or folds the space between nodes (in
 #' two dimensions: where it folds, or its Jacobian comes from differences), `se` is the change of
 #' the number when every other node is left out. If that is more than a tenth, a few nodes carry the
 #' number, and it is `"unknown"`.
 #'
-#' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
-#' [entropy()], [moments()], `summary()` and `plot()` describe one.
-#'
 #' @details **Between the nodes** the log-density is interpolated: in one dimension by a cubic
 #' spline; in two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond
 #' the nodes it continues as the tail of a Gaussian, a concave quadratic through three nodes (in two
-#' dimensions along the ray from the highest node). If a deterministic sampler folds its starts onto
-#' each other, the density is the sum over the branches, each interpolated linearly; with more than
-#' 500 branches there is no density.
+#' dimensions along the ray from the highest node). Branches of a folded map are interpolated
+#' linearly; with more than 500 there is no density.
 #'
 #' **Folds.** Guidance that is too strong for the steps of a deterministic sampler folds its map `F`
 #' from noise to data. On a line, the density at `y` is `sum p(x)/|F'(x)|` over all starts `x` with
 #' `F(x) = y` and density `p(x)`. The sum of `log|det|` along single paths ([entropy()]) then gives
 #' an upper bound of the entropy. It exceeds the entropy by the information about the start that is
-#' lost, the mean entropy of the branch given the output. `summary()` has the rows `"entropy bound"`,
-#' `h(start) + E sum log|det|`; `"folded"`, the probability that another start with the same end,
-#' drawn from all of these, lies on another branch; `"turns"`, the share of starts at which a step
-#' has a negative slope; and `"pieces"`, the number of monotone pieces of the map. Nodes resolve
-#' folds wider than their distance: if neighbours are torn far apart, `"pieces"` is unreliable and
-#' the entropy has two or three digits. `plot(law, "map")` draws the map. The bound is, without
-#' folds, the identity of Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in
-#' discrete form.
+#' lost, the mean entropy of the branch given the output. `summary()` then has four more rows:
+#' `"entropy bound"`, `h(start) + E sum log|det|`; `"folded"`, the probability that another start
+#' with the same end, drawn from all of these, lies on another branch; `"turns"`, the share of starts
+#' at which a step has a negative slope; and `"pieces"`, the number of monotone pieces of the map.
+#' Nodes resolve folds wider than their distance: if neighbours are torn far apart, `"pieces"` is
+#' unreliable and the entropy has two or three digits. Without folds the bound is the identity of Wu,
+#' Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
 #'
 #' **Densities of branches.** Where branches are not summed (in two dimensions, or if there are more
 #' than 500), the entropy is an upper bound, `method` `"bound"`. Where the map jumps, as that of the
@@ -95,13 +90,13 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' that of the Gaussian of the same covariance.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, where that law has its
-#' mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)` over
-#' those of `law` for `KL(law || target)`. So mass of one law counts in full, even if the nodes of
-#' the other do not see it. If a density is continued beyond its nodes, the part of the divergence
-#' that comes from there is its error. `note` reports it, and if it is more than a tenth of the
-#' whole, the divergence is `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
-#' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
-#' absolute difference of the distribution functions, exists in one dimension, to some eight digits.
+#' mass, of the logarithm of the ratio of the densities. So mass of one law counts in full, even if
+#' the nodes of the other do not see it. If a density is continued beyond its nodes, the part of the
+#' divergence that comes from there is its error. `note` reports it, and if it is more than a tenth
+#' of the whole, the divergence is `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of
+#' mass `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of
+#' the absolute difference of the distribution functions, exists in one dimension, to some eight
+#' digits.
 #'
 #' @param law,object A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
@@ -411,22 +406,23 @@ moment_rows <- function(law) {
 #' @export
 confidence.mixguide_law <- function(x, class = NULL, ...) {
   check_dots(...)
-  if (is.null(class)) {
+  mixture <- inner_mixture(x)
+  rows <- if (is.null(class)) {
     if (is.null(x$log_confidence)) no_class(x)
-    return(estimate_table("confidence", law_mean(x, exp(x$log_confidence)), x$label))
-  }
-  # the mixture at the time of the law, in the coordinates of the nodes
-  mixture <- if (is.null(x$rest)) x$mixture else x$rest$mixture
-  if (inherits(mixture, "score_model")) {
+    law_mean(x, exp(x$log_confidence))
+  } else if (inherits(mixture, "score_model")) {
     q <- model_posterior(mixture, x$x)
     if (is.null(q)) no_class(x)
-    return(estimate_table("confidence", class_rows(mixture, class, function(y) law_mean(x, q[, y])),
-                          x$label))
+    class_rows(mixture, class, function(y) law_mean(x, q[, y]))
+  } else {
+    if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
+    class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
   }
-  if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
-  rows <- class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
   estimate_table("confidence", rows, x$label)
 }
+
+# The mixture at the time of the law, in the coordinates of the nodes.
+inner_mixture <- function(law) if (is.null(law$rest)) law$mixture else law$rest$mixture
 
 #' @rdname law
 #' @export
@@ -504,7 +500,7 @@ summary.mixguide_law <- function(object, ...) {
 in_words.mixguide_law <- function(x) paste("of", x$label)
 
 headline.mixguide_law <- function(x) {
-  d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
+  d <- law_dim(x)
   known <- paste0("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
                   if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
   # the head has the sampler
@@ -515,27 +511,24 @@ headline.mixguide_law <- function(x) {
 }
 
 print_body.mixguide_law <- function(x, ...) {
-  d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
   if (!is.null(x$horizon)) say(process_lines(x, if (is.null(x$sampler)) "sampler"))
   if (!is.null(x$log_confidence)) say_line("confidence: ", format_estimate(confidence(x)))
   h <- law_entropy(x)
-  bound <- h$method == "bound"
-  if (!is.null(x$doubt)) h$note <- "" # which follows
-  say_line("entropy:    ", if (bound) "at most ", format_estimate(if (bound) {
-    replace(h, c("method", "note"), list("quadrature", ""))
-  } else h))
-  at <- moment_rows(x)
-  number <- vapply(at, `[[`, 0, "estimate")
+  said <- h
+  if (!is.null(x$doubt) || h$method == "bound") said$note <- "" # which follows
+  if (h$method == "bound") said$method <- "quadrature"
+  say_line("entropy:    ", if (h$method == "bound") "at most ", format_estimate(said))
+  rows <- do.call(rbind, moment_rows(x))
+  d <- nrow(rows) / 2
   shown <- seq_len(min(d, 6))
-  sd <- number[d + shown]
+  sd <- rows$estimate[d + shown]
   word <- function(x) {
     known <- !is.na(x)
     replace(rep("unknown", length(x)), known, format(x[known], digits = 4))
   }
-  say_line("mean (sd):  ", toString(paste0(word(mean_to_show(number[shown], sd)), " (", word(sd),
-                                           ")")), if (d > 6) ", ...")
-  doubts <- unique(vapply(at, `[[`, "", "note"))
-  if (anyNA(number)) say(paste("unknown:", doubts[nzchar(doubts)][1]))
+  mean <- mean_to_show(rows$estimate[shown], sd)
+  say_line("mean (sd):  ", toString(paste0(word(mean), " (", word(sd), ")")), if (d > 6) ", ...")
+  if (anyNA(rows$estimate)) say_line("unknown: ", rows$note[nzchar(rows$note)][1])
   # an entropy that is unknown is no bound
   if (h$method != "unknown" || !isTRUE(x$unsummed > 0) || !is.null(x$doubt)) say(x$note)
 }
@@ -583,7 +576,7 @@ reduction_words <- function(law) {
 
 picture.mixguide_law <- function(object, ...) {
   aim <- aim_words(object$class)
-  mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
+  mixture <- inner_mixture(object)
   if (inherits(mixture, "score_model")) mixture <- NULL
   if (!is.null(mixture)) {
     colnames(mixture$means) <- colnames(object$x)

@@ -282,14 +282,27 @@ mixture_nodes <- function(mixture, cuts, from) {
   list(x = nodes$x, weights = weights / sum(weights), log_density = log_density)
 }
 
+# If a box in the plane would be too large: a grid around each component, with weights relative to
+# the whole mixture.
+component_nodes <- function(mixture, step = .4) {
+  z <- axis_nodes(rep(list(seq(-8.4, 8.4, by = step)), 2))
+  K <- mixture_size(mixture)
+  if (K * nrow(z) > 1e6) {
+    abort_input("target", "of fewer components in two dimensions", format(mixture))
+  }
+  x <- do.call(rbind, lapply(seq_len(K), function(k) to_component(z, mixture, k)))
+  own <- step^2 / (2 * pi) * exp(-rowSums(z^2) / 2)
+  own <- rep(mixture$weights, each = nrow(z)) * own
+  list(x = unname(x), weight = own / dgaussmix(x, mixture))
+}
+
 # Ends of panels on the line, a standard deviation wide around every component; and some of the
 # nodes of another law, at its mass.
 line_cuts <- function(mixture, from) {
   sd <- univariate_sd(mixture)
   x <- from$x[from$weights > 1e-22, 1]
   own <- sort(as.vector(outer(sd, -12:12) + mixture$means[, 1]))
-  thin <- function(x, most) x[unique(round(seq(1, length(x), length.out = min(most, length(x)))))]
-  sort(unique(c(thin(own, 2e4), thin(sort(x), 500))))
+  sort(unique(c(own[evenly(length(own), 2e4)], sort(x)[evenly(length(x), 500)])))
 }
 
 # ---- Distribution functions

@@ -348,12 +348,13 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   x <- unname(rgaussmix(n, mixture))
   z <- matrix(stats::rnorm(n * d), n)
   total <- 0
-  means <- vapply(seq_along(t), function(k) {
+  means <- matrix(0, length(t), 3)
+  for (k in seq_along(t)) {
     value <- terms(schedule$a(t[k]) * x + sqrt(schedule$b2(t[k])) * z, k)
-    total <<- total + drop(value %*% w[k, ])
-    colMeans(value)
-  }, double(3))
-  answer(t(means), "Monte Carlo", sample_mean(total)$se)
+    total <- total + drop(value %*% w[k, ])
+    means[k, ] <- colMeans(value)
+  }
+  answer(means, "Monte Carlo", sample_mean(total)$se)
 }
 
 # The error of the start alone, compared with `target`, as rows of guided_error(). It does not use
@@ -374,16 +375,10 @@ start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   }
   if (is.null(parts)) return(mixture_distance(p, q, n))
   rows <- mixture_distance(parts$p$inner, parts$q$inner, n)
-  rest <- c(kl = rest_kl(parts$p$rest, parts$q$rest),
-            kl_reverse = rest_kl(parts$q$rest, parts$p$rest))
-  at <- match(names(rest), rows$quantity)
-  rows$estimate[at] <- rows$estimate[at] + rest
+  rest <- c(rest_kl(parts$p$rest, parts$q$rest), rest_kl(parts$q$rest, parts$p$rest))
+  rows$estimate[1:2] <- rows$estimate[1:2] + rest
   # a total variation is no sum
-  if (max(rest) > 1e-12) {
-    whole <- mixture_distance(p, q, n)
-    rows <- rbind(rows[at, ], row_of(whole, "total_variation"))
-    rownames(rows) <- NULL
-  }
+  if (max(rest) > 1e-12) rows[3, ] <- mixture_distance(p, q, n)[3, ]
   rows
 }
 

@@ -1,66 +1,57 @@
-# The cheapest sampler for a wanted error, found by computing errors instead of bounds.
-
 #' The cheapest sampler for a wanted error, or the best for a budget
 #'
 #' For a mixture and an acceptable error: the sampler, the number of steps, the time grid, the
 #' horizon and the end that need the fewest score evaluations. For an affordable number of score
-#' evaluations: those with the least error. The search computes the error itself ([guided_error()])
-#' of many candidates. Guarantees would ask for far more evaluations.
+#' evaluations: those with the least error. The search computes the errors of many candidates
+#' ([guided_error()]): of the start `N(0, I)` at a finite horizon, of the steps, of stopping early,
+#' and of the score if it has one.
 #'
 #' @details
-#' The error is that of the whole run: of the start `N(0, I)` at a finite horizon, of the
-#' discretisation, of stopping early, and of the score if it has one.
-#'
 #' **The horizon.** A short horizon spoils the start; a long one takes steps from where they are
-#' needed. The search tries horizons at which the start alone makes a given share of the error. All
-#' candidates are tried with a half (for a budget, first where the start makes .02, or .001 nats).
-#' Candidates within 1.5 times the best (for a budget, twice its error) are also tried with 0.8, 0.2
-#' and 0.05, and stochastic samplers, which forget the start, with 2 and 8.
+#' needed. Horizons are those at which the start alone makes a share of the error: first a half (for
+#' a budget, where the start makes .02, or .001 nats). Candidates within 1.5 times the best (for a
+#' budget, twice its error) are also tried with 0.8, 0.2 and 0.05, and stochastic samplers, which
+#' forget the start, with 2 and 8.
 #'
-#' **The end.** Most grids lead to `t = 0`. A grid uniform in the log-SNR cannot; it stops where
-#' little noise is left, and often is the best. Its ends are those at which the noise has 0.03 times
-#' the variance of the narrowest component, for the best candidates also 0.1, 0.01 and 0.003 times.
-#' The target is the mixture itself, unless `end` is given: then it is the law at that time.
+#' **The end.** A grid uniform in the log-SNR cannot lead to `t = 0`, and often is the best. It ends
+#' where the noise has 0.03 times the variance of the narrowest component, for the best candidates
+#' also 0.1, 0.01 and 0.003 times. The target is the mixture itself, unless `end` is given.
 #'
-#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%. The
-#' search for a candidate ends where it needs four times as much as the best so far. Bisection
-#' assumes that errors fall with the number of steps, which is observed for all samplers (except at
-#' very few steps), not proved. The answer meets the wanted error; in rare cases a smaller number of
-#' steps would, too.
+#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%, up to
+#' four times the evaluations of the best so far. Bisection assumes that errors fall with the number
+#' of steps, which is observed for all samplers (except at very few steps), not proved. The answer
+#' meets the wanted error; in rare cases a smaller number of steps would, too.
 #'
 #' **Cost.** A search computes some hundred errors, which takes seconds in one dimension (after
 #' reductions) and more in the plane. In three dimensions or more errors come from draws, `n/10`
 #' while it searches. A message announces searches of more than ten seconds. After `seconds` the
-#' search ends with the best so far and gives up the error it is computing; the print says so.
+#' search gives up the error it is computing and ends with the best so far, as the print says.
 #'
 #' **Distance of particles.** In two dimensions or more laws take too long, and a budget ranks
 #' deterministic samplers by particles. Each candidate and 400 steps of Runge-Kutta 4 take the same
 #' `n/10` starts (fewer if that would take more than half of the `seconds`) to the data. The error
 #' is the root mean square difference of their ends, per coordinate, in standard deviations of the
 #' mixture, with its standard error. It bounds the Wasserstein-2 distance of both clouds from above
-#' (in these units, per coordinate). It is no total variation. It does not count the start, which is
-#' the same for all, at the default horizon (see [horizon], which bounds the error of the start).
-#' The print shows how far Runge-Kutta is from its own result with half as many steps: smaller
-#' differences between candidates mean nothing. Stochastic samplers have no such distance, and are
-#' refused. [best_grid()] improves the grid of a deterministic sampler further.
+#' (in these units, per coordinate). It is no total variation, and does not count the start, which
+#' is the same for all, at the default horizon (see [horizon]). The print shows how far Runge-Kutta
+#' is from its own result with half as many steps: smaller differences mean nothing. Stochastic
+#' samplers are refused. [best_grid()] improves the grid of a deterministic sampler further.
 #'
-#' A plan is computed for one mixture and its exact score, and proves nothing about others. Beside
-#' it stands the number of steps that a guarantee asks for: those of the exponential integrator of
-#' the SDE, on a uniform grid, for which the bound without Lipschitz constant (see [error_budget()])
-#' is at most the wanted error, by extrapolation in `1/steps`.
+#' A plan proves nothing about other mixtures or scores. Beside it stands the number of steps that a
+#' guarantee asks for, often far more: those of the exponential integrator of the SDE, on a uniform
+#' grid, for which the bound without Lipschitz constant (see [error_budget()]) is at most the wanted
+#' error, by extrapolation in `1/steps`.
 #'
 #' @inheritParams guided_error
 #' @param error The wanted error, positive: total variation (below 1) or nats. `NULL`: 0.01, unless
 #'   `evaluations` are given.
 #' @param measure `"total_variation"`, `"kl"` for `KL(target || output)`, or, for a budget,
-#'   `"distance"` (see *Distance of particles*), which is the default for a budget in two dimensions
-#'   or more, after reductions.
+#'   `"distance"` of particles, the default for a budget in two dimensions or more.
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
-#'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
-#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only, as are
-#'   `"large"` and `"scaled"`: its steps also take the derivative of the score, which score
-#'   evaluations do not count.
+#'   arguments; in more than one dimension (after reductions) the deterministic ones. By name only:
+#'   `'sampler_ddpm(variance = "matched")'`, whose derivatives of the score do not count as
+#'   evaluations, `"large"` and `"scaled"`.
 #' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"` and, but for schedules of
 #'   discrete steps, `"exponential"` and `"logsnr"` (not if `end` is 0).
 #' @param end `NULL`: chosen, and the target is the mixture; or the time at which to stop, whose law
@@ -76,11 +67,10 @@
 #'   does not count.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
-#'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
-#'   `end`, `steps`, `evaluations`, `error` (`NA` where the search ended early); `guaranteed`, the
-#'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
-#'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
-#'   did the time run out?). `plot()` draws what each sampler needs on each grid, or its error.
+#'   data frame with a row per sampler and grid, the best first (`error` is `NA` where the search
+#'   ended early); `guaranteed`, the steps that a guarantee asks for; and `schedule`, `wanted` (an
+#'   error, or `NULL`), `budget` (evaluations, or `NULL`), `measure`, `count` (of errors computed),
+#'   `complete` (`FALSE` if the time ran out). `plot()` draws what each sampler needs on each grid.
 #' @source Derived for this package.
 #' @seealso [error_budget()], [convergence_order()], [best_grid()].
 #' @examples
