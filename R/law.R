@@ -76,11 +76,11 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' an upper bound of the entropy. It exceeds the entropy by the information about the start that is
 #' lost, the mean entropy of the branch given the output. `summary()` then has four more rows:
 #' `"entropy bound"`, `h(start) + E sum log|det|`; `"folded"`, the probability that another start
-#' with the same end, drawn from all of these, lies on another branch; `"turns"`, the share of starts
-#' at which a step has a negative slope; and `"pieces"`, the number of monotone pieces of the map.
-#' Nodes resolve folds wider than their distance: if neighbours are torn far apart, `"pieces"` is
-#' unreliable and the entropy has two or three digits. Without folds the bound is the identity of Wu,
-#' Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
+#' with the same end, drawn from all of these, lies on another branch; `"turns"`, the share of
+#' starts at which a step has a negative slope; and `"pieces"`, the number of monotone pieces of the
+#' map. Nodes resolve folds wider than their distance: if neighbours are torn far apart, `"pieces"`
+#' is unreliable and the entropy has two or three digits. Without folds the bound is the identity of
+#' Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
 #'
 #' **Densities of branches.** Where branches are not summed (in two dimensions, or if there are more
 #' than 500), the entropy is an upper bound, `method` `"bound"`. Where the map jumps, as that of the
@@ -338,17 +338,18 @@ grid_interpolation <- function(x, axes, value, points = 6) {
 
 law_mean <- function(law, value) {
   law$value <- value
-  law_number(law, function(law) {
+  law_numbers(law, function(law) {
     there <- law$weights > 0
     sum((law$weights * law$value)[there])
-  })
+  }, function(values) max(1, abs(values[[1]])))[[1]]
 }
 
-# The row of a number f(law), whose error is what changes with a part of the nodes.
-law_number <- function(law, f, scale = max(1, abs(estimate))) {
-  estimate <- f(law)
-  change <- vapply(node_parts(law), function(rows) abs(f(law_part(law, rows)) - estimate), 0)
-  number_row(estimate, max(change, 0), scale)
+# The rows of numbers f(law), whose errors are what changes with a part of the nodes. `scale_of`:
+# their scales, a function of the values of all nodes and of each part.
+law_numbers <- function(law, f, scale_of) {
+  values <- c(list(f(law)), lapply(node_parts(law), function(rows) f(law_part(law, rows))))
+  change <- do.call(pmax, lapply(values, function(value) abs(value - values[[1]])))
+  Map(number_row, values[[1]], unname(change), scale_of(values))
 }
 
 # If a number changes by more than a tenth of its scale, a few nodes carry it, and more of them
@@ -388,18 +389,13 @@ law_part <- function(law, rows) {
 # least standard deviation of any part of the nodes, since a heavy tail makes that of all of them
 # large.
 moment_rows <- function(law) {
-  values <- function(law) {
+  d <- law_dim(law)
+  sd <- d + seq_len(d)
+  rows <- law_numbers(law, function(law) {
     at <- moments(law)
     c(at$mean, sqrt(diag(at$cov)))
-  }
-  all <- values(law)
-  parts <- lapply(node_parts(law), function(rows) values(law_part(law, rows)))
-  change <- do.call(pmax, c(list(0 * all), lapply(parts, function(part) abs(part - all))))
-  d <- length(all) / 2
-  sd <- d + seq_len(d)
-  scale <- c(do.call(pmin, lapply(c(list(all), parts), `[`, sd)), all[sd])
-  rows <- Map(number_row, unname(all), unname(change), scale)
-  stats::setNames(rows, paste(rep(c("mean of", "sd of"), each = d), names(all)[seq_len(d)]))
+  }, function(values) c(do.call(pmin, lapply(values, `[`, sd)), values[[1]][sd]))
+  stats::setNames(rows, paste(rep(c("mean of", "sd of"), each = d), names(rows)[seq_len(d)]))
 }
 
 #' @rdname law

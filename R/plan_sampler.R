@@ -554,18 +554,12 @@ print_body.plan_sampler <- function(x, ...) {
     say_line(if (x$measure == "distance") "its distance: " else "its error: ",
              format_estimate(x$error))
   }
-  others <- x$tried[!is.na(x$tried$error), ][-1, ]
-  others <- others[!duplicated(others$sampler), ]
-  others <- others[others$sampler != x$tried$sampler[1], ]
+  known <- x$tried[!is.na(x$tried$error), ]
+  others <- known[!duplicated(known$sampler), ][-1, ]
   if (nrow(others)) {
-    say(if (budget) "others, with their errors:" else {
-      "others that meet it, with their evaluations:"
-    })
-    say(paste0(others$sampler, " (", others$grid,
-               ifelse(others$end > 0, paste(" to", others$end), ""), ", from ",
-               format(others$horizon, digits = 4), ") ",
-               if (budget) format(others$error, digits = 2) else others$evaluations),
-        indent = 4, exdent = 6)
+    say(if (budget) "others, with their errors:" else "others that meet it:")
+    print_rows(others[c("sampler", "grid", "horizon", "end",
+                        if (budget) "error" else c("steps", "evaluations"))], 4)
   }
   lost <- setdiff(x$tried$sampler, x$tried$sampler[!is.na(x$tried$error)])
   if (length(lost) && !budget) {

@@ -8,7 +8,8 @@ tables <- function() {
        path_kl(m, sampler = sampler_exponential(10, stochastic = TRUE)),
        error_budget(m, sampler = sampler_exponential(10, stochastic = TRUE), measure = FALSE),
        guidance_sweep(m, "a", steps = c(5, 10), strength = 0:1, n = 50),
-       step_condition(m, guidance("a", 2)), guided_limit(m, "a", sampler = sampler_em(8, "uniform")),
+       step_condition(m, guidance("a", 2)),
+       guided_limit(m, "a", sampler = sampler_em(8, "uniform")),
        gain_bound(m, "a", 1, n = 3), sde_identities(m, "a", 1, n = 100, sampler = sampler_em(10)),
        entropy_identity(m, guidance = guidance("a", 1), n = 50), split_threshold(20, 3, .1),
        convergence_order(m, sampler_heun, steps = c(5, 10)))
