@@ -38,7 +38,7 @@
 #' without guidance. With several eigenspaces it follows from "no fold", for deterministic samplers.
 #'
 #' **no fold**: *the map from start to output is injective*, so that the entropy summed from
-#' `log|det|` is exact (see [folding()]). The conditions are: a deterministic sampler, steps of the
+#' `log|det|` is exact (see [law]). The conditions are: a deterministic sampler, steps of the
 #' form above, and `strength beta a^2 V < alpha - beta p` in every step, with `V` the largest
 #' variance of the means times `P` and `p` the largest eigenvalue of `P`. Every Jacobian, and
 #' therefore the entropy, is then at most that without guidance.

@@ -20,7 +20,6 @@ asked <- function() {
     guidance_sweep = list(list(m, guide, ode), strength = 0:1, n = 20),
     coupled_paths = list(list(m, guide, ode), strength = 0:1, n = 20),
     bifurcation = list(list(m, guide, ode), strength = 0:1, n = 20),
-    folding = list(list(m, guide, ode), strength = 0:1, n = 101),
     gain_bound = list(list(m, guide, ode), strength = 1, n = 5),
     tilted_sample = list(list(m, guide, sde), n = 20),
     guidance_identities = list(list(m, guide, sde), strength = 1, n = 20),
@@ -91,7 +90,6 @@ test_that("ten analyses of one diffusion: the same call, the same head, the same
     strength_limit = strength_limit(d),
     coupled_paths = coupled_paths(d),
     bifurcation = bifurcation(d),
-    folding = folding(d),
     tilted_sample = tilted_sample(d),
     guidance_identities = guidance_identities(d),
     guidance_condition = guidance_condition(d),
@@ -123,7 +121,7 @@ test_that("an analysis keeps what was given, or says what it needs and how to gi
   y <- observation(.5, H = diag(1), noise = .1)
   wanted <- list(
     function() guidance_identities(other$ode, limit = TRUE),
-    function() folding(other$sde), function() best_grid(other$sde),
+    function() best_grid(other$sde),
     function() path_kl(other$plain), function() guided_limit(diffusion(m, guide, sampler_em(6))),
     function() conditional_sample(other$plain, 5, y, zero_shot_ddnm_plus()),
     function() guided_moments(diffusion(one, sampler = ode), observation = y,
@@ -185,7 +183,7 @@ test_that("a number of particles in the place of the guidance is told its name",
 
 test_that("what an analysis cannot take into account is refused", {
   wrong <- diffusion(m, guide, ode, score_error = score_error(scale = 1.1))
-  for (f in list(strength_limit, step_condition, folding, gain_bound, fokker_planck,
+  for (f in list(strength_limit, step_condition, gain_bound, fokker_planck,
                  coupled_paths, tilted_sample, guidance_identities)) {
     expect_error(f(wrong), "`score_error` must be NULL", class = "mixguide_error")
   }

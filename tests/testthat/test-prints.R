@@ -57,7 +57,6 @@ test_that("errors, bounds and statements print", {
 test_that("sweeps and runs print", {
   shown(guidance_sweep(m, "a", c(0, 2), n = 2001, sampler = ddim))
   shown(guidance_sweep(m, strength = c(0, 2), n = 2001, sampler = ddim, steps = c(10, 20)))
-  shown(folding(m, "a", c(0, 2), n = 2001, sampler = ddim))
   shown(guidance_identities(m, guidance = "a", strength = 1, sampler = sampler_em(20)))
   shown(guided_limit(m, sampler = sampler_em(40, "uniform")))
   shown(strength_limit(m, "a", n = 2001, sampler = sampler_euler(10), range = c(.5, 64)))

@@ -8,7 +8,8 @@ tables <- function() {
        path_kl(m, sampler = sampler_exponential(10, stochastic = TRUE)),
        error_budget(m, sampler = sampler_exponential(10, stochastic = TRUE), measure = FALSE),
        guidance_sweep(m, "a", steps = c(5, 10), strength = 0:1, n = 50),
-       step_condition(m, guidance("a", 2)), folding(m, "a", c(0, 2), sampler = sampler_ddim(10)),
+       step_condition(m, guidance("a", 2)),
+       guided_limit(m, "a", sampler = sampler_em(8, "uniform")),
        gain_bound(m, "a", 1, n = 3), guidance_identities(m, 100, "a", 1, sampler_em(10)),
        guidance_identities(m, 50, "a", 1, sampler_rk4(50)), split_threshold(20, 3, .1),
        convergence_order(m, sampler_heun, steps = c(5, 10)))
