@@ -54,7 +54,6 @@ all_results <- function() {
     lipschitz = lipschitz(m, .1, radius = 1), lipschitz_at_times = lipschitz(m, c(.1, 1)),
     information = information(m, c(.1, 1)),
     folding = folding(m, "a", c(0, 2), n = 2001, sampler = ddim),
-    bifurcation = bifurcation(m, "a", c(0, 2), n = 200, sampler = ddim, key = key),
     sde = sde_identities(m, "a", 1, sampler = em),
     identity = entropy_identity(m, 200, guidance = guidance("a", 1), sampler = ddim, key = key),
     limit_of_strength = strength_limit(m, "a", n = 201, sampler = ddim, range = c(.5, 8)),

@@ -17,7 +17,7 @@ unsaid <- function() {
     guided_law = list(m, guide), guided_limit = list(m, guide), guided_error = list(m, guide),
     guided_moments = list(one, NULL), best_grid = list(m, guide, n = 4),
     guidance_sweep = c(list(m, guide), few), coupled_paths = c(list(m, guide), few),
-    bifurcation = c(list(m, guide), few), folding = list(m, guide, strength = 0:1, n = 101),
+    folding = list(m, guide, strength = 0:1, n = 101),
     gain_bound = list(m, guide, strength = 1, n = 5), tilted_sample = list(m, guide, n = 20),
     sde_identities = c(list(m, guide), few), entropy_identity = list(m, guide, n = 20),
     strength_limit = list(m, guide, range = c(1, 2), n = 20), step_condition = list(m, guide),
