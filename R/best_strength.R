@@ -103,14 +103,11 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
   names(rows)[5:6] <- paste0(measure, c("", "_se"))
   exact <- best$value$method != "Monte Carlo"
   shapes <- Map(function(rival, row) if (!is.na(row$multiple)) rival(row$multiple), rivals, tried)
-  structure(list(guidance = piecewise_guidance(class, places, best$at),
-                 knots = data.frame(fraction = places, strength = best$at), tried = rows,
-                 measure = measure, target = target, tilt = if (target == "tilt") tilt,
-                 wanted = confidence, gap = best$gap, exact = exact, rivals = shapes,
-                 mixture = d$mixture, class = class, sampler = d$sampler,
-                 schedule = d$schedule, horizon = d$horizon, times = d$times,
-                 start = start_words(d$start), score_error = d$score_error,
-                 n = if (!exact) n, key = d$key, faults = faults),
+  d$guidance <- piecewise_guidance(class, places, best$at)
+  structure(c(list(knots = data.frame(fraction = places, strength = best$at), tried = rows,
+                   measure = measure, target = target, tilt = if (target == "tilt") tilt,
+                   wanted = confidence, gap = best$gap, exact = exact, rivals = shapes),
+              setup_of(d, n = if (!exact) n, faults = faults)),
             class = object_class("best_strength"))
 }
 

@@ -127,7 +127,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   setup <- setups[[1]]
   if (length(setups) > 1) {
     if ("class" %in% sweep_keys(rows)) setup["target"] <- NULL else setup$target["off"] <- NULL
-    setup["samples"] <- NULL
+    setup[c("samples", "laws")] <- NULL
     setup$faults <- unlist(lapply(setups, `[[`, "faults"))
     setup$faults <- setup$faults[!duplicated(setup$faults)]
     setup$runs <- setups
@@ -620,34 +620,29 @@ sweep_density <- function(object, variable, bins, limits) {
   limits <- check_range(limits, 1, "limits")
   rows <- order(object$strength)
   ends <- if (is.null(setup$laws)) setup$samples else setup$laws
-  runs <- lapply(ends[rows], function(end) list(x = end$x[, column], weights = run_weights(end)))
+  runs <- lapply(ends[rows], function(end) {
+    sorted <- order(end$x[, column], na.last = NA)
+    weights <- run_weights(end)[sorted]
+    list(x = end$x[sorted, column], weights = weights, held = cumsum(weights))
+  })
   if (is.null(limits)) limits <- end_limits(runs)
   edges <- seq(limits[1], limits[2], length.out = bins + 1)
+  # the distribution function between nodes on a grid is smooth
   smooth <- !is.null(setup$laws) && setup$sampler$stochastic
-  list(density = vapply(runs, binned_density, double(bins), edges, smooth), edges = edges,
-       rows = rows, variable = labels[column])
-}
-
-# The probability of each bin over its width: a histogram, or differences of the distribution
-# function between nodes on a grid.
-binned_density <- function(run, edges, smooth) {
-  bins <- length(edges) - 1
-  if (smooth) {
-    below <- stats::splinefun(run$x, cumsum(run$weights) - run$weights / 2, "monoH.FC")
-    return(pmax(diff(below(pmin(pmax(edges, min(run$x)), max(run$x)))), 0) / diff(edges))
-  }
-  bin <- findInterval(run$x, edges, rightmost.closed = TRUE)
-  bin[is.na(bin)] <- 0
-  held <- rowsum(c(run$weights, double(bins)), c(bin, seq_len(bins)))
-  held[as.character(seq_len(bins)), 1] / diff(edges)
+  density <- vapply(runs, function(run) {
+    below <- if (!smooth) c(0, run$held)[findInterval(edges, run$x, left.open = TRUE) + 1] else {
+      held <- stats::splinefun(run$x, run$held - run$weights / 2, "monoH.FC")
+      held(pmin(pmax(edges, min(run$x)), max(run$x)))
+    }
+    pmax(diff(below), 0) / diff(edges)
+  }, double(bins))
+  list(density = density, edges = edges, rows = rows, variable = labels[column])
 }
 
 # All but the outer 0.1% on either side, of every strength.
 end_limits <- function(runs) {
   ends <- vapply(runs, function(run) {
-    sorted <- order(run$x)
-    held <- cumsum(run$weights[sorted])
-    run$x[sorted[c(which(held > .001)[1], which(held >= .999)[1])]]
+    run$x[c(which(run$held > .001)[1], which(run$held >= .999)[1])]
   }, double(2))
   limits <- range(ends[is.finite(ends)])
   limits + c(-1, 1) * max(.05 * diff(limits), 1e-8)
@@ -659,12 +654,11 @@ density_picture <- function(object, variable, bins, limits) {
   path <- plain_table(object)[ends$rows, ]
   strength <- path$strength
   half <- if (length(strength) > 1) diff(strength) / 2 else .5
-  left <- strength - half[c(1, seq_along(half))][seq_along(strength)]
-  right <- strength + half[c(seq_along(half), length(half))][seq_along(strength)]
+  sides <- c(strength[1] - half[1], strength + half[pmin(seq_along(strength), length(half))])
   peak <- pmax(apply(ends$density, 2, max), .Machine$double.xmin)
-  bins <- nrow(ends$density)
   panels <- factor(c(ends$variable, "confidence"), c(ends$variable, "confidence"))
-  cells <- data.frame(xmin = rep(left, each = bins), xmax = rep(right, each = bins),
+  cells <- data.frame(xmin = rep(sides[-length(sides)], each = bins),
+                      xmax = rep(sides[-1], each = bins),
                       ymin = ends$edges[-(bins + 1)], ymax = ends$edges[-1],
                       shade = as.vector(sqrt(sweep(ends$density, 2, peak, "/"))),
                       panel = panels[1])
