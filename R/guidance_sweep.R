@@ -146,12 +146,14 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
 
 # The guidances of a sweep: that of the diffusion, each of a list, or, by default, each class.
 sweep_guides <- function(guidance, d) {
-  if (is.list(guidance) && !is.object(guidance)) {
-    if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
-    return(lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE)))
-  }
+  if (is.list(guidance) && !is.object(guidance)) return(listed_guides(guidance))
   if (!is.null(d$guidance)) return(list(d$guidance))
   lapply(present_classes(d$mixture), as_guidance)
+}
+
+listed_guides <- function(guidance) {
+  if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
+  lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE))
 }
 
 # The samplers of a sweep, by name, with each number of steps.
@@ -226,15 +228,11 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
     quiet_law(change_diffusion(d, list(guidance = guide)))
   })
   if (by_law) rows <- exact_rows(rows, laws)
-  structure(rows,
-            setup = c(made_by(plan, template, d$key)[c("mixture", "guidance", "sampler", "schedule",
-                                                       "times", "horizon", "start", "key",
-                                                       "density_method", "points",
-                                                       "confidence_time",
-                                                       "score_error", "reduced")],
-                      list(class = template$class, n = plan$begin$n,
-                           exact = !is.null(begin$weights), faults = warned, target = target,
-                           samples = sweep$samples, laws = if (keep) laws)))
+  plan$faults <- warned
+  structure(rows, setup = c(made_by(plan, template, d$key),
+                            list(class = template$class, n = plan$begin$n,
+                                 exact = !is.null(begin$weights), target = target,
+                                 samples = sweep$samples, laws = if (keep) laws)))
 }
 
 # Can confidence and entropy of the output come from its exact law, if nodes do not give them?
@@ -294,30 +292,26 @@ sweep_batch <- function(job, first, count) {
   replicate <- replicate_of(plan$net, first, count)
   lost <- double()
   torn <- 0
-  sums <- list()
-  tails <- list()
-  baseline <- previous <- NULL
-  moments <- lapply(seq_along(job$aim), function(i) {
+  moments <- tails <- sums <- list()
+  for (i in seq_along(job$aim)) {
     part <- if (is.null(job$samples)) {
       aim <- job$aim[[i]]
       read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
     # a few particles need little memory, and collecting it takes as long as to run them
     if (length(part$x) > 2^16) collect_garbage(i, 4)
-    lost[i] <<- part$lost
-    torn <<- max(torn, unresolved(part$x, job$weights, job$width))
-    sums[[i]] <<- location_sums(part$x, job$weights, job$axes)
-    if (is.null(baseline)) {
-      baseline <<- part$confidence
-      previous <<- part$confidence
-    }
+    lost[i] <- part$lost
+    torn <- max(torn, unresolved(part$x, job$weights, job$width))
+    sums[[i]] <- location_sums(part$x, job$weights, job$axes)
+    if (i == 1) baseline <- previous <- part$confidence
     columns <- averaged_columns(part, baseline, previous, !is.null(plan$begin$entropy))
-    previous <<- part$confidence
-    tails[[i]] <<- tail_part(-part$log_confidence, job$plan$begin$n)
-    if (is.null(job$weights)) return(replicate_moments(columns, replicate))
-    list(list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
-              error = node_error(columns, job$weights)))
-  })
+    previous <- part$confidence
+    tails[[i]] <- tail_part(-part$log_confidence, job$plan$begin$n)
+    moments[[i]] <- if (is.null(job$weights)) replicate_moments(columns, replicate) else {
+      list(list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
+                error = node_error(columns, job$weights)))
+    }
+  }
   list(moments = moments, tails = tails, lost = lost, torn = torn, sums = sums)
 }
 
