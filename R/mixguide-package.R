@@ -34,7 +34,7 @@
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_report()], [guidance_condition()], [step_condition()],
 #'   [gain_bound()], [strength_limit()], [best_strength()], [split_threshold()],
-#'   [bifurcation()], [guidance_identities()]
+#'   [guidance_identities()]
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
 #'   [convergence_order()], [plan_sampler()], [best_grid()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],

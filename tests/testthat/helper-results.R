@@ -53,7 +53,6 @@ all_results <- function() {
     order = convergence_order(m, list(heun = sampler_heun(2)), steps = c(5, 10)),
     lipschitz = lipschitz(m, .1, radius = 1), lipschitz_at_times = lipschitz(m, c(.1, 1)),
     information = information(m, c(.1, 1)),
-    bifurcation = bifurcation(m, "a", c(0, 2), n = 200, sampler = ddim, key = key),
     sde = guidance_identities(m, guidance = "a", strength = 1, sampler = em),
     identity = guidance_identities(m, 200, "a", 1, ddim, key = key),
     limit_of_strength = strength_limit(m, "a", n = 201, sampler = ddim, range = c(.5, 8)),

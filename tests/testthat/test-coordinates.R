@@ -310,7 +310,11 @@ test_that("units of the data, and of what was observed, change nothing", {
     tilt = function(m) {
       tilted_sample(m, 100, guidance("a", 2), sampler_em(10), key = key)$log_normaliser_check
     },
-    bend = function(m) bifurcation(m, "a", 0:1, step, n = 50, key = key)$path$confidence,
+    bend = function(m) {
+      sweep <- guidance_sweep(m, "a", 0:1, 50, step, key = key, keep = TRUE)
+      ends <- sweep_density(sweep, 1, 20, NULL)
+      ends$density * diff(ends$edges)
+    },
     identities = function(m) {
       as.data.frame(guidance_identities(m, 50, "a", 1, sampler_em(10), key = key))
     },

@@ -19,7 +19,6 @@ asked <- function() {
     best_grid = list(list(m, guide, ode), n = 20),
     guidance_sweep = list(list(m, guide, ode), strength = 0:1, n = 20),
     coupled_paths = list(list(m, guide, ode), strength = 0:1, n = 20),
-    bifurcation = list(list(m, guide, ode), strength = 0:1, n = 20),
     gain_bound = list(list(m, guide, ode), strength = 1, n = 5),
     tilted_sample = list(list(m, guide, sde), n = 20),
     guidance_identities = list(list(m, guide, sde), strength = 1, n = 20),
@@ -89,7 +88,6 @@ test_that("ten analyses of one diffusion: the same call, the same head, the same
     fokker_planck = fokker_planck(d),
     strength_limit = strength_limit(d),
     coupled_paths = coupled_paths(d),
-    bifurcation = bifurcation(d),
     tilted_sample = tilted_sample(d),
     guidance_identities = guidance_identities(d),
     guidance_condition = guidance_condition(d),
@@ -170,7 +168,7 @@ test_that("a function that cannot use a diffusion says so", {
 
 test_that("a number of particles in the place of the guidance is told its name", {
   numbered <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c(100, 200))
-  for (f in list(guidance_sweep, coupled_paths, bifurcation, strength_limit)) {
+  for (f in list(guidance_sweep, coupled_paths, strength_limit)) {
     for (x in list(m, diffusion(m))) {
       expect_error(f(x, 100), "`guidance` must be among the classes a, b; got 100.*n = 100",
                    class = "mixguide_error")

@@ -18,8 +18,7 @@ test_that("a class has a name of two words, which no other package has by chance
 
 test_that("methods of other packages for classes of one word leave ours alone", {
   words <- c("diffusion", "law", "guidance", "schedule", "sampler", "observation", "op",
-             "lipschitz", "information", "corrector", "mismatch", "imputed", "estimates",
-             "bifurcation")
+             "lipschitz", "information", "corrector", "mismatch", "imputed", "estimates")
   home <- .BaseNamespaceEnv[[".__S3MethodsTable__."]]
   generics <- c("print", "format", "summary", "mean")
   foreign <- as.vector(outer(generics, words, paste, sep = "."))

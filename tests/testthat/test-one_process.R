@@ -17,7 +17,6 @@ unsaid <- function() {
     guided_law = list(m, guide), guided_limit = list(m, guide), guided_error = list(m, guide),
     guided_moments = list(one, NULL), best_grid = list(m, guide, n = 4),
     guidance_sweep = c(list(m, guide), few), coupled_paths = c(list(m, guide), few),
-    bifurcation = c(list(m, guide), few),
     gain_bound = list(m, guide, strength = 1, n = 5), tilted_sample = list(m, guide, n = 20),
     guidance_identities = c(list(m, guide), few),
     strength_limit = list(m, guide, range = c(1, 2), n = 20), step_condition = list(m, guide),
