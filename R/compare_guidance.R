@@ -359,10 +359,12 @@ is_outside <- function(x, mixture) {
 }
 
 law_rows <- function(law, goal) {
-  spread <- function(law) spread_of(diag(moments(law)$cov), goal)
+  rows <- law_numbers(law, function(law) {
+    found <- moments(law)
+    c(shift = shift_of(found$mean, goal), spread = spread_of(diag(found$cov), goal))
+  }, function(values) c(max(1, abs(values[[1]][["shift"]])), values[[1]][["spread"]]))
   list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = known_in_sd(law_number(law, function(law) shift_of(moments(law)$mean, goal)), goal),
-       spread = known_in_sd(law_number(law, spread, spread(law)), goal))
+       shift = known_in_sd(rows$shift, goal), spread = known_in_sd(rows$spread, goal))
 }
 
 shift_of <- function(mean, goal) {
