@@ -51,9 +51,7 @@
 #' petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
 #' plot(petals, data = iris, label = iris$Species)
 #' plot(guided_sample(petals, 500, guidance("versicolor", 2), sampler_ddim(50)))
-#'
-#' one <- marginal(petals, "Petal.Length")
-#' plot(guidance_sweep(one, "versicolor", c(0, 1, 4), n = 200, sampler = sampler_heun(20)))
+#' plot(guidance_sweep(marginal(petals, "Petal.Length"), "versicolor", c(0, 1, 4), n = 200))
 #' @name plot.gaussmix
 NULL
 
@@ -182,8 +180,7 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
     (if (runs > 6) theme(legend.key.width = unit(2.5, "lines")))
 }
 
-# Bars of two standard errors (`...`: how they look), the axis of strengths, words and the theme.
-# `bar`: the width of the bars, as a share of the axis.
+# Bars of two standard errors, `bar` of the axis wide, the axis of strengths, words and the theme.
 sweep_layers <- function(object, long, bar, said = NULL, notes = NULL, legend = "right", ...) {
   setup <- attr(object, "setup")
   keys <- sweep_keys(object)

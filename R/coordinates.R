@@ -193,8 +193,7 @@ log_units <- function(mixture) {
   if (is.null(mixture$coordinates)) 0 else sum(log(mixture$coordinates$scale))
 }
 
-# The law of (x - center)/scale. The last result is kept, because decomposing a full covariance
-# takes longer than the rest of an evaluation.
+# The law of (x - center)/scale. The last one is kept: decomposing full covariances takes long.
 moved_mixture <- function(mixture, center, scale) {
   if (is.null(mixture$vectors)) return(move_mixture(mixture, center, scale))
   arguments <- list(mixture, center, scale)

@@ -26,7 +26,6 @@
 #' @param n Number of particles.
 #' @return An app, of class `shiny.appobj`; printing it runs it.
 #' @section Errors: of class `mixguide_error`, also if shiny or bslib is not installed.
-#' @seealso [guided_sample()], [guidance_sweep()], [step_condition()].
 #' @examples
 #' if (interactive()) {
 #'   explorer()
@@ -271,14 +270,11 @@ kept <- function(cache, key, value) {
 
 # Statements with `proved` (TRUE or FALSE) and why, in words. `failed`: errors of calls.
 explorer_theorems <- function(env, s, cache) {
-  if (s$kind == "zero") {
-    return(theorem_row("guidance", FALSE, "these theorems are about guidance, not zero-shot runs"))
-  }
-  strength <- heard(constant_strength(env$g))$value
-  if (!is.null(strength) && strength < 0) {
-    why <- "the theorems are about strengths from 0 on"
-    return(structure(theorem_row("guidance", FALSE, why), failed = c(steps = why)))
-  }
+  zero <- s$kind == "zero"
+  strength <- if (!zero) heard(constant_strength(env$g))$value
+  why <- c("these theorems are about guidance, not zero-shot runs"[zero],
+           "the theorems are about strengths from 0 on"[any(strength < 0)])
+  if (length(why)) return(structure(theorem_row("guidance", FALSE, why), failed = c(steps = why)))
   continuous <- heard(guidance_condition(env$d))
   steps <- heard(proved_steps(env, s, strength, cache))
   process <- if (isTRUE(env$d$sampler$stochastic)) "sde" else "ode"
@@ -480,6 +476,7 @@ explorer_page <- function(own) {
     bslib::card(bslib::card_header(tags$h2(class = "h6 m-0", title)), bslib::card_body(...))
   }
   plot <- function(id) shiny::plotOutput(id, height = "300px")
+  file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
   guided <- "input.kind != 'zero'"
   controls <- tags$form(
     class = "explorer-controls", `aria-label` = "Settings", onsubmit = "return false",
@@ -523,13 +520,11 @@ explorer_page <- function(own) {
          tags$span(id = "copied", role = "status", class = "small ms-2")))
   bslib::page_fluid(
     theme = bslib::bs_theme(version = 5), lang = "en", title = "mixguide explorer",
-    tags$head(shiny::includeCSS(explorer_file("explorer.css"))),
+    tags$head(shiny::includeCSS(file("explorer.css"))),
     tags$h1(class = "h4 my-2", "What guidance does to a mixture"),
     tags$div(class = "explorer", controls, results),
-    shiny::includeScript(explorer_file("explorer.js")))
+    shiny::includeScript(file("explorer.js")))
 }
-
-explorer_file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
 
 # The browser's own slider, because that of shiny 1.7 fails when moved by keys.
 range_input <- function(id, label, min, max, value, step) {

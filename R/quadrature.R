@@ -76,8 +76,7 @@ gauss_legendre <- function(n) {
   list(node = rule$node, weight = 2 * rule$weight)
 }
 
-# The tensor rule for N(0, I) in d dimensions, without weights lost in rounding: more than half of
-# the nodes in the plane, and most of those in space.
+# The tensor rule for N(0, I) in d dimensions, without weights lost in rounding: most of them.
 hermite_nodes <- function(nodes, d) {
   rule <- golub_welsch(sqrt(seq_len(nodes - 1)))
   x <- unname(as.matrix(expand.grid(rep(list(rule$node), d))))
@@ -189,8 +188,7 @@ grid_quadrature <- function(times, order) {
   weight
 }
 
-# The share of the start in intervals between quadrature nodes whose ends move further apart than
-# the width of the narrowest component: the nodes do not resolve these.
+# The share of the start between nodes whose ends part by more than the narrowest component's width.
 unresolved <- function(x, w, width) {
   if (is.null(w)) return(0)
   torn <- which(abs(diff(x[, 1])) > width)

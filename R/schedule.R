@@ -186,8 +186,7 @@ time_slope <- function(g, t, max, scale, step = 2e-3) {
   slope
 }
 
-# A derivative that is given agrees with that of g, plus `more`. Steps of several lengths are tried:
-# a schedule may be smooth in pieces.
+# A given derivative is that of g, plus `more`, by steps of some length: g may be smooth in pieces.
 check_derivative <- function(arg, what, given, g, more, t, max) {
   t <- t[-c(1, length(t))]
   value <- given(t)
@@ -391,8 +390,7 @@ check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon", fo
   horizon
 }
 
-# int_s^t a(s)/a(u) G^2(u)/2 du: the factor of a score frozen at time t in the solution of the
-# reverse ODE at time s < t, if the linear part is solved exactly.
+# int_s^t a(s)/a(u) G^2(u)/2 du: the factor of a score frozen at t in the reverse ODE's step to s.
 reverse_gain <- function(schedule, t, s) schedule$a(s) * gain_between(schedule, t, s)
 
 # int_s^t G^2(u)/(2 a(u)) du

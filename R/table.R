@@ -27,8 +27,7 @@
 #' term is a variable, if the means of variables are known, or else a quantity. `std.error` is like
 #' `se`. Of [guided_sample()] and [conditional_sample()] the table is `summary(x)$variables`.
 #'
-#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()], or another
-#'   result. For `print()` and `summary()` any object of this package.
+#' @param x,object A table or another result; for `print()` and `summary()` any of our objects.
 #' @param i,j,drop,row.names,optional As for data frames.
 #' @param digits Number of significant digits. The standard error of a number that was drawn, as in
 #'   `0.9993 (0.0001)`, determines them.

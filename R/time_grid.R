@@ -117,8 +117,7 @@ logsnr_time <- function(target, low, high, schedule) {
   bisection(function(t) (log_snr(t, schedule) <= target) - .5, low, high)
 }
 
-# Equal steps in the mean of two shares: of the steps of the fine grid, and of the lost entropy of
-# the component given x_t.
+# Equal steps in the mean of two shares: of the steps of `fine`, and of component_entropy() lost.
 adapted_grid <- function(steps, fine, mixture, schedule) {
   # at times at which every law has a density
   h <- component_entropy(in_process(mixture), fine[fine > 0], schedule)
