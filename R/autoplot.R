@@ -20,7 +20,10 @@
 #' * **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
 #'   lose confidence, against strength. Bars are 2 standard errors; exact numbers have none. The
 #'   axis of strengths is linear near 0 and logarithmic further out (`asinh`). Of more than 12 runs,
-#'   such as those of many classes, one `quantity` is drawn, in a panel for each run.
+#'   such as those of many classes, one `quantity` is drawn, in a panel for each run. With a
+#'   `variable`, a sweep that kept its samples shows where they end: the density of the variable at
+#'   each strength, above the confidence. A class contracts under guidance and, with too few steps
+#'   for the strength, splits (Wu et al. 2024, \doi{10.48550/arXiv.2403.01639}).
 #' * **A [law]**: its density, over the densities of the class aimed at and of the mixture, or, in
 #'   two dimensions, over the lines of the classes.
 #' * **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
@@ -44,6 +47,12 @@
 #' @param paths The number of paths to draw if the run kept trajectories; 0 draws the sample.
 #' @param quantity For a sweep of several numbers of steps, or of more than 12 runs, the column to
 #'   draw: `"confidence"`, `"gain"`, `"entropy"` or `"fraction_down"`.
+#' @param variable Name or number of the variable whose density a sweep of one run shows, kept by
+#'   `guidance_sweep(keep = TRUE)`. In one dimension that of a stochastic sampler is without random
+#'   numbers if the sweep is `exact = TRUE`.
+#' @param bins Number of bins of that density.
+#' @param limits `NULL`, or the ends of the bins: the default spans all but the outer 0.1% on either
+#'   side, over all strengths.
 #' @param ... For `plot()`, passed to `autoplot()`; otherwise empty.
 #'
 #' @return `autoplot()`: a ggplot. `plot()`: `x`, invisibly.
@@ -138,8 +147,10 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
 
 #' @rdname plot.gaussmix
 #' @export
-autoplot.guidance_sweep <- function(object, quantity = "confidence", ...) {
+autoplot.guidance_sweep <- function(object, quantity = "confidence", variable = NULL, bins = 160,
+                                    limits = NULL, ...) {
   check_dots(...)
+  if (!is.null(variable)) return(density_picture(object, variable, bins, limits))
   panels <- c(confidence = "confidence: mean of p(class | x)",
               gain = paste("gain in confidence over strength", format(object$strength[1])),
               entropy = "differential entropy (nats)",

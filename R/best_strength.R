@@ -30,7 +30,7 @@
 #' @param profiles Names of profiles of [strength_profile()] to compare, beside a constant.
 #' @param n Number of particles, if particles are used.
 #' @return An object of class `best_strength`: a list with
-#'   * `guidance`: a [guidance()] of the best strength, for the same number of steps;
+#'   * `guidance`: a [guidance()] of the best strength;
 #'   * `knots`: a data frame with the `fraction` of the run and the `strength` there;
 #'   * `tried`: a data frame with a row for the best, the constant and each profile, and columns
 #'     `schedule`, `multiple` (the factor of the profile of strength 1), `confidence` and the
@@ -93,24 +93,22 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
   })
   best <- found[[which.min(vapply(found, value, 0))]]
   all <- c(list(best = c(list(multiple = NA_real_), best)), tried)
-  rows_of <- function(what, column) vapply(all, function(row) row[[what]][[column]], 0)
+  estimates <- function(what) {
+    columns <- lapply(c("estimate", "se"), function(column) {
+      vapply(all, function(row) row[[what]][[column]], 0)
+    })
+    stats::setNames(columns, paste0(if (what == "value") measure else what, c("", "_se")))
+  }
   rows <- data.frame(schedule = names(all), multiple = vapply(all, `[[`, 0, "multiple"),
-                     confidence = rows_of("confidence", "estimate"),
-                     confidence_se = rows_of("confidence", "se"),
-                     value = rows_of("value", "estimate"), value_se = rows_of("value", "se"),
-                     row.names = NULL)
-  rows$excess <- rows$value - rows$value[1]
-  names(rows)[5:6] <- paste0(measure, c("", "_se"))
+                     estimates("confidence"), estimates("value"), row.names = NULL)
+  rows$excess <- rows[[measure]] - rows[[measure]][1]
   exact <- best$value$method != "Monte Carlo"
   shapes <- Map(function(rival, row) if (!is.na(row$multiple)) rival(row$multiple), rivals, tried)
-  structure(list(guidance = piecewise_guidance(class, places, best$at),
-                 knots = data.frame(fraction = places, strength = best$at), tried = rows,
-                 measure = measure, target = target, tilt = if (target == "tilt") tilt,
-                 wanted = confidence, gap = best$gap, exact = exact, rivals = shapes,
-                 mixture = d$mixture, class = class, sampler = d$sampler,
-                 schedule = d$schedule, horizon = d$horizon, times = d$times,
-                 start = start_words(d$start), score_error = d$score_error,
-                 n = if (!exact) n, key = d$key, faults = faults),
+  d$guidance <- piecewise_guidance(class, places, best$at)
+  structure(c(list(knots = data.frame(fraction = places, strength = best$at), tried = rows,
+                   measure = measure, target = target, tilt = if (target == "tilt") tilt,
+                   wanted = confidence, gap = best$gap, exact = exact, rivals = shapes),
+              setup_of(d, n = if (!exact) n, faults = faults)),
             class = object_class("best_strength"))
 }
 
@@ -205,7 +203,6 @@ judged_points <- function(d, n) {
 
 # The multiple of a shape with the wanted confidence, or with the least value.
 best_multiple <- function(shape, judge, wanted, most = 256) {
-  none <- list(multiple = NA_real_, confidence = unknown_row(), value = unknown_row())
   at <- function(by) judge$at(shape(by))
   if (is.null(wanted)) {
     found <- stats::optimize(function(log_by) min(at(expm1(log_by))$value, 1e9), log1p(c(0, most)),
@@ -214,7 +211,9 @@ best_multiple <- function(shape, judge, wanted, most = 256) {
     return(c(list(multiple = by), judge$final(shape(by))))
   }
   reached <- multiple_for(function(by) at(by)$confidence, wanted, most)
-  if (is.null(reached$by)) return(c(none, reached["range"]))
+  if (is.null(reached$by)) {
+    return(c(list(multiple = NA_real_, confidence = unknown_row(), value = unknown_row()), reached))
+  }
   found <- with_confidence(shape, reached$by, judge, wanted)
   c(list(multiple = found$by), found[c("confidence", "value")])
 }
@@ -321,19 +320,14 @@ picture.best_strength <- function(object, ...) {
   last <- length(object$times) - 1
   places <- unique(c(seq(0, (last - 1) / last, length.out = 201), object$knots$fraction))
   places <- sort(places[places <= (last - 1) / last])
-  rivals <- object$rivals[lengths(object$rivals) > 0]
+  shapes <- c(list(best = object$guidance), object$rivals[lengths(object$rivals) > 0])
   value <- stats::setNames(object$tried[[object$measure]], object$tried$schedule)
   label <- function(name) paste0(name, " (", format(value[[name]], digits = 3), ")")
-  curves <- lapply(names(rivals), function(name) {
-    data.frame(fraction = places, strength = strength_at(rivals[[name]], d, places),
+  curves <- do.call(rbind, lapply(names(shapes), function(name) {
+    data.frame(fraction = places, strength = strength_at(shapes[[name]], d, places),
                schedule = label(name))
-  })
-  best <- data.frame(fraction = places, schedule = label("best"),
-                     strength = stats::approx(object$knots$fraction, object$knots$strength,
-                                              places)$y)
-  curves <- do.call(rbind, c(list(best), curves))
-  order <- object$tried$schedule[order(object$tried[[object$measure]])]
-  order <- intersect(order, c("best", names(rivals)))
+  }))
+  order <- intersect(names(sort(value, na.last = TRUE)), names(shapes))
   curves$schedule <- factor(curves$schedule, vapply(order, label, ""))
   colours <- c(ink, class_palette(max(length(order) - 1, 1)))[seq_along(order)]
   ggplot(curves, aes(.data$fraction, .data$strength, colour = .data$schedule,

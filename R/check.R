@@ -350,8 +350,7 @@ check_points <- function(x, mixture, arg = "x", look = TRUE) {
   if (!is.double(x)) storage.mode(x) <- "double"
   if (look && !all_finite(x)) {
     check_missing(x, arg)
-    abort_input(arg, "finite",
-                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
+    check_infinite(x, arg)
   }
   name_dims(x, rownames(x), names)
 }
@@ -381,10 +380,16 @@ check_columns <- function(wanted, came, arg) {
   }
 }
 
-check_missing <- function(x, arg) {
+check_infinite <- function(x, arg, wanted = "finite") {
+  infinite <- rowSums(is.infinite(x)) > 0
+  if (any(infinite)) abort_input(arg, wanted, paste("an infinite value in row", which(infinite)[1]))
+}
+
+# `cure`: what to do, in words.
+check_missing <- function(x, arg, cure = "impute() fills them") {
   if (anyNA(x)) {
     holes <- which(rowSums(is.na(x)) > 0)
-    abort_input(arg, "without missing values (impute() fills them)",
+    abort_input(arg, paste0("without missing values (", cure, ")"),
                 paste0("NA in ", length(holes), " of ", count_of(nrow(x), "row"), ", first in row ",
                        holes[1]))
   }

@@ -70,8 +70,6 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   d <- default_points(d, n)
   if (!is.null(confidence)) check_number(confidence, "confidence", 0, 1, open = TRUE)
   guides <- compared_guides(guidance, d)
-  left_out <- attr(guides, "left_out")
-  slow <- attr(guides, "slow")
   check_class_of_all(guides)
   check_rivals(guides, d$mixture)
   if (is.null(tilt)) tilt <- first_strength(guides) else check_number(tilt, "tilt")
@@ -79,18 +77,17 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   d <- change_diffusion(d, list(guidance = guides[[1]]))
   goal <- compared_goal(d, tilt)
   multiples <- NULL
+  aims <- guides
   if (!is.null(confidence)) {
     multiples <- vapply(guides, confident_multiple, 0, d, min(n, 4096), confidence)
     has <- !is.na(multiples)
-    guides <- Map(with_strength, guides[has], multiples[has])
-    if (!length(guides)) {
-      abort_input("confidence", "one that some guidance has", format(confidence))
-    }
+    if (!any(has)) abort_input("confidence", "one that some guidance has", format(confidence))
+    aims <- Map(with_strength, guides[has], multiples[has])
   }
   warn_faults(diffusion_faults(d))
   plain <- without_faults(guided_sample(d, n, guidance = guidance(goal$class), key = d$key))
-  rows <- lapply(names(guides), function(name) {
-    setting <- change_diffusion(d, list(guidance = guides[[name]]))
+  rows <- lapply(names(aims), function(name) {
+    setting <- change_diffusion(d, list(guidance = aims[[name]]))
     rows <- without_faults(judged_guidance(setting, n, goal, plain))
     if (!is.null(multiples)) {
       found <- estimate_row(multiples[[name]], 0, "Monte Carlo")
@@ -101,15 +98,12 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   rows <- do.call(rbind, c(rows, goal_rows(goal)))
   rows <- rows[c("quantity", setdiff(names(rows), "quantity"))]
   never <- names(multiples)[is.na(multiples)]
-  foot <- c(if (length(left_out)) paste("left out, since not defined here:", toString(left_out)),
-            if (length(slow)) {
-              paste0("left out, since slow in so many dimensions (a list may name it): ",
-                     toString(slow))
-            },
-            if (length(never)) {
-              paste0("left out, since never of confidence ", format(confidence), ": ",
-                     toString(never))
-            },
+  left_words <- function(why, names) {
+    if (length(names)) paste0("left out, since ", why, ": ", toString(names))
+  }
+  foot <- c(left_words("not defined here", attr(guides, "left_out")),
+            left_words("slow in so many dimensions (a list may name it)", attr(guides, "slow")),
+            left_words(paste("never of confidence", format(confidence)), never),
             paste("shift: of the mean, in the class's sd; spread: sd over the class's; outside:",
                   "beyond the 99 % ellipses of the class; down: paths that end with less",
                   "confidence than at strength 0; TV, reverse KL: total variation and",
@@ -132,8 +126,7 @@ COMPARED <- c(strength = "strength", confidence = "confidence", entropy = "entro
 
 compared_guides <- function(guidance, d) {
   if (!is.list(guidance) || is.object(guidance)) return(every_rule(d))
-  if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
-  guides <- lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE))
+  guides <- listed_guides(guidance)
   names <- names_of(guides)
   plain <- names == ""
   names[plain] <- vapply(guides[plain], format_strength, "")
@@ -149,10 +142,11 @@ every_rule <- function(d) {
   }
   refuse_nonlinear(from, "where all rules are to be compared")
   if (length(from$others)) abort_input("guidance", "one guidance, or a list", "a sum")
-  with_rule <- function(kind) replace(from, "rule", list(guidance_rule(kind)))
   kinds <- setdiff(names(all_rules()), "dng")
-  guides <- c(list(plain = from), list(power = replace(from, "power", 1)),
-              lapply(stats::setNames(nm = kinds), with_rule))
+  guides <- c(list(plain = from, power = replace(from, "power", 1)),
+              lapply(stats::setNames(nm = kinds), function(kind) {
+                replace(from, "rule", list(guidance_rule(kind)))
+              }))
   slow <- mixture_dim(d$mixture) > 2 & vapply(guides, is_solved, NA)
   left_slow <- names(guides)[slow]
   guides <- guides[!slow]

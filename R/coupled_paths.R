@@ -1,5 +1,3 @@
-# Paths under several strengths of guidance with the same noise, and the gain of each path.
-
 #' Coupled paths under several strengths of guidance
 #'
 #' Runs the same particles, with the same noise, unguided and under each strength, keeps the paths,
@@ -105,18 +103,16 @@ path_geometry <- function(plan, class) {
   if (!is.null(geometry$why)) return(geometry)
   last <- plan$times[length(plan$times)]
   geometry$end <- list(a = plan$schedule$a(last), b2 = plan$schedule$b2(last))
-  if (geometry$end$a^2 * min(geometry$values) + geometry$end$b2 <= 0) {
-    return(list(why = "the covariance is singular at the last time"))
-  }
-  if (!is.null(geometry$vectors) && is_by_coordinate(plan$program)) {
-    return(list(why = "the sampler has a coefficient per coordinate"))
-  }
-  if (any(is_fixed(plan$program$level_of))) {
-    return(list(why = "the sampler has scores with a strength of their own"))
-  }
-  if (any(reads_hessian(op_kinds(plan$program)))) {
-    return(list(why = "the sampler takes the derivative of the score"))
-  }
+  why <- c(if (geometry$end$a^2 * min(geometry$values) + geometry$end$b2 <= 0) {
+    "the covariance is singular at the last time"
+  }, if (!is.null(geometry$vectors) && is_by_coordinate(plan$program)) {
+    "the sampler has a coefficient per coordinate"
+  }, if (any(is_fixed(plan$program$level_of))) {
+    "the sampler has scores with a strength of their own"
+  }, if (any(reads_hessian(op_kinds(plan$program)))) {
+    "the sampler takes the derivative of the score"
+  })
+  if (length(why)) return(list(why = why[1]))
   need_memory(plan$times, plan$schedule, "this identity")
   c(geometry, affine_map(plan$program, plan$levels, geometry$values)[c("score", "score_time")])
 }
@@ -124,7 +120,7 @@ path_geometry <- function(plan, class) {
 # One strength: its paths, and with a geometry its log-odds and the right-hand side of the identity.
 path_run <- function(guide, plan, key, geometry) {
   aim <- plan_aim(plan, guide)
-  result <- run_chunk(plan, aim, key, 0, plan$begin$n)
+  result <- run_chunk(plan, aim, key)
   op <- plan$program$op
   observed <- op["from", op_kinds(plan$program) == "save"] > 0
   gains <- result$output[, , observed, drop = FALSE]

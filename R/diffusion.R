@@ -18,11 +18,11 @@
 #' `sampler_ddim(200)`.
 #'
 #' **An analysis of another process** chooses what neither the call nor the diffusion was given.
-#' [path_kl()], [error_budget()], [sde_identities()], [guided_limit()], [tilted_sample()] and the
-#' zero-shot methods have a stochastic sampler (and the last a schedule), [step_condition()],
-#' [capped_strength()], [coupled_paths()] and [entropy_identity()] other steps for the ODE, and
-#' [convergence_order()] starts exactly. The first line of a print says so. What was given is kept;
-#' an analysis that cannot follow it says what it needs, and `update(d, sampler = ...)` gives it.
+#' [path_kl()], [error_budget()], [guidance_identities()], [guided_limit()], [tilted_sample()] and
+#' the zero-shot methods have a stochastic sampler (and the last a schedule), [step_condition()],
+#' [capped_strength()] and [coupled_paths()] other steps for the ODE, and [convergence_order()]
+#' starts exactly. The first line of a print says so. What was given is kept; an analysis that
+#' cannot follow it says what it needs, and `update(d, sampler = ...)` gives it.
 #'
 #' @param mixture A [gaussmix()]; some analyses also take a [score_model()], as their pages say.
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or

@@ -32,6 +32,12 @@ unknown_row <- function(note = "") estimate_row(NA_real_, NA_real_, "unknown", n
 # The method of a number that is made of several estimates: the least certain of theirs.
 joint_method <- function(methods) METHODS[max(match(methods, METHODS))]
 
+# The sum of estimates from separate draws.
+sum_row <- function(...) {
+  rows <- rbind(...)
+  estimate_row(sum(rows$estimate), sqrt(sum(rows$se^2)), joint_method(rows$method))
+}
+
 # The mean of f over draws. With weights alone the points are quadrature nodes. With weights and a
 # `family` they are weighted draws, and draws of one family depend on each other.
 sample_mean <- function(x, weights = NULL, family = NULL) {

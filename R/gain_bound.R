@@ -78,36 +78,28 @@ gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 20
   horizon <- check_horizon(d$horizon, schedule)
   odds <- clock_log_odds(in_process(mixture), class, schedule, horizon,
                          bound_start(d$start, mixture, class, n, schedule, horizon))
+  one <- length(odds$rivals) == 1
   rows <- lapply(strength, function(eta) {
     gain <- exact_gain(odds, eta)
-    one <- NA_real_
-    if (ncol(gain) == 1) {
-      one <- gain_at_least(odds, eta, 1)
-      bound <- best_gain_bound(odds, eta)
-    } else {
-      bound <- joint_gain_bound(odds, eta)
-    }
-    data.frame(path = as.vector(row(gain)), strength = rep(eta, length(gain)),
-               rival = odds$rivals[col(gain)], log_odds = as.vector(odds$at(1)),
-               gain = as.vector(gain), bound_one = rep(one, length.out = length(gain)),
-               bound = rep(bound, length.out = length(gain)))
+    data.frame(path = as.vector(row(gain)), strength = eta, rival = odds$rivals[col(gain)],
+               log_odds = as.vector(odds$at(1)), gain = as.vector(gain),
+               bound_one = if (one) gain_at_least(odds, eta, 1) else NA_real_,
+               bound = if (one) best_gain_bound(odds, eta) else joint_gain_bound(odds, eta))
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
-  paths <- length(unique(rows$path))
-  one <- length(odds$rivals) == 1
-  setup <- setup_of(d, rivals = odds$rivals, n = paths)
+  setup <- setup_of(d, rivals = odds$rivals, n = length(unique(rows$path)))
   new_table(rows, "gain_bound",
             c(about_time(paste0("log-odds gained along the ODE, towards ", aim_words(setup$class),
-                                ", ", count_of(paths, "path"))),
+                                ", ", count_of(setup$n, "path"))),
               process_lines(d, c("guidance", "sampler"))),
             setup, keys = c("path", "strength", "rival"),
             methods = c(bound = "bound", bound_one = "bound"), body = gain_rows,
-            foot = c(if (one) "Exact for each path" else {
-              "Exact for each path; one bound for all rivals"
-            }, paste0("log_odds: at the data without guidance; gain: what guidance adds; ",
-                      if (one) "bound_one, bound: what it adds at least, with one rival and any; "
-                      else "bound: what it adds at least; ", "ratio: bound over gain")))
+            foot = c(paste0("Exact for each path", if (!one) "; one bound for all rivals"),
+                     paste0("log_odds: at the data without guidance; gain: what guidance adds; ",
+                            if (one) "bound_one, bound: what it adds at least, with one rival and "
+                            else "bound: what it adds at least", if (one) "any",
+                            "; ratio: bound over gain")))
 }
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {

@@ -3,11 +3,10 @@
 
 #' A report on what guidance does to a mixture
 #'
-#' Answers five questions about a fit, labelled data or a mixture: What does guidance do to my
-#' classes? Which sampler for 20 score evaluations? Where does it break? What is sampled? How do I
-#' impute? The answers are printed and, with `file`, written as a page of HTML.
+#' Answers five questions about a fit, labelled data or a mixture. The answers are printed and, with
+#' `file`, written as a page of HTML.
 #'
-#' @details One question alone, with `m <- as_gaussmix(fit)`:
+#' @details The questions, and the call that answers each alone, with `m <- as_gaussmix(fit)`:
 #' 1. What does guidance do to my classes? `guidance_sweep(m)`
 #' 2. Which sampler for 20 evaluations? `plan_sampler(m, evaluations = 20)`
 #' 3. Where does it break? `strength_limit(m, class)`
@@ -15,8 +14,7 @@
 #' 5. How do I impute? `impute(m, data)`
 #'
 #' Results for each class:
-#' * **sweep**: a [guidance_sweep()]: confidence, gain and entropy, and the share of the paths
-#'   that end with less confidence than at strength 0.
+#' * **sweep**: a [guidance_sweep()], with its samples, which `augment(report$sweep)` returns.
 #' * **outside**: the share of the particles where the class itself is rare: its density there is
 #'   below that at 99% of its own draws. A run that samples the class has a share of 1%.
 #' * **lost**: the mean loss of confidence of the paths that lose any.
@@ -50,15 +48,13 @@
 #' @param evaluations Number of score evaluations of the sampler to be found.
 #' @param n Number of particles of each run.
 #' @param file `NULL`, or the name of an HTML file to write, which needs \pkg{rmarkdown} and pandoc.
-#' @param seconds Limit of the computing time. Results that would take longer are listed as missing.
-#'   An eighth is for [plan_sampler()].
+#' @param seconds Limit of the computing time, of which an eighth is for [plan_sampler()].
 #' @return An object of class `guidance_report`: a list with `mixture`, `diffusion`, `classes`,
 #'   the tables `sweep`, `outside`, `lost`, `limits`, `paths`, `theorems`, `sampled` and `imputing`
 #'   (each `NULL` if it does not apply), the `plan` of [plan_sampler()], `split` of
 #'   [split_threshold()] (or `NULL`), `points` (the data, if `x` holds them, and their `label`),
 #'   `missing` (results not computed, and why) and `answers`, the sentences under their questions.
-#'   The sweep keeps its samples, which `augment(report$sweep)` returns. `plot()` draws the figure
-#'   of a question.
+#'   `plot()` draws the figure of a question.
 #' @seealso [guidance_sweep()], [strength_limit()], [plan_sampler()], [impute()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
@@ -79,12 +75,11 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   target <- report_file(file)
   args <- list(...)
   data <- x
-  of_run <- names(args) %in% c("sampler", "schedule", "horizon", "start", "key")
-  if (!length(of_run)) of_run <- rep(FALSE, length(args))
+  of_run <- names_of(args) %in% c("sampler", "schedule", "horizon", "start", "key")
   ready <- inherits(x, c("gaussmix", "mixguide_diffusion"))
   if (!ready) x <- do.call(as_gaussmix, c(list(data), args[!of_run]), quote = TRUE)
   if (ready && any(!of_run)) {
-    strange <- if (is.null(names(args))) "" else names(args)[!of_run]
+    strange <- names_of(args)[!of_run]
     abort_input("...", paste("named arguments of diffusion() for a gaussmix or a diffusion",
                              "(the class is `classes`)"),
                 toString(ifelse(nzchar(strange), strange, "one without a name")))
@@ -114,11 +109,11 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
 }
 
 report_classes <- function(mixture, classes) {
-  present <- present_classes(mixture)
   if (!is.null(classes)) {
     class_components(mixture, classes, "classes")
     return(unique(as.character(classes)))
   }
+  present <- present_classes(mixture)
   weight <- vapply(present, function(y) sum(mixture$weights[mixture$class == y]), 0)
   present[sort(utils::head(order(-weight), 8))]
 }

@@ -39,8 +39,8 @@
 #' @param exact Use quadrature? By default yes if it is possible: for d = 1, a deterministic sampler
 #'   and a `"normal"` start. With `TRUE`, a stochastic sampler of one score and d = 1 gets
 #'   confidence, gain and entropy from its exact [guided_law()].
-#' @param keep Keep the samples (a list of [guided_sample()]) for plots? Otherwise the memory of a
-#'   sweep does not grow with `n`.
+#' @param keep Keep the samples (a list of [guided_sample()]), and the exact laws, for plots of
+#'   where the particles end? Otherwise the memory of a sweep does not grow with `n`.
 #' @return An object of class `guidance_sweep`, a data frame with a row per class, sampler, number
 #'   of steps and strength, and columns
 #'   * `class`, `sampler`, `steps`, `strength`; `scale` = 1 + strength, the guidance scale of other
@@ -58,13 +58,13 @@
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`; `note`: a control variate, if one was used, or
 #'     that a few particles carry `1 - confidence` (see [confidence()]).
 #'
-#'   Attribute `setup` holds the inputs, and `target`: confidence and entropy of the class itself,
-#'   which a sampler without error has at strength 0, and `off`, how far the run of strength 0 is
-#'   from it: `mean`, of the worst variable in its standard deviations; `sd`, the relative error
-#'   along the worst principal axis of the class (up to 32 variables); `confidence`. The print shows
-#'   the largest, and there is a warning of class `mixguide_warning_location` if mean or sd is off
-#'   by more than `.1 + 4/sqrt(n)`. For several sweeps it has `runs`, a list of
-#'   the setups. `print()` shortens `..._se` to `se` and `fraction_down` to `down`.
+#'   Attribute `setup` holds the inputs, what was kept (`samples`, `laws`), and `target`: confidence
+#'   and entropy of the class itself, which a sampler without error has at strength 0, and `off`,
+#'   how far the run of strength 0 is from it: `mean`, of the worst variable in its standard
+#'   deviations; `sd`, the relative error along the worst principal axis of the class (up to 32
+#'   variables); `confidence`. The print shows the largest, and there is a warning of class
+#'   `mixguide_warning_location` if mean or sd is off by more than `.1 + 4/sqrt(n)`. For several
+#'   sweeps it has `runs`, a list of the setups.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; `E 1/p` after Li and
 #'   Jiao (2025), \doi{10.48550/arXiv.2505.01382}.
 #' @seealso [coupled_paths()] to keep the paths, [strength_limit()] for the strength from which
@@ -74,6 +74,10 @@
 #' sweep <- guidance_sweep(m, "a", strength = c(0, 1, 4), sampler = sampler_rk4(60, "quadratic"))
 #' sweep
 #' plot(sweep)
+#' # where the particles end: too few steps for the strength split the class
+#' split <- guidance_sweep(named_mixture("D3"), "1", seq(0, 20, 2), n = 1000, horizon = 5,
+#'                         sampler = sampler_em(50, "uniform"), exact = TRUE, keep = TRUE)
+#' plot(split, variable = 1)
 #' # every class, at several numbers of steps
 #' guidance_sweep(m, strength = c(0, 4), sampler = sampler_ddim(), steps = c(5, 20))
 #' @export
@@ -90,6 +94,9 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   }
   strength <- check_strengths(strength)
   n <- check_particles(n, min = 2)
+  if (is.matrix(d$start) && nrow(d$start) < 2) {
+    abort_input("start", "two points at least", count_of(nrow(d$start), "row"))
+  }
   call <- call_of("guidance_sweep", d)
   # single values are part of the diffusion
   call$args <- call$args[!(names(call$args) %in% c("guidance", "sampler") &
@@ -120,7 +127,7 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   setup <- setups[[1]]
   if (length(setups) > 1) {
     if ("class" %in% sweep_keys(rows)) setup["target"] <- NULL else setup$target["off"] <- NULL
-    setup["samples"] <- NULL
+    setup[c("samples", "laws")] <- NULL
     setup$faults <- unlist(lapply(setups, `[[`, "faults"))
     setup$faults <- setup$faults[!duplicated(setup$faults)]
     setup$runs <- setups
@@ -139,12 +146,14 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
 
 # The guidances of a sweep: that of the diffusion, each of a list, or, by default, each class.
 sweep_guides <- function(guidance, d) {
-  if (is.list(guidance) && !is.object(guidance)) {
-    if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
-    return(lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE)))
-  }
+  if (is.list(guidance) && !is.object(guidance)) return(listed_guides(guidance))
   if (!is.null(d$guidance)) return(list(d$guidance))
   lapply(present_classes(d$mixture), as_guidance)
+}
+
+listed_guides <- function(guidance) {
+  if (!length(guidance)) abort_input("guidance", "a guidance, or a list of them", "an empty list")
+  lapply(guidance, function(each) check_guidance(as_guidance(each), optional = FALSE))
 }
 
 # The samplers of a sweep, by name, with each number of steps.
@@ -215,16 +224,15 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
       warn_faults(location_fault(target$off, if (is.null(begin$weights)) n else Inf))
     }
   }
-  if (by_law) rows <- exact_rows(rows, guides, d)
-  structure(rows,
-            setup = c(made_by(plan, template, d$key)[c("mixture", "guidance", "sampler", "schedule",
-                                                       "times", "horizon", "start", "key",
-                                                       "density_method", "points",
-                                                       "confidence_time",
-                                                       "score_error", "reduced")],
-                      list(class = template$class, n = plan$begin$n,
-                           exact = !is.null(begin$weights), faults = warned, target = target,
-                           samples = sweep$samples)))
+  laws <- if (by_law) lapply(guides, function(guide) {
+    quiet_law(change_diffusion(d, list(guidance = guide)))
+  })
+  if (by_law) rows <- exact_rows(rows, laws)
+  plan$faults <- warned
+  structure(rows, setup = c(made_by(plan, template, d$key),
+                            list(class = template$class, n = plan$begin$n,
+                                 exact = !is.null(begin$weights), target = target,
+                                 samples = sweep$samples, laws = if (keep) laws)))
 }
 
 # Can confidence and entropy of the output come from its exact law, if nodes do not give them?
@@ -233,8 +241,7 @@ is_by_law <- function(d) {
 }
 
 # The rows of a sweep with the confidence and entropy of the exact laws.
-exact_rows <- function(rows, guides, d) {
-  laws <- lapply(guides, function(guide) quiet_law(change_diffusion(d, list(guidance = guide))))
+exact_rows <- function(rows, laws) {
   rows$confidence <- vapply(laws, function(law) confidence(law)$estimate, 0)
   rows$entropy <- vapply(laws, function(law) entropy(law)$estimate, 0)
   rows$gain <- rows$confidence - rows$confidence[1]
@@ -285,30 +292,26 @@ sweep_batch <- function(job, first, count) {
   replicate <- replicate_of(plan$net, first, count)
   lost <- double()
   torn <- 0
-  sums <- list()
-  tails <- list()
-  baseline <- previous <- NULL
-  moments <- lapply(seq_along(job$aim), function(i) {
+  moments <- tails <- sums <- list()
+  for (i in seq_along(job$aim)) {
     part <- if (is.null(job$samples)) {
       aim <- job$aim[[i]]
-      read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
+      read_chunk(run_chunk(plan, aim, job$key), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
     # a few particles need little memory, and collecting it takes as long as to run them
     if (length(part$x) > 2^16) collect_garbage(i, 4)
-    lost[i] <<- part$lost
-    torn <<- max(torn, unresolved(part$x, job$weights, job$width))
-    sums[[i]] <<- location_sums(part$x, job$weights, job$axes)
-    if (is.null(baseline)) {
-      baseline <<- part$confidence
-      previous <<- part$confidence
-    }
+    lost[i] <- part$lost
+    torn <- max(torn, unresolved(part$x, job$weights, job$width))
+    sums[[i]] <- location_sums(part$x, job$weights, job$axes)
+    if (i == 1) baseline <- previous <- part$confidence
     columns <- averaged_columns(part, baseline, previous, !is.null(plan$begin$entropy))
-    previous <<- part$confidence
-    tails[[i]] <<- tail_part(-part$log_confidence, job$plan$begin$n)
-    if (is.null(job$weights)) return(replicate_moments(columns, replicate))
-    list(list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
-              error = node_error(columns, job$weights)))
-  })
+    previous <- part$confidence
+    tails[[i]] <- tail_part(-part$log_confidence, job$plan$begin$n)
+    moments[[i]] <- if (is.null(job$weights)) replicate_moments(columns, replicate) else {
+      list(list(n = count, mean = t(colSums(job$weights * columns)), cross = t(0 * columns[1, ]),
+                error = node_error(columns, job$weights)))
+    }
+  }
   list(moments = moments, tails = tails, lost = lost, torn = torn, sums = sums)
 }
 
@@ -588,4 +591,83 @@ sweep_groups <- function(setup, keys) {
       paste0("; the class itself: ", target_words(run$target))
     })
   }, ""), unique(aims))
+}
+
+# ---- Where the particles end
+
+# The density of a variable of the output in bins, a column for each strength in increasing order
+# (`rows` of the sweep): from the particles that the sweep kept, or their exact laws.
+sweep_density <- function(object, variable, bins, limits) {
+  setup <- attr(object, "setup")
+  if (is.null(setup$samples)) {
+    abort_input("variable", paste("NULL, unless the sweep is of one class and sampler and kept its",
+                                  "samples (keep = TRUE)"), describe(variable))
+  }
+  labels <- variable_labels(setup$mixture)
+  known <- c(labels, seq_along(labels))
+  if (length(variable) != 1 || !variable %in% known) {
+    abort_input("variable", paste("one of", toString(known, 200)),
+                if (is_text(variable)) unknown_names(variable, known) else describe(variable))
+  }
+  column <- if (is.character(variable)) match(variable, labels) else variable
+  bins <- check_count(bins, "bins", min = 2)
+  limits <- check_range(limits, 1, "limits")
+  rows <- order(object$strength)
+  ends <- if (is.null(setup$laws)) setup$samples else setup$laws
+  runs <- lapply(ends[rows], function(end) {
+    sorted <- order(end$x[, column], na.last = NA)
+    weights <- run_weights(end)[sorted]
+    list(x = end$x[sorted, column], weights = weights, held = cumsum(weights))
+  })
+  if (is.null(limits)) limits <- end_limits(runs)
+  edges <- seq(limits[1], limits[2], length.out = bins + 1)
+  # the distribution function between nodes on a grid is smooth
+  smooth <- !is.null(setup$laws) && setup$sampler$stochastic
+  density <- vapply(runs, function(run) {
+    below <- if (!smooth) c(0, run$held)[findInterval(edges, run$x, left.open = TRUE) + 1] else {
+      held <- stats::splinefun(run$x, run$held - run$weights / 2, "monoH.FC")
+      held(pmin(pmax(edges, min(run$x)), max(run$x)))
+    }
+    pmax(diff(below), 0) / diff(edges)
+  }, double(bins))
+  list(density = density, edges = edges, rows = rows, variable = labels[column])
+}
+
+# All but the outer 0.1% on either side, of every strength.
+end_limits <- function(runs) {
+  ends <- vapply(runs, function(run) {
+    run$x[c(which(run$held > .001)[1], which(run$held >= .999)[1])]
+  }, double(2))
+  limits <- range(ends[is.finite(ends)])
+  limits + c(-1, 1) * max(.05 * diff(limits), 1e-8)
+}
+
+density_picture <- function(object, variable, bins, limits) {
+  ends <- sweep_density(object, variable, bins, limits)
+  setup <- attr(object, "setup")
+  path <- plain_table(object)[ends$rows, ]
+  strength <- path$strength
+  half <- if (length(strength) > 1) diff(strength) / 2 else .5
+  sides <- c(strength[1] - half[1], strength + half[pmin(seq_along(strength), length(half))])
+  peak <- pmax(apply(ends$density, 2, max), .Machine$double.xmin)
+  panels <- factor(c(ends$variable, "confidence"), c(ends$variable, "confidence"))
+  cells <- data.frame(xmin = rep(sides[-length(sides)], each = bins),
+                      xmax = rep(sides[-1], each = bins),
+                      ymin = ends$edges[-(bins + 1)], ymax = ends$edges[-1],
+                      shade = as.vector(sqrt(sweep(ends$density, 2, peak, "/"))),
+                      panel = panels[1])
+  path$panel <- panels[2]
+  ggplot() +
+    geom_rect(aes(xmin = .data$xmin, xmax = .data$xmax, ymin = .data$ymin, ymax = .data$ymax,
+                  fill = .data$shade), cells[cells$shade > .01, ]) +
+    geom_line(aes(.data$strength, .data$confidence), path, colour = ink) +
+    geom_ribbon(aes(.data$strength, ymin = .data$confidence - 2 * .data$confidence_se,
+                    ymax = .data$confidence + 2 * .data$confidence_se), path, alpha = .25) +
+    geom_blank(aes(y = .data$y), data.frame(y = 0:1, panel = panels[2])) +
+    scale_fill_gradient(low = "white", high = class_palette(1), guide = "none") +
+    facet_wrap(vars(.data$panel), ncol = 1, scales = "free_y") +
+    finish(paste("Where particles guided towards", aim_words(setup$class), "end"),
+           c(format(setup$sampler), schedule_words(setup)),
+           c("Shading: root of the density, relative to its maximum at each strength",
+             fault_words(setup$faults)), x = "strength of guidance", y = NULL)
 }

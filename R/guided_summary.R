@@ -300,12 +300,6 @@ as_table.guided_summary <- function(x) {
              sd_se = x$sd_se, quantiles, row.names = NULL)
 }
 
-#' @export
-summary.guided_summary <- function(object, ...) {
-  check_dots(...)
-  as.data.frame(object)
-}
-
 in_words.guided_summary <- function(x) {
   in_dimensions(count_of(number(x$n), "particle"), length(x$mean))
 }

@@ -54,7 +54,7 @@
 #'   `step` they are strengths. With `strength` also `lyapunov`, the sum over the steps.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
-#' @seealso [strength_limit()], [bifurcation()] for a picture.
+#' @seealso [strength_limit()]; [guidance_sweep()] for a picture, its plot of a `variable`.
 #' @examples
 #' split_threshold(rho = c(.5, 2, 8), m = 3)
 #' # 50 steps from t = 5: a DDPM should split from strength 10.3 on

@@ -52,73 +52,62 @@ strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 
         range[2] > range[1])) {
     abort_input("range", "two increasing positive numbers", describe(range))
   }
-  runs <- strength_runs(d, n, exact, reduce)
-  by_law <- runs$exact == "law"
-  confidences <- function(eta) {
-    if (by_law) return(confidence(runs$at(eta))$estimate)
-    # particles that overflow count as lost
-    part <- suppressWarnings(runs$at(eta))$confidence
-    replace(part, is.nan(part), 0)
-  }
-  weights <- if (by_law) 1 else runs$weights
-  baseline <- confidences(0)
-  path <- list()
-  lost <- function(eta) {
-    part <- if (eta == 0) baseline else confidences(eta)
-    confidence <- sample_mean(part, weights)
-    gain <- sample_mean(part - baseline, weights)
-    path[[length(path) + 1]] <<- data.frame(
-      strength = eta, confidence = confidence$estimate, confidence_se = confidence$se,
-      gain = gain$estimate, gain_se = gain$se
-    )
-    gain$estimate < -loss
-  }
-  found <- lost(0)
-  low <- 0
-  high <- range[1]
-  repeat {
-    found <- lost(high)
-    if (found || high >= range[2]) break
-    low <- high
-    high <- min(high * 2^(1 / 4), range[2])
-  }
-  while (found && high - low > tol * high) {
-    middle <- (low + high) / 2
-    if (lost(middle)) high <- middle else low <- middle
-  }
-  path <- do.call(rbind, path)
-  path <- path[order(path$strength), ]
-  rownames(path) <- NULL
-  structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
-              list(best = path[which.max(path$confidence), ], path = path, mixture = d$mixture,
-                   class = d$guidance$class, sampler = d$sampler, schedule = d$schedule,
-                   horizon = d$horizon, start = start_words(d$start), loss = loss,
-                   n = if (!by_law) length(baseline), key = runs$key, faults = runs$faults)),
-            class = object_class("strength_limit"))
-}
-
-# The runs of an experiment under trial strengths, with the same noise: `at` returns one, a law or a
-# sample. A strength that is a function of time is a shape, multiplied by numbers. `exact`,
-# `reduce`: as in guidance_sweep(), see exact_means().
-strength_runs <- function(d, n, exact, reduce) {
   shape <- plain_guidance(d)
+  # a strength that is a function of time is multiplied by numbers
   if (!is.null(shape$scale)) shape <- with_strength(shape, 1)
   d$key <- run_key(d)
   exact <- exact_means(exact, d)
   faults <- warn_faults(diffusion_faults(d))
   begin <- sweep_start(d, exact == "nodes", n)
   setting <- replace(d, c("guidance", "start"), list(shape, begin$start))
-  plan <- if (exact != "law") {
-    without_faults(sampling_plan(setting, n, log_density = "none", reduce = reduce))
+  confidences <- confidences_at(setting, n, exact, reduce)
+  weights <- if (exact == "law") 1 else begin$weights
+  baseline <- confidences(0)
+  row_at <- function(eta, reached = confidences(eta)) {
+    confidence <- sample_mean(reached, weights)
+    gain <- sample_mean(reached - baseline, weights)
+    data.frame(strength = eta, confidence = confidence$estimate, confidence_se = confidence$se,
+               gain = gain$estimate, gain_se = gain$se)
   }
-  at <- function(eta) {
-    guide <- with_strength(shape, eta)
-    if (exact == "law") {
-      return(quiet_law(replace(setting, "guidance", list(guide)), reduce = reduce))
-    }
-    without_faults(run_plan(plan, guide, d$key))
+  path <- row_at(0, baseline)
+  low <- 0
+  high <- range[1]
+  repeat {
+    path <- rbind(path, row_at(high))
+    found <- path$gain[nrow(path)] < -loss
+    if (found || high >= range[2]) break
+    low <- high
+    high <- min(high * 2^(1 / 4), range[2])
   }
-  list(at = at, weights = begin$weights, exact = exact, key = d$key, faults = faults)
+  while (found && high - low > tol * high) {
+    middle <- (low + high) / 2
+    path <- rbind(path, row_at(middle))
+    if (path$gain[nrow(path)] < -loss) high <- middle else low <- middle
+  }
+  path <- path[order(path$strength), ]
+  rownames(path) <- NULL
+  structure(c(limit_estimate(path, low, high, found, !is.null(weights)),
+              list(best = path[which.max(path$confidence), ], path = path),
+              setup_of(d, loss = loss, n = if (exact != "law") length(baseline), faults = faults)),
+            class = object_class("strength_limit"))
+}
+
+# The confidences of particles with the same noise, or the mean confidence of the law, as a function
+# of the strength. `exact`: see exact_means().
+confidences_at <- function(d, n, exact, reduce) {
+  guide <- function(eta) with_strength(d$guidance, eta)
+  if (exact == "law") {
+    return(function(eta) {
+      law <- quiet_law(replace(d, "guidance", list(guide(eta))), reduce = reduce)
+      confidence(law)$estimate
+    })
+  }
+  plan <- without_faults(sampling_plan(d, n, log_density = "none", reduce = reduce))
+  function(eta) {
+    run <- suppressWarnings(run_plan(plan, guide(eta), d$key))
+    # particles that overflow count as lost
+    replace(run$confidence, is.nan(run$confidence), 0)
+  }
 }
 
 # The way to take means over the output: over the "nodes" of a quadrature, over the exact "law" (see

@@ -25,7 +25,8 @@
 #' * `"cfgpp"`: the scale is `lambda/(1 - r)`, `lambda = 0.6`: CFG++. (Checked.)
 #' * `"terminal"`: `(r - r^w)/(1 - r)`, which is stable for long steps. (Second-hand.)
 #'
-#' Three depend on `q = p_t(class | x)`, which needs a mixture:
+#' Three depend on `q = p_t(class | x)`, which needs a mixture (the published forms of the first two
+#' estimate their ratios along the run, see [guidance_rule()]):
 #'
 #' * `"feedback"`: feedback guidance by the exact ratio. The model's own conditional is assumed to
 #'   be `pi p(x | class) + (1 - pi) p(x)`, `pi = 0.95`, and its scale `L/(L - 1 + pi)`, at most
@@ -37,8 +38,6 @@
 #'   (s_class - s_all)`; `lambda = 1`, by the exact q, is exactly all but the class. (Checked.)
 #' * `"q_power"`: `strength q^sure (1 - q)^unsure`; `sure = 0`, `unsure = 1`: no strength once the
 #'   class is reached. (Ours.)
-#'
-#' The published forms of the first two estimate L and q along the run.
 #'
 #' CFG++ at a fixed `lambda` is guidance whose strength grows like `lambda` over the step length. It
 #' has no limit in continuous time: twice the steps make another sampler. `"cfgpp"` is CFG++ for
@@ -53,11 +52,11 @@
 #'
 #' Guidance of a strength that depends on q is still a gradient: `s_class + eta(t, q) g`, `g = grad
 #' log q`, is the gradient of `log p(x | class) + H(log q)` with `H' = eta`, and its divergence is
-#' `div s_class + eta tr Dg + (d eta/d log q) |g|^2`. So it has all that plain guidance has:
-#' log-densities, [score_jacobian()], laws, [fokker_planck()], all samplers and reductions. For your
-#' own function the derivative of eta is taken by differences (of five points, 0.001 apart in the
-#' log-odds of q), only if one is needed. Such strengths are refused in sums of guidances, with
-#' `negative`, a power or a rule, for a [score_model()], and in statements about plain guidance.
+#' `div s_class + eta tr Dg + (d eta/d log q) |g|^2`. So it has all that plain guidance has, as
+#' log-densities and laws. If the derivative of your own function is needed, it is taken by
+#' differences (of five points, 0.001 apart in the log-odds of q). Such strengths are refused in
+#' sums of guidances, with `negative`, a power or a rule, for a [score_model()], and in statements
+#' about plain guidance.
 #'
 #' [diffusion()], which knows the steps, computes a profile. [score()] has a time and no steps, and
 #' takes `"interval"`, `"line"` and profiles of q alone. Sweeps multiply a profile by their
@@ -106,17 +105,16 @@ strength_profile <- function(shape, strength = 1, ...) {
 }
 
 # For each profile: its parameters and their ranges, the facts of a run that it needs, and its
-# values. `at`: facts of the times wanted, a row each; `run`: of the beginning of each step.
+# values at times. `at`: facts of these times; `run`: of the beginning of each step.
 # Profiles of q have `push` in place of values: their code in gm.h and its parameters, or NULL.
 profiles <- local({
   any <- c(-Inf, Inf)
   up <- c(0, Inf)
-  by_fraction <- function(f, params = list(), range = list()) {
-    list(params = params, range = range, needs = "fraction",
-         value = function(s, p, at, run) f(s, p, at$fraction))
+  by_fraction <- function(f, ...) {
+    list(..., needs = "fraction", value = function(s, p, at, run) f(s, p, at$fraction))
   }
   ramp <- function(up) by_fraction(function(s, p, f) s * up(if (p$down != 0) 1 - f else f),
-                                   list(down = 0), list(down = c(0, 1)))
+                                   params = list(down = 0), range = list(down = c(0, 1)))
   list(
     interval = list(params = list(low = .28, high = 2.9), range = list(low = up, high = up),
                     needs = "sigma", value = function(s, p, at, run) {
@@ -128,10 +126,11 @@ profiles <- local({
     exponential = by_fraction(function(s, p, f) {
       mean <- if (p$rate == 0) 1 else expm1(p$rate) / p$rate
       (1 + s) * exp(p$rate * f) / mean - 1
-    }, list(rate = 1), list(rate = c(-50, 50))),
+    }, params = list(rate = 1), range = list(rate = c(-50, 50))),
     beta = by_fraction(function(s, p, f) s * stats::dbeta(f, p$shape1, p$shape2),
-                       list(shape1 = 2, shape2 = 2), list(shape1 = c(1, Inf), shape2 = c(1, Inf))),
-    dg = list(params = list(), range = list(), needs = c("to", "run"),
+                       params = list(shape1 = 2, shape2 = 2),
+                       range = list(shape1 = c(1, Inf), shape2 = c(1, Inf))),
+    dg = list(needs = c("to", "run"),
               value = function(s, p, at, run) {
                 size <- function(x) x$b2 * x$a / (1 - (x$a / x$a_to)^2)
                 average <- mean(size(run))
@@ -145,8 +144,7 @@ profiles <- local({
                 value = function(s, p, at, run) s + p$slope * at$t),
     cfgpp = list(params = list(lambda = .6), range = list(lambda = any), needs = "r",
                  value = function(s, p, at, run) p$lambda / (1 - at$r) - 1),
-    terminal = list(params = list(), range = list(), needs = "r",
-                    value = function(s, p, at, run) (at$r - at$r^(1 + s)) / (1 - at$r)),
+    terminal = list(needs = "r", value = function(s, p, at, run) (at$r - at$r^(1 + s)) / (1 - at$r)),
     feedback = list(params = list(pi = .95, most = Inf, mixed = 1), needs = "q",
                     range = list(pi = c(1e-6, 1), most = c(1, Inf), mixed = c(0, 1)),
                     push = function(s, p, log_prior) {
@@ -163,7 +161,7 @@ profiles <- local({
 
 # The parameters of a kind from a table, replaced by those given.
 own_params <- function(kind, given, others) {
-  params <- kind$params
+  params <- as.list(kind$params)
   names <- names_of(given)
   unknown <- setdiff(names, names(params))
   if (length(unknown)) no_such_argument(unknown[1], c(others, names(params)), NULL)
@@ -284,10 +282,9 @@ run_facts_at <- function(schedule, times, wanted = NULL) {
 # The faults of CFG++ in a run: its scale is that of DDIM's step, and grows with their number.
 profile_faults <- function(guidance, sampler, times) {
   if (is.null(guidance)) return(NULL)
-  is_cfgpp <- function(term) {
+  terms <- Filter(function(term) {
     inherits(term$profile, "strength_profile") && term$profile$shape == "cfgpp"
-  }
-  terms <- Filter(is_cfgpp, guidance_terms(guidance))
+  }, guidance_terms(guidance))
   if (!length(terms)) return(NULL)
   from <- times[-length(times)]
   strength <- unlist(lapply(terms, guidance_strength, from))

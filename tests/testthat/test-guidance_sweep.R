@@ -150,13 +150,80 @@ test_that("bad arguments are answered by name", {
   for (sampler in list("ddim", sampler_ddim)) bad("sampler", sampler = sampler)
   for (schedule in list(NULL, "ou")) bad("schedule", schedule = schedule)
   for (horizon in list(Inf, -1, NA)) bad("horizon", horizon = horizon)
-  for (start in list("a", 1)) bad("start", start = start)
+  for (start in list("a", 1, matrix(0, 0, 2), matrix(0, 1, 2))) bad("start", start = start)
   for (how in list("other", NA)) bad("log_density", log_density = how)
   bad("log_density", log_density = "map", sampler = sampler_ddpm(5))
   bad("exact", exact = TRUE)
   bad("exact", exact = NA)
   bad("keep", keep = NA)
   bad("key", key = 1)
+})
+
+D3 <- named_mixture("D3")
+
+test_that("the density of a variable is a histogram of the particles that were kept", {
+  em <- sampler_em(50, "uniform")
+  split <- guidance_sweep(D3, "1", c(0, 8, 20), 2000, em, horizon = 5, key = c(3, 4), keep = TRUE)
+  ends <- sweep_density(split, 1, 50, c(-12, 12))
+  run <- guided_sample(D3, 2000, guidance("1", 20), em, horizon = 5, key = c(3, 4),
+                       points = "sobol")
+  counts <- hist(run$x, seq(-12, 12, length.out = 51), plot = FALSE)$counts
+  expect_equal(unname(ends$density[, 3]), counts / 2000 / .48)
+  expect_equal(split$confidence[3], mean(run$confidence))
+  sd <- vapply(attr(split, "setup")$samples, function(run) sd(run$x), 0)
+  known <- theory("em")
+  known <- known[known$mixture == "D3" & known$steps == 50 & known$strength %in% c(0, 8, 20), ]
+  expect_lt(max(abs(split$confidence - known$confidence) / pmax(split$confidence_se, 2e-4)), 4)
+  expect_equal(sd, known$sd, tolerance = .02)
+  # the strengths of the picture are in increasing order
+  back <- guidance_sweep(D3, "1", c(20, 0, 8), 2000, em, horizon = 5, key = c(3, 4), keep = TRUE)
+  expect_identical(sweep_density(back, 1, 50, c(-12, 12))$density, ends$density)
+  drawn <- expect_drawn(autoplot(split, variable = 1))
+  expect_match(drawn$labels$caption, "^Shading: root of the density")
+})
+
+test_that("DDPM on the aligned example: the transition of confidence is exact", {
+  skip_on_cran()
+  known <- theory("em")
+  known <- known[known$mixture == "D3" & known$steps == 50, ]
+  exact <- function(mixture, strength) {
+    guidance_sweep(mixture, "1", strength, 100, sampler_em(50, "uniform"), horizon = 5,
+                   exact = TRUE, keep = TRUE)
+  }
+  split <- exact(D3, known$strength)
+  expect_lt(max(abs(split$confidence - known$confidence)), 1e-6)
+  sd <- vapply(attr(split, "setup")$laws, function(law) sqrt(moments(law)$cov[1]), 0)
+  expect_lt(max(abs(sd - known$sd)), 1e-5)
+  # modes at 3.60, 4.48, 6.00, and the density at 0 relative to the modes
+  ends <- sweep_density(split, "x", 160, NULL)
+  x <- ends$edges[-1] - diff(ends$edges) / 2
+  peak <- vapply(8:10, function(i) abs(x[which.max(ends$density[, i])]), 0)
+  expect_lt(max(abs(peak - c(3.60, 4.48, 6.00))), diff(x)[1])
+  middle <- ends$density[which.min(abs(x)), 8] / max(ends$density[, 8])
+  expect_lt(abs(middle - .741), .01)
+  # with twice the distance the transition is at the same strengths
+  far <- exact(gaussmix(c(1, 1, 1), c(0, -6, 6), 1), c(8, 10, 12, 15))
+  expect_lt(max(abs(far$confidence - c(.9967, .7489, .2465, .0232))), 1e-4)
+})
+
+test_that("deterministic runs are by quadrature, any variable can be shown, bad input is refused", {
+  split <- guidance_sweep(D3, "1", 0:2, n = 501, sampler_euler(10), horizon = 5, keep = TRUE)
+  ends <- sweep_density(split, 1, 160, NULL)
+  expect_identical(split$method, rep("quadrature", 3))
+  expect_lt(max(abs(colSums(ends$density * diff(ends$edges)) - 1)), .01)
+  plane <- gaussmix(c(.5, .5), cbind(u = c(0, 2), v = c(1, 0)), 1)
+  sweep <- guidance_sweep(plane, "1", 0:1, 50, sampler_ddim(5), keep = TRUE)
+  expect_identical(sweep_density(sweep, "v", 10, NULL), sweep_density(sweep, 2, 10, NULL))
+  expect_identical(sweep_density(sweep, 2, 10, NULL)$variable, "v")
+  for (variable in list("w", 3, 1:2, NA)) {
+    expect_mixguide_error(autoplot(sweep, variable = variable), "variable")
+  }
+  expect_mixguide_error(autoplot(sweep, variable = 1, bins = 1), "bins")
+  expect_mixguide_error(autoplot(sweep, variable = 1, limits = 1:0), "limits")
+  unkept <- guidance_sweep(plane, "1", 0:1, 50, sampler_ddim(5))
+  expect_error(autoplot(unkept, variable = 1), "keep = TRUE", class = "mixguide_error")
+  both <- guidance_sweep(plane, strength = 0:1, n = 50, sampler = sampler_ddim(5), keep = TRUE)
+  expect_error(autoplot(both, variable = 1), "of one class", class = "mixguide_error")
 })
 
 test_that("quadrature takes more nodes where neighbours are torn apart", {

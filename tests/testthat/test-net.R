@@ -175,7 +175,7 @@ test_that("points are random unless asked for, or few, and others draw independe
 
 test_that("analyses without nets refuse them, but take a diffusion that has them for others", {
   d <- diffusion(m, guidance("a", 1), points = "sobol")
-  for (f in list(guided_law, tilted_sample, coupled_paths, guided_error, bifurcation)) {
+  for (f in list(guided_law, tilted_sample, coupled_paths, guided_error)) {
     expect_error(f(m, guidance = guidance("a", 1), points = "sobol"), "`points` must be NULL",
                  class = "mixguide_error_input")
   }
