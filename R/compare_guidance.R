@@ -360,9 +360,11 @@ is_outside <- function(x, mixture) {
 
 law_rows <- function(law, goal) {
   spread <- function(law) spread_of(diag(moments(law)$cov), goal)
+  shift <- function(law) shift_of(moments(law)$mean, goal)
+  number <- function(f, scale_of) known_in_sd(law_numbers(law, f, scale_of)[[1]], goal)
   list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = known_in_sd(law_number(law, function(law) shift_of(moments(law)$mean, goal)), goal),
-       spread = known_in_sd(law_number(law, spread, spread(law)), goal))
+       shift = number(shift, function(values) max(1, abs(values[[1]]))),
+       spread = number(spread, function(values) values[[1]]))
 }
 
 shift_of <- function(mean, goal) {
