@@ -1,42 +1,35 @@
-# Plots that need no explanation beside them.
-
 #' Plots of mixtures, samples, summaries, sweeps and schedules
 #'
 #' `autoplot()` returns a ggplot, to which layers, scales and themes can be added; `plot()` draws
 #' it.
 #'
 #' @details
-#' **A mixture** in one dimension: the density of the whole and of each class times its weight, over
-#' the histograms of the points of each class (for three classes or more, of all points, with a row
-#' of ticks for each class). In two: around each class, the lines of equal density that hold 50% and
-#' 95% of its probability, and crosses at the means of the components. In more: the same for each
-#' pair of the first five variables (`variables` takes others), from their exact [marginal()] laws.
-#' A point mass is a spike in one dimension. A component that is singular in two is drawn by its
-#' ellipse, which may be a line or a point.
+#' * **A mixture** in one dimension: the density of the whole and of each class times its weight,
+#'   over the histograms of the points of each class (for three classes or more, of all points, with
+#'   a row of ticks for each class). In two: around each class, the lines of equal density that hold
+#'   50% and 95% of its probability, and crosses at the means of the components. In more: the same
+#'   for each pair of the first five variables (`variables` takes others), from their exact
+#'   [marginal()] laws. A point mass is a spike in one dimension. A component that is singular in
+#'   two is drawn by its ellipse, which may be a line or a point.
+#' * **A guided sample** is drawn over the classes, with the class aimed at in solid lines. The
+#'   confidence `p(class | x)` is its colour. In one dimension the sample is a histogram, coloured
+#'   by the mean confidence in each bar. If the run kept its trajectories, some paths are drawn
+#'   instead; in one dimension against time, over the exact law of the class at each time.
+#' * **A summary** of a run: the histogram of each variable, with the exact density of the class
+#'   aimed at (solid) and of the whole mixture (dashed).
+#' * **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
+#'   lose confidence, against strength. Bars are 2 standard errors; exact numbers have none. The
+#'   axis of strengths is linear near 0 and logarithmic further out (`asinh`). Of more than 12 runs,
+#'   such as those of many classes, one `quantity` is drawn, in a panel for each run. With a
+#'   `variable`, a sweep that kept its samples shows where they end: the density of the variable at
+#'   each strength, above the confidence. A class contracts under guidance and, with too few steps
+#'   for the strength, splits (Wu et al. 2024, \doi{10.48550/arXiv.2403.01639}).
+#' * **A [law]**: its density, over the densities of the class aimed at and of the mixture, or, in
+#'   two dimensions, over the lines of the classes.
+#' * **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
 #'
-#' **A guided sample** is drawn over the classes, with the class aimed at in solid lines. The
-#' confidence `p(class | x)` is its colour. In one dimension the sample is a histogram, coloured by
-#' the mean confidence in each bar. If the run kept its trajectories, some paths are drawn instead;
-#' in one dimension against time, over the exact law of the class at each time.
-#'
-#' **A summary** of a run: the histogram of each variable, with the exact density of the class
-#' aimed at (solid) and of the whole mixture (dashed).
-#'
-#' **A sweep**: confidence, gain over the first strength, entropy and the share of the paths that
-#' lose confidence, against strength. Bars are 2 standard errors; exact numbers have none. The axis
-#' of strengths is linear near 0 and logarithmic further out (`asinh`). Of more than 12 runs, such
-#' as those of many classes, one `quantity` is drawn, in a panel for each run. With a `variable`, a
-#' sweep that kept its samples shows where they end: the density of the variable at each strength,
-#' above the confidence. A class contracts under guidance and, with too few steps for the strength,
-#' splits (Wu et al. 2024, \doi{10.48550/arXiv.2403.01639}).
-#'
-#' **More than 12 classes** (beside the class aimed at) cannot be told apart. They are drawn as one,
-#' the lines are those of their union, and labels have no colours; the subtitle says so.
-#'
-#' **A [law]**: its density, over the densities of the class aimed at and of the mixture, or, in two
-#' dimensions, over the lines of the classes.
-#'
-#' **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
+#' More than 12 classes (beside the class aimed at) cannot be told apart. They are drawn as one, the
+#' lines are those of their union, and labels have no colours; the subtitle says so.
 #'
 #' @section Numerical notes:
 #' The lines of a class with one component are exact ellipses. For other classes the level is a
@@ -45,8 +38,7 @@
 #' Plots draw no random numbers: of more than `max_points` points they show every k-th, and the
 #' caption says so.
 #'
-#' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()],
-#'   a [law] or a [schedule].
+#' @param object,x What is to be drawn: see Details.
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
 #' @param label The class of each point, or `NULL`. Draws of [rgaussmix()] carry their labels.
 #' @param variables Names or numbers of the variables to show; `NULL` for all, at most five.
@@ -68,9 +60,7 @@
 #' petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
 #' plot(petals, data = iris, label = iris$Species)
 #' plot(guided_sample(petals, 500, guidance("versicolor", 2), sampler_ddim(50)))
-#'
-#' one <- marginal(petals, "Petal.Length")
-#' plot(guidance_sweep(one, "versicolor", c(0, 1, 4), n = 200, sampler = sampler_heun(20)))
+#' plot(guidance_sweep(marginal(petals, "Petal.Length"), "versicolor", c(0, 1, 4), n = 200))
 #' @name plot.gaussmix
 NULL
 
@@ -146,14 +136,13 @@ autoplot.guided_summary <- function(object, variables = NULL, ...) {
               fill = class_palette(1), colour = class_palette(1), linewidth = .1, alpha = .5) +
     role_curves(curves, aim) +
     geom_vline(aes(xintercept = .data$x), masses, linetype = "12", colour = ink) +
-    labs(x = if (length(labels) == 1) labels, y = "density") + look() +
     (if (length(labels) > 1) facet_wrap(vars(.data$variable), scales = "free")) +
-    words(run_title(number(object$n), aim),
-          c(run_words(object, aim), "Bars: 99.9% of the particles"),
-          c(margin_words(law, object$mixture, "exact laws"),
-            if (outside) paste(number(outside), "coordinates outside the histograms"),
-            if (object$lost) paste(count_of(number(object$lost), "particle"), "overflowed"),
-            fault_words(object$faults)))
+    finish(run_title(number(object$n), aim),
+           c(run_words(object, aim), "Bars: 99.9% of the particles"),
+           c(margin_words(law, object$mixture, "exact laws"),
+             if (outside) paste(number(outside), "coordinates outside the histograms"),
+             if (object$lost) paste(count_of(number(object$lost), "particle"), "overflowed"),
+             fault_words(object$faults)), x = if (length(labels) == 1) labels, y = "density")
 }
 
 #' @rdname plot.gaussmix
@@ -202,8 +191,7 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", variable = 
     (if (runs > 6) theme(legend.key.width = unit(2.5, "lines")))
 }
 
-# Bars of two standard errors (`...`: how they look), the axis of strengths, words and the theme.
-# `bar`: the width of the bars, as a share of the axis.
+# Bars of two standard errors, `bar` of the axis wide, the axis of strengths, words and the theme.
 sweep_layers <- function(object, long, bar, said = NULL, notes = NULL, legend = "right", ...) {
   setup <- attr(object, "setup")
   keys <- sweep_keys(object)
@@ -483,11 +471,10 @@ law_behind <- function(object, aim, variables) {
   merge_classes(show_variables(law, variables), keep = aim)
 }
 
-# Classes too many to tell apart are drawn as one.
-merge_classes <- function(mixture, keep = NULL, most = 12) {
+merge_classes <- function(mixture, keep = NULL) {
   rest <- !mixture$class %in% keep
   classes <- length(unique(mixture$class[rest]))
-  if (classes > most) {
+  if (classes > 12) {
     mixture$class[rest] <- merged
     mixture$merged <- classes
   }
@@ -628,7 +615,8 @@ resolving_grid <- function(mean, sd, size) {
 }
 
 # d = 1: the law of the class aimed at (or of the mixture) over time, relative to its mode.
-law_in_time <- function(object, range, size = 120) {
+law_in_time <- function(object, range) {
+  size <- 120
   law <- object$mixture
   aim <- if (is.null(object$guidance)) law$class else object$guidance$class
   law <- keep_components(law, law$class %in% aim & law$weights > 0)
@@ -641,14 +629,14 @@ law_in_time <- function(object, range, size = 120) {
              density = as.vector(sweep(density, 2, apply(density, 2, max), "/")))
 }
 
-# d > 1, for each pair of variables: lines of equal density that hold `content` of each class.
-class_lines <- function(law, content = c(.5, .95)) {
+# d > 1, for each pair of variables: lines of equal density that hold 50% and 95% of each class.
+class_lines <- function(law) {
   in_pairs(variable_labels(law), function(pair) {
     law <- if (mixture_dim(law) == 2) law else marginal(law, pair)
     do.call(rbind, lapply(present_classes(law), function(class) {
-      part <- keep_components(law, law$class == class & law$weights > 0)
-      exact <- mixture_size(part) == 1 || is_singular(part)
-      lines <- if (exact) ellipses(part, content) else contours(part, content)
+      own <- keep_components(law, law$class == class & law$weights > 0)
+      draw <- if (mixture_size(own) == 1 || is_singular(own)) ellipses else contours
+      lines <- draw(own, c(.5, .95))
       data.frame(x = lines$x, y = lines$y, class = class, group = paste(class, lines$group))
     }))
   })
@@ -672,7 +660,7 @@ contours <- function(mixture, content) {
   x <- resolving_grid(mixture$means[, 1], sd[1, ], 100)
   y <- resolving_grid(mixture$means[, 2], sd[2, ], 100)
   # in logs, which are close to quadratic between grid points
-  log_density <- dgaussmix(unname(as.matrix(expand.grid(x, y))), mixture, log = TRUE)
+  log_density <- dgaussmix(axis_nodes(list(x, y)), mixture, log = TRUE)
   lines <- grDevices::contourLines(x, y, matrix(log_density, length(x)),
                                    levels = density_levels(mixture, content))
   do.call(rbind, lapply(seq_along(lines), function(piece) {
@@ -769,8 +757,7 @@ margin_words <- function(law, mixture, law_words = "their exact joint law") {
 
 ink <- "grey15"
 
-# Okabe and Ito's colours, which people with any colour vision tell apart, then darker ones of the
-# same hues.
+# Okabe and Ito's colours, which people with any colour vision tell apart, then darker ones.
 class_palette <- function(n) {
   colours <- c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
                "#00304B", "#6B2F00", "#004D38", "#7A2E58", "#8A7A00", "#777777")
@@ -778,11 +765,11 @@ class_palette <- function(n) {
 }
 
 # Labels of legends in lines of some 25 characters.
-wrapped <- function(x, width = 25) {
+wrapped <- function(x) {
   vapply(as.character(x), function(label) {
-    if (is.na(label) || nchar(label) <= width) return(label)
-    short <- gsub(paste0("(\\S{", width, "})(?=\\S)"), "\\1 ", label, perl = TRUE)
-    paste(strwrap(short, width + 1), collapse = "\n")
+    if (is.na(label) || nchar(label) <= 25) return(label)
+    short <- gsub("(\\S{25})(?=\\S)", "\\1 ", label, perl = TRUE)
+    paste(strwrap(short, 26), collapse = "\n")
   }, "", USE.NAMES = FALSE)
 }
 
@@ -807,9 +794,8 @@ confidence_scale <- function(aim, aesthetic) {
 
 role_scale <- function(aim) {
   solid <- if (is.null(aim)) c("each class", "whole mixture") else paste("class", aim)
-  dashed <- setdiff(c("other classes", "whole mixture"), solid)
-  scale_linetype_manual(values = c(stats::setNames(rep("solid", length(solid)), solid),
-                                   stats::setNames(rep("22", length(dashed)), dashed)),
+  roles <- unique(c(solid, "other classes", "whole mixture"))
+  scale_linetype_manual(values = stats::setNames(ifelse(roles %in% solid, "solid", "22"), roles),
                         labels = wrapped, name = NULL,
                         guide = if (is.null(aim)) "none" else "legend")
 }
@@ -830,7 +816,6 @@ look <- function(legend = "right") {
           plot.subtitle = element_text(size = rel(.85), colour = "grey30"))
 }
 
-# The last layers of every plot: titles, names of axes and scales (`...`), and the theme.
 finish <- function(title, subtitle = NULL, caption = NULL, ..., legend = "right") {
   list(labs(...), words(title, subtitle, caption), look(legend))
 }

@@ -11,8 +11,7 @@ abort <- function(message, kind, call = user_call()) {
                       call = call))
 }
 
-# The value of `expr`, or of `failed` called with its error. A time limit (setTimeLimit()) is R's
-# own error and the user's wish: it never counts as a failure of `expr`, whichever call it strikes.
+# The value of `expr`, or of `failed` called with its error, unless this is the user's time limit.
 if_error <- function(expr, failed) {
   tryCatch(expr, error = function(e) if (is_time_limit(e)) stop(e) else failed(e))
 }
@@ -29,7 +28,6 @@ user_call <- function() {
   for (i in seq_len(sys.nframe())) {
     if (identical(topenv(environment(sys.function(i))), home)) return(sys.call(i))
   }
-  NULL
 }
 
 # An error if a method with `...` gets an argument that it does not know. `also`: the names of more
@@ -86,7 +84,7 @@ nearest_name <- function(name, known) {
 # Is text valid in its declared encoding? Invalid bytes have neither letters nor width.
 is_readable <- function(x) validEnc(x) & Encoding(x) != "bytes"
 
-listed <- function(x, width = 60) toString(if (is.character(x)) encodeString(x) else x, width)
+listed <- function(x) toString(if (is.character(x)) encodeString(x) else x, 60)
 
 # The names of a list, "" where there is none.
 names_of <- function(x) if (is.null(names(x))) character(length(x)) else names(x)
@@ -97,8 +95,7 @@ unknown_names <- function(names, known, said = listed(names)) {
   paste0(said, if (length(near)) paste0("; did you mean ", toString(paste0("`", near, "`")), "?"))
 }
 
-# The value of a user's function. An error in it becomes an error of this package that names the
-# function and says `where`; an error of this package passes unchanged.
+# The value of a user's function, whose errors become ours: they name it and say `where`.
 from_user <- function(value, arg, where = NULL) {
   if_error(value, function(e) {
     if (inherits(e, "mixguide_error")) stop(e)
@@ -106,11 +103,9 @@ from_user <- function(value, arg, where = NULL) {
   })
 }
 
-# A clock in seconds; only differences have a meaning.
 now <- function() proc.time()[["elapsed"]]
 
-# Announces a computation of n parts if it will take more than ten seconds. The returned function is
-# called with the number of finished parts.
+# A function of the number of finished parts of n, which announces that the rest takes above 10 s.
 forecast <- function(what, n) {
   begun <- now()
   told <- FALSE
@@ -126,16 +121,14 @@ forecast <- function(what, n) {
   }
 }
 
-# Can f be called with n arguments?
 takes_arguments <- function(f, n) {
   arguments <- names(formals(args(f)))
   "..." %in% arguments || length(arguments) >= n
 }
 
-# A short description of a value for error messages.
 describe <- function(x) {
   if (is.null(x)) return("NULL")
-  if (is.factor(x) || is.data.frame(x) || is.list(x) || is.function(x)) {
+  if (is.factor(x) || is.list(x) || is.function(x)) {
     return(paste0(a_class(x), if (!is.function(x)) paste(" of length", length(x))))
   }
   if (!is.null(dim(x))) {
@@ -148,9 +141,8 @@ describe <- function(x) {
   paste0("a ", typeof(x), " vector of length ", length(x), " (", listed(utils::head(x, 4)), ")")
 }
 
-# Numbers as R's own doubles or integers, from any vector, matrix or data frame: a data.table or a
-# tibble becomes a data frame, a time series a vector or a matrix, an integer64 a double (functions
-# that do not know integer64 read its bits as those of doubles).
+# Numbers as R's own doubles or integers: a data.table or a tibble becomes a data frame, a time
+# series a vector or a matrix, an integer64 a double (others misread its bits).
 plain_numbers <- function(x) {
   if (is.data.frame(x)) {
     # as.data.frame() may be a method that leaves the class
@@ -306,8 +298,7 @@ came_instead <- function(x, class = NULL) {
   if (is.null(x)) "nothing (NULL)" else a_class(x)
 }
 
-# Checks that the fields of an object of this package are intact: each function of `...` is TRUE of
-# the field of its name. `by`: the function that makes the object.
+# Each function of `...` must be TRUE of the field of its name. `by`: what makes such objects.
 check_made <- function(object, arg, by, ...) {
   kinds <- list(...)
   fields <- if (is.list(object)) unclass(object)
@@ -364,8 +355,7 @@ check_points <- function(x, mixture, arg = "x", look = TRUE) {
   name_dims(x, rownames(x), names)
 }
 
-# The columns of a table that hold the mixture's variables: by name or, for a mixture from a
-# formula, computed from the table by the formula.
+# The columns of a table that hold the mixture's variables: by name, or computed by its formula.
 own_columns <- function(x, mixture, arg) {
   names <- variable_names(mixture)
   came <- colnames(x)
@@ -377,7 +367,6 @@ own_columns <- function(x, mixture, arg) {
   x[, names, drop = FALSE]
 }
 
-# An error unless each wanted column is there exactly once.
 check_columns <- function(wanted, came, arg) {
   lacking <- setdiff(wanted, came)
   if (length(lacking)) {
@@ -409,8 +398,7 @@ check_missing <- function(x, arg, cure = "impute() fills them") {
 # all(abs(x) <= limit) of doubles, FALSE if some are missing: in one pass that makes no vector.
 all_finite <- function(x, limit = .Machine$double.xmax) .Call(ffi_all_within, x, limit)
 
-# Dimension names; none at all rather than a list of NULLs, so that a nameless result equals a
-# nameless matrix.
+# No dimension names rather than a list of NULLs, so that nameless results equal nameless matrices.
 name_dims <- function(x, ...) {
   names <- list(...)
   if (all(vapply(names, is.null, NA))) names <- NULL
@@ -431,10 +419,10 @@ check_positive <- function(x, arg, open = TRUE, finite = TRUE) {
   as.double(x)
 }
 
-check_times <- function(t, schedule, arg = "t") {
+check_times <- function(t, schedule) {
   check_schedule(schedule)
-  if (!is.numeric(t) || !length(t)) abort_input(arg, "one or more times", describe(t))
-  vapply(t, check_time, 0, schedule, arg)
+  if (!is.numeric(t) || !length(t)) abort_input("t", "one or more times", describe(t))
+  vapply(t, check_time, 0, schedule)
 }
 
 check_range <- function(range, d, arg = "range") {
@@ -454,7 +442,6 @@ check_key <- function(key) {
   as.double(key)
 }
 
-# An error unless the suggested packages that a task needs are installed.
 need_packages <- function(what, packages) {
   lacking <- packages[!vapply(packages, requireNamespace, NA, quietly = TRUE)]
   if (length(lacking)) {

@@ -23,9 +23,7 @@
 #' laws follow the process, and return points, scores and densities in the variables of the
 #' mixture. Statements about the process itself are in its own coordinates: Lipschitz constants,
 #' Fisher information, second moments at a time, bounds, conditions on means and covariances, and
-#' the size of a [score_error()]'s noise.
-#'
-#' A `start` that is given to a run is in the variables of the mixture, see [diffusion()].
+#' the size of a [score_error()]'s noise. A `start` is in the variables of the mixture, too.
 #'
 #' Standardising makes an isotropic mixture anisotropic if the spreads of the variables differ. Some
 #' reductions (see [guided_sample()]) and conditions of theorems are then lost.
@@ -42,9 +40,7 @@
 #' fit$coordinates
 #' diffuse(fit, t = 5)                            # close to center + scale * noise
 #' diffuse(standardise(fit, FALSE, FALSE), t = 5) # close to noise of one size
-#'
-#' m <- standardise(gaussmix(c(.5, .5), c(140, 170), 25))
-#' diffuse(m, t = .5)
+#' standardise(gaussmix(c(.5, .5), c(140, 170), 25))
 #' @export
 standardise <- function(mixture, center = TRUE, scale = TRUE) {
   alone <- inherits(mixture, "score_model")
@@ -87,9 +83,8 @@ coordinate_numbers <- function(x, arg, none, of_mixture, mixture) {
   if (length(x) == 1) rep(as.double(x), d) else as.vector(check_points(x, mixture, arg))
 }
 
-# `x` in the coordinates of the process of `mixture`: another mixture, a guidance or a score error
-# with its mixtures, an observation (as of as_observation()), or a start. By default the mixture
-# itself.
+# `x` in the coordinates of the process of `mixture`: a mixture, a guidance or a score error with
+# its mixtures, an observation (as of as_observation()), or a function of points and time.
 in_process <- function(x, mixture = x, arg = "mixture") {
   coordinates <- mixture$coordinates
   if (is.null(coordinates) || is.null(x)) return(x)
@@ -178,8 +173,7 @@ from_process <- function(u, mixture) {
   u * rep(place$scale, each = nrow(u)) + rep(place$center, each = nrow(u))
 }
 
-# Derivatives in u as derivatives in x: matrices or arrays, whose last dimension (or last two) are
-# the coordinates.
+# Derivatives in u as derivatives in x: their last dimension, or last two, are the coordinates.
 derivative_from_process <- function(g, mixture) {
   scale <- mixture$coordinates$scale
   if (is.null(scale)) return(g)
@@ -199,8 +193,7 @@ log_units <- function(mixture) {
   if (is.null(mixture$coordinates)) 0 else sum(log(mixture$coordinates$scale))
 }
 
-# The law of (x - center)/scale. The last result is kept, because decomposing a full covariance
-# takes longer than the rest of an evaluation.
+# The law of (x - center)/scale. The last one is kept: decomposing full covariances takes long.
 moved_mixture <- function(mixture, center, scale) {
   if (is.null(mixture$vectors)) return(move_mixture(mixture, center, scale))
   arguments <- list(mixture, center, scale)
@@ -232,7 +225,6 @@ move_mixture <- function(mixture, center, scale) {
   result
 }
 
-# The coordinates of some of the variables.
 kept_coordinates <- function(mixture, keep) {
   if (!is.null(mixture$coordinates)) lapply(mixture$coordinates, `[`, keep)
 }

@@ -6,50 +6,43 @@
 #' @details
 #' Every function that takes a diffusion also takes a mixture followed by the same arguments, by
 #' name or in this order: `guided_sample(diffusion(m, "a", sampler_ddim(50)))` is
-#' `guided_sample(m, guidance = "a", sampler = sampler_ddim(50))`. Arguments given with a diffusion
-#' replace its own: `guided_law(d, schedule = schedule_vp())`. Properties of a mixture, as
-#' [score()] or [lipschitz()], take of a diffusion its mixture, and for arguments that are not given
-#' its guidance, schedule and key.
+#' `guided_sample(m, "a", sampler = sampler_ddim(50))`. Arguments given with a diffusion replace its
+#' own: `guided_law(d, schedule = schedule_vp())`. Properties of a mixture, as [score()] or
+#' [lipschitz()], take its mixture, and, if these are not given, its guidance, schedule and key.
 #'
-#' **The default sampler** is `sampler_rk4(50, "logsnr", end = 1e-5)`: 200 scores on a grid that is
-#' equispaced in `log(a/b)`, which suits any schedule and components of any width. On mixtures
-#' fitted to real data its particles end within .003 of a standard deviation from those of
-#' continuous time up to strength 32, where 200 steps of DDIM are off by .02 to .4. Schedules that
-#' have discrete steps or forget the data completely (`schedule_ddpm()`, `schedule_etc()`) have no
-#' such grid; their default is `sampler_ddim(200)`.
+#' **The default sampler** is `sampler_rk4(50, "logsnr", end = 1e-5)`: 200 scores on a grid that
+#' suits any schedule and components of any width. On mixtures fitted to real data its particles end
+#' within .003 of a standard deviation from those of continuous time up to strength 32, where 200
+#' steps of DDIM are off by .02 to .4. Schedules that have discrete steps or forget the data
+#' completely (`schedule_ddpm()`, `schedule_etc()`) have no such grid; their default is
+#' `sampler_ddim(200)`.
 #'
-#' **An analysis of another process** chooses what was not given. The path divergence, for example,
-#' is known of stochastic samplers: if neither the call nor the diffusion was given a sampler,
-#' [path_kl()] takes its own, as its page says, and its print begins with "about the reverse SDE".
-#' So do [error_budget()], [guidance_identities()], [guided_limit()], [tilted_sample()] and the
-#' zero-shot methods, which have a schedule of their own, too. [step_condition()],
-#' [capped_strength()] and [coupled_paths()] have other steps for the ODE, and [convergence_order()]
-#' starts exactly. What was given is kept; an analysis that cannot follow it says what it needs, and
-#' `update(d, sampler = ...)` gives it.
+#' **An analysis of another process** chooses what neither the call nor the diffusion was given.
+#' [path_kl()], [error_budget()], [guidance_identities()], [guided_limit()], [tilted_sample()] and
+#' the zero-shot methods have a stochastic sampler (and the last a schedule), [step_condition()],
+#' [capped_strength()] and [coupled_paths()] other steps for the ODE, and [convergence_order()]
+#' starts exactly. The first line of a print says so. What was given is kept; an analysis that
+#' cannot follow it says what it needs, and `update(d, sampler = ...)` gives it.
 #'
 #' @param mixture A [gaussmix()]; some analyses also take a [score_model()], as their pages say.
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or
 #'   several labels for their union, which means guidance of strength 0: the class itself.
-#' @param sampler A sampler, see [sampler()] and the family of `sampler_*()`; `NULL` for the
-#'   default.
+#' @param sampler A [sampler()], such as those of the `sampler_*()`; `NULL` for the default.
 #' @param schedule The forward process, see [schedule].
-#' @param horizon Time at which the sampler starts; `NULL`: the schedule's own, or later if the
-#'   mixture needs it, see [horizon].
+#' @param horizon Time at which the sampler starts; `NULL`: the schedule's, or later, see [horizon].
 #' @param start Where particles start: `"normal"`, N(0, I) (N(0, b^2 I) for schedules that are not
 #'   variance preserving); `"exact"`, the true law of the class (or mixture) at the horizon; a
 #'   [gaussmix()], the law at the horizon; or an n x d matrix (with an attribute `log_density`, n
-#'   numbers, if a log-density is to be carried along). The last two are in the units of the data,
-#'   also if the process is standardised: `N(0, I)` of `"normal"` is a matrix `z` of normals as
-#'   `sweep(sweep(z, 2, at$scale, "*"), 2, at$center, "+")` with `at <- mixture$coordinates`.
+#'   numbers, if a log-density is to be carried along). The last two are in the units of the data: a
+#'   point `u` of a standardised process is `u * scale + center`, of `mixture$coordinates`.
 #' @param score_error `NULL`, or an error of the score that drives the sampler, see [score_error()].
 #' @param key Determines all random numbers. `NULL` draws a key from R's generator, so that
 #'   [set.seed()] determines the run. Two whole numbers, such as the `key` of another run, give the
 #'   same noise as that run and leave R's generator alone, see [guided_sample()]. Every `key` in
 #'   this package works this way.
 #' @param points `NULL`, for the default of the analysis; `"random"`, for independent particles; or
-#'   `"sobol"`, for particles that are spread more evenly, see [net]. [guided_sample()],
-#'   [guided_summary()], [guidance_sweep()] and [compare_guidance()] use it; all other functions
-#'   draw independently, and refuse `"sobol"` as an argument of their own.
+#'   `"sobol"`, for particles that are spread more evenly. Only the functions that [net] names use
+#'   it; all others draw independently, and refuse `"sobol"` as an argument of their own.
 #' @param object A diffusion; for `update()` also a result of [guided_sample()],
 #'   [guided_summary()], [guidance_sweep()], [tilted_sample()] or [conditional_sample()].
 #' @param ... `update()`: arguments to replace, of the diffusion or of the function that made the
@@ -57,8 +50,7 @@
 #'   another key. Other methods: must be empty.
 #' @return An object of class `mixguide_diffusion`: a list of the arguments, checked, with `times`,
 #'   the grid of the sampler.
-#' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()],
-#'   [step_condition()], [path_kl()], [error_budget()].
+#' @seealso [guided_sample()], [guidance_sweep()], [guided_law()], [guided_error()].
 #' @examples
 #' m <- gaussmix(c(.3, .7), rbind(c(-1, 0), c(1, 1)), cov = .5, class = c("a", "b"))
 #' d <- diffusion(m, guidance("a", 2), sampler_ddim(50))
@@ -110,11 +102,10 @@ check_start <- function(start, mixture) {
   start
 }
 
-# The diffusion of an analysis: a given diffusion with some arguments replaced by name, or a new one
-# from a mixture and the arguments of diffusion(). `default`: what the analysis chooses, in place of
-# diffusion(), where neither the call nor the diffusion was given anything: f(diffusion(m, ...)) is
-# f(m, ...). `own`: arguments that the analysis itself also has; a NULL counts as missing.
-# `without`: arguments that the analysis cannot take into account, and so refuses. `takes_model`:
+# The diffusion of an analysis: a given diffusion with some arguments replaced, or a new one from a
+# mixture. `own`: arguments that the analysis itself also has; a NULL counts as missing. `default`:
+# what the analysis chooses where neither the call nor the diffusion was given anything, so that
+# f(diffusion(m, ...)) is f(m, ...). `without`: arguments that the analysis refuses. `takes_model`:
 # does it accept a score_model() that stands alone? (The mixture then is its stand-in.)
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
                          takes_points = FALSE, takes_model = FALSE) {
@@ -167,28 +158,25 @@ refuse_count <- function(guidance, classes) {
   }
 }
 
-# For properties of a mixture: if the `mixture` of the calling function is a diffusion, the function
-# goes on with the diffusion's mixture and, in place of its arguments that were not given, with what
-# the diffusion was given.
+# For properties of a mixture: if the caller's `mixture` is a diffusion, the caller goes on with its
+# mixture and, in place of arguments that were not given, with what the diffusion was given.
 unpack_diffusion <- function(frame = parent.frame()) {
   d <- eval(quote(mixture), frame)
   if (!inherits(d, "mixguide_diffusion")) return(invisible())
   check_diffusion(d)
-  own <- list(guidance = d$guidance, schedule = d$given$schedule, score_error = d$score_error,
-              key = d$key)
-  has <- names(own) %in% names(formals(sys.function(sys.parent())))
-  if (!is.null(own$score_error) && !has[3]) {
+  own <- Filter(Negate(is.null), list(guidance = d$guidance, schedule = d$given$schedule,
+                                      score_error = d$score_error, key = d$key))
+  taken <- names(formals(sys.function(sys.parent())))
+  if ("score_error" %in% setdiff(names(own), taken)) {
     abort_input("score_error", "NULL, since this function does not take it into account",
                 format(own$score_error)[1])
   }
-  for (part in names(own)[has]) {
-    missing <- eval(call("missing", as.name(part)), frame)
-    if (missing && !is.null(own[[part]])) assign(part, own[[part]], frame)
+  for (part in intersect(names(own), taken)) {
+    if (eval(call("missing", as.name(part)), frame)) assign(part, own[[part]], frame)
   }
   assign("mixture", d$mixture, frame)
 }
 
-# Arguments of diffusion() by their names.
 diffusion_arguments <- function(args, f, known = names(formals(diffusion))[-1]) {
   given <- names_of(args)
   own <- setdiff(names(formals(f)), "...")
@@ -290,8 +278,8 @@ start_words <- function(start) {
 
 in_words.mixguide_diffusion <- function(x) {
   alone <- inherits(x$mixture, "score_model")
-  paste("of", if (alone) "a score_model()" else count_of(mixture_size(x$mixture), "component"),
-        "in", count_of(mixture_dim(x$mixture), "dimension"))
+  size <- if (alone) "a score_model()" else count_of(mixture_size(x$mixture), "component")
+  in_dimensions(paste("of", size), mixture_dim(x$mixture))
 }
 
 print_body.mixguide_diffusion <- function(x, ...) {
@@ -355,7 +343,6 @@ plain_guidance <- function(d) {
   guidance
 }
 
-# The strength of a guidance with a constant strength.
 constant_strength <- function(guidance) {
   if (is.null(guidance$scale) || !is.null(guidance$interval)) {
     abort_input("guidance", "of one strength at all times", format(guidance))

@@ -1,5 +1,4 @@
-# Estimates: rows of `estimate`, `se`, `method` and `note`, how they are made of particles, and
-# printed.
+# Estimates: rows of `estimate`, `se`, `method` and `note`, of particles, and as they are printed.
 
 # How a number can be known.
 METHODS <- c("exact", "quadrature", "Monte Carlo", "bound", "unknown")
@@ -77,8 +76,7 @@ run_weights <- function(run) {
   if (is.null(run$weights)) rep(1 / nrow(run$x), nrow(run$x)) else run$weights
 }
 
-# The standard error of a sum of mean zero over particles. Only different families are independent,
-# so that a single family does not determine it.
+# The standard error of a sum of mean zero over particles, of which only families are independent.
 families_se <- function(x, family) {
   sums <- rowsum(x, family)
   if (length(sums) < 2) return(NA_real_)
@@ -101,8 +99,7 @@ is_rounding <- function(se, scale) !is.na(se) & se <= 1e-13 * abs(scale)
 # The mean of a value that affine maps make the same for all particles; it is exact for these.
 exact_if_constant <- function(row) {
   if (row$method == "Monte Carlo" && is_rounding(row$se, max(1, abs(row$estimate)))) {
-    row$se <- 0
-    row$method <- "exact"
+    row[c("se", "method")] <- list(0, "exact")
   }
   row
 }

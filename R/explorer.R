@@ -1,6 +1,5 @@
-# The explorer. Every number shown comes from calls of the package's functions. The app evaluates
-# these calls and shows the same calls as code, so the code reproduces the numbers. Computing and
-# drawing are plain functions; the end of the file connects them to shiny.
+# The explorer. The app evaluates calls of the package's functions and shows the same calls as code,
+# which so reproduces its numbers. The end of the file connects its functions to shiny.
 
 #' Explore guidance in the browser
 #'
@@ -10,18 +9,16 @@
 #' the theorems that apply, and the R code that reproduces the numbers.
 #'
 #' @details
-#' The *presets* are three components in a row, whose particles split; the tilted law
-#' `p(x | y) p(y | x)^strength`, which guidance is often, wrongly, said to sample; a zero-shot
-#' method beside the exact conditional law; and the iris data.
+#' * The *presets* are three components in a row, whose particles split; the tilted law
+#'   `p(x | y) p(y | x)^strength`, which guidance is often, wrongly, said to sample; a zero-shot
+#'   method beside the exact conditional law; and the iris data.
+#' * The *theorems* are those that [guidance_condition()] and [step_condition()] prove of this
+#'   mixture, class and process. Their conditions are sufficient and not necessary, so a statement
+#'   that is not proved may be true.
+#' * Guidance *zero-shot* draws given an observation of the first variable without noise, by
+#'   [conditional_sample()]. Class and strength then have no effect.
 #'
-#' The *theorems* panel says which statements [guidance_condition()] and [step_condition()] prove of
-#' this mixture, class and process. Their conditions are sufficient and not necessary, so a
-#' statement that is not proved may be true.
-#'
-#' Guidance *zero-shot* draws given an observation of the first variable without noise, by
-#' [conditional_sample()]. Class and strength then have no effect.
-#'
-#' Warnings and errors of the package are shown in the app as text. Nothing comes from the network.
+#' Warnings and errors are shown in the app as text. Nothing comes from the network.
 #'
 #' @param x A [gaussmix()], an input of [as_gaussmix()], or a [diffusion()], whose horizon, start
 #'   and score error are kept; missing: the presets.
@@ -29,7 +26,6 @@
 #' @param n Number of particles.
 #' @return An app, of class `shiny.appobj`; printing it runs it.
 #' @section Errors: of class `mixguide_error`, also if shiny or bslib is not installed.
-#' @seealso [guided_sample()], [guidance_sweep()], [step_condition()].
 #' @examples
 #' if (interactive()) {
 #'   explorer()
@@ -93,11 +89,9 @@ preset_source <- function(name) {
 
 explorer_defaults <- function(mixture, d = NULL) {
   classes <- mixture_classes(mixture)
-  strength <- if (!is.null(d$guidance$scale)) d$guidance$scale - 1
   list(first = 1, second = min(2, mixture_dim(mixture)), shown = 1,
        kind = if (is.null(d$guidance)) "plain" else "given",
-       class = if (is.null(d$guidance)) classes[1] else d$guidance$class[1],
-       strength = if (is.null(strength)) 2 else strength,
+       class = c(d$guidance$class, classes)[1], strength = c(d$guidance$scale - 1, 2)[1],
        low = .1, high = 2, power = .5, negative = classes[length(classes)], observed = 0,
        method = "bo", sampler = if (is.null(d)) "rk4" else "given", steps = 50,
        schedule = if (is.null(d)) "ou" else "given", key = 1)
@@ -132,15 +126,14 @@ explorer_calls <- function(own, s, n = 2000) {
   for (field in c("kind", "sampler", "schedule", "method")) {
     check_choice(s[[field]], unname(explorer_choices(own)[[field]]), field)
   }
-  parts <- list(sampler = sampler_call(own, s),
-                schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)),
-                key = key_call(s))
-  parts <- Filter(Negate(is.null), parts)
-  make <- if (is.null(own$diffusion)) list(quote(diffusion), quote(m)) else {
-    list(quote(update), own$given)
-  }
+  parts <- Filter(Negate(is.null), list(
+    sampler = sampler_call(own, s),
+    schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)), key = key_call(s)
+  ))
+  given <- !is.null(own$diffusion)
+  make <- if (given) list(quote(update), own$given) else list(quote(diffusion), quote(m))
   if (s$kind == "zero") {
-    if (!is.null(own$diffusion)) parts["guidance"] <- list(NULL)
+    if (given) parts["guidance"] <- list(NULL)
     observed <- check_number(s$observed, "observed")
     return(list(
       d = as.call(c(make, parts)),
@@ -194,37 +187,34 @@ explorer_code <- function(own, s, n = 2000, failed = character()) {
   lines <- vapply(asked, text, "")
   wrong <- intersect(names(asked), names(failed))
   lines[wrong] <- paste0("# ", lines[wrong], " is an error: ", gsub("\n", " ", failed[wrong]))
-  attach <- text(call("library", quote(mixguide)))
-  paste(c(attach, paste(names(made), "<-", vapply(made, text, "")), lines), collapse = "\n")
+  made <- paste(names(made), "<-", vapply(made, text, ""))
+  paste(c(text(call("library", quote(mixguide))), made, lines), collapse = "\n")
 }
 
 # ---- Computing
 
-# A value with the warnings on the way, and the error if the value is NULL because of one.
+# A value, or the error in its place, with the warnings on the way.
 heard <- function(expr) {
   said <- character()
-  value <- if_error(withCallingHandlers(expr, warning = function(w) {
+  result <- if_error(list(value = withCallingHandlers(expr, warning = function(w) {
     said <<- c(said, conditionMessage(w))
     invokeRestart("muffleWarning")
-  }), function(e) structure(list(message = conditionMessage(e)), class = "heard_error"))
-  failed <- inherits(value, "heard_error")
-  list(value = if (!failed) value, warnings = unique(said), error = if (failed) value$message)
+  })), function(e) list(error = conditionMessage(e)))
+  c(result, list(warnings = unique(said)))
 }
 
-# All results shown: the run, numbers, theorems, code and messages. `cache`: an environment for
-# results that do not depend on the strength.
+# All results shown. `cache`: an environment for those that do not depend on the strength.
 explorer_result <- function(own, s, n = 2000, cache = new.env()) {
   run <- heard(explorer_run(own, s, n))
   if (!is.null(run$error)) return(list(error = run$error, warnings = run$warnings, settings = s))
-  found <- run$value
-  numbers <- explorer_numbers(found, s, cache)
-  theorems <- explorer_theorems(found, s, cache)
+  numbers <- explorer_numbers(run$value, s, cache)
+  theorems <- explorer_theorems(run$value, s, cache)
   failed <- c(attr(numbers, "failed"), attr(theorems, "failed"))
-  list(settings = s, env = found, numbers = numbers, theorems = theorems, warnings = run$warnings,
-       code = explorer_code(own, s, n, failed), lines = explorer_lines(own, s, cache))
+  list(settings = s, env = run$value, numbers = numbers, theorems = theorems,
+       warnings = run$warnings, code = explorer_code(own, s, n, failed),
+       lines = explorer_lines(own, s, cache))
 }
 
-# The environment in which the calls are evaluated.
 explorer_run <- function(own, s, n) {
   for (field in c("first", "second", "shown")) {
     check_count(s[[field]], field, min = 1, max = mixture_dim(own$mixture))
@@ -280,14 +270,11 @@ kept <- function(cache, key, value) {
 
 # Statements with `proved` (TRUE or FALSE) and why, in words. `failed`: errors of calls.
 explorer_theorems <- function(env, s, cache) {
-  if (s$kind == "zero") {
-    return(theorem_row("guidance", FALSE, "these theorems are about guidance, not zero-shot runs"))
-  }
-  strength <- heard(constant_strength(env$g))$value
-  if (!is.null(strength) && strength < 0) {
-    why <- "the theorems are about strengths from 0 on"
-    return(structure(theorem_row("guidance", FALSE, why), failed = c(steps = why)))
-  }
+  zero <- s$kind == "zero"
+  strength <- if (!zero) heard(constant_strength(env$g))$value
+  why <- c("these theorems are about guidance, not zero-shot runs"[zero],
+           "the theorems are about strengths from 0 on"[any(strength < 0)])
+  if (length(why)) return(structure(theorem_row("guidance", FALSE, why), failed = c(steps = why)))
   continuous <- heard(guidance_condition(env$d))
   steps <- heard(proved_steps(env, s, strength, cache))
   process <- if (isTRUE(env$d$sampler$stochastic)) "sde" else "ode"
@@ -311,26 +298,18 @@ proved_steps <- function(env, s, strength, cache) {
   rows
 }
 
-theorem_row <- function(statement, proved, why) {
-  data.frame(statement = statement, proved = proved, why = why)
-}
+theorem_row <- function(statement, proved, why) data.frame(statement, proved, why)
 
 # guidance_condition() as it was heard().
 time_theorem <- function(heard, process) {
   condition <- heard$value
-  proved <- isTRUE(condition$holds[[process]])
-  pairs <- condition$pairs
   why <- c(heard$error, condition$why)[1]
-  if (is.null(why)) why <- if (!NROW(pairs)) {
-    "there is at most one rival, so no angle can be obtuse"
-  } else {
-    least <- which.min(pairs[[process]])
-    paste0("the smallest cosine between differences of means is ",
-           format(pairs[[process]][least], digits = 3), " (rivals ", pairs$rival[least], " and ",
-           pairs$other[least], "), ", if (proved) "not obtuse" else "an obtuse angle")
+  if (is.null(why)) why <- if (!NROW(condition$pairs)) rival_words(condition) else {
+    angle_words(condition, process, one_eigenspace(condition$geometry))
   }
   theorem_row(paste0("continuous time (", toupper(process),
-                     "): no path loses confidence by guidance"), proved, why)
+                     "): no path loses confidence by guidance"),
+              isTRUE(condition$holds[[process]]), why)
 }
 
 # step_condition() as it was heard().
@@ -347,10 +326,9 @@ steps_theorems <- function(heard) {
               paste0(limit, steps$note))
 }
 
-# The lines of the classes in the two variables; none for one variable.
 explorer_lines <- function(own, s, cache) {
   if (s$first == s$second) return(NULL)
-  kept(cache, c("lines", s$first, s$second), {
+  kept(cache, c("lines", s$first, s$second, s$class), {
     law <- show_variables(own$mixture, c(s$first, s$second))
     heard(class_lines(merge_classes(law, s$class)))$value
   })
@@ -363,15 +341,13 @@ draw_frame <- function(xlim, ylim, xlab, ylab) {
   graphics::plot.new()
   graphics::plot.window(xlim, ylim)
   graphics::grid(col = "grey92", lty = 1)
-  graphics::axis(1, col = "grey60")
-  graphics::axis(2, col = "grey60")
+  for (side in 1:2) graphics::axis(side, col = "grey60")
   graphics::title(xlab = xlab)
   graphics::title(ylab = ylab, line = 3)
 }
 
 finite_range <- function(...) {
-  x <- unlist(list(...))
-  x <- x[is.finite(x)]
+  x <- Filter(is.finite, unlist(list(...)))
   if (!length(x)) return(c(-1, 1))
   range <- range(x)
   if (diff(range) > 0) range else range + c(-1, 1) * max(abs(range), 1) * .1
@@ -500,6 +476,7 @@ explorer_page <- function(own) {
     bslib::card(bslib::card_header(tags$h2(class = "h6 m-0", title)), bslib::card_body(...))
   }
   plot <- function(id) shiny::plotOutput(id, height = "300px")
+  file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
   guided <- "input.kind != 'zero'"
   controls <- tags$form(
     class = "explorer-controls", `aria-label` = "Settings", onsubmit = "return false",
@@ -543,13 +520,11 @@ explorer_page <- function(own) {
          tags$span(id = "copied", role = "status", class = "small ms-2")))
   bslib::page_fluid(
     theme = bslib::bs_theme(version = 5), lang = "en", title = "mixguide explorer",
-    tags$head(shiny::includeCSS(explorer_file("explorer.css"))),
+    tags$head(shiny::includeCSS(file("explorer.css"))),
     tags$h1(class = "h4 my-2", "What guidance does to a mixture"),
     tags$div(class = "explorer", controls, results),
-    shiny::includeScript(explorer_file("explorer.js")))
+    shiny::includeScript(file("explorer.js")))
 }
-
-explorer_file <- function(name) system.file("explorer", name, package = "mixguide", mustWork = TRUE)
 
 # The browser's own slider, because that of shiny 1.7 fails when moved by keys.
 range_input <- function(id, label, min, max, value, step) {
@@ -624,21 +599,21 @@ explorer_update <- function(session, own) {
   }
 }
 
+text_box <- function(class, head, ...) {
+  shiny::tags$div(class = class, shiny::tags$strong(head), ...)
+}
+
 message_boxes <- function(result) {
-  box <- function(kind, head, text) {
-    shiny::tags$div(class = paste0("alert alert-", kind, " py-2"), shiny::tags$strong(head), text)
-  }
-  shiny::tagList(if (!is.null(result$error)) box("danger", "\u2716 Not possible: ", result$error),
-                 lapply(result$warnings, function(text) box("warning", "\u26a0 Warning: ", text)))
+  list(if (!is.null(result$error)) {
+    text_box("alert alert-danger py-2", "\u2716 Not possible: ", result$error)
+  }, lapply(result$warnings, text_box, class = "alert alert-warning py-2",
+            head = "\u26a0 Warning: "))
 }
 
 theorem_boxes <- function(theorems) {
-  if (is.null(theorems)) return(NULL)
-  lapply(seq_len(nrow(theorems)), function(i) {
-    row <- theorems[i, ]
-    shiny::tags$div(class = paste("theorem", if (row$proved) "proved" else "open"),
-                    shiny::tags$strong(if (row$proved) "\u2714 Proved:" else "\u2716 Not proved:"),
-                    paste0(row$statement, ". "),
-                    shiny::tags$span(class = "small", row$why))
-  })
+  Map(function(proved, statement, why) {
+    text_box(paste("theorem", if (proved) "proved" else "open"),
+             if (proved) "\u2714 Proved:" else "\u2716 Not proved:", paste0(statement, ". "),
+             shiny::tags$span(class = "small", why))
+  }, theorems$proved, theorems$statement, theorems$why)
 }

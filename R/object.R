@@ -5,7 +5,6 @@
 # packages with methods for one name the later loaded would silently replace the other's.
 object_class <- function(class) c(class, "mixguide_object")
 
-# The word for a value in prints and messages.
 class_word <- function(x) sub("^mixguide_", "", class(x)[1])
 
 a_class <- function(x) {
@@ -15,9 +14,8 @@ a_class <- function(x) {
 
 # ---- The generics that a class implements
 #
-# The methods of these are found in the package and are not registered. format(), print() and
-# autoplot() have one method for all classes, which checks. Only a class whose picture has arguments
-# of its own has a method of autoplot().
+# Their methods are found in the package and are not registered. format(), print() and autoplot()
+# have one method for all classes, which checks.
 
 # The value of format(): the object in a line.
 in_words <- function(x) UseMethod("in_words")
@@ -47,9 +45,7 @@ format.mixguide_object <- function(x, ...) {
 print.mixguide_object <- function(x, ...) {
   check_dots(..., also = print.default)
   given <- list(...)
-  for (name in intersect(c("digits", "max"), names(given))) {
-    check_count(given[[name]], name, min = 1)
-  }
+  for (name in intersect(c("digits", "max"), names(given))) check_count(given[[name]], name, 1)
   print_title(x, headline(x))
   print_body(x, ...)
   print_faults(parts_of(x)$faults)
@@ -76,13 +72,9 @@ autoplot.mixguide_object <- function(object, ...) {
 as.data.frame.mixguide_object <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots(..., also = frame_dots)
   table <- as_table(x)
-  if (is.null(table)) refuse_tableless(x)
+  if (is.null(table)) abort_input("x", "a result that has a table", a_class(x))
   if (!is.null(row.names)) row.names(table) <- row.names
   table
-}
-
-refuse_tableless <- function(x) {
-  abort_input("x", "a result that has a table", a_class(x))
 }
 
 # The table of a result; or its points, with the values known of each. NULL if it has none.
@@ -93,9 +85,7 @@ as_table.default <- function(x) {
   if (!is.null(table)) return(table)
   of_law <- inherits(x, "mixguide_law")
   if (!is.matrix(x$x) || is.null(x$mixture) && !of_law) return(NULL)
-  points <- x$x
-  if (!of_law) colnames(points) <- variable_labels(x$mixture)
-  columns <- list(as.data.frame(points))
+  columns <- list(if (of_law) as.data.frame(x$x) else as_columns(x$x, x$mixture))
   columns$.confidence <- if (!of_law) x$confidence else if (!is.null(x$log_confidence)) {
     exp(x$log_confidence)
   }
@@ -128,7 +118,7 @@ summary_table <- function(x) {
   table <- summary(x)
   if (is.data.frame(table)) return(table)
   rows <- parts_of(table)$variables
-  if (!is.data.frame(rows)) refuse_tableless(x)
+  if (!is.data.frame(rows)) abort_input("x", "a result that has a table", a_class(x))
   data.frame(variable = rownames(rows), rows, row.names = NULL)
 }
 

@@ -79,15 +79,13 @@ golub_welsch <- function(off) {
   list(node = e$values, weight = e$vectors[1, ]^2)
 }
 
-# Nodes and weights on [-1, 1].
 gauss_legendre <- function(n) {
   k <- seq_len(n - 1)
   rule <- golub_welsch(k / sqrt(4 * k^2 - 1))
   list(node = rule$node, weight = 2 * rule$weight)
 }
 
-# The tensor rule for N(0, I) in d dimensions, without weights lost in rounding: more than half of
-# the nodes in the plane, and most of those in space.
+# The tensor rule for N(0, I) in d dimensions, without weights lost in rounding: most of them.
 hermite_nodes <- function(nodes, d) {
   rule <- golub_welsch(sqrt(seq_len(nodes - 1)))
   x <- unname(as.matrix(expand.grid(rep(list(rule$node), d))))
@@ -131,8 +129,7 @@ box_nodes <- function(mixture, step, most = 1e6) {
   high <- apply(means + reach, 1, max)
   size <- step * apply(1 / sqrt(along(1 / mixture$values)), 1, min)
   if (prod((high - low) / size) > most) return(NULL)
-  x <- unname(as.matrix(expand.grid(seq(low[1], high[1], by = size[1]),
-                                    seq(low[2], high[2], by = size[2]))))
+  x <- axis_nodes(Map(seq, low, high, by = size))
   list(x = x, weight = rep(prod(size), nrow(x)))
 }
 
@@ -141,14 +138,13 @@ box_nodes <- function(mixture, step, most = 1e6) {
 # error at a step over the root of 2 is that at this step to the power of the root of 2.
 settled_sums <- function(mixture, sums, tol, most = 1e6) {
   step <- .7
-  value <- Inf
+  before <- Inf
   repeat {
     nodes <- box_nodes(mixture, step, most)
-    if (is.null(nodes)) return(NULL)
-    before <- value
-    value <- sums(nodes)
-    if (!all(is.finite(value))) return(NULL)
+    value <- if (!is.null(nodes)) sums(nodes)
+    if (is.null(nodes) || !all(is.finite(value))) return(NULL)
     if (all(abs(value - before) <= tol * pmax(abs(value), 1))) return(value)
+    before <- value
     step <- step / sqrt(2)
   }
 }
@@ -185,15 +181,14 @@ line_nodes <- function(mixture) {
   list(x = matrix(x), weight = unlist(lapply(pieces, `[[`, "weight")))
 }
 
-# Weights of the times of a grid for the integral over it: in each interval the integral of the
-# polynomial through the `order` nearest times.
+# Weights of times for integrals over them, by polynomials through the `order` nearest times.
 grid_quadrature <- function(times, order) {
   N <- length(times) - 1
   order <- min(order, N + 1)
   weight <- 0 * times
   for (k in seq_len(N)) {
-    near <- min(max(k - order / 2 + 1, 1), N + 2 - order)
-    near <- seq(floor(near), length.out = order)
+    first <- floor(min(max(k - order / 2 + 1, 1), N + 2 - order))
+    near <- seq(first, length.out = order)
     h <- times[k] - times[k + 1]
     s <- (times[k] - times[near]) / h
     power <- seq_len(order) - 1
@@ -202,8 +197,7 @@ grid_quadrature <- function(times, order) {
   weight
 }
 
-# The share of the start in intervals between quadrature nodes whose ends move further apart than
-# the width of the narrowest component: the nodes do not resolve these.
+# The share of the start between nodes whose ends part by more than the narrowest component's width.
 unresolved <- function(x, w, width) {
   if (is.null(w)) return(0)
   torn <- which(abs(diff(x[, 1])) > width)
@@ -215,9 +209,8 @@ unresolved <- function(x, w, width) {
 node_error <- function(values, weights) {
   values <- as.matrix(values)
   mean_of <- function(rows) {
-    w <- weights[rows] / sum(weights[rows])
-    there <- w > 0
-    colSums(w[there] * values[rows[there], , drop = FALSE])
+    rows <- rows[weights[rows] > 0]
+    colSums(weights[rows] / sum(weights[rows]) * values[rows, , drop = FALSE])
   }
   all <- mean_of(seq_along(weights))
   change <- abs(mean_of(seq(1, length(weights), by = 2)) - all)

@@ -2,8 +2,7 @@
 #'
 #' A schedule says how data are turned into noise: `x_t = a(t) x_0 + b(t) z` with `z` standard
 #' normal, which is the law at time `t` of the linear diffusion `dX = f(t) X dt + G(t) dB`, where
-#' `f = (log a)'` and `G^2 = (b^2)' - 2 f b^2`. Here `x` is a point in the coordinates of the
-#' process: the standardised variables for mixtures that come from data, see [standardise()].
+#' `f = (log a)'` and `G^2 = (b^2)' - 2 f b^2`, in the coordinates of [standardise()].
 #'
 #' @details
 #' | schedule | `a(t)` | `b^2(t)` | `f(t)` | `G^2(t)` | `t` |
@@ -26,16 +25,14 @@
 #' piecewise constant. `schedule_etc()` is the `schedule_ddpm()` of the "exponential, then constant"
 #' sequence `1 - alpha_1 = delta`, `1 - alpha_t = k min(delta (1 + k)^t, 1)`, `k = c log(T)/T`.
 #'
-#' Every variance-preserving schedule (`b^2 = 1 - a^2`) is the Ornstein-Uhlenbeck process with the
-#' clock `-log a(t)`.
+#' Any variance-preserving schedule (`b^2 = 1 - a^2`) is `schedule_ou()` with the clock `-log a(t)`.
 #'
 #' @section Your own:
-#' `schedule()` makes one of `a` and `b2`, the standard deviation squared of the noise. What is not
-#' given is derived: `drift` and `diffusion2` by differences (to some nine digits), `vp` by looking.
-#' What is given must agree with `a` and `b2`: `(log a)'` and `(b^2)' - 2 f b^2` are compared at
-#' several times, and the error tells where they differ. `a(0)` must be 1, `b2(0)` may be above 0
-#' (the data then carry that noise for good), and `a/b` must fall with time. At the horizon `a` may
-#' be 0, for samplers that use the denoised point (see [sampler_ddim()]).
+#' `schedule()` makes one of `a` and `b2`. What is not given is derived: `drift` and `diffusion2` by
+#' differences (to some nine digits), `vp` by looking. What is given must agree with `a` and `b2`:
+#' `(log a)'` and `(b^2)' - 2 f b^2` are compared at several times, and the error tells where they
+#' differ. `a(0)` must be 1, `b2(0)` may be above 0 (the data then carry that noise for good), and
+#' `a/b` must fall with time. At the horizon `a` may be 0, as the last `alpha`.
 #'
 #' A schedule whose functions are exchanged afterwards is an error, for what was derived from them
 #' would stay. Its `horizon` may be set.
@@ -48,9 +45,9 @@
 #' @param sigma_min,sigma_max Scale of the noise: `sqrt(b^2(1) + sigma_min^2)` is `sigma_max`.
 #' @param alpha Numbers strictly between 0 and 1: `alpha_1, ..., alpha_T`, one for each discrete
 #'   step `x_t = sqrt(alpha_t) x_{t-1} + sqrt(1 - alpha_t) z` (not their cumulative products). The
-#'   last may be 0: the data are then forgotten altogether (zero terminal signal-to-noise ratio, as
-#'   in schedules that were rescaled to it), and samplers that use the denoised point start there:
-#'   [sampler_ddim()], [sampler_ddpm()], [sampler_dpm_2()], [sampler_dpmpp_2m()].
+#'   last may be 0 (zero terminal signal-to-noise ratio): samplers that use the denoised point start
+#'   where the data are forgotten: [sampler_ddim()], [sampler_ddpm()], [sampler_dpm_2()],
+#'   [sampler_dpmpp_2m()].
 #' @param a,b2 Vectorised functions of time.
 #' @param drift,diffusion2 The same for `f` and `G^2`, or `NULL`: they are derived.
 #' @param max The largest time there is, `Inf` if there is none.
@@ -76,8 +73,8 @@
 #'
 #' @seealso [diffuse()] for the law of a mixture at time `t`, [time_grid()] for time steps.
 #' @examples
-#' schedule_vp()
 #' vp <- schedule_vp()
+#' vp
 #' t <- c(0, .3, 1)
 #' data.frame(t, a = vp$a(t), b2 = vp$b2(t), f = vp$drift(t), G2 = vp$diffusion2(t))
 #' plot(schedule_cosine())
@@ -126,11 +123,11 @@ schedule <- function(a, b2, drift = NULL, diffusion2 = NULL, max = Inf, horizon 
     check_derivative("diffusion2", "(b2)' - 2 (log a)' b2", diffusion2, b2,
                      function(t) -2 * drift(t) * b2(t), t, max)
   }
-  preserves <- abs(b2(t) + a(t)^2 - 1)
-  if (is.null(vp)) vp <- all(preserves <= 1e-12)
-  if (check_flag(vp, "vp") && any(preserves > 1e-8)) {
-    abort_input("vp", paste("FALSE where a^2 + b2 is not 1, as at t =",
-                            format(t[preserves > 1e-8][1])), "TRUE")
+  off <- abs(b2(t) + a(t)^2 - 1)
+  if (is.null(vp)) vp <- all(off <= 1e-12)
+  if (check_flag(vp, "vp") && any(off > 1e-8)) {
+    abort_input("vp", paste("FALSE where a^2 + b2 is not 1, as at t =", format(t[off > 1e-8][1])),
+                "TRUE")
   }
   new_schedule(check_string(name, "name"), check_string(label, "label"), a, b2, drift, diffusion2,
                gain = NULL, horizon = horizon, max = max, vp = vp, params = params)
@@ -151,12 +148,10 @@ guarded_function <- function(f, arg) {
 
 # Finite vectors, a from 1 downward, b2 not below 0, and a/b falling.
 check_schedule_functions <- function(given, t) {
-  for (arg in names(given)) {
-    f <- given[[arg]]
-    if (is.null(f)) next
+  for (arg in names(Filter(Negate(is.null), given))) {
     # at the horizon f and G^2 may be infinite
     times <- if (arg %in% c("a", "b2")) t else t[-c(1, length(t))]
-    value <- f(times)
+    value <- given[[arg]](times)
     wrong <- which(!is.finite(value) | (arg != "drift" & value < 0))
     if (length(wrong)) {
       abort_input(arg, if (arg == "drift") "finite" else "finite and >= 0",
@@ -191,8 +186,7 @@ time_slope <- function(g, t, max, scale, step = 2e-3) {
   slope
 }
 
-# A derivative that is given agrees with that of g, plus `more`. Steps of several lengths are tried:
-# a schedule may be smooth in pieces.
+# A given derivative is that of g, plus `more`, by steps of some length: g may be smooth in pieces.
 check_derivative <- function(arg, what, given, g, more, t, max) {
   t <- t[-c(1, length(t))]
   value <- given(t)
@@ -213,10 +207,7 @@ check_derivative <- function(arg, what, given, g, more, t, max) {
 new_schedule <- function(name, label, a, b2, drift, diffusion2 = function(t) -2 * drift(t),
                          gain = function(t) 1 / a(t), horizon = 1, max = 1,
                          vp = missing(diffusion2), steps = NULL, params = list()) {
-  force(vp)
-  schedule <- list(name = name, label = label, a = a, b2 = b2, drift = drift,
-                   diffusion2 = diffusion2, gain = gain, horizon = horizon, max = max, vp = vp,
-                   steps = steps, params = params)
+  schedule <- mget(names(formals()))
   structure(schedule, class = object_class("mixguide_schedule"),
             made_of = schedule[schedule_functions])
 }
@@ -302,12 +293,11 @@ schedule_flow <- function() {
 #' @rdname schedule
 #' @export
 schedule_ddpm <- function(alpha) {
-  if (!is.numeric(alpha)) abort_input("alpha", "numbers between 0 and 1", describe(alpha))
-  inside <- is.finite(alpha) & alpha > 0 & alpha < 1
   steps <- length(alpha)
   # zero terminal signal-to-noise ratio
-  if (steps > 1 && alpha[steps] %in% 0) inside[steps] <- TRUE
-  if (!steps || !all(inside)) {
+  forgotten <- steps > 1 && alpha[steps] %in% 0
+  inside <- if (forgotten) alpha[-steps] else alpha
+  if (!are_numbers(inside) || any(inside <= 0 | inside >= 1)) {
     abort_input("alpha", "numbers strictly between 0 and 1, of which the last may be 0",
                 describe(alpha))
   }
@@ -355,10 +345,8 @@ schedule_etc <- function(steps, c = 4, delta = 1e-3) {
 #' @return A [gaussmix()] of the same dimension, classes, variable names, coordinates and form of
 #'   covariances; but isotropic components become diagonal if coordinates have several scales.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.2.
-#' @seealso [schedule]
 #' @examples
-#' mixture <- gaussmix(weights = c(.3, .7), means = c(-2, 2), cov = .25)
-#' diffuse(mixture, t = .5)
+#' diffuse(gaussmix(weights = c(.3, .7), means = c(-2, 2), cov = .25), t = .5)
 #' @export
 diffuse <- function(mixture, t, schedule = schedule_ou()) {
   unpack_diffusion()
@@ -378,11 +366,10 @@ diffuse <- function(mixture, t, schedule = schedule_ou()) {
   law
 }
 
-check_schedule <- function(x, arg = "schedule") {
-  check_class(x, "mixguide_schedule", arg, "a schedule such as schedule_ou()")
+check_schedule <- function(x) {
+  check_class(x, "mixguide_schedule", "schedule", "a schedule such as schedule_ou()")
   if (!identical(unclass(x)[schedule_functions], attr(x, "made_of"))) {
-    abort_input(arg, paste("as it was made: schedule() makes one of functions of your own, derives",
-                           "what follows from them and checks the rest"),
+    abort_input("schedule", "as it was made (schedule() makes one of functions of your own)",
                 "one whose functions were exchanged")
   }
   x
@@ -403,8 +390,7 @@ check_horizon <- function(horizon, schedule, mixture = NULL, arg = "horizon", fo
   horizon
 }
 
-# int_s^t a(s)/a(u) G^2(u)/2 du: the factor of a score frozen at time t in the solution of the
-# reverse ODE at time s < t, if the linear part is solved exactly.
+# int_s^t a(s)/a(u) G^2(u)/2 du: the factor of a score frozen at t in the reverse ODE's step to s.
 reverse_gain <- function(schedule, t, s) schedule$a(s) * gain_between(schedule, t, s)
 
 # int_s^t G^2(u)/(2 a(u)) du
@@ -436,7 +422,6 @@ print_body.mixguide_schedule <- function(x, ...) {
              ", b = ", format(sqrt(x$b2(x$horizon)), digits = 3)))
 }
 
-# The standard deviation of a "normal" start.
 start_sd <- function(schedule, horizon) if (schedule$vp) 1 else sqrt(schedule$b2(horizon))
 
 # The constants of the one-step formulas in the literature. For a step from t to t' (here `next`):

@@ -4,8 +4,7 @@
 #' [plot()] and [autoplot()] draw. A part of it (rows or columns), itself with other columns,
 #' several bound together, [summary()] and [as.data.frame()] are plain data frames.
 #'
-#' @details A table of *estimates* has columns that identify a row, first of all `quantity`, and
-#' then
+#' @details A table of *estimates* has columns that identify a row, first `quantity`, and then
 #' * `estimate`, the number, `NA` if it is not known;
 #' * `se`, its standard error: 0 if nothing was drawn, `NA` if it is not known. A number by
 #'   quadrature may have an error too;
@@ -20,8 +19,7 @@
 #' A *sweep* ([guidance_sweep()], [information()] along the diffusion, [judge_samples()], ...) is
 #' wide: columns that identify a run, such as `strength`, a column per quantity with its standard
 #' error in `<quantity>_se`, and `method`. `tidy()` gives it the columns of a table of estimates, a
-#' row per run and quantity. A note goes to the quantities that it is about, and other columns come
-#' last.
+#' row per run and quantity, with notes beside their quantities, and other columns last.
 #'
 #' Other results ([strength_limit()], [guided_summary()], [moments()], a [law], ...) are lists with
 #' a table: `summary()` returns it, `glance()` describes their experiment, and `tidy()` has its
@@ -29,13 +27,10 @@
 #' term is a variable, if the means of variables are known, or else a quantity. `std.error` is like
 #' `se`. Of [guided_sample()] and [conditional_sample()] the table is `summary(x)$variables`.
 #'
-#' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; a number without draws
-#' has no brackets.
-#'
-#' @param x,object A table of results, as of [guidance_sweep()] or [guided_error()], or another
-#'   result. For `print()` and `summary()` any object of this package.
+#' @param x,object A table or another result; for `print()` and `summary()` any of our objects.
 #' @param i,j,drop,row.names,optional As for data frames.
-#' @param digits Number of significant digits; for Monte Carlo the standard error determines them.
+#' @param digits Number of significant digits. The standard error of a number that was drawn, as in
+#'   `0.9993 (0.0001)`, determines them.
 #' @param max The largest number of rows printed, evenly spread.
 #' @param ... For `plot()`, arguments of the `autoplot()` method; for `print()` of other objects,
 #'   `digits` and `max`, if they print numbers or rows; for `rbind()`, tables; otherwise as for data
@@ -59,14 +54,13 @@
 #' @name mixguide_table
 NULL
 
-# The one constructor of tables. `setup` is a list of the experiment (with its `faults`). Other
-# arguments are for print(): `head`, lines that describe it; `shown`, the columns, named by their
-# labels; `labels`, words for quantities; `foot`, lines below; `body`, a function of the table,
-# whose value is printed in place of its rows; `groups`, a line to be printed above the rows of each
-# class, named by the classes. For a sweep `keys` are the columns that identify a row, `methods`
-# those of single quantities, and `noted` the quantities of notes that are not about the whole row,
-# a list named by the notes. Other parts of a table are attributes of their own (`...`), among them
-# its `summary`, if this is another table.
+# The one constructor of tables. `setup` is a list of the experiment (with its `faults`). print()
+# takes `head`, lines that describe it; `shown`, the columns, named by their labels; `labels`, words
+# for quantities; `foot`, lines below; `body`, a function of the table, whose value is printed in
+# place of its rows; `groups`, a line above the rows of each class, named by the classes. For a
+# sweep `keys` are the columns that identify a row, `methods` those of single quantities, `noted`
+# the quantities of notes that are not about the whole row, a list named by the notes. Other parts
+# of a table are attributes (`...`), among them its `summary`, if this is another table.
 new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, noted = NULL,
                       shown = NULL, labels = NULL, foot = NULL, body = NULL, groups = NULL, ...) {
   rownames(rows) <- NULL
@@ -81,19 +75,17 @@ estimate_table <- function(quantity, rows, of) {
   new_table(data.frame(quantity = quantity, rows), "mixguide_estimates", of)
 }
 
-# The row of a quantity, as a plain data frame.
-row_of <- function(table, quantity, key = "quantity") {
-  at <- which(table[[key]] == quantity)
-  if (length(at) != 1) {
-    stop("internal error: ", count_of(length(at), "row"), " of ", key, ' "', quantity, '"')
+row_of <- function(table, quantity) {
+  row <- which(table$quantity == quantity)
+  if (length(row) != 1) {
+    stop("internal error: ", count_of(length(row), "row"), ' of quantity "', quantity, '"')
   }
-  as.data.frame(table)[at, , drop = FALSE]
+  as.data.frame(table)[row, , drop = FALSE]
 }
 
 # One list from lists of the same tables, with the rows of all in each.
 together <- function(lists) do.call(Map, c(rbind, Filter(length, lists)))
 
-# The table without its experiment.
 plain_table <- function(x) {
   attributes(x) <- c(attributes(x)[c("names", "row.names")], class = "data.frame")
   x
@@ -110,7 +102,6 @@ sweep_quantities <- function(x) {
   setdiff(numbers[!endsWith(numbers, "_se")], attr(x, "look")$keys)
 }
 
-# The method of a column of a sweep, in each row.
 quantity_method <- function(x, name) {
   given <- attr(x, "look")$methods
   if (name %in% names(given)) return(rep(given[[name]], nrow(x)))
@@ -200,9 +191,9 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
   digits <- check_count(digits, "digits", min = 1)
   max <- check_count(max, "max", min = 1)
   print_head(x)
-  body <- attr(x, "look")$body
-  words <- table_words(if (is.null(body)) x else body(x), digits)
-  print_rows(words, digits, max, attr(x, "look")$groups, shown_keys(x, words))
+  look <- attr(x, "look")
+  words <- table_words(if (is.null(look$body)) x else look$body(x), digits)
+  print_rows(words, digits, max, look$groups, shown_keys(x, words))
   print_foot(x)
   invisible(x)
 }
@@ -242,21 +233,18 @@ table_words <- function(x, digits) {
   if (!is.null(rows$quantity)) rows$quantity <- labelled(rows$quantity, look$labels)
   if (is.null(shown)) return(rows)
   shown <- shown[shown %in% names(rows)]
-  if (is.null(names(shown))) names(shown) <- shown
-  stats::setNames(rows[shown], ifelse(nzchar(names(shown)), names(shown), shown))
+  stats::setNames(rows[shown], ifelse(nzchar(names_of(shown)), names_of(shown), shown))
 }
 
 # Words for keys: those given, or the keys themselves without underscores.
 labelled <- function(keys, labels) {
   keys <- as.character(keys)
+  words <- gsub("_", " ", keys, fixed = TRUE)
   known <- keys %in% names(labels)
-  keys[known] <- labels[keys[known]]
-  keys[!known] <- gsub("_", " ", keys[!known], fixed = TRUE)
-  keys
+  replace(words, known, labels[keys[known]])
 }
 
-# The columns that identify a row, for a table in `words`: the first, and the keys by their printed
-# names.
+# The columns that identify a row of a table in `words`: the first, and the keys as printed.
 shown_keys <- function(table, words) {
   look <- attr(table, "look")
   keys <- if (is_estimates(table)) key_columns(table) else look$keys
@@ -264,26 +252,24 @@ shown_keys <- function(table, words) {
 }
 
 # Text, and estimates with their errors, are aligned to the left, numbers to the right. Rows wider
-# than the screen are split, and each piece starts with the columns `keys`: class by class if each
-# class has its line.
+# than the screen are split, class by class in groups; each piece starts with the columns `keys`.
 print_rows <- function(rows, digits, max = Inf, groups = NULL, keys = names(rows)[1]) {
   if (!nrow(rows)) return(cat("  (no rows)\n"))
-  at <- evenly(nrow(rows), max)
-  part <- rows[at, , drop = FALSE]
-  if (length(groups)) part$class <- NULL
-  group <- if (length(groups)) rows$class[at] else rep("", nrow(part))
-  pieces <- row_pieces(column_lines(part, digits), names(part) %in% keys, at)
+  seen <- evenly(nrow(rows), max)
+  shown <- rows[seen, , drop = FALSE]
+  if (length(groups)) shown$class <- NULL
+  group <- if (length(groups)) rows$class[seen] else rep("", length(seen))
+  pieces <- row_pieces(column_lines(shown, digits), names(shown) %in% keys, seen)
   apart <- length(pieces) > 1
-  for (of in unique(group)) {
-    here <- group == of
-    if (length(groups) && apart) say(groups[[of]], indent = 1)
+  for (class in unique(group)) {
+    if (length(groups) && apart) say(groups[[class]], indent = 1)
     for (lines in pieces) {
-      if (apart || of == group[1]) writeLines(lines[1])
-      if (length(groups) && !apart) say(groups[[of]], indent = 1)
-      writeLines(lines[-1][here])
+      if (apart || class == group[1]) writeLines(lines[1])
+      if (length(groups) && !apart) say(groups[[class]], indent = 1)
+      writeLines(lines[-1][group == class])
     }
   }
-  if (length(at) < nrow(rows)) cat("  ", length(at), " of ", nrow(rows), " rows\n", sep = "")
+  if (length(seen) < nrow(rows)) cat("  ", length(seen), " of ", nrow(rows), " rows\n", sep = "")
 }
 
 # Each column as lines of one width, the first its name.
@@ -301,13 +287,13 @@ column_lines <- function(rows, digits) {
 
 # Columns side by side in as few pieces as the screen allows. If the keys leave no room beside them,
 # every piece starts with the number of the row.
-row_pieces <- function(columns, is_key, at) {
+row_pieces <- function(columns, is_key, numbers) {
   width <- vapply(columns, function(lines) nchar(lines[1], "width"), 0)
   room <- getOption("width")
   paste_lines <- function(columns) do.call(paste0, unname(columns))
   if (sum(width) <= room) return(list(paste_lines(columns)))
   if (sum(width[is_key]) + max(width[!is_key], 0) > room) {
-    columns <- c(list(paste0(" ", format(c("", at), justify = "right"))), columns)
+    columns <- c(list(paste0(" ", format(c("", numbers), justify = "right"))), columns)
     is_key <- c(TRUE, rep(FALSE, length(is_key)))
     width <- c(nchar(columns[[1]][1]), width)
   }
@@ -316,7 +302,7 @@ row_pieces <- function(columns, is_key, at) {
   used <- Reduce(function(used, w) if (used + w > room) w else used + w, width[!is_key],
                  accumulate = TRUE)
   piece <- cumsum(used == width[!is_key])
-  lapply(split(columns[!is_key], piece), function(part) paste_lines(c(columns[is_key], part)))
+  lapply(split(columns[!is_key], piece), function(beside) paste_lines(c(columns[is_key], beside)))
 }
 
 # Every note once, with its rows.
@@ -327,11 +313,11 @@ note_lines <- function(x) {
   name <- if (length(key)) labelled(rows[[key[1]]], attr(x, "look")$labels) else run_names(x)
   notes <- unique(rows$note[nzchar(rows$note)])
   fit_lines(vapply(notes, function(note) {
-    of <- unique(name[rows$note == note])
-    many <- !length(key) && length(of) > 4
-    apart <- if (any(grepl(",", of, fixed = TRUE))) "; " else ", "
-    paste0(if (many) count_of(sum(rows$note == note), "row") else paste(of, collapse = apart), ": ",
-           note)
+    about <- unique(name[rows$note == note])
+    apart <- if (any(grepl(",", about, fixed = TRUE))) "; " else ", "
+    many <- !length(key) && length(about) > 4
+    paste0(if (many) count_of(sum(rows$note == note), "row") else paste(about, collapse = apart),
+           ": ", note)
   }, ""))
 }
 
@@ -379,9 +365,7 @@ tidy_picture <- function(long, title, subtitle = NULL, labels = NULL, caption = 
   }
   long <- long[is.finite(long$estimate), ]
   if (!nrow(long)) abort_input("object", "a table with a finite estimate", "one without any")
-  caption <- c(if (any(long$reach > 0)) "Bars: 2 standard errors" else {
-    toString(unique(long$method))
-  }, caption)
+  known <- if (any(long$reach > 0)) "Bars: 2 standard errors" else toString(unique(long$method))
   panels <- facet_wrap(vars(.data$panel), scales = if (length(along)) "free_y" else "free_x")
   if (!length(along)) {
     long$what <- factor(long$what, rev(unique(long$what)))
@@ -389,10 +373,11 @@ tidy_picture <- function(long, title, subtitle = NULL, labels = NULL, caption = 
              geom_pointrange(aes(xmin = .data$estimate - .data$reach,
                                  xmax = .data$estimate + .data$reach)) +
              (if (length(keys)) panels) +
-             finish(title, subtitle, caption, x = "estimate", y = NULL))
+             finish(title, subtitle, c(known, caption), x = "estimate", y = NULL))
   }
   # without rivals one colour
   long$what <- if (length(rivals)) factor(long$what, unique(long$what)) else factor("")
+  legend <- paste(rivals, collapse = ",\n")
   ggplot(long, aes(.data[[along]], .data$estimate, colour = .data$what, shape = .data$what)) +
     geom_line(data = long[stats::ave(long$reach, long$panel, long$what, FUN = length) > 1, ]) +
     geom_pointrange(aes(ymin = .data$estimate - .data$reach, ymax = .data$estimate + .data$reach),
@@ -400,9 +385,8 @@ tidy_picture <- function(long, title, subtitle = NULL, labels = NULL, caption = 
     panels + ggplot2::guides(colour = ggplot2::guide_legend(ncol = 2)) +
     scale_colour_manual(values = class_palette(nlevels(long$what))) +
     scale_shape_manual(values = rep_len(c(16, 17, 15, 18, 1, 2), nlevels(long$what))) +
-    finish(title, subtitle, caption, x = along, y = NULL, colour = paste(rivals, collapse = ",\n"),
-           shape = paste(rivals, collapse = ",\n"),
-           legend = if (length(rivals)) "bottom" else "none")
+    finish(title, subtitle, c(known, caption), x = along, y = NULL, colour = legend,
+           shape = legend, legend = if (length(rivals)) "bottom" else "none")
 }
 
 # ---- The generics of broom
@@ -416,7 +400,7 @@ tidy.mixguide_table <- function(x, ...) {
   keys <- attr(x, "look")$keys
   quantities <- sweep_quantities(x)
   more <- setdiff(names(rows), c(keys, quantities, paste0(quantities, "_se"), ESTIMATE))
-  long <- lapply(quantities, function(name) {
+  do.call(rbind, lapply(quantities, function(name) {
     method <- quantity_method(x, name)
     se <- rows[[paste0(name, "_se")]]
     if (is.null(se)) se <- replace(rep(0, nrow(rows)), method == "Monte Carlo", NA)
@@ -425,8 +409,7 @@ tidy.mixguide_table <- function(x, ...) {
                estimate_row(as.double(rows[[name]]), replace(se, unknown, NA),
                             replace(method, unknown, "unknown"), quantity_note(x, name)),
                rows[more], row.names = NULL)
-  })
-  do.call(rbind, long)
+  }))
 }
 
 #' @rdname mixguide_table
@@ -438,16 +421,14 @@ glance.mixguide_table <- function(x, ...) {
 
 # A row with the experiment of a result, which has a `table`. `setup` has the experiment's parts.
 experiment_row <- function(x, table, setup) {
-  words <- function(x) if (is.null(x)) NA_character_ else format(x)
+  words <- function(x, how = format) if (is.null(x)) NA_character_ else how(x)
   number <- function(x) if (is.null(x)) NA_real_ else x
   data.frame(result = class_word(x), rows = nrow(table), n = number(setup$n),
              variables = number(if (!is.null(setup$mixture)) mixture_dim(setup$mixture)),
-             class = if (is.null(setup$class)) NA_character_ else {
-               paste(setup$class, collapse = " or ")
-             },
+             class = words(setup$class, function(class) paste(class, collapse = " or ")),
              sampler = words(setup$sampler), schedule = words(setup$schedule),
              horizon = number(setup$horizon),
-             method = if (is.null(table$method)) NA_character_ else toString(unique(table$method)),
+             method = words(table$method, function(method) toString(unique(method))),
              faults = toString(names(setup$faults)))
 }
 
@@ -463,7 +444,7 @@ augment.mixguide_table <- function(x, ...) {
     abort_input("x", "a table with its samples, as of guidance_sweep(keep = TRUE)",
                 paste(a_class(x), "without"))
   }
-  rows <- Map(function(sample, strength) cbind(augment.guided_sample(sample), .strength = strength),
-              samples, x$strength)
-  do.call(rbind, rows)
+  do.call(rbind, Map(function(sample, strength) {
+    cbind(augment.guided_sample(sample), .strength = strength)
+  }, samples, x$strength))
 }

@@ -25,8 +25,7 @@ merge_moments <- function(a, b) {
        cross = a$cross + b$cross + a$n * share * products)
 }
 
-# moments_of() the rows of each replicate, by its number, or of all particles together if they are
-# independent.
+# moments_of() the rows of each replicate, by its number; independent particles are one replicate.
 replicate_moments <- function(x, replicate, ...) {
   n <- nrow(x)
   numbers <- if (n) replicate[1]:replicate[n] else 1
@@ -45,11 +44,9 @@ merge_replicates <- function(a, b) {
   a
 }
 
-# The moments of all particles.
 all_moments <- function(replicates) Reduce(merge_moments, replicates)
 
-# The standard error of a mean of replicates, from the number of particles and the mean of each (a
-# column each).
+# The standard error of a mean of replicates, from their sizes and their means (a column each).
 nets_se <- function(n, means) {
   off <- (means - drop(means %*% n) / sum(n)) * rep(n / sum(n), each = nrow(means))
   sqrt(rowSums(off^2)) * few_factor(length(n))

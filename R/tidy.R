@@ -1,7 +1,7 @@
 #' Tidy tables, by the generics of broom
 #'
-#' Methods for the generics `tidy()`, `glance()` and `augment()` of package \pkg{generics}, with the
-#' column names of \pkg{broom}. They return plain data frames.
+#' Methods for the generics of package \pkg{generics}, with the column names of \pkg{broom}. They
+#' return plain data frames.
 #'
 #' @param x A [gaussmix()] or a [guided_sample()]; for tables of results see [mixguide_table].
 #' @param data Points to classify: a data frame or matrix as `x` of [dgaussmix()].
@@ -12,14 +12,12 @@
 #'   row per variable with `term`, `estimate` (its mean), `std.error` and `sd`.
 #' * `glance()`: one row. Of a mixture its `form`, the numbers of components, classes and variables
 #'   and, `NA` unless it is a fit, `logLik`, `AIC`, `BIC` (smaller is better, unlike mclust's), `df`
-#'   and `nobs`. Of a sample: its experiment, and its confidence and entropy with their standard
-#'   errors.
+#'   and `nobs`. Of a sample: its experiment, confidence and entropy, with standard errors.
 #' * `augment()` of a mixture: `data` with `.class`, the most probable class, and `.uncertainty`,
-#'   the probability of the other classes, as broom has it for fits by mclust; and the same by the
-#'   names of tidymodels, `.pred_class` and the probability `.pred_<label>` of each class. A tibble
-#'   or a data.table stays one, and rows with missing cells are classified by the others. Of a
-#'   sample: a row per particle, with its variables, `.confidence`, `.log_density` if it is known,
-#'   `.class` and `.uncertainty`.
+#'   the probability of the others, as broom has it for fits by mclust; and by the names of
+#'   tidymodels `.pred_class` and the probability `.pred_<label>` of each class. A tibble or a
+#'   data.table stays one, and rows with missing cells are classified by the others. Of a sample:
+#'   [as.data.frame()] with `.class` and `.uncertainty`.
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' tidy(mixture)
@@ -38,11 +36,10 @@ tidy.gaussmix <- function(x, ...) {
   check_dots(...)
   table <- as.data.frame(x)
   means <- table[startsWith(names(table), "mean.")]
-  variances <- table[startsWith(names(table), "sd.")]^2
+  variances <- if (endsWith(x$form, "isotropic")) {
+    data.frame(variance = rep_len(x$values[1, ], nrow(table)))
+  } else table[startsWith(names(table), "sd.")]^2
   names(variances) <- sub("sd", "variance", names(variances), fixed = TRUE)
-  if (endsWith(x$form, "isotropic")) {
-    variances <- data.frame(variance = rep_len(x$values[1, ], nrow(table)))
-  }
   if (ncol(means) == 1) names(means) <- "mean"
   cbind(table[c("component", "class")], proportion = x$weights, variances, means)
 }
@@ -70,18 +67,16 @@ augment.gaussmix <- function(x, data, ...) {
 
 # The probabilities of classes by the names of tidymodels.
 pred_columns <- function(probability, mixture) {
-  class <- classified(probability, mixture)$.class
-  colnames(probability) <- paste0(".pred_", colnames(probability))
-  data.frame(.pred_class = class, probability, check.names = FALSE)
+  each <- stats::setNames(as.data.frame(probability), paste0(".pred_", colnames(probability)))
+  data.frame(.pred_class = classified(probability, mixture)$.class, each, check.names = FALSE)
 }
 
 #' @rdname tidy.gaussmix
 #' @export
 glance.guided_sample <- function(x, ...) {
   check_dots(...)
-  none <- unknown_row()
-  confidence <- if (is.null(x$confidence)) none else confidence(x)
-  entropy <- if (is.null(x$log_density)) none else entropy(x)
+  confidence <- if (is.null(x$confidence)) unknown_row() else confidence(x)
+  entropy <- if (is.null(x$log_density)) unknown_row() else entropy(x)
   guided <- !is.null(x$guidance)
   data.frame(n = nrow(x$x), variables = ncol(x$x),
              class = if (guided) paste(x$guidance$class, collapse = " or ") else NA_character_,
@@ -96,10 +91,9 @@ glance.guided_sample <- function(x, ...) {
 #' @export
 augment.guided_sample <- function(x, ...) {
   check_dots(...)
-  unjudged <- inherits(x$mixture, "score_model") && is.null(x$mixture$classifier)
-  if (unjudged) as.data.frame(x) else {
-    cbind(as.data.frame(x), classified(sample_posterior(x), x$mixture))
-  }
+  table <- as.data.frame(x)
+  if (inherits(x$mixture, "score_model") && is.null(x$mixture$classifier)) return(table)
+  cbind(table, classified(sample_posterior(x), x$mixture))
 }
 
 classified <- function(probability, mixture) {

@@ -43,29 +43,22 @@
 #' @param horizon First time, positive and finite; `NULL` for the schedule's own.
 #' @param type `"quadratic"`, `"uniform"`, `"logsnr"`, `"karras"`, `"exponential"`, or the times
 #'   themselves: a strictly decreasing numeric vector, which is checked against the other arguments.
-#' @param end Last time, from 0 to below the horizon. Stopping before 0 is needed for mixtures
-#'   with point masses.
-#' @param schedule The forward process, see [schedule]; it gives the log-SNR and the largest
-#'   possible horizon.
+#' @param end Last time, from 0 to below the horizon; above 0 for mixtures with point masses.
+#' @param schedule The forward process, see [schedule].
 #' @param floor The time below which the exponential grid keeps a constant step. The default is 0
 #'   (`1/steps` if `end` is 0).
 #' @param mixture `NULL`, or a [gaussmix()] to which the grid is adapted, with its `schedule`. A
 #'   grid with a `floor` or a `mixture` goes to a sampler as times:
 #'   `sampler_heun(20, grid = time_grid(20, 5, "logsnr", .003, mixture = m))`.
-#' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
-#'   exactly `end`.
+#' @return A strictly decreasing numeric vector of `steps + 1`, exactly from `horizon` to `end`.
 #' @source Log-SNR: Lu, Zhou, Bao, Chen, Li and Zhu (2022), \doi{10.48550/arXiv.2206.00927}. Karras:
 #'   Karras, Aittala, Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, equation 5 with `rho =
-#'   7`. Exponential: Chen, Lee and Lu (2023), \doi{10.48550/arXiv.2211.01916} (recalled, not
-#'   verified against the paper). That the entropy of the component governs the error:
-#'   \doi{10.48550/arXiv.2601.21943} (recalled, not verified against the paper); the mean of both
-#'   shares was found by measurement.
+#'   7`. Recalled, not verified against the papers: exponential, Chen, Lee and Lu (2023),
+#'   \doi{10.48550/arXiv.2211.01916}; that the entropy of the component governs the error,
+#'   \doi{10.48550/arXiv.2601.21943}. The mean of both shares was found by measurement.
 #' @examples
 #' time_grid(5)
-#' time_grid(5, type = "uniform")
-#' time_grid(5, type = "logsnr", end = .01)
 #' time_grid(5, type = "karras", end = .01)
-#' time_grid(5, type = "exponential", end = .01)
 #' time_grid(8, 3, "exponential", floor = 1/(4 * 15))
 #' # short steps where components part
 #' time_grid(5, 5, mixture = named_mixture("D3"))
@@ -124,8 +117,7 @@ logsnr_time <- function(target, low, high, schedule) {
   bisection(function(t) (log_snr(t, schedule) <= target) - .5, low, high)
 }
 
-# Equal steps in the mean of two shares: of the steps of the fine grid, and of the lost entropy of
-# the component given x_t.
+# Equal steps in the mean of two shares: of the steps of `fine`, and of component_entropy() lost.
 adapted_grid <- function(steps, fine, mixture, schedule) {
   # at times at which every law has a density
   h <- component_entropy(in_process(mixture), fine[fine > 0], schedule)
@@ -140,8 +132,7 @@ adapted_grid <- function(steps, fine, mixture, schedule) {
   times
 }
 
-# The entropy of the component given x_t, at times t: a mean over points that are the same at every
-# call and at all times.
+# The entropy of the component given x_t, at times t: a mean over points, always the same.
 component_entropy <- function(mixture, t, schedule) {
   mixture <- keep_components(mixture, mixture$weights > 0)
   mixture$class <- as.character(seq_len(mixture_size(mixture)))
@@ -168,7 +159,6 @@ exponential_grid <- function(steps, horizon, end, floor) {
   walk(h)
 }
 
-# Times given by the user.
 check_grid <- function(x, steps = length(x) - 1, horizon = x[1], end = x[length(x)],
                        arg = "type") {
   ok <- length(x) >= 2 && all(is.finite(x)) && all(diff(x) < 0) && x[length(x)] >= 0

@@ -294,6 +294,15 @@ test_that("the lines of a sweep can be told apart", {
   expect_setequal(ggplot2::layer_data(plot, 2)$y, table$entropy)
 })
 
+test_that("more classes keep the colours of the first, and have other ones", {
+  for (n in 1:12) {
+    expect_identical(class_palette(n), class_palette(12)[1:n])
+    expect_length(unique(class_palette(n)), n)
+  }
+  drawn <- ggplot2::layer_data(autoplot(many_classes(12)), 1)
+  expect_setequal(drawn$colour, class_palette(12))
+})
+
 test_that("long names of classes are wrapped", {
   expect_identical(wrapped(c("short", "a  b")), c("short", "a  b"))
   long <- paste("a very long class name that nobody would use", c("but", strrep("x", 60)))

@@ -107,6 +107,15 @@ test_that("every mixture can be explored: one class, one dimension, singular, ma
   }
 })
 
+test_that("of many classes the lines of the chosen one stay apart", {
+  own <- start(gaussmix(rep(1, 15), cbind(1:15, 15:1), .1))
+  cache <- new.env()
+  for (class in mixture_classes(own$mixture)[c(2, 9)]) {
+    s <- utils::modifyList(own$settings, list(class = class))
+    expect_setequal(explorer_lines(own, s, cache)$class, c(class, merged))
+  }
+})
+
 test_that("every control changes what it should", {
   skip_if_not_installed("shiny")
   skip_if_not_installed("bslib")
