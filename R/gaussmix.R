@@ -411,7 +411,8 @@ free_parameters <- function(mixture) {
 #' @return `moments()`: an object of class `mixguide_moments`, a list of `mean` (`d`), `cov`
 #'   (`d` x `d`), `second_moment` (a number) and `method` (`"exact"`), printed as means, standard
 #'   deviations and correlations. `as.data.frame()`: a row per variable, with `variable`, `mean` and
-#'   `sd` (and `target_mean`, `target_sd` of [guided_moments()] with an observation). `mean()`: the mean alone.
+#'   `sd` (and `target_mean`, `target_sd` of [guided_moments()] with an observation). `mean()`: the
+#'   mean alone.
 #' @seealso [marginal()], [diffuse()] for the moments at a later time.
 #' @examples
 #' mixture <- gaussmix(c(.5, .5), cbind(x = c(-1, 1), y = 0), .25, class = c("a", "b"))

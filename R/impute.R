@@ -51,7 +51,7 @@
 #'     and `call`.
 #'
 #'   `summary()` gives `cells` with the ends `lower` and `upper` of the equal-tailed interval of
-#'   probability `level`, by exact quantiles. `as.data.frame()` is the long form.
+#'   probability `level`, by exact quantiles.
 #' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` if no component
 #'   can have made a row.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting; the
@@ -162,10 +162,9 @@ with_columns <- function(data, columns, values) {
 # For each row with missing cells the probability that a draw of its observed variables has a
 # density as low. NA if there is no density.
 observed_tail <- function(mixture, x, prior, groups) {
-  names <- seq_len(mixture_dim(mixture))
   probability <- rep(NA_real_, nrow(x))
   for (rows in groups) {
-    seen <- names[!is.na(x[rows[1], ])]
+    seen <- unname(which(!is.na(x[rows[1], ])))
     if (!length(seen)) {
       probability[rows] <- 1
       next
@@ -194,12 +193,12 @@ observed_tail <- function(mixture, x, prior, groups) {
 # are covered as well as the middle. The draws are fixed nodes of a quadrature: a row's probability
 # depends on no key.
 density_tail <- function(law, x) {
-  at <- dgaussmix(unname(x), law, log = TRUE)
+  log_p <- dgaussmix(unname(x), law, log = TRUE)
   d <- mixture_dim(law)
   used <- which(law$weights > 0)
   if (length(used) == 1) {
     top <- dgaussmix(unname(law$means[used, , drop = FALSE]), law, log = TRUE)
-    return(stats::pchisq(2 * pmax(top - at, 0), d, lower.tail = FALSE))
+    return(stats::pchisq(2 * pmax(top - log_p, 0), d, lower.tail = FALSE))
   }
   n <- 2 * round(max(1000, min(5000, 2e6 / length(used))))
   z <- keyed_noise(d, n, c(1, 0))
@@ -216,7 +215,7 @@ density_tail <- function(law, x) {
                      log = TRUE)
   order <- order(drawn)
   mass <- cumsum(mass[order])
-  c(0, mass / mass[n])[findInterval(at, drawn[order]) + 1]
+  c(0, mass / mass[n])[findInterval(log_p, drawn[order]) + 1]
 }
 
 # Rows so unlikely that a table of draws from the mixture has them once in 5,000 times: one that is
@@ -279,24 +278,24 @@ impute_rows <- function(mixture, x, prior, rows, noise) {
   given <- conditional_parts(mixture, diag(1, length(gone))[!gone, , drop = FALSE],
                              matrix(0, sum(!gone), 0), gone)
   if (nrow(prior) > 1) prior <- prior[rows, , drop = FALSE]
-  at <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
+  posterior <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
   roots <- lapply(given$parts, function(part) symmetric_root(part$root))[rep_len(
     seq_along(given$parts), K)]
   draws <- array(0, c(n, sum(gone), length(noise)))
   for (i in seq_along(noise)) {
     u <- stats::pnorm(noise[[i]][, length(gone) + 1])
-    component <- max.col(cumulate_rows(at$weights) > u, "first")
+    component <- max.col(cumulate_rows(posterior$weights) > u, "first")
     for (k in unique(component)) {
       mine <- which(component == k)
       z <- noise[[i]][mine, which(gone), drop = FALSE]
-      draws[mine, , i] <- at$means[mine, k, ] + tcrossprod(z, roots[[k]])
+      draws[mine, , i] <- posterior$means[mine, k, ] + tcrossprod(z, roots[[k]])
     }
   }
   variances <- vapply(roots, function(root) rowSums(root^2), double(sum(gone)))
   variances <- matrix(variances, sum(gone))
   each <- rep(seq_len(n), sum(gone))
-  weights <- at$weights[each, , drop = FALSE]
-  means <- matrix(aperm(at$means, c(1, 3, 2)), n * sum(gone))
+  weights <- posterior$weights[each, , drop = FALSE]
+  means <- matrix(aperm(posterior$means, c(1, 3, 2)), n * sum(gone))
   variances <- variances[rep(seq_len(sum(gone)), each = n), , drop = FALSE]
   mean <- rowSums(weights * means)
   list(rows = rows, variables = which(gone), draws = draws, weights = weights, means = means,
@@ -359,8 +358,7 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
 
 print_body.mixguide_imputed <- function(x, digits, ...) {
   if (nrow(x$cells)) {
-    variables <- unique(x$cells$variable[order(match(x$cells$variable, names(x$data)))])
-    table <- do.call(rbind, lapply(variables, function(variable) {
+    table <- do.call(rbind, lapply(intersect(names(x$data), x$cells$variable), function(variable) {
       cells <- x$cells[x$cells$variable == variable, ]
       observed <- x$data[[variable]]
       data.frame(variable = variable, missing = nrow(cells),
