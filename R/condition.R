@@ -80,14 +80,14 @@ condition <- function(mixture, observation, drop = NULL) {
     if (!any(keep)) abort_input("drop", "FALSE where every variable is observed without noise")
   }
   given <- conditional_parts(mixture, H, root, keep)
-  at <- condition_rows(given, y)
+  posterior <- condition_rows(given, y)
   means <- mixture$means[, keep, drop = FALSE]
   if (!all(keep)) colnames(means) <- variable_labels(mixture)[keep]
   law <- rooted_mixture(mixture, means, lapply(given$parts, `[[`, "root"))
   law["coordinates"] <- list(kept_coordinates(mixture, keep))
   laws <- lapply(seq_len(nrow(y)), function(i) {
-    law$weights <- at$weights[i, ]
-    law$means[] <- at$means[i, , ]
+    law$weights <- posterior$weights[i, ]
+    law$means[] <- posterior$means[i, , ]
     law
   })
   if (many) stats::setNames(laws, rownames(y)) else laws[[1]]
@@ -209,11 +209,11 @@ condition_rows <- function(given, y, prior = t(log_weights(given$mixture)), arg 
   off <- matrix(0, n, K)
   for (k in seq_len(K)) {
     part <- given$parts[[min(k, length(given$parts))]]
-    at <- drop(given$H %*% given$means[k, ])
-    rest <- y - rep(at, each = n)
+    expected <- drop(given$H %*% given$means[k, ])
+    rest <- y - rep(expected, each = n)
     e <- t(solve_lower(part$lower[part$rows, , drop = FALSE], t(rest[, part$rows, drop = FALSE])))
     # the rows that depend on the others, relative to the size of their terms
-    late <- setdiff(seq_along(at), part$rows)
+    late <- setdiff(seq_along(expected), part$rows)
     follow <- part$lower[late, , drop = FALSE]
     terms <- pmax(part$terms, drop(abs(given$H) %*% abs(given$means[k, ])))[late]
     size <- pmax(abs(y[, late, drop = FALSE]), tcrossprod(abs(e), abs(follow)),

@@ -6,12 +6,10 @@
 #'
 #' @details
 #' A run uses the engine and random numbers of [guided_sample()]: `set.seed()` determines it, and
-#' results do not depend on the number of threads. Methods that change the score work with any
-#' [sampler()]. `zero_shot_ccdf()`, `zero_shot_repaint()`, `zero_shot_dps()` and `zero_shot_mcg()`
-#' add to the sampler's steps. `zero_shot_ddnm_plus()` takes the variance of the steps from
-#' [sampler_ddpm()]. `zero_shot_ddrm()` and `zero_shot_diffpir()` take the times alone. All start
-#' from the normal law at the horizon. A [score_model()] drives methods that use the score without
-#' its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM, DiffPIR, MCGdiff and SMCDiffOpt.
+#' results do not depend on the number of threads. All methods start from the normal law at the
+#' horizon; [zero_shot] says what each makes of the sampler. A [score_model()] drives methods that
+#' use the score without its derivative: DDNM, BO-DDNM, CCDF, RePaint, DDNM+, DDRM, DiffPIR, MCGdiff
+#' and SMCDiffOpt.
 #'
 #' The default stops at `t = 1` of the schedule, where the variance of the noise is still `delta`:
 #' without noise in the observation the conditional law has no density at `t = 0`. `end = 0` goes
@@ -91,9 +89,8 @@ conditional_sample <- function(mixture, n, observation, method, ..., folder = NU
                         folder, cloud, model)
   } else {
     task <- zero_shot_task(mixture, observation, method, sampler, times, schedule, model)
-    plan <- zero_shot_plan(task$mixture, n, task$steps, times, schedule,
-                           rotate = method$name == "exact")
-    list(x = task$back(run_particles(plan, plain_aim(task$mixture, plan), key, folder)$x))
+    list(x = task$back(run_steps(task$mixture, n, task$steps, times, schedule,
+                                 rotate = method$name == "exact", key, folder)))
   }
   to_user <- function(x) name_dims(from_process(x, given$mixture), NULL, variable_names(mixture))
   run$x <- to_user(run$x)
@@ -130,22 +127,19 @@ zero_shot_model <- function(d, method) {
   model
 }
 
-# A plan as of sampling_plan(), for run_particles().
-zero_shot_plan <- function(mixture, n, steps, times, schedule, rotate = FALSE) {
-  program <- compile_program(steps, times, mixture_dim(mixture), start_sd(schedule, times[1]))
+# The particles of a run by steps that follow the score of a mixture.
+run_steps <- function(mixture, n, steps, times, schedule, rotate, key, folder) {
+  sd <- start_sd(schedule, times[1])
+  program <- compile_program(steps, times, mixture_dim(mixture), sd)
   levels <- program_levels(program, schedule)
   check_levels(mixture, levels, program$level_times)
   check_root(program, mixture_dim(mixture))
-  begin <- list(n = n, sd = start_sd(schedule, times[1]), label = "normal")
-  list(mixture = mixture, schedule = schedule, times = times, begin = begin, method = "none",
-       program = program, levels = levels, pool = core_pool(mixture, rotate), trajectory = FALSE)
-}
-
-plain_aim <- function(mixture, plan) {
-  levels <- plan$levels
-  levels$coef <- levels$scale
-  list(models = rbind(log_weights(mixture)), levels = levels, scalars = integer(),
-       log_prior = NULL)
+  plan <- list(mixture = mixture, schedule = schedule, times = times,
+               begin = list(n = n, sd = sd, label = "normal"), method = "none", program = program,
+               levels = levels, pool = core_pool(mixture, rotate), trajectory = FALSE)
+  aim <- list(models = rbind(log_weights(mixture)), levels = c(levels, list(coef = levels$scale)),
+              scalars = integer(), log_prior = NULL)
+  run_particles(plan, aim, key, folder)$x
 }
 
 refuse_method <- function(method) {

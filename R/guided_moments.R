@@ -146,14 +146,14 @@ start_gaussian <- function(start, exact, noise_variance) {
 affine_map <- function(program, levels, values) {
   level <- gaussian_levels(program, levels, values)
   kind <- op_kinds(program)
-  at <- program$op["at", ] + 1
+  time <- program$op["at", ] + 1
   n <- program$op["n", ] + 1
   strange <- strange_on_gaussian(kind)
   if (any(strange)) {
     abort_input("sampler", paste0("one without op_", kind[strange][1], "()"), kind = "program")
   }
   guided <- kind == "eval" & program$op["to", ] >= 0
-  guided[guided] <- is_guided(program$level_of[at[guided]])
+  guided[guided] <- is_guided(program$level_of[time[guided]])
   score <- matrix(0, length(values), length(kind))
   shift <- variance <- 0 * values
   weight <- matrix(rep(1:0, c(1, program$registers - 1)), length(values), program$registers,
@@ -167,18 +167,18 @@ affine_map <- function(program, levels, values) {
       if (form$kind[s] == "noise") variance <- variance + w^2
       if (form$kind[s] == "by coordinate") by <- term_coefs(program, form$term[s], length(values))
       if (form$kind[s] == "eval") {
-        by <- level$by_x[, at[i]]
-        score[, i] <- w * level$by_score[, at[i]]
-        shift <- shift + w * level$by_mean[, at[i]]
+        by <- level$by_x[, time[i]]
+        score[, i] <- w * level$by_score[, time[i]]
+        shift <- shift + w * level$by_mean[, time[i]]
       }
-      if (reads_hessian(kind[i])) by <- 1 + program$coef[n[i]] * level$by_x[, at[i]]
+      if (reads_hessian(kind[i])) by <- 1 + program$coef[n[i]] * level$by_x[, time[i]]
       if (form$kind[s] == "root") by <- sqrt(pmax(by, 0))
       weight <- weight + outer(w * by, form$of[s, ])
     }
     weight <- weight[, seq_len(nrow(form$to)), drop = FALSE]
   }
   list(gain = weight[, 1], shift = shift, variance = variance,
-       score = score[, guided, drop = FALSE], score_time = program$level_times[at[guided]])
+       score = score[, guided, drop = FALSE], score_time = program$level_times[time[guided]])
 }
 
 # Operations that affine_map() does not know. A power is of the guidance term, which is 0 there.
@@ -213,26 +213,26 @@ gaussian_program <- function(program, gaussian, levels, sd) {
     }
     for (s in seq_along(noise)) {
       op <- program$op[, form$op[s]]
-      of <- total(form$of[s, ])
+      source <- total(form$of[s, ])
       coef <- program$coef[op[["n"]] + seq_len(d + 2)]
-      at <- op[["at"]] + 1
+      time <- op[["at"]] + 1
       column[[nrow(form$to) + s]] <- switch(
         form$kind[s],
         noise = unit(length(alive) + sum(noise[seq_len(s)])),
         constant = replace(nothing, seq_len(d) + width * d, coef[1]),
-        "by coordinate" = term_coefs(program, form$term[s], d) * of,
+        "by coordinate" = term_coefs(program, form$term[s], d) * source,
         eval = {
-          of <- matrix_of(level$by_x[, at]) %*% of
-          shift <- matrix_of(level$by_mean[, at]) %*% gaussian$means[1, ]
-          replace(of, seq_len(d) + width * d, of[, width + 1] + shift)
+          source <- matrix_of(level$by_x[, time]) %*% source
+          shift <- matrix_of(level$by_mean[, time]) %*% gaussian$means[1, ]
+          replace(source, seq_len(d) + width * d, source[, width + 1] + shift)
         },
-        product = matrix_of(1 + coef[1] * level$by_x[, at]) %*% of,
-        root = matrix_of(sqrt(pmax(1 + coef[1] * level$by_x[, at], 0))) %*% of,
+        product = matrix_of(1 + coef[1] * level$by_x[, time]) %*% source,
+        root = matrix_of(sqrt(pmax(1 + coef[1] * level$by_x[, time], 0))) %*% source,
         solve = {
           r <- seq_len(coef[1])
-          divisor <- diag(coef[2 + r], coef[1]) + coef[2] * matrix_of(level$by_x[, at])[r, r]
-          of[r, ] <- solve(divisor, of[r, , drop = FALSE])
-          of
+          divisor <- diag(coef[2 + r], coef[1]) + coef[2] * matrix_of(level$by_x[, time])[r, r]
+          source[r, ] <- solve(divisor, source[r, , drop = FALSE])
+          source
         }
       )
     }

@@ -51,7 +51,7 @@
 #'     and `call`.
 #'
 #'   `summary()` gives `cells` with the ends `lower` and `upper` of the equal-tailed interval of
-#'   probability `level`, by exact quantiles. `as.data.frame()` is the long form.
+#'   probability `level`, by exact quantiles.
 #' @section Errors: Of class `mixguide_error`; of kind `mixguide_error_impossible` if no component
 #'   can have made a row.
 #' @source Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}, for the setting; the
@@ -118,17 +118,15 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   })
   typical <- observed_tail(mixture, x, prior, groups)
   names <- names(frame)[columns]
-  cells <- lapply(parts, function(part) {
-    data.frame(row = rep(part$rows, length(part$variables)),
-               variable = rep(names[part$variables], each = length(part$rows)),
-               mean = as.vector(part$mean), sd = as.vector(part$sd))
-  })
-  cells <- do.call(rbind, c(list(data.frame(row = integer(), variable = character(),
-                                            mean = double(), sd = double())), unname(cells)))
-  law <- lapply(c(weights = "weights", means = "means", sds = "sds"), function(what) {
-    do.call(rbind, c(list(matrix(0, 0, mixture_size(mixture))), lapply(unname(parts), `[[`, what)))
-  })
-  order <- order(cells$row, match(cells$variable, names))
+  all_rows <- function(what, none) {
+    do.call(rbind, c(list(none), lapply(unname(parts), `[[`, what)))
+  }
+  cells <- all_rows("cells", data.frame(row = integer(), variable = integer(), mean = double(),
+                                        sd = double()))
+  law <- lapply(c(weights = "weights", means = "means", sds = "sds"), all_rows,
+                matrix(0, 0, mixture_size(mixture)))
+  order <- order(cells$row, cells$variable)
+  cells$variable <- names[cells$variable]
   patterns <- data.frame(
     missing = vapply(parts, function(part) toString(names[part$variables]), ""),
     rows = vapply(parts, function(part) length(part$rows), 0L), row.names = NULL
@@ -159,10 +157,9 @@ with_columns <- function(data, columns, values) {
 # For each row with missing cells the probability that a draw of its observed variables has a
 # density as low. NA if there is no density.
 observed_tail <- function(mixture, x, prior, groups) {
-  names <- seq_len(mixture_dim(mixture))
   probability <- rep(NA_real_, nrow(x))
   for (rows in groups) {
-    seen <- names[!is.na(x[rows[1], ])]
+    seen <- unname(which(!is.na(x[rows[1], ])))
     if (!length(seen)) {
       probability[rows] <- 1
       next
@@ -191,12 +188,12 @@ observed_tail <- function(mixture, x, prior, groups) {
 # are covered as well as the middle. The draws are fixed nodes of a quadrature: a row's probability
 # depends on no key.
 density_tail <- function(law, x) {
-  at <- dgaussmix(unname(x), law, log = TRUE)
+  log_p <- dgaussmix(unname(x), law, log = TRUE)
   d <- mixture_dim(law)
   used <- which(law$weights > 0)
   if (length(used) == 1) {
     top <- dgaussmix(unname(law$means[used, , drop = FALSE]), law, log = TRUE)
-    return(stats::pchisq(2 * pmax(top - at, 0), d, lower.tail = FALSE))
+    return(stats::pchisq(2 * pmax(top - log_p, 0), d, lower.tail = FALSE))
   }
   n <- 2 * round(max(1000, min(5000, 2e6 / length(used))))
   z <- keyed_noise(d, n, c(1, 0))
@@ -213,7 +210,7 @@ density_tail <- function(law, x) {
                      log = TRUE)
   order <- order(drawn)
   mass <- cumsum(mass[order])
-  c(0, mass / mass[n])[findInterval(at, drawn[order]) + 1]
+  c(0, mass / mass[n])[findInterval(log_p, drawn[order]) + 1]
 }
 
 # Rows so unlikely that a table of draws from the mixture has them once in 5,000 times: one that is
@@ -267,38 +264,38 @@ known_classes <- function(mixture, data, class) {
 }
 
 # Rows that miss the same variables: draws (rows x variables x m), and for each cell its mixture,
-# its mean and its sd, with the rows of one variable after those of another. `noise`: for each of m
-# imputations normals (rows x (d + 1)), the last of which choose components.
+# and its mean and sd (`cells`), with the rows of one variable after those of another. `noise`: for
+# each of m imputations normals (rows x (d + 1)), the last of which choose components.
 impute_rows <- function(mixture, x, prior, rows, noise) {
   gone <- is.na(x[rows[1], ])
-  K <- mixture_size(mixture)
+  variables <- unname(which(gone))
+  width <- length(variables)
   n <- length(rows)
   given <- conditional_parts(mixture, diag(1, length(gone))[!gone, , drop = FALSE],
                              matrix(0, sum(!gone), 0), gone)
   if (nrow(prior) > 1) prior <- prior[rows, , drop = FALSE]
-  at <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
-  roots <- lapply(given$parts, function(part) symmetric_root(part$root))[rep_len(
-    seq_along(given$parts), K)]
-  draws <- array(0, c(n, sum(gone), length(noise)))
+  posterior <- condition_rows(given, x[rows, !gone, drop = FALSE], prior, "data", rows)
+  roots <- lapply(given$parts, function(part) symmetric_root(part$root))
+  roots <- rep_len(roots, mixture_size(mixture))
+  draws <- array(0, c(n, width, length(noise)))
   for (i in seq_along(noise)) {
     u <- stats::pnorm(noise[[i]][, length(gone) + 1])
-    component <- max.col(cumulate_rows(at$weights) > u, "first")
+    component <- max.col(cumulate_rows(posterior$weights) > u, "first")
     for (k in unique(component)) {
       mine <- which(component == k)
-      z <- noise[[i]][mine, which(gone), drop = FALSE]
-      draws[mine, , i] <- at$means[mine, k, ] + tcrossprod(z, roots[[k]])
+      z <- noise[[i]][mine, variables, drop = FALSE]
+      draws[mine, , i] <- posterior$means[mine, k, ] + tcrossprod(z, roots[[k]])
     }
   }
-  variances <- vapply(roots, function(root) rowSums(root^2), double(sum(gone)))
-  variances <- matrix(variances, sum(gone))
-  each <- rep(seq_len(n), sum(gone))
-  weights <- at$weights[each, , drop = FALSE]
-  means <- matrix(aperm(at$means, c(1, 3, 2)), n * sum(gone))
-  variances <- variances[rep(seq_len(sum(gone)), each = n), , drop = FALSE]
+  variances <- vapply(roots, function(root) rowSums(root^2), double(width))
+  variances <- matrix(variances, width)[rep(seq_len(width), each = n), , drop = FALSE]
+  weights <- posterior$weights[rep(seq_len(n), width), , drop = FALSE]
+  means <- matrix(aperm(posterior$means, c(1, 3, 2)), n * width)
   mean <- rowSums(weights * means)
-  list(rows = rows, variables = which(gone), draws = draws, weights = weights, means = means,
-       sds = sqrt(variances), mean = mean,
-       sd = sqrt(rowSums(weights * (variances + (means - mean)^2))))
+  sd <- sqrt(rowSums(weights * (variances + (means - mean)^2)))
+  list(rows = rows, variables = variables, draws = draws, weights = weights, means = means,
+       sds = sqrt(variances), cells = data.frame(row = rep(rows, width),
+                                                 variable = rep(variables, each = n), mean, sd))
 }
 
 # D R^(1/2) for a root of D R D, with correlations R: its draws are the same for every root and in
@@ -356,8 +353,7 @@ print.mixguide_imputed <- function(x, digits = 3, ...) {
 
 print_body.mixguide_imputed <- function(x, digits, ...) {
   if (nrow(x$cells)) {
-    variables <- unique(x$cells$variable[order(match(x$cells$variable, names(x$data)))])
-    table <- do.call(rbind, lapply(variables, function(variable) {
+    table <- do.call(rbind, lapply(intersect(names(x$data), x$cells$variable), function(variable) {
       cells <- x$cells[x$cells$variable == variable, ]
       observed <- x$data[[variable]]
       data.frame(variable = variable, missing = nrow(cells),

@@ -21,9 +21,7 @@
 #' | `kl_reverse`, `total_variation` | distances of the sample from the exact law, on cells | 0 |
 #' | `distance` | as `sw2`, by `p` and `maximum`, if they are not the default | `distance_floor` |
 #'
-#' (*) of a mixture with standardised variables (see [standardise()]) in these, with each row of `H`
-#' divided by its length there, so that units do not matter. The print of a [conditional_sample()]
-#' has the same in the units of the observation.
+#' (*) The print of a [conditional_sample()] has the same in the units of the observation.
 #'
 #' **Coverage** is for a user who takes the sample as the posterior: the probability, under the
 #' exact law, of the interval between the sample's quantiles. Its standard error comes from the
@@ -60,7 +58,6 @@
 #'   and columns `sampler`, `n` and those above, each with a standard error in a column `..._se`
 #'   (over the draws; for `sw2` also over directions); and `method`. For methods also `seconds` and
 #'   `evaluations` (scores per draw).
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
 #' @seealso [guided_moments()] for exact divergences on one Gaussian.
 #' @examples
@@ -121,19 +118,19 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
   sizes <- unique(size)
   floors <- lapply(sizes, function(n) lapply(2 + seq_len(5), function(i) draw(n, i)))
   measure <- function(p, maximum) {
-    of <- distance_to(compare, directions, p, key, maximum = maximum)
+    distance <- distance_to(compare, directions, p, key, maximum = maximum)
     floor <- vapply(floors, function(exact) {
-      mean(vapply(exact, function(x) of(x, draws = FALSE)$estimate, 0)^p)^(1 / p)
+      mean(vapply(exact, function(x) distance(x, draws = FALSE)$estimate, 0)^p)^(1 / p)
     }, 0)
-    list(of = of, floor = floor)
+    list(distance = distance, floor = floor)
   }
   sw2 <- measure(2, FALSE)
-  other <- if (is_other_distance(p, maximum)) measure(p, maximum)
+  other <- if (p != 2 || maximum) measure(p, maximum)
   exact <- moments(target)
   rows <- lapply(names(points), function(name) {
     x <- points[[name]]
     n <- nrow(x)
-    by_sw2 <- sw2$of(x)
+    by_sw2 <- sw2$distance(x)
     gap <- colMeans(x) - exact$mean
     mean_error <- sqrt(sum(gap^2))
     total <- rowSums((x - rep(colMeans(x), each = n))^2)
@@ -151,7 +148,7 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
     u <- rosenblatt(target, x)
     if (!is.null(u)) row <- cbind(row, cell_distances(u, cells))
     if (!is.null(other)) {
-      by_other <- other$of(x)
+      by_other <- other$distance(x)
       row$distance <- by_other$estimate
       row$distance_se <- by_other$se
       row$distance_floor <- other$floor[match(n, sizes)]
@@ -187,6 +184,13 @@ judge_samples <- function(samples, target = NULL, observation = NULL, level = .9
             setup, keys = c("sampler", "n"), shown = shown, foot = paste(right, collapse = " "),
             methods = c(residual_exact = "exact", evaluations = "exact"), body = best_first)
 }
+
+# The distance by which samples are ranked, and its floor.
+judged_by <- function(table) {
+  if ("distance" %in% names(table)) c("distance", "distance_floor") else c("sw2", "floor")
+}
+
+distance_label <- function(p, maximum) paste0(if (maximum) "max-", "SW", format(p))
 
 # The residual of a standardised mixture is not in the units of the observation.
 residual_label <- function(target) {
@@ -288,9 +292,8 @@ zero_shot_cost <- function(run) {
   method <- run$method
   # a score for each particle at each time
   if (!is.null(method$twist)) return(method$params$particles * length(run$times))
-  frame <- if (method$name != "exact") zero_shot_frame(run$mixture, run$observation, method)
-  steps <- zero_shot_program(method, frame, run$sampler, run$times, run$schedule)
-  sum(vapply(unlist(steps, recursive = FALSE), function(op) op$op == "eval", NA))
+  task <- zero_shot_task(run$mixture, run$observation, method, run$sampler, run$times, run$schedule)
+  sum(kinds_of(unlist(task$steps, recursive = FALSE)) == "eval")
 }
 
 # Exact draws last.

@@ -19,7 +19,6 @@
 #' @param ... Arguments of [mclust::Mclust()], such as `G` and `modelNames`; others, which
 #'   \pkg{mice} passes to every method, are ignored.
 #' @return The imputed values, a number for each `TRUE` in `wy`.
-#' @section Errors: Of class `mixguide_error`.
 #' @source Derived for this package; the interface is that of van Buuren and Groothuis-Oudshoorn
 #'   (2011), \doi{10.18637/jss.v045.i03}.
 #' @seealso [impute()]

@@ -133,7 +133,10 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
     }
     observation <- in_process(as_observation(observation, mixture), mixture)
     target <- exact_posterior(process, observation)
-    field <- method_field(process, observation, method, schedule)
+    # for one Gaussian the scores of all methods are affine
+    field <- list(at = if (is.null(method)) function(x, t) score(process, x, t, schedule) else {
+      conditional_scorer(process, observation, method, schedule)
+    }, label = method_label(method), affine = sum(process$weights > 0) == 1)
     range <- observed_range(observation, sd = mixture_sd(process))$basis
   }
   if (!is.null(affine)) field$affine <- affine
@@ -148,13 +151,18 @@ mismatch_table <- function(target, field, schedule, times, error, nodes, n, key,
   for (t in times) noise_level(target, t, schedule)
   d <- mixture_dim(target)
   nodes <- if (is.null(nodes)) c(200, 60, 20)[min(d, 3)] else check_count(nodes, "nodes", min = 2)
-  error <- error_moments(error, schedule)
+  if (!is.null(error)) {
+    if (!is.function(error) && !is.null(check_score_error(error)$model)) {
+      abort_input("score_error", "without a model (which is what `model` is for)", format(error))
+    }
+    error_at <- error_field(error, schedule)
+  }
   # a score error may be anything; a single Gaussian's own score is affine
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
   key <- own_key(check_key(key))
-  one <- mismatch_steps(times, schedule)
-  a <- c(one$a, one$a_next[length(one$a)])
-  b2 <- c(one$b2, one$b2_next[length(one$b2)])
+  steps <- mismatch_steps(times, schedule)
+  a <- c(steps$a, steps$a_next[length(steps$a)])
+  b2 <- c(steps$b2, steps$b2_next[length(steps$b2)])
   sums <- by_rules(nodes, function(nodes) {
     points <- field_points(target, affine, nodes, n, key)
     place <- function(k) {
@@ -166,23 +174,23 @@ mismatch_table <- function(target, field, schedule, times, error, nodes, n, key,
       s <- score(target, here$x, times[k], schedule)
       g <- field$at(here$x, times[k])
       D <- unname(s - g)
-      e <- if (!is.null(error)) error$at(here$x, times[k], g)
+      e <- if (!is.null(error)) error_at(here$x, times[k], g)
       fisher <- here$square(s)
       D2 <- rowSums(D^2)
       there <- place(k + 1)
       list(mismatch = D2, fisher = fisher, there = there, parts = cbind(
         bias = half * D2,
         range = if (!is.null(range)) half * rowSums((D %*% range)^2),
-        discretisation = there$log_p - here$log_p + d * log(one$ratio[k]) - half * fisher,
-        score_error = if (!is.null(e)) half * (rowSums(e$mean^2) + d * e$sd^2),
-        cross = if (!is.null(e)) -2 * half * rowSums(D * e$mean)
+        discretisation = there$log_p - here$log_p + d * log(steps$ratio[k]) - half * fisher,
+        score_error = if (!is.null(e)) half * (rowSums(e^2) + d * error_noise(error, times[k])^2),
+        cross = if (!is.null(e)) -2 * half * rowSums(D * e)
       ))
     }
     start <- place(1)
-    sum_steps(points, one$beta, step, start,
+    sum_steps(points, steps$beta, step, start,
               start_excess(start$x, start$log_p, times[1], schedule))
   })
-  new_mismatch(sums, format(target), field$label, schedule, times, one$beta, n)
+  new_mismatch(sums, format(target), field$label, schedule, times, steps$beta, n)
 }
 
 # Sums over a rule with the given nodes. For quadrature two coarser rules give an error bound: their
@@ -275,19 +283,17 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
   map <- rbind(diag(d)[inside, , drop = FALSE], diag(d))
   joint <- function(a, b2) {
     image <- map * rep(c(1, a), c(frame$r, d))
-    covs <- lapply(seq_len(ncol(inner$values)), function(k) {
+    with_covariances(inner, inner$means %*% t(image), function(k) {
       S <- image %*% component_cov(inner, k) %*% t(image)
-      simplify_cov((S + t(S)) / 2 + diag(c(frame$nu, rep(b2, d)), frame$r + d))
+      (S + t(S)) / 2 + diag(c(frame$nu, rep(b2, d)), frame$r + d)
     })
-    names(covs) <- paste("component", seq_along(covs))
-    assemble_gaussmix(inner$weights, inner$means %*% t(image), covs, inner$class)
   }
-  one <- mismatch_steps(times, schedule)
+  steps <- mismatch_steps(times, schedule)
   sums <- by_rules(nodes, function(nodes) {
     points <- field_points(inner, mixture_size(inner) == 1, nodes, n, key, frame$nu)
-    sum_steps(points, one$beta, function(k, half, here) {
-      a <- one$a[k]
-      b2 <- one$b2[k]
+    sum_steps(points, steps$beta, function(k, half, here) {
+      a <- steps$a[k]
+      b2 <- steps$b2[k]
       law <- joint(a, b2)
       yx <- points$at(law, a, b2, k)$x
       x <- yx[, -inside, drop = FALSE]
@@ -311,7 +317,7 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
     "In continuous time B is on average at most the mutual information"
   }
   new_mismatch(sums, paste0("given ", format(observation), ", on average over y"),
-               method_label(method), schedule, times, one$beta, n, foot)
+               method_label(method), schedule, times, steps$beta, n, foot)
 }
 
 mismatch_times <- function(times, schedule) {
@@ -342,13 +348,6 @@ score_field <- function(model, schedule) {
        affine = FALSE)
 }
 
-# The score that a zero-shot method follows. For one Gaussian each of them is affine.
-method_field <- function(mixture, observation, method, schedule) {
-  list(at = if (is.null(method)) function(x, t) score(mixture, x, t, schedule) else {
-    conditional_scorer(mixture, observation, method, schedule)
-  }, label = method_label(method), affine = sum(mixture$weights > 0) == 1)
-}
-
 method_label <- function(method) {
   if (is.null(method)) "the unconditional score" else format(method)
 }
@@ -362,16 +361,6 @@ check_field <- function(f, x, t, arg) {
                             " finite numbers"), describe(value))
   }
   unname(value)
-}
-
-# The error of the score: its mean (n x d) and the standard deviation of its noise.
-error_moments <- function(error, schedule) {
-  if (is.null(error)) return(NULL)
-  if (!is.function(error) && !is.null(check_score_error(error)$model)) {
-    abort_input("score_error", "without a model (which is what `model` is for)", format(error))
-  }
-  field <- error_field(error, schedule)
-  list(at = function(x, t, g) list(mean = field(x, t, g), sd = error_noise(error, t)))
 }
 
 # Points under the law of x_t, with their weights: at(law, a, b2, i), the i-th time with that law

@@ -39,7 +39,7 @@
 #'   [convergence_order()], [plan_sampler()], [best_grid()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
 #'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores:
-#'   [conditional_sample()], [score()] and [guided_moments()] with `zero_shot_*`:
+#'   [conditional_sample()] with `zero_shot_*`:
 #'   [exact][zero_shot_exact], [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus],
 #'   [bo][zero_shot_bo], [ccdf][zero_shot_ccdf], [repaint][zero_shot_repaint],
 #'   [ddrm][zero_shot_ddrm], [diffpir][zero_shot_diffpir], [dps][zero_shot_dps],

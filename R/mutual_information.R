@@ -41,10 +41,8 @@ mutual_information <- function(mixture, observation, n = 1e5, key = NULL) {
   }
   key <- check_key(key)
   frame <- observed_frame(as_observation(observation, mixture, seen = "none"), mixture)
-  if (is_singular(mixture)) {
-    abort("`mixture` has a singular covariance and no density; add noise by diffuse() first",
-          "singular")
-  }
+  refuse_singular(mixture, "`mixture` has a singular covariance and no density;",
+                  "add noise by diffuse() first")
   row <- if (frame$r == frame$d) estimate_row(0, 0, "exact") else {
     information_of(in_process(mixture), frame, n, key)
   }

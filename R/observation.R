@@ -119,12 +119,12 @@ check_operator <- function(H) {
 
 in_words.mixguide_observation <- function(x) {
   p <- if (is.null(x$variables)) nrow(x$H) else length(x$variables)
-  noise <- if (identical(x$noise, 0)) "without noise" else paste0("noise ", switch(
-    if (is.matrix(x$noise)) "covariance" else if (length(x$noise) > 1) "variances" else "variance",
-    covariance = paste("of covariance", p, "x", p),
-    variances = paste("of variances", toString(format(x$noise, digits = 3), 30)),
-    variance = paste("of variance", format(x$noise, digits = 3))
-  ))
+  noise <- if (identical(x$noise, 0)) "without noise" else if (is.matrix(x$noise)) {
+    paste("noise of covariance", p, "x", p)
+  } else {
+    paste("noise of", if (length(x$noise) > 1) "variances" else "variance",
+          toString(format(x$noise, digits = 3), 30))
+  }
   several <- is.matrix(x$y)
   y <- if (!several) vapply(x$y, format, "", digits = 4)
   what <- if (!is.null(x$variables)) {
@@ -299,10 +299,10 @@ picked_variables <- function(H) {
   there <- H != 0
   if (!all(rowSums(there) == 1) || any(colSums(there) > 1)) return(NULL)
   p <- nrow(H)
-  at <- max.col(there, "first")
-  value <- H[cbind(seq_len(p), at)]
+  variable <- max.col(there, "first")
+  value <- H[cbind(seq_len(p), variable)]
   Q <- matrix(0, ncol(H), p)
-  Q[cbind(at, seq_len(p))] <- sign(value)
+  Q[cbind(variable, seq_len(p))] <- sign(value)
   list(rows = seq_len(p), lower = diag(abs(value), p), Q = Q)
 }
 
@@ -331,9 +331,9 @@ complete_basis <- function(range) {
   r <- ncol(Q)
   axes <- all(rowSums(Q != 0) <= 1) && all(colSums(Q != 0) == 1)
   if (axes) {
-    at <- max.col(t(Q != 0), "first")
-    order <- c(at, setdiff(seq_len(d), at))
-    sign <- c(Q[cbind(at, seq_len(r))], rep(1, d - r))
+    variable <- max.col(t(Q != 0), "first")
+    order <- c(variable, setdiff(seq_len(d), variable))
+    sign <- c(Q[cbind(variable, seq_len(r))], rep(1, d - r))
     turn <- function(x) x[order, , drop = FALSE] * sign
     back <- function(x) {
       x[, order] <- x * rep(sign, each = nrow(x))

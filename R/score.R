@@ -68,24 +68,21 @@ score <- function(mixture, x, t = 0,
     return(name_dims(value, rownames(x), variable_names(mixture)))
   }
   refuse_method(method)
-  at <- guided_eval(mixture, x, t, schedule, guidance, "score")
-  derivative_from_process(at$value, at$units)
+  guided_eval(mixture, x, t, schedule, guidance, "score")
 }
 
 #' @rdname score
 #' @export
 score_jacobian <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) {
   unpack_diffusion()
-  at <- guided_eval(mixture, x, t, schedule, guidance, "jacobian")
-  derivative_from_process(at$value, at$units)
+  guided_eval(mixture, x, t, schedule, guidance, "jacobian")
 }
 
 #' @rdname score
 #' @export
 denoise <- function(mixture, x, t, schedule = schedule_ou(), guidance = NULL) {
   unpack_diffusion()
-  at <- guided_eval(mixture, x, t, schedule, guidance, "score", want = "denoised")
-  from_process(at$value, at$units)
+  guided_eval(mixture, x, t, schedule, guidance, "score", want = "denoised")
 }
 
 #' @rdname score
@@ -119,6 +116,7 @@ posterior <- function(mixture, x, t = 0, schedule = schedule_ou()) {
   result
 }
 
+# In the variables of the mixture. `what`: "score" or "jacobian"; `want`: "score" or "denoised".
 guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score") {
   check_mixture(mixture)
   x <- check_points(x, mixture)
@@ -131,7 +129,7 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
   guide <- guidance_models(guidance, in_process(mixture, units))
   pool <- guidance_pool(guide)
   level <- noise_level(pool, t, schedule, singular_ok = want == "denoised")
-  if (want == "denoised" && level$b2 == 0) return(list(x = x, value = x / level$a, units = units))
+  if (want == "denoised" && level$b2 == 0) return(from_process(x / level$a, units))
   far <- far_rows(pool, x, level$a, level$b2)
   # the kernel takes logits by distances, unless a common covariance is diagonal; for components of
   # one covariance only the Jacobian depends on logits so far out
@@ -154,11 +152,11 @@ guided_eval <- function(mixture, x, t, schedule, guidance, what, want = "score")
     core_eval(pool, x, level$a, level$b2, guide$models, guide$coef(t), what, want,
               guide$push(t), if (!is.null(ask)) function(zero, ...) ask(t, ...))
   } else driven_score(pool, x, t, schedule, guide, want, curved)
-  list(x = x, value = value, units = units)
+  if (want == "denoised") from_process(value, units) else derivative_from_process(value, units)
 }
 
 # The score, or another quantity that a sampler wants, by the operations of its steps.
-driven_score <- function(pool, x, t, schedule, guide, want = "score", curved = FALSE) {
+driven_score <- function(pool, x, t, schedule, guide, want, curved) {
   d <- ncol(x)
   ops <- drive_operations(list(op_eval("s", t = t, want = want)), guide, NULL, d, schedule)
   save <- new_op(if (curved) "save_jacobian" else "save", "x", from = "s")
@@ -213,28 +211,27 @@ far_logits <- function(mixture, x, a, b2, by_distance = FALSE) {
     identical(variance[, k], variance[, l]) && identical(frame(k), frame(l))
   }
   logits <- vapply(seq_len(nrow(x)), function(i) {
-    at <- x[i, ]
+    point <- x[i, ]
     # in units without overflow of squares
-    unit <- max(abs(at))
+    unit <- max(abs(point))
     q <- vapply(seq_along(used), function(k) {
-      sum(crossprod(frame(k), at / unit - means[k, ] / unit)^2 / variance[, k])
+      sum(crossprod(frame(k), point / unit - means[k, ] / unit)^2 / variance[, k])
     }, 0)
     logit <- constant / unit / unit - q / 2
     top <- which.max(logit)
     other <- vapply(seq_along(used), function(k) {
       if (k == top) return(0)
-      one <- alike(k, top)
-      gap <- (logit[k] - logit[top]) * unit * unit
-      if (one) {
+      linear <- alike(k, top)
+      gap <- if (linear) {
         V <- frame(k)
         step <- crossprod(V, means[k, ] - means[top, ]) / variance[, k]
-        gap <- constant[k] - constant[top] +
-          sum(step * crossprod(V, at - means[k, ] / 2 - means[top, ] / 2))
-      }
+        constant[k] - constant[top] +
+          sum(step * crossprod(V, point - means[k, ] / 2 - means[top, ] / 2))
+      } else (logit[k] - logit[top]) * unit * unit
       rounding <- 4 * .Machine$double.eps * (d + 2) * (q[k] + q[top]) * unit * unit
-      if ((by_distance || !one) && rounding > 1e-6 && abs(gap) <= 40 + 2 * rounding) {
+      if ((by_distance || !linear) && rounding > 1e-6 && abs(gap) <= 40 + 2 * rounding) {
         abort_input("x", paste("nearer to the means, or where the densities of two components",
-                               "differ by more than rounding"), describe(unname(at)), "far")
+                               "differ by more than rounding"), describe(unname(point)), "far")
       }
       gap
     }, 0)

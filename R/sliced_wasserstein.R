@@ -118,15 +118,6 @@ part_distances <- function(of_x, of_y, wx, wy, parts, p, over) {
   }, 0)
 }
 
-# Tables use another sliced distance than that of order 2 if it is asked for.
-is_other_distance <- function(p, maximum) p != 2 || maximum
-
-judged_by <- function(table) {
-  if ("distance" %in% names(table)) c("distance", "distance_floor") else c("sw2", "floor")
-}
-
-distance_label <- function(p, maximum) paste0(if (maximum) "max-", "SW", format(p))
-
 # Finite points, one at least.
 check_cloud <- function(x, arg) {
   x <- plain_numbers(x)

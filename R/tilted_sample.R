@@ -349,22 +349,22 @@ run_part <- function(plan, models, part, x, n, key, first) {
 # Operations of all steps, and those that add eta (1 + eta) |g|^2 G^2/2 times the coefficients of a
 # quadrature over the times between two looks.
 feynman_kac <- function(plan, steps, looks, strength) {
+  if (strength %in% c(0, -1)) return(steps)
   times <- plan$times
   rate <- strength * (1 + strength) * plan$schedule$diffusion2(times) / 2
-  at <- function(k, weight) {
+  grow <- function(k, weight) {
     list(new_op("eval", to = "(gain)", from = "x", t = times[k], of = "gain"),
          new_op("dot", to = "x", from = "(gain)", scalar = WEIGHT,
                 coef = list("(gain)" = c(0, weight * rate[k]))))
   }
-  if (strength %in% c(0, -1)) return(steps)
   need_memory(times, plan$schedule, "these weights")
   ends <- c(0, looks)
   for (i in seq_along(looks)) {
     k <- seq(ends[i] + 1, ends[i + 1])
     weight <- grid_quadrature(times[c(k, max(k) + 1)], if (plan$sampler$stochastic) 2 else 4)
-    steps[k] <- Map(function(ops, k, weight) c(at(k, weight), ops), steps[k], k,
+    steps[k] <- Map(function(ops, k, weight) c(grow(k, weight), ops), steps[k], k,
                     weight[-length(weight)])
-    steps[[max(k)]] <- c(steps[[max(k)]], at(max(k) + 1, weight[length(weight)]))
+    steps[[max(k)]] <- c(steps[[max(k)]], grow(max(k) + 1, weight[length(weight)]))
   }
   steps
 }
@@ -373,7 +373,7 @@ feynman_kac <- function(plan, steps, looks, strength) {
 path_weights <- function(plan, steps, looks, strength) {
   if (!plan$sampler$stochastic) return(steps)
   d <- mixture_dim(plan$mixture)
-  one <- step_constants(seq_along(steps), plan$times, plan$schedule)
+  constants <- step_constants(seq_along(steps), plan$times, plan$schedule)
   Map(function(ops, ratio, beta, k) {
     noise <- step_noise(ops, k)
     constant <- d * (log(noise$sd) - log(beta) / 2)
@@ -383,7 +383,7 @@ path_weights <- function(plan, steps, looks, strength) {
            op_linear("(old)", c("(old)" = 1, x = -1 / ratio)),
            new_op("dot", to = "x", from = "(old)", scalar = WEIGHT,
                   coef = list("(old)" = c(0, -1 / (2 * beta))))))
-  }, steps, one$ratio, one$beta, seq_along(steps))
+  }, steps, constants$ratio, constants$beta, seq_along(steps))
 }
 
 # The register and the standard deviation of the noise of a step x' = m(x) + sd z.

@@ -106,8 +106,7 @@
 #' @param prior_variance The variance of the data that the method assumes, `Inf` for a flat prior.
 #' @param particles Number of particles of each draw.
 #' @param kappa Variance that an observed coordinate keeps at the time at which it goes free.
-#' @param resampling `"adaptive"`, when the effective size of a set falls below half; or `"every
-#'   step"`.
+#' @param resampling `"adaptive"` or `"every step"`, see above.
 #' @return An object of class `zero_shot_method`, with `format` and `print`.
 #' @seealso [judge_samples()], which compares all methods on one problem.
 #' @source DDNM and BO were read in the first author's program for Liang, Ju, Liang and Shroff
@@ -162,10 +161,10 @@ named_methods <- function(methods) {
     abort_input("methods", "a list of methods such as zero_shot_bo()", describe(methods))
   }
   for (i in seq_along(methods)) check_zero_shot(methods[[i]], paste0("methods[[", i, "]]"))
-  labels <- vapply(methods, `[[`, "", "label")
-  named <- nzchar(if (is.null(names(methods))) rep("", length(methods)) else names(methods))
-  labels[named] <- names(methods)[named]
-  stats::setNames(methods, make.unique(unname(labels), " "))
+  labels <- names_of(methods)
+  bare <- !nzchar(labels)
+  labels[bare] <- vapply(methods[bare], `[[`, "", "label")
+  stats::setNames(methods, make.unique(labels, " "))
 }
 
 #' @rdname zero_shot
@@ -194,16 +193,18 @@ zero_shot_bo <- function(general = FALSE) {
 #' @rdname zero_shot
 #' @export
 zero_shot_ccdf <- function() {
-  new_zero_shot("ccdf", "CCDF", step = function(ops, one, frame) c(ops, replace_range(one, frame)))
+  new_zero_shot("ccdf", "CCDF", step = function(ops, step, frame) {
+    c(ops, replace_range(step, frame))
+  })
 }
 
 #' @rdname zero_shot
 #' @export
 zero_shot_repaint <- function(repeats = 5) {
   repeats <- check_steps(repeats, "repeats")
-  new_zero_shot("repaint", "RePaint", list(repeats = repeats), step = function(ops, one, frame) {
-    once <- c(ops, replace_range(one, frame))
-    back <- list(op_noise("(z)"), op_linear("x", c(x = 1 / one$ratio, "(z)" = sqrt(one$beta))))
+  new_zero_shot("repaint", "RePaint", list(repeats = repeats), step = function(ops, step, frame) {
+    once <- c(ops, replace_range(step, frame))
+    back <- list(op_noise("(z)"), op_linear("x", c(x = 1 / step$ratio, "(z)" = sqrt(step$beta))))
     c(rep(c(once, back), repeats - 1), once)
   })
 }
@@ -213,14 +214,14 @@ zero_shot_repaint <- function(repeats = 5) {
 zero_shot_ddnm_plus <- function() {
   # x' = k x0' + m x + noise: the DDPM step from x0'. On the range x0' = x0 - l (x0 - y), and the
   # noise that y brings, (k l)^2 nu, counts as noise of the step
-  new_zero_shot("ddnm_plus", "DDNM+", ddpm = TRUE, step = function(ops, one, frame) {
+  new_zero_shot("ddnm_plus", "DDNM+", ddpm = TRUE, step = function(ops, step, frame) {
     sd <- as.list(ops[[length(ops)]]$coef)[["z"]]
-    k <- one$a_next * one$beta / one$b2
-    m <- one$b2_next / one$b2 / one$ratio
+    k <- step$a_next * step$beta / step$b2
+    m <- step$b2_next / step$b2 / step$ratio
     allowed <- k * sqrt(frame$nu)
     l <- ifelse(sd >= allowed, 1, sd / allowed)
     own <- sqrt(pmax(sd^2 - allowed^2, 0))
-    from_x0(ops, one, frame, x0 = c(k * (1 - l), k), x = m, y = k * l, z = c(own, sd))
+    from_x0(step, frame, x0 = c(k * (1 - l), k), x = m, y = k * l, z = c(own, sd))
   })
 }
 
@@ -232,29 +233,29 @@ zero_shot_ddrm <- function(eta = .85, eta_b = 1, informed = FALSE) {
   eta_b <- check_number(eta_b, "eta_b", min = 0, max = 1)
   # in the variance-exploding coordinate x/a, whose noise has variance b^2/a^2 = sigma^2
   params <- c(list(eta = eta, eta_b = eta_b), if (informed) list(informed = TRUE))
-  new_zero_shot("ddrm", "DDRM", params, step = function(ops, one, frame) {
-    now <- sqrt(one$b2) / one$a
-    then <- sqrt(one$b2_next) / one$a_next
+  new_zero_shot("ddrm", "DDRM", params, step = function(ops, step, frame) {
+    now <- sqrt(step$b2) / step$a
+    then <- sqrt(step$b2_next) / step$a_next
     kept <- sqrt(1 - eta^2) * then
     noisy <- then < sqrt(frame$nu)
     to_y <- ifelse(noisy, kept / sqrt(frame$nu), eta_b)
     z <- ifelse(noisy, eta * then, sqrt(pmax(then^2 - eta_b^2 * frame$nu, 0)))
     to_x <- kept / now # of x/a - x0
-    scale <- one$a_next
-    begin <- if (informed && one$k == 1) informed_start(one, frame)
-    c(begin, from_x0(ops, one, frame, x0 = scale * c(1 - to_y, 1 - to_x),
-            x = c(rep(0, frame$r), scale / one$a * to_x), y = scale * to_y,
-            z = scale * c(z, eta * then)))
+    scale <- step$a_next
+    begin <- if (informed && step$k == 1) informed_start(step, frame)
+    c(begin, from_x0(step, frame, x0 = scale * c(1 - to_y, 1 - to_x),
+                     x = c(rep(0, frame$r), scale / step$a * to_x), y = scale * to_y,
+                     z = scale * c(z, eta * then)))
   })
 }
 
 # If the start has more noise than y, its x/a is y plus the missing noise.
-informed_start <- function(one, frame) {
-  missing <- one$b2 / one$a^2 - frame$nu
+informed_start <- function(step, frame) {
+  missing <- step$b2 / step$a^2 - frame$nu
   seen <- missing > 0
-  noise <- ifelse(seen, one$a * sqrt(pmax(missing, 0)) / one$start_sd, 1)
+  noise <- ifelse(seen, step$a * sqrt(pmax(missing, 0)) / step$start_sd, 1)
   c(constant_one, list(linear_op("x", x = fill_range(noise, frame, 1),
-                                 "(one)" = fill_range(one$a * frame$target * seen, frame))))
+                                 "(one)" = fill_range(step$a * frame$target * seen, frame))))
 }
 
 #' @rdname zero_shot
@@ -263,13 +264,13 @@ zero_shot_diffpir <- function(lambda = 1, zeta = .1) {
   lambda <- check_number(lambda, "lambda", min = 0)
   zeta <- check_number(zeta, "zeta", min = 0, max = 1)
   new_zero_shot("diffpir", "DiffPIR", list(lambda = lambda, zeta = zeta),
-                step = function(ops, one, frame) {
-                  q2 <- one$b2 / one$a^2
+                step = function(ops, step, frame) {
+                  q2 <- step$b2 / step$a^2
                   to_y <- q2 / (q2 + lambda * frame$nu)
-                  kept <- sqrt((1 - zeta) * one$b2_next / one$b2) # of x - a x0'
-                  gain <- one$a_next - kept * one$a
-                  from_x0(ops, one, frame, x0 = gain * c(1 - to_y, 1), x = kept, y = gain * to_y,
-                          z = sqrt(zeta * one$b2_next))
+                  kept <- sqrt((1 - zeta) * step$b2_next / step$b2) # of x - a x0'
+                  gain <- step$a_next - kept * step$a
+                  from_x0(step, frame, x0 = gain * c(1 - to_y, 1), x = kept, y = gain * to_y,
+                          z = sqrt(zeta * step$b2_next))
                 })
 }
 
@@ -281,11 +282,11 @@ zero_shot_dps <- function(zeta = 1) pulling_method("dps", "DPS", zeta)
 #' @export
 zero_shot_mcg <- function(zeta = 1) pulling_method("mcg", "MCG", zeta, after = replace_range)
 
-pulling_method <- function(name, label, zeta, after = function(one, frame) NULL) {
+pulling_method <- function(name, label, zeta, after = function(step, frame) NULL) {
   zeta <- check_number(zeta, "zeta", min = 0)
   new_zero_shot(name, label, list(zeta = zeta), range = "operator",
-                step = function(ops, one, frame) {
-                  c(dps_step(ops, one, frame, zeta), after(one, frame))
+                step = function(ops, step, frame) {
+                  c(dps_step(ops, step, frame, zeta), after(step, frame))
                 })
 }
 
@@ -355,13 +356,14 @@ zero_shot_frame <- function(mixture, observation, method) {
 # The run of a method without particles: a mixture, the steps on it, and the function that turns
 # its points (rows) back.
 zero_shot_task <- function(mixture, observation, method, sampler, times, schedule, model = NULL) {
-  exact <- method$name == "exact"
-  frame <- if (!exact) zero_shot_frame(mixture, observation, method)
+  if (method$name == "exact") {
+    return(list(mixture = exact_posterior(mixture, observation), back = identity,
+                steps = zero_shot_program(method, NULL, sampler, times, schedule)))
+  }
+  frame <- zero_shot_frame(mixture, observation, method)
   steps <- zero_shot_program(method, frame, sampler, times, schedule)
-  list(mixture = if (exact) exact_posterior(mixture, observation) else {
-    turned_mixture(mixture, frame)
-  }, steps = if (is.null(model)) steps else asked_steps(steps, model, frame, method, schedule),
-  back = function(x) if (exact) x else frame$back(x))
+  list(mixture = turned_mixture(mixture, frame), back = frame$back,
+       steps = if (is.null(model)) steps else asked_steps(steps, model, frame, method, schedule))
 }
 
 # The same steps by the score of a score_model(), which is asked for it at the points turned back.
@@ -398,6 +400,9 @@ ends <- function(x, frame) {
 constant_one <- list(new_op("constant", to = "(one)", coef = list(x = 1)))
 
 linear_op <- function(to, ...) new_op("linear", to = to, coef = list(...))
+sum_op <- function(to, registers, coef) {
+  new_op("linear", to = to, coef = stats::setNames(coef, registers))
+}
 
 check_noisy <- function(variance) {
   if (any(variance == 0)) {
@@ -409,87 +414,78 @@ check_noisy <- function(variance) {
 # s on N, (a target_i - x_i)/variance_i on P.
 range_score <- function(op, frame, a, variance) {
   check_noisy(variance)
-  s <- fill_range(rep(0, frame$r), frame, 1)
-  coef <- list(s, fill_range(-1 / variance, frame), fill_range(a * frame$target / variance, frame))
-  names(coef) <- c(op$to, op$from, "(one)")
-  c(list(op), constant_one, list(new_op("linear", to = op$to, coef = coef)))
+  coef <- list(fill_range(rep(0, frame$r), frame, 1), fill_range(-1 / variance, frame),
+               fill_range(a * frame$target / variance, frame))
+  c(list(op), constant_one, list(sum_op(op$to, c(op$to, op$from, "(one)"), coef)))
 }
 
 # s + J'w, where w_i = weight_i (target_i - x0_i) on P and 0 on N; `more` operations make of w,
 # in register "(pull)", another. a J = I + b^2 Ds.
 guided_score <- function(op, frame, a, b2, weight, more = NULL) {
-  coef <- list(1, 1 / a)
-  names(coef) <- c(op$to, "(pull)")
   c(list(op), pull_to(op, frame, a, b2, rep_len(weight, frame$r)), more,
     list(op_product("(pull)", op$from, op$t, coef = b2),
-         new_op("linear", to = op$to, coef = coef)))
+         sum_op(op$to, c(op$to, "(pull)"), list(1, 1 / a))))
 }
 
 pull_to <- function(op, frame, a, b2, weight) {
   coef <- list(fill_range(-weight / a, frame), fill_range(-weight * b2 / a, frame),
                fill_range(weight * frame$target, frame))
-  names(coef) <- c(op$from, op$to, "(one)")
-  c(constant_one, list(new_op("linear", to = "(pull)", coef = coef)))
+  c(constant_one, list(sum_op("(pull)", c(op$from, op$to, "(one)"), coef)))
 }
 
 # x_i <- a' target_i + b' z on P.
-replace_range <- function(one, frame) {
+replace_range <- function(step, frame) {
   c(constant_one,
     list(op_noise("(z)"),
          linear_op("x", x = fill_range(rep(0, frame$r), frame, 1),
-                   "(one)" = fill_range(one$a_next * frame$target, frame),
-                   "(z)" = fill_range(rep(sqrt(one$b2_next), frame$r), frame))))
+                   "(one)" = fill_range(step$a_next * frame$target, frame),
+                   "(z)" = fill_range(rep(sqrt(step$b2_next), frame$r), frame))))
 }
 
 # A step of a method's own: x' = (coefficients of) x0, x, y and noise; those of x0, x and z are one
 # number, or r for P and one for N.
-from_x0 <- function(ops, one, frame, x0, x, y, z) {
+from_x0 <- function(step, frame, x0, x, y, z) {
   x0 <- ends(x0, frame)
-  c(list(op_eval("s", from = "x", t = one$t)), constant_one,
+  c(list(op_eval("s", from = "x", t = step$t)), constant_one,
     list(op_noise("(z)"),
-         linear_op("x", x = ends(x, frame) + x0 / one$a, s = x0 * one$b2 / one$a,
+         linear_op("x", x = ends(x, frame) + x0 / step$a, s = x0 * step$b2 / step$a,
                    "(one)" = fill_range(y * frame$target, frame), "(z)" = ends(z, frame))))
 }
 
 # The sampler's step, plus zeta J'H'(y - H x0)/|y - H x0| of its beginning.
-dps_step <- function(ops, one, frame, zeta) {
+dps_step <- function(ops, step, frame, zeta) {
   op <- ops[[1]]
-  at_start <- op$op == "eval" && op$from == "x" && op$t == one$t
-  if (at_start) ops <- ops[-1] else op <- op_eval("(s)", from = "x", t = one$t)
-  c(list(op), pull_to(op, frame, one$a, one$b2, frame$scale),
+  at_start <- op$op == "eval" && op$from == "x" && op$t == step$t
+  if (at_start) ops <- ops[-1] else op <- op_eval("(s)", from = "x", t = step$t)
+  c(list(op), pull_to(op, frame, step$a, step$b2, frame$scale),
     list(new_op("power", to = "(pull)", coef = list(x = -1)),
          linear_op("(pull)", "(pull)" = fill_range(frame$scale, frame)),
-         op_product("(pull)", "x", one$t, coef = one$b2)),
-    ops, list(linear_op("x", x = 1, "(pull)" = zeta / one$a)))
+         op_product("(pull)", "x", step$t, coef = step$b2)),
+    ops, list(linear_op("x", x = 1, "(pull)" = zeta / step$a)))
 }
 
 # The operations of all steps of a run by a method.
 zero_shot_program <- function(method, frame, sampler, times, schedule) {
   steps <- sampler_program(sampler, times, schedule)
-  if (method$name != "exact") {
-    need_memory(times, schedule, method$label)
-    steps <- lapply(steps, score_form, schedule)
-  }
+  if (method$name == "exact") return(steps)
+  need_memory(times, schedule, method$label)
+  steps <- lapply(steps, score_form, schedule)
   # such a step would give the noise the shape of the unconditional score
-  if (method$name != "exact" && uses_hessian(unlist(steps, recursive = FALSE))) {
+  if (uses_hessian(unlist(steps, recursive = FALSE))) {
     abort_input("sampler",
                 paste("one that does not take the derivative of the score, for", method$label),
                 format(sampler))
   }
-  if (!is.null(method$score)) {
+  if (is.null(method$step)) {
     score <- function(op) {
-      if (op$op == "eval") method$score(op, frame, schedule$a(op$t), schedule$b2(op$t)) else {
-        list(op)
-      }
+      if (op$op != "eval") return(list(op))
+      method$score(op, frame, schedule$a(op$t), schedule$b2(op$t))
     }
-    steps <- lapply(steps, function(ops) unlist(lapply(ops, score), recursive = FALSE))
+    return(lapply(steps, function(ops) unlist(lapply(ops, score), recursive = FALSE)))
   }
-  if (!is.null(method$step)) {
-    steps <- lapply(seq_along(steps), function(k) {
-      one <- c(step_constants(k, times, schedule), k = k, t = times[k],
-               start_sd = start_sd(schedule, times[1]))
-      method$step(steps[[k]], one, frame)
-    })
-  }
-  steps
+  lapply(seq_along(steps), function(k) {
+    step <- c(step_constants(k, times, schedule), k = k, t = times[k],
+              start_sd = start_sd(schedule, times[1]))
+    method$step(steps[[k]], step, frame)
+  })
 }

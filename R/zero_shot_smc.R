@@ -33,7 +33,7 @@ particle_method <- function(name, label, particles, ..., resampling = "adaptive"
 }
 
 run_particle_method <- function(mixture, n, observation, method, sampler, schedule, times, key,
-                                folder = NULL, cloud = FALSE, model = NULL) {
+                                folder, cloud, model) {
   frame <- zero_shot_frame(mixture, observation, method)
   M <- method$params$particles
   often <- identical(method$params$resampling, "every step")
@@ -51,7 +51,7 @@ run_particle_method <- function(mixture, n, observation, method, sampler, schedu
 }
 
 # The data of all steps. A step of the sampler is x' = m(x) + sd z with m = alpha x + beta s.
-particle_plan <- function(mixture, n, method, frame, sampler, schedule, times, model = NULL) {
+particle_plan <- function(mixture, n, method, frame, sampler, schedule, times, model) {
   need_memory(times, schedule, method$label)
   steps <- sampler_program(sampler, times, schedule)
   a <- schedule$a(times)
@@ -79,7 +79,7 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times, m
 
 # The coefficients of a step x' = alpha x + beta s + sd z from time t, given one_score_form();
 # `still`: sd may be 0.
-one_kernel <- function(step, k, t, still = FALSE) {
+one_kernel <- function(step, k, t, still) {
   fits <- !is.null(step) && step[["t"]] == t && (step[["sigma"]] > 0 || still)
   if (!fits) {
     abort_input("sampler", paste("one whose steps take one score and add noise,",
