@@ -45,10 +45,8 @@ dgaussmix <- function(x, mixture, log = FALSE) {
   check_mixture(mixture)
   x <- check_points(x, mixture, look = FALSE)
   check_flag(log, "log")
-  if (is_singular(mixture)) {
-    abort(paste("`mixture` has a singular covariance and no density;",
-                "add noise by diffuse(mixture, t) first"), "singular")
-  }
+  refuse_singular(mixture, "`mixture` has a singular covariance and no density;",
+                  "add noise by diffuse(mixture, t) first")
   logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
                     what = "logp")[[1]]
   # For a point that is not finite the kernel returns NaN, an infinity or -GM_FAR/2. Checking the
@@ -252,11 +250,9 @@ observed_posterior <- function(mixture, data, arg) {
       next
     }
     law <- if (length(seen) == ncol(x)) mixture else marginal(mixture, seen)
-    if (is_singular(law)) {
-      abort(paste("the mixture has a singular covariance and its classes no densities: take",
-                  "posterior(mixture, x, t = 0.01), which adds noise, or another `form` in",
-                  "as_gaussmix()"), "singular")
-    }
+    refuse_singular(law, "the mixture has a singular covariance and its classes no densities: take",
+                    "posterior(mixture, x, t = 0.01), which adds noise, or another `form` in",
+                    "as_gaussmix()")
     probability[rows, ] <- posterior(law, unname(x[rows, seen, drop = FALSE]))
   }
   probability
