@@ -26,8 +26,9 @@
 #' neighbours shows its size, which is part of the standard error, with the noise of both samples.
 #' Particles that overlap or lie in fewer dimensions have no entropy.
 #'
-#' **Deterministic runs by a rule, a power or a [score_model()]**: by differences of their map, which
-#' take some 6 runs for each dimension; the standard error counts the error of the differences.
+#' **Deterministic runs by a rule, a power or a [score_model()]**: by differences of their map,
+#' which take some 6 runs for each dimension; the standard error counts the error of the
+#' differences.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].

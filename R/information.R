@@ -14,16 +14,17 @@
 #' (maximum entropy, and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
 #'
 #' **How.** One Gaussian: closed forms. In one dimension: Gauss-Legendre rules on panels that follow
-#' all components, to about 1e-11. In two: the trapezoidal rule on a grid; steps are shortened by the
-#' root of 2 until all three change by less than 1e-7, which leaves an error of about 1e-10
+#' all components, to about 1e-11. In two: the trapezoidal rule on a grid; steps are shortened by
+#' the root of 2 until all three change by less than 1e-7, which leaves an error of about 1e-10
 #' (relative, or absolute below 1). Components that differ in a subspace only are integrated there:
 #' across it the law is an independent Gaussian. All else, and what would take more than a million
 #' nodes, is averaged over `n` draws, the same ones at all times, so that curves are smooth and
 #' differences more precise than the standard errors say.
 #'
-#' **The second moment** has a closed form for every mixture, point masses included. Asked for alone,
-#' it stands beside two bounds that hold for any weights and any number of components. With the
-#' means `mu_i` and covariances `S_i` of the data, and `smax` the largest eigenvalue of any of them:
+#' **The second moment** has a closed form for every mixture, point masses included. Asked for
+#' alone, it stands beside two bounds that hold for any weights and any number of components. With
+#' the means `mu_i` and covariances `S_i` of the data, and `smax` the largest eigenvalue of any of
+#' them:
 #'
 #' | column | at the data | what it is |
 #' |---|---|---|
@@ -32,8 +33,8 @@
 #' | `bound_paper` | `d smax + max_i abs(mu_i)^2` | the paper's kind of bound, recalled |
 #'
 #' (`abs` is the Euclidean norm; the recalled form was not verified against the paper; that it is a
-#' bound is derived here). At time `t` each is `a^2` times what it is at the data, plus `d b^2`. Along
-#' the Ornstein-Uhlenbeck process they go monotonically to `d`.
+#' bound is derived here). At time `t` each is `a^2` times what it is at the data, plus `d b^2`.
+#' Along the Ornstein-Uhlenbeck process they go monotonically to `d`.
 #'
 #' @param mixture A [gaussmix()], or a [diffusion()] of one. One with coordinates (see
 #'   [standardise()]) is looked at in those of its process, but for the entropy, which is that of
