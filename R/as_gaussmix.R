@@ -15,18 +15,17 @@
 #'     or a data frame alone makes one class of all rows;
 #'   * a numeric matrix (`n` x `d`), vector or time series (`d = 1`) of points: a kernel density,
 #'     the mixture of `n` equal Gaussians around them.
-#' @param class The classes. For a data frame: the name of its class column, or a vector with a
-#'   label per row. Components come in the order of the factor levels, and classes without rows are
-#'   left out; numbers are labels if they are whole and at most 20 different ones. For a fit: a
-#'   label per component. For points: a label per point, by default `"1"`, `"2"`, ...
+#' @param class For a data frame: the name of its class column, or a label per row. Components come
+#'   in the order of the factor levels, without classes that have no rows; numbers are labels if
+#'   they are whole and at most 20 different ones. For a fit or for points: a label per component or
+#'   point, by default `"1"`, `"2"`, ...
 #' @param method `"gaussian"`: one Gaussian per class, by maximum likelihood; `"mclust"`: the
 #'   mixture that [mclust::Mclust()] selects for each class.
 #' @param form The covariances of `method = "gaussian"`: free, diagonal or proportional to the
 #'   identity, for each class or common to all.
 #' @param data A data frame with the variables of the formula.
-#' @param subset,na.action As of [stats::lm()]: an expression in the variables of `data` that
-#'   chooses rows, and a function that treats missing values. By default missing values are an
-#'   error. If [stats::na.omit()] drops rows, a warning says what the result assumes.
+#' @param subset,na.action As of [stats::lm()]. By default missing values are an error. If
+#'   [stats::na.omit()] drops rows, a warning says what the result assumes.
 #' @param bandwidth The kernel: one standard deviation, `d` of them, or a `d` x `d` covariance
 #'   matrix; 0 makes point masses, the empirical distribution. The default is Scott's rule, the
 #'   standard deviation of each variable times \eqn{n^{-1/(d+4)}}{n^(-1/(d + 4))}; a
@@ -51,8 +50,8 @@
 #'   that depends on other rows in another way, such as `x - mean(x)`, is an error. [impute()],
 #'   [condition()] and a [marginal()] mixture take the mixture's own variables, `log(x)`, by name.
 #'
-#' @section Errors: Of class `mixguide_error`. Missing values are an error unless `na.action` drops
-#'   them; so are missing and empty labels (`""`), and the uniform noise component of \pkg{mclust}.
+#' @section Errors: Of class `mixguide_error`: among others for missing values and labels, and for
+#'   the uniform noise component of \pkg{mclust}.
 #'
 #' @references Scott (1992) *Multivariate Density Estimation*, Wiley, section 6.3, for the
 #'   bandwidth.
@@ -112,8 +111,9 @@ as_gaussmix.MclustDA <- function(x, standardise = TRUE, ...) {
 #' @export
 as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
   check_dots(...)
-  known <- c("normalmixEM", "mvnormalmixEM")
-  if (!x$ft %in% known) abort_input("x", paste("a fit by", paste(known, collapse = " or ")), x$ft)
+  if (!x$ft %in% c("normalmixEM", "mvnormalmixEM")) {
+    abort_input("x", "a fit by normalmixEM or mvnormalmixEM", x$ft)
+  }
   K <- length(x$lambda)
   if (x$ft == "normalmixEM") {
     # with equal means, sigma is the smallest standard deviation and scale its multiples
@@ -126,8 +126,8 @@ as_gaussmix.mixEM <- function(x, class = NULL, standardise = TRUE, ...) {
     covs <- if (is.list(x$sigma)) x$sigma else rep(list(x$sigma), K)
   }
   mixture <- gaussmix(x$lambda, means, covs, class)
-  equal_means <- nrow(unique(means)) == 1
-  df <- free_parameters(mixture) - if (equal_means) (K - 1) * ncol(means) else 0
+  # equal means are one
+  df <- free_parameters(mixture) - if (nrow(unique(means)) == 1) (K - 1) * ncol(means) else 0
   from_data(mixture, fit_of(x$ft, x$loglik, df, NROW(x$x)), standardise)
 }
 
@@ -300,12 +300,12 @@ fit_gaussian <- function(points, label, form, standardise) {
   })
   mixture <- gaussmix(count / n, means, rep_len(unname(covs), nlevels(label)), levels(label))
   flat <- which(rep_len(colSums(mixture$values == 0) > 0, nlevels(label)))
-  if (length(flat)) {
+  fit <- if (length(flat)) {
     warning("singular covariance in class ", singular_words(points, label, flat, form),
             ": the mixture has no density before noise is added; another `form` may have one",
             call. = FALSE)
-  }
-  fit <- if (!length(flat)) fit_by_class("Gaussian", points, label, mixture, free_parameters(mixture))
+    NULL
+  } else fit_by_class("Gaussian", points, label, mixture, free_parameters(mixture))
   from_data(mixture, fit, standardise)
 }
 
@@ -329,11 +329,9 @@ singular_words <- function(points, label, flat, form) {
       paste(count_of(nrow(x), "row"), "in", count_of(ncol(x), "variable"))
     } else "collinear variables"
   }, "")
-  if (common) {
-    return(paste0(toString(levels(label)[flat], 60), " (common to all; ", cause[1], ")"))
-  }
-  shown <- utils::head(seq_along(flat), 4)
-  toString(c(paste0(levels(label)[flat[shown]], " (", cause[shown], ")"),
+  names <- levels(label)[flat]
+  if (common) return(paste0(toString(names, 60), " (common to all; ", cause[1], ")"))
+  toString(c(utils::head(paste0(names, " (", cause, ")"), 4),
              if (length(flat) > 4) paste(length(flat) - 4, "more")))
 }
 

@@ -4,19 +4,16 @@
 #' at. For a mixture, `x` comes from the class itself: this is the confidence of perfect conditional
 #' sampling. For a guided sample, `x` is the output of the sampler.
 #'
-#' @details For a sample, a sweep that kept its samples (`keep = TRUE`) and a law, the confidence in
-#'   any class, from their points. A summary and other sweeps kept only the confidence in the class
-#'   aimed at; another class is an error.
-#'
-#' The mean over particles misses those that were not drawn. If a few particles carry the mean of
-#' `1 - p` (a Pareto tail as in [guidance_sweep()], with excesses above 1e-5), the standard error
-#' also counts what the tail says of larger values, and at most 1.5/n: two standard errors of what n
-#' particles never show are 3/n. The `note` then says so.
+#' @details The mean over particles misses those that were not drawn. If a few particles carry the
+#' mean of `1 - p` (a Pareto tail as in [guidance_sweep()], with excesses above 1e-5), the standard
+#' error also counts what the tail says of larger values, and at most 1.5/n: two standard errors of
+#' what n particles never show are 3/n. The `note` then says so.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [tilted_sample()], a [guided_summary()], a
 #'   [guidance_sweep()] or a [law].
 #' @param class One or more classes, a row each. `NULL`: each class of a mixture, otherwise the
-#'   class (or the union of classes) aimed at.
+#'   class (or the union of classes) aimed at. A summary, and a sweep without its samples
+#'   (`keep = TRUE`), know no other.
 #' @param n Number of draws if quadrature is not possible (mixtures with d > 2).
 #' @param key `NULL`, to draw a key from R's generator if draws are needed, or two whole numbers
 #'   that determine the draws. All classes have the same random numbers.
@@ -45,9 +42,7 @@ no_estimate <- function(x) {
 confidence.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
   check_dots(...)
   key <- check_key(key)
-  if (is_singular(x)) {
-    abort("`x` has a singular covariance and no density; add noise by diffuse() first", "singular")
-  }
+  refuse_singular(x, "`x` has a singular covariance and no density; add noise by diffuse() first")
   rows <- class_rows(x, if (is.null(class)) mixture_classes(x) else class, rows = function(class) {
     others <- vapply(class, function(y) sum(x$weights[!class_components(x, y)]), 0)
     if (all(others == 0)) return(list(estimate_row(1, 0, "exact"))[rep(1, length(class))])
@@ -62,19 +57,18 @@ confidence.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
 class_rows <- function(mixture, class, row, rows = function(class) lapply(class, row)) {
   class_components(if (inherits(mixture, "score_model")) stand_in(mixture) else mixture, class)
   class <- label_text(class)
-  cbind(class = class, do.call(rbind, rows(class)), stringsAsFactors = FALSE)
+  data.frame(class = class, do.call(rbind, rows(class)))
 }
 
 #' @rdname confidence
 #' @export
 confidence.guided_sample <- function(x, class = NULL, ...) {
   check_dots(...)
-  if (is.null(class)) {
-    if (is.null(x$confidence)) no_class(x)
-    return(estimate_table("confidence", mean_confidence(x), particle_words(x)))
+  if (is.null(class) && is.null(x$confidence)) no_class(x)
+  rows <- if (is.null(class)) mean_confidence(x) else {
+    q <- sample_posterior(x)
+    class_rows(x$mixture, class, function(y) mean_confidence(x, q[, y], log(q[, y])))
   }
-  q <- sample_posterior(x)
-  rows <- class_rows(x$mixture, class, function(y) mean_confidence(x, q[, y], log(q[, y])))
   estimate_table("confidence", rows, particle_words(x))
 }
 
@@ -131,9 +125,8 @@ aimed_row <- function(row, class, aim) {
                                 "guided_sample() has"), describe(class))
   }
   rows <- as.data.frame(row)
-  rows <- cbind(rows["quantity"], class = aim, rows[names(rows) != "quantity"],
-                stringsAsFactors = FALSE)
-  new_table(rows, "mixguide_estimates", attr(row, "look")$head)
+  new_table(cbind(rows["quantity"], class = aim, rows[names(rows) != "quantity"]),
+            "mixguide_estimates", attr(row, "look")$head)
 }
 
 # p(class | z) as a function of points z (n x d), for one class or the union of several.

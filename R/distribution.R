@@ -29,9 +29,8 @@
 #'   log-probability of the smaller tail, to the last digit. `rgaussmix()` uses R's random numbers,
 #'   so [set.seed()] determines the draws.
 #'
-#' @section Errors: Of class `mixguide_error`. The density of a mixture with a singular covariance
-#'   is an error of kind `mixguide_error_singular`: it does not exist before noise is added, see
-#'   [diffuse()].
+#' @section Errors: Of class `mixguide_error`; `mixguide_error_singular` for the density of a
+#'   mixture with a singular covariance, which has none before noise is added, see [diffuse()].
 #'
 #' @seealso [predict.gaussmix()] for the class of a point.
 #' @examples
@@ -45,10 +44,8 @@ dgaussmix <- function(x, mixture, log = FALSE) {
   check_mixture(mixture)
   x <- check_points(x, mixture, look = FALSE)
   check_flag(log, "log")
-  if (is_singular(mixture)) {
-    abort(paste("`mixture` has a singular covariance and no density;",
-                "add noise by diffuse(mixture, t) first"), "singular")
-  }
+  refuse_singular(mixture, "`mixture` has a singular covariance and no density;",
+                  "add noise by diffuse(mixture, t) first")
   logp <- core_eval(mixture, x, a = 1, b2 = 0, models = rbind(log_weights(mixture)), coef = 0,
                     what = "logp")[[1]]
   # For a point that is not finite the kernel returns NaN, an infinity or -GM_FAR/2. Checking the
@@ -90,7 +87,7 @@ qgaussmix <- function(p, mixture, lower.tail = TRUE, log.p = FALSE) {
       "probabilities between 0 and 1, none missing"
     }, describe(p))
   }
-  p <- if (log.p) as.vector(p) else log(as.vector(p))
+  p <- as.vector(if (log.p) p else log(p))
   lower <- if (lower.tail) p else log1mexp(p)
   upper <- if (lower.tail) log1mexp(p) else p
   parts <- univariate_parts(mixture)
@@ -184,9 +181,8 @@ place_draws <- function(mixture, component, z) {
 #' @param newdata Points, as `x` of [dgaussmix()]. For the types `"class"`, `"prob"` and `"frame"`
 #'   cells may be missing: a row is classified by the cells that it has, exactly, by their
 #'   [marginal()] law (without any, by the weights of the classes).
-#' @param type The prediction: `"class"`, the most probable class; `"prob"`, the posterior
-#'   probabilities of the classes; `"frame"`, both as a data frame; `"density"`; or `"score"`, the
-#'   gradient of the log-density.
+#' @param type `"class"`, the most probable class; `"prob"`, the posterior probabilities of the
+#'   classes; `"frame"`, both; `"density"`; or `"score"`, the gradient of the log-density.
 #' @param nsim The number of draws.
 #' @param seed `NULL` to continue R's random numbers, or a number for [set.seed()]. The previous
 #'   state of the generator is then restored.
@@ -195,16 +191,16 @@ place_draws <- function(mixture, component, z) {
 #' @return
 #' * `predict()`, by `type`: a factor of `n` classes (of equally probable ones the first; ordered,
 #'   if the classes of the data were); an `n` x classes matrix of probabilities; a data frame with
-#'   the columns that `augment()` adds to the data, `.pred_class` and `.pred_<label>` for each class;
-#'   `n` densities; or an `n` x `d` matrix of scores.
+#'   the columns that `augment()` adds to the data, `.pred_class` and `.pred_<label>` for each
+#'   class; `n` densities; or an `n` x `d` matrix of scores.
 #' * `logLik()`: the log-likelihood \eqn{\sum_i \log p(x_i)}{sum_i log p(x_i)} of the points
 #'   without their labels, for `newdata` or the data of the fit, with `nobs` and `df` (that of the
 #'   fit, or the number of free weights, means and covariances of the form) for [stats::AIC()].
-#' * `nobs()`: the number of observations in the data of the fit.
+#' * `nobs()`: the number of observations of the fit.
 #' * `simulate()`: as [rgaussmix()], with the attribute `"seed"` of [stats::simulate()].
 #'
-#' @section Errors: Of class `mixguide_error`. `nobs()`, and `logLik()` without `newdata`, need a
-#'   mixture that came from a fit, see [as_gaussmix()].
+#' @section Errors: Of class `mixguide_error`; among others of `nobs()`, and of `logLik()` without
+#'   `newdata`, for a mixture that is no fit.
 #'
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
@@ -252,11 +248,9 @@ observed_posterior <- function(mixture, data, arg) {
       next
     }
     law <- if (length(seen) == ncol(x)) mixture else marginal(mixture, seen)
-    if (is_singular(law)) {
-      abort(paste("the mixture has a singular covariance and its classes no densities: take",
-                  "posterior(mixture, x, t = 0.01), which adds noise, or another `form` in",
-                  "as_gaussmix()"), "singular")
-    }
+    refuse_singular(law, "the mixture has a singular covariance and its classes no densities: take",
+                    "posterior(mixture, x, t = 0.01), which adds noise, or another `form` in",
+                    "as_gaussmix()")
     probability[rows, ] <- posterior(law, unname(x[rows, seen, drop = FALSE]))
   }
   probability
@@ -292,11 +286,9 @@ simulate.gaussmix <- function(object, nsim = 1, seed = NULL, ...) {
   # stats::simulate() wants the attribute "seed": the seed, or the state of the generator before
   if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)
   before <- get(".Random.seed", globalenv(), inherits = FALSE)
-  if (!is.null(seed)) {
-    check_count(seed, "seed", -.Machine$integer.max)
-    on.exit(assign(".Random.seed", before, globalenv()))
-    set.seed(seed)
-  }
-  structure(rgaussmix(nsim, object, ...),
-            seed = if (is.null(seed)) before else structure(seed, kind = as.list(RNGkind())))
+  if (is.null(seed)) return(structure(rgaussmix(nsim, object, ...), seed = before))
+  check_count(seed, "seed", -.Machine$integer.max)
+  on.exit(assign(".Random.seed", before, globalenv()))
+  set.seed(seed)
+  structure(rgaussmix(nsim, object, ...), seed = structure(seed, kind = as.list(RNGkind())))
 }

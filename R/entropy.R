@@ -15,22 +15,21 @@
 #' **Stochastic samplers** carry no log-density. In one and two dimensions [entropy()] of their
 #' [guided_law()] needs no random numbers. Of a sample, all that is Gaussian is exact: the whole
 #' output of a run that follows the score of one Gaussian (a class of one component at strength 0),
-#' and, if the run reduces to fewer dimensions (see [guided_sample()]), all that is outside these.
-#' The rest, in up to 16 dimensions, is estimated from the distances of nearest neighbours
-#' (Kozachenko and Leonenko 1987; the fourth; package FNN), of 1e5 particles at most.
+#' and all that is outside a reduction (see [guided_sample()]). The rest, in up to 16 dimensions, is
+#' estimated from the distances of nearest neighbours (Kozachenko and Leonenko 1987; the fourth;
+#' package FNN), of 1e5 particles at most.
 #'
 #' Such estimates are biased, the more so where a law is narrow in places and wide in others. So a
-#' Gaussian mixture is fitted to the particles, by EM from the mixture's own components on. It cuts
-#' the space into pieces, each with its most probable component, whose neighbours are found in its
-#' own whitened variables. As many draws of the fit, whose entropy is known, have nearly the same
-#' bias, which is subtracted. What is left of it grows with the number `k` of neighbours as
-#' `k^(2/d)`. The change from 4 to 16 neighbours shows its size, which is part of the standard
-#' error, with the noise of both samples. Particles that overlap or lie in fewer dimensions have no
-#' entropy.
+#' Gaussian mixture is fitted to the particles, by EM from the mixture's own components on. Each
+#' particle is measured among those of its most probable component, in whitened variables. As many
+#' draws of the fit, whose entropy is known, have nearly the same bias, which is subtracted. What is
+#' left of it grows with the number `k` of neighbours as `k^(2/d)`. The change from 4 to 16
+#' neighbours shows its size, which is part of the standard error, with the noise of both samples.
+#' Particles that overlap or lie in fewer dimensions have no entropy.
 #'
-#' **Deterministic runs by a rule, a power or a [score_model()]** carry no log-density either. Their
-#' entropy comes from differences of their map, which takes some 6 runs for each dimension; the
-#' standard error counts the error of the differences.
+#' **Deterministic runs by a rule, a power or a [score_model()]**: by differences of their map,
+#' which take some 6 runs for each dimension; the standard error counts the error of the
+#' differences.
 #'
 #' @param x A [gaussmix()], a [guided_sample()] or [guided_summary()] with a log-density, a
 #'   [tilted_sample()], a [guidance_sweep()] or a [law].
@@ -61,9 +60,7 @@ entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
   key <- check_key(key)
   x <- class_law(x, class)
   used <- which(x$weights > 0)
-  if (is_singular(x)) {
-    abort("`x` has a singular covariance: its differential entropy is -Inf", "singular")
-  }
+  refuse_singular(x, "`x` has a singular covariance: its differential entropy is -Inf")
   row <- if (length(used) == 1) {
     values <- x$values[, min(used, ncol(x$values))]
     estimate_row(sum(log(2 * pi * exp(1) * values)) / 2, 0, "exact")
@@ -80,7 +77,10 @@ entropy.gaussmix <- function(x, class = NULL, n = 2^14, key = NULL, ...) {
 #' @export
 entropy.guided_sample <- function(x, ...) {
   check_dots(...)
-  estimate_table("entropy", sample_entropy(x), particle_words(x))
+  row <- carried_entropy(x)
+  note <- time_note(x$mixture, x$guidance$class, x$times)
+  if (row$method != "unknown" && nzchar(note)) row$note <- note
+  estimate_table("entropy", row, particle_words(x))
 }
 
 # A class without a density has an entropy while there is noise: the end of the run matters.
@@ -89,13 +89,6 @@ time_note <- function(mixture, class, times) {
   if (!known || !is_singular(class_law(mixture, class))) return("")
   paste0("at t = ", format(times[length(times)], digits = 2), " (",
          if (is.null(class)) "the mixture" else "the class", " has no density)")
-}
-
-sample_entropy <- function(x) {
-  row <- carried_entropy(x)
-  note <- time_note(x$mixture, x$guidance$class, x$times)
-  if (row$method != "unknown" && nzchar(note)) row$note <- note
-  row
 }
 
 carried_entropy <- function(x) {
@@ -123,13 +116,13 @@ neighbour_entropy <- function(x) {
     abort(paste("the entropy of a stochastic sampler takes independent particles:",
                 'points = "random"'), "input")
   }
-  at <- neighbour_setting(x)
-  if (!is.null(at$exact)) return(estimate_row(at$exact, 0, "exact"))
-  if (ncol(at$x) > 16) no_log_density(x)
+  known <- neighbour_setting(x)
+  if (!is.null(known$exact)) return(estimate_row(known$exact, 0, "exact"))
+  if (ncol(known$x) > 16) no_log_density(x)
   need_packages("the entropy of a stochastic sampler", "FNN")
-  row <- points_entropy(at$x, at$mixture, stream(x$key, "neighbours"))
+  row <- points_entropy(known$x, known$mixture, stream(x$key, "neighbours"))
   if (is.null(row)) return(unknown_row("too few particles, or they lie in fewer dimensions"))
-  row$estimate <- row$estimate + at$more
+  row$estimate <- row$estimate + known$more
   row
 }
 
@@ -138,30 +131,24 @@ neighbour_entropy <- function(x) {
 neighbour_setting <- function(x) {
   # a score_model() has no components
   if (inherits(x$mixture, "score_model")) return(list(x = x$x, more = 0))
-  units <- log_units(x$mixture)
-  u <- unname(to_process(x$x, x$mixture))
-  mixture <- in_process(x$mixture)
-  rest <- NULL
+  run <- list(mixture = in_process(x$mixture))
   # nobody knows the law of a user's noise, nor that of the rest of another start
   if (is.null(attr(x, "call_of")$args$noise) && x$start %in% c("normal", "exact")) {
     # from its parts, because samples of a sweep do not know their call
     d <- diffusion(x$mixture, x$guidance, x$sampler, x$schedule, x$horizon, x$start, x$score_error)
     plan <- sampling_plan(d, 1, log_density = "none")
     end <- known_end(d, plan, plan_aim(plan, d$guidance))
-    if (!is.null(end)) return(list(exact = gaussian_entropy(end$cov)))
-    if (!is.null(plan$reduction)) {
-      run <- law_run(process_diffusion(d))
-      mixture <- run$mixture
-      rest <- run$rest
+    if (!is.null(end)) {
+      log_det <- c(determinant(end$cov)$modulus)
+      return(list(exact = (ncol(end$cov) * log(2 * pi * exp(1)) + log_det) / 2))
     }
+    if (!is.null(plan$reduction)) run <- law_run(process_diffusion(d))
   }
-  if (!is.null(rest)) u <- u %*% rest$within
-  closing <- closing_time(mixture, x$times, x$schedule)
-  list(x = u, mixture = diffuse(mixture, closing, x$schedule), more = sum(rest$entropy, units))
-}
-
-gaussian_entropy <- function(cov) {
-  (ncol(cov) * log(2 * pi * exp(1)) + c(determinant(cov)$modulus)) / 2
+  u <- unname(to_process(x$x, x$mixture))
+  if (!is.null(run$rest)) u <- u %*% run$rest$within
+  closing <- closing_time(run$mixture, x$times, x$schedule)
+  list(x = u, mixture = diffuse(run$mixture, closing, x$schedule),
+       more = sum(run$rest$entropy, log_units(x$mixture)))
 }
 
 # The entropy of independent points by the k[1]-th neighbour (Kozachenko and Leonenko), or NULL if
@@ -203,17 +190,14 @@ points_entropy <- function(x, mixture, key, k = c(4, 16)) {
 # The entropy of a deterministic run whose log-density the core does not carry along, by differences
 # of its map.
 difference_entropy <- function(x) {
-  if (is.null(without_density(x)) || is_singular_at_end(x)) no_log_density(x)
+  singular <- !inherits(x$mixture, "score_model") && is_singular(x$mixture) &&
+    x$schedule$b2(x$times[length(x$times)]) == 0
+  if (singular || is.null(without_density(x))) no_log_density(x)
   if (!nrow(x$x)) return(unknown_row("no particles"))
   d <- driven_by_model(run_diffusion(x))
   run <- if (!is.null(d)) without_faults(with_density(x, d))
   if (is.null(run$log_density)) no_log_density(x)
   entropy_of_run(run)
-}
-
-is_singular_at_end <- function(x) {
-  !inherits(x$mixture, "score_model") && is_singular(x$mixture) &&
-    x$schedule$b2(x$times[length(x$times)]) == 0
 }
 
 # What a run is by that leaves it without a log-density, in words, or NULL.
@@ -257,7 +241,6 @@ fitted_pieces <- function(z, like, steps = 10, least = 32) {
     })
     roots <- lapply(covs, function(S) if_error(chol(S), function(e) NULL))
     if (any(vapply(roots, is.null, NA))) return(NULL)
-    names(covs) <- paste("component", seq_along(covs))
     law <- assemble_gaussmix(size / sum(size), means, lapply(covs, simplify_cov),
                              as.character(seq_along(size)))
     p <- posterior(law, z)

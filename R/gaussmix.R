@@ -46,8 +46,7 @@
 #' Eigenvalues of a full matrix below its rounding error count as zero, too.
 #'
 #'   The signs of eigenvectors, and the basis of those with equal eigenvalues, depend on the
-#'   covariance alone, not on the installed LAPACK. (Eigenvalues that differ by little more than
-#'   rounding count as different.)
+#'   covariance alone, not on the installed LAPACK.
 #'
 #' @seealso [as_gaussmix()], [dgaussmix()], [moments()], [marginal()]
 #' @examples
@@ -401,10 +400,10 @@ free_parameters <- function(mixture) {
 #' @return `moments()`: an object of class `mixguide_moments`, a list of `mean` (`d`), `cov`
 #'   (`d` x `d`), `second_moment` (a number) and `method` (`"exact"`), printed as means, standard
 #'   deviations and correlations. `as.data.frame()`: a row per variable, with `variable`, `mean` and
-#'   `sd` (and `target_mean`, `target_sd` of [guided_moments()] with an observation). `mean()`: the mean
-#'   alone.
-#'   `covariances()`: those of the components, a `d` x `d` x `K` array as [gaussmix()] takes it, with
-#'   the names of the variables and the classes of the components; a common one is repeated.
+#'   `sd` (and `target_mean`, `target_sd` of [guided_moments()] with an observation). `mean()`: the
+#'   mean alone.
+#'   `covariances()`: those of the components, a `d` x `d` x `K` array as [gaussmix()] takes it,
+#'   with the names of the variables and the classes of the components; a common one is repeated.
 #' @seealso [marginal()], [diffuse()] for the moments at a later time.
 #' @examples
 #' mixture <- gaussmix(c(.5, .5), cbind(x = c(-1, 1), y = 0), .25, class = c("a", "b"))
@@ -479,7 +478,8 @@ mean_words <- function(rows, digits) {
 
 as_table.mixguide_moments <- function(x) {
   sd <- function(cov) unname(sqrt(diag(cov)))
-  rows <- data.frame(variable = variable_labels(list(means = t(x$mean))), mean = unname(x$mean), sd = sd(x$cov))
+  rows <- data.frame(variable = variable_labels(list(means = t(x$mean))), mean = unname(x$mean),
+                     sd = sd(x$cov))
   if (!is.null(x$target)) {
     rows$target_mean <- unname(x$target$mean)
     rows$target_sd <- sd(x$target$cov)
@@ -561,9 +561,9 @@ marginal <- function(mixture, variables) {
 in_words.gaussmix <- function(x) {
   K <- mixture_size(x)
   classes <- length(mixture_classes(x))
-  paste0("Gaussian mixture: ", count_of(K, "component"),
-         if (classes < K) paste(" of", count_of(classes, "class", "classes")),
-         " in ", count_of(mixture_dim(x), "dimension"), ", ", x$form,
+  what <- paste0("Gaussian mixture: ", count_of(K, "component"),
+                 if (classes < K) paste(" of", count_of(classes, "class", "classes")))
+  paste0(in_dimensions(what, mixture_dim(x)), ", ", x$form,
          if (K == 1 || startsWith(x$form, "common")) " covariance" else " covariances",
          coordinate_words(x))
 }
@@ -586,7 +586,7 @@ print.gaussmix <- function(x, digits = 3, max = 10, ...) {
 
 as_table.gaussmix <- function(x) {
   numbers <- cbind(x$means, t(component_sd(x)))
-  colnames(numbers) <- outer(variable_labels(x), c("mean.", "sd."), function(x, of) paste0(of, x))
+  colnames(numbers) <- paste0(rep(c("mean.", "sd."), each = mixture_dim(x)), variable_labels(x))
   data.frame(component = seq_len(mixture_size(x)), class = x$class, weight = x$weights, numbers,
              row.names = NULL, check.names = FALSE)
 }
@@ -596,11 +596,10 @@ summary.gaussmix <- function(object, ...) {
   check_dots(...)
   classes <- mixture_classes(object)
   owner <- factor(object$class, classes)
-  structure(list(mixture = object, components = as.data.frame(object),
-                 classes = data.frame(class = classes, components = tabulate(owner),
-                                      weight = as.vector(rowsum(object$weights, owner))),
-                 moments = moments(object)),
-            class = "summary.gaussmix")
+  by_class <- data.frame(class = classes, components = tabulate(owner),
+                         weight = as.vector(rowsum(object$weights, owner)))
+  structure(list(mixture = object, components = as.data.frame(object), classes = by_class,
+                 moments = moments(object)), class = "summary.gaussmix")
 }
 
 #' @export

@@ -8,8 +8,9 @@
 #'
 #' @details Let all components have the covariance `Sigma`, let the class `y` be a single one of
 #' them, and let `D_k = mu_y - mu_k` for the others. For two runs from the same point with the same
-#' noise, one guided and one not, the difference of the log-odds `l_k = log p(y | x)/p(k | x)` at the
-#' end is (`S = a^2 Sigma + b^2 I`; `f` and `G^2` as in [schedule]; proof: `vignette("confidence")`)
+#' noise, one guided and one not, the difference of the log-odds `l_k = log p(y | x)/p(k | x)` at
+#' the end is (`S = a^2 Sigma + b^2 I`; `G^2` as in [schedule]; proof:
+#' `vignette("confidence")`)
 #'
 #' `l_k^eta - l_k^0 = eta int sum_j G_kj(t) p_t(j | x_t^eta) dt`,
 #' * ODE: `G_kj = (a G^2/2) D_k' Sigma^(-1/2) S^(-3/2) D_j`,
@@ -41,9 +42,9 @@
 #'
 #' @section Numerical notes:
 #' `G_kj` is a sum over the eigenvalues of `Sigma`. If its terms change sign at most once as these
-#' grow, `G_kj` does so at most once in the noise level (variation diminishing, Karlin 1968), and its
-#' two ends decide. Otherwise the condition is checked at 201 noise levels, and `print()` says so.
-#' Cosines above -1e-10 count as not obtuse.
+#' grow, `G_kj` does so at most once in the noise level (variation diminishing, Karlin 1968), and
+#' its two ends decide. Otherwise the condition is checked at 201 noise levels, and `print()` says
+#' so. Cosines above -1e-10 count as not obtuse.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()].
 #' @param end Time at which the process stops; above 0 for singular covariances.

@@ -1,11 +1,11 @@
 #' Identities of guided sampling, both sides
 #'
-#' What guidance does to some means is known exactly, whatever the geometry of the mixture: to the
-#' means of `log q` and `1/q` along the reverse SDE, with `q = p_t(class | x_t)`, and to the entropy
-#' along the probability-flow ODE. The sampler decides: a stochastic one has the two identities of
-#' the SDE, a deterministic one has that of the ODE. The function computes both sides.
+#' What guidance does to some means is known exactly, whatever the geometry of the mixture: to those
+#' of `log q` and `1/q`, `q = p_t(class | x_t)`, along the reverse SDE (a stochastic sampler), and
+#' to the entropy along the probability-flow ODE (a deterministic one). Both sides are computed.
 #'
-#' @details With `g = grad log q` and the `G^2` of the [schedule]:
+#' @details All expectations are over the guided particles, `g = grad log q`, and `G^2` is that of
+#' the [schedule].
 #'
 #' **SDE**, for *any* mixture, class and strength `eta`:
 #' * `E log q(end) - E log q(start) = (1 + 2 eta) int E|g|^2 G^2/2 dt`,
@@ -14,28 +14,25 @@
 #' So for `eta >= 0` the mean of `log q` rises and that of `1/q` does not. (Neither implies that the
 #' mean of `q` itself rises with `eta`: it may fall.)
 #'
-#' **ODE**, for components of a common covariance: let `S_t = a^2 Sigma + b^2 I`, `P = S_t^-1`, and
-#' let `C_all`, `C_class` be the covariance of the component means under the responsibilities of all
-#' components and of those of the class, at the particle. Then the entropy `h = -E log p` obeys
+#' **ODE**, for components of a common covariance `Sigma`: let `S_t = a^2 Sigma + b^2 I`,
+#' `P = S_t^-1`, and let `C_all`, `C_class` be the covariance of the component means under the
+#' responsibilities of all components and of those of the class. Then for `h = -E log p`
 #' `h(end) - h(start) = (log det S_end - log det S_start)/2
 #'           + int (G^2/2) a^2 E[(1 + eta) tr(P C_class P) - eta tr(P C_all P)] dt`.
 #' The first term is exact. If the class is one Gaussian it belongs to the class's own flow; then
 #' `C_class = 0` and the integral, the term of guidance, is negative for any weights, means and
 #' covariance. This is the theorem of Wu et al. on the entropy of DDIM.
 #'
-#' All expectations are over the guided particles.
-#'
-#' **Steps.** The identities hold in continuous time. Along the SDE the integral over the times of
-#' the sampler, of expectations that are smooth in time, has fourth order; with steps of size `h`
-#' the sides differ by O(h). `limit = TRUE` runs `steps` and `2 steps` and extrapolates, twice the
-#' finer minus the coarser one, which leaves O(h^2). Along the ODE the integral is taken along each
-#' trajectory by the trapezoidal rule, and `end` is the entropy by the log-density `"map"` of the
-#' discrete steps: take many steps.
+#' **Steps.** The identities hold in continuous time. Along the SDE, where the integral has fourth
+#' order, steps of size `h` let the sides differ by O(h). `limit = TRUE` runs `steps` and `2 steps`
+#' and extrapolates, twice the finer minus the coarser one, which leaves O(h^2). Along the ODE the
+#' integral is taken along each trajectory by the trapezoidal rule, and `end` is the entropy by the
+#' log-density `"map"` of the discrete steps: take many steps.
 #'
 #' @inheritParams guided_sample
-#' @param n A number of particles. `NULL`, for the SDE: by the exact law of the chain on a grid (see
-#'   [guided_law()]), in one or two dimensions or in runs that reduce to them; for the ODE, whose
-#'   identity needs particles: 1e4.
+#' @param n Number of particles. `NULL`: for the SDE none, but the exact law of the chain on a grid
+#'   (see [guided_law()]), in one or two dimensions or in runs that reduce to them; for the ODE,
+#'   whose identity needs particles, 1e4.
 #' @param guidance Label of the class to guide to, or several for their union; `NULL` for the class
 #'   of the diffusion.
 #' @param strength Strengths of the guidance.
@@ -121,8 +118,8 @@ guidance_identities <- function(mixture, n = NULL, guidance = NULL,
               process_lines(d, guidance = paste("towards", aim_words(class)))),
             setup_of(d, n = n, faults = faults), keys = c("strength", "mean_of"),
             methods = if (!stochastic && all(rows$start_se == 0)) c(start = "exact"),
-            foot = paste0("change: end - start of the mean, ",
-                          if (stochastic) "q = p(class | x)" else "which is the entropy",
+            foot = paste0("change: end - start of the mean",
+                          if (stochastic) ", q = p(class | x)" else " (the entropy)",
                           "; integral: what it is in continuous time; guidance: its part of that",
                           if (!stochastic) ", beside the class's own flow, which is exact",
                           "; gap: change - integral"))
@@ -203,12 +200,11 @@ entropy_sides <- function(process, strength, n) {
   schedule <- process$schedule
   times <- process$times
   run <- quiet_sample(process, n, log_density = "map", trajectory = TRUE)
-  trace <- vapply(seq_along(times), function(i) {
-    trace_terms(mixture, process$guidance$class, strength, matrix(run$trajectory[i, , ], n),
-                times[i], schedule)
-  }, double(n))
-  step <- -diff(times)
-  guidance <- matrix(trace, n) %*% (c(step, 0) + c(0, step)) / 2
+  weight <- grid_quadrature(times, 2)
+  guidance <- 0
+  for (k in seq_along(times)) {
+    guidance <- guidance + weight[k] * trace_terms(process, strength, k, run$trajectory[k, , ])
+  }
   log_det <- function(t) sum(log(diffused_values(mixture, schedule$a(t), schedule$b2(t))))
   flow <- (log_det(min(times)) - log_det(max(times))) / 2
   start <- if (is.null(run$start_entropy)) run$density_change - run$log_density else {
@@ -219,23 +215,23 @@ entropy_sides <- function(process, strength, n) {
        integral = named(guidance + flow), guidance = named(guidance))
 }
 
-# (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at the points x.
-trace_terms <- function(mixture, class, strength, x, t, schedule) {
-  inside <- class_components(mixture, class)
+# (G^2/2) a^2 ((1 + eta) tr(P C_class P) - eta tr(P C_all P)) at points x of the k-th time.
+trace_terms <- function(process, strength, k, x) {
+  mixture <- process$mixture
+  schedule <- process$schedule
+  t <- process$times[k]
+  inside <- class_components(mixture, process$guidance$class)
   mixture$class <- as.character(seq_along(mixture$class))
-  q <- posterior(mixture, x, t, schedule)
-  V <- mixture$vectors
-  means <- unname(if (is.null(V)) mixture$means else mixture$means %*% V)
+  q <- posterior(mixture, matrix(x, ncol = mixture_dim(mixture)), t, schedule)
+  means <- unname(mixture$means %*% component_axes(mixture))
   variance <- diffused_values(mixture, schedule$a(t), schedule$b2(t))
   scaled <- means / rep(variance, each = nrow(means))
-  # tr(P C P) = sum_k q_k |P mu_k|^2 - |sum_k q_k P mu_k|^2
-  spread <- function(q) drop(q %*% rowSums(scaled^2)) - rowSums((q %*% scaled)^2)
-  within <- 0
-  if (sum(inside) > 1) {
-    only <- q[, inside, drop = FALSE]
-    full <- 0 * q
-    full[, inside] <- only / rowSums(only)
-    within <- spread(full)
+  # tr(P C P) = sum_k q_k |P mu_k|^2 - |sum_k q_k P mu_k|^2, over some components
+  spread <- function(of) {
+    q <- q[, of, drop = FALSE] / rowSums(q[, of, drop = FALSE])
+    scaled <- scaled[of, , drop = FALSE]
+    drop(q %*% rowSums(scaled^2)) - rowSums((q %*% scaled)^2)
   }
-  schedule$diffusion2(t) / 2 * schedule$a(t)^2 * ((1 + strength) * within - strength * spread(q))
+  within <- if (sum(inside) > 1) spread(inside) else 0
+  schedule$diffusion2(t) / 2 * schedule$a(t)^2 * ((1 + strength) * within - strength * spread(TRUE))
 }

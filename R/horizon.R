@@ -21,17 +21,15 @@
 #' **Warnings** have the class `mixguide_warning` and one of their own. The print of the run and its
 #' plots repeat them:
 #' * `mixguide_warning_start`: the divergence is above 1e-3. The horizon is too short, or the
-#'   schedule ends too early: `schedule_ve()` with a `sigma_max` below the spread of the data, a
-#'   sequence for `schedule_ddpm()` whose last `a` is not small, or a mixture with large means in
-#'   its units. The cure is a longer horizon, another schedule, `start = "exact"` or
-#'   [standardise()]. A start that is given, as a [gaussmix()] or as a matrix of 50 rows or more,
-#'   has this warning if its mean is half a standard deviation off, or a standard deviation wrong by
-#'   a factor of 2, by the law of every class and of the whole. The likely cause is its units: these
-#'   are those of the data, see [standardise()].
-#' * `mixguide_warning_steps`: the last step is coarser than the narrowest component. The step
-#'   removes noise of a larger variance than the component has at the end, and the score at its
-#'   start does not resolve the component. The cure is more steps, or a grid with shorter ones near
-#'   the data.
+#'   schedule ends too early, as `schedule_ve()` with a `sigma_max` below the spread of the data.
+#'   The cure is a longer horizon, another schedule, `start = "exact"` or [standardise()]. A start
+#'   that is given, as a [gaussmix()] or as a matrix of 50 rows or more, has this warning if its
+#'   mean is half a standard deviation off, or a standard deviation wrong by a factor of 2, by the
+#'   law of every class and of the whole. The likely cause is its units: these are those of the
+#'   data.
+#' * `mixguide_warning_steps`: the last step removes noise of a larger variance than the narrowest
+#'   component has at its end, so that the score at its start does not resolve the component. The
+#'   cure is more steps, or a grid with shorter ones near the data.
 #' * `mixguide_warning_model`: a [score_model()] is not of its `type`, does not depend on the class,
 #'   or uses other points. (`mixguide_warning_start` also says if it does not fit the start.)
 #' * `mixguide_warning_strength`: the profile `"cfgpp"` of [strength_profile()] with a sampler for
@@ -58,8 +56,7 @@ start_kl <- function(process, schedule) {
   values <- used_values(process)
   length2 <- rowSums(process$means[used, , drop = FALSE]^2)
   w <- process$weights[used]
-  class <- process$class[used]
-  members <- split(seq_along(w), factor(class, unique(class)))
+  members <- split(seq_along(w), factor(process$class[used], unique(process$class[used])))
   function(t) {
     a2 <- schedule$a(t)^2
     s2 <- start_sd(schedule, t)^2
@@ -74,8 +71,7 @@ start_kl <- function(process, schedule) {
 chosen_horizon <- function(mixture, schedule) {
   own <- schedule$horizon
   if (is.null(mixture)) return(own)
-  process <- in_process(mixture)
-  kl <- start_kl(process, schedule)
+  kl <- start_kl(in_process(mixture), schedule)
   worst <- function(t) max(kl(t))
   near <- if (is.null(mixture$coordinates)) START_LIMIT else START_GOAL
   if (is.finite(schedule$max) || worst(own) <= near) return(own)
@@ -113,16 +109,15 @@ given_start_fault <- function(start, process, schedule, t) {
     sd <- sqrt(colMeans((start - rep(mean, each = nrow(start)))^2))
     if (all(sd == 0)) return(NULL)
   } else {
-    of <- moments(start)
-    mean <- of$mean
-    sd <- sqrt(diag(of$cov))
+    mean <- moments(start)$mean
+    sd <- mixture_sd(start)
   }
   a <- schedule$a(t)
-  weights <- process$weights
   # of each class, and of the whole
-  of <- factor(c(process$class, rep("", length(weights))))
-  total <- as.vector(rowsum(c(weights, weights), of))
-  mean_of <- function(x) rowsum(rbind(x, x) * c(weights, weights), of) / pmax(total, 1e-300)
+  law <- factor(c(process$class, rep("", mixture_size(process))))
+  weights <- rep(process$weights, 2)
+  total <- as.vector(rowsum(weights, law))
+  mean_of <- function(x) rowsum(rbind(x, x) * weights, law) / pmax(total, 1e-300)
   centre <- a * mean_of(process$means)
   square <- a^2 * mean_of(process$means^2 + t(component_sd(process))^2)
   spread <- sqrt(pmax(square - centre^2, 0) + schedule$b2(t))
@@ -137,11 +132,11 @@ given_start_fault <- function(start, process, schedule, t) {
     paste("mean", format(round(mean, 2), digits = 2), "and standard deviation",
           format(sd, digits = 2))
   }
-  law <- which(there)[best]
+  nearest <- which(there)[best]
   c(start = paste0(
     "the given start does not have the law of the noised data: in the coordinates of the process ",
     variable_labels(process)[worst], " has ", figure(mean[[worst]], sd[[worst]]), ", wanted ",
-    figure(centre[law, worst], spread[law, worst]), "; ", if (is_standardised(process)) {
+    figure(centre[nearest, worst], spread[nearest, worst]), "; ", if (is_standardised(process)) {
       paste("a start is in the units of the data: for z from N(0, I) give z * scale + center of",
             "the mixture's `coordinates` (see ?standardise), or take")
     } else "take a start of this law, or", " start = \"exact\""
@@ -151,29 +146,26 @@ given_start_fault <- function(start, process, schedule, t) {
 start_fault <- function(process, schedule, t, exact) {
   bound <- start_kl(process, schedule)
   worst <- function(t) max(bound(t))
-  kl <- bound(t)
-  kl <- kl[which.max(kl)]
+  kl <- worst(t)
   if (!(kl > START_LIMIT)) return(NULL)
   later <- if (is.infinite(schedule$max)) enough_noise(worst, t) else {
     if (schedule$horizon > t && worst(schedule$horizon) <= START_LIMIT) schedule$horizon else t
   }
-  cure <- if (later > t) {
-    paste("take horizon =", format(later, digits = 3))
-  } else {
+  cure <- if (later > t) paste("take horizon =", format(later, digits = 3)) else {
     paste0("take a schedule that ends with more noise",
            if (!is_standardised(process)) ", or standardise() the mixture")
   }
   c(start = paste0(
     "the noised data do not have the law of the start: at t = ", format(t, digits = 4),
-    ", where a = ", format(schedule$a(t), digits = 2), ", the KL divergence of class ", names(kl),
-    " is up to ", format(unname(kl), digits = 3), " (wanted: at most ", START_LIMIT, "); ", cure,
-    if (exact) ', or start = "exact"'
+    ", where a = ", format(schedule$a(t), digits = 2), ", the KL divergence of class ",
+    names(which.max(bound(t))), " is up to ", format(kl, digits = 3), " (wanted: at most ",
+    START_LIMIT, "); ", cure, if (exact) ', or start = "exact"'
   ))
 }
 
 is_standardised <- function(process) {
-  of <- moments(process)
-  all(abs(of$mean) < 1e-6) && all(abs(diag(of$cov) - 1) < 1e-6 | diag(of$cov) == 0)
+  variance <- diag(moments(process)$cov)
+  all(abs(mean(process)) < 1e-6) && all(abs(variance - 1) < 1e-6 | variance == 0)
 }
 
 steps_fault <- function(process, schedule, times) {

@@ -14,18 +14,17 @@
 #' (maximum entropy, and the inequality of Cramer and Rao): `plot()` draws these beside the curves.
 #'
 #' **How.** One Gaussian: closed forms. In one dimension: Gauss-Legendre rules on panels that follow
-#' all components, to about 1e-11. In two: the trapezoidal rule on a grid, whose error falls faster
-#' than any power of the step; steps are shortened by the root of 2 until all three change by less
-#' than 1e-7, which leaves an error of about 1e-10 (relative, or absolute below 1). Components that
-#' differ in a subspace only are integrated there: across it the law is an independent Gaussian. All
-#' else, and what would take more than a million nodes, is averaged over `n` draws, points of nets
-#' if there are 1024 or more (see [net]); the same ones at all times, so that curves are smooth and
+#' all components, to about 1e-11. In two: the trapezoidal rule on a grid; steps are shortened by
+#' the root of 2 until all three change by less than 1e-7, which leaves an error of about 1e-10
+#' (relative, or absolute below 1). Components that differ in a subspace only are integrated there:
+#' across it the law is an independent Gaussian. All else, and what would take more than a million
+#' nodes, is averaged over `n` draws, the same ones at all times, so that curves are smooth and
 #' differences more precise than the standard errors say.
 #'
-#' **The second moment** has a closed form for every mixture, point masses included. Guarantees of
-#' samplers ask for a finite one. Asked for alone, it stands beside two bounds that hold for any
-#' weights and any number of components. With the means `mu_i` and covariances `S_i` of the data,
-#' and `smax` the largest eigenvalue of any of them:
+#' **The second moment** has a closed form for every mixture, point masses included. Asked for
+#' alone, it stands beside two bounds that hold for any weights and any number of components. With
+#' the means `mu_i` and covariances `S_i` of the data, and `smax` the largest eigenvalue of any of
+#' them:
 #'
 #' | column | at the data | what it is |
 #' |---|---|---|
@@ -33,9 +32,9 @@
 #' | `bound_component` | `max_i (abs(mu_i)^2 + tr S_i)` | the sharper bound, derived here |
 #' | `bound_paper` | `d smax + max_i abs(mu_i)^2` | the paper's kind of bound, recalled |
 #'
-#' (`abs` is the Euclidean norm). The recalled form was not verified against the paper; that it is a
-#' bound is derived for this package. At time `t` each is `a^2` times what it is at the data,
-#' plus `d b^2`. Along the Ornstein-Uhlenbeck process they go monotonically to `d`.
+#' (`abs` is the Euclidean norm; the recalled form was not verified against the paper; that it is a
+#' bound is derived here). At time `t` each is `a^2` times what it is at the data, plus `d b^2`.
+#' Along the Ornstein-Uhlenbeck process they go monotonically to `d`.
 #'
 #' @param mixture A [gaussmix()], or a [diffusion()] of one. One with coordinates (see
 #'   [standardise()]) is looked at in those of its process, but for the entropy, which is that of
@@ -75,11 +74,10 @@ information <- function(mixture, t = 0, schedule = schedule_ou(), n = 1e4,
   if (!is.character(quantity) || !length(quantity)) {
     abort_input("quantity", paste("among", toString(known)), describe(quantity))
   }
-  for (one in quantity) check_choice(one, known, "quantity")
-  batches <- list()
+  for (word in quantity) check_choice(word, known, "quantity")
+  batches <- NULL
   if (all(quantity == "second_moment")) {
-    rows <- data.frame(moment_bounds(in_process(mixture), t, schedule), method = "exact",
-                       stringsAsFactors = FALSE)
+    rows <- data.frame(moment_bounds(in_process(mixture), t, schedule), method = "exact")
   } else {
     all <- information_rows(mixture, t, schedule, n, key)
     batches <- attr(all, "batches")
@@ -116,51 +114,37 @@ information_rows <- function(mixture, t, schedule, n, key) {
   units <- mixture
   mixture <- in_process(mixture)
   used <- keep_components(mixture, mixture$weights > 0)
-  d <- mixture_dim(mixture)
-  inner <- used
+  alone <- mixture_size(used) == 1
+  space <- if (!alone) reduced_space(used)
+  inner <- if (!alone) along_axes(if (is.null(space)) used else space$mixture)
   # the part that is independent of the inner coordinates: `count` Gaussians of each variance
-  rest <- list(values = numeric(), count = numeric())
-  if (mixture_size(used) == 1) {
-    inner <- NULL
-    rest <- list(values = used$values[, 1], count = rep(1, d))
-  } else {
-    space <- reduced_space(used)
-    if (!is.null(space)) {
-      inner <- space$mixture
-      rest <- list(values = space$values, count = space$rest)
-    }
+  rest <- if (alone) list(values = used$values[, 1], count = rep(1, mixture_dim(used))) else {
+    list(values = as.double(space$values), count = as.double(space$rest))
   }
-  if (!is.null(inner)) inner <- along_axes(inner)
-  drawn <- NULL
-  batches <- list()
-  a <- schedule$a(t)
-  b2 <- schedule$b2(t)
-  rows <- lapply(seq_along(t), function(i) {
-    at <- if (!is.null(inner)) diffuse(inner, t[i], schedule)
-    row <- if (is.null(at)) information_row(rep(0, 3), method = "exact") else node_information(at)
+  # the same normals at all times, if any are drawn
+  delayedAssign("net", draws_net(inner, n))
+  delayedAssign("drawn_key", own_key(key))
+  rows <- lapply(t, function(time) {
+    law <- if (!alone) diffuse(inner, time, schedule)
+    row <- if (alone) information_row(rep(0, 3), method = "exact") else node_information(law)
     if (is.null(row)) {
-      if (is.null(drawn)) {
-        net <- draws_net(inner, n)
-        drawn <<- list(key = own_key(key), net = net, family = draws_family(net, n))
-      }
-      # the same normals at all times
-      x <- unname(keyed_draws(at, n, drawn$key, net = drawn$net))
-      row <- drawn_information(at, x, drawn$family)
+      x <- unname(keyed_draws(law, n, drawn_key, net = net))
+      row <- drawn_information(law, x, draws_family(net, n))
     }
-    v <- a[i]^2 * rest$values + b2[i]
+    v <- schedule$a(time)^2 * rest$values + schedule$b2(time)
     more <- colSums(rest$count * cbind(log(2 * pi * exp(1) * v) / 2, 1 / v, 1 / v^2))
     more[1] <- more[1] + log_units(units)
     row[c("entropy", "fisher", "curvature")] <- row[c("entropy", "fisher", "curvature")] + more
-    if (!is.null(attr(row, "batches"))) batches[[i]] <<- t(t(attr(row, "batches")) + more)
-    row
+    batches <- attr(row, "batches")
+    structure(row, batches = if (!is.null(batches)) t(t(batches) + more))
   })
   structure(data.frame(second_moment = second_moments(mixture, t, schedule), do.call(rbind, rows)),
-            batches = batches)
+            batches = lapply(rows, attr, "batches"))
 }
 
 information_row <- function(mean, se = rep(0, 3), method = "quadrature") {
   data.frame(entropy = mean[1], entropy_se = se[1], fisher = mean[2], fisher_se = se[2],
-             curvature = mean[3], curvature_se = se[3], method = method, stringsAsFactors = FALSE)
+             curvature = mean[3], curvature_se = se[3], method = method)
 }
 
 # By quadrature; NULL if there is no rule.
@@ -215,7 +199,8 @@ moment_words <- c(second_moment = "exact", bound_component = "bound: largest com
 picture.mixguide_information <- function(object, setup) {
   shown <- intersect(names(information_words), names(object))
   if (!length(shown)) return(plot_moments(object, setup))
-  gauss <- information(gaussian_like(in_process(setup$mixture)), object$t, setup$schedule)
+  like <- moments(in_process(setup$mixture))
+  gauss <- information(gaussmix(1, t(like$mean), like$cov), object$t, setup$schedule)
   long <- function(table, law) cbind(long_form(table, information_words[shown], "t"), law = law)
   rows <- rbind(long(object, "the mixture"), long(gauss, "a Gaussian of the same covariance"))
   drawn <- any(rows$se > 0)
@@ -240,10 +225,4 @@ plot_moments <- function(object, setup) {
     line_scales(c(ink, class_palette(2)), c("solid", "22", "12")) +
     finish("Second moment along the diffusion", c(format(setup$mixture), format(setup$schedule)),
            x = "time t", y = expression(E * "|" * x[t] * "|"^2), legend = "bottom")
-}
-
-# The Gaussian of the same mean and covariance.
-gaussian_like <- function(mixture) {
-  at <- moments(mixture)
-  gaussmix(1, t(at$mean), at$cov)
 }

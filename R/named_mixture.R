@@ -1,7 +1,7 @@
 #' The test mixtures of the theory
 #'
-#' Small mixtures with results known to many digits. The package's own tests use them. They are also
-#' good first examples, because each shows one thing.
+#' Small mixtures with results known to many digits, for tests and as first examples: each shows one
+#' thing.
 #'
 #' @details
 #' Every component is a class of its own, `"1"` to `"K"`; in the guidance series `"1"` is the class
@@ -39,9 +39,9 @@
 #' (.3 -.1; -.1 .6); diag(.4, .3).
 #'
 #' A large one is `"karras"`: two classes, `"a"` and `"b"`, each a tree of 127 branches in the plane
-#' with 8 components each. It follows the example of Karras et al. (2024), in which guidance cuts
-#' off thin branches that autoguidance keeps. It is built by their recipe from random numbers of our
-#' own, with mean 0 and standard deviation 1/2 in both variables.
+#' with 8 components each, by the recipe of Karras et al. (2024) from random numbers of our own,
+#' with mean 0 and standard deviation 1/2 in both variables. Guidance cuts off its thin branches,
+#' which autoguidance keeps.
 #'
 #' @param name One of the names below, or nothing.
 #' @return A [gaussmix()]; without `name`, the names.
@@ -85,9 +85,8 @@ karras_tree <- function() {
   }
   rows <- do.call(rbind, c(branch(0, c(0, 0), pi / 4), branch(0, c(0, 0), 5 * pi / 4)))
   weights <- rows[, 1] / sum(rows[, 1])
-  half <- nrow(rows) / 2
-  class <- rep(c("a", "b"), each = half)
-  weights <- weights / (2 * rep(rowsum(weights, class), each = half))
+  class <- rep(c("a", "b"), each = nrow(rows) / 2)
+  weights <- weights / (2 * rowsum(weights, class)[class, ])
   # mean 0 and standard deviation 1/2
   means <- rows[, 2:3]
   means <- sweep(means, 2, colSums(weights * means))

@@ -56,9 +56,9 @@
 #'     at this strength (`NA`: none up to 1024, or the grid is given, or nothing is proved);
 #'   * `note`: the reason for `strength`.
 #'
-#'   Attribute `setup` holds the experiment, with a data frame `at` of the steps (`NULL` for other
-#'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
-#'   `no fold` that each step allows, which `plot()` draws.
+#'   Attribute `setup` has a data frame `at` of the steps (`NULL` for other forms than that above):
+#'   time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and `no fold` that each step
+#'   allows, which `plot()` draws.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}. Conditions and proofs for steps are derived for this package.
 #' @seealso [capped_strength()], which keeps a strength within these limits; [strength_limit()],
@@ -290,19 +290,16 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
     if (!is.null(out_of_reach(claim, geometry, sampler))) return(NA_real_)
     # a guarantee fails at `low` and holds at `high`
     low <- high <- sampler$steps
-    if (holds(claim, high)) {
-      while (low >= 1 && holds(claim, low)) {
-        high <- low
-        low <- floor(low / 2)
-      }
-    } else {
+    while (low >= 1 && holds(claim, low)) {
+      high <- low
+      low <- floor(low / 2)
+    }
+    while (!holds(claim, high)) {
+      low <- high
+      high <- 2 * high
       # more steps have the same form
-      if (claim != "confidence" && is.null(known[[paste(high)]][[1]])) return(NA_real_)
-      while (high <= most && !holds(claim, high)) {
-        low <- high
-        high <- 2 * high
-      }
-      if (high > most) return(NA_real_)
+      other <- claim != "confidence" && is.null(known[[paste(low)]][[1]])
+      if (other || high > most) return(NA_real_)
     }
     while (high - low > 1) {
       middle <- floor((low + high) / 2)
@@ -315,14 +312,14 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
 
 #' Strength that the steps can bear
 #'
-#' A strength for [guidance()] that is reduced, step by step, to the limit of [step_condition()]: the
-#' cure if long steps and strong guidance split a class.
+#' A strength for [guidance()] that is reduced, step by step, to the limit of [step_condition()]:
+#' the cure if long steps and strong guidance split a class.
 #'
 #' @inheritParams step_condition
 #' @param claim The claim to keep guaranteed: `"entropy"` (no step takes particles further apart
 #'   than without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
-#' @param share The share of the limit to use, above 0 and at most 1, with which a step may lead many
-#'   particles to the same place.
+#' @param share The share of the limit to use, above 0 and at most 1, with which a step may lead
+#'   many particles to the same place.
 #' @return A function of time, for the `strength` of a [guidance()]: constant between the times at
 #'   which the sampler takes scores. `as.data.frame()` has these times `t` and the `strength` there.
 #' @section Errors: of class `mixguide_error`; among others if nothing is proved.
@@ -350,24 +347,23 @@ capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monot
           "input")
   }
   t <- if (is.null(at)) d$times[1] else at$t
-  cap <- pmin(strength, share * if (is.infinite(allowed)) Inf else at[[claim]])
-  capped <- function(t) at$cap[which.min(abs(at$t - t))]
-  environment(capped) <- list2env(list(at = data.frame(t = t, cap = cap)), parent = topenv())
-  structure(capped, class = object_class("capped_strength"), strength = strength, claim = claim)
+  capped <- pmin(strength, share * if (is.infinite(allowed)) Inf else at[[claim]])
+  of_time <- function(t) steps$strength[which.min(abs(steps$t - t))]
+  # nothing else stays in the environment
+  environment(of_time) <- list2env(list(steps = data.frame(t = t, strength = capped)),
+                                   parent = topenv())
+  structure(of_time, class = object_class("capped_strength"), strength = strength, claim = claim)
 }
 
-as_table.capped_strength <- function(x) {
-  at <- environment(x)$at
-  data.frame(t = at$t, strength = at$cap)
-}
+as_table.capped_strength <- function(x) environment(x)$steps
 
 in_words.capped_strength <- function(x) {
-  at <- environment(x)$at
-  below <- at$cap < attr(x, "strength")
-  cap <- function(extreme) format(extreme(at$cap), digits = 3)
+  steps <- environment(x)$steps
+  below <- steps$strength < attr(x, "strength")
+  cap <- function(extreme) format(extreme(steps$strength), digits = 3)
   paste0(format(attr(x, "strength")), if (!any(below)) ", which no step caps" else {
-    paste0(", capped at ", sum(below), " of ", count_of(nrow(at), "step"), ": from ", cap(min),
-           " at t = ", format(at$t[which.min(at$cap)], digits = 3), " to ", cap(max))
+    paste0(", capped at ", sum(below), " of ", count_of(nrow(steps), "step"), ": from ", cap(min),
+           " at t = ", format(steps$t[which.min(steps$strength)], digits = 3), " to ", cap(max))
   }, " (\"", attr(x, "claim"), "\")")
 }
 

@@ -74,7 +74,8 @@ test_that("it prints, and refuses what it cannot do by name", {
   expect_mixguide_error(guidance_identities(A2, guidance = "3"), "guidance")
   expect_mixguide_error(guidance_identities(A2, NULL, "1", "a"), "strength")
   expect_mixguide_error(guidance_identities(A2, 1, "1", 1), "n")
-  expect_mixguide_error(guidance_identities(A2, 50, "1", 1, sampler_ddim(), limit = TRUE), "sampler")
+  expect_mixguide_error(guidance_identities(A2, 50, "1", 1, sampler_ddim(), limit = TRUE),
+                        "sampler")
   given <- sampler_em(grid = seq(5, 0, length.out = 11))
   expect_mixguide_error(guidance_identities(A2, NULL, "1", 1, given, limit = TRUE), "sampler")
   expect_mixguide_error(guidance_identities(A2, NULL, "1", 1, start = "given"), "start")
@@ -152,7 +153,8 @@ test_that("units of the data change the entropies by their logarithm, and nothin
 test_that("the entropy refuses what it cannot do by name", {
   expect_mixguide_error(guidance_identities(named_mixture("A1"), 50, "1", 1, sampler_rk4(9)),
                         "mixture")
-  expect_mixguide_error(guidance_identities(A2, 50, guidance("1", 1), NA, sampler_rk4(9)), "strength")
+  expect_mixguide_error(guidance_identities(A2, 50, guidance("1", 1), NA, sampler_rk4(9)),
+                        "strength")
   expect_mixguide_error(guidance_identities(A2, 0, "1", 1, sampler_rk4(9)), "n")
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
   expect_error(guidance_identities(points, 50, "1", 1, sampler_rk4(9)),
