@@ -92,9 +92,8 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   schedule <- d$schedule
   times <- d$times
   noise_level(d$mixture, times[length(times)], schedule)
-  process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
+  process <- guarantee_process(d)
   mixture <- process$mixture
-  start_law(process$start, mixture, NULL, schedule, times[1])
   run <- c(unclass(process), list(process = process, experiment = d, n = n,
                                   clock = ou_clock(times, schedule), dim = mixture_dim(mixture)))
   run$lipschitz <- global_lipschitz(run, lipschitz)
@@ -154,12 +153,9 @@ global_lipschitz <- function(run, given) {
   if (any(rows$lipschitz[rows$statement == "global"] %in% Inf)) {
     return(list(value = NA_real_, note = "there is no global L"))
   }
-  of <- lapply(split(rows, rows$t), function(at) {
-    certain <- at$lipschitz[at$statement == "common" |
-                              at$statement == "global" & at$method %in% c("exact", "quadrature")]
-    if (length(certain)) min(certain) else NA
-  })
-  value <- max(unlist(of))
+  certain <- rows$statement == "common" |
+    rows$statement == "global" & rows$method %in% c("exact", "quadrature")
+  value <- max(tapply(rows$lipschitz[certain], factor(rows$t[certain], unique(rows$t)), min))
   note <- if (is.na(value)) "no global L is known" else {
     paste0("L = ", format(value, digits = 4), ", the largest at ", length(few), " times")
   }
@@ -405,8 +401,6 @@ rate_rows <- function(run) {
     if (!euler) rate("kl", "Benton et al. 2024", benton, "stored", why)
   )
 }
-
-# ---- Showing
 
 picture.error_budget <- function(object, setup) {
   rows <- object[is.finite(object$estimate) & object$estimate > 0, ]

@@ -1,11 +1,8 @@
-# Distances between laws, and distribution functions in one dimension.
-
 #' @rdname law
 #' @export
 law_distance <- function(law, target) {
   check_law(law)
-  two_laws <- !inherits(target, "gaussmix")
-  if (!two_laws) {
+  if (inherits(target, "gaussmix")) {
     if (mixture_dim(target) != law_dim(law)) {
       abort_input("target", paste("of", count_of(law_dim(law), "dimension"), "like `law`"),
                   format(target))
@@ -29,14 +26,9 @@ law_distance <- function(law, target) {
       unknown_row("in one dimension only")
     }
   }))
-  from <- if (two_laws) "law 1" else "law"
-  to <- if (two_laws) "law 2" else "target"
-  head <- if (two_laws) {
-    c(paste("distances of law 1 from law 2; law 1:", law$label), paste("law 2:", target$label))
-  } else c(paste("distances of", law$label), paste("from the target,", target$label))
-  divergence <- function(p, q) paste0("KL(", p, " || ", q, ")")
-  new_table(rows, "mixguide_estimates", head,
-            labels = c(kl = divergence(to, from), kl_reverse = divergence(from, to),
+  new_table(rows, "mixguide_estimates",
+            c(paste("distances of", law$label), paste("from the target,", target$label)),
+            labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
 }
 

@@ -535,11 +535,10 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
 
 in_words.plan_sampler <- function(x) {
   if (is.null(x$sampler)) {
-    return(if (!x$complete) "none was found in the time: give it more `seconds`" else {
-      if (is.null(x$budget)) "no sampler that was tried meets it" else {
-        "no sampler that was tried can be had for it"
-      }
-    })
+    if (!x$complete) return("none was found in the time: give it more `seconds`")
+    return(paste("no sampler that was tried", if (is.null(x$budget)) "meets it" else {
+      "can be had for it"
+    }))
   }
   paste0(format(x$sampler), ", from t = ", format(x$horizon, digits = 4), ": ",
          count_of(number(x$evaluations), "score evaluation"))
