@@ -369,10 +369,6 @@ cloud_layers <- function(object, law, shown, aim, moving) {
   known <- is.null(law$unknown)
   ends <- particle_table(object, shown)
   lines <- if (known) class_lines(law) else pairwise(ends, labels)
-  lines$role <- rep("each class", nrow(lines))
-  if (known && !is.null(aim)) {
-    lines$role <- ifelse(lines$class == aim, paste("class", aim), "other classes")
-  }
   list(
     if (moving) {
       geom_path(aes(.data$x, .data$y, colour = .data$.confidence, group = .data$.particle),
@@ -380,12 +376,18 @@ cloud_layers <- function(object, law, shown, aim, moving) {
     },
     geom_point(aes(.data$x, .data$y, colour = .data$.confidence), pairwise(ends, labels),
                size = .7, alpha = opacity(ends)),
-    if (known) {
-      list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
-                     colour = ink), role_scale(aim))
-    },
+    if (known) role_lines(lines, aim),
     confidence_scale(aim, "colour"), panes(labels, lines)
   )
+}
+
+# The lines of classes, beside the class aimed at.
+role_lines <- function(lines, aim) {
+  lines$role <- if (is.null(aim)) rep("each class", nrow(lines)) else {
+    ifelse(lines$class == aim, paste("class", aim), "other classes")
+  }
+  list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
+                 colour = ink), role_scale(aim))
 }
 
 # A sample in one dimension: bars with their mean confidence, the densities of class and mixture.

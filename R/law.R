@@ -604,7 +604,6 @@ law_surface <- function(law, mixture, aim) {
     points$density <- exp(log_density_at(law, unname(as.matrix(points))))
     points <- seen()
   }
-  lines <- if (!is.null(mixture) && !is_singular(mixture)) class_lines(mixture)
   fill <- if (is.null(law$axes)) {
     geom_point(aes(.data$x, .data$y, colour = .data$density), points, size = .6)
   } else geom_raster(aes(.data$x, .data$y, fill = .data$density), points)
@@ -612,12 +611,6 @@ law_surface <- function(law, mixture, aim) {
        scale_colour_gradientn(colours = c("#E8F1F8", "#56B4E9", "#0072B2", "#00304B"),
                               aesthetics = if (is.null(law$axes)) "colour" else "fill",
                               name = "density"),
-       if (!is.null(lines)) {
-         lines$role <- if (is.null(aim)) "each class" else {
-           ifelse(lines$class == aim, paste("class", aim), "other classes")
-         }
-         list(geom_path(aes(.data$x, .data$y, group = .data$group, linetype = .data$role), lines,
-                        colour = ink), role_scale(aim))
-       },
+       if (!is.null(mixture) && !is_singular(mixture)) role_lines(class_lines(mixture), aim),
        labs(x = labels[1], y = labels[2]), equal_axes(points))
 }
