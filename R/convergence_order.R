@@ -152,11 +152,8 @@ print.convergence_order <- function(x, quantity = "total_variation", digits = 4,
   of <- x[x$quantity == quantity, ]
   table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
   finest <- summary(x)
-  orders <- lapply(names(DIVERGENCE_HEADS), function(quantity) {
-    last <- finest[finest$quantity == quantity, ]
-    order_words(last$order, last$order_se)
-  })
-  names(orders) <- DIVERGENCE_HEADS
+  orders <- split(order_words(finest$order, finest$order_se),
+                  factor(finest$quantity, names(DIVERGENCE_HEADS), DIVERGENCE_HEADS))
   print_rows(data.frame(sampler = rownames(table), formatC(table, digits = digits, format = "g"),
                         orders, check.names = FALSE), digits)
   print_foot(x)

@@ -41,8 +41,11 @@ law_divergences <- function(law, target, differs, rough = function(row, ...) row
   if (is_folded(law)) {
     return(unknown_rows(fold_note(law$unsummed, if (alike) node_variation(at))))
   }
-  kl <- law_kl(at)
-  quantity_rows(kl$kl, rough(kl$kl_reverse, law, at$forth, function(log_r) -log_r),
+  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl_reverse <- view_kl(at$forth, at$back)
+  kl$estimate <- kl$estimate + at$rest$kl
+  kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
+  quantity_rows(kl, rough(kl_reverse, law, at$forth, function(log_r) -log_r),
                 if (!alike) differs(at$forth) else {
                   rough(known_variation(node_variation(at)), law, at$forth, missing_mass)
                 })
@@ -117,15 +120,6 @@ law_view <- function(law, other) {
 beyond <- function(view, box) {
   x <- view$x
   rowSums(x < rep(box[1, ], each = nrow(x)) | x > rep(box[2, ], each = nrow(x))) > 0
-}
-
-# Both divergences, rows of an estimate with its error (`se`) and a `note`.
-law_kl <- function(at) {
-  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
-  kl_reverse <- view_kl(at$forth, at$back)
-  kl$estimate <- kl$estimate + at$rest$kl
-  kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
-  list(kl = kl, kl_reverse = kl_reverse)
 }
 
 # Do the nodes cover all of the other law? Sums then contain w (r - 1), which adds up to the mass
