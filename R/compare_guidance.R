@@ -367,8 +367,9 @@ is_outside <- function(x, mixture) {
 law_rows <- function(law, goal) {
   spread <- function(law) spread_of(diag(moments(law)$cov), goal)
   list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = known_in_sd(law_number(law, function(law) shift_of(moments(law)$mean, goal)), goal),
-       spread = known_in_sd(law_number(law, spread, spread(law)), goal))
+       shift = known_in_sd(law_numbers(law, function(law) shift_of(moments(law)$mean, goal))[[1]],
+                           goal),
+       spread = known_in_sd(law_numbers(law, spread, function(values) values[[1]])[[1]], goal))
 }
 
 shift_of <- function(mean, goal) {

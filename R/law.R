@@ -337,12 +337,12 @@ law_mean <- function(law, value) {
   law_numbers(law, function(law) {
     there <- law$weights > 0
     sum((law$weights * law$value)[there])
-  }, function(values) max(1, abs(values[[1]])))[[1]]
+  })[[1]]
 }
 
 # The rows of numbers f(law), whose errors are what changes with a part of the nodes. `scale_of`:
 # their scales, a function of the values of all nodes and of each part.
-law_numbers <- function(law, f, scale_of) {
+law_numbers <- function(law, f, scale_of = function(values) pmax(1, abs(values[[1]]))) {
   values <- c(list(f(law)), lapply(node_parts(law), function(rows) f(law_part(law, rows))))
   change <- do.call(pmax, lapply(values, function(value) abs(value - values[[1]])))
   Map(number_row, values[[1]], unname(change), scale_of(values))
