@@ -365,6 +365,15 @@ cloud_layers <- function(object, law, shown, aim, moving) {
   )
 }
 
+# The lines of classes, beside the class aimed at.
+role_lines <- function(lines, aim) {
+  lines$role <- if (is.null(aim)) rep("each class", nrow(lines)) else {
+    ifelse(lines$class == aim, paste("class", aim), "other classes")
+  }
+  list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
+                 colour = ink), role_scale(aim))
+}
+
 # A sample in one dimension: bars with their mean confidence, the densities of class and mixture.
 histogram_layers <- function(object, law, shown, aim, moving) {
   particles <- particle_table(object, shown)
@@ -381,14 +390,6 @@ histogram_layers <- function(object, law, shown, aim, moving) {
 }
 
 # The lines around the classes, solid around the class aimed at.
-role_lines <- function(lines, aim) {
-  lines$role <- if (is.null(aim)) "each class" else {
-    ifelse(lines$class == aim, paste("class", aim), "other classes")
-  }
-  list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
-                 colour = ink), role_scale(aim))
-}
-
 # Point masses have no curves, so their plot has no scale of roles.
 role_curves <- function(curves, aim) {
   if (nrow(curves)) {

@@ -4,26 +4,24 @@
 #' several numbers of steps, and its order, the slope in a log-log plot.
 #'
 #' @details If the error for `n` steps is about `c n^-p`, then `p = log(e/e')/log(n'/n)` for the
-#' errors `e` and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote;
-#' it is a measured number, not a theorem, and the steps before it show whether it has settled.
+#' errors `e` and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote,
+#' and the steps before it show whether it has settled. It is measured, not proved.
 #'
 #' Errors are those of [guided_error()]. With `start = "exact"`, the default, they are those of the
 #' steps alone; with `"normal"`, the default of runs, they include that of the start, a floor that
 #' steps cannot lower, and the order ends at 0.
 #'
-#' The grid matters: on a uniform one down to `t = 0` the samplers that count in `log(a/b)` (DDIM,
-#' DDPM with the posterior variance, the DPM-Solvers) lose their order to the last steps, which on
-#' the default grid all but [sampler_dpmpp_2m()] and 3M keep (observed, not proved).
-#'
-#' Where the output has a smooth density the divergences are quadratic in the error of the density
-#' and the total variation linear: they have twice its order. Guarantees promise less: for samplers
-#' of the reverse SDE a total variation of order 1/2 (see [error_budget()]).
+#' On a uniform grid down to `t = 0` the samplers that count in `log(a/b)` (DDIM, DDPM with the
+#' posterior variance, the DPM-Solvers) lose their order to the last steps, which on the default
+#' grid all but [sampler_dpmpp_2m()] and 3M keep (observed, not proved). Where the output has a
+#' smooth density the divergences have twice the order of the total variation. Guarantees promise
+#' less: for samplers of the reverse SDE a total variation of order 1/2 (see [error_budget()]).
 #'
 #' @inheritParams guided_error
 #' @param samplers A [sampler()], whose number of steps is changed, or a function of the number of
-#'   steps that returns one; or a list of these. Its names are those of the result, and where there
-#'   are none the labels of the samplers. `NULL`: the sampler of the diffusion, or, for a mixture,
-#'   those of the package, each on the `grid` and to the `end` given.
+#'   steps that returns one; or a list of these, whose names, or else the samplers' labels, are
+#'   those of the result. `NULL`: the sampler of the diffusion, or, for a mixture, those of the
+#'   package.
 #' @param steps Two or more increasing numbers of steps. For a function they may be anything that
 #'   makes its sampler finer.
 #' @param grid,end For `samplers = NULL`, see [sampler()].
@@ -154,11 +152,8 @@ print.convergence_order <- function(x, quantity = "total_variation", digits = 4,
   of <- x[x$quantity == quantity, ]
   table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
   finest <- summary(x)
-  orders <- lapply(names(DIVERGENCE_HEADS), function(quantity) {
-    last <- finest[finest$quantity == quantity, ]
-    order_words(last$order, last$order_se)
-  })
-  names(orders) <- DIVERGENCE_HEADS
+  orders <- split(order_words(finest$order, finest$order_se),
+                  factor(finest$quantity, names(DIVERGENCE_HEADS), DIVERGENCE_HEADS))
   print_rows(data.frame(sampler = rownames(table), formatC(table, digits = digits, format = "g"),
                         orders, check.names = FALSE), digits)
   print_foot(x)

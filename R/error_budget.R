@@ -92,14 +92,11 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   schedule <- d$schedule
   times <- d$times
   noise_level(d$mixture, times[length(times)], schedule)
-  process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
-  mixture <- process$mixture
-  start_law(process$start, mixture, NULL, schedule, times[1])
+  process <- guarantee_process(d)
   run <- c(unclass(process), list(process = process, experiment = d, n = n,
-                                  clock = ou_clock(times, schedule), dim = mixture_dim(mixture)))
+                                  clock = ou_clock(times, schedule), dim = mixture_dim(d$mixture)))
   run$lipschitz <- global_lipschitz(run, lipschitz)
-  run$initial <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
-                             run$start, n)
+  run$initial <- error_of_start(run, times[1], run$start)
   run$square <- score_square(run)
   run$kind <- if (sampler$stochastic) {
     tryCatch(path_steps(sampler, times, schedule, "paths")$kind[1],
@@ -154,12 +151,9 @@ global_lipschitz <- function(run, given) {
   if (any(rows$lipschitz[rows$statement == "global"] %in% Inf)) {
     return(list(value = NA_real_, note = "there is no global L"))
   }
-  of <- lapply(split(rows, rows$t), function(at) {
-    certain <- at$lipschitz[at$statement == "common" |
-                              at$statement == "global" & at$method %in% c("exact", "quadrature")]
-    if (length(certain)) min(certain) else NA
-  })
-  value <- max(unlist(of))
+  certain <- rows$statement == "common" |
+    rows$statement == "global" & rows$method %in% c("exact", "quadrature")
+  value <- max(tapply(rows$lipschitz[certain], factor(rows$t[certain], unique(rows$t)), min))
   note <- if (is.na(value)) "no global L is known" else {
     paste0("L = ", format(value, digits = 4), ", the largest at ", length(few), " times")
   }
@@ -295,7 +289,7 @@ start_by_convexity <- function(mixture, t, schedule) {
 start_bounds <- function(run) {
   if (!identical(run$start[1], "normal")) return(NULL)
   from <- if (is_singular(run$mixture)) run$times[length(run$times)] else 0
-  at <- normal_start_kl(run, diffuse(run$mixture, from, run$schedule))
+  at <- row_of(error_of_start(run, from), "kl")
   shrunk <- exp(-2 * (run$clock[1] - ou_clock(from, run$schedule)))
   rbind(bound_row("kl", "initialisation, log-Sobolev bound", shrunk * at$estimate,
                   shrunk * at$se, kind = "part"),
@@ -303,9 +297,10 @@ start_bounds <- function(run) {
                   start_by_convexity(run$mixture, run$times[1], run$schedule), kind = "part"))
 }
 
-# The row of KL(target || N(0, I)).
-normal_start_kl <- function(run, target) {
-  row_of(start_error(target, run$mixture, run$schedule, run$times[1], "normal", run$n), "kl")
+# The rows of start_error() for the law at time t.
+error_of_start <- function(run, t, start = "normal") {
+  target <- if (t > 0) diffuse(run$mixture, t, run$schedule) else run$mixture
+  start_error(target, run$mixture, run$schedule, run$times[1], start, run$n)
 }
 
 # The components of positive weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
@@ -379,7 +374,7 @@ rate_rows <- function(run) {
                 "with the sampler's L"))
   }
   if (name == "best") return(NULL)
-  kl0 <- if (is_singular(run$mixture)) NA else normal_start_kl(run, run$mixture)$estimate
+  kl0 <- if (is_singular(run$mixture)) NA else row_of(error_of_start(run, 0), "kl")$estimate
   exponential <- identical(sampler$grid, "exponential")
   twice <- 2 * horizon
   euler <- name == "euler"
@@ -405,8 +400,6 @@ rate_rows <- function(run) {
     if (!euler) rate("kl", "Benton et al. 2024", benton, "stored", why)
   )
 }
-
-# ---- Showing
 
 picture.error_budget <- function(object, setup) {
   rows <- object[is.finite(object$estimate) & object$estimate > 0, ]

@@ -1,17 +1,15 @@
 #' Law of the guided process in continuous time
 #'
-#' Solves the Fokker-Planck equation of the guided reverse process in one dimension (more, if the
-#' mixture reduces to one): the law that a stochastic sampler approaches as its steps shrink.
+#' The law that a stochastic sampler approaches as its steps shrink, by the Fokker-Planck equation
+#' of the guided reverse process, in one dimension (more, if the mixture reduces to one).
 #'
 #' @details The process `dX = (-f X + G^2 s) dt + G dB` in the reversed time, with the guided score
 #' `s` (see [sampler()]), has the density `p_t = -((-f x + G^2 s) p)_x + (G^2/2) p_xx`. It is solved
 #' on an equispaced grid with the flux of Chang and Cooper, which keeps the mass and is exact for
 #' stationary laws, and in time with the rule of Crank and Nicolson (scores are taken in the middle
 #' of a step). Both are of second order. Nothing flows through the ends of the grid, which is
-#' widened until almost no mass lies there.
-#'
-#' **Accuracy.** The equation is solved again with half the nodes and half the steps. The change of
-#' confidence and entropy, about three times the remaining error, is `error` and printed.
+#' widened until almost no mass lies there. The equation is solved again with half the nodes and
+#' half the steps: what this changes is about three times the remaining error.
 #'
 #' @inheritParams guided_law
 #' @param end Time at which to stop: 0, or later for mixtures with point masses.
@@ -20,12 +18,11 @@
 #' @param grid The kind of [time_grid()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there; time is continuous,
 #'   so the `sampler` has no effect. `start` is `"normal"`, `"exact"` or a [gaussmix()].
-#' @return A [law] with `schedule`, `times` and `error`: the changes of `confidence` (if there is
-#'   guidance) and `entropy` from half the nodes and steps.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a mixture that
-#'   does not reduce to one dimension, or whose components are too narrow for the nodes to resolve
-#'   the way of the process to them; a warning if mass reaches the ends of the grid, or if half the
-#'   nodes and steps change confidence or entropy by more than 0.05.
+#' @return A [law] with `schedule`, `times` and `error`, which is printed: the changes of
+#'   `confidence` (if there is guidance) and `entropy` from half the nodes and steps.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, a mixture that does
+#'   not reduce to one dimension, or components too narrow for the nodes; a warning if mass reaches
+#'   the ends of the grid, or if `error` exceeds 0.05.
 #' @source Chang and Cooper (1970), \doi{10.1016/0021-9991(70)90001-X}; the equation: Song et al.
 #'   (2021), \doi{10.48550/arXiv.2011.13456}. The solution of the tridiagonal systems from both ends
 #'   is derived for this package.

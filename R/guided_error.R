@@ -28,12 +28,11 @@
 #' from 401 x 401 nodes over 7 standard deviations to each side. This leaves up to 0.1% if steps are
 #' unstable in the tails, as for high orders (`nodes = 801` leaves less).
 #'
-#' **Parts.** The total variation obeys the triangle inequality: the whole is at most the distance
-#' between the start and the true law at the horizon (`"initialisation"`) plus the error of the same
-#' sampler from this law (`"exact start"`). The exact flow of the ODE is a bijection: it carries
-#' both divergences and the total variation of the initialisation to the end unchanged. The exact
-#' SDE contracts them. With a `score_error` the last part is also given for the exact score
-#' (`"exact start and score"`).
+#' **Parts.** By the triangle inequality the total variation is at most the distance between the
+#' start and the true law at the horizon (`"initialisation"`) plus the error of the same sampler
+#' from this law (`"exact start"`). The exact flow of the ODE is a bijection, and carries the three
+#' distances of the initialisation to the end unchanged; the exact SDE contracts them. With a
+#' `score_error` the last part is also given for the exact score (`"exact start and score"`).
 #'
 #' @inheritParams guided_sample
 #' @param parts Whether to give the parts too.
@@ -87,9 +86,9 @@ guided_error <- function(mixture, ..., parts = FALSE,
                    error_of(target[[1]], start = "exact", score_error = NULL)
                  })
     rows <- rows[lengths(rows) > 0]
-    of <- rep(names(rows), vapply(rows, nrow, 0))
-    rows <- do.call(rbind, unname(rows))
-    rows <- data.frame(quantity = rows$quantity, part = of, rows[ESTIMATE])
+    rows <- do.call(rbind, Map(function(rows, part) {
+      data.frame(rows["quantity"], part = part, rows[ESTIMATE])
+    }, rows, names(rows)))
   }
   new_table(rows, "guided_error", c(format(d$mixture), process_lines(d)), setup_of(d),
             labels = DIVERGENCES)
@@ -223,7 +222,7 @@ cell_difference <- function(x, y) {
 }
 
 unknown_rows <- function(note) {
-  quantity_rows(unknown_row(note), unknown_row(note), unknown_row(note))
+  data.frame(quantity = names(DIVERGENCES), unknown_row(rep(note, length(DIVERGENCES))))
 }
 
 # Some draws from each component, however light: the points, and the mean of a function's values

@@ -1,7 +1,3 @@
-# A distribution that is known on nodes, exactly or by quadrature: the law of a sampler's output, of
-# a stochastic process, or a tilted target. It has no random numbers; results from it are exact up
-# to quadrature.
-
 # x: m x r nodes, r <= 2; weights: the probability at each node (normalised here); log_density,
 # log_confidence (log p(class | x), or NULL): at the nodes. axes: r vectors if the nodes are their
 # tensor grid, first axis fastest; NULL if the nodes are the images of a grid, in its order.
@@ -82,12 +78,12 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' is unreliable and the entropy has two or three digits. Without folds the bound is the identity of
 #' Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
 #'
-#' **Densities of branches.** Where branches are not summed (in two dimensions, or if there are more
-#' than 500), the entropy is an upper bound, `method` `"bound"`. Where the map jumps, as that of the
-#' rule "ADG" on a line, differences give no density, and entropy and distances are `"unknown"`. The
-#' signs are differences that depend on their order at more than 5% of the mass; on a line more than
-#' 10% of the mass between neighbours that their densities do not account for; and an entropy above
-#' that of the Gaussian of the same covariance.
+#' Where branches are not summed (in two dimensions, or if there are more than 500), the entropy is
+#' an upper bound, `method` `"bound"`. Where the map jumps, as that of the rule "ADG" on a line,
+#' differences give no density, and entropy and distances are `"unknown"`. The signs are differences
+#' that depend on their order at more than 5% of the mass; on a line more than 10% of the mass
+#' between neighbours that their densities do not account for; and an entropy above that of the
+#' Gaussian of the same covariance.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, where that law has its
 #' mass, of the logarithm of the ratio of the densities. So mass of one law counts in full, even if
@@ -115,8 +111,8 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #'   entropy, what folds do, mean and standard deviation of each variable.
 #' * `as.data.frame()`: a row per node with its coordinates, `.confidence`, `.log_density`,
 #'   `.weight`, and `.start`, from where a deterministic sampler on a line leads there.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a density that
-#'   is not known between the nodes.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and a density that is
+#'   not known between the nodes.
 #' @source Derived for this package.
 #' @examples
 #' m <- named_mixture("A2")
@@ -341,12 +337,12 @@ law_mean <- function(law, value) {
   law_numbers(law, function(law) {
     there <- law$weights > 0
     sum((law$weights * law$value)[there])
-  }, function(values) max(1, abs(values[[1]])))[[1]]
+  })[[1]]
 }
 
 # The rows of numbers f(law), whose errors are what changes with a part of the nodes. `scale_of`:
 # their scales, a function of the values of all nodes and of each part.
-law_numbers <- function(law, f, scale_of) {
+law_numbers <- function(law, f, scale_of = function(values) pmax(1, abs(values[[1]]))) {
   values <- c(list(f(law)), lapply(node_parts(law), function(rows) f(law_part(law, rows))))
   change <- do.call(pmax, lapply(values, function(value) abs(value - values[[1]])))
   Map(number_row, values[[1]], unname(change), scale_of(values))
@@ -551,19 +547,12 @@ law_map <- function(law) {
   # 4 standard deviations of a normal start
   seen <- law$weights > exp(-8) * max(law$weights)
   map <- data.frame(start = law$from[seen, 1], end = law$x[seen, 1])
-  folds <- !isTRUE(fold_rows(law)$folded$estimate < 1e-6)
+  injective <- isTRUE(fold_rows(law)$folded$estimate < 1e-6)
   ggplot(map, aes(.data$start, .data$end)) +
     geom_line(colour = class_palette(1)) +
-    finish("The map from noise to data",
-           c(format(law$sampler), schedule_words(law),
-             paste0(if (is.null(law$guidance)) "No guidance" else guidance_words(law),
-                    if (folds) ": folds")),
-           c(reduction_words(law), fault_words(law$faults)))
-}
-
-guidance_words <- function(law) {
-  strength <- format_strength(law$guidance)
-  paste0("S", substring(strength, 2), ", towards ", aim_words(law$class))
+    finish("The map from noise to data", run_words(law, aim_words(law$class)),
+           c(if (!injective) "It folds: several starts lead to one end", reduction_words(law),
+             fault_words(law$faults)))
 }
 
 reduction_words <- function(law) {
@@ -582,7 +571,9 @@ picture.mixguide_law <- function(object, ...) {
   layers <- if (flat) law_curve(object, mixture, aim) else law_surface(object, mixture, aim)
   ggplot() + layers + look() +
     words(paste("Law of", object$label),
-          c(if (!is.null(object$guidance)) guidance_words(object),
+          c(if (!is.null(object$guidance)) {
+            paste0(run_words(object, aim)[1], ", towards ", aim)
+          },
             if (!flat && !is.null(mixture)) region_words(mixture)),
           c(reduction_words(object),
             "By quadrature: there is no sampling error", fault_words(object$faults)))
@@ -613,7 +604,6 @@ law_surface <- function(law, mixture, aim) {
     points$density <- exp(log_density_at(law, unname(as.matrix(points))))
     points <- seen()
   }
-  lines <- if (!is.null(mixture) && !is_singular(mixture)) class_lines(mixture)
   fill <- if (is.null(law$axes)) {
     geom_point(aes(.data$x, .data$y, colour = .data$density), points, size = .6)
   } else geom_raster(aes(.data$x, .data$y, fill = .data$density), points)
@@ -621,6 +611,6 @@ law_surface <- function(law, mixture, aim) {
        scale_colour_gradientn(colours = c("#E8F1F8", "#56B4E9", "#0072B2", "#00304B"),
                               aesthetics = if (is.null(law$axes)) "colour" else "fill",
                               name = "density"),
-       if (!is.null(lines)) role_lines(lines, aim),
+       if (!is.null(mixture) && !is_singular(mixture)) role_lines(class_lines(mixture), aim),
        labs(x = labels[1], y = labels[2]), equal_axes(points))
 }

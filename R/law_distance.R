@@ -1,11 +1,8 @@
-# Distances between laws, and distribution functions in one dimension.
-
 #' @rdname law
 #' @export
 law_distance <- function(law, target) {
   check_law(law)
-  two_laws <- !inherits(target, "gaussmix")
-  if (!two_laws) {
+  if (inherits(target, "gaussmix")) {
     if (mixture_dim(target) != law_dim(law)) {
       abort_input("target", paste("of", count_of(law_dim(law), "dimension"), "like `law`"),
                   format(target))
@@ -29,14 +26,9 @@ law_distance <- function(law, target) {
       unknown_row("in one dimension only")
     }
   }))
-  from <- if (two_laws) "law 1" else "law"
-  to <- if (two_laws) "law 2" else "target"
-  head <- if (two_laws) {
-    c(paste("distances of law 1 from law 2; law 1:", law$label), paste("law 2:", target$label))
-  } else c(paste("distances of", law$label), paste("from the target,", target$label))
-  divergence <- function(p, q) paste0("KL(", p, " || ", q, ")")
-  new_table(rows, "mixguide_estimates", head,
-            labels = c(kl = divergence(to, from), kl_reverse = divergence(from, to),
+  new_table(rows, "mixguide_estimates",
+            c(paste("distances of", law$label), paste("from the target,", target$label)),
+            labels = c(kl = "KL(target || law)", kl_reverse = "KL(law || target)",
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
 }
 
@@ -49,8 +41,11 @@ law_divergences <- function(law, target, differs, rough = function(row, ...) row
   if (is_folded(law)) {
     return(unknown_rows(fold_note(law$unsummed, if (alike) node_variation(at))))
   }
-  kl <- law_kl(at)
-  quantity_rows(kl$kl, rough(kl$kl_reverse, law, at$forth, function(log_r) -log_r),
+  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
+  kl_reverse <- view_kl(at$forth, at$back)
+  kl$estimate <- kl$estimate + at$rest$kl
+  kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
+  quantity_rows(kl, rough(kl_reverse, law, at$forth, function(log_r) -log_r),
                 if (!alike) differs(at$forth) else {
                   rough(known_variation(node_variation(at)), law, at$forth, missing_mass)
                 })
@@ -125,15 +120,6 @@ law_view <- function(law, other) {
 beyond <- function(view, box) {
   x <- view$x
   rowSums(x < rep(box[1, ], each = nrow(x)) | x > rep(box[2, ], each = nrow(x))) > 0
-}
-
-# Both divergences, rows of an estimate with its error (`se`) and a `note`.
-law_kl <- function(at) {
-  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
-  kl_reverse <- view_kl(at$forth, at$back)
-  kl$estimate <- kl$estimate + at$rest$kl
-  kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
-  list(kl = kl, kl_reverse = kl_reverse)
 }
 
 # Do the nodes cover all of the other law? Sums then contain w (r - 1), which adds up to the mass

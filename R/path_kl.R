@@ -91,10 +91,16 @@ path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
     refuse_sampler(d, "stochastic: the paths of others have no density",
                    "sampler_em(100)")
   }
-  process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
-  start_law(process$start, process$mixture, NULL, d$schedule, d$times[1])
+  process <- guarantee_process(d)
   at <- information_along(process$mixture, d$times, d$schedule, n)
   path_kl_table(d, process, along, n, at)
+}
+
+# A diffusion in its process, with a start that has a density and its error of the score.
+guarantee_process <- function(d) {
+  process <- process_diffusion(d, check_score_field(d$score_error, d$mixture))
+  start_law(process$start, process$mixture, NULL, d$schedule, d$times[1])
+  process
 }
 
 # The default process of the guarantees: the reverse SDE by exponential steps.
@@ -404,8 +410,6 @@ mixture_distance <- function(p, q, n) {
                 over_nodes(ifelse(abs(l) < 1, q * (expm1(l) - l), p - q - q * l)),
                 over_nodes(abs(p - q) / 2))
 }
-
-# ---- Showing
 
 picture.path_kl <- function(object, setup) {
   steps <- attr(object, "steps")

@@ -535,11 +535,10 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
 
 in_words.plan_sampler <- function(x) {
   if (is.null(x$sampler)) {
-    return(if (!x$complete) "none was found in the time: give it more `seconds`" else {
-      if (is.null(x$budget)) "no sampler that was tried meets it" else {
-        "no sampler that was tried can be had for it"
-      }
-    })
+    if (!x$complete) return("none was found in the time: give it more `seconds`")
+    return(paste("no sampler that was tried", if (is.null(x$budget)) "meets it" else {
+      "can be had for it"
+    }))
   }
   paste0(format(x$sampler), ", from t = ", format(x$horizon, digits = 4), ": ",
          count_of(number(x$evaluations), "score evaluation"))
@@ -567,15 +566,13 @@ print_body.plan_sampler <- function(x, ...) {
   }
   if (!is.null(x$reference)) {
     say_line("ranked by the root mean square distance of ", number(x$reference$n),
-             " particles' ends to those of a fine Runge-Kutta 4 from the same starts, per ",
-             "coordinate, in standard deviations of the mixture; Runge-Kutta's own doubt: ",
-             format(signif(x$reference$estimate, 2)),
-             "; the start at the horizon is not counted; deterministic samplers only")
+             " particles' ends to those of a fine Runge-Kutta 4 (in standard deviations of the ",
+             "mixture, without the error of the start), whose own doubt is ",
+             format(signif(x$reference$estimate, 2)))
   }
   if (!is.null(x$guaranteed)) {
-    steps <- signif(x$guaranteed, 2)
     say_line("a guarantee would ask for some ",
-             count_of(if (steps < 1e7) number(steps) else format(steps), "step"),
+             count_of(format(signif(x$guaranteed, 2), big.mark = ",", scientific = 3), "step"),
              " (exponential integrator of the SDE)")
   }
   say_line(count_of(nrow(x$tried), "combination"), " of sampler and grid, ",

@@ -5,13 +5,12 @@
 # begin a search. For each row of x: `log_density`, NA if no start was `found`; and whether steps
 # `folded` there.
 pull_back <- function(run, x, known = NULL) {
-  n <- nrow(x)
-  result <- list(log_density = rep(NA_real_, n), found = logical(n), folded = logical(n))
-  for (rows in split(seq_len(n), (seq_len(n) - 1) %/% 50000)) {
-    part <- pull_some(run, x[rows, , drop = FALSE], known)
-    for (name in names(result)) result[[name]][rows] <- part[[name]]
-  }
-  result
+  rows <- seq_len(nrow(x))
+  if (length(rows) <= 50000) return(pull_some(run, x, known))
+  parts <- lapply(split(rows, (rows - 1) %/% 50000), function(rows) {
+    pull_some(run, x[rows, , drop = FALSE], known)
+  })
+  do.call(Map, c(c, unname(parts)))
 }
 
 # Let F be the sampler and E the flow of its own ODE back to the horizon: E F is near the identity,
@@ -41,14 +40,13 @@ pull_some <- function(run, x, known = NULL) {
     state <- newton(state, miss_by(identity, x))
   }
   found <- state$found
-  log_density <- rep(NA_real_, nrow(x))
-  folded <- logical(nrow(x))
+  result <- list(log_density = rep(NA_real_, nrow(x)), found = found, folded = logical(nrow(x)))
   if (any(found)) {
     out <- push(run, state$z[found, , drop = FALSE], "map")
-    log_density[found] <- out$log_density
-    folded[found] <- out$folded
+    result$log_density[found] <- out$log_density
+    result$folded[found] <- out$folded
   }
-  list(log_density = log_density, found = found, folded = folded)
+  result
 }
 
 # For each row of x the nearest row of `to`.

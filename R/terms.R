@@ -146,9 +146,7 @@ check_rowwise <- function(terms, data, formula) {
   all <- term_columns(terms, table, "x")
   for (row in intersect(c(1, nrow(table)), seq_len(nrow(table)))) {
     alone <- term_columns(terms, table[row, , drop = FALSE], "x")
-    same <- vapply(seq_len(ncol(all)), function(j) {
-      isTRUE(all.equal(alone[[1, j]], all[[row, j]], tolerance = 1e-6))
-    }, NA)
+    same <- mapply(function(x, y) isTRUE(all.equal(x, y, tolerance = 1e-6)), alone, all[row, ])
     if (!all(same)) {
       abort_input("x", paste("a formula whose variables depend on one row each",
                              "(or use scale(x), poly(x))"),

@@ -5,13 +5,10 @@
 #' reduces to these (see [guided_sample()]), with a Gaussian rest that the tilt does not change.
 #'
 #' @details With `strength = eta`, this is `p(x | class)^(1 + eta) / p(x)^eta` up to a constant. At
-#'   strength 0 it is the class itself, at -1 the whole mixture. At `t > 0` it is the tilt of the
-#'   laws at time `t`, which is *not* the law at time `t` of the diffused tilt. Guidance uses the
-#'   score of the tilt at each time, and therefore samples another law (Chidambaram et al. 2024).
-#'   [law_distance()] gives the distance of a sampler's law from the tilt, and [tilted_sample()]
-#'   weights guided particles so that they sample it.
-#'
-#' A strength >= -1 always gives a law; a smaller one may not, if covariances differ.
+#'   strength 0 it is the class itself, at -1 the whole mixture. A smaller one may give no law, if
+#'   covariances differ. At `t > 0` it is the tilt of the laws at time `t`, which is *not* the law
+#'   at time `t` of the diffused tilt. Guidance uses the score of the tilt at each time, and
+#'   therefore samples another law (Chidambaram et al. 2024).
 #'
 #' @inheritParams diffuse
 #' @param guidance The class and the strength of the tilt: labels, for the law of their union
@@ -29,7 +26,8 @@
 #'   their distance. A warning says if the largest number of nodes does not suffice.
 #' @source Chidambaram, Gatmiry, Chen, Lee and Lu (2024), \doi{10.48550/arXiv.2409.13074};
 #'   quadrature derived for this package.
-#' @seealso [law] for its methods.
+#' @seealso [law] for its methods, among them the distance of a sampler's law from the tilt;
+#'   [tilted_sample()], which weights guided particles so that they sample it.
 #' @examples
 #' m <- named_mixture("A2")
 #' tilt <- tilted_law(m, guidance("1", 4))

@@ -175,7 +175,9 @@ test_that("the entropy of a folded map is that of its output: D3 in 20 Euler ste
   expect_named(as.data.frame(laws[[6]]),
                c("x", ".confidence", ".log_density", ".start", ".weight"), ignore.order = TRUE)
   expect_drawn(autoplot(laws[[6]], "map"))
-  expect_match(autoplot(laws[[6]], "map")$labels$subtitle, "strength 30.*folds", ignore.case = TRUE)
+  expect_match(autoplot(laws[[6]], "map")$labels$subtitle, "Strength 30")
+  expect_match(autoplot(laws[[6]], "map")$labels$caption, "folds")
+  expect_null(autoplot(laws[[1]], "map")$labels$caption)
 })
 
 test_that("K = 1 does not fold, and laws without such a map have no folds", {
