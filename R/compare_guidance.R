@@ -1,19 +1,17 @@
 #' Compare kinds of guidance
 #'
-#' For each kind of guidance, at the same sampler and steps: confidence and entropy, the place and
-#' the spread of the samples, the distances of their law from the law of the class and from the
-#' tilted law, the shares of particles outside the class's region and of paths that lose
-#' confidence, and the cost.
+#' For each kind of guidance, at the same sampler and steps: confidence, entropy, place and spread of
+#' the samples, the distances of their law from the class and from the tilted law, and the cost.
 #'
 #' @details
-#' In one and two dimensions, and for runs that reduce to these, confidence, entropy, mean, spread
-#' and distances come from the exact law of the sampler's output ([guided_law()]). Otherwise they
+#' In one and two dimensions, and for runs that reduce to these, the numbers come from the exact law
+#' of the sampler's output ([guided_law()]), except `outside` and `fraction_down`. Otherwise they
 #' come from `n` particles, which all kinds of guidance share. For entropy and distances
 #' deterministic samplers carry the density along or, with rules, get it from differences of the
 #' map, for `5e4 / (6 d)` particles at most. If the map jumps, differences are no density, and these
-#' numbers are not known. Stochastic samplers have no density, and their distances are not known.
-#' Where steps fold starts onto each other, the entropy is at most, and the total variation at least
-#' the number given. The shares `outside` and `fraction_down` always come from particles.
+#' numbers are not known; nor are the distances of stochastic samplers, which have no density. Where
+#' steps fold starts onto each other, the entropy is at most, and the total variation at least the
+#' number given.
 #'
 #' | quantity | meaning | value of the class itself |
 #' |---|---|---|
@@ -29,8 +27,6 @@
 #'
 #' (*) The root mean square over variables.
 #'
-#' The last rows are of the class itself and of the tilted law.
-#'
 #' @inheritParams guided_sample
 #' @param guidance A list of guidances towards one class, whose names are shown; or one
 #'   [guidance()]: plain guidance, the power law of exponent 1 and all rules of [guidance_rule()]
@@ -45,9 +41,8 @@
 #'   the particles have this confidence, `strength` in the table. Kinds that never reach it are left
 #'   out.
 #' @return A table of estimates ([mixguide_table]) of class `guidance_comparison`, with a row for
-#'   each `quantity` and `guidance`. `print()` and `plot()` show a row or a panel for each.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for guidances
-#'   towards different classes.
+#'   each `quantity` and `guidance`, the last of the class itself and of the tilted law.
+#' @section Errors: Of class `mixguide_error`, also for guidances towards different classes.
 #' @source Derived for this package. Chidambaram, Gatmiry, Chen, Lee and Lu (2024),
 #'   \doi{10.48550/arXiv.2409.13074}, show that guidance does not sample the tilted law.
 #' @seealso [guidance_sweep()] for strengths, samplers and steps of one kind of guidance;
@@ -207,10 +202,8 @@ compared_goal <- function(d, tilt) {
   part <- class_law(law, class)
   at <- moments(part)
   singular <- is_singular(law)
-  tilted <- NULL
-  if (!is.null(tilt) && !singular) {
-    tilted <- if_error(tilted_law(d$mixture, guidance(class, tilt), last, d$schedule),
-                       function(e) NULL)
+  tilted <- if (!is.null(tilt) && !singular) {
+    if_error(tilted_law(d$mixture, guidance(class, tilt), last, d$schedule), function(e) NULL)
   }
   goal <- list(class = class, law = law, part = part, mean = at$mean, sd = sqrt(diag(at$cov)),
                tilt = tilt, tilted = tilted, key = stream(d$key, "target"), singular = singular)
@@ -348,9 +341,8 @@ model_evaluations <- function(program, aim) {
 
 # Beyond the 99 % ellipse of every component.
 is_outside <- function(x, mixture) {
-  used <- which(mixture$weights > 0)
   outside <- rep(TRUE, nrow(x))
-  for (k in used) {
+  for (k in which(mixture$weights > 0)) {
     cov <- unname(component_cov(mixture, k))
     distance <- stats::mahalanobis(unname(x), unname(mixture$means[k, ]), cov)
     outside <- outside & !(distance <= stats::qchisq(.99, ncol(x)))
@@ -428,15 +420,13 @@ particle_rows <- function(run, goal, dense = run) {
   # both are roots of means of smooth functions: their errors by the delta method
   z <- sweep(sweep(x, 2, mean), 2, goal$sd, "/")
   z[, goal$sd == 0] <- 0
+  drawn <- function(value, each, by) {
+    known_in_sd(estimate_row(value, particle_mean(run, each)$se / by, "Monte Carlo"), goal)
+  }
   d <- ncol(x)
-  off <- in_sd(mean - goal$mean, goal)
-  se <- function(value) particle_mean(run, value)$se
-  h <- entropy_of_run(dense)
-  list(confidence = mean_confidence(run), entropy = h,
-       shift = known_in_sd(estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)),
-                                        "Monte Carlo"), goal),
-       spread = known_in_sd(estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread),
-                                         "Monte Carlo"), goal))
+  list(confidence = mean_confidence(run), entropy = entropy_of_run(dense),
+       shift = drawn(shift, drop(z %*% in_sd(mean - goal$mean, goal)), d * max(shift, 1e-300)),
+       spread = drawn(spread, rowSums(z^2), 2 * d * spread))
 }
 
 entropy_of_run <- function(run) {
