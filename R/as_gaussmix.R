@@ -37,21 +37,19 @@
 #'   [mclust::Mclust()], such as `G` and `modelNames`.
 #'
 #' @return A `gaussmix`, see [gaussmix()], with the names of the variables. For fits its `fit`
-#'   holds `source`, `loglik` (the log-likelihood of the points without their labels, as in
-#'   \pkg{mclust}), `df` and `nobs`. A class with a singular covariance gives a warning and no
-#'   `fit`: such a mixture has a density only at times > 0. `df` counts free weights (of classes,
-#'   and of components within a class), means and covariances. For `MclustDA` and
-#'   `method = "mclust"` it is not the count of \pkg{mclust}, which changed between versions and
-#'   leaves out the weights of the classes.
+#'   holds `source`, `loglik` (of the points without their labels, as in \pkg{mclust}), `df` and
+#'   `nobs`. A class with a singular covariance gives a warning and no `fit`: such a mixture has a
+#'   density only at times > 0. `df` counts free weights (of classes, and of components within a
+#'   class), means and covariances; the count of \pkg{mclust} for `MclustDA` changed between
+#'   versions and leaves out the weights of the classes.
 #'
 #' @section Formulas: Variables must be numeric: factors, text and logical values are an error, not
 #'   dummy variables. If a variable is not itself a column, as in `class ~ log(x)`, the mixture
-#'   keeps the formula's `terms`. New data then need the formula's variables wherever points are
-#'   taken ([predict()][predict.gaussmix], [dgaussmix()], [score()], ...). The mixture also keeps
-#'   the constants that `poly()` or `scale()` learn from the data, and constants and functions named
-#'   in the formula. A variable that depends on other rows in another way, such as `x - mean(x)`,
-#'   is an error. [impute()], [condition()] and a [marginal()] mixture take the mixture's own
-#'   variables, `log(x)`, by their names.
+#'   keeps the formula's `terms`, with the constants and functions that they name and those that
+#'   `poly()` or `scale()` learn from the data. New data then need the formula's variables wherever
+#'   points are taken ([predict()][predict.gaussmix], [dgaussmix()], [score()], ...). A variable
+#'   that depends on other rows in another way, such as `x - mean(x)`, is an error. [impute()],
+#'   [condition()] and a [marginal()] mixture take the mixture's own variables, `log(x)`, by name.
 #'
 #' @section Errors: Of class `mixguide_error`. Missing values are an error unless `na.action` drops
 #'   them; so are missing and empty labels (`""`), and the uniform noise component of \pkg{mclust}.
@@ -149,46 +147,42 @@ as_gaussmix.cluster_fit <- as_gaussmix.model_fit
 #' @export
 as_gaussmix.workflow <- as_gaussmix.model_fit
 
+# A fit by FitGMM() to rows with missing parts is of class "mix", or "mvn" if of one component.
 #' @rdname as_gaussmix
 #' @export
 as_gaussmix.mix <- function(x, class = NULL, standardise = TRUE, ...) {
   check_dots(...)
-  parts <- c("Proportions", "Means", "Covariances", "Data")
+  alone <- inherits(x, "mvn")
+  parts <- if (alone) c("Mean", "Covariance") else c("Proportions", "Means", "Covariances")
   # slots are attributes
-  if (!isS4(x) || !all(parts %in% names(attributes(x)))) {
+  if (!isS4(x) || !all(c(parts, "Data") %in% names(attributes(x)))) {
     abort_input("x", "a fit by FitGMM() of package MGMM", paste("another", class_word(x)))
   }
-  means <- do.call(rbind, unname(x@Means))
-  incomplete_fit(x@Proportions, means, unname(x@Covariances), x@Data, class, standardise)
+  means <- if (alone) t(x@Mean) else do.call(rbind, unname(x@Means))
+  colnames(means) <- colnames(x@Data)
+  mixture <- gaussmix(if (alone) 1 else unname(x@Proportions), means,
+                      if (alone) list(x@Covariance) else unname(x@Covariances), class)
+  from_data(mixture, fit_of("FitGMM", observed_loglik(mixture, unname(x@Data)),
+                            free_parameters(mixture), nrow(x@Data)), standardise)
 }
 
 #' @rdname as_gaussmix
 #' @export
-as_gaussmix.mvn <- function(x, class = NULL, standardise = TRUE, ...) {
-  check_dots(...)
-  if (!isS4(x) || !all(c("Mean", "Covariance", "Data") %in% names(attributes(x)))) {
-    abort_input("x", "a fit by FitGMM() of package MGMM", paste("another", class_word(x)))
-  }
-  incomplete_fit(1, t(x@Mean), list(x@Covariance), x@Data, class, standardise)
-}
-
-# A fit to rows with missing parts.
-incomplete_fit <- function(weights, means, covs, data, class, standardise) {
-  colnames(means) <- colnames(data)
-  mixture <- gaussmix(unname(weights), means, covs, class)
-  from_data(mixture, fit_of("FitGMM", observed_loglik(mixture, data), free_parameters(mixture),
-                            nrow(data)), standardise)
-}
+as_gaussmix.mvn <- as_gaussmix.mix
 
 # The log-likelihood of the observed values: for each pattern of missingness, of its variables.
 observed_loglik <- function(mixture, data) {
-  data <- unname(data)
-  pattern <- apply(!is.na(data), 1, function(seen) paste(which(seen), collapse = " "))
-  sum(vapply(split(seq_len(nrow(data)), pattern), function(rows) {
+  sum(vapply(rows_by_pattern(data), function(rows) {
     seen <- which(!is.na(data[rows[1], ]))
     if (!length(seen)) return(0)
     sum(dgaussmix(data[rows, seen, drop = FALSE], marginal(mixture, seen), log = TRUE))
   }, 0))
+}
+
+# The numbers of the rows in which the same cells are there, a vector for each pattern.
+rows_by_pattern <- function(x) {
+  pattern <- apply(!is.na(x), 1, function(seen) paste(which(seen), collapse = " "))
+  split(seq_len(nrow(x)), pattern)
 }
 
 #' @rdname as_gaussmix
@@ -216,10 +210,6 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
   check_dots(..., also = if (method == "mclust") mclust_arguments())
   form <- check_choice(form, eval(formals()$form), "form")
   x <- as.data.frame(x)
-  # a missing column is NULL too
-  if (!missing(class) && is.null(class)) {
-    abort_input("class", "the name of the class column or a label per row", "NULL")
-  }
   if (missing(class)) {
     label <- rep("1", nrow(x))
     other <- names(x)[!vapply(plain_numbers(x), is.numeric, NA)]
@@ -233,13 +223,14 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
     label <- x[[class]]
     x[[class]] <- NULL
   } else {
-    if (is_text(class) && nrow(x) != 1) {
+    # a missing column is NULL too
+    if (is.null(class) || is_text(class) && nrow(x) != 1) {
       abort_input("class", "the name of the class column or a label per row",
-                  unknown_names(class, names(x)))
+                  if (is.null(class)) "NULL" else unknown_names(class, names(x)))
     }
     label <- class
   }
-  check_complete(x)
+  check_missing(x, "x", REFUSE_MISSING)
   label <- class_factor(label, nrow(x), "row (or the name of a column)")
   points <- check_table(x, "x")
   mixture <- if (method == "mclust") fit_mclust(points, label, standardise, ...) else {
@@ -253,19 +244,17 @@ as_gaussmix.data.frame <- function(x, class, method = c("gaussian", "mclust"),
 #' @export
 as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = TRUE, ...) {
   check_dots(...)
-  check_complete(x)
+  check_missing(x, "x", REFUSE_MISSING)
   x <- check_table(x, "x")
   n <- nrow(x)
   d <- ncol(x)
   if (is.null(bandwidth)) {
     if (n == 1) abort_input("bandwidth", "given for a single point")
     bandwidth <- apply(x, 2, stats::sd) * n^(-1 / (d + 4))
-    flat <- which(bandwidth == 0)
-    if (length(flat)) {
-      constant <- toString((if (is.null(colnames(x))) numbered_variables(d) else colnames(x))[flat],
-                           60)
+    constant <- variable_labels(list(means = x))[bandwidth == 0]
+    if (length(constant)) {
       abort_input("bandwidth", "given where a variable is constant (0 makes point masses)",
-                  paste("constant:", constant))
+                  paste("constant:", toString(constant, 60)))
     }
   }
   if (!is.matrix(bandwidth)) {
@@ -282,15 +271,8 @@ as_gaussmix.matrix <- function(x, bandwidth = NULL, class = NULL, standardise = 
   from_data(mixture, standardise = standardise)
 }
 
-check_complete <- function(x) {
-  holes <- which(rowSums(is.na(x)) > 0)
-  if (length(holes)) {
-    abort_input("x", paste("without missing values (na.omit() takes the complete rows,",
-                           "MGMM::FitGMM() fits all, see ?as_gaussmix)"),
-                paste0("NA in ", length(holes), " of ", count_of(nrow(x), "row"), ", first in row ",
-                       holes[1]))
-  }
-}
+REFUSE_MISSING <- paste("na.omit() takes the complete rows, MGMM::FitGMM() fits all, see",
+                        "?as_gaussmix")
 
 # The last step from data, or from a fit to data, to a mixture.
 from_data <- function(mixture, fit = NULL, standardise = TRUE) {
@@ -323,10 +305,14 @@ fit_gaussian <- function(points, label, form, standardise) {
             ": the mixture has no density before noise is added; another `form` may have one",
             call. = FALSE)
   }
-  from_data(mixture, if (!length(flat)) {
-    fit_of(paste0("one Gaussian", if (nlevels(label) > 1) " per class"),
-           sum(dgaussmix(points, mixture, log = TRUE)), free_parameters(mixture), n)
-  }, standardise)
+  fit <- if (!length(flat)) fit_by_class("Gaussian", points, label, mixture, free_parameters(mixture))
+  from_data(mixture, fit, standardise)
+}
+
+# The likelihood of a fit with one Gaussian, or one Mclust, per class.
+fit_by_class <- function(of, points, label, mixture, df) {
+  fit_of(paste0("one ", of, if (nlevels(label) > 1) " per class"),
+         sum(dgaussmix(points, mixture, log = TRUE)), df, nrow(points))
 }
 
 # The classes `flat` with the cause of their singular covariance.
@@ -367,9 +353,7 @@ fit_mclust <- function(points, label, standardise, ...) {
                 paste("no fit for", toString(names(fits)[failed], 60)))
   }
   mixture <- join_classes(lapply(fits, mclust_parts, colnames(points)), tabulate(label))
-  from_data(mixture, fit_of(paste0("one Mclust", if (nlevels(label) > 1) " per class"),
-                            sum(dgaussmix(points, mixture, log = TRUE)),
-                            mclust_df(fits), nrow(points)), standardise)
+  from_data(mixture, fit_by_class("Mclust", points, label, mixture, mclust_df(fits)), standardise)
 }
 
 # The free parameters of one fit per class: weights (of classes, and of components within each),
@@ -398,15 +382,13 @@ mclust_parts <- function(fit, variables) {
   if (!is.null(parameters$Vinv)) {
     abort_input("x", "a mixture of Gaussians alone", "one with a uniform noise component")
   }
-  components <- seq_along(parameters$pro)
-  sigma <- parameters$variance$sigma
+  K <- length(parameters$pro)
+  variance <- parameters$variance
   means <- if (fit$d == 1) matrix(parameters$mean) else t(parameters$mean)
   colnames(means) <- variables
   list(weights = parameters$pro, means = means,
-       covs = if (fit$d == 1) {
-         as.list(rep_len(parameters$variance$sigmasq, length(components)))
-       } else {
-         lapply(components, function(k) sigma[, , k])
+       covs = if (fit$d == 1) as.list(rep_len(variance$sigmasq, K)) else {
+         lapply(seq_len(K), function(k) variance$sigma[, , k])
        })
 }
 

@@ -1,5 +1,4 @@
-# Plots that need no explanation beside them. A mixture is shown exactly: curves are its densities,
-# and the lines around a class hold a stated share of its probability.
+# Plots that need no explanation beside them.
 
 #' Plots of mixtures, samples, summaries, sweeps and schedules
 #'
@@ -31,12 +30,11 @@
 #' above the confidence. A class contracts under guidance and, with too few steps for the strength,
 #' splits (Wu et al. 2024, \doi{10.48550/arXiv.2403.01639}).
 #'
-#' **Many classes.** More than 12 classes (beside the class aimed at) cannot be told apart. They are
-#' drawn as one, the lines are those of their union, and labels have no colours; the subtitle says
-#' so.
+#' **More than 12 classes** (beside the class aimed at) cannot be told apart. They are drawn as one,
+#' the lines are those of their union, and labels have no colours; the subtitle says so.
 #'
-#' **A law** (see [law]): its density. In one dimension it is drawn over the densities of the class
-#' aimed at and of the mixture, in two over the lines of the classes.
+#' **A [law]**: its density, over the densities of the class aimed at and of the mixture, or, in two
+#' dimensions, over the lines of the classes.
 #'
 #' **A schedule**: the factor `a` of the data and the standard deviation `b` of the noise.
 #'
@@ -50,8 +48,7 @@
 #' @param object,x A [gaussmix()], a [guided_sample()], a [guided_summary()], a [guidance_sweep()],
 #'   a [law] or a [schedule].
 #' @param data Points to draw over the mixture, as `x` of [dgaussmix()], or `NULL`.
-#' @param label The classes of the points, for colours: a label per point, or `NULL`. Draws of
-#'   [rgaussmix()] carry their labels.
+#' @param label The class of each point, or `NULL`. Draws of [rgaussmix()] carry their labels.
 #' @param variables Names or numbers of the variables to show; `NULL` for all, at most five.
 #' @param t,schedule Show the mixture at this time of this forward process, see [diffuse()].
 #' @param max_points The largest number of points to draw.
@@ -110,8 +107,13 @@ autoplot.guided_sample <- function(object, variables = NULL, max_points = 5000, 
   shown <- every_kth(finite, if (moving) paths else if (flat) Inf else max_points)
   layers <- if (!flat) cloud_layers else if (moving) path_layers else histogram_layers
   ends <- if (moving && !flat) "dots are the ends of paths"
-  note <- if (!is.null(law$unknown)) ends else if (!flat) region_words(law, ends) else
-    if (moving) path_words(aim) else histogram_words(law, aim)
+  note <- if (!is.null(law$unknown)) ends else if (!flat) region_words(law, ends) else if (moving) {
+    paste0("Shading: exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
+           " at each time, relative to its mode")
+  } else {
+    c(paste0("Bars: the sample", if (!is.null(aim)) ", coloured by mean confidence"),
+      if (nrow(point_masses(law))) "Dotted lines: point masses")
+  }
   ggplot() + layers(object, law, shown, aim, moving) +
     words(run_title(number(nrow(object$x)), aim), c(run_words(object, aim), note),
           c(margin_words(law, object$mixture),
@@ -167,91 +169,78 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", variable = 
   quantity <- check_choice(quantity, names(panels), "quantity")
   keys <- sweep_keys(object)
   if (identical(keys, "steps")) return(sweep_map(object, quantity))
-  setup <- attr(object, "setup")
-  baseline <- object$strength[1]
   long <- tidy.mixguide_table(object)
   long <- long[long$quantity %in% names(panels), ]
   long$panel <- factor(panels[long$quantity], panels)
   long$bound <- long$quantity == "entropy" & !is.na(object$folded) & object$folded > 0
-  long$run <- do.call(paste, c(if (length(keys)) object[keys] else list(rep("", nrow(object))),
-                               sep = ", "))
+  long$run <- if (length(keys)) do.call(paste, c(long[keys], sep = ", ")) else ""
   long$run <- factor(long$run, unique(long$run))
   long <- long[!is.na(long$estimate), ]
-  breaks <- unique(object$strength)
-  exact <- all(object$method != "Monte Carlo")
   runs <- nlevels(long$run)
-  one <- runs == 1
   if (runs > 12) return(sweep_each(long[long$quantity == quantity, ], panels[[quantity]], object))
-  # six colours can be told apart, and twelve pairs of a colour and a type
-  of_six <- (seq_len(runs) - 1) %% 6 + 1
+  one <- runs == 1
+  baseline <- object$strength[1]
   ggplot(long, aes(asinh(.data$strength), .data$estimate, colour = .data$run)) +
     (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
                          linetype = "22", colour = "grey50")) +
-    (if (length(breaks) > 1) geom_line(aes(linetype = .data$run))) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
-                  long[!exact & long$se > 0, ],
-                  width = diff(range(asinh(breaks))) / 40) +
+    (if (any(object$strength != baseline)) geom_line(aes(linetype = .data$run))) +
+    sweep_layers(object, long, 1 / 40, notes = c(
+      if (one) paste("Dashed lines: strength", format(baseline)),
+      if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound"
+    ), legend = if (one) "none" else "bottom") +
     geom_point(aes(shape = .data$bound), fill = "white", size = 1.8) +
     # a share that is 0 throughout still needs an axis
     geom_blank(data = data.frame(strength = baseline, estimate = c(0, .05), run = long$run[1],
                                  panel = factor(panels[["fraction_down"]], panels))) +
     facet_wrap(vars(.data$panel), scales = "free_y", ncol = 2) +
-    strength_axis(breaks) +
     scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
-    scale_colour_manual(values = if (one) ink else class_palette(min(runs, 6))[of_six],
-                        labels = wrapped, name = NULL, guide = if (one) "none" else "legend") +
+    scale_colour_manual(values = if (one) ink else class_palette(runs), labels = wrapped,
+                        name = NULL) +
     scale_linetype_manual(values = rep(c("solid", "22"), each = 6)[seq_len(runs)],
-                          labels = wrapped, name = NULL, guide = if (one) "none" else "legend") +
-    finish(sweep_title(object), sweep_subtitle(object),
-           c(if (exact) "Exact, by quadrature" else {
-               paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
-             },
-             if (one) paste("Dashed lines: strength", format(baseline)),
-             if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound",
-             fault_words(setup$faults)),
-           x = "strength of guidance (guidance scale - 1)", y = NULL, legend = "bottom") +
+                          labels = wrapped, name = NULL) +
     # a longer key, to show the type of a line
     (if (runs > 6) theme(legend.key.width = unit(2.5, "lines")))
 }
 
+# Bars of two standard errors (`...`: how they look), the axis of strengths, words and the theme.
+# `bar`: the width of the bars, as a share of the axis.
+sweep_layers <- function(object, long, bar, said = NULL, notes = NULL, legend = "right", ...) {
+  setup <- attr(object, "setup")
+  keys <- sweep_keys(object)
+  drawn <- any(object$method == "Monte Carlo")
+  aim <- if (!"class" %in% keys) c("towards", aim_words(setup$class))
+  list(
+    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
+                  long[drawn & long$se > 0, ], width = diff(range(asinh(object$strength))) * bar,
+                  ...),
+    strength_axis(unique(object$strength)),
+    finish(paste(c("Guidance", aim, "at growing strength"), collapse = " "),
+           c(said, if (!"sampler" %in% keys) format(setup$sampler), schedule_words(setup)),
+           c(if (!drawn) "Exact, by quadrature" else {
+               paste("Bars: 2 standard errors of", number(setup$n), "coupled particles")
+             }, notes, fault_words(setup$faults)),
+           x = "strength of guidance (guidance scale - 1)", y = NULL, legend = legend)
+  )
+}
+
+# An axis of asinh(strength): linear near 0 and logarithmic further out.
 strength_axis <- function(breaks) {
   scale_x_continuous(breaks = asinh(breaks), minor_breaks = NULL,
                      labels = format(breaks, trim = TRUE, drop0trailing = TRUE),
                      guide = guide_axis(check.overlap = TRUE))
 }
 
-sweep_title <- function(object) {
-  aim <- if (!"class" %in% sweep_keys(object)) {
-    c("towards", aim_words(attr(object, "setup")$class))
-  }
-  paste(c("Guidance", aim, "at growing strength"), collapse = " ")
-}
-
-sweep_subtitle <- function(object) {
-  setup <- attr(object, "setup")
-  c(if (!"sampler" %in% sweep_keys(object)) format(setup$sampler), schedule_words(setup))
-}
-
 # One quantity of a sweep of many runs: a panel for each, over the lines of all.
 sweep_each <- function(long, what, object) {
-  setup <- attr(object, "setup")
-  all <- long[names(long) != "run"]
-  all$other <- long$run
-  drawn <- any(long$se > 0)
+  blue <- class_palette(1)
+  all <- data.frame(long[c("strength", "estimate")], other = long$run)
   ggplot(long, aes(asinh(.data$strength), .data$estimate)) +
     geom_line(aes(group = .data$other), all, colour = "grey85") +
-    geom_line(colour = class_palette(1)) +
-    geom_errorbar(aes(ymin = .data$estimate - 2 * .data$se, ymax = .data$estimate + 2 * .data$se),
-                  long[long$se > 0, ], colour = class_palette(1),
-                  width = diff(range(asinh(object$strength))) / 20) +
-    geom_point(colour = class_palette(1), size = 1) +
-    facet_wrap(vars(.data$run), labeller = as_labeller(wrapped)) +
-    strength_axis(unique(object$strength)) +
-    finish(sweep_title(object), c(paste0(toupper(substring(what, 1, 1)), substring(what, 2)),
-                                  sweep_subtitle(object)),
-           c(if (drawn) paste("Bars: 2 standard errors of", number(setup$n), "coupled particles"),
-             "Grey: the other runs; `quantity` draws another quantity", fault_words(setup$faults)),
-           x = "strength of guidance (guidance scale - 1)", y = NULL)
+    geom_line(colour = blue) +
+    sweep_layers(object, long, 1 / 20, paste0(toupper(substring(what, 1, 1)), substring(what, 2)),
+                 "Grey: the other runs; `quantity` draws another quantity", colour = blue) +
+    geom_point(colour = blue, size = 1) +
+    facet_wrap(vars(.data$run), labeller = as_labeller(wrapped))
 }
 
 # One quantity of a sweep, steps x strengths.
@@ -263,10 +252,8 @@ sweep_map <- function(object, quantity) {
                       value = object[[quantity]])
   cells <- cells[is.finite(cells$value), ]
   if (!nrow(cells)) abort_input("quantity", "a column with values", describe(quantity))
-  size <- cells$value - if (quantity == "confidence") .5 else if (quantity == "gain") 0 else {
-    min(cells$value)
-  }
-  cells$dark <- abs(size) > .7 * max(abs(size))
+  size <- abs(cells$value - switch(quantity, confidence = .5, gain = 0, min(cells$value)))
+  cells$dark <- size > .7 * max(size)
   aim <- aim_words(setup$class)
   what <- c(confidence = "Mean confidence",
             gain = paste("Gain in confidence over strength", format(object$strength[1])),
@@ -275,19 +262,17 @@ sweep_map <- function(object, quantity) {
                  gain = scale_fill_gradient2(low = "#D55E00", high = "#0072B2", name = NULL),
                  scale_fill_gradient(low = "white", high = "#0072B2", name = NULL))
   ggplot(cells, aes(.data$x, .data$y)) +
-    geom_raster(aes(fill = .data$value)) +
+    geom_raster(aes(fill = .data$value)) + fill +
     geom_text(aes(label = formatC(.data$value, digits = 2, format = "f"), colour = .data$dark),
               size = 2.8) +
     scale_colour_manual(values = c("FALSE" = ink, "TRUE" = "white"), guide = "none") +
-    fill +
-    scale_x_continuous(breaks = seq_along(strength), labels = format(strength, trim = TRUE,
-                                                                     drop0trailing = TRUE),
-                       minor_breaks = NULL) +
+    scale_x_continuous(breaks = seq_along(strength), minor_breaks = NULL,
+                       labels = format(strength, trim = TRUE, drop0trailing = TRUE)) +
     scale_y_continuous(breaks = seq_along(steps), labels = steps, minor_breaks = NULL) +
-    labs(x = "strength of guidance", y = "steps") + look() +
-    theme(panel.grid = element_blank()) +
-    words(paste0(what[[quantity]], ", towards ", aim),
-          c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults))
+    finish(paste0(what[[quantity]], ", towards ", aim),
+           c(setup$sampler$label, schedule_words(setup)), fault_words(setup$faults),
+           x = "strength of guidance", y = "steps") +
+    theme(panel.grid = element_blank())
 }
 
 picture.mixguide_schedule <- function(object, ...) {
@@ -380,10 +365,6 @@ cloud_layers <- function(object, law, shown, aim, moving) {
   known <- is.null(law$unknown)
   ends <- particle_table(object, shown)
   lines <- if (known) class_lines(law) else pairwise(ends, labels)
-  lines$role <- rep("each class", nrow(lines))
-  if (known && !is.null(aim)) {
-    lines$role <- ifelse(lines$class == aim, paste("class", aim), "other classes")
-  }
   list(
     if (moving) {
       geom_path(aes(.data$x, .data$y, colour = .data$.confidence, group = .data$.particle),
@@ -391,10 +372,7 @@ cloud_layers <- function(object, law, shown, aim, moving) {
     },
     geom_point(aes(.data$x, .data$y, colour = .data$.confidence), pairwise(ends, labels),
                size = .7, alpha = opacity(ends)),
-    if (known) {
-      list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
-                     colour = ink), role_scale(aim))
-    },
+    if (known) role_lines(lines, aim),
     confidence_scale(aim, "colour"), panes(labels, lines)
   )
 }
@@ -412,6 +390,15 @@ histogram_layers <- function(object, law, shown, aim, moving) {
     confidence_scale(aim, "fill"),
     labs(x = variable_labels(law), y = "density"), look()
   )
+}
+
+# The lines around the classes, solid around the class aimed at.
+role_lines <- function(lines, aim) {
+  lines$role <- if (is.null(aim)) "each class" else {
+    ifelse(lines$class == aim, paste("class", aim), "other classes")
+  }
+  list(geom_path(aes(.data$x, .data$y, linetype = .data$role, group = .data$group), lines,
+                 colour = ink), role_scale(aim))
 }
 
 # Point masses have no curves, so their plot has no scale of roles.
@@ -768,16 +755,6 @@ curve_words <- function(law, points) {
     if (nrow(point_masses(law))) "Spikes: point masses, as high as their probability")
 }
 
-histogram_words <- function(law, aim) {
-  c(if (is.null(aim)) "Bars: the sample" else "Bars: the sample, coloured by mean confidence",
-    if (nrow(point_masses(law))) "Dotted lines: point masses")
-}
-
-path_words <- function(aim) {
-  paste0("Shading: exact law of ", if (is.null(aim)) "the mixture" else paste("class", aim),
-         " at each time, relative to its mode")
-}
-
 shown_words <- function(shown, n, what) {
   if (length(shown) < n) {
     paste(number(length(shown)), "of", number(n), what, "shown, 1 in", diff(shown[1:2]))
@@ -792,10 +769,12 @@ margin_words <- function(law, mixture, law_words = "their exact joint law") {
 
 ink <- "grey15"
 
-# Okabe and Ito's colours, which people with any colour vision tell apart, while they last.
+# Okabe and Ito's colours, which people with any colour vision tell apart, then darker ones of the
+# same hues.
 class_palette <- function(n) {
-  okabe_ito <- c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-  if (n <= length(okabe_ito)) okabe_ito[seq_len(n)] else grDevices::hcl.colors(n, "viridis")
+  colours <- c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+               "#00304B", "#6B2F00", "#004D38", "#7A2E58", "#8A7A00", "#777777")
+  if (n <= length(colours)) colours[seq_len(n)] else grDevices::hcl.colors(n, "viridis")
 }
 
 # Labels of legends in lines of some 25 characters.

@@ -48,12 +48,12 @@ frame_dots <- c("optional", "stringsAsFactors")
 
 no_such_argument <- function(name, known, more) {
   call <- user_call()
-  one <- call[[1]]
+  f <- call[[1]]
   # package::function
-  if (is.call(one) && length(one) == 3) one <- one[[3]]
+  if (is.call(f) && length(f) == 3) f <- f[[3]]
   # a method is known by its generic
   method <- "^(\\w+)[.]mixguide_(object|diffusion|table)$"
-  of <- if (is.name(one)) paste0(" of ", sub(method, "\\1", as.character(one)), "()")
+  of <- if (is.name(f)) paste0(" of ", sub(method, "\\1", as.character(f)), "()")
   if (!nzchar(name)) {
     abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
   }
@@ -76,8 +76,8 @@ nearest_name <- function(name, known) {
   if (nchar(name) > 100) return(NULL)
   distance <- drop(utils::adist(name, known, ignore.case = TRUE))
   # a name that begins with the text, or contains it, is near too
-  part <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
-  distance[part] <- pmin(distance[part], 1)
+  within <- drop(utils::adist(name, known, ignore.case = TRUE, partial = TRUE)) == 0
+  distance[within] <- pmin(distance[within], 1)
   best <- which.min(distance)
   # no other name is near to a name of one letter
   if (distance[best] <= max(1, nchar(name) / 2) && distance[best] < nchar(name)) known[best]
@@ -102,8 +102,7 @@ unknown_names <- function(names, known, said = listed(names)) {
 from_user <- function(value, arg, where = NULL) {
   if_error(value, function(e) {
     if (inherits(e, "mixguide_error")) stop(e)
-    message <- paste0("`", arg, "` failed", where, ": ", conditionMessage(e))
-    abort(message, "function")
+    abort(paste0("`", arg, "` failed", where, ": ", conditionMessage(e)), "function")
   })
 }
 
@@ -184,8 +183,7 @@ integer64_value <- function(x) {
 
 check_number <- function(x, arg, min = -Inf, max = Inf, open = FALSE) {
   x <- plain_numbers(x)
-  ok <- is.numeric(x) && length(x) == 1 && is.finite(x) &&
-    (if (open) x > min && x < max else x >= min && x <= max)
+  ok <- is_number(x) && (if (open) x > min && x < max else x >= min && x <= max)
   if (!ok) abort_input(arg, paste0("one finite number", range_words(min, max, open)), describe(x))
   as.double(x)
 }
@@ -199,7 +197,7 @@ range_words <- function(min, max, open) {
 
 check_strengths <- function(x, min = -Inf) {
   x <- plain_numbers(x)
-  if (!(is.numeric(x) && length(x) && all(is.finite(x)) && all(x >= min))) {
+  if (!are_numbers(x) || any(x < min)) {
     abort_input("strength", paste0("one or more finite numbers", range_words(min, Inf, FALSE)),
                 describe(x))
   }
@@ -209,13 +207,11 @@ check_strengths <- function(x, min = -Inf) {
 # The largest number of rows of an R matrix is 2^31 - 1. `more`: the functions for larger counts.
 check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL) {
   x <- plain_numbers(x)
-  one <- is.numeric(x) && length(x) == 1 && !is.na(x)
-  if (one && is.finite(x) && x >= min && x == round(x) && x <= max) return(as.double(x))
-  above <- one && x > max
+  if (is_number(x) && x >= min && x == round(x) && x <= max) return(as.double(x))
+  above <- is.numeric(x) && isTRUE(x > max)
   range <- if (above) paste(" from", min, "to", number(max)) else paste(" >=", min)
-  abort_input(arg, paste0("one whole number", range, if (above && !is.null(more)) {
-    paste0(" (", more, ")")
-  }), describe(x))
+  abort_input(arg, paste0("one whole number", range,
+                          if (above && !is.null(more)) paste0(" (", more, ")")), describe(x))
 }
 
 check_particles <- function(n, min = 0) {
@@ -298,9 +294,8 @@ came_instead <- function(x, class = NULL) {
                   "`: arguments go by name, or in their order"))
   }
   prefix <- paste0(sub("_method", "", sub("^mixguide_", "", class)), "_")
-  makers <- if (length(class)) {
-    sort(grep(paste0("^", prefix), getNamespaceExports(topenv()), value = TRUE))
-  }
+  exports <- getNamespaceExports(topenv())
+  makers <- if (length(class)) sort(exports[startsWith(exports, prefix)])
   if (is_text(x)) {
     bare <- function(name) sub(paste0("^", prefix), "", encodeString(name))
     near <- nearest_name(bare(x), bare(makers))
@@ -355,19 +350,16 @@ check_points <- function(x, mixture, arg = "x", look = TRUE) {
   x <- own_columns(x, mixture, arg)
   if (is.data.frame(x)) x <- frame_to_matrix(x, arg)
   if (!is.numeric(x)) abort_input(arg, paste("a numeric matrix with", d, "columns"), describe(x))
-  if (is.null(dim(x))) {
-    x <- if (d == 1) matrix(x, ncol = 1) else if (length(x) == d) matrix(x, 1) else x
-  }
+  if (is.null(dim(x)) && (d == 1 || length(x) == d)) x <- matrix(x, ncol = d)
   if (length(dim(x)) != 2 || ncol(x) != d) {
-    columns <- if (d == 1) "column" else "columns (one per variable)"
-    abort_input(arg, paste("a matrix with", d, columns), describe(x))
+    columns <- count_of(d, "column", "columns (one per variable)")
+    abort_input(arg, paste("a matrix with", columns), describe(x))
   }
   # an assignment would copy x
   if (!is.double(x)) storage.mode(x) <- "double"
   if (look && !all_finite(x)) {
     check_missing(x, arg)
-    abort_input(arg, "finite",
-                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
+    check_infinite(x, arg)
   }
   name_dims(x, rownames(x), names)
 }
@@ -399,10 +391,16 @@ check_columns <- function(wanted, came, arg) {
   }
 }
 
-check_missing <- function(x, arg) {
+check_infinite <- function(x, arg, wanted = "finite") {
+  infinite <- rowSums(is.infinite(x)) > 0
+  if (any(infinite)) abort_input(arg, wanted, paste("an infinite value in row", which(infinite)[1]))
+}
+
+# `cure`: what to do, in words.
+check_missing <- function(x, arg, cure = "impute() fills them") {
   if (anyNA(x)) {
     holes <- which(rowSums(is.na(x)) > 0)
-    abort_input(arg, "without missing values (impute() fills them)",
+    abort_input(arg, paste0("without missing values (", cure, ")"),
                 paste0("NA in ", length(holes), " of ", count_of(nrow(x), "row"), ", first in row ",
                        holes[1]))
   }
@@ -441,7 +439,7 @@ check_times <- function(t, schedule, arg = "t") {
 
 check_range <- function(range, d, arg = "range") {
   if (is.null(range)) return(NULL)
-  ok <- is.numeric(range) && length(range) %in% c(2, 2 * d) && all(is.finite(range))
+  ok <- are_numbers(range) && length(range) %in% c(2, 2 * d)
   range <- if (ok) matrix(as.double(range), 2, d)
   if (!ok || !all(range[1, ] < range[2, ])) {
     abort_input(arg, paste("NULL or increasing numbers, 2 or a matrix of 2 x", d))
@@ -451,8 +449,7 @@ check_range <- function(range, d, arg = "range") {
 
 check_key <- function(key) {
   if (is.null(key)) return(NULL)
-  ok <- is.numeric(key) && length(key) == 2 && all(is.finite(key)) &&
-    all(key >= 0 & key < 2^32 & key == floor(key))
+  ok <- are_numbers(key) && length(key) == 2 && all(key >= 0 & key < 2^32 & key == floor(key))
   if (!ok) abort_input("key", "NULL or two whole numbers, as the `key` of a run", describe(key))
   as.double(key)
 }

@@ -9,34 +9,31 @@
 #' the last bit, in one process, on any number of workers, and resumed.
 #'
 #' @details
-#' **Memory.** A chunk of a sample holds a few million numbers, and is copied to its place in the
-#' result at once. A run takes the memory of its result, of the mixture, and some 40 MB more (of 64
+#' **Memory.** A run takes the memory of its result, of the mixture, and some 40 MB more (of 64
 #' particles, if these are more). [guided_summary()] and [guidance_sweep()] (unless it keeps its
-#' samples) take the same memory for any number of particles. A summary of many variables also holds
-#' some copies of its histograms, `bins` numbers per variable, and of its fourth moments, `4 d^2`
-#' numbers for d variables with covariances.
+#' samples) take the same memory for any number of particles. A summary also holds some copies of
+#' its histograms, `bins` numbers per variable, and of its fourth moments, `4 d^2` numbers for d
+#' variables with covariances.
 #'
 #' **Workers.** After `future::plan(future::multisession, workers = 4)`, or another plan of package
 #' future (`cluster` for several hosts, `future.batchtools::batchtools_slurm` for a batch system),
 #' runs of several chunks go to the workers, on which mixguide must be installed. (A chunk is about
 #' a second of work of one core, a few in a summary.) This session runs the first chunk and measures
 #' its time. The other chunks go in groups that are worth the start of a worker, or stay here if
-#' none is. Each worker, or job, gets the mixture once. A worker reports its version of the package
-#' and its instruction set before it computes: another version is an error, and a newer processor
-#' computes with the instructions of this session's.
+#' none is. Each worker, or job, gets the mixture once. Another version of the package on a worker
+#' is an error, and a newer processor computes with the instructions of this session's.
 #'
-#' Four options of the calling session control this (`mixguide.progress` is for the bar, see below):
+#' Four options of the calling session control this:
 #' * `mixguide.worker_threads`: threads of a worker; the default is 1, and in a job of a batch
 #'   system the number of CPUs of the job;
 #' * `mixguide.worker_start`: seconds until a worker begins; the default is 0.1, or 15 in a batch
 #'   system;
 #' * `mixguide.worker_timeout`: seconds after which a group of chunks without an answer is given up.
 #'   The default is 20 times the expected time of the group, and at least 600. There is no limit in
-#'   a batch system, where a job may wait, nor in [benchmark_inverse()], whose parts differ.
+#'   a batch system, where a job may wait.
 #' * `mixguide.threads`, see [mixguide_threads()].
 #'
-#' Workers with the same instruction set give the same bits; between AVX-512, AVX2 and other
-#' processors results agree to rounding.
+#' Between AVX-512, AVX2 and other processors results agree to rounding.
 #'
 #' **Hosts over ssh.** If the link to a host breaks, R does not notice unless ssh checks:
 #' `future::plan(future::cluster, workers = hosts, rshopts = c("-o", "ServerAliveInterval=10", "-o",
@@ -47,32 +44,29 @@
 #'
 #' **Progress.** In an interactive session a run of several chunks that will take more than 3
 #' seconds shows a bar with the time left; `options(mixguide.progress = FALSE)` turns it off. If
-#' package progressr is loaded, it gets the chunks instead, and shows them as you choose by
-#' `progressr::handlers(global = TRUE)` or `progressr::with_progress()`. Scripts, documents of knitr
-#' and tests show nothing.
-#'
-#' **Ctrl-C** ends a run; a message says how much of the run is kept in the `folder`, and which call
-#' resumes it.
+#' package progressr is loaded, it gets the chunks instead, and shows them by its `handlers()` or
+#' `with_progress()`. Scripts, documents of knitr and tests show nothing.
 #'
 #' **Errors.** A group of chunks whose worker is lost is sent once more. If the group fails again,
 #' or a chunk ends with an error, the run ends with an error of class `mixguide_error_chunk` (and
-#' `mixguide_error`) that names the chunk and its particles. Its fields are `chunk` (the number of
-#' the chunk, or numbers), `chunks` (their total number), `first` and `last` (the numbers of the
-#' particles, from 1), `key` and `parent` (the original error). Jobs of the run in a batch system
-#' are then cancelled, and also on an interrupt; the message names the chunks that other workers are
-#' still computing.
+#' `mixguide_error`). Its fields are `chunk` (the number of the chunk, or numbers), `chunks` (their
+#' total number), `first` and `last` (the numbers of the particles, from 1), `key` and `parent` (the
+#' original error). Jobs of the run in a batch system are then cancelled, and also on an interrupt;
+#' the message names the chunks that other workers are still computing.
 #'
 #' **Keeping and resuming.** With `folder = "name"` each finished chunk is written to this folder at
-#' once: by the worker, if it sees the folder, as on a shared disk, otherwise by this session. So
-#' finished chunks survive a worker that hangs and a session that is killed. The same call reads the
-#' chunks in the folder and runs the others. A call with a larger `n` does the same, if particles
-#' are independent (`points = "random"`). The key must be the same: give `key`, or call [set.seed()]
-#' before each call; the error above tells the key. The name of a file contains a digest of all that
-#' determines its content (mixture, guidance, sampler, times, start, key, version and instruction
-#' set). A folder can therefore hold many runs, also at the same time, and never returns the chunk
-#' of another run. The name also contains a checksum: a damaged or truncated file is removed, with a
-#' warning, and its chunk runs again. Files hold numbers and text; a file with code counts as
-#' damaged, whatever its checksum. Delete the folder when you no longer need it.
+#' once: by the worker, if it sees the folder, as on a shared disk, otherwise by this session. The
+#' same call then reads the chunks in the folder and runs the others, also with a larger `n` if
+#' particles are independent (`points = "random"`). The key must be the same: give `key`, or call
+#' [set.seed()] before each call. The error above tells the key, and the message of a run that was
+#' interrupted (Ctrl-C) how much is kept.
+#'
+#' The name of a file contains a digest of all that determines its content (mixture, guidance,
+#' sampler, times, start, key, version and instruction set). A folder can therefore hold many runs,
+#' also at the same time, and never returns the chunk of another run. The name also contains a
+#' checksum: a damaged or truncated file is removed, with a warning, and its chunk runs again. A
+#' file with code counts as damaged, whatever its checksum. Delete the folder when you no longer
+#' need it.
 #'
 #' @seealso [mixguide_threads()] for threads; `vignette("scaling-out", "mixguide")`.
 #' @examples
@@ -118,20 +112,14 @@ collect_garbage <- function(i, every) if (i %% every == 0) gc(FALSE, full = FALS
 
 power_of_two <- function(x) 2^floor(log2(x))
 
-# Flops of a particle, roughly.
+# Flops of a particle, roughly, by the costs of the engine's operations.
 particle_work <- function(plan) {
-  kind <- op_kinds(plan$program)
-  d <- nrow(plan$pool$mean)
-  K <- ncol(plan$pool$mean)
-  score <- K * (20 + if (is.null(plan$pool$vector)) 8 * d else 4 * d^2)
-  derivative <- switch(plan$method, none = 0, divergence = 8 * K * d, map = K * d^2 + 2 * d^3)
-  1 + sum(kind == "eval") * (score + derivative) + sum(kind == "noise") * 20 * d +
-    sum(kind == "root") * (K * d^2 + d^3)
+  .Call(ffi_cost, plan$pool, plan$program, plan$program$scalars - SCALAR$closing + 1)
 }
 
 # The part of a plan that the `count` particles after the first `first` need.
 plan_part <- function(plan, first, count) {
-  before <- if (is.null(plan$first)) 0 else plan$first
+  before <- particles_before(plan)
   if (before == first && count == plan$begin$n) return(plan)
   if (!is.null(plan$begin$x) || !is.null(plan$noise)) {
     rows <- first - before + seq_len(count)
@@ -144,18 +132,20 @@ plan_part <- function(plan, first, count) {
   plan
 }
 
+# The number of the run's particles before those of a plan.
+particles_before <- function(plan) if (is.null(plan$first)) 0 else plan$first
+
 # ---- The chunks of a run
 
 # Runs all chunks of a task over n particles and passes each result to collect(value, first,
 # count), in the order of the particles. A task is a list of `work`, a function of this package
-# called as work(job, first, count), here or on a worker; `job`, a list with `plan`, `key` and all
-# else that it needs; `uneven`, if chunks differ in cost; and `kept`, the place of its kept chunks
-# if not a folder. `here`: in this process, whatever the plan.
+# called as work(job, first, count), here or on a worker; and `job`, a list with `plan`, `key` and
+# all else that it needs. `here`: in this process, whatever the plan.
 each_chunk <- function(task, n, size, collect, folder = NULL, here = FALSE) {
   first <- seq(0, by = min(size, max(n, 1)), length.out = max(1, ceiling(n / size)))
   count <- pmin(size, n - first)
-  kept <- if (is.null(task$kept)) chunk_folder(folder, task) else task$kept
-  run <- list(task = task, first = first, count = count, folder = folder, kept = kept,
+  run <- list(task = task, first = first, count = count, folder = folder,
+              kept = chunk_folder(folder, task),
               progress = chunk_progress(length(first), environment()))
   on.exit(run$progress(end = TRUE))
   value <- function(i) run_here(run, i)

@@ -53,7 +53,8 @@
 #' run
 #' summary(run)
 #' # the score that the run followed
-#' conditional_score(m, rbind(c(0, 0), c(1, 1)), t = 10, y, zero_shot_bo(), schedule_etc(50))
+#' score(m, rbind(c(0, 0), c(1, 1)), t = 10, schedule_etc(50), observation = y,
+#'       method = zero_shot_bo())
 #' @export
 conditional_sample <- function(mixture, n, observation, method, ..., folder = NULL,
                                cloud = FALSE) {
@@ -109,8 +110,6 @@ zero_shot_default <- function() {
   list(schedule = schedule_etc(100), sampler = sampler_ddpm(NULL, end = 1, variance = "scaled"))
 }
 
-not_zero_shot <- c("guidance", "score_error", "start")
-
 # The user's own score_model() that drives a method, in the coordinates of the process, or NULL.
 zero_shot_model <- function(d, method) {
   error <- d$score_error
@@ -149,6 +148,10 @@ plain_aim <- function(mixture, plan) {
        log_prior = NULL)
 }
 
+refuse_method <- function(method) {
+  if (!is.null(method)) abort_input("method", "NULL without an `observation`", describe(method))
+}
+
 check_method <- function(method, d) {
   check_zero_shot(method)
   if (method$ddpm && d$sampler$name != "ddpm") {
@@ -156,25 +159,7 @@ check_method <- function(method, d) {
   }
 }
 
-#' @rdname conditional_sample
-#' @param x For `conditional_score()`, an n x d matrix of points.
-#' @param t One time, in the clock of the schedule.
-#' @param schedule The forward process, see [schedule].
-#' @return `conditional_score()`: the n x d matrix of the score that a method follows; an error for
-#'   methods with a step of their own, or particles.
-#' @export
-conditional_score <- function(mixture, x, t, observation, method, schedule = schedule_etc(100)) {
-  unpack_diffusion()
-  check_mixture(mixture)
-  x <- check_points(x, mixture)
-  observation <- as_observation(observation, mixture)
-  scorer <- conditional_scorer(in_process(mixture), in_process(observation, mixture),
-                             check_zero_shot(method), schedule)
-  value <- derivative_from_process(scorer(to_process(x, mixture), t), mixture)
-  name_dims(value, rownames(x), variable_names(mixture))
-}
-
-# conditional_score() as a function of points and a time; all else is computed once.
+# The score that a method follows, as a function of points and a time.
 conditional_scorer <- function(mixture, observation, method, schedule) {
   if (method$name == "exact") {
     law <- exact_posterior(mixture, observation)

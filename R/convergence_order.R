@@ -7,10 +7,9 @@
 #' errors `e` and `e'` at `n` and `n' > n` steps. The order of the finest pair is the one to quote;
 #' it is a measured number, not a theorem, and the steps before it show whether it has settled.
 #'
-#' Errors are those of the whole law, by [guided_error()]: quadrature where that is possible, so
-#' that they have no sampling error. With `start = "exact"`, the default, they are those of the
-#' steps alone; with `"normal"`, the default of runs, the error of the start is in them, a floor
-#' that steps cannot lower, and the order ends at 0.
+#' Errors are those of [guided_error()]. With `start = "exact"`, the default, they are those of the
+#' steps alone; with `"normal"`, the default of runs, they include that of the start, a floor that
+#' steps cannot lower, and the order ends at 0.
 #'
 #' The grid matters: on a uniform one down to `t = 0` the samplers that count in `log(a/b)` (DDIM,
 #' DDPM with the posterior variance, the DPM-Solvers) lose their order to the last steps, which on
@@ -30,14 +29,11 @@
 #' @param grid,end For `samplers = NULL`, see [sampler()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there, with the default
 #'   `start = "exact"`. For `plot()`: passed to `autoplot()`.
-#' @param method,n,nodes As for [guided_error()].
-#' @return A data frame of class `convergence_order` with a row per sampler, quantity and number of
-#'   steps: `quantity` (the three of [guided_error()]), `sampler`, `steps`, `evaluations` (of the
-#'   score, in one run), the error `estimate` with its `se`, `method` and `note`, and the `order`
-#'   over the row before with its standard error `order_se` (0 for quadrature). The order is `NA`
-#'   where rounding may decide: a total variation below 1e-12, a divergence below 1e-15. `summary()`
-#'   has the row of the finest pair for each sampler and quantity. Attribute `setup` holds what made
-#'   it.
+#' @return A table of estimates ([mixguide_table]) of class `convergence_order` with a row per
+#'   `quantity` (the three of [guided_error()]), `sampler` and number of `steps`: `evaluations` (of
+#'   the score, in one run), the error, and its `order` over the row before with the standard error
+#'   `order_se` (0 for quadrature). The order is `NA` where rounding may decide: a total variation
+#'   below 1e-12, a divergence below 1e-15. `summary()` has the rows of the finest pairs.
 #' @source The orders are measured, and none is taken from a paper. Setting: Liang, Shi, Song and
 #'   Zhou (2024), \doi{10.48550/arXiv.2405.16418}.
 #' @seealso [guided_moments()], the exact law on one Gaussian; [guided_limit()], which makes use

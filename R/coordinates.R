@@ -8,9 +8,8 @@
 #' A forward process adds noise of the same size to every variable, around the origin. Its effect on
 #' data therefore depends on their units, unless it runs in standardised variables:
 #' \deqn{u = (x - m)/s, \qquad u_t = a(t) u_0 + b(t) z.}{u = (x - m)/s,  u_t = a(t) u_0 + b(t) z.}
-#' In the original variables the process is
-#' \eqn{x_t = m + a(t)(x_0 - m) + b(t) s z}{x_t = m + a(t) (x_0 - m) + b(t) s z}: noise in
-#' proportion to each variable's own spread, around the centre of the data.
+#' In the variables `x` this is
+#' \eqn{x_t = m + a(t)(x_0 - m) + b(t) s z}{x_t = m + a(t) (x_0 - m) + b(t) s z}.
 #'
 #' @details
 #' Mixtures from data or from a fit ([as_gaussmix()]) are standardised, by their mean and the
@@ -26,8 +25,7 @@
 #' Fisher information, second moments at a time, bounds, conditions on means and covariances, and
 #' the size of a [score_error()]'s noise.
 #'
-#' A `start` that is given to a run (see [diffusion()]) is in the variables of the mixture, too: a
-#' point `u` of the process is `u * scale + center`.
+#' A `start` that is given to a run is in the variables of the mixture, see [diffusion()].
 #'
 #' Standardising makes an isotropic mixture anisotropic if the spreads of the variables differ. Some
 #' reductions (see [guided_sample()]) and conditions of theorems are then lost.
@@ -50,20 +48,20 @@
 #' @export
 standardise <- function(mixture, center = TRUE, scale = TRUE) {
   alone <- inherits(mixture, "score_model")
-  of <- moments(if (alone) stand_in(mixture) else check_mixture(mixture))
+  known <- moments(if (alone) stand_in(mixture) else check_mixture(mixture))
   if (alone && (isTRUE(center) || isTRUE(scale))) {
     abort_input(if (isTRUE(center)) "center" else "scale",
                 "FALSE or numbers, since the moments of a score_model() are not known", "TRUE")
   }
   given <- is.numeric(center) || is.numeric(scale)
-  center <- coordinate_numbers(center, "center", 0, of$mean, mixture)
-  sd <- sqrt(diag(of$cov))
+  center <- coordinate_numbers(center, "center", 0, known$mean, mixture)
+  sd <- sqrt(diag(known$cov))
   sd[sd == 0] <- 1
   scale <- coordinate_numbers(scale, "scale", 1, sd, mixture)
   if (!all(scale > 0)) abort_input("scale", "positive", toString(scale[scale <= 0], 40))
   own <- all(center == 0) && all(scale == 1)
   if (given && !own && !alone) {
-    away <- abs(center - of$mean) / scale
+    away <- abs(center - known$mean) / scale
     # the limits of check_extent(), in the coordinates
     if (!isTRUE(all(sd / scale < 1e120 & scale < 1e120))) {
       abort_input("scale", "such that x and (x - center)/scale stay below 1e120",
@@ -83,7 +81,7 @@ coordinate_numbers <- function(x, arg, none, of_mixture, mixture) {
   d <- mixture_dim(mixture)
   if (isTRUE(x)) return(unname(of_mixture))
   if (isFALSE(x)) return(rep(none, d))
-  if (!is.numeric(x) || !length(x) %in% c(1, d) || !all(is.finite(x))) {
+  if (!are_numbers(x) || !length(x) %in% c(1, d)) {
     abort_input(arg, paste("TRUE, FALSE or", count_of(d, "finite number")), describe(x))
   }
   if (length(x) == 1) rep(as.double(x), d) else as.vector(check_points(x, mixture, arg))
@@ -98,8 +96,9 @@ in_process <- function(x, mixture = x, arg = "mixture") {
   center <- coordinates$center
   scale <- coordinates$scale
   if (inherits(x, "gaussmix")) {
-    other <- inherits(mixture, "gaussmix") && !identical(x, mixture)
-    if (other) check_same_variables(x, mixture, arg)
+    if (inherits(mixture, "gaussmix") && !identical(x, mixture)) {
+      check_same_variables(x, mixture, arg)
+    }
     model <- x$model
     x <- moved_mixture(x, center, scale)
     x["coordinates"] <- list(NULL)
@@ -150,36 +149,33 @@ process_start <- function(start, mixture) {
       start$mean <- drop(to_process(check_points(start$mean, mixture, "start$mean"), mixture))
     }
     if (is.numeric(start$cov)) {
-      start$cov <- by_names(start$cov, variable_names(mixture), "start$cov")
-      d <- length(scale)
-      start$cov <- diag(1 / scale, d) %*% (if (is.matrix(start$cov)) start$cov else
-        diag(start$cov, d)) %*% diag(1 / scale, d)
+      cov <- by_names(start$cov, variable_names(mixture), "start$cov")
+      shrink <- diag(1 / scale, length(scale))
+      start$cov <- shrink %*% (if (is.matrix(cov)) cov else diag(cov, length(scale))) %*% shrink
     }
     return(start)
   }
-  x <- to_process(check_points(start, mixture, "start"), mixture)
   log_density <- attr(start, "log_density")
-  attr(x, "log_density") <- if (is.numeric(log_density)) log_density + log_units(mixture) else
-    log_density
-  x
+  if (is.numeric(log_density)) log_density <- log_density + log_units(mixture)
+  structure(to_process(check_points(start, mixture, "start"), mixture), log_density = log_density)
 }
 
 # Points (rows). from_process() takes mixtures, too.
 to_process <- function(x, mixture) {
-  at <- mixture$coordinates
-  if (is.null(at)) return(x)
-  (x - rep(at$center, each = nrow(x))) / rep(at$scale, each = nrow(x))
+  place <- mixture$coordinates
+  if (is.null(place)) return(x)
+  (x - rep(place$center, each = nrow(x))) / rep(place$scale, each = nrow(x))
 }
 
 from_process <- function(u, mixture) {
-  at <- mixture$coordinates
-  if (is.null(at)) return(u)
+  place <- mixture$coordinates
+  if (is.null(place)) return(u)
   if (inherits(u, "gaussmix")) {
-    u <- move_mixture(u, -at$center / at$scale, 1 / at$scale)
-    u["coordinates"] <- list(at)
+    u <- move_mixture(u, -place$center / place$scale, 1 / place$scale)
+    u["coordinates"] <- list(place)
     return(u)
   }
-  u * rep(at$scale, each = nrow(u)) + rep(at$center, each = nrow(u))
+  u * rep(place$scale, each = nrow(u)) + rep(place$center, each = nrow(u))
 }
 
 # Derivatives in u as derivatives in x: matrices or arrays, whose last dimension (or last two) are
@@ -187,9 +183,7 @@ from_process <- function(u, mixture) {
 derivative_from_process <- function(g, mixture) {
   scale <- mixture$coordinates$scale
   if (is.null(scale)) return(g)
-  n <- dim(g)[1]
-  if (length(dim(g)) == 2) return(g / rep(scale, each = n))
-  g / rep(outer(scale, scale), each = n)
+  g / rep(if (length(dim(g)) == 2) scale else outer(scale, scale), each = dim(g)[1])
 }
 
 # A mean or a covariance in u, moved to x.
@@ -209,10 +203,10 @@ log_units <- function(mixture) {
 # takes longer than the rest of an evaluation.
 moved_mixture <- function(mixture, center, scale) {
   if (is.null(mixture$vectors)) return(move_mixture(mixture, center, scale))
-  what <- list(mixture, center, scale)
-  if (!identical(last_move$what, what)) {
+  arguments <- list(mixture, center, scale)
+  if (!identical(last_move$arguments, arguments)) {
     last_move$mixture <- move_mixture(mixture, center, scale)
-    last_move$what <- what
+    last_move$arguments <- arguments
   }
   last_move$mixture
 }
@@ -222,8 +216,7 @@ last_move <- new.env(parent = emptyenv())
 move_mixture <- function(mixture, center, scale) {
   K <- mixture_size(mixture)
   means <- (mixture$means - rep(center, each = K)) / rep(scale, each = K)
-  alike <- all(scale == scale[1])
-  if (alike) {
+  if (all(scale == scale[1])) {
     mixture$means <- means
     mixture$values <- mixture$values / scale[1]^2
     mixture["fit"] <- list(NULL)

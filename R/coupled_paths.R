@@ -120,7 +120,7 @@ path_geometry <- function(plan, class) {
 # One strength: its paths, and with a geometry its log-odds and the right-hand side of the identity.
 path_run <- function(guide, plan, key, geometry) {
   aim <- plan_aim(plan, guide)
-  result <- run_chunk(plan, aim, key, 0, plan$begin$n)
+  result <- run_chunk(plan, aim, key)
   op <- plan$program$op
   observed <- op["from", op_kinds(plan$program) == "save"] > 0
   gains <- result$output[, , observed, drop = FALSE]

@@ -1,8 +1,7 @@
 #' A diffusion: everything that determines a run
 #'
-#' A diffusion is one object with a mixture, the guidance, the sampler, the forward process, its
-#' start and its score. Samples, laws, errors and bounds of one diffusion are about the same
-#' process.
+#' A diffusion is one object with all arguments that determine a process. Samples, laws, errors and
+#' bounds of one diffusion are about the same process.
 #'
 #' @details
 #' Every function that takes a diffusion also takes a mixture followed by the same arguments, by
@@ -22,11 +21,11 @@
 #' **An analysis of another process** chooses what was not given. The path divergence, for example,
 #' is known of stochastic samplers: if neither the call nor the diffusion was given a sampler,
 #' [path_kl()] takes its own, as its page says, and its print begins with "about the reverse SDE".
-#' So do [error_budget()], [sde_identities()], [guided_limit()], [tilted_sample()] and the zero-shot
-#' methods, which have a schedule of their own, too. [step_condition()], [capped_strength()],
-#' [coupled_paths()] and [entropy_identity()] have other steps for the ODE, and
-#' [convergence_order()] starts exactly. What was given is kept; an analysis that cannot follow it
-#' says what it needs, and `update(d, sampler = ...)` gives it.
+#' So do [error_budget()], [guidance_identities()], [guided_limit()], [tilted_sample()] and the
+#' zero-shot methods, which have a schedule of their own, too. [step_condition()],
+#' [capped_strength()] and [coupled_paths()] have other steps for the ODE, and [convergence_order()]
+#' starts exactly. What was given is kept; an analysis that cannot follow it says what it needs, and
+#' `update(d, sampler = ...)` gives it.
 #'
 #' @param mixture A [gaussmix()]; some analyses also take a [score_model()], as their pages say.
 #' @param guidance `NULL`, for the mixture itself; a [guidance()]; or the label of a class, or
@@ -119,17 +118,16 @@ check_start <- function(start, mixture) {
 # does it accept a score_model() that stands alone? (The mixture then is its stand-in.)
 as_diffusion <- function(mixture, ..., own = list(), default = list(), without = character(),
                          takes_points = FALSE, takes_model = FALSE) {
-  of <- sys.function(sys.parent())
-  args <- diffusion_arguments(c(own, list(...)), of)
+  analysis <- sys.function(sys.parent())
+  args <- diffusion_arguments(c(own, list(...)), analysis)
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
   known <- if (inherits(mixture, "mixguide_diffusion")) check_diffusion(mixture)
-  if ("n" %in% names(formals(of))) {
+  if ("n" %in% names(formals(analysis))) {
     refuse_count(args$guidance, (if (is.null(known)) mixture else known$mixture)$class)
   }
-  kept <- known$given[setdiff(names(known$given), names(args))]
-  chosen <- names(Filter(Negate(is.null), c(args, kept)))
-  more <- default[setdiff(names(default), chosen)]
-  args <- c(args[setdiff(names(args), names(more))], more)
+  given <- c(args, known$given[setdiff(names(known$given), names(args))])
+  open <- setdiff(names(default), names(Filter(Negate(is.null), given)))
+  args[open] <- default[open]
   d <- if (!is.null(known)) change_diffusion(known, args) else {
     if (!inherits(mixture, c("gaussmix", if (takes_model) "score_model"))) {
       abort_input("mixture", if (inherits(mixture, "score_model")) model_alone else {
@@ -184,16 +182,16 @@ unpack_diffusion <- function(frame = parent.frame()) {
                 format(own$score_error)[1])
   }
   for (part in names(own)[has]) {
-    given <- !eval(call("missing", as.name(part)), frame)
-    if (!given && !is.null(own[[part]])) assign(part, own[[part]], frame)
+    missing <- eval(call("missing", as.name(part)), frame)
+    if (missing && !is.null(own[[part]])) assign(part, own[[part]], frame)
   }
   assign("mixture", d$mixture, frame)
 }
 
 # Arguments of diffusion() by their names.
-diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1]) {
+diffusion_arguments <- function(args, f, known = names(formals(diffusion))[-1]) {
   given <- names_of(args)
-  own <- setdiff(names(formals(of)), "...")
+  own <- setdiff(names(formals(f)), "...")
   unknown <- setdiff(given, c("", known))
   if (length(unknown)) no_such_argument(unknown[1], own, known)
   free <- setdiff(known, given)
@@ -203,17 +201,15 @@ diffusion_arguments <- function(args, of, known = names(formals(diffusion))[-1])
   stats::setNames(args, given)
 }
 
-change_diffusion <- function(d, args) {
-  if (length(args)) remade_diffusion(unclass(d)[names(formals(diffusion))], d$given, args) else d
-}
-
-# diffusion() of some arguments `kept` and others. `given`: by name, the kept arguments that were
-# chosen where nothing was given; these are chosen anew.
-remade_diffusion <- function(kept, given, args) {
-  kept[names(given)] <- given
+# diffusion() with some arguments replaced. What was chosen where nothing was given is chosen anew.
+remade_diffusion <- function(d, args) {
+  kept <- unclass(d)[names(formals(diffusion))]
+  kept[names(d$given)] <- d$given
   kept <- Filter(Negate(is.null), kept[setdiff(names(kept), names(args))])
   do.call(diffusion, c(kept, args), quote = TRUE)
 }
+
+change_diffusion <- function(d, args) if (length(args)) remade_diffusion(d, args) else d
 
 # A diffusion from parts that have been checked before.
 check_diffusion <- function(x, arg = "mixture") {
@@ -242,8 +238,7 @@ update.mixguide_diffusion <- function(object, ...) {
 # The parts of a call of our function that update() needs: its diffusion and its own arguments.
 call_of <- function(of, d, frame = parent.frame()) {
   own <- setdiff(names(formals(get(of, topenv()))), c("mixture", "...", "folder"))
-  list(of = of, diffusion = unclass(d)[names(formals(diffusion))], given = d$given,
-       args = mget(own, frame))
+  list(of = of, diffusion = unclass(d), args = mget(own, frame))
 }
 
 # The mixture stays in the result and is not stored twice.
@@ -272,37 +267,20 @@ update.mixguide_object <- function(object, ...) {
   }
   own <- names(given) %in% setdiff(names(formals(f)), c("mixture", "..."))
   changed <- diffusion_arguments(given[!own], f, names(formals(diffusion)))
-  d <- remade_diffusion(kept_arguments(object), call$given, changed)
   args <- call$args[setdiff(names(call$args), names(given))]
-  do.call(f, c(list(d), args, given[own]), quote = TRUE)
+  do.call(f, c(list(run_diffusion(object, changed)), args, given[own]), quote = TRUE)
 }
 
 #' @rdname diffusion
 #' @export
 update.mixguide_table <- update.mixguide_object
 
-# The arguments of diffusion() that made a result.
-kept_arguments <- function(object) {
-  kept <- attr(object, "call_of")$diffusion
-  if (is.null(kept$mixture)) kept$mixture <- object$mixture
-  kept
-}
-
-# The diffusion of a run, NULL if the run does not know its call.
-diffusion_of_run <- function(run) {
-  call <- attr(run, "call_of")
-  if (is.null(call)) return(NULL)
-  driven_by_model(remade_diffusion(kept_arguments(run), call$given, list()))
-}
-
-# The head lines of every print: mixture, guidance, sampler, schedule.
-diffusion_lines <- function(x) {
-  c(guidance = if (is.null(x$guidance)) "none" else format(x$guidance),
-    score = if (!is.null(x$score_error)) format(x$score_error),
-    sampler = format(x$sampler),
-    schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4), ", start ",
-                      start_words(x$start)),
-    points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
+# The diffusion of a run, with some arguments replaced; NULL if the run does not know its call.
+run_diffusion <- function(run, args = list()) {
+  d <- attr(run, "call_of")$diffusion
+  if (is.null(d)) return(NULL)
+  if (is.null(d$mixture)) d$mixture <- run$mixture
+  remade_diffusion(d, args)
 }
 
 start_words <- function(start) {
@@ -324,9 +302,14 @@ print_body.mixguide_diffusion <- function(x, ...) {
   print_faults(diffusion_faults(x))
 }
 
-# The head as lines, with some left out and some replaced.
+# The head of a print: guidance, score, sampler, schedule and points, some left out, some replaced.
 process_lines <- function(x, without = character(), ...) {
-  lines <- diffusion_lines(x)
+  lines <- c(guidance = if (is.null(x$guidance)) "none" else format(x$guidance),
+             score = if (!is.null(x$score_error)) format(x$score_error),
+             sampler = format(x$sampler),
+             schedule = paste0(schedule_words(x), ", from t = ", format(x$horizon, digits = 4),
+                               ", start ", start_words(x$start)),
+             points = if (identical(x$points, "sobol")) "scrambled Sobol nets")
   words <- unlist(list(...))
   lines[names(words)] <- words
   lines <- lines[setdiff(names(lines), without)]

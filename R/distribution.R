@@ -6,31 +6,28 @@
 #' `d = 1`.
 #'
 #' @param x Points: an `n` x `d` matrix or data frame; if `d = 1`, a vector of `n` points; or one
-#'   point, a vector of length `d`. If points and mixture both have names, columns are matched by
-#'   name, in any order and among other columns; a missing variable is an error. Otherwise they are
-#'   matched by place. A mixture from a formula also takes the formula's variables, see
-#'   [as_gaussmix()].
+#'   point, a vector of length `d`. Columns are matched by name, in any order and among others, if
+#'   points and mixture both have names, otherwise by place. A mixture from a formula also takes the
+#'   formula's variables, see [as_gaussmix()].
 #' @param q,p A vector of quantiles or probabilities.
 #' @param n The number of draws.
 #' @param mixture A mixture, see [gaussmix()].
 #' @param log,log.p Whether densities or probabilities are given as their logarithm.
 #' @param lower.tail Whether probabilities are \eqn{P(X \le x)}{P(X <= x)}, else
 #'   \eqn{P(X > x)}{P(X > x)}.
-#' @param class `NULL` to draw from the whole mixture, or the labels of one or more classes to
-#'   draw from the law given that class.
+#' @param class `NULL` for the whole mixture, or the labels of one or more classes to draw from.
 #'
 #' @return `dgaussmix()`, `pgaussmix()` and `qgaussmix()`: a vector, one number per point.
 #'   `rgaussmix()`: an `n` x `d` matrix with the names of the variables; its attribute
 #'   `"component"` is the number of the component that each row came from, and `"label"` a factor
 #'   with its class. `n = 0` gives no rows.
 #'
-#' @details Sums over components are computed in logarithms (log-sum-exp). Log-densities and
-#'   log-probabilities are therefore right at any distance from the means and for weights as small
-#'   as 1e-300. `pgaussmix()` sums the smaller tail. `qgaussmix()` returns the smallest `x` with
+#' @details Sums over components are computed in logarithms. Log-densities and log-probabilities
+#'   are therefore right at any distance from the means and for weights as small as 1e-300.
+#'   `pgaussmix()` sums the smaller tail. `qgaussmix()` returns the smallest `x` with
 #'   \eqn{P(X \le x) \ge p}{P(X <= x) >= p}, also if components are point masses. It bisects on the
-#'   log-probability of the smaller tail, to the last digit, between the smallest and the largest
-#'   quantile of the components. `rgaussmix()` uses R's random numbers, so [set.seed()] determines
-#'   the draws.
+#'   log-probability of the smaller tail, to the last digit. `rgaussmix()` uses R's random numbers,
+#'   so [set.seed()] determines the draws.
 #'
 #' @section Errors: Of class `mixguide_error`. The density of a mixture with a singular covariance
 #'   is an error of kind `mixguide_error_singular`: it does not exist before noise is added, see
@@ -94,24 +91,22 @@ qgaussmix <- function(p, mixture, lower.tail = TRUE, log.p = FALSE) {
     }, describe(p))
   }
   p <- if (log.p) as.vector(p) else log(as.vector(p))
-  target <- if (lower.tail) list(lower = p, upper = log1mexp(p)) else {
-    list(lower = log1mexp(p), upper = p)
-  }
-  below <- target$lower <= target$upper
+  lower <- if (lower.tail) p else log1mexp(p)
+  upper <- if (lower.tail) log1mexp(p) else p
   parts <- univariate_parts(mixture)
   # TRUE where P(X <= x) >= p, compared in the tail where p is small
   reached <- function(x) {
     tails <- log_tails(x, parts)
-    ifelse(below, tails$lower >= target$lower, tails$upper <= target$upper)
+    ifelse(lower <= upper, tails$lower >= lower, tails$upper <= upper)
   }
   # The quantile lies between the components' smallest and largest. The slack covers the error of
   # qnorm() far out (1e-5 of log p before R 4.3).
   z <- stats::qnorm(p, lower.tail = lower.tail, log.p = TRUE)
   slack <- ifelse(is.finite(z), 1e-4 * (1 + abs(z)), 0)
-  of_components <- function(z) Map(function(mean, sd) mean + if (sd > 0) sd * z else 0 * slack,
-                                   parts$mean, parts$sd)
-  low <- do.call(pmin, of_components(z - slack))
-  high <- do.call(pmax, of_components(z + slack))
+  quantiles <- function(z) Map(function(mean, sd) mean + if (sd > 0) sd * z else 0 * slack,
+                               parts$mean, parts$sd)
+  low <- do.call(pmin, quantiles(z - slack))
+  high <- do.call(pmax, quantiles(z + slack))
   done <- reached(low)
   high[done] <- low[done]
   repeat {
@@ -133,8 +128,8 @@ check_univariate <- function(mixture, arg = "mixture") {
   }
 }
 
-# log P(X <= x) and log P(X > x). The smaller tail is the sum over components, the larger one is 1
-# minus the smaller, so both have a small relative error.
+# log P(X <= x) and log P(X > x). The larger one is 1 minus the smaller, so that both have a small
+# relative error.
 log_tails <- function(x, parts) {
   tail <- function(lower.tail) {
     log_sum(Map(function(weight, mean, sd) {
@@ -200,19 +195,17 @@ place_draws <- function(mixture, component, z) {
 #' @return
 #' * `predict()`, by `type`: a factor of `n` classes (of equally probable ones the first; ordered,
 #'   if the classes of the data were); an `n` x classes matrix of probabilities; a data frame with
-#'   the column names of tidymodels, `.pred_class` and `.pred_<label>` for each class (those that
-#'   `augment()` adds to the data); `n` densities; or an `n` x `d` matrix of scores.
+#'   the columns that `augment()` adds to the data, `.pred_class` and `.pred_<label>` for each class;
+#'   `n` densities; or an `n` x `d` matrix of scores.
 #' * `logLik()`: the log-likelihood \eqn{\sum_i \log p(x_i)}{sum_i log p(x_i)} of the points
-#'   without their labels, for `newdata` or the data of the fit. It has `df` and `nobs`, so that
-#'   [stats::AIC()] and [stats::BIC()] work. `df` is that of the fit, or the number of free
-#'   weights, means and covariances of the mixture's form.
+#'   without their labels, for `newdata` or the data of the fit, with `nobs` and `df` (that of the
+#'   fit, or the number of free weights, means and covariances of the form) for [stats::AIC()].
 #' * `nobs()`: the number of observations in the data of the fit.
 #' * `simulate()`: as [rgaussmix()], with the attribute `"seed"` of [stats::simulate()].
 #'
 #' @section Errors: Of class `mixguide_error`. `nobs()`, and `logLik()` without `newdata`, need a
 #'   mixture that came from a fit, see [as_gaussmix()].
 #'
-#' @seealso `predict()` calls [posterior()], [score()] and [dgaussmix()].
 #' @examples
 #' mixture <- as_gaussmix(Species ~ ., iris)
 #' table(predict(mixture, iris), iris$Species)
@@ -232,15 +225,15 @@ predict.gaussmix <- function(object, newdata,
   if (is.numeric(type)) {
     abort_input("type", "a word (posterior(mixture, x, t) takes a time)", describe(type))
   }
-  type <- check_choice(type, c("class", "prob", "frame", "density", "score"), "type")
+  type <- check_choice(type, eval(formals()$type), "type")
   if (missing(newdata)) abort_input("newdata", "given: the points to predict at")
-  of_points <- type %in% c("density", "score")
-  if (of_points) newdata <- check_points(newdata, object, "newdata")
-  switch(type, density = dgaussmix(newdata, object), score = score(object, newdata), {
-    probability <- observed_posterior(object, newdata, "newdata")
-    switch(type, prob = probability, class = classified(probability, object)$.class,
-           frame = pred_columns(probability, object))
-  })
+  if (type %in% c("density", "score")) {
+    x <- check_points(newdata, object, "newdata")
+    return(if (type == "score") score(object, x) else dgaussmix(x, object))
+  }
+  probability <- observed_posterior(object, newdata, "newdata")
+  switch(type, prob = probability, class = classified(probability, object)$.class,
+         frame = pred_columns(probability, object))
 }
 
 # The probabilities of the classes, n x classes. A row is classified by the cells that it has: their
@@ -248,21 +241,17 @@ predict.gaussmix <- function(object, newdata,
 observed_posterior <- function(mixture, data, arg) {
   check_mixture(mixture)
   x <- check_points(data, mixture, arg, look = FALSE)
-  if (any(is.infinite(x))) {
-    abort_input(arg, "finite or missing",
-                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
-  }
+  check_infinite(x, arg, "finite or missing")
   classes <- mixture_classes(mixture)
   probability <- matrix(0, nrow(x), length(classes), dimnames = list(rownames(x), classes))
-  pattern <- apply(!is.na(x), 1, function(seen) paste(which(seen), collapse = " "))
-  for (rows in split(seq_len(nrow(x)), pattern)) {
+  for (rows in rows_by_pattern(x)) {
     seen <- which(!is.na(x[rows[1], ]))
-    law <- if (length(seen) == ncol(x)) mixture else if (length(seen)) marginal(mixture, seen)
-    if (is.null(law)) {
+    if (!length(seen)) {
       prior <- rowsum(mixture$weights, factor(mixture$class, classes))
       probability[rows, ] <- rep(prior, each = length(rows))
       next
     }
+    law <- if (length(seen) == ncol(x)) mixture else marginal(mixture, seen)
     if (is_singular(law)) {
       abort(paste("the mixture has a singular covariance and its classes no densities: take",
                   "posterior(mixture, x, t = 0.01), which adds noise, or another `form` in",

@@ -54,7 +54,7 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
   basis <- pool$basis
   if (!is.null(basis)) {
     if (!is.null(start)) start <- start %*% basis
-    if (!is.null(noise)) noise <- rotate_slices(noise, basis)
+    if (!is.null(noise)) noise <- each_slice(noise, `%*%`, basis)
   }
   levels$coef <- as.double(levels$coef)
   if (is.null(levels$want)) levels$want <- integer(length(levels$a))
@@ -63,7 +63,7 @@ core_run <- function(pool, models, levels, program, n, scalars = integer(), star
               first = as.double(first), lanes = as.integer(lanes), net = net, at = at)
   models <- t(models[, pool$used, drop = FALSE])
   result <- counting_unsolved(.Call(ffi_run, pool, list(log_weight = models), levels, program, job))
-  if (!is.null(basis)) result$output <- rotate_slices(result$output, t(basis))
+  if (!is.null(basis)) result$output <- each_slice(result$output, `%*%`, t(basis))
   result
 }
 
@@ -73,14 +73,19 @@ keyed_draws <- function(mixture, n, key, first = 0, net = NULL) {
   draws_from(mixture, keyed_normals(mixture_dim(mixture), n, key, first, net))
 }
 
+# Standard normal numbers, n x d.
+keyed_noise <- function(d, n, key, first = 0) {
+  unname(keyed_draws(gaussmix(1, t(double(d)), 1), n, key, first))
+}
+
 # The normals of which they are made, n x d x 2.
 keyed_normals <- function(d, n, key, first = 0, net = NULL) {
   plain <- list(mean = matrix(0, d), value = rep(1, d), used = TRUE)
   levels <- list(a = double(), b2 = double(), coef = double())
   # one number chooses the component
   at <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
-  core_run(plain, rbind(0), levels, draws_program(), n, key = stream(key, "draws"), first = first,
-           net = keyed_net(net, key), at = at)$output
+  core_run(plain, rbind(0), levels, eval_program("draws", 0), n, key = stream(key, "draws"),
+           first = first, net = keyed_net(net, key), at = at)$output
 }
 
 draws_from <- function(mixture, z) {
@@ -96,18 +101,6 @@ choose_components <- function(weights, z) {
   used[findInterval(z, cuts) + 1L]
 }
 
-draws_program <- local({
-  program <- NULL
-  function() {
-    if (is.null(program)) {
-      program <<- assemble_program(operation_table(list(
-        op_noise("x"), op_noise("z"), new_op("save", "x"), new_op("save", "x", from = "z")
-      )))
-    }
-    program
-  }
-})
-
 # The value of `expr`. Runs that begin after `seconds` are an error of class `mixguide_error_late`.
 within_seconds <- function(seconds, expr) {
   before <- deadline$at
@@ -119,10 +112,11 @@ within_seconds <- function(seconds, expr) {
 deadline <- new.env(parent = emptyenv())
 deadline$at <- Inf
 
-# x[, , i] %*% basis for every i
-rotate_slices <- function(x, basis) {
-  if (length(dim(x)) == 2) return(x %*% basis)
-  for (i in seq_len(dim(x)[3])) x[, , i] <- matrix(x[, , i], ncol = ncol(basis)) %*% basis
+# f of each n x d slice x[, , i], or of x itself
+each_slice <- function(x, f, ...) {
+  size <- dim(x)
+  if (length(size) == 2) return(f(x, ...))
+  for (i in seq_len(size[3])) x[, , i] <- f(matrix(x[, , i], size[1], size[2]), ...)
   x
 }
 
@@ -148,14 +142,17 @@ core_eval <- function(mixture, x, a, b2, models, coef, what, want = "score", pus
          all = list(score = run$output, logp = run$scalar[scalars], jacobian = run$jacobian))
 }
 
-# The programs of core_eval() are kept: making one takes as long as evaluating 1000 points.
+# The programs of core_eval() and, as "draws", of keyed_normals() are kept: making one takes as long
+# as evaluating 1000 points.
 eval_programs <- new.env(parent = emptyenv())
 eval_program <- function(what, n_models, ask = NULL) {
   name <- paste(what, n_models)
   if (is.null(ask) && !is.null(eval_programs[[name]])) return(eval_programs[[name]])
   own <- operations()$scalars
   s <- op_eval("s", t = 0)
-  ops <- switch(what, logp = list(new_op("eval", to = "", t = 0, scalar = own + 1)),
+  ops <- switch(what, draws = list(op_noise("x"), op_noise("z"), new_op("save", "x"),
+                                   new_op("save", "x", from = "z")),
+                logp = list(new_op("eval", to = "", t = 0, scalar = own + 1)),
                 score = list(s, new_op("save", "x", from = "s")),
                 divergence = list(s, new_op("save_divergence", "x", from = "s", scalar = 1)),
                 jacobian = list(s, new_op("save_jacobian", "x", from = "s")),

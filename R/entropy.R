@@ -10,7 +10,7 @@
 #' `h + E sum log|det|` (Wu et al.'s identity for DDIM in its discrete form). An affine map changes
 #' the log-density by the same number everywhere, so the entropy of the run's output is exact. (The
 #' output itself may still be far from the target.) If steps fold, the number is an upper bound;
-#' `summary()` of the sample shows folds, and [folding()] gives the entropy in one dimension.
+#' `summary()` of the sample shows folds, and that of a [guided_law()] on a line sums over them.
 #'
 #' **Stochastic samplers** carry no log-density. In one and two dimensions [entropy()] of their
 #' [guided_law()] needs no random numbers. Of a sample, all that is Gaussian is exact: the whole
@@ -205,7 +205,7 @@ points_entropy <- function(x, mixture, key, k = c(4, 16)) {
 difference_entropy <- function(x) {
   if (is.null(without_density(x)) || is_singular_at_end(x)) no_log_density(x)
   if (!nrow(x$x)) return(unknown_row("no particles"))
-  d <- diffusion_of_run(x)
+  d <- driven_by_model(run_diffusion(x))
   run <- if (!is.null(d)) without_faults(with_density(x, d))
   if (is.null(run$log_density)) no_log_density(x)
   entropy_of_run(run)

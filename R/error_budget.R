@@ -1,10 +1,8 @@
-# The error of a sampler: measurements, bounds and published rates, side by side.
-
 #' The error of a sampler beside its guarantees
 #'
-#' A table of all that is known about the distance of a sampler's output from its target: the error
-#' itself, the path divergence that bounds it and its parts, bounds with explicit constants, and the
-#' published rates. Each row names its kind of statement.
+#' All that is known about the distance of a sampler's output from its target, in one table: the
+#' error itself, the path divergence that bounds it and its parts, bounds with explicit constants,
+#' and the published rates.
 #'
 #' @details For stochastic samplers with one score in each step and variance-preserving schedules,
 #' in the clock of the Ornstein-Uhlenbeck process, in which step `k` leads from `t_k` to `t_{k+1}`
@@ -12,11 +10,10 @@
 #'
 #' `KL(target || output) <= path KL on the grid <= path KL <= bound without L <= bound with L`
 #'
-#' (The last step usually holds: both are bounds of the path KL.) The differences are the losses of
-#' the proofs.
-#' * **path KL**: see [path_kl()]. *Derived for this package*, exact.
-#' * **bound without L**: holds for every mixture, needs no Lipschitz constant and no number of
-#'   components, and is explicit in the dimension. *Derived for this package.* With `P_i` the
+#' (The last step usually holds: both are bounds of the path KL, see [path_kl()].) The differences
+#' are the losses of the proofs.
+#' * **bound without L**: holds for every mixture, and is explicit in the dimension. *Derived for
+#'   this package.* With `P_i` the
 #'   precisions of the components at time `t`,
 #'   `F(t) <= sum_i w_i ((tr P_i)^2 + 3 |P_i|_F^2)` and `I(t) <= sum_i w_i tr P_i`, and for any
 #'   matrix `B` and vector `m`, with `c = B (mu_i - m)` and `V = (B - P_i) S_i (B - P_i)`,
@@ -38,15 +35,14 @@
 #' * **total variation**: from a divergence `K`, the smaller of `sqrt(K/2)` (Pinsker) and
 #'   `sqrt(1 - e^-K)` (Bretagnolle and Huber).
 #'
-#' Deterministic samplers have no path divergence. The exact flow is a bijection, and carries the
-#' error of the start to the end unchanged. The table therefore has this error, the error of the
-#' sampler from the exact start, and their sum, which bounds the total variation by the triangle
-#' inequality.
+#' Deterministic samplers have no path divergence. The table has the parts of [guided_error()]: the
+#' error of the start, that of the sampler from the exact start, and their sum, which bounds the
+#' total variation.
 #'
 #' **Published rates** have the constant that their `O()` hides set to 1: *they are no bounds*, and
 #' only their dependence on the settings has a meaning. They are for the start `N(0, I)`, whatever
 #' `start` is; for steps of at most some constant over `L`, which is not checked; and for `L >= 1`:
-#' a smaller `L` counts as 1. They are `NA` if another assumption fails, and `note` names it. With
+#' a smaller `L` counts as 1. They are `NA` if another assumption fails, as `note` says. With
 #' `T` and `h` (the longest step) in the clock of the Ornstein-Uhlenbeck process, `M^2` the
 #' second moment, `N` steps and `e0` the root mean square error of the score:
 #' * Chen, Chewi, Li, Li, Salim and Zhang (2023), theorem 2, stored:
@@ -66,14 +62,12 @@
 #'   17 times of the run; or a positive number known to hold at all times.
 #' @param measure Whether to measure the error itself ([guided_error()]). For stochastic samplers in
 #'   two dimensions this takes some seconds.
-#' @param n Number of draws, if draws are needed.
 #' @param ... As for [path_kl()]; with a function as `score_error` there is no measured error.
-#' @return A table of estimates ([mixguide_table]) of class `error_budget` with the columns
-#'   `quantity` (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement`,
-#'   `kind` (`"measured"`, `"part"`, `"bound"`, `"rate"`), `estimate`, `se` (0 if there is none),
-#'   `method` (`"unknown"` for published rates, whose constants are unknown) and `note` (the source
-#'   of a bound, such as `"derived for this package"`, and its assumptions). Attribute `path` is the
-#'   [path_kl()] or `NULL`. `plot()` draws the numbers on a logarithmic axis.
+#' @return A table of estimates ([mixguide_table]) of class `error_budget`, identified by `quantity`
+#'   (`"kl"`, `KL(target || output)` in nats, or `"total_variation"`), `statement` and `kind`
+#'   (`"measured"`, `"part"`, `"bound"`, `"rate"`). `method` of published rates, whose constants are
+#'   unknown, is `"unknown"`; `note` has the source of a bound and its assumptions. Attribute `path`
+#'   is the [path_kl()] or `NULL`. `plot()` draws the numbers on a logarithmic axis.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, apply such guarantees
 #'   to mixtures: their numbered statements and constants were not available and are not claimed.
 #'   Chen et al. (2023), \doi{10.48550/arXiv.2209.11215}; Chen, Lee and Lu (2023),
@@ -107,6 +101,10 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
   run$initial <- start_error(diffuse(mixture, times[1], schedule), mixture, schedule, times[1],
                              run$start, n)
   run$square <- score_square(run)
+  run$kind <- if (sampler$stochastic) {
+    tryCatch(path_steps(sampler, times, schedule, "paths")$kind[1],
+             mixguide_error = function(e) NULL)
+  }
   path <- if (sampler$stochastic && !is.null(one_score_steps(sampler, times, schedule))) {
     path_rows(run)
   } else if (!sampler$stochastic) flow_rows(run, measure)
@@ -125,10 +123,9 @@ error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4
 
 # A row of estimate_row(), or several.
 budget_row <- function(quantity, statement, kind, row, note = "") {
-  note <- ifelse(nzchar(note) & nzchar(row$note), paste(row$note, note, sep = "; "),
-                 paste0(row$note, note))
+  apart <- ifelse(nzchar(note) & nzchar(row$note), "; ", "")
   data.frame(quantity = quantity, statement = statement, kind = kind,
-             estimate_row(row$estimate, row$se, row$method, note))
+             estimate_row(row$estimate, row$se, row$method, paste0(row$note, apart, note)))
 }
 
 # A proved upper bound of the error.
@@ -152,8 +149,7 @@ variation_slope <- function(kl) {
 # The largest of the global constants at times of the run, if none of them is only a lower bound.
 global_lipschitz <- function(run, given) {
   if (!is.null(given)) return(list(value = given, note = "L as given"))
-  few <- unique(stats::approx(seq_along(run$times), run$times,
-                              seq(1, length(run$times), length.out = 17))$y)
+  few <- unique(some_times(run$times, 17))
   rows <- lipschitz(run$mixture, few, run$schedule)
   if (any(rows$lipschitz[rows$statement == "global"] %in% Inf)) {
     return(list(value = NA_real_, note = "there is no global L"))
@@ -187,11 +183,8 @@ measure_error <- function(run, ...) {
 }
 
 measured_rows <- function(run) {
-  at <- measure_error(run)
-  if (is.character(at)) {
-    return(budget_row(c("kl", "total_variation"), "measured", "measured", unknown_row(at)))
-  }
-  both_rows(at, "measured", "measured")
+  rows <- measure_error(run)
+  both_rows(if (is.character(rows)) unknown_rows(rows) else rows, "measured", "measured")
 }
 
 # The rows of an error for the two quantities of a budget.
@@ -207,11 +200,10 @@ flow_rows <- function(run, measure) {
   rows <- both_rows(run$initial, "error of the start", "part", kept)
   begin <- if (measure) measure_error(run, start = "exact")
   if (is.null(begin) || is.character(begin)) return(list(rows = rows))
-  two <- rbind(row_of(begin, "total_variation"), row_of(run$initial, "total_variation"))
+  two <- sum_row(row_of(begin, "total_variation"), row_of(run$initial, "total_variation"))
   list(rows = rbind(
     rows, both_rows(begin, "sampler from the exact start", "part"),
-    bound_row("total_variation", "sum of the two (triangle inequality)", sum(two$estimate),
-              sqrt(sum(two$se^2)))
+    bound_row("total_variation", "sum of the two (triangle inequality)", two$estimate, two$se)
   ))
 }
 
@@ -249,8 +241,8 @@ path_rows <- function(run) {
 # Bounds of the path KL: of its discretisation and its other parts.
 bound_rows <- function(run, path) {
   if (!run$schedule$vp) return(NULL)
-  kind <- path_steps(run$sampler, run$times, run$schedule, "paths")$kind[1]
-  bounds <- discretisation_bounds(run$mixture, run$schedule, run$times, kind, run$lipschitz$value)
+  bounds <- discretisation_bounds(run$mixture, run$schedule, run$times, run$kind,
+                                  run$lipschitz$value)
   rest <- rbind(row_of(path, "initialisation"), row_of(path, "score_error"))
   rows <- bound_row("kl", names(bounds), unname(bounds) + sum(rest$estimate), sum(rest$se),
                     ifelse(names(bounds) == "bound with L", run$lipschitz$note, ""))
@@ -303,14 +295,17 @@ start_by_convexity <- function(mixture, t, schedule) {
 start_bounds <- function(run) {
   if (!identical(run$start[1], "normal")) return(NULL)
   from <- if (is_singular(run$mixture)) run$times[length(run$times)] else 0
-  at <- start_error(diffuse(run$mixture, from, run$schedule), run$mixture, run$schedule,
-                    run$times[1], "normal", run$n)
-  at <- row_of(at, "kl")
+  at <- normal_start_kl(run, diffuse(run$mixture, from, run$schedule))
   shrunk <- exp(-2 * (run$clock[1] - ou_clock(from, run$schedule)))
   rbind(bound_row("kl", "initialisation, log-Sobolev bound", shrunk * at$estimate,
                   shrunk * at$se, kind = "part"),
         bound_row("kl", "initialisation, convexity bound",
                   start_by_convexity(run$mixture, run$times[1], run$schedule), kind = "part"))
+}
+
+# The row of KL(target || N(0, I)).
+normal_start_kl <- function(run, target) {
+  row_of(start_error(target, run$mixture, run$schedule, run$times[1], "normal", run$n), "kl")
 }
 
 # The components of positive weight: weights, means (d x K), eigenvalues (d x K) and eigenvectors.
@@ -356,11 +351,7 @@ curvature_bound <- function(pieces, a, b2) {
 
 rate_rows <- function(run) {
   sampler <- run$sampler
-  kind <- if (sampler$stochastic) {
-    tryCatch(path_steps(sampler, run$times, run$schedule, "paths")$kind[1],
-             mixguide_error = function(e) NULL)
-  }
-  name <- if (sampler$name %in% c("dpom", "dpum")) sampler$name else kind
+  name <- if (sampler$name %in% c("dpom", "dpum")) sampler$name else run$kind
   if (!run$schedule$vp || is.null(name)) return(NULL)
   L <- run$lipschitz$value
   d <- run$dim
@@ -387,14 +378,11 @@ rate_rows <- function(run) {
     return(rate("total_variation", paste0("Chen et al. 2023, ", toupper(name)), value, recalled,
                 "with the sampler's L"))
   }
-  if (kind == "best") return(NULL)
-  kl0 <- if (!is_singular(run$mixture)) {
-    row_of(start_error(run$mixture, run$mixture, run$schedule, run$times[1], "normal", run$n),
-           "kl")$estimate
-  } else NA
+  if (name == "best") return(NULL)
+  kl0 <- if (is_singular(run$mixture)) NA else normal_start_kl(run, run$mixture)$estimate
   exponential <- identical(sampler$grid, "exponential")
   twice <- 2 * horizon
-  euler <- kind == "euler"
+  euler <- name == "euler"
   grid <- if (exponential) d^2 * (twice + log(L))^2 / N else d * twice^2 * L^2 / N
   lee <- (M2 + d) * exp(-twice) + twice * e2 + grid + if (euler) twice^3 * M2 / N^2 else 0
   end <- run$clock[N + 1]

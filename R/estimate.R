@@ -33,14 +33,19 @@ unknown_row <- function(note = "") estimate_row(NA_real_, NA_real_, "unknown", n
 # The method of a number that is made of several estimates: the least certain of theirs.
 joint_method <- function(methods) METHODS[max(match(methods, METHODS))]
 
+# The sum of estimates from separate draws.
+sum_row <- function(...) {
+  rows <- rbind(...)
+  estimate_row(sum(rows$estimate), sqrt(sum(rows$se^2)), joint_method(rows$method))
+}
+
 # The mean of f over draws. With weights alone the points are quadrature nodes. With weights and a
 # `family` they are weighted draws, and draws of one family depend on each other.
 sample_mean <- function(x, weights = NULL, family = NULL) {
-  if (is.null(weights) && is.null(family)) {
-    mean <- mean(x)
-    se <- stats::sd(x) / sqrt(length(x))
-    return(estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo"))
+  drawn <- function(mean, se) {
+    estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo")
   }
+  if (is.null(weights) && is.null(family)) return(drawn(mean(x), stats::sd(x) / sqrt(length(x))))
   if (is.null(weights)) weights <- 1 / length(x)
   there <- weights > 0
   if (!all(there)) {
@@ -50,8 +55,7 @@ sample_mean <- function(x, weights = NULL, family = NULL) {
   }
   mean <- sum(weights * x)
   if (is.null(family)) return(estimate_row(mean, 0, "quadrature"))
-  se <- families_se(weights * (x - mean), family)
-  estimate_row(mean, if (is_rounding(se, mean)) 0 else se, "Monte Carlo")
+  drawn(mean, families_se(weights * (x - mean), family))
 }
 
 # The same for a guided_sample.
@@ -111,13 +115,13 @@ OF_SIZE_ONE <- c(names(DIVERGENCES), "gain", "initialisation", "discretisation",
 # alone if it has no error, or if it was not drawn and its error is below the digits shown.
 # `of_one`: is the number rounding if it is below 1e-15?
 show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
-  one <- function(estimate, se, method, of_one) {
+  show <- function(estimate, se, method, of_one) {
     if (of_one && isTRUE(abs(estimate) < 1e-15)) return(if (estimate > 0) "< 1e-15" else "0")
     bare <- format(estimate, digits = digits)
     if (is.na(estimate)) return(bare)
     # a long row of nines would fill the screen
     if (isTRUE(se > 0) && estimate < 1 && 1 - estimate < 1e-6) {
-      return(paste("1 -", one(1 - estimate, se, method, FALSE)))
+      return(paste("1 -", show(1 - estimate, se, method, FALSE)))
     }
     drawn <- method == "Monte Carlo"
     if (is.na(se) && !drawn || is_rounding(se, estimate)) return(bare)
@@ -135,7 +139,7 @@ show_estimate <- function(estimate, se, method, digits = 4, of_one = FALSE) {
     decimal <- function(x) formatC(x, digits = min(15, max(0, -last)), format = "f")
     paste0(decimal(estimate), " (", decimal(se), ")")
   }
-  as.character(unlist(Map(one, estimate, se, method, of_one)))
+  as.character(unlist(Map(show, estimate, se, method, of_one)))
 }
 
 # One estimate in a line of print, with its method unless it was drawn.

@@ -14,9 +14,9 @@
 #' `p(x | y) p(y | x)^strength`, which guidance is often, wrongly, said to sample; a zero-shot
 #' method beside the exact conditional law; and the iris data.
 #'
-#' The *theorems* panel says for each statement whether it is proved for this mixture, class and
-#' process, by [guidance_condition()] and [step_condition()]. "Not proved" does not mean that the
-#' statement is wrong: the conditions are sufficient and not necessary.
+#' The *theorems* panel says which statements [guidance_condition()] and [step_condition()] prove of
+#' this mixture, class and process. Their conditions are sufficient and not necessary, so a
+#' statement that is not proved may be true.
 #'
 #' Guidance *zero-shot* draws given an observation of the first variable without noise, by
 #' [conditional_sample()]. Class and strength then have no effect.
@@ -103,9 +103,14 @@ explorer_defaults <- function(mixture, d = NULL) {
        schedule = if (is.null(d)) "ou" else "given", key = 1)
 }
 
+# The choices of every list in the app, by its input.
 explorer_choices <- function(own) {
   given <- if (!is.null(own$diffusion)) c("as in the diffusion" = "given")
+  classes <- mixture_classes(own$mixture)
+  labels <- variable_labels(own$mixture)
+  variables <- stats::setNames(seq_along(labels), labels)
   list(
+    class = classes, negative = classes, first = variables, second = variables, shown = variables,
     kind = c(if (!is.null(own$diffusion$guidance)) given,
              c("plain" = "plain", "within an interval of time" = "interval", "power law" = "power",
                "away from a negative class" = "negative", "none: the class itself" = "none"),
@@ -128,25 +133,26 @@ explorer_calls <- function(own, s, n = 2000) {
     check_choice(s[[field]], unname(explorer_choices(own)[[field]]), field)
   }
   parts <- list(sampler = sampler_call(own, s),
-                schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)))
-  parts <- c(parts[!vapply(parts, is.null, NA)], list(key = key_call(s)))
-  mixture <- if (is.null(own$diffusion)) quote(m) else own$given
-  change <- if (is.null(own$diffusion)) quote(diffusion) else quote(update)
+                schedule = if (s$schedule != "given") call(paste0("schedule_", s$schedule)),
+                key = key_call(s))
+  parts <- Filter(Negate(is.null), parts)
+  make <- if (is.null(own$diffusion)) list(quote(diffusion), quote(m)) else {
+    list(quote(update), own$given)
+  }
   if (s$kind == "zero") {
     if (!is.null(own$diffusion)) parts["guidance"] <- list(NULL)
     observed <- check_number(s$observed, "observed")
     return(list(
-      d = as.call(c(change, mixture, parts)),
+      d = as.call(c(make, parts)),
       y = call("observation", observed, variables = as.double(s$first)),
       run = call("conditional_sample", quote(d), n, quote(y), call(paste0("zero_shot_", s$method))),
       exact = quote(condition(m, y))))
   }
-  list(g = guidance_call(own, s),
-       d = as.call(c(change, mixture, list(guidance = quote(g)), parts)),
+  list(g = guidance_call(own, s), d = as.call(c(make, guidance = quote(g), parts)),
        run = call("guided_sample", quote(d), n))
 }
 
-key_call <- function(s) call("c", check_count(s$key, "key", max = .Machine$integer.max), 0)
+key_call <- function(s) call("c", check_count(s$key, "key"), 0)
 
 guidance_call <- function(own, s) {
   if (s$kind == "given") return(call("$", own$given, quote(guidance)))
@@ -238,15 +244,15 @@ explorer_numbers <- function(env, s, cache) {
   if (s$kind == "zero") return(zero_numbers(env, s))
   class <- env$g$class
   calls <- number_calls(s)
-  one <- function(call) {
+  number_row <- function(call) {
     row <- heard(eval(call, env))
     failed <- is.null(row$value)
     value <- if (failed) unknown_row() else row$value
     data.frame(value[c("estimate", "se")], failed = failed,
                words = if (failed) row$error else format_estimate(value))
   }
-  base <- kept(cache, c("class", class, s$key), lapply(calls[3:4], one))
-  rows <- do.call(rbind, c(lapply(calls[1:2], one), base))
+  base <- kept(cache, c("class", class, s$key), lapply(calls[3:4], number_row))
+  rows <- do.call(rbind, c(lapply(calls[1:2], number_row), base))
   failed <- stats::setNames(rows$words, names(calls))[rows$failed]
   structure(data.frame(quantity = c("confidence", "entropy"),
                        of = rep(c("run", "class itself"), each = 2),
@@ -256,17 +262,14 @@ explorer_numbers <- function(env, s, cache) {
 zero_numbers <- function(env, s) {
   x <- env$run$x
   exact <- moments(env$exact)
-  mean <- stats::setNames(exact$mean, variable_labels(env$exact))
-  names <- variable_labels(env$m)
-  left <- match(names(mean), names)
-  se <- apply(x[, left, drop = FALSE], 2, stats::sd) / sqrt(nrow(x))
-  run <- colMeans(x)[left]
-  rows <- data.frame(quantity = paste("mean of", rep(names(mean), 2)),
-                     of = rep(c("run", "exact law"), each = length(mean)),
-                     estimate = c(run, mean), se = c(se, 0 * mean), row.names = NULL)
-  rows$words <- mapply(show_estimate, rows$estimate, rows$se,
-                       rep(c("Monte Carlo", "exact"), each = length(mean)))
-  rows
+  labels <- variable_labels(env$exact)
+  x <- x[, match(labels, variable_labels(env$m)), drop = FALSE]
+  estimate <- c(colMeans(x), exact$mean)
+  se <- c(apply(x, 2, stats::sd) / sqrt(nrow(x)), 0 * exact$mean)
+  known <- rep(c("Monte Carlo", "exact"), each = length(labels))
+  data.frame(quantity = paste("mean of", labels),
+             of = rep(c("run", "exact law"), each = length(labels)), estimate = estimate, se = se,
+             words = show_estimate(estimate, se, known), row.names = NULL)
 }
 
 kept <- function(cache, key, value) {
@@ -275,7 +278,7 @@ kept <- function(cache, key, value) {
   cache[[key]]
 }
 
-# Statements with `proved` (TRUE or FALSE) and why, in words.
+# Statements with `proved` (TRUE or FALSE) and why, in words. `failed`: errors of calls.
 explorer_theorems <- function(env, s, cache) {
   if (s$kind == "zero") {
     return(theorem_row("guidance", FALSE, "these theorems are about guidance, not zero-shot runs"))
@@ -287,15 +290,9 @@ explorer_theorems <- function(env, s, cache) {
   }
   continuous <- heard(guidance_condition(env$d))
   steps <- heard(proved_steps(env, s, strength, cache))
-  stochastic <- isTRUE(env$d$sampler$stochastic)
-  in_time <- if (is.null(continuous$value)) {
-    theorem_row(process_words(stochastic), FALSE, continuous$error)
-  } else time_theorem(continuous$value, stochastic)
-  in_steps <- if (is.null(steps$value)) {
-    theorem_row("these steps", FALSE, steps$error)
-  } else steps_theorems(steps$value)
-  structure(rbind(in_time, in_steps), failed = c(continuous = continuous$error,
-                                                 steps = steps$error))
+  process <- if (isTRUE(env$d$sampler$stochastic)) "sde" else "ode"
+  structure(rbind(time_theorem(continuous, process), steps_theorems(steps)),
+            failed = c(continuous = continuous$error, steps = steps$error))
 }
 
 # step_condition() of the run, without its search for numbers of steps. The largest strength with a
@@ -318,16 +315,13 @@ theorem_row <- function(statement, proved, why) {
   data.frame(statement = statement, proved = proved, why = why)
 }
 
-process_words <- function(stochastic) {
-  paste0("continuous time (", if (stochastic) "SDE" else "ODE",
-         "): no path loses confidence by guidance")
-}
-
-time_theorem <- function(condition, stochastic) {
-  process <- if (stochastic) "sde" else "ode"
+# guidance_condition() as it was heard().
+time_theorem <- function(heard, process) {
+  condition <- heard$value
   proved <- isTRUE(condition$holds[[process]])
   pairs <- condition$pairs
-  why <- if (!is.null(condition$why)) condition$why else if (!NROW(pairs)) {
+  why <- c(heard$error, condition$why)[1]
+  if (is.null(why)) why <- if (!NROW(pairs)) {
     "there is at most one rival, so no angle can be obtuse"
   } else {
     least <- which.min(pairs[[process]])
@@ -335,10 +329,14 @@ time_theorem <- function(condition, stochastic) {
            format(pairs[[process]][least], digits = 3), " (rivals ", pairs$rival[least], " and ",
            pairs$other[least], "), ", if (proved) "not obtuse" else "an obtuse angle")
   }
-  theorem_row(process_words(stochastic), proved, why)
+  theorem_row(paste0("continuous time (", toupper(process),
+                     "): no path loses confidence by guidance"), proved, why)
 }
 
-steps_theorems <- function(steps) {
+# step_condition() as it was heard().
+steps_theorems <- function(heard) {
+  steps <- heard$value
+  if (is.null(steps)) return(theorem_row("these steps", FALSE, heard$error))
   words <- c(confidence = "no particle loses confidence by guidance",
              monotone = "more strength, more confidence for each particle",
              entropy = "entropy at most that without guidance",
@@ -388,42 +386,40 @@ draw_text <- function(text) {
 draw_cloud <- function(result) {
   if (!is.null(result$error)) return(draw_text("Nothing to draw: see the message."))
   s <- result$settings
-  x <- result$env$run$x
-  names <- variable_labels(result$env$m)
-  flat <- s$first == s$second
-  confidence <- result$env$run$confidence
-  at <- x[, s$first]
-  up <- if (!flat) x[, s$second] else if (is.null(confidence)) seq_along(at) else confidence
+  run <- result$env$run
+  labels <- variable_labels(result$env$m)
   lines <- result$lines
-  draw_frame(finite_range(at, lines$x), if (flat) c(0, max(1, finite_range(up)[2])) else
-    finite_range(up, lines$y), names[s$first], if (!flat) names[s$second] else
-      if (is.null(confidence)) "draw" else "confidence p(class | x)")
-  graphics::points(at, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
+  across <- run$x[, s$first]
+  up <- run$x[, s$second]
+  ylab <- labels[s$second]
+  # one variable against the confidence, if there is one
+  flat <- s$first == s$second
+  if (flat) up <- if (is.null(run$confidence)) seq_along(across) else run$confidence
+  if (flat) ylab <- if (is.null(run$confidence)) "draw" else "confidence p(class | x)"
+  draw_frame(finite_range(across, lines$x), finite_range(up, lines$y, if (flat) 0:1),
+             labels[s$first], ylab)
+  graphics::points(across, up, pch = 16, cex = .55, col = grDevices::adjustcolor("grey25", .35))
   if (is.null(lines) || !nrow(lines)) return(invisible())
-  classes <- mixture_classes(result$env$m)
-  inks <- stats::setNames(class_palette(length(classes)), classes)
-  aim <- if (s$kind != "zero") result$env$g$class
-  for (part in split(lines, factor(lines$group, unique(lines$group)))) {
-    own <- part$class[1] %in% aim
-    ink <- unname(inks[part$class[1]])
-    graphics::lines(part$x, part$y, lwd = if (own) 2.5 else 1.3, lty = if (own) 1 else 2,
-                    col = if (is.na(ink)) "grey50" else ink)
+  all <- mixture_classes(result$env$m)
+  classes <- unique(lines$class)
+  inks <- class_palette(length(all))[match(classes, all)]
+  # classes that are drawn as one
+  inks[is.na(inks)] <- "grey50"
+  own <- classes %in% if (s$kind != "zero") result$env$g$class
+  type <- ifelse(own, 1, 2)
+  width <- ifelse(own, 2.5, 1.3)
+  for (line in split(lines, factor(lines$group, unique(lines$group)))) {
+    k <- match(line$class[1], classes)
+    graphics::lines(line$x, line$y, lwd = width[k], lty = type[k], col = inks[k])
   }
-  draw_legend(unique(lines$class), inks, aim)
+  k <- seq_len(min(8, length(classes)))
+  draw_key_of("topright", classes[k], inks[k], type[k], width[k], title = "class")
 }
 
 # Fonts in plots of a web page may be wider than R assumes.
 draw_key_of <- function(place, labels, col, lty, lwd = 1, ...) {
   graphics::legend(place, labels, col = col, lty = lty, lwd = lwd, bg = "#FFFFFFCC", box.col = NA,
                    cex = .85, text.width = 1.3 * max(graphics::strwidth(labels, cex = .85)), ...)
-}
-
-draw_legend <- function(classes, inks, aim) {
-  classes <- utils::head(classes, 8)
-  own <- classes %in% aim
-  inks <- unname(inks[classes])
-  draw_key_of("topright", classes, ifelse(is.na(inks), "grey50", inks), ifelse(own, 1, 2),
-              ifelse(own, 2.5, 1.3), title = "class")
 }
 
 draw_law <- function(result) {
@@ -443,11 +439,9 @@ draw_law <- function(result) {
              "density")
   graphics::rect(utils::head(bars$breaks, -1), 0, bars$breaks[-1], bars$density, col = "grey85",
                  border = "grey70")
-  inks <- c("#0072B2", "#D55E00", "#009E73")
-  for (i in seq_along(curves)) {
-    graphics::lines(at, curves[[i]], col = inks[i], lty = c(1, 2, 3)[i], lwd = 2)
-  }
-  draw_key_of("topright", c("run", names(curves)), c("grey70", inks[seq_along(curves)]),
+  inks <- class_palette(length(curves))
+  for (i in seq_along(curves)) graphics::lines(at, curves[[i]], col = inks[i], lty = i, lwd = 2)
+  draw_key_of("topright", c("run", names(curves)), c("grey70", inks),
               c(1, seq_along(curves)), c(8, rep(2, length(curves))))
 }
 
@@ -455,23 +449,17 @@ draw_law <- function(result) {
 law_curves <- function(result, at) {
   s <- result$settings
   env <- result$env
-  shown <- s$shown
-  density <- function(law) dgaussmix(at, law)
-  of <- function(law) heard(density(marginal(law, variable_labels(env$m)[shown])))$value
-  named <- env$m
-  colnames(named$means) <- variable_labels(named)
-  if (s$kind == "zero") {
-    exact <- env$exact
-    colnames(exact$means) <- variable_labels(exact)
-    curves <- list("exact law given it" = of(exact), "before observing" = of(named))
+  name <- variable_labels(env$m)[s$shown]
+  density <- function(law) heard(dgaussmix(at, show_variables(law, name)))$value
+  curves <- if (s$kind == "zero") {
+    list("exact law given it" = density(env$exact), "before observing" = density(env$m))
   } else {
-    curves <- list("class itself" = of(class_law(named, env$g$class)), "whole mixture" = of(named),
-                   "tilted law" = if (mixture_dim(env$m) == 1 && s$kind == "plain") {
-                     heard(law_density(tilted_law(env$m, env$g), at))$value
-                   })
+    list("class itself" = density(class_law(env$m, env$g$class)), "whole mixture" = density(env$m),
+         "tilted law" = if (mixture_dim(env$m) == 1 && s$kind == "plain") {
+           heard(law_density(tilted_law(env$m, env$g), at))$value
+         })
   }
-  curves <- curves[!vapply(curves, is.null, NA)]
-  Filter(function(y) all(is.finite(y)), curves)
+  Filter(function(density) !is.null(density) && all(is.finite(density)), curves)
 }
 
 # Paths of the first particles of the run, against the steps.
@@ -483,13 +471,12 @@ draw_paths <- function(result, paths = 40) {
   if (is.null(run$value)) return(draw_text(run$error))
   run <- run$value
   path <- matrix(run$trajectory[, , s$shown], length(run$times))
-  end <- run$confidence
   draw_frame(c(1, nrow(path)), finite_range(path), "step (labels: time)",
              variable_labels(result$env$m)[s$shown])
-  ticks <- unique(round(seq(1, nrow(path), length.out = 6)))
+  ticks <- evenly(nrow(path), 6)
   graphics::axis(3, ticks, vapply(signif(run$times[ticks], 2), format, ""),
                  line = -1.3, tick = FALSE, cex.axis = .8, col.axis = "grey40")
-  sure <- end %in% end[which(end > .5)]
+  sure <- !is.na(run$confidence) & run$confidence > .5
   graphics::matlines(seq_len(nrow(path)), path, lty = ifelse(sure, 1, 2),
                      col = grDevices::adjustcolor(ifelse(sure, "#0072B2", "#D55E00"), .6))
   draw_key_of("bottomright", c("confidence above 1/2 at the end", "at most 1/2"),
@@ -502,12 +489,12 @@ explorer_page <- function(own) {
   tags <- shiny::tags
   presets <- vapply(explorer_presets(), `[[`, "", "label")
   choices <- c(if (!is.null(own)) c("Your own" = "own"), stats::setNames(names(presets), presets))
-  control <- function(..., when) shiny::conditionalPanel(when, ...)
+  when <- shiny::conditionalPanel
   select <- function(id, label, choices = character()) {
     shiny::selectInput(id, label, choices, selectize = FALSE, width = "100%")
   }
-  numeric <- function(id, label, value, step = NA, min = NA, max = NA) {
-    shiny::numericInput(id, label, value, step = step, min = min, max = max, width = "100%")
+  numeric <- function(id, label, value, step = .1, min = NA) {
+    shiny::numericInput(id, label, value, step = step, min = min, width = "100%")
   }
   card <- function(title, ...) {
     bslib::card(bslib::card_header(tags$h2(class = "h6 m-0", title)), bslib::card_body(...))
@@ -518,18 +505,18 @@ explorer_page <- function(own) {
     class = "explorer-controls", `aria-label` = "Settings", onsubmit = "return false",
     select("preset", "Mixture", choices),
     tags$p(class = "small", shiny::textOutput("about", inline = TRUE)),
-    control(select("class", "Class"), when = guided),
+    when(guided, select("class", "Class")),
     select("kind", "Guidance"),
-    control(range_input("strength", "Strength", -1, 16, 2, .25),
-            when = paste(guided, "&& input.kind != 'none' && input.kind != 'given'")),
-    control(numeric("low", "Acts from time", .1, .1), numeric("high", "to time", 2, .1),
-            when = "input.kind == 'interval'"),
-    control(numeric("power", "Power", .5, .1), when = "input.kind == 'power'"),
-    control(select("negative", "Negative class"), when = "input.kind == 'negative'"),
-    control(numeric("observed", "Observed value of the first variable", 0, .1),
-            select("method", "Zero-shot method"), when = "input.kind == 'zero'"),
+    when(paste(guided, "&& input.kind != 'none' && input.kind != 'given'"),
+         range_input("strength", "Strength", -1, 16, 2, .25)),
+    when("input.kind == 'interval'", numeric("low", "Acts from time", .1),
+         numeric("high", "to time", 2)),
+    when("input.kind == 'power'", numeric("power", "Power", .5)),
+    when("input.kind == 'negative'", select("negative", "Negative class")),
+    when("input.kind == 'zero'", numeric("observed", "Observed value of the first variable", 0),
+         select("method", "Zero-shot method")),
     select("sampler", "Sampler"),
-    control(range_input("steps", "Steps", 2, 200, 50, 1), when = "input.sampler != 'given'"),
+    when("input.sampler != 'given'", range_input("steps", "Steps", 2, 200, 50, 1)),
     select("schedule", "Schedule"),
     select("first", "First variable"),
     select("second", "Second variable"),
@@ -547,7 +534,7 @@ explorer_page <- function(own) {
       card("Numbers, with standard errors", shiny::tableOutput("numbers"),
            shiny::textOutput("took")),
       card("Theorems", shiny::uiOutput("theorems"))),
-    control(card("Paths of 40 particles", plot("paths")), when = guided),
+    when(guided, card("Paths of 40 particles", plot("paths"))),
     card("R code of what is seen",
          shiny::tagAppendAttributes(shiny::verbatimTextOutput("code"), tabindex = "0",
                                     role = "region", `aria-label` = "R code"),
@@ -576,37 +563,29 @@ range_input <- function(id, label, min, max, value, step) {
 
 explorer_server <- function(own, n) {
   function(input, output, session) {
-    keeps <- function(of) c(of, list(cache = new.env()))
-    given <- if (!is.null(own)) keeps(own)
-    presets <- new.env()
+    sources <- new.env()
     fields <- names(explorer_defaults(preset_source("three")$mixture))
     source <- shiny::reactive({
-      shiny::req(input$preset)
-      if (input$preset == "own" && !is.null(own)) given else {
-        kept(presets, input$preset, keeps(preset_source(input$preset)))
-      }
+      name <- shiny::req(input$preset)
+      mixture <- function() if (name == "own" && !is.null(own)) own else preset_source(name)
+      kept(sources, name, c(mixture(), list(cache = new.env())))
     })
     shiny::observeEvent(source(), explorer_update(session, source()))
     settings <- shiny::reactive({
       s <- lapply(stats::setNames(nm = fields), function(field) input[[field]])
       for (field in c("first", "second", "shown")) s[[field]] <- as.integer(s[[field]])
       # after a change of mixture the browser sends the old inputs until it is updated
-      of <- source()
-      known <- s$class %in% mixture_classes(of$mixture) &&
-        s$negative %in% mixture_classes(of$mixture) && s$kind %in% explorer_choices(of)$kind
-      shiny::req(known, length(s$first) == 1, length(s$second) == 1, length(s$shown) == 1,
-                 max(s$first, s$second, s$shown) <= mixture_dim(of$mixture),
-                 s$sampler %in% explorer_choices(of)$sampler,
-                 s$schedule %in% explorer_choices(of)$schedule)
+      choices <- explorer_choices(source())
+      known <- function(id) length(s[[id]]) == 1 && s[[id]] %in% choices[[id]]
+      shiny::req(all(vapply(names(choices), known, NA)))
       s
     })
     result <- shiny::reactive({
       begun <- now()
       # forced here, so that an interrupt by shiny does not count as an error of a run
-      of <- source()
+      current <- source()
       s <- settings()
-      found <- explorer_result(of, s, n, of$cache)
-      c(found, list(seconds = now() - begun))
+      c(explorer_result(current, s, n, current$cache), list(seconds = now() - begun))
     })
     output$about <- shiny::renderText({
       preset <- explorer_presets()[[input$preset]]
@@ -635,13 +614,8 @@ explorer_server <- function(own, n) {
 explorer_update <- function(session, own) {
   s <- own$settings
   choices <- explorer_choices(own)
-  classes <- mixture_classes(own$mixture)
-  labels <- variable_labels(own$mixture)
-  variables <- stats::setNames(seq_along(labels), labels)
-  lists <- c(choices, list(class = classes, negative = classes, first = variables,
-                           second = variables, shown = variables))
-  for (id in names(lists)) {
-    shiny::updateSelectInput(session, id, choices = lists[[id]], selected = s[[id]])
+  for (id in names(choices)) {
+    shiny::updateSelectInput(session, id, choices = choices[[id]], selected = s[[id]])
   }
   session$sendInputMessage("strength", list(value = s$strength, max = max(16, s$strength)))
   session$sendInputMessage("steps", list(value = s$steps))

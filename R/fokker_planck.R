@@ -38,7 +38,7 @@
 fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid = "quadratic",
                           reduce = TRUE) {
   d <- as_diffusion(mixture, ..., without = "score_error")
-  units <- check_extent(d$mixture)
+  check_extent(d$mixture)
   schedule <- d$schedule
   check_flag(reduce, "reduce")
   nodes <- check_count(nodes, "nodes", min = 20)
@@ -65,7 +65,9 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   target <- diffuse(run$mixture, end, schedule)
   refuse_singular(target, "`mixture` is singular at the `end`, where there is no score;",
                   "take a later one")
-  solve <- function(nodes, steps, range) {
+  if (!is.null(run$rest)) run$rest$mixture <- target
+  range <- process_range(run, target)
+  solve <- function(nodes, steps) {
     at <- process_density(run, nodes, steps, range)
     log_confidence <- if (!is.null(guidance)) {
       log_class_probability(target, guidance$class)(matrix(at$x))
@@ -75,10 +77,8 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
             horizon = times[1], start = start_words(d$start),
             guidance = guidance, schedule = schedule, times = times, floor = log(1e-12))
   }
-  if (!is.null(run$rest)) run$rest$mixture <- target
-  range <- process_range(run)
-  law <- counting_unsolved(solve(nodes, steps, range))
-  half <- solve(ceiling(nodes / 2), ceiling(steps / 2), range)
+  law <- counting_unsolved(solve(nodes, steps))
+  half <- solve(ceiling(nodes / 2), ceiling(steps / 2))
   change <- function(of) abs(of(law)$estimate - of(half)$estimate)
   law$error <- c(confidence = if (!is.null(guidance)) change(confidence), entropy = change(entropy))
   if (!isTRUE(all(law$error < .05))) {
@@ -88,7 +88,7 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   law$faults <- faults
   law$note <- paste0("half the nodes and steps change them by ",
                      paste(format(law$error, digits = 1), collapse = " and "))
-  law_from_process(law, units)
+  law_from_process(law, d$mixture)
 }
 
 # The reverse SDE on one Gaussian of given variances, exactly: the law of x_end given x_horizon, in
@@ -105,14 +105,12 @@ process_map <- function(schedule, horizon, end) {
 
 # The range of the process: from the start to the class aimed at, and beyond as far as coarse
 # solutions find mass.
-process_range <- function(run) {
-  target <- diffuse(run$mixture, run$end, run$schedule)
+process_range <- function(run, target) {
   range <- range(start_range(run$start), start_range(target))
   for (i in 1:20) {
-    at <- process_density(run, 200, 50, range)
-    w <- at$density / sum(at$density)
-    size <- length(w)
-    grow <- c(sum(w[1:4]), sum(w[size - 3:0])) > 1e-13
+    w <- process_density(run, 200, 50, range)$density
+    w <- w / sum(w)
+    grow <- c(sum(w[1:4]), sum(w[197:200])) > 1e-13
     if (!any(grow)) return(range)
     range <- range + c(-.4, .4) * grow * diff(range)
   }
@@ -157,9 +155,5 @@ guided_scores <- function(run, x, t) {
     c(drive_operations(list(op_eval("s", t = t)), guide, NULL, 1, run$schedule),
       list(new_op("save", "x", from = "s")))
   }), recursive = FALSE)
-  program <- assemble_program(operation_table(ops))
-  levels <- program_levels(program, run$schedule)
-  aim <- program_aim(run, program, levels)
-  out <- core_run(core_pool(score_pool(run)), aim$models, aim$levels, program, nrow(x), start = x)
-  matrix(out$output, nrow(x))
+  matrix(program_map(run, assemble_program(operation_table(ops)))(x), nrow(x))
 }

@@ -4,17 +4,15 @@
 # Functions to get() a kept chunk (or NULL), to put() one, which returns it, and to ask which of
 # several chunks the folder has().
 chunk_folder <- function(folder, task) {
-  if (is.null(folder)) return(kept_by(function(value, first, count) value))
+  if (is.null(folder)) {
+    return(list(get = function(first, count) NULL, put = function(value, first, count) value,
+                has = function(first, count) logical(length(first))))
+  }
   check_folder(folder)
   # drafts left by killed sessions
   drafts <- list.files(folder, "^draft-", full.names = TRUE)
   unlink(drafts[difftime(Sys.time(), file.mtime(drafts), units = "days") > 7])
   folder_at(folder, task_digest(task))
-}
-
-# A folder in which nothing is found, and which passes chunks to put().
-kept_by <- function(put) {
-  list(get = function(first, count) NULL, put = put, has = function(first, count) 0 * first > 0)
 }
 
 folder_at <- function(folder, digest) {

@@ -6,8 +6,8 @@
 #'
 #' `gaussmix()` makes a mixture of \eqn{K} Gaussians in \eqn{d} dimensions,
 #' \deqn{p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k).}{p(x) = sum_k w_k N(x; mu_k, Sigma_k).}
-#' Every component belongs to a class, and a class may have several components, so the law of a
-#' class may itself be a mixture. [as_gaussmix()] makes a mixture from a fit or from data.
+#' Every component belongs to a class, and a class may have several. [as_gaussmix()] makes a mixture
+#' from a fit or from data.
 #'
 #' @param weights `K` numbers >= 0, at least one of them positive; they are divided by their sum.
 #' @param means The component means: a `K` x `d` matrix or data frame; its column names become the
@@ -18,12 +18,12 @@
 #'   * a list of `K`, each a number (isotropic), `d` variances (diagonal) or a `d` x `d` matrix;
 #'   * a `d` x `d` x `K` array;
 #'   * if `d = 1`, a vector of `K` variances.
-#' @param class `K` labels, the class of each component; by default `"1"`, `"2"`, ..., a class for
-#'   each component. Labels are stored as text, numbers in full (1e5 as `"100000"`); they may be
-#'   neither missing nor empty.
+#' @param class `K` labels, neither missing nor empty; by default `"1"`, `"2"`, ..., a class for
+#'   each component. They are stored as text, numbers in full (1e5 as `"100000"`).
 #'
 #' @return An object of class `gaussmix`, with methods for `print`, `format`, `summary`, `mean`,
-#'   `levels` (the classes, in the order of the components), `as.data.frame`, `predict`, `logLik`,
+#'   `levels` (the classes, in the order of the components), `as.data.frame` (a row per component:
+#'   number, class, weight, and mean and standard deviation of each variable), `predict`, `logLik`,
 #'   `nobs`, `simulate` and `plot`. It is a list with
 #'   * `weights` (`K`, summing to 1), `means` (`K` x `d`) and `class` (`K` labels);
 #'   * `form`: `"isotropic"`, `"diagonal"` or `"full"`, preceded by `"common "` if all components
@@ -38,11 +38,8 @@
 #'   * `ordered`: `TRUE` if its classes were those of an ordered factor, and `kernel`: `TRUE` for a
 #'     kernel density; otherwise `NULL`.
 #'
-#'   `as.data.frame()` has a row per component: its number, class and weight, and the mean and
-#'   standard deviation of each variable.
-#'
-#' @details A covariance may be singular, even zero. Such a mixture has no density, but it has one
-#' after noise is added, see [diffuse()]. Rounding is judged variable by variable, so variances may
+#' @details A covariance may be singular, even zero. Such a mixture has a density only after noise
+#' is added, see [diffuse()]. Rounding is judged variable by variable, so variances may
 #' differ by any factor, and the smallest are as exact as the largest. A matrix must be symmetric to
 #' 1e-8 of the standard deviations. Eigenvalues (of the correlations, if variances differ by more
 #' than 100) may be negative by at most 1e-10 of the largest one, and then count as zero.
@@ -79,10 +76,12 @@ new_gaussmix <- function(weights, means, form, values, vectors = NULL,
 }
 
 # The mixture in the simplest form that represents `covs` exactly. `covs` is a list of one common
-# covariance or one per component, simplified by simplify_cov() and named as in the user's call.
+# covariance or one per component, simplified by simplify_cov() and, for errors, named as in the
+# user's call.
 assemble_gaussmix <- function(weights, means, covs, class) {
   d <- ncol(means)
   vectors <- NULL
+  if (is.null(names(covs))) names(covs) <- paste("component", seq_along(covs))
   if (length(unique(covs)) == 1) covs <- covs[1]
   if (any(vapply(covs, is.matrix, NA))) {
     form <- "full"
@@ -102,7 +101,6 @@ assemble_gaussmix <- function(weights, means, covs, class) {
 # covariance.
 with_covariances <- function(mixture, means, cov) {
   covs <- lapply(seq_len(ncol(mixture$values)), function(k) simplify_cov(cov(k)))
-  names(covs) <- paste("component", seq_along(covs))
   assemble_gaussmix(mixture$weights, means, covs, mixture$class)
 }
 
@@ -124,14 +122,14 @@ check_weights <- function(weights, arg = "weights") {
   as.vector(weights) / total
 }
 
-check_means <- function(means, K, arg = "means") {
+check_means <- function(means, K) {
   means <- plain_numbers(means)
   if (is.numeric(means) && is.null(dim(means))) {
     means <- if (K == 1 && length(means)) t(means) else matrix(means, ncol = 1)
   }
-  means <- check_table(means, arg)
+  means <- check_table(means, "means")
   if (nrow(means) != K) {
-    abort_input(arg, paste("a matrix with", count_of(K, "row"), "(one per weight)"),
+    abort_input("means", paste("a matrix with", count_of(K, "row"), "(one per weight)"),
                 describe(means))
   }
   means
@@ -156,14 +154,11 @@ check_table <- function(x, arg) {
 
 check_labels <- function(class, n, owner, arg = "class") {
   if (is.null(class)) return(as.character(seq_len(n)))
-  labels <- if (is.atomic(class) && length(class) == n) label_text(class, arg)
+  wanted <- paste0(count_of(n, "label"), ", one per ", owner, ", none missing or empty")
+  if (!is.atomic(class) || length(class) != n) abort_input(arg, wanted, describe(class))
+  labels <- label_text(class, arg)
   bad <- which(is.na(labels) | labels == "")
-  if (is.null(labels) || length(bad)) {
-    abort_input(arg, paste0(count_of(n, "label"), ", one per ", owner, ", none missing or empty"),
-                if (length(bad)) paste("none for", sub(" .*", "", owner), bad[1]) else {
-                  describe(class)
-                })
-  }
+  if (length(bad)) abort_input(arg, wanted, paste("none for", sub(" .*", "", owner), bad[1]))
   labels
 }
 
@@ -239,9 +234,9 @@ check_covariance <- function(S, d, arg, names = NULL) {
   if (is.matrix(S)) {
     gap <- abs(S - t(S))
     sd <- sqrt(pmax(diag(S), 0))
-    unlike <- which(gap > 1e-8 * outer(sd, sd))
-    if (length(unlike)) {
-      worst <- arrayInd(unlike[which.max(gap[unlike])], dim(S))
+    gap[gap <= 1e-8 * outer(sd, sd)] <- 0
+    if (any(gap > 0)) {
+      worst <- arrayInd(which.max(gap), dim(S))
       abort_input(arg, "symmetric",
                   sprintf("%g in row %d, column %d and %g across the diagonal", S[worst],
                           worst[1], worst[2], t(S)[worst]))
@@ -315,11 +310,9 @@ component_cov <- function(mixture, k) {
   names <- variable_names(mixture)
   # a root times its transpose is symmetric to the last bit
   S <- if (is.null(mixture$vectors)) {
-    values <- mixture$values[, min(k, ncol(mixture$values))]
-    diag(values, length(values))
+    diag(mixture$values[, min(k, ncol(mixture$values))], nrow(mixture$values))
   } else tcrossprod(component_root(mixture, k))
-  if (!is.null(names)) dimnames(S) <- list(names, names)
-  S
+  name_dims(S, names, names)
 }
 
 # V sqrt(Lambda): a root L of the covariance, L L'.
@@ -330,10 +323,9 @@ component_root <- function(mixture, k) {
 
 # The standard deviation of each variable in each component, d x K.
 component_sd <- function(mixture) {
-  d <- mixture_dim(mixture)
   sd <- vapply(seq_len(ncol(mixture$values)), function(k) sqrt(diag(component_cov(mixture, k))),
-               double(d))
-  matrix(sd, d, mixture_size(mixture))
+               double(mixture_dim(mixture)))
+  matrix(sd, mixture_dim(mixture), mixture_size(mixture))
 }
 
 # The eigenvectors of a component's covariance, a column each.
@@ -359,11 +351,10 @@ used_values <- function(mixture) {
 class_components <- function(mixture, class, arg = "class") {
   known <- mixture_classes(mixture)
   wanted <- if (is.atomic(class)) label_text(class, arg)
-  if (!length(wanted) || !all(wanted %in% known)) {
+  strange <- setdiff(wanted, known)
+  if (!length(wanted) || length(strange)) {
     abort_input(arg, paste("among the classes", toString(known, 200)),
-                if (length(wanted)) unknown_names(setdiff(wanted, known), known) else {
-                  describe(class)
-                })
+                if (length(wanted)) unknown_names(strange, known) else describe(class))
   }
   inside <- mixture$class %in% wanted
   if (!any(mixture$weights[inside] > 0)) abort_input(arg, "of positive weight", toString(class, 60))
@@ -379,12 +370,11 @@ join_mixtures <- function(mixtures) {
     })
     rep_len(covs, mixture_size(m))
   })
-  covs <- unlist(covs, recursive = FALSE)
-  names(covs) <- paste("component", seq_along(covs))
   pick <- function(what) lapply(mixtures, `[[`, what)
   means <- do.call(rbind, lapply(pick("means"), unname))
   colnames(means) <- variable_names(mixtures[[1]])
-  assemble_gaussmix(unlist(pick("weights")) / length(mixtures), means, covs, unlist(pick("class")))
+  assemble_gaussmix(unlist(pick("weights")) / length(mixtures), means,
+                    unlist(covs, recursive = FALSE), unlist(pick("class")))
 }
 
 # The number of free parameters: weights, means and covariances of the form.
@@ -397,26 +387,30 @@ free_parameters <- function(mixture) {
 
 # ---- Moments and margins
 
-#' Mean, covariance and second moment of a mixture
+#' Moments of a mixture, and the covariances of its components
 #'
 #' Exact: with \eqn{m = \sum_k w_k \mu_k}{m = sum_k w_k mu_k} the covariance is
 #' \eqn{\sum_k w_k (\Sigma_k + (\mu_k - m)(\mu_k - m)^T)}{sum_k w_k (Sigma_k + (mu_k - m)(mu_k -
 #' m)')}, and the second moment is \eqn{E|X|^2 = |m|^2 + \mathrm{tr}\,\mathrm{Cov}}{E|X|^2 = |m|^2
 #' + tr Cov}.
 #'
-#' @param x A mixture, see [gaussmix()].
+#' @param x,mixture A mixture, see [gaussmix()].
 #' @param class `NULL` for the whole mixture, or the labels of one or more classes for the law
 #'   given that class.
 #' @param ... For methods.
 #' @return `moments()`: an object of class `mixguide_moments`, a list of `mean` (`d`), `cov`
 #'   (`d` x `d`), `second_moment` (a number) and `method` (`"exact"`), printed as means, standard
 #'   deviations and correlations. `as.data.frame()`: a row per variable, with `variable`, `mean` and
-#'   `sd` (and `target_mean`, `target_sd` of [conditional_moments()]). `mean()`: the mean alone.
+#'   `sd` (and `target_mean`, `target_sd` of [guided_moments()] with an observation). `mean()`: the mean
+#'   alone.
+#'   `covariances()`: those of the components, a `d` x `d` x `K` array as [gaussmix()] takes it, with
+#'   the names of the variables and the classes of the components; a common one is repeated.
 #' @seealso [marginal()], [diffuse()] for the moments at a later time.
 #' @examples
 #' mixture <- gaussmix(c(.5, .5), cbind(x = c(-1, 1), y = 0), .25, class = c("a", "b"))
 #' moments(mixture)
 #' moments(mixture, class = "a")$mean
+#' covariances(mixture)[, , "b"]
 #' @export
 moments <- function(x, ...) UseMethod("moments")
 
@@ -448,12 +442,10 @@ new_moments <- function(mean, cov, ..., head = NULL) {
 }
 
 in_words.mixguide_moments <- function(x) {
-  paste0("in ", count_of(length(x$mean), "dimension"),
-         if (!is.null(x$method)) paste0(", ", x$method))
+  toString(c(paste("in", count_of(length(x$mean), "dimension")), x$method))
 }
 
-# Prints means and standard deviations, next to those of a `target`, if there is one, and
-# correlations if they fit.
+# Correlations are printed if they fit.
 print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
   say(attr(x, "head"))
   d <- length(x$mean)
@@ -466,8 +458,7 @@ print_body.mixguide_moments <- function(x, digits = 4, max = 10, ...) {
     cor <- x$cov / outer(scale, scale)
     shown <- ifelse(lower.tri(cor), formatC(cor, 2, 5, "f"), "")
     colnames(shown) <- rows$variable
-    print_rows(data.frame(variable = rows$variable, shown, check.names = FALSE)[-1, -(d + 1)],
-               digits)
+    print_rows(data.frame(rows["variable"], shown, check.names = FALSE)[-1, -(d + 1)], digits)
   }
   if (!is.null(x$second_moment)) {
     say_line("second moment E|x|^2: ", format(x$second_moment, digits = digits))
@@ -487,10 +478,8 @@ mean_words <- function(rows, digits) {
 }
 
 as_table.mixguide_moments <- function(x) {
-  names <- names(x$mean)
-  if (is.null(names)) names <- numbered_variables(length(x$mean))
   sd <- function(cov) unname(sqrt(diag(cov)))
-  rows <- data.frame(variable = names, mean = unname(x$mean), sd = sd(x$cov))
+  rows <- data.frame(variable = variable_labels(list(means = t(x$mean))), mean = unname(x$mean), sd = sd(x$cov))
   if (!is.null(x$target)) {
     rows$target_mean <- unname(x$target$mean)
     rows$target_sd <- sd(x$target$cov)
@@ -512,6 +501,17 @@ mean.gaussmix <- function(x, class = NULL, ...) {
   moments(x, class)$mean
 }
 
+#' @rdname moments
+#' @export
+covariances <- function(mixture) {
+  check_mixture(mixture)
+  d <- mixture_dim(mixture)
+  K <- mixture_size(mixture)
+  names <- variable_names(mixture)
+  each <- vapply(seq_len(K), component_cov, matrix(0, d, d), mixture = mixture)
+  array(each, c(d, d, K), list(names, names, mixture$class))
+}
+
 # The weights of the law of `class` (NULL: the whole mixture), zero for the other components.
 class_weights <- function(mixture, class = NULL) {
   exp(log_weights(mixture, if (is.null(class)) TRUE else class_components(mixture, class)))
@@ -527,8 +527,8 @@ class_law <- function(mixture, class = NULL) {
 
 #' The mixture of some of the variables
 #'
-#' `marginal()` gives the exact law of some variables, of all in another order, or of an observation
-#' `y = H x + n`. The law is a mixture with the same weights and classes.
+#' The exact law of some variables, of all in another order, or of an observation `y = H x + n`: a
+#' mixture with the same weights and classes.
 #'
 #' @param mixture A mixture, see [gaussmix()].
 #' @param variables Names or numbers of the variables to keep, each at most once; or an
@@ -571,7 +571,15 @@ in_words.gaussmix <- function(x) {
 #' @export
 print.gaussmix <- function(x, digits = 3, max = 10, ...) {
   check_dots(..., also = print.default)
-  say(c(format(x), fit_line(x$fit), kernel_line(x)), indent = 0, exdent = 2)
+  fit <- if (!is.null(x$fit)) {
+    paste0("Fit by ", x$fit$source, " to ", count_of(x$fit$nobs, "observation"),
+           ": log-likelihood ", format(x$fit$loglik, digits = 6), " (df = ", x$fit$df, ")")
+  }
+  kernel <- if (isTRUE(x$kernel)) {
+    paste0("Kernel density: a component for each of ", count_of(mixture_size(x), "point"),
+           " (a Gaussian per class: as_gaussmix() of a data frame)")
+  }
+  say(c(format(x), fit, kernel), indent = 0, exdent = 2)
   print_components(x, max, digits)
   invisible(x)
 }
@@ -604,9 +612,7 @@ print.summary.gaussmix <- function(x, digits = 3, max = 10, ...) {
     print_rows(utils::head(x$classes, max), digits)
   }
   cat("\nWhole mixture:\n")
-  whole <- utils::head(as.data.frame(x$moments), max)
-  whole$variable <- utils::head(variable_labels(x$mixture), max)
-  print_rows(mean_words(whole, digits), digits)
+  print_rows(mean_words(utils::head(as.data.frame(x$moments), max), digits), digits)
   invisible(x)
 }
 
@@ -616,33 +622,19 @@ print_components <- function(mixture, max, digits) {
   d <- mixture_dim(mixture)
   first <- seq_len(min(K, max))
   means <- as_columns(mixture$means[first, , drop = FALSE], mixture)[seq_len(min(d, 6))]
-  means[] <- Map(function(mean, spread) {
-    as_printed(mean, mean_digits(max(abs(mean)), spread, digits))
-  }, means, mixture_sd(mixture)[seq_along(means)])
+  # numbers as they look with these digits
+  rounded <- function(x, digits) as.numeric(format(x, digits = digits))
+  means[] <- Map(function(mean, spread) rounded(mean, mean_digits(max(abs(mean)), spread, digits)),
+                 means, mixture_sd(mixture)[seq_along(means)])
   table <- data.frame(component = first, class = mixture$class[first],
-                      weight = as_printed(mixture$weights[first], digits), means,
+                      weight = rounded(mixture$weights[first], digits), means,
                       check.names = FALSE)
   if (identical(mixture$class, as.character(seq_len(K)))) table$class <- NULL
   cat("Weights and means:\n")
-  # the columns are rounded already
   print_rows(table, 15)
   more <- c(if (K > max) count_of(K - max, "more component"),
             if (d > 6) count_of(d - 6, "more variable"))
   if (length(more)) cat("... and", toString(more), "\n")
-}
-
-fit_line <- function(fit) {
-  if (!is.null(fit)) {
-    paste0("Fit by ", fit$source, " to ", count_of(fit$nobs, "observation"), ": log-likelihood ",
-           format(fit$loglik, digits = 6), " (df = ", fit$df, ")")
-  }
-}
-
-kernel_line <- function(mixture) {
-  if (isTRUE(mixture$kernel)) {
-    paste0("Kernel density: a component for each of ", count_of(mixture_size(mixture), "point"),
-           " (a Gaussian per class: as_gaussmix() of a data frame)")
-  }
 }
 
 # The digits of a mean that show differences of a hundredth (for 3 digits) of the variable's spread.
@@ -650,9 +642,6 @@ mean_digits <- function(mean, spread, digits) {
   more <- if (spread > 0) ceiling(digits - 1 + log10(abs(mean) / spread)) else 0
   min(15, max(digits, more))
 }
-
-# Numbers as they look with these digits.
-as_printed <- function(x, digits) as.numeric(format(x, digits = digits))
 
 # The components `keep` alone, as a mixture.
 keep_components <- function(mixture, keep) {

@@ -2,7 +2,7 @@
 #'
 #' Guidance towards a class `y` adds a multiple of the gradient of `log p(y | x_t)` to the score of
 #' a sampler: `s_class + strength * (s_class - s_all) = (1 + strength) s_class - strength s_all`.
-#' With exact scores, as here, classifier guidance and classifier-free guidance are the same.
+#' With exact scores classifier guidance and classifier-free guidance are the same.
 #'
 #' @details Other kinds of guidance have other weights and coefficients:
 #' * **Another negative model.** With `negative` a class, `(1 + strength) s_class - strength
@@ -19,12 +19,10 @@
 #'   `g = s_class - s_negative`. For `p > 0` guidance is stronger where the models differ more. Such
 #'   a run has no log-density. (Second-hand, see [guidance_rule()] for such marks.)
 #' * **Rules** that turn, clip or normalise the guidance term: see [guidance_rule()].
-#' * **Strength that depends on time**: a function, an `interval`, or a window of negative strength,
-#'   `strength = function(t) if (t > 1) -2 else 4`.
+#' * **Strength that depends on time**, as `function(t) if (t > 1) -2 else 4`, or on q, the
+#'   probability of the class given `x_t = x`, as `function(t, q)`: see [strength_profile()].
 #' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables without a name have 0),
 #'   or a d x d matrix, see [strength_bands()].
-#' * **Strength that depends on q**, the probability of the class given `x_t = x`:
-#'   `strength = function(t, q)`, or a named one, see [strength_profile()].
 #'
 #' In general guidance samples no law that has a formula: plain guidance does not sample
 #' `p(x | y) p(y | x)^strength`.
@@ -32,9 +30,9 @@
 #' @param class Label of the class to guide to, or several labels for their union: `levels(mixture)`
 #'   is the union of all, which has confidence 1 everywhere (runs say so when they are printed).
 #' @param strength A number; a function of time `t` (the schedule's clock), or of further quantities
-#'   of the run, that returns a number, see [strength_profile()]; one of these profiles; or numbers
-#'   named by variables, or a matrix, see [strength_bands()]. 0 samples the class without guidance
-#'   (by most rules, see [guidance_rule()]); -1, of plain guidance, the whole mixture.
+#'   of the run, that returns a number; a [strength_profile()]; or numbers named by variables, or a
+#'   matrix. 0 samples the class without guidance (by most rules, see [guidance_rule()]); -1, of
+#'   plain guidance, the whole mixture.
 #' @param interval `NULL`, or two times `c(lo, hi)`: the guidance acts while `lo <= t <= hi`, and
 #'   outside the score is the class's (Kynkaanniemi et al. 2024).
 #' @param negative The model to lead away from: `NULL`, the mixture as a whole; labels of a class or
@@ -152,7 +150,6 @@ strength_of_scale <- function(scale) {
     }
     value - 1
   }
-  if (!length(needs)) return(function(t) less_one(scale(t), t))
   # its other arguments are the quantities of the run with these names
   strength <- function(t) less_one(do.call(scale, c(list(t), mget(needs, environment()))), t)
   asked <- stats::setNames(rep(as.list(formals(function(x) NULL)), length(needs)), needs)

@@ -7,10 +7,9 @@
 #' mixture and a class, which statements are then proved, and for which process.
 #'
 #' @details Let all components have the covariance `Sigma`, let the class `y` be a single one of
-#' them, and let `D_k = mu_y - mu_k` for the others. Guidance adds a multiple of `grad log p_t(y |
-#' x) = a P sum_k p_t(k | x) D_k` to the score, with `P` the inverse of `S = a^2 Sigma + b^2 I`. For
-#' two runs from the same point with the same noise, one guided and one not, the difference of the
-#' log-odds `l_k = log p(y | x)/p(k | x)` at the end is therefore (`f` and `G^2` as in [schedule])
+#' them, and let `D_k = mu_y - mu_k` for the others. For two runs from the same point with the same
+#' noise, one guided and one not, the difference of the log-odds `l_k = log p(y | x)/p(k | x)` at the
+#' end is (`S = a^2 Sigma + b^2 I`; `f` and `G^2` as in [schedule]; proof: `vignette("confidence")`)
 #'
 #' `l_k^eta - l_k^0 = eta int sum_j G_kj(t) p_t(j | x_t^eta) dt`,
 #' * ODE: `G_kj = (a G^2/2) D_k' Sigma^(-1/2) S^(-3/2) D_j`,
@@ -19,36 +18,32 @@
 #' **Theorem** (conclusion of Wu et al. 2024; this condition and its proof, the line above, derived
 #' for this package). If `G_kj(t) >= 0` for all `k`, `j` and `t`, every coupled path ends with at
 #' least its confidence at strength 0, for every strength (`>= 0`, even a function of time). With
-#' one rival, `K = 2`, this always holds.
-#'
-#' For a common isotropic covariance this is the *acute-angle form*: no angle between two `D_k` is
-#' obtuse. Otherwise there is a condition for each noise level. `G_kj` is an inner product of `D_k`
-#' and `D_j`, and is reported here by its cosine. Positive products `D_k' Sigma^-1 D_j`, on which
-#' the log-odds of the data depend, are *not enough* (see the example).
+#' one rival, `K = 2`, this always holds. For a common isotropic covariance it says that no angle
+#' between two `D_k` is obtuse; otherwise it is a condition for each noise level, reported here by
+#' the cosine of `G_kj`. Positive products `D_k' Sigma^-1 D_j`, on which the log-odds of the data
+#' depend, are *not enough* (see the example).
 #'
 #' **Monotone in the strength** (derived for this package). If the `D_k` lie along orthogonal
 #' eigenvectors of `Sigma`, several perhaps along one but none against another, the log-odds obey
 #' a cooperative system whose drift grows with the strength. By Kamke's comparison theorem each
-#' path's confidence then grows with every increase of the strength. (Such cases are a single `D_k`
-#' along an eigenvector, right angles at `mu_y` for an isotropic covariance, and `y` the first or
-#' last of components on a line.) For acute angles in general this is *observed, not proved*: no
-#' path lost confidence between two strengths in 4000 random isotropic mixtures along the ODE
-#' and 600 along the SDE, nor in 1500 anisotropic ones along the ODE.
+#' path's confidence then grows with every increase of the strength. For acute angles in general
+#' this is *observed, not proved*: no path lost confidence between two strengths in 4000 random
+#' isotropic mixtures along the ODE and 600 along the SDE, nor in 1500 anisotropic ones along the
+#' ODE.
 #'
 #' **Nothing is proved** here if covariances differ, for a class of several components, or if an
 #' angle is obtuse: paths, and even the mean confidence, can then fall (`named_mixture("E3")`,
-#' `"NC1"`, `"NC2"`), though they need not. Without any condition on the mixture, `E 1/p(class | x)`
-#' along the SDE from the exact start falls (Li and Jiao 2025).
+#' `"NC1"`, `"NC2"`), though they need not. For any mixture the mean of `1/p(class | x)` falls along
+#' the SDE, see [guidance_identities()].
 #'
-#' All this is for continuous time. A discretised sampler needs small enough steps, or steps of the
-#' right kind: see [coupled_paths()], which computes the same identity for the steps of a sampler.
+#' All this is for continuous time; [coupled_paths()] has the same identity for the steps of a
+#' sampler, and [step_condition()] says which steps are small enough.
 #'
 #' @section Numerical notes:
-#' `G_kj` is a sum over the eigenvalues `lambda` of `Sigma` with weights that are powers of
-#' `lambda + b^2/a^2`, a totally positive kernel. If the terms change sign at most once as `lambda`
-#' grows, `G_kj` does so at most once in the noise level (variation diminishing, Karlin 1968), and
-#' its two ends decide. Otherwise the condition is checked at 201 noise levels, and `print()` says
-#' so. Cosines above -1e-10 count as not obtuse.
+#' `G_kj` is a sum over the eigenvalues of `Sigma`. If its terms change sign at most once as these
+#' grow, `G_kj` does so at most once in the noise level (variation diminishing, Karlin 1968), and its
+#' two ends decide. Otherwise the condition is checked at 201 noise levels, and `print()` says so.
+#' Cosines above -1e-10 count as not obtuse.
 #'
 #' @param mixture A [diffusion()], or a [gaussmix()].
 #' @param end Time at which the process stops; above 0 for singular covariances.
@@ -71,7 +66,7 @@
 #'   cosines. `plot()` draws the cosines against the noise level.
 #' @source Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}; Li and Jiao (2025),
 #'   \doi{10.48550/arXiv.2505.01382}; Karlin (1968), *Total Positivity*, chapter 5.
-#' @seealso [coupled_paths()] for paths, [gain_bound()] for bounds of their gain.
+#' @seealso [gain_bound()] for bounds of the gain.
 #' @examples
 #' guidance_condition(named_mixture("C3"), "1")
 #' guidance_condition(named_mixture("E3"), "1")
@@ -87,16 +82,15 @@
 guidance_condition <- function(mixture, ..., end = 0) {
   d <- as_diffusion(mixture, ..., without = "score_error")
   class <- plain_guidance(d)$class
-  mixture <- d$mixture
   schedule <- d$schedule
   horizon <- check_horizon(d$horizon, schedule)
-  standardised <- !is.null(mixture$coordinates)
-  mixture <- in_process(mixture)
+  mixture <- in_process(d$mixture)
   geometry <- class_geometry(mixture, class)
   end <- check_number(end, "end", min = 0)
   if (end >= horizon) abort_input("end", paste0("below the horizon (", horizon, ")"), describe(end))
-  result <- list(mixture = mixture, standardised = standardised, class = class, schedule = schedule,
-                 times = c(horizon, end), geometry = geometry, why = geometry$why)
+  result <- list(mixture = mixture, standardised = !is.null(d$mixture$coordinates), class = class,
+                 schedule = schedule, times = c(horizon, end), geometry = geometry,
+                 why = geometry$why)
   if (is.null(geometry$why)) {
     noise_level(mixture, end, schedule)
     result <- c(result, condition_holds(result))
@@ -169,19 +163,19 @@ cosines <- function(products) {
 condition_holds <- function(x, tol = 1e-10) {
   geometry <- x$geometry
   schedule <- x$schedule
+  below <- lower.tri(diag(length(geometry$rivals)))
   level <- function(t) list(a = schedule$a(t), b2 = schedule$b2(t))
   end <- level(x$times[2])
-  cosine <- function(process, at = end) cosines(gain_products(geometry, at, end, process))
+  cosine <- function(process, at = end) cosines(gain_products(geometry, at, end, process))[below]
   times <- if (one_eigenspace(geometry)) x$times[2] else condition_times(x, 200)
-  below <- lower.tri(diag(length(geometry$rivals)))
   pairs <- angle_rows(geometry$rivals[col(below)[below]], geometry$rivals[row(below)[below]])
-  pairs$euclidean <- cosine("euclidean")[below]
-  pairs$precision <- cosine("precision")[below]
+  pairs$euclidean <- cosine("euclidean")
+  pairs$precision <- cosine("precision")
   for (process in c("ode", "sde")) {
     least <- rep(Inf, nrow(pairs))
     time <- rep(NA_real_, nrow(pairs))
     for (t in times) {
-      now <- cosine(process, level(t))[below]
+      now <- cosine(process, level(t))
       time[now < least] <- t
       least <- pmin(least, now)
     }
@@ -196,9 +190,9 @@ condition_holds <- function(x, tol = 1e-10) {
 
 # Rows for pairs of rivals, without their cosines.
 angle_rows <- function(rival, other) {
-  unknown <- rep(NA_real_, length(rival))
-  data.frame(rival = rival, other = other, euclidean = unknown, precision = unknown, ode = unknown,
-             ode_time = unknown, sde = unknown, sde_time = unknown)
+  unknown <- c("euclidean", "precision", "ode", "ode_time", "sde", "sde_time")
+  data.frame(rival = rival, other = other,
+             matrix(NA_real_, length(rival), 6, dimnames = list(NULL, unknown)))
 }
 
 # The number of sign changes of the terms of G_kj from the smallest eigenvalue to the largest.
@@ -262,14 +256,11 @@ print_body.guidance_condition <- function(x, ...) {
   } else {
     if (nrow(x$pairs)) {
       same <- one_eigenspace(x$geometry)
-      for (process in c("ode", if (!same) "sde")) say(angle_words(x, process, same))
-      if (!all(x$holds) && all(x$pairs$precision >= 0)) {
-        say("The products D' Sigma^-1 D are positive, but that is not enough.")
-      }
-      if (x$searched) say("(The smallest at 201 noise levels.)")
-    } else {
-      say(rival_words(x))
-    }
+      say(c(angle_words(x, "ode", same), if (!same) angle_words(x, "sde", same),
+            if (!all(x$holds) && all(x$pairs$precision >= 0)) {
+              "The products D' Sigma^-1 D are positive, but that is not enough."
+            }, if (x$searched) "(The smallest at 201 noise levels.)"))
+    } else say(rival_words(x))
     say_claims(x$claims)
   }
   if (!is.null(x$why) || length(x$geometry$rivals)) {
@@ -294,12 +285,12 @@ claim_sentences <- c(
 )
 
 say_claims <- function(claims) {
-  what <- claim_sentences
   how <- c(proved = "Proved", observed = "Observed, not proved", "not proved" = "Not proved here")
-  for (claim in names(what)) for (status in names(how)) {
+  for (claim in names(claim_sentences)) for (status in names(how)) {
     processes <- claims$process[claims[[claim]] == status]
     if (length(processes)) {
-      say_line(how[[status]], " (", paste(processes, collapse = " and "), "): ", what[[claim]], ".")
+      say_line(how[[status]], " (", paste(processes, collapse = " and "), "): ",
+               claim_sentences[[claim]], ".")
     }
   }
 }
@@ -326,12 +317,10 @@ as.data.frame.guidance_condition <- function(x, ..., t = NULL) {
 # A table of the claims, for a plot without cosines.
 claims_picture <- function(x) {
   status <- c("proved", "observed", "not proved")
-  claims <- names(claim_sentences)
-  long <- data.frame(process = rep(x$claims$process, length(claims)),
-                     claim = rep(claims, each = nrow(x$claims)),
-                     status = factor(unlist(x$claims[claims]), status))
   wrapped <- vapply(claim_sentences, function(words) paste(strwrap(words, 36), collapse = "\n"), "")
-  long$claim <- factor(wrapped[long$claim], rev(wrapped))
+  long <- data.frame(process = x$claims$process,
+                     claim = factor(rep(wrapped, each = nrow(x$claims)), rev(wrapped)),
+                     status = factor(unlist(x$claims[names(wrapped)]), status))
   ggplot(long, aes(.data$process, .data$claim)) +
     ggplot2::geom_tile(aes(fill = .data$status), colour = "white", linewidth = 1) +
     ggplot2::geom_text(aes(label = .data$status), colour = ink) +
@@ -356,11 +345,10 @@ autoplot.guidance_condition <- function(object, max_pairs = 6, ...) {
   check_dots(...)
   max_pairs <- check_count(max_pairs, "max_pairs", min = 1)
   if (!is.null(object$why) || !nrow(object$pairs)) return(claims_picture(object))
-  pairs <- object$pairs[order(pmin(object$pairs$ode, object$pairs$sde)), ]
-  pairs <- utils::head(pairs, max_pairs)
+  by_cosine <- order(pmin(object$pairs$ode, object$pairs$sde))
+  pairs <- object$pairs[utils::head(by_cosine, max_pairs), ]
   name <- function(rows) paste("between", rows$rival, "and", rows$other)
-  times <- condition_times(object, 100)
-  curves <- as.data.frame(object, t = times)
+  curves <- as.data.frame(object, t = condition_times(object, 100))
   curves <- curves[name(curves) %in% name(pairs), ]
   schedule <- object$schedule
   long <- data.frame(noise = sqrt(schedule$b2(curves$t)) / schedule$a(curves$t),

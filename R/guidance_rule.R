@@ -125,61 +125,61 @@
 #' confidence(guided_sample(m, 1000, guidance("a", 4, rule = short), sampler_ddim(50)))
 #' @export
 guidance_rule <- function(kind, ..., space = NULL) {
-  if (is.function(kind)) return(own_rule(kind, ..., space = space))
-  kind <- check_choice(kind, names(all_rules()), "kind")
-  rule <- all_rules()[[kind]]
-  params <- own_params(rule, list(...), c("kind", "space"))
-  if (kind == "cfg_zero") check_count(params$zero_steps, "zero_steps")
-  if (!is.null(space) && kind %in% names(other_rules)) {
-    abort_input("space", "NULL for a rule that knows none", describe(space))
+  if (is.function(kind)) {
+    check_dots(...)
+    if (!takes_arguments(kind, 2)) {
+      abort_input("kind", "the name of a rule, or a function of t and inner products",
+                  describe(kind))
+    }
+    rule <- list(kind = "own", params = list(), space = "score", fun = kind)
+  } else {
+    kind <- check_choice(kind, names(all_rules()), "kind")
+    usual <- all_rules()[[kind]]
+    rule <- list(kind = kind, params = own_params(usual, list(...), c("kind", "space")),
+                 space = usual$space)
+    if (kind == "cfg_zero") check_count(rule$params$zero_steps, "zero_steps")
+    if (!is.null(space) && kind %in% names(other_rules)) {
+      abort_input("space", "NULL for a rule that knows none", describe(space))
+    }
   }
-  if (is.null(space)) space <- rule$space
-  structure(list(kind = kind, params = params,
-                 space = check_choice(space, if (kind %in% estimating_rules) "denoised" else {
-                   rule_spaces
-                 }, "space")),
-            class = object_class("guidance_rule"))
+  if (!is.null(space)) {
+    known <- if (rule$kind %in% estimating_rules) "denoised" else rule_spaces
+    rule$space <- check_choice(space, known, "space")
+  }
+  structure(rule, class = object_class("guidance_rule"))
+}
+
+# Parameters as of own_params(): of each its usual value, and the least and the largest one.
+ranged <- function(...) {
+  list(params = lapply(list(...), `[`, 1), range = lapply(list(...), `[`, -1))
 }
 
 # In the order of the core (gm_rule in gm.h), but "ep" and "renorm" are one there. `core`: the
 # numbers that it gets, from the strength and the parameters.
 rules <- local({
-  any <- c(-Inf, Inf)
-  up <- c(0, Inf)
+  rule <- function(code, space, core, ...) c(list(code = code, space = space, core = core),
+                                             ranged(...))
+  free <- c(-Inf, Inf)
   list(
-    apg = list(params = list(parallel = 0, radius = Inf, momentum = 0), space = "denoised",
-               range = list(parallel = any, radius = up, momentum = c(-1, 1)), code = 0,
-               core = function(eta, p) list(eta, p$parallel, p$radius)),
-    cfg_zero = list(params = list(zero_steps = 1), space = "velocity",
-                    range = list(zero_steps = up), code = 1,
-                    core = function(eta, p) list(1 + eta, 1, 0)),
-    rescale = list(params = list(amount = .7), space = "noise", range = list(amount = c(0, 1)),
-                   code = 2, core = function(eta, p) list(1 + eta, p$amount, 0)),
-    ep = list(params = list(ratio = 1), space = "denoised", range = list(ratio = up), code = 3,
-              core = function(eta, p) list(1 + eta, p$ratio, 0)),
-    renorm = list(params = list(ratio = 1), space = "velocity", range = list(ratio = up), code = 3,
-                  core = function(eta, p) list(1 + eta, p$ratio, 1)),
-    mambo_g = list(params = list(rate = 8), space = "velocity", range = list(rate = up), code = 4,
-                   core = function(eta, p) list(eta, p$rate, 0)),
-    adg = list(params = list(most = pi / 3), space = "denoised", range = list(most = c(0, pi)),
-               code = 5, core = function(eta, p) list(eta, p$most, 0)),
-    tcfg = list(params = list(), space = "score", range = list(), code = 6,
-                core = function(eta, p) list(1 + eta, 0, 0)),
-    perp_neg = list(params = list(weight = 1), space = "score", range = list(weight = any),
-                    code = 7, core = function(eta, p) list(1 + eta, p$weight, 0)),
-    adaptive = list(params = list(cosine = .991), space = "noise", range = list(cosine = c(-1, 1)),
-                    code = 8, core = function(eta, p) list(1 + eta, p$cosine, 0)),
-    feedback = list(params = list(pi = .95, most = 10, onset = .5, rise = .4, tau = NA,
-                                  offset = NA), space = "denoised",
-                    range = list(pi = c(1e-6, 1 - 1e-6), most = c(1 + 1e-6, 1e6),
-                                 onset = c(0, .999), rise = c(0, .999), tau = any, offset = any),
-                    code = 9, core = function(eta, p) {
-                      list(eta, p$pi, log((1 - p$pi) * p$most / (p$most - 1)))
-                    }),
-    dng = list(params = list(lambda = 5, prior = .01, tau = .2, offset = 0, most = .99),
-               range = list(lambda = any, prior = c(1e-6, 1 - 1e-6), tau = any, offset = any,
-                            most = c(1e-6, 1 - 1e-6)), space = "denoised", code = 10,
-               core = function(eta, p) list(eta, p$lambda, log(p$most)))
+    apg = rule(0, "denoised", function(eta, p) list(eta, p$parallel, p$radius),
+               parallel = c(0, free), radius = c(Inf, 0, Inf), momentum = c(0, -1, 1)),
+    cfg_zero = rule(1, "velocity", function(eta, p) list(1 + eta, 1, 0), zero_steps = c(1, 0, Inf)),
+    rescale = rule(2, "noise", function(eta, p) list(1 + eta, p$amount, 0), amount = c(.7, 0, 1)),
+    ep = rule(3, "denoised", function(eta, p) list(1 + eta, p$ratio, 0), ratio = c(1, 0, Inf)),
+    renorm = rule(3, "velocity", function(eta, p) list(1 + eta, p$ratio, 1), ratio = c(1, 0, Inf)),
+    mambo_g = rule(4, "velocity", function(eta, p) list(eta, p$rate, 0), rate = c(8, 0, Inf)),
+    adg = rule(5, "denoised", function(eta, p) list(eta, p$most, 0), most = c(pi / 3, 0, pi)),
+    tcfg = rule(6, "score", function(eta, p) list(1 + eta, 0, 0)),
+    perp_neg = rule(7, "score", function(eta, p) list(1 + eta, p$weight, 0), weight = c(1, free)),
+    adaptive = rule(8, "noise", function(eta, p) list(1 + eta, p$cosine, 0),
+                    cosine = c(.991, -1, 1)),
+    feedback = rule(9, "denoised", function(eta, p) {
+      list(eta, p$pi, log((1 - p$pi) * p$most / (p$most - 1)))
+    }, pi = c(.95, 1e-6, 1 - 1e-6), most = c(10, 1 + 1e-6, 1e6), onset = c(.5, 0, .999),
+    rise = c(.4, 0, .999), tau = c(NA, free), offset = c(NA, free)),
+    dng = rule(10, "denoised", function(eta, p) list(eta, p$lambda, log(p$most)),
+               lambda = c(5, free), prior = c(.01, 1e-6, 1 - 1e-6), tau = c(.2, free),
+               offset = c(0, free), most = c(.99, 1e-6, 1 - 1e-6))
   )
 })
 estimate_code <- 11
@@ -192,28 +192,16 @@ has_memory <- function(rule) {
 
 # Rules that are not made of inner products. `operations` makes theirs, like rule_operations().
 other_rules <- list(
-  recfg = list(params = list(n = 4096), range = list(n = c(1024, 2^20)), space = "score",
-               operations = function(...) recfg_operations(...)),
-  characteristic = list(params = list(tol = 1e-8, most = 50), space = "score",
-                        range = list(tol = c(1e-14, 1), most = c(1, 1e4)),
-                        operations = function(...) characteristic_operations(...))
+  recfg = c(ranged(n = c(4096, 1024, 2^20)), space = "score",
+            operations = function(...) recfg_operations(...)),
+  characteristic = c(ranged(tol = c(1e-8, 1e-14, 1), most = c(50, 1, 1e4)), space = "score",
+                     operations = function(...) characteristic_operations(...))
 )
 
 all_rules <- function() c(rules, other_rules)
 
 # Is a rule the same in every orthonormal basis? Deviations over the coordinates are not.
 is_inner_rule <- function(rule) !rule$kind %in% c("rescale", names(other_rules))
-
-own_rule <- function(fun, ..., space) {
-  check_dots(...)
-  if (!takes_arguments(fun, 2)) {
-    abort_input("kind", "the name of a rule, or a function of t and inner products", describe(fun))
-  }
-  if (is.null(space)) space <- "score"
-  structure(list(kind = "own", params = list(), space = check_choice(space, rule_spaces, "space"),
-                 fun = fun),
-            class = object_class("guidance_rule"))
-}
 
 # Is the score at strength 0 the class's own?
 zero_is_class <- function(rule) {
@@ -231,9 +219,8 @@ rule_spaces <- c("score", "denoised", "noise", "velocity")
 
 as_rule <- function(rule) {
   if (is.null(rule)) return(NULL)
-  if (is.function(rule)) rule <- guidance_rule(rule)
-  if (is.character(rule)) rule <- guidance_rule(check_choice(rule, names(all_rules()), "rule"))
-  check_rule(rule)
+  if (is.character(rule)) check_choice(rule, names(all_rules()), "rule")
+  check_rule(if (is.function(rule) || is.character(rule)) guidance_rule(rule) else rule)
 }
 
 check_rule <- function(rule) {
@@ -283,18 +270,14 @@ refuse_odd <- function(guidance, what) {
   }
 }
 
-# A quantity of a space as by_x x + by_score s, at times t.
+# The quantity of a rule's space, see quantity_form().
 space_form <- function(space, t, schedule) {
-  a <- schedule$a(t)
-  b2 <- schedule$b2(t)
-  form <- switch(space,
-                 score = list(by_x = 0 * t, by_score = 1 + 0 * t),
-                 denoised = list(by_x = 1 / a, by_score = b2 / a),
-                 noise = list(by_x = 0 * t, by_score = -sqrt(b2)),
-                 velocity = velocity_of(schedule, t))
+  form <- quantity_form(space, t, schedule)
   bad <- which(!is.finite(form$by_x) | !is.finite(form$by_score) | form$by_score == 0)
   if (length(bad)) {
-    cure <- if (b2[bad[1]] == 0) "take a sampler with `end` > 0" else "take a shorter `horizon`"
+    cure <- if (schedule$b2(t[bad[1]]) == 0) "take a sampler with `end` > 0" else {
+      "take a shorter `horizon`"
+    }
     abort_input("rule", paste0("in a space that knows the score at all times, as \"", space,
                                "\" does not at t = ", format(t[bad[1]]), " (", cure, ")"))
   }
@@ -331,8 +314,7 @@ rule_operations <- function(op, guide, schedule) {
     if (want != "score") made$want <- want
     if (own) asked_operations(made, guide, schedule) else list(made)
   }
-  named <- function(values, names) stats::setNames(values, names)
-  linear <- function(to, registers, ...) list(op_linear(to, named(list(...), registers)))
+  linear <- function(to, registers, ...) list(op_linear(to, stats::setNames(list(...), registers)))
   # where guidance does not act, its score is the class's
   acts <- guide$acts(t)
   if (!any(acts) && !has_memory(rule)) {
@@ -348,11 +330,12 @@ rule_operations <- function(op, guide, schedule) {
   # by the rule itself, or by sums before and after it. Perp-Neg uses differences from the whole.
   same <- list(by_x = 0, by_score = 1)
   into <- if (want != space) form else same
-  out <- if (back && space != "score") {
+  inverse <- if (space == "score") same else {
     list(by_x = -form$by_x / form$by_score, by_score = 1 / form$by_score)
-  } else same
+  }
+  out <- if (back) inverse else same
   how <- if (rule$kind %in% c(remembering_rules, "own")) "around" else rule$kind
-  at <- switch(how,
+  form_of <- switch(how,
     around = list(before = into, into = same, out = same, after = out, point = op$from),
     perp_neg = list(before = same, into = list(by_x = -1, by_score = 1),
                     out = list(by_x = 1, by_score = 1), after = into, point = "(whole)"),
@@ -362,13 +345,11 @@ rule_operations <- function(op, guide, schedule) {
   ops <- c(eval(to, "class"), eval("(away)", "away"))
   if (blends) {
     # the class's vector as the result is wanted
-    as <- if (back == (want == "score")) same else if (back) {
-      list(by_x = -form$by_x / form$by_score, by_score = 1 / form$by_score)
-    } else form
-    ops <- c(ops, linear("(class)", c(to, op$from), as$by_score, as$by_x))
+    wanted <- if (back == (want == "score")) same else if (back) inverse else form
+    ops <- c(ops, linear("(class)", c(to, op$from), wanted$by_score, wanted$by_x))
   }
-  if (at$point == "(whole)") ops <- c(ops, eval("(whole)", "whole"))
-  if (!identical(at$before, same)) {
+  if (form_of$point == "(whole)") ops <- c(ops, eval("(whole)", "whole"))
+  if (!identical(form_of$before, same)) {
     for (register in c(to, "(away)")) {
       ops <- c(ops, linear(register, c(op$from, register), form$by_x, form$by_score))
     }
@@ -380,19 +361,19 @@ rule_operations <- function(op, guide, schedule) {
              linear("(away)", c(to, "(push)"), 1, -1 / into$by_score))
   }
   mix <- if (rule$kind == "own") {
-    new_op("mix", to = to, from = "(away)", coef = named(list(0), at$point),
+    new_op("mix", to = to, from = "(away)", coef = stats::setNames(list(0), form_of$point),
            fun = mixed_by_rule(rule$fun, guide$strength, guide$acts), when = t)
   } else {
     coef <- c(list(rules[[rule$kind]]$code), rules[[rule$kind]]$core(guide$strength(t), params),
-              unname(at$into), unname(at$out))
+              unname(form_of$into), unname(form_of$out))
     if (rule$kind == "cfg_zero" && !is.null(guide$zero_until)) {
       coef[[3]] <- as.numeric(t <= guide$zero_until)
     }
-    beside <- if (rule$kind %in% remembering_rules) "(known)" else at$point
-    new_op("rule", to = to, from = "(away)", coef = named(coef, rep(beside, 8)))
+    beside <- if (rule$kind %in% remembering_rules) "(known)" else form_of$point
+    new_op("rule", to = to, from = "(away)", coef = stats::setNames(coef, rep(beside, 8)))
   }
-  c(ops, list(mix), if (!identical(at$after, same)) {
-    linear(to, c(to, op$from), at$after$by_score, at$after$by_x)
+  c(ops, list(mix), if (!identical(form_of$after, same)) {
+    linear(to, c(to, op$from), form_of$after$by_score, form_of$after$by_x)
   }, if (blends) linear(to, c(to, "(class)"), acts + 0, 1 - acts))
 }
 

@@ -281,7 +281,7 @@ sweep_batch <- function(job, first, count) {
   for (i in seq_along(job$aim)) {
     part <- if (is.null(job$samples)) {
       aim <- job$aim[[i]]
-      read_chunk(run_chunk(plan, aim, job$key, first, count), plan, aim$log_prior)
+      read_chunk(run_chunk(plan, aim, job$key), plan, aim$log_prior)
     } else sample_part(job$samples[[i]], first, count)
     # a few particles need little memory, and collecting it takes as long as to run them
     if (length(part$x) > 2^16) collect_garbage(i, 4)

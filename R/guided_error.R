@@ -1,13 +1,11 @@
 #' How far a sampler's output is from its target
 #'
-#' Computes both Kullback-Leibler divergences and the total variation between the output of a
-#' sampler (with its steps, its start and the errors of its score) and the mixture at the last time
-#' of its grid: exactly or by quadrature if possible, otherwise by Monte Carlo with standard errors.
+#' Both Kullback-Leibler divergences and the total variation between the output of a sampler (with
+#' its steps, its start and the errors of its score) and the mixture at the last time of its grid:
+#' exactly or by quadrature if possible, otherwise by Monte Carlo with standard errors.
 #'
-#' @details With `q` the law of the output, `p` the target and their ratio `r`, `p/q`,
-#' `KL(target || output) = E_p log r`, `KL(output || target) = -E_q log r` and the total variation
-#' is `E_q (1 - r)_+`. Each divergence takes points where its first law has its mass, so that mass
-#' missing from the other law counts in full. The three are computed
+#' @details The three are computed as for any [law], from points where the first law of a divergence
+#' has its mass:
 #' * in closed form for a single Gaussian and an exact score (see [guided_moments()]); only the
 #'   total variation in more than one dimension is a mean over draws;
 #' * by quadrature, over the nodes of the [guided_law()], in one or two dimensions or if the run
@@ -19,13 +17,11 @@
 #'   target the starts that lead to them are found by iteration, with the flow of the sampler's ODE.
 #'   With both, every mean is over a function that is bounded except for a logarithm.
 #'
-#' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` if the
-#' density of the output at the target's mass is not known. This happens if a stochastic sampler
-#' lacks a mode of the target (its law ends at its nodes), or if no start leads to a draw. All three
-#' are unknown if steps fold more than 0.1% of the starts onto others, because a particle or a node
-#' then knows the density of its own branch only; in one dimension quadrature adds the branches.
-#'
-#' The density of stochastic samplers in more dimensions cannot be computed.
+#' **Unknown** (`method`, with `NA` and a warning that says why) is `KL(target || output)` if a
+#' stochastic sampler lacks a mode of the target (its law ends at its nodes), or if no start leads
+#' to a draw. All three are unknown if steps fold more than 0.1% of the starts onto others, because
+#' a particle or a node then knows the density of its own branch only; in one dimension quadrature
+#' adds the branches.
 #'
 #' **Digits.** By quadrature, divergences have some eight digits, and the total variation four, in
 #' one dimension and for stochastic samplers in two. Deterministic samplers in two dimensions start
@@ -50,9 +46,8 @@
 #'   error of the sampler alone. `start` is `"normal"`, `"exact"` or a [gaussmix()].
 #' @return A table of estimates ([mixguide_table]) of class `guided_error` with the rows `"kl"`,
 #'   which is `KL(target || output)`, `"kl_reverse"`, `KL(output || target)` (both in nats), and
-#'   `"total_variation"` of the column `quantity`; with `parts`, these for each `part`. By
-#'   quadrature `se` is 0, or the part of a divergence from places where the density of the output
-#'   is extrapolated beyond its nodes.
+#'   `"total_variation"`; with `parts`, these for each `part`. By quadrature `se` is 0, or the part
+#'   of a divergence from places where a density is continued beyond its nodes.
 #' @section Errors: Of class `mixguide_error`: arguments that do not fit, a target with a singular
 #'   covariance, a stochastic sampler in more than two dimensions that do not reduce.
 #' @source Derived for this package. The setting is that of Liang, Shi, Song and Zhou (2024),
@@ -182,11 +177,7 @@ particle_error <- function(target, process, n) {
   lost <- mean(is.na(v))
   most <- max(v, 1, na.rm = TRUE)
   v[is.na(v)] <- most
-  both <- function(f) {
-    one <- sample_mean(f(u))
-    two <- drawn$mean(f(v))
-    estimate_row(one$estimate + two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
-  }
+  both <- function(f) sum_row(sample_mean(f(u)), drawn$mean(f(v)))
   rows <- quantity_rows(both(function(u) u * stats::plogis(u) - tanh(u / 2)),
                         both(function(u) tanh(u / 2) - u * stats::plogis(-u)),
                         both(function(u) abs(tanh(u / 2)) / 2))
@@ -219,9 +210,8 @@ cell_difference <- function(x, y) {
     count <- function(at) tabulate(match(at[third == 1], cells), length(cells))
     chosen <- cells[count(at_x) > count(at_y)]
     more <- function(part) {
-      one <- sample_mean(as.double(at_x[third == part] %in% chosen))
-      two <- sample_mean(as.double(at_y[third == part] %in% chosen))
-      estimate_row(one$estimate - two$estimate, sqrt(one$se^2 + two$se^2), "Monte Carlo")
+      held <- function(cells, sign) sample_mean(sign * (cells[third == part] %in% chosen))
+      sum_row(held(at_x, 1), held(at_y, -1))
     }
     second <- more(2)$estimate
     if (second > found) {
@@ -255,26 +245,15 @@ stratified_draws <- function(mixture, n, least = 50) {
 }
 
 law_error <- function(law, target, n) {
-  if (!is.null(law$doubt)) {
-    warn_unknown(law$doubt)
-    return(unknown_rows(law$doubt))
-  }
   to <- mixture_as_law(target, law)
-  at <- law_ratio(law, to)
-  if (is_folded(law)) {
-    note <- fold_note(law$unsummed, if (max(unlist(at$rest)) < 1e-12) node_variation(at))
-    warn_unknown(note)
-    return(unknown_rows(note))
-  }
-  kl <- law_kl(at)
-  if (kl$kl$method == "unknown") {
-    warn_unknown("KL(target || output) is unknown: ", kl$kl$note,
+  rows <- law_divergences(law, to, function(view) rest_variation(view, law$rest, to$rest, n))
+  kl <- row_of(rows, "kl")
+  if (!is.null(law$doubt) || is_folded(law)) {
+    warn_unknown(kl$note)
+  } else if (kl$method == "unknown") {
+    warn_unknown("KL(target || output) is unknown: ", kl$note,
                  " of the target, which the output hardly reaches")
   }
-  variation <- if (max(unlist(at$rest)) < 1e-12) {
-    estimate_row(node_variation(at), 0, "quadrature")
-  } else rest_variation(at$forth, law$rest, to$rest, n)
-  rows <- quantity_rows(kl$kl, kl$kl_reverse, variation)
   # a fold that is too small to count is an error all the same
   if (isTRUE(law$unsummed > 1e-9)) rows$se <- rows$se + 2 * law$unsummed
   rows

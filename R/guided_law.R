@@ -1,44 +1,39 @@
 #' Exact law of a sampler's output
 #'
-#' `guided_law()` computes the distribution of a sampler's output, with its steps and its guidance,
-#' without particles: its density on nodes, and from it entropy, confidence, moments and distances,
-#' with no sampling error. It works in one and two dimensions, and in any number of dimensions if
-#' the run reduces to one or two (see the Details of [guided_sample()]).
+#' The distribution of a sampler's output, with its steps and its guidance, without particles: its
+#' density on nodes in one or two dimensions, or more if the run reduces to these (see
+#' [guided_sample()]). Its entropy, confidence, moments and distances have no sampling error.
 #'
-#' @details **Stochastic samplers** are Markov chains with Gaussian kernels between the places where
-#' the state `x` alone is remembered. From one such place to the next the operations make
-#' `x' = m(x) + sd z`, with a map `m` of the state and fresh normal noise `z` that no score sees
-#' before it is in `x`. All stochastic samplers of the package have this form, with one such piece
-#' per step or, for predictor-corrector samplers, with several; steps without noise are part of the
-#' map of the next piece. Two cases do not: several underdamped Langevin steps in a row
-#' ([sampler_dpum()] with `corrector_step` below `1/sqrt(lipschitz)`), which remember a velocity,
-#' too, and a noisy score in a step of several scores.
+#' @details **Stochastic samplers** are Markov chains with Gaussian kernels `x' = m(x) + sd z`
+#' between the places where the state `x` alone is remembered: `m` is a map of the state, and no
+#' score sees the fresh normal noise `z` before it is in `x`. Steps have one such piece, those of
+#' predictor-corrector samplers several; steps without noise are part of the map of the next piece.
+#' Two cases have another form: several underdamped Langevin steps in a row ([sampler_dpum()] with
+#' `corrector_step` below `1/sqrt(lipschitz)`), which remember a velocity, too, and a noisy score in
+#' a step of several scores.
 #'
 #' The density then obeys `rho'(y) = int rho(x) N(y; m(x), sd^2 I) dx`, which the trapezoidal rule
-#' turns into a sum over the nodes of a grid. The noise may have a covariance that depends on `x`,
-#' as that of `sampler_ddpm(variance = "matched")`. If this noise is too narrow for the grid, it is
-#' widened to 0.8 of the nodes' distance, and the law's `note`, or a warning, gives the added
-#' variance. Each time has its own grid. Its range follows the mass (down to 1e-20 of the largest
-#' density, 1e-16 in two dimensions), and its spacing follows the noise before and after it, so that
-#' the sum is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for images `m(x)` at distance
-#' `s`, 4e-14 for `s = 0.8 sd`. If `nodes` does not allow this, or mass gets lost, a warning says
-#' so. A last step without noise moves the nodes and their densities.
+#' turns into a sum over the nodes of a grid. Each time has its own grid. Its range follows the mass
+#' (down to 1e-20 of the largest density, 1e-16 in two dimensions), and its spacing the noise before
+#' and after it, so that the sum is right to rounding: its error is `exp(-2 (pi sd/s)^2)` for images
+#' `m(x)` at distance `s`, 4e-14 for `s = 0.8 sd`. If `nodes` does not allow this, or mass gets
+#' lost, a warning says so. Noise with a covariance that depends on `x`, as that of
+#' `sampler_ddpm(variance = "matched")`, may be too narrow for a grid. It is then widened to 0.8 of
+#' the nodes' distance, and the law's `note`, or a warning, gives the added variance. A last step
+#' without noise moves the nodes and their densities.
 #'
 #' **Deterministic samplers** move the nodes of a quadrature (9 standard deviations of the start to
-#' each side, or more) together with the log-density. In one dimension the number of nodes is large
-#' enough to resolve the space between them, and if steps fold starts onto each other the branches
-#' are added. Nodes of no mass, further out, give the density as far as the mixture extends. With a
+#' each side, or more) together with the log-density. In one dimension there are enough nodes to
+#' resolve the space between them, the branches of folded starts are added (see [law]), and nodes of
+#' no mass, further out, give the density as far as the mixture extends. With a
 #' power, a [guidance_rule()] or a [score_model()] the Jacobian comes from central differences of
 #' order 6 of the whole map. The standard error of the entropy is then the change under differences
 #' of order 4: 1e-13 for smooth rules, more at the kinks of rules that clip. Rules whose map jumps
-#' have no density by differences (see [law]).
-#'
-#' The law is that of the discrete chain. [guided_limit()] and [fokker_planck()] give the law of
-#' continuous time.
+#' have no density by differences.
 #'
 #' @inheritParams guided_sample
 #' @param nodes Nodes along each axis. `NULL`: as many as are needed, up to 20001 in one dimension
-#'   and 1025 in two.
+#'   (32016 if a map folds, 128064 if it tears neighbours apart) and 1025 in two.
 #' @param log_density For deterministic samplers, how to compute the log-density: `"map"`, by the
 #'   Jacobian of the steps, exact for the chain; or `"divergence"`, as for [guided_sample()].
 #' @param ... Further arguments of [diffusion()] that follow the mixture there. Here `start` is
@@ -47,11 +42,12 @@
 #' @return A [law] with these further elements: `sampler`, `schedule`, `times`, `mass` (the total
 #'   that the quadrature found, 1 up to its error) and `folded` (the share of the mass at which
 #'   steps folded; `NULL` for stochastic samplers).
-#' @section Errors: Errors are of class `mixguide_error`, for arguments that do not fit, for a
-#' sampler whose steps do not have the form above and for a run in more than two dimensions.
+#' @section Errors: Of class `mixguide_error`, for arguments that do not fit, a sampler whose steps
+#'   do not have the form above and a run in more than two dimensions.
 #' @source Kernel propagation and its accuracy are derived for this package. The chains: see the
 #'   samplers. Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
-#' @seealso [law], [guided_moments()] for a single Gaussian in any dimension.
+#' @seealso [law], [guided_moments()] for a single Gaussian in any dimension; [guided_limit()] and
+#'   [fokker_planck()], the law of continuous time.
 #' @examples
 #' m <- named_mixture("D3")
 #' # guidance lowers the entropy of the chain, until it is too strong for its steps
@@ -81,27 +77,25 @@ quiet_law <- function(...) without_faults(guided_law(...))
 
 # The law of a run, in the variables of the run's mixture.
 law_of_run <- function(run, mixture) {
-  guidance <- run$guidance
+  class <- run$guidance$class
   schedule <- run$schedule
   times <- run$times
-  rest <- run$rest
   law <- counting_unsolved(if (run$sampler$stochastic) chain_law(run) else pushed_law(run))
   closing <- closing_time(run$mixture, times, schedule)
   model <- run$mixture$model
-  log_confidence <- if (!is.null(guidance)) {
-    if (!is.null(model)) {
-      model_log_confidence(model, from_process(law$x, model), guidance$class)
-    } else log_class_probability(diffuse(run$mixture, closing, schedule), guidance$class)(law$x)
+  if (!is.null(class)) {
+    law$log_confidence <- if (is.null(model)) {
+      log_class_probability(diffuse(run$mixture, closing, schedule), class)(law$x)
+    } else model_log_confidence(model, from_process(law$x, model), class)
   }
   last <- times[length(times)]
-  if (!is.null(rest)) rest$mixture <- diffuse(rest$mixture, last, schedule)
-  new_law(law$x, law$weights, law$log_density, log_confidence, diffuse(mixture, last, schedule),
-          guidance$class, rest, law$axes, law$density, label = format(run$sampler),
-          guidance = guidance, sampler = run$sampler, schedule = schedule, times = times,
-          score_error = run$score_error, mass = law$mass, folded = law$folded, off = law$off,
-          note = law$note, floor = law$floor, span = law$span, unsummed = law$unsummed,
-          doubt = law$doubt, rough = law$rough,
-          timed = time_note(mixture, guidance$class, times))
+  if (!is.null(run$rest)) run$rest$mixture <- diffuse(run$rest$mixture, last, schedule)
+  setup <- run[intersect(names(run), c("guidance", "sampler", "schedule", "times", "score_error",
+                                       "rest"))]
+  do.call(new_law, c(law, setup, list(
+    mixture = diffuse(mixture, last, schedule), class = class, label = format(run$sampler),
+    timed = time_note(mixture, class, times)
+  )))
 }
 
 # Everything needed for the law of a diffusion in the coordinates of its process, or of a reduction
@@ -220,24 +214,19 @@ reduced_axes <- function(space) {
 
 #' The limit of small steps
 #'
-#' `guided_limit()` computes the limit of a sampler's law for ever shorter steps, by Richardson
-#' extrapolation: it takes the exact laws ([guided_law()]) for a quarter, half and all of its steps.
-#' From one to the next the error falls by a known factor.
+#' The limit of a sampler's law for ever shorter steps, by Richardson extrapolation from the laws
+#' ([guided_law()]) for a quarter, half and all of its steps.
 #'
 #' @details Let `q_n` be a number of the law for `n` steps, with an error of order `p` in `1/n`. The
 #' limit is `q_n + (q_n - q_{n/2})/(2^p - 1)`. `se` is the difference of this limit to that of `n/2`
 #' and `n/4` steps: an indication, not a bound (for smooth `q` it is some `2^{p+1}` times the
-#' remaining error).
-#'
-#' Euler-Maruyama, DDPM and the exponential integrators have order 1, in the law as for paths with
-#' additive noise.
+#' remaining error). Euler-Maruyama, DDPM and the exponential integrators have order 1.
 #'
 #' @inheritParams guided_law
 #' @param order The order `p` of the sampler. The sampler has a multiple of 4 steps and a grid that
 #'   is not given by its times; the default is `sampler_em(200, "uniform")`.
 #' @return A table of estimates ([mixguide_table]) of class `guided_limit` with the rows of
-#'   `summary()` of a law. `estimate` is the limit, `se` the difference of the two limits, and
-#'   column `finest` the value for all steps.
+#'   `summary()` of a [law], without those of folds, and a column `finest`, for all steps.
 #' @source The extrapolation is Richardson's; its use here is derived for this package.
 #' @seealso [fokker_planck()], which has the law of continuous time in one dimension.
 #' @examples
@@ -256,8 +245,10 @@ guided_limit <- function(mixture, ..., nodes = NULL, log_density = c("map", "div
   # only the faults of the finest grid matter
   laws <- lapply(steps / c(4, 2, 1), function(n) {
     law_of <- if (n == steps) guided_law else quiet_law
-    law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
-           log_density = log_density, reduce = reduce)
+    law <- law_of(change_diffusion(d, list(sampler = replace(sampler, "steps", n))), nodes = nodes,
+                  log_density = log_density, reduce = reduce)
+    # a fold of coarse steps has no limit
+    replace(law, "from", list(NULL))
   })
   rows <- lapply(laws, summary)
   q <- vapply(rows, `[[`, rows[[1]]$estimate, "estimate")
@@ -295,7 +286,8 @@ pushed_law <- function(run) {
     warn_law("the nodes do not see what happens to ", format(min(torn, 1), digits = 1),
              " of the mass")
   }
-  density <- note <- NULL
+  density <- note <- from <- NULL
+  branch <- out$log_density
   off <- mean_off(out$off, weights)
   folded <- if (!is.null(out$folded)) sum(weights * out$folded)
   if (isTRUE(folded > 1e-9)) {
@@ -317,16 +309,20 @@ pushed_law <- function(run) {
   doubt <- if (jumps || !is.null(out$off) && entropy_excess(out, weights) > .05) JUMPS
   if (!is.null(doubt)) note <- doubt
   span <- if (!is.null(density)) range(out$x)
+  if (flat && !is.null(out$folded)) from <- x
   if (flat && is.null(density)) {
     tails <- outer_nodes(run, range(axes[[1]]), range(out$x))
     out$x <- rbind(tails$low$x, out$x, tails$high$x)
-    out$log_density <- c(tails$low$log_density, out$log_density, tails$high$log_density)
+    if (!is.null(from)) from <- rbind(tails$low$from, from, tails$high$from)
+    branch <- c(tails$low$log_density, branch, tails$high$log_density)
+    out$log_density <- branch
     weights <- c(0 * tails$low$log_density, weights, 0 * tails$high$log_density)
   }
   list(x = out$x, weights = weights, log_density = out$log_density, density = density,
        mass = sum(weights), folded = folded, note = note, span = span, off = off,
        unsummed = unsummed, doubt = doubt,
-       rough = !is.null(out$off) || isTRUE(folded > 1e-9))
+       rough = !is.null(out$off) || isTRUE(folded > 1e-9), from = from,
+       branch = if (!is.null(from)) branch)
 }
 
 JUMPS <- paste("the map jumps, and densities by differences across jumps are wrong: entropy and",
@@ -394,7 +390,9 @@ outer_nodes <- function(run, range, image) {
   target <- start_range(diffuse(run$mixture, run$times[length(run$times)], run$schedule))
   width <- diff(range) / 2
   steps <- width * (cumprod(rep(c(1.1, 1.3), c(70, 50))) - 1)
-  out <- push(run, matrix(c(range[1] - steps, range[2] + steps)))
+  starts <- matrix(c(range[1] - steps, range[2] + steps))
+  out <- push(run, starts)
+  # from the nodes outwards, in the order of the nodes
   side <- function(at, sign, end, goal) {
     x <- sign * out$x[at, 1]
     fine <- is.finite(x) & is.finite(out$log_density[at])
@@ -402,12 +400,12 @@ outer_nodes <- function(run, range, image) {
     fine <- cumsum(!(fine & diff(c(sign * end, x)) > 0)) == 0
     kept <- seq_len(min(sum(fine), sum(x < sign * goal, na.rm = TRUE) + 1))
     if (sign * end >= sign * goal) kept <- integer()
-    list(x = out$x[at[kept], , drop = FALSE], log_density = out$log_density[at[kept]])
+    at <- sort(at[kept], decreasing = sign < 0)
+    list(x = out$x[at, , drop = FALSE], log_density = out$log_density[at],
+         from = starts[at, , drop = FALSE])
   }
   n <- length(steps)
-  low <- side(seq_len(n), -1, image[1], target[1])
-  list(low = lapply(list(x = low$x, log_density = matrix(low$log_density)),
-                    function(x) x[rev(seq_len(nrow(x))), , drop = FALSE]),
+  list(low = side(seq_len(n), -1, image[1], target[1]),
        high = side(n + seq_len(n), 1, image[2], target[2]))
 }
 
@@ -499,7 +497,7 @@ chain_law <- function(run) {
     law[c("x", "weights")] <- list(y$x, law$weights[grid$keep])
     law$log_density <- law$log_density[grid$keep] + grid$y$change
     law$off <- mean_off(grid$y$off, law$weights / sum(law$weights))
-    law["axes"] <- list(NULL)
+    law$axes <- NULL
   }
   if (!is.null(run$visit)) run$visit(N + 1, law$x, law$weights)
   law

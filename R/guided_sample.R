@@ -3,48 +3,45 @@
 #' `guided_sample()` draws n particles from noise at the horizon and moves them to the data by a
 #' sampler, whose score is the exact, guided score of the mixture.
 #'
-#' @details
-#' **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. The key is drawn from
-#' R's generator, so that [set.seed()] determines the run. Runs with the same `key` and `points`
-#' (and, of nets, the same `n`) meet the same noise, whatever the strength, the class or the number
-#' of threads: they are coupled, and differences between them have small standard errors. (This
-#' holds for one mixture: the noise of a common full covariance is that of its eigenbasis, and a
-#' stochastic run meets other noise with a reduction than without.)
+#' @details **Random numbers.** Particle `i` has its own stream, seeded by `(key, i)`. Runs with the
+#'   same `key` and `points` (and, of nets, the same `n`) meet the same noise, whatever the
+#'   strength, the class or the number of threads: they are coupled, and differences between them
+#'   have small standard errors. (This holds for one mixture: the noise of a common full covariance
+#'   is that of its eigenbasis, and a stochastic run meets other noise with a reduction than
+#'   without.)
 #'
 #' **Log-density.** A deterministic sampler computes the density of the result:
 #' * `"map"`: minus the sum of `log|det|` of the Jacobians of the steps. It is the exact log-density
 #'   of the output as long as no step folds (has a negative determinant somewhere). It costs about d
 #'   score evaluations per step.
 #' * `"divergence"`: the integral of the divergence of the ODE by the sampler's own quadrature. It
-#'   approximates the log-density of the continuous-time law, for samplers of the ODE. With
-#'   first-order samplers (Euler, DDIM) it converges slowly, because within a step narrow components
-#'   change the density by much more than the divergence at its start.
+#'   approximates the log-density of the continuous-time law, for samplers of the ODE; slowly with
+#'   first-order ones (Euler, DDIM), because within a step narrow components change the density by
+#'   much more than the divergence at its start.
 #' * `"auto"`: `"map"` for deterministic samplers if d <= 16 (after a reduction), the density of the
 #'   start is known and that of the result exists; otherwise `"none"`.
 #'
 #' **Reductions.** If components differ in a subspace only, of r dimensions, the run takes place
-#' there. Guided scores do not mix the subspace with the other directions, on which all models are
-#' one Gaussian. The subspace is the smallest that contains the differences of the means, is
-#' invariant under the covariances, and outside which the covariances are equal:
+#' there; on the other directions all models are one Gaussian. The subspace is the smallest that
+#' contains the differences of the means, is invariant under the covariances, and outside which the
+#' covariances are equal:
 #' * a common isotropic covariance: the span of the mean differences, r <= K - 1;
 #' * another common covariance: their projections onto each of its eigenspaces, r <= K - 1 for each
 #'   distinct eigenvalue; this helps if eigenvalues repeat or means agree;
-#' * a covariance for each component: also all directions in which they differ; equal blocks remain
-#'   outside.
+#' * a covariance for each component: also all directions in which they differ.
 #'
 #' Deterministic samplers then take every particle to the same place as without reduction, up to
 #' rounding (differences below 1e-13 of the scale of the mixture count as rounding). Stochastic
 #' samplers have exactly the same law: the other directions are drawn, once, from the Gaussian that
 #' the steps produce there. Log-density, confidence and entropy are those of all d dimensions.
-#' `print()` reports a reduction. There is none for `trajectory = TRUE`, for a given `noise`, for
-#' samplers with one coefficient per coordinate, and for a log-density if the steps fold the other
-#' directions.
+#' There is no reduction for `trajectory = TRUE`, for a given `noise`, for samplers with one
+#' coefficient per coordinate, and for a log-density if the steps fold the other directions.
 #'
-#' A [guidance_rule()] is no linear map of the other directions. But what it does is the same in
-#' every orthonormal basis (except by `"rescale"`, `"recfg"` and `"characteristic"`), and without
-#' noise it only lengthens or shortens the rest of a particle. Such a run of a deterministic sampler
-#' takes place in the span of the means themselves, r <= K, and in one dimension more for each
-#' distinct eigenvalue outside it: the length of the rest.
+#' What a [guidance_rule()] does is the same in every orthonormal basis (except by `"rescale"`,
+#' `"recfg"` and `"characteristic"`), and without noise it only lengthens or shortens the rest of a
+#' particle. Such a run of a deterministic sampler takes place in the span of the means themselves,
+#' r <= K, and in one dimension more for each distinct eigenvalue outside it: the length of the
+#' rest.
 #'
 #' **Point masses** have no score at `t = 0`. Samplers never evaluate one there, and the confidence
 #' is that at the last time with a score.
@@ -78,11 +75,10 @@
 #'   * the inputs and choices of the run: `mixture`, `guidance`, `sampler`, `schedule`, `horizon`,
 #'     `start`, `key`, `density_method`, `confidence_time`, `score_error`; `reduced`, the reduction
 #'     or `NULL`; `faults`, the faults of its start and steps ([horizon]).
-#' @section Errors and warnings: Errors are of class `mixguide_error`. Warnings of class
-#' `mixguide_warning` say that the start or the last step is not right for the mixture, see
-#' [horizon]. A run in which particles overflow (Euler steps with a very large strength) ends with a
-#' warning that counts them. A lost worker is an error of class `mixguide_error_chunk`, see
-#' [scaling].
+#' @section Errors and warnings: Errors are of class `mixguide_error`, of a lost worker of class
+#' `mixguide_error_chunk`, see [scaling]. Warnings of class `mixguide_warning` say that the start or
+#' the last step is not right for the mixture, see [horizon]. A run in which particles overflow
+#' (Euler steps with a very large strength) ends with a warning that counts them.
 #' @seealso [guidance_sweep()] to compare strengths; [guided_summary()] for more particles than
 #'   memory holds; [guided_law()] for the law of the output without particles; [tilted_sample()] to
 #'   sample `p(x | class) p(class | x)^strength`, which guidance does not; [scaling] for several
@@ -138,7 +134,7 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   steps <- driven_steps(sampler, times, schedule, guide, wrong, d)
   method <- check_density_method(log_density, sampler, begin, mixture_dim(inner), singular,
                                  nonlinear_words(guide),
-                                 unique(kinds_of(unlist(steps, recursive = FALSE))))
+                                 unique(kinds_in(steps)))
   # the start of a reduced map is drawn in all d coordinates, not by the program
   start_sd <- if (is.null(space) || sampler$stochastic) begin$sd
   compiled <- function(steps) {
@@ -248,9 +244,7 @@ particle_job <- function(plan, aim, key) {
 
 sample_chunk <- function(job, first, count) {
   plan <- draw_start(plan_part(job$plan, first, count), job$key)
-  aim <- job$aim
-  result <- run_chunk(plan, aim, job$key, first, count)
-  read_chunk(result, plan, aim$log_prior)
+  read_chunk(run_chunk(plan, job$aim, job$key), plan, job$aim$log_prior)
 }
 
 # Draws a start that is given as a law, and returns the plan with it.
@@ -258,30 +252,21 @@ draw_start <- function(plan, key) {
   law <- plan$begin$law
   if (is.null(law)) return(plan)
   plan$begin$law <- NULL
-  first <- if (is.null(plan$first)) 0 else plan$first
-  plan$begin$x <- keyed_draws(law, plan$begin$n, key, first, plan$net)
+  plan$begin$x <- keyed_draws(law, plan$begin$n, key, particles_before(plan), plan$net)
   if (plan$method != "none") plan$begin$log_density <- dgaussmix(plan$begin$x, law, log = TRUE)
   plan
 }
 
-# The `count` particles after the first `first`, as if there were no others: the noise of a particle
+# The particles of a plan, or of a plan_part(), as if there were no others: the noise of a particle
 # depends on its number alone.
-run_chunk <- function(plan, aim, key, first, count) {
-  models <- aim$models
-  levels <- aim$levels
-  scalars <- aim$scalars
+run_chunk <- function(plan, aim, key) {
   program <- if (is.null(aim$program)) plan$program else aim$program
-  rows <- first + seq_len(count)
-  all <- count == plan$begin$n
-  start <- plan$begin$x
-  noise <- plan$noise
-  if (!all && !is.null(start)) start <- start[rows, , drop = FALSE]
-  if (!all && !is.null(noise)) noise <- noise[rows, , , drop = FALSE]
-  if (!is.null(plan$reduction)) {
-    return(run_reduced(plan, models, levels, program, scalars, key, first, count, start))
+  net <- keyed_net(plan$net, key)
+  run <- function(start) {
+    core_run(plan$pool, aim$models, aim$levels, program, plan$begin$n, aim$scalars, start,
+             plan$noise, key, particles_before(plan), net = net, at = plan$net$at)
   }
-  core_run(plan$pool, models, levels, program, count, scalars, start, noise, key, first,
-           net = keyed_net(plan$net, key), at = plan$net$at)
+  if (is.null(plan$reduction)) run(plan$begin$x) else run_reduced(plan, key, net, run)
 }
 
 # The start of a run, in the coordinates of its process: n, and x with its log-density (NULL if
@@ -329,27 +314,22 @@ given_start <- function(begin) {
   switch(begin$label, given = begin$x, mixture = begin$law, begin$label)
 }
 
-check_density_method <- function(method, sampler, begin, d, singular, nonlinear = NULL,
-                                 kinds = character()) {
+check_density_method <- function(method, sampler, begin, d, singular, nonlinear, kinds) {
   method <- check_choice(method, c("auto", "map", "divergence", "none"), "log_density")
+  if (method == "none") return(method)
   known <- !is.null(begin$sd) || !is.null(begin$log_density) ||
     (!is.null(begin$law) && !is_singular(begin$law))
-  if (method == "auto") {
-    possible <- !sampler$stochastic && is.null(nonlinear) && all(carries(kinds, "map")) &&
-      known && !singular
-    return(if (possible && d <= 16) "map" else "none")
-  }
-  if (method == "none") return(method)
+  without <- kinds[!carries(kinds, "map")]
   wanted <- if (sampler$stochastic) '"none" for a stochastic sampler or a noisy score' else
     if (!is.null(nonlinear)) paste('"none" for a guidance with', nonlinear) else
       if (any(reads_hessian(kinds))) {
         '"none" for a sampler that uses the derivative of the score'
       } else if (!known) '"none" for a start whose density is not known' else
-        if (!all(carries(kinds, "map"))) {
-          paste0('"none" for a step with op_', kinds[!carries(kinds, "map")][1], "()")
-        } else if (method == "divergence" && !sampler$divergence) {
-          paste('"map" or "none" for', sampler$label)
-        }
+        if (length(without)) paste0('"none" for a step with op_', without[1], "()") else
+          if (method == "divergence" && !sampler$divergence) {
+            paste('"map" or "none" for', sampler$label)
+          }
+  if (method == "auto") return(if (is.null(wanted) && !singular && d <= 16) "map" else "none")
   if (!is.null(wanted)) abort_input("log_density", wanted, describe(method))
   method
 }
@@ -390,18 +370,13 @@ LARGEST <- 1e149
 # particles.
 read_chunk <- function(result, plan, log_prior) {
   scalar <- result$scalar
-  x <- result$output
+  x <- each_slice(result$output, from_process, plan$mixture)
   names <- variable_names(plan$mixture)
   part <- list()
   if (plan$trajectory) {
-    for (k in seq_along(plan$times)) {
-      x[, , k] <- from_process(matrix(x[, , k], dim(x)[1], dim(x)[2]), plan$mixture)
-    }
     part$trajectory <- aperm(x, c(3, 1, 2))
     dimnames(part$trajectory) <- list(t = format(plan$times, digits = 4), NULL, names)
     x <- matrix(x[, , length(plan$times)], dim(x)[1], dim(x)[2])
-  } else {
-    x <- from_process(x, plan$mixture)
   }
   part$x <- name_dims(x, NULL, names)
   if (plan$method != "none") {
@@ -415,13 +390,12 @@ read_chunk <- function(result, plan, log_prior) {
   if (!is.null(plan$mixture$model)) {
     if (!is.null(plan$class)) {
       part$log_confidence <- model_log_confidence(plan$mixture$model, part$x, plan$class)
-      if (!is.null(part$log_confidence)) part$confidence <- exp(part$log_confidence)
     }
   } else if (!is.null(log_prior)) {
     odds <- scalar[[SCALAR$closing]] - scalar[[SCALAR$closing + 1]]
     part$log_confidence <- pmin(log_prior + odds, 0)
-    part$confidence <- exp(part$log_confidence)
   }
+  if (!is.null(part$log_confidence)) part$confidence <- exp(part$log_confidence)
   part$lost <- 0
   if (!all_finite(x, LARGEST)) {
     lost <- rowSums(is.na(x) | abs(x) > LARGEST) > 0
@@ -453,14 +427,12 @@ print_body.guided_sample <- function(x, ...) {
     if (!is.null(x$confidence)) say_line("confidence: ", format_estimate(confidence(x)))
     if (!is.null(x$log_density)) say_line("entropy:    ", format_entropy(x))
   }
-  if (any(x$clipped)) {
-    say_line("clipped:    negative eigenvalues of the noise's covariance at ",
-             format(mean(x$clipped), digits = 3), " of the particles")
-  }
-  if (any(x$reversed)) {
-    say_line("reversed:   too long steps turn the noise around at ",
-             format(mean(x$reversed), digits = 3), " of the particles")
-  }
+  say_share("clipped:    negative eigenvalues of the noise's covariance at ", x$clipped)
+  say_share("reversed:   too long steps turn the noise around at ", x$reversed)
+}
+
+say_share <- function(words, is) {
+  if (any(is)) say_line(words, format(mean(is), digits = 3), " of the particles")
 }
 
 #' @export

@@ -88,10 +88,7 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
     x
   })
   x <- frame_to_matrix(frame[columns], "data")
-  if (any(is.infinite(x))) {
-    abort_input("data", "finite or missing",
-                paste("an infinite value in row", which(rowSums(is.infinite(x)) > 0)[1]))
-  }
+  check_infinite(x, "data", "finite or missing")
   x[is.nan(x)] <- NA
   prior <- known_classes(mixture, frame, class)
   missing <- is.na(x)
@@ -103,9 +100,8 @@ impute <- function(mixture, data, m = 5, class = NULL, key = NULL) {
   # the draws of a row do not depend on missing cells elsewhere
   drawn <- if (length(some)) seq_len(m)
   if (length(drawn)) key <- own_key(key)
-  normal <- gaussmix(1, t(double(ncol(x) + 1)), 1)
   noise <- lapply(drawn, function(i) {
-    unname(keyed_draws(normal, length(some), stream(key, "imputation", i)))
+    keyed_noise(ncol(x) + 1, length(some), stream(key, "imputation", i))
   })
   parts <- lapply(groups, function(rows) {
     own <- match(rows, some)
@@ -203,7 +199,7 @@ density_tail <- function(law, x) {
     return(stats::pchisq(2 * pmax(top - at, 0), d, lower.tail = FALSE))
   }
   n <- 2 * round(max(1000, min(5000, 2e6 / length(used))))
-  z <- keyed_draws(gaussmix(1, t(double(d)), 1), n, c(1, 0))
+  z <- keyed_noise(d, n, c(1, 0))
   # the golden ratio spreads the components over each range of distances
   component <- findInterval((seq_len(n) * (sqrt(5) - 1) / 2) %% 1, cumsum(law$weights)) + 1
   component <- pmin(component, max(used))

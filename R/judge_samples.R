@@ -62,7 +62,7 @@
 #'   `evaluations` (scores per draw).
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit.
 #' @source Derived for this package.
-#' @seealso [conditional_moments()] for exact divergences on one Gaussian; [benchmark_inverse()].
+#' @seealso [guided_moments()] for exact divergences on one Gaussian.
 #' @examples
 #' m <- named_mixture("M2")
 #' y <- observation(.8, H = cbind(1, .5), noise = .3^2)

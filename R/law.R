@@ -8,7 +8,8 @@
 # density: the log-density as a function of an n x r matrix (known within `span`, if there is one),
 # or NULL to interpolate. rest: for a reduced law, the independent other coordinates (see
 # law_rest()). label: the name of the law in words. `...`: its inputs, and the `floor`: see
-# density_parts().
+# density_parts(). A law with the map of a deterministic sampler on a line has the starts `from`
+# which the nodes came, and the log-density `branch` of each as if nothing folded.
 new_law <- function(x, weights, log_density, log_confidence = NULL, mixture = NULL, class = NULL,
                     rest = NULL, axes = NULL, density = NULL, label = "a law", ...) {
   x <- as.matrix(x)
@@ -36,6 +37,8 @@ law_from_process <- function(law, mixture) {
   if (!is.null(inner)) law$density <- function(x) inner(to_process(x, mixture)) - volume
   law$x <- from_process(law$x, mixture)
   if (!is.null(law$span)) law$span <- drop(from_process(matrix(law$span), mixture))
+  if (!is.null(law$from)) law$from <- from_process(law$from, mixture)
+  if (!is.null(law$branch)) law$branch <- law$branch - volume
   law$log_density <- law$log_density - volume
   if (!is.null(law$axes)) {
     law$axes <- Map(function(axis, center, scale) center + scale * axis, law$axes,
@@ -54,22 +57,30 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' Laws on nodes
 #'
 #' A law is the distribution of a sampler's output ([guided_law()]), of the continuous-time process
-#' ([fokker_planck()], [guided_limit()]) or of a tilted target. It is known exactly or by quadrature
+#' ([fokker_planck()]) or of a tilted target ([tilted_law()]). It is known exactly or by quadrature
 #' on nodes in one or two dimensions (more, if the rest is an independent Gaussian). It has no
 #' random numbers: `se` of its numbers is 0. Where a map tears or folds the space between nodes (in
 #' two dimensions: where it folds, or its Jacobian comes from differences), `se` is the change of
 #' the number when every other node is left out. If that is more than a tenth, a few nodes carry the
 #' number, and it is `"unknown"`.
 #'
-#' `law_density()` evaluates the density, `law_distance()` compares two laws; [confidence()],
-#' [entropy()], [moments()], `summary()` and `plot()` describe one.
-#'
 #' @details **Between the nodes** the log-density is interpolated: in one dimension by a cubic
 #' spline; in two, on a grid, by polynomials through the six nearest nodes along each axis. Beyond
 #' the nodes it continues as the tail of a Gaussian, a concave quadratic through three nodes (in two
-#' dimensions along the ray from the highest node). If a deterministic sampler folds its starts onto
-#' each other, the density is the sum over the branches, each interpolated linearly; with more than
-#' 500 branches there is no density.
+#' dimensions along the ray from the highest node). Branches of a folded map are interpolated
+#' linearly; with more than 500 there is no density.
+#'
+#' **Folds.** Guidance that is too strong for the steps of a deterministic sampler folds its map `F`
+#' from noise to data. On a line, the density at `y` is `sum p(x)/|F'(x)|` over all starts `x` with
+#' `F(x) = y` and density `p(x)`. The sum of `log|det|` along single paths ([entropy()]) then gives
+#' an upper bound of the entropy. It exceeds the entropy by the information about the start that is
+#' lost, the mean entropy of the branch given the output. `summary()` then has four more rows:
+#' `"entropy bound"`, `h(start) + E sum log|det|`; `"folded"`, the probability that another start
+#' with the same end, drawn from all of these, lies on another branch; `"turns"`, the share of
+#' starts at which a step has a negative slope; and `"pieces"`, the number of monotone pieces of the
+#' map. Nodes resolve folds wider than their distance: if neighbours are torn far apart, `"pieces"`
+#' is unreliable and the entropy has two or three digits. Without folds the bound is the identity of
+#' Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}, in discrete form.
 #'
 #' **Densities of branches.** Where branches are not summed (in two dimensions, or if there are more
 #' than 500), the entropy is an upper bound, `method` `"bound"`. Where the map jumps, as that of the
@@ -79,13 +90,13 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' that of the Gaussian of the same covariance.
 #'
 #' **Distances.** Each divergence is a mean over the nodes of its first law, where that law has its
-#' mass: of `log(g/f)` over the nodes of the target for `KL(target || law)`, of `log(f/g)` over
-#' those of `law` for `KL(law || target)`. So mass of one law counts in full, even if the nodes of
-#' the other do not see it. If a density is continued beyond its nodes, the part of the divergence
-#' that comes from there is its error. `note` reports it, and if it is more than a tenth of the
-#' whole, the divergence is `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of mass
-#' `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of the
-#' absolute difference of the distribution functions, exists in one dimension, to some eight digits.
+#' mass, of the logarithm of the ratio of the densities. So mass of one law counts in full, even if
+#' the nodes of the other do not see it. If a density is continued beyond its nodes, the part of the
+#' divergence that comes from there is its error. `note` reports it, and if it is more than a tenth
+#' of the whole, the divergence is `NA`. The total variation is `sum w_i (1 - r_i)_+` over nodes of
+#' mass `w_i` with the ratio `r_i` of the densities. The Wasserstein distance `W1`, the integral of
+#' the absolute difference of the distribution functions, exists in one dimension, to some eight
+#' digits.
 #'
 #' @param law,object A law.
 #' @param x Points, as `x` of [dgaussmix()]; for the methods, a law.
@@ -95,18 +106,15 @@ law_rest <- function(within, across, mean, variance, mixture) {
 #' @param ... Must be empty.
 #' @return
 #' * `law_density()`: a vector, one number per point.
-#' * `law_distance()`: a data frame with one row and columns `kl`, which is
-#'   `KL(target || law)`, in nats, the same direction as in [guided_moments()] and [guided_error()];
-#'   `kl_reverse`, `KL(law || target)`; `total_variation` (`NA` if what a reduction leaves differs,
-#'   see [guided_error()]), `wasserstein` (`NA` for d > 1), `method`, and `note`: `NA`, or what is
-#'   not known and why.
+#' * `law_distance()`: a table of estimates ([mixguide_table]) with the rows `kl`,
+#'   `KL(target || law)` in nats; `kl_reverse`, `KL(law || target)`; `total_variation` (unknown if
+#'   what a reduction leaves differs, see [guided_error()]); and `wasserstein` (unknown for d > 1).
 #' * `quantile()`: in one dimension, a vector; 0 and 1 are `-Inf` and `Inf`.
-#' * `confidence()`, `entropy()`: data frames as for a mixture, `method` `"quadrature"`.
-#' * `moments()`: as for a mixture, in all d variables.
-#' * `summary()`: a data frame of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
-#'   entropy, mean and standard deviation of each variable.
+#' * `confidence()`, `entropy()`, `moments()`: as for a mixture, in all d variables.
+#' * `summary()`: a table of estimates: confidence, `E log p(class | x)`, `E 1/p(class | x)`,
+#'   entropy, what folds do, mean and standard deviation of each variable.
 #' * `as.data.frame()`: a row per node with its coordinates, `.confidence`, `.log_density`,
-#'   `.weight`.
+#'   `.weight`, and `.start`, from where a deterministic sampler on a line leads there.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for a density that
 #'   is not known between the nodes.
 #' @source Derived for this package.
@@ -330,17 +338,18 @@ grid_interpolation <- function(x, axes, value, points = 6) {
 
 law_mean <- function(law, value) {
   law$value <- value
-  law_number(law, function(law) {
+  law_numbers(law, function(law) {
     there <- law$weights > 0
     sum((law$weights * law$value)[there])
-  })
+  }, function(values) max(1, abs(values[[1]])))[[1]]
 }
 
-# The row of a number f(law), whose error is what changes with a part of the nodes.
-law_number <- function(law, f, scale = max(1, abs(estimate))) {
-  estimate <- f(law)
-  change <- vapply(node_parts(law), function(rows) abs(f(law_part(law, rows)) - estimate), 0)
-  number_row(estimate, max(change, 0), scale)
+# The rows of numbers f(law), whose errors are what changes with a part of the nodes. `scale_of`:
+# their scales, a function of the values of all nodes and of each part.
+law_numbers <- function(law, f, scale_of) {
+  values <- c(list(f(law)), lapply(node_parts(law), function(rows) f(law_part(law, rows))))
+  change <- do.call(pmax, lapply(values, function(value) abs(value - values[[1]])))
+  Map(number_row, values[[1]], unname(change), scale_of(values))
 }
 
 # If a number changes by more than a tenth of its scale, a few nodes carry it, and more of them
@@ -380,40 +389,36 @@ law_part <- function(law, rows) {
 # least standard deviation of any part of the nodes, since a heavy tail makes that of all of them
 # large.
 moment_rows <- function(law) {
-  values <- function(law) {
+  d <- law_dim(law)
+  sd <- d + seq_len(d)
+  rows <- law_numbers(law, function(law) {
     at <- moments(law)
     c(at$mean, sqrt(diag(at$cov)))
-  }
-  all <- values(law)
-  parts <- lapply(node_parts(law), function(rows) values(law_part(law, rows)))
-  change <- do.call(pmax, c(list(0 * all), lapply(parts, function(part) abs(part - all))))
-  d <- length(all) / 2
-  sd <- d + seq_len(d)
-  scale <- c(do.call(pmin, lapply(c(list(all), parts), `[`, sd)), all[sd])
-  rows <- Map(number_row, unname(all), unname(change), scale)
-  stats::setNames(rows, paste(rep(c("mean of", "sd of"), each = d), names(all)[seq_len(d)]))
+  }, function(values) c(do.call(pmin, lapply(values, `[`, sd)), values[[1]][sd]))
+  stats::setNames(rows, paste(rep(c("mean of", "sd of"), each = d), names(rows)[seq_len(d)]))
 }
 
 #' @rdname law
 #' @export
 confidence.mixguide_law <- function(x, class = NULL, ...) {
   check_dots(...)
-  if (is.null(class)) {
+  mixture <- inner_mixture(x)
+  rows <- if (is.null(class)) {
     if (is.null(x$log_confidence)) no_class(x)
-    return(estimate_table("confidence", law_mean(x, exp(x$log_confidence)), x$label))
-  }
-  # the mixture at the time of the law, in the coordinates of the nodes
-  mixture <- if (is.null(x$rest)) x$mixture else x$rest$mixture
-  if (inherits(mixture, "score_model")) {
+    law_mean(x, exp(x$log_confidence))
+  } else if (inherits(mixture, "score_model")) {
     q <- model_posterior(mixture, x$x)
     if (is.null(q)) no_class(x)
-    return(estimate_table("confidence", class_rows(mixture, class, function(y) law_mean(x, q[, y])),
-                          x$label))
+    class_rows(mixture, class, function(y) law_mean(x, q[, y]))
+  } else {
+    if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
+    class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
   }
-  if (is_singular(mixture)) return(aimed_row(confidence(x), class, x$class))
-  rows <- class_rows(mixture, class, function(y) law_mean(x, class_probability(mixture, y)(x$x)))
   estimate_table("confidence", rows, x$label)
 }
+
+# The mixture at the time of the law, in the coordinates of the nodes.
+inner_mixture <- function(law) if (is.null(law$rest)) law$mixture else law$rest$mixture
 
 #' @rdname law
 #' @export
@@ -423,15 +428,27 @@ entropy.mixguide_law <- function(x, ...) {
 }
 
 # Densities of single branches give an upper bound.
-law_entropy <- function(law) {
+law_entropy <- function(law, log_density = law$log_density) {
   if (!is.null(law$doubt)) return(unknown_row(law$doubt))
-  row <- law_mean(law, -law$log_density)
+  row <- law_mean(law, -log_density)
   if (row$method == "unknown") return(row)
   row$se <- max(row$se, law$off)
   if (!is.null(law$rest)) row$estimate <- row$estimate + law$rest$entropy
   if (!is.null(law$timed)) row$note <- law$timed
   if (isTRUE(law$unsummed > 1e-9)) row[c("method", "note")] <- list("bound", law$note)
   row
+}
+
+# What folds do to a law that has the map from noise to data.
+fold_rows <- function(law) {
+  if (is.null(law$from)) return(NULL)
+  by_nodes <- function(number) estimate_row(number, 0, "quadrature")
+  pieces <- length(turning_nodes(law$x[, 1])) + 1
+  folded <- if (!is.null(law$doubt)) unknown_row(law$doubt) else if (pieces > MOST_BRANCHES) {
+    unknown_row(paste("the map turns back", number(pieces - 1), "times: rounding is left of it"))
+  } else law_mean(law, -expm1(law$branch - law$log_density))
+  list("entropy bound" = law_entropy(replace(law, "unsummed", 0), law$branch), folded = folded,
+       turns = by_nodes(law$folded), pieces = by_nodes(pieces))
 }
 
 #' @rdname law
@@ -471,7 +488,7 @@ summary.mixguide_law <- function(object, ...) {
            "mean log confidence" = law_mean(object, object$log_confidence),
            "mean inverse confidence" = law_mean(object, exp(-object$log_confidence)))
     },
-    list(entropy = entropy(object)[ESTIMATE]), moment_rows(object)
+    list(entropy = entropy(object)[ESTIMATE]), fold_rows(object), moment_rows(object)
   )
   estimate_table(names(rows), do.call(rbind, unname(rows)), object$label)
 }
@@ -479,7 +496,7 @@ summary.mixguide_law <- function(object, ...) {
 in_words.mixguide_law <- function(x) paste("of", x$label)
 
 headline.mixguide_law <- function(x) {
-  d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
+  d <- law_dim(x)
   known <- paste0("known on ", number(nrow(x$x)), " nodes in ", count_of(ncol(x$x), "dimension"),
                   if (d > ncol(x$x)) paste0(" of ", d, "; the rest is Gaussian, exactly"))
   # the head has the sampler
@@ -490,27 +507,24 @@ headline.mixguide_law <- function(x) {
 }
 
 print_body.mixguide_law <- function(x, ...) {
-  d <- if (is.null(x$rest)) ncol(x$x) else nrow(x$rest$within)
   if (!is.null(x$horizon)) say(process_lines(x, if (is.null(x$sampler)) "sampler"))
   if (!is.null(x$log_confidence)) say_line("confidence: ", format_estimate(confidence(x)))
   h <- law_entropy(x)
-  bound <- h$method == "bound"
-  if (!is.null(x$doubt)) h$note <- "" # which follows
-  say_line("entropy:    ", if (bound) "at most ", format_estimate(if (bound) {
-    replace(h, c("method", "note"), list("quadrature", ""))
-  } else h))
-  at <- moment_rows(x)
-  number <- vapply(at, `[[`, 0, "estimate")
+  said <- h
+  if (!is.null(x$doubt) || h$method == "bound") said$note <- "" # which follows
+  if (h$method == "bound") said$method <- "quadrature"
+  say_line("entropy:    ", if (h$method == "bound") "at most ", format_estimate(said))
+  rows <- do.call(rbind, moment_rows(x))
+  d <- nrow(rows) / 2
   shown <- seq_len(min(d, 6))
-  sd <- number[d + shown]
+  sd <- rows$estimate[d + shown]
   word <- function(x) {
     known <- !is.na(x)
     replace(rep("unknown", length(x)), known, format(x[known], digits = 4))
   }
-  say_line("mean (sd):  ", toString(paste0(word(mean_to_show(number[shown], sd)), " (", word(sd),
-                                           ")")), if (d > 6) ", ...")
-  doubts <- unique(vapply(at, `[[`, "", "note"))
-  if (anyNA(number)) say(paste("unknown:", doubts[nzchar(doubts)][1]))
+  mean <- mean_to_show(rows$estimate[shown], sd)
+  say_line("mean (sd):  ", toString(paste0(word(mean), " (", word(sd), ")")), if (d > 6) ", ...")
+  if (anyNA(rows$estimate)) say_line("unknown: ", rows$note[nzchar(rows$note)][1])
   # an entropy that is unknown is no bound
   if (h$method != "unknown" || !isTRUE(x$unsummed > 0) || !is.null(x$doubt)) say(x$note)
 }
@@ -520,9 +534,45 @@ mean_to_show <- function(mean, sd) ifelse(abs(mean) < 1e-9 * sd & !is.na(sd), 0,
 
 # ---- Pictures
 
+#' @rdname law
+#' @param what `"density"`, or `"map"`, the map from noise to data of a deterministic sampler on a
+#'   line.
+#' @export
+autoplot.mixguide_law <- function(object, what = c("density", "map"), ...) {
+  check_dots(...)
+  what <- check_choice(what, c("density", "map"), "what")
+  if (what == "map") law_map(object) else picture(object)
+}
+
+law_map <- function(law) {
+  if (is.null(law$from)) {
+    abort_input("object", "the law of a deterministic sampler on a line", format(law))
+  }
+  # 4 standard deviations of a normal start
+  seen <- law$weights > exp(-8) * max(law$weights)
+  map <- data.frame(start = law$from[seen, 1], end = law$x[seen, 1])
+  folds <- !isTRUE(fold_rows(law)$folded$estimate < 1e-6)
+  ggplot(map, aes(.data$start, .data$end)) +
+    geom_line(colour = class_palette(1)) +
+    finish("The map from noise to data",
+           c(format(law$sampler), schedule_words(law),
+             paste0(if (is.null(law$guidance)) "No guidance" else guidance_words(law),
+                    if (folds) ": folds")),
+           c(reduction_words(law), fault_words(law$faults)))
+}
+
+guidance_words <- function(law) {
+  strength <- format_strength(law$guidance)
+  paste0("S", substring(strength, 2), ", towards ", aim_words(law$class))
+}
+
+reduction_words <- function(law) {
+  if (!is.null(law$rest)) "Coordinates of the reduction; the rest is Gaussian"
+}
+
 picture.mixguide_law <- function(object, ...) {
   aim <- aim_words(object$class)
-  mixture <- if (is.null(object$rest)) object$mixture else object$rest$mixture
+  mixture <- inner_mixture(object)
   if (inherits(mixture, "score_model")) mixture <- NULL
   if (!is.null(mixture)) {
     colnames(mixture$means) <- colnames(object$x)
@@ -532,12 +582,9 @@ picture.mixguide_law <- function(object, ...) {
   layers <- if (flat) law_curve(object, mixture, aim) else law_surface(object, mixture, aim)
   ggplot() + layers + look() +
     words(paste("Law of", object$label),
-          c(if (!is.null(object$guidance)) {
-            strength <- format_strength(object$guidance)
-            paste0("S", substring(strength, 2), ", towards ", aim)
-          },
+          c(if (!is.null(object$guidance)) guidance_words(object),
             if (!flat && !is.null(mixture)) region_words(mixture)),
-          c(if (!is.null(object$rest)) "Coordinates of the reduction; the rest is Gaussian",
+          c(reduction_words(object),
             "By quadrature: there is no sampling error", fault_words(object$faults)))
 }
 
@@ -574,12 +621,6 @@ law_surface <- function(law, mixture, aim) {
        scale_colour_gradientn(colours = c("#E8F1F8", "#56B4E9", "#0072B2", "#00304B"),
                               aesthetics = if (is.null(law$axes)) "colour" else "fill",
                               name = "density"),
-       if (!is.null(lines)) {
-         lines$role <- if (is.null(aim)) "each class" else {
-           ifelse(lines$class == aim, paste("class", aim), "other classes")
-         }
-         list(geom_path(aes(.data$x, .data$y, group = .data$group, linetype = .data$role), lines,
-                        colour = ink), role_scale(aim))
-       },
+       if (!is.null(lines)) role_lines(lines, aim),
        labs(x = labels[1], y = labels[2]), equal_axes(points))
 }

@@ -20,33 +20,40 @@ law_distance <- function(law, target) {
     abort_input("target", "a law or a gaussmix in the variables (and reduced ones) of `law`",
                 target$label)
   }
-  at <- law_ratio(law, target)
-  alike <- at$rest$kl_reverse < 1e-12
-  quantities <- c("kl", "kl_reverse", "total_variation", "wasserstein")
-  rows <- if (!is.null(law$doubt)) unknown_row(rep(law$doubt, 4)) else if (is_folded(law)) {
-    unknown_row(rep(fold_note(law$unsummed, if (alike) node_variation(at)), 4))
-  } else {
-    kl <- law_kl(at)
-    by_nodes <- function(value) estimate_row(value, 0, "quadrature")
-    rbind(kl$kl, rough_row(kl$kl_reverse, law, at$forth, function(log_r) -log_r),
-          if (alike) {
-            rough_row(known_variation(node_variation(at)), law, at$forth, missing_mass)
-          } else {
-            unknown_row("what the reductions leave differs: see guided_error()")
-          },
-          if (alike && ncol(law$x) == 1 && is.null(law$rest)) {
-            by_nodes(wasserstein(law, target))
-          } else unknown_row("in one dimension only"))
-  }
+  rows <- law_divergences(law, target, function(view) {
+    unknown_row("what the reductions leave differs: see guided_error()")
+  }, rough_row)
+  known <- is.null(law$doubt) && !is_folded(law)
+  rows <- rbind(rows, data.frame(quantity = "wasserstein", if (!known) rows[1, ESTIMATE] else {
+    if (law_dim(law) == 1) estimate_row(wasserstein(law, target), 0, "quadrature") else {
+      unknown_row("in one dimension only")
+    }
+  }))
   from <- if (two_laws) "law 1" else "law"
   to <- if (two_laws) "law 2" else "target"
   head <- if (two_laws) {
     c(paste("distances of law 1 from law 2; law 1:", law$label), paste("law 2:", target$label))
   } else c(paste("distances of", law$label), paste("from the target,", target$label))
   divergence <- function(p, q) paste0("KL(", p, " || ", q, ")")
-  new_table(data.frame(quantity = quantities, rows), "mixguide_estimates", head,
+  new_table(rows, "mixguide_estimates", head,
             labels = c(kl = divergence(to, from), kl_reverse = divergence(from, to),
                        total_variation = "total variation", wasserstein = "1-Wasserstein"))
+}
+
+# The rows of guided_error() for a law and its target. `differs`: the row of the total variation if
+# what a reduction leaves differs, a function of the view of the target. `rough`: see rough_row().
+law_divergences <- function(law, target, differs, rough = function(row, ...) row) {
+  if (!is.null(law$doubt)) return(unknown_rows(law$doubt))
+  at <- law_ratio(law, target)
+  alike <- max(unlist(at$rest)) < 1e-12
+  if (is_folded(law)) {
+    return(unknown_rows(fold_note(law$unsummed, if (alike) node_variation(at))))
+  }
+  kl <- law_kl(at)
+  quantity_rows(kl$kl, rough(kl$kl_reverse, law, at$forth, function(log_r) -log_r),
+                if (!alike) differs(at$forth) else {
+                  rough(known_variation(node_variation(at)), law, at$forth, missing_mass)
+                })
 }
 
 missing_mass <- function(log_r) pmax(-expm1(pmin(log_r, 700)), 0)
@@ -275,14 +282,27 @@ mixture_nodes <- function(mixture, cuts, from) {
   list(x = nodes$x, weights = weights / sum(weights), log_density = log_density)
 }
 
+# If a box in the plane would be too large: a grid around each component, with weights relative to
+# the whole mixture.
+component_nodes <- function(mixture, step = .4) {
+  z <- axis_nodes(rep(list(seq(-8.4, 8.4, by = step)), 2))
+  K <- mixture_size(mixture)
+  if (K * nrow(z) > 1e6) {
+    abort_input("target", "of fewer components in two dimensions", format(mixture))
+  }
+  x <- do.call(rbind, lapply(seq_len(K), function(k) to_component(z, mixture, k)))
+  own <- step^2 / (2 * pi) * exp(-rowSums(z^2) / 2)
+  own <- rep(mixture$weights, each = nrow(z)) * own
+  list(x = unname(x), weight = own / dgaussmix(x, mixture))
+}
+
 # Ends of panels on the line, a standard deviation wide around every component; and some of the
 # nodes of another law, at its mass.
 line_cuts <- function(mixture, from) {
   sd <- univariate_sd(mixture)
   x <- from$x[from$weights > 1e-22, 1]
   own <- sort(as.vector(outer(sd, -12:12) + mixture$means[, 1]))
-  thin <- function(x, most) x[unique(round(seq(1, length(x), length.out = min(most, length(x)))))]
-  sort(unique(c(thin(own, 2e4), thin(sort(x), 500))))
+  sort(unique(c(own[evenly(length(own), 2e4)], sort(x)[evenly(length(x), 500)])))
 }
 
 # ---- Distribution functions

@@ -10,8 +10,8 @@
 #' the bound of a paper. If there is no constant for the whole space, the result says so.
 #'
 #' @details
-#' All statements are for the mixture at time `t`: means `mu_i`, precisions `P_i = S_i^-1`, and the
-#' least and largest eigenvalue `smin`, `smax` of any `S_i`. Each row has a `statement`:
+#' For the mixture at time `t`, with means `mu_i`, precisions `P_i = S_i^-1`, and the least and
+#' largest eigenvalue `smin`, `smax` of any `S_i`. Each row has a `statement`:
 #'
 #' **"global"**, the least constant for the whole space, with the range of the eigenvalues of `H`.
 #' * One component; or two with one covariance, where the largest eigenvalue is that of
@@ -20,16 +20,16 @@
 #'   reaches the bound "common" (or cannot matter), the constant is exact; otherwise it is a lower
 #'   bound.
 #' * One dimension, or components that differ along one line: by a scan around all components and
-#'   around all points where two of them tie, at any distance. At late times the least eigenvalue is
-#'   reached far out, at such points.
+#'   around all points where two of them tie, at any distance (at late times the least eigenvalue is
+#'   reached far out, at such points).
 #' * Otherwise: **there is no constant in general**. If two components tie along a direction `u`,
 #'   `u'P_i u = u'P_j u`, where no third one is above them, and `P_i u` is not `P_j u`, then `H`
-#'   grows like `abs(x)^2` along the surface on which they tie, with added noise too.
-#'   Examples are two components with `P_i - P_j` indefinite, such as `N(0, diag(1, 4))` and `N(0,
-#'   diag(4, 1))`, where on the diagonal at distance `r` the largest eigenvalue is `9 r^2/64 - 5/8`.
-#'   Then `lipschitz` is `Inf`. A constant exists if for every two components `P_i - P_j` is zero or
-#'   definite, or a third component dominates far out where one of the two would tie; then it is
-#'   found by optimisation, a lower bound. If neither can be shown it is `NA`.
+#'   grows like `abs(x)^2` along the surface on which they tie, with added noise too: for
+#'   `N(0, diag(1, 4))` and `N(0, diag(4, 1))` the largest eigenvalue on the diagonal at distance
+#'   `r` is `9 r^2/64 - 5/8`. Then `lipschitz` is `Inf`. A constant exists if for every two
+#'   components `P_i - P_j` is zero or definite, or a third component dominates far out where one of
+#'   the two would tie; then it is found by optimisation, a lower bound. If neither can be shown it
+#'   is `NA`.
 #'
 #' **"loewner"** (a): `-1/smin I <= H(x) <= -1/smax I + Cov_r(g)(x)` everywhere, so only the upper
 #' side can be large. It is evaluated at `center`, if there is one.
@@ -51,7 +51,7 @@
 #' **"paper"**: the bound of the paper's kind, for `R >= 1`, `gamma < 1/10`, and all
 #' `abs(x - mu_i) >= beta`, `beta < 1/10`: `(1/smin + 2 R^2/smin^2) (1/gamma + 1/gamma^2)
 #' (1/((2 pi)^d det) + 1/((2 pi)^(d/2) det^(1/2))) exp(-beta^2/(2 smax))`, `det` the least
-#' determinant of any `S_i`. It does not depend on `k`. With `beta = 0` it is at least "density",
+#' determinant of any `S_i`, for any number of components. With `beta = 0` it is at least "density",
 #' which proves it; for `beta > 0` we know no proof, because the remaining part of a ball is not
 #' convex.
 #'
@@ -61,18 +61,17 @@
 #' @section What is established:
 #' (a) to (e), "density", and the criteria for and against a global constant are derived for this
 #' package. The form of "paper" is recalled, not verified against the paper (least of all its
-#' condition with `beta`). The abstract says that its bound does not depend on the number of
+#' condition with `beta`), whose abstract says that its bound does not depend on the number of
 #' components.
 #'
 #' @section Numerical notes:
 #' Searches start from the best of some thousand points: evenly spread, between the components and
 #' along the surfaces on which two of them tie, at any distance (in the plane with the places where
 #' a third takes over). They climb by quasi-Newton steps. Components that differ in a subspace only
-#' are searched there; across it `H` is constant. In one dimension ties are found up to 1e7 standard
-#' deviations (of the widest component) away, beyond which doubles do not resolve them. Bounds that
-#' overflow are `Inf`. By default `gamma` is the least density found by a search in the ball;
-#' "paper" uses 1/10 if that is less. With more than 200 components in one dimension ties are not
-#' visited.
+#' are searched there. In one dimension ties are found up to 1e7 standard deviations (of the widest
+#' component) away, beyond which doubles do not resolve them; with more than 200 components they are
+#' not visited. Bounds that overflow are `Inf`. By default `gamma` is the least density found by a
+#' search in the ball; "paper" uses 1/10 if that is less.
 #'
 #' @inheritParams information
 #' @param center A point `x` at time `t` (not scaled by `a`). `NULL`: no statements about a point,
@@ -87,8 +86,7 @@
 #'   `domain`; `source`; and `method` and `note` (see [mixguide_table]). The method is `"exact"`,
 #'   also of `Inf`; `"quadrature"`, a scan in one dimension; `"bound"`, for "global" and "local" a
 #'   lower bound, which a search found, else an upper bound; or `"unknown"`. The density is
-#'   log-concave where `upper <= 0`. `plot()` draws the constants, against time if there are several
-#'   times.
+#'   log-concave where `upper <= 0`. `plot()` draws the constants, against several times.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.3 for "paper"
 #'   (recalled); the rest is derived for this package.
 #' @seealso [score_jacobian()], [information()], which bounds errors without such a constant.
@@ -144,11 +142,11 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
 
 # The value found for the whole space is at least the values found at a point or in a ball.
 nowhere_above <- function(rows) {
-  found <- rows$statement %in% c("point", "local")
   global <- which(rows$statement == "global" & rows$method %in% c("bound", "quadrature"))
-  if (any(found) && length(global)) {
-    rows$lower[global] <- min(rows$lower[c(global, which(found))])
-    rows$upper[global] <- max(rows$upper[c(global, which(found))])
+  found <- c(global, which(rows$statement %in% c("point", "local")))
+  if (length(global)) {
+    rows$lower[global] <- min(rows$lower[found])
+    rows$upper[global] <- max(rows$upper[found])
     rows$lipschitz[global] <- max(-rows$lower[global], rows$upper[global])
   }
   rows
@@ -170,9 +168,9 @@ statement_row <- function(statement, lower, upper, domain, method = "bound",
 # How a row is known, in a word: a bound is a lower one if a search found it.
 how_known <- function(rows) {
   found <- rows$statement %in% c("global", "local")
-  none <- found & rows$lipschitz %in% Inf
-  ifelse(none, "none", ifelse(rows$method == "bound", ifelse(found, "lower bound", "bound"),
-                              ifelse(rows$method == "quadrature", "scan", rows$method)))
+  known <- sub("quadrature", "scan", rows$method)
+  known[found & known == "bound"] <- "lower bound"
+  replace(known, found & rows$lipschitz %in% Inf, "none")
 }
 
 # The components of positive weight, in their simplest form.
@@ -193,9 +191,7 @@ score_parts <- function(at, space, a, b2) {
   parts$inner$means <- a * space$mixture$means
   parts$inner$values <- diffused_values(space$mixture, a, b2)
   parts$rest <- -1 / (a^2 * space$values[space$rest > 0] + b2)
-  parts$turn <- function(x) {
-    (if (is.null(space$basis)) x else x %*% space$basis) %*% space$within
-  }
+  parts$turn <- function(x) (if (is.null(space$basis)) x else x %*% space$basis) %*% space$within
   parts
 }
 
@@ -216,11 +212,11 @@ lipschitz_rows <- function(x) {
 }
 
 lipschitz_foot <- function(rows) {
-  several <- length(unique(rows$t)) > 1
-  says <- if (several) unlist(lapply(unique(as.character(rows$statement)), function(kind) {
-    paste0(kind, ": ", lipschitz_words[[kind]], ", ",
-           toString(unique(how_known(rows)[rows$statement == kind])))
-  }))
+  says <- if (length(unique(rows$t)) > 1) {
+    known <- split(how_known(rows), factor(rows$statement, unique(rows$statement)))
+    paste0(names(known), ": ", lipschitz_words[names(known)], ", ",
+           lapply(known, function(how) toString(unique(how))))
+  }
   c("L: the constant; lower, upper: what the eigenvalues of the score's derivative are between",
     says)
 }
@@ -245,22 +241,24 @@ picture.mixguide_lipschitz <- function(object, setup) {
                       c("exact or found", "bound"))
   several <- length(unique(rows$t)) > 1
   note <- if (none) "For the whole space there is no constant"
-  title <- words("Lipschitz constant of the score",
-                 c(format(setup$mixture),
-                   paste0(format(setup$schedule), if (!several) paste(", t =", rows$t[1]),
-                          center_words(setup))), note)
+  done <- function(...) {
+    finish("Lipschitz constant of the score",
+           c(format(setup$mixture),
+             paste0(format(setup$schedule), if (!several) paste(", t =", rows$t[1]),
+                    center_words(setup))), note, ...)
+  }
   if (!several) {
     return(ggplot(rows, aes(.data$lipschitz, .data$kind, shape = .data$role)) +
              geom_point(size = 2.5, colour = ink) + scale_x_log10() +
              scale_shape_manual(values = c("exact or found" = 19, bound = 1), name = NULL) +
-             labs(x = "constant", y = NULL) + look("bottom") + title)
+             done(x = "constant", y = NULL, legend = "bottom"))
   }
   bound <- present %in% c("loewner", "common", "ball", "affine", "pointwise", "density", "paper")
   ggplot(rows, aes(.data$t, .data$lipschitz, colour = .data$kind, linetype = .data$kind)) +
     geom_line(linewidth = .8) + scale_y_log10() +
     line_scales(class_palette(length(present)), ifelse(bound, "22", "solid"),
                 lipschitz_words[present]) +
-    labs(x = "time t", y = "constant") + look() + title
+    done(x = "time t", y = "constant")
 }
 
 # Precision matrices, one if the covariance is common.
@@ -438,10 +436,9 @@ score_growth <- function(mixture) {
   tol <- 1e-10 * size
   sign_of <- function(A) {
     values <- eigen(A, TRUE, TRUE)$values
-    if (max(abs(values)) <= tol) "zero" else if (min(values) > tol) "positive" else
-      if (max(values) < -tol) "negative" else if (min(values) < -tol && max(values) > tol) {
-        "indefinite"
-      } else "semidefinite"
+    if (all(abs(values) <= tol)) return("zero")
+    if (any(values > tol) && any(values < -tol)) return("indefinite")
+    if (all(values > tol)) "positive" else if (all(values < -tol)) "negative" else "semidefinite"
   }
   kind <- vapply(P, function(second) {
     vapply(P, function(first) sign_of(first - second), "")
@@ -458,13 +455,10 @@ score_growth <- function(mixture) {
     A <- P[[i]] - P[[j]]
     if (kind[i, j] == "indefinite") {
       u <- tie_directions(A)
-      q <- vapply(P, function(P) colSums(u * (P %*% u)), numeric(ncol(u)))
-      q <- matrix(q, ncol = K)
+      q <- matrix(vapply(P, function(P) colSums(u * (P %*% u)), numeric(ncol(u))), ncol = K)
       others <- kind[i, ] != "zero" & kind[j, ] != "zero"
-      above <- if (!any(others)) TRUE else {
-        apply(q[, others, drop = FALSE], 1, min) > q[, i] + 1e-8 * size
-      }
-      if (any(above)) {
+      lowest <- apply(cbind(q[, others, drop = FALSE], Inf), 1, min)
+      if (any(lowest > q[, i] + 1e-8 * size)) {
         return(list(kind = "none", note = paste(
           "components", i, "and", j, "tie along a direction in which the tails of both are the",
           "flattest, and H grows like |x|^2 there")))
@@ -490,9 +484,7 @@ tie_directions <- function(A, n = 500) {
   e <- eigen(A, TRUE)
   d <- length(e$values)
   up <- e$values > 0
-  z <- if (d == 2) cbind(c(1, 1), c(1, -1)) else {
-    rbind(t(stats::qnorm(even_points(n, d))))
-  }
+  z <- if (d == 2) cbind(c(1, 1), c(1, -1)) else t(stats::qnorm(even_points(n, d)))
   w <- z * sqrt(abs(e$values))
   # scales the parts on which A is positive and negative to cancel
   share <- function(on) sqrt(colSums(w[on, , drop = FALSE]^2))

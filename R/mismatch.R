@@ -114,7 +114,7 @@ mismatch <- function(mixture, observation = NULL, method = NULL, schedule = sche
   process <- in_process(mixture)
   if (is.null(observation)) {
     if (is.null(model)) abort_input("model", "given, or else an `observation`", "NULL")
-    if (!is.null(method)) abort_input("method", "NULL without an `observation`", describe(method))
+    refuse_method(method)
     if (inherits(model, "gaussmix")) check_same_variables(model, mixture, "model")
     if (inherits(model, "gaussmix") || is.function(model)) {
       model <- in_process(model, mixture, "model")
@@ -153,48 +153,52 @@ mismatch_table <- function(target, field, schedule, times, error, nodes, n, key,
   affine <- mixture_size(target) == 1 && field$affine && is.null(error)
   key <- own_key(check_key(key))
   one <- mismatch_steps(times, schedule)
-  law <- function(k) diffuse(target, times[k], schedule)
-  points <- x <- log_p <- NULL
-  step <- function(k, half) {
-    s <- score(target, x, times[k], schedule)
-    g <- field$at(x, times[k])
-    D <- unname(s - g)
-    e <- if (!is.null(error)) error$at(x, times[k], g)
-    fisher <- points$square(s)
-    D2 <- rowSums(D^2)
-    before <- log_p
-    x <<- points$at(law(k + 1), one$a_next[k], one$b2_next[k])
-    log_p <<- dgaussmix(x, law(k + 1), log = TRUE)
-    list(mismatch = D2, fisher = fisher, parts = cbind(
-      bias = half * D2,
-      range = if (!is.null(range)) half * rowSums((D %*% range)^2),
-      discretisation = log_p - before + d * log(one$ratio[k]) - half * fisher,
-      score_error = if (!is.null(e)) half * (rowSums(e$mean^2) + d * e$sd^2),
-      cross = if (!is.null(e)) -2 * half * rowSums(D * e$mean)
-    ))
-  }
-  at <- by_rules(nodes, function(nodes) {
-    points <<- field_points(target, affine, nodes, n, key)
-    x <<- points$at(law(1), one$a[1], one$b2[1])
-    log_p <<- dgaussmix(x, law(1), log = TRUE)
-    sum_steps(points, one$beta, step, start_excess(x, log_p, times[1], schedule))
+  a <- c(one$a, one$a_next[length(one$a)])
+  b2 <- c(one$b2, one$b2_next[length(one$b2)])
+  sums <- by_rules(nodes, function(nodes) {
+    points <- field_points(target, affine, nodes, n, key)
+    place <- function(k) {
+      law <- diffuse(target, times[k], schedule)
+      drawn <- points$at(law, a[k], b2[k], k)
+      c(drawn, list(log_p = dgaussmix(drawn$x, law, log = TRUE)))
+    }
+    step <- function(k, half, here) {
+      s <- score(target, here$x, times[k], schedule)
+      g <- field$at(here$x, times[k])
+      D <- unname(s - g)
+      e <- if (!is.null(error)) error$at(here$x, times[k], g)
+      fisher <- here$square(s)
+      D2 <- rowSums(D^2)
+      there <- place(k + 1)
+      list(mismatch = D2, fisher = fisher, there = there, parts = cbind(
+        bias = half * D2,
+        range = if (!is.null(range)) half * rowSums((D %*% range)^2),
+        discretisation = there$log_p - here$log_p + d * log(one$ratio[k]) - half * fisher,
+        score_error = if (!is.null(e)) half * (rowSums(e$mean^2) + d * e$sd^2),
+        cross = if (!is.null(e)) -2 * half * rowSums(D * e$mean)
+      ))
+    }
+    start <- place(1)
+    sum_steps(points, one$beta, step, start,
+              start_excess(start$x, start$log_p, times[1], schedule))
   })
-  new_mismatch(at, format(target), field$label, schedule, times, one$beta, n)
+  new_mismatch(sums, format(target), field$label, schedule, times, one$beta, n)
 }
 
 # Sums over a rule with the given nodes. For quadrature two coarser rules give an error bound: their
 # sums differ from the sum by more than it differs from the truth.
 by_rules <- function(nodes, sums) {
-  at <- sums(nodes)
-  if (at$method != "quadrature") return(at)
+  fine <- sums(nodes)
+  if (fine$method != "quadrature") return(fine)
   coarse <- lapply(setdiff(ceiling(nodes * c(1, 4 / 3) / 2), nodes), sums)
-  change <- function(of) {
-    change <- do.call(pmax, lapply(coarse, function(other) abs(of(other) - of(at))))
-    replace(change, is_rounding(change, of(at)), 0)
+  change <- function(part, column) {
+    value <- fine[[part]][[column]]
+    change <- do.call(pmax, lapply(coarse, function(other) abs(other[[part]][[column]] - value)))
+    replace(change, is_rounding(change, value), 0)
   }
-  at$rows$mismatch_se <- change(function(at) at$rows$mismatch)
-  at$parts$se <- change(function(at) at$parts$estimate)
-  at
+  fine$rows$mismatch_se <- change("rows", "mismatch")
+  fine$parts$se <- change("parts", "estimate")
+  fine
 }
 
 mismatch_steps <- function(times, schedule) {
@@ -202,24 +206,25 @@ mismatch_steps <- function(times, schedule) {
   step_constants(seq_len(length(times) - 1), times, schedule)
 }
 
-# A row for each step with the values of `step(k, beta/2)` at the points, and the sums of the parts:
-# without an `initialisation` only those of the bias are known.
-sum_steps <- function(points, beta, step, initialisation = NULL) {
-  # before the steps move the points
-  force(initialisation)
+# A row for each step with the values of `step(k, beta/2, here)`, where `here` is what the step
+# before left as `there`, and the sums of the parts: without an `initialisation` only those of the
+# bias are known.
+sum_steps <- function(points, beta, step, here = NULL, initialisation = NULL) {
   totals <- 0
   # a table for each step would take longer than its sums
   mean_of <- if (points$method == "Monte Carlo") points$mean else function(f) {
     list(estimate = sum(points$weight * f), se = 0)
   }
-  rows <- lapply(seq_along(beta), function(k) {
-    at <- step(k, beta[k] / 2)
-    totals <<- totals + at$parts
-    mean <- mean_of(at$mismatch)
-    c(mismatch = mean$estimate, mismatch_se = mean$se,
-      fisher = if (!is.null(at$fisher)) sum(points$weight * at$fisher),
-      colSums(points$weight * at$parts))
-  })
+  rows <- vector("list", length(beta))
+  for (k in seq_along(beta)) {
+    value <- step(k, beta[k] / 2, here)
+    here <- value$there
+    totals <- totals + value$parts
+    mean <- mean_of(value$mismatch)
+    rows[[k]] <- c(mismatch = mean$estimate, mismatch_se = mean$se,
+                   fisher = if (!is.null(value$fisher)) sum(points$weight * value$fisher),
+                   colSums(points$weight * value$parts))
+  }
   sums <- setdiff(colnames(totals), "range")
   totals <- cbind(initialisation, totals)
   if (!is.null(initialisation)) {
@@ -235,17 +240,17 @@ sum_steps <- function(points, beta, step, initialisation = NULL) {
        parts = data.frame(quantity = parts, do.call(rbind, means)))
 }
 
-new_mismatch <- function(at, target, model, schedule, times, beta, n,
+new_mismatch <- function(sums, target, model, schedule, times, beta, n,
                          foot = "The path's divergence bounds KL(target || output)") {
-  method <- at$method
-  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta, at$rows,
+  method <- sums$method
+  rows <- data.frame(t = times[-length(times)], t_next = times[-1], beta = beta, sums$rows,
                      method = method)
   setup <- list(target = target, model = model, schedule = schedule, horizon = times[1],
                 times = times, n = if (method == "Monte Carlo") n)
   head <- c(paste("of", model), paste("target:", target),
             paste0(format(schedule), ", from t = ", format(times[1], digits = 4), " to ",
                    format(times[length(times)], digits = 4), " in ", count_of(nrow(rows), "step")))
-  parts <- new_table(at$parts, "mismatch_parts", head, setup, foot = foot,
+  parts <- new_table(sums$parts, "mismatch_parts", head, setup, foot = foot,
                      labels = c(bias = "bias (B)", range = "bias, of it range",
                                 null = "bias, of it null", path = "path, together"))
   new_table(rows, "mixguide_mismatch", head, setup, keys = c("t", "t_next", "beta"), foot = foot,
@@ -265,60 +270,48 @@ expected_mismatch <- function(mixture, observation, method, schedule, times, nod
   process <- in_process(mixture)
   inner <- turned_mixture(keep_components(process, process$weights > 0), frame)
   d <- frame$d
-  r <- frame$r
+  inside <- seq_len(frame$r)
   # (y, x_0), and room for the noise
-  map <- rbind(diag(d)[seq_len(r), , drop = FALSE], diag(d))
+  map <- rbind(diag(d)[inside, , drop = FALSE], diag(d))
   joint <- function(a, b2) {
-    image <- map * rep(c(1, a), c(r, d))
+    image <- map * rep(c(1, a), c(frame$r, d))
     covs <- lapply(seq_len(ncol(inner$values)), function(k) {
       S <- image %*% component_cov(inner, k) %*% t(image)
-      simplify_cov((S + t(S)) / 2 + diag(c(frame$nu, rep(b2, d)), r + d))
+      simplify_cov((S + t(S)) / 2 + diag(c(frame$nu, rep(b2, d)), frame$r + d))
     })
     names(covs) <- paste("component", seq_along(covs))
     assemble_gaussmix(inner$weights, inner$means %*% t(image), covs, inner$class)
   }
-  points <- NULL
-  inside <- seq_len(r)
   one <- mismatch_steps(times, schedule)
-  step <- function(k, half) {
-    a <- one$a[k]
-    b2 <- one$b2[k]
-    law <- joint(a, b2)
-    yx <- points$at(law, a, b2)
-    x <- yx[, r + seq_len(d), drop = FALSE]
-    g <- unname(score(inner, x, times[k], schedule))
-    if (!is.null(method)) {
-      variance <- b2 + (method$name == "bo") * a^2 * frame$nu
-      g[, inside] <- (a * yx[, inside] - x[, inside]) / rep(variance, each = nrow(x))
-    }
-    D <- unname(score(law, yx))[, r + seq_len(d), drop = FALSE] - g
-    list(mismatch = rowSums(D^2),
-         parts = cbind(bias = half * rowSums(D^2),
-                       range = half * rowSums(D[, inside, drop = FALSE]^2)))
-  }
-  at <- by_rules(nodes, function(nodes) {
-    points <<- field_points(inner, mixture_size(inner) == 1, nodes, n, key, frame$nu)
-    sum_steps(points, one$beta, step)
+  sums <- by_rules(nodes, function(nodes) {
+    points <- field_points(inner, mixture_size(inner) == 1, nodes, n, key, frame$nu)
+    sum_steps(points, one$beta, function(k, half, here) {
+      a <- one$a[k]
+      b2 <- one$b2[k]
+      law <- joint(a, b2)
+      yx <- points$at(law, a, b2, k)$x
+      x <- yx[, -inside, drop = FALSE]
+      g <- unname(score(inner, x, times[k], schedule))
+      if (!is.null(method)) {
+        variance <- b2 + (method$name == "bo") * a^2 * frame$nu
+        g[, inside] <- (a * yx[, inside] - x[, inside]) / rep(variance, each = nrow(x))
+      }
+      D <- unname(score(law, yx))[, -inside, drop = FALSE] - g
+      list(mismatch = rowSums(D^2),
+           parts = cbind(bias = half * rowSums(D^2),
+                         range = half * rowSums(D[, inside, drop = FALSE]^2)))
+    })
   })
   if (!is_singular(inner)) {
     about <- as.data.frame(mutual_information(mixture, observation, 10 * n, stream(key, "check")))
-    at$parts <- rbind(at$parts, about)
+    sums$parts <- rbind(sums$parts, about)
   }
   observation["y"] <- list(NULL)
   foot <- if (!is.null(method) && all(frame$nu == 0)) {
     "In continuous time B is on average at most the mutual information"
   }
-  new_mismatch(at, paste0("given ", format(observation), ", on average over y"),
+  new_mismatch(sums, paste0("given ", format(observation), ", on average over y"),
                method_label(method), schedule, times, one$beta, n, foot)
-}
-
-# n x d normals, new ones at each call.
-fresh_normals <- function(n, key) {
-  drawn <- 0
-  function(d) {
-    drawn <<- drawn + 1
-    keyed_draws(gaussmix(1, t(double(d)), 1), n, stream(key, "noise", drawn))
-  }
 }
 
 mismatch_times <- function(times, schedule) {
@@ -381,31 +374,33 @@ error_moments <- function(error, schedule) {
   list(at = function(x, t, g) list(mean = field(x, t, g), sd = error_noise(error, t)))
 }
 
-# Points under the law of x_t, with their weights: at(law, a, b2), with `law` that law itself. With
-# the variances `noise` of an observation of the leading coordinates they are points (y, x_t) under
-# the joint law.
+# Points under the law of x_t, with their weights: at(law, a, b2, i), the i-th time with that law
+# itself, is a list of the points `x` and of square(), a function whose mean at their scores is
+# E|s|^2. With the variances `noise` of an observation of the leading coordinates they are points
+# (y, x_t) under the joint law.
 field_points <- function(mixture, affine, nodes, n, key, noise = NULL) {
   d <- mixture_dim(mixture)
   rule <- quadrature_points(mixture$weights, length(noise) + d, affine, nodes)
   if (!is.null(rule)) {
-    return(c(rule, list(at = function(law, a, b2) unname(place_draws(law, rule$component, rule$z)),
-                        square = function(s) rowSums(s^2))))
+    return(c(rule, list(at = function(law, a, b2, i) {
+      list(x = unname(place_draws(law, rule$component, rule$z)), square = function(s) rowSums(s^2))
+    })))
   }
   n <- check_count(n, "n", min = 2)
   x <- unname(keyed_draws(mixture, n, key))
-  normals <- fresh_normals(n, key)
-  y <- if (length(noise)) {
-    x[, seq_along(noise), drop = FALSE] + normals(length(noise)) * rep(sqrt(noise), each = n)
+  normals <- function(d, i) keyed_noise(d, n, stream(key, "noise", i))
+  observed <- length(noise) > 0
+  y <- if (observed) {
+    x[, seq_along(noise), drop = FALSE] + normals(length(noise), 1) * rep(sqrt(noise), each = n)
   }
-  z <- b <- NULL
-  at <- function(law, a, b2) {
-    z <<- normals(d)
-    b <<- sqrt(b2)
-    cbind(y, a * x + b * z)
+  at <- function(law, a, b2, i) {
+    z <- normals(d, observed + i)
+    b <- sqrt(b2)
+    list(x = cbind(y, a * x + b * z), square = function(s) d / b^2 - rowSums((s + z / b)^2))
   }
-  list(weight = rep(1 / n, n), method = "Monte Carlo", mean = sample_mean, at = at,
-       square = function(s) d / b^2 - rowSums((s + z / b)^2))
+  list(weight = rep(1 / n, n), method = "Monte Carlo", mean = sample_mean, at = at)
 }
+
 # log q_T - log of the density of the start.
 start_excess <- function(x, log_p, horizon, schedule) {
   variance <- start_sd(schedule, horizon)^2

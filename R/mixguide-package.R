@@ -33,19 +33,19 @@
 #' * **Laws**, without sampling error: [guided_law()], [guided_limit()], [fokker_planck()],
 #'   [guided_moments()], [tilted_law()]; [law_density()], [law_distance()], [sliced_wasserstein()]
 #' * **What guidance does**: [guidance_report()], [guidance_condition()], [step_condition()],
-#'   [gain_bound()], [strength_limit()], [best_strength()], [split_threshold()], [folding()],
-#'   [sde_identities()], [entropy_identity()]
+#'   [gain_bound()], [strength_limit()], [best_strength()], [split_threshold()],
+#'   [guidance_identities()]
 #' * **Errors and guarantees**: [guided_error()], [path_kl()], [error_budget()],
 #'   [convergence_order()], [plan_sampler()], [best_grid()]
 #' * **Observations**: [observation()]; exact: [condition()], [marginal()], [impute()],
 #'   [mice.impute.gaussmix()], [mutual_information()]; by unconditional scores:
-#'   [conditional_sample()], [conditional_score()], [conditional_moments()] with `zero_shot_*`:
+#'   [conditional_sample()], [score()] and [guided_moments()] with `zero_shot_*`:
 #'   [exact][zero_shot_exact], [ddnm][zero_shot_ddnm], [ddnm_plus][zero_shot_ddnm_plus],
 #'   [bo][zero_shot_bo], [ccdf][zero_shot_ccdf], [repaint][zero_shot_repaint],
 #'   [ddrm][zero_shot_ddrm], [diffpir][zero_shot_diffpir], [dps][zero_shot_dps],
 #'   [mcg][zero_shot_mcg], [pigdm][zero_shot_pigdm], [tmpd][zero_shot_tmpd], [tds][zero_shot_tds],
 #'   [mcgdiff][zero_shot_mcgdiff], [smcdiffopt][zero_shot_smcdiffopt]; [mismatch()],
-#'   [judge_samples()], [benchmark_inverse()], [inverse_problem()]
+#'   [judge_samples()]
 #'
 #' Results have `print()`, `plot()`, [autoplot()], `summary()`, [tidy()] and [glance()]; most are
 #' data frames ([mixguide_table]).

@@ -12,28 +12,24 @@
 #' The particles are cut into 16 replicates of `n/16` (more replicates beyond 2^30 particles). Each
 #' replicate is a net of its own: a random linear scramble (Matousek 1998) of Sobol's sequence with
 #' the direction numbers of Joe and Kuo (2008), and a digital shift. Estimates are means of the
-#' independent replicates. The standard error is that of 16 numbers times 1.09: two of these
-#' standard errors cover as much of Student's law with 15 degrees of freedom as two do of the normal
-#' law. A net is best if `n/16` is a power of two (`n` = 2^13 = 8192, 2^14 = 16384, ...).
+#' replicates. Their standard error is that of 16 numbers times 1.09, so that two of them cover as
+#' much of Student's law with 15 degrees of freedom as two do of the normal law. A net is best if
+#' `n/16` is a power of two (`n` = 2^13 = 8192, 2^14 = 16384, ...).
 #'
 #' Nets have 1024 coordinates. The start takes the first ones; the noises of the steps follow, the
-#' last step first, because the last noises reach the result unchanged. Noises beyond the 1024
-#' coordinates are independent.
-#'
-#' The random numbers of a particle depend on its number, `n` and the key alone. Results are the
-#' same for any number of threads, chunks or workers, and runs with the same key are coupled.
+#' last step first, because the last noises reach the result unchanged. Further noises are
+#' independent. The random numbers of a particle depend on its number, `n` and the key alone.
 #'
 #' [guided_summary()], [guidance_sweep()] and [compare_guidance()] use nets from 1024 particles on,
 #' unless `points` says otherwise. Confidence, means and, of deterministic samplers, entropy gain
 #' most. Second moments in tens of dimensions and what depends on all noises gain nothing: their
 #' errors are within some 7 % of those of independent particles. The particles of [guided_sample()]
-#' are independent by default. Code that takes particles from nets for a random sample gets their
-#' law right, but not the errors of its estimates.
+#' are independent by default: a sample from nets has the right law, but code that takes it for
+#' independent draws gets its errors wrong.
 #'
 #' [confidence()], [entropy()], [information()], [mutual_information()] and [recfg_weights()] of
 #' mixtures use nets, too: with 8192 draws the variance is 5 to 100 times smaller, except for the
-#' curvature of narrow components, for which nets gain nothing. All other analyses draw
-#' independently.
+#' curvature of narrow components, for which nets gain nothing.
 #' @source Owen (1997), \doi{10.1214/aos/1031594731}; Matousek (1998),
 #'   \doi{10.1006/jcom.1998.0489}; Joe and Kuo (2008), \doi{10.1137/070709359}.
 #' @examples

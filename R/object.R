@@ -100,6 +100,7 @@ as_table.default <- function(x) {
     exp(x$log_confidence)
   }
   columns$.log_density <- x$log_density
+  if (of_law && !is.null(x$from)) columns$.start <- x$from[, 1]
   if (of_law || !is.null(x$tilt)) columns$.weight <- x$weights
   do.call(data.frame, c(columns, list(row.names = NULL, check.names = FALSE)))
 }

@@ -80,7 +80,7 @@ new_op <- function(op, to, ...) {
 #' Operations with the derivative of the score
 #'
 #' Parts of a [sampler()]'s step: a register times, or divided by, a matrix made from the derivative
-#' `Ds` of the score at each particle.
+#' `Ds` of the score (or of the denoised point or the noise) at each particle.
 #'
 #' @details They use the derivative from the last [op_eval()] before them, which must have the same
 #' `from` and `t`, and whose register `from` must not have been written since.
@@ -97,10 +97,8 @@ new_op <- function(op, to, ...) {
 #'   which becomes noise of covariance `I + coef Ds`. `L` is triangular in the coordinates of the
 #'   run, which may be eigenvectors of a common covariance; the law of the noise is the same in all.
 #'
-#' After an evaluation of the denoised point or the noise, `Ds` is its derivative.
-#'
-#' `Ds` is the derivative of the kernel's score: for a [score_error()] that of the part without
-#' noise; guidance with a power is refused. A run with these operations has no log-density.
+#' For a [score_error()] `Ds` is the derivative of the part without noise; guidance with a power is
+#' refused. A run with these operations has no log-density.
 #'
 #' @inheritParams sampler
 #' @param coef A number.

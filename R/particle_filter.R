@@ -73,7 +73,7 @@ set_uniforms <- function(w, job, i, first) {
 }
 
 keyed_uniforms <- function(n, key, first) {
-  stats::pnorm(keyed_draws(gaussmix(1, 0, 1), n, key, first)[, 1])
+  stats::pnorm(keyed_noise(1, n, key, first)[, 1])
 }
 
 # `size` draws from each column of w, in proportion to it and at equal distances. One number u in

@@ -1,33 +1,28 @@
-# The Kullback-Leibler divergence of the paths of a sampler from those of the reverse process, which
-# every proof about stochastic samplers bounds. For steps with one score it is exact: it needs only
-# entropies, Fisher informations and second moments at the grid times.
-
 #' Path divergence of a stochastic sampler
 #'
 #' The Kullback-Leibler divergence of the whole paths of a sampler from those of the exact reverse
 #' process, and its parts: the start, the discretisation (step by step) and the error of the score.
-#' It bounds the error of the output: `KL(target || output) <= path KL`. [error_budget()] shows the
-#' distance between the two.
+#' It bounds the error of the output; [error_budget()] shows the distance between the two.
 #'
 #' @details
 #' With `p_t` the law of the mixture at time `t`, `h`, `I` and `F` its entropy, Fisher information
 #' and curvature ([information()]), `s` the score, `c = a(t_k)/a(t)` and steps from `t_k` down to
 #' `t_{k+1}`, by Girsanov's theorem and the data-processing inequality, for every mixture,
 #'
-#' `KL(target || output) <= KL(p_T || start) + sum_k D_k + sum_k E_k`.
+#' `KL(target || output) <= path KL = KL(p_T || start) + sum_k D_k + sum_k E_k`.
 #'
 #' All terms can be computed (*derived for this package*), from one fact: `c s_k(y) =
 #' E[s_t(X_t) | X_k = y]`, so that `E<s_t, s_k> = c I(t_k)` and `E|s_t - c s_k|^2 = I(t) - c^2
 #' I(t_k)`; and `h' = f d + G^2 I/2`. Every step begins with the loss of the best step of its kind,
+#' with `log(a(t_{k+1})/a(t_k)) = r` and `beta = Var(x_k | x_{k+1})`,
 #'
 #' `J_k = h(t_k) - h(t_{k+1}) + d r - I(t_k) beta/2 = int F(t) (1 - e^(-2 (t - t_{k+1}))) dt`,
 #'
-#' with `log(a(t_{k+1})/a(t_k)) = r`, `beta = Var(x_k | x_{k+1})`; the second form is in the clock
-#' of the Ornstein-Uhlenbeck process.
+#' where the second form is in the clock of the Ornstein-Uhlenbeck process.
 #'
-#' **Paths** (`along = "paths"`): the sampler's step is followed through continuous time, as in the
-#' proofs. In the clock of the Ornstein-Uhlenbeck process, with steps `r`, `beta = 1 - e^(-2r)`,
-#' `e` the error of the score at `t_k`, and `m` the second moment of `p_t` there,
+#' **Paths** (`along = "paths"`): the sampler's step is followed through continuous time. In that
+#' clock, with `beta = 1 - e^(-2r)`, `e` the error of the score at `t_k`, and `m` the second moment
+#' of `p_t` there,
 #' * exponential integrator: `D = J + I (r - 2 (1 - e^-r) + beta/2)`,
 #'   `E = r E|e|^2 + 2 (r - 1 + e^-r) E<s, e>`;
 #' * DDPM with `variance = "scaled"`: `D = J` (the score is frozen as well as it can be),
@@ -38,11 +33,11 @@
 #'
 #' The first two are for every schedule (with integrals of `G^2/2` and `c G^2/2` in place of `r` and
 #' `1 - e^-r`). The third needs drift and noise that are constant in each step (`schedule_ou()`, and
-#' `schedule_ddpm()` through its whole times). Otherwise its paths have noise of another size, and
-#' their divergence is infinite.
+#' `schedule_ddpm()` through its whole times): paths with noise of another size have an infinite
+#' divergence.
 #'
-#' **Grid** (`along = "grid"`): the divergence of the states at the grid times only, which is at
-#' most that of the paths, and finite for every schedule and every sampler with steps
+#' **Grid** (`along = "grid"`): the divergence of the states at the grid times, at most that of the
+#' paths, and finite for every schedule and every sampler with steps
 #' `x' = alpha x + beta s + sigma z`, `sigma > 0`. With `c` at `t_{k+1}`, `beta_k` as `beta` above,
 #' `p = 1/c - alpha`, `q = beta_k/c - beta` and `rho = c^2 sigma^2/beta_k`,
 #' `D = J + I beta_k (1 - 1/rho)/2 + d (log rho + 1/rho - 1)/2 + (p^2 m + q^2 I - 2 p q d)/(2 v)`,
@@ -65,13 +60,12 @@
 #'   `sampler_exponential(200, stochastic = TRUE, grid = "uniform")`. `start`: `"normal"`, `"exact"`
 #'   or a [gaussmix()]. `score_error` may also be a function of points (n x d) and a time that
 #'   returns an error to add to the score there (n x d).
-#' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with four rows of the
-#'   column `quantity`: the parts `"initialisation"`, `"discretisation"` and `"score_error"`, and
-#'   `"path_kl"`, their sum. The standard error of the discretisation is that over
-#'   batches of the draws. Attribute `steps` is a data frame with a row per step: the times `from`
-#'   and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck process, `discretisation`,
-#'   `score_error` and `score_square`, the mean square of the error. `plot()` draws the contribution
-#'   of each per unit of time.
+#' @return A table of estimates ([mixguide_table], in nats) of class `path_kl` with the parts
+#'   `"initialisation"`, `"discretisation"` (its standard error is over batches of the draws) and
+#'   `"score_error"`, and `"path_kl"`, their sum. Attribute `steps` is a data frame with a row per
+#'   step: the times `from` and `to`, the length `step` in the clock of the Ornstein-Uhlenbeck
+#'   process, `discretisation`, `score_error` and `score_square`, the mean square of the error.
+#'   `plot()` draws what each step adds per unit of time.
 #' @section Errors: Of class `mixguide_error`, for arguments that do not fit, for samplers that are
 #'   deterministic (their paths have no density), take several scores in a step or stop where a
 #'   covariance is singular.
@@ -129,7 +123,7 @@ path_kl_table <- function(d, process, along, n, at) {
     estimate_row(sum(error$step), error$se, error$method)
   )
   # the parts have separate draws
-  whole <- estimate_row(sum(parts$estimate), sqrt(sum(parts$se^2)), joint_method(parts$method))
+  whole <- sum_row(parts)
   new_table(
     data.frame(quantity = path_parts, rbind(parts, whole)),
     "path_kl", c(about_process(d, format(d$mixture)), process_lines(d, "guidance"),
@@ -160,7 +154,7 @@ information_along <- function(mixture, times, schedule, n) {
     return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k]))
   }
   # By draws: the integral of F, without cancellation, along smooth curves through a few times.
-  few <- stats::approx(seq_along(times), times, seq(1, N + 1, length.out = 41))$y
+  few <- some_times(times, 41)
   few_clock <- ou_clock(few, schedule)
   few2 <- schedule$a(few)^2 + schedule$b2(few)
   curve <- function(value) {
@@ -183,6 +177,11 @@ information_along <- function(mixture, times, schedule, n) {
   at <- per_step(at$curvature, at$fisher)
   structure(data.frame(second_moment = second_moments(mixture, times[k], schedule), at,
                        method = last), batches = batches)
+}
+
+# n times, as dense as those of a grid.
+some_times <- function(times, n) {
+  stats::approx(seq_along(times), times, seq(1, length(times), length.out = n))$y
 }
 
 # The standard error of the sum over the steps of loss + weight fisher.
@@ -348,12 +347,13 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   x <- unname(rgaussmix(n, mixture))
   z <- matrix(stats::rnorm(n * d), n)
   total <- 0
-  means <- vapply(seq_along(t), function(k) {
+  means <- matrix(0, length(t), 3)
+  for (k in seq_along(t)) {
     value <- terms(schedule$a(t[k]) * x + sqrt(schedule$b2(t[k])) * z, k)
-    total <<- total + drop(value %*% w[k, ])
-    colMeans(value)
-  }, double(3))
-  answer(t(means), "Monte Carlo", sample_mean(total)$se)
+    total <- total + drop(value %*% w[k, ])
+    means[k, ] <- colMeans(value)
+  }
+  answer(means, "Monte Carlo", sample_mean(total)$se)
 }
 
 # The error of the start alone, compared with `target`, as rows of guided_error(). It does not use
@@ -374,16 +374,10 @@ start_error <- function(target, mixture, schedule, horizon, start, n = 1e5) {
   }
   if (is.null(parts)) return(mixture_distance(p, q, n))
   rows <- mixture_distance(parts$p$inner, parts$q$inner, n)
-  rest <- c(kl = rest_kl(parts$p$rest, parts$q$rest),
-            kl_reverse = rest_kl(parts$q$rest, parts$p$rest))
-  at <- match(names(rest), rows$quantity)
-  rows$estimate[at] <- rows$estimate[at] + rest
+  rest <- c(rest_kl(parts$p$rest, parts$q$rest), rest_kl(parts$q$rest, parts$p$rest))
+  rows$estimate[1:2] <- rows$estimate[1:2] + rest
   # a total variation is no sum
-  if (max(rest) > 1e-12) {
-    whole <- mixture_distance(p, q, n)
-    rows <- rbind(rows[at, ], row_of(whole, "total_variation"))
-    rownames(rows) <- NULL
-  }
+  if (max(rest) > 1e-12) rows[3, ] <- mixture_distance(p, q, n)[3, ]
   rows
 }
 
@@ -405,10 +399,10 @@ mixture_distance <- function(p, q, n) {
   mass <- function(log_density) nodes$weight * exp(log_density)
   p <- mass(log_p)
   q <- mass(log_q)
-  sum_row <- function(x) estimate_row(sum(x), 0, "quadrature")
-  quantity_rows(sum_row(ifelse(abs(l) < 1, p * near, p * l + q - p)),
-                sum_row(ifelse(abs(l) < 1, q * (expm1(l) - l), p - q - q * l)),
-                sum_row(abs(p - q) / 2))
+  over_nodes <- function(x) estimate_row(sum(x), 0, "quadrature")
+  quantity_rows(over_nodes(ifelse(abs(l) < 1, p * near, p * l + q - p)),
+                over_nodes(ifelse(abs(l) < 1, q * (expm1(l) - l), p - q - q * l)),
+                over_nodes(abs(p - q) / 2))
 }
 
 # ---- Showing

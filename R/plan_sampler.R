@@ -1,66 +1,57 @@
-# The cheapest sampler for a wanted error, found by computing errors instead of bounds.
-
 #' The cheapest sampler for a wanted error, or the best for a budget
 #'
 #' For a mixture and an acceptable error: the sampler, the number of steps, the time grid, the
 #' horizon and the end that need the fewest score evaluations. For an affordable number of score
-#' evaluations: those with the least error. The search computes the error itself ([guided_error()])
-#' of many candidates. Guarantees would ask for far more evaluations.
+#' evaluations: those with the least error. The search computes the errors of many candidates
+#' ([guided_error()]): of the start `N(0, I)` at a finite horizon, of the steps, of stopping early,
+#' and of the score if it has one.
 #'
 #' @details
-#' The error is that of the whole run: of the start `N(0, I)` at a finite horizon, of the
-#' discretisation, of stopping early, and of the score if it has one.
-#'
 #' **The horizon.** A short horizon spoils the start; a long one takes steps from where they are
-#' needed. The search tries horizons at which the start alone makes a given share of the error. All
-#' candidates are tried with a half (for a budget, first where the start makes .02, or .001 nats).
-#' Candidates within 1.5 times the best (for a budget, twice its error) are also tried with 0.8, 0.2
-#' and 0.05, and stochastic samplers, which forget the start, with 2 and 8.
+#' needed. Horizons are those at which the start alone makes a share of the error: first a half (for
+#' a budget, where the start makes .02, or .001 nats). Candidates within 1.5 times the best (for a
+#' budget, twice its error) are also tried with 0.8, 0.2 and 0.05, and stochastic samplers, which
+#' forget the start, with 2 and 8.
 #'
-#' **The end.** Most grids lead to `t = 0`. A grid uniform in the log-SNR cannot; it stops where
-#' little noise is left, and often is the best. Its ends are those at which the noise has 0.03 times
-#' the variance of the narrowest component, for the best candidates also 0.1, 0.01 and 0.003 times.
-#' The target is the mixture itself, unless `end` is given: then it is the law at that time.
+#' **The end.** A grid uniform in the log-SNR cannot lead to `t = 0`, and often is the best. It ends
+#' where the noise has 0.03 times the variance of the narrowest component, for the best candidates
+#' also 0.1, 0.01 and 0.003 times. The target is the mixture itself, unless `end` is given.
 #'
-#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%. The
-#' search for a candidate ends where it needs four times as much as the best so far. Bisection
-#' assumes that errors fall with the number of steps, which is observed for all samplers (except at
-#' very few steps), not proved. The answer meets the wanted error; in rare cases a smaller number of
-#' steps would, too.
+#' **The number of steps** for a wanted error is found by doubling and bisection, to about 3%, up to
+#' four times the evaluations of the best so far. Bisection assumes that errors fall with the number
+#' of steps, which is observed for all samplers (except at very few steps), not proved. The answer
+#' meets the wanted error; in rare cases a smaller number of steps would, too.
 #'
 #' **Cost.** A search computes some hundred errors, which takes seconds in one dimension (after
 #' reductions) and more in the plane. In three dimensions or more errors come from draws, `n/10`
 #' while it searches. A message announces searches of more than ten seconds. After `seconds` the
-#' search ends with the best so far and gives up the error it is computing; the print says so.
+#' search gives up the error it is computing and ends with the best so far, as the print says.
 #'
 #' **Distance of particles.** In two dimensions or more laws take too long, and a budget ranks
 #' deterministic samplers by particles. Each candidate and 400 steps of Runge-Kutta 4 take the same
 #' `n/10` starts (fewer if that would take more than half of the `seconds`) to the data. The error
 #' is the root mean square difference of their ends, per coordinate, in standard deviations of the
 #' mixture, with its standard error. It bounds the Wasserstein-2 distance of both clouds from above
-#' (in these units, per coordinate). It is no total variation. It does not count the start, which is
-#' the same for all, at the default horizon (see [horizon], which bounds the error of the start).
-#' The print shows how far Runge-Kutta is from its own result with half as many steps: smaller
-#' differences between candidates mean nothing. Stochastic samplers have no such distance, and are
-#' refused. [best_grid()] improves the grid of a deterministic sampler further.
+#' (in these units, per coordinate). It is no total variation, and does not count the start, which
+#' is the same for all, at the default horizon (see [horizon]). The print shows how far Runge-Kutta
+#' is from its own result with half as many steps: smaller differences mean nothing. Stochastic
+#' samplers are refused. [best_grid()] improves the grid of a deterministic sampler further.
 #'
-#' A plan is computed for one mixture and its exact score, and proves nothing about others. Beside
-#' it stands the number of steps that a guarantee asks for: those of the exponential integrator of
-#' the SDE, on a uniform grid, for which the bound without Lipschitz constant (see [error_budget()])
-#' is at most the wanted error, by extrapolation in `1/steps`.
+#' A plan proves nothing about other mixtures or scores. Beside it stands the number of steps that a
+#' guarantee asks for, often far more: those of the exponential integrator of the SDE, on a uniform
+#' grid, for which the bound without Lipschitz constant (see [error_budget()]) is at most the wanted
+#' error, by extrapolation in `1/steps`.
 #'
 #' @inheritParams guided_error
 #' @param error The wanted error, positive: total variation (below 1) or nats. `NULL`: 0.01, unless
 #'   `evaluations` are given.
 #' @param measure `"total_variation"`, `"kl"` for `KL(target || output)`, or, for a budget,
-#'   `"distance"` (see *Distance of particles*), which is the default for a budget in two dimensions
-#'   or more, after reductions.
+#'   `"distance"` of particles, the default for a budget in two dimensions or more.
 #' @param samplers `NULL`, names of functions (`"sampler_heun"`), or a named list of functions of
 #'   `steps`, `grid` and `end` that return a [sampler()]. By default all of the package's with such
-#'   arguments; in more than one dimension (after reductions) the deterministic ones only, for the
-#'   others take long there. `'sampler_ddpm(variance = "matched")'` is there by name only, as are
-#'   `"large"` and `"scaled"`: its steps also take the derivative of the score, which score
-#'   evaluations do not count.
+#'   arguments; in more than one dimension (after reductions) the deterministic ones. By name only:
+#'   `'sampler_ddpm(variance = "matched")'`, whose derivatives of the score do not count as
+#'   evaluations, `"large"` and `"scaled"`.
 #' @param grids Kinds of [time_grid()]. `NULL`: `"uniform"`, `"quadratic"` and, but for schedules of
 #'   discrete steps, `"exponential"` and `"logsnr"` (not if `end` is 0).
 #' @param end `NULL`: chosen, and the target is the mixture; or the time at which to stop, whose law
@@ -76,11 +67,10 @@
 #'   does not count.
 #' @return An object of class `plan_sampler`, a list with `sampler`, `horizon`, `evaluations` and
 #'   `error` (a row as of [guided_error()]) of the best, or `NULL` where none was found; `tried`, a
-#'   data frame with a row per sampler and grid, the best first: `sampler`, `grid`, `horizon`,
-#'   `end`, `steps`, `evaluations`, `error` (`NA` where the search ended early); `guaranteed`, the
-#'   steps that a guarantee asks for; and `schedule`, `wanted` (an error, or `NULL`), `budget`
-#'   (evaluations, or `NULL`), `measure`, `count` (how many errors were computed), `complete` (or
-#'   did the time run out?). `plot()` draws what each sampler needs on each grid, or its error.
+#'   data frame with a row per sampler and grid, the best first (`error` is `NA` where the search
+#'   ended early); `guaranteed`, the steps that a guarantee asks for; and `schedule`, `wanted` (an
+#'   error, or `NULL`), `budget` (evaluations, or `NULL`), `measure`, `count` (of errors computed),
+#'   `complete` (`FALSE` if the time ran out). `plot()` draws what each sampler needs on each grid.
 #' @source Derived for this package.
 #' @seealso [error_budget()], [convergence_order()], [best_grid()].
 #' @examples
@@ -99,7 +89,6 @@ plan_sampler <- function(mixture, error = NULL, ...,
   d <- as_diffusion(mixture, ..., without = c("guidance", "start"))
   refuse_own_model(d)
   local_key(d)
-  mixture <- d$mixture
   schedule <- d$schedule
   horizon <- d$given$horizon
   score_error <- check_score_error(d$score_error)
@@ -118,10 +107,9 @@ plan_sampler <- function(mixture, error = NULL, ...,
   most <- check_count(most, "most", min = 1)
   n <- check_count(n, "n", min = 2)
   seconds <- check_number(seconds, "seconds", min = 0)
-  noise_level(mixture, end, schedule)
-  score_error <- in_process(score_error, mixture)
-  units <- mixture
-  mixture <- in_process(mixture)
+  noise_level(d$mixture, end, schedule)
+  score_error <- in_process(score_error, d$mixture)
+  mixture <- in_process(d$mixture)
   inner <- law_dimension(mixture)
   if (!chosen && !is.null(evaluations) && inner > 1 && is.null(score_error)) measure <- "distance"
   if (measure == "distance") {
@@ -130,20 +118,15 @@ plan_sampler <- function(mixture, error = NULL, ...,
   }
   makers <- plan_makers(samplers, if (measure == "distance") max(inner, 2) else inner)
   grids <- plan_grids(grids, schedule, free || end > 0)
-  job <- plan_job(mixture, schedule, end, score_error, measure, error, evaluations, most, n, inner,
-                  seconds)
-  candidates <- expand.grid(sampler = names(makers), grid = grids, stringsAsFactors = FALSE)
-  ends <- if (free && "logsnr" %in% grids) plan_ends(mixture, schedule)
-  job$try <- function(i, horizon, end, most = Inf) {
-    row <- plan_one(makers[[candidates$sampler[i]]], candidates$grid[i], horizon, end, job, most)
-    data.frame(candidates[i, , drop = FALSE], row, candidate = i)
-  }
-  if (measure == "distance") {
-    best <- plan_by_distance(candidates, makers, d, end, ends, job)
-  } else {
-    order <- plan_likely(candidates, makers, d, end, ends, job)
-    tried <- plan_search(candidates, mixture, horizon, end, ends, job, order)
-    best <- plan_final(tried, makers, job)
+  job <- plan_job(
+    seconds, diffusion = d, mixture = mixture, schedule = schedule, horizon = horizon, end = end,
+    ends = if (free && "logsnr" %in% grids) plan_ends(mixture, schedule),
+    score_error = score_error, measure = measure, wanted = error, budget = evaluations,
+    most = most, n = n, inner = inner, makers = makers,
+    candidates = expand.grid(sampler = names(makers), grid = grids, stringsAsFactors = FALSE)
+  )
+  best <- if (measure == "distance") plan_by_distance(job) else {
+    plan_final(plan_search(job, plan_likely(job)), job)
   }
   tried <- best$tried[c("sampler", "grid", "horizon", "end", "steps", "evaluations", "error")]
   rownames(tried) <- NULL
@@ -152,7 +135,7 @@ plan_sampler <- function(mixture, error = NULL, ...,
                  evaluations = if (found) tried$evaluations[1],
                  error = best$row[c("quantity", ESTIMATE)],
                  tried = tried, schedule = schedule, wanted = error, budget = evaluations,
-                 measure = measure, mixture = units, count = job$state$count,
+                 measure = measure, mixture = d$mixture, count = job$state$count,
                  complete = !job$state$over, reference = best$reference,
                  guaranteed = if (is.null(score_error) && !is.null(error)) {
                    guaranteed_steps(mixture, schedule, end, error, measure)
@@ -160,90 +143,83 @@ plan_sampler <- function(mixture, error = NULL, ...,
             class = object_class("plan_sampler"))
 }
 
-# The setting of a search; `state` has the errors computed, the best value and whether time is over.
-plan_job <- function(mixture, schedule, end, score_error, measure, wanted, budget, most, n, inner,
-                     seconds) {
-  state <- new.env(parent = emptyenv())
-  state$count <- 0
-  state$over <- FALSE
-  state$best <- Inf
+# A search with its settings (`...`); `state` has the number of errors computed, the best value, all
+# that was tried, and whether time is over.
+plan_job <- function(seconds, ...) {
   begun <- now()
-  target <- diffuse(mixture, end, schedule)
-  list(schedule = schedule, most = most, wanted = wanted, budget = budget, inner = inner,
-       measure = measure, n = n, state = state,
-       elapsed = function() now() - begun,
-       # is the time over?
-       late = function() {
-         state$over <- state$over || now() - begun > seconds
-         state$over
-       },
-       seconds = seconds,
-       # fewer nodes and draws are enough to search
-       error = function(sampler, horizon, search = TRUE) {
-         state$count <- state$count + 1
-         left <- seconds - (now() - begun)
-         row <- within_seconds(left, quiet_error(
-           target, mixture, sampler, schedule, horizon, score_error,
-           if (search && inner > 2) max(1000, ceiling(n / 10)) else n,
-           if (search && inner == 2) 101
-         ))
-         row <- row_of(row, measure)
-         replace(row, "met", isTRUE(row$estimate + 2 * row$se <= wanted))
-       })
+  job <- list(..., seconds = seconds, elapsed = function() now() - begun,
+              state = list2env(list(count = 0, best = Inf, over = FALSE), parent = emptyenv()))
+  # is the time over?
+  job$late <- function() {
+    job$state$over <- job$state$over || now() - begun > seconds
+    job$state$over
+  }
+  target <- diffuse(job$mixture, job$end, job$schedule)
+  # fewer nodes and draws are enough to search
+  job$error <- function(sampler, horizon, search = TRUE) {
+    job$state$count <- job$state$count + 1
+    left <- seconds - (now() - begun)
+    row <- within_seconds(left, quiet_error(
+      target, job$mixture, sampler, job$schedule, horizon, job$score_error,
+      if (search && job$inner > 2) max(1000, ceiling(job$n / 10)) else job$n,
+      if (search && job$inner == 2) 101
+    ))
+    row <- row_of(row, job$measure)
+    replace(row, "met", isTRUE(row$estimate + 2 * row$se <= job$wanted))
+  }
+  job
 }
+
+# The sampler of a row of what was, or is to be, tried.
+plan_made <- function(job, row) job$makers[[row$sampler]](row$steps, row$grid, row$end)
 
 # The order in which candidates are tried: in one dimension as they come; in several, where an error
 # takes seconds, by the distance of a few particles after 20 evaluations.
-plan_likely <- function(candidates, makers, d, end, ends, job) {
-  all <- seq_len(nrow(candidates))
-  stochastic <- vapply(makers, function(make) make(2, "uniform", end)$stochastic, NA)
-  if (job$inner < 2 || !is.null(d$score_error) || any(stochastic)) return(all)
+plan_likely <- function(job) {
+  all <- seq_len(nrow(job$candidates))
+  stochastic <- vapply(job$makers, function(make) make(2, "uniform", job$end)$stochastic, NA)
+  if (job$inner < 2 || !is.null(job$score_error) || any(stochastic)) return(all)
   quick <- replace(job, c("budget", "n"), list(20, 2000))
-  likely <- if_error(plan_by_distance(candidates, makers, d, end, utils::head(ends, 1), quick),
-                     function(e) NULL)
+  quick["ends"] <- list(utils::head(job$ends, 1))
+  likely <- if_error(plan_by_distance(quick), function(e) NULL)
   c(likely$tried$candidate, setdiff(all, likely$tried$candidate))
 }
 
 # All candidates at one horizon and end, then those that come near the best at others.
-plan_search <- function(candidates, mixture, horizon, end, ends, job, order) {
+plan_search <- function(job, order) {
   budget <- !is.null(job$budget)
+  free <- is.null(job$horizon)
   shares <- c(.5, .8, .2, .05, 2, 8)
   horizons_for <- function(errors) {
-    if (!is.null(horizon)) return(rep(horizon, length(errors)))
-    plan_horizons(mixture, job$schedule, end, errors, job$measure, min(job$n, 5000))
+    if (!free) return(rep(job$horizon, length(errors)))
+    plan_horizons(job$mixture, job$schedule, job$end, errors, job$measure, min(job$n, 5000))
   }
   horizons <- if (budget) horizons_for(if (job$measure == "kl") 1e-3 else .02) else {
     horizons_for(shares * job$wanted)
   }
-  tried <- NULL
   # `most`: the evaluations of each that another horizon or end is to beat
-  try_all <- function(rows, horizons, ends, most = rep(Inf, length(rows))) {
-    for (k in seq_along(rows)) {
-      if (!is.null(tried) && job$late()) return()
-      row <- job$try(rows[k], horizons[k], ends[k], most[k])
+  try_all <- function(candidates, horizons, ends, most = rep(Inf, length(candidates))) {
+    for (k in seq_along(candidates)) {
+      first <- is.null(job$state$tried)
+      if (!first && job$late()) return()
+      row <- plan_try(job, candidates[k], horizons[k], ends[k], most[k])
       if (!is.na(row$error)) {
         job$state$best <- min(job$state$best, if (budget) row$error else row$evaluations)
       }
-      announce <- is.null(tried)
-      tried <<- rbind(tried, row)
-      if (announce) plan_announce(nrow(candidates), job)
+      job$state$tried <- rbind(job$state$tried, row)
+      if (first) plan_announce(job)
     }
   }
-  # the best of each candidate
-  current <- function() {
-    tried <- tried[plan_order(tried, budget), ]
-    tried[!duplicated(tried$candidate), ]
-  }
   near <- function() {
-    now <- current()
+    now <- best_of_each(job$state$tried, budget)
     value <- if (budget) now$error else now$evaluations
     close <- value <= (if (budget) 2 else 1.5) * job$state$best
     now[ifelse(is.na(now$error), !is.finite(job$state$best), close), ]
   }
-  logsnr <- candidates$grid == "logsnr" & length(ends) > 0
-  first_end <- replace(rep(end, nrow(candidates)), logsnr, ends[1])
-  try_all(order, rep(horizons[1], nrow(candidates)), first_end[order])
-  if (is.null(horizon)) {
+  logsnr <- job$candidates$grid == "logsnr" & length(job$ends) > 0
+  first_end <- replace(rep(job$end, length(logsnr)), logsnr, job$ends[1])
+  try_all(order, rep(horizons[1], length(logsnr)), first_end[order])
+  if (free) {
     if (budget && is.finite(job$state$best)) {
       horizons <- c(horizons, horizons_for(shares * job$state$best))
       shares <- c(1, shares)
@@ -254,16 +230,25 @@ plan_search <- function(candidates, mixture, horizon, end, ends, job, order) {
       try_all(on$candidate, rep(horizons[share], nrow(on)), on$end, on$evaluations)
     }
   }
-  for (e in ends[-1]) {
+  for (end in job$ends[-1]) {
     rows <- near()
     rows <- rows[rows$grid == "logsnr", ]
-    try_all(rows$candidate, rows$horizon, rep(e, nrow(rows)), rows$evaluations)
+    try_all(rows$candidate, rows$horizon, rep(end, nrow(rows)), rows$evaluations)
   }
-  current()
+  best_of_each(job$state$tried, budget)
+}
+
+# The best of what was tried of each candidate, in order.
+best_of_each <- function(tried, budget) {
+  tried <- tried[if (budget) order(is.na(tried$error), tried$error, tried$evaluations) else {
+    order(is.na(tried$error), tried$evaluations, tried$error)
+  }, ]
+  tried[!duplicated(tried$candidate), ]
 }
 
 # Deterministic candidates, ranked by the distance of their ends from those of a fine Runge-Kutta.
-plan_by_distance <- function(candidates, makers, d, end, ends, job) {
+plan_by_distance <- function(job) {
+  d <- job$diffusion
   key <- run_key(d)
   scale <- sqrt(diag(moments(d$mixture)$cov))
   used <- scale > 0
@@ -279,41 +264,34 @@ plan_by_distance <- function(candidates, makers, d, end, ends, job) {
     root <- sqrt(mean$estimate)
     estimate_row(root, if (root > 0) mean$se / (2 * root) else 0, "Monte Carlo")
   }
-  todo <- lapply(seq_len(nrow(candidates)), function(i) {
-    stops <- if (candidates$grid[i] == "logsnr" && length(ends)) ends else end
-    data.frame(candidate = i, end = stops)
-  })
-  todo <- do.call(rbind, todo)
+  todo <- do.call(rbind, lapply(seq_len(nrow(job$candidates)), function(i) {
+    logsnr <- job$candidates$grid[i] == "logsnr" && length(job$ends)
+    data.frame(candidate = i, end = if (logsnr) job$ends else job$end)
+  }))
   # a last step to the end of the target, as all candidates on this grid take it
-  fine <- function(steps) sampler_rk4(steps, "quadratic", end = end)
+  fine <- function(steps) sampler_rk4(steps, "quadratic", end = job$end)
   n <- affordable_particles(function(n) run(fine(50), n), 50 * 4,
                             600 * 4 + nrow(todo) * job$budget, job)
   truth <- run(fine(400), n)
   doubt <- distance(run(fine(200), n), truth)
-  rows <- list()
+  job$error <- function(sampler, horizon) {
+    job$state$count <- job$state$count + 1
+    if_error(distance(run(sampler, n), truth), function(e) unknown_row(conditionMessage(e)))
+  }
+  tried <- NULL
   for (k in seq_len(nrow(todo))) {
     if (k > 1 && job$late()) break
     i <- todo$candidate[k]
-    make <- makers[[candidates$sampler[i]]]
-    grid <- candidates$grid[i]
-    trial <- make(2, grid, todo$end[k])
+    trial <- plan_made(job, list(sampler = job$candidates$sampler[i], steps = 2,
+                                 grid = job$candidates$grid[i], end = todo$end[k]))
     if (trial$stochastic) {
       abort_input("samplers", 'deterministic for measure = "distance"', format(trial))
     }
-    job_one <- job
-    job_one$error <- function(sampler, horizon) {
-      job$state$count <- job$state$count + 1
-      if_error(distance(run(sampler, n), truth), function(e) unknown_row(conditionMessage(e)))
-    }
-    row <- plan_one(make, grid, d$horizon, todo$end[k], job_one)
-    rows[[k]] <- data.frame(candidates[i, , drop = FALSE], row, candidate = i)
+    tried <- rbind(tried, plan_try(job, i, d$horizon, todo$end[k]))
   }
-  tried <- do.call(rbind, rows)
-  tried <- tried[plan_order(tried, TRUE), ]
-  tried <- tried[!duplicated(tried$candidate), ]
+  tried <- best_of_each(tried, TRUE)
   if (is.na(tried$error[1])) return(list(tried = tried))
-  list(tried = tried, reference = replace(doubt, "n", n),
-       sampler = makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], tried$end[1]),
+  list(tried = tried, reference = replace(doubt, "n", n), sampler = plan_made(job, tried[1, ]),
        row = data.frame(quantity = "distance",
                         estimate_row(tried$error[1], tried$se[1], "Monte Carlo")))
 }
@@ -334,14 +312,9 @@ affordable_particles <- function(run, pilot, all, job) {
   if (each * all * most <= room) most else min(most, max(20, floor(room / (each * all))))
 }
 
-plan_order <- function(tried, budget) {
-  if (budget) order(is.na(tried$error), tried$error, tried$evaluations) else {
-    order(is.na(tried$error), tried$evaluations, tried$error)
-  }
-}
-
-# Announces a long search, after the first candidate of several.
-plan_announce <- function(candidates, job) {
+# Announces a long search, after the first of several candidates.
+plan_announce <- function(job) {
+  candidates <- nrow(job$candidates)
   expected <- job$elapsed() * (candidates - 1) * 2
   if (expected > 10) {
     message("plan_sampler(): ", candidates, " combinations of sampler and grid to try, some ",
@@ -349,33 +322,66 @@ plan_announce <- function(candidates, job) {
   }
 }
 
-# One candidate: for a wanted error the least number of steps that meets it, for a budget what it
-# pays for. `most`: of no use are more evaluations, for a wanted error.
-plan_one <- function(maker, grid, horizon, end, job, most = Inf) {
-  if (is.null(job$budget)) {
-    most <- min(4 * job$state$best, most, na.rm = TRUE)
-    return(plan_steps(maker, grid, horizon, end, job, most))
-  }
-  steps <- job$budget
-  repeat {
-    sampler <- maker(steps, grid, end)
+# Candidate i: for a wanted error the least number of steps that meets it, for a budget what it pays
+# for. `most`: of no use are more evaluations, for a wanted error.
+plan_try <- function(job, i, horizon, end, most = Inf) {
+  candidate <- job$candidates[i, , drop = FALSE]
+  # a number of steps, with its error if its evaluations are within the limit
+  at <- function(steps, limit) {
+    sampler <- plan_made(job, c(candidate, steps = steps, end = end))
     cost <- plan_cost(sampler, job$schedule, horizon)
-    if (cost <= job$budget || steps == 1) break
-    steps <- max(1, min(steps - 1, floor(steps * job$budget / cost)))
+    error <- if (cost <= limit) job$error(sampler, horizon) else unknown_row()
+    list(steps = steps, evaluations = cost, error = error, over = cost > limit,
+         met = isTRUE(error$met), stochastic = sampler$stochastic)
   }
-  # steps that are more than they cost
-  error <- if (cost <= job$budget) job$error(sampler, horizon) else unknown_row()
-  data.frame(horizon = horizon, end = end, steps = steps, evaluations = cost,
-             error = error$estimate, se = error$se, stochastic = sampler$stochastic)
+  found <- if (is.null(job$budget)) {
+    plan_steps(at, min(4 * job$state$best, most, job$most, na.rm = TRUE), job$late)
+  } else plan_budget(at, job$budget)
+  data.frame(candidate, horizon = horizon, end = end, steps = found$steps,
+             evaluations = found$evaluations, error = found$error$estimate, se = found$error$se,
+             stochastic = found$stochastic, candidate = i)
+}
+
+# The most steps that a budget pays for; a single step may be more than it pays for.
+plan_budget <- function(at, budget) {
+  steps <- budget
+  repeat {
+    now <- at(steps, budget)
+    if (!now$over || steps == 1) return(now)
+    steps <- max(1, min(steps - 1, floor(steps * budget / now$evaluations)))
+  }
+}
+
+# The least number of steps that meets the error, as far as `limit` evaluations. More steps may miss
+# an error that fewer meet, so the largest number cannot come first, to tell whether there is one.
+plan_steps <- function(at, limit, late) {
+  low <- 1
+  now <- at(2, limit)
+  while (!now$met && !now$over && !late()) {
+    low <- now$steps
+    now <- at(2 * low, limit)
+  }
+  if (now$over && now$steps > 2) {
+    # the most steps that the limit allows
+    top <- at(max(low, floor(limit * now$steps / now$evaluations)), limit)
+    if (top$met) now <- top
+  }
+  while (now$met && now$steps - low > max(1, .03 * low)) {
+    middle <- at(floor((low + now$steps) / 2), limit)
+    if (middle$met) now <- middle else low <- middle$steps
+  }
+  if (now$met) now else {
+    replace(now, c("steps", "evaluations", "error"), list(NA_real_, NA_real_, unknown_row()))
+  }
 }
 
 # The best, with its error by all nodes or draws; by those of the search where the time is over.
-plan_final <- function(tried, makers, job) {
+plan_final <- function(tried, job) {
   if (is.na(tried$error[1])) return(list(tried = tried))
   first <- tried[1, ]
   repeat {
-    sampler <- makers[[tried$sampler[1]]](tried$steps[1], tried$grid[1], tried$end[1])
-    row <- job$error(sampler, tried$horizon[1], search = FALSE)
+    sampler <- plan_made(job, tried[1, ])
+    row <- job$error(sampler, first$horizon, search = FALSE)
     if (!is.null(job$budget) || isTRUE(row$met) || job$inner < 2 || job$late()) break
     tried$steps[1] <- tried$steps[1] + 1
   }
@@ -386,7 +392,7 @@ plan_final <- function(tried, makers, job) {
     } else "")
   }
   tried$error[1] <- row$estimate
-  tried$evaluations[1] <- evaluations(sampler, job$schedule, tried$horizon[1])
+  tried$evaluations[1] <- evaluations(sampler, job$schedule, first$horizon)
   list(sampler = sampler, row = row, tried = tried)
 }
 
@@ -400,9 +406,14 @@ quiet_error <- function(target, mixture, sampler, schedule, horizon, score_error
   }, warning = none, mixguide_error = none)
 }
 
+# The last time that a search considers.
+last_horizon <- function(schedule, most = 20) {
+  if (is.finite(schedule$max)) schedule$horizon else most
+}
+
 # Times at which the noise is a share of the narrowest component's variance.
 plan_ends <- function(mixture, schedule) {
-  last <- if (is.finite(schedule$max)) schedule$horizon else 20
+  last <- last_horizon(schedule)
   noise <- c(.03, .1, .01, .003) * min(used_values(mixture))
   end <- signif(logsnr_time(-log(noise) / 2, rep(0, 4), rep(last, 4), schedule), 2)
   unique(end[end > 0 & end < last / 4])
@@ -473,7 +484,7 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
     row_of(start_error(diffuse(mixture, t, schedule), mixture, schedule, t, "normal", n),
            quantity)$estimate
   }
-  last <- if (is.finite(schedule$max)) schedule$horizon else 20
+  last <- last_horizon(schedule)
   first <- end + (last - end) / 1000
   # one table of errors serves all bisections; errors span decades
   t <- exp(seq(log(first), log(last), length.out = if (law_dimension(mixture) > 1) 13 else 25))
@@ -500,41 +511,6 @@ plan_cost <- function(sampler, schedule, horizon) {
   })
 }
 
-# The least number of steps that meets the error, as far as `limit` evaluations. More steps may miss
-# an error that fewer meet, so the largest number cannot come first, to tell whether there is one.
-plan_steps <- function(maker, grid, horizon, end, job, limit) {
-  limit <- min(limit, job$most)
-  at <- function(steps) {
-    sampler <- maker(steps, grid, end)
-    cost <- plan_cost(sampler, job$schedule, horizon)
-    row <- if (cost <= limit) job$error(sampler, horizon)
-    list(steps = steps, cost = cost, error = row, over = cost > limit,
-         met = isTRUE(row$met), stochastic = sampler$stochastic)
-  }
-  low <- 1
-  now <- at(2)
-  while (!now$met && !now$over && !job$late()) {
-    low <- now$steps
-    now <- at(2 * low)
-  }
-  if (now$over && now$steps > 2) {
-    # the most steps that the limit allows
-    top <- at(max(low, floor(low * limit / at_cost(now, low))))
-    if (top$met) now <- top
-  }
-  while (now$met && now$steps - low > max(1, .03 * low)) {
-    middle <- at(floor((low + now$steps) / 2))
-    if (middle$met) now <- middle else low <- middle$steps
-  }
-  error <- if (now$met) now$error else unknown_row()
-  data.frame(horizon = horizon, end = end, steps = if (now$met) now$steps else NA_real_,
-             evaluations = if (now$met) now$cost else NA_real_, error = error$estimate,
-             se = error$se, stochastic = now$stochastic)
-}
-
-# The cost of `steps`, from the cost of more steps.
-at_cost <- function(now, steps) now$cost * steps / now$steps
-
 # Steps of the exponential integrator of the SDE on a uniform grid for which the bound without L is
 # at most the wanted error: half of it for the start, half for the steps, whose bound falls as C/N.
 guaranteed_steps <- function(mixture, schedule, end, error, measure) {
@@ -543,7 +519,7 @@ guaranteed_steps <- function(mixture, schedule, end, error, measure) {
   excess <- function(t) {
     log(pmax(2 * start_by_convexity(mixture, t, schedule) / kl, .Machine$double.xmin))
   }
-  last <- if (is.finite(schedule$max)) schedule$horizon else 50
+  last <- last_horizon(schedule, 50)
   if (!schedule$vp || excess(last) > 0) return(NULL)
   horizon <- if (excess(end + last / 1000) < 0) end + last / 1000 else {
     stats::uniroot(excess, c(end + last / 1000, last))$root
@@ -578,18 +554,12 @@ print_body.plan_sampler <- function(x, ...) {
     say_line(if (x$measure == "distance") "its distance: " else "its error: ",
              format_estimate(x$error))
   }
-  others <- x$tried[!is.na(x$tried$error), ][-1, ]
-  others <- others[!duplicated(others$sampler), ]
-  others <- others[others$sampler != x$tried$sampler[1], ]
+  known <- x$tried[!is.na(x$tried$error), ]
+  others <- known[!duplicated(known$sampler), ][-1, ]
   if (nrow(others)) {
-    say(if (budget) "others, with their errors:" else {
-      "others that meet it, with their evaluations:"
-    })
-    say(paste0(others$sampler, " (", others$grid,
-               ifelse(others$end > 0, paste(" to", others$end), ""), ", from ",
-               format(others$horizon, digits = 4), ") ",
-               if (budget) format(others$error, digits = 2) else others$evaluations),
-        indent = 4, exdent = 6)
+    say(if (budget) "others, with their errors:" else "others that meet it:")
+    print_rows(others[c("sampler", "grid", "horizon", "end",
+                        if (budget) "error" else c("steps", "evaluations"))], 4)
   }
   lost <- setdiff(x$tried$sampler, x$tried$sampler[!is.na(x$tried$error)])
   if (length(lost) && !budget) {

@@ -81,6 +81,7 @@ new_program <- function(steps, times, d, start_sd, derivative, save, closing, n_
 }
 
 kinds_of <- function(ops) vapply(ops, .subset2, "", "op")
+kinds_in <- function(steps) kinds_of(unlist(steps, recursive = FALSE))
 uses_hessian <- function(ops) any(reads_hessian(kinds_of(ops)))
 
 # Operations that read the derivative of the score need an evaluation before them, at the same place

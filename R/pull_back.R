@@ -22,27 +22,23 @@ pull_some <- function(run, x, known = NULL) {
   goal <- encode(x)
   near <- 1e-9 * narrowest(run$mixture, run$times, run$schedule)
   # at starts z of the points `at`: E(F(z)) - E(x), and whether F(z) is the point
-  miss <- function(z, at) {
+  miss_by <- function(encode, goal) function(z, at) {
     image <- push(run, z, "none")$x
     list(gap = encode(image) - goal[at, , drop = FALSE],
          there = rowSums(abs(image - x[at, , drop = FALSE]) > near) %in% 0)
   }
-  along <- function(at, z, gap) -gap
-  state <- list(z = goal, found = logical(nrow(x)))
-  state <- descend(state, miss, along, 30)
-  left <- sum(!state$found)
-  if (left > 0 && left * ncol(x)^2 < 1e6) {
-    state <- descend(state, miss, function(at, z, gap) newton_step(z, at, gap, miss), 40)
+  newton <- function(state, miss) {
+    descend(state, miss, function(at, z, gap) newton_step(z, at, gap, miss), 40)
   }
+  miss <- miss_by(encode, goal)
+  state <- list(z = goal, found = logical(nrow(x)))
+  state <- descend(state, miss, function(at, z, gap) -gap, 30)
+  left <- sum(!state$found)
+  if (left > 0 && left * ncol(x)^2 < 1e6) state <- newton(state, miss)
   left <- which(!state$found)
   if (!is.null(known) && length(left) && length(left) <= 5000) {
     state$z[left, ] <- known$start[nearest_rows(x[left, , drop = FALSE], known$image), ]
-    miss_near <- function(z, at) {
-      gap <- push(run, z, "none")$x - x[at, , drop = FALSE]
-      list(gap = gap, there = rowSums(abs(gap) > near) %in% 0)
-    }
-    newton <- function(at, z, gap) newton_step(z, at, gap, miss_near)
-    state <- descend(state, miss_near, newton, 40)
+    state <- newton(state, miss_by(identity, x))
   }
   found <- state$found
   log_density <- rep(NA_real_, nrow(x))
@@ -147,7 +143,11 @@ flow_back <- function(run) {
   guide <- guidance_models(run$guidance, run$mixture, run$score_error$model)
   steps <- lapply(sampler_program(sampler_rk4(), times, run$schedule, FALSE), drive_operations,
                   guide, run$score_error, d, run$schedule)
-  program <- compile_program(steps, times, d)
+  program_map(run, compile_program(steps, times, d))
+}
+
+# A program as a function of points.
+program_map <- function(run, program) {
   levels <- program_levels(program, run$schedule, run$score_error$scale)
   aim <- program_aim(run, program, levels)
   pool <- core_pool(score_pool(run))

@@ -22,6 +22,15 @@ line_expectation <- function(mixture, f_of, cut_at) {
   estimate_row(sum(parts), 0, "quadrature")
 }
 
+# E f(X) for X from a mixture in the plane, if f varies as fast as the components of `cut_at`. NULL
+# if this needs too many nodes.
+plane_expectation <- function(mixture, f, cut_at = mixture) {
+  value <- settled_sums(cut_at, function(nodes) {
+    sum(nodes$weight * f(nodes$x) * dgaussmix(nodes$x, mixture))
+  }, 1e-7, min(1e6, max(1e5, 1e8 / mixture_size(cut_at))))
+  if (!is.null(value)) estimate_row(value, 0, "quadrature")
+}
+
 # The mixture in coordinates relative to `from`.
 moved <- function(mixture, from) {
   mixture$means <- mixture$means - rep(from, each = mixture_size(mixture))

@@ -202,15 +202,14 @@ rest_change <- function(v, program, levels) {
   unlist(core_run(pool, matrix(0, J, 1), levels, program, 1, seq_len(SCALAR$start))$scalar)
 }
 
-# run_chunk() of a reduced run.
-run_reduced <- function(plan, models, levels, program, scalars, key, first, count, start) {
+# run_chunk() of a reduced run. `run`: the run within W from a start there.
+run_reduced <- function(plan, key, net, run) {
   map <- plan$reduction
-  job <- list(n = as.integer(count), start = start, start_sd = map$start_sd, key = as.double(key),
-              first = as.double(first), lanes = 0L, net = keyed_net(plan$net, key),
-              at = plan$net$start, rest = plan$net$rest)
+  job <- list(n = as.integer(plan$begin$n), start = plan$begin$x, start_sd = map$start_sd,
+              key = as.double(key), first = as.double(particles_before(plan)), lanes = 0L,
+              net = net, at = plan$net$start, rest = plan$net$rest)
   begin <- if (!is.null(map$gain)) .Call(ffi_project, map$space, job)
-  result <- core_run(plan$pool, models, levels, program, count, scalars, begin$start,
-                     key = key, first = first, net = job$net, at = plan$net$at)
+  result <- run(begin$start)
   map$inside <- result$output
   # other normals than those of the program
   map$noise_key <- stream(key, "rest")

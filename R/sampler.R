@@ -1,9 +1,8 @@
 #' Samplers as step programs
 #'
-#' A sampler turns noise into data. In this package a sampler is a description, not a loop: a
-#' function that returns, for each step, a short list of operations on registers (each an n x d
-#' matrix). One engine runs all samplers, so a new one takes about twenty lines of R and runs as
-#' fast as the others.
+#' A sampler is a description, not a loop: a function that returns, for each step, a short list of
+#' operations on registers (each an n x d matrix). One engine runs all samplers, so a new one takes
+#' about twenty lines of R and runs as fast as the others.
 #'
 #' @details
 #' Step `k` leads from `times[k]` to the smaller `times[k + 1]`. Its operations are
@@ -15,10 +14,12 @@
 #' * [op_product()], [op_solve()], [op_root()]: register `to` is multiplied by a matrix made from
 #'   the derivative of the score.
 #'
-#' The denoised point `(x + b^2 s)/a` is not computed from the score. It is the mean of the
-#' components' own denoised points, so it keeps all its digits where `a` is small, and exists where
-#' `a = 0`. (It does not exist at `a = 0` for a score that is wrong by a factor.) The noise is
-#' `-b s`, the velocity `f x - G^2 s/2`, the `dx/dt` of the probability flow (see [schedule]).
+#' The noise is `-b s`, the velocity `f x - G^2 s/2`, the `dx/dt` of the probability flow (see
+#' [schedule]). The denoised point `(x + b^2 s)/a` is not computed from the score. It is the mean of
+#' the components' own denoised points, so it keeps all its digits where `a` is small, and exists
+#' where `a = 0` (except for a score that is wrong by a factor). DDIM, DDPM and the DPM-Solvers take
+#' it in steps that multiply `a` by a thousand or more, and may start where `a = 0` (zero terminal
+#' signal-to-noise ratio).
 #'
 #' The state is register `x`; the last operation of every step writes it. Another register exists
 #' once it is written, and keeps its value from step to step, so a multistep method reads the value
@@ -127,31 +128,43 @@ step_draws <- function(step, steps, grid, end, vectorised) {
   }, function(e) TRUE)
 }
 
-draws_noise <- function(steps) {
-  any(vapply(unlist(steps, recursive = FALSE), .subset2, "", "op") == "noise")
-}
+draws_noise <- function(steps) any(kinds_in(steps) == "noise")
 
 # The operations rewritten with scores alone, for code that rewrites or reads scores.
 score_form <- function(ops, schedule) {
   wanted <- !vapply(ops, function(op) is.null(op$want), NA)
-  if (!any(wanted)) return(ops)
-  if (uses_hessian(ops)) {
+  if (any(wanted) && uses_hessian(ops)) {
     abort_input("sampler", paste("without the derivative of a denoised point for what rewrites",
                                  "scores: take more steps near the start"),
                 format(ops[[which(wanted)[1]]]))
   }
+  for (op in ops[wanted]) {
+    need_memory(op$t[op$want == "denoised"], schedule, "what needs the score itself")
+  }
+  by_score(ops, names(want_code), schedule)
+}
+
+# Evaluations that want one of `wants`, rewritten as a score and a sum.
+by_score <- function(ops, wants, schedule) {
   unlist(lapply(ops, function(op) {
-    if (is.null(op$want)) return(list(op))
-    a <- schedule$a(op$t)
-    b2 <- schedule$b2(op$t)
-    want <- rep_len(op$want, length(a))
-    denoised <- want == "denoised"
-    need_memory(op$t[denoised], schedule, "what needs the score itself")
-    coef <- stats::setNames(list(ifelse(denoised, 1 / a, 0), ifelse(denoised, b2 / a, ifelse(
-      want == "noise", -sqrt(b2), 1))), c(op$from, op$to))
+    if (!any(op$want %in% wants)) return(list(op))
+    coef <- stats::setNames(quantity_form(op$want, op$t, schedule), c(op$from, op$to))
     op$want <- NULL
     list(op, op_linear(op$to, coef))
   }), recursive = FALSE)
+}
+
+# What op_eval() may want, at times t, as by_x x + by_score s.
+quantity_form <- function(want, t, schedule) {
+  if (want[1] == "velocity") {
+    return(stats::setNames(lapply(reverse_drift(schedule, t), `-`), c("by_x", "by_score")))
+  }
+  a <- schedule$a(t)
+  b2 <- schedule$b2(t)
+  want <- rep_len(want, length(t))
+  denoised <- want == "denoised"
+  list(by_x = ifelse(denoised, 1 / a, 0),
+       by_score = ifelse(denoised, b2 / a, ifelse(want == "noise", -sqrt(b2), 1)))
 }
 
 check_sampler <- function(x, arg = "sampler") {
@@ -204,8 +217,7 @@ evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
   check_schedule(schedule)
   times <- sampler_times(sampler, schedule, horizon)
   steps <- sampler_program(sampler, times, schedule, one_is_enough = TRUE)
-  kinds <- vapply(unlist(steps, recursive = FALSE), `[[`, "", "op")
-  sum(kinds == "eval") * (length(times) - 1) / length(steps)
+  sum(kinds_in(steps) == "eval") * (length(times) - 1) / length(steps)
 }
 
 # The times of one run; the mixture is needed to choose a horizon.
@@ -250,22 +262,8 @@ sampler_program <- function(sampler, times, schedule, one_is_enough = FALSE) {
   if (!sampler$stochastic && draws_noise(steps)) {
     abort_input("stochastic", "TRUE, or NULL, for a sampler whose steps have op_noise()", "FALSE")
   }
-  lapply(steps, velocity_form, schedule)
-}
-
-# The velocity of the probability flow as by_x x + by_score s.
-velocity_of <- function(schedule, t) {
-  stats::setNames(lapply(reverse_drift(schedule, t), `-`), c("by_x", "by_score"))
-}
-
-# The operations with velocities rewritten as f x - G^2 s/2, which keeps all digits at every time.
-velocity_form <- function(ops, schedule) {
-  unlist(lapply(ops, function(op) {
-    if (!"velocity" %in% op$want) return(list(op))
-    op$want <- NULL
-    coef <- stats::setNames(velocity_of(schedule, op$t), c(op$from, op$to))
-    list(op, op_linear(op$to, coef))
-  }), recursive = FALSE)
+  # a velocity by the score keeps all digits at every time
+  lapply(steps, by_score, "velocity", schedule)
 }
 
 # Checks that an earlier operation has written every register that an operation reads; x is there.

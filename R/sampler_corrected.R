@@ -1,9 +1,9 @@
 #' Predictor-corrector samplers
 #'
 #' A sampler with steps of Langevin dynamics after its own steps, at the time reached. They leave
-#' the law `p_t` of that time as it is, and so reduce the predictor's error. They may also come
-#' before the steps, at the time at which a step begins: then the start is corrected too, and no
-#' score is taken at the last time, where point masses have none.
+#' the law `p_t` of that time as it is, and so reduce the predictor's error. Before the steps, at
+#' the time at which a step begins, they correct the start too, and take no score at the last time,
+#' where point masses have none.
 #'
 #' @details
 #' A corrector takes `steps` steps of size `h` with the score `s = s_t` at the time `t` that the
@@ -21,11 +21,11 @@
 #' Neither rejects steps, so each has a bias that vanishes only with `h`.
 #'
 #' `corrector()` makes your own, from a function that returns operations on registers as a
-#' [sampler()]'s step does. The last operation writes `x`; registers of the predictor that its later
-#' steps read must not be written. Names in brackets are free.
+#' [sampler()]'s step does. Registers of the predictor that its later steps read must not be
+#' written. Names in brackets are free.
 #'
-#' A stochastic sampler carries no log-density; for its law see [guided_law()], and
-#' [guided_moments()] for one Gaussian.
+#' Runs carry no log-density; for the law see [guided_law()], and [guided_moments()] for one
+#' Gaussian.
 #'
 #' @param predictor A [sampler()], which also gives the time grid.
 #' @param corrector The corrector: `corrector_langevin()`, `corrector_underdamped()` or a
@@ -103,11 +103,13 @@ corrector_langevin <- function(step, steps = 1) {
   size <- step_size(step)
   steps <- check_steps(steps)
   new_corrector(corrector_name("Langevin", steps, step), function(t, schedule) {
-    h <- size(t)
-    rep(list(op_eval("(s)", from = "x", t = t),
-             op_noise("(z)"),
-             op_linear("x", list(x = 1, "(s)" = h, "(z)" = sqrt(2 * h)))), steps)
+    rep(langevin_step(t, size(t)), steps)
   })
+}
+
+langevin_step <- function(t, h) {
+  list(op_eval("(s)", t = t), op_noise("(z)"),
+       op_linear("x", list(x = 1, "(s)" = h, "(z)" = sqrt(2 * h))))
 }
 
 #' @rdname sampler_corrected

@@ -7,10 +7,7 @@
 #' @details With `eta = 0` it is deterministic, a first-order solver of the probability-flow ODE.
 #' With `eta = 1` it is `sampler_ddpm(variance = "posterior")`.
 #'
-#' If a step multiplies `a` by a thousand or more, the engine gives `x0hat` directly and not by the
-#' score (see [op_eval()]), so that no digits are lost. `a` may even be 0 at the start (zero
-#' terminal signal-to-noise ratio), where
-#' `x' = a' x0hat + sqrt(b'^2 - v) x/b + sqrt(v) z`.
+#' Where `a = 0` (see [sampler()]), `x' = a' x0hat + sqrt(b'^2 - v) x/b + sqrt(v) z`.
 #'
 #' @inheritParams sampler
 #' @param eta From 0 (deterministic) to 1. This is DDIM's own parameter; it has nothing to do with

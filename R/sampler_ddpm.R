@@ -29,17 +29,15 @@
 #' of the other variances in 4, 16 and 32 dimensions, and up to 25 times where eigenvalues are
 #' negative. d is at most 32, after reductions, and guidance may have no power.
 #'
-#' `"accelerated"` is the same to order `beta^2`, in any dimension; its `Ds`, too, is that of the
-#' guided score. If `beta` times an eigenvalue of `Ds` is below -2, its steps are too long, and the
-#' noise has the other sign. A run counts the particles whose noise a step turns against itself
-#' (`reversed` in [guided_sample()]).
+#' `"accelerated"` is the same to order `beta^2`, in any dimension. If `beta` times an eigenvalue of
+#' `Ds` is below -2, its steps are too long, and the noise has the other sign. A run counts the
+#' particles whose noise a step turns against itself (`reversed` in [guided_sample()]).
 #'
 #' The noise of the last step is kept, as in the analyses; some programs leave it out.
 #'
-#' If a step multiplies `a` by a thousand or more, the mean is
-#' `(a/a')(b'^2/b^2) x + (a' beta/b^2) x0hat` of the denoised point `x0hat` (see [op_eval()]), which
-#' is the same without the digits that cancel; for `"posterior"` and `"large"` `a` may even be 0 at
-#' the start (zero terminal signal-to-noise ratio). The other variances are infinite there.
+#' In steps that take the denoised point `x0hat` (see [sampler()]) the mean is
+#' `(a/a')(b'^2/b^2) x + (a' beta/b^2) x0hat`. Where `a = 0`, all variances but `"posterior"` and
+#' `"large"` are infinite.
 #'
 #' @inheritParams sampler
 #' @param variance One of `"posterior"`, `"large"`, `"scaled"`, `"matched"`, `"accelerated"`.

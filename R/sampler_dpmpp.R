@@ -1,7 +1,7 @@
 #' DPM-Solver++ samplers (2M, 3M)
 #'
 #' The multistep solvers of the probability-flow ODE in data prediction: one score per step, second
-#' order by remembering the data predicted in the step before, third order by those of two steps.
+#' order by the data predicted in the step before, third order by those of two steps.
 #'
 #' @details
 #' With `lambda = log(a/b)`, `h = lambda' - lambda`, `q = h/(2 (previous h))` and the predicted data
@@ -24,10 +24,6 @@
 #' | A2 in the plane, 3M | .11 | .014 | .0014 | .000094 |
 #'
 #' [best_grid()] finds better times for a mixture, often with a fraction of these errors.
-#'
-#' `a` may be 0 at the start (zero terminal signal-to-noise ratio). There `h` is infinite, and the
-#' engine gives `D` itself and not the score (see [op_eval()]). So it does wherever `a` grows so
-#' fast that digits would cancel.
 #'
 #' The log-density comes from the Jacobian of the steps, because the divergence of the score would
 #' give it to first order only.

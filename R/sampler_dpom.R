@@ -1,8 +1,8 @@
 #' DPOM and DPUM samplers
 #'
-#' The predictor-corrector samplers of the probability-flow ODE with known polynomial guarantees:
-#' exponential-integrator steps of the ODE, followed after every stretch of time `1/L` by Langevin
-#' steps at the time reached, overdamped (DPOM) or underdamped (DPUM).
+#' Samplers of the probability-flow ODE with known polynomial guarantees: exponential-integrator
+#' steps, followed after every stretch of time `1/L` by Langevin steps at the time reached,
+#' overdamped (DPOM) or underdamped (DPUM).
 #'
 #' @details
 #' `L = lipschitz`, times of the Ornstein-Uhlenbeck process. There are
@@ -23,11 +23,9 @@
 #' Most mixtures in several dimensions have no global Lipschitz constant: no `lipschitz` makes the
 #' assumption true.
 #'
-#' The sizes determine the times, so there are no `steps` and `grid` as for other samplers;
-#' `horizon` and `end` are the first and the last time.
-#'
-#' For other schedules, predictors or sizes: [sampler_corrected()], which makes these two. The
-#' predictor alone, on the same times, is `sampler_exponential(grid = sampler_dpom(...)$grid)`.
+#' The sizes determine the times, so there are no `steps` and `grid`. For other schedules,
+#' predictors or sizes: [sampler_corrected()], which makes these two. The predictor alone, on the
+#' same times, is `sampler_exponential(grid = sampler_dpom(...)$grid)`.
 #'
 #' @param lipschitz The Lipschitz constant `L` of the score that determines the sizes, positive.
 #' @param predictor_step Size of the predictor's steps, at most `1/lipschitz`.

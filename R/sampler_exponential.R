@@ -17,8 +17,8 @@
 #' `w = 1/h - 1/(e^h - 1)`, `h = log(a'/a)`, so that `g w = (e^h - 1 - h)/h` for every
 #' variance-preserving schedule. For the others `w` is the same function (1/2 where `a` is
 #' constant), which keeps the order. The step takes the score at its end: for a mixture with point
-#' masses the grid must stop at `end > 0`. As with [sampler_dpmpp_2m()] the divergence would give
-#' the log-density to first order only, so it comes from the Jacobian of the steps.
+#' masses the grid must stop at `end > 0`. As with [sampler_dpmpp_2m()] the log-density comes from
+#' the Jacobian of the steps.
 #'
 #' @inheritParams sampler
 #' @param order 1, or 2 for the ODE.

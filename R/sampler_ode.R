@@ -1,15 +1,13 @@
 #' Runge-Kutta samplers of the probability-flow ODE
 #'
-#' General-purpose solvers of the reverse ordinary differential equation
-#' `dx = (-f x + G^2 s/2) dt`: Euler (order 1, one score per step), Heun's second-order method
-#' (two scores), and the classical fourth-order method (four scores).
+#' General-purpose solvers of the reverse ordinary differential equation of [sampler()]: Euler
+#' (order 1, one score per step), Heun's second-order method (two scores), and the classical
+#' fourth-order method (four scores).
 #'
 #' @details
 #' For the Ornstein-Uhlenbeck process Euler's step is `x' = x + h (x + s)`. The Heun and Runge-Kutta
 #' steps take the score at the end of the step: for a mixture with point masses the grid must stop
 #' at `end > 0`.
-#'
-#' Compare samplers by the number of score evaluations, not of steps.
 #'
 #' @inheritParams sampler
 #' @return A [sampler()].

@@ -45,9 +45,8 @@ sampler_pcg <- function(steps = 200, grid = "quadratic", end = 0, corrections = 
   predictor <- sampler_ddim(steps, grid, end)
   step <- function(k, times, schedule) {
     h <- size / 2 * step_constants(k, times, schedule)$beta
-    correct <- list(op_eval("(s)", t = times[k + 1]), op_noise("(z)"),
-                    op_linear("x", list(x = 1, "(s)" = h, "(z)" = sqrt(2 * h))))
-    c(with_own_strength(predictor$step(k, times, schedule), 0), rep(correct, corrections))
+    c(with_own_strength(predictor$step(k, times, schedule), 0),
+      rep(langevin_step(times[k + 1], h), corrections))
   }
   sampler("pcg", step, steps, grid, end, stochastic = TRUE, label = "predictor-corrector guidance",
           params = list(corrections = corrections, size = size), vectorised = TRUE)

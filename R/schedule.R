@@ -17,18 +17,17 @@
 #' | `schedule_ddpm()` | `prod(alpha)^(1/2)` | `1 - a^2` | `log(alpha_t)/2` | `-2 f` | 0 to T |
 #'
 #' with `B = beta_min + t (beta_max - beta_min)`, `c(t) = cos(u (t + s))`, `u = (pi/2)/(1 + s)`,
-#' `m = sigma_min`, `R = log(sigma_max/sigma_min)`. The schedule's own horizon, from which samplers
-#' start (the Ornstein-Uhlenbeck process later, if the mixture needs it: see [horizon]), is in
-#' brackets. At `t = 1` the cosine and flow processes have forgotten the data altogether
-#' (`a = 0`) and their `f` and `G^2` are infinite, so they start just below: there
-#' `a` is 0.008 and 0.005, close to the 0.007 of the Ornstein-Uhlenbeck process at 5.
+#' `m = sigma_min`, `R = log(sigma_max/sigma_min)`. In brackets is the schedule's own horizon, from
+#' which samplers start unless the mixture needs more, see [horizon]. At `t = 1` the cosine and flow
+#' processes have forgotten the data (`a = 0`) and their `f` and `G^2` are infinite, so they start
+#' just below: there `a` is 0.008 and 0.005, close to the 0.007 of `schedule_ou()` at 5.
 #'
 #' Between whole times `schedule_ddpm()` interpolates `log a` linearly, so that `f` and `G^2` are
 #' piecewise constant. `schedule_etc()` is the `schedule_ddpm()` of the "exponential, then constant"
 #' sequence `1 - alpha_1 = delta`, `1 - alpha_t = k min(delta (1 + k)^t, 1)`, `k = c log(T)/T`.
 #'
-#' Every variance-preserving schedule (`b^2 = 1 - a^2`) is the Ornstein-Uhlenbeck process seen with
-#' another clock, `-log a(t)`.
+#' Every variance-preserving schedule (`b^2 = 1 - a^2`) is the Ornstein-Uhlenbeck process with the
+#' clock `-log a(t)`.
 #'
 #' @section Your own:
 #' `schedule()` makes one of `a` and `b2`, the standard deviation squared of the noise. What is not
@@ -38,8 +37,8 @@
 #' (the data then carry that noise for good), and `a/b` must fall with time. At the horizon `a` may
 #' be 0, for samplers that use the denoised point (see [sampler_ddim()]).
 #'
-#' The functions of a schedule cannot be exchanged afterwards, for what was derived from them would
-#' stay: an edited schedule is an error. `horizon` may be set.
+#' A schedule whose functions are exchanged afterwards is an error, for what was derived from them
+#' would stay. Its `horizon` may be set.
 #'
 #' @section Numerical notes:
 #' `b^2` keeps its relative accuracy as `t` goes to 0 and `a` as it goes to 0 at the other end.
@@ -63,22 +62,17 @@
 #' @param c Controls how much noise there is at the end: roughly `a^2(T) = T^(-c)`.
 #' @param delta Variance of the noise of the first step.
 #'
-#' @return An object of class `mixguide_schedule`: a list with the vectorised functions of time `a`,
-#'   `b2` (that is `b^2`), `drift` (`f`) and `diffusion2` (`G^2`); `horizon`, the default time at
-#'   which samplers start; `max`, the largest time there is; `vp`, whether `b^2 = 1 - a^2`; `steps`,
-#'   the number of discrete steps or `NULL`; and `name`, `label`, `params`, `gain` (internal).
+#' @return An object of class `mixguide_schedule`: a list of the arguments of `schedule()`, with
+#'   `drift`, `diffusion2` and `vp` if they were `NULL`; of `steps`, the number of discrete steps or
+#'   `NULL`; and of `gain` (internal).
 #'
 #' @references
-#' Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021), \doi{10.48550/arXiv.2011.13456}:
-#' `vp`, `ve` and `subvp` (section 3.4, appendices B and C).
-#'
-#' Nichol and Dhariwal (2021), \doi{10.48550/arXiv.2102.09672}: `cosine` (equation 17).
-#'
-#' Ho, Jain and Abbeel (2020), \doi{10.48550/arXiv.2006.11239}: `ddpm` (equations 2 to 4).
-#'
-#' Lipman, Chen, Ben-Hamu, Nickel and Le (2023), \doi{10.48550/arXiv.2210.02747}: `flow`.
-#'
-#' Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}: `etc`.
+#' * `vp`, `ve` and `subvp`: Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021),
+#'   \doi{10.48550/arXiv.2011.13456}, section 3.4, appendices B and C.
+#' * `cosine`: Nichol and Dhariwal (2021), \doi{10.48550/arXiv.2102.09672}, equation 17.
+#' * `ddpm`: Ho, Jain and Abbeel (2020), \doi{10.48550/arXiv.2006.11239}, equations 2 to 4.
+#' * `flow`: Lipman, Chen, Ben-Hamu, Nickel and Le (2023), \doi{10.48550/arXiv.2210.02747}.
+#' * `etc`: Liang, Ju, Liang and Shroff (2024), \doi{10.48550/arXiv.2410.13746}.
 #'
 #' @seealso [diffuse()] for the law of a mixture at time `t`, [time_grid()] for time steps.
 #' @examples
@@ -105,10 +99,9 @@ schedule <- function(a, b2, drift = NULL, diffusion2 = NULL, max = Inf, horizon 
                                                      "x_t = a(t) x_0 + sqrt(b2(t)) z"), "nothing")
   }
   given <- list(a = a, b2 = b2, drift = drift, diffusion2 = diffusion2)
-  for (arg in names(given)) {
-    f <- given[[arg]]
-    if (!is.function(f) && !(is.null(f) && arg %in% c("drift", "diffusion2"))) {
-      abort_input(arg, "a function of time", describe(f))
+  for (arg in names(given)[!vapply(given, is.function, NA)]) {
+    if (arg %in% c("a", "b2") || !is.null(given[[arg]])) {
+      abort_input(arg, "a function of time", describe(given[[arg]]))
     }
   }
   if (!identical(max, Inf)) max <- check_number(max, "max", min = 0, open = TRUE)
@@ -162,12 +155,12 @@ check_schedule_functions <- function(given, t) {
     f <- given[[arg]]
     if (is.null(f)) next
     # at the horizon f and G^2 may be infinite
-    at <- if (arg %in% c("a", "b2")) t else t[-c(1, length(t))]
-    value <- f(at)
+    times <- if (arg %in% c("a", "b2")) t else t[-c(1, length(t))]
+    value <- f(times)
     wrong <- which(!is.finite(value) | (arg != "drift" & value < 0))
     if (length(wrong)) {
       abort_input(arg, if (arg == "drift") "finite" else "finite and >= 0",
-                  paste(format(value[wrong[1]]), "at t =", format(at[wrong[1]])))
+                  paste(format(value[wrong[1]]), "at t =", format(times[wrong[1]])))
     }
   }
   a <- given$a(t)
@@ -192,8 +185,8 @@ time_slope <- function(g, t, max, scale, step = 2e-3) {
     i <- side == s
     place <- if (s == 0) c(-2, -1, 1, 2) else s * 0:4
     weight <- if (s == 0) c(1, -8, 8, -1) / 12 else s * c(-25, 48, -36, 16, -3) / 12
-    at <- outer(h[i], place) + t[i]
-    slope[i] <- matrix(g(as.vector(at)), nrow(at)) %*% weight / h[i]
+    times <- outer(h[i], place) + t[i]
+    slope[i] <- matrix(g(as.vector(times)), nrow(times)) %*% weight / h[i]
   }
   slope
 }
@@ -359,9 +352,8 @@ schedule_etc <- function(steps, c = 4, delta = 1e-3) {
 #' @param mixture A [gaussmix()], or a [diffusion()] of one.
 #' @param t One time, from 0 (the mixture itself) to the largest time of the schedule.
 #' @param schedule The forward process, see [schedule].
-#' @return A [gaussmix()] of the same dimension, classes, variable names and coordinates. Its
-#'   covariance form is the same, but for a mixture whose coordinates have several scales, whose
-#'   isotropic components become diagonal.
+#' @return A [gaussmix()] of the same dimension, classes, variable names, coordinates and form of
+#'   covariances; but isotropic components become diagonal if coordinates have several scales.
 #' @source Liang, Shi, Song and Zhou (2024), \doi{10.48550/arXiv.2405.16418}, lemma 3.2.
 #' @seealso [schedule]
 #' @examples

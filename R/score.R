@@ -31,6 +31,11 @@
 #' @param schedule The forward process, see [schedule].
 #' @param guidance A [guidance()], or the label of a class (or several, for their union) for the
 #'   score of the class; `NULL` for the plain score.
+#' @param observation,method `NULL`, or an [observation()], as for [condition()], and the
+#'   [zero_shot] method whose score is wanted; an error for methods with a step of their own, or
+#'   particles. The process then is by default that of [conditional_sample()], in whose schedule
+#'   noise is left at `t = 1`; without noise in the observation such a score does not exist at
+#'   `t = 0`.
 #' @return `score()` and `denoise()`: n x d matrices with the names of the variables.
 #'   `score_jacobian()`: an n x d x d array, symmetric in the last two. `posterior()`: an n x
 #'   classes matrix whose rows sum to 1.
@@ -44,9 +49,25 @@
 #' score_jacobian(m, x)[1, , ]
 #' denoise(m, x, t = .5)
 #' posterior(m, x)
+#' # the score that a zero-shot method follows
+#' score(m, x, t = 10, observation = observation(.8, H = cbind(1, .5), noise = .09),
+#'       method = zero_shot_bo())
 #' @export
-score <- function(mixture, x, t = 0, schedule = schedule_ou(), guidance = NULL) {
+score <- function(mixture, x, t = 0,
+                  schedule = if (is.null(observation)) schedule_ou() else schedule_etc(100),
+                  guidance = NULL, observation = NULL, method = NULL) {
   unpack_diffusion()
+  if (!is.null(observation)) {
+    if (!is.null(guidance)) abort_input("guidance", "NULL for an `observation`", format(guidance))
+    check_mixture(mixture)
+    x <- check_points(x, mixture)
+    observation <- in_process(as_observation(observation, mixture), mixture)
+    check_zero_shot(method)
+    scorer <- conditional_scorer(in_process(mixture), observation, method, schedule)
+    value <- derivative_from_process(scorer(to_process(x, mixture), t), mixture)
+    return(name_dims(value, rownames(x), variable_names(mixture)))
+  }
+  refuse_method(method)
   at <- guided_eval(mixture, x, t, schedule, guidance, "score")
   derivative_from_process(at$value, at$units)
 }

@@ -1,8 +1,7 @@
 #' Errors of the score
 #'
 #' Replaces the exact score of a sampler by a wrong one, as a trained network gives it. It is an
-#' argument of [guided_sample()], [guided_summary()] or [guidance_sweep()], and shows its effect on
-#' guidance: the confidence of the output is still judged by the true mixture.
+#' argument of [diffusion()]; the output is still judged by the true mixture.
 #'
 #' @details In place of the guided score `s` the sampler gets `scale(t) s + bias(t) + noise(t) z`,
 #' with new standard normals `z` at each evaluation; `s` is the guided score of `model` if there is
@@ -11,11 +10,8 @@
 #'
 #' A bias and a scale leave the run deterministic, with the log-density of its own map; noise makes
 #' any sampler stochastic. The `z` come from the particles' own streams, and change the sampler's
-#' noise after them. To couple a run without this noise to one with it, give it `noise = 0`, which
-#' draws the `z` but does not use them.
-#'
-#' With a bias there is no reduction to fewer dimensions unless d = 1, see [guided_sample()]. The
-#' theorems on guidance by exact scores do not apply.
+#' noise after them: `noise = 0`, which draws the `z` and does not use them, couples a run to one
+#' with this noise. With a bias there is no reduction to fewer dimensions, see [guided_sample()].
 #'
 #' @param bias `NULL`, or a term added to the score: one number for all coordinates, d of them, or a
 #'   function of time that returns either.
@@ -26,8 +22,8 @@
 #'   other weights, means or covariances, or a fit to some points by [as_gaussmix()], with the
 #'   variables and, for a guided run, the classes of the true mixture; or a [score_model()], your
 #'   own function.
-#' @return An object of class `score_error`, with `format` and `print`: a list of the arguments, the
-#'   first three as functions of time or `NULL`.
+#' @return An object of class `score_error`: a list of the arguments, the first three as functions
+#'   of time or `NULL`.
 #' @source The question is that of score errors in Wu et al. (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the model of the error is this package's.
 #' @seealso [guidance()] with a worse mixture as `negative`, which uses a wrong model on purpose.
@@ -43,31 +39,30 @@
 #' confidence(guided_sample(m, 1000, guidance("a", 2), score_error = score_error(model = fitted)))
 #' @export
 score_error <- function(bias = NULL, scale = 1, noise = NULL, model = NULL) {
-  words <- character()
-  of_time <- function(x, arg, wanted, ok) {
-    if (is.function(x)) {
-      words[arg] <<- "function of t"
-      return(check_of_time(x, arg, wanted))
+  terms <- c(if (!is.null(bias)) list(bias = bias), if (!identical(scale, 1)) list(scale = scale),
+             if (!is.null(noise)) list(noise = noise))
+  wanted <- c(bias = "NULL, finite numbers", noise = "NULL, one finite number >= 0",
+              scale = "one finite number")
+  for (arg in names(terms)) {
+    x <- terms[[arg]]
+    if (is.function(x)) check_of_time(x, arg, wanted[[arg]]) else {
+      ok <- are_numbers(x) && (arg == "bias" || length(x) == 1) && all(x >= error_min(arg))
+      if (!ok) abort_input(arg, paste(wanted[[arg]], "or a function of time"), describe(x))
     }
-    if (!(is.numeric(x) && length(x) && all(is.finite(x)) && ok(x))) {
-      abort_input(arg, paste(wanted, "or a function of time"), describe(x))
+  }
+  words <- vapply(terms, function(x) {
+    if (is.function(x)) "function of t" else if (length(x) > 4) describe(x) else {
+      toString(vapply(x, format, "", digits = 4))
     }
-    words[arg] <<- if (length(x) > 4) describe(x) else toString(vapply(x, format, "", digits = 4))
-    x <- as.double(x)
-    function(t) x
-  }
-  one <- function(x) length(x) == 1
-  if (!is.null(bias)) bias <- of_time(bias, "bias", "NULL, finite numbers", function(x) TRUE)
-  scale <- if (!identical(scale, 1)) of_time(scale, "scale", "one finite number", one)
-  if (!is.null(noise)) {
-    noise <- of_time(noise, "noise", "NULL, one finite number >= 0", function(x) one(x) && x >= 0)
-  }
+  }, "")
+  of_time <- lapply(terms, function(x) if (is.function(x)) x else function(t) as.double(x))
   if (is.function(model)) {
     abort_input("model", "a gaussmix or a score_model(), which makes a model of a function",
                 "a function")
   }
   if (!is.null(model) && !inherits(model, "score_model")) check_mixture(model, "model")
-  structure(list(bias = bias, scale = scale, noise = noise, model = model, words = words),
+  structure(list(bias = of_time$bias, scale = of_time$scale, noise = of_time$noise, model = model,
+                 words = words),
             class = object_class("score_error"))
 }
 
@@ -143,7 +138,7 @@ drive_operations <- function(ops, guide, error, d, schedule) {
     abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")
   }
   if (isTRUE(rule$kind %in% estimating_rules)) {
-    evals <- sum(vapply(ops, `[[`, "", "op") == "eval")
+    evals <- sum(kinds_of(ops) == "eval")
     if (evals > 1) refuse_estimate(paste(evals, "scores in a step"))
   }
   wanted <- unique(unlist(lapply(ops, `[[`, "want")))

@@ -11,12 +11,10 @@
 #' @details The function is called as `score(x, t, class)`: `x` is an n x d matrix of points in the
 #' variables of the mixture (or of the model), with their names; `t` is one time; `class` holds the
 #' labels of the class whose score is wanted, or is `NULL` for the score without a class. The
-#' function returns an n x d matrix and treats each point by itself, because the size of the run
-#' determines how many points a call has. Columns with the names of the variables may be in any
-#' order. `type` names the values: the score; the denoised point,
-#' which is the mean of the data given `x`; or the added noise, in the coordinates of the process
-#' (see [standardise()]). At \eqn{x_t = a x_0 + b z}{x_t = a x_0 + b z} each follows from the
-#' others: \eqn{s = (a D - x)/b^2 = -z/b}{s = (a D - x)/b^2 = -z/b}.
+#' function returns an n x d matrix and treats each point by itself. Columns with the names of the
+#' variables may be in any order. `type` names the values: the score; the denoised point `D`, which
+#' is the mean of the data given `x`; or the added noise `z`, in the coordinates of the process (see
+#' [standardise()]). At `x_t = a x_0 + b z`, `s = (a D - x)/b^2 = -z/b`.
 #'
 #' A classifier with gradient `g(x, t, class)`, in place of a score of each class, makes the model
 #' `function(x, t, class) s(x, t) + if (!is.null(class)) g(x, t, class) else 0`. A second model, to
@@ -24,10 +22,9 @@
 #'
 #' **By itself** a model runs in [guided_sample()], [guided_summary()], [guidance_sweep()] (with a
 #' classifier), [guided_law()] (in one and two dimensions), [conditional_sample()] and
-#' [best_grid()]. `standardise(model, center, scale)` tells where and how wide the data are.
-#' Without it noise is added to the variables as they are, around 0, and the start may be far from
-#' the noised data. The package cannot tell whether the steps suit a function: compare with a run
-#' of twice as many.
+#' [best_grid()]. `standardise(model, center, scale)` tells where and how wide the data are, without
+#' it around 0 and as wide as 1. The package cannot tell whether the steps suit a function: compare
+#' with a run of twice as many.
 #'
 #' **A function is checked** before a run, by 256 points at the horizon and in the middle. Warnings
 #' say if the score of the class, of what guidance leads away from, or of a second model is not
@@ -40,7 +37,7 @@
 #' a number; the step itself costs little. With ten thousand particles or more a run takes at most
 #' 1.2 times as long as the function alone, if this takes 30 ns a number (the score of three
 #' components, written in R), and some twice as long as the cheapest function, `-x/v`. Runs with
-#' such a model carry no log-density and do not reduce to fewer dimensions. They refuse a folder of
+#' such a model carry no log-density, do not reduce to fewer dimensions, and refuse a folder of
 #' chunks, because a function cannot be compared with that of an earlier run.
 #'
 #' @param score A function of `x`, `t` and `class`.
@@ -255,7 +252,7 @@ asked_operations <- function(op, guide, schedule) {
   away <- function(to) ask(to, if (second) model$towards else model$negative, other)
   # the sum of the asked models' scores times `by`
   sum_of <- function(asked, models, by, registers = op$to) {
-    forms <- lapply(models, value_form, op$t, schedule)
+    forms <- lapply(models, function(model) value_form(model$type, op$t, schedule))
     coef <- stats::setNames(Map(function(form, by) by * form$by_value, forms, by), registers)
     of_x <- Reduce(`+`, Map(function(form, by) by * form$by_x, forms, by))
     if (any(of_x != 0)) coef[[op$from]] <- of_x
@@ -284,17 +281,22 @@ asked_operations <- function(op, guide, schedule) {
 
 # The score as by_x x + by_value (what the model's function returns), in the coordinates of the
 # process, at times t.
-value_form <- function(model, t, schedule) {
+value_form <- function(type, t, schedule) {
   a <- schedule$a(t)
   b2 <- schedule$b2(t)
-  if (model$type != "score" && any(b2 == 0)) {
+  if (type != "score" && any(b2 == 0)) {
     abort_input("sampler", paste("one that asks for no score without noise, for a model that",
                                  "returns another than the score: take `end` > 0"),
                 paste("one that does at t =", format(t[b2 == 0][1])))
   }
-  switch(model$type, score = list(by_x = 0 * t, by_value = 1 + 0 * t),
+  switch(type, score = list(by_x = 0 * t, by_value = 1 + 0 * t),
          noise = list(by_x = 0 * t, by_value = -1 / sqrt(b2)),
          denoised = list(by_x = -1 / b2, by_value = a / b2))
+}
+
+as_score <- function(value, type, t, x, schedule) {
+  form <- value_form(type, t, schedule)
+  form$by_x * x + form$by_value * value
 }
 
 # ---- Faults of a model
@@ -359,8 +361,7 @@ raw_score <- function(of, t, x) {
 
 # The score that these values would be, if they were of a type.
 score_as <- function(raw, type, t, x, model, schedule) {
-  form <- value_form(list(type = type), t, schedule)
-  form$by_x * x + form$by_value * value_in_process(raw, type, model$like)
+  as_score(value_in_process(raw, type, model$like), type, t, x, schedule)
 }
 
 # Does a model fit the law of the start? If the start is normal, the score at the horizon is
@@ -522,8 +523,5 @@ in_order <- function(value, names) {
 model_score <- function(model, class, schedule) {
   value <- model_value(model, class)
   force(schedule)
-  function(t, from, curved) {
-    form <- value_form(model, t, schedule)
-    form$by_x * from + form$by_value * value(t, from, curved)
-  }
+  function(t, from, curved) as_score(value(t, from, curved), model$type, t, from, schedule)
 }

@@ -144,7 +144,7 @@ check_point_weights <- function(weights, n, arg) {
 
 # d x n, each column of length 1.
 random_directions <- function(d, n, key) {
-  u <- t(keyed_draws(gaussmix(1, t(rep(0, d)), 1), n, stream(key, "directions")))
+  u <- t(keyed_noise(d, n, stream(key, "directions")))
   u / rep(sqrt(colSums(u^2)), each = d)
 }
 

@@ -18,9 +18,9 @@
 #' covariance, is the weight of evaluation `i` in the result, from the sampler's own coefficients
 #' (index 0: the time at which the confidence is taken). The condition is `G^i_kj >= 0` for all `i`,
 #' `k`, `j`; the claim then holds for every strength, also a varying one. With steps
-#' `x' = alpha x + beta s + sigma z` and covariance the identity, the condition is that no angle
-#' between two `D` is obtuse, and that `alpha >= beta` from the second step on: any step for
-#' Euler's DDIM, steps up to 1 for Euler's DDPM (log 2 for the exponential integrator).
+#' `x' = alpha x + beta s + sigma z` and covariance the identity: no angle between two `D` is
+#' obtuse, and `alpha >= beta` from the second step on (any step for Euler's DDIM, steps up to 1 for
+#' Euler's DDPM, log 2 for the exponential integrator).
 #'
 #' **monotone**: *of two strengths the larger gives every particle at least the confidence that the
 #' smaller gives it.* The conditions are: two components, or differences `D_k` at right angles, that
@@ -35,17 +35,16 @@
 #' the largest variance along a direction that the means can have under probabilities `q`. Then a
 #' step contracts at least as much as without guidance. Poincare's inequality keeps the constant,
 #' and with it the covariance, `Cov(X) <= Cov(X without guidance)`, whose Gaussian has the entropy
-#' without guidance. This is for deterministic and stochastic samplers.
+#' without guidance. With several eigenspaces it follows from "no fold", for deterministic samplers.
 #'
 #' **no fold**: *the map from start to output is injective*, so that the entropy summed from
-#' `log|det|` is exact (see [folding()]). The conditions are: a deterministic sampler, a common
-#' covariance, steps of the form above, and `strength beta a^2 V < alpha - beta p` in every step,
-#' with `V` the largest variance of the means times `P` and `p` the largest eigenvalue of `P`. Every
-#' Jacobian, and therefore the entropy, is then at most that without guidance.
+#' `log|det|` is exact (see [law]). The conditions are: a deterministic sampler, steps of the
+#' form above, and `strength beta a^2 V < alpha - beta p` in every step, with `V` the largest
+#' variance of the means times `P` and `p` the largest eigenvalue of `P`. Every Jacobian, and
+#' therefore the entropy, is then at most that without guidance.
 #'
 #' `V` is found by maximisation if the means lie on a line, otherwise bounded by a quarter of the
-#' square of the largest distance. With several eigenspaces the entropy claim, for deterministic
-#' samplers, follows from "no fold".
+#' square of the largest distance.
 #'
 #' @inheritParams guidance_sweep
 #' @param ... Further arguments of [diffusion()] that follow the mixture there: `guidance` towards
@@ -54,16 +53,14 @@
 #'   * `holds`: `TRUE` if it is guaranteed at this strength and these steps, otherwise `NA`;
 #'   * `strength`: the largest strength with a guarantee at these steps (`Inf`: any; 0: none);
 #'   * `steps`: the number of steps, on a grid of the same kind, from which the claim is guaranteed
-#'     at this strength, found by doubling or halving and bisection (`NA`: none up to 1024, or the
-#'     grid is given, or nothing is proved);
+#'     at this strength (`NA`: none up to 1024, or the grid is given, or nothing is proved);
 #'   * `note`: the reason for `strength`.
 #'
 #'   Attribute `setup` holds the experiment, with a data frame `at` of the steps (`NULL` for other
 #'   forms than that above): time `t`, `alpha`, `beta`, and the strengths `monotone`, `entropy` and
 #'   `no fold` that each step allows, which `plot()` draws.
 #' @source The claims in continuous time: Wu, Chen, Li, Wang and Wei (2024),
-#'   \doi{10.48550/arXiv.2403.01639}. These are not their theorems: conditions and proofs are
-#'   derived for this package.
+#'   \doi{10.48550/arXiv.2403.01639}. Conditions and proofs for steps are derived for this package.
 #' @seealso [capped_strength()], which keeps a strength within these limits; [strength_limit()],
 #'   which finds the limit by computation.
 #' @examples
@@ -96,7 +93,12 @@ step_claims <- function(d, search = TRUE) {
                      "[yes]: proved; [ ? ]: not known, the conditions are sufficient only."))
 }
 
-claims <- c("confidence", "monotone", "entropy", "no fold")
+claim_words <- c(confidence = "no particle's confidence falls below that without guidance",
+                 monotone = "no particle's confidence falls as the strength grows",
+                 entropy = "the entropy is at most that without guidance",
+                 "no fold" = "the map is injective")
+
+claims <- names(claim_words)
 
 # The rows of a step_condition(), without the search for numbers of steps.
 claims_at <- function(strength, geometry, d, at) {
@@ -117,12 +119,12 @@ claimed_strength <- function(d) {
 # differences D. `problem` says why nothing is proved.
 step_geometry <- function(mixture, class) {
   shared <- class_geometry(mixture, class)
-  problem <- shared$why
-  if (is.null(problem) && any(shared$values == 0)) problem <- "the covariance is singular"
+  values <- shared$values
+  problem <- if (any(values == 0)) "the covariance is singular" else shared$why
   if (!is.null(problem)) return(list(problem = paste("nothing is proved:", problem)))
   used <- mixture$weights > 0
-  values <- shared$values
   D <- t(shared$differ)
+  there <- abs(D) > 1e-13 * max(abs(D), 0)
   # directions in which the means agree do not matter
   needed <- rowSums(abs(D)) > 1e-13 * max(abs(D), 0)
   products <- crossprod(D)
@@ -134,8 +136,7 @@ step_geometry <- function(mixture, class) {
        pairs = if (K > 1 && K <= 100) utils::combn(K, 2),
        one_space = same(values[needed]),
        # the eigenvalue of each D, if it has one
-       own = apply(abs(D) > 1e-13 * max(abs(D), 0), 2,
-                   function(on) if (same(values[on])) values[on][1] else NA),
+       own = apply(there, 2, function(on) if (same(values[on])) values[on][1] else NA),
        right_angles = all(abs(products - diag(norm2, length(norm2))) <=
                             1e-12 * sqrt(outer(norm2, norm2))),
        norm2 = norm2)
@@ -154,14 +155,13 @@ steps_allow <- function(geometry, d) {
                              at$beta * at$a^2 * p^2 * rep(geometry$norm2, each = nrow(at)) / 4))
   # all strengths have the same particles before the first step
   at$monotone[1] <- Inf
-  p <- precision(geometry$values[geometry$needed][1])[, 1]
-  if (!any(geometry$needed)) p <- 1 / at$b2
+  p <- if (any(geometry$needed)) precision(geometry$values[geometry$needed][1])[, 1] else 1 / at$b2
   P <- precision(geometry$values)
   V <- vapply(seq_len(nrow(at)), function(k) largest_variance(geometry, at$a[k], P[k, ]), 0)
   # V is of the means times P; in one eigenspace P is the number p
-  at$entropy <- most(2 * (at$alpha - at$beta * p), at$beta * at$a^2 * V)
-  at[["no fold"]] <- most(at$alpha - at$beta * do.call(pmax, as.data.frame(P)),
-                          at$beta * at$a^2 * V)
+  load <- at$beta * at$a^2 * V
+  at$entropy <- most(2 * (at$alpha - at$beta * p), load)
+  at[["no fold"]] <- most(at$alpha - at$beta * row_max(P), load)
   # a map without folds has no larger determinant than without guidance, in any eigenspaces
   if (!geometry$one_space) at$entropy <- at[["no fold"]]
   if (any(at$beta < 0)) at[c("monotone", "entropy", "no fold")] <- NA
@@ -188,9 +188,7 @@ largest_variance <- function(geometry, a, P) {
   even <- ((level[pairs[2, ]] - level[pairs[1, ]]) / gap)[gap != 0]
   variance <- function(theta) {
     l <- level + outer(y, theta)
-    top <- l[1, ]
-    for (k in 2:K) top <- pmax(top, l[k, ])
-    q <- exp(l - rep(top, each = K))
+    q <- exp(l - rep(row_max(t(l)), each = K))
     total <- colSums(q)
     colSums(q * y^2) / total - (colSums(q * y) / total)^2
   }
@@ -200,6 +198,9 @@ largest_variance <- function(geometry, a, P) {
   stats::optimize(variance, theta[pmin(pmax(best + c(-1, 1), 1), length(theta))],
                   maximum = TRUE, tol = 1e-6)$objective
 }
+
+# The largest strength with a guarantee, NA if there is none, with the reason in words.
+allowance <- function(strength, ...) structure(strength, why = paste(...))
 
 # The reason why no number of steps can prove a claim, or NULL.
 out_of_reach <- function(claim, geometry, sampler) {
@@ -223,23 +224,22 @@ out_of_reach <- function(claim, geometry, sampler) {
   if (!is.null(why)) paste("nothing is proved:", why)
 }
 
-# The largest strength with a guarantee of a claim, NA if none, with the reason.
 allowed_strength <- function(claim, geometry, d, at) {
-  answer <- function(strength, ...) structure(strength, why = paste(...))
   why <- out_of_reach(claim, geometry, d$sampler)
-  if (!is.null(why)) return(answer(NA_real_, why))
+  if (!is.null(why)) return(allowance(NA_real_, why))
   if (!length(geometry$norm2) && claim != "no fold") {
-    return(answer(Inf, "there is nothing to guide away from"))
+    return(allowance(Inf, "there is nothing to guide away from"))
   }
   if (claim == "confidence") return(allowed_by_weights(geometry, d))
   if (is.null(at)) {
-    return(answer(NA_real_, "nothing is proved: a step is not alpha x + beta s + noise"))
+    return(allowance(NA_real_, "nothing is proved: a step is not alpha x + beta s + noise"))
   }
   strength <- at[[claim]]
-  if (anyNA(strength)) return(answer(NA_real_, "not guaranteed: too long steps"))
+  if (anyNA(strength)) return(allowance(NA_real_, "not guaranteed: too long steps"))
   worst <- which.min(strength)
-  if (is.infinite(strength[worst])) return(answer(Inf, "no step sets a limit"))
-  answer(strength[worst], "the step from t =", format(d$times[worst], digits = 3), "allows least")
+  if (is.infinite(strength[worst])) return(allowance(Inf, "no step sets a limit"))
+  allowance(strength[worst], "the step from t =", format(d$times[worst], digits = 3),
+            "allows least")
 }
 
 # The claim "confidence": all G^i_kj >= 0.
@@ -248,7 +248,7 @@ allowed_by_weights <- function(geometry, d) {
   schedule <- d$schedule
   steps <- sampler_program(d$sampler, times, schedule, one_is_enough = TRUE)
   need_memory(times, schedule, "this condition")
-  nothing <- function(why) structure(NA_real_, why = paste("nothing is proved:", why))
+  nothing <- function(why) allowance(NA_real_, "nothing is proved:", why)
   if (has_fixed(steps)) return(nothing("scores with a strength of their own"))
   program <- compile_program(steps, times, length(geometry$values))
   if (is_by_coordinate(program)) return(nothing("one coefficient per coordinate"))
@@ -264,10 +264,10 @@ allowed_by_weights <- function(geometry, d) {
     min(crossprod(D, ends * map$score[, i] * a[i] / (a[i]^2 * values + b2[i]) * D))
   }, 0)
   if (all(least >= -1e-12 * max(abs(least)))) {
-    return(structure(Inf, why = "every evaluation of the score raises the log-odds"))
+    return(allowance(Inf, "every evaluation of the score raises the log-odds"))
   }
-  t <- format(map$score_time[which.min(least)], digits = 3)
-  structure(NA_real_, why = paste("not guaranteed: what is added at t =", t, "may lower log-odds"))
+  allowance(NA_real_, "not guaranteed: what is added at t =",
+            format(map$score_time[which.min(least)], digits = 3), "may lower log-odds")
 }
 
 # The number of steps, on the sampler's kind of grid, from which each claim is guaranteed: from the
@@ -315,14 +315,14 @@ steps_needed <- function(geometry, d, strength, most = 1024) {
 
 #' Strength that the steps can bear
 #'
-#' A strength that is reduced, step by step, to the limit of [step_condition()]: the cure if long
-#' steps and strong guidance split a class. It is an argument of [guidance()].
+#' A strength for [guidance()] that is reduced, step by step, to the limit of [step_condition()]: the
+#' cure if long steps and strong guidance split a class.
 #'
 #' @inheritParams step_condition
 #' @param claim The claim to keep guaranteed: `"entropy"` (no step takes particles further apart
 #'   than without guidance; up to twice the strength), `"no fold"`, or `"monotone"`.
-#' @param share The share of the limit to use, above 0 and at most 1. With all of it a step may lead
-#'   many particles to the same place.
+#' @param share The share of the limit to use, above 0 and at most 1, with which a step may lead many
+#'   particles to the same place.
 #' @return A function of time, for the `strength` of a [guidance()]: constant between the times at
 #'   which the sampler takes scores. `as.data.frame()` has these times `t` and the `strength` there.
 #' @section Errors: of class `mixguide_error`; among others if nothing is proved.
@@ -371,11 +371,6 @@ in_words.capped_strength <- function(x) {
   }, " (\"", attr(x, "claim"), "\")")
 }
 
-claim_words <- c(confidence = "no particle's confidence falls below that without guidance",
-                 monotone = "no particle's confidence falls as the strength grows",
-                 entropy = "the entropy is at most that without guidance",
-                 "no fold" = "the map is injective")
-
 claim_rows <- function(x) {
   data.frame(" " = ifelse(x$holds %in% TRUE, "[yes]", "[ ? ]"),
              claim = unname(claim_words[x$claim]),
@@ -386,13 +381,11 @@ claim_rows <- function(x) {
 
 picture.step_condition <- function(object, setup) {
   at <- setup$at
-  curves <- do.call(rbind, lapply(claims[-1], function(claim) {
-    known <- object$strength[object$claim == claim] > 0
-    rows <- data.frame(t = at$t, strength = at[[claim]], claim = rep(claim, length(at$t)))
-    rows[known, , drop = FALSE]
-  }))
+  known <- intersect(claims[-1], object$claim[object$strength > 0])
   # no steps if nothing is proved
-  if (length(curves)) curves <- curves[is.finite(curves$strength), , drop = FALSE]
+  curves <- do.call(rbind, lapply(if (!is.null(at)) known, function(claim) {
+    data.frame(t = at$t, strength = at[[claim]], claim = claim)[is.finite(at[[claim]]), ]
+  }))
   if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
   ggplot(curves, aes(.data$t, .data$strength, colour = .data$claim)) +
     geom_hline(yintercept = if (setup$strength > 0) setup$strength, linetype = "22",

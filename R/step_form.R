@@ -98,23 +98,10 @@ weigh_rows <- function(weights, x) {
   replace(weights %*% replace(x, unknown, 0), (weights != 0) %*% unknown > 0, NA)
 }
 
-# The coefficients of x, the scores and the noises of a step. A coefficient is NA if x depends on
-# its source in another way. There is a row for each of the n steps that the operations may stand
-# for.
-#
-# Returns the coefficients of the new `x`, with columns for the old x, `scores` and `noises`; the
-# time `t` of each score, a column each; `fresh`: is each score taken at the old x; `held`: the
+# The forms of steps, each of which has a list of operations, or of n steps that have one list: the
+# coefficients of the new `x`, for the old x, `scores` and `noises` (NA if x depends on them in
+# another way); the time `t` of each score; `fresh`: is each score taken at the old x; `held`: the
 # registers that hold the noises at the end, NA for noises that none holds.
-step_form <- function(ops, n = 1) {
-  steps <- step_forms(list(ops), n)
-  each <- function(part) do.call(rbind, lapply(steps, `[[`, part))
-  one <- steps[[1]]
-  list(x = each("x"), scores = 1 + seq_along(one$fresh),
-       noises = 1 + length(one$fresh) + seq_along(one$held), t = each("t"),
-       fresh = colSums(!each("fresh")) == 0, held = one$held)
-}
-
-# The forms of steps, each of which has a list of operations, or of n steps that have one list.
 step_forms <- function(steps, n = 1) {
   end <- list(new_op("end", "x", coef = list(x = 1)))
   ops <- unlist(lapply(steps, c, end), recursive = FALSE)
@@ -124,15 +111,17 @@ step_forms <- function(steps, n = 1) {
   lapply(program_forms(program), plain_form, program, setdiff(c("x", table$to), ""))
 }
 
-# The same of one of program_forms().
+# The form of a step that is one of program_forms().
 plain_form <- function(form, program, registers) {
   score <- form$kind == "eval"
   noise <- form$kind == "noise"
   level <- program$op["at", form$op[score]] + 1
-  width <- 1 + sum(score) + sum(noise)
+  scores <- 1 + seq_len(sum(score))
+  noises <- 1 + sum(score) + seq_len(sum(noise))
+  width <- 1 + length(scores) + length(noises)
   unit <- function(column) as.double(seq_len(width) == column)
   # registers that depend on x or on scores in any way
-  blur <- function(row) replace(row, seq_len(1 + sum(score)), NA)
+  blur <- function(row) replace(row, c(1, scores), NA)
   # registers that an earlier step left do not contain these noises
   R <- nrow(form$to)
   column <- rbind(unit(1), matrix(blur(double(width)), R - 1, width, byrow = TRUE),
@@ -141,22 +130,21 @@ plain_form <- function(form, program, registers) {
     of <- drop(weigh_rows(form$of[s, ], column))
     smeared <- replace(of, !of %in% 0, NA)
     column[R + s, ] <- if (noise[s]) {
-      unit(1 + sum(score) + sum(noise[seq_len(s)]))
+      unit(noises[sum(noise[seq_len(s)])])
     } else if (score[s]) {
       now <- sum(score[seq_len(s)])
       # the denoised point and the noise are no scores, see score_form(), and a score with a
       # strength of its own is not that of the guidance
       usual <- program$level_want[level[now]] == 0 && program$level_of[level[now]] == "guided"
       value <- if (usual) unit(1 + now) else blur(double(width))
-      noisy <- -seq_len(1 + sum(score))
-      replace(value, noisy, smeared[noisy])
+      replace(value, noises, smeared[noises])
     } else if (form$kind[s] == "by coordinate") smeared else blur(smeared)
   }
   to <- weigh_rows(form$to, column)
-  holder <- function(j) which(colSums(t(to) == unit(1 + sum(score) + j)) == width)[1]
-  list(x = to[1, ], t = program$level_times[level],
+  holder <- function(j) which(colSums(t(to) == unit(j)) == width)[1]
+  list(x = to[1, ], scores = scores, noises = noises, t = program$level_times[level],
        fresh = form$of[score, 1] == 1 & rowSums(form$of[score, , drop = FALSE] != 0) == 1,
-       held = registers[vapply(seq_len(sum(noise)), holder, 0L)])
+       held = registers[vapply(noises, holder, 0L)])
 }
 
 # Steps of the form x' = alpha x + beta s(x, t) + sigma z: a row each, with a and b^2 at the time t

@@ -11,7 +11,7 @@ STREAMS <- c(
   exact = 6, # the i-th sample of the law to compare with
   target = 7, # draws of the class that a sweep aims at
   noise = 8, # the i-th diffusion of given points
-  instance = 9, # a random problem
+  instance = 9, # a random problem, of tools/validate-inverse
   judge = 10, # the judgement of a run, its key
   check = 11, # an estimate that another is checked by
   multinomial = 12, # the i-th draw of who goes on, for each particle by itself

@@ -1,9 +1,8 @@
 #' Tables of results
 #'
-#' Most analyses return a data frame with its experiment: it prints with a head that describes the
-#' experiment, and [plot()] and [autoplot()] draw it. A part of it (rows or columns), itself with
-#' other columns, several bound together, [summary()] and [as.data.frame()] are plain data frames,
-#' which show every column.
+#' Most analyses return a data frame with its experiment, which its print describes, and which
+#' [plot()] and [autoplot()] draw. A part of it (rows or columns), itself with other columns,
+#' several bound together, [summary()] and [as.data.frame()] are plain data frames.
 #'
 #' @details A table of *estimates* has columns that identify a row, first of all `quantity`, and
 #' then
@@ -27,9 +26,8 @@
 #' Other results ([strength_limit()], [guided_summary()], [moments()], a [law], ...) are lists with
 #' a table: `summary()` returns it, `glance()` describes their experiment, and `tidy()` has its
 #' numbers by the names of \pkg{broom}: `term`, `estimate`, `std.error`, then the other columns. A
-#' term is a variable, if the means of variables are known, or else a quantity. `std.error` is 0 if
-#' nothing was drawn, and `NA` if it is not known. Of [guided_sample()] and [conditional_sample()]
-#' the table is `summary(x)$variables`.
+#' term is a variable, if the means of variables are known, or else a quantity. `std.error` is like
+#' `se`. Of [guided_sample()] and [conditional_sample()] the table is `summary(x)$variables`.
 #'
 #' `print()` shows an estimate with its standard error as `0.9993 (0.0001)`; a number without draws
 #' has no brackets.
@@ -314,17 +312,11 @@ row_pieces <- function(columns, is_key, at) {
     width <- c(nchar(columns[[1]][1]), width)
   }
   room <- room - sum(width[is_key])
-  piece <- 1
-  used <- 0
-  of <- vapply(width[!is_key], function(w) {
-    if (used > 0 && used + w > room) {
-      piece <<- piece + 1
-      used <<- 0
-    }
-    used <<- used + w
-    piece
-  }, 0)
-  lapply(split(columns[!is_key], of), function(part) paste_lines(c(columns[is_key], part)))
+  # the first column of each piece begins where the row would grow too wide
+  used <- Reduce(function(used, w) if (used + w > room) w else used + w, width[!is_key],
+                 accumulate = TRUE)
+  piece <- cumsum(used == width[!is_key])
+  lapply(split(columns[!is_key], piece), function(part) paste_lines(c(columns[is_key], part)))
 }
 
 # Every note once, with its rows.

@@ -1,9 +1,8 @@
 #' The tilted law
 #'
 #' The law with density proportional to `p(x | class) p(class | x)^strength`, which guidance is
-#' often thought to sample. It is computed by quadrature in one or two dimensions, and in more if
-#' the mixture reduces to two (see [guided_sample()]): the rest is then a Gaussian, which the tilt
-#' does not change.
+#' often thought to sample: by quadrature in one or two dimensions, or in more if the mixture
+#' reduces to these (see [guided_sample()]), with a Gaussian rest that the tilt does not change.
 #'
 #' @details With `strength = eta`, this is `p(x | class)^(1 + eta) / p(x)^eta` up to a constant. At
 #'   strength 0 it is the class itself, at -1 the whole mixture. At `t > 0` it is the tilt of the
@@ -49,12 +48,8 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
   mixture <- diffuse(in_process(mixture), t, schedule)
   refuse_singular(mixture, "`mixture` has a singular covariance and no density at time `t`;",
                   "take t > 0")
-  inner <- mixture
-  rest <- NULL
-  if (mixture_dim(mixture) > 2) {
-    rest <- plain_rest(mixture)
-    inner <- rest$mixture
-  }
+  rest <- if (mixture_dim(mixture) > 2) plain_rest(mixture)
+  inner <- if (is.null(rest)) mixture else rest$mixture
   guide <- guidance_models(guidance, inner)
   strength <- if (!is.null(guidance)) guidance_strength(guidance, t)
   at <- function(x) {
@@ -117,8 +112,8 @@ tilt_grid <- function(f, mixture, nodes) {
   if (box$open) abort_input("guidance", "of a strength at which the tilt has a finite integral")
   size <- if (is.null(nodes)) c(2001, 201)[d] else nodes
   repeat {
-    axes <- lapply(box$range, function(range) seq(range[1], range[2], length.out = size))
-    x <- unname(as.matrix(expand.grid(axes)))
+    axes <- grid_axes(do.call(cbind, box$range), size)
+    x <- axis_nodes(axes)
     w <- f(x)
     w <- exp(w - max(w))
     odd <- Reduce(`&`, lapply(seq_len(d), function(j) match(x[, j], axes[[j]]) %% 2 == 1))
@@ -130,13 +125,13 @@ tilt_grid <- function(f, mixture, nodes) {
     warning("the nodes do not resolve the tilt: half of them change its integral by ",
             format(error, digits = 1), call. = FALSE)
   }
-  list(x = x, axes = axes, cell = prod(vapply(axes, function(a) a[2] - a[1], 0)))
+  list(x = x, axes = axes, cell = prod(vapply(axes, step_of, 0)))
 }
 
 # The box that holds all of f within 45 of its largest value on the grid, a cell wider; and whether
 # it is open, that is, f is so high at the border.
 tilt_box <- function(f, axes) {
-  value <- f(unname(as.matrix(expand.grid(axes))))
+  value <- f(axis_nodes(axes))
   high <- array(value > max(value) - 45, lengths(axes))
   spans <- lapply(seq_along(axes), function(j) range(which(apply(high, j, any))))
   last <- lengths(axes)

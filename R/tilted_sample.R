@@ -388,8 +388,8 @@ path_weights <- function(plan, steps, looks, strength) {
 
 # The register and the standard deviation of the noise of a step x' = m(x) + sd z.
 step_noise <- function(ops, k) {
-  form <- step_form(ops)
-  sd <- form$x[, form$noises]
+  form <- step_forms(list(ops))[[1]]
+  sd <- form$x[form$noises]
   if (length(sd) != 1 || !isTRUE(sd > 0) || is.na(form$held)) {
     abort_input("sampler", paste("one that adds noise of positive variance at the end of every",
                                  'step, unless weights = "feynman-kac"'),

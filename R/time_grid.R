@@ -12,21 +12,19 @@
 #'   `sampler_heun(grid = "karras")`, but for the last step to 0, and for their clock `t = sigma`,
 #'   in which Heun's steps are theirs: `schedule(function(t) 1 + 0 * t, function(t) t^2, max = 80)`.
 #' * `"exponential"`: `t_k - t_{k+1} = h min(max(t_k, floor), 1)`, with `h` such that `N` steps lead
-#'   to `end`: constant steps first, then steps that shrink with the time that is left, then (with a
-#'   `floor`) constant ones again. It is meant for schedules whose clock has a scale of about 1 (not
-#'   `schedule_ddpm()`). With `floor = 1/(4 L)` this is the exponential-then-constant grid of Chen,
-#'   Lee and Lu for an `L`-Lipschitz score, `h` being some `(T + log L)/N`, and with `floor = 0` the
-#'   one that stops early, for any data. (They fix `h` and take as many steps as it needs; their
-#'   clock, in which the Ornstein-Uhlenbeck process has `dX = -X/2 dt + dB`, runs twice as fast as
-#'   that of `schedule_ou()`, in which the rule is taken here.)
+#'   to `end`: constant steps, then steps that shrink with the time that is left, then (with a
+#'   `floor`) constant ones. It is meant for clocks with a scale of about 1 (not `schedule_ddpm()`).
+#'   With `floor = 1/(4 L)` this is the exponential-then-constant grid of Chen, Lee and Lu for an
+#'   `L`-Lipschitz score, `h` being some `(T + log L)/N`, and with `floor = 0` the one that stops
+#'   early, for any data. (They fix `h` and take as many steps as it needs; their clock, with
+#'   `dX = -X/2 dt + dB`, runs twice as fast as that of `schedule_ou()`, which the rule has here.)
 #'
-#' **Adapted to a mixture.** What a sampler decides between noise and data is to which component a
-#' point belongs, and steps are best short where that is decided. With a `mixture` half of the steps
-#' follow `type` and half the entropy of the component given `x_t`: equal steps in the mean of the
-#' share of the steps that a grid of the type would have taken, and the share of the entropy that is
-#' gone. The entropy is a mean over 2048 points of a net, the same ones at every call. Errors (root
-#' mean square distance of the ends from those of the exact flow, per coordinate, in units of the
-#' process; 20 steps to `t = .003`), of the types alone and adapted:
+#' **Adapted to a mixture.** Steps are best short where it is decided to which component a point
+#' belongs. With a `mixture` half of the steps follow `type` and half the entropy of the component
+#' given `x_t`: equal steps in the mean of the share of the steps that a grid of the type would have
+#' taken, and the share of the entropy that is gone. The entropy is a mean over 2048 points of a
+#' net, the same ones at every call. Errors (root mean square distance of the ends from those of the
+#' exact flow, per coordinate, in units of the process; 20 steps to `t = .003`):
 #'
 #' | mixture | sampler | `"quadratic"` | adapted | `"logsnr"` | adapted |
 #' |---|---|---|---|---|---|
@@ -50,11 +48,9 @@
 #' @param schedule The forward process, see [schedule]; it gives the log-SNR and the largest
 #'   possible horizon.
 #' @param floor The time below which the exponential grid keeps a constant step. The default is 0
-#'   (`1/steps` if `end` is 0). For a score that is `L`-Lipschitz the theory takes `1/(4 L)`; give
-#'   the times themselves to a sampler: `sampler_em(grid = time_grid(50, 3, "exponential", floor =
-#'   1/(4 * L)))`.
-#' @param mixture `NULL`, or a [gaussmix()] to which the grid is adapted, with its `schedule`. Give
-#'   the times to a sampler:
+#'   (`1/steps` if `end` is 0).
+#' @param mixture `NULL`, or a [gaussmix()] to which the grid is adapted, with its `schedule`. A
+#'   grid with a `floor` or a `mixture` goes to a sampler as times:
 #'   `sampler_heun(20, grid = time_grid(20, 5, "logsnr", .003, mixture = m))`.
 #' @return A strictly decreasing numeric vector of length `steps + 1`, from exactly `horizon` to
 #'   exactly `end`.
@@ -105,11 +101,11 @@ time_grid <- function(steps, horizon = NULL,
 
 # Equispaced in log(a/b), or in (b/a)^(1/rho).
 logsnr_grid <- function(left, horizon, end, schedule, rho = Inf) {
-  type <- if (is.finite(rho)) "karras" else "logsnr"
-  if (end == 0) abort_input("end", paste0('positive with a "', type, '" grid'), "0")
+  grid <- paste0('a "', if (is.finite(rho)) "karras" else "logsnr", '" grid')
+  if (end == 0) abort_input("end", paste("positive with", grid), "0")
   if (schedule$a(horizon) == 0) {
-    abort_input("horizon", paste0("a time at which the data are not yet forgotten (a > 0) for ",
-                                  'a "', type, '" grid'), describe(horizon))
+    abort_input("horizon", paste("a time at which the data are not yet forgotten (a > 0) for",
+                                 grid), describe(horizon))
   }
   most <- log_snr(end, schedule)
   least <- log_snr(horizon, schedule)
@@ -131,14 +127,13 @@ logsnr_time <- function(target, low, high, schedule) {
 # Equal steps in the mean of two shares: of the steps of the fine grid, and of the lost entropy of
 # the component given x_t.
 adapted_grid <- function(steps, fine, mixture, schedule) {
-  # times at which every law has a density
-  at <- fine[fine > 0]
-  h <- component_entropy(in_process(mixture), at, schedule)
+  # at times at which every law has a density
+  h <- component_entropy(in_process(mixture), fine[fine > 0], schedule)
   # the entropy grows with time: a fall is rounding
   gone <- cummax(h[1] - h)
-  gone <- c(gone, rep(gone[length(gone)], length(fine) - length(at)))
-  even <- seq(0, 1, length.out = length(fine))
   most <- gone[length(gone)]
+  gone <- c(gone, rep(most, length(fine) - length(gone)))
+  even <- seq(0, 1, length.out = length(fine))
   share <- if (most > 1e-9) (gone / most + even) / 2 else even
   times <- stats::approx(share, fine, (0:steps) / steps, rule = 2)$y
   times[c(1, steps + 1)] <- fine[c(1, length(fine))]

@@ -35,8 +35,7 @@ on_workers <- function(run) {
         return(result)
       }
       rest <- which(!sent & !there)
-      quick <- !isTRUE(task$uneven) && length(rest) * seconds <= pool$start_up
-      if (!length(out) && quick) {
+      if (!length(out) && length(rest) * seconds <= pool$start_up) {
         sent[i] <<- TRUE
         return(run_here(run, i))
       }
@@ -58,11 +57,9 @@ on_workers <- function(run) {
 
   launch <- function(i, rest) {
     while (length(rest) && length(out) < pool$workers) {
-      size <- if (isTRUE(task$uneven)) 1 else {
-        time <- min(pool$longest,
-                    max(2 * pool$start_up, length(rest) * seconds / (4 * pool$workers)))
-        min(most, max(1, floor(time / seconds)))
-      }
+      time <- min(pool$longest,
+                  max(2 * pool$start_up, length(rest) * seconds / (4 * pool$workers)))
+      size <- min(most, max(1, floor(time / seconds)))
       # results that wait for their turn are in memory, unless they are on disk
       if (is.null(run$folder) && rest[1] - i > 4 * pool$workers * size) return()
       ids <- rest[seq_len(min(size, length(rest)))]
@@ -178,7 +175,6 @@ on_workers <- function(run) {
   overdue <- function(group) {
     limit <- pool$timeout
     if (is.null(limit)) limit <- max(600, 20 * seconds * length(group$ids))
-    if (isTRUE(task$uneven) && is.null(pool$timeout)) limit <- Inf
     if (now() - group$began <= limit) return()
     # its worker is not used again
     pool$workers <<- pool$workers - 1
@@ -263,22 +259,15 @@ worker_home <- function(run, batch) {
 package_version_text <- function() as.character(utils::packageVersion("mixguide"))
 
 # Rows of a given start or noise: those of a group go with it, the rest of a job once.
-row_fields <- c("x", "log_density")
 start_rows <- function(plan) {
-  list(begin = plan$begin[intersect(c(row_fields, "n"), names(plan$begin))], noise = plan$noise,
+  begin <- plan$begin
+  list(begin = begin[intersect(c("x", "log_density", "n"), names(begin))], noise = plan$noise,
        first = plan$first)
 }
 
 without_rows <- function(job) {
-  job$plan$begin[row_fields] <- NULL
+  job$plan$begin[c("x", "log_density")] <- NULL
   job$plan$noise <- NULL
-  job
-}
-
-with_rows <- function(job, rows) {
-  job$plan$begin[names(rows$begin)] <- rows$begin
-  job$plan$noise <- rows$noise
-  job$plan$first <- rows$first
   job
 }
 
@@ -306,7 +295,8 @@ run_on_worker <- function(sent) {
   }
   threads <- mixguide_threads(if (sent$threads > 0) sent$threads else job_cores())
   on.exit(mixguide_threads(threads), add = TRUE)
-  c(own, run_chunks(sent$work, with_rows(worker_memory$job, sent$rows), sent))
+  job <- utils::modifyList(worker_memory$job, list(plan = sent$rows))
+  c(own, run_chunks(sent$work, job, sent))
 }
 
 job_cores <- function() {

@@ -6,35 +6,30 @@
 #' @rdname zero_shot
 #' @export
 zero_shot_tds <- function(particles = 64, prior_variance = 1) {
-  new_zero_shot("tds", "TDS", list(particles = check_count(particles, "particles", min = 1),
-                                   prior_variance = check_prior_variance(prior_variance)),
-                twist = "tds")
+  particle_method("tds", "TDS", particles, prior_variance = check_prior_variance(prior_variance))
 }
 
 #' @rdname zero_shot
 #' @export
 zero_shot_mcgdiff <- function(particles = 64, kappa = 1e-4,
                               resampling = c("adaptive", "every step")) {
-  new_zero_shot("mcgdiff", "MCGdiff",
-                c(list(particles = check_count(particles, "particles", min = 1),
-                       kappa = check_number(kappa, "kappa", min = 0, open = TRUE)),
-                  resampled_how(resampling)),
-                twist = "mcgdiff")
+  particle_method("mcgdiff", "MCGdiff", particles,
+                  kappa = check_number(kappa, "kappa", min = 0, open = TRUE),
+                  resampling = resampling)
 }
 
 #' @rdname zero_shot
 #' @export
 zero_shot_smcdiffopt <- function(particles = 64, resampling = c("adaptive", "every step")) {
-  new_zero_shot("smcdiffopt", "SMCDiffOpt",
-                c(list(particles = check_count(particles, "particles", min = 1)),
-                  resampled_how(resampling)),
-                twist = "smcdiffopt")
+  particle_method("smcdiffopt", "SMCDiffOpt", particles, resampling = resampling)
 }
 
-# The method of resampling is a parameter only if it is not the default.
-resampled_how <- function(resampling) {
+particle_method <- function(name, label, particles, ..., resampling = "adaptive") {
+  params <- list(particles = check_count(particles, "particles", min = 1), ...)
+  # a parameter only if it is not the default
   resampling <- check_choice(resampling, c("adaptive", "every step"), "resampling")
-  if (resampling != "adaptive") list(resampling = resampling)
+  if (resampling != "adaptive") params$resampling <- resampling
+  new_zero_shot(name, label, params, twist = name)
 }
 
 run_particle_method <- function(mixture, n, observation, method, sampler, schedule, times, key,
@@ -63,7 +58,7 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times, m
   b2 <- schedule$b2(times)
   weights <- switch(method$twist, tds = tds_weights, mcgdiff = mcgdiff_weights,
                     smcdiffopt = smcdiffopt_weights)
-  at <- weights(method, frame, a, b2, times)
+  own <- weights(method, frame, a, b2)
   rows <- lapply(step_forms(steps), one_score_form)
   ask <- if (is.null(model)) identity else asked_op(model, frame, schedule)
   # the last program moves nothing
@@ -72,13 +67,13 @@ particle_plan <- function(mixture, n, method, frame, sampler, schedule, times, m
     # SMCDiffOpt in none.
     still <- switch(method$twist, tds = FALSE, mcgdiff = k == length(times) - 1, smcdiffopt = TRUE)
     kernel <- if (k < length(times)) one_kernel(rows[[k]], k, times[k], still)
-    particle_program(kernel, frame, times[k], a[k], b2[k], at$twist[[k]], ask)
+    particle_program(kernel, frame, times[k], a[k], b2[k], own$twist[[k]], ask)
   })
   level_times <- unique(unlist(lapply(programs, function(p) p$program$level_times)))
   check_levels(mixture, list(a = schedule$a(level_times), b2 = schedule$b2(level_times)),
                level_times)
   list(begin = list(n = n), mixture = mixture, pool = core_pool(mixture, rotate = FALSE),
-       times = times, a = a, b2 = b2, programs = programs, weights = at$weights, r = frame$r,
+       times = times, a = a, b2 = b2, programs = programs, weights = own$weights, r = frame$r,
        target = frame$target, start_sd = start_sd(schedule, times[1]))
 }
 
@@ -128,18 +123,18 @@ particle_program <- function(kernel, frame, t, a, b2, twist, ask) {
 }
 
 # TDS: the twisting function at time t is N(target_i; x0_i, r^2 + nu_i), at t = 0 the likelihood.
-tds_weights <- function(method, frame, a, b2, times) {
+tds_weights <- function(method, frame, a, b2) {
   v <- method$params$prior_variance
-  twist <- lapply(seq_along(times), function(k) spread_given(v, a[k], b2[k]) + frame$nu)
+  twist <- lapply(seq_along(a), function(k) spread_given(v, a[k], b2[k]) + frame$nu)
   need_likelihood(twist[[length(twist)]], method)
   list(twist = twist)
 }
 
 # SMCDiffOpt: the variances of the coordinates of x_t around a target_i.
-smcdiffopt_weights <- function(method, frame, a, b2, times) {
+smcdiffopt_weights <- function(method, frame, a, b2) {
   V <- outer(frame$nu, a^2) + rep(b2, each = frame$r)
-  need_likelihood(V[, length(times)], method)
-  list(twist = vector("list", length(times)), weights = list(V = V))
+  need_likelihood(V[, ncol(V)], method)
+  list(weights = list(V = V))
 }
 
 need_likelihood <- function(variance, method) {
@@ -154,9 +149,9 @@ need_likelihood <- function(variance, method) {
 # observation, b^2/a^2 = nu_i. There x_tau and y_i hold the same information, and the coordinate is
 # released. tau_i is a time of the grid, so the two noises differ a little; a weight at the end
 # corrects for this. A coordinate whose tau_i is not reached is held to the end.
-mcgdiff_weights <- function(method, frame, a, b2, times) {
+mcgdiff_weights <- function(method, frame, a, b2) {
   kappa <- method$params$kappa
-  last <- length(times)
+  last <- length(a)
   ratio <- b2 / a^2
   held <- matrix(FALSE, frame$r, last)
   V <- matrix(0, frame$r, last)
@@ -170,24 +165,27 @@ mcgdiff_weights <- function(method, frame, a, b2, times) {
       off[i] <- ratio[tau] - nu
     } else off[i] <- Inf
   }
-  list(twist = vector("list", last),
-       weights = list(held = held, V = V, off = off, nu = frame$nu))
+  list(weights = list(held = held, V = V, off = off, nu = frame$nu))
 }
 
 # A chunk of whole sets. One program gives the weights at a time and the means of the next step.
 particle_chunk <- function(job, first, count) {
   plan <- job$plan
-  normal <- gaussmix(1, t(double(nrow(plan$pool$mean))), 1)
-  z <- unname(keyed_draws(normal, count, job$key, first))
-  x <- if (job$kind == "mcgdiff") held_draw(0 * z, z, plan$start_sd, plan, 1) else plan$start_sd * z
-  propose <- switch(job$kind, tds = tds_propose, mcgdiff = mcgdiff_propose,
-                    smcdiffopt = smcdiffopt_propose)
   weigh <- switch(job$kind, tds = tds_weigh, mcgdiff = mcgdiff_weigh, smcdiffopt = smcdiffopt_weigh)
   move <- function(state, k) {
     if (k > 1) state <- propose(state, plan, k - 1)
-    weigh(state, particle_look(plan, k, state$own$x, job$key, first), plan, k)
+    look <- particle_look(plan, k, state$own$x, job$key, first)
+    state <- weigh(state, look, plan, k)
+    if (k < job$looks) {
+      # until the next step the x of the particles is its mean
+      state$own$x <- look$mean
+      state$z <- look$z
+    }
+    state
   }
-  run <- particle_filter(list(own = list(x = x)), move, job, first, count)
+  z <- keyed_noise(nrow(plan$pool$mean), count, job$key, first)
+  start <- list(own = list(x = held_draw(0 * z, z, plan$start_sd, plan, 1)))
+  run <- particle_filter(start, move, job, first, count)
   x <- run$own$x
   w <- run$w
   drawn <- systematic(w, set_uniforms(w, job, job$looks, first), 1)
@@ -210,41 +208,34 @@ particle_look <- function(plan, k, x, key, first) {
   c(list(log_psi = run$scalar[[1]]), stats::setNames(lapply(seq_along(saved), output), saved))
 }
 
-# Adds log psi(x) to the weights, which already hold log p/q - log psi of the point before. The x of
-# the particles then holds the mean of the next step, until tds_propose() takes it.
-tds_weigh <- function(state, look, plan, k) {
-  state$log_w <- state$log_w + look$log_psi
-  if (k == length(plan$times)) return(state)
-  state$own[c("x", "push", "log_psi")] <- look[c("mean", "push", "log_psi")]
-  state$z <- look$z
+# The step from the k-th time.
+propose <- function(state, plan, k) {
+  sd <- plan$programs[[k]]$kernel$sd
+  push <- state$own$push
+  if (!is.null(push)) {
+    # log N(x'; m, sd^2) - log N(x'; m + push, sd^2)
+    ratio <- -rowSums(push^2) / (2 * sd^2) - rowSums(push * state$z) / sd
+    state$log_w <- state$log_w + ratio - state$own$log_psi
+    state$own$x <- state$own$x + push
+  }
+  state$own$x <- held_draw(state$own$x, state$z, sd, plan, k + 1)
   state
 }
 
-tds_propose <- function(state, plan, k) {
-  sd <- plan$programs[[k]]$kernel$sd
-  push <- state$own$push
-  state$own$x <- state$own$x + push + sd * state$z
-  # log N(x'; m, sd^2) - log N(x'; m + push, sd^2)
-  ratio <- -rowSums(push^2) / (2 * sd^2) - rowSums(push * state$z) / sd
-  state$log_w <- state$log_w + ratio - state$own$log_psi
+# Adds log psi(x) to the weights, which already hold log p/q - log psi of the point before.
+tds_weigh <- function(state, look, plan, k) {
+  state$log_w <- state$log_w + look$log_psi
+  state$own$push <- look$push
+  state$own$log_psi <- look$log_psi
   state
 }
 
 # The weights hold log psi at the particles' places.
 smcdiffopt_weigh <- function(state, look, plan, k) {
-  x <- state$own$x
-  log_psi <- log_normals(x, seq_len(plan$r), plan$a[k] * plan$target, plan$weights$V[, k])
+  log_psi <- log_normals(state$own$x, seq_len(plan$r), plan$a[k] * plan$target, plan$weights$V[, k])
   before <- if (k > 1) state$own$log_psi else 0
   state$log_w <- state$log_w + log_psi - before
-  if (k == length(plan$times)) return(state)
   state$own$log_psi <- log_psi
-  state$own$x <- look$mean
-  state$z <- look$z
-  state
-}
-
-smcdiffopt_propose <- function(state, plan, k) {
-  state$own$x <- state$own$x + plan$programs[[k]]$kernel$sd * state$z
   state
 }
 
@@ -274,21 +265,16 @@ mcgdiff_weigh <- function(state, look, plan, k) {
   spread <- plan$programs[[k]]$kernel$sd^2 + w$V[i, k + 1]
   state$log_w <- state$log_w + log_normals(look$mean, i, plan$a[k + 1] * plan$target[i], spread) -
     log_normals(x, i, plan$a[k] * plan$target[i], w$V[i, k])
-  state$own$x <- look$mean
-  state$z <- look$z
   state
 }
 
-mcgdiff_propose <- function(state, plan, k) {
-  state$own$x <- held_draw(state$own$x, state$z, plan$programs[[k]]$kernel$sd, plan, k + 1)
-  state
-}
-
-# Draws mean + sd z, in which the coordinates that are held at the k-th time are conditioned on
-# their targets.
+# Draws mean + sd z, in which the coordinates that a method holds at the k-th time are conditioned
+# on their targets.
 held_draw <- function(mean, z, sd, plan, k) {
+  held <- plan$weights$held
+  if (is.null(held)) return(mean + sd * z)
   n <- nrow(z)
-  i <- which(plan$weights$held[, k])
+  i <- which(held[, k])
   V <- plan$weights$V[i, k]
   gain <- sd^2 / (sd^2 + V)
   aim <- gain * plan$a[k] * plan$target[i]

@@ -11,6 +11,7 @@
 #include <Rinternals.h>
 
 SEXP ffi_run(SEXP ffi_pool, SEXP ffi_models, SEXP ffi_levels, SEXP ffi_program, SEXP ffi_job);
+SEXP ffi_cost(SEXP ffi_pool, SEXP ffi_program, SEXP ffi_n_models);
 SEXP ffi_operations(void);
 SEXP ffi_project(SEXP ffi_space, SEXP ffi_job);
 SEXP ffi_expand(SEXP ffi_space, SEXP ffi_job, SEXP ffi_map);

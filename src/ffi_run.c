@@ -142,6 +142,15 @@ SEXP ffi_operations(void) {
   return result;
 }
 
+/* For R: rough flops of a particle. */
+SEXP ffi_cost(SEXP ffi_pool, SEXP ffi_program, SEXP ffi_n_models) {
+  gm_pool pool = pool_of(ffi_pool);
+  gm_program program = program_of(ffi_program, NULL, 0);
+  gm_models models = {.J = Rf_asInteger(ffi_n_models)};
+  gm_job job = {.pool = &pool, .models = &models, .program = &program, .lanes = 128};
+  return Rf_ScalarReal(gm_block_cost(&job) / (double)job.lanes);
+}
+
 /* Copies rows of a block's particles to rows of a matrix of n, or back. */
 static void copy_rows(const gm_job *job, double *rows, R_xlen_t columns, size_t block, size_t first,
                       size_t n, double *matrix, int back) {

@@ -9,6 +9,7 @@
 
 static const R_CallMethodDef calls[] = {
   CALLDEF(ffi_run, 5),
+  CALLDEF(ffi_cost, 3),
   CALLDEF(ffi_operations, 0),
   CALLDEF(ffi_project, 2),
   CALLDEF(ffi_expand, 3),

@@ -74,7 +74,7 @@ slurm <- function(walltime = 600, ncpus = 1) {
 # Six chunks, the first short, the others of 3 s. One chunk takes longer while the file `trap`
 # exists; the file has the number of the chunk's first particle and its seconds.
 slow_task <- function(folder, trap = file.path(work, "trap")) {
-  task <- list(name = "slow", uneven = TRUE,
+  task <- list(name = "slow",
                job = list(plan = list(begin = list(n = 60)), key = c(1, 2), trap = trap),
                work = function(job, first, count) {
                  trap <- if (file.exists(job$trap)) scan(job$trap, quiet = TRUE) else c(-1, 0)

@@ -143,7 +143,6 @@ legal <- list(
   data = "data.frame(x = c(1, NA), y = c(NA, 2))",
   m = c("1", "3"), directions = c("1", "20"), level = c(".5", ".9"),
   samples = c("rgaussmix(60, m$iso)", "m$iso"),
-  d_x = c("2", "4"), d_y = c("1", "2"), seed = "3", seeds = "0:1", n_sets = "40",
   variables = c("1", "'x'"),
   loss = ".1", tol = "1e-2", rho = ".1", name = "'D3'", error = c(".5", ".1"), measure = c("'kl'",
   "TRUE"),
@@ -180,8 +179,6 @@ special <- list(
   law_distance = list(target = c("obj$guided_law", "m$line")),
   condition = list(observation = c("o$*", "c(x = 1)", "data.frame(x = 1:3)")),
   guided_limit = list(guidance = "g$*", sampler = "sampler_em(8, 'uniform')"),
-  benchmark_inverse = list(
-    n = "20", steps = "20", methods = "list(z$ddnm)", p = c("1", "2")),
   judge_samples = list(p = c("1", "2")),
   recfg_weights = list(n = "1024", t = c("1", "c(.1, 2)"), guidance = "g$*"),
   strength_bands = list(d = "3", strength = c("1", "c(0, 2)"), widths = "NULL"),
@@ -193,6 +190,5 @@ special <- list(
   score_error = list(scale = "1.1")
 )
 # sizes determine how long a call takes
-always <- c("n", "nodes", "directions", "times", "steps", "sampler", "methods", "n_sets", "seeds",
-  "d_x",
-            "d_y", "seconds", "most", "name")
+always <- c("n", "nodes", "directions", "times", "steps", "sampler", "methods", "seconds",
+            "most", "name")

@@ -120,13 +120,12 @@ coverage_cases <- local({
       columns_of(coupled_paths(G4, "1", 2, 200, sampler = sampler_ddim(5))$table[2, ],
                  c("confidence", "gain"))
     }),
-    "entropy_identity" = list(run = function() {
-      at <- entropy_identity(G4, guidance = guidance("1", 1), n = 200,
-                             sampler = sampler_heun(10))[1:2, ]
-      rows_of(at, at$quantity)
+    "guidance_identities, entropy" = list(run = function() {
+      at <- guidance_identities(G4, 200, "1", 1, sampler_heun(10))
+      do.call(rbind, lapply(c("end", "integral"), columns_of, table = at))
     }),
-    "sde_identities" = list(run = function() {
-      at <- sde_identities(G4, "1", 1, 200, sampler_em(20))
+    "guidance_identities" = list(run = function() {
+      at <- guidance_identities(G4, 200, "1", 1, sampler_em(20))
       found <- lapply(c("change", "integral", "gap"), columns_of, table = at[1, ])
       do.call(rbind, found)
     }),

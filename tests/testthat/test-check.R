@@ -413,7 +413,7 @@ test_that("a wrong name is an error that names the argument and the nearest that
   tried <- 0
   for (export in getNamespaceExports("mixguide")) {
     f <- getExportedValue("mixguide", export)
-    legal$mixture <- if (export == "conditional_moments") one else m
+    legal$mixture <- if (export == "guided_moments") one else m
     legal$step <- if (export == "sampler") function(k, times, schedule) list() else .1
     own <- formals(args(f))
     runs <- identical(names(own)[1], "mixture") && "..." %in% names(own)

@@ -169,7 +169,8 @@ test_that("BO spreads too far at small singular values, which generalised BO rep
   }
   # the exact value is .5, and .525 with steps; BO uses the noise's 1, generalised BO is exact here
   general <- zero_shot_bo(general = TRUE)
-  exact <- conditional_moments(m, y, general, schedule = schedule_etc(300))$cov[2, 2]
+  exact <- guided_moments(m, observation = y, method = general,
+                          schedule = schedule_etc(300))$cov[2, 2]
   expect_lt(abs(spread(general) / exact - 1), 4.5 * sqrt(2 / n))
   expect_gt(spread(zero_shot_bo()), .9)
   expect_lt(spread(zero_shot_ddnm()), .01)

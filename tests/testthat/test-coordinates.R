@@ -226,8 +226,8 @@ test_that("zero-shot methods run in the coordinates of the process", {
     expect_equal(a$x, at$back(b$x), tolerance = 1e-6)
   }
   point <- t(c(.1, .2))
-  expect_equal(conditional_score(at$x, at$back(point), 20, in_x, zero_shot_bo()),
-               conditional_score(at$u, point, 20, in_u, zero_shot_bo()) / rep(at$scale, each = 1),
+  expect_equal(score(at$x, at$back(point), 20, observation = in_x, method = zero_shot_bo()),
+               score(at$u, point, 20, observation = in_u, method = zero_shot_bo()) / at$scale,
                tolerance = 1e-8)
   expect_equal(plain_frame(mismatch(at$x, in_x, zero_shot_bo(), nodes = 20)),
                plain_frame(mismatch(at$u, in_u, zero_shot_bo(), nodes = 20)),
@@ -316,7 +316,7 @@ test_that("units of the data, and of what was observed, change nothing", {
       ends$density * diff(ends$edges)
     },
     identities = function(m) {
-      as.data.frame(sde_identities(m, "a", 1, n = 50, sampler = sampler_em(10), key = key))
+      as.data.frame(guidance_identities(m, 50, "a", 1, sampler_em(10), key = key))
     },
     sharp = function(m) as.data.frame(lipschitz(m, .1, center = place(t(c(1, -1)), m)[1, ]))
   )

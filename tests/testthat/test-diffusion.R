@@ -19,11 +19,9 @@ asked <- function() {
     best_grid = list(list(m, guide, ode), n = 20),
     guidance_sweep = list(list(m, guide, ode), strength = 0:1, n = 20),
     coupled_paths = list(list(m, guide, ode), strength = 0:1, n = 20),
-    folding = list(list(m, guide, ode), strength = 0:1, n = 101),
     gain_bound = list(list(m, guide, ode), strength = 1, n = 5),
     tilted_sample = list(list(m, guide, sde), n = 20),
-    sde_identities = list(list(m, guide, sde), strength = 1, n = 20),
-    entropy_identity = list(list(m, guide, sampler_rk4(8)), n = 20),
+    guidance_identities = list(list(m, guide, sde), strength = 1, n = 20),
     strength_limit = list(list(m, guide, ode), range = c(1, 2), n = 20),
     step_condition = list(list(m, guide, ode)),
     guidance_condition = list(list(m, guide, ode)),
@@ -32,8 +30,8 @@ asked <- function() {
     error_budget = list(list(m, NULL, sde)),
     conditional_sample = list(list(m, NULL, ddpm, schedule_etc(10)), n = 20, observation = y,
                               method = zero_shot_bo()),
-    conditional_moments = list(list(one, NULL, ddpm, schedule_etc(10)), observation = y,
-                               method = zero_shot_bo()),
+    "guided_moments given y" = list(list(one, NULL, ddpm, schedule_etc(10)), observation = y,
+                                    method = zero_shot_bo()),
     best_strength = list(list(m, guide, ode), target = "tilt", knots = 2, profiles = "linear",
                          n = 64),
     guided_limit = list(list(m, guide, sde)),
@@ -49,7 +47,7 @@ test_that("whoever knows guided_sample() can guess every other call", {
              "points")
   expect_identical(names(formals(diffusion)), parts)
   for (name in names(asked())) {
-    f <- getExportedValue("mixguide", name)
+    f <- getExportedValue("mixguide", sub(" .*", "", name))
     case <- asked()[[name]]
     given <- stats::setNames(case[[1]], parts[seq_along(case[[1]])])
     rest <- case[-1]
@@ -90,10 +88,8 @@ test_that("ten analyses of one diffusion: the same call, the same head, the same
     fokker_planck = fokker_planck(d),
     strength_limit = strength_limit(d),
     coupled_paths = coupled_paths(d),
-    folding = folding(d),
     tilted_sample = tilted_sample(d),
-    sde_identities = sde_identities(d),
-    entropy_identity = entropy_identity(d),
+    guidance_identities = guidance_identities(d),
     guidance_condition = guidance_condition(d),
     step_condition = step_condition(d),
     gain_bound = gain_bound(d),
@@ -122,11 +118,12 @@ test_that("an analysis keeps what was given, or says what it needs and how to gi
                 plain = diffusion(m, sampler = ode))
   y <- observation(.5, H = diag(1), noise = .1)
   wanted <- list(
-    function() sde_identities(other$ode), function() entropy_identity(other$sde),
-    function() folding(other$sde), function() best_grid(other$sde),
+    function() guidance_identities(other$ode, limit = TRUE),
+    function() best_grid(other$sde),
     function() path_kl(other$plain), function() guided_limit(diffusion(m, guide, sampler_em(6))),
     function() conditional_sample(other$plain, 5, y, zero_shot_ddnm_plus()),
-    function() conditional_moments(diffusion(one, sampler = ode), y, zero_shot_ddnm_plus())
+    function() guided_moments(diffusion(one, sampler = ode), observation = y,
+                              method = zero_shot_ddnm_plus())
   )
   for (call in wanted) {
     expect_error(call(), "`sampler` must be .*update\\(d, sampler = sampler_",
@@ -184,8 +181,8 @@ test_that("a number of particles in the place of the guidance is told its name",
 
 test_that("what an analysis cannot take into account is refused", {
   wrong <- diffusion(m, guide, ode, score_error = score_error(scale = 1.1))
-  for (f in list(strength_limit, step_condition, folding, gain_bound, fokker_planck,
-                 coupled_paths, tilted_sample, sde_identities)) {
+  for (f in list(strength_limit, step_condition, gain_bound, fokker_planck,
+                 coupled_paths, tilted_sample, guidance_identities)) {
     expect_error(f(wrong), "`score_error` must be NULL", class = "mixguide_error")
   }
   for (f in list(path_kl, error_budget, plan_sampler)) {
@@ -196,7 +193,8 @@ test_that("what an analysis cannot take into account is refused", {
                      start = "exact")
   refused <- '`start` must be "normal"'
   expect_error(plan_sampler(diffusion(m, start = "exact")), refused, class = "mixguide_error")
-  expect_error(conditional_moments(replace(exact, "mixture", list(one)), y, zero_shot_bo()),
+  expect_error(guided_moments(replace(exact, "mixture", list(one)), observation = y,
+                              method = zero_shot_bo()),
                refused, class = "mixguide_error")
   expect_error(conditional_sample(exact, 5, y, zero_shot_bo()), refused, class = "mixguide_error")
   for (f in list(strength_limit, step_condition, coupled_paths)) {
@@ -306,7 +304,8 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
   )
   own <- asked()
   own <- lapply(stats::setNames(nm = names(own)), function(name) {
-    c(list(f = getExportedValue("mixguide", name)), own[[name]][[1]], own[[name]][-1])
+    f <- getExportedValue("mixguide", sub(" .*", "", name))
+    c(list(f = f), own[[name]][[1]], own[[name]][-1])
   })
   calls <- c(calls, own[setdiff(names(own), names(calls))])
   # every function with a key argument, its own or that of a diffusion, is in the list

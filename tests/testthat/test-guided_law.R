@@ -144,6 +144,75 @@ test_that("branches of a folded map add up to a density, and to less entropy", {
   expect_equal(entropy(law)$estimate, -6.1537, tolerance = 1e-5)
 })
 
+folds_of <- function(law) {
+  row <- as.data.frame(summary(law))
+  stats::setNames(as.list(row$estimate), row$quantity)
+}
+
+test_that("the entropy of a folded map is that of its output: D3 in 20 Euler steps", {
+  known <- theory("folds")
+  # as many starts as for the known numbers
+  laws <- lapply(known$strength, function(eta) {
+    guided_law(named_mixture("D3"), guidance("1", eta), sampler_euler(20, "uniform"), horizon = 5,
+               nodes = 20001)
+  })
+  x <- do.call(rbind, lapply(laws, function(law) data.frame(folds_of(law), check.names = FALSE)))
+  off <- abs(x$"entropy bound" - known$entropy)
+  expect_lt(max(off[1:5]), 6e-4)
+  expect_lt(off[6], 1e-3)
+  expect_identical(x$folded < 1e-6, c(TRUE, TRUE, TRUE, TRUE, FALSE, FALSE))
+  expect_identical(x$turns > 0, c(FALSE, rep(TRUE, 5)))
+  expect_identical(x$pieces[1], 1)
+  expect_lt(max(abs(x$entropy - x$"entropy bound")[1:4]), 1e-7)
+  expect_lt(max(abs(x$entropy - x$"entropy bound")[5]), 3e-4)
+  # the known value is from a histogram, which blurs the peaks where the map turns
+  expect_lt(abs(x$entropy[6] - 2.8964), 1e-2)
+  expect_lt(x$entropy[6], 2.8964)
+  law <- guided_law(named_mixture("D3"), guidance("1", 30), sampler_euler(20, "uniform"),
+                    horizon = 5)
+  expect_lt(abs(x$entropy[6] - entropy(law)$estimate), 2e-3)
+  # the map has all nodes, and its picture those of the mass
+  expect_named(as.data.frame(laws[[6]]),
+               c("x", ".confidence", ".log_density", ".start", ".weight"), ignore.order = TRUE)
+  expect_drawn(autoplot(laws[[6]], "map"))
+  expect_match(autoplot(laws[[6]], "map")$labels$subtitle, "strength 30.*folds", ignore.case = TRUE)
+})
+
+test_that("K = 1 does not fold, and laws without such a map have no folds", {
+  one <- gaussmix(1, 2, .5)
+  for (eta in c(0, 3)) {
+    law <- guided_law(one, guidance("1", eta), sampler_ddim(50))
+    rows <- folds_of(law)
+    expect_identical(unlist(rows[c("folded", "turns", "pieces")], use.names = FALSE), c(0, 0, 1))
+    expect_equal(rows$entropy, rows$"entropy bound")
+  }
+  # in the variables of the mixture
+  wide <- standardise(gaussmix(c(.4, .6), cbind(u = c(100, 130)), 80, class = c("a", "b")))
+  law <- guided_law(wide, guidance("a", 2), sampler_ddim(20))
+  expect_equal(folds_of(law)$"entropy bound", entropy(law)$estimate, tolerance = 1e-12)
+  run <- guided_sample(wide, guidance = guidance("a", 2), sampler = sampler_ddim(20),
+                       start = law$from[c(900, 1100), , drop = FALSE])
+  expect_equal(unname(run$x[, 1]), unname(law$x[c(900, 1100), 1]), tolerance = 1e-9)
+  noisy <- guided_law(named_mixture("D3"), guidance("1", 1), sampler_em(20))
+  plane <- guided_law(named_mixture("C3"), guidance("1", 1), sampler_ddim(5), nodes = 31)
+  for (law in list(noisy, plane)) {
+    expect_null(folds_of(law)$folded)
+    expect_error(autoplot(law, "map"), "deterministic sampler on a line", class = "mixguide_error")
+  }
+  expect_error(autoplot(law, "maps"), "`what`", class = "mixguide_error")
+})
+
+test_that("branches are summed: a map with known folds", {
+  # x^2 of a normal has two branches, each with half of the density
+  x <- seq(-8, 8, length.out = 20001)
+  x <- x[x != 0]
+  y <- x^2
+  log_density <- dnorm(x, log = TRUE) - log(2 * abs(x))
+  expect_length(turning_nodes(y), 1)
+  inner <- y > .01 & y < 20
+  expect_lt(max(abs(branch_density(y, y, log_density) - dchisq(y, 1, log = TRUE))[inner]), 1e-5)
+})
+
 test_that("threads do not change a bit", {
   before <- mixguide_threads()
   withr::defer(mixguide_threads(before))

@@ -105,10 +105,8 @@ test_that("every run says once what is wrong with it: by a warning, in print and
     tilt = function(...) tilted_sample(far, 20, guidance("a", 0), ...),
     limit = function(...) strength_limit(far, "a", step, range = c(1, 2), ...),
     scan = function(...) guidance_sweep(far, "a", 0:1, n = 10, steps = c(20, 50), ...),
-    folds = function(...) folding(far, "a", 0, step, n = 101, ...),
-    identities = function(...) sde_identities(far, "a", 0, n = 10, sampler = sampler_em(20), ...),
-    identity = function(...) entropy_identity(far, guidance = guidance("a", 0), n = 10,
-                                              sampler_rk4(20), ...),
+    identities = function(...) guidance_identities(far, 10, "a", 0, sampler_em(20), ...),
+    identity = function(...) guidance_identities(far, 10, "a", 0:1, sampler_rk4(20), ...),
     zero_shot = function(...) conditional_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
     particles = function(...) conditional_sample(far, 4, y, zero_shot_tds(4), sampler = noisy, ...),
     table = function(...) {

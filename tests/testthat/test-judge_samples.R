@@ -141,6 +141,121 @@ test_that("another distance can be asked for, by which the table then goes", {
   expect_mixguide_error(judged(maximum = NA), "maximum")
 })
 
+# The problem of vignette zero-shot, of which that has the text.
+inverse_problem <- function(d_x, d_y, seed) {
+  set.seed(seed)
+  means <- 8 * as.matrix(expand.grid(-2:2, -2:2))[, rep(1:2, d_x / 2)]
+  mixture <- gaussmix(rchisq(25, 1), unname(means), 1)
+  parts <- svd(matrix(rnorm(d_x * d_y), d_y))
+  s <- sort(runif(d_y), decreasing = TRUE)
+  H <- parts$u %*% (s * t(parts$v))
+  sd <- runif(1) * s[1]
+  x <- drop(rgaussmix(1, mixture))
+  y <- drop(H %*% x) + sd * rnorm(d_y)
+  list(mixture = mixture, observation = observation(y, H, sd^2), x = x)
+}
+
+test_that("the random problem of vignette zero-shot has the law that is said of it", {
+  withr::local_preserve_seed()
+  one <- inverse_problem(8, 3, seed = 2)
+  expect_identical(inverse_problem(8, 3, seed = 2), one)
+  expect_false(identical(inverse_problem(8, 3, seed = 3), one))
+  expect_identical(sort(unique(as.vector(one$mixture$means))), c(-16, -8, 0, 8, 16))
+  expect_identical(one$mixture$means[, 1], one$mixture$means[, 7])
+  expect_identical(dim(unique(one$mixture$means[, 1:2])), c(25L, 2L))
+  s <- svd(one$observation$H)$d
+  expect_true(all(s > 0 & s < 1))
+  expect_lt(one$observation$noise, s[1]^2)
+  residual <- one$observation$y - drop(one$observation$H %*% one$x)
+  expect_lt(sum(residual^2) / one$observation$noise, qchisq(1 - 1e-7, 3))
+  # over many instances weights are chi-squared, singular values and noise uniform
+  many <- lapply(1:60, function(seed) inverse_problem(4, 1, seed))
+  w <- unlist(lapply(many, function(p) p$mixture$weights * 25))
+  expect_gt(ks.test(w / mean(w), "pchisq", 1)$p.value, 1e-6)
+  scale <- vapply(many, function(p) sqrt(sum(p$observation$H^2)), 0)
+  expect_gt(ks.test(scale, "punif")$p.value, 1e-6)
+  ratio <- vapply(many, function(p) sqrt(p$observation$noise), 0) / scale
+  expect_gt(ks.test(ratio, "punif")$p.value, 1e-6)
+  page <- test_path("..", "..", "vignettes", "zero-shot.Rmd")
+  skip_if_not(file.exists(page), "vignettes are in the sources only")
+  lines <- readLines(page)
+  first <- which(lines == "inverse_problem <- function(d_x, d_y, seed) {")
+  last <- first - 1 + which(lines[-seq_len(first - 1)] == "}")[1]
+  expect_identical(eval(parse(text = lines[first:last])), inverse_problem, ignore_srcref = TRUE)
+})
+
+test_that("over random problems the exact score is at the floor, and tables are bound together", {
+  withr::local_preserve_seed()
+  methods <- list(exact = zero_shot_exact(), zero_shot_bo(), zero_shot_bo(general = TRUE),
+                  zero_shot_tds(4))
+  judged <- function(d_y, seed, methods) {
+    problem <- inverse_problem(8, d_y, seed)
+    judge_samples(problem$mixture, observation = problem$observation, methods = methods,
+                  n = ifelse(names(methods) == "TDS", 40, 200), schedule = schedule_etc(40),
+                  directions = 40, key = c(seed, d_y))
+  }
+  names(methods)[-1] <- c("BO-DDNM", "generalised BO", "TDS")
+  grid <- expand.grid(seed = 0:1, d_y = c(1, 4))
+  table <- do.call(rbind, Map(function(seed, d_y) {
+    cbind(d_y, seed, judged(d_y, seed, methods))
+  }, grid$seed, grid$d_y))
+  expect_identical(nrow(table), 20L)
+  expect_identical(table$sampler[1:5], c(names(methods), "exact draws"))
+  expect_identical(table$n[1:5], c(200, 200, 200, 40, 200))
+  exact <- table[table$sampler == "exact", ]
+  expect_lt(max(exact$sw2 / exact$floor), 3)
+  expect_true(all(table$sw2[table$sampler == "BO-DDNM"] > exact$sw2))
+  expect_identical(unique(table$evaluations[table$sampler == "TDS"]), 160)
+  # a method's draws do not depend on the others
+  again <- judged(4, 1, methods[1:2])
+  same <- table[table$d_y == 4 & table$seed == 1, ][1:2, ]
+  expect_identical(again$sw2[1:2], same$sw2)
+  expect_identical(again$residual[1:2], same$residual)
+  long <- tidy(again)
+  expect_identical(names(long)[1:4], c("quantity", "sampler", "n", "estimate"))
+  expect_identical(long$estimate[long$quantity == "sw2"], again$sw2)
+  expect_identical(unique(long$method[long$quantity == "spread"]), "Monte Carlo")
+})
+
+test_that("methods are judged on other schedules and samplers, by other distances", {
+  withr::local_preserve_seed()
+  problem <- inverse_problem(8, 1, 0)
+  judged <- function(...) {
+    judge_samples(problem$mixture, observation = problem$observation, n = 60, directions = 30,
+                  methods = list(zero_shot_bo(), zero_shot_ddrm(informed = TRUE)),
+                  key = c(1, 1), ...)
+  }
+  usual <- judged(schedule = schedule_etc(20))
+  wide <- judged(schedule = schedule_etc(20), maximum = TRUE)
+  expect_null(usual$distance)
+  expect_equal(wide$sw2, usual$sw2)
+  expect_true(all(wide$distance > wide$sw2))
+  # distances of any order p; that of order 1 is smaller
+  expect_true(all(judged(schedule = schedule_etc(20), p = 1)$distance < wide$distance))
+  other <- judged(schedule = schedule_vp(),
+                  sampler = sampler_ddpm(15, end = .01, variance = "scaled"))
+  expect_identical(other$evaluations, c(15, 15, NA))
+})
+
+test_that("BO loses by far at small singular values, and generalised BO repairs it", {
+  # the second number is nearly noise
+  m <- gaussmix(c(.5, .5), rbind(c(-3, 0, 0), c(3, 0, 0)), 1)
+  y <- observation(c(3, 0), rbind(c(1, 0, 0), c(0, .01, 0)), .01)
+  x <- judge_samples(m, observation = y,
+                     methods = list(ddnm = zero_shot_ddnm(), bo = zero_shot_bo(),
+                                    best = zero_shot_bo(TRUE)), n = 1000, key = c(1, 1),
+                     directions = 50)
+  rownames(x) <- x$sampler
+  expect_gt(x["bo", "sw2"], 3 * x["ddnm", "sw2"])
+  expect_lt(x["best", "sw2"], x["ddnm", "sw2"] / 2)
+  B <- function(method) {
+    parts <- summary(mismatch(m, y, method, schedule_etc(30)))
+    parts$estimate[parts$quantity == "bias"]
+  }
+  # BO has the smaller bias nevertheless
+  expect_lt(B(zero_shot_bo()), B(zero_shot_ddnm()))
+})
+
 test_that("each sample is judged by itself, whatever its name", {
   set.seed(6)
   x <- rgaussmix(50, M2)

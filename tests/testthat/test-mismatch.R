@@ -147,7 +147,7 @@ test_that("BO has the smaller bias on random Gaussians, and the score class one 
     expect_lt(bo["bias"], ddnm["bias"])
     expect_equal(bo["null"], ddnm["null"], tolerance = 1e-8)
     # the bound holds for the output
-    kl <- conditional_moments(prior, y, zero_shot_bo(), schedule = schedule)$kl
+    kl <- guided_moments(prior, observation = y, method = zero_shot_bo(), schedule = schedule)$kl
     expect_lt(kl, bo["path"])
   }
 })

@@ -58,8 +58,8 @@ test_that("the expected bias of bivariate Gaussians is the known one, half of th
     expect_gt(quantity(x, "bias"), .97 * quantity(x, "mutual_information") / 2)
     expect_lt(abs(quantity(x, "range")), 1e-12)
   }
-  kl <- conditional_moments(bivariate(.95), observation(1, variables = 1), zero_shot_ddnm(),
-                          schedule = schedule_etc(1000))$kl
+  kl <- guided_moments(bivariate(.95), observation = observation(1, variables = 1),
+                       method = zero_shot_ddnm(), schedule = schedule_etc(1000))$kl
   # quadratic in y, which has variance 1
   expect_lt(abs(kl - .26041), 1e-5)
 })

@@ -6,7 +6,6 @@ objects <- function() {
        observation(1, variables = 1), corrector_langevin(.1), op_noise("z"), zero_shot_bo(),
        score_error(), tilted_law(m, "a", 1), lipschitz(m, 1), entropy(m, n = 10, key = 1:2),
        information(m, 1, quantity = "second_moment"), mismatch(m, model = m),
-       folding(m, "a", 0, sampler = sampler_ddim(5)),
        impute(m, matrix(c(NA, 1)), m = 2, key = 1:2))
 }
 
@@ -18,7 +17,7 @@ test_that("a class has a name of two words, which no other package has by chance
 })
 
 test_that("methods of other packages for classes of one word leave ours alone", {
-  words <- c("diffusion", "law", "guidance", "schedule", "sampler", "observation", "op", "folding",
+  words <- c("diffusion", "law", "guidance", "schedule", "sampler", "observation", "op",
              "lipschitz", "information", "corrector", "mismatch", "imputed", "estimates")
   home <- .BaseNamespaceEnv[[".__S3MethodsTable__."]]
   generics <- c("print", "format", "summary", "mean")

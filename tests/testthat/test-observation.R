@@ -91,8 +91,8 @@ test_that("whoever takes an observation takes numbers named by variables, and no
   takes <- list(
     function(y) condition(m, y), function(y) condition(m, y, drop = FALSE),
     function(y) conditional_sample(m, 5, y, method, schedule = schedule, key = c(1, 2))$x,
-    function(y) conditional_score(m, diag(3), 5, y, method, schedule),
-    function(y) conditional_moments(m, y, method, schedule = schedule)[1:4],
+    function(y) score(m, diag(3), 5, schedule, observation = y, method = method),
+    function(y) guided_moments(m, observation = y, method = method, schedule = schedule)[1:4],
     function(y) summary(mismatch(m, y, method, schedule)),
     function(y) {
       judge_samples(m, observation = y, methods = method, n = 40, schedule = schedule,

@@ -17,15 +17,14 @@ unsaid <- function() {
     guided_law = list(m, guide), guided_limit = list(m, guide), guided_error = list(m, guide),
     guided_moments = list(one, NULL), best_grid = list(m, guide, n = 4),
     guidance_sweep = c(list(m, guide), few), coupled_paths = c(list(m, guide), few),
-    folding = list(m, guide, strength = 0:1, n = 101),
     gain_bound = list(m, guide, strength = 1, n = 5), tilted_sample = list(m, guide, n = 20),
-    sde_identities = c(list(m, guide), few), entropy_identity = list(m, guide, n = 20),
+    guidance_identities = c(list(m, guide), few),
     strength_limit = list(m, guide, range = c(1, 2), n = 20), step_condition = list(m, guide),
     capped_strength = list(m, guidance("a", 1000)), guidance_condition = list(m, guide),
     fokker_planck = list(m, guide, nodes = 60, steps = 20), path_kl = list(m, NULL),
     error_budget = list(m, NULL, measure = FALSE), compare_guidance = list(m, guide, n = 64),
     conditional_sample = list(m, NULL, n = 20, observation = y, method = zero_shot_bo()),
-    conditional_moments = list(one, NULL, observation = y, method = zero_shot_bo()),
+    "guided_moments given y" = list(one, NULL, observation = y, method = zero_shot_bo()),
     best_strength = list(m, guide, target = "tilt", knots = 2, profiles = "linear", n = 64),
     plan_sampler = list(m, NULL, error = .1, samplers = "sampler_heun", grids = "quadratic"),
     convergence_order = list(m, guide, steps = c(4, 8)),
@@ -34,7 +33,7 @@ unsaid <- function() {
     diffuse = list(m, NULL, t = .2), tilted_law = list(m, guide), information = list(two, NULL),
     lipschitz = list(m, NULL), mutual_information = list(two, NULL, observation = 1, n = 50),
     recfg_weights = list(two, guide, t = .2), mismatch = list(m, NULL, model = one),
-    conditional_score = list(m, NULL, x = x, t = 5, observation = y, method = zero_shot_bo()),
+    "score given y" = list(m, NULL, x = x, t = 5, observation = y, method = zero_shot_bo()),
     guidance_report = list(m, NULL, classes = "a", n = 20, strength = 0:1, evaluations = 4)
   )
 }
@@ -47,9 +46,9 @@ test_that("an analysis of a diffusion is that of its mixture: what was not given
   skip_on_cran()
   exports <- getNamespaceExports("mixguide")
   taking <- Filter(function(name) takes_diffusion(getExportedValue("mixguide", name)), exports)
-  expect_setequal(taking, names(unsaid()))
+  expect_setequal(taking, sub(" .*", "", names(unsaid())))
   for (name in names(unsaid())) {
-    f <- getExportedValue("mixguide", name)
+    f <- getExportedValue("mixguide", sub(" .*", "", name))
     case <- unsaid()[[name]]
     rest <- case[-(1:2)]
     own <- list(guidance = case[[2]], key = key)

@@ -26,7 +26,8 @@ test_that("estimates print with their errors, or alone", {
   shown(mutual_information(M2, 1))
   shown(moments(m))
   shown(moments(M2))
-  shown(conditional_moments(gaussmix(1, t(c(0, 0)), 1), y, zero_shot_bo(), schedule = few))
+  shown(guided_moments(gaussmix(1, t(c(0, 0)), 1), observation = y, method = zero_shot_bo(),
+                       schedule = few))
   law <- guided_law(m, guidance("a", 1), sampler_heun(20))
   shown(law)
   shown(summary(law))
@@ -56,8 +57,7 @@ test_that("errors, bounds and statements print", {
 test_that("sweeps and runs print", {
   shown(guidance_sweep(m, "a", c(0, 2), n = 2001, sampler = ddim))
   shown(guidance_sweep(m, strength = c(0, 2), n = 2001, sampler = ddim, steps = c(10, 20)))
-  shown(folding(m, "a", c(0, 2), n = 2001, sampler = ddim))
-  shown(sde_identities(m, "a", 1, sampler = sampler_em(20)))
+  shown(guidance_identities(m, guidance = "a", strength = 1, sampler = sampler_em(20)))
   shown(guided_limit(m, sampler = sampler_em(40, "uniform")))
   shown(strength_limit(m, "a", n = 2001, sampler = sampler_euler(10), range = c(.5, 64)))
   shown(mismatch(M2, model = gaussmix(1, t(c(0, 0)), 1), schedule = few))

@@ -309,7 +309,7 @@ test_that("bits do not depend on chunks, threads or blocks", {
     expect_type(plan$reduction$label, "character")
     parts <- Map(function(from, to) {
       aim <- list(models = guide$models, levels = levels, scalars = scalars)
-      run_chunk(plan, aim, c(7, 8), from, to - from)
+      run_chunk(plan_part(plan, from, to - from), aim, c(7, 8))
     }, cuts[-length(cuts)], cuts[-1])
     scalar <- lapply(seq_along(parts[[1]]$scalar), function(i) {
       unlist(lapply(parts, function(part) part$scalar[[i]]))

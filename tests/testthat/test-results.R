@@ -8,7 +8,7 @@ printed <- function(results) {
 test_that("every class that prints is among the results", {
   methods <- ls(asNamespace("mixguide"), pattern = "^(print|print_body|in_words|headline)[.]")
   classes <- setdiff(sub("^[a-z_]+[.]", "", methods), "default")
-  tables <- c("benchmark_inverse", "guidance_report", "mixguide_explorer")
+  tables <- c("guidance_report", "mixguide_explorer")
   have <- unique(unlist(lapply(results, class)))
   expect_identical(setdiff(classes, c(have, tables, "mixguide_plan")), character())
 })
@@ -52,7 +52,7 @@ test_that("every result has its tables, with the same first columns", {
   # the parts of an experiment have no table
   parts <- c("mixguide_diffusion", "mixguide_guidance", "mixguide_sampler", "mixguide_corrector",
              "mixguide_schedule", "mixguide_observation", "score_error", "zero_shot_method",
-             "mixguide_op", "guidance_rule", "strength_profile", "score_model", "inverse_problem")
+             "mixguide_op", "guidance_rule", "strength_profile", "score_model")
   has_class <- function(x, classes) class(x)[1] %in% classes
   for (x in Filter(function(x) has_class(x, parts), results)) {
     expect_identical(summary(x), x)

@@ -12,7 +12,7 @@ test_that("a step's form is what the step does", {
                switch(sample(3, 1), op_noise(to), op_eval(to, sample(setdiff(names, to), 1), 1),
                       op_linear(to, stats::setNames(stats::rnorm(2), sample(names, 2))))
              }), list(op_linear("x", c(x = stats::rnorm(1), a = 1, z = 2))))
-    form <- step_form(ops)
+    form <- step_forms(list(ops))[[1]]
     # the same by numbers: scores and noises are arbitrary
     held <- list(x = x0)
     for (op in ops) {
@@ -31,7 +31,7 @@ test_that("a step's form is what the step does", {
 })
 
 test_that("what is no number times x, scores or noises is NA, and only that", {
-  form <- function(...) step_form(list(op_eval("s", t = 1), op_noise("z"), ...))$x[1, ]
+  form <- function(...) step_forms(list(list(op_eval("s", t = 1), op_noise("z"), ...)))[[1]]$x
   step <- op_linear("x", c(x = 1, s = 2, z = 3))
   expect_equal(form(step), c(1, 2, 3))
   # a score at a point that contains the noise
@@ -54,9 +54,9 @@ test_that("what is no number times x, scores or noises is NA, and only that", {
                c(alpha = 1 + 2 / level$a(1), beta = 2 * level$b2(1) / level$a(1)))
   # the value of an earlier step
   expect_identical(form(op_linear("x", c(x = 1, old = 1, z = 2))), c(NA, NA, 2))
-  steps <- step_form(list(op_eval("s", t = 3:1), op_linear("x", list(x = 1:3, s = 2))), 3)
-  expect_equal(steps$x, cbind(1:3, 2))
-  expect_true(steps$fresh)
+  steps <- step_forms(list(list(op_eval("s", t = 3:1), op_linear("x", list(x = 1:3, s = 2)))), 3)
+  expect_equal(lapply(steps, `[[`, "x"), list(c(1, 2), c(2, 2), c(3, 2)))
+  expect_identical(lapply(steps, `[[`, "fresh"), list(TRUE, TRUE, TRUE))
 })
 
 test_that("an operation that is a line and a function runs, and is known to R", {

@@ -8,9 +8,10 @@ tables <- function() {
        path_kl(m, sampler = sampler_exponential(10, stochastic = TRUE)),
        error_budget(m, sampler = sampler_exponential(10, stochastic = TRUE), measure = FALSE),
        guidance_sweep(m, "a", steps = c(5, 10), strength = 0:1, n = 50),
-       step_condition(m, guidance("a", 2)), folding(m, "a", c(0, 2), sampler = sampler_ddim(10)),
-       gain_bound(m, "a", 1, n = 3), sde_identities(m, "a", 1, n = 100, sampler = sampler_em(10)),
-       entropy_identity(m, guidance = guidance("a", 1), n = 50), split_threshold(20, 3, .1),
+       step_condition(m, guidance("a", 2)),
+       guided_limit(m, "a", sampler = sampler_em(8, "uniform")),
+       gain_bound(m, "a", 1, n = 3), guidance_identities(m, 100, "a", 1, sampler_em(10)),
+       guidance_identities(m, 50, "a", 1, sampler_rk4(50)), split_threshold(20, 3, .1),
        convergence_order(m, sampler_heun, steps = c(5, 10)))
 }
 
@@ -58,14 +59,14 @@ test_that("a table without a picture of its own shows its estimates", {
   expect_identical(ggplot2::layer_data(expect_drawn(autoplot(one)))$x, tidy(one)$estimate)
   # rows that differ in a number: along it, a panel for each quantity, a line for each other key
   for (n in list(NULL, 100)) {
-    sde <- sde_identities(m, "a", c(0, 1, 2), n = n, sampler = sampler_em(10), key = 1:2)
+    sde <- guidance_identities(m, n, "a", 0:2, sampler_em(10), key = 1:2)
     drawn <- ggplot2::layer_data(expect_drawn(autoplot(sde)), 2)
     long <- tidy(sde)
     reach <- 2 * ifelse(is.na(long$se), 0, long$se)
     expect_setequal(drawn$x, 0:2)
     expect_equal(sort(drawn$y), sort(long$estimate))
     expect_equal(sort(drawn$ymax), sort(long$estimate + reach))
-    expect_length(unique(drawn$PANEL), 5)
+    expect_length(unique(drawn$PANEL), 6)
     # no moment of 1/q is known of draws with a heavy tail
     expect_length(unique(drawn$colour), if (is.null(n)) 2 else 1)
   }

@@ -93,7 +93,9 @@ test_that("a component of no weight plays no part in quadrature, and no bound ma
 
 test_that("a map of which rounding is left has no density; a plan knows where a = 0", {
   points <- gaussmix(c(.3, .7), c(-1, 1), 0, class = c("a", "b"))
-  expect_error(folding(points, "a", sampler = sampler_ddim()), "rounding is left",
+  expect_warning(law <- guided_law(points, guidance("a", 1), sampler_ddim()), "do not see")
+  expect_match(row_of(summary(law), "folded")$note, "rounding is left")
+  expect_error(branch_density(law$x[, 1], law$x[, 1], law$branch), "rounding is left",
                class = "mixguide_error_folds")
   forgets <- schedule_ddpm(c(1 - seq(1e-4, .02, length.out = 29), 0))
   expect_identical(plan_horizons(m, forgets, 0, c(.1, .01), "total_variation", 100), c(30, 30))

@@ -32,11 +32,11 @@ test_that("the class N s + f has the f of its formulas, for any noise", {
     s <- score(o$m, o$x, t, etc)
     gap <- a * rep(1, 5) %*% t(o$plus %*% o$y) - o$x %*% o$P
     ddnm <- s %*% o$N + gap / v
-    expect_equal(conditional_score(o$m, o$x, t, seen(o), zero_shot_ddnm(), etc), ddnm,
+    expect_equal(score(o$m, o$x, t, etc, observation = seen(o), method = zero_shot_ddnm()), ddnm,
                  tolerance = 1e-12)
     Q <- solve(v * diag(3) + a^2 * o$plus %*% o$R %*% t(o$plus)) %*% o$P
     bo <- s %*% o$N + gap %*% t(Q)
-    expect_equal(conditional_score(o$m, o$x, t, seen(o), zero_shot_bo(), etc), bo,
+    expect_equal(score(o$m, o$x, t, etc, observation = seen(o), method = zero_shot_bo()), bo,
                  tolerance = 1e-12)
     if (noise == "none") expect_equal(bo, ddnm, tolerance = 1e-12)
   }
@@ -52,7 +52,7 @@ test_that("DDNM's own algorithm is the same step to 1e-12", {
   x0 <- (o$x + (1 - A) * s) / sqrt(A)
   x0 <- rep(1, 5) %*% t(o$plus %*% o$y) + x0 %*% o$N
   mean <- (sqrt(A_next) * (1 - alpha) * x0 + sqrt(alpha) * (1 - A_next) * o$x) / (1 - A)
-  g <- conditional_score(o$m, o$x, t, seen(o), zero_shot_ddnm(), etc)
+  g <- score(o$m, o$x, t, etc, observation = seen(o), method = zero_shot_ddnm())
   expect_lt(max(abs(mean - (o$x + (1 - alpha) * g) / sqrt(alpha))), 1e-12)
 })
 
@@ -72,7 +72,7 @@ test_that("PiGDM and TMPD guide as their formulas say", {
         s[i, ] + drop(t(Ji) %*% t(o$H) %*% solve(S, o$y - o$H %*% x0[i, ]))
       })
     }
-    score_of <- function(method) conditional_score(o$m, o$x, t, seen(o), method, etc)
+    score_of <- function(method) score(o$m, o$x, t, etc, observation = seen(o), method = method)
     expect_equal(score_of(zero_shot_pigdm()), guided(function(J) v * diag(3)), tolerance = 1e-10)
     expect_equal(score_of(zero_shot_pigdm(4)), guided(function(J) v * 4 / (v + a^2 * 4) * diag(3)),
                  tolerance = 1e-10)
@@ -97,7 +97,7 @@ one_step <- function(o, method, noises, noise = o$R, variance = "scaled") {
   levels <- c(program_levels(program, etc), list(coef = rep(1, length(program$level_times))))
   complete <- t(frame$back(diag(frame$d)))
   run <- core_run(core_pool(inner, rotate = FALSE), rbind(log_weights(inner)), levels, program, 5,
-                  start = o$x %*% complete, noise = rotate_slices(z, complete))
+                  start = o$x %*% complete, noise = each_slice(z, `%*%`, complete))
   list(x = tcrossprod(run$output, complete), z = z)
 }
 
@@ -249,7 +249,7 @@ test_that("on one Gaussian DiffPIR has the law of its recursion, and its draws h
     V <- M %*% V %*% t(M) + zeta * v1 * diag(2)
   }
   method <- zero_shot_diffpir(lambda, zeta)
-  law <- conditional_moments(m, y, method, schedule = etc)
+  law <- guided_moments(m, observation = y, method = method, schedule = etc)
   expect_equal(unname(law$mean), mean, tolerance = 1e-10)
   expect_equal(unname(law$cov), V, tolerance = 1e-10)
   set.seed(9)
@@ -277,19 +277,24 @@ test_that("methods say what they are and refuse what they cannot do", {
   expect_mixguide_error(zero_shot_tds(0), "particles")
   expect_mixguide_error(zero_shot_mcgdiff(kappa = 0), "kappa")
   o <- case()
-  expect_mixguide_error(conditional_score(o$m, o$x, 1, seen(o), zero_shot_ccdf(), etc), "method")
-  expect_mixguide_error(conditional_score(o$m, o$x, 1, seen(o), "bo", etc), "method")
-  expect_error(conditional_score(o$m, o$x, 0, seen(o), zero_shot_ddnm(), etc),
+  expect_mixguide_error(score(o$m, o$x, 1, etc, observation = seen(o), method = zero_shot_ccdf()),
+                        "method")
+  expect_mixguide_error(score(o$m, o$x, 1, etc, observation = seen(o)), "method")
+  expect_mixguide_error(score(o$m, o$x, 1, etc, method = zero_shot_bo()), "method")
+  expect_mixguide_error(score(o$m, o$x, 1, etc, "1", seen(o), zero_shot_bo()), "guidance")
+  expect_mixguide_error(score(o$m, o$x, 1, etc, observation = seen(o), method = "bo"), "method")
+  expect_error(score(o$m, o$x, 0, etc, observation = seen(o), method = zero_shot_ddnm()),
                class = "mixguide_error_singular")
   # with noise BO has a score at t = 0
-  expect_true(all(is.finite(conditional_score(o$m, o$x, 0, seen(o), zero_shot_bo(), etc))))
+  bo <- score(o$m, o$x, 0, etc, observation = seen(o), method = zero_shot_bo())
+  expect_true(all(is.finite(bo)))
 })
 
 test_that("without noise no score exists at t = 0, and every method says so", {
   m <- named_mixture("M2")
   y <- observation(.8, cbind(1, .5))
   for (method in list(zero_shot_ddnm(), zero_shot_bo(), zero_shot_pigdm(), zero_shot_tmpd())) {
-    expect_error(conditional_score(m, t(c(0, 0)), 0, y, method), "t = 0",
+    expect_error(score(m, t(c(0, 0)), 0, observation = y, method = method), "t = 0",
                  class = "mixguide_error_singular")
   }
 })

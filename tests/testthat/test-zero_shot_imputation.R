@@ -26,7 +26,7 @@ test_that("zero-shot imputation is too wide on real data, exact imputation cover
   expect_identical(about$method, "exact")
   expect_gt(about$estimate, .3)
   # without draws
-  law <- conditional_moments(mixture, observation(test[1, -1]), zero_shot_ddnm(),
-                             schedule = schedule_etc(30))
+  law <- guided_moments(mixture, observation = observation(test[1, -1]), method = zero_shot_ddnm(),
+                        schedule = schedule_etc(30))
   expect_gt(law$cov["Ozone", "Ozone"], 1.3 * law$target$cov["Ozone", "Ozone"])
 })
