@@ -6,8 +6,8 @@
 #'
 #' @details
 #' The strength is linear between `knots` equidistant places of the run, and within 50 on either
-#' side of 0. The measure is computed from the exact law of the sampler's output ([guided_law()]). In
-#' dimensions without one it is a mean over `n` particles of a deterministic sampler with their
+#' side of 0. The measure is computed from the exact law of the sampler's output ([guided_law()]).
+#' In dimensions without one it is a mean over `n` particles of a deterministic sampler with their
 #' densities, the same for all strengths. The wanted confidence is a constraint, handled by an
 #' augmented Lagrangian. [stats::nlminb()] solves the unconstrained problems with gradients by
 #' differences, from the constant strength and from the best profile. The result is a local minimum;
@@ -110,11 +110,9 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
             class = object_class("best_strength"))
 }
 
-# Profiles that a multiple does not strengthen in their own way.
-WITHOUT_MULTIPLE <- c("line", "cfgpp", "terminal")
-
 check_profiles <- function(names) {
-  known <- setdiff(names(profiles), WITHOUT_MULTIPLE)
+  # a multiple does not strengthen these in their own way
+  known <- setdiff(names(profiles), c("line", "cfgpp", "terminal"))
   vapply(names, check_choice, "", known, "profiles", USE.NAMES = FALSE)
 }
 

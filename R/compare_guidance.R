@@ -1,7 +1,7 @@
 #' Compare kinds of guidance
 #'
-#' For each kind of guidance, at the same sampler and steps: confidence, entropy, place and spread of
-#' the samples, the distances of their law from the class and from the tilted law, and the cost.
+#' For each kind of guidance, at the same sampler and steps: confidence, entropy, place and spread
+#' of the samples, the distances of their law from the class and from the tilted law, and the cost.
 #'
 #' @details
 #' In one and two dimensions, and for runs that reduce to these, the numbers come from the exact law
@@ -107,7 +107,7 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   new_table(rows, "guidance_comparison",
             c(paste("towards", aim_words(goal$class)), process_lines(d, without = "guidance")),
             setup_of(d, n = n, tilt = tilt, confidence = confidence, faults = diffusion_faults(d)),
-            labels = COMPARED, foot = foot)
+            labels = COMPARED, foot = foot, words = comparison_words)
 }
 
 # Of the divergences the heads, DIVERGENCE_HEADS.
@@ -270,7 +270,8 @@ judged_guidance <- function(d, n, goal, plain) {
   program <- if (is.null(aim$program)) plan$program else aim$program
   # nodes in the plane are too many for a rule that calls R at each
   slow <- !is.null(program$call) && mixture_dim(d$mixture) > 1
-  wide <- spread_of(apply(run$x, 2, stats::var), goal) >= MOST_SPREAD
+  # a law with a larger spread, over the class's, would need too large a grid
+  wide <- spread_of(apply(run$x, 2, stats::var), goal) >= 10
   rows <- if (!slow && !wide) rows_of_law(d, goal)
   if (is.null(rows)) {
     dense <- if (is.null(run$log_density) && !goal$singular) density_run(run, d) else run
@@ -295,9 +296,6 @@ share_row <- function(run, are) {
   if (row$estimate %in% 0:1) row$se <- 1.5 / length(are)
   row
 }
-
-# A law with a larger spread, over the class's, would need too large a grid.
-MOST_SPREAD <- 10
 
 # The rows from the exact law, NULL if there is none. A rule that jumps has images that no grid
 # resolves: in the plane the difference of two grids measures the error.
@@ -351,10 +349,12 @@ is_outside <- function(x, mixture) {
 }
 
 law_rows <- function(law, goal) {
-  spread <- function(law) spread_of(diag(moments(law)$cov), goal)
-  list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = known_in_sd(law_number(law, function(law) shift_of(moments(law)$mean, goal)), goal),
-       spread = known_in_sd(law_number(law, spread, spread(law)), goal))
+  place <- law_numbers(law, function(law) {
+    found <- moments(law)
+    c(shift = shift_of(found$mean, goal), spread = spread_of(diag(found$cov), goal))
+  }, function(values) c(max(1, values[[1]][["shift"]]), values[[1]][["spread"]]))
+  c(list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE]),
+    lapply(place, known_in_sd, goal))
 }
 
 shift_of <- function(mean, goal) {
@@ -519,11 +519,8 @@ run_starts <- function(d, n) {
 
 # ---- Print and picture
 
-#' @export
-print.guidance_comparison <- function(x, digits = 3, ...) {
-  check_dots(..., also = print.default)
-  digits <- check_count(digits, "digits", min = 1)
-  print_head(x)
+# A row for each guidance, a column for each quantity.
+comparison_words <- function(x, digits) {
   rows <- plain_table(x)
   names <- unique(rows$guidance)
   cell <- function(quantity) {
@@ -537,15 +534,9 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
   }
   # the scale is the strength and 1
   short <- sub(" \\(guidance scale [^()]*\\)", "", names)
-  short <- if (anyDuplicated(short)) names else short
-  block <- c(1, 1, 1, 1, 2, 3, 3, 3, 3, 2, 2, 2)
-  for (part in split(names(COMPARED), block)) {
-    part <- intersect(part, rows$quantity[!is.na(rows$estimate)])
-    cells <- stats::setNames(lapply(part, cell), COMPARED[part])
-    print_rows(data.frame(guidance = short, cells, check.names = FALSE), digits)
-  }
-  print_foot(x)
-  invisible(x)
+  known <- intersect(names(COMPARED), rows$quantity[!is.na(rows$estimate)])
+  cells <- stats::setNames(lapply(known, cell), COMPARED[known])
+  data.frame(guidance = if (anyDuplicated(short)) names else short, cells, check.names = FALSE)
 }
 
 picture.guidance_comparison <- function(object, setup) {

@@ -19,9 +19,9 @@
 #' against component `k` is then `D_k' S^-1 a e` with `D_k = mu_y - mu_k` and `a`, `S` of the last
 #' time. `identity_error` is the difference between the two sides.
 #'
-#' The identity does not hold if covariances differ, for a class of several components, for
-#' covariances that are singular at the last time, or for samplers with one coefficient per
-#' coordinate unless the covariance is diagonal. `why` then holds the reason.
+#' There is no identity, and `why` holds the reason, if covariances differ, for a class of several
+#' components, for covariances that are singular at the last time, or for samplers with one
+#' coefficient per coordinate unless the covariance is diagonal.
 #'
 #' @inheritParams guidance_sweep
 #' @param strength Numbers; 0 comes first in any case.
@@ -41,8 +41,7 @@
 #'     identity; `NULL` if there is none, and `why`;
 #'   * `n`, `strength`, and the arguments, as in [guided_sample()].
 #'
-#'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`, and `plot()`
-#'   draws guided against unguided confidence, a dot per path.
+#'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`.
 #' @source The identity is derived for this package; coupling as in the comparison theorems of Wu,
 #'   Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @seealso [guidance_condition()] for when no path loses, [guidance_sweep()] for many particles.

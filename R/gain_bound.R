@@ -7,8 +7,8 @@
 #' @details Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one
 #' eigenspace of the common covariance, with variance `v`. (This holds for an isotropic covariance,
 #' and for a single `D_k` along an eigenvector.) The gain `u_k` in log-odds against component `k`
-#' then obeys an equation of its own in the clock `tau = a sqrt(v/(a^2 v + b^2))`, from `tau_T`, that
-#' of the horizon, to 1, that of the data: `du_k/dtau = eta sum_j <D_k, D_j>/v q_j`, with the
+#' then obeys an equation of its own in the clock `tau = a sqrt(v/(a^2 v + b^2))`, from `tau_T` at
+#' the horizon to 1 at the data: `du_k/dtau = eta sum_j <D_k, D_j>/v q_j`, with the
 #' probabilities `q` under the unguided log-odds `l(tau)` plus `tau u`,
 #'
 #' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`
@@ -43,12 +43,11 @@
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
-#'   over `gain`. Only the start is random. `plot()` draws gain and bounds against the unguided
-#'   log-odds.
+#'   over `gain`. Only the start is random.
 #' @section Errors: of class `mixguide_error`, with the reason, for a mixture and class to which the
 #'   bounds do not apply.
-#' @source Both bounds are derived for this package; whether they are those of Wu, Chen, Li, Wang and
-#'   Wei (2024), \doi{10.48550/arXiv.2403.01639}, whose setting this is, is not known.
+#' @source Both bounds are derived for this package; whether they are those of Wu, Chen, Li, Wang
+#'   and Wei (2024), \doi{10.48550/arXiv.2403.01639}, whose setting this is, is not known.
 #' @seealso [guidance_condition()] for the sign of the gain, [coupled_paths()] for samplers.
 #' @examples
 #' gain_bound(named_mixture("A2"), "1", c(.5, 2, 8), start = c(-2, 0, 2))

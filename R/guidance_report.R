@@ -1,5 +1,3 @@
-# This file computes a report; inst/report/report.Rmd shows it.
-
 #' A report on what guidance does to a mixture
 #'
 #' Answers five questions about a fit, labelled data or a mixture. The answers are printed and, with
@@ -23,19 +21,15 @@
 #'   the run if it is given, otherwise for [sampler_ddim()]; [split_threshold()] if the mixture is
 #'   its three components in a row.
 #' * **sampled**: at strength 1 (or the first above 0) confidence and mean log-odds of the run, of
-#'   the class, and of the tilted law, with density proportional to
-#'   `p(x | class) p(class | x)^strength`, by weighted draws of the class. If the run differs from
-#'   one of these laws by more than four standard errors, it does not sample this law; otherwise the
-#'   claim is neither proved nor refuted.
+#'   the class, and of the [tilted_law()], by weighted draws of the class. If the run differs from
+#'   one of these by more than four standard errors, as every established difference does, it does
+#'   not sample this law; otherwise the claim is neither proved nor refuted.
 #'
 #' and for the mixture as a whole:
 #' * **plan**: [plan_sampler()] for `evaluations`, without guidance.
 #' * **imputing**: in draws of the mixture one variable at a time is deleted. The share of its
 #'   variance explained by the others is 1 minus the mean variance of [impute()]'s exact conditional
 #'   law over its own variance.
-#'
-#' A difference counts as established beyond four standard errors. Results that could not be
-#' computed are listed with the reason.
 #'
 #' @param x An input of [as_gaussmix()]: a fit of \pkg{mclust} or \pkg{mixtools}, a formula (then
 #'   `data` follows), points; a [gaussmix()]; or a [diffusion()].

@@ -3,9 +3,9 @@
 #' Runs the particles of [guided_sample()] and keeps only sums, moments and histograms: a thousand
 #' million particles take no more memory than a million.
 #'
-#' @details The particles are those of `guided_sample()` with the same `key`, `n` and `points` (from 1024
-#' particles on nets by default, see [net]). So are the estimates, to rounding; they are the same to
-#' the last bit for any number of threads or workers, see [scaling].
+#' @details The particles are those of `guided_sample()` with the same `key`, `n` and `points` (from
+#' 1024 particles on nets by default, see [net]). So are the estimates, to rounding; they are the
+#' same to the last bit for any number of threads or workers, see [scaling].
 #'
 #' **Standard errors** come from the differences between the replicates of a net. Those of
 #' independent particles are `sd / sqrt(n)` for a mean and, from the fourth moments,
@@ -38,8 +38,7 @@
 #'   * the arguments, as in a [guided_sample()].
 #'
 #'   `as.data.frame()` and `summary()` have a row per variable, with mean, standard deviation and
-#'   quantiles. `quantile()` gives other quantiles (probabilities x d). `plot()` shows the
-#'   histograms.
+#'   quantiles. `quantile()` gives other quantiles (probabilities x d).
 #' @inheritSection guided_sample Errors and warnings
 #' @source Moments are merged as in Chan, Golub and LeVeque (1983), \doi{10.2307/2683386}.
 #' @seealso [guided_sample()] for the particles themselves, [scaling] for workers and for resuming.

@@ -26,7 +26,6 @@
 #'   `"printed"` is the ratio above. An error of class `mixguide_error_singular` where the class has
 #'   no density at a time.
 #' @source Xia et al. (2024), \doi{10.48550/arXiv.2410.18737}, and their code.
-#' @seealso [guidance_rule()]
 #' @examples
 #' m <- named_mixture("A2")
 #' recfg_weights(m, guidance("1", 2), c(.1, .5, 1, 3))

@@ -11,8 +11,8 @@
 #' and `kappa = rho exp(-b/2)` guidance is `-F(x)` per unit of strength, `F = a m kappa sinh(a m
 #' x)/(1 + kappa cosh(a m x))`, with slope `f(b) = b kappa/(1 + kappa)` at the centre, which is a
 #' fixed point of every step. The largest slope is `2 kappa*`, `kappa* = W0(rho/e)` (Lambert's
-#' function), at `b* = 2 (1 + kappa*)`, or, for `m^2 < b*`, that at `b = m^2`. The centre repels (the
-#' proofs are in `vignette("strong-guidance")`)
+#' function), at `b* = 2 (1 + kappa*)`, or, for `m^2 < b*`, that at `b = m^2`. The centre repels
+#' (proofs: `vignette("strong-guidance")`)
 #' * in a DDIM, [sampler_euler()], if `strength step > 1/kappa*`. The sample splits later: particles
 #'   first move to the centre before it repels, and the sum over the steps decides;
 #' * in a DDPM, [sampler_em()], if `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles
@@ -23,8 +23,8 @@
 #' points near the centre away from it. A sample without noise splits if the sum is positive, or a
 #' little earlier, because the tails go first. With a step `x' = alpha x + beta s + sigma z`,
 #' variance `v = a^2 + b^2` of a component at the time of the step and `kappa = rho exp(-a^2 m^2/(2
-#' v))` the slope is `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`. In a run near the
-#' threshold particles come closer to the centre than numbers can resolve (1e-22), and rounding
+#' v))` the slope is `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`. In a run near
+#' the threshold particles come closer to the centre than numbers can resolve (1e-22), and rounding
 #' decides their fate.
 #'
 #' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If `strength step
@@ -49,7 +49,8 @@
 #'   `step` they are strengths. With `strength` also `lyapunov`, the sum over the steps.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
-#' @seealso [strength_limit()] for any mixture and sampler; [guidance_sweep()] for a picture, its plot of a `variable`.
+#' @seealso [strength_limit()] for any mixture and sampler; a picture: the plot of a `variable` of a
+#'   [guidance_sweep()].
 #' @examples
 #' split_threshold(rho = c(.5, 2, 8), m = 3)
 #' # 50 steps from t = 5: a DDPM should split from strength 10.3 on

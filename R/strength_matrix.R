@@ -27,7 +27,6 @@
 #' @source Frequency-decoupled guidance Sadat et al. (2025), \doi{10.48550/arXiv.2506.19713}, read
 #'   in the code of package diffusers, with Laplacian pyramids of images for bands, which are no
 #'   projectors; these here are those of the orthonormal cosine basis.
-#' @seealso [guidance()]
 #' @examples
 #' m <- gaussmix(c(.5, .5), rbind(c(-1, -1), c(1, 1)), .3, class = c("a", "b"))
 #' one <- guidance("b", c(x1 = 3))
@@ -35,10 +34,9 @@
 #' colMeans(guided_sample(m, 1000, one, sampler_ddim(50))$x)
 #'
 #' # a level and a slope, of a series of 8
-#' E <- strength_bands(8, c(0, 4), widths = c(1, 7))
+#' rising <- guidance("rising", strength_bands(8, c(0, 4), widths = c(1, 7)))
 #' series <- gaussmix(c(.5, .5), rbind(rep(0, 8), 1:8 / 8), .2, class = c("flat", "rising"))
-#' guidance("rising", E)
-#' score(series, rep(0, 8), t = .5, guidance = guidance("rising", E))
+#' score(series, rep(0, 8), t = .5, guidance = rising)
 #' @export
 strength_bands <- function(d, strength, widths = NULL) {
   d <- check_count(d, "d")
