@@ -1,8 +1,8 @@
 #' The best time grid for a sampler
 #'
 #' Chooses the lengths of a sampler's steps by trial runs: of the grids tried, the one whose ends
-#' are nearest to the ends of the exact flow from the same starts. A few steps then often do what
-#' twice as many do on a standard grid.
+#' are nearest to those of the exact flow from the same starts. A few steps then often do what twice
+#' as many do on a standard grid.
 #'
 #' @details
 #' The search multiplies the steps of the sampler's own grid by factors whose logarithm is a natural
@@ -10,11 +10,9 @@
 #' method ([stats::optim()]), and then once more with 5 knots. It minimises the root mean square
 #' distance from the exact ends, per coordinate and in their standard deviations, over `n`
 #' particles. The exact ends are those of 200 steps of Runge-Kutta 4 from the same starts. The
-#' result is a local minimum. Another `n` particles judge it; if they find the sampler's own grid
-#' better, the own grid is returned.
-#'
-#' With 10 steps the search costs as much as a run of some 100 000 particles, once: a second or two
-#' for a small mixture. The grid is for one mixture, guidance, sampler and number of steps.
+#' result is a local minimum, for one mixture, guidance, sampler and number of steps. Another `n`
+#' particles judge it; if they find the sampler's own grid better, the own grid is returned. With 10
+#' steps the search costs as much as a run of some 100 000 particles.
 #'
 #' *Before* is the least distance of Heun, RK4, DPM-Solver-2, 2M and 3M on `"logsnr"` from 5 to .003
 #' and on that grid adapted to the mixture ([time_grid()]), for so many score evaluations. *After*
@@ -37,9 +35,7 @@
 #' less. Of DPM-Solver-12 and -23 (of the noise, as in k-diffusion, and of the data),
 #' Bogacki-Shampine 3(2), Dormand-Prince 5(4) and 2M in 3M, the last is mostly the best, with .10,
 #' .0070 and .0017 at 10, 20 and 30 evaluations on iris at strength 1, and .44, .012 and .0046 at
-#' strength 4 (the best of 19 tolerances). At 20, strength 1, DPM-Solver-23 has .0055 of the data
-#' and .040 of the noise; Dormand-Prince has .015 at 40. The steps also depend on the other
-#' particles of the run.
+#' strength 4 (the best of 19 tolerances). The steps also depend on the other particles of the run.
 #'
 #' @param mixture A [gaussmix()], a [score_model()] or a [diffusion()].
 #' @param ... Arguments of [diffusion()] that follow the mixture there. The sampler must be
@@ -48,11 +44,9 @@
 #' @param n Number of particles of the search, and of the judgement.
 #' @return An object of class `best_grid`, a list with `sampler`, the sampler on the best grid;
 #'   `times` and `own`, the best and its own grid; `error`, the distances of both by the particles
-#'   that judge (see [mixguide_table]); `n`; `faults`; and `mixture`, `guidance`, `schedule`,
-#'   `horizon`, `key` and `start` of the run. `as.data.frame()`: the times of both grids.
-#' @section Errors: Of class `mixguide_error`: for a stochastic sampler, and for one whose steps are
-#'   those of the schedule; for guidance that depends on the grid; where the sampler's own grid
-#'   leads to ends that are not finite; for singular covariances if `end` is 0.
+#'   that judge (see [mixguide_table]); and the arguments. `as.data.frame()`: the times of both.
+#' @section Errors: Of class `mixguide_error`, also where the sampler's own grid leads to ends that
+#'   are not finite, and for singular covariances if `end` is 0.
 #' @source Tong et al. (2024), \doi{10.48550/arXiv.2405.15506}, also learn a solver's times from the
 #'   ends of a fine solution (recalled, not verified against the paper). Splines and search: derived
 #'   for this package.
@@ -69,9 +63,9 @@ best_grid <- function(mixture, ..., n = 256) {
   n <- check_count(n, "n", min = 2)
   refuse_own_grid(d)
   own <- d$times
-  key <- run_key(d)
+  d$key <- run_key(d)
   ends <- function(sampler, n) {
-    setting <- list(sampler = sampler, horizon = own[1], key = key)
+    setting <- list(sampler = sampler, horizon = own[1])
     suppressWarnings(guided_sample(change_diffusion(d, setting), n, log_density = "none"))$x
   }
   grid <- if (d$sampler$end > 0) "logsnr" else "quadratic"
@@ -108,9 +102,8 @@ best_grid <- function(mixture, ..., n = 256) {
     }
   }
   rows <- data.frame(quantity = "distance", grid = c("own", "best"), rbind(before, after))
-  structure(c(list(sampler = with_grid(d$sampler, times), times = times, own = own, error = rows,
-                   n = n, faults = diffusion_faults(replace(d, "times", list(times)))),
-              setup_of(d)[c("mixture", "guidance", "schedule", "horizon", "key", "start")]),
+  d <- replace(d, c("sampler", "times"), list(with_grid(d$sampler, times), times))
+  structure(setup_of(d, own = own, error = rows, n = n, faults = diffusion_faults(d)),
             class = object_class("best_grid"))
 }
 

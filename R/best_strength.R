@@ -1,22 +1,20 @@
 #' The best strength along a run
 #'
 #' Finds the strength of guidance, a function of the fraction of the run, whose output is nearest to
-#' a target law for this sampler and these steps, at a wanted confidence if one is given. A constant
-#' strength and the published profiles, each at the multiple with the same confidence, show how far
-#' they are from the best.
+#' a target law for this sampler and these steps, at a wanted confidence if one is given. The best
+#' multiples of a constant and of the published profiles are compared with it.
 #'
 #' @details
-#' The strength is linear between `knots` equidistant places of the run. Its values are free, also
-#' below 0, within a bound of 50 on either side. The measure is computed from the exact law of the
-#' sampler's output ([guided_law()]). In dimensions without one it is a mean over `n` particles of a
-#' deterministic sampler with their densities, the same for all strengths. The wanted confidence is
-#' a constraint, handled by an augmented Lagrangian. [stats::nlminb()] solves the unconstrained
-#' problems with gradients by differences, from the constant strength and from the best profile.
-#' The result is a local minimum; a check confirms that no knot alone improves it.
+#' The strength is linear between `knots` equidistant places of the run, and within 50 on either
+#' side of 0. The measure is computed from the exact law of the sampler's output ([guided_law()]).
+#' In dimensions without one it is a mean over `n` particles of a deterministic sampler with their
+#' densities, the same for all strengths. The wanted confidence is a constraint, handled by an
+#' augmented Lagrangian. [stats::nlminb()] solves the unconstrained problems with gradients by
+#' differences, from the constant strength and from the best profile. The result is a local minimum;
+#' a check confirms that no knot alone improves it.
 #'
-#' The target matters at a wanted confidence: of all laws with one mean log confidence, a tilted
-#' law is the nearest to the class in `KL(. || class)`. With a fixed mean confidence this does not
-#' hold, so both targets are offered.
+#' Of all laws with one mean log confidence, a tilted law is the nearest to the class in
+#' `KL(. || class)`. With a fixed mean confidence this does not hold, so both targets are offered.
 #'
 #' @inheritParams guided_sample
 #' @param ... Arguments of [diffusion()] that follow the mixture there. The strength of `guidance`
@@ -37,8 +35,8 @@
 #'     measure with their standard errors, and `excess`, the measure less that of the best; `NA` if
 #'     no multiple reaches the confidence, or the measure is not known;
 #'   * `measure`, `target`, `wanted`, and the arguments of the run.
-#' @section Errors: Of class `mixguide_error`: for arguments that do not fit, and if no constant
-#'   strength reaches the confidence.
+#'
+#'   It is an error of class `mixguide_error` if no constant strength reaches the confidence.
 #' @source Derived for this package. The profiles: see [strength_profile()].
 #' @seealso [compare_guidance()], [strength_profile()], [capped_strength()].
 #' @examples
@@ -112,11 +110,9 @@ best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "
             class = object_class("best_strength"))
 }
 
-# Profiles that a multiple does not strengthen in their own way.
-WITHOUT_MULTIPLE <- c("line", "cfgpp", "terminal")
-
 check_profiles <- function(names) {
-  known <- setdiff(names(profiles), WITHOUT_MULTIPLE)
+  # a multiple does not strengthen these in their own way
+  known <- setdiff(names(profiles), c("line", "cfgpp", "terminal"))
   vapply(names, check_choice, "", known, "profiles", USE.NAMES = FALSE)
 }
 

@@ -1,19 +1,17 @@
 #' Compare kinds of guidance
 #'
-#' For each kind of guidance, at the same sampler and steps: confidence and entropy, the place and
-#' the spread of the samples, the distances of their law from the law of the class and from the
-#' tilted law, the shares of particles outside the class's region and of paths that lose
-#' confidence, and the cost.
+#' For each kind of guidance, at the same sampler and steps: confidence, entropy, place and spread
+#' of the samples, the distances of their law from the class and from the tilted law, and the cost.
 #'
 #' @details
-#' In one and two dimensions, and for runs that reduce to these, confidence, entropy, mean, spread
-#' and distances come from the exact law of the sampler's output ([guided_law()]). Otherwise they
+#' In one and two dimensions, and for runs that reduce to these, the numbers come from the exact law
+#' of the sampler's output ([guided_law()]), except `outside` and `fraction_down`. Otherwise they
 #' come from `n` particles, which all kinds of guidance share. For entropy and distances
 #' deterministic samplers carry the density along or, with rules, get it from differences of the
 #' map, for `5e4 / (6 d)` particles at most. If the map jumps, differences are no density, and these
-#' numbers are not known. Stochastic samplers have no density, and their distances are not known.
-#' Where steps fold starts onto each other, the entropy is at most, and the total variation at least
-#' the number given. The shares `outside` and `fraction_down` always come from particles.
+#' numbers are not known; nor are the distances of stochastic samplers, which have no density. Where
+#' steps fold starts onto each other, the entropy is at most, and the total variation at least the
+#' number given.
 #'
 #' | quantity | meaning | value of the class itself |
 #' |---|---|---|
@@ -29,8 +27,6 @@
 #'
 #' (*) The root mean square over variables.
 #'
-#' The last rows are of the class itself and of the tilted law.
-#'
 #' @inheritParams guided_sample
 #' @param guidance A list of guidances towards one class, whose names are shown; or one
 #'   [guidance()]: plain guidance, the power law of exponent 1 and all rules of [guidance_rule()]
@@ -45,9 +41,8 @@
 #'   the particles have this confidence, `strength` in the table. Kinds that never reach it are left
 #'   out.
 #' @return A table of estimates ([mixguide_table]) of class `guidance_comparison`, with a row for
-#'   each `quantity` and `guidance`. `print()` and `plot()` show a row or a panel for each.
-#' @section Errors: Of class `mixguide_error`, for arguments that do not fit and for guidances
-#'   towards different classes.
+#'   each `quantity` and `guidance`, the last of the class itself and of the tilted law.
+#' @section Errors: Of class `mixguide_error`, also for guidances towards different classes.
 #' @source Derived for this package. Chidambaram, Gatmiry, Chen, Lee and Lu (2024),
 #'   \doi{10.48550/arXiv.2409.13074}, show that guidance does not sample the tilted law.
 #' @seealso [guidance_sweep()] for strengths, samplers and steps of one kind of guidance;
@@ -112,7 +107,7 @@ compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NUL
   new_table(rows, "guidance_comparison",
             c(paste("towards", aim_words(goal$class)), process_lines(d, without = "guidance")),
             setup_of(d, n = n, tilt = tilt, confidence = confidence, faults = diffusion_faults(d)),
-            labels = COMPARED, foot = foot)
+            labels = COMPARED, foot = foot, words = comparison_words)
 }
 
 # Of the divergences the heads, DIVERGENCE_HEADS.
@@ -207,10 +202,8 @@ compared_goal <- function(d, tilt) {
   part <- class_law(law, class)
   at <- moments(part)
   singular <- is_singular(law)
-  tilted <- NULL
-  if (!is.null(tilt) && !singular) {
-    tilted <- if_error(tilted_law(d$mixture, guidance(class, tilt), last, d$schedule),
-                       function(e) NULL)
+  tilted <- if (!is.null(tilt) && !singular) {
+    if_error(tilted_law(d$mixture, guidance(class, tilt), last, d$schedule), function(e) NULL)
   }
   goal <- list(class = class, law = law, part = part, mean = at$mean, sd = sqrt(diag(at$cov)),
                tilt = tilt, tilted = tilted, key = stream(d$key, "target"), singular = singular)
@@ -277,7 +270,8 @@ judged_guidance <- function(d, n, goal, plain) {
   program <- if (is.null(aim$program)) plan$program else aim$program
   # nodes in the plane are too many for a rule that calls R at each
   slow <- !is.null(program$call) && mixture_dim(d$mixture) > 1
-  wide <- spread_of(apply(run$x, 2, stats::var), goal) >= MOST_SPREAD
+  # a law with a larger spread, over the class's, would need too large a grid
+  wide <- spread_of(apply(run$x, 2, stats::var), goal) >= 10
   rows <- if (!slow && !wide) rows_of_law(d, goal)
   if (is.null(rows)) {
     dense <- if (is.null(run$log_density) && !goal$singular) density_run(run, d) else run
@@ -302,9 +296,6 @@ share_row <- function(run, are) {
   if (row$estimate %in% 0:1) row$se <- 1.5 / length(are)
   row
 }
-
-# A law with a larger spread, over the class's, would need too large a grid.
-MOST_SPREAD <- 10
 
 # The rows from the exact law, NULL if there is none. A rule that jumps has images that no grid
 # resolves: in the plane the difference of two grids measures the error.
@@ -348,9 +339,8 @@ model_evaluations <- function(program, aim) {
 
 # Beyond the 99 % ellipse of every component.
 is_outside <- function(x, mixture) {
-  used <- which(mixture$weights > 0)
   outside <- rep(TRUE, nrow(x))
-  for (k in used) {
+  for (k in which(mixture$weights > 0)) {
     cov <- unname(component_cov(mixture, k))
     distance <- stats::mahalanobis(unname(x), unname(mixture$means[k, ]), cov)
     outside <- outside & !(distance <= stats::qchisq(.99, ncol(x)))
@@ -359,12 +349,12 @@ is_outside <- function(x, mixture) {
 }
 
 law_rows <- function(law, goal) {
-  rows <- law_numbers(law, function(law) {
+  place <- law_numbers(law, function(law) {
     found <- moments(law)
     c(shift = shift_of(found$mean, goal), spread = spread_of(diag(found$cov), goal))
-  }, function(values) c(max(1, abs(values[[1]][["shift"]])), values[[1]][["spread"]]))
-  list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE],
-       shift = known_in_sd(rows$shift, goal), spread = known_in_sd(rows$spread, goal))
+  }, function(values) c(max(1, values[[1]][["shift"]]), values[[1]][["spread"]]))
+  c(list(confidence = confidence(law)[ESTIMATE], entropy = entropy(law)[ESTIMATE]),
+    lapply(place, known_in_sd, goal))
 }
 
 shift_of <- function(mean, goal) {
@@ -430,15 +420,13 @@ particle_rows <- function(run, goal, dense = run) {
   # both are roots of means of smooth functions: their errors by the delta method
   z <- sweep(sweep(x, 2, mean), 2, goal$sd, "/")
   z[, goal$sd == 0] <- 0
+  drawn <- function(value, each, by) {
+    known_in_sd(estimate_row(value, particle_mean(run, each)$se / by, "Monte Carlo"), goal)
+  }
   d <- ncol(x)
-  off <- in_sd(mean - goal$mean, goal)
-  se <- function(value) particle_mean(run, value)$se
-  h <- entropy_of_run(dense)
-  list(confidence = mean_confidence(run), entropy = h,
-       shift = known_in_sd(estimate_row(shift, se(drop(z %*% off)) / (d * max(shift, 1e-300)),
-                                        "Monte Carlo"), goal),
-       spread = known_in_sd(estimate_row(spread, se(rowSums(z^2)) / (2 * d * spread),
-                                         "Monte Carlo"), goal))
+  list(confidence = mean_confidence(run), entropy = entropy_of_run(dense),
+       shift = drawn(shift, drop(z %*% in_sd(mean - goal$mean, goal)), d * max(shift, 1e-300)),
+       spread = drawn(spread, rowSums(z^2), 2 * d * spread))
 }
 
 entropy_of_run <- function(run) {
@@ -531,11 +519,8 @@ run_starts <- function(d, n) {
 
 # ---- Print and picture
 
-#' @export
-print.guidance_comparison <- function(x, digits = 3, ...) {
-  check_dots(..., also = print.default)
-  digits <- check_count(digits, "digits", min = 1)
-  print_head(x)
+# A row for each guidance, a column for each quantity.
+comparison_words <- function(x, digits) {
   rows <- plain_table(x)
   names <- unique(rows$guidance)
   cell <- function(quantity) {
@@ -549,15 +534,9 @@ print.guidance_comparison <- function(x, digits = 3, ...) {
   }
   # the scale is the strength and 1
   short <- sub(" \\(guidance scale [^()]*\\)", "", names)
-  short <- if (anyDuplicated(short)) names else short
-  block <- c(1, 1, 1, 1, 2, 3, 3, 3, 3, 2, 2, 2)
-  for (part in split(names(COMPARED), block)) {
-    part <- intersect(part, rows$quantity[!is.na(rows$estimate)])
-    cells <- stats::setNames(lapply(part, cell), COMPARED[part])
-    print_rows(data.frame(guidance = short, cells, check.names = FALSE), digits)
-  }
-  print_foot(x)
-  invisible(x)
+  known <- intersect(names(COMPARED), rows$quantity[!is.na(rows$estimate)])
+  cells <- stats::setNames(lapply(known, cell), COMPARED[known])
+  data.frame(guidance = if (anyDuplicated(short)) names else short, cells, check.names = FALSE)
 }
 
 picture.guidance_comparison <- function(object, setup) {

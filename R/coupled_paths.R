@@ -1,8 +1,8 @@
 #' Coupled paths under several strengths of guidance
 #'
 #' Runs the same particles, with the same noise, unguided and under each strength, keeps the paths,
-#' and explains the gain of each path. The gain is the increase of the log-odds of the class against
-#' every other component over the unguided path: to rounding, a sum over the guidance on the path.
+#' and explains the gain of each in the log-odds of the class against every other component: to
+#' rounding, it is a sum over the guidance on the path.
 #'
 #' @details
 #' **The gain identity.** Let all components share one covariance `Sigma` and let the class be a
@@ -19,9 +19,9 @@
 #' against component `k` is then `D_k' S^-1 a e` with `D_k = mu_y - mu_k` and `a`, `S` of the last
 #' time. `identity_error` is the difference between the two sides.
 #'
-#' The identity does not hold if covariances differ, for a class of several components, for
-#' covariances that are singular at the last time, or for samplers with one coefficient per
-#' coordinate unless the covariance is diagonal. `why` then holds the reason.
+#' There is no identity, and `why` holds the reason, if covariances differ, for a class of several
+#' components, for covariances that are singular at the last time, or for samplers with one
+#' coefficient per coordinate unless the covariance is diagonal.
 #'
 #' @inheritParams guidance_sweep
 #' @param strength Numbers; 0 comes first in any case.
@@ -35,14 +35,13 @@
 #'     `fraction_down_previous`, the shares of the paths whose confidence is below that of strength
 #'     0, or of the previous one (by more than 1e-9); `min_log_odds_gain`, the smallest over paths
 #'     and rivals; `identity_error`, the largest difference between the two sides of the identity;
-#'   * `confidence`: n x strengths; `x`: n x d x strengths, the ends of the paths; `trajectory`:
-#'     times x n x d x strengths; `times`;
+#'   * `confidence`: n x strengths; `x`: n x d x strengths, the ends; `trajectory`: times x n x d x
+#'     strengths; `times`;
 #'   * `log_odds`: n x rivals x strengths, and `log_odds_gain`, `guidance_met`, the two sides of the
 #'     identity; `NULL` if there is none, and `why`;
-#'   * `n`, the number of paths; `strength`, and the arguments, as in [guided_sample()].
+#'   * `n`, `strength`, and the arguments, as in [guided_sample()].
 #'
-#'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`, and `plot()`
-#'   draws guided against unguided confidence, a dot per path.
+#'   `as.data.frame()` has a row per path and strength, `summary()` gives `table`.
 #' @source The identity is derived for this package; coupling as in the comparison theorems of Wu,
 #'   Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
 #' @seealso [guidance_condition()] for when no path loses, [guidance_sweep()] for many particles.
@@ -155,22 +154,22 @@ stack_runs <- function(runs, field, baseline = 0) {
 strength_table <- function(paths) {
   q <- paths$confidence
   gain <- q - q[, 1]
-  each <- function(x, f) if (is.null(x)) NA_real_ else apply(x, 3, f)
   means <- function(x) do.call(rbind, lapply(seq_len(ncol(x)), function(i) sample_mean(x[, i])))
   mean <- means(q)
   paired <- means(gain)
-  least <- function(x) if (length(x)) min(x) else NA_real_
-  largest <- function(x) if (length(x)) max(abs(x)) else NA_real_
+  each <- function(x, f) {
+    if (is.null(x)) NA_real_ else apply(x, 3, function(x) if (length(x)) f(x) else NA_real_)
+  }
   data.frame(strength = paths$strength, scale = 1 + paths$strength,
              confidence = mean$estimate, confidence_se = mean$se,
              gain = paired$estimate, gain_se = paired$se, min_gain = apply(gain, 2, min),
              fraction_down = colMeans(gain < -1e-9),
              fraction_down_previous = c(0, colMeans(q[, -1, drop = FALSE] <
                                                       q[, -ncol(q), drop = FALSE] - 1e-9)),
-             min_log_odds_gain = each(paths$log_odds_gain, least),
+             min_log_odds_gain = each(paths$log_odds_gain, min),
              identity_error = each(if (!is.null(paths$log_odds)) {
-               paths$log_odds_gain - paths$guidance_met
-             }, largest))
+               abs(paths$log_odds_gain - paths$guidance_met)
+             }, max))
 }
 
 in_words.coupled_paths <- function(x) {

@@ -1,5 +1,3 @@
-# Lower bounds of the gain by guidance: closed forms if few log-odds determine the confidence.
-
 #' Lower bounds of the gain by guidance
 #'
 #' If a common covariance is isotropic for the differences of the means, the log-odds of a path of
@@ -8,58 +6,48 @@
 #'
 #' @details Let the class be a single component `y`, and let all `D_k = mu_y - mu_k` lie in one
 #' eigenspace of the common covariance, with variance `v`. (This holds for an isotropic covariance,
-#' and for a single `D_k` along an eigenvector.) With the clock `tau = a sqrt(v/(a^2 v + b^2))`,
-#' which goes from about 0 at the horizon to 1 at the data, the log-odds of an unguided path against
-#' component `k` are
+#' and for a single `D_k` along an eigenvector.) The gain `u_k` in log-odds against component `k`
+#' then obeys an equation of its own in the clock `tau = a sqrt(v/(a^2 v + b^2))`, from `tau_T` at
+#' the horizon to 1 at the data: `du_k/dtau = eta sum_j <D_k, D_j>/v q_j`, with the
+#' probabilities `q` under the unguided log-odds `l(tau)` plus `tau u`,
 #'
-#' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`,
+#' `l_k(tau) = log(w_y/w_k) + tau^2 |D_k|^2/(2 v) + tau D_k'z/sqrt(v)`, `z = (x_T - a_T mu_y)/b_T`
 #'
-#' (`b_T^2` the variance of the class at the horizon) and guidance of strength `eta` adds `tau u_k`,
+#' (`b_T^2` the variance of the class at the horizon). It is integrated by Runge-Kutta steps, halved
+#' until no value changes by more than 1e-9 of the largest gain (or by 1e-9, if that is more). The
+#' bounds are Theorem 3 of `vignette("confidence")`:
 #'
-#' `du_k/dtau = eta sum_j <D_k, D_j>/v q_j`, with `q_j` the probability of `j` under `l + tau u`,
-#'
-#' so that `u_k` at `tau = 1` is the gain. This is exact. It is integrated by Runge-Kutta steps,
-#' halved until no value changes by more than 1e-9 of the largest gain (or by 1e-9, if that is
-#' more).
-#'
-#' **One rival** (`|D|^2` for `|D|^2/v`). For every `tau*` between the horizon's `tau_T` and 1, with
-#' `m` the largest `l(tau)` up to `tau*`, the gain is at least the root `u` of
-#'
-#' `u + (e^m/tau*) (e^(tau* u) - 1) = eta |D|^2 (tau* - tau_T)`.
-#'
-#' `bound_one` takes `tau* = 1`, where `u = B - W0(e^(m + B))`, `B = eta |D|^2 (1 - tau_T) + e^m`,
-#' with Lambert's `W0`; `bound` takes the best `tau*`.
+#' **One rival** (`|D|^2` for `|D|^2/v`). For every `tau*` between `tau_T` and 1, with `m` the
+#' largest `l(tau)` up to `tau*`, the gain is at least the root `u` of
+#' `u + (e^m/tau*) (e^(tau* u) - 1) = eta |D|^2 (tau* - tau_T)`. `bound_one` takes `tau* = 1`;
+#' `bound` takes the best `tau*`.
 #'
 #' **Several rivals**, no two at an obtuse angle: let `0 <= c <= <D_k, D_j>/v <= C` for all `k`, `j`
 #' and let `o` be the smallest value of `sum_k e^(-l_k)` along the unguided path. Each log-odds gain
 #' at least `c z/C`, where `z` is the root of `z + (e^z - 1)/o = C eta (1 - tau_T)`. Valid, but
 #' loose: a few per cent of the gain are common.
 #'
-#' Both bounds are derived for this package; whether they are those of Wu et al. is not known. They
-#' are for the ODE in continuous time.
-#'
 #' @section Numerical notes:
 #' Newton's method finds the roots from above, on an equation scaled so that nothing overflows, for
-#' any strength and start; Lambert's function is never formed. `bound` searches 100 values of `tau*`
-#' and refines the best; each value gives a valid bound. The infimum along the unguided path
-#' (several rivals) is taken over 1001 values of the clock.
+#' any strength and start. `bound` searches 100 values of `tau*` and refines the best; each gives a
+#' valid bound. `o` is the smallest of 1001 values along the unguided path.
 #'
-#' @param mixture A [diffusion()], or a [gaussmix()].
+#' @inheritParams guidance_condition
 #' @param guidance Label of the class to guide to, or several for their union; `NULL` for the class
 #'   of the diffusion.
 #' @param strength Strengths, numbers >= 0.
 #' @param n Number of paths, unless `start` is a matrix.
-#' @param ... Further arguments of [diffusion()] that follow the mixture there. Time is continuous,
-#'   so the `sampler` has no effect. `start`: the first points of the paths, an n x d matrix, or
+#' @param ... Further arguments of [diffusion()] that follow the mixture there; in continuous time
+#'   the `sampler` has no effect. `start`: the first points of the paths, an n x d matrix, or
 #'   `"normal"` or `"exact"`, drawn by R's generator.
 #' @return An object of class `gain_bound`, a data frame with a row per path, strength and rival,
 #'   and columns `path`, `strength`, `rival`; `log_odds`, unguided at the data; `gain`, the exact
 #'   gain in log-odds; `bound_one` (one rival; `NA` for several); `bound`; and `ratio`, `bound`
-#'   over `gain`. Only the start is random. `plot()` draws gain and bounds against the unguided
-#'   log-odds.
+#'   over `gain`. Only the start is random.
 #' @section Errors: of class `mixguide_error`, with the reason, for a mixture and class to which the
 #'   bounds do not apply.
-#' @source Setting: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}.
+#' @source Both bounds are derived for this package; whether they are those of Wu, Chen, Li, Wang
+#'   and Wei (2024), \doi{10.48550/arXiv.2403.01639}, whose setting this is, is not known.
 #' @seealso [guidance_condition()] for the sign of the gain, [coupled_paths()] for samplers.
 #' @examples
 #' gain_bound(named_mixture("A2"), "1", c(.5, 2, 8), start = c(-2, 0, 2))

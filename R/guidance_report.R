@@ -1,6 +1,3 @@
-# A report in one call: the questions of a newcomer, answered with figures. This file computes;
-# inst/report/report.Rmd shows the results.
-
 #' A report on what guidance does to a mixture
 #'
 #' Answers five questions about a fit, labelled data or a mixture. The answers are printed and, with
@@ -24,19 +21,15 @@
 #'   the run if it is given, otherwise for [sampler_ddim()]; [split_threshold()] if the mixture is
 #'   its three components in a row.
 #' * **sampled**: at strength 1 (or the first above 0) confidence and mean log-odds of the run, of
-#'   the class, and of the tilted law, with density proportional to
-#'   `p(x | class) p(class | x)^strength`, by weighted draws of the class. If the run differs from
-#'   one of these laws by more than four standard errors, it does not sample this law; otherwise the
-#'   claim is neither proved nor refuted.
+#'   the class, and of the [tilted_law()], by weighted draws of the class. If the run differs from
+#'   one of these by more than four standard errors, as every established difference does, it does
+#'   not sample this law; otherwise the claim is neither proved nor refuted.
 #'
 #' and for the mixture as a whole:
 #' * **plan**: [plan_sampler()] for `evaluations`, without guidance.
 #' * **imputing**: in draws of the mixture one variable at a time is deleted. The share of its
 #'   variance explained by the others is 1 minus the mean variance of [impute()]'s exact conditional
 #'   law over its own variance.
-#'
-#' A difference counts as established beyond four standard errors. Results that could not be
-#' computed are listed with the reason.
 #'
 #' @param x An input of [as_gaussmix()]: a fit of \pkg{mclust} or \pkg{mixtools}, a formula (then
 #'   `data` follows), points; a [gaussmix()]; or a [diffusion()].
@@ -89,13 +82,10 @@ guidance_report <- function(x, ..., classes = NULL, strength = c(0, .5, 1, 2, 4,
   mixture <- d$mixture
   d <- change_diffusion(d, list(guidance = NULL))
   d$key <- run_key(d)
-  faults <- diffusion_faults(d)
-  warn_faults(faults)
+  faults <- warn_faults(diffusion_faults(d))
+  points <- if (!ready) if_error(report_points(data, args, mixture), function(e) NULL)
   report <- list(mixture = mixture, diffusion = d, classes = report_classes(mixture, classes),
-                 points = if (!ready) {
-                   if_error(report_points(data, args, mixture), function(e) NULL)
-                 },
-                 faults = unname(faults), given = !is.null(d$given$sampler), strength = strength,
+                 points = points, faults = unname(faults), strength = strength,
                  evaluations = evaluations, n = n)
   report <- c(report, report_parts(report, seconds))
   report$answers <- stats::setNames(
@@ -137,9 +127,7 @@ report_points <- function(x, args, mixture) {
 # The full name of a page's file, if rmarkdown, pandoc and its folder are there.
 report_file <- function(file) {
   if (is.null(file)) return(NULL)
-  if (!is_text(file) || !nzchar(file)) {
-    abort_input("file", "NULL or the name of a file", describe(file))
-  }
+  check_string(file, "file")
   need_packages("a page", "rmarkdown")
   if (!rmarkdown::pandoc_available()) abort("a page needs pandoc, which was not found", "package")
   folder <- dirname(path.expand(file))
@@ -155,8 +143,7 @@ report_render <- function(report, file) {
   source <- file.path(work, "report.Rmd")
   file.copy(system.file("report", "report.Rmd", package = "mixguide"), source)
   # the code of the page uses this file's functions
-  space <- new.env(parent = topenv())
-  space$report <- report
+  space <- list2env(list(report = report), parent = topenv())
   rmarkdown::render(source, output_file = file, envir = space, quiet = TRUE)
 }
 
@@ -169,9 +156,8 @@ report_parts <- function(report, seconds) {
   part <- function(name, value) {
     tryCatch(within_seconds(seconds - (now() - begun), without_faults(value)),
              mixguide_error = function(e) {
-               why <- conditionMessage(e)
-               if (inherits(e, "mixguide_error_late")) why <- paste0(why, ": give more `seconds`")
-               lacking <<- c(lacking, stats::setNames(why, name))
+               late <- if (inherits(e, "mixguide_error_late")) ": give more `seconds`"
+               lacking[[name]] <<- paste0(conditionMessage(e), late)
                NULL
              })
   }
@@ -179,17 +165,15 @@ report_parts <- function(report, seconds) {
     lapply(report$classes, function(y) part(paste0(name, ", ", y), f(report, y)))
   }
   found <- list()
-  given <- report$diffusion$given
-  found$plan <- part("samplers", do.call(plan_sampler, c(
-    list(report$mixture, evaluations = report$evaluations, key = report$diffusion$key,
-         schedule = report$diffusion$schedule, seconds = seconds / 8),
-    if (!is.null(given$horizon)) list(horizon = given$horizon)
-  )))
+  d <- report$diffusion
+  found$plan <- part("samplers", plan_sampler(report$mixture, evaluations = report$evaluations,
+                                              key = d$key, schedule = d$schedule,
+                                              horizon = d$given$horizon, seconds = seconds / 8))
   if (mixture_dim(report$mixture) > 1) found$imputing <- part("imputing", report_imputing(report))
   if (length(present_classes(report$mixture)) > 1) {
-    found$sweep <- part("classes", guidance_sweep(report$diffusion, as.list(report$classes),
-                                                  report$strength, report$n, keep = TRUE))
-    report$sweep <- found$sweep
+    report$sweep <- found$sweep <- part("classes", {
+      guidance_sweep(d, as.list(report$classes), report$strength, report$n, keep = TRUE)
+    })
     if (!is.null(found$sweep)) found <- c(found, together(each("sampled", report_sampled)))
     found$theorems <- do.call(rbind, each("theorems", report_theorems))
     found$split <- part("split", report_split(report))
@@ -198,8 +182,8 @@ report_parts <- function(report, seconds) {
   c(found, list(missing = lacking))
 }
 
-towards <- function(report, class, strength, sampler = report$diffusion$sampler) {
-  change_diffusion(report$diffusion, list(guidance = guidance(class, strength), sampler = sampler))
+towards <- function(report, class, sampler = report$diffusion$sampler) {
+  change_diffusion(report$diffusion, list(guidance = guidance(class, 1), sampler = sampler))
 }
 
 # The strength at which the run and the tilted law are compared.
@@ -215,7 +199,7 @@ report_runs <- function(report, class) {
 report_limits <- function(report, class) {
   samplers <- list(report$diffusion$sampler, sampler_ddim(report$evaluations))
   each <- lapply(samplers, function(sampler) {
-    limit <- strength_limit(towards(report, class, 1, sampler), n = report$n, range = c(.25, 64),
+    limit <- strength_limit(towards(report, class, sampler), n = report$n, range = c(.25, 64),
                             tol = .05)
     of <- data.frame(class = class, sampler = format(sampler))
     note <- if (is.finite(limit$estimate)) "" else "not lost up to 64"
@@ -226,9 +210,9 @@ report_limits <- function(report, class) {
 }
 
 report_theorems <- function(report, class) {
-  d <- towards(report, class, 1)
+  d <- towards(report, class)
   time <- guidance_condition(d)
-  if (!report$given) d <- towards(report, class, 1, sampler_ddim())
+  if (is.null(report$diffusion$given$sampler)) d <- towards(report, class, sampler_ddim())
   steps <- step_claims(as_diffusion(d, without = "score_error"), search = FALSE)
   continuous <- time$holds[c("ode", "sde")] %in% TRUE
   note <- c(rep(if (is.null(time$why)) "" else time$why, 2), steps$note)
@@ -278,15 +262,12 @@ report_sampled <- function(report, class) {
   odds <- function(x) log_odds(to_process(x, report$mixture), mixture, class)
   class_odds <- odds(draws$x)
   run_odds <- odds(run$x)
-  laws <- list(
-    run = list(mean_confidence(run), particle_mean(run, run_odds)),
-    class = lapply(list(draws$confidence, class_odds), sample_mean),
-    tilt = lapply(list(draws$confidence, class_odds), sample_mean, draws$weights, draws$family)
-  )
-  rows <- lapply(names(laws), function(law) {
-    data.frame(class = class, law = law, quantity = c("confidence", "log-odds"),
-               do.call(rbind, laws[[law]]))
-  })
+  of_draws <- list(draws$confidence, class_odds)
+  means <- c(list(mean_confidence(run), particle_mean(run, run_odds)),
+             lapply(of_draws, sample_mean),
+             lapply(of_draws, sample_mean, draws$weights, draws$family))
+  sampled <- data.frame(class = class, law = rep(c("run", "class", "tilt"), each = 2),
+                        quantity = c("confidence", "log-odds"), do.call(rbind, means))
   low <- stats::quantile(dgaussmix(to_process(draws$x, report$mixture), part, log = TRUE), .01)
   outside <- lapply(seq_along(runs), function(i) {
     rare <- dgaussmix(to_process(runs[[i]]$x, report$mixture), part, log = TRUE) < low
@@ -302,7 +283,7 @@ report_sampled <- function(report, class) {
     if (length(some)) sum(w[some] * less[some]) / sum(w[some]) else 0
   }, 0)
   curve <- function(law, odds, weights) data.frame(class = class, law = law, odds, weights)
-  list(sampled = do.call(rbind, rows), outside = do.call(rbind, outside),
+  list(sampled = sampled, outside = do.call(rbind, outside),
        lost = data.frame(class = class, strength = report$strength, lost = lost),
        odds = rbind(curve("run", run_odds, run_weights(run)),
                     curve("class", class_odds, 1 / length(class_odds)),
@@ -323,9 +304,8 @@ report_imputing <- function(report) {
   colnames(draws) <- labels
   total <- diag(moments(mixture)$cov)
   rows <- lapply(which(total > 0), function(j) {
-    holes <- draws
-    holes[, j] <- NA
-    cells <- summary(impute(mixture, holes, m = 1, key = report$diffusion$key))
+    draws[, j] <- NA
+    cells <- summary(impute(mixture, draws, m = 1, key = report$diffusion$key))
     left <- sample_mean(cells$sd^2 / total[j])
     data.frame(variable = labels[j], quantity = "explained",
                estimate_row(1 - left$estimate, left$se, "Monte Carlo"))
@@ -406,23 +386,20 @@ answer_classes <- function(report) {
     return("There is a single class, without rivals: guidance changes nothing.")
   }
   if (is.null(report$sweep)) return("Not known (see below).")
-  confidence <- vapply(report$classes, function(y) {
+  none <- "no change beyond the errors"
+  verdicts <- vapply(report$classes, function(y) {
     gain <- sweep_ends(report, y, "gain")$last
-    ends <- sweep_ends(report, y, "confidence")
-    near <- min(ends$first$estimate, ends$last$estimate) > .995
-    verdict(gain$estimate, gain$se, if (near) c("stays near 1", "falls", "stays near 1") else
-      c("rises", "falls", "no change beyond the errors"))
-  }, "")
-  entropy <- vapply(report$classes, function(y) {
-    ends <- sweep_ends(report, y, "entropy")
-    verdict(ends$last$estimate - ends$first$estimate,
-            sqrt(sum(ends$last$se^2, ends$first$se^2)),
-            c("rises, the sample spreads out", "falls, the sample draws together",
-              "no change beyond the errors"))
-  }, "")
+    p <- sweep_ends(report, y, "confidence")
+    h <- sweep_ends(report, y, "entropy")
+    near <- min(p$first$estimate, p$last$estimate) > .995
+    c(verdict(gain$estimate, gain$se, if (near) c("stays near 1", "falls", "stays near 1") else
+        c("rises", "falls", none)),
+      verdict(h$last$estimate - h$first$estimate, sqrt(sum(h$last$se^2, h$first$se^2)),
+              c("rises, the sample spreads out", "falls, the sample draws together", none)))
+  }, c("", ""))
   c(paste0("Confidence, strength 0 to ", format(max(report$strength)), ": ",
-           by_verdict(report$classes, confidence, report), "."),
-    paste0("Entropy: ", by_verdict(report$classes, entropy, report), "."))
+           by_verdict(report$classes, verdicts[1, ], report), "."),
+    paste0("Entropy: ", by_verdict(report$classes, verdicts[2, ], report), "."))
 }
 
 # Confidence and entropy without and with the strongest guidance, for each class.
@@ -538,12 +515,11 @@ theorem_words <- function(report) {
 sampled_verdicts <- function(report) {
   rows <- report$sampled
   vapply(unique(rows$class), function(y) {
+    of <- split(rows[rows$class == y, ], rows$law[rows$class == y])
     differs <- function(law) {
-      pick <- function(which) rows[rows$class == y & rows$law == which, ]
-      any(mapply(established, pick("run")$estimate - pick(law)$estimate,
-                 sqrt(pick("run")$se^2 + pick(law)$se^2)))
+      any(mapply(established, of$run$estimate - law$estimate, sqrt(of$run$se^2 + law$se^2)))
     }
-    paste(differs("class"), differs("tilt"))
+    paste(differs(of$class), differs(of$tilt))
   }, "")
 }
 
@@ -558,16 +534,14 @@ answer_sampled <- function(report) {
             "FALSE TRUE" = "the class, as far as seen",
             "FALSE FALSE" = "class or tilt, not told apart")
   verdicts <- sampled_verdicts(report)
-  pick <- function(y, law, of) rows[rows$class == y & rows$law == law & rows$quantity == of, ]
-  gap <- vapply(names(verdicts), function(y) {
-    abs(pick(y, "run", "confidence")$estimate - pick(y, "tilt", "confidence")$estimate)
-  }, 0)
+  q <- rows[rows$quantity == "confidence", ]
+  gap <- abs(q$estimate[q$law == "run"] - q$estimate[q$law == "tilt"])
   y <- names(verdicts)[which.max(gap)]
   # for confidences almost 1 the odds say more
-  near <- min(pick(y, c("class", "tilt", "run"), "confidence")$estimate) > .995
+  near <- min(q$estimate[q$class == y]) > .995
   of <- if (near) "log-odds" else "confidence"
   value <- function(law) {
-    row <- pick(y, law, of)
+    row <- rows[rows$class == y & rows$law == law & rows$quantity == of, ]
     sub(" \\(.*", "", if (near) shown(row) else share(row))
   }
   strength <- format(tilt_of(report))
@@ -628,8 +602,7 @@ print_body.guidance_report <- function(x, ...) {
 # As many whole sentences as fit.
 few_lines <- function(text, most, width) {
   lines <- lapply(text, strwrap, width, indent = 2, exdent = 4)
-  first <- lines[[1]]
-  if (length(first) > most) lines <- list(c(first[seq_len(most - 1)], "    ..."))
+  if (length(lines[[1]]) > most) lines <- list(c(lines[[1]][seq_len(most - 1)], "    ..."))
   writeLines(unlist(lines[cumsum(lengths(lines)) <= most]))
 }
 
@@ -669,7 +642,10 @@ autoplot.guidance_report <- function(object, what = c("classes", "samples", "mix
   }
   switch(what, classes = , samplers = autoplot(part), samples = figure_samples(object),
          mixture = figure_mixture(object), limits = figure_limits(object),
-         sampled = figure_sampled(object), imputing = figure_imputing(object))
+         sampled = figure_sampled(object),
+         imputing = tidy_picture(part, "How well each variable can be imputed", labels = c(
+           explained = "share of the variance that the other variables explain")) +
+           expand_limits(x = 0))
 }
 
 # The two variables in which the classes are furthest apart.
@@ -702,29 +678,26 @@ figure_samples <- function(report, classes = 4, each = 400) {
     x <- as_columns(run$x[rows, , drop = FALSE], mixture)
     data.frame(x[labels], .strength = strength, .class = class, check.names = FALSE)
   }, cells$strength, cells$class))
-  panes <- function(rows) {
-    rows$.strength <- factor(paste("strength", rows$.strength), paste("strength", shown))
-    rows$.class <- factor(paste("towards", rows$.class), paste("towards", classes))
-    rows
-  }
+  drawn$.strength <- factor(paste("strength", drawn$.strength), paste("strength", shown))
+  drawn$.class <- factor(paste("towards", drawn$.class), paste("towards", classes))
   points <- report$points$x
-  data <- NULL
-  if (!is.null(points)) {
-    points <- points[every_kth(seq_len(nrow(points)), 1000), , drop = FALSE]
-    data <- as_columns(points, mixture)[labels]
+  data <- if (!is.null(points)) {
+    as_columns(points[every_kth(seq_len(nrow(points)), 1000), , drop = FALSE], mixture)[labels]
   }
   flat <- length(labels) == 1
-  grey <- "grey75"
-  layers <- if (flat) {
-    list(if (!is.null(data)) geom_rug(aes(.data[[labels]]), data, colour = grey),
-         geom_histogram(aes(.data[[labels]], after_stat(.data$density)), panes(drawn), bins = 40,
-                        fill = class_palette(2)[2]), labs(x = labels, y = "density"))
-  } else {
-    list(if (!is.null(data)) {
-      geom_point(aes(.data[[labels[1]]], .data[[labels[2]]]), data, colour = grey, size = .9)
-    }, geom_point(aes(.data[[labels[1]]], .data[[labels[2]]]), panes(drawn), size = .7, alpha = .5,
-                  colour = class_palette(2)[2]), labs(x = labels[1], y = labels[2]))
-  }
+  place <- if (flat) aes(.data[[labels]]) else aes(.data[[labels[1]]], .data[[labels[2]]])
+  orange <- class_palette(2)[2]
+  layers <- list(
+    if (!is.null(data)) {
+      if (flat) geom_rug(place, data, colour = "grey75") else
+        geom_point(place, data, colour = "grey75", size = .9)
+    },
+    if (!flat) geom_point(place, drawn, size = .7, alpha = .5, colour = orange) else {
+      geom_histogram(aes(.data[[labels]], after_stat(.data$density)), drawn, bins = 40,
+                     fill = orange)
+    },
+    labs(x = labels[1], y = if (flat) "density" else labels[2])
+  )
   ggplot() + layers + facet_grid(vars(.data$.class), vars(.data$.strength)) +
     scale_x_continuous(n.breaks = 4) + look() +
     words("What is drawn at growing strength",
@@ -771,17 +744,4 @@ figure_sampled <- function(report) {
            "Where the solid line meets neither of the others, neither is sampled",
            "Right of 0 the class is likelier than all others together",
            x = "log-odds of the class", y = "density", legend = "bottom")
-}
-
-figure_imputing <- function(report) {
-  rows <- report$imputing
-  rows$variable <- factor(rows$variable, rev(rows$variable))
-  ggplot(rows, aes(.data$estimate, .data$variable)) +
-    geom_col(fill = "grey85", width = .6) +
-    geom_linerange(aes(xmin = .data$estimate - 2 * .data$se, xmax = .data$estimate + 2 * .data$se),
-                   colour = ink) +
-    scale_x_continuous(limits = c(min(0, rows$estimate - 2 * rows$se), NA)) +
-    finish("How well each variable can be imputed",
-           caption = "Dark lines: 2 standard errors to each side",
-           x = "share of the variance that the other variables explain", y = NULL)
 }

@@ -4,8 +4,8 @@
 #' confidence, its gain over the first strength, the entropy and the share of paths that lose
 #' confidence.
 #'
-#' @details The runs are coupled (see [guided_sample()]), so the gain is a paired difference. Its
-#' standard error is far smaller than that of two independent runs.
+#' @details The gain is a paired difference, whose standard error is far smaller than that of two
+#' independent runs.
 #'
 #' **Exact in one dimension.** For d = 1 and a deterministic sampler every expectation is an
 #' integral over the start, computed by the trapezoidal rule over 9 standard deviations to each side
@@ -19,12 +19,7 @@
 #' `4 n` points of that law (2^14 to 2^18), without steps. If points are nets (see [net]), the
 #' other strengths use it as a control variate: each replicate subtracts the error of the same
 #' particles at strength 0, times the slope of a regression over the other replicates, so nothing
-#' is biased. This is done if it leaves at most half of the variance, and `note` says so. On
-#' overlapping classes a tenth of the variance is left for strengths up to some 0.5. A gain over
-#' strength 0 is against the known confidence.
-#'
-#' **Entropy** exists for deterministic samplers (see [entropy()] and the `log_density` of
-#' [guided_sample()]); otherwise it is `NA`.
+#' is biased. This is done if it leaves at most half of the variance, and `note` says so.
 #'
 #' @inheritParams guided_sample
 #' @param guidance Label of the class to guide to, or several labels for their union; or a
@@ -47,13 +42,13 @@
 #'     software;
 #'   * `confidence`, `confidence_se`: mean of `p(class | x)`;
 #'   * `gain`, `gain_se`: paired difference to the first row;
-#'   * `entropy`, `entropy_se`: differential entropy of the output, in nats;
+#'   * `entropy`, `entropy_se`: differential entropy of the output, in nats; `NA` for stochastic
+#'     samplers (see [entropy()] and the `log_density` of [guided_sample()]);
 #'   * `fraction_down`, `fraction_down_previous`: share of the paths whose confidence is below that
 #'     of the first, or the previous, row (by more than 1e-9);
-#'   * `mean_inverse_confidence`, `mean_inverse_confidence_se`: `E 1/p(class | x)`. Both are `NA` if
-#'     a few particles carry the mean: if `inverse_confidence_tail`, the Pareto `k` of the largest
-#'     values (Vehtari et al. 2024), is above 1/2, where the variance is infinite (or above
-#'     `1 - 1/log10(n)`, if that is less);
+#'   * `mean_inverse_confidence`, with its `_se`: `E 1/p(class | x)`, `NA` if a few particles carry
+#'     the mean: if `inverse_confidence_tail`, the Pareto `k` of the largest values (Vehtari et al.
+#'     2024), is above 1/2, where the variance is infinite (or `1 - 1/log10(n)`, if that is less);
 #'   * `folded`: share of particles at which the map folded; the entropy is then an upper bound;
 #'   * `method`: `"quadrature"` or `"Monte Carlo"`; `note`: a control variate, if one was used, or
 #'     that a few particles carry `1 - confidence` (see [confidence()]).
@@ -104,7 +99,8 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
   refuse_noise(d, noise)
   d <- default_points(d, n)
   check_flag(keep, "keep")
-  guides <- sweep_guides(guidance, d)
+  guides <- if (is.list(guidance) && !is.object(guidance)) listed_guides(guidance) else
+    if (!is.null(d$guidance)) list(d$guidance) else lapply(present_classes(d$mixture), as_guidance)
   samplers <- sweep_samplers(sampler, steps, d)
   d$key <- run_key(d)
   cells <- expand.grid(sampler = seq_along(samplers), guide = seq_along(guides))
@@ -123,7 +119,6 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
                sweep)
   }, sweeps, setups, names(samplers)[cells$sampler])
   rows <- do.call(rbind, rows)
-  rownames(rows) <- NULL
   setup <- setups[[1]]
   if (length(setups) > 1) {
     if ("class" %in% sweep_keys(rows)) setup["target"] <- NULL else setup$target["off"] <- NULL
@@ -133,22 +128,15 @@ guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 
     setup$runs <- setups
   }
   keys <- sweep_keys(rows)
-  # the rows fit the screen without the scale, which is 1 + strength
-  shown <- c(keys, "strength", "confidence", "gain", "entropy", down = "fraction_down")
   table <- new_table(rows, "guidance_sweep", sweep_head(setup, keys), setup,
                      keys = c("class", "sampler", "steps", "strength", "scale"),
                      noted = c(SWEEP_NOTED,
                                stats::setNames(list(c("confidence", "gain")), FEW_CARRY)),
-                     shown = shown,
+                     # the rows fit the screen without the scale, which is 1 + strength
+                     shown = c(keys, "strength", "confidence", "gain", "entropy",
+                               down = "fraction_down"),
                      foot = sweep_foot(rows, setup, keys), groups = sweep_groups(setup, keys))
   with_call(table, call, d$key)
-}
-
-# The guidances of a sweep: that of the diffusion, each of a list, or, by default, each class.
-sweep_guides <- function(guidance, d) {
-  if (is.list(guidance) && !is.object(guidance)) return(listed_guides(guidance))
-  if (!is.null(d$guidance)) return(list(d$guidance))
-  lapply(present_classes(d$mixture), as_guidance)
 }
 
 listed_guides <- function(guidance) {
@@ -164,8 +152,8 @@ sweep_samplers <- function(sampler, steps, d) {
   labels <- vapply(samplers, `[[`, "", "label")
   twins <- labels %in% labels[duplicated(labels)]
   labels[twins] <- vapply(samplers[twins], format, "")
-  named <- names(samplers)
-  if (!is.null(named)) labels[named != ""] <- named[named != ""]
+  named <- names_of(samplers)
+  labels[named != ""] <- named[named != ""]
   if (is.null(steps)) return(stats::setNames(samplers, labels))
   if (!(is.numeric(steps) && length(steps))) {
     abort_input("steps", "one or more whole numbers >= 1", describe(steps))
@@ -185,7 +173,9 @@ sweep_samplers <- function(sampler, steps, d) {
 # sweep is meant to show their effect.
 one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, folder, quiet) {
   template <- d$guidance
-  by_law <- isTRUE(exact) && is_by_law(d)
+  # can confidence and entropy of the output come from its exact law, if nodes do not give them?
+  by_law <- isTRUE(exact) && mixture_dim(d$mixture) == 1 && is.null(d$score_error) &&
+    exact_means(TRUE, d) == "law"
   plan_for <- function(begin) {
     plan <- sampling_plan(replace(d, "start", list(begin$start)), n, noise, log_density,
                           reduce = reduce)
@@ -233,11 +223,6 @@ one_sweep <- function(d, strength, n, noise, log_density, exact, keep, reduce, f
                             list(class = template$class, n = plan$begin$n,
                                  exact = !is.null(begin$weights), target = target,
                                  samples = sweep$samples, laws = if (keep) laws)))
-}
-
-# Can confidence and entropy of the output come from its exact law, if nodes do not give them?
-is_by_law <- function(d) {
-  mixture_dim(d$mixture) == 1 && is.null(d$score_error) && exact_means(TRUE, d) == "law"
 }
 
 # The rows of a sweep with the confidence and entropy of the exact laws.
@@ -319,13 +304,13 @@ sweep_batch <- function(job, first, count) {
 # squares along the class's axes.
 location_sums <- function(x, w = NULL, axes = NULL) {
   there <- is.finite(rowSums(x))
+  if (is.null(w)) w <- rep(1, nrow(x))
   if (!all(there)) {
     x <- x[there, , drop = FALSE]
     w <- w[there]
   }
-  weigh <- function(x) colSums(if (is.null(w)) x else w * x)
   z <- if (!is.null(axes)) (x - rep(axes$mean, each = nrow(x))) %*% axes$turn
-  c(if (is.null(w)) nrow(x) else sum(w), weigh(x), if (!is.null(z)) weigh(z^2))
+  c(sum(w), colSums(w * x), if (!is.null(z)) colSums(w * z^2))
 }
 
 # The mean of the class at the end of a run, and directions along which its variance is 1. NULL for
@@ -417,19 +402,20 @@ class_off <- function(sums, plan, axes, confidence, target) {
 
 # Wrong samples may have the right confidence and entropy, or the right mean.
 location_fault <- function(off, n) {
-  words <- c(mean = paste("the mean of a variable is off by", format(off[["mean"]], digits = 2),
-                          "of its standard deviations"),
-             sd = if ("sd" %in% names(off)) {
-               paste("the standard deviation along an axis is off by", percent_of(off[["sd"]]))
-             })
-  wrong <- off[names(words)] > .1 + 4 / sqrt(n)
-  if (!any(wrong %in% TRUE)) return(NULL)
-  c(location = paste0("at strength 0 ", paste(words[wrong %in% TRUE], collapse = " and "),
+  wrong <- names(which(off[names(off) != "confidence"] > .1 + 4 / sqrt(n)))
+  if (!length(wrong)) return(NULL)
+  c(location = paste0("at strength 0 ", paste(off_phrases(off)[wrong], collapse = " and "),
                       " from that of the class: the start or the steps are not right for this ",
                       "mixture"))
 }
 
-percent_of <- function(x) paste0(format(100 * x, digits = 2), "%")
+off_phrases <- function(off) {
+  size <- vapply(round(off * ifelse(names(off) == "sd", 100, 1), 6), format, "", digits = 2)
+  forms <- c(mean = "the mean of the worst variable is off by %s sd",
+             sd = "the sd along the worst axis is off by %s%%",
+             confidence = "the confidence is off by %s")
+  stats::setNames(sprintf(forms[names(off)], size), names(off))
+}
 
 # The start that all strengths share: a given one, or the nodes and weights of the quadrature, over
 # `reach` standard deviations to each side.
@@ -567,13 +553,8 @@ sweep_foot <- function(rows, setup, keys) {
 
 # The largest of the errors at strength 0, with its name.
 off_words <- function(off) {
-  worst <- names(which.max(off))
-  size <- round(off[[worst]], 6)
-  paste0("(at strength 0 ", switch(worst,
-    mean = paste("the mean of the worst variable is off by", format(size, digits = 2), "sd"),
-    sd = paste("the sd along the worst axis is off by", percent_of(size)),
-    confidence = paste("the confidence is off by", format(size, digits = 2))),
-    if (length(off) > 1) ", all else by less", ")")
+  paste0("(at strength 0 ", off_phrases(off)[[which.max(off)]],
+         if (length(off) > 1) ", all else by less", ")")
 }
 
 target_words <- function(target) {

@@ -3,12 +3,9 @@
 #' Runs the particles of [guided_sample()] and keeps only sums, moments and histograms: a thousand
 #' million particles take no more memory than a million.
 #'
-#' @details
-#' The particles are those of `guided_sample()` with the same `key`, `n` and `points`, in the same
-#' order. So are the estimates, to rounding: `confidence()`, `entropy()`, means and covariances.
-#' (From 1024 particles on the points of a summary are nets by default, those of a sample are
-#' random, see [net].) They are the same to the last bit for any number of threads or workers, see
-#' [scaling].
+#' @details The particles are those of `guided_sample()` with the same `key`, `n` and `points` (from
+#' 1024 particles on nets by default, see [net]). So are the estimates, to rounding; they are the
+#' same to the last bit for any number of threads or workers, see [scaling].
 #'
 #' **Standard errors** come from the differences between the replicates of a net. Those of
 #' independent particles are `sd / sqrt(n)` for a mean and, from the fourth moments,
@@ -17,12 +14,8 @@
 #' **Quantiles** come from histograms with `bins` bins of equal width per variable. The bins span
 #' about twice the range of the first 1024 particles (fewer if n < 16384), or `range`; particles
 #' outside are counted below and above. A quantile is interpolated in the bin of the particles' own
-#' quantile (type 1 of [stats::quantile()]). The two differ by at most the bin's width,
-#' `histogram$width`; by more only between the last edge and the extreme particle. The smallest and
-#' the largest particle are exact.
-#'
-#' **Lost particles**, which overflowed, are counted in `lost`, with a warning; all estimates are
-#' over the others.
+#' quantile (type 1 of [stats::quantile()]), from which it differs by at most `histogram$width`; by
+#' more only between the last edge and the extreme particle, which is exact.
 #'
 #' @inheritParams guided_sample
 #' @param n Number of particles, at least 2; not limited by memory, nor by the 2^31 - 1 of R's
@@ -33,7 +26,7 @@
 #' @param covariance Whole covariance matrices, or (`FALSE`) standard deviations only? Default: up
 #'   to 32 variables; the work grows as d^2.
 #' @return An object of class `guided_summary`: a list with
-#'   * `n`, `lost`: numbers of particles, and of those that overflowed;
+#'   * `n`, `lost`: numbers of particles, and of those that overflowed, which no estimate counts;
 #'   * `confidence`, `inverse_confidence` (the mean of `1 / p(class | x)`), `entropy` (nats): data
 #'     frames with `estimate`, `se` and `method`, or `NULL` if there is no class or no log-density,
 #'     see [confidence()] and [entropy()]; the second is `NA` if its tail is heavy, see
@@ -45,8 +38,7 @@
 #'   * the arguments, as in a [guided_sample()].
 #'
 #'   `as.data.frame()` and `summary()` have a row per variable, with mean, standard deviation and
-#'   quantiles. `quantile()` gives other quantiles (probabilities x d). `plot()` and [autoplot()]
-#'   show the histograms.
+#'   quantiles. `quantile()` gives other quantiles (probabilities x d).
 #' @inheritSection guided_sample Errors and warnings
 #' @source Moments are merged as in Chan, Golub and LeVeque (1983), \doi{10.2307/2683386}.
 #' @seealso [guided_sample()] for the particles themselves, [scaling] for workers and for resuming.

@@ -7,8 +7,8 @@
 #'
 #' @details This is the formula of the authors' code, which estimates both expectations from the
 #' noise that a network predicts. The formula printed in the paper is `-(w - 1) E[s_c]/E[s_u]`. With
-#' exact scores its numerator is 0 at all times, because a score has mean 0 under its own law, so
-#' nothing would be subtracted: `printed` is the ratio `E[s_c]/E[s_u]`, which is 0 up to its error.
+#' exact scores its numerator is 0 at all times, because a score has mean 0 under its own law:
+#' `printed` is the ratio `E[s_c]/E[s_u]`, which is 0 up to its error.
 #'
 #' The expectations are sums over nodes in one dimension, with negligible error. Beyond, they are
 #' means over `n` draws of the class by scrambled Sobol nets in 16 replicates, and `se` is the
@@ -26,7 +26,6 @@
 #'   `"printed"` is the ratio above. An error of class `mixguide_error_singular` where the class has
 #'   no density at a time.
 #' @source Xia et al. (2024), \doi{10.48550/arXiv.2410.18737}, and their code.
-#' @seealso [guidance_rule()]
 #' @examples
 #' m <- named_mixture("A2")
 #' recfg_weights(m, guidance("1", 2), c(.1, .5, 1, 3))
@@ -80,9 +79,8 @@ recfg_operations <- function(op, guide, schedule) {
   ratio <- vapply(op$t, function(t) recfg_ratio(guide, t, schedule)$ratio,
                   double(mixture_dim(guide$class_law)))
   eval <- function(to, of) new_op("eval", to = to, from = op$from, t = op$t, of = of)
-  c(list(eval(op$to, "class"), eval("(away)", "away")),
-    list(op_linear(op$to, stats::setNames(list(1 + eta, -eta * as.vector(ratio)),
-                                          c(op$to, "(away)")))))
+  coef <- stats::setNames(list(1 + eta, -eta * as.vector(ratio)), c(op$to, "(away)"))
+  list(eval(op$to, "class"), eval("(away)", "away"), op_linear(op$to, coef))
 }
 
 # E[s_c s_u]/E[s_u^2] in each coordinate under the law of the class at a time. The values of the

@@ -1,40 +1,35 @@
 #' When a class between two others splits
 #'
 #' The aligned example: three components of unit variance at `-m`, 0, `m`, the outer two of equal
-#' weight, guided to the one in the middle. In continuous time guidance draws everything to it,
-#' whatever the strength. Discrete steps that are too long for the strength overshoot: the centre
-#' repels, particles jump from side to side, and the sample ends in two clusters on the wrong sides.
-#' `split_threshold()` gives the strength times step from which this happens.
+#' weight, guided to the one in the middle. In continuous time guidance draws everything to it.
+#' Steps that are too long for the strength overshoot: the centre repels, and the sample ends in two
+#' clusters on the wrong sides. `split_threshold()` gives the strength times step from which this
+#' happens.
 #'
 #' @details Ornstein-Uhlenbeck clock, uniform Euler steps of length `step`; `rho` is the weight of
 #' the two outer components together over that of the middle one. With `b = a^2 m^2` (`a = exp(-t)`)
 #' and `kappa = rho exp(-b/2)` guidance is `-F(x)` per unit of strength, `F = a m kappa sinh(a m
 #' x)/(1 + kappa cosh(a m x))`, with slope `f(b) = b kappa/(1 + kappa)` at the centre, which is a
-#' fixed point of every step. There
-#' * a DDIM step, [sampler_euler()], has slope `1 - strength step f`, and the centre repels
-#'   somewhere on the way if `strength step > 1/kappa*`, `kappa* = W0(rho/e)` (Lambert's function),
-#'   since `max f = 2 kappa*` at `b* = 2 (1 + kappa*)`; for `m^2 < b*` the maximum is at `b = m^2`;
-#' * a DDPM step, [sampler_em()], has slope `1 - step - 2 strength step f`, and it repels if
-#'   `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles off the centre at once: a
-#'   DDPM splits close to this threshold;
-#' * without noise a DDIM splits later: particles first move to the centre before it repels, and
-#'   then have to move away again. The sum over the steps decides.
+#' fixed point of every step. The largest slope is `2 kappa*`, `kappa* = W0(rho/e)` (Lambert's
+#' function), at `b* = 2 (1 + kappa*)`, or, for `m^2 < b*`, that at `b = m^2`. The centre repels
+#' (proofs: `vignette("strong-guidance")`)
+#' * in a DDIM, [sampler_euler()], if `strength step > 1/kappa*`. The sample splits later: particles
+#'   first move to the centre before it repels, and the sum over the steps decides;
+#' * in a DDPM, [sampler_em()], if `strength step > (1 - step/2)/(2 kappa*)`. Noise takes particles
+#'   off the centre at once, so that the sample splits close to this threshold.
 #'
 #' **The sum over the steps.** With `strength` the column `lyapunov` has the sum of `log|slope|` at
 #' the centre over the steps of `sampler`: the logarithm of the factor by which the run moves
 #' points near the centre away from it. A sample without noise splits if the sum is positive, or a
 #' little earlier, because the tails go first. With a step `x' = alpha x + beta s + sigma z`,
 #' variance `v = a^2 + b^2` of a component at the time of the step and `kappa = rho exp(-a^2 m^2/(2
-#' v))` the slope is `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`; for Euler steps
-#' of the Ornstein-Uhlenbeck process `1 - strength step f(b)`. It is a formula, not a run: in a run
-#' near the threshold particles come closer to the centre than numbers can resolve (1e-22), and
-#' rounding decides their fate.
+#' v))` the slope is `alpha - beta/v (1 + strength (a^2 m^2/v) kappa/(1 + kappa))`. In a run near
+#' the threshold particles come closer to the centre than numbers can resolve (1e-22), and rounding
+#' decides their fate.
 #'
 #' **A guarantee.** Let `S` be the supremum of `F/x` over all `x` and `b <= m^2`. If `strength step
 #' <= 2/S`, no DDIM step takes a particle further away from the centre, and the confidence of every
 #' particle is at least that without guidance. Beyond, two-cycles far from the centre exist.
-#'
-#' For any other mixture and sampler [strength_limit()] finds the strength by computation.
 #'
 #' @section Numerical notes: `kappa` solves `kappa + log(kappa) = log(rho) - 1` by Newton's method,
 #'   to rounding. `global` is found by maximisation, to about eight digits; for `m = Inf` it is the
@@ -54,13 +49,14 @@
 #'   `step` they are strengths. With `strength` also `lyapunov`, the sum over the steps.
 #' @source The example is that of Wu, Chen, Li, Wang and Wei (2024),
 #'   \doi{10.48550/arXiv.2403.01639}; the thresholds are derived for this package.
-#' @seealso [strength_limit()]; [guidance_sweep()] for a picture, its plot of a `variable`.
+#' @seealso [strength_limit()] for any mixture and sampler; a picture: the plot of a `variable` of a
+#'   [guidance_sweep()].
 #' @examples
 #' split_threshold(rho = c(.5, 2, 8), m = 3)
 #' # 50 steps from t = 5: a DDPM should split from strength 10.3 on
 #' threshold <- split_threshold(2, m = 3, step = .1)
 #' threshold$ddpm / threshold$step
-#' # a DDIM splits between strength 100 and 150, long after the centre began to repel, at 43
+#' # a DDIM splits between 100 and 150, long after the centre began to repel, at 43
 #' split_threshold(2, m = 3, strength = c(43, 100, 150), sampler = sampler_euler(100, "uniform"),
 #'                 horizon = 5)$lyapunov
 #' @export

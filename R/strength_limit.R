@@ -1,8 +1,8 @@
 #' The strength from which a sampler loses by guidance
 #'
 #' Guidance that is too strong for its steps moves particles past the class. `strength_limit()`
-#' finds, for any mixture, class and sampler, the smallest strength at which the mean confidence
-#' falls by `loss` below that at strength 0, and also the strength with the greatest confidence.
+#' finds the smallest strength at which the mean confidence falls by `loss` below that at strength
+#' 0, and also the strength with the greatest confidence.
 #'
 #' @details Strengths grow by a factor of `2^(1/4)` from `range[1]` on until the confidence is lost;
 #' bisection refines the limit. A loss that recovers within one such factor is not seen.
@@ -29,7 +29,7 @@
 #'   * `best`: the row of `path` with the greatest confidence;
 #'   * `path`: a data frame of all strengths tried, with `strength`, `confidence`, `confidence_se`,
 #'     `gain`, `gain_se`;
-#'   * the arguments: `mixture`, `class`, `sampler`, `schedule`, `horizon`, `loss`, `n`, `key`.
+#'   * the arguments.
 #'
 #'   `as.data.frame()` gives the path, `plot()` shows it.
 #' @source The phenomenon: Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639}. The
@@ -168,17 +168,10 @@ picture.strength_limit <- function(object, ...) {
                       ymax = .data$confidence + 2 * .data$confidence_se),
                   path[path$confidence_se > 0, ], colour = ink, width = .05) +
     geom_point(colour = ink, size = 1) +
-    strength_axis(pretty_strengths(path$strength)) +
+    strength_axis(c(0, .5, outer(c(1, 2, 5), 10^(0:3)))) +
     finish(paste("Where guidance towards", aim_words(object$class), "is lost"),
            c(format(object$sampler), schedule_words(object)),
            c("Dashed: without guidance", if (nrow(marks)) {
              paste("Line: lost from strength", format(object$estimate, digits = 4), "on")
            }, fault_words(object$faults)), x = "strength of guidance", y = "mean confidence")
-}
-
-# Strengths to label on an asinh axis.
-pretty_strengths <- function(strength) {
-  ticks <- c(0, outer(c(1, 2, 5), 10^(-1:3)))
-  ticks <- sort(ticks[ticks == 0 | ticks >= .5])
-  ticks[ticks >= min(strength) & ticks <= max(strength) * 1.001]
 }

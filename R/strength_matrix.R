@@ -1,14 +1,13 @@
 #' A strength per variable, or per band
 #'
 #' A strength of [guidance()] that is a matrix `E`: it adds `E g` to the class's score `s_c` in
-#' place of `strength * g`, where `g = s_c - s_all` is the guidance term of strength 1. With numbers
-#' named by variables `E` is diagonal, and only the variables with a strength are guided. With
+#' place of `strength * g`, where `g = s_c - s_all` is the guidance term of strength 1. With
 #' projectors `P_k` on bands of frequencies `E = sum_k eta_k P_k`, made by `strength_bands()`, it is
 #' frequency-decoupled guidance.
 #'
-#' @details `guidance("a", c(x1 = 2, x2 = 0))` guides the first variable; variables without a name
-#' have strength 0. A d x d matrix need not be symmetric; its names, if any, are those of the
-#' variables.
+#' @details Numbers named by variables are a diagonal `E`: `guidance("a", c(x1 = 2))` guides the
+#' first variable, and others have strength 0. A d x d matrix need not be symmetric; its names, if
+#' any, are those of the variables.
 #'
 #' `E` refers to the variables of the mixture, also if the process runs in others (see
 #' [standardise()]): the denoised point is that of the class plus `E` times its difference from that
@@ -28,7 +27,6 @@
 #' @source Frequency-decoupled guidance Sadat et al. (2025), \doi{10.48550/arXiv.2506.19713}, read
 #'   in the code of package diffusers, with Laplacian pyramids of images for bands, which are no
 #'   projectors; these here are those of the orthonormal cosine basis.
-#' @seealso [guidance()]
 #' @examples
 #' m <- gaussmix(c(.5, .5), rbind(c(-1, -1), c(1, 1)), .3, class = c("a", "b"))
 #' one <- guidance("b", c(x1 = 3))
@@ -36,10 +34,9 @@
 #' colMeans(guided_sample(m, 1000, one, sampler_ddim(50))$x)
 #'
 #' # a level and a slope, of a series of 8
-#' E <- strength_bands(8, c(0, 4), widths = c(1, 7))
+#' rising <- guidance("rising", strength_bands(8, c(0, 4), widths = c(1, 7)))
 #' series <- gaussmix(c(.5, .5), rbind(rep(0, 8), 1:8 / 8), .2, class = c("flat", "rising"))
-#' guidance("rising", E)
-#' score(series, rep(0, 8), t = .5, guidance = guidance("rising", E))
+#' score(series, rep(0, 8), t = .5, guidance = rising)
 #' @export
 strength_bands <- function(d, strength, widths = NULL) {
   d <- check_count(d, "d")
@@ -52,9 +49,8 @@ strength_bands <- function(d, strength, widths = NULL) {
   ok <- is.numeric(widths) && length(widths) == bands && all(widths %in% seq_len(d)) &&
     sum(widths) == d
   if (!ok) abort_input("widths", paste(bands, "counts with the sum", d), describe(widths))
-  frequency <- seq_len(d) - 1
-  basis <- cos(outer(seq_len(d) - .5, frequency) * pi / d) * rep(sqrt(c(1, rep(2, d - 1)) / d),
-                                                               each = d)
+  basis <- cos(outer(seq_len(d) - .5, seq_len(d) - 1) * pi / d) *
+    rep(sqrt(c(1, rep(2, d - 1)) / d), each = d)
   tcrossprod(basis * rep(rep(strength, widths), each = d), basis)
 }
 
@@ -82,30 +78,25 @@ is_uneven <- function(guide) !is.null(guide$matrix) || identical(guide$rule$kind
 strength_matrix <- function(matrix, mixture, scale = NULL) {
   if (is.null(matrix)) return(NULL)
   d <- mixture_dim(mixture)
-  variables <- variable_names(mixture)
-  if (is.null(variables)) variables <- variable_labels(mixture)
+  variables <- variable_labels(mixture)
   wanted <- function(what) {
     abort_input("strength", paste(what, "the variables", toString(variables, 100)),
                 if (is.matrix(matrix)) describe(matrix) else toString(names(matrix), 60))
   }
   if (is.matrix(matrix)) {
     if (nrow(matrix) != d) wanted("a matrix with a row for each of")
-    names <- dimnames(matrix)
-    names <- names[lengths(names) > 0]
-    for (of in names) if (!setequal(of, variables)) wanted("a matrix named by")
+    names <- Filter(length, dimnames(matrix))
+    if (!all(vapply(names, setequal, NA, variables))) wanted("a matrix named by")
     if (!is.null(rownames(matrix))) matrix <- matrix[variables, , drop = FALSE]
     if (!is.null(colnames(matrix))) matrix <- matrix[, variables, drop = FALSE]
     if (!is.null(scale)) matrix <- matrix * outer(1 / scale, scale)
-    off <- matrix
-    diag(off) <- 0
-    return(if (all(off == 0)) unname(diag(matrix)) else unname(matrix))
+    diagonal <- all(matrix[row(matrix) != col(matrix)] == 0)
+    return(unname(if (diagonal) diag(matrix) else matrix))
   }
-  if (!is.null(names(matrix))) {
-    at <- match(names(matrix), variables)
-    if (anyNA(at)) wanted("numbers named by")
-    return(replace(double(d), at, matrix))
-  }
-  matrix
+  if (is.null(names(matrix))) return(matrix)
+  places <- match(names(matrix), variables)
+  if (anyNA(places)) wanted("numbers named by")
+  replace(double(d), places, matrix)
 }
 
 matrix_words <- function(x) {

@@ -144,7 +144,8 @@ profiles <- local({
                 value = function(s, p, at, run) s + p$slope * at$t),
     cfgpp = list(params = list(lambda = .6), range = list(lambda = any), needs = "r",
                  value = function(s, p, at, run) p$lambda / (1 - at$r) - 1),
-    terminal = list(needs = "r", value = function(s, p, at, run) (at$r - at$r^(1 + s)) / (1 - at$r)),
+    terminal = list(needs = "r",
+                    value = function(s, p, at, run) (at$r - at$r^(1 + s)) / (1 - at$r)),
     feedback = list(params = list(pi = .95, most = Inf, mixed = 1), needs = "q",
                     range = list(pi = c(1e-6, 1), most = c(1, Inf), mixed = c(0, 1)),
                     push = function(s, p, log_prior) {

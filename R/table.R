@@ -57,17 +57,19 @@ NULL
 # The one constructor of tables. `setup` is a list of the experiment (with its `faults`). print()
 # takes `head`, lines that describe it; `shown`, the columns, named by their labels; `labels`, words
 # for quantities; `foot`, lines below; `body`, a function of the table, whose value is printed in
-# place of its rows; `groups`, a line above the rows of each class, named by the classes. For a
-# sweep `keys` are the columns that identify a row, `methods` those of single quantities, `noted`
-# the quantities of notes that are not about the whole row, a list named by the notes. Other parts
-# of a table are attributes (`...`), among them its `summary`, if this is another table.
+# place of its rows, or `words`, of table and digits, whose value is printed as it is; `groups`, a
+# line above the rows of each class, named by the classes. For a sweep `keys` are the columns that
+# identify a row, `methods` those of single quantities, `noted` the quantities of notes that are not
+# about the whole row, a list named by the notes. Other parts of a table are attributes (`...`),
+# among them its `summary`, if this is another table.
 new_table <- function(rows, class, head, setup = list(), keys = NULL, methods = NULL, noted = NULL,
-                      shown = NULL, labels = NULL, foot = NULL, body = NULL, groups = NULL, ...) {
+                      shown = NULL, labels = NULL, foot = NULL, body = NULL, words = NULL,
+                      groups = NULL, ...) {
   rownames(rows) <- NULL
   structure(rows, class = c(class, "mixguide_table", "data.frame"), setup = setup,
             look = list(head = unlist(head), keys = unique(intersect(keys, names(rows))),
                         methods = methods, noted = noted, shown = shown, labels = labels,
-                        foot = foot, body = body, groups = groups), ...)
+                        foot = foot, body = body, words = words, groups = groups), ...)
 }
 
 # Estimates of a quantity, with a head that names their object.
@@ -192,7 +194,9 @@ print.mixguide_table <- function(x, digits = 4, max = 30, ...) {
   max <- check_count(max, "max", min = 1)
   print_head(x)
   look <- attr(x, "look")
-  words <- table_words(if (is.null(look$body)) x else look$body(x), digits)
+  words <- if (!is.null(look$words)) look$words(x, digits) else {
+    table_words(if (is.null(look$body)) x else look$body(x), digits)
+  }
   print_rows(words, digits, max, look$groups, shown_keys(x, words))
   print_foot(x)
   invisible(x)

@@ -166,7 +166,7 @@ test_that("a report of a diffusion is about its class and by its sampler", {
   d <- diffusion(m, guidance("a", 2), sampler_ddim(10), key = 1:2)
   report <- quick(d)
   expect_identical(report$classes, "a")
-  same <- quick(m, sampler = sampler_ddim(10), classes = "a", key = 1:2)
+  same <- quick(m, sampler = sampler_ddim(10), classes = "a")
   expect_identical(as.data.frame(report$sweep), as.data.frame(same$sweep))
   expect_identical(report$theorems, same$theorems)
   expect_identical(quick(d, classes = "b")$classes, "b")

@@ -167,7 +167,7 @@ test_that("a sweep whose samples are too narrow says so, though their mean is ri
   expect_warning(
     expect_warning(sweep <- guidance_sweep(m, "a", 0:1, n = 4096, sampler = sampler_ddpm(20)),
                    class = "mixguide_warning_steps"),
-    "standard deviation along an axis is off", class = "mixguide_warning_location"
+    "the sd along the worst axis is off", class = "mixguide_warning_location"
   )
   off <- attr(sweep, "setup")$target$off
   # the axes of the class by hand
