@@ -71,7 +71,6 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     if (!missing(strength)) abort_input("scale", "left out where `strength` is given")
     strength <- strength_of_scale(scale)
   }
-  label <- "function of t"
   at <- strength
   scale <- NULL
   profile <- NULL
@@ -90,7 +89,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
                       attr(strength, "claim"), "\"")
     } else {
       check_of_time(strength, "strength", "a number")
-      if (length(needs)) label <- paste("function of", toString(c("t", needs)))
+      label <- paste("function of", toString(c("t", needs)))
     }
     if (length(needs) || !is.function(strength)) {
       profile <- strength
