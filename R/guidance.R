@@ -24,8 +24,7 @@
 #' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables without a name have 0),
 #'   or a d x d matrix, see [strength_bands()].
 #'
-#' In general guidance samples no law that has a formula: plain guidance does not sample
-#' `p(x | y) p(y | x)^strength`.
+#' In general guidance samples no law that has a formula: not `p(x | y) p(y | x)^strength`.
 #'
 #' @param class Label of the class to guide to, or several labels for their union: `levels(mixture)`
 #'   is the union of all, which has confidence 1 everywhere (runs say so when they are printed).
@@ -45,7 +44,7 @@
 #'   number or a function, as for `strength`.
 #' @param e1,e2 Guidances to be added, without powers or rules.
 #' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
-#'   function, `label`, the text of the print, and `others`, the guidances added to this one.
+#'   function, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
 #'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.

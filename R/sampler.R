@@ -41,8 +41,7 @@
 #' @param end The time at which to stop.
 #' @param stochastic Does the sampler draw noise? `NULL`: its operations with [schedule_ou()] tell
 #'   ([schedule_etc()] if `steps` is `NULL`); if they cannot be computed there, it counts as
-#'   stochastic. A run whose operations draw noise despite `FALSE` is an error, since its
-#'   log-density would be wrong.
+#'   stochastic. A run whose operations draw noise despite `FALSE` is an error.
 #' @param divergence Does the divergence of the guided score, summed along the path, give the
 #'   log-density of the result to the order of the sampler? It does for ODE steps of two forms:
 #'   `alpha x + beta s`, and `x` plus a Runge-Kutta combination of registers `-f y + G^2 s/2`. If
@@ -104,27 +103,23 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
     if (is.null(steps)) grid <- "uniform" else steps <- check_steps(steps)
     end <- check_number(end, "end", min = 0)
   }
-  vectorised <- check_flag(vectorised, "vectorised")
-  stochastic <- if (is.null(stochastic)) step_draws(step, steps, grid, end, vectorised) else {
-    check_flag(stochastic, "stochastic")
-  }
-  structure(list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
-                 end = end, stochastic = stochastic,
-                 divergence = check_flag(divergence, "divergence"), step = step, params = params,
-                 vectorised = vectorised),
-            class = object_class("mixguide_sampler"))
+  made <- list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
+               end = end, stochastic = TRUE, divergence = FALSE, step = step, params = params,
+               vectorised = check_flag(vectorised, "vectorised"))
+  if (is.null(stochastic)) stochastic <- step_draws(made)
+  made$stochastic <- check_flag(stochastic, "stochastic")
+  made$divergence <- check_flag(divergence, "divergence")
+  structure(made, class = object_class("mixguide_sampler"))
 }
 
-# Does a step draw noise? If `step` cannot be called, the answer is yes: missed noise would make the
-# log-density wrong, and assumed noise only costs the log-density.
-step_draws <- function(step, steps, grid, end, vectorised) {
-  schedule <- if (is.null(steps)) schedule_etc(10) else schedule_ou()
-  asked <- list(step = step, steps = steps, grid = grid, end = end, vectorised = vectorised,
-                stochastic = TRUE)
-  horizon <- if (!is.numeric(grid) && end >= schedule$horizon) 2 * end
+# Does a sampler's step draw noise? If it cannot be called, the answer is yes: missed noise would
+# make the log-density wrong, and assumed noise only costs the log-density.
+step_draws <- function(sampler) {
+  schedule <- if (is.null(sampler$steps)) schedule_etc(10) else schedule_ou()
+  horizon <- if (!is.numeric(sampler$grid) && sampler$end >= schedule$horizon) 2 * sampler$end
   if_error({
-    times <- sampler_times(asked, schedule, horizon)
-    draws_noise(sampler_program(asked, times, schedule, one_is_enough = TRUE))
+    times <- sampler_times(sampler, schedule, horizon)
+    draws_noise(sampler_program(sampler, times, schedule, one_is_enough = TRUE))
   }, function(e) TRUE)
 }
 
@@ -202,9 +197,7 @@ shipped_samplers <- function() {
 #' The number of scores in one particle's run. Samplers should be compared at equal numbers of
 #' scores, not of steps.
 #'
-#' @param sampler A [sampler()].
-#' @param schedule,horizon The forward process, see [schedule], and the time at which the sampler
-#'   starts.
+#' @inheritParams diffusion
 #' @return A whole number. Guidance evaluates the scores of the class and of the whole together,
 #'   which counts once.
 #' @family samplers

@@ -195,8 +195,14 @@ model_posterior <- function(model, x) {
                 paste0(toString(q[bad[1], ], 60), " at ",
                        toString(paste(variable_labels(model), "=", format(points[bad[1], ])), 80)))
   }
-  all <- matrix(NaN, nrow(x), length(class), dimnames = list(NULL, class))
-  all[there, ] <- if (is.null(names)) q else q[, class]
+  q <- spread_rows(if (is.null(names)) q else q[, class, drop = FALSE], there)
+  name_dims(q, NULL, class)
+}
+
+# The rows of a matrix in the places that are `there`, NaN elsewhere.
+spread_rows <- function(rows, there) {
+  all <- matrix(NaN, length(there), ncol(rows))
+  all[there, ] <- rows
   all
 }
 
@@ -448,8 +454,6 @@ class_of_model <- function(asked, begin, later, mixture) {
                    " points, so that guidance has no effect"))
 }
 
-# ---- Evaluations
-
 # The function of a "call": the values of the model's function at points of the process.
 model_value <- function(model, class) {
   force(class)
@@ -468,8 +472,7 @@ model_value <- function(model, class) {
     there <- NULL
     if (!all_finite(x, LARGEST)) {
       there <- rowSums(is.na(x) | abs(x) > LARGEST) == 0
-      n <- nrow(x)
-      if (!any(there)) return(matrix(NaN, n, ncol(x)))
+      if (!any(there)) return(matrix(NaN, nrow(x), ncol(x)))
       x <- x[there, , drop = FALSE]
     }
     value <- from_user(model$score(x, t, class), "score", where(t))
@@ -489,11 +492,7 @@ model_value <- function(model, class) {
       abort_input("score", "a function that returns finite numbers",
                   paste0(value[bad[1], bad[2]], " in row ", bad[1], " (", at, ")", where(t)))
     }
-    if (!is.null(there)) {
-      all <- matrix(NaN, n, ncol(x))
-      all[there, ] <- value
-      value <- all
-    }
+    if (!is.null(there)) value <- spread_rows(value, there)
     value_in_process(value, model$type, like)
   }
   structure(value_at, columns = model$names)

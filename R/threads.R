@@ -4,8 +4,7 @@
 #'
 #' @details The default is 2, or the option `mixguide.threads` when the package is loaded. It is
 #'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1
-#'   in a forked process (made by [parallel::mclapply()]) and if R was built without OpenMP. Runs of
-#'   a few milliseconds use one.
+#'   in a forked process and if R was built without OpenMP. Runs of a few milliseconds use one.
 #' @param n A whole number >= 1 (more than 256 count as 256), or `NULL` to leave it as it is.
 #' @return The number of threads in use, before the change; invisibly if `n` is given.
 #' @examples
