@@ -198,6 +198,7 @@ shipped_samplers <- function() {
 #' scores, not of steps.
 #'
 #' @inheritParams diffusion
+#' @param sampler A [sampler()].
 #' @return A whole number. Guidance evaluates the scores of the class and of the whole together,
 #'   which counts once.
 #' @family samplers

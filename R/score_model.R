@@ -482,7 +482,11 @@ model_value <- function(model, class) {
       abort_input("score", paste("a function that returns", nrow(x), "x", ncol(x), "numbers"),
                   paste0(describe(value), where(t)))
     }
-    value <- in_order(value, model$names)
+    # named columns count by their names, if these are the variables'
+    own <- if (is.matrix(value)) colnames(value)
+    if (!is.null(own) && !identical(own, model$names) && setequal(own, model$names)) {
+      value <- value[, model$names, drop = FALSE]
+    }
     if (is.object(value) || !is.double(value) || !is.matrix(value)) {
       value <- matrix(as.double(value), nrow(x))
     }
@@ -504,14 +508,7 @@ value_in_process <- function(value, type, like) {
   value * rep(like$coordinates$scale, each = nrow(value))
 }
 
-# Named columns count by their names, if these are the variables'.
-in_order <- function(value, names) {
-  own <- if (is.matrix(value)) colnames(value)
-  if (is.null(own) || identical(own, names) || !setequal(own, names)) return(value)
-  value[, names, drop = FALSE]
-}
-
-# The model's score, so.
+# The model's score, as the function of a "call".
 model_score <- function(model, class, schedule) {
   value <- model_value(model, class)
   force(schedule)

@@ -20,16 +20,13 @@ mixguide_threads <- function(n = NULL) {
 }
 
 .onLoad <- function(libname, pkgname) {
-  if (is_forked()) .Call(ffi_threads, 0L)
+  # The C code detects only forks after it was loaded, and another package may have used OpenMP in
+  # the parent of a child of parallel::mclapply() or the like.
+  forked <- isNamespaceLoaded("parallel") && get("isChild", asNamespace("parallel"))()
+  if (forked) .Call(ffi_threads, 0L)
   n <- getOption("mixguide.threads")
   if (is.null(n)) return()
   tryCatch(mixguide_threads(n), mixguide_error = function(e) {
     warning("option mixguide.threads is ignored: ", conditionMessage(e), call. = FALSE)
   })
-}
-
-# Is this a child of parallel::mclapply() or the like? The C code detects only forks after it was
-# loaded, and another package may have used OpenMP in the parent.
-is_forked <- function() {
-  isNamespaceLoaded("parallel") && get("isChild", asNamespace("parallel"))()
 }
