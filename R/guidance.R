@@ -53,7 +53,6 @@
 #' @seealso [score_error()] for guidance by wrong scores, [capped_strength()] for a strength that
 #'   long steps can bear, [tilted_law()] for the law named above.
 #' @examples
-#' guidance("setosa", strength = 2)
 #' guidance(c("a", "b"), strength = function(t) 4 * exp(-t))
 #' guidance("a", strength = 4, interval = c(.2, 2))
 #'

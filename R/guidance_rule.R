@@ -63,8 +63,8 @@
 #'   (Read; theirs is Anderson's method to 1e-4.)
 #'
 #' At strength 0 the score is the class's, except by `"cfg_zero"` in its first steps, by `"ep"` and
-#' `"renorm"` with another `ratio` than 1, by `"perp_neg"`, and perhaps by a rule of your own.
-#' Outside the `interval` of a guidance it is the class's by every rule.
+#' `"renorm"` with another `ratio` than 1, by `"perp_neg"`, and perhaps by a rule of your own;
+#' outside the `interval` of a guidance it is so by every rule.
 #'
 #' **A rule of your own** is a function of a time and of the inner products at many particles, as
 #' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance

@@ -226,8 +226,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
   })
   warn_lost(lost, n)
   fields <- c("x", "log_density", "confidence", "log_confidence", "folded", "trajectory")
-  run <- c(run[fields], run[setdiff(names(run), fields)])
-  names(run)[seq_along(fields)] <- fields
+  run <- c(stats::setNames(run[fields], fields), run[setdiff(names(run), fields)])
   if (plan$method != "none") run$start_entropy <- plan$begin$entropy
   if (!is.null(plan$net)) run$family <- replicate_of(plan$net, 0, n)
   run

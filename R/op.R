@@ -19,14 +19,11 @@ op_eval <- function(to, from = "x", t, want = "score", strength = NULL) {
   op
 }
 
-# Evaluations with a strength of their own, in the words of guidance_models().
+# Evaluations with a strength of their own, in the words of guidance_models(); and guided scores,
+# with this strength or that of the guidance.
 of_strength <- function(strength) paste("at", format(strength, digits = 17))
-
 is_fixed <- function(of) startsWith(of, "at ")
-
 fixed_strength <- function(of) as.numeric(sub("at ", "", of, fixed = TRUE))
-
-# Is it a guided score, with the strength of the guidance or its own?
 is_guided <- function(of) of == "guided" | is_fixed(of)
 
 # The same operations with another strength, unless they have their own.

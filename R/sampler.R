@@ -36,8 +36,7 @@
 #' @param steps Number of steps. `NULL`: the sampler follows a schedule with discrete steps
 #'   ([schedule_ddpm()]) through every whole time between the horizon and `end`.
 #' @param grid The kind of [time_grid()], or the times themselves, decreasing from the horizon;
-#'   these determine `steps` and `end`. The default takes short steps near the data, where
-#'   components of small variance need them.
+#'   these determine `steps` and `end`. The default takes short steps near the data.
 #' @param end The time at which to stop.
 #' @param stochastic Does the sampler draw noise? `NULL`: its operations with [schedule_ou()] tell
 #'   ([schedule_etc()] if `steps` is `NULL`); if they cannot be computed there, it counts as
@@ -59,9 +58,13 @@
 #'   this strength, whatever the run's guidance (0: the class; -1: the whole).
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
+#' @param sampler A sampler.
+#' @param schedule,horizon The forward process, see [schedule], and the time of the start.
 #' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an
 #'   object of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to`
-#'   and the other arguments.
+#'   and the other arguments. `evaluations()`: the number of scores in one particle's run, at equal
+#'   numbers of which samplers should be compared; those of the class and of the whole, which are
+#'   evaluated together, count once.
 #' @seealso [guided_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
 #' @family samplers
@@ -83,6 +86,7 @@
 #' }
 #' sampler_annealed()
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
+#' evaluations(sampler_annealed())
 #' # the exact law for one Gaussian shows the bias of these steps
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' guided_moments(gaussian, sampler = sampler_annealed())
@@ -192,19 +196,7 @@ shipped_samplers <- function() {
        sampler_em = sampler_em)
 }
 
-#' Score evaluations of a sampler
-#'
-#' The number of scores in one particle's run. Samplers should be compared at equal numbers of
-#' scores, not of steps.
-#'
-#' @inheritParams diffusion
-#' @param sampler A [sampler()].
-#' @return A whole number. Guidance evaluates the scores of the class and of the whole together,
-#'   which counts once.
-#' @family samplers
-#' @examples
-#' evaluations(sampler_heun(50))
-#' evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
+#' @rdname sampler
 #' @export
 evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
   check_sampler(sampler)

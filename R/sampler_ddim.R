@@ -26,15 +26,13 @@
 #'   the root of the matched covariance, with a product in place of the root: the accelerated
 #'   sampler of Liang et al., who prove that it is of second order.
 #'
-#' For `"matched"` let `rho = a/a'`. Given `x_t'`, `x_t = rho x_t' + sqrt(beta) z`, and Tweedie's
-#' formulas for this channel give `E(x_t' | x_t) = (x + beta s)/rho` and
-#' `Cov(x_t' | x_t) = (beta/rho^2) (I + beta Ds)`, where `s` and `Ds` are those of the law at `t`.
+#' Mean and `"matched"` covariance are Tweedie's formulas for `x_t = (a/a') x_t' + sqrt(beta) z`.
 #' Under guidance `Ds` is that of the guided score, and this covariance is only formal. Negative
-#' eigenvalues, with which it is no covariance, count as 0, and a run says so (`clipped` in
-#' [guided_sample()]). Each particle and step takes a root of a d x d matrix, by Cholesky's
-#' factorisation, so that a step of 3 components costs some 2.5, 5 and 9 times one
-#' of the other variances in 4, 16 and 32 dimensions, and up to 25 times where eigenvalues are
-#' negative. d is at most 32, after reductions, and guidance may have no power.
+#' eigenvalues count as 0, and a run says so (`clipped` in [guided_sample()]). Each particle and
+#' step takes a root of a d x d matrix, by Cholesky's factorisation, so that a step of 3 components
+#' costs some 2.5, 5 and 9 times one of the other variances in 4, 16 and 32 dimensions, and up to 25
+#' times where eigenvalues are negative. d is at most 32, after reductions, and guidance may have no
+#' power.
 #'
 #' `"accelerated"` is the same to order `beta^2`, in any dimension. If `beta` times an eigenvalue of
 #' `Ds` is below -2, its steps are too long, and the noise has the other sign. A run counts the

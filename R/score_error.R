@@ -96,12 +96,12 @@ with_noise <- function(sampler, error) {
 # A standard deviation is not negative.
 error_min <- function(name) if (name == "noise") 0 else -Inf
 
-# The steps of a sampler whose score is not the kernel's linear one. A bias has one number per
-# coordinate, which operations for all steps at once cannot have; nor can they have a strength.
+# The steps of a sampler whose score is not the kernel's linear one. Operations for all steps at
+# once cannot have a number per coordinate, as a bias or a strength may.
 driven_steps <- function(sampler, times, schedule, guide, error, d) {
   alike <- d == 1 || is.null(error$bias) && !is_uneven(guide)
-  steps <- sampler_program(sampler, times, schedule, alike)
-  lapply(steps, drive_operations, guide, error, d, schedule)
+  lapply(sampler_program(sampler, times, schedule, alike), drive_operations, guide, error, d,
+         schedule)
 }
 
 # The operations of a sampler whose score is not the kernel's linear one: each evaluation s is
