@@ -2,16 +2,9 @@
 # equation, see guidance_rule().
 
 characteristic_operations <- function(op, guide, schedule) {
-  list(new_op("call", to = op$to, from = op$from, fun = characteristic_score(guide, schedule),
-              when = op$t))
-}
-
-# The rule's score, as the function of a "call".
-characteristic_score <- function(guide, schedule) {
   pool <- guidance_pool(guide)
   params <- guide$rule$params
-  force(schedule)
-  function(t, x, curved) {
+  score_at <- function(t, x, curved) {
     a <- schedule$a(t)
     b2 <- schedule$b2(t)
     eta <- guide$strength(t)
@@ -29,6 +22,7 @@ characteristic_score <- function(guide, schedule) {
     plain[which(there)[found$found], ] <- found$score[found$found, ]
     plain
   }
+  list(new_op("call", to = op$to, from = op$from, fun = score_at, when = op$t))
 }
 
 # Solves Delta = b^2 (s_c(x + eta Delta) - s_u(x + (1 + eta) Delta)) and returns the score at the

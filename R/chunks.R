@@ -272,7 +272,11 @@ chunk_progress <- function(chunks, frame, watched = is_watched()) {
   }
 }
 
-left_words <- function(seconds) paste(time_words(seconds), "left")
+left_words <- function(seconds) {
+  paste(if (seconds < 90) paste(round(seconds), "s") else if (seconds < 5400) {
+    paste(round(seconds / 60), "min")
+  } else paste(round(seconds / 3600, 1), "h"), "left")
+}
 
 # A terminal line that is overwritten, shown once a run will take more than 3 seconds. It is erased
 # when the share is 1, or NULL at the end of an interrupted run.
@@ -290,11 +294,6 @@ progress_bar <- function(out = stderr()) {
                  round(100 * share), " %", if (!is.null(left)) paste0(", ", left_words(left))))
     }
   }
-}
-
-time_words <- function(seconds) {
-  if (seconds < 90) return(paste(round(seconds), "s"))
-  if (seconds < 5400) paste(round(seconds / 60), "min") else paste(round(seconds / 3600, 1), "h")
 }
 
 # ---- Assembling chunks

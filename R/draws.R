@@ -2,10 +2,8 @@
 #'
 #' `as_draws()` of package \pkg{posterior}, and functions that use it, accept results of
 #' [guided_sample()], [conditional_sample()] and [tilted_sample()]: a row per particle, a column per
-#' variable of the mixture. The weights of a tilted sample become weights of the draws.
-#'
-#' Particles are independent given the key, or nearly so after resampling. They form one chain
-#' without an order, so convergence diagnostics have no meaning.
+#' variable of the mixture. The weights of a tilted sample become weights of the draws. They form
+#' one chain without an order, so convergence diagnostics have no meaning.
 #'
 #' @param x A run that has points.
 #' @param ... Must be empty.

@@ -113,7 +113,7 @@ is_plain_data <- function(bytes) {
 }
 
 check_folder <- function(folder) {
-  if (!(is.character(folder) && length(folder) == 1 && !is.na(folder) && nzchar(folder))) {
+  if (!is_text(folder) || !nzchar(folder)) {
     abort_input("folder", "NULL or the name of a folder", describe(folder))
   }
   if (!dir.exists(folder)) dir.create(folder, showWarnings = FALSE, recursive = TRUE)

@@ -24,8 +24,7 @@
 #' * **A strength per variable**, `strength = c(x1 = 2, x2 = 0)` (variables without a name have 0),
 #'   or a d x d matrix, see [strength_bands()].
 #'
-#' In general guidance samples no law that has a formula: plain guidance does not sample
-#' `p(x | y) p(y | x)^strength`.
+#' In general guidance samples no law that has a formula: not `p(x | y) p(y | x)^strength`.
 #'
 #' @param class Label of the class to guide to, or several labels for their union: `levels(mixture)`
 #'   is the union of all, which has confidence 1 everywhere (runs say so when they are printed).
@@ -45,7 +44,7 @@
 #'   number or a function, as for `strength`.
 #' @param e1,e2 Guidances to be added, without powers or rules.
 #' @return An object of class `mixguide_guidance`: a list of the arguments, with `strength` as a
-#'   function, `label`, the text of the print, and `others`, the guidances added to this one.
+#'   function, and `others`, the guidances added to this one.
 #' @source Strength as in Wu, Chen, Li, Wang and Wei (2024), \doi{10.48550/arXiv.2403.01639};
 #'   classifier-free form Ho and Salimans (2022), \doi{10.48550/arXiv.2207.12598}; interval
 #'   Kynkaanniemi et al. (2024), \doi{10.48550/arXiv.2404.07724}; autoguidance after Karras et al.
@@ -54,7 +53,6 @@
 #' @seealso [score_error()] for guidance by wrong scores, [capped_strength()] for a strength that
 #'   long steps can bear, [tilted_law()] for the law named above.
 #' @examples
-#' guidance("setosa", strength = 2)
 #' guidance(c("a", "b"), strength = function(t) 4 * exp(-t))
 #' guidance("a", strength = 4, interval = c(.2, 2))
 #'
@@ -71,7 +69,6 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     if (!missing(strength)) abort_input("scale", "left out where `strength` is given")
     strength <- strength_of_scale(scale)
   }
-  label <- "function of t"
   at <- strength
   scale <- NULL
   profile <- NULL
@@ -90,7 +87,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
                       attr(strength, "claim"), "\"")
     } else {
       check_of_time(strength, "strength", "a number")
-      if (length(needs)) label <- paste("function of", toString(c("t", needs)))
+      label <- paste("function of", toString(c("t", needs)))
     }
     if (length(needs) || !is.function(strength)) {
       profile <- strength

@@ -63,8 +63,8 @@
 #'   (Read; theirs is Anderson's method to 1e-4.)
 #'
 #' At strength 0 the score is the class's, except by `"cfg_zero"` in its first steps, by `"ep"` and
-#' `"renorm"` with another `ratio` than 1, by `"perp_neg"`, and perhaps by a rule of your own.
-#' Outside the `interval` of a guidance it is the class's by every rule.
+#' `"renorm"` with another `ratio` than 1, by `"perp_neg"`, and perhaps by a rule of your own;
+#' outside the `interval` of a guidance it is so by every rule.
 #'
 #' **A rule of your own** is a function of a time and of the inner products at many particles, as
 #' `function(t, inner, strength)`; `strength`, if it is among the arguments, is that of the guidance
@@ -72,22 +72,19 @@
 #' `uu` of the point x, in the coordinates of the process, and of `c` and `u`; and `gg`, of `c - u`
 #' with itself. The function returns a list of what x, c and u are multiplied by, as
 #' `list(c = 1 + strength, u = -strength)`: one number for all particles or one for each. What is
-#' left out is 0. The engine stops at every evaluation to ask, as for a [score_model()], and a
-#' folder of chunks is refused.
+#' left out is 0. The engine stops at every evaluation to ask, as for a [score_model()].
 #'
-#' The spaces are the score `s`; the denoised point `(x + b^2 s)/a`; the noise `-b s`; and the
-#' velocity `f x - G^2 s/2` of the schedule's ODE, with its `drift` f and `diffusion2` G^2. The same
-#' formula in another space is another rule. In the denoised point and the velocity, and for a rule
-#' of your own that uses x, it matters where the origin of the data is: that of the coordinates of
-#' the process (see [gaussmix()]), not that of the variables.
+#' The spaces are the score, the denoised point, the noise and the velocity, see [sampler()]. The
+#' same formula in another space is another rule. In the denoised point and the velocity, and for a
+#' rule of your own that uses x, it matters where the origin of the data is: that of the coordinates
+#' of the process (see [standardise()]).
 #'
 #' None of these is the gradient of anything in two or more dimensions, so that no log-density is
 #' carried along. In one dimension `"apg"` and `"cfg_zero"` leave no guidance at all, by their
 #' formulas, and `"rescale"` is not defined.
 #'
-#' Deterministic runs reduce to fewer dimensions, though to one or two more than by plain guidance
-#' for each eigenvalue of the covariance (see [guided_sample()]). They take 1.2 to 1.9 times as
-#' long as by plain guidance; by `"adg"`, `"feedback"` and `"dng"` up to 2.7 times as long, on
+#' Deterministic runs reduce to fewer dimensions, see [guided_sample()], and take 1.2 to 1.9 times
+#' as long as by plain guidance; by `"adg"`, `"feedback"` and `"dng"` up to 2.7 times as long, on
 #' mixtures of a few components. Stochastic runs, and those by `"rescale"`, do not reduce: where
 #' plain guidance does, they take longer by as much as that saves.
 #'

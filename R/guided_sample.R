@@ -146,17 +146,16 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   check_levels(pool, levels, program$level_times)
   check_root(program, mixture_dim(inner))
   per_coordinate <- is_by_coordinate(program)
-  rest <- NULL
-  if (!is.null(space)) {
+  rest <- if (!is.null(space)) {
     # lengths across W may follow a rule, with its memory
     kinds <- setdiff(op_kinds(program), if (by_rule) c("rule", "mix", "constant"))
     reducible <- !per_coordinate && !any(strange_on_gaussian(kinds))
     if (reducible && (sampler$stochastic || program$noises == 0)) {
-      rest <- reduction(space, program, levels, begin, sampler$stochastic, pool$form == "full")
+      reduction(space, program, levels, begin, sampler$stochastic, pool$form == "full")
     }
-    if (is.null(rest)) {
-      return(sampling_plan(setting, n, noise, log_density, trajectory, reduce = FALSE))
-    }
+  }
+  if (is.null(rest) && !is.null(space)) {
+    return(sampling_plan(setting, n, noise, log_density, trajectory, reduce = FALSE))
   }
   components <- core_pool(inner, rotate = !per_coordinate)
   components$used <- pool$weights > 0
@@ -170,9 +169,8 @@ sampling_plan <- function(setting, n, noise = NULL, log_density = "auto", trajec
   }
   list(mixture = mixture, class = class, process = process, sampler = sampler, schedule = schedule,
        guidance = guidance, guide = guide, compile = compile, times = times, begin = begin,
-       method = method, closing = closing, program = program, levels = levels,
-       pool = components, reduction = rest, net = net, trajectory = trajectory, error = error,
-       wrong = wrong,
+       method = method, closing = closing, program = program, levels = levels, pool = components,
+       reduction = rest, net = net, trajectory = trajectory, error = error, wrong = wrong,
        noise = check_noise(noise, begin$n, d, program$noises))
 }
 
@@ -228,8 +226,7 @@ run_particles <- function(plan, aim, key, folder = NULL,
   })
   warn_lost(lost, n)
   fields <- c("x", "log_density", "confidence", "log_confidence", "folded", "trajectory")
-  run <- c(run[fields], run[setdiff(names(run), fields)])
-  names(run)[seq_along(fields)] <- fields
+  run <- c(stats::setNames(run[fields], fields), run[setdiff(names(run), fields)])
   if (plan$method != "none") run$start_entropy <- plan$begin$entropy
   if (!is.null(plan$net)) run$family <- replicate_of(plan$net, 0, n)
   run

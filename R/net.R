@@ -40,10 +40,8 @@
 #' @name net
 NULL
 
-POINTS <- c("random", "sobol")
-
 check_kind_of_points <- function(points) {
-  if (is.null(points)) NULL else check_choice(points, POINTS, "points")
+  if (is.null(points)) NULL else check_choice(points, c("random", "sobol"), "points")
 }
 
 # By default estimates use nets, unless the replicates would be too small.
@@ -58,8 +56,6 @@ refuse_noise <- function(d, noise) {
     abort_input("points", 'NULL or "random" where `noise` is given', describe(d$points))
   }
 }
-
-NETS <- 16
 
 # With fewer particles a replicate has so few points that nets are no better than independent draws.
 LEAST_EVEN <- 1024
@@ -94,7 +90,7 @@ sobol_matrices <- function(bits, coordinates) {
 # independent). `draws` belong to a start that is drawn from a law, `at` to the program, `start` and
 # `rest` to the two ends of a reduced run.
 net_plan <- function(n, program, begin, reduction, inner) {
-  per <- max(1, ceiling(n / max(NETS, n / 2^26)))
+  per <- max(1, ceiling(n / max(16, n / 2^26)))
   used <- 0
   coordinates <- length(SOBOL$degree)
   take <- function(count) {

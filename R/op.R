@@ -19,14 +19,11 @@ op_eval <- function(to, from = "x", t, want = "score", strength = NULL) {
   op
 }
 
-# Evaluations with a strength of their own, in the words of guidance_models().
+# Evaluations with a strength of their own, in the words of guidance_models(); and guided scores,
+# with this strength or that of the guidance.
 of_strength <- function(strength) paste("at", format(strength, digits = 17))
-
 is_fixed <- function(of) startsWith(of, "at ")
-
 fixed_strength <- function(of) as.numeric(sub("at ", "", of, fixed = TRUE))
-
-# Is it a guided score, with the strength of the guidance or its own?
 is_guided <- function(of) of == "guided" | is_fixed(of)
 
 # The same operations with another strength, unless they have their own.
@@ -131,20 +128,19 @@ new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
 }
 
 in_words.mixguide_op <- function(x) {
+  place <- paste0("(", x$from, ", t = ", format(x$t, digits = 4))
   right <- switch(
     x$op,
-    eval = paste0(if (is.null(x$want)) "score" else x$want[1], "(", x$from, ", t = ",
-                  format(x$t, digits = 4),
+    eval = paste0(if (is.null(x$want)) "score" else x$want[1], place,
                   if (!is.null(x$of) && is_fixed(x$of)) {
                     paste0(", strength ", format(fixed_strength(x$of), digits = 4))
                   }, ")"),
     noise = "noise",
     root = ,
-    product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds(", x$from, ", t = ",
-                     format(x$t, digits = 4), "))", if (x$op == "root") "^(1/2)", " ", x$to),
+    product = paste0("(I + ", format(x$coef[[1]], digits = 4), " Ds", place, "))",
+                     if (x$op == "root") "^(1/2)", " ", x$to),
     solve = paste0("(diag(", toString(format(x$coef[[1]][-(1:2)], digits = 4), 30), ") + ",
-                   format(x$coef[[1]][2], digits = 4), " Ds(", x$from, ", t = ",
-                   format(x$t, digits = 4), "))^-1 ", x$to),
+                   format(x$coef[[1]][2], digits = 4), " Ds", place, "))^-1 ", x$to),
     linear = paste(vapply(x$coef, function(w) toString(format(w, digits = 4), 30), ""),
                    names(x$coef), collapse = " + "),
     paste0(x$op, "(", x$to, ")")

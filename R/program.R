@@ -54,7 +54,8 @@ compile_program <- local({
 })
 
 new_program <- function(steps, times, d, start_sd, derivative, save, closing, n_models) {
-  check_hessian_ops(steps, d, (length(times) - 1) / length(steps))
+  several <- (length(times) - 1) / length(steps)
+  check_hessian_ops(steps, d, several)
   save_x <- list(new_op("save", "x"))
   before <- if (!is.null(start_sd)) {
     # log N(x; 0, sd^2 I) of x = sd z
@@ -73,11 +74,10 @@ new_program <- function(steps, times, d, start_sd, derivative, save, closing, n_
     list(new_op("eval", to = if (derivative == "none") "" else "(closing)", from = "x",
                 t = closing, scalar = SCALAR$closing))
   }
-  program <- Map(c, operation_table(c(before, if (save) save_x), d),
-                 operation_table(unlist(lapply(steps, ended), recursive = FALSE), d,
-                                 (length(times) - 1) / length(steps)),
-                 operation_table(c(if (!save) save_x, after), d))
-  assemble_program(program, derivative, SCALAR$closing - 1 + n_models)
+  table <- Map(c, operation_table(c(before, if (save) save_x), d),
+               operation_table(unlist(lapply(steps, ended), recursive = FALSE), d, several),
+               operation_table(c(if (!save) save_x, after), d))
+  assemble_program(table, derivative, SCALAR$closing - 1 + n_models)
 }
 
 kinds_of <- function(ops) vapply(ops, .subset2, "", "op")
@@ -86,23 +86,22 @@ uses_hessian <- function(ops) any(reads_hessian(kinds_of(ops)))
 
 # Operations that read the derivative of the score need an evaluation before them, at the same place
 # and time. An element of `steps` is one step, or stands for several.
-check_hessian_ops <- function(steps, d, several = 1) {
-  if (!uses_hessian(unlist(steps, recursive = FALSE))) return(invisible())
-  wrong <- function(wanted, op, k) {
-    abort_input("step", paste("a function whose", wanted),
-                paste0("`", format(op)[1], "` at step ", k), "program")
-  }
+check_hessian_ops <- function(steps, d, several) {
+  if (!any(reads_hessian(kinds_in(steps)))) return(invisible())
   for (k in seq_along(steps)) {
     last <- NULL
     for (op in steps[[k]]) {
       if (reads_hessian(op$op)) {
-        if (!identical(last$from, op$from) || !identical(last$t, op$t)) {
-          wrong("op_product() and the like follow op_eval() of the same `from` and `t`", op, k)
-        }
-        if (op$op == "solve" && (several > 1 || op$coef[[1]][1] > d)) {
-          wrong(paste("op_solve() has", if (several > 1) "one time" else {
+        wanted <- if (!identical(last$from, op$from) || !identical(last$t, op$t)) {
+          "op_product() and the like follow op_eval() of the same `from` and `t`"
+        } else if (op$op == "solve" && (several > 1 || op$coef[[1]][1] > d)) {
+          paste("op_solve() has", if (several > 1) "one time" else {
             paste("at most", count_of(d, "number"), "in `diagonal`")
-          }), op, k)
+          })
+        }
+        if (!is.null(wanted)) {
+          abort_input("step", paste("a function whose", wanted),
+                      paste0("`", format(op)[1], "` at step ", k), "program")
         }
         if (op$op != "solve") check_sizes(op$coef, several, "coef")
       } else if (op$op == "eval") {
@@ -122,11 +121,10 @@ no_divergence <- function() {
 # Operations as columns, in tables that can be joined: what they are (`kind` to `scalar`), how many
 # coefficients they have (`count`), the coefficients (`register`, `size`), and the numbers of which
 # times and coefficients consist. Operations that stand for several steps come once for each, with
-# its numbers. Those that samplers do not have are as in operations.h: they read `from` and write
-# `scalar`; an "eval" to "" is of the log-densities alone; a "dot" with coef = list(r = c(c0, c1))
-# adds c0 + c1 <from, r>; a "call", "mix" or "ask" has a function `fun` of the time `when`, of what
-# it reads, and of whether derivatives are wanted. `of`: which score an "eval" is of,
-# see guidance_models(); `want`: what it makes of it, see op_eval().
+# its numbers. Those that samplers do not have are as in operations.h: an "eval" to "" is of the
+# log-densities alone; a "dot" with coef = list(r = c(c0, c1)) adds c0 + c1 <from, r>; a "call",
+# "mix" or "ask" has a function `fun` of the time `when`, of what it reads, and of whether
+# derivatives are wanted. `of`: which score an "eval" is of, see guidance_models().
 operation_table <- function(ops, d = 1, steps = 1) {
   # all fields of all operations in one list: a loop over operations would take most of the time
   entry <- unlist(unname(ops), recursive = FALSE)
@@ -255,13 +253,12 @@ check_root <- function(program, d) {
 # Does a program treat coordinates differently? Then no other basis and no reduction is allowed.
 is_by_coordinate <- function(program) {
   kind <- op_kinds(program)
-  rule <- program$coef[program$op["n", kind == "rule"] + 1]
+  coef_of <- function(of) program$coef[program$op["n", kind == of] + 1]
   fixed <- op_field(kind, "frame") == "fixed"
   # 0 in every coordinate stays that
-  constant <- kind == "constant"
-  fixed[constant] <- program$coef[program$op["n", constant] + 1] != 0
+  fixed[kind == "constant"] <- coef_of("constant") != 0
   any(program$term["by_coordinate", ] == 1) || any(fixed) ||
-    rules$rescale$code %in% rule
+    rules$rescale$code %in% coef_of("rule")
 }
 
 # The noise levels of a program, and the factor of the score there (a function of time; NULL: 1).

@@ -22,10 +22,8 @@
 # `mixture`, for the length across W;  across: which of them belongs to each of the d coordinates,
 # counted from 0, or -1.
 # The neglected parts move a particle by `tol` of the largest scale at most, and by 1000 times that
-# of its own.
-#
-# If nothing reduces, the search costs three products of d x d matrices, and an SVD if an eigenvalue
-# repeats; the run itself makes a d x d matrix per component and noise level.
+# of its own. If nothing reduces, the search costs three products of d x d matrices, and an SVD if
+# an eigenvalue repeats.
 reduced_space <- function(mixture, by_length = FALSE, tol = 1e-13) {
   d <- mixture_dim(mixture)
   if (d == 1) return(NULL)
@@ -81,10 +79,10 @@ reduced_space <- function(mixture, by_length = FALSE, tol = 1e-13) {
   if (length(column) + length(longer) == d) return(NULL)
   leading <- vapply(rows, `[`, 0L, 1)
   covs <- lapply(seq_len(ncol(values)), function(k) {
-    of <- ifelse(own[leading], values[leading, k], first[leading])[c(column, longer)]
-    if (mixture$form != "full" || same[k]) return(of)
+    variances <- ifelse(own[leading], values[leading, k], first[leading])[c(column, longer)]
+    if (mixture$form != "full" || same[k]) return(variances)
     inside <- seq_along(column)
-    S <- diag(of, length(of))
+    S <- diag(variances, length(variances))
     S[inside, inside] <- tcrossprod(crossprod(within, parts$root(k)))
     S
   })
@@ -130,8 +128,7 @@ same_values <- function(x, slack) {
 }
 
 # An orthonormal basis of the span of `basis` and of the columns of x, without parts of size tol. It
-# depends on the span alone. A slice at a time: of a thousand columns in general position the first
-# m determine it.
+# depends on the span alone. Of many columns the first slice often determines it.
 span <- function(x, tol, basis) {
   m <- nrow(x)
   width <- max(m, 64)

@@ -36,13 +36,11 @@
 #' @param steps Number of steps. `NULL`: the sampler follows a schedule with discrete steps
 #'   ([schedule_ddpm()]) through every whole time between the horizon and `end`.
 #' @param grid The kind of [time_grid()], or the times themselves, decreasing from the horizon;
-#'   these determine `steps` and `end`. The default takes short steps near the data, where
-#'   components of small variance need them.
+#'   these determine `steps` and `end`. The default takes short steps near the data.
 #' @param end The time at which to stop.
 #' @param stochastic Does the sampler draw noise? `NULL`: its operations with [schedule_ou()] tell
 #'   ([schedule_etc()] if `steps` is `NULL`); if they cannot be computed there, it counts as
-#'   stochastic. A run whose operations draw noise despite `FALSE` is an error, since its
-#'   log-density would be wrong.
+#'   stochastic. A run whose operations draw noise despite `FALSE` is an error.
 #' @param divergence Does the divergence of the guided score, summed along the path, give the
 #'   log-density of the result to the order of the sampler? It does for ODE steps of two forms:
 #'   `alpha x + beta s`, and `x` plus a Runge-Kutta combination of registers `-f y + G^2 s/2`. If
@@ -60,9 +58,13 @@
 #'   this strength, whatever the run's guidance (0: the class; -1: the whole).
 #' @param coef The coefficients, named by register: a numeric vector, or a list in which an entry
 #'   may also have one number per coordinate.
+#' @param sampler A sampler.
+#' @param schedule,horizon The forward process, see [schedule], and the time of the start.
 #' @return `sampler()`: an object of class `mixguide_sampler`, a list of the arguments. `op_*()`: an
 #'   object of class `mixguide_op`, a list with `op` (`"eval"`, `"noise"`, `"linear"`, ...), `to`
-#'   and the other arguments.
+#'   and the other arguments. `evaluations()`: the number of scores in one particle's run, at equal
+#'   numbers of which samplers should be compared; those of the class and of the whole, which are
+#'   evaluated together, count once.
 #' @seealso [guided_moments()], which gives a sampler's exact law on one Gaussian: the first test
 #'   of a new one.
 #' @family samplers
@@ -84,6 +86,7 @@
 #' }
 #' sampler_annealed()
 #' sampler_annealed()$step(1, time_grid(200, 5), schedule_ou())
+#' evaluations(sampler_annealed())
 #' # the exact law for one Gaussian shows the bias of these steps
 #' gaussian <- gaussmix(1, 1.5, .25)
 #' guided_moments(gaussian, sampler = sampler_annealed())
@@ -104,27 +107,23 @@ sampler <- function(name, step, steps = 200, grid = "quadratic", end = 0, stocha
     if (is.null(steps)) grid <- "uniform" else steps <- check_steps(steps)
     end <- check_number(end, "end", min = 0)
   }
-  vectorised <- check_flag(vectorised, "vectorised")
-  stochastic <- if (is.null(stochastic)) step_draws(step, steps, grid, end, vectorised) else {
-    check_flag(stochastic, "stochastic")
-  }
-  structure(list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
-                 end = end, stochastic = stochastic,
-                 divergence = check_flag(divergence, "divergence"), step = step, params = params,
-                 vectorised = vectorised),
-            class = object_class("mixguide_sampler"))
+  made <- list(name = name, label = check_string(label, "label"), steps = steps, grid = grid,
+               end = end, stochastic = TRUE, divergence = FALSE, step = step, params = params,
+               vectorised = check_flag(vectorised, "vectorised"))
+  if (is.null(stochastic)) stochastic <- step_draws(made)
+  made$stochastic <- check_flag(stochastic, "stochastic")
+  made$divergence <- check_flag(divergence, "divergence")
+  structure(made, class = object_class("mixguide_sampler"))
 }
 
-# Does a step draw noise? If `step` cannot be called, the answer is yes: missed noise would make the
-# log-density wrong, and assumed noise only costs the log-density.
-step_draws <- function(step, steps, grid, end, vectorised) {
-  schedule <- if (is.null(steps)) schedule_etc(10) else schedule_ou()
-  asked <- list(step = step, steps = steps, grid = grid, end = end, vectorised = vectorised,
-                stochastic = TRUE)
-  horizon <- if (!is.numeric(grid) && end >= schedule$horizon) 2 * end
+# Does a sampler's step draw noise? If it cannot be called, the answer is yes: missed noise would
+# make the log-density wrong, and assumed noise only costs the log-density.
+step_draws <- function(sampler) {
+  schedule <- if (is.null(sampler$steps)) schedule_etc(10) else schedule_ou()
+  horizon <- if (!is.numeric(sampler$grid) && sampler$end >= schedule$horizon) 2 * sampler$end
   if_error({
-    times <- sampler_times(asked, schedule, horizon)
-    draws_noise(sampler_program(asked, times, schedule, one_is_enough = TRUE))
+    times <- sampler_times(sampler, schedule, horizon)
+    draws_noise(sampler_program(sampler, times, schedule, one_is_enough = TRUE))
   }, function(e) TRUE)
 }
 
@@ -197,20 +196,7 @@ shipped_samplers <- function() {
        sampler_em = sampler_em)
 }
 
-#' Score evaluations of a sampler
-#'
-#' The number of scores in one particle's run. Samplers should be compared at equal numbers of
-#' scores, not of steps.
-#'
-#' @param sampler A [sampler()].
-#' @param schedule,horizon The forward process, see [schedule], and the time at which the sampler
-#'   starts.
-#' @return A whole number. Guidance evaluates the scores of the class and of the whole together,
-#'   which counts once.
-#' @family samplers
-#' @examples
-#' evaluations(sampler_heun(50))
-#' evaluations(sampler_dpom(4, .025, .0125, horizon = 3, end = 1e-4))
+#' @rdname sampler
 #' @export
 evaluations <- function(sampler, schedule = schedule_ou(), horizon = NULL) {
   check_sampler(sampler)

@@ -18,11 +18,9 @@
 #'   with `Var xi = (2/gamma) (h - 2 psi + (1 - e^2)/(2 gamma))`, `Var eta = 1 - e^2` and
 #'   `Cov(xi, eta) = (1 - e)^2/gamma`.
 #'
-#' Neither rejects steps, so each has a bias that vanishes only with `h`.
-#'
-#' `corrector()` makes your own, from a function that returns operations on registers as a
-#' [sampler()]'s step does. Registers of the predictor that its later steps read must not be
-#' written. Names in brackets are free.
+#' Neither rejects steps, so each has a bias that vanishes only with `h`. `corrector()` makes your
+#' own, from a function that returns operations on registers as a [sampler()]'s step does. Registers
+#' of the predictor that its later steps read must not be written. Names in brackets are free.
 #'
 #' Runs carry no log-density; for the law see [guided_law()], and [guided_moments()] for one
 #' Gaussian.
@@ -46,8 +44,7 @@
 #'   with its noise is the exponential integrator of Cheng, Chatterji, Bartlett and Jordan (2018),
 #'   \doi{10.48550/arXiv.1707.03663} (recalled, not verified against the paper; the covariance is
 #'   checked by quadrature in the tests).
-#' @seealso [sampler_pcg()], whose predictor and corrector have strengths of their own;
-#'   [sampler_dpom()] and [sampler_dpum()], which have guarantees.
+#' @seealso [sampler_pcg()]; [sampler_dpom()], which has guarantees.
 #' @family samplers
 #' @examples
 #' # one Gaussian, exactly: the corrector removes most of the error that the start leaves

@@ -16,12 +16,9 @@
 #'
 #' The guarantees (for a score and an estimate of it that are `L`-Lipschitz at all times, and errors
 #' up to constants that the paper does not give) need `L^3 d/error^2` score evaluations for DPOM and
-#' `L^2 sqrt(d)/error` for DPUM. They are for the worst case. On mixtures with an exact score the
-#' predictor alone needs fewer evaluations for the same error (observed, not proved); correctors
-#' remove the error of the start.
-#'
-#' Most mixtures in several dimensions have no global Lipschitz constant: no `lipschitz` makes the
-#' assumption true.
+#' `L^2 sqrt(d)/error` for DPUM. Most mixtures in several dimensions have no global Lipschitz
+#' constant. On mixtures with an exact score the predictor alone needs fewer evaluations for the
+#' same error (observed, not proved); correctors remove the error of the start.
 #'
 #' The sizes determine the times, so there are no `steps` and `grid`. For other schedules,
 #' predictors or sizes: [sampler_corrected()], which makes these two. The predictor alone, on the

@@ -1,23 +1,26 @@
-#' Runge-Kutta samplers of the probability-flow ODE
+#' Runge-Kutta and Euler-Maruyama samplers
 #'
-#' General-purpose solvers of the reverse ordinary differential equation of [sampler()]: Euler
+#' General-purpose solvers of the two reverse equations of [sampler()]. Of the ordinary one: Euler
 #' (order 1, one score per step), Heun's second-order method (two scores), and the classical
-#' fourth-order method (four scores).
+#' fourth-order method (four scores). Of the stochastic one: Euler-Maruyama.
 #'
-#' @details
-#' For the Ornstein-Uhlenbeck process Euler's step is `x' = x + h (x + s)`. The Heun and Runge-Kutta
-#' steps take the score at the end of the step: for a mixture with point masses the grid must stop
-#' at `end > 0`.
+#' @details Euler's step is `x' = x + h (-f x + G^2 s/2)`, `x + h (x + s)` for the
+#'   Ornstein-Uhlenbeck process. The Heun and Runge-Kutta steps take the score at the end of the
+#'   step: for a mixture with point masses the grid must stop at `end > 0`. The Euler-Maruyama step
+#'   is `x' = x + h (-f x + G^2 s) + G sqrt(h) z`, `x + h (x + 2 s) + sqrt(2 h) z`, with everything
+#'   evaluated at the start of the step.
 #'
 #' @inheritParams sampler
 #' @return A [sampler()].
 #' @source Song, Sohl-Dickstein, Kingma, Kumar, Ermon and Poole (2021),
-#'   \doi{10.48550/arXiv.2011.13456}, equation 13 (the ODE). Heun: Karras, Aittala, Aila and Laine
-#'   (2022), \doi{10.48550/arXiv.2206.00364}, algorithm 1, without their change of variables.
+#'   \doi{10.48550/arXiv.2011.13456}, equations 13 (the ODE) and 6 (the SDE). Heun: Karras, Aittala,
+#'   Aila and Laine (2022), \doi{10.48550/arXiv.2206.00364}, algorithm 1, without their change of
+#'   variables.
 #' @family samplers
 #' @examples
 #' sampler_heun(steps = 40, grid = "quadratic")
 #' sampler_rk4(steps = 10)$step(1, time_grid(10, 5), schedule_ou())
+#' sampler_em(steps = 500)
 #' @name sampler_ode
 NULL
 
@@ -71,4 +74,21 @@ runge_kutta <- function(tableau) {
     }
     c(unlist(lapply(seq_along(velocity), stage), recursive = FALSE), list(from_x("x", tableau$b)))
   }
+}
+
+#' @rdname sampler_ode
+#' @export
+sampler_em <- function(steps = 200, grid = "quadratic", end = 0) {
+  step <- function(k, times, schedule) {
+    t <- times[k]
+    need_score(k, times, schedule, "Euler-Maruyama")
+    h <- t - times[k + 1]
+    drift <- reverse_drift(schedule, t, stochastic = TRUE)
+    list(op_eval("s", from = "x", t = t),
+         op_noise("z"),
+         op_linear("x", list(x = 1 + h * drift$x, s = h * drift$s,
+                             z = sqrt(h * schedule$diffusion2(t)))))
+  }
+  sampler("em", step, steps, grid, end, stochastic = TRUE, label = "Euler-Maruyama (SDE)",
+          vectorised = TRUE)
 }

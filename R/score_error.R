@@ -96,12 +96,12 @@ with_noise <- function(sampler, error) {
 # A standard deviation is not negative.
 error_min <- function(name) if (name == "noise") 0 else -Inf
 
-# The steps of a sampler whose score is not the kernel's linear one. A bias has one number per
-# coordinate, which operations for all steps at once cannot have; nor can they have a strength.
+# The steps of a sampler whose score is not the kernel's linear one. Operations for all steps at
+# once cannot have a number per coordinate, as a bias or a strength may.
 driven_steps <- function(sampler, times, schedule, guide, error, d) {
   alike <- d == 1 || is.null(error$bias) && !is_uneven(guide)
-  steps <- sampler_program(sampler, times, schedule, alike)
-  lapply(steps, drive_operations, guide, error, d, schedule)
+  lapply(sampler_program(sampler, times, schedule, alike), drive_operations, guide, error, d,
+         schedule)
 }
 
 # The operations of a sampler whose score is not the kernel's linear one: each evaluation s is
@@ -123,16 +123,13 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   if (guide$linear && !uneven && !own && is.null(error$bias) && is.null(error$noise)) {
     return(if (asks) unlist(lapply(ops, asked), recursive = FALSE) else ops)
   }
-  if (own && uses_hessian(ops)) {
-    abort_input("sampler", "without the derivative of the score, which a score_model() has not")
-  }
-  if (!guide$linear && uses_hessian(ops)) {
-    abort_input("guidance", paste("without a power or a rule for a sampler that uses the",
-                                  "derivative of the score"), nonlinear_words(guide))
-  }
-  if (uneven && uses_hessian(ops)) {
-    abort_input("guidance", paste("of one strength for all variables, for a sampler that uses the",
-                                  "derivative of the score"))
+  if (uses_hessian(ops)) {
+    if (own) {
+      abort_input("sampler", "without the derivative of the score, which a score_model() has not")
+    }
+    for_it <- "for a sampler that uses the derivative of the score"
+    refuse_nonlinear(guide, for_it)
+    if (uneven) abort_input("guidance", paste("of one strength for all variables,", for_it))
   }
   if (d == 1 && identical(rule$kind, "rescale")) {
     abort_input("rule", "another than \"rescale\" in one dimension, where that is not defined")

@@ -195,8 +195,14 @@ model_posterior <- function(model, x) {
                 paste0(toString(q[bad[1], ], 60), " at ",
                        toString(paste(variable_labels(model), "=", format(points[bad[1], ])), 80)))
   }
-  all <- matrix(NaN, nrow(x), length(class), dimnames = list(NULL, class))
-  all[there, ] <- if (is.null(names)) q else q[, class]
+  q <- spread_rows(if (is.null(names)) q else q[, class, drop = FALSE], there)
+  name_dims(q, NULL, class)
+}
+
+# The rows of a matrix in the places that are `there`, NaN elsewhere.
+spread_rows <- function(rows, there) {
+  all <- matrix(NaN, length(there), ncol(rows))
+  all[there, ] <- rows
   all
 }
 
@@ -328,27 +334,24 @@ asked_models <- function(model, guidance, times) {
 # the run, find its most common faults. Right models have none of them, also if they are trained.
 model_faults <- function(model, guidance, mixture, schedule, times, start) {
   if (!inherits(model, "score_model")) return(NULL)
-  d <- mixture_dim(mixture)
   model$names <- variable_labels(mixture)
   asked <- asked_models(model, guidance, times)
-  z <- matrix(keyed_normals(d, 256, c(0, 0))[, , 1], 256)
-  horizon <- times[1]
+  z <- matrix(keyed_normals(mixture_dim(mixture), 256, c(0, 0))[, , 1], 256)
+  at <- list(schedule = schedule, times = times, sd = start_sd(schedule, times[1]), z = z)
   middle <- times[(length(times) + 1) %/% 2]
-  width <- c(start_sd(schedule, horizon), sqrt(schedule$a(middle)^2 + schedule$b2(middle)))
+  width <- sqrt(schedule$a(middle)^2 + schedule$b2(middle))
   usual <- identical(start, "normal")
-  at_horizon <- function(of) raw_score(of, horizon, width[1] * z)
+  at_horizon <- function(of) raw_score(of, times[1], at$sd * z)
   # where the data are in the middle is not known, so a failure there means nothing
   in_middle <- function(of, rows = TRUE) {
-    if_error(raw_score(of, middle, width[2] * z[rows, , drop = FALSE]), function(e) NULL)
+    if_error(raw_score(of, middle, width * z[rows, , drop = FALSE]), function(e) NULL)
   }
   begin <- lapply(asked, if (usual) at_horizon else function(of) {
     if_error(at_horizon(of), function(e) NULL)
   })
   later <- lapply(asked, in_middle)
-  of_each <- function(fault) {
-    unlist(Map(fault, asked, begin, list(z), list(schedule), list(times)))
-  }
-  faults <- c(if (usual) of_each(start_of_model), of_each(kind_of_model),
+  faults <- c(if (usual) unlist(Map(start_of_model, asked, begin, list(at))),
+              unlist(Map(kind_of_model, asked, begin, list(at))),
               rows_of_model(asked, later, in_middle, z),
               class_of_model(asked, begin, later, mixture))
   faults[!duplicated(faults)]
@@ -367,19 +370,20 @@ score_as <- function(raw, type, t, x, model, schedule) {
 # Does a model fit the law of the start? If the start is normal, the score at the horizon is
 # -x/sd^2. Half the Fisher divergence between the two laws is their KL divergence, if both are
 # Gaussians of one variance. The test finds models of another time, type or scale. A trained model
-# is never exact, so a twentieth per variable is allowed.
-start_divergence <- function(s, z, sd) mean(rowSums((sd * s + z)^2)) / 2
+# is never exact, so a twentieth per variable is allowed. `at`: the points and the process.
+start_divergence <- function(of, raw, at, type = of$model$type) {
+  s <- score_as(raw, type, at$times[1], at$sd * at$z, of$model, at$schedule)
+  mean(rowSums((at$sd * s + at$z)^2)) / 2
+}
 
-start_of_model <- function(of, raw, z, schedule, times) {
-  horizon <- times[1]
-  sd <- start_sd(schedule, horizon)
-  s <- score_as(raw, of$model$type, horizon, sd * z, of$model, schedule)
-  half <- start_divergence(s, z, sd)
-  if (half <= .05 * ncol(z)) return(NULL)
+start_of_model <- function(of, raw, at) {
+  half <- start_divergence(of, raw, at)
+  most <- .05 * ncol(at$z)
+  if (half <= most) return(NULL)
   c(start = paste0(
-    of$words, " is not that of the start: at t = ", format(horizon, digits = 4),
+    of$words, " is not that of the start: at t = ", format(at$times[1], digits = 4),
     " half the Fisher divergence between them is ", format(half, digits = 2), " (wanted: at most ",
-    format(.05 * ncol(z)), "); is the model's time that of the schedule, its `type` right, the ",
+    format(most), "); is the model's time that of the schedule, its `type` right, the ",
     "horizon long enough, and where the data are known to it (see standardise())?"
   ))
 }
@@ -389,35 +393,30 @@ start_of_model <- function(of, raw, z, schedule, times) {
 # x. They may rise like noise if the data are so wide, of variance C by their slope. Then b s, which
 # has a mean square of at most d, is moderate at points of N(a mu, a^2 C + b^2), where a^2 C is
 # 4 b^2; if the values are noise, it is not.
-kind_of_model <- function(of, raw, z, schedule, times) {
+kind_of_model <- function(of, raw, at) {
   if (of$model$type != "denoised" || is.null(raw)) return(NULL)
-  horizon <- times[1]
-  sd <- start_sd(schedule, horizon)
-  like <- function(type) {
-    s <- score_as(raw, type, horizon, sd * z, of$model, schedule)
-    start_divergence(s, z, sd) <= .05 * ncol(z)
-  }
-  is <- if (like("score")) "score" else
-    if (like("noise") && is_noise(of, raw, z, schedule, times)) "noise"
+  like <- function(type) start_divergence(of, raw, at, type) <= .05 * ncol(at$z)
+  is <- if (like("score")) "score" else if (like("noise") && is_noise(of, raw, at)) "noise"
   if (!is.null(is)) {
     c(model = paste0(of$words, ' is of type "denoised", but the values at t = ',
-                     format(horizon, digits = 4), " are those of a ", is,
+                     format(at$times[1], digits = 4), " are those of a ", is,
                      ": is the model's `type` right?"))
   }
 }
 
-is_noise <- function(of, raw, z, schedule, times) {
+is_noise <- function(of, raw, at) {
+  z <- at$z
   denoised <- value_in_process(raw, "denoised", of$model$like)
   mu <- colMeans(denoised)
-  sd <- start_sd(schedule, times[1])
-  slope <- sum(z * (denoised - rep(mu, each = nrow(z)))) / (sd * sum(z^2))
-  a <- schedule$a(times)
-  b2 <- schedule$b2(times)
+  slope <- sum(z * (denoised - rep(mu, each = nrow(z)))) / (at$sd * sum(z^2))
+  a <- at$schedule$a(at$times)
+  b2 <- at$schedule$b2(at$times)
   if (a[1] == 0) return(TRUE)
   wide <- slope * b2[1] / a[1]
   k <- which.min(abs(log(a[b2 > 0]^2 * wide / b2[b2 > 0]) - log(4)))
   x <- rep(a[k] * mu, each = nrow(z)) + sqrt(a[k]^2 * wide + b2[k]) * z
-  s <- if_error(score_as(raw_score(of, times[k], x), "denoised", times[k], x, of$model, schedule),
+  t <- at$times[k]
+  s <- if_error(score_as(raw_score(of, t, x), "denoised", t, x, of$model, at$schedule),
                 function(e) NULL)
   !is.null(s) && mean(rowSums(b2[k] * s^2)) > 2 * ncol(z)
 }
@@ -455,8 +454,6 @@ class_of_model <- function(asked, begin, later, mixture) {
                    " points, so that guidance has no effect"))
 }
 
-# ---- Evaluations
-
 # The function of a "call": the values of the model's function at points of the process.
 model_value <- function(model, class) {
   force(class)
@@ -475,8 +472,7 @@ model_value <- function(model, class) {
     there <- NULL
     if (!all_finite(x, LARGEST)) {
       there <- rowSums(is.na(x) | abs(x) > LARGEST) == 0
-      n <- nrow(x)
-      if (!any(there)) return(matrix(NaN, n, ncol(x)))
+      if (!any(there)) return(matrix(NaN, nrow(x), ncol(x)))
       x <- x[there, , drop = FALSE]
     }
     value <- from_user(model$score(x, t, class), "score", where(t))
@@ -486,7 +482,11 @@ model_value <- function(model, class) {
       abort_input("score", paste("a function that returns", nrow(x), "x", ncol(x), "numbers"),
                   paste0(describe(value), where(t)))
     }
-    value <- in_order(value, model$names)
+    # named columns count by their names, if these are the variables'
+    own <- if (is.matrix(value)) colnames(value)
+    if (!is.null(own) && !identical(own, model$names) && setequal(own, model$names)) {
+      value <- value[, model$names, drop = FALSE]
+    }
     if (is.object(value) || !is.double(value) || !is.matrix(value)) {
       value <- matrix(as.double(value), nrow(x))
     }
@@ -496,11 +496,7 @@ model_value <- function(model, class) {
       abort_input("score", "a function that returns finite numbers",
                   paste0(value[bad[1], bad[2]], " in row ", bad[1], " (", at, ")", where(t)))
     }
-    if (!is.null(there)) {
-      all <- matrix(NaN, n, ncol(x))
-      all[there, ] <- value
-      value <- all
-    }
+    if (!is.null(there)) value <- spread_rows(value, there)
     value_in_process(value, model$type, like)
   }
   structure(value_at, columns = model$names)
@@ -512,14 +508,7 @@ value_in_process <- function(value, type, like) {
   value * rep(like$coordinates$scale, each = nrow(value))
 }
 
-# Named columns count by their names, if these are the variables'.
-in_order <- function(value, names) {
-  own <- if (is.matrix(value)) colnames(value)
-  if (is.null(own) || identical(own, names) || !setequal(own, names)) return(value)
-  value[, names, drop = FALSE]
-}
-
-# The model's score, so.
+# The model's score, as the function of a "call".
 model_score <- function(model, class, schedule) {
   value <- model_value(model, class)
   force(schedule)

@@ -4,8 +4,7 @@
 #'
 #' @details The default is 2, or the option `mixguide.threads` when the package is loaded. It is
 #'   always capped by the environment variables `OMP_THREAD_LIMIT` and `OMP_NUM_THREADS`, and is 1
-#'   in a forked process (made by [parallel::mclapply()]) and if R was built without OpenMP. Runs of
-#'   a few milliseconds use one.
+#'   in a forked process and if R was built without OpenMP. Runs of a few milliseconds use one.
 #' @param n A whole number >= 1 (more than 256 count as 256), or `NULL` to leave it as it is.
 #' @return The number of threads in use, before the change; invisibly if `n` is given.
 #' @examples
@@ -21,16 +20,13 @@ mixguide_threads <- function(n = NULL) {
 }
 
 .onLoad <- function(libname, pkgname) {
-  if (is_forked()) .Call(ffi_threads, 0L)
+  # The C code detects only forks after it was loaded, and another package may have used OpenMP in
+  # the parent of a child of parallel::mclapply() or the like.
+  forked <- isNamespaceLoaded("parallel") && get("isChild", asNamespace("parallel"))()
+  if (forked) .Call(ffi_threads, 0L)
   n <- getOption("mixguide.threads")
   if (is.null(n)) return()
   tryCatch(mixguide_threads(n), mixguide_error = function(e) {
     warning("option mixguide.threads is ignored: ", conditionMessage(e), call. = FALSE)
   })
-}
-
-# Is this a child of parallel::mclapply() or the like? The C code detects only forks after it was
-# loaded, and another package may have used OpenMP in the parent.
-is_forked <- function() {
-  isNamespaceLoaded("parallel") && get("isChild", asNamespace("parallel"))()
 }

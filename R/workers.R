@@ -227,8 +227,7 @@ worker_pool <- function() {
   batch <- any(grepl("batchtools", class(future::plan())))
   option <- function(name, default) {
     value <- getOption(paste0("mixguide.", name), default)
-    if (is.null(value)) return(NULL)
-    ok <- is.numeric(value) && length(value) == 1 && isTRUE(value >= 0)
+    ok <- is.null(value) || is.numeric(value) && length(value) == 1 && isTRUE(value >= 0)
     if (!ok) abort_input(paste0("options(mixguide.", name, ")"), "one number >= 0", describe(value))
     value
   }
@@ -293,19 +292,17 @@ run_on_worker <- function(sent) {
     worker_memory$id <- sent$id
     worker_memory$job <- sent$job
   }
-  threads <- mixguide_threads(if (sent$threads > 0) sent$threads else job_cores())
+  threads <- mixguide_threads(if (sent$threads > 0) sent$threads else {
+    future::availableCores(methods = c("Slurm", "PBS", "SGE", "LSF"), default = 1)
+  })
   on.exit(mixguide_threads(threads), add = TRUE)
   job <- utils::modifyList(worker_memory$job, list(plan = sent$rows))
   c(own, run_chunks(sent$work, job, sent))
 }
 
-job_cores <- function() {
-  future::availableCores(methods = c("Slurm", "PBS", "SGE", "LSF"), default = 1)
-}
-
 # The chunks one after the other, each kept as soon as it is finished, up to the first that fails.
 run_chunks <- function(work, job, sent) {
-  kept <- sees_folder(sent)
+  kept <- nzchar(sent$folder) && file.exists(file.path(sent$folder, sent$marker))
   put <- if (kept) folder_at(sent$folder, sent$digest)$put else function(value, ...) value
   values <- list()
   began <- now()
@@ -319,10 +316,6 @@ run_chunks <- function(work, job, sent) {
     if (!is.null(error)) break
   }
   list(values = values, kept = rep(kept, length(values)), error = error, seconds = now() - began)
-}
-
-sees_folder <- function(sent) {
-  nzchar(sent$folder) && file.exists(file.path(sent$folder, sent$marker))
 }
 
 # The fault of the worker that gave an answer, with the cure.

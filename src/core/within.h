@@ -2,10 +2,12 @@
 #define GM_WITHIN_H
 
 /* Every matrix that R hands over and gets back is looked at, so a pass costs less than a sum. */
+#ifndef GM_VL
 #if defined(__GNUC__) && !defined(GM_NO_VECTORS)
 #define GM_VL 2
 #else
 #define GM_VL 1
+#endif
 #endif
 #include "simd.h"
 

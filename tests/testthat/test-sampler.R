@@ -397,7 +397,7 @@ test_that("every sampler says of itself what its operations tell", {
                    sampler_exponential(4, stochastic = TRUE), sampler_exponential(4),
                    sampler_corrected(sampler_ddim(4), corrector_langevin(.1)))
   for (s in samplers) {
-    asked <- step_draws(s$step, s$steps, s$grid, s$end, s$vectorised)
+    asked <- step_draws(s)
     expect_identical(s$stochastic, asked, label = s$label)
   }
 })
