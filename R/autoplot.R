@@ -60,7 +60,8 @@
 #' petals <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
 #' plot(petals, data = iris, label = iris$Species)
 #' plot(guided_sample(petals, 500, guidance("versicolor", 2), sampler_ddim(50)))
-#' plot(guidance_sweep(marginal(petals, "Petal.Length"), "versicolor", c(0, 1, 4), n = 200))
+#' plot(guidance_sweep(marginal(petals, "Petal.Length"), guidance = "versicolor",
+#'                     strength = c(0, 1, 4), n = 200))
 #' @name plot.gaussmix
 NULL
 

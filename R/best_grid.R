@@ -58,7 +58,7 @@
 #' plot(best)
 #' guided_sample(m, 1000, sampler = best$sampler)
 #' @export
-best_grid <- function(mixture, ..., n = 256) {
+best_grid <- function(mixture, n = 256, ...) {
   d <- as_diffusion(mixture, ..., takes_model = TRUE)
   n <- check_count(n, "n", min = 2)
   refuse_own_grid(d)

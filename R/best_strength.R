@@ -40,18 +40,18 @@
 #' @source Derived for this package. The profiles: see [strength_profile()].
 #' @seealso [compare_guidance()], [strength_profile()], [capped_strength()].
 #' @examples
-#' best <- best_strength(named_mixture("A2"), "1", sampler_ddim(6), target = "tilt", tilt = 2,
+#' best <- best_strength(named_mixture("A2"), guidance = "1", sampler = sampler_ddim(6),
+#'                       target = "tilt", tilt = 2,
 #'                       profiles = "linear", knots = 3)
 #' best
 #' plot(best)
 #' # it is guidance like any other
 #' guided_law(named_mixture("A2"), best$guidance, sampler_ddim(6))
 #' @export
-best_strength <- function(mixture, ..., confidence = NULL, target = c("class", "tilt"), tilt = 1,
-                          measure = c("kl_reverse", "total_variation"), knots = 5,
+best_strength <- function(mixture, n = 1e4, ..., confidence = NULL, target = c("class", "tilt"),
+                          tilt = 1, measure = c("kl_reverse", "total_variation"), knots = 5,
                           profiles = c("interval", "triangle", "linear", "cosine", "exponential",
-                                       "beta", "dg"),
-                          n = 4096) {
+                                       "beta", "dg")) {
   d <- as_diffusion(mixture, ...)
   target <- check_choice(target, c("class", "tilt"), "target")
   measure <- check_choice(measure, c("kl_reverse", "total_variation"), "measure")

@@ -202,8 +202,13 @@ check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL
   if (is_number(x) && x >= min && x == round(x) && x <= max) return(as.double(x))
   above <- is.numeric(x) && isTRUE(x > max)
   range <- if (above) paste(" from", min, "to", number(max)) else paste(" >=", min)
-  abort_input(arg, paste0("one whole number", range,
-                          if (above && !is.null(more)) paste0(" (", more, ")")), describe(x))
+  if (!above) {
+    more <- if (arg == "n" && (is.character(x) || inherits(x, "mixguide_guidance"))) {
+      "a guidance goes by name: guidance ="
+    }
+  }
+  abort_input(arg, paste0("one whole number", range, if (!is.null(more)) paste0(" (", more, ")")),
+              describe(x))
 }
 
 check_particles <- function(n, min = 0) {

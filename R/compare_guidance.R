@@ -33,7 +33,7 @@
 #'   with their usual arguments then run at its class and strength. Rules that are not defined for
 #'   this run are left out, and so is `"characteristic"` in more than two dimensions, where it is
 #'   slow.
-#' @param n Number of particles; a power of two makes the best use of [net].
+#' @param n Number of particles.
 #' @param tilt Strength of the tilted law; `NULL`: the first strength in `guidance` that is one
 #'   number.
 #' @param confidence `NULL`, or a mean confidence at which all kinds of guidance are compared. Each
@@ -49,15 +49,15 @@
 #'   [best_strength()] for the strength nearest to a target.
 #' @examples
 #' m <- named_mixture("D3")
-#' compared <- compare_guidance(m, list(
+#' compared <- compare_guidance(m, guidance = list(
 #'   plain = guidance("1", 3),
 #'   interval = guidance("1", strength_profile("interval", 3)),
 #'   power = guidance("1", 3, power = 1)
-#' ), sampler_ddim(20))
+#' ), sampler = sampler_ddim(20))
 #' compared
 #' plot(compared)
 #' @export
-compare_guidance <- function(mixture, guidance = NULL, ..., n = 8192, tilt = NULL,
+compare_guidance <- function(mixture, n = 1e4, guidance = NULL, ..., tilt = NULL,
                              confidence = NULL) {
   one <- if (!is.list(guidance) || is.object(guidance)) guidance
   d <- as_diffusion(mixture, ..., own = list(guidance = one), takes_points = TRUE)

@@ -39,13 +39,14 @@
 #' @examples
 #' few <- list("Euler" = sampler_euler(grid = "uniform"), "Heun" = sampler_heun(grid = "uniform"),
 #'             "SDE" = function(n) sampler_em(n, "uniform"))
-#' orders <- convergence_order(named_mixture("A1"), few, steps = c(25, 50, 100), horizon = 3)
+#' orders <- convergence_order(named_mixture("A1"), samplers = few, steps = c(25, 50, 100),
+#'                             horizon = 3)
 #' orders
 #' plot(orders)
 #' @export
-convergence_order <- function(mixture, samplers = NULL, steps = c(25, 50, 100, 200), ...,
+convergence_order <- function(mixture, n = 1e4, ..., samplers = NULL, steps = c(25, 50, 100, 200),
                               grid = "quadratic", end = 0,
-                              method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
+                              method = c("auto", "exact", "quadrature", "Monte Carlo"),
                               nodes = NULL) {
   d <- as_diffusion(mixture, ..., default = list(start = "exact"))
   if (!(is.numeric(steps) && length(steps) > 1 && all(is.finite(steps)) && all(diff(steps) > 0) &&

@@ -47,12 +47,14 @@
 #' @seealso [guidance_condition()] for when no path loses, [guidance_sweep()] for many particles.
 #' @examples
 #' set.seed(1)
-#' coupled_paths(named_mixture("C3"), "1", c(1, 4), n = 50, sampler = sampler_em(50, "uniform"))
-#' lopsided <- coupled_paths(named_mixture("E3"), "1", 1, sampler = sampler_heun(30))
+#' coupled_paths(named_mixture("C3"), guidance = "1", strength = c(1, 4), n = 50,
+#'               sampler = sampler_em(50, "uniform"))
+#' lopsided <- coupled_paths(named_mixture("E3"), guidance = "1", strength = 1,
+#'                           sampler = sampler_heun(30))
 #' lopsided
 #' plot(lopsided)
 #' @export
-coupled_paths <- function(mixture, guidance = NULL, strength = c(0, 1, 4), n = 200, sampler = NULL,
+coupled_paths <- function(mixture, n = 200, guidance = NULL, strength = c(0, 1, 4), sampler = NULL,
                           ..., noise = NULL) {
   d <- as_diffusion(mixture, ..., own = list(guidance = guidance, sampler = sampler),
                     default = list(sampler = sampler_euler()), without = "score_error")

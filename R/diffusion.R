@@ -113,9 +113,6 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
   args <- diffusion_arguments(c(own, list(...)), analysis)
   args <- args[!(names(args) %in% names(own) & vapply(args, is.null, NA))]
   known <- if (inherits(mixture, "mixguide_diffusion")) check_diffusion(mixture)
-  if ("n" %in% names(formals(analysis))) {
-    refuse_count(args$guidance, (if (is.null(known)) mixture else known$mixture)$class)
-  }
   given <- c(args, known$given[setdiff(names(known$given), names(args))])
   open <- setdiff(names(default), names(Filter(Negate(is.null), given)))
   args[open] <- default[open]
@@ -146,16 +143,6 @@ as_diffusion <- function(mixture, ..., own = list(), default = list(), without =
     abort_input("mixture", model_alone, "a diffusion of one")
   }
   driven_by_model(d)
-}
-
-# A number in the place of the guidance, in a function that has `n`, was meant for it.
-refuse_count <- function(guidance, classes) {
-  if (is.numeric(guidance) && length(guidance) == 1 && !is.null(classes) &&
-      !as.character(guidance) %in% as.character(classes)) {
-    abort_input("guidance", paste("among the classes", toString(unique(classes), 200)),
-                paste0(format(guidance), " (the number of particles goes by name: n = ",
-                       format(guidance), ")"))
-  }
 }
 
 # For properties of a mixture: if the caller's `mixture` is a diffusion, the caller goes on with its

@@ -81,7 +81,7 @@
 #' budget
 #' plot(budget)
 #' @export
-error_budget <- function(mixture, ..., lipschitz = NULL, measure = TRUE, n = 1e4) {
+error_budget <- function(mixture, n = 1e4, ..., lipschitz = NULL, measure = TRUE) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
   refuse_own_model(d)
   local_key(d)

@@ -50,13 +50,13 @@
 #'   and Wei (2024), \doi{10.48550/arXiv.2403.01639}, whose setting this is, is not known.
 #' @seealso [guidance_condition()] for the sign of the gain, [coupled_paths()] for samplers.
 #' @examples
-#' gain_bound(named_mixture("A2"), "1", c(.5, 2, 8), start = c(-2, 0, 2))
+#' gain_bound(named_mixture("A2"), guidance = "1", strength = c(.5, 2, 8), start = c(-2, 0, 2))
 #' set.seed(1)
-#' bounds <- gain_bound(named_mixture("C3"), "1", c(.5, 2), n = 50)
+#' bounds <- gain_bound(named_mixture("C3"), guidance = "1", strength = c(.5, 2), n = 50)
 #' bounds
 #' plot(bounds)
 #' @export
-gain_bound <- function(mixture, guidance = NULL, strength = c(0.5, 2, 8), n = 200, ...) {
+gain_bound <- function(mixture, n = 200, guidance = NULL, strength = c(0.5, 2, 8), ...) {
   d <- as_diffusion(mixture, ..., own = list(guidance = guidance), without = "score_error")
   local_key(d)
   class <- plain_guidance(d)$class

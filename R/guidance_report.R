@@ -6,7 +6,7 @@
 #' @details The questions, and the call that answers each alone, with `m <- as_gaussmix(fit)`:
 #' 1. What does guidance do to my classes? `guidance_sweep(m)`
 #' 2. Which sampler for 20 evaluations? `plan_sampler(m, evaluations = 20)`
-#' 3. Where does it break? `strength_limit(m, class)`
+#' 3. Where does it break? `strength_limit(m, guidance = class)`
 #' 4. What is sampled? `tilted_sample(m, class)` beside `guided_sample(m, guidance = class)`
 #' 5. How do I impute? `impute(m, data)`
 #'
@@ -172,7 +172,7 @@ report_parts <- function(report, seconds) {
   if (mixture_dim(report$mixture) > 1) found$imputing <- part("imputing", report_imputing(report))
   if (length(present_classes(report$mixture)) > 1) {
     report$sweep <- found$sweep <- part("classes", {
-      guidance_sweep(d, as.list(report$classes), report$strength, report$n, keep = TRUE)
+      guidance_sweep(d, report$n, as.list(report$classes), report$strength, keep = TRUE)
     })
     if (!is.null(found$sweep)) found <- c(found, together(each("sampled", report_sampled)))
     found$theorems <- do.call(rbind, each("theorems", report_theorems))

@@ -66,17 +66,19 @@
 #'   guidance loses, [guidance_condition()] for the proved statements.
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(1, -1), cov = 1, class = c("a", "b"))
-#' sweep <- guidance_sweep(m, "a", strength = c(0, 1, 4), sampler = sampler_rk4(60, "quadratic"))
+#' sweep <- guidance_sweep(m, guidance = "a", strength = c(0, 1, 4),
+#'                         sampler = sampler_rk4(60, "quadratic"))
 #' sweep
 #' plot(sweep)
 #' # where the particles end: too few steps for the strength split the class
-#' split <- guidance_sweep(named_mixture("D3"), "1", seq(0, 20, 2), n = 1000, horizon = 5,
+#' split <- guidance_sweep(named_mixture("D3"), guidance = "1", strength = seq(0, 20, 2), n = 1000,
+#'                         horizon = 5,
 #'                         sampler = sampler_em(50, "uniform"), exact = TRUE, keep = TRUE)
 #' plot(split, variable = 1)
 #' # every class, at several numbers of steps
 #' guidance_sweep(m, strength = c(0, 4), sampler = sampler_ddim(), steps = c(5, 20))
 #' @export
-guidance_sweep <- function(mixture, guidance = NULL, strength = c(0, 0.5, 1, 2, 4, 8), n = 1e4,
+guidance_sweep <- function(mixture, n = 1e4, guidance = NULL, strength = c(0, 0.5, 1, 2, 4, 8),
                            sampler = NULL, ..., steps = NULL, noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            keep = FALSE, reduce = TRUE, folder = NULL) {

@@ -59,9 +59,8 @@
 #' # one Gaussian, exactly, in any dimension
 #' guided_error(gaussmix(1, 1.5, .25), sampler = sampler_em(100, "uniform"), horizon = 3)
 #' @export
-guided_error <- function(mixture, ..., parts = FALSE,
-                         method = c("auto", "exact", "quadrature", "Monte Carlo"), n = 1e5,
-                         nodes = NULL) {
+guided_error <- function(mixture, n = 1e4, ..., parts = FALSE,
+                         method = c("auto", "exact", "quadrature", "Monte Carlo"), nodes = NULL) {
   d <- as_diffusion(mixture, ...)
   local_key(d)
   check_flag(parts, "parts")

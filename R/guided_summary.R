@@ -31,7 +31,9 @@
 #'     frames with `estimate`, `se` and `method`, or `NULL` if there is no class or no log-density,
 #'     see [confidence()] and [entropy()]; the second is `NA` if its tail is heavy, see
 #'     [guidance_sweep()];
-#'   * `folded`: share of the particles at which a step folded, or `NULL`;
+#'   * `folded`, `clipped`, `reversed`: shares of the particles at which a step folded, a covariance
+#'     of the noise had a negative eigenvalue, or a step turned its noise around (see
+#'     [guided_sample()]); `NULL` where the sampler cannot;
 #'   * `mean`, `mean_se`, `sd`, `sd_se`: d numbers each; `cov`, `cov_se`: d x d, or `NULL`;
 #'   * `histogram`: a list of `low` and `width` (d), `count` (bins x d), `below`, `above`, `least`,
 #'     `most` (d);
@@ -136,12 +138,12 @@ summarise_particles <- function(part, replicate, job) {
   scalars <- cbind(confidence = part$confidence,
                    inverse_confidence = if (!is.null(part$confidence)) exp(-part$log_confidence),
                    entropy = surprise(part, !is.null(job$plan$begin$entropy)),
-                   folded = part$folded)
+                   folded = part$folded, clipped = part$clipped, reversed = part$reversed)
   list(lost = lost,
        # fourth moments give the errors of independent particles
        x = replicate_moments(x, replicate, job$centre, if (job$covariance) ncol(x) else 1,
                              squares = is.null(job$plan$net)),
-       scalars = if (!is.null(scalars)) replicate_moments(scalars, replicate),
+       scalars = if (!is.null(scalars)) replicate_moments(scalars + 0, replicate),
        tail = if (!is.null(part$confidence)) tail_part(-part$log_confidence, job$n),
        histogram = histogram_of(x, job$low, job$width, job$bins))
 }
@@ -172,7 +174,9 @@ read_summary <- function(total, plan, job) {
   count <- total$histogram$count
   named <- function(x) stats::setNames(x, labels)
   c(list(confidence = confidence, inverse_confidence = inverse,
-         entropy = entropy, folded = estimate("folded")$estimate),
+         entropy = entropy),
+    lapply(c(folded = "folded", clipped = "clipped", reversed = "reversed"),
+           function(name) estimate(name)$estimate),
     if (nets) net_moments(total$x, job$centre, labels) else {
       variable_moments(all_moments(total$x), job$centre, labels)
     },
@@ -303,8 +307,12 @@ print_body.guided_summary <- function(x, digits = 4, ...) {
     say_line("mean of 1/confidence: ", format_estimate(x$inverse_confidence))
   }
   if (!is.null(x$entropy)) say_line("entropy:    ", format_entropy(x))
-  if (!is.null(x$folded) && x$folded > 0) {
-    say_line("folded:     ", format(x$folded, digits = 3), " of the particles")
+  for (name in c("folded", "clipped", "reversed")) {
+    share <- x[[name]]
+    if (!is.null(share) && share > 0) {
+      say_line(format(paste0(name, ":"), width = 12), format(share, digits = 3),
+               " of the particles")
+    }
   }
   if (x$lost) say_line("lost:       ", count_of(number(x$lost), "particle"), " overflowed")
   outside <- sum(x$histogram$below + x$histogram$above)

@@ -4,7 +4,7 @@
 #'
 #' 1. What does guidance do to my classes? `guidance_sweep(fit)`
 #' 2. Which sampler for 20 evaluations? `plan_sampler(fit, evaluations = 20)`
-#' 3. Where does it break? `strength_limit(fit, "virginica", sampler_ddim(20))`
+#' 3. Where does it break? `strength_limit(fit, guidance = "virginica")`
 #' 4. What is sampled? `guided_sample(fit, guidance = guidance("virginica", 2))`, and not
 #'    `tilted_sample(fit, guidance = guidance("virginica", 2))`
 #' 5. How do I impute? `impute(fit, data)`, with `NA` in `data`

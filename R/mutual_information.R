@@ -33,7 +33,7 @@
 #' # variables of a fit
 #' mutual_information(as_gaussmix(Species ~ ., iris), "Petal.Length", n = 2000)
 #' @export
-mutual_information <- function(mixture, observation, n = 1e5, key = NULL) {
+mutual_information <- function(mixture, observation, n = 1e4, key = NULL) {
   unpack_diffusion()
   check_mixture(mixture)
   if (missing(observation)) {

@@ -54,7 +54,7 @@
 #' @examples
 #' named_mixture()
 #' named_mixture("C3")
-#' guidance_sweep(named_mixture("D3"), "1", n = 501, sampler = sampler_ddim(50))
+#' guidance_sweep(named_mixture("D3"), guidance = "1", n = 501, sampler = sampler_ddim(50))
 #' @export
 named_mixture <- function(name) {
   if (missing(name)) return(names(named_mixtures))

@@ -80,7 +80,7 @@
 #'         score_error = score_error(bias = .1))
 #' plot(path_kl(named_mixture("A1"), sampler = sampler_em(20), horizon = 3))
 #' @export
-path_kl <- function(mixture, ..., along = c("paths", "grid"), n = 1e4) {
+path_kl <- function(mixture, n = 1e4, ..., along = c("paths", "grid")) {
   d <- as_diffusion(mixture, ..., default = stochastic_default(), without = "guidance")
   refuse_own_model(d)
   local_key(d)

@@ -82,10 +82,9 @@
 #' plan_sampler(named_mixture("D3"), evaluations = 10, samplers = c("sampler_heun",
 #'              "sampler_dpmpp_2m"))
 #' @export
-plan_sampler <- function(mixture, error = NULL, ...,
+plan_sampler <- function(mixture, n = 1e4, ..., error = NULL,
                          measure = c("total_variation", "kl", "distance"), samplers = NULL,
-                         grids = NULL, end = NULL, evaluations = NULL, most = 1000, n = 2e4,
-                         seconds = 30) {
+                         grids = NULL, end = NULL, evaluations = NULL, most = 1000, seconds = 30) {
   d <- as_diffusion(mixture, ..., without = c("guidance", "start"))
   refuse_own_model(d)
   local_key(d)

@@ -32,7 +32,7 @@
 #' by_recfg <- guidance("1", 2, rule = "recfg")
 #' guided_law(m, guidance = by_recfg, sampler = sampler_ddim(50))
 #' @export
-recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 4096, key = NULL) {
+recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 1e4, key = NULL) {
   unpack_diffusion()
   check_mixture(mixture)
   check_schedule(schedule)

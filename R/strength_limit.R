@@ -37,12 +37,13 @@
 #' @seealso [split_threshold()] for a case in closed form; [step_condition()] for strengths with
 #'   guarantees.
 #' @examples
-#' limit <- strength_limit(named_mixture("D3"), "1", sampler_euler(10, "uniform"), horizon = 5,
+#' limit <- strength_limit(named_mixture("D3"), guidance = "1",
+#'                         sampler = sampler_euler(10, "uniform"), horizon = 5,
 #'                         n = 2001)
 #' limit
 #' plot(limit)
 #' @export
-strength_limit <- function(mixture, ..., loss = 1e-3, range = c(.25, 1024), n = 1e4, tol = 1e-3,
+strength_limit <- function(mixture, n = 1e4, ..., loss = 1e-3, range = c(.25, 1024), tol = 1e-3,
                            exact = NULL, reduce = TRUE) {
   d <- as_diffusion(mixture, ..., without = "score_error")
   n <- check_count(n, "n", min = 2)

@@ -46,9 +46,9 @@
 #' @seealso [autoplot.gaussmix()] for other objects; [tidy.gaussmix()].
 #' @examples
 #' m <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c("a", "b"))
-#' sweep <- guidance_sweep(m, "a", 0:2, n = 100)
+#' sweep <- guidance_sweep(m, guidance = "a", strength = 0:2, n = 100)
 #' sweep[sweep$strength > 0, c("strength", "confidence")]
-#' other <- guidance_sweep(m, "b", 0:2, n = 100)
+#' other <- guidance_sweep(m, guidance = "b", strength = 0:2, n = 100)
 #' rbind(cbind(class = "a", sweep[1:2]), cbind(class = "b", other[1:2]))
 #' guided_error(m, sampler = sampler_heun(10))
 #' @name mixguide_table

@@ -36,7 +36,7 @@ runs <- list(
     s[c("mean", "mean_se", "cov", "cov_se", "confidence", "histogram")]
   },
   sweep = function(...) {
-    as.data.frame(guidance_sweep(m, "b", 0:1, 3e5, sampler_ddpm(800), key = c(1, 2), ...))
+    as.data.frame(guidance_sweep(m, 3e5, "b", 0:1, sampler_ddpm(800), key = c(1, 2), ...))
   },
   tilt = function(...) {
     tilted_sample(m, 3e5, guidance("b", 1), sampler_em(50), key = c(1, 2), ...)$x

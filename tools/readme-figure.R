@@ -6,7 +6,8 @@ fit <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
 steps <- sampler_ddim(100, grid = "exponential", end = 1e-4)
 strengths <- c(0, .125, .25, .5, 1, 2, 4, 8)
 set.seed(1)
-sweep <- guidance_sweep(fit, "versicolor", strengths, n = 1e5, sampler = steps)
+sweep <- guidance_sweep(fit, guidance = "versicolor", strength = strengths, n = 1e5,
+                        sampler = steps)
 
 # One set of particles at three strengths, over the data.
 shown <- do.call(rbind, lapply(c(0, 1, 8), function(strength) {

@@ -104,20 +104,20 @@ coverage_cases <- local({
             covariance = c(s$cov[1, 2], s$cov_se[1, 2]))
     }),
     "guidance_sweep" = list(run = function() {
-      sweep <- guidance_sweep(G4, "1", c(0, 1), 300, sampler = ddim)
+      sweep <- guidance_sweep(G4, 300, "1", c(0, 1), sampler = ddim)
       columns_of(sweep[2, ], c("confidence", "gain", "entropy", "mean_inverse_confidence"))
     }),
     "guidance_sweep, share" = list(run = function() {
-      sweep <- guidance_sweep(named_mixture("D3"), "1", 0:1, 200, sampler = sampler_em(10))
+      sweep <- guidance_sweep(named_mixture("D3"), 200, "1", 0:1, sampler = sampler_em(10))
       columns_of(sweep[2, ], c("fraction_down", "gain"))
     }),
     "heavy 1/q" = list(truth = 2, run = function() {
-      sweep <- guidance_sweep(A2, "1", 0, 2000, sampler = sampler_em(20), start = "exact")
+      sweep <- guidance_sweep(A2, 2000, "1", 0, sampler = sampler_em(20), start = "exact")
       rbind("1/q at 0" = unlist(sweep[1, c("mean_inverse_confidence",
                                            "mean_inverse_confidence_se")]))
     }, rarely = TRUE),
     "coupled_paths" = list(run = function() {
-      columns_of(coupled_paths(G4, "1", 2, 200, sampler = sampler_ddim(5))$table[2, ],
+      columns_of(coupled_paths(G4, 200, "1", 2, sampler = sampler_ddim(5))$table[2, ],
                  c("confidence", "gain"))
     }),
     "guidance_identities, entropy" = list(run = function() {

@@ -35,7 +35,7 @@ measured_orders <- function(x, samplers = rownames(x$table), steps = x$steps, ..
   makers <- lapply(smooth_samplers[samplers], function(make) {
     function(n) make(n, grid = x$grid, end = x$end)
   })
-  convergence_order(named_mixture(x$mixture), makers, steps, horizon = 3, ...)
+  convergence_order(named_mixture(x$mixture), samplers = makers, steps = steps, horizon = 3, ...)
 }
 
 # The times of theory/exponential.csv: steps h min(max(t, 1/(4 L)), 1); a last step shorter than

@@ -20,13 +20,13 @@ theory_em <- function(mixture, steps) {
 
 # The sweep of a table. The divergence form gives the entropy of continuous time, as in the tables.
 ode_sweep <- function(rows, n = 4000, steps = 60, exact = FALSE) {
-  guidance_sweep(named_mixture(rows$mixture[1]), "1", rows$strength, n,
+  guidance_sweep(named_mixture(rows$mixture[1]), n, "1", rows$strength,
                  sampler_rk4(steps, "quadratic"), horizon = 5, log_density = "divergence",
                  exact = exact)
 }
 
 sde_sweep <- function(rows, n = 4000) {
-  guidance_sweep(named_mixture(rows$mixture[1]), "1", rows$strength, n,
+  guidance_sweep(named_mixture(rows$mixture[1]), n, "1", rows$strength,
                  sampler_em(if (rows$mixture[1] == "A2") 250 else 200, "uniform"), horizon = 5)
 }
 

@@ -16,7 +16,7 @@ test_that("plot() draws what autoplot() returns and gives its object back invisi
   grDevices::pdf(NULL)
   on.exit(grDevices::dev.off())
   run <- guided_sample(line, 10, guidance("a"), sampler_ddim(3))
-  sweep <- guidance_sweep(line, "a", 0:1, n = 10, sampler = sampler_ddim(3))
+  sweep <- guidance_sweep(line, guidance = "a", strength = 0:1, n = 10, sampler = sampler_ddim(3))
   for (x in list(line, run, sweep, schedule_ou())) {
     expect_identical(expect_invisible(plot(x)), x)
   }
@@ -199,7 +199,8 @@ test_that("particles that overflowed are left out and counted", {
 
 test_that("a sweep has bars of two standard errors and its baseline", {
   withr::local_seed(9)
-  sweep <- guidance_sweep(plane, "b", c(0, .5, 32), n = 300, sampler = sampler_heun(20))
+  sweep <- guidance_sweep(plane, guidance = "b", strength = c(0, .5, 32), n = 300,
+                          sampler = sampler_heun(20))
   plot <- expect_drawn(autoplot(sweep))
   bars <- layer_with(plot, c("ymin", "ymax"))[[1]]
   confidence <- bars[bars$PANEL == 1, ]
@@ -217,14 +218,17 @@ test_that("a sweep has bars of two standard errors and its baseline", {
 
 test_that("exact, stochastic, single and incomplete sweeps are drawn", {
   strengths <- c(0, .5, 1, 2, 4, 8, 16, 32, 1000)
-  exact <- guidance_sweep(line, "a", strengths, n = 50, sampler = sampler_ddim(20))
+  exact <- guidance_sweep(line, guidance = "a", strength = strengths, n = 50,
+                          sampler = sampler_ddim(20))
   plot <- expect_drawn(autoplot(exact))
   expect_length(Filter(nrow, layer_with(plot, c("ymin", "ymax"))), 0)
   expect_match(plot$labels$caption, "quadrature")
-  stochastic <- guidance_sweep(plane, "a", c(1, 0, -.5), n = 50, sampler = sampler_ddpm(5))
+  stochastic <- guidance_sweep(plane, guidance = "a", strength = c(1, 0, -.5), n = 50,
+                               sampler = sampler_ddpm(5))
   panels <- ggplot2::layer_data(expect_drawn(autoplot(stochastic)), 1)
   expect_length(unique(panels$PANEL), 3)
-  expect_drawn(autoplot(guidance_sweep(plane, "a", 1, n = 5, sampler = sampler_ddim(5))))
+  expect_drawn(autoplot(guidance_sweep(plane, guidance = "a", strength = 1, n = 5,
+                                       sampler = sampler_ddim(5))))
   attr(exact, "setup") <- NULL
   expect_drawn(autoplot(exact))
 })

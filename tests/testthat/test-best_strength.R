@@ -1,6 +1,6 @@
 test_that("the best strength is what the exact law says, and no profile betters it", {
   m <- named_mixture("A2")
-  best <- best_strength(m, "1", sampler_ddim(8), confidence = .9, knots = 3,
+  best <- best_strength(m, guidance = "1", sampler = sampler_ddim(8), confidence = .9, knots = 3,
                         profiles = c("linear", "interval"))
   law <- guided_law(m, best$guidance, sampler_ddim(8))
   expect_equal(confidence(law)$estimate, .9, tolerance = 1e-6)
@@ -29,7 +29,8 @@ test_that("the best strength is what the exact law says, and no profile betters 
 
 test_that("without a wanted confidence the tilt is what is aimed at; particles serve beyond laws", {
   m <- named_mixture("D3")
-  best <- suppressWarnings(best_strength(m, "1", sampler_ddim(8), target = "tilt", tilt = 1,
+  best <- suppressWarnings(best_strength(m, guidance = "1", sampler = sampler_ddim(8),
+                                         target = "tilt", tilt = 1,
                                          knots = 3, profiles = "linear",
                                          measure = "total_variation"))
   law <- guided_law(m, best$guidance, sampler_ddim(8))
@@ -40,7 +41,8 @@ test_that("without a wanted confidence the tilt is what is aimed at; particles s
   wide <- gaussmix(c(.5, .5), rbind(c(0, 0, 1), c(1, -1, 0)),
                    list(diag(c(1, .5, .3)), crossprod(matrix(rnorm(9), 3)) / 3 + diag(.2, 3)),
                    class = c("a", "b"))
-  drawn <- best_strength(wide, "a", sampler_heun(6), confidence = .85, knots = 2, n = 512,
+  drawn <- best_strength(wide, guidance = "a", sampler = sampler_heun(6), confidence = .85,
+                         knots = 2, n = 512,
                          profiles = "linear", key = c(1, 2))
   expect_equal(drawn$tried$confidence[1], .85, tolerance = 1e-6)
   expect_gt(drawn$tried$kl_reverse_se[1], 0)
@@ -50,7 +52,8 @@ test_that("without a wanted confidence the tilt is what is aimed at; particles s
 test_that("what cannot be is refused", {
   m <- named_mixture("D3")
   input <- function(...) {
-    expect_error(best_strength(m, "1", sampler_ddim(5), ...), class = "mixguide_error_input")
+    expect_error(best_strength(m, guidance = "1", sampler = sampler_ddim(5), ...),
+                 class = "mixguide_error_input")
   }
   input()
   input(confidence = 1)
@@ -59,7 +62,7 @@ test_that("what cannot be is refused", {
   input(confidence = .9, profiles = "terminal")
   input(confidence = .9, knots = 1)
   input(confidence = .9, target = "whole")
-  expect_error(best_strength(m, guidance("1", 1, power = 1), confidence = .9),
+  expect_error(best_strength(m, guidance = guidance("1", 1, power = 1), confidence = .9),
                class = "mixguide_error_input")
 })
 
@@ -73,8 +76,10 @@ test_that("strengths are tried with a score_model() as with the mixture that it 
   expect_equal(tried(score_error = own), tried(), tolerance = 1e-4)
   three <- gaussmix(c(.5, .5), diag(3)[1:2, ], 1, class = c("a", "b"))
   own <- score_error(model = score_model(function(x, t, class) score(three, x, t)))
-  expect_mixguide_error(best_strength(three, "a", sampler_ddim(4), confidence = .6,
+  expect_mixguide_error(best_strength(three, guidance = "a", sampler = sampler_ddim(4),
+                                      confidence = .6,
                                       score_error = own), "mixture")
-  expect_error(guided_error(three, guidance("a", 1), sampler_ddim(4), score_error = own),
+  expect_error(guided_error(three, guidance = guidance("a", 1), sampler = sampler_ddim(4),
+                            score_error = own),
                "a score_model.*no log-density", class = "mixguide_error_input")
 })

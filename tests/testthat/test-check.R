@@ -82,7 +82,7 @@ test_that("no function swallows an argument that it does not know", {
   refused(as_gaussmix(stats::ts(1:5), no_such_argument = 1))
   refused(as_gaussmix(1:5, no_such_argument = 1))
   refused(plot(m, no_such_argument = 1))
-  refused(guidance_sweep(m, "1", no_such_argument = 1))
+  refused(guidance_sweep(m, guidance = "1", no_such_argument = 1))
 })
 
 test_that("an unknown argument is answered by the nearest one", {
@@ -287,7 +287,7 @@ test_that("the union of all classes is said to be one", {
   m <- named_mixture("A1")
   run <- guided_sample(m, 20, guidance(m$class, 1), sampler_ddim(5))
   expect_output(print(run), "1 or 2 or 3 \\(their union\\).*these are all the classes")
-  sweep <- guidance_sweep(m, m$class, 0, n = 20, sampler = sampler_ddim(5))
+  sweep <- guidance_sweep(m, guidance = m$class, strength = 0, n = 20, sampler = sampler_ddim(5))
   expect_output(print(sweep), "these are all the classes")
   expect_output(print(guidance(c("a", "b"))), "\\(their union\\)")
   some <- guided_sample(m, 20, guidance(m$class[1:2], 1), sampler_ddim(5))

@@ -226,7 +226,7 @@ test_that("sweeps and summaries are the same on workers", {
   sampler <- sampler_ddpm(40)
   n <- 2 * batch_size(plan_of(line, 10, sampler)) + 1000
   runs <- function() {
-    sweep <- guidance_sweep(line, "a", 0:1, n, sampler, key = c(1, 2))
+    sweep <- guidance_sweep(line, n, "a", 0:1, sampler, key = c(1, 2))
     summary <- guided_summary(line, n, guidance("a", 1), sampler, key = c(1, 2))
     list(as.data.frame(sweep), summary[setdiff(names(summary), c("sampler", "schedule",
                                                                  "guidance"))])

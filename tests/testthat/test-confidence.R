@@ -73,7 +73,7 @@ test_that("in the plane it is an integral, and beyond a mean with an honest stan
 })
 
 test_that("the confidence of a guided sample is a mean with an honest standard error", {
-  exact <- guidance_sweep(line, "a", 1, 2001, sampler_ddim(20))
+  exact <- guidance_sweep(line, 2001, "a", 1, sampler_ddim(20))
   set.seed(502)
   rows <- lapply(1:200, function(i) {
     confidence(guided_sample(line, 400, guidance("a", 1), sampler_ddim(20), log_density = "none"))
@@ -140,7 +140,7 @@ test_that("so it is of laws, and of sweeps that kept their samples", {
   expect_equal(sum(confidence(law, c("a", "b"))$estimate), 1)
   expect_equal(confidence(law, "a")$estimate, confidence(law)$estimate)
 
-  sweep <- guidance_sweep(plane, "a", c(0, 2), 100, sampler_ddim(10), keep = TRUE)
+  sweep <- guidance_sweep(plane, 100, "a", c(0, 2), sampler_ddim(10), keep = TRUE)
   both <- confidence(sweep, c("a", "b"))
   expect_identical(both$strength, c(0, 0, 2, 2))
   expect_equal(both$estimate[both$class == "a"], sweep$confidence)
@@ -148,7 +148,7 @@ test_that("so it is of laws, and of sweeps that kept their samples", {
 })
 
 test_that("what was kept for one class says nothing of another", {
-  sweep <- guidance_sweep(plane, "a", c(0, 2), 100, sampler_ddim(10))
+  sweep <- guidance_sweep(plane, 100, "a", c(0, 2), sampler_ddim(10))
   summary <- guided_summary(plane, 100, guidance("a", 2), sampler_ddim(10))
   for (x in list(sweep, summary)) {
     expect_error(confidence(x, "b"), 'NULL or "a"', class = "mixguide_error_input")

@@ -10,7 +10,7 @@ errors_of <- function(x, quantity) {
 test_that("on one Gaussian the errors are those of its exact mean and variance", {
   G1 <- named_mixture("G1")
   steps <- c(20, 40)
-  x <- convergence_order(G1, uniform, steps, horizon = 3, start = "normal")
+  x <- convergence_order(G1, samplers = uniform, steps = steps, horizon = 3, start = "normal")
   expect_identical(unique(x$method), "exact")
   for (i in seq_along(uniform)) for (j in seq_along(steps)) {
     sampler <- list(sampler_euler, sampler_heun, sampler_em)[[i]](steps[j], "uniform")
@@ -28,7 +28,8 @@ test_that("on one Gaussian the errors are those of its exact mean and variance",
 })
 
 test_that("orders are slopes in the logarithms, whatever the steps", {
-  x <- convergence_order(named_mixture("G1"), uniform, c(32, 48, 192), horizon = 3)
+  x <- convergence_order(named_mixture("G1"), samplers = uniform, steps = c(32, 48, 192),
+                         horizon = 3)
   e <- errors_of(x, "total_variation")
   known <- cbind(NA, log(e[, 1] / e[, 2]) / log(1.5), log(e[, 2] / e[, 3]) / log(4))
   expect_equal(matrix(x$order[x$quantity == "total_variation"], 3, byrow = TRUE), known)
@@ -41,14 +42,16 @@ test_that("orders are slopes in the logarithms, whatever the steps", {
 })
 
 test_that("the cost is the number of score evaluations of a run", {
-  x <- convergence_order(named_mixture("G1"), list(Heun = sampler_heun(), RK4 = sampler_rk4()),
-                         c(3, 6), horizon = 3)
+  x <- convergence_order(named_mixture("G1"),
+                         samplers = list(Heun = sampler_heun(), RK4 = sampler_rk4()),
+                         steps = c(3, 6), horizon = 3)
   x <- x[x$quantity == "total_variation", ]
   expect_equal(x$evaluations, c(6, 12, 12, 24))
 })
 
 test_that("a start that is not the true law is a floor: the order ends at 0", {
-  x <- convergence_order(named_mixture("A1"), uniform["Heun"], c(100, 200, 400), horizon = 1,
+  x <- convergence_order(named_mixture("A1"), samplers = uniform["Heun"], steps = c(100, 200, 400),
+                         horizon = 1,
                          start = "normal")
   x <- summary(x)
   expect_lt(max(abs(x$order)), .05)
@@ -60,7 +63,8 @@ test_that("where errors are drawn the orders have standard errors", {
   withr::local_seed(701)
   # all three covariances differ, so the three dimensions do not reduce
   m <- gaussmix(c(.5, .5), rbind(c(1, 0, 0), c(-1, 0, 1)), list(c(.3, .5, .7), c(.6, .4, .9)))
-  x <- convergence_order(m, sampler_euler(grid = "uniform"), c(10, 20), horizon = 2, n = 4000)
+  x <- convergence_order(m, samplers = sampler_euler(grid = "uniform"), steps = c(10, 20),
+                         horizon = 2, n = 4000)
   expect_identical(unique(x$method), "Monte Carlo")
   expect_true(all(x$se > 0))
   last <- summary(x)
@@ -81,7 +85,8 @@ test_that("samplers of the package are all there by default, on the grid that is
 
 test_that("an error that rounding decides has no order, and an exact sampler none", {
   gaussian <- gaussmix(1, 0, 1)
-  x <- convergence_order(gaussian, list(Euler = sampler_euler(grid = "uniform")), c(2, 4))
+  x <- convergence_order(gaussian, samplers = list(Euler = sampler_euler(grid = "uniform")),
+                         steps = c(2, 4))
   expect_identical(x$order, rep(NA_real_, 6))
   expect_output(print(x), "exact\n.*Euler +0 +0 +- +- +-")
   expect_drawn(autoplot(x))
@@ -89,7 +94,8 @@ test_that("an error that rounding decides has no order, and an exact sampler non
 
 test_that("names come from the list, and else from the samplers", {
   m <- named_mixture("G1")
-  of <- function(samplers) unique(convergence_order(m, samplers, c(2, 4))$sampler)
+  of <- function(samplers) unique(convergence_order(m, samplers = samplers,
+                                                    steps = c(2, 4))$sampler)
   expect_identical(of(sampler_ddpm(variance = "large")), "DDPM (variance = large)")
   expect_identical(of(list(sampler_em(), a = sampler_heun(), sampler_em())),
                    c("Euler-Maruyama (SDE)", "a", "Euler-Maruyama (SDE) 1"))
@@ -101,7 +107,7 @@ test_that("names come from the list, and else from the samplers", {
 })
 
 test_that("prints as a table of errors and orders, plots as slopes", {
-  x <- convergence_order(named_mixture("A1"), uniform, c(25, 50), horizon = 3)
+  x <- convergence_order(named_mixture("A1"), samplers = uniform, steps = c(25, 50), horizon = 3)
   expect_output(print(x), "<convergence_order>.*from t = 3, start exact; errors by quadrature")
   expect_output(print(x), "KL +reverse KL +TV *\n Euler .*Heun .*SDE ")
   expect_output(print(x, "kl"), "KL\\(target \\|\\| output\\) at each")
@@ -128,15 +134,16 @@ test_that("what is no sampler, and what is no sequence of steps, is answered by 
   wrong("`steps`", uniform, 10)
   wrong("`steps`", uniform, c(20, 10))
   wrong("`steps`.*whole", uniform, c(2.5, 5))
-  x <- convergence_order(m, uniform, c(2, 4))
+  x <- convergence_order(m, samplers = uniform, steps = c(2, 4))
   expect_error(autoplot(x, "mean"), "`quantity`", class = "mixguide_error")
-  expect_error(convergence_order(3, uniform), "`mixture`", class = "mixguide_error")
+  expect_error(convergence_order(3, samplers = uniform), "`mixture`", class = "mixguide_error")
 })
 
 test_that("a table whose errors are unknown says so once", {
   m <- gaussmix(c(.9991, .0009), c(0, 20), 1)
   told <- testthat::capture_warnings(
-    x <- convergence_order(m, list(em = sampler_em(), ddpm = sampler_ddpm()), c(20, 40),
+    x <- convergence_order(m, samplers = list(em = sampler_em(), ddpm = sampler_ddpm()),
+                           steps = c(20, 40),
                            score_error = score_error(model = gaussmix(1, 0, 1)))
   )
   expect_length(grep("is unknown", told), 1)

@@ -166,7 +166,8 @@ test_that("laws, errors and bounds are", {
   same(function(m) error_budget(one(m), sampler = sampler_em(50, "uniform"), horizon = 5))
   same(lipschitz, t = .1)
   same(information, t = c(0, 1), quantity = "second_moment")
-  same(function(m) guidance_sweep(one(m), "a", c(0, 1), sampler = sampler_ddim(10),
+  same(function(m) guidance_sweep(one(m), guidance = "a", strength = c(0, 1),
+                                  sampler = sampler_ddim(10),
                                   horizon = 5)[c("confidence", "gain")])
   fisher <- lapply(at[c("x", "u")], information, c(0, .5))
   expect_equal(fisher$x$fisher, fisher$u$fisher, tolerance = 1e-8)
@@ -300,18 +301,19 @@ test_that("units of the data, and of what was observed, change nothing", {
     mcg = function(m) zero_shot(m, two, zero_shot_mcg(.1)),
     rough = function(m) zero_shot(m, rough, zero_shot_dps(.1)),
     scan = function(m) {
-      sweep <- guidance_sweep(m, "a", c(0, 2), n = 100, steps = c(10, 15), key = key)
+      sweep <- guidance_sweep(m, guidance = "a", strength = c(0, 2), n = 100, steps = c(10, 15),
+                              key = key)
       sweep[c("confidence", "gain")]
     },
     target = function(m) {
-      sweep <- guidance_sweep(m, "a", c(0, 2), 100, step, key = key)
+      sweep <- guidance_sweep(m, 100, "a", c(0, 2), step, key = key)
       attr(sweep, "setup")$target[c("confidence", "shift")]
     },
     tilt = function(m) {
       tilted_sample(m, 100, guidance("a", 2), sampler_em(10), key = key)$log_normaliser_check
     },
     bend = function(m) {
-      sweep <- guidance_sweep(m, "a", 0:1, 50, step, key = key, keep = TRUE)
+      sweep <- guidance_sweep(m, 50, "a", 0:1, step, key = key, keep = TRUE)
       ends <- sweep_density(sweep, 1, 20, NULL)
       ends$density * diff(ends$edges)
     },

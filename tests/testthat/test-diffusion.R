@@ -93,7 +93,7 @@ test_that("ten analyses of one diffusion: the same call, the same head, the same
     guidance_condition = guidance_condition(d),
     step_condition = step_condition(d),
     gain_bound = gain_bound(d),
-    compare_guidance = compare_guidance(d, list(apg = guidance("a", 2, rule = "apg")))
+    compare_guidance = compare_guidance(d, guidance = list(apg = guidance("a", 2, rule = "apg")))
   ))
   for (name in names(guesses)) {
     expect_identical(names(formals(getExportedValue("mixguide", name)))[1], "mixture", label = name)
@@ -135,9 +135,11 @@ test_that("an analysis keeps what was given, or says what it needs and how to gi
   expect_identical(tilted_sample(other$ode, 20)$sampler, ode)
   expect_identical(coupled_paths(other$ode, strength = 1, n = 5)$sampler, ode)
   normal <- diffusion(m, start = "normal")
-  expect_identical(attr(convergence_order(normal, list(sampler_heun()), c(4, 8)), "setup")$start,
+  expect_identical(attr(convergence_order(normal, samplers = list(sampler_heun()),
+                                          steps = c(4, 8)), "setup")$start,
                    "normal")
-  expect_identical(attr(convergence_order(diffusion(m), list(sampler_heun()), c(4, 8)),
+  expect_identical(attr(convergence_order(diffusion(m), samplers = list(sampler_heun()),
+                                          steps = c(4, 8)),
                         "setup")$start, "exact")
   short <- diffusion(m, schedule = schedule_etc(20))
   expect_identical(conditional_sample(short, 5, y, zero_shot_bo())$schedule, short$schedule)
@@ -166,17 +168,26 @@ test_that("a function that cannot use a diffusion says so", {
   }
 })
 
-test_that("a number of particles in the place of the guidance is told its name", {
-  numbered <- gaussmix(c(.5, .5), c(-1, 1), .5, class = c(100, 200))
-  for (f in list(guidance_sweep, coupled_paths, strength_limit)) {
-    for (x in list(m, diffusion(m))) {
-      expect_error(f(x, 100), "`guidance` must be among the classes a, b; got 100.*n = 100",
-                   class = "mixguide_error")
-    }
+test_that("n, where a function of an experiment has it, comes second, and is 1e4", {
+  exports <- mget(getNamespaceExports("mixguide"), asNamespace("mixguide"), mode = "function",
+                  ifnotfound = list(NULL))
+  arguments <- lapply(Filter(Negate(is.null), exports), formals)
+  experiments <- Filter(function(x) {
+    names(x)[1] == "mixture" && all(c("n", "...") %in% names(x))
+  }, arguments)
+  expect_gt(length(experiments), 14)
+  for (f in names(experiments)) {
+    expect_identical(names(experiments[[f]])[2], "n", info = f)
+    # what is drawn, run as a pilot or done by quadrature has a number of its own
+    own <- c("conditional_sample", "coupled_paths", "gain_bound", "best_grid",
+             "guidance_identities")
+    if (!f %in% own) expect_identical(experiments[[f]]$n, 1e4, info = f)
   }
-  expect_identical(strength_limit(numbered, 100, n = 20, range = 1:2)$class, "100")
-  # a law has no particles
-  expect_false(grepl("n = 100", tryCatch(guided_law(m, 100), error = conditionMessage)))
+  # who is used to the guidance in second place is told
+  for (f in list(guided_sample, guidance_sweep, guided_error)) {
+    expect_error(f(m, "a"), "`n` must be .*guidance =", class = "mixguide_error")
+    expect_error(f(diffusion(m), guide), "`n` must be .*guidance =", class = "mixguide_error")
+  }
 })
 
 test_that("what an analysis cannot take into account is refused", {
@@ -377,7 +388,8 @@ test_that("a run is run again with something changed, and the same noise", {
   set.seed(1)
   expect_false(identical(update(guided_sample(m, 10, "a", ddim, key = c(1, 2)), key = NULL)$key,
                          c(1, 2)))
-  expect_mixguide_error(update(coupled_paths(m, "a", 0:1, n = 5, sampler = ddim)), "object")
+  expect_mixguide_error(update(coupled_paths(m, guidance = "a", strength = 0:1, n = 5,
+                                             sampler = ddim)), "object")
   expect_mixguide_error(update(information(m, 1)), "object")
 })
 
@@ -388,7 +400,8 @@ test_that("a call or a name given as data is refused, and never evaluated", {
     expect_mixguide_error(guided_summary(m, 50, score_error = wrong), "score_error")
     expect_mixguide_error(guided_sample(m, 5, wrong), "guidance")
     expect_mixguide_error(guided_sample(m, 5, "a", wrong), "sampler")
-    expect_mixguide_error(guidance_sweep(m, "a", 0:1, n = 50, sampler = wrong), "sampler")
+    expect_mixguide_error(guidance_sweep(m, guidance = "a", strength = 0:1, n = 50,
+                                         sampler = wrong), "sampler")
     expect_mixguide_error(guided_summary(diffusion(m), 50, key = wrong), "key")
     run <- guided_sample(m, 5, "a", sampler_ddim(5), key = 1:2)
     expect_mixguide_error(update(run, sampler = wrong), "sampler")

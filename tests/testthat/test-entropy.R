@@ -74,7 +74,7 @@ test_that("in the plane it is an integral, and beyond a mean with an honest stan
 })
 
 test_that("the entropy of a guided sample has an honest standard error", {
-  exact <- guidance_sweep(line, "a", 1, 2001, sampler_ddim(20))
+  exact <- guidance_sweep(line, 2001, "a", 1, sampler_ddim(20))
   set.seed(602)
   rows <- lapply(1:200, function(i) {
     entropy(guided_sample(line, 400, guidance("a", 1), sampler_ddim(20)))

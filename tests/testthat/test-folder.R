@@ -82,12 +82,12 @@ test_that("without a key set.seed() makes two calls the same", {
 test_that("sweeps and summaries are kept too", {
   folder <- withr::local_tempdir()
   sweep <- function(...) {
-    as.data.frame(guidance_sweep(m, "a", 0:1, 200, quick, key = c(1, 2), ...))
+    as.data.frame(guidance_sweep(m, 200, "a", 0:1, quick, key = c(1, 2), ...))
   }
   expect_identical(sweep(folder = folder), sweep())
   expect_identical(sweep(folder = folder), sweep())
   expect_length(list.files(folder), 1)
-  kept <- guidance_sweep(m, "a", 0:1, 200, quick, key = c(1, 2), keep = TRUE, folder = folder)
+  kept <- guidance_sweep(m, 200, "a", 0:1, quick, key = c(1, 2), keep = TRUE, folder = folder)
   expect_identical(as.data.frame(kept), sweep())
   expect_length(list.files(folder), 3)
   sum_up <- function(...) guided_summary(m, 200, guidance("a"), quick, key = c(1, 2), ...)$cov

@@ -3,7 +3,7 @@
 line <- named_mixture("A2")
 
 test_that("one rival: gain and bounds have all the digits known", {
-  x <- gain_bound(line, "1", c(.5, 2, 8), start = c(0, -2, 2), horizon = 5)
+  x <- gain_bound(line, guidance = "1", strength = c(.5, 2, 8), start = c(0, -2, 2), horizon = 5)
   at <- function(path, column) x[[column]][x$path == path]
   expect_equal(at(1, "gain"), c(.6195, 1.9169, 4.7297), tolerance = 5e-5)
   expect_equal(at(2, "gain"), c(1.4000, 3.8174, 7.2248), tolerance = 5e-5)
@@ -18,7 +18,7 @@ test_that("one rival: gain and bounds have all the digits known", {
 
 test_that("for strong guidance the end of the path from 0 is the known one", {
   known <- theory("reach")
-  x <- gain_bound(line, "1", known$strength, start = 0, horizon = 5)
+  x <- gain_bound(line, guidance = "1", strength = known$strength, start = 0, horizon = 5)
   end <- 1 - exp(-5) + x$gain / 2
   expect_equal(end, known$x, tolerance = 1e-5)
   exponent <- diff(log(end)) / log(4)
@@ -41,7 +41,7 @@ test_that("the gain is that of a sampler with many steps, for any schedule and v
       guided_sample(m, guidance = guidance("1", eta), sampler = sampler_rk4(200),
                     schedule = schedule, start = start, log_density = "none")
     }
-    bound <- gain_bound(m, "1", 3, start = start, schedule = schedule)
+    bound <- gain_bound(m, guidance = "1", strength = 3, start = start, schedule = schedule)
     expect_equal(bound$log_odds, as.vector(odds(run(0))), tolerance = 1e-6)
     expect_equal(bound$gain, as.vector(odds(run(3)) - odds(run(0))), tolerance = 1e-5)
   }
@@ -49,17 +49,19 @@ test_that("the gain is that of a sampler with many steps, for any schedule and v
 
 test_that("bounds hold, for one rival and for several, and the best is no worse than the first", {
   withr::local_seed(2)
-  one <- gain_bound(named_mixture("B2-guidance"), "1", c(.1, 1, 10, 100), n = 100)
+  one <- gain_bound(named_mixture("B2-guidance"), guidance = "1", strength = c(.1, 1, 10, 100),
+                    n = 100)
   expect_true(all(one$bound >= one$bound_one * (1 - 1e-12)))
   expect_true(all(one$gain > one$bound & one$bound_one > 0))
   # the median ratios in the theory, from 200 paths, lie between .036 and .052
-  several <- gain_bound(named_mixture("C3"), "1", c(.5, 2, 8), n = 1000)
+  several <- gain_bound(named_mixture("C3"), guidance = "1", strength = c(.5, 2, 8), n = 1000)
   expect_true(all(several$gain > several$bound & several$bound > 0))
   ratio <- tapply(several$ratio, several$strength, median)
   expect_true(all(ratio > .026 & ratio < .077))
   expect_true(all(is.na(several$bound_one)))
   # at a right angle the other rivals guarantee no gain, so the bound is 0
-  expect_identical(unique(gain_bound(named_mixture("G4"), "1", 2, n = 20)$bound), 0)
+  expect_identical(unique(gain_bound(named_mixture("G4"), guidance = "1", strength = 2,
+                                     n = 20)$bound), 0)
 })
 
 test_that("the root is Lambert's closed form, and nothing overflows", {
@@ -78,37 +80,41 @@ test_that("the root is Lambert's closed form, and nothing overflows", {
       expect_equal(u + exp(m) * expm1(s * u) / s, target, tolerance = 1e-9)
     }
   }
-  extreme <- gain_bound(line, "1", c(0, 1e-6, 1e3), start = c(-300, 300))
+  extreme <- gain_bound(line, guidance = "1", strength = c(0, 1e-6, 1e3), start = c(-300, 300))
   expect_true(all(is.finite(as.matrix(extreme[c("log_odds", "gain", "bound_one", "bound")]))))
   expect_identical(extreme$gain[extreme$strength == 0], c(0, 0))
 })
 
 test_that("where the bounds do not apply it says why", {
-  expect_mixguide_error(gain_bound(named_mixture("E3"), "1"), "class")
-  expect_error(gain_bound(named_mixture("E3"), "1"), "obtuse")
-  expect_error(gain_bound(named_mixture("F2"), "1"), "eigenspace")
-  expect_error(gain_bound(named_mixture("B2"), "1"), "covariances")
-  expect_error(gain_bound(gaussmix(1, 0, 1), "1"), "no rival")
-  expect_error(gain_bound(gaussmix(c(1, 1), c(0, 0), 1), "1"), "no rival")
-  expect_error(gain_bound(gaussmix(c(1, 1, 1), 0:2, 1, c("a", "a", "b")), "a"), "several")
-  expect_error(gain_bound(gaussmix(c(1, 1), c(0, 1), 0), "1"), class = "mixguide_error_singular")
+  expect_mixguide_error(gain_bound(named_mixture("E3"), guidance = "1"), "class")
+  expect_error(gain_bound(named_mixture("E3"), guidance = "1"), "obtuse")
+  expect_error(gain_bound(named_mixture("F2"), guidance = "1"), "eigenspace")
+  expect_error(gain_bound(named_mixture("B2"), guidance = "1"), "covariances")
+  expect_error(gain_bound(gaussmix(1, 0, 1), guidance = "1"), "no rival")
+  expect_error(gain_bound(gaussmix(c(1, 1), c(0, 0), 1), guidance = "1"), "no rival")
+  expect_error(gain_bound(gaussmix(c(1, 1, 1), 0:2, 1, c("a", "a", "b")), guidance = "a"),
+               "several")
+  expect_error(gain_bound(gaussmix(c(1, 1), c(0, 1), 0), guidance = "1"),
+               class = "mixguide_error_singular")
   for (bad in list(-1, NA, "1", numeric())) {
-    expect_mixguide_error(gain_bound(line, "1", bad), "strength")
+    expect_mixguide_error(gain_bound(line, guidance = "1", strength = bad), "strength")
   }
-  expect_mixguide_error(gain_bound(line, "1", n = 0), "n")
-  expect_mixguide_error(gain_bound(line, "1", start = "there"), "start")
-  expect_mixguide_error(gain_bound(line, "9"), "guidance")
+  expect_mixguide_error(gain_bound(line, guidance = "1", n = 0), "n")
+  expect_mixguide_error(gain_bound(line, guidance = "1", start = "there"), "start")
+  expect_mixguide_error(gain_bound(line, guidance = "9"), "guidance")
 })
 
 test_that("print, data frame and picture", {
   withr::local_seed(3)
-  few <- gain_bound(line, "1", 1, start = c(0, 1))
+  few <- gain_bound(line, guidance = "1", strength = 1, start = c(0, 1))
   expect_output(print(few), "bound_one")
-  many <- gain_bound(named_mixture("C3"), "1", c(1, 2), n = 30)
+  many <- gain_bound(named_mixture("C3"), guidance = "1", strength = c(1, 2), n = 30)
   expect_output(print(many), "median ratio")
   expect_identical(class(as.data.frame(many)), "data.frame")
   expect_drawn(autoplot(many))
-  drawn <- ggplot2::ggplot_build(autoplot(gain_bound(line, "1", c(1, 2), n = 20)))$data[[1]]
+  drawn <- ggplot2::ggplot_build(autoplot(gain_bound(line, guidance = "1", strength = c(1, 2),
+                                                     n = 20)))$data[[1]]
   expect_identical(nrow(drawn), 120L)
-  expect_s3_class(gain_bound(line, "1", 1, start = "exact", n = 3), "gain_bound")
+  expect_s3_class(gain_bound(line, guidance = "1", strength = 1, start = "exact", n = 3),
+                  "gain_bound")
 })

@@ -198,17 +198,17 @@ test_that("a sweep takes any kind as its template", {
                 guidance("a", power = .5), guidance("a", interval = c(.2, 2)),
                 guidance("a") + guidance("b", -2))
   for (kind in kinds) {
-    sweep <- guidance_sweep(m, kind, c(0, 3), 50, sampler_ddim(9), exact = FALSE, key = c(1, 2))
+    sweep <- guidance_sweep(m, 50, kind, c(0, 3), sampler_ddim(9), exact = FALSE, key = c(1, 2))
     kind <- with_strength(kind, 3)
     run <- guided_sample(m, 50, kind, sampler_ddim(9), key = c(1, 2))
     expect_equal(sweep$confidence[2], confidence(run)$estimate, tolerance = 1e-14)
     expect_identical(is.na(sweep$entropy[2]), kind$power != 0)
   }
   # a strength that is a function of time is multiplied
-  shape <- guidance_sweep(m, guidance("a", function(t) exp(-t)), c(1, 5), 50, sampler_ddim(9))
-  run <- guidance_sweep(m, guidance("a", function(t) 5 * exp(-t)), 1, 50, sampler_ddim(9))
+  shape <- guidance_sweep(m, 50, guidance("a", function(t) exp(-t)), c(1, 5), sampler_ddim(9))
+  run <- guidance_sweep(m, 50, guidance("a", function(t) 5 * exp(-t)), 1, sampler_ddim(9))
   expect_identical(shape$confidence[2], run$confidence)
-  expect_output(print(guidance_sweep(m, kinds[[1]], 1, 50)), "away from another model")
+  expect_output(print(guidance_sweep(m, 50, kinds[[1]], 1)), "away from another model")
 })
 
 test_that("a guidance of another kind says so", {

@@ -70,7 +70,7 @@ test_that("positive products with the inverse covariance are not enough", {
 
   # a path shows the failure: .98799 falls to .50241; 7 % of the paths lose, the mean rises
   withr::local_seed(1)
-  paths <- coupled_paths(deceptive, "1", 1, 3000, sampler_rk4(300, "exponential"), horizon = 5)
+  paths <- coupled_paths(deceptive, 3000, "1", 1, sampler_rk4(300, "exponential"), horizon = 5)
   expect_lt(abs(paths$table$fraction_down[2] - .07) / sqrt(.07 * .93 / 3000 + 1e-4 / 12), 4)
   expect_lt(max(abs(paths$table$confidence - c(.124, .333)) / paths$table$confidence_se), 4)
   expect_lt(paths$table$min_gain[2], -.3)
@@ -173,7 +173,8 @@ test_that("in random mixtures with acute angles no path loses, not even between 
         d <- 3
         means <- rbind(0, diag(runif(3, .5, 4))[seq_len(K - 1), ])
       } else means <- random_means(d, K, accept)
-      sweep <- guidance_sweep(gaussmix(random_weights(K), means, 1), "1", eta, n = 30,
+      sweep <- guidance_sweep(gaussmix(random_weights(K), means, 1), guidance = "1",
+                              strength = eta, n = 30,
                               sampler = sampler, horizon = 5, log_density = "none")
       c(unguided = any(sweep$fraction_down > 0), previous = any(sweep$fraction_down_previous > 0))
     }))
@@ -203,7 +204,8 @@ test_that("in random anisotropic mixtures no path loses where the whole family i
     whole <- as.character(guidance_condition(m, "1")$holds[["ode"]])
     if (tried[whole] == 8) next
     tried[whole] <- tried[whole] + 1
-    sweep <- guidance_sweep(m, "1", c(0, 1, 8), n = 50, sampler = sampler_rk4(150, "exponential"),
+    sweep <- guidance_sweep(m, guidance = "1", strength = c(0, 1, 8), n = 50,
+                            sampler = sampler_rk4(150, "exponential"),
                             horizon = 5, log_density = "none")
     lost[whole] <- lost[whole] + any(sweep$fraction_down > 0)
   }

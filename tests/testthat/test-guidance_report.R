@@ -171,7 +171,7 @@ test_that("a report of a diffusion is about its class and by its sampler", {
   expect_identical(report$theorems, same$theorems)
   expect_identical(quick(d, classes = "b")$classes, "b")
   expect_identical(quick(diffusion(m), schedule = schedule_vp())$diffusion$schedule, schedule_vp())
-  expect_mixguide_error(guidance_report(d, "a"), "...")
+  expect_mixguide_error(guidance_report(d, guidance = "a"), "...")
 })
 
 test_that("a report on some of the classes does not say that it looked at all", {

@@ -130,7 +130,8 @@ test_that("a rule of one's own is the compiled one along a run", {
   expect_equal(score(mixture, x, t, guidance = guidance("a", 3, negative = "b", rule = own)),
                score(mixture, x, t, guidance = guidance("a", 3, negative = "b")), tolerance = 1e-12)
   sweep <- function(rule) {
-    guidance_sweep(mixture, guidance("a", rule = rule), c(0, 3), n = 50, key = c(1, 2),
+    guidance_sweep(mixture, guidance = guidance("a", rule = rule), strength = c(0, 3), n = 50,
+                   key = c(1, 2),
                    sampler = sampler_ddim(5))$confidence
   }
   expect_equal(sweep(own), sweep(NULL), tolerance = 1e-10)
@@ -191,9 +192,10 @@ test_that("outside its interval the guidance of every rule is the class", {
 test_that("a rule that takes no strength is refused where strengths are varied", {
   own <- guidance("a", 2, rule = function(t, inner) list(c = 3, u = -2))
   refused <- function(code) expect_mixguide_error(code, "guidance")
-  refused(guidance_sweep(mixture, own, c(0, 1), 50, sampler_ddim(4)))
-  refused(compare_guidance(mixture, own, sampler_ddim(4), n = 64, confidence = .9))
-  refused(strength_limit(mixture, own, sampler_ddim(4)))
+  refused(guidance_sweep(mixture, 50, own, c(0, 1), sampler_ddim(4)))
+  refused(compare_guidance(mixture, guidance = own, sampler = sampler_ddim(4), n = 64,
+                           confidence = .9))
+  refused(strength_limit(mixture, guidance = own, sampler = sampler_ddim(4)))
 })
 
 test_that("bad rules of one's own are named with their time", {
@@ -309,7 +311,8 @@ test_that("running estimates are those of the authors", {
   # steps that are compiled together, and sweeps
   at <- guidance("a", 1, rule = "feedback")
   run <- guided_sample(mixture, 100, at, sampler_ddim(30), key = c(1, 2))
-  sweep <- guidance_sweep(mixture, guidance("a", rule = "feedback"), c(0, 1), n = 100,
+  sweep <- guidance_sweep(mixture, guidance = guidance("a", rule = "feedback"), strength = c(0, 1),
+                          n = 100,
                           key = c(1, 2), sampler = sampler_ddim(30), points = "random")
   expect_equal(sweep$confidence[2], mean(run$confidence), tolerance = 1e-12)
   input <- function(code, ...) expect_error(code, ..., class = "mixguide_error_input")
@@ -414,7 +417,7 @@ test_that("a rule is its formula in every form of the kernel", {
 test_that("sweeps run a rule at each strength, laws and particles agree", {
   rule <- guidance_rule("mambo_g", rate = .5)
   at <- guidance("1", rule = rule)
-  sweep <- guidance_sweep(named_mixture("D3"), at, strength = c(0, 2), n = 2^13,
+  sweep <- guidance_sweep(named_mixture("D3"), guidance = at, strength = c(0, 2), n = 2^13,
                           sampler = sampler_em(20), key = c(1, 2))
   for (i in 1:2) {
     law <- confidence(guided_law(named_mixture("D3"), guidance("1", c(0, 2)[i], rule = rule),
@@ -479,7 +482,7 @@ test_that("what a rule cannot do is refused", {
   input(guided_law(one, guidance("1", 1, rule = "ep"), sampler_ddim(10),
                    log_density = "divergence"))
   input(tilted_law(one, guidance("1", 1, rule = "ep")))
-  input(coupled_paths(one, guidance("1", 1, rule = "ep"), n = 10))
+  input(coupled_paths(one, guidance = guidance("1", 1, rule = "ep"), n = 10))
 })
 
 test_that("a rule says what it is", {

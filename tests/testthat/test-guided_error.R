@@ -125,9 +125,10 @@ test_that("what a reduction leaves counts in all three", {
 
 test_that("a guided run is compared with the law of its class", {
   A2 <- named_mixture("A2")
-  one <- guided_error(A2, sampler_rk4(40), guidance = guidance("1"), horizon = 5, start = "exact")
+  one <- guided_error(A2, sampler = sampler_rk4(40), guidance = guidance("1"), horizon = 5,
+                      start = "exact")
   expect_lt(max(one$estimate[1:2]), 1e-8)
-  more <- guided_error(A2, sampler_rk4(40), guidance = guidance("1", 2), horizon = 5)
+  more <- guided_error(A2, sampler = sampler_rk4(40), guidance = guidance("1", 2), horizon = 5)
   law <- guided_law(A2, guidance("1", 2), sampler_rk4(40), horizon = 5)
   known <- by_quantity(law_distance(law, mixguide:::class_law(A2, "1")))
   expect_equal(more$estimate, c(known$kl, known$kl_reverse, known$total_variation))
@@ -136,11 +137,12 @@ test_that("a guided run is compared with the law of its class", {
 test_that("a single Gaussian led away from another is not the one of guided_moments()", {
   away <- guidance("1", 1, negative = gaussmix(1, .8, .6))
   m <- gaussmix(1, 1, .5)
-  got <- guided_error(m, sampler_ddim(20), guidance = away)
+  got <- guided_error(m, sampler = sampler_ddim(20), guidance = away)
   expect_identical(unique(got$method), "quadrature")
   law <- guided_law(m, away, sampler_ddim(20))
   expect_equal(got$estimate[2], by_quantity(law_distance(law, m))$kl_reverse)
-  expect_error(guided_error(m, sampler_ddim(20), guidance = away, method = "exact"), "`method`",
+  expect_error(guided_error(m, sampler = sampler_ddim(20), guidance = away, method = "exact"),
+               "`method`",
                class = "mixguide_error")
 })
 

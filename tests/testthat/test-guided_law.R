@@ -470,7 +470,7 @@ test_that("what a sampler cannot do with point masses or huge units is an error 
   expect_mixguide_error(tilted_law(huge, "1"), "mixture")
   expect_mixguide_error(information(huge), "mixture")
   expect_mixguide_error(path_kl(huge, sampler = sampler_ddpm(3)), "mixture")
-  expect_mixguide_error(gain_bound(huge, "1"), "mixture")
+  expect_mixguide_error(gain_bound(huge, guidance = "1"), "mixture")
   expect_error(fokker_planck(gaussmix(c(.5, .5), c(-1e8, 1e8), 1), nodes = 50, steps = 10),
                class = "mixguide_error")
 })
@@ -484,7 +484,8 @@ test_that("numbers of a law whose nodes miss what the map does have an error", {
   expect_lt(abs(confidence(torn)$estimate - confidence(fine)$estimate), 5 * confidence(torn)$se)
   smooth <- guided_law(named_mixture("A2"), guidance("1", 2), sampler_heun(20))
   expect_identical(c(confidence(smooth)$se, entropy(smooth)$se), c(0, 0))
-  sweep <- guidance_sweep(named_mixture("D3"), "1", c(0, 30), sampler = sampler_heun(20),
+  sweep <- guidance_sweep(named_mixture("D3"), guidance = "1", strength = c(0, 30),
+                          sampler = sampler_heun(20),
                           horizon = 5, n = 2001)
   expect_identical(sweep$confidence_se[1], 0)
   expect_gt(sweep$confidence_se[2], 1e-5)
@@ -507,7 +508,8 @@ test_that("a map that jumps has no density by differences, and no bound comes of
   expect_match(entropy(adg)$note, "jumps")
   expect_output(print(adg), "the map jumps")
   expect_identical(unique(law_distance(adg, m)$method), "unknown")
-  expect_warning(error <- guided_error(m, guidance("M", 2, rule = "adg"), method = "quadrature"),
+  expect_warning(error <- guided_error(m, guidance = guidance("M", 2, rule = "adg"),
+                                       method = "quadrature"),
                  "jumps")
   expect_identical(unique(error$method), "unknown")
   # its moments need no density: against starts pushed forward
@@ -570,7 +572,7 @@ test_that("an entropy at the end of a run to a class without a density says its 
   expect_identical(entropy(guided_summary(m, 100, guidance("a", 1)))$note, end)
   expect_output(print(guided_sample(m, 100, guidance("a", 1))), "the class has no density")
   said <- function(m, class) {
-    lines <- capture.output(print(guidance_sweep(m, class, 0:1, n = 100)))
+    lines <- capture.output(print(guidance_sweep(m, guidance = class, strength = 0:1, n = 100)))
     gsub(" +", " ", paste(lines, collapse = " "))
   }
   expect_match(said(m, "a"), end, fixed = TRUE)

@@ -280,7 +280,7 @@ test_that("a run gives its memory back and stays below the result and 64 MB", {
   invisible(gc(full = TRUE))
   writeLines("5", "/proc/self/clear_refs")
   before <- peak()
-  guidance_sweep(line, "a", 0:1, 2e6, sampler = sampler_ddim(3), exact = FALSE)
+  guidance_sweep(line, 2e6, "a", 0:1, sampler = sampler_ddim(3), exact = FALSE)
   expect_lt(peak() - before, 64 * 1024)
 })
 

@@ -16,7 +16,9 @@ expect_sums_up <- function(s, r) {
     expect_equal(s$inverse_confidence, inverse, tolerance = 1e-10)
   }
   if (!is.null(r$log_density)) expect_equal(entropy(s), entropy(r), tolerance = 1e-11)
-  if (!is.null(r$folded)) expect_equal(s$folded, mean(r$folded), tolerance = 1e-12)
+  for (flag in c("folded", "clipped", "reversed")) {
+    expect_equal(s[[flag]], if (!is.null(r[[flag]])) mean(r[[flag]]), tolerance = 1e-12)
+  }
   expect_equal(s$mean, colMeans(x), tolerance = 1e-11, ignore_attr = TRUE)
   expect_equal(s$cov, cov(x), tolerance = 1e-11, ignore_attr = TRUE)
   nets <- !is.null(r$family)
@@ -65,6 +67,21 @@ test_that("a summary is that of the sample with its key", {
   s <- guided_summary(m, guidance = guidance("a"), sampler = quick, start = x)
   expect_identical(s$n, 1000)
   expect_sums_up(s, guided_sample(m, guidance = guidance("a"), sampler = quick, start = x))
+})
+
+test_that("a summary counts noise that was clipped or turned around", {
+  step <- function(variance) sampler_ddpm(3, "uniform", variance = variance)
+  for (variance in c("matched", "accelerated")) {
+    d <- diffusion(named_mixture("D3"), guidance("1", 50), step(variance), key = c(1, 2),
+                   points = "random")
+    s <- guided_summary(d, 2000)
+    expect_sums_up(s, guided_sample(d, 2000))
+    flag <- c(matched = "clipped", accelerated = "reversed")[[variance]]
+    expect_gt(s[[flag]], .1)
+    expect_output(print(s), paste0(flag, ": +[.0-9]+ of the particles"))
+    # without a class these are the only numbers of a particle
+    expect_identical(guided_summary(update(d, guidance = NULL), 50)[[flag]], 0)
+  }
 })
 
 test_that("a summary of many batches is that of the sample", {
@@ -219,7 +236,7 @@ test_that("what cannot be held is an error that says so", {
   m <- named_mixture("A2")
   for (n in c(2^31, 1e10)) {
     expect_error(guided_sample(m, n), "2,147,483,647 \\(guided_summary", class = "mixguide_error")
-    expect_error(guidance_sweep(m, "1", n = n), "2,147,483,647 \\(guided_summary",
+    expect_error(guidance_sweep(m, guidance = "1", n = n), "2,147,483,647 \\(guided_summary",
                  class = "mixguide_error")
   }
   expect_error(guided_summary(m, 2^54), "9,007,199,254,740,992", class = "mixguide_error")

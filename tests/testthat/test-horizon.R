@@ -96,15 +96,16 @@ test_that("every run says once what is wrong with it: by a warning, in print and
   two <- list(zero_shot_bo(), zero_shot_ddnm())
   calls <- list(
     sample = function(...) guided_sample(far, 10, ...),
-    sweep = function(...) guidance_sweep(far, "a", c(1, 2), 10, step, ...),
+    sweep = function(...) guidance_sweep(far, 10, "a", c(1, 2), step, ...),
     summary = function(...) guided_summary(far, 100, guidance("a", 1), step, ...),
-    paths = function(...) coupled_paths(far, "a", 1, 5, ...),
+    paths = function(...) coupled_paths(far, 5, "a", 1, ...),
     law = function(...) guided_law(far, guidance("a", 1), step, ...),
     limit_law = function(...) guided_limit(far, NULL, sampler_em(20, "uniform"), ...),
     equation = function(...) fokker_planck(far, guidance("a", 1), nodes = 400, steps = 100, ...),
     tilt = function(...) tilted_sample(far, 20, guidance("a", 0), ...),
-    limit = function(...) strength_limit(far, "a", step, range = c(1, 2), ...),
-    scan = function(...) guidance_sweep(far, "a", 0:1, n = 10, steps = c(20, 50), ...),
+    limit = function(...) strength_limit(far, guidance = "a", sampler = step, range = c(1, 2), ...),
+    scan = function(...) guidance_sweep(far, guidance = "a", strength = 0:1, n = 10,
+                                        steps = c(20, 50), ...),
     identities = function(...) guidance_identities(far, 10, "a", 0, sampler_em(20), ...),
     identity = function(...) guidance_identities(far, 10, "a", 0:1, sampler_rk4(20), ...),
     zero_shot = function(...) conditional_sample(far, 10, y, zero_shot_bo(), sampler = step, ...),
@@ -148,13 +149,14 @@ test_that("a sweep says where its mean is, and warns if it is elsewhere", {
   skip_if_not_installed("mclust")
   data("banknote", package = "mclust", envir = environment())
   f <- as_gaussmix(Status ~ ., banknote)
-  good <- guidance_sweep(f, "genuine", c(0, 1), n = 1000)
+  good <- guidance_sweep(f, guidance = "genuine", strength = c(0, 1), n = 1000)
   expect_lt(max(attr(good, "setup")$target$off), .15)
   expect_output(print(good), "is off by [0-9.]+ sd, all else by")
   raw <- standardise(f, FALSE, FALSE)
   step <- sampler_heun(200, "quadratic", 1e-4)
   expect_warning(
-    expect_warning(bad <- guidance_sweep(raw, "genuine", c(0, 1), n = 500, sampler = step,
+    expect_warning(bad <- guidance_sweep(raw, guidance = "genuine", strength = c(0, 1), n = 500,
+                                         sampler = step,
                                          horizon = 5), class = "mixguide_warning_start"),
     class = "mixguide_warning_location"
   )
@@ -165,7 +167,8 @@ test_that("a sweep whose samples are too narrow says so, though their mean is ri
   m <- gaussmix(c(.5, .5), rbind(c(-1, 0), c(1, 0)), matrix(c(1, .98, .98, 1), 2),
                 class = c("a", "b"))
   expect_warning(
-    expect_warning(sweep <- guidance_sweep(m, "a", 0:1, n = 4096, sampler = sampler_ddpm(20)),
+    expect_warning(sweep <- guidance_sweep(m, guidance = "a", strength = 0:1, n = 4096,
+                                           sampler = sampler_ddpm(20)),
                    class = "mixguide_warning_steps"),
     "the sd along the worst axis is off", class = "mixguide_warning_location"
   )
@@ -179,7 +182,8 @@ test_that("a sweep whose samples are too narrow says so, though their mean is ri
   expect_output(print(sweep), "the sd along the worst axis is off by [0-9]+%")
   # by quadrature, in one dimension
   line <- gaussmix(c(.5, .5), c(-1, 1), c(.01, .5), class = c("a", "b"))
-  expect_lt(attr(guidance_sweep(line, "a", 0:1), "setup")$target$off[["sd"]], .01)
+  expect_lt(attr(guidance_sweep(line, guidance = "a", strength = 0:1), "setup")$target$off[["sd"]],
+            .01)
 })
 
 test_that("a standardised mixture is not told to be standardised", {

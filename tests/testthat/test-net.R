@@ -127,7 +127,7 @@ test_that("standard errors are those of the replicates, in samples, summaries an
                                              covariance = FALSE))
   expect_equal(variances$sd, s$sd)
   expect_equal(variances$sd_se, s$sd_se)
-  sweep <- without_faults(guidance_sweep(m, "b", c(0, 1), n, sampler_ddim(10), key = key))
+  sweep <- without_faults(guidance_sweep(m, n, "b", c(0, 1), sampler_ddim(10), key = key))
   expect_equal(sweep$confidence_se[2], by_hand(run$confidence))
   base <- quiet_sample(m, n, guidance("b", 0), sampler_ddim(10), key = key, points = "sobol")
   expect_equal(sweep$gain_se[2], by_hand(run$confidence - base$confidence))

@@ -1,6 +1,6 @@
 test_that("a plan meets the wanted error with the fewest evaluations of what was tried", {
   A1 <- named_mixture("A1")
-  plan <- plan_sampler(A1, .03, samplers = c("sampler_heun", "sampler_ddim", "sampler_em"),
+  plan <- plan_sampler(A1, error = .03, samplers = c("sampler_heun", "sampler_ddim", "sampler_em"),
                        grids = "quadratic")
   made <- guided_error(A1, sampler = plan$sampler, horizon = plan$horizon)
   expect_lte(made$estimate[3], .03)
@@ -37,7 +37,7 @@ test_that("what the guarantee asks for is enough for its bound", {
 test_that("plans are made for divergences, other schedules, given horizons and own samplers", {
   A1 <- named_mixture("A1")
   own <- list(mine = function(steps, grid, end) sampler_heun(steps, grid, end))
-  plan <- plan_sampler(A1, .01, measure = "kl", samplers = own, grids = "uniform",
+  plan <- plan_sampler(A1, error = .01, measure = "kl", samplers = own, grids = "uniform",
                        schedule = schedule_vp(), horizon = .8)
   expect_identical(plan$horizon, .8)
   expect_identical(plan$tried$sampler, "mine")
@@ -45,30 +45,34 @@ test_that("plans are made for divergences, other schedules, given horizons and o
                           horizon = .8)$estimate[1], .01)
   # point masses, down to some noise
   points <- gaussmix(c(.5, .5), c(-1, 1), 0)
-  plan <- plan_sampler(points, .1, end = .05, samplers = "sampler_em", grids = "quadratic")
+  plan <- plan_sampler(points, error = .1, end = .05, samplers = "sampler_em", grids = "quadratic")
   expect_lte(plan$error$estimate, .1)
   expect_identical(plan$sampler$end, .05)
-  plan <- plan_sampler(points, .05, end = .1, samplers = "sampler_heun", grids = "quadratic")
+  plan <- plan_sampler(points, error = .05, end = .1, samplers = "sampler_heun",
+                       grids = "quadratic")
   expect_lte(plan$error$estimate, .05)
   # a schedule of a thousand steps, whose times the OU process does not reach
   discrete <- schedule_ddpm(1 - seq(1e-4, .02, length.out = 1000))
-  plan <- plan_sampler(A1, .05, samplers = "sampler_heun", grids = "uniform", schedule = discrete)
+  plan <- plan_sampler(A1, error = .05, samplers = "sampler_heun", grids = "uniform",
+                       schedule = discrete)
   expect_lte(plan$error$estimate, .05)
   expect_gt(plan$guaranteed, 100)
   # one Gaussian, in closed form
   one <- gaussmix(1, t(c(1, 2)), diag(c(.5, 2)))
-  plan <- plan_sampler(one, .01, measure = "kl", samplers = "sampler_heun", grids = "uniform")
+  plan <- plan_sampler(one, error = .01, measure = "kl", samplers = "sampler_heun",
+                       grids = "uniform")
   expect_identical(plan$error$method, "exact")
   expect_lte(plan$error$estimate, .01)
 })
 
 test_that("where nothing meets the error the plan says so", {
-  plan <- plan_sampler(named_mixture("A1"), 1e-5, samplers = "sampler_ddim", grids = "uniform",
+  plan <- plan_sampler(named_mixture("A1"), error = 1e-5, samplers = "sampler_ddim",
+                       grids = "uniform",
                        most = 20)
   expect_null(plan$sampler)
   expect_output(print(plan), "no sampler that was tried meets it")
   expect_mixguide_error(autoplot(plan), "object")
-  expect_mixguide_error(plan_sampler(named_mixture("A1"), 2), "error")
+  expect_mixguide_error(plan_sampler(named_mixture("A1"), error = 2), "error")
   expect_mixguide_error(plan_sampler(named_mixture("A1"), samplers = "sampler_none"), "samplers")
   expect_mixguide_error(plan_sampler(named_mixture("A1"), samplers = list(1)), "samplers")
   expect_mixguide_error(plan_sampler(named_mixture("A1"), grids = "some"), "grids")
@@ -78,8 +82,8 @@ test_that("where nothing meets the error the plan says so", {
 test_that("the end is part of the search, against the mixture itself", {
   D3 <- named_mixture("D3")
   some <- c("sampler_dpmpp_2m", "sampler_heun")
-  free <- plan_sampler(D3, .01, samplers = some)
-  still <- plan_sampler(D3, .01, samplers = some, end = 0)
+  free <- plan_sampler(D3, error = .01, samplers = some)
+  still <- plan_sampler(D3, error = .01, samplers = some, end = 0)
   expect_lte(free$evaluations, still$evaluations)
   expect_true(all(still$tried$end == 0) && !"logsnr" %in% still$tried$grid)
   late <- free$tried[free$tried$grid == "logsnr", ]
@@ -115,12 +119,12 @@ test_that("a budget is spent as well as may be", {
   none <- plan_sampler(D3, evaluations = 1, samplers = "sampler_rk4", grids = "uniform")
   expect_null(none$sampler)
   expect_output(print(none), "can be had for it")
-  expect_mixguide_error(plan_sampler(D3, .1, evaluations = 4), "error")
+  expect_mixguide_error(plan_sampler(D3, error = .1, evaluations = 4), "error")
   expect_mixguide_error(plan_sampler(D3, evaluations = 0), "evaluations")
 })
 
 test_that("a search ends when its time is over, and obeys a time limit", {
-  plan <- plan_sampler(named_mixture("A1"), .01, seconds = 0)
+  plan <- plan_sampler(named_mixture("A1"), error = .01, seconds = 0)
   expect_false(plan$complete)
   expect_identical(nrow(plan$tried), 1L)
   expect_output(print(plan), "its\\s+time was over")
@@ -128,7 +132,7 @@ test_that("a search ends when its time is over, and obeys a time limit", {
   for (limit in c(.05, .1, .2, .4)) {
     expect_error({
       setTimeLimit(elapsed = limit, transient = TRUE)
-      plan_sampler(named_mixture("A1"), 1e-4, seconds = 20)
+      plan_sampler(named_mixture("A1"), error = 1e-4, seconds = 20)
     }, "time limit")
   }
   # a limit that ends a call of the user's sampler
@@ -137,7 +141,7 @@ test_that("a search ends when its time is over, and obeys a time limit", {
       stop(gettext("reached elapsed time limit", domain = "R"))
     })
   }
-  expect_error(plan_sampler(named_mixture("A1"), .1, samplers = list(struck = struck)),
+  expect_error(plan_sampler(named_mixture("A1"), error = .1, samplers = list(struck = struck)),
                "time limit", class = "simpleError")
   set.seed(4)
   m <- gaussmix(c(.3, .3, .4), matrix(rnorm(12), 3), list(.5, diag(c(1, .5, .3, .4)), 1))
@@ -160,7 +164,7 @@ test_that("above two dimensions a budget is planned by particles, which says so"
   more <- plan_sampler(m, evaluations = 80, samplers = some, grids = "quadratic", n = 2000)
   expect_lt(more$error$estimate, plan$error$estimate)
   expect_mixguide_error(plan_sampler(m, evaluations = 9, samplers = "sampler_em"), "samplers")
-  expect_mixguide_error(plan_sampler(m, .1, measure = "distance"), "evaluations")
+  expect_mixguide_error(plan_sampler(m, error = .1, measure = "distance"), "evaluations")
 })
 
 test_that("a budget has an answer within its time, by particles above one dimension", {

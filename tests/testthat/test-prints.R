@@ -46,20 +46,20 @@ test_that("errors, bounds and statements print", {
   shown(error_budget(m, sampler = exponential, horizon = 3))
   shown(step_condition(m, guidance("a", 2), ddim))
   shown(guidance_condition(m, "a"))
-  shown(gain_bound(m, "a", c(.5, 2), start = matrix(c(-1, 0, 2))))
+  shown(gain_bound(m, guidance = "a", strength = c(.5, 2), start = matrix(c(-1, 0, 2))))
   shown(split_threshold(20, 3, .1))
-  shown(convergence_order(m, list(heun = sampler_heun(2)), steps = c(5, 10)))
+  shown(convergence_order(m, samplers = list(heun = sampler_heun(2)), steps = c(5, 10)))
   shown(lipschitz(m, .1, radius = 1))
   shown(lipschitz(m, c(.1, 1)))
   shown(information(m, c(.1, 1)))
 })
 
 test_that("sweeps and runs print", {
-  shown(guidance_sweep(m, "a", c(0, 2), n = 2001, sampler = ddim))
+  shown(guidance_sweep(m, guidance = "a", strength = c(0, 2), n = 2001, sampler = ddim))
   shown(guidance_sweep(m, strength = c(0, 2), n = 2001, sampler = ddim, steps = c(10, 20)))
   shown(guidance_identities(m, guidance = "a", strength = 1, sampler = sampler_em(20)))
   shown(guided_limit(m, sampler = sampler_em(40, "uniform")))
-  shown(strength_limit(m, "a", n = 2001, sampler = sampler_euler(10), range = c(.5, 64)))
+  shown(strength_limit(m, guidance = "a", n = 2001, sampler = sampler_euler(10), range = c(.5, 64)))
   shown(mismatch(M2, model = gaussmix(1, t(c(0, 0)), 1), schedule = few))
 })
 
@@ -67,7 +67,8 @@ test_that("prints with draws have errors in brackets", {
   # the key alone determines the print
   shown(guided_sample(m, 400, guidance("a", 2), ddim, key = c(1, 2)))
   shown(guided_summary(m, 400, guidance("a", 2), ddim, key = c(1, 2)))
-  paths <- coupled_paths(m, "a", c(0, 2), n = 100, sampler = ddim, key = c(1, 2))
+  paths <- coupled_paths(m, guidance = "a", strength = c(0, 2), n = 100, sampler = ddim,
+                         key = c(1, 2))
   # the difference of two equal sums is rounding
   expect_snapshot(paths, transform = function(x) sub("agree to .*", "agree", x), cran = FALSE)
   shown(tilted_sample(m, 4000, guidance("a", 1), sampler_em(20), key = c(1, 2)))

@@ -208,7 +208,7 @@ test_that("a log-density is affordable if it is so in the dimensions that are le
                    "none")
   # orthogonal to the line of the means the law is a known Gaussian
   line <- gaussmix(c(.3, .3, .4), c(-1, 0, 2) * .1 * sqrt(256), .25, class = class)
-  inside <- guidance_sweep(line, "a", 0, sampler = sampler_ddim(20))
+  inside <- guidance_sweep(line, guidance = "a", strength = 0, sampler = sampler_ddim(20))
   across <- guided_moments(gaussmix(1, 0, .25), sampler = sampler_ddim(20))$cov
   truth <- inside$entropy + 255 / 2 * log(2 * pi * exp(1) * drop(across))
   estimate <- entropy(run)
@@ -470,7 +470,8 @@ test_that("so it is in every space, by other samplers, from other starts and in 
   same("perp_neg", negative = "b", horizon = 2)
   same("apg", points = "sobol")
   sweep <- function(reduce) {
-    sweep <- guidance_sweep(m, guidance("a", rule = "apg"), c(0, 3), n = 50, key = c(1, 2),
+    sweep <- guidance_sweep(m, guidance = guidance("a", rule = "apg"), strength = c(0, 3), n = 50,
+                            key = c(1, 2),
                             sampler = sampler_ddim(6), reduce = reduce)
     as.data.frame(sweep)[c("confidence", "entropy")]
   }
@@ -524,7 +525,7 @@ test_that("print() says what was reduced, and a sweep is reduced too", {
   expect_said(print(run), "20 -> 5 dimensions (where components differ); the rest", fixed = TRUE)
   expect_output(print(run), "mapped exactly")
   sweeps <- lapply(c(TRUE, FALSE), function(reduce) {
-    guidance_sweep(mixture("common full"), "a", c(0, 2), 100, sampler_heun(8), key = c(1, 2),
+    guidance_sweep(mixture("common full"), 100, "a", c(0, 2), sampler_heun(8), key = c(1, 2),
                    log_density = "divergence", reduce = reduce)
   })
   expect_equal(as.data.frame(sweeps[[1]]), as.data.frame(sweeps[[2]]), tolerance = 1e-10)
@@ -532,7 +533,8 @@ test_that("print() says what was reduced, and a sweep is reduced too", {
   expect_false(any(grepl("reduced", capture.output(print(sweeps[[2]])))))
   for (reduce in list(NA, "yes", 1, NULL)) {
     expect_mixguide_error(guided_sample(mixture("isotropic"), 3, reduce = reduce), "reduce")
-    expect_mixguide_error(guidance_sweep(mixture("isotropic"), "a", n = 3, reduce = reduce),
+    expect_mixguide_error(guidance_sweep(mixture("isotropic"), guidance = "a", n = 3,
+                                         reduce = reduce),
                           "reduce")
   }
   expect_identical(dim(guided_sample(mixture("isotropic"), 0)$x), c(0L, 20L))

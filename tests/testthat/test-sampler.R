@@ -471,7 +471,7 @@ test_that("samplers that cannot start there say so", {
   forgotten(guided_sample(m, 5, guidance("a", 2, power = 1), ddim, schedule))
   forgotten(guided_sample(m, 5, NULL, ddim, schedule, score_error = score_error(bias = 1)))
   forgotten(path_kl(m, sampler = sampler_ddpm(NULL), schedule = schedule))
-  forgotten(coupled_paths(m, "a", 1, 5, ddim, schedule))
+  forgotten(coupled_paths(m, 5, "a", 1, ddim, schedule))
 })
 
 test_that("a late step takes the denoised point and is the step that it was", {

@@ -196,7 +196,7 @@ test_that("for two classes with Sigma = I the ODE forgives biases and scales, no
   # number, where D' is the difference of the means in the model
   true <- gaussmix(c(.4, .6), rbind(c(1, 0), c(-1, 0)), 1, c("a", "b"))
   down <- function(error) {
-    guidance_sweep(true, "a", c(0, 1, 4), 500, sampler_euler(40), horizon = 5, key = c(1, 2),
+    guidance_sweep(true, 500, "a", c(0, 1, 4), sampler_euler(40), horizon = 5, key = c(1, 2),
                    log_density = "none", score_error = error)$fraction_down
   }
   model <- function(angle) {
@@ -212,7 +212,7 @@ test_that("for two classes with Sigma = I the ODE forgives biases and scales, no
 
 test_that("sweeps and summaries take a wrong score as samples do", {
   error <- score_error(bias = .2, scale = .9)
-  sweep <- guidance_sweep(m, "a", c(0, 2), 60, sampler_ddim(9), key = c(1, 2), score_error = error)
+  sweep <- guidance_sweep(m, 60, "a", c(0, 2), sampler_ddim(9), key = c(1, 2), score_error = error)
   run <- guided_sample(m, 60, guidance("a", 2), sampler_ddim(9), key = c(1, 2),
                        score_error = error)
   expect_equal(sweep$confidence[2], mean(run$confidence), tolerance = 1e-14)
@@ -224,8 +224,8 @@ test_that("sweeps and summaries take a wrong score as samples do", {
   expect_output(print(summary), "score: ")
   # in one dimension there is still a quadrature, unless the score is noisy
   line <- gaussmix(c(.5, .5), c(-1, 1), 1)
-  expect_identical(guidance_sweep(line, "1", 1, 9, score_error = error)$method, "quadrature")
-  noisy <- guidance_sweep(line, "1", 1, 9, sampler_ddim(5), score_error = score_error(noise = .1))
+  expect_identical(guidance_sweep(line, 9, "1", 1, score_error = error)$method, "quadrature")
+  noisy <- guidance_sweep(line, 9, "1", 1, sampler_ddim(5), score_error = score_error(noise = .1))
   expect_identical(noisy$method, "Monte Carlo")
   expect_true(is.na(noisy$entropy))
 })

@@ -88,7 +88,7 @@ test_that("laws, sweeps and summaries take it", {
                  entropy(guided_law(m, at, sampler))$estimate, tolerance = 1e-7)
   }
   sweep <- function(...) {
-    guidance_sweep(m, "1", strength = c(0, 1, 3), n = 1024, sampler = sampler_ddim(10),
+    guidance_sweep(m, guidance = "1", strength = c(0, 1, 3), n = 1024, sampler = sampler_ddim(10),
                    key = c(1, 2), exact = FALSE, points = "random", ...)$confidence
   }
   expect_equal(sweep(score_error = error), sweep(), tolerance = 1e-6)
@@ -211,7 +211,7 @@ test_that("confidences of a model by itself are its classifier's, in every resul
   total <- guided_summary(d, 500, points = "random")
   expect_equal(confidence(total)$estimate, confidence(run)$estimate, tolerance = 1e-12)
   sweep <- guidance_sweep(d, strength = c(0, 2), n = 400, points = "random")
-  other <- guidance_sweep(mixture, at, c(0, 2), 400, sampler_ddim(8), horizon = 5, key = c(1, 2),
+  other <- guidance_sweep(mixture, 400, at, c(0, 2), sampler_ddim(8), horizon = 5, key = c(1, 2),
                           points = "random", reduce = FALSE)
   expect_equal(sweep$confidence, other$confidence, tolerance = 1e-9)
   expect_equal(sweep$fraction_down, other$fraction_down)
@@ -286,7 +286,7 @@ test_that("what needs densities refuses a model by itself, and bad ones are erro
   expect_null(run$confidence)
   expect_error(confidence(run), "without a classifier", class = "mixguide_error_input")
   expect_identical(names(augment(run)), c("x1", "x2"))
-  input(guidance_sweep(unjudged, "a"))
+  input(guidance_sweep(unjudged, guidance = "a"))
   judged <- function(q) {
     score_model(model$score, variables = 2, class = c("a", "b", "c"), classifier = q)
   }
@@ -365,7 +365,7 @@ test_that("pictures of a model by itself show what is known", {
   for (result in list(run, update(run, trajectory = FALSE), line, update(line, trajectory = FALSE),
                       guided_summary(model, 100, at, sampler_ddim(4)),
                       guided_law(flat, sampler = sampler_em(4)),
-                      guidance_sweep(model, at, c(0, 2), 50, sampler_ddim(4)))) {
+                      guidance_sweep(model, 50, at, c(0, 2), sampler_ddim(4)))) {
     file <- tempfile(fileext = ".png")
     on.exit(unlink(file))
     grDevices::png(file)
@@ -420,7 +420,7 @@ test_that("what is wrong with a model's function is a warning", {
     expect_identical(run(deaf, at), character())
   }
   heard <- score_model(deaf$score, "score", 2, deaf$class, function(x) posterior(m, x))
-  expect_identical(said(guidance_sweep(heard, "a", c(0, 2), 50, sampler_ddim(4))), "model")
+  expect_identical(said(guidance_sweep(heard, 50, "a", c(0, 2), sampler_ddim(4))), "model")
   expect_identical(said(guided_law(named_mixture("D3"), guidance("1", 1), sampler_em(4),
                                    score_error = score_error(model = score_model(
                                      function(x, t, class) score(named_mixture("D3"), x, t))))),
@@ -551,7 +551,8 @@ test_that("a sweep checks a function once", {
     score(m, x, t, guidance = class)
   }
   error <- score_error(model = score_model(counted))
-  guidance_sweep(m, "a", 0:2, n = 64, sampler = sampler_ddim(4), score_error = error)
+  guidance_sweep(m, guidance = "a", strength = 0:2, n = 64, sampler = sampler_ddim(4),
+                 score_error = error)
   # of the class and of the whole
   expect_identical(halves, 2)
 })

@@ -44,11 +44,11 @@ test_that("the guarantee and the threshold of a DDPM have the known digits", {
 test_that("up to the guarantee no particle loses confidence, beyond some do", {
   limit <- split_threshold(2, 3)$global
   for (n in c(5, 50)) {
-    sweep <- guidance_sweep(named_mixture("D3"), "1", c(0, .5, 1) * limit * n / 5, 501, euler(n),
+    sweep <- guidance_sweep(named_mixture("D3"), 501, "1", c(0, .5, 1) * limit * n / 5, euler(n),
                             horizon = 5)
     expect_identical(sweep$fraction_down, rep(0, 3))
   }
-  beyond <- guidance_sweep(named_mixture("D3"), "1", c(0, 40 * limit), 501, euler(50), horizon = 5)
+  beyond <- guidance_sweep(named_mixture("D3"), 501, "1", c(0, 40 * limit), euler(50), horizon = 5)
   expect_gt(beyond$fraction_down[2], .5)
 })
 

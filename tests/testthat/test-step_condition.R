@@ -129,7 +129,7 @@ test_that("what is said to be guaranteed holds on random mixtures", {
     rows <- condition(mixture, sampler, strength)
     holds <- vapply(rows, function(row) isTRUE(row$holds), NA)
     seen <- seen + holds
-    sweep <- guidance_sweep(mixture, "1", strength * c(0, .7, 1), 400, sampler, horizon = 5)
+    sweep <- guidance_sweep(mixture, 400, "1", strength * c(0, .7, 1), sampler, horizon = 5)
     if (holds[["confidence"]]) expect_identical(sweep$fraction_down, c(0, 0, 0))
     if (holds[["monotone"]]) expect_identical(sweep$fraction_down_previous, c(0, 0, 0))
     if (holds[["no fold"]]) {

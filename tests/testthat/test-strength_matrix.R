@@ -109,7 +109,7 @@ test_that("laws of samplers have it, too", {
 test_that("a sweep takes multiples, and scores of one's own have it", {
   key <- c(5, 6)
   sweep <- function(strength) {
-    guidance_sweep(even, guidance("a", strength), strength = c(0, 3), n = 500, key = key,
+    guidance_sweep(even, guidance = guidance("a", strength), strength = c(0, 3), n = 500, key = key,
                    sampler = sampler_ddim(20))$confidence
   }
   expect_equal(sweep(diag(2)), sweep(function(t) 1), tolerance = 1e-10)

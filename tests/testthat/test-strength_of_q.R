@@ -181,7 +181,8 @@ test_that("a constant function of q is plain guidance, with all that is carried 
   same(function(g) guided_sample(mixture, 50, g, sampler_ddim(5), key = c(1, 2),
                                  score_error = score_error(.1, 1.1, .2))$x)
   same(function(g) guided_summary(mixture, 500, g, sampler_ddim(5), key = c(1, 2))$mean)
-  same(function(g) as.data.frame(guidance_sweep(mixture, g, c(0, .5, 2), n = 200, key = c(1, 2),
+  same(function(g) as.data.frame(guidance_sweep(mixture, guidance = g, strength = c(0, .5, 2),
+                                                n = 200, key = c(1, 2),
                                                 sampler = sampler_ddim(5)))$confidence[1])
   same(function(g) guided_law(mixture, g, sampler_ddim(5), nodes = 60)$log_density)
   same(function(g) {
@@ -245,7 +246,8 @@ test_that("sweeps multiply the strength, and intervals end it", {
   own <- guidance("a", function(t, q) 1 - q)
   named <- guidance("a", strength_profile("q_power"))
   sweep <- function(g) {
-    guidance_sweep(mixture, g, c(0, 1, 4), n = 500, key = c(1, 2), sampler = sampler_ddim(10),
+    guidance_sweep(mixture, guidance = g, strength = c(0, 1, 4), n = 500, key = c(1, 2),
+                   sampler = sampler_ddim(10),
                    points = "random")
   }
   expect_equal(sweep(own)$confidence, sweep(named)$confidence, tolerance = 1e-9)
@@ -325,8 +327,8 @@ test_that("what has no meaning is refused, and bad functions are named with thei
   input(guidance("a", 1) + guidance("b", strength_profile("dng")), "sum")
   input(tilted_law(mixture, guidance("a", q)), "depends on q")
   input(tilted_sample(mixture, 10, guidance("a", q)), "time alone")
-  input(coupled_paths(one, guidance("1", q), n = 10), "time alone")
-  input(strength_limit(one, guidance("1", q)), "time alone")
+  input(coupled_paths(one, guidance = guidance("1", q), n = 10), "time alone")
+  input(strength_limit(one, guidance = guidance("1", q)), "time alone")
   own <- score_error(model = score_model(function(x, t, class) x))
   input(guided_sample(mixture, 10, guidance("a", q), score_error = own), "knows no q")
   input(strength_profile("feedback", mixed = 0), "most")

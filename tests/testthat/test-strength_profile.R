@@ -115,7 +115,7 @@ test_that("CFG++ is told to be another guidance, or to explode", {
   told(sampler_ddim(20, eta = 1), words = "DDIM without noise alone")
   told(sampler_em(20), words = "DDIM without noise alone")
   told(sampler_ddim(1000), words = "strength of \"cfgpp\" is 1.*; take fewer steps")
-  expect_warning(guidance_sweep(m, guidance("1", strength_profile("cfgpp")), c(0, 8), 50,
+  expect_warning(guidance_sweep(m, 50, guidance("1", strength_profile("cfgpp")), c(0, 8),
                                 sampler_ddim(50)), class = "mixguide_warning_strength")
   expect_no_warning(guided_sample(m, 5, guidance("1", strength_profile("cfgpp")), sampler_ddim(20)))
   expect_no_warning(guided_sample(m, 5, guidance("1", strength_profile("cfgpp", lambda = .1)),

@@ -2,17 +2,19 @@
 
 m <- gaussmix(c(.4, .6), c(-1, 1.5), .5, class = c("a", "b"))
 tables <- function() {
-  list(guidance_sweep(m, "a", 0:2, n = 50), guided_error(m, sampler = sampler_heun(10)),
+  list(guidance_sweep(m, guidance = "a", strength = 0:2, n = 50),
+       guided_error(m, sampler = sampler_heun(10)),
        information(m, c(.1, 1)), lipschitz(m, c(.1, 1)), information(m, c(.1, 1),
                                                                      quantity = "second_moment"),
        path_kl(m, sampler = sampler_exponential(10, stochastic = TRUE)),
        error_budget(m, sampler = sampler_exponential(10, stochastic = TRUE), measure = FALSE),
-       guidance_sweep(m, "a", steps = c(5, 10), strength = 0:1, n = 50),
+       guidance_sweep(m, guidance = "a", steps = c(5, 10), strength = 0:1, n = 50),
        step_condition(m, guidance("a", 2)),
        guided_limit(m, "a", sampler = sampler_em(8, "uniform")),
-       gain_bound(m, "a", 1, n = 3), guidance_identities(m, 100, "a", 1, sampler_em(10)),
+       gain_bound(m, guidance = "a", strength = 1, n = 3),
+       guidance_identities(m, 100, "a", 1, sampler_em(10)),
        guidance_identities(m, 50, "a", 1, sampler_rk4(50)), split_threshold(20, 3, .1),
-       convergence_order(m, sampler_heun, steps = c(5, 10)))
+       convergence_order(m, samplers = sampler_heun, steps = c(5, 10)))
 }
 
 test_that("a whole table prints with its head, a part as a data frame with all columns", {
@@ -37,7 +39,7 @@ test_that("a whole table prints with its head, a part as a data frame with all c
 
 test_that("results bound by dplyr are plain, with the column of their names", {
   skip_if_not_installed("dplyr")
-  x <- guidance_sweep(m, "a", 0:1, n = 50)
+  x <- guidance_sweep(m, guidance = "a", strength = 0:1, n = 50)
   both <- dplyr::bind_rows(one = x, two = x, .id = "sampler")
   expect_identical(class(both), "data.frame")
   expect_identical(both$sampler, rep(c("one", "two"), each = 2))
@@ -159,7 +161,8 @@ test_that("a note of a sweep is of its own quantities", {
                  noted = list("about gain" = "gain"))
   expect_identical(tidy(x)$note, c(rows$note, rep("about all", 2)))
   three <- gaussmix(rep(1, 3), rbind(c(1, 0), c(-1, 0), c(0, 1.5)), .5, class = c("a", "b", "c"))
-  sweep <- guidance_sweep(three, "a", c(0, .1), n = 1024, sampler = sampler_ddim(8), key = 1:2)
+  sweep <- guidance_sweep(three, guidance = "a", strength = c(0, .1), n = 1024,
+                          sampler = sampler_ddim(8), key = 1:2)
   expect_match(sweep$note, "^confidence by")
   expect_match(sweep$note, "; no mean_inverse_confidence, for its tail is heavy$")
   expect_identical(of(sweep, "confidence"), sub("; .*", "", sweep$note))

@@ -60,7 +60,7 @@ test_that("a mean with a heavy tail is no number, and says so", {
   expect_equal(mean_of_weights(l), sample_mean(exp(l)))
   expect_match(format_estimate(heavy_row()), "heavy tail")
   m <- named_mixture("A2")
-  sweep <- guidance_sweep(m, "1", c(0, 4), 4000, sampler = sampler_em(20), key = c(4, 2))
+  sweep <- guidance_sweep(m, 4000, "1", c(0, 4), sampler = sampler_em(20), key = c(4, 2))
   expect_identical(is.na(sweep$mean_inverse_confidence), c(TRUE, FALSE))
   expect_identical(is.na(sweep$mean_inverse_confidence_se), c(TRUE, FALSE))
   expect_gt(sweep$inverse_confidence_tail[1], .5)
@@ -76,7 +76,7 @@ test_that("an error of 0 is printed where it is exact only", {
   expect_identical(entropy(run)[c("se", "method")],
                    data.frame(se = 0, method = "exact", stringsAsFactors = FALSE))
   expect_output(print(run), "entropy: +[0-9.-]+, exact")
-  sweep <- guidance_sweep(m, "setosa", 0:1, 50, key = c(1, 2))
+  sweep <- guidance_sweep(m, 50, "setosa", 0:1, key = c(1, 2))
   expect_identical(entropy(sweep)$method, c("exact", "Monte Carlo"))
   expect_identical(sweep$entropy_se[1], 0)
   expect_equal(sweep$entropy[1], entropy(run)$estimate)

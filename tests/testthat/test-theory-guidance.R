@@ -54,7 +54,7 @@ test_that("samples of Euler-Maruyama have the confidence of its exact law", {
   skip_slow()
   withr::local_seed(2)
   for (steps in c(100, 200)) {
-    sweep <- guidance_sweep(named_mixture("A2"), "1", n = 4000,
+    sweep <- guidance_sweep(named_mixture("A2"), guidance = "1", n = 4000,
                             sampler = sampler_em(steps, "uniform"), horizon = 5)
     exact <- theory_em("A2", steps)["confidence", ]
     expect_within((sweep$confidence - exact) / sweep$confidence_se, 4)
@@ -66,7 +66,8 @@ test_that("where no angle at the class is obtuse no path loses confidence, coars
   for (name in c("C3", "G4")) for (steps in c(2, 5, 20)) {
     # the ODE for any step, the SDE for steps of length at most 1
     for (sampler in list(sampler_euler(steps, "uniform"), sampler_em(max(steps, 5), "uniform"))) {
-      sweep <- guidance_sweep(named_mixture(name), "1", c(0, 1, 10, 100), n = 2000,
+      sweep <- guidance_sweep(named_mixture(name), guidance = "1", strength = c(0, 1, 10, 100),
+                              n = 2000,
                               sampler = sampler, horizon = 5, log_density = "none")
       expect_identical(sweep$fraction_down, rep(0, 4), info = paste(name, format(sampler)))
       expect_true(all(sweep$gain[-1] > 0))
@@ -78,7 +79,7 @@ test_that("with two classes Euler-Maruyama loses no path up to steps of length 1
   withr::local_seed(4)
   mixture <- gaussmix(c(.5, .5), c(2, -2), 1)
   down <- function(length, n = 2000) {
-    guidance_sweep(mixture, "1", c(0, 1), n, sampler_em(10, "uniform"),
+    guidance_sweep(mixture, n, "1", c(0, 1), sampler_em(10, "uniform"),
                    horizon = 10 * length)$fraction_down[2]
   }
   for (length in c(.3, .75, 1)) expect_identical(down(length), 0)
@@ -95,7 +96,8 @@ test_that("guidance lowers the entropy of the ODE for any mixture of common cova
     K <- sample(2:4, 1)
     mixture <- gaussmix(runif(K), matrix(rnorm(K * d, sd = 2), K),
                         crossprod(matrix(rnorm(d * d), d)) / d + diag(.2, d))
-    sweep <- guidance_sweep(mixture, "1", c(0, .5, 4), n = 500, log_density = "divergence",
+    sweep <- guidance_sweep(mixture, guidance = "1", strength = c(0, .5, 4), n = 500,
+                            log_density = "divergence",
                             sampler = sampler_rk4(40, "quadratic"), horizon = 5, exact = FALSE)
     # unguided, the change of entropy is the same for every path
     expect_lt(sweep$entropy_se[1], 1e-12)
@@ -107,7 +109,7 @@ test_that("coarse Euler steps fold the map of D3, which the log-determinants fol
   # Beyond strength 4 the slope at the class is negative in some steps. Up to 10 the doubly covered
   # mass is negligible, and the entropy is that of a histogram.
   known <- theory("folds")
-  sweep <- guidance_sweep(named_mixture("D3"), "1", known$strength, n = 2e4,
+  sweep <- guidance_sweep(named_mixture("D3"), guidance = "1", strength = known$strength, n = 2e4,
                           sampler = sampler_euler(20, "uniform"), horizon = 5)
   expect_within((sweep$entropy - known$entropy)[1:5], 6e-4)
   expect_within((sweep$entropy - known$entropy)[6], 2e-3)

@@ -156,7 +156,8 @@ test_that("correctors have the known costs and errors on A1, and do not beat the
 test_that("on one Gaussian the orders of KL are 2 and 4", {
   who <- c("EM", "EI", "ANC", "Euler", "ODE", "Heun", "EI-Heun")
   makers <- lapply(smooth_samplers[who], function(make) function(n) make(n, "uniform", 0))
-  orders <- summary(convergence_order(named_mixture("G1"), makers, c(100, 200), horizon = 3))
+  orders <- summary(convergence_order(named_mixture("G1"), samplers = makers, steps = c(100, 200),
+                                      horizon = 3))
   orders <- orders$order[orders$quantity == "kl"]
   expect_equal(orders, rep(c(2, 4), c(5, 2)), tolerance = .03)
 })

@@ -36,7 +36,7 @@ test_that("results are the same to the last bit for 1, 2 and 7 threads", {
     with_threads(n, list(
       guided_sample(m, 3000, guidance("a", 2), sampler_ddim(10), key = c(1, 2))[1:5],
       guided_sample(m, 3000, guidance("a", 2), sampler_ddpm(10), key = c(1, 2))[1:5],
-      as.data.frame(guidance_sweep(m, "a", c(0, 1, 4), 2000, sampler_heun(5), key = c(3, 4))),
+      as.data.frame(guidance_sweep(m, 2000, "a", c(0, 1, 4), sampler_heun(5), key = c(3, 4))),
       score(m, matrix(seq(-3, 3, length.out = 9000), ncol = 3))
     ))
   })

@@ -80,7 +80,8 @@ test_that("tables exist without guidance, density, particles, or a density at th
 
 test_that("a sweep's tables are its columns, in long form", {
   withr::local_seed(3)
-  sweep <- guidance_sweep(iris_mixture, "virginica", c(0, 1, 4), n = 50, sampler = sampler_heun(10),
+  sweep <- guidance_sweep(iris_mixture, guidance = "virginica", strength = c(0, 1, 4), n = 50,
+                          sampler = sampler_heun(10),
                           keep = TRUE)
   table <- tidy(sweep)
   expect_named(table, c("quantity", "class", "sampler", "steps", "strength", "scale", "estimate",
@@ -97,7 +98,7 @@ test_that("a sweep's tables are its columns, in long form", {
   out <- augment(sweep)
   expect_equal(unname(tapply(out$.confidence, out$.strength, mean)), sweep$confidence,
                ignore_attr = TRUE)
-  bare <- guidance_sweep(gaussmix(c(1, 1), c(-1, 1), 1), "1", 0:1, n = 50)
+  bare <- guidance_sweep(gaussmix(c(1, 1), c(-1, 1), 1), guidance = "1", strength = 0:1, n = 50)
   expect_true(all(tidy(bare)$se %in% c(0, NA)))
   expect_error(augment(bare), "`x`", class = "mixguide_error")
 })

@@ -18,7 +18,7 @@ test_that("a function of the user's that fails is an error of ours that names it
   fails(guided_sample(m, 5, g, own), "`step` failed at step 2, t = ")
   fails(guided_sample(m, 5, g, noise = boom), "`noise` failed")
   fails(mismatch(m, model = function(x, t) boom(), n = 10), "`model` failed at t = ")
-  fails(convergence_order(m, boom, steps = c(4, 8)), "`samplers` failed")
+  fails(convergence_order(m, samplers = boom, steps = c(4, 8)), "`samplers` failed")
   a <- function(t) if (any(t > 1)) boom() else exp(-t)
   process <- schedule(a, function(t) 1 - exp(-2 * t), horizon = .9)
   fails(diffuse(m, 3, process), "`a` failed at t = 3")
