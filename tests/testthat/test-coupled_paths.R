@@ -164,8 +164,9 @@ test_that("set.seed() rules, and bad arguments are answered by name", {
   expect_identical(coupled_paths(m, 5, "1", 1, sampler_em(5)), one)
   expect_mixguide_error(coupled_paths(1, guidance = "1"), "mixture")
   expect_mixguide_error(coupled_paths(m, guidance = "9"), "guidance")
-  for (bad in list("1", NA, -1, Inf)) expect_mixguide_error(coupled_paths(m, guidance = "1",
-                                                                          strength = bad), "strength")
+  for (bad in list("1", NA, -1, Inf)) {
+    expect_mixguide_error(coupled_paths(m, guidance = "1", strength = bad), "strength")
+  }
   for (bad in list(0, -1, 1.5)) expect_mixguide_error(coupled_paths(m, bad, "1", 1), "n")
   expect_mixguide_error(coupled_paths(m, guidance = "1", sampler = "ddim"), "sampler")
   expect_mixguide_error(coupled_paths(m, guidance = "1", key = 1), "key")
