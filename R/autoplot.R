@@ -168,23 +168,23 @@ autoplot.guidance_sweep <- function(object, quantity = "confidence", variable = 
   long <- long[!is.na(long$estimate), ]
   runs <- nlevels(long$run)
   if (runs > 12) return(sweep_each(long[long$quantity == quantity, ], panels[[quantity]], object))
-  one <- runs == 1
+  single <- runs == 1
   baseline <- object$strength[1]
   ggplot(long, aes(asinh(.data$strength), .data$estimate, colour = .data$run)) +
-    (if (one) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
-                         linetype = "22", colour = "grey50")) +
+    (if (single) geom_hline(aes(yintercept = .data$estimate), long[!duplicated(long$quantity), ],
+                            linetype = "22", colour = "grey50")) +
     (if (any(object$strength != baseline)) geom_line(aes(linetype = .data$run))) +
     sweep_layers(object, long, 1 / 40, notes = c(
-      if (one) paste("Dashed lines: strength", format(baseline)),
+      if (single) paste("Dashed lines: strength", format(baseline)),
       if (any(long$bound)) "Hollow points: steps fold, the entropy is an upper bound"
-    ), legend = if (one) "none" else "bottom") +
+    ), legend = if (single) "none" else "bottom") +
     geom_point(aes(shape = .data$bound), fill = "white", size = 1.8) +
     # a share that is 0 throughout still needs an axis
     geom_blank(data = data.frame(strength = baseline, estimate = c(0, .05), run = long$run[1],
                                  panel = factor(panels[["fraction_down"]], panels))) +
     facet_wrap(vars(.data$panel), scales = "free_y", ncol = 2) +
     scale_shape_manual(values = c("FALSE" = 19, "TRUE" = 21), guide = "none") +
-    scale_colour_manual(values = if (one) ink else class_palette(runs), labels = wrapped,
+    scale_colour_manual(values = if (single) ink else class_palette(runs), labels = wrapped,
                         name = NULL) +
     scale_linetype_manual(values = rep(c("solid", "22"), each = 6)[seq_len(runs)],
                           labels = wrapped, name = NULL) +

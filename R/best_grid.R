@@ -128,10 +128,10 @@ grid_warp <- function(d) {
   fine <- if (is.numeric(grid)) own else {
     time_grid(16 * steps, own[1], grid, d$sampler$end, d$schedule)
   }
-  at <- stats::splinefun(seq(0, 1, length.out = length(fine)), fine, method = "monoH.FC")
+  time_at <- stats::splinefun(seq(0, 1, length.out = length(fine)), fine, method = "monoH.FC")
   function(knots) {
     share <- exp(knot_spline(knots, steps))
-    times <- at(c(0, cumsum(share)) / sum(share))
+    times <- time_at(c(0, cumsum(share)) / sum(share))
     replace(times, c(1, steps + 1), own[c(1, steps + 1)])
   }
 }

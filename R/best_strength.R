@@ -117,8 +117,8 @@ check_profiles <- function(names) {
 }
 
 piecewise_guidance <- function(class, places, values) {
-  at <- stats::approxfun(places, values)
-  guide <- guidance(class, function(t, fraction) at(fraction))
+  strength_at_place <- stats::approxfun(places, values)
+  guide <- guidance(class, function(t, fraction) strength_at_place(fraction))
   guide$vectorised <- TRUE
   guide
 }
@@ -126,11 +126,11 @@ piecewise_guidance <- function(class, places, values) {
 # A strength at places of the run.
 strength_at <- function(guide, d, places) {
   guide <- settle_guidance(guide, d$schedule, d$times)
-  at <- stats::approx(seq(0, 1, length.out = length(d$times)), d$times, places)$y
+  t <- stats::approx(seq(0, 1, length.out = length(d$times)), d$times, places)$y
   # a profile may not be defined at the very end
-  last <- length(at)
-  at[last] <- min(at[last - 1], d$times[length(d$times) - 1])
-  guidance_strength(guide, at)
+  last <- length(t)
+  t[last] <- min(t[last - 1], d$times[length(d$times) - 1])
+  guidance_strength(guide, t)
 }
 
 # The judge of a guidance. `at` returns its `value` (Inf if unknown) and its mean `confidence`, on
@@ -146,7 +146,7 @@ strength_judge <- function(d, target, tilt, measure, n) {
   }
   quantity <- if (target == "tilt") paste0("tilt_", measure) else measure
   points <- judged_points(d, n)
-  at <- function(guide) {
+  judged <- function(guide) {
     out <- if_error(points(guide), function(e) NULL)
     if (is.null(out) || anyNA(out$x) || out$folded > 1e-3) {
       return(list(value = Inf, confidence = sum(out$weights * out$confidence)))
@@ -166,7 +166,7 @@ strength_judge <- function(d, target, tilt, measure, n) {
     }
     list(value = rows[[quantity]], confidence = rows$confidence)
   }
-  list(at = at, final = final)
+  list(at = judged, final = final)
 }
 
 # The output of a guidance as points with weights, log-density and confidence.
@@ -199,14 +199,14 @@ judged_points <- function(d, n) {
 
 # The multiple of a shape with the wanted confidence, or with the least value.
 best_multiple <- function(shape, judge, wanted, most = 256) {
-  at <- function(by) judge$at(shape(by))
+  value_at <- function(by) judge$at(shape(by))
   if (is.null(wanted)) {
-    found <- stats::optimize(function(log_by) min(at(expm1(log_by))$value, 1e9), log1p(c(0, most)),
-                             tol = 1e-4)
+    found <- stats::optimize(function(log_by) min(value_at(expm1(log_by))$value, 1e9),
+                             log1p(c(0, most)), tol = 1e-4)
     by <- expm1(found$minimum)
     return(c(list(multiple = by), judge$final(shape(by))))
   }
-  reached <- multiple_for(function(by) at(by)$confidence, wanted, most)
+  reached <- multiple_for(function(by) value_at(by)$confidence, wanted, most)
   if (is.null(reached$by)) {
     return(c(list(multiple = NA_real_, confidence = unknown_row(), value = unknown_row()), reached))
   }
@@ -255,9 +255,9 @@ MOST_STRENGTH <- 50
 # The least value over strengths at places of the run, at the wanted confidence, by an augmented
 # Lagrangian.
 descend_strength <- function(begin, guide, judge, wanted) {
-  at <- function(values) judge$at(guide(values))
+  at_knots <- function(values) judge$at(guide(values))
   penalised <- function(values, multiplier, weight) {
-    found <- at(values)
+    found <- at_knots(values)
     off <- if (is.null(wanted)) 0 else found$confidence - wanted
     total <- found$value + multiplier * off + weight / 2 * off^2
     if (is.finite(total)) total else 1e6
@@ -274,7 +274,7 @@ descend_strength <- function(begin, guide, judge, wanted) {
     values <- stats::nlminb(values, penalised, slopes, multiplier = multiplier, weight = weight,
                             control = list(iter.max = 100, rel.tol = 1e-8),
                             lower = -MOST_STRENGTH, upper = MOST_STRENGTH)$par
-    if (!is.null(wanted)) multiplier <- multiplier + weight * (at(values)$confidence - wanted)
+    if (!is.null(wanted)) multiplier <- multiplier + weight * (at_knots(values)$confidence - wanted)
   }
   final <- if (is.null(wanted)) c(list(by = 0), judge$final(guide(values))) else {
     with_confidence(function(by) guide(values + by), 0, judge, wanted)
@@ -295,11 +295,11 @@ in_words.best_strength <- function(x) {
 }
 
 print_body.best_strength <- function(x, ...) {
-  of <- if (x$target == "class") paste("class", aim_words(x$class)) else {
+  target <- if (x$target == "class") paste("class", aim_words(x$class)) else {
     tilt_words(x$class, x$tilt)
   }
   say(process_lines(x, "guidance"))
-  say(paste0(DIVERGENCES[[x$measure]], " is least; target: ", of,
+  say(paste0(DIVERGENCES[[x$measure]], " is least; target: ", target,
              if (!is.null(x$wanted)) paste0("; at confidence ", format(x$wanted))))
   print_rows(data.frame("fraction of the run" = format(x$knots$fraction, digits = 3),
                         strength = format(x$knots$strength, digits = 4), check.names = FALSE), 4)

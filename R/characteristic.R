@@ -65,9 +65,9 @@ settle_down <- function(state, miss, slope_at, most, longer) {
     left <- which(!state$found & is.finite(rowSums(state$z)))
     if (!length(left)) break
     z <- state$z[left, , drop = FALSE]
-    at <- miss(z, left)
-    state$found[left] <- at$there %in% TRUE
-    size <- sqrt(rowSums(at$gap^2))
+    state_error <- miss(z, left)
+    state$found[left] <- state_error$there %in% TRUE
+    size <- sqrt(rowSums(state_error$gap^2))
     fell <- before[left] / size
     grow <- pmin(pmax(fell, ifelse(fell > .9, longer, .1)), 10)
     grow[is.na(grow)] <- 1
@@ -76,7 +76,7 @@ settle_down <- function(state, miss, slope_at, most, longer) {
     A <- slope_at(left)
     for (j in seq_len(ncol(z))) A[, j, j] <- A[, j, j] + 1 / length_of[left]
     move <- !state$found[left]
-    state$z[left[move], ] <- (z - solve_each(A, at$gap))[move, ]
+    state$z[left[move], ] <- (z - solve_each(A, state_error$gap))[move, ]
   }
   state
 }

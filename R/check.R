@@ -51,9 +51,9 @@ no_such_argument <- function(name, known, more) {
   if (is.call(f) && length(f) == 3) f <- f[[3]]
   # a method is known by its generic
   method <- "^(\\w+)[.]mixguide_(object|diffusion|table)$"
-  of <- if (is.name(f)) paste0(" of ", sub(method, "\\1", as.character(f)), "()")
+  whose <- if (is.name(f)) paste0(" of ", sub(method, "\\1", as.character(f)), "()")
   if (!nzchar(name)) {
-    abort(paste0("an argument too many", of, ": it takes ", toString(known)), "input", call)
+    abort(paste0("an argument too many", whose, ": it takes ", toString(known)), "input", call)
   }
   near <- nearest_name(name, setdiff(c(known, more), "..."))
   takes_guidance <- "guidance" %in% c(known, more)
@@ -63,7 +63,7 @@ no_such_argument <- function(name, known, more) {
   } else if (!is.null(near)) paste0("; did you mean `", near, "`?") else {
     paste0("; it takes ", toString(c(known, if (takes_guidance) setdiff(more, known))))
   }
-  abort(paste0("`", name, "` is not an argument", of, cure), "input", call)
+  abort(paste0("`", name, "` is not an argument", whose, cure), "input", call)
 }
 
 # The known name nearest to `name`, if one is near enough to be meant.

@@ -59,8 +59,8 @@
 #' @export
 compare_guidance <- function(mixture, n = 1e4, guidance = NULL, ..., tilt = NULL,
                              confidence = NULL) {
-  one <- if (!is.list(guidance) || is.object(guidance)) guidance
-  d <- as_diffusion(mixture, ..., own = list(guidance = one), takes_points = TRUE)
+  single <- if (!is.list(guidance) || is.object(guidance)) guidance
+  d <- as_diffusion(mixture, ..., own = list(guidance = single), takes_points = TRUE)
   n <- check_particles(n, min = 2)
   d <- default_points(d, n)
   if (!is.null(confidence)) check_number(confidence, "confidence", 0, 1, open = TRUE)
@@ -187,8 +187,10 @@ confident_multiple <- function(guide, d, n, wanted) {
   setting <- change_diffusion(d, list(guidance = guide))
   plan <- sampling_plan(setting, n, log_density = "none")
   key <- run_key(setting)
-  at <- function(by) mean(run_plan(plan, with_strength(setting$guidance, by), key)$confidence)
-  found <- multiple_for(at, wanted, 64)$by
+  confidence_of <- function(by) {
+    mean(run_plan(plan, with_strength(setting$guidance, by), key)$confidence)
+  }
+  found <- multiple_for(confidence_of, wanted, 64)$by
   if (is.null(found)) NA_real_ else found
 }
 
@@ -200,12 +202,13 @@ compared_goal <- function(d, tilt) {
   last <- d$times[length(d$times)]
   law <- diffuse(d$mixture, last, d$schedule)
   part <- class_law(law, class)
-  at <- moments(part)
+  wanted <- moments(part)
   singular <- is_singular(law)
   tilted <- if (!is.null(tilt) && !singular) {
     if_error(tilted_law(d$mixture, guidance(class, tilt), last, d$schedule), function(e) NULL)
   }
-  goal <- list(class = class, law = law, part = part, mean = at$mean, sd = sqrt(diag(at$cov)),
+  goal <- list(class = class, law = law, part = part, mean = wanted$mean,
+               sd = sqrt(diag(wanted$cov)),
                tilt = tilt, tilted = tilted, key = stream(d$key, "target"), singular = singular)
   if (!is.null(tilt) && !singular && is.null(tilted)) {
     goal$log_z <- log_of_mean(mean_of_draws(part, 2^16, function(x) {
@@ -381,10 +384,10 @@ law_distances <- function(law, goal) {
   from <- function(target) {
     if (is_folded(law)) {
       if (inherits(target, "gaussmix")) target <- mixture_as_law(target, law)
-      at <- law_ratio(law, target)
-      alike <- max(unlist(at$rest)) < 1e-12
-      rows <- folded_rows(if (alike) node_variation(at) else NA)
-      rows[[1]] <- rough_row(rows[[1]], law, at$forth, missing_mass)
+      ratio <- law_ratio(law, target)
+      alike <- max(unlist(ratio$rest)) < 1e-12
+      rows <- folded_rows(if (alike) node_variation(ratio) else NA)
+      rows[[1]] <- rough_row(rows[[1]], law, ratio$forth, missing_mass)
       return(rows)
     }
     rows <- law_distance(law, target)

@@ -8,10 +8,10 @@ known_confidence <- function(d, plan, aim) {
   end <- if (!is.null(plan$net)) known_end(d, plan, aim)
   if (is.null(end)) return(NULL)
   output <- gaussmix(1, t(unname(end$mean)), unname(end$cov + t(end$cov)) / 2)
-  at <- diffuse(d$mixture, plan$closing, d$schedule)
+  law_at_end <- diffuse(d$mixture, plan$closing, d$schedule)
   # more draws than particles: a draw is cheap, a particle takes many steps
   n <- min(max(4 * plan$begin$n, 2^14), 2^18)
-  mean_of_draws(output, n, class_probability(at, plan$class), stream(d$key, "control"))
+  mean_of_draws(output, n, class_probability(law_at_end, plan$class), stream(d$key, "control"))
 }
 
 # The mean and covariance at the end of a run that follows the score of one Gaussian, or NULL.
@@ -27,10 +27,10 @@ known_end <- function(d, plan, aim) {
 
 # Is the class one Gaussian, and does every evaluation give its score?
 follows_class <- function(plan, aim) {
-  one <- sum(is.finite(aim$models[1, ])) == 1 && is.null(plan$mixture$model)
+  one_gaussian <- sum(is.finite(aim$models[1, ])) == 1 && is.null(plan$mixture$model)
   untouched <- is.null(plan$error) && is.null(plan$wrong) && is.null(aim$program) &&
     all(aim$levels$push %in% 0)
-  one && untouched && all(aim$levels$coef == c(1, rep(0, nrow(aim$models) - 1)))
+  one_gaussian && untouched && all(aim$levels$coef == c(1, rep(0, nrow(aim$models) - 1)))
 }
 
 # Means over replicates with the column `zero` of `y` (replicates x strengths), whose mean is

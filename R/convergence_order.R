@@ -150,8 +150,9 @@ print.convergence_order <- function(x, quantity = "total_variation", digits = 4,
   print_head(x)
   say(paste0(DIVERGENCES[[quantity]], " at each number of steps; the orders of the last pair are ",
              "of ", divergence_words(names(DIVERGENCES))))
-  of <- x[x$quantity == quantity, ]
-  table <- tapply(of$estimate, list(factor(of$sampler, unique(of$sampler)), of$steps), c)
+  errors <- x[x$quantity == quantity, ]
+  table <- tapply(errors$estimate,
+                  list(factor(errors$sampler, unique(errors$sampler)), errors$steps), c)
   finest <- summary(x)
   orders <- split(order_words(finest$order, finest$order_se),
                   factor(finest$quantity, names(DIVERGENCE_HEADS), DIVERGENCE_HEADS))

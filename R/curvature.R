@@ -280,11 +280,11 @@ arc_points <- function(arc, lead, height) {
   }, arc$at[ends], arc$at[ends + 1])
   points <- x[seen, , drop = FALSE]
   if (length(ends)) {
-    at <- arc$point(crossing)
+    crossings <- arc$point(crossing)
     along <- x[ends + 1, , drop = FALSE] - x[ends, , drop = FALSE]
-    along <- along / sqrt(rowSums(along^2) * pmax(height(at), .Machine$double.xmin))
+    along <- along / sqrt(rowSums(along^2) * pmax(height(crossings), .Machine$double.xmin))
     points <- rbind(points, do.call(rbind, lapply(c(0, 2^(-1:7), -2^(-1:7)), function(s) {
-      at + s * along
+      crossings + s * along
     })))
   }
   h <- ifelse(above, height(x), -Inf)
@@ -345,14 +345,14 @@ climb <- function(f, x, scale, value = f(x)) {
 ball_points <- function(center, radius) {
   d <- length(center)
   n <- some_points(d)
-  at <- even_points(n, d + 1)
-  z <- stats::qnorm(at[, seq_len(d), drop = FALSE])
+  cube <- even_points(n, d + 1)
+  z <- stats::qnorm(cube[, seq_len(d), drop = FALSE])
   z <- z / sqrt(rowSums(z^2))
   if (d == 2) {
     angle <- 2 * pi * seq_len(n) / n
     edge <- cbind(cos(angle), sin(angle))
   } else edge <- z
-  rep(center, each = 2 * n) + radius * rbind(edge, at[, d + 1]^(1 / d) * z)
+  rep(center, each = 2 * n) + radius * rbind(edge, cube[, d + 1]^(1 / d) * z)
 }
 
 into_ball <- function(x, center, radius) {

@@ -9,8 +9,8 @@ det_by_differences <- function(f, x, h) {
   result <- list(log = rep(NA_real_, nrow(x)), negative = logical(nrow(x)), off = rep(Inf, nrow(x)))
   rows <- seq_len(nrow(x))
   for (step in h * c(1, .1, .01)) {
-    at <- x[rows, , drop = FALSE]
-    pairs <- central_pairs(f, at, step)
+    points <- x[rows, , drop = FALSE]
+    pairs <- central_pairs(f, points, step)
     slopes <- function(by) {
       columns <- lapply(pairs, function(d) Reduce(`+`, Map(`*`, d, by)) / step)
       array(unlist(columns), c(length(rows), ncol(x), ncol(x)))

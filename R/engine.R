@@ -83,9 +83,9 @@ keyed_normals <- function(d, n, key, first = 0, net = NULL) {
   plain <- list(mean = matrix(0, d), value = rep(1, d), used = TRUE)
   levels <- list(a = double(), b2 = double(), coef = double())
   # one number chooses the component
-  at <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
+  columns <- if (!is.null(net)) c(net$draws[-1], net$draws[1], rep(-1L, d - 1))
   core_run(plain, rbind(0), levels, eval_program("draws", 0), n, key = stream(key, "draws"),
-           first = first, net = keyed_net(net, key), at = at)$output
+           first = first, net = keyed_net(net, key), at = columns)$output
 }
 
 draws_from <- function(mixture, z) {

@@ -204,9 +204,9 @@ flow_rows <- function(run, measure) {
 # ---- Bounds for stochastic samplers
 
 path_rows <- function(run) {
-  at <- information_along(run$mixture, run$times, run$schedule, run$n)
+  measured <- information_along(run$mixture, run$times, run$schedule, run$n)
   table <- function(along) {
-    tryCatch(path_kl_table(run$experiment, run$process, along, run$n, at),
+    tryCatch(path_kl_table(run$experiment, run$process, along, run$n, measured),
              mixguide_error = function(e) NULL)
   }
   grid <- table("grid")
@@ -289,10 +289,10 @@ start_by_convexity <- function(mixture, t, schedule) {
 start_bounds <- function(run) {
   if (!identical(run$start[1], "normal")) return(NULL)
   from <- if (is_singular(run$mixture)) run$times[length(run$times)] else 0
-  at <- row_of(error_of_start(run, from), "kl")
+  start <- row_of(error_of_start(run, from), "kl")
   shrunk <- exp(-2 * (run$clock[1] - ou_clock(from, run$schedule)))
-  rbind(bound_row("kl", "initialisation, log-Sobolev bound", shrunk * at$estimate,
-                  shrunk * at$se, kind = "part"),
+  rbind(bound_row("kl", "initialisation, log-Sobolev bound", shrunk * start$estimate,
+                  shrunk * start$se, kind = "part"),
         bound_row("kl", "initialisation, convexity bound",
                   start_by_convexity(run$mixture, run$times[1], run$schedule), kind = "part"))
 }

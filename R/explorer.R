@@ -409,14 +409,14 @@ draw_law <- function(result) {
   bars <- graphics::hist(x, breaks = 50, plot = FALSE)
   parts <- univariate_parts(marginal(env$m, s$shown))
   axis <- finite_range(x, parts$mean - 3 * parts$sd, parts$mean + 3 * parts$sd)
-  at <- seq(axis[1], axis[2], length.out = 400)
-  curves <- law_curves(result, at)
+  points <- seq(axis[1], axis[2], length.out = 400)
+  curves <- law_curves(result, points)
   draw_frame(axis, c(0, max(bars$density[is.finite(bars$density)], unlist(curves)) * 1.15), name,
              "density")
   graphics::rect(utils::head(bars$breaks, -1), 0, bars$breaks[-1], bars$density, col = "grey85",
                  border = "grey70")
   inks <- class_palette(length(curves))
-  for (i in seq_along(curves)) graphics::lines(at, curves[[i]], col = inks[i], lty = i, lwd = 2)
+  for (i in seq_along(curves)) graphics::lines(points, curves[[i]], col = inks[i], lty = i, lwd = 2)
   draw_key_of("topright", c("run", names(curves)), c("grey70", inks),
               c(1, seq_along(curves)), c(8, rep(2, length(curves))))
 }

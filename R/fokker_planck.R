@@ -65,14 +65,15 @@ fokker_planck <- function(mixture, ..., end = 0, nodes = 1000, steps = 400, grid
   if (!is.null(run$rest)) run$rest$mixture <- target
   range <- process_range(run, target)
   solve <- function(nodes, steps) {
-    at <- process_density(run, nodes, steps, range)
+    solution <- process_density(run, nodes, steps, range)
     log_confidence <- if (!is.null(guidance)) {
-      log_class_probability(target, guidance$class)(matrix(at$x))
+      log_class_probability(target, guidance$class)(matrix(solution$x))
     }
-    new_law(at$x, at$density, log(at$density), log_confidence, diffuse(mixture, end, schedule),
-            guidance$class, run$rest, list(at$x), label = "the guided SDE in continuous time",
-            horizon = times[1], start = start_words(d$start),
-            guidance = guidance, schedule = schedule, times = times, floor = log(1e-12))
+    new_law(solution$x, solution$density, log(solution$density), log_confidence,
+            diffuse(mixture, end, schedule), guidance$class, run$rest, list(solution$x),
+            label = "the guided SDE in continuous time", horizon = times[1],
+            start = start_words(d$start), guidance = guidance, schedule = schedule, times = times,
+            floor = log(1e-12))
   }
   law <- counting_unsolved(solve(nodes, steps))
   half <- solve(ceiling(nodes / 2), ceiling(steps / 2))
@@ -94,9 +95,10 @@ process_map <- function(schedule, horizon, end) {
   a <- schedule$a(c(end, horizon))
   b2 <- schedule$b2(c(end, horizon))
   function(values) {
-    at <- outer(values, a^2) + rep(b2, each = length(values))
-    gain <- at[, 1] * (a[2] / a[1]) / at[, 2]
-    list(gain = gain, shift = a[1] - gain * a[2], variance = at[, 1] - gain^2 * at[, 2])
+    variances <- outer(values, a^2) + rep(b2, each = length(values))
+    gain <- variances[, 1] * (a[2] / a[1]) / variances[, 2]
+    list(gain = gain, shift = a[1] - gain * a[2],
+         variance = variances[, 1] - gain^2 * variances[, 2])
   }
 }
 

@@ -65,18 +65,18 @@ folder_at <- function(folder, digest) {
 # Are these the bytes of serialize(version = 2) of vectors, lists and their attributes, and nothing
 # else? Data with code, or with a place for code, are not read, whatever their checksum.
 is_plain_data <- function(bytes) {
-  at <- 14
+  position <- 14
   size <- length(bytes)
   if (size < 18 || !identical(bytes[1:6], as.raw(c(0x58, 0x0a, 0, 0, 0, 2)))) return(FALSE)
   integers <- function(n) {
-    if (at + 4 * n > size) stop("too short")
-    value <- readBin(bytes[at + seq_len(4 * n)], "integer", n, endian = "big")
-    at <<- at + 4 * n
+    if (position + 4 * n > size) stop("too short")
+    value <- readBin(bytes[position + seq_len(4 * n)], "integer", n, endian = "big")
+    position <<- position + 4 * n
     value
   }
   skip <- function(n) {
-    if (n < 0 || at + n > size) stop("too short")
-    at <<- at + n
+    if (n < 0 || position + n > size) stop("too short")
+    position <<- position + n
   }
   item <- function(depth = 0, text = FALSE) {
     if (depth > 50) stop("too deep")
@@ -108,7 +108,7 @@ is_plain_data <- function(bytes) {
   }
   if_error({
     item()
-    at == size
+    position == size
   }, function(e) FALSE)
 }
 

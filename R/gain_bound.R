@@ -66,13 +66,13 @@ gain_bound <- function(mixture, n = 200, guidance = NULL, strength = c(0.5, 2, 8
   horizon <- check_horizon(d$horizon, schedule)
   odds <- clock_log_odds(in_process(mixture), class, schedule, horizon,
                          bound_start(d$start, mixture, class, n, schedule, horizon))
-  one <- length(odds$rivals) == 1
+  single <- length(odds$rivals) == 1
   rows <- lapply(strength, function(eta) {
     gain <- exact_gain(odds, eta)
     data.frame(path = as.vector(row(gain)), strength = eta, rival = odds$rivals[col(gain)],
                log_odds = as.vector(odds$at(1)), gain = as.vector(gain),
-               bound_one = if (one) gain_at_least(odds, eta, 1) else NA_real_,
-               bound = if (one) best_gain_bound(odds, eta) else joint_gain_bound(odds, eta))
+               bound_one = if (single) gain_at_least(odds, eta, 1) else NA_real_,
+               bound = if (single) best_gain_bound(odds, eta) else joint_gain_bound(odds, eta))
   })
   rows <- do.call(rbind, rows)
   rows$ratio <- ifelse(rows$gain == 0, 1, rows$bound / rows$gain)
@@ -83,11 +83,10 @@ gain_bound <- function(mixture, n = 200, guidance = NULL, strength = c(0.5, 2, 8
               process_lines(d, c("guidance", "sampler"))),
             setup, keys = c("path", "strength", "rival"),
             methods = c(bound = "bound", bound_one = "bound"), body = gain_rows,
-            foot = c(paste0("Exact for each path", if (!one) "; one bound for all rivals"),
+            foot = c(paste0("Exact for each path", if (!single) "; one bound for all rivals"),
                      paste0("log_odds: at the data without guidance; gain: what guidance adds; ",
-                            if (one) "bound_one, bound: what it adds at least, with one rival and "
-                            else "bound: what it adds at least", if (one) "any",
-                            "; ratio: bound over gain")))
+                            if (single) "bound_one, ", "bound: what it adds at least",
+                            if (single) ", with one rival and any", "; ratio: bound over gain")))
 }
 
 bound_start <- function(start, mixture, class, n, schedule, horizon) {
@@ -218,10 +217,10 @@ gain_root <- function(m, s, target) {
 # For many paths: means and extremes for each strength.
 gain_rows <- function(x) {
   rows <- plain_table(x)
-  one <- length(unique(rows$rival)) == 1
+  single <- length(unique(rows$rival)) == 1
   if (nrow(rows) <= 12) {
-    return(rows[c("path", "strength", if (!one) "rival", "log_odds", "gain",
-                  if (one) "bound_one", "bound", "ratio")])
+    return(rows[c("path", "strength", if (!single) "rival", "log_odds", "gain",
+                  if (single) "bound_one", "bound", "ratio")])
   }
   each <- function(f) vapply(split(rows, rows$strength), f, 0)
   data.frame(strength = sort(unique(rows$strength)),
@@ -233,14 +232,14 @@ gain_rows <- function(x) {
 }
 
 picture.gain_bound <- function(object, setup) {
-  one <- length(setup$rivals) == 1
-  kinds <- c(gain = "gain", bound = if (one) "best bound" else "bound",
-             bound_one = "bound, tau* = 1")[c("gain", "bound", if (one) "bound_one")]
+  single <- length(setup$rivals) == 1
+  kinds <- c(gain = "gain", bound = if (single) "best bound" else "bound",
+             bound_one = "bound, tau* = 1")[c("gain", "bound", if (single) "bound_one")]
   rows <- as.data.frame(object)
   long <- long_form(rows, kinds, c("log_odds", "strength"))
   long$strength <- factor(long$strength, labels = paste("strength", sort(unique(rows$strength))))
   long <- long[order(long$log_odds), ]
-  layer <- if (one) {
+  layer <- if (single) {
     geom_line(aes(linetype = .data$kind), linewidth = .8)
   } else {
     geom_point(aes(shape = .data$kind), size = 1, alpha = opacity(long))
@@ -250,7 +249,7 @@ picture.gain_bound <- function(object, setup) {
     line_scales(class_palette(3), c("solid", "22", "12")) +
     scale_shape_manual(values = c(19, 17), name = NULL) +
     finish(paste("What guidance towards", aim_words(setup$class), "gains along the ODE"),
-           if (one) "One rival: gain and bounds are exact" else {
+           if (single) "One rival: gain and bounds are exact" else {
              "One bound for all rivals of a path"
            },
            x = "unguided log-odds of the class", y = "gain in log-odds", legend = "bottom")

@@ -69,7 +69,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     if (!missing(strength)) abort_input("scale", "left out where `strength` is given")
     strength <- strength_of_scale(scale)
   }
-  at <- strength
+  strength_at <- strength
   scale <- NULL
   profile <- NULL
   needs <- character()
@@ -77,7 +77,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
   if (is_matrix_strength(strength)) {
     matrix <- check_strength_matrix(strength)
     label <- matrix_words(matrix)
-    at <- function(t) 1
+    strength_at <- function(t) 1
   } else if (inherits(strength, "strength_profile") || is.function(strength)) {
     needs <- strength_needs(strength)
     if (inherits(strength, "strength_profile")) {
@@ -91,13 +91,13 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     }
     if (length(needs) || !is.function(strength)) {
       profile <- strength
-      at <- unsettled(needs)
+      strength_at <- unsettled(needs)
     }
   } else {
     strength <- check_number(strength, "strength")
     label <- format(strength)
     scale <- 1 + strength
-    at <- function(t) strength
+    strength_at <- function(t) strength
   }
   if (!is.null(interval)) {
     ok <- is.numeric(interval) && length(interval) == 2 && !anyNA(interval) &&
@@ -127,7 +127,7 @@ guidance <- function(class, strength = 0, interval = NULL, negative = NULL, powe
     if (power != 0) abort_input("power", paste("0", where), power)
     if (!is.null(rule)) abort_input("rule", paste("NULL", where), format(rule))
   }
-  structure(list(class = unique(label_text(class)), strength = at, matrix = matrix,
+  structure(list(class = unique(label_text(class)), strength = strength_at, matrix = matrix,
                  interval = interval, label = label, scale = scale, negative = negative,
                  power = power, rule = rule, profile = profile, multiple = 1, others = list()),
             class = object_class("mixguide_guidance"))
@@ -272,10 +272,10 @@ with_strength <- function(guidance, strength) {
 # one that has a scale is constant.
 guidance_strength <- function(guidance, t) {
   acts <- guidance_acts(guidance, t)
-  at <- if (isTRUE(guidance$vectorised)) guidance$strength(t[acts]) else {
+  strengths <- if (isTRUE(guidance$vectorised)) guidance$strength(t[acts]) else {
     at_times(guidance$strength, if (is.null(guidance$scale)) t[acts] else 0, "strength")
   }
-  replace(double(length(t)), acts, at)
+  replace(double(length(t)), acts, strengths)
 }
 
 guidance_acts <- function(guidance, t) {
@@ -359,11 +359,11 @@ guidance_models <- function(guidance, mixture, model = NULL) {
     what <- list(source, sort(class), not)
     number <- which(vapply(made, identical, NA, what))
     if (!length(number)) {
-      of <- sources[[source]]
-      keep <- if (is.null(class)) TRUE else class_components(of, class, arg) != not
-      if (!any(of$weights[keep] > 0)) return(NULL)
+      mixture <- sources[[source]]
+      keep <- if (is.null(class)) TRUE else class_components(mixture, class, arg) != not
+      if (!any(mixture$weights[keep] > 0)) return(NULL)
       rows <- sum(size[seq_len(source - 1)]) + seq_len(size[source])
-      models <<- c(models, list(replace(rep(-Inf, sum(size)), rows, log_weights(of, keep))))
+      models <<- c(models, list(replace(rep(-Inf, sum(size)), rows, log_weights(mixture, keep))))
       made <<- c(made, list(what))
       number <- length(made)
     }
@@ -399,21 +399,21 @@ guidance_models <- function(guidance, mixture, model = NULL) {
   gain <- unit(class[1]) - unit(negative[1])
   p <- guidance$power
   coef <- function(t, of = "guided") {
-    of <- rep_len(of, length(t))
+    wanted <- rep_len(of, length(t))
     coef <- matrix(0, J, length(t))
-    coef[, of == "gain"] <- gain
-    push <- of == "push"
+    coef[, wanted == "gain"] <- gain
+    push <- wanted == "push"
     eta <- guidance_strength(guidance, t[push])
     coef[, push] <- gain %*% (sign(eta) * abs(eta)^(1 / (1 + p)))
-    coef[, of == "class"] <- unit(class[1])
-    coef[, of == "away"] <- unit(negative[1])
-    coef[, of == "whole"] <- unit(all)
+    coef[, wanted == "class"] <- unit(class[1])
+    coef[, wanted == "away"] <- unit(negative[1])
+    coef[, wanted == "whole"] <- unit(all)
     rest <- (1 - length(terms)) * unit(all)
-    fixed <- is_fixed(of)
-    eta <- fixed_strength(of[fixed])
+    fixed <- is_fixed(wanted)
+    eta <- fixed_strength(wanted[fixed])
     coef[, fixed] <- rowSums(unit(class)) %o% (1 + eta) - rowSums(unit(negative)) %o% eta +
       as.vector(rest)
-    guided <- of == "guided"
+    guided <- wanted == "guided"
     if (p != 0 || depends_on_q(guidance)) coef[, guided] <- unit(class) else {
       eta <- vapply(terms, guidance_strength, double(sum(guided)), t[guided])
       eta <- matrix(eta, length(terms), byrow = TRUE)

@@ -201,10 +201,10 @@ report_limits <- function(report, class) {
   each <- lapply(samplers, function(sampler) {
     limit <- strength_limit(towards(report, class, sampler), n = report$n, range = c(.25, 64),
                             tol = .05)
-    of <- data.frame(class = class, sampler = format(sampler))
+    row <- data.frame(class = class, sampler = format(sampler))
     note <- if (is.finite(limit$estimate)) "" else "not lost up to 64"
-    list(limits = data.frame(of, estimate_row(limit$estimate, limit$se, limit$method, note)),
-         paths = data.frame(of, limit$path))
+    list(limits = data.frame(row, estimate_row(limit$estimate, limit$se, limit$method, note)),
+         paths = data.frame(row, limit$path))
   })
   together(each)
 }
@@ -253,9 +253,9 @@ report_sampled <- function(report, class) {
     abort("the mixture has a singular covariance: neither class nor tilt has a density", "singular")
   }
   runs <- report_runs(report, class)
-  at <- match(tilt_of(report), report$strength)
-  run <- runs[[at]]
-  draws <- class_draws(c(unclass(run), list(tilt = report$strength[at])))
+  chosen <- match(tilt_of(report), report$strength)
+  run <- runs[[chosen]]
+  draws <- class_draws(c(unclass(run), list(tilt = report$strength[chosen])))
   # probabilities and their order are the same in all coordinates
   mixture <- in_process(report$mixture)
   part <- class_law(mixture, class)
@@ -455,10 +455,10 @@ limit_words <- function(report) {
   }
   lost <- lost[order(rows$estimate[lost])]
   first <- utils::head(lost, 3)
-  at <- paste0(vapply(rows$estimate[first], format, "", digits = 3), " (class ",
-               rows$class[first], "; ", by[first], ")")
+  words <- paste0(vapply(rows$estimate[first], format, "", digits = 3), " (class ",
+                  rows$class[first], "; ", by[first], ")")
   more <- length(lost) - length(first)
-  paste0("Mean confidence falls below that without guidance from strength ", toString(at),
+  paste0("Mean confidence falls below that without guidance from strength ", toString(words),
          if (more) paste(" and", more, "more"), "; else not, to 64.")
 }
 
@@ -515,11 +515,11 @@ theorem_words <- function(report) {
 sampled_verdicts <- function(report) {
   rows <- report$sampled
   vapply(unique(rows$class), function(y) {
-    of <- split(rows[rows$class == y, ], rows$law[rows$class == y])
+    laws <- split(rows[rows$class == y, ], rows$law[rows$class == y])
     differs <- function(law) {
-      any(mapply(established, of$run$estimate - law$estimate, sqrt(of$run$se^2 + law$se^2)))
+      any(mapply(established, laws$run$estimate - law$estimate, sqrt(laws$run$se^2 + law$se^2)))
     }
-    paste(differs(of$class), differs(of$tilt))
+    paste(differs(laws$class), differs(laws$tilt))
   }, "")
 }
 
@@ -539,9 +539,9 @@ answer_sampled <- function(report) {
   y <- names(verdicts)[which.max(gap)]
   # for confidences almost 1 the odds say more
   near <- min(q$estimate[q$class == y]) > .995
-  of <- if (near) "log-odds" else "confidence"
+  quantity <- if (near) "log-odds" else "confidence"
   value <- function(law) {
-    row <- rows[rows$class == y & rows$law == law & rows$quantity == of, ]
+    row <- rows[rows$class == y & rows$law == law & rows$quantity == quantity, ]
     sub(" \\(.*", "", if (near) shown(row) else share(row))
   }
   strength <- format(tilt_of(report))
@@ -550,7 +550,8 @@ answer_sampled <- function(report) {
   c(paste0("Strength ", strength, ": ",
            by_verdict(names(verdicts), sub("tilt", paste0("tilt", if (alike) paste0(" ", tilt)),
                                            said[verdicts]), report), "."),
-    paste0("Mean ", of, " of ", y, ": class ", value("class"), ", tilt ", value("tilt"), ", run ",
+    paste0("Mean ", quantity, " of ", y, ": class ", value("class"), ", tilt ", value("tilt"),
+           ", run ",
            value("run"), "."),
     if (alike) "tilted_sample() samples the tilt." else
       paste0("The tilt is ", tilt, "; tilted_sample() samples it."))

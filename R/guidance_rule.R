@@ -407,14 +407,14 @@ rule_coefficients <- function(value, n, where) {
   if (!named) abort_input("rule", wanted, paste0(describe(value), where))
   lapply(c("x", "c", "u"), function(name) {
     if (!name %in% names(value)) return(0)
-    of <- value[[name]]
-    whole <- is.numeric(of) && length(of) %in% c(1, n)
-    if (whole) of <- as.double(of)
-    if (!whole || !all_finite(of)) {
-      came <- if (whole) of[!is.finite(of)][1] else describe(of)
+    coef <- value[[name]]
+    whole <- is.numeric(coef) && length(coef) %in% c(1, n)
+    if (whole) coef <- as.double(coef)
+    if (!whole || !all_finite(coef)) {
+      came <- if (whole) coef[!is.finite(coef)][1] else describe(coef)
       abort_input("rule", wanted, paste0(came, " for ", name, where))
     }
-    of
+    coef
   })
 }
 
@@ -449,11 +449,11 @@ estimate_operations <- function(op, guide, schedule) {
 # The time of the step before, NA for the first one or where no steps are known.
 step_before <- function(t, grid) {
   if (is.null(grid)) return(NA * t)
-  at <- match(t, grid[-length(grid)])
-  if (anyNA(at)) {
-    refuse_estimate(paste("the score at t =", format(t[is.na(at)][1])))
+  step <- match(t, grid[-length(grid)])
+  if (anyNA(step)) {
+    refuse_estimate(paste("the score at t =", format(t[is.na(step)][1])))
   }
-  c(NA, grid)[at]
+  c(NA, grid)[step]
 }
 
 refuse_estimate <- function(came) {
@@ -475,10 +475,10 @@ estimate_params <- function(guide, schedule) {
     s2 <- schedule$b2(grid) / schedule$a(grid)^2
     variance <- s2[-1] * (1 - s2[-1] / s2[-(n + 1)])
     # counted from the data, between two steps
-    at <- if (n == 1) variance else {
+    rise <- if (n == 1) variance else {
       stats::approx(seq_len(n) - 1, rev(variance), p$rise * n, rule = 2)$y
     }
-    p$tau <- abs(2 * at / 10 * p$offset)
+    p$tau <- abs(2 * rise / 10 * p$offset)
   }
   list(at_first = 0, tau = p$tau, add = p$offset, by_variance = 0)
 }

@@ -82,8 +82,9 @@ guidance_sweep <- function(mixture, n = 1e4, guidance = NULL, strength = c(0, 0.
                            sampler = NULL, ..., steps = NULL, noise = NULL,
                            log_density = c("auto", "map", "divergence", "none"), exact = NULL,
                            keep = FALSE, reduce = TRUE, folder = NULL) {
-  one <- function(x) if (!is.list(x) || is.object(x)) x
-  d <- as_diffusion(mixture, ..., own = list(guidance = one(guidance), sampler = one(sampler)),
+  single <- function(x) if (!is.list(x) || is.object(x)) x
+  d <- as_diffusion(mixture, ...,
+                    own = list(guidance = single(guidance), sampler = single(sampler)),
                     takes_points = TRUE, takes_model = TRUE)
   if (!is.null(d$mixture$model) && is.null(d$mixture$model$classifier)) {
     abort_input("mixture", "a score_model() with a classifier, for a sweep of the confidence",
@@ -97,7 +98,7 @@ guidance_sweep <- function(mixture, n = 1e4, guidance = NULL, strength = c(0, 0.
   call <- call_of("guidance_sweep", d)
   # single values are part of the diffusion
   call$args <- call$args[!(names(call$args) %in% c("guidance", "sampler") &
-                             vapply(call$args, function(x) !is.null(one(x)) || is.null(x), NA))]
+                             vapply(call$args, function(x) !is.null(single(x)) || is.null(x), NA))]
   refuse_noise(d, noise)
   d <- default_points(d, n)
   check_flag(keep, "keep")
@@ -319,10 +320,10 @@ location_sums <- function(x, w = NULL, axes = NULL) {
 # many variables, and where there is no class to compare with.
 class_axes <- function(plan) {
   if (mixture_dim(plan$mixture) > 32 || !is.null(plan$mixture$model)) return(NULL)
-  at <- class_moments(plan)
-  e <- eigen(at$cov, symmetric = TRUE)
+  wanted <- class_moments(plan)
+  e <- eigen(wanted$cov, symmetric = TRUE)
   if (!isTRUE(min(e$values) > 1e-13 * max(e$values))) return(NULL)
-  list(mean = unname(at$mean), turn = e$vectors / rep(sqrt(e$values), each = nrow(e$vectors)))
+  list(mean = unname(wanted$mean), turn = e$vectors / rep(sqrt(e$values), each = nrow(e$vectors)))
 }
 
 class_moments <- function(plan) {
@@ -376,9 +377,9 @@ class_target <- function(class, plan, key) {
          entropy = entropy(part)[ESTIMATE])
   } else {
     mean_of <- function(f) mean_of_draws(part, 2^14, f, stream(key, "target"))
-    one <- sum(part$weights > 0) == 1
+    one_gaussian <- sum(part$weights > 0) == 1
     list(confidence = mean_of(q(0)),
-         entropy = if (one) entropy(part)[ESTIMATE] else {
+         entropy = if (one_gaussian) entropy(part)[ESTIMATE] else {
            mean_of(function(x) -dgaussmix(x, part, log = TRUE))
          })
   }
@@ -391,14 +392,14 @@ class_target <- function(class, plan, key) {
 # with the largest distance; `sd`, the largest relative error along an axis of the class; and
 # `confidence`.
 class_off <- function(sums, plan, axes, confidence, target) {
-  at <- class_moments(plan)
-  d <- length(at$mean)
-  off <- sums[1 + seq_len(d)] / sums[1] - at$mean
+  wanted <- class_moments(plan)
+  d <- length(wanted$mean)
+  off <- sums[1 + seq_len(d)] / sums[1] - wanted$mean
   sd <- if (!is.null(axes)) {
     squares <- sums[-seq_len(d + 1)] / sums[1]
     max(abs(sqrt(pmax(squares - drop(off %*% axes$turn)^2, 0)) - 1))
   }
-  c(mean = max(abs(off) / sqrt(diag(at$cov))), sd = sd,
+  c(mean = max(abs(off) / sqrt(diag(wanted$cov))), sd = sd,
     confidence = abs(confidence - target$confidence$estimate))
 }
 
@@ -443,22 +444,23 @@ sweep_rows <- function(strength, sweep, plan, begin) {
   exact <- !is.null(begin$weights)
   entropy <- plan$begin$entropy
   rows <- Map(function(strength, moments, tail) {
-    at <- moment_estimates(moments, !is.null(plan$net))
-    if (!is.null(entropy)) at$estimate["entropy"] <- at$estimate["entropy"] + entropy
+    found <- moment_estimates(moments, !is.null(plan$net))
+    if (!is.null(entropy)) found$estimate["entropy"] <- found$estimate["entropy"] + entropy
     # if all gains, or all changes of an entropy, are the same, only rounding is left
-    if (exact) at$se[] <- moments[[1]]$error else {
-      at$se[is_rounding(at$se, pmax(1, abs(at$estimate)))] <- 0
+    if (exact) found$se[] <- moments[[1]]$error else {
+      found$se[is_rounding(found$se, pmax(1, abs(found$estimate)))] <- 0
       # none of n paths lost, which does not prove none at all: two standard errors are 3/n
-      none <- startsWith(names(at$estimate), "fraction_") & at$estimate %in% 0:1
-      if (at$se[["gain"]] > 0) at$se[none] <- 1.5 / plan$begin$n
+      none <- startsWith(names(found$estimate), "fraction_") & found$estimate %in% 0:1
+      if (found$se[["gain"]] > 0) found$se[none] <- 1.5 / plan$begin$n
     }
     k <- if (exact) NA_real_ else pareto_k(tail$log)
-    if (!exact && is_heavy(tail$log, plan$begin$n, at$estimate[["mean_inverse_confidence"]], k)) {
-      at$estimate["mean_inverse_confidence"] <- at$se["mean_inverse_confidence"] <- NA
+    inverse <- found$estimate[["mean_inverse_confidence"]]
+    if (!exact && is_heavy(tail$log, plan$begin$n, inverse, k)) {
+      found$estimate["mean_inverse_confidence"] <- found$se["mean_inverse_confidence"] <- NA
     }
     # as many columns again, each next to its estimate
-    values <- rbind(at$estimate, at$se)
-    names <- rbind(names(at$estimate), paste0(names(at$estimate), "_se"))
+    values <- rbind(found$estimate, found$se)
+    names <- rbind(names(found$estimate), paste0(names(found$estimate), "_se"))
     c(strength = strength, scale = 1 + strength, stats::setNames(c(values), names),
       inverse_confidence_tail = k)
   }, strength, sweep$moments, sweep$tails)
@@ -500,9 +502,9 @@ joint_notes <- function(a, b) {
 # Rows whose confidence and gain allow for particles that were not drawn (see tail.R).
 unseen_rows <- function(rows, tails, n) {
   unseen <- vapply(seq_along(tails), function(i) {
-    at <- estimate_row(rows$confidence[i], rows$confidence_se[i], "Monte Carlo")
-    row <- with_unseen(at, tails[[i]]$log, n)
-    sqrt(row$se^2 - at$se^2)
+    drawn <- estimate_row(rows$confidence[i], rows$confidence_se[i], "Monte Carlo")
+    row <- with_unseen(drawn, tails[[i]]$log, n)
+    sqrt(row$se^2 - drawn$se^2)
   }, 0)
   few <- unseen > 0 & !is.na(unseen)
   unseen[!few] <- 0

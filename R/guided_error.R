@@ -169,8 +169,8 @@ particle_error <- function(target, process, n) {
     return(unknown_rows(note))
   }
   drawn <- stratified_draws(target, n)
-  at <- pull_back(run, drawn$x)
-  v <- dgaussmix(drawn$x, target, log = TRUE) - at$log_density
+  back <- pull_back(run, drawn$x)
+  v <- dgaussmix(drawn$x, target, log = TRUE) - back$log_density
   # without a start the output counts as unlikely as anywhere, which is an error
   lost <- mean(is.na(v))
   most <- max(v, 1, na.rm = TRUE)

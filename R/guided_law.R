@@ -393,16 +393,16 @@ outer_nodes <- function(run, range, image) {
   starts <- matrix(c(range[1] - steps, range[2] + steps))
   out <- push(run, starts)
   # from the nodes outwards, in the order of the nodes
-  side <- function(at, sign, end, goal) {
-    x <- sign * out$x[at, 1]
-    fine <- is.finite(x) & is.finite(out$log_density[at])
-    if (!is.null(out$folded)) fine <- fine & !out$folded[at]
+  side <- function(places, sign, end, goal) {
+    x <- sign * out$x[places, 1]
+    fine <- is.finite(x) & is.finite(out$log_density[places])
+    if (!is.null(out$folded)) fine <- fine & !out$folded[places]
     fine <- cumsum(!(fine & diff(c(sign * end, x)) > 0)) == 0
     kept <- seq_len(min(sum(fine), sum(x < sign * goal, na.rm = TRUE) + 1))
     if (sign * end >= sign * goal) kept <- integer()
-    at <- sort(at[kept], decreasing = sign < 0)
-    list(x = out$x[at, , drop = FALSE], log_density = out$log_density[at],
-         from = starts[at, , drop = FALSE])
+    places <- sort(places[kept], decreasing = sign < 0)
+    list(x = out$x[places, , drop = FALSE], log_density = out$log_density[places],
+         from = starts[places, , drop = FALSE])
   }
   n <- length(steps)
   list(low = side(seq_len(n), -1, image[1], target[1]),
@@ -520,14 +520,14 @@ chain_pieces <- function(program, label) {
     column <- rbind(cbind(held, matrix(0, nrow(held), sum(noise))),
                     matrix(0, length(noise), ncol(held) + sum(noise)))
     for (s in seq_along(noise)) {
-      of <- weigh_rows(form$of[s, ], column)
-      noisy <- !all(of %in% 0)
+      weights <- weigh_rows(form$of[s, ], column)
+      noisy <- !all(weights %in% 0)
       if (noisy && form$kind[s] == "by coordinate") {
         abort_input("sampler", "one whose noise has single numbers as coefficients", label)
       }
       if (noisy && !reads_hessian(kind[form$op[s]])) abort_chain(label)
       # times a matrix that depends on where x is
-      column[nrow(held) + s, ] <- replace(of, is.na(of) | of != 0, NA)
+      column[nrow(held) + s, ] <- replace(weights, is.na(weights) | weights != 0, NA)
       if (noise[s]) column[nrow(held) + s, ncol(held) + sum(noise[seq_len(s)])] <- 1
     }
     held <- weigh_rows(form$to, column)

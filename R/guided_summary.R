@@ -277,10 +277,10 @@ quantile.guided_summary <- function(x, probs = c(0, .25, .5, .75, 1), ...) {
     edges <- h$low[j] + h$width[j] * 0:nrow(h$count)
     edges <- c(min(h$least[j], edges[1]), edges, max(h$most[j], edges[length(edges)]))
     held <- cumsum(c(0, h$below[j], h$count[, j], h$above[j]))
-    at <- probs * held[length(held)]
+    rank <- probs * held[length(held)]
     # the bin of the quantile: the first whose end is reached
-    i <- pmax(findInterval(at, held, left.open = TRUE), 1)
-    part <- (at - held[i]) / (held[i + 1] - held[i])
+    i <- pmax(findInterval(rank, held, left.open = TRUE), 1)
+    part <- (rank - held[i]) / (held[i + 1] - held[i])
     value <- edges[i] + ifelse(is.finite(part), part, 0) * (edges[i + 1] - edges[i])
     value[probs == 0] <- h$least[j]
     pmin(pmax(value, h$least[j]), h$most[j])

@@ -165,8 +165,8 @@ node_information <- function(mixture) {
 # -E log p, E|s|^2 and E||H||_F^2 over nodes; weights are those of an integral, or NULL for means
 # with their standard errors over draws.
 information_terms <- function(mixture, x) {
-  at <- core_eval(mixture, x, 1, 0, rbind(log_weights(mixture)), 1, "all")
-  cbind(-at$logp[[1]], rowSums(at$score^2), rowSums(matrix(at$jacobian, nrow(x))^2))
+  core <- core_eval(mixture, x, 1, 0, rbind(log_weights(mixture)), 1, "all")
+  cbind(-core$logp[[1]], rowSums(core$score^2), rowSums(matrix(core$jacobian, nrow(x))^2))
 }
 
 information_sums <- function(mixture, x, weight) {

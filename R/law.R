@@ -312,10 +312,10 @@ ray_tail <- function(x, axes, value, low, steps = 64) {
 grid_interpolation <- function(x, axes, value, points = 6) {
   size <- lengths(axes)
   place <- lapply(1:2, function(j) {
-    at <- (x[, j] - axes[[j]][1]) / (axes[[j]][2] - axes[[j]][1])
-    at <- pmin(pmax(at, 0), size[j] - 1)
-    first <- pmin(pmax(floor(at) - points / 2 + 1, 0), size[j] - points)
-    s <- at - first
+    place <- (x[, j] - axes[[j]][1]) / (axes[[j]][2] - axes[[j]][1])
+    place <- pmin(pmax(place, 0), size[j] - 1)
+    first <- pmin(pmax(floor(place) - points / 2 + 1, 0), size[j] - points)
+    s <- place - first
     weight <- vapply(seq_len(points) - 1, function(i) {
       others <- setdiff(seq_len(points) - 1, i)
       Reduce(`*`, lapply(others, function(k) (s - k) / (i - k)))
@@ -388,8 +388,8 @@ moment_rows <- function(law) {
   d <- law_dim(law)
   sd <- d + seq_len(d)
   rows <- law_numbers(law, function(law) {
-    at <- moments(law)
-    c(at$mean, sqrt(diag(at$cov)))
+    found <- moments(law)
+    c(found$mean, sqrt(diag(found$cov)))
   }, function(values) c(do.call(pmin, lapply(values, `[`, sd)), values[[1]][sd]))
   stats::setNames(rows, paste(rep(c("mean of", "sd of"), each = d), names(rows)[seq_len(d)]))
 }
@@ -458,9 +458,9 @@ moments.mixguide_law <- function(x, ...) {
     mean <- drop(rest$within %*% mean + rest$across %*% rest$mean)
     cov <- rest$within %*% cov %*% t(rest$within) +
       rest$across %*% (rest$variance * t(rest$across))
-    at <- moments_from_process(mean, cov, rest)
-    mean <- at$mean
-    cov <- at$cov
+    whole <- moments_from_process(mean, cov, rest)
+    mean <- whole$mean
+    cov <- whole$cov
     names <- variable_labels(x$mixture)
     names(mean) <- names
     dimnames(cov) <- list(names, names)

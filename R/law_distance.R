@@ -36,18 +36,18 @@ law_distance <- function(law, target) {
 # what a reduction leaves differs, a function of the view of the target. `rough`: see rough_row().
 law_divergences <- function(law, target, differs, rough = function(row, ...) row) {
   if (!is.null(law$doubt)) return(unknown_rows(law$doubt))
-  at <- law_ratio(law, target)
-  alike <- max(unlist(at$rest)) < 1e-12
+  ratio <- law_ratio(law, target)
+  alike <- max(unlist(ratio$rest)) < 1e-12
   if (is_folded(law)) {
-    return(unknown_rows(fold_note(law$unsummed, if (alike) node_variation(at))))
+    return(unknown_rows(fold_note(law$unsummed, if (alike) node_variation(ratio))))
   }
-  kl <- if (is.null(at$back)) unmatched_kl(at$forth) else reverse_kl(at$forth, at$back)
-  kl_reverse <- view_kl(at$forth, at$back)
-  kl$estimate <- kl$estimate + at$rest$kl
-  kl_reverse$estimate <- kl_reverse$estimate + at$rest$kl_reverse
-  quantity_rows(kl, rough(kl_reverse, law, at$forth, function(log_r) -log_r),
-                if (!alike) differs(at$forth) else {
-                  rough(known_variation(node_variation(at)), law, at$forth, missing_mass)
+  kl <- if (is.null(ratio$back)) unmatched_kl(ratio$forth) else reverse_kl(ratio$forth, ratio$back)
+  kl_reverse <- view_kl(ratio$forth, ratio$back)
+  kl$estimate <- kl$estimate + ratio$rest$kl
+  kl_reverse$estimate <- kl_reverse$estimate + ratio$rest$kl_reverse
+  quantity_rows(kl, rough(kl_reverse, law, ratio$forth, function(log_r) -log_r),
+                if (!alike) differs(ratio$forth) else {
+                  rough(known_variation(node_variation(ratio)), law, ratio$forth, missing_mass)
                 })
 }
 
@@ -107,12 +107,12 @@ law_view <- function(law, other) {
   there <- law$weights > 0
   w <- law$weights[there]
   x <- unname(law$x[there, , drop = FALSE])
-  at <- density_parts(other, x)
+  parts <- density_parts(other, x)
   # an unknown ratio still needs a number
-  value <- replace(at$value, !at$known & !is.finite(at$value), -1e4)
+  value <- replace(parts$value, !parts$known & !is.finite(parts$value), -1e4)
   log_r <- value - law$log_density[there]
   # one exponential: far out r may overflow
-  list(w = w, x = x, log = log_r, known = at$known, box = apply(x, 2, range),
+  list(w = w, x = x, log = log_r, known = parts$known, box = apply(x, 2, range),
        seen = sum(exp(log(w) + log_r)))
 }
 
@@ -332,8 +332,8 @@ law_cdf <- function(law) {
   if (length(turning_nodes(x))) {
     order <- order(x)
     keep <- !duplicated(x[order], fromLast = TRUE)
-    at <- (cumsum(w[order]) - w[order] / 2)[keep]
-    return(stats::approxfun(x[order][keep], at, yleft = 0, yright = 1))
+    below <- (cumsum(w[order]) - w[order] / 2)[keep]
+    return(stats::approxfun(x[order][keep], below, yleft = 0, yright = 1))
   }
   if (x[1] > x[length(x)]) {
     x <- rev(x)
@@ -342,10 +342,10 @@ law_cdf <- function(law) {
   }
   # beyond the last masses there is nothing to integrate
   held <- range(which(w > 0))
-  at <- seq.int(held[1], held[2])
-  x <- x[at]
-  w <- w[at]
-  bend <- stats::splinefun(at, w)(at, 2)
+  index <- seq.int(held[1], held[2])
+  x <- x[index]
+  w <- w[index]
+  bend <- stats::splinefun(index, w)(index, 2)
   n <- length(x)
   cell <- pmax((w[-1] + w[-n]) / 2 - (bend[-1] + bend[-n]) / 24, 0)
   keep <- c(TRUE, diff(x) > 0)
@@ -353,7 +353,7 @@ law_cdf <- function(law) {
   cdf <- (cdf / cdf[n])[keep]
   x <- x[keep]
   steepest <- 3 * diff(cdf) / diff(x)
-  slope <- pmin(density[at][keep], c(Inf, steepest), c(steepest, Inf))
+  slope <- pmin(density[index][keep], c(Inf, steepest), c(steepest, Inf))
   rising <- stats::splinefunH(x, cdf, slope)
   function(q) ifelse(q <= x[1], 0, ifelse(q >= x[length(x)], 1,
                                           rising(pmin(pmax(q, x[1]), x[length(x)]))))

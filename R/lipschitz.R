@@ -117,9 +117,9 @@ lipschitz <- function(mixture, t = 0, schedule = schedule_ou(), center = NULL, r
   space <- if (mixture_size(used) > 1) reduced_space(used)
   rows <- lapply(t, function(t) {
     noise_level(used, t, schedule)
-    at <- diffuse(used, t, schedule)
-    parts <- score_parts(at, space, schedule$a(t), schedule$b2(t))
-    where <- if (!is.null(center) || is.null(radius)) center else mean(at)
+    law <- diffuse(used, t, schedule)
+    parts <- score_parts(law, space, schedule$a(t), schedule$b2(t))
+    where <- if (!is.null(center) || is.null(radius)) center else mean(law)
     cbind(t = t, nowhere_above(rbind(
       global_constant(parts),
       if (is.null(center)) loewner_bound(parts, NULL) else point_statements(parts, center),
@@ -222,11 +222,12 @@ lipschitz_foot <- function(rows) {
 }
 
 center_words <- function(setup) {
-  at <- if (!is.null(setup$center)) {
+  center <- if (!is.null(setup$center)) {
     paste0("(", toString(format(setup$center, digits = 4, trim = TRUE)), ")")
   } else if (!is.null(setup$radius)) "the mean"
-  if (!is.null(at)) {
-    paste0("; around ", at, if (!is.null(setup$radius)) paste(" to radius", format(setup$radius)))
+  if (!is.null(center)) {
+    paste0("; around ", center,
+           if (!is.null(setup$radius)) paste(" to radius", format(setup$radius)))
   }
 }
 
@@ -323,32 +324,32 @@ max_distance <- function(points) {
 }
 
 ball_statements <- function(parts, center, radius, density, beta) {
-  at <- parts$at
+  law <- parts$at
   smin <- parts$smin
-  R <- max(sqrt(colSums((t(at$means) - center)^2))) + radius
+  R <- max(sqrt(colSums((t(law$means) - center)^2))) + radius
   in_balls <- paste("|x - mu_i| <=", format(R, digits = 4), "for all i")
   in_ball <- paste("|x - center| <=", format(radius, digits = 4))
-  one <- mixture_size(at) == 1
-  local <- if (one) -1 / c(smin, parts$smax) else {
+  single <- mixture_size(law) == 1
+  local <- if (single) -1 / c(smin, parts$smax) else {
     with_rest(local_range(parts$inner, drop(parts$turn(t(center))), radius), parts)
   }
-  gamma <- if (is.null(density)) log_density_floor(at, center, radius) else log(density)
+  gamma <- if (is.null(density)) log_density_floor(law, center, radius) else log(density)
   floor <- function(gamma) {
     paste0(in_balls, ", density >= ", if (gamma > -700) format(exp(gamma), digits = 3) else {
       paste0("exp(", format(gamma, digits = 3), ")")
     })
   }
-  d <- mixture_dim(at)
+  d <- mixture_dim(law)
   # logarithms, because gamma may be very small
-  M <- -d / 2 * log(2 * pi) - min(colSums(log(at$values))) / 2
+  M <- -d / 2 * log(2 * pi) - min(colSums(log(law$values))) / 2
   derived <- exp(M - gamma) * (1 / smin + R^2 / smin^2) + exp(2 * (M - gamma)) * (R / smin)^2
   known <- min(gamma, log(.1))
   recalled <- (1 / smin + 2 * max(R, 1)^2 / smin^2) * (exp(-known) + exp(-2 * known)) *
     (exp(2 * M) + exp(M)) * exp(-beta^2 / (2 * parts$smax))
   rbind(
     statement_row("local", local[1], local[2], in_ball,
-                  if (one) "exact" else "bound", "computed", if (one) "" else LEAST_FOUND),
-    spread_bound(parts, "affine", affine_spread(at, center, radius), in_ball),
+                  if (single) "exact" else "bound", "computed", if (single) "" else LEAST_FOUND),
+    spread_bound(parts, "affine", affine_spread(law, center, radius), in_ball),
     spread_bound(parts, "ball", 2 * R / smin, in_balls),
     statement_row("density", NA, NA, floor(gamma), lipschitz = derived),
     statement_row("paper", NA, NA, paste0(floor(known), if (beta > 0) {
@@ -387,15 +388,15 @@ precision_distances <- function(mixture) {
 LEAST_FOUND <- "found by optimisation: a lower bound of the constant"
 
 global_constant <- function(parts) {
-  at <- parts$at
+  law <- parts$at
   smin <- parts$smin
-  K <- mixture_size(at)
+  K <- mixture_size(law)
   row <- function(range, method, note = "") {
     range <- with_rest(range, parts)
     statement_row("global", range[1], range[2], "everywhere", method, "computed", note)
   }
   if (K == 1) return(row(-1 / c(smin, parts$smax), "exact"))
-  if (ncol(at$values) == 1) {
+  if (ncol(law$values) == 1) {
     # differences of the P mu do not leave the subspace of a reduction
     g <- component_slopes(parts$inner, 0 * parts$inner$means[1, ])
     bound <- spread_bound(parts, "common", max_distance(g), "everywhere")
@@ -406,12 +407,12 @@ global_constant <- function(parts) {
                            precisions(parts$inner)[[1]])[2]
       return(rbind(row(c(least, top), "exact"), bound))
     }
-    one <- mixture_dim(parts$inner) == 1
-    top <- if (one) max(scan_range(parts$inner)) else common_top(parts$inner)
+    on_line <- mixture_dim(parts$inner) == 1
+    top <- if (on_line) max(scan_range(parts$inner)) else common_top(parts$inner)
     met <- top >= bound$upper * (1 - 1e-9) || 1 / smin >= bound$upper
-    note <- if (met) "" else if (one) "scanned along the line of the means" else LEAST_FOUND
-    return(rbind(row(c(least, top), if (met) "exact" else if (one) "quadrature" else "bound", note),
-                 bound))
+    note <- if (met) "" else if (on_line) "scanned along the line of the means" else LEAST_FOUND
+    method <- if (met) "exact" else if (on_line) "quadrature" else "bound"
+                      return(rbind(row(c(least, top), method, note), bound))
   }
   if (mixture_dim(parts$inner) == 1) {
     return(row(scan_range(parts$inner), "quadrature",

@@ -94,9 +94,9 @@ net_plan <- function(n, program, begin, reduction, inner) {
   used <- 0
   coordinates <- length(SOBOL$degree)
   take <- function(count) {
-    at <- used + seq_len(count) - 1
+    column <- used + seq_len(count) - 1
     used <<- used + count
-    as.integer(ifelse(at < coordinates, at, -1))
+    as.integer(ifelse(column < coordinates, column, -1))
   }
   # the component first
   draws <- if (!is.null(begin$law)) take(1 + mixture_dim(begin$law))
@@ -106,13 +106,13 @@ net_plan <- function(n, program, begin, reduction, inner) {
   # the first noise of a program with a normal start is the start
   first <- min(slices, !is.null(begin$sd) && is.null(start))
   order <- c(seq_len(first), rev(seq_len(slices))[seq_len(slices - first)])
-  at <- matrix(-1L, inner, slices)
-  at[, order] <- take(inner * slices)
+  noises <- matrix(-1L, inner, slices)
+  noises[, order] <- take(inner * slices)
   rest <- if (!is.null(reduction$sd)) take(d)
   if (used == 0) return(NULL)
   columns <- max(1, ceiling(log2(per)))
   sobol <- sobol_matrices(columns, min(used, coordinates))
-  list(per = per, sobol = sobol, draws = draws, at = c(at), start = start, rest = rest)
+  list(per = per, sobol = sobol, draws = draws, at = c(noises), start = start, rest = rest)
 }
 
 # The nets of n draws of a mixture, or NULL if n is too small.

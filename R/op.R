@@ -36,8 +36,8 @@ with_own_strength <- function(ops, strength) {
 }
 
 has_fixed <- function(steps) {
-  of <- lapply(unlist(steps, recursive = FALSE), `[[`, "of")
-  any(is_fixed(as.character(unlist(of))))
+  models <- lapply(unlist(steps, recursive = FALSE), `[[`, "of")
+  any(is_fixed(as.character(unlist(models))))
 }
 
 # An error for methods that rewrite steps with one strength at each time.
@@ -121,10 +121,10 @@ op_root <- function(to, from = "x", t, coef) new_hessian_op("root", to, from, t,
 
 # The engine takes the numbers together, for a solution after their count.
 new_hessian_op <- function(kind, to, from, t, coef, diagonal) {
-  at <- op_eval(to, from, t)
+  eval <- op_eval(to, from, t)
   if (!are_numbers(coef)) abort_input("coef", "a finite number", describe(coef))
   if (kind == "solve") coef <- c(length(diagonal), check_number(coef, "coef"), diagonal)
-  new_op(kind, to = to, from = from, t = at$t, coef = stats::setNames(list(coef), to))
+  new_op(kind, to = to, from = from, t = eval$t, coef = stats::setNames(list(coef), to))
 }
 
 in_words.mixguide_op <- function(x) {

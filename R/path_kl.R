@@ -92,8 +92,8 @@ path_kl <- function(mixture, n = 1e4, ..., along = c("paths", "grid")) {
                    "sampler_em(100)")
   }
   process <- guarantee_process(d)
-  at <- information_along(process$mixture, d$times, d$schedule, n)
-  path_kl_table(d, process, along, n, at)
+  measured <- information_along(process$mixture, d$times, d$schedule, n)
+  path_kl_table(d, process, along, n, measured)
 }
 
 # A diffusion in its process, with a start that has a density and its error of the score.
@@ -153,11 +153,12 @@ information_along <- function(mixture, times, schedule, n) {
   size2 <- schedule$a(times)^2 + schedule$b2(times)
   last <- information(mixture, times[N + 1], schedule, n = 2)$method
   if (last != "Monte Carlo") {
-    at <- information(mixture, times, schedule)
-    h <- at$entropy + mixture_dim(mixture) * (clock - log(size2) / 2)
+    found <- information(mixture, times, schedule)
+    h <- found$entropy + mixture_dim(mixture) * (clock - log(size2) / 2)
     shrunk <- -expm1(-2 * (clock[k] - clock[k + 1]))
-    loss <- h[k] - h[k + 1] - size2[k] * at$fisher[k] * shrunk / 2
-    return(data.frame(at[k, c("second_moment", "fisher")], loss = loss, method = at$method[k]))
+    loss <- h[k] - h[k + 1] - size2[k] * found$fisher[k] * shrunk / 2
+    return(data.frame(found[k, c("second_moment", "fisher")], loss = loss,
+                      method = found$method[k]))
   }
   # By draws: the integral of F, without cancellation, along smooth curves through a few times.
   few <- some_times(times, 41)
@@ -172,16 +173,16 @@ information_along <- function(mixture, times, schedule, n) {
     list(fisher = curve(few2 * fisher)(clock[k]) / size2[k],
          loss = over_steps(clock, function(tau, since) curvature(tau) * -expm1(-2 * since)))
   }
-  at <- information(mixture, few, schedule, n)
-  parts <- attr(at, "batches")
+  found <- information(mixture, few, schedule, n)
+  parts <- attr(found, "batches")
   batches <- lapply(seq_len(nrow(parts[[1]])), function(b) {
     per_step(vapply(parts, `[`, 0, b, 3), vapply(parts, `[`, 0, b, 2))
   })
   batches <- lapply(c(fisher = "fisher", loss = "loss"), function(what) {
     matrix(vapply(batches, `[[`, double(N), what), N)
   })
-  at <- per_step(at$curvature, at$fisher)
-  structure(data.frame(second_moment = second_moments(mixture, times[k], schedule), at,
+  found <- per_step(found$curvature, found$fisher)
+  structure(data.frame(second_moment = second_moments(mixture, times[k], schedule), found,
                        method = last), batches = batches)
 }
 
@@ -214,30 +215,30 @@ over_steps <- function(times, f, n = 8) {
 # of G^2/2 times a(t_k)/a(t); and for paths the `kind` of its drift.
 path_steps <- function(sampler, times, schedule, along) {
   k <- seq_len(length(times) - 1)
-  at <- one_score_steps(sampler, times, schedule)
-  if (is.null(at) || !isTRUE(all.equal(at$t, times[k]))) {
+  steps <- one_score_steps(sampler, times, schedule)
+  if (is.null(steps) || !isTRUE(all.equal(steps$t, times[k]))) {
     abort_input("sampler", "one whose steps are x' = alpha x + beta s + sigma z, s taken at x",
                 sampler$label)
   }
-  one <- step_constants(k, times, schedule)
+  const <- step_constants(k, times, schedule)
   clock <- ou_clock(times, schedule)
-  at <- data.frame(at, r = clock[k] - clock[k + 1], c = 1 / one$ratio, shrunk = one$beta,
-                   score1 = one$a * gain_between(schedule, times[k], times[k + 1]))
-  at$score2 <- if (schedule$vp) at$r else {
+  steps <- data.frame(steps, r = clock[k] - clock[k + 1], c = 1 / const$ratio, shrunk = const$beta,
+                      score1 = const$a * gain_between(schedule, times[k], times[k + 1]))
+  steps$score2 <- if (schedule$vp) steps$r else {
     over_steps(times, function(t, since) schedule$diffusion2(t) / 2)
   }
-  if (along == "grid") return(at)
+  if (along == "grid") return(steps)
   same <- function(x, y) isTRUE(all.equal(x, y, tolerance = 1e-8))
-  reverse <- same(at$alpha, one$ratio) && same(at$sigma^2, one$ratio^2 * one$beta)
-  euler <- schedule$vp && same(at$alpha, 1 + at$r) && same(at$beta, 2 * at$r) &&
-    same(at$sigma^2, 2 * at$r)
-  at$kind <- if (reverse && same(at$beta, 2 * one$ratio * at$score1)) "exponential" else
-    if (reverse && same(at$beta, one$ratio * one$beta)) "best" else
+  reverse <- same(steps$alpha, const$ratio) && same(steps$sigma^2, const$ratio^2 * const$beta)
+  euler <- schedule$vp && same(steps$alpha, 1 + steps$r) && same(steps$beta, 2 * steps$r) &&
+    same(steps$sigma^2, 2 * steps$r)
+  steps$kind <- if (reverse && same(steps$beta, 2 * const$ratio * steps$score1)) "exponential" else
+    if (reverse && same(steps$beta, const$ratio * const$beta)) "best" else
       if (euler) "euler" else {
         abort_input("along", paste('"grid" for this sampler and schedule, whose paths have',
                                    "another noise or drift"), '"paths"')
       }
-  at
+  steps
 }
 
 # The factors of the moments in the divergence of each step beyond J: of I (`fisher`), the `second`
@@ -307,12 +308,12 @@ error_noise <- function(error, t) {
 # The error that a score_error() or a function adds to the score s at points x.
 error_field <- function(error, schedule) {
   if (is.function(error)) return(function(x, t, s) check_field(error, x, t, "score_error"))
-  of <- function(name, t, size, none) {
+  term_of <- function(name, t, size, none) {
     if (is.null(error[[name]])) none else as.vector(at_times(error[[name]], t, name, size))
   }
   function(x, t, s) {
     taken <- if (is.null(error$model)) s else unname(score(error$model, x, t, schedule))
-    of("scale", t, 1, 1) * taken - s + rep(of("bias", t, ncol(x), 0), each = nrow(x))
+    term_of("scale", t, 1, 1) * taken - s + rep(term_of("bias", t, ncol(x), 0), each = nrow(x))
   }
 }
 
@@ -345,8 +346,8 @@ score_part <- function(error, mixture, t, schedule, fisher, weight, n) {
   if (!any(vapply(nodes, is.null, NA))) {
     means <- vapply(seq_along(t), function(k) {
       x <- nodes[[k]]$x
-      at <- diffuse(mixture, t[k], schedule)
-      colSums(nodes[[k]]$weight * dgaussmix(x, at) * terms(x, k))
+      law <- diffuse(mixture, t[k], schedule)
+      colSums(nodes[[k]]$weight * dgaussmix(x, law) * terms(x, k))
     }, double(3))
     return(answer(t(means), "quadrature"))
   }

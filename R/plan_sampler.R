@@ -326,7 +326,7 @@ plan_announce <- function(job) {
 plan_try <- function(job, i, horizon, end, most = Inf) {
   candidate <- job$candidates[i, , drop = FALSE]
   # a number of steps, with its error if its evaluations are within the limit
-  at <- function(steps, limit) {
+  tried <- function(steps, limit) {
     sampler <- plan_made(job, c(candidate, steps = steps, end = end))
     cost <- plan_cost(sampler, job$schedule, horizon)
     error <- if (cost <= limit) job$error(sampler, horizon) else unknown_row()
@@ -334,8 +334,8 @@ plan_try <- function(job, i, horizon, end, most = Inf) {
          met = isTRUE(error$met), stochastic = sampler$stochastic)
   }
   found <- if (is.null(job$budget)) {
-    plan_steps(at, min(4 * job$state$best, most, job$most, na.rm = TRUE), job$late)
-  } else plan_budget(at, job$budget)
+    plan_steps(tried, min(4 * job$state$best, most, job$most, na.rm = TRUE), job$late)
+  } else plan_budget(tried, job$budget)
   data.frame(candidate, horizon = horizon, end = end, steps = found$steps,
              evaluations = found$evaluations, error = found$error$estimate, se = found$error$se,
              stochastic = found$stochastic, candidate = i)
@@ -479,7 +479,7 @@ plan_grids <- function(grids, schedule, logsnr) {
 
 # The times at which the start alone makes these errors, or the last that there is.
 plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
-  at <- function(t) {
+  error_at <- function(t) {
     row_of(start_error(diffuse(mixture, t, schedule), mixture, schedule, t, "normal", n),
            quantity)$estimate
   }
@@ -490,7 +490,7 @@ plan_horizons <- function(mixture, schedule, end, errors, quantity, n) {
   # exp(log(t)) may exceed t
   t <- pmin(t, last)
   # at early times nodes may not see a narrow law: then the error is near its largest anyway
-  e <- suppressWarnings(vapply(t, at, 0))
+  e <- suppressWarnings(vapply(t, error_at, 0))
   e <- rev(cummax(rev(pmax(e, .Machine$double.xmin))))
   # where a = 0 nothing is left of the data, so times there are not interpolated
   gone <- schedule$a(t) == 0

@@ -190,8 +190,8 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   op <- rbind(code = op_code(kind), to = id(table$to), from = id(table$from), at = 0, n = 0)
   fields <- lapply(c(to = "to", at = "at", n = "n"), function(field) op_field(kind, field))
   fill <- function(field, is, value) {
-    at <- fields[[field]] == is
-    op[field, at] <<- value(at)
+    columns <- fields[[field]] == is
+    op[field, columns] <<- value(columns)
   }
   for (field in c("to", "at")) fill(field, "scalar", function(at) table$scalar[at] - 1)
   fill("n", "calls", function(at) seq_len(sum(at)) - 1)
@@ -202,9 +202,9 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   fill("n", "count", function(at) table$count[at])
   fill("n", "coef", function(at) coef_at[offset(table$count)[at] + 1])
   at_time <- which(fields$at == "level")
-  of <- table$of[at_time]
+  models <- table$of[at_time]
   want <- table$want[cummax(ifelse(kind[at_time] == "eval", seq_along(at_time), 1))]
-  level <- paste(match(table$t, unique(table$t)), of, want)
+  level <- paste(match(table$t, unique(table$t)), models, want)
   first <- which(!duplicated(level))
   op["at", at_time] <- match(level, level[first]) - 1
   if (derivative == "map") fill("at", "alive", function(at) live_registers(op, term))
@@ -217,7 +217,7 @@ assemble_program <- function(table, derivative = "none", scalars = operations()$
   list(op = integers(op), term = integers(term), coef = table$coef, registers = length(registers),
        scalars = as.integer(scalars), outputs = count("outputs"), noises = count("noises"),
        derivative = derivative_code[[derivative]], level_times = table$t[first],
-       level_of = of[first], level_want = as.integer(want[first]),
+       level_of = models[first], level_want = as.integer(want[first]),
        call = program_call(table$fun, table$when), columns = lapply(table$fun, attr, "columns"))
 }
 
@@ -237,8 +237,8 @@ takes_root <- function(program) any(op_kinds(program) == "root")
 # Is noise multiplied by a matrix that may turn it around?
 turns_noise <- function(program) {
   kind <- op_kinds(program)
-  at <- which(kind == "product" & c("", kind[-length(kind)]) == "noise")
-  any(program$op["to", at] == program$op["to", at - 1])
+  products <- which(kind == "product" & c("", kind[-length(kind)]) == "noise")
+  any(program$op["to", products] == program$op["to", products - 1])
 }
 
 # Roots of matrices are taken in a few dimensions only.

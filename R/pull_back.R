@@ -65,19 +65,20 @@ descend <- function(state, miss, direction, most) {
   for (i in seq_len(most)) {
     left <- which(!found & is.finite(rowSums(z)))
     if (!length(left)) break
-    at <- miss(z[left, , drop = FALSE], left)
-    found[left] <- at$there
-    size <- sqrt(rowSums(at$gap^2))
+    missed <- miss(z[left, , drop = FALSE], left)
+    found[left] <- missed$there
+    size <- sqrt(rowSums(missed$gap^2))
     better <- !is.na(size) & size < off[left]
-    go <- left[better & !at$there]
+    go <- left[better & !missed$there]
     off[left[better]] <- size[better]
     if (length(go)) {
-      move[go, ] <- direction(go, z[go, , drop = FALSE], at$gap[better & !at$there, , drop = FALSE])
+      move[go, ] <- direction(go, z[go, , drop = FALSE],
+                              missed$gap[better & !missed$there, , drop = FALSE])
       step[go] <- pmin(1.5 * step[go], 1)
       z[go, ] <- z[go, , drop = FALSE] + step[go] * move[go, , drop = FALSE]
     }
     # back by half of the failed step
-    back <- left[!better & !at$there]
+    back <- left[!better & !missed$there]
     step[back] <- step[back] / 2
     z[back, ] <- z[back, , drop = FALSE] - step[back] * move[back, , drop = FALSE]
   }

@@ -32,7 +32,7 @@
 #' by_recfg <- guidance("1", 2, rule = "recfg")
 #' guided_law(m, guidance = by_recfg, sampler = sampler_ddim(50))
 #' @export
-recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 1e4, key = NULL) {
+recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 4096, key = NULL) {
   unpack_diffusion()
   check_mixture(mixture)
   check_schedule(schedule)
@@ -54,14 +54,14 @@ recfg_weights <- function(mixture, guidance, t, schedule = schedule_ou(), n = 1e
   # only if there are draws: nodes on the line have none
   delayedAssign("settled", own_key(key))
   rows <- lapply(seq_along(t), function(i) {
-    at <- recfg_ratio_at(guide, t[i], schedule, schedule$a(t[i]), schedule$b2(t[i]), settled)
-    of <- function(quantity, ...) {
+    found <- recfg_ratio_at(guide, t[i], schedule, schedule$a(t[i]), schedule$b2(t[i]), settled)
+    row <- function(quantity, ...) {
       data.frame(quantity = quantity, variable = variable_labels(mixture), t = t[i],
                  estimate_row(...))
     }
-    rbind(of("class", rep(1 + eta[i], length(at$ratio)), 0, "exact"),
-          of("other", -eta[i] * at$ratio, abs(eta[i]) * at$se, at$method),
-          of("printed", at$printed, at$printed_se, at$method))
+    rbind(row("class", rep(1 + eta[i], length(found$ratio)), 0, "exact"),
+          row("other", -eta[i] * found$ratio, abs(eta[i]) * found$se, found$method),
+          row("printed", found$printed, found$printed_se, found$method))
   })
   rows <- do.call(rbind, rows)
   drawn <- "Monte Carlo" %in% rows$method
@@ -120,9 +120,11 @@ recfg_ratio_at <- function(guide, t, schedule, a, b2, key) {
     x <- nodes$x
     weight <- nodes$weight * dgaussmix(x, law)
   }
-  of <- function(of) unname(core_eval(pool, x, a, b2, guide$models, guide$coef(t, of), "score"))
-  s_c <- of("class")
-  s_u <- of("away")
+  score_of <- function(of) {
+    unname(core_eval(pool, x, a, b2, guide$models, guide$coef(t, of), "score"))
+  }
+  s_c <- score_of("class")
+  s_u <- score_of("away")
   # scores are as large as 1/b
   unit <- max(abs(s_u))
   s_c <- s_c / unit

@@ -117,13 +117,14 @@ corrector_underdamped <- function(step, steps = 1, friction = 2) {
   friction <- check_number(friction, "friction", min = 0, open = TRUE)
   name <- corrector_name("underdamped Langevin", steps, step, friction)
   new_corrector(name, function(t, schedule) {
-    one <- underdamped_constants(size(t), friction)
+    const <- underdamped_constants(size(t), friction)
     score <- list(op_eval("(s)", from = "x", t = t), op_noise("(z)"))
-    move <- list(op_linear("x", list(x = 1, "(v)" = one$psi, "(s)" = one$phi, "(z)" = one$sd_x)))
+    move <- list(op_linear("x", list(x = 1, "(v)" = const$psi, "(s)" = const$phi,
+                                     "(z)" = const$sd_x)))
     # eta, given the z of xi
     turn <- list(op_noise("(w)"),
-                 op_linear("(v)", list("(v)" = one$e, "(s)" = one$psi, "(z)" = one$of_x,
-                                       "(w)" = one$sd_v)))
+                 op_linear("(v)", list("(v)" = const$e, "(s)" = const$psi, "(z)" = const$of_x,
+                                       "(w)" = const$sd_v)))
     # x moves by the old velocity, and the last velocity moves nothing
     c(list(op_noise("(v)")), rep(c(score, move, turn), steps - 1), score, move)
   })

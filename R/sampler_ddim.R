@@ -66,15 +66,15 @@
 sampler_ddim <- function(steps = 200, grid = "quadratic", end = 0, eta = 0) {
   eta <- check_number(eta, "eta", min = 0, max = 1)
   step <- function(k, times, schedule) {
-    one <- step_constants(k, times, schedule)
-    v <- eta^2 * one$b2_next / one$b2 * one$beta
-    coef <- list(x = one$ratio, s = one$ratio * one$b2 - sqrt((one$b2_next - v) * one$b2))
-    if (any(one$late)) {
-      shrink <- sqrt((one$b2_next - v) / one$b2)
-      coef <- list(x = ifelse(one$late, shrink, coef$x),
-                   s = ifelse(one$late, one$a_next - one$a * shrink, coef$s))
+    const <- step_constants(k, times, schedule)
+    v <- eta^2 * const$b2_next / const$b2 * const$beta
+    coef <- list(x = const$ratio, s = const$ratio * const$b2 - sqrt((const$b2_next - v) * const$b2))
+    if (any(const$late)) {
+      shrink <- sqrt((const$b2_next - v) / const$b2)
+      coef <- list(x = ifelse(const$late, shrink, coef$x),
+                   s = ifelse(const$late, const$a_next - const$a * shrink, coef$s))
     }
-    evaluate <- op_eval("s", from = "x", t = times[k], want = one$want)
+    evaluate <- op_eval("s", from = "x", t = times[k], want = const$want)
     if (eta == 0) return(list(evaluate, op_linear("x", coef)))
     list(evaluate, op_noise("z"), op_linear("x", c(coef, list(z = sqrt(v)))))
   }

@@ -57,33 +57,34 @@ NULL
 #' @export
 sampler_dpm_2 <- function(steps = 200, grid = "quadratic", end = 0) {
   step <- function(k, times, schedule) {
-    one <- step_constants(k, times, schedule)
-    late <- one$late
+    const <- step_constants(k, times, schedule)
+    late <- const$late
     middle <- logsnr_middle(times[k], times[k + 1], schedule)
     a <- schedule$a(middle)
     b2 <- schedule$b2(middle)
     # b_r (e^(h/2) - 1) b = (a_r/a) b^2 - b_r b
-    to_y <- list(x = a / one$a, first = a / one$a * one$b2 - sqrt(b2 * one$b2))
-    to_x <- list(x = one$ratio, s = sqrt(b2) * (one$ratio * sqrt(one$b2) - sqrt(one$b2_next)))
+    to_y <- list(x = a / const$a, first = a / const$a * const$b2 - sqrt(b2 * const$b2))
+    to_x <- list(x = const$ratio,
+                 s = sqrt(b2) * (const$ratio * sqrt(const$b2) - sqrt(const$b2_next)))
     if (any(late)) {
       # Late steps use the denoised points D and D_r of both evaluations. With e = e^h - 1 and
       # c = b_r/b, y = c x + (a_r - a c) D and
       # x' = (b'/b) x + (a' - a b'/b) D + e (b'/b_r) a_r (D_r - D). Without a middle, D_r = D.
-      shrink <- sqrt(b2 / one$b2)
-      shrink_next <- sqrt(one$b2_next / one$b2)
-      change <- a * (one$ratio * sqrt(one$b2) - sqrt(one$b2_next)) / sqrt(b2)
-      change[!is.finite(change) | one$ratio * sqrt(one$b2) > 1e15 * sqrt(one$b2_next)] <- 0
+      shrink <- sqrt(b2 / const$b2)
+      shrink_next <- sqrt(const$b2_next / const$b2)
+      change <- a * (const$ratio * sqrt(const$b2) - sqrt(const$b2_next)) / sqrt(b2)
+      change[!is.finite(change) | const$ratio * sqrt(const$b2) > 1e15 * sqrt(const$b2_next)] <- 0
       # the last step: D alone, at the same place
       change[middle == times[k]] <- 0
       to_y <- list(x = ifelse(late, shrink, to_y$x),
-                   first = ifelse(late, a - one$a * shrink, to_y$first))
+                   first = ifelse(late, a - const$a * shrink, to_y$first))
       to_x <- list(x = ifelse(late, shrink_next, to_x$x),
-                   first = ifelse(late, one$a_next - one$a * shrink_next - change, 0),
+                   first = ifelse(late, const$a_next - const$a * shrink_next - change, 0),
                    s = ifelse(late, change, to_x$s))
     }
-    list(op_eval("first", from = "x", t = times[k], want = one$want),
+    list(op_eval("first", from = "x", t = times[k], want = const$want),
          op_linear("y", to_y),
-         op_eval("s", from = "y", t = middle, want = one$want),
+         op_eval("s", from = "y", t = middle, want = const$want),
          op_linear("x", to_x))
   }
   sampler("dpm_2", step, steps, grid, end, divergence = FALSE, label = "DPM-Solver-2",
@@ -114,25 +115,25 @@ sampler_dpmpp_3m <- function(steps = 200, grid = "quadratic", end = 0) {
 # A step that uses the predictions of the `order` - 1 steps before it.
 dpmpp_step <- function(order) {
   function(k, times, schedule) {
-    one <- step_constants(k, times, schedule)
+    const <- step_constants(k, times, schedule)
     # registers that take turns: they keep a prediction for the next steps
     current <- paste0("d", k %% order)
     seen <- min(order, k)
-    if (one$b2_next == 0) seen <- 1
+    if (const$b2_next == 0) seen <- 1
     t <- times[k + (1 - seen):1]
     # the coming step, then those before
     h <- rev(diff(log(schedule$a(t)) - log(schedule$b2(t)) / 2))
     weight <- switch(seen, 1, c(1, 0) + c(1, -1) * h[1] / (2 * h[2]), parabola_weights(h))
     data <- stats::setNames(weight, paste0("d", (k - seq_len(seen) + 1) %% order))
-    shrink <- sqrt(one$b2_next / one$b2)
+    shrink <- sqrt(const$b2_next / const$b2)
     # the next steps use this prediction
     last <- times[min(k + order, length(times))]
-    late <- max(one$a_next, schedule$a(last)) > 1e3 * one$a
+    late <- max(const$a_next, schedule$a(last)) > 1e3 * const$a
     # a' (1 - e^-h) = a' - a b'/b
     c(if (late) list(op_eval(current, from = "x", t = times[k], want = "denoised")) else {
       list(op_eval("s", from = "x", t = times[k]),
-           op_linear(current, c(x = 1 / one$a, s = one$b2 / one$a)))
-    }, list(op_linear("x", c(x = shrink, (one$a_next - one$a * shrink) * data))))
+           op_linear(current, c(x = 1 / const$a, s = const$b2 / const$a)))
+    }, list(op_linear("x", c(x = shrink, (const$a_next - const$a * shrink) * data))))
   }
 }
 

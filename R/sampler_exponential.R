@@ -43,20 +43,20 @@ sampler_exponential <- function(steps = 200, grid = "quadratic", end = 0, order 
   }
   step <- function(k, times, schedule) {
     need_score(k, times, schedule, "an exponential integrator")
-    one <- step_constants(k, times, schedule)
+    const <- step_constants(k, times, schedule)
     gain <- reverse_gain(schedule, times[k], times[k + 1])
     evaluate <- op_eval("s", from = "x", t = times[k])
     if (order == 2) {
-      correct <- gain * change_weight(log(one$ratio))
+      correct <- gain * change_weight(log(const$ratio))
       return(list(evaluate,
-                  op_linear("y", list(x = one$ratio, s = gain)),
+                  op_linear("y", list(x = const$ratio, s = gain)),
                   op_eval("s2", from = "y", t = times[k + 1]),
                   op_linear("x", list(y = 1, s = -correct, s2 = correct))))
     }
-    if (!stochastic) return(list(evaluate, op_linear("x", list(x = one$ratio, s = gain))))
+    if (!stochastic) return(list(evaluate, op_linear("x", list(x = const$ratio, s = gain))))
     list(evaluate,
          op_noise("z"),
-         op_linear("x", list(x = one$ratio, s = 2 * gain, z = one$ratio * sqrt(one$beta))))
+         op_linear("x", list(x = const$ratio, s = 2 * gain, z = const$ratio * sqrt(const$beta))))
   }
   kind <- if (stochastic) "SDE" else if (order == 2) "ODE, order 2" else "ODE"
   sampler("exponential", step, steps, grid, end, stochastic, divergence = !stochastic && order == 1,

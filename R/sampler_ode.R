@@ -66,11 +66,11 @@ runge_kutta <- function(tableau) {
     }
     stage <- function(i) {
       t <- times[k] - tableau$c[i] * h
-      at <- if (i == 1) "x" else "y"
+      from <- if (i == 1) "x" else "y"
       c(if (i > 1) list(from_x("y", tableau$A[i, ])),
-        list(op_eval(velocity[i], from = at, t = t),
+        list(op_eval(velocity[i], from = from, t = t),
              op_linear(velocity[i],
-                       stats::setNames(reverse_drift(schedule, t), c(at, velocity[i])))))
+                       stats::setNames(reverse_drift(schedule, t), c(from, velocity[i])))))
     }
     c(unlist(lapply(seq_along(velocity), stage), recursive = FALSE), list(from_x("x", tableau$b)))
   }

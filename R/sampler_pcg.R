@@ -61,10 +61,10 @@ sampler_zigzag <- function(steps = 200, grid = "quadratic", end = 0, low = -1, r
   step <- function(k, times, schedule) {
     ahead <- forward$step(k, times, schedule)
     if (k == length(times) - 1) return(ahead)
-    one <- step_constants(k, times, schedule)
+    const <- step_constants(k, times, schedule)
     back <- list(op_eval("(e)", t = times[k], want = "noise", strength = low),
-                 op_linear("x", list(x = one$back, "(e)" = sqrt(one$b2) -
-                                       one$back * sqrt(one$b2_next))))
+                 op_linear("x", list(x = const$back, "(e)" = sqrt(const$b2) -
+                                       const$back * sqrt(const$b2_next))))
     c(ahead, rep(c(back, ahead), rounds))
   }
   sampler("zigzag", step, steps, grid, end, stochastic = FALSE, divergence = FALSE,

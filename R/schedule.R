@@ -295,7 +295,7 @@ schedule_flow <- function() {
 schedule_ddpm <- function(alpha) {
   steps <- length(alpha)
   # zero terminal signal-to-noise ratio
-  forgotten <- steps > 1 && alpha[steps] %in% 0
+  forgotten <- is.numeric(alpha) && steps > 1 && alpha[steps] %in% 0
   inside <- if (forgotten) alpha[-steps] else alpha
   if (!are_numbers(inside) || any(inside <= 0 | inside >= 1)) {
     abort_input("alpha", "numbers strictly between 0 and 1, of which the last may be 0",

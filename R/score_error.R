@@ -144,7 +144,7 @@ drive_operations <- function(ops, guide, error, d, schedule) {
   if (!as_wanted) ops <- score_form(ops, schedule)
   unlist(lapply(ops, function(op) {
     if (op$op != "eval") return(list(op))
-    at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
+    error_at <- function(name, size = 1) at_times(error[[name]], op$t, name, size, error_min(name))
     terms <- stats::setNames(list(1), op$to)
     before <- asked(op)
     usual <- !fixed(op)
@@ -154,21 +154,21 @@ drive_operations <- function(ops, guide, error, d, schedule) {
         if (usual && uneven) matrix_operations else asked_operations
       before <- operations(op, guide, schedule)
       if (right && (power == 0 || !usual)) return(before)
-      if (!is.null(error$scale)) terms[[1]] <- at("scale")
+      if (!is.null(error$scale)) terms[[1]] <- error_at("scale")
     }
     if (power != 0 && usual) {
       push <- new_op("eval", to = "(push)", from = op$from, t = op$t, of = "push")
       before <- c(before, if (own) asked_operations(push, guide, schedule) else list(push),
                   list(new_op("power", to = "(push)", coef = list(x = power))))
-      terms$"(push)" <- if (is.null(error$scale)) 1 else at("scale")
+      terms$"(push)" <- if (is.null(error$scale)) 1 else error_at("scale")
     }
     if (!is.null(error$bias)) {
       before <- c(before, list(new_op("constant", to = "(one)", coef = list(x = 1))))
-      terms$"(one)" <- as.vector(at("bias", d))
+      terms$"(one)" <- as.vector(error_at("bias", d))
     }
     if (!is.null(error$noise)) {
       before <- c(before, list(op_noise("(noise)")))
-      terms$"(noise)" <- at("noise")
+      terms$"(noise)" <- error_at("noise")
     }
     c(before, list(op_linear(op$to, terms)))
   }), recursive = FALSE)

@@ -265,19 +265,19 @@ asked_operations <- function(op, guide, schedule) {
     as_it_is <- length(coef) == 1 && all(coef[[1]] == 1)
     c(asked, if (!as_it_is) list(op_linear(op$to, coef)))
   }
-  one <- function(class) sum_of(list(ask(op$to, class)), list(model), list(1))
+  alone <- function(class) sum_of(list(ask(op$to, class)), list(model), list(1))
   less <- function(by_class, by_other) {
     sum_of(list(ask(op$to, model$towards), away("(away)")), list(model, other),
            list(by_class, by_other), c(op$to, "(away)"))
   }
-  of <- if (is.null(model$towards)) "whole" else if (is.null(op$of)) "guided" else op$of
-  if (is_guided(of)) {
-    plain <- guide$power == 0 || is_fixed(of)
-    eta <- if (is_fixed(of)) fixed_strength(of) else guide$strength(op$t)
+  wanted <- if (is.null(model$towards)) "whole" else if (is.null(op$of)) "guided" else op$of
+  if (is_guided(wanted)) {
+    plain <- guide$power == 0 || is_fixed(wanted)
+    eta <- if (is_fixed(wanted)) fixed_strength(wanted) else guide$strength(op$t)
     if (plain && any(eta != 0)) return(less(1 + eta, -eta))
-    of <- "class"
+    wanted <- "class"
   }
-  switch(of, whole = one(NULL), class = one(model$towards),
+  switch(wanted, whole = alone(NULL), class = alone(model$towards),
          away = sum_of(list(away(op$to)), list(other), list(1)), push = {
            eta <- guide$strength(op$t)
            by <- sign(eta) * abs(eta)^(1 / (1 + guide$power))
@@ -337,11 +337,11 @@ model_faults <- function(model, guidance, mixture, schedule, times, start) {
   model$names <- variable_labels(mixture)
   asked <- asked_models(model, guidance, times)
   z <- matrix(keyed_normals(mixture_dim(mixture), 256, c(0, 0))[, , 1], 256)
-  at <- list(schedule = schedule, times = times, sd = start_sd(schedule, times[1]), z = z)
+  places <- list(schedule = schedule, times = times, sd = start_sd(schedule, times[1]), z = z)
   middle <- times[(length(times) + 1) %/% 2]
   width <- sqrt(schedule$a(middle)^2 + schedule$b2(middle))
   usual <- identical(start, "normal")
-  at_horizon <- function(of) raw_score(of, times[1], at$sd * z)
+  at_horizon <- function(of) raw_score(of, times[1], places$sd * z)
   # where the data are in the middle is not known, so a failure there means nothing
   in_middle <- function(of, rows = TRUE) {
     if_error(raw_score(of, middle, width * z[rows, , drop = FALSE]), function(e) NULL)
@@ -350,8 +350,8 @@ model_faults <- function(model, guidance, mixture, schedule, times, start) {
     if_error(at_horizon(of), function(e) NULL)
   })
   later <- lapply(asked, in_middle)
-  faults <- c(if (usual) unlist(Map(start_of_model, asked, begin, list(at))),
-              unlist(Map(kind_of_model, asked, begin, list(at))),
+  faults <- c(if (usual) unlist(Map(start_of_model, asked, begin, list(places))),
+              unlist(Map(kind_of_model, asked, begin, list(places))),
               rows_of_model(asked, later, in_middle, z),
               class_of_model(asked, begin, later, mixture))
   faults[!duplicated(faults)]
@@ -492,9 +492,9 @@ model_value <- function(model, class) {
     }
     if (!all_finite(value)) {
       bad <- which(!is.finite(value), arr.ind = TRUE)[1, ]
-      at <- paste(model$names, "=", format(x[bad[1], ], digits = 4), collapse = ", ")
+      point <- paste(model$names, "=", format(x[bad[1], ], digits = 4), collapse = ", ")
       abort_input("score", "a function that returns finite numbers",
-                  paste0(value[bad[1], bad[2]], " in row ", bad[1], " (", at, ")", where(t)))
+                  paste0(value[bad[1], bad[2]], " in row ", bad[1], " (", point, ")", where(t)))
     }
     if (!is.null(there)) value <- spread_rows(value, there)
     value_in_process(value, model$type, like)

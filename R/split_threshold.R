@@ -106,15 +106,15 @@ split_threshold <- function(rho, m = Inf, step = 0, strength = NULL, sampler = s
 steepest_secant <- function(rho, m) {
   # the secant to the midpoint, b/z with z = b/2, is the steepest far out
   if (is.infinite(m)) return(max(2, steepest_secant(rho, 60)))
-  at <- function(b) {
+  largest <- function(b) {
     secant <- function(z) b * -expm1(-2 * z) / z / (2 * exp(b / 2 - z) / rho + 1 + exp(-2 * z))
     stats::optimize(secant, c(1e-6, max(b / 2 - log(rho), 0) + 10), maximum = TRUE,
                     tol = 1e-9)$objective
   }
   b <- seq(.02, 1, by = .02)^2 * m^2
-  best <- which.max(vapply(b, at, 0))
-  if (best == length(b) && at(b[best] * (1 - 1e-6)) < at(b[best])) return(at(m^2))
-  stats::optimize(at, b[pmin(pmax(best + c(-1, 1), 1), length(b))], maximum = TRUE,
+  best <- which.max(vapply(b, largest, 0))
+  if (best == length(b) && largest(b[best] * (1 - 1e-6)) < largest(b[best])) return(largest(m^2))
+  stats::optimize(largest, b[pmin(pmax(best + c(-1, 1), 1), length(b))], maximum = TRUE,
                   tol = 1e-9)$objective
 }
 

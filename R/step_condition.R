@@ -81,11 +81,11 @@ step_claims <- function(d, search = TRUE) {
   strength <- claimed_strength(d)
   mixture <- in_process(d$mixture)
   geometry <- step_geometry(mixture, d$guidance$class)
-  at <- steps_allow(geometry, d)
-  rows <- claims_at(strength, geometry, d, at)
+  allowed <- steps_allow(geometry, d)
+  rows <- claims_at(strength, geometry, d, allowed)
   if (search) rows$steps <- unname(steps_needed(geometry, d, strength))
   new_table(rows, "step_condition", c(format(d$mixture), process_lines(d)),
-            replace(setup_of(d, strength = strength, at = at), "mixture", list(mixture)),
+            replace(setup_of(d, strength = strength, at = allowed), "mixture", list(mixture)),
             keys = "claim", methods = c(strength = "bound", steps = "bound"),
             noted = lapply(stats::setNames(nm = unique(rows$note)), function(note) "strength"),
             body = claim_rows,
@@ -144,28 +144,30 @@ step_geometry <- function(mixture, class) {
 
 # For each step of the run `d`, the strengths it allows.
 steps_allow <- function(geometry, d) {
-  at <- if (is.null(geometry$problem)) one_score_steps(d$sampler, d$times, d$schedule)
-  if (is.null(at)) return(NULL)
-  precision <- function(values) 1 / (outer(at$a^2, values) + at$b2)
+  steps <- if (is.null(geometry$problem)) one_score_steps(d$sampler, d$times, d$schedule)
+  if (is.null(steps)) return(NULL)
+  precision <- function(values) 1 / (outer(steps$a^2, values) + steps$b2)
   # the largest strength with strength * load <= room, none if there is no room
   most <- function(room, load) ifelse(room < 0, NA, ifelse(load > 0, room / load, Inf))
   lowest <- function(x) if (ncol(x)) do.call(pmin, as.data.frame(x)) else rep(Inf, nrow(x))
   p <- precision(geometry$own)
-  at$monotone <- lowest(most(at$alpha - at$beta * p,
-                             at$beta * at$a^2 * p^2 * rep(geometry$norm2, each = nrow(at)) / 4))
+  load <- steps$beta * steps$a^2 * p^2 * rep(geometry$norm2, each = nrow(steps)) / 4
+  steps$monotone <- lowest(most(steps$alpha - steps$beta * p, load))
   # all strengths have the same particles before the first step
-  at$monotone[1] <- Inf
-  p <- if (any(geometry$needed)) precision(geometry$values[geometry$needed][1])[, 1] else 1 / at$b2
+  steps$monotone[1] <- Inf
+  p <- if (!any(geometry$needed)) 1 / steps$b2 else {
+    precision(geometry$values[geometry$needed][1])[, 1]
+  }
   P <- precision(geometry$values)
-  V <- vapply(seq_len(nrow(at)), function(k) largest_variance(geometry, at$a[k], P[k, ]), 0)
+  V <- vapply(seq_len(nrow(steps)), function(k) largest_variance(geometry, steps$a[k], P[k, ]), 0)
   # V is of the means times P; in one eigenspace P is the number p
-  load <- at$beta * at$a^2 * V
-  at$entropy <- most(2 * (at$alpha - at$beta * p), load)
-  at[["no fold"]] <- most(at$alpha - at$beta * row_max(P), load)
+  load <- steps$beta * steps$a^2 * V
+  steps$entropy <- most(2 * (steps$alpha - steps$beta * p), load)
+  steps[["no fold"]] <- most(steps$alpha - steps$beta * row_max(P), load)
   # a map without folds has no larger determinant than without guidance, in any eigenspaces
-  if (!geometry$one_space) at$entropy <- at[["no fold"]]
-  if (any(at$beta < 0)) at[c("monotone", "entropy", "no fold")] <- NA
-  at
+  if (!geometry$one_space) steps$entropy <- steps[["no fold"]]
+  if (any(steps$beta < 0)) steps[c("monotone", "entropy", "no fold")] <- NA
+  steps
 }
 
 # The largest variance, along any direction, of P mu_k under probabilities q_k ~ w_k exp(a x'P mu_k
@@ -340,14 +342,14 @@ capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monot
   claim <- check_choice(claim, claims[c(3, 4, 2)], "claim")
   share <- check_number(share, "share", min = 1e-6, max = 1)
   geometry <- step_geometry(in_process(d$mixture), d$guidance$class)
-  at <- steps_allow(geometry, d)
-  allowed <- allowed_strength(claim, geometry, d, at)
+  limits <- steps_allow(geometry, d)
+  allowed <- allowed_strength(claim, geometry, d, limits)
   if (is.na(allowed)) {
     abort(paste0("no strength is known to be safe for \"", claim, "\": ", attr(allowed, "why")),
           "input")
   }
-  t <- if (is.null(at)) d$times[1] else at$t
-  capped <- pmin(strength, share * if (is.infinite(allowed)) Inf else at[[claim]])
+  t <- if (is.null(limits)) d$times[1] else limits$t
+  capped <- pmin(strength, share * if (is.infinite(allowed)) Inf else limits[[claim]])
   of_time <- function(t) steps$strength[which.min(abs(steps$t - t))]
   # nothing else stays in the environment
   environment(of_time) <- list2env(list(steps = data.frame(t = t, strength = capped)),
@@ -376,11 +378,12 @@ claim_rows <- function(x) {
 }
 
 picture.step_condition <- function(object, setup) {
-  at <- setup$at
+  allowed <- setup$at
   known <- intersect(claims[-1], object$claim[object$strength > 0])
   # no steps if nothing is proved
-  curves <- do.call(rbind, lapply(if (!is.null(at)) known, function(claim) {
-    data.frame(t = at$t, strength = at[[claim]], claim = claim)[is.finite(at[[claim]]), ]
+  curves <- do.call(rbind, lapply(if (!is.null(allowed)) known, function(claim) {
+    curve <- data.frame(t = allowed$t, strength = allowed[[claim]], claim = claim)
+    curve[is.finite(curve$strength), ]
   }))
   if (!NROW(curves)) abort_input("object", "one of steps that set a limit", "none")
   ggplot(curves, aes(.data$t, .data$strength, colour = .data$claim)) +

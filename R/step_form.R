@@ -34,7 +34,7 @@ program_forms <- function(program, alone = FALSE) {
     terms <- unlist(lapply(ops[linear[ops]], function(i) first[i] + seq_len(n[i])))
     width <- R + sum(!linear[ops]) + sum(by_coordinate[terms])
     held <- diag(1, R, width)
-    of <- matrix(0, width - R, width)
+    inputs <- matrix(0, width - R, width)
     op <- term <- integer(width - R)
     made <- 0
     for (i in ops) {
@@ -53,13 +53,13 @@ program_forms <- function(program, alone = FALSE) {
         made <- made + 1
         op[made] <- i
         term[made] <- own[k]
-        if (!made_of_nothing[i]) of[made, ] <- held[read[k], ]
+        if (!made_of_nothing[i]) inputs[made, ] <- held[read[k], ]
         value[R + made] <- 1
       }
       held[to[i], ] <- value
     }
     list(end = end, to = held, alive = c(1, 1 + which(alive[end, ])), op = op,
-         kind = ifelse(is.na(term), kind[op], "by coordinate"), of = of, term = term)
+         kind = ifelse(is.na(term), kind[op], "by coordinate"), of = inputs, term = term)
   }
   pieces <- split(which(writes), (cumsum(cuts) - cuts)[writes])
   ends <- c(which(cuts), length(kind))[as.integer(names(pieces)) + 1]
@@ -85,9 +85,9 @@ alive_after <- function(op, term, registers) {
     rev(cummin(rev(following)))[-1]
   }
   alive <- vapply(seq_len(registers - 1), function(r) {
-    at <- next_of(read_at[read == r])
+    next_read <- next_of(read_at[read == r])
     # an operation reads before it writes
-    at < Inf & at <= next_of(written_at[written == r])
+    next_read < Inf & next_read <= next_of(written_at[written == r])
   }, logical(length(kind)))
   matrix(alive, length(kind))
 }
@@ -127,8 +127,8 @@ plain_form <- function(form, program, registers) {
   column <- rbind(unit(1), matrix(blur(double(width)), R - 1, width, byrow = TRUE),
                   matrix(0, length(score), width))
   for (s in seq_along(score)) {
-    of <- drop(weigh_rows(form$of[s, ], column))
-    smeared <- replace(of, !of %in% 0, NA)
+    weights <- drop(weigh_rows(form$of[s, ], column))
+    smeared <- replace(weights, !weights %in% 0, NA)
     column[R + s, ] <- if (noise[s]) {
       unit(noises[sum(noise[seq_len(s)])])
     } else if (score[s]) {

@@ -130,11 +130,11 @@ limit_estimate <- function(path, low, high, found, exact) {
   if (!found) return(list(estimate = Inf, se = 0, method = method, bracket = c(high, Inf)))
   se <- 0
   if (!exact) {
-    at <- which(path$strength == high)
-    apart <- abs(path$gain - path$gain[at]) > 4 * path$gain_se[at]
+    last <- which(path$strength == high)
+    apart <- abs(path$gain - path$gain[last]) > 4 * path$gain_se[last]
     near <- which.min(ifelse(apart, abs(path$strength - high), NA))
-    slope <- (path$gain[near] - path$gain[at]) / (path$strength[near] - high)
-    se <- if (length(near)) path$gain_se[at] / abs(slope) else NA_real_
+    slope <- (path$gain[near] - path$gain[last]) / (path$strength[near] - high)
+    se <- if (length(near)) path$gain_se[last] / abs(slope) else NA_real_
   }
   list(estimate = (low + high) / 2, se = se, method = method, bracket = c(low, high))
 }

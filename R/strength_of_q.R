@@ -16,14 +16,14 @@ class_push <- function(guidance, mixture, models) {
   # a function that needs the facts of a run gives its error here
   if (own && is.null(guidance$of_q)) guidance$strength(0)
   odds <- log_prior - log(sum(mixture$weights[!inside]))
-  at <- function(t, of = "guided") {
+  push_at <- function(t, of = "guided") {
     guided <- rep_len(of, length(t)) == "guided"
     push <- matrix(0, 9, length(t))
     push[, guided] <- c(kind[1], models - 1, odds, 0, kind[-1])
     push[5, guided] <- guidance$multiple * guidance_acts(guidance, t[guided])
     push
   }
-  list(at = at, ask = if (own) function(t, odds, curved) asked_push(guidance, t, odds, curved))
+  list(at = push_at, ask = if (own) function(t, odds, curved) asked_push(guidance, t, odds, curved))
 }
 
 ask_op <- function(op, ask) {
@@ -42,8 +42,8 @@ asked_push <- function(guidance, t, odds, curved, h = 1e-3) {
     push[!lost, ] <- asked_push(guidance, t, odds[!lost], curved, h)
     return(push)
   }
-  at <- if (curved) c(odds, odds - 2 * h, odds - h, odds + h, odds + 2 * h) else odds
-  eta <- strength_of_q(guidance, t, at)
+  stencil <- if (curved) c(odds, odds - 2 * h, odds - h, odds + h, odds + 2 * h) else odds
+  eta <- strength_of_q(guidance, t, stencil)
   rest <- stats::plogis(-odds)
   if (!curved) return(c(eta * rest, double(n)))
   eta <- matrix(eta, n)

@@ -228,18 +228,18 @@ settle_guidance <- function(guidance, schedule, times = NULL) {
     return(guidance)
   }
   by <- guidance$multiple
-  at <- run_facts_at(schedule, times)
+  facts_at <- run_facts_at(schedule, times)
   if (depends_on_q(guidance)) {
     of_run <- intersect(needs, run_facts)
     guidance$of_q <- if (is.function(profile)) function(t, facts) {
-      do.call(profile, c(list(t), as.list(at(t)[of_run]), facts[intersect(needs, q_facts)]))
+      do.call(profile, c(list(t), as.list(facts_at(t)[of_run]), facts[intersect(needs, q_facts)]))
     }
     return(guidance)
   }
   guidance$strength <- if (inherits(profile, "strength_profile")) {
     shape <- profiles[[profile$shape]]
-    run <- if (!is.null(times)) at(times[-length(times)])
-    function(t) by * shape$value(profile$strength, profile$params, at(t), run)
+    run <- if (!is.null(times)) facts_at(times[-length(times)])
+    function(t) by * shape$value(profile$strength, profile$params, facts_at(t), run)
   } else {
     wanted <- run_facts_at(schedule, times, needs)
     function(t) by * do.call(profile, c(list(t), wanted(t)[needs]))

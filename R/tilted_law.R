@@ -50,18 +50,18 @@ tilted_law <- function(mixture, guidance = NULL, t = 0, schedule = schedule_ou()
   inner <- if (is.null(rest)) mixture else rest$mixture
   guide <- guidance_models(guidance, inner)
   strength <- if (!is.null(guidance)) guidance_strength(guidance, t)
-  at <- function(x) {
+  logs <- function(x) {
     logp <- core_eval(inner, x, 1, 0, guide$models, double(nrow(guide$models)), "logp")
     if (is.null(guidance)) return(list(tilt = logp[[1]]))
     list(tilt = log_tilt(logp[[1]], logp[[2]], guide$log_prior, strength),
          confidence = pmin(guide$log_prior + logp[[1]] - logp[[2]], 0))
   }
-  grid <- tilt_grid(function(x) at(x)$tilt, inner, nodes)
-  value <- at(grid$x)
+  grid <- tilt_grid(function(x) logs(x)$tilt, inner, nodes)
+  value <- logs(grid$x)
   weights <- exp(value$tilt - max(value$tilt))
   log_z <- max(value$tilt) + log(sum(weights) * grid$cell)
   law <- new_law(grid$x, weights, value$tilt - log_z, value$confidence, mixture,
-                 guidance$class, rest, grid$axes, density = function(x) at(x)$tilt - log_z,
+                 guidance$class, rest, grid$axes, density = function(x) logs(x)$tilt - log_z,
                  label = tilt_words(guidance$class, strength), strength = strength,
                  log_normaliser = log_z)
   law_from_process(law, units)

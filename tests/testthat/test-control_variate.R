@@ -10,7 +10,7 @@ test_that("strength 0 is the mean over the run's own Gaussian law, by a grid", {
   x <- as.matrix(expand.grid(side, side))
   for (start in c("normal", "exact")) {
     for (sampler in list(sampler_ddim(6), sampler_ddpm(6), sampler_heun(4, end = .01))) {
-      sweep <- sweep_of(m, "a", c(0, .2), 1024, sampler, start = start)
+      sweep <- sweep_of(m, 1024, "a", c(0, .2), sampler, start = start)
       law <- guided_moments(gaussmix(1, t(c(1, 0)), diag(2)), sampler = sampler, start = start,
                             horizon = attr(sweep, "setup")$horizon)
       at <- diffuse(m, sampler$end)
@@ -26,9 +26,9 @@ test_that("strength 0 is the mean over the run's own Gaussian law, by a grid", {
 
 test_that("other strengths agree with independent draws, and are more precise than without", {
   for (sampler in list(sampler_ddim(8), sampler_ddpm(8))) {
-    own <- sweep_of(m, "a", c(0, .1), 4096, sampler)
-    plain <- sweep_of(m, "a", c(0, .1), 2^17, sampler, points = "random")
-    alone <- sweep_of(m, "a", .1, 4096, sampler)
+    own <- sweep_of(m, 4096, "a", c(0, .1), sampler)
+    plain <- sweep_of(m, 2^17, "a", c(0, .1), sampler, points = "random")
+    alone <- sweep_of(m, 4096, "a", .1, sampler)
     expect_match(own$note[2], "known at strength 0")
     expect_equal(plain$note, c("", ""))
     expect_lt(abs(own$confidence[2] - plain$confidence[2]), 4 * plain$confidence_se[2])
@@ -89,10 +89,10 @@ test_that("where the law of strength 0 is not known nothing is used", {
   expect_equal(at(m, "a", score_error = score_error(scale = 1.1)), none)
   expect_equal(at(m, "a", start = m), none)
   expect_equal(at(m, "a", points = "random"), none)
-  expect_equal(sweep_of(m, "a", c(.1, .2), 1024, sampler_ddim(4))$note, none)
+  expect_equal(sweep_of(m, 1024, "a", c(.1, .2), sampler_ddim(4))$note, none)
   # an operation has a strength of its own
-  expect_equal(sweep_of(m, "a", c(0, .2), 1024, sampler_zigzag(4))$note, none)
-  expect_match(sweep_of(m, "a", c(0, .2), 1024, sampler_pcg(4))$note[1], "known law")
+  expect_equal(sweep_of(m, 1024, "a", c(0, .2), sampler_zigzag(4))$note, none)
+  expect_match(sweep_of(m, 1024, "a", c(0, .2), sampler_pcg(4))$note[1], "known law")
   # a fit, in coordinates of its own
   fit <- as_gaussmix(Species ~ Petal.Length + Petal.Width, iris)
   expect_match(at(fit, "versicolor")[1], "known law")

@@ -122,8 +122,9 @@ test_that("prints as a table of errors and orders, plots as slopes", {
 
 test_that("what is no sampler, and what is no sequence of steps, is answered by name", {
   m <- named_mixture("G1")
-  wrong <- function(pattern, ...) {
-    expect_error(convergence_order(m, ...), pattern, class = "mixguide_error")
+  wrong <- function(pattern, samplers, steps = c(25, 50), ...) {
+    expect_error(convergence_order(m, samplers = samplers, steps = steps, ...), pattern,
+                 class = "mixguide_error")
   }
   wrong("`samplers`", "sampler_em")
   wrong("`samplers`", list())

@@ -210,7 +210,7 @@ test_that("what an analysis cannot take into account is refused", {
   expect_error(conditional_sample(exact, 5, y, zero_shot_bo()), refused, class = "mixguide_error")
   for (f in list(strength_limit, step_condition, coupled_paths)) {
     expect_mixguide_error(f(m), "guidance")
-    expect_mixguide_error(f(m, guidance("a", 1) + guidance("b", 1)), "guidance")
+    expect_mixguide_error(f(m, guidance = guidance("a", 1) + guidance("b", 1)), "guidance")
   }
 })
 
@@ -304,7 +304,7 @@ test_that("a key settles all draws and leaves R's generator alone; without one s
     guided_error = drawn(guided_error, space, guide, ode, method = "Monte Carlo", n = 50),
     convergence_order = drawn(convergence_order, m, samplers = list(sampler_ddim()),
                               steps = c(4, 8), n = 50),
-    plan_sampler = drawn(plan_sampler, m, .1, samplers = "sampler_heun",
+    plan_sampler = drawn(plan_sampler, m, error = .1, samplers = "sampler_heun",
                          grids = "quadratic"),
     tilted_sample = drawn(tilted_sample, space, 200, guide, sde),
     conditional_sample = drawn(conditional_sample, space, 5, seen, zero_shot_tds(4),
