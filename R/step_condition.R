@@ -350,11 +350,14 @@ capped_strength <- function(mixture, ..., claim = c("entropy", "no fold", "monot
   }
   t <- if (is.null(limits)) d$times[1] else limits$t
   capped <- pmin(strength, share * if (is.infinite(allowed)) Inf else limits[[claim]])
-  of_time <- function(t) steps$strength[which.min(abs(steps$t - t))]
-  # nothing else stays in the environment
-  environment(of_time) <- list2env(list(steps = data.frame(t = t, strength = capped)),
-                                   parent = topenv())
-  structure(of_time, class = object_class("capped_strength"), strength = strength, claim = claim)
+  structure(nearest_strength(data.frame(t = t, strength = capped)),
+            class = object_class("capped_strength"), strength = strength, claim = claim)
+}
+
+# The strength at the nearest of the times.
+nearest_strength <- function(steps) {
+  force(steps)
+  function(t) steps$strength[which.min(abs(steps$t - t))]
 }
 
 as_table.capped_strength <- function(x) environment(x)$steps
