@@ -203,9 +203,8 @@ check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL
   above <- is.numeric(x) && isTRUE(x > max)
   range <- if (above) paste(" from", min, "to", number(max)) else paste(" >=", min)
   if (!above) {
-    more <- if (arg == "n" && (is.character(x) || inherits(x, "mixguide_guidance"))) {
-      "a guidance goes by name: guidance ="
-    }
+    guides <- is.character(x) || inherits(x, "mixguide_guidance") || is.list(x) && !is.object(x)
+    more <- if (arg == "n" && guides) "a guidance goes by name: guidance ="
   }
   abort_input(arg, paste0("one whole number", range, if (!is.null(more)) paste0(" (", more, ")")),
               describe(x))

@@ -188,6 +188,8 @@ test_that("n, where a function of an experiment has it, comes second, and is 1e4
     expect_error(f(m, "a"), "`n` must be .*guidance =", class = "mixguide_error")
     expect_error(f(diffusion(m), guide), "`n` must be .*guidance =", class = "mixguide_error")
   }
+  expect_error(compare_guidance(m, list(guide)), "`n` must be .*guidance =",
+               class = "mixguide_error")
 })
 
 test_that("what an analysis cannot take into account is refused", {
