@@ -390,7 +390,6 @@ histogram_layers <- function(object, law, shown, aim, moving) {
   )
 }
 
-# The lines around the classes, solid around the class aimed at.
 # Point masses have no curves, so their plot has no scale of roles.
 role_curves <- function(curves, aim) {
   if (nrow(curves)) {

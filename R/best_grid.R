@@ -60,7 +60,7 @@
 #' @export
 best_grid <- function(mixture, n = 256, ...) {
   d <- as_diffusion(mixture, ..., takes_model = TRUE)
-  n <- check_count(n, "n", min = 2)
+  n <- check_n(n, min = 2)
   refuse_own_grid(d)
   own <- d$times
   d$key <- run_key(d)

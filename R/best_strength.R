@@ -64,7 +64,7 @@ best_strength <- function(mixture, n = 1e4, ..., confidence = NULL, target = c("
     abort_input("confidence", 'given where the target is "class": strength 0 is its guidance',
                 "NULL")
   }
-  n <- check_count(n, "n", min = 16)
+  n <- check_n(n, min = 16)
   d$key <- run_key(d)
   faults <- warn_faults(diffusion_faults(d))
   judge <- strength_judge(d, target, tilt, measure, n)

@@ -202,17 +202,19 @@ check_count <- function(x, arg, min = 0, max = .Machine$integer.max, more = NULL
   if (is_number(x) && x >= min && x == round(x) && x <= max) return(as.double(x))
   above <- is.numeric(x) && isTRUE(x > max)
   range <- if (above) paste(" from", min, "to", number(max)) else paste(" >=", min)
-  if (!above) {
-    guides <- is.character(x) || inherits(x, "mixguide_guidance") || is.list(x) && !is.object(x)
-    more <- if (arg == "n" && guides) "a guidance goes by name: guidance ="
-  }
-  abort_input(arg, paste0("one whole number", range, if (!is.null(more)) paste0(" (", more, ")")),
-              describe(x))
+  abort_input(arg, paste0("one whole number", range,
+                          if (above && !is.null(more)) paste0(" (", more, ")")), describe(x))
 }
 
-check_particles <- function(n, min = 0) {
-  check_count(n, "n", min, more = "guided_summary() takes more")
+# The `n` of an analysis, which comes before its guidance.
+check_n <- function(n, ...) {
+  if (is.character(n) || inherits(n, "mixguide_guidance") || is.list(n) && !is.object(n)) {
+    abort_input("n", "one whole number (a guidance goes by name: guidance =)", describe(n))
+  }
+  check_count(n, "n", ...)
 }
+
+check_particles <- function(n, min = 0) check_n(n, min, more = "guided_summary() takes more")
 
 # Each step has a list of operations, so more steps than this are a slip of the pen.
 check_steps <- function(x, arg = "steps", min = 1) check_count(x, arg, min, max = 1e6)

@@ -87,7 +87,7 @@ error_budget <- function(mixture, n = 1e4, ..., lipschitz = NULL, measure = TRUE
   local_key(d)
   if (!is.null(lipschitz)) lipschitz <- check_number(lipschitz, "lipschitz", min = 0, open = TRUE)
   check_flag(measure, "measure")
-  n <- check_count(n, "n", min = 2)
+  n <- check_n(n, min = 2)
   sampler <- d$sampler
   schedule <- d$schedule
   times <- d$times

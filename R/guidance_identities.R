@@ -74,7 +74,7 @@ guidance_identities <- function(mixture, n = NULL, guidance = NULL,
   sampler <- d$sampler
   stochastic <- sampler$stochastic
   if (is.null(n) && !stochastic) n <- 1e4
-  if (!is.null(n)) n <- check_count(n, "n", min = 2)
+  if (!is.null(n)) n <- check_n(n, min = 2)
   if (stochastic) check_choice(d$start, c("normal", "exact"), "start")
   if (!stochastic && !startsWith(d$mixture$form, "common")) {
     abort_input("mixture", paste("one whose components have a common covariance, for the entropy",

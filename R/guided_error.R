@@ -66,7 +66,7 @@ guided_error <- function(mixture, n = 1e4, ..., parts = FALSE,
   check_flag(parts, "parts")
   if (!is.null(nodes)) nodes <- check_count(nodes, "nodes", min = 5)
   method <- check_choice(method, eval(formals()$method), "method")
-  n <- check_count(n, "n", min = 2)
+  n <- check_n(n, min = 2)
   process <- process_diffusion(d)
   part <- class_law(process$mixture, d$guidance$class)
   target <- lapply(range(d$times), function(t) diffuse(part, t, d$schedule))

@@ -57,7 +57,7 @@
 guided_summary <- function(mixture, n = 1e4, ...,
                            log_density = c("auto", "map", "divergence", "none"), bins = 2000,
                            range = NULL, covariance = NULL, reduce = TRUE, folder = NULL) {
-  n <- check_count(n, "n", min = 2, max = 2^53)
+  n <- check_n(n, min = 2, max = 2^53)
   setting <- as_diffusion(mixture, ..., takes_points = TRUE, takes_model = TRUE)
   call <- call_of("guided_summary", setting)
   setting <- default_points(setting, n)

@@ -85,7 +85,7 @@ path_kl <- function(mixture, n = 1e4, ..., along = c("paths", "grid")) {
   refuse_own_model(d)
   local_key(d)
   along <- check_choice(along, c("paths", "grid"), "along")
-  n <- check_count(n, "n", min = 2)
+  n <- check_n(n, min = 2)
   check_extent(d$mixture)
   if (!d$sampler$stochastic) {
     refuse_sampler(d, "stochastic: the paths of others have no density",

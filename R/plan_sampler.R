@@ -104,7 +104,7 @@ plan_sampler <- function(mixture, n = 1e4, ..., error = NULL,
   free <- is.null(end)
   end <- if (free) 0 else check_number(end, "end", min = 0)
   most <- check_count(most, "most", min = 1)
-  n <- check_count(n, "n", min = 2)
+  n <- check_n(n, min = 2)
   seconds <- check_number(seconds, "seconds", min = 0)
   noise_level(d$mixture, end, schedule)
   score_error <- in_process(score_error, d$mixture)

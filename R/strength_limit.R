@@ -46,7 +46,7 @@
 strength_limit <- function(mixture, n = 1e4, ..., loss = 1e-3, range = c(.25, 1024), tol = 1e-3,
                            exact = NULL, reduce = TRUE) {
   d <- as_diffusion(mixture, ..., without = "score_error")
-  n <- check_count(n, "n", min = 2)
+  n <- check_n(n, min = 2)
   loss <- check_number(loss, "loss", min = 0)
   tol <- check_number(tol, "tol", min = 1e-9, max = .5)
   if (!(is.numeric(range) && length(range) == 2 && all(is.finite(range)) && range[1] > 0 &&
